@@ -1,0 +1,24 @@
+/** The order of scopes, and who may hold what (semantics.md, Scopes). */
+
+/** Ordered as on the wire: unset 0 < LOCAL 1 < ZONE 2 < REGION 3 < GLOBAL 4. */
+export const SCOPE = { UNSET: 0, LOCAL: 1, ZONE: 2, REGION: 3, GLOBAL: 4 } as const;
+export type Scope = (typeof SCOPE)[keyof typeof SCOPE];
+
+export const SCOPE_NAMES = ["unspecified", "local", "zone", "region", "global"] as const;
+
+/** How a node stands to a record's origin. */
+export type Relation = "self" | "cluster" | "region" | "remote";
+
+/** Whether a node of this relation to the origin may hold a record published this wide. */
+export function mayHold(scope: Scope, relation: Relation): boolean {
+  switch (relation) {
+    case "self":
+      return true;
+    case "cluster":
+      return scope >= SCOPE.ZONE;
+    case "region":
+      return scope >= SCOPE.REGION;
+    case "remote":
+      return false;
+  }
+}

@@ -1,0 +1,80 @@
+/** The one error a request can be refused with, the table of its reasons, and `assert` for our own bugs. */
+
+/** gRPC status codes we answer with (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). */
+export const CODES = {
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  UNAUTHENTICATED: 16,
+} as const;
+export type Code = (typeof CODES)[keyof typeof CODES];
+
+/** Reason to code; clients match the reason, never the text. The same names are `Reason` in the protos. */
+export const REASONS = {
+  invalid_argument: CODES.INVALID_ARGUMENT,
+  unauthenticated: CODES.UNAUTHENTICATED,
+  discovery_access_denied: CODES.PERMISSION_DENIED,
+  discovery_rate_limited: CODES.RESOURCE_EXHAUSTED,
+  quota_exceeded: CODES.RESOURCE_EXHAUSTED,
+  lease_not_found: CODES.NOT_FOUND,
+  not_found: CODES.NOT_FOUND,
+  version_conflict: CODES.ABORTED,
+  store_unavailable: CODES.UNAVAILABLE,
+  no_leader: CODES.UNAVAILABLE,
+  draining: CODES.UNAVAILABLE,
+  not_ready: CODES.UNAVAILABLE,
+  too_stale: CODES.UNAVAILABLE,
+  unimplemented: CODES.UNIMPLEMENTED,
+  internal: CODES.INTERNAL,
+  deadline_exceeded: CODES.DEADLINE_EXCEEDED,
+  wrong_epoch: CODES.FAILED_PRECONDITION,
+  routing_disabled: CODES.FAILED_PRECONDITION,
+  hops_exhausted: CODES.FAILED_PRECONDITION,
+} as const satisfies Record<string, Code>;
+export type Reason = keyof typeof REASONS;
+
+export interface FieldViolation {
+  /** Path of the field as in the proto, for example `entries[3].targets[0].port`. */
+  readonly field: string;
+  /** The rule that was broken, with the value. */
+  readonly description: string;
+}
+
+export interface ErrorDetails {
+  readonly violations?: readonly FieldViolation[];
+  /** When a retry may help. */
+  readonly retryMs?: number;
+  /** Facts for `ErrorInfo.metadata`. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly cause?: unknown;
+}
+
+/** A request that was refused. The message starts lower case, without a final period; the reason is put before it. */
+export class WaymarkError extends Error {
+  readonly reason: Reason;
+  readonly details: ErrorDetails;
+
+  constructor(reason: Reason, message: string, details: ErrorDetails = {}) {
+    super(`${reason}: ${message}`, { cause: details.cause });
+    this.name = "WaymarkError";
+    this.reason = reason;
+    this.details = details;
+  }
+}
+
+/** `invalid_argument` that names the field and the rule it broke. */
+export function invalid(field: string, description: string): WaymarkError {
+  return new WaymarkError("invalid_argument", `${field}: ${description}`, { violations: [{ field, description }] });
+}
+
+/** States a relation of our own that must hold; never used on input from outside. Ends the process when it does not. */
+export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
+  if (!condition) throw new Error(`assertion failed: ${message} ${JSON.stringify(facts)}`);
+}
