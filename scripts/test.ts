@@ -1,0 +1,137 @@
+/**
+ * Everything that must hold, cheapest first: `npm test`, and with an argument `quick`, `long`, `chaos` or `soak`.
+ * Every check that is not a vitest run counts as one; the last line is `N passed, N failed` (and `, N skipped`).
+ */
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT, run } from "./run.ts";
+
+interface Tally {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+interface Step {
+  readonly name: string;
+  readonly run: () => Promise<Tally>;
+}
+
+const REPORTS = join(ROOT, ".cache", "reports");
+
+/** What vitest's json reporter writes, as far as we read it. */
+interface VitestReport {
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly numPendingTests: number;
+  readonly numTodoTests: number;
+  readonly testResults: readonly { readonly status: string; readonly assertionResults: readonly unknown[] }[];
+}
+
+/** A tool that is right or wrong as a whole; its output is shown only when it is wrong. */
+function check(name: string, command: string, ...args: string[]): Step {
+  return {
+    name,
+    run: async () => {
+      const { code, output } = await run(command, args);
+      if (code !== 0) console.log(output.trimEnd());
+      return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+    },
+  };
+}
+
+interface VitestOptions {
+  readonly projects: readonly string[];
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+function vitest(name: string, options: VitestOptions): Step {
+  const report = join(REPORTS, `${name.replaceAll(/\W+/g, "-")}.json`);
+  const projects = options.projects.flatMap((project) => ["--project", project]);
+  const reporters = ["--reporter=default", "--reporter=json", "--reporter=junit"];
+  const files = [`--outputFile.json=${report}`, `--outputFile.junit=${report.replace(/json$/, "xml")}`];
+  return {
+    name,
+    run: async () => {
+      rmSync(report, { force: true });
+      const args = ["run", ...projects, ...reporters, ...files, ...(options.args ?? [])];
+      const { code } = await run("vitest", args, { live: true, env: options.env ?? {} });
+      return tallyOf(report, code);
+    },
+  };
+}
+
+/** Counts of one vitest run. A file that did not load, or a failed threshold, is a failure that no test shows. */
+function tallyOf(reportFile: string, code: number): Tally {
+  let report: VitestReport;
+  try {
+    report = JSON.parse(readFileSync(reportFile, "utf8")) as VitestReport;
+  } catch {
+    // No report: vitest itself failed and has said why on the terminal.
+    return { passed: 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+  }
+  const unloaded = report.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0).length;
+  const failed = report.numFailedTests + unloaded;
+  return {
+    passed: report.numPassedTests,
+    failed: code !== 0 && failed === 0 ? 1 : failed,
+    skipped: report.numPendingTests + report.numTodoTests,
+  };
+}
+
+const STATIC: readonly Step[] = [
+  check("format", "biome", "ci", "--error-on-warnings"),
+  check("types", "tsc", "-p", "."),
+  check("lint", "oxlint", "--deny-warnings", "--report-unused-disable-directives"),
+  check("unused", "knip"),
+];
+
+const CONTRACT: readonly Step[] = [
+  check("buf lint", "buf", "lint"),
+  check("buf breaking", "node", "scripts/breaking.ts"),
+  check("generated code and docs are fresh", "node", "scripts/gen.ts", "--check"),
+];
+
+const MODES: Readonly<Record<string, readonly Step[]>> = {
+  all: [
+    ...STATIC,
+    ...CONTRACT,
+    vitest("unit", { projects: ["unit", "sim"], args: ["--coverage"] }),
+    vitest("e2e", { projects: ["e2e"] }),
+    vitest("interop", { projects: ["interop"] }),
+    vitest("docs", { projects: ["docs"] }),
+  ],
+  quick: [...STATIC, vitest("unit", { projects: ["unit"] })],
+  long: [vitest("long", { projects: ["long", "chaos"] }), vitest("long sim", { projects: ["sim"], env: { WAYMARK_RUNS: "20" } })],
+  chaos: [vitest("chaos", { projects: ["chaos"] })],
+  soak: [vitest("soak", { projects: ["long", "chaos", "sim"], env: { WAYMARK_RUNS: process.env["WAYMARK_RUNS"] ?? "200" } })],
+};
+
+const mode = process.argv[2] ?? "all";
+const steps = MODES[mode];
+if (steps === undefined) {
+  console.error(`unknown set of tests ${JSON.stringify(mode)}; there are: ${Object.keys(MODES).join(", ")}`);
+  process.exit(2);
+}
+mkdirSync(REPORTS, { recursive: true });
+let [passed, failed, skipped] = [0, 0, 0];
+const lines: string[] = [];
+for (const step of steps) {
+  const started = performance.now();
+  const tally = await step.run();
+  passed += tally.passed;
+  failed += tally.failed;
+  skipped += tally.skipped;
+  const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
+  const skips = tally.skipped > 0 ? `, ${tally.skipped} skipped` : "";
+  const line = `${tally.failed === 0 ? "ok  " : "FAIL"} ${seconds} s  ${step.name}: ${tally.passed} passed, ${tally.failed} failed${skips}`;
+  console.log(line);
+  lines.push(line);
+}
+console.log(`\n${lines.join("\n")}\n`);
+// A skip says that this machine lacks something; CI has installed everything, so there a skip is a failure.
+const skipsFail = skipped > 0 && ["1", "true"].includes(process.env["CI"] ?? "");
+if (skipsFail) console.log("in CI a skipped test counts as failed");
+console.log(`${passed} passed, ${failed + (skipsFail ? skipped : 0)} failed${skipped > 0 && !skipsFail ? `, ${skipped} skipped` : ""}`);
+process.exit(failed > 0 || skipsFail ? 1 : 0);

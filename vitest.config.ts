@@ -1,0 +1,50 @@
+/** One project a kind of test, so that each verb of package.json runs its own kind and nothing else. */
+import { defineConfig } from "vitest/config";
+
+/** Rooms whose files are pure unless they are named `.io.ts`; `scripts/rooms.ts` holds the same list for the other checks. */
+const PURE_ROOMS = "{lib,catalog,policy,summary,fabric,resolver,discovery,dns,store,control,data}";
+
+/** Everything under test/ that is not a unit test has its own folder. */
+const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long"] as const;
+
+export default defineConfig({
+  test: {
+    // Two cores are the machine this is tuned for; the processes that e2e tests start need one of them.
+    maxWorkers: 2,
+    // Failing fast beats hanging: every wait in a test has its own, shorter deadline and a message.
+    testTimeout: 20_000,
+    hookTimeout: 30_000,
+    passWithNoTests: true,
+    coverage: {
+      provider: "v8",
+      reporter: ["text-summary", "json-summary", "html"],
+      reportsDirectory: "coverage",
+      include: [`src/${PURE_ROOMS}/**/*.ts`],
+      // Shells are covered by e2e, in other processes, where a percentage would say nothing.
+      exclude: ["src/**/*.io.ts"],
+      thresholds: { lines: 95, branches: 90 },
+    },
+    projects: [
+      {
+        extends: true,
+        test: { name: "unit", include: ["test/**/*.test.ts"], exclude: KINDS.map((kind) => `test/${kind}/**`) },
+      },
+      { extends: true, test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 120_000 } },
+      // One file at a time: they start servers and measure how long answers take.
+      { extends: true, test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], fileParallelism: false, testTimeout: 60_000 } },
+      {
+        extends: true,
+        test: {
+          name: "interop",
+          include: ["test/interop/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 240_000,
+        },
+      },
+      { extends: true, test: { name: "docs", include: ["test/docs/**/*.test.ts"], fileParallelism: false, testTimeout: 60_000 } },
+      { extends: true, test: { name: "chaos", include: ["test/chaos/**/*.test.ts"], fileParallelism: false, testTimeout: 300_000 } },
+      { extends: true, test: { name: "long", include: ["test/long/**/*.test.ts"], fileParallelism: false, testTimeout: 600_000 } },
+    ],
+  },
+});
