@@ -1,0 +1,43 @@
+/** Log levels, and which one holds for which component (`--log-scopes dns=debug,server.grpc=trace`). */
+import { invalid } from "./errors.ts";
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Level by component; a component covers what is below it: `server` covers `server.grpc`. */
+export type LogScopes = ReadonlyMap<string, LogLevel>;
+
+const MAX_SCOPES = 64;
+const COMPONENT = /^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*$/;
+
+/** Throws `invalid_argument` naming `field` for a word that is no level. */
+export function parseLogLevel(text: string, field = "log-level"): LogLevel {
+  const level = LOG_LEVELS.find((known) => known === text);
+  if (level === undefined) throw invalid(field, `"${text.slice(0, 40)}" is not a level; one of ${LOG_LEVELS.join(", ")}`);
+  return level;
+}
+
+/** `component=level` pairs, comma separated, at most 64; throws `invalid_argument` naming the pair that is wrong. */
+export function parseLogScopes(text: string): LogScopes {
+  const scopes = new Map<string, LogLevel>();
+  for (const pair of text.split(",").map((part) => part.trim())) {
+    if (pair === "") continue;
+    const at = pair.indexOf("=");
+    const component = pair.slice(0, Math.max(at, 0));
+    if (!COMPONENT.test(component)) {
+      throw invalid("log-scopes", `"${pair.slice(0, 80)}" is not component=level, as in dns=debug,server.grpc=trace`);
+    }
+    scopes.set(component, parseLogLevel(pair.slice(at + 1), "log-scopes"));
+    if (scopes.size > MAX_SCOPES) throw invalid("log-scopes", `more than ${MAX_SCOPES} scopes`);
+  }
+  return scopes;
+}
+
+/** The level of the longest scope that covers the component, else `fallback`. */
+export function levelOf(component: string, scopes: LogScopes, fallback: LogLevel): LogLevel {
+  for (let name = component; name !== ""; name = name.slice(0, Math.max(name.lastIndexOf("."), 0))) {
+    const level = scopes.get(name);
+    if (level !== undefined) return level;
+  }
+  return fallback;
+}
