@@ -1,0 +1,341 @@
+/**
+ * Settings: the KNOBS table is the one schema, read from file, environment and flags in rising order. Pure: text,
+ * environment and flags come in as values. To add a setting, add a row and read it (`settings.<group>.<name>`).
+ */
+import { parse as parseToml, TomlError } from "smol-toml";
+import { z } from "zod";
+import { bool, bytes, choice, int, type Knob, list, ms, optionalPort, optionalText, pairs, port, text } from "./lib/knob.ts";
+import { findNearest } from "./lib/nearest.ts";
+
+const HOUR_MS = 3_600_000;
+const ID = { pattern: /^[A-Za-z0-9._:/@+-]{1,64}$/, what: "1 to 64 of A-Z a-z 0-9 . _ : / @ + -" } as const;
+const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
+const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
+
+/**
+ * One row a setting. A name in code carries its unit (`minTtlMs`), its key in files does not (`dns.min_ttl`, written
+ * `1s`); all else of the key is the name in snake_case.
+ */
+export const KNOBS = {
+  node: {
+    id: optionalText({
+      ...ID,
+      flag: "--node-id <id>",
+      doc: "Id of this node; a random one is made and kept in the data directory when absent.",
+    }),
+    name: optionalText({ pattern: /^.{1,128}$/, what: "1 to 128 characters", doc: "Name for people; the id when absent." }),
+    clusterId: text({ ...ID, default: "local", flag: "--cluster-id <id>", doc: "Cluster this node belongs to." }),
+    region: text({ ...ID, default: "local", flag: "--region <name>", doc: "Region of this node." }),
+    zone: text({ ...ID, default: "local", flag: "--zone <name>", doc: "Locality inside the region; entries that name no zone get it." }),
+    roles: list({ ...ID, default: [], doc: "Roles this node announces." }),
+    labels: pairs({ default: {}, doc: "Free labels this node announces." }),
+  },
+  listen: {
+    host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address the listeners bind to." }),
+    advertiseHost: optionalText({
+      ...HOST,
+      flag: "--advertise-host <host>",
+      doc: "Host others are told to connect to; the bound address when absent.",
+    }),
+    grpcPort: port({ default: 17_420, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
+    httpPort: port({ default: 17_480, flag: "--http-port <port>", doc: "Port of the HTTP edge; 0 means any free port." }),
+  },
+  tls: {
+    certFile: optionalText({ ...PATH, doc: "PEM file with the certificate chain of the gRPC and HTTP listeners; plain text when absent." }),
+    keyFile: optionalText({ ...PATH, doc: "PEM file with the private key of tls.cert_file." }),
+    caFile: optionalText({ ...PATH, doc: "PEM file with the authorities that client certificates must come from." }),
+    requireClientCert: bool({ default: false, doc: "Refuse clients without a certificate from tls.ca_file." }),
+  },
+  persistence: {
+    dataDir: text({ ...PATH, default: "./waymark-data", flag: "--data-dir <dir>", doc: "Directory for the journal and the node id." }),
+    ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Keep nothing on disk; every start is a new generation." }),
+  },
+  limits: {
+    entryBytes: bytes({ default: 16_384, min: 1024, max: 262_144, doc: "Largest encoded entry." }),
+    requestBytes: bytes({ default: 4_194_304, min: 65_536, max: 67_108_864, doc: "Largest request." }),
+    requestEntries: int({ default: 1000, min: 1, max: 100_000, doc: "Most entries, keys, leases or reports in one request." }),
+    namespaceChars: int({ default: 200, min: 16, max: 1000, doc: "Longest namespace." }),
+    nameChars: int({ default: 128, min: 16, max: 1000, doc: "Longest name, instance id, tag, capability or resource." }),
+    idChars: int({ default: 64, min: 16, max: 256, doc: "Longest node, cluster, region, zone or tenant id." }),
+    listItems: int({ default: 64, min: 1, max: 1000, doc: "Most tags, capabilities, resources or aliases of an entry, each." }),
+    targets: int({ default: 64, min: 1, max: 1000, doc: "Most targets of an entry." }),
+    metadataPairs: int({ default: 64, min: 0, max: 1000, doc: "Most metadata pairs of an entry." }),
+    metadataKeyChars: int({ default: 63, min: 8, max: 256, doc: "Longest metadata key." }),
+    metadataValueBytes: bytes({ default: 1024, min: 16, max: 65_536, doc: "Largest metadata value." }),
+  },
+  dns: {
+    enabled: bool({ default: true, doc: "Run the DNS gateway." }),
+    host: optionalText({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
+    udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
+    tcpPort: optionalPort({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
+    zones: list({
+      pattern: /^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*\.?$/,
+      what: "a lower-case DNS name",
+      default: ["waymark"],
+      doc: "Zones answered for.",
+    }),
+    minTtlMs: ms({ default: 1000, min: 0, max: 24 * HOUR_MS, doc: "Least TTL given." }),
+    maxTtlMs: ms({ default: 60_000, min: 1000, max: 24 * HOUR_MS, doc: "Greatest TTL given." }),
+    negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of answers that say a name or type is not there." }),
+    allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix; otherwise they are refused." }),
+  },
+  observability: {
+    logLevel: choice({
+      choices: ["trace", "debug", "info", "warn", "error", "silent"],
+      default: "info",
+      flag: "--log-level <level>",
+      doc: "Least severity that is logged.",
+    }),
+    logScopes: list({
+      pattern: /^[a-z0-9.*-]{1,64}$/,
+      what: "a component name",
+      default: [],
+      flag: "--log-scopes <names>",
+      doc: "Components logged at debug whatever the level.",
+    }),
+    logFormat: choice({ choices: ["json", "text"], default: "json", doc: "One JSON object a line, or text for people." }),
+  },
+} as const satisfies Record<string, Record<string, Knob<unknown>>>;
+
+type ValueOf<K> = K extends { readonly schema: z.ZodType<infer T> } ? T : never;
+type Knobs = typeof KNOBS;
+
+/** Effective settings, by group and name in code: `settings.listen.grpcPort`. */
+export type Settings = { readonly [G in keyof Knobs]: { readonly [N in keyof Knobs[G]]: ValueOf<Knobs[G][N]> } };
+
+export interface KnobRow {
+  readonly group: string;
+  /** Name in code, `minTtlMs`. */
+  readonly name: string;
+  /** Key in files, `dns.min_ttl`. */
+  readonly path: string;
+  /** `WAYMARK_DNS__MIN_TTL`. */
+  readonly env: string;
+  readonly knob: Knob<unknown>;
+}
+
+function rowsOf(): readonly KnobRow[] {
+  const rows: KnobRow[] = [];
+  for (const [group, knobs] of Object.entries(KNOBS)) {
+    for (const [name, knob] of Object.entries(knobs)) {
+      const key = name.slice(0, name.length - knob.suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      rows.push({
+        group,
+        name,
+        path: `${group}.${key}`,
+        env: `WAYMARK_${group}__${key}`.toUpperCase(),
+        knob: knob as unknown as Knob<unknown>,
+      });
+    }
+  }
+  return rows;
+}
+
+/** Every setting, in the table's order. */
+export const KNOB_ROWS: readonly KnobRow[] = rowsOf();
+
+export interface Problem {
+  /** Key of the setting, empty when it concerns the source as a whole. */
+  readonly path: string;
+  /** What was wrong, with what value, and what would be right. */
+  readonly message: string;
+  /** `file node.toml`, `environment WAYMARK_…`, `flag --…`. */
+  readonly source: string;
+}
+
+export interface SettingSource {
+  /** Contents of the settings file. */
+  readonly file?: { readonly name: string; readonly text: string; readonly format: "toml" | "json" };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Values of `serve`'s flags by setting path (`listen.grpc_port`); true for a flag without a value. */
+  readonly flags: ReadonlyMap<string, string | true>;
+}
+
+export interface Effective {
+  readonly settings: Settings;
+  /** Where each value came from, by path: `default`, `file node.toml`, `environment WAYMARK_…`, `flag --…`. */
+  readonly origins: ReadonlyMap<string, string>;
+}
+
+export type Loaded = { readonly ok: true; readonly effective: Effective } | { readonly ok: false; readonly problems: readonly Problem[] };
+
+/** The schema of a settings file; every key may be absent. */
+const FILE_SCHEMA = z.strictObject(
+  Object.fromEntries(
+    Object.keys(KNOBS).map((group) => [
+      group,
+      z
+        .strictObject(
+          Object.fromEntries(KNOB_ROWS.filter((row) => row.group === group).map((row) => [keyOf(row), row.knob.schema.optional()])),
+        )
+        .optional(),
+    ]),
+  ),
+);
+
+function keyOf(row: KnobRow): string {
+  return row.path.slice(row.group.length + 1);
+}
+
+function didYouMean(word: string, candidates: readonly string[]): string {
+  const nearest = findNearest(word, candidates);
+  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+}
+
+/** Values found in one source, by path, each with its own origin. */
+interface Layer {
+  readonly values: ReadonlyMap<string, { readonly value: unknown; readonly origin: string }>;
+  readonly problems: readonly Problem[];
+}
+
+function parseFile(file: NonNullable<SettingSource["file"]>): unknown {
+  if (file.format === "json") return JSON.parse(file.text);
+  return parseToml(file.text);
+}
+
+/** One line of what a parser said: the rest is a drawing of the place. */
+function parserMessage(error: unknown): string {
+  if (error instanceof TomlError)
+    return `line ${error.line}, column ${error.column}: ${(error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "")}`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+function fileLayer(file: NonNullable<SettingSource["file"]>): Layer {
+  const source = `file ${file.name}`;
+  let raw: unknown;
+  try {
+    raw = parseFile(file);
+  } catch (error) {
+    return { values: new Map(), problems: [{ path: "", message: parserMessage(error), source }] };
+  }
+  const checked = FILE_SCHEMA.safeParse(raw);
+  const problems = checked.success ? [] : checked.error.issues.flatMap((issue) => fileProblems(issue, source));
+  const values = new Map<string, { value: unknown; origin: string }>();
+  for (const [group, knobs] of Object.entries(checked.data ?? {})) {
+    for (const [key, value] of Object.entries(knobs ?? {})) values.set(`${group}.${key}`, { value, origin: source });
+  }
+  return { values, problems };
+}
+
+function fileProblems(issue: z.core.$ZodIssue, source: string): Problem[] {
+  const path = issue.path.join(".");
+  if (issue.code !== "unrecognized_keys") {
+    const message = issue.code === "invalid_type" ? "must be a table of settings" : issue.message;
+    return [{ path, message, source }];
+  }
+  return issue.keys.map((key) => {
+    const full = path === "" ? key : `${path}.${key}`;
+    const candidates = path === "" ? Object.keys(KNOBS) : KNOB_ROWS.map((row) => row.path);
+    return { path: full, message: `unknown key${didYouMean(full, candidates)}`, source };
+  });
+}
+
+/** Environment variables of the command line's own, which are not settings. */
+export const CLIENT_ENV = ["WAYMARK_SERVER", "WAYMARK_TOKEN", "WAYMARK_CA", "WAYMARK_CERT", "WAYMARK_KEY", "WAYMARK_TENANT"] as const;
+
+const ENV_WORDS = KNOB_ROWS.map((row) => row.env.slice("WAYMARK_".length));
+
+// Kubernetes puts these into every container of a namespace with a Service called "waymark".
+const INJECTED = /^WAYMARK_(SERVICE|PORT)(_[A-Z0-9_]*)?$/;
+
+function envLayer(env: SettingSource["env"]): Layer {
+  const values = new Map<string, { value: unknown; origin: string }>();
+  const problems: Problem[] = [];
+  const ours = new Set<string>(CLIENT_ENV);
+  for (const [name, raw] of Object.entries(env)) {
+    if (raw === undefined || !name.startsWith("WAYMARK_") || ours.has(name)) continue;
+    if (!name.includes("__") && INJECTED.test(name)) continue;
+    const source = `environment ${name}`;
+    const row = KNOB_ROWS.find((candidate) => candidate.env === name);
+    if (row === undefined) {
+      const nearest = findNearest(name.slice("WAYMARK_".length), ENV_WORDS);
+      const hint = nearest === undefined ? "" : `; did you mean WAYMARK_${nearest}?`;
+      problems.push({ path: "", message: `unknown key${hint}`, source });
+      continue;
+    }
+    check(row, { raw: row.knob.fromText(raw), source }, values, problems);
+  }
+  return { values, problems };
+}
+
+function flagLayer(flags: SettingSource["flags"]): Layer {
+  const values = new Map<string, { value: unknown; origin: string }>();
+  const problems: Problem[] = [];
+  for (const [path, raw] of flags) {
+    const row = KNOB_ROWS.find((candidate) => candidate.path === path);
+    const source = `flag ${row?.knob.flag?.split(" ")[0] ?? path}`;
+    if (row === undefined) problems.push({ path, message: "unknown key", source });
+    else check(row, { raw: raw === true ? true : row.knob.fromText(raw), source }, values, problems);
+  }
+  return { values, problems };
+}
+
+function check(
+  row: KnobRow,
+  given: { readonly raw: unknown; readonly source: string },
+  values: Map<string, { value: unknown; origin: string }>,
+  problems: Problem[],
+): void {
+  const checked = row.knob.schema.safeParse(given.raw);
+  if (checked.success) values.set(row.path, { value: checked.data, origin: given.source });
+  else for (const issue of checked.error.issues) problems.push({ path: row.path, message: issue.message, source: given.source });
+}
+
+/** Rules between settings. */
+function crossProblems(settings: Settings, origins: ReadonlyMap<string, string>): Problem[] {
+  const problems: Problem[] = [];
+  const refuse = (path: string, message: string): void => {
+    problems.push({ path, message, source: origins.get(path) ?? "default" });
+  };
+  const { tls, dns } = settings;
+  if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
+  if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
+  if (tls.requireClientCert && tls.caFile === undefined)
+    refuse("tls.require_client_cert", "needs tls.ca_file, to know whose certificates to accept");
+  if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "needs tls.cert_file and tls.key_file too");
+  if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
+  if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
+  return problems;
+}
+
+/** Reads all sources: the effective settings with the origin of each, or every problem found in any source. */
+export function loadConfig(source: SettingSource): Loaded {
+  const layers = [...(source.file ? [fileLayer(source.file)] : []), envLayer(source.env), flagLayer(source.flags)];
+  const problems = layers.flatMap((layer) => layer.problems);
+  if (problems.length > 0) return { ok: false, problems };
+  const groups: Record<string, Record<string, unknown>> = {};
+  const origins = new Map<string, string>();
+  for (const row of KNOB_ROWS) {
+    const found = layers.findLast((layer) => layer.values.has(row.path))?.values.get(row.path);
+    const group = groups[row.group] ?? {};
+    group[row.name] = found === undefined ? row.knob.default : found.value;
+    groups[row.group] = group;
+    origins.set(row.path, found?.origin ?? "default");
+  }
+  // Each value passed its own row's schema or is its default: this is the one place where the table becomes the type.
+  const settings = groups as unknown as Settings;
+  const crossed = crossProblems(settings, origins);
+  return crossed.length > 0 ? { ok: false, problems: crossed } : { ok: true, effective: { settings, origins } };
+}
+
+export interface ShownSetting {
+  readonly path: string;
+  /** As a person would write it; `[secret]` for secrets that are set. */
+  readonly value: string;
+  readonly origin: string;
+}
+
+/** Every setting with value and origin, for people; secrets masked. */
+export function listSettings(effective: Effective): readonly ShownSetting[] {
+  return KNOB_ROWS.map(({ group, name, path, knob }) => {
+    const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = effective.settings;
+    const value = groups[group]?.[name];
+    const isMasked = knob.secret === true && value !== undefined && value !== "";
+    return { path, value: isMasked ? "[secret]" : knob.toText(value), origin: effective.origins.get(path) ?? "default" };
+  });
+}
+
+/** A problem as one line: `listen.grpc_port: 70000 is more than 65535, the largest allowed (flag --grpc-port)`. */
+export function problemText(problem: Problem): string {
+  return `${problem.path === "" ? "" : `${problem.path}: `}${problem.message} (${problem.source})`;
+}

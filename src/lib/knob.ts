@@ -1,0 +1,285 @@
+/** Row constructors for a table of settings: one row says type, unit, default, bounds, and how text becomes a value. */
+import { z } from "zod";
+
+export interface KnobOptions<T> {
+  readonly default: T;
+  /** What it does, one sentence. */
+  readonly doc: string;
+  /** Takes effect on reload, without a restart. */
+  readonly reloadable?: boolean;
+  /** Never printed. */
+  readonly secret?: boolean;
+  /** How `serve` calls it, as commander writes flags: `--grpc-port <port>`. */
+  readonly flag?: string;
+}
+
+export interface Knob<T> extends KnobOptions<T> {
+  /** What a person writes: `port`, `duration`, … */
+  readonly type: string;
+  /** Suffix the code's name carries and the file's key does not. */
+  readonly suffix: string;
+  readonly min?: number;
+  readonly max?: number;
+  readonly choices?: readonly string[];
+  /** Checks a value as a file holds it. */
+  readonly schema: z.ZodType<T>;
+  /** Text from the environment or a flag, as a file would hold it. Text that is no such value comes back unchanged, for `schema` to refuse. */
+  fromText(text: string): unknown;
+  /** The value as a person would write it. */
+  toText(value: T): string;
+}
+
+type Parsed<T> = { readonly value: T } | { readonly problem: string };
+
+function schemaOf<T>(parse: (raw: unknown) => Parsed<T>): z.ZodType<T> {
+  return z.unknown().transform((raw, context) => {
+    const parsed = parse(raw);
+    if ("value" in parsed) return parsed.value;
+    context.addIssue(parsed.problem);
+    return z.NEVER;
+  });
+}
+
+function shown(raw: unknown): string {
+  return JSON.stringify(raw) ?? String(raw);
+}
+
+function within(
+  value: number,
+  bounds: { readonly min: number; readonly max: number; readonly toText: (value: number) => string },
+): Parsed<number> {
+  const { min, max, toText } = bounds;
+  if (value < min) return { problem: `${toText(value)} is less than ${toText(min)}, the smallest allowed` };
+  if (value > max) return { problem: `${toText(value)} is more than ${toText(max)}, the largest allowed` };
+  return { value };
+}
+
+type NumberOptions = KnobOptions<number> & { readonly min: number; readonly max: number };
+
+/** A whole number. */
+export function int(options: NumberOptions): Knob<number> {
+  return numeric("number", "", options);
+}
+
+/** A TCP or UDP port; 0 means any free one. */
+export function port(options: KnobOptions<number>): Knob<number> {
+  return numeric("port", "", { ...options, min: 0, max: 65_535 });
+}
+
+function numeric(type: string, suffix: string, options: NumberOptions): Knob<number> {
+  const { min, max } = options;
+  return {
+    ...options,
+    type,
+    suffix,
+    schema: schemaOf((raw) => {
+      if (typeof raw !== "number" || !Number.isSafeInteger(raw)) return { problem: `${shown(raw)} is not a whole number` };
+      return within(raw, { min, max, toText: String });
+    }),
+    fromText: (text) => (/^-?\d{1,15}$/.test(text) ? Number(text) : text),
+    toText: String,
+  };
+}
+
+const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** Milliseconds of a text such as `500ms`, `1.5s`, `10m`, `24h`, `7d`; undefined when it is not one. */
+export function parseDurationMs(text: string): number | undefined {
+  const match = /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)$/.exec(text);
+  if (!match) return text === "0" ? 0 : undefined;
+  const unit = Object.entries(DURATION_UNITS).find(([name]) => name === match[2]);
+  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit[1]);
+}
+
+/** The shortest exact text for a duration. */
+export function durationText(ms: number): string {
+  if (ms === 0) return "0s";
+  const exact = Object.entries(DURATION_UNITS).findLast(([, unitMs]) => ms % unitMs === 0);
+  return exact === undefined ? `${ms}ms` : `${ms / exact[1]}${exact[0]}`;
+}
+
+/** A duration; written `30s`, held in milliseconds under a name that ends in `Ms`. */
+export function ms(options: NumberOptions): Knob<number> {
+  const { min, max } = options;
+  return {
+    ...options,
+    type: "duration",
+    suffix: "Ms",
+    schema: schemaOf((raw) => {
+      const value = typeof raw === "string" ? parseDurationMs(raw) : undefined;
+      if (value === undefined) return { problem: `${shown(raw)} is not a duration such as "500ms", "30s" or "1h"` };
+      return within(value, { min, max, toText: durationText });
+    }),
+    fromText: (text) => text,
+    toText: durationText,
+  };
+}
+
+const SIZE_UNITS = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
+
+function sizeText(value: number): string {
+  const exact = value === 0 ? undefined : Object.entries(SIZE_UNITS).findLast(([, unit]) => value % unit === 0);
+  return exact === undefined ? `${value}B` : `${value / exact[1]}${exact[0]}`;
+}
+
+function parseSize(text: string): number | undefined {
+  const match = /^(\d{1,12})(B|KiB|MiB|GiB)$/.exec(text);
+  const unit = match && Object.entries(SIZE_UNITS).find(([name]) => name === match[2]);
+  return match && unit ? Number(match[1]) * unit[1] : undefined;
+}
+
+/** A size; written `4MiB` or as a plain number of bytes. */
+export function bytes(options: NumberOptions): Knob<number> {
+  const { min, max } = options;
+  return {
+    ...options,
+    type: "size",
+    suffix: "",
+    schema: schemaOf((raw) => {
+      const value = typeof raw === "string" ? parseSize(raw) : raw;
+      if (typeof value !== "number" || !Number.isSafeInteger(value))
+        return { problem: `${shown(raw)} is not a size such as "16KiB" or "4MiB"` };
+      return within(value, { min, max, toText: sizeText });
+    }),
+    fromText: (text) => (/^\d{1,15}$/.test(text) ? Number(text) : text),
+    toText: sizeText,
+  };
+}
+
+/** True or false. */
+export function bool(options: KnobOptions<boolean>): Knob<boolean> {
+  return {
+    ...options,
+    type: "true or false",
+    suffix: "",
+    schema: schemaOf((raw) => (typeof raw === "boolean" ? { value: raw } : { problem: `${shown(raw)} is neither true nor false` })),
+    fromText: (text) => (text === "true" ? true : text === "false" ? false : text),
+    toText: String,
+  };
+}
+
+interface TextRule {
+  /** What a valid text matches. */
+  readonly pattern?: RegExp;
+  /** The pattern in words: "is not …". */
+  readonly what?: string;
+}
+
+function checkText(raw: unknown, rule: TextRule): Parsed<string> {
+  if (typeof raw !== "string") return { problem: `${shown(raw)} is not text` };
+  if (rule.pattern && !rule.pattern.test(raw))
+    return { problem: `${shown(raw)} is not ${rule.what ?? `text matching ${rule.pattern.source}`}` };
+  return { value: raw };
+}
+
+/** Text. */
+export function text(options: KnobOptions<string> & TextRule): Knob<string> {
+  return {
+    ...options,
+    type: "text",
+    suffix: "",
+    schema: schemaOf((raw) => checkText(raw, options)),
+    fromText: (raw) => raw,
+    toText: (value) => value,
+  };
+}
+
+/** Text that may be absent. */
+export function optionalText(options: Omit<KnobOptions<undefined>, "default"> & TextRule): Knob<string | undefined> {
+  return {
+    ...options,
+    default: undefined,
+    type: "text",
+    suffix: "",
+    schema: schemaOf<string | undefined>((raw) => checkText(raw, options)),
+    fromText: (raw) => raw,
+    toText: (value) => value ?? "",
+  };
+}
+
+/** A port that may be absent. */
+export function optionalPort(options: Omit<KnobOptions<undefined>, "default">): Knob<number | undefined> {
+  const inner = port({ ...options, default: 0 });
+  return {
+    ...options,
+    default: undefined,
+    type: "port",
+    suffix: "",
+    min: 0,
+    max: 65_535,
+    schema: inner.schema,
+    fromText: inner.fromText,
+    toText: (value) => (value === undefined ? "" : String(value)),
+  };
+}
+
+/** One of a few words. */
+export function choice<const C extends string>(options: KnobOptions<NoInfer<C>> & { readonly choices: readonly C[] }): Knob<C> {
+  const { choices } = options;
+  return {
+    ...options,
+    type: choices.join(" | "),
+    suffix: "",
+    schema: schemaOf((raw) => {
+      const value = choices.find((word) => word === raw);
+      return value === undefined ? { problem: `${shown(raw)} is none of ${choices.join(", ")}` } : { value };
+    }),
+    fromText: (raw) => raw,
+    toText: (value) => value,
+  };
+}
+
+const MAX_ITEMS = 1000;
+
+/** Several texts; written `a,b` in the environment and in flags. At most 1000. */
+export function list(options: KnobOptions<readonly string[]> & TextRule): Knob<readonly string[]> {
+  return {
+    ...options,
+    type: "list of text",
+    suffix: "",
+    schema: schemaOf<readonly string[]>((raw) => {
+      if (!Array.isArray(raw)) return { problem: `${shown(raw)} is not a list` };
+      if (raw.length > MAX_ITEMS) return { problem: `${raw.length} items are more than ${MAX_ITEMS}, the most allowed` };
+      const value: string[] = [];
+      for (const item of raw) {
+        const parsed = checkText(item, options);
+        if ("problem" in parsed) return parsed;
+        value.push(parsed.value);
+      }
+      return { value };
+    }),
+    fromText: (raw) => (raw === "" ? [] : raw.split(",").map((item) => item.trim())),
+    toText: (value) => value.join(","),
+  };
+}
+
+/** Names with texts; written `a=b,c=d` in the environment and in flags. At most 1000. */
+export function pairs(options: KnobOptions<Readonly<Record<string, string>>>): Knob<Readonly<Record<string, string>>> {
+  return {
+    ...options,
+    type: "table of text",
+    suffix: "",
+    schema: schemaOf<Readonly<Record<string, string>>>((raw) => {
+      if (typeof raw !== "object" || raw === null || Array.isArray(raw))
+        return { problem: `${shown(raw)} is not a table of name = "text"` };
+      const entries = Object.entries(raw);
+      if (entries.length > MAX_ITEMS) return { problem: `${entries.length} pairs are more than ${MAX_ITEMS}, the most allowed` };
+      const value: [string, string][] = [];
+      for (const [name, item] of entries) {
+        if (typeof item !== "string") return { problem: `${name} = ${shown(item)} is not text` };
+        value.push([name, item]);
+      }
+      return { value: Object.fromEntries(value) };
+    }),
+    fromText: (raw) => {
+      if (raw === "") return {};
+      const parts = raw.split(",").map((part) => part.trim());
+      if (parts.some((part) => !/^[^=]+=/.test(part))) return raw;
+      return Object.fromEntries(parts.map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]));
+    },
+    toText: (value) =>
+      Object.entries(value)
+        .map(([name, item]) => `${name}=${item}`)
+        .join(","),
+  };
+}

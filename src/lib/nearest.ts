@@ -1,0 +1,35 @@
+/** The valid word closest to a mistyped one, for messages that end in "did you mean". */
+
+/** Edit distance with insert, delete, replace and swap of neighbours, each costing 1. */
+function distance(a: string, b: string): number {
+  let before: number[] = [];
+  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1];
+      let best = Math.min((above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (above[j - 1] ?? 0) + (same ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) best = Math.min(best, (before[j - 2] ?? 0) + 1);
+      row.push(best);
+    }
+    before = above;
+    above = row;
+  }
+  return above[b.length] ?? 0;
+}
+
+/** The candidate nearest to `word`, or undefined when none is near: more than half of its letters differ. First wins on a tie. */
+export function findNearest(word: string, candidates: readonly string[]): string | undefined {
+  let nearest: string | undefined;
+  let least = Number.POSITIVE_INFINITY;
+  // A stranger's word is cut: the cost grows with the product of the lengths.
+  const asked = word.slice(0, 128).toLowerCase();
+  for (const candidate of candidates) {
+    const steps = distance(asked, candidate.toLowerCase());
+    if (steps < least && steps * 2 <= Math.max(candidate.length, 2)) {
+      least = steps;
+      nearest = candidate;
+    }
+  }
+  return nearest;
+}
