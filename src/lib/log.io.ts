@@ -1,0 +1,176 @@
+/** Log lines on stderr: pino as JSON, or one readable line each for a terminal; bounded, and without secrets. */
+import { destination, type Logger, pino, stdSerializers, stdTimeFunctions } from "pino";
+import { type LogLevel, type LogScopes, levelOf } from "./log-scopes.ts";
+
+/** Facts of one event; names end in units, values are bounded and `Secret`s masked when written. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** A component's log. The message is a constant lower-case phrase; what varies is a field. */
+export interface Log {
+  trace(fields: LogFields, message: string): void;
+  debug(fields: LogFields, message: string): void;
+  info(fields: LogFields, message: string): void;
+  warn(fields: LogFields, message: string): void;
+  error(fields: LogFields, message: string): void;
+  /** Whether lines of this level are written; ask before gathering costly fields. */
+  isEnabled(level: Exclude<LogLevel, "silent">): boolean;
+  /** The log of a part: `server` makes `server.grpc` of `grpc`. */
+  child(part: string): Log;
+}
+
+/** The log of the whole process. */
+export interface RootLog extends Log {
+  /** Lines thrown away because whoever reads stderr does not. */
+  droppedCount(): number;
+  /** Writes what is buffered; for the end of the process. */
+  flush(): void;
+}
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  readonly scopes: LogScopes;
+  /** `text` is for people; default: text on a terminal, else JSON. */
+  readonly format?: "json" | "text";
+  /** Where lines go instead of stderr; each ends with a line feed. */
+  readonly write?: (line: string) => void;
+}
+
+const MAX_LINE_BYTES = 16 * 1024;
+const MAX_TEXT_CHARS = 2048;
+const MAX_MESSAGE_CHARS = 512;
+const MAX_BUFFER_BYTES = 1024 * 1024;
+const STDERR_FD = 2;
+
+/** Opens the process's log. Buffered lines above 1 MiB are dropped and counted, never waited for. */
+export function openLog(options: LogOptions): RootLog {
+  const sink = options.write === undefined ? openStderr() : { write: options.write, flush: () => {}, droppedCount: () => 0 };
+  const isText = (options.format ?? (process.stderr.isTTY ? "text" : "json")) === "text";
+  const hasColor = isText && options.write === undefined && process.stderr.isTTY && process.stderr.hasColors();
+  const root = pino(
+    {
+      level: options.level,
+      base: {},
+      timestamp: stdTimeFunctions.isoTime,
+      depthLimit: 6,
+      edgeLimit: 64,
+      formatters: { level: (label) => ({ level: label }), log: bounded },
+      serializers: { err: stdSerializers.err, error: stdSerializers.err },
+    },
+    { write: (line: string) => sink.write(isText ? textLine(line, hasColor) : cut(line)) },
+  );
+  return Object.assign(new ComponentLog(root, root, "", options), { droppedCount: sink.droppedCount, flush: sink.flush });
+}
+
+class ComponentLog implements Log {
+  readonly #root: Logger;
+  readonly #logger: Logger;
+  readonly #component: string;
+  readonly #options: LogOptions;
+
+  constructor(root: Logger, logger: Logger, component: string, options: LogOptions) {
+    this.#root = root;
+    this.#logger = logger;
+    this.#component = component;
+    this.#options = options;
+  }
+
+  trace(fields: LogFields, message: string): void {
+    this.#logger.trace(fields, message);
+  }
+
+  debug(fields: LogFields, message: string): void {
+    this.#logger.debug(fields, message);
+  }
+
+  info(fields: LogFields, message: string): void {
+    this.#logger.info(fields, message);
+  }
+
+  warn(fields: LogFields, message: string): void {
+    this.#logger.warn(fields, message);
+  }
+
+  error(fields: LogFields, message: string): void {
+    this.#logger.error(fields, message);
+  }
+
+  isEnabled(level: Exclude<LogLevel, "silent">): boolean {
+    return this.#logger.isLevelEnabled(level);
+  }
+
+  child(part: string): Log {
+    const component = this.#component === "" ? part : `${this.#component}.${part}`;
+    const level = levelOf(component, this.#options.scopes, this.#options.level);
+    return new ComponentLog(this.#root, this.#root.child({ component }, { level }), component, this.#options);
+  }
+}
+
+function openStderr(): { write: (line: string) => void; flush: () => void; droppedCount: () => number } {
+  // Not synchronous: a reader of stderr that stops would stop every stream of this node.
+  const stderr = destination({ fd: STDERR_FD, sync: false, maxLength: MAX_BUFFER_BYTES });
+  let dropped = 0;
+  stderr.on("drop", () => dropped++);
+  // A closed stderr must not end the process; what is logged after that is lost.
+  stderr.on("error", () => dropped++);
+  return {
+    write: (line) => {
+      stderr.write(line);
+    },
+    flush: () => {
+      try {
+        stderr.flushSync();
+      } catch {
+        // Called at the end of the process: there is nobody left to tell.
+        dropped++;
+      }
+    },
+    droppedCount: () => dropped,
+  };
+}
+
+function bounded(fields: Record<string, unknown>): Record<string, unknown> {
+  const result: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields)) {
+    result[name] = typeof value === "string" && value.length > MAX_TEXT_CHARS ? `${value.slice(0, MAX_TEXT_CHARS)}…` : value;
+  }
+  return result;
+}
+
+/** A line within the bound; a longer one keeps what says where it came from. */
+function cut(line: string): string {
+  if (line.length <= MAX_LINE_BYTES && Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
+  const { level, time, component, msg } = parsed(line);
+  const message = typeof msg === "string" ? msg.slice(0, MAX_MESSAGE_CHARS) : "";
+  return `${JSON.stringify({ level, time, component, msg: message, truncatedBytes: Buffer.byteLength(line) })}\n`;
+}
+
+function parsed(line: string): Record<string, unknown> {
+  const value: unknown = JSON.parse(line);
+  return typeof value === "object" && value !== null ? { ...value } : {};
+}
+
+const COLORS: Readonly<Record<string, number>> = { trace: 90, debug: 36, info: 32, warn: 33, error: 31, fatal: 31 };
+
+/** One of our JSON lines for a person: time, level, component, message, then the fields; control characters stay escaped. */
+export function textLine(json: string, hasColor: boolean): string {
+  const { level, time, component, msg, err, ...fields } = parsed(cut(json));
+  const word = String(level).toUpperCase().padEnd(5);
+  const colored = hasColor ? `\u001b[${COLORS[String(level)] ?? 0}m${word}\u001b[0m` : word;
+  const clock = String(time).slice(11, 23);
+  const where = component === undefined ? "" : ` ${fact(component)}:`;
+  const facts = Object.entries(fields).map(([name, value]) => ` ${name}=${fact(value)}`);
+  return `${clock} ${colored}${where} ${printable(typeof msg === "string" ? msg : "")}${facts.join("")}${err === undefined ? "" : errorText(err)}\n`;
+}
+
+function fact(value: unknown): string {
+  return typeof value === "string" && /^[\w.:/@+-]+$/.test(value) ? value : JSON.stringify(value);
+}
+
+function errorText(err: unknown): string {
+  const stack = typeof err === "object" && err !== null && "stack" in err ? err.stack : err;
+  return `\n    ${String(stack).split("\n").map(printable).join("\n    ")}`;
+}
+
+function printable(text: string): string {
+  return /[\p{Cc}]/u.test(text) ? JSON.stringify(text).slice(1, -1) : text;
+}
