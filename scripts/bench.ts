@@ -1,0 +1,21 @@
+/** Runs one benchmark by name, or all: `npm run bench -- query`. Each prints JSON lines on stdout and a table on stderr. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT, run } from "./run.ts";
+
+// Files that start with an underscore are what benchmarks share.
+const names = readdirSync(join(ROOT, "bench"))
+  .filter((file) => file.endsWith(".ts") && !file.startsWith("_"))
+  .map((file) => file.replace(/\.ts$/, ""))
+  .toSorted();
+const [wanted, ...args] = process.argv.slice(2);
+if (wanted !== undefined && !names.includes(wanted)) {
+  console.error(`no benchmark ${JSON.stringify(wanted)}; there are: ${names.join(", ") || "none yet"}`);
+  process.exit(2);
+}
+let failed = 0;
+for (const name of wanted === undefined ? names : [wanted]) {
+  const { code } = await run("node", [`bench/${name}.ts`, ...args], { live: true });
+  if (code !== 0) failed += 1;
+}
+process.exit(failed === 0 ? 0 : 1);

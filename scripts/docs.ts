@@ -1,0 +1,31 @@
+/**
+ * Writes the reference pages from the tables the program itself uses: the protos, KNOBS, METRICS, REASONS and VERBS.
+ * With `--check` nothing is written: it fails and names the pages that are not fresh.
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { apiPage } from "./docs-api.ts";
+import { cliPage, configPage, metricsPage } from "./docs-tables.ts";
+import { ROOT } from "./run.ts";
+
+const PAGES = { api: apiPage, config: configPage, metrics: metricsPage, cli: cliPage };
+
+const isCheck = process.argv.includes("--check");
+let stale = 0;
+for (const [name, make] of Object.entries(PAGES)) {
+  const page = `docs/reference/${name}.md`;
+  const text = await make();
+  if (text === undefined) continue;
+  const file = join(ROOT, page);
+  if (existsSync(file) && readFileSync(file, "utf8") === text) continue;
+  if (isCheck) {
+    stale += 1;
+    console.log(`not fresh: ${page}`);
+    continue;
+  }
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, text);
+  console.log(`written: ${page}`);
+}
+if (stale > 0) console.log("run `npm run gen` and commit what it writes");
+process.exit(stale > 0 ? 1 : 0);

@@ -1,0 +1,94 @@
+/** The rooms of the house: who may import whom, and which files are pure. `docs/architecture.md` shows the same table. */
+
+/**
+ * Room to the rooms it may import, besides itself. A room never imports one beside or above it; type-only imports obey
+ * the same rule, because a type is a dependency.
+ */
+export const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  lib: [],
+  catalog: ["lib"],
+  policy: ["lib", "catalog"],
+  summary: ["lib", "catalog", "policy"],
+  fabric: ["lib", "catalog", "policy", "summary"],
+  discovery: ["lib", "catalog", "policy", "summary", "fabric"],
+  resolver: ["lib", "catalog", "summary"],
+  dns: ["lib", "catalog", "policy", "resolver", "discovery"],
+  store: ["lib"],
+  control: ["lib", "store", "fabric"],
+  data: ["lib", "catalog", "policy", "fabric"],
+  services: ["lib", "catalog", "policy", "summary", "fabric", "discovery", "resolver", "dns", "store", "control", "data"],
+  server: ["lib", "policy", "services"],
+  client: ["lib"],
+  config: ["lib"],
+  cli: ["lib", "client", "config"],
+  node: [
+    "lib",
+    "catalog",
+    "policy",
+    "summary",
+    "fabric",
+    "discovery",
+    "resolver",
+    "dns",
+    "store",
+    "control",
+    "data",
+    "services",
+    "server",
+    "config",
+  ],
+  main: ["lib", "cli", "config", "node"],
+};
+
+/** Rooms whose files are pure unless they are named `.io.ts`. */
+export const PURE_ROOMS: readonly string[] = [
+  "lib",
+  "catalog",
+  "policy",
+  "summary",
+  "fabric",
+  "resolver",
+  "discovery",
+  "dns",
+  "store",
+  "control",
+  "data",
+];
+
+/** A library that is imported in few places is replaced in few places. */
+export interface Fence {
+  /** What the import says; a trailing `*` matches any ending. */
+  readonly specifier: string;
+  /** Files that may say it. */
+  readonly allowed: RegExp;
+  readonly why: string;
+}
+
+export const FENCES: readonly Fence[] = [
+  {
+    specifier: "gen/*",
+    allowed: /^src\/(?:[a-z]+\/codec\.ts|(?:services|server|client|cli)\/.*)$/,
+    why: "generated messages are turned into our own values at the edge: in codec.ts, services, server, client and cli",
+  },
+  { specifier: "dns-packet", allowed: /^src\/dns\/wire\.ts$/, why: "only dns/wire.ts knows the DNS library" },
+  { specifier: "@grpc/*", allowed: /^src\/.*\.io\.ts$/, why: "grpc-js is sockets: shells only" },
+  { specifier: "@connectrpc/*", allowed: /^src\/(?:.*\.io\.ts|services\/.*)$/, why: "connect is sockets: shells only" },
+  { specifier: "node:sqlite", allowed: /^src\/store\/.*\.io\.ts$/, why: "only the store knows SQLite" },
+  {
+    specifier: "prom-client",
+    allowed: /^src\/server\/.*\.io\.ts$/,
+    why: "rooms count in plain numbers; only the server speaks Prometheus",
+  },
+  { specifier: "pino", allowed: /^src\/.*\.io\.ts$/, why: "pure code does not log" },
+];
+
+/** The room a file under src/ belongs to: its folder, or for a file directly in src/ its name. */
+export function roomOf(file: string): string {
+  const [, first = "", ...rest] = file.split("/");
+  return rest.length > 0 ? first : first.replace(/\.ts$/, "");
+}
+
+/** Whether style rule 2 holds for a file: no sockets, timers, clocks or chance. */
+export function isPure(file: string): boolean {
+  return PURE_ROOMS.includes(roomOf(file)) && file.startsWith("src/") && file.split("/").length > 2 && !file.endsWith(".io.ts");
+}

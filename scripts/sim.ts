@@ -1,0 +1,32 @@
+/**
+ * Runs the simulations: `npm run sim -- --seed 7 --nodes 20 --minutes 5 -t "P9"`. What is not one of ours goes to vitest.
+ * The tests read WAYMARK_SEED, WAYMARK_RUNS, WAYMARK_NODES and WAYMARK_MINUTES, and print the seed first.
+ */
+import { run } from "./run.ts";
+
+const OPTIONS: Readonly<Record<string, string>> = {
+  "--seed": "WAYMARK_SEED",
+  "--runs": "WAYMARK_RUNS",
+  "--nodes": "WAYMARK_NODES",
+  "--minutes": "WAYMARK_MINUTES",
+};
+
+const env: Record<string, string> = {};
+const rest: string[] = [];
+const args = process.argv.slice(2);
+for (let i = 0; i < args.length; i++) {
+  const [name = "", inline] = (args[i] ?? "").split("=", 2);
+  const variable = OPTIONS[name];
+  if (variable === undefined) {
+    rest.push(args[i] ?? "");
+    continue;
+  }
+  const value = inline ?? args[++i] ?? "";
+  if (!/^\d+$/.test(value)) {
+    console.error(`${name} wants a whole number, got ${JSON.stringify(value)}`);
+    process.exit(2);
+  }
+  env[variable] = value;
+}
+const { code } = await run("vitest", ["run", "--project", "sim", ...rest], { live: true, env });
+process.exit(code);

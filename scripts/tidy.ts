@@ -1,0 +1,172 @@
+/**
+ * The source's own rules that no linter knows. Each function reads a tree and returns its faults, one line each, so that
+ * `test/tidy.test.ts` can run them on this project and `test/checks.test.ts` on trees with planted faults.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join, posix } from "node:path";
+import { filesBelow, importsOf, withoutComments } from "./imports.ts";
+import { FENCES, isPure, ROOMS, roomOf } from "./rooms.ts";
+
+function read(root: string, file: string): string {
+  return readFileSync(join(root, file), "utf8");
+}
+
+/** `file:line: said` for every match of `pattern` in the text. */
+function matchesOf(file: string, text: string, pattern: RegExp, says: (match: string) => string): readonly string[] {
+  return [...text.matchAll(pattern)].map((match) => {
+    const line = text.slice(0, match.index).split("\n").length;
+    return `${file}:${line}: ${says(match[0].trim())}`;
+  });
+}
+
+function sources(root: string): readonly string[] {
+  return filesBelow(root, "src", [".ts"]);
+}
+
+/** Imports point down the list of rooms, and fenced libraries are imported where `rooms.ts` says. */
+export function roomFaults(root: string): readonly string[] {
+  return sources(root).flatMap((file) =>
+    importsOf(root, file).flatMap((each) => {
+      const faults: string[] = [];
+      const [source, target] = [roomOf(file), each.file?.startsWith("src/") === true ? roomOf(each.file) : undefined];
+      if (ROOMS[source] === undefined) faults.push(`${file}: ${source} is not a room of scripts/rooms.ts`);
+      if (target !== undefined && target !== source && ROOMS[source]?.includes(target) === false) {
+        faults.push(`${file}: ${source} may not import ${target} (${each.specifier})`);
+      }
+      const said = each.file ?? each.specifier;
+      for (const fence of FENCES) {
+        const isMeant = fence.specifier.endsWith("*") ? said.startsWith(fence.specifier.slice(0, -1)) : said === fence.specifier;
+        if (isMeant && !fence.allowed.test(file)) faults.push(`${file}: imports ${each.specifier}: ${fence.why}`);
+      }
+      return faults;
+    }),
+  );
+}
+
+/** What oxlint cannot say of pure files: no `async`, no `new Date()`, nothing that depends on a locale. */
+export function pureFaults(root: string): readonly string[] {
+  return sources(root)
+    .filter(isPure)
+    .flatMap((file) =>
+      matchesOf(
+        file,
+        withoutComments(read(root, file)),
+        /\basync\s+(?:function|\(|\w+\s*(?:\(|=>))|\bawait\s|\bnew Date\(\s*\)|\.(?:localeCompare|toLocale\w*)\(/g,
+        (match) => `a pure file says \`${match}\` (style rules 2 and 7)`,
+      ),
+    );
+}
+
+/** Every pure file with code in it has its own test file. A file of types alone has nothing to run. */
+export function untestedFiles(root: string): readonly string[] {
+  return sources(root)
+    .filter((file) => isPure(file) && /^export (?:abstract )?(?:function|class|const|let)\b/m.test(read(root, file)))
+    .map((file) => file.replace(/^src\//, "test/").replace(/\.ts$/, ".test.ts"))
+    .filter((test) => !existsSync(join(root, test)))
+    .map((test) => `${test} does not exist`);
+}
+
+/** Every source file says in its first lines what it is for. */
+export function headerFaults(root: string): readonly string[] {
+  return [...sources(root), ...filesBelow(root, "scripts", [".ts"]), ...filesBelow(root, "bench", [".ts"])]
+    .filter((file) => !/^(?:#![^\n]*\n)?\/\*\*/.test(read(root, file)))
+    .map((file) => `${file} does not start with a sentence in /** */ that says what it is for (style rule 1)`);
+}
+
+const MARK = ["TO", "DO"].join("");
+
+/** A note of work to do has an issue's number; no test is focused. */
+export function markFaults(root: string): readonly string[] {
+  const files = ["src", "test", "scripts", "bench", "proto"].flatMap((folder) => filesBelow(root, folder, [".ts", ".proto", ".go", ".py"]));
+  const marks = new RegExp(`\\b(?:${MARK}(?!\\(#\\d+\\): )|${["FIX", "ME"].join("")}\\b|${["XX", "X"].join("")}\\b)`, "g");
+  return files.flatMap((file) => {
+    const text = read(root, file);
+    const focused = /^\s*(?:test|it|describe)\.only\(/gm;
+    return [
+      ...matchesOf(file, text, marks, (match) => `${match} without a number: write ${MARK}(#123): what and when (style rule 40)`),
+      ...(file.endsWith(".test.ts") ? matchesOf(file, text, focused, (match) => `${match}…) hides the other tests`) : []),
+    ];
+  });
+}
+
+/** The anchor GitHub gives a heading. */
+function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[`*]/g, "")
+    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+    .trim()
+    .replaceAll(/\s/g, "-");
+}
+
+function anchorsOf(markdown: string): ReadonlySet<string> {
+  return new Set(
+    [...markdown.replaceAll(/^```[\s\S]*?^```/gm, "").matchAll(/^#{1,6}\s+(.*)$/gm)].map(([, heading = ""]) => anchorOf(heading)),
+  );
+}
+
+/** Links in the documentation lead to files and headings that exist. */
+export function linkFaults(root: string): readonly string[] {
+  const pages = [...filesBelow(root, "docs", [".md"]), "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].filter((file) =>
+    existsSync(join(root, file)),
+  );
+  return pages.flatMap((page) => {
+    const text = read(root, page);
+    const prose = text.replaceAll(/^```[\s\S]*?^```/gm, "").replaceAll(/`[^`\n]*`/g, "");
+    return [...prose.matchAll(/\]\(([^)\s]+)(?:\s+"[^"]*")?\)/g)].flatMap(([, link = ""]) => {
+      if (/^[a-z]+:/.test(link)) return [];
+      const [path = "", anchor] = link.split("#", 2);
+      const target = path === "" ? page : posix.join(dirname(page), path);
+      if (!existsSync(join(root, target))) return [`${page}: link to ${link}: there is no ${target}`];
+      if (anchor === undefined || !target.endsWith(".md") || anchorsOf(read(root, target)).has(anchor)) return [];
+      return [`${page}: link to ${link}: ${target} has no such heading`];
+    });
+  });
+}
+
+interface Lockfile {
+  readonly packages: Readonly<
+    Record<
+      string,
+      { readonly version?: string; readonly resolved?: string; readonly dependencies?: Readonly<Record<string, string>> } | undefined
+    >
+  >;
+}
+
+interface Manifest {
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly devDependencies?: Readonly<Record<string, string>>;
+}
+
+/** The lockfile installs the majors package.json asks for (an old npm silently picks others), from whatever registry there is. */
+export function lockfileFaults(root: string): readonly string[] {
+  const manifest = JSON.parse(read(root, "package.json")) as Manifest;
+  const lockfile = JSON.parse(read(root, "package-lock.json")) as Lockfile;
+  const wanted = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies });
+  const wrong = wanted.flatMap(([name, version]) => {
+    const locked = lockfile.packages[`node_modules/${name}`]?.version ?? "nothing";
+    if (!/^\d/.test(version)) return [`package.json: ${name} is ${version}: pin an exact version`];
+    return locked.split(".")[0] === version.split(".")[0] ? [] : [`package-lock.json: ${name} is ${locked}, package.json says ${version}`];
+  });
+  const resolved = Object.entries(lockfile.packages).filter(([, each]) => each?.resolved !== undefined);
+  return [...wrong, ...resolved.map(([name, each]) => `package-lock.json: ${name} names a registry: ${each?.resolved}`)];
+}
+
+/** The table of rooms in the architecture page is the table the checks use. */
+export function roomTableFaults(root: string): readonly string[] {
+  const page = read(root, "docs/architecture.md");
+  const rows = new Map(
+    [...page.matchAll(/^\| `(?:src\/)?([a-z]+)(?:\/|\.ts)?` \|[^|]*\| ([^|]*) \|$/gm)].map(([, room = "", imports = ""]) => [
+      room,
+      imports.trim(),
+    ]),
+  );
+  const expected = Object.entries(ROOMS).map(([room, imports]) => [room, imports.length === 0 ? "–" : imports.join(", ")] as const);
+  const faults = expected.flatMap(([room, imports]) => {
+    const said = rows.get(room);
+    if (said === undefined) return [`docs/architecture.md has no row for the room ${room}`];
+    return said === imports ? [] : [`docs/architecture.md: ${room} may import ${imports}, the page says ${said}`];
+  });
+  const unknown = [...rows.keys()].filter((room) => ROOMS[room] === undefined);
+  return [...faults, ...unknown.map((room) => `docs/architecture.md shows a room ${room} that scripts/rooms.ts does not know`)];
+}
