@@ -50,18 +50,25 @@ export const KNOBS = {
     dataDir: text({ ...PATH, default: "./waymark-data", flag: "--data-dir <dir>", doc: "Directory for the journal and the node id." }),
     ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Keep nothing on disk; every start is a new generation." }),
   },
+  // The names are those of catalog/names.ts `Bounds`: this group is handed over as it is.
   limits: {
-    entryBytes: bytes({ default: 16_384, min: 1024, max: 262_144, doc: "Largest encoded entry." }),
-    requestBytes: bytes({ default: 4_194_304, min: 65_536, max: 67_108_864, doc: "Largest request." }),
-    requestEntries: int({ default: 1000, min: 1, max: 100_000, doc: "Most entries, keys, leases or reports in one request." }),
-    namespaceChars: int({ default: 200, min: 16, max: 1000, doc: "Longest namespace." }),
-    nameChars: int({ default: 128, min: 16, max: 1000, doc: "Longest name, instance id, tag, capability or resource." }),
-    idChars: int({ default: 64, min: 16, max: 256, doc: "Longest node, cluster, region, zone or tenant id." }),
-    listItems: int({ default: 64, min: 1, max: 1000, doc: "Most tags, capabilities, resources or aliases of an entry, each." }),
-    targets: int({ default: 64, min: 1, max: 1000, doc: "Most targets of an entry." }),
-    metadataPairs: int({ default: 64, min: 0, max: 1000, doc: "Most metadata pairs of an entry." }),
-    metadataKeyChars: int({ default: 63, min: 8, max: 256, doc: "Longest metadata key." }),
-    metadataValueBytes: bytes({ default: 1024, min: 16, max: 65_536, doc: "Largest metadata value." }),
+    maxEntryBytes: bytes({ default: 16_384, min: 1024, max: 262_144, doc: "Largest encoded entry, without load and times." }),
+    maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: 67_108_864, doc: "Largest request." }),
+    maxRequestEntries: int({ default: 1000, min: 1, max: 100_000, doc: "Most entries, keys, leases or reports in one request." }),
+    maxNamespaceLength: int({ default: 200, min: 16, max: 240, doc: "Longest namespace." }),
+    maxLabelLength: int({ default: 63, min: 8, max: 63, doc: "Longest label of a namespace." }),
+    maxNameLength: int({ default: 128, min: 16, max: 1000, doc: "Longest name, instance id, tag, capability or resource." }),
+    maxIdLength: int({ default: 64, min: 16, max: 256, doc: "Longest node, cluster, region, zone or tenant id." }),
+    maxHostLength: int({ default: 253, min: 16, max: 253, doc: "Longest host of a target." }),
+    maxAliasLength: int({ default: 253, min: 16, max: 253, doc: "Longest alias." }),
+    maxTargets: int({ default: 64, min: 1, max: 1000, doc: "Most targets of an entry." }),
+    maxListItems: int({ default: 64, min: 1, max: 1000, doc: "Most items of each other list of an entry, such as its tags." }),
+    maxMetadataPairs: int({ default: 64, min: 0, max: 1000, doc: "Most metadata pairs of an entry." }),
+    maxMetadataKeyLength: int({ default: 63, min: 8, max: 256, doc: "Longest metadata key." }),
+    maxMetadataValueBytes: bytes({ default: 1024, min: 16, max: 65_536, doc: "Largest metadata value." }),
+    maxPatternLength: int({ default: 256, min: 16, max: 1000, doc: "Longest subject pattern of a topic." }),
+    maxUrlLength: int({ default: 512, min: 16, max: 4096, doc: "Longest url a node advertises." }),
+    maxEntryTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: 24 * HOUR_MS, doc: "Longest advisory ttl of an entry." }),
   },
   dns: {
     enabled: bool({ default: true, doc: "Run the DNS gateway." }),
@@ -116,7 +123,8 @@ export interface KnobRow {
 
 function rowsOf(): readonly KnobRow[] {
   const rows: KnobRow[] = [];
-  for (const [group, knobs] of Object.entries(KNOBS)) {
+  const groups: Readonly<Record<string, Readonly<Record<string, Knob<unknown>>>>> = KNOBS;
+  for (const [group, knobs] of Object.entries(groups)) {
     for (const [name, knob] of Object.entries(knobs)) {
       const key = name.slice(0, name.length - knob.suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
       rows.push({
@@ -124,7 +132,7 @@ function rowsOf(): readonly KnobRow[] {
         name,
         path: `${group}.${key}`,
         env: `WAYMARK_${group}__${key}`.toUpperCase(),
-        knob: knob as unknown as Knob<unknown>,
+        knob,
       });
     }
   }
@@ -313,6 +321,7 @@ export function loadConfig(source: SettingSource): Loaded {
     origins.set(row.path, found?.origin ?? "default");
   }
   // Each value passed its own row's schema or is its default: this is the one place where the table becomes the type.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the parser's cast, as said above
   const settings = groups as unknown as Settings;
   const crossed = crossProblems(settings, origins);
   return crossed.length > 0 ? { ok: false, problems: crossed } : { ok: true, effective: { settings, origins } };

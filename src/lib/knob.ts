@@ -24,7 +24,7 @@ export interface Knob<T> extends KnobOptions<T> {
   /** Checks a value as a file holds it. */
   readonly schema: z.ZodType<T>;
   /** Text from the environment or a flag, as a file would hold it. Text that is no such value comes back unchanged, for `schema` to refuse. */
-  fromText(text: string): unknown;
+  fromText(raw: string): unknown;
   /** The value as a person would write it. */
   toText(value: T): string;
 }
@@ -76,7 +76,7 @@ function numeric(type: string, suffix: string, options: NumberOptions): Knob<num
       if (typeof raw !== "number" || !Number.isSafeInteger(raw)) return { problem: `${shown(raw)} is not a whole number` };
       return within(raw, { min, max, toText: String });
     }),
-    fromText: (text) => (/^-?\d{1,15}$/.test(text) ? Number(text) : text),
+    fromText: (raw) => (/^-?\d{1,15}$/.test(raw) ? Number(raw) : raw),
     toText: String,
   };
 }
@@ -84,18 +84,18 @@ function numeric(type: string, suffix: string, options: NumberOptions): Knob<num
 const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
 /** Milliseconds of a text such as `500ms`, `1.5s`, `10m`, `24h`, `7d`; undefined when it is not one. */
-export function parseDurationMs(text: string): number | undefined {
-  const match = /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)$/.exec(text);
-  if (!match) return text === "0" ? 0 : undefined;
+export function parseDurationMs(written: string): number | undefined {
+  const match = /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)$/.exec(written);
+  if (!match) return written === "0" ? 0 : undefined;
   const unit = Object.entries(DURATION_UNITS).find(([name]) => name === match[2]);
   return unit === undefined ? undefined : Math.round(Number(match[1]) * unit[1]);
 }
 
 /** The shortest exact text for a duration. */
-export function durationText(ms: number): string {
-  if (ms === 0) return "0s";
-  const exact = Object.entries(DURATION_UNITS).findLast(([, unitMs]) => ms % unitMs === 0);
-  return exact === undefined ? `${ms}ms` : `${ms / exact[1]}${exact[0]}`;
+export function durationText(lengthMs: number): string {
+  if (lengthMs === 0) return "0s";
+  const exact = Object.entries(DURATION_UNITS).findLast(([, unitMs]) => lengthMs % unitMs === 0);
+  return exact === undefined ? `${lengthMs}ms` : `${lengthMs / exact[1]}${exact[0]}`;
 }
 
 /** A duration; written `30s`, held in milliseconds under a name that ends in `Ms`. */
@@ -110,7 +110,7 @@ export function ms(options: NumberOptions): Knob<number> {
       if (value === undefined) return { problem: `${shown(raw)} is not a duration such as "500ms", "30s" or "1h"` };
       return within(value, { min, max, toText: durationText });
     }),
-    fromText: (text) => text,
+    fromText: (raw) => raw,
     toText: durationText,
   };
 }
@@ -122,8 +122,8 @@ function sizeText(value: number): string {
   return exact === undefined ? `${value}B` : `${value / exact[1]}${exact[0]}`;
 }
 
-function parseSize(text: string): number | undefined {
-  const match = /^(\d{1,12})(B|KiB|MiB|GiB)$/.exec(text);
+function parseSize(written: string): number | undefined {
+  const match = /^(\d{1,12})(B|KiB|MiB|GiB)$/.exec(written);
   const unit = match && Object.entries(SIZE_UNITS).find(([name]) => name === match[2]);
   return match && unit ? Number(match[1]) * unit[1] : undefined;
 }
@@ -141,7 +141,7 @@ export function bytes(options: NumberOptions): Knob<number> {
         return { problem: `${shown(raw)} is not a size such as "16KiB" or "4MiB"` };
       return within(value, { min, max, toText: sizeText });
     }),
-    fromText: (text) => (/^\d{1,15}$/.test(text) ? Number(text) : text),
+    fromText: (raw) => (/^\d{1,15}$/.test(raw) ? Number(raw) : raw),
     toText: sizeText,
   };
 }
@@ -153,7 +153,7 @@ export function bool(options: KnobOptions<boolean>): Knob<boolean> {
     type: "true or false",
     suffix: "",
     schema: schemaOf((raw) => (typeof raw === "boolean" ? { value: raw } : { problem: `${shown(raw)} is neither true nor false` })),
-    fromText: (text) => (text === "true" ? true : text === "false" ? false : text),
+    fromText: (raw) => (raw === "true" ? true : raw === "false" ? false : raw),
     toText: String,
   };
 }
@@ -208,7 +208,7 @@ export function optionalPort(options: Omit<KnobOptions<undefined>, "default">): 
     min: 0,
     max: 65_535,
     schema: inner.schema,
-    fromText: inner.fromText,
+    fromText: (raw) => inner.fromText(raw),
     toText: (value) => (value === undefined ? "" : String(value)),
   };
 }

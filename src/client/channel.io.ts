@@ -1,0 +1,145 @@
+/** One gRPC connection on grpc-js, and `connect`, which opens several. */
+import {
+  type DescMessage,
+  type DescMethod,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { connectivityState, credentials, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { type Channel, Client } from "./client.ts";
+import { decodeFailure, type RequestError } from "./request-error.ts";
+
+export interface TlsFiles {
+  /** PEM of the authorities to trust; the system's when absent. */
+  readonly ca?: Uint8Array;
+  /** PEM of the client's certificate chain; needs `key`. */
+  readonly cert?: Uint8Array;
+  readonly key?: Uint8Array;
+}
+
+export interface ConnectOptions {
+  /** `host:port` each, tried in order. */
+  readonly servers: readonly string[];
+  /** Bearer token. */
+  readonly token?: string;
+  /** TLS; plain text when absent. */
+  readonly tls?: TlsFiles;
+  /** Deadline of a call that names none; default 10 s. */
+  readonly timeoutMs?: number;
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
+
+const CHANNEL_OPTIONS = {
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.initial_reconnect_backoff_ms": 250,
+  "grpc.max_reconnect_backoff_ms": 10_000,
+  "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
+  // A proxy for web pages, named in the environment, must not get between us and a server on this machine.
+  "grpc.enable_http_proxy": 0,
+};
+
+/** Opens a client; connections are made when first used. */
+export function connect(options: ConnectOptions): Client {
+  const channels = options.servers.map((server) => new GrpcChannel(server, options));
+  return new Client(channels, { timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS, nowMs: () => performance.now() });
+}
+
+class GrpcChannel implements Channel {
+  readonly server: string;
+  readonly #client: GrpcClient;
+  readonly #metadata: Metadata;
+
+  constructor(server: string, { token, tls }: ConnectOptions) {
+    this.server = server;
+    const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
+    const channelCredentials = tls ? credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert)) : credentials.createInsecure();
+    this.#client = new GrpcClient(server, channelCredentials, CHANNEL_OPTIONS);
+    this.#metadata = new Metadata();
+    if (token !== undefined) this.#metadata.set("authorization", `Bearer ${token}`);
+  }
+
+  unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageShape<I>,
+    { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  ): Promise<MessageShape<O>> {
+    const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
+    const call = this.#client.makeUnaryRequest(
+      pathOf(method),
+      (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
+      (bytes) => fromBinary(method.output, bytes),
+      request,
+      this.#metadata,
+      { deadline: Date.now() + timeoutMs },
+      (error, response) => {
+        signal?.removeEventListener("abort", cancel);
+        if (error) reject(this.#failure(error));
+        else if (response) resolve(response);
+      },
+    );
+    const cancel = (): void => call.cancel();
+    if (signal?.aborted === true) cancel();
+    signal?.addEventListener("abort", cancel, { once: true });
+    return promise;
+  }
+
+  async *serverStream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageShape<I>,
+    { signal }: { readonly signal?: AbortSignal },
+  ): AsyncIterable<MessageShape<O>> {
+    const call = this.#client.makeServerStreamRequest(
+      pathOf(method),
+      (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
+      (bytes) => fromBinary(method.output, bytes),
+      request,
+      this.#metadata,
+    );
+    const cancel = (): void => call.cancel();
+    if (signal?.aborted === true) cancel();
+    signal?.addEventListener("abort", cancel, { once: true });
+    try {
+      const messages: AsyncIterable<MessageShape<O>> = call;
+      yield* messages;
+    } catch (error) {
+      if (isServiceError(error)) throw this.#failure(error);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+      // An error event after the reader left has nobody to go to; it is the cancellation itself.
+      call.on("error", () => {});
+      call.cancel();
+    }
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  #failure(error: ServiceError): RequestError {
+    const details = error.metadata.get("grpc-status-details-bin")[0];
+    const isConnected = this.#client.getChannel().getConnectivityState(false) === connectivityState.READY;
+    const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
+    return decodeFailure({
+      code: error.code,
+      message: error.details === "" ? error.message : error.details,
+      details: typeof details === "string" ? undefined : details,
+      isReachable: isConnected || !isTransport,
+      server: this.server,
+    });
+  }
+}
+
+function pathOf(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "code" in error && "metadata" in error && error.metadata instanceof Metadata;
+}

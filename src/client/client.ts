@@ -1,0 +1,122 @@
+/** A typed client over several servers: one deadline a call, and the next server when one is away. */
+import {
+  create,
+  type DescMessage,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+import { RequestError } from "./request-error.ts";
+
+export interface CallOptions {
+  /** The whole call, tries at other servers included. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** One connection, as the client needs it. Failures are `RequestError`s. */
+export interface Channel {
+  /** `host:port`. */
+  readonly server: string;
+  unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageShape<I>,
+    options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  ): Promise<MessageShape<O>>;
+  /** Ends when the server ends it, throws when it fails; leaving the loop cancels it. */
+  serverStream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageShape<I>,
+    options: { readonly signal?: AbortSignal },
+  ): AsyncIterable<MessageShape<O>>;
+  close(): void;
+}
+
+export interface ClientOptions {
+  /** Deadline of a call that names none. */
+  readonly timeoutMs: number;
+  /** Monotonic clock. */
+  readonly nowMs: () => number;
+}
+
+/** Least time a try at another server gets when servers before it used theirs up. */
+const LEAST_TRY_MS = 100;
+
+export class Client {
+  readonly #channels: readonly Channel[];
+  readonly #options: ClientOptions;
+  /** The server that answered last is asked first. */
+  #current = 0;
+
+  constructor(channels: readonly Channel[], options: ClientOptions) {
+    if (channels.length === 0) throw new RangeError("a client needs at least one server");
+    this.#channels = channels;
+    this.#options = options;
+  }
+
+  /** Servers, in the order given. */
+  get servers(): readonly string[] {
+    return this.#channels.map((channel) => channel.server);
+  }
+
+  /**
+   * Calls a unary method. A server that is away (UNAVAILABLE) is passed over for the next one, once each; every Waymark
+   * method gives the same result when it is repeated. Throws the last `RequestError`.
+   */
+  async call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions = {},
+  ): Promise<MessageShape<O>> {
+    const deadlineMonoMs = this.#options.nowMs() + (options.timeoutMs ?? this.#options.timeoutMs);
+    const message = create(method.input, request);
+    let failure: unknown;
+    for (let tried = 0; tried < this.#channels.length; tried++) {
+      const channel = this.#channel();
+      const leftMs = deadlineMonoMs - this.#options.nowMs();
+      if (tried > 0 && leftMs < LEAST_TRY_MS) break;
+      try {
+        return await channel.unary(method, message, { timeoutMs: Math.max(leftMs, 1), ...(options.signal && { signal: options.signal }) });
+      } catch (error) {
+        failure = error;
+        if (!isAway(error)) throw error;
+        this.failOver(channel.server);
+      }
+    }
+    throw failure;
+  }
+
+  /** Opens a server stream at the current server; resuming it elsewhere is `follow`'s work. */
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    options: { readonly signal?: AbortSignal } = {},
+  ): AsyncIterable<MessageShape<O>> {
+    return this.#channel().serverStream(method, create(method.input, request), options);
+  }
+
+  /** The server the next call goes to. */
+  get server(): string {
+    return this.#channel().server;
+  }
+
+  /** Turns to the next server, unless another call already left `server`. */
+  failOver(server: string): void {
+    if (this.#channel().server === server) this.#current = (this.#current + 1) % this.#channels.length;
+  }
+
+  close(): void {
+    for (const channel of this.#channels) channel.close();
+  }
+
+  #channel(): Channel {
+    const channel = this.#channels[this.#current];
+    if (channel === undefined) throw new RangeError(`no server number ${this.#current}`);
+    return channel;
+  }
+}
+
+function isAway(error: unknown): boolean {
+  return error instanceof RequestError && (error.facts.code === "UNAVAILABLE" || !error.facts.isReachable);
+}
