@@ -1,0 +1,273 @@
+/** Each check of `npm test` fails on a fault planted for it: a check that nobody saw fail checks nothing. */
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ROOT, run } from "../scripts/run.ts";
+import {
+  headerFaults,
+  linkFaults,
+  lockfileFaults,
+  markFaults,
+  pureFaults,
+  roomFaults,
+  roomTableFaults,
+  untestedFiles,
+} from "../scripts/tidy.ts";
+
+/** The configuration of the checks, as it is; the sources beside it are planted. */
+const CONFIGURATION = [
+  ".oxlintrc.json",
+  "biome.json",
+  "buf.yaml",
+  "buf.gen.yaml",
+  "knip.json",
+  "package.json",
+  "tsconfig.json",
+  "vitest.config.ts",
+];
+
+const folders: string[] = [];
+
+/** A project with our configuration, our packages and nothing in it but `files`. */
+function plant(files: Readonly<Record<string, string>>): string {
+  const folder = mkdtempSync(join(tmpdir(), "waymark-planted-"));
+  folders.push(folder);
+  for (const file of CONFIGURATION) cpSync(join(ROOT, file), join(folder, file));
+  symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
+  for (const [file, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, file)), { recursive: true });
+    writeFileSync(join(folder, file), text);
+  }
+  return folder;
+}
+
+afterAll(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+// In two parts: the rule it breaks also reads this file.
+const FOCUSED = ["test", "only"].join(".");
+const SHOUTS = "export async function shout(): Promise<number> {\n  return 1;\n}\n";
+const UNION = 'type Ball = { kind: "red" } | { kind: "blue" };\n';
+const LONG_FUNCTION = `export function long(n: number): number {\n${"  n += 1;\n".repeat(61)}  return n;\n}\n`;
+
+/** Rule, and a source that breaks it: the file is named after the rule. */
+const LINTED: readonly { readonly rule: string; readonly file: string; readonly text: string }[] = [
+  { rule: "no-floating-promises", file: "src/server/floating.ts", text: `${SHOUTS}export function call(): void {\n  shout();\n}\n` },
+  {
+    rule: "no-misused-promises",
+    file: "src/server/misused.ts",
+    text: `${SHOUTS}export const called = [1].filter(() => shout());\nif (shout()) throw new Error("always");\n`,
+  },
+  {
+    rule: "switch-exhaustiveness-check",
+    file: "src/server/exhaustive.ts",
+    text: `${UNION}export function see(ball: Ball): void {\n  switch (ball.kind) {\n    case "red":\n      throw new Error("red");\n  }\n}\n`,
+  },
+  {
+    rule: "switch-exhaustiveness-check",
+    file: "src/server/exhaustive-default.ts",
+    text: `${UNION}export function see(ball: Ball): number {\n  switch (ball.kind) {\n    case "red":\n      return 1;\n    default:\n      return 2;\n  }\n}\n`,
+  },
+  {
+    rule: "no-unsafe-type-assertion",
+    file: "src/server/cast.ts",
+    text: "export const narrow = (text: string) => text as string & { brand: 1 };\n",
+  },
+  { rule: "no-explicit-any", file: "src/server/any.ts", text: "export const loose = (value: any): unknown => value;\n" },
+  { rule: "no-non-null-assertion", file: "src/server/bang.ts", text: "export const first = (list: string[]) => list[0]!;\n" },
+  { rule: "no-null", file: "src/server/null.ts", text: "export const nothing = null;\n" },
+  { rule: "no-default-export", file: "src/server/default.ts", text: "export default 1;\n" },
+  { rule: "no-barrel-file", file: "src/server/barrel.ts", text: 'export * from "./null.ts";\nexport { first } from "./bang.ts";\n' },
+  { rule: "no-cycle", file: "src/server/cycle-a.ts", text: 'import { b } from "./cycle-b.ts";\nexport const a = (): unknown => b;\n' },
+  { rule: "no-cycle", file: "src/server/cycle-b.ts", text: 'import { a } from "./cycle-a.ts";\nexport const b = (): unknown => a;\n' },
+  { rule: "max-lines", file: "src/server/long-file.ts", text: "export {};\n".repeat(401) },
+  { rule: "max-lines-per-function", file: "src/server/long-function.ts", text: LONG_FUNCTION },
+  {
+    rule: "no-empty",
+    file: "src/server/swallow.ts",
+    text: "export function swallow(f: () => void): void {\n  try {\n    f();\n  } catch {}\n}\n",
+  },
+  { rule: "only-throw-error", file: "src/server/throw.ts", text: 'export function fail(): never {\n  throw "text";\n}\n' },
+  { rule: "no-console", file: "src/server/console.ts", text: 'console.log("here");\n' },
+  {
+    rule: "consistent-type-imports",
+    file: "src/server/type-import.ts",
+    text: 'import { Socket } from "node:net";\nexport type S = Socket;\n',
+  },
+  { rule: "no-unassigned-import", file: "src/server/side-effect.ts", text: 'import "node:net";\n' },
+  {
+    rule: "no-restricted-imports",
+    file: "src/lib/sockets.ts",
+    text: 'import { connect } from "node:net";\nexport const open = connect;\n',
+  },
+  {
+    rule: "no-restricted-imports",
+    file: "src/catalog/shell.ts",
+    text: 'import { now } from "../lib/clock.io.ts";\nexport const then = now;\n',
+  },
+  { rule: "no-restricted-globals", file: "src/dns/timer.ts", text: "export const later = () => setTimeout(() => {}, 1);\n" },
+  { rule: "no-restricted-globals", file: "src/store/process.ts", text: "export const env = () => process.env;\n" },
+  { rule: "no-restricted-properties", file: "src/policy/date.ts", text: "export const now = () => Date.now();\n" },
+  { rule: "no-restricted-properties", file: "src/discovery/chance.ts", text: "export const chance = () => Math.random();\n" },
+];
+
+interface Diagnostic {
+  readonly code: string;
+  readonly filename: string;
+}
+
+let diagnostics: readonly Diagnostic[] = [];
+
+beforeAll(async () => {
+  const files = Object.fromEntries(LINTED.map(({ file, text }) => [file, text]));
+  const innocent = { "src/server/innocent.ts": "export const one = 1;\n", "src/lib/clock.io.ts": "export const now = () => Date.now();\n" };
+  const folder = plant({ ...files, ...innocent });
+  const { output } = await run("oxlint", ["-f", "json"], { cwd: folder });
+  diagnostics = (JSON.parse(output.slice(output.indexOf("{"), output.lastIndexOf("}") + 1)) as { diagnostics: Diagnostic[] }).diagnostics;
+}, 60_000);
+
+test.each(LINTED)("the linter says $rule of $file", ({ rule, file }) => {
+  const said = diagnostics.filter((each) => each.filename.endsWith(file)).map((each) => each.code);
+  expect(said.map((code) => code.replace(/^.*\((.*)\)$/, "$1"))).toContain(rule);
+});
+
+test("the linter has nothing to say of innocent files, and a shell may read the clock", () => {
+  expect(diagnostics.filter((each) => /innocent|clock\.io/.test(each.filename))).toEqual([]);
+});
+
+test.each([
+  { fault: "bad format", text: "export const a   =  1\n" },
+  { fault: "unsorted imports", text: 'import { z } from "./z.ts";\nimport { a } from "./a.ts";\n\nexport const both = [z, a];\n' },
+])("the formatter fails on $fault", async ({ text }) => {
+  const folder = plant({ "src/lib/planted.ts": text });
+  expect((await run("biome", ["ci", "--error-on-warnings"], { cwd: folder })).code).not.toBe(0);
+});
+
+test("the formatter passes what is formatted", async () => {
+  const folder = plant({ "src/lib/planted.ts": "export const a = 1;\n" });
+  expect(await run("biome", ["ci", "src"], { cwd: folder })).toMatchObject({ code: 0 });
+});
+
+test.each([
+  { fault: "a type error", text: 'export const a: number = "text";\n', says: "TS2322" },
+  {
+    fault: "a forgotten case",
+    text: `${UNION}export function see(b: Ball): number {\n  switch (b.kind) {\n    case "red":\n      return 1;\n  }\n}\n`,
+    says: "TS2366",
+  },
+  { fault: "syntax that cannot be erased", text: "export enum Colour {\n  Red,\n}\n", says: "TS1294" },
+  { fault: "an unchecked index", text: "export const first = (list: string[]): string => list[0];\n", says: "TS2322" },
+])("the compiler fails on $fault", async ({ text, says }) => {
+  const folder = plant({ "src/lib/planted.ts": text });
+  const { code, output } = await run("tsc", ["-p", "."], { cwd: folder });
+  expect(code).not.toBe(0);
+  expect(output).toContain(says);
+});
+
+test("knip names an export, a file and a dependency that nobody uses", async () => {
+  const folder = plant({
+    "src/main.ts": 'import { used } from "./lib/part.ts";\n\nused();\n',
+    "src/lib/part.ts": "export function used(): void {}\nexport function plantedExport(): void {}\n",
+    "src/lib/planted-file.ts": "export const a = 1;\n",
+  });
+  const { code, output } = await run("knip", ["--no-progress"], { cwd: folder });
+  expect(code).not.toBe(0);
+  expect(output).toContain("plantedExport");
+  expect(output).toContain("src/lib/planted-file.ts");
+  expect(output).toContain("dns-packet");
+});
+
+const PROTO = (type: string) =>
+  `syntax = "proto3";\n\n// Planted.\npackage planted.v1;\n\n// Planted.\nmessage Planted {\n  // Planted.\n  ${type} a = 1;\n}\n`;
+
+// A module without any proto is an error of its own.
+const KEPT = "third_party/proto/kept/v1/kept.proto";
+
+test("buf names a change of the contract that breaks its readers, and a badly named field", async () => {
+  const before = plant({ "proto/planted/v1/planted.proto": PROTO("string"), [KEPT]: PROTO("string").replace("planted.v1", "kept.v1") });
+  const after = plant({ "proto/planted/v1/planted.proto": PROTO("bytes"), [KEPT]: PROTO("string").replace("planted.v1", "kept.v1") });
+  const same = await run("buf", ["breaking", "--against", before], { cwd: before });
+  expect(same).toEqual({ code: 0, output: "" });
+  expect((await run("buf", ["breaking", "--against", before], { cwd: after })).output).toContain('changed type from "string" to "bytes"');
+  const ugly = plant({
+    "proto/planted/v1/planted.proto": PROTO("string").replace(" a ", " BadName "),
+    [KEPT]: PROTO("string").replace("planted.v1", "kept.v1"),
+  });
+  expect((await run("buf", ["lint"], { cwd: ugly })).output).toContain("lower_snake_case");
+});
+
+test.each([
+  { fault: "an import upward", files: { "src/lib/a.ts": 'import { b } from "../catalog/b.ts";\n' }, says: "lib may not import catalog" },
+  {
+    fault: "a type-only import upward",
+    files: { "src/catalog/a.ts": 'import type { B } from "../policy/b.ts";\n' },
+    says: "catalog may not import policy",
+  },
+  { fault: "an import sideways", files: { "src/dns/a.ts": 'import { b } from "../store/b.ts";\n' }, says: "dns may not import store" },
+  {
+    fault: "generated code outside the edge",
+    files: { "src/catalog/a.ts": 'import { B } from "../../gen/b_pb.js";\n' },
+    says: "generated messages",
+  },
+  { fault: "the DNS library elsewhere", files: { "src/dns/answer.ts": 'import packet from "dns-packet";\n' }, says: "only dns/wire.ts" },
+  { fault: "SQLite elsewhere", files: { "src/server/a.io.ts": 'import { DatabaseSync } from "node:sqlite";\n' }, says: "only the store" },
+  { fault: "grpc-js in a pure file", files: { "src/server/a.ts": 'import type { Server } from "@grpc/grpc-js";\n' }, says: "shells only" },
+  { fault: "an unknown room", files: { "src/attic/a.ts": "export const a = 1;\n" }, says: "attic is not a room" },
+])("the import boundaries stop $fault", ({ files, says }) => {
+  expect(roomFaults(plant(files)).join("\n")).toContain(says);
+});
+
+test("an import in a comment is not an import", () => {
+  expect(
+    roomFaults(plant({ "src/lib/a.ts": '/** import { b } from "../catalog/b.ts"; */\nexport const a = 1; // from "../catalog/b.ts"\n' })),
+  ).toEqual([]);
+});
+
+test.each([
+  { fault: "async", text: "export async function a(): Promise<void> {}\n" },
+  { fault: "an async arrow", text: "export const a = async () => {};\n" },
+  { fault: "new Date()", text: "export const a = () => new Date();\n" },
+  { fault: "localeCompare", text: 'export const a = () => "a".localeCompare("b");\n' },
+])("tidy names $fault in a pure file, and allows it in a shell", ({ text }) => {
+  const folder = plant({ "src/lib/a.ts": text, "src/lib/a.io.ts": text });
+  expect(pureFaults(folder)).toEqual([expect.stringMatching(/^src\/lib\/a\.ts:1: a pure file says/)]);
+});
+
+test("tidy names a pure file without a test, but not a shell or a file of types", () => {
+  const folder = plant({
+    "src/lib/a.ts": "export function a(): void {}\n",
+    "src/lib/a.io.ts": "export function a(): void {}\n",
+    "src/lib/types.ts": "export interface A {}\n",
+  });
+  expect(untestedFiles(folder)).toEqual(["test/lib/a.test.ts does not exist"]);
+});
+
+test("tidy names a file without a header, a mark without a number and a focused test", () => {
+  const folder = plant({
+    "src/lib/a.ts": `// ${["TO", "DO"].join("")} later\nexport const a = 1;\n`,
+    "test/lib/a.test.ts": `${FOCUSED}("it", () => {});\n`,
+  });
+  expect(headerFaults(folder)).toHaveLength(1);
+  expect(markFaults(folder)).toHaveLength(2);
+});
+
+test("tidy names a link to a file or a heading that is not there", () => {
+  const folder = plant({ "docs/a.md": "# A page\n\n[yes](#a-page) [no](b.md) [no](a.md#nowhere) [yes](https://example.org)\n" });
+  expect(linkFaults(folder)).toHaveLength(2);
+});
+
+test("tidy names a lockfile of other majors, or with a registry in it", () => {
+  const manifest = JSON.stringify({ dependencies: { a: "2.0.0", b: "^1.0.0" } });
+  const lockfile = JSON.stringify({ packages: { "node_modules/a": { version: "1.9.0", resolved: "https://example.org/a.tgz" } } });
+  expect(lockfileFaults(plant({ "package.json": manifest, "package-lock.json": lockfile }))).toHaveLength(3);
+});
+
+test("tidy names a room that the architecture page forgets, gets wrong or invents", () => {
+  const page = "| `src/lib/` | tools | catalog |\n| `src/attic/` | old things | lib |\n";
+  const faults = roomTableFaults(plant({ "docs/architecture.md": page })).join("\n");
+  expect(faults).toContain("lib may import –, the page says catalog");
+  expect(faults).toContain("no row for the room catalog");
+  expect(faults).toContain("shows a room attic");
+});
