@@ -96,12 +96,6 @@ export const METRICS = {
     help: "Requests to the GET routes of the HTTP edge, by route and status class.",
     labels: { route: 40, status: ["2xx", "3xx", "4xx", "5xx"] },
   },
-  waymark_event_loop_lag_ms: {
-    type: "gauge",
-    unit: "ms",
-    help: "How late the event loop ran since the last scrape.",
-    labels: { quantile: ["p50", "p99", "max"] },
-  },
   waymark_log_lines_dropped_total: { type: "counter", unit: "lines", help: "Log lines dropped because stderr was not read.", labels: {} },
   waymark_metric_label_overflow_total: {
     type: "counter",
@@ -112,14 +106,14 @@ export const METRICS = {
   rpc_requests_total: {
     type: "counter",
     unit: "requests",
-    help: "Calls ended, by gRPC status.",
-    labels: { service: 40, method: 200, code: 17, transport: ["grpc", "http1", "h2"], encoding: ["proto", "json"] },
+    help: "Calls ended, by gRPC status; transport is grpc, http1 or h2, encoding proto or json.",
+    labels: { service: 40, method: 200, code: 17, transport: 4, encoding: 4 },
   },
   rpc_latency_ms: {
     type: "histogram",
     unit: "ms",
     help: "From a call's first byte read to its status; streams are not counted.",
-    labels: { service: 40, method: 200, transport: ["grpc", "http1", "h2"] },
+    labels: { service: 40, method: 200, transport: 4 },
     buckets: LATENCY_MS,
   },
   discovery_query_latency_ms: {

@@ -1,0 +1,189 @@
+/** The GET routes of the HTTP edge as a table: path → handler. Opens no socket; `edge.io.ts` carries the answers. */
+import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
+import { base64Encode } from "@bufbuild/protobuf/wire";
+import { CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
+import type { Caller } from "../policy/caller.ts";
+import type { ServiceFilter } from "../services/prometheus-sd.ts";
+import { CODE_NAMES, type RpcStatus } from "./status.ts";
+
+/** One subsystem's part of the answer to "may this node be used". */
+export interface ReadyCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  /** For a person; what is missing when not ok. */
+  readonly detail: string;
+}
+
+export interface Readiness {
+  readonly isDraining: boolean;
+  readonly checks: readonly ReadyCheck[];
+}
+
+/** Where the routes get what they show. */
+export interface HttpSources {
+  readiness(): Readiness;
+  /** The scrape, as text in the format the `Accept` header asks for. */
+  scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** State of the journal; undefined when the node runs without one. */
+  persistence(): JsonValue | undefined;
+  /** The body of `/sd/prometheus` in pieces. It is read over several turns of the event loop, so it must outlive changes. */
+  prometheusTargets(filter: ServiceFilter, caller: Caller): Iterable<string>;
+  /** Throws `invalid_argument`. */
+  parseServiceFilter(parameters: { readonly namespace?: string | undefined; readonly tag?: string | undefined }): ServiceFilter;
+}
+
+export interface HttpRequest {
+  readonly method: string;
+  /** Path and query as sent. */
+  readonly target: string;
+  readonly accept: string;
+  /** Asked for only by routes whose answer depends on it; may throw `unauthenticated`. */
+  identify(): Caller;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly contentType: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | Iterable<string>;
+  /** Row of the table, for metrics; `other` for what matched none. */
+  readonly route: string;
+}
+
+const MAX_QUERY_CHARS = 4096;
+const MAX_PARAMETERS = 16;
+const JSON_TYPE = "application/json; charset=utf-8";
+
+type Parameters = Readonly<Record<string, string>>;
+type Answer = Omit<HttpResponse, "route">;
+
+interface Route {
+  /** Names of the query parameters it takes; any other is refused. */
+  readonly parameters: readonly string[];
+  readonly answer: (sources: HttpSources, parameters: Parameters, request: HttpRequest) => Answer | Promise<Answer>;
+}
+
+const later = (parameters: readonly string[] = []): Route => ({
+  parameters,
+  answer: (_sources, _parameters, request) => {
+    throw new WaymarkError("unimplemented", `${pathOf(request.target)} comes with a later version of waymark`);
+  },
+});
+
+const PAGE = ["limit", "page_token"] as const;
+
+/** Path to route. */
+const ROUTES: Readonly<Record<string, Route>> = {
+  "/healthz": { parameters: [], answer: () => json(200, { status: "alive" }) },
+  "/readyz": { parameters: [], answer: (sources) => readyAnswer(sources.readiness()) },
+  "/metrics": {
+    parameters: [],
+    answer: async (sources, _parameters, request) => ({ status: 200, headers: NO_STORE, ...(await sources.scrape(request.accept)) }),
+  },
+  "/metrics/persistence": {
+    parameters: [],
+    answer: (sources) => json(200, sources.persistence() ?? { enabled: false }),
+  },
+  "/sd/prometheus": {
+    parameters: ["namespace", "tag"],
+    answer: (sources, parameters, request) => {
+      const filter = sources.parseServiceFilter({ namespace: parameters["namespace"], tag: parameters["tag"] });
+      const body = sources.prometheusTargets(filter, request.identify());
+      return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body };
+    },
+  },
+  "/discovery/summary": later(["scope", "namespace", "service_id", ...PAGE]),
+  "/discovery/cache": later(),
+  "/discovery/policy": later(["namespace"]),
+  "/discovery/lag": later(),
+  "/routing/trace": later(["destination"]),
+  "/control/peers": later(["scope", "region", ...PAGE]),
+  "/control/clusters": later(PAGE),
+  "/control/leaders": later(PAGE),
+  "/control/shards": later(["namespace", ...PAGE]),
+  "/control/versions": later(PAGE),
+  "/control/config": later(),
+  "/control/capacity": later(),
+  "/control/state-diff": later(["left", "right"]),
+  "/control/rebalance-plans": later(PAGE),
+  "/control/events/leadership": later(),
+  "/ui": later(),
+};
+
+const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store" };
+
+/** Answers a request to anything that is no RPC. Never throws; `fail` turns what a route threw into a status. */
+export async function answerHttp(request: HttpRequest, sources: HttpSources, fail: (thrown: unknown) => RpcStatus): Promise<HttpResponse> {
+  const path = pathOf(request.target);
+  const route = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
+  try {
+    if (route === undefined) {
+      throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; an RPC is POST /<package>.<Service>/<Method>`);
+    }
+    if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
+    const parameters = parseQuery(request.target.slice(path.length), route.parameters);
+    return { ...(await route.answer(sources, parameters, request)), route: path };
+  } catch (thrown) {
+    return { ...errorAnswer(fail(thrown)), route: route === undefined ? "other" : path };
+  }
+}
+
+/** 405 with `Allow`, for a route or an RPC. */
+export function methodNotAllowed(allow: string, method: string): Answer {
+  const message = `invalid_argument: method ${method.slice(0, 20)} is not allowed here; use ${allow}`;
+  return { ...json(405, { code: "invalid_argument", message }), headers: { ...NO_STORE, allow } };
+}
+
+const HTTP_STATUS: Readonly<Record<Code, number>> = {
+  [CODES.INVALID_ARGUMENT]: 400,
+  [CODES.DEADLINE_EXCEEDED]: 504,
+  [CODES.NOT_FOUND]: 404,
+  [CODES.PERMISSION_DENIED]: 403,
+  [CODES.RESOURCE_EXHAUSTED]: 429,
+  [CODES.FAILED_PRECONDITION]: 400,
+  [CODES.ABORTED]: 409,
+  [CODES.UNIMPLEMENTED]: 501,
+  [CODES.INTERNAL]: 500,
+  [CODES.UNAVAILABLE]: 503,
+  [CODES.UNAUTHENTICATED]: 401,
+};
+
+/** A refusal in the JSON shape of a Connect error, so that one client reads both. */
+export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.code]): Answer {
+  const details = status.details.map(({ desc, value }) => ({
+    type: desc.typeName,
+    value: base64Encode(toBinary(desc, value), "std_raw"),
+    debug: toJson(desc, value),
+  }));
+  return json(httpStatus, { code: (CODE_NAMES[status.code] ?? "UNKNOWN").toLowerCase(), message: status.message, details });
+}
+
+function readyAnswer({ isDraining, checks }: Readiness): Answer {
+  const isReady = !isDraining && checks.every((check) => check.ok);
+  const status = isDraining ? "draining" : isReady ? "ready" : "not_ready";
+  return json(isReady ? 200 : 503, { status, checks: checks.map(({ name, ok, detail }) => ({ name, ok, detail })) });
+}
+
+function json(status: number, value: JsonValue): Answer {
+  return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${JSON.stringify(value)}\n` };
+}
+
+function pathOf(target: string): string {
+  const end = target.search(/[?#]/);
+  return end === -1 ? target : target.slice(0, end);
+}
+
+function parseQuery(query: string, known: readonly string[]): Parameters {
+  if (query.length > MAX_QUERY_CHARS) throw invalid("query", `longer than ${MAX_QUERY_CHARS} characters`);
+  const parameters: Record<string, string> = {};
+  const pairs = [...new URLSearchParams(query)];
+  if (pairs.length > MAX_PARAMETERS) throw invalid("query", `more than ${MAX_PARAMETERS} parameters`);
+  for (const [name, value] of pairs) {
+    const shown = name.slice(0, 64);
+    if (!known.includes(name))
+      throw invalid(shown, `unknown parameter; ${known.length === 0 ? "this path takes none" : `one of ${known.join(", ")}`}`);
+    if (Object.hasOwn(parameters, name)) throw invalid(shown, "given more than once");
+    parameters[name] = value;
+  }
+  return parameters;
+}

@@ -1,0 +1,81 @@
+/** `/sd/prometheus`: SERVICE entries as Prometheus http_sd target groups (https://prometheus.io/docs/prometheus/latest/http_sd/). */
+import type { EntryView, TargetView } from "../catalog/entry-view.ts";
+import { parseName, parseNamespace } from "../catalog/names.ts";
+import type { Health } from "../catalog/record.ts";
+import { SCOPE_NAMES } from "../catalog/scope.ts";
+
+/** What narrows the list; undefined does not. */
+export interface ServiceFilter {
+  readonly namespace: string | undefined;
+  readonly tag: string | undefined;
+}
+
+const HEALTH_TEXT = {
+  0: "unspecified",
+  1: "healthy",
+  2: "degraded",
+  3: "critical",
+  4: "maintenance",
+  5: "orphaned",
+} as const satisfies Record<Health, string>;
+
+/** The body is handed out in pieces of about this many characters, so that a large catalog neither blocks nor piles up. */
+const PIECE_CHARS = 64 * 1024;
+
+/** Throws `invalid_argument` naming the parameter. */
+export function parseServiceFilter(parameters: {
+  readonly namespace?: string | undefined;
+  readonly tag?: string | undefined;
+}): ServiceFilter {
+  const { namespace, tag } = parameters;
+  return {
+    namespace: namespace === undefined ? undefined : parseNamespace(namespace, "namespace"),
+    tag: tag === undefined ? undefined : parseName(tag, "tag"),
+  };
+}
+
+/** The JSON document in pieces; takes from `entries` only as far as the reader asked. */
+export function* renderTargetGroups(entries: Iterable<EntryView>): Generator<string> {
+  let piece = "[";
+  let separator = "";
+  for (const entry of entries) {
+    piece += separator + JSON.stringify(targetGroup(entry));
+    separator = ",\n";
+    if (piece.length < PIECE_CHARS) continue;
+    yield piece;
+    piece = "";
+  }
+  yield `${piece}]\n`;
+}
+
+interface TargetGroup {
+  readonly targets: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+function targetGroup(entry: EntryView): TargetGroup {
+  const labels: Record<string, string> = {
+    __meta_waymark_namespace: entry.key.namespace,
+    __meta_waymark_name: entry.key.name,
+    __meta_waymark_instance: entry.key.instanceId,
+    __meta_waymark_cluster: entry.key.clusterId,
+    __meta_waymark_region: entry.region,
+    __meta_waymark_zone: entry.zone,
+    __meta_waymark_node: entry.nodeId,
+    __meta_waymark_scope: SCOPE_NAMES[entry.scope],
+    __meta_waymark_health: HEALTH_TEXT[entry.health],
+    // Commas at both ends, so that `.*,blue,.*` matches a tag wherever it stands.
+    __meta_waymark_tags: entry.tags.length === 0 ? "" : `,${entry.tags.join(",")},`,
+  };
+  for (const [key, value] of Object.entries(entry.metadata)) labels[`__meta_waymark_metadata_${labelName(key)}`] = value;
+  return { targets: entry.targets.map(hostAndPort), labels };
+}
+
+/** What a label name may not hold becomes `_`; two keys that become one name: the later in the entry wins. */
+function labelName(key: string): string {
+  return key.replaceAll(/[^A-Za-z0-9_]/g, "_");
+}
+
+function hostAndPort(target: TargetView): string {
+  return target.host.includes(":") ? `[${target.host}]:${target.port}` : `${target.host}:${target.port}`;
+}
