@@ -1,0 +1,255 @@
+/**
+ * What every call passes, in this order: request id → caller → (limit, authorise: later) → deadline → handler →
+ * metrics. Transport-neutral: the gRPC listener and the HTTP edge both drive it. One `MethodChain` a method is built at
+ * registration, so that a call allocates nothing here but its context.
+ */
+import type { DescMethod, Message } from "@bufbuild/protobuf";
+import { WaymarkError } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Caller } from "../policy/caller.ts";
+import type { CallContext, Handler, StreamSource } from "../services/service.ts";
+import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
+
+/** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */
+export interface Observation {
+  readonly service: string;
+  readonly method: string;
+  readonly code: string;
+  readonly transport: string;
+  readonly encoding: string;
+  readonly latencyMs: number;
+}
+
+/** What the chain needs of the world; all synchronous, none may throw. */
+export interface ChainPorts {
+  now(): Time;
+  /** Who calls; may throw WaymarkError `unauthenticated`. */
+  identify(header: HeaderReader, address: string): Caller;
+  /** A fresh request id; called for each call that brings none, so it must be cheap (a counter behind a random prefix). */
+  newRequestId(): string;
+  observe(observation: Observation): void;
+  /** A handler threw something that is not a WaymarkError: log it with its stack. */
+  onBug(fault: unknown, call: { readonly requestId: string; readonly service: string; readonly method: string }): void;
+  /** Present only when calls are to be logged at debug. */
+  onCall?:
+    | ((call: { readonly requestId: string; readonly service: string; readonly method: string; readonly address: string }) => void)
+    | undefined;
+}
+
+/** The first value of a request header by lower-case name. */
+export type HeaderReader = (name: string) => string | undefined;
+
+/** A call as it arrived, told by the transport. */
+export interface Arrival {
+  readonly transport: string;
+  readonly encoding: string;
+  /** Peer address without port. */
+  readonly address: string;
+  /** Milliseconds the client gives us, ≤ 0 when already over, undefined when it set no bound. */
+  readonly timeoutMs: number | undefined;
+  readonly header: HeaderReader;
+}
+
+/** A unary call: exactly one of the two is called, once. */
+export interface UnaryExchange extends Arrival {
+  succeed(response: Message | Uint8Array, context: CallContext): void;
+  fail(status: RpcStatus, requestId: string): void;
+  /** Runs `expire` after so many ms unless cancelled; only asked for when the handler's answer is a promise. */
+  later(expire: () => void, delayMs: number): () => void;
+}
+
+const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
+
+/** The sent id when it is 1–128 printable ASCII characters, else undefined. */
+export function sentRequestId(header: HeaderReader): string | undefined {
+  const sent = header("x-request-id");
+  return sent !== undefined && REQUEST_ID.test(sent) ? sent : undefined;
+}
+
+/** Longest deadline taken as meant; beyond it the call has none. Ten years, as no timer reaches it. */
+const MAX_TIMEOUT_MS = 10 * 365 * 86_400_000;
+
+const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
+const TIMEOUT_UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
+
+/**
+ * `grpc-timeout` in ms; undefined without one or beyond ten years. Throws `invalid_argument` on anything the gRPC
+ * grammar (1–8 digits and a unit) does not allow, such as a negative one.
+ */
+export function parseGrpcTimeout(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const match = TIMEOUT.exec(text);
+  const unitMs = TIMEOUT_UNIT_MS[match?.[2] ?? ""];
+  if (match === null || unitMs === undefined) {
+    throw new WaymarkError("invalid_argument", `grpc-timeout: want 1 to 8 digits and one of H M S m u n, got "${text.slice(0, 32)}"`, {
+      violations: [{ field: "grpc-timeout", description: "not a timeout of the gRPC grammar" }],
+    });
+  }
+  const timeoutMs = Number(match[1]) * unitMs;
+  return timeoutMs > MAX_TIMEOUT_MS ? undefined : timeoutMs;
+}
+
+/** How long a client of a draining server should wait before it tries (another node). */
+const DRAIN_RETRY_MS = 1_000;
+
+/** The part of the chain all methods share: the ports, and whether the server drains. */
+export class Chain {
+  readonly ports: ChainPorts;
+  #isDraining = false;
+
+  constructor(ports: ChainPorts) {
+    this.ports = ports;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  /** From now on new calls are refused with `draining`; open ones go on. */
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  /** The chain of one method; `handler` undefined answers `unimplemented`. */
+  method(desc: DescMethod, handler: Handler | undefined): MethodChain {
+    return new MethodChain(this, desc, handler);
+  }
+}
+
+export class MethodChain {
+  readonly service: string;
+  readonly name: string;
+  readonly path: string;
+  readonly desc: DescMethod;
+  readonly handler: Handler | undefined;
+  readonly #chain: Chain;
+  readonly #ports: ChainPorts;
+
+  constructor(chain: Chain, desc: DescMethod, handler: Handler | undefined) {
+    this.#chain = chain;
+    this.#ports = chain.ports;
+    this.desc = desc;
+    this.handler = handler;
+    this.service = desc.parent.typeName;
+    this.name = desc.name;
+    this.path = `/${desc.parent.typeName}/${desc.name}`;
+  }
+
+  /** Everything before the handler. Throws WaymarkError to refuse; `finish` is still owed. */
+  #admit(arrival: Arrival, requestId: string, time: Time): CallContext {
+    if (this.#chain.isDraining) {
+      throw new WaymarkError("draining", "this node is draining; use another", { retryMs: DRAIN_RETRY_MS });
+    }
+    const caller = this.#ports.identify(arrival.header, arrival.address);
+    if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
+    return { caller, time, requestId };
+  }
+
+  #requestId(arrival: Arrival): string {
+    const requestId = sentRequestId(arrival.header) ?? this.#ports.newRequestId();
+    this.#ports.onCall?.({ requestId, service: this.service, method: this.name, address: arrival.address });
+    return requestId;
+  }
+
+  /** Runs a unary call to its end. `request` a WaymarkError means that its bytes could not be read. */
+  // HOT: one a request. A synchronous answer makes no promise, timer or closure.
+  unary(request: Message | WaymarkError, exchange: UnaryExchange): void {
+    const time = this.#ports.now();
+    const requestId = this.#requestId(exchange);
+    try {
+      const context = this.#admit(exchange, requestId, time);
+      if (request instanceof WaymarkError) throw request;
+      const handler = this.handler;
+      if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
+      const answer = handler.handle(request as never, context); // The desc decoded it: its type is the handler's.
+      if (answer instanceof Promise) {
+        this.#await(answer, exchange, context);
+        return;
+      }
+      exchange.succeed(answer, context);
+      this.finish(exchange, time, 0);
+    } catch (thrown) {
+      this.#refuse(thrown, exchange, requestId, time);
+    }
+  }
+
+  #refuse(thrown: unknown, exchange: UnaryExchange, requestId: string, time: Time): void {
+    const status = this.status(thrown, requestId);
+    exchange.fail(status, requestId);
+    this.finish(exchange, time, status.code);
+  }
+
+  /** A promise is answered when it settles or at the deadline, whichever is first. */
+  #await(answer: Promise<Message | Uint8Array>, exchange: UnaryExchange, context: CallContext): void {
+    let isOpen = true;
+    const settle = (response: Message | Uint8Array | undefined, thrown: unknown) => {
+      if (!isOpen) return;
+      isOpen = false;
+      cancel?.();
+      if (response === undefined) return this.#refuse(thrown, exchange, context.requestId, context.time);
+      exchange.succeed(response, context);
+      this.finish(exchange, context.time, 0);
+    };
+    const { timeoutMs } = exchange;
+    const cancel = timeoutMs === undefined ? undefined : exchange.later(() => settle(undefined, expired()), timeoutMs);
+    answer.then(
+      (response) => settle(response, undefined),
+      (thrown: unknown) => settle(undefined, thrown),
+    );
+  }
+
+  /** Admits a server stream and opens its source; throws to refuse (then give the error to `status`). */
+  openSource(request: Message | WaymarkError, arrival: Arrival): { readonly source: StreamSource; readonly context: CallContext } {
+    const context = this.openStream(arrival);
+    if (request instanceof WaymarkError) throw request;
+    const handler = this.handler;
+    if (handler === undefined || handler.kind !== "serverStream") throw unimplemented(this.path);
+    return { source: handler.open(request as never, context), context }; // The desc decoded it.
+  }
+
+  /** Admits a stream; throws to refuse. */
+  openStream(arrival: Arrival): CallContext {
+    const time = this.#ports.now();
+    return this.#admit(arrival, this.#requestId(arrival), time);
+  }
+
+  /** Answers one message of an open echo stream, with the time of now. May throw, or answer with a promise. */
+  echo(request: Message | WaymarkError, opened: CallContext): Message | Uint8Array | Promise<Message | Uint8Array> {
+    if (request instanceof WaymarkError) throw request;
+    const handler = this.handler;
+    if (handler === undefined || handler.kind !== "echoStream") throw unimplemented(this.path);
+    const context = { caller: opened.caller, time: this.#ports.now(), requestId: opened.requestId };
+    return handler.handle(request as never, context); // The desc decoded it.
+  }
+
+  /** The status to answer a thrown value with. */
+  status(thrown: unknown, requestId: string): RpcStatus {
+    return statusFrom(thrown, (fault) => this.#ports.onBug(fault, { requestId, service: this.service, method: this.name }));
+  }
+
+  now(): Time {
+    return this.#ports.now();
+  }
+
+  /** Counts a call that is over; `code` is the gRPC code, 0 for OK and 1 for one the client gave up. */
+  finish(arrival: Arrival, began: Time, code: number): void {
+    this.#ports.observe({
+      service: this.service,
+      method: this.name,
+      code: CODE_NAMES[code] ?? "UNKNOWN",
+      transport: arrival.transport,
+      encoding: arrival.encoding,
+      latencyMs: this.#ports.now().monoMs - began.monoMs,
+    });
+  }
+}
+
+/** Refusal of a method whose behaviour comes with a later version. */
+export function unimplemented(path: string): WaymarkError {
+  return new WaymarkError("unimplemented", `${path} comes with a later version of waymark`);
+}
+
+/** Refusal of a call that is out of time. */
+export function expired(): WaymarkError {
+  return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
+}

@@ -1,0 +1,190 @@
+/** The gRPC listener: grpc-js behind our own accepting side, with health, reflection v1 and v1alpha, and a bounded stop. */
+import { readFileSync } from "node:fs";
+import { Server, ServerCredentials, type ServerOptions, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { Service } from "../services/service.ts";
+import type { Chain } from "./chain.ts";
+import { grpcHandler, methodDefinition } from "./grpc-calls.io.ts";
+import { addHealth, type HealthBoard } from "./health.io.ts";
+import { type Acceptor, openAcceptor } from "./http2-guard.io.ts";
+import { addReflection } from "./reflection.io.ts";
+import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
+
+/** Bounds of the listener; every one is a setting. */
+export interface GrpcLimits {
+  readonly maxConnections: number;
+  readonly maxStreamsPerConnection: number;
+  /** Largest request message, in bytes. */
+  readonly maxMessageBytes: number;
+  /** Largest HTTP/2 state of one connection (headers, frames not yet sent), in MiB. */
+  readonly maxSessionMemoryMiB: number;
+  readonly keepaliveTimeMs: number;
+  readonly keepaliveTimeoutMs: number;
+  /** A connection is told to go away at this age ± 10 %, so that clients spread again; 0 = never. */
+  readonly maxConnectionAgeMs: number;
+  /** After being told, open calls have this long. */
+  readonly maxConnectionAgeGraceMs: number;
+}
+
+export const DEFAULT_GRPC_LIMITS: GrpcLimits = {
+  maxConnections: 20_000,
+  maxStreamsPerConnection: 10_000,
+  maxMessageBytes: 4 * 1_024 * 1_024,
+  maxSessionMemoryMiB: 64,
+  keepaliveTimeMs: 30_000,
+  keepaliveTimeoutMs: 10_000,
+  maxConnectionAgeMs: 0,
+  maxConnectionAgeGraceMs: 60_000,
+};
+
+/** The few log lines of a listener. */
+export interface ListenerLog {
+  info(facts: object, event: string): void;
+  warn(facts: object, event: string): void;
+}
+
+export interface GrpcListenerOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly services: readonly Service[];
+  readonly chain: Chain;
+  readonly tls?: TlsFiles | undefined;
+  readonly limits?: Partial<GrpcLimits> | undefined;
+  readonly log: ListenerLog;
+  /** `FileDescriptorSet` bytes for reflection; the ones in `gen/` unless given. */
+  readonly descriptors?: Uint8Array | undefined;
+}
+
+export interface GrpcListener {
+  /** As bound, `host:port`. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  /** What health says; NOT_SERVING until first called with true. */
+  setServing(isServing: boolean): void;
+  /** Health says NOT_SERVING, then new calls are refused with `draining`; open calls go on. */
+  drain(): void;
+  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
+  reloadTls(): void;
+  /** Drains, tells connections to go away, waits up to `deadlineMs` for open calls, then cuts what is left. Idempotent. */
+  stop(deadlineMs: number): Promise<void>;
+  /** Open connections now. */
+  connectionCount(): number;
+}
+
+/** Binds and serves. Rejects with a message naming host:port when it cannot. */
+export async function startGrpcListener(options: GrpcListenerOptions): Promise<GrpcListener> {
+  const limits = { ...DEFAULT_GRPC_LIMITS, ...options.limits };
+  const server = new Server(serverOptions(limits));
+  for (const service of options.services) addService(server, service, options.chain);
+  const names = options.services.map((service) => service.desc.typeName);
+  const health = addHealth(server, names);
+  addReflection(server, options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url)), names);
+
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure()); // TLS is ours, see openAcceptor.
+  const acceptor = await openAcceptor({
+    host: options.host,
+    port: options.port,
+    portFlag: "--grpc-port",
+    tls: options.tls === undefined ? undefined : readTls(options.tls),
+    protocols: ["h2"],
+    maxConnections: limits.maxConnections,
+    onConnection: (socket) => injector.injectConnection(socket),
+  });
+  return new OpenListener(options, { server, acceptor, health });
+}
+
+function serverOptions(limits: GrpcLimits): ServerOptions {
+  return {
+    "grpc.enable_channelz": 0, // Counters we do not read; they cost three closures a call.
+    "grpc.max_concurrent_streams": limits.maxStreamsPerConnection,
+    "grpc.max_receive_message_length": limits.maxMessageBytes,
+    "grpc.max_send_message_length": -1,
+    "grpc.keepalive_time_ms": limits.keepaliveTimeMs,
+    "grpc.keepalive_timeout_ms": limits.keepaliveTimeoutMs,
+    "grpc-node.max_session_memory": limits.maxSessionMemoryMiB,
+    ...(limits.maxConnectionAgeMs > 0
+      ? { "grpc.max_connection_age_ms": limits.maxConnectionAgeMs, "grpc.max_connection_age_grace_ms": limits.maxConnectionAgeGraceMs }
+      : {}),
+  };
+}
+
+function addService(server: Server, service: Service, chain: Chain): void {
+  const definition: Record<string, ServiceDefinition[string]> = {};
+  const implementation: UntypedServiceImplementation = {};
+  for (const desc of service.desc.methods) {
+    const method = chain.method(desc, service.handlers[desc.localName]);
+    definition[desc.localName] = methodDefinition(method);
+    implementation[desc.localName] = grpcHandler(method);
+  }
+  server.addService(definition, implementation);
+}
+
+interface Parts {
+  readonly server: Server;
+  readonly acceptor: Acceptor;
+  readonly health: HealthBoard;
+}
+
+class OpenListener implements GrpcListener {
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  readonly #options: GrpcListenerOptions;
+  readonly #parts: Parts;
+  readonly #tlsWatch: TlsWatch | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: GrpcListenerOptions, parts: Parts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.address = parts.acceptor.address;
+    this.host = parts.acceptor.host;
+    this.port = parts.acceptor.port;
+    const { tls, log } = options;
+    if (tls !== undefined) {
+      this.#tlsWatch = watchTls(tls, (material) => parts.acceptor.setTls(material), {
+        onReload: () => log.info({ listener: "grpc" }, "certificates reloaded"),
+        onError: (error) => log.warn({ listener: "grpc", err: error }, "certificates not reloaded, keeping the old ones"),
+      });
+    }
+  }
+
+  setServing(isServing: boolean): void {
+    this.#parts.health.setServing(isServing && !this.#options.chain.isDraining);
+  }
+
+  drain(): void {
+    this.#parts.health.setServing(false);
+    this.#options.chain.drain();
+  }
+
+  reloadTls(): void {
+    this.#tlsWatch?.reload();
+  }
+
+  connectionCount(): number {
+    return this.#parts.acceptor.sockets.size;
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(deadlineMs);
+    return this.#stopping;
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const { server, acceptor } = this.#parts;
+    this.drain();
+    this.#tlsWatch?.stop();
+    acceptor.close();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, deadlineMs);
+      server.tryShutdown(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+    server.forceShutdown();
+    for (const socket of acceptor.sockets) socket.destroy();
+  }
+}

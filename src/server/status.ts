@@ -1,0 +1,113 @@
+/** From a thrown value to a gRPC status: code, message and `google.rpc` details. Nobody else builds one (style rule 29). */
+import { create, type DescMessage, type Message, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { type Code, REASONS, type Reason, WaymarkError } from "../lib/errors.ts";
+
+/** `ErrorInfo.domain` of everything we refuse. */
+export const ERROR_DOMAIN = "waymark";
+
+/** Names of the codes that occur, for metrics; OK and CANCELLED are outcomes, never refusals. */
+export const CODE_NAMES: Readonly<Record<number, string>> = {
+  0: "OK",
+  1: "CANCELLED",
+  3: "INVALID_ARGUMENT",
+  4: "DEADLINE_EXCEEDED",
+  5: "NOT_FOUND",
+  7: "PERMISSION_DENIED",
+  8: "RESOURCE_EXHAUSTED",
+  9: "FAILED_PRECONDITION",
+  10: "ABORTED",
+  12: "UNIMPLEMENTED",
+  13: "INTERNAL",
+  14: "UNAVAILABLE",
+  16: "UNAUTHENTICATED",
+};
+
+/** Trailers must fit the 8 KiB a cautious client takes: base64 of the details, the message, and the rest. */
+const MAX_DETAILS_BYTES = 4_096;
+const MAX_MESSAGE_CHARS = 1_024;
+const MAX_TEXT_CHARS = 256;
+const MAX_VIOLATIONS = 32;
+const MAX_METADATA = 16;
+
+/** One `google.rpc` detail in the shape both gRPC and Connect take. */
+export interface Detail {
+  readonly desc: DescMessage;
+  readonly value: Message;
+}
+
+/** What a refused call is answered with. */
+export interface RpcStatus {
+  readonly code: Code;
+  readonly reason: Reason;
+  /** Well-formed, at most 1,024 characters, starts with the reason. */
+  readonly message: string;
+  readonly details: readonly Detail[];
+}
+
+/**
+ * The status for anything thrown. A `WaymarkError` says what it says; everything else is a fault of ours: it is given to
+ * `onBug` whole (with its stack) and the caller learns only that it was internal.
+ */
+export function statusFrom(thrown: unknown, onBug: (fault: unknown) => void): RpcStatus {
+  if (thrown instanceof WaymarkError) return refusal(thrown);
+  onBug(thrown);
+  return refusal(new WaymarkError("internal", "the server failed on this request; its log has the request id"));
+}
+
+/** The status of a refusal. */
+export function refusal(error: WaymarkError): RpcStatus {
+  return {
+    code: REASONS[error.reason],
+    reason: error.reason,
+    message: clip(error.message, MAX_MESSAGE_CHARS),
+    details: detailsOf(error),
+  };
+}
+
+/** `google.rpc.Status` for `grpc-status-details-bin`, at most 4 KiB: violations are dropped from the end to fit. */
+export function statusBytes(status: RpcStatus): Uint8Array {
+  const bytes = encodeStatus(status, status.details);
+  if (bytes.length <= MAX_DETAILS_BYTES) return bytes;
+  return encodeStatus(status, status.details.map(halved));
+}
+
+function encodeStatus(status: RpcStatus, details: readonly Detail[]): Uint8Array {
+  const { code, message } = status;
+  return toBinary(StatusSchema, create(StatusSchema, { code, message, details: details.map((d) => anyPack(d.desc, d.value)) }));
+}
+
+/** Enough of each detail to fit: 32 violations of 256 + 256 characters are cut to 8. */
+function halved(detail: Detail): Detail {
+  if (detail.desc !== BadRequestSchema) return detail;
+  const { fieldViolations } = detail.value as MessageShape<typeof BadRequestSchema>; // As its desc says.
+  return { desc: BadRequestSchema, value: create(BadRequestSchema, { fieldViolations: fieldViolations.slice(0, 4) }) };
+}
+
+function detailsOf(error: WaymarkError): readonly Detail[] {
+  const { violations, retryMs, metadata = {} } = error.details;
+  const facts: Record<string, string> = {};
+  for (const [key, value] of Object.entries(metadata).slice(0, MAX_METADATA)) facts[key] = clip(value, MAX_TEXT_CHARS);
+  const info = { reason: error.reason.toUpperCase(), domain: ERROR_DOMAIN, metadata: facts };
+  const details: Detail[] = [{ desc: ErrorInfoSchema, value: create(ErrorInfoSchema, info) }];
+  if (violations !== undefined && violations.length > 0) {
+    const fieldViolations = violations
+      .slice(0, MAX_VIOLATIONS)
+      .map((v) => ({ field: clip(v.field, MAX_TEXT_CHARS), description: clip(v.description, MAX_TEXT_CHARS) }));
+    details.push({ desc: BadRequestSchema, value: create(BadRequestSchema, { fieldViolations }) });
+  }
+  if (retryMs !== undefined) {
+    details.push({
+      desc: RetryInfoSchema,
+      value: create(RetryInfoSchema, { retryDelay: durationFromMs(Math.max(0, Math.round(retryMs))) }),
+    });
+  }
+  return details;
+}
+
+/** At most so many characters, well-formed: a lone surrogate would make `encodeURI` of the trailer throw. */
+function clip(text: string, maxChars: number): string {
+  return (text.length <= maxChars ? text : `${text.slice(0, maxChars - 1)}…`).toWellFormed();
+}

@@ -1,0 +1,63 @@
+/** Certificates of the listeners: read from files, read again when they change or when told to (SIGHUP). */
+import { readFileSync, statSync } from "node:fs";
+import type { TlsMaterial } from "./http2-guard.io.ts";
+
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** With it clients must show a certificate it signed (mutual TLS). */
+  readonly clientCaFile?: string | undefined;
+}
+
+/** Reads the files; throws an error that names the one that cannot be read. */
+export function readTls(files: TlsFiles): TlsMaterial {
+  return {
+    cert: readFileSync(files.certFile),
+    key: readFileSync(files.keyFile),
+    clientCa: files.clientCaFile === undefined ? undefined : readFileSync(files.clientCaFile),
+  };
+}
+
+export interface TlsWatch {
+  /** Reads now whether changed or not. */
+  reload(): void;
+  stop(): void;
+}
+
+/** How often the files' times are looked at, in ms. Three stat calls; inotify misses renames on network mounts. */
+const POLL_MS = 10_000;
+
+/**
+ * Gives `apply` the material again when a file's mtime changes. When the new files cannot be read or do not fit each
+ * other (a half-done renewal), `onError` hears of it and the listener keeps what it has.
+ */
+export function watchTls(
+  files: TlsFiles,
+  apply: (material: TlsMaterial) => void,
+  events: { readonly onReload: () => void; readonly onError: (error: unknown) => void; readonly pollMs?: number },
+): TlsWatch {
+  const paths = [files.certFile, files.keyFile, ...(files.clientCaFile === undefined ? [] : [files.clientCaFile])];
+  const stamp = () => paths.map((path) => `${statSync(path).mtimeMs}/${statSync(path).ino}`).join(" ");
+  let seen = stamp();
+  const reload = () => {
+    try {
+      apply(readTls(files));
+      events.onReload();
+    } catch (error) {
+      events.onError(error);
+    }
+  };
+  const poll = () => {
+    try {
+      const now = stamp();
+      if (now === seen) return;
+      seen = now;
+    } catch (error) {
+      events.onError(error);
+      return;
+    }
+    reload();
+  };
+  const timer = setInterval(poll, events.pollMs ?? POLL_MS).unref();
+  return { reload, stop: () => clearInterval(timer) };
+}

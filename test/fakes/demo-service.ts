@@ -1,0 +1,121 @@
+/** A DiscoveryService with behaviour a listener test can steer, and a chain with recording ports. */
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  type CatalogQueryRequest,
+  CatalogQueryResponseSchema,
+  type CatalogWatchRequest,
+  DiscoveryService,
+  type KeepAliveRequest,
+  KeepAliveResponseSchema,
+  type RegisterRequest,
+  RegisterResponseSchema,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
+import { anonymousCaller } from "../../src/policy/caller.ts";
+import { Chain, type ChainPorts, type Observation } from "../../src/server/chain.ts";
+import type { CallContext, EchoStreamHandler, Service, StreamSource, UnaryHandler } from "../../src/services/service.ts";
+
+/** A source a test pushes into: it remembers how often it was pulled and closed. */
+export class DemoSource implements StreamSource {
+  pullCount = 0;
+  closeCount = 0;
+  /** Messages still to give; "endless" gives `chunk` for ever. */
+  readonly queue: Uint8Array[] = [];
+  chunk: Uint8Array | undefined;
+  wake: () => void = () => {};
+  end: (error: WaymarkError | undefined) => void = () => {};
+
+  attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
+    this.wake = wake;
+    this.end = end;
+  }
+
+  pull(): Uint8Array | undefined {
+    this.pullCount += 1;
+    return this.queue.shift() ?? this.chunk;
+  }
+
+  close(): void {
+    this.closeCount += 1;
+  }
+}
+
+export interface Demo {
+  readonly service: Service;
+  readonly sources: DemoSource[];
+  readonly contexts: CallContext[];
+}
+
+/** CatalogQuery by namespace: "" answers bytes, and the words below misbehave; CatalogWatch hands out DemoSources. */
+export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
+  const sources: DemoSource[] = [];
+  const contexts: CallContext[] = [];
+  const query = (request: CatalogQueryRequest, context: CallContext) => {
+    if (request.namespace === "") return answer;
+    contexts.push(context);
+    switch (request.namespace) {
+      case "refuse":
+        throw invalid("namespace", "must not be refuse");
+      case "bug":
+        throw new TypeError("secret of the stack");
+      case "late":
+        return new Promise<Uint8Array>((resolve) => setTimeout(() => resolve(answer), 60).unref());
+      case "never":
+        return new Promise<Uint8Array>(() => {});
+      case "reject":
+        return Promise.reject(invalid("namespace", "was rejected"));
+      default:
+        return create(CatalogQueryResponseSchema, { servedBy: request.namespace });
+    }
+  };
+  const open = (request: CatalogWatchRequest) => {
+    if (request.namespace === "refuse") throw invalid("namespace", "must not be refuse");
+    const source = new DemoSource();
+    if (request.namespace === "endless") source.chunk = answer;
+    sources.push(source);
+    return source;
+  };
+  const echo = (request: KeepAliveRequest) => {
+    const response = create(KeepAliveResponseSchema, { expiredLeaseIds: request.leaseIds });
+    if (request.leaseIds[0] === "refuse") throw invalid("lease_ids", "must not be refuse");
+    return request.leaseIds[0] === "late" ? new Promise<typeof response>((resolve) => setTimeout(() => resolve(response), 30)) : response;
+  };
+  const register = (request: RegisterRequest) => create(RegisterResponseSchema, { revision: BigInt(request.entries.length) });
+  const service: Service = {
+    desc: DiscoveryService,
+    handlers: {
+      catalogQuery: { kind: "unary", handle: query satisfies UnaryHandler<CatalogQueryRequest> },
+      register: { kind: "unary", handle: register satisfies UnaryHandler<RegisterRequest> },
+      catalogWatch: { kind: "serverStream", open },
+      keepAlive: { kind: "echoStream", handle: echo satisfies EchoStreamHandler<KeepAliveRequest> },
+    },
+  };
+  return { service, sources, contexts };
+}
+
+/** A query response of about so many bytes. */
+export function queryAnswer(sizeBytes: number): Uint8Array {
+  return toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, { servedBy: "x".repeat(sizeBytes) }));
+}
+
+export interface DemoChain {
+  readonly chain: Chain;
+  readonly observed: Observation[];
+  readonly faults: unknown[];
+}
+
+/** Real clocks, anonymous callers, ids demo-1, demo-2, … and what was observed. */
+export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
+  const observed: Observation[] = [];
+  const faults: unknown[] = [];
+  let count = 0;
+  const chain = new Chain({
+    now: () => ({ monoMs: performance.now(), wallMs: Date.now() }),
+    identify: (_header, address) => anonymousCaller("local", address),
+    newRequestId: () => `demo-${++count}`,
+    observe: (observation) => void observed.push(observation),
+    onBug: (fault) => void faults.push(fault),
+    ...overrides,
+  });
+  return { chain, observed, faults };
+}

@@ -1,0 +1,19 @@
+/** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address. */
+import { parseArgs } from "node:util";
+import { startGrpcListener } from "../../src/server/grpc.io.ts";
+import { listServices } from "../../src/services/list.ts";
+import { demoChain, demoService } from "./demo-service.ts";
+
+const { values } = parseArgs({ options: { port: { type: "string", default: "0" }, limits: { type: "string", default: "{}" } } });
+const { chain } = demoChain({ observe: () => {} });
+const listener = await startGrpcListener({
+  host: "127.0.0.1",
+  port: Number(values.port),
+  services: listServices({ discovery: demoService().service }),
+  chain,
+  limits: JSON.parse(values.limits),
+  log: { info: () => {}, warn: (facts, event) => console.error(event, facts) },
+});
+listener.setServing(true);
+console.log(JSON.stringify({ port: listener.port, pid: process.pid }));
+process.on("SIGTERM", () => void listener.stop(1_000).then(() => process.exit(0)));
