@@ -13,25 +13,27 @@ import {
   type MethodDescriptorProto,
 } from "@bufbuild/protobuf/wkt";
 import { REASONS } from "../src/lib/errors.ts";
-import { codeName, implementedRpcs, oneLine, page, table } from "./docs-tables.ts";
+import { codeName, oneLine, page, table } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
 
+/** How a proto's comment says of an rpc, a service or a package that it is not built yet. */
+const LATER = "Comes with a later version";
+
 // Field numbers in descriptor.proto, which is how source positions name what they belong to.
-const [MESSAGES, ENUMS, SERVICES] = [4, 5, 6];
+const [PACKAGE, MESSAGES, ENUMS, SERVICES] = [2, 4, 5, 6];
 const [FIELDS, NESTED, NESTED_ENUMS, VALUES, METHODS] = [2, 3, 4, 2, 2];
 
 /** Comments by position: `6,0,2,1` is the second method of the first service. */
 type Comments = ReadonlyMap<string, string>;
 
 /** Text of docs/reference/api.md. */
-export async function apiPage(): Promise<string> {
+export function apiPage(): string {
   const set = fromBinary(FileDescriptorSetSchema, readFileSync(join(ROOT, "gen/descriptors.binpb")));
   const files = set.file
     .filter((file) => file.package.startsWith("waymark."))
     .toSorted((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
-  const implemented = await implementedRpcs();
   const packages = [...new Set(files.map((file) => file.package))];
-  const sections = packages.map((name) => packageSection(name, files, implemented));
+  const sections = packages.map((name) => packageSection(name, files));
   return page("API", "the protos in `proto/`", [ABOUT, ...sections, reasonsSection()].join("\n\n"));
 }
 
@@ -46,17 +48,21 @@ function rank(file: FileDescriptorProto): number {
   return at < 0 ? order.length : at;
 }
 
-function packageSection(name: string, files: readonly FileDescriptorProto[], implemented: ReadonlySet<string> | undefined): string {
-  const own = files.filter((file) => file.package === name).map((file) => fileSection(file, commentsOf(file), implemented));
-  return [`## ${name}`, ...own].join("\n\n");
+function packageSection(name: string, files: readonly FileDescriptorProto[]): string {
+  const own = files.filter((file) => file.package === name).map((file) => fileSection(file, commentsOf(file)));
+  const about = files
+    .filter((file) => file.package === name)
+    .map((file) => comment(commentsOf(file), [PACKAGE]))
+    .filter((text) => text !== "");
+  return [`## ${name}`, ...about, ...own].join("\n\n");
 }
 
-function fileSection(file: FileDescriptorProto, comments: Comments, implemented: ReadonlySet<string> | undefined): string {
+function fileSection(file: FileDescriptorProto, comments: Comments): string {
   const services = file.service.map((service, i) => {
     const rows = service.method.map((method, j) => {
-      const full = `${file.package}.${service.name}/${method.name}`;
-      const later = implemented === undefined || implemented.has(full) ? "" : "**later** ";
-      return [`\`${method.name}\``, signature(method), later + comment(comments, [SERVICES, i, METHODS, j])];
+      const said = comment(comments, [SERVICES, i, METHODS, j]);
+      const isLater = [said, comment(comments, [SERVICES, i]), comment(comments, [PACKAGE])].some((text) => text.includes(LATER));
+      return [`\`${method.name}\``, signature(method), isLater ? `**later** ${said.replace(` ${LATER}.`, "")}` : said];
     });
     return `### ${service.name}\n\n${comment(comments, [SERVICES, i])}\n\n${table(["rpc", "request → response", "what it does"], rows)}`;
   });

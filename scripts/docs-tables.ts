@@ -1,8 +1,7 @@
 /** The reference pages that are one table each, and the few words of Markdown that all generated pages share. */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { KNOB_ROWS, type KnobRow } from "../src/config.ts";
 import { CODES } from "../src/lib/errors.ts";
-import { ROOT } from "./run.ts";
+import { type LabelBound, METRICS, type MetricRow, OTHER } from "../src/lib/metrics.ts";
 
 /** A generated page: says what made it, so that nobody edits it by hand. */
 export function page(title: string, source: string, body: string): string {
@@ -23,29 +22,55 @@ export function codeName(code: number): string {
   return Object.entries(CODES).find(([, value]) => value === code)?.[0] ?? String(code);
 }
 
-/** A module of ours that may not be there yet. */
-async function load(path: string): Promise<Readonly<Record<string, unknown>> | undefined> {
-  if (!existsSync(join(ROOT, path))) return undefined;
-  return (await import(join(ROOT, path))) as Readonly<Record<string, unknown>>;
+/** Text of docs/reference/config.md: every row of KNOBS, by group. */
+export function configPage(): string {
+  const groups = [...new Set(KNOB_ROWS.map((row) => row.group))];
+  const sections = groups.map((group) => {
+    const rows = KNOB_ROWS.filter((row) => row.group === group).map((row) => [
+      `\`${row.path}\``,
+      row.knob.type,
+      row.knob.default === undefined || row.knob.toText(row.knob.default) === "" ? "–" : `\`${row.knob.toText(row.knob.default)}\``,
+      bounds(row),
+      [`\`${row.env}\``, ...(row.knob.flag === undefined ? [] : [`\`${row.knob.flag}\``])].join("<br>"),
+      row.knob.doc + (row.knob.reloadable === true ? " Takes effect on reload." : ""),
+    ]);
+    return `## ${group}\n\n${table(["setting", "type", "default", "bounds", "environment, flag", "meaning"], rows)}`;
+  });
+  return page("Settings", "KNOBS in `src/config.ts`", [ABOUT_SETTINGS, ...sections].join("\n\n"));
 }
 
-/** Full names of the rpcs that answer with more than UNIMPLEMENTED; undefined while no service is listed. */
-export async function implementedRpcs(): Promise<ReadonlySet<string> | undefined> {
-  const module = await load("src/services/list.ts");
-  return module === undefined ? undefined : undefined;
+const ABOUT_SETTINGS = `A setting comes from the settings file (\`--config node.toml\` or \`.json\`), the environment or a flag of \`waymark serve\`;
+what is named later in this sentence wins. Durations are written \`500ms\`, \`1.5s\`, \`10m\`, \`24h\`, \`7d\`; sizes \`16KiB\`, \`4MiB\` or a
+number of bytes; lists, in the environment and in flags, with commas. An unknown key is an error that names the nearest one.
+\`waymark config show\` prints what is in effect and where each value came from; \`waymark config validate\` only checks.`;
+
+function bounds({ knob }: KnobRow): string {
+  const text = (value: number | undefined) => (value === undefined ? "" : knob.toText(value));
+  return knob.min === undefined && knob.max === undefined ? "–" : `${text(knob.min)} … ${text(knob.max)}`;
 }
 
-export async function configPage(): Promise<string | undefined> {
-  const module = await load("src/config.ts");
-  return module === undefined ? undefined : undefined;
+/** Text of docs/reference/metrics.md: every row of METRICS. */
+export function metricsPage(): string {
+  const rows = Object.entries<MetricRow>(METRICS).map(([name, row]) => [
+    `\`${name}\``,
+    row.type,
+    row.unit,
+    Object.entries(row.labels)
+      .map(([label, bound]) => labelText(label, bound))
+      .join("<br>") || "–",
+    row.help,
+  ]);
+  return page(
+    "Metrics",
+    "METRICS in `src/lib/metrics.ts`",
+    `${ABOUT_METRICS}\n\n${table(["metric", "type", "unit", "labels", "meaning"], rows)}`,
+  );
 }
 
-export async function metricsPage(): Promise<string | undefined> {
-  const module = await load("src/lib/metrics.ts");
-  return module === undefined ? undefined : undefined;
-}
+const ABOUT_METRICS = `\`GET /metrics\` on the HTTP edge answers in the Prometheus text format. Labels are few and bounded: a value beyond a label's
+bound is counted as \`${OTHER}\`, and \`waymark_metric_label_overflow_total\` says that this happened. The usual process and Node.js
+metrics of prom-client (\`process_*\`, \`nodejs_*\`) are there too.`;
 
-export async function cliPage(): Promise<string | undefined> {
-  const module = await load("src/cli/verbs.ts");
-  return module === undefined ? undefined : undefined;
+function labelText(label: string, bound: LabelBound): string {
+  return typeof bound === "number" ? `\`${label}\` (at most ${bound} values)` : `\`${label}\`: ${bound.join(", ")}`;
 }
