@@ -1,0 +1,46 @@
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { DeadlineHeap } from "../../src/lib/heap.ts";
+
+const steps = fc.array(
+  fc.oneof(
+    fc.record({ act: fc.constant("set" as const), id: fc.nat(60), deadlineMs: fc.integer({ min: 0, max: 50 }) }),
+    fc.record({ act: fc.constant("remove" as const), id: fc.nat(60) }),
+  ),
+  { maxLength: 300 },
+);
+
+test("a heap gives deadlines in order, whatever was set, moved and removed", () => {
+  fc.assert(
+    fc.property(steps, (history) => {
+      const heap = new DeadlineHeap();
+      const model = new Map<number, number>();
+      for (const step of history) {
+        if (step.act === "set") {
+          heap.set(step.id, step.deadlineMs);
+          model.set(step.id, step.deadlineMs);
+        } else {
+          heap.remove(step.id);
+          model.delete(step.id);
+        }
+        expect(heap.nextDeadlineMs()).toBe(model.size === 0 ? undefined : Math.min(...model.values()));
+      }
+      expect(heap.size).toBe(model.size);
+      while (model.size > 0) {
+        const id = heap.nextId() ?? -1;
+        expect(heap.has(id)).toBe(true);
+        expect(model.get(id)).toBe(heap.nextDeadlineMs());
+        heap.remove(id);
+        model.delete(id);
+        expect(heap.has(id)).toBe(false);
+      }
+      expect(heap.nextId()).toBeUndefined();
+    }),
+  );
+});
+
+test("a heap refuses what is no id or no deadline", () => {
+  const heap = new DeadlineHeap();
+  expect(() => heap.set(-1, 5)).toThrow("assertion failed");
+  expect(() => heap.set(1, Number.NaN)).toThrow("assertion failed");
+});
