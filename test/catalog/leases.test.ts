@@ -204,8 +204,10 @@ test("links of keys to owners survive growth, reuse and probe runs that wrap aro
         const model = new Map<KeyText, number>();
         for (const [attaches, i, owner] of history) {
           const text = key(String(i));
+          const before = model.get(text);
+          const told = attaches ? links.attach(text, owner) : links.ownerOf(text);
+          expect(told).toBe(before);
           if (attaches) {
-            expect(links.attach(text, owner)).toBe(model.get(text));
             model.set(text, owner);
           } else {
             links.detach(text);
