@@ -1,0 +1,95 @@
+/** IPv4 and IPv6 addresses as bytes, as text and as one DNS label. Pure, because `node:net` is not for this room. */
+
+/** 4 bytes (IPv4) or 16 bytes (IPv6), network order. */
+export type Address = Uint8Array;
+
+const IPV4_PART = /^(?:0|[1-9][0-9]{0,2})$/;
+const IPV6_GROUP = /^[0-9a-f]{1,4}$/;
+const LABEL_GROUP = /^(?:0|[1-9a-f][0-9a-f]{0,3})$/;
+const IPV6_GROUPS = 8;
+
+/** The address that a text literal names, or undefined for anything else: host names, zone ids (`fe80::1%eth0`), `010.0.0.1`. */
+export function parseAddress(text: string): Address | undefined {
+  return text.includes(":") ? parseIpv6(text.toLowerCase()) : parseIpv4(text);
+}
+
+/** Dotted IPv4, or IPv6 as RFC 5952 wants it: lower case, the longest run of zero groups as `::`. */
+export function formatAddress(address: Address): string {
+  if (address.length === 4) return address.join(".");
+  const groups = groupsOf(address);
+  const run = longestZeroRun(groups);
+  const hex = groups.map((group) => group.toString(16));
+  if (run.length < 2) return hex.join(":");
+  return `${hex.slice(0, run.start).join(":")}::${hex.slice(run.start + run.length).join(":")}`;
+}
+
+/** One label for an address: `10-0-0-1`, or all eight groups `2001-db8-0-0-0-0-0-1`. */
+export function addressLabel(address: Address): string {
+  if (address.length === 4) return address.join("-");
+  return groupsOf(address)
+    .map((group) => group.toString(16))
+    .join("-");
+}
+
+/** The reverse of `addressLabel`; undefined for every label it would not have made. */
+export function parseAddressLabel(label: string): Address | undefined {
+  const parts = label.split("-");
+  if (parts.length === 4) return parseIpv4(parts.join("."));
+  if (parts.length !== IPV6_GROUPS || !parts.every((part) => LABEL_GROUP.test(part))) return undefined;
+  return bytesOf(parts.map((part) => Number.parseInt(part, 16)));
+}
+
+function parseIpv4(text: string): Address | undefined {
+  const parts = text.split(".");
+  if (parts.length !== 4 || !parts.every((part) => IPV4_PART.test(part))) return undefined;
+  const values = parts.map(Number);
+  return values.every((value) => value <= 255) ? Uint8Array.from(values) : undefined;
+}
+
+function parseIpv6(text: string): Address | undefined {
+  const halves = text.split("::");
+  if (halves.length > 2) return undefined;
+  const head = parseGroups(halves[0] ?? "", halves.length === 1);
+  const tail = halves.length === 2 ? parseGroups(halves[1] ?? "", true) : [];
+  if (head === undefined || tail === undefined) return undefined;
+  const missing = IPV6_GROUPS - head.length - tail.length;
+  // `::` stands for at least one group (RFC 4291, 2.2).
+  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
+  return bytesOf([...head, ...Array.from({ length: missing }, () => 0), ...tail]);
+}
+
+/** Groups between colons; a dotted IPv4 may stand for the last two where the text ends. */
+function parseGroups(text: string, isEnd: boolean): number[] | undefined {
+  if (text === "") return [];
+  const parts = text.split(":");
+  const last = parts.at(-1) ?? "";
+  const groups: number[] = [];
+  if (isEnd && last.includes(".")) {
+    const v4 = parseIpv4(last);
+    if (v4 === undefined) return undefined;
+    parts.pop();
+    groups.push(...groupsOf(v4));
+  }
+  if (!parts.every((part) => IPV6_GROUP.test(part))) return undefined;
+  return [...parts.map((part) => Number.parseInt(part, 16)), ...groups];
+}
+
+function groupsOf(bytes: Uint8Array): number[] {
+  const groups: number[] = [];
+  for (let i = 0; i < bytes.length; i += 2) groups.push(((bytes[i] ?? 0) << 8) | (bytes[i + 1] ?? 0));
+  return groups;
+}
+
+function bytesOf(groups: readonly number[]): Address {
+  return Uint8Array.from(groups.flatMap((group) => [group >> 8, group & 0xff]));
+}
+
+function longestZeroRun(groups: readonly number[]): { readonly start: number; readonly length: number } {
+  let best = { start: 0, length: 0 };
+  let length = 0;
+  for (const [i, group] of groups.entries()) {
+    length = group === 0 ? length + 1 : 0;
+    if (length > best.length) best = { start: i - length + 1, length };
+  }
+  return best;
+}

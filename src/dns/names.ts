@@ -1,0 +1,236 @@
+/**
+ * DNS names and what they stand for: labels to text and back, and the forms of a name below a zone (semantics.md, DNS).
+ * Names are handled as lower-case text without the final dot; the root is the empty text.
+ */
+import { KIND, type Kind } from "../catalog/record.ts";
+import { invalid } from "../lib/errors.ts";
+import { type Address, addressLabel, parseAddressLabel } from "./addresses.ts";
+
+/** Longest label in octets (RFC 1035, 2.3.4). */
+const MAX_LABEL_BYTES = 63;
+/** Longest name as text without the final dot: 255 octets on the wire. */
+const MAX_NAME_CHARS = 253;
+
+const SAFE_LABEL = /^[a-z0-9-]{1,63}$/;
+const NAME_TEXT = /^[A-Za-z0-9._:/@+-]{1,128}$/;
+const B32_PREFIX = "b32-";
+const B32_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
+
+export type Transport = "tcp" | "udp";
+
+/** What a name below a zone says, before the catalog is asked whether it exists. */
+export type DnsName =
+  /** The zone itself. */
+  | { readonly form: "apex" }
+  /** `_svc._tcp.<name>.<namespace>`: where SRV records live. */
+  | { readonly form: "located"; readonly kind: Kind; readonly transport: Transport; readonly name: string; readonly namespace: string }
+  /** `_tcp.<name>.<namespace>`: nothing of its own, but names below it. */
+  | { readonly form: "transport"; readonly transport: Transport; readonly name: string; readonly namespace: string }
+  /** `<name>.<namespace>`: the service's addresses. */
+  | { readonly form: "direct"; readonly name: string; readonly namespace: string }
+  /** `<node>.node`. */
+  | { readonly form: "node"; readonly nodeId: string }
+  /** `<address>.addr.node`: the name of an IP target, since an SRV target must be a name. */
+  | { readonly form: "address"; readonly address: Address }
+  /** `node` and `addr.node`: always there, with nothing of their own. */
+  | { readonly form: "fixed" }
+  /** No form of ours; it may still be an alias or lie above a namespace. */
+  | { readonly form: "other" };
+
+/** Label of a kind to the kind; the first label of a kind is the one we write. TOPIC, CACHE and NODE have none. */
+const KIND_LABELS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
+  ["_svc", KIND.SERVICE],
+  ["_queue", KIND.QUEUE],
+  ["_rpc", KIND.FUNCTION],
+  ["_mpreg", KIND.FUNCTION],
+]);
+const TRANSPORT_LABELS: ReadonlyMap<string, Transport> = new Map([
+  ["_tcp", "tcp"],
+  ["_udp", "udp"],
+]);
+/** Kinds that have names under DNS, in the order `_svc`, `_queue`, `_rpc`. */
+export const LOCATED_KINDS: readonly Kind[] = [...new Set(KIND_LABELS.values())];
+
+const NODE_LABEL = "node";
+const ADDRESS_LABEL = "addr";
+
+/**
+ * The label for a name, node id or namespace label: itself when it is DNS-safe (`[a-z0-9-]`, at most 63), else `b32-` and
+ * lower-case base32. Undefined when no label can carry it (a text that is not DNS-safe may have 36 characters, a safe one
+ * 63): such a name is not reachable over DNS. Splitting it over several labels was rejected, because those would read as a namespace.
+ */
+export function encodeLabel(text: string): string | undefined {
+  if (!NAME_TEXT.test(text)) return undefined;
+  if (isPlain(text)) return text;
+  const label = B32_PREFIX + encodeBase32(text);
+  return label.length <= MAX_LABEL_BYTES ? label : undefined;
+}
+
+/** The reverse of `encodeLabel`, for a label in any case. Undefined for every label that `encodeLabel` would not have made. */
+export function decodeLabel(label: string): string | undefined {
+  const lower = label.toLowerCase();
+  if (isPlain(lower)) return lower;
+  if (!lower.startsWith(B32_PREFIX)) return undefined;
+  const text = decodeBase32(lower.slice(B32_PREFIX.length));
+  // One name, one label: no second spelling of a name may resolve.
+  return text !== undefined && encodeLabel(text) === lower ? text : undefined;
+}
+
+/** A zone as configured, with or without the final dot, to its text. Throws `invalid_argument`. */
+export function parseZone(text: string): string {
+  const zone = text.toLowerCase().replace(/\.$/, "");
+  const labels = zone.split(".");
+  if (zone.length > MAX_NAME_CHARS - MAX_LABEL_BYTES || !labels.every((label) => SAFE_LABEL.test(label))) {
+    throw invalid("dns.zones", `"${text}" is not a zone; labels of [a-z0-9-] with dots between are, at most 190 characters`);
+  }
+  return zone;
+}
+
+/** A target's host name as a DNS name in its own case, without the final dot; undefined when it cannot be one. */
+export function parseHostName(text: string): string | undefined {
+  const host = text.endsWith(".") ? text.slice(0, -1) : text;
+  if (host.length > MAX_NAME_CHARS) return undefined;
+  return host.split(".").every((label) => /^[A-Za-z0-9_-]{1,63}$/.test(label)) ? host : undefined;
+}
+
+/** What the part of a name above its zone says. `relative` is lower case without the zone; empty for the apex. */
+export function parseName(relative: string): DnsName {
+  if (relative === "") return { form: "apex" };
+  const labels = relative.split(".");
+  const [first = "", second = "", third = ""] = labels;
+  const kind = KIND_LABELS.get(first);
+  if (kind !== undefined) {
+    const transport = TRANSPORT_LABELS.get(second);
+    const place = parsePlace(labels.slice(2));
+    return transport === undefined || place === undefined ? { form: "other" } : { form: "located", kind, transport, ...place };
+  }
+  const transport = TRANSPORT_LABELS.get(first);
+  if (transport !== undefined) {
+    const place = parsePlace(labels.slice(1));
+    return place === undefined ? { form: "other" } : { form: "transport", transport, ...place };
+  }
+  if (labels.length === 1 && first === NODE_LABEL) return { form: "fixed" };
+  if (labels.length === 2 && second === NODE_LABEL) return parseNodeName(first);
+  // Before namespaces: `addr.node` as a namespace is not reachable over DNS, so an SRV target never means a service.
+  if (labels.length === 3 && second === ADDRESS_LABEL && third === NODE_LABEL) {
+    const address = parseAddressLabel(first);
+    return address === undefined ? { form: "other" } : { form: "address", address };
+  }
+  const place = parsePlace(labels);
+  return place === undefined ? { form: "other" } : { form: "direct", ...place };
+}
+
+/** The full name for a form, or undefined when DNS cannot carry it (label over 63, name over 253, or no such form). */
+export function formatName(name: DnsName, zone: string): string | undefined {
+  const labels = labelsOf(name);
+  if (labels === undefined) return undefined;
+  const text = [...labels, zone].join(".");
+  return text.length <= MAX_NAME_CHARS ? text : undefined;
+}
+
+/** `<node>.node.<zone>`, or undefined when the id does not fit a label. */
+export function nodeName(nodeId: string, zone: string): string | undefined {
+  return formatName({ form: "node", nodeId }, zone);
+}
+
+/** The longest zone that the name lies in, and the rest of the name; undefined outside all zones. */
+export function splitZone(name: string, zones: readonly string[]): { readonly zone: string; readonly relative: string } | undefined {
+  let found: string | undefined;
+  for (const zone of zones) {
+    if ((name === zone || name.endsWith(`.${zone}`)) && zone.length > (found?.length ?? -1)) found = zone;
+  }
+  if (found === undefined) return undefined;
+  return { zone: found, relative: name === found ? "" : name.slice(0, -found.length - 1) };
+}
+
+/** The namespace that labels spell, or undefined when one of them spells nothing. */
+export function parseNamespaceLabels(labels: readonly string[]): string | undefined {
+  const parts = labels.map(decodeLabel);
+  // A namespace label is always DNS-safe, unless it starts with our own prefix: what decodes to more is no namespace.
+  return parts.every((part) => part !== undefined && SAFE_LABEL.test(part)) ? parts.join(".") : undefined;
+}
+
+function parsePlace(labels: readonly string[]): { readonly name: string; readonly namespace: string } | undefined {
+  const [first, ...rest] = labels;
+  if (first === undefined || rest.length === 0) return undefined;
+  // `node` is reserved and `addr.node` holds the names of addresses: neither is a namespace here.
+  if (rest.at(-1) === NODE_LABEL && (rest.length === 1 || (rest.length === 2 && rest[0] === ADDRESS_LABEL))) return undefined;
+  const name = decodeLabel(first);
+  const namespace = parseNamespaceLabels(rest);
+  return name === undefined || namespace === undefined ? undefined : { name, namespace };
+}
+
+function parseNodeName(label: string): DnsName {
+  const nodeId = decodeLabel(label);
+  if (nodeId !== undefined) return { form: "node", nodeId };
+  return { form: "other" };
+}
+
+function labelsOf(name: DnsName): readonly string[] | undefined {
+  switch (name.form) {
+    case "apex":
+      return [];
+    case "located": {
+      const kind = [...KIND_LABELS].find(([, value]) => value === name.kind)?.[0];
+      return kind === undefined ? undefined : withPlace([kind, `_${name.transport}`], name);
+    }
+    case "transport":
+      return withPlace([`_${name.transport}`], name);
+    case "direct":
+      return withPlace([], name);
+    case "node": {
+      const label = encodeLabel(name.nodeId);
+      return label === undefined ? undefined : [label, NODE_LABEL];
+    }
+    case "address":
+      return [addressLabel(name.address), ADDRESS_LABEL, NODE_LABEL];
+    case "fixed":
+    case "other":
+      return undefined;
+  }
+}
+
+function withPlace(prefix: readonly string[], place: { readonly name: string; readonly namespace: string }): string[] | undefined {
+  const labels = [place.name, ...place.namespace.split(".")].map(encodeLabel);
+  const safe = labels.filter((label) => label !== undefined);
+  // What would be read back as something else is not written either.
+  if (safe.length !== labels.length || parsePlace(safe) === undefined) return undefined;
+  return [...prefix, ...safe];
+}
+
+function isPlain(text: string): boolean {
+  return SAFE_LABEL.test(text) && !text.startsWith(B32_PREFIX);
+}
+
+/** RFC 4648 base32 of ASCII text, lower case, without padding. */
+function encodeBase32(text: string): string {
+  let out = "";
+  let bits = 0;
+  let value = 0;
+  for (let i = 0; i < text.length; i++) {
+    value = ((value << 8) | text.charCodeAt(i)) & 0xfff;
+    bits += 8;
+    while (bits >= 5) {
+      bits -= 5;
+      out += B32_ALPHABET.charAt((value >> bits) & 31);
+    }
+  }
+  return bits > 0 ? out + B32_ALPHABET.charAt((value << (5 - bits)) & 31) : out;
+}
+
+function decodeBase32(text: string): string | undefined {
+  let out = "";
+  let bits = 0;
+  let value = 0;
+  for (const char of text) {
+    const digit = B32_ALPHABET.indexOf(char);
+    if (digit < 0) return undefined;
+    value = ((value << 5) | digit) & 0xfff;
+    bits += 5;
+    if (bits >= 8) {
+      bits -= 8;
+      out += String.fromCharCode((value >> bits) & 0xff);
+    }
+  }
+  return out;
+}

@@ -1,0 +1,333 @@
+/** The record types we answer: one row a type, with what a subject has of it, its wire form and its zone-file text. */
+import type { EntryView } from "../catalog/entry-view.ts";
+import { SCOPE_NAMES } from "../catalog/scope.ts";
+import { type Address, addressLabel, formatAddress } from "./addresses.ts";
+import { formatName, nodeName, parseHostName } from "./names.ts";
+import { healthRank, type Subject, type SubjectTarget } from "./subject.ts";
+
+export interface RecordData {
+  readonly A: { readonly address: Address };
+  readonly AAAA: { readonly address: Address };
+  readonly SRV: { readonly priority: number; readonly weight: number; readonly port: number; readonly target: string };
+  readonly TXT: { readonly strings: readonly string[] };
+  readonly CNAME: { readonly target: string };
+  readonly NS: { readonly target: string };
+  readonly SOA: {
+    readonly primary: string;
+    readonly mailbox: string;
+    readonly serial: number;
+    readonly refreshSeconds: number;
+    readonly retrySeconds: number;
+    readonly expireSeconds: number;
+    readonly minimumSeconds: number;
+  };
+  readonly HINFO: { readonly cpu: string; readonly os: string };
+}
+export type RecordType = keyof RecordData;
+
+/** One resource record of class IN. `name` is lower-case text without the final dot. */
+export type DnsRecord = { readonly [T in RecordType]: RecordOf<T> }[RecordType];
+interface RecordOf<T extends RecordType> {
+  readonly type: T;
+  readonly name: string;
+  readonly ttlSeconds: number;
+  readonly data: RecordData[T];
+}
+
+/** What the gateway is set to; all of it configuration. */
+export interface DnsSettings {
+  /** Zones as `parseZone` gives them; the first is the one we write names in. At least one. */
+  readonly zones: readonly string[];
+  /** The serving node: the zone's name server is `<nodeId>.node.<zone>`. */
+  readonly nodeId: string;
+  /** Bounds of the TTL of records made from entries. */
+  readonly minTtlMs: number;
+  readonly maxTtlMs: number;
+  /** For entries that give none (static leases). */
+  readonly defaultTtlMs: number;
+  /** How long "no such name" and "no such type" may be kept. */
+  readonly negativeTtlMs: number;
+  /** Whether names outside our zones are tried as if the first zone followed them. */
+  readonly allowExternalNames: boolean;
+}
+
+export interface RecordContext {
+  /** The name the records belong to. */
+  readonly owner: string;
+  readonly zone: string;
+  readonly revision: number;
+  readonly settings: DnsSettings;
+}
+
+/** Where a row writes its data; `name` may be compressed only where RFC 3597 allows it. */
+export interface DataWriter {
+  u8(value: number): void;
+  u16(value: number): void;
+  u32(value: number): void;
+  bytes(value: Uint8Array): void;
+  /** A length octet and at most 255 octets. */
+  string(value: string): void;
+  name(value: string): void;
+  compressedName(value: string): void;
+}
+
+interface RecordRow<T extends RecordType> {
+  /** Type number (IANA, DNS parameters). */
+  readonly code: number;
+  /** What the subject has of this type: groups in order of preference, each shuffled per answer. */
+  readonly find: (subject: Subject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
+  readonly write: (data: RecordData[T], out: DataWriter) => void;
+  /** Zone-file text of the data. */
+  readonly text: (data: RecordData[T]) => string;
+}
+
+export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
+  A: {
+    code: 1,
+    find: (subject, context) => addressRecords("A", 4, subject, context),
+    write: (data, out) => out.bytes(data.address),
+    text: (data) => formatAddress(data.address),
+  },
+  NS: {
+    code: 2,
+    find: (subject, context) => apexRecords(subject, { type: "NS", data: { target: nameServer(context) }, context }),
+    write: (data, out) => out.compressedName(data.target),
+    text: (data) => `${data.target}.`,
+  },
+  CNAME: {
+    code: 5,
+    // An alias is followed before a row is asked, so there is nothing left to find.
+    find: () => [],
+    write: (data, out) => out.compressedName(data.target),
+    text: (data) => `${data.target}.`,
+  },
+  SOA: {
+    code: 6,
+    find: (subject, context) => apexRecords(subject, { type: "SOA", data: soaData(context), context }),
+    write: (data, out) => {
+      out.compressedName(data.primary);
+      out.compressedName(data.mailbox);
+      out.u32(data.serial);
+      out.u32(data.refreshSeconds);
+      out.u32(data.retrySeconds);
+      out.u32(data.expireSeconds);
+      out.u32(data.minimumSeconds);
+    },
+    text: (data) =>
+      `${data.primary}. ${data.mailbox}. ${data.serial} ${data.refreshSeconds} ${data.retrySeconds} ${data.expireSeconds} ${data.minimumSeconds}`,
+  },
+  HINFO: {
+    code: 13,
+    // Only ever the answer to ANY (RFC 8482, 4.2).
+    find: () => [],
+    write: (data, out) => {
+      out.string(data.cpu);
+      out.string(data.os);
+    },
+    text: (data) => `${quote(data.cpu)} ${quote(data.os)}`,
+  },
+  TXT: {
+    code: 16,
+    find: (subject, context) => textRecords(subject, context),
+    write: (data, out) => {
+      for (const text of data.strings) out.string(text);
+    },
+    text: (data) => data.strings.map(quote).join(" "),
+  },
+  AAAA: {
+    code: 28,
+    find: (subject, context) => addressRecords("AAAA", 16, subject, context),
+    write: (data, out) => out.bytes(data.address),
+    text: (data) => formatAddress(data.address),
+  },
+  SRV: {
+    code: 33,
+    find: (subject, context) => serviceRecords(subject, context),
+    write: (data, out) => {
+      out.u16(data.priority);
+      out.u16(data.weight);
+      out.u16(data.port);
+      // Never compressed (RFC 2782).
+      out.name(data.target);
+    },
+    text: (data) => `${data.priority} ${data.weight} ${data.port} ${data.target}.`,
+  },
+};
+
+const TYPES_BY_CODE: ReadonlyMap<number, RecordType> = new Map(
+  Object.keys(RECORDS)
+    .filter(isRecordType)
+    .map((type) => [RECORDS[type].code, type]),
+);
+
+/** Whether we have a row for this type name. */
+export function isRecordType(text: string): text is RecordType {
+  return Object.hasOwn(RECORDS, text);
+}
+
+/** The type with this number, when it is one of ours. */
+export function findRecordType(code: number): RecordType | undefined {
+  return TYPES_BY_CODE.get(code);
+}
+
+/** A record as a line of a zone file. */
+export function recordText<T extends RecordType>(record: RecordOf<T>): string {
+  return `${record.name}. ${record.ttlSeconds} IN ${record.type} ${RECORDS[record.type].text(record.data)}`;
+}
+
+/** Writes a record's data, without its length. */
+export function writeRecordData<T extends RecordType>(record: RecordOf<T>, out: DataWriter): void {
+  RECORDS[record.type].write(record.data, out);
+}
+
+/** The zone's SOA as it stands in the authority section: its TTL is how long the negative answer may be kept (RFC 2308, 3). */
+export function negativeSoa(zone: string, context: RecordContext): DnsRecord {
+  return { type: "SOA", name: zone, ttlSeconds: seconds(context.settings.negativeTtlMs), data: soaData({ ...context, zone }) };
+}
+
+/** One host name to stand in for the addresses a subject does not have: that of its best target. */
+export function hostNameInstead(subject: Subject): { readonly host: string; readonly ttlMs: number | undefined } | undefined {
+  if (subject.kind !== "entries" || subject.shape === "located") return undefined;
+  const best = bestTargets(subject.targets);
+  if (best.some((target) => target.address !== undefined)) return undefined;
+  for (const { entry, target } of best) {
+    const host = parseHostName(target.host);
+    if (host !== undefined) return { host, ttlMs: entry.ttlMs };
+  }
+  return undefined;
+}
+
+/** TTL in seconds for an entry's advice, clamped as configured. */
+export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): number {
+  return seconds(Math.min(Math.max(ttlMs ?? settings.defaultTtlMs, settings.minTtlMs), settings.maxTtlMs));
+}
+
+/** The address record of a synthesised name, for the additional section. */
+export function addressRecord(name: string, address: Address, ttl: number): DnsRecord {
+  return { type: address.length === 4 ? "A" : "AAAA", name, ttlSeconds: ttl, data: { address } };
+}
+
+function addressRecords<T extends "A" | "AAAA">(type: T, sizeBytes: number, subject: Subject, context: RecordContext): RecordOf<T>[][] {
+  const { owner, settings } = context;
+  if (subject.kind === "address") {
+    if (subject.address.length !== sizeBytes) return [];
+    return [[{ type, name: owner, ttlSeconds: seconds(settings.maxTtlMs), data: { address: subject.address } }]];
+  }
+  // `_svc._tcp` names carry SRV and TXT; addresses are at the service's own name.
+  if (subject.kind !== "entries" || subject.shape === "located") return [];
+  const best = bestTargets(subject.targets);
+  const unique = new Map<string, Address>();
+  for (const { address } of best) {
+    if (address?.length === sizeBytes) unique.set(addressLabel(address), address);
+  }
+  const ttl = setTtlSeconds(best, settings);
+  return [[...unique.values()].map((address) => ({ type, name: owner, ttlSeconds: ttl, data: { address } }))];
+}
+
+/** Targets of healthy entries; all of them when none is healthy (semantics.md, DNS). */
+function bestTargets(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
+  const healthy = targets.filter(({ entry }) => healthRank(entry.health) === 0);
+  return healthy.length > 0 ? healthy : targets;
+}
+
+function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
+  if (subject.kind !== "entries" || subject.shape !== "located") return [];
+  const ttl = setTtlSeconds(subject.targets, context.settings);
+  const groups = new Map<number, RecordOf<"SRV">[]>();
+  const seen = new Set<string>();
+  for (const { entry, target, address } of subject.targets) {
+    const { priority, weight, port } = target;
+    const name = address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, context.zone);
+    // A host that DNS cannot write is left out: the rest of the answer stays useful.
+    if (name === undefined) continue;
+    const data = { priority, weight, port, target: name };
+    const identity = RECORDS.SRV.text(data);
+    if (seen.has(identity)) continue;
+    seen.add(identity);
+    const rank = healthRank(entry.health);
+    groups.set(rank, [...(groups.get(rank) ?? []), { type: "SRV", name: context.owner, ttlSeconds: ttl, data }]);
+  }
+  return [...groups.values()];
+}
+
+function textRecords(subject: Subject, context: RecordContext): RecordOf<"TXT">[][] {
+  if (subject.kind !== "entries") return [];
+  const ttl = Math.min(...subject.entries.map((entry) => ttlSeconds(entry.ttlMs, context.settings)));
+  const unique = new Map<string, RecordOf<"TXT">>();
+  for (const entry of subject.entries) {
+    const strings = entryStrings(entry);
+    const identity = strings.join("\0");
+    if (!unique.has(identity)) unique.set(identity, { type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } });
+  }
+  return [[...unique.values()]];
+}
+
+function apexRecords<T extends "NS" | "SOA">(
+  subject: Subject,
+  { type, data, context }: { readonly type: T; readonly data: RecordData[T]; readonly context: RecordContext },
+): RecordOf<T>[][] {
+  if (subject.kind !== "apex") return [];
+  return [[{ type, name: context.owner, ttlSeconds: seconds(context.settings.maxTtlMs), data }]];
+}
+
+function soaData(context: RecordContext): RecordData["SOA"] {
+  return {
+    primary: nameServer(context),
+    mailbox: `hostmaster.${context.zone}`,
+    // Serial arithmetic (RFC 1982) makes the wrap harmless.
+    serial: context.revision % 0x1_0000_0000,
+    refreshSeconds: 60,
+    retrySeconds: 30,
+    expireSeconds: 3600,
+    minimumSeconds: seconds(context.settings.negativeTtlMs),
+  };
+}
+
+function nameServer({ zone, settings }: RecordContext): string {
+  return nodeName(settings.nodeId, zone) ?? `ns.${zone}`;
+}
+
+/** One TTL for the whole set (RFC 2181, 5.2): the shortest of its members. */
+function setTtlSeconds(targets: readonly SubjectTarget[], settings: DnsSettings): number {
+  return Math.min(...targets.map(({ entry }) => ttlSeconds(entry.ttlMs, settings)));
+}
+
+/** Whole seconds, rounded down: an answer is never kept longer than its entry allows. */
+function seconds(ms: number): number {
+  return Math.floor(ms / 1000);
+}
+
+const MAX_STRING_BYTES = 255;
+
+/** The strings of an entry's TXT record, each at most 255 bytes; lists are split between items, empty facts left out. */
+function entryStrings(entry: EntryView): string[] {
+  return [
+    ...listStrings("namespace", [entry.key.namespace]),
+    ...listStrings("scope", [SCOPE_NAMES[entry.scope]]),
+    ...listStrings("tags", entry.tags),
+    ...listStrings("cluster_id", [entry.key.clusterId]),
+    ...listStrings("node_id", [entry.nodeId]),
+    ...listStrings("spec_digest", [entry.specDigest]),
+    ...listStrings("capabilities", entry.capabilities),
+  ];
+}
+
+/** `key=a,b,c` in as few strings as it takes. An item is at most 128 characters, so one always fits. */
+function listStrings(key: string, items: readonly string[]): string[] {
+  const strings: string[] = [];
+  let current = "";
+  for (const item of items) {
+    if (item === "") continue;
+    if (current === "") current = `${key}=${item}`;
+    else if (current.length + 1 + item.length <= MAX_STRING_BYTES) current += `,${item}`;
+    else {
+      strings.push(current);
+      current = `${key}=${item}`;
+    }
+  }
+  return current === "" ? strings : [...strings, current];
+}
+
+function quote(text: string): string {
+  return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
+}

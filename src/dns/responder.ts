@@ -1,0 +1,119 @@
+/** Query bytes to response bytes: decode, plan (kept until the catalog changes), draw, encode. */
+import { drawAnswer, failure, type Plan, planAnswer, type Question, RCODE, type Rcode } from "./answer.ts";
+import { type DnsSettings, findRecordType } from "./records.ts";
+import type { DnsCatalog } from "./subject.ts";
+import { type Decoded, type DnsTransport, decodeQuery, ResponseEncoder, responseLimitBytes } from "./wire.ts";
+
+/** What became of a query. */
+export interface Reply {
+  /** The response; the responder's until its next call, so copy what is kept. */
+  readonly bytes: Uint8Array;
+  /** Type asked for, from a bounded set: one of our record types, `ANY`, `OTHER`, or `NONE` when there was no question. */
+  readonly qtype: string;
+  /** Name of the response code. */
+  readonly rcode: string;
+  readonly isTruncated: boolean;
+  /** What went wrong inside us, when rcode is SERVFAIL. */
+  readonly fault: unknown;
+}
+
+export interface ResponderOptions {
+  readonly settings: DnsSettings;
+  /** Numbers in [0, 1); shuffles answers. */
+  readonly random: () => number;
+  /** Plans kept for one catalog view; 10,000 unless set. At the bound the oldest goes. */
+  readonly maxPlans?: number;
+}
+
+const DEFAULT_MAX_PLANS = 10_000;
+const TYPE_ANY = 255;
+const NO_QUESTION = new Uint8Array();
+const RCODE_NAMES: ReadonlyMap<Rcode, string> = new Map(Object.entries(RCODE).map(([name, code]) => [code, name]));
+
+export class Responder {
+  readonly #settings: DnsSettings;
+  readonly #random: () => number;
+  readonly #maxPlans: number;
+  readonly #encoder = new ResponseEncoder();
+  /** A view's plans go with the view. */
+  readonly #plans = new WeakMap<DnsCatalog, PlanCache>();
+
+  constructor(options: ResponderOptions) {
+    this.#settings = options.settings;
+    this.#random = options.random;
+    this.#maxPlans = options.maxPlans ?? DEFAULT_MAX_PLANS;
+  }
+
+  /** Answers one message for a viewer; undefined when nothing may be answered. Never throws on any bytes or any catalog. */
+  respond(message: Uint8Array, transport: DnsTransport, catalog: DnsCatalog): Reply | undefined {
+    const decoded = decodeQuery(message);
+    if (decoded.kind === "dropped") return undefined;
+    if (decoded.kind === "refused") return this.#encode(decoded, failure(decoded.rcode), { transport, fault: undefined });
+    try {
+      return this.#encode(decoded, this.#plan(decoded.question, catalog), { transport, fault: undefined });
+    } catch (fault) {
+      // semantics.md, DNS: a gateway fault is this query's SERVFAIL and nobody else's. The shell reports it.
+      return this.#encode(decoded, failure(RCODE.SERVFAIL), { transport, fault });
+    }
+  }
+
+  #plan(question: Question, catalog: DnsCatalog): Plan {
+    let cache = this.#plans.get(catalog);
+    if (cache === undefined) {
+      cache = new PlanCache(this.#maxPlans);
+      this.#plans.set(catalog, cache);
+    }
+    return cache.plan(question, catalog, this.#settings);
+  }
+
+  #encode(
+    decoded: Exclude<Decoded, { kind: "dropped" }>,
+    plan: Plan,
+    { transport, fault }: { readonly transport: DnsTransport; readonly fault: unknown },
+  ): Reply {
+    const { header, edns } = decoded;
+    const question = decoded.kind === "query" ? decoded.question : undefined;
+    const encoded = this.#encoder.encode({
+      header,
+      question,
+      questionBytes: decoded.kind === "query" ? decoded.questionBytes : NO_QUESTION,
+      edns,
+      answer: drawAnswer(plan, this.#random),
+      limitBytes: responseLimitBytes(transport, edns),
+    });
+    return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_NAMES.get(plan.rcode) ?? "OTHER", fault };
+  }
+}
+
+/** Plans by question. One change in the catalog empties it: no answer outlives what it was made from. */
+class PlanCache {
+  readonly #max: number;
+  readonly #byQuestion = new Map<string, Plan>();
+  #revision = -1;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  plan(question: Question, catalog: DnsCatalog, settings: DnsSettings): Plan {
+    if (catalog.revision !== this.#revision) {
+      this.#byQuestion.clear();
+      this.#revision = catalog.revision;
+    }
+    const key = `${question.name} ${question.type} ${question.class}`;
+    const kept = this.#byQuestion.get(key);
+    if (kept !== undefined) return kept;
+    const plan = planAnswer(question, catalog, settings);
+    if (this.#byQuestion.size >= this.#max) {
+      const oldest = this.#byQuestion.keys().next();
+      if (!oldest.done) this.#byQuestion.delete(oldest.value);
+    }
+    this.#byQuestion.set(key, plan);
+    return plan;
+  }
+}
+
+function qtypeLabel(question: Question | undefined): string {
+  if (question === undefined) return "NONE";
+  return question.type === TYPE_ANY ? "ANY" : (findRecordType(question.type) ?? "OTHER");
+}

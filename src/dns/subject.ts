@@ -1,0 +1,171 @@
+/** What a name below a zone stands for in the catalog, as one viewer sees it. */
+import type { EntryView, TargetView } from "../catalog/entry-view.ts";
+import { HEALTH, type Health, KIND, type Kind } from "../catalog/record.ts";
+import type { Address } from "./addresses.ts";
+import { parseAddress } from "./addresses.ts";
+import { type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels, type Transport } from "./names.ts";
+
+/** Where NODE entries live (semantics.md, Names and bounds). */
+const NODES_NAMESPACE = "discovery.nodes";
+
+/** The catalog as one class of viewers sees it: what is hidden from them is absent here. */
+export interface DnsCatalog {
+  /** Changes whenever any answer below may have changed: an entry, an origin's life, policy, a window's edge. */
+  readonly revision: number;
+  /** All entries of that kind, namespace and name, in catalog order. */
+  find(kind: Kind, namespace: string, name: string): readonly EntryView[];
+  /** Whether a namespace with a visible entry is `suffix` or ends in `.suffix`; the same for aliases. `suffix` has no final dot. */
+  hasNameUnder(suffix: string): boolean;
+  /** Entries that carry this alias (lower case, relative to the zone, no final dot), in catalog order. */
+  findAlias(alias: string): readonly EntryView[];
+}
+
+export interface SubjectTarget {
+  readonly entry: EntryView;
+  readonly target: TargetView;
+  /** The address when the host is an IP literal. */
+  readonly address: Address | undefined;
+}
+
+export type Subject =
+  | { readonly kind: "apex" }
+  /** Entries with the targets this name shows, best health first. */
+  | {
+      readonly kind: "entries";
+      readonly shape: "located" | "direct" | "node";
+      readonly entries: readonly EntryView[];
+      readonly targets: readonly SubjectTarget[];
+    }
+  | { readonly kind: "address"; readonly address: Address }
+  /** Another name, in full. */
+  | { readonly kind: "alias"; readonly ttlMs: number | undefined; readonly target: string }
+  /** There is something below this name, but nothing here. */
+  | { readonly kind: "empty" }
+  | { readonly kind: "absent" };
+
+const EMPTY: Subject = { kind: "empty" };
+const ABSENT: Subject = { kind: "absent" };
+
+/** What `relative` (lower case, without its zone) stands for. A name of the catalog wins over an alias of the same text. */
+export function findSubject(relative: string, zone: string, catalog: DnsCatalog): Subject {
+  const name = parseName(relative);
+  const own = ownSubject(name, catalog);
+  if (own.kind !== "absent") return own;
+  const alias = aliasSubject(relative, zone, catalog);
+  if (alias !== undefined) return alias;
+  return isAboveSomething(relative, name, catalog) ? EMPTY : ABSENT;
+}
+
+/** Lower is better; entries of one rank are equals. ORPHANED comes last (semantics.md, Orphans). */
+export function healthRank(health: Health): number {
+  switch (health) {
+    case HEALTH.UNSET:
+    case HEALTH.HEALTHY:
+      return 0;
+    case HEALTH.DEGRADED:
+      return 1;
+    case HEALTH.CRITICAL:
+      return 2;
+    case HEALTH.MAINTENANCE:
+      return 3;
+    case HEALTH.ORPHANED:
+      return 4;
+  }
+}
+
+function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
+  switch (name.form) {
+    case "apex":
+      return { kind: "apex" };
+    case "located": {
+      const entries = catalog.find(name.kind, name.namespace, name.name).filter((entry) => speaks(entry, name.transport));
+      return entriesSubject("located", entries, (target) => transportOf(target) === name.transport);
+    }
+    case "direct":
+      return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);
+    case "node":
+      return entriesSubject("node", catalog.find(KIND.NODE, NODES_NAMESPACE, name.nodeId).map(withAdvertised), () => true);
+    case "address":
+      return { kind: "address", address: name.address };
+    case "fixed":
+      return EMPTY;
+    case "transport":
+    case "other":
+      return ABSENT;
+  }
+}
+
+function entriesSubject(
+  shape: "located" | "direct" | "node",
+  entries: readonly EntryView[],
+  shows: (target: TargetView) => boolean,
+): Subject {
+  if (entries.length === 0) return ABSENT;
+  // A stable sort: within a rank the catalog's order stays, so that the same catalog gives the same answer.
+  const ranked = entries.toSorted((a, b) => healthRank(a.health) - healthRank(b.health));
+  const targets = ranked.flatMap((entry) =>
+    entry.targets.filter(shows).map((target) => ({ entry, target, address: parseAddress(target.host) })),
+  );
+  return { kind: "entries", shape, entries: ranked, targets };
+}
+
+function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subject | undefined {
+  for (const entry of relative === "" ? [] : catalog.findAlias(relative)) {
+    const target = formatName(canonicalName(entry), zone);
+    if (target !== undefined) return { kind: "alias", ttlMs: entry.ttlMs, target };
+  }
+  return undefined;
+}
+
+/** The name an alias of this entry leads to. */
+function canonicalName(entry: EntryView): DnsName {
+  const { kind, name, namespace } = entry.key;
+  switch (kind) {
+    case KIND.SERVICE:
+      return { form: "direct", name, namespace };
+    case KIND.NODE:
+      return { form: "node", nodeId: name };
+    case KIND.FUNCTION:
+    case KIND.QUEUE:
+      return { form: "located", kind, transport: entry.targets.every(isUdp) && entry.targets.length > 0 ? "udp" : "tcp", name, namespace };
+    case KIND.TOPIC:
+    case KIND.CACHE:
+      return { form: "other" };
+  }
+}
+
+/** An empty non-terminal (RFC 8020): its answer is "no such type", never "no such name". */
+function isAboveSomething(relative: string, name: DnsName, catalog: DnsCatalog): boolean {
+  const namespace = parseNamespaceLabels(relative.split("."));
+  if (namespace !== undefined && catalog.hasNameUnder(namespace)) return true;
+  if (name.form !== "direct" && name.form !== "transport") return false;
+  return LOCATED_KINDS.some((kind) =>
+    catalog.find(kind, name.namespace, name.name).some((entry) => name.form === "direct" || speaks(entry, name.transport)),
+  );
+}
+
+/** An entry without targets still has its texts, under `_tcp`. */
+function speaks(entry: EntryView, transport: Transport): boolean {
+  if (entry.targets.length === 0) return transport === "tcp";
+  return entry.targets.some((target) => transportOf(target) === transport);
+}
+
+function transportOf(target: TargetView): Transport {
+  return isUdp(target) ? "udp" : "tcp";
+}
+
+function isUdp(target: TargetView): boolean {
+  return target.protocol.toLowerCase() === "udp";
+}
+
+const URL_HOST = /^(?:[a-z][a-z0-9+.-]*:\/\/)?(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))/i;
+
+/** A node is where its targets are and where its advertised urls say. */
+function withAdvertised(entry: EntryView): EntryView {
+  const targets = entry.advertisedUrls.flatMap((url) => {
+    const match = URL_HOST.exec(url);
+    const host = match?.[1] ?? match?.[2];
+    return host === undefined ? [] : [{ name: "", host, port: 0, priority: 0, weight: 0, protocol: "" }];
+  });
+  return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
+}
