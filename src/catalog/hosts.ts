@@ -1,0 +1,61 @@
+/** What may stand in `Target.host`: an IPv4 or IPv6 literal, or a DNS name. */
+import { CHARS, consistsOf } from "./names.ts";
+
+const MAX_DNS_LABEL_LENGTH = 63;
+const DOT = 46;
+const COLON = 58;
+
+export type HostForm = "ipv4" | "ipv6" | "name";
+
+/** The form of a host, or undefined when it is none; `host:port` and four numbers out of range are none. */
+export function findHostForm(host: string, maxLength: number): HostForm | undefined {
+  const length = host.length;
+  if (length === 0 || !consistsOf(host, CHARS.HOST, maxLength)) return undefined;
+  let labelStart = 0;
+  let isNumeric = true; // Of the label being read.
+  for (let i = 0; i <= length; i++) {
+    const unit = i < length ? host.charCodeAt(i) : DOT;
+    if (unit === COLON) return isIpv6(host) ? "ipv6" : undefined;
+    if (unit !== DOT) {
+      if (unit < 48 || unit > 57) isNumeric = false;
+      continue;
+    }
+    const labelLength = i - labelStart;
+    // One dot may end a name: it is then absolute.
+    if (labelLength === 0) return i === length && i > 1 && host.charCodeAt(i - 2) !== DOT ? "name" : undefined;
+    if (labelLength > MAX_DNS_LABEL_LENGTH) return undefined;
+    // No top-level domain is a number, so this is an address or a slip of the pen (RFC 3696, section 2).
+    if (i >= length - 1 && isNumeric) return isIpv4(host) ? "ipv4" : undefined;
+    labelStart = i + 1;
+    isNumeric = true;
+  }
+  return "name";
+}
+
+/** Four numbers of 0 to 255 without leading zeros (RFC 3986, `IPv4address`). */
+export function isIpv4(text: string): boolean {
+  const parts = text.split(".");
+  return parts.length === 4 && parts.every((part) => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255);
+}
+
+/** RFC 4291, section 2.2, without a zone. */
+export function isIpv6(text: string): boolean {
+  const halves = text.split("::");
+  if (halves.length > 2) return false;
+  let groups = 0;
+  for (let i = 0; i < halves.length; i++) {
+    const half = halves[i] ?? "";
+    if (half === "") continue;
+    const parts = half.split(":");
+    for (let j = 0; j < parts.length; j++) {
+      const part = parts[j] ?? "";
+      const isLast = i === halves.length - 1 && j === parts.length - 1;
+      if (isLast && part.includes(".")) {
+        if (!isIpv4(part)) return false;
+        groups += 2;
+      } else if (/^[0-9A-Fa-f]{1,4}$/.test(part)) groups += 1;
+      else return false;
+    }
+  }
+  return halves.length === 2 ? groups <= 7 : groups === 8;
+}

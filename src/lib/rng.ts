@@ -1,0 +1,62 @@
+/** Seeded chance: the same seed gives the same numbers, and every component draws from a stream of its own. */
+import { assert } from "./errors.ts";
+
+/** sfc32 (Chris Doty-Humphrey, PractRand): 128 bits of state, period about 2^128, not for secrets. */
+export class Rng {
+  readonly #seed: string;
+  #a: number;
+  #b: number;
+  #c: number;
+  #counter = 1;
+
+  constructor(seed: string | number) {
+    this.#seed = String(seed);
+    const [a, b, c] = seedWords(this.#seed);
+    this.#a = a;
+    this.#b = b;
+    this.#c = c;
+    // The first outputs still resemble the seed.
+    for (let i = 0; i < 12; i++) this.uint32();
+  }
+
+  /** A stream that depends on this one's seed and the name only, never on what was drawn before. */
+  fork(name: string): Rng {
+    return new Rng(`${this.#seed}/${name}`);
+  }
+
+  /** 0 ≤ n < 2^32. */
+  uint32(): number {
+    const sum = (this.#a + this.#b + this.#counter) | 0;
+    this.#counter = (this.#counter + 1) | 0;
+    this.#a = this.#b ^ (this.#b >>> 9);
+    this.#b = (this.#c + (this.#c << 3)) | 0;
+    this.#c = (((this.#c << 21) | (this.#c >>> 11)) + sum) | 0;
+    return sum >>> 0;
+  }
+
+  /** 0 ≤ x < 1, with 53 random bits. */
+  next(): number {
+    const high = this.uint32() >>> 5;
+    const low = this.uint32() >>> 6;
+    return (high * 2 ** 26 + low) / 2 ** 53;
+  }
+
+  /** A whole number, 0 ≤ x < n, for 1 ≤ n ≤ 2^53. */
+  int(n: number): number {
+    assert(Number.isSafeInteger(n) && n >= 1, "rng.int needs a positive whole number", { n });
+    return Math.floor(this.next() * n);
+  }
+}
+
+/** Three well mixed words of a seed text (MurmurHash3's 32-bit finaliser over FNV-1a with three offsets). */
+function seedWords(seed: string): [number, number, number] {
+  return [hashText(seed, 0x811c9dc5), hashText(seed, 0x9e3779b9), hashText(seed, 0x85ebca6b)];
+}
+
+function hashText(text: string, offset: number): number {
+  let hash = offset;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) | 0;
+}
