@@ -72,7 +72,8 @@ export const FENCES: readonly Fence[] = [
   },
   { specifier: "dns-packet", allowed: /^src\/dns\/wire\.ts$/, why: "only dns/wire.ts knows the DNS library" },
   { specifier: "@grpc/*", allowed: /^src\/.*\.io\.ts$/, why: "grpc-js is sockets: shells only" },
-  { specifier: "@connectrpc/*", allowed: /^src\/(?:.*\.io\.ts|services\/.*)$/, why: "connect is sockets: shells only" },
+  { specifier: "@connectrpc/connect-node", allowed: /^src\/.*\.io\.ts$/, why: "connect-node is sockets: shells only" },
+  { specifier: "@connectrpc/*", allowed: /^src\/(?:server|client)\/.*$/, why: "only the edge and the client speak Connect" },
   { specifier: "node:sqlite", allowed: /^src\/store\/.*\.io\.ts$/, why: "only the store knows SQLite" },
   {
     specifier: "prom-client",
