@@ -3,11 +3,12 @@
  * holds both equal. Only code can state: unique target names, hosts, reserved namespaces, detail agreeing with kind,
  * semantic versions, well-formed text and times, the encoded size.
  */
-import type { DetailFields, EntryFields, KeyFields, LoadFields, TargetFields, TimeFields } from "./entry-fields.ts";
+
 import { utf8Size } from "../lib/protowire.ts";
+import type { DetailFields, EntryFields, KeyFields, LoadFields, TargetFields, TimeFields } from "./entry-fields.ts";
 import { findHostForm } from "./hosts.ts";
 import { findKind, KINDS, kindOfDetail } from "./kinds.ts";
-import { CHARS, consistsOf, isNamespace, isReservedNamespace, namespaceRule, nameRule, quoted } from "./names.ts";
+import { CHARS, consistsOf, isNamespace, isReservedNamespace, nameRule, namespaceRule, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
 import { HEALTH, KIND, type Kind } from "./record.ts";
 import { SCOPE } from "./scope.ts";
@@ -150,7 +151,8 @@ function checkTtl(ttl: TimeFields, path: string, problems: Problems): void {
   const maxSeconds = problems.bounds.maxEntryTtlMs / 1000;
   const seconds = Number(ttl.seconds);
   const isWithin = seconds >= 0 && ttl.nanos >= 0 && (seconds < maxSeconds || (seconds === maxSeconds && ttl.nanos === 0));
-  if (!isWithin || ttl.nanos >= NANOS_PER_SECOND) problems.add(`${path}ttl`, `${seconds + ttl.nanos / 1e9} s must be 0 s to ${maxSeconds} s`);
+  if (!isWithin || ttl.nanos >= NANOS_PER_SECOND)
+    problems.add(`${path}ttl`, `${seconds + ttl.nanos / 1e9} s must be 0 s to ${maxSeconds} s`);
 }
 
 function checkHealth(health: number, path: string, problems: Problems, writer: Writer): void {

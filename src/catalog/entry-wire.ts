@@ -41,7 +41,13 @@ export const ENTRY_TAG = {
 } as const;
 
 /** Fields 1 to 5 of a key, a target, a load report and a time, by wire type. */
-export const KEY_TAG = { kind: varintTag(1), namespace: bytesTag(2), name: bytesTag(3), instanceId: bytesTag(4), clusterId: bytesTag(5) } as const;
+export const KEY_TAG = {
+  kind: varintTag(1),
+  namespace: bytesTag(2),
+  name: bytesTag(3),
+  instanceId: bytesTag(4),
+  clusterId: bytesTag(5),
+} as const;
 export const TARGET_TAG = {
   name: bytesTag(1),
   host: bytesTag(2),
@@ -62,7 +68,13 @@ export const PAIR_TAG = { key: bytesTag(1), value: bytesTag(2) } as const;
 export const FUNCTION_TAG = { functionId: bytesTag(1), version: bytesTag(2), specDigest: bytesTag(3), resources: bytesTag(4) } as const;
 /** `TopicDetail.patterns`, `QueueDetail.delivery_guarantees`. */
 export const LIST_TAG = bytesTag(1);
-export const CACHE_TAG = { role: bytesTag(1), capacityBytes: varintTag(2), latitude: doubleTag(3), longitude: doubleTag(4), modes: bytesTag(5) } as const;
+export const CACHE_TAG = {
+  role: bytesTag(1),
+  capacityBytes: varintTag(2),
+  latitude: doubleTag(3),
+  longitude: doubleTag(4),
+  modes: bytesTag(5),
+} as const;
 export const NODE_TAG = {
   advertisedUrls: bytesTag(1),
   transports: bytesTag(2),

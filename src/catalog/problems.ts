@@ -80,7 +80,8 @@ export class Problems {
     // HOT: a handful of tags; a Set costs more than the comparisons it saves until there are about ten.
     if (length <= 8) {
       for (let i = 1; i < length; i++) {
-        for (let j = 0; j < i; j++) if (items[i] === items[j]) this.add(`${path}${field}[${i}]`, `${quoted(items[i] ?? "")} is there twice`);
+        for (let j = 0; j < i; j++)
+          if (items[i] === items[j]) this.add(`${path}${field}[${i}]`, `${quoted(items[i] ?? "")} is there twice`);
       }
       return;
     }

@@ -1,0 +1,237 @@
+/**
+ * Between wire entries and the catalog: what a client sends becomes a stamped draft, encoded once; what the journal or
+ * another node sends is parsed and checked again. The only file of this room that imports generated code.
+ */
+import { fromBinary } from "@bufbuild/protobuf";
+import { type Entry, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { assert, invalid, WaymarkError } from "../lib/errors.ts";
+import { type EntryFields, type KeyFields, timeMs } from "./entry-fields.ts";
+import { readEntry, readLeadingKey } from "./entry-read.ts";
+import { checkEntry, kindOf } from "./entry-rules.ts";
+import type { EntryView, LoadView } from "./entry-view.ts";
+import { contentRoom, loadViewOf, MAX_TAIL_BYTES, type Stamped, type Tail, writeContent, writeTail } from "./entry-wire.ts";
+import { findKind } from "./kinds.ts";
+import { type Bounds, isName, nameRule } from "./names.ts";
+import { Problems } from "./problems.ts";
+import { type EntryKey, HEALTH, type Health, type KeyText, type Kind, keyText, type OriginLife, type Traits } from "./record.ts";
+import { SCOPE, type Scope } from "./scope.ts";
+import type { TraitsPool } from "./traits.ts";
+
+/** What the serving node writes into every entry, whatever the client sent. All are ids: parsed, at most 64 characters. */
+export interface Stamp {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+  /** Given to entries that name none. */
+  readonly zone: string;
+  /** Empty for a caller without a tenant. */
+  readonly tenantId: string;
+  /** When the request came in: the time of a load report that does not say when it was measured. */
+  readonly receivedWallMs: number;
+}
+
+/** An entry checked, stamped and encoded, without load and times; ready to be sealed. */
+export interface Draft {
+  readonly key: KeyText;
+  readonly entryKey: EntryKey;
+  readonly kind: Kind;
+  readonly namespace: string;
+  readonly name: string;
+  readonly scope: Scope;
+  readonly health: Health;
+  readonly traits: Traits;
+  /** The encoded entry without load and times: equal bytes are equal content. */
+  readonly content: Uint8Array;
+  readonly load: LoadView | undefined;
+}
+
+/** A draft read back from a record. `content` is a view into the bytes that were read. */
+export interface StoredDraft extends Draft {
+  readonly contentBytes: number;
+  readonly registeredWallMs: number;
+  readonly updatedWallMs: number;
+}
+
+export interface DrafterOptions {
+  readonly bounds: Bounds;
+  readonly traits: TraitsPool;
+}
+
+/** Makes drafts. Keeps a scratch buffer, so one a node. */
+export class Drafter {
+  readonly #bounds: Bounds;
+  readonly #traits: TraitsPool;
+  readonly #problems: Problems;
+  #scratch = new Uint8Array(65_536);
+
+  constructor(options: DrafterOptions) {
+    this.#bounds = options.bounds;
+    this.#traits = options.traits;
+    this.#problems = new Problems(options.bounds);
+  }
+
+  /**
+   * A client's entry. Throws `invalid_argument` with every violation found in it, each by its path in the request
+   * (`entries[3].targets[0].port`). Unknown fields and the times it carries are dropped.
+   */
+  draftOf(entry: Entry, index: number, stamp: Stamp): Draft {
+    const path = `entries[${index}]`;
+    checkEntry(entry, `${path}.`, this.#problems, "client");
+    this.#problems.throwIfAny();
+    return this.#draft(entry, path, stamp);
+  }
+
+  /** An entry of this node's own making, which may stand in the control plane's namespaces. */
+  draftOfNode(entry: Entry, stamp: Stamp): Draft {
+    checkEntry(entry, "", this.#problems, "node");
+    this.#problems.throwIfAny();
+    return this.#draft(entry, "entry", stamp);
+  }
+
+  /**
+   * A sealed entry as a record of the journal or of another node carries it, stamped already. Throws `invalid_argument`
+   * on anything this node would not have stored itself, so that a bad record is refused alone. A health status of a
+   * newer version counts as unset.
+   */
+  draftOfStored(bytes: Uint8Array): StoredDraft {
+    const { entry, contentBytes } = readEntry(bytes);
+    const problems = this.#problems;
+    checkEntry(entry, "", problems, "record");
+    checkStamps(entry, problems);
+    if (contentBytes > this.#bounds.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, this.#bounds));
+    problems.throwIfAny();
+    const { key, registeredAt, updatedAt } = entry;
+    if (key === undefined || registeredAt === undefined || updatedAt === undefined || readLeadingKey(bytes) === undefined) {
+      throw new WaymarkError("invalid_argument", "malformed entry: it must start with its key and end with its times");
+    }
+    const entryKey = this.#entryKey(key, kindOf(key, entry.detail), key.clusterId);
+    return {
+      key: keyText(entryKey),
+      entryKey,
+      kind: entryKey.kind,
+      namespace: entryKey.namespace,
+      name: entryKey.name,
+      scope: entry.scope as Scope, // Checked: it is 1 to 4.
+      health: entry.health > HEALTH.MAINTENANCE ? HEALTH.UNSET : (entry.health as Health),
+      traits: this.#traits.intern(entry),
+      content: bytes.subarray(0, contentBytes),
+      load: entry.load === undefined ? undefined : loadViewOf(entry.load, timeMs(updatedAt)),
+      contentBytes,
+      registeredWallMs: timeMs(registeredAt),
+      updatedWallMs: timeMs(updatedAt),
+    };
+  }
+
+  #draft(entry: EntryFields, path: string, stamp: Stamp): Draft {
+    assert(entry.key !== undefined, "a checked entry has a key");
+    const entryKey = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
+    const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // Checked: it is 0 to 4.
+    const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // Checked: it is 0 to 4.
+    const zone = entry.zone === "" ? stamp.zone : entry.zone;
+    const { clusterId, region, nodeId, tenantId } = stamp;
+    return {
+      key: keyText(entryKey),
+      entryKey,
+      kind: entryKey.kind,
+      namespace: entryKey.namespace,
+      name: entryKey.name,
+      scope,
+      health,
+      traits: this.#traits.intern({
+        tags: entry.tags,
+        capabilities: entry.capabilities,
+        resources: entry.resources,
+        clusterId,
+        region,
+        zone,
+        nodeId,
+        tenantId,
+      }),
+      content: this.#encode(entry, path, { key: entryKey, scope, health, clusterId, region, zone, nodeId, tenantId }),
+      load: entry.load === undefined ? undefined : loadViewOf(entry.load, stamp.receivedWallMs),
+    };
+  }
+
+  #entryKey(key: KeyFields, kind: Kind, clusterId: string): EntryKey {
+    // Namespaces and names repeat over many keys; instances do not.
+    const namespace = this.#traits.text(key.namespace);
+    const name = this.#traits.text(key.name);
+    return { kind, namespace, name, instanceId: key.instanceId, clusterId };
+  }
+
+  #encode(entry: EntryFields, path: string, stamped: Stamped): Uint8Array {
+    const room = contentRoom(entry);
+    if (room > this.#scratch.length) this.#scratch = new Uint8Array(room);
+    const sizeBytes = writeContent(this.#scratch, 0, entry, stamped);
+    if (sizeBytes > this.#bounds.maxEntryBytes) throw invalid(path, tooLarge(sizeBytes, this.#bounds));
+    return this.#scratch.slice(0, sizeBytes);
+  }
+}
+
+/** What a record's entry must carry beyond what a client's must. */
+function checkStamps(entry: EntryFields, problems: Problems): void {
+  const { maxIdLength } = problems.bounds;
+  if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");
+  if (entry.key?.clusterId !== entry.clusterId) problems.add("key.cluster_id", "differs from cluster_id");
+  for (const [field, id] of [
+    ["cluster_id", entry.clusterId],
+    ["region", entry.region],
+    ["node_id", entry.nodeId],
+  ] as const) {
+    if (!isName(id, maxIdLength)) problems.add(field, nameRule(id, maxIdLength));
+  }
+  if (entry.tenantId !== "" && !isName(entry.tenantId, maxIdLength)) problems.add("tenant_id", nameRule(entry.tenantId, maxIdLength));
+}
+
+function tooLarge(sizeBytes: number, bounds: Bounds): string {
+  return `is ${sizeBytes} bytes encoded, at most ${bounds.maxEntryBytes}`;
+}
+
+/** Content followed by load and times: the whole parses as one `Entry`, its first `content.length` bytes are content. */
+export function sealEntry(content: Uint8Array, tail: Tail): Uint8Array {
+  const sealed = new Uint8Array(content.length + MAX_TAIL_BYTES);
+  sealed.set(content);
+  return sealed.subarray(0, writeTail(sealed, content.length, tail));
+}
+
+/** Bytes of the leading key field, tag included: what a watch of names only copies of a sealed entry. */
+export function keyPrefixBytes(bytes: Uint8Array): number {
+  const leading = readLeadingKey(bytes);
+  assert(leading !== undefined, "a sealed entry starts with its key");
+  return leading.prefixBytes;
+}
+
+/** A sealed entry as a message, for what is answered field by field. */
+export function decodeMessage(bytes: Uint8Array): Entry {
+  return fromBinary(EntrySchema, bytes);
+}
+
+/** A sealed entry as plain values; `life` is its origin's. */
+export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
+  const { entry } = readEntry(bytes);
+  assert(entry.key !== undefined, "a sealed entry has a key");
+  const { key, detail, ttl, load } = entry;
+  const kind = findKind(key.kind);
+  assert(kind !== undefined, "a sealed entry has a kind", { kind: key.kind });
+  return {
+    key: { kind, namespace: key.namespace, name: key.name, instanceId: key.instanceId, clusterId: key.clusterId },
+    scope: entry.scope as Scope, // Checked when it was stored.
+    targets: entry.targets,
+    tags: entry.tags,
+    capabilities: entry.capabilities,
+    resources: entry.resources,
+    metadata: entry.metadata,
+    ttlMs: ttl === undefined ? undefined : timeMs(ttl),
+    aliases: entry.aliases,
+    region: entry.region,
+    zone: entry.zone,
+    nodeId: entry.nodeId,
+    tenantId: entry.tenantId,
+    health: life === "live" ? (entry.health as Health) : HEALTH.ORPHANED,
+    load: load === undefined ? undefined : loadViewOf(load, entry.updatedAt === undefined ? 0 : timeMs(entry.updatedAt)),
+    functionVersion: detail.case === "function" ? detail.value.version : "",
+    specDigest: detail.case === "function" ? detail.value.specDigest : "",
+    advertisedUrls: detail.case === "node" ? detail.value.advertisedUrls : [],
+    transports: detail.case === "node" ? detail.value.transports : [],
+  };
+}

@@ -1,0 +1,140 @@
+/**
+ * `waymark.fabric.v1.Record` by hand: the journal's row and what a replication frame carries. The entry's bytes are moved,
+ * never decoded and encoded again.
+ */
+import { assert, WaymarkError } from "../lib/errors.ts";
+import { closeLength, openLength, tagOf, WIRE, WireReader, writeBytes, writeText, writeVarint } from "../lib/protowire.ts";
+import { readKey } from "./entry-read.ts";
+import { checkKey } from "./entry-rules.ts";
+import { writeKeyField } from "./entry-wire.ts";
+import { findKind } from "./kinds.ts";
+import type { Bounds } from "./names.ts";
+import { Problems } from "./problems.ts";
+import { BODY, type EntryKey } from "./record.ts";
+import { SCOPE, type Scope } from "./scope.ts";
+
+const TAG = {
+  seq: tagOf(1, WIRE.VARINT),
+  hlc: tagOf(2, WIRE.VARINT),
+  reach: tagOf(3, WIRE.VARINT),
+  filterSeq: tagOf(4, WIRE.VARINT),
+  firstSeq: tagOf(5, WIRE.VARINT),
+  principal: tagOf(6, WIRE.BYTES),
+  entry: tagOf(7, WIRE.BYTES),
+  tombstone: tagOf(8, WIRE.BYTES),
+} as const;
+const TOMBSTONE_TAG = { key: tagOf(1, WIRE.BYTES), cause: tagOf(2, WIRE.VARINT) } as const;
+
+/** Longest principal a record may name, in UTF-16 units. */
+const MAX_PRINCIPAL_LENGTH = 512;
+/** Five numbers, four tags of texts and lengths. */
+const FIXED_BYTES = 96;
+
+/** What is said of the key. */
+export type RecordBody =
+  | { readonly body: typeof BODY.ENTRY; readonly entry: Uint8Array }
+  /** Tombstone causes have the numbers of `Tombstone.Cause`. */
+  | { readonly body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED; readonly key: EntryKey };
+
+export interface RecordHead {
+  readonly seq: number;
+  readonly hlc: number;
+  readonly reach: Scope;
+  readonly filterSeq: number;
+  readonly firstSeq: number;
+  /** Empty for anonymous; at most 512 characters. */
+  readonly principal: string;
+}
+
+export type WireRecord = RecordHead & RecordBody;
+
+/** The bytes of a record. */
+export function encodeRecord(head: RecordHead, body: RecordBody): Uint8Array {
+  const { seq, hlc, filterSeq, firstSeq } = head;
+  assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has a seq and an hlc", { seq, hlc });
+  assert(filterSeq <= seq && firstSeq <= seq, "a record's earlier seqs are not after its own", { seq, filterSeq, firstSeq });
+  const bodyBytes = body.body === BODY.ENTRY ? body.entry.length : keyRoom(body.key);
+  const out = new Uint8Array(FIXED_BYTES + 3 * head.principal.length + bodyBytes);
+  let at = writeVarint(out, writeVarint(out, 0, TAG.seq), seq);
+  at = writeNumber(out, at, TAG.hlc, hlc);
+  at = writeNumber(out, at, TAG.reach, head.reach);
+  at = writeNumber(out, at, TAG.filterSeq, filterSeq);
+  at = writeNumber(out, at, TAG.firstSeq, firstSeq);
+  if (head.principal !== "") at = writeText(out, writeVarint(out, at, TAG.principal), head.principal);
+  return out.subarray(0, writeBody(out, at, body));
+}
+
+function writeNumber(out: Uint8Array, at: number, tag: number, value: number): number {
+  return value === 0 ? at : writeVarint(out, writeVarint(out, at, tag), value);
+}
+
+function writeBody(out: Uint8Array, start: number, body: RecordBody): number {
+  if (body.body === BODY.ENTRY) {
+    return writeBytes(out, writeVarint(out, writeVarint(out, start, TAG.entry), body.entry.length), body.entry);
+  }
+  const inner = openLength(writeVarint(out, start, TAG.tombstone));
+  const at = writeKeyField(out, inner, TOMBSTONE_TAG.key, body.key);
+  return closeLength(out, inner, writeNumber(out, at, TOMBSTONE_TAG.cause, body.body));
+}
+
+function keyRoom(key: EntryKey): number {
+  return key.namespace.length + key.name.length + key.instanceId.length + key.clusterId.length;
+}
+
+/**
+ * Reads a record; the entry's bytes are a view, not yet parsed (`Drafter.draftOfStored`). Throws `invalid_argument` on what
+ * is malformed or breaks a relation: seqs from 1, earlier ones not after its own, a known reach, one body.
+ */
+export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
+  const reader = new WireReader(bytes);
+  const head = { seq: 0, hlc: 0, reach: 0, filterSeq: 0, firstSeq: 0, principal: "" };
+  let body: RecordBody | undefined;
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === TAG.seq) head.seq = reader.varint();
+    else if (tag === TAG.hlc) head.hlc = reader.varint();
+    else if (tag === TAG.reach) head.reach = reader.varint();
+    else if (tag === TAG.filterSeq) head.filterSeq = reader.varint();
+    else if (tag === TAG.firstSeq) head.firstSeq = reader.varint();
+    else if (tag === TAG.principal) head.principal = reader.text();
+    else if (tag === TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
+    else if (tag === TAG.tombstone) body = readTombstone(reader, bounds);
+    else reader.skip(tag);
+  }
+  const { seq, reach, filterSeq, firstSeq } = head;
+  if (seq < 1 || filterSeq > seq || firstSeq > seq) throw malformed(`seq ${seq}, filter_seq ${filterSeq}, first_seq ${firstSeq}`);
+  if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`reach ${reach}`);
+  if (head.principal.length > MAX_PRINCIPAL_LENGTH) throw malformed(`principal of ${head.principal.length} characters`);
+  if (body === undefined) throw malformed("neither entry nor tombstone");
+  return { ...head, reach: reach as Scope, ...body }; // Checked just above.
+}
+
+function readTombstone(reader: WireReader, bounds: Bounds): RecordBody {
+  let key: EntryKey | undefined;
+  let cause = 0;
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === TOMBSTONE_TAG.key) key = readStampedKey(reader, bounds);
+    else if (tag === TOMBSTONE_TAG.cause) cause = reader.varint();
+    else reader.skip(tag);
+  }
+  reader.leave(outer);
+  if (key === undefined) throw malformed("tombstone without a key");
+  if (cause === BODY.EXPIRED || cause === BODY.UNREGISTERED) return { body: cause, key };
+  throw malformed(`tombstone cause ${cause}`);
+}
+
+function readStampedKey(reader: WireReader, bounds: Bounds): EntryKey {
+  const { kind, ...key } = readKey(reader);
+  const problems = new Problems(bounds);
+  checkKey({ kind, ...key }, "key.", problems);
+  problems.throwIfAny();
+  const known = findKind(kind);
+  if (known === undefined || key.clusterId === "") throw malformed("tombstone key without kind or cluster");
+  return { ...key, kind: known };
+}
+
+function malformed(what: string): WaymarkError {
+  return new WaymarkError("invalid_argument", `malformed record: ${what}`);
+}
