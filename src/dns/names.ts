@@ -2,6 +2,7 @@
  * DNS names and what they stand for: labels to text and back, and the forms of a name below a zone (semantics.md, DNS).
  * Names are handled as lower-case text without the final dot; the root is the empty text.
  */
+import { KINDS } from "../catalog/kinds.ts";
 import { KIND, type Kind } from "../catalog/record.ts";
 import { invalid } from "../lib/errors.ts";
 import { type Address, addressLabel, parseAddressLabel } from "./addresses.ts";
@@ -37,18 +38,16 @@ export type DnsName =
   /** No form of ours; it may still be an alias or lie above a namespace. */
   | { readonly form: "other" };
 
-/** Label of a kind to the kind; the first label of a kind is the one we write. TOPIC, CACHE and NODE have none. */
+/** Label of a kind to the kind, from the table of kinds, with the second label that functions have. */
 const KIND_LABELS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
-  ["_svc", KIND.SERVICE],
-  ["_queue", KIND.QUEUE],
-  ["_rpc", KIND.FUNCTION],
+  ...Object.values(KIND).flatMap((kind) => (KINDS[kind].dnsLabel === undefined ? [] : [[KINDS[kind].dnsLabel, kind] as const])),
   ["_mpreg", KIND.FUNCTION],
 ]);
 const TRANSPORT_LABELS: ReadonlyMap<string, Transport> = new Map([
   ["_tcp", "tcp"],
   ["_udp", "udp"],
 ]);
-/** Kinds that have names under DNS, in the order `_svc`, `_queue`, `_rpc`. */
+/** Kinds that have names under DNS. */
 export const LOCATED_KINDS: readonly Kind[] = [...new Set(KIND_LABELS.values())];
 
 const NODE_LABEL = "node";
@@ -171,7 +170,7 @@ function labelsOf(name: DnsName): readonly string[] | undefined {
     case "apex":
       return [];
     case "located": {
-      const kind = [...KIND_LABELS].find(([, value]) => value === name.kind)?.[0];
+      const kind = KINDS[name.kind].dnsLabel;
       return kind === undefined ? undefined : withPlace([kind, `_${name.transport}`], name);
     }
     case "transport":

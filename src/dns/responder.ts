@@ -1,17 +1,20 @@
 /** Query bytes to response bytes: decode, plan (kept until the catalog changes), draw, encode. */
+import { WaymarkError } from "../lib/errors.ts";
+import type { LabelsOf } from "../lib/metrics.ts";
 import { drawAnswer, failure, type Plan, planAnswer, type Question, RCODE, type Rcode } from "./answer.ts";
 import { type DnsSettings, findRecordType } from "./records.ts";
 import type { DnsCatalog } from "./subject.ts";
 import { type Decoded, type DnsTransport, decodeQuery, ResponseEncoder, responseLimitBytes } from "./wire.ts";
 
+type QueryLabels = LabelsOf<"dns_queries_total">;
+
 /** What became of a query. */
 export interface Reply {
   /** The response; the responder's until its next call, so copy what is kept. */
   readonly bytes: Uint8Array;
-  /** Type asked for, from a bounded set: one of our record types, `ANY`, `OTHER`, or `NONE` when there was no question. */
-  readonly qtype: string;
-  /** Name of the response code. */
-  readonly rcode: string;
+  /** Type asked for and response code, as the metrics name them; `other` also when there was no question. */
+  readonly qtype: QueryLabels["qtype"];
+  readonly rcode: QueryLabels["rcode"];
   readonly isTruncated: boolean;
   /** What went wrong inside us, when rcode is SERVFAIL. */
   readonly fault: unknown;
@@ -28,7 +31,15 @@ export interface ResponderOptions {
 const DEFAULT_MAX_PLANS = 10_000;
 const TYPE_ANY = 255;
 const NO_QUESTION = new Uint8Array();
-const RCODE_NAMES: ReadonlyMap<Rcode, string> = new Map(Object.entries(RCODE).map(([name, code]) => [code, name]));
+const RCODE_LABELS = {
+  [RCODE.NOERROR]: "NOERROR",
+  [RCODE.FORMERR]: "FORMERR",
+  [RCODE.SERVFAIL]: "SERVFAIL",
+  [RCODE.NXDOMAIN]: "NXDOMAIN",
+  [RCODE.NOTIMP]: "NOTIMP",
+  [RCODE.REFUSED]: "REFUSED",
+  [RCODE.BADVERS]: "other",
+} as const satisfies Record<Rcode, QueryLabels["rcode"]>;
 
 export class Responder {
   readonly #settings: DnsSettings;
@@ -44,14 +55,18 @@ export class Responder {
     this.#maxPlans = options.maxPlans ?? DEFAULT_MAX_PLANS;
   }
 
-  /** Answers one message for a viewer; undefined when nothing may be answered. Never throws on any bytes or any catalog. */
-  respond(message: Uint8Array, transport: DnsTransport, catalog: DnsCatalog): Reply | undefined {
+  /**
+   * Answers one message with what `findCatalog` lets its sender see; undefined when nothing may be answered. Never throws,
+   * whatever the bytes are and the catalog does.
+   */
+  respond(message: Uint8Array, transport: DnsTransport, findCatalog: () => DnsCatalog): Reply | undefined {
     const decoded = decodeQuery(message);
     if (decoded.kind === "dropped") return undefined;
     if (decoded.kind === "refused") return this.#encode(decoded, failure(decoded.rcode), { transport, fault: undefined });
     try {
-      return this.#encode(decoded, this.#plan(decoded.question, catalog), { transport, fault: undefined });
+      return this.#encode(decoded, this.#plan(decoded.question, findCatalog()), { transport, fault: undefined });
     } catch (fault) {
+      if (isRefusal(fault)) return this.#encode(decoded, failure(RCODE.REFUSED), { transport, fault: undefined });
       // semantics.md, DNS: a gateway fault is this query's SERVFAIL and nobody else's. The shell reports it.
       return this.#encode(decoded, failure(RCODE.SERVFAIL), { transport, fault });
     }
@@ -81,7 +96,7 @@ export class Responder {
       answer: drawAnswer(plan, this.#random),
       limitBytes: responseLimitBytes(transport, edns),
     });
-    return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_NAMES.get(plan.rcode) ?? "OTHER", fault };
+    return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault };
   }
 }
 
@@ -113,7 +128,14 @@ class PlanCache {
   }
 }
 
-function qtypeLabel(question: Question | undefined): string {
-  if (question === undefined) return "NONE";
-  return question.type === TYPE_ANY ? "ANY" : (findRecordType(question.type) ?? "OTHER");
+/** Over the limit, or not for this peer at all: said as REFUSED, and no fault of ours. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof WaymarkError && (error.reason === "discovery_rate_limited" || error.reason === "discovery_access_denied");
+}
+
+function qtypeLabel(question: Question | undefined): QueryLabels["qtype"] {
+  if (question === undefined) return "other";
+  if (question.type === TYPE_ANY) return "ANY";
+  const type = findRecordType(question.type);
+  return type === undefined || type === "HINFO" ? "other" : type;
 }

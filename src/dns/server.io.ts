@@ -1,0 +1,185 @@
+/** The DNS gateway's sockets: UDP and TCP on one port number, each message answered in the turn it arrives in. */
+import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
+import { createServer, isIPv6, type Server as TcpServer } from "node:net";
+import type { Metrics } from "../lib/metrics.ts";
+import type { DnsSettings } from "./records.ts";
+import { Responder } from "./responder.ts";
+import type { DnsCatalog } from "./subject.ts";
+import { type DropReason, TcpConnections, type TcpLimits } from "./tcp.io.ts";
+import type { DnsTransport } from "./wire.ts";
+
+export interface DnsGatewayOptions {
+  /** Address to bind. */
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly udpPort: number;
+  /** The UDP port when absent, also when that was chosen by the system. */
+  readonly tcpPort?: number | undefined;
+  readonly settings: DnsSettings;
+  /**
+   * The catalog as this peer may see it; the same object for peers of the same class, because answers are kept per object.
+   * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, anything else SERVFAIL.
+   */
+  readonly catalogFor: (peerAddress: string) => DnsCatalog;
+  /** Numbers in [0, 1); shuffles answers. */
+  readonly random: () => number;
+  readonly metrics: Metrics;
+  /** A fault of ours or of a socket; the gateway goes on. */
+  readonly onFault: (fault: unknown) => void;
+  readonly limits?: Partial<DnsLimits>;
+}
+
+export interface DnsLimits extends TcpLimits {
+  /** UDP answers handed to the system and not yet sent; above it queries are dropped. */
+  readonly maxPendingSends: number;
+}
+
+export interface DnsGateway extends AsyncDisposable {
+  readonly host: string;
+  readonly udpPort: number;
+  readonly tcpPort: number;
+  /** Stops taking queries, lets answers on TCP go out for at most a second, closes. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+const DEFAULT_LIMITS: DnsLimits = { maxConnections: 256, idleTimeoutMs: 10_000, maxQueryBytes: 4096, maxPendingSends: 4096 };
+/** Room for a burst: the system's default holds some 200 queries. */
+const UDP_RECEIVE_BYTES = 1 << 20;
+/** Answers buffered for a TCP peer that does not read, before we stop answering it. */
+const TCP_HIGH_WATER_BYTES = 16 * 1024;
+/** How often another number is tried when TCP does not get the port that UDP was given. */
+const MAX_PORT_ATTEMPTS = 20;
+const STOP_GRACE_MS = 1_000;
+
+/** Starts the gateway. Rejects with a message for the operator when a port is taken or may not be bound. */
+export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGateway> {
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const desk = new Desk(options);
+  const connections = new TcpConnections(limits, {
+    answer: (query, peer) => desk.answer(query, "tcp", peer),
+    dropped: (reason) => desk.dropped(reason),
+  });
+  const { udp, tcp } = await bindBoth(options, connections);
+  serveUdp(udp, desk, { ...limits, onFault: options.onFault });
+  tcp.on("error", options.onFault);
+  let stopped: Promise<void> | undefined;
+  const stop = (): Promise<void> => (stopped ??= stopAll(udp, tcp, connections));
+  return { host: options.host, udpPort: udp.address().port, tcpPort: portOf(tcp), stop, [Symbol.asyncDispose]: stop };
+}
+
+/** Answers queries and counts them. */
+class Desk {
+  readonly #options: DnsGatewayOptions;
+  readonly #responder: Responder;
+
+  constructor(options: DnsGatewayOptions) {
+    this.#options = options;
+    this.#responder = new Responder({ settings: options.settings, random: options.random });
+  }
+
+  /** The response, valid until the next call. */
+  answer(query: Uint8Array, transport: DnsTransport, peerAddress: string): Uint8Array | undefined {
+    const startedMs = performance.now();
+    const { metrics, catalogFor, onFault } = this.#options;
+    const reply = this.#responder.respond(query, transport, () => catalogFor(peerAddress));
+    if (reply === undefined) return undefined;
+    if (reply.fault !== undefined) onFault(reply.fault);
+    metrics.inc("dns_queries_total", { qtype: reply.qtype, rcode: reply.rcode, transport });
+    if (reply.isTruncated) metrics.inc("dns_truncated_total", {});
+    metrics.observe("dns_query_latency_ms", {}, performance.now() - startedMs);
+    return reply.bytes;
+  }
+
+  dropped(reason: DropReason): void {
+    this.#options.metrics.inc("dns_dropped_total", { reason });
+  }
+}
+
+function serveUdp(
+  udp: UdpSocket,
+  desk: Desk,
+  { maxPendingSends, onFault }: { readonly maxPendingSends: number; readonly onFault: (fault: unknown) => void },
+): void {
+  let pendingSends = 0;
+  udp.on("message", (query: Buffer, peer: RemoteInfo) => {
+    // Port 0 cannot be answered; such a packet is forged.
+    if (peer.port === 0) return desk.dropped("malformed");
+    if (pendingSends >= maxPendingSends) return desk.dropped("overload");
+    const answer = desk.answer(query, "udp", peer.address);
+    if (answer === undefined) return desk.dropped("malformed");
+    pendingSends++;
+    // A copy: the responder uses its buffer again before the system has read it.
+    udp.send(Buffer.from(answer), peer.port, peer.address, () => {
+      // A peer that cannot be reached is its own loss; it will ask again.
+      pendingSends--;
+    });
+  });
+  udp.on("error", onFault);
+}
+
+async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections): Promise<{ udp: UdpSocket; tcp: TcpServer }> {
+  const isShared = options.tcpPort === undefined;
+  for (let attempt = 1; ; attempt++) {
+    const udp = await bindUdp(options);
+    try {
+      return { udp, tcp: await listenTcp(options, isShared ? udp.address().port : (options.tcpPort ?? 0), connections) };
+    } catch (error) {
+      udp.close();
+      // Only a number that the system chose is worth another try.
+      if (!isShared || options.udpPort !== 0 || attempt === MAX_PORT_ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function bindUdp({ host, udpPort }: DnsGatewayOptions): Promise<UdpSocket> {
+  const { promise, resolve, reject } = Promise.withResolvers<UdpSocket>();
+  const udp = createSocket({ type: isIPv6(host) ? "udp6" : "udp4", recvBufferSize: UDP_RECEIVE_BYTES });
+  const refuse = (error: Error): void => {
+    udp.close();
+    reject(bindError(error, { transport: "udp", host, port: udpPort }));
+  };
+  udp.once("error", refuse);
+  udp.bind({ address: host, port: udpPort }, () => {
+    udp.off("error", refuse);
+    resolve(udp);
+  });
+  return promise;
+}
+
+async function listenTcp({ host }: DnsGatewayOptions, port: number, connections: TcpConnections): Promise<TcpServer> {
+  const { promise, resolve, reject } = Promise.withResolvers<TcpServer>();
+  const tcp = createServer({ allowHalfOpen: true, highWaterMark: TCP_HIGH_WATER_BYTES }, (socket) => connections.add(socket));
+  const refuse = (error: Error): void => reject(bindError(error, { transport: "tcp", host, port }));
+  tcp.once("error", refuse);
+  tcp.listen({ host, port }, () => {
+    tcp.off("error", refuse);
+    resolve(tcp);
+  });
+  return promise;
+}
+
+async function stopAll(udp: UdpSocket, tcp: TcpServer, connections: TcpConnections): Promise<void> {
+  const closed = [
+    new Promise<void>((resolve) => udp.close(() => resolve())),
+    // Resolves when the last connection is gone, which the grace below bounds.
+    new Promise<void>((resolve) => tcp.close(() => resolve())),
+  ];
+  await connections.close(STOP_GRACE_MS);
+  await Promise.all(closed);
+}
+
+function portOf(tcp: TcpServer): number {
+  const address = tcp.address();
+  return address !== null && typeof address === "object" ? address.port : 0;
+}
+
+/** The same words as the other listeners use. */
+function bindError(cause: Error, at: { readonly transport: DnsTransport; readonly host: string; readonly port: number }): Error {
+  const where = `dns ${at.transport} ${at.host}:${at.port}`;
+  const code = "code" in cause ? cause.code : undefined;
+  if (code === "EADDRINUSE")
+    return new Error(`address already in use: ${where}; pass --dns-port with another port (0 takes any free one)`, { cause });
+  if (code === "EACCES")
+    return new Error(`not allowed to bind ${where}; ports below 1024 need a privilege, pass --dns-port with another port`, { cause });
+  return new Error(`cannot bind ${where}: ${cause.message}`, { cause });
+}

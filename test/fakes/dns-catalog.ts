@@ -1,0 +1,90 @@
+/** A catalog for the DNS room: entries in a list, everything visible, found by looking at each. */
+import type { EntryView } from "../../src/catalog/entry-view.ts";
+import { HEALTH, KIND, type Kind } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import type { DnsSettings } from "../../src/dns/records.ts";
+import type { DnsCatalog } from "../../src/dns/subject.ts";
+
+export class FakeDnsCatalog implements DnsCatalog {
+  revision = 1;
+  readonly #entries: EntryView[] = [];
+
+  constructor(entries: readonly EntryView[] = []) {
+    for (const entry of entries) this.add(entry);
+  }
+
+  add(entry: EntryView): void {
+    this.#entries.push(entry);
+    this.revision++;
+  }
+
+  clear(): void {
+    this.#entries.length = 0;
+    this.revision++;
+  }
+
+  find(kind: Kind, namespace: string, name: string): readonly EntryView[] {
+    return this.#entries.filter(({ key }) => key.kind === kind && key.namespace === namespace && key.name === name);
+  }
+
+  hasNameUnder(suffix: string): boolean {
+    return this.#entries.some(({ key, aliases }) =>
+      [key.namespace, ...aliases].some((name) => name === suffix || name.endsWith(`.${suffix}`)),
+    );
+  }
+
+  findAlias(alias: string): readonly EntryView[] {
+    return this.#entries.filter(({ aliases }) => aliases.includes(alias));
+  }
+}
+
+export const TEST_DNS_SETTINGS: DnsSettings = {
+  zones: ["waymark"],
+  nodeId: "n1",
+  minTtlMs: 1_000,
+  maxTtlMs: 60_000,
+  defaultTtlMs: 5_000,
+  negativeTtlMs: 5_000,
+  allowExternalNames: false,
+};
+
+type TargetSpec = Partial<EntryView["targets"][number]> & { readonly host: string };
+export type EntrySpec = Partial<Omit<EntryView, "key" | "targets">> & {
+  readonly kind?: Kind;
+  readonly namespace?: string;
+  readonly name: string;
+  readonly instanceId?: string;
+  readonly targets?: readonly TargetSpec[];
+};
+
+/** An entry of `market` in cluster `eu-1`, healthy, ttl 30 s, unless said otherwise. */
+export function entryView(spec: EntrySpec): EntryView {
+  const { kind, namespace, name, instanceId, targets, ...rest } = spec;
+  return {
+    key: { kind: kind ?? KIND.SERVICE, namespace: namespace ?? "market", name, instanceId: instanceId ?? "i1", clusterId: "eu-1" },
+    targets: (targets ?? []).map((target) => ({ name: "", port: 8080, priority: 0, weight: 1, protocol: "tcp", ...target })),
+    scope: SCOPE.ZONE,
+    tags: [],
+    capabilities: [],
+    resources: [],
+    metadata: {},
+    ttlMs: 30_000,
+    aliases: [],
+    region: "eu",
+    zone: "eu-1a",
+    nodeId: "n1",
+    tenantId: "",
+    health: HEALTH.HEALTHY,
+    load: undefined,
+    functionVersion: "",
+    specDigest: "",
+    advertisedUrls: [],
+    transports: [],
+    ...rest,
+  };
+}
+
+/** The entry of a node: in `discovery.nodes`, under its own id. */
+export function nodeView(nodeId: string, advertisedUrls: readonly string[]): EntryView {
+  return entryView({ kind: KIND.NODE, namespace: "discovery.nodes", name: nodeId, advertisedUrls });
+}
