@@ -14,6 +14,7 @@ import {
   roomTableFaults,
   untestedFiles,
 } from "../scripts/tidy.ts";
+import { unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
 
 /** The configuration of the checks, as it is; the sources beside it are planted. */
 const CONFIGURATION = [
@@ -270,4 +271,22 @@ test("tidy names a room that the architecture page forgets, gets wrong or invent
   expect(faults).toContain("lib may import –, the page says catalog");
   expect(faults).toContain("no row for the room catalog");
   expect(faults).toContain("shows a room attic");
+});
+
+test("tidy names a row of a table that nobody uses", () => {
+  const folder = plant({ "src/lib/metrics.ts": "idle_total: 1,\n", "src/lib/a.ts": '// "idle_total"\nexport const a = "busy_total";\n' });
+  expect(unusedNames(folder, ["busy_total", "idle_total"], { file: "src/lib/metrics.ts", quoted: true })).toEqual(["idle_total"]);
+});
+
+test("tidy names a reason that is thrown and that no test names", () => {
+  const folder = plant({
+    "src/lib/a.ts": 'throw refuse("seen"), refuse("unseen");\n',
+    "test/lib/a.test.ts": 'expect(reason).toBe("SEEN");\n',
+  });
+  expect(untestedReasons(folder, ["seen", "unseen", "later"])).toEqual(["unseen"]);
+});
+
+test("tidy names a metric and a setting of the documentation that do not exist", () => {
+  const folder = plant({ "docs/a.md": "Watch `waymark_old_total` and `dns_new_total_count`; set `dns.min_ttl`, not `dns.ttl`.\n" });
+  expect(unknownNames(folder, { metrics: ["dns_new_total"], settings: ["dns.min_ttl"] })).toHaveLength(2);
 });

@@ -1,7 +1,6 @@
 /** The source obeys its own rules: each test lists every fault, so that one run shows all there is to mend. */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { expect, test } from "vitest";
+import { Reason } from "../gen/waymark/catalog/v1/reason_pb.js";
 import { ROOT } from "../scripts/run.ts";
 import {
   headerFaults,
@@ -13,6 +12,10 @@ import {
   roomTableFaults,
   untestedFiles,
 } from "../scripts/tidy.ts";
+import { unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
+import { KNOB_ROWS } from "../src/config.ts";
+import { REASONS } from "../src/lib/errors.ts";
+import { METRICS } from "../src/lib/metrics.ts";
 
 test("rooms: imports point down the list, and fenced libraries are imported in their one place", () => {
   expect(roomFaults(ROOT)).toEqual([]);
@@ -42,6 +45,37 @@ test("the lockfile agrees with package.json and names no registry", () => {
   expect(lockfileFaults(ROOT)).toEqual([]);
 });
 
-test.runIf(existsSync(join(ROOT, "docs/architecture.md")))("the architecture page shows the table of rooms the checks use", () => {
+test("the architecture page shows the table of rooms the checks use", () => {
   expect(roomTableFaults(ROOT)).toEqual([]);
+});
+
+test("every setting is read by someone", () => {
+  const names = KNOB_ROWS.map((row) => row.name);
+  expect(unusedNames(ROOT, names, { file: "src/config.ts", quoted: false })).toEqual([]);
+});
+
+test("every metric is counted by someone", () => {
+  expect(unusedNames(ROOT, Object.keys(METRICS), { file: "src/lib/metrics.ts", quoted: true })).toEqual([]);
+});
+
+test("every reason that a request can be refused with is named by a test", () => {
+  expect(untestedReasons(ROOT, Object.keys(REASONS))).toEqual([]);
+});
+
+test("the reasons of the protos are those of the code", () => {
+  const ofProtos = Object.keys(Reason).filter((name) => Number.isNaN(Number(name)) && name !== "UNSPECIFIED");
+  expect(ofProtos.map((name) => name.toLowerCase()).toSorted()).toEqual(Object.keys(REASONS).toSorted());
+});
+
+test("a metric's name ends in its unit", () => {
+  const odd = Object.entries(METRICS).filter(([name, row]) => {
+    if (row.type === "counter") return !name.endsWith("_total");
+    return (row.unit === "ms" || row.unit === "bytes") && !name.endsWith(`_${row.unit}`);
+  });
+  expect(odd.map(([name]) => name)).toEqual([]);
+});
+
+test("the documentation names only metrics and settings that there are", () => {
+  const settings = KNOB_ROWS.map((row) => row.path);
+  expect(unknownNames(ROOT, { metrics: Object.keys(METRICS), settings })).toEqual([]);
 });

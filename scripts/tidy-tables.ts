@@ -1,0 +1,72 @@
+/** Checks that our tables (settings, metrics, reasons) and what uses, tests and documents them do not drift apart. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { filesBelow, withoutComments } from "./imports.ts";
+
+function texts(root: string, folder: string, endings: readonly string[], except: readonly string[] = []): readonly string[] {
+  return filesBelow(root, folder, endings)
+    .filter((file) => !except.includes(file))
+    .map((file) => readFileSync(join(root, file), "utf8"));
+}
+
+/**
+ * Names nobody in src/ says: rows that do nothing. A name used as text counts wherever it stands between quotes (a table's
+ * own keys do not); one used as a property must be said outside the table's file.
+ */
+export function unusedNames(
+  root: string,
+  names: readonly string[],
+  table: { readonly file: string; readonly quoted: boolean },
+): readonly string[] {
+  const code = texts(root, "src", [".ts"], table.quoted ? [] : [table.file])
+    .map(withoutComments)
+    .join("\n");
+  return names.filter((name) => !(table.quoted ? new RegExp(`["'\`]${name}["'\`]`) : new RegExp(`\\b${name}\\b`)).test(code));
+}
+
+/** Reasons that src/ refuses with and no test names: nobody has seen them happen. */
+export function untestedReasons(root: string, reasons: readonly string[]): readonly string[] {
+  const unused = new Set(unusedNames(root, reasons, { file: "src/lib/errors.ts", quoted: true }));
+  const tests = texts(root, "test", [".ts", ".txt", ".go", ".py"], ["test/tidy.test.ts", "test/checks.test.ts"]).join("\n");
+  const isNamed = (reason: string) => new RegExp(`\\b(?:${reason}|${reason.toUpperCase()})\\b`).test(tests);
+  return reasons.filter((reason) => !unused.has(reason) && !isNamed(reason));
+}
+
+export interface Known {
+  readonly metrics: readonly string[];
+  /** Keys as in files: `dns.min_ttl`. */
+  readonly settings: readonly string[];
+}
+
+/** Metrics and settings that the documentation names and the program does not have. */
+export function unknownNames(root: string, known: Known): readonly string[] {
+  const metrics = new Set([
+    ...known.metrics,
+    ...known.metrics.flatMap((name) => ["bucket", "sum", "count"].map((part) => `${name}_${part}`)),
+  ]);
+  const settings = new Set(known.settings);
+  const groups = [...new Set(known.settings.map((key) => key.split(".")[0] ?? ""))];
+  const settingLike = new RegExp(`\`((?:${groups.join("|")})\\.[a-z_]+)\``, "g");
+  const pages = [...filesBelow(root, "docs", [".md"]), "README.md", "CONTRIBUTING.md", "SECURITY.md"].filter(
+    (page) => !page.startsWith("docs/decisions/"),
+  );
+  return pages.flatMap((page) => {
+    const text = readOrEmpty(join(root, page));
+    const saidMetrics = [
+      ...text.matchAll(/\b(?:waymark|discovery|dns|rpc|mesh)_[a-z_]+_(?:total|ms|bytes|entries|streams|seconds|revisions)\b/g),
+    ].map(([name]) => name);
+    const saidSettings = [...text.matchAll(settingLike)].map(([, name = ""]) => name);
+    return [
+      ...saidMetrics.filter((name) => !metrics.has(name)).map((name) => `${page}: there is no metric ${name}`),
+      ...saidSettings.filter((name) => !settings.has(name)).map((name) => `${page}: there is no setting ${name}`),
+    ];
+  });
+}
+
+function readOrEmpty(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return ""; // A page that is not there names nothing.
+  }
+}
