@@ -1,0 +1,49 @@
+/**
+ * One process a data directory. The lock is SQLite's exclusive file lock, which the kernel takes back when the process
+ * ends in whatever way; so a stale lock cannot exist, and nothing is to be removed by hand after a crash.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+export type LockResult =
+  | { readonly isHeld: true; readonly release: () => void }
+  /** `holder` is what the holder wrote about itself: its process id, undefined when it could not. */
+  | { readonly isHeld: false; readonly holder: string | undefined };
+
+/** Makes the directory (mode 700) if it is missing, and takes its lock without waiting. */
+export function lockDirectory(directory: string): LockResult {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const pidPath = join(directory, "journal.pid");
+  // A file of its own: closing any other descriptor of a locked file would drop its POSIX lock, and we read the journal's header.
+  const db = new DatabaseSync(join(directory, "journal.lock"), { timeout: 0 });
+  try {
+    db.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
+  } catch (error) {
+    db.close();
+    if (!isBusy(error)) throw error;
+    return { isHeld: false, holder: readHolder(pidPath) };
+  }
+  try {
+    writeFileSync(pidPath, `${process.pid}\n`);
+  } catch {
+    // Only the message to a second opener is poorer for it; a full disk must not keep a node from starting.
+  }
+  const release = () => {
+    rmSync(pidPath, { force: true });
+    db.close();
+  };
+  return { isHeld: true, release };
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "errcode" in error && error.errcode === 5; // SQLITE_BUSY
+}
+
+function readHolder(pidPath: string): string | undefined {
+  try {
+    return readFileSync(pidPath, "utf8").trim() || undefined;
+  } catch {
+    return undefined; // Not written, or not readable by us: the lock itself is what counts.
+  }
+}

@@ -1,0 +1,57 @@
+/** The messages between the journal's two threads. */
+import type { JournalLease } from "./journal-format.ts";
+
+export interface OpenRequest {
+  readonly directory: string;
+  /** From the settings; undefined to keep the directory's. */
+  readonly nodeId: string | undefined;
+  /** Taken when the directory is new and the settings name none. */
+  readonly freshNodeId: string;
+  /** Taken when the directory is new or a new generation is forced. */
+  readonly freshGeneration: number;
+  readonly forceNewGeneration: boolean;
+  /** Keeps clients from choosing names that collide. */
+  readonly hashSeed: number;
+}
+
+export type ToWorker =
+  /** First; the answer is `opened` or `refused`. */
+  | { readonly kind: "open"; readonly request: OpenRequest }
+  /** Give the next rows; the answer is `rows` or `replayed`. */
+  | { readonly kind: "next" }
+  /** Make this batch durable; the answer is `written` or `failed`. */
+  | { readonly kind: "write"; readonly batch: ArrayBuffer }
+  | { readonly kind: "close" };
+
+export interface NumberedLease extends JournalLease {
+  /** What rows name the lease by. */
+  readonly lease: number;
+}
+
+export interface JournalMeta {
+  readonly nodeId: string;
+  readonly generation: number;
+  /** How many times the directory was opened, this one included. */
+  readonly boots: number;
+  readonly lastSeq: number;
+  readonly floor: number;
+}
+
+/** Why a directory or file is not used. */
+export type Problem = "corrupt" | "newer_format" | "in_use" | "other_node" | "unreadable";
+
+/** Sizes that only the writing thread sees; sent along with answers. */
+export interface FileState {
+  readonly rows: number;
+  readonly walBytes: number;
+}
+
+export type FromWorker =
+  | { readonly kind: "opened"; readonly meta: JournalMeta; readonly leases: readonly NumberedLease[] }
+  | { readonly kind: "refused"; readonly problem: Problem; readonly message: string }
+  | { readonly kind: "rows"; readonly chunk: Uint8Array<ArrayBuffer> }
+  | { readonly kind: "replayed"; readonly state: FileState }
+  | { readonly kind: "written"; readonly commitMs: number; readonly state: FileState }
+  | { readonly kind: "failed"; readonly message: string; readonly state: FileState }
+  /** A checkpoint could not be made; it is tried again. */
+  | { readonly kind: "checkpointFailed"; readonly message: string };

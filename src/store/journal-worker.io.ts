@@ -1,0 +1,186 @@
+/** The thread that owns the journal's file: a slow fsync stops this thread and no stream (architecture.md, Runtime). */
+import { existsSync } from "node:fs";
+import { parentPort } from "node:worker_threads";
+import { type LockResult, lockDirectory } from "./directory-lock.io.ts";
+import { createJournalFile, JournalReader, JournalRefused, journalPath } from "./journal-file.io.ts";
+import type { FileState, FromWorker, JournalMeta, OpenRequest, ToWorker } from "./journal-thread.ts";
+import { JournalIndex, JournalWriter } from "./journal-writer.io.ts";
+
+/** A checkpoint is due in idle time when the log holds more than this… */
+const IDLE_CHECKPOINT_BYTES = 1 << 20;
+/** …and whatever waits when it holds more than this, which bounds it. */
+const FORCED_CHECKPOINT_BYTES = 16 << 20;
+/** How long no batch may have come for the thread to count as idle. */
+const IDLE_MS = 100;
+
+const port = parentPort ?? failOutsideThread();
+
+function failOutsideThread(): never {
+  throw new Error("the journal's thread was started as a program");
+}
+
+function answer(message: FromWorker, transfer: readonly ArrayBuffer[] = []): void {
+  port.postMessage(message, transfer);
+}
+
+/** The open directory: first read, then written to. */
+class JournalThread {
+  readonly #request: OpenRequest;
+  readonly #index: JournalIndex;
+  readonly #idle: NodeJS.Timeout;
+  #lock: LockResult | undefined;
+  #reader: JournalReader | undefined;
+  #writer: JournalWriter | undefined;
+  #meta: JournalMeta | undefined;
+
+  constructor(request: OpenRequest) {
+    this.#request = request;
+    this.#index = new JournalIndex(request.hashSeed);
+    this.#idle = setTimeout(() => this.#tidy(), IDLE_MS).unref();
+  }
+
+  /** Checks everything that can be checked without reading each row. */
+  open(): FromWorker {
+    const { directory, nodeId } = this.#request;
+    this.#lock = lockDirectory(directory);
+    if (!this.#lock.isHeld) {
+      const holder = this.#lock.holder === undefined ? "another process" : `process ${this.#lock.holder}`;
+      throw new JournalRefused("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
+    }
+    this.#create();
+    const reader = new JournalReader(directory);
+    this.#reader = reader;
+    const { meta, leases } = reader;
+    if (nodeId !== undefined && nodeId !== meta.nodeId) {
+      throw new JournalRefused(
+        "other_node",
+        `the settings say node ${nodeId}, but data directory ${directory} belongs to node ${meta.nodeId}: change one of the two`,
+      );
+    }
+    for (const lease of leases) this.#index.addLease(lease);
+    const generation = this.#request.forceNewGeneration ? this.#request.freshGeneration : meta.generation;
+    this.#meta = { ...meta, generation, boots: meta.boots + 1 };
+    return { kind: "opened", meta: this.#meta, leases };
+  }
+
+  #create(): void {
+    const { directory, nodeId, freshNodeId, freshGeneration } = this.#request;
+    const path = journalPath(directory);
+    if (existsSync(path)) return;
+    if (existsSync(`${path}-wal`)) {
+      throw new JournalRefused("corrupt", `${path}-wal is there without ${path}: restore both, or move the directory away to start empty`);
+    }
+    createJournalFile(directory, { nodeId: nodeId ?? freshNodeId, generation: freshGeneration, boots: 0, lastSeq: 0, floor: 0 });
+  }
+
+  /** The next rows; at the end the file is opened for writing. */
+  next(): FromWorker {
+    const chunk = this.#writer === undefined ? this.#reader?.next((row) => this.#index.addRow(row)) : undefined;
+    if (chunk !== undefined) return { kind: "rows", chunk };
+    this.#startWriting();
+    return { kind: "replayed", state: this.#state() };
+  }
+
+  #startWriting(): JournalWriter {
+    if (this.#writer !== undefined) return this.#writer;
+    this.#reader?.close();
+    const writer = new JournalWriter(this.#request.directory, this.#index);
+    this.#writer = writer;
+    // Before anybody can see this boot's number or generation: neither may be used a second time.
+    if (this.#meta !== undefined) writer.boot(this.#meta);
+    return writer;
+  }
+
+  write(batch: ArrayBuffer): FromWorker {
+    if (this.#writer === undefined)
+      return { kind: "failed", message: "the journal was not replayed before it was written to", state: this.#state() };
+    const startMs = performance.now();
+    try {
+      this.#writer.write(batch);
+    } catch (error) {
+      this.#tryHeal();
+      return { kind: "failed", message: messageOf(error), state: this.#state() };
+    }
+    return { kind: "written", commitMs: performance.now() - startMs, state: this.#state() };
+  }
+
+  /** Called after each answer. */
+  afterWrite(): void {
+    this.#idle.refresh();
+    if ((this.#writer?.walBytes() ?? 0) > FORCED_CHECKPOINT_BYTES) this.#checkpoint();
+  }
+
+  #tidy(): void {
+    if (this.#writer?.needsHeal() === true) {
+      if (!this.#tryHeal()) this.#idle.refresh();
+    } else if ((this.#writer?.walBytes() ?? 0) > IDLE_CHECKPOINT_BYTES) {
+      this.#checkpoint();
+    }
+  }
+
+  #tryHeal(): boolean {
+    try {
+      this.#writer?.heal();
+      return true;
+    } catch {
+      return false; // The disk still refuses; the batch's own error has been reported, and the next batch or idle moment tries again.
+    }
+  }
+
+  #checkpoint(): void {
+    try {
+      this.#writer?.checkpoint();
+    } catch (error) {
+      answer({ kind: "checkpointFailed", message: messageOf(error) });
+    }
+  }
+
+  #state(): FileState {
+    return { rows: this.#index.keys.size, walBytes: this.#writer?.walBytes() ?? 0 };
+  }
+
+  close(): void {
+    clearTimeout(this.#idle);
+    this.#reader?.close();
+    this.#writer?.close();
+    if (this.#lock?.isHeld === true) this.#lock.release();
+    this.#lock = undefined;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+let thread: JournalThread | undefined;
+
+function serve(message: ToWorker): void {
+  switch (message.kind) {
+    case "open":
+      thread = new JournalThread(message.request);
+      answer(thread.open());
+      return;
+    case "next": {
+      const reply = thread?.next();
+      if (reply !== undefined) answer(reply, reply.kind === "rows" ? [reply.chunk.buffer] : []);
+      return;
+    }
+    case "write":
+      if (thread !== undefined) answer(thread.write(message.batch));
+      thread?.afterWrite();
+      return;
+    case "close":
+      thread?.close();
+      port.close();
+  }
+}
+
+port.on("message", (message: ToWorker) => {
+  try {
+    serve(message);
+  } catch (error) {
+    thread?.close();
+    answer({ kind: "refused", problem: error instanceof JournalRefused ? error.problem : "unreadable", message: messageOf(error) });
+    port.close();
+  }
+});
