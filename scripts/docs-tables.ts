@@ -1,4 +1,6 @@
 /** The reference pages that are one table each, and the few words of Markdown that all generated pages share. */
+import { EXIT } from "../src/cli/exit.ts";
+import { type FlagSpec, GLOBAL_FLAGS, VERBS, type VerbSpec } from "../src/cli/verbs.ts";
 import { KNOB_ROWS, type KnobRow } from "../src/config.ts";
 import { CODES } from "../src/lib/errors.ts";
 import { type LabelBound, METRICS, type MetricRow, OTHER } from "../src/lib/metrics.ts";
@@ -73,4 +75,52 @@ metrics of prom-client (\`process_*\`, \`nodejs_*\`) are there too.`;
 
 function labelText(label: string, bound: LabelBound): string {
   return typeof bound === "number" ? `\`${label}\` (at most ${bound} values)` : `\`${label}\`: ${bound.join(", ")}`;
+}
+
+/** Text of docs/reference/cli.md: every verb with its arguments, flags and examples. */
+export function cliPage(): string {
+  const codes = Object.entries(EXIT).map(([name, code]) => [String(code), EXIT_MEANS[name] ?? name]);
+  const body = [
+    ABOUT_CLI,
+    `## Flags of every command\n\n${flagTable(GLOBAL_FLAGS)}`,
+    `## Exit codes\n\n${table(["code", "means"], codes)}`,
+    ...VERBS.map(verbSection),
+  ];
+  return page("Command line", "VERBS in `src/cli/verbs.ts`", body.join("\n\n"));
+}
+
+const ABOUT_CLI = `In a clone the command is \`./bin/waymark\`; installed, \`waymark\`. Results go to stdout, everything else to stderr, so that
+\`-o json\` can be piped. \`waymark COMMAND --help\` says what this page says.`;
+
+const EXIT_MEANS: Readonly<Record<string, string>> = {
+  done: "done",
+  failed: "the request failed",
+  usage: "the command was called wrongly",
+  unreachable: "the server cannot be reached",
+  denied: "denied",
+  notFound: "not found",
+};
+
+function flagTable(flags: readonly FlagSpec[]): string {
+  const rows = flags.map((flag) => {
+    const notes = [flag.isRequired === true ? "Required." : "", flag.isRepeatable === true ? "May be repeated." : ""];
+    const choices = flag.choices === undefined ? "" : `One of ${flag.choices.join(", ")}.`;
+    return [`\`${flag.flags}\``, [flag.doc, choices, ...notes].filter((text) => text !== "").join(" ")];
+  });
+  return table(["flag", "meaning"], rows);
+}
+
+function verbSection(verb: VerbSpec): string {
+  const args = (verb.args ?? []).map((arg) => [
+    `\`${arg.name}\``,
+    arg.doc + (arg.choices === undefined ? "" : ` One of ${arg.choices.join(", ")}.`),
+  ]);
+  const examples = verb.examples.map(([command, does]) => `# ${does}\nwaymark ${command}`).join("\n");
+  return [
+    `## waymark ${[verb.path, ...(verb.args ?? []).map((arg) => arg.name)].join(" ")}`,
+    verb.summary,
+    ...(args.length === 0 ? [] : [table(["argument", "meaning"], args)]),
+    ...(verb.flags === undefined || verb.flags.length === 0 ? [] : [flagTable(verb.flags)]),
+    `\`\`\`sh\n${examples}\n\`\`\``,
+  ].join("\n\n");
 }

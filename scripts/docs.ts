@@ -5,10 +5,10 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { apiPage } from "./docs-api.ts";
-import { configPage, metricsPage } from "./docs-tables.ts";
+import { cliPage, configPage, metricsPage } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
 
-const PAGES = { api: apiPage, config: configPage, metrics: metricsPage };
+const PAGES = { api: apiPage, config: configPage, metrics: metricsPage, cli: cliPage };
 
 const isCheck = process.argv.includes("--check");
 let stale = 0;

@@ -9,6 +9,8 @@ export interface Import {
   readonly specifier: string;
   /** The file meant, from the project's folder; undefined for a package. */
   readonly file: string | undefined;
+  /** Loaded when it is needed (`import()`, a worker), not when the importing file is. */
+  readonly isLazy: boolean;
 }
 
 // An import or re-export statement, a dynamic import, or a file named relative to this one (a worker's).
@@ -30,7 +32,8 @@ export function importsOf(root: string, file: string): readonly Import[] {
   return [...text.matchAll(IMPORT)].flatMap(([whole, specifier = ""]) => {
     const isFile = specifier.startsWith(".");
     if (whole.startsWith("new URL") && !specifier.endsWith(".ts")) return [];
-    return [{ from: file, specifier, file: isFile ? posix.join(dirname(file), specifier) : undefined }];
+    const isLazy = /^(?:import\s*\(|new URL)/.test(whole);
+    return [{ from: file, specifier, file: isFile ? posix.join(dirname(file), specifier) : undefined, isLazy }];
   });
 }
 

@@ -14,11 +14,11 @@ function upwardArrows(imports: readonly Import[]): readonly string[] {
   });
 }
 
-/** Cycles between files, each once, as the path that closes it. */
+/** Cycles between files, each once, as the path that closes it. What is loaded when needed closes none: that is why it is lazy. */
 function cycles(imports: readonly Import[]): readonly string[] {
   const targets = new Map<string, string[]>();
-  for (const { from, file } of imports) {
-    if (file?.startsWith("src/") === true) targets.set(from, [...(targets.get(from) ?? []), file]);
+  for (const { from, file, isLazy } of imports) {
+    if (!isLazy && file?.startsWith("src/") === true) targets.set(from, [...(targets.get(from) ?? []), file]);
   }
   const found: string[] = [];
   const done = new Set<string>();

@@ -84,7 +84,8 @@ const STATIC: readonly Step[] = [
   check("format", "biome", "ci", "--error-on-warnings"),
   check("types", "tsc", "-p", "."),
   check("lint", "oxlint", "--deny-warnings", "--report-unused-disable-directives"),
-  check("unused", "knip"),
+  check("unused", "knip", "--no-progress"),
+  check("import graph", "node", "scripts/structure.ts"),
 ];
 
 const CONTRACT: readonly Step[] = [
