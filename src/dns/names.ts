@@ -33,7 +33,7 @@ export type DnsName =
   | { readonly form: "node"; readonly nodeId: string }
   /** `<address>.addr.node`: the name of an IP target, since an SRV target must be a name. */
   | { readonly form: "address"; readonly address: Address }
-  /** `node` and `addr.node`: always there, with nothing of their own. */
+  /** `node`: always there, with nothing of its own. */
   | { readonly form: "fixed" }
   /** No form of ours; it may still be an alias or lie above a namespace. */
   | { readonly form: "other" };
@@ -51,7 +51,8 @@ const TRANSPORT_LABELS: ReadonlyMap<string, Transport> = new Map([
 export const LOCATED_KINDS: readonly Kind[] = [...new Set(KIND_LABELS.values())];
 
 const NODE_LABEL = "node";
-const ADDRESS_LABEL = "addr";
+/** Also a possible node id: `addr.node` is that node if there is one, and in any case lies above the addresses. */
+export const ADDRESS_LABEL = "addr";
 
 /**
  * The label for a name, node id or namespace label: itself when it is DNS-safe (`[a-z0-9-]`, at most 63), else `b32-` and

@@ -3,7 +3,7 @@ import type { EntryView, TargetView } from "../catalog/entry-view.ts";
 import { HEALTH, type Health, KIND, type Kind } from "../catalog/record.ts";
 import type { Address } from "./addresses.ts";
 import { parseAddress } from "./addresses.ts";
-import { type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels, type Transport } from "./names.ts";
+import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels, type Transport } from "./names.ts";
 
 /** Where NODE entries live (semantics.md, Names and bounds). */
 const NODES_NAMESPACE = "discovery.nodes";
@@ -138,6 +138,7 @@ function canonicalName(entry: EntryView): DnsName {
 function isAboveSomething(relative: string, name: DnsName, catalog: DnsCatalog): boolean {
   const namespace = parseNamespaceLabels(relative.split("."));
   if (namespace !== undefined && catalog.hasNameUnder(namespace)) return true;
+  if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   return LOCATED_KINDS.some((kind) =>
     catalog.find(kind, name.namespace, name.name).some((entry) => name.form === "direct" || speaks(entry, name.transport)),

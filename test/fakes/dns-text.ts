@@ -1,0 +1,75 @@
+/** Queries and responses of DNS as text, through dns-packet: an implementation that is not ours. */
+import packet, { type Answer, type DecodedPacket } from "dns-packet";
+
+export interface QuerySpec {
+  readonly name: string;
+  readonly type: string;
+  /** Advertised UDP size; undefined sends no OPT. */
+  readonly bufsize?: number | undefined;
+  readonly id?: number;
+  readonly rd?: boolean;
+}
+
+/** A query as a stub resolver sends it. */
+export function queryBytes({ name, type, bufsize, id, rd }: QuerySpec): Uint8Array {
+  return packet.encode({
+    type: "query",
+    id: id ?? 7,
+    flags: rd === false ? 0 : packet.RECURSION_DESIRED,
+    questions: [{ name, type: type as packet.RecordType, class: "IN" }],
+    additionals:
+      bufsize === undefined
+        ? []
+        : [{ type: "OPT", name: ".", udpPayloadSize: bufsize, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false, options: [] }],
+  });
+}
+
+/** `NOERROR aa` and the records, a line each, as zone-file text after the name of their section. */
+export function responseText(bytes: Uint8Array): string {
+  const message: DecodedPacket & { readonly rcode?: string } = packet.decode(Buffer.from(bytes));
+  const flags = [message.flag_aa && "aa", message.flag_tc && "tc"].filter((flag) => flag !== false);
+  const lines = [[message.rcode ?? "?", ...flags].join(" ")];
+  for (const record of message.answers ?? []) lines.push(`answer     ${recordLine(record)}`);
+  for (const record of message.authorities ?? []) lines.push(`authority  ${recordLine(record)}`);
+  for (const record of message.additionals ?? []) if (record.type !== "OPT") lines.push(`additional ${recordLine(record)}`);
+  return lines.join("\n");
+}
+
+/** The records of one section as text. */
+export function sectionLines(bytes: Uint8Array, section: "answer" | "authority" | "additional"): string[] {
+  return responseText(bytes)
+    .split("\n")
+    .filter((line) => line.startsWith(section))
+    .map((line) => line.slice(11));
+}
+
+function recordLine(record: Answer): string {
+  if (!("ttl" in record)) return record.type;
+  return `${record.name}. ${record.ttl ?? 0} ${record.type} ${dataText(record)}`;
+}
+
+function dataText(record: Answer): string {
+  switch (record.type) {
+    case "A":
+    case "AAAA":
+      return record.data;
+    case "CNAME":
+    case "NS":
+      return `${record.data}.`;
+    case "SRV":
+      return `${record.data.priority ?? 0} ${record.data.weight ?? 0} ${record.data.port} ${record.data.target}.`;
+    case "TXT":
+      return [record.data]
+        .flat()
+        .map((text) => `"${String(text)}"`)
+        .join(" ");
+    case "SOA": {
+      const { mname, rname, serial, refresh, retry, expire, minimum } = record.data;
+      return `${mname}. ${rname}. ${serial} ${refresh} ${retry} ${expire} ${minimum}`;
+    }
+    case "HINFO":
+      return `"${record.data.cpu}" "${record.data.os}"`;
+    default:
+      return "?";
+  }
+}
