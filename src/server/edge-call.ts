@@ -1,0 +1,104 @@
+/** One request at the HTTP edge on its way through Connect's machinery, and our answers in Connect's terms. */
+import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { type RetryInfo, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import type { Arrival, HeaderReader } from "./chain.ts";
+import type { RpcStatus } from "./status.ts";
+
+/** What the listener knows of a request. */
+export interface EdgeArrival {
+  readonly transport: "http1" | "h2";
+  readonly encoding: "json" | "proto";
+  /** Peer address without port. */
+  readonly address: string;
+  readonly header: HeaderReader;
+  /** As sent, or chosen when the request came in, so that answers of every kind carry it. */
+  readonly requestId: string;
+}
+
+export class EdgeCall implements Arrival {
+  readonly transport: "http1" | "h2";
+  readonly encoding: "json" | "proto";
+  readonly address: string;
+  readonly header: HeaderReader;
+  readonly requestId: string;
+  timeoutMs: number | undefined;
+  #isAdmitted = false;
+  /** What was read of a JSON body, so that a fault in it can be located; dropped on admission. */
+  #chunks: Uint8Array[] = [];
+
+  constructor(arrival: EdgeArrival) {
+    const { header, requestId } = arrival;
+    this.transport = arrival.transport;
+    this.encoding = arrival.encoding;
+    this.address = arrival.address;
+    this.requestId = requestId;
+    this.header = (name) => (name === "x-request-id" ? requestId : header(name));
+  }
+
+  /** The chain has it. An error before that is Connect's own, found while reading the request. */
+  get isAdmitted(): boolean {
+    return this.#isAdmitted;
+  }
+
+  admit(): void {
+    this.#isAdmitted = true;
+    this.#chunks = [];
+  }
+
+  /** The body as it comes; of a JSON one a copy is kept until admission. Its size is bounded by whoever reads it. */
+  async *tapped(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of body) {
+      if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(chunk);
+      yield chunk;
+    }
+  }
+
+  /** The text of the JSON message read so far; in streams it stands behind a flag byte and its length. */
+  readText(): string {
+    const bytes = Buffer.concat(this.#chunks);
+    const isEnveloped = !(this.header("content-type") ?? "").startsWith("application/json");
+    return isEnveloped && bytes.length >= 5 ? bytes.toString("utf8", 5, 5 + bytes.readUInt32BE(1)) : bytes.toString("utf8");
+  }
+}
+
+/** The message of a handler's answer; one that gave bytes is decoded again, since Connect encodes. */
+export function decodedAnswer(desc: DescMessage, answer: Message | Uint8Array): Message {
+  return answer instanceof Uint8Array ? fromBinary(desc, answer) : answer;
+}
+
+/** Our status as Connect's error, with `Retry-After` where a retry helps. */
+export function connectError(status: RpcStatus): ConnectError {
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- our codes and Connect's are both gRPC's numbers.
+  const error = new ConnectError(status.message, status.code, undefined, [...status.details]);
+  const seconds = retryAfterSeconds(status);
+  if (seconds !== undefined) error.metadata.set("retry-after", String(seconds));
+  return error;
+}
+
+/** What `Retry-After` shall say in whole seconds, at least 1; undefined when a retry does not help. */
+export function retryAfterSeconds(status: RpcStatus): number | undefined {
+  for (const { desc, value } of status.details) {
+    if (desc !== RetryInfoSchema) continue;
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value is what its desc says.
+    const { retryDelay } = value as RetryInfo;
+    return retryDelay === undefined ? undefined : Math.max(1, Math.ceil(durationMs(retryDelay) / 1000));
+  }
+  return undefined;
+}
+
+/** Our refusal for what Connect found wrong with the bytes of a request. */
+export function readingRefusal(error: ConnectError): WaymarkError {
+  const { code, rawMessage } = error;
+  if (code === Code.ResourceExhausted)
+    return new WaymarkError("quota_exceeded", `the request is too large: ${rawMessage}`, { cause: error });
+  if (code === Code.Unimplemented) return new WaymarkError("unimplemented", rawMessage, { cause: error });
+  return invalid(rawMessage.includes("timeout") ? "timeout" : "request", rawMessage);
+}
+
+/** Whether the client gave up, so that nobody reads an answer. */
+export function isGivenUp(error: unknown): boolean {
+  return error instanceof ConnectError && (error.code === Code.Canceled || error.code === Code.Aborted);
+}

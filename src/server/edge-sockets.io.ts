@@ -1,0 +1,166 @@
+/** HTTP/1.1 and HTTP/2 behind one port: tells them apart by ALPN or by the first bytes, and bounds what a slow client may hold. */
+import { createServer as createHttp1, type Server as Http1Server, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  createServer as createHttp2,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from "node:http2";
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+
+export type EdgeRequest = IncomingMessage | Http2ServerRequest;
+export type EdgeResponse = ServerResponse | Http2ServerResponse;
+
+/** Bounds of the listener; every one is a setting. */
+export interface EdgeLimits {
+  readonly maxConnections: number;
+  readonly maxStreamsPerConnection: number;
+  /** Largest request message, in bytes, also after decompression. */
+  readonly maxMessageBytes: number;
+  /** Request line and headers together, in bytes. */
+  readonly maxHeaderBytes: number;
+  /** From a connection's start, or a request's, to the end of its headers. */
+  readonly headersTimeoutMs: number;
+  /** From a request's start to the end of its body; streams in both directions are not bound by it. */
+  readonly requestTimeoutMs: number;
+  /** A connection without an open request is closed after this. */
+  readonly idleTimeoutMs: number;
+}
+
+export const DEFAULT_EDGE_LIMITS: EdgeLimits = {
+  maxConnections: 20_000,
+  maxStreamsPerConnection: 1_000,
+  maxMessageBytes: 4 * 1_024 * 1_024,
+  maxHeaderBytes: 16 * 1_024,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  idleTimeoutMs: 60_000,
+};
+
+/** One connection's HTTP/2 state (headers, frames not yet taken), in MB. */
+const MAX_SESSION_MEMORY_MB = 16;
+const MAX_SETTINGS_ENTRIES = 32;
+const MAX_HEADER_PAIRS = 128;
+const MAX_UNANSWERED_PINGS = 10;
+/** Streams a client may reset at once, and how many a second it gets back. */
+const STREAM_RESETS = { burst: 1_000, ratePerSecond: 100 } as const;
+/** How often node looks for requests over their time, in ms. */
+const CHECK_INTERVAL_MS = 1_000;
+
+export interface EdgeSocketEvents {
+  onRequest(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void;
+  /** A connection was cut before its first request: it said nothing, or no HTTP. */
+  onSlow(): void;
+}
+
+/** Both servers; neither listens, connections are given to `accept`. */
+export class EdgeSockets {
+  readonly #limits: EdgeLimits;
+  readonly #events: EdgeSocketEvents;
+  readonly #http1: Http1Server;
+  readonly #http2: Http2Server;
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #undecided = new Set<Socket>();
+
+  constructor(limits: EdgeLimits, events: EdgeSocketEvents) {
+    this.#limits = limits;
+    this.#events = events;
+    this.#http1 = openHttp1(limits);
+    this.#http1.on("request", (request, response) => events.onRequest(request, response, "http1"));
+    this.#http2 = openHttp2(limits);
+    this.#http2.on("session", (session) => this.#keep(session));
+    this.#http2.on("request", (request, response) => events.onRequest(request, response, "h2"));
+  }
+
+  /** Takes a connection, TLS already spoken. */
+  accept(socket: Socket): void {
+    if (socket instanceof TLSSocket) this.#give(socket, socket.alpnProtocol === "h2");
+    else this.#peek(socket);
+  }
+
+  /** Idle connections close now, busy ones when their requests are answered. */
+  closeIdle(): void {
+    this.#http1.close();
+    for (const socket of this.#undecided) socket.destroy();
+    for (const session of this.#sessions) session.close();
+  }
+
+  // The preface that opens HTTP/2 is no HTTP/1.1 request: 24 bytes decide, and usually the first.
+  #peek(socket: Socket): void {
+    this.#undecided.add(socket);
+    let head: Buffer = Buffer.alloc(0);
+    const timer = setTimeout(() => {
+      this.#events.onSlow();
+      socket.destroy();
+    }, this.#limits.headersTimeoutMs);
+    const leave = () => {
+      clearTimeout(timer);
+      this.#undecided.delete(socket);
+      socket.off("readable", look);
+      socket.off("close", leave);
+    };
+    const look = () => {
+      const chunk: unknown = socket.read();
+      if (!Buffer.isBuffer(chunk)) return;
+      head = Buffer.concat([head, chunk]);
+      const isPreface = PREFACE.subarray(0, head.length).equals(head.subarray(0, PREFACE.length));
+      if (isPreface && head.length < PREFACE.length) return;
+      leave();
+      socket.unshift(head);
+      this.#give(socket, isPreface);
+    };
+    socket.on("readable", look);
+    socket.once("close", leave);
+  }
+
+  #give(socket: Socket, isHttp2: boolean): void {
+    const server = isHttp2 ? this.#http2 : this.#http1;
+    server.emit("connection", socket);
+  }
+
+  #keep(session: ServerHttp2Session): void {
+    this.#sessions.add(session);
+    session.once("close", () => this.#sessions.delete(session));
+    session.on("error", () => {}); // A protocol fault of the client's; "close" follows.
+    let openStreams = 0;
+    session.on("stream", (stream) => {
+      openStreams++;
+      stream.once("close", () => openStreams--);
+    });
+    session.setTimeout(this.#limits.idleTimeoutMs, () => {
+      if (openStreams === 0) session.close();
+    });
+  }
+}
+
+const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+function openHttp1(limits: EdgeLimits): Http1Server {
+  const server = createHttp1({
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.idleTimeoutMs,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+    insecureHTTPParser: false,
+  });
+  // It never listens itself, but this is what starts the watch over its timeouts.
+  server.emit("listening");
+  return server;
+}
+
+function openHttp2(limits: EdgeLimits): Http2Server {
+  const server = createHttp2({
+    maxSessionMemory: MAX_SESSION_MEMORY_MB,
+    maxSettings: MAX_SETTINGS_ENTRIES,
+    maxHeaderListPairs: MAX_HEADER_PAIRS,
+    maxOutstandingPings: MAX_UNANSWERED_PINGS,
+    streamResetBurst: STREAM_RESETS.burst,
+    streamResetRate: STREAM_RESETS.ratePerSecond,
+    settings: { maxConcurrentStreams: limits.maxStreamsPerConnection, maxHeaderListSize: limits.maxHeaderBytes, enablePush: false },
+  });
+  server.on("sessionError", () => {}); // Reported on the session too, which closes.
+  return server;
+}

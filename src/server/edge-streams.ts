@@ -1,0 +1,159 @@
+/** Server streams and echo streams as the async iterables Connect reads: it asks, we pull. */
+import type { Message } from "@bufbuild/protobuf";
+import { ConnectError } from "@connectrpc/connect";
+import type { StreamSource } from "../services/service.ts";
+import { expired, type MethodChain } from "./chain.ts";
+import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./edge-call.ts";
+import { StreamPump } from "./stream-pump.ts";
+
+/** Runs `expire` after so many ms unless cancelled. */
+export type Later = (expire: () => void, delayMs: number) => () => void;
+
+export interface StreamCall {
+  readonly chain: MethodChain;
+  readonly call: EdgeCall;
+  /** Aborted when the stream is over, for whatever reason. */
+  readonly signal: AbortSignal;
+  readonly later: Later;
+}
+
+/** Opens the source of a server stream; throws a ConnectError to refuse. Counts the call when it ends. */
+export function openMessages(request: Message, stream: StreamCall): AsyncIterable<Message> {
+  const { chain, call } = stream;
+  const over = countOnce(stream);
+  try {
+    const { source } = chain.openSource(request, call);
+    const messages = new SourceMessages(source, stream, over);
+    return { [Symbol.asyncIterator]: () => messages };
+  } catch (thrown) {
+    throw refused(thrown, stream, over);
+  }
+}
+
+type Over = (code: number) => void;
+
+function countOnce({ chain, call }: StreamCall): Over {
+  const began = chain.now();
+  let isOver = false;
+  return (code) => {
+    if (!isOver) chain.finish(call, began, code);
+    isOver = true;
+  };
+}
+
+function refused(thrown: unknown, { chain, call }: StreamCall, over: Over): ConnectError {
+  const status = chain.status(thrown, call.requestId);
+  over(status.code);
+  return connectError(status);
+}
+
+interface Waiting {
+  readonly resolve: (result: IteratorResult<Message, undefined>) => void;
+  readonly reject: (error: Error) => void;
+}
+
+const DONE: IteratorResult<Message, undefined> = { done: true, value: undefined };
+
+/** A source behind `next()`: asking for a message says that the one before it was taken, and only then is the next pulled. */
+class SourceMessages implements AsyncIterator<Message, undefined> {
+  readonly #stream: StreamCall;
+  readonly #over: Over;
+  readonly #pump: StreamPump;
+  readonly #cancelDeadline: (() => void) | undefined;
+  #isStarted = false;
+  #waiting: Waiting | undefined;
+  /** How the stream ended while nobody asked. */
+  #ended: { readonly error: ConnectError | undefined } | undefined;
+
+  constructor(source: StreamSource, stream: StreamCall, over: Over) {
+    this.#stream = stream;
+    this.#over = over;
+    const { chain, call, signal, later } = stream;
+    this.#pump = new StreamPump(source, { write: (bytes) => this.#give(bytes), finish: (error) => this.#finish(error) }, () => chain.now());
+    this.#cancelDeadline = call.timeoutMs === undefined ? undefined : later(() => this.#pump.end(expired()), call.timeoutMs);
+    if (signal.aborted) this.#gone();
+    else signal.addEventListener("abort", () => this.#gone(), { once: true });
+  }
+
+  next(): Promise<IteratorResult<Message, undefined>> {
+    if (this.#ended !== undefined) {
+      const { error } = this.#ended;
+      this.#ended = { error: undefined };
+      return error === undefined ? Promise.resolve(DONE) : Promise.reject(error);
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      if (this.#isStarted) this.#pump.taken();
+      else {
+        this.#isStarted = true;
+        this.#pump.start();
+      }
+    });
+  }
+
+  return(): Promise<IteratorResult<Message, undefined>> {
+    this.#gone();
+    return Promise.resolve(DONE);
+  }
+
+  #give(bytes: Uint8Array): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    try {
+      const value = decodedAnswer(this.#stream.chain.desc.output, bytes);
+      waiting?.resolve({ done: false, value });
+    } catch (thrown) {
+      this.#pump.gone();
+      waiting?.reject(refused(thrown, this.#stream, this.#over));
+    }
+  }
+
+  #finish(thrown: unknown): void {
+    this.#cancelDeadline?.();
+    let error: ConnectError | undefined;
+    if (thrown === undefined) this.#over(0);
+    else error = refused(thrown, this.#stream, this.#over);
+    this.#ended = { error };
+    const waiting = this.#waiting;
+    if (waiting === undefined) return;
+    this.#waiting = undefined;
+    this.#ended = { error: undefined };
+    if (error === undefined) waiting.resolve(DONE);
+    else waiting.reject(error);
+  }
+
+  #gone(): void {
+    this.#cancelDeadline?.();
+    this.#over(1);
+    this.#pump.gone();
+    this.#ended ??= { error: undefined };
+    this.#waiting?.resolve(DONE);
+    this.#waiting = undefined;
+  }
+}
+
+/** Answers each request of an echo stream in order; the next is read when the answer before it was taken. */
+export async function* echoReplies(requests: AsyncIterable<Message>, stream: StreamCall): AsyncGenerator<Message> {
+  const { chain, call, signal, later } = stream;
+  const over = countOnce(stream);
+  signal.addEventListener("abort", () => over(1), { once: true });
+  const deadline = Promise.withResolvers<never>();
+  deadline.promise.catch(() => {}); // Raced below; when nobody races any more its rejection says nothing.
+  const cancelDeadline = call.timeoutMs === undefined ? undefined : later(() => deadline.reject(expired()), call.timeoutMs);
+  const reader = requests[Symbol.asyncIterator]();
+  try {
+    const context = chain.openStream(call);
+    for (;;) {
+      const read = await Promise.race([reader.next(), deadline.promise]);
+      if (read.done === true) break;
+      const answer = await Promise.race([chain.echo(read.value, context), deadline.promise]);
+      yield decodedAnswer(chain.desc.output, answer);
+    }
+    over(0);
+  } catch (thrown) {
+    if (isGivenUp(thrown)) over(1);
+    throw refused(thrown instanceof ConnectError ? readingRefusal(thrown) : thrown, stream, over);
+  } finally {
+    cancelDeadline?.();
+  }
+}

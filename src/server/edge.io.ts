@@ -1,0 +1,304 @@
+/** The HTTP edge: Connect, gRPC-Web and gRPC for our services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
+import { ServerResponse } from "node:http";
+import { constants, Http2ServerRequest } from "node:http2";
+import type { Writable } from "node:stream";
+import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { compressionGzip, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { invalid } from "../lib/errors.ts";
+import type { Metrics } from "../lib/metrics.ts";
+import type { Service } from "../services/service.ts";
+import { type Acceptor, openAcceptor } from "./acceptor.io.ts";
+import { type Chain, type HeaderReader, sentRequestId } from "./chain.ts";
+import { type EdgeArrival, EdgeCall } from "./edge-call.ts";
+import { edgeHandlers, prepareRequest } from "./edge-rpc.ts";
+import { DEFAULT_EDGE_LIMITS, type EdgeLimits, type EdgeRequest, type EdgeResponse, EdgeSockets } from "./edge-sockets.io.ts";
+import { answerHttp, errorAnswer, type HttpResponse, type HttpSources, methodNotAllowed } from "./http.ts";
+import { refusal, statusFrom } from "./status.ts";
+import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
+
+/** The few log lines of the listener. */
+export interface EdgeLog {
+  info(facts: Readonly<Record<string, unknown>>, event: string): void;
+  warn(facts: Readonly<Record<string, unknown>>, event: string): void;
+}
+
+export interface EdgeListenerOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly services: readonly Service[];
+  readonly chain: Chain;
+  readonly sources: HttpSources;
+  readonly metrics: Metrics;
+  readonly tls?: TlsFiles | undefined;
+  readonly limits?: Partial<EdgeLimits> | undefined;
+  readonly log: EdgeLog;
+}
+
+export interface EdgeListener {
+  /** As bound, `host:port`. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
+  reloadTls(): void;
+  /** Stops accepting, closes idle connections, waits up to `deadlineMs` for open requests, then cuts what is left. Idempotent. */
+  stop(deadlineMs: number): Promise<void>;
+  /** Open connections now. */
+  connectionCount(): number;
+}
+
+/** Binds and serves. Rejects with a message naming host:port when it cannot. */
+export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
+  const limits = { ...DEFAULT_EDGE_LIMITS, ...options.limits };
+  const front = new Front(options, limits);
+  const refusedSlow = options.metrics.counter("waymark_connections_refused_total", { listener: "http", reason: "slow" });
+  const sockets = new EdgeSockets(limits, { onRequest: (...exchange) => front.take(...exchange), onSlow: () => refusedSlow.inc() });
+  const acceptor = await openAcceptor({
+    host: options.host,
+    port: options.port,
+    portFlag: "--http-port",
+    tls: options.tls === undefined ? undefined : readTls(options.tls),
+    protocols: ["h2", "http/1.1"],
+    maxConnections: limits.maxConnections,
+    onConnection: (socket) => sockets.accept(socket),
+  });
+  return new OpenEdge(options, { acceptor, sockets, front });
+}
+
+class OpenEdge implements EdgeListener {
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  readonly #parts: { readonly acceptor: Acceptor; readonly sockets: EdgeSockets; readonly front: Front };
+  readonly #tlsWatch: TlsWatch | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: EdgeListenerOptions, parts: { readonly acceptor: Acceptor; readonly sockets: EdgeSockets; readonly front: Front }) {
+    this.#parts = parts;
+    this.address = parts.acceptor.address;
+    this.host = parts.acceptor.host;
+    this.port = parts.acceptor.port;
+    const { tls, log } = options;
+    if (tls === undefined) return;
+    this.#tlsWatch = watchTls(tls, (material) => parts.acceptor.setTls(material), {
+      onReload: () => log.info({ listener: "http" }, "certificates reloaded"),
+      onError: (error) => log.warn({ listener: "http", err: error }, "certificates not reloaded, keeping the old ones"),
+    });
+  }
+
+  reloadTls(): void {
+    this.#tlsWatch?.reload();
+  }
+
+  connectionCount(): number {
+    return this.#parts.acceptor.sockets.size;
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(deadlineMs);
+    return this.#stopping;
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const { acceptor, sockets, front } = this.#parts;
+    this.#tlsWatch?.stop();
+    front.isStopping = true;
+    acceptor.close();
+    sockets.closeIdle();
+    await allClosed(acceptor, deadlineMs);
+    for (const socket of acceptor.sockets) socket.destroy();
+  }
+}
+
+function allClosed(acceptor: Acceptor, deadlineMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, deadlineMs);
+    const check = () => {
+      if (acceptor.sockets.size > 0) return;
+      clearTimeout(timer);
+      resolve();
+    };
+    // The acceptor's own listener takes a socket out of the set before ours runs.
+    for (const socket of acceptor.sockets) socket.once("close", check);
+    check();
+  });
+}
+
+/** Longest delay a Node timer takes. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+function later(expire: () => void, delayMs: number): () => void {
+  const timer = setTimeout(expire, Math.min(delayMs, MAX_DELAY_MS));
+  return () => clearTimeout(timer);
+}
+
+/** Takes requests and sees that each is answered; nothing one does can end the process. */
+class Front {
+  isStopping = false;
+  readonly #options: EdgeListenerOptions;
+  readonly #limits: EdgeLimits;
+  readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+
+  constructor(options: EdgeListenerOptions, limits: EdgeLimits) {
+    this.#options = options;
+    this.#limits = limits;
+    const { services, chain } = options;
+    this.#handlers = edgeHandlers({ services, chain, maxMessageBytes: limits.maxMessageBytes, compression: [compressionGzip], later });
+  }
+
+  take(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void {
+    request.on("error", () => {}); // The client went away; what waits for it is told by "close".
+    response.on("error", () => {});
+    if (this.isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
+    const header = headerReader(request);
+    const requestId = sentRequestId(header) ?? this.#options.chain.ports.newRequestId();
+    const arrival: EdgeArrival = { transport, encoding: encodingOf(request, header), address: addressOf(request), header, requestId };
+    this.#answer(request, response, arrival).catch((thrown: unknown) => {
+      // Most often the client is gone and nothing is lost; a fault of ours is reported with its stack.
+      if (!isClosed(response)) this.#options.chain.ports.onBug(thrown, { requestId, service: "http", method: request.method ?? "" });
+      response.destroy();
+    });
+  }
+
+  async #answer(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
+    const handler = this.#handlers.get(pathOf(request.url ?? ""));
+    if (handler === undefined) return this.#answerRoute(request, response, arrival);
+    if (request instanceof Http2ServerRequest && !isBidi(handler)) this.#boundBody(request);
+    if (!hasUsableUrl(request)) return write(response, { ...errorAnswer(refusal(invalid("host", "not a host"))), route: "rpc" }, arrival);
+    const call = new EdgeCall(arrival);
+    const answer = await handler(prepareRequest(universalRequestFromNodeRequest(request, response, undefined, undefined), call));
+    const plain = plainRefusal(answer, handler, request);
+    if (plain === undefined) await universalResponseToNodeResponse(answer, response);
+    else await write(response, { ...plain, route: "rpc" }, arrival);
+  }
+
+  async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
+    const { chain, sources, metrics } = this.#options;
+    const { requestId, header, address } = arrival;
+    const answer = await answerHttp(
+      {
+        method: request.method ?? "",
+        target: request.url ?? "",
+        accept: header("accept") ?? "",
+        identify: () => chain.ports.identify(header, address),
+      },
+      sources,
+      (thrown) =>
+        statusFrom(thrown, (fault) => chain.ports.onBug(fault, { requestId, service: "http", method: pathOf(request.url ?? "") })),
+    );
+    metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
+    await write(response, answer, arrival, request.method === "HEAD");
+  }
+
+  // HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never ends would stay for ever.
+  #boundBody(request: Http2ServerRequest): void {
+    if (request.stream.endAfterHeaders) return;
+    const cancel = later(() => request.stream.close(constants.NGHTTP2_CANCEL), this.#limits.requestTimeoutMs);
+    request.once("end", cancel);
+    request.once("close", cancel);
+  }
+}
+
+function isBidi(handler: UniversalHandler): boolean {
+  return handler.method.methodKind === "bidi_streaming";
+}
+
+function isClosed(response: EdgeResponse): boolean {
+  return response.destroyed || response.closed || response.socket?.destroyed !== false;
+}
+
+function headerReader(request: EdgeRequest): HeaderReader {
+  const { headers } = request;
+  return (name) => {
+    const value = headers[name];
+    return typeof value === "string" ? value : value?.[0];
+  };
+}
+
+function encodingOf(request: EdgeRequest, header: HeaderReader): "json" | "proto" {
+  if (request.method !== "GET") return (header("content-type") ?? "").includes("json") ? "json" : "proto";
+  return (request.url ?? "").includes("encoding=json") ? "json" : "proto";
+}
+
+/** IPv4 as itself also on a socket that speaks both. */
+function addressOf(request: EdgeRequest): string {
+  return (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+}
+
+function pathOf(target: string): string {
+  return target.split("?", 1)[0] ?? "";
+}
+
+/** Connect puts the target behind the authority and throws where that makes no URL. */
+function hasUsableUrl(request: EdgeRequest): boolean {
+  const authority = request instanceof Http2ServerRequest ? request.authority : request.headers.host;
+  return authority !== undefined && URL.canParse(request.url ?? "", `http://${authority}`) && URL.canParse(`http://${authority}`);
+}
+
+/** Connect answers a wrong method, media type or HTTP version with a bare status; ours says what would be right. */
+function plainRefusal(
+  answer: UniversalServerResponse,
+  handler: UniversalHandler,
+  request: EdgeRequest,
+): Omit<HttpResponse, "route"> | undefined {
+  switch (answer.status) {
+    case 405:
+      return methodNotAllowed(
+        handler.allowedMethods.filter((method, at, all) => all.indexOf(method) === at).join(", "),
+        request.method ?? "",
+      );
+    case 415:
+      return errorAnswer(
+        refusal(
+          invalid(
+            "content-type",
+            "want application/json, application/proto, application/connect+json, application/connect+proto, application/grpc-web or application/grpc, and streams an enveloped one",
+          ),
+        ),
+        415,
+      );
+    case 505:
+      return errorAnswer(refusal(invalid("http-version", "a stream in both directions needs HTTP/2")), 505);
+    default:
+      return undefined;
+  }
+}
+
+function statusClass(status: number): "2xx" | "3xx" | "4xx" | "5xx" {
+  if (status < 300) return "2xx";
+  if (status < 400) return "3xx";
+  return status < 500 ? "4xx" : "5xx";
+}
+
+/** Writes an answer; one in pieces as fast as the client takes them, a turn of the event loop between two. */
+async function write(response: EdgeResponse, answer: HttpResponse, { requestId }: EdgeArrival, isHead = false): Promise<void> {
+  const { body } = answer;
+  const headers: Record<string, string | number> = { ...answer.headers, "content-type": answer.contentType, "x-request-id": requestId };
+  if (typeof body === "string") headers["content-length"] = Buffer.byteLength(body);
+  // Not writeHead: the two response types have no common signature of it.
+  response.statusCode = answer.status;
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  const out: Writable = response;
+  if (typeof body !== "string" && !isHead) {
+    for (const piece of body) {
+      if (isClosed(response)) return;
+      await writePiece(out, piece);
+    }
+  }
+  if (typeof body === "string" && !isHead) out.end(body);
+  else out.end();
+}
+
+function writePiece(out: Writable, piece: string): Promise<void> {
+  return new Promise((resolve) => {
+    const next = () => {
+      out.off("close", next);
+      out.off("drain", next);
+      setImmediate(resolve);
+    };
+    out.once("close", next);
+    if (out.write(piece)) next();
+    else out.once("drain", next);
+  });
+}

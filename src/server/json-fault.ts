@@ -1,0 +1,106 @@
+/** Where a JSON request is wrong: the path of the first field that cannot be read, and why. Only run once reading has failed. */
+import { type DescField, type DescMessage, fromJson, type JsonValue } from "@bufbuild/protobuf";
+import type { FieldViolation } from "../lib/errors.ts";
+
+const MAX_SHOWN_CHARS = 80;
+/** A request is at most this deep; deeper ones were refused by the parser already. */
+const MAX_DEPTH = 100;
+
+/** The first fault of a request's JSON text, or undefined when it reads well alone. Cost: a second parse. */
+export function findJsonFault(desc: DescMessage, text: string): FieldViolation | undefined {
+  let value: JsonValue;
+  try {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what JSON.parse returns is a JsonValue.
+    value = JSON.parse(text) as JsonValue;
+  } catch (error) {
+    return { field: "request", description: `not JSON: ${error instanceof Error ? shown(error.message) : "unreadable"}` };
+  }
+  return faultOfMessage(desc, value, "", 0);
+}
+
+function faultOfMessage(desc: DescMessage, value: JsonValue, path: string, depth: number): FieldViolation | undefined {
+  if (desc.typeName.startsWith("google.protobuf.") || depth > MAX_DEPTH) return faultOfWhole(desc, value, path);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return { field: path || "request", description: `expected an object, got ${shownValue(value)}` };
+  }
+  for (const [key, member] of Object.entries(value)) {
+    const field = desc.fields.find((known) => known.jsonName === key || known.name === key);
+    const fault = field === undefined ? unknownField(desc, key, path) : faultOfField(desc, field, { key, member, path, depth });
+    if (fault !== undefined) return fault;
+  }
+  return faultOfWhole(desc, value, path);
+}
+
+interface Place {
+  readonly key: string;
+  readonly member: JsonValue;
+  readonly path: string;
+  readonly depth: number;
+}
+
+function faultOfField(desc: DescMessage, field: DescField, { key, member, path, depth }: Place): FieldViolation | undefined {
+  const place = joined(path, field.name);
+  if (member === null) return undefined;
+  switch (field.fieldKind) {
+    case "message":
+      return faultOfMessage(field.message, member, place, depth + 1);
+    case "list": {
+      if (!Array.isArray(member)) return { field: place, description: `expected a list, got ${shownValue(member)}` };
+      for (const [at, item] of member.entries()) {
+        const itemPlace = `${place}[${at}]`;
+        const { listKind } = field;
+        const fault =
+          listKind === "message"
+            ? faultOfMessage(field.message, item, itemPlace, depth + 1)
+            : faultOfWhole(desc, { [key]: [item] }, itemPlace);
+        if (fault !== undefined) return fault;
+      }
+      return undefined;
+    }
+    case "map": {
+      if (typeof member !== "object" || Array.isArray(member))
+        return { field: place, description: `expected an object, got ${shownValue(member)}` };
+      for (const [name, item] of Object.entries(member)) {
+        const fault = faultOfWhole(desc, { [key]: { [name]: item } }, `${place}[${JSON.stringify(shown(name))}]`);
+        if (fault !== undefined) return fault;
+      }
+      return undefined;
+    }
+    case "scalar":
+    case "enum":
+      return faultOfWhole(desc, { [key]: member }, place);
+  }
+}
+
+function unknownField(desc: DescMessage, key: string, path: string): FieldViolation {
+  return { field: joined(path, shown(key)), description: `${desc.name} has no such field` };
+}
+
+function faultOfWhole(desc: DescMessage, value: JsonValue, path: string): FieldViolation | undefined {
+  try {
+    fromJson(desc, value, { ignoreUnknownFields: false });
+    return undefined;
+  } catch (error) {
+    return { field: path || "request", description: parserWords(error) };
+  }
+}
+
+/** The parser's own words without the type path, which our field path replaces. */
+function parserWords(error: unknown): string {
+  const text = error instanceof Error ? error.message : "unreadable";
+  const words = /from JSON: (.*)$/s.exec(text)?.[1] ?? text;
+  const name = /^cannot decode enum \S*?([^.\s]+) from JSON/.exec(text)?.[1];
+  return shown(name === undefined ? words.replace(/^(list item #\d+|map entry ".*?"): /, "") : `${words} is no value of ${name}`);
+}
+
+function joined(path: string, name: string): string {
+  return path === "" ? name : `${path}.${name}`;
+}
+
+function shownValue(value: JsonValue): string {
+  return Array.isArray(value) ? "a list" : value !== null && typeof value === "object" ? "an object" : shown(JSON.stringify(value));
+}
+
+function shown(text: string): string {
+  return text.length <= MAX_SHOWN_CHARS ? text : `${text.slice(0, MAX_SHOWN_CHARS)}…`;
+}
