@@ -1,7 +1,7 @@
 /** Base64 with the url alphabet and no padding (RFC 4648 §5). By hand: pure rooms have no Buffer, and Node 24 no Uint8Array.toBase64. */
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-const VALUES: ReadonlyMap<string, number> = new Map([...ALPHABET].map((letter, value) => [letter, value]));
+const VALUES: ReadonlyMap<string, number> = new Map(ALPHABET.split("").map((char, value) => [char, value]));
 
 export function encodeBase64url(bytes: Uint8Array): string {
   let text = "";
