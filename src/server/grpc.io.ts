@@ -2,10 +2,10 @@
 import { readFileSync } from "node:fs";
 import { Server, ServerCredentials, type ServerOptions, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Service } from "../services/service.ts";
+import { type Acceptor, openAcceptor } from "./acceptor.io.ts";
 import type { Chain } from "./chain.ts";
 import { grpcHandler, methodDefinition } from "./grpc-calls.io.ts";
 import { addHealth, type HealthBoard } from "./health.io.ts";
-import { type Acceptor, openAcceptor } from "./http2-guard.io.ts";
 import { addReflection } from "./reflection.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
 

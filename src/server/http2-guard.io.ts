@@ -1,110 +1,89 @@
-/** The accepting side of a TCP listener: binds, bounds connections, speaks TLS, and cuts connections that abuse it. */
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type SecureContextOptions } from "node:tls";
+/**
+ * Watches the HTTP/2 connections of a listener and cuts those that abuse it; the rules are in abuse.ts.
+ *
+ * Node 24 (nghttp2 1.70) already ends: rapid reset (1,000 resets, then 33 a second), CONTINUATION floods (8 a header
+ * block), more than 128 header pairs or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acks, protocol errors.
+ * Ours: PING and SETTINGS floods whose acks are read, floods of frames Node does not show, prefaces that never come,
+ * headers that trickle, answers never taken, and bounds on connections and on open streams over all connections.
+ */
+import type { ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+import { type Abuse, type AbuseLimits, ConnectionMeter, DEFAULT_ABUSE_LIMITS } from "./abuse.ts";
 
-/** Certificates of a listener, already read: PEM. `clientCa` demands a client certificate signed by it (mutual TLS). */
-export interface TlsMaterial {
-  readonly cert: Uint8Array;
-  readonly key: Uint8Array;
-  readonly clientCa?: Uint8Array | undefined;
-}
-
-export interface AcceptOptions {
-  readonly host: string;
-  /** 0 takes any free port. */
-  readonly port: number;
-  /** The flag that sets the port, for the message when it is taken. */
-  readonly portFlag: string;
-  readonly tls?: TlsMaterial | undefined;
-  /** Offered by ALPN, best first. */
-  readonly protocols: readonly string[];
-  readonly maxConnections: number;
-  readonly onConnection: (socket: Socket) => void;
-}
-
-export interface Acceptor {
-  /** As bound: `host:port`, IPv6 in brackets. */
+/** One watched connection. */
+export interface Connection {
+  /** Peer address without port. */
   readonly address: string;
-  readonly host: string;
-  readonly port: number;
-  /** New connections use the new certificates; open ones keep theirs. */
-  setTls(material: TlsMaterial): void;
-  /** Stops accepting; resolves at once, open connections go on. */
-  close(): void;
-  /** Open connections. */
-  readonly sockets: ReadonlySet<Socket>;
+  readonly meter: ConnectionMeter;
 }
 
-/** Longest a TLS handshake may take, in ms. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
-
-/** Binds and accepts. Rejects with a message that names host:port and the flag when the address cannot be had. */
-export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
-  const sockets = new Set<Socket>();
-  const accept = (socket: Socket) => {
-    socket.setNoDelay(true);
-    options.onConnection(socket);
-  };
-  const server: Server =
-    options.tls === undefined
-      ? createServer(accept)
-      : createTlsServer(
-          { ...secureContext(options.tls), ALPNProtocols: [...options.protocols], handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
-          accept,
-        ).on("tlsClientError", () => {}); // A failed handshake is the client's affair; node destroys its socket.
-  server.maxConnections = options.maxConnections;
-  // Raw sockets, so that a TLS connection counts before its handshake too.
-  server.prependListener("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.on("error", () => {}); // A reset by the peer; "close" follows and is what we act on.
-    socket.once("close", () => sockets.delete(socket));
-  });
-  return new Promise((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => reject(cannotBind(error, options)));
-    server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {
-      const { address: host, port, family } = server.address() as AddressInfo; // TCP, so never a path.
-      resolve({
-        host,
-        port,
-        address: family === "IPv6" ? `[${host}]:${port}` : `${host}:${port}`,
-        sockets,
-        setTls: (material) => {
-          if ("setSecureContext" in server && typeof server.setSecureContext === "function")
-            server.setSecureContext(secureContext(material));
-        },
-        close: () => void server.close(),
-      });
-    });
-  });
+export interface GuardOptions {
+  readonly limits?: Partial<AbuseLimits> | undefined;
+  /** A connection was cut. */
+  readonly onCut: (abuse: Abuse, address: string) => void;
 }
 
-function secureContext(material: TlsMaterial): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
-  const { cert, key, clientCa } = material;
-  const isMutual = clientCa !== undefined;
-  return {
-    cert: Buffer.from(cert),
-    key: Buffer.from(key),
-    ...(isMutual ? { ca: Buffer.from(clientCa) } : {}),
-    requestCert: isMutual,
-    rejectUnauthorized: isMutual,
-    minVersion: "TLSv1.2",
-    maxVersion: "TLSv1.3",
-  };
-}
+/** All connections are checked once in this time, a tenth of them at a time. */
+const ROUND_MS = 500;
+const SLICES = 10;
 
-function cannotBind(error: NodeJS.ErrnoException, options: AcceptOptions): Error {
-  const at = options.host.includes(":") ? `[${options.host}]:${options.port}` : `${options.host}:${options.port}`;
-  switch (error.code) {
-    case "EADDRINUSE":
-      return new Error(`address already in use: ${at}; pass ${options.portFlag} with another port (0 takes any free one)`, {
-        cause: error,
-      });
-    case "EACCES":
-      return new Error(`no permission to listen on ${at}; pass ${options.portFlag} with a port above 1023`, { cause: error });
-    case "EADDRNOTAVAIL":
-    case "ENOTFOUND":
-      return new Error(`${options.host} is not an address of this machine, so ${at} cannot be listened on; pass --host`, { cause: error });
-    default:
-      return new Error(`cannot listen on ${at}: ${error.message}`, { cause: error });
+export class Http2Guard {
+  /** Streams open over all connections. */
+  openStreams = 0;
+  readonly #limits: AbuseLimits;
+  readonly #onCut: (abuse: Abuse, address: string) => void;
+  readonly #slices: readonly Set<Watched>[];
+  readonly #connections = new WeakMap<ServerHttp2Session, Connection>();
+  readonly #timer: NodeJS.Timeout;
+  #turn = 0;
+
+  constructor(options: GuardOptions) {
+    this.#limits = { ...DEFAULT_ABUSE_LIMITS, ...options.limits };
+    this.#onCut = options.onCut;
+    this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());
+    this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
   }
+
+  /** Watches a new session until it closes. Sessions whose preface was not read yet, so give each at its "session" event. */
+  adopt(session: ServerHttp2Session): Connection {
+    const socket = session.socket as Socket & { _handle?: unknown };
+    const sample = () => ({ monoMs: performance.now(), bytesRead: socket.bytesRead ?? 0, bytesWritten: socket.bytesWritten ?? 0 });
+    const meter = new ConnectionMeter(this.#limits, sample());
+    const connection: Connection = { address: socket.remoteAddress ?? "", meter };
+    const watched: Watched = { session, connection, sample };
+    const slice = this.#slices[this.#turn % SLICES] ?? new Set<Watched>();
+    slice.add(watched);
+    this.#connections.set(session, connection);
+    session.on("ping", () => this.#cut(watched, meter.ping()));
+    session.on("remoteSettings", () => this.#cut(watched, meter.settings()));
+    session.once("close", () => slice.delete(watched));
+    return connection;
+  }
+
+  /** The watched connection of a session; undefined when it was never adopted. */
+  connectionOf(session: ServerHttp2Session): Connection | undefined {
+    return this.#connections.get(session);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #checkNext(): void {
+    this.#turn += 1;
+    for (const watched of this.#slices[this.#turn % SLICES] ?? []) this.#cut(watched, watched.connection.meter.check(watched.sample()));
+  }
+
+  #cut(watched: Watched, abuse: Abuse | undefined): void {
+    if (abuse === undefined || watched.session.destroyed) return;
+    // No GOAWAY: it would wait behind what the peer does not read. The socket goes, and all its streams with it.
+    watched.session.destroy();
+    this.#onCut(abuse, watched.connection.address);
+  }
+}
+
+interface Watched {
+  readonly session: ServerHttp2Session;
+  readonly connection: Connection;
+  readonly sample: () => { readonly monoMs: number; readonly bytesRead: number; readonly bytesWritten: number };
 }

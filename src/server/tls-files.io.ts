@@ -1,6 +1,6 @@
 /** Certificates of the listeners: read from files, read again when they change or when told to (SIGHUP). */
 import { readFileSync, statSync } from "node:fs";
-import type { TlsMaterial } from "./http2-guard.io.ts";
+import type { TlsMaterial } from "./acceptor.io.ts";
 
 export interface TlsFiles {
   readonly certFile: string;

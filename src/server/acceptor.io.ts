@@ -1,0 +1,110 @@
+/** The accepting side of a TCP listener: binds, bounds connections, speaks TLS. */
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer, type SecureContextOptions } from "node:tls";
+
+/** Certificates of a listener, already read: PEM. `clientCa` demands a client certificate signed by it (mutual TLS). */
+export interface TlsMaterial {
+  readonly cert: Uint8Array;
+  readonly key: Uint8Array;
+  readonly clientCa?: Uint8Array | undefined;
+}
+
+export interface AcceptOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  /** The flag that sets the port, for the message when it is taken. */
+  readonly portFlag: string;
+  readonly tls?: TlsMaterial | undefined;
+  /** Offered by ALPN, best first. */
+  readonly protocols: readonly string[];
+  readonly maxConnections: number;
+  readonly onConnection: (socket: Socket) => void;
+}
+
+export interface Acceptor {
+  /** As bound: `host:port`, IPv6 in brackets. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  /** New connections use the new certificates; open ones keep theirs. */
+  setTls(material: TlsMaterial): void;
+  /** Stops accepting; resolves at once, open connections go on. */
+  close(): void;
+  /** Open connections. */
+  readonly sockets: ReadonlySet<Socket>;
+}
+
+/** Longest a TLS handshake may take, in ms. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+
+/** Binds and accepts. Rejects with a message that names host:port and the flag when the address cannot be had. */
+export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
+  const sockets = new Set<Socket>();
+  const accept = (socket: Socket) => {
+    socket.setNoDelay(true);
+    options.onConnection(socket);
+  };
+  const server: Server =
+    options.tls === undefined
+      ? createServer(accept)
+      : createTlsServer(
+          { ...secureContext(options.tls), ALPNProtocols: [...options.protocols], handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+          accept,
+        ).on("tlsClientError", () => {}); // A failed handshake is the client's affair; node destroys its socket.
+  server.maxConnections = options.maxConnections;
+  // Raw sockets, so that a TLS connection counts before its handshake too.
+  server.prependListener("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {}); // A reset by the peer; "close" follows and is what we act on.
+    socket.once("close", () => sockets.delete(socket));
+  });
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => reject(cannotBind(error, options)));
+    server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {
+      const { address: host, port, family } = server.address() as AddressInfo; // TCP, so never a path.
+      resolve({
+        host,
+        port,
+        address: family === "IPv6" ? `[${host}]:${port}` : `${host}:${port}`,
+        sockets,
+        setTls: (material) => {
+          if ("setSecureContext" in server && typeof server.setSecureContext === "function")
+            server.setSecureContext(secureContext(material));
+        },
+        close: () => void server.close(),
+      });
+    });
+  });
+}
+
+function secureContext(material: TlsMaterial): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
+  const { cert, key, clientCa } = material;
+  const isMutual = clientCa !== undefined;
+  return {
+    cert: Buffer.from(cert),
+    key: Buffer.from(key),
+    ...(isMutual ? { ca: Buffer.from(clientCa) } : {}),
+    requestCert: isMutual,
+    rejectUnauthorized: isMutual,
+    minVersion: "TLSv1.2",
+    maxVersion: "TLSv1.3",
+  };
+}
+
+function cannotBind(error: NodeJS.ErrnoException, options: AcceptOptions): Error {
+  const at = options.host.includes(":") ? `[${options.host}]:${options.port}` : `${options.host}:${options.port}`;
+  switch (error.code) {
+    case "EADDRINUSE":
+      return new Error(`address already in use: ${at}; pass ${options.portFlag} with another port (0 takes any free one)`, {
+        cause: error,
+      });
+    case "EACCES":
+      return new Error(`no permission to listen on ${at}; pass ${options.portFlag} with a port above 1023`, { cause: error });
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return new Error(`${options.host} is not an address of this machine, so ${at} cannot be listened on; pass --host`, { cause: error });
+    default:
+      return new Error(`cannot listen on ${at}: ${error.message}`, { cause: error });
+  }
+}
