@@ -4,6 +4,7 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { takeBytes } from "../lib/byte-pool.ts";
 import { assert, invalid, WaymarkError } from "../lib/errors.ts";
 import { type EntryFields, type KeyFields, timeMs } from "./entry-fields.ts";
 import { readEntry, readLeadingKey } from "./entry-read.ts";
@@ -164,7 +165,9 @@ export class Drafter {
     if (room > this.#scratch.length) this.#scratch = new Uint8Array(room);
     const sizeBytes = writeContent(this.#scratch, 0, entry, stamped);
     if (sizeBytes > this.#bounds.maxEntryBytes) throw invalid(path, tooLarge(sizeBytes, this.#bounds));
-    return this.#scratch.slice(0, sizeBytes);
+    const content = takeBytes(sizeBytes);
+    content.set(this.#scratch.subarray(0, sizeBytes));
+    return content;
   }
 }
 
@@ -189,10 +192,14 @@ function tooLarge(sizeBytes: number, bounds: Bounds): string {
 
 /** Content followed by load and times: the whole parses as one `Entry`, its first `content.length` bytes are content. */
 export function sealEntry(content: Uint8Array, tail: Tail): Uint8Array {
-  const sealed = new Uint8Array(content.length + MAX_TAIL_BYTES);
+  const tailBytes = writeTail(tailScratch, 0, tail);
+  const sealed = takeBytes(content.length + tailBytes);
   sealed.set(content);
-  return sealed.subarray(0, writeTail(sealed, content.length, tail));
+  for (let i = 0; i < tailBytes; i++) sealed[content.length + i] = tailScratch[i] ?? 0;
+  return sealed;
 }
+
+const tailScratch = new Uint8Array(MAX_TAIL_BYTES);
 
 /** Bytes of the leading key field, tag included: what a watch of names only copies of a sealed entry. */
 export function keyPrefixBytes(bytes: Uint8Array): number {

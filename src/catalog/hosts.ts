@@ -4,6 +4,8 @@ import { CHARS, consistsOf } from "./names.ts";
 const MAX_DNS_LABEL_LENGTH = 63;
 const DOT = 46;
 const COLON = 58;
+const ZERO = 48;
+const NINE = 57;
 
 export type HostForm = "ipv4" | "ipv6" | "name";
 
@@ -17,7 +19,7 @@ export function findHostForm(host: string, maxLength: number): HostForm | undefi
     const unit = i < length ? host.charCodeAt(i) : DOT;
     if (unit === COLON) return isIpv6(host) ? "ipv6" : undefined;
     if (unit !== DOT) {
-      if (unit < 48 || unit > 57) isNumeric = false;
+      if (unit < ZERO || unit > NINE) isNumeric = false;
       continue;
     }
     const labelLength = i - labelStart;
@@ -34,8 +36,24 @@ export function findHostForm(host: string, maxLength: number): HostForm | undefi
 
 /** Four numbers of 0 to 255 without leading zeros (RFC 3986, `IPv4address`). */
 export function isIpv4(text: string): boolean {
-  const parts = text.split(".");
-  return parts.length === 4 && parts.every((part) => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255);
+  // HOT: most targets are one; splitting costs 0.3 µs, this 30 ns (bench/codec.ts).
+  let numbers = 0;
+  let digits = 0;
+  let value = 0;
+  for (let i = 0; i <= text.length; i++) {
+    const unit = i < text.length ? text.charCodeAt(i) : DOT;
+    if (unit === DOT) {
+      if (digits === 0 || value > 255) return false;
+      numbers++;
+      digits = 0;
+      value = 0;
+      continue;
+    }
+    if (unit < ZERO || unit > NINE || digits === 3 || (digits > 0 && value === 0)) return false;
+    value = value * 10 + (unit - ZERO);
+    digits++;
+  }
+  return numbers === 4;
 }
 
 /** RFC 4291, section 2.2, without a zone. */

@@ -2,6 +2,7 @@
  * `waymark.fabric.v1.Record` by hand: the journal's row and what a replication frame carries. The entry's bytes are moved,
  * never decoded and encoded again.
  */
+import { takeBytes } from "../lib/byte-pool.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import { closeLength, openLength, tagOf, WIRE, WireReader, writeBytes, writeText, writeVarint } from "../lib/protowire.ts";
 import { readKey } from "./entry-read.ts";
@@ -53,8 +54,8 @@ export function encodeRecord(head: RecordHead, body: RecordBody): Uint8Array {
   const { seq, hlc, filterSeq, firstSeq } = head;
   assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has a seq and an hlc", { seq, hlc });
   assert(filterSeq <= seq && firstSeq <= seq, "a record's earlier seqs are not after its own", { seq, filterSeq, firstSeq });
-  const bodyBytes = body.body === BODY.ENTRY ? body.entry.length : keyRoom(body.key);
-  const out = new Uint8Array(FIXED_BYTES + 3 * head.principal.length + bodyBytes);
+  const headBytes = FIXED_BYTES + 3 * head.principal.length;
+  const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : keyRoom(body.key)));
   let at = writeVarint(out, writeVarint(out, 0, TAG.seq), seq);
   at = writeNumber(out, at, TAG.hlc, hlc);
   at = writeNumber(out, at, TAG.reach, head.reach);
