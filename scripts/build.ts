@@ -5,14 +5,18 @@
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { filesBelow } from "./imports.ts";
-import { mustRun, ROOT } from "./run.ts";
+import { ROOT, run } from "./run.ts";
 
 /** Read by the sources relative to themselves; tsc copies none of them. */
 const CARRIED = ["gen", "proto", "third_party", "docs/examples", "package.json"];
 
 const dist = join(ROOT, "dist");
 rmSync(dist, { recursive: true, force: true });
-await mustRun("tsc", ["-p", "tsconfig.build.json"]);
+const { code, output } = await run("tsc", ["-p", "tsconfig.build.json"]);
+if (code !== 0) {
+  console.error(output.trimEnd());
+  process.exit(1);
+}
 for (const path of CARRIED) {
   if (existsSync(join(ROOT, path))) cpSync(join(ROOT, path), join(dist, path), { recursive: true });
 }

@@ -24,7 +24,8 @@ export interface RunOptions {
 
 /** Runs `command` to its end. Never rejects: a command that cannot be started is a failed one that says so. */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  const path = [join(ROOT, "node_modules", ".bin"), process.env["PATH"] ?? ""].join(delimiter);
+  // Beside our own packages: the Go tools that .ci/run, or a developer who follows it, put into the cache.
+  const path = [join(ROOT, "node_modules", ".bin"), join(ROOT, ".cache", "go-bin"), process.env["PATH"] ?? ""].join(delimiter);
   return new Promise((resolve) => {
     const child = spawn(command, args, {
       cwd: options.cwd ?? ROOT,
