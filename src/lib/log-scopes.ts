@@ -17,17 +17,17 @@ export function parseLogLevel(text: string, field = "log-level"): LogLevel {
   return level;
 }
 
-/** `component=level` pairs, comma separated, at most 64; throws `invalid_argument` naming the pair that is wrong. */
+/** `component=level` pairs, comma separated, at most 64, a component alone meaning debug; throws `invalid_argument` naming the pair that is wrong. */
 export function parseLogScopes(text: string): LogScopes {
   const scopes = new Map<string, LogLevel>();
   for (const pair of text.split(",").map((part) => part.trim())) {
     if (pair === "") continue;
     const at = pair.indexOf("=");
-    const component = pair.slice(0, Math.max(at, 0));
+    const component = at === -1 ? pair : pair.slice(0, at);
     if (!COMPONENT.test(component)) {
       throw invalid("log-scopes", `"${pair.slice(0, 80)}" is not component=level, as in dns=debug,server.grpc=trace`);
     }
-    scopes.set(component, parseLogLevel(pair.slice(at + 1), "log-scopes"));
+    scopes.set(component, at === -1 ? "debug" : parseLogLevel(pair.slice(at + 1), "log-scopes"));
     if (scopes.size > MAX_SCOPES) throw invalid("log-scopes", `more than ${MAX_SCOPES} scopes`);
   }
   return scopes;

@@ -19,7 +19,6 @@ test.each([
 });
 
 test.each([
-  { text: "dns", says: '"dns" is not component=level' },
   { text: "=debug", says: "is not component=level" },
   { text: "DNS=debug", says: "is not component=level" },
   { text: "dns=loud", says: '"loud" is not a level; one of trace, debug, info, warn, error, silent' },
@@ -29,12 +28,23 @@ test.each([
   expect(() => parseLogScopes(text)).toThrow(says);
 });
 
+test("a component alone is logged at debug", () => {
+  expect([...parseLogScopes("dns,server.grpc=trace")]).toEqual([
+    ["dns", "debug"],
+    ["server.grpc", "trace"],
+  ]);
+});
+
 test("a level is refused under the name of its setting", () => {
   expect(() => parseLogLevel("verbose")).toThrow("log-level");
 });
 
 test("any text is read or refused as bad input", () => {
-  fc.assert(fc.property(fc.string(), (text) => refusalOf(text) === undefined || refusalOf(text) instanceof WaymarkError));
+  fc.assert(
+    fc.property(fc.string(), (text) => {
+      expect(refusalOf(text) ?? new WaymarkError("invalid_argument", "none")).toBeInstanceOf(WaymarkError);
+    }),
+  );
 });
 
 function refusalOf(text: string): unknown {

@@ -10,7 +10,10 @@ function opened(options: Partial<LogOptions> = {}): { readonly log: RootLog; rea
 }
 
 function parsed(lines: readonly string[]): readonly Record<string, unknown>[] {
-  return lines.map((line): Record<string, unknown> => JSON.parse(line));
+  return lines.map((line) => {
+    const value: Record<string, unknown> = JSON.parse(line);
+    return value;
+  });
 }
 
 test("a line is one JSON document with level, time, component, fields and message", () => {
