@@ -1,5 +1,5 @@
 /** The journal's SQLite file before it is written to: created whole, or inspected and read without changing a byte of it. */
-import { closeSync, existsSync, openSync, readSync, renameSync, rmSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
@@ -7,6 +7,7 @@ import { crc32 } from "node:zlib";
 import { syncDirectory, verifyCleanStop } from "./clean-stop.io.ts";
 import { FORMAT_VERSION, type Row, visitRows } from "./journal-format.ts";
 import type { JournalMeta, NumberedLease, Problem } from "./journal-thread.ts";
+import { walDamage } from "./wal-check.ts";
 
 /** "WayM" in the SQLite header, so that no other program's database is taken for a journal. */
 const APPLICATION_ID = 0x5761794d;
@@ -110,6 +111,8 @@ export class JournalReader {
     checkHeader(path);
     const walBytes = sizeBytes(`${path}-wal`);
     if (walBytes === 0 && !verifyCleanStop(directory, path)) throw damaged(path, "it is not the file that the last clean stop left");
+    const logDamage = walBytes === 0 ? undefined : walDamage(readFileSync(`${path}-wal`));
+    if (logDamage !== undefined) throw damaged(path, logDamage);
     this.#hadShm = existsSync(`${path}-shm`);
     // Without a log the file is complete by itself and can be read without locks or side files. With one, a read-only
     // connection still cannot checkpoint: the log and the file stay as they are when it closes.
@@ -160,7 +163,6 @@ export class JournalReader {
   close(): void {
     if (this.#db.isOpen) this.#db.close();
     if (!this.#hadShm) rmSync(`${this.#path}-shm`, { force: true });
-    if (sizeBytes(`${this.#path}-wal`) === 0) rmSync(`${this.#path}-wal`, { force: true });
   }
 }
 

@@ -49,7 +49,7 @@ export const NO_LEASE = 0;
 
 const BATCH_HEAD_BYTES = 32;
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 class Writer {
   readonly #bytes: Uint8Array;
