@@ -125,13 +125,28 @@ export function linkFaults(root: string): readonly string[] {
   });
 }
 
-interface Lockfile {
-  readonly packages: Readonly<
-    Record<
-      string,
-      { readonly version?: string; readonly resolved?: string; readonly dependencies?: Readonly<Record<string, string>> } | undefined
-    >
-  >;
+interface LockedPackage {
+  readonly version?: string;
+  readonly resolved?: string;
+  readonly dev?: boolean;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+
+/** package-lock.json, as far as we read it. */
+export interface Lockfile {
+  readonly packages: Readonly<Record<string, LockedPackage | undefined>>;
+}
+
+/** Optional packages that the lockfile's packages name and the lockfile does not hold: `npm ci` refuses it for them. */
+export function missingOptional(
+  lockfile: Lockfile,
+): readonly { readonly name: string; readonly version: string; readonly isDev: boolean }[] {
+  return Object.entries(lockfile.packages).flatMap(([parent, locked]) =>
+    Object.entries(locked?.optionalDependencies ?? {}).flatMap(([name, version]) => {
+      const isHeld = [`${parent}/node_modules/${name}`, `node_modules/${name}`].some((path) => lockfile.packages[path] !== undefined);
+      return isHeld ? [] : [{ name, version, isDev: locked?.dev === true }];
+    }),
+  );
 }
 
 interface Manifest {
@@ -150,7 +165,8 @@ export function lockfileFaults(root: string): readonly string[] {
     return locked.split(".")[0] === version.split(".")[0] ? [] : [`package-lock.json: ${name} is ${locked}, package.json says ${version}`];
   });
   const resolved = Object.entries(lockfile.packages).filter(([, each]) => each?.resolved !== undefined);
-  return [...wrong, ...resolved.map(([name, each]) => `package-lock.json: ${name} names a registry: ${each?.resolved}`)];
+  const missing = missingOptional(lockfile).map(({ name }) => `package-lock.json lacks ${name}: run node scripts/lockfile.ts`);
+  return [...wrong, ...missing, ...resolved.map(([name, each]) => `package-lock.json: ${name} names a registry: ${each?.resolved}`)];
 }
 
 /** The table of rooms in the architecture page is the table the checks use. */

@@ -259,10 +259,11 @@ test("tidy names a link to a file or a heading that is not there", () => {
   expect(linkFaults(folder)).toHaveLength(2);
 });
 
-test("tidy names a lockfile of other majors, or with a registry in it", () => {
+test("tidy names a lockfile of other majors, with a registry in it, or without the packages of other platforms", () => {
   const manifest = JSON.stringify({ dependencies: { a: "2.0.0", b: "^1.0.0" } });
-  const lockfile = JSON.stringify({ packages: { "node_modules/a": { version: "1.9.0", resolved: "https://example.org/a.tgz" } } });
-  expect(lockfileFaults(plant({ "package.json": manifest, "package-lock.json": lockfile }))).toHaveLength(3);
+  const a = { version: "1.9.0", resolved: "https://example.org/a.tgz", optionalDependencies: { "a-linux-x64": "1.9.0" } };
+  const lockfile = JSON.stringify({ packages: { "node_modules/a": a } });
+  expect(lockfileFaults(plant({ "package.json": manifest, "package-lock.json": lockfile }))).toHaveLength(4);
 });
 
 test("tidy names a room that the architecture page forgets, gets wrong or invents", () => {
