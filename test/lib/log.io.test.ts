@@ -9,11 +9,8 @@ function opened(options: Partial<LogOptions> = {}): { readonly log: RootLog; rea
   return { log, lines };
 }
 
-function parsed(lines: readonly string[]): readonly Record<string, unknown>[] {
-  return lines.map((line) => {
-    const value: Record<string, unknown> = JSON.parse(line);
-    return value;
-  });
+function parsed(lines: readonly string[]): readonly unknown[] {
+  return lines.map((line): unknown => JSON.parse(line));
 }
 
 test("a line is one JSON document with level, time, component, fields and message", () => {
@@ -22,7 +19,7 @@ test("a line is one JSON document with level, time, component, fields and messag
   expect(lines[0]?.endsWith("\n")).toBe(true);
   const [line] = parsed(lines);
   expect(line).toMatchObject({ level: "info", component: "server.grpc", port: 17420, msg: "listening" });
-  expect(String(line?.["time"])).toMatch(/^\d{4}-\d\d-\d\dT.*Z$/);
+  expect(line).toHaveProperty("time", expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/));
   expect(line).not.toHaveProperty("pid");
   expect(line).not.toHaveProperty("hostname");
 });
@@ -33,7 +30,8 @@ test("scopes raise and lower single components", () => {
   log.child("store").debug({}, "hidden");
   log.child("server").child("grpc").warn({}, "hidden too");
   log.child("server").error({}, "shown");
-  expect(parsed(lines).map((line) => line["msg"])).toEqual(["asked", "shown"]);
+  expect(lines).toHaveLength(2);
+  expect(parsed(lines)).toMatchObject([{ msg: "asked" }, { msg: "shown" }]);
   expect(log.child("dns").isEnabled("debug")).toBe(true);
   expect(log.child("store").isEnabled("debug")).toBe(false);
 });
