@@ -1,0 +1,165 @@
+import { spawnSync } from "node:child_process";
+import { cpSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { expect, test } from "vitest";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { batch, directoryBytes, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
+
+const ROWS = 400;
+
+/** A directory that a clean stop left. */
+async function stopped(directory: string): Promise<void> {
+  const { journal } = await openAndReplay(directory);
+  await journal.write(batch({ puts: Array.from({ length: ROWS }, (_, i) => put(`svc.market/web-${i}`, i + 1)) }));
+  await journal.close();
+}
+
+/** A directory that a crash left: a log with several batches, not yet in the file. */
+function crashed(directory: string): void {
+  const child = spawnSync(process.execPath, [join(import.meta.dirname, "journal-child.ts"), directory, "8", "50", "0"], {
+    encoding: "utf8",
+  });
+  expect(child.stdout.match(/acked/g)).toHaveLength(8);
+}
+
+function flip(path: string, at: number): void {
+  const bytes = readFileSync(path);
+  bytes[at] = (bytes[at] ?? 0) ^ 0x40;
+  writeFileSync(path, bytes);
+}
+
+/** Flips a bit in every place where `text` stands: SQLite leaves stale copies in unused parts of pages. */
+function flipText(path: string, text: string): void {
+  const bytes = readFileSync(path);
+  for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text)) bytes[at] = (bytes[at] ?? 0) ^ 0x40;
+  writeFileSync(path, bytes);
+}
+
+/** What an attempt to open says, and which files it changed. */
+async function attempt(directory: string) {
+  const before = directoryBytes(directory);
+  const said = await openAndReplay(directory).then(
+    async ({ journal }) => {
+      await journal.close();
+      return { message: "opened", problem: undefined };
+    },
+    (error: unknown) =>
+      error instanceof WaymarkError
+        ? { message: error.message, problem: error.details.metadata?.["problem"] }
+        : { message: String(error), problem: undefined },
+  );
+  const after = directoryBytes(directory);
+  return { ...said, changed: [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((name) => before[name] !== after[name]) };
+}
+
+function refused(message: RegExp, problem = "corrupt") {
+  return { message: expect.stringMatching(message) as unknown, problem, changed: [] };
+}
+
+const db = (directory: string) => join(directory, "journal.db");
+
+test.each([
+  { where: "the magic", at: () => 3 },
+  { where: "the header's page count", at: () => 31 },
+  { where: "the root page", at: () => 4096 + 2 },
+  { where: "the middle", at: (sizeBytes: number) => Math.floor(sizeBytes / 2) },
+  { where: "the last byte", at: (sizeBytes: number) => sizeBytes - 1 },
+])("a flipped bit in $where of a stopped node's file is refused, the files untouched", async ({ at }) => {
+  using directory = temporaryDirectory();
+  await stopped(directory.path);
+  flip(db(directory.path), at(statSync(db(directory.path)).size));
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged: .*left as it is.*restore a backup/));
+});
+
+test("a row that changed in a file without a checksum is refused by its own", async () => {
+  using directory = temporaryDirectory();
+  await stopped(directory.path);
+  rmSync(join(directory.path, "journal.sum"));
+  flipText(db(directory.path), "svc.market/web-17");
+  expect(await attempt(directory.path)).toEqual(refused(/row after seq \d+ is followed by a row whose checksum does not match/));
+});
+
+test("a page that is no page is refused in a file without a checksum", async () => {
+  using directory = temporaryDirectory();
+  await stopped(directory.path);
+  rmSync(join(directory.path, "journal.sum"));
+  const bytes = readFileSync(db(directory.path));
+  bytes.fill(0xff, bytes.length - 4096, bytes.length - 4000);
+  writeFileSync(db(directory.path), bytes);
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged/));
+});
+
+test.each([0, 50, 4096, 10_000])("a file cut to %i bytes is refused", async (sizeBytes) => {
+  using directory = temporaryDirectory();
+  await stopped(directory.path);
+  rmSync(join(directory.path, "journal.sum"));
+  truncateSync(db(directory.path), sizeBytes);
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged/));
+});
+
+test("a newer format is refused with both versions", async () => {
+  using directory = temporaryDirectory();
+  await stopped(directory.path);
+  const bytes = readFileSync(db(directory.path));
+  bytes.writeUInt32BE(2, 60);
+  writeFileSync(db(directory.path), bytes);
+  expect(await attempt(directory.path)).toEqual(refused(/format version 2, this program reads up to 1/, "newer_format"));
+});
+
+test("another program's database is refused", async () => {
+  using directory = temporaryDirectory();
+  const other = new DatabaseSync(db(directory.path));
+  other.exec("CREATE TABLE t (x); INSERT INTO t VALUES (1)");
+  other.close();
+  expect(await attempt(directory.path)).toEqual(refused(/application id is 0/));
+});
+
+test("a log without its file is refused", async () => {
+  using directory = temporaryDirectory();
+  crashed(directory.path);
+  renameSync(db(directory.path), join(directory.path, "elsewhere"));
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db-wal is there without/));
+});
+
+test("after a crash nothing is refused and every acknowledged row is there", async () => {
+  using directory = temporaryDirectory();
+  crashed(directory.path);
+  const { journal, rows } = await openAndReplay(directory.path);
+  expect(rows).toHaveLength(ROWS);
+  await journal.close();
+});
+
+test.each([
+  { where: "the log's header", at: () => 9 },
+  { where: "the log's first frame", at: () => 32 + 24 + 500 },
+  { where: "a frame's salt", at: () => 32 + 9 },
+  { where: "a frame's checksum", at: () => 32 + 17 },
+  { where: "the middle of the log", at: (sizeBytes: number) => Math.floor(sizeBytes / 2) },
+])("a flipped bit in $where after a crash is refused, the files untouched", async ({ at }) => {
+  using directory = temporaryDirectory();
+  crashed(directory.path);
+  const log = `${db(directory.path)}-wal`;
+  flip(log, at(statSync(log).size));
+  expect(await attempt(directory.path)).toEqual(refused(/its log.* is damaged/));
+});
+
+test("a row damaged in the file after a crash is refused, log and file untouched", async () => {
+  using directory = temporaryDirectory();
+  await stopped(directory.path);
+  using copy = temporaryDirectory();
+  crashed(directory.path);
+  cpSync(directory.path, copy.path, { recursive: true });
+  flipText(db(copy.path), "svc.market/web-17");
+  expect(await attempt(copy.path)).toEqual(refused(/journal\.db is damaged/));
+});
+
+test("a log cut off anywhere keeps the batches before the cut", async () => {
+  using directory = temporaryDirectory();
+  crashed(directory.path);
+  const log = `${db(directory.path)}-wal`;
+  truncateSync(log, statSync(log).size - 1000);
+  const { journal, rows } = await openAndReplay(directory.path);
+  expect(rows).toHaveLength(ROWS - 50);
+  await journal.close();
+});
