@@ -4,6 +4,7 @@ import { base64Encode } from "@bufbuild/protobuf/wire";
 import { CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
 import type { Caller } from "../policy/caller.ts";
 import type { ServiceFilter } from "../services/prometheus-sd.ts";
+import { retryAfterSeconds } from "./edge-call.ts";
 import { CODE_NAMES, type RpcStatus } from "./status.ts";
 
 /** One subsystem's part of the answer to "may this node be used". */
@@ -155,7 +156,9 @@ export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.c
     value: base64Encode(toBinary(desc, value), "std_raw"),
     debug: toJson(desc, value),
   }));
-  return json(httpStatus, { code: (CODE_NAMES[status.code] ?? "UNKNOWN").toLowerCase(), message: status.message, details });
+  const answer = json(httpStatus, { code: (CODE_NAMES[status.code] ?? "UNKNOWN").toLowerCase(), message: status.message, details });
+  const seconds = retryAfterSeconds(status);
+  return seconds === undefined ? answer : { ...answer, headers: { ...answer.headers, "retry-after": String(seconds) } };
 }
 
 function readyAnswer({ isDraining, checks }: Readiness): Answer {

@@ -1,0 +1,92 @@
+import { expect, test } from "vitest";
+import type { EntryView } from "../../src/catalog/entry-view.ts";
+import { parseServiceFilter, renderTargetGroups } from "../../src/services/prometheus-sd.ts";
+
+const WEB: EntryView = {
+  key: { kind: 1, namespace: "svc.market", name: "web", instanceId: "web-1", clusterId: "eu-1" },
+  scope: 3,
+  targets: [
+    { name: "http", host: "10.0.0.1", port: 8080, priority: 0, weight: 1, protocol: "http" },
+    { name: "admin", host: "fd00::1", port: 9090, priority: 0, weight: 1, protocol: "http" },
+    { name: "", host: "web.example", port: 80, priority: 0, weight: 1, protocol: "" },
+  ],
+  tags: ["blue", "canary"],
+  capabilities: [],
+  resources: [],
+  metadata: { team: "market", "app.kubernetes.io/name": 'we"b' },
+  ttlMs: undefined,
+  aliases: [],
+  region: "eu",
+  zone: "eu-a",
+  nodeId: "n1",
+  tenantId: "",
+  health: 2,
+  load: undefined,
+  functionVersion: "",
+  specDigest: "",
+  advertisedUrls: [],
+  transports: [],
+};
+
+function rendered(entries: Iterable<EntryView>): unknown {
+  return JSON.parse([...renderTargetGroups(entries)].join(""));
+}
+
+test("an entry is one group with a target a port and its facts as labels", () => {
+  expect(rendered([WEB])).toEqual([
+    {
+      targets: ["10.0.0.1:8080", "[fd00::1]:9090", "web.example:80"],
+      labels: {
+        __meta_waymark_namespace: "svc.market",
+        __meta_waymark_name: "web",
+        __meta_waymark_instance: "web-1",
+        __meta_waymark_cluster: "eu-1",
+        __meta_waymark_region: "eu",
+        __meta_waymark_zone: "eu-a",
+        __meta_waymark_node: "n1",
+        __meta_waymark_scope: "region",
+        __meta_waymark_health: "degraded",
+        __meta_waymark_tags: ",blue,canary,",
+        __meta_waymark_metadata_team: "market",
+        __meta_waymark_metadata_app_kubernetes_io_name: 'we"b',
+      },
+    },
+  ]);
+});
+
+test("no entries are an empty list, and an entry without tags has an empty tag label", () => {
+  expect(rendered([])).toEqual([]);
+  expect(rendered([{ ...WEB, tags: [] }])).toMatchObject([{ labels: { __meta_waymark_tags: "" } }]);
+});
+
+test("a large catalog comes in pieces, and is only read as far as asked", () => {
+  let readCount = 0;
+  function* endless(): Generator<EntryView> {
+    for (;;) {
+      readCount++;
+      yield WEB;
+    }
+  }
+  const first = renderTargetGroups(endless()).next();
+  expect(first.done).toBe(false);
+  expect(readCount).toBeLessThan(300);
+});
+
+test("many entries joined are one JSON list", () => {
+  expect(rendered(Array.from({ length: 2_000 }, () => WEB))).toHaveLength(2_000);
+});
+
+test.each([
+  { parameters: { namespace: "Svc" }, field: "namespace" },
+  { parameters: { namespace: "a..b" }, field: "namespace" },
+  { parameters: { namespace: "" }, field: "namespace" },
+  { parameters: { tag: "a b" }, field: "tag" },
+  { parameters: { tag: "" }, field: "tag" },
+])("a filter that names nothing possible is refused: $parameters", ({ parameters, field }) => {
+  expect(() => parseServiceFilter(parameters)).toThrow(`invalid_argument: ${field}`);
+});
+
+test("a filter that is not given narrows nothing", () => {
+  expect(parseServiceFilter({})).toEqual({ namespace: undefined, tag: undefined });
+  expect(parseServiceFilter({ namespace: "svc.market", tag: "blue" })).toEqual({ namespace: "svc.market", tag: "blue" });
+});
