@@ -1,0 +1,48 @@
+/** The hybrid logical clock. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { Hlc, hlcWallMs } from "../../src/lib/hlc.ts";
+
+const WALL = 1_760_000_000_000;
+
+test("stamps rise by one inside a millisecond and follow the wall between", () => {
+  const clock = new Hlc();
+  const first = clock.stamp(WALL);
+  expect(clock.stamp(WALL)).toBe(first + 1);
+  expect(clock.stamp(WALL + 5)).toBe((WALL + 5) * 2048);
+  expect(hlcWallMs(clock.last())).toBe(WALL + 5);
+});
+
+test("stamps rise strictly, whatever the wall does", () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 0, max: WALL * 2 }), { minLength: 2 }), (walls) => {
+      const clock = new Hlc();
+      const stamps = walls.map((wallMs) => clock.stamp(wallMs));
+      return stamps.every((stamp, i) => Number.isSafeInteger(stamp) && (i === 0 || stamp > stamps[i - 1]!));
+    }),
+  );
+});
+
+test("a clock goes on after the last stamp of its earlier life, though the wall went back", () => {
+  const clock = new Hlc(WALL * 2048 + 3);
+  expect(clock.stamp(WALL - 60_000)).toBe(WALL * 2048 + 4);
+});
+
+test.each([
+  { what: "older", remoteMs: WALL - 1000, want: "merged", next: WALL * 2048 },
+  { what: "a little ahead", remoteMs: WALL + 1000, want: "merged", next: (WALL + 1000) * 2048 + 1 },
+  { what: "at the bound", remoteMs: WALL + 60_000, want: "merged", next: (WALL + 60_000) * 2048 + 1 },
+  { what: "beyond the bound", remoteMs: WALL + 60_001, want: "beyond_skew", next: WALL * 2048 },
+])("Several origins for one key: a remote stamp $what is $want", ({ remoteMs, want, next }) => {
+  const clock = new Hlc();
+  expect(clock.merge(remoteMs * 2048, WALL, 60_000)).toBe(want);
+  expect(clock.stamp(WALL)).toBe(next);
+});
+
+test("what is stamped after a merge is newer than what was merged", () => {
+  const here = new Hlc();
+  const there = new Hlc();
+  const remote = there.stamp(WALL + 20_000);
+  here.merge(remote, WALL, 60_000);
+  expect(here.stamp(WALL)).toBeGreaterThan(remote);
+});
