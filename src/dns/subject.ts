@@ -159,7 +159,7 @@ function isUdp(target: TargetView): boolean {
   return target.protocol.toLowerCase() === "udp";
 }
 
-const URL_HOST = /^(?:[a-z][a-z0-9+.-]*:\/\/)?(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))/i;
+const URL_HOST = /^(?:[a-z][a-z0-9+.-]*:\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))/i;
 
 /** A node is where its targets are and where its advertised urls say. */
 function withAdvertised(entry: EntryView): EntryView {

@@ -1,0 +1,151 @@
+import { expect, test } from "vitest";
+import { HEALTH, KIND } from "../../src/catalog/record.ts";
+import { CLASS_IN, drawAnswer, planAnswer, RCODE } from "../../src/dns/answer.ts";
+import { type DnsSettings, RECORDS, type RecordType, recordText } from "../../src/dns/records.ts";
+import type { DnsCatalog } from "../../src/dns/subject.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { entryView, FakeDnsCatalog, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+
+const FIRST = (): number => 0.999_999;
+
+function ask(catalog: DnsCatalog, type: RecordType | number, name: string, settings: Partial<DnsSettings> = {}) {
+  const code = typeof type === "number" ? type : RECORDS[type].code;
+  return drawAnswer(planAnswer({ name, type: code, class: CLASS_IN }, catalog, { ...TEST_DNS_SETTINGS, ...settings }), FIRST);
+}
+
+/** One instance of each kind, seen by everyone. */
+function market(): FakeDnsCatalog {
+  return new FakeDnsCatalog([
+    entryView({ name: "web", targets: [{ host: "10.0.0.1" }] }),
+    entryView({ kind: KIND.QUEUE, name: "orders", targets: [{ host: "10.0.0.2" }] }),
+    entryView({ kind: KIND.FUNCTION, name: "price", targets: [{ host: "10.0.0.3" }] }),
+    entryView({ kind: KIND.TOPIC, name: "events", targets: [{ host: "10.0.0.4" }] }),
+    nodeView("n1", ["grpc://10.9.0.1:1"]),
+  ]);
+}
+
+test.each([
+  { type: 1, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 1, soa: false },
+  { type: 28, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
+  { type: 15, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
+  { type: 65_535, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
+  { type: 255, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 1, soa: false },
+  { type: 1, name: "market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
+  { type: 1, name: "waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
+  { type: 6, name: "waymark", rcode: RCODE.NOERROR, answers: 1, soa: false },
+  { type: 2, name: "waymark", rcode: RCODE.NOERROR, answers: 1, soa: false },
+  { type: 6, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
+  { type: 1, name: "nope.market.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
+  { type: 1, name: "nope.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
+  { type: 1, name: "events.market.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
+  { type: 1, name: "n1.discovery.nodes.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
+  { type: 1, name: "we\\046b.market.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
+  { type: 1, name: "example.com", rcode: RCODE.REFUSED, answers: 0, soa: false },
+  { type: 1, name: "", rcode: RCODE.REFUSED, answers: 0, soa: false },
+  { type: 252, name: "waymark", rcode: RCODE.REFUSED, answers: 0, soa: false },
+  { type: 251, name: "waymark", rcode: RCODE.REFUSED, answers: 0, soa: false },
+])("type $type of $name: rcode $rcode, $answers answers, SOA $soa", ({ type, name, rcode, answers, soa }) => {
+  const answer = ask(market(), type, name);
+  expect(answer.rcode).toBe(rcode);
+  expect(answer.answers.length).toBe(answers);
+  expect(answer.authority.map((record) => record.type)).toEqual(soa ? ["SOA"] : []);
+  expect(answer.isAuthoritative).toBe(rcode !== RCODE.REFUSED);
+});
+
+test("only class IN is answered", () => {
+  for (const other of [0, 3, 4, 254, 255]) {
+    const plan = planAnswer({ name: "web.market.waymark", type: 1, class: other }, market(), TEST_DNS_SETTINGS);
+    expect(plan.rcode).toBe(RCODE.REFUSED);
+  }
+});
+
+test("a negative answer may be kept for the negative ttl, in the SOA's TTL and in its minimum", () => {
+  const [soa] = ask(market(), "A", "nope.waymark", { negativeTtlMs: 7_000 }).authority;
+  expect(soa === undefined ? "" : recordText(soa)).toMatch(/^waymark\. 7 IN SOA .* 7$/);
+});
+
+test("what is hidden from a viewer and what does not exist are told apart by nothing", () => {
+  const visible = market();
+  const hiding: DnsCatalog = {
+    revision: 6,
+    find: (kind, namespace, name) => (name === "web" ? [] : visible.find(kind, namespace, name)),
+    hasNameUnder: (suffix) => visible.hasNameUnder(suffix),
+    findAlias: () => [],
+  };
+  for (const type of ["A", "AAAA", "TXT", "SRV"] as const) {
+    for (const prefix of ["", "_tcp.", "_svc._tcp."]) {
+      expect(ask(hiding, type, `${prefix}web.market.waymark`)).toEqual(ask(hiding, type, `${prefix}never.market.waymark`));
+    }
+  }
+});
+
+test("every order of addresses comes up, about as often as any other", () => {
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "web", targets: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }, { host: "10.0.0.3" }] }),
+  ]);
+  const plan = planAnswer({ name: "web.market.waymark", type: 1, class: CLASS_IN }, catalog, TEST_DNS_SETTINGS);
+  const rng = new Rng("shuffle");
+  const counts = new Map<string, number>();
+  for (let i = 0; i < 6_000; i++) {
+    const order = drawAnswer(plan, () => rng.next())
+      .answers.map(recordText)
+      .join();
+    counts.set(order, (counts.get(order) ?? 0) + 1);
+  }
+  expect(counts.size).toBe(6);
+  for (const count of counts.values()) expect(Math.abs(count - 1_000)).toBeLessThan(150);
+});
+
+test("shuffling SRV records never puts a sick one before a healthy one", () => {
+  const healths = [HEALTH.CRITICAL, HEALTH.HEALTHY, HEALTH.DEGRADED, HEALTH.HEALTHY, HEALTH.ORPHANED, HEALTH.DEGRADED];
+  const catalog = new FakeDnsCatalog(
+    healths.map((health, i) => entryView({ name: "web", instanceId: `i${i}`, health, targets: [{ host: `10.0.${health}.${i}` }] })),
+  );
+  const plan = planAnswer({ name: "_svc._tcp.web.market.waymark", type: 33, class: CLASS_IN }, catalog, TEST_DNS_SETTINGS);
+  const rng = new Rng("srv");
+  const firsts = new Set<string>();
+  for (let i = 0; i < 100; i++) {
+    const { answers, additional } = drawAnswer(plan, () => rng.next());
+    const targets = answers.map((record) => (record.type === "SRV" ? record.data.target : ""));
+    expect(targets.map((target) => Number(target.split("-")[2]))).toEqual([1, 1, 2, 2, 3, 5]);
+    // A reader that takes only the first few additional records gets those of the first targets.
+    expect(additional.map((record) => record.name)).toEqual(targets);
+    firsts.add(targets[0] ?? "");
+  }
+  expect(firsts.size).toBe(2);
+});
+
+test("every name an SRV answer gives for an address answers with that address", () => {
+  const hosts = ["10.0.0.1", "2001:db8::1", "::1", "255.255.255.255"];
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: hosts.map((host) => ({ host })) })]);
+  const { answers, additional } = ask(catalog, "SRV", "_svc._tcp.web.market.waymark");
+  expect(answers.length).toBe(hosts.length);
+  for (const glue of additional) {
+    const [own] = ask(catalog, glue.type, glue.name).answers;
+    expect(own?.data).toEqual(glue.data);
+  }
+  expect(additional.map((record) => recordText(record).split(" ").at(-1)).toSorted()).toEqual(hosts.toSorted());
+});
+
+test("a chain of host names ends after a few steps", () => {
+  const catalog = new FakeDnsCatalog(
+    Array.from({ length: 20 }, (_, i) => entryView({ name: `s${i}`, targets: [{ host: `s${i + 1}.market.waymark` }] })),
+  );
+  expect(ask(catalog, "A", "s0.market.waymark").answers.length).toBe(8);
+});
+
+test("a CNAME into a name that is not there says so, with the CNAME", () => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "gone.market.waymark" }] })]);
+  const answer = ask(catalog, "A", "web.market.waymark");
+  expect(answer.rcode).toBe(RCODE.NXDOMAIN);
+  expect(answer.answers.map(recordText)).toEqual(["web.market.waymark. 30 IN CNAME gone.market.waymark."]);
+  expect(answer.authority.length).toBe(1);
+});
+
+test("outside our zones nothing is denied, only refused, also when such names are tried", () => {
+  const settings = { allowExternalNames: true };
+  expect(ask(market(), "A", "web.market", settings).answers.map(recordText)).toEqual(["web.market. 30 IN A 10.0.0.1"]);
+  expect(ask(market(), "A", "web.nowhere", settings).rcode).toBe(RCODE.REFUSED);
+  expect(ask(market(), "A", "", settings).rcode).toBe(RCODE.REFUSED);
+  expect(ask(market(), "A", "nope.waymark", settings).rcode).toBe(RCODE.NXDOMAIN);
+});

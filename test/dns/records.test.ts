@@ -1,0 +1,85 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { findRecordType, isRecordType, RECORDS, type RecordContext, recordText, ttlSeconds } from "../../src/dns/records.ts";
+import { findSubject } from "../../src/dns/subject.ts";
+import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+
+function contextOf(owner: string): RecordContext {
+  return { owner, zone: "waymark", revision: 1, settings: TEST_DNS_SETTINGS };
+}
+
+test("every row is found by its number, and by no other", () => {
+  for (const [type, row] of Object.entries(RECORDS)) {
+    expect(findRecordType(row.code)).toBe(type);
+    expect(isRecordType(type)).toBe(true);
+  }
+  expect(findRecordType(255)).toBeUndefined();
+  expect(isRecordType("toString")).toBe(false);
+});
+
+test.each([
+  { ttlMs: undefined, want: 5 },
+  { ttlMs: 0, want: 1 },
+  { ttlMs: 999, want: 1 },
+  { ttlMs: 30_999, want: 30 },
+  { ttlMs: 86_400_000, want: 60 },
+])("an entry's ttl of $ttlMs ms is $want s in DNS", ({ ttlMs, want }) => {
+  expect(ttlSeconds(ttlMs, TEST_DNS_SETTINGS)).toBe(want);
+});
+
+test("a record reads as a line of a zone file", () => {
+  const text = recordText({
+    type: "SRV",
+    name: "_svc._tcp.web.market.waymark",
+    ttlSeconds: 30,
+    data: { priority: 1, weight: 5, port: 80, target: "a.b" },
+  });
+  expect(text).toBe("_svc._tcp.web.market.waymark. 30 IN SRV 1 5 80 a.b.");
+  expect(recordText({ type: "TXT", name: "a", ttlSeconds: 1, data: { strings: ['say "x"', "a\\b"] } })).toBe(
+    String.raw`a. 1 IN TXT "say \"x\"" "a\\b"`,
+  );
+  expect(recordText({ type: "AAAA", name: "a", ttlSeconds: 1, data: { address: new Uint8Array(16) } })).toBe("a. 1 IN AAAA ::");
+  expect(recordText({ type: "CNAME", name: "a", ttlSeconds: 1, data: { target: "b" } })).toBe("a. 1 IN CNAME b.");
+  expect(recordText({ type: "NS", name: "a", ttlSeconds: 1, data: { target: "b" } })).toBe("a. 1 IN NS b.");
+  expect(recordText({ type: "HINFO", name: "a", ttlSeconds: 1, data: { cpu: "RFC8482", os: "" } })).toBe('a. 1 IN HINFO "RFC8482" ""');
+  const soa = { primary: "p", mailbox: "m", serial: 1, refreshSeconds: 2, retrySeconds: 3, expireSeconds: 4, minimumSeconds: 5 };
+  expect(recordText({ type: "SOA", name: "a", ttlSeconds: 1, data: soa })).toBe("a. 1 IN SOA p. m. 1 2 3 4 5");
+});
+
+test("texts hold every tag and capability, in strings of at most 255 bytes that each name their key", () => {
+  const item = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,128}$/);
+  const items = fc.uniqueArray(item, { maxLength: 64 });
+  fc.assert(
+    fc.property(items, items, (tags, capabilities) => {
+      const catalog = new FakeDnsCatalog([entryView({ name: "web", tags, capabilities, scope: SCOPE.GLOBAL })]);
+      const [record] = RECORDS.TXT.find(findSubject("web.market", "waymark", catalog), contextOf("web.market.waymark")).flat();
+      const strings = record?.data.strings ?? [];
+      const valuesOf = (key: string): string[] =>
+        strings.filter((text) => text.startsWith(`${key}=`)).flatMap((text) => text.slice(key.length + 1).split(","));
+      for (const text of strings) expect(text.length).toBeLessThanOrEqual(255);
+      expect(valuesOf("tags")).toEqual(tags);
+      expect(valuesOf("capabilities")).toEqual(capabilities);
+      expect(valuesOf("scope")).toEqual(["global"]);
+      expect(strings.every((text) => /^(namespace|scope|tags|cluster_id|node_id|capabilities)=/.test(text))).toBe(true);
+    }),
+  );
+});
+
+test("a host that DNS cannot write costs its own SRV record only", () => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "a..b" }, { host: "10.0.0.1" }] })]);
+  const records = RECORDS.SRV.find(findSubject("_svc._tcp.web.market", "waymark", catalog), contextOf("x")).flat();
+  expect(records.map(({ data }) => data.target)).toEqual(["10-0-0-1.addr.node.waymark"]);
+});
+
+test("the serial follows the revision and wraps", () => {
+  const apex = { kind: "apex" } as const;
+  const [soa] = RECORDS.SOA.find(apex, { ...contextOf("waymark"), revision: 0x1_0000_0002 }).flat();
+  expect(soa?.data.serial).toBe(2);
+});
+
+test("a node whose id is no label still has a name server", () => {
+  const settings = { ...TEST_DNS_SETTINGS, nodeId: "n".repeat(64) };
+  const [ns] = RECORDS.NS.find({ kind: "apex" }, { ...contextOf("waymark"), settings }).flat();
+  expect(ns?.data.target).toBe("ns.waymark");
+});
