@@ -95,6 +95,7 @@ const DRAIN_RETRY_MS = 1_000;
 /** The part of the chain all methods share: the ports, and whether the server drains. */
 export class Chain {
   readonly ports: ChainPorts;
+  readonly #leavers = new Set<(error: WaymarkError) => void>();
   #isDraining = false;
 
   constructor(ports: ChainPorts) {
@@ -105,9 +106,18 @@ export class Chain {
     return this.#isDraining;
   }
 
-  /** From now on new calls are refused with `draining`; open ones go on. */
+  /** From now on new calls are refused with `draining`; open ones go on, and who asked by `onDrain` is told to leave. */
   drain(): void {
     this.#isDraining = true;
+    const leavers = [...this.#leavers];
+    this.#leavers.clear();
+    for (const leave of leavers) leave(draining());
+  }
+
+  /** `leave` is called once when the server drains, for streams that only their client would end. Returns what forgets it. */
+  onDrain(leave: (error: WaymarkError) => void): () => void {
+    this.#leavers.add(leave);
+    return () => this.#leavers.delete(leave);
   }
 
   /** The chain of one method; `handler` undefined answers `unimplemented`. */
@@ -138,7 +148,7 @@ export class MethodChain {
   /** Everything before the handler. Throws WaymarkError to refuse; `finish` is still owed. */
   #admit(arrival: Arrival, requestId: string, time: Time): CallContext {
     if (this.#chain.isDraining) {
-      throw new WaymarkError("draining", "this node is draining; use another", { retryMs: DRAIN_RETRY_MS });
+      throw draining();
     }
     const caller = this.#ports.identify(arrival.header, arrival.address);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
@@ -231,6 +241,11 @@ export class MethodChain {
     return this.#ports.now();
   }
 
+  /** As `Chain.onDrain`. */
+  onDrain(leave: (error: WaymarkError) => void): () => void {
+    return this.#chain.onDrain(leave);
+  }
+
   /** Counts a call that is over; `code` is the gRPC code, 0 for OK and 1 for one the client gave up. */
   finish(arrival: Arrival, began: Time, code: number): void {
     this.#ports.observe({
@@ -242,6 +257,11 @@ export class MethodChain {
       latencyMs: this.#ports.now().monoMs - began.monoMs,
     });
   }
+}
+
+/** Refusal of a call to a server that is going away. */
+function draining(): WaymarkError {
+  return new WaymarkError("draining", "this node is draining; use another", { retryMs: DRAIN_RETRY_MS });
 }
 
 /** Refusal of a method whose behaviour comes with a later version. */

@@ -124,7 +124,8 @@ class GrpcUnary extends GrpcArrival implements UnaryExchange {
 /** Longest delay a Node timer takes. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
-function later(expire: () => void, delayMs: number): () => void {
+/** Runs `expire` after so many ms; returns what cancels it. */
+export function later(expire: () => void, delayMs: number): () => void {
   const timer = setTimeout(expire, Math.min(delayMs, MAX_DELAY_MS));
   return () => clearTimeout(timer);
 }

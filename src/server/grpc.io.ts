@@ -1,11 +1,15 @@
 /** The gRPC listener: grpc-js behind our own accepting side, with health, reflection v1 and v1alpha, and a bounded stop. */
 import { readFileSync } from "node:fs";
+import type { Http2Server } from "node:http2";
 import { Server, ServerCredentials, type ServerOptions, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Service } from "../services/service.ts";
+import type { AbuseLimits } from "./abuse.ts";
 import { type Acceptor, openAcceptor } from "./acceptor.io.ts";
 import type { Chain } from "./chain.ts";
 import { grpcHandler, methodDefinition } from "./grpc-calls.io.ts";
+import { GrpcFront } from "./grpc-front.io.ts";
 import { addHealth, type HealthBoard } from "./health.io.ts";
+import { Http2Guard } from "./http2-guard.io.ts";
 import { addReflection } from "./reflection.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
 
@@ -15,6 +19,10 @@ export interface GrpcLimits {
   readonly maxStreamsPerConnection: number;
   /** Largest request message, in bytes. */
   readonly maxMessageBytes: number;
+  /** Streams open over all connections; beyond it new ones are refused with `quota_exceeded`. */
+  readonly maxStreams: number;
+  /** Bytes of requests that have not wholly arrived, over all connections. */
+  readonly maxBufferedBytes: number;
   /** Largest HTTP/2 state of one connection (headers, frames not yet sent), in MiB. */
   readonly maxSessionMemoryMiB: number;
   readonly keepaliveTimeMs: number;
@@ -29,6 +37,8 @@ export const DEFAULT_GRPC_LIMITS: GrpcLimits = {
   maxConnections: 20_000,
   maxStreamsPerConnection: 10_000,
   maxMessageBytes: 4 * 1_024 * 1_024,
+  maxStreams: 50_000,
+  maxBufferedBytes: 256 * 1_024 * 1_024,
   maxSessionMemoryMiB: 64,
   keepaliveTimeMs: 30_000,
   keepaliveTimeoutMs: 10_000,
@@ -50,6 +60,8 @@ export interface GrpcListenerOptions {
   readonly chain: Chain;
   readonly tls?: TlsFiles | undefined;
   readonly limits?: Partial<GrpcLimits> | undefined;
+  /** When a connection is cut. */
+  readonly abuse?: Partial<AbuseLimits> | undefined;
   readonly log: ListenerLog;
   /** `FileDescriptorSet` bytes for reflection; the ones in `gen/` unless given. */
   readonly descriptors?: Uint8Array | undefined;
@@ -82,6 +94,12 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   addReflection(server, options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url)), names);
 
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure()); // TLS is ours, see openAcceptor.
+  const guard = new Http2Guard({
+    limits: options.abuse,
+    onCut: (abuse, address) => options.log.warn({ listener: "grpc", abuse, address }, "connection cut"),
+  });
+  const front = new GrpcFront({ chain: options.chain, services: options.services, guard, limits });
+  front.stepIn(http2ServerOf(server));
   const acceptor = await openAcceptor({
     host: options.host,
     port: options.port,
@@ -91,7 +109,18 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     maxConnections: limits.maxConnections,
     onConnection: (socket) => injector.injectConnection(socket),
   });
-  return new OpenListener(options, { server, acceptor, health });
+  return new OpenListener(options, { server, acceptor, health, guard });
+}
+
+/**
+ * The node:http2 server inside grpc-js: the one private thing of it we touch (1.14.7, pinned), to see its sessions and
+ * to take our streams before it does.
+ */
+function http2ServerOf(server: Server): Http2Server {
+  const { http2Servers } = server as unknown as { readonly http2Servers: ReadonlyMap<Http2Server, unknown> };
+  const [http2Server] = http2Servers.keys();
+  if (http2Server === undefined) throw new Error("grpc-js has no http2 server where 1.14.7 has it; see http2ServerOf");
+  return http2Server;
 }
 
 function serverOptions(limits: GrpcLimits): ServerOptions {
@@ -124,6 +153,7 @@ interface Parts {
   readonly server: Server;
   readonly acceptor: Acceptor;
   readonly health: HealthBoard;
+  readonly guard: Http2Guard;
 }
 
 class OpenListener implements GrpcListener {
@@ -173,7 +203,7 @@ class OpenListener implements GrpcListener {
   }
 
   async #stop(deadlineMs: number): Promise<void> {
-    const { server, acceptor } = this.#parts;
+    const { server, acceptor, guard } = this.#parts;
     this.drain();
     this.#tlsWatch?.stop();
     acceptor.close();
@@ -185,6 +215,7 @@ class OpenListener implements GrpcListener {
       });
     });
     server.forceShutdown();
-    for (const socket of acceptor.sockets) socket.destroy();
+    for (const socket of acceptor.sockets) socket.destroy(); // Without channelz grpc-js forgets its sessions here.
+    guard.stop();
   }
 }

@@ -15,6 +15,9 @@ export interface Connection {
   /** Peer address without port. */
   readonly address: string;
   readonly meter: ConnectionMeter;
+  /** A stream of it was opened; `closed` is owed. */
+  opened(): void;
+  closed(): void;
 }
 
 export interface GuardOptions {
@@ -28,8 +31,7 @@ const ROUND_MS = 500;
 const SLICES = 10;
 
 export class Http2Guard {
-  /** Streams open over all connections. */
-  openStreams = 0;
+  #openStreams = 0;
   readonly #limits: AbuseLimits;
   readonly #onCut: (abuse: Abuse, address: string) => void;
   readonly #slices: readonly Set<Watched>[];
@@ -44,12 +46,29 @@ export class Http2Guard {
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
   }
 
+  /** Streams open over all connections. */
+  get openStreams(): number {
+    return this.#openStreams;
+  }
+
   /** Watches a new session until it closes. Sessions whose preface was not read yet, so give each at its "session" event. */
   adopt(session: ServerHttp2Session): Connection {
     const socket = session.socket as Socket & { _handle?: unknown };
     const sample = () => ({ monoMs: performance.now(), bytesRead: socket.bytesRead ?? 0, bytesWritten: socket.bytesWritten ?? 0 });
     const meter = new ConnectionMeter(this.#limits, sample());
-    const connection: Connection = { address: socket.remoteAddress ?? "", meter };
+    const connection: Connection = {
+      address: socket.remoteAddress ?? "",
+      meter,
+      opened: () => {
+        this.#openStreams += 1;
+        meter.openStreams += 1;
+        meter.streamCount += 1;
+      },
+      closed: () => {
+        this.#openStreams -= 1;
+        meter.openStreams -= 1;
+      },
+    };
     const watched: Watched = { session, connection, sample };
     const slice = this.#slices[this.#turn % SLICES] ?? new Set<Watched>();
     slice.add(watched);
@@ -71,7 +90,9 @@ export class Http2Guard {
 
   #checkNext(): void {
     this.#turn += 1;
-    for (const watched of this.#slices[this.#turn % SLICES] ?? []) this.#cut(watched, watched.connection.meter.check(watched.sample()));
+    for (const watched of this.#slices[this.#turn % SLICES] ?? []) {
+      if (!watched.session.destroyed) this.#cut(watched, watched.connection.meter.check(watched.sample()));
+    }
   }
 
   #cut(watched: Watched, abuse: Abuse | undefined): void {

@@ -1,0 +1,125 @@
+/** Stands before grpc-js on each new HTTP/2 stream and says who serves it: us directly, grpc-js, or nobody. */
+import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import { WaymarkError } from "../lib/errors.ts";
+import type { Service } from "../services/service.ts";
+import { type Chain, type MethodChain, parseGrpcTimeout } from "./chain.ts";
+import { serveDirect } from "./grpc-direct.ts";
+import { type AssemblyBounds, statusTrailers } from "./grpc-message.ts";
+import { GrpcWire } from "./grpc-wire.io.ts";
+import type { Connection, Http2Guard } from "./http2-guard.io.ts";
+import { refusal } from "./status.ts";
+
+export interface FrontOptions {
+  readonly chain: Chain;
+  readonly services: readonly Service[];
+  readonly guard: Http2Guard;
+  readonly limits: { readonly maxMessageBytes: number; readonly maxBufferedBytes: number; readonly maxStreams: number };
+}
+
+type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
+
+/** Services grpc-js serves for us; all else that is not ours is refused here, with details grpc-js would not give. */
+const FOREIGN = /^\/grpc\.(?:health|reflection)\./;
+
+/** Longest timeout grpc-js can count; it wraps around beyond. */
+const MAX_FOREIGN_TIMEOUT_MS = 2 ** 31 - 1;
+
+export class GrpcFront {
+  readonly #guard: Http2Guard;
+  readonly #maxStreams: number;
+  readonly #methods = new Map<string, MethodChain>();
+  readonly #bounds: AssemblyBounds;
+
+  constructor(options: FrontOptions) {
+    const { limits } = options;
+    this.#guard = options.guard;
+    this.#maxStreams = limits.maxStreams;
+    this.#bounds = { maxMessageBytes: limits.maxMessageBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
+    for (const service of options.services) {
+      for (const desc of service.desc.methods) {
+        const method = options.chain.method(desc, service.handlers[desc.localName]);
+        this.#methods.set(method.path, method);
+      }
+    }
+  }
+
+  /** Takes the place of grpc-js's stream listener on its server, and hands it what is not ours. */
+  stepIn(server: Http2Server): void {
+    const foreign = server.listeners("stream") as StreamListener[];
+    server.removeAllListeners("stream");
+    server.on("session", (session) => void this.#guard.adopt(session));
+    server.on("stream", (stream, headers, flags) => {
+      const { session } = stream;
+      // Reset in the same read as its HEADERS: to respond would throw.
+      if (session === undefined || stream.destroyed || stream.closed) return;
+      const connection = this.#guard.connectionOf(session as ServerHttp2Session);
+      if (connection === undefined) return;
+      const method = this.#accept(stream, headers);
+      if (method === "foreign") {
+        countUntilClosed(stream, connection);
+        this.#lend(stream, headers, { serve: () => foreign.forEach((listener) => listener(stream, headers, flags)), connection });
+      } else if (method === undefined) countUntilClosed(stream, connection);
+      else serveDirect(method, new GrpcWire(stream, headers, { connection, output: method.desc.output }), this.#bounds);
+    });
+  }
+
+  /** The method that serves this stream; undefined when it was refused. */
+  #accept(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): MethodChain | "foreign" | undefined {
+    if (!String(headers["content-type"]).startsWith("application/grpc")) {
+      stream.on("error", ignore);
+      stream.respond({ ":status": 415 }, { endStream: true });
+      stream.close(constants.NGHTTP2_NO_ERROR);
+      return undefined;
+    }
+    if (this.#guard.openStreams >= this.#maxStreams) {
+      refuse(stream, new WaymarkError("quota_exceeded", `the server takes ${this.#maxStreams} open calls`, { retryMs: 1_000 }));
+      return undefined;
+    }
+    const path = headers[":path"] ?? "";
+    const method = this.#methods.get(path);
+    if (method === undefined) {
+      if (FOREIGN.test(path)) return "foreign";
+      refuse(stream, new WaymarkError("unimplemented", `no method ${path.slice(0, 200)} here`));
+      return undefined;
+    }
+    const encoding = headers["grpc-encoding"];
+    return encoding === undefined || encoding === "identity" ? method : "foreign";
+  }
+
+  /** Lets grpc-js serve a stream: its timeout is made one it can count, and what it reads is counted as useful. */
+  #lend(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    to: { readonly serve: () => void; readonly connection: Connection },
+  ): void {
+    try {
+      const timeoutMs = parseGrpcTimeout(headers["grpc-timeout"] as string | undefined);
+      if (timeoutMs === undefined || timeoutMs > MAX_FOREIGN_TIMEOUT_MS) delete headers["grpc-timeout"];
+      to.serve();
+      // After grpc-js paused the stream, so that this listener starts nothing.
+      stream.on("data", (chunk: Uint8Array) => {
+        to.connection.meter.usefulBytes += chunk.length;
+      });
+    } catch (thrown) {
+      if (thrown instanceof WaymarkError) refuse(stream, thrown);
+      else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    }
+  }
+}
+
+function countUntilClosed(stream: ServerHttp2Stream, connection: Connection): void {
+  connection.opened();
+  stream.once("close", () => connection.closed());
+}
+
+function refuse(stream: ServerHttp2Stream, error: WaymarkError): void {
+  stream.on("error", ignore);
+  if (stream.destroyed || stream.closed) return;
+  const trailers = statusTrailers(refusal(error), "");
+  stream.respond({ ":status": 200, "content-type": "application/grpc+proto", ...trailers }, { endStream: true });
+  stream.close(constants.NGHTTP2_NO_ERROR);
+}
+
+function ignore(): void {
+  // "close" follows, and is what we act on.
+}
