@@ -1,0 +1,78 @@
+/** Shared traits. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { HEALTH, type Traits } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { sameFilter, TraitsPool } from "../../src/catalog/traits.ts";
+
+const BASE: Traits = {
+  tags: ["a", "b"],
+  capabilities: ["c"],
+  resources: [],
+  clusterId: "c1",
+  region: "eu",
+  zone: "z",
+  nodeId: "n",
+  tenantId: "",
+};
+
+test("equal traits are one object, different ones are not", () => {
+  const word = fc.constantFrom("", "a", "b", "ab");
+  const list = fc.array(fc.constantFrom("a", "b", "ab"), { maxLength: 3 });
+  const traits = fc.record({
+    tags: list,
+    capabilities: list,
+    resources: list,
+    clusterId: word,
+    region: word,
+    zone: word,
+    nodeId: word,
+    tenantId: word,
+  });
+  const pool = new TraitsPool();
+  fc.assert(
+    fc.property(traits, traits, (a, b) => {
+      const [one, other] = [pool.intern(a), pool.intern(structuredClone(b))];
+      expect(one).toEqual(a);
+      expect(other).toEqual(b);
+      if (JSON.stringify(a) === JSON.stringify(b)) expect(pool.intern(a)).toBe(other);
+      else expect(one).not.toBe(other);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("lists given are not kept: changing them later changes nothing", () => {
+  const tags = ["a"];
+  const traits = new TraitsPool().intern({ ...BASE, tags });
+  tags.push("b");
+  expect(traits.tags).toEqual(["a"]);
+});
+
+test("a pool that is full forgets, and goes on sharing", () => {
+  const pool = new TraitsPool(16);
+  for (let i = 0; i < 10_000; i++) pool.intern({ ...BASE, tags: [`t${i}`] });
+  const first = pool.intern({ ...BASE });
+  expect(pool.intern({ ...BASE, tags: ["a", "b"] })).toBe(first);
+  expect(pool.size()).toBeLessThanOrEqual(32);
+});
+
+test("a pool's size is a power of two", () => {
+  expect(() => new TraitsPool(1000)).toThrow("power of two");
+});
+
+test.each([
+  { what: "nothing", change: {}, same: true },
+  { what: "another node, zone and tenant", change: { traits: { ...BASE, nodeId: "m", zone: "y", tenantId: "t" } }, same: true },
+  { what: "the same in other objects", change: { traits: structuredClone(BASE) }, same: true },
+  { what: "a tag", change: { traits: { ...BASE, tags: ["a", "x"] } }, same: false },
+  { what: "a capability less", change: { traits: { ...BASE, capabilities: [] } }, same: false },
+  { what: "a resource more", change: { traits: { ...BASE, resources: ["gpu"] } }, same: false },
+  { what: "the cluster", change: { traits: { ...BASE, clusterId: "c2" } }, same: false },
+  { what: "the region", change: { traits: { ...BASE, region: "us" } }, same: false },
+  { what: "the scope", change: { scope: SCOPE.GLOBAL }, same: false },
+  { what: "the health", change: { health: HEALTH.CRITICAL }, same: false },
+])("Watch 2: filterable fields are the same when $what differs: $same", ({ change, same }) => {
+  const before = { scope: SCOPE.ZONE, health: HEALTH.HEALTHY, traits: BASE };
+  expect(sameFilter(before, { ...before, ...change })).toBe(same);
+});
