@@ -12,6 +12,7 @@ import { walDamage } from "./wal-check.ts";
 /** "WayM" in the SQLite header, so that no other program's database is taken for a journal. */
 const APPLICATION_ID = 0x5761794d;
 const REPLAY_ROWS = 1000;
+const SQLITE_IOERR = 10;
 
 const SCHEMA = `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), node_id TEXT NOT NULL, generation INTEGER NOT NULL, boots INTEGER NOT NULL,
@@ -36,10 +37,6 @@ export class JournalRefused extends Error {
 
 export function journalPath(directory: string): string {
   return join(directory, "journal.db");
-}
-
-function sqliteMessage(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function sizeBytes(path: string): number {
@@ -94,6 +91,13 @@ function damaged(path: string, problem: string, cause?: unknown): JournalRefused
   );
 }
 
+/** A disk that cannot be read says nothing about the file; what else SQLite complains of while reading is damage. */
+function refusalOf(path: string, error: unknown): unknown {
+  if (error instanceof JournalRefused || !(error instanceof Error)) return error;
+  const code = "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : 0;
+  return code === SQLITE_IOERR ? error : damaged(path, error.message, error);
+}
+
 /** The journal before it is written to: everything is checked while it is read, and nothing on disk changes. */
 export class JournalReader {
   readonly #path: string;
@@ -127,7 +131,7 @@ export class JournalReader {
       );
     } catch (error) {
       this.close();
-      throw error instanceof JournalRefused ? error : damaged(path, sqliteMessage(error), error);
+      throw refusalOf(path, error);
     }
   }
 
@@ -148,7 +152,7 @@ export class JournalReader {
       if (damage !== undefined) throw damaged(this.#path, `the row after seq ${damage.seq} ${damage.problem}`);
       return rows;
     } catch (error) {
-      throw error instanceof JournalRefused ? error : damaged(this.#path, sqliteMessage(error), error);
+      throw refusalOf(this.#path, error);
     }
   }
 

@@ -139,6 +139,17 @@ class JournalThread {
     return { rows: this.#index.keys.size, walBytes: this.#writer?.walBytes() ?? 0 };
   }
 
+  /** Lets go of everything, after an error that leaves nothing to be served. */
+  refuse(error: unknown): FromWorker {
+    this.close();
+    if (error instanceof JournalRefused) return { kind: "refused", problem: error.problem, message: error.message };
+    return {
+      kind: "refused",
+      problem: "unreadable",
+      message: `data directory ${this.#request.directory} cannot be used: ${messageOf(error)}`,
+    };
+  }
+
   close(): void {
     clearTimeout(this.#idle);
     this.#reader?.close();
@@ -179,8 +190,7 @@ port.on("message", (message: ToWorker) => {
   try {
     serve(message);
   } catch (error) {
-    thread?.close();
-    answer({ kind: "refused", problem: error instanceof JournalRefused ? error.problem : "unreadable", message: messageOf(error) });
+    answer(thread?.refuse(error) ?? { kind: "refused", problem: "unreadable", message: messageOf(error) });
     port.close();
   }
 });

@@ -120,7 +120,12 @@ export class JournalWriter {
   close(): void {
     if (!this.#db.isOpen) return;
     this.#db.close();
-    if (this.walBytes() === 0) sealCleanStop(this.#directory, this.#path);
+    if (this.walBytes() > 0) return;
+    try {
+      sealCleanStop(this.#directory, this.#path);
+    } catch {
+      // A full disk: the next start then does without the checksum, as after a crash.
+    }
   }
 
   /** Who writes from now on. */
