@@ -24,7 +24,7 @@ const NEVER = Number.POSITIVE_INFINITY;
 
 /**
  * Grants, renews and ends leases, and knows which key is under which. A renewal only writes the new deadline; the heap learns of it when
- * the old one comes up, at most once a ttl. Costs about 90 B a lease and 35 B a key, besides the id and key strings.
+ * the old one comes up, at most once a ttl. Costs about 85 B a lease and 28–45 B a key, besides the id and key strings (measured at 1M).
  */
 export class Leases {
   readonly #slotOf = new Map<string, number>();
@@ -124,6 +124,12 @@ export class Leases {
   leaseOf(key: KeyText): string | undefined {
     const slot = this.#keys.ownerOf(key);
     return slot === undefined ? undefined : this.#ids[slot];
+  }
+
+  /** Principal of a lease; undefined when it is unknown. */
+  principalOfLease(id: string): string | undefined {
+    const slot = this.#slotOf.get(id);
+    return slot === undefined ? undefined : this.#principals[slot];
   }
 
   /** Principal of the lease the key is under. */
