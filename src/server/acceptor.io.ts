@@ -1,6 +1,8 @@
 /** The accepting side of a TCP listener: binds, bounds connections, speaks TLS. */
+
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type SecureContextOptions } from "node:tls";
+import { createServer as createTlsServer, type SecureContextOptions, type Server as TlsServer } from "node:tls";
+import { assert } from "../lib/errors.ts";
 
 /** Certificates of a listener, already read: PEM. `clientCa` demands a client certificate signed by it (mutual TLS). */
 export interface TlsMaterial {
@@ -45,13 +47,8 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     socket.setNoDelay(true);
     options.onConnection(socket);
   };
-  const server: Server =
-    options.tls === undefined
-      ? createServer(accept)
-      : createTlsServer(
-          { ...secureContext(options.tls), ALPNProtocols: [...options.protocols], handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
-          accept,
-        ).on("tlsClientError", () => {}); // A failed handshake is the client's affair; node destroys its socket.
+  const secureServer = options.tls === undefined ? undefined : openTls(options.tls, options.protocols, accept);
+  const server: Server = secureServer ?? createServer(accept);
   server.maxConnections = options.maxConnections;
   // Raw sockets, so that a TLS connection counts before its handshake too.
   server.prependListener("connection", (socket: Socket) => {
@@ -62,20 +59,29 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => reject(cannotBind(error, options)));
     server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {
-      const { address: host, port, family } = server.address() as AddressInfo; // TCP, so never a path.
+      const { address: host, port, family } = boundAddress(server);
       resolve({
         host,
         port,
         address: family === "IPv6" ? `[${host}]:${port}` : `${host}:${port}`,
         sockets,
-        setTls: (material) => {
-          if ("setSecureContext" in server && typeof server.setSecureContext === "function")
-            server.setSecureContext(secureContext(material));
-        },
+        setTls: (material) => secureServer?.setSecureContext(secureContext(material)),
         close: () => void server.close(),
       });
     });
   });
+}
+
+function openTls(material: TlsMaterial, protocols: readonly string[], accept: (socket: Socket) => void): TlsServer {
+  const options = { ...secureContext(material), ALPNProtocols: [...protocols], handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
+  // A failed handshake is the client's affair; node destroys its socket.
+  return createTlsServer(options, accept).on("tlsClientError", () => {});
+}
+
+function boundAddress(server: Server): AddressInfo {
+  const address = server.address();
+  assert(address !== null && typeof address === "object", "a TCP server that listens has an address");
+  return address;
 }
 
 function secureContext(material: TlsMaterial): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
@@ -104,6 +110,7 @@ function cannotBind(error: NodeJS.ErrnoException, options: AcceptOptions): Error
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
       return new Error(`${options.host} is not an address of this machine, so ${at} cannot be listened on; pass --host`, { cause: error });
+    case undefined:
     default:
       return new Error(`cannot listen on ${at}: ${error.message}`, { cause: error });
   }

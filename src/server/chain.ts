@@ -171,7 +171,8 @@ export class MethodChain {
       if (request instanceof WaymarkError) throw request;
       const handler = this.handler;
       if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
-      const answer = handler.handle(request as never, context); // The desc decoded it: its type is the handler's.
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decoded it, so its type is the handler's.
+      const answer = handler.handle(request as never, context);
       if (answer instanceof Promise) {
         this.#await(answer, exchange, context);
         return;
@@ -214,7 +215,8 @@ export class MethodChain {
     if (request instanceof WaymarkError) throw request;
     const handler = this.handler;
     if (handler === undefined || handler.kind !== "serverStream") throw unimplemented(this.path);
-    return { source: handler.open(request as never, context), context }; // The desc decoded it.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as in unary.
+    return { source: handler.open(request as never, context), context };
   }
 
   /** Admits a stream; throws to refuse. */
@@ -229,7 +231,8 @@ export class MethodChain {
     const handler = this.handler;
     if (handler === undefined || handler.kind !== "echoStream") throw unimplemented(this.path);
     const context = { caller: opened.caller, time: this.#ports.now(), requestId: opened.requestId };
-    return handler.handle(request as never, context); // The desc decoded it.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as in unary.
+    return handler.handle(request as never, context);
   }
 
   /** The status to answer a thrown value with. */

@@ -12,7 +12,7 @@ import {
   type sendUnaryData,
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
-import { invalid, WaymarkError } from "../lib/errors.ts";
+import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { CallContext } from "../services/service.ts";
 import { type Arrival, expired, type MethodChain, sentRequestId, type UnaryExchange, unimplemented } from "./chain.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
@@ -47,7 +47,7 @@ export function decodeRequest(desc: DescMessage, bytes: Uint8Array): Request {
 /** Bytes that exist go through as they are; grpc-js wants a Buffer, so they get a view. */
 export function encodeResponse(desc: DescMessage, response: Response): Buffer {
   const bytes = response instanceof Uint8Array ? response : toBinary(desc, response);
-  return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** The grpc-js handler of a method, by its kind. */
@@ -109,6 +109,7 @@ class GrpcUnary extends GrpcArrival implements UnaryExchange {
 
   succeed(response: Response, context: CallContext): void {
     if (sentRequestId(this.header) !== undefined) this.#unary.sendMetadata(requestIdMetadata(context.requestId));
+    // oxlint-disable-next-line unicorn/no-null -- grpc-js means null.
     this.#callback(null, response);
   }
 
@@ -215,7 +216,8 @@ class GrpcEcho {
       requestId = context.requestId;
       if (this.#chain.handler === undefined) throw unimplemented(this.#chain.path);
       if (sentRequestId(this.#arrival.header) !== undefined) this.#call.sendMetadata(requestIdMetadata(requestId));
-      for await (const request of this.#call) {
+      const requests: AsyncIterable<Request> = this.#call;
+      for await (const request of requests) {
         const response = await this.#chain.echo(request, context);
         await new Promise<void>((resolve) => this.#call.write(response, () => resolve()));
       }

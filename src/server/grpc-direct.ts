@@ -4,12 +4,12 @@
  * to streams that are gone, which ends the process (docs/decisions). grpc-js keeps the connections' keepalive and age,
  * health, reflection, and the rare call with compressed messages.
  */
-import type { WaymarkError } from "../lib/errors.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { CallContext } from "../services/service.ts";
 import { expired, type MethodChain, unimplemented } from "./chain.ts";
 import { decodeRequest, type Request, type Response } from "./grpc-calls.io.ts";
-import { type AssemblyBounds, MessageAssembler, malformed, PREFIX_BYTES } from "./grpc-message.ts";
+import { type AssemblyBounds, MessageAssembler, malformed, PREFIX_BYTES, sizeIn } from "./grpc-message.ts";
 import type { GrpcWire, Taker } from "./grpc-wire.io.ts";
 import { StreamPump } from "./stream-pump.ts";
 
@@ -64,7 +64,7 @@ class OneRequest implements Taker {
     try {
       this.#assembler?.push(chunk);
     } catch (thrown) {
-      this.#run(thrown as WaymarkError); // The assembler throws nothing else.
+      this.#run(asRefusal(thrown));
     }
   }
 
@@ -91,7 +91,7 @@ class OneRequest implements Taker {
       if (assembler.isInside()) return malformed("more than one request message came");
       return decodeRequest(input, message);
     } catch (thrown) {
-      return thrown as WaymarkError; // As above.
+      return asRefusal(thrown);
     }
   }
 
@@ -106,10 +106,14 @@ class OneRequest implements Taker {
   }
 }
 
+/** What the assembler throws is a refusal; anything else is a fault of ours and goes on. */
+function asRefusal(thrown: unknown): WaymarkError {
+  if (thrown instanceof WaymarkError) return thrown;
+  throw thrown;
+}
+
 function isWholeMessage(chunk: Uint8Array): boolean {
-  if (chunk.length < PREFIX_BYTES) return false;
-  const size = (chunk[1] ?? 0) * 2 ** 24 + ((chunk[2] ?? 0) << 16) + ((chunk[3] ?? 0) << 8) + (chunk[4] ?? 0);
-  return chunk.length === PREFIX_BYTES + size;
+  return chunk.length >= PREFIX_BYTES && chunk.length === PREFIX_BYTES + sizeIn(chunk);
 }
 
 /** A server stream that runs: the source's pump on the wire, until its end, its deadline or the client's cancel. */
@@ -272,14 +276,16 @@ class EchoStream implements Taker {
     this.#waitsFor = "answer";
     this.#wire.pause();
     answer.then(
-      (response) => {
-        if (this.#isOver) return;
-        this.#waitsFor = undefined;
-        this.#write(response);
-        this.#goOn();
-      },
+      (response) => this.#answered(response),
       (thrown: unknown) => this.#refuse(thrown),
     );
+  }
+
+  #answered(response: Response): void {
+    if (this.#isOver) return;
+    this.#waitsFor = undefined;
+    this.#write(response);
+    this.#goOn();
   }
 
   #write(response: Response): void {

@@ -1,5 +1,5 @@
 /** Stands before grpc-js on each new HTTP/2 stream and says who serves it: us directly, grpc-js, or nobody. */
-import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Service } from "../services/service.ts";
 import { type Chain, type MethodChain, parseGrpcTimeout } from "./chain.ts";
@@ -45,6 +45,7 @@ export class GrpcFront {
 
   /** Takes the place of grpc-js's stream listener on its server, and hands it what is not ours. */
   stepIn(server: Http2Server): void {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- its listeners of "stream" take a stream.
     const foreign = server.listeners("stream") as StreamListener[];
     server.removeAllListeners("stream");
     server.on("session", (session) => void this.#guard.adopt(session));
@@ -52,7 +53,7 @@ export class GrpcFront {
       const { session } = stream;
       // Reset in the same read as its HEADERS: to respond would throw.
       if (session === undefined || stream.destroyed || stream.closed) return;
-      const connection = this.#guard.connectionOf(session as ServerHttp2Session);
+      const connection = this.#guard.connectionOf(session);
       if (connection === undefined) return;
       const method = this.#accept(stream, headers);
       if (method === "foreign") {
@@ -93,7 +94,8 @@ export class GrpcFront {
     to: { readonly serve: () => void; readonly connection: Connection },
   ): void {
     try {
-      const timeoutMs = parseGrpcTimeout(headers["grpc-timeout"] as string | undefined);
+      const timeout = headers["grpc-timeout"];
+      const timeoutMs = parseGrpcTimeout(timeout === undefined ? undefined : String(timeout));
       if (timeoutMs === undefined || timeoutMs > MAX_FOREIGN_TIMEOUT_MS) delete headers["grpc-timeout"];
       to.serve();
       // After grpc-js paused the stream, so that this listener starts nothing.

@@ -79,7 +79,7 @@ export class MessageAssembler {
     if (this.#heldBytes < PREFIX_BYTES) return undefined;
     const first = this.#held[0];
     const head = first !== undefined && first.length >= PREFIX_BYTES ? first : this.#joined();
-    return ((head[1] ?? 0) * 2 ** 24 + (head[2] ?? 0) * 2 ** 16 + (head[3] ?? 0) * 2 ** 8 + (head[4] ?? 0)) as number;
+    return sizeIn(head);
   }
 
   #joined(): Uint8Array {
@@ -101,6 +101,11 @@ export class MessageAssembler {
     this.#held = [];
     this.#heldBytes = 0;
   }
+}
+
+/** The size a prefix of five bytes says. */
+export function sizeIn(prefix: Uint8Array): number {
+  return (prefix[1] ?? 0) * 2 ** 24 + (prefix[2] ?? 0) * 2 ** 16 + (prefix[3] ?? 0) * 2 ** 8 + (prefix[4] ?? 0);
 }
 
 /** Refusal of bytes that are not one gRPC message. */

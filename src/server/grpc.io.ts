@@ -117,8 +117,9 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
  * to take our streams before it does.
  */
 function http2ServerOf(server: Server): Http2Server {
-  const { http2Servers } = server as unknown as { readonly http2Servers: ReadonlyMap<Http2Server, unknown> };
-  const [http2Server] = http2Servers.keys();
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- private, so untyped; checked below.
+  const { http2Servers } = server as unknown as { readonly http2Servers?: ReadonlyMap<Http2Server, unknown> };
+  const [http2Server] = http2Servers?.keys() ?? [];
   if (http2Server === undefined) throw new Error("grpc-js has no http2 server where 1.14.7 has it; see http2ServerOf");
   return http2Server;
 }

@@ -6,8 +6,7 @@
  * Ours: PING and SETTINGS floods whose acks are read, floods of frames Node does not show, prefaces that never come,
  * headers that trickle, answers never taken, and bounds on connections and on open streams over all connections.
  */
-import type { ServerHttp2Session } from "node:http2";
-import type { Socket } from "node:net";
+import type { Http2Session, ServerHttp2Session } from "node:http2";
 import { type Abuse, type AbuseLimits, ConnectionMeter, DEFAULT_ABUSE_LIMITS } from "./abuse.ts";
 
 /** One watched connection. */
@@ -35,7 +34,7 @@ export class Http2Guard {
   readonly #limits: AbuseLimits;
   readonly #onCut: (abuse: Abuse, address: string) => void;
   readonly #slices: readonly Set<Watched>[];
-  readonly #connections = new WeakMap<ServerHttp2Session, Connection>();
+  readonly #connections = new WeakMap<Http2Session, Connection>();
   readonly #timer: NodeJS.Timeout;
   #turn = 0;
 
@@ -53,8 +52,8 @@ export class Http2Guard {
 
   /** Watches a new session until it closes. Sessions whose preface was not read yet, so give each at its "session" event. */
   adopt(session: ServerHttp2Session): Connection {
-    const socket = session.socket as Socket & { _handle?: unknown };
-    const sample = () => ({ monoMs: performance.now(), bytesRead: socket.bytesRead ?? 0, bytesWritten: socket.bytesWritten ?? 0 });
+    const { socket } = session;
+    const sample = () => ({ monoMs: performance.now(), bytesRead: socket.bytesRead, bytesWritten: socket.bytesWritten });
     const meter = new ConnectionMeter(this.#limits, sample());
     const connection: Connection = {
       address: socket.remoteAddress ?? "",
@@ -80,7 +79,7 @@ export class Http2Guard {
   }
 
   /** The watched connection of a session; undefined when it was never adopted. */
-  connectionOf(session: ServerHttp2Session): Connection | undefined {
+  connectionOf(session: Http2Session): Connection | undefined {
     return this.#connections.get(session);
   }
 

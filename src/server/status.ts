@@ -82,7 +82,8 @@ function encodeStatus(status: RpcStatus, details: readonly Detail[]): Uint8Array
 /** Enough of each detail to fit: 32 violations of 256 + 256 characters are cut to 8. */
 function halved(detail: Detail): Detail {
   if (detail.desc !== BadRequestSchema) return detail;
-  const { fieldViolations } = detail.value as MessageShape<typeof BadRequestSchema>; // As its desc says.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value is what its desc says.
+  const { fieldViolations } = detail.value as MessageShape<typeof BadRequestSchema>;
   return { desc: BadRequestSchema, value: create(BadRequestSchema, { fieldViolations: fieldViolations.slice(0, 4) }) };
 }
 

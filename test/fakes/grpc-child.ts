@@ -1,17 +1,23 @@
 /** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address. */
 import { parseArgs } from "node:util";
-import { startGrpcListener } from "../../src/server/grpc.io.ts";
+import type { AbuseLimits } from "../../src/server/abuse.ts";
+import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "./demo-service.ts";
 
-const { values } = parseArgs({ options: { port: { type: "string", default: "0" }, limits: { type: "string", default: "{}" } } });
+const { values } = parseArgs({
+  options: { port: { type: "string", default: "0" }, limits: { type: "string", default: "{}" }, abuse: { type: "string", default: "{}" } },
+});
+const limits = JSON.parse(values.limits) as Partial<GrpcLimits>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- a test wrote it.
+const abuse = JSON.parse(values.abuse) as Partial<AbuseLimits>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- as above.
 const { chain } = demoChain({ observe: () => {} });
 const listener = await startGrpcListener({
   host: "127.0.0.1",
   port: Number(values.port),
   services: listServices({ discovery: demoService().service }),
   chain,
-  limits: JSON.parse(values.limits),
+  limits,
+  abuse,
   log: { info: () => {}, warn: (facts, event) => console.error(event, facts) },
 });
 listener.setServing(true);
