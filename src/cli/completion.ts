@@ -1,0 +1,182 @@
+/** Shell completion, written out from the VERBS table. */
+import { type ArgSpec, type FlagSpec, GLOBAL_FLAGS, VERBS } from "./verbs.ts";
+
+export type Shell = "bash" | "zsh" | "fish";
+
+interface Word {
+  readonly word: string;
+  readonly doc: string;
+}
+
+/** The script to install for a shell. */
+export function completionScript(shell: Shell): string {
+  switch (shell) {
+    case "bash":
+      return bashScript();
+    case "zsh":
+      return zshScript();
+    case "fish":
+      return fishScript();
+  }
+}
+
+function longFlag({ flags }: FlagSpec): string {
+  return /--[a-z-]+/.exec(flags)?.[0] ?? flags;
+}
+
+/** Words that may follow a command path: its sub-commands and the choices of its first argument. */
+function wordsAfter(path: string): readonly Word[] {
+  const words = new Map<string, string>();
+  for (const verb of VERBS) {
+    if (path !== "" && !verb.path.startsWith(`${path} `)) continue;
+    const [word = "", ...rest] = verb.path.slice(path === "" ? 0 : path.length + 1).split(" ");
+    if (!words.has(word)) words.set(word, rest.length === 0 ? verb.summary : "");
+  }
+  for (const word of VERBS.find((verb) => verb.path === path)?.args?.flatMap((arg: ArgSpec) => arg.choices ?? []) ?? [])
+    words.set(word, "");
+  return [...words].map(([word, doc]) => ({ word, doc }));
+}
+
+function flagsOf(path: string): readonly FlagSpec[] {
+  return [...(VERBS.find((verb) => verb.path === path)?.flags ?? []), ...GLOBAL_FLAGS];
+}
+
+/** The root, each group, each verb. */
+function paths(): readonly string[] {
+  return ["", ...new Set(VERBS.flatMap(({ path }) => (path.includes(" ") ? [path.split(" ")[0] ?? "", path] : [path])))];
+}
+
+/** The choices of every flag that has some: the same flag name has the same choices, or they are joined. */
+function choicesByFlag(): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, Set<string>>();
+  for (const flag of [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS]) {
+    if (!flag.choices) continue;
+    const choices = found.get(longFlag(flag)) ?? new Set();
+    for (const choice of flag.choices) choices.add(choice);
+    found.set(longFlag(flag), choices);
+  }
+  return new Map([...found].map(([name, choices]) => [name, [...choices]]));
+}
+
+/** Flags that take a file. */
+function fileFlags(): readonly string[] {
+  return [
+    ...new Set(
+      [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS].filter(({ flags }) => flags.includes("<file>")).map(longFlag),
+    ),
+  ];
+}
+
+function bashScript(): string {
+  const words = paths().map(
+    (path) =>
+      `    "${path}") words="${[...wordsAfter(path).map(({ word }) => word), ...flagsOf(path).map(longFlag), "--help"].join(" ")}" ;;`,
+  );
+  const choices = [...choicesByFlag()].map(
+    ([flag, list]) => `    ${flag}) COMPREPLY=($(compgen -W "${list.join(" ")}" -- "$current")); return ;;`,
+  );
+  const known = paths().filter((path) => path !== "");
+  return `# bash completion for waymark
+_waymark() {
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" path="" word words next i
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word="\${COMP_WORDS[i]}"
+    [[ "$word" == -* ]] && continue
+    next="\${path:+$path }$word"
+    case "$next" in
+      ${known.map((path) => `"${path}"`).join("|")}) path="$next" ;;
+    esac
+  done
+  case "$previous" in
+    -o) previous=--output ;;
+    -f) previous=--file ;;
+  esac
+  case "$previous" in
+    ${fileFlags().join("|")}) COMPREPLY=($(compgen -f -- "$current")); return ;;
+${choices.join("\n")}
+  esac
+  case "$path" in
+${words.join("\n")}
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+  if [[ \${#COMPREPLY[@]} -eq 0 && "$current" != -* ]]; then COMPREPLY=($(compgen -f -- "$current")); fi
+}
+complete -o filenames -F _waymark waymark
+`;
+}
+
+function zshScript(): string {
+  const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+  const item = ({ word, doc }: Word): string => quoted(`${word.replaceAll(":", "\\:")}:${doc}`);
+  const cases = paths().map((path) => {
+    const words = [...wordsAfter(path), ...flagsOf(path).map((flag) => ({ word: longFlag(flag), doc: flag.doc }))];
+    return `    ${quoted(path)}) words_here=(${words.map(item).join(" ")}) ;;`;
+  });
+  const choices = [...choicesByFlag()].map(([flag, list]) => `    ${flag}) compadd -- ${list.join(" ")}; return ;;`);
+  return `#compdef waymark
+_waymark() {
+  local path_here="" word next i
+  local -a words_here
+  for ((i = 2; i < CURRENT; i++)); do
+    word="\${words[i]}"
+    [[ "$word" == -* ]] && continue
+    next="\${path_here:+$path_here }$word"
+    case "$next" in
+      ${paths()
+        .filter((path) => path !== "")
+        .map(quoted)
+        .join("|")}) path_here="$next" ;;
+    esac
+  done
+  local previous="\${words[CURRENT-1]}"
+  [[ "$previous" == -o ]] && previous=--output
+  case "$previous" in
+    ${fileFlags().join("|")}|-f) _files; return ;;
+${choices.join("\n")}
+  esac
+  case "$path_here" in
+${cases.join("\n")}
+  esac
+  _describe waymark words_here || _files
+}
+if [[ "$funcstack[1]" == _waymark ]]; then _waymark "$@"; else compdef _waymark waymark; fi
+`;
+}
+
+function fishScript(): string {
+  const quoted = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  const lines = paths().flatMap((path) => {
+    const condition = quoted(`__waymark_at ${path}`.trim());
+    const words = wordsAfter(path).map(({ word, doc }) => `complete -c waymark -f -n ${condition} -a ${quoted(word)} -d ${quoted(doc)}`);
+    const own = VERBS.find((verb) => verb.path === path)?.flags ?? [];
+    return [...words, ...own.map((flag) => fishFlag(flag, condition))];
+  });
+  return `# fish completion for waymark
+function __waymark_at
+    set -l path
+    for word in (commandline -opc)[2..-1]
+        string match -q -- '-*' $word; and continue
+        set -l next (string trim -- "$path $word")
+        contains -- $next ${paths()
+          .filter((path) => path !== "")
+          .map(quoted)
+          .join(" ")}; and set path $next
+    end
+    test "$path" = "$argv"
+end
+${lines.join("\n")}
+${GLOBAL_FLAGS.map((flag) => fishFlag(flag, undefined)).join("\n")}
+`;
+
+  function fishFlag(flag: FlagSpec, condition: string | undefined): string {
+    const value = !flag.flags.includes("<")
+      ? ""
+      : flag.choices
+        ? ` -x -a ${quoted(flag.choices.join(" "))}`
+        : flag.flags.includes("<file>")
+          ? " -r -F"
+          : " -x";
+    const short = /^-([a-z]),/.exec(flag.flags)?.[1];
+    return `complete -c waymark${condition === undefined ? "" : ` -n ${condition}`} -l ${longFlag(flag).slice(2)}${short === undefined ? "" : ` -s ${short}`}${value} -d ${quoted(flag.doc)}`;
+  }
+}

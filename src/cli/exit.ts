@@ -1,0 +1,45 @@
+/** How a command ends: exit codes, and the errors that choose them. */
+import { RequestError } from "../client/request-error.ts";
+
+/** Exit codes (api.md, Command line). */
+export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4, notFound: 5 } as const;
+export type Exit = (typeof EXIT)[keyof typeof EXIT];
+
+/** The command was called wrongly; the message says what would be right. */
+export class UsageError extends Error {}
+
+/** The command failed, with its own exit code and one or more lines for people. */
+export class CommandError extends Error {
+  readonly exit: Exit;
+
+  constructor(message: string, exit: Exit = EXIT.failed, cause?: unknown) {
+    super(message, { cause });
+    this.exit = exit;
+  }
+}
+
+/** Exit code for an error a command ended with. */
+export function exitOf(error: unknown): Exit {
+  if (error instanceof UsageError) return EXIT.usage;
+  if (error instanceof CommandError) return error.exit;
+  if (!(error instanceof RequestError)) return EXIT.failed;
+  const { code, isReachable } = error.facts;
+  if (!isReachable) return EXIT.unreachable;
+  if (code === "PERMISSION_DENIED" || code === "UNAUTHENTICATED") return EXIT.denied;
+  return code === "NOT_FOUND" ? EXIT.notFound : EXIT.failed;
+}
+
+/** Lines for people: what failed, every field that was refused, and what to try. */
+export function errorLines(error: unknown): readonly string[] {
+  if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
+  const { violations, retryMs, isReachable, server, code } = error.facts;
+  if (!isReachable) {
+    return [
+      `cannot reach ${server}: ${error.message}`,
+      "is the server running there? name another with --server host:port or WAYMARK_SERVER",
+    ];
+  }
+  const said = error.facts.reason === undefined ? `${code}: ${error.message}` : error.message;
+  const fields = violations.length > 1 ? violations.map(({ field, description }) => `  ${field}: ${description}`) : [];
+  return [said, ...fields, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
+}

@@ -1,0 +1,12 @@
+/** What a command reads: files named by a person, and lists of servers. */
+import { UsageError } from "./exit.ts";
+import type { World } from "./world.ts";
+
+/** Reads a file named on the command line (`-` is standard input); one that cannot be read is bad usage. */
+export async function readInput(world: World, file: string, maxBytes: number): Promise<string> {
+  try {
+    return await world.readText(file, maxBytes);
+  } catch (error) {
+    throw new UsageError(`cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}

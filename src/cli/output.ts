@@ -1,0 +1,140 @@
+/** What a command prints: one document in the format asked for on stdout, everything else on stderr. */
+import { styleText } from "node:util";
+import { type DescMessage, type JsonObject, type MessageShape, toJson } from "@bufbuild/protobuf";
+import { stringify } from "yaml";
+import type { Terminal } from "./world.ts";
+
+export const FORMATS = ["table", "wide", "json", "yaml"] as const;
+export type Format = (typeof FORMATS)[number];
+
+export interface Column<T> {
+  readonly title: string;
+  /** Only with `-o wide`. */
+  readonly isWide?: boolean;
+  readonly cell: (row: T) => string;
+}
+
+export interface Table<T> {
+  readonly columns: readonly Column<T>[];
+  readonly rows: readonly T[];
+}
+
+export interface OutputOptions {
+  readonly format: Format;
+  readonly stdout: Terminal;
+  readonly stderr: Terminal;
+  /** Colour wherever the terminal can show it. */
+  readonly wantsColor: boolean;
+  readonly isQuiet: boolean;
+}
+
+// eslint's no-control-regex is about accidents; here the point is that no stranger's text reaches a terminal as a command.
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu; // oxlint-disable-line no-control-regex -- see above
+
+/** Text from the catalog with everything a terminal would obey made visible. */
+export function plain(text: string): string {
+  return text.replaceAll(CONTROL, (char) => `\\x${(char.codePointAt(0) ?? 0).toString(16).padStart(2, "0")}`);
+}
+
+const STYLES: Readonly<Record<string, Parameters<typeof styleText>[0]>> = {
+  healthy: "green",
+  alive: "green",
+  degraded: "yellow",
+  suspect: "yellow",
+  maintenance: "cyan",
+  critical: "red",
+  orphaned: "magenta",
+  create: "green",
+  update: "yellow",
+  remove: "red",
+  unchanged: "gray",
+};
+
+export class Output {
+  readonly format: Format;
+  readonly #options: OutputOptions;
+  #hasTitles = false;
+
+  constructor(options: OutputOptions) {
+    this.format = options.format;
+    this.#options = options;
+  }
+
+  /** True when what is printed is read by a program. */
+  get isMachine(): boolean {
+    return this.format === "json" || this.format === "yaml";
+  }
+
+  /** The one document of a command; called once. */
+  document<T>(json: unknown, table: Table<T>): void {
+    if (this.format === "json") this.#print(`${JSON.stringify(json, undefined, 2)}\n`);
+    else if (this.format === "yaml") this.#print(stringify(json));
+    else if (table.rows.length > 0) this.#print(this.#tableText(table));
+    else this.note("nothing found");
+  }
+
+  /** One line of a stream of them. */
+  line<T>(json: unknown, table: Table<T>): void {
+    if (this.format === "json") this.#print(`${JSON.stringify(json)}\n`);
+    else if (this.format === "yaml") this.#print(`---\n${stringify(json)}`);
+    else {
+      const text = this.#tableText(table, { hasTitles: !this.#hasTitles, least: 12 });
+      this.#hasTitles = true;
+      this.#print(text);
+    }
+  }
+
+  /** Text that is the document itself, such as a completion script. */
+  raw(text: string): void {
+    this.#print(text);
+  }
+
+  /** Words for people, on stderr; not with --quiet. */
+  note(text: string): void {
+    if (!this.#options.isQuiet) this.#options.stderr.write(`${plain(text)}\n`);
+  }
+
+  /** What went wrong, on stderr, whatever is asked for. */
+  error(text: string): void {
+    const { stderr } = this.#options;
+    const head = this.#hasColorOn(stderr) ? styleText("red", "error:", { validateStream: false }) : "error:";
+    stderr.write(`${head} ${plain(text)}\n`);
+  }
+
+  #print(text: string): void {
+    this.#options.stdout.write(text);
+  }
+
+  #hasColorOn(terminal: Terminal): boolean {
+    return this.#options.wantsColor && terminal.isTty;
+  }
+
+  #tableText<T>({ columns, rows }: Table<T>, { hasTitles = true, least = 0 }: { hasTitles?: boolean; least?: number } = {}): string {
+    const shown = columns.filter((column) => column.isWide !== true || this.format === "wide");
+    const cells = rows.map((row) => shown.map((column) => plain(column.cell(row))));
+    const titles = shown.map((column) => column.title);
+    const widths = titles.map((title, at) => Math.max(title.length, least, ...cells.map((row) => row[at]?.length ?? 0)));
+    const hasColor = this.#hasColorOn(this.#options.stdout);
+    const styled = (cell: string): string => {
+      const style = hasColor ? STYLES[cell.trim()] : undefined;
+      return style === undefined ? cell : styleText(style, cell, { validateStream: false });
+    };
+    const line = (row: readonly string[]): string =>
+      row.map((cell, at) => styled(at === row.length - 1 ? cell : cell.padEnd((widths[at] ?? 0) + 2))).join("");
+    const head = hasColor ? styleText("bold", line(titles).trimEnd(), { validateStream: false }) : line(titles).trimEnd();
+    return `${[...(hasTitles ? [head] : []), ...cells.map((row) => line(row).trimEnd())].join("\n")}\n`;
+  }
+}
+
+/** A message as JSON in the proto's own field names, as `apply` reads them; top-level lists are there even when empty. */
+export function messageJson<D extends DescMessage>(schema: D, message: MessageShape<D>): JsonObject {
+  const json = toJson(schema, message, { useProtoFieldName: true });
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return {};
+  for (const field of schema.fields) if (field.fieldKind === "list") json[field.name] ??= [];
+  return json;
+}
+
+/** The last word of an enum value's name, in lower case: `HEALTH_STATUS_HEALTHY` is `healthy`. */
+export function enumWord(names: Readonly<Record<number, string>>, value: number): string {
+  return (names[value] ?? `unknown ${value}`).toLowerCase();
+}

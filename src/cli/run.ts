@@ -1,0 +1,160 @@
+/** argv to exit code: builds the commands from the VERBS table, runs one, and says what went wrong. */
+import { Argument, Command, CommanderError, Option } from "commander";
+import { connect } from "../client/channel.io.ts";
+import type { Client } from "../client/client.ts";
+import { parseDurationMs } from "../lib/knob.ts";
+import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
+import { Flags } from "./flags.ts";
+import { readInput } from "./input.ts";
+import { FORMATS, Output } from "./output.ts";
+import { type FlagSpec, GLOBAL_FLAGS, GROUPS, VERBS, type VerbSpec } from "./verbs.ts";
+import type { World } from "./world.ts";
+
+export const DEFAULT_SERVER = "127.0.0.1:17420";
+const DEFAULT_TIMEOUT_MS = 10_000;
+const SLOW_MS = 1000;
+const MAX_PEM_BYTES = 1024 * 1024;
+
+/** Runs one command line (without node and script) and returns its exit code. Never throws. */
+export async function runCli(argv: readonly string[], world: World): Promise<Exit> {
+  let exit: Exit = EXIT.done;
+  const program = buildProgram(world, async (spec, command, args) => {
+    exit = await runVerb(spec, { world, args, flags: new Flags(command.optsWithGlobals()) });
+  });
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+    return exit;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  }
+}
+
+type Action = (spec: VerbSpec, command: Command, args: readonly string[]) => Promise<void>;
+
+/** The commands as commander knows them; `action` runs the chosen one. */
+export function buildProgram(world: Pick<World, "version" | "stdout" | "stderr">, action: Action): Command {
+  const program = new Command("waymark")
+    .description("Service discovery: run a node, register, find and follow.")
+    .version(`waymark ${world.version}`, "-V, --version", "Print the version.")
+    .helpOption("-h, --help", "Show help.")
+    .addHelpText(
+      "after",
+      "\nRun waymark COMMAND --help for a command's flags and examples.\nExit codes: 0 done, 1 failed, 2 bad usage, 3 not reachable, 4 denied, 5 not found.",
+    );
+  for (const flag of GLOBAL_FLAGS) program.addOption(optionOf(flag));
+  settle(program, world);
+  const groups = new Map<string, Command>([["", program]]);
+  for (const spec of VERBS) {
+    const [first = "", second] = spec.path.split(" ");
+    const group = second === undefined ? program : (groups.get(first) ?? program.command(first).description(GROUPS[first] ?? ""));
+    if (second !== undefined && !groups.has(first)) groups.set(first, settle(group, world));
+    const command = settle(group.command(second ?? first), world);
+    describe(command, spec);
+    command.action(async () => action(spec, command, command.args));
+  }
+  return program;
+}
+
+function settle(command: Command, { stdout, stderr }: Pick<World, "stdout" | "stderr">): Command {
+  return command
+    .exitOverride()
+    .showHelpAfterError("run with --help for usage")
+    .helpOption("-h, --help", "Show help.")
+    .helpCommand(false)
+    .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
+    .configureOutput({
+      writeOut: (text) => stdout.write(text),
+      writeErr: (text) => stderr.write(text),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    });
+}
+
+function describe(command: Command, spec: VerbSpec): void {
+  command.description(spec.summary);
+  for (const arg of spec.args ?? []) {
+    const argument = new Argument(arg.name, arg.doc);
+    command.addArgument(arg.choices ? argument.choices(arg.choices) : argument);
+  }
+  for (const flag of spec.flags ?? []) command.addOption(optionOf(flag));
+  const examples = spec.examples.map(([line, does]) => `  waymark ${line}\n      ${does}`);
+  command.addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
+}
+
+function optionOf({ flags, doc, choices, isRepeatable, isRequired }: FlagSpec): Option {
+  const option = new Option(flags, doc);
+  if (choices) option.choices(choices);
+  if (isRepeatable) {
+    const parseOne = option.parseArg;
+    option.argParser((value: string, before: unknown) => {
+      // commander's own check of the choices still speaks for each value.
+      parseOne?.(value, undefined);
+      const values: readonly unknown[] = Array.isArray(before) ? before : [];
+      return [...values, value];
+    });
+  }
+  if (isRequired) option.makeOptionMandatory();
+  return option;
+}
+
+interface Call {
+  readonly world: World;
+  readonly args: readonly string[];
+  readonly flags: Flags;
+}
+
+async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Exit> {
+  const format = FORMATS.find((name) => name === flags.text("output")) ?? "table";
+  // commander turns --no-color into color: false.
+  const wantsColor = flags.isOn("color") && (world.env["NO_COLOR"] ?? "") === "";
+  const out = new Output({ format, stdout: world.stdout, stderr: world.stderr, wantsColor, isQuiet: flags.isOn("quiet") });
+  const opened: Client[] = [];
+  const slow = spec.path === "serve" ? undefined : setTimeout(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
+  try {
+    const options = await connectOptions(flags, world);
+    const client = (): Client => {
+      const first = opened[0] ?? connect(options);
+      opened[0] = first;
+      return first;
+    };
+    const tenantId = flags.text("tenant") ?? world.env["WAYMARK_TENANT"];
+    const verb = await spec.load();
+    return await verb({ world, args, flags, out, client, viewer: tenantId === undefined ? {} : { viewer: { tenantId } } });
+  } catch (error) {
+    for (const line of errorLines(error)) out.error(line);
+    if (error instanceof UsageError) out.note(`run waymark ${spec.path} --help for usage`);
+    return exitOf(error);
+  } finally {
+    clearTimeout(slow);
+    for (const client of opened) client.close();
+  }
+}
+
+async function connectOptions(flags: Flags, world: World): Promise<Parameters<typeof connect>[0]> {
+  const given = (flag: string, variable: string): string | undefined => {
+    const value = flags.text(flag) ?? world.env[variable];
+    return value === "" ? undefined : value;
+  };
+  const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER).split(",").map((server) => parseServer(server.trim()));
+  const timeout = flags.text("timeout");
+  const timeoutMs = timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDurationMs(timeout);
+  if (timeoutMs === undefined || timeoutMs < 1) throw new UsageError(`--timeout ${timeout ?? ""}: not a duration such as 500ms or 30s`);
+  const token = given("token", "WAYMARK_TOKEN");
+  const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
+  if ((certFile === undefined) !== (keyFile === undefined)) throw new UsageError("--cert and --key go together");
+  if (certFile !== undefined && caFile === undefined) throw new UsageError("--cert needs --ca, which turns TLS on");
+  const pem = async (file: string | undefined): Promise<Uint8Array | undefined> =>
+    file === undefined ? undefined : Buffer.from(await readInput(world, file, MAX_PEM_BYTES));
+  const [ca, cert, key] = [await pem(caFile), await pem(certFile), await pem(keyFile)];
+  const tls = ca && { ca, ...(cert && { cert }), ...(key && { key }) };
+  return { servers, timeoutMs, ...(token !== undefined && { token }), ...(tls && { tls }) };
+}
+
+/** `host:port`, with the default port when none is given. */
+export function parseServer(text: string): string {
+  const match = /^(?<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?<port>\d{1,5}))?$/.exec(text);
+  const port = Number(match?.groups?.["port"] ?? 17_420);
+  if (!match || port < 1 || port > 65_535) throw new UsageError(`--server ${text}: not host:port, such as 127.0.0.1:17420 or [::1]:17420`);
+  return `${match.groups?.["host"] ?? ""}:${port}`;
+}

@@ -1,0 +1,140 @@
+/** From a file's entries to the catalog: problems, the difference, registration under one static lease, removal. */
+import { type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { type Entry, EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Client } from "../client/client.ts";
+import { type Change, diffEntries } from "./diff.ts";
+import type { LineProblem } from "./documents.ts";
+import type { FileEntry } from "./entry-file.ts";
+import { EXIT, type Exit } from "./exit.ts";
+import { messageJson, type Output } from "./output.ts";
+import { readAll } from "./read-all.ts";
+import { keyWords } from "./words.ts";
+
+export interface Transfer {
+  /** Name of the input, for messages. */
+  readonly file: string;
+  readonly entries: readonly FileEntry[];
+  readonly problems: readonly LineProblem[];
+  /** Apply what is good although there are problems. */
+  readonly isPartial: boolean;
+  readonly isDryRun: boolean;
+  /** Namespaces to compare with: exactly these, or those below a prefix. */
+  readonly namespaces: readonly ({ readonly namespace: string } | { readonly namespacePrefix: string })[];
+  /** Held entries that may be removed when they are not wanted any more. */
+  readonly isPrunable: (entry: Entry) => boolean;
+  /** Register entries that are already held alike too, so that they move under this lease. */
+  readonly claimsUnchanged: boolean;
+  /** More facts for the JSON document. */
+  readonly facts?: Readonly<Record<string, unknown>>;
+}
+
+/** Carries a transfer out and prints the one document about it. */
+export async function carryOut(
+  transfer: Transfer,
+  { client, out }: { readonly client: () => Client; readonly out: Output },
+): Promise<Exit> {
+  const { file, problems, isPartial, isDryRun } = transfer;
+  for (const { line, message } of problems) out.error(`${file}:${line}: ${message}`);
+  if (problems.length > 0 && !isPartial) {
+    out.error(
+      `nothing was applied, because of ${problems.length} problem${problems.length === 1 ? "" : "s"}; fix them, or use --partial to apply the rest`,
+    );
+    if (out.isMachine) print([], transfer, { out, leaseId: "", isApplied: false });
+    return EXIT.failed;
+  }
+  const { changes, leaseId } = await perform(transfer, client());
+  print(changes, transfer, { out, leaseId, isApplied: !isDryRun });
+  return problems.length > 0 ? EXIT.failed : EXIT.done;
+}
+
+/** Compares with the catalog and, unless it is a dry run, registers and removes. `leaseId` is empty when no lease was needed. */
+export async function perform(
+  transfer: Pick<Transfer, "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">,
+  client: Client,
+): Promise<{ readonly changes: readonly Change[]; readonly leaseId: string }> {
+  const held = await readHeld(client, transfer.namespaces);
+  const wanted = transfer.entries.map(({ entry }) => entry);
+  const changes = diffEntries(wanted, held, transfer.isPrunable);
+  const leaseId = transfer.isDryRun ? "" : await apply(client, changes, transfer.claimsUnchanged);
+  return { changes, leaseId };
+}
+
+/** What this cluster holds of its own; the same key may live in other clusters too. */
+async function readHeld(client: Client, namespaces: Transfer["namespaces"]): Promise<readonly Entry[]> {
+  if (namespaces.length === 0) return [];
+  const { clusterId } = await client.call(DiscoveryService.method.serverInfo, {});
+  const held: Entry[] = [];
+  for (const filter of namespaces) held.push(...(await readAll(client, { ...filter, clusterId })));
+  return held;
+}
+
+const MAX_BATCH_ENTRIES = 1000;
+const MAX_BATCH_BYTES = 3 * 1024 * 1024;
+
+/** Registers what is new or differs, removes what is to go; returns the lease's id, empty when nothing needed one. */
+async function apply(client: Client, changes: readonly Change[], claimsUnchanged: boolean): Promise<string> {
+  const wanted = changes.filter(({ action }) => action === "create" || action === "update" || (claimsUnchanged && action === "unchanged"));
+  let leaseId = "";
+  for (const entries of batches(wanted.map(({ entry }) => entry))) {
+    const request = leaseId === "" ? { entries, static: true } : { entries, leaseId };
+    ({ leaseId } = await client.call(DiscoveryService.method.register, request));
+  }
+  const removed = changes.flatMap(({ action, entry }) => (action === "remove" && entry.key ? [entry.key] : []));
+  for (let at = 0; at < removed.length; at += MAX_BATCH_ENTRIES) {
+    await client.call(DiscoveryService.method.unregister, { keys: removed.slice(at, at + MAX_BATCH_ENTRIES) });
+  }
+  return leaseId;
+}
+
+function batches(entries: readonly Entry[]): readonly Entry[][] {
+  const all: Entry[][] = [];
+  let sizeBytes = Number.POSITIVE_INFINITY;
+  for (const entry of entries) {
+    const entryBytes = toBinary(EntrySchema, entry).length + 8;
+    const last = all.at(-1);
+    if (last === undefined || last.length >= MAX_BATCH_ENTRIES || sizeBytes + entryBytes > MAX_BATCH_BYTES) {
+      all.push([entry]);
+      sizeBytes = entryBytes;
+    } else {
+      last.push(entry);
+      sizeBytes += entryBytes;
+    }
+  }
+  return all;
+}
+
+interface Printed {
+  readonly out: Output;
+  readonly leaseId: string;
+  readonly isApplied: boolean;
+}
+
+function print(changes: readonly Change[], { problems, isDryRun, facts }: Transfer, { out, leaseId, isApplied }: Printed): void {
+  const counts = { create: 0, update: 0, remove: 0, unchanged: 0 };
+  for (const { action } of changes) counts[action] += 1;
+  const json = {
+    applied: isApplied,
+    dry_run: isDryRun,
+    lease_id: leaseId,
+    counts,
+    changes: changes.map(({ action, entry, fields }) => ({ action, key: keyJson(entry.key), fields })),
+    problems,
+    ...facts,
+  };
+  out.document(json, {
+    columns: [
+      { title: "ACTION", cell: ({ action }) => action },
+      { title: "ENTRY", cell: ({ entry }) => keyWords(entry.key) },
+      { title: "FIELDS", cell: ({ fields }) => fields.join(", ") },
+    ],
+    // A person wants to know what changes; how much stays is in the note.
+    rows: out.format === "wide" ? changes : changes.filter(({ action }) => action !== "unchanged"),
+  });
+  const words = `${counts.create} created, ${counts.update} updated, ${counts.remove} removed, ${counts.unchanged} unchanged`;
+  out.note(isDryRun ? `dry run, nothing was changed: ${words}` : words);
+}
+
+function keyJson(key: MessageShape<typeof EntryKeySchema> | undefined): unknown {
+  return key === undefined ? {} : messageJson(EntryKeySchema, key);
+}

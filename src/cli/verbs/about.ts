@@ -1,0 +1,18 @@
+/** Verbs about the command itself: version, completion. */
+import { completionScript } from "../completion.ts";
+import { EXIT, UsageError } from "../exit.ts";
+import type { Verb } from "../verbs.ts";
+
+export const version: Verb = async ({ world, out }) => {
+  const facts = { version: world.version, node: process.versions.node };
+  if (out.isMachine) out.document(facts, { columns: [], rows: [] });
+  else out.raw(`waymark ${facts.version} (node ${facts.node})\n`);
+  return EXIT.done;
+};
+
+export const completion: Verb = async ({ args, out }) => {
+  const [shell] = args;
+  if (shell !== "bash" && shell !== "zsh" && shell !== "fish") throw new UsageError(`${shell ?? ""}: none of bash, zsh, fish`);
+  out.raw(completionScript(shell));
+  return EXIT.done;
+};

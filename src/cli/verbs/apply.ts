@@ -1,0 +1,28 @@
+/** The verb that registers the entries of a file. */
+import { readEntryFile } from "../entry-file.ts";
+import { readInput } from "../input.ts";
+import { carryOut } from "../transfer.ts";
+import type { Verb } from "../verbs.ts";
+
+const MAX_FILE_BYTES = 16 * 1024 * 1024;
+
+export const apply: Verb = async ({ world, flags, out, client }) => {
+  const file = flags.text("file") ?? "";
+  const { entries, problems } = readEntryFile(await readInput(world, file, MAX_FILE_BYTES));
+  const namespaces = [...new Set(entries.map(({ entry }) => entry.key?.namespace ?? ""))].map((namespace) => ({ namespace }));
+  if (entries.length === 0 && problems.length === 0) out.note(`${file} holds no entries`);
+  return carryOut(
+    {
+      file,
+      entries,
+      problems,
+      namespaces,
+      isPartial: flags.isOn("partial"),
+      isDryRun: flags.isOn("dryRun"),
+      isPrunable: () => false,
+      // Alike, but perhaps under a lease that ends: applying makes it stay.
+      claimsUnchanged: true,
+    },
+    { client, out },
+  );
+};

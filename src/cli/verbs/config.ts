@@ -1,0 +1,44 @@
+/** Verbs about settings, and reading a settings file for `serve`. */
+import { type Effective, listSettings, loadConfig, problemText, type SettingSource } from "../../config.ts";
+import { CommandError, EXIT, UsageError } from "../exit.ts";
+import { readInput } from "../input.ts";
+import type { Verb } from "../verbs.ts";
+import type { World } from "../world.ts";
+
+const MAX_CONFIG_BYTES = 1024 * 1024;
+
+async function readSettings(world: World, name: string): Promise<NonNullable<SettingSource["file"]>> {
+  const format = name.endsWith(".json") ? "json" : name.endsWith(".toml") ? "toml" : undefined;
+  if (format === undefined) throw new UsageError(`${name}: a settings file ends in .toml or .json`);
+  return { name, format, text: await readInput(world, name, MAX_CONFIG_BYTES) };
+}
+
+/** Reads settings from a file, the environment and flags; throws with every problem when there are any. */
+export async function readEffective(world: World, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
+  const loaded = loadConfig({ ...(file !== undefined && { file: await readSettings(world, file) }), env: world.env, flags });
+  if (!loaded.ok) throw new CommandError(loaded.problems.map(problemText).join("\n"), EXIT.usage);
+  return loaded.effective;
+}
+
+export const validate: Verb = async ({ world, args, out }) => {
+  const [name = ""] = args;
+  const loaded = loadConfig({ file: await readSettings(world, name), env: {}, flags: new Map() });
+  const problems = loaded.ok ? [] : loaded.problems;
+  if (out.isMachine) out.document({ valid: loaded.ok, problems }, { columns: [], rows: [] });
+  else for (const problem of problems) out.error(problemText(problem));
+  if (loaded.ok) out.note(`${name} is valid`);
+  return loaded.ok ? EXIT.done : EXIT.failed;
+};
+
+export const show: Verb = async ({ world, flags, out }) => {
+  const rows = listSettings(await readEffective(world, flags.text("config"), new Map()));
+  out.document(Object.fromEntries(rows.map(({ path, value, origin }) => [path, { value, origin }])), {
+    columns: [
+      { title: "SETTING", cell: (row) => row.path },
+      { title: "VALUE", cell: (row) => row.value },
+      { title: "FROM", cell: (row) => row.origin },
+    ],
+    rows,
+  });
+  return EXIT.done;
+};

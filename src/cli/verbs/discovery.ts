@@ -1,0 +1,219 @@
+/** Verbs that read the catalog once: query, resolve, cluster-map, peers, status. */
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs, type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
+import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type CatalogQueryRequestSchema,
+  type CatalogQueryResponse,
+  CatalogQueryResponseSchema,
+  type ClusterMapResponse,
+  ClusterMapResponseSchema,
+  DiscoveryService,
+  type Explanation,
+  type ListPeersResponse,
+  ListPeersResponseSchema,
+  NamespaceStatusResponseSchema,
+  type Peer,
+  ResolveResponseSchema,
+  ServerInfoResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { EXIT } from "../exit.ts";
+import { filterOf } from "../filter.ts";
+import type { Flags } from "../flags.ts";
+import { messageJson, type Output, type Table } from "../output.ts";
+import type { Verb } from "../verbs.ts";
+import { ENTRY_COLUMNS, keyWords, kindOf, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
+
+const MAX_COUNT = 2_147_483_647;
+/** Entries a request when all pages are wanted. */
+const PAGE_SIZE = 1000;
+
+type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
+
+interface Page {
+  readonly nextPageToken: string;
+}
+
+/**
+ * One page when --limit or --page-token is given, else all of them; `join` adds a page to those before.
+ * The first page's facts (revision, cursor) stand for the whole: what changed since is what a watch from there tells.
+ */
+async function readPages<P extends Page>(
+  flags: Flags,
+  read: (page: { readonly limit: number; readonly pageToken: string }) => Promise<P>,
+  join: (all: P, next: P) => void,
+): Promise<P> {
+  const limit = flags.count("limit", MAX_COUNT);
+  const token = flags.text("pageToken");
+  const all = await read({ limit: limit ?? (token === undefined ? PAGE_SIZE : 0), pageToken: token ?? "" });
+  if (limit !== undefined || token !== undefined) return all;
+  for (let { nextPageToken } = all; nextPageToken !== ""; ) {
+    const next = await read({ limit: PAGE_SIZE, pageToken: nextPageToken });
+    join(all, next);
+    ({ nextPageToken } = next);
+  }
+  return all;
+}
+
+function noteMore(out: Output, token: string): void {
+  if (token !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${token}`);
+}
+
+export const query: Verb = async ({ args, flags, out, client, viewer }) => {
+  const maxStalenessMs = flags.durationMs("maxStaleness");
+  const filter: QueryInit = {
+    ...filterOf(flags, args),
+    ...viewer,
+    explain: flags.isOn("explain"),
+    ...(maxStalenessMs !== undefined && { maxStaleness: durationFromMs(maxStalenessMs) }),
+  };
+  const method = DiscoveryService.method.catalogQuery;
+  const read = (page: { limit: number; pageToken: string }) => client().call(method, { ...filter, ...page });
+  const answer = await readPages<CatalogQueryResponse>(flags, read, (all, next) => {
+    all.items.push(...next.items);
+    all.explanation.push(...next.explanation);
+    all.nextPageToken = next.nextPageToken;
+  });
+  const json = messageJson(CatalogQueryResponseSchema, answer);
+  if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
+  else out.document(json, { columns: ENTRY_COLUMNS, rows: answer.items });
+  noteMore(out, answer.nextPageToken);
+  return EXIT.done;
+};
+
+function explanationTable(rows: readonly Explanation[]): Table<Explanation> {
+  return {
+    columns: [
+      { title: "ENTRY", cell: ({ key }) => keyWords(key) },
+      { title: "KEPT", cell: ({ kept }) => (kept ? "yes" : "no") },
+      { title: "REASON", cell: ({ reason }) => reason },
+      { title: "DETAIL", cell: ({ detail }) => detail },
+    ],
+    rows,
+  };
+}
+
+interface Choice {
+  readonly rank: string;
+  readonly entry: Entry;
+  readonly target: string;
+}
+
+export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
+  const [name = ""] = args;
+  const region = flags.text("preferRegion");
+  const zone = flags.text("preferZone");
+  const answer = await client().call(DiscoveryService.method.resolve, {
+    ...viewer,
+    name,
+    namespace: flags.text("namespace") ?? "",
+    kind: kindOf(flags.text("kind")),
+    versionRange: flags.text("versionRange") ?? "",
+    ...((region !== undefined || zone !== undefined) && { prefer: { region: region ?? "", zone: zone ?? "" } }),
+    policy: policyOf(flags.text("policy")),
+    hashKey: flags.text("hashKey") ?? "",
+    limit: flags.count("limit", MAX_COUNT) ?? 0,
+    explain: flags.isOn("explain"),
+  });
+  const json = messageJson(ResolveResponseSchema, answer);
+  if (flags.isOn("explain") && !out.isMachine) {
+    out.document(json, explanationTable(answer.explanation));
+    return EXIT.done;
+  }
+  const { entry, target, alternatives, redirect } = answer;
+  const rows: Choice[] = [];
+  if (entry) rows.push({ rank: "chosen", entry, target: target ? targetText(target) : "" });
+  for (const other of alternatives) rows.push({ rank: "next", entry: other, target: other.targets.map(targetText).join(", ") });
+  const columns = ENTRY_COLUMNS.filter(({ title }) => title !== "TARGETS").map((column) => ({
+    ...column,
+    cell: (row: Choice) => column.cell(row.entry),
+  }));
+  out.document(json, {
+    columns: [{ title: "RANK", cell: (row: Choice) => row.rank }, ...columns, { title: "TARGET", cell: (row: Choice) => row.target }],
+    rows,
+  });
+  if (redirect) out.note(`cluster ${redirect.clusterId} has it: ${redirect.urls.join(", ")}`);
+  return EXIT.done;
+};
+
+export const clusterMap: Verb = async ({ flags, out, client }) => {
+  const filter = {
+    scope: scopeOf(flags.text("scope")),
+    namespaceFilter: flags.text("namespace") ?? "",
+    capabilities: [...flags.list("capability")],
+  };
+  const read = (page: { limit: number; pageToken: string }) => client().call(DiscoveryService.method.clusterMap, { ...filter, ...page });
+  const answer = await readPages<ClusterMapResponse>(flags, read, (all, next) => {
+    all.nodes.push(...next.nodes);
+    all.nextPageToken = next.nextPageToken;
+  });
+  out.document(messageJson(ClusterMapResponseSchema, answer), {
+    columns: [
+      { title: "NODE", cell: (node: Entry) => node.key?.name ?? "" },
+      { title: "CLUSTER", cell: ({ key }) => key?.clusterId ?? "" },
+      { title: "REGION", cell: ({ region }) => region },
+      { title: "ZONE", cell: ({ zone }) => zone },
+      { title: "CAPABILITIES", isWide: true, cell: ({ capabilities }) => capabilities.join(",") },
+      { title: "URLS", cell: ({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.join(", ") : "") },
+    ],
+    rows: answer.nodes,
+  });
+  noteMore(out, answer.nextPageToken);
+  return EXIT.done;
+};
+
+export const peers: Verb = async ({ flags, out, client }) => {
+  const filter = { scope: scopeOf(flags.text("scope")), region: flags.text("region") ?? "" };
+  const read = (page: { limit: number; pageToken: string }) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page });
+  const answer = await readPages<ListPeersResponse>(flags, read, (all, next) => {
+    all.peers.push(...next.peers);
+    all.nextPageToken = next.nextPageToken;
+  });
+  out.document(messageJson(ListPeersResponseSchema, answer), {
+    columns: [
+      { title: "NODE", cell: (peer: Peer) => peer.nodeId },
+      { title: "CLUSTER", cell: ({ clusterId }) => clusterId },
+      { title: "REGION", cell: ({ region }) => region },
+      { title: "ZONE", cell: ({ zone }) => zone },
+      { title: "RELATION", isWide: true, cell: ({ scope }) => scopeWord(scope) },
+      { title: "STATUS", cell: ({ status: state }) => state },
+      { title: "LAST SEEN", isWide: true, cell: ({ lastSeen }) => timeText(lastSeen) },
+      { title: "URLS", cell: ({ urls }) => urls.join(", ") },
+    ],
+    rows: answer.peers,
+  });
+  noteMore(out, answer.nextPageToken);
+  return EXIT.done;
+};
+
+function timeText(time: Timestamp | undefined): string {
+  return time === undefined ? "" : timestampDate(time).toISOString();
+}
+
+export const status: Verb = async ({ args, out, client }) => {
+  const [namespace] = args;
+  const json =
+    namespace === undefined
+      ? messageJson(ServerInfoResponseSchema, await client().call(DiscoveryService.method.serverInfo, {}))
+      : messageJson(NamespaceStatusResponseSchema, await client().call(DiscoveryService.method.namespaceStatus, { namespace }));
+  out.document(json, factTable(json));
+  return EXIT.done;
+};
+
+/** A document of facts as two columns. */
+function factTable(json: Readonly<Record<string, unknown>>): Table<readonly [string, string]> {
+  const rows = Object.entries(json).flatMap(([name, value]): (readonly [string, string])[] => {
+    if (Array.isArray(value)) return [[name, value.map(String).join(", ")]];
+    if (typeof value === "object" && value !== null)
+      return Object.entries(value).map(([key, item]) => [`${name}.${key}`, String(item)] as const);
+    return [[name, String(value)]];
+  });
+  return {
+    columns: [
+      { title: "FACT", cell: ([name]) => name },
+      { title: "VALUE", cell: ([, value]) => value },
+    ],
+    rows,
+  };
+}

@@ -1,0 +1,86 @@
+/** Verbs about DNS: ask the gateway as any DNS client would, and labels. */
+import { Resolver } from "node:dns/promises";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { CommandError, EXIT, UsageError } from "../exit.ts";
+import { plain } from "../output.ts";
+import type { Verb } from "../verbs.ts";
+
+const TIMEOUT_MS = 2000;
+
+export const resolveName: Verb = async ({ args, flags, out, client }) => {
+  const [name = "", type = "A"] = args;
+  const server = flags.text("dnsServer") ?? (await client().call(DiscoveryService.method.serverInfo, {})).listeners["dns"];
+  if (server === undefined || server === "") throw new CommandError("the server runs no DNS gateway; name one with --dns-server host:port");
+  const resolver = new Resolver({ timeout: TIMEOUT_MS, tries: 2 });
+  try {
+    resolver.setServers([server]);
+  } catch (error) {
+    throw new UsageError(`--dns-server ${server}: not an address with a port, such as 127.0.0.1:17453`, { cause: error });
+  }
+  const answers = await ask(resolver, { name, type, server });
+  const json = { name, type, server, answers };
+  out.document(json, {
+    columns: [
+      { title: "NAME", cell: () => name },
+      { title: "TYPE", cell: () => type },
+      { title: "ANSWER", cell: (answer) => answer },
+    ],
+    rows: answers,
+  });
+  return EXIT.done;
+};
+
+interface Question {
+  readonly name: string;
+  readonly type: string;
+  readonly server: string;
+}
+
+async function ask(resolver: Resolver, { name, type, server }: Question): Promise<readonly string[]> {
+  try {
+    const found: unknown = await resolver.resolve(name, type);
+    return (Array.isArray(found) ? found : [found]).map(answerText);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    if (code === "ENOTFOUND") throw new CommandError(`${name}: no such name (NXDOMAIN)`, EXIT.notFound, error);
+    if (code === "ENODATA") throw new CommandError(`${name}: the name is there, but has no ${type} record`, EXIT.notFound, error);
+    if (code === "ETIMEOUT" || code === "ECONNREFUSED")
+      throw new CommandError(`no answer from the DNS gateway at ${server}`, EXIT.unreachable, error);
+    if (code === "EREFUSED") throw new CommandError(`${name}: refused; it is outside the zones of the gateway`, EXIT.failed, error);
+    throw new CommandError(`${name} ${type}: ${error instanceof Error ? error.message : String(error)}`, EXIT.failed, error);
+  }
+}
+
+/** One record as in a zone file: an SRV is `priority weight port name`. */
+function answerText(record: unknown): string {
+  if (typeof record === "string") return record;
+  if (Array.isArray(record)) return record.map((part) => JSON.stringify(part)).join(" ");
+  if (typeof record !== "object" || record === null) return String(record);
+  const fields = new Map<string, unknown>(Object.entries(record));
+  if (fields.has("priority") && fields.has("port")) {
+    return ["priority", "weight", "port", "name"].map((field) => String(fields.get(field))).join(" ");
+  }
+  return [...fields.values()].map((value) => plain(String(value))).join(" ");
+}
+
+export const encode: Verb = async ({ world, args, out }) => {
+  const [name = ""] = args;
+  const label = world.labels.encode(name);
+  if (label === undefined) {
+    throw new CommandError(
+      `${name}: no DNS label can carry it: 1 to 128 of A-Z a-z 0-9 . _ : / @ + -, at most 36 unless all are a-z 0-9 -`,
+    );
+  }
+  if (out.isMachine) out.document({ name, label }, { columns: [], rows: [] });
+  else out.raw(`${label}\n`);
+  return EXIT.done;
+};
+
+export const decode: Verb = async ({ world, args, out }) => {
+  const [label = ""] = args;
+  const name = world.labels.decode(label);
+  if (name === undefined) throw new CommandError(`${label}: stands for no name; a label is a-z 0-9 -, or b32- and base32`);
+  if (out.isMachine) out.document({ name, label }, { columns: [], rows: [] });
+  else out.raw(`${name}\n`);
+  return EXIT.done;
+};

@@ -1,0 +1,80 @@
+/** Verbs that bring in what other systems know, and the demo catalog. */
+import { connect } from "../../client/channel.io.ts";
+import { CommandError, UsageError } from "../exit.ts";
+import { readInput } from "../input.ts";
+import { IMPORT_KEY, type KubernetesOptions, readKubernetes } from "../kubernetes.ts";
+import type { Output } from "../output.ts";
+import { carryOut, perform, type Transfer } from "../transfer.ts";
+import type { Verb } from "../verbs.ts";
+import { scopeOf } from "../words.ts";
+import type { World } from "../world.ts";
+
+const MAX_MANIFEST_BYTES = 32 * 1024 * 1024;
+const DEMO_FILE = "docs/examples/online-boutique.yaml";
+const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
+const DOMAIN = /^[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*$/;
+const IMPORTER = /^[A-Za-z0-9._:/@+-]{1,128}$/;
+
+export const importKubernetes: Verb = async ({ world, args, flags, out, client }) => {
+  const [file = ""] = args;
+  const options: KubernetesOptions = {
+    namespacePrefix: flags.text("namespacePrefix") ?? "k8s",
+    importer: flags.text("importer") ?? "kubernetes",
+    clusterDomain: flags.text("clusterDomain") ?? "cluster.local",
+    scope: scopeOf(flags.text("scope") ?? "zone"),
+  };
+  if (!NAMESPACE.test(options.namespacePrefix))
+    throw new UsageError(`--namespace-prefix ${options.namespacePrefix}: not a namespace such as k8s or east.k8s`);
+  if (!IMPORTER.test(options.importer)) throw new UsageError(`--importer ${options.importer}: not 1 to 128 of A-Z a-z 0-9 . _ : / @ + -`);
+  if (!DOMAIN.test(options.clusterDomain)) throw new UsageError(`--cluster-domain ${options.clusterDomain}: not a DNS name`);
+  const manifest = await readInput(world, file, MAX_MANIFEST_BYTES);
+  const transfer = transferOf({ file, manifest, options, out });
+  return carryOut(
+    { ...transfer, isPartial: flags.isOn("partial"), isDryRun: flags.isOn("dryRun"), isPrunable: prunable(flags.isOn("prune"), options) },
+    { client, out },
+  );
+};
+
+/** Only with --prune, and only what this importer registered. */
+function prunable(isPruning: boolean, { importer }: KubernetesOptions): Transfer["isPrunable"] {
+  return (entry) => isPruning && entry.metadata[IMPORT_KEY] === importer;
+}
+
+interface Import {
+  readonly file: string;
+  readonly manifest: string;
+  readonly options: KubernetesOptions;
+  readonly out: Output;
+}
+
+function transferOf({ file, manifest, options, out }: Import): Omit<Transfer, "isPartial" | "isDryRun" | "isPrunable"> {
+  const { entries, problems, ignored, notes } = readKubernetes(manifest, options);
+  for (const note of notes) out.note(note);
+  const others = [...ignored].map(([kind, times]) => `${times} ${kind}`);
+  if (others.length > 0) out.note(`left alone: ${others.join(", ")}`);
+  if (entries.length === 0 && problems.length === 0) out.note(`${file} holds no Services`);
+  return {
+    file,
+    entries,
+    problems,
+    namespaces: [{ namespacePrefix: options.namespacePrefix }],
+    // What carries this importer's name is under a static lease already.
+    claimsUnchanged: false,
+    facts: { importer: options.importer, ignored: Object.fromEntries(ignored), notes },
+  };
+}
+
+/** Loads the demo catalog into the node that listens on `grpc`. */
+export async function loadDemo(world: World, grpc: string, out: Output): Promise<void> {
+  const options = { namespacePrefix: "k8s", importer: "demo", clusterDomain: "cluster.local", scope: scopeOf("zone") };
+  const { entries, problems } = readKubernetes(await world.readOwn(DEMO_FILE), options);
+  if (problems.length > 0) throw new CommandError(problems.map(({ line, message }) => `${DEMO_FILE}:${line}: ${message}`).join("\n"));
+  const client = connect({ servers: [grpc] });
+  try {
+    const namespaces = [{ namespacePrefix: options.namespacePrefix }];
+    const { changes } = await perform({ entries, namespaces, isPrunable: () => false, isDryRun: false, claimsUnchanged: false }, client);
+    out.note(`demo catalog of ${changes.length} entries from ${DEMO_FILE}`);
+  } finally {
+    client.close();
+  }
+}

@@ -1,0 +1,155 @@
+/** Verbs about single entries: register (and keep), unregister. */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
+import { type Entry, EntryKind, EntrySchema, type TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { DiscoveryService, RegisterResponseSchema, UnregisterResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Client } from "../../client/client.ts";
+import { RequestError } from "../../client/request-error.ts";
+import { backoffMs } from "../../lib/backoff.ts";
+import { EXIT, type Exit, UsageError } from "../exit.ts";
+import { type Flags } from "../flags.ts";
+import { messageJson } from "../output.ts";
+import { sleep } from "../pause.ts";
+import type { Verb, VerbContext } from "../verbs.ts";
+import { healthOf, keyWords, kindOf, scopeOf } from "../words.ts";
+
+const DEFAULT_KEEP_TTL_MS = 30_000;
+const RETRY = { baseMs: 250, maxMs: 5000 } as const;
+
+function required(flags: Flags, name: string): string {
+  const value = flags.text(name);
+  if (value === undefined || value === "") throw new UsageError(`--${name} is needed`);
+  return value;
+}
+
+function keyOf(flags: Flags) {
+  const kind = flags.text("kind");
+  return {
+    kind: kind === undefined ? EntryKind.SERVICE : kindOf(kind),
+    namespace: required(flags, "namespace"),
+    name: required(flags, "name"),
+    instanceId: required(flags, "instance"),
+  };
+}
+
+/** `host:port[/protocol][,name=…][,weight=…][,priority=…]`; an IPv6 address stands in brackets. */
+export function parseTarget(text: string): MessageInitShape<typeof TargetSchema> {
+  const [address = "", ...options] = text.split(",");
+  const match = /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[^[\]:/]+)):(?<port>\d{1,5})(?:\/(?<protocol>[^/]+))?$/.exec(address);
+  const groups = match?.groups;
+  const port = Number(groups?.["port"] ?? 0);
+  if (!groups || port < 1 || port > 65_535)
+    throw new UsageError(`--target ${text}: not host:port[/protocol][,name=…][,weight=…][,priority=…]`);
+  const extra: { name?: string; weight?: number; priority?: number } = {};
+  for (const option of options) {
+    const [key = "", value = ""] = option.split("=");
+    const number = /^\d{1,5}$/.test(value) ? Number(value) : 65_536;
+    if (key === "name") extra.name = value;
+    else if ((key === "weight" || key === "priority") && number <= 65_535) extra[key] = number;
+    else throw new UsageError(`--target ${text}: ${option} is none of name=…, weight=0…65535, priority=0…65535`);
+  }
+  return { host: groups["v6"] ?? groups["host"] ?? "", port, protocol: groups["protocol"] ?? "", ...extra };
+}
+
+function entryOf(flags: Flags): Entry {
+  const version = flags.text("versionLabel");
+  const key = keyOf(flags);
+  if (version !== undefined && key.kind !== EntryKind.FUNCTION) throw new UsageError("--version-label needs --kind function");
+  return create(EntrySchema, {
+    key,
+    scope: scopeOf(flags.text("scope")),
+    targets: flags.list("target").map(parseTarget),
+    tags: [...flags.list("tag")],
+    capabilities: [...flags.list("capability")],
+    resources: [...flags.list("resource")],
+    aliases: [...flags.list("alias")],
+    metadata: flags.pairs("metadata"),
+    zone: flags.text("zone") ?? "",
+    health: healthOf(flags.text("health")),
+    ...(version !== undefined && { detail: { case: "function" as const, value: { version } } }),
+  });
+}
+
+export const register: Verb = async (context) => {
+  const { flags, out, client } = context;
+  const entry = entryOf(flags);
+  const isKept = flags.isOn("keep");
+  const ttlMs = flags.durationMs("ttl") ?? (isKept ? DEFAULT_KEEP_TTL_MS : undefined);
+  const request = ttlMs === undefined ? { entries: [entry], static: true } : { entries: [entry], ttl: durationFromMs(ttlMs) };
+  const answer = await client().call(DiscoveryService.method.register, request);
+  const json = messageJson(RegisterResponseSchema, answer);
+  out.document(json, {
+    columns: [
+      { title: "ENTRY", cell: () => keyWords(entry.key) },
+      { title: "LEASE", cell: () => answer.leaseId },
+      { title: "TTL", cell: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
+    ],
+    rows: [answer],
+  });
+  if (!isKept) return EXIT.done;
+  out.note("registered; renewing until interrupted");
+  return keep(context, {
+    request,
+    leaseId: answer.leaseId,
+    ttlMs: answer.ttl === undefined ? DEFAULT_KEEP_TTL_MS : durationMs(answer.ttl),
+  });
+};
+
+interface Kept {
+  readonly request: { readonly entries: Entry[] };
+  readonly leaseId: string;
+  readonly ttlMs: number;
+}
+
+/** Renews at a third of the ttl, registers again when the lease is gone, and unregisters at the end. */
+async function keep({ world, out, client }: VerbContext, { request, ttlMs, leaseId: first }: Kept): Promise<Exit> {
+  const { interrupt } = world;
+  let leaseId = first;
+  let failures = 0;
+  while (!interrupt.aborted) {
+    await sleep(failures === 0 ? ttlMs / 3 : backoffMs(failures - 1, Math.random(), RETRY), interrupt);
+    if (interrupt.aborted) break;
+    try {
+      const { expiredLeaseIds } = await client().call(DiscoveryService.method.renew, { leaseIds: [leaseId] });
+      if (expiredLeaseIds.length > 0) {
+        ({ leaseId } = await client().call(DiscoveryService.method.register, request));
+        out.note(`the lease was gone; registered again under ${leaseId}`);
+      }
+      failures = 0;
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      if (failures === 0) out.note(`cannot renew: ${error.message}; trying again`);
+      failures += 1;
+    }
+  }
+  await release(client(), leaseId);
+  out.note("unregistered");
+  return EXIT.done;
+}
+
+/** Whether trying again may help: the server is away, or too busy to answer in time. */
+function isPassing(error: unknown): error is RequestError {
+  return (
+    error instanceof RequestError &&
+    (!error.facts.isReachable || ["UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"].includes(error.facts.code))
+  );
+}
+
+async function release(client: Client, leaseId: string): Promise<void> {
+  await client.call(DiscoveryService.method.unregister, { leaseId });
+}
+
+export const unregister: Verb = async ({ flags, out, client }) => {
+  const leaseId = flags.text("lease");
+  const isKeyed = ["namespace", "name", "instance"].some((name) => flags.text(name) !== undefined);
+  if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");
+  const request = leaseId === undefined ? { keys: [keyOf(flags)] } : { leaseId };
+  const answer = await client().call(DiscoveryService.method.unregister, request);
+  out.document(messageJson(UnregisterResponseSchema, answer), {
+    columns: [{ title: "REMOVED", cell: ({ removed }) => String(removed) }],
+    rows: [answer],
+  });
+  if (answer.removed > 0) return EXIT.done;
+  out.error("nothing was removed: no such entry");
+  return EXIT.notFound;
+};

@@ -1,0 +1,59 @@
+/** The verb that runs a node. */
+import { KNOB_ROWS } from "../../config.ts";
+import { EXIT, UsageError } from "../exit.ts";
+import type { Flags } from "../flags.ts";
+import type { Verb } from "../verbs.ts";
+import { readEffective } from "./config.ts";
+import { loadDemo } from "./import.ts";
+
+/** `--grpc-port <port>` as commander names its value: `grpcPort`. */
+function attribute(flag: string): string {
+  return (flag.split(" ")[0] ?? "").slice(2).replaceAll(/-[a-z]/g, (dash) => dash.slice(1).toUpperCase());
+}
+
+function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
+  const given = new Map<string, string | true>();
+  for (const { path, knob } of KNOB_ROWS) {
+    if (knob.flag === undefined) continue;
+    const name = attribute(knob.flag);
+    const value = flags.text(name);
+    if (value !== undefined) given.set(path, value);
+    else if (flags.isOn(name)) given.set(path, true);
+  }
+  return given;
+}
+
+export const serve: Verb = async ({ world, flags, out }) => {
+  const effective = await readEffective(world, flags.text("config"), settingFlags(flags));
+  const hasDemo = flags.isOn("demo");
+  // The demo comes in through the node's own listener, as any client would bring it.
+  if (hasDemo && effective.settings.tls.certFile !== undefined) throw new UsageError("--demo is for a node without TLS");
+  await world.serve({
+    effective,
+    ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(world, grpc, out) }),
+    onReady: ({ nodeId, listeners }) => {
+      if (out.isMachine) out.line({ event: "ready", node_id: nodeId, listeners }, { columns: [], rows: [] });
+      else out.note(readyText(nodeId, listeners, hasDemo));
+    },
+  });
+  return EXIT.done;
+};
+
+/** What a person who just started a node wants to know. */
+function readyText(nodeId: string, listeners: Readonly<Record<string, string>>, hasDemo: boolean): string {
+  const { grpc = "", http = "", dns } = listeners;
+  const server = grpc === "127.0.0.1:17420" ? "" : ` --server ${grpc}`;
+  const [host = "", port = ""] = dns === undefined ? [] : [dns.slice(0, dns.lastIndexOf(":")), dns.slice(dns.lastIndexOf(":") + 1)];
+  const tries = hasDemo
+    ? [
+        `  ./bin/waymark discovery query --prefix k8s${server}`,
+        ...(dns === undefined ? [] : [`  dig @${host} -p ${port} cartservice.k8s.default.waymark`]),
+        `  curl -s http://${http}/sd/prometheus`,
+      ]
+    : [`  ./bin/waymark register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http${server}`];
+  return [
+    `node ${nodeId} is ready: gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}`,
+    "try, in another terminal:",
+    ...tries,
+  ].join("\n");
+}

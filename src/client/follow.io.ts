@@ -1,0 +1,72 @@
+/** `follow`: a watch that survives breaks, restarts and the loss of a server. */
+import { setTimeout as wait } from "node:timers/promises";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Client } from "./client.ts";
+import { type FollowEvent, Follower } from "./follow.ts";
+import { RequestError } from "./request-error.ts";
+
+export interface FollowOptions {
+  /** Ends the following. */
+  readonly signal: AbortSignal;
+  /** Told when a stream broke and another is tried; for logs. */
+  readonly onBreak?: (error: Error, waitMs: number) => void;
+  /** Uniform in [0, 1), for jitter. */
+  readonly chance?: () => number;
+  /** Whether a server that cannot be reached at the very first try is an error (default) or waited for. */
+  readonly waitsForServer?: boolean;
+}
+
+/**
+ * Tells every change of what matches, first what is there now; resumes by cursor after breaks, at the next server when
+ * one is away. Each change is told once. Throws `RequestError` when the watch is refused.
+ */
+export async function* follow(
+  client: Client,
+  request: MessageInitShape<typeof CatalogWatchRequestSchema>,
+  options: FollowOptions,
+): AsyncIterable<FollowEvent> {
+  const { signal, onBreak, chance = Math.random, waitsForServer = false } = options;
+  const follower = new Follower(request.cursor ?? "");
+  let hasOpened = false;
+  while (!signal.aborted) {
+    const { server } = client;
+    let failure: Error = new Error("the server ended the stream");
+    try {
+      for await (const message of client.stream(
+        DiscoveryService.method.catalogWatch,
+        { ...request, cursor: follower.cursor },
+        { signal },
+      )) {
+        hasOpened = true;
+        const events: FollowEvent[] = [];
+        follower.message(message, events);
+        yield* events;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!isPassing(error) || (!hasOpened && !waitsForServer && client.servers.length === 1)) throw error;
+      failure = error;
+    }
+    if (signal.aborted) return;
+    client.failOver(server);
+    const waitMs = follower.broken(chance(), failure instanceof RequestError ? failure.facts.retryMs : undefined);
+    onBreak?.(failure, waitMs);
+    await pause(waitMs, signal);
+  }
+}
+
+async function pause(waitMs: number, signal: AbortSignal): Promise<void> {
+  try {
+    await wait(waitMs, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+/** Failures that pass: the server is away, restarts, drains or cut the stream. */
+function isPassing(error: unknown): error is RequestError {
+  if (!(error instanceof RequestError)) return false;
+  const { code, isReachable } = error.facts;
+  return !isReachable || ["UNAVAILABLE", "UNKNOWN", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"].includes(code);
+}

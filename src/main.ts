@@ -1,0 +1,28 @@
+/** Entry point: argv to the command line, signals to stop, the exit code. */
+
+import { runCli } from "./cli/run.ts";
+import { openWorld } from "./cli/world.io.ts";
+import type { ServeRequest } from "./cli/world.ts";
+import { decodeLabel, encodeLabel } from "./dns/names.ts";
+
+const interrupt = new AbortController();
+let signals = 0;
+
+function onSignal(signal: NodeJS.Signals): void {
+  signals += 1;
+  // The first asks, the second does not wait.
+  if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
+  interrupt.abort();
+}
+
+process.on("SIGINT", onSignal);
+process.on("SIGTERM", onSignal);
+// A reader such as `head` that has seen enough is no error.
+process.stdout.on("error", () => process.exit(0));
+
+async function serve(_request: ServeRequest): Promise<void> {
+  throw new Error("serve is not there yet");
+}
+
+const world = await openWorld({ interrupt: interrupt.signal, serve, labels: { encode: encodeLabel, decode: decodeLabel } });
+process.exitCode = await runCli(process.argv.slice(2), world);
