@@ -25,6 +25,8 @@ const COUNTS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const
 const KINDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
 const SCOPES = ["local", "zone", "region", "global"] as const;
 const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
+/** The abuses of `server/abuse.ts`, no byte at all, and one connection too many. */
+const CUTS = ["limit", "silent", "ping_flood", "settings_flood", "useless_bytes", "slow_preface", "slow_headers", "stuck_reader"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 
@@ -87,8 +89,8 @@ export const METRICS = {
   waymark_connections_refused_total: {
     type: "counter",
     unit: "connections",
-    help: "Connections turned away or cut: too many, too slow, or hostile.",
-    labels: { listener: LISTENERS, reason: ["limit", "slow", "flood", "protocol"] },
+    help: "Connections turned away or cut: one too many, too slow, or hostile.",
+    labels: { listener: LISTENERS, reason: CUTS },
   },
   waymark_http_requests_total: {
     type: "counter",

@@ -7,6 +7,12 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Arrival, HeaderReader } from "./chain.ts";
 import type { RpcStatus } from "./status.ts";
 
+/** Bytes of requests that have not wholly arrived, over all connections. */
+export interface BodyBudget {
+  readonly maxBytes: number;
+  usedBytes: number;
+}
+
 /** What the listener knows of a request. */
 export interface EdgeArrival {
   readonly transport: "http1" | "h2";
@@ -16,6 +22,9 @@ export interface EdgeArrival {
   readonly header: HeaderReader;
   /** As sent, or chosen when the request came in, so that answers of every kind carry it. */
   readonly requestId: string;
+  readonly budget: BodyBudget;
+  /** Counts of the HTTP/2 connection it came on: what it brings and what it has not taken yet. */
+  readonly meter: { usefulBytes: number; pendingBytes: number } | undefined;
 }
 
 export class EdgeCall implements Arrival {
@@ -25,7 +34,10 @@ export class EdgeCall implements Arrival {
   readonly header: HeaderReader;
   readonly requestId: string;
   timeoutMs: number | undefined;
+  readonly #budget: BodyBudget;
+  readonly #meter: { usefulBytes: number } | undefined;
   #isAdmitted = false;
+  #heldBytes = 0;
   /** What was read of a JSON body, so that a fault in it can be located; dropped on admission. */
   #chunks: Uint8Array[] = [];
 
@@ -35,6 +47,8 @@ export class EdgeCall implements Arrival {
     this.encoding = arrival.encoding;
     this.address = arrival.address;
     this.requestId = requestId;
+    this.#budget = arrival.budget;
+    this.#meter = arrival.meter;
     this.header = (name) => (name === "x-request-id" ? requestId : header(name));
   }
 
@@ -46,14 +60,30 @@ export class EdgeCall implements Arrival {
   admit(): void {
     this.#isAdmitted = true;
     this.#chunks = [];
+    this.release();
   }
 
-  /** The body as it comes; of a JSON one a copy is kept until admission. Its size is bounded by whoever reads it. */
+  /**
+   * The body as it comes, counted against the budget of all requests until `release`. Of a JSON one a copy is kept until
+   * admission. The size of one body is bounded by whoever reads it.
+   */
   async *tapped(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const chunk of body) {
+      if (this.#meter !== undefined) this.#meter.usefulBytes += chunk.length;
+      this.#heldBytes += chunk.length;
+      this.#budget.usedBytes += chunk.length;
+      if (this.#budget.usedBytes > this.#budget.maxBytes) {
+        throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
+      }
       if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(chunk);
       yield chunk;
     }
+  }
+
+  /** What was held of the body so far has become a message, or is thrown away. */
+  release(): void {
+    this.#budget.usedBytes -= this.#heldBytes;
+    this.#heldBytes = 0;
   }
 
   /** The text of the JSON message read so far; in streams it stands behind a flag byte and its length. */
@@ -92,8 +122,7 @@ export function retryAfterSeconds(status: RpcStatus): number | undefined {
 /** Our refusal for what Connect found wrong with the bytes of a request. */
 export function readingRefusal(error: ConnectError): WaymarkError {
   const { code, rawMessage } = error;
-  if (code === Code.ResourceExhausted)
-    return new WaymarkError("quota_exceeded", `the request is too large: ${rawMessage}`, { cause: error });
+  if (code === Code.ResourceExhausted) return new WaymarkError("quota_exceeded", rawMessage, { cause: error });
   if (code === Code.Unimplemented) return new WaymarkError("unimplemented", rawMessage, { cause: error });
   return invalid(rawMessage.includes("timeout") ? "timeout" : "request", rawMessage);
 }

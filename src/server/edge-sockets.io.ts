@@ -1,14 +1,17 @@
 /** HTTP/1.1 and HTTP/2 behind one port: tells them apart by ALPN or by the first bytes, and bounds what a slow client may hold. */
 import { createServer as createHttp1, type Server as Http1Server, type IncomingMessage, type ServerResponse } from "node:http";
 import {
+  constants,
   createServer as createHttp2,
   type Http2Server,
-  type Http2ServerRequest,
+  Http2ServerRequest,
   type Http2ServerResponse,
   type ServerHttp2Session,
 } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import type { Abuse } from "./abuse.ts";
+import { type Connection, Http2Guard } from "./http2-guard.io.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
 export type EdgeResponse = ServerResponse | Http2ServerResponse;
@@ -17,8 +20,12 @@ export type EdgeResponse = ServerResponse | Http2ServerResponse;
 export interface EdgeLimits {
   readonly maxConnections: number;
   readonly maxStreamsPerConnection: number;
+  /** HTTP/2 streams open over all connections; new ones beyond it are refused. */
+  readonly maxStreams: number;
   /** Largest request message, in bytes, also after decompression. */
   readonly maxMessageBytes: number;
+  /** Bytes of requests that have not wholly arrived, over all connections. */
+  readonly maxBufferedBytes: number;
   /** Request line and headers together, in bytes. */
   readonly maxHeaderBytes: number;
   /** From a connection's start, or a request's, to the end of its headers. */
@@ -32,7 +39,9 @@ export interface EdgeLimits {
 export const DEFAULT_EDGE_LIMITS: EdgeLimits = {
   maxConnections: 20_000,
   maxStreamsPerConnection: 1_000,
+  maxStreams: 50_000,
   maxMessageBytes: 4 * 1_024 * 1_024,
+  maxBufferedBytes: 256 * 1_024 * 1_024,
   maxHeaderBytes: 16 * 1_024,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
@@ -51,8 +60,8 @@ const CHECK_INTERVAL_MS = 1_000;
 
 export interface EdgeSocketEvents {
   onRequest(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void;
-  /** A connection was cut before its first request: it said nothing, or no HTTP. */
-  onSlow(): void;
+  /** A connection was cut: it said nothing at all, or abused HTTP/2. */
+  onCut(why: Abuse | "silent", address: string): void;
 }
 
 /** Both servers; neither listens, connections are given to `accept`. */
@@ -61,6 +70,7 @@ export class EdgeSockets {
   readonly #events: EdgeSocketEvents;
   readonly #http1: Http1Server;
   readonly #http2: Http2Server;
+  readonly #guard: Http2Guard;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #undecided = new Set<Socket>();
 
@@ -69,9 +79,19 @@ export class EdgeSockets {
     this.#events = events;
     this.#http1 = openHttp1(limits);
     this.#http1.on("request", (request, response) => events.onRequest(request, response, "http1"));
+    this.#guard = new Http2Guard({ onCut: (abuse, address) => events.onCut(abuse, address) });
     this.#http2 = openHttp2(limits);
     this.#http2.on("session", (session) => this.#keep(session));
-    this.#http2.on("request", (request, response) => events.onRequest(request, response, "h2"));
+    this.#http2.on("request", (request, response) => {
+      if (this.#guard.openStreams > limits.maxStreams) request.stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      else events.onRequest(request, response, "h2");
+    });
+  }
+
+  /** The watched connection an HTTP/2 request came on. */
+  connectionOf(request: EdgeRequest): Connection | undefined {
+    const session = request instanceof Http2ServerRequest ? request.stream.session : undefined;
+    return session === undefined ? undefined : this.#guard.connectionOf(session);
   }
 
   /** Takes a connection, TLS already spoken. */
@@ -82,6 +102,7 @@ export class EdgeSockets {
 
   /** Idle connections close now, busy ones when their requests are answered. */
   closeIdle(): void {
+    this.#guard.stop();
     this.#http1.close();
     for (const socket of this.#undecided) socket.destroy();
     for (const session of this.#sessions) session.close();
@@ -92,7 +113,7 @@ export class EdgeSockets {
     this.#undecided.add(socket);
     let head: Buffer = Buffer.alloc(0);
     const timer = setTimeout(() => {
-      this.#events.onSlow();
+      this.#events.onCut("silent", socket.remoteAddress ?? "");
       socket.destroy();
     }, this.#limits.headersTimeoutMs);
     const leave = () => {
@@ -124,13 +145,13 @@ export class EdgeSockets {
     this.#sessions.add(session);
     session.once("close", () => this.#sessions.delete(session));
     session.on("error", () => {}); // A protocol fault of the client's; "close" follows.
-    let openStreams = 0;
+    const connection = this.#guard.adopt(session);
     session.on("stream", (stream) => {
-      openStreams++;
-      stream.once("close", () => openStreams--);
+      connection.opened();
+      stream.once("close", () => connection.closed());
     });
     session.setTimeout(this.#limits.idleTimeoutMs, () => {
-      if (openStreams === 0) session.close();
+      if (connection.meter.openStreams === 0) session.close();
     });
   }
 }
@@ -146,6 +167,8 @@ function openHttp1(limits: EdgeLimits): Http1Server {
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
     insecureHTTPParser: false,
   });
+  // A connection that neither sends nor takes anything; an open watch has a bookmark every few seconds.
+  server.setTimeout(2 * limits.idleTimeoutMs);
   // It never listens itself, but this is what starts the watch over its timeouts.
   server.emit("listening");
   return server;

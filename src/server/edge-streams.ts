@@ -146,6 +146,7 @@ export async function* echoReplies(requests: AsyncIterable<Message>, stream: Str
     for (;;) {
       const read = await Promise.race([reader.next(), deadline.promise]);
       if (read.done === true) break;
+      call.release();
       const answer = await Promise.race([chain.echo(read.value, context), deadline.promise]);
       yield decodedAnswer(chain.desc.output, answer);
     }

@@ -1,18 +1,19 @@
 /** The HTTP edge: Connect, gRPC-Web and gRPC for our services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
 import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest } from "node:http2";
-import type { Writable } from "node:stream";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
-import { compressionGzip, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { compressionGzip, universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import { invalid } from "../lib/errors.ts";
 import type { Metrics } from "../lib/metrics.ts";
 import type { Service } from "../services/service.ts";
 import { type Acceptor, openAcceptor } from "./acceptor.io.ts";
 import { type Chain, type HeaderReader, sentRequestId } from "./chain.ts";
-import { type EdgeArrival, EdgeCall } from "./edge-call.ts";
+import { type BodyBudget, type EdgeArrival, EdgeCall } from "./edge-call.ts";
 import { edgeHandlers, prepareRequest } from "./edge-rpc.ts";
 import { DEFAULT_EDGE_LIMITS, type EdgeLimits, type EdgeRequest, type EdgeResponse, EdgeSockets } from "./edge-sockets.io.ts";
-import { answerHttp, errorAnswer, type HttpResponse, type HttpSources, methodNotAllowed } from "./http.ts";
+import { isClosed, write, writeAnswer } from "./edge-writer.ts";
+import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "./http.ts";
+import type { Connection } from "./http2-guard.io.ts";
 import { refusal, statusFrom } from "./status.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
 
@@ -52,8 +53,13 @@ export interface EdgeListener {
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
   const limits = { ...DEFAULT_EDGE_LIMITS, ...options.limits };
   const front = new Front(options, limits);
-  const refusedSlow = options.metrics.counter("waymark_connections_refused_total", { listener: "http", reason: "slow" });
-  const sockets = new EdgeSockets(limits, { onRequest: (...exchange) => front.take(...exchange), onSlow: () => refusedSlow.inc() });
+  const sockets: EdgeSockets = new EdgeSockets(limits, {
+    onRequest: (request, response, transport) => front.take(request, response, { transport, connection: sockets.connectionOf(request) }),
+    onCut: (reason, address) => {
+      options.metrics.inc("waymark_connections_refused_total", { listener: "http", reason });
+      options.log.warn({ listener: "http", reason, address }, "connection cut");
+    },
+  });
   const acceptor = await openAcceptor({
     host: options.host,
     port: options.port,
@@ -139,21 +145,31 @@ class Front {
   readonly #options: EdgeListenerOptions;
   readonly #limits: EdgeLimits;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+  readonly #budget: BodyBudget;
 
   constructor(options: EdgeListenerOptions, limits: EdgeLimits) {
     this.#options = options;
     this.#limits = limits;
+    this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
     const { services, chain } = options;
     this.#handlers = edgeHandlers({ services, chain, maxMessageBytes: limits.maxMessageBytes, compression: [compressionGzip], later });
   }
 
-  take(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void {
+  take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
     request.on("error", () => {}); // The client went away; what waits for it is told by "close".
     response.on("error", () => {});
     if (this.isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
     const header = headerReader(request);
     const requestId = sentRequestId(header) ?? this.#options.chain.ports.newRequestId();
-    const arrival: EdgeArrival = { transport, encoding: encodingOf(request, header), address: addressOf(request), header, requestId };
+    const arrival: EdgeArrival = {
+      transport: on.transport,
+      encoding: encodingOf(request, header),
+      address: addressOf(request),
+      header,
+      requestId,
+      budget: this.#budget,
+      meter: on.connection?.meter,
+    };
     this.#answer(request, response, arrival).catch((thrown: unknown) => {
       // Most often the client is gone and nothing is lost; a fault of ours is reported with its stack.
       if (!isClosed(response)) this.#options.chain.ports.onBug(thrown, { requestId, service: "http", method: request.method ?? "" });
@@ -165,12 +181,13 @@ class Front {
     const handler = this.#handlers.get(pathOf(request.url ?? ""));
     if (handler === undefined) return this.#answerRoute(request, response, arrival);
     if (request instanceof Http2ServerRequest && !isBidi(handler)) this.#boundBody(request);
-    if (!hasUsableUrl(request)) return write(response, { ...errorAnswer(refusal(invalid("host", "not a host"))), route: "rpc" }, arrival);
+    if (!hasUsableUrl(request)) return write(response, errorAnswer(refusal(invalid("host", "not a host"))), arrival);
     const call = new EdgeCall(arrival);
+    response.once("close", () => call.release());
     const answer = await handler(prepareRequest(universalRequestFromNodeRequest(request, response, undefined, undefined), call));
     const plain = plainRefusal(answer, handler, request);
-    if (plain === undefined) await universalResponseToNodeResponse(answer, response);
-    else await write(response, { ...plain, route: "rpc" }, arrival);
+    if (plain === undefined) await writeAnswer(response, answer, arrival.meter);
+    else await write(response, plain, arrival);
   }
 
   async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
@@ -188,7 +205,7 @@ class Front {
         statusFrom(thrown, (fault) => chain.ports.onBug(fault, { requestId, service: "http", method: pathOf(request.url ?? "") })),
     );
     metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
-    await write(response, answer, arrival, request.method === "HEAD");
+    await write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
   }
 
   // HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never ends would stay for ever.
@@ -202,10 +219,6 @@ class Front {
 
 function isBidi(handler: UniversalHandler): boolean {
   return handler.method.methodKind === "bidi_streaming";
-}
-
-function isClosed(response: EdgeResponse): boolean {
-  return response.destroyed || response.closed || response.socket?.destroyed !== false;
 }
 
 function headerReader(request: EdgeRequest): HeaderReader {
@@ -237,11 +250,7 @@ function hasUsableUrl(request: EdgeRequest): boolean {
 }
 
 /** Connect answers a wrong method, media type or HTTP version with a bare status; ours says what would be right. */
-function plainRefusal(
-  answer: UniversalServerResponse,
-  handler: UniversalHandler,
-  request: EdgeRequest,
-): Omit<HttpResponse, "route"> | undefined {
+function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler, request: EdgeRequest): Answer | undefined {
   switch (answer.status) {
     case 405:
       return methodNotAllowed(
@@ -269,36 +278,4 @@ function statusClass(status: number): "2xx" | "3xx" | "4xx" | "5xx" {
   if (status < 300) return "2xx";
   if (status < 400) return "3xx";
   return status < 500 ? "4xx" : "5xx";
-}
-
-/** Writes an answer; one in pieces as fast as the client takes them, a turn of the event loop between two. */
-async function write(response: EdgeResponse, answer: HttpResponse, { requestId }: EdgeArrival, isHead = false): Promise<void> {
-  const { body } = answer;
-  const headers: Record<string, string | number> = { ...answer.headers, "content-type": answer.contentType, "x-request-id": requestId };
-  if (typeof body === "string") headers["content-length"] = Buffer.byteLength(body);
-  // Not writeHead: the two response types have no common signature of it.
-  response.statusCode = answer.status;
-  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-  const out: Writable = response;
-  if (typeof body !== "string" && !isHead) {
-    for (const piece of body) {
-      if (isClosed(response)) return;
-      await writePiece(out, piece);
-    }
-  }
-  if (typeof body === "string" && !isHead) out.end(body);
-  else out.end();
-}
-
-function writePiece(out: Writable, piece: string): Promise<void> {
-  return new Promise((resolve) => {
-    const next = () => {
-      out.off("close", next);
-      out.off("drain", next);
-      setImmediate(resolve);
-    };
-    out.once("close", next);
-    if (out.write(piece)) next();
-    else out.once("drain", next);
-  });
 }

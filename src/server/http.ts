@@ -56,7 +56,8 @@ const MAX_PARAMETERS = 16;
 const JSON_TYPE = "application/json; charset=utf-8";
 
 type Parameters = Readonly<Record<string, string>>;
-type Answer = Omit<HttpResponse, "route">;
+/** A response without its row, as routes and refusals make it. */
+export type Answer = Omit<HttpResponse, "route">;
 
 interface Route {
   /** Names of the query parameters it takes; any other is refused. */

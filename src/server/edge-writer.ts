@@ -1,0 +1,101 @@
+/** Writes answers of the HTTP edge as fast as the client takes them, on HTTP/1.1 and HTTP/2 alike. */
+import type { Writable } from "node:stream";
+import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
+import type { EdgeResponse } from "./edge-sockets.io.ts";
+import type { Answer } from "./http.ts";
+
+/** Response bytes handed to a connection and not known to be taken. */
+interface Meter {
+  pendingBytes: number;
+}
+
+/** Whether nobody takes the answer any more. */
+export function isClosed(response: EdgeResponse): boolean {
+  return response.destroyed || response.closed || response.socket?.destroyed !== false;
+}
+
+/** Writes a whole answer; one in pieces with a turn of the event loop between two. */
+export async function write(
+  response: EdgeResponse,
+  answer: Answer,
+  to: { readonly requestId: string; readonly isHead?: boolean },
+): Promise<void> {
+  const { body } = answer;
+  const out: Writable = response;
+  // Not writeHead: the two response types have no common signature of it.
+  response.statusCode = answer.status;
+  for (const [name, value] of Object.entries(answer.headers)) response.setHeader(name, value);
+  response.setHeader("content-type", answer.contentType);
+  response.setHeader("x-request-id", to.requestId);
+  if (typeof body === "string") response.setHeader("content-length", Buffer.byteLength(body));
+  if (to.isHead !== true) {
+    if (typeof body === "string") out.write(body);
+    else await writePieces(response, body);
+  }
+  out.end();
+}
+
+async function writePieces(response: EdgeResponse, pieces: Iterable<string>): Promise<void> {
+  for (const piece of pieces) {
+    if (isClosed(response)) return;
+    await writeChunk(response, Buffer.from(piece));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/**
+ * Writes what Connect answers: asks for the next chunk only when the one before was taken, and tells it when the client
+ * is gone. Connect's own writer waits for ever on a stream that closes while it is full.
+ */
+export async function writeAnswer(response: EdgeResponse, answer: UniversalServerResponse, meter: Meter | undefined): Promise<void> {
+  const chunks = answer.body?.[Symbol.asyncIterator]();
+  try {
+    // Headers after the first chunk: until then the implementation may still set some.
+    let read = await chunks?.next();
+    if (isClosed(response)) return;
+    response.statusCode = answer.status;
+    for (const [name, value] of answer.header ?? []) response.setHeader(name, value);
+    while (read !== undefined && read.done !== true) {
+      await writeChunk(response, read.value, meter);
+      if (isClosed(response)) return;
+      read = await chunks?.next();
+    }
+    if (isClosed(response)) return;
+    if (answer.trailer !== undefined) {
+      // Else an answer without a body ends with its headers, and the trailers are lost.
+      response.flushHeaders();
+      response.addTrailers(Object.fromEntries(answer.trailer));
+    }
+    const out: Writable = response;
+    out.end();
+  } finally {
+    // Ends what still produces; a no-op at its end. What it says of that interests nobody.
+    chunks?.return?.().catch(() => {});
+  }
+}
+
+/** Resolves when the client can take more, or is gone. */
+function writeChunk(response: EdgeResponse, chunk: Uint8Array, meter?: Meter): Promise<void> {
+  const out: Writable = response;
+  if (meter !== undefined) meter.pendingBytes += chunk.length;
+  return new Promise((resolve) => {
+    const settle = () => {
+      out.off("close", settle);
+      out.off("drain", settle);
+      resolve();
+    };
+    let isOwed = meter !== undefined;
+    const taken = () => {
+      if (isOwed && meter !== undefined) meter.pendingBytes -= chunk.length;
+      isOwed = false;
+    };
+    out.once("close", settle);
+    if (meter !== undefined) out.once("close", taken);
+    const hasRoom = out.write(chunk, () => {
+      out.off("close", taken);
+      taken();
+    });
+    if (hasRoom) settle();
+    else out.once("drain", settle);
+  });
+}
