@@ -37,7 +37,25 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "server",
     "config",
   ],
-  main: ["lib", "cli", "config", "node"],
+  main: [
+    "lib",
+    "catalog",
+    "policy",
+    "summary",
+    "fabric",
+    "discovery",
+    "resolver",
+    "dns",
+    "store",
+    "control",
+    "data",
+    "services",
+    "server",
+    "client",
+    "config",
+    "cli",
+    "node",
+  ],
 };
 
 /** Rooms whose files are pure unless they are named `.io.ts`. */

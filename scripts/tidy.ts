@@ -58,10 +58,19 @@ export function pureFaults(root: string): readonly string[] {
     );
 }
 
-/** Every pure file with code in it has its own test file. A file of types alone has nothing to run. */
+/**
+ * Every pure file with code in it has its own test file, or is imported by a test of its room: a part that only its whole
+ * uses may be tested where the whole is, but not through it alone. A file of types has nothing to run.
+ */
 export function untestedFiles(root: string): readonly string[] {
+  const imported = new Set(
+    filesBelow(root, "test", [".test.ts"]).flatMap((test) =>
+      importsOf(root, test).flatMap(({ file }) => (file !== undefined && roomOf(file) === roomOf(test) ? [file] : [])),
+    ),
+  );
   return sources(root)
     .filter((file) => isPure(file) && /^export (?:abstract )?(?:function|class|const|let)\b/m.test(read(root, file)))
+    .filter((file) => !imported.has(file))
     .map((file) => file.replace(/^src\//, "test/").replace(/\.ts$/, ".test.ts"))
     .filter((test) => !existsSync(join(root, test)))
     .map((test) => `${test} does not exist`);

@@ -236,11 +236,13 @@ test.each([
   expect(pureFaults(folder)).toEqual([expect.stringMatching(/^src\/lib\/a\.ts:1: a pure file says/)]);
 });
 
-test("tidy names a pure file without a test, but not a shell or a file of types", () => {
+test("tidy names a pure file without a test, but not a shell, a file of types or a part that a test of its room imports", () => {
   const folder = plant({
     "src/lib/a.ts": "export function a(): void {}\n",
     "src/lib/a.io.ts": "export function a(): void {}\n",
     "src/lib/types.ts": "export interface A {}\n",
+    "src/lib/part.ts": "export function part(): void {}\n",
+    "test/lib/whole.test.ts": 'import { part } from "../../src/lib/part.ts";\n',
   });
   expect(untestedFiles(folder)).toEqual(["test/lib/a.test.ts does not exist"]);
 });
