@@ -101,10 +101,10 @@ export const FENCES: readonly Fence[] = [
   { specifier: "pino", allowed: /^src\/.*\.io\.ts$/, why: "pure code does not log" },
 ];
 
-/** The room a file under src/ belongs to: its folder, or for a file directly in src/ its name. */
+/** The room a file under src/ belongs to: its folder, or for a file directly in src/ the first word of its name (`node-doors.ts`: node). */
 export function roomOf(file: string): string {
   const [, first = "", ...rest] = file.split("/");
-  return rest.length > 0 ? first : first.replace(/\.ts$/, "");
+  return rest.length > 0 ? first : first.replace(/(?:-[a-z-]+)?\.ts$/, "");
 }
 
 /** Whether style rule 2 holds for a file: no sockets, timers, clocks or chance. */
