@@ -29,6 +29,7 @@ export const KNOBS = {
     zone: text({ ...ID, default: "local", flag: "--zone <name>", doc: "Locality inside the region; entries that name no zone get it." }),
     roles: list({ ...ID, default: [], doc: "Roles this node announces." }),
     labels: pairs({ default: {}, doc: "Free labels this node announces." }),
+    stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "How long a stop waits for open calls." }),
   },
   listen: {
     host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address the listeners bind to." }),
@@ -40,6 +41,26 @@ export const KNOBS = {
     grpcPort: port({ default: 17_420, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
     httpPort: port({ default: 17_480, flag: "--http-port <port>", doc: "Port of the HTTP edge; 0 means any free port." }),
   },
+  // The names are those of server/grpc.io.ts `GrpcLimits`: this group is handed over as it is.
+  server: {
+    maxConnections: int({ default: 20_000, min: 1, max: 1_000_000, doc: "Open connections a listener takes." }),
+    maxStreamsPerConnection: int({ default: 10_000, min: 1, max: 1_000_000, doc: "Open streams on one gRPC connection." }),
+    maxStreams: int({ default: 50_000, min: 1, max: 10_000_000, doc: "Open streams over all gRPC connections." }),
+    keepaliveTimeMs: ms({
+      default: 30_000,
+      min: 1000,
+      max: HOUR_MS,
+      doc: "Silence after which a gRPC connection is asked whether it lives.",
+    }),
+    keepaliveTimeoutMs: ms({ default: 10_000, min: 100, max: HOUR_MS, doc: "Time it has to answer." }),
+    maxConnectionAgeMs: ms({
+      default: 0,
+      min: 0,
+      max: 24 * HOUR_MS,
+      doc: "Age, give or take 10 %, at which a gRPC connection is told to go away; 0 means never.",
+    }),
+    maxConnectionAgeGraceMs: ms({ default: 60_000, min: 0, max: HOUR_MS, doc: "Time its open calls then have." }),
+  },
   tls: {
     certFile: optionalText({ ...PATH, doc: "PEM file with the certificate chain of the gRPC and HTTP listeners; plain text when absent." }),
     keyFile: optionalText({ ...PATH, doc: "PEM file with the private key of tls.cert_file." }),
@@ -48,11 +69,30 @@ export const KNOBS = {
   },
   persistence: {
     dataDir: text({ ...PATH, default: "./waymark-data", flag: "--data-dir <dir>", doc: "Directory for the journal and the node id." }),
+    newGeneration: bool({
+      default: false,
+      flag: "--new-generation",
+      doc: "Start as a new origin though the journal is there: after restoring a backup.",
+    }),
     ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Keep nothing on disk; every start is a new generation." }),
+  },
+  catalog: {
+    defaultLeaseTtlMs: ms({ default: 30_000, min: 1000, max: 24 * HOUR_MS, doc: "Ttl of a lease that asks for none." }),
+    minLeaseTtlMs: ms({ default: 1000, min: 100, max: HOUR_MS, doc: "Shortest ttl a lease may have." }),
+    maxLeaseTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: 24 * HOUR_MS, doc: "Longest ttl a lease may have." }),
+    loadIntervalMs: ms({ default: 30_000, min: 0, max: HOUR_MS, doc: "Least time between two replicated load changes of one entry." }),
+    maxIdempotencyKeys: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Retried registrations remembered." }),
+    tombstoneTtlMs: ms({
+      default: HOUR_MS,
+      min: 1000,
+      max: 24 * HOUR_MS,
+      doc: "How long removals are remembered for readers that are behind.",
+    }),
+    minTombstones: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Removals remembered however few entries there are." }),
   },
   // The names are those of catalog/names.ts `Bounds`: this group is handed over as it is.
   limits: {
-    maxEntryBytes: bytes({ default: 16_384, min: 1024, max: 262_144, doc: "Largest encoded entry, without load and times." }),
+    maxEntryBytes: bytes({ default: 16_384, min: 1024, max: 30_000, doc: "Largest encoded entry, without load and times." }),
     maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: 67_108_864, doc: "Largest request." }),
     maxRequestEntries: int({ default: 1000, min: 1, max: 100_000, doc: "Most entries, keys, leases or reports in one request." }),
     maxNamespaceLength: int({ default: 200, min: 16, max: 240, doc: "Longest namespace." }),

@@ -6,9 +6,9 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { takeBytes } from "../lib/byte-pool.ts";
 import { assert, invalid, WaymarkError } from "../lib/errors.ts";
-import { type EntryFields, type KeyFields, timeMs } from "./entry-fields.ts";
+import { type EntryFields, type KeyFields, type LoadFields, timeMs } from "./entry-fields.ts";
 import { readEntry, readLeadingKey } from "./entry-read.ts";
-import { checkEntry, kindOf } from "./entry-rules.ts";
+import { checkEntry, checkKey, checkLoad, kindOf } from "./entry-rules.ts";
 import type { EntryView, LoadView } from "./entry-view.ts";
 import { contentRoom, loadViewOf, MAX_TAIL_BYTES, type Stamped, type Tail, writeContent, writeTail } from "./entry-wire.ts";
 import { findKind } from "./kinds.ts";
@@ -123,6 +123,12 @@ export class Drafter {
     };
   }
 
+  /** The draft of a stored entry with another health; everything else, stamps included, is as stored. */
+  draftWithHealth(bytes: Uint8Array, health: Health): Draft {
+    const { entry } = readEntry(bytes);
+    return this.#draft({ ...entry, health }, "entry", { ...entry, receivedWallMs: 0 });
+  }
+
   #draft(entry: EntryFields, path: string, stamp: Stamp): Draft {
     assert(entry.key !== undefined, "a checked entry has a key");
     const entryKey = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
@@ -169,6 +175,23 @@ export class Drafter {
     content.set(this.#scratch.subarray(0, sizeBytes));
     return content;
   }
+}
+
+/** The key a request names, with this cluster's id when it gives none. Throws `invalid_argument` on what cannot be a key. */
+export function draftKey(key: KeyFields, path: string, clusterId: string, bounds: Bounds): KeyText {
+  const problems = new Problems(bounds);
+  checkKey(key, `${path}.`, problems);
+  problems.throwIfAny();
+  const kind = kindOf(key, { case: undefined });
+  return keyText({ ...key, kind, clusterId: key.clusterId === "" ? clusterId : key.clusterId });
+}
+
+/** A load report of a request. Throws `invalid_argument`. */
+export function draftLoad(load: LoadFields, path: string, receivedWallMs: number, bounds: Bounds): LoadView {
+  const problems = new Problems(bounds);
+  checkLoad(load, `${path}.`, problems);
+  problems.throwIfAny();
+  return loadViewOf(load, receivedWallMs);
 }
 
 /** What a record's entry must carry beyond what a client's must. */

@@ -31,6 +31,11 @@ export class Hlc {
     return stamp;
   }
 
+  /** Learns a stamp of this node's own earlier life: believed, however far ahead it is. */
+  resume(ownHlc: number): void {
+    if (ownHlc > this.#last) this.#last = ownHlc;
+  }
+
   /**
    * Learns another node's stamp, so that what is stamped here afterwards is newer. A stamp more than `maxSkewMs` ahead
    * of the wall never moves this clock (semantics.md, Several origins for one key): one wrong clock must not drag the

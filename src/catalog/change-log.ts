@@ -1,0 +1,173 @@
+/**
+ * Records in the order of their last change: by this node's revision, or by their origin's seq. Append-only; a slot is
+ * stale once its record has moved on, and stale slots are dropped chunk by chunk, so that "since n" costs what changed
+ * and never what exists (architecture.md, "The one idea").
+ */
+
+/** Slots a chunk; also the most work one append or retire can cause. */
+const CHUNK_SLOTS = 2048;
+
+interface Chunk<T> {
+  /** Ascending over the whole log. */
+  orders: number[];
+  records: T[];
+  /** Slots that are not stale. */
+  live: number;
+}
+
+export class ChangeLog<T> {
+  readonly #orderOf: (record: T) => number;
+  #chunks: Chunk<T>[] = [];
+  #live = 0;
+
+  /** `orderOf` tells the record's present number: a slot that disagrees is stale. */
+  constructor(orderOf: (record: T) => number) {
+    this.#orderOf = orderOf;
+  }
+
+  /** Records that are not stale. */
+  get size(): number {
+    return this.#live;
+  }
+
+  /** Slots held, stale ones included: what memory follows. */
+  get slots(): number {
+    let slots = 0;
+    for (const chunk of this.#chunks) slots += chunk.orders.length;
+    return slots;
+  }
+
+  /** Adds a record under a number above all earlier ones. The record's own number must already be `order`. */
+  append(order: number, record: T): void {
+    let last = this.#chunks.at(-1);
+    if (last === undefined || last.orders.length >= CHUNK_SLOTS) {
+      last = { orders: [], records: [], live: 0 };
+      this.#chunks.push(last);
+    }
+    last.orders.push(order);
+    last.records.push(record);
+    last.live += 1;
+    this.#live += 1;
+  }
+
+  /**
+   * Adds a record whose number may lie between others: what a transfer that repairs an old gap needs. O(chunk) when it is
+   * not the newest.
+   */
+  insert(order: number, record: T): void {
+    const last = this.#chunks.at(-1);
+    if (last === undefined || order > (last.orders.at(-1) ?? -1)) {
+      this.append(order, record);
+      return;
+    }
+    const index = Math.min(this.#chunkAfter(order - 1), this.#chunks.length - 1);
+    const chunk = this.#chunks[index] ?? last;
+    const at = upperBound(chunk.orders, order);
+    chunk.orders.splice(at, 0, order);
+    chunk.records.splice(at, 0, record);
+    chunk.live += 1;
+    this.#live += 1;
+    if (chunk.orders.length > CHUNK_SLOTS * 2) {
+      this.#compact(index);
+      if (chunk.orders.length > CHUNK_SLOTS * 2) this.#split(index);
+    }
+  }
+
+  /** Says that the slot at `order` has become stale. Call it after the record's number has changed. */
+  retire(order: number): void {
+    this.#live -= 1;
+    const index = this.#chunkAfter(order - 1);
+    const chunk = this.#chunks[index];
+    if (chunk === undefined) return;
+    chunk.live -= 1;
+    if (index === this.#chunks.length - 1) {
+      // The growing chunk: compacting it at half keeps a log of few, busy keys as short as its keys.
+      if (chunk.orders.length >= CHUNK_SLOTS && chunk.live < chunk.orders.length / 2) this.#compact(index);
+      return;
+    }
+    if (chunk.live * 4 <= chunk.orders.length) this.#compact(index);
+  }
+
+  /**
+   * Visits records with a number above `after`, ascending, until `visit` returns false.
+   * Cost: the slots passed, of which at most three quarters are stale.
+   */
+  forEachSince(after: number, visit: (record: T, order: number) => boolean): void {
+    const first = this.#chunkAfter(after);
+    for (let c = first; c < this.#chunks.length; c++) {
+      const chunk = this.#chunks[c];
+      if (chunk === undefined) return;
+      const { orders, records } = chunk;
+      for (let i = c === first ? upperBound(orders, after) : 0; i < orders.length; i++) {
+        const order = orders[i];
+        const record = records[i];
+        if (order === undefined || record === undefined || this.#orderOf(record) !== order) continue;
+        if (!visit(record, order)) return;
+      }
+    }
+  }
+
+  /** Index of the first chunk that may hold a number above `after`. */
+  #chunkAfter(after: number): number {
+    let low = 0;
+    let high = this.#chunks.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#chunks[middle]?.orders.at(-1) ?? -1) > after) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  #compact(index: number): void {
+    const chunk = this.#chunks[index];
+    if (chunk === undefined) return;
+    const orders: number[] = [];
+    const records: T[] = [];
+    for (let i = 0; i < chunk.orders.length; i++) {
+      const order = chunk.orders[i];
+      const record = chunk.records[i];
+      if (order === undefined || record === undefined || this.#orderOf(record) !== order) continue;
+      orders.push(order);
+      records.push(record);
+    }
+    chunk.orders = orders;
+    chunk.records = records;
+    chunk.live = orders.length;
+    const before = this.#chunks[index - 1];
+    if (orders.length === 0) this.#chunks.splice(index, 1);
+    else if (before !== undefined && before.orders.length + orders.length <= CHUNK_SLOTS) {
+      before.orders.push(...orders);
+      before.records.push(...records);
+      before.live += orders.length;
+      this.#chunks.splice(index, 1);
+    }
+  }
+
+  #split(index: number): void {
+    const chunk = this.#chunks[index];
+    if (chunk === undefined) return;
+    const half = chunk.orders.length >>> 1;
+    const orders = chunk.orders.splice(half);
+    const records = chunk.records.splice(half);
+    let live = 0;
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i];
+      if (record !== undefined && this.#orderOf(record) === orders[i]) live += 1;
+    }
+    chunk.live -= live;
+    this.#chunks.splice(index + 1, 0, { orders, records, live });
+  }
+}
+
+/** Index of the first number above `value` in an ascending list. */
+function upperBound(values: readonly number[], value: number): number {
+  let low = 0;
+  let high = values.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((values[middle] ?? 0) > value) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}

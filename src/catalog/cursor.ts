@@ -1,0 +1,143 @@
+/**
+ * Cursor text: where a reader is (semantics.md, Watch 3). Short: this process life and a revision, a few bytes on every
+ * message. Portable: a version vector with each origin's life, good at every node of the cluster.
+ */
+import { sha256 } from "../lib/crypto.ts";
+import { invalid } from "../lib/errors.ts";
+import { tagOf, WIRE, WireReader, writeText, writeVarint } from "../lib/protowire.ts";
+import type { OriginLife } from "./record.ts";
+
+export interface ShortCursor {
+  readonly kind: "short";
+  readonly boot: string;
+  readonly revision: number;
+}
+
+export interface CursorOrigin {
+  readonly nodeId: string;
+  readonly generation: number;
+  readonly seq: number;
+  readonly life: OriginLife;
+}
+
+export interface PortableCursor {
+  readonly kind: "portable";
+  readonly clusterId: string;
+  /** Stands for the filter, the viewer class and the options that decide what a reader holds. */
+  readonly readerHash: string;
+  readonly policyEpoch: string;
+  readonly origins: readonly CursorOrigin[];
+}
+
+export type Cursor = ShortCursor | PortableCursor;
+
+const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
+const CHECK_BYTES = 4;
+/** Origins a portable cursor may name; above this it is not one of ours. */
+const MAX_ORIGINS = 10_000;
+const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7 } as const;
+
+export function shortCursorText(boot: string, revision: number): string {
+  const body = `s1.${boot}.${revision.toString(36)}`;
+  return `${body}.${checkText(body)}`;
+}
+
+export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string {
+  let size = 64 + 3 * (cursor.clusterId.length + cursor.readerHash.length + cursor.policyEpoch.length);
+  for (const origin of cursor.origins) size += 40 + origin.nodeId.length;
+  const bytes = new Uint8Array(size + CHECK_BYTES);
+  let at = writeString(bytes, 0, FIELD.CLUSTER, cursor.clusterId);
+  at = writeString(bytes, at, FIELD.READER, cursor.readerHash);
+  at = writeString(bytes, at, FIELD.POLICY, cursor.policyEpoch);
+  for (const origin of cursor.origins) {
+    at = writeString(bytes, at, FIELD.NODE, origin.nodeId);
+    at = writeNumber(bytes, at, FIELD.GENERATION, origin.generation);
+    at = writeNumber(bytes, at, FIELD.SEQ, origin.seq);
+    at = writeNumber(bytes, at, FIELD.LIFE, LIVES.indexOf(origin.life));
+  }
+  bytes.set(sha256(bytes.subarray(0, at)).subarray(0, CHECK_BYTES), at);
+  return `p1.${Buffer.from(bytes.buffer, 0, at + CHECK_BYTES).toString("base64url")}`;
+}
+
+/** Throws `invalid_argument` for what no node of ours wrote: forged, truncated, or of an unknown form. */
+export function parseCursor(text: string): Cursor {
+  if (text.startsWith("s1.")) return parseShort(text);
+  if (text.startsWith("p1.")) return parsePortable(text);
+  throw malformed();
+}
+
+function parseShort(text: string): ShortCursor {
+  const parts = /^(s1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11}))\.([0-9a-z]+)$/.exec(text);
+  const [, body, boot, revision, check] = parts ?? [];
+  if (body === undefined || boot === undefined || revision === undefined || check !== checkText(body)) throw malformed();
+  return { kind: "short", boot, revision: Number.parseInt(revision, 36) };
+}
+
+function parsePortable(text: string): PortableCursor {
+  const bytes = Buffer.from(text.slice(3), "base64url");
+  if (bytes.length <= CHECK_BYTES || bytes.toString("base64url") !== text.slice(3)) throw malformed();
+  const body = bytes.subarray(0, -CHECK_BYTES);
+  if (
+    !sha256(body)
+      .subarray(0, CHECK_BYTES)
+      .every((byte, i) => byte === bytes[body.length + i])
+  )
+    throw malformed();
+  try {
+    return readPortable(body);
+  } catch {
+    // The checksum held, so this was written by something that is not us; how exactly it is broken helps nobody.
+    throw malformed();
+  }
+}
+
+function readPortable(body: Uint8Array): PortableCursor {
+  const reader = new WireReader(body);
+  let [clusterId, readerHash, policyEpoch] = ["", "", ""];
+  const origins: { nodeId: string; generation: number; seq: number; life: OriginLife }[] = [];
+  while (!reader.isDone()) {
+    const field = Math.floor(reader.tag() / 8);
+    const origin = origins.at(-1);
+    switch (field) {
+      case FIELD.CLUSTER:
+        clusterId = reader.text();
+        break;
+      case FIELD.READER:
+        readerHash = reader.text();
+        break;
+      case FIELD.POLICY:
+        policyEpoch = reader.text();
+        break;
+      case FIELD.NODE:
+        if (origins.length >= MAX_ORIGINS) throw malformed();
+        origins.push({ nodeId: reader.text(), generation: 0, seq: 0, life: "live" });
+        break;
+      default: {
+        const value = reader.varint();
+        if (origin === undefined) throw malformed();
+        if (field === FIELD.GENERATION) origin.generation = value;
+        else if (field === FIELD.SEQ) origin.seq = value;
+        else if (field === FIELD.LIFE) origin.life = LIVES[value] ?? "live";
+        else throw malformed();
+      }
+    }
+  }
+  return { kind: "portable", clusterId, readerHash, policyEpoch, origins };
+}
+
+function malformed(): Error {
+  return invalid("cursor", "is not a cursor this service gave out; drop it to start with a snapshot");
+}
+
+function checkText(body: string): string {
+  const digest = sha256(body);
+  return (((digest[0] ?? 0) << 8) | (digest[1] ?? 0)).toString(36);
+}
+
+function writeString(out: Uint8Array, at: number, field: number, text: string): number {
+  return writeText(out, writeVarint(out, at, tagOf(field, WIRE.BYTES)), text);
+}
+
+function writeNumber(out: Uint8Array, at: number, field: number, value: number): number {
+  return writeVarint(out, writeVarint(out, at, tagOf(field, WIRE.VARINT)), value);
+}

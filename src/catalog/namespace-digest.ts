@@ -1,0 +1,71 @@
+/**
+ * Count and digest of what is visible in each namespace: sum mod 2^64 of the first 8 bytes, big-endian, of
+ * SHA-256(delta_id) (semantics.md, Watch 9). Kept incrementally once somebody asked, so that a bookmark costs the
+ * namespaces it covers, and a node nobody asks hashes nothing.
+ */
+import { sha256Halves } from "../lib/crypto.ts";
+
+const TWO_32 = 0x1_0000_0000;
+
+export interface ViewDigest {
+  readonly count: number;
+  readonly digest: bigint;
+}
+
+/** Order-independent: adding and taking away commute. */
+export class DigestSum {
+  count = 0;
+  #high = 0;
+  #low = 0;
+
+  add(deltaId: string): void {
+    const [high, low] = sha256Halves(deltaId);
+    this.count += 1;
+    const sum = this.#low + low;
+    this.#low = sum % TWO_32;
+    this.#high = (this.#high + high + (sum >= TWO_32 ? 1 : 0)) % TWO_32;
+  }
+
+  subtract(deltaId: string): void {
+    const [high, low] = sha256Halves(deltaId);
+    this.count -= 1;
+    const borrow = this.#low < low ? 1 : 0;
+    this.#low = (this.#low - low + TWO_32) % TWO_32;
+    this.#high = (this.#high - high - borrow + 2 * TWO_32) % TWO_32;
+  }
+
+  get value(): bigint {
+    return (BigInt(this.#high) << 32n) | BigInt(this.#low);
+  }
+}
+
+/** Sums by namespace; a namespace is tracked from the first time it is asked for. */
+export class NamespaceDigests {
+  readonly #sums = new Map<string, DigestSum>();
+
+  /** The namespace's sum; `fill` lists the delta ids visible now and is called only the first time. */
+  of(namespace: string, fill: (add: (deltaId: string) => void) => void): DigestSum {
+    let sum = this.#sums.get(namespace);
+    if (sum === undefined) {
+      const fresh = new DigestSum();
+      fill((deltaId) => fresh.add(deltaId));
+      this.#sums.set(namespace, fresh);
+      sum = fresh;
+    }
+    return sum;
+  }
+
+  isTracked(namespace: string): boolean {
+    return this.#sums.has(namespace);
+  }
+
+  /** The view of a key changed from one record to another; either may be absent. */
+  viewChanged(namespace: string, before: string | undefined, after: string | undefined): void {
+    const sum = this.#sums.get(namespace);
+    if (sum === undefined || before === after) return;
+    if (before !== undefined) sum.subtract(before);
+    if (after !== undefined) sum.add(after);
+    // An emptied namespace need not be remembered: it would be refilled from nothing.
+    if (sum.count === 0) this.#sums.delete(namespace);
+  }
+}

@@ -1,0 +1,229 @@
+/**
+ * What all streams of one kind share: filter, viewer class and options of a reader, and the messages already made for it,
+ * so that one change to a thousand equal watches is found and encoded once (performance.md, "encode each event once").
+ */
+
+import type { Cell } from "./cell.ts";
+import { portableCursorText, shortCursorText } from "./cursor.ts";
+import { coversNamespace, type Filter, type Locality, matches } from "./filter.ts";
+import { DigestSum, type ViewDigest } from "./namespace-digest.ts";
+import { BODY, type CatalogRecord, deltaId } from "./record.ts";
+import type { Replica } from "./replica.ts";
+import { winnerOf } from "./view.ts";
+
+/** As on the wire: DiscoveryDelta.Action. */
+export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
+export type Action = (typeof ACTION)[keyof typeof ACTION];
+
+/** As on the wire: CatalogWatchResponse.Snapshot. */
+export const SNAPSHOT = { NONE: 0, BEGIN: 1, CONTINUE: 2, END: 3 } as const;
+export type Snapshot = (typeof SNAPSHOT)[keyof typeof SNAPSHOT];
+
+export interface Change {
+  readonly action: Action;
+  /** The record to put, or for REMOVE any record of the key. Encode before the next turn: its bytes may move. */
+  readonly record: CatalogRecord;
+  readonly revision: number;
+}
+
+export interface FeedMessage {
+  readonly changes: readonly Change[];
+  readonly revision: number;
+  /** Empty where the message is no place to resume from. */
+  readonly cursor: string;
+  readonly portableCursor: string;
+  readonly snapshot: Snapshot;
+  readonly replaces: readonly string[];
+  readonly isBookmark: boolean;
+  readonly digest: ViewDigest | undefined;
+}
+
+export interface ReaderOptions {
+  readonly filter: Filter;
+  /** Stands for filter, viewer and options; streams of equal names share a reader. */
+  readonly name: string;
+  /** Stands for filter and viewer: what a reader holds, and so what its cursors are good for. */
+  readonly hash: string;
+  /** What the reader may see; asked once a namespace and scan. */
+  readonly allowed: (namespace: string) => boolean;
+  readonly policyEpoch: string;
+  readonly isNamesOnly: boolean;
+  readonly withDigest: boolean;
+}
+
+export interface NodeFacts extends Locality {
+  /** This process life, for short cursors. */
+  readonly boot: string;
+}
+
+/** What a change costs in a message beside its entry bytes, about: tag, delta id, namespace, revision, time. */
+const CHANGE_BYTES = 96;
+/** Messages kept for readers that are not at the same place. */
+const KEPT_MESSAGES = 4;
+
+interface Kept {
+  readonly from: number;
+  /** Revision of the replica when it was made: newer changes may belong to it. */
+  readonly at: number;
+  readonly to: number;
+  readonly message: FeedMessage | undefined;
+}
+
+export interface Scan {
+  readonly changes: Change[];
+  /** Everything up to here is in `changes` or does not concern the reader. */
+  readonly to: number;
+}
+
+export class Reader {
+  readonly options: ReaderOptions;
+  readonly replica: Replica;
+  readonly node: NodeFacts;
+  #kept: Kept[] = [];
+  #portable = { revision: -1, text: "" };
+
+  constructor(options: ReaderOptions, replica: Replica, node: NodeFacts) {
+    this.options = options;
+    this.replica = replica;
+    this.node = node;
+  }
+
+  shortCursor(revision: number): string {
+    return shortCursorText(this.node.boot, revision);
+  }
+
+  /** The vector of this moment, for a reader that has everything up to it. */
+  portableCursor(): string {
+    if (this.#portable.revision !== this.replica.revision) {
+      const origins = [...this.replica.origins.values()].map((o) => ({
+        nodeId: o.nodeId,
+        generation: o.generation,
+        seq: o.through,
+        life: o.life,
+      }));
+      const { hash, policyEpoch } = this.options;
+      const text = portableCursorText({ clusterId: this.node.clusterId, readerHash: hash, policyEpoch, origins });
+      this.#portable = { revision: this.replica.revision, text };
+    }
+    return this.#portable.text;
+  }
+
+  /** The message that brings a reader from `from` on; shared by all readers that stand there. */
+  live(from: number, budgetBytes: number): Kept {
+    const { revision } = this.replica;
+    const kept = this.#kept.find((k) => k.from === from && k.at === revision);
+    if (kept !== undefined) return kept;
+    const { changes, to } = this.scan(from, budgetBytes);
+    const message = changes.length === 0 ? undefined : this.message({ changes, revision: to, cursor: this.shortCursor(to) });
+    const made = { from, at: revision, to, message };
+    if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
+    this.#kept.push(made);
+    return made;
+  }
+
+  /** What changed after `from`, each key once, as it is seen now; at least one change, then as many as the budget holds. */
+  scan(from: number, budgetBytes: number): Scan {
+    const changes: Change[] = [];
+    const { replica } = this;
+    let left = budgetBytes;
+    let to = from;
+    let isCut = false;
+    const allowed = this.#allowedOnce();
+    replica.changesSince(from, (cell, revision) => {
+      const change = allowed(cell.namespace) ? this.changeOf(cell, revision, from) : undefined;
+      if (change !== undefined) {
+        left -= this.sizeOf(change);
+        isCut = left < 0 && changes.length > 0;
+        if (isCut) return false;
+        changes.push(change);
+      }
+      to = revision;
+      return true;
+    });
+    return { changes, to: isCut ? to : replica.revision };
+  }
+
+  /** What a reader at revision `from` is told of a touched cell's key; undefined when nothing. */
+  changeOf(cell: Cell, revision: number, from: number): Change | undefined {
+    if (!this.mayHoldKey(cell)) return undefined;
+    // Several origins: the key is told of at its newest touch only.
+    if (cell.peers?.some((peer) => peer.revision > revision) === true) return undefined;
+    const winner = winnerIn(cell);
+    if (winner !== undefined && matches(this.options.filter, winner, this.node)) {
+      return { action: winner.bornRevision > from ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
+    }
+    // "No longer matches" is said only when what filters look at changed since: else the reader never had it (filter_seq).
+    if (winner === cell && winner.filterRevision <= from) return undefined;
+    return { action: ACTION.REMOVE, record: cell, revision };
+  }
+
+  /** Whether the key itself passes the filter: the part of it that holds for tombstones too. */
+  mayHoldKey(cell: CatalogRecord): boolean {
+    const { filter } = this.options;
+    if (!coversNamespace(filter, cell.namespace)) return false;
+    if (filter.names.length > 0 && !filter.names.includes(cell.name)) return false;
+    return filter.kindMask === 0 || (filter.kindMask & (1 << cell.kind)) !== 0;
+  }
+
+  /** Whether any key of the namespace can pass the filter. */
+  mayHoldNamespace(namespace: string): boolean {
+    return coversNamespace(this.options.filter, namespace);
+  }
+
+  /** About what a change takes in a message. */
+  sizeOf(change: Change): number {
+    const { record } = change;
+    if (change.action === ACTION.REMOVE || this.options.isNamesOnly) return CHANGE_BYTES + record.key.length;
+    return CHANGE_BYTES + record.sizeBytes;
+  }
+
+  /** Count and digest of what the reader should now hold; undefined when it did not ask. */
+  digest(): ViewDigest | undefined {
+    if (!this.options.withDigest) return undefined;
+    const { filter } = this.options;
+    const { digests, lookup } = this.replica;
+    let count = 0;
+    let digest = 0n;
+    for (const namespace of coveredNamespaces(lookup.namespaces(), filter)) {
+      if (!this.options.allowed(namespace)) continue;
+      const sum: DigestSum = digests.of(namespace, (add) => {
+        const cursor = lookup.cursor();
+        cursor.seek(`${namespace}\0`);
+        for (let r = cursor.next(); r !== undefined && r.namespace === namespace; r = cursor.next()) add(deltaId(r));
+      });
+      count += sum.count;
+      digest = BigInt.asUintN(64, digest + sum.value);
+    }
+    return { count, digest };
+  }
+
+  message(parts: Partial<FeedMessage> & Pick<FeedMessage, "changes" | "revision">): FeedMessage {
+    return { cursor: "", portableCursor: "", snapshot: SNAPSHOT.NONE, replaces: [], isBookmark: false, digest: undefined, ...parts };
+  }
+
+  #allowedOnce(): (namespace: string) => boolean {
+    let last = "";
+    let verdict = false;
+    return (namespace) => {
+      if (namespace !== last) {
+        last = namespace;
+        verdict = this.options.allowed(namespace);
+      }
+      return verdict;
+    };
+  }
+}
+
+function winnerIn(cell: Cell): Cell | undefined {
+  if (cell.peers !== undefined) return winnerOf(cell.peers);
+  return cell.body === BODY.ENTRY && cell.origin.life !== "hidden" ? cell : undefined;
+}
+
+/** The namespaces a digest filter covers; sorted input, so a prefix is two runs of it. */
+function* coveredNamespaces(sorted: readonly string[], filter: Filter): Generator<string> {
+  if (filter.namespace !== "") {
+    yield filter.namespace;
+    return;
+  }
+  for (const namespace of sorted) if (coversNamespace(filter, namespace)) yield namespace;
+}

@@ -1,0 +1,449 @@
+/**
+ * The replica ordered by change: for each origin and key the newest record, the order in which they changed here, and the
+ * version vector of what is known (architecture.md, "The one idea"; semantics.md, Leases and life, Replication). Records
+ * of this node are staged, and become visible to anyone only when their journal batch is on disk and they are committed.
+ */
+import { assert } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
+import { Cell, type CellFields, type Origin } from "./cell.ts";
+import { ChangeLog } from "./change-log.ts";
+import type { Lookup } from "./lookup.ts";
+import { NamespaceDigests } from "./namespace-digest.ts";
+import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife } from "./record.ts";
+import { SCOPE, type Scope } from "./scope.ts";
+import type { Slab } from "./slab.ts";
+import { compareForView, winnerOf } from "./view.ts";
+
+/** Forgotten origins remembered by name. */
+const MAX_FORGOTTEN = 10_000;
+
+export interface ReplicaOptions {
+  readonly nodeId: string;
+  readonly generation: number;
+  /** Highest seq this origin ever handed out; a seq is never used twice. */
+  readonly lastSeq: number;
+  readonly floor: number;
+  readonly tombstoneTtlMs: number;
+  /** Tombstones kept even when there are fewer live records than that. */
+  readonly minTombstones: number;
+}
+
+/** What a record of this node's own says, before it has a number. `bytes` are sealed entry bytes. */
+export interface OwnPut extends Omit<CellFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
+  readonly bytes: Uint8Array;
+  /** Whether a field that filters look at differs from the own record held now. */
+  readonly isFilterChange: boolean;
+}
+
+interface Grave {
+  readonly cell: Cell;
+  readonly seq: number;
+  readonly dugMonoMs: number;
+}
+
+export class Replica {
+  readonly lookup: Lookup;
+  readonly slab: Slab;
+  readonly self: Origin;
+  readonly digests = new NamespaceDigests();
+  readonly #options: ReplicaOptions;
+  readonly #origins = new Map<string, Origin>();
+  /** A cell of every key that has records but no view: tombstones, hidden orphans. */
+  readonly #absent = new Map<KeyText, Cell>();
+  readonly #byRevision = new ChangeLog<Cell>((cell) => cell.revision);
+  #revision = 0;
+  #collectedRevision = 0;
+  #lastSeq: number;
+  #staged: Cell[] = [];
+  #stagedByKey = new Map<KeyText, Cell>();
+  #graves: Grave[] = [];
+  #firstGrave = 0;
+  #tombstones = 0;
+  #touched = new Set<string>();
+  readonly #forgotten = new Set<string>();
+
+  constructor(lookup: Lookup, slab: Slab, options: ReplicaOptions) {
+    this.lookup = lookup;
+    this.slab = slab;
+    this.#options = options;
+    this.#lastSeq = options.lastSeq;
+    this.self = this.origin(options.nodeId, options.generation);
+    this.self.through = options.lastSeq;
+    this.self.floor = options.floor;
+  }
+
+  /** This node's number of the last change. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** A cursor below this may have missed the removal of a tombstone that is collected: it needs a snapshot. */
+  get collectedRevision(): number {
+    return this.#collectedRevision;
+  }
+
+  get origins(): ReadonlyMap<string, Origin> {
+    return this.#origins;
+  }
+
+  get lastSeq(): number {
+    return this.#lastSeq;
+  }
+
+  get tombstoneCount(): number {
+    return this.#tombstones;
+  }
+
+  /** Whether the origin was forgotten here: a cursor that names it needs a snapshot. */
+  hasForgotten(originId: string): boolean {
+    return this.#forgotten.has(originId);
+  }
+
+  /** The origin of that name, made known when it was not. */
+  origin(nodeId: string, generation: number): Origin {
+    const id = `${nodeId}/${generation}`;
+    let origin = this.#origins.get(id);
+    if (origin === undefined) {
+      origin = { id, nodeId, generation, life: "live", through: 0, floor: 0, log: new ChangeLog<Cell>((cell) => cell.seq) };
+      this.#origins.set(id, origin);
+    }
+    return origin;
+  }
+
+  /** What people see of the key. */
+  view(key: KeyText): CatalogRecord | undefined {
+    return this.lookup.find(key);
+  }
+
+  /** This node's own newest record of the key: the staged one when there is one. */
+  own(key: KeyText): Cell | undefined {
+    return this.#stagedByKey.get(key) ?? this.#cellOf(key, this.self);
+  }
+
+  /** All records held of the key, in view order; staged ones are not among them. */
+  records(key: KeyText): readonly Cell[] {
+    const any = this.#any(key);
+    return any === undefined ? [] : (any.peers ?? [any]);
+  }
+
+  // ---- own records: stage, commit, abort ----
+
+  /** Numbers a put and stages it. It is visible to nobody until `commit`. */
+  stagePut(put: OwnPut): Cell {
+    const before = this.own(put.key);
+    const wasLive = before !== undefined && before.body === BODY.ENTRY;
+    const seq = ++this.#lastSeq;
+    return this.#stage({
+      ...put,
+      origin: this.self,
+      seq,
+      firstSeq: wasLive ? before.firstSeq : seq,
+      filterSeq: wasLive && !put.isFilterChange ? before.filterSeq : seq,
+      body: BODY.ENTRY,
+      reach: widest(before?.reach ?? SCOPE.UNSET, put.scope),
+      at: this.slab.put(put.bytes),
+      sizeBytes: put.bytes.length,
+    });
+  }
+
+  /**
+   * Numbers a tombstone of this node for a key held here, whatever its origin, and stages it. `unregistered` hides older
+   * records of every origin; `expired` ends this origin's own only.
+   */
+  stageTombstone(of: CatalogRecord, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): Cell {
+    const before = this.own(of.key);
+    const seq = ++this.#lastSeq;
+    return this.#stage({
+      key: of.key,
+      namespace: of.namespace,
+      name: of.name,
+      kind: of.kind,
+      origin: this.self,
+      seq,
+      hlc,
+      firstSeq: before?.firstSeq ?? seq,
+      filterSeq: seq,
+      body,
+      scope: of.scope,
+      reach: widest(before?.reach ?? SCOPE.UNSET, of.reach),
+      health: of.health,
+      traits: of.traits,
+      principal: of.principal,
+      at: 0,
+      sizeBytes: 0,
+      contentBytes: 0,
+    });
+  }
+
+  /** Records staged and not yet committed, oldest first. */
+  get staged(): readonly Cell[] {
+    return this.#staged;
+  }
+
+  /** The batch that holds every staged record with seq ≤ `through` is on disk: makes them visible, in order. */
+  commit(through: number, time: Time): void {
+    let taken = 0;
+    for (const cell of this.#staged) {
+      if (cell.seq > through) break;
+      taken += 1;
+      if (this.#stagedByKey.get(cell.key) === cell) this.#stagedByKey.delete(cell.key);
+      this.install(cell, time);
+    }
+    this.#staged.splice(0, taken);
+    this.self.through = Math.max(this.self.through, through);
+  }
+
+  /** The batch was refused: everything staged is forgotten. The seqs it used stay used (semantics.md, Durability). */
+  abort(): void {
+    for (const cell of this.#staged) if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
+    this.#staged = [];
+    this.#stagedByKey.clear();
+  }
+
+  // ---- any record, by whatever way it came ----
+
+  /**
+   * Takes in a record that is not staged any more, received, or replayed from the journal. A record not newer than the one
+   * held of its origin is skipped. Does not move the version vector. Returns whether anything changed.
+   */
+  install(next: Cell, time: Time): boolean {
+    const held = this.#cellOf(next.key, next.origin);
+    if (held !== undefined && held.seq >= next.seq) {
+      if (next.sizeBytes > 0) this.slab.free(next.at, next.sizeBytes);
+      return false;
+    }
+    const seen = this.lookup.find(next.key);
+    const seenDelta = this.#trackedDelta(seen);
+    const revision = ++this.#revision;
+    let cell = next;
+    if (held === undefined) {
+      this.#join(next);
+      next.bornRevision = revision;
+      next.filterRevision = revision;
+    } else {
+      cell = held;
+      this.#renew(held, next, revision);
+    }
+    cell.origin.log.insert(cell.seq, cell);
+    this.#moveTo(cell, revision);
+    if (cell.body !== BODY.ENTRY) this.#bury(cell, time);
+    this.#review(cell.key, seen, seenDelta, cell);
+    return true;
+  }
+
+  /** Replaces what a held cell says by what a newer record says. */
+  #renew(held: Cell, next: Cell, revision: number): void {
+    const oldSeq = held.seq;
+    if (held.sizeBytes > 0) this.slab.free(held.at, held.sizeBytes);
+    const wasEntry = held.body === BODY.ENTRY;
+    const isFilterChange = held.filterSeq !== next.filterSeq;
+    const isVisible = this.lookup.find(held.key) === held;
+    const before = { traits: held.traits, kind: held.kind, scope: held.scope };
+    if (!wasEntry) this.#tombstones -= 1;
+    held.become(next);
+    held.origin.log.retire(oldSeq);
+    if (!wasEntry || held.body !== BODY.ENTRY) held.bornRevision = revision;
+    if (isFilterChange || !wasEntry) held.filterRevision = revision;
+    if (held.peers !== undefined) held.peers.sort(compareForView);
+    if (isVisible) this.lookup.update(held, before);
+  }
+
+  /** A touch without a new record: an origin's life changed, so what people see of its keys may have. */
+  touch(cell: Cell): void {
+    const seen = this.lookup.find(cell.key);
+    const seenDelta = this.#trackedDelta(seen);
+    const revision = ++this.#revision;
+    cell.filterRevision = revision;
+    this.#moveTo(cell, revision);
+    this.#review(cell.key, seen, seenDelta, cell);
+  }
+
+  /** Ends a record that a complete transfer of its origin did not list: its removal was collected before we heard of it. */
+  withdraw(cell: Cell, time: Time): void {
+    const seen = this.lookup.find(cell.key);
+    const seenDelta = this.#trackedDelta(seen);
+    if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
+    cell.expire();
+    const revision = ++this.#revision;
+    cell.filterRevision = revision;
+    this.#moveTo(cell, revision);
+    this.#bury(cell, time);
+    this.#review(cell.key, seen, seenDelta, cell);
+  }
+
+  /** Removes an invisible record without a trace: a collected tombstone, a forgotten origin's. */
+  #drop(cell: Cell): void {
+    const { seq, revision } = cell;
+    if (cell.body !== BODY.ENTRY) this.#tombstones -= 1;
+    if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
+    cell.seq = -1;
+    cell.revision = -1;
+    cell.origin.log.retire(seq);
+    this.#byRevision.retire(revision);
+    this.#collectedRevision = Math.max(this.#collectedRevision, revision);
+    const rest = this.#leave(cell);
+    if (this.#absent.get(cell.key) !== cell) return;
+    if (rest === undefined) this.#absent.delete(cell.key);
+    else this.#absent.set(cell.key, rest);
+  }
+
+  // ---- reading in order of change ----
+
+  /** Visits records touched after `revision`, oldest first, until `visit` returns false. */
+  changesSince(revision: number, visit: (cell: Cell, revision: number) => boolean): void {
+    this.#byRevision.forEachSince(revision, visit);
+  }
+
+  /** Namespaces touched since the last call: whom to wake. */
+  takeTouched(): ReadonlySet<string> {
+    const touched = this.#touched;
+    if (touched.size > 0) this.#touched = new Set();
+    return touched;
+  }
+
+  // ---- tombstones ----
+
+  /**
+   * Collects tombstones older than their ttl, or above max(minTombstones, live records), oldest first; at most `maxCount`.
+   * Returns the keys of this node's own, for the journal to forget.
+   */
+  collect(time: Time, maxCount: number): readonly KeyText[] {
+    const own: KeyText[] = [];
+    const limit = Math.max(this.#options.minTombstones, this.lookup.size);
+    for (let n = 0; n < maxCount && this.#firstGrave < this.#graves.length; n++) {
+      const grave = this.#graves[this.#firstGrave];
+      assert(grave !== undefined, "grave list has a hole");
+      const { cell } = grave;
+      const isStale = cell.seq !== grave.seq;
+      if (!isStale && this.#tombstones <= limit && time.monoMs - grave.dugMonoMs < this.#options.tombstoneTtlMs) break;
+      this.#firstGrave += 1;
+      if (isStale) continue;
+      if (cell.body === BODY.UNREGISTERED && this.#hidesOlder(cell)) {
+        this.#graves.push({ cell, seq: cell.seq, dugMonoMs: time.monoMs });
+        continue;
+      }
+      if (cell.origin === this.self) own.push(cell.key);
+      cell.origin.floor = Math.max(cell.origin.floor, cell.seq);
+      this.#drop(cell);
+    }
+    if (this.#firstGrave > 1024 && this.#firstGrave * 2 > this.#graves.length) {
+      this.#graves = this.#graves.slice(this.#firstGrave);
+      this.#firstGrave = 0;
+    }
+    return own;
+  }
+
+  /** When `collect` has something to do at the latest. */
+  nextCollectMonoMs(): number | undefined {
+    const grave = this.#graves[this.#firstGrave];
+    return grave === undefined ? undefined : grave.dugMonoMs + this.#options.tombstoneTtlMs;
+  }
+
+  /** Forgets an origin altogether: no records, no vector entry (semantics.md, Orphans). */
+  forgetOrigin(origin: Origin): void {
+    assert(origin !== this.self, "a node cannot forget itself");
+    this.setLife(origin, "hidden");
+    const cells: Cell[] = [];
+    origin.log.forEachSince(0, (cell) => {
+      cells.push(cell);
+      return true;
+    });
+    for (const cell of cells) this.#drop(cell);
+    this.#origins.delete(origin.id);
+    this.#forgotten.add(origin.id);
+    const [oldest] = this.#forgotten;
+    if (this.#forgotten.size > MAX_FORGOTTEN && oldest !== undefined) this.#forgotten.delete(oldest);
+  }
+
+  /** Changes an origin's life and touches its records: readers visit their keys again. */
+  setLife(origin: Origin, life: OriginLife): void {
+    if (origin.life === life) return;
+    origin.life = life;
+    const cells: Cell[] = [];
+    origin.log.forEachSince(0, (cell) => {
+      if (cell.body === BODY.ENTRY) cells.push(cell);
+      return true;
+    });
+    for (const cell of cells) this.touch(cell);
+  }
+
+  // ---- bookkeeping ----
+
+  #stage(fields: CellFields): Cell {
+    const cell = new Cell(fields);
+    this.#staged.push(cell);
+    this.#stagedByKey.set(cell.key, cell);
+    return cell;
+  }
+
+  #any(key: KeyText): Cell | undefined {
+    // The lookup holds only cells that this replica put there.
+    return (this.lookup.find(key) as Cell | undefined) ?? this.#absent.get(key); // oxlint-disable-line typescript/no-unsafe-type-assertion
+  }
+
+  #cellOf(key: KeyText, origin: Origin): Cell | undefined {
+    const any = this.#any(key);
+    if (any === undefined || any.peers === undefined) return any?.origin === origin ? any : undefined;
+    return any.peers.find((cell) => cell.origin === origin);
+  }
+
+  #join(cell: Cell): void {
+    const any = this.#any(cell.key);
+    if (any === undefined) {
+      this.#absent.set(cell.key, cell);
+      return;
+    }
+    const peers = any.peers ?? [any];
+    peers.push(cell);
+    peers.sort(compareForView);
+    for (const peer of peers) peer.peers = peers;
+  }
+
+  /** Takes a cell out of its key's list; returns any that is left. */
+  #leave(cell: Cell): Cell | undefined {
+    const { peers } = cell;
+    if (peers === undefined) return undefined;
+    peers.splice(peers.indexOf(cell), 1);
+    if (peers.length === 1) for (const peer of peers) peer.peers = undefined;
+    cell.peers = undefined;
+    return peers[0];
+  }
+
+  #moveTo(cell: Cell, revision: number): void {
+    const old = cell.revision;
+    cell.revision = revision;
+    if (old > 0) this.#byRevision.retire(old);
+    this.#byRevision.append(revision, cell);
+    this.#touched.add(cell.namespace);
+  }
+
+  /** Brings lookup, absent list and digests in line with the key's winner. */
+  #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: Cell): void {
+    const winner = any.peers === undefined ? winnerOf([any]) : winnerOf(any.peers);
+    if (winner !== undefined) {
+      if (seen !== winner) this.lookup.put(winner);
+      this.#absent.delete(key);
+    } else {
+      if (seen !== undefined) this.lookup.remove(seen);
+      this.#absent.set(key, any);
+    }
+    this.digests.viewChanged(any.namespace, seenDelta, this.#trackedDelta(winner));
+  }
+
+  #trackedDelta(record: CatalogRecord | undefined): string | undefined {
+    return record !== undefined && this.digests.isTracked(record.namespace) ? deltaId(record) : undefined;
+  }
+
+  #bury(cell: Cell, time: Time): void {
+    this.#tombstones += 1;
+    this.#graves.push({ cell, seq: cell.seq, dugMonoMs: time.monoMs });
+  }
+
+  #hidesOlder(tombstone: Cell): boolean {
+    return (tombstone.peers ?? []).some((cell) => cell.body === BODY.ENTRY && cell.hlc < tombstone.hlc);
+  }
+}
+
+function widest(a: Scope, b: Scope): Scope {
+  return a > b ? a : b;
+}

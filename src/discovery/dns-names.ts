@@ -1,0 +1,89 @@
+/** What DNS asks beside entries: which names have something below them, and which entries carry an alias. */
+import { decodeEntry } from "../catalog/codec.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
+import type { Replica } from "../catalog/replica.ts";
+
+export class DnsNames {
+  readonly #replica: Replica;
+  /** Everything up to here is indexed. */
+  #revision = 0;
+  readonly #namespaces = new Set<string>();
+  /** How many namespaces and aliases end in a suffix. */
+  readonly #suffixes = new Map<string, number>();
+  readonly #aliases = new Map<string, Set<KeyText>>();
+  readonly #aliasesOf = new Map<KeyText, readonly string[]>();
+
+  constructor(replica: Replica) {
+    this.#replica = replica;
+  }
+
+  /** Takes in what changed since the last call. Cost: the records that changed. */
+  refresh(): void {
+    const touched = new Set<string>();
+    this.#replica.changesSince(this.#revision, (cell) => {
+      touched.add(cell.namespace);
+      const shown = this.#replica.view(cell.key);
+      this.#setAliases(cell.key, shown === undefined || shown.body !== BODY.ENTRY ? NONE : this.#aliasesIn(shown));
+      return true;
+    });
+    this.#revision = this.#replica.revision;
+    for (const namespace of touched) this.#setNamespace(namespace, this.#replica.lookup.namespaceCount(namespace) > 0);
+  }
+
+  /** Whether some namespace or alias is `suffix` or ends in `.suffix`. */
+  hasNameUnder(suffix: string): boolean {
+    return this.#suffixes.has(suffix);
+  }
+
+  /** Records that carry the alias, in key order. */
+  findAlias(alias: string): readonly CatalogRecord[] {
+    const keys = this.#aliases.get(alias);
+    if (keys === undefined) return [];
+    return [...keys].sort().flatMap((key) => this.#replica.view(key) ?? []);
+  }
+
+  #aliasesIn(record: CatalogRecord): readonly string[] {
+    const { slab } = this.#replica;
+    const { aliases } = decodeEntry(slab.view(record.at, record.sizeBytes), record.origin.life);
+    return aliases.length === 0 ? NONE : aliases.map((alias) => alias.toLowerCase().replace(/\.$/, ""));
+  }
+
+  #setAliases(key: KeyText, next: readonly string[]): void {
+    const before = this.#aliasesOf.get(key) ?? NONE;
+    if (before.length === 0 && next.length === 0) return;
+    for (const alias of before) {
+      const keys = this.#aliases.get(alias);
+      if (keys?.delete(key) === true && keys.size === 0) this.#aliases.delete(alias);
+      this.#count(alias, -1);
+    }
+    for (const alias of next) {
+      const keys = this.#aliases.get(alias);
+      if (keys === undefined) this.#aliases.set(alias, new Set([key]));
+      else keys.add(key);
+      this.#count(alias, 1);
+    }
+    if (next.length === 0) this.#aliasesOf.delete(key);
+    else this.#aliasesOf.set(key, next);
+  }
+
+  #setNamespace(namespace: string, isThere: boolean): void {
+    if (isThere === this.#namespaces.has(namespace)) return;
+    if (isThere) this.#namespaces.add(namespace);
+    else this.#namespaces.delete(namespace);
+    this.#count(namespace, isThere ? 1 : -1);
+  }
+
+  #count(name: string, by: number): void {
+    for (let at = 0; ; ) {
+      const suffix = name.slice(at);
+      const count = (this.#suffixes.get(suffix) ?? 0) + by;
+      if (count === 0) this.#suffixes.delete(suffix);
+      else this.#suffixes.set(suffix, count);
+      const dot = name.indexOf(".", at);
+      if (dot < 0) return;
+      at = dot + 1;
+    }
+  }
+}
+
+const NONE: readonly string[] = [];

@@ -1,0 +1,98 @@
+/** Whom a change concerns: watchers by the namespace, prefix or everything they follow, and who of them is to be woken. */
+
+/** One open stream, as the fan-out sees it. */
+export interface Watcher {
+  /** Exactly this namespace; empty when not exact. */
+  readonly namespace: string;
+  /** This namespace and those below it; empty when none. */
+  readonly prefix: string;
+  /** Monotonic ms at which it wants to be woken though nothing changed. */
+  readonly dueMonoMs: number;
+  /** How many changes of this node it has not been told of. */
+  readonly lagRevisions: number;
+  wake(): void;
+  /** The node stops: the last place to resume from, then the end. */
+  stop(): void;
+}
+
+export class Fanout {
+  readonly #exact = new Map<string, Set<Watcher>>();
+  readonly #prefix = new Map<string, Set<Watcher>>();
+  readonly #everything = new Set<Watcher>();
+  readonly #watchers = new Set<Watcher>();
+  /** Insertion order is the order of waking; a watcher is in it once however much changes. */
+  readonly #ready = new Set<Watcher>();
+
+  get size(): number {
+    return this.#watchers.size;
+  }
+
+  get readyCount(): number {
+    return this.#ready.size;
+  }
+
+  add(watcher: Watcher): void {
+    this.#watchers.add(watcher);
+    if (watcher.namespace !== "") join(this.#exact, watcher.namespace, watcher);
+    else if (watcher.prefix !== "") join(this.#prefix, watcher.prefix, watcher);
+    else this.#everything.add(watcher);
+  }
+
+  remove(watcher: Watcher): void {
+    this.#watchers.delete(watcher);
+    this.#ready.delete(watcher);
+    this.#everything.delete(watcher);
+    leave(this.#exact, watcher.namespace, watcher);
+    leave(this.#prefix, watcher.prefix, watcher);
+  }
+
+  /** Something in these namespaces changed. Cost: the watchers concerned, not those that exist. */
+  changed(namespaces: Iterable<string>): void {
+    for (const namespace of namespaces) {
+      this.#readyAll(this.#exact.get(namespace));
+      if (this.#prefix.size === 0) continue;
+      for (let dot = namespace.indexOf("."); dot >= 0; dot = namespace.indexOf(".", dot + 1))
+        this.#readyAll(this.#prefix.get(namespace.slice(0, dot)));
+      this.#readyAll(this.#prefix.get(namespace));
+    }
+    this.#readyAll(this.#everything);
+  }
+
+  /** Readies those whose bookmark is due. Cost: one comparison a watcher, so call it a few times a second at most. */
+  due(monoMs: number): void {
+    for (const watcher of this.#watchers) if (watcher.dueMonoMs <= monoMs) this.#ready.add(watcher);
+  }
+
+  /** Everybody: the node's readiness changed. */
+  all(): void {
+    this.#readyAll(this.#watchers);
+  }
+
+  /** The next to wake, taken out. */
+  take(): Watcher | undefined {
+    for (const watcher of this.#ready) {
+      this.#ready.delete(watcher);
+      return watcher;
+    }
+    return undefined;
+  }
+
+  watchers(): Iterable<Watcher> {
+    return this.#watchers;
+  }
+
+  #readyAll(watchers: ReadonlySet<Watcher> | undefined): void {
+    if (watchers !== undefined) for (const watcher of watchers) this.#ready.add(watcher);
+  }
+}
+
+function join(map: Map<string, Set<Watcher>>, key: string, watcher: Watcher): void {
+  const set = map.get(key);
+  if (set === undefined) map.set(key, new Set([watcher]));
+  else set.add(watcher);
+}
+
+function leave(map: Map<string, Set<Watcher>>, key: string, watcher: Watcher): void {
+  const set = map.get(key);
+  if (set?.delete(watcher) === true && set.size === 0) map.delete(key);
+}

@@ -1,0 +1,170 @@
+/** Reads every door shares: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
+import { decodeEntry } from "../catalog/codec.ts";
+import type { EntryView } from "../catalog/entry-view.ts";
+import { ANY, type Filter } from "../catalog/filter.ts";
+import { NODES_NAMESPACE } from "../catalog/names.ts";
+import { decodePageToken, encodePageToken, filterHash } from "../catalog/page-token.ts";
+import { type Considered, queryPage } from "../catalog/query.ts";
+import { type NodeFacts, Reader } from "../catalog/reader.ts";
+import { type CatalogRecord, KIND, type Kind } from "../catalog/record.ts";
+import type { Replica } from "../catalog/replica.ts";
+import { SCOPE, type Scope } from "../catalog/scope.ts";
+import type { Caller } from "../policy/caller.ts";
+import { POLICY_EPOCH, viewerVerdict } from "../policy/verdict.ts";
+
+/** Encoded entries of one page, in bytes: well below what clients accept by default (4 MiB). */
+const MAX_PAGE_BYTES = 1024 * 1024;
+
+export interface PageRequest {
+  readonly filter: Filter;
+  /** As `pageLimit` gives it. */
+  readonly limit: number;
+  readonly token: string;
+  readonly isExplained: boolean;
+  /** Tells the lists of different methods apart in tokens. */
+  readonly salt: string;
+}
+
+export interface PageAnswer {
+  readonly records: readonly CatalogRecord[];
+  readonly nextToken: string;
+  readonly considered: readonly Considered[] | undefined;
+}
+
+export interface WatchRequest {
+  readonly filter: Filter;
+  readonly isNamesOnly: boolean;
+  readonly withDigest: boolean;
+}
+
+interface Shared {
+  readonly reader: Reader;
+  streams: number;
+}
+
+export class Reads {
+  readonly replica: Replica;
+  readonly node: NodeFacts;
+  readonly #readers = new Map<string, Shared>();
+
+  constructor(replica: Replica, node: NodeFacts) {
+    this.replica = replica;
+    this.node = node;
+  }
+
+  /** One page in key order. Throws `invalid_argument` for a token that is not of this filter. */
+  page(caller: Caller, request: PageRequest): PageAnswer {
+    const { filter, limit, token, isExplained, salt } = request;
+    // HOT: most queries have one page; the hash is made only for those that go on.
+    const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
+    const page = queryPage(this.replica.lookup, filter, {
+      limit,
+      afterKey,
+      self: this.node,
+      allowed: this.allowed(caller),
+      explain: isExplained,
+    });
+    const kept = countWithin(page.records, MAX_PAGE_BYTES);
+    const records = kept === page.records.length ? page.records : page.records.slice(0, kept);
+    const nextKey = records === page.records ? page.nextKey : records.at(-1)?.key;
+    return {
+      records,
+      nextToken: nextKey === undefined ? "" : encodePageToken(nextKey, filterHash(filter, salt)),
+      considered: page.considered,
+    };
+  }
+
+  /** The shared reader of equal watches; `release` it when the stream closes. */
+  reader(caller: Caller, request: WatchRequest): Reader {
+    const hash = filterHash(request.filter, `watch\0${caller.tenant}\0${caller.cluster}`);
+    const name = `${hash} ${request.isNamesOnly} ${request.withDigest}`;
+    let shared = this.#readers.get(name);
+    if (shared === undefined) {
+      const options = { ...request, name, hash, allowed: this.allowed(caller), policyEpoch: POLICY_EPOCH };
+      shared = { reader: new Reader(options, this.replica, this.node), streams: 0 };
+      this.#readers.set(name, shared);
+    }
+    shared.streams += 1;
+    return shared.reader;
+  }
+
+  release(reader: Reader): void {
+    const { name } = reader.options;
+    const shared = this.#readers.get(name);
+    if (shared === undefined) return;
+    shared.streams -= 1;
+    if (shared.streams === 0) this.#readers.delete(name);
+  }
+
+  /** Whether a caller may see a namespace. */
+  allowed(_caller: Caller): (namespace: string) => boolean {
+    return isAllowed;
+  }
+
+  /** A record's entry as plain values. Cost: a decode. */
+  entry(record: CatalogRecord): EntryView {
+    return decodeEntry(this.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
+  }
+
+  /** Visible entries of one name. */
+  find(caller: Caller, key: { readonly kind: Kind; readonly namespace: string; readonly name: string }): readonly CatalogRecord[] {
+    const filter = { ...ANY, namespace: key.namespace, names: [key.name], kindMask: 1 << key.kind };
+    return queryPage(this.replica.lookup, filter, {
+      limit: MAX_INSTANCES,
+      afterKey: "",
+      self: this.node,
+      allowed: this.allowed(caller),
+      explain: false,
+    }).records;
+  }
+
+  /** NODE entries; with `namespaceFilter` only of nodes that hold entries in it or below. */
+  nodes(caller: Caller, request: Omit<PageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
+    const answer = this.page(caller, { ...request, isExplained: false, salt: `nodes\0${namespaceFilter}` });
+    if (namespaceFilter === "") return answer;
+    const holders = this.#holders(caller, namespaceFilter, new Set(answer.records.map((record) => record.traits.nodeId)));
+    return { ...answer, records: answer.records.filter((record) => holders.has(record.traits.nodeId)) };
+  }
+
+  /** How a node stands to this one: own cluster ZONE, same region REGION, else GLOBAL. */
+  relation(record: CatalogRecord): Scope {
+    if (record.traits.clusterId === this.node.clusterId) return SCOPE.ZONE;
+    return record.traits.region === this.node.region ? SCOPE.REGION : SCOPE.GLOBAL;
+  }
+
+  /** Which of the nodes hold an entry in the namespace or below; stops when all are found. */
+  #holders(caller: Caller, prefix: string, wanted: ReadonlySet<string>): ReadonlySet<string> {
+    const found = new Set<string>();
+    let afterKey: string | undefined = "";
+    while (afterKey !== undefined && found.size < wanted.size) {
+      const page = queryPage(
+        this.replica.lookup,
+        { ...ANY, prefix },
+        { limit: MAX_INSTANCES, afterKey, self: this.node, allowed: this.allowed(caller), explain: false },
+      );
+      for (const record of page.records) if (wanted.has(record.traits.nodeId)) found.add(record.traits.nodeId);
+      afterKey = page.nextKey;
+    }
+    return found;
+  }
+}
+
+/** Instances of one name that are considered for an answer of one. */
+const MAX_INSTANCES = 1000;
+
+/** The filter of NODE entries. */
+export const NODES: Filter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };
+
+function isAllowed(_namespace: string): boolean {
+  return viewerVerdict().allowed;
+}
+
+/** How many of the records fit, at least one. */
+function countWithin(records: readonly CatalogRecord[], maxBytes: number): number {
+  let bytes = 0;
+  for (let i = 0; i < records.length; i++) {
+    bytes += records[i]?.sizeBytes ?? 0;
+    if (bytes > maxBytes && i > 0) return i;
+  }
+  return records.length;
+}

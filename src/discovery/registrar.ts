@@ -1,0 +1,439 @@
+/**
+ * Writes to this node's own records: register, renew, unregister, expire. Everything is staged in one turn of the event
+ * loop and becomes visible, or is undone, when its journal batch has succeeded or failed (semantics.md, Leases and life).
+ */
+import type { Cell } from "../catalog/cell.ts";
+import { type Draft, type Drafter, sealEntry } from "../catalog/codec.ts";
+import type { LoadView } from "../catalog/entry-view.ts";
+import type { Leases } from "../catalog/leases.ts";
+import { BODY, type CatalogRecord, type Health, type KeyText, keyParts } from "../catalog/record.ts";
+import { encodeRecord } from "../catalog/record-codec.ts";
+import type { Replica } from "../catalog/replica.ts";
+import { sameFilter } from "../catalog/traits.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import type { Hlc } from "../lib/hlc.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Caller } from "../policy/caller.ts";
+import type { Batch, BatchLease } from "./batch.ts";
+import { loadBand } from "./load-band.ts";
+import { UndoLog } from "./undo-log.ts";
+
+export interface RegistrarOptions {
+  readonly nodeId: string;
+  readonly defaultTtlMs: number;
+  readonly minTtlMs: number;
+  readonly maxTtlMs: number;
+  /** Shortest time between two replicated load changes of one entry. */
+  readonly loadIntervalMs: number;
+  /** Retried requests remembered. */
+  readonly maxIdempotencyKeys: number;
+  /** A new lease id's random part; 16 characters or so. */
+  readonly newToken: () => string;
+}
+
+export interface RegisterCommand {
+  readonly drafts: readonly Draft[];
+  /** Undefined: the default, or the joined lease's. */
+  readonly ttlMs: number | undefined;
+  /** Empty for a new lease. */
+  readonly leaseId: string;
+  readonly idempotencyKey: string;
+  readonly isStatic: boolean;
+}
+
+export interface Registered {
+  readonly leaseId: string;
+  /** Undefined for a static lease. */
+  readonly ttlMs: number | undefined;
+}
+
+export interface Report {
+  readonly key: KeyText;
+  /** Path in the request, for errors. */
+  readonly path: string;
+  readonly health: Health | undefined;
+  readonly load: LoadView | undefined;
+}
+
+export interface Renewed {
+  readonly expiredLeaseIds: readonly string[];
+  /** Shortest of the renewed; undefined when none was or all are static. */
+  readonly ttlMs: number | undefined;
+}
+
+interface LoadState {
+  load: LoadView;
+  band: number;
+  toldMonoMs: number;
+}
+
+interface Answered extends Registered {
+  readonly untilMonoMs: number;
+}
+
+/** Leases ended and tombstones collected in one tick, so that a mass expiry never stops the node. */
+const TICK_COUNT = 2000;
+
+export class Registrar {
+  readonly #options: RegistrarOptions;
+  readonly #replica: Replica;
+  readonly #leases: Leases;
+  readonly #drafter: Drafter;
+  readonly #hlc: Hlc;
+  readonly #undo = new UndoLog();
+  readonly #answered = new Map<string, Answered>();
+  readonly #loads = new Map<KeyText, LoadState>();
+  #newLeases: BatchLease[] = [];
+  #endedLeases: string[] = [];
+  #forget: KeyText[] = [];
+  /** Keys whose row must be written again though the record is the same: they moved to another lease. */
+  #moved = new Set<KeyText>();
+  #takenSeq: number;
+
+  constructor(options: RegistrarOptions, parts: { replica: Replica; leases: Leases; drafter: Drafter; hlc: Hlc }) {
+    this.#options = options;
+    this.#replica = parts.replica;
+    this.#leases = parts.leases;
+    this.#drafter = parts.drafter;
+    this.#hlc = parts.hlc;
+    this.#takenSeq = parts.replica.lastSeq;
+  }
+
+  /** Whether something is staged that no batch has taken yet. */
+  get hasWork(): boolean {
+    return (
+      this.#replica.lastSeq > this.#takenSeq ||
+      this.#newLeases.length > 0 ||
+      this.#endedLeases.length > 0 ||
+      this.#moved.size > 0 ||
+      this.#forget.length > 0
+    );
+  }
+
+  /** Puts entries under a lease: all of them, or none. The answer holds once the next batch is durable. */
+  register(caller: Caller, command: RegisterCommand, time: Time): Registered {
+    const retry = this.#findAnswer(caller, command.idempotencyKey, time);
+    if (retry !== undefined) return retry;
+    this.#checkKeys(caller, command.drafts);
+    const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
+    const terms = lease ?? this.#newTerms(caller, command);
+    const leaseId = lease?.id ?? this.#grant(caller, command, terms.ttlMs, time);
+    if (lease !== undefined) this.#leases.renew(lease.id, time.monoMs);
+    for (const draft of command.drafts) this.#put(caller, draft, leaseId, time);
+    const answer = { leaseId, ttlMs: terms.ttlMs };
+    this.#remember(caller, command.idempotencyKey, answer, time);
+    return answer;
+  }
+
+  /** The ttl entries of a request get when they name none: their lease's. */
+  ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
+    if (leaseId !== "") return this.#leases.find(leaseId)?.ttlMs;
+    return isStatic ? undefined : (ttlMs ?? this.#options.defaultTtlMs);
+  }
+
+  /** Extends leases of this node; what it does not hold, or holds for somebody else, is reported as expired. */
+  renew(caller: Caller, leaseIds: readonly string[], reports: readonly Report[], time: Time): Renewed {
+    for (const report of reports) this.#checkReport(caller, report);
+    const expiredLeaseIds: string[] = [];
+    let ttlMs: number | undefined;
+    for (const id of leaseIds) {
+      const renewed = this.#leases.principalOfLease(id) === caller.principal ? this.#leases.renew(id, time.monoMs) : undefined;
+      if (renewed === undefined) expiredLeaseIds.push(id);
+      else if (Number.isFinite(renewed) && (ttlMs === undefined || renewed < ttlMs)) ttlMs = renewed;
+    }
+    for (const report of reports) this.#report(report, time);
+    return { expiredLeaseIds, ttlMs };
+  }
+
+  /** Ends a lease with all its entries. Returns how many were removed; throws `lease_not_found`. */
+  unregisterLease(caller: Caller, leaseId: string, time: Time): number {
+    if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
+    if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
+    const removed = this.#end(leaseId, BODY.UNREGISTERED, time);
+    return removed;
+  }
+
+  /** Removes keys wherever they were registered. Returns how many were there; refused as a whole when one is another's. */
+  unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
+    const found = new Map<KeyText, CatalogRecord>();
+    for (const key of keys) {
+      const record = this.#current(key);
+      if (record === undefined) continue;
+      this.#checkOwner(caller, record, `keys[${keys.indexOf(key)}]`);
+      found.set(key, record);
+    }
+    for (const [key, record] of found) {
+      this.#replica.stageTombstone(record, BODY.UNREGISTERED, this.#hlc.stamp(time.wallMs));
+      this.#detach(key);
+    }
+    return found.size;
+  }
+
+  /** Ends expired leases and collects old tombstones; a bounded amount a call. */
+  tick(time: Time): void {
+    for (const id of this.#leases.expire(time.monoMs, TICK_COUNT)) this.#end(id, BODY.EXPIRED, time);
+    this.#forget.push(...this.#replica.collect(time, TICK_COUNT));
+    for (const [key, answer] of this.#answered) {
+      if (answer.untilMonoMs > time.monoMs) break;
+      this.#answered.delete(key);
+    }
+  }
+
+  nextDeadlineMs(): number | undefined {
+    const expiry = this.#leases.nextDeadlineMs();
+    const collect = this.#replica.nextCollectMonoMs();
+    return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
+  }
+
+  /** Last reported load of an own entry, when it is newer than what the record says. */
+  loadOf(key: KeyText): LoadView | undefined {
+    return this.#loads.get(key)?.load;
+  }
+
+  // ---- batches ----
+
+  /** Everything staged since the last call, for the journal. Undefined when there is nothing. */
+  takeBatch(): Batch | undefined {
+    if (!this.hasWork) return undefined;
+    const newest = new Map<KeyText, Cell>();
+    for (const cell of this.#replica.staged) if (cell.seq > this.#takenSeq) newest.set(cell.key, cell);
+    for (const key of this.#moved) {
+      const own = this.#replica.own(key);
+      if (own !== undefined && own.body === BODY.ENTRY) newest.set(key, own);
+    }
+    const puts = [...newest.values()]
+      .sort((a, b) => a.seq - b.seq)
+      .map((cell) => ({
+        key: cell.key,
+        seq: cell.seq,
+        record: this.#encode(cell),
+        leaseId: cell.body === BODY.ENTRY ? (this.#leases.leaseOf(cell.key) ?? "") : "",
+      }));
+    const batch: Batch = {
+      forget: this.#forget,
+      leases: this.#newLeases,
+      puts,
+      endedLeases: this.#endedLeases,
+      lastSeq: this.#replica.lastSeq,
+      floor: this.#replica.self.floor,
+    };
+    this.#takenSeq = this.#replica.lastSeq;
+    [this.#newLeases, this.#endedLeases, this.#forget] = [[], [], []];
+    this.#moved = new Set();
+    this.#undo.seal(batch.lastSeq);
+    return batch;
+  }
+
+  /** The batch is on disk: its records become visible. */
+  commit(batch: Batch, time: Time): void {
+    this.#replica.commit(batch.lastSeq, time);
+    this.#undo.forget(batch.lastSeq);
+  }
+
+  /** The batch, and with it everything staged after it, was refused: as if it had never been asked for. */
+  abort(batch: Batch): void {
+    this.#replica.abort();
+    this.#undo.undo();
+    this.#takenSeq = this.#replica.lastSeq;
+    [this.#newLeases, this.#endedLeases] = [[], []];
+    this.#moved = new Set();
+    // What was collected is gone from memory either way; the journal must still hear of it.
+    this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
+  }
+
+  // ---- the parts ----
+
+  #encode(cell: Cell): Uint8Array {
+    const { body } = cell;
+    if (body === BODY.ENTRY) return encodeRecord(cell, { body, entry: this.#replica.slab.view(cell.at, cell.sizeBytes) });
+    return encodeRecord(cell, { body, key: keyParts(cell.key) });
+  }
+
+  #checkKeys(caller: Caller, drafts: readonly Draft[]): void {
+    const seen = new Map<KeyText, number>();
+    drafts.forEach((draft, i) => {
+      const twin = seen.get(draft.key);
+      if (twin !== undefined) throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request may name a key once`);
+      seen.set(draft.key, i);
+      const current = this.#current(draft.key);
+      if (current !== undefined) this.#checkOwner(caller, current, `entries[${i}].key`);
+    });
+  }
+
+  #checkOwner(caller: Caller, record: CatalogRecord, field: string): void {
+    if (record.principal === caller.principal || isAdmin(caller)) return;
+    throw new WaymarkError("discovery_access_denied", `${field}: is registered by another principal`, {
+      metadata: { namespace: record.namespace },
+    });
+  }
+
+  /** The live record of a key: staged, or as it is seen. */
+  #current(key: KeyText): CatalogRecord | undefined {
+    const own = this.#replica.own(key);
+    if (own !== undefined && own.revision === 0) return own.body === BODY.ENTRY ? own : undefined;
+    return this.#replica.view(key);
+  }
+
+  #joinedLease(caller: Caller, command: RegisterCommand): { id: string; ttlMs: number | undefined } {
+    const lease = this.#leases.find(command.leaseId);
+    if (lease === undefined || lease.principal !== caller.principal) throw unknownLease(command.leaseId);
+    if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static", "the lease named by lease_id is not static");
+    return lease;
+  }
+
+  #newTerms(caller: Caller, command: RegisterCommand): { ttlMs: number | undefined; principal: string } {
+    const { defaultTtlMs, minTtlMs, maxTtlMs } = this.#options;
+    if (command.isStatic) {
+      if (command.ttlMs !== undefined) throw invalid("ttl", "must be absent for a static lease");
+      return { ttlMs: undefined, principal: caller.principal };
+    }
+    const ttlMs = command.ttlMs ?? defaultTtlMs;
+    if (ttlMs < minTtlMs || ttlMs > maxTtlMs)
+      throw invalid("ttl", `must be ${minTtlMs / 1000} s to ${maxTtlMs / 1000} s, is ${ttlMs / 1000} s`);
+    return { ttlMs, principal: caller.principal };
+  }
+
+  #grant(caller: Caller, command: RegisterCommand, ttlMs: number | undefined, time: Time): string {
+    const id = `${this.#options.nodeId}/${this.#options.newToken()}`;
+    this.#leases.grant(id, { ttlMs, principal: caller.principal }, time.monoMs);
+    const { idempotencyKey } = command;
+    this.#newLeases.push({ leaseId: id, ttlMs: ttlMs ?? 0, principal: caller.principal, idempotencyKey, grantedWallMs: time.wallMs });
+    this.#undo.push(() => this.#leases.end(id));
+    return id;
+  }
+
+  #put(caller: Caller, draft: Draft, leaseId: string, time: Time): void {
+    const own = this.#replica.own(draft.key);
+    const isLive = own !== undefined && own.body === BODY.ENTRY;
+    const isCurrent = isLive && (own.revision === 0 || this.#replica.view(draft.key) === own);
+    this.#attach(draft.key, leaseId, isLive);
+    const isSame =
+      isCurrent && own.contentBytes === draft.content.length && this.#replica.slab.equals(own.at, own.contentBytes, draft.content);
+    if (isSame) return;
+    this.#stagePut(draft, isLive ? own : undefined, caller.principal, draft.load, time);
+  }
+
+  #stagePut(draft: Draft, before: Cell | undefined, principal: string, load: LoadView | undefined, time: Time): void {
+    const stored = before === undefined ? undefined : this.#drafter.draftOfStored(this.#replica.slab.view(before.at, before.sizeBytes));
+    const bytes = sealEntry(draft.content, { registeredWallMs: stored?.registeredWallMs ?? time.wallMs, updatedWallMs: time.wallMs, load });
+    this.#replica.stagePut({
+      key: draft.key,
+      namespace: draft.namespace,
+      name: draft.name,
+      kind: draft.kind,
+      hlc: this.#hlc.stamp(time.wallMs),
+      scope: draft.scope,
+      health: draft.health,
+      traits: draft.traits,
+      principal,
+      contentBytes: draft.content.length,
+      bytes,
+      isFilterChange: before === undefined || !sameFilter(before, draft),
+    });
+  }
+
+  #attach(key: KeyText, leaseId: string, isLive: boolean): void {
+    const old = this.#leases.attach(leaseId, key);
+    if (old === undefined) {
+      this.#undo.push(() => this.#leases.detach(key));
+      return;
+    }
+    if (old === leaseId) return;
+    this.#undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
+    if (isLive) this.#moved.add(key);
+    // Re-registered under a new lease: a lease that has lost its last key is gone, and its next renewal says so.
+    if (this.#leases.find(old)?.keyCount === 0) this.#endLease(old);
+  }
+
+  #detach(key: KeyText): void {
+    const leaseId = this.#leases.leaseOf(key);
+    if (leaseId === undefined) return;
+    this.#leases.detach(key);
+    this.#undo.push(() => this.#leases.has(leaseId) && this.#leases.attach(leaseId, key));
+  }
+
+  #end(leaseId: string, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, time: Time): number {
+    let removed = 0;
+    for (const key of this.#leases.keysOf(leaseId)) {
+      const own = this.#replica.own(key);
+      this.#detach(key);
+      if (own === undefined || own.body !== BODY.ENTRY) continue;
+      this.#replica.stageTombstone(own, body, this.#hlc.stamp(time.wallMs));
+      this.#loads.delete(key);
+      removed += 1;
+    }
+    this.#endLease(leaseId);
+    return removed;
+  }
+
+  #endLease(id: string): void {
+    const lease = this.#leases.find(id);
+    if (lease === undefined) return;
+    this.#leases.end(id);
+    this.#endedLeases.push(id);
+    const { ttlMs, principal } = lease;
+    // Granted anew from 0: it is due again at once, and tried again with the next batch.
+    this.#undo.push((monoMs) => this.#leases.grant(id, { ttlMs, principal }, monoMs));
+  }
+
+  #checkReport(caller: Caller, report: Report): void {
+    const own = this.#replica.own(report.key);
+    if (own === undefined || own.body !== BODY.ENTRY) throw new WaymarkError("not_found", `${report.path}: this node holds no such entry`);
+    this.#checkOwner(caller, own, report.path);
+  }
+
+  #report(report: Report, time: Time): void {
+    const own = this.#replica.own(report.key);
+    if (own === undefined) return;
+    const isHealthChange = report.health !== undefined && report.health !== own.health;
+    const state = report.load === undefined ? undefined : this.#noteLoad(report.key, report.load, time);
+    if (!isHealthChange && state === undefined) return;
+    const stored = this.#drafter.draftOfStored(this.#replica.slab.view(own.at, own.sizeBytes));
+    const draft = isHealthChange ? this.#drafter.draftWithHealth(this.#replica.slab.view(own.at, own.sizeBytes), report.health) : stored;
+    this.#stagePut(draft, own, own.principal, this.loadOf(report.key) ?? stored.load, time);
+  }
+
+  /** Keeps the report here; returns it when its band is worth telling others (semantics.md, Load). */
+  #noteLoad(key: KeyText, load: LoadView, time: Time): LoadState | undefined {
+    const band = loadBand(load);
+    const state = this.#loads.get(key);
+    if (state === undefined) {
+      const first = { load, band, toldMonoMs: time.monoMs };
+      this.#loads.set(key, first);
+      return first;
+    }
+    state.load = load;
+    if (state.band === band || time.monoMs - state.toldMonoMs < this.#options.loadIntervalMs) return undefined;
+    state.band = band;
+    state.toldMonoMs = time.monoMs;
+    return state;
+  }
+
+  #findAnswer(caller: Caller, key: string, time: Time): Registered | undefined {
+    if (key === "") return undefined;
+    const answer = this.#answered.get(`${caller.principal}\0${key}`);
+    return answer !== undefined && answer.untilMonoMs > time.monoMs ? answer : undefined;
+  }
+
+  #remember(caller: Caller, key: string, answer: Registered, time: Time): void {
+    if (key === "") return;
+    const id = `${caller.principal}\0${key}`;
+    const [oldest] = this.#answered.keys();
+    if (this.#answered.size >= this.#options.maxIdempotencyKeys && oldest !== undefined) this.#answered.delete(oldest);
+    this.#answered.set(id, { ...answer, untilMonoMs: time.monoMs + (answer.ttlMs ?? this.#options.maxTtlMs) });
+    this.#undo.push(() => this.#answered.delete(id));
+  }
+
+  /** An answer given before a restart. */
+  restoreAnswer(principal: string, key: string, answer: Registered, monoMs: number): void {
+    this.#answered.set(`${principal}\0${key}`, { ...answer, untilMonoMs: monoMs + (answer.ttlMs ?? this.#options.maxTtlMs) });
+  }
+}
+
+function isAdmin(caller: Caller): boolean {
+  return caller.roles.includes("mesh.admin");
+}
+
+function unknownLease(id: string): WaymarkError {
+  return new WaymarkError("lease_not_found", `this node holds no lease ${JSON.stringify(id.slice(0, 128))}; register again`);
+}

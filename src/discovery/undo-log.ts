@@ -1,0 +1,35 @@
+/** How to take back what was done for records that are not durable yet. */
+
+type Undo = (monoMs: number) => void;
+
+/** Steps in the order they were done; a batch's steps are forgotten when it is on disk, and all are undone when it is not. */
+export class UndoLog {
+  #open: Undo[] = [];
+  #sealed: { readonly through: number; readonly steps: Undo[] }[] = [];
+
+  push(step: Undo): void {
+    this.#open.push(step);
+  }
+
+  /** The steps so far belong to the batch that ends at this seq. */
+  seal(through: number): void {
+    this.#sealed.push({ through, steps: this.#open });
+    this.#open = [];
+  }
+
+  /** The batch that ends at this seq is durable. */
+  forget(through: number): void {
+    while ((this.#sealed[0]?.through ?? Number.POSITIVE_INFINITY) <= through) this.#sealed.shift();
+  }
+
+  /** Takes back every step not forgotten, newest first. */
+  undo(monoMs = 0): void {
+    for (let i = this.#open.length - 1; i >= 0; i--) this.#open[i]?.(monoMs);
+    for (let b = this.#sealed.length - 1; b >= 0; b--) {
+      const steps = this.#sealed[b]?.steps ?? [];
+      for (let i = steps.length - 1; i >= 0; i--) steps[i]?.(monoMs);
+    }
+    this.#open = [];
+    this.#sealed = [];
+  }
+}

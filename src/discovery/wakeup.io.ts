@@ -1,0 +1,60 @@
+/** Runs the fan-out: wakes ready watchers in slices, so that ten thousand of them never hold the event loop. */
+import type { Time } from "../lib/machine.ts";
+import type { Fanout } from "./fanout.ts";
+
+/** Longest time one slice of waking may take. */
+const SLICE_MS = 5;
+/** After a flush, further changes are gathered this long: leading edge at once, a bounded delay under load. */
+const GATHER_MS = 5;
+/** How often bookmarks are looked for; they are given this much early rather than late. */
+const BOOKMARK_TICK_MS = 200;
+
+export class Wakeup {
+  readonly #fanout: Fanout;
+  readonly #now: () => Time;
+  #lastFlushMonoMs = Number.NEGATIVE_INFINITY;
+  #isScheduled = false;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(fanout: Fanout, now: () => Time) {
+    this.#fanout = fanout;
+    this.#now = now;
+    this.#timer = setInterval(() => this.#bookmarks(), BOOKMARK_TICK_MS);
+    this.#timer.unref();
+  }
+
+  /** Something is ready. */
+  kick(): void {
+    if (this.#isScheduled || this.#fanout.readyCount === 0) return;
+    this.#isScheduled = true;
+    const waitMs = this.#lastFlushMonoMs + GATHER_MS - this.#now().monoMs;
+    if (waitMs > 0) setTimeout(() => this.#slice(), waitMs);
+    else setImmediate(() => this.#slice());
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #bookmarks(): void {
+    this.#fanout.due(this.#now().monoMs + BOOKMARK_TICK_MS);
+    this.kick();
+  }
+
+  #slice(): void {
+    const end = this.#now().monoMs + SLICE_MS;
+    let n = 0;
+    for (let watcher = this.#fanout.take(); watcher !== undefined; watcher = this.#fanout.take()) {
+      watcher.wake();
+      // The clock costs about as much as a wake: ask it now and then.
+      n += 1;
+      if (n % 8 === 0 && this.#now().monoMs >= end) break;
+    }
+    if (this.#fanout.readyCount > 0) {
+      setImmediate(() => this.#slice());
+      return;
+    }
+    this.#isScheduled = false;
+    this.#lastFlushMonoMs = this.#now().monoMs;
+  }
+}

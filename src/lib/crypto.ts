@@ -1,0 +1,18 @@
+/** Hashes: the only pure file that may import node:crypto, because what it computes depends on nothing but its arguments. */
+import { hash, timingSafeEqual } from "node:crypto";
+
+/** SHA-256 of UTF-8 text or bytes. */
+export function sha256(data: string | Uint8Array): Uint8Array {
+  return hash("sha256", data, "buffer");
+}
+
+/** First 8 bytes of SHA-256, big-endian, as two unsigned 32-bit halves `[high, low]`: cheaper to add up than a bigint. */
+export function sha256Halves(text: string): readonly [number, number] {
+  const digest = hash("sha256", text, "buffer");
+  return [digest.readUInt32BE(0), digest.readUInt32BE(4)];
+}
+
+/** Whether two secrets are equal, in time that does not depend on where they differ. */
+export function equalSecrets(a: Uint8Array, b: Uint8Array): boolean {
+  return timingSafeEqual(sha256(a), sha256(b));
+}

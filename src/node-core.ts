@@ -1,0 +1,148 @@
+/** Builds the rooms of a node from its settings and its journal; opens no socket. */
+import { randomBytes } from "node:crypto";
+import { performance } from "node:perf_hooks";
+import { Drafter } from "./catalog/codec.ts";
+import { Leases } from "./catalog/leases.ts";
+import { Lookup } from "./catalog/lookup.ts";
+import { Replica } from "./catalog/replica.ts";
+import { Slab } from "./catalog/slab.ts";
+import { TraitsPool } from "./catalog/traits.ts";
+import type { Settings } from "./config.ts";
+import { Committer } from "./discovery/commit.io.ts";
+import { DnsNames } from "./discovery/dns-names.ts";
+import { Fanout } from "./discovery/fanout.ts";
+import { Reads } from "./discovery/reads.ts";
+import { Registrar } from "./discovery/registrar.ts";
+import { restoreLeases, restoreRow } from "./discovery/restore.ts";
+import { Wakeup } from "./discovery/wakeup.io.ts";
+import { Hlc } from "./lib/hlc.ts";
+import type { RootLog } from "./lib/log.io.ts";
+import type { Time } from "./lib/machine.ts";
+import { Metrics } from "./lib/metrics.ts";
+import type { NodeIdentity } from "./services/discovery.ts";
+import { DiscoveryBytes } from "./services/discovery-bytes.ts";
+import { openEphemeralJournal, openJournal } from "./store/journal.io.ts";
+import type { Journal } from "./store/journal.ts";
+
+/** What the doors need of a node's inside. */
+export interface NodeCore {
+  readonly identity: NodeIdentity;
+  readonly listeners: Record<string, string>;
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly registrar: Registrar;
+  readonly reads: Reads;
+  readonly fanout: Fanout;
+  readonly wakeup: Wakeup;
+  readonly committer: Committer;
+  readonly dnsNames: DnsNames;
+  readonly drafter: Drafter;
+  readonly bytes: DiscoveryBytes;
+  readonly journal: Journal;
+  readonly metrics: Metrics;
+  readonly state: { isReady: boolean; isDraining: boolean };
+}
+
+export interface CoreOptions {
+  readonly settings: Settings;
+  readonly log: RootLog;
+  readonly version: string;
+}
+
+/** The process's two clocks. */
+export function now(): Time {
+  return { monoMs: performance.now(), wallMs: Date.now() };
+}
+
+/** Seconds since 1970 in the high part, chance in the low: never the same twice for one node, and growing with time. */
+function newGeneration(): number {
+  return Math.floor(Date.now() / 1000) * 0x10_0000 + (randomBytes(4).readUInt32BE() >>> 12);
+}
+
+function token(bytes: number): string {
+  return randomBytes(bytes).toString("base64url");
+}
+
+/** Opens the data directory, or none with `--ephemeral`. */
+export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
+  const { node, persistence } = settings;
+  const made = { nodeId: node.id, newNodeId: () => `node-${randomBytes(4).toString("hex")}`, newGeneration };
+  if (persistence.ephemeral) return Promise.resolve(openEphemeralJournal(made));
+  return openJournal({ ...made, directory: persistence.dataDir, forceNewGeneration: persistence.newGeneration, log: log.child("journal") });
+}
+
+/** The rooms, with what the journal kept back in them. */
+export async function buildCore({ settings, version }: CoreOptions, journal: Journal): Promise<NodeCore> {
+  const { node, limits, catalog } = settings;
+  const { nodeId, generation, lastSeq, floor } = journal.restored;
+  const replica = new Replica(new Lookup(), new Slab(), {
+    nodeId,
+    generation,
+    lastSeq,
+    floor,
+    tombstoneTtlMs: catalog.tombstoneTtlMs,
+    minTombstones: catalog.minTombstones,
+  });
+  const leases = new Leases(randomBytes(4).readUInt32BE());
+  const drafter = new Drafter({ bounds: limits, traits: new TraitsPool() });
+  const hlc = new Hlc();
+  const registrar = new Registrar(
+    {
+      nodeId,
+      defaultTtlMs: catalog.defaultLeaseTtlMs,
+      minTtlMs: catalog.minLeaseTtlMs,
+      maxTtlMs: catalog.maxLeaseTtlMs,
+      loadIntervalMs: catalog.loadIntervalMs,
+      maxIdempotencyKeys: catalog.maxIdempotencyKeys,
+      newToken: () => token(12),
+    },
+    { replica, leases, drafter, hlc },
+  );
+  const time = now();
+  restoreLeases(leases, journal.restored.leases, registrar, time);
+  await journal.replay((row) => hlc.resume(restoreRow(row, { replica, leases, drafter, bounds: limits }, time)));
+  const listeners: Record<string, string> = {};
+  const identity: NodeIdentity = {
+    version,
+    nodeId,
+    clusterId: node.clusterId,
+    region: node.region,
+    zone: node.zone,
+    roles: node.roles,
+    generation,
+    boot: token(8),
+    listeners,
+    startedMonoMs: time.monoMs,
+  };
+  const fanout = new Fanout();
+  const wakeup = new Wakeup(fanout, now);
+  const dnsNames = new DnsNames(replica);
+  dnsNames.refresh();
+  replica.takeTouched();
+  const committer = new Committer(registrar, {
+    write: (batch) => journal.write(batch),
+    now,
+    onCommitted: () => {
+      dnsNames.refresh();
+      fanout.changed(replica.takeTouched());
+      wakeup.kick();
+    },
+  });
+  return {
+    identity,
+    listeners,
+    replica,
+    leases,
+    registrar,
+    reads: new Reads(replica, identity),
+    fanout,
+    wakeup,
+    committer,
+    dnsNames,
+    drafter,
+    bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
+    journal,
+    metrics: new Metrics(),
+    state: { isReady: false, isDraining: false },
+  };
+}

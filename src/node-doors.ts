@@ -1,0 +1,195 @@
+/** The doors of a node: gRPC, HTTP edge and DNS over one core, and the numbers they show. */
+import type { JsonValue } from "@bufbuild/protobuf";
+import { decodeEntry } from "./catalog/codec.ts";
+import type { EntryView } from "./catalog/entry-view.ts";
+import { ANY } from "./catalog/filter.ts";
+import { queryPage } from "./catalog/query.ts";
+import { type CatalogRecord, KIND } from "./catalog/record.ts";
+import type { Settings } from "./config.ts";
+import { parseZone } from "./dns/names.ts";
+import { type DnsGateway, startDnsGateway } from "./dns/server.io.ts";
+import type { DnsCatalog } from "./dns/subject.ts";
+import type { RootLog } from "./lib/log.io.ts";
+import type { Time } from "./lib/machine.ts";
+import type { NodeCore } from "./node-core.ts";
+import { observeNode } from "./node-metrics.ts";
+import { anonymousCaller, type Caller } from "./policy/caller.ts";
+import { Chain } from "./server/chain.ts";
+import { type EdgeListener, startEdgeListener } from "./server/edge.io.ts";
+import { type GrpcListener, startGrpcListener } from "./server/grpc.io.ts";
+import type { HttpSources, Readiness } from "./server/http.ts";
+import { openScraper } from "./server/metrics.io.ts";
+import { rpcObserver } from "./server/rpc-metrics.ts";
+import type { TlsFiles } from "./server/tls-files.io.ts";
+import { listServices } from "./services/list.ts";
+import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "./services/prometheus-sd.ts";
+import type { Service } from "./services/service.ts";
+
+export interface Doors {
+  readonly grpc: GrpcListener;
+  readonly edge: EdgeListener;
+  readonly dns: DnsGateway | undefined;
+}
+
+export interface DoorOptions {
+  readonly settings: Settings;
+  readonly log: RootLog;
+  readonly core: NodeCore;
+  readonly discovery: Service;
+  readonly now: () => Time;
+  readonly random: () => number;
+}
+
+/** Opens all doors, or none. */
+export async function openDoors(options: DoorOptions): Promise<Doors> {
+  const { settings, log, core } = options;
+  const { listen, limits, server } = settings;
+  const services = listServices({ discovery: options.discovery });
+  const chain = openChain(options, services);
+  const tls = tlsFiles(settings);
+  const grpc = await startGrpcListener({
+    host: listen.host,
+    port: listen.grpcPort,
+    services,
+    chain,
+    tls,
+    limits: { maxMessageBytes: limits.maxRequestBytes, ...server },
+    log: log.child("server.grpc"),
+  });
+  try {
+    const edge = await startEdgeListener({
+      host: listen.host,
+      port: listen.httpPort,
+      services,
+      chain,
+      sources: httpSources(options),
+      metrics: core.metrics,
+      tls,
+      limits: { maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
+      log: log.child("server.http"),
+    });
+    try {
+      const dns = settings.dns.enabled ? await openDns(options) : undefined;
+      observeNode(core, { grpc, edge });
+      return { grpc, edge, dns };
+    } catch (error) {
+      await edge.stop(0);
+      throw error;
+    }
+  } catch (error) {
+    await grpc.stop(0);
+    throw error;
+  }
+}
+
+function openChain({ log, core, now }: DoorOptions, services: readonly Service[]): Chain {
+  const { identity, metrics } = core;
+  const rpcLog = log.child("server.rpc");
+  const isStream = (service: string, method: string) => {
+    const desc = services.find((s) => s.desc.typeName === service)?.desc;
+    return desc?.methods.some((m) => m.name === method && m.methodKind !== "unary") ?? false;
+  };
+  let requests = 0;
+  return new Chain({
+    now,
+    identify: (_header, address) => anonymousCaller(identity.clusterId, address),
+    newRequestId: () => `${identity.boot}-${(++requests).toString(36)}`,
+    observe: rpcObserver(metrics, isStream),
+    onBug: (fault, call) => rpcLog.error({ err: fault, ...call }, "handler failed"),
+    onCall: rpcLog.isEnabled("debug") ? (call) => rpcLog.debug(call, "call") : undefined,
+  });
+}
+
+function tlsFiles({ tls }: Settings): TlsFiles | undefined {
+  const { certFile, keyFile } = tls;
+  if (certFile === undefined || keyFile === undefined) return undefined;
+  return { certFile, keyFile, clientCaFile: tls.requireClientCert ? tls.caFile : undefined };
+}
+
+function openDns({ settings, log, core, random }: DoorOptions): Promise<DnsGateway> {
+  const { dns, listen, catalog } = settings;
+  const dnsLog = log.child("dns");
+  const view = dnsCatalog(core);
+  return startDnsGateway({
+    host: dns.host ?? listen.host,
+    udpPort: dns.udpPort,
+    tcpPort: dns.tcpPort,
+    settings: {
+      zones: dns.zones.map(parseZone),
+      nodeId: core.identity.nodeId,
+      minTtlMs: dns.minTtlMs,
+      maxTtlMs: dns.maxTtlMs,
+      defaultTtlMs: catalog.defaultLeaseTtlMs,
+      negativeTtlMs: dns.negativeTtlMs,
+      allowExternalNames: dns.allowExternalNames,
+    },
+    catalogFor: () => view,
+    random,
+    metrics: core.metrics,
+    onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
+  });
+}
+
+/** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. */
+function dnsCatalog({ reads, replica, dnsNames, identity }: NodeCore): DnsCatalog {
+  const viewer = anonymousCaller(identity.clusterId, "");
+  return {
+    get revision() {
+      return replica.revision;
+    },
+    find: (kind, namespace, name) => reads.find(viewer, { kind, namespace, name }).map((record) => reads.entry(record)),
+    hasNameUnder: (suffix) => dnsNames.hasNameUnder(suffix),
+    findAlias: (alias) => dnsNames.findAlias(alias).map((record) => reads.entry(record)),
+  };
+}
+
+function httpSources({ core }: DoorOptions): HttpSources {
+  const scrape = openScraper(core.metrics);
+  return {
+    readiness: () => readiness(core),
+    scrape,
+    persistence: () => persistence(core),
+    prometheusTargets: (filter, caller) => renderTargetGroups(serviceEntries(core, filter, caller)),
+    parseServiceFilter,
+  };
+}
+
+function readiness({ state, journal }: NodeCore): Readiness {
+  const { isFailing, lastError } = journal.stats();
+  return {
+    isDraining: state.isDraining,
+    checks: [
+      { name: "catalog", ok: state.isReady, detail: state.isReady ? "loaded" : "loading" },
+      // Reads go on while the disk does not take writes; who must write looks at this line.
+      { name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" },
+    ],
+  };
+}
+
+function persistence({ journal, identity }: NodeCore): JsonValue {
+  const { restored } = journal;
+  return { ...journal.stats(), nodeId: identity.nodeId, generation: identity.generation, lastSeq: restored.lastSeq, boots: restored.boots };
+}
+
+/** Visible SERVICE entries, read page by page: the reader may take its time. */
+function* serviceEntries({ reads, replica }: NodeCore, filter: ServiceFilter, caller: Caller): Generator<EntryView> {
+  const wanted = {
+    ...ANY,
+    namespace: filter.namespace ?? "",
+    tags: filter.tag === undefined ? [] : [filter.tag],
+    kindMask: 1 << KIND.SERVICE,
+  };
+  let afterKey: string | undefined = "";
+  while (afterKey !== undefined) {
+    const page = queryPage(replica.lookup, wanted, {
+      limit: 100,
+      afterKey,
+      self: reads.node,
+      allowed: reads.allowed(caller),
+      explain: false,
+    });
+    const decode = (record: CatalogRecord) => decodeEntry(replica.slab.view(record.at, record.sizeBytes), record.origin.life);
+    yield* page.records.map(decode);
+    afterKey = page.nextKey;
+  }
+}

@@ -1,0 +1,116 @@
+/** The composition root: orders what a node starts and stops. `node-core.ts` builds its rooms, `node-doors.ts` its listeners. */
+import { randomBytes } from "node:crypto";
+import { performance } from "node:perf_hooks";
+import { hostPort } from "./lib/host-port.ts";
+import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
+import { type Doors, openDoors } from "./node-doors.ts";
+import { anonymousCaller } from "./policy/caller.ts";
+import { discoveryService } from "./services/discovery.ts";
+import { resolveHandler } from "./services/discovery-resolve.ts";
+import { nodeEntry } from "./services/node-entry.ts";
+
+export interface NodeOptions extends CoreOptions {
+  /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
+  readonly beforeReady?: ((grpc: string) => Promise<void>) | undefined;
+}
+
+export interface RunningNode {
+  readonly nodeId: string;
+  /** Listener name to `host:port`. */
+  readonly listeners: Readonly<Record<string, string>>;
+  /** Reads the certificates again. */
+  reload(): void;
+  /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start. */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const journal = await openStore(options);
+  try {
+    const core = await buildCore(options, journal);
+    return await openNode(options, core);
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+}
+
+async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNode> {
+  const { settings, log } = options;
+  const { identity, listeners, state, metrics, registrar, reads, bytes } = core;
+  const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
+  const random = () => randomBytes(4).readUInt32BE() / 0x1_0000_0000;
+  const discovery = discoveryService({
+    ...core,
+    bounds: settings.limits,
+    durable: () => core.committer.durable(),
+    isReady: () => state.isReady,
+    now,
+    random,
+    onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
+    onRegister: (outcome) => metrics.inc("waymark_register_total", { outcome }),
+    resolve: resolveHandler({
+      reads,
+      bytes,
+      bounds: settings.limits,
+      nodeId: identity.nodeId,
+      region: identity.region,
+      zone: identity.zone,
+      loadOf: (key) => registrar.loadOf(key),
+      random,
+    }),
+  });
+  const doors = await openDoors({ settings, log, core, discovery, now, random });
+  const { grpc, edge, dns } = doors;
+  listeners["grpc"] = grpc.address;
+  listeners["http"] = edge.address;
+  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.udpPort);
+  await publishSelf(options, core, { grpc: grpc.port, http: edge.port, ...(dns !== undefined && { dns: dns.udpPort }) });
+  await options.beforeReady?.(grpc.address);
+  state.isReady = true;
+  grpc.setServing(true);
+  core.fanout.all();
+  core.wakeup.kick();
+  log.info({ nodeId: identity.nodeId, generation: identity.generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
+  let stopping: Promise<void> | undefined;
+  return {
+    nodeId: identity.nodeId,
+    listeners,
+    reload: () => {
+      grpc.reloadTls();
+      edge.reloadTls();
+    },
+    stop: () => {
+      stopping ??= stopNode(core, doors, settings.node.stopTimeoutMs);
+      return stopping;
+    },
+  };
+}
+
+/** This node's own NODE entry; nobody else may write it. */
+async function publishSelf({ settings }: NodeOptions, core: NodeCore, ports: Readonly<Record<string, number>>): Promise<void> {
+  const { identity, drafter, registrar, committer } = core;
+  const time = now();
+  const host = settings.listen.advertiseHost ?? settings.listen.host;
+  const entry = nodeEntry({ nodeId: identity.nodeId, roles: identity.roles, labels: settings.node.labels, host, ports });
+  const stamp = { ...identity, tenantId: "", receivedWallMs: time.wallMs };
+  const caller = { ...anonymousCaller(identity.clusterId, ""), principal: `${SELF_PRINCIPAL}${identity.nodeId}` };
+  const drafts = [drafter.draftOfNode(entry, stamp)];
+  registrar.register(caller, { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
+  await committer.durable();
+}
+
+/** No credential can give this: principals of callers never contain a space. */
+const SELF_PRINCIPAL = "node ";
+
+async function stopNode(core: NodeCore, doors: Doors, timeoutMs: number): Promise<void> {
+  const { state, fanout, wakeup, committer, journal } = core;
+  state.isDraining = true;
+  doors.grpc.drain();
+  for (const watcher of [...fanout.watchers()]) watcher.stop();
+  await Promise.all([doors.grpc.stop(timeoutMs), doors.edge.stop(timeoutMs), doors.dns?.stop()]);
+  wakeup.close();
+  await committer.close();
+  await journal.close();
+}

@@ -1,0 +1,111 @@
+/** DiscoveryService.Resolve: one endpoint of a service, and the next best. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type ResolveRequest, ResolveResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { decodeMessage } from "../catalog/codec.ts";
+import type { LoadView } from "../catalog/entry-view.ts";
+import { type Bounds, isName, nameRule } from "../catalog/names.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind } from "../catalog/record.ts";
+import { type Candidate, fitVersions, SELECT_POLICY, type SelectPolicy, select } from "../catalog/select.ts";
+import type { Reads } from "../discovery/reads.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import type { DiscoveryBytes } from "./discovery-bytes.ts";
+import { idOf, namespaceOf } from "./discovery-filter.ts";
+import { explanationOf } from "./explanations.ts";
+import type { CallContext, Handler } from "./service.ts";
+
+export interface ResolveParts {
+  readonly reads: Reads;
+  readonly bytes: DiscoveryBytes;
+  readonly bounds: Bounds;
+  readonly nodeId: string;
+  readonly region: string;
+  readonly zone: string;
+  loadOf(key: KeyText): LoadView | undefined;
+  random(): number;
+}
+
+const DEFAULT_ALTERNATIVES = 4;
+const MAX_ALTERNATIVES = 100;
+const MAX_HASH_KEY_LENGTH = 1024;
+const MAX_RANGE_LENGTH = 128;
+
+interface Found extends Candidate {
+  readonly record: CatalogRecord;
+}
+
+export function resolveHandler(parts: ResolveParts): Handler {
+  // Requests in turn, over all services: what ROUND_ROBIN needs is that it moves on, not where it started.
+  let turn = 0;
+  return {
+    kind: "unary",
+    handle: (request: ResolveRequest, context: CallContext) => {
+      turn = (turn + 1) % 0x4000_0000;
+      return resolve(parts, { request, context, turn });
+    },
+  };
+}
+
+function resolve(parts: ResolveParts, { request, context, turn }: { request: ResolveRequest; context: CallContext; turn: number }) {
+  const { reads, bytes, bounds } = parts;
+  const kind = kindOf(request.kind);
+  const namespace = namespaceOf(request.namespace, "namespace", bounds);
+  if (namespace === "") throw invalid("namespace", "is required");
+  if (!isName(request.name, bounds.maxNameLength)) throw invalid("name", nameRule(request.name, bounds.maxNameLength));
+  const options = optionsOf(request, parts, turn, context.time.wallMs);
+  const candidates = reads.find(context.caller, { kind, namespace, name: request.name }).map((record): Found => {
+    const load = parts.loadOf(record.key);
+    const view = reads.entry(record);
+    return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
+  });
+  const { fit, unfit } = fitVersions(candidates, kind, request.versionRange);
+  const choice = select(fit, options);
+  const [best, ...others] = choice.ranked;
+  if (best === undefined)
+    throw new WaymarkError(
+      "not_found",
+      `nothing named ${request.name} in ${namespace}${fit.length < candidates.length ? ` fits ${request.versionRange}` : ""}`,
+    );
+  return create(ResolveResponseSchema, {
+    entry: decodeMessage(bytes.entry(best.record)),
+    ...(choice.target !== undefined && { target: { ...choice.target } }),
+    alternatives: others.map((other) => decodeMessage(bytes.entry(other.record))),
+    servedBy: parts.nodeId,
+    revision: BigInt(reads.replica.revision),
+    age: durationFromMs(0),
+    explanation: request.explain ? [...(choice.explained ?? []), ...unfit].map(explanationOf) : [],
+  });
+}
+
+function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, nowWallMs: number) {
+  const { bounds } = parts;
+  if (request.limit < 0 || request.limit > MAX_ALTERNATIVES)
+    throw invalid("limit", `must be 0 to ${MAX_ALTERNATIVES}, is ${request.limit}`);
+  if (request.versionRange.length > MAX_RANGE_LENGTH) throw invalid("version_range", `is longer than ${MAX_RANGE_LENGTH} characters`);
+  if (request.hashKey.length > MAX_HASH_KEY_LENGTH) throw invalid("hash_key", `is longer than ${MAX_HASH_KEY_LENGTH} bytes`);
+  const policy = policyOf(request.policy);
+  if (policy === SELECT_POLICY.HASH && request.hashKey === "") throw invalid("hash_key", "is required for HASH");
+  return {
+    policy,
+    region: idOf(request.prefer?.region ?? "", "prefer.region", bounds) || parts.region,
+    zone: idOf(request.prefer?.zone ?? "", "prefer.zone", bounds) || parts.zone,
+    turn,
+    hashKey: request.hashKey,
+    random: () => parts.random(),
+    nowWallMs,
+    limit: 1 + (request.limit === 0 ? DEFAULT_ALTERNATIVES : request.limit),
+    explain: request.explain,
+  };
+}
+
+function kindOf(kind: number): Kind {
+  if (kind === 0) return KIND.SERVICE;
+  if (Number.isInteger(kind) && kind >= KIND.SERVICE && kind <= KIND.NODE) return kind as Kind; // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
+  throw invalid("kind", `${kind} is not a known kind`);
+}
+
+function policyOf(policy: number): SelectPolicy {
+  if (policy === 0) return SELECT_POLICY.LOAD_AWARE;
+  if (Number.isInteger(policy) && policy >= SELECT_POLICY.LOAD_AWARE && policy <= SELECT_POLICY.HASH) return policy as SelectPolicy; // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
+  throw invalid("policy", `${policy} is not a known policy`);
+}

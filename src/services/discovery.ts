@@ -1,0 +1,345 @@
+/** DiscoveryService: request → call → response. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { EntryKey as WireKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type CatalogQueryRequest,
+  type CatalogWatchRequest,
+  type ClusterMapRequest,
+  ClusterMapResponseSchema,
+  DiscoveryService,
+  KeepAliveResponseSchema,
+  type ListPeersRequest,
+  ListPeersResponseSchema,
+  type NamespaceStatusRequest,
+  NamespaceStatusResponseSchema,
+  PeerSchema,
+  type RegisterRequest,
+  RegisterResponseSchema,
+  type RenewRequest,
+  RenewResponseSchema,
+  ServerInfoResponseSchema,
+  type UnregisterRequest,
+  UnregisterResponseSchema,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Drafter, decodeMessage, draftKey, draftLoad, type Stamp } from "../catalog/codec.ts";
+import { type Cursor, parseCursor, shortCursorText } from "../catalog/cursor.ts";
+import { Feed, type FeedStart } from "../catalog/feed.ts";
+import type { Bounds } from "../catalog/names.ts";
+import { pageLimit } from "../catalog/query.ts";
+import { HEALTH, type Health, type KeyText } from "../catalog/record.ts";
+import type { Fanout } from "../discovery/fanout.ts";
+import { NODES, type Reads } from "../discovery/reads.ts";
+import type { Registrar, Report } from "../discovery/registrar.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Caller } from "../policy/caller.ts";
+import { viewerVerdict } from "../policy/verdict.ts";
+import type { DiscoveryBytes } from "./discovery-bytes.ts";
+import { durationMs, filterOf, idOf, namespaceOf, scopeOf, termsOf } from "./discovery-filter.ts";
+import { encodeExplanations } from "./explanations.ts";
+import type { CallContext, Service, StreamSource } from "./service.ts";
+import { WatchSource } from "./watch-source.ts";
+
+/** Who the serving node is; what `ServerInfo` says and entries are stamped with. */
+export interface NodeIdentity {
+  readonly version: string;
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly roles: readonly string[];
+  readonly generation: number;
+  readonly boot: string;
+  /** Listener name to host:port; filled while the node starts. */
+  readonly listeners: Readonly<Record<string, string>>;
+  readonly startedMonoMs: number;
+}
+
+export interface DiscoveryParts {
+  readonly identity: NodeIdentity;
+  readonly bounds: Bounds;
+  readonly registrar: Registrar;
+  readonly reads: Reads;
+  readonly fanout: Fanout;
+  readonly drafter: Drafter;
+  readonly bytes: DiscoveryBytes;
+  /** Resolves when what was staged is durable; undefined when nothing is. */
+  durable(): Promise<void> | undefined;
+  isReady(): boolean;
+  now(): Time;
+  random(): number;
+  onQuery(latencyStartMonoMs: number): void;
+  onRegister(outcome: "stored" | "refused" | "failed"): void;
+  resolve: Service["handlers"][string];
+}
+
+const MAX_LEASES = 1000;
+const MAX_KEYS = 1000;
+const DEFAULT_BOOKMARK_MS = 10_000;
+const MIN_BOOKMARK_MS = 1000;
+
+export function discoveryService(parts: DiscoveryParts): Service {
+  const methods = new DiscoveryMethods(parts);
+  return {
+    desc: DiscoveryService,
+    handlers: {
+      register: { kind: "unary", handle: (request: RegisterRequest, context) => methods.register(request, context) },
+      renew: { kind: "unary", handle: (request: RenewRequest, context) => methods.renew(request, context) },
+      keepAlive: { kind: "echoStream", handle: (request: RenewRequest, context) => methods.keepAlive(request, context) },
+      unregister: { kind: "unary", handle: (request: UnregisterRequest, context) => methods.unregister(request, context) },
+      catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
+      catalogWatch: { kind: "serverStream", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
+      resolve: parts.resolve,
+      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => methods.clusterMap(request, context) },
+      listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => methods.listPeers(request, context) },
+      namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
+      serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
+    },
+  };
+}
+
+class DiscoveryMethods {
+  readonly #parts: DiscoveryParts;
+
+  constructor(parts: DiscoveryParts) {
+    this.#parts = parts;
+  }
+
+  async register(request: RegisterRequest, context: CallContext) {
+    const { registrar, onRegister } = this.#parts;
+    let registered: ReturnType<Registrar["register"]>;
+    try {
+      registered = registrar.register(context.caller, this.#command(request, context), context.time);
+    } catch (error) {
+      onRegister("refused");
+      throw error;
+    }
+    await this.#settled(onRegister);
+    const { revision, cursor } = this.#place();
+    const ttl = registered.ttlMs === undefined ? {} : { ttl: durationFromMs(registered.ttlMs) };
+    return create(RegisterResponseSchema, { leaseId: registered.leaseId, revision: BigInt(revision), cursor, ...ttl });
+  }
+
+  async renew(request: RenewRequest, context: CallContext) {
+    const renewed = this.#renew(request, context);
+    await this.#parts.durable();
+    return create(RenewResponseSchema, renewed);
+  }
+
+  /** HOT: 200k leases/s; a renewal without reports makes no promise. */
+  keepAlive(request: RenewRequest, context: CallContext) {
+    const response = create(KeepAliveResponseSchema, this.#renew(request, context));
+    const durable = request.reports.length === 0 ? undefined : this.#parts.durable();
+    return durable === undefined ? response : durable.then(() => response);
+  }
+
+  async unregister(request: UnregisterRequest, context: CallContext) {
+    const { registrar } = this.#parts;
+    if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
+    if (request.keys.length > MAX_KEYS) throw invalid("keys", `${request.keys.length} are more than ${MAX_KEYS}`);
+    const removed =
+      request.leaseId === ""
+        ? registrar.unregisterKeys(
+            context.caller,
+            request.keys.map((key, i) => this.#key(key, `keys[${i}]`)),
+            context.time,
+          )
+        : registrar.unregisterLease(context.caller, request.leaseId, context.time);
+    await this.#parts.durable();
+    return create(UnregisterResponseSchema, { removed, revision: BigInt(this.#place().revision) });
+  }
+
+  query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
+    const { reads, identity, bytes, bounds, onQuery } = this.#parts;
+    // This node is the source of all it holds: its data is never older than the answer.
+    durationMs(request.maxStaleness, "max_staleness");
+    const filter = filterOf(request, bounds);
+    const page = reads.page(context.caller, {
+      filter,
+      limit: pageLimit(request.limit),
+      token: request.pageToken,
+      isExplained: request.explain,
+      salt: "query",
+    });
+    const { revision, cursor } = this.#place();
+    const answer = bytes.query({
+      records: page.records,
+      nextToken: page.nextToken,
+      revision,
+      cursor,
+      servedBy: identity.nodeId,
+      ageMs: 0,
+      generatedWallMs: context.time.wallMs,
+      explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
+    });
+    onQuery(context.time.monoMs);
+    return answer;
+  }
+
+  watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
+    const { reads, bounds } = this.#parts;
+    const filter = filterOf(request, bounds);
+    if (request.withDigest && !isNamespaceOnly(request))
+      throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
+    const bookmarkIntervalMs = durationMs(request.bookmarkInterval, "bookmark_interval") ?? DEFAULT_BOOKMARK_MS;
+    if (bookmarkIntervalMs < MIN_BOOKMARK_MS || bookmarkIntervalMs > DEFAULT_BOOKMARK_MS)
+      throw invalid("bookmark_interval", "must be 1 s to 10 s");
+    const from = request.cursor === "" ? undefined : this.#from(parseCursor(request.cursor));
+    const reader = reads.reader(context.caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
+    const feed = new Feed(reader, { from, bookmarkIntervalMs }, context.time);
+    return new WatchSource(feed, { ...this.#parts, release: (released) => reads.release(released) });
+  }
+
+  clusterMap(request: ClusterMapRequest, context: CallContext) {
+    const { reads, bytes, identity, bounds } = this.#parts;
+    const filter = {
+      ...NODES,
+      scope: scopeOf(request.scope, "scope"),
+      capabilities: termsOf(request.capabilities, "capabilities", 64, bounds),
+    };
+    const within = namespaceOf(request.namespaceFilter, "namespace_filter", bounds);
+    const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, within);
+    return create(ClusterMapResponseSchema, {
+      clusterId: identity.clusterId,
+      nodes: page.records.map((record) => decodeMessage(bytes.entry(record))),
+      nextPageToken: page.nextToken,
+      generatedAt: timestampFromMs(context.time.wallMs),
+    });
+  }
+
+  listPeers(request: ListPeersRequest, context: CallContext) {
+    const { reads, identity, bounds } = this.#parts;
+    const scope = scopeOf(request.scope, "scope");
+    const filter = { ...NODES, region: idOf(request.region, "region", bounds) };
+    const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, "");
+    const peers = page.records
+      .filter((record) => record.traits.nodeId !== identity.nodeId && (scope === 0 || reads.relation(record) === scope))
+      .map((record) => {
+        const entry = reads.entry(record);
+        return create(PeerSchema, {
+          nodeId: entry.nodeId,
+          clusterId: entry.key.clusterId,
+          region: entry.region,
+          zone: entry.zone,
+          scope: reads.relation(record),
+          urls: [...entry.advertisedUrls],
+          transports: [...entry.transports],
+          status: record.origin.life === "live" ? "alive" : "suspect",
+          lastSeen: timestampFromMs(context.time.wallMs),
+        });
+      });
+    return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken });
+  }
+
+  namespaceStatus(request: NamespaceStatusRequest, _context: CallContext) {
+    const { reads, bounds } = this.#parts;
+    const namespace = namespaceOf(request.namespace, "namespace", bounds);
+    if (namespace === "") throw invalid("namespace", "is required");
+    const { allowed, reason } = viewerVerdict();
+    const endpointCount = allowed ? reads.replica.lookup.namespaceCount(namespace) : 0;
+    return create(NamespaceStatusResponseSchema, { namespace, allowed, reason, endpointCount: BigInt(endpointCount) });
+  }
+
+  serverInfo(context: CallContext) {
+    const { identity, reads } = this.#parts;
+    return create(ServerInfoResponseSchema, {
+      version: identity.version,
+      nodeId: identity.nodeId,
+      clusterId: identity.clusterId,
+      region: identity.region,
+      zone: identity.zone,
+      roles: [...identity.roles],
+      listeners: { ...identity.listeners },
+      uptime: durationFromMs(Math.round(context.time.monoMs - identity.startedMonoMs)),
+      revision: BigInt(reads.replica.revision),
+      generation: BigInt(identity.generation),
+      protocolVersions: [1],
+    });
+  }
+
+  #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
+    const { drafter, bounds, registrar } = this.#parts;
+    const count = request.entries.length;
+    if (count === 0) throw invalid("entries", "at least one is required");
+    if (count > bounds.maxRequestEntries) throw invalid("entries", `${count} are more than ${bounds.maxRequestEntries}`);
+    if (request.idempotencyKey.length > 128) throw invalid("idempotency_key", "is longer than 128 characters");
+    const ttlMs = durationMs(request.ttl, "ttl");
+    const stamp = this.#stamp(caller, time);
+    const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.static);
+    const ttl = entryTtlMs === undefined ? undefined : durationFromMs(entryTtlMs);
+    const drafts = request.entries.map((entry, i) => {
+      if (entry.ttl === undefined && ttl !== undefined) entry.ttl = ttl;
+      return drafter.draftOf(entry, i, stamp);
+    });
+    return { drafts, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.static };
+  }
+
+  #renew(request: RenewRequest, context: CallContext) {
+    const { leaseIds, reports } = request;
+    if (leaseIds.length > MAX_LEASES) throw invalid("lease_ids", `${leaseIds.length} are more than ${MAX_LEASES}`);
+    if (reports.length > MAX_KEYS) throw invalid("reports", `${reports.length} are more than ${MAX_KEYS}`);
+    const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
+    const { expiredLeaseIds, ttlMs } = this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
+    return ttlMs === undefined
+      ? { expiredLeaseIds: [...expiredLeaseIds] }
+      : { expiredLeaseIds: [...expiredLeaseIds], ttl: durationFromMs(ttlMs) };
+  }
+
+  #report(report: RenewRequest["reports"][number], path: string, time: Time): Report {
+    if (report.key === undefined) throw invalid(`${path}.key`, "is required");
+    const { health } = report;
+    if (health < HEALTH.UNSET || health > HEALTH.MAINTENANCE) throw invalid(`${path}.health`, `${health} cannot be reported`);
+    return {
+      key: this.#key(report.key, `${path}.key`),
+      path,
+      health: health === 0 ? undefined : (health as Health), // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
+      load: report.load === undefined ? undefined : draftLoad(report.load, `${path}.load`, time.wallMs, this.#parts.bounds),
+    };
+  }
+
+  #key(key: WireKey, path: string): KeyText {
+    return draftKey(key, path, this.#parts.identity.clusterId, this.#parts.bounds);
+  }
+
+  #stamp(caller: Caller, time: Time): Stamp {
+    const { nodeId, clusterId, region, zone } = this.#parts.identity;
+    return { nodeId, clusterId, region, zone, tenantId: caller.tenant, receivedWallMs: time.wallMs };
+  }
+
+  #place(): { readonly revision: number; readonly cursor: string } {
+    const { revision } = this.#parts.reads.replica;
+    return { revision, cursor: shortCursorText(this.#parts.identity.boot, revision) };
+  }
+
+  /** A short cursor of another process life is honest but foreign: a snapshot. One of ours from the future was forged. */
+  #from(cursor: Cursor): FeedStart["from"] {
+    if (cursor.kind === "portable") return { kind: "portable", cursor };
+    if (cursor.boot !== this.#parts.identity.boot) return undefined;
+    if (cursor.revision > this.#parts.reads.replica.revision) throw invalid("cursor", "is not a cursor this service gave out");
+    return { kind: "revision", revision: cursor.revision };
+  }
+
+  async #settled(onRegister: DiscoveryParts["onRegister"]): Promise<void> {
+    try {
+      await this.#parts.durable();
+      onRegister("stored");
+    } catch (error) {
+      onRegister("failed");
+      if (error instanceof WaymarkError) throw error;
+      throw new WaymarkError("store_unavailable", "the journal does not take writes", { cause: error, retryMs: 1000 });
+    }
+  }
+}
+
+const NO_REPORTS: readonly Report[] = [];
+
+function isNamespaceOnly(request: CatalogWatchRequest): boolean {
+  const { names, kinds, scope, capabilities, tags, resources, clusterId, region, health } = request;
+  return (
+    [names, kinds, capabilities, tags, resources, health].every((list) => list.length === 0) &&
+    scope === 0 &&
+    clusterId === "" &&
+    region === ""
+  );
+}
