@@ -3,7 +3,9 @@
 /** 4 bytes (IPv4) or 16 bytes (IPv6), network order. */
 export type Address = Uint8Array;
 
-const IPV4_PART = /^(?:0|[1-9][0-9]{0,2})$/;
+const ZERO = 48;
+const DOT = 46;
+const HYPHEN = 45;
 const IPV6_GROUP = /^[0-9a-f]{1,4}$/;
 const LABEL_GROUP = /^(?:0|[1-9a-f][0-9a-f]{0,3})$/;
 const IPV6_GROUPS = 8;
@@ -33,17 +35,34 @@ export function addressLabel(address: Address): string {
 
 /** The reverse of `addressLabel`; undefined for every label it would not have made. */
 export function parseAddressLabel(label: string): Address | undefined {
+  const v4 = parseIpv4(label, HYPHEN);
+  if (v4 !== undefined) return v4;
   const parts = label.split("-");
-  if (parts.length === 4) return parseIpv4(parts.join("."));
   if (parts.length !== IPV6_GROUPS || !parts.every((part) => LABEL_GROUP.test(part))) return undefined;
   return bytesOf(parts.map((part) => Number.parseInt(part, 16)));
 }
 
-function parseIpv4(text: string): Address | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4 || !parts.every((part) => IPV4_PART.test(part))) return undefined;
-  const values = parts.map(Number);
-  return values.every((value) => value <= 255) ? Uint8Array.from(values) : undefined;
+/** Four numbers of 0 to 255 without leading zeros (RFC 3986, `IPv4address`), with `separator` between. */
+// HOT: every IP target of an answer that is not kept; split and regular expressions cost a quarter of planning it.
+function parseIpv4(text: string, separator = DOT): Address | undefined {
+  const bytes = new Uint8Array(4);
+  let part = 0;
+  let value = -1;
+  for (let i = 0; i <= text.length; i++) {
+    const unit = i < text.length ? text.charCodeAt(i) : separator;
+    if (unit === separator) {
+      if (value < 0 || part === 4) return undefined;
+      bytes[part++] = value;
+      value = -1;
+      continue;
+    }
+    const digit = unit - ZERO;
+    // After a leading zero nothing may follow.
+    if (digit < 0 || digit > 9 || value === 0) return undefined;
+    value = value < 0 ? digit : value * 10 + digit;
+    if (value > 255) return undefined;
+  }
+  return part === 4 ? bytes : undefined;
 }
 
 function parseIpv6(text: string): Address | undefined {

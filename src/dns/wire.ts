@@ -12,6 +12,7 @@ const OPT_BYTES = 11;
 const TYPE_OPT = 41;
 const CLASS_IN = 1;
 const OPCODE_QUERY = 0;
+const DOT = 46;
 /** Largest UDP answer that every path carries without fragments (DNS flag day 2020). */
 const MAX_UDP_BYTES = 1232;
 /** UDP without EDNS (RFC 1035, 4.2.1). */
@@ -226,7 +227,7 @@ class MessageWriter implements DataWriter {
   string(value: string): void {
     const length = Math.min(value.length, 255);
     this.u8(length);
-    this.#ascii(value, 0, length);
+    for (let i = 0; i < length; i++) this.#bytes[this.#at++] = value.charCodeAt(i);
   }
 
   name(value: string): void {
@@ -244,7 +245,7 @@ class MessageWriter implements DataWriter {
       }
       this.#note(rest, this.#at);
       const dot = rest.indexOf(".");
-      this.#label(dot < 0 ? rest : rest.slice(0, dot));
+      this.#labels(dot < 0 ? rest : rest.slice(0, dot));
       rest = dot < 0 ? "" : rest.slice(dot + 1);
     }
     this.u8(0);
@@ -290,18 +291,18 @@ class MessageWriter implements DataWriter {
     if (offset < 0x4000 && !this.#offsets.has(name)) this.#offsets.set(name, offset);
   }
 
+  // HOT: one name an SRV record; splitting into labels first cost a third of a ten-target answer.
   #labels(value: string): void {
     if (value === "") return;
-    for (const label of value.split(".")) this.#label(label);
-  }
-
-  #label(label: string): void {
-    this.u8(label.length);
-    this.#ascii(label, 0, label.length);
-  }
-
-  #ascii(value: string, from: number, to: number): void {
-    for (let i = from; i < to; i++) this.#bytes[this.#at++] = value.charCodeAt(i);
+    let lengthAt = this.#at++;
+    for (let i = 0; i < value.length; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit === DOT) {
+        this.#bytes[lengthAt] = this.#at - lengthAt - 1;
+        lengthAt = this.#at++;
+      } else this.#bytes[this.#at++] = unit;
+    }
+    this.#bytes[lengthAt] = this.#at - lengthAt - 1;
   }
 }
 

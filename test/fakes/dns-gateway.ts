@@ -1,0 +1,35 @@
+/** A gateway on free loopback ports over a fake catalog, with what it counted. */
+import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../../src/dns/server.io.ts";
+import { type CounterName, type LabelsOf, Metrics } from "../../src/lib/metrics.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";
+
+export interface TestGateway extends AsyncDisposable {
+  readonly gateway: DnsGateway;
+  readonly catalog: FakeDnsCatalog;
+  readonly faults: unknown[];
+  count<N extends CounterName>(name: N, labels: LabelsOf<N>): number;
+}
+
+export async function startTestGateway(catalog: FakeDnsCatalog, options: Partial<DnsGatewayOptions> = {}): Promise<TestGateway> {
+  const rng = new Rng("gateway");
+  const metrics = new Metrics();
+  const faults: unknown[] = [];
+  const gateway = await startDnsGateway({
+    host: "127.0.0.1",
+    udpPort: 0,
+    settings: TEST_DNS_SETTINGS,
+    catalogFor: () => catalog,
+    random: () => rng.next(),
+    metrics,
+    onFault: (fault) => faults.push(fault),
+    ...options,
+  });
+  return {
+    gateway,
+    catalog,
+    faults,
+    count: (name, labels) => metrics.counter(name, labels).value,
+    [Symbol.asyncDispose]: () => gateway.stop(),
+  };
+}
