@@ -51,13 +51,16 @@ export function createJournalFile(directory: string, meta: JournalMeta): void {
   closeSync(openSync(temporary, "wx", 0o600));
   const db = new DatabaseSync(temporary);
   try {
-    db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; ${SCHEMA}`);
+    // The log is turned on when all is written: a close that could not empty it would leave the file without its tables.
+    db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN; ${SCHEMA}`);
     const insert = db.prepare("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, 0)");
     insert.run(meta.nodeId, meta.generation, meta.boots, meta.lastSeq, meta.floor);
-    db.exec("COMMIT");
+    db.exec("COMMIT; PRAGMA journal_mode = WAL");
   } finally {
     db.close();
   }
+  if (sizeBytes(`${temporary}-wal`) > 0 || sizeBytes(`${temporary}-journal`) > 0)
+    throw new Error(`${temporary} was not written to its end`);
   renameSync(temporary, path);
   syncDirectory(directory);
 }
