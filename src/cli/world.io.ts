@@ -4,15 +4,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Terminal, World } from "./world.ts";
 
-/** Folder of the package: sources run from `src/cli`, packed code from `dist/src/cli`. */
-async function packageFolder(): Promise<string> {
-  const here = fileURLToPath(new URL("../..", import.meta.url));
-  const isPacked = await stat(join(here, "package.json")).then(
-    () => false,
-    () => true, // Not beside us: one folder up.
-  );
-  return isPacked ? join(here, "..") : here;
-}
+/** Folder that holds package.json: the clone's, or `dist` of a packed Waymark, which carries what is read at run time. */
+const FOLDER = fileURLToPath(new URL("../..", import.meta.url));
 
 async function readStdin(maxBytes: number): Promise<string> {
   const chunks: Buffer[] = [];
@@ -39,8 +32,7 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
 
 /** The world as it is; what only the entry point knows comes in. */
 export async function openWorld(own: Pick<World, "interrupt" | "serve" | "labels">): Promise<World> {
-  const folder = await packageFolder();
-  const facts: unknown = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+  const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));
   const version = typeof facts === "object" && facts !== null && "version" in facts ? String(facts.version) : "unknown";
   return {
     ...own,
@@ -49,6 +41,6 @@ export async function openWorld(own: Pick<World, "interrupt" | "serve" | "labels
     stdout: terminal(process.stdout),
     stderr: terminal(process.stderr),
     readText,
-    readOwn: (path) => readFile(join(folder, path), "utf8"),
+    readOwn: (path) => readFile(join(FOLDER, path), "utf8"),
   };
 }

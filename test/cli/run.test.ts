@@ -1,0 +1,273 @@
+import { status } from "@grpc/grpc-js";
+import { afterEach, expect, test } from "vitest";
+import { VERBS } from "../../src/cli/verbs.ts";
+import { waymark } from "../fakes/cli-world.ts";
+import { FakeDiscovery } from "../fakes/discovery-server.ts";
+
+const started: FakeDiscovery[] = [];
+
+async function startFake(): Promise<FakeDiscovery> {
+  const fake = new FakeDiscovery();
+  await fake.start();
+  started.push(fake);
+  return fake;
+}
+
+afterEach(() => {
+  for (const fake of started.splice(0)) fake.stop();
+});
+
+const REGISTER = ["register", "--namespace", "svc.market", "--name", "web", "--instance", "web-1"] as const;
+
+test.each(VERBS.map(({ path }) => path))("help of %s is as reviewed", async (path) => {
+  const { exit, stdout } = await waymark([...path.split(" "), "--help"]);
+  expect(exit).toBe(0);
+  await expect(stdout).toMatchFileSnapshot(`../golden/cli/help/${path.replaceAll(" ", "-")}.txt`);
+});
+
+test.each(VERBS.map(({ path, examples }) => ({ path, examples })))("$path has an example that starts with it", ({ path, examples }) => {
+  expect(examples.length).toBeGreaterThan(0);
+  for (const [command] of examples) expect(`${command} `).toContain(`${path} `);
+});
+
+test.each([
+  { argv: ["regster"], says: "register" },
+  { argv: ["discovery", "qery"], says: "query" },
+  { argv: ["discovery", "query", "--namespce", "a"], says: "--namespace" },
+  { argv: ["discovery", "query", "--scope", "galaxy"], says: "local, zone, region, global" },
+  { argv: ["discovery", "query", "--kind", "servce"], says: "service, function" },
+  { argv: ["register", "--namespace", "a"], says: "--name is needed" },
+  { argv: [...REGISTER, "--target", "nowhere"], says: "not host:port" },
+  { argv: [...REGISTER, "--target", "h:99999"], says: "not host:port" },
+  { argv: [...REGISTER, "--target", "h:1,weight=x"], says: "weight=0" },
+  { argv: [...REGISTER, "--metadata", "k"], says: "not key=value" },
+  { argv: [...REGISTER, "--metadata", "k=1", "--metadata", "k=2"], says: "given twice" },
+  { argv: [...REGISTER, "--ttl", "soon"], says: "not a duration" },
+  { argv: ["apply"], says: "--file" },
+  { argv: ["apply", "-f", "missing.yaml"], says: "cannot read missing.yaml" },
+  { argv: ["discovery", "query", "--server", "host:port"], says: "not host:port" },
+  { argv: ["discovery", "query", "--timeout", "1"], says: "not a duration" },
+  { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key go together" },
+  { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "exclude each other" },
+  { argv: ["discovery", "query", "-o", "xml"], says: "table, wide, json, yaml" },
+  { argv: ["completion", "csh"], says: "bash, zsh, fish" },
+  { argv: ["config", "validate", "node.yaml"], says: ".toml or .json" },
+  { argv: ["serve", "--grpc-port", "70000"], says: "65535" },
+  { argv: ["serve", "extra"], says: "too many arguments" },
+  { argv: [], says: "Usage" },
+])("$argv is bad usage and says $says", async ({ argv, says }) => {
+  const { exit, stdout, stderr } = await waymark(argv);
+  expect(exit).toBe(2);
+  expect(stderr).toContain(says);
+  expect(stdout).toBe("");
+});
+
+test.each([
+  { code: status.INVALID_ARGUMENT, reason: "INVALID_ARGUMENT", exit: 1 },
+  { code: status.PERMISSION_DENIED, reason: "DISCOVERY_ACCESS_DENIED", exit: 4 },
+  { code: status.UNAUTHENTICATED, reason: "UNAUTHENTICATED", exit: 4 },
+  { code: status.NOT_FOUND, reason: "NOT_FOUND", exit: 5 },
+  { code: status.RESOURCE_EXHAUSTED, reason: "QUOTA_EXCEEDED", exit: 1 },
+  { code: status.UNAVAILABLE, reason: "STORE_UNAVAILABLE", exit: 1 },
+  { code: status.UNIMPLEMENTED, reason: "UNIMPLEMENTED", exit: 1 },
+])("a request refused with $reason ends with exit code $exit", async ({ code, reason, exit }) => {
+  const fake = await startFake();
+  fake.refusals.set("resolve", { code, message: `${reason.toLowerCase()}: no`, reason });
+  const ran = await waymark(["discovery", "resolve", "web", "--namespace", "a", "--server", fake.address]);
+  expect(ran.exit).toBe(exit);
+  expect(ran.stderr).toContain(`error: ${reason.toLowerCase()}: no`);
+  expect(ran.stdout).toBe("");
+});
+
+test("a server that is not there is exit code 3, and the message names it", async () => {
+  const fake = await startFake();
+  const { address } = fake;
+  fake.stop();
+  const { exit, stderr } = await waymark(["discovery", "query", "--server", address, "--timeout", "2s"]);
+  expect(exit).toBe(3);
+  expect(stderr).toContain(`cannot reach ${address}`);
+  expect(stderr).toContain("--server");
+});
+
+test("every field the server refused is listed", async () => {
+  const fake = await startFake();
+  const violations = [
+    { field: "entries[0].tags[0]", description: "too long" },
+    { field: "entries[0].targets[0].port", description: "0 is not a port" },
+  ];
+  fake.refusals.set("register", {
+    code: status.INVALID_ARGUMENT,
+    message: "invalid_argument: two",
+    reason: "INVALID_ARGUMENT",
+    violations,
+  });
+  const { stderr } = await waymark([...REGISTER, "--server", fake.address]);
+  for (const { field, description } of violations) expect(stderr).toContain(`${field}: ${description}`);
+});
+
+test("the next server is asked when the first is away", async () => {
+  const gone = await startFake();
+  const fake = await startFake();
+  gone.stop();
+  const { exit, stdout } = await waymark(["discovery", "status", "--server", `${gone.address},${fake.address}`, "-o", "json"]);
+  expect(exit).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ version: "9.9.9" });
+});
+
+test("token and server come from the environment, and a flag wins", async () => {
+  const fake = await startFake();
+  const env = { WAYMARK_SERVER: fake.address, WAYMARK_TOKEN: "from-env" };
+  await waymark(["discovery", "status"], { env });
+  await waymark(["discovery", "status", "--token", "from-flag"], { env });
+  expect(fake.callsOf("serverInfo").map(({ authorization }) => authorization)).toEqual(["Bearer from-env", "Bearer from-flag"]);
+});
+
+test("register sends what the flags say, under a static lease", async () => {
+  const fake = await startFake();
+  const target = ["--target", "[::1]:8080/http,name=main,weight=5,priority=1", "--target", "db.internal:5432"];
+  const rest = ["--tag", "a", "--tag", "b", "--metadata", "k=v=w", "--scope", "region", "--health", "degraded", "-o", "json"];
+  const { exit, stdout } = await waymark([...REGISTER, ...target, ...rest, "--server", fake.address]);
+  expect(exit).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ lease_id: "lease-1" });
+  expect(fake.callsOf("register")[0]?.request).toMatchObject({
+    static: true,
+    entries: [
+      {
+        key: { kind: 1, namespace: "svc.market", name: "web", instanceId: "web-1" },
+        scope: 3,
+        health: 2,
+        tags: ["a", "b"],
+        metadata: { k: "v=w" },
+        targets: [
+          { name: "main", host: "::1", port: 8080, protocol: "http", weight: 5, priority: 1 },
+          { host: "db.internal", port: 5432, protocol: "" },
+        ],
+      },
+    ],
+  });
+});
+
+test("register --ttl asks for a lease that expires", async () => {
+  const fake = await startFake();
+  await waymark([...REGISTER, "--ttl", "90s", "--server", fake.address]);
+  expect(fake.callsOf("register")[0]?.request).toMatchObject({ static: false, ttl: { seconds: 90n } });
+});
+
+test("register --keep unregisters its lease when interrupted", async () => {
+  const fake = await startFake();
+  const interrupt = new AbortController();
+  const onStdout = (): void => interrupt.abort();
+  const { exit } = await waymark([...REGISTER, "--keep", "--server", fake.address], { interrupt: interrupt.signal, onStdout });
+  expect(exit).toBe(0);
+  expect(fake.callsOf("unregister")[0]?.request).toMatchObject({ leaseId: "lease-1" });
+});
+
+test("unregister of what is not there is exit code 5", async () => {
+  const fake = await startFake();
+  await waymark([...REGISTER, "--server", fake.address]);
+  const unregister = ["unregister", "--namespace", "svc.market", "--name", "web", "--instance", "web-1", "--server", fake.address];
+  expect((await waymark(unregister)).exit).toBe(0);
+  expect((await waymark(unregister)).exit).toBe(5);
+});
+
+test("a query reads all pages into one JSON document, with lists even when empty", async () => {
+  const fake = await startFake();
+  const empty = await waymark(["discovery", "query", "-o", "json", "--server", fake.address]);
+  expect(JSON.parse(empty.stdout)).toMatchObject({ items: [], explanation: [] });
+  for (let n = 0; n < 3; n++)
+    await waymark(["register", "--namespace", "a", "--name", "n", "--instance", `i${n}`, "--server", fake.address]);
+  const one = await waymark(["discovery", "query", "--limit", "2", "--server", fake.address]);
+  expect(one.stdout.trimEnd().split("\n")).toHaveLength(3);
+  expect(one.stderr).toContain("--page-token 2");
+  const all = await waymark(["discovery", "query", "-o", "json", "--server", fake.address]);
+  expect(JSON.parse(all.stdout)).toHaveProperty("items.length", 3);
+});
+
+test.each(["table", "wide", "json", "yaml"])("the %s format is as reviewed", async (format) => {
+  const fake = await startFake();
+  await waymark([...REGISTER, "--target", "10.0.0.1:8080/http", "--tag", "blue", "--health", "critical", "--server", fake.address]);
+  const { stdout } = await waymark(["discovery", "query", "-o", format, "--server", fake.address]);
+  await expect(stdout).toMatchFileSnapshot(`../golden/cli/query.${format}.txt`);
+});
+
+test("text of strangers reaches no terminal as a command", async () => {
+  const fake = await startFake();
+  fake.refusals.set("resolve", {
+    code: status.INVALID_ARGUMENT,
+    message: "invalid_argument: \u001b]0;owned\u0007",
+    reason: "INVALID_ARGUMENT",
+  });
+  const { stderr } = await waymark(["discovery", "resolve", "x", "--namespace", "a", "--server", fake.address]);
+  expect(stderr).toContain("\\x1b]0;owned\\x07");
+});
+
+test.each([
+  { name: "a terminal", isTty: true, argv: [], env: {}, hasColor: true },
+  { name: "no terminal", isTty: false, argv: [], env: {}, hasColor: false },
+  { name: "--no-color", isTty: true, argv: ["--no-color"], env: {}, hasColor: false },
+  { name: "NO_COLOR", isTty: true, argv: [], env: { NO_COLOR: "1" }, hasColor: false },
+])("$name: colour $hasColor", async ({ isTty, argv, env, hasColor }) => {
+  const fake = await startFake();
+  await waymark([...REGISTER, "--server", fake.address]);
+  const { stdout } = await waymark(["discovery", "query", "--server", fake.address, ...argv], { isTty, env });
+  expect(stdout.includes("\u001b[")).toBe(hasColor);
+});
+
+test.each([
+  { argv: ["discovery", "cluster-map"], has: "nodes" },
+  { argv: ["discovery", "peers"], has: "peers" },
+  { argv: ["discovery", "status", "svc.market"], has: "policy_disabled" },
+  { argv: ["discovery", "resolve", "web", "--namespace", "svc.market"], has: "web-1" },
+])("$argv prints one JSON document and nothing else", async ({ argv, has }) => {
+  const fake = await startFake();
+  await waymark([...REGISTER, "--server", fake.address]);
+  const { exit, stdout } = await waymark([...argv, "-o", "json", "--server", fake.address]);
+  expect(exit).toBe(0);
+  expect(JSON.stringify(JSON.parse(stdout))).toContain(has);
+});
+
+test("serve hands over settings with their origins and prints one ready line", async () => {
+  const { exit, stdout } = await waymark(["serve", "--ephemeral", "--grpc-port", "0", "--node-id", "n1", "-o", "json"], {
+    env: { WAYMARK_NODE__REGION: "eu" },
+    serve: async ({ effective, onReady }) => {
+      expect(effective.settings.listen.grpcPort).toBe(0);
+      expect(effective.settings.persistence.ephemeral).toBe(true);
+      expect(effective.origins.get("node.region")).toBe("environment WAYMARK_NODE__REGION");
+      onReady({ nodeId: "n1", listeners: { grpc: "127.0.0.1:5" } });
+    },
+  });
+  expect(exit).toBe(0);
+  expect(stdout).toBe('{"event":"ready","node_id":"n1","listeners":{"grpc":"127.0.0.1:5"}}\n');
+});
+
+test("serve --demo loads the demo catalog before the node is ready", async () => {
+  const fake = await startFake();
+  const { exit } = await waymark(["serve", "--demo", "--quiet"], { serve: async ({ beforeReady }) => beforeReady?.(fake.address) });
+  expect(exit).toBe(0);
+  expect(new Set([...fake.entries.values()].map(({ key }) => key?.name)).size).toBe(12);
+});
+
+test("config show tells where each value came from; config validate reports every problem", async () => {
+  const files = { "node.toml": '[node]\nregion = "eu"\n', "bad.toml": '[node]\nregin = "eu"\n[dns]\nmin_ttl = 5\n' };
+  const shown = await waymark(["config", "show", "--config", "node.toml", "-o", "json"], { files, env: { WAYMARK_NODE__ZONE: "a" } });
+  expect(JSON.parse(shown.stdout)).toMatchObject({
+    "node.region": { value: "eu", origin: "file node.toml" },
+    "node.zone": { value: "a", origin: "environment WAYMARK_NODE__ZONE" },
+    "listen.grpc_port": { value: "17420", origin: "default" },
+  });
+  expect((await waymark(["config", "validate", "node.toml"], { files })).exit).toBe(0);
+  const bad = await waymark(["config", "validate", "bad.toml"], { files });
+  expect(bad.exit).toBe(1);
+  expect(bad.stderr).toContain("did you mean node.region?");
+  expect(bad.stderr).toContain("dns.min_ttl");
+});
+
+test.each([
+  { argv: ["dns", "node-encode", "n1"], exit: 0, stdout: "l-n1\n" },
+  { argv: ["dns", "node-decode", "l-n1"], exit: 0, stdout: "n1\n" },
+  { argv: ["dns", "node-encode", "bad name"], exit: 1, stdout: "" },
+  { argv: ["dns", "node-decode", "zz"], exit: 1, stdout: "" },
+  { argv: ["version", "-o", "json"], exit: 0, stdout: `{\n  "version": "0.0.0-test",\n  "node": "${process.versions.node}"\n}\n` },
+])("$argv prints $stdout", async ({ argv, exit, stdout }) => {
+  expect(await waymark(argv)).toMatchObject({ exit, stdout });
+});

@@ -1,0 +1,52 @@
+/** A world for the command line: files and terminals in memory. */
+import { readFile } from "node:fs/promises";
+import { runCli } from "../../src/cli/run.ts";
+import type { ServeRequest, World } from "../../src/cli/world.ts";
+
+export interface Ran {
+  readonly exit: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface WorldOptions {
+  readonly files?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly isTty?: boolean;
+  readonly interrupt?: AbortSignal;
+  readonly serve?: (request: ServeRequest) => Promise<void>;
+  /** Told of each write to standard output. */
+  readonly onStdout?: (text: string) => void;
+}
+
+/** Runs a command line in memory. */
+export async function waymark(argv: readonly string[], options: WorldOptions = {}): Promise<Ran> {
+  const { files = {}, env = {}, isTty = false } = options;
+  const written = { stdout: "", stderr: "" };
+  const world: World = {
+    version: "0.0.0-test",
+    env,
+    stdout: {
+      write: (text) => {
+        written.stdout += text;
+        options.onStdout?.(text);
+      },
+      isTty,
+    },
+    stderr: { write: (text) => void (written.stderr += text), isTty },
+    interrupt: options.interrupt ?? new AbortController().signal,
+    readText: async (path) => {
+      const text = files[path];
+      if (text === undefined) throw new Error("there is no such file");
+      return text;
+    },
+    readOwn: (path) => readFile(path, "utf8"),
+    labels: {
+      encode: (text) => (text === "bad name" ? undefined : `l-${text}`),
+      decode: (label) => (label.startsWith("l-") ? label.slice(2) : undefined),
+    },
+    serve: options.serve ?? (async () => {}),
+  };
+  const exit = await runCli(argv, world);
+  return { exit, ...written };
+}

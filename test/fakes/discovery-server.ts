@@ -1,0 +1,205 @@
+/** A DiscoveryService in memory behind a real gRPC server on a free port: what the client and the command line need of one. */
+import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerWritableStream, status } from "@grpc/grpc-js";
+import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type CatalogQueryRequest,
+  type CatalogWatchRequest,
+  CatalogWatchResponseSchema,
+  DiscoveryService,
+  type RegisterRequest,
+  type RenewRequest,
+  type UnregisterRequest,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+
+const CLUSTER = "test-cluster";
+const NODE = "fake-1";
+
+type WatchMessage = MessageInitShape<typeof CatalogWatchResponseSchema>;
+
+/** Refuses every call of a method. */
+export interface Refusal {
+  readonly code: status;
+  readonly message: string;
+  readonly reason?: string;
+  readonly violations?: readonly { readonly field: string; readonly description: string }[];
+}
+
+export interface Call {
+  readonly method: string;
+  readonly request: unknown;
+  readonly authorization: string | undefined;
+}
+
+export class FakeDiscovery {
+  readonly #server = new Server();
+  readonly entries = new Map<string, Entry>();
+  readonly calls: Call[] = [];
+  /** By method local name. */
+  readonly refusals = new Map<string, Refusal>();
+  /** Messages each watch gets, one list a stream; the last list's stream stays open. */
+  watchScript: (readonly WatchMessage[])[] = [];
+  readonly watchRequests: CatalogWatchRequest[] = [];
+  /** Leases that `renew` no longer knows. */
+  readonly expired = new Set<string>();
+  readonly listeners: Record<string, string> = {};
+  #leases = 0;
+  #revision = 0n;
+  address = "";
+
+  async start(port = 0): Promise<void> {
+    const m = DiscoveryService.method;
+    const handlers = [
+      this.#unary(m.register, (request: RegisterRequest) => this.#register(request)),
+      this.#unary(m.unregister, (request: UnregisterRequest) => this.#unregister(request)),
+      this.#unary(m.renew, ({ leaseIds }: RenewRequest) => ({
+        expiredLeaseIds: leaseIds.filter((id) => this.expired.has(id)),
+        ttl: durationFromMs(30_000),
+      })),
+      this.#unary(m.catalogQuery, (request: CatalogQueryRequest) => this.#query(request)),
+      this.#unary(m.resolve, ({ name }: { readonly name: string }) => {
+        const entry = [...this.entries.values()].find(({ key }) => key?.name === name);
+        return { ...(entry && { entry, ...(entry.targets[0] && { target: entry.targets[0] }) }), servedBy: NODE };
+      }),
+      this.#unary(m.clusterMap, () => ({ clusterId: CLUSTER, nodes: [] })),
+      this.#unary(m.listPeers, () => ({ peers: [{ nodeId: "n2", clusterId: CLUSTER, status: "alive", urls: ["grpc://10.0.0.2:17420"] }] })),
+      this.#unary(m.namespaceStatus, ({ namespace }: { readonly namespace: string }) => ({
+        namespace,
+        allowed: true,
+        reason: "policy_disabled",
+      })),
+      this.#unary(m.serverInfo, () => ({ version: "9.9.9", nodeId: NODE, clusterId: CLUSTER, listeners: this.listeners })),
+    ];
+    const definition = Object.fromEntries(handlers.map(({ name, definition: one }) => [name, one]));
+    const watch = m.catalogWatch;
+    this.#server.addService(
+      { ...definition, catalogWatch: { ...definitionOf(watch), responseStream: true } },
+      {
+        ...Object.fromEntries(handlers.map(({ name, handle }) => [name, handle])),
+        catalogWatch: (call: ServerWritableStream<CatalogWatchRequest, unknown>) => this.#watch(call),
+      },
+    );
+    const bound = await new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, actual) =>
+        error ? reject(error) : resolve(actual),
+      );
+    });
+    this.address = `127.0.0.1:${bound}`;
+  }
+
+  stop(): void {
+    this.#server.forceShutdown();
+  }
+
+  callsOf(method: string): readonly Call[] {
+    return this.calls.filter((call) => call.method === method);
+  }
+
+  #unary<I extends DescMessage, O extends DescMessage>(
+    method: {
+      readonly localName: string;
+      readonly name: string;
+      readonly parent: { readonly typeName: string };
+      readonly input: I;
+      readonly output: O;
+    },
+    answer: (request: MessageShape<I>) => MessageInitShape<O>,
+  ) {
+    const handle: handleUnaryCall<MessageShape<I>, MessageShape<O>> = (call, reply) => {
+      this.calls.push({
+        method: method.localName,
+        request: call.request,
+        authorization: call.metadata.get("authorization")[0]?.toString(),
+      });
+      const refusal = this.refusals.get(method.localName);
+      if (refusal) reply(refused(refusal));
+      else reply(null, create(method.output, answer(call.request))); // oxlint-disable-line unicorn/no-null -- grpc-js wants null
+    };
+    return { name: method.localName, definition: definitionOf(method), handle };
+  }
+
+  #register(request: RegisterRequest) {
+    for (const entry of request.entries) {
+      const { key } = entry;
+      if (!key) continue;
+      const stamped: Entry = {
+        ...entry,
+        key: { ...key, clusterId: CLUSTER },
+        clusterId: CLUSTER,
+        nodeId: NODE,
+        zone: entry.zone === "" ? "local" : entry.zone,
+      };
+      this.entries.set(textOf(key), stamped);
+    }
+    this.#revision += 1n;
+    if (request.leaseId === "") this.#leases += 1;
+    return { leaseId: request.leaseId || `lease-${this.#leases}`, revision: this.#revision, ...(request.ttl && { ttl: request.ttl }) };
+  }
+
+  #unregister(request: UnregisterRequest) {
+    let removed = 0;
+    for (const key of request.keys) if (this.entries.delete(textOf(key))) removed += 1;
+    return { removed: request.leaseId === "" ? removed : 1 };
+  }
+
+  #query(request: CatalogQueryRequest) {
+    const prefix = request.namespacePrefix;
+    const all = [...this.entries.entries()]
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, entry]) => entry)
+      .filter(({ key }) => request.namespace === "" || key?.namespace === request.namespace)
+      .filter(({ key }) => prefix === "" || key?.namespace === prefix || key?.namespace.startsWith(`${prefix}.`) === true)
+      .filter(({ key }) => request.names.length === 0 || request.names.includes(key?.name ?? ""));
+    const from = Number(request.pageToken || "0");
+    const limit = request.limit === 0 ? 100 : Math.min(request.limit, 1000);
+    const to = from + limit;
+    return { items: all.slice(from, to), nextPageToken: to < all.length ? String(to) : "", revision: this.#revision, servedBy: NODE };
+  }
+
+  #watch(call: ServerWritableStream<CatalogWatchRequest, unknown>): void {
+    const refusal = this.refusals.get("catalogWatch");
+    if (refusal) {
+      call.emit("error", refused(refusal));
+      return;
+    }
+    this.watchRequests.push(call.request);
+    const script = this.watchScript.shift() ?? [];
+    for (const message of script) call.write(create(CatalogWatchResponseSchema, message));
+    if (this.watchScript.length > 0)
+      call.emit("error", refused({ code: status.UNAVAILABLE, message: "draining: going away", reason: "DRAINING" }));
+  }
+}
+
+function definitionOf<I extends DescMessage, O extends DescMessage>(method: {
+  readonly name: string;
+  readonly parent: { readonly typeName: string };
+  readonly input: I;
+  readonly output: O;
+}) {
+  return {
+    path: `/${method.parent.typeName}/${method.name}`,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
+    requestDeserialize: (bytes: Buffer) => fromBinary(method.input, bytes),
+    responseSerialize: (message: MessageShape<O>) => Buffer.from(toBinary(method.output, message)),
+    responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
+  };
+}
+
+function textOf(key: EntryKey): string {
+  return [key.namespace, key.name, key.kind, key.instanceId].join("\0");
+}
+
+function refused({ code, message, reason, violations }: Refusal) {
+  const metadata = new Metadata();
+  if (reason !== undefined) {
+    const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason, domain: "waymark" }))];
+    if (violations) details.push(anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations: [...violations] })));
+    metadata.set("grpc-status-details-bin", Buffer.from(toBinary(StatusSchema, create(StatusSchema, { code, message, details }))));
+  }
+  return Object.assign(new Error(message), { code, details: message, metadata });
+}
