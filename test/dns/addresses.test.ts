@@ -28,7 +28,7 @@ test.each([
 });
 
 test("a text is an address exactly when the platform says so", () => {
-  const text = fc.oneof(fc.ipV4(), fc.ipV6(), fc.string({ unit: fc.constantFrom(..."0123456789abf:."), maxLength: 24 }));
+  const text = fc.oneof(fc.ipV4(), fc.ipV6(), fc.stringMatching(/^[0-9abf:.]{0,24}$/));
   fc.assert(
     fc.property(text, (candidate) => {
       const address = parseAddress(candidate);
@@ -51,7 +51,7 @@ test("every address has one label, and no other label is read as it", () => {
     }),
   );
   fc.assert(
-    fc.property(fc.string({ unit: fc.constantFrom(..."0129af-"), maxLength: 20 }), (label) => {
+    fc.property(fc.stringMatching(/^[0129af-]{0,20}$/), (label) => {
       const address = parseAddressLabel(label);
       if (address !== undefined) expect(addressLabel(address)).toBe(label);
     }),

@@ -124,7 +124,7 @@ test("every name an SRV answer gives for an address answers with that address", 
     const [own] = ask(catalog, glue.type, glue.name).answers;
     expect(own?.data).toEqual(glue.data);
   }
-  expect(additional.map((record) => recordText(record).split(" ").at(-1)).toSorted()).toEqual(hosts.toSorted());
+  expect(new Set(additional.map((record) => recordText(record).split(" ").at(-1)))).toEqual(new Set(hosts));
 });
 
 test("a chain of host names ends after a few steps", () => {

@@ -280,7 +280,7 @@ test("BADVERS says so in the OPT record", () => {
     answer: { ...NO_ANSWER, rcode: decoded.rcode, isAuthoritative: false },
     limitBytes: 512,
   });
-  expect(Buffer.from(bytes).toString("hex")).toBe("abcd81000000000000000001" + "00002904d0010000000000");
+  expect(Buffer.from(bytes).toString("hex")).toBe("abcd8100000000000000000100002904d0010000000000");
 });
 
 test("any bytes are decoded without a throw, and what is answered can be read", () => {

@@ -2,13 +2,11 @@
 import { execFile, execFileSync } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { entryView, FakeDnsCatalog, nodeView } from "../fakes/dns-catalog.ts";
 import { startTestGateway, type TestGateway } from "../fakes/dns-gateway.ts";
 
 const run = promisify(execFile);
-const digTest = test.skipIf(!isDigThere());
-
 function isDigThere(): boolean {
   try {
     execFileSync("dig", ["-v"], { stdio: "ignore" });
@@ -58,169 +56,171 @@ async function dig({ gateway }: TestGateway, ...args: string[]) {
   };
 }
 
-digTest.each([
-  { type: "A", name: "web.market.waymark", lines: ["web.market.waymark. 30 IN A 10.0.0.1"] },
-  { type: "AAAA", name: "web.market.waymark", lines: ["web.market.waymark. 30 IN AAAA 2001:db8::1"] },
-  {
-    type: "TXT",
-    name: "web.market.waymark",
-    lines: ['web.market.waymark. 30 IN TXT "namespace=market" "scope=zone" "tags=canary" "cluster_id=eu-1" "node_id=n1"'],
-  },
-  { type: "A", name: "shop.waymark", lines: ["shop.waymark. 30 IN CNAME web.market.waymark.", "web.market.waymark. 30 IN A 10.0.0.1"] },
-  { type: "A", name: "ext.market.waymark", lines: ["ext.market.waymark. 30 IN CNAME db.example.com."] },
-  { type: "A", name: "n1.node.waymark", lines: ["n1.node.waymark. 30 IN A 10.9.0.1"] },
-  { type: "NS", name: "waymark", lines: ["waymark. 60 IN NS n1.node.waymark."] },
-  { type: "ANY", name: "web.market.waymark", lines: ['web.market.waymark. 5 IN HINFO "RFC8482" ""'] },
-])("dig $type $name", async ({ type, name, lines }) => {
-  await using world = await startTestGateway(market());
-  const reply = await dig(world, type, name);
-  expect(reply).toMatchObject({ status: "NOERROR", flags: "qr aa", answer: lines });
-});
-
-digTest("dig SRV gives targets and, beside them, their addresses, which dig can ask for again", async () => {
-  await using world = await startTestGateway(market());
-  const reply = await dig(world, "SRV", "_svc._tcp.web.market.waymark");
-  expect(reply.answer.toSorted()).toEqual([
-    "_svc._tcp.web.market.waymark. 30 IN SRV 0 1 9090 2001-db8-0-0-0-0-0-1.addr.node.waymark.",
-    "_svc._tcp.web.market.waymark. 30 IN SRV 0 5 8080 10-0-0-1.addr.node.waymark.",
-  ]);
-  expect(reply.additional.toSorted()).toEqual([
-    "10-0-0-1.addr.node.waymark. 30 IN A 10.0.0.1",
-    "2001-db8-0-0-0-0-0-1.addr.node.waymark. 30 IN AAAA 2001:db8::1",
-  ]);
-  expect((await dig(world, "A", "10-0-0-1.addr.node.waymark")).answer).toEqual(["10-0-0-1.addr.node.waymark. 60 IN A 10.0.0.1"]);
-});
-
-digTest.each([
-  { what: "no such name", type: "A", name: "nope.market.waymark", status: "NXDOMAIN", authority: 1 },
-  { what: "no such type", type: "MX", name: "web.market.waymark", status: "NOERROR", authority: 1 },
-  { what: "a name above names", type: "A", name: "market.waymark", status: "NOERROR", authority: 1 },
-  { what: "not our zone", type: "A", name: "example.com", status: "REFUSED", authority: 0 },
-  { what: "the root", type: "NS", name: ".", status: "REFUSED", authority: 0 },
-])("$what: dig says $status", async ({ type, name, status, authority }) => {
-  await using world = await startTestGateway(market());
-  const reply = await dig(world, type, name);
-  expect(reply.status).toBe(status);
-  expect(reply.answer).toEqual([]);
-  expect(reply.authority.length).toBe(authority);
-  if (authority === 1)
-    expect(reply.authority[0]).toMatch(/^waymark\. 5 IN SOA n1\.node\.waymark\. hostmaster\.waymark\. \d+ 60 30 3600 5$/);
-});
-
-digTest("dig SOA of the zone follows the catalog's revision", async () => {
-  await using world = await startTestGateway(market());
-  expect((await dig(world, "SOA", "waymark")).answer).toEqual([
-    `waymark. 60 IN SOA n1.node.waymark. hostmaster.waymark. ${world.catalog.revision} 60 30 3600 5`,
-  ]);
-  world.catalog.add(entryView({ name: "more" }));
-  expect((await dig(world, "+short", "SOA", "waymark")).stdout).toContain(` ${world.catalog.revision} `);
-});
-
-digTest("the question's case comes back", async () => {
-  await using world = await startTestGateway(market());
-  const reply = await dig(world, "A", "WeB.mArKeT.WAYMARK");
-  expect(reply.question).toEqual([";WeB.mArKeT.WAYMARK. IN A"]);
-  expect(reply.answer).toEqual(["WeB.mArKeT.WAYMARK. 30 IN A 10.0.0.1"]);
-});
-
-digTest("a large answer is cut at 512 bytes with TC and whole over TCP, where dig goes by itself", async () => {
-  await using world = await startTestGateway(market());
-  const cut = await dig(world, "+bufsize=512", "+ignore", "SRV", "_svc._tcp.big.market.waymark");
-  expect(cut).toMatchObject({ status: "NOERROR", flags: "qr aa tc", transport: "UDP", additional: [] });
-  expect(cut.answer.length).toBeGreaterThan(5);
-  expect(cut.answer.length).toBeLessThan(40);
-  const plain = await dig(world, "+noedns", "+ignore", "SRV", "_svc._tcp.big.market.waymark");
-  expect(plain).toMatchObject({ flags: "qr aa tc", edns: undefined });
-  const whole = await dig(world, "+bufsize=512", "SRV", "_svc._tcp.big.market.waymark");
-  expect(whole).toMatchObject({ flags: "qr aa", transport: "TCP" });
-  expect(whole.answer.length).toBe(40);
-  expect(whole.additional.length).toBe(40);
-  expect(world.count("dns_truncated_total", {})).toBe(3);
-  expect(world.count("dns_queries_total", { qtype: "SRV", rcode: "NOERROR", transport: "tcp" })).toBe(1);
-});
-
-digTest("EDNS: our size is 1232, a newer version is BADVERS, unknown options and flags are ignored", async () => {
-  await using world = await startTestGateway(market());
-  expect((await dig(world, "A", "web.market.waymark")).edns).toBe("version: 0, flags:; udp: 1232");
-  expect(
-    await dig(
-      world,
-      "+dnssec",
-      "+nsid",
-      "+cookie",
-      "+subnet=192.0.2.0/24",
-      "+ednsopt=65001:abcd",
-      "+ednsflags=0x40",
-      "A",
-      "web.market.waymark",
-    ),
-  ).toMatchObject({
-    status: "NOERROR",
-    edns: "version: 0, flags:; udp: 1232",
-  });
-  expect((await dig(world, "+edns=1", "+noednsneg", "A", "web.market.waymark")).status).toBe("BADVERS");
-  expect(await dig(world, "+noedns", "A", "web.market.waymark")).toMatchObject({ status: "NOERROR", edns: undefined });
-});
-
-digTest.each([
-  { flag: "+opcode=STATUS", status: "NOTIMP" },
-  { flag: "+opcode=7", status: "NOTIMP" },
-  { flag: "-cCH", status: "REFUSED" },
-  { flag: "+header-only", status: "FORMERR" },
-  { flag: "+zflag", status: "NOERROR" },
-  { flag: "+adflag", status: "NOERROR" },
-  { flag: "+cdflag", status: "NOERROR" },
-  { flag: "+tcp", status: "NOERROR" },
-])("dig $flag gets $status", async ({ flag, status }) => {
-  await using world = await startTestGateway(market());
-  expect((await dig(world, flag, "A", "web.market.waymark")).status).toBe(status);
-});
-
-digTest("several questions on one TCP connection are answered in order", async () => {
-  await using world = await startTestGateway(market());
-  const questions = Array.from({ length: 20 }, (_, i) => ["A", i % 2 === 0 ? "web.market.waymark" : "n1.node.waymark"]).flat();
-  const { stdout } = await run("dig", [
-    "@127.0.0.1",
-    "-p",
-    String(world.gateway.tcpPort),
-    "+tcp",
-    "+keepopen",
-    "+short",
-    "+time=5",
-    ...questions,
-  ]);
-  expect(stdout.trim().split("\n")).toEqual(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? "10.0.0.1" : "10.9.0.1")));
-});
-
-digTest("a fault costs its own query a SERVFAIL and nobody else anything", async () => {
-  const catalog = market();
-  let isBroken = true;
-  await using world = await startTestGateway(catalog, {
-    catalogFor: () => {
-      if (isBroken) throw new Error("the index is broken");
-      return catalog;
+describe.skipIf(!isDigThere())("dig", () => {
+  test.each([
+    { type: "A", name: "web.market.waymark", lines: ["web.market.waymark. 30 IN A 10.0.0.1"] },
+    { type: "AAAA", name: "web.market.waymark", lines: ["web.market.waymark. 30 IN AAAA 2001:db8::1"] },
+    {
+      type: "TXT",
+      name: "web.market.waymark",
+      lines: ['web.market.waymark. 30 IN TXT "namespace=market" "scope=zone" "tags=canary" "cluster_id=eu-1" "node_id=n1"'],
     },
+    { type: "A", name: "shop.waymark", lines: ["shop.waymark. 30 IN CNAME web.market.waymark.", "web.market.waymark. 30 IN A 10.0.0.1"] },
+    { type: "A", name: "ext.market.waymark", lines: ["ext.market.waymark. 30 IN CNAME db.example.com."] },
+    { type: "A", name: "n1.node.waymark", lines: ["n1.node.waymark. 30 IN A 10.9.0.1"] },
+    { type: "NS", name: "waymark", lines: ["waymark. 60 IN NS n1.node.waymark."] },
+    { type: "ANY", name: "web.market.waymark", lines: ['web.market.waymark. 5 IN HINFO "RFC8482" ""'] },
+  ])("dig $type $name", async ({ type, name, lines }) => {
+    await using world = await startTestGateway(market());
+    const reply = await dig(world, type, name);
+    expect(reply).toMatchObject({ status: "NOERROR", flags: "qr aa", answer: lines });
   });
-  expect((await dig(world, "A", "web.market.waymark")).status).toBe("SERVFAIL");
-  expect(world.faults).toEqual([new Error("the index is broken")]);
-  isBroken = false;
-  expect((await dig(world, "A", "web.market.waymark")).status).toBe("NOERROR");
-});
 
-digTest("garbage on UDP is answered FORMERR or not at all, and good queries go on", async () => {
-  await using world = await startTestGateway(market());
-  const socket = createSocket("udp4");
-  const send = promisify(
-    socket.send.bind(socket) as (bytes: Uint8Array, port: number, host: string, done: (error: Error | null) => void) => void,
-  );
-  const { promise, resolve } = Promise.withResolvers<Buffer>();
-  socket.once("message", resolve);
-  await send(Uint8Array.of(1, 2, 3), world.gateway.udpPort, "127.0.0.1");
-  await send(Uint8Array.of(0xab, 0xcd, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0), world.gateway.udpPort, "127.0.0.1");
-  await send(Uint8Array.of(0xab, 0xce, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0), world.gateway.udpPort, "127.0.0.1");
-  // The first answer is the third message's.
-  expect([...(await promise)]).toEqual([0xab, 0xce, 0x81, 0x01, 0, 0, 0, 0, 0, 0, 0, 0]);
-  socket.close();
-  expect(world.count("dns_dropped_total", { reason: "malformed" })).toBe(2);
-  expect((await dig(world, "A", "web.market.waymark")).status).toBe("NOERROR");
+  test("dig SRV gives targets and, beside them, their addresses, which dig can ask for again", async () => {
+    await using world = await startTestGateway(market());
+    const reply = await dig(world, "SRV", "_svc._tcp.web.market.waymark");
+    expect(reply.answer.toSorted()).toEqual([
+      "_svc._tcp.web.market.waymark. 30 IN SRV 0 1 9090 2001-db8-0-0-0-0-0-1.addr.node.waymark.",
+      "_svc._tcp.web.market.waymark. 30 IN SRV 0 5 8080 10-0-0-1.addr.node.waymark.",
+    ]);
+    expect(reply.additional.toSorted()).toEqual([
+      "10-0-0-1.addr.node.waymark. 30 IN A 10.0.0.1",
+      "2001-db8-0-0-0-0-0-1.addr.node.waymark. 30 IN AAAA 2001:db8::1",
+    ]);
+    expect((await dig(world, "A", "10-0-0-1.addr.node.waymark")).answer).toEqual(["10-0-0-1.addr.node.waymark. 60 IN A 10.0.0.1"]);
+  });
+
+  test.each([
+    { what: "no such name", type: "A", name: "nope.market.waymark", status: "NXDOMAIN", authority: 1 },
+    { what: "no such type", type: "MX", name: "web.market.waymark", status: "NOERROR", authority: 1 },
+    { what: "a name above names", type: "A", name: "market.waymark", status: "NOERROR", authority: 1 },
+    { what: "not our zone", type: "A", name: "example.com", status: "REFUSED", authority: 0 },
+    { what: "the root", type: "NS", name: ".", status: "REFUSED", authority: 0 },
+  ])("$what: dig says $status", async ({ type, name, status, authority }) => {
+    await using world = await startTestGateway(market());
+    const reply = await dig(world, type, name);
+    expect(reply.status).toBe(status);
+    expect(reply.answer).toEqual([]);
+    expect(reply.authority.length).toBe(authority);
+    if (authority === 1)
+      expect(reply.authority[0]).toMatch(/^waymark\. 5 IN SOA n1\.node\.waymark\. hostmaster\.waymark\. \d+ 60 30 3600 5$/);
+  });
+
+  test("dig SOA of the zone follows the catalog's revision", async () => {
+    await using world = await startTestGateway(market());
+    expect((await dig(world, "SOA", "waymark")).answer).toEqual([
+      `waymark. 60 IN SOA n1.node.waymark. hostmaster.waymark. ${world.catalog.revision} 60 30 3600 5`,
+    ]);
+    world.catalog.add(entryView({ name: "more" }));
+    expect((await dig(world, "+short", "SOA", "waymark")).stdout).toContain(` ${world.catalog.revision} `);
+  });
+
+  test("the question's case comes back", async () => {
+    await using world = await startTestGateway(market());
+    const reply = await dig(world, "A", "WeB.mArKeT.WAYMARK");
+    expect(reply.question).toEqual([";WeB.mArKeT.WAYMARK. IN A"]);
+    expect(reply.answer).toEqual(["WeB.mArKeT.WAYMARK. 30 IN A 10.0.0.1"]);
+  });
+
+  test("a large answer is cut at 512 bytes with TC and whole over TCP, where dig goes by itself", async () => {
+    await using world = await startTestGateway(market());
+    const cut = await dig(world, "+bufsize=512", "+ignore", "SRV", "_svc._tcp.big.market.waymark");
+    expect(cut).toMatchObject({ status: "NOERROR", flags: "qr aa tc", transport: "UDP", additional: [] });
+    expect(cut.answer.length).toBeGreaterThan(5);
+    expect(cut.answer.length).toBeLessThan(40);
+    const plain = await dig(world, "+noedns", "+ignore", "SRV", "_svc._tcp.big.market.waymark");
+    expect(plain).toMatchObject({ flags: "qr aa tc", edns: undefined });
+    const whole = await dig(world, "+bufsize=512", "SRV", "_svc._tcp.big.market.waymark");
+    expect(whole).toMatchObject({ flags: "qr aa", transport: "TCP" });
+    expect(whole.answer.length).toBe(40);
+    expect(whole.additional.length).toBe(40);
+    expect(world.count("dns_truncated_total", {})).toBe(3);
+    expect(world.count("dns_queries_total", { qtype: "SRV", rcode: "NOERROR", transport: "tcp" })).toBe(1);
+  });
+
+  test("EDNS: our size is 1232, a newer version is BADVERS, unknown options and flags are ignored", async () => {
+    await using world = await startTestGateway(market());
+    expect((await dig(world, "A", "web.market.waymark")).edns).toBe("version: 0, flags:; udp: 1232");
+    expect(
+      await dig(
+        world,
+        "+dnssec",
+        "+nsid",
+        "+cookie",
+        "+subnet=192.0.2.0/24",
+        "+ednsopt=65001:abcd",
+        "+ednsflags=0x40",
+        "A",
+        "web.market.waymark",
+      ),
+    ).toMatchObject({
+      status: "NOERROR",
+      edns: "version: 0, flags:; udp: 1232",
+    });
+    expect((await dig(world, "+edns=1", "+noednsneg", "A", "web.market.waymark")).status).toBe("BADVERS");
+    expect(await dig(world, "+noedns", "A", "web.market.waymark")).toMatchObject({ status: "NOERROR", edns: undefined });
+  });
+
+  test.each([
+    { flag: "+opcode=STATUS", status: "NOTIMP" },
+    { flag: "+opcode=7", status: "NOTIMP" },
+    { flag: "-cCH", status: "REFUSED" },
+    { flag: "+header-only", status: "FORMERR" },
+    { flag: "+zflag", status: "NOERROR" },
+    { flag: "+adflag", status: "NOERROR" },
+    { flag: "+cdflag", status: "NOERROR" },
+    { flag: "+tcp", status: "NOERROR" },
+  ])("dig $flag gets $status", async ({ flag, status }) => {
+    await using world = await startTestGateway(market());
+    expect((await dig(world, flag, "A", "web.market.waymark")).status).toBe(status);
+  });
+
+  test("several questions on one TCP connection are answered in order", async () => {
+    await using world = await startTestGateway(market());
+    const questions = Array.from({ length: 20 }, (_, i) => ["A", i % 2 === 0 ? "web.market.waymark" : "n1.node.waymark"]).flat();
+    const { stdout } = await run("dig", [
+      "@127.0.0.1",
+      "-p",
+      String(world.gateway.tcpPort),
+      "+tcp",
+      "+keepopen",
+      "+short",
+      "+time=5",
+      ...questions,
+    ]);
+    expect(stdout.trim().split("\n")).toEqual(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? "10.0.0.1" : "10.9.0.1")));
+  });
+
+  test("a fault costs its own query a SERVFAIL and nobody else anything", async () => {
+    const catalog = market();
+    let isBroken = true;
+    await using world = await startTestGateway(catalog, {
+      catalogFor: () => {
+        if (isBroken) throw new Error("the index is broken");
+        return catalog;
+      },
+    });
+    expect((await dig(world, "A", "web.market.waymark")).status).toBe("SERVFAIL");
+    expect(world.faults).toEqual([new Error("the index is broken")]);
+    isBroken = false;
+    expect((await dig(world, "A", "web.market.waymark")).status).toBe("NOERROR");
+  });
+
+  test("garbage on UDP is answered FORMERR or not at all, and good queries go on", async () => {
+    await using world = await startTestGateway(market());
+    const socket = createSocket("udp4");
+    const send = promisify(
+      socket.send.bind(socket) as (bytes: Uint8Array, port: number, host: string, done: (error: Error | null) => void) => void,
+    );
+    const { promise, resolve } = Promise.withResolvers<Buffer>();
+    socket.once("message", resolve);
+    await send(Uint8Array.of(1, 2, 3), world.gateway.udpPort, "127.0.0.1");
+    await send(Uint8Array.of(0xab, 0xcd, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0), world.gateway.udpPort, "127.0.0.1");
+    await send(Uint8Array.of(0xab, 0xce, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0), world.gateway.udpPort, "127.0.0.1");
+    // The first answer is the third message's.
+    expect([...(await promise)]).toEqual([0xab, 0xce, 0x81, 0x01, 0, 0, 0, 0, 0, 0, 0, 0]);
+    socket.close();
+    expect(world.count("dns_dropped_total", { reason: "malformed" })).toBe(2);
+    expect((await dig(world, "A", "web.market.waymark")).status).toBe("NOERROR");
+  });
 });

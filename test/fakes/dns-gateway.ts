@@ -2,7 +2,7 @@
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../../src/dns/server.io.ts";
 import { type CounterName, type LabelsOf, Metrics } from "../../src/lib/metrics.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";
+import { type FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";
 
 export interface TestGateway extends AsyncDisposable {
   readonly gateway: DnsGateway;

@@ -48,28 +48,18 @@ function recordLine(record: Answer): string {
   return `${record.name}. ${record.ttl ?? 0} ${record.type} ${dataText(record)}`;
 }
 
+/** How dns-packet's data of a type reads in a zone file. */
 function dataText(record: Answer): string {
-  switch (record.type) {
-    case "A":
-    case "AAAA":
-      return record.data;
-    case "CNAME":
-    case "NS":
-      return `${record.data}.`;
-    case "SRV":
-      return `${record.data.priority ?? 0} ${record.data.weight ?? 0} ${record.data.port} ${record.data.target}.`;
-    case "TXT":
-      return [record.data]
-        .flat()
-        .map((text) => `"${String(text)}"`)
-        .join(" ");
-    case "SOA": {
-      const { mname, rname, serial, refresh, retry, expire, minimum } = record.data;
-      return `${mname}. ${rname}. ${serial} ${refresh} ${retry} ${expire} ${minimum}`;
-    }
-    case "HINFO":
-      return `"${record.data.cpu}" "${record.data.os}"`;
-    default:
-      return "?";
-  }
+  if (record.type === "A" || record.type === "AAAA") return record.data;
+  if (record.type === "CNAME" || record.type === "NS") return `${record.data}.`;
+  if (record.type === "SRV") return `${record.data.priority ?? 0} ${record.data.weight ?? 0} ${record.data.port} ${record.data.target}.`;
+  if (record.type === "HINFO") return `"${record.data.cpu}" "${record.data.os}"`;
+  if (record.type === "TXT")
+    return [record.data]
+      .flat()
+      .map((text) => `"${text.toString()}"`)
+      .join(" ");
+  if (record.type !== "SOA") return "?";
+  const { mname, rname, serial, refresh, retry, expire, minimum } = record.data;
+  return `${mname}. ${rname}. ${serial} ${refresh} ${retry} ${expire} ${minimum}`;
 }
