@@ -1,0 +1,89 @@
+/** When a connection is cut, and that what real clients do is not. */
+import { expect, test } from "vitest";
+import { type Abuse, type AbuseLimits, ConnectionMeter } from "../../src/server/abuse.ts";
+
+const LIMITS: AbuseLimits = {
+  pingsPerSecond: 10,
+  settingsPerSecond: 5,
+  uselessBytesPerSecond: 1_000,
+  prefaceTimeoutMs: 3_000,
+  trickleMs: 1_500,
+  stuckBytes: 10_000,
+  stuckMs: 1_500,
+};
+
+/** Plays seconds of a connection's life; each tells what happened in it. Returns the first verdict and its second. */
+function play(seconds: readonly Second[], greeted = true): { readonly abuse: Abuse; readonly second: number } | undefined {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  if (greeted) meter.settings();
+  let bytesRead = 0;
+  let bytesWritten = 0;
+  for (const [index, second] of seconds.entries()) {
+    for (let i = 0; i < (second.pings ?? 0); i++) meter.ping();
+    for (let i = 0; i < (second.settings ?? 0); i++) meter.settings();
+    bytesRead += second.read ?? 0;
+    bytesWritten += second.written ?? 0;
+    meter.usefulBytes += second.useful ?? 0;
+    meter.streamCount += second.opened ?? 0;
+    meter.openStreams = second.open ?? 0;
+    meter.pendingBytes = second.pending ?? 0;
+    const abuse = meter.check({ monoMs: (index + 1) * 1_000, bytesRead, bytesWritten });
+    if (abuse !== undefined) return { abuse, second: index + 1 };
+  }
+  return undefined;
+}
+
+interface Second {
+  readonly pings?: number;
+  readonly settings?: number;
+  readonly read?: number;
+  readonly written?: number;
+  readonly useful?: number;
+  readonly opened?: number;
+  readonly open?: number;
+  readonly pending?: number;
+}
+
+const times = (count: number, second: Second) => Array.from({ length: count }, () => second);
+
+test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: Abuse; within: number }>([
+  { name: "pings beyond the rate", seconds: times(2, { pings: 11, read: 187 }), want: "ping_flood", within: 1 },
+  { name: "settings beyond the rate", seconds: times(2, { settings: 6 }), want: "settings_flood", within: 1 },
+  { name: "bytes that are nothing, with a stream open", seconds: times(2, { read: 2_000, open: 1 }), want: "useless_bytes", within: 1 },
+  { name: "no preface", seconds: times(9, {}), greeted: false, want: "slow_preface", within: 4 },
+  { name: "half a preface, byte by byte", seconds: times(9, { read: 1 }), greeted: false, want: "slow_preface", within: 4 },
+  { name: "headers byte by byte", seconds: times(9, { read: 1 }), want: "slow_headers", within: 4 },
+  { name: "answers never taken", seconds: times(9, { open: 9, pending: 20_000, written: 17 }), want: "stuck_reader", within: 3 },
+])("$name: $want within $within s", ({ seconds, greeted, want, within }) => {
+  const verdict = play(seconds, greeted);
+  expect(verdict?.abuse).toBe(want);
+  expect(verdict?.second).toBeLessThanOrEqual(within);
+});
+
+test.each<{ name: string; seconds: Second[] }>([
+  { name: "an idle connection", seconds: times(100, {}) },
+  { name: "a client that pings now and then", seconds: times(100, { pings: 1, read: 17, written: 17 }) },
+  {
+    name: "a watcher that pings to measure bandwidth while it is sent to",
+    seconds: times(9, { pings: 500, read: 8_500, written: 1e6, open: 1 }),
+  },
+  { name: "a reader's window updates", seconds: times(9, { read: 40_000, written: 100_000, open: 1 }) },
+  { name: "a registrar sending large messages", seconds: times(9, { read: 5e6, useful: 4.99e6, opened: 3, open: 3 }) },
+  { name: "many small calls with long tokens", seconds: times(9, { read: 4e6, opened: 1_000, open: 10 }) },
+  {
+    name: "a last window update after a stream, then quiet, again and again",
+    seconds: Array.from({ length: 60 }, (_, i) => ({ read: i % 10 === 0 ? 13 : 0 })),
+  },
+  { name: "a slow reader that takes what it asked for, slowly", seconds: times(9, { open: 1, pending: 20_000, written: 5_000 }) },
+  { name: "a stalled watcher with little pending", seconds: times(100, { open: 1, pending: 9_000 }) },
+])("$name is left alone", ({ seconds }) => {
+  expect(play(seconds)).toBeUndefined();
+});
+
+test("a flood far beyond the rate is cut at once, not at the next check", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  const verdicts = Array.from({ length: 200 }, () => meter.ping());
+  expect(verdicts.indexOf("ping_flood")).toBe(100);
+  const settings = Array.from({ length: 200 }, () => meter.settings());
+  expect(settings.indexOf("settings_flood")).toBe(50);
+});

@@ -1,0 +1,184 @@
+/** The chain every call passes: ids, callers, deadlines, drain, faults and what is observed. */
+import type { Message } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { CatalogQueryRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import type { Chain } from "../../src/server/chain.ts";
+import { type MethodChain, parseGrpcTimeout, sentRequestId, type UnaryExchange } from "../../src/server/chain.ts";
+import type { RpcStatus } from "../../src/server/status.ts";
+import type { CallContext } from "../../src/services/service.ts";
+import { demoChain, demoService } from "../fakes/demo-service.ts";
+
+/** An exchange that keeps what it was answered with; `expire()` is the timer. */
+class FakeExchange implements UnaryExchange {
+  readonly transport = "test";
+  readonly encoding = "none";
+  readonly address = "192.0.2.1";
+  readonly timeoutMs: number | undefined;
+  readonly header: (name: string) => string | undefined;
+  readonly answers: (Message | Uint8Array | RpcStatus)[] = [];
+  context: CallContext | undefined;
+  requestId = "";
+  expire: () => void = () => {};
+  cancelCount = 0;
+
+  constructor(options: { readonly timeoutMs?: number; readonly headers?: Readonly<Record<string, string>> } = {}) {
+    this.timeoutMs = options.timeoutMs;
+    this.header = (name) => options.headers?.[name];
+  }
+
+  succeed(response: Message | Uint8Array, context: CallContext): void {
+    this.answers.push(response);
+    this.context = context;
+  }
+
+  fail(status: RpcStatus, requestId: string): void {
+    this.answers.push(status);
+    this.requestId = requestId;
+  }
+
+  later(expire: () => void): () => void {
+    this.expire = expire;
+    return () => {
+      this.cancelCount += 1;
+    };
+  }
+}
+
+function queryOf(chain: Chain): MethodChain {
+  return chain.method(DiscoveryService.method.catalogQuery, demoService().service.handlers["catalogQuery"]);
+}
+
+const request = (namespace: string) => create(CatalogQueryRequestSchema, { namespace });
+const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+test("a synchronous answer is sent in the same turn, and observed", () => {
+  const { chain, observed } = demoChain();
+  const exchange = new FakeExchange();
+  queryOf(chain).unary(request("a"), exchange);
+  expect(exchange.answers).toMatchObject([{ servedBy: "a" }]);
+  expect(observed).toMatchObject([
+    { service: "waymark.discovery.v1.DiscoveryService", method: "CatalogQuery", code: "OK", transport: "test", encoding: "none" },
+  ]);
+});
+
+test.each([
+  { sent: "abc-1/~", kept: true },
+  { sent: "x".repeat(128), kept: true },
+  { sent: "x".repeat(129), kept: false },
+  { sent: "", kept: false },
+  { sent: "two words", kept: false },
+  { sent: "naïve", kept: false },
+  { sent: "line\nbreak", kept: false },
+])("request id $sent is kept: $kept", ({ sent, kept }) => {
+  const { chain } = demoChain();
+  const exchange = new FakeExchange({ headers: { "x-request-id": sent } });
+  queryOf(chain).unary(request("a"), exchange);
+  expect(sentRequestId(exchange.header) !== undefined).toBe(kept);
+  expect(exchange.context?.requestId).toBe(kept ? sent : "demo-1");
+});
+
+test("calls are logged with id and caller only when asked for", () => {
+  const calls: object[] = [];
+  const { chain } = demoChain({ onCall: (call) => void calls.push(call) });
+  queryOf(chain).unary(request("a"), new FakeExchange());
+  expect(calls).toMatchObject([{ requestId: "demo-1", method: "CatalogQuery", address: "192.0.2.1" }]);
+});
+
+test.each([
+  { namespace: "refuse", reason: "invalid_argument", code: "INVALID_ARGUMENT" },
+  { namespace: "bug", reason: "internal", code: "INTERNAL" },
+])("a handler that throws ($namespace) answers $reason with the request's id", ({ namespace, reason, code }) => {
+  const { chain, observed, faults } = demoChain();
+  const exchange = new FakeExchange();
+  queryOf(chain).unary(request(namespace), exchange);
+  expect(exchange.answers).toMatchObject([{ reason }]);
+  expect(exchange.requestId).toBe("demo-1");
+  expect(observed).toMatchObject([{ code }]);
+  expect(faults.length).toBe(reason === "internal" ? 1 : 0);
+});
+
+test("bytes that are no request are refused before the handler", () => {
+  const { chain } = demoChain();
+  const exchange = new FakeExchange();
+  queryOf(chain).unary(new WaymarkError("invalid_argument", "not the bytes"), exchange);
+  expect(exchange.answers).toMatchObject([{ reason: "invalid_argument" }]);
+});
+
+test("a method without handler is unimplemented", () => {
+  const { chain } = demoChain();
+  const exchange = new FakeExchange();
+  chain.method(DiscoveryService.method.summaryQuery, undefined).unary(request(""), exchange);
+  expect(exchange.answers).toMatchObject([{ reason: "unimplemented" }]);
+});
+
+test("a caller who is not known is refused before the handler", () => {
+  const { chain } = demoChain({
+    identify: () => {
+      throw new WaymarkError("unauthenticated", "token is not known");
+    },
+  });
+  const exchange = new FakeExchange();
+  queryOf(chain).unary(request("a"), exchange);
+  expect(exchange.answers).toMatchObject([{ reason: "unauthenticated" }]);
+});
+
+test.each([0, -1, -1e9])("a deadline of %i ms has passed before the handler", (timeoutMs) => {
+  const { chain } = demoChain();
+  const exchange = new FakeExchange({ timeoutMs });
+  queryOf(chain).unary(request("a"), exchange);
+  expect(exchange.answers).toMatchObject([{ reason: "deadline_exceeded" }]);
+});
+
+test("a promise that outlives the deadline is answered deadline_exceeded, once", async () => {
+  const { chain, observed } = demoChain();
+  const exchange = new FakeExchange({ timeoutMs: 5 });
+  queryOf(chain).unary(request("reject"), exchange);
+  exchange.expire();
+  await settled();
+  expect(exchange.answers).toMatchObject([{ reason: "deadline_exceeded" }]);
+  expect(observed).toMatchObject([{ code: "DEADLINE_EXCEEDED" }]);
+});
+
+test("a promise in time is answered with what it settles to, and its timer is cancelled", async () => {
+  const { chain, observed } = demoChain();
+  const exchange = new FakeExchange({ timeoutMs: 5_000 });
+  queryOf(chain).unary(request("reject"), exchange);
+  await settled();
+  expect(exchange.answers).toMatchObject([{ reason: "invalid_argument" }]);
+  expect(exchange.cancelCount).toBe(1);
+  expect(observed).toMatchObject([{ code: "INVALID_ARGUMENT" }]);
+});
+
+test("a draining server refuses new calls, and tells open streams to leave once", () => {
+  const { chain } = demoChain();
+  const told: WaymarkError[] = [];
+  chain.onDrain((error) => told.push(error));
+  chain.onDrain(() => told.push())();
+  chain.drain();
+  chain.drain();
+  const exchange = new FakeExchange();
+  queryOf(chain).unary(request("a"), exchange);
+  expect(exchange.answers).toMatchObject([{ reason: "draining", details: [{}, { value: { retryDelay: { seconds: 1n } } }] }]);
+  expect(told).toMatchObject([{ reason: "draining" }]);
+});
+
+test.each([
+  { text: undefined, want: undefined },
+  { text: "1S", want: 1_000 },
+  { text: "250m", want: 250 },
+  { text: "500u", want: 0.5 },
+  { text: "1n", want: 1e-6 },
+  { text: "0S", want: 0 },
+  { text: "2M", want: 120_000 },
+  { text: "87600H", want: 87_600 * 3_600_000 },
+  { text: "87601H", want: undefined },
+  { text: "99999999H", want: undefined },
+])("grpc-timeout $text is $want ms", ({ text, want }) => {
+  expect(parseGrpcTimeout(text)).toBe(want);
+});
+
+test.each(["", "S", "-1S", "1", "1.5S", "1s", "123456789S", "1 S", "1SS", "NaNm"])("grpc-timeout '%s' is refused", (text) => {
+  expect(() => parseGrpcTimeout(text)).toThrow(/grpc-timeout/);
+});
