@@ -17,6 +17,21 @@ import type {
 } from "./entry-fields.ts";
 import { CACHE_TAG, ENTRY_TAG, FUNCTION_TAG, KEY_TAG, LIST_TAG, LOAD_TAG, NODE_TAG, PAIR_TAG, TARGET_TAG, TIME_TAG } from "./entry-wire.ts";
 
+/** Highest field of each message; a higher one comes from a newer version. */
+const LAST_FIELD = {
+  entry: 24,
+  key: 5,
+  target: 6,
+  load: 5,
+  time: 2,
+  pair: 2,
+  service: 0,
+  function: 4,
+  list: 1,
+  cache: 5,
+  node: 4,
+} as const;
+
 type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** An entry read, and how many of its bytes are content: what comes before load and times. */
@@ -159,7 +174,7 @@ export function readKey(reader: WireReader): KeyFields {
     else if (tag === KEY_TAG.name) key.name = reader.text();
     else if (tag === KEY_TAG.instanceId) key.instanceId = reader.text();
     else if (tag === KEY_TAG.clusterId) key.clusterId = reader.text();
-    else reader.skip(tag);
+    else reader.skipUnknown(tag, LAST_FIELD.key);
   }
   reader.leave(outer);
   return key;
@@ -176,7 +191,7 @@ function readTarget(reader: WireReader): TargetFields {
     else if (tag === TARGET_TAG.priority) target.priority = reader.varint();
     else if (tag === TARGET_TAG.weight) target.weight = reader.varint();
     else if (tag === TARGET_TAG.protocol) target.protocol = reader.text();
-    else reader.skip(tag);
+    else reader.skipUnknown(tag, LAST_FIELD.target);
   }
   reader.leave(outer);
   return target;
@@ -194,7 +209,7 @@ function readLoad(reader: WireReader): LoadFields {
     else if (tag === LOAD_TAG.observedAt) {
       once(load.observedAt, "load.observed_at");
       load.observedAt = readTime(reader);
-    } else reader.skip(tag);
+    } else reader.skipUnknown(tag, LAST_FIELD.load);
   }
   reader.leave(outer);
   return load;
@@ -207,7 +222,7 @@ function readTime(reader: WireReader): TimeFields {
     const tag = reader.tag();
     if (tag === TIME_TAG.seconds) time.seconds = BigInt(reader.varint());
     else if (tag === TIME_TAG.nanos) time.nanos = reader.varint();
-    else reader.skip(tag);
+    else reader.skipUnknown(tag, LAST_FIELD.time);
   }
   reader.leave(outer);
   return time;
@@ -221,7 +236,7 @@ function readPair(reader: WireReader, into: Record<string, string>): void {
     const tag = reader.tag();
     if (tag === PAIR_TAG.key) key = reader.text();
     else if (tag === PAIR_TAG.value) value = reader.text();
-    else reader.skip(tag);
+    else reader.skipUnknown(tag, LAST_FIELD.pair);
   }
   reader.leave(outer);
   // A plain assignment to `__proto__`, which is a valid key, would be lost.
@@ -232,7 +247,7 @@ function readPair(reader: WireReader, into: Record<string, string>): void {
 function readDetail(reader: WireReader, tag: number): DetailFields | undefined {
   switch (tag) {
     case ENTRY_TAG.service:
-      readFields(reader, () => false);
+      readFields(reader, LAST_FIELD.service, () => false);
       return { case: "service", value: {} };
     case ENTRY_TAG.function:
       return { case: "function", value: readFunction(reader) };
@@ -245,31 +260,31 @@ function readDetail(reader: WireReader, tag: number): DetailFields | undefined {
     case ENTRY_TAG.node:
       return { case: "node", value: readNode(reader) };
     default:
-      reader.skip(tag);
+      reader.skipUnknown(tag, LAST_FIELD.entry);
       return undefined;
   }
 }
 
 /** Reads a nested message; a field `take` does not know is skipped. */
-function readFields(reader: WireReader, take: (tag: number) => boolean): void {
+function readFields(reader: WireReader, lastField: number, take: (tag: number) => boolean): void {
   const outer = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
-    if (!take(tag)) reader.skip(tag);
+    if (!take(tag)) reader.skipUnknown(tag, lastField);
   }
   reader.leave(outer);
 }
 
 function readList(reader: WireReader): readonly string[] {
   const items: string[] = [];
-  readFields(reader, (tag) => tag === LIST_TAG && items.push(reader.text()) > 0);
+  readFields(reader, LAST_FIELD.list, (tag) => tag === LIST_TAG && items.push(reader.text()) > 0);
   return items;
 }
 
 function readFunction(reader: WireReader): FunctionFields {
   const resources: string[] = [];
   const value: Mutable<FunctionFields> = { functionId: "", version: "", specDigest: "", resources };
-  readFields(reader, (tag) => {
+  readFields(reader, LAST_FIELD.function, (tag) => {
     if (tag === FUNCTION_TAG.functionId) value.functionId = reader.text();
     else if (tag === FUNCTION_TAG.version) value.version = reader.text();
     else if (tag === FUNCTION_TAG.specDigest) value.specDigest = reader.text();
@@ -283,7 +298,7 @@ function readFunction(reader: WireReader): FunctionFields {
 function readCache(reader: WireReader): CacheFields {
   const modes: string[] = [];
   const value: Mutable<CacheFields> = { role: "", capacityBytes: 0n, latitude: 0, longitude: 0, modes };
-  readFields(reader, (tag) => {
+  readFields(reader, LAST_FIELD.cache, (tag) => {
     if (tag === CACHE_TAG.role) value.role = reader.text();
     else if (tag === CACHE_TAG.capacityBytes) value.capacityBytes = reader.varint64();
     else if (tag === CACHE_TAG.latitude) value.latitude = reader.double();
@@ -298,7 +313,7 @@ function readCache(reader: WireReader): CacheFields {
 function readNode(reader: WireReader): NodeFields {
   const labels: Record<string, string> = {};
   const lists = { advertisedUrls: [] as string[], transports: [] as string[], protocolVersions: [] as number[] };
-  readFields(reader, (tag) => {
+  readFields(reader, LAST_FIELD.node, (tag) => {
     if (tag === NODE_TAG.advertisedUrls) lists.advertisedUrls.push(reader.text());
     else if (tag === NODE_TAG.transports) lists.transports.push(reader.text());
     else if (tag === NODE_TAG.protocolVersion) lists.protocolVersions.push(reader.varint());

@@ -26,6 +26,9 @@ const TAG = {
 } as const;
 const TOMBSTONE_TAG = { key: tagOf(1, WIRE.BYTES), cause: tagOf(2, WIRE.VARINT) } as const;
 
+/** Highest field of each message; a higher one comes from a newer version. */
+const LAST_FIELD = { record: 8, tombstone: 2 } as const;
+
 /** Longest principal a record may name, in UTF-16 units. */
 const MAX_PRINCIPAL_LENGTH = 512;
 /** Five numbers, four tags of texts and lengths. */
@@ -98,9 +101,10 @@ export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
     else if (tag === TAG.filterSeq) head.filterSeq = reader.varint();
     else if (tag === TAG.firstSeq) head.firstSeq = reader.varint();
     else if (tag === TAG.principal) head.principal = reader.text();
+    else if (body !== undefined && (tag === TAG.entry || tag === TAG.tombstone)) throw malformed("more than one body");
     else if (tag === TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
     else if (tag === TAG.tombstone) body = readTombstone(reader, bounds);
-    else reader.skip(tag);
+    else reader.skipUnknown(tag, LAST_FIELD.record);
   }
   const { seq, reach, filterSeq, firstSeq } = head;
   if (seq < 1 || filterSeq > seq || firstSeq > seq) throw malformed(`seq ${seq}, filter_seq ${filterSeq}, first_seq ${firstSeq}`);
@@ -118,7 +122,7 @@ function readTombstone(reader: WireReader, bounds: Bounds): RecordBody {
     const tag = reader.tag();
     if (tag === TOMBSTONE_TAG.key) key = readStampedKey(reader, bounds);
     else if (tag === TOMBSTONE_TAG.cause) cause = reader.varint();
-    else reader.skip(tag);
+    else reader.skipUnknown(tag, LAST_FIELD.tombstone);
   }
   reader.leave(outer);
   if (key === undefined) throw malformed("tombstone without a key");

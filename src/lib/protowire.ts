@@ -269,6 +269,15 @@ export class WireReader {
     }
   }
 
+  /**
+   * Skips a field of a message whose fields 1 to `lastKnown` this version knows. One of those with another wire type is
+   * refused: readers disagree on what it means, and what is stored must mean one thing.
+   */
+  skipUnknown(tag: number, lastKnown: number): void {
+    if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} of wire type ${tag % 8}`, this.at);
+    this.skip(tag);
+  }
+
   #take(size: number): number {
     const start = this.at;
     if (size > this.end - start) throw malformed(`${size} bytes promised, ${this.end - start} there`, start);
