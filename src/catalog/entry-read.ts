@@ -40,23 +40,27 @@ export interface ReadEntry {
   readonly contentBytes: number;
 }
 
-/** Reads a sealed entry. Refuses what our encoder never writes: singular messages twice, content after load or times. */
-export function readEntry(bytes: Uint8Array): ReadEntry {
-  const reader = new WireReader(bytes);
-  const lists = {
-    targets: [] as TargetFields[],
-    tags: [] as string[],
-    capabilities: [] as string[],
-    resources: [] as string[],
-    aliases: [] as string[],
-  };
-  const metadata: Record<string, string> = {};
-  const entry: Mutable<EntryFields> = {
-    ...lists,
-    metadata,
+/** An entry while it is being read. */
+interface OpenEntry extends Mutable<EntryFields> {
+  readonly targets: TargetFields[];
+  readonly tags: string[];
+  readonly capabilities: string[];
+  readonly resources: string[];
+  readonly aliases: string[];
+  readonly metadata: Record<string, string>;
+}
+
+function newEntry(): OpenEntry {
+  return {
     key: undefined,
     scope: 0,
+    targets: [],
+    tags: [],
+    capabilities: [],
+    resources: [],
+    metadata: {},
     ttl: undefined,
+    aliases: [],
     clusterId: "",
     region: "",
     zone: "",
@@ -68,6 +72,12 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
     updatedAt: undefined,
     detail: { case: undefined },
   };
+}
+
+/** Reads a sealed entry. Refuses what our encoder never writes: singular messages twice, content after load or times. */
+export function readEntry(bytes: Uint8Array): ReadEntry {
+  const reader = new WireReader(bytes);
+  const entry = newEntry();
   let contentBytes = 0;
   let isTail = false;
   while (!reader.isDone()) {
@@ -85,22 +95,22 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
         entry.scope = reader.varint();
         break;
       case ENTRY_TAG.targets:
-        lists.targets.push(readTarget(reader));
+        entry.targets.push(readTarget(reader));
         break;
       case ENTRY_TAG.tags:
-        lists.tags.push(reader.text());
+        entry.tags.push(reader.text());
         break;
       case ENTRY_TAG.capabilities:
-        lists.capabilities.push(reader.text());
+        entry.capabilities.push(reader.text());
         break;
       case ENTRY_TAG.resources:
-        lists.resources.push(reader.text());
+        entry.resources.push(reader.text());
         break;
       case ENTRY_TAG.metadata:
-        readPair(reader, metadata);
+        readPair(reader, entry.metadata);
         break;
       case ENTRY_TAG.aliases:
-        lists.aliases.push(reader.text());
+        entry.aliases.push(reader.text());
         break;
       default:
         readRest(reader, tag, entry);

@@ -3,7 +3,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Drafter, decodeEntry, decodeMessage, keyPrefixBytes, type Stamp, sealEntry } from "../../src/catalog/codec.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { HEALTH, KIND } from "../../src/catalog/record.ts";
@@ -101,7 +101,7 @@ const entryInit: fc.Arbitrary<EntryInit> = fc
     ),
     withDetail: detail,
   })
-  .map(({ withDetail, ...init }) => ({ ...init, key: { ...init.key, kind: withDetail.kind }, detail: withDetail.detail }) as EntryInit);
+  .map(({ withDetail, ...init }) => ({ ...init, key: { ...init.key, kind: withDetail.kind }, detail: withDetail.detail }));
 
 function timestamp(wallMs: number): { seconds: bigint; nanos: number } {
   return { seconds: BigInt(Math.floor(wallMs / 1000)), nanos: (wallMs % 1000) * 1_000_000 };
@@ -114,8 +114,8 @@ test("a sealed entry is, to protobuf-es, what the client sent with the stamps pu
       const expected = create(EntrySchema, {
         ...sent,
         key: { ...(sent.key ?? create(EntryKeySchema)), clusterId: "c1" },
-        scope: sent.scope === 0 ? SCOPE.ZONE : sent.scope,
-        health: sent.health === 0 ? HEALTH.HEALTHY : sent.health,
+        scope: sent.scope === Scope.UNSPECIFIED ? SCOPE.ZONE : sent.scope,
+        health: sent.health === HealthStatus.UNSPECIFIED ? HEALTH.HEALTHY : sent.health,
         zone: sent.zone === "" ? "eu-a" : sent.zone,
         clusterId: "c1",
         region: "eu",

@@ -24,7 +24,7 @@ function hex(bytes: Uint8Array): string {
 }
 
 const name = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,128}$/);
-const body: fc.Arbitrary<RecordBody> = fc.oneof(
+const anyBody: fc.Arbitrary<RecordBody> = fc.oneof(
   fc.uint8Array({ maxLength: 300 }).map((entry) => ({ body: BODY.ENTRY, entry })),
   fc.record({
     body: fc.constantFrom(BODY.EXPIRED, BODY.UNREGISTERED),
@@ -37,7 +37,7 @@ const body: fc.Arbitrary<RecordBody> = fc.oneof(
     }),
   }),
 );
-const head: fc.Arbitrary<RecordHead> = fc
+const anyHead: fc.Arbitrary<RecordHead> = fc
   .record({
     seq: fc.maxSafeNat().map((n) => Math.max(1, n)),
     hlc: fc.maxSafeNat(),
@@ -50,21 +50,16 @@ const head: fc.Arbitrary<RecordHead> = fc
 
 test("the bytes of version 1 never change", () => {
   expect(hex(encodeRecord(HEAD, { body: BODY.ENTRY, entry: Uint8Array.of(10, 0) }))).toBe(
-    "08ac0210" + "85b08fb096c8b306" + "180320c80128013203" + "6a6f65" + "3a020a00",
+    "08ac021085b08fb096c8b306180320c801280132036a6f653a020a00",
   );
   expect(hex(encodeRecord({ ...HEAD, principal: "" }, { body: BODY.UNREGISTERED, key: KEY }))).toBe(
-    "08ac021085b08fb096c8b306180320c8012801" +
-      "42" +
-      "23" +
-      "0a1f" +
-      "0804120a7376632e6d61726b65741a066f72646572732203692d312a026331" +
-      "1002",
+    "08ac021085b08fb096c8b306180320c801280142230a1f0804120a7376632e6d61726b65741a066f72646572732203692d312a0263311002",
   );
 });
 
 test("protobuf-es reads what we write, and writes the same bytes", () => {
   fc.assert(
-    fc.property(head, body, (head, body) => {
+    fc.property(anyHead, anyBody, (head, body) => {
       const bytes = encodeRecord(head, body);
       const message = fromBinary(RecordSchema, bytes);
       const { seq, hlc, filterSeq, firstSeq, reach, principal } = head;
@@ -89,7 +84,7 @@ test("protobuf-es reads what we write, and writes the same bytes", () => {
 
 test("what is written is read back", () => {
   fc.assert(
-    fc.property(head, body, (head, body) => {
+    fc.property(anyHead, anyBody, (head, body) => {
       expect(decodeRecord(encodeRecord(head, body), DEFAULT_BOUNDS)).toEqual({ ...head, ...body });
     }),
   );
@@ -117,14 +112,14 @@ test.each([
   { what: "a principal of a megabyte", fields: { principal: "x".repeat(1_000_000) }, why: "principal of 1000000 characters" },
 ] as const)("a record with $what is refused", ({ fields, why }) => {
   const good = { seq: 300n, hlc: 1n, reach: 3, filterSeq: 1n, firstSeq: 1n, body: { case: "entry" as const, value: Uint8Array.of(1) } };
-  const bytes = toBinary(RecordSchema, create(RecordSchema, { ...good, ...fields } as Parameters<typeof create<typeof RecordSchema>>[1]));
+  const bytes = toBinary(RecordSchema, create(RecordSchema, { ...good, ...fields }));
   expect(() => decodeRecord(bytes, DEFAULT_BOUNDS)).toThrow(WaymarkError);
   expect(() => decodeRecord(bytes, DEFAULT_BOUNDS)).toThrow(why);
 });
 
 test("damaged bytes are refused or read, nothing else", () => {
   fc.assert(
-    fc.property(head, body, fc.nat(), fc.nat(255), (head, body, at, byte) => {
+    fc.property(anyHead, anyBody, fc.nat(), fc.nat(255), (head, body, at, byte) => {
       const bytes = encodeRecord(head, body).slice();
       bytes[at % bytes.length] = byte;
       try {

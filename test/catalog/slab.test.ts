@@ -29,12 +29,12 @@ function expectHeld(slab: Slab, held: readonly Held[]): void {
 
 test("whatever is put and freed in whatever order, what is held is what was put", () => {
   const size = fc.oneof(fc.integer({ min: 1, max: 200 }), fc.constantFrom(15, 16, 17, 4096, 65_535, 65_536));
-  const step = fc.oneof(
+  const anyStep = fc.oneof(
     size.map((put) => ({ put })),
     fc.nat().map((free) => ({ free })),
   );
   fc.assert(
-    fc.property(fc.array(step, { minLength: 50, maxLength: 400 }), (steps) => {
+    fc.property(fc.array(anyStep, { minLength: 50, maxLength: 400 }), (steps) => {
       const slab = new Slab();
       const held: Held[] = [];
       steps.forEach((step, serial) => {
