@@ -52,13 +52,15 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 class Writer {
+  readonly #buffer: ArrayBuffer;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #at = 0;
 
   constructor(capacityBytes: number) {
-    this.#bytes = new Uint8Array(capacityBytes);
-    this.#view = new DataView(this.#bytes.buffer);
+    this.#buffer = new ArrayBuffer(capacityBytes);
+    this.#bytes = new Uint8Array(this.#buffer);
+    this.#view = new DataView(this.#buffer);
   }
 
   u32(value: number): void {
@@ -90,9 +92,9 @@ class Writer {
     this.#at = row + ROW.KEY + written + put.record.length;
   }
 
+  /** What was written; the capacity was an upper bound. */
   finish(): ArrayBuffer {
-    // The capacity was an upper bound; the tail is zeros and never read.
-    return this.#view.buffer as ArrayBuffer; // Made by this class, so never shared.
+    return this.#buffer.transfer(this.#at);
   }
 }
 

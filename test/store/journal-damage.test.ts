@@ -2,25 +2,43 @@ import { spawnSync } from "node:child_process";
 import { cpSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { batch, directoryBytes, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
 
 const ROWS = 400;
 
-/** A directory that a clean stop left. */
-async function stopped(directory: string): Promise<void> {
-  const { journal } = await openAndReplay(directory);
+/** A directory that a clean stop left; made once, copied for each test. */
+const STOPPED = temporaryDirectory();
+/** A directory that a crash left: a log with several batches, not yet in the file. */
+const CRASHED = temporaryDirectory();
+
+beforeAll(async () => {
+  const { journal } = await openAndReplay(STOPPED.path);
   await journal.write(batch({ puts: Array.from({ length: ROWS }, (_, i) => put(`svc.market/web-${i}`, i + 1)) }));
   await journal.close();
-}
+  crash(CRASHED.path);
+});
 
-/** A directory that a crash left: a log with several batches, not yet in the file. */
-function crashed(directory: string): void {
+afterAll(() => {
+  STOPPED[Symbol.dispose]();
+  CRASHED[Symbol.dispose]();
+});
+
+/** Lets a process write eight batches of fifty and kill itself. */
+function crash(directory: string) {
   const child = spawnSync(process.execPath, [join(import.meta.dirname, "journal-child.ts"), directory, "8", "50", "0"], {
     encoding: "utf8",
   });
-  expect(child.stdout.match(/acked/g)).toHaveLength(8);
+  return child.stdout.match(/acked/g);
+}
+
+function stopped(directory: string): void {
+  cpSync(STOPPED.path, directory, { recursive: true });
+}
+
+function crashed(directory: string): void {
+  cpSync(CRASHED.path, directory, { recursive: true });
 }
 
 function flip(path: string, at: number): void {
@@ -67,14 +85,14 @@ test.each([
   { where: "the last byte", at: (sizeBytes: number) => sizeBytes - 1 },
 ])("a flipped bit in $where of a stopped node's file is refused, the files untouched", async ({ at }) => {
   using directory = temporaryDirectory();
-  await stopped(directory.path);
+  stopped(directory.path);
   flip(db(directory.path), at(statSync(db(directory.path)).size));
   expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged: .*left as it is.*restore a backup/));
 });
 
 test("a row that changed in a file without a checksum is refused by its own", async () => {
   using directory = temporaryDirectory();
-  await stopped(directory.path);
+  stopped(directory.path);
   rmSync(join(directory.path, "journal.sum"));
   flipText(db(directory.path), "svc.market/web-17");
   expect(await attempt(directory.path)).toEqual(refused(/row after seq \d+ is followed by a row whose checksum does not match/));
@@ -82,7 +100,7 @@ test("a row that changed in a file without a checksum is refused by its own", as
 
 test("a page that is no page is refused in a file without a checksum", async () => {
   using directory = temporaryDirectory();
-  await stopped(directory.path);
+  stopped(directory.path);
   rmSync(join(directory.path, "journal.sum"));
   const bytes = readFileSync(db(directory.path));
   bytes.fill(0xff, bytes.length - 4096, bytes.length - 4000);
@@ -92,7 +110,7 @@ test("a page that is no page is refused in a file without a checksum", async () 
 
 test.each([0, 50, 4096, 10_000])("a file cut to %i bytes is refused", async (sizeBytes) => {
   using directory = temporaryDirectory();
-  await stopped(directory.path);
+  stopped(directory.path);
   rmSync(join(directory.path, "journal.sum"));
   truncateSync(db(directory.path), sizeBytes);
   expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged/));
@@ -100,7 +118,7 @@ test.each([0, 50, 4096, 10_000])("a file cut to %i bytes is refused", async (siz
 
 test("a newer format is refused with both versions", async () => {
   using directory = temporaryDirectory();
-  await stopped(directory.path);
+  stopped(directory.path);
   const bytes = readFileSync(db(directory.path));
   bytes.writeUInt32BE(2, 60);
   writeFileSync(db(directory.path), bytes);
@@ -146,12 +164,10 @@ test.each([
 
 test("a row damaged in the file after a crash is refused, log and file untouched", async () => {
   using directory = temporaryDirectory();
-  await stopped(directory.path);
-  using copy = temporaryDirectory();
-  crashed(directory.path);
-  cpSync(directory.path, copy.path, { recursive: true });
-  flipText(db(copy.path), "svc.market/web-17");
-  expect(await attempt(copy.path)).toEqual(refused(/journal\.db is damaged/));
+  stopped(directory.path);
+  expect(crash(directory.path)).toHaveLength(8);
+  flipText(db(directory.path), "svc.market/web-17");
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged/));
 });
 
 test("a log cut off anywhere keeps the batches before the cut", async () => {
