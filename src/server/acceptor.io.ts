@@ -33,6 +33,8 @@ export interface Acceptor {
   setTls(material: TlsMaterial): void;
   /** Stops accepting; resolves at once, open connections go on. */
   close(): void;
+  /** Resolves when no connection is open any more, at the latest after `deadlineMs`. */
+  allClosed(deadlineMs: number): Promise<void>;
   /** Open connections. */
   readonly sockets: ReadonlySet<Socket>;
 }
@@ -67,8 +69,22 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
         sockets,
         setTls: (material) => secureServer?.setSecureContext(secureContext(material)),
         close: () => void server.close(),
+        allClosed: (deadlineMs) => allClosed(sockets, deadlineMs),
       });
     });
+  });
+}
+
+function allClosed(sockets: ReadonlySet<Socket>, deadlineMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    const timer = setTimeout(done, deadlineMs);
+    // Ours runs after the listener that takes the socket out of the set.
+    for (const socket of sockets) socket.once("close", () => sockets.size === 0 && done());
+    if (sockets.size === 0) done();
   });
 }
 

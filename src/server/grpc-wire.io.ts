@@ -123,9 +123,15 @@ export class GrpcWire implements UnaryExchange {
     if (this.#stream.headersSent) {
       this.#trailers = trailers;
       this.#stream.end();
-    } else this.#stream.respond({ ...HEADERS, ...trailers }, TRAILERS_ONLY);
-    // After the trailers: what the client still sends is not wanted.
-    if (!this.#isRequestEnded) this.#stream.close(constants.NGHTTP2_NO_ERROR);
+      return;
+    }
+    this.#stream.respond({ ...HEADERS, ...trailers }, TRAILERS_ONLY);
+    this.#closeUnended();
+  }
+
+  /** Once the trailers are out: what the client still sends is not wanted. */
+  #closeUnended(): void {
+    if (!this.#isRequestEnded && !this.isGone) this.#stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
   later(expire: () => void, delayMs: number): () => void {
@@ -163,7 +169,10 @@ export class GrpcWire implements UnaryExchange {
   }
 
   onWantTrailers(): void {
-    if (!this.isGone) this.#stream.sendTrailers(this.#trailers);
+    if (this.isGone) return;
+    this.#stream.sendTrailers(this.#trailers);
+    // Node sends trailers in a setImmediate of its own; a stream closed before that would be without.
+    if (!this.#isRequestEnded) setImmediate(() => this.#closeUnended());
   }
 }
 

@@ -150,6 +150,9 @@ function addService(server: Server, service: Service, chain: Chain): void {
   server.addService(definition, implementation);
 }
 
+/** How long destroyed sockets may take to say so, in ms. */
+const CLOSE_MS = 1_000;
+
 interface Parts {
   readonly server: Server;
   readonly acceptor: Acceptor;
@@ -208,15 +211,12 @@ class OpenListener implements GrpcListener {
     this.drain();
     this.#tlsWatch?.stop();
     acceptor.close();
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, deadlineMs);
-      server.tryShutdown(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    guard.closeAll();
+    await acceptor.allClosed(deadlineMs);
+    // Not tryShutdown: for connections it did not accept itself it calls back before their calls are over.
     server.forceShutdown();
     for (const socket of acceptor.sockets) socket.destroy(); // Without channelz grpc-js forgets its sessions here.
+    await acceptor.allClosed(CLOSE_MS);
     guard.stop();
   }
 }

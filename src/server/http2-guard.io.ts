@@ -83,6 +83,11 @@ export class Http2Guard {
     return this.#connections.get(session);
   }
 
+  /** Tells every connection to go away (GOAWAY); each closes when its open streams are over. */
+  closeAll(): void {
+    for (const slice of this.#slices) for (const { session } of slice) session.close();
+  }
+
   stop(): void {
     clearInterval(this.#timer);
   }
