@@ -77,6 +77,8 @@ class TcpConnection {
   #pending: Buffer = Buffer.alloc(0);
   #isWaitingForDrain = false;
   #hasPeerEnded = false;
+  /** We have said our last word; what the peer still sends is not read. */
+  #isClosing = false;
 
   constructor(socket: Socket, limits: TcpLimits, handlers: TcpHandlers) {
     this.#socket = socket;
@@ -107,6 +109,7 @@ class TcpConnection {
   end(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     if (this.#socket.destroyed) return Promise.resolve();
+    this.#isClosing = true;
     this.#socket.once("close", () => resolve());
     // A peer that has nothing more to say need not be waited for.
     this.#socket.end(() => this.#socket.destroy());
@@ -114,12 +117,13 @@ class TcpConnection {
   }
 
   #take(chunk: Buffer): void {
+    if (this.#isClosing) return;
     this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk]);
     this.#answerPending();
   }
 
   #goOn(): void {
-    if (!this.#isWaitingForDrain) return;
+    if (!this.#isWaitingForDrain || this.#isClosing) return;
     this.#isWaitingForDrain = false;
     this.#idle.refresh();
     this.#answerPending();
@@ -150,6 +154,7 @@ class TcpConnection {
 
   #refuse(): void {
     this.#handlers.dropped("malformed");
+    this.#isClosing = true;
     this.#pending = Buffer.alloc(0);
     this.#socket.destroySoon();
   }

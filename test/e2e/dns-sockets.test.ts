@@ -166,6 +166,7 @@ test.each([
   await using world = await startTestGateway(market());
   const socket = await connected(world.gateway.tcpPort);
   socket.write(Buffer.concat([frame(QUERY), bytes, frame(QUERY)]));
+  socket.write(frame(QUERY));
   const texts: string[] = [];
   for await (const message of messages(socket)) texts.push(responseText(message));
   expect(texts).toEqual(["NOERROR aa\nanswer     web.market.waymark. 30 A 10.0.0.1"]);

@@ -22,7 +22,7 @@ export function runGoldens(folder: string, open: () => Scenario): void {
 }
 
 /** The file as it should read: its commands with the answers they give now. */
-export function replay(text: string, scenario: Scenario): string {
+function replay(text: string, scenario: Scenario): string {
   const blocks = text.trimEnd().split(/\n{2,}/);
   return `${blocks.map((block) => replayBlock(block, scenario)).join("\n\n")}\n`;
 }
