@@ -63,7 +63,7 @@ export class Drafter {
   readonly #bounds: Bounds;
   readonly #traits: TraitsPool;
   readonly #problems: Problems;
-  #scratch = new Uint8Array(65_536);
+  readonly #scratch = new Uint8Array(65_536);
 
   constructor(options: DrafterOptions) {
     this.#bounds = options.bounds;
@@ -168,11 +168,12 @@ export class Drafter {
 
   #encode(entry: EntryFields, path: string, stamped: Stamped): Uint8Array {
     const room = contentRoom(entry);
-    if (room > this.#scratch.length) this.#scratch = new Uint8Array(room);
-    const sizeBytes = writeContent(this.#scratch, 0, entry, stamped);
+    // One hostile entry must not leave a large buffer behind.
+    const scratch = room > this.#scratch.length ? new Uint8Array(room) : this.#scratch;
+    const sizeBytes = writeContent(scratch, 0, entry, stamped);
     if (sizeBytes > this.#bounds.maxEntryBytes) throw invalid(path, tooLarge(sizeBytes, this.#bounds));
     const content = takeBytes(sizeBytes);
-    content.set(this.#scratch.subarray(0, sizeBytes));
+    content.set(scratch.subarray(0, sizeBytes));
     return content;
   }
 }

@@ -7,6 +7,7 @@ import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { Cell, type CellFields, type Origin } from "./cell.ts";
 import { ChangeLog } from "./change-log.ts";
+import { Graveyard, type GraveyardOptions } from "./graveyard.ts";
 import type { Lookup } from "./lookup.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
 import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife } from "./record.ts";
@@ -17,15 +18,12 @@ import { compareForView, winnerOf } from "./view.ts";
 /** Forgotten origins remembered by name. */
 const MAX_FORGOTTEN = 10_000;
 
-export interface ReplicaOptions {
+export interface ReplicaOptions extends GraveyardOptions {
   readonly nodeId: string;
   readonly generation: number;
   /** Highest seq this origin ever handed out; a seq is never used twice. */
   readonly lastSeq: number;
   readonly floor: number;
-  readonly tombstoneTtlMs: number;
-  /** Tombstones kept even when there are fewer live records than that. */
-  readonly minTombstones: number;
 }
 
 /** What a record of this node's own says, before it has a number. `bytes` are sealed entry bytes. */
@@ -35,18 +33,12 @@ export interface OwnPut extends Omit<CellFields, "origin" | "seq" | "firstSeq" |
   readonly isFilterChange: boolean;
 }
 
-interface Grave {
-  readonly cell: Cell;
-  readonly seq: number;
-  readonly dugMonoMs: number;
-}
-
 export class Replica {
   readonly lookup: Lookup;
   readonly slab: Slab;
   readonly self: Origin;
   readonly digests = new NamespaceDigests();
-  readonly #options: ReplicaOptions;
+  readonly #graveyard: Graveyard;
   readonly #origins = new Map<string, Origin>();
   /** A cell of every key that has records but no view: tombstones, hidden orphans. */
   readonly #absent = new Map<KeyText, Cell>();
@@ -56,16 +48,13 @@ export class Replica {
   #lastSeq: number;
   #staged: Cell[] = [];
   #stagedByKey = new Map<KeyText, Cell>();
-  #graves: Grave[] = [];
-  #firstGrave = 0;
-  #tombstones = 0;
   #touched = new Set<string>();
   readonly #forgotten = new Set<string>();
 
   constructor(lookup: Lookup, slab: Slab, options: ReplicaOptions) {
     this.lookup = lookup;
     this.slab = slab;
-    this.#options = options;
+    this.#graveyard = new Graveyard(options);
     this.#lastSeq = options.lastSeq;
     this.self = this.origin(options.nodeId, options.generation);
     this.self.through = options.lastSeq;
@@ -91,7 +80,7 @@ export class Replica {
   }
 
   get tombstoneCount(): number {
-    return this.#tombstones;
+    return this.#graveyard.count;
   }
 
   /** Whether the origin was forgotten here: a cursor that names it needs a snapshot. */
@@ -226,7 +215,7 @@ export class Replica {
     }
     cell.origin.log.insert(cell.seq, cell);
     this.#moveTo(cell, revision);
-    if (cell.body !== BODY.ENTRY) this.#bury(cell, time);
+    if (cell.body !== BODY.ENTRY) this.#graveyard.bury(cell, time);
     this.#review(cell.key, seen, seenDelta, cell);
     return true;
   }
@@ -239,7 +228,7 @@ export class Replica {
     const isFilterChange = held.filterSeq !== next.filterSeq;
     const isVisible = this.lookup.find(held.key) === held;
     const before = { traits: held.traits, kind: held.kind, scope: held.scope };
-    if (!wasEntry) this.#tombstones -= 1;
+    if (!wasEntry) this.#graveyard.count -= 1;
     held.become(next);
     held.origin.log.retire(oldSeq);
     if (!wasEntry || held.body !== BODY.ENTRY) held.bornRevision = revision;
@@ -267,14 +256,14 @@ export class Replica {
     const revision = ++this.#revision;
     cell.filterRevision = revision;
     this.#moveTo(cell, revision);
-    this.#bury(cell, time);
+    this.#graveyard.bury(cell, time);
     this.#review(cell.key, seen, seenDelta, cell);
   }
 
   /** Removes an invisible record without a trace: a collected tombstone, a forgotten origin's. */
   #drop(cell: Cell): void {
     const { seq, revision } = cell;
-    if (cell.body !== BODY.ENTRY) this.#tombstones -= 1;
+    if (cell.body !== BODY.ENTRY) this.#graveyard.count -= 1;
     if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
     cell.seq = -1;
     cell.revision = -1;
@@ -309,34 +298,17 @@ export class Replica {
    */
   collect(time: Time, maxCount: number): readonly KeyText[] {
     const own: KeyText[] = [];
-    const limit = Math.max(this.#options.minTombstones, this.lookup.size);
-    for (let n = 0; n < maxCount && this.#firstGrave < this.#graves.length; n++) {
-      const grave = this.#graves[this.#firstGrave];
-      assert(grave !== undefined, "grave list has a hole");
-      const { cell } = grave;
-      const isStale = cell.seq !== grave.seq;
-      if (!isStale && this.#tombstones <= limit && time.monoMs - grave.dugMonoMs < this.#options.tombstoneTtlMs) break;
-      this.#firstGrave += 1;
-      if (isStale) continue;
-      if (cell.body === BODY.UNREGISTERED && this.#hidesOlder(cell)) {
-        this.#graves.push({ cell, seq: cell.seq, dugMonoMs: time.monoMs });
-        continue;
-      }
+    this.#graveyard.collect(time, { liveCount: this.lookup.size, maxCount }, (cell) => {
       if (cell.origin === this.self) own.push(cell.key);
       cell.origin.floor = Math.max(cell.origin.floor, cell.seq);
       this.#drop(cell);
-    }
-    if (this.#firstGrave > 1024 && this.#firstGrave * 2 > this.#graves.length) {
-      this.#graves = this.#graves.slice(this.#firstGrave);
-      this.#firstGrave = 0;
-    }
+    });
     return own;
   }
 
   /** When `collect` has something to do at the latest. */
   nextCollectMonoMs(): number | undefined {
-    const grave = this.#graves[this.#firstGrave];
-    return grave === undefined ? undefined : grave.dugMonoMs + this.#options.tombstoneTtlMs;
+    return this.#graveyard.nextCollectMonoMs();
   }
 
   /** Forgets an origin altogether: no records, no vector entry (semantics.md, Orphans). */
@@ -432,15 +404,6 @@ export class Replica {
 
   #trackedDelta(record: CatalogRecord | undefined): string | undefined {
     return record !== undefined && this.digests.isTracked(record.namespace) ? deltaId(record) : undefined;
-  }
-
-  #bury(cell: Cell, time: Time): void {
-    this.#tombstones += 1;
-    this.#graves.push({ cell, seq: cell.seq, dugMonoMs: time.monoMs });
-  }
-
-  #hidesOlder(tombstone: Cell): boolean {
-    return (tombstone.peers ?? []).some((cell) => cell.body === BODY.ENTRY && cell.hlc < tombstone.hlc);
   }
 }
 

@@ -14,8 +14,9 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Caller } from "../policy/caller.ts";
+import { Answers, type Registered } from "./answers.ts";
 import type { Batch, BatchLease } from "./batch.ts";
-import { loadBand } from "./load-band.ts";
+import { Loads } from "./loads.ts";
 import { UndoLog } from "./undo-log.ts";
 
 export interface RegistrarOptions {
@@ -41,12 +42,6 @@ export interface RegisterCommand {
   readonly isStatic: boolean;
 }
 
-export interface Registered {
-  readonly leaseId: string;
-  /** Undefined for a static lease. */
-  readonly ttlMs: number | undefined;
-}
-
 export interface Report {
   readonly key: KeyText;
   /** Path in the request, for errors. */
@@ -61,16 +56,6 @@ export interface Renewed {
   readonly ttlMs: number | undefined;
 }
 
-interface LoadState {
-  load: LoadView;
-  band: number;
-  toldMonoMs: number;
-}
-
-interface Answered extends Registered {
-  readonly untilMonoMs: number;
-}
-
 /** Leases ended and tombstones collected in one tick, so that a mass expiry never stops the node. */
 const TICK_COUNT = 2000;
 
@@ -81,8 +66,8 @@ export class Registrar {
   readonly #drafter: Drafter;
   readonly #hlc: Hlc;
   readonly #undo = new UndoLog();
-  readonly #answered = new Map<string, Answered>();
-  readonly #loads = new Map<KeyText, LoadState>();
+  readonly #answers: Answers;
+  readonly #loads: Loads;
   #newLeases: BatchLease[] = [];
   #endedLeases: string[] = [];
   #forget: KeyText[] = [];
@@ -97,6 +82,8 @@ export class Registrar {
     this.#drafter = parts.drafter;
     this.#hlc = parts.hlc;
     this.#takenSeq = parts.replica.lastSeq;
+    this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxTtlMs });
+    this.#loads = new Loads(options.loadIntervalMs);
   }
 
   /** Whether something is staged that no batch has taken yet. */
@@ -112,7 +99,7 @@ export class Registrar {
 
   /** Puts entries under a lease: all of them, or none. The answer holds once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): Registered {
-    const retry = this.#findAnswer(caller, command.idempotencyKey, time);
+    const retry = this.#answers.find(caller, command.idempotencyKey, time.monoMs);
     if (retry !== undefined) return retry;
     this.#checkKeys(caller, command.drafts);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
@@ -173,10 +160,7 @@ export class Registrar {
   tick(time: Time): void {
     for (const id of this.#leases.expire(time.monoMs, TICK_COUNT)) this.#end(id, BODY.EXPIRED, time);
     this.#forget.push(...this.#replica.collect(time, TICK_COUNT));
-    for (const [key, answer] of this.#answered) {
-      if (answer.untilMonoMs > time.monoMs) break;
-      this.#answered.delete(key);
-    }
+    this.#answers.sweep(time.monoMs);
   }
 
   nextDeadlineMs(): number | undefined {
@@ -187,7 +171,7 @@ export class Registrar {
 
   /** Last reported load of an own entry, when it is newer than what the record says. */
   loadOf(key: KeyText): LoadView | undefined {
-    return this.#loads.get(key)?.load;
+    return this.#loads.of(key);
   }
 
   // ---- batches ----
@@ -359,7 +343,7 @@ export class Registrar {
       this.#detach(key);
       if (own === undefined || own.body !== BODY.ENTRY) continue;
       this.#replica.stageTombstone(own, body, this.#hlc.stamp(time.wallMs));
-      this.#loads.delete(key);
+      this.#loads.forget(key);
       removed += 1;
     }
     this.#endLease(leaseId);
@@ -386,47 +370,21 @@ export class Registrar {
     const own = this.#replica.own(report.key);
     if (own === undefined) return;
     const isHealthChange = report.health !== undefined && report.health !== own.health;
-    const state = report.load === undefined ? undefined : this.#noteLoad(report.key, report.load, time);
-    if (!isHealthChange && state === undefined) return;
+    const isLoadNews = report.load !== undefined && this.#loads.note(report.key, report.load, time.monoMs);
+    if (!isHealthChange && !isLoadNews) return;
     const stored = this.#drafter.draftOfStored(this.#replica.slab.view(own.at, own.sizeBytes));
     const draft = isHealthChange ? this.#drafter.draftWithHealth(this.#replica.slab.view(own.at, own.sizeBytes), report.health) : stored;
     this.#stagePut(draft, own, own.principal, this.loadOf(report.key) ?? stored.load, time);
   }
 
-  /** Keeps the report here; returns it when its band is worth telling others (semantics.md, Load). */
-  #noteLoad(key: KeyText, load: LoadView, time: Time): LoadState | undefined {
-    const band = loadBand(load);
-    const state = this.#loads.get(key);
-    if (state === undefined) {
-      const first = { load, band, toldMonoMs: time.monoMs };
-      this.#loads.set(key, first);
-      return first;
-    }
-    state.load = load;
-    if (state.band === band || time.monoMs - state.toldMonoMs < this.#options.loadIntervalMs) return undefined;
-    state.band = band;
-    state.toldMonoMs = time.monoMs;
-    return state;
-  }
-
-  #findAnswer(caller: Caller, key: string, time: Time): Registered | undefined {
-    if (key === "") return undefined;
-    const answer = this.#answered.get(`${caller.principal}\0${key}`);
-    return answer !== undefined && answer.untilMonoMs > time.monoMs ? answer : undefined;
-  }
-
   #remember(caller: Caller, key: string, answer: Registered, time: Time): void {
-    if (key === "") return;
-    const id = `${caller.principal}\0${key}`;
-    const [oldest] = this.#answered.keys();
-    if (this.#answered.size >= this.#options.maxIdempotencyKeys && oldest !== undefined) this.#answered.delete(oldest);
-    this.#answered.set(id, { ...answer, untilMonoMs: time.monoMs + (answer.ttlMs ?? this.#options.maxTtlMs) });
-    this.#undo.push(() => this.#answered.delete(id));
+    this.#answers.keep(caller, key, answer, time.monoMs);
+    if (key !== "") this.#undo.push(() => this.#answers.forget(caller, key));
   }
 
   /** An answer given before a restart. */
   restoreAnswer(principal: string, key: string, answer: Registered, monoMs: number): void {
-    this.#answered.set(`${principal}\0${key}`, { ...answer, untilMonoMs: monoMs + (answer.ttlMs ?? this.#options.maxTtlMs) });
+    this.#answers.keep({ principal }, key, answer, monoMs);
   }
 }
 

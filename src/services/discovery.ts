@@ -70,7 +70,7 @@ export interface DiscoveryParts {
   now(): Time;
   random(): number;
   onQuery(latencyStartMonoMs: number): void;
-  onRegister(outcome: "stored" | "refused" | "failed"): void;
+  onRegister(outcome: "ok" | "refused" | "failed"): void;
   resolve: Service["handlers"][string];
 }
 
@@ -323,7 +323,7 @@ class DiscoveryMethods {
   async #settled(onRegister: DiscoveryParts["onRegister"]): Promise<void> {
     try {
       await this.#parts.durable();
-      onRegister("stored");
+      onRegister("ok");
     } catch (error) {
       onRegister("failed");
       if (error instanceof WaymarkError) throw error;

@@ -1,0 +1,52 @@
+/** Load reports of own entries: kept here, told to others only when they say something new (semantics.md, Load). */
+import type { LoadView } from "../catalog/entry-view.ts";
+import type { KeyText } from "../catalog/record.ts";
+
+const LATENCY_BANDS = 64;
+
+interface Reported {
+  load: LoadView;
+  band: number;
+  toldMonoMs: number;
+}
+
+export class Loads {
+  readonly #intervalMs: number;
+  readonly #byKey = new Map<KeyText, Reported>();
+
+  /** `intervalMs`: least time between two tellings of one entry. */
+  constructor(intervalMs: number) {
+    this.#intervalMs = intervalMs;
+  }
+
+  /** Last report, also when it was not told to others. */
+  of(key: KeyText): LoadView | undefined {
+    return this.#byKey.get(key)?.load;
+  }
+
+  /** Keeps a report; returns whether others should hear of it. */
+  note(key: KeyText, load: LoadView, monoMs: number): boolean {
+    const band = loadBand(load);
+    const before = this.#byKey.get(key);
+    if (before === undefined) {
+      this.#byKey.set(key, { load, band, toldMonoMs: monoMs });
+      return true;
+    }
+    before.load = load;
+    if (before.band === band || monoMs - before.toldMonoMs < this.#intervalMs) return false;
+    before.band = band;
+    before.toldMonoMs = monoMs;
+    return true;
+  }
+
+  forget(key: KeyText): void {
+    this.#byKey.delete(key);
+  }
+}
+
+/** Quarters of utilisation and powers of two of latency: a report in the same band says nothing new. */
+export function loadBand(load: LoadView): number {
+  const quarter = Math.min(3, Math.floor(load.utilization * 4));
+  const octave = load.latencyMs < 1 ? 0 : Math.min(LATENCY_BANDS - 1, 1 + Math.floor(Math.log2(load.latencyMs)));
+  return quarter * LATENCY_BANDS + octave;
+}
