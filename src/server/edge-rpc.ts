@@ -2,7 +2,7 @@
  * Our services as Connect handlers (Connect, gRPC-Web and gRPC, JSON and binary), through the same chain as the gRPC
  * listener. Opens no socket: `edge.io.ts` brings the requests.
  */
-import type { DescMethod, Message } from "@bufbuild/protobuf";
+import type { Message } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -56,18 +56,19 @@ export function prepareRequest(request: UniversalServerRequest, call: EdgeCall):
 
 /** Takes a well-formed timeout out of the headers; a malformed one stays for Connect to refuse in its protocol's way. */
 function takeTimeout(header: Headers): number | undefined {
-  const connect = header.get("connect-timeout-ms");
-  if (connect !== null && /^\d{1,10}$/.test(connect)) {
-    header.delete("connect-timeout-ms");
-    return Number(connect);
+  if ((header.get("content-type") ?? "").startsWith("application/grpc")) {
+    try {
+      const timeoutMs = parseGrpcTimeout(header.get("grpc-timeout") ?? undefined);
+      header.delete("grpc-timeout");
+      return timeoutMs;
+    } catch {
+      return undefined;
+    }
   }
-  try {
-    const timeoutMs = parseGrpcTimeout(header.get("grpc-timeout") ?? undefined);
-    header.delete("grpc-timeout");
-    return timeoutMs;
-  } catch {
-    return undefined;
-  }
+  const text = header.get("connect-timeout-ms") ?? "";
+  if (!/^\d{1,10}$/.test(text)) return undefined;
+  header.delete("connect-timeout-ms");
+  return Number(text);
 }
 
 function addMethod(router: ConnectRouter, chain: MethodChain, later: Later): void {
@@ -122,14 +123,14 @@ function watchOver(context: HandlerContext, chain: Chain): void {
   context.responseHeader.set("x-request-id", call.requestId);
   const onAbort = () => {
     const thrown: unknown = context.signal.reason;
-    if (!call.isAdmitted && thrown instanceof ConnectError) refine(thrown, context.method, { call, chain });
+    if (!call.isAdmitted && thrown instanceof ConnectError) refine(thrown, context, { call, chain });
   };
   context.signal.addEventListener("abort", onAbort, { once: true });
 }
 
-function refine(error: ConnectError, desc: DescMethod, { call, chain }: { readonly call: EdgeCall; readonly chain: Chain }): void {
-  const method = chain.method(desc, undefined);
-  const refusal = isGivenUp(error) ? undefined : unreadable(error, desc, call);
+function refine(error: ConnectError, context: HandlerContext, { call, chain }: { readonly call: EdgeCall; readonly chain: Chain }): void {
+  const method = chain.method(context.method, undefined);
+  const refusal = isGivenUp(error) ? undefined : unreadable(error, context, call);
   call.admit();
   if (refusal === undefined) {
     method.finish(call, method.now(), 1);
@@ -142,9 +143,16 @@ function refine(error: ConnectError, desc: DescMethod, { call, chain }: { readon
   method.unary(refusal, exchangeOf(call, { succeed: () => {}, fail, later: () => () => {} }));
 }
 
-function unreadable(error: ConnectError, desc: DescMethod, call: EdgeCall): WaymarkError {
+function unreadable(error: ConnectError, context: HandlerContext, call: EdgeCall): WaymarkError {
   // A parser's complaint is kept as the cause; Connect's own, such as of a timeout, have none.
   const isText = error.code === Code.InvalidArgument && call.encoding === "json" && error.cause instanceof Error;
-  const fault = isText ? findJsonFault(desc.input, call.readText()) : undefined;
+  const fault = isText
+    ? findJsonFault(context.method.input, context.requestMethod === "GET" ? messageOf(context.url) : call.readText())
+    : undefined;
   return fault === undefined ? readingRefusal(error) : invalid(fault.field, fault.description);
+}
+
+/** The JSON of a GET; a base64 one is not looked into. */
+function messageOf(url: string): string {
+  return new URL(url).searchParams.get("message") ?? "";
 }

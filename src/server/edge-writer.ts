@@ -1,4 +1,5 @@
 /** Writes answers of the HTTP edge as fast as the client takes them, on HTTP/1.1 and HTTP/2 alike. */
+import { ServerResponse } from "node:http";
 import type { Writable } from "node:stream";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { EdgeResponse } from "./edge-sockets.io.ts";
@@ -62,9 +63,9 @@ export async function writeAnswer(response: EdgeResponse, answer: UniversalServe
     }
     if (isClosed(response)) return;
     if (answer.trailer !== undefined) {
-      // Else an answer without a body ends with its headers, and the trailers are lost.
-      response.flushHeaders();
-      response.addTrailers(Object.fromEntries(answer.trailer));
+      // An answer without a body would end with its headers, and lose the trailers.
+      if (!response.headersSent) sendHeaders(response);
+      response.addTrailers(Object.fromEntries(respelled(answer.trailer)));
     }
     const out: Writable = response;
     out.end();
@@ -72,6 +73,18 @@ export async function writeAnswer(response: EdgeResponse, answer: UniversalServe
     // Ends what still produces; a no-op at its end. What it says of that interests nobody.
     chunks?.return?.().catch(() => {});
   }
+}
+
+/** Connect encodes more of `grpc-message` than gRPC says, and clients that take gRPC at its word show `%3A` to people. */
+function respelled(trailer: Headers): Headers {
+  const message = trailer.get("grpc-message");
+  if (message !== null) trailer.set("grpc-message", decodeURIComponent(message).replaceAll(/[^ -$&-~]/gu, encodeURIComponent));
+  return trailer;
+}
+
+function sendHeaders(response: EdgeResponse): void {
+  if (response instanceof ServerResponse) response.writeHead(response.statusCode);
+  else response.writeHead(response.statusCode);
 }
 
 /** Resolves when the client can take more, or is gone. */

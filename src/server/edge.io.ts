@@ -112,10 +112,15 @@ class OpenEdge implements EdgeListener {
     front.isStopping = true;
     acceptor.close();
     sockets.closeIdle();
+    // A connection that answers its last request now becomes idle only then, and nothing says so.
+    const again = setInterval(() => sockets.closeIdle(), IDLE_CHECK_MS);
     await allClosed(acceptor, deadlineMs);
+    clearInterval(again);
     for (const socket of acceptor.sockets) socket.destroy();
   }
 }
+
+const IDLE_CHECK_MS = 20;
 
 function allClosed(acceptor: Acceptor, deadlineMs: number): Promise<void> {
   return new Promise((resolve) => {

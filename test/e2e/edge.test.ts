@@ -1,0 +1,412 @@
+/** The HTTP edge over real sockets: protocols, bad input, deadlines, back-pressure, stop. */
+import { gzipSync } from "node:zlib";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { describe, expect, test } from "vitest";
+import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { queryAnswer } from "../fakes/demo-service.ts";
+import { type DemoEdge, RawClient, startDemoEdge, until } from "../fakes/edge.ts";
+
+const SERVICE = "/waymark.discovery.v1.DiscoveryService";
+
+/** One RPC as JSON over HTTP/1.1. */
+function post(
+  base: string,
+  method: string,
+  body: string | Uint8Array<ArrayBuffer>,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Response> {
+  return fetch(`${base}${SERVICE}/${method}`, { method: "POST", body, headers: { "content-type": "application/json", ...headers } });
+}
+
+const TRANSPORTS: readonly { readonly name: string; readonly open: (baseUrl: string) => Transport; readonly isBidi: boolean }[] = [
+  { name: "connect proto, HTTP/1.1", open: (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1" }), isBidi: false },
+  {
+    name: "connect json, HTTP/1.1",
+    open: (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: false }),
+    isBidi: false,
+  },
+  { name: "connect proto, HTTP/2", open: (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "2" }), isBidi: true },
+  {
+    name: "connect json, HTTP/2",
+    open: (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false }),
+    isBidi: true,
+  },
+  { name: "grpc-web, HTTP/1.1", open: (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }), isBidi: false },
+  {
+    name: "grpc-web json, HTTP/2",
+    open: (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false }),
+    isBidi: true,
+  },
+  { name: "grpc, HTTP/2", open: (baseUrl) => createGrpcTransport({ baseUrl }), isBidi: true },
+];
+
+async function refusalOf(call: Promise<unknown>): Promise<ConnectError> {
+  return call.then(
+    () => {
+      throw new Error("was not refused");
+    },
+    (error: unknown) => ConnectError.from(error),
+  );
+}
+
+async function drained(messages: AsyncIterable<unknown>): Promise<number> {
+  const read: unknown[] = [];
+  for await (const message of messages) read.push(message);
+  return read.length;
+}
+
+function reasonOf(error: ConnectError): string | undefined {
+  return error.findDetails(ErrorInfoSchema)[0]?.reason;
+}
+
+describe.each(TRANSPORTS)("$name", ({ open }) => {
+  test("answers a message and kept bytes", async () => {
+    await using served = await startDemoEdge();
+    const client = createClient(DiscoveryService, open(served.base));
+    expect((await client.catalogQuery({ namespace: "svc" })).servedBy).toBe("svc");
+    expect((await client.catalogQuery({})).servedBy).toHaveLength(1_400);
+    expect(served.on.observed.map(({ method, code }) => [method, code])).toEqual([
+      ["CatalogQuery", "OK"],
+      ["CatalogQuery", "OK"],
+    ]);
+  });
+
+  test("a refusal has its reason, field and request id, on unary calls and streams", async () => {
+    await using served = await startDemoEdge();
+    const client = createClient(DiscoveryService, open(served.base));
+    const headers = { "x-request-id": "asked-1" };
+    for (const call of [
+      () => client.catalogQuery({ namespace: "refuse" }, { headers }),
+      () => client.catalogQuery({ namespace: "reject" }, { headers }),
+      () => drained(client.catalogWatch({ namespace: "refuse" }, { headers })),
+    ]) {
+      const error = await refusalOf(call());
+      expect([error.code, reasonOf(error)]).toEqual([Code.InvalidArgument, "INVALID_ARGUMENT"]);
+      expect(error.rawMessage).toMatch(/^invalid_argument: namespace: /);
+      expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations[0]?.field).toBe("namespace");
+    }
+    expect(served.on.observed.map(({ code }) => code)).toEqual(["INVALID_ARGUMENT", "INVALID_ARGUMENT", "INVALID_ARGUMENT"]);
+  });
+
+  test("a fault of ours tells the client nothing but that", async () => {
+    await using served = await startDemoEdge({ hasFaults: true });
+    const client = createClient(DiscoveryService, open(served.base));
+    const error = await refusalOf(client.catalogQuery({ namespace: "bug" }));
+    expect([error.code, reasonOf(error)]).toEqual([Code.Internal, "INTERNAL"]);
+    expect(error.rawMessage).not.toContain("stack");
+    expect(served.on.faults).toHaveLength(1);
+  });
+
+  test("a method that comes later says so", async () => {
+    await using served = await startDemoEdge();
+    const client = createClient(DiscoveryService, open(served.base));
+    const error = await refusalOf(client.listPeers({}));
+    expect([error.code, reasonOf(error)]).toEqual([Code.Unimplemented, "UNIMPLEMENTED"]);
+  });
+
+  test("a deadline ends a call that never answers, and a stream", async () => {
+    await using served = await startDemoEdge();
+    const client = createClient(DiscoveryService, open(served.base));
+    const headers = { "connect-timeout-ms": "40", "grpc-timeout": "40m" };
+    expect(reasonOf(await refusalOf(client.catalogQuery({ namespace: "never" }, { headers })))).toBe("DEADLINE_EXCEEDED");
+    expect(reasonOf(await refusalOf(drained(client.catalogWatch({}, { headers }))))).toBe("DEADLINE_EXCEEDED");
+    expect(served.demo.sources[0]?.closeCount).toBe(1);
+  });
+
+  test("a stream gives what its source gives, and ends as its source says", async () => {
+    await using served = await startDemoEdge();
+    const client = createClient(DiscoveryService, open(served.base));
+    const messages = client.catalogWatch({ namespace: "svc" })[Symbol.asyncIterator]();
+    const first = messages.next();
+    await until(() => served.demo.sources.length === 1, "the source opens");
+    const [source] = served.demo.sources;
+    source?.queue.push(queryAnswer(0), queryAnswer(0));
+    source?.wake();
+    expect((await first).done).toBe(false);
+    expect((await messages.next()).done).toBe(false);
+    source?.end(new WaymarkError("draining", "this node stops", { retryMs: 10 }));
+    const error = await refusalOf(messages.next());
+    expect([error.code, reasonOf(error)]).toEqual([Code.Unavailable, "DRAINING"]);
+    expect(source?.closeCount).toBe(1);
+    expect(served.on.observed.map(({ code }) => code)).toEqual(["UNAVAILABLE"]);
+  });
+
+  test("a stream the client leaves is closed once and counted as cancelled", async () => {
+    await using served = await startDemoEdge();
+    const client = createClient(DiscoveryService, open(served.base));
+    const leaving = new AbortController();
+    const reading = (async () => {
+      const read: unknown[] = [];
+      for await (const message of client.catalogWatch({ namespace: "endless" }, { signal: leaving.signal })) {
+        if (read.push(message) === 20) leaving.abort();
+      }
+    })();
+    expect((await refusalOf(reading)).code).toBe(Code.Canceled);
+    await until(() => served.on.observed.length === 1, "the call is counted");
+    expect(served.on.observed[0]?.code).toBe("CANCELLED");
+    expect(served.demo.sources.map(({ closeCount }) => closeCount)).toEqual([1]);
+  });
+});
+
+describe.each(TRANSPORTS.filter(({ isBidi }) => isBidi))("$name", ({ open }) => {
+  test("a stream both ways answers each request in order, and ends with the error of one", async () => {
+    await using served = await startDemoEdge();
+    const client = createClient(DiscoveryService, open(served.base));
+    async function* requests() {
+      yield { leaseIds: ["late"] };
+      yield { leaseIds: ["b"] };
+      await Promise.resolve();
+      yield { leaseIds: ["refuse"] };
+    }
+    const answers: string[] = [];
+    const error = await refusalOf(
+      (async () => {
+        for await (const { expiredLeaseIds } of client.keepAlive(requests())) answers.push(...expiredLeaseIds);
+      })(),
+    );
+    expect(answers).toEqual(["late", "b"]);
+    expect(reasonOf(error)).toBe("INVALID_ARGUMENT");
+  });
+});
+
+test.each(TRANSPORTS.filter(({ isBidi }) => !isBidi))("a stream both ways needs HTTP/2: $name", async ({ open }) => {
+  await using served = await startDemoEdge();
+  async function* requests() {
+    yield { leaseIds: ["a"] };
+    await Promise.resolve();
+  }
+  const answers = createClient(DiscoveryService, open(served.base)).keepAlive(requests());
+  expect((await refusalOf(drained(answers))).rawMessage).toBe("HTTP 505");
+});
+
+test.each([
+  { what: "an unknown field", body: '{"colour":1}', field: "colour" },
+  { what: "an unknown enum name", body: '{"scope":"SCOPE_GALAXY"}', field: "scope" },
+  { what: "a wrong type", body: '{"limit":"many"}', field: "limit" },
+  { what: "a wrong type deep inside", body: '{"viewer":{"tenantId":5}}', field: "viewer.tenant_id" },
+  { what: "malformed JSON", body: '{"scope":', field: "request" },
+  { what: "no JSON at all", body: "", field: "request" },
+  { what: "a list", body: "[]", field: "request" },
+])("JSON with $what is refused under the field's name", async ({ body, field }) => {
+  await using served = await startDemoEdge();
+  const response = await post(served.base, "CatalogQuery", body, { "x-request-id": "asked-2" });
+  expect(response.status).toBe(400);
+  expect(response.headers.get("x-request-id")).toBe("asked-2");
+  expect(await response.json()).toMatchObject({
+    code: "invalid_argument",
+    message: expect.stringContaining(`invalid_argument: ${field}: `) as unknown,
+    details: [
+      { type: "google.rpc.ErrorInfo", debug: { reason: "INVALID_ARGUMENT", domain: "waymark" } },
+      { type: "google.rpc.BadRequest", debug: { fieldViolations: [{ field }] } },
+    ],
+  });
+  expect(served.on.observed).toMatchObject([{ method: "CatalogQuery", code: "INVALID_ARGUMENT", transport: "http1", encoding: "json" }]);
+});
+
+const BIG = "x".repeat(5 * 1_024 * 1_024);
+
+test.each([
+  {
+    what: "binary that is no message",
+    body: "x",
+    headers: { "content-type": "application/proto" },
+    status: 400,
+    reason: "INVALID_ARGUMENT",
+  },
+  { what: "a message of 5 MiB", body: `{"namespace":"${BIG}"}`, headers: {}, status: 429, reason: "QUOTA_EXCEEDED" },
+  {
+    what: "5 KB that inflate to 5 MiB",
+    body: gzipSync(`{"namespace":"${BIG}"}`),
+    headers: { "content-encoding": "gzip" },
+    status: 429,
+    reason: "QUOTA_EXCEEDED",
+  },
+  {
+    what: "a compression bomb",
+    body: gzipSync(Buffer.alloc(200 * 1_024 * 1_024)),
+    headers: { "content-encoding": "gzip" },
+    status: 429,
+    reason: "QUOTA_EXCEEDED",
+  },
+  { what: "gzip that is none", body: "{}", headers: { "content-encoding": "gzip" }, status: 400, reason: "INVALID_ARGUMENT" },
+  { what: "an unknown compression", body: "{}", headers: { "content-encoding": "zstd" }, status: 501, reason: "UNIMPLEMENTED" },
+  { what: "another media type", body: "{}", headers: { "content-type": "text/plain" }, status: 415, reason: "INVALID_ARGUMENT" },
+  { what: "a negative timeout", body: "{}", headers: { "connect-timeout-ms": "-1" }, status: 400, reason: "INVALID_ARGUMENT" },
+  { what: "a timeout that is no number", body: "{}", headers: { "connect-timeout-ms": "soon" }, status: 400, reason: "INVALID_ARGUMENT" },
+  { what: "no time left", body: "{}", headers: { "connect-timeout-ms": "0" }, status: 504, reason: "DEADLINE_EXCEEDED" },
+])("$what is refused with $status $reason", async ({ body, headers, status, reason }) => {
+  await using served = await startDemoEdge();
+  const response = await post(served.base, "CatalogQuery", body, headers);
+  expect(response.status).toBe(status);
+  expect(await response.json()).toHaveProperty("details[0].debug", { reason, domain: "waymark" });
+  expect((await fetch(`${served.base}/healthz`)).status).toBe(200);
+});
+
+test.each(["9999999999", "2147483648"])("a deadline of %s ms, beyond what a timer takes, is far away and not now", async (timeout) => {
+  await using served = await startDemoEdge();
+  const response = await post(served.base, "CatalogQuery", '{"namespace":"late"}', { "connect-timeout-ms": timeout });
+  expect(response.status).toBe(200);
+});
+
+test.each(["application/grpc-web+proto", "application/grpc", "application/grpc-web+json"])(
+  "%s with bytes that are no message is INVALID_ARGUMENT too",
+  async (type) => {
+    await using served = await startDemoEdge();
+    const body = new Uint8Array([0, 0, 0, 0, 2, 0xff, 0xff]);
+    const response = await fetch(`${served.base}${SERVICE}/CatalogQuery`, {
+      method: "POST",
+      body,
+      headers: { "content-type": type, te: "trailers" },
+    });
+    await response.arrayBuffer();
+    expect(served.on.observed).toMatchObject([{ code: "INVALID_ARGUMENT" }]);
+  },
+);
+
+test("gzip within the bound is read, and answers are compressed for who asks", async () => {
+  await using served = await startDemoEdge();
+  const response = await post(served.base, "CatalogQuery", gzipSync('{"namespace":"svc"}'), { "content-encoding": "gzip" });
+  expect(await response.json()).toEqual({ servedBy: "svc" });
+  const large = await post(served.base, "CatalogQuery", "{}", { "accept-encoding": "gzip" });
+  expect(large.headers.get("content-encoding")).toBe("gzip");
+  expect(await large.json()).toMatchObject({ servedBy: "x".repeat(1_400) });
+});
+
+test("reads may be GET, writes may not", async () => {
+  await using served = await startDemoEdge();
+  const query = new URLSearchParams({ connect: "v1", encoding: "json", message: '{"namespace":"svc"}' });
+  expect(await (await fetch(`${served.base}${SERVICE}/CatalogQuery?${query.toString()}`)).json()).toEqual({ servedBy: "svc" });
+  expect(served.on.observed).toMatchObject([{ encoding: "json" }]);
+  const write = await fetch(`${served.base}${SERVICE}/Register?${query.toString()}`);
+  expect([write.status, write.headers.get("allow")]).toEqual([405, "POST"]);
+});
+
+test("a GET whose message is wrong is refused under the field's name", async () => {
+  await using served = await startDemoEdge();
+  const query = new URLSearchParams({ connect: "v1", encoding: "json", message: '{"colour":1}' });
+  const response = await fetch(`${served.base}${SERVICE}/CatalogQuery?${query.toString()}`);
+  expect(response.status).toBe(400);
+  expect(await response.json()).toMatchObject({ details: [{}, { debug: { fieldViolations: [{ field: "colour" }] } }] });
+});
+
+test("no path of ours answers a browser of another origin", async () => {
+  await using served = await startDemoEdge();
+  const headers = { origin: "https://evil.example", "access-control-request-method": "POST" };
+  for (const path of [`${SERVICE}/CatalogQuery`, "/metrics"]) {
+    const response = await fetch(served.base + path, { method: "OPTIONS", headers });
+    expect(response.status).toBe(405);
+    expect([...response.headers.keys()].filter((name) => name.startsWith("access-control"))).toEqual([]);
+  }
+});
+
+test("over the rate limit is 429 with Retry-After, and unknown callers are 401", async () => {
+  const errors = [
+    new WaymarkError("discovery_rate_limited", "slower", { retryMs: 1_200 }),
+    new WaymarkError("unauthenticated", "who is there"),
+  ];
+  const identify = () => {
+    throw errors.shift() ?? new Error("asked too often");
+  };
+  await using served = await startDemoEdge({ ports: { identify } });
+  const limited = await post(served.base, "CatalogQuery", "{}");
+  expect([limited.status, limited.headers.get("retry-after")]).toEqual([429, "2"]);
+  expect((await post(served.base, "CatalogQuery", "{}")).status).toBe(401);
+});
+
+test("a request id is echoed when it is one, else chosen", async () => {
+  await using served = await startDemoEdge();
+  const ids = async (sent: Readonly<Record<string, string>>) =>
+    (await post(served.base, "CatalogQuery", "{}", sent)).headers.get("x-request-id");
+  expect(await ids({ "x-request-id": "mine-7" })).toBe("mine-7");
+  expect(await ids({})).toMatch(/^demo-/);
+  expect(await ids({ "x-request-id": "x".repeat(500) })).toMatch(/^demo-/);
+  expect((await fetch(`${served.base}/healthz`, { headers: { "x-request-id": "mine-8" } })).headers.get("x-request-id")).toBe("mine-8");
+});
+
+test("the GET routes are counted by route and class, strangers' paths as one", async () => {
+  await using served = await startDemoEdge();
+  for (const path of ["/healthz", "/healthz", "/a", "/b", "/control/peers"]) await (await fetch(served.base + path)).text();
+  const { body } = await openMetrics(served);
+  expect(body).toContain('waymark_http_requests_total{route="/healthz",status="2xx"} 2');
+  expect(body).toContain('waymark_http_requests_total{route="other",status="4xx"} 2');
+  expect(body).toContain('waymark_http_requests_total{route="/control/peers",status="5xx"} 1');
+});
+
+async function openMetrics(served: DemoEdge): Promise<{ readonly type: string; readonly body: string }> {
+  const response = await fetch(`${served.base}/metrics`, { headers: { accept: "application/openmetrics-text" } });
+  return { type: response.headers.get("content-type") ?? "", body: await response.text() };
+}
+
+test("HEAD has the headers of GET and no body", async () => {
+  await using served = await startDemoEdge();
+  const [head, get] = await Promise.all(["HEAD", "GET"].map((method) => fetch(`${served.base}/readyz`, { method })));
+  expect(head?.headers.get("content-length")).toBe(get?.headers.get("content-length"));
+  expect(await head?.text()).toBe("");
+});
+
+test("a list of targets is written as fast as it is read, and no further", async () => {
+  let madeCount = 0;
+  let isEnded = false;
+  function* endless(): Generator<string> {
+    try {
+      for (;;) {
+        madeCount++;
+        yield "x".repeat(65_536);
+      }
+    } finally {
+      isEnded = true;
+    }
+  }
+  await using served = await startDemoEdge({ sources: { prometheusTargets: endless } });
+  await using raw = new RawClient(served.edge, { isReading: false });
+  raw.send("GET /sd/prometheus HTTP/1.1\r\nhost: a\r\n\r\n");
+  await until(() => madeCount > 1, "pieces are made");
+  for (let turn = 0; turn < 50; turn++) await (await fetch(`${served.base}/healthz`)).text();
+  expect(madeCount).toBeLessThan(300); // What the kernel's buffers of loopback hold; then it waits.
+  raw.socket.destroy();
+  await until(() => isEnded, "nothing more is made");
+});
+
+test("a draining node refuses calls with Retry-After and still says how it is", async () => {
+  await using served = await startDemoEdge();
+  served.on.chain.drain();
+  const response = await post(served.base, "CatalogQuery", "{}");
+  expect([response.status, response.headers.get("retry-after")]).toEqual([503, "1"]);
+  expect(await response.json()).toMatchObject({ code: "unavailable", details: [{ debug: { reason: "DRAINING" } }, {}] });
+  expect(await (await fetch(`${served.base}/readyz`)).json()).toMatchObject({ status: "draining" });
+  expect((await fetch(`${served.base}/healthz`)).status).toBe(200);
+});
+
+test("stop answers what is open, closes what is idle, and takes no more", async () => {
+  await using served = await startDemoEdge();
+  await (await fetch(`${served.base}/healthz`)).text();
+  const open = post(served.base, "CatalogQuery", '{"namespace":"late"}');
+  await until(() => served.demo.contexts.length === 1, "the request is open");
+  const began = performance.now();
+  await served.edge.stop(5_000);
+  expect(performance.now() - began).toBeLessThan(3_000);
+  expect((await open).status).toBe(200);
+  expect(served.edge.connectionCount()).toBe(0);
+  await expect(fetch(`${served.base}/healthz`)).rejects.toThrow("fetch failed");
+});
+
+test.each(TRANSPORTS)("stop does not wait longer than told for a stream: $name", async ({ open }) => {
+  await using served = await startDemoEdge();
+  const reading = drained(createClient(DiscoveryService, open(served.base)).catalogWatch({})).catch(() => "cut");
+  await until(() => served.demo.sources.length === 1, "the stream is open");
+  const began = performance.now();
+  await served.edge.stop(100);
+  expect(performance.now() - began).toBeLessThan(2_000);
+  expect(await reading).toBe("cut");
+  await until(() => served.demo.sources[0]?.closeCount === 1, "the source is closed");
+});
+
+test("a taken port is refused with what to do", async () => {
+  await using served = await startDemoEdge();
+  await expect(startDemoEdge({ listener: { port: served.edge.port } })).rejects.toThrow(
+    `address already in use: 127.0.0.1:${served.edge.port}; pass --http-port with another port`,
+  );
+});
