@@ -17,6 +17,8 @@ export interface Column<T> {
 export interface Table<T> {
   readonly columns: readonly Column<T>[];
   readonly rows: readonly T[];
+  /** What is noted when there are no rows; by default that nothing was found. */
+  readonly whenEmpty?: string;
 }
 
 export interface OutputOptions {
@@ -50,10 +52,13 @@ const STYLES: Readonly<Record<string, Parameters<typeof styleText>[0]>> = {
   unchanged: "gray",
 };
 
+const LEAST_STREAM_WIDTH = 12;
+
 export class Output {
   readonly format: Format;
   readonly #options: OutputOptions;
-  #hasTitles = false;
+  /** Widths of the columns of a stream so far: later lines keep in line with those before. */
+  #streamWidths: readonly number[] | undefined;
 
   constructor(options: OutputOptions) {
     this.format = options.format;
@@ -70,17 +75,17 @@ export class Output {
     if (this.format === "json") this.#print(`${JSON.stringify(json, undefined, 2)}\n`);
     else if (this.format === "yaml") this.#print(stringify(json));
     else if (table.rows.length > 0) this.#print(this.#tableText(table));
-    else this.note("nothing found");
+    else if (table.whenEmpty !== "") this.note(table.whenEmpty ?? "nothing found");
   }
 
   /** One line of a stream of them. */
   line<T>(json: unknown, table: Table<T>): void {
     if (this.format === "json") this.#print(`${JSON.stringify(json)}\n`);
     else if (this.format === "yaml") this.#print(`---\n${stringify(json)}`);
-    else {
-      const text = this.#tableText(table, { hasTitles: !this.#hasTitles, least: 12 });
-      this.#hasTitles = true;
-      this.#print(text);
+    else if (table.rows.length > 0) {
+      const hasTitles = this.#streamWidths === undefined;
+      this.#streamWidths ??= table.columns.map(() => LEAST_STREAM_WIDTH);
+      this.#print(this.#tableText(table, hasTitles));
     }
   }
 
@@ -109,11 +114,13 @@ export class Output {
     return this.#options.wantsColor && terminal.isTty;
   }
 
-  #tableText<T>({ columns, rows }: Table<T>, { hasTitles = true, least = 0 }: { hasTitles?: boolean; least?: number } = {}): string {
+  #tableText<T>({ columns, rows }: Table<T>, hasTitles = true): string {
     const shown = columns.filter((column) => column.isWide !== true || this.format === "wide");
     const cells = rows.map((row) => shown.map((column) => plain(column.cell(row))));
     const titles = shown.map((column) => column.title);
-    const widths = titles.map((title, at) => Math.max(title.length, least, ...cells.map((row) => row[at]?.length ?? 0)));
+    const before = this.#streamWidths ?? [];
+    const widths = titles.map((title, at) => Math.max(title.length, before[at] ?? 0, ...cells.map((row) => row[at]?.length ?? 0)));
+    if (this.#streamWidths !== undefined) this.#streamWidths = widths;
     const hasColor = this.#hasColorOn(this.#options.stdout);
     const styled = (cell: string): string => {
       const style = hasColor ? STYLES[cell.trim()] : undefined;

@@ -129,6 +129,7 @@ function print(changes: readonly Change[], { problems, isDryRun, facts }: Transf
       { title: "FIELDS", cell: ({ fields }) => fields.join(", ") },
     ],
     // A person wants to know what changes; how much stays is in the note.
+    whenEmpty: "",
     rows: out.format === "wide" ? changes : changes.filter(({ action }) => action !== "unchanged"),
   });
   const words = `${counts.create} created, ${counts.update} updated, ${counts.remove} removed, ${counts.unchanged} unchanged`;

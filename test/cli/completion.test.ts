@@ -1,0 +1,44 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { expect, test } from "vitest";
+import { completionScript } from "../../src/cli/completion.ts";
+
+/** What bash offers for a command line whose last word is being typed. */
+function offered(...words: readonly string[]): readonly string[] {
+  const script = `${completionScript("bash")}
+COMP_WORDS=(waymark ${words.map((word) => `'${word}'`).join(" ")})
+COMP_CWORD=${words.length}
+_waymark
+printf '%s\\n' "\${COMPREPLY[@]}"`;
+  return execFileSync("bash", ["-c", script], { encoding: "utf8" })
+    .split("\n")
+    .filter((word) => word !== "");
+}
+
+test.each([
+  { words: [""], has: ["serve", "discovery", "dns", "completion"] },
+  { words: ["disc"], has: ["discovery"] },
+  { words: ["discovery", ""], has: ["query", "watch", "resolve", "cluster-map", "peers", "status"] },
+  { words: ["--server", "x:1", "discovery", "q"], has: ["query"] },
+  { words: ["discovery", "query", "--n"], has: ["--namespace", "--no-color"] },
+  { words: ["discovery", "query", "--scope", ""], has: ["local", "zone", "region", "global"] },
+  { words: ["discovery", "query", "-o", "j"], has: ["json"] },
+  { words: ["completion", ""], has: ["bash", "zsh", "fish"] },
+  { words: ["serve", "--grpc"], has: ["--grpc-port"] },
+  { words: ["config", "validate", "package"], has: ["package.json"] },
+])("bash completes $words to $has", ({ words, has }) => {
+  expect(offered(...words)).toEqual(expect.arrayContaining(has));
+});
+
+test("bash offers nothing that does not begin with what was typed", () => {
+  for (const word of offered("discovery", "query", "--re")) expect(word).toMatch(/^--re/);
+});
+
+test.each([
+  { shell: "zsh", args: ["-n"] },
+  { shell: "fish", args: ["--no-execute"] },
+] as const)("the $shell script is as reviewed, and $shell takes it where there is one", async ({ shell, args }) => {
+  const script = completionScript(shell);
+  await expect(script).toMatchFileSnapshot(`../golden/cli/completion.${shell}`);
+  const { error, status, stderr } = spawnSync(shell, [...args, "/dev/stdin"], { input: script, encoding: "utf8" });
+  if (error === undefined) expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+});
