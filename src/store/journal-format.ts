@@ -42,7 +42,7 @@ export interface JournalBatch {
 export const FORMAT_VERSION = 1;
 
 /** The layout of a row: crc32 of the rest, seq, lease number, key length, record length, key, record. Little endian. */
-export const ROW = { CRC: 0, SEQ: 4, LEASE: 12, KEY_BYTES: 16, RECORD_BYTES: 20, KEY: 24 } as const;
+const ROW = { CRC: 0, SEQ: 4, LEASE: 12, KEY_BYTES: 16, RECORD_BYTES: 20, KEY: 24 } as const;
 
 /** Lease number of a row that has no lease. */
 export const NO_LEASE = 0;

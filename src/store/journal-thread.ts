@@ -43,6 +43,7 @@ export type Problem = "corrupt" | "newer_format" | "in_use" | "other_node" | "un
 /** Sizes that only the writing thread sees; sent along with answers. */
 export interface FileState {
   readonly rows: number;
+  readonly fileBytes: number;
   readonly walBytes: number;
 }
 

@@ -136,7 +136,7 @@ class JournalThread {
   }
 
   #state(): FileState {
-    return { rows: this.#index.keys.size, walBytes: this.#writer?.walBytes() ?? 0 };
+    return { rows: this.#index.keys.size, fileBytes: this.#writer?.fileBytes() ?? 0, walBytes: this.#writer?.walBytes() ?? 0 };
   }
 
   /** Lets go of everything, after an error that leaves nothing to be served. */

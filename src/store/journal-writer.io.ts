@@ -85,9 +85,9 @@ export class JournalWriter {
     return statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
   }
 
-  /** Rows held. */
-  rows(): number {
-    return this.#index.keys.size;
+  /** Size of the file without the log. */
+  fileBytes(): number {
+    return statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0;
   }
 
   /**

@@ -247,7 +247,7 @@ class Numbers {
   failures = 0;
   isFailing = false;
   lastError = "";
-  state: FileState = { rows: 0, walBytes: 0 };
+  state: FileState = { rows: 0, fileBytes: 0, walBytes: 0 };
 
   written(batch: Waiting, answer: { readonly commitMs: number; readonly state: FileState }): void {
     this.#commitMs[this.#batches % LATENCY_RING] = answer.commitMs;
@@ -281,6 +281,7 @@ class Numbers {
       commitP99Ms: quantile(0.99),
       failures: this.failures,
       queueDepth,
+      fileBytes: this.state.fileBytes,
       walBytes: this.state.walBytes,
       lastError: this.lastError,
       isFailing: this.isFailing,

@@ -40,6 +40,8 @@ export interface JournalStats {
   readonly failures: number;
   /** Batches handed over and not answered yet. */
   readonly queueDepth: number;
+  /** Size of the file, without the log. */
+  readonly fileBytes: number;
   /** Size of the write-ahead log. */
   readonly walBytes: number;
   /** Newest failure, of a batch or a checkpoint; empty when there was none. */

@@ -7,7 +7,7 @@ import { type JournalOptions, openJournal } from "../../src/store/journal.io.ts"
 import type { Journal } from "../../src/store/journal.ts";
 import type { JournalBatch, JournalLease, JournalPut } from "../../src/store/journal-format.ts";
 
-export const QUIET = { info: () => {}, warn: () => {}, error: () => {} };
+const QUIET = { info: () => {}, warn: () => {}, error: () => {} };
 
 /** A directory removed when the scope ends. */
 export function temporaryDirectory(): Disposable & { readonly path: string } {
