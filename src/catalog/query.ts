@@ -106,18 +106,18 @@ function note(considered: Considered[] | undefined, record: CatalogRecord, reaso
 function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean, after: string): string | undefined {
   if (filter.namespace !== "") return undefined;
   const namespaces = lookup.namespaces();
-  const { prefix } = filter;
-  let from = after;
-  // `p-x` and the like sort between `p` and `p.y`.
-  if (prefix !== "" && after > prefix && after < `${prefix}.`) from = `${prefix}.`;
-  for (let i = namespaceIndex(namespaces, from); i < namespaces.length; i += 1) {
+  const belowPrefix = `${filter.prefix}.`;
+  for (let i = namespaceIndex(namespaces, after); i < namespaces.length; i += 1) {
     const namespace = namespaces[i] ?? "";
-    if (namespace <= after) continue;
-    if (!coversNamespace(filter, namespace)) {
-      if (namespace < `${prefix}.`) return nextNamespace(lookup, filter, allowed, namespace);
+    if (namespace === after) continue;
+    if (coversNamespace(filter, namespace)) {
+      if (allowed(namespace)) return namespace;
+    } else if (namespace < belowPrefix) {
+      // `p-x` and the like sort between `p` and `p.y`.
+      i = namespaceIndex(namespaces, belowPrefix) - 1;
+    } else {
       return undefined;
     }
-    if (allowed(namespace)) return namespace;
   }
   return undefined;
 }

@@ -1,6 +1,5 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { KeyLinks } from "../../src/catalog/key-links.ts";
 import { Leases, type LeaseTerms } from "../../src/catalog/leases.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
 
@@ -191,39 +190,5 @@ test("leases do what a plain map of deadlines and sets does", () => {
       }
     }),
     { numRuns: 300 },
-  );
-});
-
-test("links of keys to owners survive growth, reuse and probe runs that wrap around", () => {
-  fc.assert(
-    fc.property(
-      fc.integer(),
-      fc.array(fc.tuple(fc.boolean(), fc.nat(400), fc.nat(40)), { minLength: 200, maxLength: 1500 }),
-      (seed, history) => {
-        const links = new KeyLinks(seed);
-        const model = new Map<KeyText, number>();
-        for (const [attaches, i, owner] of history) {
-          const text = key(String(i));
-          const before = model.get(text);
-          const told = attaches ? links.attach(text, owner) : links.ownerOf(text);
-          expect(told).toBe(before);
-          if (attaches) {
-            model.set(text, owner);
-          } else {
-            links.detach(text);
-            model.delete(text);
-          }
-        }
-        expect(links.size).toBe(model.size);
-        for (let i = 0; i <= 400; i += 1) expect(links.ownerOf(key(String(i)))).toBe(model.get(key(String(i))));
-        for (let owner = 0; owner <= 40; owner += 1) {
-          const expected = [...model].filter(([, held]) => held === owner).map(([text]) => text);
-          expect(links.countOf(owner)).toBe(expected.length);
-          expect(links.clear(owner).toSorted()).toEqual(expected.toSorted());
-        }
-        expect(links.size).toBe(0);
-      },
-    ),
-    { numRuns: 40 },
   );
 });

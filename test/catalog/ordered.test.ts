@@ -68,6 +68,14 @@ test("an estimated range is off by no more than its inner blocks differ from the
   }
 });
 
+test("blocks that empty between full ones are given back", () => {
+  const list = OrderedRecords.from(Array.from({ length: 20 * BLOCK_SIZE }, (_, i) => numbered(i)));
+  for (let i = 0; i < 20 * BLOCK_SIZE; i += 1) if (Math.floor(i / BLOCK_SIZE) % 2 === 1) list.remove(numbered(i).key);
+  expect(list.size).toBe(10 * BLOCK_SIZE);
+  expect(list.blockCount).toBe(10);
+  expect(list.find(numbered(2 * BLOCK_SIZE).key)).toEqual(numbered(2 * BLOCK_SIZE));
+});
+
 test("a list loaded in key order has full blocks", () => {
   const list = OrderedRecords.from(Array.from({ length: 10 * BLOCK_SIZE }, (_, i) => numbered(i)));
   expect(list.blockCount).toBe(10);

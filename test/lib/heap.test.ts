@@ -39,6 +39,19 @@ test("a heap gives deadlines in order, whatever was set, moved and removed", () 
   );
 });
 
+test("removing an id from under one parent can lift the last id above another", () => {
+  const heap = new DeadlineHeap();
+  const deadlinesMs = [1, 10, 2, 11, 12, 3, 4];
+  deadlinesMs.forEach((deadlineMs, id) => heap.set(id, deadlineMs));
+  heap.remove(3);
+  const order: number[] = [];
+  for (let id = heap.nextId(); id !== undefined; id = heap.nextId()) {
+    order.push(deadlinesMs[id] ?? -1);
+    heap.remove(id);
+  }
+  expect(order).toEqual([1, 2, 3, 4, 10, 12]);
+});
+
 test("a heap refuses what is no id or no deadline", () => {
   const heap = new DeadlineHeap();
   expect(() => heap.set(-1, 5)).toThrow("assertion failed");
