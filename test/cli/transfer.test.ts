@@ -79,7 +79,7 @@ test("--prune removes what this importer registered, and nothing of anybody else
   expect(dry.result.counts).toMatchObject({ remove: 1 });
   const { result } = await importing(fake, ONE, ["--prune"]);
   expect(result.changes.filter(({ action }) => action === "remove")).toMatchObject([{ key: { name: "two" } }]);
-  expect([...fake.entries.values()].map(({ key }) => key?.name).toSorted()).toEqual(["byhand", "one", "theirs"]);
+  expect([...fake.entries.values()].map(({ key }) => key?.name ?? "").toSorted()).toEqual(["byhand", "one", "theirs"]);
 });
 
 test("problems stop everything, with their lines, unless --partial", async () => {

@@ -1,0 +1,144 @@
+import { create } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { CatalogWatchResponseSchema, CatalogWatchResponse_Snapshot as Snapshot } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type FollowEvent, Follower } from "../../src/client/follow.ts";
+
+type Init = NonNullable<Parameters<typeof create<typeof CatalogWatchResponseSchema>>[1]>;
+type Delta = NonNullable<Init["deltas"]>[number];
+
+const keyOf = (name: string, namespace = "a") => ({ kind: 1, namespace, name, instanceId: "1", clusterId: "c" });
+
+function put(name: string, seq: number, { namespace = "a", health = 1 } = {}): Delta {
+  return {
+    deltaId: `n/1/${seq}`,
+    action: Action.UPDATE,
+    revision: BigInt(seq),
+    payload: { case: "entry", value: { key: keyOf(name, namespace), health } },
+  };
+}
+
+function remove(name: string, seq: number): Delta {
+  return { deltaId: `n/1/${seq}`, action: Action.REMOVE, revision: BigInt(seq), payload: { case: "removed", value: keyOf(name) } };
+}
+
+/** What the reader is told, one word an event. */
+function told(follower: Follower, init: Init): readonly string[] {
+  const events: FollowEvent[] = [];
+  follower.message(create(CatalogWatchResponseSchema, init), events);
+  return events.map((event) => {
+    switch (event.kind) {
+      case "put":
+        return `${event.isNew ? "new" : "changed"} ${event.key.name}`;
+      case "remove":
+        return `gone ${event.key.name}`;
+      case "synced":
+        return `synced ${event.heldCount}`;
+    }
+  });
+}
+
+function synced(...names: readonly string[]): Follower {
+  const follower = new Follower("");
+  told(follower, { snapshot: Snapshot.BEGIN, deltas: names.map((name, at) => put(name, at + 1)) });
+  told(follower, { snapshot: Snapshot.END, portableCursor: "p1" });
+  return follower;
+}
+
+test("a snapshot tells what is there and gives a cursor only at its end", () => {
+  const follower = new Follower("");
+  expect(told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1)], cursor: "inside" })).toEqual(["new x"]);
+  expect(follower.cursor).toBe("");
+  expect(told(follower, { snapshot: Snapshot.END, deltas: [put("y", 2)], portableCursor: "p" })).toEqual(["new y", "synced 2"]);
+  expect(follower.cursor).toBe("p");
+});
+
+test("a second snapshot tells only what differs, and what is gone", () => {
+  const follower = synced("x", "y", "z");
+  told(follower, { snapshot: Snapshot.BEGIN });
+  expect(told(follower, { snapshot: Snapshot.CONTINUE, deltas: [put("x", 1), put("y", 9)] })).toEqual(["changed y"]);
+  expect(told(follower, { snapshot: Snapshot.END, portableCursor: "p2" })).toEqual(["gone z", "synced 2"]);
+});
+
+test("a scoped snapshot takes away only in the namespaces it replaces", () => {
+  const follower = new Follower("");
+  told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1, { namespace: "a" }), put("y", 2, { namespace: "b" })] });
+  told(follower, { snapshot: Snapshot.END, portableCursor: "p" });
+  told(follower, { snapshot: Snapshot.BEGIN, replaces: ["b"] });
+  expect(told(follower, { snapshot: Snapshot.END })).toEqual(["gone y", "synced 1"]);
+});
+
+test("a snapshot cut before its end counts for nothing but what it put", () => {
+  const follower = synced("x", "y");
+  told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1)] });
+  follower.broken(0, undefined);
+  expect(follower.cursor).toBe("p1");
+  expect(told(follower, { bookmark: true, portableCursor: "p2" })).toEqual(["synced 2"]);
+});
+
+test.each([
+  { name: "the same record again", delta: put("x", 1), want: [] },
+  { name: "the same record with another health", delta: put("x", 1, { health: 5 }), want: ["changed x"] },
+  { name: "a newer record", delta: put("x", 7), want: ["changed x"] },
+  { name: "a removal", delta: remove("x", 7), want: ["gone x"] },
+  { name: "a removal of what was never there", delta: remove("w", 7), want: [] },
+])("$name is told as $want", ({ delta, want }) => {
+  expect(told(synced("x"), { deltas: [delta] })).toEqual(want);
+});
+
+test("after a start from a cursor, removals of what an earlier run may hold are told", () => {
+  const follower = new Follower("p0");
+  expect(told(follower, { deltas: [remove("w", 7)] })).toEqual(["gone w"]);
+});
+
+test("the portable cursor is preferred, the short one taken between bookmarks", () => {
+  const follower = synced("x");
+  told(follower, { cursor: "s2", deltas: [put("x", 2)] });
+  expect(follower.cursor).toBe("s2");
+  told(follower, { cursor: "s3", portableCursor: "p3", bookmark: true });
+  expect(follower.cursor).toBe("p3");
+});
+
+test("waits grow from break to break, obey the server, and begin anew after a message", () => {
+  const follower = synced("x");
+  expect([follower.broken(1, undefined), follower.broken(1, undefined), follower.broken(1, 60_000)]).toEqual([250, 500, 60_000]);
+  told(follower, { bookmark: true });
+  expect(follower.broken(1, undefined)).toBe(250);
+});
+
+test("P3: folding what is told equals what the server has, for any cuts and repetitions", () => {
+  const step = fc.record({ name: fc.constantFrom("x", "y", "z"), isPut: fc.boolean(), isCut: fc.boolean(), isFull: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const follower = new Follower("");
+      const server = new Map<string, number>();
+      const reader = new Set<string>();
+      const feed = (init: Init): void => {
+        for (const line of told(follower, init)) {
+          const [verb = "", name = ""] = line.split(" ");
+          if (verb === "gone") reader.delete(name);
+          else if (verb !== "synced") reader.add(name);
+        }
+      };
+      const full = (): void => {
+        const puts = [...server].map(([name, seq]) => put(name, seq));
+        feed({ snapshot: Snapshot.BEGIN, deltas: puts.slice(0, 1) });
+        feed({ snapshot: Snapshot.END, deltas: puts.slice(1), portableCursor: "p" });
+      };
+      full();
+      let seq = 0;
+      for (const { name, isPut, isCut, isFull } of steps) {
+        seq += 1;
+        if (isPut) server.set(name, seq);
+        else server.delete(name);
+        if (isCut) {
+          follower.broken(0, undefined);
+          full();
+        } else if (isFull) full();
+        else feed({ deltas: [isPut ? put(name, seq) : remove(name, seq)], cursor: `s${seq}` });
+        expect([...reader].toSorted()).toEqual([...server.keys()].toSorted());
+      }
+    }),
+  );
+});

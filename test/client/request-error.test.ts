@@ -1,0 +1,51 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { expect, test } from "vitest";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { decodeFailure } from "../../src/client/request-error.ts";
+
+const failed = { code: 5, message: "not_found: no such entry", isReachable: true, server: "s:1" };
+
+test("reason, violations, retry and facts come from the details", () => {
+  const details = [
+    anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "LEASE_NOT_FOUND", domain: "waymark", metadata: { lease: "l" } })),
+    anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations: [{ field: "f", description: "d" }] })),
+    anyPack(RetryInfoSchema, create(RetryInfoSchema, { retryDelay: durationFromMs(1500) })),
+  ];
+  const { facts, message } = decodeFailure({ ...failed, details: toBinary(StatusSchema, create(StatusSchema, { code: 5, details })) });
+  expect(message).toBe("not_found: no such entry");
+  expect(facts).toMatchObject({
+    code: "NOT_FOUND",
+    reason: "lease_not_found",
+    violations: [{ field: "f", description: "d" }],
+    retryMs: 1500,
+    metadata: { lease: "l" },
+  });
+});
+
+test.each([
+  { name: "none", details: undefined },
+  { name: "bytes that are no status", details: new Uint8Array([255, 255, 255]) },
+  {
+    name: "another product's",
+    details: toBinary(
+      StatusSchema,
+      create(StatusSchema, { details: [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "X", domain: "other" }))] }),
+    ),
+  },
+])("details: $name leave the code to tell the failure", ({ details }) => {
+  expect(decodeFailure({ ...failed, details }).facts).toMatchObject({
+    code: "NOT_FOUND",
+    reason: undefined,
+    violations: [],
+    retryMs: undefined,
+  });
+});
+
+test("a Waymark reason proves that the server was reached", () => {
+  const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "DRAINING", domain: "waymark" }))];
+  const bytes = toBinary(StatusSchema, create(StatusSchema, { details }));
+  expect(decodeFailure({ ...failed, code: 14, isReachable: false, details: bytes }).facts.isReachable).toBe(true);
+  expect(decodeFailure({ ...failed, code: 14, isReachable: false, details: undefined }).facts.isReachable).toBe(false);
+});

@@ -1,0 +1,153 @@
+import { expect, test } from "vitest";
+import { KNOB_ROWS, listSettings, loadConfig, problemText, type SettingSource } from "../src/config.ts";
+
+function load({
+  toml,
+  json,
+  env = {},
+  flags = {},
+}: {
+  toml?: string;
+  json?: string;
+  env?: Record<string, string>;
+  flags?: Record<string, string | true>;
+}) {
+  const file = toml === undefined ? json : toml;
+  const source: SettingSource = {
+    ...(file !== undefined && {
+      file: {
+        name: toml === undefined ? "n.json" : "n.toml",
+        text: file,
+        format: toml === undefined ? ("json" as const) : ("toml" as const),
+      },
+    }),
+    env,
+    flags: new Map(Object.entries(flags)),
+  };
+  return loadConfig(source);
+}
+
+function settingsOf(source: Parameters<typeof load>[0]) {
+  const loaded = load(source);
+  if (!loaded.ok) throw new Error(loaded.problems.map(problemText).join("\n"));
+  return loaded.effective;
+}
+
+function problemsOf(source: Parameters<typeof load>[0]): readonly string[] {
+  const loaded = load(source);
+  return loaded.ok ? [] : loaded.problems.map(problemText);
+}
+
+test("without any source everything has its default, and says so", () => {
+  const { settings, origins } = settingsOf({});
+  expect(settings.listen).toEqual({ host: "127.0.0.1", advertiseHost: undefined, grpcPort: 17_420, httpPort: 17_480 });
+  expect(settings.node).toMatchObject({ clusterId: "local", region: "local", id: undefined });
+  expect(new Set(origins.values())).toEqual(new Set(["default"]));
+});
+
+test("flags win over the environment, which wins over the file", () => {
+  const toml = '[node]\nregion = "file"\nzone = "file"\ncluster_id = "file"\n';
+  const env = { WAYMARK_NODE__REGION: "env", WAYMARK_NODE__ZONE: "env" };
+  const { settings, origins } = settingsOf({ toml, env, flags: { "node.region": "flag" } });
+  expect(settings.node).toMatchObject({ region: "flag", zone: "env", clusterId: "file" });
+  expect(["node.region", "node.zone", "node.cluster_id"].map((path) => origins.get(path))).toEqual([
+    "flag --region",
+    "environment WAYMARK_NODE__ZONE",
+    "file n.toml",
+  ]);
+});
+
+test.each([
+  { path: "dns.min_ttl", text: "1500ms", want: 1500 },
+  { path: "dns.min_ttl", text: "1.5s", want: 1500 },
+  { path: "dns.max_ttl", text: "2m", want: 120_000 },
+  { path: "limits.max_entry_bytes", text: "8KiB", want: 8192 },
+  { path: "limits.max_entry_bytes", text: "2048", want: 2048 },
+  { path: "dns.enabled", text: "false", want: false },
+  { path: "dns.zones", text: "a, b.c", want: ["a", "b.c"] },
+  { path: "dns.tcp_port", text: "0", want: 0 },
+  { path: "node.labels", text: "rack=7,row=a=b", want: { rack: "7", row: "a=b" } },
+  { path: "node.roles", text: "", want: [] },
+  { path: "observability.log_level", text: "debug", want: "debug" },
+])("$path = $text in the environment is $want", ({ path, text, want }) => {
+  const row = KNOB_ROWS.find((each) => each.path === path)!;
+  const { settings } = settingsOf({ env: { [row.env]: text } });
+  const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = settings;
+  expect(groups[row.group]?.[row.name]).toEqual(want);
+});
+
+test.each([
+  { toml: "[listn]\n", says: "listn: unknown key; did you mean listen? (file n.toml)" },
+  { toml: "[listen]\ngrpc_prt = 1\n", says: "listen.grpc_prt: unknown key; did you mean listen.grpc_port? (file n.toml)" },
+  { toml: "[listen]\ngrpc_port = 70000\n", says: "listen.grpc_port: 70000 is more than 65535, the largest allowed (file n.toml)" },
+  { toml: '[listen]\ngrpc_port = "1"\n', says: 'listen.grpc_port: "1" is not a whole number (file n.toml)' },
+  { toml: "[dns]\nmin_ttl = 5\n", says: 'dns.min_ttl: 5 is not a duration such as "500ms", "30s" or "1h" (file n.toml)' },
+  { toml: '[dns]\nmin_ttl = "2h"\n', says: "dns.min_ttl: is more than dns.max_ttl (file n.toml)" },
+  { toml: "[dns]\nzones = []\n", says: "dns.zones: needs at least one zone while dns.enabled is true (file n.toml)" },
+  { toml: "listen = 5\n", says: "listen: must be a table of settings (file n.toml)" },
+  { toml: "a = [\n", says: "line 2, column 1: " },
+  { toml: '[tls]\ncert_file = "c.pem"\n', says: "tls.cert_file: needs tls.key_file too (file n.toml)" },
+  { toml: "[tls]\nrequire_client_cert = true\n", says: "tls.require_client_cert: needs tls.ca_file" },
+  { json: "{", says: "(file n.json)" },
+  { json: "[]", says: "(file n.json)" },
+  {
+    env: { WAYMARK_LISTEN__GRPC_PROT: "1" },
+    says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT? (environment WAYMARK_LISTEN__GRPC_PROT)",
+  },
+  { env: { WAYMARK_LISTEN_GRPC_PORT: "1" }, says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT?" },
+  { env: { WAYMARK_DNS__ENABLED: "yes" }, says: 'dns.enabled: "yes" is neither true nor false (environment WAYMARK_DNS__ENABLED)' },
+  { env: { WAYMARK_NODE__LABELS: "a" }, says: "node.labels: " },
+  {
+    flags: { "observability.log_level": "loud" },
+    says: 'observability.log_level: "loud" is none of trace, debug, info, warn, error, silent (flag --log-level)',
+  },
+  { flags: { "node.id": "a b" }, says: 'node.id: "a b" is not 1 to 64 of A-Z a-z 0-9 . _ : / @ + - (flag --node-id)' },
+])("a mistake is told with what would be right: $says", ({ says, ...source }) => {
+  expect(problemsOf(source).join("\n")).toContain(says);
+});
+
+test("every problem of every source is reported at once", () => {
+  const problems = problemsOf({
+    toml: "[a]\n[b]\n[dns]\nmin_ttl = 1\nmax_ttl = 1\n",
+    env: { WAYMARK_X__Y: "1" },
+    flags: { "listen.grpc_port": "x" },
+  });
+  expect(problems).toHaveLength(6);
+});
+
+test("variables of the command line, and those Kubernetes injects for a Service called waymark, are no settings", () => {
+  const env = {
+    WAYMARK_SERVER: "x:1",
+    WAYMARK_TOKEN: "t",
+    WAYMARK_PORT: "tcp://1",
+    WAYMARK_SERVICE_HOST: "1",
+    WAYMARK_PORT_17420_TCP_ADDR: "1",
+    PATH: "/",
+  };
+  expect(problemsOf({ env })).toEqual([]);
+});
+
+test("keys, environment names and flags are distinct, and every default keeps its own rules", () => {
+  for (const names of [
+    KNOB_ROWS.map(({ path }) => path),
+    KNOB_ROWS.map(({ env }) => env),
+    KNOB_ROWS.flatMap(({ knob }) => knob.flag ?? []),
+  ]) {
+    expect(new Set(names).size).toBe(names.length);
+  }
+  for (const { path, knob } of KNOB_ROWS) {
+    expect(path).toMatch(/^[a-z]+\.[a-z0-9]+(_[a-z0-9]+)*$/);
+    if (knob.default !== undefined)
+      expect({ path, ok: knob.schema.safeParse(knob.fromText(knob.toText(knob.default))).success }).toEqual({ path, ok: true });
+  }
+});
+
+test("what is shown can be read back as environment, with the same result", () => {
+  const effective = settingsOf({ toml: '[dns]\nmin_ttl = "1500ms"\nzones = ["a", "b"]\n[node]\nlabels = { a = "1" }\n' });
+  const env = Object.fromEntries(
+    listSettings(effective).flatMap(({ path, value, origin }) =>
+      origin === "default" ? [] : [[KNOB_ROWS.find((row) => row.path === path)!.env, value]],
+    ),
+  );
+  expect(settingsOf({ env }).settings).toEqual(effective.settings);
+});
