@@ -72,62 +72,24 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
 }
 
 /** The rooms, with what the journal kept back in them. */
-export async function buildCore({ settings, version }: CoreOptions, journal: Journal): Promise<NodeCore> {
-  const { node, limits, catalog } = settings;
-  const { nodeId, generation, lastSeq, floor } = journal.restored;
-  const replica = new Replica(new Lookup(), new Slab(), {
-    nodeId,
-    generation,
-    lastSeq,
-    floor,
-    tombstoneTtlMs: catalog.tombstoneTtlMs,
-    minTombstones: catalog.minTombstones,
-  });
-  const leases = new Leases(randomBytes(4).readUInt32BE());
-  const drafter = new Drafter({ bounds: limits, traits: new TraitsPool() });
-  const hlc = new Hlc();
-  const registrar = new Registrar(
-    {
-      nodeId,
-      defaultTtlMs: catalog.defaultLeaseTtlMs,
-      minTtlMs: catalog.minLeaseTtlMs,
-      maxTtlMs: catalog.maxLeaseTtlMs,
-      loadIntervalMs: catalog.loadIntervalMs,
-      maxIdempotencyKeys: catalog.maxIdempotencyKeys,
-      newToken: () => token(12),
-    },
-    { replica, leases, drafter, hlc },
-  );
+export async function buildCore(options: CoreOptions, journal: Journal): Promise<NodeCore> {
+  const { settings } = options;
+  const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal);
   const time = now();
   restoreLeases(leases, journal.restored.leases, registrar, time);
-  await journal.replay((row) => hlc.resume(restoreRow(row, { replica, leases, drafter, bounds: limits }, time)));
+  await journal.replay((row) => hlc.resume(restoreRow(row, { replica, leases, drafter, bounds: settings.limits }, time)));
   const listeners: Record<string, string> = {};
-  const identity: NodeIdentity = {
-    version,
-    nodeId,
-    clusterId: node.clusterId,
-    region: node.region,
-    zone: node.zone,
-    roles: node.roles,
-    generation,
-    boot: token(8),
-    listeners,
-    startedMonoMs: time.monoMs,
-  };
+  const identity = identityOf(options, journal, { listeners, time });
   const fanout = new Fanout();
   const wakeup = new Wakeup(fanout, now);
   const dnsNames = new DnsNames(replica);
   dnsNames.refresh();
   replica.takeTouched();
-  const committer = new Committer(registrar, {
-    write: (batch) => journal.write(batch),
-    now,
-    onCommitted: () => {
-      dnsNames.refresh();
-      fanout.changed(replica.takeTouched());
-      wakeup.kick();
-    },
-  });
+  const onCommitted = () => {
+    dnsNames.refresh();
+    fanout.changed(replica.takeTouched());
+    wakeup.kick();
+  };
   return {
     identity,
     listeners,
@@ -137,7 +99,7 @@ export async function buildCore({ settings, version }: CoreOptions, journal: Jou
     reads: new Reads(replica, identity),
     fanout,
     wakeup,
-    committer,
+    committer: new Committer(registrar, { write: (batch) => journal.write(batch), now, onCommitted }),
     dnsNames,
     drafter,
     bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
@@ -145,4 +107,32 @@ export async function buildCore({ settings, version }: CoreOptions, journal: Jou
     metrics: new Metrics(),
     state: { isReady: false, isDraining: false },
   };
+}
+
+function buildCatalog({ catalog, limits }: Settings, journal: Journal) {
+  const replica = new Replica(new Lookup(), new Slab(), { ...journal.restored, ...catalog });
+  const leases = new Leases(randomBytes(4).readUInt32BE());
+  const drafter = new Drafter({ bounds: limits, traits: new TraitsPool() });
+  const hlc = new Hlc();
+  const options = {
+    nodeId: journal.restored.nodeId,
+    defaultTtlMs: catalog.defaultLeaseTtlMs,
+    minTtlMs: catalog.minLeaseTtlMs,
+    maxTtlMs: catalog.maxLeaseTtlMs,
+    loadIntervalMs: catalog.loadIntervalMs,
+    maxIdempotencyKeys: catalog.maxIdempotencyKeys,
+    newToken: () => token(12),
+  };
+  return { replica, leases, drafter, hlc, registrar: new Registrar(options, { replica, leases, drafter, hlc }) };
+}
+
+function identityOf(
+  { settings, version }: CoreOptions,
+  journal: Journal,
+  at: { listeners: Record<string, string>; time: Time },
+): NodeIdentity {
+  const { clusterId, region, zone, roles } = settings.node;
+  const { nodeId, generation } = journal.restored;
+  const { listeners, time } = at;
+  return { version, nodeId, clusterId, region, zone, roles, generation, boot: token(8), listeners, startedMonoMs: time.monoMs };
 }

@@ -108,7 +108,7 @@ async function stopNode(core: NodeCore, doors: Doors, timeoutMs: number): Promis
   const { state, fanout, wakeup, committer, journal } = core;
   state.isDraining = true;
   doors.grpc.drain();
-  for (const watcher of [...fanout.watchers()]) watcher.stop();
+  for (const watcher of Array.from(fanout.watchers())) watcher.stop();
   await Promise.all([doors.grpc.stop(timeoutMs), doors.edge.stop(timeoutMs), doors.dns?.stop()]);
   wakeup.close();
   await committer.close();

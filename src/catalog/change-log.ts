@@ -17,7 +17,7 @@ interface Chunk<T> {
 
 export class ChangeLog<T> {
   readonly #orderOf: (record: T) => number;
-  #chunks: Chunk<T>[] = [];
+  readonly #chunks: Chunk<T>[] = [];
   #live = 0;
 
   /** `orderOf` tells the record's present number: a slot that disagrees is stale. */
@@ -105,6 +105,16 @@ export class ChangeLog<T> {
         if (!visit(record, order)) return;
       }
     }
+  }
+
+  /** All records in order, copied out: for changes to them that change the log. */
+  list(): readonly T[] {
+    const records: T[] = [];
+    this.forEachSince(Number.NEGATIVE_INFINITY, (record) => {
+      records.push(record);
+      return true;
+    });
+    return records;
   }
 
   /** Index of the first chunk that may hold a number above `after`. */

@@ -37,7 +37,7 @@ export class Feed {
   /** Everything up to this revision has been sent. */
   #revision: number;
   #bookmarkDueMonoMs: number;
-  #scopes: string[] = [];
+  readonly #scopes: string[] = [];
   /** While this node is behind the reader's cursor: what must not be sent, and what to look at again. */
   #behind: ResumeGap | undefined;
 
@@ -79,7 +79,7 @@ export class Feed {
         return this.#fillGap(phase.gap, budgetBytes);
       case "live":
         if (this.#scopes.length > 0) {
-          this.#phase = { kind: "pages", scopes: this.#scopes.splice(0).sort(), scope: 0, after: undefined, isBegun: false };
+          this.#phase = { kind: "pages", scopes: this.#scopes.splice(0).toSorted(), scope: 0, after: undefined, isBegun: false };
           return this.next(time, budgetBytes, isReady);
         }
         return this.#behind === undefined ? this.#live(time, budgetBytes, isReady) : this.#catchUp(this.#behind, budgetBytes);

@@ -121,7 +121,7 @@ export class FrameReceiver {
   apply(frame: Frame, time: Time): Applied {
     const { self } = this.#replica;
     const id = `${frame.nodeId}/${frame.generation}`;
-    if (id === self.id || this.#replica.hasForgotten(id) || frame.through < frame.after) return { kind: "refused" };
+    if (id === self.id || this.#replica.forgotten.has(id) || frame.through < frame.after) return { kind: "refused" };
     const origin = this.#replica.origin(frame.nodeId, frame.generation);
     if (frame.isComplete ? !this.#continues(frame, id) : frame.after > origin.through) return { kind: "gap", knows: origin.through };
     const refused: WaymarkError[] = [];

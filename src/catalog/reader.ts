@@ -6,7 +6,7 @@
 import type { Cell } from "./cell.ts";
 import { portableCursorText, shortCursorText } from "./cursor.ts";
 import { coversNamespace, type Filter, type Locality, matches } from "./filter.ts";
-import { DigestSum, type ViewDigest } from "./namespace-digest.ts";
+import type { DigestSum, ViewDigest } from "./namespace-digest.ts";
 import { BODY, type CatalogRecord, deltaId } from "./record.ts";
 import type { Replica } from "./replica.ts";
 import { winnerOf } from "./view.ts";
@@ -79,7 +79,7 @@ export class Reader {
   readonly options: ReaderOptions;
   readonly replica: Replica;
   readonly node: NodeFacts;
-  #kept: Kept[] = [];
+  readonly #kept: Kept[] = [];
   #portable = { revision: -1, text: "" };
 
   constructor(options: ReaderOptions, replica: Replica, node: NodeFacts) {

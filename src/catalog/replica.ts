@@ -47,7 +47,7 @@ export class Replica {
   #collectedRevision = 0;
   #lastSeq: number;
   #staged: Cell[] = [];
-  #stagedByKey = new Map<KeyText, Cell>();
+  readonly #stagedByKey = new Map<KeyText, Cell>();
   #touched = new Set<string>();
   readonly #forgotten = new Set<string>();
 
@@ -83,9 +83,9 @@ export class Replica {
     return this.#graveyard.count;
   }
 
-  /** Whether the origin was forgotten here: a cursor that names it needs a snapshot. */
-  hasForgotten(originId: string): boolean {
-    return this.#forgotten.has(originId);
+  /** Origins forgotten here: a cursor that names one needs a snapshot. */
+  get forgotten(): ReadonlySet<string> {
+    return this.#forgotten;
   }
 
   /** The origin of that name, made known when it was not. */
@@ -227,7 +227,7 @@ export class Replica {
     const wasEntry = held.body === BODY.ENTRY;
     const isFilterChange = held.filterSeq !== next.filterSeq;
     const isVisible = this.lookup.find(held.key) === held;
-    const before = { traits: held.traits, kind: held.kind, scope: held.scope };
+    const before = { traits: held.traits, scope: held.scope };
     if (!wasEntry) this.#graveyard.count -= 1;
     held.become(next);
     held.origin.log.retire(oldSeq);
@@ -315,12 +315,7 @@ export class Replica {
   forgetOrigin(origin: Origin): void {
     assert(origin !== this.self, "a node cannot forget itself");
     this.setLife(origin, "hidden");
-    const cells: Cell[] = [];
-    origin.log.forEachSince(0, (cell) => {
-      cells.push(cell);
-      return true;
-    });
-    for (const cell of cells) this.#drop(cell);
+    for (const cell of origin.log.list()) this.#drop(cell);
     this.#origins.delete(origin.id);
     this.#forgotten.add(origin.id);
     const [oldest] = this.#forgotten;
@@ -331,15 +326,8 @@ export class Replica {
   setLife(origin: Origin, life: OriginLife): void {
     if (origin.life === life) return;
     origin.life = life;
-    const cells: Cell[] = [];
-    origin.log.forEachSince(0, (cell) => {
-      if (cell.body === BODY.ENTRY) cells.push(cell);
-      return true;
-    });
-    for (const cell of cells) this.touch(cell);
+    for (const cell of origin.log.list()) if (cell.body === BODY.ENTRY) this.touch(cell);
   }
-
-  // ---- bookkeeping ----
 
   #stage(fields: CellFields): Cell {
     const cell = new Cell(fields);
@@ -349,8 +337,8 @@ export class Replica {
   }
 
   #any(key: KeyText): Cell | undefined {
-    // The lookup holds only cells that this replica put there.
-    return (this.lookup.find(key) as Cell | undefined) ?? this.#absent.get(key); // oxlint-disable-line typescript/no-unsafe-type-assertion
+    const seen = this.lookup.find(key);
+    return seen instanceof Cell ? seen : this.#absent.get(key);
   }
 
   #cellOf(key: KeyText, origin: Origin): Cell | undefined {

@@ -16,7 +16,7 @@ export function resumable(cursor: PortableCursor, reader: Reader): boolean {
     const id = `${known.nodeId}/${known.generation}`;
     const origin = replica.origins.get(id);
     // Tombstones at or below the floor may be missing here: what was removed cannot be told.
-    return origin === undefined ? !replica.hasForgotten(id) : origin.floor <= known.seq;
+    return origin === undefined ? !replica.forgotten.has(id) : origin.floor <= known.seq;
   });
 }
 
@@ -68,7 +68,7 @@ export class ResumeGap {
     const changes: Change[] = [];
     const told = new Set<KeyText>();
     let left = budgetBytes;
-    for (let stretch = this.#stretches[0]; stretch !== undefined && left > 0; stretch = this.#stretches[0]) {
+    for (let stretch = this.#stretches[0]; stretch !== undefined; stretch = this.#stretches[0]) {
       const { origin, isLifeChanged } = stretch;
       let isCut = false;
       origin.log.forEachSince(stretch.after, (cell, seq) => {

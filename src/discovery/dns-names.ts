@@ -39,7 +39,7 @@ export class DnsNames {
   findAlias(alias: string): readonly CatalogRecord[] {
     const keys = this.#aliases.get(alias);
     if (keys === undefined) return [];
-    return [...keys].sort().flatMap((key) => this.#replica.view(key) ?? []);
+    return [...keys].toSorted().flatMap((key) => this.#replica.view(key) ?? []);
   }
 
   #aliasesIn(record: CatalogRecord): readonly string[] {

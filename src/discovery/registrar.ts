@@ -186,7 +186,7 @@ export class Registrar {
       if (own !== undefined && own.body === BODY.ENTRY) newest.set(key, own);
     }
     const puts = [...newest.values()]
-      .sort((a, b) => a.seq - b.seq)
+      .toSorted((a, b) => a.seq - b.seq)
       .map((cell) => ({
         key: cell.key,
         seq: cell.seq,

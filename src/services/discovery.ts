@@ -1,7 +1,7 @@
 /** DiscoveryService: request → call → response. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { EntryKey as WireKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Scope, type EntryKey as WireKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequest,
   type CatalogWatchRequest,
@@ -65,12 +65,12 @@ export interface DiscoveryParts {
   readonly drafter: Drafter;
   readonly bytes: DiscoveryBytes;
   /** Resolves when what was staged is durable; undefined when nothing is. */
-  durable(): Promise<void> | undefined;
-  isReady(): boolean;
-  now(): Time;
-  random(): number;
-  onQuery(latencyStartMonoMs: number): void;
-  onRegister(outcome: "ok" | "refused" | "failed"): void;
+  readonly durable: () => Promise<void> | undefined;
+  readonly isReady: () => boolean;
+  readonly now: () => Time;
+  readonly random: () => number;
+  readonly onQuery: (startMonoMs: number) => void;
+  readonly onRegister: (outcome: "ok" | "refused" | "failed") => void;
   resolve: Service["handlers"][string];
 }
 
@@ -222,7 +222,7 @@ class DiscoveryMethods {
           clusterId: entry.key.clusterId,
           region: entry.region,
           zone: entry.zone,
-          scope: reads.relation(record),
+          scope: WIRE_SCOPES[reads.relation(record)],
           urls: [...entry.advertisedUrls],
           transports: [...entry.transports],
           status: record.origin.life === "live" ? "alive" : "suspect",
@@ -288,8 +288,8 @@ class DiscoveryMethods {
 
   #report(report: RenewRequest["reports"][number], path: string, time: Time): Report {
     if (report.key === undefined) throw invalid(`${path}.key`, "is required");
-    const { health } = report;
-    if (health < HEALTH.UNSET || health > HEALTH.MAINTENANCE) throw invalid(`${path}.health`, `${health} cannot be reported`);
+    const health: number = report.health;
+    if (!(health >= HEALTH.UNSET && health <= HEALTH.MAINTENANCE)) throw invalid(`${path}.health`, `${health} cannot be reported`);
     return {
       key: this.#key(report.key, `${path}.key`),
       path,
@@ -332,13 +332,14 @@ class DiscoveryMethods {
   }
 }
 
+const WIRE_SCOPES = [Scope.UNSPECIFIED, Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL] as const;
 const NO_REPORTS: readonly Report[] = [];
 
 function isNamespaceOnly(request: CatalogWatchRequest): boolean {
   const { names, kinds, scope, capabilities, tags, resources, clusterId, region, health } = request;
   return (
     [names, kinds, capabilities, tags, resources, health].every((list) => list.length === 0) &&
-    scope === 0 &&
+    scope === Scope.UNSPECIFIED &&
     clusterId === "" &&
     region === ""
   );

@@ -39,9 +39,9 @@ export type ServerStreamHandler<I extends Message = Message> = (request: I, cont
 export type EchoStreamHandler<I extends Message = Message, O extends Message = Message> = UnaryHandler<I, O>;
 
 export type Handler =
-  | { readonly kind: "unary"; readonly handle: UnaryHandler<never, Message> }
+  | { readonly kind: "unary"; readonly handle: UnaryHandler<never> }
   | { readonly kind: "serverStream"; readonly open: ServerStreamHandler<never> }
-  | { readonly kind: "echoStream"; readonly handle: EchoStreamHandler<never, Message> };
+  | { readonly kind: "echoStream"; readonly handle: EchoStreamHandler<never> };
 
 /** A service and its handlers by method local name (`catalogQuery`); a method without one answers `unimplemented`. */
 export interface Service {
