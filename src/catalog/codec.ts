@@ -76,17 +76,21 @@ export class Drafter {
    * (`entries[3].targets[0].port`). Unknown fields and the times it carries are dropped.
    */
   draftOf(entry: Entry, index: number, stamp: Stamp): Draft {
-    const path = `entries[${index}]`;
-    checkEntry(entry, `${path}.`, this.#problems, "client");
-    this.#problems.throwIfAny();
-    return this.#draft(entry, path, stamp);
+    checkEntry(entry, "", this.#problems, "client");
+    // The path is only built for what is wrong.
+    if (!this.#problems.isEmpty()) this.#problems.throwIfAny(`entries[${index}].`);
+    const draft = this.#draft(entry, stamp);
+    if (draft.content.length > this.#bounds.maxEntryBytes) throw invalid(`entries[${index}]`, tooLarge(draft.content.length, this.#bounds));
+    return draft;
   }
 
   /** An entry of this node's own making, which may stand in the control plane's namespaces. */
   draftOfNode(entry: Entry, stamp: Stamp): Draft {
     checkEntry(entry, "", this.#problems, "node");
     this.#problems.throwIfAny();
-    return this.#draft(entry, "entry", stamp);
+    const draft = this.#draft(entry, stamp);
+    if (draft.content.length > this.#bounds.maxEntryBytes) throw invalid("entry", tooLarge(draft.content.length, this.#bounds));
+    return draft;
   }
 
   /**
@@ -126,10 +130,10 @@ export class Drafter {
   /** The draft of a stored entry with another health; everything else, stamps included, is as stored. */
   draftWithHealth(bytes: Uint8Array, health: Health): Draft {
     const { entry } = readEntry(bytes);
-    return this.#draft({ ...entry, health }, "entry", { ...entry, receivedWallMs: 0 });
+    return this.#draft({ ...entry, health }, { ...entry, receivedWallMs: 0 });
   }
 
-  #draft(entry: EntryFields, path: string, stamp: Stamp): Draft {
+  #draft(entry: EntryFields, stamp: Stamp): Draft {
     assert(entry.key !== undefined, "a checked entry has a key");
     const entryKey = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
     const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // Checked: it is 0 to 4.
@@ -154,7 +158,7 @@ export class Drafter {
         nodeId,
         tenantId,
       }),
-      content: this.#encode(entry, path, { key: entryKey, scope, health, clusterId, region, zone, nodeId, tenantId }),
+      content: this.#encode(entry, { key: entryKey, scope, health, clusterId, region, zone, nodeId, tenantId }),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, stamp.receivedWallMs),
     };
   }
@@ -166,12 +170,11 @@ export class Drafter {
     return { kind, namespace, name, instanceId: key.instanceId, clusterId };
   }
 
-  #encode(entry: EntryFields, path: string, stamped: Stamped): Uint8Array {
+  #encode(entry: EntryFields, stamped: Stamped): Uint8Array {
     const room = contentRoom(entry);
     // One hostile entry must not leave a large buffer behind.
     const scratch = room > this.#scratch.length ? new Uint8Array(room) : this.#scratch;
     const sizeBytes = writeContent(scratch, 0, entry, stamped);
-    if (sizeBytes > this.#bounds.maxEntryBytes) throw invalid(path, tooLarge(sizeBytes, this.#bounds));
     const content = takeBytes(sizeBytes);
     content.set(scratch.subarray(0, sizeBytes));
     return content;

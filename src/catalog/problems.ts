@@ -19,14 +19,17 @@ export class Problems {
     if (this.#violations.length < MAX_VIOLATIONS) this.#violations.push({ field, description });
   }
 
-  /** Throws `invalid_argument` with all that was added, if anything was, and is empty again afterwards. */
-  throwIfAny(): void {
-    const first = this.#violations[0];
-    if (first === undefined) return;
+  isEmpty(): boolean {
+    return this.#count === 0;
+  }
+
+  /** Throws `invalid_argument` with all that was added, if anything was, and is empty again afterwards. `prefix` goes before every path. */
+  throwIfAny(prefix = ""): void {
+    if (this.#count === 0) return;
+    const violations = this.#violations.splice(0).map(({ field, description }) => ({ field: prefix + field, description }));
     const more = this.#count > 1 ? ` (and ${this.#count - 1} more)` : "";
-    const violations = this.#violations.splice(0);
     this.#count = 0;
-    throw new WaymarkError("invalid_argument", `${first.field}: ${first.description}${more}`, { violations });
+    throw new WaymarkError("invalid_argument", `${violations[0]?.field}: ${violations[0]?.description}${more}`, { violations });
   }
 
   /** 1 to the bound of `[A-Za-z0-9._:/@+-]`. */

@@ -335,3 +335,25 @@ test("damaged bytes are refused or read as protobuf-es reads them", () => {
   );
   expect(accepted).toBeGreaterThan(100);
 });
+
+test("Load: a stored entry with another health is the same in everything else", () => {
+  const changed = drafter().draftWithHealth(stored({ ...PLAIN, zone: "eu-b", metadata: { a: "1" } }), HEALTH.CRITICAL);
+  expect(changed).toEqual(draftOf({ ...PLAIN, zone: "eu-b", metadata: { a: "1" }, health: HEALTH.CRITICAL }));
+});
+
+test("a request's key gets this cluster when it names none, and is refused by its path when it cannot be one", () => {
+  const key = { kind: KIND.QUEUE, namespace: "svc", name: "web", instanceId: "i", clusterId: "" };
+  expect(draftKey(key, "keys[0]", "c1", DEFAULT_BOUNDS)).toBe(draftKey({ ...key, clusterId: "c1" }, "keys[0]", "c2", DEFAULT_BOUNDS));
+  expect(draftKey({ ...key, kind: 0 }, "keys[0]", "c1", DEFAULT_BOUNDS)).toBe(
+    draftOf({ key: { ...PLAIN.key, namespace: "svc", instanceId: "i" } }).key,
+  );
+  expect(() => draftKey({ ...key, name: "" }, "keys[7]", "c1", DEFAULT_BOUNDS)).toThrow("keys[7].name: is required");
+});
+
+test("a request's load is refused by its path when it is out of range", () => {
+  const load = { activeClients: 1, errorRate: 0, latencyMs: 2, utilization: 0.5 };
+  expect(draftLoad(load, "reports[0].load", WALL, DEFAULT_BOUNDS)).toEqual({ ...load, observedWallMs: WALL });
+  expect(() => draftLoad({ ...load, utilization: 1.1 }, "reports[2].load", WALL, DEFAULT_BOUNDS)).toThrow(
+    "reports[2].load.utilization: 1.1 must be 0 to 1",
+  );
+});
