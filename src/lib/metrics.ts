@@ -26,7 +26,17 @@ const KINDS = ["service", "function", "topic", "queue", "cache", "node"] as cons
 const SCOPES = ["local", "zone", "region", "global"] as const;
 const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 /** The abuses of `server/abuse.ts`, no byte at all, and one connection too many. */
-const CUTS = ["limit", "silent", "ping_flood", "settings_flood", "useless_bytes", "slow_preface", "slow_headers", "stuck_reader"] as const;
+const CUTS = [
+  "limit",
+  "silent",
+  "ping_flood",
+  "settings_flood",
+  "useless_bytes",
+  "refused_calls",
+  "slow_preface",
+  "slow_headers",
+  "stuck_reader",
+] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 

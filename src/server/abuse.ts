@@ -11,6 +11,8 @@ export interface AbuseLimits {
   readonly settingsPerSecond: number;
   /** Bytes that opened no stream and were no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
+  /** Calls to nothing: unknown methods, other content types, calls over the stream bound. */
+  readonly refusalsPerSecond: number;
   /** From accepting (after TLS) to the client's preface and SETTINGS. */
   readonly prefaceTimeoutMs: number;
   /** How long bytes may trickle in on a connection without open streams and come to nothing (half a HEADERS frame). */
@@ -24,14 +26,15 @@ export const DEFAULT_ABUSE_LIMITS: AbuseLimits = {
   pingsPerSecond: 200,
   settingsPerSecond: 20,
   uselessBytesPerSecond: 256 * 1_024,
-  prefaceTimeoutMs: 5_000,
+  refusalsPerSecond: 500,
+  prefaceTimeoutMs: 2_000,
   trickleMs: 1_500,
   stuckBytes: 1_024 * 1_024,
   stuckMs: 1_500,
 };
 
 /** Why a connection was cut; a metric label, so few and fixed. */
-export type Abuse = "ping_flood" | "settings_flood" | "useless_bytes" | "slow_preface" | "slow_headers" | "stuck_reader";
+export type Abuse = "ping_flood" | "settings_flood" | "useless_bytes" | "refused_calls" | "slow_preface" | "slow_headers" | "stuck_reader";
 
 /** Past this many times a per-second limit the connection is cut at once instead of at the next check. */
 const AT_ONCE = 10;
@@ -62,19 +65,21 @@ export class ConnectionMeter {
   usefulBytes = 0;
   /** Streams ever opened. */
   streamCount = 0;
+  /** Streams refused without a method of ours. */
+  refusalCount = 0;
   readonly #limits: AbuseLimits;
   readonly #openedMonoMs: number;
   #pingCount = 0;
   #settingsCount = 0;
   #isGreeted = false;
-  #last: ConnectionSample & { readonly usefulBytes: number; readonly streamCount: number };
+  #last: ConnectionSample & { readonly usefulBytes: number; readonly streamCount: number; readonly refusalCount: number };
   #trickleSinceMonoMs: number | undefined;
   #stuckSinceMonoMs: number | undefined;
 
   constructor(limits: AbuseLimits, opened: ConnectionSample) {
     this.#limits = limits;
     this.#openedMonoMs = opened.monoMs;
-    this.#last = { ...opened, usefulBytes: 0, streamCount: 0 };
+    this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0 };
   }
 
   /** A PING came. Returns why to cut at once, if so. */
@@ -98,11 +103,12 @@ export class ConnectionMeter {
     const read = now.bytesRead - last.bytesRead;
     const frames = this.#pingCount + this.#settingsCount;
     const opened = this.streamCount - last.streamCount;
+    const refusals = this.refusalCount - last.refusalCount;
     const useful = this.usefulBytes - last.usefulBytes + opened * HEADER_BYTES + written / WRITTEN_SHARE;
     const pings = this.#pingCount;
     const settings = this.#settingsCount;
     const isEventful = frames > 0 || opened > 0 || this.openStreams > 0;
-    this.#last = { ...now, usefulBytes: this.usefulBytes, streamCount: this.streamCount };
+    this.#last = { ...now, usefulBytes: this.usefulBytes, streamCount: this.streamCount, refusalCount: this.refusalCount };
     this.#pingCount = 0;
     this.#settingsCount = 0;
 
@@ -110,6 +116,7 @@ export class ConnectionMeter {
     if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
     if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
     if (read - useful > this.#limits.uselessBytesPerSecond * seconds) return "useless_bytes";
+    if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
     if (this.#isTrickling(now.monoMs, read > 0 && !isEventful, isEventful)) return "slow_headers";
     return this.#isStuck(now.monoMs, written) ? "stuck_reader" : undefined;
   }

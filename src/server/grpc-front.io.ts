@@ -3,6 +3,7 @@ import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2
 import { WaymarkError } from "../lib/errors.ts";
 import type { Service } from "../services/service.ts";
 import { type Chain, type MethodChain, parseGrpcTimeout } from "./chain.ts";
+import type { FairTurns } from "./fair-turns.ts";
 import { serveDirect } from "./grpc-direct.ts";
 import { type AssemblyBounds, statusTrailers } from "./grpc-message.ts";
 import { GrpcWire } from "./grpc-wire.io.ts";
@@ -14,6 +15,14 @@ export interface FrontOptions {
   readonly services: readonly Service[];
   readonly guard: Http2Guard;
   readonly limits: { readonly maxMessageBytes: number; readonly maxBufferedBytes: number; readonly maxStreams: number };
+}
+
+/** A new stream; `lend` gives it to grpc-js. */
+interface Incoming {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  readonly connection: Connection;
+  readonly lend: () => void;
 }
 
 type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
@@ -29,10 +38,12 @@ export class GrpcFront {
   readonly #maxStreams: number;
   readonly #methods = new Map<string, MethodChain>();
   readonly #bounds: AssemblyBounds;
+  readonly #turns: FairTurns;
 
   constructor(options: FrontOptions) {
     const { limits } = options;
     this.#guard = options.guard;
+    this.#turns = options.guard.turns;
     this.#maxStreams = limits.maxStreams;
     this.#bounds = { maxMessageBytes: limits.maxMessageBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
     for (const service of options.services) {
@@ -50,37 +61,47 @@ export class GrpcFront {
     server.removeAllListeners("stream");
     server.on("session", (session) => void this.#guard.adopt(session));
     server.on("stream", (stream, headers, flags) => {
+      // First of all, and on every stream: an error that nobody listens to ends the process.
+      stream.on("error", ignore);
       const { session } = stream;
-      // Reset in the same read as its HEADERS: to respond would throw.
-      if (session === undefined || stream.destroyed || stream.closed) return;
-      const connection = this.#guard.connectionOf(session);
+      const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
       if (connection === undefined) return;
-      const method = this.#accept(stream, headers);
-      if (method === "foreign") {
-        countUntilClosed(stream, connection);
-        this.#lend(stream, headers, { serve: () => foreign.forEach((listener) => listener(stream, headers, flags)), connection });
-      } else if (method === undefined) countUntilClosed(stream, connection);
-      else serveDirect(method, new GrpcWire(stream, headers, { connection, output: method.desc.output }), this.#bounds);
+      const lend = () => foreign.forEach((listener) => listener(stream, headers, flags));
+      if (this.#turns.mayAct(connection.turns)) this.#serve({ stream, headers, connection, lend });
+      else this.#turns.wait(connection.turns, () => this.#serve({ stream, headers, connection, lend }));
     });
   }
 
+  #serve(incoming: Incoming): void {
+    const { stream, headers, connection } = incoming;
+    // Reset in the same read as its HEADERS, or while it waited: to respond would throw.
+    if (stream.destroyed || stream.closed) return;
+    const method = this.#accept(incoming);
+    if (method === "foreign") {
+      countUntilClosed(incoming);
+      this.#lend(incoming);
+    } else if (method !== undefined)
+      serveDirect(method, new GrpcWire(stream, headers, { connection, output: method.desc.output }), this.#bounds);
+  }
+
   /** The method that serves this stream; undefined when it was refused. */
-  #accept(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): MethodChain | "foreign" | undefined {
+  #accept(incoming: Incoming): MethodChain | "foreign" | undefined {
+    const { stream, headers } = incoming;
     if (!String(headers["content-type"]).startsWith("application/grpc")) {
-      stream.on("error", ignore);
+      countRefusal(incoming);
       stream.respond({ ":status": 415 }, { endStream: true });
       stream.close(constants.NGHTTP2_NO_ERROR);
       return undefined;
     }
     if (this.#guard.openStreams >= this.#maxStreams) {
-      refuse(stream, new WaymarkError("quota_exceeded", `the server takes ${this.#maxStreams} open calls`, { retryMs: 1_000 }));
+      refuse(incoming, new WaymarkError("quota_exceeded", `the server takes ${this.#maxStreams} open calls`, { retryMs: 1_000 }));
       return undefined;
     }
     const path = headers[":path"] ?? "";
     const method = this.#methods.get(path);
     if (method === undefined) {
       if (FOREIGN.test(path)) return "foreign";
-      refuse(stream, new WaymarkError("unimplemented", `no method ${path.slice(0, 200)} here`));
+      refuse(incoming, new WaymarkError("unimplemented", `no method ${path.slice(0, 200)} here`));
       return undefined;
     }
     const encoding = headers["grpc-encoding"];
@@ -88,34 +109,38 @@ export class GrpcFront {
   }
 
   /** Lets grpc-js serve a stream: its timeout is made one it can count, and what it reads is counted as useful. */
-  #lend(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    to: { readonly serve: () => void; readonly connection: Connection },
-  ): void {
+  #lend(incoming: Incoming): void {
+    const { stream, headers, connection } = incoming;
     try {
       const timeout = headers["grpc-timeout"];
       const timeoutMs = parseGrpcTimeout(timeout === undefined ? undefined : String(timeout));
       if (timeoutMs === undefined || timeoutMs > MAX_FOREIGN_TIMEOUT_MS) delete headers["grpc-timeout"];
-      to.serve();
+      incoming.lend();
       // After grpc-js paused the stream, so that this listener starts nothing.
       stream.on("data", (chunk: Uint8Array) => {
-        to.connection.meter.usefulBytes += chunk.length;
+        connection.meter.usefulBytes += chunk.length;
       });
     } catch (thrown) {
-      if (thrown instanceof WaymarkError) refuse(stream, thrown);
+      if (thrown instanceof WaymarkError) refuse(incoming, thrown);
       else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     }
   }
 }
 
-function countUntilClosed(stream: ServerHttp2Stream, connection: Connection): void {
+function countUntilClosed(incoming: Incoming): void {
+  const { stream, connection } = incoming;
   connection.opened();
   stream.once("close", () => connection.closed());
 }
 
-function refuse(stream: ServerHttp2Stream, error: WaymarkError): void {
-  stream.on("error", ignore);
+function countRefusal(incoming: Incoming): void {
+  incoming.connection.meter.refusalCount += 1;
+  countUntilClosed(incoming);
+}
+
+function refuse(incoming: Incoming, error: WaymarkError): void {
+  const { stream } = incoming;
+  countRefusal(incoming);
   if (stream.destroyed || stream.closed) return;
   const trailers = statusTrailers(refusal(error), "");
   stream.respond({ ":status": 200, "content-type": "application/grpc+proto", ...trailers }, { endStream: true });

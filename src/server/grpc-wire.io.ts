@@ -59,13 +59,12 @@ export class GrpcWire implements UnaryExchange {
     else this.#deadlineMonoMs = deadline;
   }
 
-  /** Starts reading; from now on the taker hears of everything. */
+  /** Starts reading; from now on the taker hears of everything. The stream's errors are the front's to listen to. */
   listen(taker: Taker): void {
     const stream = this.#stream;
     stream[WIRE] = this;
     this.#connection.opened();
     this.#taker = taker;
-    stream.on("error", ignore);
     stream.on("data", onData);
     stream.on("end", onEnd);
     stream.on("close", onClose);
@@ -174,10 +173,6 @@ export class GrpcWire implements UnaryExchange {
     // Node sends trailers in a setImmediate of its own; a stream closed before that would be without.
     if (!this.#isRequestEnded) setImmediate(() => this.#closeUnended());
   }
-}
-
-function ignore(): void {
-  // "close" follows, and is what we act on.
 }
 
 function onData(this: WiredStream, chunk: Uint8Array): void {

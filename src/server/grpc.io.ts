@@ -9,7 +9,7 @@ import type { Chain } from "./chain.ts";
 import { grpcHandler, methodDefinition } from "./grpc-calls.io.ts";
 import { GrpcFront } from "./grpc-front.io.ts";
 import { addHealth, type HealthBoard } from "./health.io.ts";
-import { Http2Guard } from "./http2-guard.io.ts";
+import { HTTP2_OPTIONS, Http2Guard } from "./http2-guard.io.ts";
 import { addReflection } from "./reflection.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
 
@@ -35,7 +35,7 @@ export interface GrpcLimits {
 
 export const DEFAULT_GRPC_LIMITS: GrpcLimits = {
   maxConnections: 20_000,
-  maxStreamsPerConnection: 10_000,
+  maxStreamsPerConnection: 1_000,
   maxMessageBytes: 4 * 1_024 * 1_024,
   maxStreams: 50_000,
   maxBufferedBytes: 256 * 1_024 * 1_024,
@@ -93,6 +93,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   const health = addHealth(server, names);
   addReflection(server, options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url)), names);
 
+  setHttp2Options(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure()); // TLS is ours, see openAcceptor.
   const guard = new Http2Guard({
     limits: options.abuse,
@@ -112,8 +113,15 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   return new OpenListener(options, { server, acceptor, health, guard });
 }
 
+/** Options grpc-js has no name for, put where it keeps those it passes to `http2.createServer`; private (1.14.7, pinned). */
+function setHttp2Options(server: Server): void {
+  const options: unknown = Reflect.get(server, "commonServerOptions");
+  if (typeof options !== "object" || options === null) throw new Error("grpc-js has no commonServerOptions where 1.14.7 has them");
+  Object.assign(options, HTTP2_OPTIONS);
+}
+
 /**
- * The node:http2 server inside grpc-js: the one private thing of it we touch (1.14.7, pinned), to see its sessions and
+ * The node:http2 server inside grpc-js: private (1.14.7, pinned), to see its sessions and
  * to take our streams before it does.
  */
 function http2ServerOf(server: Server): Http2Server {

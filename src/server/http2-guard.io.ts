@@ -1,19 +1,34 @@
 /**
  * Watches the HTTP/2 connections of a listener and cuts those that abuse it; the rules are in abuse.ts.
  *
- * Node 24 (nghttp2 1.70) already ends: rapid reset (1,000 resets, then 33 a second), CONTINUATION floods (8 a header
- * block), more than 128 header pairs or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acks, protocol errors.
- * Ours: PING and SETTINGS floods whose acks are read, floods of frames Node does not show, prefaces that never come,
- * headers that trickle, answers never taken, and bounds on connections and on open streams over all connections.
+ * Node 24 (nghttp2 1.70) already ends: rapid reset (HTTP2_OPTIONS), streams the client makes us reset, CONTINUATION
+ * floods (8 a header block), more than 128 header pairs or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acks,
+ * 100 streams beyond the concurrent ones, protocol errors. Ours: PING and SETTINGS floods whose acks are read, floods of
+ * frames Node does not show, of calls to nowhere, prefaces that never come, headers that trickle, answers never taken,
+ * bounds on connections and on open streams over all connections, and a fair share of each turn for each connection.
  */
 import type { Http2Session, ServerHttp2Session } from "node:http2";
 import { type Abuse, type AbuseLimits, ConnectionMeter, DEFAULT_ABUSE_LIMITS } from "./abuse.ts";
+import { FairTurns, type Sharer } from "./fair-turns.ts";
+
+/**
+ * For `http2.createServer`: a connection may reset 500 streams at once and 100 a second, as one that ends many watches
+ * does; Node's own 1,000 cost the others a pause of 0.2 s.
+ */
+export const HTTP2_OPTIONS = {
+  streamResetBurst: 500,
+  streamResetRate: 100,
+  maxSessionInvalidFrames: 100,
+  unknownProtocolTimeout: 2_000,
+} as const;
 
 /** One watched connection. */
 export interface Connection {
   /** Peer address without port. */
   readonly address: string;
   readonly meter: ConnectionMeter;
+  /** Its share of the event loop. */
+  readonly turns: Sharer;
   /** A stream of it was opened; `closed` is owed. */
   opened(): void;
   closed(): void;
@@ -29,7 +44,12 @@ export interface GuardOptions {
 const ROUND_MS = 500;
 const SLICES = 10;
 
+/** Calls of one connection that are begun in one turn of the event loop; more wait for the next turns. */
+const CALLS_PER_TURN = 64;
+
 export class Http2Guard {
+  /** Shares the event loop among the connections. */
+  readonly turns = new FairTurns(CALLS_PER_TURN, setImmediate);
   #openStreams = 0;
   readonly #limits: AbuseLimits;
   readonly #onCut: (abuse: Abuse, address: string) => void;
@@ -58,6 +78,7 @@ export class Http2Guard {
     const connection: Connection = {
       address: socket.remoteAddress ?? "",
       meter,
+      turns: this.turns.join(),
       opened: () => {
         this.#openStreams += 1;
         meter.openStreams += 1;

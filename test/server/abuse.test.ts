@@ -6,6 +6,7 @@ const LIMITS: AbuseLimits = {
   pingsPerSecond: 10,
   settingsPerSecond: 5,
   uselessBytesPerSecond: 1_000,
+  refusalsPerSecond: 100,
   prefaceTimeoutMs: 3_000,
   trickleMs: 1_500,
   stuckBytes: 10_000,
@@ -26,6 +27,7 @@ function play(seconds: readonly Second[], greeted = true): { readonly abuse: Abu
     meter.usefulBytes += second.useful ?? 0;
     meter.streamCount += second.opened ?? 0;
     meter.openStreams = second.open ?? 0;
+    meter.refusalCount += second.refused ?? 0;
     meter.pendingBytes = second.pending ?? 0;
     const abuse = meter.check({ monoMs: (index + 1) * 1_000, bytesRead, bytesWritten });
     if (abuse !== undefined) return { abuse, second: index + 1 };
@@ -40,6 +42,7 @@ interface Second {
   readonly written?: number;
   readonly useful?: number;
   readonly opened?: number;
+  readonly refused?: number;
   readonly open?: number;
   readonly pending?: number;
 }
@@ -53,6 +56,7 @@ test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: Abuse; wit
   { name: "no preface", seconds: times(9, {}), greeted: false, want: "slow_preface", within: 4 },
   { name: "half a preface, byte by byte", seconds: times(9, { read: 1 }), greeted: false, want: "slow_preface", within: 4 },
   { name: "headers byte by byte", seconds: times(9, { read: 1 }), want: "slow_headers", within: 4 },
+  { name: "calls to nowhere", seconds: times(2, { opened: 200, refused: 200, read: 20_000 }), want: "refused_calls", within: 1 },
   { name: "answers never taken", seconds: times(9, { open: 9, pending: 20_000, written: 17 }), want: "stuck_reader", within: 3 },
 ])("$name: $want within $within s", ({ seconds, greeted, want, within }) => {
   const verdict = play(seconds, greeted);

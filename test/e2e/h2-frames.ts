@@ -1,0 +1,151 @@
+/** HTTP/2 frames by hand (RFC 9113), for connections that do what no library would. */
+import { connect, type Socket } from "node:net";
+
+export const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+
+export const TYPE = {
+  DATA: 0,
+  HEADERS: 1,
+  PRIORITY: 2,
+  RST_STREAM: 3,
+  SETTINGS: 4,
+  PUSH_PROMISE: 5,
+  PING: 6,
+  GOAWAY: 7,
+  WINDOW_UPDATE: 8,
+  CONTINUATION: 9,
+} as const;
+export const FLAG = { ACK: 1, END_STREAM: 1, END_HEADERS: 4, PADDED: 8 } as const;
+
+export function frame(
+  type: number,
+  options: { readonly flags?: number; readonly stream?: number; readonly payload?: Uint8Array } = {},
+): Buffer {
+  const { flags = 0, stream = 0, payload = Buffer.alloc(0) } = options;
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+/** A SETTINGS frame of (id, value) pairs. */
+export function settings(...pairs: readonly (readonly [id: number, value: number])[]): Buffer {
+  const payload = Buffer.alloc(pairs.length * 6);
+  for (const [index, [id, value]] of pairs.entries()) {
+    payload.writeUInt16BE(id, index * 6);
+    payload.writeUInt32BE(value, index * 6 + 2);
+  }
+  return frame(TYPE.SETTINGS, { payload });
+}
+
+export const INITIAL_WINDOW_SIZE = 4;
+
+export function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+/** HPACK without a dynamic table: literal fields that are never indexed. Values up to 126 bytes. */
+export function hpack(fields: readonly (readonly [name: string, value: string])[]): Buffer {
+  const text = (value: string) => Buffer.concat([Buffer.of(value.length), Buffer.from(value, "latin1")]);
+  return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.of(0x10), text(name), text(value)]));
+}
+
+/** Header block of a gRPC call. */
+export function callHeaders(path: string, extra: readonly (readonly [string, string])[] = []): Buffer {
+  return hpack([
+    [":method", "POST"],
+    [":scheme", "http"],
+    [":path", path],
+    [":authority", "localhost"],
+    ["content-type", "application/grpc"],
+    ["te", "trailers"],
+    ...extra,
+  ]);
+}
+
+export const QUERY = "/waymark.discovery.v1.DiscoveryService/CatalogQuery";
+export const WATCH = "/waymark.discovery.v1.DiscoveryService/CatalogWatch";
+
+/** HEADERS and the one DATA frame of a call with an empty request message. */
+export function call(stream: number, path: string = QUERY, message: Uint8Array = Buffer.alloc(0)): Buffer {
+  const prefixed = Buffer.concat([Buffer.of(0), u32(message.length), message]);
+  return Buffer.concat([
+    frame(TYPE.HEADERS, { flags: FLAG.END_HEADERS, stream, payload: callHeaders(path) }),
+    frame(TYPE.DATA, { flags: FLAG.END_STREAM, stream, payload: prefixed }),
+  ]);
+}
+
+/** One attacker's connection. What comes in is thrown away unless `isReading` is false: then it stays in the kernel. */
+export class RawConnection {
+  readonly socket: Socket;
+  isClosed = false;
+  closedAfterMs: number | undefined;
+  receivedBytes = 0;
+  readonly #openedMs = performance.now();
+
+  constructor(port: number, options: { readonly isReading?: boolean } = {}) {
+    this.socket = connect({ host: "127.0.0.1", port });
+    this.socket.setNoDelay(true);
+    this.socket.on("error", () => {});
+    this.socket.on("close", () => {
+      this.isClosed = true;
+      this.closedAfterMs = performance.now() - this.#openedMs;
+    });
+    if (options.isReading === false) this.socket.pause();
+    else
+      this.socket.on("data", (bytes) => {
+        this.receivedBytes += bytes.length;
+      });
+  }
+
+  /** Preface and SETTINGS, as a client starts. */
+  greet(...pairs: readonly (readonly [id: number, value: number])[]): this {
+    this.send(PREFACE, settings(...pairs));
+    return this;
+  }
+
+  /** Writes, whether there is room or not. */
+  send(...frames: readonly Uint8Array[]): boolean {
+    return this.isClosed || this.socket.destroyed ? false : this.socket.write(Buffer.concat(frames));
+  }
+
+  /** Sends `chunk(n)` again and again, as fast as the server takes it, until it closes or the time is over. */
+  async flood(chunk: (turn: number) => Uint8Array, deadlineMs: number): Promise<void> {
+    const end = performance.now() + deadlineMs;
+    for (let turn = 0; !this.isClosed && performance.now() < end; turn += 1) {
+      if (this.send(chunk(turn))) {
+        // oxlint-disable-next-line no-await-in-loop -- one after another is the point.
+        await new Promise((resolve) => setImmediate(resolve));
+      } else {
+        // oxlint-disable-next-line no-await-in-loop -- as above.
+        await this.#drained();
+      }
+    }
+  }
+
+  /** Room in the kernel's buffer, or 50 ms: a server that reads nothing is asked again until the flood's end. */
+  #drained(): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.socket.off("drain", done);
+        resolve();
+      };
+      const timer = setTimeout(done, 50);
+      this.socket.once("drain", done);
+    });
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+}
+
+/** The same frame many times in one buffer. */
+export function repeated(bytes: Uint8Array, count: number): Buffer {
+  return Buffer.concat(Array.from({ length: count }, () => bytes));
+}

@@ -1,0 +1,48 @@
+/** Fair turns: a burst of one waits behind itself, in order, and never in front of another. */
+import { expect, test } from "vitest";
+import { FairTurns, type Sharer } from "../../src/server/fair-turns.ts";
+
+function world(perTurn: number) {
+  const ends: (() => void)[] = [];
+  const turns = new FairTurns(perTurn, (end) => void ends.push(end));
+  const done: string[] = [];
+  const act = (sharer: Sharer, what: string) => {
+    if (turns.mayAct(sharer)) done.push(what);
+    else turns.wait(sharer, () => void done.push(what));
+  };
+  return { turns, done, act, endTurn: () => ends.shift()?.(), isScheduled: () => ends.length > 0 };
+}
+
+test("what fits the turn is done at once, the rest in the next turns, in order", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(2);
+  const one = turns.join();
+  for (const what of ["a", "b", "c", "d", "e"]) act(one, what);
+  expect(done).toEqual(["a", "b"]);
+  endTurn();
+  expect(done).toEqual(["a", "b", "c", "d"]);
+  act(one, "f");
+  expect(done).toEqual(["a", "b", "c", "d"]);
+  endTurn();
+  expect(done).toEqual(["a", "b", "c", "d", "e", "f"]);
+  endTurn();
+  expect(isScheduled()).toBe(false);
+});
+
+test("another's call does not wait for a burst", () => {
+  const { turns, done, act } = world(2);
+  const busy = turns.join();
+  const other = turns.join();
+  for (let i = 0; i < 100; i++) act(busy, "busy");
+  act(other, "other");
+  expect(done).toEqual(["busy", "busy", "other"]);
+});
+
+test("an idle sharer costs nothing: nothing is scheduled, and its next turn is whole", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(1);
+  const one = turns.join();
+  act(one, "a");
+  endTurn();
+  expect(isScheduled()).toBe(false);
+  act(one, "b");
+  expect(done).toEqual(["a", "b"]);
+});
