@@ -4,7 +4,16 @@ import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { Drafter, decodeEntry, decodeMessage, keyPrefixBytes, type Stamp, sealEntry } from "../../src/catalog/codec.ts";
+import {
+  Drafter,
+  decodeEntry,
+  decodeMessage,
+  draftKey,
+  draftLoad,
+  keyPrefixBytes,
+  type Stamp,
+  sealEntry,
+} from "../../src/catalog/codec.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { HEALTH, KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
