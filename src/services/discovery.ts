@@ -99,8 +99,14 @@ export function discoveryService(parts: DiscoveryParts): Service {
   };
 }
 
+interface Place {
+  readonly revision: number;
+  readonly cursor: string;
+}
+
 class DiscoveryMethods {
   readonly #parts: DiscoveryParts;
+  #lastPlace: Place = { revision: -1, cursor: "" };
 
   constructor(parts: DiscoveryParts) {
     this.#parts = parts;
@@ -307,9 +313,11 @@ class DiscoveryMethods {
     return { nodeId, clusterId, region, zone, tenantId: caller.tenant, receivedWallMs: time.wallMs };
   }
 
-  #place(): { readonly revision: number; readonly cursor: string } {
+  /** HOT: asked on every query; the cursor's checksum is made once a revision. */
+  #place(): Place {
     const { revision } = this.#parts.reads.replica;
-    return { revision, cursor: shortCursorText(this.#parts.identity.boot, revision) };
+    if (this.#lastPlace.revision !== revision) this.#lastPlace = { revision, cursor: shortCursorText(this.#parts.identity.boot, revision) };
+    return this.#lastPlace;
   }
 
   /** A short cursor of another process life is honest but foreign: a snapshot. One of ours from the future was forged. */
