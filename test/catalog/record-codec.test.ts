@@ -137,3 +137,9 @@ test("a seq that is none is a bug of ours", () => {
   expect(() => encodeRecord({ ...HEAD, seq: 0 }, { body: BODY.EXPIRED, key: KEY })).toThrow("assertion failed");
   expect(() => encodeRecord({ ...HEAD, filterSeq: 301 }, { body: BODY.EXPIRED, key: KEY })).toThrow("assertion failed");
 });
+
+test("a record that says two things is refused", () => {
+  const one = encodeRecord(HEAD, { body: BODY.ENTRY, entry: Uint8Array.of(1) });
+  expect(() => decodeRecord(Uint8Array.of(...one, 0x3a, 1, 2), DEFAULT_BOUNDS)).toThrow("more than one body");
+  expect(() => decodeRecord(Uint8Array.of(...one, 0x42, 0), DEFAULT_BOUNDS)).toThrow("more than one body");
+});

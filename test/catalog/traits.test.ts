@@ -42,6 +42,16 @@ test("equal traits are one object, different ones are not", () => {
   );
 });
 
+test.each(["tags", "capabilities", "resources", "clusterId", "region", "zone", "nodeId", "tenantId"] as const)(
+  "traits that differ in %s alone are told apart even where they share a slot",
+  (field) => {
+    const pool = new TraitsPool(1);
+    pool.intern(BASE);
+    const other = { ...BASE, [field]: typeof BASE[field] === "string" ? "other" : ["other"] };
+    expect(pool.intern(other)).toEqual(other);
+  },
+);
+
 test("lists given are not kept: changing them later changes nothing", () => {
   const tags = ["a"];
   const traits = new TraitsPool().intern({ ...BASE, tags });

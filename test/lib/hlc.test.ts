@@ -46,3 +46,10 @@ test("what is stamped after a merge is newer than what was merged", () => {
   here.merge(remote, WALL, 60_000);
   expect(here.stamp(WALL)).toBeGreaterThan(remote);
 });
+
+test("an older remote stamp never takes the clock back", () => {
+  const clock = new Hlc();
+  const before = clock.stamp(WALL);
+  clock.merge(before - 2048, WALL, 60_000);
+  expect(clock.stamp(WALL)).toBeGreaterThan(before);
+});
