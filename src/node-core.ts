@@ -85,7 +85,12 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const dnsNames = new DnsNames(replica);
   dnsNames.refresh();
   replica.takeTouched();
-  const onCommitted = () => {
+  const metrics = new Metrics();
+  const commitMs = metrics.histogram("waymark_journal_commit_ms", {});
+  const batchRecords = metrics.histogram("waymark_journal_batch_records", {});
+  const onCommitted = (recordCount: number, tookMs: number) => {
+    commitMs.observe(tookMs);
+    batchRecords.observe(recordCount);
     dnsNames.refresh();
     fanout.changed(replica.takeTouched());
     wakeup.kick();
@@ -104,7 +109,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     drafter,
     bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
     journal,
-    metrics: new Metrics(),
+    metrics,
     state: { isReady: false, isDraining: false },
   };
 }

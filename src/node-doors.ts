@@ -34,6 +34,7 @@ export interface Doors {
 export interface DoorOptions {
   readonly settings: Settings;
   readonly log: RootLog;
+  readonly version: string;
   readonly core: NodeCore;
   readonly discovery: Service;
   readonly now: () => Time;
@@ -70,7 +71,7 @@ export async function openDoors(options: DoorOptions): Promise<Doors> {
     });
     try {
       const dns = settings.dns.enabled ? await openDns(options) : undefined;
-      observeNode(core, { grpc, edge });
+      observeNode({ ...options, connections: { grpc: () => grpc.connectionCount(), http: () => edge.connectionCount() } });
       return { grpc, edge, dns };
     } catch (error) {
       await edge.stop(0);

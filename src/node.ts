@@ -37,9 +37,10 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 }
 
 async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNode> {
-  const { settings, log } = options;
+  const { settings, log, version } = options;
   const { identity, listeners, state, metrics, registrar, reads, bytes } = core;
   const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
+  const deltaLag = metrics.histogram("discovery_delta_lag_ms", {});
   const random = () => randomBytes(4).readUInt32BE() / 0x1_0000_0000;
   const discovery = discoveryService({
     ...core,
@@ -49,6 +50,8 @@ async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNo
     now,
     random,
     onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
+    onDelta: (lagMs) => deltaLag.observe(lagMs),
+    onRestart: () => metrics.inc("discovery_delta_dropped_total", {}),
     onRegister: (outcome) => metrics.inc("waymark_register_total", { outcome }),
     resolve: resolveHandler({
       reads,
@@ -61,7 +64,7 @@ async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNo
       random,
     }),
   });
-  const doors = await openDoors({ settings, log, core, discovery, now, random });
+  const doors = await openDoors({ settings, log, version, core, discovery, now, random });
   const { grpc, edge, dns } = doors;
   listeners["grpc"] = grpc.address;
   listeners["http"] = edge.address;

@@ -40,6 +40,8 @@ export class Feed {
   readonly #scopes: string[] = [];
   /** While this node is behind the reader's cursor: what must not be sent, and what to look at again. */
   #behind: ResumeGap | undefined;
+  /** Times that this stream was too old for deltas and began anew. */
+  restartCount = 0;
 
   constructor(reader: Reader, start: FeedStart, time: Time) {
     this.reader = reader;
@@ -106,6 +108,7 @@ export class Feed {
   }
 
   #restart(): void {
+    this.restartCount += 1;
     this.#behind = undefined;
     this.#phase = snapshotPhase();
   }

@@ -11,8 +11,8 @@ interface Waiter {
 export interface CommitterPorts {
   write(batch: Batch): Promise<void>;
   now(): Time;
-  /** Records became visible. */
-  onCommitted(): void;
+  /** Records became visible, so long after they were handed to the journal. */
+  onCommitted(recordCount: number, commitMs: number): void;
 }
 
 /** Longest time between two looks at leases and tombstones. */
@@ -62,18 +62,20 @@ export class Committer {
     const flight = this.#open;
     this.#flight = flight;
     this.#open = [];
+    const startMonoMs = this.#ports.now().monoMs;
     this.#ports.write(batch).then(
-      () => this.#settled(batch, flight),
+      () => this.#settled(batch, flight, startMonoMs),
       (error: unknown) => this.#failed(batch, flight, error),
     );
   }
 
-  #settled(batch: Batch, flight: readonly Waiter[]): void {
+  #settled(batch: Batch, flight: readonly Waiter[], startMonoMs: number): void {
     this.#flight = undefined;
-    this.#registrar.commit(batch, this.#ports.now());
+    const time = this.#ports.now();
+    this.#registrar.commit(batch, time);
     for (const waiter of flight) waiter.resolve();
     this.#start();
-    this.#ports.onCommitted();
+    this.#ports.onCommitted(batch.puts.length, time.monoMs - startMonoMs);
     this.#arm();
   }
 

@@ -74,6 +74,8 @@ export class Registrar {
   /** Keys whose row must be written again though the record is the same: they moved to another lease. */
   #moved = new Set<KeyText>();
   #takenSeq: number;
+  /** Leases that ran out since the start. */
+  expiredCount = 0;
 
   constructor(options: RegistrarOptions, parts: { replica: Replica; leases: Leases; drafter: Drafter; hlc: Hlc }) {
     this.#options = options;
@@ -136,8 +138,7 @@ export class Registrar {
   unregisterLease(caller: Caller, leaseId: string, time: Time): number {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
     if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
-    const removed = this.#end(leaseId, BODY.UNREGISTERED, time);
-    return removed;
+    return this.#end(leaseId, BODY.UNREGISTERED, time);
   }
 
   /** Removes keys wherever they were registered. Returns how many were there; refused as a whole when one is another's. */
@@ -158,7 +159,9 @@ export class Registrar {
 
   /** Ends expired leases and collects old tombstones; a bounded amount a call. */
   tick(time: Time): void {
-    for (const id of this.#leases.expire(time.monoMs, TICK_COUNT)) this.#end(id, BODY.EXPIRED, time);
+    const expired = this.#leases.expire(time.monoMs, TICK_COUNT);
+    this.expiredCount += expired.length;
+    for (const id of expired) this.#end(id, BODY.EXPIRED, time);
     this.#forget.push(...this.#replica.collect(time, TICK_COUNT));
     this.#answers.sweep(time.monoMs);
   }

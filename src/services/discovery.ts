@@ -71,7 +71,9 @@ export interface DiscoveryParts {
   readonly random: () => number;
   readonly onQuery: (startMonoMs: number) => void;
   readonly onRegister: (outcome: "ok" | "refused" | "failed") => void;
-  resolve: Service["handlers"][string];
+  readonly onDelta: (lagMs: number) => void;
+  readonly onRestart: () => void;
+  readonly resolve: Service["handlers"][string];
 }
 
 const MAX_LEASES = 1000;

@@ -1,8 +1,9 @@
 /** One CatalogWatch stream: a feed, its place in the fan-out, and the bytes of its messages. */
 import type { Feed } from "../catalog/feed.ts";
-import type { FeedMessage, Reader } from "../catalog/reader.ts";
+import { type FeedMessage, type Reader, SNAPSHOT } from "../catalog/reader.ts";
 import type { Fanout, Watcher } from "../discovery/fanout.ts";
 import { WaymarkError } from "../lib/errors.ts";
+import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import type { StreamSource } from "./service.ts";
@@ -20,6 +21,10 @@ export interface WatchPorts {
   /** 0 to below 1: spreads reconnects. */
   random(): number;
   release(reader: Reader): void;
+  /** A delta was encoded so long after its change was stamped. */
+  readonly onDelta: (lagMs: number) => void;
+  /** A stream was too old for deltas and gets a snapshot. */
+  readonly onRestart: () => void;
 }
 
 // Bytes of messages that several streams share; they go with the message.
@@ -79,6 +84,8 @@ export class WatchSource implements StreamSource, Watcher {
       const { isNamesOnly } = this.#feed.reader.options;
       bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs });
       encoded.set(message, bytes);
+      const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
+      if (newest !== undefined) this.#ports.onDelta(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
     }
     return bytes;
   }
@@ -91,7 +98,9 @@ export class WatchSource implements StreamSource, Watcher {
   #next(time: Time): FeedMessage | undefined {
     if (this.#isOver) return undefined;
     const isReady = this.#ports.isReady();
+    const { restartCount } = this.#feed;
     const message = this.#feed.next(time, MESSAGE_BYTES, isReady);
+    if (this.#feed.restartCount > restartCount) this.#ports.onRestart();
     if (!this.#isStopping || message !== undefined) return message;
     this.#isOver = true;
     const farewell = this.#feed.farewell(time, isReady);
