@@ -29,13 +29,18 @@ export function exitOf(error: unknown): Exit {
   return code === "NOT_FOUND" ? EXIT.notFound : EXIT.failed;
 }
 
+/** The system's own words out of the many that grpc-js wraps around them. */
+function ownWords(message: string): string {
+  return /Last error: (?:Error: )?(.+?)\.? Resolution note:/.exec(message)?.[1] ?? message;
+}
+
 /** Lines for people: what failed, every field that was refused, and what to try. */
 export function errorLines(error: unknown): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;
   if (!isReachable) {
     return [
-      `cannot reach ${server}: ${error.message}`,
+      `cannot reach ${server}: ${ownWords(error.message)}`,
       "is the server running there? name another with --server host:port or WAYMARK_SERVER",
     ];
   }

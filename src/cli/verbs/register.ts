@@ -145,10 +145,12 @@ export const unregister: Verb = async ({ flags, out, client }) => {
   if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");
   const request = leaseId === undefined ? { keys: [keyOf(flags)] } : { leaseId };
   const answer = await client().call(DiscoveryService.method.unregister, request);
-  out.document(messageJson(UnregisterResponseSchema, answer), {
-    columns: [{ title: "REMOVED", cell: ({ removed }) => String(removed) }],
-    rows: [answer],
-  });
+  if (answer.removed > 0 || out.isMachine) {
+    out.document(messageJson(UnregisterResponseSchema, answer), {
+      columns: [{ title: "REMOVED", cell: ({ removed }) => String(removed) }],
+      rows: [answer],
+    });
+  }
   if (answer.removed > 0) return EXIT.done;
   out.error("nothing was removed: no such entry");
   return EXIT.notFound;

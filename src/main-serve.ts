@@ -1,0 +1,27 @@
+/** The command `serve` in this process: a node from ready to stopped. */
+import { once } from "node:events";
+import type { ServeRequest } from "./cli/world.ts";
+import { openLog } from "./lib/log.io.ts";
+import { parseLogScopes } from "./lib/log-scopes.ts";
+import { startNode } from "./node.ts";
+
+export interface ServeOptions {
+  readonly version: string;
+  /** Aborts when the node is to stop. */
+  readonly interrupt: AbortSignal;
+}
+
+/** Runs a node until `interrupt` aborts. Throws when it cannot start. */
+export async function serveNode({ effective, beforeReady, onReady }: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
+  const { settings } = effective;
+  const { logLevel, logScopes, logFormat } = settings.observability;
+  const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
+  const node = await startNode({ settings, log, version, beforeReady });
+  const reload = (): void => node.reload();
+  process.on("SIGHUP", reload);
+  onReady(node);
+  if (!interrupt.aborted) await once(interrupt, "abort");
+  process.off("SIGHUP", reload);
+  await node.stop();
+  log.flush();
+}

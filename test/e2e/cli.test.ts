@@ -1,0 +1,153 @@
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { expect, test } from "vitest";
+import { connect, follow } from "../../src/client/index.ts";
+import { CommandProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+
+const MANIFEST = "docs/examples/online-boutique.yaml";
+const folder = (): string => mkdtempSync(join(tmpdir(), "waymark-cli-"));
+
+/** What the tests look at in the documents commands print. */
+interface Printed {
+  readonly event: string;
+  readonly revision: string;
+  readonly items: readonly { readonly key: { readonly name: string } }[];
+}
+
+const json = (text: string): Printed => JSON.parse(text) as Printed;
+
+test("serve prints one ready line on stdout, answers, and ends with exit code 0 on SIGTERM", async () => {
+  await using node = await startNodeProcess(["--ephemeral", "--node-id", "n1", "--region", "eu"]);
+  expect(node.nodeId).toBe("n1");
+  expect(Object.keys(node.listeners)).toEqual(["grpc", "http", "dns"]);
+  const status = await node.run(["discovery", "status", "-o", "json"]);
+  expect(json(status.stdout)).toMatchObject({ node_id: "n1", region: "eu", listeners: node.listeners });
+  const { exit, stdout } = await node.stop();
+  expect(exit).toBe(0);
+  expect(stdout.trimEnd().split("\n")).toHaveLength(1);
+});
+
+test("a taken port is told clearly, with exit code 1", async () => {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  const port = node.grpc.split(":")[1] ?? "";
+  const { exit, stderr, stdout } = await waymarkProcess([
+    "serve",
+    "--ephemeral",
+    "--http-port",
+    "0",
+    "--dns-port",
+    "0",
+    "--grpc-port",
+    port,
+    "-o",
+    "json",
+  ]);
+  expect(exit).toBe(1);
+  expect(stderr).toContain(`address already in use: ${node.grpc}`);
+  expect(stdout).toBe("");
+});
+
+test("an import makes its deltas once; --prune removes only what this importer owns", async () => {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  const revision = async (): Promise<string> => json((await node.run(["discovery", "status", "-o", "json"])).stdout).revision;
+  await node.run(["register", "--namespace", "k8s.default", "--name", "byhand", "--instance", "1", "--target", "10.0.0.1:80"]);
+  const dry = await node.run(["import", "kubernetes", MANIFEST, "--dry-run", "-o", "json"]);
+  expect(json(dry.stdout)).toMatchObject({ applied: false, counts: { create: 20 } });
+  const first = await node.run(["import", "kubernetes", MANIFEST, "-o", "json"]);
+  expect(json(first.stdout)).toMatchObject({ applied: true, counts: { create: 20 } });
+  const before = await revision();
+  const again = await node.run(["import", "kubernetes", "-", "-o", "json"], readFileSync(MANIFEST, "utf8"));
+  expect(json(again.stdout)).toMatchObject({ counts: { create: 0, update: 0, remove: 0, unchanged: 20 } });
+  expect(await revision()).toBe(before);
+  const pruned = await node.run(
+    ["import", "kubernetes", "-", "--prune", "-o", "json"],
+    "apiVersion: v1\nkind: Service\nmetadata: { name: one }\nspec: {}\n",
+  );
+  expect(json(pruned.stdout)).toMatchObject({ counts: { create: 1, remove: 20 } });
+  const left = json((await node.run(["discovery", "query", "--prefix", "k8s", "-o", "json"])).stdout);
+  expect(left.items.map(({ key }) => key.name)).toEqual(["byhand", "one"]);
+});
+
+test("applying what a query printed changes nothing", async () => {
+  await using node = await startNodeProcess(["--ephemeral", "--demo"]);
+  const { items } = json((await node.run(["discovery", "query", "--prefix", "k8s", "-o", "json"])).stdout);
+  const file = join(folder(), "entries.json");
+  writeFileSync(file, JSON.stringify(items));
+  const status = async (): Promise<unknown> => json((await node.run(["discovery", "status", "-o", "json"])).stdout).revision;
+  const before = await status();
+  const applied = await node.run(["apply", "-f", file, "-o", "json"]);
+  expect(json(applied.stdout)).toMatchObject({ counts: { create: 0, update: 0, unchanged: 20 } });
+  expect(await status()).toBe(before);
+});
+
+test("the demo catalog is there when the node is ready, also for DNS", async () => {
+  await using node = await startNodeProcess(["--ephemeral", "--demo"]);
+  const srv = await node.run(["dns", "resolve", "_svc._tcp.redis-cart.k8s.default.waymark", "SRV", "-o", "json"]);
+  expect(json(srv.stdout)).toMatchObject({ answers: [expect.stringMatching(/^0 \d+ 6379 /)] });
+  const resolved = await node.run(["discovery", "resolve", "redis-cart", "--namespace", "k8s.default", "-o", "json"]);
+  expect(json(resolved.stdout)).toMatchObject({ target: { host: "10.20.0.20", port: 6379 } });
+});
+
+test("exit codes tell what happened, and stdout stays empty", async () => {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  const cases = [
+    { argv: ["discovery", "resolve", "nothing", "--namespace", "a.b"], exit: 5, says: "not_found" },
+    { argv: ["unregister", "--namespace", "a.b", "--name", "x", "--instance", "y"], exit: 5, says: "nothing was removed" },
+    { argv: ["dns", "resolve", "nothing.a.b.waymark"], exit: 5, says: "NXDOMAIN" },
+    { argv: ["register", "--namespace", "discovery.x", "--name", "x", "--instance", "y"], exit: 1, says: "reserved" },
+    { argv: ["discovery", "query", "--page-token", "forged"], exit: 1, says: "page_token" },
+    { argv: ["discovery", "query", "--limt", "1"], exit: 2, says: "--limit" },
+  ];
+  for (const { argv, exit, says } of cases) {
+    const { stderr, ...ran } = await node.run(argv);
+    expect({ argv, ...ran }).toEqual({ argv, exit, stdout: "" });
+    expect(stderr).toContain(says);
+  }
+  await node.stop();
+  expect(await node.run(["discovery", "status", "--timeout", "5s"])).toMatchObject({ exit: 3, stdout: "" });
+});
+
+test("register --keep outlives its ttl and unregisters when interrupted", async () => {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  const client = connect({ servers: [node.grpc] });
+  const end = new AbortController();
+  const flags = ["--namespace", "a.b", "--name", "kept", "--instance", "1", "--ttl", "1s", "--keep"];
+  const keeper = new CommandProcess(["register", ...flags, "--server", node.grpc]);
+  let bookmarks = 0;
+  for await (const event of follow(client, { namespace: "a.b", bookmarkInterval: durationFromMs(1000) }, { signal: end.signal })) {
+    if (event.kind === "synced" && event.heldCount === 1) bookmarks += 1;
+    // Four bookmarks a second apart: three ttls have passed.
+    if (bookmarks === 4) keeper.kill("SIGINT");
+    if (event.kind === "remove") break;
+  }
+  expect(bookmarks).toBeGreaterThanOrEqual(4);
+  expect((await keeper.finished()).exit).toBe(0);
+  client.close();
+});
+
+test("a watch survives a restart of its server and tells each change once", async () => {
+  const data = folder();
+  const flags = ["--data-dir", data];
+  await using first = await startNodeProcess([...flags, "--demo"]);
+  const port = first.grpc.split(":")[1] ?? "";
+  const watcher = new CommandProcess(["discovery", "watch", "--prefix", "k8s", "-o", "json", "--server", first.grpc]);
+  await watcher.line(/"event":"synced"/);
+  await first.stop("SIGKILL");
+  await using second = await startNodeProcess([...flags, "--grpc-port", port]);
+  await second.run(["register", "--namespace", "k8s.default", "--name", "late", "--instance", "1"]);
+  await watcher.line(/"name":"late"/);
+  watcher.kill("SIGTERM");
+  const { exit, stdout } = await watcher.finished();
+  expect(exit).toBe(0);
+  const events = stdout.trimEnd().split("\n").map(json);
+  expect(events.filter(({ event }) => event === "create")).toHaveLength(21);
+  expect(events.filter(({ event }) => event === "remove" || event === "update")).toEqual([]);
+});
+
+test("labels of node ids come from the DNS room", async () => {
+  const { stdout } = await waymarkProcess(["dns", "node-encode", "Node:7"]);
+  expect(stdout).toMatch(/^b32-[a-z2-7]+\n$/);
+  expect((await waymarkProcess(["dns", "node-decode", stdout.trim()])).stdout).toBe("Node:7\n");
+});

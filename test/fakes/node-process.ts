@@ -1,0 +1,114 @@
+/** A real node in its own process, and the real command line against it. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+
+const WAYMARK = "bin/waymark";
+// Many short processes run the same sources: compiling them once halves the time of these tests.
+const NODE_COMPILE_CACHE = "node_modules/.cache/compile";
+const START_MS = 30_000;
+
+export interface Finished {
+  readonly exit: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A started command: what it said so far, and its end. */
+export class CommandProcess {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<number>;
+  readonly #said = { stdout: "", stderr: "" };
+
+  constructor(argv: readonly string[], input = "") {
+    // Settings of whoever runs the tests are not part of them.
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("WAYMARK_")));
+    this.#child = spawn(WAYMARK, argv, { stdio: ["pipe", "pipe", "pipe"], env: { ...env, NODE_COMPILE_CACHE } });
+    this.#child.stdout?.on("data", (chunk: Buffer) => (this.#said.stdout += chunk.toString()));
+    this.#child.stderr?.on("data", (chunk: Buffer) => (this.#said.stderr += chunk.toString()));
+    this.#child.stdin?.end(input);
+    this.#ended = once(this.#child, "close").then(([code, signal]) =>
+      typeof code === "number" ? code : -(typeof signal === "string" ? 1 : 2),
+    );
+  }
+
+  get stdout(): string {
+    return this.#said.stdout;
+  }
+
+  get stderr(): string {
+    return this.#said.stderr;
+  }
+
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null; // oxlint-disable-line unicorn/no-null -- Node's own word for "still running"
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  async finished(): Promise<Finished> {
+    return { exit: await this.#ended, stdout: this.stdout, stderr: this.stderr };
+  }
+
+  /** Waits until standard output has a line that matches; fails with all that was said. */
+  async line(pattern: RegExp, withinMs = START_MS): Promise<string> {
+    const signal = AbortSignal.timeout(withinMs);
+    for (;;) {
+      const found = this.stdout
+        .split("\n")
+        .slice(0, -1)
+        .find((each) => pattern.test(each));
+      if (found !== undefined) return found;
+      if (signal.aborted || !this.isRunning)
+        throw new Error(`no line like ${pattern.source}; stdout: ${this.stdout}; stderr: ${this.stderr}`);
+      // Either a chunk, the end, or the deadline; each ends in another look.
+      await Promise.race([once(this.#child.stdout ?? this.#child, "data", { signal }), this.#ended]).catch(() => {});
+    }
+  }
+}
+
+/** Runs a command to its end. */
+export async function waymarkProcess(argv: readonly string[], input?: string): Promise<Finished> {
+  return new CommandProcess(argv, input).finished();
+}
+
+export class NodeProcess implements AsyncDisposable {
+  readonly command: CommandProcess;
+  readonly nodeId: string;
+  readonly listeners: Readonly<Record<string, string>>;
+
+  constructor(command: CommandProcess, ready: { readonly node_id: string; readonly listeners: Readonly<Record<string, string>> }) {
+    this.command = command;
+    this.nodeId = ready.node_id;
+    this.listeners = ready.listeners;
+  }
+
+  /** `host:port` of the gRPC listener. */
+  get grpc(): string {
+    return this.listeners["grpc"] ?? "";
+  }
+
+  /** Runs a command against this node. */
+  async run(argv: readonly string[], input?: string): Promise<Finished> {
+    return waymarkProcess([...argv, "--server", this.grpc], input);
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Finished> {
+    this.command.kill(signal);
+    return this.command.finished();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.command.isRunning) await this.stop("SIGKILL");
+  }
+}
+
+/** Starts a node on free ports, or on those the flags say, and waits until it is ready. */
+export async function startNodeProcess(flags: readonly string[]): Promise<NodeProcess> {
+  const free = ["--grpc-port", "--http-port", "--dns-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
+  const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags]);
+  const line = await command.line(/"event":"ready"/);
+  const ready: unknown = JSON.parse(line);
+  return new NodeProcess(command, ready as ConstructorParameters<typeof NodeProcess>[1]);
+}
