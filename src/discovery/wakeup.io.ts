@@ -6,7 +6,7 @@ import type { Fanout } from "./fanout.ts";
 const SLICE_MS = 5;
 /** After a flush, further changes are gathered this long: leading edge at once, a bounded delay under load. */
 const GATHER_MS = 5;
-/** How often bookmarks are looked for; they are given this much early rather than late. */
+/** How often bookmarks are looked for; whoever promises one by a time asks for it this much earlier. */
 const BOOKMARK_TICK_MS = 200;
 
 export class Wakeup {
@@ -37,7 +37,7 @@ export class Wakeup {
   }
 
   #bookmarks(): void {
-    this.#fanout.due(this.#now().monoMs + BOOKMARK_TICK_MS);
+    this.#fanout.due(this.#now().monoMs);
     this.kick();
   }
 

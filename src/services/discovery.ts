@@ -28,6 +28,7 @@ import { Feed, type FeedStart } from "../catalog/feed.ts";
 import type { Bounds } from "../catalog/names.ts";
 import { pageLimit } from "../catalog/query.ts";
 import { HEALTH, type Health, type KeyText } from "../catalog/record.ts";
+import { isAhead } from "../catalog/resume.ts";
 import type { Fanout } from "../discovery/fanout.ts";
 import { NODES, type Reads } from "../discovery/reads.ts";
 import type { Registrar, Report } from "../discovery/registrar.ts";
@@ -67,6 +68,8 @@ export interface DiscoveryParts {
   /** Resolves when what was staged is durable; undefined when nothing is. */
   readonly durable: () => Promise<void> | undefined;
   readonly isReady: () => boolean;
+  /** Whether there is another node to learn from. */
+  readonly hasPeers: () => boolean;
   readonly now: () => Time;
   readonly random: () => number;
   readonly onQuery: (startMonoMs: number) => void;
@@ -80,6 +83,8 @@ const MAX_LEASES = 1000;
 const MAX_KEYS = 1000;
 const DEFAULT_BOOKMARK_MS = 10_000;
 const MIN_BOOKMARK_MS = 1000;
+/** A little more than the tick in which due bookmarks are looked for. */
+const BOOKMARK_SLACK_MS = 250;
 
 export function discoveryService(parts: DiscoveryParts): Service {
   const methods = new DiscoveryMethods(parts);
@@ -195,7 +200,8 @@ class DiscoveryMethods {
       throw invalid("bookmark_interval", "must be 1 s to 10 s");
     const from = request.cursor === "" ? undefined : this.#from(parseCursor(request.cursor));
     const reader = reads.reader(context.caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
-    const feed = new Feed(reader, { from, bookmarkIntervalMs }, context.time);
+    // Looked for in ticks: asked for a tick and a bit early, it is never late.
+    const feed = new Feed(reader, { from, bookmarkIntervalMs: bookmarkIntervalMs - BOOKMARK_SLACK_MS }, context.time);
     return new WatchSource(feed, { ...this.#parts, release: (released) => reads.release(released) });
   }
 
@@ -324,7 +330,11 @@ class DiscoveryMethods {
 
   /** A short cursor of another process life is honest but foreign: a snapshot. One of ours from the future was forged. */
   #from(cursor: Cursor): FeedStart["from"] {
-    if (cursor.kind === "portable") return { kind: "portable", cursor };
+    if (cursor.kind === "portable") {
+      // Nobody will ever tell this node what it lacks (it came back without its disk): waiting to catch up would be for ever.
+      const isOutOfReach = !this.#parts.hasPeers() && isAhead(cursor, this.#parts.reads.replica);
+      return isOutOfReach ? undefined : { kind: "portable", cursor };
+    }
     if (cursor.boot !== this.#parts.identity.boot) return undefined;
     if (cursor.revision > this.#parts.reads.replica.revision) throw invalid("cursor", "is not a cursor this service gave out");
     return { kind: "revision", revision: cursor.revision };
