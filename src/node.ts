@@ -47,6 +47,7 @@ async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNo
     bounds: settings.limits,
     durable: () => core.committer.durable(),
     isReady: () => state.isReady,
+    hasPeers: () => false, // There are no links between nodes yet.
     now,
     random,
     onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),

@@ -4,6 +4,7 @@ import type { PortableCursor } from "./cursor.ts";
 import { matches } from "./filter.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
 import type { KeyText } from "./record.ts";
+import type { Replica } from "./replica.ts";
 
 /** Keys kept back while behind; above it the reader gets a snapshot once this node has caught up. */
 const MAX_HELD_KEYS = 10_000;
@@ -18,6 +19,11 @@ export function resumable(cursor: PortableCursor, reader: Reader): boolean {
     // Tombstones at or below the floor may be missing here: what was removed cannot be told.
     return origin === undefined ? !replica.forgotten.has(id) : origin.floor <= known.seq;
   });
+}
+
+/** Whether the cursor knows of something that this replica does not know. */
+export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
+  return cursor.origins.some(({ nodeId, generation, seq }) => (replica.origins.get(`${nodeId}/${generation}`)?.through ?? 0) < seq);
 }
 
 interface Stretch {
