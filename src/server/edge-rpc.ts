@@ -123,14 +123,16 @@ function watchOver(context: HandlerContext, chain: Chain): void {
   context.responseHeader.set("x-request-id", call.requestId);
   const onAbort = () => {
     const thrown: unknown = context.signal.reason;
-    if (!call.isAdmitted && thrown instanceof ConnectError) refine(thrown, context, { call, chain });
+    if (!call.isAdmitted) refuseUnread(thrown, context, { call, chain });
   };
   context.signal.addEventListener("abort", onAbort, { once: true });
 }
 
-function refine(error: ConnectError, context: HandlerContext, { call, chain }: { readonly call: EdgeCall; readonly chain: Chain }): void {
-  const method = chain.method(context.method, undefined);
-  const refusal = isGivenUp(error) ? undefined : unreadable(error, context, call);
+function refuseUnread(error: unknown, context: HandlerContext, to: { readonly call: EdgeCall; readonly chain: Chain }): void {
+  const { call } = to;
+  const method = to.chain.method(context.method, undefined);
+  // What is no error of Connect's is one of the stream's: the client went away, or was reset for being slow.
+  const refusal = error instanceof ConnectError && !isGivenUp(error) ? unreadable(error, context, call) : undefined;
   call.admit();
   if (refusal === undefined) {
     method.finish(call, method.now(), 1);
@@ -138,7 +140,7 @@ function refine(error: ConnectError, context: HandlerContext, { call, chain }: {
   }
   const fail = (status: RpcStatus) => {
     const { code, rawMessage, details, message } = connectError(status);
-    Object.assign(error, { code, rawMessage, details, message });
+    if (error instanceof ConnectError) Object.assign(error, { code, rawMessage, details, message });
   };
   method.unary(refusal, exchangeOf(call, { succeed: () => {}, fail, later: () => () => {} }));
 }

@@ -137,17 +137,23 @@ export async function* echoReplies(requests: AsyncIterable<Message>, stream: Str
   const { chain, call, signal, later } = stream;
   const over = countOnce(stream);
   signal.addEventListener("abort", () => over(1), { once: true });
-  const deadline = Promise.withResolvers<never>();
-  deadline.promise.catch(() => {}); // Raced below; when nobody races any more its rejection says nothing.
-  const cancelDeadline = call.timeoutMs === undefined ? undefined : later(() => deadline.reject(expired()), call.timeoutMs);
+  const reading = new Interruptible();
+  const answering = new Interruptible();
+  const expire = () => {
+    reading.interrupt(expired());
+    answering.interrupt(expired());
+  };
+  const cancelDeadline = call.timeoutMs === undefined ? undefined : later(expire, call.timeoutMs);
+  // A request that came is still answered; only waiting for the next ends.
+  const stay = chain.onDrain((error) => reading.interrupt(error));
   const reader = requests[Symbol.asyncIterator]();
   try {
     const context = chain.openStream(call);
     for (;;) {
-      const read = await Promise.race([reader.next(), deadline.promise]);
+      const read = await reading.wait(reader.next());
       if (read.done === true) break;
       call.release();
-      const answer = await Promise.race([chain.echo(read.value, context), deadline.promise]);
+      const answer = await answering.wait(Promise.resolve(chain.echo(read.value, context)));
       yield decodedAnswer(chain.desc.output, answer);
     }
     over(0);
@@ -156,5 +162,25 @@ export async function* echoReplies(requests: AsyncIterable<Message>, stream: Str
     throw refused(thrown instanceof ConnectError ? readingRefusal(thrown) : thrown, stream, over);
   } finally {
     cancelDeadline?.();
+    stay();
+  }
+}
+
+/** One wait at a time that can be ended from outside. Not Promise.race, which keeps something of every wait until the last. */
+class Interruptible {
+  #error: Error | undefined;
+  #reject: ((error: Error) => void) | undefined;
+
+  interrupt(error: Error): void {
+    this.#error ??= error;
+    this.#reject?.(this.#error);
+  }
+
+  wait<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#reject = reject;
+      if (this.#error !== undefined) reject(this.#error);
+      promise.then(resolve, reject);
+    });
   }
 }

@@ -10,9 +10,9 @@ interface Meter {
   pendingBytes: number;
 }
 
-/** Whether nobody takes the answer any more. */
+/** Whether nobody takes the answer any more. One that waits for its turn on a connection has no socket yet. */
 export function isClosed(response: EdgeResponse): boolean {
-  return response.destroyed || response.closed || response.socket?.destroyed !== false;
+  return response.destroyed || response.closed || response.socket?.destroyed === true;
 }
 
 /** Writes a whole answer; one in pieces with a turn of the event loop between two. */
@@ -45,23 +45,29 @@ async function writePieces(response: EdgeResponse, pieces: Iterable<string>): Pr
 }
 
 /**
- * Writes what Connect answers: asks for the next chunk only when the one before was taken, and tells it when the client
- * is gone. Connect's own writer waits for ever on a stream that closes while it is full.
+ * Writes what Connect answers: asks for the next chunk only when the one before was taken, so that one is in flight, and
+ * tells it when the client is gone (`signal`). Connect's own writer fills the stream's 64 KiB first, and waits for ever on
+ * one that closes while it is full.
  */
-export async function writeAnswer(response: EdgeResponse, answer: UniversalServerResponse, meter: Meter | undefined): Promise<void> {
+export async function writeAnswer(
+  response: EdgeResponse,
+  answer: UniversalServerResponse,
+  to: { readonly signal: AbortSignal; readonly meter: Meter | undefined },
+): Promise<void> {
   const chunks = answer.body?.[Symbol.asyncIterator]();
+  const isGone = () => to.signal.aborted || isClosed(response);
   try {
     // Headers after the first chunk: until then the implementation may still set some.
     let read = await chunks?.next();
-    if (isClosed(response)) return;
+    if (isGone()) return;
     response.statusCode = answer.status;
     for (const [name, value] of answer.header ?? []) response.setHeader(name, value);
     while (read !== undefined && read.done !== true) {
-      await writeChunk(response, read.value, meter);
-      if (isClosed(response)) return;
+      await writeChunk(response, read.value, to);
+      if (isGone()) return;
       read = await chunks?.next();
     }
-    if (isClosed(response)) return;
+    if (isGone()) return;
     if (answer.trailer !== undefined) {
       // An answer without a body would end with its headers, and lose the trailers.
       if (!response.headersSent) sendHeaders(response);
@@ -87,28 +93,21 @@ function sendHeaders(response: EdgeResponse): void {
   else response.writeHead(response.statusCode);
 }
 
-/** Resolves when the client can take more, or is gone. */
-function writeChunk(response: EdgeResponse, chunk: Uint8Array, meter?: Meter): Promise<void> {
+/** Resolves when the connection took the chunk, or is gone. */
+async function writeChunk(
+  response: EdgeResponse,
+  chunk: Uint8Array,
+  to: { readonly signal?: AbortSignal; readonly meter?: Meter | undefined } = {},
+): Promise<void> {
   const out: Writable = response;
-  if (meter !== undefined) meter.pendingBytes += chunk.length;
-  return new Promise((resolve) => {
-    const settle = () => {
-      out.off("close", settle);
-      out.off("drain", settle);
-      resolve();
-    };
-    let isOwed = meter !== undefined;
-    const taken = () => {
-      if (isOwed && meter !== undefined) meter.pendingBytes -= chunk.length;
-      isOwed = false;
-    };
-    out.once("close", settle);
-    if (meter !== undefined) out.once("close", taken);
-    const hasRoom = out.write(chunk, () => {
-      out.off("close", taken);
-      taken();
-    });
-    if (hasRoom) settle();
-    else out.once("drain", settle);
-  });
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  const settle = () => resolve(undefined);
+  if (to.meter !== undefined) to.meter.pendingBytes += chunk.length;
+  out.once("close", settle);
+  to.signal?.addEventListener("abort", settle);
+  out.write(chunk, settle);
+  await promise;
+  out.off("close", settle);
+  to.signal?.removeEventListener("abort", settle);
+  if (to.meter !== undefined) to.meter.pendingBytes -= chunk.length;
 }

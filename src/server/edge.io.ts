@@ -189,9 +189,13 @@ class Front {
     if (!hasUsableUrl(request)) return write(response, errorAnswer(refusal(invalid("host", "not a host"))), arrival);
     const call = new EdgeCall(arrival);
     response.once("close", () => call.release());
-    const answer = await handler(prepareRequest(universalRequestFromNodeRequest(request, response, undefined, undefined), call));
+    request.once("error", () => call.release()); // A response that never had its turn does not close.
+    const incoming = universalRequestFromNodeRequest(request, response, undefined, undefined);
+    // Connect leaves a body it refuses half-read; that must not take the connection, with our answer, along.
+    const body = request.iterator({ destroyOnReturn: false });
+    const answer = await handler(prepareRequest({ ...incoming, body }, call));
     const plain = plainRefusal(answer, handler, request);
-    if (plain === undefined) await writeAnswer(response, answer, arrival.meter);
+    if (plain === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
     else await write(response, plain, arrival);
   }
 

@@ -7,7 +7,8 @@ import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_de
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { queryAnswer } from "../fakes/demo-service.ts";
-import { type DemoEdge, RawClient, startDemoEdge, until } from "../fakes/edge.ts";
+import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
+import { until } from "../fakes/until.ts";
 
 const SERVICE = "/waymark.discovery.v1.DiscoveryService";
 
@@ -121,7 +122,7 @@ describe.each(TRANSPORTS)("$name", ({ open }) => {
     const client = createClient(DiscoveryService, open(served.base));
     const messages = client.catalogWatch({ namespace: "svc" })[Symbol.asyncIterator]();
     const first = messages.next();
-    await until(() => served.demo.sources.length === 1, "the source opens");
+    await until("the source opens", () => served.demo.sources.length === 1);
     const [source] = served.demo.sources;
     source?.queue.push(queryAnswer(0), queryAnswer(0));
     source?.wake();
@@ -145,7 +146,7 @@ describe.each(TRANSPORTS)("$name", ({ open }) => {
       }
     })();
     expect((await refusalOf(reading)).code).toBe(Code.Canceled);
-    await until(() => served.on.observed.length === 1, "the call is counted");
+    await until("the call is counted", () => served.on.observed.length === 1);
     expect(served.on.observed[0]?.code).toBe("CANCELLED");
     expect(served.demo.sources.map(({ closeCount }) => closeCount)).toEqual([1]);
   });
@@ -170,6 +171,26 @@ describe.each(TRANSPORTS.filter(({ isBidi }) => isBidi))("$name", ({ open }) => 
     expect(answers).toEqual(["late", "b"]);
     expect(reasonOf(error)).toBe("INVALID_ARGUMENT");
   });
+});
+
+test("a draining node answers what a stream both ways has asked, and ends it", async () => {
+  await using served = await startDemoEdge();
+  const client = createClient(DiscoveryService, createConnectTransport({ baseUrl: served.base, httpVersion: "2" }));
+  const open = Promise.withResolvers<undefined>();
+  async function* requests() {
+    yield { leaseIds: ["late"] };
+    await open.promise;
+  }
+  const answers: string[] = [];
+  const reading = (async () => {
+    for await (const { expiredLeaseIds } of client.keepAlive(requests())) answers.push(...expiredLeaseIds);
+  })();
+  const ended = refusalOf(reading);
+  await until("the first answer", () => answers.length === 1);
+  served.on.chain.drain();
+  expect(reasonOf(await ended)).toBe("DRAINING");
+  open.resolve(undefined);
+  expect(answers).toEqual(["late"]);
 });
 
 test.each(TRANSPORTS.filter(({ isBidi }) => !isBidi))("a stream both ways needs HTTP/2: $name", async ({ open }) => {
@@ -363,11 +384,11 @@ test("a list of targets is written as fast as it is read, and no further", async
   await using served = await startDemoEdge({ sources: { prometheusTargets: endless } });
   await using raw = new RawClient(served.edge, { isReading: false });
   raw.send("GET /sd/prometheus HTTP/1.1\r\nhost: a\r\n\r\n");
-  await until(() => madeCount > 1, "pieces are made");
+  await until("pieces are made", () => madeCount > 1);
   for (let turn = 0; turn < 50; turn++) await (await fetch(`${served.base}/healthz`)).text();
   expect(madeCount).toBeLessThan(300); // What the kernel's buffers of loopback hold; then it waits.
   raw.socket.destroy();
-  await until(() => isEnded, "nothing more is made");
+  await until("nothing more is made", () => isEnded);
 });
 
 test("a draining node refuses calls with Retry-After and still says how it is", async () => {
@@ -384,7 +405,7 @@ test("stop answers what is open, closes what is idle, and takes no more", async 
   await using served = await startDemoEdge();
   await (await fetch(`${served.base}/healthz`)).text();
   const open = post(served.base, "CatalogQuery", '{"namespace":"late"}');
-  await until(() => served.demo.contexts.length === 1, "the request is open");
+  await until("the request is open", () => served.demo.contexts.length === 1);
   const began = performance.now();
   await served.edge.stop(5_000);
   expect(performance.now() - began).toBeLessThan(3_000);
@@ -396,12 +417,12 @@ test("stop answers what is open, closes what is idle, and takes no more", async 
 test.each(TRANSPORTS)("stop does not wait longer than told for a stream: $name", async ({ open }) => {
   await using served = await startDemoEdge();
   const reading = drained(createClient(DiscoveryService, open(served.base)).catalogWatch({})).catch(() => "cut");
-  await until(() => served.demo.sources.length === 1, "the stream is open");
+  await until("the stream is open", () => served.demo.sources.length === 1);
   const began = performance.now();
   await served.edge.stop(100);
   expect(performance.now() - began).toBeLessThan(2_000);
   expect(await reading).toBe("cut");
-  await until(() => served.demo.sources[0]?.closeCount === 1, "the source is closed");
+  await until("the source is closed", () => served.demo.sources[0]?.closeCount === 1);
 });
 
 test("a taken port is refused with what to do", async () => {

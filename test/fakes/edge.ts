@@ -7,6 +7,7 @@ import type { HttpSources } from "../../src/server/http.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { parseServiceFilter } from "../../src/services/prometheus-sd.ts";
 import { type Demo, type DemoChain, demoChain, demoService } from "./demo-service.ts";
+import { until } from "./until.ts";
 
 export interface DemoEdge extends AsyncDisposable {
   readonly edge: EdgeListener;
@@ -56,15 +57,6 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
   return { edge, demo, on, metrics, base: `${scheme}://${edge.address}`, [Symbol.asyncDispose]: dispose };
 }
 
-/** Waits until it holds; fails with the message after 5 s. */
-export async function until(holds: () => boolean, message: string): Promise<void> {
-  const deadline = performance.now() + 5_000;
-  while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`not within 5 s: ${message}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 /** A plain socket that keeps what it receives. */
 export class RawClient implements AsyncDisposable {
   readonly socket: Socket;
@@ -93,11 +85,11 @@ export class RawClient implements AsyncDisposable {
   }
 
   async closed(what: string): Promise<void> {
-    await until(() => this.isClosed, `${what} is cut`);
+    await until(`${what} is cut`, () => this.isClosed);
   }
 
   async says(text: string): Promise<void> {
-    await until(() => this.text.includes(text), `answer with ${JSON.stringify(text)}, got ${JSON.stringify(this.text.slice(0, 300))}`);
+    await until(`answer with ${JSON.stringify(text)}, got ${JSON.stringify(this.text.slice(0, 300))}`, () => this.text.includes(text));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

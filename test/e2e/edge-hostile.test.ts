@@ -1,0 +1,263 @@
+/** Clients of the HTTP edge that are slow, broken or rude: they are cut or refused, and everybody else is served. */
+import { request as httpRequest } from "node:http";
+import { type ClientHttp2Session, connect as connectHttp2, constants } from "node:http2";
+import { expect, test } from "vitest";
+import type { EdgeLimits } from "../../src/server/edge-sockets.io.ts";
+import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
+import { until } from "../fakes/until.ts";
+import { call, FLAG, frame, hpack, PREFACE, RawConnection, settings, TYPE } from "./h2-frames.ts";
+
+const CALL = "POST /waymark.discovery.v1.DiscoveryService/CatalogQuery HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+const FAST: Partial<EdgeLimits> = { headersTimeoutMs: 150, requestTimeoutMs: 300, idleTimeoutMs: 300 };
+
+function started(limits: Partial<EdgeLimits> = FAST): Promise<DemoEdge> {
+  return startDemoEdge({ listener: { limits } });
+}
+
+async function isServing({ base }: DemoEdge): Promise<boolean> {
+  const response = await fetch(`${base}/waymark.discovery.v1.DiscoveryService/CatalogQuery`, {
+    method: "POST",
+    body: '{"namespace":"svc"}',
+    headers: { "content-type": "application/json", connection: "close" },
+  });
+  return (await response.text()) === '{"servedBy":"svc"}';
+}
+
+test.each([
+  { what: "says nothing", sends: "" },
+  { what: "stops in the request line", sends: "POST /waymark" },
+  { what: "stops in the headers", sends: `${CALL}x-a: b\r\n` },
+  { what: "stops in the body", sends: `${CALL}content-length: 100\r\n\r\n{"names` },
+  { what: "stops between chunks", sends: `${CALL}transfer-encoding: chunked\r\n\r\n5\r\n{"nam\r\n` },
+  { what: "stops in the preface of HTTP/2", sends: "PRI * HTTP/2.0\r\n" },
+  { what: "is idle after an answer", sends: `${CALL}content-length: 2\r\n\r\n{}` },
+])("a connection that $what is closed in time", async ({ sends }) => {
+  await using served = await started();
+  await using raw = new RawClient(served.edge);
+  raw.send(sends);
+  await raw.closed("the connection");
+  expect(await isServing(served)).toBe(true);
+});
+
+test("headers that trickle in do not keep a connection", async () => {
+  await using served = await started();
+  await using raw = new RawClient(served.edge);
+  raw.send(CALL);
+  const trickle = setInterval(() => raw.send("x-a: b\r\n"), 20);
+  await raw.closed("the trickling connection").finally(() => clearInterval(trickle));
+  expect(await isServing(served)).toBe(true);
+});
+
+test("a silent connection is counted when it is cut", async () => {
+  await using served = await started();
+  await using raw = new RawClient(served.edge);
+  await raw.closed("the silent connection");
+  expect(served.metrics.counter("waymark_connections_refused_total", { listener: "http", reason: "silent" }).value).toBe(1);
+});
+
+test.each([
+  { what: "HTTP/1.1", sends: Buffer.from(`${CALL}content-length: 19\r\n\r\n{"namespace":"svc"}`), answer: '{"servedBy":"svc"}' },
+  {
+    what: "HTTP/2",
+    sends: Buffer.concat([
+      PREFACE,
+      settings(),
+      frame(TYPE.HEADERS, {
+        flags: FLAG.END_HEADERS | FLAG.END_STREAM,
+        stream: 1,
+        payload: hpack([
+          [":method", "GET"],
+          [":scheme", "http"],
+          [":path", "/healthz"],
+          [":authority", "a"],
+        ]),
+      }),
+    ]),
+    answer: '{"status":"alive"}',
+  },
+])("$what is understood when every byte comes alone", async ({ sends, answer }) => {
+  await using served = await started({});
+  await using raw = new RawClient(served.edge);
+  for (const byte of sends) {
+    raw.socket.write(Buffer.of(byte));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await raw.says(answer);
+  expect(raw.isClosed).toBe(false);
+});
+
+test("requests sent one after another without waiting are answered in order", async () => {
+  await using served = await started({});
+  await using raw = new RawClient(served.edge);
+  raw.send(["late", "b", "c"].map((name) => `${CALL}content-length: ${16 + name.length}\r\n\r\n{"namespace":"${name}"}`).join(""));
+  await raw.says('{"servedBy":"c"}');
+  expect(raw.text.indexOf('"b"')).toBeLessThan(raw.text.indexOf('"c"'));
+});
+
+test.each([
+  { what: "garbage", sends: "\u0000\u0001\u0002\r\n\r\n", status: "400" },
+  { what: "no host", sends: "GET /healthz HTTP/1.1\r\n\r\n", status: "400" },
+  { what: "a host that is none", sends: CALL.replace("host: a", "host: a b:c").concat("content-length: 2\r\n\r\n{}"), status: "400" },
+  { what: "a target that is no URL", sends: CALL.replace("POST /", "POST //:").concat("content-length: 2\r\n\r\n{}"), status: "404" },
+  { what: "two lengths", sends: `${CALL}content-length: 2\r\ncontent-length: 3\r\n\r\n{}`, status: "400" },
+  { what: "a length and chunks", sends: `${CALL}content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`, status: "400" },
+  { what: "headers over the bound", sends: `${CALL}x-a: ${"b".repeat(20_000)}\r\n\r\n`, status: "431" },
+  { what: "a path over the bound", sends: `GET /${"b".repeat(20_000)} HTTP/1.1\r\nhost: a\r\n\r\n`, status: "431" },
+  { what: "a method that is none", sends: "BREW /healthz HTTP/1.1\r\nhost: a\r\n\r\n", status: "400" },
+  { what: "a chunk length that is none", sends: `${CALL}transfer-encoding: chunked\r\n\r\nzz\r\n`, status: "400" },
+])("$what is refused with $status", async ({ sends, status }) => {
+  await using served = await started({});
+  await using raw = new RawClient(served.edge);
+  raw.send(sends);
+  await raw.says(`HTTP/1.1 ${status}`);
+  expect(await isServing(served)).toBe(true);
+});
+
+test.each([
+  "CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n",
+  "GET /healthz HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+])("an attempt to leave HTTP ends nothing: %j", async (sends) => {
+  await using served = await started();
+  await using raw = new RawClient(served.edge);
+  raw.send(sends);
+  await raw.closed("the connection");
+  expect(await isServing(served)).toBe(true);
+});
+
+test("one connection too many is turned away, and there is room again when one leaves", async () => {
+  await using served = await started({ maxConnections: 3 });
+  const held = Array.from({ length: 3 }, () => new RawClient(served.edge));
+  await until("three connections", () => served.edge.connectionCount() === 3);
+  await using fourth = new RawClient(served.edge);
+  await fourth.closed("the fourth");
+  expect(held.map(({ isClosed }) => isClosed)).toEqual([false, false, false]);
+  await held[0]?.[Symbol.asyncDispose]();
+  await until("one leaves", () => served.edge.connectionCount() === 2);
+  expect(await isServing(served)).toBe(true);
+  for (const raw of held) raw.socket.destroy();
+});
+
+function session(served: DemoEdge): ClientHttp2Session {
+  return connectHttp2(served.base).on("error", () => {});
+}
+
+const HEADERS = { ":method": "POST", ":path": "/waymark.discovery.v1.DiscoveryService/CatalogQuery", "content-type": "application/json" };
+
+test("an HTTP/2 request whose body does not end is reset in time, and its connection goes on", async () => {
+  await using served = await started({ requestTimeoutMs: 100 });
+  const client = session(served);
+  const half = client.request(HEADERS).on("error", () => {});
+  half.write('{"names');
+  await until("the half request is reset", () => half.closed);
+  expect(half.rstCode).toBe(constants.NGHTTP2_CANCEL);
+  await until("it is counted", () => served.on.observed.length === 1);
+  expect(served.on.observed[0]).toMatchObject({ code: "CANCELLED", transport: "h2" });
+  const whole = client.request(HEADERS);
+  whole.end('{"namespace":"svc"}');
+  let text = "";
+  for await (const chunk of whole) text += String(chunk);
+  expect(text).toBe('{"servedBy":"svc"}');
+  client.destroy();
+});
+
+test("an idle HTTP/2 connection is closed, one with an open stream is not", async () => {
+  await using served = await started();
+  const idle = session(served);
+  const busy = session(served);
+  const watch = busy.request({
+    ...HEADERS,
+    ":path": "/waymark.discovery.v1.DiscoveryService/CatalogWatch",
+    "content-type": "application/connect+json",
+  });
+  watch.on("error", () => {}).end(Buffer.from([0, 0, 0, 0, 2, 0x7b, 0x7d]));
+  await until("the idle connection is closed", () => idle.closed);
+  expect(busy.closed).toBe(false);
+  busy.destroy();
+});
+
+test("what unfinished requests hold is bounded over all connections", async () => {
+  await using served = await started({ ...FAST, maxBufferedBytes: 100_000 });
+  const half = `${CALL}content-length: 1000000\r\n\r\n${"x".repeat(60_000)}`;
+  await using first = new RawClient(served.edge);
+  first.send(half);
+  await using second = new RawClient(served.edge);
+  second.send(half);
+  await until("one of them is refused", () => (first.text + second.text).includes("HTTP/1.1 429"));
+  expect(first.text + second.text).toContain("QUOTA_EXCEEDED");
+  await Promise.all([first.closed("the first"), second.closed("the second")]);
+  expect(await isServing(served)).toBe(true);
+});
+
+test("a stream nobody reads is not pulled, over HTTP/1.1 and HTTP/2", async () => {
+  await using served = await started({});
+  await using raw = new RawClient(served.edge, { isReading: false });
+  const body = `${String.fromCharCode(0, 0, 0, 0, 23)}{"namespace":"endless"}`;
+  raw.send(
+    `${CALL.replace("CatalogQuery", "CatalogWatch").replace("application/json", "application/connect+json")}content-length: 28\r\n\r\n${body}`,
+  );
+  await until("the stream is open", () => served.demo.sources.length === 1);
+  const framed = new RawConnection(served.edge.port, { isReading: false }).greet([4, 0]);
+  framed.send(call(1, "/waymark.discovery.v1.DiscoveryService/CatalogWatch", Buffer.from([10, 7, ...Buffer.from("endless")])));
+  await until("the other stream is open", () => served.demo.sources.length === 2);
+  const counts = () => served.demo.sources.map(({ pullCount }) => pullCount);
+  let before = counts();
+  for (let isMoving = true; isMoving; ) {
+    for (let turn = 0; turn < 20; turn++) await isServing(served);
+    isMoving = counts().join() !== before.join();
+    before = counts();
+  }
+  expect(before[1]).toBe(1); // Its window is 0: the one message in flight.
+  raw.socket.destroy();
+  framed.destroy();
+  await until("both sources are closed", () => served.demo.sources.every(({ closeCount }) => closeCount === 1));
+});
+
+test("requests aborted at any moment leave nothing open and nothing broken", async () => {
+  await using served = await started({});
+  const bodies = ['{"namespace":"late"}', '{"namespace":"never"}', "{}", '{"names'];
+  const agents = bodies.flatMap((body) => [0, 1, 2, 5, 10, 20].map((delayMs) => ({ body, delayMs })));
+  const client = session(served);
+  for (const { body, delayMs } of agents) {
+    const old = httpRequest(`${served.base}${HEADERS[":path"]}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "content-length": 30 },
+    });
+    old.on("error", () => {}).write(body);
+    const stream = client.request(HEADERS).on("error", () => {});
+    stream.write(body);
+    if (delayMs % 2 === 0) stream.end();
+    setTimeout(() => old.destroy(), delayMs);
+    setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), delayMs);
+  }
+  expect(await isServing(served)).toBe(true);
+  client.destroy();
+  await until("all connections are gone", () => served.edge.connectionCount() === 0);
+  expect(await isServing(served)).toBe(true);
+});
+
+test.each([
+  { what: "PINGs", chunk: () => frame(TYPE.PING, { payload: Buffer.alloc(8) }) },
+  { what: "SETTINGS", chunk: () => settings([3, 100]) },
+  { what: "empty DATA frames of no stream", chunk: () => frame(TYPE.DATA, { stream: 1 }) },
+  { what: "WINDOW_UPDATEs", chunk: () => frame(TYPE.WINDOW_UPDATE, { payload: Buffer.from([0, 0, 0, 1]) }) },
+  { what: "PRIORITYs", chunk: () => frame(TYPE.PRIORITY, { stream: 3, payload: Buffer.from([0, 0, 0, 0, 1]) }) },
+  {
+    what: "rapid resets",
+    chunk: (turn: number) =>
+      Buffer.concat([call(turn * 2 + 1), frame(TYPE.RST_STREAM, { stream: turn * 2 + 1, payload: Buffer.from([0, 0, 0, 8]) })]),
+  },
+  {
+    what: "CONTINUATIONs",
+    chunk: (turn: number) =>
+      turn === 0
+        ? frame(TYPE.HEADERS, { stream: 1, payload: hpack([[":method", "POST"]]) })
+        : frame(TYPE.CONTINUATION, { stream: 1, payload: hpack([[`x-${turn}`, "y"]]) }),
+  },
+])("a flood of $what is cut", async ({ chunk }) => {
+  await using served = await started({});
+  const attacker = new RawConnection(served.edge.port).greet();
+  let turn = 0;
+  await attacker.flood(() => Buffer.concat(Array.from({ length: 500 }, () => chunk(turn++))), 15_000);
+  expect(attacker.isClosed).toBe(true);
+  expect(await isServing(served)).toBe(true);
+});
