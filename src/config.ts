@@ -16,7 +16,7 @@ const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
  * One row a setting. A name in code carries its unit (`minTtlMs`), its key in files does not (`dns.min_ttl`, written
  * `1s`); all else of the key is the name in snake_case.
  */
-export const KNOBS = {
+const KNOBS = {
   node: {
     id: optionalText({
       ...ID,
@@ -279,7 +279,7 @@ function fileProblems(issue: z.core.$ZodIssue, source: string): Problem[] {
 }
 
 /** Environment variables of the command line's own, which are not settings. */
-export const CLIENT_ENV = ["WAYMARK_SERVER", "WAYMARK_TOKEN", "WAYMARK_CA", "WAYMARK_CERT", "WAYMARK_KEY", "WAYMARK_TENANT"] as const;
+const CLIENT_ENV = ["WAYMARK_SERVER", "WAYMARK_TOKEN", "WAYMARK_CA", "WAYMARK_CERT", "WAYMARK_KEY", "WAYMARK_TENANT"] as const;
 
 const ENV_WORDS = KNOB_ROWS.map((row) => row.env.slice("WAYMARK_".length));
 

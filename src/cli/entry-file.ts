@@ -1,5 +1,5 @@
 /** Entries in a file, as `apply` takes them: the contract's JSON form, checked field by field so that every problem has its line. */
-import { create, type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
 import { type Entry, EntryKind, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -198,9 +198,4 @@ function expectedScalar(scalar: number): string {
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
-}
-
-/** An entry with nothing but its key, for messages about entries that are going. */
-export function bareEntry(entry: Entry): Entry {
-  return create(EntrySchema, { ...(entry.key && { key: entry.key }) });
 }

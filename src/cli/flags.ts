@@ -56,6 +56,6 @@ export class Flags {
 }
 
 /** The flag as it is typed: `dryRun` is `--dry-run`. */
-export function dashed(name: string): string {
+function dashed(name: string): string {
   return `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

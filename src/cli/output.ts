@@ -140,8 +140,3 @@ export function messageJson<D extends DescMessage>(schema: D, message: MessageSh
   for (const field of schema.fields) if (field.fieldKind === "list") json[field.name] ??= [];
   return json;
 }
-
-/** The last word of an enum value's name, in lower case: `HEALTH_STATUS_HEALTHY` is `healthy`. */
-export function enumWord(names: Readonly<Record<number, string>>, value: number): string {
-  return (names[value] ?? `unknown ${value}`).toLowerCase();
-}

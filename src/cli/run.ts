@@ -10,7 +10,7 @@ import { FORMATS, Output } from "./output.ts";
 import { type FlagSpec, GLOBAL_FLAGS, GROUPS, VERBS, type VerbSpec } from "./verbs.ts";
 import type { World } from "./world.ts";
 
-export const DEFAULT_SERVER = "127.0.0.1:17420";
+const DEFAULT_SERVER = "127.0.0.1:17420";
 const DEFAULT_TIMEOUT_MS = 10_000;
 const SLOW_MS = 1000;
 const MAX_PEM_BYTES = 1024 * 1024;
@@ -33,7 +33,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<Exi
 type Action = (spec: VerbSpec, command: Command, args: readonly string[]) => Promise<void>;
 
 /** The commands as commander knows them; `action` runs the chosen one. */
-export function buildProgram(world: Pick<World, "version" | "stdout" | "stderr">, action: Action): Command {
+function buildProgram(world: Pick<World, "version" | "stdout" | "stderr">, action: Action): Command {
   const program = new Command("waymark")
     .description("Service discovery: run a node, register, find and follow.")
     .version(`waymark ${world.version}`, "-V, --version", "Print the version.")
@@ -152,7 +152,7 @@ async function connectOptions(flags: Flags, world: World): Promise<Parameters<ty
 }
 
 /** `host:port`, with the default port when none is given. */
-export function parseServer(text: string): string {
+function parseServer(text: string): string {
   const match = /^(?<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?<port>\d{1,5}))?$/.exec(text);
   const port = Number(match?.groups?.["port"] ?? 17_420);
   if (!match || port < 1 || port > 65_535) throw new UsageError(`--server ${text}: not host:port, such as 127.0.0.1:17420 or [::1]:17420`);

@@ -48,9 +48,9 @@ export interface VerbSpec {
   readonly load: () => Promise<Verb>;
 }
 
-export const KIND_WORDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
-export const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
-export const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
+const KIND_WORDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
+const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
+const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
 const SCOPE_FLAG = { flags: "--scope <scope>", doc: "How far the entries may travel (default zone).", choices: SCOPE_WORDS } as const;
 const DRY_RUN = { flags: "--dry-run", doc: "Show what would change, and change nothing." } as const;

@@ -37,7 +37,7 @@ function wordOf(words: Readonly<Record<string, number>>, value: number): string 
   return Object.entries(words).find(([, known]) => known === value)?.[0] ?? (value === 0 ? "" : String(value));
 }
 
-export const kindWord = (kind: EntryKind): string => wordOf(KINDS, kind);
+const kindWord = (kind: EntryKind): string => wordOf(KINDS, kind);
 export const scopeWord = (scope: Scope): string => wordOf(SCOPES, scope);
 export const healthWord = (health: HealthStatus): string => wordOf(HEALTHS, health);
 
