@@ -1,0 +1,81 @@
+/** The HTTP edge with certificates: ALPN, client certificates, broken handshakes, renewal. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { connect, type SecureContextOptions } from "node:tls";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { expect, test } from "vitest";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { serverFiles } from "../fakes/certificate.ts";
+import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
+import { until } from "../fakes/until.ts";
+
+function queried(served: DemoEdge, httpVersion: "1.1" | "2", nodeOptions: SecureContextOptions): Promise<string> {
+  const client = createClient(DiscoveryService, createConnectTransport({ baseUrl: served.base, httpVersion, nodeOptions }));
+  return client.catalogQuery({ namespace: "svc" }).then(({ servedBy }) => servedBy);
+}
+
+test.each([
+  { httpVersion: "1.1" as const, transport: "http1" },
+  { httpVersion: "2" as const, transport: "h2" },
+])("HTTP/$httpVersion is chosen by ALPN", async ({ httpVersion, transport }) => {
+  const files = serverFiles();
+  await using served = await startDemoEdge({ listener: { tls: files } });
+  expect(await queried(served, httpVersion, { ca: files.authority.cert })).toBe("svc");
+  expect(served.on.observed).toMatchObject([{ transport }]);
+});
+
+test("with a client authority only its clients are let in", async () => {
+  const files = serverFiles();
+  await using served = await startDemoEdge({ listener: { tls: { ...files, clientCaFile: files.caFile } } });
+  const ca = files.authority.cert;
+  expect(await queried(served, "2", { ca, ...files.authority.issue("client") })).toBe("svc");
+  await expect(queried(served, "2", { ca })).rejects.toThrow(/^\[(unavailable|aborted|internal|canceled)\]/);
+  await expect(queried(served, "2", { ca, ...serverFiles().authority.issue("stranger") })).rejects.toThrow(
+    /^\[(unavailable|aborted|internal|canceled)\]/,
+  );
+});
+
+test("plain text, old TLS and half a handshake end nothing but themselves", async () => {
+  const files = serverFiles();
+  await using served = await startDemoEdge({ listener: { tls: files } });
+  await using plain = new RawClient(served.edge);
+  plain.send("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n");
+  await plain.closed("the connection without TLS");
+  await using half = new RawClient(served.edge);
+  half.send(Buffer.from("1603010200", "hex"));
+  half.socket.destroy();
+  const old = connect({
+    host: served.edge.host,
+    port: served.edge.port,
+    maxVersion: "TLSv1.1",
+    minVersion: "TLSv1.1",
+    ca: files.authority.cert,
+  });
+  const refused = Promise.withResolvers<string>();
+  old.on("error", (error: Error) => refused.resolve(error.message)).on("secureConnect", () => refused.resolve("let in"));
+  expect(await refused.promise).not.toBe("let in");
+  expect(await queried(served, "1.1", { ca: files.authority.cert })).toBe("svc");
+});
+
+test("renewed certificates are used from the next connection on, broken ones are not", async () => {
+  const files = serverFiles();
+  const warnings: string[] = [];
+  const log = { info: () => {}, warn: (_facts: unknown, event: string) => void warnings.push(event) };
+  await using served = await startDemoEdge({ listener: { tls: files, log } });
+  const renewed = files.authority.issue("renewed");
+  writeFileSync(files.certFile, renewed.cert);
+  served.edge.reloadTls();
+  expect(warnings).toEqual(["certificates not reloaded, keeping the old ones"]);
+  expect(await subjectOf(served, files.caFile)).toBe("localhost");
+  writeFileSync(files.keyFile, renewed.key);
+  served.edge.reloadTls();
+  expect(await subjectOf(served, files.caFile)).toBe("renewed");
+});
+
+async function subjectOf({ edge }: DemoEdge, caFile: string): Promise<string> {
+  const socket = connect({ host: edge.host, port: edge.port, ca: readFileSync(caFile) });
+  await until("the handshake", () => socket.authorized);
+  const { subject } = socket.getPeerCertificate();
+  socket.destroy();
+  return String(subject.CN);
+}
