@@ -35,7 +35,7 @@ import type { Registrar, Report } from "../discovery/registrar.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Caller } from "../policy/caller.ts";
-import { viewerVerdict } from "../policy/verdict.ts";
+import { NO_POLICY } from "../policy/verdict.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { durationMs, filterOf, idOf, namespaceOf, scopeOf, termsOf } from "./discovery-filter.ts";
 import { encodeExplanations } from "./explanations.ts";
@@ -246,11 +246,11 @@ class DiscoveryMethods {
     return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken });
   }
 
-  namespaceStatus(request: NamespaceStatusRequest, _context: CallContext) {
+  namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
     const { reads, bounds } = this.#parts;
     const namespace = namespaceOf(request.namespace, "namespace", bounds);
     if (namespace === "") throw invalid("namespace", "is required");
-    const { allowed, reason } = viewerVerdict();
+    const { allowed, reason } = NO_POLICY.viewer(namespace, { clusterId: context.caller.cluster, tenant: context.caller.tenant });
     const endpointCount = allowed ? reads.replica.lookup.namespaceCount(namespace) : 0;
     return create(NamespaceStatusResponseSchema, { namespace, allowed, reason, endpointCount: BigInt(endpointCount) });
   }
