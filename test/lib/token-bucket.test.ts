@@ -1,0 +1,58 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { TokenBuckets } from "../../src/lib/token-bucket.ts";
+
+const MINUTE = { limit: 120, windowMs: 60_000, maxKeys: 10 };
+
+test("a full bucket gives its limit at once, and then says when there is one more", () => {
+  const buckets = new TokenBuckets(MINUTE);
+  const waits = Array.from({ length: 121 }, () => buckets.take("a", 5));
+  expect(waits.slice(0, 120).every((wait) => wait === 0)).toBe(true);
+  expect(waits[120]).toBeCloseTo(500);
+});
+
+test("tokens come back evenly over the window", () => {
+  const buckets = new TokenBuckets(MINUTE);
+  for (let i = 0; i < 120; i++) buckets.take("a", 0);
+  expect(buckets.take("a", 499)).toBeGreaterThan(0);
+  expect(buckets.take("a", 500)).toBe(0);
+  expect(buckets.take("a", 500)).toBeGreaterThan(0);
+});
+
+test("one caller's use leaves another's bucket alone", () => {
+  const buckets = new TokenBuckets({ ...MINUTE, limit: 1 });
+  expect([buckets.take("a", 0), buckets.take("b", 0)]).toEqual([0, 0]);
+  expect(buckets.take("a", 0)).toBeGreaterThan(0);
+});
+
+test("a token given back can be taken again", () => {
+  const buckets = new TokenBuckets({ ...MINUTE, limit: 1 });
+  buckets.take("a", 0);
+  buckets.giveBack("a");
+  expect(buckets.take("a", 0)).toBe(0);
+});
+
+test("a million callers hold no more than the bound", () => {
+  const buckets = new TokenBuckets({ ...MINUTE, maxKeys: 2000 });
+  for (let i = 0; i < 1_000_000; i++) buckets.take(`caller-${i}`, i);
+  expect(buckets.size).toBe(2000);
+});
+
+test("in any window no more than twice the limit is taken, and never more than a full bucket at once", () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(300), { maxLength: 200 }), (gaps) => {
+      const buckets = new TokenBuckets({ limit: 5, windowMs: 1000, maxKeys: 1 });
+      const taken: number[] = [];
+      let now = 0;
+      for (const gap of gaps) {
+        now += gap;
+        if (buckets.take("a", now) === 0) taken.push(now);
+      }
+      for (const from of taken) {
+        const inWindow = taken.filter((at) => at >= from && at < from + 1000).length;
+        expect(inWindow).toBeLessThanOrEqual(10);
+        expect(taken.filter((at) => at === from).length).toBeLessThanOrEqual(5);
+      }
+    }),
+  );
+});
