@@ -1,5 +1,6 @@
 /** YAML and JSON documents with the line of every value, bounded against bombs; the base of `apply` and `import`. */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
+import { findOffset } from "./json-lines.ts";
 
 export interface LineProblem {
   /** 1-based line of the file. */
@@ -7,53 +8,30 @@ export interface LineProblem {
   readonly message: string;
 }
 
-/** A part of a document: its value and where it stands. */
+/** Tells the line of the value at a path, or of the nearest part above it that exists. */
+type Locator = (path: readonly PropertyKey[]) => number;
+
+/** A part of a document: its value and where it stands. Lines are looked up when asked for: few values are ever wrong. */
 export class Place {
-  readonly #node: Node | undefined;
-  readonly #document: Document;
-  readonly #lines: LineCounter;
   readonly value: unknown;
+  readonly #path: readonly PropertyKey[];
+  readonly #locator: Locator;
 
-  constructor(node: Node | undefined, document: Document, lines: LineCounter, value: unknown) {
-    this.#node = node;
-    this.#document = document;
-    this.#lines = lines;
+  constructor(value: unknown, path: readonly PropertyKey[], locator: Locator) {
     this.value = value;
+    this.#path = path;
+    this.#locator = locator;
   }
 
-  /** Line of the value at a path below here, or of the nearest part above it that exists. */
+  /** Line of the value at a path below here. */
   line(path: readonly PropertyKey[] = []): number {
-    let node = this.#resolve(this.#node);
-    let offset = node?.range?.[0] ?? 0;
-    for (const step of path) {
-      const next = this.#child(node, step);
-      if (next === undefined) break;
-      node = this.#resolve(next.node);
-      offset = next.offset;
-    }
-    return this.#lines.linePos(offset).line;
+    return this.#locator([...this.#path, ...path]);
   }
 
-  /** The parts of a list, or the named part of a map. */
+  /** An item of a list, or the named part of a map. */
   at(step: PropertyKey): Place {
-    const child = this.#child(this.#resolve(this.#node), step);
     const value: unknown = typeof this.value === "object" && this.value !== null ? Reflect.get(this.value, step) : undefined;
-    return new Place(child?.node, this.#document, this.#lines, value);
-  }
-
-  /** The node an alias stands for, or the node itself. */
-  #resolve(node: Node | undefined): Node | undefined {
-    return isAlias(node) ? node.resolve(this.#document) : node;
-  }
-
-  #child(node: Node | undefined, step: PropertyKey): { readonly node: Node | undefined; readonly offset: number } | undefined {
-    if (isSeq<Node>(node)) {
-      const item = node.items[Number(step)];
-      return item === undefined ? undefined : { node: item, offset: item.range?.[0] ?? 0 };
-    }
-    if (!isMap<Node, Node>(node)) return undefined;
-    const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step));
-    return pair === undefined ? undefined : { node: pair.value ?? undefined, offset: pair.key.range?.[0] ?? 0 };
+    return new Place(value, [...this.#path, step], this.#locator);
   }
 }
 
@@ -65,9 +43,47 @@ export interface Documents {
 
 /** Most aliases one document may resolve to: stops "billion laughs". */
 const MAX_ALIASES = 100;
+/** Parsed with positions, YAML takes a hundred times its size in memory. */
+const MAX_YAML_CHARS = 8 * 1024 * 1024;
+/** Deeper than any real manifest, and shallow enough for every recursive reader. */
+const MAX_DEPTH = 64;
 
 /** Reads every document of a text. One that is broken is a problem; those around it are still read. Never throws. */
 export function readDocuments(text: string): Documents {
+  const json = parseJson(text);
+  if (json !== undefined) {
+    if (isTooDeep(json)) return { places: [], problems: [{ line: 1, message: TOO_DEEP }] };
+    return { places: [new Place(json, [], (path) => lineAt(text, findOffset(text, path)))], problems: [] };
+  }
+  if (text.length > MAX_YAML_CHARS) {
+    return {
+      places: [],
+      problems: [{ line: 1, message: `is more than ${MAX_YAML_CHARS} characters of YAML; split it, or give it as JSON` }],
+    };
+  }
+  return readYaml(text);
+}
+
+const TOO_DEEP = "is nested too deeply";
+
+/** The one JSON value of a text; undefined when it is something else, such as broken JSON, which the YAML parser explains with lines. */
+function parseJson(text: string): unknown {
+  if (!/^\s*[[{]/.test(text)) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    return value;
+  } catch {
+    return undefined;
+  }
+}
+
+function lineAt(text: string, offset: number): number {
+  let line = 1;
+  for (let at = text.indexOf("\n"); at !== -1 && at < offset; at = text.indexOf("\n", at + 1)) line += 1;
+  return line;
+}
+
+function readYaml(text: string): Documents {
   const lines = new LineCounter();
   const problems: LineProblem[] = [];
   const places: Place[] = [];
@@ -81,18 +97,60 @@ export function readDocuments(text: string): Documents {
     for (const { pos, message } of document.errors) problems.push({ line: lines.linePos(pos[0]).line, message: oneLine(message) });
     const node = document.contents ?? undefined;
     if (document.errors.length > 0 || node === undefined) continue;
+    const line = lines.linePos(node.range?.[0] ?? 0).line;
     try {
       const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES });
-      if (value !== null && value !== undefined) places.push(new Place(node, document, lines, value));
+      if (isTooDeep(value)) problems.push({ line, message: TOO_DEEP });
+      else if (value !== null && value !== undefined)
+        places.push(new Place(value, [], (path) => lines.linePos(yamlOffset(document, path)).line));
     } catch (error) {
-      problems.push({ line: lines.linePos(node.range?.[0] ?? 0).line, message: broken(error) });
+      problems.push({ line, message: broken(error) });
     }
   }
   return { places, problems };
 }
 
+function yamlOffset(document: Document, path: readonly PropertyKey[]): number {
+  const resolved = (node: Node | undefined): Node | undefined => (isAlias(node) ? node.resolve(document) : node);
+  let node = resolved(document.contents ?? undefined);
+  let offset = node?.range?.[0] ?? 0;
+  for (const step of path) {
+    const child = yamlChild(node, step);
+    if (child === undefined) break;
+    node = resolved(child.node);
+    offset = child.offset;
+  }
+  return offset;
+}
+
+function yamlChild(node: Node | undefined, step: PropertyKey): { readonly node: Node | undefined; readonly offset: number } | undefined {
+  if (isSeq<Node>(node)) {
+    const item = node.items[Number(step)];
+    return item === undefined ? undefined : { node: item, offset: item.range?.[0] ?? 0 };
+  }
+  if (!isMap<Node, Node>(node)) return undefined;
+  const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step));
+  return pair === undefined ? undefined : { node: pair.value ?? undefined, offset: pair.key.range?.[0] ?? 0 };
+}
+
+/** Level by level, for a text that is deep must not overflow the stack here; an alias to itself ends at the bound. */
+function isTooDeep(value: unknown): boolean {
+  let level = new Set<object>();
+  if (typeof value === "object" && value !== null) level.add(value);
+  for (let depth = 0; level.size > 0; depth++) {
+    if (depth > MAX_DEPTH) return true;
+    const next = new Set<object>();
+    for (const each of level) {
+      const items: readonly unknown[] = Array.isArray(each) ? each : Object.values(each);
+      for (const item of items) if (typeof item === "object" && item !== null) next.add(item);
+    }
+    level = next;
+  }
+  return false;
+}
+
 function broken(error: unknown): string {
-  if (error instanceof RangeError) return "is nested too deeply";
+  if (error instanceof RangeError) return TOO_DEEP;
   const message = error instanceof Error ? error.message : String(error);
   return message.includes("alias count") ? `uses more than ${MAX_ALIASES} aliases` : oneLine(message);
 }

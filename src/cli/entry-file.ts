@@ -9,7 +9,7 @@ import { type LineProblem, type Place, readDocuments } from "./documents.ts";
 /** An entry and where it came from. */
 export interface FileEntry {
   readonly entry: Entry;
-  readonly line: number;
+  readonly place: Place;
 }
 
 export interface EntryFile {
@@ -30,7 +30,7 @@ export function readEntryFile(text: string): EntryFile {
     const json = normalise(place, EntrySchema, problems);
     if (problems.length > before || json === undefined) continue;
     const entry = fromJson(EntrySchema, json);
-    found.push({ entry, line: place.line() });
+    found.push({ entry, place });
   }
   const entries = checkEntries(found, problems);
   return { entries, problems: problems.toSorted((a, b) => a.line - b.line) };
@@ -49,20 +49,19 @@ function entryPlaces(place: Place): readonly Place[] {
 /** Entries that keep the contract's rules and have a key of their own; a problem for each of the others. */
 export function checkEntries(found: readonly FileEntry[], problems: LineProblem[]): readonly FileEntry[] {
   const validator = createValidator();
-  const lineOfKey = new Map<string, number>();
-  return found.filter(({ entry, line }) => {
+  const firstOfKey = new Map<string, Place>();
+  return found.filter(({ entry, place }) => {
     const before = problems.length;
+    const refuse = (message: string): void => void problems.push({ line: place.line(), message });
     const result = validator.validate(EntrySchema, entry);
-    if (result.kind === "invalid")
-      for (const { field, message } of result.violations) problems.push({ line, message: `${pathToString(field)}: ${message}` });
-    else if (result.kind === "error") problems.push({ line, message: result.error.message });
+    if (result.kind === "invalid") for (const { field, message } of result.violations) refuse(`${pathToString(field)}: ${message}`);
+    else if (result.kind === "error") refuse(result.error.message);
     const sizeBytes = toBinary(EntrySchema, entry).length;
-    if (sizeBytes > MAX_ENTRY_BYTES)
-      problems.push({ line, message: `is ${sizeBytes} bytes encoded; at most ${MAX_ENTRY_BYTES} are allowed` });
+    if (sizeBytes > MAX_ENTRY_BYTES) refuse(`is ${sizeBytes} bytes encoded; at most ${MAX_ENTRY_BYTES} are allowed`);
     const key = keyOf(entry);
-    const first = lineOfKey.get(key);
-    if (first === undefined) lineOfKey.set(key, line);
-    else problems.push({ line, message: `has the same key as the entry of line ${first}` });
+    const first = firstOfKey.get(key);
+    if (first === undefined) firstOfKey.set(key, place);
+    else refuse(`has the same key as the entry of line ${first.line()}`);
     return problems.length === before;
   });
 }

@@ -133,7 +133,7 @@ type Endpoint = NonNullable<Slice["endpoints"]>[number];
 
 interface Located<T> {
   readonly value: T;
-  readonly line: number;
+  readonly place: Place;
 }
 
 interface Found {
@@ -148,27 +148,27 @@ interface Found {
 export function readKubernetes(manifest: string, options: KubernetesOptions): Manifest {
   const { places, problems } = readDocuments(manifest);
   const found: Found = { services: new Map(), slices: [], problems: [...problems], ignored: new Map(), notes: new Set() };
-  for (const place of places) collect(place, found);
+  for (const place of places) collect(place, found, { isInList: false });
   const made = makeEntries(found, options);
   const entries = checkEntries(made, found.problems);
   return { entries, problems: found.problems.toSorted((a, b) => a.line - b.line), ignored: found.ignored, notes: [...found.notes] };
 }
 
-function collect(place: Place, found: Found): void {
+function collect(place: Place, found: Found, { isInList }: { readonly isInList: boolean }): void {
   const { value } = place;
   const field = (name: string): unknown => (typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined);
   const [kind, apiVersion, items] = [field("kind"), field("apiVersion"), field("items")];
   if (typeof kind !== "string" || typeof apiVersion !== "string") {
     found.problems.push({ line: place.line(), message: "is not a Kubernetes object: kind or apiVersion is missing" });
-  } else if (kind.endsWith("List") && Array.isArray(items)) {
+  } else if (kind.endsWith("List") && Array.isArray(items) && !isInList) {
     const list = place.at("items");
-    for (let index = 0; index < items.length; index++) collect(list.at(index), found);
+    for (let index = 0; index < items.length; index++) collect(list.at(index), found, { isInList: true });
   } else if (kind === "Service" && apiVersion === "v1") {
     const service = check(place, SERVICE, { kind, found });
-    if (service) addService({ value: service, line: place.line() }, found);
+    if (service) addService({ value: service, place }, found);
   } else if (kind === "EndpointSlice" && apiVersion === "discovery.k8s.io/v1") {
     const slice = check(place, SLICE, { kind, found });
-    if (slice) found.slices.push({ value: slice, line: place.line() });
+    if (slice) found.slices.push({ value: slice, place });
   } else {
     // "Service" is also a kind of other groups, such as Knative's.
     const name = kind === "Service" || kind === "EndpointSlice" ? `${kind} of ${apiVersion}` : kind.slice(0, 128);
@@ -195,7 +195,7 @@ function addService(service: Located<Service>, found: Found): void {
   const { namespace, name } = service.value.metadata;
   const key = objectKey(namespace, name);
   const first = found.services.get(key);
-  if (first) found.problems.push({ line: service.line, message: `Service ${name}: is also at line ${first.line}` });
+  if (first) found.problems.push({ line: service.place.line(), message: `Service ${name}: is also at line ${first.place.line()}` });
   else found.services.set(key, service);
 }
 
@@ -206,7 +206,7 @@ function makeEntries(found: Found, options: KubernetesOptions): readonly FileEnt
     const service = labels?.[SERVICE_LABEL];
     if (service === undefined) found.notes.add(`EndpointSlice ${name}: left out, it names no Service (label ${SERVICE_LABEL})`);
     else if (!DNS_LABEL.test(service))
-      found.problems.push({ line: slice.line, message: `EndpointSlice ${name}: label ${SERVICE_LABEL}: not a DNS label` });
+      found.problems.push({ line: slice.place.line(), message: `EndpointSlice ${name}: label ${SERVICE_LABEL}: not a DNS label` });
     else slicesOf.set(objectKey(namespace, service), [...(slicesOf.get(objectKey(namespace, service)) ?? []), slice]);
   }
   const entries: FileEntry[] = [];
@@ -216,7 +216,7 @@ function makeEntries(found: Found, options: KubernetesOptions): readonly FileEnt
     const [namespace = "", name = ""] = key.split("/");
     const maker = new ServiceEntries({ namespace, name, service: service?.value, options, notes: found.notes });
     if (slices.length > 0) entries.push(...maker.fromSlices(slices));
-    else if (service) entries.push({ entry: maker.fromService(service.value), line: service.line });
+    else if (service) entries.push({ entry: maker.fromService(service.value), place: service.place });
   }
   return entries;
 }
@@ -260,14 +260,14 @@ class ServiceEntries {
   fromSlices(slices: readonly Located<Slice>[]): readonly FileEntry[] {
     const made = new Map<string, FileEntry>();
     // The order of slices in the input is chance; their names are not.
-    for (const { value: slice, line } of slices.toSorted((a, b) => (a.value.metadata.name < b.value.metadata.name ? -1 : 1))) {
-      for (const endpoint of slice.endpoints ?? []) {
+    for (const { value: slice, place } of slices.toSorted((a, b) => (a.value.metadata.name < b.value.metadata.name ? -1 : 1))) {
+      for (const [index, endpoint] of (slice.endpoints ?? []).entries()) {
         const instance = instanceOf(endpoint);
         const known = made.get(instance);
         const entry = known?.entry ?? this.#endpointEntry(instance, endpoint);
         for (const target of targetsOf(slice, endpoint)) addTarget(entry.targets, target);
         if (known) known.entry.health = better(known.entry.health, healthOf(endpoint));
-        else made.set(instance, { entry, line });
+        else made.set(instance, { entry, place: place.at("endpoints").at(index) });
       }
     }
     return [...made.values()];

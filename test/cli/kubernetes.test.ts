@@ -182,7 +182,7 @@ test.each([
   {
     name: "a zone of strange characters",
     text: slice("ports: []\nendpoints: [{ addresses: [10.0.0.1], zone: 'a b' }]"),
-    line: 1,
+    line: 8,
     says: "zone",
   },
 ])("$name is a problem at line $line", ({ text, line, says }) => {
@@ -214,6 +214,9 @@ test.each([
     text: `a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n`,
   },
   { name: "deep nesting", text: "[".repeat(100_000) },
+  { name: "deep nesting in JSON", text: `${"[".repeat(100_000)}${"]".repeat(100_000)}` },
+  { name: "lists in lists", text: '{"kind":"List","apiVersion":"v1","items":['.repeat(40) + "]}".repeat(40) },
+  { name: "YAML without end", text: `a: ${"x".repeat(9 * 1024 * 1024)}` },
   { name: "an alias to itself", text: "a: &a [*a]\nkind: Service\napiVersion: v1\n" },
 ])("$name cannot hang or crash the import", ({ text }) => {
   expect(read(text).problems.length).toBeGreaterThan(0);

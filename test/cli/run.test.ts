@@ -271,3 +271,23 @@ test.each([
 ])("$argv prints $stdout", async ({ argv, exit, stdout }) => {
   expect(await waymark(argv)).toMatchObject({ exit, stdout });
 });
+
+test("a command that takes more than a second says on stderr that it goes on, unless it is to be quiet", async () => {
+  const fake = await startFake();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  fake.held.set("serverInfo", promise);
+  const argv = ["discovery", "status", "-o", "json", "--server", fake.address];
+  const quiet = waymark([...argv, "--quiet"]);
+  const ran = await waymark(argv, { onStderr: () => resolve() });
+  expect(ran).toMatchObject({ exit: 0, stderr: "still working on discovery status …\n" });
+  expect(await quiet).toMatchObject({ exit: 0, stderr: "" });
+});
+
+test("a request without an answer ends at --timeout with exit code 1: the server was reached", async () => {
+  const fake = await startFake();
+  fake.held.set("serverInfo", new Promise(() => {}));
+  await waymark(["discovery", "peers", "--server", fake.address]);
+  const { exit, stderr } = await waymark(["discovery", "status", "--timeout", "200ms", "--server", fake.address]);
+  expect(exit).toBe(1);
+  expect(stderr).toContain("DEADLINE_EXCEEDED");
+});

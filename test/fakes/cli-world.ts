@@ -17,6 +17,8 @@ export interface WorldOptions {
   readonly serve?: (request: ServeRequest) => Promise<void>;
   /** Told of each write to standard output. */
   readonly onStdout?: (text: string) => void;
+  /** Told of each write to standard error. */
+  readonly onStderr?: (text: string) => void;
 }
 
 /** Runs a command line in memory. */
@@ -33,7 +35,13 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
       },
       isTty,
     },
-    stderr: { write: (text) => void (written.stderr += text), isTty },
+    stderr: {
+      write: (text) => {
+        written.stderr += text;
+        options.onStderr?.(text);
+      },
+      isTty,
+    },
     interrupt: options.interrupt ?? new AbortController().signal,
     readText: async (path) => {
       const text = files[path];

@@ -1,0 +1,39 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { findOffset } from "../../src/cli/json-lines.ts";
+
+const TEXT = `{
+  "a": [1, "x]}", {"b": {}}],
+  "c": {"d\\"e": [[], [true]]},
+  "c": null
+}`;
+
+test.each([
+  { path: [], want: "{\n" },
+  { path: ["a"], want: '"a"' },
+  { path: ["a", 0], want: "1," },
+  { path: ["a", 1], want: '"x]}"' },
+  { path: ["a", 2, "b"], want: '"b"' },
+  { path: ["a", 9], want: '"a"' },
+  { path: ["c"], want: '"c": null' },
+  { path: ["zz"], want: "{\n" },
+  { path: ["a", 0, "deeper"], want: "1," },
+])("$path is at $want", ({ path, want }) => {
+  expect(TEXT.slice(findOffset(TEXT, path))).toMatch(new RegExp(`^${RegExp.escape(want)}`));
+});
+
+test("every path of every JSON value leads to the text of its value or key, however it is spaced", () => {
+  fc.assert(
+    fc.property(fc.jsonValue({ maxDepth: 4 }), fc.constantFrom(undefined, 1, "\t"), (value, space) => {
+      const text = JSON.stringify(value, undefined, space);
+      const visit = (part: unknown, path: readonly PropertyKey[]): void => {
+        const key = path.at(-1);
+        const starts = typeof key === "string" ? JSON.stringify(key) : JSON.stringify(part, undefined, space).slice(0, 1);
+        expect(text.startsWith(starts, findOffset(text, path))).toBe(true);
+        if (Array.isArray(part)) for (const [index, item] of part.entries()) visit(item, [...path, index]);
+        else if (typeof part === "object" && part !== null) for (const [name, item] of Object.entries(part)) visit(item, [...path, name]);
+      };
+      visit(value, []);
+    }),
+  );
+});

@@ -1,0 +1,114 @@
+import { create, type DescMessage, type DescMethodServerStreaming, type DescMethodUnary, type MessageShape } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Channel, Client } from "../../src/client/client.ts";
+import { RequestError } from "../../src/client/request-error.ts";
+
+const INFO = DiscoveryService.method.serverInfo;
+
+function failure(code: string, isReachable = true): RequestError {
+  return new RequestError(code, { code, reason: undefined, violations: [], retryMs: undefined, metadata: {}, isReachable, server: "x" });
+}
+
+/** A server that answers, or fails with what is given, taking `takesMs` of the test's clock. */
+class FakeChannel implements Channel {
+  readonly server: string;
+  readonly #clock: { nowMs: number };
+  failure: RequestError | undefined;
+  takesMs = 0;
+  readonly timeoutsMs: number[] = [];
+  isClosed = false;
+
+  constructor(server: string, clock: { nowMs: number }) {
+    this.server = server;
+    this.#clock = clock;
+  }
+
+  async unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    _request: MessageShape<I>,
+    { timeoutMs }: { readonly timeoutMs: number },
+  ): Promise<MessageShape<O>> {
+    this.timeoutsMs.push(timeoutMs);
+    this.#clock.nowMs += this.takesMs;
+    if (this.failure) throw this.failure;
+    return create(method.output);
+  }
+
+  // oxlint-disable-next-line require-yield -- no test opens a stream here
+  async *serverStream<I extends DescMessage, O extends DescMessage>(
+    _method: DescMethodServerStreaming<I, O>,
+  ): AsyncIterable<MessageShape<O>> {
+    throw failure("UNIMPLEMENTED");
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+}
+
+function setUp() {
+  const clock = { nowMs: 0 };
+  const a = new FakeChannel("a:1", clock);
+  const b = new FakeChannel("b:1", clock);
+  return { a, b, client: new Client([a, b], { timeoutMs: 1000, nowMs: () => clock.nowMs }) };
+}
+
+test.each([
+  { name: "is away", error: failure("UNAVAILABLE") },
+  { name: "is not reached in time", error: failure("DEADLINE_EXCEEDED", false) },
+])("when a server $name, the next is asked, and stays the first choice", async ({ error }) => {
+  const { a, b, client } = setUp();
+  a.failure = error;
+  await client.call(INFO, {});
+  expect(client.server).toBe("b:1");
+  await client.call(INFO, {});
+  expect([a.timeoutsMs.length, b.timeoutsMs.length]).toEqual([1, 2]);
+});
+
+test.each(["INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "DEADLINE_EXCEEDED"])(
+  "a refusal with %s is the answer, wherever it comes from",
+  async (code) => {
+    const { a, b, client } = setUp();
+    a.failure = failure(code);
+    await expect(client.call(INFO, {})).rejects.toBe(a.failure);
+    expect(b.timeoutsMs).toEqual([]);
+  },
+);
+
+test("all tries share one deadline", async () => {
+  const { a, b, client } = setUp();
+  a.failure = failure("UNAVAILABLE");
+  a.takesMs = 400;
+  await client.call(INFO, {});
+  expect([...a.timeoutsMs, ...b.timeoutsMs]).toEqual([1000, 600]);
+});
+
+test("a server that used up the time leaves none for the next", async () => {
+  const { a, b, client } = setUp();
+  a.failure = failure("UNAVAILABLE");
+  a.takesMs = 950;
+  await expect(client.call(INFO, {})).rejects.toBe(a.failure);
+  expect(b.timeoutsMs).toEqual([]);
+});
+
+test("when all are away, the last failure is told, after one try each", async () => {
+  const { a, b, client } = setUp();
+  [a.failure, b.failure] = [failure("UNAVAILABLE"), failure("UNAVAILABLE")];
+  await expect(client.call(INFO, {})).rejects.toBe(b.failure);
+  expect([a.timeoutsMs.length, b.timeoutsMs.length]).toEqual([1, 1]);
+});
+
+test("a server left by one call is not left again by a slower one", () => {
+  const { client } = setUp();
+  client.failOver("a:1");
+  client.failOver("a:1");
+  expect(client.server).toBe("b:1");
+});
+
+test("closing closes every connection; a client without servers is refused", () => {
+  const { a, b, client } = setUp();
+  client.close();
+  expect([a.isClosed, b.isClosed]).toEqual([true, true]);
+  expect(() => new Client([], { timeoutMs: 1, nowMs: () => 0 })).toThrow("at least one server");
+});
