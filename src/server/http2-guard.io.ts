@@ -41,7 +41,7 @@ export interface GuardOptions {
 }
 
 /** All connections are checked once in this time, a tenth of them at a time. */
-const ROUND_MS = 500;
+const ROUND_MS = 250;
 const SLICES = 10;
 
 /** Calls of one connection that are begun in one turn of the event loop; more wait for the next turns. */

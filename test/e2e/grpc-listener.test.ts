@@ -129,7 +129,8 @@ test("a compressed request is served (by grpc-js)", async () => {
 
 test("a handler that outlives the deadline is answered deadline_exceeded by the server", async () => {
   const { client, observed } = await started();
-  const answer = await client.unary("CatalogQuery", query("never"), { call: { deadline: Date.now() + 60 } });
+  await client.unary("CatalogQuery", query("")); // Connected, so that the deadline is the server's and not the connection's.
+  const answer = await client.unary("CatalogQuery", query("never"), { call: { deadline: Date.now() + 200 } });
   expect(answer.code).toBe(4);
   await until("the server saw it too", () => observed.some((call) => call.code === "DEADLINE_EXCEEDED"));
 });
@@ -296,6 +297,14 @@ test("a taken port is named with the flag that changes it", async () => {
 
 test("an address that is not ours is named", async () => {
   await expect(started({ host: "192.0.2.1" })).rejects.toThrow(/192\.0\.2\.1 is not an address of this machine/);
+});
+
+test("connections over the listener's bound are refused, and those inside go on", async () => {
+  const { client, connect, listener } = await started({ limits: { maxConnections: 1 } });
+  expect((await client.unary("CatalogQuery", query(""))).code).toBe(0);
+  expect((await connect().unary("CatalogQuery", query(""), { call: { deadline: Date.now() + 1_000 } })).code).not.toBe(0);
+  expect((await client.unary("CatalogQuery", query(""))).code).toBe(0);
+  expect(listener.connectionCount()).toBe(1);
 });
 
 test("streams over the listener's bound are refused, and taken again when others end", async () => {

@@ -1,0 +1,14 @@
+/** The attacker's process: `h2-attacker.ts PORT NAME [SECONDS]` attacks once, or again and again, and prints JSON. */
+import { attack } from "./h2-attacks.ts";
+
+const [port = "", name = "", seconds = "0"] = process.argv.slice(2);
+const end = performance.now() + Number(seconds) * 1_000;
+let count = 0;
+let result = await attack(name, Number(port));
+while (performance.now() < end) {
+  count += 1;
+  // oxlint-disable-next-line no-await-in-loop -- an attacker that comes back.
+  result = await attack(name, Number(port));
+}
+console.log(JSON.stringify({ ...result, count }));
+process.exit();

@@ -1,0 +1,118 @@
+/** Attacks on an HTTP/2 listener, each on one connection, until it is cut or gives up. Names are those of the tests. */
+import {
+  call,
+  callHeaders,
+  FLAG,
+  frame,
+  hpack,
+  INITIAL_WINDOW_SIZE,
+  PREFACE,
+  QUERY,
+  RawConnection,
+  repeated,
+  settings,
+  TYPE,
+  u32,
+  WATCH,
+} from "./h2-frames.ts";
+
+/** How long an attack goes on when it is not cut. */
+const ATTACK_MS = 4_000;
+
+interface Attack {
+  /** Whether the attacker reads what it is sent; true unless said. */
+  readonly isReading?: boolean;
+  readonly run: (connection: RawConnection) => Promise<void>;
+}
+
+/** The same bytes over and over, after a greeting and what opens the attack. */
+function flood(bytes: Uint8Array, opening: readonly Uint8Array[] = []): Attack {
+  return {
+    run: (connection) => {
+      connection.greet().send(...opening);
+      return connection.flood(() => bytes, ATTACK_MS);
+    },
+  };
+}
+
+/** For each of many streams, the same frames. */
+function streams(frames: (id: number) => Uint8Array, options: { readonly isReading?: boolean; readonly window?: number } = {}): Attack {
+  return {
+    isReading: options.isReading ?? true,
+    run: (connection) => {
+      if (options.window === undefined) connection.greet();
+      else connection.greet([INITIAL_WINDOW_SIZE, options.window]);
+      const burst = (turn: number) => Buffer.concat(Array.from({ length: 200 }, (_, index) => frames((turn * 200 + index) * 2 + 1)));
+      return connection.flood(burst, ATTACK_MS);
+    },
+  };
+}
+
+/** One byte at a time. */
+function trickle(bytes: Uint8Array, options: { readonly opening: Uint8Array; readonly pauseMs: number }): Attack {
+  return {
+    run: async (connection) => {
+      connection.send(options.opening);
+      for (const byte of bytes) {
+        if (connection.isClosed) return;
+        connection.send(Buffer.of(byte));
+        // oxlint-disable-next-line no-await-in-loop -- slowness is the attack.
+        await new Promise((resolve) => setTimeout(resolve, options.pauseMs));
+      }
+    },
+  };
+}
+
+const open = (id: number) => frame(TYPE.HEADERS, { flags: FLAG.END_HEADERS, stream: id, payload: callHeaders(QUERY) });
+const unended = frame(TYPE.HEADERS, { stream: 1, payload: callHeaders(QUERY) });
+const reset = (id: number) => frame(TYPE.RST_STREAM, { stream: id, payload: u32(8) });
+const ping = frame(TYPE.PING, { payload: Buffer.alloc(8) });
+
+export const ATTACKS: Readonly<Record<string, Attack>> = {
+  "PING flood": flood(repeated(ping, 1_000)),
+  "PING flood beside an open watch": flood(repeated(ping, 1_000), [call(1, WATCH)]),
+  "SETTINGS flood": flood(repeated(settings(), 1_000)),
+  "flood of large SETTINGS": flood(
+    repeated(settings(...Array.from({ length: 20 }, (_, i) => [INITIAL_WINDOW_SIZE, 65_535 + i] as const)), 200),
+  ),
+  "rapid reset of opened streams": streams((id) => Buffer.concat([open(id), reset(id)])),
+  "rapid reset of whole calls": streams((id) => Buffer.concat([call(id), reset(id)])),
+  "calls made to be reset by us": streams((id) => Buffer.concat([call(id), frame(TYPE.WINDOW_UPDATE, { stream: id, payload: u32(0) })])),
+  "CONTINUATION flood": flood(repeated(frame(TYPE.CONTINUATION, { stream: 1, payload: hpack([["x", "y"]]) }), 100), [unended]),
+  "flood of empty CONTINUATION": flood(repeated(frame(TYPE.CONTINUATION, { stream: 1 }), 100), [unended]),
+  "WINDOW_UPDATE flood": flood(repeated(frame(TYPE.WINDOW_UPDATE, { payload: u32(1) }), 1_000)),
+  "PRIORITY flood": flood(repeated(frame(TYPE.PRIORITY, { stream: 1, payload: Buffer.of(0, 0, 0, 0, 1) }), 1_000)),
+  "flood of empty DATA": flood(repeated(frame(TYPE.DATA, { stream: 1 }), 1_000), [open(1)]),
+  "flood of unknown frames": flood(repeated(frame(0x42, { payload: Buffer.alloc(16_000) }), 10)),
+  "streams opened and never ended": streams(open),
+  "calls to nowhere": streams((id) => call(id, "/no/such")),
+  "calls whose answers have no window": streams((id) => call(id), { window: 0 }),
+  "calls whose answers are not read": streams((id) => call(id), { isReading: false }),
+  "headers byte by byte": trickle(open(1), { opening: Buffer.concat([PREFACE, settings()]), pauseMs: 100 }),
+  "a preface byte by byte": trickle(PREFACE, { opening: Buffer.alloc(0), pauseMs: 250 }),
+  "no preface at all": { run: () => new Promise((resolve) => setTimeout(resolve, ATTACK_MS)) },
+  "bytes that are no HTTP/2": { run: (connection) => connection.flood(() => Buffer.alloc(1_000, "A"), ATTACK_MS) },
+};
+
+/** How one attack ended. */
+export interface AttackResult {
+  readonly isCut: boolean;
+  /** From connecting to being cut. */
+  readonly afterMs: number;
+}
+
+/** Runs one attack once; afterwards a cut that is on its way has half a second to arrive. */
+export async function attack(name: string, port: number): Promise<AttackResult> {
+  const found = ATTACKS[name];
+  if (found === undefined) throw new Error(`no attack is called ${name}`);
+  const connection = new RawConnection(port, { isReading: found.isReading ?? true });
+  const closed = new Promise<void>((resolve) => connection.socket.once("close", () => resolve()));
+  await Promise.race([found.run(connection), closed]);
+  // A peer that does not read sees a reset only when it writes.
+  const nudge = setInterval(() => connection.send(ping), 20);
+  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 500))]);
+  clearInterval(nudge);
+  const result = { isCut: connection.isClosed, afterMs: Math.round(connection.closedAfterMs ?? Number.POSITIVE_INFINITY) };
+  connection.destroy();
+  return result;
+}

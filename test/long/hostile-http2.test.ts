@@ -1,0 +1,106 @@
+/**
+ * Hostile HTTP/2, the long forms: attackers that come back as soon as they are cut, ten thousand idle connections, and
+ * random frames. The process lives, memory is bounded, and the others are served.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { ATTACKS } from "../e2e/h2-attacks.ts";
+import { call, callHeaders, FLAG, frame, RawConnection } from "../e2e/h2-frames.ts";
+import { Victim } from "../e2e/h2-victim.ts";
+import { until } from "../fakes/until.ts";
+
+let victim: Victim;
+const crowds: ChildProcess[] = [];
+
+beforeEach(async () => {
+  victim = await Victim.start();
+});
+
+afterEach(() => {
+  for (const child of crowds.splice(0)) child.kill("SIGKILL");
+  victim.stop();
+});
+
+/** Opens so many connections from another process; `openCount()` is what it last said. */
+function crowd(count: number, kind: "silent" | "greeted" | "watching"): { readonly openCount: () => number | undefined } {
+  const child = spawn(
+    process.execPath,
+    [fileURLToPath(new URL("../e2e/h2-crowd.ts", import.meta.url)), String(victim.port), String(count), kind],
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
+  crowds.push(child);
+  let openCount: number | undefined;
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    openCount = (JSON.parse(line) as { openCount: number }).openCount; // oxlint-disable-line typescript/no-unsafe-type-assertion -- our own child's line.
+  });
+  return { openCount: () => openCount };
+}
+
+test.each(Object.keys(ATTACKS))(
+  "an attacker that comes back for 6 s (%s): the process lives, in bounded memory, and answers",
+  async (name) => {
+    const beforeMiB = victim.rssMiB();
+    const attack = victim.attacked(name, 6);
+    const during = await victim.latency(6_000, attack);
+    await attack;
+    expect(victim.isAlive).toBe(true);
+    expect(during.maxMs).toBeLessThan(2_000);
+    expect(victim.rssMiB() - beforeMiB).toBeLessThan(300);
+    expect((await victim.latency(500)).p50Ms).toBeLessThan(50);
+  },
+);
+
+test("10,000 idle connections cost memory in proportion, and the others nothing", async () => {
+  const calm = await victim.latency(1_000);
+  const calmMiB = victim.rssMiB();
+  const crowdA = crowd(5_000, "greeted");
+  const crowdB = crowd(5_000, "greeted");
+  await until("all are connected", () => crowdA.openCount() === 5_000 && crowdB.openCount() === 5_000, 60_000);
+  const crowded = await victim.latency(3_000);
+  expect((victim.rssMiB() - calmMiB) / 10_000).toBeLessThan(70 / 1_024);
+  expect(crowded.p99Ms).toBeLessThanOrEqual(Math.max(10 * calm.p99Ms, 25));
+});
+
+test("10,000 connections that say nothing are cut", async () => {
+  const calmCount = victim.openFileCount();
+  const silent = crowd(10_000, "silent");
+  await until("the crowd is at the door", () => victim.openFileCount() > calmCount + 1_000, 60_000);
+  await until("the crowd is there", () => silent.openCount() !== undefined, 60_000);
+  // Counted at the server: a client whose handshake the full listen queue dropped believes that it is connected.
+  await until("the crowd is gone", () => victim.openFileCount() <= calmCount + 50, 30_000);
+  expect((await victim.latency(1_000)).p50Ms).toBeLessThan(50);
+});
+
+test("random frames on 3,000 connections never end the process", async () => {
+  let seed = 8_123;
+  const random = (below: number) => {
+    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((seed / 2 ** 32) * below);
+  };
+  const wild = () => {
+    const payload = Buffer.from(Array.from({ length: random(40) }, () => random(256)));
+    return frame(random(11), { flags: random(256), stream: random(6), payload });
+  };
+  const half = callHeaders("/waymark.discovery.v1.DiscoveryService/CatalogWatch");
+  for (let i = 0; i < 3_000; i++) {
+    const connection = new RawConnection(victim.port);
+    connection.greet();
+    const stream = random(4) * 2 + 1;
+    connection.send(random(2) === 0 ? call(stream) : frame(TYPE_HEADERS, { flags: FLAG.END_HEADERS, stream, payload: half }));
+    connection.send(...Array.from({ length: random(20) }, wild));
+    // oxlint-disable-next-line no-await-in-loop -- a few hundred at a time.
+    if (i % 100 === 99) await victim.query();
+    if (random(3) === 0) connection.destroy();
+    else setTimeout(() => connection.destroy(), random(200));
+    if (!victim.isAlive) throw new Error(`the process ended at connection ${i}; seed 8123`);
+  }
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(victim.isAlive).toBe(true);
+  expect(await victim.query()).toBeLessThan(1_000);
+});
+
+const TYPE_HEADERS = 1;
