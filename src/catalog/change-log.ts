@@ -40,6 +40,11 @@ export class ChangeLog<T> {
   /** Adds a record under a number above all earlier ones. The record's own number must already be `order`. */
   append(order: number, record: T): void {
     let last = this.#chunks.at(-1);
+    if (last !== undefined && last.orders.length >= CHUNK_SLOTS && last.live < last.orders.length / 2) {
+      // Full of stale slots, and perhaps nothing in it is ever retired again to make it shorter.
+      this.#compact(this.#chunks.length - 1);
+      last = this.#chunks.at(-1);
+    }
     if (last === undefined || last.orders.length >= CHUNK_SLOTS) {
       last = { orders: [], records: [], live: 0 };
       this.#chunks.push(last);

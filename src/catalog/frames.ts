@@ -53,6 +53,8 @@ export function buildFrame(
   let left = budgetBytes;
   let isCut = false;
   origin.log.forEachSince(after, (cell, seq) => {
+    // In the middle of a whole transfer more is held than is known: passed on, it would hide what is still missing.
+    if (seq > origin.through) return false;
     const bytes = encodeFor(replica, cell, link);
     if (bytes !== undefined) {
       left -= bytes.length;

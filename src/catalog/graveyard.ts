@@ -9,6 +9,9 @@ interface Grave {
   readonly dugMonoMs: number;
 }
 
+/** Graves that are not worth compacting for. */
+const SPARE_GRAVES = 1024;
+
 export interface GraveyardOptions {
   readonly tombstoneTtlMs: number;
   /** Tombstones kept even when there are fewer live records than that. */
@@ -26,9 +29,21 @@ export class Graveyard {
     this.#options = options;
   }
 
+  /** Graves kept, those of keys that have come back included: what memory follows. */
+  get slots(): number {
+    return this.#graves.length;
+  }
+
   bury(cell: Cell, time: Time): void {
     this.count += 1;
     this.#graves.push({ cell, seq: cell.seq, dugMonoMs: time.monoMs });
+    // Keys that come and go leave graves behind a young one that nothing takes away before its ttl.
+    if (this.#graves.length - this.#first > 2 * this.count + SPARE_GRAVES) this.#compact((grave) => !isStale(grave));
+  }
+
+  #compact(isKept: (grave: Grave) => boolean): void {
+    this.#graves = this.#graves.slice(this.#first).filter(isKept);
+    this.#first = 0;
   }
 
   /** When `collect` has something to do at the latest. */
@@ -38,30 +53,34 @@ export class Graveyard {
   }
 
   /**
-   * Gives to `drop` the tombstones older than their ttl, or above max(minTombstones, live records), oldest first. Looks at
-   * no more than `maxCount`. One that hides an older record of another origin is kept.
+   * Gives to `drop` the tombstones older than their ttl, or above max(minTombstones, live records), oldest first; its false
+   * says that one must wait. Looks at no more than `maxCount`. One that hides an older record of another origin is kept.
    */
-  collect(time: Time, bounds: { readonly liveCount: number; readonly maxCount: number }, drop: (cell: Cell) => void): void {
+  collect(time: Time, bounds: { readonly liveCount: number; readonly maxCount: number }, drop: (cell: Cell) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
-    for (let n = 0; n < bounds.maxCount; n++) {
+    const most = Math.min(bounds.maxCount, this.#graves.length - this.#first);
+    for (let n = 0; n < most; n++) {
       const grave = this.#graves[this.#first];
       if (grave === undefined) break;
       const { cell, seq } = grave;
-      const isStale = cell.seq !== seq || cell.body === BODY.ENTRY;
-      if (!isStale && this.count <= limit && time.monoMs - grave.dugMonoMs < this.#options.tombstoneTtlMs) break;
+      const isGone = isStale(grave);
+      if (!isGone && this.count <= limit && time.monoMs - grave.dugMonoMs < this.#options.tombstoneTtlMs) break;
       this.#first += 1;
-      if (isStale) continue;
-      if (hidesOlder(cell)) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });
-      else drop(cell);
+      if (isGone) continue;
+      if (hiddenBy(cell).length > 0) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });
+      else if (!drop(cell)) this.#graves.push(grave);
     }
-    if (this.#first > 1024 && this.#first * 2 > this.#graves.length) {
-      this.#graves = this.#graves.slice(this.#first);
-      this.#first = 0;
-    }
+    if (this.#first > SPARE_GRAVES && this.#first * 2 > this.#graves.length) this.#compact(() => true);
   }
 }
 
-function hidesOlder(tombstone: Cell): boolean {
-  if (tombstone.body !== BODY.UNREGISTERED) return false;
-  return (tombstone.peers ?? []).some((cell) => cell.body === BODY.ENTRY && cell.hlc < tombstone.hlc);
+/** Whether the cell says something else by now. */
+function isStale({ cell, seq }: Grave): boolean {
+  return cell.seq !== seq || cell.body === BODY.ENTRY;
+}
+
+/** Entries that only this tombstone keeps from being seen; empty unless it is `unregistered`. */
+export function hiddenBy(tombstone: Cell): readonly Cell[] {
+  if (tombstone.body !== BODY.UNREGISTERED) return [];
+  return (tombstone.peers ?? []).filter((cell) => cell.body === BODY.ENTRY && cell.hlc < tombstone.hlc);
 }

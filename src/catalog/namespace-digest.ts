@@ -39,7 +39,7 @@ export class DigestSum {
   }
 }
 
-/** Sums by namespace; a namespace is tracked from the first time it is asked for. */
+/** Sums by namespace; one that has entries is tracked from the first time it is asked for. */
 export class NamespaceDigests {
   readonly #sums = new Map<string, DigestSum>();
 
@@ -49,7 +49,8 @@ export class NamespaceDigests {
     if (sum === undefined) {
       const fresh = new DigestSum();
       fill((deltaId) => fresh.add(deltaId));
-      this.#sums.set(namespace, fresh);
+      // Strangers may ask for any name; one without entries would be refilled from nothing.
+      if (fresh.count > 0) this.#sums.set(namespace, fresh);
       sum = fresh;
     }
     return sum;
@@ -65,7 +66,6 @@ export class NamespaceDigests {
     if (sum === undefined || before === after) return;
     if (before !== undefined) sum.subtract(before);
     if (after !== undefined) sum.add(after);
-    // An emptied namespace need not be remembered: it would be refilled from nothing.
     if (sum.count === 0) this.#sums.delete(namespace);
   }
 }

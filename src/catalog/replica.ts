@@ -7,11 +7,11 @@ import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { Cell, type CellFields, type Origin } from "./cell.ts";
 import { ChangeLog } from "./change-log.ts";
-import { Graveyard, type GraveyardOptions } from "./graveyard.ts";
+import { Graveyard, type GraveyardOptions, hiddenBy } from "./graveyard.ts";
 import type { Lookup } from "./lookup.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
 import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife } from "./record.ts";
-import { SCOPE, type Scope } from "./scope.ts";
+import { SCOPE, widest } from "./scope.ts";
 import type { Slab } from "./slab.ts";
 import { compareForView, winnerOf } from "./view.ts";
 
@@ -204,15 +204,12 @@ export class Replica {
     const seen = this.lookup.find(next.key);
     const seenDelta = this.#trackedDelta(seen);
     const revision = ++this.#revision;
-    let cell = next;
+    const cell = held ?? next;
     if (held === undefined) {
       this.#join(next);
       next.bornRevision = revision;
       next.filterRevision = revision;
-    } else {
-      cell = held;
-      this.#renew(held, next, revision);
-    }
+    } else this.#renew(held, next, revision);
     cell.origin.log.insert(cell.seq, cell);
     this.#moveTo(cell, revision);
     if (cell.body !== BODY.ENTRY) this.#graveyard.bury(cell, time);
@@ -249,15 +246,10 @@ export class Replica {
 
   /** Ends a record that a complete transfer of its origin did not list: its removal was collected before we heard of it. */
   withdraw(cell: Cell, time: Time): void {
-    const seen = this.lookup.find(cell.key);
-    const seenDelta = this.#trackedDelta(seen);
     if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
     cell.expire();
-    const revision = ++this.#revision;
-    cell.filterRevision = revision;
-    this.#moveTo(cell, revision);
     this.#graveyard.bury(cell, time);
-    this.#review(cell.key, seen, seenDelta, cell);
+    this.touch(cell);
   }
 
   /** Removes an invisible record without a trace: a collected tombstone, a forgotten origin's. */
@@ -290,8 +282,6 @@ export class Replica {
     return touched;
   }
 
-  // ---- tombstones ----
-
   /**
    * Collects tombstones older than their ttl, or above max(minTombstones, live records), oldest first; at most `maxCount`.
    * Returns the keys of this node's own, for the journal to forget.
@@ -299,9 +289,14 @@ export class Replica {
   collect(time: Time, maxCount: number): readonly KeyText[] {
     const own: KeyText[] = [];
     this.#graveyard.collect(time, { liveCount: this.lookup.size, maxCount }, (cell) => {
-      if (cell.origin === this.self) own.push(cell.key);
+      if (cell.origin === this.self) {
+        // Put again and on its way to the journal, which must not be told to forget the new row.
+        if (this.#stagedByKey.has(cell.key)) return false;
+        own.push(cell.key);
+      }
       cell.origin.floor = Math.max(cell.origin.floor, cell.seq);
       this.#drop(cell);
+      return true;
     });
     return own;
   }
@@ -312,10 +307,18 @@ export class Replica {
   }
 
   /** Forgets an origin altogether: no records, no vector entry (semantics.md, Orphans). */
-  forgetOrigin(origin: Origin): void {
+  forgetOrigin(origin: Origin, time: Time): void {
     assert(origin !== this.self, "a node cannot forget itself");
     this.setLife(origin, "hidden");
-    for (const cell of origin.log.list()) this.#drop(cell);
+    for (const cell of origin.log.list()) {
+      const hidden = hiddenBy(cell);
+      this.#drop(cell);
+      // What it unregistered stays gone (P6). A record of our own is not ours to end here: its lease does.
+      for (const older of hidden) {
+        if (older.origin === this.self) this.touch(older);
+        else this.withdraw(older, time);
+      }
+    }
     this.#origins.delete(origin.id);
     this.#forgotten.add(origin.id);
     const [oldest] = this.#forgotten;
@@ -393,8 +396,4 @@ export class Replica {
   #trackedDelta(record: CatalogRecord | undefined): string | undefined {
     return record !== undefined && this.digests.isTracked(record.namespace) ? deltaId(record) : undefined;
   }
-}
-
-function widest(a: Scope, b: Scope): Scope {
-  return a > b ? a : b;
 }

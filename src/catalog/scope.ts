@@ -6,6 +6,11 @@ export type Scope = (typeof SCOPE)[keyof typeof SCOPE];
 
 export const SCOPE_NAMES = ["unspecified", "local", "zone", "region", "global"] as const;
 
+/** The wider of two. */
+export function widest(a: Scope, b: Scope): Scope {
+  return a > b ? a : b;
+}
+
 /** How a node stands to a record's origin. */
 export type Relation = "self" | "cluster" | "region" | "remote";
 

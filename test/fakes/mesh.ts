@@ -1,0 +1,211 @@
+/** Replicas that copy from each other by frames, each with a journal in memory and a naive model beside it. */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Cell, Origin } from "../../src/catalog/cell.ts";
+import { type Draft, Drafter, sealEntry } from "../../src/catalog/codec.ts";
+import { type Applied, buildFrame, type Frame, FrameReceiver } from "../../src/catalog/frames.ts";
+import { Leases } from "../../src/catalog/leases.ts";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import type { NodeFacts } from "../../src/catalog/reader.ts";
+import { BODY, HEALTH, type KeyText, KIND, keyParts, keyText, type OriginLife } from "../../src/catalog/record.ts";
+import { encodeRecord } from "../../src/catalog/record-codec.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import { sameFilter, TraitsPool } from "../../src/catalog/traits.ts";
+import type { BatchPut } from "../../src/discovery/batch.ts";
+import { restoreRow } from "../../src/discovery/restore.ts";
+import { Hlc } from "../../src/lib/hlc.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { Model, plain } from "./model.ts";
+
+export const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
+const NAMES = ["web", "db"] as const;
+
+/** All keys that histories use, by index. */
+export const KEYS: readonly KeyText[] = NAMESPACES.flatMap((namespace) =>
+  NAMES.flatMap((name, i) =>
+    ["1", "2"].map((instanceId) => keyText({ kind: i === 0 ? KIND.SERVICE : KIND.QUEUE, namespace, name, instanceId, clusterId: "c1" })),
+  ),
+);
+
+/** What an entry may look like: each differs from the first in one thing that a filter can look at, the last in none. */
+export const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
+  { tags: ["blue"], health: HEALTH.HEALTHY },
+  { tags: ["green"], health: HEALTH.HEALTHY },
+  { tags: ["blue"], health: HEALTH.DEGRADED },
+  { tags: ["blue"], health: HEALTH.HEALTHY, capabilities: ["grpc"] },
+  { tags: ["blue"], health: HEALTH.HEALTHY, resources: ["gpu"] },
+  { tags: ["blue"], health: HEALTH.HEALTHY, scope: SCOPE.REGION },
+  { tags: ["blue"], health: HEALTH.HEALTHY, metadata: { note: "x".repeat(200) } },
+];
+
+const TTL_MS = 1000;
+const pool = new TraitsPool(1024);
+const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: pool });
+const drafts = new Map<string, Draft>();
+
+function draftOf(nodeId: string, key: KeyText, variant: number): Draft {
+  const id = `${nodeId} ${variant} ${key}`;
+  let draft = drafts.get(id);
+  if (draft === undefined) {
+    const { kind, namespace, name, instanceId } = keyParts(key);
+    const entry = create(EntrySchema, VARIANTS[variant % VARIANTS.length]);
+    entry.key = create(EntryKeySchema, { kind, namespace, name, instanceId });
+    draft = drafter.draftOf(entry, 0, { nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 });
+    drafts.set(id, draft);
+  }
+  return draft;
+}
+
+interface Disk {
+  generation: number;
+  lastSeq: number;
+  floor: number;
+  readonly rows: Map<string, BatchPut>;
+}
+
+export class MeshNode {
+  readonly nodeId: string;
+  readonly disk: Disk = { generation: 1, lastSeq: 0, floor: 0, rows: new Map() };
+  replica: Replica;
+  model = new Model();
+  receiver: FrameReceiver;
+  facts: NodeFacts;
+  readonly #hlc = new Hlc();
+  #boots = 0;
+
+  constructor(nodeId: string) {
+    this.nodeId = nodeId;
+    this.replica = this.#open();
+    this.receiver = new FrameReceiver(this.replica, drafter, DEFAULT_BOUNDS);
+    this.facts = this.#factsOf();
+  }
+
+  /** Stages a put of this node's own. */
+  put(key: KeyText, variant: number, time: Time, hlc = this.#hlc.stamp(time.wallMs)): Cell {
+    const draft = draftOf(this.nodeId, key, variant);
+    const own = this.replica.own(key);
+    const before = own?.body === BODY.ENTRY ? own : undefined;
+    const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
+    const isFilterChange = before === undefined || !sameFilter(before, draft);
+    const { namespace, name, kind, scope, health, traits } = draft;
+    const fields = { key, namespace, name, kind, scope, health, traits, hlc, bytes, isFilterChange };
+    return this.replica.stagePut({ ...fields, principal: "p", contentBytes: draft.content.length });
+  }
+
+  /** Stages a tombstone; nothing when there is nothing to end. */
+  end(key: KeyText, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, time: Time): boolean {
+    const own = this.replica.own(key);
+    const of = body === BODY.UNREGISTERED ? (this.replica.view(key) ?? own) : own;
+    if (of === undefined || of.body !== BODY.ENTRY) return false;
+    this.replica.stageTombstone(of, body, this.#hlc.stamp(time.wallMs));
+    return true;
+  }
+
+  /** What is staged goes to disk, then becomes visible. */
+  commit(time: Time): void {
+    for (const cell of this.replica.staged) {
+      const { body } = cell;
+      const said =
+        body === BODY.ENTRY
+          ? { body, entry: Uint8Array.from(this.replica.slab.view(cell.at, cell.sizeBytes)) }
+          : { body, key: keyParts(cell.key) };
+      this.disk.rows.set(cell.key, { key: cell.key, seq: cell.seq, record: Uint8Array.from(encodeRecord(cell, said)), leaseId: "" });
+      this.model.apply(cell);
+    }
+    this.disk.lastSeq = this.replica.lastSeq;
+    this.replica.commit(this.replica.lastSeq, time);
+  }
+
+  /** The next frame of an origin for a peer of this cluster. */
+  frame(origin: Origin, from: { readonly after: number; readonly isComplete: boolean }, budgetBytes: number): Frame {
+    const frame = buildFrame(this.replica, origin, from, { relation: "cluster", clusterId: "c1" }, budgetBytes);
+    return { ...frame, records: frame.records.map((record) => Uint8Array.from(record)) };
+  }
+
+  /** Brings this node up to what `from` knows of an origin, with frames of this size, at most `maxFrames` of them. */
+  copy(from: MeshNode, originId: string, time: Time, budgetBytes = 600, maxFrames = 1000): void {
+    const origin = from.replica.origins.get(originId);
+    if (origin === undefined || originId === this.replica.self.id || this.replica.forgotten.has(originId)) return;
+    let next = { after: this.replica.origins.get(originId)?.through ?? 0, isComplete: false };
+    for (let n = 0; n < maxFrames; n++) {
+      const frame = from.frame(origin, next, budgetBytes);
+      this.receive(frame, time, from);
+      next = { after: frame.through, isComplete: frame.isComplete };
+      if (frame.isComplete ? frame.isLast : frame.through >= origin.through) return;
+    }
+  }
+
+  /** Applies a frame to the replica, and the same, naively, to the model. */
+  receive(frame: Frame, time: Time, from: MeshNode): Applied {
+    const applied = this.receiver.apply(frame, time);
+    if (applied.kind !== "applied") return applied;
+    if (applied.refused.length > 0) throw new Error(`refused ${applied.refused.join(", ")}`);
+    this.#hlc.merge(applied.maxHlc, time.wallMs, 60_000);
+    const id = `${frame.nodeId}/${frame.generation}`;
+    const sent = from.model.records.filter((r) => r.origin.id === id && r.seq > frame.after && r.seq <= frame.through);
+    for (const record of sent) this.model.apply(record);
+    if (frame.isComplete && frame.isLast) {
+      const isListed = (key: KeyText): boolean => from.model.records.some((r) => r.origin.id === id && r.key === key);
+      this.model.withdraw((r) => r.origin.id === id && r.seq <= frame.through && !isListed(r.key));
+    }
+    return applied;
+  }
+
+  setLife(originId: string, life: OriginLife): void {
+    const origin = this.replica.origins.get(originId);
+    if (origin === undefined || origin === this.replica.self) return;
+    this.replica.setLife(origin, life);
+    this.model.lives.set(originId, life);
+  }
+
+  forget(originId: string, time: Time): void {
+    const origin = this.replica.origins.get(originId);
+    if (origin === undefined || origin === this.replica.self) return;
+    this.replica.forgetOrigin(origin, time);
+    const { model } = this;
+    const ended = model.records.filter((r) => r.origin.id === originId && r.body === BODY.UNREGISTERED);
+    model.withdraw((r) => r.origin.id !== this.replica.self.id && ended.some((e) => e.key === r.key && e.hlc > r.hlc));
+    this.model.drop((r) => r.origin.id === originId);
+    this.model.lives.delete(originId);
+  }
+
+  collect(time: Time, maxCount = 100): void {
+    for (const key of this.replica.collect(time, maxCount)) this.disk.rows.delete(key);
+    this.disk.floor = this.replica.self.floor;
+    // Which tombstones may go is the replica's own affair; that none may go which hides something is checked on the model.
+    this.model.drop((r) => r.body !== BODY.ENTRY && !this.replica.records(r.key).some((cell) => cell.origin.id === r.origin.id));
+  }
+
+  /** A new process life. With the disk the same generation and the own records; without, a new one and nothing. */
+  restart(time: Time, disk: "disk kept" | "disk lost"): void {
+    if (disk === "disk lost") {
+      this.disk.generation += 1;
+      this.disk.lastSeq = 0;
+      this.disk.floor = 0;
+      this.disk.rows.clear();
+    }
+    const own = this.model.records.filter((r) => disk === "disk kept" && r.origin.id === this.replica.self.id);
+    this.model = new Model();
+    for (const record of own) this.model.apply(plain(record));
+    this.replica = this.#open();
+    this.receiver = new FrameReceiver(this.replica, drafter, DEFAULT_BOUNDS);
+    this.facts = this.#factsOf();
+    const parts = { replica: this.replica, leases: new Leases(), drafter, bounds: DEFAULT_BOUNDS };
+    const rows = [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq);
+    for (const row of rows) this.#hlc.resume(restoreRow(row, parts, time));
+  }
+
+  #open(): Replica {
+    const { generation, lastSeq, floor } = this.disk;
+    const bounds = { tombstoneTtlMs: TTL_MS, minTombstones: 4 };
+    return new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, generation, lastSeq, floor, ...bounds });
+  }
+
+  #factsOf(): NodeFacts {
+    this.#boots += 1;
+    return { nodeId: this.nodeId, clusterId: "c1", region: "r1", boot: `${this.nodeId}-${this.#boots}` };
+  }
+}

@@ -1,0 +1,67 @@
+/** Compares a replica with its model in everything that can be asked of it. */
+import { expect } from "vitest";
+import { BODY, type CatalogRecord, deltaId } from "../../src/catalog/record.ts";
+import { KEYS, type MeshNode, NAMESPACES } from "./mesh.ts";
+import { plain } from "./model.ts";
+
+export function expectAsModel(node: MeshNode): void {
+  const { replica, model } = node;
+  for (const key of KEYS) {
+    const seen = replica.view(key);
+    const want = model.view(key);
+    expect(seen && said(seen), `view of ${JSON.stringify(key)}`).toEqual(want && said(want));
+  }
+  expect(listed(node).map(said)).toEqual(model.views().map(said));
+  expect(replica.lookup.size).toBe(model.views().length);
+  expectOrder(node);
+  expect(replica.tombstoneCount).toBe(model.records.filter((r) => r.body !== BODY.ENTRY).length);
+  const held = [...model.records, ...replica.staged].reduce((sum, r) => sum + Math.ceil(r.sizeBytes / 16) * 16, 0);
+  expect(replica.slab.stats().usedBytes, "slab bytes").toBe(held);
+  for (const namespace of NAMESPACES) {
+    const sum = replica.digests.of(namespace, (add) => {
+      for (const record of listed(node)) if (record.namespace === namespace) add(deltaId(record));
+    });
+    expect({ count: sum.count, digest: sum.value }, `digest of ${namespace}`).toEqual(model.digest((n) => n === namespace));
+  }
+}
+
+/** Every record once in order of revision, and once in its origin's log in order of seq. */
+function expectOrder({ replica, model }: MeshNode): void {
+  const byRevision: string[] = [];
+  let last = 0;
+  replica.changesSince(0, (cell, revision) => {
+    expect(revision).toBeGreaterThan(last);
+    last = revision;
+    byRevision.push(`${cell.key} ${deltaId(cell)}`);
+    return true;
+  });
+  expect(last).toBeLessThanOrEqual(replica.revision);
+  const want = model.records.map((r) => `${r.key} ${deltaId(r)}`).toSorted();
+  expect(byRevision.toSorted()).toEqual(want);
+  const bySeq: string[] = [];
+  for (const origin of replica.origins.values()) {
+    let lastSeq = 0;
+    for (const cell of origin.log.list()) {
+      expect(cell.seq).toBeGreaterThan(lastSeq);
+      lastSeq = cell.seq;
+      expect(cell.firstSeq).toBeLessThanOrEqual(cell.seq);
+      expect(cell.reach).toBeGreaterThanOrEqual(cell.scope);
+      bySeq.push(`${cell.key} ${deltaId(cell)}`);
+    }
+  }
+  expect(bySeq.toSorted()).toEqual(want);
+}
+
+export function listed({ replica }: MeshNode): readonly CatalogRecord[] {
+  const records: CatalogRecord[] = [];
+  const cursor = replica.lookup.cursor();
+  for (let record = cursor.next(); record !== undefined; record = cursor.next()) records.push(record);
+  return records;
+}
+
+/** What two replicas must agree on. A tombstone's other fields are not kept. */
+export function said(record: CatalogRecord): unknown {
+  const { origin, key, seq, hlc, body, firstSeq, filterSeq, reach } = record;
+  const head = { key, origin: origin.id, life: origin.life, seq, hlc, body, firstSeq, filterSeq, reach };
+  return body === BODY.ENTRY ? { ...plain(record), ...head } : head;
+}
