@@ -1,0 +1,108 @@
+/** Clients made from `proto/` with each language's own tools, against a real node that is killed and stopped under them. */
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { mustRun, ROOT } from "../../scripts/run.ts";
+import { plainCode, type Restart, runClient, type Summary } from "./client-process.ts";
+import { findPython, isGoThere } from "./needs.ts";
+
+const GO = join(ROOT, "test/interop/go");
+const GO_PROGRAM = join(ROOT, ".cache/interop-go");
+const PYTHON = join(ROOT, "test/interop/python");
+
+const isGo = await isGoThere();
+const python = await findPython();
+
+const RESTARTS: readonly (Restart & { readonly name: string })[] = [
+  { name: "kill -9", signal: "SIGKILL", isEphemeral: false },
+  { name: "SIGTERM", signal: "SIGTERM", isEphemeral: false },
+  { name: "kill -9 without a disk", signal: "SIGKILL", isEphemeral: true },
+];
+
+async function buildGo(): Promise<void> {
+  await mustRun("buf", ["generate", "--template", "buf.gen.yaml"], { cwd: GO });
+  await mustRun("go", ["vet", "."], { cwd: GO });
+  await mustRun("go", ["build", "-o", GO_PROGRAM, "."], { cwd: GO });
+}
+
+async function generatePython(): Promise<void> {
+  const out = join(PYTHON, "gen");
+  rmSync(out, { recursive: true, force: true });
+  mkdirSync(out);
+  const files = ["catalog", "discovery"].flatMap((area) =>
+    readdirSync(join(ROOT, "proto/waymark", area, "v1")).map((file) => `waymark/${area}/v1/${file}`),
+  );
+  const outs = [`--python_out=${out}`, `--grpc_python_out=${out}`];
+  const args = ["-m", "grpc_tools.protoc", "-Iproto", "-Ithird_party/proto", ...outs, ...files, "buf/validate/validate.proto"];
+  await mustRun(python ?? "python3", args);
+}
+
+/** What must be so in every language and after every kind of restart. */
+function expectScenario(said: Summary): void {
+  expect(said).toMatchObject({ registered: 250, same_lease: true, pages: 7, paged: 250, lease_outlived: true, left: 0 });
+  expect(said.resolved).toMatch(/^svc-07 at 10\.\d\.0\.1:8080$/);
+  for (const [refused, field] of [
+    [said.bad_entry, "entries[0].key.namespace"],
+    [said.bad_token, "page_token"],
+    [said.bad_cursor, "cursor"],
+  ] as const) {
+    expect({ ...refused, code: plainCode(refused.code) }).toEqual({
+      code: "invalidargument",
+      reason: "INVALID_ARGUMENT",
+      fields: [field],
+      retry_ms: -1,
+    });
+  }
+  // A snapshot of several messages; then, on the same stream, three changes.
+  expect(said.first).toMatchObject({ began_with_snapshot: true, held: 250, told: { snapshots: 1, creates: 251, updates: 1, removes: 1 } });
+  expect(said.first.told.messages).toBeGreaterThan(5);
+  // Cut off by the client: exactly what changed meanwhile.
+  expect(said.short).toMatchObject({ began_with_snapshot: false, held: 250, told: { snapshots: 0, creates: 1, updates: 1, removes: 1 } });
+  expect(said.foreign_short).toMatchObject({ began_with_snapshot: true, held: 250, told: { snapshots: 1, creates: 250, removes: 0 } });
+  for (const part of [said.first, said.short, said.portable, said.foreign_short]) expect(part.told.digests).toBeGreaterThan(0);
+  expect(plainCode(said.cut.code)).toBe("unavailable");
+  expect(said.renewals).toBeGreaterThanOrEqual(2);
+  expect(said.unregistered).toBe(250);
+}
+
+function expectAfterRestart(said: Summary, restart: Restart): void {
+  if (restart.isEphemeral) {
+    // The node lost everything, lease included; what its old self said is answered with a snapshot, not with silence.
+    expect(said).toMatchObject({ re_registered: true, farewell: false, node_id: "interop" });
+    expect(said.portable).toMatchObject({ began_with_snapshot: true, held: 250, told: { snapshots: 1, creates: 250 } });
+    return;
+  }
+  expect(said.re_registered).toBe(false);
+  const isStopped = restart.signal === "SIGTERM";
+  expect(said.farewell).toBe(isStopped);
+  expect(said.cut.reason).toBe(isStopped ? "DRAINING" : "");
+  expect(said.cut.retry_ms >= 0).toBe(isStopped);
+  // Without the farewell, what came after the last bookmark is told once more: one turn of changes. Never a snapshot.
+  const turns = isStopped ? 1 : 2;
+  expect(said.portable).toMatchObject({
+    began_with_snapshot: false,
+    held: 250,
+    told: { snapshots: 0, creates: turns, updates: turns, removes: turns },
+  });
+}
+
+describe.skipIf(!isGo)(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and protoc-gen-go-grpc)"}`, () => {
+  beforeAll(buildGo);
+
+  test.concurrent.each(RESTARTS)("registers, watches and resumes over $name, and its digest is the server's", async (restart) => {
+    const said = await runClient([GO_PROGRAM], restart);
+    expectScenario(said);
+    expectAfterRestart(said, restart);
+  });
+});
+
+const isPython = python !== undefined;
+describe.skipIf(!isPython)(`python${isPython ? "" : " (skipped: needs python3 with grpcio)"}`, () => {
+  beforeAll(generatePython);
+
+  test.concurrent.each(RESTARTS)("registers, watches and resumes over $name, and its digest is the server's", async (restart) => {
+    const said = await runClient([python ?? "python3", join(PYTHON, "main.py")], restart);
+    expectScenario(said);
+    expectAfterRestart(said, restart);
+  });
+});

@@ -1,0 +1,137 @@
+/** grpcurl knows the node by reflection alone: no proto files, no generated code. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { run } from "../../scripts/run.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { isGrpcurlThere } from "./needs.ts";
+
+const DISCOVERY = "waymark.discovery.v1.DiscoveryService";
+const isThere = await isGrpcurlThere();
+
+interface Message {
+  readonly snapshot?: string;
+  readonly bookmark?: boolean;
+  readonly count?: string;
+  readonly digest?: string;
+  readonly portableCursor?: string;
+  readonly deltas?: readonly { readonly action: string; readonly entry: { readonly key: { readonly instanceId: string } } }[];
+}
+
+describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`, () => {
+  let node: NodeProcess;
+  beforeAll(async () => {
+    node = await startNodeProcess(["--ephemeral"]);
+  });
+  afterAll(() => node[Symbol.asyncDispose]());
+
+  const grpcurl = async (...args: string[]) => run("grpcurl", ["-plaintext", ...args]);
+  const call = async (method: string, request: object, ...flags: string[]) =>
+    grpcurl(...flags, "-d", JSON.stringify(request), node.grpc, method);
+  const register = async (instanceId: string) =>
+    call(`${DISCOVERY}/Register`, {
+      entries: [
+        {
+          key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "web", instanceId },
+          targets: [{ host: "10.0.0.1", port: 8080 }],
+        },
+      ],
+      ttl: "30s",
+    });
+
+  test("lists every service and its methods", async () => {
+    const services = (await grpcurl(node.grpc, "list")).output.trim().split("\n");
+    expect(services).toEqual(expect.arrayContaining([DISCOVERY, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]));
+    for (const service of services) expect(await grpcurl(node.grpc, "list", service)).toMatchObject({ code: 0 });
+    expect((await grpcurl(node.grpc, "list", DISCOVERY)).output.trim().split("\n")).toHaveLength(13);
+  });
+
+  test("describes services and messages with their comments", async () => {
+    const service = await grpcurl(node.grpc, "describe", DISCOVERY);
+    expect(service.output).toContain("// The catalog's front door.");
+    expect(service.output).toMatch(/rpc CatalogWatch \( \.\S+CatalogWatchRequest \) returns \( stream \.\S+CatalogWatchResponse \);/);
+    const message = await grpcurl(node.grpc, "describe", "waymark.catalog.v1.EntryKey");
+    expect(message.output).toContain("string instance_id = 4;");
+    expect((await grpcurl(node.grpc, "describe", "waymark.catalog.v1.Reason")).output).toContain("REASON_LEASE_NOT_FOUND = 6;");
+  });
+
+  test("registers an entry and finds it again", async () => {
+    const registered = JSON.parse((await register("i1")).output) as { readonly leaseId: string; readonly ttl: string };
+    expect(registered.ttl).toBe("30s");
+    expect(registered.leaseId.split("/")[0]).toBe(node.nodeId);
+    const page = await call(`${DISCOVERY}/CatalogQuery`, { namespace: "svc.market", names: ["web"] });
+    expect(JSON.parse(page.output)).toMatchObject({
+      servedBy: node.nodeId,
+      items: [{ key: { name: "web", instanceId: "i1" }, targets: [{ host: "10.0.0.1", port: 8080 }], health: "HEALTH_STATUS_HEALTHY" }],
+    });
+  });
+
+  test("watches: a snapshot with END, then a bookmark with the same count and digest", async () => {
+    await register("i1");
+    // The call ends by its deadline, since a watch has no end of its own.
+    const watched = await call(
+      `${DISCOVERY}/CatalogWatch`,
+      { namespace: "svc.market", withDigest: true, bookmarkInterval: "1s" },
+      "-max-time",
+      "3",
+    );
+    const messages = messagesOf(watched.output);
+    expect(messages[0]).toMatchObject({
+      snapshot: "SNAPSHOT_BEGIN",
+      deltas: [{ action: "ACTION_CREATE", entry: { key: { instanceId: "i1" } } }],
+    });
+    const end = messages.find((message) => message.snapshot === "SNAPSHOT_END");
+    const bookmark = messages.find((message) => message.bookmark === true);
+    expect(end?.count).toBe("1");
+    expect(end?.portableCursor).toMatch(/^p1\./);
+    expect({ count: bookmark?.count, digest: bookmark?.digest }).toEqual({ count: end?.count, digest: end?.digest });
+    expect(watched.output).toContain("Code: DeadlineExceeded");
+  });
+
+  test.each([
+    {
+      what: "a bad namespace",
+      method: "CatalogQuery",
+      request: { namespace: "Svc" },
+      code: 3,
+      reason: "INVALID_ARGUMENT",
+      field: "namespace",
+    },
+    {
+      what: "a forged cursor",
+      method: "CatalogWatch",
+      request: { cursor: "p1.AAAA" },
+      code: 3,
+      reason: "INVALID_ARGUMENT",
+      field: "cursor",
+    },
+    { what: "a method of a later version", method: "SummaryQuery", request: {}, code: 12, reason: "UNIMPLEMENTED", field: undefined },
+  ])("shows why $what is refused: reason and field", async ({ method, request, code, reason, field }) => {
+    const refused = await call(`${DISCOVERY}/${method}`, request, "-format-error");
+    expect(refused.code).toBe(64 + code);
+    const status = JSON.parse(refused.output) as { readonly message: string; readonly details: readonly object[] };
+    expect(status.message).toMatch(new RegExp(`^${reason.toLowerCase()}: `));
+    expect(status.details[0]).toMatchObject({ "@type": "type.googleapis.com/google.rpc.ErrorInfo", domain: "waymark", reason });
+    if (field !== undefined) expect(status.details[1]).toMatchObject({ fieldViolations: [{ field }] });
+  });
+
+  test("checks health, of the server and of one service", async () => {
+    for (const service of ["", DISCOVERY]) {
+      expect(JSON.parse((await call("grpc.health.v1.Health/Check", { service })).output)).toEqual({ status: "SERVING" });
+    }
+    expect((await call("grpc.health.v1.Health/Check", { service: "nobody" })).output).toContain("Code: NotFound");
+  });
+
+  test("asks who the node is", async () => {
+    const info = JSON.parse((await grpcurl(node.grpc, `${DISCOVERY}/ServerInfo`)).output) as { readonly version: string };
+    expect(info).toMatchObject({ nodeId: node.nodeId, listeners: { grpc: node.grpc } });
+    expect(info.version).toMatch(/^\d+\./);
+  });
+});
+
+/** grpcurl prints one JSON object after the other, each over several lines that end with a lone brace. */
+function messagesOf(output: string): readonly Message[] {
+  const text = output.slice(0, output.indexOf("ERROR:") === -1 ? undefined : output.indexOf("ERROR:"));
+  return text
+    .split(/^\}$/m)
+    .filter((part) => part.trim() !== "")
+    .map((part) => JSON.parse(`${part}}`) as Message);
+}

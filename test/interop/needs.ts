@@ -1,0 +1,26 @@
+/** What the interop tests need beside Node, and whether this machine has it. `.ci/run` installs all of it. */
+import { join } from "node:path";
+import { ROOT, run } from "../../scripts/run.ts";
+
+/** The Python that has the packages of requirements.txt: the one in the cache, or else the machine's own. */
+export async function findPython(): Promise<string | undefined> {
+  for (const python of [join(ROOT, ".cache", "python", "bin", "python"), "python3"]) {
+    if ((await run(python, ["-c", "import grpc, grpc_tools, google.rpc.status_pb2"])).code === 0) return python;
+  }
+  return undefined;
+}
+
+/** Whether Go, its two plugins and the modules of the client are there or can be fetched. */
+export async function isGoThere(): Promise<boolean> {
+  if (!(await areThere(["protoc-gen-go", "--version"], ["protoc-gen-go-grpc", "--version"], ["go", "version"]))) return false;
+  return (await run("go", ["mod", "download"], { cwd: join(ROOT, "test/interop/go") })).code === 0;
+}
+
+export async function isGrpcurlThere(): Promise<boolean> {
+  return areThere(["grpcurl", "-version"]);
+}
+
+async function areThere(...commands: readonly (readonly [string, string])[]): Promise<boolean> {
+  for (const [command, flag] of commands) if ((await run(command, [flag])).code !== 0) return false;
+  return true;
+}
