@@ -105,17 +105,18 @@ export class Registrar {
     if (retry !== undefined) return retry;
     this.#checkKeys(caller, command.drafts);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
-    const terms = lease ?? this.#newTerms(caller, command);
-    const leaseId = lease?.id ?? this.#grant(caller, command, terms.ttlMs, time);
+    const ttlMs = lease === undefined ? this.ttlOf("", command.ttlMs, command.isStatic) : lease.ttlMs;
+    const leaseId = lease?.id ?? this.#grant(caller, command, ttlMs, time);
     if (lease !== undefined) this.#leases.renew(lease.id, time.monoMs);
     for (const draft of command.drafts) this.#put(caller, draft, leaseId, time);
-    const answer = { leaseId, ttlMs: terms.ttlMs };
+    const answer = { leaseId, ttlMs };
     this.#remember(caller, command.idempotencyKey, answer, time);
     return answer;
   }
 
-  /** The ttl entries of a request get when they name none: their lease's. */
+  /** The ttl entries of a request get when they name none: their lease's. Throws `invalid_argument` on one that no lease may have. */
   ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
+    if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
     if (leaseId !== "") return this.#leases.find(leaseId)?.ttlMs;
     return isStatic ? undefined : (ttlMs ?? this.#options.defaultTtlMs);
   }
@@ -268,16 +269,11 @@ export class Registrar {
     return lease;
   }
 
-  #newTerms(caller: Caller, command: RegisterCommand): { ttlMs: number | undefined; principal: string } {
-    const { defaultTtlMs, minTtlMs, maxTtlMs } = this.#options;
-    if (command.isStatic) {
-      if (command.ttlMs !== undefined) throw invalid("ttl", "must be absent for a static lease");
-      return { ttlMs: undefined, principal: caller.principal };
-    }
-    const ttlMs = command.ttlMs ?? defaultTtlMs;
+  #checkTtl(ttlMs: number, isStatic: boolean): void {
+    const { minTtlMs, maxTtlMs } = this.#options;
+    if (isStatic) throw invalid("ttl", "must be absent for a static lease");
     if (ttlMs < minTtlMs || ttlMs > maxTtlMs)
       throw invalid("ttl", `must be ${minTtlMs / 1000} s to ${maxTtlMs / 1000} s, is ${ttlMs / 1000} s`);
-    return { ttlMs, principal: caller.principal };
   }
 
   #grant(caller: Caller, command: RegisterCommand, ttlMs: number | undefined, time: Time): string {

@@ -12,6 +12,7 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { idOf, namespaceOf } from "./discovery-filter.ts";
 import { explanationOf } from "./explanations.ts";
+import { checkBytes, checkLength, checkViewer } from "./request-checks.ts";
 import type { CallContext, Handler } from "./service.ts";
 
 export interface ResolveParts {
@@ -27,7 +28,7 @@ export interface ResolveParts {
 
 const DEFAULT_ALTERNATIVES = 4;
 const MAX_ALTERNATIVES = 100;
-const MAX_HASH_KEY_LENGTH = 1024;
+const MAX_HASH_KEY_BYTES = 1024;
 const MAX_RANGE_LENGTH = 128;
 
 interface Found extends Candidate {
@@ -81,8 +82,9 @@ function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, n
   const { bounds } = parts;
   if (request.limit < 0 || request.limit > MAX_ALTERNATIVES)
     throw invalid("limit", `must be 0 to ${MAX_ALTERNATIVES}, is ${request.limit}`);
-  if (request.versionRange.length > MAX_RANGE_LENGTH) throw invalid("version_range", `is longer than ${MAX_RANGE_LENGTH} characters`);
-  if (request.hashKey.length > MAX_HASH_KEY_LENGTH) throw invalid("hash_key", `is longer than ${MAX_HASH_KEY_LENGTH} bytes`);
+  checkLength(request.versionRange, "version_range", MAX_RANGE_LENGTH);
+  checkBytes(request.hashKey, "hash_key", MAX_HASH_KEY_BYTES);
+  checkViewer(request.viewer, bounds);
   const policy = policyOf(request.policy);
   if (policy === SELECT_POLICY.HASH && request.hashKey === "") throw invalid("hash_key", "is required for HASH");
   return {

@@ -39,6 +39,7 @@ import { NO_POLICY } from "../policy/verdict.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { durationMs, filterOf, idOf, namespaceOf, scopeOf, termsOf } from "./discovery-filter.ts";
 import { encodeExplanations } from "./explanations.ts";
+import { checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";
 import { WatchSource } from "./watch-source.ts";
 
@@ -81,6 +82,8 @@ export interface DiscoveryParts {
 
 const MAX_LEASES = 1000;
 const MAX_KEYS = 1000;
+const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
+const MAX_CURSOR_LENGTH = 65_536;
 const DEFAULT_BOOKMARK_MS = 10_000;
 const MIN_BOOKMARK_MS = 1000;
 /** A little more than the tick in which due bookmarks are looked for. */
@@ -150,6 +153,7 @@ class DiscoveryMethods {
   async unregister(request: UnregisterRequest, context: CallContext) {
     const { registrar } = this.#parts;
     if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
+    checkLeaseId(request.leaseId, "lease_id");
     if (request.keys.length > MAX_KEYS) throw invalid("keys", `${request.keys.length} are more than ${MAX_KEYS}`);
     const removed =
       request.leaseId === ""
@@ -167,6 +171,7 @@ class DiscoveryMethods {
     const { reads, identity, bytes, bounds, onQuery } = this.#parts;
     // This node is the source of all it holds: its data is never older than the answer.
     durationMs(request.maxStaleness, "max_staleness");
+    checkViewer(request.viewer, bounds);
     const filter = filterOf(request, bounds);
     const page = reads.page(context.caller, {
       filter,
@@ -193,6 +198,8 @@ class DiscoveryMethods {
   watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
     const { reads, bounds } = this.#parts;
     const filter = filterOf(request, bounds);
+    checkViewer(request.viewer, bounds);
+    checkLength(request.cursor, "cursor", MAX_CURSOR_LENGTH);
     if (request.withDigest && !isNamespaceOnly(request))
       throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
     const bookmarkIntervalMs = durationMs(request.bookmarkInterval, "bookmark_interval") ?? DEFAULT_BOOKMARK_MS;
@@ -277,7 +284,8 @@ class DiscoveryMethods {
     const count = request.entries.length;
     if (count === 0) throw invalid("entries", "at least one is required");
     if (count > bounds.maxRequestEntries) throw invalid("entries", `${count} are more than ${bounds.maxRequestEntries}`);
-    if (request.idempotencyKey.length > 128) throw invalid("idempotency_key", "is longer than 128 characters");
+    checkLength(request.idempotencyKey, "idempotency_key", MAX_IDEMPOTENCY_KEY_LENGTH);
+    checkLeaseId(request.leaseId, "lease_id");
     const ttlMs = durationMs(request.ttl, "ttl");
     const stamp = this.#stamp(caller, time);
     const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.static);
@@ -293,6 +301,7 @@ class DiscoveryMethods {
     const { leaseIds, reports } = request;
     if (leaseIds.length > MAX_LEASES) throw invalid("lease_ids", `${leaseIds.length} are more than ${MAX_LEASES}`);
     if (reports.length > MAX_KEYS) throw invalid("reports", `${reports.length} are more than ${MAX_KEYS}`);
+    checkRenewedIds(leaseIds);
     const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
     const { expiredLeaseIds, ttlMs } = this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
     return ttlMs === undefined
