@@ -1,0 +1,6 @@
+/** A process with only the HTTP edge and the demo service, for tests that attack it. Prints its port and pid. */
+import { startDemoEdge } from "./edge.ts";
+
+const { edge } = await startDemoEdge({ ports: { observe: () => {} } });
+console.log(JSON.stringify({ port: edge.port, pid: process.pid }));
+process.on("SIGTERM", () => void edge.stop(1_000).then(() => process.exit(0)));
