@@ -39,17 +39,23 @@ test("a heap gives deadlines in order, whatever was set, moved and removed", () 
   );
 });
 
-test("removing an id from under one parent can lift the last id above another", () => {
-  const heap = new DeadlineHeap();
-  const deadlinesMs = [1, 10, 2, 11, 12, 3, 4];
-  deadlinesMs.forEach((deadlineMs, id) => heap.set(id, deadlineMs));
-  heap.remove(3);
-  const order: number[] = [];
-  for (let id = heap.nextId(); id !== undefined; id = heap.nextId()) {
-    order.push(deadlinesMs[id] ?? -1);
-    heap.remove(id);
-  }
-  expect(order).toEqual([1, 2, 3, 4, 10, 12]);
+test("what is left after removals comes in order", () => {
+  const deadlines = fc.uniqueArray(fc.nat(10_000), { minLength: 20, maxLength: 80 });
+  fc.assert(
+    fc.property(deadlines, fc.array(fc.nat(79), { minLength: 5, maxLength: 30 }), (deadlinesMs, removed) => {
+      const heap = new DeadlineHeap();
+      deadlinesMs.forEach((deadlineMs, id) => heap.set(id, deadlineMs));
+      for (const id of removed) heap.remove(id);
+      const order: number[] = [];
+      for (let id = heap.nextId(); id !== undefined; id = heap.nextId()) {
+        order.push(deadlinesMs[id] ?? -1);
+        heap.remove(id);
+      }
+      const left = deadlinesMs.filter((_, id) => !removed.includes(id));
+      expect(order).toEqual(left.toSorted((x, y) => x - y));
+    }),
+    { numRuns: 300 },
+  );
 });
 
 test("a heap refuses what is no id or no deadline", () => {
