@@ -1,0 +1,48 @@
+/** The real DiscoveryService over an empty catalog in memory, without listeners. */
+import { loadConfig } from "../../src/config.ts";
+import { openLog } from "../../src/lib/log.io.ts";
+import { buildCore, now, openStore } from "../../src/node-core.ts";
+import { discoveryService } from "../../src/services/discovery.ts";
+import { resolveHandler } from "../../src/services/discovery-resolve.ts";
+import type { Service } from "../../src/services/service.ts";
+
+export async function startDiscovery(): Promise<{ readonly service: Service; stop(): Promise<void> }> {
+  const loaded = loadConfig({ env: {}, flags: new Map([["persistence.ephemeral", true]]) });
+  if (!loaded.ok) throw new Error("the defaults do not load");
+  const { settings } = loaded.effective;
+  const options = { settings, log: openLog({ level: "silent", scopes: new Map(), format: "json" }), version: "test" };
+  const journal = await openStore(options);
+  const core = await buildCore(options, journal);
+  const { nodeId, region, zone } = core.identity;
+  const random = (): number => 0.5;
+  const { reads, bytes, registrar } = core;
+  const service = discoveryService({
+    ...core,
+    bounds: settings.limits,
+    durable: () => core.committer.durable(),
+    isReady: () => true,
+    hasPeers: () => false,
+    now,
+    random,
+    onQuery: () => {},
+    onDelta: () => {},
+    onRestart: () => {},
+    onRegister: () => {},
+    resolve: resolveHandler({
+      reads,
+      bytes,
+      bounds: settings.limits,
+      nodeId,
+      region,
+      zone,
+      loadOf: (key) => registrar.loadOf(key),
+      random,
+    }),
+  });
+  const stop = async (): Promise<void> => {
+    core.wakeup.close();
+    await core.committer.close();
+    await journal.close();
+  };
+  return { service, stop };
+}
