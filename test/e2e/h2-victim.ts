@@ -37,8 +37,8 @@ export class Victim {
     this.#client.on("error", () => {});
   }
 
-  static async start(): Promise<Victim> {
-    const child = spawn(process.execPath, [path("../fakes/grpc-child.ts")], { stdio: ["ignore", "pipe", "ignore"] });
+  static async start(listener: "grpc" | "edge" = "grpc"): Promise<Victim> {
+    const child = spawn(process.execPath, [path(`../fakes/${listener}-child.ts`)], { stdio: ["ignore", "pipe", "ignore"] });
     const victim = new Victim(child, (await firstLine(child)) as { port: number; pid: number }); // oxlint-disable-line typescript/no-unsafe-type-assertion -- our own child's line.
     for (let i = 0; i < 300; i++) await victim.query(); // oxlint-disable-line no-await-in-loop -- warming up, one at a time.
     return victim;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 const DAY_MS = 86_400_000;
 
-export interface Authority {
+interface Authority {
   /** PEM of the certificate that signs the others. */
   readonly cert: string;
   /** A certificate signed by it, and its key, as PEM. */
@@ -14,7 +14,7 @@ export interface Authority {
 }
 
 /** A new certificate authority. */
-export function newAuthority(): Authority {
+function newAuthority(): Authority {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const issuer = "waymark test authority";
   return {
