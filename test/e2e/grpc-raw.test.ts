@@ -1,0 +1,142 @@
+/** Calls no client library would make: raw HTTP/2 against the gRPC listener, and what it answers. */
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type GrpcListener, startGrpcListener } from "../../src/server/grpc.io.ts";
+import { listServices } from "../../src/services/list.ts";
+import { demoChain, demoService } from "../fakes/demo-service.ts";
+import { until } from "../fakes/until.ts";
+import { QUERY } from "./h2-frames.ts";
+
+let listener: GrpcListener;
+let session: ClientHttp2Session;
+const { chain, observed } = demoChain();
+
+beforeAll(async () => {
+  const services = listServices({ discovery: demoService().service });
+  listener = await startGrpcListener({ host: "127.0.0.1", port: 0, services, chain, log: { info: () => {}, warn: () => {} } });
+  session = connect(`http://${listener.address}`);
+});
+
+afterAll(async () => {
+  session.destroy();
+  await listener.stop(100);
+});
+
+interface Answer {
+  readonly http: number | undefined;
+  /** Of `grpc-status`, from headers or trailers. */
+  readonly code: string | undefined;
+  readonly reason: string | undefined;
+}
+
+/** One call with these headers over the usual ones and these DATA chunks. */
+function raw(headers: OutgoingHttpHeaders, chunks: readonly Uint8Array[] = [Buffer.alloc(5)]): Promise<Answer> {
+  return new Promise((resolve) => {
+    const stream = session.request({ ":method": "POST", ":path": QUERY, "content-type": "application/grpc", te: "trailers", ...headers });
+    let first: IncomingHttpHeaders & { ":status"?: number | undefined } = {};
+    let last: IncomingHttpHeaders = {};
+    stream.on("response", (got) => {
+      first = got;
+    });
+    stream.on("trailers", (got: IncomingHttpHeaders) => {
+      last = got;
+    });
+    stream.on("data", () => {});
+    stream.on("error", () => {});
+    stream.on("close", () => {
+      const all = { ...first, ...last };
+      const details = all["grpc-status-details-bin"];
+      resolve({
+        http: first[":status"],
+        code: all["grpc-status"]?.toString(),
+        reason: details === undefined ? undefined : reasonIn(String(details)),
+      });
+    });
+    for (const chunk of chunks) stream.write(chunk);
+    stream.end();
+  });
+}
+
+function reasonIn(base64: string): string | undefined {
+  const status = fromBinary(StatusSchema, Buffer.from(base64, "base64"));
+  return status.details.map((any) => anyUnpack(any, ErrorInfoSchema)).find((info) => info !== undefined)?.reason;
+}
+
+const framed = (message: Uint8Array, flag = 0) => {
+  const prefix = Buffer.alloc(5);
+  prefix[0] = flag;
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
+};
+const query = (namespace: string) => toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, { namespace }));
+const HEALTH = "/grpc.health.v1.Health/Check";
+
+test.each([
+  { timeout: "1S", code: "0" },
+  { timeout: "99999999H", code: "0" },
+  { timeout: "-1S", code: "3" },
+  { timeout: "1.5S", code: "3" },
+  { timeout: "forever", code: "3" },
+  { timeout: "123456789S", code: "3" },
+  { timeout: "0n", code: "4" },
+  { timeout: "1n", code: "4" },
+])("grpc-timeout $timeout answers $code", async ({ timeout, code }) => {
+  expect((await raw({ "grpc-timeout": timeout })).code).toBe(code);
+});
+
+test.each([
+  { timeout: "99999999H", code: "0" },
+  { timeout: "-1S", code: "3" },
+])("grpc-timeout $timeout of a health check answers $code: grpc-js alone would wrap around or fail", async ({ timeout, code }) => {
+  listener.setServing(true);
+  expect((await raw({ ":path": HEALTH, "grpc-timeout": timeout })).code).toBe(code);
+});
+
+test.each<{ name: string; chunks: Uint8Array[]; code: string }>([
+  { name: "no message", chunks: [], code: "3" },
+  { name: "half a prefix", chunks: [Buffer.of(0, 0)], code: "3" },
+  { name: "half a message", chunks: [framed(query("eu")).subarray(0, 7)], code: "3" },
+  { name: "two messages", chunks: [framed(query("eu")), framed(query("us"))], code: "3" },
+  { name: "two messages in one frame", chunks: [Buffer.concat([framed(query("eu")), framed(query("us"))])], code: "3" },
+  { name: "a message that says it is compressed", chunks: [framed(query("eu"), 1)], code: "3" },
+  { name: "a prefix of 4 GiB", chunks: [Buffer.of(0, 255, 255, 255, 255)], code: "8" },
+  { name: "a message byte by byte", chunks: [...framed(query("eu"))].map((byte) => Buffer.of(byte)), code: "0" },
+])("$name answers $code", async ({ chunks, code }) => {
+  expect((await raw({}, chunks)).code).toBe(code);
+});
+
+test.each<{ name: string; headers: OutgoingHttpHeaders; http: number }>([
+  { name: "a JSON body", headers: { "content-type": "application/json" }, http: 415 },
+  { name: "no content type", headers: { "content-type": undefined }, http: 415 },
+])("$name is answered $http", async ({ headers, http }) => {
+  expect((await raw(headers)).http).toBe(http);
+});
+
+test.each([
+  "/",
+  "/x",
+  "/waymark.discovery.v1.DiscoveryService/",
+  "/waymark.discovery.v1.DiscoveryService/NoSuch",
+  `/${"x".repeat(5_000)}`,
+  "/%00/%ff",
+])("path %s is unimplemented, with details", async (path) => {
+  expect(await raw({ ":path": path })).toMatchObject({ http: 200, code: "12", reason: "UNIMPLEMENTED" });
+});
+
+test("an encoding nobody knows is unimplemented", async () => {
+  expect((await raw({ "grpc-encoding": "lzma" }, [framed(query("eu"), 1)])).code).toBe("12");
+});
+
+test("a call that is cancelled while its handler runs is not answered, and is counted when it settles", async () => {
+  const before = observed.length;
+  const stream = session.request({ ":method": "POST", ":path": QUERY, "content-type": "application/grpc" });
+  stream.on("error", () => {});
+  stream.end(framed(query("late")));
+  setTimeout(() => stream.close(8), 20);
+  await until("it is counted", () => observed.length > before);
+});

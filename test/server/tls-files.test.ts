@@ -1,0 +1,28 @@
+/** The watch on certificate files: a change is applied once, a failure keeps what is there. */
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "vitest";
+import { watchTls } from "../../src/server/tls-files.io.ts";
+import { until } from "../fakes/until.ts";
+
+test("files that were replaced are read again without being told, and files that vanished are reported", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "waymark-tls-watch-"));
+  const files = { certFile: join(folder, "cert.pem"), keyFile: join(folder, "key.pem") };
+  writeFileSync(files.certFile, "cert 1");
+  writeFileSync(files.keyFile, "key 1");
+  const applied: string[] = [];
+  const errors: unknown[] = [];
+  const watch = watchTls(files, ({ cert, key }) => void applied.push(`${Buffer.from(cert).toString()}, ${Buffer.from(key).toString()}`), {
+    onReload: () => {},
+    onError: (error) => void errors.push(error),
+    pollMs: 5,
+  });
+  writeFileSync(join(folder, "new.pem"), "cert 2");
+  renameSync(join(folder, "new.pem"), files.certFile);
+  await until("the new certificate is applied", () => applied.includes("cert 2, key 1"));
+  rmSync(files.keyFile);
+  await until("the missing key is reported", () => errors.length > 0);
+  watch.stop();
+  rmSync(folder, { recursive: true });
+});
