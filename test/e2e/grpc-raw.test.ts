@@ -139,4 +139,5 @@ test("a call that is cancelled while its handler runs is not answered, and is co
   stream.end(framed(query("late")));
   setTimeout(() => stream.close(8), 20);
   await until("it is counted", () => observed.length > before);
+  expect((await raw({})).code).toBe("0");
 });

@@ -40,7 +40,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const client of clients) client.close();
+  for (const each of clients) each.close();
   await listener.stop(200);
 });
 

@@ -2,7 +2,7 @@
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "vitest";
+import { expect, test } from "vitest";
 import { watchTls } from "../../src/server/tls-files.io.ts";
 import { until } from "../fakes/until.ts";
 
@@ -23,6 +23,7 @@ test("files that were replaced are read again without being told, and files that
   await until("the new certificate is applied", () => applied.includes("cert 2, key 1"));
   rmSync(files.keyFile);
   await until("the missing key is reported", () => errors.length > 0);
+  expect(applied).toEqual(["cert 2, key 1"]);
   watch.stop();
   rmSync(folder, { recursive: true });
 });
