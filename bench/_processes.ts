@@ -1,0 +1,192 @@
+/** Starts and stops what is measured: our node and etcd, each alone on core 0; load comes from this process on core 1. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Probed } from "./_probe.ts";
+import { type Address, Wire } from "./_wire.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const SERVER_CORE = "0";
+const LOAD_CORE = "1";
+const START_MS = 120_000;
+const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--log-level", "warn", "-o", "json"];
+
+export interface Running {
+  readonly name: "waymark" | "etcd";
+  readonly pid: number;
+  readonly grpc: Address;
+  /** From spawn to ready. */
+  readonly startMs: number;
+  /** CPU time so far, all threads. */
+  cpuMs(): number;
+  rssKiB(): number;
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+export interface Node extends Running {
+  /** What the probe in the process says; "gc" collects first, "reset" starts a new maximum. */
+  probe(order: "read" | "gc" | "reset"): Promise<Probed>;
+}
+
+export interface NodeOptions {
+  /** Absent: `--ephemeral`. */
+  readonly dataDir?: string;
+  readonly nodeFlags?: readonly string[];
+  readonly args?: readonly string[];
+}
+
+/** Whether a tool is on the path. */
+export function hasTool(name: string): boolean {
+  try {
+    execFileSync("which", [name], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Puts this process, and what it starts, on the load's core. */
+export function pinSelf(): void {
+  if (hasTool("taskset")) execFileSync("taskset", ["-a", "-p", "-c", LOAD_CORE, String(process.pid)], { stdio: "ignore" });
+}
+
+/** What others took of the server's core while `work` ran, 0 to 1: above a tenth, latencies say little. */
+export async function neighbourShare(servers: readonly (Running | undefined)[], work: () => Promise<void>): Promise<number> {
+  const ownMs = () => servers.reduce((sum, server) => sum + (server?.cpuMs() ?? 0), 0);
+  const [busyMs, cpuMs, startMs] = [coreBusyMs(), ownMs(), performance.now()];
+  await work();
+  const others = coreBusyMs() - busyMs - (ownMs() - cpuMs);
+  return Math.max(0, others / (performance.now() - startMs));
+}
+
+/** All but idle and waiting for disks. */
+function coreBusyMs(): number {
+  const line = new RegExp(`^cpu${SERVER_CORE} (.*)$`, "m").exec(readFileSync("/proc/stat", "utf8"))?.[1] ?? "";
+  return line.split(" ").reduce((sum, ticks, i) => (i === 3 || i === 4 || i > 7 ? sum : sum + Number(ticks) * 10), 0);
+}
+
+/** A directory on the project's own disk, gone when the benchmark is over. */
+export function scratchDir(name: string): string {
+  const parent = join(ROOT, ".cache", "bench");
+  mkdirSync(parent, { recursive: true });
+  const made = mkdtempSync(join(parent, `${name}-`));
+  process.on("exit", () => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+function onServerCore(command: string, args: readonly string[]): readonly [string, readonly string[]] {
+  return hasTool("taskset") ? ["taskset", ["-c", SERVER_CORE, command, ...args]] : [command, args];
+}
+
+/** Starts a node and waits for its ready line. */
+export async function startNode({ dataDir, nodeFlags = [], args = [] }: NodeOptions = {}): Promise<Node> {
+  const [command, all] = onServerCore(process.execPath, [
+    "--expose-gc",
+    ...nodeFlags,
+    "--import",
+    join(ROOT, "bench", "_probe.ts"),
+    join(ROOT, "src", "main.ts"),
+    "serve",
+    ...(dataDir === undefined ? ["--ephemeral"] : ["--data-dir", dataDir]),
+    ...NODE_ARGS,
+    ...args,
+  ]);
+  const startedMs = performance.now();
+  const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"] });
+  const line = await firstLine(child);
+  const ready = JSON.parse(line) as { readonly listeners: { readonly grpc: string } };
+  const [host = "", port = ""] = ready.listeners.grpc.split(":");
+  const running = runningOf("waymark", child, { grpc: { host, port: Number(port) }, startMs: performance.now() - startedMs });
+  return {
+    ...running,
+    async probe(order) {
+      const answer = once(child, "message");
+      child.send(order);
+      const [probed] = (await answer) as [Probed];
+      return probed;
+    },
+  };
+}
+
+/** Starts etcd with a fresh directory on the project's disk; undefined when it is not installed. */
+export async function startEtcd(): Promise<Running | undefined> {
+  if (!hasTool("etcd")) return undefined;
+  const [clientPort, peerPort] = [await freePort(), await freePort()];
+  const url = `http://127.0.0.1:${clientPort}`;
+  const [command, args] = onServerCore("etcd", [
+    `--data-dir=${scratchDir("etcd")}`,
+    "--log-level=error",
+    `--quota-backend-bytes=${8 * 1024 ** 3}`,
+    `--listen-client-urls=${url}`,
+    `--advertise-client-urls=${url}`,
+    `--listen-peer-urls=http://127.0.0.1:${peerPort}`,
+  ]);
+  const startedMs = performance.now();
+  const child = spawn(command, args, { stdio: "ignore", env: { ...process.env, GOMAXPROCS: "1" } });
+  const grpc = { host: "127.0.0.1", port: clientPort };
+  await answering(grpc);
+  return runningOf("etcd", child, { grpc, startMs: performance.now() - startedMs });
+}
+
+function runningOf(name: Running["name"], child: ChildProcess, at: Pick<Running, "grpc" | "startMs">): Running {
+  const pid = child.pid ?? 0;
+  const exited = once(child, "exit");
+  const onExit = () => child.kill("SIGKILL");
+  process.on("exit", onExit);
+  return {
+    name,
+    pid,
+    ...at,
+    cpuMs() {
+      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+      return (Number(fields[11]) + Number(fields[12])) * 10;
+    },
+    rssKiB: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]),
+    async stop(signal = "SIGTERM") {
+      process.off("exit", onExit);
+      child.kill(signal);
+      await exited;
+    },
+  };
+}
+
+/** What the node prints when it is ready; its output is read on, so that it never waits for us. */
+function firstLine(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    child.stdout?.on("data", (chunk: Buffer) => {
+      if (text.includes("\n")) return;
+      text += chunk.toString("utf8");
+      if (text.includes("\n")) resolve(text.split("\n")[0] ?? "");
+    });
+    child.once("exit", (code) => reject(new Error(`the node ended with code ${code} before it was ready`)));
+  });
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+/** Waits until etcd answers a range. */
+async function answering(to: Address): Promise<void> {
+  const end = performance.now() + START_MS;
+  for (;;) {
+    try {
+      const wire = await Wire.open(to);
+      await wire.unary("/etcdserverpb.KV/Range", Buffer.from([0x0a, 0x01, 0x61]));
+      wire.close();
+      return;
+    } catch (error) {
+      if (performance.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}

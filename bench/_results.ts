@@ -1,0 +1,150 @@
+/** What every benchmark says beside its figures, and how figures of noisy rounds become one with a spread. */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, release, totalmem } from "node:os";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { hasTool } from "./_processes.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** Middle, least and most of several rounds. */
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** One figure of the issue's list. */
+export interface Goal {
+  readonly name: string;
+  /** undefined: no verdict, and `note` says why. */
+  readonly value: number | undefined;
+  readonly unit: string;
+  readonly atLeast?: number;
+  readonly atMost?: number;
+  readonly note?: string;
+}
+
+export interface Report {
+  readonly name: string;
+  /** One row a case; columns are the same in a table. */
+  readonly tables: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
+  readonly goals: readonly Goal[];
+  /** How it is measured and what differs between the peers, in whose favour. */
+  readonly notes: readonly string[];
+}
+
+export function spread(values: readonly number[]): Spread {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (i: number) => round(sorted[i] ?? Number.NaN);
+  return { median: at(sorted.length >> 1), min: at(0), max: at(sorted.length - 1) };
+}
+
+/** Three digits that matter. */
+export function round(value: number): number {
+  return Number.isFinite(value) && value !== 0 ? Number(value.toPrecision(value >= 1000 ? Math.ceil(Math.log10(value)) : 3)) : value;
+}
+
+/** The share `p` of values is at or below this. */
+export function percentile(values: readonly number[], p: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return round(sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * p) - 1)] ?? Number.NaN);
+}
+
+/** Rounds of two peers in the order A B B A …, so that a drift of the machine favours neither; `b` may be absent. */
+export async function paired<T>(
+  rounds: number,
+  a: () => Promise<T>,
+  b: (() => Promise<T>) | undefined,
+): Promise<{ readonly a: readonly T[]; readonly b: readonly T[] }> {
+  const results: { a: T[]; b: T[] } = { a: [], b: [] };
+  for (let i = 0; i < rounds; i++) {
+    const isOurs = i % 2 === 0;
+    if (isOurs) results.a.push(await a());
+    if (b !== undefined) results.b.push(await b());
+    if (!isOurs) results.a.push(await a());
+  }
+  return results;
+}
+
+/** Of paired rounds, ours over theirs; undefined without a peer. */
+export function ratioOf(ours: readonly number[], theirs: readonly number[]): Spread | undefined {
+  return theirs.length === 0 ? undefined : spread(ours.map((value, i) => value / (theirs[i] ?? Number.NaN)));
+}
+
+function versionOf(command: string, args: readonly string[]): string {
+  if (!hasTool(command)) return "absent";
+  return (execFileSync(command, args, { encoding: "utf8" }).split("\n")[0] ?? "").trim();
+}
+
+function commit(): string {
+  try {
+    const git = (...args: string[]) => execFileSync("git", ["-C", ROOT, ...args], { encoding: "utf8" }).trim();
+    return git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain", "--", "src") === "" ? "" : " with changes");
+  } catch {
+    return "unknown";
+  }
+}
+
+/** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results. */
+export function report(result: Report): void {
+  const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? cpus()[0]?.model ?? "unknown";
+  const whole = {
+    ...result,
+    command: `npm run bench -- ${[basename(process.argv[1] ?? "", ".ts"), ...process.argv.slice(2)].join(" ")}`,
+    machine: {
+      cpu: model,
+      cores: cpus().length,
+      memoryGiB: Math.round(totalmem() / 1024 ** 3),
+      kernel: release(),
+      loadAverage: round(loadavg()[0] ?? 0),
+    },
+    versions: { node: process.version, etcd: versionOf("etcd", ["--version"]), h2load: versionOf("h2load", ["--version"]) },
+    commit: commit(),
+    date: new Date().toISOString().slice(0, 16),
+  };
+  for (const [title, rows] of Object.entries(result.tables)) console.error(`\n${result.name}: ${title}\n${textTable(rows)}`);
+  for (const goal of result.goals) console.error(goalText(goal));
+  const folder = join(ROOT, "bench", "results");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${result.name}.json`), `${JSON.stringify(whole, undefined, 2)}\n`);
+  console.log(JSON.stringify(whole));
+}
+
+export function verdict({ value, atLeast, atMost }: Goal): "reached" | "missed" | "no verdict" {
+  if (value === undefined || Number.isNaN(value)) return "no verdict";
+  return value >= (atLeast ?? value) && value <= (atMost ?? value) ? "reached" : "missed";
+}
+
+/** Above this share of the core taken by others, a time by the clock is no verdict unless it is good all the same. */
+const MAX_OTHERS = 0.1;
+
+/** A goal by the clock: no verdict when it is missed while others used the core. */
+export function quiet(goal: Goal, others: number): Goal {
+  if (others <= MAX_OTHERS || verdict(goal) !== "missed") return goal;
+  const seen = `${cellText(goal.value)} ${goal.unit} while others took ${Math.round(others * 100)} % of the core`;
+  return { ...goal, value: undefined, note: goal.note === undefined ? seen : `${goal.note}; ${seen}` };
+}
+
+function goalText(goal: Goal): string {
+  const wanted = goal.atLeast === undefined ? `≤ ${goal.atMost}` : `≥ ${goal.atLeast}`;
+  const note = goal.note === undefined ? "" : ` (${goal.note})`;
+  return `${verdict(goal).padEnd(10)} ${goal.name}: ${goal.value === undefined ? "-" : cellText(goal.value)} ${goal.unit}, goal ${wanted}${note}`;
+}
+
+/** A value as people read it; a spread as `median (min–max)`. */
+export function cellText(value: unknown): string {
+  if (typeof value === "number") return round(value).toLocaleString("en-US", { maximumFractionDigits: 3 });
+  if (typeof value === "string") return value;
+  if (typeof value !== "object" || value === null || !("median" in value)) return "-";
+  const { median, min, max } = value as Spread;
+  return `${cellText(median)} (${cellText(min)}–${cellText(max)})`;
+}
+
+function textTable(rows: readonly Readonly<Record<string, unknown>>[]): string {
+  const columns = Object.keys(rows[0] ?? {});
+  const cells = [columns, ...rows.map((row) => columns.map((column) => cellText(row[column])))];
+  const widths = columns.map((_, c) => Math.max(...cells.map((row) => (row[c] ?? "").length)));
+  return cells.map((row) => row.map((cell, c) => cell.padEnd(widths[c] ?? 0)).join("  ")).join("\n");
+}

@@ -1,0 +1,180 @@
+/** Many watch streams on one peer, and changes for them to hear of. */
+import { countField } from "./_frames.ts";
+import type { Running } from "./_processes.ts";
+import { type Stream, Wire } from "./_wire.ts";
+import { etcdPut, etcdWatch, PATH, registerBytes, type Sizes, watchBytes } from "./_work.ts";
+
+export const STREAMS_A_CONNECTION = 100;
+
+/** How each peer is watched and changed. */
+interface Dialect {
+  readonly watch: string;
+  readonly watchBytes: Uint8Array;
+  /** Tag of a change in a watch message. */
+  readonly changeTag: number;
+  readonly change: string;
+  readonly changeBytes: (k: number, version: number) => Uint8Array;
+}
+
+export function dialectOf(server: Running, { etcdValue }: Sizes): Dialect {
+  if (server.name === "waymark")
+    return {
+      watch: PATH.watch,
+      watchBytes: watchBytes(),
+      changeTag: 0x0a,
+      change: PATH.register,
+      changeBytes: (k, version) => registerBytes(k, k + 1, { version }),
+    };
+  return {
+    watch: PATH.etcdWatch,
+    watchBytes: etcdWatch(),
+    changeTag: 0x5a,
+    change: PATH.etcdPut,
+    changeBytes: (k, version) => etcdPut(k, Buffer.from(etcdValue).fill(String(version % 10), 0, 1)),
+  };
+}
+
+/** Streams that all follow the namespace, and one connection that changes it. */
+export class Watchers {
+  readonly #server: Running;
+  readonly #dialect: Dialect;
+  readonly #wires: Wire[] = [];
+  readonly #streams: Stream[] = [];
+  readonly #changer: Wire;
+  readonly #seen: Float64Array;
+  #version = 0;
+  #isClosing = false;
+  #greeted = 0;
+  #atLeast = Number.POSITIVE_INFINITY;
+  #behind = 0;
+  #caughtUp: () => void = () => {};
+  /** Changes delivered so far, over all streams. */
+  delivered = 0;
+
+  private constructor(server: Running, sizes: Sizes, count: number, changer: Wire) {
+    this.#server = server;
+    this.#dialect = dialectOf(server, sizes);
+    this.#seen = new Float64Array(count);
+    this.#changer = changer;
+  }
+
+  /** Opens `count` streams and waits until each has its first message: END of the snapshot, or etcd's "created". */
+  static async open(server: Running, sizes: Sizes, count: number): Promise<Watchers> {
+    const watchers = new Watchers(server, sizes, count, await Wire.open(server.grpc));
+    await new Promise<void>((resolve, reject) => {
+      watchers.#openAll(count, resolve).catch(reject);
+    });
+    watchers.delivered = 0;
+    watchers.#seen.fill(0);
+    return watchers;
+  }
+
+  async #openAll(count: number, onGreeted: () => void): Promise<void> {
+    const { watch, watchBytes: first } = this.#dialect;
+    for (let i = 0; i < count; i++) {
+      let wire = this.#wires[Math.floor(i / STREAMS_A_CONNECTION)];
+      if (wire === undefined) this.#wires.push((wire = await Wire.open(this.#server.grpc)));
+      let isGreeted = false;
+      const stream = wire.stream(watch, {
+        onMessage: (bytes, start, end) => {
+          if (!isGreeted && this.#isGreeting(bytes, start, end)) {
+            isGreeted = true;
+            this.#greeted += 1;
+            if (this.#greeted === count) onGreeted();
+          }
+          this.#heard(i, countField(bytes, start, end, this.#dialect.changeTag));
+        },
+        onEnd: () => {
+          if (!this.#isClosing) abort(`${this.#server.name} ended watch ${i}`);
+        },
+      });
+      stream.send(first);
+      if (this.#server.name === "waymark") stream.end();
+      this.#streams.push(stream);
+    }
+  }
+
+  /** Snapshot END (field 5, value 3) or "created" (field 3). */
+  #isGreeting(bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.#server.name === "etcd") return countField(bytes, start, end, 0x18) > 0;
+    return countField(bytes, start, end, 0x22) > 0;
+  }
+
+  #heard(stream: number, changes: number): void {
+    this.delivered += changes;
+    const before = this.#seen[stream] ?? 0;
+    const after = before + changes;
+    this.#seen[stream] = after;
+    if (before < this.#atLeast && after >= this.#atLeast) {
+      this.#behind -= 1;
+      if (this.#behind === 0) this.#caughtUp();
+    }
+  }
+
+  /** Resolves when every stream has heard of `changes` changes in all. */
+  #all(changes: number): Promise<void> {
+    this.#atLeast = changes;
+    this.#behind = 0;
+    for (const seen of this.#seen) if (seen < changes) this.#behind += 1;
+    if (this.#behind === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#caughtUp = resolve;
+    });
+  }
+
+  #change(k: number): Promise<Buffer> {
+    this.#version += 1;
+    return this.#changer.unary(this.#dialect.change, this.#dialect.changeBytes(k, this.#version));
+  }
+
+  /** One change, and on to the next when the last stream has it: ms each took from being sent. */
+  async oneByOne(count: number, keys: number): Promise<readonly number[]> {
+    const tookMs: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const heard = this.#all((this.#seen[0] ?? 0) + 1);
+      const startMs = performance.now();
+      await Promise.all([this.#change(i % keys), heard]);
+      tookMs.push(performance.now() - startMs);
+    }
+    return tookMs;
+  }
+
+  /**
+   * A wave: each of `keys` changed once, `inFlight` at a time, until all streams have heard of all. No key twice in a wave,
+   * or changes of it could be merged and the count would be of fewer.
+   */
+  async wave(keys: number, inFlight: number): Promise<void> {
+    const heard = this.#all((this.#seen[0] ?? 0) + keys);
+    let next = 0;
+    const worker = async () => {
+      while (next < keys) await this.#change(next++);
+    };
+    await Promise.all([...Array.from({ length: inFlight }, worker), heard]);
+  }
+
+  close(): void {
+    this.#isClosing = true;
+    for (const wire of [...this.#wires, this.#changer]) wire.close();
+  }
+}
+
+function abort(message: string): never {
+  throw new Error(message);
+}
+
+/** Streams that stop reading: the server may send `windowBytes` on each and no more. */
+export async function openStalled(
+  server: Running,
+  count: number,
+  options: { windowBytes: number; perConnection: number },
+): Promise<Wire[]> {
+  const wires: Wire[] = [];
+  for (let i = 0; i < count; i++) {
+    let wire = wires[Math.floor(i / options.perConnection)];
+    if (wire === undefined) wires.push((wire = await Wire.open(server.grpc, options.windowBytes)));
+    const stream = wire.stream(PATH.watch, { onMessage: () => {}, onEnd: () => abort("the node cut a stalled stream") });
+    stream.send(watchBytes());
+    stream.end();
+  }
+  return wires;
+}

@@ -1,0 +1,197 @@
+/**
+ * What does it cost to tell many of a small change? 1 to 10,000 watchers beside etcd's, one change at a time and in a steady
+ * stream; how long the event loop is held; what a watcher that stops reading costs. `npm run bench -- watch
+ * [--watchers 1,100,1000,10000] [--rounds 5] [--stalled 1000]`.
+ */
+import { parseArgs } from "node:util";
+import { type Node, neighbourShare, pinSelf, type Running, startEtcd, startNode } from "./_processes.ts";
+import { type Goal, paired, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
+import { openStalled, Watchers } from "./_watchers.ts";
+import { drive, loadEtcd, loadNode, PATH, registerBytes, type Sizes, sizesOf } from "./_work.ts";
+
+const { values } = parseArgs({
+  options: {
+    watchers: { type: "string", default: "1,100,1000,10000" },
+    rounds: { type: "string", default: "5" },
+    stalled: { type: "string", default: "1000" },
+  },
+});
+const COUNTS = values.watchers.split(",").map(Number);
+const ROUNDS = Number(values.rounds);
+const STALLED = Number(values.stalled);
+/** Deliveries in one round, about. */
+const ROUND_EVENTS = { "one by one": 50_000, steady: 1_000_000 } as const;
+const MAX_CHANGES = { "one by one": 300, steady: 4000 } as const;
+const IN_FLIGHT = 32;
+const STALL_CHANGES = 100_000;
+const STALL_WINDOW_BYTES = 65_535;
+/** Few enough that what they have been sent and not taken does not look like an attack (server/abuse.ts). */
+const STALLED_A_CONNECTION = 32;
+
+type Mode = keyof typeof ROUND_EVENTS;
+
+interface Round {
+  readonly cpuMs: number;
+  readonly events: number;
+  readonly seconds: number;
+  readonly tookMs: readonly number[];
+}
+
+/** Keys that change in turn: few where ten thousand streams first want a snapshot of all of them. */
+function keysFor(watchers: number): number {
+  return watchers >= 10_000 ? 100 : 1000;
+}
+
+async function oneRound(server: Running, watchers: Watchers, count: number, mode: Mode): Promise<Round> {
+  const changes = Math.max(10, Math.min(MAX_CHANGES[mode], Math.round(ROUND_EVENTS[mode] / count)));
+  const keys = Math.min(keysFor(count), changes);
+  const [cpuMs, events, startMs] = [server.cpuMs(), watchers.delivered, performance.now()];
+  let tookMs: readonly number[] = [];
+  if (mode === "one by one") tookMs = await watchers.oneByOne(changes, keys);
+  else for (let done = 0; done < changes; done += keys) await watchers.wave(keys, IN_FLIGHT);
+  const seconds = (performance.now() - startMs) / 1000;
+  return { cpuMs: server.cpuMs() - cpuMs, events: watchers.delivered - events, seconds, tookMs };
+}
+
+interface Pair {
+  readonly node: Node;
+  readonly etcd: Running | undefined;
+  readonly ours: Watchers;
+  readonly theirs: Watchers | undefined;
+}
+
+async function fanOut({ node, etcd, ours, theirs }: Pair, count: number, mode: Mode) {
+  await oneRound(node, ours, count, mode);
+  if (etcd !== undefined && theirs !== undefined) await oneRound(etcd, theirs, count, mode);
+  await node.probe("reset");
+  const rounds = await paired(
+    ROUNDS,
+    () => oneRound(node, ours, count, mode),
+    etcd === undefined || theirs === undefined ? undefined : () => oneRound(etcd, theirs, count, mode),
+  );
+  const loop = await node.probe("read");
+  const perCpu = (r: Round) => r.events / (r.cpuMs / 1000);
+  const perSecond = (r: Round) => r.events / r.seconds;
+  const took = (list: readonly Round[], p: number) => {
+    const all = list.flatMap((r) => r.tookMs);
+    return all.length === 0 ? "-" : percentile(all, p);
+  };
+  return {
+    watchers: count,
+    changes: mode,
+    "events a CPU-second": spread(rounds.a.map(perCpu)),
+    "etcd's a CPU-second": rounds.b.length === 0 ? "-" : spread(rounds.b.map(perCpu)),
+    ratio: ratioOf(rounds.a.map(perCpu), rounds.b.map(perCpu)) ?? "no verdict: needs etcd",
+    "events a second": spread(rounds.a.map(perSecond)),
+    "etcd's a second": rounds.b.length === 0 ? "-" : spread(rounds.b.map(perSecond)),
+    "to the last p50 ms": took(rounds.a, 0.5),
+    "p99 ms": took(rounds.a, 0.99),
+    "etcd's p50 ms": took(rounds.b, 0.5),
+    "etcd's p99 ms": took(rounds.b, 0.99),
+    "loop held by CPU ms": round(loop.maxHeldCpuMs),
+    "loop late ms": round(loop.maxDelayMs),
+  };
+}
+
+type Row = Awaited<ReturnType<typeof fanOut>> & { readonly "others' share of the core": number };
+
+async function allModes(count: number): Promise<readonly Row[]> {
+  const [node, etcd] = [await startNode(), await startEtcd()];
+  const keys = keysFor(count);
+  await loadNode(node, keys);
+  const sizes = await sizesOf(node, etcd);
+  if (etcd !== undefined) await loadEtcd(etcd, keys, sizes);
+  const ours = await Watchers.open(node, sizes, count);
+  const theirs = etcd === undefined ? undefined : await Watchers.open(etcd, sizes, count);
+  const rows: Row[] = [];
+  for (const mode of ["one by one", "steady"] as const) {
+    let row: Awaited<ReturnType<typeof fanOut>> | undefined;
+    const others = await neighbourShare([node, etcd], async () => {
+      row = await fanOut({ node, etcd, ours, theirs }, count, mode);
+    });
+    if (row !== undefined) rows.push({ ...row, "others' share of the core": round(others) });
+  }
+  ours.close();
+  theirs?.close();
+  await Promise.all([node.stop(), etcd?.stop()]);
+  return rows;
+}
+
+/** Many changes of the same hundred keys, as fast as they are taken. */
+async function churn(node: Node): Promise<void> {
+  await drive(node, PATH.register, { count: STALL_CHANGES / 100, inFlight: 2, message: (i) => registerBytes(0, 100, { version: i }) });
+}
+
+/** Heap, buffers and RSS of a fresh node after `work`. */
+async function memoryAfter(work: (node: Node, sizes: Sizes) => Promise<void>) {
+  const node = await startNode();
+  await loadNode(node, 100);
+  await work(node, await sizesOf(node, undefined));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  await node.probe("gc");
+  const { heapBytes, externalBytes, rssBytes } = await node.probe("gc");
+  await node.stop("SIGKILL");
+  return { heap: heapBytes + externalBytes, rss: rssBytes };
+}
+
+async function stalled() {
+  const quietly = await memoryAfter(async () => {});
+  const churned = await memoryAfter(churn);
+  const idle = await memoryAfter(async (node, sizes) => void (await Watchers.open(node, sizes, STALLED)));
+  const stuck = await memoryAfter(async (node) => {
+    await openStalled(node, STALLED, { windowBytes: STALL_WINDOW_BYTES, perConnection: STALLED_A_CONNECTION });
+    await churn(node);
+  });
+  const perStream = (more: number, less: number) => round((more - less) / 1024 / STALLED);
+  return {
+    streams: STALLED,
+    "idle heap KiB": perStream(idle.heap, quietly.heap),
+    "idle RSS KiB": perStream(idle.rss, quietly.rss),
+    "stalled heap KiB": perStream(stuck.heap, churned.heap),
+    "stalled RSS KiB": perStream(stuck.rss, churned.rss),
+    "heap beyond idle KiB": perStream(stuck.heap - churned.heap, idle.heap - quietly.heap),
+  };
+}
+
+function goalsOf(rows: readonly Row[], stall: Awaited<ReturnType<typeof stalled>> | undefined): readonly Goal[] {
+  const goals: Goal[] = [];
+  for (const row of rows) {
+    const others = row["others' share of the core"];
+    const { ratio, changes } = row;
+    if (row.watchers === 1000) {
+      const name = `events a CPU-second over etcd's, 1,000 watchers, ${changes}`;
+      if (typeof ratio === "string") goals.push({ name, value: undefined, unit: "×", atLeast: 1, note: ratio });
+      else goals.push({ name, value: ratio.median, unit: "×", atLeast: 1 });
+      const value = row["events a second"].median;
+      goals.push(quiet({ name: `events a second, 1,000 watchers, ${changes}`, value, unit: "a second", atLeast: 150_000 }, others));
+    }
+    if (row.watchers !== 10_000 || changes !== "one by one") continue;
+    const p99 = row["p99 ms"];
+    if (typeof p99 === "number")
+      goals.push(quiet({ name: "one change to the last of 10,000 watchers, p99", value: p99, unit: "ms", atMost: 100 }, others));
+    const held = row["loop held by CPU ms"];
+    goals.push({ name: "event loop held by CPU work meanwhile, most", value: held, unit: "ms", atMost: 10 });
+  }
+  if (stall !== undefined) {
+    const value = stall["heap beyond idle KiB"];
+    goals.push({ name: "heap of a stalled watcher beyond an idle one", value, unit: "KiB", atMost: 64 });
+    goals.push({ name: "RSS of an idle watch stream", value: (stall["idle RSS KiB"] * 1024) / 1000, unit: "KB", atMost: 25 });
+  }
+  return goals;
+}
+
+pinSelf();
+const rows: Row[] = [];
+for (const count of COUNTS) rows.push(...(await allModes(count)));
+const stall = STALLED > 0 ? await stalled() : undefined;
+report({
+  name: "watch",
+  tables: { "fan-out of small changes": rows, ...(stall !== undefined && { "streams that stop reading": [stall] }) },
+  goals: goalsOf(rows, stall),
+  notes: [
+    "One client of our own for both peers, which reads frames from the socket's bytes; 100 streams a connection; windows never close, so neither peer waits for WINDOW_UPDATE.",
+    "One by one: the next change is sent when the last watcher has the one before. Steady: 32 changes under way at any time, all of different keys, so that none may be merged. CPU time includes taking the changes in.",
+    `Stalled: ${STALL_CHANGES.toLocaleString("en-US")} changes while nothing is read beyond the first ${STALL_WINDOW_BYTES} bytes of each stream; heap is V8's heap and buffers after a collection, less what the changes cost without watchers.`,
+    "For etcd: no filters, no cursors to make. For us: etcd writes each change to disk (our node ran --ephemeral) and tells of each change in a message of its own, where ours gathers what came within 5 ms.",
+  ],
+});
