@@ -79,7 +79,7 @@ func keepAlive(ctx context.Context, client discovery.DiscoveryServiceClient, lea
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(response.Ttl.AsDuration() / 3):
+		case <-time.After(max(response.Ttl.AsDuration()/3, time.Second/3)): // No ttl: the lease is static.
 		}
 	}
 }

@@ -60,7 +60,7 @@ class KeepAlive(threading.Thread):
                     self.is_expired = True  # Register again.
                     return
                 self.renewals += 1
-                self._wait_s = response.ttl.ToMilliseconds() / 3000
+                self._wait_s = max(response.ttl.ToMilliseconds() / 3000, 0.3)  # No ttl: the lease is static.
         except grpc.RpcError:
             return  # The stream's end does not end the lease: open the next one.
 
