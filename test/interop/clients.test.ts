@@ -20,6 +20,7 @@ const RESTARTS: readonly (Restart & { readonly name: string })[] = [
 ];
 
 async function buildGo(): Promise<void> {
+  mkdirSync(join(ROOT, ".cache"), { recursive: true });
   await mustRun("buf", ["generate", "--template", "buf.gen.yaml"], { cwd: GO });
   await mustRun("go", ["vet", "."], { cwd: GO });
   await mustRun("go", ["build", "-o", GO_PROGRAM, "."], { cwd: GO });
