@@ -44,7 +44,12 @@ const KNOBS = {
   // The names are those of server/grpc.io.ts `GrpcLimits`: this group is handed over as it is.
   server: {
     maxConnections: int({ default: 20_000, min: 1, max: 1_000_000, doc: "Open connections a listener takes." }),
-    maxStreamsPerConnection: int({ default: 10_000, min: 1, max: 1_000_000, doc: "Open streams on one gRPC connection." }),
+    maxStreamsPerConnection: int({
+      default: 1_000,
+      min: 1,
+      max: 1_000_000,
+      doc: "Open streams on one gRPC connection; what one client can make the others wait for grows with it.",
+    }),
     maxStreams: int({ default: 50_000, min: 1, max: 10_000_000, doc: "Open streams over all gRPC connections." }),
     keepaliveTimeMs: ms({
       default: 30_000,

@@ -56,6 +56,7 @@ export async function openDoors(options: DoorOptions): Promise<Doors> {
     tls,
     limits: { maxMessageBytes: limits.maxRequestBytes, ...server },
     log: log.child("server.grpc"),
+    onCut: (reason) => core.metrics.inc("waymark_connections_refused_total", { listener: "grpc", reason }),
   });
   try {
     const edge = await startEdgeListener({

@@ -22,6 +22,10 @@ export interface AcceptOptions {
   readonly protocols: readonly string[];
   readonly maxConnections: number;
   readonly onConnection: (socket: Socket) => void;
+  /** A connection beyond `maxConnections` was closed as it came. */
+  readonly onDrop?: () => void;
+  /** Accepting failed for once (no file left for a socket); the listener goes on. */
+  readonly onError?: (error: Error) => void;
 }
 
 export interface Acceptor {
@@ -58,10 +62,14 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     socket.on("error", () => {}); // A reset by the peer; "close" follows and is what we act on.
     socket.once("close", () => sockets.delete(socket));
   });
+  server.on("drop", () => options.onDrop?.());
   return new Promise((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => reject(cannotBind(error, options)));
+    const failed = (error: NodeJS.ErrnoException) => reject(cannotBind(error, options));
+    server.once("error", failed);
     server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {
       const { address: host, port, family } = boundAddress(server);
+      server.off("error", failed);
+      server.on("error", (error) => options.onError?.(error)); // Unheard it would end the process.
       resolve({
         host,
         port,

@@ -17,12 +17,12 @@ export interface FrontOptions {
   readonly limits: { readonly maxMessageBytes: number; readonly maxBufferedBytes: number; readonly maxStreams: number };
 }
 
-/** A new stream; `lend` gives it to grpc-js. */
+/** A new stream. */
 interface Incoming {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
+  readonly flags: number;
   readonly connection: Connection;
-  readonly lend: () => void;
 }
 
 type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
@@ -39,6 +39,8 @@ export class GrpcFront {
   readonly #methods = new Map<string, MethodChain>();
   readonly #bounds: AssemblyBounds;
   readonly #turns: FairTurns;
+  /** How grpc-js takes a stream. */
+  #foreign: readonly StreamListener[] = [];
 
   constructor(options: FrontOptions) {
     const { limits } = options;
@@ -57,7 +59,7 @@ export class GrpcFront {
   /** Takes the place of grpc-js's stream listener on its server, and hands it what is not ours. */
   stepIn(server: Http2Server): void {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- its listeners of "stream" take a stream.
-    const foreign = server.listeners("stream") as StreamListener[];
+    this.#foreign = server.listeners("stream") as StreamListener[];
     server.removeAllListeners("stream");
     server.on("session", (session) => void this.#guard.adopt(session));
     server.on("stream", (stream, headers, flags) => {
@@ -66,9 +68,9 @@ export class GrpcFront {
       const { session } = stream;
       const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
       if (connection === undefined) return;
-      const lend = () => foreign.forEach((listener) => listener(stream, headers, flags));
-      if (this.#turns.mayAct(connection.turns)) this.#serve({ stream, headers, connection, lend });
-      else this.#turns.wait(connection.turns, () => this.#serve({ stream, headers, connection, lend }));
+      const incoming: Incoming = { stream, headers, flags, connection };
+      if (this.#turns.mayAct(connection.turns)) this.#serve(incoming);
+      else this.#turns.wait(connection.turns, () => this.#serve(incoming));
     });
   }
 
@@ -115,7 +117,7 @@ export class GrpcFront {
       const timeout = headers["grpc-timeout"];
       const timeoutMs = parseGrpcTimeout(timeout === undefined ? undefined : String(timeout));
       if (timeoutMs === undefined || timeoutMs > MAX_FOREIGN_TIMEOUT_MS) delete headers["grpc-timeout"];
-      incoming.lend();
+      for (const listener of this.#foreign) listener(stream, headers, incoming.flags);
       // After grpc-js paused the stream, so that this listener starts nothing.
       stream.on("data", (chunk: Uint8Array) => {
         connection.meter.usefulBytes += chunk.length;

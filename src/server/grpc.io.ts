@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { Http2Server } from "node:http2";
 import { Server, ServerCredentials, type ServerOptions, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Service } from "../services/service.ts";
-import type { AbuseLimits } from "./abuse.ts";
+import type { Abuse, AbuseLimits } from "./abuse.ts";
 import { type Acceptor, openAcceptor } from "./acceptor.io.ts";
 import type { Chain } from "./chain.ts";
 import { grpcHandler, methodDefinition } from "./grpc-calls.io.ts";
@@ -63,6 +63,8 @@ export interface GrpcListenerOptions {
   /** When a connection is cut. */
   readonly abuse?: Partial<AbuseLimits> | undefined;
   readonly log: ListenerLog;
+  /** Counts connections turned away ("limit") or cut. */
+  readonly onCut?: ((reason: Abuse | "limit") => void) | undefined;
   /** `FileDescriptorSet` bytes for reflection; the ones in `gen/` unless given. */
   readonly descriptors?: Uint8Array | undefined;
 }
@@ -97,7 +99,10 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure()); // TLS is ours, see openAcceptor.
   const guard = new Http2Guard({
     limits: options.abuse,
-    onCut: (abuse, address) => options.log.warn({ listener: "grpc", abuse, address }, "connection cut"),
+    onCut: (abuse, address) => {
+      options.log.warn({ listener: "grpc", abuse, address }, "connection cut");
+      options.onCut?.(abuse);
+    },
   });
   const front = new GrpcFront({ chain: options.chain, services: options.services, guard, limits });
   front.stepIn(http2ServerOf(server));
@@ -109,6 +114,8 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     protocols: ["h2"],
     maxConnections: limits.maxConnections,
     onConnection: (socket) => injector.injectConnection(socket),
+    onDrop: () => options.onCut?.("limit"),
+    onError: (error) => options.log.warn({ listener: "grpc", err: error }, "accepting failed"),
   });
   return new OpenListener(options, { server, acceptor, health, guard });
 }
