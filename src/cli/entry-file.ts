@@ -3,8 +3,8 @@ import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } 
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
 import { type Entry, EntryKind, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type LineProblem, type Place, readDocuments } from "../lib/documents.ts";
 import { findNearest } from "../lib/nearest.ts";
-import { type LineProblem, type Place, readDocuments } from "./documents.ts";
 
 /** An entry and where it came from. */
 export interface FileEntry {

@@ -13,7 +13,7 @@ import {
   type Target,
   TargetSchema,
 } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { type LineProblem, type Place, readDocuments } from "./documents.ts";
+import { type LineProblem, type Place, readDocuments } from "../lib/documents.ts";
 import { checkEntries, type FileEntry } from "./entry-file.ts";
 
 export interface KubernetesOptions {

@@ -1,4 +1,4 @@
-/** YAML and JSON documents with the line of every value, bounded against bombs; the base of `apply` and `import`. */
+/** YAML and JSON documents with the line of every value, bounded against bombs; the base of whatever reads files people write. */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
 import { findOffset } from "./json-lines.ts";
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { findOffset } from "../../src/cli/json-lines.ts";
+import { findOffset } from "../../src/lib/json-lines.ts";
 
 const TEXT = `{
   "a": [1, "x]}", {"b": {}}],
