@@ -158,6 +158,7 @@ export class JournalWriter {
     const index = this.#index;
     let last = { id: "", lease: NO_LEASE };
     const leaseNumber = (id: string): number => {
+      if (id === "") return NO_LEASE;
       if (id === last.id) return last.lease;
       const lease = index.leases.find(index.hashText(id), (number) => sql.isLease.get(number, id) !== undefined);
       if (lease === undefined) throw new Error(`a row names lease ${id}, which was never written`);

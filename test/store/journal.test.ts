@@ -37,6 +37,17 @@ test("one batch may put a key twice, forget it first, and grant and end a lease"
   await journal.close();
 });
 
+test("one batch may hold rows with leases and rows without, in any order", async () => {
+  using directory = temporaryDirectory();
+  const first = (await openAndReplay(directory.path)).journal;
+  const puts = ["", "L", "", "M", "L", ""].map((leaseId, i) => put(`k${i}`, i + 1, { leaseId }));
+  await first.write(batch({ leases: [lease("L"), lease("M")], puts }));
+  await first.close();
+  const { journal, rows } = await openAndReplay(directory.path);
+  expect(rows).toEqual(puts);
+  await journal.close();
+});
+
 test("a collected tombstone is forgotten and the highest seq is not", async () => {
   using directory = temporaryDirectory();
   const first = (await openAndReplay(directory.path)).journal;
