@@ -88,6 +88,7 @@ async function fanOut({ node, etcd, ours, theirs }: Pair, count: number, mode: M
     "p99 ms": took(rounds.a, 0.99),
     "etcd's p50 ms": took(rounds.b, 0.5),
     "etcd's p99 ms": took(rounds.b, 0.99),
+    "etcd's refusals": theirs?.refusals ?? "-",
     "loop held by CPU ms": round(loop.maxHeldCpuMs),
     "loop late ms": round(loop.maxDelayMs),
   };
