@@ -1,7 +1,7 @@
 /** The API reference page, from the descriptor set that reflection serves: what the protos say, in the order they say it. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fromBinary } from "@bufbuild/protobuf";
+import { fromBinary, getExtension } from "@bufbuild/protobuf";
 import {
   type DescriptorProto,
   type EnumDescriptorProto,
@@ -12,6 +12,7 @@ import {
   FileDescriptorSetSchema,
   type MethodDescriptorProto,
 } from "@bufbuild/protobuf/wkt";
+import { access } from "../gen/waymark/policy/v1/access_pb.js";
 import { REASONS } from "../src/lib/errors.ts";
 import { codeName, oneLine, page, table } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
@@ -39,7 +40,9 @@ export function apiPage(): string {
 
 const ABOUT = `Every service below is served by gRPC (with reflection) and, at the HTTP edge, as Connect/JSON at
 \`/<package>.<Service>/<Rpc>\`, except \`FabricService\`, which only other nodes speak. An rpc marked **later** answers
-\`UNIMPLEMENTED\` with an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`.`;
+\`UNIMPLEMENTED\` with an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`. *Needs* is the role a caller must have, as the proto's option
+\`(waymark.policy.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
+role is still under the namespace policy. Who has roles is in the [identity guide](../guides/identity.md).`;
 
 /** Discovery first: it is what nearly every reader came for. */
 function rank(file: FileDescriptorProto): number {
@@ -62,9 +65,9 @@ function fileSection(file: FileDescriptorProto, comments: Comments): string {
     const rows = service.method.map((method, j) => {
       const said = comment(comments, [SERVICES, i, METHODS, j]);
       const isLater = [said, comment(comments, [SERVICES, i]), comment(comments, [PACKAGE])].some((text) => text.includes(LATER));
-      return [`\`${method.name}\``, signature(method), isLater ? `**later** ${said.replace(` ${LATER}.`, "")}` : said];
+      return [`\`${method.name}\``, signature(method), needs(method), isLater ? `**later** ${said.replace(` ${LATER}.`, "")}` : said];
     });
-    return `### ${service.name}\n\n${comment(comments, [SERVICES, i])}\n\n${table(["rpc", "request → response", "what it does"], rows)}`;
+    return `### ${service.name}\n\n${comment(comments, [SERVICES, i])}\n\n${table(["rpc", "request → response", "needs", "what it does"], rows)}`;
   });
   const messages = file.messageType.flatMap((message, i) => messageSections(message, [MESSAGES, i], comments, message.name));
   const enums = file.enumType.map((each, i) => enumSection(each, [ENUMS, i], comments, each.name));
@@ -74,6 +77,14 @@ function fileSection(file: FileDescriptorProto, comments: Comments): string {
 function signature(method: MethodDescriptorProto): string {
   const [input, output] = [short(method.inputType), short(method.outputType)];
   return `${method.clientStreaming ? "stream " : ""}\`${input}\` → ${method.serverStreaming ? "stream " : ""}\`${output}\``;
+}
+
+/** The role an rpc asks for beside policy, as its option says. */
+function needs({ options }: MethodDescriptorProto): string {
+  const need = options === undefined ? undefined : getExtension(options, access);
+  if (need === undefined || need.role === "") return "–";
+  const owner = need.ownerOf === "" ? "" : ` or \`owner:…\` of its \`${need.ownerOf}\``;
+  return `\`${need.role}\`${owner}`;
 }
 
 function messageSections(message: DescriptorProto, path: readonly number[], comments: Comments, name: string): readonly string[] {
