@@ -2,7 +2,7 @@
 // @generated from file waymark/policy/v1/policy.proto (package waymark.policy.v1, syntax proto3)
 /* eslint-disable */
 
-// Who may see and who may export what. Comes with a later version; until then every call answers UNIMPLEMENTED.
+// Who may see and who may export what.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -282,11 +282,18 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
   entries: bigint;
 
   /**
-   * Some of them.
+   * Some of them; at most 5.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey examples = 4;
    */
   examples: EntryKey[];
+
+  /**
+   * Some of those who no longer or newly see it; at most 5. Empty for withdraw.
+   *
+   * @generated from field: repeated waymark.policy.v1.Viewer viewers = 5;
+   */
+  viewers: Viewer[];
 };
 
 /**
@@ -412,7 +419,7 @@ export declare type ApplyPolicyRequest = Message<"waymark.policy.v1.ApplyPolicyR
   dryRun: boolean;
 
   /**
-   * Refuse with version_conflict unless this number is in force; 0 means any.
+   * Refuse with version_conflict unless this is the newest number; 0 means any.
    *
    * @generated from field: uint64 expected_number = 3;
    */
@@ -453,14 +460,14 @@ export declare const ApplyPolicyRequestSchema: GenMessage<ApplyPolicyRequest>;
  */
 export declare type ApplyPolicyResponse = Message<"waymark.policy.v1.ApplyPolicyResponse"> & {
   /**
-   * Number now in force.
+   * Its number; with dry_run the number now in force at this node.
    *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
-   * What changes for whom.
+   * What changes for whom, by namespace; at most 1000.
    *
    * @generated from field: repeated waymark.policy.v1.Change changes = 2;
    */
@@ -472,6 +479,13 @@ export declare type ApplyPolicyResponse = Message<"waymark.policy.v1.ApplyPolicy
    * @generated from field: repeated waymark.policy.v1.Problem problems = 3;
    */
   problems: Problem[];
+
+  /**
+   * Changes that were left out.
+   *
+   * @generated from field: uint64 changes_left_out = 4;
+   */
+  changesLeftOut: bigint;
 };
 
 /**
@@ -521,7 +535,7 @@ export declare const ExportPolicyResponseSchema: GenMessage<ExportPolicyResponse
  */
 export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackPolicyRequest"> & {
   /**
-   * Its number; the one before the one in force when 0.
+   * Its number; the one before the newest when 0.
    *
    * @generated from field: uint64 to_number = 1;
    */
@@ -533,6 +547,20 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
    * @generated from field: string reason = 2;
    */
   reason: string;
+
+  /**
+   * Refuse with version_conflict unless this is the newest number; 0 means any.
+   *
+   * @generated from field: uint64 expected_number = 3;
+   */
+  expectedNumber: bigint;
+
+  /**
+   * Ticket, for the audit.
+   *
+   * @generated from field: string change_ticket = 4;
+   */
+  changeTicket: string;
 };
 
 /**
@@ -582,7 +610,7 @@ export declare const PolicyStatusRequestSchema: GenMessage<PolicyStatusRequest>;
  */
 export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStatusResponse"> & {
   /**
-   * Whether any set is in force.
+   * Whether policy decides: a set is in force, or one is configured and cannot be read.
    *
    * @generated from field: bool enabled = 1;
    */
@@ -615,6 +643,41 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
    * @generated from field: google.protobuf.Timestamp applied_at = 5;
    */
   appliedAt?: Timestamp | undefined;
+
+  /**
+   * SHA-256 of the set's canonical form, in hex.
+   *
+   * @generated from field: string checksum = 6;
+   */
+  checksum: string;
+
+  /**
+   * The newest number; another than the one in force where its stage leaves this node out.
+   *
+   * @generated from field: uint64 newest_number = 7;
+   */
+  newestNumber: bigint;
+
+  /**
+   * Where the newest is applied first; absent when everywhere.
+   *
+   * @generated from field: waymark.policy.v1.Stage newest_stage = 8;
+   */
+  newestStage?: Stage | undefined;
+
+  /**
+   * What is wrong, such as a set that cannot be read; empty when nothing is.
+   *
+   * @generated from field: string degraded = 9;
+   */
+  degraded: string;
+
+  /**
+   * Next instant at which a cutover window opens or closes.
+   *
+   * @generated from field: google.protobuf.Timestamp next_edge_at = 10;
+   */
+  nextEdgeAt?: Timestamp | undefined;
 };
 
 /**
@@ -630,7 +693,7 @@ export declare const PolicyStatusResponseSchema: GenMessage<PolicyStatusResponse
  */
 export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHistoryRequest"> & {
   /**
-   * Sets a page; 0 means 100.
+   * Sets a page; 0 means 100. A page ends earlier when its sets are large.
    *
    * @generated from field: int32 limit = 1;
    */
@@ -642,6 +705,13 @@ export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHist
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * Leave the rules out of the sets.
+   *
+   * @generated from field: bool without_rules = 3;
+   */
+  withoutRules: boolean;
 };
 
 /**
@@ -649,6 +719,74 @@ export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHist
  * Use `create(PolicyHistoryRequestSchema)` to create a new message.
  */
 export declare const PolicyHistoryRequestSchema: GenMessage<PolicyHistoryRequest>;
+
+/**
+ * How one field of a rule or set differs from the version before.
+ *
+ * @generated from message waymark.policy.v1.FieldChange
+ */
+export declare type FieldChange = Message<"waymark.policy.v1.FieldChange"> & {
+  /**
+   * Name, for example visibility_tenants.
+   *
+   * @generated from field: string field = 1;
+   */
+  field: string;
+
+  /**
+   * What is gone: items of a list, else the earlier value. At most 20.
+   *
+   * @generated from field: repeated string removed = 2;
+   */
+  removed: string[];
+
+  /**
+   * What is new: items of a list, else the later value. At most 20.
+   *
+   * @generated from field: repeated string added = 3;
+   */
+  added: string[];
+};
+
+/**
+ * Describes the message waymark.policy.v1.FieldChange.
+ * Use `create(FieldChangeSchema)` to create a new message.
+ */
+export declare const FieldChangeSchema: GenMessage<FieldChange>;
+
+/**
+ * How one rule differs from the version before.
+ *
+ * @generated from message waymark.policy.v1.RuleChange
+ */
+export declare type RuleChange = Message<"waymark.policy.v1.RuleChange"> & {
+  /**
+   * Pattern of the rule; empty for what the set says outside of rules.
+   *
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * added, removed or changed.
+   *
+   * @generated from field: string change = 2;
+   */
+  change: string;
+
+  /**
+   * Fields that differ; empty unless changed.
+   *
+   * @generated from field: repeated waymark.policy.v1.FieldChange fields = 3;
+   */
+  fields: FieldChange[];
+};
+
+/**
+ * Describes the message waymark.policy.v1.RuleChange.
+ * Use `create(RuleChangeSchema)` to create a new message.
+ */
+export declare const RuleChangeSchema: GenMessage<RuleChange>;
 
 /**
  * One earlier set.
@@ -683,6 +821,41 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * Ticket.
+   *
+   * @generated from field: string change_ticket = 5;
+   */
+  changeTicket: string;
+
+  /**
+   * SHA-256 of the set's canonical form, in hex.
+   *
+   * @generated from field: string checksum = 6;
+   */
+  checksum: string;
+
+  /**
+   * Where it was applied first; absent when everywhere.
+   *
+   * @generated from field: waymark.policy.v1.Stage stage = 7;
+   */
+  stage?: Stage | undefined;
+
+  /**
+   * How it differs from the version before; at most 1000 rules.
+   *
+   * @generated from field: repeated waymark.policy.v1.RuleChange changes = 8;
+   */
+  changes: RuleChange[];
+
+  /**
+   * What is wrong when the set can no longer be read; empty when it can.
+   *
+   * @generated from field: string unreadable = 9;
+   */
+  unreadable: string;
 };
 
 /**
@@ -766,11 +939,25 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
   action: string;
 
   /**
-   * Whose eyes.
+   * Whose eyes: the viewer of query and watch, the source of the others. The caller's own where absent.
    *
    * @generated from field: waymark.policy.v1.Viewer viewer = 3;
    */
   viewer?: Viewer | undefined;
+
+  /**
+   * Scope of a summary, for export-summary; GLOBAL unless set.
+   *
+   * @generated from field: waymark.catalog.v1.Scope scope = 4;
+   */
+  scope: Scope;
+
+  /**
+   * At what time; now when absent.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 5;
+   */
+  at?: Timestamp | undefined;
 };
 
 /**
@@ -1086,7 +1273,7 @@ export declare const PolicyService: GenService<{
     output: typeof RollbackPolicyResponseSchema;
   },
   /**
-   * Which set is in force and how far it has come.
+   * Which set is in force at this node, and which is the newest.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.PolicyStatus
    */
