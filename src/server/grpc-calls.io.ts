@@ -45,7 +45,7 @@ export function decodeRequest(desc: DescMessage, bytes: Uint8Array): Request {
 }
 
 /** Bytes that exist go through as they are; grpc-js wants a Buffer, so they get a view. */
-export function encodeResponse(desc: DescMessage, response: Response): Buffer {
+function encodeResponse(desc: DescMessage, response: Response): Buffer {
   const bytes = response instanceof Uint8Array ? response : toBinary(desc, response);
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

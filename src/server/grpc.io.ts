@@ -33,7 +33,7 @@ export interface GrpcLimits {
   readonly maxConnectionAgeGraceMs: number;
 }
 
-export const DEFAULT_GRPC_LIMITS: GrpcLimits = {
+const DEFAULT_GRPC_LIMITS: GrpcLimits = {
   maxConnections: 20_000,
   maxStreamsPerConnection: 1_000,
   maxMessageBytes: 4 * 1_024 * 1_024,

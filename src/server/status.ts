@@ -6,7 +6,7 @@ import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { type Code, REASONS, type Reason, WaymarkError } from "../lib/errors.ts";
 
 /** `ErrorInfo.domain` of everything we refuse. */
-export const ERROR_DOMAIN = "waymark";
+const ERROR_DOMAIN = "waymark";
 
 /** Names of the codes that occur, for metrics; OK and CANCELLED are outcomes, never refusals. */
 export const CODE_NAMES: Readonly<Record<number, string>> = {

@@ -94,7 +94,7 @@ export class Victim {
 
   /** Lets another process attack; resolves when it is through. */
   async attacked(name: string, seconds = 0): Promise<AttackResult> {
-    const child = spawn(process.execPath, [path("h2-attacker.ts"), String(this.port), name, String(seconds)], {
+    const child = spawn(process.execPath, [path("h2-attacker-child.ts"), String(this.port), name, String(seconds)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     return (await firstLine(child)) as AttackResult; // oxlint-disable-line typescript/no-unsafe-type-assertion -- our own child's line.

@@ -27,7 +27,7 @@ afterEach(() => {
 function crowd(count: number, kind: "silent" | "greeted" | "watching"): { readonly openCount: () => number | undefined } {
   const child = spawn(
     process.execPath,
-    [fileURLToPath(new URL("../e2e/h2-crowd.ts", import.meta.url)), String(victim.port), String(count), kind],
+    [fileURLToPath(new URL("../e2e/h2-crowd-child.ts", import.meta.url)), String(victim.port), String(count), kind],
     {
       stdio: ["ignore", "pipe", "inherit"],
     },

@@ -1,4 +1,4 @@
-/** The attacker's process: `h2-attacker.ts PORT NAME [SECONDS]` attacks once, or again and again, and prints JSON. */
+/** The attacker's process: `h2-attacker-child.ts PORT NAME [SECONDS]` attacks once, or again and again, and prints JSON. */
 import { attack } from "./h2-attacks.ts";
 
 const [port = "", name = "", seconds = "0"] = process.argv.slice(2);

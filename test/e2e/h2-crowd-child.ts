@@ -1,4 +1,4 @@
-/** A crowd in a process of its own: `h2-crowd.ts PORT COUNT KIND` opens connections, says so, and holds them until killed. */
+/** A crowd in a process of its own: `h2-crowd-child.ts PORT COUNT KIND` opens connections, says so, and holds them until killed. */
 import { call, PREFACE, RawConnection, settings, WATCH } from "./h2-frames.ts";
 
 const [port = "", count = "", kind = "greeted"] = process.argv.slice(2);
