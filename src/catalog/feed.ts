@@ -7,7 +7,7 @@ import type { PortableCursor } from "./cursor.ts";
 import { queryPage } from "./query.ts";
 import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
 import type { KeyText } from "./record.ts";
-import { ResumeGap, resumable } from "./resume.ts";
+import { isOfReader, ResumeGap } from "./resume.ts";
 
 export interface FeedStart {
   /** Where to go on; undefined starts with a snapshot. */
@@ -23,9 +23,11 @@ type Phase =
   /** Pages of a snapshot; of `scopes` only when it is a scoped one. `after` is the last key sent. */
   | { readonly kind: "pages"; readonly scopes: readonly string[] | undefined; scope: number; after: KeyText | undefined; isBegun: boolean }
   /** The pages are out; changes since BEGIN follow until none is left, then END. */
-  | { readonly kind: "closing" }
+  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined }
   /** The difference between a portable cursor and what is held here, origin by origin. */
-  | { readonly kind: "gap"; readonly gap: ResumeGap };
+  | { readonly kind: "gap"; readonly gap: ResumeGap }
+  /** A snapshot is due, but this node is behind the reader's cursor: removed keys would return with it. */
+  | { readonly kind: "waiting"; readonly gap: ResumeGap };
 
 /** Entries looked at for one page of a snapshot. */
 const PAGE_ENTRIES = 256;
@@ -48,7 +50,7 @@ export class Feed {
     this.#bookmarkIntervalMs = start.bookmarkIntervalMs;
     this.#bookmarkDueMonoMs = time.monoMs + start.bookmarkIntervalMs;
     this.#revision = reader.replica.revision;
-    this.#phase = this.#startPhase(start);
+    this.#phase = this.#startPhase(start, time);
   }
 
   /** The revision up to which everything has been sent: what lag is measured from. */
@@ -63,14 +65,17 @@ export class Feed {
 
   /** The verdict on these namespaces changed: their content is sent anew, or withdrawn (semantics.md, Watch 5). */
   refresh(namespaces: readonly string[]): void {
-    for (const namespace of namespaces) if (!this.#scopes.includes(namespace)) this.#scopes.push(namespace);
+    for (const namespace of namespaces) {
+      if (this.reader.mayHoldNamespace(namespace) && !this.#scopes.includes(namespace)) this.#scopes.push(namespace);
+    }
   }
 
   /** The next message, or undefined when there is nothing to say now. `isReady`: this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     // What was removed since this stream's place may have been collected: only a snapshot can tell.
-    const isTooOld = this.#revision < this.reader.replica.collectedRevision && this.#phase.kind !== "pages";
-    if (isTooOld) this.#restart();
+    const isTooOld = this.#revision < this.reader.replica.collectedRevision && isPlaced(this.#phase);
+    if (isTooOld) this.#restart(time, isReady);
+    else if (this.#scopes.length > 0) this.#openScopes();
     const phase = this.#phase;
     switch (phase.kind) {
       case "pages":
@@ -78,23 +83,25 @@ export class Feed {
       case "closing":
         return this.#close(time, budgetBytes, isReady);
       case "gap":
-        return this.#fillGap(phase.gap, budgetBytes);
+        return this.#fillGap(phase.gap, time, budgetBytes, isReady);
+      case "waiting":
+        if (phase.gap.standing(time, isReady) === "behind") return undefined;
+        this.#phase = snapshotPhase();
+        return this.next(time, budgetBytes, isReady);
       case "live":
-        if (this.#scopes.length > 0) {
-          this.#phase = { kind: "pages", scopes: this.#scopes.splice(0).toSorted(), scope: 0, after: undefined, isBegun: false };
-          return this.next(time, budgetBytes, isReady);
-        }
-        return this.#behind === undefined ? this.#live(time, budgetBytes, isReady) : this.#catchUp(this.#behind, budgetBytes);
+        return this.#behind === undefined
+          ? this.#live(time, budgetBytes, isReady)
+          : this.#catchUp(this.#behind, time, budgetBytes, isReady);
     }
   }
 
   /** The last message before a stop: where another node goes on. Undefined when the stream stands at no such place. */
   farewell(time: Time, isReady: boolean): FeedMessage | undefined {
-    const isWhole = this.#phase.kind === "live" && this.#behind === undefined && this.#revision === this.reader.replica.revision;
-    return isWhole && isReady ? this.#bookmark(time) : undefined;
+    const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes.length === 0;
+    return isLive && isReady && this.#revision === this.reader.replica.revision ? this.#bookmark(time) : undefined;
   }
 
-  #startPhase(start: FeedStart): Phase {
+  #startPhase(start: FeedStart, time: Time): Phase {
     const snapshot = snapshotPhase();
     const { replica } = this.reader;
     if (start.from === undefined) return snapshot;
@@ -103,14 +110,32 @@ export class Feed {
       this.#revision = start.from.revision;
       return { kind: "live" };
     }
-    if (!resumable(start.from.cursor, this.reader)) return snapshot;
-    return { kind: "gap", gap: new ResumeGap(start.from.cursor, this.reader) };
+    const { cursor } = start.from;
+    if (!isOfReader(cursor, this.reader)) return snapshot;
+    const gap = new ResumeGap(cursor, this.reader, time);
+    return { kind: gap.isTellable() ? "gap" : "waiting", gap };
   }
 
-  #restart(): void {
+  /** A snapshot, as soon as this node knows as much as the reader's cursor. */
+  #restart(time: Time, isReady: boolean): void {
     this.restartCount += 1;
+    const gap = this.#phase.kind === "gap" ? this.#phase.gap : this.#behind;
     this.#behind = undefined;
-    this.#phase = snapshotPhase();
+    this.#phase = gap?.standing(time, isReady) === "behind" ? { kind: "waiting", gap } : snapshotPhase();
+  }
+
+  /** A verdict changed: what a snapshot under way has said may be wrong by now, so it begins anew. */
+  #openScopes(): void {
+    const phase = this.#phase;
+    const isSnapshot = phase.kind === "pages" || phase.kind === "closing";
+    if (isSnapshot && phase.scopes === undefined) {
+      this.#scopes.length = 0;
+      if (phase.kind === "closing" || phase.isBegun) this.#phase = snapshotPhase();
+    } else if (isSnapshot || (phase.kind === "live" && this.#behind === undefined)) {
+      const begun = isSnapshot ? (phase.scopes ?? []) : [];
+      const scopes = [...new Set([...begun, ...this.#scopes.splice(0)])].toSorted();
+      this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false };
+    }
   }
 
   #page(phase: Phase & { kind: "pages" }, budgetBytes: number): FeedMessage {
@@ -124,7 +149,7 @@ export class Feed {
         : this.#fillScopes(phase, phase.scopes, changes, budgetBytes);
     const replaces = phase.isBegun || phase.scopes === undefined ? [] : phase.scopes;
     phase.isBegun = true;
-    if (isDone) this.#phase = { kind: "closing" };
+    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes };
     return reader.message({ changes, revision: this.#revision, snapshot, replaces });
   }
 
@@ -177,26 +202,38 @@ export class Feed {
     });
   }
 
-  #fillGap(gap: ResumeGap, budgetBytes: number): FeedMessage | undefined {
+  #fillGap(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+    // Collected or forgotten before it was told.
+    if (!gap.isTellable()) {
+      this.#restart(time, isReady);
+      return this.next(time, budgetBytes, isReady);
+    }
     const changes = gap.take(budgetBytes);
     if (gap.isFilled) {
       this.#phase = { kind: "live" };
-      if (gap.isBehind()) this.#behind = gap;
+      this.#behind = gap;
     }
-    return changes.length === 0 ? undefined : this.reader.message({ changes, revision: this.#revision });
+    if (changes.length > 0) return this.reader.message({ changes, revision: this.#revision });
+    return gap.isFilled ? this.next(time, budgetBytes, isReady) : undefined;
   }
 
   /** Deltas while this node is behind the reader's cursor: no cursor, no bookmark, nothing the reader may have newer. */
-  #catchUp(gap: ResumeGap, budgetBytes: number): FeedMessage | undefined {
+  #catchUp(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
+    const standing = gap.standing(time, isReady);
+    if (standing === "lost" || (standing === "covered" && gap.isOverflown)) {
+      this.#restart(time, isReady);
+      return this.next(time, budgetBytes, isReady);
+    }
     const { changes, to } = reader.scan(this.#revision, budgetBytes);
     this.#revision = to;
     const sendable = changes.filter((change) => gap.maySend(change));
-    if (!gap.isBehind() && to === reader.replica.revision) {
-      if (gap.isOverflown) this.#restart();
-      const held = gap.isOverflown ? [] : gap.takeHeld(budgetBytes);
-      if (held.length === 0) this.#behind = undefined;
-      sendable.push(...held);
+    if (sendable.length === 0 && standing === "covered" && to === reader.replica.revision) {
+      sendable.push(...gap.takeHeld(budgetBytes));
+      if (sendable.length === 0) {
+        this.#behind = undefined;
+        return this.next(time, budgetBytes, isReady);
+      }
     }
     return sendable.length === 0 ? undefined : reader.message({ changes: sendable, revision: to });
   }
@@ -222,6 +259,11 @@ export class Feed {
       digest: reader.digest(),
     });
   }
+}
+
+/** Whether the phase goes on from a revision, and so needs every tombstone since. */
+function isPlaced(phase: Phase): boolean {
+  return phase.kind !== "pages" && phase.kind !== "waiting";
 }
 
 function snapshotPhase(): Phase {

@@ -4,7 +4,7 @@
  */
 
 import type { Cell } from "./cell.ts";
-import { portableCursorText, shortCursorText } from "./cursor.ts";
+import { type CursorOrigin, portableCursorText, shortCursorText } from "./cursor.ts";
 import { coversNamespace, type Filter, type Locality, matches } from "./filter.ts";
 import type { DigestSum, ViewDigest } from "./namespace-digest.ts";
 import { BODY, type CatalogRecord, deltaId } from "./record.ts";
@@ -61,6 +61,8 @@ const CHANGE_BYTES = 96;
 /** Messages kept for readers that are not at the same place. */
 const KEPT_MESSAGES = 4;
 
+const NO_CURSOR = { policyEpoch: "", origins: [], text: "" };
+
 interface Kept {
   readonly from: number;
   /** Revision of the replica when it was made: newer changes may belong to it. */
@@ -80,7 +82,7 @@ export class Reader {
   readonly replica: Replica;
   readonly node: NodeFacts;
   readonly #kept: Kept[] = [];
-  #portable = { revision: -1, text: "" };
+  #portable: { readonly policyEpoch: string; readonly origins: readonly CursorOrigin[]; readonly text: string } = NO_CURSOR;
 
   constructor(options: ReaderOptions, replica: Replica, node: NodeFacts) {
     this.options = options;
@@ -94,16 +96,17 @@ export class Reader {
 
   /** The vector of this moment, for a reader that has everything up to it. */
   portableCursor(): string {
-    if (this.#portable.revision !== this.replica.revision) {
+    const { policyEpoch, hash } = this.options;
+    // Not by revision: a vector moves on, and an origin's life changes, also where no record does.
+    if (this.#portable.policyEpoch !== policyEpoch || !isVector(this.#portable.origins, this.replica.origins)) {
       const origins = [...this.replica.origins.values()].map((o) => ({
         nodeId: o.nodeId,
         generation: o.generation,
         seq: o.through,
         life: o.life,
       }));
-      const { hash, policyEpoch } = this.options;
       const text = portableCursorText({ clusterId: this.node.clusterId, readerHash: hash, policyEpoch, origins });
-      this.#portable = { revision: this.replica.revision, text };
+      this.#portable = { policyEpoch, origins, text };
     }
     return this.#portable.text;
   }
@@ -153,7 +156,8 @@ export class Reader {
       return { action: winner.bornRevision > from ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
     // "No longer matches" is said only when what filters look at changed since: else the reader never had it (filter_seq).
-    if (winner === cell && winner.filterRevision <= from) return undefined;
+    // With several origins the reader may have had another one's record.
+    if (winner === cell && cell.peers === undefined && winner.filterRevision <= from) return undefined;
     return { action: ACTION.REMOVE, record: cell, revision };
   }
 
@@ -212,6 +216,18 @@ export class Reader {
       return verdict;
     };
   }
+}
+
+/** Whether the list, made from these origins in their order, still says what they are. */
+function isVector(list: readonly CursorOrigin[], origins: Replica["origins"]): boolean {
+  if (list.length !== origins.size) return false;
+  let i = 0;
+  for (const origin of origins.values()) {
+    const said = list[i++];
+    if (said === undefined || said.seq !== origin.through || said.life !== origin.life) return false;
+    if (said.nodeId !== origin.nodeId || said.generation !== origin.generation) return false;
+  }
+  return true;
 }
 
 function winnerIn(cell: Cell): Cell | undefined {

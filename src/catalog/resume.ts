@@ -1,24 +1,21 @@
 /** From a portable cursor to deltas, at any node, also one that is behind the cursor (semantics.md, Watch 3 and 4). */
+import type { Time } from "../lib/machine.ts";
 import type { Cell, Origin } from "./cell.ts";
 import type { PortableCursor } from "./cursor.ts";
 import { matches } from "./filter.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
-import type { KeyText } from "./record.ts";
+import { BODY, type KeyText } from "./record.ts";
 import type { Replica } from "./replica.ts";
 
 /** Keys kept back while behind; above it the reader gets a snapshot once this node has caught up. */
 const MAX_HELD_KEYS = 10_000;
 
-/** Whether the difference to this cursor can be told; otherwise the reader needs a snapshot. */
-export function resumable(cursor: PortableCursor, reader: Reader): boolean {
-  const { options, node, replica } = reader;
-  if (cursor.clusterId !== node.clusterId || cursor.readerHash !== options.hash || cursor.policyEpoch !== options.policyEpoch) return false;
-  return cursor.origins.every((known) => {
-    const id = `${known.nodeId}/${known.generation}`;
-    const origin = replica.origins.get(id);
-    // Tombstones at or below the floor may be missing here: what was removed cannot be told.
-    return origin === undefined ? !replica.forgotten.has(id) : origin.floor <= known.seq;
-  });
+/** How long to wait for what a cursor knows of an origin that is not alive here, before it counts as known to nobody any more. */
+const MAX_WAIT_MS = 60_000;
+
+/** Whether the cursor was given to a reader of the same content in this cluster; any other needs a snapshot from scratch. */
+export function isOfReader(cursor: PortableCursor, { node, options }: Reader): boolean {
+  return cursor.clusterId === node.clusterId && cursor.readerHash === options.hash;
 }
 
 /** Whether the cursor knows of something that this replica does not know. */
@@ -33,16 +30,26 @@ interface Stretch {
   readonly isLifeChanged: boolean;
 }
 
+/**
+ * How this node stands to a cursor: `behind` while it may still learn what the reader knows already, `covered` once it has,
+ * `lost` when the cursor knows something that nobody knows any more.
+ */
+export type Standing = "behind" | "covered" | "lost";
+
 export class ResumeGap {
   readonly #reader: Reader;
+  readonly #cursor: PortableCursor;
+  readonly #sinceMonoMs: number;
   /** Origin id to the seq the reader has. */
   readonly #known = new Map<string, number>();
   readonly #stretches: Stretch[] = [];
   readonly #held = new Set<KeyText>();
   isOverflown = false;
 
-  constructor(cursor: PortableCursor, reader: Reader) {
+  constructor(cursor: PortableCursor, reader: Reader, time: Time) {
     this.#reader = reader;
+    this.#cursor = cursor;
+    this.#sinceMonoMs = time.monoMs;
     const lives = new Map<string, string>();
     for (const known of cursor.origins) {
       const id = `${known.nodeId}/${known.generation}`;
@@ -51,7 +58,6 @@ export class ResumeGap {
     }
     for (const origin of reader.replica.origins.values()) {
       const life = lives.get(origin.id);
-      if (life === undefined && origin.life === "hidden") continue;
       const isLifeChanged = life !== undefined && life !== origin.life;
       const after = isLifeChanged ? 0 : (this.#known.get(origin.id) ?? 0);
       this.#stretches.push({ origin, after, isLifeChanged });
@@ -62,11 +68,42 @@ export class ResumeGap {
     return this.#stretches.length === 0;
   }
 
-  /** Whether the reader knows of something that this node does not know yet. */
-  isBehind(): boolean {
-    const { origins } = this.#reader.replica;
-    for (const [id, seq] of this.#known) if ((origins.get(id)?.through ?? 0) < seq) return true;
-    return false;
+  /** Whether the difference can still be told; otherwise the reader needs a snapshot. */
+  isTellable(): boolean {
+    const { options, replica } = this.#reader;
+    if (this.#cursor.policyEpoch !== options.policyEpoch) return false;
+    for (const id of this.#known.keys()) if (replica.forgotten.has(id)) return false;
+    // Tombstones at or below the floor may be missing here: what was removed cannot be told.
+    for (const { origin, after } of this.#stretches) {
+      const known = this.#known.get(origin.id);
+      if (replica.origins.get(origin.id) !== origin) return false;
+      if (known !== undefined && origin.floor > Math.max(known, after)) return false;
+    }
+    return (this.#known.get(replica.self.id) ?? 0) <= replica.self.through;
+  }
+
+  standing(time: Time, isReady: boolean): Standing {
+    const { replica, node } = this.#reader;
+    const hasWaited = isReady && time.monoMs - this.#sinceMonoMs >= MAX_WAIT_MS;
+    let isLost = false;
+    for (const { nodeId, generation, seq } of this.#cursor.origins) {
+      const id = `${nodeId}/${generation}`;
+      const origin = replica.origins.get(id);
+      if (origin !== undefined && origin.through >= seq) continue;
+      // A cursor above our own number is from a journal that was lost.
+      if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
+      else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
+      else if (hasWaited && !this.#mayGrow(origin)) isLost = true;
+      else return "behind";
+    }
+    return isLost ? "lost" : "covered";
+  }
+
+  /** Whether more can be heard of the origin: its node is alive, and in this generation. */
+  #mayGrow(origin: Origin | undefined): boolean {
+    if (origin === undefined || origin.life !== "live") return false;
+    const all = [...this.#reader.replica.origins.values()];
+    return !all.some(({ nodeId, generation }) => nodeId === origin.nodeId && generation > origin.generation);
   }
 
   /** The next part of the difference, at least one change unless there is none. */
@@ -111,16 +148,19 @@ export class ResumeGap {
     const { replica, options, node } = this.#reader;
     let left = budgetBytes;
     for (const key of this.#held) {
-      if (left <= 0) break;
-      this.#held.delete(key);
       const [any] = replica.records(key);
-      if (any === undefined || !this.#reader.mayHoldKey(any) || !options.allowed(any.namespace)) continue;
+      if (any === undefined || !this.#reader.mayHoldKey(any) || !options.allowed(any.namespace)) {
+        this.#held.delete(key);
+        continue;
+      }
       const winner = replica.view(key);
       const isPut = winner !== undefined && matches(options.filter, winner, node);
       const change: Change = isPut
         ? { action: ACTION.UPDATE, record: winner, revision: winner.revision }
         : { action: ACTION.REMOVE, record: any, revision: any.revision };
       left -= this.#reader.sizeOf(change);
+      if (left < 0 && changes.length > 0) break;
+      this.#held.delete(key);
       changes.push(change);
     }
     return changes;
@@ -129,13 +169,16 @@ export class ResumeGap {
   #changeOf(cell: Cell, isLifeChanged: boolean): Change | undefined {
     const { replica, options, node } = this.#reader;
     if (!options.allowed(cell.namespace) || !this.#reader.mayHoldKey(cell)) return undefined;
+    // A hidden origin that the reader has not heard of: only what it unregistered concerns it.
+    if (cell.origin.life === "hidden" && cell.body === BODY.ENTRY && !this.#known.has(cell.origin.id)) return undefined;
     const winner = replica.view(cell.key);
     if (winner !== undefined && matches(options.filter, winner, node)) {
       const isNew = winner.firstSeq > (this.#known.get(winner.origin.id) ?? 0);
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision: cell.revision };
     }
-    // filter_seq: the reader never had what did not match before its cursor either.
-    const couldHave = winner !== cell || isLifeChanged || winner.filterSeq > (this.#known.get(cell.origin.id) ?? 0);
+    // filter_seq: the reader never had what did not match before its cursor either, unless it saw another origin's record.
+    const couldHave =
+      winner !== cell || cell.peers !== undefined || isLifeChanged || winner.filterSeq > (this.#known.get(cell.origin.id) ?? 0);
     return couldHave ? { action: ACTION.REMOVE, record: cell, revision: cell.revision } : undefined;
   }
 }

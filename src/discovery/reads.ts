@@ -76,7 +76,9 @@ export class Reads {
 
   /** The shared reader of equal watches; `release` it when the stream closes. */
   reader(caller: Caller, request: WatchRequest): Reader {
-    const hash = filterHash(request.filter, `watch\0${caller.tenant}\0${caller.cluster}`);
+    // What LOCAL means differs from node to node, so a cursor of such a watch is of no use at another.
+    const place = request.filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
+    const hash = filterHash(request.filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}`);
     const name = `${hash} ${request.isNamesOnly} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {

@@ -26,7 +26,7 @@ export function steps(bounds: { readonly max: number; readonly without?: readonl
     key: fc.nat(KEYS.length - 1),
     detail: fc.nat(199),
   });
-  return fc.array(step, { minLength: 5, maxLength: bounds.max, size: "max" });
+  return fc.array(step, { minLength: 1, maxLength: bounds.max, size: "max" });
 }
 
 /** Does one step; time moves by a step's worth, and clocks of the nodes differ. */

@@ -1,0 +1,254 @@
+/** A reader of a feed: folds what it gets as the client does, and checks at every message what semantics.md promises. */
+import assert from "node:assert/strict";
+import { type PortableCursor, parseCursor } from "../../src/catalog/cursor.ts";
+import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
+import { ANY, type Filter } from "../../src/catalog/filter.ts";
+import { ACTION, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
+import { HEALTH, KIND } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import type { MeshNode } from "./mesh.ts";
+import { lineOf } from "./model.ts";
+
+/** One filter for every field. */
+export const FILTERS: readonly Filter[] = [
+  ANY,
+  { ...ANY, namespace: "svc" },
+  { ...ANY, prefix: "svc" },
+  { ...ANY, names: ["db"] },
+  { ...ANY, kindMask: 1 << KIND.SERVICE },
+  { ...ANY, tags: ["blue"] },
+  { ...ANY, tags: ["green"], prefix: "svc" },
+  { ...ANY, capabilities: ["grpc"] },
+  { ...ANY, resources: ["gpu"] },
+  { ...ANY, scope: SCOPE.REGION },
+  { ...ANY, scope: SCOPE.LOCAL },
+  { ...ANY, scope: SCOPE.ZONE, clusterId: "c1", region: "r1" },
+  { ...ANY, healthMask: 1 << HEALTH.HEALTHY },
+  { ...ANY, healthMask: (1 << HEALTH.DEGRADED) | (1 << HEALTH.ORPHANED) },
+];
+const DIGESTED = 3;
+
+/** What the readers may see; changes as the history says. */
+export interface Policy {
+  readonly denied: Set<string>;
+  epoch: number;
+}
+
+/** A node's readers, shared by the streams of equal filters as they are in a node. */
+export class Readers {
+  readonly #byName = new Map<string, Reader>();
+  readonly #policy: Policy;
+
+  constructor(policy: Policy) {
+    this.#policy = policy;
+  }
+
+  of(node: MeshNode, filter: number): Reader {
+    const name = `${node.facts.boot} ${filter}`;
+    const policy = this.#policy;
+    let reader = this.#byName.get(name);
+    if (reader === undefined) {
+      const options = {
+        filter: FILTERS[filter]!,
+        name,
+        hash: FILTERS[filter]!.scope === SCOPE.LOCAL ? `f${filter} ${node.nodeId}` : `f${filter}`,
+        allowed: (namespace: string) => !policy.denied.has(namespace),
+        get policyEpoch() {
+          return `e${policy.epoch}`;
+        },
+        isNamesOnly: filter % 2 === 1,
+        withDigest: filter < DIGESTED,
+      };
+      reader = new Reader(options, node.replica, node.facts);
+      this.#byName.set(name, reader);
+    }
+    return reader;
+  }
+}
+
+export class Stream {
+  readonly filter: number;
+  readonly #readers: Readers;
+  readonly #policy: Policy;
+  node: MeshNode;
+  feed: Feed;
+  /** Key to line; what the reader holds. */
+  readonly held = new Map<string, string>();
+  #staged: { readonly replaces: readonly string[]; readonly seen: Set<string> } | undefined;
+  #short: { readonly boot: string; readonly revision: number; readonly epoch: number } | undefined;
+  portable: PortableCursor | undefined;
+  /** The cursor this stream was resumed from, while the node may be behind it. */
+  #resumed: PortableCursor | undefined;
+  /** Newest seq seen of each key and origin. */
+  readonly #newest = new Map<string, number>();
+  /** Keys told since the last portable cursor. */
+  readonly #told = new Set<string>();
+  /**
+   * Keys that another node told after the cursor this stream was resumed from. What of it is true is told again; what is not
+   * (the other node lost its disk, or had other news of an origin's life) is nothing that this node can know of: a careful
+   * reader starts anew when it is not told again by the next bookmark.
+   */
+  readonly #doubted = new Set<string>();
+  settledCount = 0;
+
+  constructor(filter: number, node: MeshNode, readers: Readers, policy: Policy, time: Time) {
+    this.filter = filter;
+    this.#readers = readers;
+    this.#policy = policy;
+    this.node = node;
+    this.feed = this.#open(undefined, time);
+  }
+
+  /** Another stream, at this node or another, from the best cursor there is: short here, portable, none. */
+  reconnect(node: MeshNode, time: Time, how: "best" | "portable"): void {
+    this.#staged = undefined;
+    this.node = node;
+    const short = this.#short;
+    const isSame = how === "best" && short?.boot === node.facts.boot && short.epoch === this.#policy.epoch;
+    this.#resumed = undefined;
+    if (isSame) {
+      this.feed = this.#open({ kind: "revision", revision: short.revision }, time);
+    } else if (this.portable === undefined) {
+      this.#newest.clear();
+      this.feed = this.#open(undefined, time);
+    } else {
+      // A cursor of another filter, and LOCAL is another at each node, is only good for a snapshot from scratch.
+      const isOurs = this.portable.readerHash === this.#readers.of(node, this.filter).options.hash;
+      this.#resumed = isOurs ? this.portable : undefined;
+      if (!isOurs) this.#newest.clear();
+      this.#short = undefined;
+      for (const key of this.#told) this.#doubted.add(key);
+      this.feed = this.#open({ kind: "portable", cursor: this.portable }, time);
+    }
+  }
+
+  /** What a restarted or forgetful node may show again. */
+  forget(originId: string): void {
+    for (const key of this.#newest.keys()) if (key.endsWith(` ${originId}`)) this.#newest.delete(key);
+  }
+
+  /** Takes one message; returns whether there was one. */
+  pull(time: Time, budgetBytes: number, isReady: boolean): boolean {
+    const message = this.feed.next(time, budgetBytes, isReady);
+    if (message === undefined) return false;
+    this.#take(message, budgetBytes, isReady);
+    if (this.#doubted.size > 0 && (message.isBookmark || message.snapshot === SNAPSHOT.END)) this.#startAnew(time);
+    return true;
+  }
+
+  farewell(time: Time, isReady: boolean): void {
+    const message = this.feed.farewell(time, isReady);
+    if (message !== undefined) this.#take(message, Number.POSITIVE_INFINITY, isReady);
+  }
+
+  #startAnew(time: Time): void {
+    this.#newest.clear();
+    this.#doubted.clear();
+    this.portable = undefined;
+    this.#short = undefined;
+    this.feed = this.#open(undefined, time);
+  }
+
+  #open(from: FeedStart["from"], time: Time): Feed {
+    return new Feed(this.#readers.of(this.node, this.filter), { from, bookmarkIntervalMs: 100 }, time);
+  }
+
+  #take(message: FeedMessage, budgetBytes: number, isReady: boolean): void {
+    const { reader } = this.feed;
+    this.#check(message, budgetBytes);
+    const isFresh = message.snapshot === SNAPSHOT.BEGIN && message.replaces.length === 0;
+    if (isFresh) for (const { id, isLost } of this.#uncovered()) if (isLost) this.forget(id);
+    if (message.snapshot === SNAPSHOT.BEGIN) this.#staged = { replaces: message.replaces, seen: new Set() };
+    for (const { action, record } of message.changes) {
+      assert(!this.#policy.denied.has(record.namespace), `told of hidden ${record.namespace}`);
+      const id = `${record.key} ${record.origin.id}`;
+      const newest = this.#doubted.delete(record.key) ? 0 : this.#newest.get(id);
+      assert(record.seq >= (newest ?? 0), `goes backwards for ${JSON.stringify(id)}: ${record.seq} after ${newest}`);
+      this.#told.add(record.key);
+      this.#newest.set(id, record.seq);
+      if (action === ACTION.REMOVE) this.held.delete(record.key);
+      else {
+        this.held.set(record.key, lineOf(record.key, record));
+        this.#staged?.seen.add(record.key);
+      }
+    }
+    const isEnd = message.snapshot === SNAPSHOT.END;
+    const isFull = this.#staged?.replaces.length === 0;
+    if (isEnd) this.#swap();
+    if (message.cursor !== "" && (this.#staged === undefined || isEnd)) {
+      const parsed = parseCursor(message.cursor);
+      if (parsed.kind === "short") this.#short = { ...parsed, epoch: this.#policy.epoch };
+    }
+    if (isEnd || message.isBookmark) {
+      assert(isReady, "END or bookmark of a node that is not ready");
+      const options = reader.options;
+      if (isEnd && isFull) this.#doubted.clear();
+      const isSure = (line: string): boolean => ![...this.#doubted].some((key) => line.startsWith(`${key.replaceAll("\0", "|")} `));
+      const want = this.node.model.answer(FILTERS[this.filter]!, this.node.facts, options.allowed);
+      const held = [...this.held.values()].filter(isSure).toSorted();
+      assert.deepEqual(held, want.filter(isSure).toSorted(), "folded at END or bookmark");
+      this.#settle(message);
+    } else assert.equal(message.portableCursor, "");
+  }
+
+  #check(message: FeedMessage, budgetBytes: number): void {
+    const { reader } = this.feed;
+    const keys = message.changes.map(({ record }) => record.key);
+    assert.equal(new Set(keys).size, keys.length, "a key twice in a message");
+    const size = message.changes.reduce((sum, change) => sum + reader.sizeOf(change), 0);
+    assert(keys.length < 2 || size <= budgetBytes, `${keys.length} changes of ${size} bytes in ${budgetBytes}`);
+    for (const { record } of message.changes) assert(reader.mayHoldKey(record));
+    if (message.snapshot === SNAPSHOT.BEGIN || message.snapshot === SNAPSHOT.CONTINUE) assert.equal(message.cursor, "");
+    // While behind: no place to resume from, no record that the reader may have newer.
+    const behind = this.#uncovered().filter(({ isLost }) => !isLost);
+    if (behind.length === 0) return;
+    const { cursor, snapshot, isBookmark, digest } = message;
+    assert.deepEqual([cursor, snapshot, isBookmark, digest], ["", SNAPSHOT.NONE, false, undefined], "while behind");
+    for (const { record } of message.changes) {
+      const known = behind.find(({ id }) => id === record.origin.id);
+      assert(known === undefined || record.seq > known.seq, "told while behind what the reader may have newer");
+    }
+  }
+
+  /** What the cursor resumed from knows and the node does not; lost when no living node of this generation can tell it. */
+  #uncovered(): readonly { readonly id: string; readonly seq: number; readonly isLost: boolean }[] {
+    const { origins, self } = this.node.replica;
+    return (this.#resumed?.origins ?? []).flatMap(({ nodeId, generation, seq }) => {
+      const id = `${nodeId}/${generation}`;
+      const origin = origins.get(id);
+      if (origin !== undefined && origin.through >= seq) return [];
+      const isSuperseded = [...origins.values()].some((o) => o.nodeId === nodeId && o.generation > generation);
+      return [{ id, seq, isLost: origin === undefined || origin === self || origin.life !== "live" || isSuperseded }];
+    });
+  }
+
+  #settle(message: FeedMessage): void {
+    this.settledCount += 1;
+    this.#resumed = undefined;
+    this.#told.clear();
+    const portable = parseCursor(message.portableCursor);
+    if (portable.kind !== "portable") throw new Error("not portable");
+    const { origins } = this.node.replica;
+    for (const { nodeId, generation, seq, life } of portable.origins) {
+      const origin = origins.get(`${nodeId}/${generation}`);
+      assert.deepEqual([seq, life], [origin?.through, origin?.life], "portable cursor");
+    }
+    this.portable = portable;
+    const { filter, allowed, withDigest } = this.feed.reader.options;
+    if (!withDigest) return;
+    const covers = (namespace: string): boolean => this.feed.reader.mayHoldNamespace(namespace) && allowed(namespace);
+    assert.deepEqual(message.digest, this.node.model.digest(covers), `digest for ${filter.namespace}${filter.prefix}`);
+  }
+
+  /** End of a snapshot: what it speaks for and did not list is gone. */
+  #swap(): void {
+    const staged = this.#staged;
+    this.#staged = undefined;
+    if (staged === undefined) throw new Error("END without BEGIN");
+    for (const key of this.held.keys()) {
+      const isCovered = staged.replaces.length === 0 || staged.replaces.includes(key.split("\0")[0] ?? "");
+      if (isCovered && !staged.seen.has(key)) this.held.delete(key);
+    }
+  }
+}

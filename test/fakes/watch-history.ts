@@ -1,0 +1,107 @@
+/** Random histories of a mesh with watches on it (P3). */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+
+import { type Step, steps, take, timeOf } from "./history.ts";
+import { KEYS, MeshNode, NAMESPACES } from "./mesh.ts";
+import { type Policy, Readers, Stream } from "./stream.ts";
+
+interface Turn {
+  readonly step: Step;
+  /** What happens to a stream after the step. */
+  readonly then: "nothing" | "pull" | "drain" | "reconnect" | "move" | "policy" | "farewell" | "learn";
+  readonly stream: number;
+  readonly pick: number;
+}
+
+export function turns(max: number): fc.Arbitrary<readonly Turn[]> {
+  const turn = fc.record({
+    step: steps({ max: 5, without: [] }).map((list) => list[0]!),
+    then: fc.constantFrom<Turn["then"][]>("nothing", "pull", "pull", "pull", "drain", "reconnect", "move", "policy", "farewell", "learn"),
+    stream: fc.nat(2),
+    pick: fc.nat(199),
+  });
+  return fc.array(turn, { minLength: 1, maxLength: max, size: "max" });
+}
+
+/** Plays a history, then lets everything come to rest: by then every stream must have said that it holds what the query says. */
+export function playWatches(history: readonly Turn[], filters: readonly number[]): void {
+  const mesh = [new MeshNode("n1"), new MeshNode("n2"), new MeshNode("n3")];
+  const ready = [true, true, true];
+  const policy: Policy = { denied: new Set(), epoch: 0 };
+  const readers = new Readers(policy);
+  const streams = filters.map((filter, i) => new Stream(filter, mesh[i % 3]!, readers, policy, timeOf(0, 0)));
+  history.forEach(({ step, then, stream: which, pick }, n) => {
+    const time = timeOf(n, 0);
+    const node = mesh[step.node]!;
+    const origins = [...node.replica.origins.keys()];
+    take(mesh, step, n);
+    if (step.kind === "restart") {
+      ready[step.node] = false;
+      for (const s of streams) if (s.node === node) s.reconnect(node, time, "best");
+    }
+    const gone = origins.find((origin) => !node.replica.origins.has(origin));
+    if (gone !== undefined) for (const s of streams) if (s.node === node) s.forget(gone);
+    const stream = streams[which % streams.length]!;
+    const isReady = ready[mesh.indexOf(stream.node)]!;
+    switch (then) {
+      case "nothing":
+        return;
+      case "pull":
+        stream.pull(time, 1 + pick * 5, isReady);
+        return;
+      case "drain":
+        while (stream.pull(time, 100 + pick * 10, isReady));
+        return;
+      case "reconnect":
+        stream.reconnect(stream.node, time, pick % 2 === 0 ? "best" : "portable");
+        return;
+      case "move":
+        stream.reconnect(mesh[pick % 3]!, time, "portable");
+        return;
+      case "policy": {
+        const namespace = NAMESPACES[pick % NAMESPACES.length]!;
+        if (!policy.denied.delete(namespace)) policy.denied.add(namespace);
+        policy.epoch += 1;
+        for (const s of streams) s.feed.refresh([namespace]);
+        return;
+      }
+      case "farewell":
+        stream.farewell(time, isReady);
+        return;
+      case "learn":
+        learn(mesh[pick % 3]!, mesh[(pick + 1) % 3]!, n);
+        ready[pick % 3] = true;
+        return;
+    }
+  });
+  rest(mesh, streams, history.length);
+}
+
+/** The node catches up with a peer. */
+function learn(node: MeshNode, peer: MeshNode, n: number): void {
+  for (const id of peer.replica.origins.keys()) node.copy(peer, id, timeOf(n, 0));
+}
+
+function rest(mesh: readonly MeshNode[], streams: readonly Stream[], n: number): void {
+  for (const node of mesh) node.commit(timeOf(n, 0));
+  for (let round = 0; round < 3; round++) {
+    for (const node of mesh) for (const peer of mesh) if (peer !== node) learn(node, peer, n);
+  }
+  // Membership has noticed which generations are no more.
+  const current = new Set(mesh.map((node) => node.replica.self.id));
+  for (const node of mesh)
+    for (const { id, life } of node.replica.origins.values()) if (life === "live" && !current.has(id)) node.setLife(id, "orphaned");
+  for (const stream of streams) {
+    const before = stream.settledCount;
+    // Long enough for everything that has a time limit.
+    for (let time = n; time <= n + 20_000; time += 10_000) {
+      let count = 0;
+      while (stream.pull(timeOf(time, 0), 1000, true)) {
+        count += 1;
+        assert(count < 20 * KEYS.length, "messages without end at rest");
+      }
+    }
+    assert(stream.settledCount > before, "no END or bookmark at rest");
+  }
+}

@@ -1,0 +1,31 @@
+/** More of the generated histories that the unit tests play a few of. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { steps, take } from "../fakes/history.ts";
+import { MeshNode } from "../fakes/mesh.ts";
+import { expectAsModel } from "../fakes/replica-check.ts";
+import { FILTERS } from "../fakes/stream.ts";
+import { playWatches, turns } from "../fakes/watch-history.ts";
+
+test("P5, P6: replicas are what a naive model says after 3,000 histories", () => {
+  fc.assert(
+    fc.property(steps({ max: 200 }), (history) => {
+      const nodes = [new MeshNode("n1"), new MeshNode("n2"), new MeshNode("n3")];
+      for (const node of nodes) expectAsModel(node);
+      history.forEach((step, n) => take(nodes, step, n));
+      for (const node of nodes) expectAsModel(node);
+    }),
+    { numRuns: 3000 },
+  );
+}, 600_000);
+
+test("P3: watches hold what the query says after 6,000 histories", () => {
+  const filters = fc.array(fc.nat(FILTERS.length - 1), { minLength: 3, maxLength: 3 });
+  fc.assert(
+    fc.property(turns(150), filters, (history, chosen) => {
+      playWatches(history, chosen);
+    }),
+    { numRuns: 6000 },
+  );
+  expect(FILTERS.length).toBeGreaterThan(10);
+}, 600_000);
