@@ -3,7 +3,7 @@
  * running is noticed at the next start. After a crash there is none, and SQLite's own checks and row checksums remain.
  */
 import { closeSync, fsyncSync, openSync, readFileSync, readSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 
 const CHUNK_BYTES = 1 << 20;
@@ -18,8 +18,9 @@ export function syncDirectory(directory: string): void {
   }
 }
 
-function sumPath(directory: string): string {
-  return join(directory, "journal.sum");
+/** `journal.sum` beside `journal.db`. */
+function sumPath(path: string): string {
+  return path.replace(/\.db$/, ".sum");
 }
 
 /** `<crc32> <size in bytes>` of a file. Cost: one read of it, about 2 GB/s from the page cache. */
@@ -41,17 +42,17 @@ function fileSum(path: string): string {
 }
 
 /** Writes the checksum of a file that nobody writes to any more. Losing it to a crash is harmless, so it is not synced. */
-export function sealCleanStop(directory: string, path: string): void {
-  const temporary = `${sumPath(directory)}.new`;
+export function sealCleanStop(path: string): void {
+  const temporary = `${sumPath(path)}.new`;
   writeFileSync(temporary, `${fileSum(path)}\n`, { mode: 0o600 });
-  renameSync(temporary, sumPath(directory));
+  renameSync(temporary, sumPath(path));
 }
 
 /** Whether the file is the one that was sealed; true when there is no seal. */
-export function verifyCleanStop(directory: string, path: string): boolean {
+export function verifyCleanStop(path: string): boolean {
   let seal: string;
   try {
-    seal = readFileSync(sumPath(directory), "utf8").trim();
+    seal = readFileSync(sumPath(path), "utf8").trim();
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return true;
     throw error;
@@ -61,8 +62,8 @@ export function verifyCleanStop(directory: string, path: string): boolean {
 }
 
 /** Removes the seal, durably: it must not outlive the first write, or a crash would look like damage. */
-export function unsealCleanStop(directory: string): void {
-  rmSync(sumPath(directory), { force: true });
-  rmSync(`${sumPath(directory)}.new`, { force: true });
-  syncDirectory(directory);
+export function unsealCleanStop(path: string): void {
+  rmSync(sumPath(path), { force: true });
+  rmSync(`${sumPath(path)}.new`, { force: true });
+  syncDirectory(dirname(path));
 }

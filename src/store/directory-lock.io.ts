@@ -1,5 +1,5 @@
 /**
- * One process a data directory. The lock is SQLite's exclusive file lock, which the kernel takes back when the process
+ * One process a database of a data directory. The lock is SQLite's exclusive file lock, which the kernel takes back when the process
  * ends in whatever way; so a stale lock cannot exist, and nothing is to be removed by hand after a crash.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,12 +11,12 @@ export type LockResult =
   /** `holder` is what the holder wrote about itself: its process id, undefined when it could not. */
   | { readonly isHeld: false; readonly holder: string | undefined };
 
-/** Makes the directory (mode 700) if it is missing, and takes its lock without waiting. */
-export function lockDirectory(directory: string): LockResult {
+/** Makes the directory (mode 700) if it is missing, and takes the lock `name` in it without waiting. */
+export function lockDirectory(directory: string, name: string): LockResult {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const pidPath = join(directory, "journal.pid");
-  // A file of its own: closing any other descriptor of a locked file would drop its POSIX lock, and we read the journal's header.
-  const db = new DatabaseSync(join(directory, "journal.lock"), { timeout: 0 });
+  const pidPath = join(directory, `${name}.pid`);
+  // A file of its own: closing any other descriptor of a locked file would drop its POSIX lock, and we read the database's header.
+  const db = new DatabaseSync(join(directory, `${name}.lock`), { timeout: 0 });
   try {
     db.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
   } catch (error) {

@@ -1,4 +1,5 @@
 /** The messages between the journal's two threads. */
+import type { FileProblem } from "./database-format.ts";
 import type { JournalLease } from "./journal-format.ts";
 
 export interface OpenRequest {
@@ -37,9 +38,6 @@ export interface JournalMeta {
   readonly floor: number;
 }
 
-/** Why a directory or file is not used. */
-export type Problem = "corrupt" | "newer_format" | "in_use" | "other_node" | "unreadable";
-
 /** Sizes that only the writing thread sees; sent along with answers. */
 export interface FileState {
   readonly rows: number;
@@ -49,7 +47,7 @@ export interface FileState {
 
 export type FromWorker =
   | { readonly kind: "opened"; readonly meta: JournalMeta; readonly leases: readonly NumberedLease[] }
-  | { readonly kind: "refused"; readonly problem: Problem; readonly message: string }
+  | { readonly kind: "refused"; readonly problem: FileProblem; readonly message: string }
   | { readonly kind: "rows"; readonly chunk: Uint8Array<ArrayBuffer> }
   | { readonly kind: "replayed"; readonly state: FileState }
   | { readonly kind: "written"; readonly commitMs: number; readonly state: FileState }

@@ -1,8 +1,7 @@
 /** The thread that owns the journal's file: a slow fsync stops this thread and no stream (architecture.md, Runtime). */
-import { existsSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
-import { type LockResult, lockDirectory } from "./directory-lock.io.ts";
-import { createJournalFile, JournalReader, JournalRefused, journalPath } from "./journal-file.io.ts";
+import { FileRefused, lockDatabase, messageOf } from "./database-file.io.ts";
+import { createJournalFile, JOURNAL, JournalReader } from "./journal-file.io.ts";
 import type { FileState, FromWorker, JournalMeta, OpenRequest, ToWorker } from "./journal-thread.ts";
 import { JournalIndex, JournalWriter } from "./journal-writer.io.ts";
 
@@ -28,7 +27,7 @@ class JournalThread {
   readonly #request: OpenRequest;
   readonly #index: JournalIndex;
   readonly #idle: NodeJS.Timeout;
-  #lock: LockResult | undefined;
+  #unlock: (() => void) | undefined;
   #reader: JournalReader | undefined;
   #writer: JournalWriter | undefined;
   #meta: JournalMeta | undefined;
@@ -42,17 +41,13 @@ class JournalThread {
   /** Checks everything that can be checked without reading each row. */
   open(): FromWorker {
     const { directory, nodeId } = this.#request;
-    this.#lock = lockDirectory(directory);
-    if (!this.#lock.isHeld) {
-      const holder = this.#lock.holder === undefined ? "another process" : `process ${this.#lock.holder}`;
-      throw new JournalRefused("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
-    }
+    this.#unlock = lockDatabase(directory, JOURNAL);
     this.#create();
     const reader = new JournalReader(directory);
     this.#reader = reader;
     const { meta, leases } = reader;
     if (nodeId !== undefined && nodeId !== meta.nodeId) {
-      throw new JournalRefused(
+      throw new FileRefused(
         "other_node",
         `the settings say node ${nodeId}, but data directory ${directory} belongs to node ${meta.nodeId}: change one of the two`,
       );
@@ -65,11 +60,6 @@ class JournalThread {
 
   #create(): void {
     const { directory, nodeId, freshNodeId, freshGeneration } = this.#request;
-    const path = journalPath(directory);
-    if (existsSync(path)) return;
-    if (existsSync(`${path}-wal`)) {
-      throw new JournalRefused("corrupt", `${path}-wal is there without ${path}: restore both, or move the directory away to start empty`);
-    }
     createJournalFile(directory, { nodeId: nodeId ?? freshNodeId, generation: freshGeneration, boots: 0, lastSeq: 0, floor: 0 });
   }
 
@@ -142,7 +132,7 @@ class JournalThread {
   /** Lets go of everything, after an error that leaves nothing to be served. */
   refuse(error: unknown): FromWorker {
     this.close();
-    if (error instanceof JournalRefused) return { kind: "refused", problem: error.problem, message: error.message };
+    if (error instanceof FileRefused) return { kind: "refused", problem: error.problem, message: error.message };
     return {
       kind: "refused",
       problem: "unreadable",
@@ -154,13 +144,9 @@ class JournalThread {
     clearTimeout(this.#idle);
     this.#reader?.close();
     this.#writer?.close();
-    if (this.#lock?.isHeld === true) this.#lock.release();
-    this.#lock = undefined;
+    this.#unlock?.();
+    this.#unlock = undefined;
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 let thread: JournalThread | undefined;

@@ -61,7 +61,6 @@ function prepareAll(db: DatabaseSync) {
 
 /** Writes batches. Every method may throw an SQLite error; after one the file holds exactly the batches that did not throw. */
 export class JournalWriter {
-  readonly #directory: string;
   readonly #path: string;
   readonly #index: JournalIndex;
   readonly #db: DatabaseSync;
@@ -70,10 +69,9 @@ export class JournalWriter {
   #isLogSuspect = false;
 
   constructor(directory: string, index: JournalIndex) {
-    this.#directory = directory;
     this.#path = journalPath(directory);
     this.#index = index;
-    unsealCleanStop(directory);
+    unsealCleanStop(this.#path);
     this.#db = new DatabaseSync(this.#path);
     // Exclusive: no shared-memory file. Checkpoints are ours to time, see `checkpoint`.
     this.#db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0");
@@ -122,7 +120,7 @@ export class JournalWriter {
     this.#db.close();
     if (this.walBytes() > 0) return;
     try {
-      sealCleanStop(this.#directory, this.#path);
+      sealCleanStop(this.#path);
     } catch {
       // A full disk: the next start then does without the checksum, as after a crash.
     }

@@ -2,10 +2,11 @@
 import { randomInt } from "node:crypto";
 import { Worker } from "node:worker_threads";
 import { assert, WaymarkError } from "../lib/errors.ts";
+import type { FileProblem } from "./database-format.ts";
 import type { Journal, JournalStats, Restored } from "./journal.ts";
 import type { JournalBatch, JournalPut } from "./journal-format.ts";
 import { decodeRows, encodeBatch, FORMAT_VERSION } from "./journal-format.ts";
-import type { FileState, FromWorker, NumberedLease, OpenRequest, Problem, ToWorker } from "./journal-thread.ts";
+import type { FileState, FromWorker, NumberedLease, OpenRequest, ToWorker } from "./journal-thread.ts";
 
 /** Batches waiting for the disk; one more is refused. A single batch is never too large. */
 const MAX_QUEUED_BYTES = 64 << 20;
@@ -63,7 +64,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   return new DiskJournal(worker, opened, options);
 }
 
-function refusal(message: { readonly problem: Problem; readonly message: string }, directory: string): WaymarkError {
+function refusal(message: { readonly problem: FileProblem; readonly message: string }, directory: string): WaymarkError {
   return new WaymarkError("store_unavailable", message.message, { metadata: { problem: message.problem, directory } });
 }
 

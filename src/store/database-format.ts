@@ -1,0 +1,15 @@
+/** What an SQLite file of ours is told by, and why one is not used. */
+
+/** Why a directory or file is not used. */
+export type FileProblem = "corrupt" | "newer_format" | "in_use" | "other_node" | "unreadable";
+
+/** What tells our files from each other and from those of other programs. */
+export interface DatabaseFormat {
+  /** `journal`: its files are `journal.db`, `journal.lock`, … */
+  readonly name: string;
+  /** In the SQLite header. */
+  readonly applicationId: number;
+  readonly version: number;
+  /** Creates its tables. */
+  readonly schema: string;
+}

@@ -1,0 +1,16 @@
+/** Which `Store` a node uses. */
+import { MemoryStore } from "./memory.ts";
+import { openSqliteStore } from "./sqlite.io.ts";
+import type { Store } from "./store.ts";
+
+export type StoreKind = { readonly kind: "memory" } | { readonly kind: "sqlite"; readonly directory: string };
+
+/** Rejects with `store_unavailable` when it cannot be had. */
+export function openStore(store: StoreKind): Promise<Store> {
+  switch (store.kind) {
+    case "memory":
+      return Promise.resolve(new MemoryStore());
+    case "sqlite":
+      return openSqliteStore(store.directory);
+  }
+}
