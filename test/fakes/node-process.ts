@@ -19,10 +19,12 @@ export class CommandProcess {
   readonly #ended: Promise<number>;
   readonly #said = { stdout: "", stderr: "" };
 
-  constructor(argv: readonly string[], input = "") {
+  /** `wrapper` is put before the command, as `strace` is: one that leaves the process id to the command. */
+  constructor(argv: readonly string[], input = "", wrapper: readonly string[] = []) {
     // Settings of whoever runs the tests are not part of them.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("WAYMARK_")));
-    this.#child = spawn(WAYMARK, argv, { stdio: ["pipe", "pipe", "pipe"], env: { ...env, NODE_COMPILE_CACHE } });
+    const [command = WAYMARK, ...rest] = [...wrapper, WAYMARK, ...argv];
+    this.#child = spawn(command, rest, { stdio: ["pipe", "pipe", "pipe"], env: { ...env, NODE_COMPILE_CACHE } });
     this.#child.stdout?.on("data", (chunk: Buffer) => (this.#said.stdout += chunk.toString()));
     this.#child.stderr?.on("data", (chunk: Buffer) => (this.#said.stderr += chunk.toString()));
     this.#child.stdin?.end(input);
@@ -37,6 +39,10 @@ export class CommandProcess {
 
   get stderr(): string {
     return this.#said.stderr;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
   }
 
   get isRunning(): boolean {
@@ -105,9 +111,9 @@ export class NodeProcess implements AsyncDisposable {
 }
 
 /** Starts a node on free ports, or on those the flags say, and waits until it is ready. */
-export async function startNodeProcess(flags: readonly string[]): Promise<NodeProcess> {
+export async function startNodeProcess(flags: readonly string[], wrapper: readonly string[] = []): Promise<NodeProcess> {
   const free = ["--grpc-port", "--http-port", "--dns-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
-  const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags]);
+  const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper);
   const line = await command.line(/"event":"ready"/);
   const ready: unknown = JSON.parse(line);
   return new NodeProcess(command, ready as ConstructorParameters<typeof NodeProcess>[1]);

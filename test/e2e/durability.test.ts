@@ -1,0 +1,269 @@
+/** What a real node promised stays true: kill -9, stop, damaged and foreign data directories. Disks that fail are in disk-faults.test.ts. */
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { afterAll, expect, test } from "vitest";
+import { type Entry, EntryKeySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { DiscoveryService, CatalogWatchResponse_Snapshot as Snapshot } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Client, connect, RequestError } from "../../src/client/index.ts";
+import { CommandProcess, type Finished, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { allEntries, keyLine, WriteStorm } from "../fakes/write-storm.ts";
+import { directoryBytes } from "../store/journal-fixture.ts";
+
+const { register, unregister, catalogWatch, renew } = DiscoveryService.method;
+
+const folders: string[] = [];
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "waymark-durability-"));
+  folders.push(path);
+  return path;
+}
+afterAll(() => {
+  for (const path of folders) rmSync(path, { recursive: true, force: true });
+});
+
+async function withClient<T>(node: NodeProcess, use: (client: Client) => Promise<T>): Promise<T> {
+  const client = connect({ servers: [node.grpc] });
+  try {
+    return await use(client);
+  } finally {
+    client.close();
+  }
+}
+
+const web = (instanceId: string, tags: readonly string[] = []) => ({
+  key: { namespace: "svc.market", name: "web", instanceId },
+  targets: [{ host: "10.0.0.1", port: 80 }],
+  tags: [...tags],
+});
+const instances = (entries: readonly Entry[]): string[] => entries.map(({ key }) => key?.instanceId ?? "").toSorted();
+
+test("kill -9 twice during 50,000 registrations: all that was acknowledged comes back, and nothing that was never sent", async () => {
+  const data = folder();
+  const storm = new WriteStorm({ writers: 6, batch: 50, total: 50_000 });
+  for (const killAt of [12_000, 31_000, Number.POSITIVE_INFINITY]) {
+    await using node = await startNodeProcess(["--data-dir", data]);
+    await withClient(node, async (client) => {
+      // Also what came back from the crash before this one, before anything new is written.
+      storm.compare(await allEntries(client, "storm"));
+      await storm.run(client, { killAt, kill: () => node.command.kill("SIGKILL") });
+    });
+    if (Number.isFinite(killAt)) expect((await node.command.finished()).exit).not.toBe(0);
+    else await withClient(node, async (client) => storm.compare(await allEntries(client, "storm")));
+  }
+  expect(storm.ackedCount).toBeGreaterThanOrEqual(50_000);
+  expect(storm.unknownCount).toBeGreaterThan(0);
+});
+
+test("after kill -9 a lease has its ttl once more, a static lease stays, and what was unregistered stays gone", async () => {
+  const data = folder();
+  const ttlMs = 2000;
+  const leases = await (async () => {
+    await using node = await startNodeProcess(["--data-dir", data]);
+    return await withClient(node, async (client) => {
+      const leased = await client.call(register, { entries: [web("leased")], ttl: durationFromMs(ttlMs) });
+      await client.call(register, { entries: [web("static")], static: true });
+      const gone = await client.call(register, { entries: [web("gone-1"), web("gone-2")], ttl: durationFromMs(60_000) });
+      await client.call(unregister, { leaseId: gone.leaseId });
+      await client.call(register, { entries: [web("gone-3"), web("kept")], ttl: durationFromMs(60_000) });
+      await client.call(unregister, { keys: [create(EntryKeySchema, { namespace: "svc.market", name: "web", instanceId: "gone-3" })] });
+      node.command.kill("SIGKILL");
+      await node.command.finished();
+      return { leased: leased.leaseId, gone: gone.leaseId };
+    });
+  })();
+  await new Promise((resolve) => setTimeout(resolve, ttlMs)); // The lease's time passes while nobody is there to see it.
+  const startedMonoMs = performance.now();
+  await using node = await startNodeProcess(["--data-dir", data]);
+  await withClient(node, async (client) => {
+    expect(instances(await allEntries(client, "svc"))).toEqual(["kept", "leased", "static"]);
+    const renewed = await client.call(renew, { leaseIds: [leases.leased, leases.gone] });
+    expect(renewed.expiredLeaseIds).toEqual([leases.gone]);
+    const renewedMonoMs = performance.now();
+    const watch = client.stream(catalogWatch, { namespace: "svc.market" });
+    let removedMonoMs = 0;
+    for await (const { deltas } of watch) {
+      if (!deltas.some(({ payload }) => payload.case === "removed" && payload.value.instanceId === "leased")) continue;
+      removedMonoMs = performance.now();
+      break;
+    }
+    expect(removedMonoMs - renewedMonoMs).toBeGreaterThan(ttlMs * 0.9);
+    expect(removedMonoMs - startedMonoMs).toBeLessThan(ttlMs + 15_000);
+    expect(instances(await allEntries(client, "svc"))).toEqual(["kept", "static"]);
+  });
+});
+
+/** Folds a watch until `isDone`; what the reader then holds, by key, and the snapshots it was given. */
+async function fold(
+  client: Client,
+  request: { readonly cursor?: string; readonly held?: ReadonlyMap<string, string> },
+  isDone: (message: {
+    readonly revision: bigint;
+    readonly portableCursor: string;
+    readonly bookmark: boolean;
+    readonly snapshot: Snapshot;
+  }) => boolean,
+) {
+  const held = new Map(request.held);
+  let snapshots = 0;
+  for await (const message of client.stream(catalogWatch, {
+    namespacePrefix: "svc",
+    bookmarkInterval: durationFromMs(1000),
+    cursor: request.cursor ?? "",
+  })) {
+    if (message.snapshot === Snapshot.BEGIN) {
+      snapshots++;
+      held.clear();
+    }
+    for (const { payload } of message.deltas) {
+      if (payload.case === "entry") held.set(keyLine(payload.value.key), payload.value.tags.join());
+      else if (payload.case === "removed") held.delete(keyLine(payload.value));
+    }
+    if (isDone(message)) return { held, snapshots, portableCursor: message.portableCursor };
+  }
+  throw new Error("the watch ended");
+}
+
+test("a portable cursor from before kill -9 resumes without a snapshot and misses nothing", async () => {
+  const data = folder();
+  const atEnd = await (async () => {
+    await using node = await startNodeProcess(["--data-dir", data]);
+    return await withClient(node, async (client) => {
+      await client.call(register, { entries: Array.from({ length: 300 }, (_, i) => web(`w${i}`, ["first"])), static: true });
+      const seen = await fold(client, {}, ({ snapshot }) => snapshot === Snapshot.END);
+      // Neither of these reached the reader.
+      await client.call(register, { entries: Array.from({ length: 50 }, (_, i) => web(`w${i}`, ["second"])), static: true });
+      await client.call(unregister, {
+        keys: [100, 101].map((i) => create(EntryKeySchema, { namespace: "svc.market", name: "web", instanceId: `w${i}` })),
+      });
+      node.command.kill("SIGKILL");
+      await node.command.finished();
+      return seen;
+    });
+  })();
+  expect(atEnd).toMatchObject({ snapshots: 1, portableCursor: expect.stringMatching(/^p1\./) as string });
+  expect(atEnd.held.size).toBe(300);
+  await using node = await startNodeProcess(["--data-dir", data]);
+  await withClient(node, async (client) => {
+    const { revision } = await client.call(register, { entries: [web("after", ["third"]), web("w0", ["third"])], static: true });
+    const resumed = await fold(
+      client,
+      { cursor: atEnd.portableCursor, held: atEnd.held },
+      (message) => message.bookmark && message.revision >= revision,
+    );
+    expect(resumed.snapshots).toBe(0);
+    const truth = await allEntries(client, "svc");
+    expect(resumed.held).toEqual(new Map(truth.map((entry) => [keyLine(entry.key), entry.tags.join()])));
+    expect(resumed.held.size).toBe(299);
+  });
+});
+
+test("SIGTERM hands every open watch a portable cursor and ends it with UNAVAILABLE and RetryInfo", async () => {
+  const data = folder();
+  const open = Promise.withResolvers<void>();
+  const ended = await (async () => {
+    await using node = await startNodeProcess(["--data-dir", data]);
+    return await withClient(node, async (client) => {
+      await client.call(register, { entries: [web("one")], static: true });
+      const watches = Array.from({ length: 5 }, async () => {
+        let portableCursor = "";
+        try {
+          for await (const message of client.stream(catalogWatch, { namespacePrefix: "svc" })) {
+            if (message.snapshot === Snapshot.END) open.resolve();
+            portableCursor = message.portableCursor;
+          }
+        } catch (error) {
+          return { portableCursor, error };
+        }
+        return { portableCursor, error: undefined };
+      });
+      await open.promise;
+      // Nothing is left behind by the change that comes just before the end.
+      await client.call(register, { entries: [web("two")], static: true });
+      const { exit } = await node.stop("SIGTERM");
+      expect(exit).toBe(0);
+      return Promise.all(watches);
+    });
+  })();
+  for (const { portableCursor, error } of ended) {
+    expect(portableCursor).toMatch(/^p1\./);
+    if (!(error instanceof RequestError)) throw new Error("did not end with a status", { cause: error });
+    expect(error.facts).toMatchObject({ code: "UNAVAILABLE", reason: "draining" });
+    expect(error.facts.retryMs).toBeGreaterThan(0);
+  }
+  await using node = await startNodeProcess(["--data-dir", data]);
+  await withClient(node, async (client) => {
+    const seen = await fold(client, { cursor: ended[0]?.portableCursor ?? "" }, ({ bookmark }) => bookmark);
+    expect(seen).toMatchObject({ snapshots: 0, held: new Map() });
+  });
+});
+
+test("a second node on the same data directory is refused, and the first goes on", async () => {
+  const data = folder();
+  await using node = await startNodeProcess(["--data-dir", data]);
+  const second = await refusedStart(["--data-dir", data]);
+  expect(second.stderr).toMatch(/in use|another|locked/);
+  expect(second.stderr).toContain(data);
+  await withClient(node, async (client) => client.call(register, { entries: [web("one")], static: true }));
+});
+
+test("another node id on a data directory is refused, with both ids", async () => {
+  const data = folder();
+  await (await startNodeProcess(["--data-dir", data, "--node-id", "n1"])).stop();
+  const before = directoryBytes(data);
+  const { stderr } = await refusedStart(["--data-dir", data, "--node-id", "n2"]);
+  expect(stderr).toContain("n1");
+  expect(stderr).toContain("n2");
+  expect(directoryBytes(data)).toEqual(before);
+  await (await startNodeProcess(["--data-dir", data, "--node-id", "n1"])).stop();
+});
+
+test.each([
+  { what: "a journal of a newer format", at: 60, bytes: [0, 0, 0, 99], says: /format version 99/ },
+  { what: "a journal with a damaged header", at: 0, bytes: [1, 2, 3], says: /is damaged/ },
+  { what: "a journal with a damaged page", at: 4096 + 3, bytes: [255, 255, 255, 255], says: /is damaged/ },
+])("$what is refused with exit code 1 and left as it was", async ({ at, bytes, says }) => {
+  const data = folder();
+  const first = await startNodeProcess(["--data-dir", data]);
+  await withClient(first, async (client) =>
+    client.call(register, { entries: Array.from({ length: 200 }, (_, i) => web(`w${i}`)), static: true }),
+  );
+  await first.stop();
+  const path = join(data, "journal.db");
+  const healthy = readFileSync(path);
+  const file = openSync(path, "r+");
+  writeSync(file, Buffer.from(bytes), 0, bytes.length, at);
+  const before = directoryBytes(data);
+  const { stderr } = await refusedStart(["--data-dir", data]);
+  expect(stderr).toMatch(says);
+  expect(stderr).not.toMatch(/\n\s+at /);
+  expect(directoryBytes(data)).toEqual(before);
+  // Nothing was made worse: with the bytes back everything is there.
+  writeFileSync(path, healthy);
+  await using node = await startNodeProcess(["--data-dir", data]);
+  await withClient(node, async (client) => expect(await allEntries(client, "svc")).toHaveLength(200));
+});
+
+test("a taken port is told with its address and exit code 1, and the data directory is not left locked", async () => {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  const data = folder();
+  for (const name of ["http", "dns"]) {
+    const address = node.listeners[name] ?? "";
+    const taken = address.slice(address.lastIndexOf(":") + 1);
+    const { stderr } = await refusedStart(["--data-dir", data, `--${name}-port`, taken]);
+    expect(stderr).toMatch(/error: address already in use/);
+    expect(stderr).toContain(address);
+    expect(stderr).toContain(`--${name}-port`);
+    expect(stderr).not.toMatch(/\n\s+at /);
+  }
+});
+
+/** A start that must fail. */
+async function refusedStart(flags: readonly string[]): Promise<Finished> {
+  const free = ["--grpc-port", "--http-port", "--dns-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
+  const finished = await new CommandProcess(["serve", "-o", "json", ...free, ...flags]).finished();
+  expect(finished).toMatchObject({ exit: 1, stdout: "" });
+  return finished;
+}
