@@ -1,11 +1,14 @@
 /**
  * Loaded into a measured node (`--import`), not part of it: answers over the parent's channel how long its event loop was
- * held, and what its heap is after a collection.
+ * held, and what its heap is after a collection. It costs nothing but while it watches the loop.
  */
 import { monitorEventLoopDelay } from "node:perf_hooks";
 
 /** How often the loop is looked at, in ms: what a held loop adds is measured beyond this. */
 const LOOK_MS = 1;
+
+/** "watch" starts a new look at the loop, "read" ends it; "gc" collects garbage first. */
+export type ProbeOrder = "watch" | "read" | "gc";
 
 export interface Probed {
   /** Longest time between two looks beyond LOOK_MS, by the clock: neighbours on the core count too. */
@@ -14,41 +17,46 @@ export interface Probed {
   /** Most CPU time the main thread spent between two looks: what held the loop whatever the neighbours do. */
   readonly maxHeldCpuMs: number;
   readonly heapBytes: number;
+  /** Buffers outside V8's heap. */
   readonly externalBytes: number;
   readonly rssBytes: number;
 }
 
-const delay = monitorEventLoopDelay({ resolution: LOOK_MS });
-delay.enable();
-let held = 0;
-let lastUs = threadCpuUs();
+let delay: ReturnType<typeof monitorEventLoopDelay> | undefined;
+let timer: NodeJS.Timeout | undefined;
+let heldUs = 0;
 
 function threadCpuUs(): number {
   const { user, system } = process.threadCpuUsage();
   return user + system;
 }
 
-setInterval(() => {
-  const nowUs = threadCpuUs();
-  held = Math.max(held, nowUs - lastUs);
-  lastUs = nowUs;
-}, LOOK_MS).unref();
+function watchLoop(): void {
+  heldUs = 0;
+  let lastUs = threadCpuUs();
+  delay = monitorEventLoopDelay({ resolution: LOOK_MS });
+  delay.enable();
+  timer = setInterval(() => {
+    const nowUs = threadCpuUs();
+    heldUs = Math.max(heldUs, nowUs - lastUs);
+    lastUs = nowUs;
+  }, LOOK_MS).unref();
+}
 
-process.on("message", (order: unknown) => {
+process.on("message", (order: ProbeOrder) => {
+  delay?.disable();
+  clearInterval(timer);
   if (order === "gc") global.gc?.();
-  if (order === "reset") {
-    delay.reset();
-    held = 0;
-  }
   const memory = process.memoryUsage();
   const probed: Probed = {
-    maxDelayMs: Math.max(0, delay.max / 1e6 - LOOK_MS),
-    p99DelayMs: Math.max(0, delay.percentile(99) / 1e6 - LOOK_MS),
-    maxHeldCpuMs: held / 1000,
+    maxDelayMs: Math.max(0, (delay?.max ?? 0) / 1e6 - LOOK_MS),
+    p99DelayMs: Math.max(0, (delay?.percentile(99) ?? 0) / 1e6 - LOOK_MS),
+    maxHeldCpuMs: heldUs / 1000,
     heapBytes: memory.heapUsed,
-    externalBytes: memory.external + memory.arrayBuffers,
+    externalBytes: memory.external,
     rssBytes: memory.rss,
   };
+  if (order === "watch") watchLoop();
   process.send?.(probed);
 });
 process.channel?.unref();

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Probed } from "./_probe.ts";
+import type { Probed, ProbeOrder } from "./_probe.ts";
 import { type Address, Wire } from "./_wire.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -27,8 +27,8 @@ export interface Running {
 }
 
 export interface Node extends Running {
-  /** What the probe in the process says; "gc" collects first, "reset" starts a new maximum. */
-  probe(order: "read" | "gc" | "reset"): Promise<Probed>;
+  /** What the probe in the process says. */
+  probe(order: ProbeOrder): Promise<Probed>;
 }
 
 export interface NodeOptions {

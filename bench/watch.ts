@@ -63,12 +63,14 @@ interface Pair {
 async function fanOut({ node, etcd, ours, theirs }: Pair, count: number, mode: Mode) {
   await oneRound(node, ours, count, mode);
   if (etcd !== undefined && theirs !== undefined) await oneRound(etcd, theirs, count, mode);
-  await node.probe("reset");
   const rounds = await paired(
     ROUNDS,
     () => oneRound(node, ours, count, mode),
     etcd === undefined || theirs === undefined ? undefined : () => oneRound(etcd, theirs, count, mode),
   );
+  // In rounds of its own: looking at the loop costs as much as a change to few watchers.
+  await node.probe("watch");
+  for (let i = 0; i < ROUNDS; i++) await oneRound(node, ours, count, mode);
   const loop = await node.probe("read");
   const perCpu = (r: Round) => r.events / (r.cpuMs / 1000);
   const perSecond = (r: Round) => r.events / r.seconds;
