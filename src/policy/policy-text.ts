@@ -9,12 +9,12 @@ export function canonicalRule(rule: Rule): Rule {
     owners: rule.owners.toSorted(),
     visibility: rule.visibility.toSorted(),
     visibilityTenants: rule.visibilityTenants.toSorted(),
-    exportScopes: rule.exportScopes.toSorted(),
+    exportScopes: rule.exportScopes.toSorted(byNumber),
     allowSummaries: rule.allowSummaries,
     cutoverWindows: rule.cutoverWindows.map(({ startsWallMs, endsWallMs, exportScopes, allowSummaries }) => ({
       startsWallMs,
       endsWallMs,
-      exportScopes: exportScopes.toSorted(),
+      exportScopes: exportScopes.toSorted(byNumber),
       allowSummaries,
     })),
     policyVersion: rule.policyVersion,
@@ -32,4 +32,8 @@ export function canonicalText({ version, defaultAllow, rules }: PolicySet): stri
 /** SHA-256 of a canonical text, in lower-case hex. */
 export function checksumOf(canonical: string): string {
   return Array.from(sha256(canonical), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function byNumber(a: number, b: number): number {
+  return a - b;
 }

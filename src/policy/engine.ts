@@ -1,0 +1,293 @@
+/** The policy in force at this node: versions one after another, staging, rollback, the last known good (semantics.md, Policy). */
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import { fnv64, hashFraction } from "../lib/fnv.ts";
+import { type Problem, validate } from "./policy-set.ts";
+import { canonicalText, checksumOf } from "./policy-text.ts";
+import type { PolicySet } from "./rules.ts";
+import { NO_POLICY, Policy } from "./verdict.ts";
+import { decodeFacts, decodeVersion, type PolicyVersion, type Stage, type VersionFacts } from "./version-codec.ts";
+
+export interface EngineOptions {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  /** Versions kept; at least 2. */
+  readonly maxVersions: number;
+  /** Their encoded bytes together; above it the oldest go, but never the newest two. */
+  readonly maxBytes: number;
+}
+
+export const HISTORY_BOUNDS = { maxVersions: 100, maxBytes: 64 * 1024 * 1024 } as const;
+
+/** How a version is put in force, by whom and why. */
+export interface Terms {
+  /** 0: any. */
+  readonly expectedNumber: number;
+  readonly stage: Stage | undefined;
+  readonly principal: string;
+  readonly reason: string;
+  readonly changeTicket: string;
+}
+
+/** A version as the store has it. */
+export interface VersionRow {
+  readonly number: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface PolicyStatus {
+  /** Whether policy decides; false until one is configured. */
+  readonly isEnabled: boolean;
+  /** Of the version in force here; undefined when none is. */
+  readonly inForce: VersionFacts | undefined;
+  /** Of the newest; another than the one in force where its stage leaves this node out. */
+  readonly newest: VersionFacts | undefined;
+  /** What a person must know, such as a version that cannot be read; empty when all is well. */
+  readonly degraded: string;
+}
+
+interface Kept {
+  readonly number: number;
+  readonly sizeBytes: number;
+  /** Undefined: it cannot be read. */
+  readonly facts: VersionFacts | undefined;
+  readonly fault: string;
+}
+
+/** Configured, but unreadable: everything is denied with `no_policy`. */
+const DENY_ALL: PolicySet = { version: "", defaultAllow: false, rules: [] };
+
+/**
+ * Sans-IO. A change goes in three steps: `draft` makes the version, the shell stores it where its number is free (who loses a
+ * race there gets `version_conflict`), `commit` puts it in force.
+ */
+export class PolicyEngine {
+  readonly #options: EngineOptions;
+  #policy: Policy = NO_POLICY;
+  #told: Policy = NO_POLICY;
+  #inForce: PolicyVersion | undefined;
+  /** By number, ascending. */
+  readonly #kept: Kept[] = [];
+  #degraded = "";
+  #edges: readonly number[] = [];
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+  }
+
+  /** Compiled; the same object until another version is in force. */
+  get policy(): Policy {
+    return this.#policy;
+  }
+
+  get inForce(): PolicyVersion | undefined {
+    return this.#inForce;
+  }
+
+  /** Of the newest version, whether it is in force here, can be read, or not; 0 when there never was one. */
+  get newestNumber(): number {
+    return this.#kept.at(-1)?.number ?? 0;
+  }
+
+  get status(): PolicyStatus {
+    return {
+      isEnabled: this.#policy.set !== undefined,
+      inForce: this.#inForce,
+      newest: this.#kept.at(-1)?.facts,
+      degraded: this.#degraded,
+    };
+  }
+
+  /** What is kept, newest first. A version that cannot be read has no facts. */
+  history(): readonly { readonly number: number; readonly facts: VersionFacts | undefined; readonly fault: string }[] {
+    return this.#kept.toReversed();
+  }
+
+  /**
+   * What the store has, at start: the newest version that is for this node and can be read is in force. Where it is not
+   * the newest only because that one cannot be read, `status.degraded` says so; with none readable everything is denied.
+   */
+  restore(rows: readonly VersionRow[]): void {
+    this.#kept.length = 0;
+    this.#degraded = "";
+    this.#enforce(undefined);
+    const faults: string[] = [];
+    let chosen: PolicyVersion | undefined;
+    for (const { number, bytes } of rows.toSorted((a, b) => b.number - a.number)) {
+      const facts = decodeFacts(bytes);
+      let fault = facts.ok ? "" : facts.fault;
+      if (facts.ok && chosen === undefined && this.#takes(facts.version)) {
+        const read = readVersion(number, bytes);
+        if (read.ok) chosen = read.version;
+        else fault = read.fault;
+      }
+      if (fault !== "" && chosen === undefined) faults.push(`version ${number} cannot be read: ${fault}`);
+      this.#kept.push({ number, sizeBytes: bytes.length, facts: facts.ok && fault === "" ? facts.version : undefined, fault });
+    }
+    this.#kept.reverse();
+    this.#enforce(chosen);
+    if (faults.length === 0) return;
+    if (chosen !== undefined) this.#degraded = `${listed(faults)}; version ${chosen.number} is in force`;
+    else this.denyAll(listed(faults));
+  }
+
+  /**
+   * The version that would put a set in force, which has passed `validate`. Throws `version_conflict` when `expectedNumber`
+   * is not the newest, and `invalid_argument` for a stage that reaches nobody.
+   */
+  draft(set: PolicySet, terms: Terms, wallMs: number): PolicyVersion {
+    const { expectedNumber, stage, principal, reason, changeTicket } = terms;
+    const newest = this.newestNumber;
+    if (expectedNumber !== 0 && expectedNumber !== newest) throw conflict(newest, expectedNumber);
+    checkStage(stage);
+    return {
+      number: newest + 1,
+      version: set.version,
+      ruleCount: set.rules.length,
+      appliedWallMs: wallMs,
+      principal,
+      reason,
+      changeTicket,
+      checksum: checksumOf(canonicalText(set)),
+      stage,
+      set,
+    };
+  }
+
+  /** The number a rollback goes to: the one asked for, or with 0 the one before the newest. Throws `not_found`. */
+  rollbackTarget(toNumber: number): number {
+    const target = toNumber === 0 ? this.#kept.at(-2) : this.#kept.find(({ number }) => number === toNumber);
+    if (target !== undefined) return target.number;
+    const kept = this.#kept.length === 0 ? "there are no versions" : `versions ${this.#kept[0]?.number} to ${this.newestNumber} are kept`;
+    throw new WaymarkError("not_found", `there is no policy version ${toNumber === 0 ? "before the newest" : toNumber}: ${kept}`);
+  }
+
+  /**
+   * A draft has been stored: it is the newest from now on, and in force where its stage says so. Returns the numbers of
+   * versions that are no longer kept, which the shell may remove. Throws `version_conflict` when another came first.
+   */
+  commit(version: PolicyVersion, sizeBytes: number): readonly number[] {
+    const { set: _set, ...facts } = version;
+    if (version.number <= this.newestNumber) throw conflict(this.newestNumber, version.number - 1);
+    this.#kept.push({ number: version.number, sizeBytes, facts, fault: "" });
+    if (this.#takes(version)) {
+      this.#enforce(version);
+      this.#degraded = "";
+    }
+    return this.#trim();
+  }
+
+  /** The configuration names a policy that cannot be had: whatever is in force stays, and with nothing all is denied. */
+  cannotLoad(fault: string): void {
+    if (this.#policy.set === undefined) this.denyAll(fault);
+    else this.#degraded = `${fault}; version ${this.#policy.number} is in force`;
+  }
+
+  /** There is no policy that can be read: everything is denied until there is. */
+  denyAll(fault: string): void {
+    this.#inForce = undefined;
+    this.#edges = [];
+    this.#policy = new Policy(DENY_ALL, this.newestNumber);
+    this.#degraded = `${fault}; everything is denied`;
+  }
+
+  /** The policy in force before and after what happened since the last call; undefined when it is the same. */
+  takeChanged(): { readonly before: Policy; readonly after: Policy } | undefined {
+    if (this.#told === this.#policy) return undefined;
+    const changed = { before: this.#told, after: this.#policy };
+    this.#told = this.#policy;
+    return changed;
+  }
+
+  /** The next instant at which a cutover window of any rule opens or closes. Cost: a binary search. */
+  nextEdgeWallMs(wallMs: number): number | undefined {
+    let low = 0;
+    let high = this.#edges.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#edges[middle] ?? 0) <= wallMs) low = middle + 1;
+      else high = middle;
+    }
+    return this.#edges[low];
+  }
+
+  /** Whether a version's stage has this node in it. The share goes by content: a wider stage of the same rules keeps the nodes it had. */
+  #takes({ stage, checksum }: VersionFacts): boolean {
+    if (stage === undefined) return true;
+    if (stage.by === "clusters") return stage.clusterIds.includes(this.#options.clusterId);
+    return hashFraction(fnv64(`${this.#options.nodeId}\0${checksum}`)) * 100 < stage.percent;
+  }
+
+  #enforce(version: PolicyVersion | undefined): void {
+    this.#inForce = version;
+    this.#policy = version === undefined ? NO_POLICY : new Policy(version.set, version.number);
+    this.#edges = version === undefined ? [] : edgesOf(version.set);
+  }
+
+  #trim(): readonly number[] {
+    const { maxVersions, maxBytes } = this.#options;
+    const removed: number[] = [];
+    let bytes = this.#kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    while (this.#kept.length > 2 && (this.#kept.length > maxVersions || bytes > maxBytes)) {
+      // A node that a stage leaves out still needs the version it has.
+      const index = this.#kept.findIndex(({ number }) => number !== this.#inForce?.number);
+      const [oldest] = this.#kept.splice(index, 1);
+      if (oldest === undefined) break;
+      bytes -= oldest.sizeBytes;
+      removed.push(oldest.number);
+    }
+    return removed;
+  }
+}
+
+/** `invalid_argument` with every error of a set. */
+export function refuseSet(problems: readonly Problem[]): WaymarkError {
+  const violations = problems
+    .filter(({ severity }) => severity === "error")
+    .map(({ path, message }) => ({ field: path === "" ? "policy" : `policy.${path}`, description: message }));
+  const [first] = violations;
+  if (first === undefined) return invalid("policy", "is refused");
+  const more = violations.length === 1 ? "" : ` (and ${violations.length - 1} more problems)`;
+  return new WaymarkError("invalid_argument", `${first.field}: ${first.description}${more}`, {
+    violations: violations.slice(0, MAX_VIOLATIONS),
+  });
+}
+
+/** Status details travel in headers. */
+const MAX_VIOLATIONS = 20;
+
+/** `version_conflict` with both numbers. */
+export function conflict(newest: number, expected: number): WaymarkError {
+  return new WaymarkError("version_conflict", `the newest policy is version ${newest}, expected was ${expected}`, {
+    metadata: { newest: `${newest}`, expected: `${expected}` },
+  });
+}
+
+function readVersion(number: number, bytes: Uint8Array): ReturnType<typeof decodeVersion> {
+  const read = decodeVersion(bytes);
+  if (!read.ok) return read;
+  if (read.version.number !== number) return { ok: false, fault: `it says that it is version ${read.version.number}` };
+  const first = validate(read.version.set).find(({ severity }) => severity === "error");
+  return first === undefined ? read : { ok: false, fault: `${first.path}: ${first.message}` };
+}
+
+function checkStage(stage: Stage | undefined): void {
+  if (stage?.by === "percent" && (!Number.isInteger(stage.percent) || stage.percent < 1 || stage.percent > 100))
+    throw invalid("stage.percent", `${stage.percent} must be 1 to 100`);
+  if (stage?.by === "clusters" && stage.clusterIds.length === 0)
+    throw invalid("stage.clusters.cluster_ids", "is empty: name at least one cluster, or leave the stage out");
+}
+
+function edgesOf({ rules }: PolicySet): readonly number[] {
+  const edges = new Set<number>();
+  for (const { cutoverWindows } of rules) {
+    for (const { startsWallMs, endsWallMs } of cutoverWindows) {
+      edges.add(startsWallMs);
+      if (endsWallMs !== undefined) edges.add(endsWallMs);
+    }
+  }
+  return [...edges].toSorted((a, b) => a - b);
+}
+
+function listed(faults: readonly string[]): string {
+  return faults.length <= 3 ? faults.join("; ") : `${faults.slice(0, 3).join("; ")}; and ${faults.length - 3} more`;
+}
