@@ -1082,6 +1082,41 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
    * @generated from field: bytes hash = 10;
    */
   hash: Uint8Array;
+
+  /**
+   * access, policy or admin.
+   *
+   * @generated from field: string kind = 11;
+   */
+  kind: string;
+
+  /**
+   * Tenant of the principal.
+   *
+   * @generated from field: string tenant = 12;
+   */
+  tenant: string;
+
+  /**
+   * allowed or denied.
+   *
+   * @generated from field: string outcome = 13;
+   */
+  outcome: string;
+
+  /**
+   * Namespace pattern of the rule that decided; empty when none did.
+   *
+   * @generated from field: string rule = 14;
+   */
+  rule: string;
+
+  /**
+   * What else a person would ask: the reason given, the change ticket, counts.
+   *
+   * @generated from field: string detail = 15;
+   */
+  detail: string;
 };
 
 /**
@@ -1116,6 +1151,20 @@ export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditR
    * @generated from field: string principal = 3;
    */
   principal: string;
+
+  /**
+   * Only records of this time and later.
+   *
+   * @generated from field: google.protobuf.Timestamp from = 4;
+   */
+  from?: Timestamp | undefined;
+
+  /**
+   * Only records before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp to = 5;
+   */
+  to?: Timestamp | undefined;
 };
 
 /**
@@ -1191,6 +1240,20 @@ export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditR
    * @generated from field: string reason = 5;
    */
   reason: string;
+
+  /**
+   * Only records of this time and later.
+   *
+   * @generated from field: google.protobuf.Timestamp from = 6;
+   */
+  from?: Timestamp | undefined;
+
+  /**
+   * Only records before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp to = 7;
+   */
+  to?: Timestamp | undefined;
 };
 
 /**
@@ -1225,6 +1288,89 @@ export declare type AccessAuditResponse = Message<"waymark.policy.v1.AccessAudit
  * Use `create(AccessAuditResponseSchema)` to create a new message.
  */
 export declare const AccessAuditResponseSchema: GenMessage<AccessAuditResponse>;
+
+/**
+ * Nothing to say.
+ *
+ * @generated from message waymark.policy.v1.VerifyAuditRequest
+ */
+export declare type VerifyAuditRequest = Message<"waymark.policy.v1.VerifyAuditRequest"> & {
+};
+
+/**
+ * Describes the message waymark.policy.v1.VerifyAuditRequest.
+ * Use `create(VerifyAuditRequestSchema)` to create a new message.
+ */
+export declare const VerifyAuditRequestSchema: GenMessage<VerifyAuditRequest>;
+
+/**
+ * What the check found.
+ *
+ * @generated from message waymark.policy.v1.VerifyAuditResponse
+ */
+export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAuditResponse"> & {
+  /**
+   * Whether every record is as it was written, and none is missing.
+   *
+   * @generated from field: bool intact = 1;
+   */
+  intact: boolean;
+
+  /**
+   * Records checked; up to the first fault where there is one.
+   *
+   * @generated from field: uint64 checked = 2;
+   */
+  checked: bigint;
+
+  /**
+   * Number of the oldest record kept; 0 when there are none.
+   *
+   * @generated from field: uint64 first_number = 3;
+   */
+  firstNumber: bigint;
+
+  /**
+   * Number of the newest record; 0 when there are none.
+   *
+   * @generated from field: uint64 last_number = 4;
+   */
+  lastNumber: bigint;
+
+  /**
+   * Hash of the newest record. Kept elsewhere, it shows later that the log was not written anew.
+   *
+   * @generated from field: bytes last_hash = 5;
+   */
+  lastHash: Uint8Array;
+
+  /**
+   * altered, missing, reordered, truncated_head or truncated_tail; empty when intact.
+   *
+   * @generated from field: string fault = 6;
+   */
+  fault: string;
+
+  /**
+   * Number of the first record that is not as it was written; 0 when intact.
+   *
+   * @generated from field: uint64 fault_number = 7;
+   */
+  faultNumber: bigint;
+
+  /**
+   * What was found and what should have been.
+   *
+   * @generated from field: string detail = 8;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message waymark.policy.v1.VerifyAuditResponse.
+ * Use `create(VerifyAuditResponseSchema)` to create a new message.
+ */
+export declare const VerifyAuditResponseSchema: GenMessage<VerifyAuditResponse>;
 
 /**
  * Namespace policy: rules, their history, what they decide and who was refused.
@@ -1321,6 +1467,16 @@ export declare const PolicyService: GenService<{
     methodKind: "unary";
     input: typeof AccessAuditRequestSchema;
     output: typeof AccessAuditResponseSchema;
+  },
+  /**
+   * Checks the hash chain of this node's audit log, from the oldest record kept to the newest.
+   *
+   * @generated from rpc waymark.policy.v1.PolicyService.VerifyAudit
+   */
+  verifyAudit: {
+    methodKind: "unary";
+    input: typeof VerifyAuditRequestSchema;
+    output: typeof VerifyAuditResponseSchema;
   },
 }>;
 
