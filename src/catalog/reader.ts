@@ -7,9 +7,8 @@ import type { Cell } from "./cell.ts";
 import { type CursorOrigin, portableCursorText, shortCursorText } from "./cursor.ts";
 import { coversNamespace, type Filter, type Locality, matches } from "./filter.ts";
 import type { DigestSum, ViewDigest } from "./namespace-digest.ts";
-import { BODY, type CatalogRecord, deltaId } from "./record.ts";
+import { type CatalogRecord, deltaId } from "./record.ts";
 import type { Replica } from "./replica.ts";
-import { winnerOf } from "./view.ts";
 
 /** As on the wire: DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
@@ -78,7 +77,7 @@ export interface Scan {
 }
 
 export class Reader {
-  readonly options: ReaderOptions;
+  options: ReaderOptions;
   readonly replica: Replica;
   readonly node: NodeFacts;
   readonly #kept: Kept[] = [];
@@ -88,6 +87,12 @@ export class Reader {
     this.options = options;
     this.replica = replica;
     this.node = node;
+  }
+
+  /** Verdicts changed: nothing made before is good any more. */
+  adopt(policyEpoch: string): void {
+    this.options = { ...this.options, policyEpoch };
+    this.#kept.length = 0;
   }
 
   shortCursor(revision: number): string {
@@ -151,7 +156,7 @@ export class Reader {
     if (!this.mayHoldKey(cell)) return undefined;
     // Several origins: the key is told of at its newest touch only.
     if (cell.peers?.some((peer) => peer.revision > revision) === true) return undefined;
-    const winner = winnerIn(cell);
+    const winner = this.replica.winner(cell);
     if (winner !== undefined && matches(this.options.filter, winner, this.node)) {
       return { action: winner.bornRevision > from ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
@@ -228,11 +233,6 @@ function isVector(list: readonly CursorOrigin[], origins: Replica["origins"]): b
     if (said.nodeId !== origin.nodeId || said.generation !== origin.generation) return false;
   }
   return true;
-}
-
-function winnerIn(cell: Cell): Cell | undefined {
-  if (cell.peers !== undefined) return winnerOf(cell.peers);
-  return cell.body === BODY.ENTRY && cell.origin.life !== "hidden" ? cell : undefined;
 }
 
 /** The namespaces a digest filter covers; sorted input, so a prefix is two runs of it. */

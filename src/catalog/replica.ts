@@ -13,6 +13,7 @@ import { NamespaceDigests } from "./namespace-digest.ts";
 import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife } from "./record.ts";
 import { SCOPE, widest } from "./scope.ts";
 import type { Slab } from "./slab.ts";
+import { Staging } from "./staging.ts";
 import { compareForView, winnerOf } from "./view.ts";
 
 /** Forgotten origins remembered by name. */
@@ -39,15 +40,15 @@ export class Replica {
   readonly self: Origin;
   readonly digests = new NamespaceDigests();
   readonly #graveyard: Graveyard;
+  /** Whether a record may be seen at all: what the owner rule denies is held, and hidden. */
+  #admits: ((cell: Cell) => boolean) | undefined;
   readonly #origins = new Map<string, Origin>();
   /** A cell of every key that has records but no view: tombstones, hidden orphans. */
   readonly #absent = new Map<KeyText, Cell>();
   readonly #byRevision = new ChangeLog<Cell>((cell) => cell.revision);
   #revision = 0;
   #collectedRevision = 0;
-  #lastSeq: number;
-  #staged: Cell[] = [];
-  readonly #stagedByKey = new Map<KeyText, Cell>();
+  readonly #staging: Staging;
   #touched = new Set<string>();
   readonly #forgotten = new Set<string>();
 
@@ -55,7 +56,7 @@ export class Replica {
     this.lookup = lookup;
     this.slab = slab;
     this.#graveyard = new Graveyard(options);
-    this.#lastSeq = options.lastSeq;
+    this.#staging = new Staging(options.lastSeq);
     this.self = this.origin(options.nodeId, options.generation);
     this.self.through = options.lastSeq;
     this.self.floor = options.floor;
@@ -76,14 +77,14 @@ export class Replica {
   }
 
   get lastSeq(): number {
-    return this.#lastSeq;
+    return this.#staging.lastSeq;
   }
 
   get tombstoneCount(): number {
     return this.#graveyard.count;
   }
 
-  /** Origins forgotten here: a cursor that names one needs a snapshot. */
+  /** A cursor that names one needs a snapshot. */
   get forgotten(): ReadonlySet<string> {
     return this.#forgotten;
   }
@@ -106,7 +107,7 @@ export class Replica {
 
   /** This node's own newest record of the key: the staged one when there is one. */
   own(key: KeyText): Cell | undefined {
-    return this.#stagedByKey.get(key) ?? this.#cellOf(key, this.self);
+    return this.#staging.find(key) ?? this.#cellOf(key, this.self);
   }
 
   /** All records held of the key, in view order; staged ones are not among them. */
@@ -115,13 +116,25 @@ export class Replica {
     return any === undefined ? [] : (any.peers ?? [any]);
   }
 
+  /** The record people see of a cell's key. */
+  winner(cell: Cell): Cell | undefined {
+    if (cell.peers !== undefined) return winnerOf(cell.peers, this.#admits);
+    if (cell.body !== BODY.ENTRY || cell.origin.life === "hidden") return undefined;
+    return this.#admits === undefined || this.#admits(cell) ? cell : undefined;
+  }
+
+  /** Says which records may be seen. Those it says otherwise of than before are to be touched. */
+  setAdmission(admits: ((cell: Cell) => boolean) | undefined): void {
+    this.#admits = admits;
+  }
+
   // ---- own records: stage, commit, abort ----
 
   /** Numbers a put and stages it. It is visible to nobody until `commit`. */
   stagePut(put: OwnPut): Cell {
     const before = this.own(put.key);
     const wasLive = before !== undefined && before.body === BODY.ENTRY;
-    const seq = ++this.#lastSeq;
+    const seq = this.#staging.nextSeq();
     return this.#stage({
       ...put,
       origin: this.self,
@@ -141,7 +154,7 @@ export class Replica {
    */
   stageTombstone(of: CatalogRecord, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): Cell {
     const before = this.own(of.key);
-    const seq = ++this.#lastSeq;
+    const seq = this.#staging.nextSeq();
     return this.#stage({
       key: of.key,
       namespace: of.namespace,
@@ -166,27 +179,18 @@ export class Replica {
 
   /** Records staged and not yet committed, oldest first. */
   get staged(): readonly Cell[] {
-    return this.#staged;
+    return this.#staging.cells;
   }
 
   /** The batch that holds every staged record with seq ≤ `through` is on disk: makes them visible, in order. */
   commit(through: number, time: Time): void {
-    let taken = 0;
-    for (const cell of this.#staged) {
-      if (cell.seq > through) break;
-      taken += 1;
-      if (this.#stagedByKey.get(cell.key) === cell) this.#stagedByKey.delete(cell.key);
-      this.install(cell, time);
-    }
-    this.#staged.splice(0, taken);
+    for (const cell of this.#staging.take(through)) this.install(cell, time);
     this.self.through = Math.max(this.self.through, through);
   }
 
   /** The batch was refused: everything staged is forgotten. The seqs it used stay used (semantics.md, Durability). */
   abort(): void {
-    for (const cell of this.#staged) if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
-    this.#staged = [];
-    this.#stagedByKey.clear();
+    for (const cell of this.#staging.take(this.lastSeq)) if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
   }
 
   // ---- any record, by whatever way it came ----
@@ -291,7 +295,7 @@ export class Replica {
     this.#graveyard.collect(time, { liveCount: this.lookup.size, maxCount }, (cell) => {
       if (cell.origin === this.self) {
         // Put again and on its way to the journal, which must not be told to forget the new row.
-        if (this.#stagedByKey.has(cell.key)) return false;
+        if (this.#staging.find(cell.key) !== undefined) return false;
         own.push(cell.key);
       }
       cell.origin.floor = Math.max(cell.origin.floor, cell.seq);
@@ -301,7 +305,6 @@ export class Replica {
     return own;
   }
 
-  /** When `collect` has something to do at the latest. */
   nextCollectMonoMs(): number | undefined {
     return this.#graveyard.nextCollectMonoMs();
   }
@@ -334,8 +337,7 @@ export class Replica {
 
   #stage(fields: CellFields): Cell {
     const cell = new Cell(fields);
-    this.#staged.push(cell);
-    this.#stagedByKey.set(cell.key, cell);
+    this.#staging.add(cell);
     return cell;
   }
 
@@ -382,7 +384,7 @@ export class Replica {
 
   /** Brings lookup, absent list and digests in line with the key's winner. */
   #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: Cell): void {
-    const winner = any.peers === undefined ? winnerOf([any]) : winnerOf(any.peers);
+    const winner = this.winner(any);
     if (winner !== undefined) {
       if (seen !== winner) this.lookup.put(winner);
       this.#absent.delete(key);

@@ -10,9 +10,10 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 
 /**
  * The record people see of a key, or undefined. `records` are sorted by `compareForView`. An `unregistered` tombstone
- * hides every older record, whatever its origin; an `expired` one ends only its own; a hidden origin's record is passed over.
+ * hides every older record, whatever its origin; an `expired` one ends only its own; a hidden origin's record is passed
+ * over, and one that `admits` refuses.
  */
-export function winnerOf<T extends CatalogRecord>(records: readonly T[]): T | undefined {
+export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = everything): T | undefined {
   for (const record of records) {
     switch (record.body) {
       case BODY.UNREGISTERED:
@@ -20,8 +21,12 @@ export function winnerOf<T extends CatalogRecord>(records: readonly T[]): T | un
       case BODY.EXPIRED:
         continue;
       case BODY.ENTRY:
-        if (record.origin.life !== "hidden") return record;
+        if (record.origin.life !== "hidden" && admits(record)) return record;
     }
   }
   return undefined;
+}
+
+function everything(): boolean {
+  return true;
 }

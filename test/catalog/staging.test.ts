@@ -1,0 +1,42 @@
+import { expect, test } from "vitest";
+import { Cell } from "../../src/catalog/cell.ts";
+import { ChangeLog } from "../../src/catalog/change-log.ts";
+import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { Staging } from "../../src/catalog/staging.ts";
+import { NO_TRAITS } from "../../src/catalog/traits.ts";
+
+function staged(staging: Staging, name: string): Cell {
+  const origin = {
+    id: "n/1",
+    nodeId: "n",
+    generation: 1,
+    life: "live" as const,
+    through: 0,
+    floor: 0,
+    log: new ChangeLog<Cell>((c) => c.seq),
+  };
+  const key = keyText({ kind: KIND.SERVICE, namespace: "svc", name, instanceId: "i", clusterId: "c" });
+  const place = { key, namespace: "svc", name, kind: KIND.SERVICE, origin, traits: NO_TRAITS, principal: "" };
+  const numbers = { seq: staging.nextSeq(), hlc: 1, firstSeq: 1, filterSeq: 1, at: 0, sizeBytes: 0, contentBytes: 0 };
+  const cell = new Cell({ ...place, ...numbers, body: BODY.ENTRY, scope: SCOPE.ZONE, reach: SCOPE.ZONE, health: HEALTH.HEALTHY });
+  staging.add(cell);
+  return cell;
+}
+
+test("numbers go on after those of an earlier life, also after what was staged is thrown away", () => {
+  const staging = new Staging(41);
+  expect(staged(staging, "a").seq).toBe(42);
+  staging.take(42);
+  expect(staged(staging, "b").seq).toBe(43);
+});
+
+test("a key is found under its newest staged record until that is taken", () => {
+  const staging = new Staging(0);
+  const [first, second] = [staged(staging, "a"), staged(staging, "a")];
+  expect(staging.find(first.key)).toBe(second);
+  expect(staging.take(first.seq)).toEqual([first]);
+  expect(staging.find(first.key)).toBe(second);
+  expect(staging.take(second.seq)).toEqual([second]);
+  expect(staging.find(first.key)).toBeUndefined();
+});
