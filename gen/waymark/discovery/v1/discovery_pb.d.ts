@@ -758,6 +758,20 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
    * @generated from field: uint64 digest = 9;
    */
   digest: bigint;
+
+  /**
+   * Node that serves the stream; on BEGIN, END, bookmarks and the last message before a stop.
+   *
+   * @generated from field: string served_by = 10;
+   */
+  servedBy: string;
+
+  /**
+   * How old the data may be; where served_by is.
+   *
+   * @generated from field: google.protobuf.Duration age = 11;
+   */
+  age?: Duration | undefined;
 };
 
 /**
@@ -1093,6 +1107,27 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
    * @generated from field: google.protobuf.Timestamp generated_at = 4;
    */
   generatedAt?: Timestamp | undefined;
+
+  /**
+   * Node that answered.
+   *
+   * @generated from field: string served_by = 5;
+   */
+  servedBy: string;
+
+  /**
+   * Revision of this node the answer rests on.
+   *
+   * @generated from field: uint64 revision = 6;
+   */
+  revision: bigint;
+
+  /**
+   * How old the data may be; zero where this node is the source of everything it holds.
+   *
+   * @generated from field: google.protobuf.Duration age = 7;
+   */
+  age?: Duration | undefined;
 };
 
 /**
@@ -1244,6 +1279,27 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
+
+  /**
+   * Node that answered.
+   *
+   * @generated from field: string served_by = 3;
+   */
+  servedBy: string;
+
+  /**
+   * Revision of this node the answer rests on.
+   *
+   * @generated from field: uint64 revision = 4;
+   */
+  revision: bigint;
+
+  /**
+   * How old the data may be; zero where this node is the source of everything it holds.
+   *
+   * @generated from field: google.protobuf.Duration age = 5;
+   */
+  age?: Duration | undefined;
 };
 
 /**
@@ -1580,6 +1636,27 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
    * @generated from field: uint64 endpoint_count = 9;
    */
   endpointCount: bigint;
+
+  /**
+   * Node that answered.
+   *
+   * @generated from field: string served_by = 10;
+   */
+  servedBy: string;
+
+  /**
+   * Revision of this node the answer rests on.
+   *
+   * @generated from field: uint64 revision = 11;
+   */
+  revision: bigint;
+
+  /**
+   * How old the data may be; zero where this node is the source of everything it holds.
+   *
+   * @generated from field: google.protobuf.Duration age = 12;
+   */
+  age?: Duration | undefined;
 };
 
 /**
