@@ -2,7 +2,7 @@
 // @generated from file waymark/policy/v1/access.proto (package waymark.policy.v1, syntax proto3)
 /* eslint-disable */
 
-// Who may see and who may export what. Comes with a later version; until then every call answers UNIMPLEMENTED.
+// Who may see and who may export what.
 
 import type { GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";

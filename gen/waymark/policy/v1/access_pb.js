@@ -2,7 +2,7 @@
 // @generated from file waymark/policy/v1/access.proto (package waymark.policy.v1, syntax proto3)
 /* eslint-disable */
 
-// Who may see and who may export what. Comes with a later version; until then every call answers UNIMPLEMENTED.
+// Who may see and who may export what.
 
 import { extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";

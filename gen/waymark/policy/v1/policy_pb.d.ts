@@ -844,7 +844,7 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
   stage?: Stage | undefined;
 
   /**
-   * How it differs from the version before; at most 1000 rules.
+   * How it differs from the version before; at most 200 rules.
    *
    * @generated from field: repeated waymark.policy.v1.RuleChange changes = 8;
    */
@@ -856,6 +856,13 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
    * @generated from field: string unreadable = 9;
    */
   unreadable: string;
+
+  /**
+   * Changed rules that were left out.
+   *
+   * @generated from field: uint64 changes_left_out = 10;
+   */
+  changesLeftOut: bigint;
 };
 
 /**
