@@ -203,8 +203,8 @@ export class Feed {
   }
 
   #fillGap(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
-    // Collected or forgotten before it was told.
-    if (!gap.isTellable()) {
+    // Collected or forgotten before it was told, or known to nobody any more.
+    if (!gap.isTellable() || gap.standing(time, isReady) === "lost") {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
     }

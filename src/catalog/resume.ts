@@ -136,7 +136,10 @@ export class ResumeGap {
   maySend(change: Change): boolean {
     const { origin, seq } = change.record;
     const known = this.#known.get(origin.id) ?? 0;
-    if (seq > known || (this.#reader.replica.origins.get(origin.id)?.through ?? 0) >= known) return true;
+    if (seq > known || (this.#reader.replica.origins.get(origin.id)?.through ?? 0) >= known) {
+      this.#held.delete(change.record.key);
+      return true;
+    }
     if (this.#held.size >= MAX_HELD_KEYS) this.isOverflown = true;
     else this.#held.add(change.record.key);
     return false;

@@ -21,7 +21,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Model, plain } from "./model.ts";
 
 export const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
-const NAMES = ["web", "db"] as const;
+const NAMES = ["db", "web"] as const;
 
 /** All keys that histories use, by index. */
 export const KEYS: readonly KeyText[] = NAMESPACES.flatMap((namespace) =>

@@ -9,7 +9,7 @@ import { type Policy, Readers, Stream } from "./stream.ts";
 interface Turn {
   readonly step: Step;
   /** What happens to a stream after the step. */
-  readonly then: "nothing" | "pull" | "drain" | "reconnect" | "move" | "policy" | "farewell" | "learn";
+  readonly action: "nothing" | "pull" | "drain" | "reconnect" | "move" | "policy" | "farewell" | "learn";
   readonly stream: number;
   readonly pick: number;
 }
@@ -17,7 +17,18 @@ interface Turn {
 export function turns(max: number): fc.Arbitrary<readonly Turn[]> {
   const turn = fc.record({
     step: steps({ max: 5, without: [] }).map((list) => list[0]!),
-    then: fc.constantFrom<Turn["then"][]>("nothing", "pull", "pull", "pull", "drain", "reconnect", "move", "policy", "farewell", "learn"),
+    action: fc.constantFrom<Turn["action"][]>(
+      "nothing",
+      "pull",
+      "pull",
+      "pull",
+      "drain",
+      "reconnect",
+      "move",
+      "policy",
+      "farewell",
+      "learn",
+    ),
     stream: fc.nat(2),
     pick: fc.nat(199),
   });
@@ -31,7 +42,7 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
   const policy: Policy = { denied: new Set(), epoch: 0 };
   const readers = new Readers(policy);
   const streams = filters.map((filter, i) => new Stream(filter, mesh[i % 3]!, readers, policy, timeOf(0, 0)));
-  history.forEach(({ step, then, stream: which, pick }, n) => {
+  history.forEach(({ step, action, stream: which, pick }, n) => {
     const time = timeOf(n, 0);
     const node = mesh[step.node]!;
     const origins = [...node.replica.origins.keys()];
@@ -44,7 +55,7 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
     if (gone !== undefined) for (const s of streams) if (s.node === node) s.forget(gone);
     const stream = streams[which % streams.length]!;
     const isReady = ready[mesh.indexOf(stream.node)]!;
-    switch (then) {
+    switch (action) {
       case "nothing":
         return;
       case "pull":
