@@ -4,13 +4,20 @@
  */
 import { parse as parseToml, TomlError } from "smol-toml";
 import { z } from "zod";
-import { bool, bytes, choice, int, type Knob, list, ms, optionalPort, optionalText, pairs, port, text } from "./lib/knob.ts";
+import { DNS_KNOBS } from "./config-dns.ts";
+import { LIMIT_KNOBS } from "./config-limits.ts";
+import { TENANT_KNOBS } from "./config-tenants.ts";
+import { bool, bytes, choice, int, type Knob, list, ms, optionalText, pairs, port, text } from "./lib/knob.ts";
+import { fileKey } from "./lib/knob-table.ts";
 import { findNearest } from "./lib/nearest.ts";
 
 const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const ID = { pattern: /^[A-Za-z0-9._:/@+-]{1,64}$/, what: "1 to 64 of A-Z a-z 0-9 . _ : / @ + -" } as const;
 const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
+/** Who may read what has no namespace and so no policy. */
+const DOOR = ["on", "authenticated", "off"] as const;
 
 /**
  * One row a setting. A name in code carries its unit (`minTtlMs`), its key in files does not (`dns.min_ttl`, written
@@ -40,6 +47,11 @@ const KNOBS = {
     }),
     grpcPort: port({ default: 17_420, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
     httpPort: port({ default: 17_480, flag: "--http-port <port>", doc: "Port of the HTTP edge; 0 means any free port." }),
+    insecure: bool({
+      default: false,
+      flag: "--insecure",
+      doc: "Listen on other addresses than loopback although neither TLS nor a credential is configured: whoever reaches the node may do anything.",
+    }),
   },
   // The names are those of server/grpc.io.ts `GrpcLimits`: this group is handed over as it is.
   server: {
@@ -65,6 +77,7 @@ const KNOBS = {
       doc: "Age, give or take 10 %, at which a gRPC connection is told to go away; 0 means never.",
     }),
     maxConnectionAgeGraceMs: ms({ default: 60_000, min: 0, max: HOUR_MS, doc: "Time its open calls then have." }),
+    reflection: choice({ choices: DOOR, default: "on", doc: "Who may read the protos by gRPC reflection; off means it is not served." }),
   },
   tls: {
     certFile: optionalText({ ...PATH, doc: "PEM file with the certificate chain of the gRPC and HTTP listeners; plain text when absent." }),
@@ -72,6 +85,7 @@ const KNOBS = {
     caFile: optionalText({ ...PATH, doc: "PEM file with the authorities that client certificates must come from." }),
     requireClientCert: bool({ default: false, doc: "Refuse clients without a certificate from tls.ca_file." }),
   },
+  tenants: TENANT_KNOBS,
   persistence: {
     dataDir: text({ ...PATH, default: "./waymark-data", flag: "--data-dir <dir>", doc: "Directory for the journal and the node id." }),
     newGeneration: bool({
@@ -95,41 +109,23 @@ const KNOBS = {
     }),
     minTombstones: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Removals remembered however few entries there are." }),
   },
-  // The names are those of catalog/names.ts `Bounds`: this group is handed over as it is.
-  limits: {
-    maxEntryBytes: bytes({ default: 16_384, min: 1024, max: 30_000, doc: "Largest encoded entry, without load and times." }),
-    maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: 67_108_864, doc: "Largest request." }),
-    maxRequestEntries: int({ default: 1000, min: 1, max: 100_000, doc: "Most entries, keys, leases or reports in one request." }),
-    maxNamespaceLength: int({ default: 200, min: 16, max: 240, doc: "Longest namespace." }),
-    maxLabelLength: int({ default: 63, min: 8, max: 63, doc: "Longest label of a namespace." }),
-    maxNameLength: int({ default: 128, min: 16, max: 1000, doc: "Longest name, instance id, tag, capability or resource." }),
-    maxIdLength: int({ default: 64, min: 16, max: 256, doc: "Longest node, cluster, region, zone or tenant id." }),
-    maxHostLength: int({ default: 253, min: 16, max: 253, doc: "Longest host of a target." }),
-    maxAliasLength: int({ default: 253, min: 16, max: 253, doc: "Longest alias." }),
-    maxTargets: int({ default: 64, min: 1, max: 1000, doc: "Most targets of an entry." }),
-    maxListItems: int({ default: 64, min: 1, max: 1000, doc: "Most items of each other list of an entry, such as its tags." }),
-    maxMetadataPairs: int({ default: 64, min: 0, max: 1000, doc: "Most metadata pairs of an entry." }),
-    maxMetadataKeyLength: int({ default: 63, min: 8, max: 256, doc: "Longest metadata key." }),
-    maxMetadataValueBytes: bytes({ default: 1024, min: 16, max: 65_536, doc: "Largest metadata value." }),
-    maxPatternLength: int({ default: 256, min: 16, max: 1000, doc: "Longest subject pattern of a topic." }),
-    maxUrlLength: int({ default: 512, min: 16, max: 4096, doc: "Longest url a node advertises." }),
-    maxEntryTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: 24 * HOUR_MS, doc: "Longest advisory ttl of an entry." }),
-  },
-  dns: {
-    enabled: bool({ default: true, doc: "Run the DNS gateway." }),
-    host: optionalText({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
-    udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
-    tcpPort: optionalPort({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
-    zones: list({
-      pattern: /^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*\.?$/,
-      what: "a lower-case DNS name",
-      default: ["waymark"],
-      doc: "Zones answered for.",
+  limits: LIMIT_KNOBS,
+  dns: DNS_KNOBS,
+  audit: {
+    retentionMs: ms({ default: 90 * DAY_MS, min: HOUR_MS, max: 3650 * DAY_MS, doc: "How long audit records are kept." }),
+    maxBytes: bytes({
+      default: 268_435_456,
+      min: 1_048_576,
+      max: 1_099_511_627_776,
+      doc: "Size of the audit log above which the oldest records go, however young they are.",
     }),
-    minTtlMs: ms({ default: 1000, min: 0, max: 24 * HOUR_MS, doc: "Least TTL given." }),
-    maxTtlMs: ms({ default: 60_000, min: 1000, max: 24 * HOUR_MS, doc: "Greatest TTL given." }),
-    negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of answers that say a name or type is not there." }),
-    allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix; otherwise they are refused." }),
+    file: optionalText({ ...PATH, doc: "File that each audit record is appended to as a line of JSON; opened again on SIGHUP." }),
+    sampleReads: int({
+      default: 0,
+      min: 0,
+      max: 1_000_000_000,
+      doc: "One allowed read in this many leaves an audit record; 0 means none. Denials, writes and acts of operators always do.",
+    }),
   },
   observability: {
     logLevel: choice({
@@ -146,6 +142,11 @@ const KNOBS = {
       doc: "Components with a level of their own, as in dns=debug,server.grpc=trace; without a level it is debug.",
     }),
     logFormat: choice({ choices: ["json", "text"], default: "json", doc: "One JSON object a line, or text for people." }),
+    metricsAccess: choice({
+      choices: DOOR,
+      default: "on",
+      doc: "Who may read /metrics, /metrics/persistence and /sd/prometheus; off means they are not served.",
+    }),
   },
 } as const satisfies Record<string, Record<string, Knob<unknown>>>;
 
@@ -171,7 +172,7 @@ function rowsOf(): readonly KnobRow[] {
   const groups: Readonly<Record<string, Readonly<Record<string, Knob<unknown>>>>> = KNOBS;
   for (const [group, knobs] of Object.entries(groups)) {
     for (const [name, knob] of Object.entries(knobs)) {
-      const key = name.slice(0, name.length - knob.suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      const key = fileKey(name, knob.suffix);
       rows.push({
         group,
         name,
@@ -271,7 +272,7 @@ function fileLayer(file: NonNullable<SettingSource["file"]>): Layer {
 }
 
 function fileProblems(issue: z.core.$ZodIssue, source: string): Problem[] {
-  const path = issue.path.join(".");
+  const path = pathText(issue.path);
   if (issue.code !== "unrecognized_keys") {
     const message = issue.code === "invalid_type" ? "must be a table of settings" : issue.message;
     return [{ path, message, source }];
@@ -281,6 +282,11 @@ function fileProblems(issue: z.core.$ZodIssue, source: string): Problem[] {
     const candidates = path === "" ? Object.keys(KNOBS) : KNOB_ROWS.map((row) => row.path);
     return { path: full, message: `unknown key${didYouMean(full, candidates)}`, source };
   });
+}
+
+/** `tenants.credentials[2].roles`. */
+function pathText(path: readonly PropertyKey[]): string {
+  return path.map((step, i) => (typeof step === "number" ? `[${step}]` : `${i === 0 ? "" : "."}${String(step)}`)).join("");
 }
 
 /** Environment variables of the command line's own, which are not settings. */
@@ -331,7 +337,11 @@ function check(
 ): void {
   const checked = row.knob.schema.safeParse(given.raw);
   if (checked.success) values.set(row.path, { value: checked.data, origin: given.source });
-  else for (const issue of checked.error.issues) problems.push({ path: row.path, message: issue.message, source: given.source });
+  else {
+    for (const issue of checked.error.issues) {
+      problems.push({ path: pathText([row.path, ...issue.path]), message: issue.message, source: given.source });
+    }
+  }
 }
 
 /** Rules between settings. */

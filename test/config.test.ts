@@ -40,7 +40,7 @@ function problemsOf(source: Parameters<typeof load>[0]): readonly string[] {
 
 test("without any source everything has its default, and says so", () => {
   const { settings, origins } = settingsOf({});
-  expect(settings.listen).toEqual({ host: "127.0.0.1", advertiseHost: undefined, grpcPort: 17_420, httpPort: 17_480 });
+  expect(settings.listen).toEqual({ host: "127.0.0.1", advertiseHost: undefined, grpcPort: 17_420, httpPort: 17_480, insecure: false });
   expect(settings.node).toMatchObject({ clusterId: "local", region: "local", id: undefined });
   expect(new Set(origins.values())).toEqual(new Set(["default"]));
 });

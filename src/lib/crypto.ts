@@ -6,6 +6,11 @@ export function sha256(data: string | Uint8Array): Uint8Array {
   return hash("sha256", data, "buffer");
 }
 
+/** SHA-256 of UTF-8 text, in lower-case hexadecimal digits. */
+export function sha256Hex(text: string): string {
+  return hash("sha256", text, "hex");
+}
+
 /** First 8 bytes of SHA-256, big-endian, as two unsigned 32-bit halves `[high, low]`: cheaper to add up than a bigint. */
 export function sha256Halves(text: string): readonly [number, number] {
   const digest = hash("sha256", text, "buffer");
@@ -13,6 +18,6 @@ export function sha256Halves(text: string): readonly [number, number] {
 }
 
 /** Whether two secrets are equal, in time that does not depend on where they differ. */
-export function equalSecrets(a: Uint8Array, b: Uint8Array): boolean {
+export function equalSecrets(a: string | Uint8Array, b: string | Uint8Array): boolean {
   return timingSafeEqual(sha256(a), sha256(b));
 }

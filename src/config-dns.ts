@@ -1,0 +1,22 @@
+/** Settings of the DNS gateway: the group `dns` of KNOBS in config.ts, which is where to look first. */
+import { bool, list, ms, optionalPort, optionalText, port } from "./lib/knob.ts";
+
+const HOUR_MS = 3_600_000;
+const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
+
+export const DNS_KNOBS = {
+  enabled: bool({ default: true, doc: "Run the DNS gateway." }),
+  host: optionalText({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
+  udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
+  tcpPort: optionalPort({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
+  zones: list({
+    pattern: /^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*\.?$/,
+    what: "a lower-case DNS name",
+    default: ["waymark"],
+    doc: "Zones answered for.",
+  }),
+  minTtlMs: ms({ default: 1000, min: 0, max: 24 * HOUR_MS, doc: "Least TTL given." }),
+  maxTtlMs: ms({ default: 60_000, min: 1000, max: 24 * HOUR_MS, doc: "Greatest TTL given." }),
+  negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of answers that say a name or type is not there." }),
+  allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix; otherwise they are refused." }),
+} as const;
