@@ -120,10 +120,10 @@ export class Cell implements CatalogRecord {
     return this.#sizes & SIZE_MASK;
   }
 
-  /** Turns an entry into an `expired` tombstone of the same number. */
+  /** Turns an entry into an `expired` tombstone of the same number. What its content weighed stays: the lookup still counts it. */
   expire(): void {
     this.#bits = (this.#bits & ~(3 << BODY_SHIFT)) | (BODY.EXPIRED << BODY_SHIFT);
-    this.#sizes = 0;
+    this.#sizes &= SIZE_MASK;
   }
 
   /** Takes over a newer record of the same key and origin; bookkeeping stays. */

@@ -1,13 +1,15 @@
 /** The visible records, one a key, and the lists a query can start from. */
+import { type Holding, Holdings } from "./holdings.ts";
 import { Cursor, OrderedRecords } from "./ordered.ts";
 import { Postings } from "./postings.ts";
 import type { CatalogRecord, Kind, Traits } from "./record.ts";
 import { SCOPE, type Scope } from "./scope.ts";
 
-/** What of a record decides which lists it is in, besides its key. A record is its own facets. */
+/** What of a record decides which lists and sums it is in, besides its key. A record is its own facets. */
 export interface Facets {
   readonly traits: Traits;
   readonly scope: Scope;
+  readonly contentBytes: number;
 }
 
 const KIND_COUNT = 7;
@@ -24,7 +26,7 @@ export class Lookup {
   readonly #tags = new Postings();
   readonly #capabilities = new Postings();
   readonly #resources = new Postings();
-  readonly #namespaceCounts = new Map<string, number>();
+  readonly #holdings = new Holdings();
   // Sorted; spliced when a namespace gets its first record or loses its last.
   readonly #namespaces: string[] = [];
   readonly #counts = new Int32Array(KIND_COUNT * SCOPE_COUNT);
@@ -77,7 +79,17 @@ export class Lookup {
 
   /** Records in exactly this namespace. */
   namespaceCount(namespace: string): number {
-    return this.#namespaceCounts.get(namespace) ?? 0;
+    return this.#holdings.ofNamespace(namespace).entries;
+  }
+
+  /** Records in exactly this namespace, and their content bytes. */
+  namespaceHolding(namespace: string): Holding {
+    return this.#holdings.ofNamespace(namespace);
+  }
+
+  /** Records registered by callers of this tenant. */
+  tenantHolding(tenant: string): Holding {
+    return this.#holdings.ofTenant(tenant);
   }
 
   /** Records of this kind and scope. */
@@ -106,7 +118,11 @@ export class Lookup {
       this.#count(record.kind, before.scope, -1);
       this.#count(record.kind, record.scope, 1);
     }
-    const { traits } = record;
+    const { traits, contentBytes } = record;
+    if (before.traits.tenantId !== traits.tenantId || before.contentBytes !== contentBytes) {
+      this.#holdings.leave(record.namespace, before);
+      this.#holdings.enter(record.namespace, record);
+    }
     if (before.traits === traits) return;
     repost(this.#tags, record, before.traits.tags, traits.tags);
     repost(this.#capabilities, record, before.traits.capabilities, traits.capabilities);
@@ -122,13 +138,13 @@ export class Lookup {
     for (const capability of before.traits.capabilities) this.#capabilities.remove(capability, record);
     for (const resource of before.traits.resources) this.#resources.remove(resource, record);
     this.#count(record.kind, before.scope, -1);
-    this.#leaveNamespace(record.namespace);
+    this.#leaveNamespace(record.namespace, before);
   }
 
   #add(record: CatalogRecord): void {
     this.#point(record);
     this.#count(record.kind, record.scope, 1);
-    this.#enterNamespace(record.namespace);
+    this.#enterNamespace(record);
   }
 
   #replace(old: CatalogRecord, record: CatalogRecord, before: Facets): void {
@@ -139,6 +155,8 @@ export class Lookup {
     this.#point(record);
     this.#count(record.kind, before.scope, -1);
     this.#count(record.kind, record.scope, 1);
+    this.#holdings.leave(record.namespace, before);
+    this.#holdings.enter(record.namespace, record);
   }
 
   /** Makes every list of the record hold this object. */
@@ -156,20 +174,15 @@ export class Lookup {
     this.#counts[slot] = (this.#counts[slot] ?? 0) + change;
   }
 
-  #enterNamespace(namespace: string): void {
-    const count = this.#namespaceCounts.get(namespace) ?? 0;
-    this.#namespaceCounts.set(namespace, count + 1);
-    if (count === 0) this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 0, namespace);
+  #enterNamespace(record: CatalogRecord): void {
+    const { namespace } = record;
+    this.#holdings.enter(namespace, record);
+    if (this.namespaceCount(namespace) === 1) this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 0, namespace);
   }
 
-  #leaveNamespace(namespace: string): void {
-    const count = this.#namespaceCounts.get(namespace) ?? 0;
-    if (count > 1) {
-      this.#namespaceCounts.set(namespace, count - 1);
-    } else {
-      this.#namespaceCounts.delete(namespace);
-      this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 1);
-    }
+  #leaveNamespace(namespace: string, before: Facets): void {
+    this.#holdings.leave(namespace, before);
+    if (this.namespaceCount(namespace) === 0) this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 1);
   }
 }
 

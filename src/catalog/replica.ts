@@ -228,7 +228,7 @@ export class Replica {
     const wasEntry = held.body === BODY.ENTRY;
     const isFilterChange = held.filterSeq !== next.filterSeq;
     const isVisible = this.lookup.find(held.key) === held;
-    const before = { traits: held.traits, scope: held.scope };
+    const before = { traits: held.traits, scope: held.scope, contentBytes: held.contentBytes };
     if (!wasEntry) this.#graveyard.count -= 1;
     held.become(next);
     held.origin.log.retire(oldSeq);

@@ -11,6 +11,7 @@ const SCOPES: readonly Scope[] = Object.values(SCOPE);
 const NAMESPACES = ["a", "a.b", "a-b"] as const;
 const NAMES = ["x", "y"] as const;
 const TERMS = ["t1", "t2", "t3"] as const;
+const TENANTS = ["", "t1", "t2"] as const;
 const TERM_FIELDS = ["tags", "capabilities", "resources"] as const;
 
 function drain(cursor: Cursor): readonly CatalogRecord[] {
@@ -31,6 +32,7 @@ function said(lookup: Lookup): unknown {
     all: drain(lookup.cursor()),
     namespaces: lookup.namespaces(),
     namespaceCounts: NAMESPACES.map((namespace) => lookup.namespaceCount(namespace)),
+    holdings: [...NAMESPACES.map((name) => lookup.namespaceHolding(name)), ...TENANTS.map((name) => lookup.tenantHolding(name))],
     kinds: KINDS.map((kind) => [lookup.ofKind(kind).size, SCOPES.map((scope) => lookup.count(kind, scope))]),
     terms: [...NAMES.map((name) => byField("names", name)), ...TERM_FIELDS.flatMap((field) => TERMS.map((term) => byField(field, term)))],
   };
@@ -39,11 +41,19 @@ function said(lookup: Lookup): unknown {
 function expected(model: readonly CatalogRecord[]): unknown {
   const records = model.toSorted(byKey);
   const where = (holds: (record: CatalogRecord) => boolean) => records.filter(holds);
+  const held = (found: readonly CatalogRecord[]) => ({
+    entries: found.length,
+    bytes: found.reduce((sum, record) => sum + record.contentBytes, 0),
+  });
   const list = (field: string, term: string, found: readonly CatalogRecord[]) => [field, term, found.length, found];
   return {
     all: records,
     namespaces: [...new Set(records.map((record) => record.namespace))].toSorted(),
     namespaceCounts: NAMESPACES.map((namespace) => where((record) => record.namespace === namespace).length),
+    holdings: [
+      ...NAMESPACES.map((name) => held(where((record) => record.namespace === name))),
+      ...TENANTS.map((name) => held(where((record) => name !== "" && record.traits.tenantId === name))),
+    ],
     kinds: KINDS.map((kind) => [
       where((record) => record.kind === kind).length,
       SCOPES.map((scope) => where((record) => record.kind === kind && record.scope === scope).length),
@@ -79,6 +89,8 @@ const spec = fc.record({
   tags: terms,
   capabilities: terms,
   resources: terms,
+  tenantId: fc.constantFrom(...TENANTS),
+  contentBytes: fc.nat(1000),
 });
 const steps = fc.array(
   fc.record({ spec, act: fc.constantFrom("put", "putObject", "update", "remove", "removeChanged", "putObjectChanged") }),
@@ -93,20 +105,21 @@ function follow(step: Step, lookup: Lookup, model: Map<string, TestRecord>): voi
   // The seq tells objects of one key apart.
   const next = { ...testRecord(step.spec), seq: step.seq };
   const old = model.get(next.key);
-  const before: Facets | undefined = old && { traits: old.traits, scope: old.scope };
+  const before: Facets | undefined = old && { traits: old.traits, scope: old.scope, contentBytes: old.contentBytes };
   if (step.act === "remove" || step.act === "removeChanged") {
-    if (old !== undefined && step.act === "removeChanged") Object.assign(old, { traits: testTraits({}), scope: SCOPE.LOCAL });
+    if (old !== undefined && step.act === "removeChanged")
+      Object.assign(old, { traits: testTraits({}), scope: SCOPE.LOCAL, contentBytes: 0 });
     lookup.remove(old ?? next, before);
     model.delete(next.key);
   } else if (old !== undefined && step.act === "putObjectChanged") {
-    Object.assign(old, { traits: testTraits({}), scope: SCOPE.LOCAL });
+    Object.assign(old, { traits: testTraits({}), scope: SCOPE.LOCAL, contentBytes: 0 });
     lookup.put(next, before);
     model.set(next.key, next);
   } else if (old === undefined || before === undefined || step.act === "putObject") {
     lookup.put(next);
     model.set(next.key, next);
   } else {
-    Object.assign(old, { traits: next.traits, scope: next.scope });
+    Object.assign(old, { traits: next.traits, scope: next.scope, contentBytes: next.contentBytes });
     if (step.act === "update") lookup.update(old, before);
     else lookup.put(old, before);
   }

@@ -27,10 +27,12 @@ export interface RecordSpec {
   readonly tags?: readonly string[];
   readonly capabilities?: readonly string[];
   readonly resources?: readonly string[];
+  readonly tenantId?: string;
+  readonly contentBytes?: number;
 }
 
 /** A record whose facets a test may change in place, as the replica does. */
-export type TestRecord = CatalogRecord & { traits: Traits; scope: Scope; health: Health };
+export type TestRecord = CatalogRecord & { traits: Traits; scope: Scope; health: Health; contentBytes: number };
 
 export function testTraits(spec: RecordSpec): Traits {
   return {
@@ -41,7 +43,7 @@ export function testTraits(spec: RecordSpec): Traits {
     region: spec.region ?? "r1",
     zone: spec.zone ?? "z1",
     nodeId: spec.nodeId ?? "n1",
-    tenantId: "",
+    tenantId: spec.tenantId ?? "",
   };
 }
 
@@ -70,7 +72,7 @@ export function testRecord(spec: RecordSpec = {}): TestRecord {
     principal: "",
     at: 0,
     sizeBytes: 140,
-    contentBytes: 140,
+    contentBytes: spec.contentBytes ?? 0,
   };
 }
 

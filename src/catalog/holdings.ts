@@ -1,0 +1,64 @@
+/** What namespaces and tenants hold of the visible records: entries, and bytes of content. Kept as records come and go. */
+import type { Traits } from "./record.ts";
+
+/** Visible entries, and their bytes without load and times. */
+export interface Holding {
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+interface Sum {
+  entries: number;
+  bytes: number;
+}
+
+const NOTHING: Holding = { entries: 0, bytes: 0 };
+
+/** What of an entry is counted. */
+export interface Weight {
+  readonly traits: Pick<Traits, "tenantId">;
+  readonly contentBytes: number;
+}
+
+export class Holdings {
+  readonly #namespaces = new Map<string, Sum>();
+  readonly #tenants = new Map<string, Sum>();
+
+  ofNamespace(namespace: string): Holding {
+    return this.#namespaces.get(namespace) ?? NOTHING;
+  }
+
+  /** Of entries that a caller of this tenant registered. */
+  ofTenant(tenant: string): Holding {
+    return this.#tenants.get(tenant) ?? NOTHING;
+  }
+
+  // HOT: once a change; two look-ups of interned names.
+  enter(namespace: string, { traits, contentBytes }: Weight): void {
+    add(this.#namespaces, namespace, contentBytes);
+    if (traits.tenantId !== "") add(this.#tenants, traits.tenantId, contentBytes);
+  }
+
+  /** `weight` as it was when it entered. */
+  leave(namespace: string, { traits, contentBytes }: Weight): void {
+    subtract(this.#namespaces, namespace, contentBytes);
+    if (traits.tenantId !== "") subtract(this.#tenants, traits.tenantId, contentBytes);
+  }
+}
+
+function add(sums: Map<string, Sum>, name: string, bytes: number): void {
+  const sum = sums.get(name);
+  if (sum === undefined) sums.set(name, { entries: 1, bytes });
+  else {
+    sum.entries += 1;
+    sum.bytes += bytes;
+  }
+}
+
+function subtract(sums: Map<string, Sum>, name: string, bytes: number): void {
+  const sum = sums.get(name);
+  if (sum === undefined) return;
+  sum.entries -= 1;
+  sum.bytes -= bytes;
+  if (sum.entries === 0) sums.delete(name);
+}
