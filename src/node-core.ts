@@ -11,6 +11,8 @@ import type { Settings } from "./config.ts";
 import { Committer } from "./discovery/commit.io.ts";
 import { DnsNames } from "./discovery/dns-names.ts";
 import { Fanout } from "./discovery/fanout.ts";
+import { runSlices } from "./discovery/policy-switch.io.ts";
+import { isAdmitted, PolicySwitch, type SwitchParts } from "./discovery/policy-switch.ts";
 import { Reads } from "./discovery/reads.ts";
 import { Registrar } from "./discovery/registrar.ts";
 import { restoreLeases, restoreRow } from "./discovery/restore.ts";
@@ -19,6 +21,9 @@ import { Hlc } from "./lib/hlc.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { Metrics } from "./lib/metrics.ts";
+import { Denials } from "./node-denials.ts";
+import { HISTORY_BOUNDS, PolicyEngine } from "./policy/engine.ts";
+import type { OnDenied } from "./policy/eyes.ts";
 import type { NodeIdentity } from "./services/discovery.ts";
 import { DiscoveryBytes } from "./services/discovery-bytes.ts";
 import { openEphemeralJournal, openJournal } from "./store/journal.io.ts";
@@ -38,9 +43,13 @@ export interface NodeCore {
   readonly dnsNames: DnsNames;
   readonly drafter: Drafter;
   readonly bytes: DiscoveryBytes;
+  readonly policies: PolicyEngine;
+  readonly denials: Denials;
   readonly journal: Journal;
   readonly metrics: Metrics;
   readonly state: { isReady: boolean; isDraining: boolean };
+  /** Brings catalog and watches in line with the policy now in force; resolves when every door shows it. */
+  switchPolicy(): Promise<void>;
 }
 
 export interface CoreOptions {
@@ -74,7 +83,10 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
 /** The rooms, with what the journal kept back in them. */
 export async function buildCore(options: CoreOptions, journal: Journal): Promise<NodeCore> {
   const { settings } = options;
-  const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal);
+  const metrics = new Metrics();
+  const denials = new Denials(metrics);
+  const policies = new PolicyEngine({ nodeId: journal.restored.nodeId, clusterId: settings.node.clusterId, ...HISTORY_BOUNDS });
+  const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal, { policies, onDenied: denials.onDenied });
   const time = now();
   restoreLeases(leases, journal.restored.leases, registrar, time);
   await journal.replay((row) => hlc.resume(restoreRow(row, { replica, leases, drafter, bounds: settings.limits }, time)));
@@ -82,18 +94,21 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const identity = identityOf(options, journal, { listeners, time });
   const fanout = new Fanout();
   const wakeup = new Wakeup(fanout, now);
+  const reads = new Reads(replica, identity, { policies, onDenied: denials.onDenied });
   const dnsNames = new DnsNames(replica);
   dnsNames.refresh();
   replica.takeTouched();
-  const metrics = new Metrics();
   const commitMs = metrics.histogram("waymark_journal_commit_ms", {});
   const batchRecords = metrics.histogram("waymark_journal_batch_records", {});
-  const onCommitted = (recordCount: number, tookMs: number) => {
-    commitMs.observe(tookMs);
-    batchRecords.observe(recordCount);
+  const showChanges = () => {
     dnsNames.refresh();
     fanout.changed(replica.takeTouched());
     wakeup.kick();
+  };
+  const onCommitted = (recordCount: number, tookMs: number) => {
+    commitMs.observe(tookMs);
+    batchRecords.observe(recordCount);
+    showChanges();
   };
   return {
     identity,
@@ -101,7 +116,9 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     replica,
     leases,
     registrar,
-    reads: new Reads(replica, identity),
+    policies,
+    denials,
+    reads,
     fanout,
     wakeup,
     committer: new Committer(registrar, { write: (batch) => journal.write(batch), now, onCommitted }),
@@ -111,15 +128,34 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     journal,
     metrics,
     state: { isReady: false, isDraining: false },
+    switchPolicy: policySwitcher({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
   };
 }
 
-function buildCatalog({ catalog, limits }: Settings, journal: Journal) {
+/** One change after another: a later one waits for the one before it. */
+function policySwitcher(parts: SwitchParts & { readonly policies: PolicyEngine }, showChanges: () => void): () => Promise<void> {
+  let last = Promise.resolve();
+  return () => {
+    last = last.then(async () => {
+      const change = parts.policies.takeChanged();
+      if (change === undefined) return;
+      const running = new PolicySwitch(parts, change);
+      await runSlices((maxCount) => running.step(maxCount));
+      showChanges();
+    });
+    return last;
+  };
+}
+
+function buildCatalog({ node, catalog, limits }: Settings, journal: Journal, policy: { policies: PolicyEngine; onDenied: OnDenied }) {
   const replica = new Replica(new Lookup(), new Slab(), { ...journal.restored, ...catalog });
+  replica.setAdmission((cell) => isAdmitted(policy.policies.policy, cell, node.clusterId));
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const drafter = new Drafter({ bounds: limits, traits: new TraitsPool() });
   const hlc = new Hlc();
   const options = {
+    ...policy,
+    source: node,
     nodeId: journal.restored.nodeId,
     defaultTtlMs: catalog.defaultLeaseTtlMs,
     minTtlMs: catalog.minLeaseTtlMs,

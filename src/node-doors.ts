@@ -137,11 +137,12 @@ function dnsCatalog({ reads, replica, dnsNames, identity }: NodeCore): DnsCatalo
   const viewer = anonymousCaller(identity.clusterId, "");
   return {
     get revision() {
-      return replica.revision;
+      // Both only grow, so the sum changes whenever either does.
+      return replica.revision + reads.policyTurn;
     },
     find: (kind, namespace, name) => reads.find(viewer, { kind, namespace, name }).map((record) => reads.entry(record)),
-    hasNameUnder: (suffix) => dnsNames.hasNameUnder(suffix),
-    findAlias: (alias) => dnsNames.findAlias(alias).map((record) => reads.entry(record)),
+    hasNameUnder: (suffix) => dnsNames.hasNameUnder(suffix, reads.allowed(viewer)),
+    findAlias: (alias) => dnsNames.findAlias(alias, reads.allowed(viewer)).map((record) => reads.entry(record)),
   };
 }
 

@@ -4,7 +4,7 @@ import { performance } from "node:perf_hooks";
 import { hostPort } from "./lib/host-port.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
 import { type Doors, openDoors } from "./node-doors.ts";
-import { anonymousCaller } from "./policy/caller.ts";
+import { type AskedViewer, anonymousCaller, type Caller, viewerOf } from "./policy/caller.ts";
 import { discoveryService } from "./services/discovery.ts";
 import { resolveHandler } from "./services/discovery-resolve.ts";
 import { nodeEntry } from "./services/node-entry.ts";
@@ -40,6 +40,7 @@ async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNo
   const { settings, log, version } = options;
   const { identity, listeners, state, metrics, registrar, reads, bytes } = core;
   const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
+  const viewer = (caller: Caller, asked: AskedViewer | undefined) => viewerOf(caller, asked, settings.tenants.allowRequestOverride);
   const deltaLag = metrics.histogram("discovery_delta_lag_ms", {});
   const random = () => randomBytes(4).readUInt32BE() / 0x1_0000_0000;
   const discovery = discoveryService({
@@ -51,6 +52,7 @@ async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNo
     now,
     random,
     onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
+    viewer,
     onDelta: (lagMs) => deltaLag.observe(lagMs),
     onRestart: () => metrics.inc("discovery_delta_dropped_total", {}),
     onRegister: (outcome) => metrics.inc("waymark_register_total", { outcome }),
@@ -61,6 +63,7 @@ async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNo
       nodeId: identity.nodeId,
       region: identity.region,
       zone: identity.zone,
+      viewer,
       loadOf: (key) => registrar.loadOf(key),
       random,
     }),

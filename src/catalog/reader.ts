@@ -45,6 +45,7 @@ export interface ReaderOptions {
   readonly hash: string;
   /** What the reader may see; asked once a namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
+  /** Changes with the verdicts; asked each time. */
   readonly policyEpoch: string;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
@@ -66,6 +67,8 @@ interface Kept {
   readonly from: number;
   /** Revision of the replica when it was made: newer changes may belong to it. */
   readonly at: number;
+  /** Verdicts under which it was made. */
+  readonly policyEpoch: string;
   readonly to: number;
   readonly message: FeedMessage | undefined;
 }
@@ -77,7 +80,7 @@ export interface Scan {
 }
 
 export class Reader {
-  options: ReaderOptions;
+  readonly options: ReaderOptions;
   readonly replica: Replica;
   readonly node: NodeFacts;
   readonly #kept: Kept[] = [];
@@ -87,12 +90,6 @@ export class Reader {
     this.options = options;
     this.replica = replica;
     this.node = node;
-  }
-
-  /** Verdicts changed: nothing made before is good any more. */
-  adopt(policyEpoch: string): void {
-    this.options = { ...this.options, policyEpoch };
-    this.#kept.length = 0;
   }
 
   shortCursor(revision: number): string {
@@ -119,11 +116,12 @@ export class Reader {
   /** The message that brings a reader from `from` on; shared by all readers that stand there. */
   live(from: number, budgetBytes: number): Kept {
     const { revision } = this.replica;
-    const kept = this.#kept.find((k) => k.from === from && k.at === revision);
+    const { policyEpoch } = this.options;
+    const kept = this.#kept.find((k) => k.from === from && k.at === revision && k.policyEpoch === policyEpoch);
     if (kept !== undefined) return kept;
     const { changes, to } = this.scan(from, budgetBytes);
     const message = changes.length === 0 ? undefined : this.message({ changes, revision: to, cursor: this.shortCursor(to) });
-    const made = { from, at: revision, to, message };
+    const made = { from, at: revision, policyEpoch, to, message };
     if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
     this.#kept.push(made);
     return made;

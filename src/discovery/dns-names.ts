@@ -8,8 +8,8 @@ export class DnsNames {
   /** Everything up to here is indexed. */
   #revision = 0;
   readonly #namespaces = new Set<string>();
-  /** How many namespaces and aliases end in a suffix. */
-  readonly #suffixes = new Map<string, number>();
+  /** For a suffix, by namespace, how many names of it end so: the namespace's own, and aliases of its entries. */
+  readonly #suffixes = new Map<string, Map<string, number>>();
   readonly #aliases = new Map<string, Set<KeyText>>();
   readonly #aliasesOf = new Map<KeyText, readonly string[]>();
 
@@ -23,23 +23,25 @@ export class DnsNames {
     this.#replica.changesSince(this.#revision, (cell) => {
       touched.add(cell.namespace);
       const shown = this.#replica.view(cell.key);
-      this.#setAliases(cell.key, shown === undefined || shown.body !== BODY.ENTRY ? NONE : this.#aliasesIn(shown));
+      this.#setAliases(cell, shown === undefined || shown.body !== BODY.ENTRY ? NONE : this.#aliasesIn(shown));
       return true;
     });
     this.#revision = this.#replica.revision;
     for (const namespace of touched) this.#setNamespace(namespace, this.#replica.lookup.namespaceCount(namespace) > 0);
   }
 
-  /** Whether some namespace or alias is `suffix` or ends in `.suffix`. */
-  hasNameUnder(suffix: string): boolean {
-    return this.#suffixes.has(suffix);
+  /** Whether some namespace or alias that the viewer sees is `suffix` or ends in `.suffix`. */
+  hasNameUnder(suffix: string, sees: (namespace: string) => boolean): boolean {
+    for (const namespace of this.#suffixes.get(suffix)?.keys() ?? []) if (sees(namespace)) return true;
+    return false;
   }
 
-  /** Records that carry the alias, in key order. */
-  findAlias(alias: string): readonly CatalogRecord[] {
+  /** Records that carry the alias and that the viewer sees, in key order. */
+  findAlias(alias: string, sees: (namespace: string) => boolean): readonly CatalogRecord[] {
     const keys = this.#aliases.get(alias);
     if (keys === undefined) return [];
-    return [...keys].toSorted().flatMap((key) => this.#replica.view(key) ?? []);
+    const records = [...keys].toSorted().flatMap((key) => this.#replica.view(key) ?? []);
+    return records.filter((record) => sees(record.namespace));
   }
 
   #aliasesIn(record: CatalogRecord): readonly string[] {
@@ -48,19 +50,19 @@ export class DnsNames {
     return aliases.length === 0 ? NONE : aliases.map((alias) => alias.toLowerCase().replace(/\.$/, ""));
   }
 
-  #setAliases(key: KeyText, next: readonly string[]): void {
+  #setAliases({ key, namespace }: CatalogRecord, next: readonly string[]): void {
     const before = this.#aliasesOf.get(key) ?? NONE;
     if (before.length === 0 && next.length === 0) return;
     for (const alias of before) {
       const keys = this.#aliases.get(alias);
       if (keys?.delete(key) === true && keys.size === 0) this.#aliases.delete(alias);
-      this.#count(alias, -1);
+      this.#count(alias, namespace, -1);
     }
     for (const alias of next) {
       const keys = this.#aliases.get(alias);
       if (keys === undefined) this.#aliases.set(alias, new Set([key]));
       else keys.add(key);
-      this.#count(alias, 1);
+      this.#count(alias, namespace, 1);
     }
     if (next.length === 0) this.#aliasesOf.delete(key);
     else this.#aliasesOf.set(key, next);
@@ -70,15 +72,19 @@ export class DnsNames {
     if (isThere === this.#namespaces.has(namespace)) return;
     if (isThere) this.#namespaces.add(namespace);
     else this.#namespaces.delete(namespace);
-    this.#count(namespace, isThere ? 1 : -1);
+    this.#count(namespace, namespace, isThere ? 1 : -1);
   }
 
-  #count(name: string, by: number): void {
+  /** Adds a name of a namespace to each of its suffixes, or takes it away. */
+  #count(name: string, namespace: string, by: number): void {
     for (let at = 0; ; ) {
       const suffix = name.slice(at);
-      const count = (this.#suffixes.get(suffix) ?? 0) + by;
-      if (count === 0) this.#suffixes.delete(suffix);
-      else this.#suffixes.set(suffix, count);
+      const counts = this.#suffixes.get(suffix) ?? new Map<string, number>();
+      const count = (counts.get(namespace) ?? 0) + by;
+      if (count === 0) counts.delete(namespace);
+      else counts.set(namespace, count);
+      if (counts.size === 0) this.#suffixes.delete(suffix);
+      else this.#suffixes.set(suffix, counts);
       const dot = name.indexOf(".", at);
       if (dot < 0) return;
       at = dot + 1;

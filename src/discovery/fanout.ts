@@ -1,5 +1,7 @@
 /** Whom a change concerns: watchers by the namespace, prefix or everything they follow, and who of them is to be woken. */
 
+import type { Reader } from "../catalog/reader.ts";
+
 /** One open stream, as the fan-out sees it. */
 export interface Watcher {
   /** Exactly this namespace; empty when not exact. */
@@ -10,7 +12,10 @@ export interface Watcher {
   readonly dueMonoMs: number;
   /** How many changes of this node it has not been told of. */
   readonly lagRevisions: number;
+  readonly reader: Reader;
   wake(): void;
+  /** The verdict on these namespaces changed for it. */
+  refresh(namespaces: readonly string[]): void;
   /** The node stops: the last place to resume from, then the end. */
   stop(): void;
 }

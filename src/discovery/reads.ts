@@ -9,8 +9,10 @@ import { type NodeFacts, Reader } from "../catalog/reader.ts";
 import { type CatalogRecord, KIND, type Kind } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import type { Caller } from "../policy/caller.ts";
-import { NO_POLICY } from "../policy/verdict.ts";
+import { Eyes, type OnDenied, type PolicySource, seesAll, sightOf } from "../policy/eyes.ts";
+import type { Policy, Verdict, Viewer } from "../policy/verdict.ts";
 
 /** Encoded entries of one page, in bytes: well below what clients accept by default (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;
@@ -39,17 +41,67 @@ export interface WatchRequest {
 
 interface Shared {
   readonly reader: Reader;
+  /** Whose eyes: readers of one class see the same. */
+  readonly viewer: Viewer;
   streams: number;
 }
 
 export class Reads {
   readonly replica: Replica;
   readonly node: NodeFacts;
+  readonly #policies: PolicySource;
+  readonly #onDenied: OnDenied;
   readonly #readers = new Map<string, Shared>();
+  /** How often the policy changed in this process life: a short cursor from before is of no use. */
+  #policyTurn = 0;
 
-  constructor(replica: Replica, node: NodeFacts) {
+  constructor(replica: Replica, node: NodeFacts, policy: { readonly policies: PolicySource; readonly onDenied: OnDenied }) {
     this.replica = replica;
-    this.node = node;
+    this.#policies = policy.policies;
+    this.#onDenied = policy.onDenied;
+    const bootOf = () => (this.#policyTurn === 0 ? node.boot : `${node.boot}-${this.#policyTurn}`);
+    this.node = {
+      nodeId: node.nodeId,
+      clusterId: node.clusterId,
+      region: node.region,
+      get boot() {
+        return bootOf();
+      },
+    };
+  }
+
+  /** Whether a caller may see a namespace, and why. */
+  verdict(caller: Caller, namespace: string): Verdict {
+    return this.#policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+  }
+
+  /** Refuses a watch of exactly this namespace where the caller may not see it; empty: not of one namespace. */
+  checkWatch(caller: Caller, namespace: string): void {
+    if (namespace === "") return;
+    const verdict = this.verdict(caller, namespace);
+    if (verdict.allowed) return;
+    this.#onDenied(caller, { action: "watch", namespace, verdict });
+    const metadata = { namespace, reason: verdict.reason };
+    throw new WaymarkError("discovery_access_denied", `namespace: ${verdict.reason} for ${namespace}`, { metadata });
+  }
+
+  /** Changes with every policy change. */
+  get policyTurn(): number {
+    return this.#policyTurn;
+  }
+
+  /** Another policy is in force: short cursors given before are of no use. */
+  adoptPolicy(): void {
+    this.#policyTurn += 1;
+  }
+
+  /** The namespaces of these that a reader sees differently now. */
+  changedFor(reader: Reader, before: Policy, namespaces: Iterable<string>): readonly string[] {
+    const viewer = this.#readers.get(reader.options.name)?.viewer;
+    if (viewer === undefined) return [];
+    const after = this.#policies.policy;
+    const isChanged = (namespace: string) => before.viewer(namespace, viewer).allowed !== after.viewer(namespace, viewer).allowed;
+    return [...namespaces].filter((namespace) => reader.mayHoldNamespace(namespace) && isChanged(namespace));
   }
 
   /** One page in key order. Throws `invalid_argument` for a token that is not of this filter. */
@@ -57,13 +109,14 @@ export class Reads {
     const { filter, limit, token, isExplained, salt } = request;
     // HOT: most queries have one page; the hash is made only for those that go on.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
-    const page = queryPage(this.replica.lookup, filter, {
-      limit,
-      afterKey,
-      self: this.node,
-      allowed: this.allowed(caller),
-      explain: isExplained,
-    });
+    const { policy } = this.#policies;
+    const eyes = policy.set === undefined ? undefined : new Eyes(policy, caller);
+    // One path for what is hidden and what is not there: nothing is looked up before the verdict.
+    const isHidden = eyes !== undefined && filter.namespace !== "" && !eyes.sees(filter.namespace);
+    const page = isHidden
+      ? { records: [], nextKey: undefined, considered: isExplained ? [] : undefined }
+      : queryPage(this.replica.lookup, filter, { limit, afterKey, self: this.node, allowed: eyes?.sees ?? seesAll, explain: isExplained });
+    eyes?.tell(this.#onDenied);
     const kept = countWithin(page.records, MAX_PAGE_BYTES);
     const records = kept === page.records.length ? page.records : page.records.slice(0, kept);
     const nextKey = records === page.records ? page.nextKey : records.at(-1)?.key;
@@ -82,8 +135,18 @@ export class Reads {
     const name = `${hash} ${request.isNamesOnly} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {
-      const options = { ...request, name, hash, allowed: this.allowed(caller), policyEpoch: NO_POLICY.epoch };
-      shared = { reader: new Reader(options, this.replica, this.node), streams: 0 };
+      const policies = this.#policies;
+      const options = {
+        ...request,
+        name,
+        hash,
+        allowed: sightOf(policies, caller),
+        get policyEpoch() {
+          return policies.policy.epoch;
+        },
+      };
+      const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
+      shared = { reader: new Reader(options, this.replica, this.node), viewer, streams: 0 };
       this.#readers.set(name, shared);
     }
     shared.streams += 1;
@@ -98,9 +161,9 @@ export class Reads {
     if (shared.streams === 0) this.#readers.delete(name);
   }
 
-  /** Whether a caller may see a namespace. */
-  allowed(_caller: Caller): (namespace: string) => boolean {
-    return isAllowed;
+  /** The namespaces a caller sees, for scans that are not told of in the audit. */
+  allowed(caller: Caller): (namespace: string) => boolean {
+    return this.#policies.policy.set === undefined ? seesAll : sightOf(this.#policies, caller);
   }
 
   /** A record's entry as plain values. Cost: a decode. */
@@ -110,12 +173,17 @@ export class Reads {
 
   /** Visible entries of one name. */
   find(caller: Caller, key: { readonly kind: Kind; readonly namespace: string; readonly name: string }): readonly CatalogRecord[] {
+    const verdict = this.verdict(caller, key.namespace);
+    if (!verdict.allowed) {
+      this.#onDenied(caller, { action: "query", namespace: key.namespace, verdict });
+      return [];
+    }
     const filter = { ...ANY, namespace: key.namespace, names: [key.name], kindMask: 1 << key.kind };
     return queryPage(this.replica.lookup, filter, {
       limit: MAX_INSTANCES,
       afterKey: "",
       self: this.node,
-      allowed: this.allowed(caller),
+      allowed: seesAll,
       explain: false,
     }).records;
   }
@@ -156,10 +224,6 @@ const MAX_INSTANCES = 1000;
 
 /** The filter of NODE entries. */
 export const NODES: Filter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };
-
-function isAllowed(_namespace: string): boolean {
-  return NO_POLICY.viewer(_namespace, { clusterId: "", tenant: "" }).allowed;
-}
 
 /** How many of the records fit, at least one. */
 function countWithin(records: readonly CatalogRecord[], maxBytes: number): number {

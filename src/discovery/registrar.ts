@@ -6,20 +6,27 @@ import type { Cell } from "../catalog/cell.ts";
 import { type Draft, type Drafter, sealEntry } from "../catalog/codec.ts";
 import type { LoadView } from "../catalog/entry-view.ts";
 import type { Leases } from "../catalog/leases.ts";
-import { BODY, type CatalogRecord, type Health, type KeyText, keyParts } from "../catalog/record.ts";
+import { NODES_NAMESPACE } from "../catalog/names.ts";
+import { BODY, type CatalogRecord, type Health, type KeyText, KIND, keyParts } from "../catalog/record.ts";
 import { encodeRecord } from "../catalog/record-codec.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { sameFilter } from "../catalog/traits.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Caller } from "../policy/caller.ts";
+import { type Caller, hasRole } from "../policy/caller.ts";
+import { mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
+import type { Source } from "../policy/verdict.ts";
 import { Answers, type Registered } from "./answers.ts";
 import type { Batch, BatchLease } from "./batch.ts";
 import { Loads } from "./loads.ts";
 import { UndoLog } from "./undo-log.ts";
 
 export interface RegistrarOptions {
+  /** This node, as the owner rule sees it. */
+  readonly source: Source;
+  readonly policies: PolicySource;
+  readonly onDenied: OnDenied;
   readonly nodeId: string;
   readonly defaultTtlMs: number;
   readonly minTtlMs: number;
@@ -243,8 +250,22 @@ export class Registrar {
       const twin = seen.get(draft.key);
       if (twin !== undefined) throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request may name a key once`);
       seen.set(draft.key, i);
+      this.#checkPolicy(caller, draft, `entries[${i}].key.namespace`);
       const current = this.#current(draft.key);
       if (current !== undefined) this.#checkOwner(caller, current, `entries[${i}].key`);
+    });
+  }
+
+  #checkPolicy(caller: Caller, { namespace, scope, kind }: Draft, field: string): void {
+    const { policies, source, onDenied } = this.#options;
+    if (policies.policy.set === undefined || (kind === KIND.NODE && namespace === NODES_NAMESPACE)) return;
+    const verdict = policies.policy.source(namespace, source);
+    if (mayPublish(verdict, scope)) return;
+    onDenied(caller, { action: "register", namespace, verdict });
+    const rule = verdict.rule === "" ? {} : { rule: verdict.rule };
+    const metadata = { namespace, reason: verdict.reason, ...rule };
+    throw new WaymarkError("discovery_access_denied", `${field}: ${verdict.reason} for ${namespace} from cluster ${source.clusterId}`, {
+      metadata,
     });
   }
 
@@ -388,7 +409,7 @@ export class Registrar {
 }
 
 function isAdmin(caller: Caller): boolean {
-  return caller.roles.includes("mesh.admin");
+  return hasRole(caller, "mesh.admin");
 }
 
 function unknownLease(id: string): WaymarkError {

@@ -9,6 +9,7 @@ import { type CatalogRecord, type KeyText, KIND, type Kind } from "../catalog/re
 import { type Candidate, fitVersions, SELECT_POLICY, type SelectPolicy, select } from "../catalog/select.ts";
 import type { Reads } from "../discovery/reads.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
+import type { AskedViewer, Caller } from "../policy/caller.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { idOf, namespaceOf } from "./discovery-filter.ts";
 import { explanationOf } from "./explanations.ts";
@@ -22,6 +23,7 @@ export interface ResolveParts {
   readonly nodeId: string;
   readonly region: string;
   readonly zone: string;
+  viewer(caller: Caller, asked: AskedViewer | undefined): Caller;
   loadOf(key: KeyText): LoadView | undefined;
   random(): number;
 }
@@ -54,11 +56,13 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
   if (namespace === "") throw invalid("namespace", "is required");
   if (!isName(request.name, bounds.maxNameLength)) throw invalid("name", nameRule(request.name, bounds.maxNameLength));
   const options = optionsOf(request, parts, turn, context.time.wallMs);
-  const candidates = reads.find(context.caller, { kind, namespace, name: request.name }).map((record): Found => {
-    const load = parts.loadOf(record.key);
-    const view = reads.entry(record);
-    return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
-  });
+  const candidates = reads
+    .find(parts.viewer(context.caller, request.viewer), { kind, namespace, name: request.name })
+    .map((record): Found => {
+      const load = parts.loadOf(record.key);
+      const view = reads.entry(record);
+      return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
+    });
   const { fit, unfit } = fitVersions(candidates, kind, request.versionRange);
   const choice = select(fit, options);
   const [best, ...others] = choice.ranked;

@@ -34,8 +34,7 @@ import { NODES, type Reads } from "../discovery/reads.ts";
 import type { Registrar, Report } from "../discovery/registrar.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Caller } from "../policy/caller.ts";
-import { NO_POLICY } from "../policy/verdict.ts";
+import type { AskedViewer, Caller } from "../policy/caller.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { durationMs, filterOf, idOf, namespaceOf, scopeOf, termsOf } from "./discovery-filter.ts";
 import { encodeExplanations } from "./explanations.ts";
@@ -73,6 +72,8 @@ export interface DiscoveryParts {
   readonly hasPeers: () => boolean;
   readonly now: () => Time;
   readonly random: () => number;
+  /** Whose eyes a request uses: the caller's, or those it asks for where that is allowed. */
+  readonly viewer: (caller: Caller, asked: AskedViewer | undefined) => Caller;
   readonly onQuery: (startMonoMs: number) => void;
   readonly onRegister: (outcome: "ok" | "refused" | "failed") => void;
   readonly onDelta: (lagMs: number) => void;
@@ -111,12 +112,13 @@ export function discoveryService(parts: DiscoveryParts): Service {
 
 interface Place {
   readonly revision: number;
+  readonly policyTurn: number;
   readonly cursor: string;
 }
 
 class DiscoveryMethods {
   readonly #parts: DiscoveryParts;
-  #lastPlace: Place = { revision: -1, cursor: "" };
+  #lastPlace: Place = { revision: -1, policyTurn: -1, cursor: "" };
 
   constructor(parts: DiscoveryParts) {
     this.#parts = parts;
@@ -168,12 +170,12 @@ class DiscoveryMethods {
   }
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
-    const { reads, identity, bytes, bounds, onQuery } = this.#parts;
+    const { reads, identity, bytes, bounds, viewer, onQuery } = this.#parts;
     // This node is the source of all it holds: its data is never older than the answer.
     durationMs(request.maxStaleness, "max_staleness");
     checkViewer(request.viewer, bounds);
     const filter = filterOf(request, bounds);
-    const page = reads.page(context.caller, {
+    const page = reads.page(viewer(context.caller, request.viewer), {
       filter,
       limit: pageLimit(request.limit),
       token: request.pageToken,
@@ -196,7 +198,7 @@ class DiscoveryMethods {
   }
 
   watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
-    const { reads, bounds } = this.#parts;
+    const { reads, bounds, viewer } = this.#parts;
     const filter = filterOf(request, bounds);
     checkViewer(request.viewer, bounds);
     checkLength(request.cursor, "cursor", MAX_CURSOR_LENGTH);
@@ -206,10 +208,12 @@ class DiscoveryMethods {
     if (bookmarkIntervalMs < MIN_BOOKMARK_MS || bookmarkIntervalMs > DEFAULT_BOOKMARK_MS)
       throw invalid("bookmark_interval", "must be 1 s to 10 s");
     const from = request.cursor === "" ? undefined : this.#from(parseCursor(request.cursor));
-    const reader = reads.reader(context.caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
+    const caller = viewer(context.caller, request.viewer);
+    reads.checkWatch(caller, filter.namespace);
+    const reader = reads.reader(caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
     // Looked for in ticks: asked for a tick and a bit early, it is never late.
     const feed = new Feed(reader, { from, bookmarkIntervalMs: bookmarkIntervalMs - BOOKMARK_SLACK_MS }, context.time);
-    return new WatchSource(feed, { ...this.#parts, release: (released) => reads.release(released) });
+    return new WatchSource(feed, { ...this.#parts, nodeId: this.#parts.identity.nodeId, release: (released) => reads.release(released) });
   }
 
   clusterMap(request: ClusterMapRequest, context: CallContext) {
@@ -226,6 +230,7 @@ class DiscoveryMethods {
       nodes: page.records.map((record) => decodeMessage(bytes.entry(record))),
       nextPageToken: page.nextToken,
       generatedAt: timestampFromMs(context.time.wallMs),
+      ...this.#freshness(),
     });
   }
 
@@ -250,16 +255,22 @@ class DiscoveryMethods {
           lastSeen: timestampFromMs(context.time.wallMs),
         });
       });
-    return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken });
+    return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...this.#freshness() });
   }
 
   namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
     const { reads, bounds } = this.#parts;
     const namespace = namespaceOf(request.namespace, "namespace", bounds);
     if (namespace === "") throw invalid("namespace", "is required");
-    const { allowed, reason } = NO_POLICY.viewer(namespace, { clusterId: context.caller.cluster, tenant: context.caller.tenant });
+    const { allowed, reason } = reads.verdict(context.caller, namespace);
     const endpointCount = allowed ? reads.replica.lookup.namespaceCount(namespace) : 0;
-    return create(NamespaceStatusResponseSchema, { namespace, allowed, reason, endpointCount: BigInt(endpointCount) });
+    return create(NamespaceStatusResponseSchema, {
+      namespace,
+      allowed,
+      reason,
+      endpointCount: BigInt(endpointCount),
+      ...this.#freshness(),
+    });
   }
 
   serverInfo(context: CallContext) {
@@ -330,10 +341,18 @@ class DiscoveryMethods {
     return { nodeId, clusterId, region, zone, tenantId: caller.tenant, receivedWallMs: time.wallMs };
   }
 
+  /** What an answer rests on. This node is the source of all it holds: its data is never older than the answer. */
+  #freshness() {
+    return { servedBy: this.#parts.identity.nodeId, revision: BigInt(this.#parts.reads.replica.revision), age: durationFromMs(0) };
+  }
+
   /** HOT: asked on every query; the cursor's checksum is made once a revision. */
   #place(): Place {
-    const { revision } = this.#parts.reads.replica;
-    if (this.#lastPlace.revision !== revision) this.#lastPlace = { revision, cursor: shortCursorText(this.#parts.identity.boot, revision) };
+    const { replica, node, policyTurn } = this.#parts.reads;
+    const { revision } = replica;
+    if (this.#lastPlace.revision !== revision || this.#lastPlace.policyTurn !== policyTurn) {
+      this.#lastPlace = { revision, policyTurn, cursor: shortCursorText(node.boot, revision) };
+    }
     return this.#lastPlace;
   }
 
@@ -344,7 +363,7 @@ class DiscoveryMethods {
       const isOutOfReach = !this.#parts.hasPeers() && isAhead(cursor, this.#parts.reads.replica);
       return isOutOfReach ? undefined : { kind: "portable", cursor };
     }
-    if (cursor.boot !== this.#parts.identity.boot) return undefined;
+    if (cursor.boot !== this.#parts.reads.node.boot) return undefined;
     if (cursor.revision > this.#parts.reads.replica.revision) throw invalid("cursor", "is not a cursor this service gave out");
     return { kind: "revision", revision: cursor.revision };
   }

@@ -16,6 +16,7 @@ const RECONNECT_SPREAD_MS = 5000;
 export interface WatchPorts {
   readonly fanout: Fanout;
   readonly bytes: DiscoveryBytes;
+  readonly nodeId: string;
   isReady(): boolean;
   now(): Time;
   /** 0 to below 1: spreads reconnects. */
@@ -41,6 +42,10 @@ export class WatchSource implements StreamSource, Watcher {
   constructor(feed: Feed, ports: WatchPorts) {
     this.#feed = feed;
     this.#ports = ports;
+  }
+
+  get reader(): Reader {
+    return this.#feed.reader;
   }
 
   get namespace(): string {
@@ -69,6 +74,12 @@ export class WatchSource implements StreamSource, Watcher {
     this.#wake?.();
   }
 
+  refresh(namespaces: readonly string[]): void {
+    if (namespaces.length === 0) return;
+    this.#feed.refresh(namespaces);
+    this.wake();
+  }
+
   /** The next pull gives the last place to resume from, and the one after it ends the stream. */
   stop(): void {
     this.#isStopping = true;
@@ -82,7 +93,7 @@ export class WatchSource implements StreamSource, Watcher {
     let bytes = encoded.get(message);
     if (bytes === undefined) {
       const { isNamesOnly } = this.#feed.reader.options;
-      bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs });
+      bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs: 0 });
       encoded.set(message, bytes);
       const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
       if (newest !== undefined) this.#ports.onDelta(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));

@@ -1,0 +1,88 @@
+/** From one policy to the next: touches the records whose visibility changed, then tells every watch what it now sees. */
+import type { Cell, Origin } from "../catalog/cell.ts";
+import type { Reader } from "../catalog/reader.ts";
+import { BODY } from "../catalog/record.ts";
+import type { Replica } from "../catalog/replica.ts";
+import { mayBeSeen } from "../policy/eyes.ts";
+import type { Policy } from "../policy/verdict.ts";
+import type { Fanout, Watcher } from "./fanout.ts";
+import type { Reads } from "./reads.ts";
+
+export interface SwitchParts {
+  readonly replica: Replica;
+  readonly reads: Reads;
+  readonly fanout: Fanout;
+  /** This node's cluster. */
+  readonly clusterId: string;
+}
+
+/** Whether a record may be seen under a policy: its origin's cluster against the owners of its namespace. */
+export function isAdmitted(policy: Policy, cell: Cell, clusterId: string): boolean {
+  if (policy.set === undefined) return true;
+  const { traits } = cell;
+  return mayBeSeen(policy, cell, { clusterId: traits.clusterId, region: traits.region }, clusterId);
+}
+
+/** One change of policy, done in slices: `step` until it returns true. */
+export class PolicySwitch {
+  readonly #parts: SwitchParts;
+  readonly #before: Policy;
+  readonly #after: Policy;
+  readonly #origins: Origin[];
+  #afterSeq = 0;
+  #watchers: Watcher[] | undefined;
+  readonly #changedByReader = new Map<Reader, readonly string[]>();
+
+  /** The replica's admission must follow `after` already. */
+  constructor(parts: SwitchParts, change: { readonly before: Policy; readonly after: Policy }) {
+    this.#parts = parts;
+    this.#before = change.before;
+    this.#after = change.after;
+    this.#origins = [...parts.replica.origins.values()];
+    parts.reads.adoptPolicy();
+  }
+
+  /** Looks at about `maxCount` records or watches; returns whether all is done. */
+  step(maxCount: number): boolean {
+    const origin = this.#origins[0];
+    if (origin !== undefined) {
+      this.#touchSome(origin, maxCount);
+      return false;
+    }
+    this.#watchers ??= [...this.#parts.fanout.watchers()];
+    for (const watcher of this.#watchers.splice(0, maxCount)) watcher.refresh(this.#changedFor(watcher));
+    return this.#watchers.length === 0;
+  }
+
+  #touchSome(origin: Origin, maxCount: number): void {
+    const { replica, clusterId } = this.#parts;
+    const changed: Cell[] = [];
+    let left = maxCount;
+    origin.log.forEachSince(this.#afterSeq, (cell, seq) => {
+      this.#afterSeq = seq;
+      if (cell.body === BODY.ENTRY && isAdmitted(this.#before, cell, clusterId) !== isAdmitted(this.#after, cell, clusterId))
+        changed.push(cell);
+      left -= 1;
+      return left > 0;
+    });
+    for (const cell of changed) replica.touch(cell);
+    if (left > 0) {
+      this.#origins.shift();
+      this.#afterSeq = 0;
+    }
+  }
+
+  /** Also namespaces that are empty by now, when the watch has not been told of that yet. */
+  #changedFor(watcher: Watcher): readonly string[] {
+    const { reads, replica } = this.#parts;
+    const known = this.#changedByReader.get(watcher.reader) ?? reads.changedFor(watcher.reader, this.#before, replica.lookup.namespaces());
+    this.#changedByReader.set(watcher.reader, known);
+    if (watcher.lagRevisions === 0) return known;
+    const pending = new Set<string>();
+    replica.changesSince(replica.revision - watcher.lagRevisions, (cell) => {
+      pending.add(cell.namespace);
+      return true;
+    });
+    return [...known, ...reads.changedFor(watcher.reader, this.#before, pending)];
+  }
+}

@@ -1,0 +1,71 @@
+/** What one caller may see and write under the policy in force, and who is told when it may not. */
+import { SCOPE, type Scope } from "../catalog/scope.ts";
+import type { Caller } from "./caller.ts";
+import type { Policy, PolicyAction, Source, Verdict } from "./verdict.ts";
+
+/** Whoever holds the policy in force: it is replaced as a whole. */
+export interface PolicySource {
+  readonly policy: Policy;
+}
+
+/** Told of every denial; never throws. */
+export type OnDenied = (
+  caller: Caller,
+  denial: { readonly action: PolicyAction; readonly namespace: string; readonly verdict: Verdict },
+) => void;
+
+/** Sees everything: what readers get while no policy is in force, so that it costs nothing. */
+export function seesAll(): boolean {
+  return true;
+}
+
+/** The namespaces a caller sees, as a function for scans. It follows the policy in force. */
+export function sightOf(policies: PolicySource, caller: Caller): (namespace: string) => boolean {
+  const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
+  return (namespace) => policies.policy.viewer(namespace, viewer).allowed;
+}
+
+/** One read's eyes: which namespaces its caller sees, and one denial for each rule that hid something from it. */
+export class Eyes {
+  readonly #policy: Policy;
+  readonly #caller: Caller;
+  readonly #denials = new Map<string, { readonly namespace: string; readonly verdict: Verdict }>();
+  readonly #viewer: { readonly clusterId: string; readonly tenant: string };
+
+  constructor(policy: Policy, caller: Caller) {
+    this.#policy = policy;
+    this.#caller = caller;
+    this.#viewer = { clusterId: caller.cluster, tenant: caller.tenant };
+  }
+
+  readonly sees = (namespace: string): boolean => {
+    const verdict = this.#policy.viewer(namespace, this.#viewer);
+    if (!verdict.allowed && !this.#denials.has(verdict.rule)) this.#denials.set(verdict.rule, { namespace, verdict });
+    return verdict.allowed;
+  };
+
+  /** Tells of what was denied: a distinct denying rule once, also by prefix (semantics.md, Policy). */
+  tell(onDenied: OnDenied): void {
+    for (const denial of this.#denials.values()) onDenied(this.#caller, { action: "query", ...denial });
+  }
+}
+
+/**
+ * Whether a source may publish this wide: owners anything, others what stays in their own cluster ("can serve local
+ * endpoints"); where no rule speaks and the default denies, nothing.
+ */
+export function mayPublish(verdict: Verdict, scope: Scope): boolean {
+  return verdict.allowed || (verdict.reason === "owner_denied" && scope <= SCOPE.ZONE);
+}
+
+/** Whether a held record may be seen at this node at all: the owner rule, for what is in the catalog already (ingest). */
+export function mayBeSeen(
+  policy: Policy,
+  record: { readonly namespace: string; readonly scope: Scope },
+  from: Source,
+  here: string,
+): boolean {
+  const verdict = policy.source(record.namespace, from);
+  if (verdict.allowed) return true;
+  return verdict.reason === "owner_denied" && from.clusterId === here && record.scope <= SCOPE.ZONE;
+}
