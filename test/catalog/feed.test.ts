@@ -13,6 +13,7 @@ import { KEYS, MeshNode } from "../fakes/mesh.ts";
 
 const [K, L] = [KEYS[0]!, KEYS[1]!];
 const [BLUE, GREEN] = [0, 1];
+const VIEWER = { clusterId: "c1", tenant: "" };
 const BLUE_ONLY: Filter = { ...ANY, tags: ["blue"] };
 const AMPLE = 100_000;
 const T = timeOf(1, 0);
@@ -24,7 +25,7 @@ class Watch {
   readonly feed: Feed;
 
   constructor(node: MeshNode, from?: FeedStart["from"], filter: Filter = ANY, allowed: (namespace: string) => boolean = () => true) {
-    const options = { filter, name: "w", hash: "h", allowed, policyEpoch: "e", isNamesOnly: false, withDigest: false };
+    const options = { filter, name: "w", hash: "h", allowed, viewer: VIEWER, policyEpoch: "e", isNamesOnly: false, withDigest: false };
     this.reader = new Reader(options, node.replica, node.facts);
     this.feed = new Feed(this.reader, { from, bookmarkIntervalMs: 100 }, T);
   }
@@ -440,7 +441,15 @@ test("8: the last message is a portable cursor where the stream stands whole, an
 test("9: digests are those of the reader's view, kept from the first question on", () => {
   const node = nodeWith(K, KEYS[4]!);
   let isSvcHidden = false;
-  const options = { filter: { ...ANY, prefix: "svc" }, name: "d", hash: "d", policyEpoch: "e", isNamesOnly: false, withDigest: true };
+  const options = {
+    filter: { ...ANY, prefix: "svc" },
+    name: "d",
+    hash: "d",
+    viewer: VIEWER,
+    policyEpoch: "e",
+    isNamesOnly: false,
+    withDigest: true,
+  };
   const reader = new Reader({ ...options, allowed: (namespace) => namespace !== "svc" || !isSvcHidden }, node.replica, node.facts);
   const want = (namespaces: readonly string[]): unknown => node.model.digest((namespace) => namespaces.includes(namespace));
   expect(reader.digest()).toEqual(want(["svc", "svc.eu"]));

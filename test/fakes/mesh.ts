@@ -46,12 +46,13 @@ const pool = new TraitsPool(1024);
 const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: pool });
 const drafts = new Map<string, Draft>();
 
-function draftOf(nodeId: string, key: KeyText, variant: number): Draft {
+function draftOf(nodeId: string, key: KeyText, choice: number): Draft {
+  const variant = choice % VARIANTS.length;
   const id = `${nodeId} ${variant} ${key}`;
   let draft = drafts.get(id);
   if (draft === undefined) {
     const { kind, namespace, name, instanceId } = keyParts(key);
-    const entry = create(EntrySchema, VARIANTS[variant % VARIANTS.length]);
+    const entry = create(EntrySchema, VARIANTS[variant]);
     entry.key = create(EntryKeySchema, { kind, namespace, name, instanceId });
     draft = drafter.draftOf(entry, 0, { nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 });
     drafts.set(id, draft);

@@ -53,6 +53,7 @@ export class Readers {
         filter: FILTERS[filter]!,
         name,
         hash: FILTERS[filter]!.scope === SCOPE.LOCAL ? `f${filter} ${node.nodeId}` : `f${filter}`,
+        viewer: { clusterId: "c1", tenant: "" },
         allowed: (namespace: string) => !policy.denied.has(namespace),
         get policyEpoch() {
           return `e${policy.epoch}`;
