@@ -1,8 +1,9 @@
 /** The policy in force at this node: versions one after another, staging, rollback, the last known good (semantics.md, Policy). */
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/fnv.ts";
+import { diffSlices } from "./policy-diff.ts";
 import { type Problem, validate } from "./policy-set.ts";
-import { canonicalText, checksumOf } from "./policy-text.ts";
+import { canonicalSlices, checksumOf } from "./policy-text.ts";
 import type { PolicySet } from "./rules.ts";
 import { NO_POLICY, Policy } from "./verdict.ts";
 import { decodeFacts, decodeVersion, type PolicyVersion, type Stage, type VersionFacts } from "./version-codec.ts";
@@ -53,6 +54,9 @@ interface Kept {
   readonly fault: string;
 }
 
+/** Changed rules kept with a version. */
+const MAX_CHANGES = 200;
+
 /** Configured, but unreadable: everything is denied with `no_policy`. */
 const DENY_ALL: PolicySet = { version: "", defaultAllow: false, rules: [] };
 
@@ -65,6 +69,8 @@ export class PolicyEngine {
   #policy: Policy = NO_POLICY;
   #told: Policy = NO_POLICY;
   #inForce: PolicyVersion | undefined;
+  /** The newest that can be read. */
+  #newest: PolicyVersion | undefined;
   /** By number, ascending. */
   readonly #kept: Kept[] = [];
   #degraded = "";
@@ -109,16 +115,21 @@ export class PolicyEngine {
   restore(rows: readonly VersionRow[]): void {
     this.#kept.length = 0;
     this.#degraded = "";
+    this.#newest = undefined;
     this.#enforce(undefined);
     const faults: string[] = [];
     let chosen: PolicyVersion | undefined;
     for (const { number, bytes } of rows.toSorted((a, b) => b.number - a.number)) {
       const facts = decodeFacts(bytes);
       let fault = facts.ok ? "" : facts.fault;
-      if (facts.ok && chosen === undefined && this.#takes(facts.version)) {
+      const isTaken = facts.ok && chosen === undefined && this.#takes(facts.version);
+      if (isTaken || (facts.ok && this.#newest === undefined)) {
         const read = readVersion(number, bytes);
-        if (read.ok) chosen = read.version;
-        else fault = read.fault;
+        if (!read.ok) fault = read.fault;
+        else {
+          this.#newest ??= read.version;
+          if (isTaken) chosen = read.version;
+        }
       }
       if (fault !== "" && chosen === undefined) faults.push(`version ${number} cannot be read: ${fault}`);
       this.#kept.push({ number, sizeBytes: bytes.length, facts: facts.ok && fault === "" ? facts.version : undefined, fault });
@@ -131,24 +142,31 @@ export class PolicyEngine {
   }
 
   /**
-   * The version that would put a set in force, which has passed `validate`. Throws `version_conflict` when `expectedNumber`
-   * is not the newest, and `invalid_argument` for a stage that reaches nobody.
+   * The version that would put a set in force, which has passed `validate`. Yields between slices of work. Throws
+   * `version_conflict` when `expectedNumber` is not the newest, and `invalid_argument` for a stage that reaches nobody.
    */
-  draft(set: PolicySet, terms: Terms, wallMs: number): PolicyVersion {
+  *draft(set: PolicySet, terms: Terms, wallMs: number): Generator<void, PolicyVersion> {
     const { expectedNumber, stage, principal, reason, changeTicket } = terms;
     const newest = this.newestNumber;
     if (expectedNumber !== 0 && expectedNumber !== newest) throw conflict(newest, expectedNumber);
     checkStage(stage);
+    const changes = yield* diffSlices(this.#newest?.set, set);
+    yield;
+    const canonical = yield* canonicalSlices(set);
+    yield;
     return {
       number: newest + 1,
       version: set.version,
+      defaultAllow: set.defaultAllow,
       ruleCount: set.rules.length,
       appliedWallMs: wallMs,
       principal,
       reason,
       changeTicket,
-      checksum: checksumOf(canonicalText(set)),
+      checksum: checksumOf(canonical),
       stage,
+      changes: changes.slice(0, MAX_CHANGES),
+      changesLeftOut: Math.max(0, changes.length - MAX_CHANGES),
       set,
     };
   }
@@ -169,10 +187,21 @@ export class PolicyEngine {
     const { set: _set, ...facts } = version;
     if (version.number <= this.newestNumber) throw conflict(this.newestNumber, version.number - 1);
     this.#kept.push({ number: version.number, sizeBytes, facts, fault: "" });
+    this.#newest = version;
     if (this.#takes(version)) {
       this.#enforce(version);
       this.#degraded = "";
     }
+    return this.#trim();
+  }
+
+  /** A version that the store has and this engine did not know: another's, or one whose answer was lost. As `commit`. */
+  adopt({ number, bytes }: VersionRow): readonly number[] {
+    if (number <= this.newestNumber) return [];
+    const read = readVersion(number, bytes);
+    if (read.ok) return this.commit(read.version, bytes.length);
+    this.#kept.push({ number, sizeBytes: bytes.length, facts: undefined, fault: read.fault });
+    this.cannotLoad(`version ${number} cannot be read: ${read.fault}`);
     return this.#trim();
   }
 

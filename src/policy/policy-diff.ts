@@ -1,5 +1,6 @@
 /** How one policy set differs from another, rule by rule: what history shows and what a reviewer reads. */
 import { SCOPE_NAMES } from "../catalog/scope.ts";
+import { runThrough } from "../lib/slices.ts";
 import { BELOW, type CutoverWindow, type PolicySet, type Rule } from "./rules.ts";
 
 export interface FieldChange {
@@ -22,12 +23,21 @@ const MAX_ITEMS = 20;
 
 /** Every rule that differs, by pattern; what the sets say outside of rules first. Order of rules and of lists does not count. */
 export function diff(before: PolicySet | undefined, after: PolicySet): readonly RuleChange[] {
+  return runThrough(diffSlices(before, after));
+}
+
+const RULES_A_SLICE = 1000;
+
+/** `diff` that yields after each thousand rules. */
+export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Generator<void, readonly RuleChange[]> {
   const changes: RuleChange[] = [];
   const outside = fieldChanges(setFields(before), setFields(after));
   if (outside.length > 0) changes.push({ pattern: "", change: "changed", fields: outside });
   const old = new Map((before?.rules ?? []).map((rule) => [rule.pattern, rule]));
   const now = new Map(after.rules.map((rule) => [rule.pattern, rule]));
-  for (const pattern of [...new Set([...old.keys(), ...now.keys()])].toSorted()) {
+  const patterns = [...new Set([...old.keys(), ...now.keys()])].toSorted();
+  for (const [index, pattern] of patterns.entries()) {
+    if (index % RULES_A_SLICE === 0) yield;
     const was = old.get(pattern);
     const is = now.get(pattern);
     if (was === undefined) changes.push({ pattern, change: "added", fields: [] });

@@ -1,6 +1,7 @@
 /** What is wrong with a policy set: every problem with its path, none hidden behind the first (semantics.md, Policy). */
 import { DEFAULT_BOUNDS, isControlNamespace, isName, isNamespace, nameRule, namespaceRule, quoted } from "../catalog/names.ts";
 import { SCOPE } from "../catalog/scope.ts";
+import { runThrough } from "../lib/slices.ts";
 import { findParent } from "./policy-diff.ts";
 import { canonicalRule } from "./policy-text.ts";
 import { BELOW, type CutoverWindow, type PolicySet, type Rule } from "./rules.ts";
@@ -40,10 +41,7 @@ const MIN_WALL_MS = -62_135_596_800_000;
 
 /** Every problem of a set, in the order of its rules. A set without errors compiles. Cost: 10,000 rules in some 40 ms. */
 export function validate(set: PolicySet, known: Known = {}): readonly Problem[] {
-  const check = new Check(known);
-  const steps = check.set(set);
-  while (steps.next().done !== true); // In one go; `validateSlices` is for those who must not hold the event loop.
-  return check.problems;
+  return runThrough(validateSlices(set, known));
 }
 
 /** `validate` that yields after each few hundred rules: the caller may breathe in between. Returns the problems. */

@@ -1,5 +1,6 @@
 /** The canonical text of a policy set: the same for sets that mean the same, so that its checksum names a set's meaning. */
 import { sha256 } from "../lib/crypto.ts";
+import { runThrough } from "../lib/slices.ts";
 import type { PolicySet, Rule } from "./rules.ts";
 
 /** A rule with its lists sorted: their order means nothing. That of windows does (of equal starts the last wins). */
@@ -23,10 +24,22 @@ export function canonicalRule(rule: Rule): Rule {
   };
 }
 
-/** JSON with fields in a fixed order and rules by pattern. Cost: 10,000 rules in some 30 ms. */
-export function canonicalText({ version, defaultAllow, rules }: PolicySet): string {
+const RULES_A_SLICE = 1000;
+
+/** JSON with fields in a fixed order and rules by pattern. Yields after each thousand rules. Cost: 10,000 rules in some 50 ms. */
+export function* canonicalSlices({ version, defaultAllow, rules }: PolicySet): Generator<void, string> {
   const sorted = rules.toSorted((a, b) => (a.pattern < b.pattern ? -1 : a.pattern > b.pattern ? 1 : 0));
-  return JSON.stringify({ version, defaultAllow, rules: sorted.map(canonicalRule) });
+  const parts: string[] = [];
+  for (const [index, rule] of sorted.entries()) {
+    if (index % RULES_A_SLICE === 0) yield;
+    parts.push(JSON.stringify(canonicalRule(rule)));
+  }
+  return `{"version":${JSON.stringify(version)},"defaultAllow":${defaultAllow},"rules":[${parts.join(",")}]}`;
+}
+
+/** `canonicalSlices` in one go. */
+export function canonicalText(set: PolicySet): string {
+  return runThrough(canonicalSlices(set));
 }
 
 /** SHA-256 of a canonical text, in lower-case hex. */

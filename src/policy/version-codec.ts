@@ -1,5 +1,6 @@
 /** A version of the policy as it is kept: its set, who put it in force and why. The bytes carry their own hash. */
 import { sha256 } from "../lib/crypto.ts";
+import type { RuleChange } from "./policy-diff.ts";
 import { canonicalText, checksumOf } from "./policy-text.ts";
 import type { PolicySet } from "./rules.ts";
 
@@ -14,6 +15,7 @@ export interface VersionFacts {
   readonly number: number;
   /** The author's label. */
   readonly version: string;
+  readonly defaultAllow: boolean;
   readonly ruleCount: number;
   readonly appliedWallMs: number;
   readonly principal: string;
@@ -23,6 +25,9 @@ export interface VersionFacts {
   readonly checksum: string;
   /** Undefined: everywhere. */
   readonly stage: Stage | undefined;
+  /** How it differs from the version before; at most 200 rules. */
+  readonly changes: readonly RuleChange[];
+  readonly changesLeftOut: number;
 }
 
 export interface PolicyVersion extends VersionFacts {

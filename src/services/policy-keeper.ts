@@ -1,0 +1,234 @@
+/** Puts policy versions in the store and in force: validate, draft, swap, commit, audit; what the service and the policy file share. */
+import { WaymarkError } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
+import type { AuditSink } from "../policy/audit.ts";
+import { conflict, type PolicyEngine, refuseSet, type Terms, type VersionRow } from "../policy/engine.ts";
+import { type CatalogFacts, type Plan, planChanges } from "../policy/policy-plan.ts";
+import { hasErrors, type Known, openedRules, type Problem, validateSlices } from "../policy/policy-set.ts";
+import type { PolicySet } from "../policy/rules.ts";
+import type { Source } from "../policy/verdict.ts";
+import { decodeVersion, encodeVersion, type PolicyVersion } from "../policy/version-codec.ts";
+import type { Store, StoreItem } from "../store/store.ts";
+
+export interface KeeperParts {
+  readonly engine: PolicyEngine;
+  readonly store: Store;
+  readonly audit: AuditSink;
+  readonly catalog: CatalogFacts;
+  /** Cluster and region of this node. */
+  readonly self: Source;
+  /** Clusters and regions that owners are looked up in. */
+  readonly knownPlaces: () => ReadonlySet<string>;
+  readonly now: () => Time;
+  /** Lets the event loop go on with other things. */
+  readonly pause: () => Promise<void>;
+  /** Another policy may be in force: see `engine.takeChanged`. */
+  readonly onChange: () => void;
+}
+
+/** Who asks, for the audit. */
+export interface Actor {
+  readonly principal: string;
+  readonly tenant: string;
+  /** Address the call came from; empty for the node itself. */
+  readonly address: string;
+}
+
+export interface ApplyRequest {
+  readonly set: PolicySet;
+  /** Found while the set was read. */
+  readonly problems: readonly Problem[];
+  readonly terms: Omit<Terms, "principal">;
+  readonly isDryRun: boolean;
+}
+
+export interface Applied {
+  /** The new version's; of a dry run the number in force. */
+  readonly number: number;
+  readonly plan: Plan;
+  readonly warnings: readonly Problem[];
+}
+
+export interface RollbackRequest {
+  /** 0: the one before the newest. */
+  readonly toNumber: number;
+  readonly terms: Omit<Terms, "principal" | "stage">;
+}
+
+const VERSIONS = "policy/versions/";
+/** Where the checksum of the policy file is kept that was applied last. */
+const FILE = "policy/file";
+
+export class PolicyKeeper {
+  readonly #parts: KeeperParts;
+
+  constructor(parts: KeeperParts) {
+    this.#parts = parts;
+  }
+
+  get engine(): PolicyEngine {
+    return this.#parts.engine;
+  }
+
+  /** Reads what the store has. A store that is away means that a policy may be configured: everything is denied. */
+  async restore(): Promise<void> {
+    const { engine, onChange } = this.#parts;
+    try {
+      engine.restore(await this.#rows(VERSIONS));
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      engine.denyAll(`the policy cannot be read: ${error.message}`);
+    }
+    onChange();
+  }
+
+  /** Every problem of a set, those found while it was read first. */
+  async validate(set: PolicySet, found: readonly Problem[] = []): Promise<readonly Problem[]> {
+    const { engine, knownPlaces, now } = this.#parts;
+    const known: Known = { clusters: knownPlaces(), nowWallMs: now().wallMs };
+    const problems = await this.#inSlices(validateSlices(set, known));
+    return [...found, ...problems, ...openedRules(engine.inForce?.set, set)];
+  }
+
+  /**
+   * Puts a set in force, durable and audited when this resolves, or says what it would change. Rejects with
+   * `invalid_argument` for a set with errors, and with `version_conflict` where another version came first.
+   */
+  async apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Promise<Applied> {
+    const { engine, catalog, self, now } = this.#parts;
+    const all = await this.validate(set, problems);
+    if (hasErrors(all)) throw refuseSet(all);
+    const before = engine.policy.set;
+    const version = await this.#inSlices(engine.draft(set, { ...terms, principal: actor.principal }, now().wallMs));
+    const plan = await this.#inSlices(planChanges(before, set, { catalog, self, wallMs: now().wallMs }));
+    if (isDryRun) return { number: engine.policy.number, plan, warnings: all };
+    await this.#put(actor, version, "policy.apply");
+    return { number: version.number, plan, warnings: all };
+  }
+
+  /** Puts an earlier set in force again, as a new version everywhere. Rejects with `not_found` or `version_conflict`. */
+  async rollback(actor: Actor, { toNumber, terms }: RollbackRequest): Promise<number> {
+    const { engine, now } = this.#parts;
+    const target = engine.rollbackTarget(toNumber);
+    const { set } = await this.load(target);
+    const reason = terms.reason === "" ? `rollback to version ${target}` : terms.reason;
+    const full = { ...terms, reason, stage: undefined, principal: actor.principal };
+    const version = await this.#inSlices(engine.draft(set, full, now().wallMs));
+    await this.#put(actor, version, "policy.rollback");
+    return version.number;
+  }
+
+  /** A kept version with its rules. Rejects with `not_found`, also when it can no longer be read. */
+  async load(number: number): Promise<PolicyVersion> {
+    const item = await this.#parts.store.get(keyOf(number));
+    if (item === undefined) throw new WaymarkError("not_found", `policy version ${number} is no longer kept`);
+    const read = decodeVersion(item.value);
+    if (!read.ok) throw new WaymarkError("not_found", `policy version ${number} cannot be read: ${read.fault}`);
+    return read.version;
+  }
+
+  /**
+   * The policy file as it is now. It is applied when it says something else than it said last time, so that what was
+   * applied or rolled back by call since then stays until somebody edits the file. A broken file changes nothing.
+   */
+  async applyFile(name: string, file: FileText): Promise<void> {
+    const { engine, store, onChange } = this.#parts;
+    try {
+      if (!file.ok) throw new WaymarkError("invalid_argument", file.fault);
+      const { checksum } = file;
+      const kept = await store.get(FILE);
+      if (kept !== undefined && DECODER.decode(kept.value) === checksum && engine.newestNumber > 0) return;
+      if (engine.status.newest?.checksum !== checksum) {
+        const terms = { expectedNumber: 0, stage: undefined, reason: `policy file ${name} says something new`, changeTicket: "" };
+        await this.apply(FILE_ACTOR, { set: file.set, problems: [], terms, isDryRun: false });
+      }
+      await this.#keepFile(kept, checksum);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      engine.cannotLoad(`policy file ${name}: ${error.message}`);
+      onChange();
+    }
+  }
+
+  async #keepFile(kept: StoreItem | undefined, checksum: string): Promise<void> {
+    // A swap that is lost only means that the file is looked at again at the next start.
+    await this.#parts.store.compareAndSwap(FILE, kept?.version ?? 0, ENCODER.encode(checksum));
+  }
+
+  /** Stores a draft where its number is free, puts it in force, and answers when that is audited. */
+  async #put(actor: Actor, version: PolicyVersion, action: string): Promise<void> {
+    const { engine, store, audit, now, onChange } = this.#parts;
+    const before = engine.status.newest?.checksum ?? "";
+    const bytes = encodeVersion(version);
+    await this.#parts.pause();
+    const swap = await store.compareAndSwap(keyOf(version.number), 0, bytes);
+    if (!swap.isSwapped) {
+      await this.#catchUp();
+      throw conflict(engine.newestNumber, version.number - 1);
+    }
+    const dropped = engine.commit(version, bytes.length);
+    onChange();
+    const { number, ruleCount, reason, changeTicket, checksum } = version;
+    const detail = [`version ${number} with ${ruleCount} rules`, reason, changeTicket === "" ? "" : `ticket ${changeTicket}`];
+    audit.record({
+      atWallMs: now().wallMs,
+      kind: "policy",
+      principal: actor.principal,
+      tenant: actor.tenant,
+      source: actor.address,
+      action,
+      namespace: "",
+      outcome: "allowed",
+      reason: action === "policy.rollback" ? "rolled_back" : "applied",
+      rule: "",
+      before,
+      after: checksum,
+      detail: detail.filter((part) => part !== "").join("; "),
+    });
+    for (const old of dropped) await this.#drop(old);
+    await audit.durable();
+  }
+
+  /** Versions that are in the store and were not known here: after a lost answer, or another node's. */
+  async #catchUp(): Promise<void> {
+    const { engine, onChange } = this.#parts;
+    for (const row of await this.#rows(keyOf(engine.newestNumber))) engine.adopt(row);
+    onChange();
+  }
+
+  async #rows(start: string): Promise<readonly VersionRow[]> {
+    const rows: VersionRow[] = [];
+    for (let after: string | undefined = start; after !== undefined; ) {
+      const page = await this.#parts.store.list(VERSIONS, { after });
+      for (const { key, value } of page.items) rows.push({ number: Number(key.slice(VERSIONS.length)), bytes: value });
+      after = page.nextAfter;
+    }
+    return rows;
+  }
+
+  async #drop(number: number): Promise<void> {
+    const item = await this.#parts.store.get(keyOf(number));
+    if (item !== undefined) await this.#parts.store.compareAndSwap(item.key, item.version, undefined);
+  }
+
+  async #inSlices<T>(work: Generator<void, T>): Promise<T> {
+    for (let step = work.next(); ; step = work.next()) {
+      if (step.done === true) return step.value;
+      await this.#parts.pause();
+    }
+  }
+}
+
+/** A policy file that was read: its set without errors, or why there is none. */
+export type FileText =
+  | { readonly ok: true; readonly set: PolicySet /** Of the set. */; readonly checksum: string }
+  | { readonly ok: false; readonly fault: string };
+
+const FILE_ACTOR: Actor = { principal: "policy file", tenant: "", address: "" };
+const ENCODER = new TextEncoder();
+const DECODER = new TextDecoder();
+
+/** Keys sort as their numbers do. */
+function keyOf(number: number): string {
+  return `${VERSIONS}${`${number}`.padStart(12, "0")}`;
+}

@@ -1,0 +1,260 @@
+/** PolicyService: request → call → response. */
+import { create, toBinary } from "@bufbuild/protobuf";
+import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { EntryKeySchema, Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type ApplyPolicyRequest,
+  ApplyPolicyResponseSchema,
+  ChangeSchema,
+  type ExplainRequest,
+  ExplainResponseSchema,
+  ExportPolicyResponseSchema,
+  type PolicyHistoryRequest,
+  PolicyHistoryResponseSchema,
+  PolicyService,
+  PolicyStatusResponseSchema,
+  PolicyVersionSchema,
+  ProblemSchema,
+  type RollbackPolicyRequest,
+  RollbackPolicyResponseSchema,
+  RuleChangeSchema,
+  type ValidatePolicyRequest,
+  ValidatePolicyResponseSchema,
+  ViewerSchema,
+  type PolicyVersion as WireVersion,
+} from "../../gen/waymark/policy/v1/policy_pb.js";
+import { type Bounds, parseNamespace } from "../catalog/names.ts";
+import { decodePageToken, encodePageToken } from "../catalog/page-token.ts";
+import { pageLimit } from "../catalog/query.ts";
+import { SCOPE } from "../catalog/scope.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import { fnv64, hashHex } from "../lib/fnv.ts";
+import type { Caller } from "../policy/caller.ts";
+import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/codec.ts";
+import { explain } from "../policy/explain.ts";
+import type { Change } from "../policy/policy-plan.ts";
+import type { Problem } from "../policy/policy-set.ts";
+import type { PolicySet } from "../policy/rules.ts";
+import { ACTIONS, type PolicyAction, type Source } from "../policy/verdict.ts";
+import type { VersionFacts } from "../policy/version-codec.ts";
+import { scopeOf } from "./discovery-filter.ts";
+import type { Actor, PolicyKeeper } from "./policy-keeper.ts";
+import { checkLength, checkViewer } from "./request-checks.ts";
+import type { CallContext, Service } from "./service.ts";
+
+export interface PolicyParts {
+  readonly keeper: PolicyKeeper;
+  readonly bounds: Bounds;
+  readonly self: Source;
+  /** Region of a cluster; empty when it is not known. */
+  readonly regionOf: (clusterId: string) => string;
+  /** PolicyAudit, AccessAudit and VerifyAudit. */
+  readonly audit: Service["handlers"];
+}
+
+const MAX_REASON_LENGTH = 1024;
+const MAX_TICKET_LENGTH = 128;
+/** Sets of a page of history, encoded; well below what clients accept by default (4 MiB). At least one is given. */
+const MAX_PAGE_BYTES = 2 * 1024 * 1024;
+const HISTORY = hashHex(fnv64("policy history"));
+
+export function policyService(parts: PolicyParts): Service {
+  const methods = new PolicyMethods(parts);
+  return {
+    desc: PolicyService,
+    handlers: {
+      ...parts.audit,
+      validatePolicy: { kind: "unary", handle: (request: ValidatePolicyRequest) => methods.validate(request) },
+      applyPolicy: { kind: "unary", handle: (request: ApplyPolicyRequest, context) => methods.apply(request, context) },
+      exportPolicy: { kind: "unary", handle: () => methods.export() },
+      rollbackPolicy: { kind: "unary", handle: (request: RollbackPolicyRequest, context) => methods.rollback(request, context) },
+      policyStatus: { kind: "unary", handle: (_request, context) => methods.status(context) },
+      policyHistory: { kind: "unary", handle: (request: PolicyHistoryRequest) => methods.history(request) },
+      explain: { kind: "unary", handle: (request: ExplainRequest, context) => methods.explain(request, context) },
+    },
+  };
+}
+
+class PolicyMethods {
+  readonly #parts: PolicyParts;
+
+  constructor(parts: PolicyParts) {
+    this.#parts = parts;
+  }
+
+  async validate(request: ValidatePolicyRequest) {
+    const { set, problems } = decodeSet(request.policy);
+    const all = await this.#parts.keeper.validate(set, problems);
+    return create(ValidatePolicyResponseSchema, { problems: all.map(wireProblem) });
+  }
+
+  async apply(request: ApplyPolicyRequest, { caller }: CallContext) {
+    checkWords(request);
+    const { reason, changeTicket } = request;
+    const terms = {
+      expectedNumber: numberOf(request.expectedNumber, "expected_number"),
+      stage: decodeStage(request.stage),
+      reason,
+      changeTicket,
+    };
+    const { set, problems } = decodeSet(request.policy);
+    const applied = await this.#parts.keeper.apply(actorOf(caller), { set, problems, terms, isDryRun: request.dryRun });
+    return create(ApplyPolicyResponseSchema, {
+      number: BigInt(applied.number),
+      changes: applied.plan.changes.map(wireChange),
+      problems: applied.warnings.map(wireProblem),
+      changesLeftOut: BigInt(applied.plan.leftOut),
+    });
+  }
+
+  async rollback(request: RollbackPolicyRequest, { caller }: CallContext) {
+    checkWords(request);
+    const { reason, changeTicket } = request;
+    const expectedNumber = numberOf(request.expectedNumber, "expected_number");
+    const toNumber = numberOf(request.toNumber, "to_number");
+    const number = await this.#parts.keeper.rollback(actorOf(caller), { toNumber, terms: { expectedNumber, reason, changeTicket } });
+    return create(RollbackPolicyResponseSchema, { number: BigInt(number) });
+  }
+
+  export() {
+    const { inForce } = this.#parts.keeper.engine;
+    return create(ExportPolicyResponseSchema, inForce === undefined ? {} : { policy: encodePolicySet(inForce.set, inForce.number) });
+  }
+
+  status({ time }: CallContext) {
+    const { engine } = this.#parts.keeper;
+    const { isEnabled, inForce, newest, degraded } = engine.status;
+    const edge = engine.nextEdgeWallMs(time.wallMs);
+    const stage = encodeStage(newest?.stage);
+    return create(PolicyStatusResponseSchema, {
+      enabled: isEnabled,
+      number: BigInt(inForce?.number ?? 0),
+      version: inForce?.version ?? "",
+      ruleCount: inForce?.ruleCount ?? 0,
+      ...(inForce !== undefined && { appliedAt: timestampFromMs(inForce.appliedWallMs) }),
+      checksum: inForce?.checksum ?? "",
+      newestNumber: BigInt(engine.newestNumber),
+      ...(stage !== undefined && { newestStage: stage }),
+      degraded,
+      ...(edge !== undefined && { nextEdgeAt: timestampFromMs(edge) }),
+    });
+  }
+
+  async history(request: PolicyHistoryRequest) {
+    const { keeper } = this.#parts;
+    const limit = pageLimit(request.limit);
+    const before = decodePageToken(request.pageToken, HISTORY);
+    const wanted = keeper.engine.history().filter(({ number }) => before === "" || number < Number(before));
+    const versions: WireVersion[] = [];
+    let bytes = 0;
+    for (const { number, facts, fault } of wanted.slice(0, limit)) {
+      const version = facts === undefined ? unreadable(number, fault) : await this.#version(facts, request.withoutRules);
+      bytes += toBinary(PolicyVersionSchema, version).length;
+      if (bytes > MAX_PAGE_BYTES && versions.length > 0) break;
+      versions.push(version);
+    }
+    const last = wanted[versions.length - 1];
+    const nextPageToken = last === undefined || versions.length === wanted.length ? "" : encodePageToken(`${last.number}`, HISTORY);
+    return create(PolicyHistoryResponseSchema, { versions, nextPageToken });
+  }
+
+  async #version(facts: VersionFacts, isWithoutRules: boolean): Promise<WireVersion> {
+    const { number, version, defaultAllow, appliedWallMs, principal, reason, changeTicket, checksum, changes, changesLeftOut } = facts;
+    let set: PolicySet = { version, defaultAllow, rules: [] };
+    let fault = "";
+    try {
+      if (!isWithoutRules) ({ set } = await this.#parts.keeper.load(number));
+    } catch (error) {
+      if (!(error instanceof WaymarkError) || error.reason !== "not_found") throw error;
+      fault = error.message;
+    }
+    const stage = encodeStage(facts.stage);
+    return create(PolicyVersionSchema, {
+      policy: encodePolicySet(set, number),
+      appliedAt: timestampFromMs(appliedWallMs),
+      principal,
+      reason,
+      changeTicket,
+      checksum,
+      ...(stage !== undefined && { stage }),
+      changes: changes.map(({ pattern, change, fields }) =>
+        create(RuleChangeSchema, {
+          namespace: pattern,
+          change,
+          fields: fields.map(({ field, removed, added }) => ({ field, removed: [...removed], added: [...added] })),
+        }),
+      ),
+      changesLeftOut: BigInt(changesLeftOut),
+      unreadable: fault,
+    });
+  }
+
+  explain(request: ExplainRequest, { caller, time }: CallContext) {
+    const { bounds, keeper, regionOf } = this.#parts;
+    const namespace = parseNamespace(request.namespace, "namespace", bounds);
+    checkViewer(request.viewer, bounds);
+    const clusterId = request.viewer?.clusterId || caller.cluster;
+    const verdict = explain(keeper.engine.policy, {
+      action: actionOf(request.action),
+      namespace,
+      clusterId,
+      tenant: request.viewer === undefined ? caller.tenant : request.viewer.tenantId,
+      region: regionOf(clusterId),
+      scope: request.scope === WireScope.UNSPECIFIED ? SCOPE.GLOBAL : scopeOf(request.scope, "scope"),
+      wallMs: request.at === undefined ? time.wallMs : msOf(request.at),
+    });
+    return create(ExplainResponseSchema, {
+      allowed: verdict.allowed,
+      reason: verdict.reason,
+      rule: verdict.rule,
+      ...(verdict.untilWallMs !== undefined && { until: timestampFromMs(verdict.untilWallMs) }),
+    });
+  }
+}
+
+function decodeSet(wire: ValidatePolicyRequest["policy"]): DecodedSet {
+  if (wire === undefined) throw invalid("policy", "is required");
+  return decodePolicySet(wire);
+}
+
+function checkWords({ reason, changeTicket }: { readonly reason: string; readonly changeTicket: string }): void {
+  checkLength(reason, "reason", MAX_REASON_LENGTH);
+  checkLength(changeTicket, "change_ticket", MAX_TICKET_LENGTH);
+}
+
+function numberOf(value: bigint, field: string): number {
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(field, `${value} is no version number`);
+  return Number(value);
+}
+
+function actionOf(text: string): PolicyAction {
+  const action = ACTIONS.find((word) => word === text);
+  if (action === undefined) throw invalid("action", `${JSON.stringify(text.slice(0, 64))} must be one of ${ACTIONS.join(", ")}`);
+  return action;
+}
+
+function actorOf({ principal, tenant, address }: Caller): Actor {
+  return { principal, tenant, address };
+}
+
+function msOf({ seconds, nanos }: Timestamp): number {
+  return Number(seconds) * 1000 + Math.floor(nanos / 1_000_000);
+}
+
+function unreadable(number: number, fault: string): WireVersion {
+  return create(PolicyVersionSchema, { policy: { number: BigInt(number) }, unreadable: fault });
+}
+
+function wireProblem({ path, severity, message }: Problem) {
+  return create(ProblemSchema, { path, severity, message });
+}
+
+function wireChange({ namespace, effect, entries, examples, viewers }: Change) {
+  return create(ChangeSchema, {
+    namespace,
+    effect,
+    entries: BigInt(entries),
+    examples: examples.map((key) => create(EntryKeySchema, key)),
+    viewers: viewers.map(({ clusterId, tenant }) => create(ViewerSchema, { clusterId, tenantId: tenant })),
+  });
+}
