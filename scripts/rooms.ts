@@ -13,7 +13,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   discovery: ["lib", "catalog", "policy", "summary", "fabric"],
   resolver: ["lib", "catalog", "summary"],
   dns: ["lib", "catalog", "policy", "resolver", "discovery"],
-  store: ["lib"],
+  store: ["lib", "policy"],
   control: ["lib", "store", "fabric"],
   data: ["lib", "catalog", "policy", "fabric"],
   services: ["lib", "catalog", "policy", "summary", "fabric", "discovery", "resolver", "dns", "store", "control", "data"],

@@ -85,6 +85,17 @@ export const METRICS = {
   waymark_journal_pending_records: { type: "gauge", unit: "records", help: "Records waiting for the disk.", labels: {} },
   waymark_journal_bytes: { type: "gauge", unit: "bytes", help: "Size of the journal's files.", labels: {} },
   waymark_journal_failures_total: { type: "counter", unit: "batches", help: "Journal batches that could not be written.", labels: {} },
+  waymark_audit_records_total: {
+    type: "counter",
+    unit: "records",
+    help: "Audit events taken, by kind and outcome.",
+    labels: { kind: ["access", "policy", "admin"], outcome: ["allowed", "denied"] },
+  },
+  waymark_audit_lost_total: { type: "counter", unit: "records", help: "Audit events lost: too many waited for the disk.", labels: {} },
+  waymark_audit_pending_records: { type: "gauge", unit: "records", help: "Audit records waiting for the disk.", labels: {} },
+  waymark_audit_bytes: { type: "gauge", unit: "bytes", help: "Size of the audit log, without room it may use again.", labels: {} },
+  waymark_audit_failures_total: { type: "counter", unit: "batches", help: "Batches of audit records the disk refused.", labels: {} },
+  waymark_audit_file_lost_total: { type: "counter", unit: "lines", help: "Lines that audit.file did not take.", labels: {} },
   waymark_connections: { type: "gauge", unit: "connections", help: "Open connections.", labels: { listener: LISTENERS } },
   waymark_connections_refused_total: {
     type: "counter",

@@ -22,9 +22,10 @@ export class ChainCheck {
   readonly #anchor: ChainPoint;
   #problem: ChainProblem | undefined;
 
-  constructor(anchor: ChainPoint = CHAIN_START) {
+  /** `last`: the record an earlier check came to, to go on from there. */
+  constructor(anchor: ChainPoint = CHAIN_START, last: ChainPoint = anchor) {
     this.#anchor = anchor;
-    this.#last = anchor;
+    this.#last = last;
   }
 
   /** The last record found good, or the anchor. */
@@ -73,7 +74,7 @@ export class ChainCheck {
   #gap(place: number, expected: number): ChainProblem {
     if (place < expected) return { kind: "reordered", number: place, message: `record ${place} stands after record ${expected - 1}` };
     const which = place === expected + 1 ? `record ${expected} is` : `records ${expected} to ${place - 1} are`;
-    const isFirst = this.#last === this.#anchor;
+    const isFirst = this.#last.number === this.#anchor.number;
     return { kind: isFirst ? "truncated_head" : "missing", number: expected, message: `${which} missing` };
   }
 }

@@ -62,6 +62,8 @@ const MAX_LENGTHS = {
   after: 128,
   detail: 2048,
 } as const;
+/** Times beyond it are no dates. */
+const MAX_DATE_MS = 8.64e15;
 type TextField = keyof typeof MAX_LENGTHS;
 
 // Control characters, line separators and what turns the reading direction: an audit line must be shown as it is.
@@ -84,7 +86,7 @@ function boundText(text: string, maxLength: number): string {
 export function boundEvent(event: AuditEvent): AuditEvent {
   const text = (field: TextField) => boundText(event[field], MAX_LENGTHS[field]);
   return {
-    atWallMs: Number.isSafeInteger(event.atWallMs) ? event.atWallMs : Math.trunc(event.atWallMs) || 0,
+    atWallMs: Math.trunc(Math.min(Math.max(event.atWallMs, -MAX_DATE_MS), MAX_DATE_MS)) || 0,
     kind: event.kind,
     principal: text("principal"),
     tenant: text("tenant"),
@@ -208,8 +210,10 @@ export interface ChainPoint {
 
 export const CHAIN_START: ChainPoint = { number: 0, hash: NO_HASH };
 
-/** The next record of a chain. The event is one that `boundEvent` made. */
-export function chainRecord(event: AuditEvent, after: ChainPoint): AuditRecord {
+/** The next record of a chain, and its canonical bytes. The event is one that `boundEvent` made. */
+export function chainEvent(event: AuditEvent, after: ChainPoint): { readonly record: AuditRecord; readonly canonical: Uint8Array } {
   const number = after.number + 1;
-  return { ...event, number, hash: chainHash(after.hash, canonicalBytes(number, event)), previousHash: after.hash };
+  const canonical = canonicalBytes(number, event);
+  const hash = chainHash(after.hash, canonical);
+  return { record: { ...event, number, hash, previousHash: after.hash }, canonical };
 }

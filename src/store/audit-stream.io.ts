@@ -1,0 +1,101 @@
+/** The JSON-lines file of the audit log: lines appended without anybody waiting for them, what cannot be written is counted. */
+import { constants, type FileHandle, open } from "node:fs/promises";
+
+/** Lines waiting for a file that does not take them; above it they are lost. In UTF-16 units. */
+const MAX_WAITING_LENGTH = 16 << 20;
+// Never waits for a reader: a named pipe that nobody reads is a failure like any other.
+const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
+
+/** One file, written in order. Nothing here throws or waits. */
+export class AuditStream {
+  readonly #path: string;
+  #waiting: string[] = [];
+  #waitingLength = 0;
+  #handle: FileHandle | undefined;
+  #mustReopen = false;
+  /** A failed write may have left part of a line: the next begins on a line of its own. */
+  #isLineOpen = false;
+  #writing: Promise<void> | undefined;
+  #lostCount = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Lines that were not written. */
+  get lostCount(): number {
+    return this.#lostCount;
+  }
+
+  /** Appends lines, each with its newline, soon. */
+  write(lines: readonly string[]): void {
+    const text = lines.join("");
+    if (this.#waitingLength + text.length > MAX_WAITING_LENGTH) {
+      this.#lostCount += lines.length;
+      return;
+    }
+    this.#waiting.push(...lines);
+    this.#waitingLength += text.length;
+    this.#start();
+  }
+
+  /** Closes the file and opens its path again before the next line: the old one was moved away. */
+  reopen(): void {
+    this.#mustReopen = true;
+    this.#start();
+  }
+
+  /** Resolves when all lines so far are written or lost, and the file is closed. */
+  async close(): Promise<void> {
+    await this.#writing;
+    await this.#closeHandle();
+  }
+
+  #start(): void {
+    this.#writing ??= this.#writeAll().finally(() => {
+      this.#writing = undefined;
+    });
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#waiting.length > 0 || this.#mustReopen) {
+      if (this.#mustReopen) {
+        this.#mustReopen = false;
+        await this.#closeHandle();
+        this.#isLineOpen = false;
+      }
+      const lines = this.#waiting;
+      this.#waiting = [];
+      this.#waitingLength = 0;
+      if (!(await this.#append(lines.join("")))) this.#lostCount += lines.length;
+    }
+  }
+
+  async #append(text: string): Promise<boolean> {
+    try {
+      this.#handle ??= await open(this.#path, FLAGS, 0o600);
+      const bytes = Buffer.from(this.#isLineOpen ? `\n${text}` : text);
+      for (let at = 0; at < bytes.length; ) {
+        const { bytesWritten } = await this.#handle.write(bytes, at);
+        at += bytesWritten;
+        this.#isLineOpen = at < bytes.length;
+      }
+      return true;
+    } catch {
+      // Full, forbidden, or gone: counted by the caller. The next lines try the path anew.
+      await this.#closeHandle();
+      return false;
+    }
+  }
+
+  async #closeHandle(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    try {
+      await handle?.close();
+    } catch {
+      // What a disk says when it is late: the lines it concerns cannot be told apart any more.
+      this.#lostCount++;
+    }
+  }
+}
