@@ -36,6 +36,7 @@ export class WatchSource implements StreamSource, Watcher {
   readonly #ports: WatchPorts;
   #wake: (() => void) | undefined;
   #end: ((error: WaymarkError | undefined) => void) | undefined;
+  isReady = false;
   #isStopping = false;
   #isOver = false;
 
