@@ -1,7 +1,7 @@
 /** Policy sets between the wire and plain values: what the wire alone can get wrong becomes a problem with its path. */
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   CutoverWindowSchema,
   type NamespacePolicy,
@@ -86,7 +86,7 @@ function encodeRule(rule: Rule): NamespacePolicy {
     owners: [...rule.owners],
     visibility: [...rule.visibility],
     visibilityTenants: [...rule.visibilityTenants],
-    exportScopes: [...rule.exportScopes] as readonly number[] as WireScope[], // Numbered as on the wire.
+    exportScopes: rule.exportScopes.map(encodeScope),
     allowSummaries: rule.allowSummaries,
     cutoverWindows: rule.cutoverWindows.map(encodeWindow),
     policyVersion: rule.policyVersion,
@@ -99,9 +99,15 @@ function encodeWindow({ startsWallMs, endsWallMs, exportScopes, allowSummaries }
   return create(CutoverWindowSchema, {
     startsAt: timestampFromMs(startsWallMs),
     ...(endsWallMs !== undefined && { endsAt: timestampFromMs(endsWallMs) }),
-    exportScopes: [...exportScopes] as readonly number[] as WireScope[], // As above.
+    exportScopes: exportScopes.map(encodeScope),
     ...(allowSummaries !== undefined && { allowSummaries }),
   });
+}
+
+const WIRE_SCOPES = [WireScope.UNSPECIFIED, WireScope.LOCAL, WireScope.ZONE, WireScope.REGION, WireScope.GLOBAL] as const;
+
+function encodeScope(scope: Scope): WireScope {
+  return WIRE_SCOPES[scope];
 }
 
 /** Clusters a stage may name. */
