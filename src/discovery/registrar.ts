@@ -6,27 +6,23 @@ import type { Cell } from "../catalog/cell.ts";
 import { type Draft, type Drafter, sealEntry } from "../catalog/codec.ts";
 import type { LoadView } from "../catalog/entry-view.ts";
 import type { Leases } from "../catalog/leases.ts";
-import { NODES_NAMESPACE } from "../catalog/names.ts";
-import { BODY, type CatalogRecord, type Health, type KeyText, KIND, keyParts } from "../catalog/record.ts";
+import { BODY, type CatalogRecord, type Health, type KeyText, keyParts } from "../catalog/record.ts";
 import { encodeRecord } from "../catalog/record-codec.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { sameFilter } from "../catalog/traits.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
-import { type Caller, hasRole } from "../policy/caller.ts";
-import { mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
-import type { Source } from "../policy/verdict.ts";
+import type { Caller } from "../policy/caller.ts";
+import type { Quotas } from "../policy/quotas.ts";
 import { Answers, type Registered } from "./answers.ts";
 import type { Batch, BatchLease } from "./batch.ts";
 import { Loads } from "./loads.ts";
+import { checkOwner, checkPublishing, isAdmin, type Publishing } from "./may-write.ts";
+import { currentRecord, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
 
-export interface RegistrarOptions {
-  /** This node, as the owner rule sees it. */
-  readonly source: Source;
-  readonly policies: PolicySource;
-  readonly onDenied: OnDenied;
+export interface RegistrarOptions extends Publishing {
   readonly nodeId: string;
   readonly defaultTtlMs: number;
   readonly minTtlMs: number;
@@ -37,6 +33,14 @@ export interface RegistrarOptions {
   readonly maxIdempotencyKeys: number;
   /** A new lease id's random part; 16 characters or so. */
   readonly newToken: () => string;
+}
+
+export interface RegistrarParts {
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly drafter: Drafter;
+  readonly hlc: Hlc;
+  readonly quotas?: Quotas | undefined;
 }
 
 export interface RegisterCommand {
@@ -75,6 +79,7 @@ export class Registrar {
   readonly #undo = new UndoLog();
   readonly #answers: Answers;
   readonly #loads: Loads;
+  readonly #gate: QuotaGate;
   #newLeases: BatchLease[] = [];
   #endedLeases: string[] = [];
   #forget: KeyText[] = [];
@@ -84,7 +89,7 @@ export class Registrar {
   /** Leases that ran out since the start. */
   expiredCount = 0;
 
-  constructor(options: RegistrarOptions, parts: { replica: Replica; leases: Leases; drafter: Drafter; hlc: Hlc }) {
+  constructor(options: RegistrarOptions, parts: RegistrarParts) {
     this.#options = options;
     this.#replica = parts.replica;
     this.#leases = parts.leases;
@@ -93,6 +98,7 @@ export class Registrar {
     this.#takenSeq = parts.replica.lastSeq;
     this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxTtlMs });
     this.#loads = new Loads(options.loadIntervalMs);
+    this.#gate = new QuotaGate(parts.replica, parts.quotas);
   }
 
   /** Whether something is staged that no batch has taken yet. */
@@ -113,6 +119,7 @@ export class Registrar {
     this.#checkKeys(caller, command.drafts);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
     const ttlMs = lease === undefined ? this.ttlOf("", command.ttlMs, command.isStatic) : lease.ttlMs;
+    this.#gate.check(caller, command.drafts);
     const leaseId = lease?.id ?? this.#grant(caller, command, ttlMs, time);
     if (lease !== undefined) this.#leases.renew(lease.id, time.monoMs);
     for (const draft of command.drafts) this.#put(caller, draft, leaseId, time);
@@ -153,12 +160,13 @@ export class Registrar {
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
     const found = new Map<KeyText, CatalogRecord>();
     for (const key of keys) {
-      const record = this.#current(key);
+      const record = currentRecord(this.#replica, key);
       if (record === undefined) continue;
-      this.#checkOwner(caller, record, `keys[${keys.indexOf(key)}]`);
+      checkOwner(caller, record, `keys[${keys.indexOf(key)}]`);
       found.set(key, record);
     }
     for (const [key, record] of found) {
+      this.#gate.stage(key, undefined);
       this.#replica.stageTombstone(record, BODY.UNREGISTERED, this.#hlc.stamp(time.wallMs));
       this.#detach(key);
     }
@@ -223,12 +231,14 @@ export class Registrar {
   commit(batch: Batch, time: Time): void {
     this.#replica.commit(batch.lastSeq, time);
     this.#undo.forget(batch.lastSeq);
+    this.#gate.commit(batch.lastSeq);
   }
 
   /** The batch, and with it everything staged after it, was refused: as if it had never been asked for. */
   abort(batch: Batch): void {
     this.#replica.abort();
     this.#undo.undo();
+    this.#gate.abort();
     this.#takenSeq = this.#replica.lastSeq;
     [this.#newLeases, this.#endedLeases] = [[], []];
     this.#moved = new Set();
@@ -250,37 +260,10 @@ export class Registrar {
       const twin = seen.get(draft.key);
       if (twin !== undefined) throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request may name a key once`);
       seen.set(draft.key, i);
-      this.#checkPolicy(caller, draft, `entries[${i}].key.namespace`);
-      const current = this.#current(draft.key);
-      if (current !== undefined) this.#checkOwner(caller, current, `entries[${i}].key`);
+      checkPublishing(this.#options, caller, draft, `entries[${i}].key.namespace`);
+      const current = currentRecord(this.#replica, draft.key);
+      if (current !== undefined) checkOwner(caller, current, `entries[${i}].key`);
     });
-  }
-
-  #checkPolicy(caller: Caller, { namespace, scope, kind }: Draft, field: string): void {
-    const { policies, source, onDenied } = this.#options;
-    if (policies.policy.set === undefined || (kind === KIND.NODE && namespace === NODES_NAMESPACE)) return;
-    const verdict = policies.policy.source(namespace, source);
-    if (mayPublish(verdict, scope)) return;
-    onDenied(caller, { action: "register", namespace, verdict });
-    const rule = verdict.rule === "" ? {} : { rule: verdict.rule };
-    const metadata = { namespace, reason: verdict.reason, ...rule };
-    throw new WaymarkError("discovery_access_denied", `${field}: ${verdict.reason} for ${namespace} from cluster ${source.clusterId}`, {
-      metadata,
-    });
-  }
-
-  #checkOwner(caller: Caller, record: CatalogRecord, field: string): void {
-    if (record.principal === caller.principal || isAdmin(caller)) return;
-    throw new WaymarkError("discovery_access_denied", `${field}: is registered by another principal`, {
-      metadata: { namespace: record.namespace },
-    });
-  }
-
-  /** The live record of a key: staged, or as it is seen. */
-  #current(key: KeyText): CatalogRecord | undefined {
-    const own = this.#replica.own(key);
-    if (own !== undefined && own.revision === 0) return own.body === BODY.ENTRY ? own : undefined;
-    return this.#replica.view(key);
   }
 
   #joinedLease(caller: Caller, command: RegisterCommand): { id: string; ttlMs: number | undefined } {
@@ -320,6 +303,7 @@ export class Registrar {
   #stagePut(draft: Draft, before: Cell | undefined, principal: string, load: LoadView | undefined, time: Time): void {
     const stored = before === undefined ? undefined : this.#drafter.draftOfStored(this.#replica.slab.view(before.at, before.sizeBytes));
     const bytes = sealEntry(draft.content, { registeredWallMs: stored?.registeredWallMs ?? time.wallMs, updatedWallMs: time.wallMs, load });
+    this.#gate.stage(draft.key, draft);
     this.#replica.stagePut({
       key: draft.key,
       namespace: draft.namespace,
@@ -362,6 +346,7 @@ export class Registrar {
       const own = this.#replica.own(key);
       this.#detach(key);
       if (own === undefined || own.body !== BODY.ENTRY) continue;
+      this.#gate.stage(key, undefined);
       this.#replica.stageTombstone(own, body, this.#hlc.stamp(time.wallMs));
       this.#loads.forget(key);
       removed += 1;
@@ -383,7 +368,7 @@ export class Registrar {
   #checkReport(caller: Caller, report: Report): void {
     const own = this.#replica.own(report.key);
     if (own === undefined || own.body !== BODY.ENTRY) throw new WaymarkError("not_found", `${report.path}: this node holds no such entry`);
-    this.#checkOwner(caller, own, report.path);
+    checkOwner(caller, own, report.path);
   }
 
   #report(report: Report, time: Time): void {
@@ -406,10 +391,6 @@ export class Registrar {
   restoreAnswer(principal: string, key: string, answer: Registered, monoMs: number): void {
     this.#answers.keep({ principal }, key, answer, monoMs);
   }
-}
-
-function isAdmin(caller: Caller): boolean {
-  return hasRole(caller, "mesh.admin");
 }
 
 function unknownLease(id: string): WaymarkError {

@@ -1,0 +1,60 @@
+/** Quotas at the registrar: a request is checked as a whole, and what is staged counts until it is visible. */
+import type { Draft } from "../catalog/codec.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
+import type { Replica } from "../catalog/replica.ts";
+import type { Caller } from "../policy/caller.ts";
+import type { Held, Quotas } from "../policy/quotas.ts";
+
+/** The live record of a key: staged, or as it is seen. */
+export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  const own = replica.own(key);
+  if (own !== undefined && own.revision === 0) return own.body === BODY.ENTRY ? own : undefined;
+  return replica.view(key);
+}
+
+export class QuotaGate {
+  readonly #replica: Replica;
+  readonly #quotas: Quotas | undefined;
+
+  /** Without quotas nothing is asked or counted. */
+  constructor(replica: Replica, quotas: Quotas | undefined) {
+    this.#replica = replica;
+    this.#quotas = quotas;
+  }
+
+  /** Throws `quota_exceeded` when the drafts would add more than is left, all of them together. */
+  check(caller: Caller, drafts: readonly Draft[]): void {
+    const quotas = this.#quotas;
+    if (quotas?.isSet !== true) return;
+    quotas.check(
+      caller,
+      drafts.map((draft) => ({ before: this.#held(draft.key), after: weighed(draft, draft.content.length) })),
+    );
+  }
+
+  /** The record that is staged next replaces or, where `after` is absent, removes what the key has. */
+  stage(key: KeyText, after: Draft | undefined): void {
+    const quotas = this.#quotas;
+    if (quotas?.isSet !== true) return;
+    const change = { before: this.#held(key), after: after === undefined ? undefined : weighed(after, after.content.length) };
+    quotas.stage(this.#replica.lastSeq + 1, change);
+  }
+
+  /** Everything up to this seq is visible. */
+  commit(through: number): void {
+    this.#quotas?.commit(through);
+  }
+
+  abort(): void {
+    this.#quotas?.abort();
+  }
+
+  #held(key: KeyText): Held | undefined {
+    const current = currentRecord(this.#replica, key);
+    return current === undefined ? undefined : weighed(current, current.contentBytes);
+  }
+}
+
+function weighed(of: Pick<CatalogRecord, "namespace" | "traits">, bytes: number): Held {
+  return { namespace: of.namespace, tenant: of.traits.tenantId, bytes };
+}
