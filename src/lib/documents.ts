@@ -1,6 +1,6 @@
 /** YAML and JSON documents with the line of every value, bounded against bombs; the base of whatever reads files people write. */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
-import { findOffset } from "./json-lines.ts";
+import { findOffset, findRepeatedKey } from "./json-lines.ts";
 
 export interface LineProblem {
   /** 1-based line of the file. */
@@ -48,10 +48,18 @@ const MAX_YAML_CHARS = 8 * 1024 * 1024;
 /** Deeper than any real manifest, and shallow enough for every recursive reader. */
 const MAX_DEPTH = 64;
 
-/** Reads every document of a text. One that is broken is a problem; those around it are still read. Never throws. */
-export function readDocuments(text: string): Documents {
+/**
+ * Reads every document of a text. One that is broken is a problem; those around it are still read. Never throws. A key that
+ * is there twice is a problem in YAML, and in JSON where `refusesRepeatedKeys` asks for the second look at the text.
+ */
+export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}): Documents {
   const json = parseJson(text);
   if (json !== undefined) {
+    const repeated = refusesRepeatedKeys ? findRepeatedKey(text) : undefined;
+    if (repeated !== undefined) {
+      const message = `the key ${JSON.stringify(repeated.key.slice(0, 64))} is there twice`;
+      return { places: [], problems: [{ line: lineAt(text, repeated.offset), message }] };
+    }
     if (isTooDeep(json)) return { places: [], problems: [{ line: 1, message: TOO_DEEP }] };
     return { places: [new Place(json, [], (path) => lineAt(text, findOffset(text, path)))], problems: [] };
   }
@@ -94,7 +102,7 @@ function readYaml(text: string): Documents {
     return { places, problems: [{ line: 1, message: broken(error) }] };
   }
   for (const document of documents) {
-    for (const { pos, message } of document.errors) problems.push({ line: lines.linePos(pos[0]).line, message: oneLine(message) });
+    problems.push(...syntaxProblems(document, lines));
     const node = document.contents ?? undefined;
     if (document.errors.length > 0 || node === undefined) continue;
     const line = lines.linePos(node.range?.[0] ?? 0).line;
@@ -108,6 +116,14 @@ function readYaml(text: string): Documents {
     }
   }
   return { places, problems };
+}
+
+/** What the parser says, without its echoes: a text that is too deep gets a complaint for each level. */
+function syntaxProblems({ errors }: Document, lines: LineCounter): readonly LineProblem[] {
+  const deep = errors.find(({ message }) => message.includes("call stack"));
+  if (deep !== undefined) return [{ line: lines.linePos(deep.pos[0]).line, message: TOO_DEEP }];
+  const found = errors.map(({ pos, message }) => ({ line: lines.linePos(pos[0]).line, message: oneLine(message) }));
+  return found.filter(({ line, message }, index) => line !== found[index - 1]?.line || message !== found[index - 1]?.message);
 }
 
 function yamlOffset(document: Document, path: readonly PropertyKey[]): number {

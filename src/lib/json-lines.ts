@@ -74,3 +74,25 @@ function endOfString(text: string, from: number): number {
   while (at < text.length && text[at] !== '"') at += text[at] === "\\" ? 2 : 1;
   return at;
 }
+
+/** The first key that a map of a JSON text has twice, which JSON.parse lets pass. The text must be valid JSON: anything else has none. */
+export function findRepeatedKey(text: string): { readonly key: string; readonly offset: number } | undefined {
+  const open: (Set<string> | undefined)[] = [];
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (char === "{") open.push(new Set());
+    else if (char === "[") open.push(undefined);
+    else if (char === "}" || char === "]") open.pop();
+    else if (char === '"') {
+      const end = endOfString(text, at);
+      const keys = open.at(-1);
+      if (keys !== undefined && text[skipSpace(text, end + 1)] === ":") {
+        const key: unknown = JSON.parse(text.slice(at, end + 1));
+        if (typeof key === "string" && keys.has(key)) return { key, offset: at };
+        keys.add(String(key));
+      }
+      at = end;
+    }
+  }
+  return undefined;
+}
