@@ -12,6 +12,7 @@ import type { DnsCatalog } from "./dns/subject.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import type { NodeCore } from "./node-core.ts";
+import type { Identities } from "./node-identity.ts";
 import { observeNode } from "./node-metrics.ts";
 import { anonymousCaller, type Caller } from "./policy/caller.ts";
 import { Chain } from "./server/chain.ts";
@@ -37,6 +38,7 @@ export interface DoorOptions {
   readonly version: string;
   readonly core: NodeCore;
   readonly discovery: Service;
+  readonly identities: Identities;
   readonly now: () => Time;
   readonly random: () => number;
 }
@@ -55,6 +57,7 @@ export async function openDoors(options: DoorOptions): Promise<Doors> {
     chain,
     tls,
     limits: { maxMessageBytes: limits.maxRequestBytes, ...server },
+    reflection: server.reflection,
     log: log.child("server.grpc"),
     onCut: (reason) => core.metrics.inc("waymark_connections_refused_total", { listener: "grpc", reason }),
   });
@@ -84,7 +87,7 @@ export async function openDoors(options: DoorOptions): Promise<Doors> {
   }
 }
 
-function openChain({ log, core, now }: DoorOptions, services: readonly Service[]): Chain {
+function openChain({ log, core, now, identities }: DoorOptions, services: readonly Service[]): Chain {
   const { identity, metrics } = core;
   const rpcLog = log.child("server.rpc");
   const isStream = (service: string, method: string) => {
@@ -94,7 +97,7 @@ function openChain({ log, core, now }: DoorOptions, services: readonly Service[]
   let requests = 0;
   return new Chain({
     now,
-    identify: (_header, address) => anonymousCaller(identity.clusterId, address),
+    identify: identities.identify,
     newRequestId: () => `${identity.boot}-${(++requests).toString(36)}`,
     observe: rpcObserver(metrics, isStream),
     onBug: (fault, call) => rpcLog.error({ err: fault, ...call }, "handler failed"),
@@ -105,7 +108,7 @@ function openChain({ log, core, now }: DoorOptions, services: readonly Service[]
 function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   const { certFile, keyFile } = tls;
   if (certFile === undefined || keyFile === undefined) return undefined;
-  return { certFile, keyFile, clientCaFile: tls.requireClientCert ? tls.caFile : undefined };
+  return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
 }
 
 function openDns({ settings, log, core, random }: DoorOptions): Promise<DnsGateway> {
@@ -146,9 +149,10 @@ function dnsCatalog({ reads, replica, dnsNames, identity }: NodeCore): DnsCatalo
   };
 }
 
-function httpSources({ core }: DoorOptions): HttpSources {
+function httpSources({ core, settings }: DoorOptions): HttpSources {
   const scrape = openScraper(core.metrics);
   return {
+    metricsAccess: settings.observability.metricsAccess,
     readiness: () => readiness(core),
     scrape,
     persistence: () => persistence(core),

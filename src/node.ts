@@ -4,6 +4,7 @@ import { performance } from "node:perf_hooks";
 import { hostPort } from "./lib/host-port.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
 import { type Doors, openDoors } from "./node-doors.ts";
+import { checkExposure, type Identities, openIdentities } from "./node-identity.ts";
 import { type AskedViewer, anonymousCaller, type Caller, viewerOf } from "./policy/caller.ts";
 import { discoveryService } from "./services/discovery.ts";
 import { resolveHandler } from "./services/discovery-resolve.ts";
@@ -18,7 +19,7 @@ export interface RunningNode {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Reads the certificates again. */
+  /** Reads the certificates and the token files again. */
   reload(): void;
   /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
   stop(): Promise<void>;
@@ -26,17 +27,20 @@ export interface RunningNode {
 
 /** Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const { settings, log } = options;
+  checkExposure(settings);
+  const identities = await openIdentities({ settings, clusterId: settings.node.clusterId, log: log.child("identity"), now });
   const journal = await openStore(options);
   try {
     const core = await buildCore(options, journal);
-    return await openNode(options, core);
+    return await openNode(options, core, identities);
   } catch (error) {
     await journal.close();
     throw error;
   }
 }
 
-async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNode> {
+async function openNode(options: NodeOptions, core: NodeCore, identities: Identities): Promise<RunningNode> {
   const { settings, log, version } = options;
   const { identity, listeners, state, metrics, registrar, reads, bytes } = core;
   const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
@@ -68,7 +72,7 @@ async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNo
       random,
     }),
   });
-  const doors = await openDoors({ settings, log, version, core, discovery, now, random });
+  const doors = await openDoors({ settings, log, version, core, discovery, identities, now, random });
   const { grpc, edge, dns } = doors;
   listeners["grpc"] = grpc.address;
   listeners["http"] = edge.address;
@@ -87,6 +91,7 @@ async function openNode(options: NodeOptions, core: NodeCore): Promise<RunningNo
     reload: () => {
       grpc.reloadTls();
       edge.reloadTls();
+      identities.reload();
     },
     stop: () => {
       stopping ??= stopNode(core, doors, settings.node.stopTimeoutMs);

@@ -4,11 +4,17 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { createServer as createTlsServer, type SecureContextOptions, type Server as TlsServer } from "node:tls";
 import { assert } from "../lib/errors.ts";
 
-/** Certificates of a listener, already read: PEM. `clientCa` demands a client certificate signed by it (mutual TLS). */
+/** Certificates of a listener, already read: PEM. */
 export interface TlsMaterial {
   readonly cert: Uint8Array;
   readonly key: Uint8Array;
+  /** Clients are asked for a certificate signed by it (mutual TLS). */
   readonly clientCa?: Uint8Array | undefined;
+  /**
+   * Where there is a `clientCa`: connections without such a certificate are let in too, and whoever asks the socket is
+   * told (`authorized`). Otherwise the handshake refuses them.
+   */
+  readonly isClientOptional?: boolean | undefined;
 }
 
 export interface AcceptOptions {
@@ -109,14 +115,14 @@ function boundAddress(server: Server): AddressInfo {
 }
 
 function secureContext(material: TlsMaterial): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
-  const { cert, key, clientCa } = material;
+  const { cert, key, clientCa, isClientOptional } = material;
   const isMutual = clientCa !== undefined;
   return {
     cert: Buffer.from(cert),
     key: Buffer.from(key),
     ...(isMutual ? { ca: Buffer.from(clientCa) } : {}),
     requestCert: isMutual,
-    rejectUnauthorized: isMutual,
+    rejectUnauthorized: isMutual && isClientOptional !== true,
     minVersion: "TLSv1.2",
     maxVersion: "TLSv1.3",
   };

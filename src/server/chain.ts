@@ -1,5 +1,5 @@
 /**
- * What every call passes, in this order: request id → caller → (limit, authorise: later) → deadline → handler →
+ * What every call passes, in this order: request id → caller → (limit: later) → authorise → deadline → handler →
  * metrics. Transport-neutral: the gRPC listener and the HTTP edge both drive it. One `MethodChain` a method is built at
  * registration, so that a call allocates nothing here but its context.
  */
@@ -7,7 +7,9 @@ import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Caller } from "../policy/caller.ts";
+import type { Peer } from "../policy/tenants.ts";
 import type { CallContext, Handler, StreamSource } from "../services/service.ts";
+import { authorise, type Need, needOf } from "./authorise.ts";
 import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
 
 /** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */
@@ -23,28 +25,39 @@ export interface Observation {
 /** What the chain needs of the world; all synchronous, none may throw. */
 export interface ChainPorts {
   now(): Time;
-  /** Who calls; may throw WaymarkError `unauthenticated`. */
-  identify(header: HeaderReader, address: string): Caller;
+  /** Who calls; a promise only where finding out takes waiting. Throws or rejects with WaymarkError `unauthenticated`. */
+  identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller>;
   /** A fresh request id; called for each call that brings none, so it must be cheap (a counter behind a random prefix). */
   newRequestId(): string;
   observe(observation: Observation): void;
   /** A handler threw something that is not a WaymarkError: log it with its stack. */
   onBug(fault: unknown, call: { readonly requestId: string; readonly service: string; readonly method: string }): void;
+  /** A caller was not known, or may not make this call: for the audit. */
+  onRefused?: ((refusal: Refusal) => void) | undefined;
   /** Present only when calls are to be logged at debug. */
   onCall?:
     | ((call: { readonly requestId: string; readonly service: string; readonly method: string; readonly address: string }) => void)
     | undefined;
 }
 
+/** A call that was refused for who made it. */
+export interface Refusal {
+  readonly service: string;
+  readonly method: string;
+  readonly requestId: string;
+  readonly address: string;
+  /** Undefined when nobody knows who. */
+  readonly caller: Caller | undefined;
+  readonly error: WaymarkError;
+}
+
 /** The first value of a request header by lower-case name. */
 export type HeaderReader = (name: string) => string | undefined;
 
 /** A call as it arrived, told by the transport. */
-export interface Arrival {
+export interface Arrival extends Peer {
   readonly transport: string;
   readonly encoding: string;
-  /** Peer address without port. */
-  readonly address: string;
   /** Milliseconds the client gives us, ≤ 0 when already over, undefined when it set no bound. */
   readonly timeoutMs: number | undefined;
   readonly header: HeaderReader;
@@ -120,10 +133,37 @@ export class Chain {
     return () => this.#leavers.delete(leave);
   }
 
+  /** Who calls; a refusal is told to the ports. Throws or rejects with WaymarkError `unauthenticated`. */
+  // HOT: one a request; a caller who is known at once makes no promise.
+  identify(
+    from: Pick<Arrival, "header" | "address" | "certificate">,
+    call: { readonly requestId: string; readonly service: string; readonly method: string },
+  ): Caller | Promise<Caller> {
+    try {
+      const caller = this.ports.identify(from.header, from);
+      return caller instanceof Promise
+        ? caller.catch((thrown: unknown) => this.#unknown(thrown, { ...call, address: from.address }))
+        : caller;
+    } catch (thrown) {
+      return this.#unknown(thrown, { ...call, address: from.address });
+    }
+  }
+
+  #unknown(thrown: unknown, call: Omit<Refusal, "caller" | "error">): never {
+    if (thrown instanceof WaymarkError) this.ports.onRefused?.({ ...call, caller: undefined, error: thrown });
+    throw thrown;
+  }
+
   /** The chain of one method; `handler` undefined answers `unimplemented`. */
   method(desc: DescMethod, handler: Handler | undefined): MethodChain {
     return new MethodChain(this, desc, handler);
   }
+}
+
+/** A server stream that was admitted. */
+export interface OpenedSource {
+  readonly source: StreamSource;
+  readonly context: CallContext;
 }
 
 export class MethodChain {
@@ -134,25 +174,39 @@ export class MethodChain {
   readonly handler: Handler | undefined;
   readonly #chain: Chain;
   readonly #ports: ChainPorts;
+  readonly #need: Need;
 
   constructor(chain: Chain, desc: DescMethod, handler: Handler | undefined) {
     this.#chain = chain;
     this.#ports = chain.ports;
     this.desc = desc;
     this.handler = handler;
+    this.#need = needOf(desc);
     this.service = desc.parent.typeName;
     this.name = desc.name;
     this.path = `/${desc.parent.typeName}/${desc.name}`;
   }
 
-  /** Everything before the handler. Throws WaymarkError to refuse; `finish` is still owed. */
-  #admit(arrival: Arrival, requestId: string, time: Time): CallContext {
-    if (this.#chain.isDraining) {
-      throw draining();
-    }
-    const caller = this.#ports.identify(arrival.header, arrival.address);
+  /** Who calls, unless the server is going away. Throws or rejects to refuse. */
+  #identify(arrival: Arrival, requestId: string): Caller | Promise<Caller> {
+    if (this.#chain.isDraining) throw draining();
+    return this.#chain.identify(arrival, { requestId, service: this.service, method: this.name });
+  }
+
+  /** What stands between a known caller and the handler. Throws WaymarkError to refuse; `finish` is still owed. */
+  #admit(context: CallContext, arrival: Arrival, request: Message | WaymarkError | undefined): void {
+    if (this.#need.role !== undefined) this.#authorise(context, request);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
-    return { caller, time, requestId };
+  }
+
+  #authorise({ caller, requestId }: CallContext, request: Message | WaymarkError | undefined): void {
+    try {
+      authorise(this.#need, caller, request);
+    } catch (thrown) {
+      const call = { requestId, service: this.service, method: this.name, address: caller.address };
+      if (thrown instanceof WaymarkError) this.#ports.onRefused?.({ ...call, caller, error: thrown });
+      throw thrown;
+    }
   }
 
   #requestId(arrival: Arrival): string {
@@ -167,21 +221,41 @@ export class MethodChain {
     const time = this.#ports.now();
     const requestId = this.#requestId(exchange);
     try {
-      const context = this.#admit(exchange, requestId, time);
-      if (request instanceof WaymarkError) throw request;
-      const handler = this.handler;
-      if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decoded it, so its type is the handler's.
-      const answer = handler.handle(request as never, context);
-      if (answer instanceof Promise) {
-        this.#await(answer, exchange, context);
+      const caller = this.#identify(exchange, requestId);
+      if (caller instanceof Promise) {
+        caller.then(
+          (known) => this.#runLater(request, exchange, { caller: known, time: this.#ports.now(), requestId }),
+          (thrown: unknown) => this.#refuse(thrown, exchange, requestId, time),
+        );
         return;
       }
-      exchange.succeed(answer, context);
-      this.finish(exchange, time, 0);
+      this.#run(request, exchange, { caller, time, requestId });
     } catch (thrown) {
       this.#refuse(thrown, exchange, requestId, time);
     }
+  }
+
+  #runLater(request: Message | WaymarkError, exchange: UnaryExchange, context: CallContext): void {
+    try {
+      this.#run(request, exchange, context);
+    } catch (thrown) {
+      this.#refuse(thrown, exchange, context.requestId, context.time);
+    }
+  }
+
+  #run(request: Message | WaymarkError, exchange: UnaryExchange, context: CallContext): void {
+    this.#admit(context, exchange, request);
+    if (request instanceof WaymarkError) throw request;
+    const handler = this.handler;
+    if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decoded it, so its type is the handler's.
+    const answer = handler.handle(request as never, context);
+    if (answer instanceof Promise) {
+      this.#await(answer, exchange, context);
+      return;
+    }
+    exchange.succeed(answer, context);
+    this.finish(exchange, context.time, 0);
   }
 
   #refuse(thrown: unknown, exchange: UnaryExchange, requestId: string, time: Time): void {
@@ -209,9 +283,16 @@ export class MethodChain {
     );
   }
 
-  /** Admits a server stream and opens its source; throws to refuse (then give the error to `status`). */
-  openSource(request: Message | WaymarkError, arrival: Arrival): { readonly source: StreamSource; readonly context: CallContext } {
-    const context = this.openStream(arrival);
+  /**
+   * Admits a server stream and opens its source; throws or rejects to refuse (then give the error to `status`). A promise
+   * only where `identify` gave one: if the stream is over by then, close the source.
+   */
+  openSource(request: Message | WaymarkError, arrival: Arrival): OpenedSource | Promise<OpenedSource> {
+    const context = this.openStream(arrival, request);
+    return context instanceof Promise ? context.then((known) => this.#source(request, known)) : this.#source(request, context);
+  }
+
+  #source(request: Message | WaymarkError, context: CallContext): OpenedSource {
     if (request instanceof WaymarkError) throw request;
     const handler = this.handler;
     if (handler === undefined || handler.kind !== "serverStream") throw unimplemented(this.path);
@@ -219,10 +300,16 @@ export class MethodChain {
     return { source: handler.open(request as never, context), context };
   }
 
-  /** Admits a stream; throws to refuse. */
-  openStream(arrival: Arrival): CallContext {
-    const time = this.#ports.now();
-    return this.#admit(arrival, this.#requestId(arrival), time);
+  /** Admits a stream; throws or rejects to refuse. `request` where there is one already. */
+  openStream(arrival: Arrival, request?: Message | WaymarkError): CallContext | Promise<CallContext> {
+    const requestId = this.#requestId(arrival);
+    const admit = (caller: Caller): CallContext => {
+      const context = { caller, time: this.#ports.now(), requestId };
+      this.#admit(context, arrival, request);
+      return context;
+    };
+    const caller = this.#identify(arrival, requestId);
+    return caller instanceof Promise ? caller.then(admit) : admit(caller);
   }
 
   /** Answers one message of an open echo stream, with the time of now. May throw, or answer with a promise. */

@@ -4,6 +4,7 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type RetryInfo, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { invalid, WaymarkError } from "../lib/errors.ts";
+import type { PeerCertificate } from "../policy/certificates.ts";
 import type { Arrival, HeaderReader } from "./chain.ts";
 import type { RpcStatus } from "./status.ts";
 
@@ -19,6 +20,7 @@ export interface EdgeArrival {
   readonly encoding: "json" | "proto";
   /** Peer address without port. */
   readonly address: string;
+  readonly certificate: PeerCertificate | undefined;
   readonly header: HeaderReader;
   /** As sent, or chosen when the request came in, so that answers of every kind carry it. */
   readonly requestId: string;
@@ -31,6 +33,7 @@ export class EdgeCall implements Arrival {
   readonly transport: "http1" | "h2";
   readonly encoding: "json" | "proto";
   readonly address: string;
+  readonly certificate: PeerCertificate | undefined;
   readonly header: HeaderReader;
   readonly requestId: string;
   timeoutMs: number | undefined;
@@ -46,6 +49,7 @@ export class EdgeCall implements Arrival {
     this.transport = arrival.transport;
     this.encoding = arrival.encoding;
     this.address = arrival.address;
+    this.certificate = arrival.certificate;
     this.requestId = requestId;
     this.#budget = arrival.budget;
     this.#meter = arrival.meter;

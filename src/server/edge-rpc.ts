@@ -109,8 +109,8 @@ function answerUnary(chain: MethodChain, request: Message, call: EdgeCall, later
 }
 
 function exchangeOf(call: EdgeCall, ends: Pick<UnaryExchange, "succeed" | "fail" | "later">): UnaryExchange {
-  const { transport, encoding, address, header, timeoutMs } = call;
-  return { transport, encoding, address, timeoutMs, header, ...ends };
+  const { transport, encoding, address, certificate, header, timeoutMs } = call;
+  return { transport, encoding, address, certificate, timeoutMs, header, ...ends };
 }
 
 /**

@@ -2,7 +2,7 @@
 import type { Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
 import type { StreamSource } from "../services/service.ts";
-import { expired, type MethodChain } from "./chain.ts";
+import { expired, type MethodChain, type OpenedSource } from "./chain.ts";
 import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./edge-call.ts";
 import { StreamPump } from "./stream-pump.ts";
 
@@ -22,12 +22,23 @@ export function openMessages(request: Message, stream: StreamCall): AsyncIterabl
   const { chain, call } = stream;
   const over = countOnce(stream);
   try {
-    const { source } = chain.openSource(request, call);
-    const messages = new SourceMessages(source, stream, over);
+    const opened = chain.openSource(request, call);
+    if (opened instanceof Promise) return openLater(opened, stream, over);
+    const messages = new SourceMessages(opened.source, stream, over);
     return { [Symbol.asyncIterator]: () => messages };
   } catch (thrown) {
     throw refused(thrown, stream, over);
   }
+}
+
+/** As above, for a caller whose token has to be verified first. */
+async function* openLater(opening: Promise<OpenedSource>, stream: StreamCall, over: Over): AsyncGenerator<Message> {
+  const opened = await opening.catch((thrown: unknown) => {
+    throw refused(thrown, stream, over);
+  });
+  // It sees itself whether the stream is over by now.
+  const messages = new SourceMessages(opened.source, stream, over);
+  yield* { [Symbol.asyncIterator]: () => messages };
 }
 
 type Over = (code: number) => void;
@@ -148,7 +159,7 @@ export async function* echoReplies(requests: AsyncIterable<Message>, stream: Str
   const stay = chain.onDrain((error) => reading.interrupt(error));
   const reader = requests[Symbol.asyncIterator]();
   try {
-    const context = chain.openStream(call);
+    const context = await chain.openStream(call);
     for (;;) {
       const read = await reading.wait(reader.next());
       if (read.done === true) break;

@@ -14,6 +14,7 @@ import { DEFAULT_EDGE_LIMITS, type EdgeLimits, type EdgeRequest, type EdgeRespon
 import { isClosed, write, writeAnswer } from "./edge-writer.ts";
 import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "./http.ts";
 import type { Connection } from "./http2-guard.io.ts";
+import { addressOf, knownCertificateOf } from "./peer.io.ts";
 import { refusal, statusFrom } from "./status.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
 
@@ -169,7 +170,8 @@ class Front {
     const arrival: EdgeArrival = {
       transport: on.transport,
       encoding: encodingOf(request, header),
-      address: addressOf(request),
+      address: addressOf(request.socket),
+      certificate: on.connection === undefined ? knownCertificateOf(request.socket) : on.connection.certificate,
       header,
       requestId,
       budget: this.#budget,
@@ -201,13 +203,13 @@ class Front {
 
   async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
     const { chain, sources, metrics } = this.#options;
-    const { requestId, header, address } = arrival;
+    const { requestId, header } = arrival;
     const answer = await answerHttp(
       {
         method: request.method ?? "",
         target: request.url ?? "",
         accept: header("accept") ?? "",
-        identify: () => chain.ports.identify(header, address),
+        identify: () => chain.identify(arrival, { requestId, service: "http", method: pathOf(request.url ?? "") }),
       },
       sources,
       (thrown) =>
@@ -241,11 +243,6 @@ function headerReader(request: EdgeRequest): HeaderReader {
 function encodingOf(request: EdgeRequest, header: HeaderReader): "json" | "proto" {
   if (request.method !== "GET") return (header("content-type") ?? "").includes("json") ? "json" : "proto";
   return (request.url ?? "").includes("encoding=json") ? "json" : "proto";
-}
-
-/** IPv4 as itself also on a socket that speaks both. */
-function addressOf(request: EdgeRequest): string {
-  return (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
 }
 
 function pathOf(target: string): string {

@@ -13,8 +13,10 @@ import {
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
+import type { PeerCertificate } from "../policy/certificates.ts";
 import type { CallContext } from "../services/service.ts";
 import { type Arrival, expired, type MethodChain, sentRequestId, type UnaryExchange, unimplemented } from "./chain.ts";
+import { type LentCertificates, withoutMapping } from "./peer.io.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { StreamPump } from "./stream-pump.ts";
 
@@ -51,19 +53,20 @@ function encodeResponse(desc: DescMessage, response: Response): Buffer {
 }
 
 /** The grpc-js handler of a method, by its kind. */
-export function grpcHandler(chain: MethodChain): UntypedHandleCall {
+export function grpcHandler(chain: MethodChain, lent: LentCertificates): UntypedHandleCall {
   switch (chain.desc.methodKind) {
     case "unary": {
-      const handle: handleUnaryCall<Request, Response> = (call, callback) => chain.unary(call.request, new GrpcUnary(call, callback));
+      const handle: handleUnaryCall<Request, Response> = (call, callback) => chain.unary(call.request, new GrpcUnary(call, lent, callback));
       return handle;
     }
     case "server_streaming": {
-      const handle: handleServerStreamingCall<Request, Response> = (call) => openServerStream(chain, call);
+      const handle: handleServerStreamingCall<Request, Response> = (call) =>
+        void openServerStream(chain, call, new GrpcArrival(call, lent));
       return handle;
     }
     case "client_streaming":
     case "bidi_streaming": {
-      const handle: handleBidiStreamingCall<Request, Response> = (call) => new GrpcEcho(chain, call).start();
+      const handle: handleBidiStreamingCall<Request, Response> = (call) => new GrpcEcho(chain, call, new GrpcArrival(call, lent)).start();
       return handle;
     }
   }
@@ -75,15 +78,21 @@ class GrpcArrival implements Arrival {
   readonly transport = "grpc";
   readonly encoding = "proto";
   readonly #call: AnyCall;
+  readonly #lent: LentCertificates;
 
-  constructor(call: AnyCall) {
+  constructor(call: AnyCall, lent: LentCertificates) {
     this.#call = call;
+    this.#lent = lent;
+  }
+
+  get certificate(): PeerCertificate | undefined {
+    return this.#lent.find(this.header(this.#lent.header));
   }
 
   get address(): string {
     const peer = this.#call.getPeer();
     const colon = peer.lastIndexOf(":");
-    return colon < 0 ? peer : peer.slice(0, colon);
+    return withoutMapping(colon < 0 ? peer : peer.slice(0, colon));
   }
 
   get timeoutMs(): number | undefined {
@@ -101,8 +110,8 @@ class GrpcUnary extends GrpcArrival implements UnaryExchange {
   readonly #callback: sendUnaryData<Response>;
   readonly #unary: ServerUnaryCall<Request, Response>;
 
-  constructor(call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) {
-    super(call);
+  constructor(call: ServerUnaryCall<Request, Response>, lent: LentCertificates, callback: sendUnaryData<Response>) {
+    super(call, lent);
     this.#unary = call;
     this.#callback = callback;
   }
@@ -143,8 +152,7 @@ function serviceError(status: RpcStatus, requestId: string) {
   return Object.assign(new Error(status.message), { code: status.code, details: status.message, metadata });
 }
 
-function openServerStream(chain: MethodChain, call: ServerWritableStream<Request, Response>): void {
-  const arrival = new GrpcArrival(call);
+async function openServerStream(chain: MethodChain, call: ServerWritableStream<Request, Response>, arrival: GrpcArrival): Promise<void> {
   const began = chain.now();
   const requestId = sentRequestId(arrival.header) ?? "";
   let isOver = false;
@@ -158,7 +166,12 @@ function openServerStream(chain: MethodChain, call: ServerWritableStream<Request
     call.emit("error", serviceError(status, requestId));
   };
   try {
-    const { source } = chain.openSource(call.request, arrival);
+    const { source } = await chain.openSource(call.request, arrival);
+    if (call.cancelled) {
+      source.close();
+      over(1);
+      return;
+    }
     const pump: StreamPump = new StreamPump(
       source,
       {
@@ -193,10 +206,10 @@ class GrpcEcho {
   readonly #arrival: GrpcArrival;
   #isOver = false;
 
-  constructor(chain: MethodChain, call: ServerDuplexStream<Request, Response>) {
+  constructor(chain: MethodChain, call: ServerDuplexStream<Request, Response>, arrival: GrpcArrival) {
     this.#chain = chain;
     this.#call = call;
-    this.#arrival = new GrpcArrival(call);
+    this.#arrival = arrival;
   }
 
   start(): void {
@@ -212,7 +225,7 @@ class GrpcEcho {
   async #run(over: (code: number) => void): Promise<void> {
     let requestId = sentRequestId(this.#arrival.header) ?? "";
     try {
-      const context = this.#chain.openStream(this.#arrival);
+      const context = await this.#chain.openStream(this.#arrival);
       requestId = context.requestId;
       if (this.#chain.handler === undefined) throw unimplemented(this.#chain.path);
       if (sentRequestId(this.#arrival.header) !== undefined) this.#call.sendMetadata(requestIdMetadata(requestId));

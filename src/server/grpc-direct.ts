@@ -7,7 +7,7 @@
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { CallContext } from "../services/service.ts";
-import { expired, type MethodChain, unimplemented } from "./chain.ts";
+import { expired, type MethodChain, type OpenedSource, unimplemented } from "./chain.ts";
 import { decodeRequest, type Request, type Response } from "./grpc-calls.io.ts";
 import { type AssemblyBounds, MessageAssembler, malformed, PREFIX_BYTES, sizeIn } from "./grpc-message.ts";
 import type { GrpcWire, Taker } from "./grpc-wire.io.ts";
@@ -134,24 +134,47 @@ class OpenStream {
 
   open(request: Request): void {
     try {
-      const { source, context } = this.#method.openSource(request, this.#wire);
-      this.#requestId = context.requestId;
-      const taken = (error?: Error | null) => {
-        if (error === undefined || error === null) pump.taken(); // Node's callbacks say null for none.
-      };
-      const pump: StreamPump = new StreamPump(
-        source,
-        { write: (bytes) => void this.#wire.write(bytes, taken), finish: (error) => this.#finish(error) },
-        () => this.#method.now(),
-      );
-      this.#pump = pump;
-      this.#wire.begin(context.requestId);
-      const { timeoutMs } = this.#wire;
-      if (timeoutMs !== undefined) this.#cancelDeadline = this.#wire.later(() => pump.end(expired()), timeoutMs);
-      pump.start();
+      const opened = this.#method.openSource(request, this.#wire);
+      if (opened instanceof Promise) {
+        opened.then(
+          (known) => this.#beginLater(known),
+          (thrown: unknown) => this.#finish(thrown),
+        );
+        return;
+      }
+      this.#begin(opened);
     } catch (thrown) {
       this.#finish(thrown);
     }
+  }
+
+  #beginLater(opened: OpenedSource): void {
+    if (this.#isOver) {
+      opened.source.close(); // The client went away while its token was verified.
+      return;
+    }
+    try {
+      this.#begin(opened);
+    } catch (thrown) {
+      this.#finish(thrown);
+    }
+  }
+
+  #begin({ source, context }: OpenedSource): void {
+    this.#requestId = context.requestId;
+    const taken = (error?: Error | null) => {
+      if (error === undefined || error === null) pump.taken(); // Node's callbacks say null for none.
+    };
+    const pump: StreamPump = new StreamPump(
+      source,
+      { write: (bytes) => void this.#wire.write(bytes, taken), finish: (error) => this.#finish(error) },
+      () => this.#method.now(),
+    );
+    this.#pump = pump;
+    this.#wire.begin(context.requestId);
+    const { timeoutMs } = this.#wire;
+    if (timeoutMs !== undefined) this.#cancelDeadline = this.#wire.later(() => pump.end(expired()), timeoutMs);
+    pump.start();
   }
 
   gone(): void {
@@ -203,16 +226,40 @@ class EchoStream implements Taker {
   open(): void {
     this.#wire.listen(this);
     try {
-      this.#context = this.#method.openStream(this.#wire);
-      if (this.#wire.fault !== undefined) throw this.#wire.fault;
-      if (this.#method.handler === undefined) throw unimplemented(this.#method.path);
-      this.#wire.begin(this.#context.requestId);
-      this.#forget = this.#method.onDrain((error) => this.#leave(error));
-      const { timeoutMs } = this.#wire;
-      if (timeoutMs !== undefined) this.#cancelDeadline = this.#wire.later(() => this.#refuse(expired()), timeoutMs);
+      const context = this.#method.openStream(this.#wire);
+      if (context instanceof Promise) {
+        this.#wire.pause(); // Nothing is read of a caller who is not known yet.
+        context.then(
+          (known) => this.#beginLater(known),
+          (thrown: unknown) => this.#refuse(thrown),
+        );
+        return;
+      }
+      this.#begin(context);
     } catch (thrown) {
       this.#refuse(thrown);
     }
+  }
+
+  #beginLater(context: CallContext): void {
+    if (this.#isOver) return;
+    try {
+      this.#begin(context);
+    } catch (thrown) {
+      this.#refuse(thrown);
+      return;
+    }
+    this.#goOn();
+  }
+
+  #begin(context: CallContext): void {
+    this.#context = context;
+    if (this.#wire.fault !== undefined) throw this.#wire.fault;
+    if (this.#method.handler === undefined) throw unimplemented(this.#method.path);
+    this.#wire.begin(context.requestId);
+    this.#forget = this.#method.onDrain((error) => this.#leave(error));
+    const { timeoutMs } = this.#wire;
+    if (timeoutMs !== undefined) this.#cancelDeadline = this.#wire.later(() => this.#refuse(expired()), timeoutMs);
   }
 
   data(chunk: Uint8Array): void {

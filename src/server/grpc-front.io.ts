@@ -8,12 +8,15 @@ import { serveDirect } from "./grpc-direct.ts";
 import { type AssemblyBounds, statusTrailers } from "./grpc-message.ts";
 import { GrpcWire } from "./grpc-wire.io.ts";
 import type { Connection, Http2Guard } from "./http2-guard.io.ts";
+import type { LentCertificates } from "./peer.io.ts";
 import { refusal } from "./status.ts";
 
 export interface FrontOptions {
   readonly chain: Chain;
   readonly services: readonly Service[];
   readonly guard: Http2Guard;
+  readonly lent: LentCertificates;
+  readonly reflection: "on" | "authenticated" | "off";
   readonly limits: { readonly maxMessageBytes: number; readonly maxBufferedBytes: number; readonly maxStreams: number };
 }
 
@@ -30,6 +33,8 @@ type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, 
 /** Services grpc-js serves for us; all else that is not ours is refused here, with details grpc-js would not give. */
 const FOREIGN = /^\/grpc\.(?:health|reflection)\./;
 
+const REFLECTION = /^\/grpc\.reflection\./;
+
 /** Longest timeout grpc-js can count; it wraps around beyond. */
 const MAX_FOREIGN_TIMEOUT_MS = 2 ** 31 - 1;
 
@@ -39,12 +44,18 @@ export class GrpcFront {
   readonly #methods = new Map<string, MethodChain>();
   readonly #bounds: AssemblyBounds;
   readonly #turns: FairTurns;
+  readonly #chain: Chain;
+  readonly #lent: LentCertificates;
+  readonly #reflection: FrontOptions["reflection"];
   /** How grpc-js takes a stream. */
   #foreign: readonly StreamListener[] = [];
 
   constructor(options: FrontOptions) {
     const { limits } = options;
     this.#guard = options.guard;
+    this.#chain = options.chain;
+    this.#lent = options.lent;
+    this.#reflection = options.reflection;
     this.#turns = options.guard.turns;
     this.#maxStreams = limits.maxStreams;
     this.#bounds = { maxMessageBytes: limits.maxMessageBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
@@ -81,7 +92,8 @@ export class GrpcFront {
     const method = this.#accept(incoming);
     if (method === "foreign") {
       countUntilClosed(incoming);
-      this.#lend(incoming);
+      if (this.#reflection === "authenticated" && REFLECTION.test(headers[":path"] ?? "")) void this.#lendToKnown(incoming);
+      else this.#lend(incoming);
     } else if (method !== undefined)
       serveDirect(method, new GrpcWire(stream, headers, { connection, output: method.desc.output }), this.#bounds);
   }
@@ -102,12 +114,28 @@ export class GrpcFront {
     const path = headers[":path"] ?? "";
     const method = this.#methods.get(path);
     if (method === undefined) {
-      if (FOREIGN.test(path)) return "foreign";
+      if (FOREIGN.test(path) && (this.#reflection !== "off" || !REFLECTION.test(path))) return "foreign";
       refuse(incoming, new WaymarkError("unimplemented", `no method ${path.slice(0, 200)} here`));
       return undefined;
     }
     const encoding = headers["grpc-encoding"];
     return encoding === undefined || encoding === "identity" ? method : "foreign";
+  }
+
+  /** Lends a stream when its caller showed a credential. */
+  async #lendToKnown(incoming: Incoming): Promise<void> {
+    const { stream, headers, connection } = incoming;
+    const [, service = "", method = ""] = (headers[":path"] ?? "").split("/");
+    const header = (name: string) => firstOf(headers[name]);
+    const { address, certificate } = connection;
+    try {
+      const caller = await this.#chain.identify({ header, address, certificate }, { requestId: "", service, method });
+      if (!caller.isAuthenticated) throw new WaymarkError("unauthenticated", "reflection needs a credential here");
+      if (!stream.destroyed && !stream.closed) this.#lend(incoming);
+    } catch (thrown) {
+      if (thrown instanceof WaymarkError) answerRefusal(incoming, thrown);
+      else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    }
   }
 
   /** Lets grpc-js serve a stream: its timeout is made one it can count, and what it reads is counted as useful. */
@@ -117,6 +145,7 @@ export class GrpcFront {
       const timeout = headers["grpc-timeout"];
       const timeoutMs = parseGrpcTimeout(timeout === undefined ? undefined : String(timeout));
       if (timeoutMs === undefined || timeoutMs > MAX_FOREIGN_TIMEOUT_MS) delete headers["grpc-timeout"];
+      this.#lendCertificate(incoming);
       for (const listener of this.#foreign) listener(stream, headers, incoming.flags);
       // After grpc-js paused the stream, so that this listener starts nothing.
       stream.on("data", (chunk: Uint8Array) => {
@@ -127,6 +156,20 @@ export class GrpcFront {
       else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     }
   }
+
+  /** Says whose connection it is, and lets nobody else say it. */
+  #lendCertificate({ stream, headers, connection }: Incoming): void {
+    const { header } = this.#lent;
+    delete headers[header];
+    if (connection.certificate === undefined) return;
+    const name = this.#lent.lend(connection.certificate);
+    headers[header] = name;
+    stream.once("close", () => this.#lent.forget(name));
+  }
+}
+
+function firstOf(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
 }
 
 function countUntilClosed(incoming: Incoming): void {
@@ -141,8 +184,11 @@ function countRefusal(incoming: Incoming): void {
 }
 
 function refuse(incoming: Incoming, error: WaymarkError): void {
-  const { stream } = incoming;
   countRefusal(incoming);
+  answerRefusal(incoming, error);
+}
+
+function answerRefusal({ stream }: Incoming, error: WaymarkError): void {
   if (stream.destroyed || stream.closed) return;
   const trailers = statusTrailers(refusal(error), "");
   stream.respond({ ":status": 200, "content-type": "application/grpc+proto", ...trailers }, { endStream: true });

@@ -2,6 +2,7 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { type DescMessage, toBinary } from "@bufbuild/protobuf";
 import { WaymarkError } from "../lib/errors.ts";
+import type { PeerCertificate } from "../policy/certificates.ts";
 import type { CallContext } from "../services/service.ts";
 import { type HeaderReader, parseGrpcTimeout, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { later, type Response } from "./grpc-calls.io.ts";
@@ -73,6 +74,10 @@ export class GrpcWire implements UnaryExchange {
 
   get address(): string {
     return this.#connection.address;
+  }
+
+  get certificate(): PeerCertificate | undefined {
+    return this.#connection.certificate;
   }
 
   get timeoutMs(): number | undefined {

@@ -10,6 +10,7 @@ import { grpcHandler, methodDefinition } from "./grpc-calls.io.ts";
 import { GrpcFront } from "./grpc-front.io.ts";
 import { addHealth, type HealthBoard } from "./health.io.ts";
 import { HTTP2_OPTIONS, Http2Guard } from "./http2-guard.io.ts";
+import { LentCertificates } from "./peer.io.ts";
 import { addReflection } from "./reflection.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
 
@@ -65,6 +66,8 @@ export interface GrpcListenerOptions {
   readonly log: ListenerLog;
   /** Counts connections turned away ("limit") or cut. */
   readonly onCut?: ((reason: Abuse | "limit") => void) | undefined;
+  /** Who may read the protos; everybody unless given. */
+  readonly reflection?: "on" | "authenticated" | "off" | undefined;
   /** `FileDescriptorSet` bytes for reflection; the ones in `gen/` unless given. */
   readonly descriptors?: Uint8Array | undefined;
 }
@@ -90,10 +93,13 @@ export interface GrpcListener {
 export async function startGrpcListener(options: GrpcListenerOptions): Promise<GrpcListener> {
   const limits = { ...DEFAULT_GRPC_LIMITS, ...options.limits };
   const server = new Server(serverOptions(limits));
-  for (const service of options.services) addService(server, service, options.chain);
+  const lent = new LentCertificates();
+  for (const service of options.services) addService(server, service, { chain: options.chain, lent });
   const names = options.services.map((service) => service.desc.typeName);
   const health = addHealth(server, names);
-  addReflection(server, options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url)), names);
+  const reflection = options.reflection ?? "on";
+  if (reflection !== "off")
+    addReflection(server, options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url)), names);
 
   setHttp2Options(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure()); // TLS is ours, see openAcceptor.
@@ -104,7 +110,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
       options.onCut?.(abuse);
     },
   });
-  const front = new GrpcFront({ chain: options.chain, services: options.services, guard, limits });
+  const front = new GrpcFront({ chain: options.chain, services: options.services, guard, limits, lent, reflection });
   front.stepIn(http2ServerOf(server));
   const acceptor = await openAcceptor({
     host: options.host,
@@ -154,13 +160,13 @@ function serverOptions(limits: GrpcLimits): ServerOptions {
   };
 }
 
-function addService(server: Server, service: Service, chain: Chain): void {
+function addService(server: Server, service: Service, { chain, lent }: { readonly chain: Chain; readonly lent: LentCertificates }): void {
   const definition: Record<string, ServiceDefinition[string]> = {};
   const implementation: UntypedServiceImplementation = {};
   for (const desc of service.desc.methods) {
     const method = chain.method(desc, service.handlers[desc.localName]);
     definition[desc.localName] = methodDefinition(method);
-    implementation[desc.localName] = grpcHandler(method);
+    implementation[desc.localName] = grpcHandler(method, lent);
   }
   server.addService(definition, implementation);
 }

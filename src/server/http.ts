@@ -22,6 +22,8 @@ export interface Readiness {
 
 /** Where the routes get what they show. */
 export interface HttpSources {
+  /** Who may read the routes that have no policy of their own: everybody, who showed a credential, or nobody. */
+  readonly metricsAccess: "on" | "authenticated" | "off";
   readiness(): Readiness;
   /** The scrape, as text in the format the `Accept` header asks for. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
@@ -38,8 +40,8 @@ export interface HttpRequest {
   /** Path and query as sent. */
   readonly target: string;
   readonly accept: string;
-  /** Asked for only by routes whose answer depends on it; may throw `unauthenticated`. */
-  identify(): Caller;
+  /** Asked for only by routes whose answer depends on it; may throw or reject with `unauthenticated`. */
+  identify(): Caller | Promise<Caller>;
 }
 
 export interface HttpResponse {
@@ -62,6 +64,8 @@ export type Answer = Omit<HttpResponse, "route">;
 interface Route {
   /** Names of the query parameters it takes; any other is refused. */
   readonly parameters: readonly string[];
+  /** `metricsAccess` holds for it. */
+  readonly isMetrics?: true;
   readonly answer: (sources: HttpSources, parameters: Parameters, request: HttpRequest) => Answer | Promise<Answer>;
 }
 
@@ -80,17 +84,20 @@ const ROUTES: Readonly<Record<string, Route>> = {
   "/readyz": { parameters: [], answer: (sources) => readyAnswer(sources.readiness()) },
   "/metrics": {
     parameters: [],
+    isMetrics: true,
     answer: async (sources, _parameters, request) => ({ status: 200, headers: NO_STORE, ...(await sources.scrape(request.accept)) }),
   },
   "/metrics/persistence": {
     parameters: [],
+    isMetrics: true,
     answer: (sources) => json(200, sources.persistence() ?? { enabled: false }),
   },
   "/sd/prometheus": {
     parameters: ["namespace", "tag"],
-    answer: (sources, parameters, request) => {
+    isMetrics: true,
+    answer: async (sources, parameters, request) => {
       const filter = sources.parseServiceFilter({ namespace: parameters["namespace"], tag: parameters["tag"] });
-      const body = sources.prometheusTargets(filter, request.identify());
+      const body = sources.prometheusTargets(filter, await request.identify());
       return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body };
     },
   },
@@ -117,17 +124,24 @@ const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store"
 /** Answers a request to anything that is no RPC. Never throws; `fail` turns what a route threw into a status. */
 export async function answerHttp(request: HttpRequest, sources: HttpSources, fail: (thrown: unknown) => RpcStatus): Promise<HttpResponse> {
   const path = pathOf(request.target);
-  const route = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
+  const found = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
+  const route = found?.isMetrics === true && sources.metricsAccess === "off" ? undefined : found;
   try {
     if (route === undefined) {
       throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; an RPC is POST /<package>.<Service>/<Method>`);
     }
     if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
+    if (route.isMetrics === true && sources.metricsAccess === "authenticated") await checkAuthenticated(request);
     const parameters = parseQuery(request.target.slice(path.length), route.parameters);
     return { ...(await route.answer(sources, parameters, request)), route: path };
   } catch (thrown) {
     return { ...errorAnswer(fail(thrown)), route: route === undefined ? "other" : path };
   }
+}
+
+async function checkAuthenticated(request: HttpRequest): Promise<void> {
+  const { isAuthenticated } = await request.identify();
+  if (!isAuthenticated) throw new WaymarkError("unauthenticated", `${pathOf(request.target)} needs a credential`);
 }
 
 /** 405 with `Allow`, for a route or an RPC. */

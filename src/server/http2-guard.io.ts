@@ -8,8 +8,10 @@
  * bounds on connections and on open streams over all connections, and a fair share of each turn for each connection.
  */
 import type { Http2Session, ServerHttp2Session } from "node:http2";
+import type { PeerCertificate } from "../policy/certificates.ts";
 import { type Abuse, type AbuseLimits, ConnectionMeter, DEFAULT_ABUSE_LIMITS } from "./abuse.ts";
 import { FairTurns, type Sharer } from "./fair-turns.ts";
+import { addressOf, certificateOf } from "./peer.io.ts";
 
 /**
  * For `http2.createServer`: a connection may reset 500 streams at once and 100 a second, as one that ends many watches
@@ -26,6 +28,8 @@ export const HTTP2_OPTIONS = {
 export interface Connection {
   /** Peer address without port. */
   readonly address: string;
+  /** The client's, where TLS asked for one and it was shown. */
+  readonly certificate: PeerCertificate | undefined;
   readonly meter: ConnectionMeter;
   /** Its share of the event loop. */
   readonly turns: Sharer;
@@ -76,7 +80,8 @@ export class Http2Guard {
     const sample = () => ({ monoMs: performance.now(), bytesRead: socket.bytesRead, bytesWritten: socket.bytesWritten });
     const meter = new ConnectionMeter(this.#limits, sample());
     const connection: Connection = {
-      address: socket.remoteAddress ?? "",
+      address: addressOf(socket),
+      certificate: certificateOf(socket),
       meter,
       turns: this.turns.join(),
       opened: () => {

@@ -7,6 +7,8 @@ export interface TlsFiles {
   readonly keyFile: string;
   /** With it clients must show a certificate it signed (mutual TLS). */
   readonly clientCaFile?: string | undefined;
+  /** With `clientCaFile`: they may, and are known by it if they do. */
+  readonly isClientOptional?: boolean | undefined;
 }
 
 /** Reads the files; throws an error that names the one that cannot be read. */
@@ -15,6 +17,7 @@ export function readTls(files: TlsFiles): TlsMaterial {
     cert: readFileSync(files.certFile),
     key: readFileSync(files.keyFile),
     clientCa: files.clientCaFile === undefined ? undefined : readFileSync(files.clientCaFile),
+    isClientOptional: files.isClientOptional,
   };
 }
 

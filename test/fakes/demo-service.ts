@@ -11,7 +11,7 @@ import {
   RegisterResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
+import { anonymousCaller, MESH_ROLES } from "../../src/policy/caller.ts";
 import { Chain, type ChainPorts, type Observation } from "../../src/server/chain.ts";
 import type { CallContext, EchoStreamHandler, Service, StreamSource, UnaryHandler } from "../../src/services/service.ts";
 
@@ -111,7 +111,7 @@ export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
   let count = 0;
   const chain = new Chain({
     now: () => ({ monoMs: performance.now(), wallMs: Date.now() }),
-    identify: (_header, address) => anonymousCaller("local", address),
+    identify: (_header, { address }) => anonymousCaller("local", address, MESH_ROLES),
     newRequestId: () => `demo-${++count}`,
     observe: (observation) => void observed.push(observation),
     onBug: (fault) => void faults.push(fault),

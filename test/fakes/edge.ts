@@ -31,6 +31,7 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
   const on = demoChain(options.ports);
   const metrics = new Metrics();
   const sources: HttpSources = {
+    metricsAccess: "on",
     readiness: () => ({ isDraining: on.chain.isDraining, checks: [] }),
     scrape: openScraper(metrics),
     persistence: () => undefined,

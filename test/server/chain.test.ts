@@ -15,6 +15,7 @@ class FakeExchange implements UnaryExchange {
   readonly transport = "test";
   readonly encoding = "none";
   readonly address = "192.0.2.1";
+  readonly certificate = undefined;
   readonly timeoutMs: number | undefined;
   readonly header: (name: string) => string | undefined;
   readonly answers: (Message | Uint8Array | RpcStatus)[] = [];

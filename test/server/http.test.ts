@@ -9,6 +9,7 @@ const READY: Readiness = { isDraining: false, checks: [{ name: "journal", ok: tr
 
 function sources(overrides: Partial<HttpSources> = {}): HttpSources {
   return {
+    metricsAccess: "on",
     readiness: () => READY,
     scrape: (accept) => Promise.resolve({ contentType: "text/plain", body: `accepts ${accept}` }),
     persistence: () => ({ committed: 5 }),
