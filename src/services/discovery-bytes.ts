@@ -6,7 +6,7 @@
 import { keyPrefixBytes } from "../catalog/codec.ts";
 import type { LoadView } from "../catalog/entry-view.ts";
 import { KEY_TAG, LOAD_TAG, TIME_TAG } from "../catalog/entry-wire.ts";
-import { ACTION, type Change, type FeedMessage } from "../catalog/reader.ts";
+import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../catalog/reader.ts";
 import { type CatalogRecord, deltaId, HEALTH, keyParts } from "../catalog/record.ts";
 import type { Slab } from "../catalog/slab.ts";
 import {
@@ -43,6 +43,8 @@ const WATCH = {
   BOOKMARK: tagOf(7, WIRE.VARINT),
   COUNT: tagOf(8, WIRE.VARINT),
   DIGEST: tagOf(9, WIRE.VARINT),
+  SERVED_BY: tagOf(10, WIRE.BYTES),
+  AGE: tagOf(11, WIRE.BYTES),
 } as const;
 const DELTA = {
   ID: tagOf(1, WIRE.BYTES),
@@ -75,6 +77,13 @@ export interface QueryAnswer {
   readonly explanations: readonly Uint8Array[];
 }
 
+export interface WatchOptions {
+  readonly isNamesOnly: boolean;
+  readonly sentWallMs: number;
+  readonly servedBy: string;
+  readonly ageMs: number;
+}
+
 /** Writes responses into one scratch buffer and copies them out, so that sizes need not be computed first. */
 export class DiscoveryBytes {
   readonly #slab: Slab;
@@ -100,12 +109,13 @@ export class DiscoveryBytes {
     at = writeText(out, writeVarint(out, at, QUERY.CURSOR), answer.cursor);
     at = writeText(out, writeVarint(out, at, QUERY.SERVED_BY), answer.servedBy);
     at = writeTime(out, writeVarint(out, at, QUERY.AGE), answer.ageMs);
-    for (const explanation of answer.explanations) at = writeBytes(out, writeVarint(out, at, QUERY.EXPLANATION), explanation);
+    for (const explanation of answer.explanations)
+      at = writeBytes(out, writeVarint(out, writeVarint(out, at, QUERY.EXPLANATION), explanation.length), explanation);
     return Buffer.from(out.subarray(0, at));
   }
 
-  watch(message: FeedMessage, options: { readonly isNamesOnly: boolean; readonly sentWallMs: number }): Buffer {
-    let room = WATCH_ROOM + message.cursor.length + message.portableCursor.length;
+  watch(message: FeedMessage, options: WatchOptions): Buffer {
+    let room = WATCH_ROOM + 3 * options.servedBy.length + message.cursor.length + message.portableCursor.length;
     for (const namespace of message.replaces) room += namespace.length + 8;
     for (const { record } of message.changes) room += DELTA_ROOM + record.sizeBytes + record.origin.id.length + 3 * record.key.length;
     const out = this.#room(room);
@@ -120,6 +130,11 @@ export class DiscoveryBytes {
     if (message.digest !== undefined) {
       at = writeNumber(out, at, WATCH.COUNT, message.digest.count);
       at = writeVarint64(out, writeVarint(out, at, WATCH.DIGEST), message.digest.digest);
+    }
+    // Rare messages only: on every delta it would be a tenth of the bytes.
+    if (message.portableCursor !== "" || message.snapshot === SNAPSHOT.BEGIN) {
+      at = writeText(out, writeVarint(out, at, WATCH.SERVED_BY), options.servedBy);
+      at = writeTime(out, writeVarint(out, at, WATCH.AGE), options.ageMs);
     }
     return Buffer.from(out.subarray(0, at));
   }

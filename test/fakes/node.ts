@@ -46,7 +46,7 @@ export class GrpcDoor implements Disposable {
 
   /** One call with whatever bytes. */
   send(method: DescMethodUnary, bytes: Uint8Array): Promise<Answer> {
-    const { promise, resolve } = Promise.withResolvers<Answer>();
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const path = `/${method.parent.typeName}/${method.name}`;
     this.#client.makeUnaryRequest(
       path,
@@ -56,7 +56,14 @@ export class GrpcDoor implements Disposable {
       new Metadata(),
       { deadline: Date.now() + CALL_MS },
       (error, answer) => {
-        if (answer !== undefined) return resolve({ ...OK, response: jsonOf(method, answer) });
+        if (answer !== undefined) {
+          try {
+            resolve({ ...OK, response: jsonOf(method, answer) });
+          } catch (fault) {
+            reject(new Error("the answer could not be read", { cause: fault }));
+          }
+          return;
+        }
         const detail = error?.metadata.get("grpc-status-details-bin")[0];
         const failure = decodeFailure({
           code: error?.code ?? 2,
