@@ -4,15 +4,15 @@
  */
 import { parse as parseToml, TomlError } from "smol-toml";
 import { z } from "zod";
+import { AUDIT_KNOBS } from "./config-audit.ts";
 import { DNS_KNOBS } from "./config-dns.ts";
-import { LIMIT_KNOBS } from "./config-limits.ts";
+import { LIMIT_KNOBS, QUOTA_KNOBS } from "./config-limits.ts";
 import { TENANT_KNOBS } from "./config-tenants.ts";
-import { bool, bytes, choice, int, type Knob, list, ms, optionalText, pairs, port, text } from "./lib/knob.ts";
+import { bool, choice, int, type Knob, list, ms, optionalText, pairs, port, text } from "./lib/knob.ts";
 import { fileKey } from "./lib/knob-table.ts";
 import { findNearest } from "./lib/nearest.ts";
 
 const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 const ID = { pattern: /^[A-Za-z0-9._:/@+-]{1,64}$/, what: "1 to 64 of A-Z a-z 0-9 . _ : / @ + -" } as const;
 const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
@@ -110,23 +110,16 @@ const KNOBS = {
     minTombstones: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Removals remembered however few entries there are." }),
   },
   limits: LIMIT_KNOBS,
+  quotas: QUOTA_KNOBS,
   dns: DNS_KNOBS,
-  audit: {
-    retentionMs: ms({ default: 90 * DAY_MS, min: HOUR_MS, max: 3650 * DAY_MS, doc: "How long audit records are kept." }),
-    maxBytes: bytes({
-      default: 268_435_456,
-      min: 1_048_576,
-      max: 1_099_511_627_776,
-      doc: "Size of the audit log above which the oldest records go, however young they are.",
-    }),
-    file: optionalText({ ...PATH, doc: "File that each audit record is appended to as a line of JSON; opened again on SIGHUP." }),
-    sampleReads: int({
-      default: 0,
-      min: 0,
-      max: 1_000_000_000,
-      doc: "One allowed read in this many leaves an audit record; 0 means none. Denials, writes and acts of operators always do.",
+  policy: {
+    file: optionalText({
+      ...PATH,
+      flag: "--policy <file>",
+      doc: "Policy file (YAML or JSON), applied at start and on SIGHUP when it says something else than it said last time.",
     }),
   },
+  audit: AUDIT_KNOBS,
   observability: {
     logLevel: choice({
       choices: ["trace", "debug", "info", "warn", "error", "silent"],

@@ -13,7 +13,7 @@ export interface CatalogFacts {
   count(namespace: string): number;
   /** At most `max` of their keys. */
   examples(namespace: string, max: number): readonly EntryKey[];
-  /** Known clusters with known tenants; without a tenant too. */
+  /** Known tenants with the cluster they look from; those that the rules name are added. */
   viewers(): readonly Viewer[];
 }
 
@@ -112,22 +112,22 @@ class Planner {
     }
     let outcome = known.get(is);
     if (outcome === undefined) {
-      outcome = yield* this.#judge(namespace);
+      outcome = yield* this.#judge(namespace, was, is);
       known.set(is, outcome);
     }
     return outcome;
   }
 
-  *#judge(namespace: string): Generator<void, Outcome> {
+  *#judge(namespace: string, was: Rule | undefined, is: Rule | undefined): Generator<void, Outcome> {
     const hidden: Viewer[] = [];
     const shown: Viewer[] = [];
-    for (const viewer of this.#viewers) {
+    for (const viewer of this.#candidates(was, is)) {
       this.#verdicts += 2;
       if (this.#verdicts % VERDICTS_A_SLICE === 0) yield;
       const saw = this.#before.viewer(namespace, viewer).allowed;
       const sees = this.#after.viewer(namespace, viewer).allowed;
-      if (saw && !sees && hidden.length < MAX_EXAMPLES) hidden.push(viewer);
-      if (!saw && sees && shown.length < MAX_EXAMPLES) shown.push(viewer);
+      if (saw && !sees) addNew(hidden, viewer);
+      if (!saw && sees) addNew(shown, viewer);
       if (hidden.length === MAX_EXAMPLES && shown.length === MAX_EXAMPLES) break;
     }
     const effects: { effect: Effect; viewers: readonly Viewer[] }[] = [];
@@ -137,6 +137,15 @@ class Planner {
     return effects.length === 0 ? NOTHING : { effects };
   }
 
+  /** Those known here, and those whom either rule names: of them nothing else may be known. */
+  *#candidates(was: Rule | undefined, is: Rule | undefined): Generator<Viewer, void> {
+    for (const viewer of this.#viewers) yield viewer;
+    const own = this.#terms.self.clusterId;
+    const named = (list: "visibility" | "visibilityTenants") => new Set([...(was?.[list] ?? []), ...(is?.[list] ?? [])]);
+    for (const tenant of named("visibilityTenants")) yield { clusterId: own, tenant };
+    for (const clusterId of named("visibility")) yield { clusterId, tenant: "" };
+  }
+
   #isWithdrawn(namespace: string): boolean {
     const { self, wallMs } = this.#terms;
     return [SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL].some((scope) => {
@@ -144,4 +153,9 @@ class Planner {
       return this.#before.exportSummary(namespace, self, at).allowed && !this.#after.exportSummary(namespace, self, at).allowed;
     });
   }
+}
+
+function addNew(viewers: Viewer[], { clusterId, tenant }: Viewer): void {
+  const isThere = viewers.some((other) => other.clusterId === clusterId && other.tenant === tenant);
+  if (!isThere && viewers.length < MAX_EXAMPLES) viewers.push({ clusterId, tenant });
 }

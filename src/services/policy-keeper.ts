@@ -22,8 +22,8 @@ export interface KeeperParts {
   readonly now: () => Time;
   /** Lets the event loop go on with other things. */
   readonly pause: () => Promise<void>;
-  /** Another policy may be in force: see `engine.takeChanged`. */
-  readonly onChange: () => void;
+  /** Another policy may be in force (`engine.takeChanged`); resolves when every door shows it. */
+  readonly onChange: () => Promise<void>;
 }
 
 /** Who asks, for the audit. */
@@ -79,7 +79,7 @@ export class PolicyKeeper {
       if (!(error instanceof WaymarkError)) throw error;
       engine.denyAll(`the policy cannot be read: ${error.message}`);
     }
-    onChange();
+    await onChange();
   }
 
   /** Every problem of a set, those found while it was read first. */
@@ -146,7 +146,7 @@ export class PolicyKeeper {
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       engine.cannotLoad(`policy file ${name}: ${error.message}`);
-      onChange();
+      await onChange();
     }
   }
 
@@ -167,7 +167,7 @@ export class PolicyKeeper {
       throw conflict(engine.newestNumber, version.number - 1);
     }
     const dropped = engine.commit(version, bytes.length);
-    onChange();
+    await onChange();
     const { number, ruleCount, reason, changeTicket, checksum } = version;
     const detail = [`version ${number} with ${ruleCount} rules`, reason, changeTicket === "" ? "" : `ticket ${changeTicket}`];
     audit.record({
@@ -193,7 +193,7 @@ export class PolicyKeeper {
   async #catchUp(): Promise<void> {
     const { engine, onChange } = this.#parts;
     for (const row of await this.#rows(keyOf(engine.newestNumber))) engine.adopt(row);
-    onChange();
+    await onChange();
   }
 
   async #rows(start: string): Promise<readonly VersionRow[]> {

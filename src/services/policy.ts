@@ -35,7 +35,7 @@ import { explain } from "../policy/explain.ts";
 import type { Change } from "../policy/policy-plan.ts";
 import type { Problem } from "../policy/policy-set.ts";
 import type { PolicySet } from "../policy/rules.ts";
-import { ACTIONS, type PolicyAction, type Source } from "../policy/verdict.ts";
+import { ACTIONS, type PolicyAction } from "../policy/verdict.ts";
 import type { VersionFacts } from "../policy/version-codec.ts";
 import { scopeOf } from "./discovery-filter.ts";
 import type { Actor, PolicyKeeper } from "./policy-keeper.ts";
@@ -45,7 +45,6 @@ import type { CallContext, Service } from "./service.ts";
 export interface PolicyParts {
   readonly keeper: PolicyKeeper;
   readonly bounds: Bounds;
-  readonly self: Source;
   /** Region of a cluster; empty when it is not known. */
   readonly regionOf: (clusterId: string) => string;
   /** PolicyAudit, AccessAudit and VerifyAudit. */

@@ -1,0 +1,148 @@
+/** The policy of a node: its store and audit log, the versions in them, the policy file, and the service over all of it. */
+import { open } from "node:fs/promises";
+import { ANY } from "./catalog/filter.ts";
+import { Cursor } from "./catalog/ordered.ts";
+import { queryPage } from "./catalog/query.ts";
+import { type CatalogRecord, KIND, keyParts } from "./catalog/record.ts";
+import type { Settings } from "./config.ts";
+import type { Log } from "./lib/log.io.ts";
+import type { NodeCore } from "./node-core.ts";
+import { now } from "./node-core.ts";
+import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
+import type { CatalogFacts } from "./policy/policy-plan.ts";
+import { canonicalText, checksumOf } from "./policy/policy-text.ts";
+import type { Viewer } from "./policy/verdict.ts";
+import { auditHandlers } from "./services/audit.ts";
+import { policyService } from "./services/policy.ts";
+import { type FileText, PolicyKeeper } from "./services/policy-keeper.ts";
+import type { Service } from "./services/service.ts";
+import { type AuditLog, openAuditLog } from "./store/audit-log.io.ts";
+import { MemoryStore } from "./store/memory.ts";
+import { openStore } from "./store/open.io.ts";
+import type { Store } from "./store/store.ts";
+
+export interface NodePolicy {
+  readonly service: Service;
+  readonly audit: AuditLog;
+  /** Reads the policy file again, and opens the audit file again. */
+  reload(): void;
+  close(): Promise<void>;
+}
+
+export interface NodePolicyOptions {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly core: NodeCore;
+}
+
+/** Opens store and audit log, puts the last policy in force, then what the policy file says anew. */
+export async function openNodePolicy({ settings, log, core }: NodePolicyOptions): Promise<NodePolicy> {
+  const { policies, identity, metrics } = core;
+  const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
+  const audit = await openAuditLog({ ...settings.audit, directory, metrics, log: log.child("audit") });
+  const store = await openOrRefuse(directory, log);
+  const self = { clusterId: identity.clusterId, region: identity.region };
+  const keeper = new PolicyKeeper({
+    engine: policies,
+    store,
+    audit,
+    catalog: catalogFacts(core, settings),
+    self,
+    knownPlaces: () => knownPlaces(core, settings),
+    now,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    onChange: () => core.switchPolicy(),
+  });
+  const { file } = settings.policy;
+  const applyFile = async (): Promise<void> => {
+    if (file !== undefined) await keeper.applyFile(file, await readFileText(file));
+    tell(log, core);
+  };
+  await keeper.restore();
+  await applyFile();
+  const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regions(core).get(clusterId) ?? ""));
+  return {
+    service: policyService({ keeper, bounds: settings.limits, regionOf, audit: auditHandlers(audit) }),
+    audit,
+    reload: () => {
+      audit.reopenFile();
+      applyFile().catch((error: unknown) => log.error({ err: error }, "policy file not applied"));
+    },
+    close: async () => {
+      await audit.close();
+      await store.close();
+    },
+  };
+}
+
+function tell(log: Log, { policies }: NodeCore): void {
+  const { isEnabled, inForce, degraded } = policies.status;
+  if (degraded !== "") log.error({ degraded }, "policy is degraded");
+  else if (isEnabled) log.info({ number: inForce?.number, version: inForce?.version, ruleCount: inForce?.ruleCount }, "policy in force");
+}
+
+/** Without its store a node denies everything, and goes on: the policy it had cannot be known. */
+async function openOrRefuse(directory: string | undefined, log: Log): Promise<Store> {
+  try {
+    return await openStore(directory === undefined ? { kind: "memory" } : { kind: "sqlite", directory });
+  } catch (error) {
+    log.error({ err: error, directory }, "store cannot be opened, everything is denied");
+    const away = new MemoryStore();
+    await away.close();
+    return away;
+  }
+}
+
+async function readFileText(path: string): Promise<FileText> {
+  let text: string;
+  try {
+    await using file = await open(path);
+    const { size } = await file.stat();
+    // UTF-8 has at least as many bytes as characters that it could stand for.
+    if (size > MAX_FILE_CHARS) return { ok: false, fault: `has ${size} bytes, more than ${MAX_FILE_CHARS}` };
+    text = await file.readFile("utf8");
+  } catch (error) {
+    return { ok: false, fault: error instanceof Error ? error.message : String(error) };
+  }
+  const { set, problems } = readPolicyFile(text);
+  if (set !== undefined) return { ok: true, set, checksum: checksumOf(canonicalText(set)) };
+  const [first] = problems.filter(({ severity }) => severity === "error");
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more problems)` : "";
+  return { ok: false, fault: `line ${first?.line}: ${first?.path === "" ? "" : `${first?.path}: `}${first?.message}${more}` };
+}
+
+/** The catalog as a dry run asks it, and who the settings say may look. */
+function catalogFacts({ replica, reads, identity }: NodeCore, { tenants }: Settings): CatalogFacts {
+  const { clusterId } = identity;
+  const viewers: Viewer[] = [{ clusterId, tenant: "" }];
+  for (const { cluster, tenant } of [...tenants.credentials, ...tenants.certificates])
+    viewers.push({ clusterId: cluster ?? clusterId, tenant: tenant ?? tenants.default ?? "" });
+  return {
+    namespaces: () => replica.lookup.namespaces(),
+    count: (namespace) => replica.lookup.namespaceCount(namespace),
+    examples: (namespace, max) =>
+      queryPage(
+        replica.lookup,
+        { ...ANY, namespace },
+        { limit: max, afterKey: "", self: reads.node, allowed: () => true, explain: false },
+      ).records.map(({ key }) => keyParts(key)),
+    viewers: () => viewers,
+  };
+}
+
+/** Every cluster that has a node here, with its region. */
+function regions({ replica }: NodeCore): ReadonlyMap<string, string> {
+  const found = new Map<string, string>();
+  const nodes = new Cursor(replica.lookup.ofKind(KIND.NODE));
+  for (let node: CatalogRecord | undefined = nodes.next(); node !== undefined; node = nodes.next())
+    found.set(node.traits.clusterId, node.traits.region);
+  return found;
+}
+
+function knownPlaces(core: NodeCore, { tenants }: Settings): ReadonlySet<string> {
+  const { clusterId, region } = core.identity;
+  const known = new Set([clusterId, region]);
+  for (const [cluster, itsRegion] of regions(core)) known.add(cluster).add(itsRegion);
+  for (const { cluster } of [...tenants.credentials, ...tenants.certificates]) if (cluster !== undefined) known.add(cluster);
+  return known;
+}

@@ -1,0 +1,101 @@
+/** The audit methods of PolicyService: reading the log by filter and page, and checking its chain. */
+import { create } from "@bufbuild/protobuf";
+import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  type AccessAuditRequest,
+  AccessAuditResponseSchema,
+  AuditRecordSchema,
+  type PolicyAuditRequest,
+  PolicyAuditResponseSchema,
+  VerifyAuditResponseSchema,
+  type AuditRecord as WireRecord,
+} from "../../gen/waymark/policy/v1/policy_pb.js";
+import { pageLimit } from "../catalog/query.ts";
+import type { AuditRecord } from "../policy/audit.ts";
+import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit-filter.ts";
+import type { AuditLog } from "../store/audit-log.io.ts";
+import { checkLength } from "./request-checks.ts";
+import type { Service } from "./service.ts";
+
+/** Longer than any text the log keeps. */
+const MAX_FILTER_LENGTH = 256;
+
+interface Asked {
+  readonly limit: number;
+  readonly pageToken: string;
+  readonly principal: string;
+  readonly from?: Timestamp | undefined;
+  readonly to?: Timestamp | undefined;
+}
+
+export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): Service["handlers"] {
+  return {
+    policyAudit: {
+      kind: "unary",
+      handle: async (request: PolicyAuditRequest) =>
+        create(PolicyAuditResponseSchema, await page(log, request, { ...filterOf(request), kinds: ["policy"] })),
+    },
+    accessAudit: {
+      kind: "unary",
+      handle: async (request: AccessAuditRequest) => {
+        checkLength(request.namespace, "namespace", MAX_FILTER_LENGTH);
+        checkLength(request.reason, "reason", MAX_FILTER_LENGTH);
+        const { namespace, reason } = request;
+        const filter: AuditFilter = { ...filterOf(request), kinds: ["access", "admin"], namespace, reason };
+        return create(AccessAuditResponseSchema, await page(log, request, filter));
+      },
+    },
+    verifyAudit: { kind: "unary", handle: () => verify(log) },
+  };
+}
+
+function filterOf({ principal, from, to }: Asked): AuditFilter {
+  checkLength(principal, "principal", MAX_FILTER_LENGTH);
+  return { ...EVERY_AUDIT, principal, fromWallMs: msOf(from), toWallMs: msOf(to) };
+}
+
+async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, filter: AuditFilter) {
+  const before = decodeAuditToken(pageToken, filter);
+  const { records, nextBefore } = await log.read({ before, limit: pageLimit(limit), filter });
+  return { records: records.map(wireRecord), nextPageToken: nextBefore === undefined ? "" : encodeAuditToken(nextBefore, filter) };
+}
+
+async function verify(log: Pick<AuditLog, "verify">) {
+  const { problem, checkedCount, anchor, head } = await log.verify();
+  const isEmpty = head.number === anchor.number;
+  return create(VerifyAuditResponseSchema, {
+    intact: problem === undefined,
+    checked: BigInt(checkedCount),
+    firstNumber: BigInt(isEmpty ? 0 : anchor.number + 1),
+    lastNumber: BigInt(isEmpty ? 0 : head.number),
+    lastHash: head.hash,
+    fault: problem?.kind ?? "",
+    faultNumber: BigInt(problem?.number ?? 0),
+    detail: problem?.message ?? "",
+  });
+}
+
+function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
+  const { kind, principal, tenant, source, action, namespace, outcome, reason, rule, before, after, detail, hash } = record;
+  return create(AuditRecordSchema, {
+    number: BigInt(number),
+    at: timestampFromMs(atWallMs),
+    kind,
+    principal,
+    tenant,
+    source,
+    action,
+    namespace,
+    outcome,
+    reason,
+    rule,
+    before,
+    after,
+    detail,
+    hash,
+  });
+}
+
+function msOf(time: Timestamp | undefined): number | undefined {
+  return time === undefined ? undefined : Number(time.seconds) * 1000 + Math.floor(time.nanos / 1_000_000);
+}
