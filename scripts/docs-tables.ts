@@ -1,6 +1,7 @@
 /** The reference pages that are one table each, and the few words of Markdown that all generated pages share. */
 import { EXIT } from "../src/cli/exit.ts";
-import { type FlagSpec, GLOBAL_FLAGS, VERBS, type VerbSpec } from "../src/cli/verbs.ts";
+import type { FlagSpec, VerbSpec } from "../src/cli/verb.ts";
+import { GLOBAL_FLAGS, VERBS } from "../src/cli/verbs.ts";
 import { KNOB_ROWS, type KnobRow } from "../src/config.ts";
 import { CODES } from "../src/lib/errors.ts";
 import { type LabelBound, METRICS, type MetricRow, OTHER } from "../src/lib/metrics.ts";

@@ -25,5 +25,12 @@ async function serve(request: ServeRequest): Promise<void> {
   await serveNode(request, { version: world.version, interrupt: interrupt.signal });
 }
 
-const world = await openWorld({ interrupt: interrupt.signal, serve, labels: { encode: encodeLabel, decode: decodeLabel } });
+const world = await openWorld({
+  interrupt: interrupt.signal,
+  serve,
+  labels: { encode: encodeLabel, decode: decodeLabel },
+  readPolicy: async (text) => (await import("./main-policy.ts")).readPolicy(text),
+  writePolicy: async (policy, format) => (await import("./main-policy.ts")).writePolicy(policy, format),
+  verifyAudit: async (text) => (await import("./main-policy.ts")).verifyAudit(text),
+});
 process.exitCode = await runCli(process.argv.slice(2), world);

@@ -1,5 +1,6 @@
 /** Shell completion, written out from the VERBS table. */
-import { type ArgSpec, type FlagSpec, GLOBAL_FLAGS, VERBS } from "./verbs.ts";
+import type { ArgSpec, FlagSpec } from "./verb.ts";
+import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
 
 export type Shell = "bash" | "zsh" | "fish";
 
@@ -30,7 +31,7 @@ function wordsAfter(path: string): readonly Word[] {
   for (const verb of VERBS) {
     if (path !== "" && !verb.path.startsWith(`${path} `)) continue;
     const [word = "", ...rest] = verb.path.slice(path === "" ? 0 : path.length + 1).split(" ");
-    if (!words.has(word)) words.set(word, rest.length === 0 ? verb.summary : "");
+    if (!words.has(word)) words.set(word, rest.length === 0 ? verb.summary : (GROUPS[path === "" ? word : `${path} ${word}`] ?? ""));
   }
   for (const word of VERBS.find((verb) => verb.path === path)?.args?.flatMap((arg: ArgSpec) => arg.choices ?? []) ?? [])
     words.set(word, "");
@@ -43,7 +44,8 @@ function flagsOf(path: string): readonly FlagSpec[] {
 
 /** The root, each group, each verb. */
 function paths(): readonly string[] {
-  return ["", ...new Set(VERBS.flatMap(({ path }) => (path.includes(" ") ? [path.split(" ")[0] ?? "", path] : [path])))];
+  const prefixes = (words: readonly string[]) => words.map((_, at) => words.slice(0, at + 1).join(" "));
+  return ["", ...new Set(VERBS.flatMap(({ path }) => prefixes(path.split(" "))))];
 }
 
 /** The choices of every flag that has some: the same flag name has the same choices, or they are joined. */

@@ -50,6 +50,14 @@ const STYLES: Readonly<Record<string, Parameters<typeof styleText>[0]>> = {
   update: "yellow",
   remove: "red",
   unchanged: "gray",
+  allowed: "green",
+  denied: "red",
+  show: "green",
+  hide: "red",
+  withdraw: "yellow",
+  added: "green",
+  changed: "yellow",
+  removed: "red",
 };
 
 const LEAST_STREAM_WIDTH = 12;
@@ -131,6 +139,12 @@ export class Output {
     const head = hasColor ? styleText("bold", line(titles).trimEnd(), { validateStream: false }) : line(titles).trimEnd();
     return `${[...(hasTitles ? [head] : []), ...cells.map((row) => line(row).trimEnd())].join("\n")}\n`;
   }
+}
+
+/** A message as JSON in the proto's own field names with every field there, also those that are empty, zero or false. */
+export function wholeJson<D extends DescMessage>(schema: D, message: MessageShape<D>): JsonObject {
+  const json = toJson(schema, message, { useProtoFieldName: true, alwaysEmitImplicit: true });
+  return typeof json !== "object" || json === null || Array.isArray(json) ? {} : json;
 }
 
 /** A message as JSON in the proto's own field names, as `apply` reads them; top-level lists are there even when empty. */

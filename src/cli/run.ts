@@ -7,7 +7,8 @@ import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { readInput } from "./input.ts";
 import { FORMATS, Output } from "./output.ts";
-import { type FlagSpec, GLOBAL_FLAGS, GROUPS, VERBS, type VerbSpec } from "./verbs.ts";
+import type { FlagSpec, VerbSpec } from "./verb.ts";
+import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
 import type { World } from "./world.ts";
 
 const DEFAULT_SERVER = "127.0.0.1:17420";
@@ -44,12 +45,17 @@ function buildProgram(world: Pick<World, "version" | "stdout" | "stderr">, actio
     );
   for (const flag of GLOBAL_FLAGS) program.addOption(optionOf(flag));
   settle(program, world);
-  const groups = new Map<string, Command>([["", program]]);
+  const groups = new Map<string, Command>();
   for (const spec of VERBS) {
-    const [first = "", second] = spec.path.split(" ");
-    const group = second === undefined ? program : (groups.get(first) ?? program.command(first).description(GROUPS[first] ?? ""));
-    if (second !== undefined && !groups.has(first)) groups.set(first, settle(group, world));
-    const command = settle(group.command(second ?? first), world);
+    const words = spec.path.split(" ");
+    let parent = program;
+    for (let depth = 1; depth < words.length; depth++) {
+      const path = words.slice(0, depth).join(" ");
+      const group = groups.get(path) ?? settle(parent.command(words[depth - 1] ?? "").description(GROUPS[path] ?? ""), world);
+      groups.set(path, group);
+      parent = group;
+    }
+    const command = settle(parent.command(words.at(-1) ?? ""), world);
     describe(command, spec);
     command.action(async () => action(spec, command, command.args));
   }

@@ -1,52 +1,9 @@
 /** The VERBS table: every command with its arguments, flags, help and examples. Help, completion and the reference page come from it. */
 
-import type { Client } from "../client/client.ts";
 import { KNOB_ROWS } from "../config.ts";
-import type { Exit } from "./exit.ts";
-import type { Flags } from "./flags.ts";
-import type { Output } from "./output.ts";
-import type { World } from "./world.ts";
-
-export interface VerbContext {
-  readonly world: World;
-  /** Positional arguments; an absent optional one is an empty list's end. */
-  readonly args: readonly string[];
-  readonly flags: Flags;
-  readonly out: Output;
-  /** Opens the client at first use; the caller closes it. */
-  readonly client: () => Client;
-  /** `--tenant`, as the viewer of a read. */
-  readonly viewer: { readonly viewer?: { readonly tenantId: string } };
-}
-
-export type Verb = (context: VerbContext) => Promise<Exit>;
-
-export interface FlagSpec {
-  /** As commander writes it: `-f, --file <file>`. */
-  readonly flags: string;
-  readonly doc: string;
-  readonly isRepeatable?: true;
-  readonly choices?: readonly string[];
-  readonly isRequired?: true;
-}
-
-export interface ArgSpec {
-  /** `<name>` required, `[name]` optional, `[name...]` several. */
-  readonly name: string;
-  readonly doc: string;
-  readonly choices?: readonly string[];
-}
-
-export interface VerbSpec {
-  /** Words after `waymark`. */
-  readonly path: string;
-  readonly summary: string;
-  readonly args?: readonly ArgSpec[];
-  readonly flags?: readonly FlagSpec[];
-  /** Command (without `waymark`) and what it does. */
-  readonly examples: readonly (readonly [command: string, does: string])[];
-  readonly load: () => Promise<Verb>;
-}
+import type { FlagSpec, VerbSpec } from "./verb.ts";
+import { AUDIT_VERBS } from "./verbs-audit.ts";
+import { POLICY_VERBS } from "./verbs-policy.ts";
 
 const KIND_WORDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
 const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
@@ -265,6 +222,8 @@ export const VERBS: readonly VerbSpec[] = [
     ],
     load: async () => (await discovery()).status,
   },
+  ...POLICY_VERBS,
+  ...AUDIT_VERBS,
   {
     path: "dns resolve",
     summary: "Ask the node's DNS gateway.",
@@ -339,10 +298,14 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--quiet", doc: "No notes on stderr, only errors." },
 ];
 
-/** What a group of verbs is about, by its first word. */
+/** What a group of verbs is about, by its path. */
 export const GROUPS: Readonly<Record<string, string>> = {
   import: "Bring in what other systems know.",
   discovery: "Find and follow entries.",
+  namespace: "Who may see and export what.",
+  "namespace policy": "The policy set: check, apply, roll back, explain.",
+  audit: "Who did what, and who was refused.",
+  report: "How things stand, across the catalog.",
   dns: "Names and the DNS gateway.",
   config: "Settings.",
 };

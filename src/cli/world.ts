@@ -1,4 +1,5 @@
 /** Everything the command line touches outside itself, as one value: terminals, files, environment, the node. */
+import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Effective } from "../config.ts";
 
 export interface Terminal {
@@ -20,6 +21,39 @@ export interface ServeRequest {
   readonly onReady: (facts: ReadyFacts) => void;
 }
 
+export interface PolicyProblem {
+  /** Of the field, for example `rules[3].owners[0]`; empty for the file as a whole. */
+  readonly path: string;
+  /** 1-based line of the file; 0 when unknown. */
+  readonly line: number;
+  readonly severity: "error" | "warning";
+  readonly message: string;
+}
+
+/** What reading a policy file found. */
+export interface PolicyReading {
+  /** Undefined when the file has errors. */
+  readonly policy: PolicySet | undefined;
+  readonly problems: readonly PolicyProblem[];
+  /** Line of the field at a path, or of the nearest part above it that is there. */
+  readonly lineOf: (path: string) => number;
+}
+
+/** What following the chain of a copy of an audit log found. */
+export interface ChainReading {
+  readonly isIntact: boolean;
+  readonly checked: number;
+  /** 0 when there are no records. */
+  readonly firstNumber: number;
+  readonly lastNumber: number;
+  /** In hex; empty when there are no records. */
+  readonly lastHash: string;
+  /** `altered`, `missing`, `reordered`, … ; empty when intact. */
+  readonly fault: string;
+  readonly faultNumber: number;
+  readonly detail: string;
+}
+
 export interface World {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -33,6 +67,12 @@ export interface World {
   readOwn(path: string): Promise<string>;
   /** A name as a DNS label and back; undefined when no label can carry it, or stands for none. */
   readonly labels: { encode(text: string): string | undefined; decode(label: string): string | undefined };
+  /** Reads a policy file as a node would. */
+  readPolicy(text: string): Promise<PolicyReading>;
+  /** A policy set as a file that `readPolicy` takes. */
+  writePolicy(policy: PolicySet, format: "yaml" | "json"): Promise<string>;
+  /** Follows the hash chain of an audit log in JSON lines. */
+  verifyAudit(text: string): Promise<ChainReading>;
   /** Runs a node until it is told to stop. Throws when it cannot start. */
   serve(request: ServeRequest): Promise<void>;
 }

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { runCli } from "../../src/cli/run.ts";
 import type { ServeRequest, World } from "../../src/cli/world.ts";
+import { readPolicy, verifyAudit, writePolicy } from "../../src/main-policy.ts";
 
 export interface Ran {
   readonly exit: number;
@@ -53,6 +54,9 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
       encode: (text) => (text === "bad name" ? undefined : `l-${text}`),
       decode: (label) => (label.startsWith("l-") ? label.slice(2) : undefined),
     },
+    readPolicy: async (text) => readPolicy(text),
+    writePolicy: async (policy, format) => writePolicy(policy, format),
+    verifyAudit: async (text) => verifyAudit(text),
     serve: options.serve ?? (async () => {}),
   };
   const exit = await runCli(argv, world);

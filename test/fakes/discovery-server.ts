@@ -1,4 +1,4 @@
-/** A DiscoveryService in memory behind a real gRPC server on a free port: what the client and the command line need of one. */
+/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService that answers as it is told: what the client and the command line need of one. */
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerWritableStream, status } from "@grpc/grpc-js";
@@ -14,6 +14,7 @@ import {
   type RenewRequest,
   type UnregisterRequest,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 
 const CLUSTER = "test-cluster";
 const NODE = "fake-1";
@@ -36,6 +37,8 @@ export interface Call {
 
 export class FakeDiscovery {
   readonly #server = new Server();
+  /** Answers of PolicyService by method local name; a method without one answers with an empty message. */
+  readonly policy = new Map<string, (request: never) => Record<string, unknown>>();
   readonly entries = new Map<string, Entry>();
   readonly calls: Call[] = [];
   /** By method local name. */
@@ -83,6 +86,13 @@ export class FakeDiscovery {
         ...Object.fromEntries(handlers.map(({ name, handle }) => [name, handle])),
         catalogWatch: (call: ServerWritableStream<CatalogWatchRequest, unknown>) => this.#watch(call),
       },
+    );
+    const policy = PolicyService.methods.map((method) =>
+      this.#unary(method, (request) => this.policy.get(method.localName)?.(request as never) ?? {}),
+    );
+    this.#server.addService(
+      Object.fromEntries(policy.map(({ name, definition: one }) => [name, one])),
+      Object.fromEntries(policy.map(({ name, handle }) => [name, handle])),
     );
     const bound = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, actual) =>

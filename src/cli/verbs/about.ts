@@ -1,7 +1,7 @@
 /** Verbs about the command itself: version, completion. */
 import { completionScript } from "../completion.ts";
 import { EXIT, UsageError } from "../exit.ts";
-import type { Verb } from "../verbs.ts";
+import type { Verb } from "../verb.ts";
 
 export const version: Verb = async ({ world, out }) => {
   const facts = { version: world.version, node: process.versions.node };

@@ -2,7 +2,7 @@
 import { readEntryFile } from "../entry-file.ts";
 import { readInput } from "../input.ts";
 import { carryOut } from "../transfer.ts";
-import type { Verb } from "../verbs.ts";
+import type { Verb } from "../verb.ts";
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 

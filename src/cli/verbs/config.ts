@@ -2,7 +2,7 @@
 import { type Effective, listSettings, loadConfig, problemText, type SettingSource } from "../../config.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { readInput } from "../input.ts";
-import type { Verb } from "../verbs.ts";
+import type { Verb } from "../verb.ts";
 import type { World } from "../world.ts";
 
 const MAX_CONFIG_BYTES = 1024 * 1024;

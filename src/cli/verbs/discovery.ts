@@ -1,7 +1,7 @@
 /** Verbs that read the catalog once: query, resolve, cluster-map, peers, status. */
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { durationFromMs, type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequestSchema,
@@ -19,10 +19,12 @@ import {
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { EXIT } from "../exit.ts";
+import { factTable } from "../facts.ts";
 import { filterOf } from "../filter.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson, type Output, type Table } from "../output.ts";
-import type { Verb } from "../verbs.ts";
+import type { Verb } from "../verb.ts";
+import { timeText } from "../when.ts";
 import { ENTRY_COLUMNS, keyWords, kindOf, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
 
 const MAX_COUNT = 2_147_483_647;
@@ -187,10 +189,6 @@ export const peers: Verb = async ({ flags, out, client }) => {
   return EXIT.done;
 };
 
-function timeText(time: Timestamp | undefined): string {
-  return time === undefined ? "" : timestampDate(time).toISOString();
-}
-
 export const status: Verb = async ({ args, out, client }) => {
   const [namespace] = args;
   const json =
@@ -200,20 +198,3 @@ export const status: Verb = async ({ args, out, client }) => {
   out.document(json, factTable(json));
   return EXIT.done;
 };
-
-/** A document of facts as two columns. */
-function factTable(json: Readonly<Record<string, unknown>>): Table<readonly [string, string]> {
-  const rows = Object.entries(json).flatMap(([name, value]): (readonly [string, string])[] => {
-    if (Array.isArray(value)) return [[name, value.map(String).join(", ")]];
-    if (typeof value === "object" && value !== null)
-      return Object.entries(value).map(([key, item]) => [`${name}.${key}`, String(item)] as const);
-    return [[name, String(value)]];
-  });
-  return {
-    columns: [
-      { title: "FACT", cell: ([name]) => name },
-      { title: "VALUE", cell: ([, value]) => value },
-    ],
-    rows,
-  };
-}

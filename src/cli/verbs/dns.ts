@@ -3,7 +3,7 @@ import { Resolver } from "node:dns/promises";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { plain } from "../output.ts";
-import type { Verb } from "../verbs.ts";
+import type { Verb } from "../verb.ts";
 
 const TIMEOUT_MS = 2000;
 

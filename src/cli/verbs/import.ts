@@ -5,7 +5,7 @@ import { readInput } from "../input.ts";
 import { IMPORT_KEY, type KubernetesOptions, readKubernetes } from "../kubernetes.ts";
 import type { Output } from "../output.ts";
 import { carryOut, perform, type Transfer } from "../transfer.ts";
-import type { Verb } from "../verbs.ts";
+import type { Verb } from "../verb.ts";
 import { scopeOf } from "../words.ts";
 import type { World } from "../world.ts";
 

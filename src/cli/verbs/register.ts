@@ -10,7 +10,7 @@ import { EXIT, type Exit, UsageError } from "../exit.ts";
 import { type Flags } from "../flags.ts";
 import { messageJson } from "../output.ts";
 import { sleep } from "../pause.ts";
-import type { Verb, VerbContext } from "../verbs.ts";
+import type { Verb, VerbContext } from "../verb.ts";
 import { healthOf, keyWords, kindOf, scopeOf } from "../words.ts";
 
 const DEFAULT_KEEP_TTL_MS = 30_000;

@@ -2,7 +2,7 @@
 import { KNOB_ROWS } from "../../config.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
-import type { Verb } from "../verbs.ts";
+import type { Verb } from "../verb.ts";
 import { readEffective } from "./config.ts";
 import { loadDemo } from "./import.ts";
 

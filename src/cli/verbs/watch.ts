@@ -6,7 +6,7 @@ import type { FollowEvent } from "../../client/follow.ts";
 import { EXIT } from "../exit.ts";
 import { filterOf } from "../filter.ts";
 import { type Column, messageJson, type Output } from "../output.ts";
-import type { Verb } from "../verbs.ts";
+import type { Verb } from "../verb.ts";
 import { healthWord, targetText } from "../words.ts";
 
 interface Row {

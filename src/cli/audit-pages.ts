@@ -1,0 +1,77 @@
+/** The audit as the command line reads it: two logs of one chain, page by page, newest first. */
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { type AuditRecord, PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import type { Client } from "../client/client.ts";
+import { UsageError } from "./exit.ts";
+import type { Flags } from "./flags.ts";
+import type { Column } from "./output.ts";
+import { timeText } from "./when.ts";
+
+export type AuditLog = "access" | "policy";
+
+export interface AuditQuery {
+  readonly principal: string;
+  /** Only the access log knows these two. */
+  readonly namespace: string;
+  readonly reason: string;
+  readonly from: Timestamp | undefined;
+  readonly to: Timestamp | undefined;
+}
+
+interface AuditPage {
+  readonly records: readonly AuditRecord[];
+  readonly nextPageToken: string;
+}
+
+/** Which logs a call is about: the one asked for; the access log alone when a filter is given that only it has; else both. */
+export function logsOf(flags: Flags): readonly AuditLog[] {
+  const kind = flags.text("kind");
+  const isAccessOnly = flags.text("namespace") !== undefined || flags.text("reason") !== undefined;
+  if (kind === "policy" && isAccessOnly) throw new UsageError("--kind policy: --namespace and --reason are for the access audit");
+  if (kind === "access" || isAccessOnly) return ["access"];
+  return kind === "policy" ? ["policy"] : ["access", "policy"];
+}
+
+export function queryOf(flags: Flags, times: Pick<AuditQuery, "from" | "to">): AuditQuery {
+  return {
+    principal: flags.text("principal") ?? "",
+    namespace: flags.text("namespace") ?? "",
+    reason: flags.text("reason") ?? "",
+    ...times,
+  };
+}
+
+export async function readAuditPage(
+  client: Client,
+  log: AuditLog,
+  { query, limit, pageToken }: { readonly query: AuditQuery; readonly limit: number; readonly pageToken: string },
+): Promise<AuditPage> {
+  const { principal, namespace, reason, from, to } = query;
+  const request = { limit, pageToken, principal, ...(from && { from }), ...(to && { to }) };
+  return log === "policy"
+    ? client.call(PolicyService.method.policyAudit, request)
+    : client.call(PolicyService.method.accessAudit, { ...request, namespace, reason });
+}
+
+/** Newest first: their numbers are places in one chain. */
+export function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
+  return records.toSorted((a, b) => Number(b.number - a.number));
+}
+
+/** How a list of acts looks. */
+export const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
+  { title: "NUMBER", cell: ({ number }) => String(number) },
+  { title: "AT", cell: ({ at }) => timeText(at) },
+  { title: "KIND", isWide: true, cell: ({ kind }) => kind },
+  { title: "PRINCIPAL", cell: ({ principal }) => (principal === "" ? "-" : principal) },
+  { title: "TENANT", isWide: true, cell: ({ tenant }) => tenant },
+  { title: "SOURCE", cell: ({ source }) => source },
+  { title: "ACTION", cell: ({ action }) => action },
+  { title: "NAMESPACE", cell: ({ namespace }) => namespace },
+  { title: "OUTCOME", cell: ({ outcome }) => outcome },
+  { title: "REASON", cell: ({ reason }) => reason },
+  { title: "RULE", isWide: true, cell: ({ rule }) => rule },
+  { title: "BEFORE", isWide: true, cell: ({ before }) => before.slice(0, 12) },
+  { title: "AFTER", isWide: true, cell: ({ after }) => after.slice(0, 12) },
+  { title: "DETAIL", cell: ({ detail }) => detail },
+];

@@ -1,0 +1,56 @@
+/** Policy files as the command line sees them: reading one, and telling what is wrong with it and where. */
+import type { Stage } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { readInput } from "./input.ts";
+import type { Output } from "./output.ts";
+import type { PolicyProblem, PolicyReading, World } from "./world.ts";
+
+/** 10,000 rules with long lists are some 5 MiB; JSON may be as large as a request. */
+const MAX_FILE_BYTES = 16 * 1024 * 1024;
+
+/** Reads a policy file named on the command line. */
+export async function readPolicyFile(world: World, file: string): Promise<PolicyReading> {
+  return world.readPolicy(await readInput(world, file, MAX_FILE_BYTES));
+}
+
+/** Where a version is applied first, for people; empty when everywhere. */
+export function stageWords(stage: Stage | undefined): string {
+  if (stage === undefined) return "";
+  const { by } = stage;
+  switch (by.case) {
+    case "percent":
+      return `${by.value} % of nodes`;
+    case "clusters":
+      return by.value.clusterIds.join(", ");
+    case undefined:
+      return "";
+  }
+}
+
+/** A problem as a server tells it, with its line in the file; a severity that is not known is an error. */
+export function problemOf(
+  told: { readonly path: string; readonly line: number; readonly severity: string; readonly message: string },
+  reading: PolicyReading,
+): PolicyProblem {
+  const { path, line, severity, message } = told;
+  return { path, line: line > 0 ? line : reading.lineOf(path), severity: severity === "warning" ? "warning" : "error", message };
+}
+
+/** Both lists as one, by line; what both say is said once. */
+export function mergeProblems(mine: readonly PolicyProblem[], theirs: readonly PolicyProblem[]): readonly PolicyProblem[] {
+  const nameOf = ({ path, severity, message }: PolicyProblem): string => [path, severity, message].join("\0");
+  const known = new Set(mine.map(nameOf));
+  return [...mine, ...theirs.filter((problem) => !known.has(nameOf(problem)))].toSorted((a, b) => a.line - b.line);
+}
+
+export function hasErrors(problems: readonly PolicyProblem[]): boolean {
+  return problems.some(({ severity }) => severity === "error");
+}
+
+/** One line each on stderr: `policy.yaml:12: rules[3].owners[0]: …`. */
+export function tellProblems(file: string, problems: readonly PolicyProblem[], out: Output): void {
+  for (const { path, line, severity, message } of problems) {
+    const text = [line > 0 ? `${file}:${line}` : file, ...(path === "" ? [] : [path]), message].join(": ");
+    if (severity === "error") out.error(text);
+    else out.note(`warning: ${text}`);
+  }
+}

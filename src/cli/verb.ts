@@ -1,0 +1,47 @@
+/** What a verb is: a row of the VERBS table, and the function behind it. */
+import type { Client } from "../client/client.ts";
+import type { Exit } from "./exit.ts";
+import type { Flags } from "./flags.ts";
+import type { Output } from "./output.ts";
+import type { World } from "./world.ts";
+
+export interface VerbContext {
+  readonly world: World;
+  /** Positional arguments; an absent optional one is an empty list's end. */
+  readonly args: readonly string[];
+  readonly flags: Flags;
+  readonly out: Output;
+  /** Opens the client at first use; the caller closes it. */
+  readonly client: () => Client;
+  /** `--tenant`, as the viewer of a read. */
+  readonly viewer: { readonly viewer?: { readonly tenantId: string } };
+}
+
+export type Verb = (context: VerbContext) => Promise<Exit>;
+
+export interface FlagSpec {
+  /** As commander writes it: `-f, --file <file>`. */
+  readonly flags: string;
+  readonly doc: string;
+  readonly isRepeatable?: true;
+  readonly choices?: readonly string[];
+  readonly isRequired?: true;
+}
+
+export interface ArgSpec {
+  /** `<name>` required, `[name]` optional, `[name...]` several. */
+  readonly name: string;
+  readonly doc: string;
+  readonly choices?: readonly string[];
+}
+
+export interface VerbSpec {
+  /** Words after `waymark`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly args?: readonly ArgSpec[];
+  readonly flags?: readonly FlagSpec[];
+  /** Command (without `waymark`) and what it does. */
+  readonly examples: readonly (readonly [command: string, does: string])[];
+  readonly load: () => Promise<Verb>;
+}

@@ -1,0 +1,290 @@
+/** Verbs about the policy set: check, apply, export, roll back, history, explain, status. */
+import type { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  ApplyPolicyResponseSchema,
+  type Change,
+  ExplainResponseSchema,
+  PolicyHistoryResponseSchema,
+  PolicyService,
+  type PolicySet,
+  PolicyStatusResponseSchema,
+  type PolicyVersion,
+  type RuleChange,
+} from "../../../gen/waymark/policy/v1/policy_pb.js";
+import type { Client } from "../../client/client.ts";
+import { RequestError } from "../../client/request-error.ts";
+import { CommandError, EXIT, UsageError } from "../exit.ts";
+import { factTable } from "../facts.ts";
+import type { Flags } from "../flags.ts";
+import { type Output, type Table, wholeJson } from "../output.ts";
+import { hasErrors, mergeProblems, problemOf, readPolicyFile, stageWords, tellProblems } from "../policy-file.ts";
+import type { Verb } from "../verb.ts";
+import { instantFlag, timeText } from "../when.ts";
+import { keyWords, scopeOf } from "../words.ts";
+import type { PolicyProblem, PolicyReading } from "../world.ts";
+
+const MAX_COUNT = 2_147_483_647;
+const MAX_NUMBER = 999_999_999_999_999;
+
+const { method } = PolicyService;
+
+export const status: Verb = async ({ out, client }) => {
+  const answer = await client().call(method.policyStatus, {});
+  const json = wholeJson(PolicyStatusResponseSchema, answer);
+  out.document(json, factTable(json));
+  if (!answer.enabled) out.note("no policy was ever applied: everything is allowed");
+  if (answer.degraded !== "") out.note(`warning: ${answer.degraded}`);
+  return EXIT.done;
+};
+
+export const validate: Verb = async ({ world, args, flags, out, client }) => {
+  const [file = ""] = args;
+  const reading = await readPolicyFile(world, file);
+  let { problems } = reading;
+  if (reading.policy !== undefined && !flags.isOn("offline")) {
+    const { problems: told } = await client().call(method.validatePolicy, { policy: reading.policy });
+    problems = mergeProblems(
+      problems,
+      told.map((problem) => problemOf(problem, reading)),
+    );
+  }
+  const isValid = !hasErrors(problems);
+  tellProblems(file, problems, out);
+  if (out.isMachine) out.document({ valid: isValid, problems }, { columns: [], rows: [] });
+  if (isValid) out.note(`${file} is valid: ${countOf(reading.policy?.rules.length ?? 0, "rule")}`);
+  return isValid ? EXIT.done : EXIT.failed;
+};
+
+export const apply: Verb = async ({ world, args, flags, out, client }) => {
+  const [file = ""] = args;
+  const stage = stageOf(flags);
+  const expected = flags.count("expect", MAX_NUMBER) ?? 0;
+  const isDryRun = flags.isOn("dryRun");
+  const reading = await readPolicyFile(world, file);
+  if (reading.policy === undefined) return refuseFile(file, reading.problems, out);
+  const { policy } = reading;
+  const answer = await changing(file, reading, () =>
+    client().call(method.applyPolicy, {
+      policy,
+      dryRun: isDryRun,
+      expectedNumber: BigInt(expected),
+      ...(stage && { stage }),
+      reason: flags.text("reason") ?? "",
+      changeTicket: flags.text("ticket") ?? "",
+    }),
+  );
+  const told = answer.problems.map((problem) => problemOf(problem, reading));
+  const problems = mergeProblems(reading.problems, told);
+  tellProblems(file, problems, out);
+  const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dry_run: isDryRun, problems };
+  out.document(json, changeTable(answer.changes));
+  out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
+  if (isDryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
+  else if (stage === undefined) out.note(`version ${answer.number} is in force`);
+  else out.note(`version ${answer.number} is the newest; it is in force where its stage says`);
+  return EXIT.done;
+};
+
+function refuseFile(file: string, problems: readonly PolicyProblem[], out: Output): typeof EXIT.failed {
+  tellProblems(file, problems, out);
+  const count = problems.filter(({ severity }) => severity === "error").length;
+  out.error(`nothing was applied, because of ${countOf(count, "problem")}`);
+  if (out.isMachine) out.document({ applied: false, dry_run: false, changes: [], problems }, { columns: [], rows: [] });
+  return EXIT.failed;
+}
+
+function stageOf(flags: Flags) {
+  const percent = flags.count("percent", 100);
+  const clusterIds = [...flags.list("cluster")];
+  if (percent !== undefined && clusterIds.length > 0) throw new UsageError("--percent and --cluster exclude each other");
+  if (percent === 0) throw new UsageError("--percent 0: 1 to 100; leave it out to apply everywhere");
+  if (percent !== undefined) return { by: { case: "percent", value: percent } } as const;
+  return clusterIds.length === 0 ? undefined : ({ by: { case: "clusters", value: { clusterIds } } } as const);
+}
+
+/** A change of policy, with what a refusal means in words: lines of the file, and what to do when somebody was faster. */
+async function changing<T>(file: string, reading: PolicyReading | undefined, change: () => Promise<T>): Promise<T> {
+  try {
+    return await change();
+  } catch (error) {
+    if (!(error instanceof RequestError)) throw error;
+    const { reason, violations } = error.facts;
+    if (reason === "version_conflict") {
+      const advice = "nothing was changed; see what came in between with: waymark namespace policy history --diff";
+      throw new CommandError(`${error.message}\n${advice}`, EXIT.failed, error);
+    }
+    if (reading === undefined || violations.length === 0) throw error;
+    const lines = violations.map(({ field, description }) => {
+      const path = field.replace(/^policy\./, "");
+      const line = field.startsWith("policy.") ? reading.lineOf(path) : 0;
+      return [line > 0 ? `${file}:${line}` : file, path, description].join(": ");
+    });
+    throw new CommandError([...lines, "nothing was applied"].join("\n"), EXIT.failed, error);
+  }
+}
+
+function changeTable(changes: readonly Change[]): Table<Change> {
+  return {
+    columns: [
+      { title: "EFFECT", cell: ({ effect }) => effect },
+      { title: "NAMESPACE", cell: ({ namespace }) => namespace },
+      { title: "ENTRIES", cell: ({ entries }) => String(entries) },
+      { title: "FOR", cell: ({ viewers }) => viewers.map(({ clusterId, tenantId }) => `${clusterId}/${tenantId}`).join(", ") },
+      { title: "EXAMPLES", cell: ({ examples, namespace }) => examples.map((key) => keyWords(key).slice(namespace.length + 1)).join(", ") },
+    ],
+    rows: changes,
+    whenEmpty: "",
+  };
+}
+
+function changeWords(changes: readonly Change[], leftOut: number): string {
+  if (changes.length === 0) return "what is in the catalog stays as it is, for everybody";
+  const words = (["hide", "show", "withdraw"] as const).flatMap((effect) => {
+    const rows = changes.filter((change) => change.effect === effect);
+    const entries = rows.reduce((sum, change) => sum + Number(change.entries), 0);
+    return rows.length === 0 ? [] : [`${effect} ${countOf(entries, "entry")} in ${countOf(rows.length, "namespace")}`];
+  });
+  return `${words.join(", ")}${leftOut === 0 ? "" : `; ${leftOut} more changes are not shown`}`;
+}
+
+function countOf(count: number, word: string): string {
+  if (count === 1) return `1 ${word}`;
+  return `${count} ${word.endsWith("y") ? `${word.slice(0, -1)}ies` : `${word}s`}`;
+}
+
+export const exportPolicy: Verb = async ({ world, flags, out, client }) => {
+  const wanted = flags.count("number", MAX_NUMBER);
+  const policy = wanted === undefined ? await inForce(client()) : await versionOf(client(), wanted);
+  out.raw(await world.writePolicy(policy, out.format === "json" ? "json" : "yaml"));
+  out.note(`version ${policy.number}, ${countOf(policy.rules.length, "rule")}`);
+  return EXIT.done;
+};
+
+async function inForce(client: Client): Promise<PolicySet> {
+  const { policy } = await client.call(method.exportPolicy, {});
+  if (policy === undefined) throw new CommandError("there is no policy in force", EXIT.notFound);
+  return policy;
+}
+
+async function versionOf(client: Client, number: number): Promise<PolicySet> {
+  let pageToken = "";
+  do {
+    const page = await client.call(method.policyHistory, { pageToken });
+    const found = page.versions.find(({ policy }) => Number(policy?.number) === number);
+    if (found?.unreadable) throw new CommandError(`version ${number} cannot be read: ${found.unreadable}`);
+    if (found?.policy !== undefined) return found.policy;
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  throw new CommandError(`there is no version ${number} in the history`, EXIT.notFound);
+}
+
+export const rollback: Verb = async ({ flags, out, client }) => {
+  const to = flags.count("to", MAX_NUMBER) ?? 0;
+  const request = {
+    toNumber: BigInt(to),
+    reason: flags.text("reason") ?? "",
+    expectedNumber: BigInt(flags.count("expect", MAX_NUMBER) ?? 0),
+    changeTicket: flags.text("ticket") ?? "",
+  };
+  const { number } = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
+  const words = to === 0 ? "the version before the newest" : `version ${to}`;
+  out.document({ number: String(number), to_number: String(to) }, { columns: [], rows: [], whenEmpty: "" });
+  out.note(`rules are those of ${words} again, as version ${number}`);
+  return EXIT.done;
+};
+
+export const history: Verb = async ({ flags, out, client }) => {
+  const answer = await client().call(method.policyHistory, {
+    limit: flags.count("limit", MAX_COUNT) ?? 0,
+    pageToken: flags.text("pageToken") ?? "",
+    withoutRules: !(out.isMachine && flags.isOn("rules")),
+  });
+  const json = wholeJson(PolicyHistoryResponseSchema, answer);
+  if (flags.isOn("diff")) out.document(json, diffTable(answer.versions));
+  else out.document(json, historyTable(answer.versions));
+  if (answer.nextPageToken !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${answer.nextPageToken}`);
+  return EXIT.done;
+};
+
+const numberOf = ({ policy }: PolicyVersion): string => String(policy?.number ?? 0n);
+
+function historyTable(versions: readonly PolicyVersion[]): Table<PolicyVersion> {
+  return {
+    columns: [
+      { title: "NUMBER", cell: numberOf },
+      { title: "APPLIED AT", cell: ({ appliedAt }) => timeText(appliedAt) },
+      { title: "BY", cell: ({ principal }) => principal },
+      { title: "VERSION", cell: ({ policy }) => policy?.version ?? "" },
+      { title: "STAGE", cell: ({ stage }) => stageWords(stage) },
+      { title: "CHANGES", cell: ({ changes, unreadable }) => (unreadable === "" ? String(changes.length) : "unreadable") },
+      { title: "CHECKSUM", isWide: true, cell: ({ checksum }) => checksum },
+      { title: "TICKET", cell: ({ changeTicket }) => changeTicket },
+      { title: "REASON", cell: ({ reason, unreadable }) => (unreadable === "" ? reason : unreadable) },
+    ],
+    rows: versions,
+    whenEmpty: "no policy was ever applied",
+  };
+}
+
+interface DiffRow {
+  readonly version: PolicyVersion;
+  readonly change: RuleChange;
+  readonly field: string;
+  readonly removed: readonly string[];
+  readonly added: readonly string[];
+}
+
+function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
+  const rows = versions.flatMap((version) =>
+    version.changes.flatMap((change): readonly DiffRow[] => {
+      if (change.fields.length === 0) return [{ version, change, field: "", removed: [], added: [] }];
+      return change.fields.map(({ field, removed, added }) => ({ version, change, field, removed, added }));
+    }),
+  );
+  return {
+    columns: [
+      { title: "NUMBER", cell: ({ version }) => numberOf(version) },
+      { title: "RULE", cell: ({ change }) => (change.namespace === "" ? "(the set)" : change.namespace) },
+      { title: "CHANGE", cell: ({ change }) => change.change },
+      { title: "FIELD", cell: ({ field }) => field },
+      { title: "REMOVED", cell: ({ removed }) => removed.join(", ") },
+      { title: "ADDED", cell: ({ added }) => added.join(", ") },
+    ],
+    rows,
+    whenEmpty: "no differences",
+  };
+}
+
+export const explain: Verb = async ({ flags, out, client }) => {
+  const namespace = flags.text("namespace") ?? "";
+  const action = flags.text("action") ?? "query";
+  const viewer = viewerOf(flags);
+  const at = instantFlag(flags, "at");
+  const scope: Scope = scopeOf(flags.text("scope"));
+  const answer = await client().call(method.explain, { namespace, action, scope, ...(viewer && { viewer }), ...(at && { at }) });
+  const json = { namespace, action, ...wholeJson(ExplainResponseSchema, answer) };
+  out.document(json, {
+    columns: [
+      { title: "VERDICT", cell: ({ allowed }) => (allowed ? "allowed" : "denied") },
+      { title: "REASON", cell: ({ reason }) => reason },
+      { title: "RULE", cell: ({ rule }) => rule },
+      { title: "UNTIL", cell: ({ until }) => timeText(until) },
+    ],
+    rows: [answer],
+  });
+  return EXIT.done;
+};
+
+/** `--viewer cluster/tenant`, or its two parts; undefined for the caller's own eyes. */
+function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId: string } | undefined {
+  const both = flags.text("viewer");
+  const [cluster, tenant] = [flags.text("viewerCluster"), flags.text("viewerTenant")];
+  if (both === undefined)
+    return cluster === undefined && tenant === undefined ? undefined : { clusterId: cluster ?? "", tenantId: tenant ?? "" };
+  if (cluster !== undefined || tenant !== undefined) throw new UsageError("--viewer excludes --viewer-cluster and --viewer-tenant");
+  // An id may hold a slash: then its part is given by its own flag.
+  const [clusterId = "", tenantId, ...rest] = both.split("/");
+  if (tenantId === undefined || rest.length > 0)
+    throw new UsageError(`--viewer ${both}: not cluster/tenant; use --viewer-cluster and --viewer-tenant for ids with a slash`);
+  return { clusterId, tenantId };
+}

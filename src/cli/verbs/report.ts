@@ -1,0 +1,89 @@
+/** Verbs that sum up the catalog. */
+import { type Entry, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { DiscoveryService, type NamespaceStatusResponse } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Client } from "../../client/client.ts";
+import { EXIT, UsageError } from "../exit.ts";
+import { readAll } from "../read-all.ts";
+import type { Verb } from "../verb.ts";
+import { healthWord, scopeWord } from "../words.ts";
+
+/** Questions under way at once. */
+const MAX_CALLS = 16;
+
+const HEALTHS = [
+  HealthStatus.HEALTHY,
+  HealthStatus.DEGRADED,
+  HealthStatus.CRITICAL,
+  HealthStatus.MAINTENANCE,
+  HealthStatus.ORPHANED,
+] as const;
+
+interface Row {
+  readonly namespace: string;
+  readonly entries: number;
+  readonly instances: ReadonlyMap<HealthStatus, number>;
+  readonly clusters: readonly string[];
+  readonly status: NamespaceStatusResponse;
+}
+
+export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
+  const [namespace, namespacePrefix] = [flags.text("namespace"), flags.text("prefix")];
+  if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix exclude each other");
+  const entries = await readAll(client(), { ...viewer, namespace: namespace ?? "", namespacePrefix: namespacePrefix ?? "" });
+  const groups = Map.groupBy(entries, ({ key }) => key?.namespace ?? "");
+  // Asked for by name, a namespace without entries is an answer too.
+  if (namespace !== undefined && !groups.has(namespace)) groups.set(namespace, []);
+  const isWanted = ([, group]: readonly [string, readonly Entry[]]) =>
+    !flags.isOn("unhealthy") || group.some(({ health }) => health !== HealthStatus.HEALTHY);
+  const wanted = [...groups].filter(isWanted).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const rows = await rowsOf(client(), wanted);
+  out.document(
+    { namespaces: rows.map(jsonOf) },
+    {
+      columns: [
+        { title: "NAMESPACE", cell: (row: Row) => row.namespace },
+        { title: "ENTRIES", cell: ({ entries: count }) => String(count) },
+        ...HEALTHS.map((health) => ({
+          title: healthWord(health).toUpperCase(),
+          cell: ({ instances }: Row) => String(instances.get(health) ?? 0),
+        })),
+        { title: "OWNERS", cell: ({ status }) => (status.owners.length === 0 ? "-" : status.owners.join(", ")) },
+        { title: "CLUSTERS", isWide: true, cell: ({ clusters }) => clusters.join(", ") },
+        { title: "EXPORTS", isWide: true, cell: ({ status }) => status.exportScopes.map(scopeWord).join(", ") },
+        { title: "POLICY", isWide: true, cell: ({ status }) => status.policyVersion },
+        { title: "VERDICT", cell: ({ status }) => (status.allowed ? "allowed" : "denied") },
+        { title: "REASON", cell: ({ status }) => status.reason },
+      ],
+      rows,
+    },
+  );
+  return EXIT.done;
+};
+
+async function rowsOf(client: Client, groups: readonly (readonly [string, readonly Entry[]])[]): Promise<readonly Row[]> {
+  const rows: Row[] = [];
+  for (let at = 0; at < groups.length; at += MAX_CALLS) {
+    const batch = groups.slice(at, at + MAX_CALLS).map(async ([namespace, entries]): Promise<Row> => {
+      const status = await client.call(DiscoveryService.method.namespaceStatus, { namespace });
+      const instances = new Map(HEALTHS.map((health) => [health, entries.filter((entry) => entry.health === health).length]));
+      const clusters = [...new Set(entries.map(({ key }) => key?.clusterId ?? ""))].toSorted();
+      return { namespace, entries: entries.length, instances, clusters, status };
+    });
+    rows.push(...(await Promise.all(batch)));
+  }
+  return rows;
+}
+
+function jsonOf({ namespace, entries, instances, clusters, status }: Row): unknown {
+  return {
+    namespace,
+    entries,
+    health: Object.fromEntries(HEALTHS.map((health) => [healthWord(health), instances.get(health) ?? 0])),
+    clusters,
+    owners: status.owners,
+    export_scopes: status.exportScopes.map(scopeWord),
+    policy_version: status.policyVersion,
+    allowed: status.allowed,
+    reason: status.reason,
+  };
+}

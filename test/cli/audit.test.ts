@@ -1,0 +1,190 @@
+import { status } from "@grpc/grpc-js";
+import { afterEach, expect, test } from "vitest";
+import { boundEvent, CHAIN_START, chainEvent } from "../../src/policy/audit.ts";
+import { auditLine } from "../../src/policy/audit-line.ts";
+import { waymark } from "../fakes/cli-world.ts";
+import { FakeDiscovery } from "../fakes/discovery-server.ts";
+
+const started: FakeDiscovery[] = [];
+
+async function startFake(): Promise<FakeDiscovery> {
+  const fake = new FakeDiscovery();
+  await fake.start();
+  started.push(fake);
+  return fake;
+}
+
+afterEach(() => {
+  for (const fake of started.splice(0)) fake.stop();
+});
+
+interface Asked {
+  readonly limit: number;
+  readonly pageToken: string;
+}
+
+/** Records by number, newest first, `limit` a page. */
+function paged(records: readonly { readonly number: bigint }[]) {
+  return ({ limit, pageToken }: Asked) => {
+    const from = Number(pageToken || "0");
+    const to = from + (limit === 0 ? 100 : limit);
+    return { records: records.slice(from, to), nextPageToken: to < records.length ? String(to) : "" };
+  };
+}
+
+function denial(number: number) {
+  const who = { principal: "team-a", tenant: "team-a", source: "10.0.0.1" };
+  const what = { kind: "access", action: "query", namespace: "svc.market", outcome: "denied", reason: "viewer_denied", rule: "svc.market" };
+  return { number: BigInt(number), at: { seconds: 1_770_000_000n + BigInt(number), nanos: 0 }, ...who, ...what };
+}
+
+function change(number: number) {
+  const what = { kind: "policy", action: "policy.apply", outcome: "allowed", before: "aa".repeat(32), after: "bb".repeat(32) };
+  return {
+    number: BigInt(number),
+    at: { seconds: 1_770_000_000n, nanos: 0 },
+    principal: "ada",
+    source: "10.0.0.2",
+    ...what,
+    detail: "OPS-7",
+  };
+}
+
+test.each(["table", "wide", "json"])("the %s format of an audit is as reviewed", async (format) => {
+  const fake = await startFake();
+  fake.policy.set("accessAudit", paged([denial(9), denial(7)]));
+  fake.policy.set("policyAudit", paged([change(8)]));
+  const { exit, stdout } = await waymark(["audit", "list", "-o", format, "--server", fake.address]);
+  expect(exit).toBe(0);
+  await expect(stdout).toMatchFileSnapshot(`../golden/cli/audit.${format}.txt`);
+});
+
+test("access-audit sends its filters and tells how to go on", async () => {
+  const fake = await startFake();
+  fake.policy.set("accessAudit", paged([denial(3), denial(2), denial(1)]));
+  const filters = ["--principal", "team-a", "--namespace", "svc.market", "--reason", "viewer_denied", "--since", "2026-01-01T00:00:00Z"];
+  const argv = ["discovery", "access-audit", ...filters, "--limit", "2", "--server", fake.address];
+  const { stdout, stderr } = await waymark(argv);
+  expect(stdout.trimEnd().split("\n")).toHaveLength(3);
+  expect(stderr).toContain("--page-token 2");
+  expect(fake.callsOf("accessAudit")[0]?.request).toMatchObject({
+    principal: "team-a",
+    namespace: "svc.market",
+    reason: "viewer_denied",
+    limit: 2,
+    from: { seconds: 1_767_225_600n },
+  });
+});
+
+test("namespace policy audit asks the policy log; --since takes a duration before now", async () => {
+  const fake = await startFake();
+  const before = Date.now() - 3_600_000;
+  await waymark(["namespace", "policy", "audit", "--since", "1h", "--server", fake.address]);
+  const { request } = fake.callsOf("policyAudit")[0] ?? {};
+  expect(request).toHaveProperty("from.seconds");
+  const { from } = request as { readonly from: { readonly seconds: bigint } };
+  expect(Math.abs(Number(from.seconds) * 1000 - before)).toBeLessThan(60_000);
+});
+
+test.each([
+  { argv: ["audit", "list", "--kind", "policy", "--namespace", "a"], says: "are for the access audit" },
+  { argv: ["audit", "list", "--since", "yesterday"], says: "nor a duration before now" },
+  { argv: ["audit", "watch", "--interval", "1ms"], says: "at least 100ms" },
+])("$argv is bad usage", async ({ argv, says }) => {
+  const { exit, stderr } = await waymark([...argv, "--server", "127.0.0.1:1"]);
+  expect(exit).toBe(2);
+  expect(stderr).toContain(says);
+});
+
+test("a caller without the role is exit code 4", async () => {
+  const fake = await startFake();
+  fake.refusals.set("accessAudit", { code: status.PERMISSION_DENIED, message: "discovery_access_denied: needs mesh.operate" });
+  expect((await waymark(["discovery", "access-audit", "--server", fake.address])).exit).toBe(4);
+  expect((await waymark(["audit", "watch", "--server", fake.address])).exit).toBe(4);
+});
+
+test("watch tells each act once, oldest first, and nothing that was there before it", async () => {
+  const fake = await startFake();
+  const records = [denial(2), denial(1)];
+  fake.policy.set("accessAudit", (asked: Asked) => paged(records)(asked));
+  const argv = ["audit", "watch", "--kind", "access", "--count", "3", "--interval", "100ms", "-o", "json", "--server", fake.address];
+  const ran = waymark(argv);
+  // After the call that looks where the log ends, and the first that finds nothing new.
+  while (fake.callsOf("accessAudit").length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  records.unshift(denial(5), denial(4), denial(3));
+  const { exit, stdout } = await ran;
+  expect(exit).toBe(0);
+  const numbers = stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { readonly number: string }).number);
+  expect(numbers).toEqual(["3", "4", "5"]);
+});
+
+test("watch --since begins with what happened since", async () => {
+  const fake = await startFake();
+  fake.policy.set("accessAudit", paged([denial(3), denial(1)]));
+  fake.policy.set("policyAudit", paged([change(2)]));
+  const { stdout } = await waymark(["audit", "watch", "--since", "1h", "--count", "3", "-o", "json", "--server", fake.address]);
+  expect(
+    stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { readonly number: string }).number),
+  ).toEqual(["1", "2", "3"]);
+});
+
+test.each([
+  { answer: { intact: true, checked: 5n, firstNumber: 1n, lastNumber: 5n, lastHash: Uint8Array.of(0xab) }, exit: 0, says: "" },
+  {
+    answer: { intact: false, checked: 2n, fault: "missing", faultNumber: 3n, detail: "record 3 is missing" },
+    exit: 1,
+    says: "missing at record 3",
+  },
+])("verify asks the server about its own log: exit code $exit", async ({ answer, exit, says }) => {
+  const fake = await startFake();
+  fake.policy.set("verifyAudit", () => answer);
+  const ran = await waymark(["audit", "verify", "-o", "json", "--server", fake.address]);
+  expect(ran.exit).toBe(exit);
+  expect(ran.stderr).toContain(says);
+  expect(JSON.parse(ran.stdout)).toMatchObject({ intact: answer.intact, checked: Number(answer.checked) });
+});
+
+test("verify FILE checks a copy without a server", async () => {
+  const who = { principal: "a", tenant: "", source: "", rule: "", before: "", after: "", detail: "" };
+  const event = boundEvent({
+    atWallMs: 1,
+    kind: "access",
+    action: "query",
+    namespace: "n",
+    outcome: "denied",
+    reason: "viewer_denied",
+    ...who,
+  });
+  const first = chainEvent(event, CHAIN_START).record;
+  const lines = [first, chainEvent(event, first).record].map(auditLine);
+  const files = { "whole.jsonl": lines.join(""), "changed.jsonl": lines.join("").replace("denied", "allowed") };
+  const argv = ["audit", "verify", "--server", "127.0.0.1:1"];
+  const whole = await waymark([...argv, "whole.jsonl", "-o", "json"], { files });
+  expect(whole.exit).toBe(0);
+  expect(JSON.parse(whole.stdout)).toMatchObject({ intact: true, checked: 2, last_number: 2 });
+  const changed = await waymark([...argv, "changed.jsonl"], { files });
+  expect(changed.exit).toBe(1);
+  expect(changed.stderr).toContain("altered at record 1");
+});
+
+test("report namespace-health counts entries by health and says what policy says", async () => {
+  const fake = await startFake();
+  const register = (namespace: string, instance: string, health: string) =>
+    waymark(["register", "--namespace", namespace, "--name", "web", "--instance", instance, "--health", health, "--server", fake.address]);
+  await register("svc.market", "1", "healthy");
+  await register("svc.market", "2", "critical");
+  await register("svc.shop", "1", "healthy");
+  const argv = ["report", "namespace-health", "--server", fake.address];
+  const shown = await waymark(argv);
+  await expect(shown.stdout).toMatchFileSnapshot("../golden/cli/report.table.txt");
+  const unhealthy = await waymark([...argv, "--unhealthy", "-o", "json"]);
+  await expect(unhealthy.stdout).toMatchFileSnapshot("../golden/cli/report.json.txt");
+  const empty = await waymark([...argv, "--namespace", "svc.none", "-o", "json"]);
+  expect(JSON.parse(empty.stdout)).toMatchObject({ namespaces: [{ namespace: "svc.none", entries: 0 }] });
+});
