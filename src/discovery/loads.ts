@@ -3,6 +3,8 @@ import type { LoadView } from "../catalog/entry-view.ts";
 import type { KeyText } from "../catalog/record.ts";
 
 const LATENCY_BANDS = 64;
+/** No report has this band. */
+const UNTOLD = -1;
 
 interface Reported {
   load: LoadView;
@@ -37,6 +39,14 @@ export class Loads {
     before.band = band;
     before.toldMonoMs = monoMs;
     return true;
+  }
+
+  /** Others were not told after all: the next report is news whatever it says. */
+  untell(key: KeyText): void {
+    const reported = this.#byKey.get(key);
+    if (reported === undefined) return;
+    reported.band = UNTOLD;
+    reported.toldMonoMs = Number.NEGATIVE_INFINITY;
   }
 
   forget(key: KeyText): void {

@@ -168,7 +168,11 @@ export class Registrar {
     for (const [key, record] of found) {
       this.#gate.stage(key, undefined);
       this.#replica.stageTombstone(record, BODY.UNREGISTERED, this.#hlc.stamp(time.wallMs));
+      this.#loads.forget(key);
+      const lease = this.#leases.find(this.#leases.leaseOf(key) ?? "");
       this.#detach(key);
+      // Nobody renews a static lease: once it is empty, nothing else would end it.
+      if (lease?.ttlMs === undefined && lease?.keyCount === 1) this.#endLease(lease.id);
     }
     return found.size;
   }
@@ -294,9 +298,8 @@ export class Registrar {
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     const isCurrent = isLive && (own.revision === 0 || this.#replica.view(draft.key) === own);
     this.#attach(draft.key, leaseId, isLive);
-    const isSame =
-      isCurrent && own.contentBytes === draft.content.length && this.#replica.slab.equals(own.at, own.contentBytes, draft.content);
-    if (isSame) return;
+    const isOwn = isCurrent && own.principal === caller.principal;
+    if (isOwn && this.#replica.slab.equals(own.at, own.contentBytes, draft.content)) return;
     this.#stagePut(draft, isLive ? own : undefined, caller.principal, draft.load, time);
   }
 
@@ -321,12 +324,12 @@ export class Registrar {
   }
 
   #attach(key: KeyText, leaseId: string, isLive: boolean): void {
+    if (this.#leases.leaseOf(key) === leaseId) return;
     const old = this.#leases.attach(leaseId, key);
     if (old === undefined) {
       this.#undo.push(() => this.#leases.detach(key));
       return;
     }
-    if (old === leaseId) return;
     this.#undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
     if (isLive) this.#moved.add(key);
     // Re-registered under a new lease: a lease that has lost its last key is gone, and its next renewal says so.
@@ -356,13 +359,11 @@ export class Registrar {
   }
 
   #endLease(id: string): void {
-    const lease = this.#leases.find(id);
-    if (lease === undefined) return;
+    const { ttlMs, principal = "", deadlineMonoMs = 0 } = this.#leases.find(id) ?? {};
     this.#leases.end(id);
     this.#endedLeases.push(id);
-    const { ttlMs, principal } = lease;
-    // Granted anew from 0: it is due again at once, and tried again with the next batch.
-    this.#undo.push((monoMs) => this.#leases.grant(id, { ttlMs, principal }, monoMs));
+    // With the deadline it had: one that had run out is due again at once, and tried again with the next batch.
+    this.#undo.push(() => this.#leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
   }
 
   #checkReport(caller: Caller, report: Report): void {
@@ -377,6 +378,7 @@ export class Registrar {
     const isHealthChange = report.health !== undefined && report.health !== own.health;
     const isLoadNews = report.load !== undefined && this.#loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
+    if (isLoadNews) this.#undo.push(() => this.#loads.untell(report.key));
     const stored = this.#drafter.draftOfStored(this.#replica.slab.view(own.at, own.sizeBytes));
     const draft = isHealthChange ? this.#drafter.draftWithHealth(this.#replica.slab.view(own.at, own.sizeBytes), report.health) : stored;
     this.#stagePut(draft, own, own.principal, this.loadOf(report.key) ?? stored.load, time);

@@ -1,6 +1,6 @@
 /** How to take back what was done for records that are not durable yet. */
 
-type Undo = (monoMs: number) => void;
+type Undo = () => void;
 
 /** Steps in the order they were done; a batch's steps are forgotten when it is on disk, and all are undone when it is not. */
 export class UndoLog {
@@ -23,11 +23,11 @@ export class UndoLog {
   }
 
   /** Takes back every step not forgotten, newest first. */
-  undo(monoMs = 0): void {
-    for (let i = this.#open.length - 1; i >= 0; i--) this.#open[i]?.(monoMs);
+  undo(): void {
+    for (let i = this.#open.length - 1; i >= 0; i--) this.#open[i]?.();
     for (let b = this.#sealed.length - 1; b >= 0; b--) {
       const steps = this.#sealed[b]?.steps ?? [];
-      for (let i = steps.length - 1; i >= 0; i--) steps[i]?.(monoMs);
+      for (let i = steps.length - 1; i >= 0; i--) steps[i]?.();
     }
     this.#open = [];
     this.#sealed = [];

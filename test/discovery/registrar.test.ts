@@ -1,0 +1,358 @@
+/** Register, renew, unregister and expire (semantics.md, Leases and life). */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { LoadView } from "../../src/catalog/entry-view.ts";
+import { BODY, HEALTH } from "../../src/catalog/record.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { at, caller, command, draft, keyOf, Registry } from "../fakes/registry.ts";
+
+const NEVER_BEFORE = 1_000_000_000;
+const [ANN, BOB, ADMIN] = [caller("ann"), caller("bob"), caller("root", ["mesh.admin"])];
+
+function reasonOf(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof WaymarkError) return error.reason;
+    throw error;
+  }
+  return "none";
+}
+
+function load(utilization: number, latencyMs = 1): LoadView {
+  return { activeClients: 0, errorRate: 0, latencyMs, utilization, observedWallMs: 0 };
+}
+
+function report(name: string, said: { readonly health?: 1 | 2 | 3 | 4; readonly load?: LoadView }) {
+  return { key: keyOf(name), path: "reports[0]", health: said.health, load: said.load };
+}
+
+test("a registration is visible when its batch is on disk, under a lease of 30 s unless it says otherwise", () => {
+  const r = new Registry();
+  const answer = r.registrar.register(ANN, command([draft("web")]), at(0));
+  expect([answer.ttlMs, answer.leaseId, r.names()]).toEqual([30_000, "a/1", []]);
+  r.take();
+  expect(r.names()).toEqual([]);
+  r.land(at(0));
+  expect([r.names(), r.registrar.hasWork, r.registrar.takeBatch()]).toEqual([["web"], false, undefined]);
+  expect(r.disk.rows.get(keyOf("web"))?.leaseId).toBe("a/1");
+});
+
+test("the same content again is a no-op that moves the key to the new lease: no record, and the old lease is gone", () => {
+  const r = new Registry();
+  const first = r.register("ann", [draft("web")], at(0));
+  const { revision, lastSeq } = r.replica;
+  const second = r.register("ann", [draft("web")], at(20_000));
+  expect([r.replica.revision, r.replica.lastSeq]).toEqual([revision, lastSeq]);
+  expect(r.registrar.renew(ANN, [first, second], [], at(20_000))).toEqual({ expiredLeaseIds: [first], ttlMs: 30_000 });
+  r.registrar.tick(at(40_000));
+  r.flush(at(40_000));
+  expect(r.names()).toEqual(["web"]);
+  r.restart(at(40_000));
+  r.registrar.tick(at(80_000));
+  r.flush(at(80_000));
+  expect(r.names()).toEqual([]);
+});
+
+test("load and times are not content; anything else is, and makes one update", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0));
+  r.register("ann", [draft("web", { load: { utilization: 0.5, latencyMs: 3 } })], at(1));
+  expect(r.replica.lastSeq).toBe(1);
+  r.register("ann", [draft("web", { metadata: { note: "new" } })], at(2));
+  expect([r.replica.lastSeq, r.replica.view(keyOf("web"))?.firstSeq]).toEqual([2, 1]);
+});
+
+test("joining a lease renews it and keeps its ttl; a lease that loses one of its keys lives on", () => {
+  const r = new Registry();
+  const first = r.register("ann", [draft("web"), draft("db")], at(0), { ttlMs: 5_000 });
+  expect(r.registrar.register(ANN, command([draft("api")], { leaseId: first }), at(4_000))).toEqual({ leaseId: first, ttlMs: 5_000 });
+  r.register("ann", [draft("db")], at(4_000));
+  r.registrar.tick(at(8_999));
+  r.flush(at(8_999));
+  expect(r.names()).toEqual(["api", "db", "web"]);
+  r.registrar.tick(at(9_000));
+  r.flush(at(9_000));
+  expect(r.names()).toEqual(["db"]);
+});
+
+test.each([
+  { what: "a ttl below the least", rest: { ttlMs: 999 }, want: "invalid_argument" },
+  { what: "a ttl above the most", rest: { ttlMs: 86_400_001 }, want: "invalid_argument" },
+  { what: "a ttl for a static lease", rest: { ttlMs: 5_000, isStatic: true }, want: "invalid_argument" },
+  { what: "a lease this node does not hold", rest: { leaseId: "b/1" }, want: "lease_not_found" },
+  { what: "another principal's lease", rest: { leaseId: "a/1" }, want: "lease_not_found" },
+  { what: "the least ttl", rest: { ttlMs: 1_000 }, want: "none" },
+  { what: "the longest ttl", rest: { ttlMs: 86_400_000 }, want: "none" },
+])("register with $what: $want, and nothing is staged when refused", ({ rest, want }) => {
+  const r = new Registry();
+  r.register("bob", [draft("other")], at(0));
+  const before = r.state();
+  expect(reasonOf(() => r.registrar.register(ANN, command([draft("web")], rest), at(1)))).toBe(want);
+  if (want !== "none") expect([r.state(), r.registrar.hasWork]).toEqual([before, false]);
+});
+
+test("a request that names a key twice is refused whole, by the index of both", () => {
+  const r = new Registry();
+  const twice = command([draft("web"), draft("db"), draft("web")]);
+  expect(() => r.registrar.register(ANN, twice, at(0))).toThrow("entries[2].key: is the same as entries[0].key");
+  expect([r.registrar.hasWork, r.leases.size]).toEqual([false, 0]);
+});
+
+test("a static lease never ends by time, only by unregistering its last key or itself", () => {
+  const r = new Registry();
+  const one = r.register("ann", [draft("web"), draft("db")], at(0), { isStatic: true });
+  r.registrar.tick(at(NEVER_BEFORE));
+  expect([r.names(), r.registrar.nextDeadlineMs()]).toEqual([["db", "web"], undefined]);
+  expect(r.registrar.renew(ANN, [one], [], at(1))).toEqual({ expiredLeaseIds: [], ttlMs: undefined });
+  r.restart(at(0));
+  expect(r.leases.find(one)?.ttlMs).toBeUndefined();
+  r.registrar.unregisterKeys(ANN, [keyOf("web")], at(1));
+  expect(r.leases.has(one)).toBe(true);
+  r.registrar.unregisterKeys(ANN, [keyOf("db")], at(2));
+  r.flush(at(2));
+  expect([r.leases.has(one), r.disk.leases.size, r.names()]).toEqual([false, 0, []]);
+});
+
+test("a key belongs to who registered it; mesh.admin may do what the owner may, and takes it over by registering", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0));
+  const changed = command([draft("new"), draft("web", { tags: ["x"] })]);
+  expect(reasonOf(() => r.registrar.register(BOB, changed, at(1)))).toBe("discovery_access_denied");
+  expect(reasonOf(() => r.registrar.register(BOB, command([draft("web")]), at(1)))).toBe("discovery_access_denied");
+  expect(reasonOf(() => r.registrar.unregisterKeys(BOB, [keyOf("web")], at(1)))).toBe("discovery_access_denied");
+  expect(reasonOf(() => r.registrar.renew(BOB, [], [report("web", { health: 2 })], at(1)))).toBe("discovery_access_denied");
+  expect(r.registrar.renew(BOB, ["a/1"], [], at(1)).expiredLeaseIds).toEqual(["a/1"]);
+  expect([r.registrar.hasWork, r.leases.size]).toEqual([false, 1]);
+  r.registrar.register(ADMIN, command([draft("web")]), at(2));
+  r.flush(at(2));
+  expect(r.replica.view(keyOf("web"))?.principal).toBe("root");
+  expect(reasonOf(() => r.registrar.unregisterKeys(ANN, [keyOf("web")], at(3)))).toBe("discovery_access_denied");
+  expect(r.registrar.unregisterKeys(ADMIN, [keyOf("web")], at(3))).toBe(1);
+});
+
+test("ownership holds for what is staged and not yet on disk", () => {
+  const r = new Registry();
+  r.registrar.register(ANN, command([draft("web")]), at(0));
+  expect(reasonOf(() => r.registrar.register(BOB, command([draft("web")]), at(0)))).toBe("discovery_access_denied");
+  r.registrar.unregisterKeys(ANN, [keyOf("web")], at(0));
+  expect(reasonOf(() => r.registrar.register(BOB, command([draft("web")]), at(0)))).toBe("none");
+});
+
+test("unregistering keys: unknown ones count 0, repeated ones once, and one of another's refuses the whole", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web"), draft("db")], at(0));
+  r.register("bob", [draft("api")], at(0));
+  expect(r.registrar.unregisterKeys(ANN, [keyOf("nothing")], at(1))).toBe(0);
+  expect(reasonOf(() => r.registrar.unregisterKeys(ANN, [keyOf("web"), keyOf("api")], at(1)))).toBe("discovery_access_denied");
+  expect(r.registrar.hasWork).toBe(false);
+  expect(r.registrar.unregisterKeys(ANN, [keyOf("web"), keyOf("web"), keyOf("nothing")], at(1))).toBe(1);
+  expect(r.registrar.unregisterKeys(ANN, [keyOf("web")], at(1))).toBe(0);
+  r.flush(at(1));
+  expect([r.names(), r.replica.own(keyOf("web"))?.body]).toEqual([["api", "db"], BODY.UNREGISTERED]);
+});
+
+test("unregistering a lease removes its entries; an unknown one and another's are not found", () => {
+  const r = new Registry();
+  const lease = r.register("ann", [draft("web"), draft("db")], at(0));
+  for (const id of ["a/9", "b/1"]) expect(reasonOf(() => r.registrar.unregisterLease(ANN, id, at(1)))).toBe("lease_not_found");
+  expect(reasonOf(() => r.registrar.unregisterLease(BOB, lease, at(1)))).toBe("lease_not_found");
+  expect(r.registrar.unregisterLease(ANN, lease, at(1))).toBe(2);
+  r.flush(at(1));
+  expect([r.names(), r.disk.leases.size]).toEqual([[], 0]);
+});
+
+test("at expiry every entry of the lease gets an expired tombstone, and renewal in time prevents it", () => {
+  const r = new Registry();
+  const kept = r.register("ann", [draft("db")], at(0));
+  r.register("ann", [draft("web"), draft("api")], at(0));
+  r.registrar.renew(ANN, [kept], [], at(29_000));
+  r.registrar.tick(at(29_999));
+  expect(r.registrar.hasWork).toBe(false);
+  r.registrar.tick(at(30_000));
+  r.flush(at(30_000));
+  expect([r.names(), r.registrar.expiredCount]).toEqual([["db"], 1]);
+  expect(["web", "api"].map((name) => r.replica.own(keyOf(name))?.body)).toEqual([BODY.EXPIRED, BODY.EXPIRED]);
+});
+
+test("expiry costs what expires, a bounded amount a tick, and says when to come back", () => {
+  const r = new Registry();
+  for (let n = 0; n < 2_500; n++) r.registrar.register(ANN, command([draft(`s${n}`)], { ttlMs: 5_000 }), at(0));
+  r.flush(at(0));
+  r.register("ann", [draft("late")], at(0), { ttlMs: 60_000 });
+  expect(r.registrar.nextDeadlineMs()).toBe(5_000);
+  r.registrar.tick(at(5_000));
+  r.flush(at(5_000));
+  expect(r.leases.size).toBe(501);
+  expect(r.registrar.nextDeadlineMs()).toBe(5_000);
+  r.registrar.tick(at(5_000));
+  r.flush(at(5_000));
+  expect([r.names(), r.leases.size]).toEqual([["late"], 1]);
+});
+
+test("an idempotency key gives the first answer for the ttl, to its own principal, also after a restart", () => {
+  const r = new Registry();
+  const first = r.register("ann", [draft("web")], at(0), { idempotencyKey: "k", ttlMs: 5_000 });
+  const again = (who = "ann", ms = 1): string => r.register(who, [draft(who)], at(ms), { idempotencyKey: "k", ttlMs: 5_000 });
+  expect(again()).toBe(first);
+  expect(r.names()).toEqual(["web"]);
+  expect(again("bob")).not.toBe(first);
+  r.restart(at(0));
+  expect(again()).toBe(first);
+  expect(again("ann", 5_000)).not.toBe(first);
+});
+
+test("idempotency keys are bounded: the oldest is forgotten first", () => {
+  const r = new Registry();
+  const ids = [0, 1, 2, 3, 4].map((n) => r.register("ann", [draft(`s${n}`)], at(0), { idempotencyKey: `k${n}` }));
+  expect(r.register("ann", [draft("s4")], at(1), { idempotencyKey: "k4" })).toBe(ids[4]);
+  expect(r.register("ann", [draft("s0")], at(1), { idempotencyKey: "k0" })).not.toBe(ids[0]);
+});
+
+test("a restart gives back entries and leases, each for its ttl once more, and never a seq twice", () => {
+  const r = new Registry();
+  const lease = r.register("ann", [draft("web")], at(0));
+  r.register("ann", [draft("gone")], at(0));
+  r.registrar.unregisterKeys(ANN, [keyOf("gone")], at(1));
+  r.flush(at(1));
+  r.restart(at(100));
+  expect([r.names(), r.replica.lastSeq, r.replica.self.through]).toEqual([["web"], 3, 3]);
+  r.registrar.tick(at(30_099));
+  expect(r.registrar.renew(ANN, [lease], [], at(30_099)).expiredLeaseIds).toEqual([]);
+  r.register("ann", [draft("next")], at(30_099));
+  expect(r.replica.own(keyOf("next"))?.seq).toBe(4);
+});
+
+test("a health report is one update and keeps everything else; the same health again is none", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web", { tags: ["x"] })], at(0));
+  for (const ms of [1, 2]) r.registrar.renew(ANN, [], [report("web", { health: HEALTH.CRITICAL })], at(ms));
+  r.flush(at(2));
+  const view = r.replica.view(keyOf("web"));
+  expect([r.replica.lastSeq, view?.health, view?.traits.tags, view?.filterSeq]).toEqual([2, HEALTH.CRITICAL, ["x"], 2]);
+  expect(reasonOf(() => r.registrar.renew(ANN, [], [report("none", { health: 1 })], at(3)))).toBe("not_found");
+  r.register("ann", [draft("web", { tags: ["x"] })], at(3));
+  expect(r.replica.view(keyOf("web"))?.health).toBe(HEALTH.HEALTHY);
+});
+
+test("Why: load goes to others when its band changes, at most once in 30 s an entry; the last report is kept here", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0));
+  const said: [number, number, number?][] = [
+    [1, 0.1],
+    [2, 0.2],
+    [10_000, 0.9],
+    [20_000, 0.1],
+    [30_001, 0.9],
+    [40_000, 0.1],
+    [60_001, 0.1],
+    [60_002, 0.1, 500],
+    [90_001, 0.12, 500],
+  ];
+  const seqs = said.map(([ms, utilization, latencyMs]) => {
+    r.registrar.renew(ANN, [], [report("web", { load: load(utilization, latencyMs) })], at(ms));
+    r.flush(at(ms));
+    return r.replica.lastSeq;
+  });
+  expect(seqs).toEqual([2, 2, 2, 2, 3, 3, 4, 4, 5]);
+  expect(r.registrar.loadOf(keyOf("web"))?.utilization).toBe(0.12);
+  expect(r.replica.view(keyOf("web"))?.filterSeq).toBe(1);
+});
+
+test("a key that is gone takes its load report with it, however it went", () => {
+  const r = new Registry();
+  for (const how of ["keys", "lease", "expiry"]) {
+    const lease = r.register("ann", [draft("web")], at(0));
+    r.registrar.renew(ANN, [], [report("web", { load: load(0.9) })], at(1));
+    r.flush(at(1));
+    if (how === "keys") r.registrar.unregisterKeys(ANN, [keyOf("web")], at(2));
+    else if (how === "lease") r.registrar.unregisterLease(ANN, lease, at(2));
+    else r.registrar.tick(at(40_000));
+    r.flush(at(2));
+    expect([how, r.registrar.loadOf(keyOf("web"))]).toEqual([how, undefined]);
+  }
+});
+
+test("a refused batch undoes the load it would have told: it is told with the next report", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0));
+  r.registrar.renew(ANN, [], [report("web", { load: load(0.9) })], at(1));
+  r.refuse();
+  r.registrar.renew(ANN, [], [report("web", { load: load(0.9) })], at(2));
+  r.flush(at(2));
+  expect(r.replica.own(keyOf("web"))?.seq).toBe(3);
+});
+
+test("a refused unregister leaves the lease with the time it had", () => {
+  const r = new Registry();
+  const lease = r.register("ann", [draft("web")], at(9_000), { ttlMs: 5_000 });
+  r.registrar.unregisterLease(ANN, lease, at(10_000));
+  r.refuse();
+  expect(r.leases.find(lease)?.deadlineMonoMs).toBe(14_000);
+  r.registrar.tick(at(13_999));
+  r.flush(at(13_999));
+  expect(r.names()).toEqual(["web"]);
+});
+
+test("a refused expiry is tried again", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0), { ttlMs: 5_000 });
+  r.registrar.tick(at(5_000));
+  r.refuse();
+  expect([r.names(), r.registrar.nextDeadlineMs()]).toEqual([["web"], 5_000]);
+  r.registrar.tick(at(5_001));
+  r.flush(at(5_001));
+  expect(r.names()).toEqual([]);
+});
+
+const act = fc.record({
+  kind: fc.constantFrom("register", "register", "join", "static", "keys", "lease", "report", "tick", "take", "land", "refuse", "refuse"),
+  who: fc.constantFrom("ann", "bob"),
+  name: fc.constantFrom("web", "db", "api", "job"),
+  other: fc.constantFrom("web", "db", "api", "job"),
+  note: fc.constantFrom("", "", "x"),
+  pick: fc.nat(20),
+});
+
+test("whatever the journal refuses, before and behind what it takes, is as if never asked for: memory says what the disk says", () => {
+  fc.assert(
+    fc.property(fc.array(act, { minLength: 1, maxLength: 60, size: "max" }), (acts) => {
+      const r = new Registry();
+      acts.forEach(({ kind, who, name, other, note, pick }, n) => {
+        const time = at(n * 700);
+        const ids = [...r.leases.ids()];
+        const leaseId = ids[pick % Math.max(1, ids.length)] ?? "a/0";
+        const drafts = [draft(name, { metadata: { note } }), ...(other === name ? [] : [draft(other)])];
+        reasonOf(() => {
+          if (kind === "register") r.registrar.register(caller(who), command(drafts, { ttlMs: 1_000 + pick * 1_000 }), time);
+          else if (kind === "static") r.registrar.register(caller(who), command(drafts, { isStatic: true }), time);
+          else if (kind === "join") r.registrar.register(caller(who), command(drafts, { leaseId }), time);
+          else if (kind === "keys") r.registrar.unregisterKeys(caller(who), [keyOf(name), keyOf(other)], time);
+          else if (kind === "lease") r.registrar.unregisterLease(caller(who), leaseId, time);
+          else if (kind === "report") r.registrar.renew(caller(who), [], [report(name, { health: pick % 2 === 0 ? 1 : 2 })], time);
+          else if (kind === "tick") r.registrar.tick(time);
+        });
+        if (kind === "take") r.take();
+        else if (kind === "land") r.land(time);
+        else if (kind === "refuse") {
+          r.refuse();
+          expect(durableState(r)).toEqual(durableState(r.twin()));
+          expect(r.registrar.takeBatch()?.puts ?? []).toEqual([]);
+        }
+        expect(r.unleased()).toEqual([]);
+      });
+      r.flush(at(60_000));
+      expect(durableState(r)).toEqual(durableState(r.twin()));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+function durableState(r: Registry): unknown {
+  const records = r.replica.self.log.list().map(({ key, seq, body, principal }) => `${key} ${seq} ${body} ${principal}`);
+  const leases = [...r.leases.ids()].toSorted().map((id) => {
+    const { ttlMs, principal } = r.leases.find(id) ?? {};
+    return { id, ttlMs, principal, keys: r.leases.keysOf(id).toSorted() };
+  });
+  return { records, leases, names: r.names(), floor: r.replica.self.floor };
+}

@@ -1,0 +1,169 @@
+/** A registrar with its replica, leases and a journal in memory that can refuse, and that a restart reads back. */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Draft, Drafter } from "../../src/catalog/codec.ts";
+import { Leases } from "../../src/catalog/leases.ts";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { BODY, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import { TraitsPool } from "../../src/catalog/traits.ts";
+import type { Batch, BatchLease, BatchPut } from "../../src/discovery/batch.ts";
+import { type RegisterCommand, Registrar } from "../../src/discovery/registrar.ts";
+import { restoreLeases, restoreRow } from "../../src/discovery/restore.ts";
+import { Hlc } from "../../src/lib/hlc.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
+import { NO_POLICY } from "../../src/policy/verdict.ts";
+
+export const WALL = 1_760_000_000_000;
+const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+
+/** Monotonic and wall time, `ms` after the start. */
+export function at(ms: number): Time {
+  return { monoMs: ms, wallMs: WALL + ms };
+}
+
+export function caller(principal: string, roles: readonly string[] = []): Caller {
+  return { ...anonymousCaller("c1", "127.0.0.1", roles), principal };
+}
+
+/** A draft of `svc/<name>`. */
+export function draft(name: string, init: MessageInitShape<typeof EntrySchema> = {}): Draft {
+  const entry = create(EntrySchema, init);
+  entry.key = create(EntryKeySchema, { namespace: "svc", name, instanceId: "1" });
+  return drafter.draftOf(entry, 0, { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: WALL });
+}
+
+export function keyOf(name: string): KeyText {
+  return keyText({ kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1", clusterId: "c1" });
+}
+
+export function command(drafts: readonly Draft[], rest: Partial<RegisterCommand> = {}): RegisterCommand {
+  return { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: false, ...rest };
+}
+
+/** What a journal holds after its batches, applied in the order that `Batch` promises. */
+class Disk {
+  readonly rows = new Map<string, BatchPut>();
+  readonly leases = new Map<string, BatchLease>();
+  lastSeq = 0;
+  floor = 0;
+
+  write(batch: Batch): void {
+    for (const key of batch.forget) this.rows.delete(key);
+    for (const lease of batch.leases) this.leases.set(lease.leaseId, lease);
+    for (const put of batch.puts) this.rows.set(put.key, { ...put, record: Uint8Array.from(put.record) });
+    for (const id of batch.endedLeases) this.leases.delete(id);
+    this.lastSeq = batch.lastSeq;
+    this.floor = batch.floor;
+  }
+}
+
+export class Registry {
+  readonly disk: Disk;
+  #tokens = 0;
+  replica!: Replica;
+  leases!: Leases;
+  registrar!: Registrar;
+  #flight: Batch | undefined;
+
+  constructor(disk = new Disk()) {
+    this.disk = disk;
+    this.restart(at(0));
+  }
+
+  /** What a restart now would find. */
+  twin(): Registry {
+    return new Registry(this.disk);
+  }
+
+  /** A new process life from what is on disk. */
+  restart(time: Time): void {
+    const { lastSeq, floor } = this.disk;
+    const options = { nodeId: "a", generation: 1, lastSeq, floor, tombstoneTtlMs: 3_600_000, minTombstones: 4 };
+    this.replica = new Replica(new Lookup(), new Slab(), options);
+    this.leases = new Leases();
+    const hlc = new Hlc();
+    this.#flight = undefined;
+    this.registrar = new Registrar(
+      {
+        source: { clusterId: "c1", region: "r1" },
+        policies: { policy: NO_POLICY },
+        onDenied: () => undefined,
+        nodeId: "a",
+        defaultTtlMs: 30_000,
+        minTtlMs: 1_000,
+        maxTtlMs: 86_400_000,
+        loadIntervalMs: 30_000,
+        maxIdempotencyKeys: 4,
+        newToken: () => `${(this.#tokens += 1)}`,
+      },
+      { replica: this.replica, leases: this.leases, drafter, hlc },
+    );
+    restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
+    const parts = { replica: this.replica, leases: this.leases, drafter, bounds: DEFAULT_BOUNDS };
+    for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) hlc.resume(restoreRow(row, parts, time));
+  }
+
+  /** Hands the next batch to the journal, which has not answered yet. */
+  take(): Batch | undefined {
+    this.#flight ??= this.registrar.takeBatch();
+    return this.#flight;
+  }
+
+  /** The journal answers: everything taken is on disk. */
+  land(time: Time): void {
+    const batch = this.#flight;
+    this.#flight = undefined;
+    if (batch === undefined) return;
+    this.disk.write(batch);
+    this.registrar.commit(batch, time);
+  }
+
+  /** The journal refuses what is in flight, or what would be. */
+  refuse(): void {
+    const batch = this.take();
+    this.#flight = undefined;
+    if (batch !== undefined) this.registrar.abort(batch);
+  }
+
+  /** Everything staged goes to disk. */
+  flush(time: Time): void {
+    this.land(time);
+    this.take();
+    this.land(time);
+  }
+
+  register(who: string, drafts: readonly Draft[], time: Time, rest: Partial<RegisterCommand> = {}): string {
+    const { leaseId } = this.registrar.register(caller(who), command(drafts, rest), time);
+    this.flush(time);
+    return leaseId;
+  }
+
+  /** Names visible now. */
+  names(): readonly string[] {
+    const names: string[] = [];
+    const cursor = this.replica.lookup.cursor();
+    for (let record = cursor.next(); record !== undefined; record = cursor.next()) names.push(record.name);
+    return names;
+  }
+
+  /** Own records, and leases with their keys, as text; the state that a refused batch must leave as it was. */
+  state(): unknown {
+    const records = this.replica.self.log.list().map(({ key, seq, body, principal }) => `${key} ${seq} ${body} ${principal}`);
+    const leases = [...this.leases.ids()].toSorted().map((id) => {
+      const { ttlMs, principal, deadlineMonoMs } = this.leases.find(id) ?? {};
+      return { id, ttlMs, principal, deadlineMonoMs, keys: this.leases.keysOf(id).toSorted() };
+    });
+    return { records, leases, names: this.names(), staged: this.replica.staged.length };
+  }
+
+  /** Own live keys that no lease holds, what is staged included. */
+  unleased(): readonly string[] {
+    const all = [...this.replica.self.log.list(), ...this.replica.staged].filter((cell) => this.replica.own(cell.key) === cell);
+    const live = all.filter((cell) => cell.body === BODY.ENTRY);
+    return live.filter((cell) => this.leases.leaseOf(cell.key) === undefined).map((cell) => cell.name);
+  }
+}
