@@ -59,9 +59,18 @@ export class CommandProcess {
 
   /** Waits until standard output has a line that matches; fails with all that was said. */
   async line(pattern: RegExp, withinMs = START_MS): Promise<string> {
+    return this.#line("stdout", pattern, withinMs);
+  }
+
+  /** As `line`, of standard error. */
+  async errorLine(pattern: RegExp, withinMs = START_MS): Promise<string> {
+    return this.#line("stderr", pattern, withinMs);
+  }
+
+  async #line(from: "stdout" | "stderr", pattern: RegExp, withinMs: number): Promise<string> {
     const signal = AbortSignal.timeout(withinMs);
     for (;;) {
-      const found = this.stdout
+      const found = this.#said[from]
         .split("\n")
         .slice(0, -1)
         .find((each) => pattern.test(each));
@@ -69,7 +78,7 @@ export class CommandProcess {
       if (signal.aborted || !this.isRunning)
         throw new Error(`no line like ${pattern.source}; stdout: ${this.stdout}; stderr: ${this.stderr}`);
       // Either a chunk, the end, or the deadline; each ends in another look.
-      await Promise.race([once(this.#child.stdout ?? this.#child, "data", { signal }), this.#ended]).catch(() => {});
+      await Promise.race([once(this.#child[from] ?? this.#child, "data", { signal }), this.#ended]).catch(() => {});
     }
   }
 }

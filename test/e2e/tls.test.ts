@@ -1,0 +1,144 @@
+/** TLS and mutual TLS of a whole node, from the files its settings name, on both listeners; new certificates without a restart. */
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
+import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+
+let folder = "";
+let authority: TestAuthority;
+let stranger: TestAuthority;
+let client: Leaf;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "waymark-tls-"));
+  authority = new TestAuthority(folder, "authority");
+  stranger = new TestAuthority(folder, "stranger");
+  client = authority.issue("client");
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** A node whose settings file names the certificates. */
+async function startTls(leaf: Pick<Leaf, "certFile" | "keyFile">, isMutual: boolean): Promise<NodeProcess> {
+  const tls = {
+    cert_file: leaf.certFile,
+    key_file: leaf.keyFile,
+    ...(isMutual && { ca_file: authority.caFile, require_client_cert: true }),
+  };
+  const config = join(folder, `node-${isMutual}.json`);
+  writeFileSync(config, JSON.stringify({ tls }));
+  return startNodeProcess(["--ephemeral", "--config", config]);
+}
+
+/** Status of `/readyz`, or the error's words. */
+function readyz(node: NodeProcess, options: { readonly ca: Buffer; readonly cert?: Buffer; readonly key?: Buffer }): Promise<string> {
+  return new Promise((resolve) => {
+    const call = request(`https://${node.listeners["http"]}/readyz`, { ...options, agent: false, timeout: 5000 }, (reply) => {
+      reply.resume();
+      resolve(String(reply.statusCode));
+    });
+    call.on("error", (error) => resolve(`refused: ${error.message}`));
+    call.end();
+  });
+}
+
+/** `discovery status` through the gRPC listener: its exit code. */
+async function status(node: NodeProcess, flags: readonly string[]): Promise<number> {
+  return (await waymarkProcess(["discovery", "status", "--server", node.grpc, "--timeout", "3s", ...flags])).exit;
+}
+
+const trust = (): readonly string[] => ["--ca", authority.caFile];
+const mine = (leaf: Leaf): readonly string[] => ["--cert", leaf.certFile, "--key", leaf.keyFile];
+
+test("TLS: both listeners answer who trusts the authority, and nobody in plain text or who trusts another", async () => {
+  await using node = await startTls(authority.issue("server"), false);
+  expect(await status(node, trust())).toBe(0);
+  expect(await status(node, ["--ca", stranger.caFile])).toBe(3);
+  expect(await status(node, [])).toBe(3);
+  expect(await readyz(node, { ca: authority.ca })).toBe("200");
+  expect(await readyz(node, { ca: stranger.ca })).toMatch(/^refused: .*(certificate|signature)/);
+  await expect(fetch(`http://${node.listeners["http"]}/readyz`)).rejects.toThrow("fetch failed");
+});
+
+test("mutual TLS: both listeners answer who shows a certificate of the authority, and nobody else", async () => {
+  await using node = await startTls(authority.issue("server"), true);
+  const other = stranger.issue("other");
+  expect(await status(node, [...trust(), ...mine(client)])).toBe(0);
+  expect(await status(node, trust())).toBe(3);
+  expect(await status(node, [...trust(), ...mine(other)])).toBe(3);
+  expect(await readyz(node, { ca: authority.ca, cert: client.cert, key: client.key })).toBe("200");
+  expect(await readyz(node, { ca: authority.ca })).toMatch(/^refused/);
+  expect(await readyz(node, { ca: authority.ca, cert: other.cert, key: other.key })).toMatch(/^refused/);
+});
+
+/** Common name of the certificate a listener shows. */
+function shownName(address: string): Promise<string> {
+  const at = address.lastIndexOf(":");
+  return new Promise((resolve, reject) => {
+    const socket = connectTls(
+      { host: address.slice(0, at), port: Number(address.slice(at + 1)), ca: authority.ca, ALPNProtocols: ["h2"] },
+      () => {
+        resolve(String(socket.getPeerCertificate().subject.CN));
+        socket.destroy();
+      },
+    );
+    socket.on("error", reject);
+  });
+}
+
+async function names(node: NodeProcess): Promise<readonly string[]> {
+  return Promise.all([node.grpc, node.listeners["http"] ?? ""].map(shownName));
+}
+
+async function untilNames(node: NodeProcess, want: string): Promise<void> {
+  const signal = AbortSignal.timeout(10_000);
+  while (!(await names(node)).every((name) => name === want)) {
+    if (signal.aborted) throw new Error(`the listeners still do not show ${want}; the node said: ${node.command.stderr}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+test("SIGHUP: new certificates are shown by both listeners; files that do not fit leave the old ones", async () => {
+  const [first, second] = [authority.issue("first"), authority.issue("second")];
+  const live = { certFile: join(folder, "live.pem"), keyFile: join(folder, "live.key") };
+  const install = (cert: Buffer, key: Buffer): void => {
+    writeFileSync(`${live.certFile}.new`, cert);
+    writeFileSync(`${live.keyFile}.new`, key);
+    renameSync(`${live.certFile}.new`, live.certFile);
+    renameSync(`${live.keyFile}.new`, live.keyFile);
+  };
+  install(first.cert, first.key);
+  await using node = await startTls(live, false);
+  expect(await names(node)).toEqual(["first", "first"]);
+  install(second.cert, second.key);
+  node.command.kill("SIGHUP");
+  await untilNames(node, "second");
+  install(first.cert, second.key);
+  node.command.kill("SIGHUP");
+  await node.command.errorLine(/certificates.*(not|kept|fail)/i);
+  expect(await names(node)).toEqual(["second", "second"]);
+  expect(await status(node, trust())).toBe(0);
+});
+
+test("a certificate file that is not there is told by name, with exit code 1", async () => {
+  const config = join(folder, "absent.json");
+  writeFileSync(config, JSON.stringify({ tls: { cert_file: join(folder, "absent.pem"), key_file: client.keyFile } }));
+  const { exit, stderr } = await waymarkProcess([
+    "serve",
+    "--ephemeral",
+    "--grpc-port",
+    "0",
+    "--http-port",
+    "0",
+    "--dns-port",
+    "0",
+    "--config",
+    config,
+  ]);
+  expect(exit).toBe(1);
+  expect(stderr).toContain("absent.pem");
+  expect(stderr).not.toMatch(/\n\s+at /);
+});
