@@ -1,10 +1,37 @@
-/** Settings of what one entry and one request may be: the group `limits` of KNOBS in config.ts, which is where to look first. */
+/** Settings of how much: the groups `limits` and `quotas` of KNOBS in config.ts, which is where to look first. */
 import { bytes, int, ms } from "./lib/knob.ts";
 
 const HOUR_MS = 3_600_000;
 
-/** The names are those of catalog/names.ts `Bounds`: this group is handed over as it is. */
+const PER_MINUTE = { default: 0, min: 0, max: 1_000_000_000 } as const;
+
+/** The names are those of policy/limits.ts `RateLimits`. */
+const RATE_KNOBS = {
+  readsPerMinute: int({ ...PER_MINUTE, doc: "Reads of one tenant, else principal, else address; 0 means any number." }),
+  writesPerMinute: int({
+    ...PER_MINUTE,
+    doc: "Writes of one tenant, else principal, else address, other than renewals; 0 means any number.",
+  }),
+  namespaceReadsPerMinute: int({ ...PER_MINUTE, doc: "Reads of one namespace by all callers together; 0 means any number." }),
+  namespaceWritesPerMinute: int({ ...PER_MINUTE, doc: "Writes in one namespace by all callers together; 0 means any number." }),
+  watches: int({
+    default: 0,
+    min: 0,
+    max: 10_000_000,
+    doc: "Open watches of one tenant, else principal, else address; 0 means any number.",
+  }),
+  windowMs: ms({ default: 60_000, min: 1000, max: HOUR_MS, doc: "Time whose share of a rate limit may be used at once." }),
+  maxKeys: int({
+    default: 2000,
+    min: 2,
+    max: 1_000_000,
+    doc: "Callers, and namespaces, whose use of each rate limit is remembered; those used longest ago go first.",
+  }),
+} as const;
+
+/** The names are also those of catalog/names.ts `Bounds`: this group is handed over as both. */
 export const LIMIT_KNOBS = {
+  ...RATE_KNOBS,
   maxEntryBytes: bytes({ default: 16_384, min: 1024, max: 30_000, doc: "Largest encoded entry, without load and times." }),
   maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: 67_108_864, doc: "Largest request." }),
   maxRequestEntries: int({ default: 1000, min: 1, max: 100_000, doc: "Most entries, keys, leases or reports in one request." }),
@@ -22,4 +49,16 @@ export const LIMIT_KNOBS = {
   maxPatternLength: int({ default: 256, min: 16, max: 1000, doc: "Longest subject pattern of a topic." }),
   maxUrlLength: int({ default: 512, min: 16, max: 4096, doc: "Longest url a node advertises." }),
   maxEntryTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: 24 * HOUR_MS, doc: "Longest advisory ttl of an entry." }),
+} as const;
+
+const COUNT = { default: 0, min: 0, max: 1_000_000_000 } as const;
+const BYTES = { default: 0, min: 0, max: 1_099_511_627_776 } as const;
+
+export const QUOTA_KNOBS = {
+  namespaceEntries: int({ ...COUNT, doc: "Entries of a namespace whose policy rule sets no such quota; 0 means any number." }),
+  namespaceWatches: int({ ...COUNT, doc: "Open watches of a namespace whose policy rule sets no such quota; 0 means any number." }),
+  namespaceBytes: bytes({ ...BYTES, doc: "Size of the entries of a namespace whose policy rule sets no such quota; 0 means any." }),
+  tenantEntries: int({ ...COUNT, doc: "Entries that callers of one tenant registered; 0 means any number." }),
+  tenantWatches: int({ ...COUNT, doc: "Open watches of callers of one tenant; 0 means any number." }),
+  tenantBytes: bytes({ ...BYTES, doc: "Size of the entries that callers of one tenant registered; 0 means any." }),
 } as const;

@@ -171,9 +171,14 @@ export const METRICS = {
   discovery_rate_limited_total: {
     type: "counter",
     unit: "requests",
-    help: "Requests over the rate limit, by tenant (empty: none); zero until limits are built.",
-    isAwaited: true,
+    help: "Requests over the rate limit, by tenant (empty: none).",
     labels: { tenant: 100 },
+  },
+  waymark_quota_refusals_total: {
+    type: "counter",
+    unit: "requests",
+    help: "Requests over a quota, by who was full and of what.",
+    labels: { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes"] },
   },
   dns_queries_total: {
     type: "counter",

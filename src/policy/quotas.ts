@@ -35,6 +35,8 @@ export interface QuotaPorts {
   /** What is visible here, as counted by the catalog. */
   namespaceHolding(namespace: string): Holding;
   tenantHolding(tenant: string): Holding;
+  /** Whether a caller may see a namespace: only then is it told how much is there. */
+  sees(caller: Caller, namespace: string): boolean;
   /** Whether any quota is set; while false nothing is asked or counted. */
   isSet(): boolean;
   onRefusal(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void;
@@ -206,9 +208,11 @@ export class Quotas {
   }): WaymarkError {
     const { caller, holder, name, bound, current, added, max, action, namespace } = over;
     const detail = `${holder} ${JSON.stringify(name)} holds ${current} ${bound} of at most ${max}`;
+    const isTold = holder === "tenant" || this.#ports.sees(caller, name);
     this.#ports.onRefusal({ caller, action, namespace, reason: "quota_exceeded", detail }, holder, bound);
-    const metadata = { [holder]: name, bound, current: `${current}`, max: `${max}` };
-    return new WaymarkError("quota_exceeded", `${detail}; this request would add ${added}`, { metadata });
+    const metadata = { [holder]: name, bound, max: `${max}`, ...(isTold && { current: `${current}` }) };
+    const told = isTold ? detail : `${holder} ${JSON.stringify(name)} may hold ${max} ${bound}`;
+    return new WaymarkError("quota_exceeded", `${told}; this request would add ${added}`, { metadata });
   }
 }
 

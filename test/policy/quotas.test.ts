@@ -27,6 +27,7 @@ class Catalog {
       namespaceHolding: (name) => sum((held) => held.namespace === name),
       tenantHolding: (name) => sum((held) => held.tenant === name),
       isSet: () => true,
+      sees: (_caller, namespace) => namespace !== "hidden",
       onRefusal: (refusal, holder, bound) => this.refusals.push({ ...refusal, holder, bound }),
     });
   }
@@ -54,6 +55,15 @@ test.each([
   catalog.visible.set("a", entry("svc")).set("b", entry("svc"));
   expect(() => catalog.quotas.check(CALLER, [added(entry("svc"))])).toThrow(`quota_exceeded: ${want}`);
   expect(catalog.refusals).toMatchObject([{ reason: "quota_exceeded", action: "write", detail: want.split(";")[0] }]);
+});
+
+test("who may not see a namespace is not told how much is in it", () => {
+  const catalog = new Catalog();
+  catalog.namespaceQuota = { entries: 1 };
+  catalog.visible.set("a", entry("hidden"));
+  const thrown = () => catalog.quotas.check(CALLER, [added(entry("hidden"))]);
+  expect(thrown).toThrow('quota_exceeded: namespace "hidden" may hold 1 entries; this request would add 1');
+  expect(thrown).toThrow(expect.objectContaining({ details: { metadata: { namespace: "hidden", bound: "entries", max: "1" } } }) as Error);
 });
 
 test("a refusal carries holder, bound, current and most as facts", () => {
@@ -157,7 +167,9 @@ test("whatever is put, replaced, removed, committed and undone: refused is exact
       };
       const held = () => {
         const keys = new Set([...catalog.visible.keys(), ...staged.map(({ key }) => key)]);
-        return new Map([...keys].flatMap((key) => [current(key)].flatMap((entry) => (entry === undefined ? [] : [[key, entry] as const]))));
+        return new Map(
+          [...keys].flatMap((key) => [current(key)].flatMap((newest) => (newest === undefined ? [] : [[key, newest] as const]))),
+        );
       };
       const stage = (key: string, after: Held | undefined) => {
         const change = { before: current(key), after };

@@ -1,0 +1,166 @@
+/** Limits and quotas of a node: set by settings and policy, counted in metrics, told to the audit. */
+import type { Lookup } from "./catalog/lookup.ts";
+import { isNamespace } from "./catalog/names.ts";
+import type { Settings } from "./config.ts";
+import type { Time } from "./lib/machine.ts";
+import type { Metrics } from "./lib/metrics.ts";
+import type { AuditSink } from "./policy/audit.ts";
+import { type AskedViewer, type Caller, viewerOf } from "./policy/caller.ts";
+import type { PolicySource } from "./policy/eyes.ts";
+import { areLimitsSet, type Demand, Limits, type Refusal } from "./policy/limits.ts";
+import { type QuotaBound, type QuotaHolder, Quotas } from "./policy/quotas.ts";
+import { RefusalAudit } from "./policy/refusals.ts";
+import type { Quota } from "./policy/rules.ts";
+import type { Policy } from "./policy/verdict.ts";
+import type { Admission } from "./services/admission.ts";
+
+export interface NodeLimitsOptions {
+  readonly settings: Pick<Settings, "limits" | "quotas" | "tenants">;
+  readonly metrics: Metrics;
+  readonly policies: PolicySource;
+  /** What is visible, for quotas. */
+  readonly lookup: Lookup;
+  readonly now: () => Time;
+}
+
+export class NodeLimits {
+  readonly #options: NodeLimitsOptions;
+  /** Undefined where no limit is set. */
+  readonly #rates: Limits | undefined;
+  readonly #refusals: RefusalAudit;
+  /** The policy last asked whether it has quotas, and what it said. */
+  #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  readonly quotas: Quotas;
+  /** Where refusals are recorded beside the count; set when the audit log is open. */
+  audit: Pick<AuditSink, "record"> | undefined;
+
+  constructor(options: NodeLimitsOptions) {
+    const { settings, lookup } = options;
+    this.#options = options;
+    this.#rates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limited(refusal)) : undefined;
+    this.#refusals = new RefusalAudit({ record: (event) => this.audit?.record(event) }, settings.limits.maxKeys);
+    this.quotas = new Quotas({
+      isSet: () => this.#hasSettings || this.#hasRules(),
+      namespaceQuota: (namespace) => this.#namespaceQuota(namespace),
+      tenantQuota: () => this.#tenantQuota,
+      namespaceHolding: (namespace) => lookup.namespaceHolding(namespace),
+      tenantHolding: (tenant) => lookup.tenantHolding(tenant),
+      sees: (caller, namespace) => this.#sees(caller, namespace),
+      onRefusal: (refusal, holder, bound) => this.#full(refusal, holder, bound),
+    });
+  }
+
+  /** Takes a token of the caller, or throws `discovery_rate_limited`; undefined where no limit is set. */
+  get admit(): ((caller: Caller, demand: Demand, monoMs: number) => void) | undefined {
+    const rates = this.#rates;
+    return rates === undefined ? undefined : (caller, demand, monoMs) => rates.admit(caller, demand, monoMs);
+  }
+
+  /** What is asked once the request is read. */
+  get admission(): Admission {
+    const rates = this.#rates;
+    const { namespaceReadsPerMinute, namespaceWritesPerMinute, maxKeys: _maxKeys, ...bounds } = this.#options.settings.limits;
+    const isLimited = namespaceReadsPerMinute > 0 || namespaceWritesPerMinute > 0;
+    const admitIn: Admission["admitIn"] = ({ context, demand, namespaces, asked }) => {
+      const { caller, time } = context;
+      // A name that is none is refused by the handler. What is hidden has no bucket: it would tell how busy it is.
+      const counted = namespaces.filter(
+        (namespace) => isNamespace(namespace, bounds) && (demand === "write" || this.#sees(this.#viewer(caller, asked), namespace)),
+      );
+      rates?.admitIn(counted, caller, demand, time.monoMs);
+    };
+    return {
+      admitIn: rates !== undefined && isLimited ? admitIn : undefined,
+      openWatch: (caller, namespace, asked) => {
+        if (this.#options.settings.limits.watches === 0 && !this.quotas.isSet) return undefined;
+        const isSeen = isNamespace(namespace, bounds) && this.#sees(this.#viewer(caller, asked), namespace);
+        const release = rates?.openWatch(caller);
+        try {
+          const leave = this.quotas.openWatch(caller, isSeen ? namespace : "");
+          return () => {
+            release?.();
+            leave();
+          };
+        } catch (error) {
+          release?.();
+          throw error;
+        }
+      },
+    };
+  }
+
+  /** Records what is still only counted. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#refusals.close(this.#options.now());
+  }
+
+  get #hasSettings(): boolean {
+    return Object.values(this.#options.settings.quotas).some((bound) => bound > 0);
+  }
+
+  /** Asked once a policy. */
+  #hasRules(): boolean {
+    const { policy } = this.#options.policies;
+    if (this.#asked?.policy !== policy) {
+      const hasQuotas = policy.set?.rules.some(({ quota }) => quota.entries > 0 || quota.watches > 0 || quota.bytes > 0) ?? false;
+      this.#asked = { policy, hasQuotas };
+    }
+    return this.#asked.hasQuotas;
+  }
+
+  /** A bound that the rule does not set is the settings'. */
+  #namespaceQuota(namespace: string): Quota {
+    const { namespaceEntries, namespaceWatches, namespaceBytes } = this.#options.settings.quotas;
+    const own = this.#options.policies.policy.ruleOf(namespace)?.quota;
+    return {
+      entries: own?.entries || namespaceEntries,
+      watches: own?.watches || namespaceWatches,
+      bytes: own?.bytes || namespaceBytes,
+    };
+  }
+
+  get #tenantQuota(): Quota {
+    const { tenantEntries, tenantWatches, tenantBytes } = this.#options.settings.quotas;
+    return { entries: tenantEntries, watches: tenantWatches, bytes: tenantBytes };
+  }
+
+  #viewer(caller: Caller, asked: AskedViewer | undefined): Caller {
+    return viewerOf(caller, asked, this.#options.settings.tenants.allowRequestOverride);
+  }
+
+  #sees(caller: Caller, namespace: string): boolean {
+    return this.#options.policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant }).allowed;
+  }
+
+  #limited(refusal: Refusal): void {
+    this.#options.metrics.inc("discovery_rate_limited_total", { tenant: refusal.caller.tenant });
+    this.#note(refusal);
+  }
+
+  #full(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void {
+    this.#options.metrics.inc("waymark_quota_refusals_total", { holder, bound });
+    this.#note(refusal);
+  }
+
+  #note(refusal: Refusal): void {
+    if (this.audit === undefined) return;
+    this.#refusals.note(refusal, this.#options.now());
+    this.#arm();
+  }
+
+  #arm(): void {
+    const dueMonoMs = this.#refusals.nextDeadlineMs();
+    if (this.#timer !== undefined || dueMonoMs === undefined) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#refusals.tick(this.#options.now());
+        this.#arm();
+      },
+      Math.max(0, dueMonoMs - this.#options.now().monoMs) + 1,
+    );
+    this.#timer.unref();
+  }
+}
