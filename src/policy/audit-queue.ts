@@ -3,7 +3,7 @@ import { assert } from "../lib/errors.ts";
 import type { AuditEvent } from "./audit.ts";
 
 /** What stands in the log for events that were lost. */
-export function lossEvent(lostCount: number, atWallMs: number): AuditEvent {
+function lossEvent(lostCount: number, atWallMs: number): AuditEvent {
   return {
     atWallMs,
     kind: "admin",

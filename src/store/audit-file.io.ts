@@ -12,7 +12,7 @@ import type { AuditFileOptions, AuditScan } from "./audit-thread.ts";
 import { createIfMissing, damaged, Inspection, lockDatabase } from "./database-file.io.ts";
 import type { DatabaseFormat } from "./database-format.ts";
 
-export const AUDIT: DatabaseFormat = {
+const AUDIT: DatabaseFormat = {
   name: "audit",
   // "WayA".
   applicationId: 0x57617941,

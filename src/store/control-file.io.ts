@@ -17,7 +17,7 @@ import {
 } from "./store.ts";
 import { type FoundChanges, mustReset, type WatchPosition } from "./watches.ts";
 
-export const CONTROL: DatabaseFormat = {
+const CONTROL: DatabaseFormat = {
   name: "control",
   // "WayC".
   applicationId: 0x57617943,
@@ -30,7 +30,7 @@ CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value
 /** The last character a key may have is below this. */
 const ABOVE_KEYS = "\u007f";
 
-export function controlPath(directory: string): string {
+function controlPath(directory: string): string {
   return join(directory, `${CONTROL.name}.db`);
 }
 

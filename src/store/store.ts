@@ -18,7 +18,7 @@ export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
 /** Items of a page of a list, and changes of one step of a watch. */
 export const MAX_PAGE_ITEMS = 1000;
 /** A page ends early when its values reach this; it has at least one item. */
-export const MAX_PAGE_BYTES = MAX_VALUE_BYTES;
+export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 export interface StoreBounds {
   readonly maxItems: number;

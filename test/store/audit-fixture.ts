@@ -6,7 +6,7 @@ import type { AuditEvent } from "../../src/policy/audit.ts";
 import { EVERY_AUDIT } from "../../src/policy/audit-filter.ts";
 import { type AuditLog, type AuditLogOptions, openAuditLog } from "../../src/store/audit-log.io.ts";
 
-export const QUIET = { info: () => {}, error: () => {} };
+const QUIET = { info: () => {}, error: () => {} };
 export const DAY_MS = 86_400_000;
 
 /** A denied query, dated now unless given. */

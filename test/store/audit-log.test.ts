@@ -267,3 +267,39 @@ test("two processes cannot write to one log", async () => {
   await expect(openLog(directory.path)).rejects.toThrow(`in use by process ${process.pid}`);
   await recordAll(log, ["one"]);
 });
+
+/** From now on the closed log's file refuses records: while `condition`, SQL over the new row, holds. */
+function refuseWhile(directory: string, condition: string): void {
+  tamper(directory, `CREATE TRIGGER refuse BEFORE INSERT ON records WHEN ${condition} BEGIN SELECT RAISE(ABORT, 'disk full'); END`);
+}
+
+test("a disk that refuses is said to who waits; the records wait, in order, and are written when it takes them again", async () => {
+  using directory = temporaryDirectory();
+  await (await openLog(directory.path)).close();
+  refuseWhile(directory.path, `unixepoch('subsec') * 1000 < ${Date.now() + 1500}`);
+  const metrics = new Metrics();
+  await using log = await openLog(directory.path, { metrics });
+  for (const detail of ["one", "two"]) log.record(event({ detail }));
+  await expect(log.durable()).rejects.toMatchObject({ reason: "store_unavailable", details: { retryMs: 1000 } });
+  log.record(event({ detail: "three" }));
+  await until("the disk takes records again", () => {
+    metrics.collect();
+    return metrics.gauge("waymark_audit_pending_records", {}).value === 0;
+  });
+  expect(await detailsOf(log)).toEqual(["three", "two", "one"]);
+  expect(metrics.counter("waymark_audit_failures_total", {}).value).toBeGreaterThanOrEqual(1);
+  expect((await log.verify()).problem).toBeUndefined();
+});
+
+test("a disk that never takes records keeps neither reading nor closing from ending", async () => {
+  using directory = temporaryDirectory();
+  await (await openLog(directory.path)).close();
+  refuseWhile(directory.path, "new.number > 1");
+  const lost: unknown[] = [];
+  const log = await openLog(directory.path, { log: { info: () => {}, error: (fields, message) => lost.push({ ...fields, message }) } });
+  await recordAll(log, ["one"]);
+  log.record(event({ detail: "never" }));
+  expect(await detailsOf(log)).toEqual(["one"]);
+  await log.close();
+  expect(lost.at(-1)).toEqual({ lostCount: 1, message: "audit records lost at the stop" });
+});
