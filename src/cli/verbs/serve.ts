@@ -33,14 +33,14 @@ export const serve: Verb = async ({ world, flags, out }) => {
     ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(world, grpc, out) }),
     onReady: ({ nodeId, listeners }) => {
       if (out.isMachine) out.line({ event: "ready", node_id: nodeId, listeners }, { columns: [], rows: [] });
-      else out.note(readyText(nodeId, listeners, hasDemo));
+      else for (const line of readyLines(nodeId, listeners, hasDemo)) out.note(line);
     },
   });
   return EXIT.done;
 };
 
 /** What a person who just started a node wants to know. */
-function readyText(nodeId: string, listeners: Readonly<Record<string, string>>, hasDemo: boolean): string {
+function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>, hasDemo: boolean): readonly string[] {
   const { grpc = "", http = "", dns } = listeners;
   const server = grpc === "127.0.0.1:17420" ? "" : ` --server ${grpc}`;
   const [host = "", port = ""] = dns === undefined ? [] : [dns.slice(0, dns.lastIndexOf(":")), dns.slice(dns.lastIndexOf(":") + 1)];
@@ -55,5 +55,5 @@ function readyText(nodeId: string, listeners: Readonly<Record<string, string>>, 
     `node ${nodeId} is ready: gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}`,
     "try, in another terminal:",
     ...tries,
-  ].join("\n");
+  ];
 }
