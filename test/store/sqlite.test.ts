@@ -1,5 +1,8 @@
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 import { openStore } from "../../src/store/open.io.ts";
@@ -133,4 +136,38 @@ test("a directory that cannot be made is said", async () => {
   using directory = temporaryDirectory();
   writeFileSync(join(directory.path, "file"), "");
   await expect(open(join(directory.path, "file", "below"))).rejects.toMatchObject({ reason: "store_unavailable" });
+});
+
+test("a disk that refuses is said, changes nothing, and does not stop what comes after", async () => {
+  using directory = temporaryDirectory();
+  await filled(directory.path);
+  const path = join(directory.path, "control.db");
+  rmSync(path.replace(".db", ".sum"));
+  const db = new DatabaseSync(path);
+  db.exec("CREATE TRIGGER refuse BEFORE INSERT ON items WHEN new.key = 'b' BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+  db.close();
+  await using store = await open(directory.path);
+  using watch = store.watch("", 3);
+  await expect(store.compareAndSwap("b", 0, bytes("x"))).rejects.toThrow("store_unavailable: disk full");
+  expect(await store.get("b")).toBeUndefined();
+  expect(await store.compareAndSwap("c", 0, bytes("y"))).toEqual({ isSwapped: true, version: 4 });
+  expect((await watch.next())?.changes.map(({ key }) => key)).toEqual(["c"]);
+});
+
+test("killed at any moment, the store has every swap it answered", async () => {
+  using directory = temporaryDirectory();
+  const child = spawn(process.execPath, [join(import.meta.dirname, "store-child.ts"), directory.path], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let answered = 0;
+  createInterface(child.stdout).on("line", (line) => {
+    answered = Number(line);
+    if (answered > 30) child.kill("SIGKILL");
+  });
+  await once(child, "close");
+  expect(answered).toBeGreaterThan(30);
+  await using store = await open(directory.path);
+  const item = await store.get("counter");
+  expect(item?.version).toBeGreaterThanOrEqual(answered);
+  expect(new TextDecoder().decode(item?.value)).toBe(`${item?.version}`);
 });
