@@ -22,8 +22,10 @@ import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { Metrics } from "./lib/metrics.ts";
 import { Denials } from "./node-denials.ts";
+import { NodeLimits } from "./node-limits.ts";
 import { HISTORY_BOUNDS, PolicyEngine } from "./policy/engine.ts";
 import type { OnDenied } from "./policy/eyes.ts";
+import type { Quotas } from "./policy/quotas.ts";
 import type { NodeIdentity } from "./services/discovery.ts";
 import { DiscoveryBytes } from "./services/discovery-bytes.ts";
 import { openEphemeralJournal, openJournal } from "./store/journal.io.ts";
@@ -45,6 +47,7 @@ export interface NodeCore {
   readonly bytes: DiscoveryBytes;
   readonly policies: PolicyEngine;
   readonly denials: Denials;
+  readonly limits: NodeLimits;
   readonly journal: Journal;
   readonly metrics: Metrics;
   readonly state: { isReady: boolean; isDraining: boolean };
@@ -86,7 +89,10 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const metrics = new Metrics();
   const denials = new Denials(metrics);
   const policies = new PolicyEngine({ nodeId: journal.restored.nodeId, clusterId: settings.node.clusterId, ...HISTORY_BOUNDS });
-  const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal, { policies, onDenied: denials.onDenied });
+  const lookup = new Lookup();
+  const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
+  const rules = { policies, onDenied: denials.onDenied, quotas: limits.quotas };
+  const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal, { lookup, rules });
   const time = now();
   restoreLeases(leases, journal.restored.leases, registrar, time);
   await journal.replay((row) => hlc.resume(restoreRow(row, { replica, leases, drafter, bounds: settings.limits }, time)));
@@ -118,6 +124,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     registrar,
     policies,
     denials,
+    limits,
     reads,
     fanout,
     wakeup,
@@ -147,14 +154,22 @@ function policySwitcher(parts: SwitchParts & { readonly policies: PolicyEngine }
   };
 }
 
-function buildCatalog({ node, catalog, limits }: Settings, journal: Journal, policy: { policies: PolicyEngine; onDenied: OnDenied }) {
-  const replica = new Replica(new Lookup(), new Slab(), { ...journal.restored, ...catalog });
-  replica.setAdmission((cell) => isAdmitted(policy.policies.policy, cell, node.clusterId));
+interface WriteRules {
+  readonly policies: PolicyEngine;
+  readonly onDenied: OnDenied;
+  readonly quotas: Quotas;
+}
+
+function buildCatalog({ node, catalog, limits }: Settings, journal: Journal, { lookup, rules }: { lookup: Lookup; rules: WriteRules }) {
+  const { policies, onDenied, quotas } = rules;
+  const replica = new Replica(lookup, new Slab(), { ...journal.restored, ...catalog });
+  replica.setAdmission((cell) => isAdmitted(policies.policy, cell, node.clusterId));
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const drafter = new Drafter({ bounds: limits, traits: new TraitsPool() });
   const hlc = new Hlc();
   const options = {
-    ...policy,
+    policies,
+    onDenied,
     source: node,
     nodeId: journal.restored.nodeId,
     defaultTtlMs: catalog.defaultLeaseTtlMs,
@@ -164,7 +179,7 @@ function buildCatalog({ node, catalog, limits }: Settings, journal: Journal, pol
     maxIdempotencyKeys: catalog.maxIdempotencyKeys,
     newToken: () => token(12),
   };
-  return { replica, leases, drafter, hlc, registrar: new Registrar(options, { replica, leases, drafter, hlc }) };
+  return { replica, leases, drafter, hlc, registrar: new Registrar(options, { replica, leases, drafter, hlc, quotas }) };
 }
 
 function identityOf(

@@ -14,7 +14,9 @@ import type { Time } from "./lib/machine.ts";
 import type { NodeCore } from "./node-core.ts";
 import type { Identities } from "./node-identity.ts";
 import { observeNode } from "./node-metrics.ts";
+import type { NodePolicy } from "./node-policy.ts";
 import { anonymousCaller, type Caller } from "./policy/caller.ts";
+import type { PolicyStatus } from "./policy/engine.ts";
 import { Chain } from "./server/chain.ts";
 import { type EdgeListener, startEdgeListener } from "./server/edge.io.ts";
 import { type GrpcListener, startGrpcListener } from "./server/grpc.io.ts";
@@ -22,7 +24,9 @@ import type { HttpSources, Readiness } from "./server/http.ts";
 import { openScraper } from "./server/metrics.io.ts";
 import { rpcObserver } from "./server/rpc-metrics.ts";
 import type { TlsFiles } from "./server/tls-files.io.ts";
+import { admitted } from "./services/admission.ts";
 import { listServices } from "./services/list.ts";
+import { policyJson } from "./services/policy.ts";
 import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "./services/prometheus-sd.ts";
 import type { Service } from "./services/service.ts";
 
@@ -38,6 +42,7 @@ export interface DoorOptions {
   readonly version: string;
   readonly core: NodeCore;
   readonly discovery: Service;
+  readonly policy: NodePolicy;
   readonly identities: Identities;
   readonly now: () => Time;
   readonly random: () => number;
@@ -47,7 +52,7 @@ export interface DoorOptions {
 export async function openDoors(options: DoorOptions): Promise<Doors> {
   const { settings, log, core } = options;
   const { listen, limits, server } = settings;
-  const services = listServices({ discovery: options.discovery });
+  const services = listServices({ discovery: admitted(options.discovery, core.limits.admission), policy: options.policy.service });
   const chain = openChain(options, services);
   const tls = tlsFiles(settings);
   const grpc = await startGrpcListener({
@@ -98,6 +103,7 @@ function openChain({ log, core, now, identities }: DoorOptions, services: readon
   return new Chain({
     now,
     identify: identities.identify,
+    limit: core.limits.admit,
     newRequestId: () => `${identity.boot}-${(++requests).toString(36)}`,
     observe: rpcObserver(metrics, isStream),
     onBug: (fault, call) => rpcLog.error({ err: fault, ...call }, "handler failed"),
@@ -111,10 +117,11 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
 }
 
-function openDns({ settings, log, core, random }: DoorOptions): Promise<DnsGateway> {
+function openDns({ settings, log, core, random, now }: DoorOptions): Promise<DnsGateway> {
   const { dns, listen, catalog } = settings;
   const dnsLog = log.child("dns");
   const view = dnsCatalog(core);
+  const { admit } = core.limits;
   return startDnsGateway({
     host: dns.host ?? listen.host,
     udpPort: dns.udpPort,
@@ -128,7 +135,10 @@ function openDns({ settings, log, core, random }: DoorOptions): Promise<DnsGatew
       negativeTtlMs: dns.negativeTtlMs,
       allowExternalNames: dns.allowExternalNames,
     },
-    catalogFor: () => view,
+    catalogFor: (address) => {
+      admit?.(anonymousCaller(core.identity.clusterId, address), "read", now().monoMs);
+      return view;
+    },
     random,
     metrics: core.metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
@@ -149,19 +159,28 @@ function dnsCatalog({ reads, replica, dnsNames, identity }: NodeCore): DnsCatalo
   };
 }
 
-function httpSources({ core, settings }: DoorOptions): HttpSources {
+function httpSources({ core, settings, now }: DoorOptions): HttpSources {
+  const { admit } = core.limits;
   const scrape = openScraper(core.metrics);
   return {
     metricsAccess: settings.observability.metricsAccess,
     readiness: () => readiness(core),
     scrape,
     persistence: () => persistence(core),
-    prometheusTargets: (filter, caller) => renderTargetGroups(serviceEntries(core, filter, caller)),
+    prometheusTargets: (filter, caller) => {
+      admit?.(caller, "read", now().monoMs);
+      return renderTargetGroups(serviceEntries(core, filter, caller));
+    },
+    policy: (namespace, caller) => {
+      const { monoMs, wallMs } = now();
+      admit?.(caller, "read", monoMs);
+      return policyJson(core.policies, { namespace, caller, wallMs, bounds: settings.limits });
+    },
     parseServiceFilter,
   };
 }
 
-function readiness({ state, journal }: NodeCore): Readiness {
+function readiness({ state, journal, policies }: NodeCore): Readiness {
   const { isFailing, lastError } = journal.stats();
   return {
     isDraining: state.isDraining,
@@ -169,8 +188,15 @@ function readiness({ state, journal }: NodeCore): Readiness {
       { name: "catalog", ok: state.isReady, detail: state.isReady ? "loaded" : "loading" },
       // Reads go on while the disk does not take writes; who must write looks at this line.
       { name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" },
+      // A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody.
+      { name: "policy", ok: true, detail: policyDetail(policies.status) },
     ],
   };
+}
+
+function policyDetail({ isEnabled, inForce, degraded }: PolicyStatus): string {
+  if (degraded !== "") return degraded;
+  return isEnabled ? `version ${inForce?.number} in force` : "none configured";
 }
 
 function persistence({ journal, identity }: NodeCore): JsonValue {

@@ -5,6 +5,7 @@ import { hostPort } from "./lib/host-port.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
 import { type Doors, openDoors } from "./node-doors.ts";
 import { checkExposure, type Identities, openIdentities } from "./node-identity.ts";
+import { type NodePolicy, openNodePolicy } from "./node-policy.ts";
 import { type AskedViewer, anonymousCaller, type Caller, viewerOf } from "./policy/caller.ts";
 import { discoveryService } from "./services/discovery.ts";
 import { resolveHandler } from "./services/discovery-resolve.ts";
@@ -19,7 +20,7 @@ export interface RunningNode {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Reads the certificates and the token files again. */
+  /** Reads the certificates, the token files and the policy file again. */
   reload(): void;
   /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
   stop(): Promise<void>;
@@ -33,14 +34,27 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const journal = await openStore(options);
   try {
     const core = await buildCore(options, journal);
-    return await openNode(options, core, identities);
+    const policy = await openNodePolicy({ settings, log: log.child("policy"), core });
+    try {
+      return await openNode(options, { core, identities, policy });
+    } catch (error) {
+      await policy.close();
+      throw error;
+    }
   } catch (error) {
     await journal.close();
     throw error;
   }
 }
 
-async function openNode(options: NodeOptions, core: NodeCore, identities: Identities): Promise<RunningNode> {
+interface NodeParts {
+  readonly core: NodeCore;
+  readonly identities: Identities;
+  readonly policy: NodePolicy;
+}
+
+async function openNode(options: NodeOptions, parts: NodeParts): Promise<RunningNode> {
+  const { core, identities, policy } = parts;
   const { settings, log, version } = options;
   const { identity, listeners, state, metrics, registrar, reads, bytes } = core;
   const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
@@ -72,7 +86,7 @@ async function openNode(options: NodeOptions, core: NodeCore, identities: Identi
       random,
     }),
   });
-  const doors = await openDoors({ settings, log, version, core, discovery, identities, now, random });
+  const doors = await openDoors({ settings, log, version, core, discovery, policy, identities, now, random });
   const { grpc, edge, dns } = doors;
   listeners["grpc"] = grpc.address;
   listeners["http"] = edge.address;
@@ -92,9 +106,10 @@ async function openNode(options: NodeOptions, core: NodeCore, identities: Identi
       grpc.reloadTls();
       edge.reloadTls();
       identities.reload();
+      policy.reload();
     },
     stop: () => {
-      stopping ??= stopNode(core, doors, settings.node.stopTimeoutMs);
+      stopping ??= stopNode(parts, doors, settings.node.stopTimeoutMs);
       return stopping;
     },
   };
@@ -116,13 +131,15 @@ async function publishSelf({ settings }: NodeOptions, core: NodeCore, ports: Rea
 /** No credential can give this: principals of callers never contain a space. */
 const SELF_PRINCIPAL = "node ";
 
-async function stopNode(core: NodeCore, doors: Doors, timeoutMs: number): Promise<void> {
-  const { state, fanout, wakeup, committer, journal } = core;
+async function stopNode({ core, policy }: NodeParts, doors: Doors, timeoutMs: number): Promise<void> {
+  const { state, fanout, wakeup, committer, journal, limits } = core;
   state.isDraining = true;
   doors.grpc.drain();
   for (const watcher of Array.from(fanout.watchers())) watcher.stop();
   await Promise.all([doors.grpc.stop(timeoutMs), doors.edge.stop(timeoutMs), doors.dns?.stop()]);
   wakeup.close();
+  limits.close();
   await committer.close();
+  await policy.close();
   await journal.close();
 }

@@ -1,15 +1,17 @@
 /**
- * What every call passes, in this order: request id → caller → (limit: later) → authorise → deadline → handler →
+ * What every call passes, in this order: request id → caller → limit → authorise → deadline → handler →
  * metrics. Transport-neutral: the gRPC listener and the HTTP edge both drive it. One `MethodChain` a method is built at
  * registration, so that a call allocates nothing here but its context.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Caller } from "../policy/caller.ts";
+import { type Caller, hasRole } from "../policy/caller.ts";
+import type { Demand } from "../policy/limits.ts";
 import type { Peer } from "../policy/tenants.ts";
 import type { CallContext, Handler, StreamSource } from "../services/service.ts";
 import { authorise, type Need, needOf } from "./authorise.ts";
+import { demandOf } from "./demand.ts";
 import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
 
 /** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */
@@ -32,8 +34,10 @@ export interface ChainPorts {
   observe(observation: Observation): void;
   /** A handler threw something that is not a WaymarkError: log it with its stack. */
   onBug(fault: unknown, call: { readonly requestId: string; readonly service: string; readonly method: string }): void;
+  /** Takes a token of the caller or throws `discovery_rate_limited`; absent where no limit is set. */
+  limit?: ((caller: Caller, demand: Demand, monoMs: number) => void) | undefined;
   /** A caller was not known, or may not make this call: for the audit. */
-  onRefused?: ((refusal: Refusal) => void) | undefined;
+  onRefused?: ((refusal: RefusedCall) => void) | undefined;
   /** Present only when calls are to be logged at debug. */
   onCall?:
     | ((call: { readonly requestId: string; readonly service: string; readonly method: string; readonly address: string }) => void)
@@ -41,7 +45,7 @@ export interface ChainPorts {
 }
 
 /** A call that was refused for who made it. */
-export interface Refusal {
+export interface RefusedCall {
   readonly service: string;
   readonly method: string;
   readonly requestId: string;
@@ -149,7 +153,7 @@ export class Chain {
     }
   }
 
-  #unknown(thrown: unknown, call: Omit<Refusal, "caller" | "error">): never {
+  #unknown(thrown: unknown, call: Omit<RefusedCall, "caller" | "error">): never {
     if (thrown instanceof WaymarkError) this.ports.onRefused?.({ ...call, caller: undefined, error: thrown });
     throw thrown;
   }
@@ -175,6 +179,8 @@ export class MethodChain {
   readonly #chain: Chain;
   readonly #ports: ChainPorts;
   readonly #need: Need;
+  /** Undefined where no limit is set, or none for this method. */
+  readonly #limit: ((context: CallContext) => void) | undefined;
 
   constructor(chain: Chain, desc: DescMethod, handler: Handler | undefined) {
     this.#chain = chain;
@@ -182,6 +188,7 @@ export class MethodChain {
     this.desc = desc;
     this.handler = handler;
     this.#need = needOf(desc);
+    this.#limit = limitOf(chain.ports, demandOf(desc), this.#need);
     this.service = desc.parent.typeName;
     this.name = desc.name;
     this.path = `/${desc.parent.typeName}/${desc.name}`;
@@ -195,6 +202,7 @@ export class MethodChain {
 
   /** What stands between a known caller and the handler. Throws WaymarkError to refuse; `finish` is still owed. */
   #admit(context: CallContext, arrival: Arrival, request: Message | WaymarkError | undefined): void {
+    this.#limit?.(context);
     if (this.#need.role !== undefined) this.#authorise(context, request);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
   }
@@ -347,6 +355,14 @@ export class MethodChain {
       latencyMs: this.#ports.now().monoMs - began.monoMs,
     });
   }
+}
+
+/** Takes a token of a call's caller. Whoever has the role that a method asks for is let through: a flood must not lock operators out. */
+function limitOf({ limit }: ChainPorts, demand: Demand | undefined, { role }: Need): ((context: CallContext) => void) | undefined {
+  if (limit === undefined || demand === undefined) return undefined;
+  return ({ caller, time }) => {
+    if (role === undefined || !hasRole(caller, role)) limit(caller, demand, time.monoMs);
+  };
 }
 
 /** Refusal of a call to a server that is going away. */
