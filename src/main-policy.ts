@@ -1,6 +1,5 @@
 /** What the command line may not import of the policy room: policy files, and following the chain of an audit log. */
-import type { PolicySet } from "../gen/waymark/policy/v1/policy_pb.js";
-import type { ChainReading, PolicyReading } from "./cli/world.ts";
+import type { ChainReading, PolicyReading, World } from "./cli/world.ts";
 import { readDocuments } from "./lib/documents.ts";
 import { verifyLines } from "./policy/audit-line-check.ts";
 import { decodePolicySet, encodePolicySet } from "./policy/codec.ts";
@@ -18,7 +17,7 @@ export function readPolicy(text: string): PolicyReading {
 }
 
 /** A set as a file that `readPolicy` takes. */
-export function writePolicy(policy: PolicySet, format: "yaml" | "json"): string {
+export function writePolicy(policy: Parameters<World["writePolicy"]>[0], format: "yaml" | "json"): string {
   return formatPolicyFile(decodePolicySet(policy).set, format);
 }
 

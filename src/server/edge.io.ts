@@ -209,6 +209,7 @@ class Front {
         method: request.method ?? "",
         target: request.url ?? "",
         accept: header("accept") ?? "",
+        ifNoneMatch: header("if-none-match") ?? "",
         identify: () => chain.identify(arrival, { requestId, service: "http", method: pathOf(request.url ?? "") }),
       },
       sources,

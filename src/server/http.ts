@@ -2,8 +2,10 @@
 import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
 import { CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
-import type { Caller } from "../policy/caller.ts";
+import { fnv64, hashHex } from "../lib/fnv.ts";
+import { type Caller, isOwnerOf } from "../policy/caller.ts";
 import type { ServiceFilter } from "../services/prometheus-sd.ts";
+import { authorise, type Need } from "./authorise.ts";
 import { retryAfterSeconds } from "./edge-call.ts";
 import { CODE_NAMES, type RpcStatus } from "./status.ts";
 
@@ -31,6 +33,8 @@ export interface HttpSources {
   persistence(): JsonValue | undefined;
   /** The body of `/sd/prometheus` in pieces. It is read over several turns of the event loop, so it must outlive changes. */
   prometheusTargets(filter: ServiceFilter, caller: Caller): Iterable<string>;
+  /** Which policy is in force; asked about a namespace also what it says of the caller's view of it. Throws `invalid_argument`. */
+  policy(namespace: string | undefined, caller: Caller): JsonValue;
   /** Throws `invalid_argument`. */
   parseServiceFilter(parameters: { readonly namespace?: string | undefined; readonly tag?: string | undefined }): ServiceFilter;
 }
@@ -40,6 +44,8 @@ export interface HttpRequest {
   /** Path and query as sent. */
   readonly target: string;
   readonly accept: string;
+  /** `If-None-Match` as sent; empty when it was not. */
+  readonly ifNoneMatch: string;
   /** Asked for only by routes whose answer depends on it; may throw or reject with `unauthenticated`. */
   identify(): Caller | Promise<Caller>;
 }
@@ -103,7 +109,14 @@ const ROUTES: Readonly<Record<string, Route>> = {
   },
   "/discovery/summary": later(["scope", "namespace", "service_id", ...PAGE]),
   "/discovery/cache": later(),
-  "/discovery/policy": later(["namespace"]),
+  "/discovery/policy": {
+    parameters: ["namespace"],
+    answer: async (sources, { namespace }, request) => {
+      const caller = await request.identify();
+      if (namespace === undefined || !isOwnerOf(caller, namespace)) authorise(READ, caller, undefined);
+      return tagged(request, sources.policy(namespace, caller));
+    },
+  },
   "/discovery/lag": later(),
   "/routing/trace": later(["destination"]),
   "/control/peers": later(["scope", "region", ...PAGE]),
@@ -118,6 +131,9 @@ const ROUTES: Readonly<Record<string, Route>> = {
   "/control/events/leadership": later(),
   "/ui": later(),
 };
+
+/** As `PolicyStatus` and `Explain` ask. */
+const READ: Need = { role: "mesh.read", ownerOf: undefined };
 
 const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store" };
 
@@ -184,6 +200,16 @@ function readyAnswer({ isDraining, checks }: Readiness): Answer {
 
 function json(status: number, value: JsonValue): Answer {
   return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${JSON.stringify(value)}\n` };
+}
+
+/** What may be kept if it is asked about each time: unchanged, it is 304 without a body. */
+function tagged({ ifNoneMatch }: HttpRequest, value: JsonValue): Answer {
+  const answer = json(200, value);
+  const etag = `"${hashHex(fnv64(JSON.stringify(value)))}"`;
+  const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
+  const known = ifNoneMatch.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+  // Pieces, though there are none: a 304 must not say that the content it stands for has no bytes.
+  return known.includes(etag) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
 }
 
 function pathOf(target: string): string {

@@ -1,5 +1,5 @@
 /** PolicyService: request → call → response. */
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKeySchema, Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -12,6 +12,7 @@ import {
   type PolicyHistoryRequest,
   PolicyHistoryResponseSchema,
   PolicyService,
+  type PolicyStatusResponse,
   PolicyStatusResponseSchema,
   PolicyVersionSchema,
   ProblemSchema,
@@ -31,6 +32,7 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
 import type { Caller } from "../policy/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/codec.ts";
+import type { PolicyEngine } from "../policy/engine.ts";
 import { explain } from "../policy/explain.ts";
 import type { Change } from "../policy/policy-plan.ts";
 import type { Problem } from "../policy/policy-set.ts";
@@ -121,22 +123,7 @@ class PolicyMethods {
   }
 
   status({ time }: CallContext) {
-    const { engine } = this.#parts.keeper;
-    const { isEnabled, inForce, newest, degraded } = engine.status;
-    const edge = engine.nextEdgeWallMs(time.wallMs);
-    const stage = encodeStage(newest?.stage);
-    return create(PolicyStatusResponseSchema, {
-      enabled: isEnabled,
-      number: BigInt(inForce?.number ?? 0),
-      version: inForce?.version ?? "",
-      ruleCount: inForce?.ruleCount ?? 0,
-      ...(inForce !== undefined && { appliedAt: timestampFromMs(inForce.appliedWallMs) }),
-      checksum: inForce?.checksum ?? "",
-      newestNumber: BigInt(engine.newestNumber),
-      ...(stage !== undefined && { newestStage: stage }),
-      degraded,
-      ...(edge !== undefined && { nextEdgeAt: timestampFromMs(edge) }),
-    });
+    return statusOf(this.#parts.keeper.engine, time.wallMs);
   }
 
   async history(request: PolicyHistoryRequest) {
@@ -209,6 +196,36 @@ class PolicyMethods {
       ...(verdict.untilWallMs !== undefined && { until: timestampFromMs(verdict.untilWallMs) }),
     });
   }
+}
+
+function statusOf(engine: PolicyEngine, wallMs: number): PolicyStatusResponse {
+  const { isEnabled, inForce, newest, degraded } = engine.status;
+  const edge = engine.nextEdgeWallMs(wallMs);
+  const stage = encodeStage(newest?.stage);
+  return create(PolicyStatusResponseSchema, {
+    enabled: isEnabled,
+    number: BigInt(inForce?.number ?? 0),
+    version: inForce?.version ?? "",
+    ruleCount: inForce?.ruleCount ?? 0,
+    ...(inForce !== undefined && { appliedAt: timestampFromMs(inForce.appliedWallMs) }),
+    checksum: inForce?.checksum ?? "",
+    newestNumber: BigInt(engine.newestNumber),
+    ...(stage !== undefined && { newestStage: stage }),
+    degraded,
+    ...(edge !== undefined && { nextEdgeAt: timestampFromMs(edge) }),
+  });
+}
+
+/** `PolicyStatus` for the HTTP edge; with a namespace also what policy says of the caller's view of it. Throws `invalid_argument`. */
+export function policyJson(
+  engine: PolicyEngine,
+  { namespace, caller, wallMs, bounds }: { namespace: string | undefined; caller: Caller; wallMs: number; bounds: Bounds },
+): JsonValue {
+  const json = toJson(PolicyStatusResponseSchema, statusOf(engine, wallMs), { useProtoFieldName: true, alwaysEmitImplicit: true });
+  if (namespace === undefined || typeof json !== "object" || json === null || Array.isArray(json)) return json;
+  const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
+  const { allowed, reason, rule } = engine.policy.viewer(parseNamespace(namespace, "namespace", bounds), viewer);
+  return { ...json, view: { namespace, allowed, reason, rule } };
 }
 
 function decodeSet(wire: ValidatePolicyRequest["policy"]): DecodedSet {

@@ -36,6 +36,7 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
     scrape: openScraper(metrics),
     persistence: () => undefined,
     prometheusTargets: () => ["[]"],
+    policy: () => ({}),
     parseServiceFilter,
     ...options.sources,
   };

@@ -14,13 +14,21 @@ function sources(overrides: Partial<HttpSources> = {}): HttpSources {
     scrape: (accept) => Promise.resolve({ contentType: "text/plain", body: `accepts ${accept}` }),
     persistence: () => ({ committed: 5 }),
     prometheusTargets: () => ["[", "]"],
+    policy: (namespace) => ({ enabled: true, number: "7", ...(namespace !== undefined && { namespace }) }),
     parseServiceFilter,
     ...overrides,
   };
 }
 
 async function ask(request: Partial<HttpRequest>, from: HttpSources = sources()): Promise<HttpResponse & { readonly json: () => unknown }> {
-  const whole = { method: "GET", target: "/", accept: "", identify: () => anonymousCaller("local", "127.0.0.1"), ...request };
+  const whole = {
+    method: "GET",
+    target: "/",
+    accept: "",
+    ifNoneMatch: "",
+    identify: () => anonymousCaller("local", "127.0.0.1"),
+    ...request,
+  };
   const response = await answerHttp(whole, from, (thrown) => statusFrom(thrown, () => {}));
   return { ...response, json: (): unknown => JSON.parse(typeof response.body === "string" ? response.body : [...response.body].join("")) };
 }
@@ -64,6 +72,33 @@ test("/sd/prometheus passes its filter and the caller on", async () => {
   expect(asked).toEqual([{ filter: { namespace: "svc.market", tag: "blue" }, caller: anonymousCaller("local", "127.0.0.1") }]);
 });
 
+const reader = (roles: readonly string[]): Caller => ({ ...anonymousCaller("local", "127.0.0.1", roles), isAuthenticated: true });
+
+test.each([
+  { who: "a reader of the mesh", caller: reader(["mesh.read"]), target: "/discovery/policy", status: 200 },
+  { who: "nobody known", caller: anonymousCaller("local", "127.0.0.1"), target: "/discovery/policy", status: 401 },
+  { who: "an owner, of all", caller: reader(["owner:svc.market"]), target: "/discovery/policy", status: 403 },
+  { who: "an owner, of its own", caller: reader(["owner:svc.market"]), target: "/discovery/policy?namespace=svc.market.eu", status: 200 },
+  { who: "an owner, of another", caller: reader(["owner:svc.market"]), target: "/discovery/policy?namespace=svc.marketing", status: 403 },
+])("/discovery/policy asked by $who is $status", async ({ caller, target, status }) => {
+  const response = await ask({ target, identify: () => caller });
+  expect(response.status).toBe(status);
+  if (status === 200) expect(response.json()).toMatchObject({ enabled: true, number: "7" });
+});
+
+test("/discovery/policy has an ETag, and is 304 without a body while nothing changed", async () => {
+  const identify = () => reader(["mesh.read"]);
+  const { headers } = await ask({ target: "/discovery/policy", identify });
+  const { etag = "" } = headers;
+  expect(etag).toMatch(/^"[0-9a-f]{16}"$/);
+  for (const ifNoneMatch of [etag, `"other", W/${etag}`, "*"]) {
+    const again = await ask({ target: "/discovery/policy", identify, ifNoneMatch });
+    expect(again).toMatchObject({ status: 304, body: [], headers: { etag, vary: "authorization, x-api-key" } });
+  }
+  const changed = await ask({ target: "/discovery/policy", identify, ifNoneMatch: etag }, sources({ policy: () => ({ number: "8" }) }));
+  expect(changed.status).toBe(200);
+});
+
 test.each([
   { target: "/sd/prometheus?namespace=Not%20one", field: "namespace" },
   { target: "/sd/prometheus?tags=blue", field: "tags" },
@@ -87,7 +122,6 @@ test.each([
 test.each([
   "/discovery/summary",
   "/discovery/cache",
-  "/discovery/policy",
   "/discovery/lag",
   "/routing/trace?destination=n2",
   "/control/peers",
