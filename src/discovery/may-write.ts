@@ -1,9 +1,9 @@
 /** Who may write what: the policy's owners, and the principal an entry belongs to. */
 import type { Draft } from "../catalog/codec.ts";
-import { NODES_NAMESPACE } from "../catalog/names.ts";
+import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
 import { type CatalogRecord, KIND } from "../catalog/record.ts";
 import { WaymarkError } from "../lib/errors.ts";
-import { type Caller, hasRole } from "../policy/caller.ts";
+import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
 import { mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
 import type { Source } from "../policy/verdict.ts";
 
@@ -32,9 +32,13 @@ export function checkPublishing(
   });
 }
 
-/** Throws `discovery_access_denied` where the record is another principal's and the caller is no admin. */
+/**
+ * Throws `discovery_access_denied` where the record is another principal's and the caller neither an admin nor an owner of
+ * its namespace. What nodes say of themselves is theirs alone, also from admins: on loopback everybody is one.
+ */
 export function checkOwner(caller: Caller, record: CatalogRecord, field: string): void {
-  if (record.principal === caller.principal || isAdmin(caller)) return;
+  if (record.principal === caller.principal) return;
+  if (isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace)) return;
   throw new WaymarkError("discovery_access_denied", `${field}: is registered by another principal`, {
     metadata: { namespace: record.namespace },
   });

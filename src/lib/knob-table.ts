@@ -62,7 +62,7 @@ function readTable<F extends Fields>(
     if (checked.success) values[name] = checked.data;
     else {
       // What a secret should have been is said, but never what it is.
-      const said = knob.secret === true ? [`is not ${knob.type}`] : checked.error.issues.map((issue) => issue.message);
+      const said = knob.secret === true ? [`is not ${knob.what ?? knob.type}`] : checked.error.issues.map((issue) => issue.message);
       faults.push(...said.map((message) => ({ at: [...at, key], message })));
     }
   }

@@ -21,6 +21,8 @@ export interface Knob<T> extends KnobOptions<T> {
   readonly min?: number;
   readonly max?: number;
   readonly choices?: readonly string[];
+  /** A valid text in words: "is not …". */
+  readonly what?: string;
   /** Checks a value as a file holds it. */
   readonly schema: z.ZodType<T>;
   /** Text from the environment or a flag, as a file would hold it. Text that is no such value comes back unchanged, for `schema` to refuse. */

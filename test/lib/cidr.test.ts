@@ -1,0 +1,74 @@
+import { isIP } from "node:net";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { isLoopbackHost, isWithin, parseBlock } from "../../src/lib/cidr.ts";
+
+function within(block: string, address: string): boolean {
+  const parsed = parseBlock(block);
+  if (parsed === undefined) throw new Error(`${block} is no block`);
+  return isWithin([parsed], address);
+}
+
+test.each([
+  { block: "10.0.0.0/8", address: "10.255.1.2", want: true },
+  { block: "10.0.0.0/8", address: "11.0.0.1", want: false },
+  { block: "192.0.2.7", address: "192.0.2.7", want: true },
+  { block: "192.0.2.7", address: "192.0.2.8", want: false },
+  { block: "192.0.2.0/31", address: "192.0.2.1", want: true },
+  { block: "192.0.2.0/31", address: "192.0.2.2", want: false },
+  { block: "0.0.0.0/0", address: "203.0.113.9", want: true },
+  { block: "0.0.0.0/0", address: "2001:db8::1", want: false },
+  { block: "::/0", address: "2001:db8::1", want: true },
+  { block: "fd00::/8", address: "fdff:1::9", want: true },
+  { block: "fd00::/8", address: "fc00::1", want: false },
+  { block: "10.0.0.0/8", address: "::ffff:10.1.2.3", want: true },
+  { block: "10.0.0.0/8", address: "::ffff:a01:203", want: true },
+  { block: "::/0", address: "::ffff:10.1.2.3", want: false },
+  { block: "10.0.0.0/8", address: "", want: false },
+  { block: "10.0.0.0/8", address: "10.0.0.1.evil.example", want: false },
+  { block: "10.0.0.0/8", address: "010.0.0.1", want: false },
+])("$address within $block: $want", ({ block, address, want }) => {
+  expect(within(block, address)).toBe(want);
+});
+
+test.each([
+  "",
+  "10.0.0.0/33",
+  "10.0.0.1/8",
+  "10.0.0/8",
+  "::/129",
+  "1::2::3",
+  "fd00::1/8",
+  "localhost",
+  "10.0.0.0/",
+  "10.0.0.256",
+  ":::",
+  "1:2:3:4:5:6:7:8:9",
+  "::1.2.3",
+])("%j is no block", (text) => {
+  expect(parseBlock(text)).toBeUndefined();
+});
+
+test("an address is within the block of its own text exactly when node knows it as an address", () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.ipV4(), fc.ipV6(), fc.string({ maxLength: 20 })), (text) => {
+      const block = parseBlock(text);
+      expect(block !== undefined).toBe(isIP(text) !== 0);
+      // An IPv4 address written in IPv6 is the IPv4 address, so no IPv6 block holds it.
+      if (block !== undefined && !/^::ffff:/i.test(text)) expect(isWithin([block], text) || text.toLowerCase().includes("ffff")).toBe(true);
+    }),
+  );
+});
+
+test.each([
+  { host: "127.0.0.1", want: true },
+  { host: "127.8.8.8", want: true },
+  { host: "::1", want: true },
+  { host: "localhost", want: true },
+  { host: "0.0.0.0", want: false },
+  { host: "::", want: false },
+  { host: "10.0.0.1", want: false },
+  { host: "localhost.example", want: false },
+])("$host is only reachable from its machine: $want", ({ host, want }) => {
+  expect(isLoopbackHost(host)).toBe(want);
+});
