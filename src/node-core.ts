@@ -21,7 +21,7 @@ import { Hlc } from "./lib/hlc.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { Metrics } from "./lib/metrics.ts";
-import { Denials } from "./node-denials.ts";
+import { AccessTrail } from "./node-access.ts";
 import { NodeLimits } from "./node-limits.ts";
 import { HISTORY_BOUNDS, PolicyEngine } from "./policy/engine.ts";
 import type { OnDenied } from "./policy/eyes.ts";
@@ -46,7 +46,7 @@ export interface NodeCore {
   readonly drafter: Drafter;
   readonly bytes: DiscoveryBytes;
   readonly policies: PolicyEngine;
-  readonly denials: Denials;
+  readonly trail: AccessTrail;
   readonly limits: NodeLimits;
   readonly journal: Journal;
   readonly metrics: Metrics;
@@ -87,11 +87,11 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
 export async function buildCore(options: CoreOptions, journal: Journal): Promise<NodeCore> {
   const { settings } = options;
   const metrics = new Metrics();
-  const denials = new Denials(metrics);
+  const trail = new AccessTrail(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs });
   const policies = new PolicyEngine({ nodeId: journal.restored.nodeId, clusterId: settings.node.clusterId, ...HISTORY_BOUNDS });
   const lookup = new Lookup();
   const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
-  const rules = { policies, onDenied: denials.onDenied, quotas: limits.quotas };
+  const rules = { policies, onDenied: trail.onDenied, quotas: limits.quotas };
   const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal, { lookup, rules });
   const time = now();
   restoreLeases(leases, journal.restored.leases, registrar, time);
@@ -100,7 +100,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const identity = identityOf(options, journal, { listeners, time });
   const fanout = new Fanout();
   const wakeup = new Wakeup(fanout, now);
-  const reads = new Reads(replica, identity, { policies, onDenied: denials.onDenied });
+  const reads = new Reads(replica, identity, { policies, onDenied: trail.onDenied });
   const dnsNames = new DnsNames(replica);
   dnsNames.refresh();
   replica.takeTouched();
@@ -123,7 +123,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     leases,
     registrar,
     policies,
-    denials,
+    trail,
     limits,
     reads,
     fanout,

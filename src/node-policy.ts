@@ -41,6 +41,7 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const audit = await openAuditLog({ ...settings.audit, directory, metrics, log: log.child("audit") });
   core.limits.audit = audit;
+  core.trail.audit = audit;
   const store = await openOrRefuse(directory, log);
   const self = { clusterId: identity.clusterId, region: identity.region };
   const keeper = new PolicyKeeper({

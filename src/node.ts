@@ -71,6 +71,8 @@ async function openNode(options: NodeOptions, parts: NodeParts): Promise<Running
     random,
     onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
     viewer,
+    onWrite: core.trail.onWrite,
+    onRead: core.trail.onRead,
     onDelta: (lagMs) => deltaLag.observe(lagMs),
     onRestart: () => metrics.inc("discovery_delta_dropped_total", {}),
     onRegister: (outcome) => metrics.inc("waymark_register_total", { outcome }),

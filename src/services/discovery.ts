@@ -1,19 +1,16 @@
 /** DiscoveryService: request → call → response. */
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope, type EntryKey as WireKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequest,
   type CatalogWatchRequest,
   type ClusterMapRequest,
-  ClusterMapResponseSchema,
   DiscoveryService,
   KeepAliveResponseSchema,
   type ListPeersRequest,
-  ListPeersResponseSchema,
   type NamespaceStatusRequest,
   NamespaceStatusResponseSchema,
-  PeerSchema,
   type RegisterRequest,
   RegisterResponseSchema,
   type RenewRequest,
@@ -22,7 +19,7 @@ import {
   type UnregisterRequest,
   UnregisterResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type Drafter, decodeMessage, draftKey, draftLoad, type Stamp } from "../catalog/codec.ts";
+import { type Drafter, draftKey, draftLoad, type Stamp } from "../catalog/codec.ts";
 import { type Cursor, parseCursor, shortCursorText } from "../catalog/cursor.ts";
 import { Feed, type FeedStart } from "../catalog/feed.ts";
 import type { Bounds } from "../catalog/names.ts";
@@ -30,13 +27,14 @@ import { pageLimit } from "../catalog/query.ts";
 import { HEALTH, type Health, type KeyText } from "../catalog/record.ts";
 import { isAhead } from "../catalog/resume.ts";
 import type { Fanout } from "../discovery/fanout.ts";
-import { NODES, type Reads } from "../discovery/reads.ts";
+import type { Reads } from "../discovery/reads.ts";
 import type { Registrar, Report } from "../discovery/registrar.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AskedViewer, Caller } from "../policy/caller.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
-import { durationMs, filterOf, idOf, namespaceOf, scopeOf, termsOf } from "./discovery-filter.ts";
+import { durationMs, filterOf, namespaceOf } from "./discovery-filter.ts";
+import { clusterMap, freshness, listPeers } from "./discovery-nodes.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";
@@ -74,6 +72,10 @@ export interface DiscoveryParts {
   readonly random: () => number;
   /** Whose eyes a request uses: the caller's, or those it asks for where that is allowed. */
   readonly viewer: (caller: Caller, asked: AskedViewer | undefined) => Caller;
+  /** A write was taken: for the audit. */
+  readonly onWrite: (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number) => void;
+  /** A read was answered: for the audit. */
+  readonly onRead: (caller: Caller, namespace: string) => void;
   readonly onQuery: (startMonoMs: number) => void;
   readonly onRegister: (outcome: "ok" | "refused" | "failed") => void;
   readonly onDelta: (lagMs: number) => void;
@@ -102,8 +104,8 @@ export function discoveryService(parts: DiscoveryParts): Service {
       catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
       catalogWatch: { kind: "serverStream", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
       resolve: parts.resolve,
-      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => methods.clusterMap(request, context) },
-      listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => methods.listPeers(request, context) },
+      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(parts, request, context) },
+      listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(parts, request, context) },
       namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
       serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
     },
@@ -125,7 +127,7 @@ class DiscoveryMethods {
   }
 
   async register(request: RegisterRequest, context: CallContext) {
-    const { registrar, onRegister } = this.#parts;
+    const { registrar, onRegister, onWrite } = this.#parts;
     let registered: ReturnType<Registrar["register"]>;
     try {
       registered = registrar.register(context.caller, this.#command(request, context), context.time);
@@ -134,6 +136,12 @@ class DiscoveryMethods {
       throw error;
     }
     await this.#settled(onRegister);
+    onWrite(
+      context.caller,
+      "register",
+      request.entries.map((entry) => entry.key?.namespace ?? ""),
+      request.entries.length,
+    );
     const { revision, cursor } = this.#place();
     const ttl = registered.ttlMs === undefined ? {} : { ttl: durationFromMs(registered.ttlMs) };
     return create(RegisterResponseSchema, { leaseId: registered.leaseId, revision: BigInt(revision), cursor, ...ttl });
@@ -166,11 +174,13 @@ class DiscoveryMethods {
           )
         : registrar.unregisterLease(context.caller, request.leaseId, context.time);
     await this.#parts.durable();
+    const namespaces = request.leaseId === "" ? request.keys.map((key) => key.namespace) : [""];
+    this.#parts.onWrite(context.caller, "unregister", namespaces, removed);
     return create(UnregisterResponseSchema, { removed, revision: BigInt(this.#place().revision) });
   }
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
-    const { reads, identity, bytes, bounds, viewer, onQuery } = this.#parts;
+    const { reads, identity, bytes, bounds, viewer, onQuery, onRead } = this.#parts;
     // This node is the source of all it holds: its data is never older than the answer.
     durationMs(request.maxStaleness, "max_staleness");
     checkViewer(request.viewer, bounds);
@@ -194,6 +204,7 @@ class DiscoveryMethods {
       explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
     });
     onQuery(context.time.monoMs);
+    onRead(context.caller, filter.namespace);
     return answer;
   }
 
@@ -216,48 +227,6 @@ class DiscoveryMethods {
     return new WatchSource(feed, { ...this.#parts, nodeId: this.#parts.identity.nodeId, release: (released) => reads.release(released) });
   }
 
-  clusterMap(request: ClusterMapRequest, context: CallContext) {
-    const { reads, bytes, identity, bounds } = this.#parts;
-    const filter = {
-      ...NODES,
-      scope: scopeOf(request.scope, "scope"),
-      capabilities: termsOf(request.capabilities, "capabilities", 64, bounds),
-    };
-    const within = namespaceOf(request.namespaceFilter, "namespace_filter", bounds);
-    const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, within);
-    return create(ClusterMapResponseSchema, {
-      clusterId: identity.clusterId,
-      nodes: page.records.map((record) => decodeMessage(bytes.entry(record))),
-      nextPageToken: page.nextToken,
-      generatedAt: timestampFromMs(context.time.wallMs),
-      ...this.#freshness(),
-    });
-  }
-
-  listPeers(request: ListPeersRequest, context: CallContext) {
-    const { reads, identity, bounds } = this.#parts;
-    const scope = scopeOf(request.scope, "scope");
-    const filter = { ...NODES, region: idOf(request.region, "region", bounds) };
-    const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, "");
-    const peers = page.records
-      .filter((record) => record.traits.nodeId !== identity.nodeId && (scope === 0 || reads.relation(record) === scope))
-      .map((record) => {
-        const entry = reads.entry(record);
-        return create(PeerSchema, {
-          nodeId: entry.nodeId,
-          clusterId: entry.key.clusterId,
-          region: entry.region,
-          zone: entry.zone,
-          scope: WIRE_SCOPES[reads.relation(record)],
-          urls: [...entry.advertisedUrls],
-          transports: [...entry.transports],
-          status: record.origin.life === "live" ? "alive" : "suspect",
-          lastSeen: timestampFromMs(context.time.wallMs),
-        });
-      });
-    return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...this.#freshness() });
-  }
-
   namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
     const { reads, bounds } = this.#parts;
     const namespace = namespaceOf(request.namespace, "namespace", bounds);
@@ -269,7 +238,7 @@ class DiscoveryMethods {
       allowed,
       reason,
       endpointCount: BigInt(endpointCount),
-      ...this.#freshness(),
+      ...freshness(this.#parts),
     });
   }
 
@@ -342,10 +311,6 @@ class DiscoveryMethods {
   }
 
   /** What an answer rests on. This node is the source of all it holds: its data is never older than the answer. */
-  #freshness() {
-    return { servedBy: this.#parts.identity.nodeId, revision: BigInt(this.#parts.reads.replica.revision), age: durationFromMs(0) };
-  }
-
   /** HOT: asked on every query; the cursor's checksum is made once a revision. */
   #place(): Place {
     const { replica, node, policyTurn } = this.#parts.reads;
@@ -380,7 +345,6 @@ class DiscoveryMethods {
   }
 }
 
-const WIRE_SCOPES = [Scope.UNSPECIFIED, Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL] as const;
 const NO_REPORTS: readonly Report[] = [];
 
 function isNamespaceOnly(request: CatalogWatchRequest): boolean {

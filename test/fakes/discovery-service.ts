@@ -25,6 +25,8 @@ export async function startDiscovery(): Promise<{ readonly service: Service; sto
     now,
     random,
     viewer: (caller) => caller,
+    onWrite: () => {},
+    onRead: () => {},
     onQuery: () => {},
     onDelta: () => {},
     onRestart: () => {},
