@@ -173,7 +173,7 @@ interface KeyPorts extends TokenPorts {
 class Keys {
   readonly #settings: TokenSettings;
   readonly #ports: KeyPorts;
-  #text = "";
+  #text: string | undefined;
   #set: JWTVerifyGetKey | undefined;
   #readMonoMs = 0;
   #reading: Promise<void> | undefined;

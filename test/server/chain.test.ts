@@ -2,12 +2,12 @@
 import type { Message } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { CatalogQueryRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { CatalogQueryRequestSchema, CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Chain } from "../../src/server/chain.ts";
-import { type MethodChain, parseGrpcTimeout, sentRequestId, type UnaryExchange } from "../../src/server/chain.ts";
+import { type MethodChain, parseGrpcTimeout, type RefusedCall, sentRequestId, type UnaryExchange } from "../../src/server/chain.ts";
 import type { RpcStatus } from "../../src/server/status.ts";
-import type { CallContext } from "../../src/services/service.ts";
+import type { CallContext, Service } from "../../src/services/service.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 
 /** An exchange that keeps what it was answered with; `expire()` is the timer. */
@@ -183,3 +183,56 @@ test.each([
 test.each(["", "S", "-1S", "1", "1.5S", "1s", "123456789S", "1 S", "1SS", "NaNm"])("grpc-timeout '%s' is refused", (text) => {
   expect(() => parseGrpcTimeout(text)).toThrow(/grpc-timeout/);
 });
+
+function serviceMethod(chain: Chain, service: Service, name: "catalogQuery" | "catalogWatch"): MethodChain {
+  return chain.method(DiscoveryService.method[name], service.handlers[name]);
+}
+
+const PENDING = { principal: "signed", tenant: "alpha", cluster: "local", roles: [], isAuthenticated: true, address: "192.0.2.1" };
+
+test("a caller who is only known later is served like one who is known at once", async () => {
+  const { service, contexts } = demoService();
+  const { chain, observed } = demoChain({ identify: () => Promise.resolve(PENDING) });
+  const exchange = new FakeExchange();
+  serviceMethod(chain, service, "catalogQuery").unary(request("message"), exchange);
+  expect(exchange.answers).toEqual([]);
+  await expect.poll(() => exchange.answers.length).toBe(1);
+  expect([contexts[0]?.caller, observed[0]?.code]).toEqual([PENDING, "OK"]);
+});
+
+test.each([
+  { when: "at once", identify: () => refuse() },
+  { when: "later", identify: () => Promise.reject(new WaymarkError("unauthenticated", "token has expired")) },
+])("a caller who turns out $when to be nobody is refused, counted, and told to the audit", async ({ identify }) => {
+  const told: RefusedCall[] = [];
+  const { service, contexts } = demoService();
+  const { chain, observed } = demoChain({ identify, onRefused: (refused) => void told.push(refused) });
+  const exchange = new FakeExchange({ headers: { "x-request-id": "mine" } });
+  serviceMethod(chain, service, "catalogQuery").unary(request("a"), exchange);
+  await expect.poll(() => exchange.answers.length).toBe(1);
+  expect(exchange.answers[0]).toMatchObject({ code: 16 });
+  expect(contexts).toEqual([]);
+  expect(observed.map(({ code }) => code)).toEqual(["UNAUTHENTICATED"]);
+  expect(told).toMatchObject([{ method: "CatalogQuery", requestId: "mine", address: "192.0.2.1", caller: undefined }]);
+});
+
+test.each(["at once", "later"])("a stream whose caller is known %s opens, or rejects, and never opens for nobody", async (when) => {
+  const { service, sources } = demoService();
+  const later = when === "later";
+  const known = demoChain({ identify: () => (later ? Promise.resolve(PENDING) : PENDING) }).chain;
+  const opened = await serviceMethod(known, service, "catalogWatch").openSource(create(CatalogWatchRequestSchema, {}), new FakeExchange());
+  expect([opened.context.caller, sources.length]).toEqual([PENDING, 1]);
+  const nobody = demoChain({ identify: () => (later ? Promise.reject(refusal()) : refuse()) }).chain;
+  const opening = async () =>
+    serviceMethod(nobody, service, "catalogWatch").openSource(create(CatalogWatchRequestSchema, {}), new FakeExchange());
+  await expect(opening()).rejects.toThrow("unauthenticated");
+  expect(sources).toHaveLength(1);
+});
+
+function refusal(): WaymarkError {
+  return new WaymarkError("unauthenticated", "token has expired");
+}
+
+function refuse(): never {
+  throw refusal();
+}

@@ -1,0 +1,82 @@
+/** What each rpc asks of its caller: every one of ours declares it, and the check is the same for all. */
+import { readFileSync } from "node:fs";
+import { create, createFileRegistry, fromBinary, type Message } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { expect, test } from "vitest";
+import { Health } from "../../gen/grpc/health/v1/health_pb.js";
+import { ExplainRequestSchema, PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
+import { authorise, needOf } from "../../src/server/authorise.ts";
+
+const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFileSync("gen/descriptors.binpb")));
+const ours = [...registry].flatMap((desc) => (desc.kind === "service" && desc.typeName.startsWith("waymark.") ? desc.methods : []));
+
+test("every rpc of ours says what it needs, with a role that there is", () => {
+  expect(ours.length).toBeGreaterThan(25);
+  for (const method of ours) expect(() => needOf(method)).not.toThrow();
+});
+
+test("an rpc that says nothing stops the start", () => {
+  expect(() => needOf(Health.method.check)).toThrow("an rpc declares no access");
+});
+
+/** Those that need no role: what every client of the catalog does. A new one in this list is a decision, not an oversight. */
+const OPEN = [
+  "Register",
+  "Renew",
+  "KeepAlive",
+  "Unregister",
+  "CatalogQuery",
+  "CatalogWatch",
+  "Resolve",
+  "ClusterMap",
+  "ListPeers",
+  "SummaryQuery",
+  "SummaryWatch",
+  "NamespaceStatus",
+  "ServerInfo",
+].map((name) => `waymark.discovery.v1.DiscoveryService/${name}`);
+
+test("only the catalog's own rpcs, the names in it, the cache's reads and the fabric need no role", () => {
+  const open = ours.filter((method) => needOf(method).role === undefined).map((method) => `${method.parent.typeName}/${method.name}`);
+  const names = ["RegisterName", "UnregisterName", "ListNames", "DescribeName", "ResolveName"].map(
+    (name) => `waymark.dns.v1.DnsService/${name}`,
+  );
+  const fabric = open.filter((rpc) => rpc.startsWith("waymark.fabric."));
+  expect(open.toSorted()).toEqual([...OPEN, ...names, ...fabric, "waymark.resolver.v1.ResolverService/Resolve"].toSorted());
+});
+
+function caller(roles: readonly string[], isAuthenticated = true): Caller {
+  return { ...anonymousCaller("local", "192.0.2.7", roles), isAuthenticated };
+}
+
+const market = create(ExplainRequestSchema, { namespace: "svc.market" });
+const unread = invalid("request", "not the bytes of a request");
+
+interface Case {
+  readonly rpc: "explain" | "applyPolicy";
+  readonly who: Caller;
+  readonly request: Message | WaymarkError | undefined;
+  readonly want: string;
+}
+
+test.each<Case>([
+  { rpc: "explain", who: caller(["mesh.read"]), request: market, want: "allowed" },
+  { rpc: "explain", who: caller(["mesh.admin"]), request: unread, want: "allowed" },
+  { rpc: "explain", who: caller(["owner:svc.market"]), request: market, want: "allowed" },
+  { rpc: "explain", who: caller(["owner:svc"]), request: market, want: "allowed" },
+  { rpc: "explain", who: caller(["owner:svc.market.eu"]), request: market, want: "discovery_access_denied" },
+  { rpc: "explain", who: caller(["owner:svc.market"]), request: create(ExplainRequestSchema, {}), want: "discovery_access_denied" },
+  { rpc: "explain", who: caller(["owner:svc.market"]), request: unread, want: "discovery_access_denied" },
+  { rpc: "explain", who: caller(["owner:svc.market"]), request: undefined, want: "discovery_access_denied" },
+  { rpc: "explain", who: caller([], false), request: market, want: "unauthenticated" },
+  { rpc: "explain", who: caller(["mesh.admin"], false), request: market, want: "allowed" },
+  { rpc: "applyPolicy", who: caller(["mesh.admin"]), request: undefined, want: "allowed" },
+  { rpc: "applyPolicy", who: caller(["mesh.operate", "owner:svc"]), request: undefined, want: "discovery_access_denied" },
+  { rpc: "applyPolicy", who: caller([], false), request: undefined, want: "unauthenticated" },
+])("$rpc by $who.roles: $want", ({ rpc, who, request, want }) => {
+  const need = needOf(PolicyService.method[rpc]);
+  if (want === "allowed") expect(() => authorise(need, who, request)).not.toThrow();
+  else expect(() => authorise(need, who, request)).toThrow(want);
+});
