@@ -1,0 +1,108 @@
+/** The commands of README and quick start, run as they stand against a node, in order, and their output compared. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Block, blocksOf, isAsSaid, isBegunAsSaid, unrunOf } from "./commands.ts";
+
+const PAGES = ["README.md", "docs/quickstart.md"];
+/** What cannot be run inside a test, and is run by CI as a whole. */
+const KNOWN = ["npm ci && npm start", "npm test"];
+const DEADLINE_MS = 30_000;
+
+/** A shell script in a process group of its own, so that what it started ends with it. */
+class Script {
+  readonly #child: ChildProcess;
+  readonly ended: Promise<unknown>;
+  stdout = "";
+  stderr = "";
+
+  constructor(script: string, env: Readonly<Record<string, string>> = {}) {
+    const base = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("WAYMARK_")));
+    this.#child = spawn("sh", ["-c", script], { detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...base, ...env } });
+    this.#child.stdout?.on("data", (chunk: Buffer) => (this.stdout += chunk.toString()));
+    this.#child.stderr?.on("data", (chunk: Buffer) => (this.stderr += chunk.toString()));
+    this.ended = once(this.#child, "close");
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    if (this.#child.pid !== undefined && this.#child.exitCode === null) process.kill(-this.#child.pid, signal); // oxlint-disable-line unicorn/no-null -- Node's own word for "still running"
+  }
+
+  /** Waits until it is true of what was printed so far. */
+  async until(isTrue: () => boolean): Promise<void> {
+    const signal = AbortSignal.timeout(DEADLINE_MS);
+    while (!isTrue()) {
+      if (signal.aborted) throw new Error(`did not come; stdout: ${this.stdout}; stderr: ${this.stderr}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
+
+interface Ports {
+  readonly grpc: string;
+  readonly http: string;
+  readonly dns: string;
+}
+
+describe.each(PAGES)("%s", (page) => {
+  const markdown = readFileSync(page, "utf8");
+  let server: Script;
+  let ports: Ports;
+
+  beforeAll(async () => {
+    // As the page says, but for ports that another node may hold and data that would stay.
+    server = new Script("npm start -- --ephemeral --grpc-port 0 --http-port 0 --dns-port 0");
+    const ready = /^node \S+ is ready: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+), DNS 127\.0\.0\.1:(\d+)$/m;
+    await server.until(() => ready.test(server.stderr));
+    const [, grpc = "", http = "", dns = ""] = ready.exec(server.stderr) ?? [];
+    ports = { grpc, http, dns };
+  });
+  afterAll(async () => {
+    server.kill("SIGTERM");
+    await server.ended;
+  });
+
+  test("has no command that is neither run nor known", () => {
+    expect(unrunOf(markdown).filter((script) => !KNOWN.includes(script))).toEqual([]);
+  });
+
+  test("the node tells who started it what to try", async () => {
+    await server.until(() => server.stderr.endsWith("/sd/prometheus\n"));
+    expect(server.stderr).toContain("\ntry, in another terminal:\n  ./bin/waymark discovery query --prefix k8s");
+  });
+
+  const here = (text: string): string =>
+    text.replaceAll("17420", ports.grpc).replaceAll("17480", ports.http).replaceAll("17453", ports.dns);
+  const tools = ({ words }: Block): readonly string[] => words.filter((word) => word !== "until-ctrl-c");
+  const isHere = (block: Block): boolean => tools(block).every((tool) => spawnSync("sh", ["-c", `command -v ${tool}`]).status === 0);
+
+  for (const block of blocksOf(markdown)) {
+    test.runIf(isHere(block))(`line ${block.line}: ${block.script.split("\n")[0]}`, async () => {
+      const said = here(block.output ?? "…");
+      const script = new Script(here(block.script), { WAYMARK_SERVER: `127.0.0.1:${ports.grpc}` });
+      const isEndless = block.words.includes("until-ctrl-c");
+      if (isEndless) {
+        await script.until(() => isBegunAsSaid(said, script.stdout));
+        script.kill("SIGINT");
+      }
+      await script.ended;
+      const isSame = isEndless ? isBegunAsSaid(said, script.stdout) : isAsSaid(said, script.stdout);
+      // The page's words are what is expected, so that a difference shows where it is.
+      expect(isSame ? said : script.stdout + script.stderr).toBe(said);
+    });
+  }
+});
+
+describe("what counts as the same output", () => {
+  test.each([
+    { said: "a  b", printed: "a b\n", same: true },
+    { said: "a …", printed: "a\n", same: true },
+    { said: "a …c", printed: "a bbc\n", same: true },
+    { said: "a", printed: "a\nb\n", same: false },
+    { said: "a\n…", printed: "a\nb\nc\n", same: true },
+    { said: "a\n…\nc", printed: "a\nb\nb\nc\n", same: true },
+    { said: "a\n…\nc", printed: "a\nb\n", same: false },
+    { said: "a.b", printed: "axb\n", same: false },
+  ])("%o", ({ said, printed, same }) => expect(isAsSaid(said, printed)).toBe(same));
+});
