@@ -79,7 +79,8 @@ export const apply: Verb = async ({ world, args, flags, out, client }) => {
   const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dry_run: isDryRun, problems };
   out.document(json, changeTable(answer.changes));
   out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
-  if (isDryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
+  const stays = answer.number === 0n ? "there is no policy in force" : `version ${answer.number} stays in force`;
+  if (isDryRun) out.note(`dry run, nothing was changed: ${stays}`);
   else if (stage === undefined) out.note(`version ${answer.number} is in force`);
   else out.note(`version ${answer.number} is the newest; it is in force where its stage says`);
   return EXIT.done;
