@@ -141,15 +141,16 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
 
 /** One change after another: a later one waits for the one before it. */
 function policySwitcher(parts: SwitchParts & { readonly policies: PolicyEngine }, showChanges: () => void): () => Promise<void> {
+  const switchOnce = async () => {
+    const change = parts.policies.takeChanged();
+    if (change === undefined) return;
+    const running = new PolicySwitch(parts, change);
+    await runSlices((maxCount) => running.step(maxCount));
+    showChanges();
+  };
   let last = Promise.resolve();
   return () => {
-    last = last.then(async () => {
-      const change = parts.policies.takeChanged();
-      if (change === undefined) return;
-      const running = new PolicySwitch(parts, change);
-      await runSlices((maxCount) => running.step(maxCount));
-      showChanges();
-    });
+    last = last.then(switchOnce);
     return last;
   };
 }

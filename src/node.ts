@@ -1,6 +1,7 @@
 /** The composition root: orders what a node starts and stops. `node-core.ts` builds its rooms, `node-doors.ts` its listeners. */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
+import type { Settings } from "./config.ts";
 import { hostPort } from "./lib/host-port.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
 import { type Doors, openDoors } from "./node-doors.ts";
@@ -10,6 +11,7 @@ import { type AskedViewer, anonymousCaller, type Caller, viewerOf } from "./poli
 import { discoveryService } from "./services/discovery.ts";
 import { resolveHandler } from "./services/discovery-resolve.ts";
 import { nodeEntry } from "./services/node-entry.ts";
+import type { Service } from "./services/service.ts";
 
 export interface NodeOptions extends CoreOptions {
   /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
@@ -56,38 +58,8 @@ interface NodeParts {
 async function openNode(options: NodeOptions, parts: NodeParts): Promise<RunningNode> {
   const { core, identities, policy } = parts;
   const { settings, log, version } = options;
-  const { identity, listeners, state, metrics, registrar, reads, bytes } = core;
-  const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
-  const viewer = (caller: Caller, asked: AskedViewer | undefined) => viewerOf(caller, asked, settings.tenants.allowRequestOverride);
-  const deltaLag = metrics.histogram("discovery_delta_lag_ms", {});
-  const random = () => randomBytes(4).readUInt32BE() / 0x1_0000_0000;
-  const discovery = discoveryService({
-    ...core,
-    bounds: settings.limits,
-    durable: () => core.committer.durable(),
-    isReady: () => state.isReady,
-    hasPeers: () => false, // There are no links between nodes yet.
-    now,
-    random,
-    onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
-    viewer,
-    onWrite: core.trail.onWrite,
-    onRead: core.trail.onRead,
-    onDelta: (lagMs) => deltaLag.observe(lagMs),
-    onRestart: () => metrics.inc("discovery_delta_dropped_total", {}),
-    onRegister: (outcome) => metrics.inc("waymark_register_total", { outcome }),
-    resolve: resolveHandler({
-      reads,
-      bytes,
-      bounds: settings.limits,
-      nodeId: identity.nodeId,
-      region: identity.region,
-      zone: identity.zone,
-      viewer,
-      loadOf: (key) => registrar.loadOf(key),
-      random,
-    }),
-  });
+  const { identity, listeners, state } = core;
+  const discovery = buildDiscovery(settings, core);
   const doors = await openDoors({ settings, log, version, core, discovery, policy, identities, now, random });
   const { grpc, edge, dns } = doors;
   listeners["grpc"] = grpc.address;
@@ -115,6 +87,46 @@ async function openNode(options: NodeOptions, parts: NodeParts): Promise<Running
       return stopping;
     },
   };
+}
+
+/** The service behind gRPC and HTTP, over the rooms of this node. */
+function buildDiscovery(settings: Settings, core: NodeCore): Service {
+  const { identity, state, metrics, registrar, reads, bytes } = core;
+  const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
+  const viewer = (caller: Caller, asked: AskedViewer | undefined) => viewerOf(caller, asked, settings.tenants.allowRequestOverride);
+  const deltaLag = metrics.histogram("discovery_delta_lag_ms", {});
+  return discoveryService({
+    ...core,
+    bounds: settings.limits,
+    durable: () => core.committer.durable(),
+    isReady: () => state.isReady,
+    hasPeers: () => false, // There are no links between nodes yet.
+    now,
+    random,
+    onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
+    viewer,
+    onWrite: core.trail.onWrite,
+    onRead: core.trail.onRead,
+    onDelta: (lagMs) => deltaLag.observe(lagMs),
+    onRestart: () => metrics.inc("discovery_delta_dropped_total", {}),
+    onRegister: (outcome) => metrics.inc("waymark_register_total", { outcome }),
+    resolve: resolveHandler({
+      reads,
+      bytes,
+      bounds: settings.limits,
+      nodeId: identity.nodeId,
+      region: identity.region,
+      zone: identity.zone,
+      viewer,
+      loadOf: (key) => registrar.loadOf(key),
+      random,
+    }),
+  });
+}
+
+/** 0 to below 1. */
+function random(): number {
+  return randomBytes(4).readUInt32BE() / 0x1_0000_0000;
 }
 
 /** This node's own NODE entry; nobody else may write it. */

@@ -4,7 +4,7 @@ import type { KeyText } from "./record.ts";
 
 export class Staging {
   #lastSeq: number;
-  #cells: Cell[] = [];
+  readonly #cells: Cell[] = [];
   readonly #byKey = new Map<KeyText, Cell>();
 
   /** Goes on after the highest seq ever handed out. */
