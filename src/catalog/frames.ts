@@ -106,12 +106,13 @@ export type Applied =
   /** An origin forgotten here, or our own. */
   | { readonly kind: "refused" };
 
+/** One a link: the frames of a whole transfer are those of one sender, in the order it sent them. */
 export class FrameReceiver {
   readonly #replica: Replica;
   readonly #drafter: Drafter;
   readonly #bounds: Bounds;
-  /** Whole transfers under way: what of the origin was listed so far. */
-  readonly #listed = new Map<string, Set<string>>();
+  /** Whole transfers under way, by origin: what was listed so far, and up to where. */
+  readonly #transfers = new Map<string, { readonly listed: Set<string>; through: number }>();
 
   constructor(replica: Replica, drafter: Drafter, bounds: Bounds) {
     this.#replica = replica;
@@ -129,12 +130,15 @@ export class FrameReceiver {
     const refused: WaymarkError[] = [];
     const superseded: Cell[] = [];
     let maxHlc = 0;
+    const known = origin.through;
     for (const bytes of frame.records) {
       try {
         const cell = this.#read(bytes, frame, origin);
         maxHlc = Math.max(maxHlc, cell.hlc);
-        this.#listed.get(id)?.add(cell.key);
-        this.#replica.install(cell, time);
+        if (frame.isComplete) this.#transfers.get(id)?.listed.add(cell.key);
+        // What V covers is held, or was removed and its tombstone collected: a late frame must not bring it back (P5).
+        if (cell.seq > known) this.#replica.install(cell, time);
+        else if (cell.sizeBytes > 0) this.#replica.slab.free(cell.at, cell.sizeBytes);
         superseded.push(...this.#superseded(cell));
       } catch (error) {
         if (!(error instanceof WaymarkError)) throw error;
@@ -145,13 +149,16 @@ export class FrameReceiver {
     return { kind: "applied", refused, superseded, maxHlc };
   }
 
-  /** Whether a frame of a whole transfer is the next one; the first one starts it anew. */
-  #continues(frame: Frame, id: string): boolean {
-    if (frame.after === 0) {
-      this.#listed.set(id, new Set());
-      return true;
+  /** Whether a frame of a whole transfer is the next one; the first one starts it anew. What a lost one listed would count as gone. */
+  #continues({ after, through }: Frame, id: string): boolean {
+    let transfer = this.#transfers.get(id);
+    if (after === 0) {
+      transfer = { listed: new Set(), through: 0 };
+      this.#transfers.set(id, transfer);
     }
-    return this.#listed.has(id);
+    if (transfer?.through !== after) return false;
+    transfer.through = through;
+    return true;
   }
 
   #settle(frame: Frame, origin: Origin, time: Time): void {
@@ -162,8 +169,8 @@ export class FrameReceiver {
     }
     // V moves at the end only: a transfer that breaks off in the middle has told of no removal yet.
     if (!frame.isLast) return;
-    const listed = this.#listed.get(origin.id) ?? new Set();
-    this.#listed.delete(origin.id);
+    const listed = this.#transfers.get(origin.id)?.listed ?? new Set();
+    this.#transfers.delete(origin.id);
     const gone: Cell[] = [];
     origin.log.forEachSince(0, (cell, seq) => {
       if (seq > frame.through) return false;

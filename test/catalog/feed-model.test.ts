@@ -10,7 +10,7 @@ test("P3: at every END and bookmark the folded state is the query's answer, what
     fc.property(turns(80), filters, (history, chosen) => {
       playWatches(history, chosen);
     }),
-    { numRuns: 150 },
+    { numRuns: 120 },
   );
   expect(FILTERS.length).toBeGreaterThan(10);
 });

@@ -141,12 +141,13 @@ export class MeshNode {
 
   /** Applies a frame to the replica, and the same, naively, to the model. */
   receive(frame: Frame, time: Time, from: MeshNode): Applied {
+    const id = `${frame.nodeId}/${frame.generation}`;
+    const known = this.replica.origins.get(id)?.through ?? 0;
     const applied = this.receiver.apply(frame, time);
     if (applied.kind !== "applied") return applied;
     if (applied.refused.length > 0) throw new Error(`refused ${applied.refused.join(", ")}`);
     this.#hlc.merge(applied.maxHlc, time.wallMs, 60_000);
-    const id = `${frame.nodeId}/${frame.generation}`;
-    const sent = from.model.records.filter((r) => r.origin.id === id && r.seq > frame.after && r.seq <= frame.through);
+    const sent = from.model.records.filter((r) => r.origin.id === id && r.seq > Math.max(frame.after, known) && r.seq <= frame.through);
     for (const record of sent) this.model.apply(record);
     if (frame.isComplete && frame.isLast) {
       const isListed = (key: KeyText): boolean => from.model.records.some((r) => r.origin.id === id && r.key === key);

@@ -184,7 +184,10 @@ export class Stream {
     if (isEnd || message.isBookmark) {
       assert(isReady, "END or bookmark of a node that is not ready");
       const options = reader.options;
-      if (isEnd && isFull) this.#doubted.clear();
+      if (isEnd && isFull) {
+        for (const id of this.#newest.keys()) if (this.#doubted.has(id.slice(0, id.lastIndexOf(" ")))) this.#newest.delete(id);
+        this.#doubted.clear();
+      }
       const isSure = (line: string): boolean => ![...this.#doubted].some((key) => line.startsWith(`${key.replaceAll("\0", "|")} `));
       const want = this.node.model.answer(FILTERS[this.filter]!, this.node.facts, options.allowed);
       const held = [...this.held.values()].filter(isSure).toSorted();

@@ -1,0 +1,278 @@
+/** Replication frames (semantics.md, Replication; P1, P5, P6). */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { buildFrame, type Frame, type Link } from "../../src/catalog/frames.ts";
+import { BODY, keyParts } from "../../src/catalog/record.ts";
+import { encodeRecord } from "../../src/catalog/record-codec.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { steps, take, timeOf } from "../fakes/history.ts";
+import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { byKey } from "../fakes/records.ts";
+import { expectAsModel, said } from "../fakes/replica-check.ts";
+
+const T = timeOf(1, 0);
+const LATER = timeOf(10_000, 0);
+const K = KEYS[0]!;
+/** Index of the variant that is published REGION wide; the first one is ZONE. */
+const [ZONE_WIDE, REGION_WIDE] = [0, 5];
+const NEIGHBOUR: Link = { relation: "region", clusterId: "c2" };
+
+function put(node: MeshNode, key = K, variant = 0, time: Time = T): void {
+  node.put(key, variant, time);
+  node.commit(time);
+}
+
+function end(node: MeshNode, key = K, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED = BODY.EXPIRED): void {
+  node.end(key, body, T);
+  node.commit(T);
+}
+
+/** Every frame of the node's own records for a peer that has everything up to `after`. */
+function framesOf(node: MeshNode, after: number, budgetBytes: number): readonly Frame[] {
+  const frames: Frame[] = [];
+  let from = { after, isComplete: false };
+  for (let isDone = false; !isDone; ) {
+    const frame = node.frame(node.replica.self, from, budgetBytes);
+    frames.push(frame);
+    from = { after: frame.through, isComplete: frame.isComplete };
+    isDone = frame.isComplete ? frame.isLast : frame.through >= node.replica.self.through;
+  }
+  return frames;
+}
+
+/** What a replica holds of an origin, in order. */
+function heldOf(node: MeshNode, originId: string): unknown {
+  const origin = node.replica.origins.get(originId);
+  return { through: origin?.through, records: origin?.log.list().map(said) };
+}
+
+/** What links to another region's or cluster's node carry of the node's own records: key index and whether live. */
+function told(node: MeshNode, link: Link, after = 0): readonly string[] {
+  const { records } = buildFrame(node.replica, node.replica.self, { after, isComplete: false }, link, 100_000);
+  const reader = new MeshNode("reader");
+  const frame = {
+    nodeId: "a",
+    generation: 1,
+    after,
+    through: node.replica.self.through,
+    records,
+    isComplete: false,
+    isLast: false,
+    floor: 0,
+  };
+  reader.receiver.apply(frame, T);
+  const cells = reader.replica.origins.get("a/1")?.log.list() ?? [];
+  return cells.map((cell) => `${KEYS.indexOf(cell.key)} ${cell.body === BODY.ENTRY ? "live" : "gone"}`);
+}
+
+test("P5: frames applied twice, late, in any order, with some lost, leave the replica that applying them in order leaves", () => {
+  const history = steps({ max: 60, without: ["copy", "life", "forget", "restart", "abort"] });
+  const picks = fc.array(fc.record({ which: fc.nat(999), lost: fc.nat(9) }), { minLength: 5, maxLength: 30, size: "max" });
+  fc.assert(
+    fc.property(history, picks, fc.integer({ min: 80, max: 900 }), (done, order, budgetBytes) => {
+      const [source, late, ordered] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+      // A frame that stands alone may come at any time; the frames of a whole transfer come one after the other or not at all.
+      const sent: (readonly Frame[])[] = [];
+      done.forEach((step, n) => {
+        take([source], { ...step, node: 0, other: 0 }, n);
+        source.commit(timeOf(n, 0));
+        const frames = framesOf(source, (step.detail * 7) % (source.replica.self.through + 1), budgetBytes);
+        if (frames[0]?.isComplete === true) sent.push(frames);
+        else sent.push(...frames.map((frame) => [frame]));
+        if (step.detail % 7 === 0) ordered.copy(source, "a/1", T, budgetBytes);
+      });
+      for (const { which, lost } of order) {
+        const frames = sent[which % Math.max(1, sent.length)] ?? [];
+        frames.forEach((frame, i) => (i !== 0 && i === lost) || late.receiver.apply(frame, T));
+      }
+      for (const node of [late, ordered]) node.copy(source, "a/1", LATER, budgetBytes);
+      const want = source.model.views().map(said);
+      for (const node of [late, ordered]) {
+        expect(
+          KEYS.flatMap((key) => node.replica.view(key) ?? [])
+            .toSorted(byKey)
+            .map(said),
+        ).toEqual(want);
+        expect(node.replica.origins.get("a/1")?.through).toBe(source.replica.self.through);
+      }
+    }),
+    { numRuns: 120 },
+  );
+});
+
+test("P5: the same frame again changes nothing, not even a revision or a byte of the slab", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  for (const key of KEYS.slice(0, 5)) put(a, key);
+  end(a, KEYS[4]);
+  const frames = framesOf(a, 0, 200);
+  expect(frames.length).toBeGreaterThan(2);
+  for (const frame of frames) b.receive(frame, T, a);
+  const before = [b.replica.revision, b.replica.slab.stats().usedBytes, heldOf(b, "a/1")];
+  for (const frame of frames) b.receive(frame, T, a);
+  expect([b.replica.revision, b.replica.slab.stats().usedBytes, heldOf(b, "a/1")]).toEqual(before);
+  expectAsModel(b);
+});
+
+test("Why: a frame that does not join what is known is discarded whole: conflation makes gaps normal, so a gap proves nothing", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  put(a);
+  put(a, KEYS[1]);
+  put(a, KEYS[2]);
+  const [first, second, third] = framesOf(a, 0, 1);
+  expect(b.receive(third!, T, a)).toEqual({ kind: "gap", knows: 0 });
+  expect([b.replica.revision, b.receive(first!, T, a).kind]).toEqual([0, "applied"]);
+  expect(b.receive(third!, T, a)).toEqual({ kind: "gap", knows: 1 });
+  b.receive(second!, T, a);
+  b.receive(third!, T, a);
+  expect(b.replica.origins.get("a/1")?.through).toBe(3);
+});
+
+test("a frame cut by size ends at its last record", () => {
+  const a = new MeshNode("a");
+  for (const key of KEYS.slice(0, 6)) put(a, key);
+  put(a, K);
+  expect(framesOf(a, 0, 1).map(({ after, through }) => [after, through])).toEqual([
+    [0, 2],
+    [2, 3],
+    [3, 4],
+    [4, 5],
+    [5, 6],
+    [6, 7],
+  ]);
+});
+
+test("a node in the middle of a whole transfer passes on no more than it knows", () => {
+  const [a, b, c] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+  for (const key of KEYS.slice(0, 8)) put(a, key);
+  for (const key of KEYS.slice(0, 8)) end(a, key);
+  put(a, KEYS[8]);
+  put(a, KEYS[9]);
+  a.collect(T);
+  const [first, ...rest] = framesOf(a, 0, 1);
+  expect([first!.isComplete, rest.length > 1]).toEqual([true, true]);
+  b.receive(first!, T, a);
+  c.copy(b, "a/1", T);
+  expect(heldOf(c, "a/1")).toEqual({ through: 0, records: [] });
+  for (const frame of rest) b.receive(frame, T, a);
+  c.copy(b, "a/1", T);
+  expect(c.replica.lookup.size).toBe(2);
+});
+
+test("below the floor a whole transfer ends what it does not list; a part of it that was lost ends nothing", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  for (const key of KEYS.slice(0, 10)) put(a, key);
+  b.copy(a, "a/1", T);
+  for (const key of KEYS.slice(0, 8)) end(a, key);
+  a.collect(LATER);
+  const frames = framesOf(a, b.replica.origins.get("a/1")!.through, 1);
+  expect([frames.length, frames.every((frame) => frame.isComplete)]).toEqual([2, true]);
+  // The first is lost, comes twice, or comes again at the end: what it lists must not count as gone.
+  expect(b.receive(frames[1]!, T, a).kind).toBe("gap");
+  b.receive(frames[0]!, T, a);
+  b.receive(frames[0]!, T, a);
+  expect(b.replica.lookup.size).toBe(10);
+  b.receive(frames[1]!, T, a);
+  expect(b.replica.lookup.size).toBe(2);
+  b.receive(frames[0]!, T, a);
+  expect([b.receive(frames[1]!, T, a).kind, b.replica.lookup.size]).toEqual(["applied", 2]);
+  expectAsModel(b);
+});
+
+test("a whole transfer whose middle frame was lost is not taken for whole", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  for (const key of KEYS.slice(0, 12)) put(a, key);
+  b.copy(a, "a/1", T);
+  for (const key of KEYS.slice(0, 8)) end(a, key);
+  a.collect(LATER);
+  const [first, middle, third, last] = framesOf(a, 12, 1);
+  expect([middle?.isComplete, last?.isLast]).toEqual([true, true]);
+  b.receive(first!, T, a);
+  expect([third!, last!].map((frame) => b.receive(frame, T, a).kind)).toEqual(["gap", "gap"]);
+  expect(b.replica.lookup.size).toBe(12);
+  for (const frame of framesOf(a, 12, 1)) b.receive(frame, T, a);
+  expect(b.replica.lookup.size).toBe(4);
+});
+
+test("a newcomer's floor is the sender's, so that it asks its own readers for no more than it can tell", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  for (const key of KEYS.slice(0, 6)) put(a, key);
+  for (const key of KEYS.slice(0, 6)) end(a, key);
+  a.collect(T);
+  b.copy(a, "a/1", T);
+  expect([a.replica.self.floor, b.replica.origins.get("a/1")?.floor]).toEqual([8, 8]);
+});
+
+test.each([
+  { link: "cluster", want: ["0 live", "1 live"] },
+  { link: "region", want: ["1 live"] },
+  { link: "remote", want: [] },
+] as const)("P1: a ZONE and a REGION entry, over a link of relation $link: $want", ({ link, want }) => {
+  const a = new MeshNode("a");
+  put(a, KEYS[0], ZONE_WIDE);
+  put(a, KEYS[1], REGION_WIDE);
+  expect(told(a, { relation: link, clusterId: link === "cluster" ? "c1" : "c2" })).toEqual(want);
+});
+
+test("P1 Why: REGION narrowed to ZONE is a tombstone for the other cluster, also after more changes and the entry's own end", () => {
+  const a = new MeshNode("a");
+  put(a, K, REGION_WIDE);
+  expect(told(a, NEIGHBOUR)).toEqual(["0 live"]);
+  put(a, K, ZONE_WIDE);
+  expect(told(a, NEIGHBOUR)).toEqual(["0 gone"]);
+  put(a, K, 1);
+  end(a, K);
+  expect(told(a, NEIGHBOUR)).toEqual(["0 gone"]);
+  put(a, K, ZONE_WIDE);
+  expect([told(a, NEIGHBOUR), told(a, { relation: "cluster", clusterId: "c1" })]).toEqual([["0 gone"], ["0 live"]]);
+});
+
+test("P1 Why: records never travel back into their origin's cluster: its own nodes would believe they had everything", () => {
+  const a = new MeshNode("a");
+  put(a, K, REGION_WIDE);
+  expect(told(a, { relation: "region", clusterId: "c1" })).toEqual([]);
+});
+
+test("a bad record is refused alone: the others of its frame are applied and the vector moves", () => {
+  const [a, b, c] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+  put(a, KEYS[0]);
+  put(a, KEYS[1]);
+  put(c, KEYS[2]);
+  put(c, KEYS[2], 1);
+  put(c, KEYS[2]);
+  const frame = a.frame(a.replica.self, { after: 0, isComplete: false }, 100_000);
+  const foreign = c.frame(c.replica.self, { after: 0, isComplete: false }, 100_000).records[0]!;
+  const cell = a.replica.records(KEYS[0]!)[0]!;
+  const beyond = encodeRecord(
+    { ...cell, reach: cell.reach, seq: 9, hlc: 9, filterSeq: 1, firstSeq: 1, principal: "" },
+    { body: BODY.EXPIRED, key: keyParts(K) },
+  );
+  const bad = [...frame.records, foreign, beyond, new Uint8Array([1, 2, 3])];
+  const applied = b.receiver.apply({ ...frame, through: 3, records: bad }, T);
+  expect(applied.kind === "applied" && applied.refused.map((error) => error.message)).toEqual([
+    "invalid_argument: node_id: c is not the frame's origin a",
+    "invalid_argument: seq: 9 is outside the frame's 0 to 3",
+    expect.stringContaining("invalid_argument"),
+  ]);
+  expect([b.replica.lookup.size, b.replica.origins.get("a/1")?.through]).toEqual([2, 3]);
+  const held = [...KEYS].reduce((sum, key) => sum + b.replica.records(key).reduce((s, r) => s + Math.ceil(r.sizeBytes / 16) * 16, 0), 0);
+  expect(b.replica.slab.stats().usedBytes).toBe(held);
+});
+
+test("frames of this node's own origin are refused, whatever they say", () => {
+  const a = new MeshNode("a");
+  put(a);
+  const frame = a.frame(a.replica.self, { after: 0, isComplete: false }, 100_000);
+  expect(a.receiver.apply({ ...frame, through: 99 }, T)).toEqual({ kind: "refused" });
+  expect(a.replica.self.through).toBe(1);
+});
+
+test("Why: what an arriving unregister hides of this node's own is handed to its lease to be ended", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  put(a);
+  b.copy(a, "a/1", T);
+  end(b, K, BODY.UNREGISTERED);
+  const frame = b.frame(b.replica.self, { after: 0, isComplete: false }, 100_000);
+  const applied = a.receiver.apply(frame, T);
+  expect(applied.kind === "applied" && applied.superseded.map((cell) => cell.key)).toEqual([K]);
+  expect(a.replica.view(K)).toBeUndefined();
+});
