@@ -243,7 +243,7 @@ test("a bad record is refused alone: the others of its frame are applied and the
   const foreign = c.frame(c.replica.self, { after: 0, isComplete: false }, 100_000).records[0]!;
   const cell = a.replica.records(KEYS[0]!)[0]!;
   const beyond = encodeRecord(
-    { ...cell, reach: cell.reach, seq: 9, hlc: 9, filterSeq: 1, firstSeq: 1, principal: "" },
+    { reach: cell.reach, seq: 9, hlc: 9, filterSeq: 1, firstSeq: 1, principal: "" },
     { body: BODY.EXPIRED, key: keyParts(K) },
   );
   const bad = [...frame.records, foreign, beyond, new Uint8Array([1, 2, 3])];

@@ -1,0 +1,74 @@
+/**
+ * What other processes keep and hand back: cursors, page tokens, journal rows. The files in `bytes/` were written by
+ * released code and must be read for ever; when an encoding changes, a new file joins them and the old ones stay.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
+import { parseCursor, portableCursorText, shortCursorText } from "../../src/catalog/cursor.ts";
+import { ANY } from "../../src/catalog/filter.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { decodePageToken, encodePageToken, filterHash } from "../../src/catalog/page-token.ts";
+import { BODY, KIND, keyText } from "../../src/catalog/record.ts";
+import { decodeRecord, encodeRecord } from "../../src/catalog/record-codec.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { TraitsPool } from "../../src/catalog/traits.ts";
+import { draft, WALL } from "../fakes/registry.ts";
+
+const FOLDER = join(import.meta.dirname, "bytes");
+const KEY = { kind: KIND.SERVICE, namespace: "svc.market", name: "web", instanceId: "i-1", clusterId: "c1" } as const;
+const FILTER = { ...ANY, prefix: "svc", tags: ["blue", "green"], kindMask: 2, scope: SCOPE.ZONE };
+const CURSOR = {
+  clusterId: "c1",
+  readerHash: "0123456789abcdef",
+  policyEpoch: "none",
+  origins: [
+    { nodeId: "n1", generation: 1_846_000_000_123, seq: 4711, life: "live" as const },
+    { nodeId: "n2", generation: 7, seq: 0, life: "hidden" as const },
+  ],
+};
+const HEAD = { seq: 42, hlc: WALL * 2048 + 3, reach: SCOPE.REGION, filterSeq: 41, firstSeq: 7, principal: "ann" };
+const DRAFT = draft("web", { tags: ["blue"], targets: [{ host: "10.0.0.1", port: 8080, weight: 5 }], metadata: { b: "2", a: "1" } });
+const ENTRY = sealEntry(DRAFT.content, { registeredWallMs: WALL, updatedWallMs: WALL + 5, load: undefined });
+
+function kept(name: string): string {
+  return readFileSync(join(FOLDER, `${name}.txt`), "utf8").trim();
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
+}
+
+test.each([
+  { name: "cursor-short-1", text: () => shortCursorText("Ab3_-x", 123_456) },
+  { name: "cursor-portable-1", text: () => portableCursorText(CURSOR) },
+  { name: "page-token-1", text: () => encodePageToken(keyText(KEY), filterHash(FILTER, "query")) },
+  { name: "record-entry-1", text: () => hex(encodeRecord(HEAD, { body: BODY.ENTRY, entry: ENTRY })) },
+  { name: "record-unregistered-1", text: () => hex(encodeRecord(HEAD, { body: BODY.UNREGISTERED, key: KEY })) },
+])("$name is still what is written", async ({ name, text }) => {
+  await expect(`${text()}\n`).toMatchFileSnapshot(join(FOLDER, `${name}.txt`));
+});
+
+test("cursors that were given out are still read", () => {
+  expect(parseCursor(kept("cursor-short-1"))).toEqual({ kind: "short", boot: "Ab3_-x", revision: 123_456 });
+  expect(parseCursor(kept("cursor-portable-1"))).toEqual({ kind: "portable", ...CURSOR });
+});
+
+test("page tokens that were given out still go on at their place", () => {
+  expect(decodePageToken(kept("page-token-1"), filterHash(FILTER, "query"))).toBe(keyText(KEY));
+});
+
+test("journal rows that were written are still read", () => {
+  const entry = decodeRecord(Buffer.from(kept("record-entry-1"), "hex"), DEFAULT_BOUNDS);
+  expect(entry).toMatchObject({ ...HEAD, body: BODY.ENTRY });
+  const stored = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) }).draftOfStored(
+    entry.body === BODY.ENTRY ? entry.entry : new Uint8Array(),
+  );
+  expect([stored.key, stored.traits.tags, stored.registeredWallMs, stored.updatedWallMs]).toEqual([DRAFT.key, ["blue"], WALL, WALL + 5]);
+  expect(decodeRecord(Buffer.from(kept("record-unregistered-1"), "hex"), DEFAULT_BOUNDS)).toEqual({
+    ...HEAD,
+    body: BODY.UNREGISTERED,
+    key: KEY,
+  });
+});
