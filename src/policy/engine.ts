@@ -73,7 +73,10 @@ export class PolicyEngine {
   #newest: PolicyVersion | undefined;
   /** By number, ascending. */
   readonly #kept: Kept[] = [];
-  #degraded = "";
+  /** What is wrong with the versions kept. */
+  #fault = "";
+  /** What is wrong with the policy file. */
+  #fileFault = "";
   #edges: readonly number[] = [];
 
   constructor(options: EngineOptions) {
@@ -99,8 +102,13 @@ export class PolicyEngine {
       isEnabled: this.#policy.set !== undefined,
       inForce: this.#inForce,
       newest: this.#kept.at(-1)?.facts,
-      degraded: this.#degraded,
+      degraded: this.#degraded(),
     };
+  }
+
+  /** Whether policy denies everything because there is none that can be read. */
+  get isDenied(): boolean {
+    return this.#policy.set === DENY_ALL;
   }
 
   /** What is kept, newest first. A version that cannot be read has no facts. */
@@ -114,7 +122,7 @@ export class PolicyEngine {
    */
   restore(rows: readonly VersionRow[]): void {
     this.#kept.length = 0;
-    this.#degraded = "";
+    this.#fault = "";
     this.#newest = undefined;
     this.#enforce(undefined);
     const faults: string[] = [];
@@ -137,7 +145,7 @@ export class PolicyEngine {
     this.#kept.reverse();
     this.#enforce(chosen);
     if (faults.length === 0) return;
-    if (chosen !== undefined) this.#degraded = `${listed(faults)}; version ${chosen.number} is in force`;
+    if (chosen !== undefined) this.#fault = listed(faults);
     else this.denyAll(listed(faults));
   }
 
@@ -190,7 +198,7 @@ export class PolicyEngine {
     this.#newest = version;
     if (this.#takes(version)) {
       this.#enforce(version);
-      this.#degraded = "";
+      this.#fault = "";
     }
     return this.#trim();
   }
@@ -201,14 +209,18 @@ export class PolicyEngine {
     const read = readVersion(number, bytes);
     if (read.ok) return this.commit(read.version, bytes.length);
     this.#kept.push({ number, sizeBytes: bytes.length, facts: undefined, fault: read.fault });
-    this.cannotLoad(`version ${number} cannot be read: ${read.fault}`);
+    this.#fault = `version ${number} cannot be read: ${read.fault}`;
+    if (this.#policy.set === undefined) this.denyAll(this.#fault);
     return this.#trim();
   }
 
-  /** The configuration names a policy that cannot be had: whatever is in force stays, and with nothing all is denied. */
-  cannotLoad(fault: string): void {
-    if (this.#policy.set === undefined) this.denyAll(fault);
-    else this.#degraded = `${fault}; version ${this.#policy.number} is in force`;
+  /**
+   * Whether the policy file could be read (an empty text) or what is wrong with it: whatever is in force stays, and with
+   * nothing in force all is denied.
+   */
+  fileRead(fault: string): void {
+    this.#fileFault = fault;
+    if (fault !== "" && this.#policy.set === undefined) this.denyAll("");
   }
 
   /** There is no policy that can be read: everything is denied until there is. */
@@ -216,7 +228,7 @@ export class PolicyEngine {
     this.#inForce = undefined;
     this.#edges = [];
     this.#policy = new Policy(DENY_ALL, this.newestNumber);
-    this.#degraded = `${fault}; everything is denied`;
+    this.#fault = fault;
   }
 
   /** The policy in force before and after what happened since the last call; undefined when it is the same. */
@@ -237,6 +249,12 @@ export class PolicyEngine {
       else high = middle;
     }
     return this.#edges[low];
+  }
+
+  #degraded(): string {
+    const faults = [this.#fault, this.#fileFault].filter((fault) => fault !== "");
+    if (faults.length === 0) return "";
+    return `${faults.join("; ")}; ${this.isDenied ? "everything is denied" : `version ${this.#policy.number} is in force`}`;
   }
 
   /** Whether a version's stage has this node in it. The share goes by content: a wider stage of the same rules keeps the nodes it had. */

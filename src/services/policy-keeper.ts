@@ -137,15 +137,18 @@ export class PolicyKeeper {
       if (!file.ok) throw new WaymarkError("invalid_argument", file.fault);
       const { checksum } = file;
       const kept = await store.get(FILE);
-      if (kept !== undefined && DECODER.decode(kept.value) === checksum && engine.newestNumber > 0) return;
-      if (engine.status.newest?.checksum !== checksum) {
+      const isNews = kept === undefined || DECODER.decode(kept.value) !== checksum || engine.newestNumber === 0;
+      const isInForce = engine.status.newest?.checksum === checksum;
+      // With no version that can be read, what the file says is better than denying everything.
+      if (engine.isDenied || (isNews && !isInForce)) {
         const terms = { expectedNumber: 0, stage: undefined, reason: `policy file ${name} says something new`, changeTicket: "" };
         await this.apply(FILE_ACTOR, { set: file.set, problems: [], terms, isDryRun: false });
       }
-      await this.#keepFile(kept, checksum);
+      if (isNews) await this.#keepFile(kept, checksum);
+      engine.fileRead("");
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      engine.cannotLoad(`policy file ${name}: ${error.message}`);
+      engine.fileRead(`policy file ${name}: ${error.message}`);
       await onChange();
     }
   }

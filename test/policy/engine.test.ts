@@ -198,13 +198,16 @@ test.each([
 
 test("a policy file that cannot be had keeps what is in force, and with nothing in force denies everything", () => {
   const bench = new Bench();
-  bench.engine.cannotLoad("policy file p.yaml: no such file");
+  bench.engine.fileRead("policy file p.yaml: no such file");
   expect(bench.engine.status.degraded).toBe("policy file p.yaml: no such file; everything is denied");
   expect(bench.sees("blue")).toBe(false);
+  bench.engine.fileRead("");
   bench.apply(only("blue"));
-  bench.engine.cannotLoad("policy file p.yaml: line 1: broken");
+  bench.engine.fileRead("policy file p.yaml: line 1: broken");
   expect(bench.engine.status.degraded).toBe("policy file p.yaml: line 1: broken; version 1 is in force");
   expect(bench.sees("blue")).toBe(true);
+  bench.engine.fileRead("");
+  expect(bench.engine.status.degraded).toBe("");
 });
 
 test("a version found in the store is adopted, and one that cannot be read takes its number but not the force", () => {
