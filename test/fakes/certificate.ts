@@ -10,18 +10,25 @@ interface Authority {
   /** PEM of the certificate that signs the others. */
   readonly cert: string;
   /** A certificate signed by it, and its key, as PEM. */
-  issue(commonName: string): { readonly cert: string; readonly key: string };
+  issue(commonName: string, options?: LeafOptions): { readonly cert: string; readonly key: string };
+}
+
+export interface LeafOptions {
+  /** URI among the alternative names, such as a SPIFFE id. */
+  readonly uris?: readonly string[];
+  /** From now; a day unless given, negative for one that has expired. */
+  readonly endsInMs?: number;
 }
 
 /** A new certificate authority. */
-function newAuthority(): Authority {
+export function newAuthority(): Authority {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const issuer = "waymark test authority";
   return {
     cert: certificate({ issuer, subject: issuer, publicKey, signer: privateKey, isAuthority: true }),
-    issue: (subject) => {
+    issue: (subject, options) => {
       const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
-      const cert = certificate({ issuer, subject, publicKey: pair.publicKey, signer: privateKey, isAuthority: false });
+      const cert = certificate({ issuer, subject, publicKey: pair.publicKey, signer: privateKey, isAuthority: false, ...options });
       return { cert, key: String(pair.privateKey.export({ type: "pkcs8", format: "pem" })) };
     },
   };
@@ -45,7 +52,7 @@ export function serverFiles(): {
   return { certFile: write("cert.pem", cert), keyFile: write("key.pem", key), caFile: write("ca.pem", authority.cert), authority };
 }
 
-interface Request {
+interface Request extends LeafOptions {
   readonly issuer: string;
   readonly subject: string;
   readonly publicKey: KeyObject;
@@ -53,7 +60,7 @@ interface Request {
   readonly isAuthority: boolean;
 }
 
-function certificate({ issuer, subject, publicKey, signer, isAuthority }: Request): string {
+function certificate({ issuer, subject, publicKey, signer, isAuthority, uris = [], endsInMs = DAY_MS }: Request): string {
   const algorithm = sequence(oid("2a8648ce3d040302")); // ecdsa-with-SHA256
   const now = Date.now();
   const body = sequence(
@@ -61,10 +68,10 @@ function certificate({ issuer, subject, publicKey, signer, isAuthority }: Reques
     integer(Buffer.concat([Buffer.of(1), randomBytes(15)])),
     algorithm,
     distinguishedName(issuer),
-    sequence(utcTime(now - DAY_MS), utcTime(now + DAY_MS)),
+    sequence(utcTime(now - DAY_MS), utcTime(now + endsInMs)),
     distinguishedName(subject),
     publicKey.export({ type: "spki", format: "der" }),
-    tagged(0xa3, sequence(isAuthority ? BASIC_CONSTRAINTS_CA : SUBJECT_LOOPBACK)),
+    tagged(0xa3, sequence(isAuthority ? BASIC_CONSTRAINTS_CA : alternativeNames(uris))),
   );
   const signature = sign("sha256", body, signer);
   const der = sequence(body, algorithm, tagged(0x03, Buffer.of(0), signature));
@@ -101,7 +108,13 @@ function utcTime(wallMs: number): Buffer {
 }
 
 const BASIC_CONSTRAINTS_CA = sequence(oid("551d13"), tagged(0x01, Buffer.of(255)), tagged(0x04, sequence(tagged(0x01, Buffer.of(255)))));
-const SUBJECT_LOOPBACK = sequence(
-  oid("551d11"),
-  tagged(0x04, sequence(tagged(0x82, Buffer.from("localhost")), tagged(0x87, Buffer.of(127, 0, 0, 1)))),
-);
+
+/** localhost and 127.0.0.1, so that each certificate does for servers too, and the URIs. */
+function alternativeNames(uris: readonly string[]): Buffer {
+  const names = [
+    tagged(0x82, Buffer.from("localhost")),
+    tagged(0x87, Buffer.of(127, 0, 0, 1)),
+    ...uris.map((uri) => tagged(0x86, Buffer.from(uri))),
+  ];
+  return sequence(oid("551d11"), tagged(0x04, sequence(...names)));
+}

@@ -1,0 +1,442 @@
+/**
+ * Who may call what, over real sockets: every rpc that the descriptors list with every kind of credential, client
+ * certificates on both listeners, the other ways to be known, and that no secret is ever shown.
+ */
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
+import { createFileRegistry, type DescMethod, fromBinary, type JsonObject } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { needOf } from "../../src/server/authorise.ts";
+import { AnyClient, type ClientTls, callHttp, callHttps, type Headers, pathOf, publicMethods } from "../fakes/any-call.ts";
+import { newAuthority } from "../fakes/certificate.ts";
+import { AUDIENCE, ISSUER, TestIssuer } from "../fakes/issuer.ts";
+import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "waymark-identity-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFileSync("gen/descriptors.binpb")));
+const methods = publicMethods(registry);
+const { register, catalogQuery, catalogWatch, keepAlive, serverInfo } = DiscoveryService.method;
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+
+// Told apart from all else that a log may hold.
+const TOKENS = {
+  plain: "tok-plain-5bX",
+  read: "tok-read-9Qz",
+  operate: "tok-operate-7Lm",
+  admin: "tok-admin-3Vt",
+  key: "key-alpha-8Rw",
+  filed: "tok-filed-2Np",
+};
+const issuer = await TestIssuer.create();
+
+function settings(lines: string): string {
+  return `
+[tenants]
+mode = true
+${lines}
+[tenants.jwt]
+issuer = "${ISSUER}"
+audience = "${AUDIENCE}"
+jwks_file = "${join(folder, "jwks.json")}"
+[tenants.trusted_header]
+name = "x-tenant"
+from = ["10.0.0.0/8"]
+${Object.entries({ plain: "", read: '"mesh.read"', operate: '"mesh.operate"', admin: '"mesh.admin"' })
+  .map(([name, role]) => credential({ tenant: name, token: TOKENS[name as keyof typeof TOKENS], roles: role }))
+  .join("")}
+${credential({ tenant: "alpha", token: TOKENS.key, scheme: "api-key" })}
+[[tenants.credentials]]
+tenant = "filed"
+token_file = "${join(folder, "token")}"
+`;
+}
+
+function credential({
+  tenant,
+  token,
+  roles = "",
+  scheme = "bearer",
+}: {
+  tenant: string;
+  token: string;
+  roles?: string;
+  scheme?: string;
+}): string {
+  return `[[tenants.credentials]]\ntenant = "${tenant}"\nscheme = "${scheme}"\ntoken_sha256 = "${sha256(token)}"\nroles = [${roles}]\n`;
+}
+
+beforeAll(async () => {
+  file("jwks.json", await issuer.jwks());
+  file("token", `${TOKENS.filed}\n`);
+});
+
+function bearer(token: string): Headers {
+  return { authorization: `Bearer ${token}` };
+}
+
+/** What a caller gets; "served" is anything that is no refusal for who it is. */
+function verdictOf(code: string): "served" | "unauthenticated" | "denied" {
+  return code === "UNAUTHENTICATED" ? "unauthenticated" : code === "PERMISSION_DENIED" ? "denied" : "served";
+}
+
+const ENTRY = {
+  key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "web", instanceId: "web-1" },
+  targets: [{ host: "10.0.0.1", port: 8080 }],
+};
+
+/** Tenant that a registration by this caller is stamped with. */
+async function stampedTenant(client: AnyClient, headers: Headers, instanceId: string): Promise<unknown> {
+  const entry = { ...ENTRY, key: { ...ENTRY.key, instanceId } };
+  const registered = await client.call(register, { entries: [entry], ttl: "30s" }, headers);
+  if (registered.code !== "OK") return registered.message;
+  const { response } = await client.call(catalogQuery, { namespace: "svc.market" }, bearer(TOKENS.admin));
+  const items = response["items"] as readonly JsonObject[]; // oxlint-disable-line typescript/no-unsafe-type-assertion -- proto3 JSON of repeated Entry
+  return items.find((item) => (item["key"] as JsonObject)["instanceId"] === instanceId)?.["tenantId"];
+}
+
+describe("a node with credentials", () => {
+  let node: NodeProcess;
+  let client: AnyClient;
+  let expired: string;
+  let roleless: string;
+  beforeAll(async () => {
+    node = await startNodeProcess(["--ephemeral", "--log-level", "trace", "--config", file("node.toml", settings(""))]);
+    client = new AnyClient(node.grpc);
+    expired = await issuer.token({ expiresInS: -120 });
+    roleless = await issuer.token({ subject: "nobody-special" });
+  });
+  afterAll(async () => {
+    client[Symbol.dispose]();
+    await node[Symbol.asyncDispose]();
+  });
+
+  const credentialsOf = (method: DescMethod): readonly { readonly what: string; readonly headers: Headers; readonly want: string }[] => {
+    const { role } = needOf(method);
+    const open = role === undefined;
+    const fitting =
+      role === undefined ? TOKENS.plain : { "mesh.read": TOKENS.read, "mesh.operate": TOKENS.operate, "mesh.admin": TOKENS.admin }[role];
+    return [
+      { what: "no credential", headers: {}, want: open ? "served" : "unauthenticated" },
+      { what: "a wrong token", headers: bearer("tok-wrong-4Kd"), want: "unauthenticated" },
+      { what: "an expired token", headers: bearer(expired), want: "unauthenticated" },
+      { what: "a token without the role", headers: bearer(TOKENS.plain), want: open ? "served" : "denied" },
+      { what: "a signed token without the role", headers: bearer(roleless), want: open ? "served" : "denied" },
+      { what: "a token with the role", headers: bearer(fitting), want: "served" },
+      { what: "an admin's token", headers: bearer(TOKENS.admin), want: "served" },
+    ];
+  };
+
+  test.each(methods.map((method) => ({ rpc: pathOf(method), method })))("gRPC $rpc", async ({ method }) => {
+    for (const { what, headers, want } of credentialsOf(method)) {
+      const { code, message } = await client.call(method, {}, headers);
+      expect({ what, verdict: verdictOf(code), message: verdictOf(code) === want ? "" : message }).toEqual({
+        what,
+        verdict: want,
+        message: "",
+      });
+    }
+  });
+
+  test.each(methods.filter(({ methodKind }) => methodKind === "unary").map((method) => ({ rpc: pathOf(method), method })))(
+    "HTTP $rpc",
+    async ({ method }) => {
+      for (const { what, headers, want } of credentialsOf(method)) {
+        const { code, status } = await callHttp(`http://${node.listeners["http"]}`, method, headers);
+        const wantStatus = want === "unauthenticated" ? 401 : want === "denied" ? 403 : status;
+        expect({ what, verdict: verdictOf(code), status }).toEqual({ what, verdict: want, status: wantStatus });
+      }
+    },
+  );
+
+  test("each way to be known brings its tenant", async () => {
+    const signed = bearer(await issuer.token({ claims: { tenant: "gamma" } }));
+    const ways: readonly (readonly [string, Headers])[] = [
+      ["plain", bearer(TOKENS.plain)],
+      ["alpha", { "x-api-key": TOKENS.key }],
+      ["filed", bearer(TOKENS.filed)],
+      ["gamma", signed],
+    ];
+    const stamped = [];
+    for (const [name, headers] of ways) stamped.push(await stampedTenant(client, headers, `web-${name}`));
+    expect(stamped).toEqual(ways.map(([name]) => name));
+  });
+
+  test("nobody but its principal, an owner of the namespace or an admin touches an entry", async () => {
+    const keys = [{ ...ENTRY.key, instanceId: "web-mine" }];
+    await stampedTenant(client, bearer(TOKENS.plain), "web-mine");
+    const unregister = DiscoveryService.method.unregister;
+    expect((await client.call(unregister, { keys }, bearer(TOKENS.operate))).code).toBe("PERMISSION_DENIED");
+    const neighbour = bearer(await issuer.token({ subject: "n", claims: { roles: ["owner:svc.marketing"] } }));
+    expect((await client.call(unregister, { keys }, neighbour)).code).toBe("PERMISSION_DENIED");
+    const owner = bearer(await issuer.token({ subject: "o", claims: { roles: ["owner:svc.market"] } }));
+    expect((await client.call(unregister, { keys }, owner)).response["removed"]).toBe(1);
+  });
+
+  test("not even an admin takes a node's own entry away", async () => {
+    const keys = [{ kind: "ENTRY_KIND_NODE", namespace: "discovery.nodes", name: node.nodeId, instanceId: node.nodeId }];
+    const { response } = await client.call(catalogQuery, { namespace: "discovery.nodes" }, bearer(TOKENS.admin));
+    const [item] = response["items"] as readonly JsonObject[]; // oxlint-disable-line typescript/no-unsafe-type-assertion -- proto3 JSON of repeated Entry
+    const key = item?.["key"] ?? keys;
+    const { code } = await client.call(DiscoveryService.method.unregister, { keys: [key] }, bearer(TOKENS.admin));
+    expect(code).not.toBe("OK");
+  });
+
+  test("streams of a caller whose token is verified first are served like others, and refused like others", async () => {
+    const fresh = async (claims = {}) => bearer(await issuer.token({ claims: { ...claims, jti: crypto.randomUUID() } }));
+    expect((await client.call(catalogWatch, { namespace: "svc.empty" }, await fresh())).code).toBe("OK");
+    expect((await client.call(keepAlive, { leaseIds: ["unknown"] }, await fresh())).response["expiredLeaseIds"]).toEqual(["unknown"]);
+    for (const method of [catalogWatch, keepAlive]) {
+      expect((await client.call(method, {}, bearer(`${roleless}x`))).code).toBe("UNAUTHENTICATED");
+    }
+    using zipped = new AnyClient(node.grpc, { isCompressed: true });
+    expect((await zipped.call(catalogWatch, { namespace: "svc.empty" }, await fresh())).code).toBe("OK");
+    expect((await zipped.call(keepAlive, { leaseIds: ["unknown"] }, await fresh())).code).toBe("OK");
+    expect((await zipped.call(serverInfo, {}, await fresh())).code).toBe("OK");
+    expect((await zipped.call(serverInfo, {}, bearer("tok-wrong-4Kd"))).code).toBe("UNAUTHENTICATED");
+  });
+
+  test.each([
+    { what: "alg none", token: async () => issuer.unsigned(), says: "unauthenticated: token" },
+    { what: "another issuer", token: () => issuer.token({ issuer: "https://other.example" }), says: "another issuer" },
+    { what: "another audience", token: () => issuer.token({ audience: "other" }), says: "another audience" },
+    { what: "not yet valid", token: () => issuer.token({ notBeforeInS: 300 }), says: "not valid yet" },
+    { what: "an unknown key", token: () => issuer.token({ kid: "key-9" }), says: "does not publish" },
+    { what: "9 KiB", token: async () => "x".repeat(9216), says: "longer than 8192" },
+    { what: "bad base64", token: async () => "!!.!!.!!", says: "malformed" },
+  ])("a token with $what is refused with a clear reason by both doors", async ({ token, says }) => {
+    const headers = bearer(await token());
+    const grpc = await client.call(serverInfo, {}, headers);
+    const http = await callHttp(`http://${node.listeners["http"]}`, serverInfo, headers);
+    expect([grpc.code, http.code]).toEqual(["UNAUTHENTICATED", "UNAUTHENTICATED"]);
+    expect([grpc.message, http.message]).toEqual([expect.stringContaining(says), expect.stringContaining(says)]);
+  });
+
+  test("a proxy's header from an address that is no proxy is refused", async () => {
+    const { code, message } = await client.call(serverInfo, {}, { "x-tenant": "alpha" });
+    expect([code, message]).toEqual(["UNAUTHENTICATED", expect.stringContaining("only from the configured proxies")]);
+  });
+
+  test("the GET routes know callers too", async () => {
+    const get = (headers: Headers) => fetch(`http://${node.listeners["http"]}/sd/prometheus`, { headers }).then(({ status }) => status);
+    expect(await Promise.all([get({}), get(bearer(TOKENS.plain)), get(bearer(roleless)), get(bearer("tok-wrong-4Kd"))])).toEqual([
+      200, 200, 200, 401,
+    ]);
+  });
+
+  test("the command line shows its token", async () => {
+    const denied = await node.run(["discovery", "query", "--namespace", "svc.market", "--token", "tok-wrong-4Kd"]);
+    expect([denied.exit, denied.stderr]).toEqual([4, expect.stringContaining("unauthenticated")]);
+    expect((await node.run(["discovery", "query", "--namespace", "svc.market", "--token", TOKENS.plain])).exit).toBe(0);
+  });
+
+  test("no secret is in the log, whatever was sent, nor in the settings shown", async () => {
+    const shown = await waymarkProcess(["config", "show", "--config", join(folder, "node.toml"), "-o", "json"]);
+    expect(shown.exit).toBe(0);
+    const said = node.command.stderr + node.command.stdout + shown.stdout + shown.stderr;
+    expect(said).toContain("[secret]");
+    for (const secret of [
+      ...Object.values(TOKENS),
+      ...Object.values(TOKENS).map(sha256),
+      "tok-wrong-4Kd",
+      expired,
+      roleless,
+      roleless.split(".")[2] ?? "",
+    ])
+      expect(said.includes(secret)).toBe(false);
+  });
+});
+
+describe("a node with TLS", () => {
+  const ours = newAuthority();
+  const theirs = newAuthority();
+  const SPIFFE = "spiffe://prod.example/ns/market/sa/web";
+  const server = ours.issue("localhost");
+  let node: NodeProcess;
+  const open: AnyClient[] = [];
+
+  beforeAll(async () => {
+    const toml = `
+[tls]
+cert_file = "${file("server.pem", server.cert)}"
+key_file = "${file("server.key", server.key)}"
+ca_file = "${file("ca.pem", ours.cert)}"
+[[tenants.certificates]]
+principal = "spiffe://prod.example/ns/market/*"
+tenant = "market"
+roles = ["mesh.read"]
+[[tenants.certificates]]
+principal = "ops.example"
+tenant = "ops"
+roles = ["mesh.admin"]
+${credential({ tenant: "admin", token: TOKENS.admin, roles: '"mesh.admin"' })}
+`;
+    node = await startNodeProcess(["--ephemeral", "--config", file("tls.toml", toml)]);
+  });
+  afterAll(async () => {
+    for (const each of open.splice(0)) each[Symbol.dispose]();
+    await node[Symbol.asyncDispose]();
+  });
+
+  const dial = (leaf: ClientTls["leaf"], isCompressed = false) => {
+    const client = new AnyClient(node.grpc.replace("127.0.0.1", "localhost"), { tls: { ca: ours.cert, leaf }, isCompressed });
+    open.push(client);
+    return client;
+  };
+
+  test("the SPIFFE id, or else the common name, says who calls; a bearer token beside it does not", async () => {
+    expect(await stampedTenant(dial(ours.issue("web", { uris: [SPIFFE] })), {}, "by-spiffe")).toBe("market");
+    expect(await stampedTenant(dial(ours.issue("ops.example")), bearer(TOKENS.admin), "by-name")).toBe("ops");
+    expect(await stampedTenant(dial(undefined), bearer(TOKENS.admin), "by-token")).toBe("admin");
+  });
+
+  test("its roles come with it, on both listeners, over HTTP/1.1 and HTTP/2, and through grpc-js when messages are compressed", async () => {
+    const status = methods.find(({ name }) => name === "PolicyStatus");
+    const apply = methods.find(({ name }) => name === "ApplyPolicy");
+    if (status === undefined || apply === undefined) throw new Error("no PolicyService");
+    const leaf = ours.issue("web", { uris: [SPIFFE] });
+    for (const client of [dial(leaf), dial(leaf, true)]) {
+      expect(verdictOf((await client.call(status)).code)).toBe("served");
+      expect(verdictOf((await client.call(apply)).code)).toBe("denied");
+      // What a client puts into the header between our parts is not believed.
+      expect(verdictOf((await client.call(apply, {}, { "x-waymark-lent-certificate": "1" })).code)).toBe("denied");
+    }
+    for (const client of [dial(undefined), dial(undefined, true)])
+      for (const name of ["1", "2", "3"])
+        expect(verdictOf((await client.call(status, {}, { "x-waymark-lent-certificate": name })).code)).toBe("unauthenticated");
+    const address = (node.listeners["http"] ?? "").replace("127.0.0.1", "localhost");
+    for (const version of [1, 2] as const) {
+      const ask = async (method: DescMethod, tls: ClientTls) =>
+        (await callHttps(address, { path: pathOf(method), tls, version, body: "{}" })).status;
+      const tls = { ca: ours.cert, leaf };
+      expect(await ask(apply, tls)).toBe(403);
+      expect([401, 403]).not.toContain(await ask(status, tls));
+      expect(await ask(status, { ca: ours.cert })).toBe(401);
+    }
+  });
+
+  test.each(["TLSv1.2", "TLSv1.3"] as const)("a connection that resumes a session of %s is still its client's", async (version) => {
+    const leaf = ours.issue("web", { uris: [SPIFFE] });
+    const [, port = ""] = (node.listeners["http"] ?? "").split(":");
+    const method = methods.find(({ name }) => name === "ApplyPolicy");
+    const ask = async (session: Buffer | undefined) => {
+      const socket = connectTls({ host: "localhost", port: Number(port), ca: ours.cert, ...leaf, session, maxVersion: version });
+      let tickets: Buffer | undefined;
+      let isReused = false;
+      socket.once("secureConnect", () => (isReused = socket.isSessionReused()));
+      socket.on("session", (ticket: Buffer) => (tickets = ticket));
+      const path = method === undefined ? "" : pathOf(method);
+      socket.write(
+        `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
+      );
+      let text = "";
+      for await (const chunk of socket) text += String(chunk);
+      return { status: text.slice(9, 12), isReused, session: tickets };
+    };
+    const first = await ask(undefined);
+    const second = await ask(first.session);
+    // Known, so denied; not "401", as for a caller without a certificate.
+    expect([first.status, first.isReused, second.status, second.isReused]).toEqual(["403", false, "403", true]);
+  });
+
+  test.each([
+    { what: "of another authority", leaf: () => theirs.issue("web", { uris: [SPIFFE] }), says: "not trusted" },
+    { what: "that has expired", leaf: () => ours.issue("web", { uris: [SPIFFE], endsInMs: -60_000 }), says: "CERT_HAS_EXPIRED" },
+    { what: "with two SPIFFE ids", leaf: () => ours.issue("web", { uris: [SPIFFE, `${SPIFFE}2`] }), says: "more than one SPIFFE id" },
+    { what: "whose name plays a SPIFFE id", leaf: () => ours.issue(SPIFFE), says: "neither a SPIFFE id nor" },
+  ])("a certificate $what is refused, also with a good token", async ({ leaf, says }) => {
+    const shown = leaf();
+    for (const headers of [{}, bearer(TOKENS.admin)]) {
+      const { code, message } = await dial(shown).call(serverInfo, {}, headers);
+      expect([code, message]).toEqual(["UNAUTHENTICATED", expect.stringContaining(says)]);
+    }
+  });
+});
+
+describe("restricted doors", () => {
+  test.each(["authenticated", "off"])("reflection and metrics %s", async (access) => {
+    const toml = `${settings("")}[server]\nreflection = "${access}"\n[observability]\nmetrics_access = "${access}"\n`;
+    await using node = await startNodeProcess(["--ephemeral", "--config", file(`doors-${access}.toml`, toml)]);
+    const get = (path: string, headers: Headers) =>
+      fetch(`http://${node.listeners["http"]}${path}`, { headers }).then(({ status }) => status);
+    const [nobody, known] = access === "off" ? [404, 404] : [401, 200];
+    for (const path of ["/metrics", "/metrics/persistence", "/sd/prometheus"]) {
+      expect([await get(path, {}), await get(path, bearer(TOKENS.plain))]).toEqual([nobody, known]);
+    }
+    expect(await get("/healthz", {})).toBe(200);
+    using client = new AnyClient(node.grpc);
+    const reflect = registry.getService("grpc.reflection.v1.ServerReflection")?.methods[0];
+    const check = registry.getService("grpc.health.v1.Health")?.methods.find(({ name }) => name === "Check");
+    if (reflect === undefined || check === undefined) throw new Error("no reflection in the descriptors");
+    const codes = [];
+    for (const headers of [{}, bearer("tok-wrong-4Kd"), bearer(TOKENS.plain), bearer(await issuer.token())])
+      codes.push((await client.call(reflect, { listServices: "*" }, headers)).code);
+    const refused = "UNAUTHENTICATED";
+    expect(codes).toEqual(access === "off" ? Array.from({ length: 4 }, () => "UNIMPLEMENTED") : [refused, refused, "OK", "OK"]);
+    expect((await client.call(check)).code).toBe("OK");
+  });
+});
+
+describe("a node without credentials", () => {
+  test("on loopback everybody may do everything, and no header is looked at", async () => {
+    await using node = await startNodeProcess(["--ephemeral"]);
+    using client = new AnyClient(node.grpc);
+    for (const method of methods) expect(verdictOf((await client.call(method, {}, bearer("anything"))).code)).toBe("served");
+  });
+
+  test("on other addresses it refuses to start, and says what to do", async () => {
+    const { exit, stderr } = await waymarkProcess([
+      "serve",
+      "--ephemeral",
+      "--host",
+      "0.0.0.0",
+      "--grpc-port",
+      "0",
+      "--http-port",
+      "0",
+      "--dns-port",
+      "0",
+    ]);
+    expect(exit).toBe(1);
+    expect(stderr).toMatch(
+      /refusing to listen on 0\.0\.0\.0: neither TLS nor a credential.*tls\.cert_file.*tenants\.credentials.*--insecure/,
+    );
+  });
+
+  test("unless it is told that the network is trusted, or it has a credential", async () => {
+    await using insecure = await startNodeProcess(["--ephemeral", "--host", "0.0.0.0", "--insecure"]);
+    expect(insecure.grpc).toMatch(/^0\.0\.0\.0:/);
+    await using guarded = await startNodeProcess(["--ephemeral", "--host", "0.0.0.0", "--config", file("any.toml", settings(""))]);
+    expect(guarded.grpc).toMatch(/^0\.0\.0\.0:/);
+  });
+});
+
+test("a token file that was replaced counts after SIGHUP, and a bad one leaves what was", async () => {
+  const token = file("rotating", "tok-old-1Hy\n");
+  const toml = `[[tenants.credentials]]\ntenant = "t"\ntoken_file = "${token}"\nroles = ["mesh.read"]\n`;
+  await using node = await startNodeProcess(["--ephemeral", "--config", file("rotating.toml", toml)]);
+  using client = new AnyClient(node.grpc);
+  const code = async (text: string) => (await client.call(serverInfo, {}, bearer(text))).code;
+  expect([await code("tok-old-1Hy"), await code("tok-new-6Gb")]).toEqual(["OK", "UNAUTHENTICATED"]);
+  file("rotating", "two words\n");
+  node.command.kill("SIGHUP");
+  await expect.poll(() => node.command.stderr).toContain("credentials not reloaded");
+  expect([await code("tok-old-1Hy"), node.command.stderr.includes("two words")]).toEqual(["OK", false]);
+  file("rotating", "tok-new-6Gb\n");
+  node.command.kill("SIGHUP");
+  await expect.poll(() => code("tok-new-6Gb")).toBe("OK");
+  expect(await code("tok-old-1Hy")).toBe("UNAUTHENTICATED");
+});
