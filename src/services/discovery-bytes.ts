@@ -177,7 +177,8 @@ export class DiscoveryBytes {
     if (action === ACTION.REMOVE) at = writeKey(out, writeVarint(out, at, DELTA.REMOVED), record);
     else if (options.isNamesOnly) {
       const bytes = this.#slab.view(record.at, record.sizeBytes);
-      at = writeBytes(out, writeVarint(out, at, DELTA.ENTRY), bytes.subarray(0, keyPrefixBytes(bytes)));
+      const sizeBytes = keyPrefixBytes(bytes);
+      at = writeBytes(out, writeVarint(out, writeVarint(out, at, DELTA.ENTRY), sizeBytes), bytes.subarray(0, sizeBytes));
     } else at = this.#entry(out, writeVarint(out, at, DELTA.ENTRY), record);
     at = writeTime(out, writeVarint(out, at, DELTA.SENT_AT), options.sentWallMs);
     return closeLength(out, start, writeNumber(out, at, DELTA.REVISION, change.revision));
