@@ -107,7 +107,7 @@ export class Replica {
 
   /** This node's own newest record of the key: the staged one when there is one. */
   own(key: KeyText): Cell | undefined {
-    return this.#staging.find(key) ?? this.#cellOf(key, this.self);
+    return this.#staging.find(key) ?? recordOf(this.#any(key), this.self);
   }
 
   /** All records held of the key, in view order; staged ones are not among them. */
@@ -200,7 +200,8 @@ export class Replica {
    * held of its origin is skipped. Does not move the version vector. Returns whether anything changed.
    */
   install(next: Cell, time: Time): boolean {
-    const held = this.#cellOf(next.key, next.origin);
+    const any = this.#any(next.key);
+    const held = recordOf(any, next.origin);
     if (held !== undefined && held.seq >= next.seq) {
       if (next.sizeBytes > 0) this.slab.free(next.at, next.sizeBytes);
       return false;
@@ -210,7 +211,7 @@ export class Replica {
     const revision = ++this.#revision;
     const cell = held ?? next;
     if (held === undefined) {
-      this.#join(next);
+      if (any !== undefined) join(any, next);
       next.bornRevision = revision;
       next.filterRevision = revision;
     } else this.#renew(held, next, revision);
@@ -346,24 +347,6 @@ export class Replica {
     return seen instanceof Cell ? seen : this.#absent.get(key);
   }
 
-  #cellOf(key: KeyText, origin: Origin): Cell | undefined {
-    const any = this.#any(key);
-    if (any === undefined || any.peers === undefined) return any?.origin === origin ? any : undefined;
-    return any.peers.find((cell) => cell.origin === origin);
-  }
-
-  #join(cell: Cell): void {
-    const any = this.#any(cell.key);
-    if (any === undefined) {
-      this.#absent.set(cell.key, cell);
-      return;
-    }
-    const peers = any.peers ?? [any];
-    peers.push(cell);
-    peers.sort(compareForView);
-    for (const peer of peers) peer.peers = peers;
-  }
-
   /** Takes a cell out of its key's list; returns any that is left. */
   #leave(cell: Cell): Cell | undefined {
     const { peers } = cell;
@@ -398,4 +381,18 @@ export class Replica {
   #trackedDelta(record: CatalogRecord | undefined): string | undefined {
     return record !== undefined && this.digests.isTracked(record.namespace) ? deltaId(record) : undefined;
   }
+}
+
+/** An origin's record of the key that `any` is a record of. */
+function recordOf(any: Cell | undefined, origin: Origin): Cell | undefined {
+  if (any?.peers === undefined) return any?.origin === origin ? any : undefined;
+  return any.peers.find((cell) => cell.origin === origin);
+}
+
+/** Puts a cell into the list of its key, of which `any` is in it already. */
+function join(any: Cell, cell: Cell): void {
+  const peers = any.peers ?? [any];
+  peers.push(cell);
+  peers.sort(compareForView);
+  for (const peer of peers) peer.peers = peers;
 }

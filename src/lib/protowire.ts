@@ -253,7 +253,9 @@ export class WireReader {
   skip(tag: number): void {
     switch (tag % 8) {
       case WIRE.VARINT:
-        this.varint64();
+        // Most are one byte; no bigint for those.
+        if (this.at < this.end && (this.bytes[this.at] ?? 0) < 128) this.at += 1;
+        else this.varint64();
         return;
       case WIRE.FIXED64:
         this.#take(8);
@@ -284,6 +286,17 @@ export class WireReader {
     this.at = start + size;
     return start;
   }
+}
+
+/** Whether a message has the field at its top level: a scan that builds nothing. Throws as WireReader does. */
+export function hasField(bytes: Uint8Array, field: number): boolean {
+  const reader = new WireReader(bytes);
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag >>> 3 === field) return true;
+    reader.skip(tag);
+  }
+  return false;
 }
 
 const ASCII: readonly string[] = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));

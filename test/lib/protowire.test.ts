@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import {
   closeLength,
+  hasField,
   openLength,
   tagOf,
   utf8Size,
@@ -148,4 +149,22 @@ test("any bytes end in values or a refusal, never outside the bytes, and never w
     }),
     { numRuns: 2000 },
   );
+});
+
+test("a field is found at the top level and nowhere else", () => {
+  const inner = written((out) => writeText(out, writeVarint(out, 0, tagOf(9, WIRE.BYTES)), "inside"));
+  const bytes = written((out) => {
+    const at = writeVarint64(out, writeVarint(out, 0, tagOf(2, WIRE.VARINT)), U64_MAX);
+    return writeDouble(
+      out,
+      writeVarint(
+        out,
+        writeBytes(out, writeVarint(out, writeVarint(out, at, tagOf(1, WIRE.BYTES)), inner.length), inner),
+        tagOf(3, WIRE.FIXED64),
+      ),
+      1,
+    );
+  });
+  expect([1, 2, 3, 9].map((field) => hasField(bytes, field))).toEqual([true, true, true, false]);
+  expect(() => hasField(bytes.subarray(0, bytes.length - 1), 9)).toThrow(/promised/);
 });
