@@ -106,7 +106,7 @@ const RULE_KEYS = [
 const WINDOW_KEYS = ["starts_at", "ends_at", "export_scopes", "allow_summaries"] as const;
 const QUOTA_KEYS = ["entries", "watches", "bytes"] as const;
 
-/** Problems of one file; a last one says that there are more. */
+/** Errors and warnings of one file; a last one of each says that there are more. */
 const MAX_PROBLEMS = 1000;
 const SCOPE_WORDS: ReadonlyMap<unknown, Scope> = new Map([
   ["local", SCOPE.LOCAL],
@@ -124,6 +124,7 @@ interface Spot {
 /** Reads values; what is wrong becomes a problem and its default. */
 class Reader {
   readonly problems: FileProblem[] = [];
+  readonly #counts = { error: 0, warning: 0 };
 
   set(place: Place): PolicySet {
     const spot = { place, path: "" };
@@ -220,7 +221,7 @@ class Reader {
       return [];
     }
     const items: T[] = [];
-    for (let index = 0; index < value.length && this.problems.length <= MAX_PROBLEMS; index++)
+    for (let index = 0; index < value.length && this.#counts.error <= MAX_PROBLEMS; index++)
       items.push(read({ place: spot.place.at(index), path: `${spot.path}[${index}]` }));
     return items;
   }
@@ -262,9 +263,11 @@ class Reader {
   }
 
   #tell(problem: FileProblem): void {
-    if (this.problems.length < MAX_PROBLEMS) this.problems.push(problem);
-    else if (this.problems.length === MAX_PROBLEMS)
-      this.problems.push({ ...problem, path: "", message: "there are more problems: these are the first" });
+    const { severity } = problem;
+    this.#counts[severity] += 1;
+    if (this.#counts[severity] <= MAX_PROBLEMS) this.problems.push(problem);
+    else if (this.#counts[severity] === MAX_PROBLEMS + 1)
+      this.problems.push({ ...problem, path: "", message: `there are more ${severity}s: these are the first` });
   }
 }
 

@@ -32,7 +32,7 @@ export const SET_BOUNDS = {
   maxLabelLength: 128,
 } as const;
 
-/** Problems reported; a last one says that there are more. */
+/** Errors reported, and warnings; a last one of each says that there are more. */
 const MAX_PROBLEMS = 1000;
 /** 9999-12-31T23:59:59.999Z: what RFC 3339 can say. */
 const MAX_WALL_MS = 253_402_300_799_999;
@@ -60,6 +60,8 @@ const RULES_A_SLICE = 250;
 class Check {
   readonly problems: Problem[] = [];
   readonly #known: Known;
+  #errorCount = 0;
+  #warningCount = 0;
 
   constructor(known: Known) {
     this.#known = known;
@@ -83,19 +85,10 @@ class Check {
       }
     }
     for (const [index, rule] of rules.entries()) {
-      if (this.problems.length >= MAX_PROBLEMS) {
-        this.#more();
-        return;
-      }
+      if (this.#errorCount > MAX_PROBLEMS) return;
       this.#rule(rule, `rules[${index}]`, ruleOf);
       if (index % RULES_A_SLICE === RULES_A_SLICE - 1) yield;
     }
-    if (this.problems.length > MAX_PROBLEMS) this.#more();
-  }
-
-  #more(): void {
-    this.problems.length = MAX_PROBLEMS;
-    this.#error("", "there are more problems: these are the first");
   }
 
   #rule(rule: Rule, path: string, ruleOf: ReadonlyMap<string, Rule>): void {
@@ -213,11 +206,17 @@ class Check {
   }
 
   #error(path: string, message: string): void {
-    this.problems.push({ path, severity: "error", message });
+    this.#errorCount += 1;
+    if (this.#errorCount <= MAX_PROBLEMS) this.problems.push({ path, severity: "error", message });
+    else if (this.#errorCount === MAX_PROBLEMS + 1)
+      this.problems.push({ path: "", severity: "error", message: "there are more errors: these are the first" });
   }
 
   #warn(path: string, message: string): void {
-    this.problems.push({ path, severity: "warning", message });
+    this.#warningCount += 1;
+    if (this.#warningCount <= MAX_PROBLEMS) this.problems.push({ path, severity: "warning", message });
+    else if (this.#warningCount === MAX_PROBLEMS + 1)
+      this.problems.push({ path: "", severity: "warning", message: "there are more warnings: these are the first" });
   }
 }
 
