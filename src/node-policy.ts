@@ -1,15 +1,16 @@
 /** The policy of a node: its store and audit log, the versions in them, the policy file, and the service over all of it. */
 import { open } from "node:fs/promises";
+import type { Cell } from "./catalog/cell.ts";
 import { ANY } from "./catalog/filter.ts";
 import { Cursor } from "./catalog/ordered.ts";
 import { queryPage } from "./catalog/query.ts";
-import { type CatalogRecord, KIND, keyParts } from "./catalog/record.ts";
+import { BODY, type CatalogRecord, KIND, keyParts } from "./catalog/record.ts";
 import type { Settings } from "./config.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { NodeCore } from "./node-core.ts";
 import { now } from "./node-core.ts";
 import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
-import type { CatalogFacts } from "./policy/policy-plan.ts";
+import type { CatalogFacts, HeldEntry } from "./policy/policy-plan.ts";
 import { canonicalText, checksumOf } from "./policy/policy-text.ts";
 import type { Viewer } from "./policy/verdict.ts";
 import { auditHandlers } from "./services/audit.ts";
@@ -129,7 +130,29 @@ function catalogFacts({ replica, reads, identity }: NodeCore, { tenants }: Setti
         { limit: max, afterKey: "", self: reads.node, allowed: () => true, explain: false },
       ).records.map(({ key }) => keyParts(key)),
     viewers: () => viewers,
+    entries: () => heldEntries(replica),
   };
+}
+
+const ENTRIES_A_SLICE = 1000;
+
+/** In slices, so that whoever reads may take turns with others; what changes meanwhile is read as it is then. */
+function* heldEntries({ origins }: NodeCore["replica"]): Generator<HeldEntry> {
+  for (const { log } of origins.values()) {
+    let afterSeq = 0;
+    for (let cells: Cell[] = []; ; cells = []) {
+      log.forEachSince(afterSeq, (cell, seq) => {
+        afterSeq = seq;
+        cells.push(cell);
+        return cells.length < ENTRIES_A_SLICE;
+      });
+      for (const { body, namespace, scope, traits, key } of cells) {
+        const from = { clusterId: traits.clusterId, region: traits.region };
+        if (body === BODY.ENTRY) yield { namespace, scope, from, key: () => keyParts(key) };
+      }
+      if (cells.length < ENTRIES_A_SLICE) break;
+    }
+  }
 }
 
 /** Every cluster that has a node here, with its region. */

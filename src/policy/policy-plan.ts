@@ -1,7 +1,8 @@
 /** What a policy set would change for whom, against the catalog as it is: the answer of a dry run (semantics.md, Policy). */
 import { isControlNamespace } from "../catalog/names.ts";
 import type { EntryKey } from "../catalog/record.ts";
-import { SCOPE } from "../catalog/scope.ts";
+import { SCOPE, type Scope } from "../catalog/scope.ts";
+import { mayBeSeen } from "./eyes.ts";
 import type { PolicySet, Rule } from "./rules.ts";
 import { Policy, type Source, type Viewer } from "./verdict.ts";
 
@@ -15,6 +16,15 @@ export interface CatalogFacts {
   examples(namespace: string, max: number): readonly EntryKey[];
   /** Known tenants with the cluster they look from; those that the rules name are added. */
   viewers(): readonly Viewer[];
+  /** Every entry that is held, also those that owner rules hide now; may be read slowly, while entries come and go. */
+  entries(): Iterable<HeldEntry>;
+}
+
+export interface HeldEntry {
+  readonly namespace: string;
+  readonly scope: Scope;
+  readonly from: Source;
+  readonly key: () => EntryKey;
 }
 
 /** hide, show: somebody no longer, or newly, sees it. withdraw: its summary may no longer leave this cluster. */
@@ -27,7 +37,7 @@ export interface Change {
   readonly entries: number;
   /** At most 5. */
   readonly examples: readonly EntryKey[];
-  /** Some of those who no longer or newly see it; at most 5, none for withdraw. */
+  /** Some of those who no longer or newly see it; at most 5. None for withdraw, and where owner rules hide or show it: then everybody. */
   readonly viewers: readonly Viewer[];
 }
 
@@ -63,24 +73,67 @@ export function* planChanges(before: PolicySet | undefined, after: PolicySet, te
   const planner = new Planner(new Policy(before, 0), new Policy(after, 0), terms);
   yield;
   const { catalog } = terms;
+  const byOwners = yield* ownerChanges(before, after, terms);
   const changes: Change[] = [];
   let leftOut = 0;
-  for (const [index, namespace] of [...catalog.namespaces()].entries()) {
+  const add = (change: () => Change): void => {
+    if (changes.length >= MAX_CHANGES) leftOut += 1;
+    else changes.push(change());
+  };
+  const namespaces = new Set([...catalog.namespaces(), ...byOwners.keys()]);
+  for (const [index, namespace] of [...namespaces].toSorted().entries()) {
     if (index % VERDICTS_A_SLICE === VERDICTS_A_SLICE - 1) yield;
     const { effects } = yield* planner.outcome(namespace);
+    for (const change of byOwners.get(namespace) ?? []) add(() => change);
     for (const { effect, viewers } of effects) {
-      if (changes.length >= MAX_CHANGES) leftOut += 1;
-      else
-        changes.push({
-          namespace,
-          effect,
-          entries: catalog.count(namespace),
-          examples: catalog.examples(namespace, MAX_EXAMPLES),
-          viewers,
-        });
+      const examples = () => catalog.examples(namespace, MAX_EXAMPLES);
+      add(() => ({ namespace, effect, entries: catalog.count(namespace), examples: examples(), viewers }));
     }
   }
   return { changes, leftOut };
+}
+
+interface Counted {
+  readonly namespace: string;
+  readonly effect: Effect;
+  entries: number;
+  readonly examples: EntryKey[];
+  readonly viewers: readonly Viewer[];
+}
+
+/** What owner rules hide from everybody, or show again, because of where it comes from. Cost: entries held, when a rule has owners. */
+function* ownerChanges(
+  before: PolicySet | undefined,
+  after: PolicySet,
+  { catalog, self }: PlanTerms,
+): Generator<void, ReadonlyMap<string, readonly Change[]>> {
+  const found = new Map<string, Counted[]>();
+  if (![...(before?.rules ?? []), ...after.rules].some(({ owners }) => owners.length > 0)) return found;
+  const [was, is] = [new Policy(before, 0), new Policy(after, 0)];
+  let looked = 0;
+  for (const entry of catalog.entries()) {
+    looked += 1;
+    if (looked % VERDICTS_A_SLICE === 0) yield;
+    const { namespace } = entry;
+    const isHidden = isHiddenByOwners(is, entry, self.clusterId);
+    if (isHidden === isHiddenByOwners(was, entry, self.clusterId)) continue;
+    const effect = isHidden ? "hide" : "show";
+    const counted = found.get(namespace) ?? [];
+    found.set(namespace, counted);
+    let change = counted.find((each) => each.effect === effect);
+    if (change === undefined) {
+      change = { namespace, effect, entries: 0, examples: [], viewers: [] };
+      counted.push(change);
+    }
+    change.entries += 1;
+    if (change.examples.length < MAX_EXAMPLES) change.examples.push(entry.key());
+  }
+  return found;
+}
+
+/** What no rule covers is hidden by the default, which the viewers' verdicts tell already. */
+function isHiddenByOwners(policy: Policy, entry: HeldEntry, here: string): boolean {
+  return policy.source(entry.namespace, entry.from).reason === "owner_denied" && !mayBeSeen(policy, entry, entry.from, here);
 }
 
 const NOTHING: Outcome = { effects: [] };

@@ -1,5 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { KIND } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../../src/policy/policy-plan.ts";
 import type { PolicySet } from "../../src/policy/rules.ts";
@@ -22,6 +24,7 @@ function catalog(namespaces: readonly string[], viewers = VIEWERS): CatalogFacts
         clusterId: "eu-1",
       })),
     viewers: () => viewers,
+    entries: () => [],
   };
 }
 
@@ -99,4 +102,23 @@ test("P11: it says of a namespace what the verdicts before and after say of its 
       },
     ),
   );
+});
+
+test("an owner who is none any more: what it holds beyond its cluster is hidden from everybody, and shown when it owns again", () => {
+  const held = (["ZONE", "REGION"] as const).flatMap((scope) =>
+    ["eu-1", "us-1"].map((clusterId) => ({
+      namespace: "svc.a",
+      scope: SCOPE[scope],
+      from: { clusterId, region: "eu" },
+      key: () => ({ kind: KIND.SERVICE, namespace: "svc.a", name: scope, instanceId: clusterId, clusterId }),
+    })),
+  );
+  const facts = { ...catalog([]), entries: () => held };
+  const owned = set([rule("svc.a", { owners: ["eu-1", "us-1"] })]);
+  const handedOver = set([rule("svc.a", { owners: ["us-1"] })]);
+  const { changes } = plan(owned, handedOver, facts);
+  expect(changes).toMatchObject([
+    { namespace: "svc.a", effect: "hide", entries: 1, examples: [{ name: "REGION", instanceId: "eu-1" }], viewers: [] },
+  ]);
+  expect(plan(handedOver, owned, facts).changes).toMatchObject([{ effect: "show", entries: 1 }]);
 });

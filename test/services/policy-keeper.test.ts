@@ -38,7 +38,13 @@ class Bench {
           return Promise.resolve();
         },
       },
-      catalog: { namespaces: () => ["svc.a"], count: () => 2, examples: () => [], viewers: () => [{ clusterId: "eu-1", tenant: "blue" }] },
+      catalog: {
+        namespaces: () => ["svc.a"],
+        count: () => 2,
+        examples: () => [],
+        viewers: () => [{ clusterId: "eu-1", tenant: "blue" }],
+        entries: () => [],
+      },
       self: { clusterId: "eu-1", region: "eu" },
       knownPlaces: () => new Set(["eu-1", "eu"]),
       now: () => ({ monoMs: 0, wallMs: 5000 }),

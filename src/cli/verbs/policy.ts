@@ -130,12 +130,17 @@ function changeTable(changes: readonly Change[]): Table<Change> {
       { title: "EFFECT", cell: ({ effect }) => effect },
       { title: "NAMESPACE", cell: ({ namespace }) => namespace },
       { title: "ENTRIES", cell: ({ entries }) => String(entries) },
-      { title: "FOR", cell: ({ viewers }) => viewers.map(({ clusterId, tenantId }) => `${clusterId}/${tenantId}`).join(", ") },
+      { title: "FOR", cell: forWords },
       { title: "EXAMPLES", cell: ({ examples, namespace }) => examples.map((key) => keyWords(key).slice(namespace.length + 1)).join(", ") },
     ],
     rows: changes,
     whenEmpty: "",
   };
+}
+
+function forWords({ effect, viewers }: Change): string {
+  if (viewers.length === 0) return effect === "withdraw" ? "" : "everybody";
+  return viewers.map(({ clusterId, tenantId }) => `${clusterId}/${tenantId}`).join(", ");
 }
 
 function changeWords(changes: readonly Change[], leftOut: number): string {

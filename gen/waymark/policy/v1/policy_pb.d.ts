@@ -289,7 +289,7 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
   examples: EntryKey[];
 
   /**
-   * Some of those who no longer or newly see it; at most 5. Empty for withdraw.
+   * Some of those who no longer or newly see it; at most 5. Empty for withdraw, and where owners decide: then everybody.
    *
    * @generated from field: repeated waymark.policy.v1.Viewer viewers = 5;
    */
