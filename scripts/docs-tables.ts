@@ -37,15 +37,26 @@ export function configPage(): string {
       [`\`${row.env}\``, ...(row.knob.flag === undefined ? [] : [`\`${row.knob.flag}\``])].join("<br>"),
       row.knob.doc + (row.knob.reloadable === true ? " Takes effect on reload." : ""),
     ]);
-    return `## ${group}\n\n${table(["setting", "type", "default", "bounds", "environment, flag", "meaning"], rows)}`;
+    const parts = KNOB_ROWS.filter((row) => row.group === group).flatMap(fieldsSection);
+    return [`## ${group}`, table(["setting", "type", "default", "bounds", "environment, flag", "meaning"], rows), ...parts].join("\n\n");
   });
   return page("Settings", "KNOBS in `src/config.ts`", [ABOUT_SETTINGS, ...sections].join("\n\n"));
 }
 
 const ABOUT_SETTINGS = `A setting comes from the settings file (\`--config node.toml\` or \`.json\`), the environment or a flag of \`waymark serve\`;
 what is named later in this sentence wins. Durations are written \`500ms\`, \`1.5s\`, \`10m\`, \`24h\`, \`7d\`; sizes \`16KiB\`, \`4MiB\` or a
-number of bytes; lists, in the environment and in flags, with commas. An unknown key is an error that names the nearest one.
+number of bytes; lists, in the environment and in flags, with commas; tables, in the environment, as JSON. An unknown key is an error that names the nearest one.
 \`waymark config show\` prints what is in effect and where each value came from; \`waymark config validate\` only checks.`;
+
+/** The fields of a setting that is a table, or a list of them. */
+function fieldsSection({ path, knob }: KnobRow): readonly string[] {
+  if (knob.fields === undefined) return [];
+  const rows = Object.entries(knob.fields).map(([name, { knob: field, isRequired }]) => {
+    const text = field.default === undefined || isRequired ? "" : field.toText(field.default);
+    return [`\`${name}\``, field.type, isRequired ? "required" : text === "" ? "–" : `\`${text}\``, field.doc];
+  });
+  return [`### ${path}`, table(["field", "type", "default", "meaning"], rows)];
+}
 
 function bounds({ knob }: KnobRow): string {
   const text = (value: number | undefined) => (value === undefined ? "" : knob.toText(value));

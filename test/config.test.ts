@@ -151,3 +151,80 @@ test("what is shown can be read back as environment, with the same result", () =
   );
   expect(settingsOf({ env }).settings).toEqual(effective.settings);
 });
+
+const HASH = "a".repeat(64);
+
+test("who calls: tables of credentials, certificates, an issuer and a proxy, each field with its default", () => {
+  const toml = `
+[tenants]
+mode = true
+[[tenants.credentials]]
+tenant = "alpha"
+token_sha256 = "${HASH}"
+roles = ["mesh.read", "owner:svc.market"]
+[[tenants.certificates]]
+principal = "spiffe://prod.example/ns/*"
+[tenants.jwt]
+issuer = "https://issuer.example"
+audience = "waymark"
+jwks_url = "https://issuer.example/jwks"
+clock_skew = "5s"
+[tenants.trusted_header]
+name = "x-tenant"
+from = ["10.0.0.0/8", "::1"]
+`;
+  expect(settingsOf({ toml }).settings.tenants).toMatchObject({
+    mode: true,
+    credentials: [{ tenant: "alpha", principal: undefined, scheme: "bearer", tokenSha256: HASH, roles: ["mesh.read", "owner:svc.market"] }],
+    certificates: [{ principal: "spiffe://prod.example/ns/*", tenant: undefined, roles: [] }],
+    jwt: { clockSkewMs: 5000, principalClaim: "sub", algorithms: ["RS256", "ES256", "EdDSA"] },
+    trustedHeader: { name: "x-tenant", from: ["10.0.0.0/8", "::1"] },
+  });
+});
+
+const CREDENTIAL = (rest: string) => `[[tenants.credentials]]\ntenant = "alpha"\n${rest}`;
+const JWT = (rest: string) => `[tenants.jwt]\nissuer = "i"\naudience = "a"\n${rest}`;
+const PROXY = (name: string, from: string) => `[tenants.trusted_header]\nname = "${name}"\nfrom = [${from}]`;
+
+test.each([
+  { toml: CREDENTIAL(""), says: "tenants.credentials[0]: needs either token_sha256 or token_file" },
+  {
+    toml: CREDENTIAL(`token_sha256 = "${HASH}"\ntoken_file = "t"`),
+    says: "tenants.credentials[0]: needs either token_sha256 or token_file",
+  },
+  { toml: CREDENTIAL('token_sha256 = "hunter2"'), says: "tenants.credentials[0].token_sha256: is not 64 lower-case hexadecimal digits" },
+  { toml: CREDENTIAL('token = "hunter2"'), says: "tenants.credentials[0].token: unknown key" },
+  {
+    toml: CREDENTIAL(`token_sha256 = "${HASH}"\nroles = ["root"]`),
+    says: 'tenants.credentials[0].roles: "root" is not mesh.read, mesh.operate',
+  },
+  { toml: CREDENTIAL(`token_sha256 = "${HASH}"\nscheme = "basic"`), says: "tenants.credentials[0].scheme: " },
+  { toml: "tenants.credentials = 5", says: "tenants.credentials: is not a list of tables" },
+  { toml: JWT(""), says: "tenants.jwt: needs either jwks_file or jwks_url" },
+  { toml: JWT('jwks_file = "f"\nalgorithms = ["HS256"]'), says: 'tenants.jwt.algorithms: "HS256" is not one of RS256' },
+  { toml: JWT('jwks_file = "f"\nalgorithms = ["none"]'), says: 'tenants.jwt.algorithms: "none" is not one of RS256' },
+  { toml: JWT('jwks_file = "f"\nalgorithms = []'), says: "tenants.jwt: needs at least one of algorithms" },
+  { toml: JWT('jwks_url = "ftp://x/jwks"'), says: "tenants.jwt.jwks_url: " },
+  { toml: PROXY("x-tenant", ""), says: "tenants.trusted_header: needs at least one address in from" },
+  { toml: PROXY("x-tenant", '"10.0.0.1/8"'), says: "tenants.trusted_header: 10.0.0.1/8 is no address, nor a block" },
+  { toml: PROXY("authorization", '"10.0.0.1"'), says: "tenants.trusted_header: authorization has another meaning" },
+  { toml: '[[tenants.certificates]]\nprincipal = "*a*"', says: "tenants.certificates[0].principal: " },
+])("$toml is refused, and says no secret", ({ toml, says }) => {
+  const [problem = "", ...others] = problemsOf({ toml });
+  expect(others).toEqual([]);
+  expect(problem).toContain(says);
+  expect(problem).not.toContain("hunter2");
+});
+
+test("credentials come from the environment too, as JSON, and what is none is not shown", () => {
+  const json = JSON.stringify([{ tenant: "alpha", token_sha256: HASH }]);
+  expect(settingsOf({ env: { WAYMARK_TENANTS__CREDENTIALS: json } }).settings.tenants.credentials).toMatchObject([{ tenant: "alpha" }]);
+  const [problem] = problemsOf({ env: { WAYMARK_TENANTS__CREDENTIALS: "hunter2" } });
+  expect(problem).toBe("tenants.credentials: is not a list of tables (environment WAYMARK_TENANTS__CREDENTIALS)");
+});
+
+test("hashes of tokens are masked where settings are shown", () => {
+  const rows = listSettings(settingsOf({ toml: CREDENTIAL(`token_sha256 = "${HASH}"`) }));
+  const shown = rows.find(({ path }) => path === "tenants.credentials")?.value;
+  expect(shown).toBe('[{"tenant":"alpha","scheme":"bearer","token_sha256":"[secret]"}]');
+});

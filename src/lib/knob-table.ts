@@ -8,12 +8,6 @@ type ValueOf<K> = K extends { readonly schema: z.ZodType<infer T> } ? T : never;
 /** What a table becomes: each field under its name in code; absent ones have their default. */
 export type TableOf<F extends Fields> = { readonly [N in keyof F]: ValueOf<F[N]> };
 
-/** A setting with fields of its own. */
-export interface TableKnob<T> extends Knob<T> {
-  /** By name in files. */
-  readonly fields: Readonly<Record<string, { readonly knob: Knob<unknown>; readonly isRequired: boolean }>>;
-}
-
 interface TableOptions<F extends Fields> {
   /** By name in code. */
   readonly fields: F;
@@ -87,7 +81,7 @@ function schemaOf<T>(read: (raw: unknown, faults: Fault[]) => T): z.ZodType<T> {
   });
 }
 
-function fieldsOf<F extends Fields>({ fields, required }: TableOptions<F>): TableKnob<unknown>["fields"] {
+function fieldsOf<F extends Fields>({ fields, required }: TableOptions<F>): NonNullable<Knob<unknown>["fields"]> {
   const named = Object.entries(fields).map(
     ([name, knob]) => [fileKey(name, knob.suffix), { knob, isRequired: required.includes(name) }] as const,
   );
@@ -115,9 +109,7 @@ function fromJson(raw: string): unknown {
 }
 
 /** A table that may be absent. */
-export function record<F extends Fields>(
-  options: Omit<KnobOptions<undefined>, "default"> & TableOptions<F>,
-): TableKnob<TableOf<F> | undefined> {
+export function record<F extends Fields>(options: Omit<KnobOptions<undefined>, "default"> & TableOptions<F>): Knob<TableOf<F> | undefined> {
   return {
     doc: options.doc,
     default: undefined,
@@ -131,9 +123,7 @@ export function record<F extends Fields>(
 }
 
 /** Several tables, none unless given; at most 1000. */
-export function rows<F extends Fields>(
-  options: Omit<KnobOptions<undefined>, "default"> & TableOptions<F>,
-): TableKnob<readonly TableOf<F>[]> {
+export function rows<F extends Fields>(options: Omit<KnobOptions<undefined>, "default"> & TableOptions<F>): Knob<readonly TableOf<F>[]> {
   return {
     doc: options.doc,
     default: [],

@@ -23,6 +23,8 @@ export interface Knob<T> extends KnobOptions<T> {
   readonly choices?: readonly string[];
   /** A valid text in words: "is not …". */
   readonly what?: string;
+  /** Of a table: its own settings, by name in files. */
+  readonly fields?: Readonly<Record<string, { readonly knob: Knob<unknown>; readonly isRequired: boolean }>>;
   /** Checks a value as a file holds it. */
   readonly schema: z.ZodType<T>;
   /** Text from the environment or a flag, as a file would hold it. Text that is no such value comes back unchanged, for `schema` to refuse. */
