@@ -1,12 +1,14 @@
 /** Server reflection v1 and v1alpha: what grpcurl and its kin read instead of our .proto files. */
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import type { Server } from "@grpc/grpc-js";
 import type { EnumTypeDefinition } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
+import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
 
 /** Served beside our own services; their files are in the descriptor set too (third_party/proto/grpc). */
 const COMPANIONS = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
+/** FileDescriptorSet.file. */
+const FILE_TAG = tagOf(1, WIRE.BYTES);
 
 /**
  * Serves the files of a `FileDescriptorSet` and lists exactly `serviceNames`, health and reflection itself. The files go
@@ -14,10 +16,20 @@ const COMPANIONS = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflectio
  * and a map field (as in HealthListResponse) would get an entry name that grpcurl refuses.
  */
 export function addReflection(server: Server, descriptorSet: Uint8Array, serviceNames: readonly string[]): void {
-  const files = fromBinary(FileDescriptorSetSchema, descriptorSet).file.map((file) =>
-    Buffer.from(toBinary(FileDescriptorProtoSchema, file)),
-  );
+  const files = filesIn(descriptorSet);
   // The library reads nothing of a definition but its files; an enum's is the smallest there is.
   const definition: EnumTypeDefinition = { format: "Protocol Buffer 3 EnumDescriptorProto", type: {}, fileDescriptorProtos: files };
   new ReflectionService({ waymark: definition }, { services: [...serviceNames, ...COMPANIONS] }).addToServer(server);
+}
+
+/** The set's files, encoded as they are in it: decoding and encoding them took a sixth of a node's start. */
+function filesIn(descriptorSet: Uint8Array): Buffer[] {
+  const files: Buffer[] = [];
+  const reader = new WireReader(descriptorSet);
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === FILE_TAG) files.push(Buffer.from(reader.view()));
+    else reader.skip(tag);
+  }
+  return files;
 }
