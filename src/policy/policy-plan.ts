@@ -56,8 +56,8 @@ export interface PlanTerms {
 
 const MAX_CHANGES = 1000;
 const MAX_EXAMPLES = 5;
-/** Verdicts between two breaths: some 2 ms. */
-const VERDICTS_A_SLICE = 5000;
+/** Verdicts between two breaths: some 2 ms, never more than 10. */
+const VERDICTS_A_SLICE = 2000;
 
 /** What one pair of rules does to whoever falls under them. */
 interface Outcome {
@@ -70,10 +70,13 @@ interface Outcome {
  */
 export function* planChanges(before: PolicySet | undefined, after: PolicySet, terms: PlanTerms): Generator<void, Plan> {
   // Policies of our own: those in force keep what they remember of real viewers.
-  const planner = new Planner(new Policy(before, 0), new Policy(after, 0), terms);
+  const was = new Policy(before, 0);
   yield;
+  const is = new Policy(after, 0);
+  yield;
+  const planner = new Planner(was, is, terms);
   const { catalog } = terms;
-  const byOwners = yield* ownerChanges(before, after, terms);
+  const byOwners = yield* ownerChanges(was, is, terms);
   const changes: Change[] = [];
   let leftOut = 0;
   const add = (change: () => Change): void => {
@@ -102,14 +105,9 @@ interface Counted {
 }
 
 /** What owner rules hide from everybody, or show again, because of where it comes from. Cost: entries held, when a rule has owners. */
-function* ownerChanges(
-  before: PolicySet | undefined,
-  after: PolicySet,
-  { catalog, self }: PlanTerms,
-): Generator<void, ReadonlyMap<string, readonly Change[]>> {
+function* ownerChanges(was: Policy, is: Policy, { catalog, self }: PlanTerms): Generator<void, ReadonlyMap<string, readonly Change[]>> {
   const found = new Map<string, Counted[]>();
-  if (![...(before?.rules ?? []), ...after.rules].some(({ owners }) => owners.length > 0)) return found;
-  const [was, is] = [new Policy(before, 0), new Policy(after, 0)];
+  if (![...(was.set?.rules ?? []), ...(is.set?.rules ?? [])].some(({ owners }) => owners.length > 0)) return found;
   let looked = 0;
   for (const entry of catalog.entries()) {
     looked += 1;

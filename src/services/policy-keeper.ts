@@ -2,6 +2,7 @@
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AuditSink } from "../policy/audit.ts";
+import type { DecodedSet } from "../policy/codec.ts";
 import { conflict, type PolicyEngine, refuseSet, type Terms, type VersionRow } from "../policy/engine.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../policy/policy-plan.ts";
 import { hasErrors, type Known, openedRules, type Problem, validateSlices } from "../policy/policy-set.ts";
@@ -80,6 +81,12 @@ export class PolicyKeeper {
       engine.denyAll(`the policy cannot be read: ${error.message}`);
     }
     await onChange();
+  }
+
+  /** What was read from the wire was long enough to be read in one go: `read` goes on in a turn of its own. */
+  async readSet(read: () => DecodedSet): Promise<DecodedSet> {
+    await this.#parts.pause();
+    return read();
   }
 
   /** Every problem of a set, those found while it was read first. */

@@ -84,7 +84,7 @@ class PolicyMethods {
   }
 
   async validate(request: ValidatePolicyRequest) {
-    const { set, problems } = decodeSet(request.policy);
+    const { set, problems } = await this.#parts.keeper.readSet(() => decodeSet(request.policy));
     const all = await this.#parts.keeper.validate(set, problems);
     return create(ValidatePolicyResponseSchema, { problems: all.map(wireProblem) });
   }
@@ -98,7 +98,7 @@ class PolicyMethods {
       reason,
       changeTicket,
     };
-    const { set, problems } = decodeSet(request.policy);
+    const { set, problems } = await this.#parts.keeper.readSet(() => decodeSet(request.policy));
     const applied = await this.#parts.keeper.apply(actorOf(caller), { set, problems, terms, isDryRun: request.dryRun });
     return create(ApplyPolicyResponseSchema, {
       number: BigInt(applied.number),
