@@ -10,7 +10,7 @@ import { type EntryFields, type KeyFields, type LoadFields, timeMs } from "./ent
 import { readEntry, readLeadingKey } from "./entry-read.ts";
 import { checkEntry, checkKey, checkLoad, kindOf } from "./entry-rules.ts";
 import type { EntryView, LoadView } from "./entry-view.ts";
-import { contentRoom, loadViewOf, MAX_TAIL_BYTES, type Stamped, type Tail, writeContent, writeTail } from "./entry-wire.ts";
+import { contentRoom, ENTRY_TAG, loadViewOf, MAX_TAIL_BYTES, type Stamped, type Tail, writeContent, writeTail } from "./entry-wire.ts";
 import { findKind } from "./kinds.ts";
 import { type Bounds, isName, nameRule } from "./names.ts";
 import { Problems } from "./problems.ts";
@@ -106,7 +106,7 @@ export class Drafter {
     if (contentBytes > this.#bounds.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, this.#bounds));
     problems.throwIfAny();
     const { key, registeredAt, updatedAt } = entry;
-    if (key === undefined || registeredAt === undefined || updatedAt === undefined || readLeadingKey(bytes) === undefined) {
+    if (key === undefined || registeredAt === undefined || updatedAt === undefined || bytes[0] !== ENTRY_TAG.key) {
       throw new WaymarkError("invalid_argument", "malformed entry: it must start with its key and end with its times");
     }
     const entryKey = this.#entryKey(key, kindOf(key, entry.detail), key.clusterId);
