@@ -12,7 +12,7 @@ import {
   FileDescriptorSetSchema,
   type MethodDescriptorProto,
 } from "@bufbuild/protobuf/wkt";
-import { access } from "../gen/waymark/policy/v1/access_pb.js";
+import { access } from "../gen/waymark/catalog/v1/access_pb.js";
 import { REASONS } from "../src/lib/errors.ts";
 import { codeName, oneLine, page, table } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
@@ -41,7 +41,7 @@ export function apiPage(): string {
 const ABOUT = `Every service below is served by gRPC (with reflection) and, at the HTTP edge, as Connect/JSON at
 \`/<package>.<Service>/<Rpc>\`, except \`FabricService\`, which only other nodes speak. An rpc marked **later** answers
 \`UNIMPLEMENTED\` with an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`. *Needs* is the role a caller must have, as the proto's option
-\`(waymark.policy.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
+\`(waymark.catalog.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
 role is still under the namespace policy. Who has roles is in the [identity guide](../guides/identity.md).`;
 
 /** Discovery first: it is what nearly every reader came for. */

@@ -1,6 +1,6 @@
 /** What an rpc asks of its caller beside policy: read from the proto's option once a method, checked once a call. */
 import { type DescMethod, getOption, hasOption, type Message } from "@bufbuild/protobuf";
-import { access } from "../../gen/waymark/policy/v1/access_pb.js";
+import { access } from "../../gen/waymark/catalog/v1/access_pb.js";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isMeshRole, isOwnerOf, type MeshRole } from "../policy/caller.ts";
 
@@ -11,7 +11,7 @@ export interface Need {
   readonly ownerOf: string | undefined;
 }
 
-/** What the option `waymark.policy.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
+/** What the option `waymark.catalog.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
 export function needOf(desc: DescMethod): Need {
   const name = `${desc.parent.typeName}/${desc.name}`;
   assert(hasOption(desc, access), "an rpc declares no access", { rpc: name });
