@@ -36,6 +36,8 @@ export interface Refusal {
 }
 
 const MINUTE_MS = 60_000;
+/** Refusals kept to be thrown again. */
+const MAX_ERRORS = 1000;
 /** How long to wait before opening a watch again: when another one ends nobody knows. */
 const WATCH_RETRY_MS = 5_000;
 
@@ -46,6 +48,8 @@ export class Limits {
   readonly #namespaces: Readonly<Record<Demand, TokenBuckets | undefined>>;
   /** Open watches by caller; a caller without one is not here. */
   readonly #watches = new Map<string, number>();
+  /** By what they say. HOT: a flood is refused with the same few again and again; making each anew cost 8 µs. */
+  readonly #errors = new Map<string, WaymarkError>();
 
   constructor(limits: RateLimits, onRefusal: (refusal: Refusal) => void) {
     this.#limits = limits;
@@ -119,7 +123,17 @@ export class Limits {
     const who = namespace === "" ? callerText(caller) : `namespace ${JSON.stringify(namespace.slice(0, 256))}`;
     const retryMs = Math.ceil(waitMs);
     this.#onRefusal({ caller, action, namespace, reason: "rate_limited", detail: `${who} has ${bound}` });
-    return new WaymarkError("discovery_rate_limited", `${who} has ${bound} and used them; try again in ${retryMs} ms`, { retryMs });
+    return this.#error(`${who} has ${bound} and used them; try again in ${retryMs} ms`, retryMs);
+  }
+
+  #error(message: string, retryMs: number): WaymarkError {
+    let error = this.#errors.get(message);
+    if (error === undefined) {
+      error = new WaymarkError("discovery_rate_limited", message, { retryMs });
+      if (this.#errors.size >= MAX_ERRORS) this.#errors.clear();
+      this.#errors.set(message, error);
+    }
+    return error;
   }
 
   #boundOf(action: Demand | "watch", namespace: string): string {

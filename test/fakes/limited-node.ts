@@ -11,7 +11,7 @@ import { type NodeProcess, startNodeProcess } from "./node-process.ts";
 
 export type Who = "a" | "b" | "operator";
 
-const TOKENS: Readonly<Record<Who, string>> = { a: "token-of-a", b: "token-of-b", operator: "token-of-operator" };
+export const TOKENS: Readonly<Record<Who, string>> = { a: "token-of-a", b: "token-of-b", operator: "token-of-operator" };
 const ROLES: Readonly<Record<Who, string>> = { a: "[]", b: "[]", operator: '["mesh.admin"]' };
 
 export interface LimitedNode extends AsyncDisposable {

@@ -232,3 +232,22 @@ test("a token given back is one the same caller can use, so a refusing namespace
     }),
   );
 });
+
+test("a flood is refused with few errors, and they do not pile up", () => {
+  const { limits } = limitsOf({ readsPerMinute: 60, maxKeys: 10_000 });
+  const errorAt = (caller: Caller, monoMs: number): unknown => {
+    try {
+      limits.admit(caller, "read", monoMs);
+    } catch (error) {
+      return error;
+    }
+    return undefined;
+  };
+  for (let i = 0; i < 60; i++) limits.admit(tenant("a"), "read", 0);
+  const seen = new Set(Array.from({ length: 10_000 }, (_, i) => errorAt(tenant("a"), (i % 100) / 10)));
+  expect(seen.size).toBeLessThanOrEqual(11);
+  const first = errorAt(tenant("a"), 0);
+  for (let i = 0; i < 2000; i++) for (let n = 0; n <= 60; n++) errorAt(tenant(`t${i}`), 0);
+  expect(errorAt(tenant("a"), 0)).not.toBe(first);
+  expect(errorAt(tenant("a"), 0)).toEqual(first);
+});

@@ -66,3 +66,10 @@ test("a message with half a surrogate pair can still be sent", () => {
   const { message } = refusal(new WaymarkError("invalid_argument", `name "\ud800" is not text`));
   expect(() => encodeURI(message)).not.toThrow();
 });
+
+test("the status of a rate limit is made and encoded once, however often the same error is thrown", () => {
+  const limited = new WaymarkError("discovery_rate_limited", "too many", { retryMs: 500 });
+  expect(refusal(limited)).toBe(refusal(limited));
+  expect(statusBytes(refusal(limited))).toBe(statusBytes(refusal(limited)));
+  expect(decoded(limited).retry?.retryDelay).toMatchObject({ seconds: 0n, nanos: 500_000_000 });
+});

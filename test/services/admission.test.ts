@@ -1,0 +1,161 @@
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import {
+  CatalogQueryRequestSchema,
+  CatalogWatchRequestSchema,
+  DiscoveryService,
+  RegisterRequestSchema,
+  UnregisterRequestSchema,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { loadConfig } from "../../src/config.ts";
+import { Metrics } from "../../src/lib/metrics.ts";
+import { NodeLimits } from "../../src/node-limits.ts";
+import type { AuditEvent } from "../../src/policy/audit.ts";
+import { anonymousCaller } from "../../src/policy/caller.ts";
+import type { Rule } from "../../src/policy/rules.ts";
+import { Policy } from "../../src/policy/verdict.ts";
+import { admitted } from "../../src/services/admission.ts";
+import type { CallContext, Handler, Service, StreamSource } from "../../src/services/service.ts";
+
+const RULE: Rule = {
+  pattern: "hidden",
+  owners: [],
+  visibility: ["nobody"],
+  visibilityTenants: [],
+  exportScopes: [],
+  allowSummaries: false,
+  cutoverWindows: [],
+  policyVersion: "",
+  priority: 0,
+  quota: { entries: 0, watches: 1, bytes: 0 },
+};
+
+/** A service whose handlers only count, behind the limits of these settings. */
+function limited(env: Readonly<Record<string, string>>, rules: readonly Rule[] = []) {
+  const loaded = loadConfig({ env, flags: new Map() });
+  if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
+  const { settings } = loaded.effective;
+  const policy = new Policy(rules.length === 0 ? undefined : { version: "", defaultAllow: true, rules }, rules.length);
+  const metrics = new Metrics();
+  const clock = { monoMs: 0, wallMs: 0 };
+  const limits = new NodeLimits({ settings, metrics, policies: { policy }, lookup: new Lookup(), now: () => clock });
+  const calls: string[] = [];
+  const unary = (name: string): Handler => ({
+    kind: "unary",
+    handle: () => {
+      calls.push(name);
+      return new Uint8Array();
+    },
+  });
+  const source: StreamSource = { attach: () => calls.push("attach"), pull: () => new Uint8Array([1]), close: () => calls.push("close") };
+  const handlers = {
+    ...Object.fromEntries(["register", "unregister", "catalogQuery", "resolve", "serverInfo"].map((name) => [name, unary(name)])),
+    catalogWatch: {
+      kind: "serverStream",
+      open: (request: { cursor: string }) => {
+        if (request.cursor === "bad") throw new Error("bad cursor");
+        return source;
+      },
+    } satisfies Handler,
+  };
+  const service: Service = { desc: DiscoveryService, handlers };
+  return { limits, calls, service, metrics, wrapped: admitted(service, limits.admission) };
+}
+
+const CONTEXT: CallContext = { caller: anonymousCaller("local", "192.0.2.1"), time: { monoMs: 0, wallMs: 0 }, requestId: "r" };
+
+function call({ handlers }: Service, name: string, request: object): unknown {
+  const handler = handlers[name];
+  if (handler?.kind === "unary") return handler.handle(request as never, CONTEXT);
+  if (handler?.kind === "serverStream") return handler.open(request as never, CONTEXT);
+  throw new Error(`no handler ${name}`);
+}
+
+const query = (fields: object) => create(CatalogQueryRequestSchema, fields);
+const watch = (fields: object) => create(CatalogWatchRequestSchema, fields);
+const register = (...namespaces: string[]) =>
+  create(RegisterRequestSchema, { entries: namespaces.map((namespace) => ({ key: { namespace } })) });
+
+test("where nothing is limited the handlers are the service's own, and watches its own sources", () => {
+  const { service, wrapped, limits } = limited({});
+  expect(limits.admit).toBeUndefined();
+  for (const name of ["register", "unregister", "catalogQuery", "resolve", "serverInfo"])
+    expect(wrapped.handlers[name]).toBe(service.handlers[name]);
+  expect(call(wrapped, "catalogWatch", watch({ namespace: "svc" }))).toBe(call(service, "catalogWatch", watch({ namespace: "svc" })));
+});
+
+test("a namespace's reads are one allowance, by name and by prefix", () => {
+  const { wrapped, calls } = limited({ WAYMARK_LIMITS__NAMESPACE_READS_PER_MINUTE: "2" });
+  call(wrapped, "catalogQuery", query({ namespace: "svc" }));
+  call(wrapped, "catalogQuery", query({ namespacePrefix: "svc" }));
+  expect(() => call(wrapped, "catalogQuery", query({ namespace: "svc" }))).toThrow('namespace "svc" has 2 reads a minute');
+  expect(() => call(wrapped, "catalogWatch", watch({ namespace: "svc" }))).toThrow("discovery_rate_limited");
+  call(wrapped, "catalogQuery", query({ namespace: "svc.other" }));
+  call(wrapped, "serverInfo", {});
+  expect(calls).toEqual(["catalogQuery", "catalogQuery", "catalogQuery", "serverInfo"]);
+});
+
+test("a request over several namespaces needs a token of each, and keys count as entries do", () => {
+  const { wrapped } = limited({ WAYMARK_LIMITS__NAMESPACE_WRITES_PER_MINUTE: "1" });
+  call(wrapped, "register", register("a", "b", "a"));
+  expect(() => call(wrapped, "register", register("c", "b"))).toThrow('namespace "b" has 1 writes a minute');
+  call(wrapped, "unregister", create(UnregisterRequestSchema, { keys: [{ namespace: "c" }] }));
+  expect(() => call(wrapped, "unregister", create(UnregisterRequestSchema, { keys: [{ namespace: "c" }] }))).toThrow(
+    "discovery_rate_limited",
+  );
+});
+
+test("names that are none, however long, are left to the handler and not remembered", () => {
+  const { wrapped, calls } = limited({ WAYMARK_LIMITS__NAMESPACE_READS_PER_MINUTE: "1" });
+  for (const namespace of ["", "UPPER", "x".repeat(1_000_000), "a..b"])
+    for (let i = 0; i < 3; i++) call(wrapped, "catalogQuery", query({ namespace }));
+  expect(calls).toHaveLength(12);
+});
+
+test("a namespace hidden from a caller has no bucket for its reads, and no count of watches", () => {
+  const { wrapped, calls } = limited({ WAYMARK_LIMITS__NAMESPACE_READS_PER_MINUTE: "1" }, [RULE]);
+  for (let i = 0; i < 5; i++) call(wrapped, "catalogQuery", query({ namespace: "hidden" }));
+  for (let i = 0; i < 5; i++) call(wrapped, "catalogWatch", watch({ namespace: "hidden" }));
+  expect(calls).toHaveLength(5);
+});
+
+test("a watch that does not open is not counted, one that closes is counted no more, and what it pulls is the source's", () => {
+  const { wrapped, calls } = limited({ WAYMARK_LIMITS__WATCHES: "1" });
+  expect(() => call(wrapped, "catalogWatch", watch({ cursor: "bad" }))).toThrow("bad cursor");
+  const source = call(wrapped, "catalogWatch", watch({})) as StreamSource;
+  expect(() => call(wrapped, "catalogWatch", watch({}))).toThrow("this address has 1 open watches");
+  source.attach(
+    () => undefined,
+    () => undefined,
+  );
+  expect(source.pull(CONTEXT.time)).toEqual(new Uint8Array([1]));
+  source.close();
+  call(wrapped, "catalogWatch", watch({}));
+  expect(calls).toEqual(["attach", "close"]);
+});
+
+test("a quota of watches refused gives the caller's place back", () => {
+  const { wrapped } = limited({ WAYMARK_LIMITS__WATCHES: "2", WAYMARK_QUOTAS__NAMESPACE_WATCHES: "1" });
+  call(wrapped, "catalogWatch", watch({ namespace: "svc" }));
+  for (let i = 0; i < 5; i++)
+    expect(() => call(wrapped, "catalogWatch", watch({ namespace: "svc" }))).toThrow('quota_exceeded: namespace "svc" holds 1 watches');
+  call(wrapped, "catalogWatch", watch({ namespace: "other" }));
+});
+
+test("refusals are counted and, once an audit log is there, recorded; what is only counted is recorded at the end", async () => {
+  const { wrapped, limits, metrics } = limited({ WAYMARK_LIMITS__NAMESPACE_READS_PER_MINUTE: "1" });
+  const events: AuditEvent[] = [];
+  const ask = () => call(wrapped, "catalogQuery", query({ namespace: "svc" }));
+  ask();
+  expect(ask).toThrow("discovery_rate_limited");
+  limits.audit = { record: (event) => events.push(event) };
+  for (let i = 0; i < 4; i++) expect(ask).toThrow("discovery_rate_limited");
+  expect(events).toHaveLength(1);
+  limits.close();
+  expect(events.map(({ detail }) => detail)).toEqual([
+    'namespace "svc" has 1 reads a minute',
+    'namespace "svc" has 1 reads a minute; 3 calls refused',
+  ]);
+  expect(metrics.counter("discovery_rate_limited_total", { tenant: "" }).value).toBe(5);
+});
