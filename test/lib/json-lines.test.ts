@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { findOffset } from "../../src/lib/json-lines.ts";
+import { findOffset, findRepeatedKey } from "../../src/lib/json-lines.ts";
 
 const TEXT = `{
   "a": [1, "x]}", {"b": {}}],
@@ -34,6 +34,25 @@ test("every path of every JSON value leads to the text of its value or key, howe
         else if (typeof part === "object" && part !== null) for (const [name, item] of Object.entries(part)) visit(item, [...path, name]);
       };
       visit(value, []);
+    }),
+  );
+});
+
+test.each([
+  { text: '{"a": 1, "b": {"a": 2}, "a": 3}', key: "a", at: '"a": 3' },
+  { text: '[{"a": 1}, {"a": 1, "\\u0061": 2}]', key: "a", at: '"\\u0061": 2' },
+  { text: '{"x": ["a", "a"], "y": "x", "z": [{"k:": 1}, {"k:": 2}]}', key: undefined, at: "" },
+  { text: '{"a\\"": "a\\"", "b": "a"}', key: undefined, at: "" },
+])("in $text the key $key is there twice", ({ text, key, at }) => {
+  const found = findRepeatedKey(text);
+  expect(found?.key).toBe(key);
+  if (found !== undefined) expect(text.slice(found.offset, found.offset + at.length)).toBe(at);
+});
+
+test("no JSON that was written from a value has a key twice", () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), fc.constantFrom(undefined, 1), (value, space) => {
+      expect(findRepeatedKey(JSON.stringify(value, undefined, space))).toBeUndefined();
     }),
   );
 });

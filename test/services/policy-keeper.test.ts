@@ -1,16 +1,12 @@
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import type { AuditEvent } from "../../src/policy/audit.ts";
-import { PolicyEngine } from "../../src/policy/engine.ts";
 import { canonicalText, checksumOf } from "../../src/policy/policy-text.ts";
 import type { PolicySet } from "../../src/policy/rules.ts";
-import { type FileText, PolicyKeeper } from "../../src/services/policy-keeper.ts";
+import type { FileText } from "../../src/services/policy-keeper.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import type { Store } from "../../src/store/store.ts";
 import { containing, rule, set } from "../fakes/policies.ts";
-
-const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1" };
-const TERMS = { expectedNumber: 0, stage: undefined, reason: "", changeTicket: "" };
+import { ANN, Bench, TERMS } from "../fakes/policy-bench.ts";
 
 function only(tenant: string): PolicySet {
   return set([rule("svc.a", { visibilityTenants: [tenant] })], { version: tenant });
@@ -18,47 +14,6 @@ function only(tenant: string): PolicySet {
 
 function file(one: PolicySet): FileText {
   return { ok: true, set: one, checksum: checksumOf(canonicalText(one)) };
-}
-
-class Bench {
-  readonly engine = new PolicyEngine({ nodeId: "n1", clusterId: "eu-1", maxVersions: 3, maxBytes: 1e6 });
-  readonly events: AuditEvent[] = [];
-  durableCount = 0;
-  changeCount = 0;
-  readonly keeper: PolicyKeeper;
-
-  constructor(store: Store) {
-    this.keeper = new PolicyKeeper({
-      engine: this.engine,
-      store,
-      audit: {
-        record: (event) => void this.events.push(event),
-        durable: () => {
-          this.durableCount = this.events.length;
-          return Promise.resolve();
-        },
-      },
-      catalog: {
-        namespaces: () => ["svc.a"],
-        count: () => 2,
-        examples: () => [],
-        viewers: () => [{ clusterId: "eu-1", tenant: "blue" }],
-        entries: () => [],
-      },
-      self: { clusterId: "eu-1", region: "eu" },
-      knownPlaces: () => new Set(["eu-1", "eu"]),
-      now: () => ({ monoMs: 0, wallMs: 5000 }),
-      pause: () => Promise.resolve(),
-      onChange: () => {
-        this.changeCount += 1;
-        return Promise.resolve();
-      },
-    });
-  }
-
-  apply(one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) {
-    return this.keeper.apply(ANN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun });
-  }
 }
 
 test("an applied set is in force, stored, and its audit record on disk before the answer", async () => {

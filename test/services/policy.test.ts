@@ -1,0 +1,147 @@
+import { fromJson, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { anonymousCaller } from "../../src/policy/caller.ts";
+import type { PolicySet } from "../../src/policy/rules.ts";
+import { policyService } from "../../src/services/policy.ts";
+import type { Service } from "../../src/services/service.ts";
+import { MemoryStore } from "../../src/store/memory.ts";
+import { rule, set } from "../fakes/policies.ts";
+import { Bench } from "../fakes/policy-bench.ts";
+
+const CALLER = { ...anonymousCaller("eu-1", "192.0.2.1"), principal: "ann", tenant: "blue" };
+
+function open() {
+  const bench = new Bench(new MemoryStore());
+  const service = policyService({
+    keeper: bench.keeper,
+    bounds: DEFAULT_BOUNDS,
+    regionOf: (clusterId) => (clusterId === "us-1" ? "us" : "eu"),
+    audit: {},
+  });
+  return { bench, call: (method: string, request: JsonValue) => call(service, method, request) };
+}
+
+/** As a client sees it: JSON to JSON. */
+async function call(service: Service, method: string, request: JsonValue): Promise<JsonValue> {
+  const handler = service.handlers[method];
+  const desc = PolicyService.methods.find(({ localName }) => localName === method);
+  if (handler?.kind !== "unary" || desc === undefined) throw new Error(`no method ${method}`);
+  const context = { caller: CALLER, time: { monoMs: 0, wallMs: 5000 }, requestId: "r" };
+  const response = await handler.handle(fromJson(desc.input, request) as never, context);
+  return toJson(desc.output, response as Message);
+}
+
+function numbered(count: number): readonly PolicySet[] {
+  return Array.from({ length: count }, (_, i) => set([rule("svc.a", { visibilityTenants: [`t${i + 1}`] })], { version: `v${i + 1}` }));
+}
+
+test("before any policy the status says that none is in force, and nothing is exported", async () => {
+  const { call: ask } = open();
+  expect(await ask("policyStatus", {})).toEqual({});
+  expect(await ask("exportPolicy", {})).toEqual({});
+  expect(await ask("policyHistory", {})).toEqual({});
+});
+
+test("a set is applied, told, exported, rolled back and found in the history with its differences", async () => {
+  const { call: ask } = open();
+  const first = { version: "v1", rules: [{ namespace: "svc.a", visibilityTenants: ["blue"] }] };
+  const second = { version: "v2", rules: [{ namespace: "svc.a", visibilityTenants: ["red"] }] };
+  expect(await ask("applyPolicy", { policy: first })).toMatchObject({ number: "1" });
+  expect(await ask("applyPolicy", { policy: second, expectedNumber: "1", reason: "moved", changeTicket: "T-1" })).toMatchObject({
+    number: "2",
+    changes: [
+      { namespace: "svc.a", effect: "hide", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "blue" }] },
+      { namespace: "svc.a", effect: "show", viewers: [{ tenantId: "red" }] },
+    ],
+  });
+  expect(await ask("exportPolicy", {})).toEqual({ policy: { ...second, number: "2" } });
+  expect(await ask("rollbackPolicy", { reason: "broke the shop" })).toEqual({ number: "3" });
+  expect(await ask("policyStatus", {})).toMatchObject({ enabled: true, number: "3", version: "v1", ruleCount: 1, newestNumber: "3" });
+  expect(await ask("policyHistory", {})).toMatchObject({
+    versions: [
+      { policy: { number: "3", version: "v1" }, reason: "broke the shop", principal: "ann" },
+      {
+        policy: second,
+        reason: "moved",
+        changeTicket: "T-1",
+        changes: [
+          { change: "changed" },
+          { namespace: "svc.a", fields: [{ field: "visibility_tenants", removed: ["blue"], added: ["red"] }] },
+        ],
+      },
+      { policy: first },
+    ],
+  });
+});
+
+test("history goes by page, newest first, and can leave the rules out", async () => {
+  const { bench, call: ask } = open();
+  for (const one of numbered(3)) await bench.apply(one);
+  const page = await ask("policyHistory", { limit: 2, withoutRules: true });
+  expect(page).toMatchObject({ versions: [{ policy: { number: "3", version: "v3" } }, { policy: { number: "2" } }] });
+  expect(JSON.stringify(page)).not.toContain('"rules"');
+  const token = JSON.stringify(page).match(/"nextPageToken":"([^"]+)"/)?.[1] ?? "";
+  const last = await ask("policyHistory", { limit: 2, pageToken: token });
+  expect(last).toMatchObject({ versions: [{ policy: { number: "1", rules: [{ namespace: "svc.a" }] } }] });
+  expect(JSON.stringify(last)).not.toContain("nextPageToken");
+  await expect(ask("policyHistory", { pageToken: "x" })).rejects.toThrow("page_token");
+  await expect(ask("policyHistory", { limit: -1 })).rejects.toThrow("limit");
+});
+
+test("validate tells all problems of a set that apply refuses, and applies nothing", async () => {
+  const { bench, call: ask } = open();
+  const policy = {
+    rules: [
+      { namespace: "a..b", cutoverWindows: [{}] },
+      { namespace: "c", owners: ["eu-9"] },
+    ],
+  };
+  expect(await ask("validatePolicy", { policy })).toMatchObject({
+    problems: [
+      { path: "rules[0].cutover_windows[0].starts_at", severity: "error" },
+      { path: "rules[0].namespace", severity: "error" },
+      { path: "rules[1].owners[0]", severity: "warning" },
+    ],
+  });
+  await expect(ask("applyPolicy", { policy })).rejects.toThrow(
+    "policy.rules[0].cutover_windows[0].starts_at: is required (and 1 more problems)",
+  );
+  expect(bench.engine.newestNumber).toBe(0);
+});
+
+test.each([
+  { method: "applyPolicy", request: {}, says: "policy: is required" },
+  { method: "validatePolicy", request: {}, says: "policy: is required" },
+  { method: "applyPolicy", request: { policy: {}, stage: {} }, says: "stage.by" },
+  { method: "applyPolicy", request: { policy: {}, stage: { percent: 101 } }, says: "stage.percent" },
+  { method: "applyPolicy", request: { policy: {}, reason: "x".repeat(1025) }, says: "reason: is longer than 1024" },
+  { method: "rollbackPolicy", request: { changeTicket: "x".repeat(129) }, says: "change_ticket" },
+  { method: "rollbackPolicy", request: { toNumber: "18446744073709551615" }, says: "to_number" },
+  { method: "rollbackPolicy", request: {}, says: "not_found" },
+  { method: "explain", request: { namespace: "a", action: "look" }, says: 'action: "look" must be one of register, ingest' },
+  { method: "explain", request: { namespace: "A", action: "query" }, says: "namespace" },
+  { method: "explain", request: { namespace: "a", action: "query", viewer: { tenantId: "x y" } }, says: "viewer.tenant_id" },
+  { method: "explain", request: { namespace: "a", action: "export-summary", scope: 9 }, says: "scope" },
+])("$method refuses $says", async ({ method, request, says }) => {
+  await expect(open().call(method, request)).rejects.toThrow(says);
+});
+
+test("explain answers for the caller, for a named viewer, for sources by cluster and region, and for a time to come", async () => {
+  const { bench, call: ask } = open();
+  const cutoverWindows = [{ startsWallMs: 10_000, endsWallMs: 20_000, exportScopes: [], allowSummaries: undefined }];
+  await bench.apply(set([rule("a", { visibilityTenants: ["blue"], owners: ["us"] }), rule("b", { allowSummaries: true, cutoverWindows })]));
+  const explained = (request: JsonValue) => ask("explain", request);
+  expect(await explained({ namespace: "a.x", action: "query" })).toEqual({ allowed: true, reason: "tenant_allowed", rule: "a" });
+  expect(await explained({ namespace: "a.x", action: "watch", viewer: { clusterId: "eu-1" } })).toEqual({
+    reason: "viewer_denied",
+    rule: "a",
+  });
+  expect(await explained({ namespace: "a", action: "register" })).toEqual({ reason: "owner_denied", rule: "a" });
+  expect(await explained({ namespace: "a", action: "ingest", viewer: { clusterId: "us-1" } })).toMatchObject({ reason: "owner_allowed" });
+  expect(await explained({ namespace: "c", action: "query" })).toEqual({ reason: "no_policy" });
+  const closed = { reason: "cutover_closed", rule: "b", until: "1970-01-01T00:00:10Z" };
+  expect(await explained({ namespace: "b", action: "export-summary" })).toEqual(closed);
+  expect(await explained({ namespace: "b", action: "export-summary", at: "1970-01-01T00:00:15Z" })).toMatchObject({ allowed: true });
+});
