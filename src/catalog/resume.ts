@@ -72,7 +72,6 @@ export class ResumeGap {
   isTellable(): boolean {
     const { options, replica } = this.#reader;
     if (this.#cursor.policyEpoch !== options.policyEpoch) return false;
-    for (const id of this.#known.keys()) if (replica.forgotten.has(id)) return false;
     // Tombstones at or below the floor may be missing here: what was removed cannot be told.
     for (const { origin, after } of this.#stretches) {
       const known = this.#known.get(origin.id);

@@ -6,7 +6,7 @@ import { parseCursor } from "../../src/catalog/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
 import { ACTION, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
-import { BODY, type KeyText } from "../../src/catalog/record.ts";
+import { BODY, HEALTH, type KeyText } from "../../src/catalog/record.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -177,6 +177,17 @@ test("2: an origin's change of life visits its keys again, live and on resume", 
   b.setLife("a/1", "hidden");
   expect(watch.all()).toEqual(["-0"]);
   expect(new Watch(b, from).all()).toEqual(["-0"]);
+  b.setLife("a/1", "live");
+  expect(watch.all()).toEqual(["~0"]);
+});
+
+test("2: an entry that a health filter no longer matches because its origin is away is removed, and put when it is back", () => {
+  const b = copyOf(nodeWith(K));
+  const watch = new Watch(b, undefined, { ...ANY, healthMask: 1 << HEALTH.HEALTHY });
+  const from = watch.settle();
+  b.setLife("a/1", "orphaned");
+  expect(watch.all()).toEqual(["-0"]);
+  expect(new Watch(b, from, { ...ANY, healthMask: 1 << HEALTH.HEALTHY }).all()).toEqual(["-0"]);
   b.setLife("a/1", "live");
   expect(watch.all()).toEqual(["~0"]);
 });
