@@ -13,7 +13,7 @@ const TIMES: readonly FlagSpec[] = [
 ];
 const KIND: FlagSpec = {
   flags: "--kind <kind>",
-  doc: "Only who asked for or wrote what (access), or who changed which rule (policy).",
+  doc: "Only who asked for or wrote what, and acts of operators (access), or who changed which rule (policy).",
   choices: ["access", "policy"],
 };
 

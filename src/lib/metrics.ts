@@ -152,7 +152,7 @@ export const METRICS = {
   discovery_policy_denials_total: {
     type: "counter",
     unit: "decisions",
-    help: "Denials by action and reason; zero until the policy engine is built.",
+    help: "Denials by policy, by action and reason.",
     isAwaited: true,
     labels: {
       action: ["register", "ingest", "query", "watch", "export-summary", "admin"],
@@ -197,7 +197,7 @@ export const METRICS = {
   dns_policy_denials_total: {
     type: "counter",
     unit: "answers",
-    help: "DNS questions whose data the policy hid; zero until the policy engine is built.",
+    help: "DNS questions whose data the policy hid.",
     isAwaited: true,
     labels: {},
   },

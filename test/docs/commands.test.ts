@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Block, blocksOf, isAsSaid, isBegunAsSaid, unrunOf } from "./commands.ts";
 
-const PAGES = ["README.md", "docs/quickstart.md"];
+const PAGES = ["README.md", "docs/quickstart.md", "docs/guides/policy.md"];
 /** What cannot be run inside a test, and is run by CI as a whole. */
 const KNOWN = ["npm ci && npm start", "npm test"];
 const DEADLINE_MS = 30_000;
@@ -68,8 +68,9 @@ describe.each(PAGES)("%s", (page) => {
   });
 
   test("the node tells who started it what to try", async () => {
-    await server.until(() => server.stderr.endsWith("/sd/prometheus\n"));
-    expect(server.stderr).toContain("\ntry, in another terminal:\n  ./bin/waymark discovery query --prefix k8s");
+    const said = ["\ntry, in another terminal:\n  ./bin/waymark discovery query --prefix k8s", "/sd/prometheus\n"];
+    await server.until(() => said.every((words) => server.stderr.includes(words)));
+    expect(said.map((words) => server.stderr.includes(words))).toEqual([true, true]);
   });
 
   const here = (text: string): string =>
