@@ -80,6 +80,16 @@ export class AnyClient implements Disposable {
     return promise;
   }
 
+  /** Opens a stream and leaves it open; resolves with what ends it once its first message came. */
+  hold(method: DescMethod, request: JsonValue): Promise<() => void> {
+    const bytes = Buffer.from(toBinary(method.input, fromJson(method.input, request)));
+    const stream = this.#open(method, bytes, new Metadata(), { deadline: Date.now() + CALL_MS });
+    stream.on("error", () => {}); // Its own end.
+    const { promise, resolve } = Promise.withResolvers<() => void>();
+    stream.once("data", () => resolve(() => stream.cancel()));
+    return promise;
+  }
+
   #open(method: DescMethod, bytes: Buffer, metadata: Metadata, options: CallOptions) {
     const path = pathOf(method);
     if (method.methodKind === "server_streaming") return this.#client.makeServerStreamRequest(path, raw, raw, bytes, metadata, options);
