@@ -2,8 +2,9 @@
 import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 
-/** Longest time one slice of waking may take. */
-const SLICE_MS = 5;
+/** Longest time one slice of waking may take, and most watchers it wakes: what they were given is written after it, in one go. */
+const SLICE_MS = 2;
+const SLICE_WATCHERS = 256;
 /** After a flush, further changes are gathered this long: leading edge at once, a bounded delay under load. */
 const GATHER_MS = 5;
 /** How often bookmarks are looked for; whoever promises one by a time asks for it this much earlier. */
@@ -48,7 +49,7 @@ export class Wakeup {
       watcher.wake();
       // The clock costs about as much as a wake: ask it now and then.
       n += 1;
-      if (n % 8 === 0 && this.#now().monoMs >= end) break;
+      if (n === SLICE_WATCHERS || (n % 8 === 0 && this.#now().monoMs >= end)) break;
     }
     if (this.#fanout.readyCount > 0) {
       setImmediate(() => this.#slice());
