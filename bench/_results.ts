@@ -35,6 +35,22 @@ export interface Report {
   readonly notes: readonly string[];
 }
 
+/** A report as it lies in bench/results. */
+export interface Kept extends Report {
+  readonly command: string;
+  readonly machine: {
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memoryGiB: number;
+    readonly kernel: string;
+    readonly loadAverage: number;
+  };
+  readonly versions: { readonly node: string; readonly etcd: string; readonly h2load: string };
+  readonly commit: string;
+  /** To the minute. */
+  readonly date: string;
+}
+
 export function spread(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (i: number) => round(sorted[i] ?? Number.NaN);
@@ -90,7 +106,7 @@ function commit(): string {
 /** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results. */
 export function report(result: Report): void {
   const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? cpus()[0]?.model ?? "unknown";
-  const whole = {
+  const whole: Kept = {
     ...result,
     command: `npm run bench -- ${[basename(process.argv[1] ?? "", ".ts"), ...process.argv.slice(2)].join(" ")}`,
     machine: {
