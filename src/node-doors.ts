@@ -17,7 +17,8 @@ import { observeNode } from "./node-metrics.ts";
 import type { NodePolicy } from "./node-policy.ts";
 import { anonymousCaller, type Caller } from "./policy/caller.ts";
 import type { PolicyStatus } from "./policy/engine.ts";
-import { Chain } from "./server/chain.ts";
+import type { RefusedAct } from "./policy/refusals.ts";
+import { Chain, type RefusedCall } from "./server/chain.ts";
 import { type EdgeListener, startEdgeListener } from "./server/edge.io.ts";
 import { type GrpcListener, startGrpcListener } from "./server/grpc.io.ts";
 import type { HttpSources, Readiness } from "./server/http.ts";
@@ -106,10 +107,24 @@ function openChain({ log, core, now, identities }: DoorOptions, services: readon
     limit: core.limits.admit,
     newRequestId: () => `${identity.boot}-${(++requests).toString(36)}`,
     observe: rpcObserver(metrics, isStream),
+    onRefused: (call) => core.limits.note(refusedAct(call, identity.clusterId)),
     onBug: (fault, call) => rpcLog.error({ err: fault, ...call }, "handler failed"),
     onCall: rpcLog.isEnabled("debug") ? (call) => rpcLog.debug(call, "call") : undefined,
   });
 }
+
+/** A refused call as the audit has it; who is not known is told by the address. */
+function refusedAct({ service, method, address, caller, error }: RefusedCall, clusterId: string): RefusedAct {
+  return {
+    caller: caller ?? anonymousCaller(clusterId, address),
+    action: `${service.slice(service.lastIndexOf(".") + 1)}/${method}`.slice(0, MAX_ACTION_CHARS),
+    namespace: "",
+    reason: error.reason,
+    detail: error.message,
+  };
+}
+
+const MAX_ACTION_CHARS = 64;
 
 function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   const { certFile, keyFile } = tls;
@@ -146,7 +161,12 @@ function openDns({ settings, log, core, random, now }: DoorOptions): Promise<Dns
 }
 
 /** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. */
-function dnsCatalog({ reads, replica, dnsNames, identity }: NodeCore): DnsCatalog {
+export function dnsCatalog({
+  reads,
+  replica,
+  dnsNames,
+  identity,
+}: Pick<NodeCore, "reads" | "replica" | "dnsNames" | "identity">): DnsCatalog {
   const viewer = anonymousCaller(identity.clusterId, "");
   return {
     get revision() {
@@ -205,7 +225,11 @@ function persistence({ journal, identity }: NodeCore): JsonValue {
 }
 
 /** Visible SERVICE entries, read page by page: the reader may take its time. */
-function* serviceEntries({ reads, replica }: NodeCore, filter: ServiceFilter, caller: Caller): Generator<EntryView> {
+export function* serviceEntries(
+  { reads, replica }: Pick<NodeCore, "reads" | "replica">,
+  filter: ServiceFilter,
+  caller: Caller,
+): Generator<EntryView> {
   const wanted = {
     ...ANY,
     namespace: filter.namespace ?? "",

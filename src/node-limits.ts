@@ -9,7 +9,7 @@ import { type AskedViewer, type Caller, viewerOf } from "./policy/caller.ts";
 import type { PolicySource } from "./policy/eyes.ts";
 import { areLimitsSet, type Demand, Limits, type Refusal } from "./policy/limits.ts";
 import { type QuotaBound, type QuotaHolder, Quotas } from "./policy/quotas.ts";
-import { RefusalAudit } from "./policy/refusals.ts";
+import { RefusalAudit, type RefusedAct } from "./policy/refusals.ts";
 import type { Quota } from "./policy/rules.ts";
 import type { Policy } from "./policy/verdict.ts";
 import type { Admission } from "./services/admission.ts";
@@ -136,15 +136,16 @@ export class NodeLimits {
 
   #limited(refusal: Refusal): void {
     this.#options.metrics.inc("discovery_rate_limited_total", { tenant: refusal.caller.tenant });
-    this.#note(refusal);
+    this.note(refusal);
   }
 
   #full(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void {
     this.#options.metrics.inc("waymark_quota_refusals_total", { holder, bound });
-    this.#note(refusal);
+    this.note(refusal);
   }
 
-  #note(refusal: Refusal): void {
+  /** Tells the audit, once a second and caller; what was refused is counted elsewhere. */
+  note(refusal: RefusedAct): void {
     if (this.audit === undefined) return;
     this.#refusals.note(refusal, this.#options.now());
     this.#arm();

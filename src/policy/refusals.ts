@@ -4,17 +4,28 @@
  */
 import type { Time } from "../lib/machine.ts";
 import type { AuditEvent, AuditSink } from "./audit.ts";
-import { callerKey, type Refusal } from "./limits.ts";
+import type { Caller } from "./caller.ts";
+import { callerKey } from "./limits.ts";
 
 /** Least time between two records of one caller. */
 const SPACING_MS = 1000;
+
+/** What was refused: a call over a limit, of a caller nobody knows, or without the role it needs. */
+export interface RefusedAct {
+  readonly caller: Caller;
+  readonly action: string;
+  readonly namespace: string;
+  readonly reason: string;
+  /** For a person; never with what the caller showed. */
+  readonly detail: string;
+}
 
 /** A caller's refusals since its last record. */
 interface Pending {
   lastRecordMonoMs: number;
   /** Refused and not yet recorded. */
   count: number;
-  newest: Refusal;
+  newest: RefusedAct;
 }
 
 export class RefusalAudit {
@@ -34,8 +45,9 @@ export class RefusalAudit {
   }
 
   /** Records the first refusal of a caller at once, and counts those of the second that follows. */
-  note(refusal: Refusal, time: Time): void {
-    const key = `${refusal.reason} ${callerKey(refusal.caller)}`;
+  note(refusal: RefusedAct, time: Time): void {
+    // By principal too: who was denied is what an auditor asks, and principals are vouched for.
+    const key = `${refusal.reason} ${callerKey(refusal.caller)} ${refusal.caller.principal}`;
     const known = this.#pending.get(key);
     if (known !== undefined && time.monoMs - known.lastRecordMonoMs < SPACING_MS) {
       known.count += 1;
@@ -77,7 +89,7 @@ export class RefusalAudit {
   }
 }
 
-function eventOf({ caller, action, namespace, reason, detail }: Refusal, count: number, time: Time): AuditEvent {
+function eventOf({ caller, action, namespace, reason, detail }: RefusedAct, count: number, time: Time): AuditEvent {
   return {
     atWallMs: time.wallMs,
     kind: "access",

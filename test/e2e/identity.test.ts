@@ -230,6 +230,29 @@ describe("a node with credentials", () => {
     expect([code, message]).toEqual(["UNAUTHENTICATED", expect.stringContaining("only from the configured proxies")]);
   });
 
+  test("who was refused for who it is stands in the audit, and nothing of what it showed", async () => {
+    const audit = methods.find(({ name }) => name === "AccessAudit");
+    if (audit === undefined) throw new Error("no AccessAudit");
+    await client.call(serverInfo, {}, bearer("tok-wrong-4Kd"));
+    await client.call(audit, {}, bearer(TOKENS.plain));
+    const records = async () => {
+      const { response } = await client.call(audit, {}, bearer(TOKENS.operate));
+      return (response["records"] ?? []) as readonly JsonObject[]; // oxlint-disable-line typescript/no-unsafe-type-assertion -- proto3 JSON of repeated AuditRecord
+    };
+    await expect.poll(records).toContainEqual(expect.objectContaining({ source: "127.0.0.1", reason: "unauthenticated" }));
+    await expect
+      .poll(records)
+      .toContainEqual(
+        expect.objectContaining({
+          principal: "plain",
+          reason: "discovery_access_denied",
+          action: expect.stringMatching(/^PolicyService\//),
+        }),
+      );
+    const text = JSON.stringify(await records());
+    for (const secret of [...Object.values(TOKENS), "tok-wrong-4Kd", expired, roleless]) expect(text.includes(secret)).toBe(false);
+  });
+
   test("the GET routes know callers too", async () => {
     const get = (headers: Headers) => fetch(`http://${node.listeners["http"]}/sd/prometheus`, { headers }).then(({ status }) => status);
     expect(await Promise.all([get({}), get(bearer(TOKENS.plain)), get(bearer(roleless)), get(bearer("tok-wrong-4Kd"))])).toEqual([
