@@ -1,6 +1,7 @@
 /**
  * A flood in a process of its own, over plain http2 so that it costs little itself: `flood-child.ts ADDRESS TOKEN
- * CALLS_PER_SECOND`. On `stop` from its parent it waits for the answers and says how many were let through and refused.
+ * CALLS_PER_SECOND`. Its parent says `go`, `pause` and, at the end, `stop`: then it waits for the answers and says how many
+ * were let through and refused.
  */
 import { type ClientHttp2Session, connect } from "node:http2";
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -56,16 +57,22 @@ function finish(): void {
   process.disconnect();
 }
 
-const began = performance.now();
+let began: number | undefined;
 const timer = setInterval(() => {
+  if (began === undefined) return;
   const due = ((performance.now() - began) * Number(perSecond)) / 1000;
+  // What a busy machine kept it from sending is not sent later, all at once: the flood is to be even.
+  sent = Math.max(sent, Math.floor(due - (2 * TICK_MS * Number(perSecond)) / 1000));
   for (; sent < due; sent++) {
     const [session, body] = [sessions[sent % CONNECTIONS], frames[sent % frames.length]];
     if (session !== undefined && body !== undefined) call(session, body);
   }
 }, TICK_MS);
 
-process.on("message", () => {
+process.on("message", (order) => {
+  sent = 0;
+  began = order === "go" ? performance.now() : undefined;
+  if (order !== "stop") return;
   clearInterval(timer);
   isOver = true;
   if (open === 0) finish();

@@ -10,8 +10,9 @@ import { type LimitedNode, registration, startLimitedNode, TOKENS } from "../fak
 const READS_PER_MINUTE = 6000;
 const FLOOD_PER_SECOND = (10 * READS_PER_MINUTE) / 60;
 const CALLS_PER_SECOND = READS_PER_MINUTE / 60 / 2;
-const TURN_MS = 3000;
-const TURNS = 8;
+const TURN_MS = 600;
+const TURNS = 50;
+const WARM_TURNS = 5;
 
 interface Counts {
   readonly ok: number;
@@ -32,17 +33,21 @@ async function askSteadily(node: LimitedNode): Promise<readonly number[]> {
   return Promise.all(calls);
 }
 
-async function duringFlood<T>(node: LimitedNode, act: () => Promise<T>): Promise<{ result: T; counts: Counts }> {
+/** The flooding tenant, in a process of its own. */
+function startFlood(node: LimitedNode) {
   const child = fork(fileURLToPath(new URL("flood-child.ts", import.meta.url)), [node.process.grpc, TOKENS.a, `${FLOOD_PER_SECOND}`]);
-  // The flood comes from elsewhere: it must not take the processor from the node and its other clients.
+  // It comes from elsewhere: it must not take the processor from the node and its other clients.
   if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
-  const said = once(child, "message") as Promise<[Counts]>;
-  await new Promise<void>((resolve) => setTimeout(resolve, 500));
-  const result = await act();
-  child.send("stop");
-  const [counts] = await said;
-  await once(child, "exit");
-  return { result, counts };
+  return {
+    tell: (order: "go" | "pause") => child.send(order),
+    stop: async () => {
+      const said = once(child, "message") as Promise<[Counts]>;
+      child.send("stop");
+      const [counts] = await said;
+      await once(child, "exit");
+      return counts;
+    },
+  };
 }
 
 function percentile(values: readonly number[], ratio: number): number {
@@ -54,20 +59,20 @@ test("ten times its limit from one tenant leaves another tenant's p99 within 20 
   await node.grpc.b.register(registration("svc.b", "1", "2", "3"));
   const alone: number[] = [];
   const flooded: number[] = [];
-  const total = { ok: 0, refused: 0, failed: 0 };
-  await askSteadily(node);
+  const flood = startFlood(node);
+  for (let turn = 0; turn < WARM_TURNS; turn++) await askSteadily(node);
+  // Short turns, one after the other: what else happens on the machine happens to both.
   for (let turn = 0; turn < TURNS; turn++) {
     alone.push(...(await askSteadily(node)));
-    const { result, counts } = await duringFlood(node, () => askSteadily(node));
-    flooded.push(...result);
-    total.ok += counts.ok;
-    total.refused += counts.refused;
-    total.failed += counts.failed;
+    flood.tell("go");
+    flooded.push(...(await askSteadily(node)));
+    flood.tell("pause");
   }
+  const total = await flood.stop();
   const shown = [0.5, 0.9, 0.99].map((ratio) => ({ ratio, aloneMs: percentile(alone, ratio), floodedMs: percentile(flooded, ratio) }));
   console.log(JSON.stringify({ total, shown }));
   // The flood did happen, was over its limit, and every call of it was answered.
-  expect(total.refused).toBeGreaterThan((0.5 * (TURNS * TURN_MS * FLOOD_PER_SECOND)) / 1000);
+  expect(total.refused).toBeGreaterThan((0.4 * (TURNS * TURN_MS * FLOOD_PER_SECOND)) / 1000);
   expect(total.failed).toBe(0);
   expect(percentile(flooded, 0.99)).toBeLessThanOrEqual(percentile(alone, 0.99) * 1.2);
 });
