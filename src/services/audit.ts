@@ -57,7 +57,9 @@ function filterOf({ principal, from, to }: Asked): AuditFilter {
 async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, filter: AuditFilter) {
   const before = decodeAuditToken(pageToken, filter);
   const { records, nextBefore } = await log.read({ before, limit: pageLimit(limit), filter });
-  return { records: records.map(wireRecord), nextPageToken: nextBefore === undefined ? "" : encodeAuditToken(nextBefore, filter) };
+  // A full page may be the last: the log does not look further than it was asked.
+  const hasMore = nextBefore !== undefined && (await log.read({ before: nextBefore, limit: 1, filter })).records.length > 0;
+  return { records: records.map(wireRecord), nextPageToken: hasMore ? encodeAuditToken(nextBefore, filter) : "" };
 }
 
 async function verify(log: Pick<AuditLog, "verify">) {
