@@ -102,9 +102,9 @@ export class Output {
     this.#print(text);
   }
 
-  /** Words for people, on stderr; not with --quiet. */
-  note(text: string): void {
-    if (!this.#options.isQuiet) this.#options.stderr.write(`${plain(text)}\n`);
+  /** Words for people, on stderr, a line each and in one piece, so that logs do not come between; not with --quiet. */
+  note(...lines: readonly string[]): void {
+    if (!this.#options.isQuiet) this.#options.stderr.write(lines.map((line) => `${plain(line)}\n`).join(""));
   }
 
   /** What went wrong, on stderr, whatever is asked for. */

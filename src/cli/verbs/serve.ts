@@ -33,7 +33,7 @@ export const serve: Verb = async ({ world, flags, out }) => {
     ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(world, grpc, out) }),
     onReady: ({ nodeId, listeners }) => {
       if (out.isMachine) out.line({ event: "ready", node_id: nodeId, listeners }, { columns: [], rows: [] });
-      else for (const line of readyLines(nodeId, listeners, hasDemo)) out.note(line);
+      else out.note(...readyLines(nodeId, listeners, hasDemo));
     },
   });
   return EXIT.done;
