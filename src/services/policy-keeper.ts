@@ -140,8 +140,12 @@ export class PolicyKeeper {
    */
   async applyFile(name: string, file: FileText): Promise<void> {
     const { engine, store, onChange } = this.#parts;
+    if (!file.ok) {
+      engine.fileRead(`policy file ${name}: ${file.fault}`);
+      await onChange();
+      return;
+    }
     try {
-      if (!file.ok) throw new WaymarkError("invalid_argument", file.fault);
       const { checksum } = file;
       const kept = await store.get(FILE);
       const isNews = kept === undefined || DECODER.decode(kept.value) !== checksum || engine.newestNumber === 0;
