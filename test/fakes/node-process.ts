@@ -123,7 +123,11 @@ export class NodeProcess implements AsyncDisposable {
 export async function startNodeProcess(flags: readonly string[], wrapper: readonly string[] = []): Promise<NodeProcess> {
   const free = ["--grpc-port", "--http-port", "--dns-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
   const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper);
-  const line = await command.line(/"event":"ready"/);
+  const line = await command.line(/"event":"ready"/).catch((error: unknown) => {
+    // Nobody else would stop it.
+    command.kill("SIGKILL");
+    throw error;
+  });
   const ready: unknown = JSON.parse(line);
   return new NodeProcess(command, ready as ConstructorParameters<typeof NodeProcess>[1]);
 }

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Client, connect } from "../../src/client/index.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
@@ -25,7 +25,7 @@ const traced = (delayMs: number): readonly string[] => {
 
 const web = (i: number) => ({ key: { namespace: "svc", name: "web", instanceId: `w${i}` }, targets: [{ host: "10.0.0.1", port: 80 }] });
 
-class Side {
+class Side implements AsyncDisposable {
   readonly node: NodeProcess;
   readonly client: Client;
   /** p99 of each round. */
@@ -54,7 +54,7 @@ class Side {
     this.#written = write();
   }
 
-  async stop(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.isWriting = false;
     await this.#written;
     this.client.close();
@@ -83,35 +83,36 @@ function percentile(values: readonly number[], share: number): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN;
 }
 
+const folders: string[] = [];
+afterAll(() => {
+  for (const path of folders) rmSync(path, { recursive: true });
+});
+
 test.runIf(hasStrace)("with fsync delayed by 1 s the p99 of queries stays within twice that of a quick disk", async () => {
-  const folders = [mkdtempSync(join(tmpdir(), "waymark-slow-")), mkdtempSync(join(tmpdir(), "waymark-quick-"))];
-  const start = async (data: string, delayMs: number): Promise<Side> => {
+  const start = async (delayMs: number): Promise<Side> => {
+    const data = mkdtempSync(join(tmpdir(), "waymark-slow-"));
+    folders.push(data);
     // The files are made without delay: there are some thirty fsyncs in that.
     await (await startNodeProcess(["--data-dir", data])).stop();
     return new Side(await startNodeProcess(["--data-dir", data], traced(delayMs)));
   };
-  const slow = await start(folders[0] ?? "", DELAY_MS);
-  const quick = await start(folders[1] ?? "", 0.001);
-  try {
-    for (const side of [slow, quick]) {
-      await side.client.call(register, { entries: Array.from({ length: 10 }, (_, i) => web(i)), static: true }, { timeoutMs: 60_000 });
-      await side.query();
-      side.p99Ms.length = 0;
-    }
-    slow.startWriting();
-    quick.startWriting();
-    // Alternating, so that what else the machine does meets both.
-    for (let round = 0; round < ROUNDS; round++) {
-      await slow.query();
-      await quick.query();
-    }
-    // The median round: a round in which the machine was busy with something else says nothing of either.
-    const [slowP99, quickP99] = [percentile(slow.p99Ms, 0.5), percentile(quick.p99Ms, 0.5)];
-    console.log(`p99 of queries: ${slowP99.toFixed(1)} ms with the slow disk, ${quickP99.toFixed(1)} ms with the quick one`);
-    expect(percentile(slow.writeMs, 0.5)).toBeGreaterThan(DELAY_MS);
-    expect(slowP99).toBeLessThanOrEqual(2 * quickP99);
-  } finally {
-    await Promise.all([slow.stop(), quick.stop()]);
-    for (const path of folders) rmSync(path, { recursive: true });
+  await using slow = await start(DELAY_MS);
+  await using quick = await start(0.001);
+  for (const side of [slow, quick]) {
+    await side.client.call(register, { entries: Array.from({ length: 10 }, (_, i) => web(i)), static: true }, { timeoutMs: 60_000 });
+    await side.query();
+    side.p99Ms.length = 0;
   }
+  slow.startWriting();
+  quick.startWriting();
+  // Alternating, so that what else the machine does meets both.
+  for (let round = 0; round < ROUNDS; round++) {
+    await slow.query();
+    await quick.query();
+  }
+  // The median round: a round in which the machine was busy with something else says nothing of either.
+  const [slowP99, quickP99] = [percentile(slow.p99Ms, 0.5), percentile(quick.p99Ms, 0.5)];
+  console.log(`p99 of queries: ${slowP99.toFixed(1)} ms with the slow disk, ${quickP99.toFixed(1)} ms with the quick one`);
+  expect(percentile(slow.writeMs, 0.5)).toBeGreaterThan(DELAY_MS);
+  expect(slowP99).toBeLessThanOrEqual(2 * quickP99);
 });
