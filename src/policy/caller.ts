@@ -20,6 +20,8 @@ export interface Identity {
   readonly roles: readonly string[];
   /** Whether a credential said so. */
   readonly isAuthenticated: boolean;
+  /** When the credential ends, and with it what it opened; undefined when it does not. */
+  readonly untilWallMs?: number | undefined;
 }
 
 export interface Caller extends Identity {

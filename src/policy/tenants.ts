@@ -112,6 +112,7 @@ export class Tenants {
       cluster: rule?.cluster ?? defaults.cluster,
       roles: rule?.roles ?? [],
       isAuthenticated: true,
+      untilWallMs: certificate.isTrusted ? certificate.expiresWallMs : undefined,
     };
     this.#byCertificate.set(certificate, identity);
     return identity;

@@ -88,8 +88,9 @@ export class TokenVerifier implements TokenPort {
   async #verify(token: string, digest: string): Promise<Identity> {
     const payload = await this.#payload(token);
     const { claims, defaults, clockSkewMs } = this.#settings;
-    const identity = identityOfClaims(payload, claims, defaults);
-    this.#remember(digest, { identity, untilWallMs: (payload.exp ?? 0) * 1000 + clockSkewMs });
+    const untilWallMs = (payload.exp ?? 0) * 1000 + clockSkewMs;
+    const identity = { ...identityOfClaims(payload, claims, defaults), untilWallMs };
+    this.#remember(digest, { identity, untilWallMs });
     return identity;
   }
 

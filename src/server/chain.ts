@@ -11,6 +11,7 @@ import type { Demand } from "../policy/limits.ts";
 import type { Peer } from "../policy/tenants.ts";
 import type { CallContext, Handler, StreamSource } from "../services/service.ts";
 import { authorise, type Need, needOf } from "./authorise.ts";
+import { draining, expired, outlived, unimplemented } from "./call-end.ts";
 import { demandOf } from "./demand.ts";
 import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
 
@@ -105,9 +106,6 @@ export function parseGrpcTimeout(text: string | undefined): number | undefined {
   const timeoutMs = Number(match[1]) * unitMs;
   return timeoutMs > MAX_TIMEOUT_MS ? undefined : timeoutMs;
 }
-
-/** How long a client of a draining server should wait before it tries (another node). */
-const DRAIN_RETRY_MS = 1_000;
 
 /** The part of the chain all methods share: the ports, and whether the server drains. */
 export class Chain {
@@ -325,7 +323,9 @@ export class MethodChain {
     if (request instanceof WaymarkError) throw request;
     const handler = this.handler;
     if (handler === undefined || handler.kind !== "echoStream") throw unimplemented(this.path);
-    const context = { caller: opened.caller, time: this.#ports.now(), requestId: opened.requestId };
+    const { caller, requestId } = opened;
+    const context = { caller, time: this.#ports.now(), requestId };
+    if (caller.untilWallMs !== undefined && context.time.wallMs > caller.untilWallMs) throw outlived();
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as in unary.
     return handler.handle(request as never, context);
   }
@@ -363,19 +363,4 @@ function limitOf({ limit }: ChainPorts, demand: Demand | undefined, { role }: Ne
   return ({ caller, time }) => {
     if (role === undefined || !hasRole(caller, role)) limit(caller, demand, time.monoMs);
   };
-}
-
-/** Refusal of a call to a server that is going away. */
-function draining(): WaymarkError {
-  return new WaymarkError("draining", "this node is draining; use another", { retryMs: DRAIN_RETRY_MS });
-}
-
-/** Refusal of a method whose behaviour comes with a later version. */
-export function unimplemented(path: string): WaymarkError {
-  return new WaymarkError("unimplemented", `${path} comes with a later version of waymark`);
-}
-
-/** Refusal of a call that is out of time. */
-export function expired(): WaymarkError {
-  return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
 }

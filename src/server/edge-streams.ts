@@ -1,8 +1,8 @@
 /** Server streams and echo streams as the async iterables Connect reads: it asks, we pull. */
 import type { Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import type { StreamSource } from "../services/service.ts";
-import { expired, type MethodChain, type OpenedSource } from "./chain.ts";
+import { streamEnd } from "./call-end.ts";
+import { type MethodChain, type OpenedSource } from "./chain.ts";
 import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./edge-call.ts";
 import { StreamPump } from "./stream-pump.ts";
 
@@ -24,7 +24,7 @@ export function openMessages(request: Message, stream: StreamCall): AsyncIterabl
   try {
     const opened = chain.openSource(request, call);
     if (opened instanceof Promise) return openLater(opened, stream, over);
-    const messages = new SourceMessages(opened.source, stream, over);
+    const messages = new SourceMessages(opened, stream, over);
     return { [Symbol.asyncIterator]: () => messages };
   } catch (thrown) {
     throw refused(thrown, stream, over);
@@ -37,7 +37,7 @@ async function* openLater(opening: Promise<OpenedSource>, stream: StreamCall, ov
     throw refused(thrown, stream, over);
   });
   // It sees itself whether the stream is over by now.
-  const messages = new SourceMessages(opened.source, stream, over);
+  const messages = new SourceMessages(opened, stream, over);
   yield* { [Symbol.asyncIterator]: () => messages };
 }
 
@@ -76,12 +76,13 @@ class SourceMessages implements AsyncIterator<Message, undefined> {
   /** How the stream ended while nobody asked. */
   #ended: { readonly error: ConnectError | undefined } | undefined;
 
-  constructor(source: StreamSource, stream: StreamCall, over: Over) {
+  constructor({ source, context }: OpenedSource, stream: StreamCall, over: Over) {
     this.#stream = stream;
     this.#over = over;
     const { chain, call, signal, later } = stream;
     this.#pump = new StreamPump(source, { write: (bytes) => this.#give(bytes), finish: (error) => this.#finish(error) }, () => chain.now());
-    this.#cancelDeadline = call.timeoutMs === undefined ? undefined : later(() => this.#pump.end(expired()), call.timeoutMs);
+    const end = streamEnd(call, context);
+    this.#cancelDeadline = end === undefined ? undefined : later(() => this.#pump.end(end.error), end.afterMs);
     if (signal.aborted) this.#gone();
     else signal.addEventListener("abort", () => this.#gone(), { once: true });
   }
@@ -150,16 +151,18 @@ export async function* echoReplies(requests: AsyncIterable<Message>, stream: Str
   signal.addEventListener("abort", () => over(1), { once: true });
   const reading = new Interruptible();
   const answering = new Interruptible();
-  const expire = () => {
-    reading.interrupt(expired());
-    answering.interrupt(expired());
+  const expire = (error: Error) => {
+    reading.interrupt(error);
+    answering.interrupt(error);
   };
-  const cancelDeadline = call.timeoutMs === undefined ? undefined : later(expire, call.timeoutMs);
+  let cancelEnd: (() => void) | undefined;
   // A request that came is still answered; only waiting for the next ends.
   const stay = chain.onDrain((error) => reading.interrupt(error));
   const reader = requests[Symbol.asyncIterator]();
   try {
     const context = await chain.openStream(call);
+    const end = streamEnd(call, context);
+    if (end !== undefined) cancelEnd = later(() => expire(end.error), end.afterMs);
     for (;;) {
       const read = await reading.wait(reader.next());
       if (read.done === true) break;
@@ -172,7 +175,7 @@ export async function* echoReplies(requests: AsyncIterable<Message>, stream: Str
     if (isGivenUp(thrown)) over(1);
     throw refused(thrown instanceof ConnectError ? readingRefusal(thrown) : thrown, stream, over);
   } finally {
-    cancelDeadline?.();
+    cancelEnd?.();
     stay();
   }
 }

@@ -15,7 +15,8 @@ import {
 import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 import type { CallContext } from "../services/service.ts";
-import { type Arrival, expired, type MethodChain, sentRequestId, type UnaryExchange, unimplemented } from "./chain.ts";
+import { streamEnd, unimplemented } from "./call-end.ts";
+import { type Arrival, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { type LentCertificates, withoutMapping } from "./peer.io.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { StreamPump } from "./stream-pump.ts";
@@ -166,7 +167,7 @@ async function openServerStream(chain: MethodChain, call: ServerWritableStream<R
     call.emit("error", serviceError(status, requestId));
   };
   try {
-    const { source } = await chain.openSource(call.request, arrival);
+    const { source, context } = await chain.openSource(call.request, arrival);
     if (call.cancelled) {
       source.close();
       over(1);
@@ -185,8 +186,8 @@ async function openServerStream(chain: MethodChain, call: ServerWritableStream<R
       },
       () => chain.now(),
     );
-    const { timeoutMs } = arrival;
-    const cancel = timeoutMs === undefined ? undefined : later(() => pump.end(expired()), timeoutMs);
+    const end = streamEnd(arrival, context);
+    const cancel = end === undefined ? undefined : later(() => pump.end(end.error), end.afterMs);
     call.once("cancelled", () => {
       cancel?.();
       over(1);

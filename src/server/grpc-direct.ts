@@ -7,7 +7,8 @@
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { CallContext } from "../services/service.ts";
-import { expired, type MethodChain, type OpenedSource, unimplemented } from "./chain.ts";
+import { streamEnd, unimplemented } from "./call-end.ts";
+import { type MethodChain, type OpenedSource } from "./chain.ts";
 import { decodeRequest, type Request, type Response } from "./grpc-calls.io.ts";
 import { type AssemblyBounds, MessageAssembler, malformed, PREFIX_BYTES, sizeIn } from "./grpc-message.ts";
 import type { GrpcWire, Taker } from "./grpc-wire.io.ts";
@@ -172,8 +173,8 @@ class OpenStream {
     );
     this.#pump = pump;
     this.#wire.begin(context.requestId);
-    const { timeoutMs } = this.#wire;
-    if (timeoutMs !== undefined) this.#cancelDeadline = this.#wire.later(() => pump.end(expired()), timeoutMs);
+    const end = streamEnd(this.#wire, context);
+    if (end !== undefined) this.#cancelDeadline = this.#wire.later(() => pump.end(end.error), end.afterMs);
     pump.start();
   }
 
@@ -258,8 +259,8 @@ class EchoStream implements Taker {
     if (this.#method.handler === undefined) throw unimplemented(this.#method.path);
     this.#wire.begin(context.requestId);
     this.#forget = this.#method.onDrain((error) => this.#leave(error));
-    const { timeoutMs } = this.#wire;
-    if (timeoutMs !== undefined) this.#cancelDeadline = this.#wire.later(() => this.#refuse(expired()), timeoutMs);
+    const end = streamEnd(this.#wire, context);
+    if (end !== undefined) this.#cancelDeadline = this.#wire.later(() => this.#refuse(end.error), end.afterMs);
   }
 
   data(chunk: Uint8Array): void {

@@ -80,6 +80,19 @@ export class AnyClient implements Disposable {
     return promise;
   }
 
+  /** Opens a stream and waits for its end; resolves with the message of what ended it. */
+  ending(method: DescMethod, request: JsonValue, headers: Headers): Promise<string> {
+    const bytes = Buffer.from(toBinary(method.input, fromJson(method.input, request)));
+    const metadata = new Metadata();
+    for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
+    const stream = this.#open(method, bytes, metadata, { deadline: Date.now() + CALL_MS });
+    stream.on("data", () => {});
+    const { promise, resolve } = Promise.withResolvers<string>();
+    stream.on("error", (error: ServiceError) => resolve(error.details));
+    stream.on("end", () => resolve("ended without an error"));
+    return promise;
+  }
+
   /** Opens a stream and leaves it open; resolves with what ends it once its first message came. */
   hold(method: DescMethod, request: JsonValue): Promise<() => void> {
     const bytes = Buffer.from(toBinary(method.input, fromJson(method.input, request)));
@@ -137,6 +150,18 @@ export async function callHttp(
   const body = (await reply.json()) as JsonObject; // oxlint-disable-line typescript/no-unsafe-type-assertion -- the edge answers JSON objects
   if (reply.status === 200) return { ...OK, response: body, status: 200 };
   return { code: textOf(body["code"]).toUpperCase(), message: textOf(body["message"]), response: {}, status: reply.status };
+}
+
+/** A server stream as Connect/JSON, read to its end: all that came, as text. */
+export async function streamOverConnect(base: string, method: DescMethod, headers: Headers): Promise<string> {
+  const head = Buffer.from([0, 0, 0, 0, 2]);
+  const reply = await fetch(`${base}${pathOf(method)}`, {
+    method: "POST",
+    headers: { "content-type": "application/connect+json", ...headers },
+    body: Buffer.concat([head, Buffer.from("{}")]),
+    signal: AbortSignal.timeout(CALL_MS),
+  });
+  return reply.text();
 }
 
 /** One request over TLS, as HTTP/1.1 or HTTP/2. */

@@ -72,9 +72,9 @@ test("a token of the issuer is accepted, whichever of its keys signed it", async
   const { verifier } = await open();
   const claims = { tenant: "alpha", roles: ["mesh.read"] };
   const want = { principal: "web", tenant: "alpha", cluster: "local", roles: ["mesh.read"], isAuthenticated: true };
-  expect(await verifier.identityOf(await issuer.token({ claims }))).toEqual(want);
-  expect(await verifier.identityOf(await rsa.token({ claims, audience: ["other", AUDIENCE] }))).toEqual(want);
-  expect(await verifier.identityOf(await issuer.token({ claims, kid: undefined }))).toEqual(want);
+  expect(await verifier.identityOf(await issuer.token({ claims }))).toMatchObject(want);
+  expect(await verifier.identityOf(await rsa.token({ claims, audience: ["other", AUDIENCE] }))).toMatchObject(want);
+  expect(await verifier.identityOf(await issuer.token({ claims, kid: undefined }))).toMatchObject(want);
 });
 
 const REFUSED: readonly { readonly what: string; readonly options: TokenOptions; readonly says: string }[] = [
