@@ -92,6 +92,7 @@ export const FENCES: readonly Fence[] = [
   { specifier: "@grpc/*", allowed: /^src\/.*\.io\.ts$/, why: "grpc-js is sockets: shells only" },
   { specifier: "@connectrpc/connect-node", allowed: /^src\/.*\.io\.ts$/, why: "connect-node is sockets: shells only" },
   { specifier: "@connectrpc/*", allowed: /^src\/(?:server|client)\/.*$/, why: "only the edge and the client speak Connect" },
+  { specifier: "jose", allowed: /^src\/policy\/tokens\.io\.ts$/, why: "signed tokens are verified in one place" },
   { specifier: "node:sqlite", allowed: /^src\/store\/.*\.io\.ts$/, why: "only the store knows SQLite" },
   {
     specifier: "prom-client",

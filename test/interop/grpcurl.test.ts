@@ -1,4 +1,8 @@
 /** grpcurl knows the node by reflection alone: no proto files, no generated code. */
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../../scripts/run.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
@@ -6,6 +10,8 @@ import { isGrpcurlThere } from "./needs.ts";
 
 const DISCOVERY = "waymark.discovery.v1.DiscoveryService";
 const isThere = await isGrpcurlThere();
+
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 
 interface Message {
   readonly snapshot?: string;
@@ -36,6 +42,26 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
       ],
       ttl: "30s",
     });
+
+  test("shows a bearer token or an API key, and is told when it is wrong", async () => {
+    const credentials = [
+      { tenant: "alpha", token_sha256: sha256("tok-alpha"), roles: ["mesh.read"] },
+      { tenant: "beta", token_sha256: sha256("key-beta"), scheme: "api-key" },
+    ];
+    const folder = mkdtempSync(join(tmpdir(), "waymark-grpcurl-"));
+    const config = join(folder, "node.json");
+    writeFileSync(config, JSON.stringify({ server: { reflection: "authenticated" }, tenants: { mode: true, credentials } }));
+    await using guarded = await startNodeProcess(["--ephemeral", "--config", config]);
+    const ask = async (method: string, ...headers: string[]) =>
+      grpcurl(...headers.flatMap((header) => ["-H", header]), "-d", "{}", guarded.grpc, method);
+    expect(await ask("waymark.policy.v1.PolicyService/PolicyStatus", "authorization: Bearer tok-alpha")).toMatchObject({ code: 0 });
+    const role = await ask("waymark.policy.v1.PolicyService/PolicyStatus", "x-api-key: key-beta");
+    expect(role.output).toContain("the caller must have the role mesh.read");
+    const wrong = await ask(`${DISCOVERY}/ServerInfo`, "authorization: Bearer tok-wrong");
+    expect([wrong.code !== 0, wrong.output.includes("token is not known here")]).toEqual([true, true]);
+    expect((await grpcurl(guarded.grpc, "list")).output).toContain("reflection needs a credential here");
+    rmSync(folder, { recursive: true, force: true });
+  });
 
   test("lists every service and its methods", async () => {
     const services = (await grpcurl(node.grpc, "list")).output.trim().split("\n");
