@@ -15,6 +15,7 @@ import { restoreLeases, restoreRow } from "../../src/discovery/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
+import type { Quotas } from "../../src/policy/quotas.ts";
 import { NO_POLICY } from "../../src/policy/verdict.ts";
 
 export const WALL = 1_760_000_000_000;
@@ -69,8 +70,11 @@ export class Registry {
   registrar!: Registrar;
   #flight: Batch | undefined;
 
-  constructor(disk = new Disk()) {
+  readonly #quotasOf: ((replica: Replica) => Quotas) | undefined;
+
+  constructor(disk = new Disk(), quotasOf?: (replica: Replica) => Quotas) {
     this.disk = disk;
+    this.#quotasOf = quotasOf;
     this.restart(at(0));
   }
 
@@ -100,7 +104,7 @@ export class Registry {
         maxIdempotencyKeys: 4,
         newToken: () => `${(this.#tokens += 1)}`,
       },
-      { replica: this.replica, leases: this.leases, drafter, hlc },
+      { replica: this.replica, leases: this.leases, drafter, hlc, quotas: this.#quotasOf?.(this.replica) },
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, drafter, bounds: DEFAULT_BOUNDS };

@@ -1,0 +1,60 @@
+import { expect, test } from "vitest";
+import { NODES_NAMESPACE } from "../../src/catalog/names.ts";
+import { KIND } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { checkOwner, checkPublishing, isAdmin } from "../../src/discovery/may-write.ts";
+import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
+import { testRecord } from "../fakes/records.ts";
+import { caller, draft } from "../fakes/registry.ts";
+
+const RULE = {
+  pattern: "svc",
+  owners: ["c2"],
+  visibility: [],
+  visibilityTenants: [],
+  exportScopes: [],
+  allowSummaries: false,
+  cutoverWindows: [],
+  policyVersion: "",
+  priority: 0,
+  quota: { entries: 0, watches: 0, bytes: 0 },
+};
+const OWNED = new Policy({ version: "v1", defaultAllow: false, rules: [RULE] }, 1);
+const NODE_ENTRY = { ...draft("n1"), namespace: NODES_NAMESPACE, kind: KIND.NODE };
+
+test.each([
+  { what: "anything where no policy is", policy: NO_POLICY, cluster: "c1", made: { scope: SCOPE.GLOBAL }, allowed: true },
+  { what: "the owner, as wide as it likes", policy: OWNED, cluster: "c2", made: { scope: SCOPE.GLOBAL }, allowed: true },
+  { what: "another cluster for itself", policy: OWNED, cluster: "c1", made: { scope: SCOPE.ZONE }, allowed: true },
+  { what: "another cluster for all", policy: OWNED, cluster: "c1", made: { scope: SCOPE.REGION }, allowed: false },
+  { what: "where no rule speaks", policy: OWNED, cluster: "c2", made: { namespace: "other", scope: SCOPE.LOCAL }, allowed: false },
+  { what: "a node its own entry", policy: OWNED, cluster: "c1", made: NODE_ENTRY, allowed: true },
+])("publishing: $what: $allowed", ({ policy, cluster, made, allowed }) => {
+  const denials: string[] = [];
+  const publishing = {
+    source: { clusterId: cluster, region: "r1" },
+    policies: { policy },
+    onDenied: (_caller: unknown, { action, verdict }: { action: string; verdict: { reason: string } }) =>
+      denials.push(`${action} ${verdict.reason}`),
+  };
+  const check = () => {
+    checkPublishing(publishing, caller("ann"), { ...draft("a"), ...made }, "entries[0].key.namespace");
+  };
+  if (allowed) expect(check).not.toThrow();
+  else expect(check).toThrow("discovery_access_denied: entries[0].key.namespace");
+  expect(denials).toHaveLength(allowed ? 0 : 1);
+});
+
+test.each([
+  { who: caller("ann"), allowed: true },
+  { who: caller("bob"), allowed: false },
+  { who: caller("bob", ["mesh.operate"]), allowed: false },
+  { who: caller("bob", ["mesh.admin"]), allowed: true },
+])("an entry of ann's may be changed by $who.principal with roles $who.roles: $allowed", ({ who, allowed }) => {
+  const check = () => {
+    checkOwner(who, { ...testRecord(), principal: "ann" }, "keys[0]");
+  };
+  if (allowed) expect(check).not.toThrow();
+  else expect(check).toThrow("discovery_access_denied: keys[0]: is registered by another principal");
+  expect(isAdmin(who)).toBe(who.roles.includes("mesh.admin"));
+});
