@@ -88,8 +88,8 @@ export class Watchers {
           }
           this.#heard(i, countField(bytes, start, end, this.#dialect.changeTag));
         },
-        onEnd: () => {
-          if (!this.#isClosing) abort(`${this.#server.name} ended watch ${i}`);
+        onEnd: (why) => {
+          if (!this.#isClosing) abort(`${this.#server.name} ended watch ${i}: ${why}`);
         },
       });
       stream.send(first);
@@ -189,7 +189,7 @@ export async function openStalled(
   for (let i = 0; i < count; i++) {
     let wire = wires[Math.floor(i / options.perConnection)];
     if (wire === undefined) wires.push((wire = await Wire.open(server.grpc, options.windowBytes)));
-    const stream = wire.stream(PATH.watch, { onMessage: () => {}, onEnd: () => abort("the node cut a stalled stream") });
+    const stream = wire.stream(PATH.watch, { onMessage: () => {}, onEnd: (why) => abort(`a stalled stream is over: ${why}`) });
     stream.send(watchBytes());
     stream.end();
   }

@@ -23,7 +23,7 @@ export interface Address {
 interface Call {
   readonly id: number;
   readonly onMessage: OnMessage;
-  readonly onEnd: () => void;
+  readonly onEnd: (why: string) => void;
   partial: Buffer;
   sendWindow: number;
   unsent: Buffer;
@@ -40,7 +40,7 @@ export interface Stream {
 export interface StreamOptions {
   readonly onMessage: OnMessage;
   /** The server ended it, or the connection is gone. */
-  readonly onEnd?: () => void;
+  readonly onEnd?: (why: string) => void;
 }
 
 /** A connection. `streamWindowBytes`: what a server may send on a stream that nobody reads; all there is when absent. */
@@ -56,6 +56,8 @@ export class Wire {
   #startWindow = START_WINDOW;
   #consumed = 0;
   #isCorked = false;
+  #goodbye = "";
+  #fault = "";
   isClosed = false;
   /** Bytes read, framing included. */
   bytesRead = 0;
@@ -65,7 +67,10 @@ export class Wire {
     this.#authority = authority;
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
-    socket.on("error", () => socket.destroy());
+    socket.on("error", (error) => {
+      this.#fault = ` (${error.message})`;
+      socket.destroy();
+    });
     socket.on("close", () => this.#closed());
     this.#write(PREFACE);
     this.#write(frame(FRAME.SETTINGS, 0, 0, Buffer.concat([setting(2, 0), setting(4, streamWindowBytes)])));
@@ -112,7 +117,7 @@ export class Wire {
   unary(path: string, message: Uint8Array): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const onMessage: OnMessage = (bytes, start, end) => resolve(Buffer.from(bytes.subarray(start, end)));
-      const stream = this.stream(path, { onMessage, onEnd: () => reject(new Error(`${path} was refused`)) });
+      const stream = this.stream(path, { onMessage, onEnd: (why) => reject(new Error(`${path} was refused: ${why}`)) });
       stream.send(message);
       stream.end();
     });
@@ -166,7 +171,7 @@ export class Wire {
       const id = bytes.readUInt32BE(at + 5) & MAX_WINDOW;
       if (type === FRAME.DATA) this.#data(bytes, at + HEAD_BYTES, end, id);
       else this.#control(type, flags, id, bytes.subarray(at + HEAD_BYTES, end));
-      if ((type === FRAME.DATA || type === FRAME.HEADERS) && (flags & FLAG.END_STREAM) !== 0) this.#ended(id);
+      if ((type === FRAME.DATA || type === FRAME.HEADERS) && (flags & FLAG.END_STREAM) !== 0) this.#ended(id, "ended");
       at = end;
     }
     this.#carry = at === bytes.length ? NOTHING : bytes.subarray(at);
@@ -205,7 +210,8 @@ export class Wire {
   #control(type: number, flags: number, id: number, payload: Buffer): void {
     if (type === FRAME.SETTINGS && (flags & FLAG.ACK) === 0) this.#settings(payload);
     else if (type === FRAME.PING && (flags & FLAG.ACK) === 0) this.#write(frame(FRAME.PING, FLAG.ACK, 0, payload));
-    else if (type === FRAME.RESET) this.#ended(id);
+    else if (type === FRAME.RESET) this.#ended(id, `reset with ${payload.readUInt32BE()}`);
+    else if (type === FRAME.GOAWAY) this.#goodbye = `, told to go away with ${payload.readUInt32BE(4)} ${payload.toString("latin1", 8)}`;
     else if (type === FRAME.WINDOW_UPDATE) {
       const by = payload.readUInt32BE();
       if (id === 0) this.#sendWindow += by;
@@ -226,17 +232,17 @@ export class Wire {
     for (const blocked of Array.from(this.#blocked)) this.#push(blocked);
   }
 
-  #ended(id: number): void {
+  #ended(id: number, why: string): void {
     const call = this.#calls[id >>> 1];
     if (call === undefined) return;
     this.#calls[id >>> 1] = undefined;
     this.#blocked.delete(call);
-    call.onEnd();
+    call.onEnd(why);
   }
 
   #closed(): void {
     this.isClosed = true;
     const open = this.#calls.splice(0);
-    for (const call of open) call?.onEnd();
+    for (const call of open) call?.onEnd(`connection closed${this.#fault}${this.#goodbye}`);
   }
 }
