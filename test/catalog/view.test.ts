@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import { BODY, type CatalogRecord, type OriginLife } from "../../src/catalog/record.ts";
+import { compareForView, winnerOf } from "../../src/catalog/view.ts";
+
+type Said = Pick<CatalogRecord, "hlc" | "body"> & { readonly origin: { readonly id: string; readonly life: OriginLife } };
+
+function said(id: string, hlc: number, body: Said["body"], life: OriginLife = "live"): CatalogRecord {
+  // Only these fields decide a view; the rest of a record is of no use here.
+  return { hlc, body, origin: { id, life } } satisfies Said as unknown as CatalogRecord;
+}
+
+function winner(...records: readonly CatalogRecord[]): string | undefined {
+  return winnerOf(records.toSorted(compareForView))?.origin.id;
+}
+
+test.each([
+  { name: "the newest stamp wins", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY)], want: "b" },
+  { name: "of equal stamps the higher origin id", records: [said("a", 1, BODY.ENTRY), said("b", 1, BODY.ENTRY)], want: "b" },
+  { name: "an expired record ends only its own origin's", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.EXPIRED)], want: "a" },
+  {
+    name: "an unregistered one hides what is older",
+    records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED)],
+    want: undefined,
+  },
+  { name: "and not what is newer", records: [said("a", 3, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED)], want: "a" },
+  { name: "nor what is as old", records: [said("a", 2, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED)], want: "a" },
+  { name: "a hidden origin is passed over", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, "hidden")], want: "a" },
+  { name: "an orphaned one is not", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, "orphaned")], want: "b" },
+  { name: "nothing is seen of no records", records: [], want: undefined },
+])("$name", ({ records, want }) => {
+  expect(winner(...records)).toBe(want);
+});
+
+test("a record that is not admitted is passed over like a hidden one", () => {
+  const records = [said("b", 2, BODY.ENTRY), said("a", 1, BODY.ENTRY)];
+  expect(winnerOf(records, (record) => record.origin.id !== "b")?.origin.id).toBe("a");
+});
