@@ -6,6 +6,7 @@ import { parseDurationMs } from "../lib/knob.ts";
 import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { readInput } from "./input.ts";
+import { laterComplaint } from "./later.ts";
 import { FORMATS, Output } from "./output.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
@@ -72,9 +73,17 @@ function settle(command: Command, { stdout, stderr }: Pick<World, "stdout" | "st
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
+      outputError: (text, write) => write(laterComplaint(text, pathOf(command))),
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     });
+}
+
+/** The words that call the command, without `waymark`. */
+function pathOf(command: Command): string {
+  if (command.parent === null) return "";
+  const above = pathOf(command.parent);
+  return above === "" ? command.name() : `${above} ${command.name()}`;
 }
 
 function describe(command: Command, spec: VerbSpec): void {

@@ -47,6 +47,12 @@ export const VERBS: readonly VerbSpec[] = [
           ? []
           : [{ flags: knob.flag, doc: `${knob.doc} (setting ${path})`, ...(knob.choices && { choices: knob.choices }) }],
       ),
+      {
+        flags: "--on-stop <what>",
+        doc: "What a stop makes of this node's entries while other nodes are alive; alone, as nodes of this version are, it keeps them.",
+        choices: ["leave", "keep"],
+      },
+      { flags: "--fabric-port <port>", doc: "Port for other nodes, which come with a later version; told and not used." },
       { flags: "--demo", doc: "Load the demo catalog, an online shop of twelve services, before the node is ready." },
     ],
     examples: [
@@ -164,7 +170,10 @@ export const VERBS: readonly VerbSpec[] = [
     ],
     examples: [
       ["discovery watch --prefix k8s", "follow a part of the catalog, through restarts of the server"],
-      ["discovery watch --namespace svc.market -o json", "one JSON object a line, each with the cursor to resume from"],
+      [
+        "discovery watch --namespace svc.market -o json",
+        "one JSON object a line; those of the event synced, at least one in 10 s, have the cursor to resume from",
+      ],
     ],
     load: async () => (await import("./verbs/watch.ts")).watch,
   },
@@ -255,7 +264,8 @@ export const VERBS: readonly VerbSpec[] = [
   {
     path: "config validate",
     summary: "Check a settings file: every problem, with its source.",
-    args: [{ name: "<file>", doc: "Settings file, .toml or .json." }],
+    args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
+    flags: [{ flags: "--config <file>", doc: "The same, as serve takes it." }],
     examples: [["config validate node.toml", "exit 0 when it is good"]],
     load: async () => (await import("./verbs/config.ts")).validate,
   },

@@ -1,5 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { isLaterCommand, LATER_FLAGS } from "../../src/cli/later.ts";
 import { VERBS } from "../../src/cli/verbs.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
@@ -240,6 +241,37 @@ test("serve hands over settings with their origins and prints one ready line", a
   expect(stdout).toBe('{"event":"ready","node_id":"n1","listeners":{"grpc":"127.0.0.1:5"}}\n');
 });
 
+test.each([
+  { argv: ["serve", "--join", "10.0.0.1:17421"], says: "error: --join comes with a later version of waymark" },
+  { argv: ["serve", "--workers=2"], says: "error: --workers comes with a later version of waymark" },
+  { argv: ["mesh", "peers"], says: "error: waymark mesh comes with a later version" },
+  { argv: ["discovery", "summary"], says: "error: waymark discovery summary comes with a later version" },
+  { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },
+  { argv: ["serve", "--joyn"], says: "error: unknown option '--joyn'" },
+])("what the contract has for later is refused as that, what it has not as unknown: $argv", async ({ argv, says }) => {
+  const { exit, stderr } = await waymark(argv);
+  expect(exit).toBe(2);
+  expect(stderr).toContain(says);
+});
+
+test("no command or flag that is there is listed as one for later", () => {
+  expect(VERBS.map(({ path }) => path).filter((path) => isLaterCommand(path))).toEqual([]);
+  const serve = VERBS.find(({ path }) => path === "serve")?.flags ?? [];
+  expect(serve.map(({ flags }) => flags.split(" ")[0] ?? "").filter((flag) => LATER_FLAGS.has(flag))).toEqual([]);
+});
+
+test.each([
+  { argv: ["--on-stop", "keep"], exit: 0, says: "" },
+  { argv: ["--on-stop", "leave"], exit: 0, says: "" },
+  { argv: ["--on-stop", "perhaps"], exit: 2, says: "Allowed choices are leave, keep" },
+  { argv: ["--fabric-port", "0"], exit: 0, says: "--fabric-port is not used" },
+  { argv: ["--fabric-port", "70000"], exit: 2, says: "not a whole number from 0 to 65535" },
+])("serve takes what scripts for a fleet give a node: $argv ends with $exit", async ({ argv, exit, says }) => {
+  const ran = await waymark(["serve", ...argv]);
+  expect(ran.exit).toBe(exit);
+  expect(ran.stderr).toContain(says);
+});
+
 test("serve --demo loads the demo catalog before the node is ready", async () => {
   const fake = await startFake();
   const { exit } = await waymark(["serve", "--demo", "--quiet"], { serve: async ({ beforeReady }) => beforeReady?.(fake.address) });
@@ -256,6 +288,8 @@ test("config show tells where each value came from; config validate reports ever
     "listen.grpc_port": { value: "17420", origin: "default" },
   });
   expect((await waymark(["config", "validate", "node.toml"], { files })).exit).toBe(0);
+  expect((await waymark(["config", "validate", "--config", "node.toml"], { files })).exit).toBe(0);
+  expect((await waymark(["config", "validate"], { files })).exit).toBe(2);
   const bad = await waymark(["config", "validate", "bad.toml"], { files });
   expect(bad.exit).toBe(1);
   expect(bad.stderr).toContain("did you mean node.region?");

@@ -20,8 +20,9 @@ export async function readEffective(world: World, file: string | undefined, flag
   return loaded.effective;
 }
 
-export const validate: Verb = async ({ world, args, out }) => {
-  const [name = ""] = args;
+export const validate: Verb = async ({ world, args, flags, out }) => {
+  const name = args[0] ?? flags.text("config");
+  if (name === undefined) throw new UsageError("which settings file is to be checked?");
   const loaded = loadConfig({ file: await readSettings(world, name), env: {}, flags: new Map() });
   const problems = loaded.ok ? [] : loaded.problems;
   if (out.isMachine) out.document({ valid: loaded.ok, problems }, { columns: [], rows: [] });

@@ -24,6 +24,7 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 }
 
 export const serve: Verb = async ({ world, flags, out }) => {
+  if (flags.count("fabricPort", 65_535) !== undefined) out.note("this version has no fabric listener: --fabric-port is not used");
   const effective = await readEffective(world, flags.text("config"), settingFlags(flags));
   const hasDemo = flags.isOn("demo");
   // The demo comes in through the node's own listener, as any client would bring it.
