@@ -81,9 +81,17 @@ function faultOfWhole(desc: DescMessage, value: JsonValue, path: string): FieldV
     fromJson(desc, value, { ignoreUnknownFields: false });
     return undefined;
   } catch (error) {
-    return { field: path || "request", description: parserWords(error) };
+    const form = WELL_KNOWN[desc.typeName];
+    const description = form === undefined ? parserWords(error) : `expected ${form}, got ${shownValue(value)}`;
+    return { field: path || "request", description };
   }
 }
+
+/** How JSON writes the messages that have a text form of their own: of these the parser says only what it got. */
+const WELL_KNOWN: Readonly<Record<string, string>> = {
+  "google.protobuf.Duration": 'a duration in seconds such as "1.5s"',
+  "google.protobuf.Timestamp": 'a time such as "2026-01-31T12:00:00Z"',
+};
 
 /** The parser's own words without the type path, which our field path replaces. */
 function parserWords(error: unknown): string {

@@ -18,7 +18,8 @@ test.each([
   { json: '{"viewer":[]}', field: "viewer", says: "expected an object, got a list" },
   { json: '{"viewer":{"tenantID":"x"}}', field: "viewer.tenantID", says: "Viewer has no such field" },
   { json: '{"pageToken":{}}', field: "page_token", says: "expected string" },
-  { json: '{"maxStaleness":"5"}', field: "max_staleness", says: '"5"' },
+  { json: '{"maxStaleness":"5"}', field: "max_staleness", says: 'expected a duration in seconds such as "1.5s", got "5"' },
+  { json: '{"maxStaleness":1}', field: "max_staleness", says: 'expected a duration in seconds such as "1.5s", got 1' },
 ])("a query's fault is named by its path: $json → $field", ({ json, field, says }) => {
   const fault = findJsonFault(CatalogQueryRequestSchema, json);
   expect(fault?.field).toBe(field);
@@ -30,6 +31,7 @@ test.each([
   { json: '{"entries":[{"metadata":{"team":"a","size":3}}]}', field: 'entries[0].metadata["size"]' },
   { json: '{"entries":[{"service":{},"function":{}}]}', field: "entries[0]" },
   { json: '{"entries":{}}', field: "entries" },
+  { json: '{"entries":[{"load":{"observedAt":"today"}}]}', field: "entries[0].load.observed_at" },
 ])("a fault deep in a registration is named by its path: $field", ({ json, field }) => {
   expect(findJsonFault(RegisterRequestSchema, json)?.field).toBe(field);
 });
