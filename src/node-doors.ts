@@ -219,9 +219,9 @@ function policyDetail({ isEnabled, inForce, degraded }: PolicyStatus): string {
   return isEnabled ? `version ${inForce?.number} in force` : "none configured";
 }
 
-function persistence({ journal, identity }: NodeCore): JsonValue {
-  const { restored } = journal;
-  return { ...journal.stats(), nodeId: identity.nodeId, generation: identity.generation, lastSeq: restored.lastSeq, boots: restored.boots };
+function persistence({ journal, identity, replica }: NodeCore): JsonValue {
+  const { nodeId, generation } = identity;
+  return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
 }
 
 /** Visible SERVICE entries, read page by page: the reader may take its time. */

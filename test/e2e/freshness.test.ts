@@ -62,6 +62,18 @@ describe("every answer carries serving node, revision and age", () => {
     revision = String(at + 1);
   });
 
+  test("/metrics/persistence carries the seq of the newest change, not the one from the start", async () => {
+    const seqNow = async () => {
+      const answer = await fetch(`http://${node.listeners["http"]}/metrics/persistence`);
+      return Number(/"lastSeq":(\d+)/.exec(await answer.text())?.[1]);
+    };
+    const before = await seqNow();
+    const { response } = await grpc.ask("register", { entries: [goodEntry({}, { name: "brief" })] });
+    expect(await seqNow()).toBe(before + 1);
+    const gone = await grpc.ask("unregister", { leaseId: response["leaseId"] ?? "" });
+    revision = textOf(gone.response["revision"]);
+  });
+
   test("a watch says it at BEGIN, END and bookmarks; every other message its revision", async () => {
     const client = connect({ servers: [node.grpc] });
     const seen: CatalogWatchResponse[] = [];
