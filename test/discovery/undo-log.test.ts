@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { UndoLog } from "../../src/discovery/undo-log.ts";
 
-function noted(): { readonly log: UndoLog; readonly done: string[]; step(name: string): void } {
+function noted(): { readonly log: UndoLog; readonly done: string[]; readonly step: (name: string) => void } {
   const [log, done]: [UndoLog, string[]] = [new UndoLog(), []];
   return { log, done, step: (name) => log.push(() => done.push(name)) };
 }
