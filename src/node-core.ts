@@ -146,6 +146,8 @@ function policySwitcher(parts: SwitchParts & { readonly policies: PolicyEngine }
     if (change === undefined) return;
     const running = new PolicySwitch(parts, change);
     await runSlices((maxCount) => running.step(maxCount));
+    // Some may have stood still at what they were still to be told.
+    parts.fanout.all();
     showChanges();
   };
   let last = Promise.resolve();

@@ -12,6 +12,7 @@ import {
   type Traits,
 } from "./record.ts";
 import type { Scope } from "./scope.ts";
+import { compareForView } from "./view.ts";
 
 /** An origin as this node knows it. */
 export interface Origin extends OriginRef {
@@ -75,7 +76,7 @@ export class Cell implements CatalogRecord {
   revision = 0;
   /** Revision at which the key appeared in this cell: a cursor before it has not seen it (CREATE). */
   bornRevision = 0;
-  /** Revision at which what filters look at last changed. */
+  /** Revision at which what filters look at last changed; of a hidden one, at which it was hidden, and 0 if it was never seen. */
   filterRevision = 0;
   /** All cells of this key in view order, shared by them; undefined while this is the only one. */
   peers: Cell[] | undefined = undefined;
@@ -148,4 +149,18 @@ function pack(fields: CellFields): number {
     (fields.reach << REACH_SHIFT) |
     (fields.health << HEALTH_SHIFT)
   );
+}
+
+/** An origin's record of the key that `any` is a record of. */
+export function recordOf(any: Cell | undefined, origin: Origin): Cell | undefined {
+  if (any?.peers === undefined) return any?.origin === origin ? any : undefined;
+  return any.peers.find((cell) => cell.origin === origin);
+}
+
+/** Puts a cell into the list of its key, of which `any` is in it already. */
+export function join(any: Cell, cell: Cell): void {
+  const peers = any.peers ?? [any];
+  peers.push(cell);
+  peers.sort(compareForView);
+  for (const peer of peers) peer.peers = peers;
 }

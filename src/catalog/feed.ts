@@ -3,6 +3,7 @@
  * a portable cursor (semantics.md, Watch). It holds no queue: what it sends is read from the replica when it is asked.
  */
 import type { Time } from "../lib/machine.ts";
+import type { Cell } from "./cell.ts";
 import type { PortableCursor } from "./cursor.ts";
 import { queryPage } from "./query.ts";
 import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
@@ -21,9 +22,17 @@ export interface FeedStart {
 type Phase =
   | { readonly kind: "live" }
   /** Pages of a snapshot; of `scopes` only when it is a scoped one. `after` is the last key sent. */
-  | { readonly kind: "pages"; readonly scopes: readonly string[] | undefined; scope: number; after: KeyText | undefined; isBegun: boolean }
-  /** The pages are out; changes since BEGIN follow until none is left, then END. */
-  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined }
+  | {
+      readonly kind: "pages";
+      readonly scopes: readonly string[] | undefined;
+      scope: number;
+      after: KeyText | undefined;
+      isBegun: boolean;
+      /** Of the replica at BEGIN. */
+      revision: number;
+    }
+  /** The pages are out; changes since BEGIN, which was at `revision`, follow until none is left, then END. */
+  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly revision: number }
   /** The difference between a portable cursor and what is held here, origin by origin. */
   | { readonly kind: "gap"; readonly gap: ResumeGap }
   /** A snapshot is due, but this node is behind the reader's cursor: removed keys would return with it. */
@@ -81,7 +90,7 @@ export class Feed {
       case "pages":
         return this.#page(phase, budgetBytes);
       case "closing":
-        return this.#close(time, budgetBytes, isReady);
+        return this.#close(phase, time, budgetBytes, isReady);
       case "gap":
         return this.#fillGap(phase.gap, time, budgetBytes, isReady);
       case "waiting":
@@ -134,14 +143,15 @@ export class Feed {
     } else if (isSnapshot || (phase.kind === "live" && this.#behind === undefined)) {
       const begun = isSnapshot ? (phase.scopes ?? []) : [];
       const scopes = [...new Set([...begun, ...this.#scopes.splice(0)])].toSorted();
-      this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false };
+      this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, revision: 0 };
     }
   }
 
   #page(phase: Phase & { kind: "pages" }, budgetBytes: number): FeedMessage {
     const { reader } = this;
     const snapshot = phase.isBegun ? SNAPSHOT.CONTINUE : SNAPSHOT.BEGIN;
-    if (!phase.isBegun && phase.scopes === undefined) this.#revision = reader.replica.revision;
+    if (!phase.isBegun) phase.revision = reader.replica.revision;
+    if (!phase.isBegun && phase.scopes === undefined) this.#revision = phase.revision;
     const changes: Change[] = [];
     const isDone =
       phase.scopes === undefined
@@ -149,7 +159,7 @@ export class Feed {
         : this.#fillScopes(phase, phase.scopes, changes, budgetBytes);
     const replaces = phase.isBegun || phase.scopes === undefined ? [] : phase.scopes;
     phase.isBegun = true;
-    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes };
+    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes, revision: phase.revision };
     return reader.message({ changes, revision: this.#revision, snapshot, replaces });
   }
 
@@ -184,9 +194,12 @@ export class Feed {
     return page.nextKey === undefined;
   }
 
-  #close(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+  #close(phase: Phase & { kind: "closing" }, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
-    const { changes, to } = reader.scan(this.#revision, budgetBytes);
+    const scopes = new Set(phase.scopes);
+    // The pages told of it: what came and went while the reader could not see it is none of its business.
+    const isTold = (cell: Cell, revision: number) => revision <= phase.revision && scopes.has(cell.namespace);
+    const { changes, to } = reader.scan(this.#revision, budgetBytes, isTold);
     this.#revision = to;
     const isEnd = isReady && to === reader.replica.revision;
     if (!isEnd) return changes.length === 0 ? undefined : reader.message({ changes, revision: to, snapshot: SNAPSHOT.CONTINUE });
@@ -267,5 +280,5 @@ function isPlaced(phase: Phase): boolean {
 }
 
 function snapshotPhase(): Phase {
-  return { kind: "pages", scopes: undefined, scope: 0, after: undefined, isBegun: false };
+  return { kind: "pages", scopes: undefined, scope: 0, after: undefined, isBegun: false, revision: 0 };
 }

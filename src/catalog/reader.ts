@@ -45,6 +45,8 @@ export interface ReaderOptions {
   readonly hash: string;
   /** What the reader may see; asked once a namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
+  /** Whether the reader is still to be told that it sees a namespace now or no longer; absent: never. */
+  readonly isOwed?: (namespace: string) => boolean;
   /** Changes with the verdicts; asked each time. */
   readonly policyEpoch: string;
   readonly isNamesOnly: boolean;
@@ -65,6 +67,7 @@ const NO_CURSOR = { policyEpoch: "", origins: [], text: "" };
 
 interface Kept {
   readonly from: number;
+  readonly budgetBytes: number;
   /** Revision of the replica when it was made: newer changes may belong to it. */
   readonly at: number;
   /** Verdicts under which it was made. */
@@ -117,18 +120,23 @@ export class Reader {
   live(from: number, budgetBytes: number): Kept {
     const { revision } = this.replica;
     const { policyEpoch } = this.options;
-    const kept = this.#kept.find((k) => k.from === from && k.at === revision && k.policyEpoch === policyEpoch);
+    const kept = this.#kept.find(
+      (k) => k.from === from && k.budgetBytes === budgetBytes && k.at === revision && k.policyEpoch === policyEpoch,
+    );
     if (kept !== undefined) return kept;
     const { changes, to } = this.scan(from, budgetBytes);
     const message = changes.length === 0 ? undefined : this.message({ changes, revision: to, cursor: this.shortCursor(to) });
-    const made = { from, at: revision, policyEpoch, to, message };
+    const made = { from, budgetBytes, at: revision, policyEpoch, to, message };
     if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
     this.#kept.push(made);
     return made;
   }
 
-  /** What changed after `from`, each key once, as it is seen now; at least one change, then as many as the budget holds. */
-  scan(from: number, budgetBytes: number): Scan {
+  /**
+   * What changed after `from`, each key once, as it is seen now; at least one change, then as many as the budget holds.
+   * What `isTold` says the reader has been told otherwise is passed over.
+   */
+  scan(from: number, budgetBytes: number, isTold: (cell: Cell, revision: number) => boolean = isNever): Scan {
     const changes: Change[] = [];
     const { replica } = this;
     let left = budgetBytes;
@@ -136,7 +144,11 @@ export class Reader {
     let isCut = false;
     const allowed = this.#allowedOnce();
     replica.changesSince(from, (cell, revision) => {
-      const change = allowed(cell.namespace) ? this.changeOf(cell, revision, from) : undefined;
+      const isNews = !isTold(cell, revision);
+      // What is passed over now would not be known to have changed when the reader is told of its namespace.
+      isCut = isNews && this.options.isOwed?.(cell.namespace) === true;
+      if (isCut) return false;
+      const change = isNews && allowed(cell.namespace) ? this.changeOf(cell, revision, from) : undefined;
       if (change !== undefined) {
         left -= this.sizeOf(change);
         isCut = left < 0 && changes.length > 0;
@@ -160,7 +172,8 @@ export class Reader {
     }
     // "No longer matches" is said only when what filters look at changed since: else the reader never had it (filter_seq).
     // With several origins the reader may have had another one's record.
-    if (winner === cell && cell.peers === undefined && winner.filterRevision <= from) return undefined;
+    // What was hidden already when the reader stood there is not told of either, not even that it is gone.
+    if ((winner === cell || winner === undefined) && cell.peers === undefined && cell.filterRevision <= from) return undefined;
     return { action: ACTION.REMOVE, record: cell, revision };
   }
 
@@ -240,4 +253,8 @@ function* coveredNamespaces(sorted: readonly string[], filter: Filter): Generato
     return;
   }
   for (const namespace of sorted) if (coversNamespace(filter, namespace)) yield namespace;
+}
+
+function isNever(): boolean {
+  return false;
 }

@@ -5,7 +5,7 @@
  */
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import { Cell, type CellFields, type Origin } from "./cell.ts";
+import { Cell, type CellFields, join, type Origin, recordOf } from "./cell.ts";
 import { ChangeLog } from "./change-log.ts";
 import { Graveyard, type GraveyardOptions, hiddenBy } from "./graveyard.ts";
 import type { Lookup } from "./lookup.ts";
@@ -119,8 +119,12 @@ export class Replica {
   /** The record people see of a cell's key. */
   winner(cell: Cell): Cell | undefined {
     if (cell.peers !== undefined) return winnerOf(cell.peers, this.#admits);
-    if (cell.body !== BODY.ENTRY || cell.origin.life === "hidden") return undefined;
-    return this.#admits === undefined || this.#admits(cell) ? cell : undefined;
+    return cell.body === BODY.ENTRY && cell.origin.life !== "hidden" && this.isAdmitted(cell) ? cell : undefined;
+  }
+
+  /** Whether the owner rule lets a record be seen; of a tombstone, whether what it ended could be. */
+  isAdmitted(cell: Cell): boolean {
+    return this.#admits === undefined || this.#admits(cell);
   }
 
   /** Says which records may be seen. Those it says otherwise of than before are to be touched. */
@@ -208,6 +212,7 @@ export class Replica {
     }
     const seen = this.lookup.find(next.key);
     const seenDelta = this.#trackedDelta(seen);
+    const hiddenSince = held?.filterRevision ?? 0;
     const revision = ++this.#revision;
     const cell = held ?? next;
     if (held === undefined) {
@@ -218,7 +223,7 @@ export class Replica {
     cell.origin.log.insert(cell.seq, cell);
     this.#moveTo(cell, revision);
     if (cell.body !== BODY.ENTRY) this.#graveyard.bury(cell, time);
-    this.#review(cell.key, seen, seenDelta, cell);
+    if (!this.#review(cell.key, seen, seenDelta, cell) && seen === undefined) cell.filterRevision = hiddenSince;
     return true;
   }
 
@@ -243,10 +248,11 @@ export class Replica {
   touch(cell: Cell): void {
     const seen = this.lookup.find(cell.key);
     const seenDelta = this.#trackedDelta(seen);
+    const hiddenSince = cell.filterRevision;
     const revision = ++this.#revision;
     cell.filterRevision = revision;
     this.#moveTo(cell, revision);
-    this.#review(cell.key, seen, seenDelta, cell);
+    if (!this.#review(cell.key, seen, seenDelta, cell) && seen === undefined) cell.filterRevision = hiddenSince;
   }
 
   /** Ends a record that a complete transfer of its origin did not list: its removal was collected before we heard of it. */
@@ -365,8 +371,8 @@ export class Replica {
     this.#touched.add(cell.namespace);
   }
 
-  /** Brings lookup, absent list and digests in line with the key's winner. */
-  #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: Cell): void {
+  /** Brings lookup, absent list and digests in line with the key's winner; returns whether there is one. */
+  #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: Cell): boolean {
     const winner = this.winner(any);
     if (winner !== undefined) {
       if (seen !== winner) this.lookup.put(winner);
@@ -376,23 +382,10 @@ export class Replica {
       this.#absent.set(key, any);
     }
     this.digests.viewChanged(any.namespace, seenDelta, this.#trackedDelta(winner));
+    return winner !== undefined;
   }
 
   #trackedDelta(record: CatalogRecord | undefined): string | undefined {
     return record !== undefined && this.digests.isTracked(record.namespace) ? deltaId(record) : undefined;
   }
-}
-
-/** An origin's record of the key that `any` is a record of. */
-function recordOf(any: Cell | undefined, origin: Origin): Cell | undefined {
-  if (any?.peers === undefined) return any?.origin === origin ? any : undefined;
-  return any.peers.find((cell) => cell.origin === origin);
-}
-
-/** Puts a cell into the list of its key, of which `any` is in it already. */
-function join(any: Cell, cell: Cell): void {
-  const peers = any.peers ?? [any];
-  peers.push(cell);
-  peers.sort(compareForView);
-  for (const peer of peers) peer.peers = peers;
 }

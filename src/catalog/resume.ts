@@ -44,6 +44,8 @@ export class ResumeGap {
   readonly #known = new Map<string, number>();
   readonly #stretches: Stretch[] = [];
   readonly #held = new Set<KeyText>();
+  /** Origins of which this node knew less than the cursor at the start. */
+  readonly #late = new Set<string>();
   isOverflown = false;
 
   constructor(cursor: PortableCursor, reader: Reader, time: Time) {
@@ -54,6 +56,7 @@ export class ResumeGap {
     for (const known of cursor.origins) {
       const id = `${known.nodeId}/${known.generation}`;
       this.#known.set(id, known.seq);
+      if ((reader.replica.origins.get(id)?.through ?? 0) < known.seq) this.#late.add(id);
       lives.set(id, known.life);
     }
     for (const origin of reader.replica.origins.values()) {
@@ -88,7 +91,11 @@ export class ResumeGap {
     for (const { nodeId, generation, seq } of this.#cursor.origins) {
       const id = `${nodeId}/${generation}`;
       const origin = replica.origins.get(id);
-      if (origin !== undefined && origin.through >= seq) continue;
+      if (origin !== undefined && origin.through >= seq) {
+        // Learned since, and with it no removal up to the floor: the reader may hold what went before this node heard of it.
+        if (this.#late.has(id) && origin.floor > seq) isLost = true;
+        continue;
+      }
       // A cursor above our own number is from a journal that was lost.
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
@@ -178,6 +185,8 @@ export class ResumeGap {
       const isNew = winner.firstSeq > (this.#known.get(winner.origin.id) ?? 0);
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision: cell.revision };
     }
+    // The policy is that of the cursor, so what is hidden now the reader never had.
+    if (winner === undefined && cell.peers === undefined && !replica.isAdmitted(cell)) return undefined;
     // filter_seq: the reader never had what did not match before its cursor either, unless it saw another origin's record.
     const couldHave =
       winner !== cell || cell.peers !== undefined || isLifeChanged || winner.filterSeq > (this.#known.get(cell.origin.id) ?? 0);

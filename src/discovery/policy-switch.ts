@@ -31,6 +31,8 @@ export class PolicySwitch {
   readonly #origins: Origin[];
   #afterSeq = 0;
   #watchers: Watcher[] | undefined;
+  /** Namespaces with entries that could be seen. */
+  readonly #seenBefore = new Set<string>();
   readonly #changedByReader = new Map<Reader, readonly string[]>();
 
   /** The replica's admission must follow `after` already. */
@@ -39,19 +41,24 @@ export class PolicySwitch {
     this.#before = change.before;
     this.#after = change.after;
     this.#origins = [...parts.replica.origins.values()];
-    parts.reads.adoptPolicy();
   }
 
   /** Looks at about `maxCount` records or watches; returns whether all is done. */
   step(maxCount: number): boolean {
+    const { reads, fanout } = this.#parts;
     const origin = this.#origins[0];
     if (origin !== undefined) {
       this.#touchSome(origin, maxCount);
       return false;
     }
-    this.#watchers ??= [...this.#parts.fanout.watchers()];
+    if (this.#watchers === undefined) {
+      reads.show(this.#after);
+      this.#watchers = [...fanout.watchers()];
+    }
     for (const watcher of this.#watchers.splice(0, maxCount)) watcher.refresh(this.#changedFor(watcher));
-    return this.#watchers.length === 0;
+    if (this.#watchers.length > 0) return false;
+    reads.settle(this.#after);
+    return true;
   }
 
   #touchSome(origin: Origin, maxCount: number): void {
@@ -60,8 +67,11 @@ export class PolicySwitch {
     let left = maxCount;
     origin.log.forEachSince(this.#afterSeq, (cell, seq) => {
       this.#afterSeq = seq;
-      if (cell.body === BODY.ENTRY && isAdmitted(this.#before, cell, clusterId) !== isAdmitted(this.#after, cell, clusterId))
-        changed.push(cell);
+      if (cell.body === BODY.ENTRY) {
+        const wasSeen = isAdmitted(this.#before, cell, clusterId);
+        if (wasSeen) this.#seenBefore.add(cell.namespace);
+        if (wasSeen !== isAdmitted(this.#after, cell, clusterId)) changed.push(cell);
+      }
       left -= 1;
       return left > 0;
     });
@@ -72,17 +82,30 @@ export class PolicySwitch {
     }
   }
 
-  /** Also namespaces that are empty by now, when the watch has not been told of that yet. */
+  /**
+   * Also namespaces that are empty by now, when the watch has not been told of that yet: what it gained is told anew as a
+   * whole, so that no removal from before reaches it; what it lost is told of only where it can have held something.
+   */
   #changedFor(watcher: Watcher): readonly string[] {
-    const { reads, replica } = this.#parts;
-    const known = this.#changedByReader.get(watcher.reader) ?? reads.changedFor(watcher.reader, this.#before, replica.lookup.namespaces());
-    this.#changedByReader.set(watcher.reader, known);
+    const { replica, clusterId } = this.#parts;
+    const { reader } = watcher;
+    let known = this.#changedByReader.get(reader);
+    if (known === undefined) {
+      known = this.#changedOf(reader, [...replica.lookup.namespaces(), ...this.#seenBefore], this.#seenBefore);
+      this.#changedByReader.set(reader, known);
+    }
     if (watcher.lagRevisions === 0) return known;
     const pending = new Set<string>();
     replica.changesSince(replica.revision - watcher.lagRevisions, (cell) => {
-      pending.add(cell.namespace);
+      if (isAdmitted(this.#before, cell, clusterId)) pending.add(cell.namespace);
       return true;
     });
-    return [...known, ...reads.changedFor(watcher.reader, this.#before, pending)];
+    return [...known, ...this.#changedOf(reader, pending, pending)];
+  }
+
+  #changedOf(reader: Reader, gainable: Iterable<string>, losable: Iterable<string>): readonly string[] {
+    const { reads } = this.#parts;
+    const gained = reads.changedFor(reader, this.#before, "gained", gainable);
+    return [...gained, ...reads.changedFor(reader, this.#before, "lost", losable)];
   }
 }

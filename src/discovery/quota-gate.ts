@@ -2,14 +2,19 @@
 import type { Draft } from "../catalog/codec.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
+import { winnerOf } from "../catalog/view.ts";
 import type { Caller } from "../policy/caller.ts";
 import type { Held, Quotas } from "../policy/quotas.ts";
 
-/** The live record of a key: staged, or as it is seen. */
+/** The live record of a key, staged or held, though the owner rule may hide it: whoever registered it still has it. */
 export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  return stagedOr(replica, key, () => winnerOf(replica.records(key)));
+}
+
+function stagedOr(replica: Replica, key: KeyText, held: () => CatalogRecord | undefined): CatalogRecord | undefined {
   const own = replica.own(key);
   if (own !== undefined && own.revision === 0) return own.body === BODY.ENTRY ? own : undefined;
-  return replica.view(key);
+  return held();
 }
 
 export class QuotaGate {
@@ -50,7 +55,8 @@ export class QuotaGate {
   }
 
   #held(key: KeyText): Held | undefined {
-    const current = currentRecord(this.#replica, key);
+    // What is hidden is not counted where quotas look.
+    const current = stagedOr(this.#replica, key, () => this.#replica.view(key));
     return current === undefined ? undefined : weighed(current, current.contentBytes);
   }
 }

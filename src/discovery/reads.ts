@@ -11,7 +11,7 @@ import type { Replica } from "../catalog/replica.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Caller } from "../policy/caller.ts";
-import { Eyes, type OnDenied, type PolicySource, seesAll, sightOf } from "../policy/eyes.ts";
+import { Eyes, type OnDenied, type PolicySource, type Sight, seesAll, sightBetween, sightOf } from "../policy/eyes.ts";
 import type { Policy, Verdict, Viewer } from "../policy/verdict.ts";
 
 /** Encoded entries of one page, in bytes: well below what clients accept by default (4 MiB). */
@@ -52,14 +52,24 @@ export class Reads {
   readonly #policies: PolicySource;
   readonly #onDenied: OnDenied;
   readonly #readers = new Map<string, Shared>();
-  /** How often the policy changed in this process life: a short cursor from before is of no use. */
+  /** How often the policy changed or settled in this process life: a short cursor from before is of no use. */
   #policyTurn = 0;
+  #turnPolicy: Policy;
+  /** The policy under which the records that may be seen are those that are. */
+  #shownPolicy: Policy;
+  /** The policy that every watch has been told of. */
+  #settledPolicy: Policy;
+  #sight: { readonly of: Policy; readonly sight: Sight };
 
   constructor(replica: Replica, node: NodeFacts, policy: { readonly policies: PolicySource; readonly onDenied: OnDenied }) {
     this.replica = replica;
     this.#policies = policy.policies;
     this.#onDenied = policy.onDenied;
-    const bootOf = () => (this.#policyTurn === 0 ? node.boot : `${node.boot}-${this.#policyTurn}`);
+    this.#turnPolicy = policy.policies.policy;
+    this.#shownPolicy = policy.policies.policy;
+    this.#settledPolicy = policy.policies.policy;
+    this.#sight = { of: this.#shownPolicy, sight: this.#shownPolicy };
+    const bootOf = () => (this.policyTurn === 0 ? node.boot : `${node.boot}-${this.policyTurn}`);
     this.node = {
       nodeId: node.nodeId,
       clusterId: node.clusterId,
@@ -72,7 +82,7 @@ export class Reads {
 
   /** Whether a caller may see a namespace, and why. */
   verdict(caller: Caller, namespace: string): Verdict {
-    return this.#policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+    return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
 
   /** Refuses a watch of exactly this namespace where the caller may not see it; empty: not of one namespace. */
@@ -85,22 +95,52 @@ export class Reads {
     throw new WaymarkError("discovery_access_denied", `namespace: ${verdict.reason} for ${namespace}`, { metadata });
   }
 
-  /** Changes with every policy change. */
+  /** Changes at once with every policy, and when it has settled. */
   get policyTurn(): number {
+    const { policy } = this.#policies;
+    if (policy !== this.#turnPolicy) {
+      this.#turnPolicy = policy;
+      this.#policyTurn += 1;
+    }
     return this.#policyTurn;
   }
 
-  /** Another policy is in force: short cursors given before are of no use. */
-  adoptPolicy(): void {
+  /**
+   * Whether every watch has been told of the policy in force. Until then a watch may have passed over what it is still to be
+   * told, so no cursor that is given out leads anywhere but to a snapshot.
+   */
+  get isSettled(): boolean {
+    return this.#policies.policy === this.#settledPolicy;
+  }
+
+  /** Who sees what now: by the policy in force, and until its owners' rules are applied to all records by the one before too. */
+  get policy(): Sight {
+    const { policy } = this.#policies;
+    if (this.#sight.of !== policy) this.#sight = { of: policy, sight: sightBetween(this.#shownPolicy, policy) };
+    return this.#sight.sight;
+  }
+
+  /** The owners' rules of this policy are applied to all records. */
+  show(policy: Policy): void {
+    this.#shownPolicy = policy;
+    const { policy: inForce } = this.#policies;
+    this.#sight = { of: inForce, sight: policy === inForce ? policy : sightBetween(policy, inForce) };
     this.#policyTurn += 1;
   }
 
-  /** The namespaces of these that a reader sees differently now. */
-  changedFor(reader: Reader, before: Policy, namespaces: Iterable<string>): readonly string[] {
+  /** Every watch has been told what this policy changes. */
+  settle(policy: Policy): void {
+    this.#settledPolicy = policy;
+    this.#policyTurn += 1;
+  }
+
+  /** The namespaces of these that a reader sees now and did not, or the other way round. */
+  changedFor(reader: Reader, before: Policy, how: "gained" | "lost", namespaces: Iterable<string>): readonly string[] {
     const viewer = this.#readers.get(reader.options.name)?.viewer;
     if (viewer === undefined) return [];
     const after = this.#policies.policy;
-    const isChanged = (namespace: string) => before.viewer(namespace, viewer).allowed !== after.viewer(namespace, viewer).allowed;
+    const [having, lacking] = how === "gained" ? [after, before] : [before, after];
+    const isChanged = (namespace: string) => having.viewer(namespace, viewer).allowed && !lacking.viewer(namespace, viewer).allowed;
     return [...namespaces].filter((namespace) => reader.mayHoldNamespace(namespace) && isChanged(namespace));
   }
 
@@ -109,7 +149,7 @@ export class Reads {
     const { filter, limit, token, isExplained, salt } = request;
     // HOT: most queries have one page; the hash is made only for those that go on.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
-    const { policy } = this.#policies;
+    const { policy } = this;
     const eyes = policy.set === undefined ? undefined : new Eyes(policy, caller);
     // One path for what is hidden and what is not there: nothing is looked up before the verdict.
     const isHidden = eyes !== undefined && filter.namespace !== "" && !eyes.sees(filter.namespace);
@@ -135,17 +175,18 @@ export class Reads {
     const name = `${hash} ${request.isNamesOnly} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {
-      const policies = this.#policies;
+      const epochOf = () => this.#policyEpoch;
+      const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
       const options = {
         ...request,
         name,
         hash,
-        allowed: sightOf(policies, caller),
+        allowed: sightOf(this, caller),
+        isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         get policyEpoch() {
-          return policies.policy.epoch;
+          return epochOf();
         },
       };
-      const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
       shared = { reader: new Reader(options, this.replica, this.node), viewer, streams: 0 };
       this.#readers.set(name, shared);
     }
@@ -163,7 +204,7 @@ export class Reads {
 
   /** The namespaces a caller sees, for scans that are not told of in the audit. */
   allowed(caller: Caller): (namespace: string) => boolean {
-    return this.#policies.policy.set === undefined ? seesAll : sightOf(this.#policies, caller);
+    return this.#policies.policy.set === undefined ? seesAll : sightOf(this, caller);
   }
 
   /** A record's entry as plain values. Cost: a decode. */
@@ -200,6 +241,15 @@ export class Reads {
   relation(record: CatalogRecord): Scope {
     if (record.traits.clusterId === this.node.clusterId) return SCOPE.ZONE;
     return record.traits.region === this.node.region ? SCOPE.REGION : SCOPE.GLOBAL;
+  }
+
+  #isChanged(namespace: string, viewer: Viewer): boolean {
+    return this.#settledPolicy.viewer(namespace, viewer).allowed !== this.#policies.policy.viewer(namespace, viewer).allowed;
+  }
+
+  get #policyEpoch(): string {
+    const { policy } = this.#policies;
+    return this.isSettled ? policy.epoch : `${this.#settledPolicy.epoch}>${policy.epoch}`;
   }
 
   /** Which of the nodes hold an entry in the namespace or below; stops when all are found. */

@@ -3,6 +3,9 @@ import { SCOPE, type Scope } from "../catalog/scope.ts";
 import type { Caller } from "./caller.ts";
 import type { Policy, PolicyAction, Source, Verdict } from "./verdict.ts";
 
+/** What says who sees a namespace: a policy, or the two between which a node is. */
+export type Sight = Pick<Policy, "set" | "viewer">;
+
 /** Whoever holds the policy in force: it is replaced as a whole. */
 export interface PolicySource {
   readonly policy: Policy;
@@ -20,19 +23,30 @@ export function seesAll(): boolean {
 }
 
 /** The namespaces a caller sees, as a function for scans. It follows the policy in force. */
-export function sightOf(policies: PolicySource, caller: Caller): (namespace: string) => boolean {
+export function sightOf(policies: { readonly policy: Sight }, caller: Caller): (namespace: string) => boolean {
   const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
   return (namespace) => policies.policy.viewer(namespace, viewer).allowed;
 }
 
+/** Only what both show: what the first hides may still hold records that the owners of the second hide. */
+export function sightBetween(before: Policy, after: Policy): Sight {
+  return {
+    set: after.set,
+    viewer: (namespace, viewer) => {
+      const verdict = after.viewer(namespace, viewer);
+      return verdict.allowed ? before.viewer(namespace, viewer) : verdict;
+    },
+  };
+}
+
 /** One read's eyes: which namespaces its caller sees, and one denial for each rule that hid something from it. */
 export class Eyes {
-  readonly #policy: Policy;
+  readonly #policy: Sight;
   readonly #caller: Caller;
   readonly #denials = new Map<string, { readonly namespace: string; readonly verdict: Verdict }>();
   readonly #viewer: { readonly clusterId: string; readonly tenant: string };
 
-  constructor(policy: Policy, caller: Caller) {
+  constructor(policy: Sight, caller: Caller) {
     this.#policy = policy;
     this.#caller = caller;
     this.#viewer = { clusterId: caller.cluster, tenant: caller.tenant };

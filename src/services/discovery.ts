@@ -326,9 +326,11 @@ class DiscoveryMethods {
     if (cursor.kind === "portable") {
       // Nobody will ever tell this node what it lacks (it came back without its disk): waiting to catch up would be for ever.
       const isOutOfReach = !this.#parts.hasPeers() && isAhead(cursor, this.#parts.reads.replica);
-      return isOutOfReach ? undefined : { kind: "portable", cursor };
+      // Of no policy, so that it leads to a snapshot.
+      const placed = this.#parts.reads.isSettled ? cursor : { ...cursor, policyEpoch: "" };
+      return isOutOfReach ? undefined : { kind: "portable", cursor: placed };
     }
-    if (cursor.boot !== this.#parts.reads.node.boot) return undefined;
+    if (!this.#parts.reads.isSettled || cursor.boot !== this.#parts.reads.node.boot) return undefined;
     if (cursor.revision > this.#parts.reads.replica.revision) throw invalid("cursor", "is not a cursor this service gave out");
     return { kind: "revision", revision: cursor.revision };
   }

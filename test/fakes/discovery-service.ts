@@ -1,12 +1,19 @@
 /** The real DiscoveryService over an empty catalog in memory, without listeners. */
-import { loadConfig } from "../../src/config.ts";
+import { loadConfig, type Settings } from "../../src/config.ts";
 import { openLog } from "../../src/lib/log.io.ts";
-import { buildCore, now, openStore } from "../../src/node-core.ts";
+import { buildCore, type NodeCore, now, openStore } from "../../src/node-core.ts";
 import { discoveryService } from "../../src/services/discovery.ts";
 import { resolveHandler } from "../../src/services/discovery-resolve.ts";
 import type { Service } from "../../src/services/service.ts";
 
-export async function startDiscovery(): Promise<{ readonly service: Service; stop(): Promise<void> }> {
+export interface DiscoveryInside {
+  readonly service: Service;
+  readonly core: NodeCore;
+  readonly settings: Settings;
+  stop(): Promise<void>;
+}
+
+export async function startDiscovery(): Promise<DiscoveryInside> {
   const loaded = loadConfig({ env: {}, flags: new Map([["persistence.ephemeral", true]]) });
   if (!loaded.ok) throw new Error("the defaults do not load");
   const { settings } = loaded.effective;
@@ -48,5 +55,5 @@ export async function startDiscovery(): Promise<{ readonly service: Service; sto
     await core.committer.close();
     await journal.close();
   };
-  return { service, stop };
+  return { service, core, settings, stop };
 }
