@@ -8,9 +8,9 @@ import type { Postings } from "./postings.ts";
 import type { CatalogRecord, KeyText, Kind } from "./record.ts";
 
 /** Records a page examines at most; then it ends short, with a key to go on from. */
-export const SCAN_BUDGET = 10_000;
+const SCAN_BUDGET = 10_000;
 /** Records a page explains at most. */
-export const MAX_CONSIDERED = 1000;
+const MAX_CONSIDERED = 1000;
 
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;

@@ -31,7 +31,7 @@ export const KEYS: readonly KeyText[] = NAMESPACES.flatMap((namespace) =>
 );
 
 /** What an entry may look like: each differs from the first in one thing that a filter can look at, the last in none. */
-export const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
+const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
   { tags: ["blue"], health: HEALTH.HEALTHY },
   { tags: ["green"], health: HEALTH.HEALTHY },
   { tags: ["blue"], health: HEALTH.DEGRADED },
