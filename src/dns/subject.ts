@@ -16,7 +16,7 @@ export interface DnsCatalog {
   find(kind: Kind, namespace: string, name: string): readonly EntryView[];
   /** Whether a namespace with a visible entry is `suffix` or ends in `.suffix`; the same for aliases. `suffix` has no final dot. */
   hasNameUnder(suffix: string): boolean;
-  /** Entries that carry this alias (lower case, relative to the zone, no final dot), in catalog order. */
+  /** Entries that carry this alias (lower case, below the zone or in full, no final dot), in catalog order. */
   findAlias(alias: string): readonly EntryView[];
 }
 
@@ -53,7 +53,7 @@ export function findSubject(relative: string, zone: string, catalog: DnsCatalog)
   if (own.kind !== "absent") return own;
   const alias = aliasSubject(relative, zone, catalog);
   if (alias !== undefined) return alias;
-  return isAboveSomething(relative, name, catalog) ? EMPTY : ABSENT;
+  return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
 }
 
 /** Lower is better; entries of one rank are equals. ORPHANED comes last (semantics.md, Orphans). */
@@ -110,7 +110,8 @@ function entriesSubject(
 }
 
 function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subject | undefined {
-  for (const entry of relative === "" ? [] : catalog.findAlias(relative)) {
+  if (relative === "") return undefined;
+  for (const entry of [...catalog.findAlias(relative), ...catalog.findAlias(`${relative}.${zone}`)]) {
     const target = formatName(canonicalName(entry), zone);
     if (target !== undefined) return { kind: "alias", ttlMs: entry.ttlMs, target };
   }
@@ -135,9 +136,13 @@ function canonicalName(entry: EntryView): DnsName {
 }
 
 /** An empty non-terminal (RFC 8020): its answer is "no such type", never "no such name". */
-function isAboveSomething(relative: string, name: DnsName, catalog: DnsCatalog): boolean {
+function isAboveSomething(
+  relative: string,
+  zone: string,
+  { name, catalog }: { readonly name: DnsName; readonly catalog: DnsCatalog },
+): boolean {
   const namespace = parseNamespaceLabels(relative.split("."));
-  if (namespace !== undefined && catalog.hasNameUnder(namespace)) return true;
+  if (namespace !== undefined && (catalog.hasNameUnder(namespace) || catalog.hasNameUnder(`${namespace}.${zone}`))) return true;
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   return LOCATED_KINDS.some((kind) =>
