@@ -55,8 +55,8 @@ function documentedRpcs(): readonly { readonly path: string; readonly isLater: b
     .flatMap((line) => {
       area = /^## (waymark\.\S+)/.exec(line)?.[1] ?? area;
       service = /^### (\w+Service)$/.exec(line)?.[1] ?? service;
-      const rpc = /^\| `(\w+)` \| (`\w+` → `\w+`) \| (.*) \|$/.exec(line);
-      return rpc === null ? [] : [{ path: `${area}.${service}/${rpc[1]}`, isLater: rpc[3]?.startsWith("**later**") === true }];
+      const rpc = /^\| `(\w+)` \| `\w+` → `\w+` \| /.exec(line);
+      return rpc === null ? [] : [{ path: `${area}.${service}/${rpc[1]}`, isLater: line.includes(" | **later** ") }];
     });
 }
 
