@@ -84,7 +84,8 @@ function needs({ options }: MethodDescriptorProto): string {
   const need = options === undefined ? undefined : getExtension(options, access);
   if (need === undefined || need.role === "") return "–";
   const owner = need.ownerOf === "" ? "" : ` or \`owner:…\` of its \`${need.ownerOf}\``;
-  return `\`${need.role}\`${owner}`;
+  const any = need.anyOwner ? " or `owner:…` of all it touches" : "";
+  return `\`${need.role}\`${owner}${any}`;
 }
 
 function messageSections(message: DescriptorProto, path: readonly number[], comments: Comments, name: string): readonly string[] {

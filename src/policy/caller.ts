@@ -55,6 +55,11 @@ export function isOwnerOf(caller: Pick<Identity, "roles">, namespace: string): b
   return caller.roles.some((role) => role.startsWith(OWNER) && role !== OWNER && namespaceCovers(role.slice(OWNER.length), namespace));
 }
 
+/** Whether a caller owns some namespace. */
+export function isOwner({ roles }: Pick<Identity, "roles">): boolean {
+  return roles.some((role) => role.startsWith(OWNER) && role !== OWNER);
+}
+
 /** Whose eyes a request asks to use; empty texts ask for nothing. */
 export interface AskedViewer {
   readonly clusterId: string;

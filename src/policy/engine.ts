@@ -92,6 +92,11 @@ export class PolicyEngine {
     return this.#inForce;
   }
 
+  /** The newest that can be read; another than the one in force where its stage leaves this node out. */
+  get newest(): PolicyVersion | undefined {
+    return this.#newest;
+  }
+
   /** Of the newest version, whether it is in force here, can be read, or not; 0 when there never was one. */
   get newestNumber(): number {
     return this.#kept.at(-1)?.number ?? 0;

@@ -2,27 +2,29 @@
 import { type DescMethod, getOption, hasOption, type Message } from "@bufbuild/protobuf";
 import { access } from "../../gen/waymark/catalog/v1/access_pb.js";
 import { assert, WaymarkError } from "../lib/errors.ts";
-import { type Caller, hasRole, isMeshRole, isOwnerOf, type MeshRole } from "../policy/caller.ts";
+import { type Caller, hasRole, isMeshRole, isOwner, isOwnerOf, type MeshRole } from "../policy/caller.ts";
 
 export interface Need {
   /** Undefined: none. */
   readonly role: MeshRole | undefined;
   /** Name in code of the request's field with a namespace whose owner may call too. */
   readonly ownerOf: string | undefined;
+  /** Whether owners of any namespace may call; then the handler refuses what is not theirs. */
+  readonly isForOwners: boolean;
 }
 
 /** What the option `waymark.catalog.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
 export function needOf(desc: DescMethod): Need {
   const name = `${desc.parent.typeName}/${desc.name}`;
   assert(hasOption(desc, access), "an rpc declares no access", { rpc: name });
-  const { role, ownerOf } = getOption(desc, access);
+  const { role, ownerOf, anyOwner } = getOption(desc, access);
   assert(role === "" || isMeshRole(role), "an rpc asks for a role that is none", { rpc: name, role });
   const field = desc.input.fields.find((each) => each.name === ownerOf);
   assert(ownerOf === "" || (field?.fieldKind === "scalar" && role !== ""), "an rpc has owners of no field of its request", {
     rpc: name,
     ownerOf,
   });
-  return { role: isMeshRole(role) ? role : undefined, ownerOf: field?.localName };
+  return { role: isMeshRole(role) ? role : undefined, ownerOf: field?.localName, isForOwners: anyOwner };
 }
 
 /**
@@ -30,11 +32,12 @@ export function needOf(desc: DescMethod): Need {
  * not be read has no owner.
  */
 export function authorise(need: Need, caller: Caller, request: Message | WaymarkError | undefined): void {
-  const { role, ownerOf } = need;
+  const { role, ownerOf, isForOwners } = need;
   if (role === undefined || hasRole(caller, role)) return;
+  if (isForOwners && isOwner(caller)) return;
   const namespace: unknown = ownerOf === undefined || request === undefined ? undefined : Reflect.get(request, ownerOf);
   if (typeof namespace === "string" && isOwnerOf(caller, namespace)) return;
-  const or = ownerOf === undefined ? "" : " or be an owner of the namespace";
+  const or = ownerOf === undefined && !isForOwners ? "" : " or be an owner of the namespace";
   if (!caller.isAuthenticated) throw new WaymarkError("unauthenticated", `this call needs a credential with the role ${role}${or}`);
   throw new WaymarkError("discovery_access_denied", `the caller must have the role ${role}${or}`, { metadata: { role } });
 }

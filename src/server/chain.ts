@@ -209,10 +209,14 @@ export class MethodChain {
     try {
       authorise(this.#need, caller, request);
     } catch (thrown) {
-      const call = { requestId, service: this.service, method: this.name, address: caller.address };
-      if (thrown instanceof WaymarkError) this.#ports.onRefused?.({ ...call, caller, error: thrown });
+      this.#tellRefused(thrown, caller, requestId);
       throw thrown;
     }
+  }
+
+  #tellRefused(thrown: unknown, caller: Caller, requestId: string): void {
+    if (!(thrown instanceof WaymarkError)) return;
+    this.#ports.onRefused?.({ requestId, service: this.service, method: this.name, address: caller.address, caller, error: thrown });
   }
 
   #requestId(arrival: Arrival): string {
@@ -277,7 +281,12 @@ export class MethodChain {
       if (!isOpen) return;
       isOpen = false;
       cancel?.();
-      if (response === undefined) return this.#refuse(thrown, exchange, context.requestId, context.time);
+      if (response === undefined) {
+        // Where the handler decides what the option otherwise does.
+        const isDenied = thrown instanceof WaymarkError && thrown.reason === "discovery_access_denied";
+        if (this.#need.isForOwners && isDenied) this.#tellRefused(thrown, context.caller, context.requestId);
+        return this.#refuse(thrown, exchange, context.requestId, context.time);
+      }
       exchange.succeed(response, context);
       this.finish(exchange, context.time, 0);
     };

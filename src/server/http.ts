@@ -133,7 +133,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
 };
 
 /** As `PolicyStatus` and `Explain` ask. */
-const READ: Need = { role: "mesh.read", ownerOf: undefined };
+const READ: Need = { role: "mesh.read", ownerOf: undefined, isForOwners: false };
 
 const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store" };
 

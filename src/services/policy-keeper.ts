@@ -4,6 +4,7 @@ import type { Time } from "../lib/machine.ts";
 import type { AuditSink } from "../policy/audit.ts";
 import type { DecodedSet } from "../policy/codec.ts";
 import { conflict, type PolicyEngine, refuseSet, type Terms, type VersionRow } from "../policy/engine.ts";
+import { foreignChangeSlices, type Owns } from "../policy/ownership.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../policy/policy-plan.ts";
 import { hasErrors, type Known, openedRules, type Problem, validateSlices } from "../policy/policy-set.ts";
 import type { PolicySet } from "../policy/rules.ts";
@@ -33,6 +34,10 @@ export interface Actor {
   readonly tenant: string;
   /** Address the call came from; empty for the node itself. */
   readonly address: string;
+  /** Undefined: may change everything. Else whose rules it may change, see ownership.ts. */
+  readonly owns: Owns | undefined;
+  /** Whether it may read the rules of others, and so be told which one is in its way. */
+  readonly mayRead: boolean;
 }
 
 export interface ApplyRequest {
@@ -99,27 +104,31 @@ export class PolicyKeeper {
 
   /**
    * Puts a set in force, durable and audited when this resolves, or says what it would change. Rejects with
-   * `invalid_argument` for a set with errors, and with `version_conflict` where another version came first.
+   * `invalid_argument` for a set with errors, with `version_conflict` where another version came first, and with
+   * `discovery_access_denied` where it changes what the actor may not.
    */
   async apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Promise<Applied> {
     const { engine, catalog, self, now } = this.#parts;
+    // First, so that who may not change a rule is told nothing about it.
+    const expectedNumber = await this.#permit(actor, set, terms.expectedNumber);
     const all = await this.validate(set, problems);
     if (hasErrors(all)) throw refuseSet(all);
     const before = engine.policy.set;
-    const version = await this.#inSlices(engine.draft(set, { ...terms, principal: actor.principal }, now().wallMs));
+    const version = await this.#inSlices(engine.draft(set, { ...terms, expectedNumber, principal: actor.principal }, now().wallMs));
     const plan = await this.#inSlices(planChanges(before, set, { catalog, self, wallMs: now().wallMs }));
     if (isDryRun) return { number: engine.policy.number, plan, warnings: all };
     await this.#put(actor, version, "policy.apply");
     return { number: version.number, plan, warnings: all };
   }
 
-  /** Puts an earlier set in force again, as a new version everywhere. Rejects with `not_found` or `version_conflict`. */
+  /** Puts an earlier set in force again, as a new version everywhere. Rejects as `apply` does, and with `not_found`. */
   async rollback(actor: Actor, { toNumber, terms }: RollbackRequest): Promise<number> {
     const { engine, now } = this.#parts;
     const target = engine.rollbackTarget(toNumber);
     const { set } = await this.load(target);
     const reason = terms.reason === "" ? `rollback to version ${target}` : terms.reason;
-    const full = { ...terms, reason, stage: undefined, principal: actor.principal };
+    const expectedNumber = await this.#permit(actor, set, terms.expectedNumber);
+    const full = { ...terms, expectedNumber, reason, stage: undefined, principal: actor.principal };
     const version = await this.#inSlices(engine.draft(set, full, now().wallMs));
     await this.#put(actor, version, "policy.rollback");
     return version.number;
@@ -167,6 +176,24 @@ export class PolicyKeeper {
   async #keepFile(kept: StoreItem | undefined, checksum: string): Promise<void> {
     // A swap that is lost only means that the file is looked at again at the next start.
     await this.#parts.store.compareAndSwap(FILE, kept?.version ?? 0, ENCODER.encode(checksum));
+  }
+
+  /**
+   * Whether an actor may put a set in the place of what there is: of the newest version, and of the one that is in force
+   * where a stage leaves this node out. Returns the number that the draft must then expect, so that nothing which was not
+   * looked at here is overwritten.
+   */
+  async #permit({ owns, mayRead }: Actor, set: PolicySet, expectedNumber: number): Promise<number> {
+    if (owns === undefined) return expectedNumber;
+    const { newestNumber, newest, inForce } = this.engine;
+    if (expectedNumber !== 0 && expectedNumber !== newestNumber) throw conflict(newestNumber, expectedNumber);
+    // A newest version that cannot be read is the admins' to replace: nobody can say what of it an owner would change.
+    const known = newest?.number === newestNumber ? [...new Set([newest, inForce])] : [undefined];
+    for (const version of known) {
+      const foreign = await this.#inSlices(foreignChangeSlices(version?.set, set, owns));
+      if (foreign !== undefined) throw notOwned(mayRead ? foreign : "the set differs in more than that");
+    }
+    return newestNumber;
   }
 
   /** Stores a draft where its number is free, puts it in force, and answers when that is audited. */
@@ -238,9 +265,14 @@ export type FileText =
   | { readonly ok: true; readonly set: PolicySet /** Of the set. */; readonly checksum: string }
   | { readonly ok: false; readonly fault: string };
 
-const FILE_ACTOR: Actor = { principal: "policy file", tenant: "", address: "" };
+const FILE_ACTOR: Actor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
+
+function notOwned(why: string): WaymarkError {
+  const need = "the caller must have the role mesh.admin, or change only rules of namespaces that it owns";
+  return new WaymarkError("discovery_access_denied", `${need}: ${why}`, { metadata: { role: "mesh.admin" } });
+}
 
 /** Keys sort as their numbers do. */
 function keyOf(number: number): string {

@@ -30,7 +30,7 @@ import { pageLimit } from "../catalog/query.ts";
 import { SCOPE } from "../catalog/scope.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
-import type { Caller } from "../policy/caller.ts";
+import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/codec.ts";
 import type { PolicyEngine } from "../policy/engine.ts";
 import { explain } from "../policy/explain.ts";
@@ -249,8 +249,10 @@ function actionOf(text: string): PolicyAction {
   return action;
 }
 
-function actorOf({ principal, tenant, address }: Caller): Actor {
-  return { principal, tenant, address };
+function actorOf(caller: Caller): Actor {
+  const { principal, tenant, address } = caller;
+  const owns = hasRole(caller, "mesh.admin") ? undefined : (namespace: string) => isOwnerOf(caller, namespace);
+  return { principal, tenant, address, owns, mayRead: hasRole(caller, "mesh.read") };
 }
 
 function msOf({ seconds, nanos }: Timestamp): number {

@@ -116,6 +116,12 @@ tenant = "ops"
 principal = "ada"
 token_sha256 = "${HASH("token-ops")}"
 roles = ["mesh.admin"]
+
+[[tenants.credentials]]
+tenant = "team-m"
+principal = "mia"
+token_sha256 = "${HASH("token-mia")}"
+roles = ["mesh.read", "owner:svc.market"]
 `;
 
 test("who has no role is told so with exit code 4, and changes are audited with their author", async () => {
@@ -135,6 +141,38 @@ test("who has no role is told so with exit code 4, and changes are audited with 
     (await fetch(`http://${http}/discovery/policy`, { headers: { authorization: `Bearer ${token}` } })).status;
   expect(await status("token-a")).toBe(403);
   expect(await status("token-ops")).toBe(200);
+});
+
+test("an owner hands its namespace over in a window and takes it back, and changes nobody else's rules", async () => {
+  const config = join(folder(), "node.toml");
+  writeFileSync(config, CONFIG);
+  await using node = await startNodeProcess(["--ephemeral", "--config", config]);
+  const as = (token: string, argv: readonly string[], input?: string) =>
+    node.run(["namespace", "policy", ...argv, "--token", token, "-o", "json"], input);
+  const other = "  - namespace: svc.shop\n    owners: [local]\n";
+  const start = `default_allow: true\nrules:\n${other}  - namespace: svc.market\n    owners: [local]\n    allow_summaries: true\n`;
+  const open = 'cutover_windows: [{ starts_at: "2020-01-01T00:00:00Z", ends_at: "2120-01-01T00:00:00Z" }]';
+  const handed = start.replace("owners: [local]\n    allow", `owners: [local, west]\n    ${open}\n    allow`);
+  expect((await as("token-mia", ["apply", "-"], start)).exit).toBe(4);
+  expect((await as("token-ops", ["apply", "-"], start)).exit).toBe(0);
+  expect(await as("token-mia", ["apply", "-", "--expect", "1"], handed)).toMatchObject({ exit: 0 });
+  const west = ["explain", "--namespace", "svc.market", "--action", "register", "--viewer", "west/"];
+  expect((await as("token-mia", west)).stdout).toContain("owner_allowed");
+  expect(await as("token-mia", ["rollback", "--reason", "west is not ready"])).toMatchObject({ exit: 0 });
+  expect((await as("token-mia", west)).stdout).toContain("owner_denied");
+
+  const foreign = await as("token-mia", ["apply", "-", "--dry-run"], start.replace("[local]", "[west]"));
+  expect(foreign).toMatchObject({ exit: 4, stdout: "" });
+  expect(foreign.stderr).toContain("the set differs in the rule svc.shop");
+  const changed = await ask(node, ["namespace", "policy", "audit", "--token", "token-ops"]);
+  expect(changed.records.map(({ principal, action }) => `${principal} ${action}`)).toEqual([
+    "mia policy.rollback",
+    "mia policy.apply",
+    "ada policy.apply",
+  ]);
+  const refused = await ask(node, ["discovery", "access-audit", "--token", "token-ops"]);
+  const denied = refused.records.filter(({ principal, outcome }) => principal === "mia" && outcome === "denied");
+  expect(denied[0]).toMatchObject({ action: "PolicyService/ApplyPolicy", reason: "discovery_access_denied" });
 });
 
 test("a copy of the audit log is verified without the node, and a changed one is found", async () => {

@@ -5,7 +5,7 @@ import type { PolicySet } from "../../src/policy/rules.ts";
 import { PolicyKeeper } from "../../src/services/policy-keeper.ts";
 import type { Store } from "../../src/store/store.ts";
 
-export const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1" };
+export const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1", owns: undefined, mayRead: true };
 export const TERMS = { expectedNumber: 0, stage: undefined, reason: "", changeTicket: "" };
 
 export class Bench {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { anonymousCaller, hasRole, isOwnerOf, isRole, MESH_ROLES, viewerOf } from "../../src/policy/caller.ts";
+import { anonymousCaller, hasRole, isOwner, isOwnerOf, isRole, MESH_ROLES, viewerOf } from "../../src/policy/caller.ts";
 
 test("a caller without a credential owns nothing, has no role, and sees with the serving node's eyes", () => {
   expect(anonymousCaller("eu-1", "192.0.2.7")).toEqual({
@@ -35,6 +35,14 @@ test.each([
   { roles: ["mesh.admin"], namespace: "", want: true },
 ])("$roles owns $namespace: $want", ({ roles, namespace, want }) => {
   expect(isOwnerOf({ roles }, namespace)).toBe(want);
+});
+
+test.each([
+  { roles: ["mesh.read", "owner:svc"], want: true },
+  { roles: ["mesh.admin"], want: false },
+  { roles: ["owner:"], want: false },
+])("$roles own some namespace: $want", ({ roles, want }) => {
+  expect(isOwner({ roles })).toBe(want);
 });
 
 test.each([

@@ -55,7 +55,7 @@ const market = create(ExplainRequestSchema, { namespace: "svc.market" });
 const unread = invalid("request", "not the bytes of a request");
 
 interface Case {
-  readonly rpc: "explain" | "applyPolicy";
+  readonly rpc: "explain" | "applyPolicy" | "rollbackPolicy" | "policyStatus";
   readonly who: Caller;
   readonly request: Message | WaymarkError | undefined;
   readonly want: string;
@@ -73,7 +73,12 @@ test.each<Case>([
   { rpc: "explain", who: caller([], false), request: market, want: "unauthenticated" },
   { rpc: "explain", who: caller(["mesh.admin"], false), request: market, want: "allowed" },
   { rpc: "applyPolicy", who: caller(["mesh.admin"]), request: undefined, want: "allowed" },
-  { rpc: "applyPolicy", who: caller(["mesh.operate", "owner:svc"]), request: undefined, want: "discovery_access_denied" },
+  { rpc: "applyPolicy", who: caller(["mesh.operate"]), request: undefined, want: "discovery_access_denied" },
+  // Whose rules it touches the handler decides, which knows what is in force.
+  { rpc: "applyPolicy", who: caller(["owner:svc"]), request: undefined, want: "allowed" },
+  { rpc: "applyPolicy", who: caller(["owner:"]), request: undefined, want: "discovery_access_denied" },
+  { rpc: "rollbackPolicy", who: caller(["owner:svc"]), request: undefined, want: "allowed" },
+  { rpc: "policyStatus", who: caller(["owner:svc"]), request: undefined, want: "discovery_access_denied" },
   { rpc: "applyPolicy", who: caller([], false), request: undefined, want: "unauthenticated" },
 ])("$rpc by $who.roles: $want", ({ rpc, who, request, want }) => {
   const need = needOf(PolicyService.method[rpc]);

@@ -173,3 +173,61 @@ test("a policy file that did not change is applied all the same when no stored v
   await bench.keeper.applyFile("p.yaml", file(only("blue")));
   expect(bench.engine.status).toMatchObject({ inForce: { number: 2, version: "blue" }, degraded: "" });
 });
+
+/** Owns svc.a, and may read all. */
+const OWEN = { principal: "owen", tenant: "a", address: "192.0.2.2", owns: (namespace: string) => namespace === "svc.a", mayRead: true };
+
+function both(a: string, b: string): PolicySet {
+  return set([rule("svc.a", { visibilityTenants: [a] }), rule("svc.b", { visibilityTenants: [b] })]);
+}
+
+test("an owner puts in force and takes back what differs in its own rules, and nothing else", async () => {
+  const bench = new Bench(new MemoryStore());
+  const owner = (one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) =>
+    bench.keeper.apply(OWEN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun });
+  await expect(owner(both("blue", "red"))).rejects.toThrow("discovery_access_denied");
+  await bench.apply(both("blue", "red"));
+  expect(await owner(both("green", "red"))).toMatchObject({ number: 2 });
+  await expect(owner(both("blue", "green"))).rejects.toThrow("it owns: the set differs in the rule svc.b");
+  // A dry run tells what is in the catalog, so it needs the same.
+  await expect(owner(both("blue", "green"), {}, true)).rejects.toThrow("discovery_access_denied");
+  await expect(owner(both("blue", "red"), { expectedNumber: 1 })).rejects.toThrow("version_conflict");
+  expect(await bench.keeper.rollback(OWEN, { toNumber: 0, terms: TERMS })).toBe(3);
+  expect(bench.engine.inForce?.set).toEqual(both("blue", "red"));
+  await bench.apply(both("blue", "green"));
+  await expect(bench.keeper.rollback(OWEN, { toNumber: 0, terms: TERMS })).rejects.toThrow("discovery_access_denied");
+  expect(bench.engine.newestNumber).toBe(4);
+  expect(bench.events.map(({ principal }) => principal)).toEqual(["ann", "owen", "owen", "ann"]);
+});
+
+test("an owner who may not read policy is not told which rule is in the way", async () => {
+  const bench = new Bench(new MemoryStore());
+  await bench.apply(both("blue", "red"));
+  const blind = { ...OWEN, mayRead: false };
+  const refused = bench.keeper.apply(blind, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: true });
+  await expect(refused).rejects.toThrow("it owns: the set differs in more than that");
+});
+
+test("an owner does not put in force everywhere what a stage has put in force elsewhere", async () => {
+  const bench = new Bench(new MemoryStore());
+  await bench.apply(both("blue", "red"));
+  const stage = { by: "clusters", clusterIds: ["us-1"] } as const;
+  await bench.keeper.apply(ANN, { set: both("blue", "green"), problems: [], terms: { ...TERMS, stage }, isDryRun: false });
+  expect(bench.engine.inForce?.number).toBe(1);
+  for (const b of ["red", "green"]) {
+    const refused = bench.keeper.apply(OWEN, { set: both("red", b), problems: [], terms: TERMS, isDryRun: false });
+    await expect(refused).rejects.toThrow("discovery_access_denied");
+  }
+});
+
+test("of an owner and an admin at the same time, the owner does not overwrite what it was not compared with", async () => {
+  const bench = new Bench(new MemoryStore());
+  await bench.apply(both("blue", "red"));
+  const late = bench.keeper.apply(OWEN, { set: both("green", "red"), problems: [], terms: TERMS, isDryRun: false });
+  const first = bench.keeper.apply(ANN, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: false });
+  const results = await Promise.allSettled([late, first]);
+  expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  // Whoever won, the other's rule is what it was before or what the winner said.
+  const pair = bench.engine.inForce?.set;
+  expect([both("green", "red"), both("blue", "green")]).toContainEqual(pair);
+});

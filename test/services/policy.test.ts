@@ -10,7 +10,7 @@ import { MemoryStore } from "../../src/store/memory.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
 
-const CALLER = { ...anonymousCaller("eu-1", "192.0.2.1"), principal: "ann", tenant: "blue" };
+const CALLER = { ...anonymousCaller("eu-1", "192.0.2.1", ["mesh.admin"]), principal: "ann", tenant: "blue" };
 
 function open() {
   const bench = new Bench(new MemoryStore());

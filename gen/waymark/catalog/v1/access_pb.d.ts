@@ -30,6 +30,13 @@ export declare type Access = Message<"waymark.catalog.v1.Access"> & {
    * @generated from field: string owner_of = 2;
    */
   ownerOf: string;
+
+  /**
+   * Who owns some namespace may call too, and the rpc itself refuses what touches more than its caller owns.
+   *
+   * @generated from field: bool any_owner = 3;
+   */
+  anyOwner: boolean;
 };
 
 /**

@@ -9,7 +9,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file waymark/catalog/v1/access.proto.
  */
 export const file_waymark_catalog_v1_access = /*@__PURE__*/
-  fileDesc("Ch93YXltYXJrL2NhdGFsb2cvdjEvYWNjZXNzLnByb3RvEhJ3YXltYXJrLmNhdGFsb2cudjEiKAoGQWNjZXNzEgwKBHJvbGUYASABKAkSEAoIb3duZXJfb2YYAiABKAk6VAoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYnpQDIAEoCzIaLndheW1hcmsuY2F0YWxvZy52MS5BY2Nlc3NSBmFjY2Vzc2IGcHJvdG8z", [file_google_protobuf_descriptor]);
+  fileDesc("Ch93YXltYXJrL2NhdGFsb2cvdjEvYWNjZXNzLnByb3RvEhJ3YXltYXJrLmNhdGFsb2cudjEiOwoGQWNjZXNzEgwKBHJvbGUYASABKAkSEAoIb3duZXJfb2YYAiABKAkSEQoJYW55X293bmVyGAMgASgIOlQKBmFjY2VzcxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGJ6UAyABKAsyGi53YXltYXJrLmNhdGFsb2cudjEuQWNjZXNzUgZhY2Nlc3NiBnByb3RvMw", [file_google_protobuf_descriptor]);
 
 /**
  * Describes the message waymark.catalog.v1.Access.

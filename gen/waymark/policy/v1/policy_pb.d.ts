@@ -1396,7 +1396,8 @@ export declare const PolicyService: GenService<{
     output: typeof ValidatePolicyResponseSchema;
   },
   /**
-   * Puts a policy set in force, or says what it would change.
+   * Puts a policy set in force, or says what it would change. Owners may change the rules of what they own, but for quota
+   * and priority.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.ApplyPolicy
    */
@@ -1416,7 +1417,7 @@ export declare const PolicyService: GenService<{
     output: typeof ExportPolicyResponseSchema;
   },
   /**
-   * Puts an earlier set in force again.
+   * Puts an earlier set in force again. Owners may where it differs from the newest in what they may change.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.RollbackPolicy
    */
