@@ -18,13 +18,15 @@ beforeAll(async () => {
 
 afterAll(() => victim.stop());
 
-// Tried again when missed: on two shared cores another process is a worse neighbour than most attacks.
-test.each(Object.keys(ATTACKS))("%s: cut, and others are served", { retry: 2 }, async (name) => {
+test.each(Object.keys(ATTACKS))("%s: cut, and others are served", async (name) => {
   const attack = victim.attacked(name);
   const during = await victim.latency(2_000, attack);
   expect(await attack).toMatchObject({ isCut: true });
   expect(victim.isAlive, "the process lives").toBe(true);
-  expect(during.p99Ms).toBeLessThanOrEqual(Math.max(10 * calm.p99Ms, NOISE_MS));
+  // On two shared cores another process can be a worse neighbour than the attack: then calm is what it is now.
+  const isFelt = during.p99Ms > Math.max(10 * calm.p99Ms, NOISE_MS);
+  const calmNow = isFelt ? await victim.latency(2_000) : calm;
+  expect(during.p99Ms).toBeLessThanOrEqual(Math.max(10 * Math.max(calm.p99Ms, calmNow.p99Ms), NOISE_MS));
 });
 
 test("after all of it memory is where it was, but for what garbage collection leaves", async () => {
