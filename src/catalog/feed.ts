@@ -199,7 +199,7 @@ export class Feed {
     const scopes = new Set(phase.scopes);
     // The pages told of it: what came and went while the reader could not see it is none of its business.
     const isTold = (cell: Cell, revision: number) => revision <= phase.revision && scopes.has(cell.namespace);
-    const { changes, to } = reader.scan(this.#revision, budgetBytes, isTold);
+    const { changes, to } = reader.scan(this.#revision, budgetBytes, { isTold });
     this.#revision = to;
     const isEnd = isReady && to === reader.replica.revision;
     if (!isEnd) return changes.length === 0 ? undefined : reader.message({ changes, revision: to, snapshot: SNAPSHOT.CONTINUE });
@@ -238,7 +238,7 @@ export class Feed {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
     }
-    const { changes, to } = reader.scan(this.#revision, budgetBytes);
+    const { changes, to } = reader.scan(this.#revision, budgetBytes, { isAhead: true });
     this.#revision = to;
     const sendable = changes.filter((change) => gap.maySend(change));
     if (sendable.length === 0 && standing === "covered" && to === reader.replica.revision) {

@@ -76,6 +76,11 @@ interface Kept {
   readonly message: FeedMessage | undefined;
 }
 
+export interface ScanOptions {
+  readonly isTold?: (cell: Cell, revision: number) => boolean;
+  readonly isAhead?: boolean;
+}
+
 export interface Scan {
   readonly changes: Change[];
   /** Everything up to here is in `changes` or does not concern the reader. */
@@ -134,9 +139,10 @@ export class Reader {
 
   /**
    * What changed after `from`, each key once, as it is seen now; at least one change, then as many as the budget holds.
-   * What `isTold` says the reader has been told otherwise is passed over.
+   * What `isTold` says the reader has been told otherwise is passed over. One that is `isAhead` of this node, by a cursor
+   * from another, may hold what was never seen here, and is told that it is gone.
    */
-  scan(from: number, budgetBytes: number, isTold: (cell: Cell, revision: number) => boolean = isNever): Scan {
+  scan(from: number, budgetBytes: number, { isTold = isNever, isAhead = false }: ScanOptions = {}): Scan {
     const changes: Change[] = [];
     const { replica } = this;
     let left = budgetBytes;
@@ -148,7 +154,7 @@ export class Reader {
       // What is passed over now would not be known to have changed when the reader is told of its namespace.
       isCut = isNews && this.options.isOwed?.(cell.namespace) === true;
       if (isCut) return false;
-      const change = isNews && allowed(cell.namespace) ? this.changeOf(cell, revision, from) : undefined;
+      const change = isNews && allowed(cell.namespace) ? this.#changeOf(cell, { revision, from, isAhead }) : undefined;
       if (change !== undefined) {
         left -= this.sizeOf(change);
         isCut = left < 0 && changes.length > 0;
@@ -162,7 +168,7 @@ export class Reader {
   }
 
   /** What a reader at revision `from` is told of a touched cell's key; undefined when nothing. */
-  changeOf(cell: Cell, revision: number, from: number): Change | undefined {
+  #changeOf(cell: Cell, { revision, from, isAhead }: { revision: number; from: number; isAhead: boolean }): Change | undefined {
     if (!this.mayHoldKey(cell)) return undefined;
     // Several origins: the key is told of at its newest touch only.
     if (cell.peers?.some((peer) => peer.revision > revision) === true) return undefined;
@@ -173,7 +179,9 @@ export class Reader {
     // "No longer matches" is said only when what filters look at changed since: else the reader never had it (filter_seq).
     // With several origins the reader may have had another one's record.
     // What was hidden already when the reader stood there is not told of either, not even that it is gone.
-    if ((winner === cell || winner === undefined) && cell.peers === undefined && cell.filterRevision <= from) return undefined;
+    const isOld = cell.peers === undefined && cell.filterRevision <= from;
+    if (isOld && winner === cell) return undefined;
+    if (isOld && winner === undefined && !(isAhead && this.replica.isAdmitted(cell))) return undefined;
     return { action: ACTION.REMOVE, record: cell, revision };
   }
 

@@ -302,6 +302,30 @@ test("4 Why: removed keys do not return on fail-over to a node that is behind th
   expect(watch.all(LATER)).toEqual(["~1", "-0", "*"]);
 });
 
+test("4: a removal is told to a reader that is ahead, though the node it resumed at never saw the entry", () => {
+  const a = nodeWith(K, L);
+  const from = new Watch(a).settle();
+  end(a, K);
+  const late = new MeshNode("b");
+  const watch = new Watch(late, from);
+  expect(watch.all()).toEqual([]);
+  late.copy(a, "a/1", T);
+  expect(watch.all()).toEqual(["+1 -0"]);
+});
+
+test("4: a node that learned of an origin too late to have heard of a removal says so with a snapshot", () => {
+  const a = nodeWith(...KEYS.slice(0, 8));
+  const from = new Watch(a).settle();
+  for (const key of KEYS.slice(0, 8)) end(a, key);
+  put(a, KEYS[9]);
+  a.collect(LATER);
+  const late = new MeshNode("b");
+  const watch = new Watch(late, from);
+  expect(watch.all()).toEqual([]);
+  late.copy(a, "a/1", T);
+  expect(watch.all()).toEqual(["BEGIN +9", "END"]);
+});
+
 test("4: a snapshot that a resumed stream needs waits until the node has covered its cursor", () => {
   const a = nodeWith(K, L);
   const behind = copyOf(a);
