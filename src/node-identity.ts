@@ -31,10 +31,13 @@ function hasCredentials({ tenants, tls }: Settings): boolean {
 
 /** Throws when a node would be open to everybody on the network and nobody said that this is meant. */
 export function checkExposure(settings: Settings): void {
-  const { listen, tls } = settings;
-  if (isLoopbackHost(listen.host) || tls.certFile !== undefined || hasCredentials(settings) || listen.insecure) return;
+  const { dns, listen, tls } = settings;
+  // The DNS gateway knows no credentials, but what it tells without any is as open as the rest.
+  const hosts = dns.enabled && dns.host !== undefined ? [listen.host, dns.host] : [listen.host];
+  const open = hosts.find((host) => !isLoopbackHost(host));
+  if (open === undefined || tls.certFile !== undefined || hasCredentials(settings) || listen.insecure) return;
   throw new Error(
-    `refusing to listen on ${listen.host}: neither TLS nor a credential is configured, so whoever reaches the node could do anything. ` +
+    `refusing to listen on ${open}: neither TLS nor a credential is configured, so whoever reaches the node could do anything. ` +
       "Configure tls.cert_file and tls.key_file, or tenants.credentials or tenants.jwt; or listen on 127.0.0.1; " +
       "or, where the network itself is trusted, pass --insecure",
   );

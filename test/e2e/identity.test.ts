@@ -458,6 +458,16 @@ describe("a node without credentials", () => {
     );
   });
 
+  test("nor does it answer DNS there while the rest is on loopback", async () => {
+    const dns = file("dns.toml", '[dns]\nhost = "0.0.0.0"\n');
+    const ports = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0"];
+    const { exit, stderr } = await waymarkProcess(["serve", "--ephemeral", "--config", dns, ...ports]);
+    expect(exit).toBe(1);
+    expect(stderr).toContain("refusing to listen on 0.0.0.0");
+    await using insecure = await startNodeProcess(["--ephemeral", "--config", dns, "--insecure"]);
+    expect([insecure.grpc, insecure.listeners["dns"]]).toEqual([expect.stringMatching(/^127/), expect.stringMatching(/^0\.0\.0\.0:/)]);
+  });
+
   test("unless it is told that the network is trusted, or it has a credential", async () => {
     await using insecure = await startNodeProcess(["--ephemeral", "--host", "0.0.0.0", "--insecure"]);
     expect(insecure.grpc).toMatch(/^0\.0\.0\.0:/);
