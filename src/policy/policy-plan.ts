@@ -199,7 +199,8 @@ class Planner {
 
   #isWithdrawn(namespace: string): boolean {
     const { self, wallMs } = this.#terms;
-    return [SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL].some((scope) => {
+    // What is narrower never left.
+    return [SCOPE.REGION, SCOPE.GLOBAL].some((scope) => {
       const at = { scope, wallMs };
       return this.#before.exportSummary(namespace, self, at).allowed && !this.#after.exportSummary(namespace, self, at).allowed;
     });

@@ -65,6 +65,14 @@ test("tenants and clusters that only the rules name are looked at too", () => {
   expect(changes).toMatchObject([{ effect: "hide", viewers: [{ clusterId: "ap-1", tenant: "" }] }]);
 });
 
+test("a summary of a zone leaves no cluster, so it is not withdrawn", () => {
+  const exported = (exportScopes: readonly (1 | 2 | 3 | 4)[]) => set([rule("a", { allowSummaries: true, exportScopes })]);
+  expect(plan(exported([SCOPE.ZONE, SCOPE.REGION]), exported([SCOPE.REGION]), catalog(["a"])).changes).toEqual([]);
+  expect(plan(exported([SCOPE.ZONE, SCOPE.REGION]), exported([SCOPE.ZONE]), catalog(["a"])).changes).toMatchObject([
+    { effect: "withdraw" },
+  ]);
+});
+
 test("a summary that may no longer leave this cluster is a withdrawal", () => {
   const before = set([rule("a", { allowSummaries: true }), rule("b", { allowSummaries: true, cutoverWindows: [span(-1, 1)] })]);
   const after = set([
