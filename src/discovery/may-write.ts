@@ -1,11 +1,11 @@
-/** Who may write what: the policy's owners, and the principal an entry belongs to. */
+/** Who may write what: the policy's owners, those who may see, and the principal an entry belongs to. */
 import type { Draft } from "../catalog/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
 import { type CatalogRecord, KIND } from "../catalog/record.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
 import { mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
-import type { Source } from "../policy/verdict.ts";
+import type { Source, Verdict } from "../policy/verdict.ts";
 
 export interface Publishing {
   /** This node, as the owner rule sees it. */
@@ -14,22 +14,45 @@ export interface Publishing {
   readonly onDenied: OnDenied;
 }
 
-/** Throws `discovery_access_denied` where this node's cluster may not publish the draft. */
-export function checkPublishing(
-  { source, policies, onDenied }: Publishing,
-  caller: Caller,
-  { namespace, scope, kind }: Draft,
-  field: string,
-): void {
+/**
+ * Throws `discovery_access_denied` where this node's cluster may not publish the draft, or the caller may not see its
+ * namespace: whether a key is taken there would tell what it holds.
+ */
+export function checkPublishing(publishing: Publishing, caller: Caller, { namespace, scope, kind }: Draft, field: string): void {
+  const { source, policies } = publishing;
   if (policies.policy.set === undefined || (kind === KIND.NODE && namespace === NODES_NAMESPACE)) return;
   const verdict = policies.policy.source(namespace, source);
-  if (mayPublish(verdict, scope)) return;
+  if (!mayPublish(verdict, scope))
+    throw denied(publishing, caller, {
+      namespace,
+      verdict,
+      message: `${field}: ${verdict.reason} for ${namespace} from cluster ${source.clusterId}`,
+    });
+  const hidden = hiddenBy(publishing, caller, namespace);
+  if (hidden !== undefined)
+    throw denied(publishing, caller, { namespace, verdict: hidden, message: `${field}: ${hidden.reason} for ${namespace}` });
+}
+
+function denied(
+  { onDenied }: Publishing,
+  caller: Caller,
+  { namespace, verdict, message }: { readonly namespace: string; readonly verdict: Verdict; readonly message: string },
+): WaymarkError {
   onDenied(caller, { action: "register", namespace, verdict });
   const rule = verdict.rule === "" ? {} : { rule: verdict.rule };
-  const metadata = { namespace, reason: verdict.reason, ...rule };
-  throw new WaymarkError("discovery_access_denied", `${field}: ${verdict.reason} for ${namespace} from cluster ${source.clusterId}`, {
-    metadata,
-  });
+  return new WaymarkError("discovery_access_denied", message, { metadata: { namespace, reason: verdict.reason, ...rule } });
+}
+
+function hiddenBy({ policies }: Pick<Publishing, "policies">, caller: Caller, namespace: string): Verdict | undefined {
+  const verdict = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+  return verdict.allowed || isOwnerOf(caller, namespace) ? undefined : verdict;
+}
+
+/** Whether a held record is to a caller as if it were not there: another's, in a namespace that policy hides from it. Told if so. */
+export function isAbsentFor({ policies, onDenied }: Publishing, caller: Caller, { principal, namespace }: CatalogRecord): boolean {
+  const verdict = principal === caller.principal ? undefined : hiddenBy({ policies }, caller, namespace);
+  if (verdict !== undefined) onDenied(caller, { action: "register", namespace, verdict });
+  return verdict !== undefined;
 }
 
 /**

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { NODES_NAMESPACE } from "../../src/catalog/names.ts";
 import { KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { checkOwner, checkPublishing, isAdmin } from "../../src/discovery/may-write.ts";
+import { checkOwner, checkPublishing, isAbsentFor, isAdmin } from "../../src/discovery/may-write.ts";
 import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
 import { testRecord } from "../fakes/records.ts";
 import { caller, draft } from "../fakes/registry.ts";
@@ -57,4 +57,33 @@ test.each([
   if (allowed) expect(check).not.toThrow();
   else expect(check).toThrow("discovery_access_denied: keys[0]: is registered by another principal");
   expect(isAdmin(who)).toBe(who.roles.includes("mesh.admin"));
+});
+
+const HIDDEN = new Policy({ version: "v1", defaultAllow: true, rules: [{ ...RULE, owners: [], visibilityTenants: ["blue"] }] }, 1);
+
+test.each([
+  { who: { ...caller("ann"), tenant: "blue" }, allowed: true },
+  { who: { ...caller("bob"), tenant: "red" }, allowed: false },
+  { who: { ...caller("bob", ["owner:svc"]), tenant: "red" }, allowed: true },
+  { who: { ...caller("bob", ["mesh.admin"]), tenant: "red" }, allowed: true },
+  { who: { ...caller("bob", ["mesh.operate", "owner:other"]), tenant: "red" }, allowed: false },
+])("tenant $who.tenant with roles $who.roles publishes where only blue may look: $allowed", ({ who, allowed }) => {
+  const denials: string[] = [];
+  const publishing = {
+    source: { clusterId: "c1", region: "r1" },
+    policies: { policy: HIDDEN },
+    onDenied: (_caller: unknown, { verdict }: { verdict: { reason: string } }) => denials.push(verdict.reason),
+  };
+  const check = () => {
+    checkPublishing(publishing, who, draft("a"), "entries[0].key.namespace");
+  };
+  if (allowed) expect(check).not.toThrow();
+  else expect(check).toThrow("discovery_access_denied: entries[0].key.namespace: viewer_denied for svc");
+  expect(denials).toEqual(allowed ? [] : ["viewer_denied"]);
+  // Of others' entries; one's own may always be taken away.
+  const record = { ...testRecord(), namespace: "svc", principal: "zoe" };
+  expect(isAbsentFor(publishing, who, record)).toBe(!allowed);
+  expect(denials).toHaveLength(allowed ? 0 : 2);
+  expect(isAbsentFor(publishing, who, { ...record, principal: who.principal })).toBe(false);
+  expect(isAbsentFor({ ...publishing, policies: { policy: NO_POLICY } }, who, record)).toBe(false);
 });

@@ -143,6 +143,25 @@ test("who has no role is told so with exit code 4, and changes are audited with 
   expect(await status("token-ops")).toBe(200);
 });
 
+test("a tenant cannot write where it may not look, nor find out there what is taken", async () => {
+  const config = join(folder(), "node.toml");
+  writeFileSync(config, CONFIG);
+  await using node = await startNodeProcess(["--ephemeral", "--config", config]);
+  await node.run(["namespace", "policy", "apply", "-", "--token", "token-ops"], CLOSED.replace("[team-a]", "[team-m]"));
+  const entry = (instance: string) => ["--namespace", "svc.market", "--name", "web", "--instance", instance];
+  const put = (token: string, instance: string) => node.run(["register", ...entry(instance), "--target", "10.0.0.1:80", "--token", token]);
+  expect((await put("token-mia", "taken")).exit).toBe(0);
+  const [taken, free] = [await put("token-a", "taken"), await put("token-a", "free")];
+  expect([taken.exit, free.exit]).toEqual([4, 4]);
+  expect(taken.stderr).toContain("viewer_denied for svc.market");
+  expect(taken.stderr).toBe(free.stderr);
+  const drop = (instance: string) => node.run(["unregister", ...entry(instance), "--token", "token-a"]);
+  const [kept, none] = [await drop("taken"), await drop("free")];
+  expect({ ...kept, stderr: kept.stderr.replaceAll("taken", "free"), stdout: kept.stdout.replaceAll("taken", "free") }).toEqual(none);
+  const left = await ask(node, ["discovery", "query", "--namespace", "svc.market", "--token", "token-mia"]);
+  expect(left.items).toHaveLength(1);
+});
+
 test("an owner hands its namespace over in a window and takes it back, and changes nobody else's rules", async () => {
   const config = join(folder(), "node.toml");
   writeFileSync(config, CONFIG);
