@@ -4,6 +4,7 @@ import type { AuditEvent, AuditSink } from "./policy/audit.ts";
 import { ReadSample } from "./policy/audit-queue.ts";
 import type { Caller } from "./policy/caller.ts";
 import type { OnDenied } from "./policy/eyes.ts";
+import type { PolicyAction } from "./policy/verdict.ts";
 
 /** Namespaces of one write that get a record each. */
 const MAX_RECORDS = 16;
@@ -23,9 +24,14 @@ export class AccessTrail {
   }
 
   readonly onDenied: OnDenied = (caller, { action, namespace, verdict }) => {
-    this.#metrics.inc("discovery_policy_denials_total", { action, reason: labelOf(verdict.reason) });
+    this.countDenial(action, verdict.reason);
     this.#record(caller, { action, namespace, outcome: "denied", reason: verdict.reason, rule: verdict.rule, detail: "" });
   };
+
+  /** A denial that is recorded elsewhere. */
+  countDenial(action: PolicyAction, reason: string): void {
+    this.#metrics.inc("discovery_policy_denials_total", { action, reason: labelOf(reason) });
+  }
 
   /** A write that was taken. Cost: a record for each distinct namespace. */
   readonly onWrite = (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number): void => {

@@ -135,8 +135,10 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
 function openDns({ settings, log, core, random, now }: DoorOptions): Promise<DnsGateway> {
   const { dns, listen, catalog } = settings;
   const dnsLog = log.child("dns");
-  const view = dnsCatalog(core);
   const { admit } = core.limits;
+  // One view for all, so that answers are kept for all; who asks is known while its query is answered, in one turn.
+  let asker = anonymousCaller(core.identity.clusterId, "");
+  const view = dnsCatalog(core, (namespace) => noteHidden(core, asker, namespace));
   return startDnsGateway({
     host: dns.host ?? listen.host,
     udpPort: dns.udpPort,
@@ -151,7 +153,8 @@ function openDns({ settings, log, core, random, now }: DoorOptions): Promise<Dns
       allowExternalNames: dns.allowExternalNames,
     },
     catalogFor: (address) => {
-      admit?.(anonymousCaller(core.identity.clusterId, address), "read", now().monoMs);
+      asker = anonymousCaller(core.identity.clusterId, address);
+      admit?.(asker, "read", now().monoMs);
       return view;
     },
     random,
@@ -160,20 +163,39 @@ function openDns({ settings, log, core, random, now }: DoorOptions): Promise<Dns
   });
 }
 
-/** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. */
-export function dnsCatalog({
-  reads,
-  replica,
-  dnsNames,
-  identity,
-}: Pick<NodeCore, "reads" | "replica" | "dnsNames" | "identity">): DnsCatalog {
+/** An answer without what policy hides. UDP addresses are easily forged, so the audit has one record a second for each, with the count. */
+function noteHidden({ reads, trail, limits }: NodeCore, asker: Caller, namespace: string): void {
+  const { reason, rule } = reads.verdict(asker, namespace);
+  trail.countDenial("query", reason);
+  limits.note({ caller: asker, action: "query", namespace, reason, detail: `dns${rule === "" ? "" : `, rule ${rule}`}` });
+}
+
+/** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. `onHidden` hears of a namespace once an answer. */
+export function dnsCatalog(
+  { reads, replica, dnsNames, identity }: Pick<NodeCore, "reads" | "replica" | "dnsNames" | "identity">,
+  onHidden: (namespace: string) => void = () => {},
+): DnsCatalog {
   const viewer = anonymousCaller(identity.clusterId, "");
+  const hidden = new Set<string>();
   return {
     get revision() {
       // Both only grow, so the sum changes whenever either does.
       return replica.revision + reads.policyTurn;
     },
-    find: (kind, namespace, name) => reads.find(viewer, { kind, namespace, name }).map((record) => reads.entry(record)),
+    find: (kind, namespace, name) => {
+      if (!reads.verdict(viewer, namespace).allowed) {
+        hidden.add(namespace);
+        return [];
+      }
+      return reads.find(viewer, { kind, namespace, name }).map((record) => reads.entry(record));
+    },
+    takeHidden: () => {
+      if (hidden.size === 0) return [];
+      const namespaces = [...hidden];
+      hidden.clear();
+      return namespaces;
+    },
+    onHidden: (namespaces) => namespaces.forEach((namespace) => onHidden(namespace)),
     hasNameUnder: (suffix) => dnsNames.hasNameUnder(suffix, reads.allowed(viewer)),
     findAlias: (alias) => dnsNames.findAlias(alias, reads.allowed(viewer)).map((record) => reads.entry(record)),
   };
@@ -189,6 +211,10 @@ function httpSources({ core, settings, now }: DoorOptions): HttpSources {
     persistence: () => persistence(core),
     prometheusTargets: (filter, caller) => {
       admit?.(caller, "read", now().monoMs);
+      const { namespace } = filter;
+      const verdict = namespace === undefined ? undefined : core.reads.verdict(caller, namespace);
+      // Of a scrape of everything nobody is told: it asks for what it may see.
+      if (namespace !== undefined && verdict?.allowed === false) core.trail.onDenied(caller, { action: "query", namespace, verdict });
       return renderTargetGroups(serviceEntries(core, filter, caller));
     },
     policy: (namespace, caller) => {

@@ -30,6 +30,7 @@ export interface ResponderOptions {
 
 const DEFAULT_MAX_PLANS = 10_000;
 const TYPE_ANY = 255;
+const NOTHING_HIDDEN: readonly string[] = [];
 const NO_QUESTION = new Uint8Array();
 const RCODE_LABELS = {
   [RCODE.NOERROR]: "NOERROR",
@@ -103,7 +104,7 @@ export class Responder {
 /** Plans by question. One change in the catalog empties it: no answer outlives what it was made from. */
 class PlanCache {
   readonly #max: number;
-  readonly #byQuestion = new Map<string, Plan>();
+  readonly #byQuestion = new Map<string, { readonly plan: Plan; readonly hidden: readonly string[] }>();
   #revision = -1;
 
   constructor(max: number) {
@@ -117,13 +118,18 @@ class PlanCache {
     }
     const key = `${question.name} ${question.type} ${question.class}`;
     const kept = this.#byQuestion.get(key);
-    if (kept !== undefined) return kept;
+    if (kept !== undefined) {
+      if (kept.hidden.length > 0) catalog.onHidden?.(kept.hidden);
+      return kept.plan;
+    }
     const plan = planAnswer(question, catalog, settings);
+    const hidden = catalog.takeHidden?.() ?? NOTHING_HIDDEN;
+    if (hidden.length > 0) catalog.onHidden?.(hidden);
     if (this.#byQuestion.size >= this.#max) {
       const oldest = this.#byQuestion.keys().next();
       if (!oldest.done) this.#byQuestion.delete(oldest.value);
     }
-    this.#byQuestion.set(key, plan);
+    this.#byQuestion.set(key, { plan, hidden });
     return plan;
   }
 }

@@ -18,6 +18,10 @@ export interface DnsCatalog {
   hasNameUnder(suffix: string): boolean;
   /** Entries that carry this alias (lower case, below the zone or in full, no final dot), in catalog order. */
   findAlias(alias: string): readonly EntryView[];
+  /** Namespaces that `find` has found hidden since the last call. What policy does not hide from anybody has none. */
+  takeHidden?(): readonly string[];
+  /** An answer was made without these, now or when the same was asked before: whoever keeps the audit is told. */
+  onHidden?(namespaces: readonly string[]): void;
 }
 
 export interface SubjectTarget {

@@ -95,3 +95,35 @@ test("a malformed message is counted without a type", () => {
   const bytes = queryBytes({ type: "A", name: "web.market.waymark" }).subarray(0, 20);
   expect(newResponder().respond(bytes, "tcp", () => new FakeDnsCatalog())).toMatchObject({ qtype: "other", rcode: "FORMERR" });
 });
+
+test("what an answer was made without is told once an answer, also of answers that are kept", () => {
+  const responder = newResponder();
+  const told: string[][] = [];
+  class HidingCatalog extends CountingCatalog {
+    #hidden = new Set<string>();
+
+    override find(...[, namespace]: Parameters<FakeDnsCatalog["find"]>): [] {
+      this.lookupCount++;
+      if (namespace === "market") this.#hidden.add(namespace);
+      return [];
+    }
+
+    takeHidden(): readonly string[] {
+      const taken = [...this.#hidden];
+      this.#hidden = new Set();
+      return taken;
+    }
+
+    onHidden(namespaces: readonly string[]): void {
+      told.push([...namespaces]);
+    }
+  }
+  const catalog = new HidingCatalog();
+  addresses(responder, catalog);
+  const planned = catalog.lookupCount;
+  addresses(responder, catalog);
+  expect(catalog.lookupCount).toBe(planned);
+  expect(told).toEqual([["market"], ["market"]]);
+  addresses(responder, catalog, "web.open.waymark");
+  expect(told).toHaveLength(2);
+});
