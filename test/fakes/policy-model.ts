@@ -35,8 +35,17 @@ export class PolicyModel {
   /** Undefined: no policy was ever configured. */
   set: PolicySet | undefined;
   entries: ModelEntry[] = [];
+  #known: { readonly of: PolicySet | undefined; readonly rules: Map<string, Rule | undefined> } = { of: undefined, rules: new Map() };
 
+  /** Remembered for one set: only the waiting gets shorter. */
   ruleOf(namespace: string): Rule | undefined {
+    if (this.#known.of !== this.set) this.#known = { of: this.set, rules: new Map() };
+    const { rules } = this.#known;
+    if (!rules.has(namespace)) rules.set(namespace, this.#findRule(namespace));
+    return rules.get(namespace);
+  }
+
+  #findRule(namespace: string): Rule | undefined {
     let best: Rule | undefined;
     for (const rule of this.set?.rules ?? []) {
       if (patternCovers(rule.pattern, namespace) && (best === undefined || weightOf(rule.pattern) > weightOf(best.pattern))) best = rule;

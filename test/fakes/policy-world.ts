@@ -159,7 +159,7 @@ export class PolicyWorld {
     const scope = 1 + this.#rng.int(4);
     const isStatic = this.#rng.int(3) === 0;
     const ttlMs = 15_500 + 1000 * this.#rng.int(200);
-    const made: ModelEntry[] = [];
+    let made: ModelEntry[] = [];
     for (let i = 1 + this.#rng.int(this.#size.burst); i > 0; i--) {
       const namespace = this.#namespace();
       const name = `web${this.#rng.int(NAMES)}`;
@@ -170,6 +170,11 @@ export class PolicyWorld {
       const expiresMonoMs = isStatic ? undefined : this.#now().monoMs + ttlMs;
       made.push({ key, namespace, name, scope, tags, aliases, expiresMonoMs });
     }
+    // A request is taken as a whole or not at all: mostly one without what is refused.
+    const viewer = { cluster: "local", tenant };
+    const mayPut = (entry: ModelEntry) => this.model.isAdmitted(entry) && this.model.sees(viewer, entry.namespace);
+    if (this.#rng.int(5) > 0) made = made.filter(mayPut);
+    if (made.length === 0) return;
     const entries = made.map(({ key, namespace, name, tags, aliases }) => ({
       key: { namespace, name, kind: 1, instanceId: key.split("|")[2] ?? "" },
       scope,
@@ -178,8 +183,7 @@ export class PolicyWorld {
       // DNS says equal targets once.
       targets: [{ host: "192.0.2.1", port: ++this.#port }],
     }));
-    const viewer = { cluster: "local", tenant };
-    const isAllowed = made.every((entry) => this.model.isAdmitted(entry) && this.model.sees(viewer, entry.namespace));
+    const isAllowed = made.every(mayPut);
     const ttl = { seconds: BigInt(Math.floor(ttlMs / 1000)), nanos: (ttlMs % 1000) * 1e6 };
     const request = { entries, ...(isStatic ? { static: true } : { ttl }) };
     const answer = await this.#ask("register", caller, RegisterRequestSchema, request, RegisterResponseSchema);

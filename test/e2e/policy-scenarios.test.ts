@@ -1,0 +1,261 @@
+/** Policy on real nodes: tenants apart at every door, delegation, a cutover and its rollback, races, broken stores, a tampered audit. */
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { openStore } from "../../src/store/open.io.ts";
+import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { eventually, type LimitedNode, outcomeOf, registration, startLimitedNode, type Who } from "../fakes/limited-node.ts";
+import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+
+const POLICY = "/waymark.policy.v1.PolicyService";
+const DISCOVERY = "/waymark.discovery.v1.DiscoveryService";
+
+type Json = Readonly<Record<string, unknown>>;
+
+const folder = (): string => mkdtempSync(join(tmpdir(), "waymark-scenarios-"));
+
+async function call(node: LimitedNode, who: Who, rpc: string, body: Json): Promise<Json> {
+  const answer = await node.post(who, rpc, body);
+  const said = (await answer.json()) as Json;
+  if (answer.status !== 200) throw new Error(`${rpc}: ${answer.status} ${JSON.stringify(said)}`);
+  return said;
+}
+
+const apply = (node: LimitedNode, rules: readonly Json[], more: Json = {}) =>
+  call(node, "operator", `${POLICY}/ApplyPolicy`, { policy: { version: "v", defaultAllow: true, rules }, ...more });
+
+async function dns(node: LimitedNode, name: string): Promise<string> {
+  const socket = createSocket("udp4");
+  try {
+    socket.send(queryBytes({ name, type: "SRV" }), Number(node.process.listeners["dns"]?.split(":").at(-1)), "127.0.0.1");
+    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(5000) })) as [Buffer];
+    return responseText(reply);
+  } finally {
+    socket.close();
+  }
+}
+
+async function sd(node: LimitedNode, token: string): Promise<string> {
+  const headers = { authorization: `Bearer ${token}` };
+  return (await fetch(`http://${node.process.listeners["http"]}/sd/prometheus`, { headers })).text();
+}
+
+const ONLY_B = { namespace: "team.b", visibilityTenants: ["b"] };
+
+test("tenant isolation: a cannot see b by any door, b can, and the refusals are in the audit", async () => {
+  await using node = await startLimitedNode("");
+  await node.grpc.b.register(registration("team.b.shop", "secret-1"));
+  await node.grpc.a.register(registration("team.a", "own-1"));
+  await apply(node, [ONLY_B]);
+  const [a, b] = [node.grpc.a, node.grpc.b];
+  const about = { namespace: "team.b.shop", name: "web" };
+  const grpcSees = async (who: Who) => {
+    const all = await node.grpc[who].catalogQuery({});
+    return all.items.filter(({ key }) => key?.namespace.startsWith("team.b") === true).length;
+  };
+  expect([await grpcSees("a"), await grpcSees("b")]).toEqual([0, 1]);
+  expect((await a.catalogQuery({ namespacePrefix: "team", names: ["web"] })).items).toHaveLength(1);
+  // Hidden and absent are told the same.
+  const hidden = await outcomeOf(a.resolve(about));
+  const absent = await outcomeOf(a.resolve({ ...about, namespace: "team.b.none" }));
+  expect(hidden.reason).toBe("not_found");
+  expect(hidden.message.replace("team.b.shop", "?")).toBe(absent.message.replace("team.b.none", "?"));
+  expect(await outcomeOf(b.resolve(about))).toMatchObject({ reason: "ok" });
+  expect(await a.namespaceStatus({ namespace: "team.b.shop" })).toMatchObject({ allowed: false, endpointCount: 0n });
+  expect((await a.clusterMap({ namespaceFilter: "team.b" })).nodes).toEqual([]);
+  expect(await outcomeOf(a.catalogWatch({ namespace: "team.b.shop" })[Symbol.asyncIterator]().next())).toMatchObject({
+    reason: "discovery_access_denied",
+  });
+  const watch = a.catalogWatch({ namespacePrefix: "team" })[Symbol.asyncIterator]();
+  const first: IteratorResult<CatalogWatchResponse, unknown> = await watch.next();
+  expect(first.done === true ? [] : first.value.deltas.map(({ namespace }) => namespace)).toEqual(["team.a"]);
+  await watch.return?.();
+  expect(JSON.stringify(await call(node, "a", `${DISCOVERY}/CatalogQuery`, {}))).not.toContain("secret-1");
+  expect(await sd(node, "token-of-a")).not.toContain("team.b");
+  expect(await sd(node, "token-of-b")).toContain("team.b.shop");
+  expect(await dns(node, "_svc._tcp.web.team.b.shop.waymark")).toMatch(/^NXDOMAIN/);
+  expect(await dns(node, "_svc._tcp.web.team.a.waymark")).toMatch(/^NOERROR/);
+  expect(await node.metrics()).not.toContain("team.b");
+  const denied = await node.process.run(["discovery", "access-audit", "--token", "token-of-operator", "-o", "json"]);
+  expect(denied).toMatchObject({ exit: 0 });
+  const { records } = JSON.parse(denied.stdout) as { records: readonly Record<string, string>[] };
+  const ofA = records.filter(({ tenant, outcome }) => tenant === "a" && outcome === "denied");
+  expect(new Set(ofA.map(({ action }) => action))).toEqual(new Set(["query", "watch"]));
+  expect(ofA.every(({ reason, rule }) => reason === "viewer_denied" && rule === "team.b")).toBe(true);
+});
+
+test("delegation: another cluster's namespace takes local endpoints only, and what was there is hidden, not lost", async () => {
+  await using node = await startLimitedNode("");
+  const wide = (id: string) => {
+    const { entries } = registration("shop", id);
+    return { entries: entries.map((entry) => ({ ...entry, scope: 3 })) };
+  };
+  await node.grpc.a.register(wide("1"));
+  await apply(node, [{ namespace: "shop", owners: ["elsewhere"] }]);
+  const seen = async () => (await node.grpc.a.catalogQuery({ namespace: "shop" })).items.map(({ key }) => key?.instanceId);
+  expect(await seen()).toEqual([]);
+  expect(await outcomeOf(node.grpc.a.register(wide("2")))).toMatchObject({
+    reason: "discovery_access_denied",
+    facts: { reason: "owner_denied", rule: "shop" },
+  });
+  expect(await outcomeOf(node.grpc.a.register(registration("shop", "3")))).toMatchObject({ reason: "ok" });
+  // Hidden is not free: somebody else may neither take the key nor end it.
+  expect(await outcomeOf(node.grpc.b.register(registration("shop", "1")))).toMatchObject({ reason: "discovery_access_denied" });
+  await apply(node, [{ namespace: "shop", owners: ["local"] }]);
+  expect(await seen()).toEqual(["1", "3"]);
+  expect(await outcomeOf(node.grpc.a.register(wide("2")))).toMatchObject({ reason: "ok" });
+});
+
+async function flipMs(node: LimitedNode, edgeWallMs: number, wanted: boolean): Promise<number> {
+  await new Promise<void>((resolve) => setTimeout(resolve, edgeWallMs - Date.now() - 60));
+  for (;;) {
+    const { allowed = false } = await call(node, "operator", `${POLICY}/Explain`, {
+      namespace: "shop",
+      action: "export-summary",
+      viewer: { clusterId: "local" },
+    });
+    if (allowed === wanted) return Date.now() - edgeWallMs;
+    if (Date.now() > edgeWallMs + 3000) throw new Error("no flip");
+  }
+}
+
+test("a cutover opens and closes at its times without traffic, expiry denies, and one command takes it back", async () => {
+  await using node = await startLimitedNode("");
+  const startMs = Date.now() + 1200;
+  const iso = (ms: number) => new Date(ms).toISOString();
+  const windows = [{ startsAt: iso(startMs), endsAt: iso(startMs + 1000), allowSummaries: true }];
+  await apply(node, [{ namespace: "shop", owners: ["local"], cutoverWindows: windows }]);
+  for (const [edge, wanted] of [
+    [startMs, true],
+    [startMs + 1000, false],
+  ] as const) {
+    const lateMs = await flipMs(node, edge, wanted);
+    expect(lateMs).toBeGreaterThanOrEqual(-2);
+    expect(lateMs).toBeLessThan(100);
+  }
+  const explain = () =>
+    call(node, "operator", `${POLICY}/Explain`, { namespace: "shop", action: "export-summary", viewer: { clusterId: "local" } });
+  expect(await explain()).toMatchObject({ reason: "cutover_closed" });
+  await apply(node, [{ namespace: "shop", owners: ["local"], allowSummaries: true }]);
+  expect(await explain()).toMatchObject({ allowed: true, reason: "summary_allowed" });
+  const back = await node.process.run(["namespace", "policy", "rollback", "--token", "token-of-operator", "-o", "json"]);
+  expect(back).toMatchObject({ exit: 0 });
+  expect(await explain()).toMatchObject({ reason: "cutover_closed" });
+});
+
+test("policies change and are rolled back under traffic: no error, and each answer is of one of the two policies", async () => {
+  await using node = await startLimitedNode("");
+  await node.grpc.b.register(registration("team.b", "1", "2", "3"));
+  await node.grpc.b.register(registration("team.c", "1"));
+  await apply(node, []);
+  const over = new AbortController();
+  const counts = new Map<number, number>();
+  const traffic = Promise.all(
+    Array.from({ length: 4 }, async () => {
+      while (!over.signal.aborted) {
+        const { items } = await node.grpc.a.catalogQuery({ namespacePrefix: "team" });
+        counts.set(items.length, (counts.get(items.length) ?? 0) + 1);
+      }
+    }),
+  );
+  for (let i = 0; i < 10; i++) {
+    await apply(node, [ONLY_B]);
+    expect((await node.grpc.a.catalogQuery({ namespacePrefix: "team" })).items).toHaveLength(1);
+    await call(node, "operator", `${POLICY}/RollbackPolicy`, {});
+    expect((await node.grpc.a.catalogQuery({ namespacePrefix: "team" })).items).toHaveLength(4);
+  }
+  over.abort();
+  await traffic;
+  expect([...counts.keys()].toSorted((x, y) => x - y)).toEqual([1, 4]);
+});
+
+test("apply racing apply: one is in force, all others are told of the conflict", async () => {
+  await using node = await startLimitedNode("");
+  await apply(node, []);
+  const races = await Promise.all(
+    Array.from({ length: 8 }, (_, i) =>
+      node.post("operator", `${POLICY}/ApplyPolicy`, { policy: { version: `race-${i}`, defaultAllow: true }, expectedNumber: "1" }),
+    ),
+  );
+  const said = await Promise.all(races.map(async (answer) => ({ status: answer.status, text: await answer.text() })));
+  expect(said.filter(({ status }) => status === 200)).toHaveLength(1);
+  for (const { status, text } of said) if (status !== 200) expect(text).toContain("the newest policy is version 2, expected was 1");
+  expect(await call(node, "operator", `${POLICY}/PolicyStatus`, {})).toMatchObject({ number: "2", newestNumber: "2" });
+});
+
+/** Puts bytes that are no policy in place of the versions from this one on, in the store of a stopped node. */
+async function spoilVersions(data: string, from: number): Promise<void> {
+  const store = await openStore({ kind: "sqlite", directory: data });
+  const { items } = await store.list("policy/versions/", {});
+  for (const { key, version } of items) {
+    if (Number(key.split("/")[2]) >= from) await store.compareAndSwap(key, version, Uint8Array.of(0, 255));
+  }
+  await store.close();
+}
+
+const ready = async (node: NodeProcess): Promise<string> => (await fetch(`http://${node.listeners["http"]}/readyz`)).text();
+const seen = async (node: NodeProcess): Promise<number> => {
+  const { stdout } = await node.run(["discovery", "query", "--namespace", "shop", "-o", "json"]);
+  return (JSON.parse(stdout) as { items: readonly unknown[] }).items.length;
+};
+
+test("a policy that cannot be read: the last known good is in force and said so, and with none everything is denied", async () => {
+  const data = folder();
+  const flags = ["--data-dir", data];
+  {
+    await using node = await startNodeProcess(flags);
+    await node.run(["register", "--namespace", "shop", "--name", "web", "--instance", "1", "--target", "10.0.0.1:80"]);
+    await node.run(["namespace", "policy", "apply", "-"], 'version: "1"\ndefault_allow: true\nrules: []\n');
+    await node.run(
+      ["namespace", "policy", "apply", "-"],
+      'version: "2"\ndefault_allow: true\nrules:\n  - namespace: shop\n    visibility: [x]\n',
+    );
+    expect(await seen(node)).toBe(0);
+    await node.stop();
+  }
+  await spoilVersions(data, 2);
+  {
+    await using node = await startNodeProcess(flags);
+    expect(await ready(node)).toMatch(/version 2 cannot be read.*version 1 is in force/);
+    expect(await seen(node)).toBe(1);
+    await node.stop();
+  }
+  await spoilVersions(data, 1);
+  await using node = await startNodeProcess(flags);
+  expect(await ready(node)).toMatch(/cannot be read.*everything is denied/);
+  expect(await seen(node)).toBe(0);
+});
+
+test("over its limit a tenant gets 429 with Retry-After, and the audit says so", async () => {
+  await using node = await startLimitedNode("[limits]\nreads_per_minute = 3\n");
+  let answer = await node.post("a", `${DISCOVERY}/CatalogQuery`, {});
+  for (let i = 0; i < 5 && answer.status === 200; i++) answer = await node.post("a", `${DISCOVERY}/CatalogQuery`, {});
+  expect([answer.status, Number(answer.headers.get("retry-after"))]).toEqual([429, expect.toSatisfy((n: number) => n > 0 && n <= 60)]);
+  await eventually(async () => {
+    const { records = [] } = await call(node, "operator", `${POLICY}/AccessAudit`, { reason: "rate_limited" });
+    return (records as readonly unknown[]).length > 0;
+  });
+});
+
+test("an audit log that somebody changed is found, in the file and in the store", async () => {
+  const data = folder();
+  const file = join(data, "audit.jsonl");
+  const config = join(data, "node.toml");
+  writeFileSync(config, `[audit]\nfile = ${JSON.stringify(file)}\n`);
+  await using node = await startNodeProcess(["--data-dir", data, "--config", config]);
+  for (let i = 0; i < 3; i++)
+    await node.run(["namespace", "policy", "apply", "-", "--reason", `change ${i}`], `version: "${i}"\ndefault_allow: true\nrules: []\n`);
+  expect((await node.run(["audit", "verify"])).exit).toBe(0);
+  await node.stop();
+  const lines = readFileSync(file, "utf8").trimEnd().split("\n");
+  const verify = (text: readonly string[]) => waymarkProcess(["audit", "verify", "-"], `${text.join("\n")}\n`);
+  expect((await verify(lines)).exit).toBe(0);
+  const at = lines.findIndex((line) => line.includes("change 1"));
+  expect((await verify(lines.with(at, lines[at]?.replace("change 1", "change 9") ?? ""))).stderr).toContain("altered");
+  expect((await verify(lines.toSpliced(at, 1))).exit).toBe(1);
+  expect((await verify([...lines.slice(0, at), lines[at + 1] ?? "", lines[at] ?? "", ...lines.slice(at + 2)])).exit).toBe(1);
+});
