@@ -48,11 +48,18 @@ function hiddenBy({ policies }: Pick<Publishing, "policies">, caller: Caller, na
   return verdict.allowed || isOwnerOf(caller, namespace) ? undefined : verdict;
 }
 
-/** Whether a held record is to a caller as if it were not there: another's, in a namespace that policy hides from it. Told if so. */
-export function isAbsentFor({ policies, onDenied }: Publishing, caller: Caller, { principal, namespace }: CatalogRecord): boolean {
-  const verdict = principal === caller.principal ? undefined : hiddenBy({ policies }, caller, namespace);
-  if (verdict !== undefined) onDenied(caller, { action: "register", namespace, verdict });
-  return verdict !== undefined;
+/** A held record, unless it is to the caller as if it were not there: another's, in a namespace that policy hides. That is told. */
+export function presentFor<R extends CatalogRecord>(
+  { policies, onDenied }: Publishing,
+  caller: Caller,
+  record: R | undefined,
+): R | undefined {
+  if (record === undefined || record.principal === caller.principal) return record;
+  const { namespace } = record;
+  const verdict = hiddenBy({ policies }, caller, namespace);
+  if (verdict === undefined) return record;
+  onDenied(caller, { action: "register", namespace, verdict });
+  return undefined;
 }
 
 /**

@@ -18,7 +18,7 @@ import type { Quotas } from "../policy/quotas.ts";
 import { Answers, type Registered } from "./answers.ts";
 import type { Batch, BatchLease } from "./batch.ts";
 import { Loads } from "./loads.ts";
-import { checkOwner, checkPublishing, isAbsentFor, isAdmin, type Publishing } from "./may-write.ts";
+import { checkOwner, checkPublishing, isAdmin, type Publishing, presentFor } from "./may-write.ts";
 import { currentRecord, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
 
@@ -160,8 +160,8 @@ export class Registrar {
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
     const found = new Map<KeyText, CatalogRecord>();
     for (const key of keys) {
-      const record = currentRecord(this.#replica, key);
-      if (record === undefined || isAbsentFor(this.#options, caller, record)) continue;
+      const record = presentFor(this.#options, caller, currentRecord(this.#replica, key));
+      if (record === undefined) continue;
       checkOwner(caller, record, `keys[${keys.indexOf(key)}]`);
       found.set(key, record);
     }
@@ -367,9 +367,8 @@ export class Registrar {
   }
 
   #checkReport(caller: Caller, report: Report): void {
-    const own = this.#replica.own(report.key);
-    if (own === undefined || own.body !== BODY.ENTRY || isAbsentFor(this.#options, caller, own))
-      throw new WaymarkError("not_found", `${report.path}: this node holds no such entry`);
+    const own = presentFor(this.#options, caller, this.#replica.own(report.key));
+    if (own === undefined || own.body !== BODY.ENTRY) throw new WaymarkError("not_found", `${report.path}: this node holds no such entry`);
     checkOwner(caller, own, report.path);
   }
 

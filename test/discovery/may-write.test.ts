@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { NODES_NAMESPACE } from "../../src/catalog/names.ts";
 import { KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { checkOwner, checkPublishing, isAbsentFor, isAdmin } from "../../src/discovery/may-write.ts";
+import { checkOwner, checkPublishing, isAdmin, presentFor } from "../../src/discovery/may-write.ts";
 import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
 import { testRecord } from "../fakes/records.ts";
 import { caller, draft } from "../fakes/registry.ts";
@@ -82,8 +82,10 @@ test.each([
   expect(denials).toEqual(allowed ? [] : ["viewer_denied"]);
   // Of others' entries; one's own may always be taken away.
   const record = { ...testRecord(), namespace: "svc", principal: "zoe" };
-  expect(isAbsentFor(publishing, who, record)).toBe(!allowed);
+  expect(presentFor(publishing, who, record)).toBe(allowed ? record : undefined);
   expect(denials).toHaveLength(allowed ? 0 : 2);
-  expect(isAbsentFor(publishing, who, { ...record, principal: who.principal })).toBe(false);
-  expect(isAbsentFor({ ...publishing, policies: { policy: NO_POLICY } }, who, record)).toBe(false);
+  const own = { ...record, principal: who.principal };
+  expect(presentFor(publishing, who, own)).toBe(own);
+  expect(presentFor({ ...publishing, policies: { policy: NO_POLICY } }, who, record)).toBe(record);
+  expect(presentFor(publishing, who, undefined)).toBeUndefined();
 });
