@@ -1,0 +1,138 @@
+/** Reads of one caller under one policy and between two. */
+import { expect, test } from "vitest";
+import { ANY } from "../../src/catalog/filter.ts";
+import { KIND } from "../../src/catalog/record.ts";
+import { Reads } from "../../src/discovery/reads.ts";
+import type { Caller } from "../../src/policy/caller.ts";
+import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
+import { rule, set } from "../fakes/policies.ts";
+import { at, caller, draft, Registry } from "../fakes/registry.ts";
+
+const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
+const HIDING = new Policy(set([rule("svc", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1);
+const BLUE: Caller = { ...caller("ann"), tenant: "blue" };
+const RED: Caller = { ...caller("bob"), tenant: "red" };
+
+function open(names: readonly string[] = ["a", "b", "c"]) {
+  const r = new Registry();
+  r.register(
+    "ann",
+    names.map((name) => draft(name)),
+    at(0),
+    { isStatic: true },
+  );
+  const policies = { policy: NO_POLICY };
+  const denials: string[] = [];
+  const reads = new Reads(r.replica, NODE, {
+    policies,
+    onDenied: (who, { action, namespace, verdict }) => denials.push(`${who.tenant} ${action} ${namespace} ${verdict.reason}`),
+  });
+  /** As the node does when another policy is in force. */
+  const change = (policy: Policy) => {
+    policies.policy = policy;
+    reads.show(policy);
+    reads.settle(policy);
+  };
+  return { reads, policies, denials, change };
+}
+
+const page = (filter: Partial<typeof ANY>, token = "", limit = 2) => ({
+  filter: { ...ANY, ...filter },
+  limit,
+  token,
+  isExplained: false,
+  salt: "q",
+});
+
+test("pages go through everything in key order, with a token that is of the filter and not of the viewer", () => {
+  const { reads, change } = open();
+  const first = reads.page(RED, page({ namespace: "svc" }));
+  expect(first.records.map(({ name }) => name)).toEqual(["a", "b"]);
+  const last = reads.page(RED, page({ namespace: "svc" }, first.nextToken));
+  expect([last.records.map(({ name }) => name), last.nextToken]).toEqual([["c"], ""]);
+  expect(() => reads.page(RED, page({ namespace: "other" }, first.nextToken))).toThrow("page_token");
+  change(HIDING);
+  // A token from before policy hid all of it is as good as for a namespace that never was.
+  expect(reads.page(RED, page({ namespace: "svc" }, first.nextToken))).toMatchObject({ records: [], nextToken: "" });
+  expect(reads.page(BLUE, page({ namespace: "svc" }, first.nextToken)).records).toHaveLength(1);
+});
+
+test.each([{ namespace: "svc" }, { prefix: "svc" }, {}])("what is hidden is an empty page and one denial: %o", (filter) => {
+  const { reads, denials, change } = open();
+  change(HIDING);
+  expect(reads.page(RED, page(filter))).toMatchObject({ records: [], nextToken: "" });
+  expect(denials).toEqual(["red query svc viewer_denied"]);
+  expect(reads.page(BLUE, page(filter)).records).toHaveLength(2);
+});
+
+test("a watch of exactly a hidden namespace is refused, there or not; one of a prefix is not", () => {
+  const { reads, denials, change } = open();
+  change(HIDING);
+  expect(() => reads.checkWatch(RED, "svc")).toThrow("discovery_access_denied");
+  expect(() => reads.checkWatch(RED, "svc.never.was")).toThrow("viewer_denied for svc.never.was");
+  expect(() => reads.checkWatch(RED, "")).not.toThrow();
+  expect(() => reads.checkWatch(BLUE, "svc")).not.toThrow();
+  expect(denials).toEqual(["red watch svc viewer_denied", "red watch svc.never.was viewer_denied"]);
+});
+
+test("a name is found by who sees it", () => {
+  const { reads, denials, change } = open();
+  change(HIDING);
+  const key = { kind: KIND.SERVICE, namespace: "svc", name: "a" };
+  expect(reads.find(BLUE, key)).toHaveLength(1);
+  expect(reads.find(RED, key)).toEqual([]);
+  expect(denials).toEqual(["red query svc viewer_denied"]);
+});
+
+test("until the new policy's owner rules are applied a viewer sees only what both policies show", () => {
+  const { reads, policies } = open();
+  const opened = new Policy(set([], { defaultAllow: true }), 2);
+  policies.policy = HIDING;
+  reads.show(HIDING);
+  reads.settle(HIDING);
+  policies.policy = opened;
+  expect(reads.isSettled).toBe(false);
+  expect(reads.verdict(RED, "svc").reason).toBe("viewer_denied");
+  reads.show(opened);
+  expect(reads.verdict(RED, "svc").allowed).toBe(true);
+  expect(reads.isSettled).toBe(false);
+  reads.settle(opened);
+  expect(reads.isSettled).toBe(true);
+});
+
+test("each policy has a turn of its own, so that no short cursor from before is taken", () => {
+  const { reads, change } = open();
+  const boots = [reads.node.boot];
+  for (const policy of [HIDING, NO_POLICY]) {
+    change(policy);
+    boots.push(reads.node.boot);
+  }
+  expect(new Set(boots).size).toBe(3);
+  expect(boots[0]).toBe("b1");
+});
+
+test("equal watches of one class of viewers share a reader until the last is closed; other viewers have their own", () => {
+  const { reads } = open();
+  const request = { filter: { ...ANY, namespace: "svc" }, isNamesOnly: false, withDigest: false };
+  const [one, two] = [reads.reader(RED, request), reads.reader({ ...RED, principal: "another" }, request)];
+  expect(two).toBe(one);
+  expect(reads.reader(BLUE, request)).not.toBe(one);
+  reads.release(one);
+  expect(reads.reader(RED, request)).toBe(one);
+  reads.release(one);
+  reads.release(one);
+  expect(reads.reader(RED, request)).not.toBe(one);
+});
+
+test("what a policy gives and takes is told by viewer, of namespaces that the watch is about", () => {
+  const { reads, policies } = open();
+  const request = { filter: { ...ANY, prefix: "svc" }, isNamesOnly: false, withDigest: false };
+  const [red, blue] = [reads.reader(RED, request), reads.reader(BLUE, request)];
+  policies.policy = HIDING;
+  const known = ["other", "svc", "svc.eu"];
+  expect(reads.changedFor(red, NO_POLICY, "lost", known)).toEqual(["svc", "svc.eu"]);
+  expect(reads.changedFor(red, NO_POLICY, "gained", known)).toEqual([]);
+  expect(reads.changedFor(blue, NO_POLICY, "lost", known)).toEqual([]);
+  policies.policy = NO_POLICY;
+  expect(reads.changedFor(red, HIDING, "gained", known)).toEqual(["svc", "svc.eu"]);
+});
