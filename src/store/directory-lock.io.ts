@@ -2,8 +2,8 @@
  * One process a database of a data directory. The lock is SQLite's exclusive file lock, which the kernel takes back when the process
  * ends in whatever way; so a stale lock cannot exist, and nothing is to be removed by hand after a crash.
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
 export type LockResult =
@@ -13,7 +13,7 @@ export type LockResult =
 
 /** Makes the directory (mode 700) if it is missing, and takes the lock `name` in it without waiting. */
 export function lockDirectory(directory: string, name: string): LockResult {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeDirectory(directory);
   const pidPath = join(directory, `${name}.pid`);
   // A file of its own: closing any other descriptor of a locked file would drop its POSIX lock, and we read the database's header.
   const db = new DatabaseSync(join(directory, `${name}.lock`), { timeout: 0 });
@@ -34,6 +34,20 @@ export function lockDirectory(directory: string, name: string): LockResult {
     db.close();
   };
   return { isHeld: true, release };
+}
+
+/** Not `recursive`: where the system makes no directories, such as in /proc, Node's never returns. */
+function makeDirectory(directory: string): void {
+  const isThere = () => statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (isThere()) return;
+  const parent = dirname(directory);
+  if (parent !== directory && !existsSync(parent)) makeDirectory(parent);
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    // Another thread that opens its database here may have made it in between.
+    if (!isThere()) throw error;
+  }
 }
 
 function isBusy(error: unknown): boolean {
