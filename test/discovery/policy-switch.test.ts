@@ -1,0 +1,112 @@
+/** From one policy to the next, in slices: which records are told of anew, and what each watch hears. */
+import { expect, test } from "vitest";
+import { ANY } from "../../src/catalog/filter.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
+import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
+import { Reads } from "../../src/discovery/reads.ts";
+import type { Caller } from "../../src/policy/caller.ts";
+import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
+import { rule, set } from "../fakes/policies.ts";
+import { at, caller, draft, Registry } from "../fakes/registry.ts";
+
+const BLUE: Caller = { ...caller("ann"), tenant: "blue" };
+const RED: Caller = { ...caller("bob"), tenant: "red" };
+const FOR_BLUE = new Policy(set([rule("svc", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1);
+const OWNED_ELSEWHERE = new Policy(set([rule("svc", { owners: ["c9"] })], { defaultAllow: true }), 2);
+
+function open(count = 5) {
+  const r = new Registry();
+  const drafts = Array.from({ length: count }, (_, i) => draft(`web${i}`, { scope: i === 0 ? SCOPE.ZONE : SCOPE.REGION }));
+  r.register("ann", drafts, at(0), { isStatic: true });
+  const policies = { policy: NO_POLICY };
+  r.replica.setAdmission((cell) => isAdmitted(policies.policy, cell, "c1"));
+  const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
+  const reads = new Reads(r.replica, facts, { policies, onDenied: () => {} });
+  const fanout = new Fanout();
+  const heard: string[] = [];
+  const watch = (who: Caller, prefix = "svc", lagRevisions = 0) => {
+    const reader = reads.reader(who, { filter: { ...ANY, prefix }, isNamesOnly: false, withDigest: false });
+    const watcher: Watcher = {
+      namespace: "",
+      prefix,
+      dueMonoMs: Number.POSITIVE_INFINITY,
+      lagRevisions,
+      reader,
+      isReady: false,
+      wake: () => {},
+      refresh: (namespaces) => void heard.push(`${who.tenant}: ${[...new Set(namespaces)].join(" ")}`),
+      stop: () => {},
+    };
+    fanout.add(watcher);
+  };
+  const start = (after: Policy) => {
+    const before = policies.policy;
+    policies.policy = after;
+    return new PolicySwitch({ replica: r.replica, reads, fanout, clusterId: "c1" }, { before, after });
+  };
+  /** Runs it through; returns the steps that took. */
+  const change = (after: Policy, maxCount = 100) => {
+    const work = start(after);
+    let steps = 1;
+    while (!work.step(maxCount)) steps += 1;
+    return steps;
+  };
+  return { r, reads, heard, watch, start, change };
+}
+
+test("who loses sight of a namespace and who gains it hears so, and nobody else", () => {
+  const { heard, watch, change, reads } = open();
+  watch(RED);
+  watch(BLUE);
+  watch(RED, "other");
+  change(FOR_BLUE);
+  expect(heard.toSorted()).toEqual(["blue: ", "red: ", "red: svc"]);
+  expect(reads.isSettled).toBe(true);
+  heard.length = 0;
+  change(NO_POLICY);
+  expect(heard.toSorted()).toEqual(["blue: ", "red: ", "red: svc"]);
+});
+
+test("what owner rules hide is told as gone and comes back, but what stays in the cluster stays", () => {
+  const { r, change } = open();
+  const revision = () => r.replica.revision;
+  const first = revision();
+  change(OWNED_ELSEWHERE);
+  expect(r.names()).toEqual(["web0"]);
+  expect(revision() - first).toBe(4);
+  change(NO_POLICY);
+  expect(r.names()).toEqual(["web0", "web1", "web2", "web3", "web4"]);
+  expect(revision() - first).toBe(8);
+});
+
+test("a policy that changes nothing about the records changes no revision", () => {
+  const { r, change } = open();
+  const before = r.replica.revision;
+  change(FOR_BLUE);
+  expect(r.replica.revision).toBe(before);
+});
+
+test("a step looks at so many records or watches and no more, and all are looked at", () => {
+  const { r, heard, watch, change, start } = open(50);
+  for (let i = 0; i < 7; i++) watch(RED, i % 2 === 0 ? "svc" : "");
+  expect(change(OWNED_ELSEWHERE, 5)).toBeGreaterThanOrEqual(50 / 5);
+  expect([r.names(), heard.length]).toEqual([["web0"], 7]);
+  heard.length = 0;
+  const work = start(FOR_BLUE);
+  // Records first: no watch hears of a namespace while some of its records are still as before.
+  while (r.names().length < 50) expect([work.step(5), heard.length]).toEqual([false, 0]);
+});
+
+test("a watch that lags hears also of a namespace that is empty by now", () => {
+  const { r, heard, watch, change } = open(1);
+  watch(RED, "svc", 1);
+  watch(BLUE, "svc", 1);
+  watch(RED, "svc");
+  r.registrar.unregisterLease(caller("ann"), [...r.leases.ids()][0] ?? "", at(1));
+  r.flush(at(1));
+  expect(r.names()).toEqual([]);
+  change(FOR_BLUE);
+  // The third has been told of the removal already.
+  expect(heard).toEqual(["red: svc", "blue: ", "red: "]);
+});
