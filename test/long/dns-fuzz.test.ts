@@ -6,9 +6,11 @@ test("a hundred thousand hostile DNS messages: no throw, none slow, every answer
   let slowestMs = 0;
   fc.assert(
     fc.property(fc.oneof(mutatedQuery(), fc.uint8Array({ maxLength: 2_000 })), (bytes) => {
-      const startedMs = performance.now();
+      // CPU time: what a neighbour takes of the core says nothing about a packet.
+      const before = process.threadCpuUsage();
       checkAnyBytes(bytes);
-      slowestMs = Math.max(slowestMs, performance.now() - startedMs);
+      const { user, system } = process.threadCpuUsage(before);
+      slowestMs = Math.max(slowestMs, (user + system) / 1000);
     }),
     { numRuns: 100_000 },
   );
