@@ -232,7 +232,8 @@ export class PolicyEngine {
   denyAll(fault: string): void {
     this.#inForce = undefined;
     this.#edges = [];
-    this.#policy = new Policy(DENY_ALL, this.newestNumber);
+    // No version has this number, so no cursor given under one is taken for current.
+    this.#policy = new Policy(DENY_ALL, 0);
     this.#fault = fault;
   }
 

@@ -248,3 +248,10 @@ test("a set with errors is refused with all of them, as many as fit", () => {
   expect(refusal.message).toContain("(and 29 more problems)");
   expect(refusal.details.violations).toHaveLength(20);
 });
+
+test("denying everything is not taken for any version, so that no cursor given under one goes on", () => {
+  const denying = new PolicyEngine({ nodeId: "n", clusterId: "c", maxVersions: 2, maxBytes: 1_000_000 });
+  denying.denyAll("unreadable");
+  expect(denying.policy.epoch).toBe("0");
+  expect(denying.policy.viewer("svc", { clusterId: "c", tenant: "" })).toMatchObject({ allowed: false, reason: "no_policy" });
+});
