@@ -68,8 +68,10 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
     path: "audit verify",
     summary: "Check the hash chain of the audit: of the server's log, or of a JSON-lines file it wrote.",
     args: [{ name: "[file]", doc: "JSON-lines file; without one the server checks its own log. - reads standard input." }],
+    flags: [{ flags: "--known <number:hash>", doc: "A record the server's log must have: last_number and last_hash of an earlier check." }],
     examples: [
       ["audit verify", "exit 0 when no record was altered, removed or moved"],
+      ["audit verify --known 4711:9f86d0…", "nor the whole log written anew since a check that said this"],
       ["audit verify audit.jsonl", "the same for a copy of the log, without a server"],
     ],
     load: async () => (await audit()).verify,

@@ -7,11 +7,13 @@ import {
   AuditRecordSchema,
   type PolicyAuditRequest,
   PolicyAuditResponseSchema,
+  type VerifyAuditRequest,
   VerifyAuditResponseSchema,
   type AuditRecord as WireRecord,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { pageLimit } from "../catalog/query.ts";
-import type { AuditRecord } from "../policy/audit.ts";
+import { invalid } from "../lib/errors.ts";
+import type { AuditRecord, ChainPoint } from "../policy/audit.ts";
 import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit-filter.ts";
 import type { AuditLog } from "../store/audit-log.io.ts";
 import { checkLength } from "./request-checks.ts";
@@ -19,6 +21,8 @@ import type { Service } from "./service.ts";
 
 /** Longer than any text the log keeps. */
 const MAX_FILTER_LENGTH = 256;
+/** SHA-256. */
+const HASH_BYTES = 32;
 
 interface Asked {
   readonly limit: number;
@@ -45,7 +49,7 @@ export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): Service["
         return create(AccessAuditResponseSchema, await page(log, request, filter));
       },
     },
-    verifyAudit: { kind: "unary", handle: () => verify(log) },
+    verifyAudit: { kind: "unary", handle: async (request: VerifyAuditRequest) => verify(log, knownPoint(request)) },
   };
 }
 
@@ -62,8 +66,17 @@ async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, fi
   return { records: records.map(wireRecord), nextPageToken: hasMore ? encodeAuditToken(nextBefore, filter) : "" };
 }
 
-async function verify(log: Pick<AuditLog, "verify">) {
-  const { problem, checkedCount, anchor, head } = await log.verify();
+/** What the caller kept of an earlier check: so a log that somebody wrote anew, with hashes that fit each other, is found. */
+function knownPoint({ knownNumber, knownHash }: VerifyAuditRequest): readonly ChainPoint[] {
+  if (knownNumber === 0n && knownHash.length === 0) return [];
+  if (knownNumber === 0n || knownNumber > BigInt(Number.MAX_SAFE_INTEGER))
+    throw invalid("known_number", `${knownNumber} is no number of a record`);
+  if (knownHash.length !== HASH_BYTES) throw invalid("known_hash", `must have ${HASH_BYTES} bytes, has ${knownHash.length}`);
+  return [{ number: Number(knownNumber), hash: knownHash }];
+}
+
+async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[]) {
+  const { problem, checkedCount, anchor, head } = await log.verify(known);
   const isEmpty = head.number === anchor.number;
   return create(VerifyAuditResponseSchema, {
     intact: problem === undefined,

@@ -92,3 +92,14 @@ test("a check of the chain says how far it reaches", async () => {
   await using log = await logOf(MIXED);
   expect(await ask(log, "verifyAudit", request)).toMatchObject({ intact: true, checked: 4n, firstNumber: 1n, lastNumber: 4n });
 });
+
+test("a check finds that what the caller knew of is no longer so", async () => {
+  await using log = await logOf(MIXED);
+  const { head } = await log.verify();
+  const known = (fields: object) => ask(log, "verifyAudit", create(VerifyAuditRequestSchema, fields));
+  expect(await known({ knownNumber: 4n, knownHash: head.hash })).toMatchObject({ intact: true });
+  expect(await known({ knownNumber: 3n, knownHash: head.hash })).toMatchObject({ intact: false, fault: "altered", faultNumber: 3n });
+  expect(await known({ knownNumber: 9n, knownHash: head.hash })).toMatchObject({ intact: false, fault: "truncated_tail", faultNumber: 5n });
+  await expect(known({ knownNumber: 4n })).rejects.toThrow("known_hash");
+  await expect(known({ knownHash: head.hash })).rejects.toThrow("known_number");
+});

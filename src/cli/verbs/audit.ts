@@ -142,9 +142,12 @@ class AuditFollower {
   }
 }
 
-export const verify: Verb = async ({ world, args, out, client }) => {
+export const verify: Verb = async ({ world, args, flags, out, client }) => {
   const [file] = args;
-  const reading = file === undefined ? await askServer(client()) : await world.verifyAudit(await readInput(world, file, MAX_LOG_BYTES));
+  const known = knownFlag(flags.text("known"));
+  if (file !== undefined && known !== undefined) throw new UsageError("--known is about the server's log: leave out the file, or the flag");
+  const reading =
+    file === undefined ? await askServer(client(), known) : await world.verifyAudit(await readInput(world, file, MAX_LOG_BYTES));
   const { isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail } = reading;
   const json = {
     intact: isIntact,
@@ -161,8 +164,20 @@ export const verify: Verb = async ({ world, args, out, client }) => {
   return isIntact ? EXIT.done : EXIT.failed;
 };
 
-async function askServer(client: Client): Promise<ChainReading> {
-  const answer = await client.call(PolicyService.method.verifyAudit, {});
+interface Known {
+  readonly knownNumber: bigint;
+  readonly knownHash: Uint8Array;
+}
+
+function knownFlag(text: string | undefined): Known | undefined {
+  if (text === undefined) return undefined;
+  const [, number, hash] = /^(\d{1,15}):([0-9a-f]{64})$/i.exec(text) ?? [];
+  if (number === undefined || hash === undefined) throw new UsageError(`--known ${text}: not a number, a colon and 64 hexadecimal digits`);
+  return { knownNumber: BigInt(number), knownHash: Buffer.from(hash, "hex") };
+}
+
+async function askServer(client: Client, known: Known | undefined): Promise<ChainReading> {
+  const answer = await client.call(PolicyService.method.verifyAudit, known ?? {});
   return {
     isIntact: answer.intact,
     checked: Number(answer.checked),

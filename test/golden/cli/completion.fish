@@ -188,6 +188,7 @@ complete -c waymark -n '__waymark_at audit watch' -l reason -x -d 'Only this out
 complete -c waymark -n '__waymark_at audit watch' -l since -x -d 'Begin with what happened since then (default now).'
 complete -c waymark -n '__waymark_at audit watch' -l interval -x -d 'How often to ask (default 1s).'
 complete -c waymark -n '__waymark_at audit watch' -l count -x -d 'Stop after this many.'
+complete -c waymark -n '__waymark_at audit verify' -l known -x -d 'A record the server\'s log must have: last_number and last_hash of an earlier check.'
 complete -c waymark -f -n '__waymark_at report' -a 'namespace-health' -d 'Each namespace: its entries by health, its owners, and what policy says.'
 complete -c waymark -n '__waymark_at report namespace-health' -l namespace -x -d 'Exactly this namespace.'
 complete -c waymark -n '__waymark_at report namespace-health' -l prefix -x -d 'This namespace and all below it.'

@@ -1297,11 +1297,25 @@ export declare type AccessAuditResponse = Message<"waymark.policy.v1.AccessAudit
 export declare const AccessAuditResponseSchema: GenMessage<AccessAuditResponse>;
 
 /**
- * Nothing to say.
+ * What the caller knows of the log already.
  *
  * @generated from message waymark.policy.v1.VerifyAuditRequest
  */
 export declare type VerifyAuditRequest = Message<"waymark.policy.v1.VerifyAuditRequest"> & {
+  /**
+   * A record that the caller knows of, such as the last_number of an earlier answer: the log must have it still, unless it
+   * was dropped for its age. 0: none.
+   *
+   * @generated from field: uint64 known_number = 1;
+   */
+  knownNumber: bigint;
+
+  /**
+   * Its hash, 32 bytes.
+   *
+   * @generated from field: bytes known_hash = 2;
+   */
+  knownHash: Uint8Array;
 };
 
 /**
