@@ -6,7 +6,10 @@ import { etcdPut, etcdWatch, PATH, registerBytes, type Sizes, watchBytes } from 
 
 export const STREAMS_A_CONNECTION = 100;
 
-const MAX_TRIES = 10;
+/** A change that has not reached everybody by then never will. */
+const LATE_MS = 60_000;
+const MAX_TRIES = 50;
+const RETRY_MS = 100;
 
 /** How each peer is watched and changed. */
 interface Dialect {
@@ -66,7 +69,15 @@ export class Watchers {
   static async open(server: Running, sizes: Sizes, count: number): Promise<Watchers> {
     const watchers = new Watchers(server, sizes, count, await Wire.open(server.grpc));
     await new Promise<void>((resolve, reject) => {
-      watchers.#openAll(count, resolve).catch(reject);
+      const late = setTimeout(
+        () => reject(new Error(`${server.name}: ${count - watchers.#greeted} of ${count} watches have not begun`)),
+        LATE_MS,
+      );
+      const begun = () => {
+        clearTimeout(late);
+        resolve();
+      };
+      watchers.#openAll(count, begun).catch(reject);
     });
     watchers.delivered = 0;
     watchers.#seen.fill(0);
@@ -122,7 +133,14 @@ export class Watchers {
     for (const seen of this.#seen) if (seen < changes) this.#behind += 1;
     if (this.#behind === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#caughtUp = resolve;
+      const late = setTimeout(() => {
+        const missing = this.#seen.map((seen) => changes - seen).reduce((most, by) => Math.max(most, by), 0);
+        abort(`${this.#server.name}: ${this.#behind} of ${this.#seen.length} watches wait for a change, one of them for ${missing}`);
+      }, LATE_MS);
+      this.#caughtUp = () => {
+        clearTimeout(late);
+        resolve();
+      };
     });
   }
 
@@ -137,6 +155,7 @@ export class Watchers {
         // etcd with ten thousand watches on one core refuses some puts ("request timed out").
         if (tries === MAX_TRIES) throw error;
         this.refusals += 1;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
   }

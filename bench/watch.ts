@@ -43,6 +43,7 @@ function keysFor(watchers: number): number {
 }
 
 async function oneRound(server: Running, watchers: Watchers, count: number, mode: Mode): Promise<Round> {
+  console.error(`${server.name}: ${count} watchers, ${mode}`);
   const changes = Math.max(10, Math.min(MAX_CHANGES[mode], Math.round(ROUND_EVENTS[mode] / count)));
   const keys = Math.min(keysFor(count), changes);
   const [cpuMs, events, startMs] = [server.cpuMs(), watchers.delivered, performance.now()];
@@ -104,6 +105,7 @@ async function allModes(count: number): Promise<readonly Row[]> {
   await loadNode(node, keys);
   const sizes = await sizesOf(node, etcd);
   if (etcd !== undefined) await loadEtcd(etcd, keys, sizes);
+  console.error(`opening ${count} watchers`);
   const ours = await Watchers.open(node, sizes, count);
   const theirs = etcd === undefined ? undefined : await Watchers.open(etcd, sizes, count);
   const rows: Row[] = [];
