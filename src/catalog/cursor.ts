@@ -11,6 +11,8 @@ export interface ShortCursor {
   readonly kind: "short";
   readonly boot: string;
   readonly revision: number;
+  /** Up to here the reader knows of every key; it is below `revision` in the middle of what several messages tell. */
+  readonly settled: number;
 }
 
 export interface CursorOrigin {
@@ -37,8 +39,9 @@ const CHECK_BYTES = 4;
 const MAX_ORIGINS = 10_000;
 const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7 } as const;
 
-export function shortCursorText(boot: string, revision: number): string {
-  const body = `s1.${boot}.${revision.toString(36)}`;
+export function shortCursorText(boot: string, revision: number, settled = revision): string {
+  const tail = settled === revision ? "" : `-${settled.toString(36)}`;
+  const body = `s1.${boot}.${revision.toString(36)}${tail}`;
   return `${body}.${checkText(body)}`;
 }
 
@@ -67,10 +70,11 @@ export function parseCursor(text: string): Cursor {
 }
 
 function parseShort(text: string): ShortCursor {
-  const parts = /^(s1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11}))\.([0-9a-z]+)$/.exec(text);
-  const [, body, boot, revision, check] = parts ?? [];
-  if (body === undefined || boot === undefined || revision === undefined || check !== checkText(body)) throw malformed();
-  return { kind: "short", boot, revision: Number.parseInt(revision, 36) };
+  const parts = /^(s1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11})(?:-([0-9a-z]{1,11}))?)\.([0-9a-z]+)$/.exec(text);
+  const [, body, boot, place, below, check] = parts ?? [];
+  if (body === undefined || boot === undefined || place === undefined || check !== checkText(body)) throw malformed();
+  const revision = Number.parseInt(place, 36);
+  return { kind: "short", boot, revision, settled: below === undefined ? revision : Number.parseInt(below, 36) };
 }
 
 function parsePortable(text: string): PortableCursor {

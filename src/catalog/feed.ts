@@ -13,7 +13,7 @@ import { isOfReader, ResumeGap } from "./resume.ts";
 export interface FeedStart {
   /** Where to go on; undefined starts with a snapshot. */
   readonly from:
-    | { readonly kind: "revision"; readonly revision: number }
+    | { readonly kind: "revision"; readonly revision: number; readonly settled: number }
     | { readonly kind: "portable"; readonly cursor: PortableCursor }
     | undefined;
   readonly bookmarkIntervalMs: number;
@@ -47,6 +47,8 @@ export class Feed {
   #phase: Phase;
   /** Everything up to this revision has been sent. */
   #revision: number;
+  /** Up to here the reader knows of every key; see `ScanOptions`. */
+  #settled: number;
   #bookmarkDueMonoMs: number;
   readonly #scopes: string[] = [];
   /** While this node is behind the reader's cursor: what must not be sent, and what to look at again. */
@@ -59,6 +61,7 @@ export class Feed {
     this.#bookmarkIntervalMs = start.bookmarkIntervalMs;
     this.#bookmarkDueMonoMs = time.monoMs + start.bookmarkIntervalMs;
     this.#revision = reader.replica.revision;
+    this.#settled = this.#revision;
     this.#phase = this.#startPhase(start, time);
   }
 
@@ -117,6 +120,7 @@ export class Feed {
     if (start.from.kind === "revision") {
       if (start.from.revision < replica.collectedRevision) return snapshot;
       this.#revision = start.from.revision;
+      this.#settled = start.from.settled;
       return { kind: "live" };
     }
     const { cursor } = start.from;
@@ -147,11 +151,16 @@ export class Feed {
     }
   }
 
+  #moveTo(revision: number): void {
+    this.#revision = revision;
+    if (revision === this.reader.replica.revision) this.#settled = revision;
+  }
+
   #page(phase: Phase & { kind: "pages" }, budgetBytes: number): FeedMessage {
     const { reader } = this;
     const snapshot = phase.isBegun ? SNAPSHOT.CONTINUE : SNAPSHOT.BEGIN;
     if (!phase.isBegun) phase.revision = reader.replica.revision;
-    if (!phase.isBegun && phase.scopes === undefined) this.#revision = phase.revision;
+    if (!phase.isBegun && phase.scopes === undefined) this.#moveTo(phase.revision);
     const changes: Change[] = [];
     const isDone =
       phase.scopes === undefined
@@ -199,8 +208,8 @@ export class Feed {
     const scopes = new Set(phase.scopes);
     // The pages told of it: what came and went while the reader could not see it is none of its business.
     const isTold = (cell: Cell, revision: number) => revision <= phase.revision && scopes.has(cell.namespace);
-    const { changes, to } = reader.scan(this.#revision, budgetBytes, { isTold });
-    this.#revision = to;
+    const { changes, to } = reader.scan(this.#revision, budgetBytes, { isTold, settled: this.#settled });
+    this.#moveTo(to);
     const isEnd = isReady && to === reader.replica.revision;
     if (!isEnd) return changes.length === 0 ? undefined : reader.message({ changes, revision: to, snapshot: SNAPSHOT.CONTINUE });
     this.#phase = { kind: "live" };
@@ -238,8 +247,8 @@ export class Feed {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
     }
-    const { changes, to } = reader.scan(this.#revision, budgetBytes, { isAhead: true });
-    this.#revision = to;
+    const { changes, to } = reader.scan(this.#revision, budgetBytes, { isAhead: true, settled: this.#settled });
+    this.#moveTo(to);
     const sendable = changes.filter((change) => gap.maySend(change));
     if (sendable.length === 0 && standing === "covered" && to === reader.replica.revision) {
       sendable.push(...gap.takeHeld(budgetBytes));
@@ -253,8 +262,8 @@ export class Feed {
 
   #live(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
-    const { message, to } = reader.live(this.#revision, budgetBytes);
-    this.#revision = to;
+    const { message, to } = reader.live({ from: this.#revision, settled: this.#settled, budgetBytes });
+    this.#moveTo(to);
     const isBookmarkDue = isReady && time.monoMs >= this.#bookmarkDueMonoMs && to === reader.replica.revision;
     if (!isBookmarkDue) return message;
     return this.#bookmark(time, message?.changes);

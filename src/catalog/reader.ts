@@ -65,9 +65,14 @@ const KEPT_MESSAGES = 4;
 
 const NO_CURSOR = { policyEpoch: "", origins: [], text: "" };
 
-interface Kept {
+interface LivePlace {
   readonly from: number;
+  /** As in `ScanOptions`. */
+  readonly settled: number;
   readonly budgetBytes: number;
+}
+
+interface Kept extends LivePlace {
   /** Revision of the replica when it was made: newer changes may belong to it. */
   readonly at: number;
   /** Verdicts under which it was made. */
@@ -79,6 +84,11 @@ interface Kept {
 export interface ScanOptions {
   readonly isTold?: (cell: Cell, revision: number) => boolean;
   readonly isAhead?: boolean;
+  /**
+   * Up to here the reader knows of every key; `from` unless messages before this one were cut short. A key that changed
+   * before `from` and was touched again beyond it has not been told of.
+   */
+  readonly settled?: number;
 }
 
 export interface Scan {
@@ -100,8 +110,8 @@ export class Reader {
     this.node = node;
   }
 
-  shortCursor(revision: number): string {
-    return shortCursorText(this.node.boot, revision);
+  shortCursor(revision: number, settled = revision): string {
+    return shortCursorText(this.node.boot, revision, settled);
   }
 
   /** The vector of this moment, for a reader that has everything up to it. */
@@ -122,16 +132,16 @@ export class Reader {
   }
 
   /** The message that brings a reader from `from` on; shared by all readers that stand there. */
-  live(from: number, budgetBytes: number): Kept {
+  live({ from, settled, budgetBytes }: LivePlace): Kept {
     const { revision } = this.replica;
     const { policyEpoch } = this.options;
-    const kept = this.#kept.find(
-      (k) => k.from === from && k.budgetBytes === budgetBytes && k.at === revision && k.policyEpoch === policyEpoch,
-    );
+    const isSame = (k: Kept) => k.from === from && k.settled === settled && k.budgetBytes === budgetBytes;
+    const kept = this.#kept.find((k) => isSame(k) && k.at === revision && k.policyEpoch === policyEpoch);
     if (kept !== undefined) return kept;
-    const { changes, to } = this.scan(from, budgetBytes);
-    const message = changes.length === 0 ? undefined : this.message({ changes, revision: to, cursor: this.shortCursor(to) });
-    const made = { from, budgetBytes, at: revision, policyEpoch, to, message };
+    const { changes, to } = this.scan(from, budgetBytes, { settled });
+    const cursor = this.shortCursor(to, to === revision ? to : settled);
+    const message = changes.length === 0 ? undefined : this.message({ changes, revision: to, cursor });
+    const made = { from, settled, budgetBytes, at: revision, policyEpoch, to, message };
     if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
     this.#kept.push(made);
     return made;
@@ -142,7 +152,7 @@ export class Reader {
    * What `isTold` says the reader has been told otherwise is passed over. One that is `isAhead` of this node, by a cursor
    * from another, may hold what was never seen here, and is told that it is gone.
    */
-  scan(from: number, budgetBytes: number, { isTold = isNever, isAhead = false }: ScanOptions = {}): Scan {
+  scan(from: number, budgetBytes: number, { isTold = isNever, isAhead = false, settled = from }: ScanOptions = {}): Scan {
     const changes: Change[] = [];
     const { replica } = this;
     let left = budgetBytes;
@@ -154,7 +164,7 @@ export class Reader {
       // What is passed over now would not be known to have changed when the reader is told of its namespace.
       isCut = isNews && this.options.isOwed?.(cell.namespace) === true;
       if (isCut) return false;
-      const change = isNews && allowed(cell.namespace) ? this.#changeOf(cell, { revision, from, isAhead }) : undefined;
+      const change = isNews && allowed(cell.namespace) ? this.#changeOf(cell, { revision, settled, isAhead }) : undefined;
       if (change !== undefined) {
         left -= this.sizeOf(change);
         isCut = left < 0 && changes.length > 0;
@@ -167,19 +177,19 @@ export class Reader {
     return { changes, to: isCut ? to : replica.revision };
   }
 
-  /** What a reader at revision `from` is told of a touched cell's key; undefined when nothing. */
-  #changeOf(cell: Cell, { revision, from, isAhead }: { revision: number; from: number; isAhead: boolean }): Change | undefined {
+  /** What a reader that is settled there is told of a touched cell's key; undefined when nothing. */
+  #changeOf(cell: Cell, { revision, settled, isAhead }: { revision: number; settled: number; isAhead: boolean }): Change | undefined {
     if (!this.mayHoldKey(cell)) return undefined;
     // Several origins: the key is told of at its newest touch only.
     if (cell.peers?.some((peer) => peer.revision > revision) === true) return undefined;
     const winner = this.replica.winner(cell);
     if (winner !== undefined && matches(this.options.filter, winner, this.node)) {
-      return { action: winner.bornRevision > from ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
+      return { action: winner.bornRevision > settled ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
     // "No longer matches" is said only when what filters look at changed since: else the reader never had it (filter_seq).
     // With several origins the reader may have had another one's record.
     // What was hidden already when the reader stood there is not told of either, not even that it is gone.
-    const isOld = cell.peers === undefined && cell.filterRevision <= from;
+    const isOld = cell.peers === undefined && cell.filterRevision <= settled;
     if (isOld && winner === cell) return undefined;
     if (isOld && winner === undefined && !(isAhead && this.replica.isAdmitted(cell))) return undefined;
     return { action: ACTION.REMOVE, record: cell, revision };

@@ -332,7 +332,7 @@ class DiscoveryMethods {
     }
     if (!this.#parts.reads.isSettled || cursor.boot !== this.#parts.reads.node.boot) return undefined;
     if (cursor.revision > this.#parts.reads.replica.revision) throw invalid("cursor", "is not a cursor this service gave out");
-    return { kind: "revision", revision: cursor.revision };
+    return { kind: "revision", revision: cursor.revision, settled: cursor.settled };
   }
 
   async #settled(onRegister: DiscoveryParts["onRegister"]): Promise<void> {

@@ -50,6 +50,10 @@ class Watch {
   }
 }
 
+function at(revision: number): FeedStart["from"] {
+  return { kind: "revision", revision, settled: revision };
+}
+
 function portable(text: string): FeedStart["from"] {
   const cursor = parseCursor(text);
   if (cursor.kind !== "portable") throw new Error(`not portable: ${text}`);
@@ -97,7 +101,7 @@ test("1: a snapshot comes in pages without cursors; its END has the cursors, and
     [true, true],
     [false, false],
   ]);
-  expect(parseCursor(messages[3]!.cursor)).toEqual({ kind: "short", boot: "a-1", revision: 3 });
+  expect(parseCursor(messages[3]!.cursor)).toEqual({ kind: "short", boot: "a-1", revision: 3, settled: 3 });
   put(node, K, GREEN);
   const delta = watch.next()!;
   expect([textOf(delta), delta.cursor !== "", delta.portableCursor]).toEqual(["~0", true, ""]);
@@ -165,6 +169,20 @@ test("2: filter_seq does not silence the removal when another origin's record ta
   a.copy(b, "b/1", T);
   expect(watch.all()).toEqual(["-0"]);
   expect(new Watch(a, from, BLUE_ONLY).all()).toEqual(["-0"]);
+});
+
+test("2: a removal is told though a cut message, or a reconnect there, came between the change and the key's next touch", () => {
+  const node = nodeWith(...KEYS.slice(0, 3));
+  const watches = [new Watch(node, undefined, BLUE_ONLY), new Watch(node, undefined, BLUE_ONLY)] as const;
+  for (const watch of watches) watch.settle();
+  put(node, K, GREEN);
+  put(node, L);
+  put(node, KEYS[2]);
+  put(node, K, GREEN);
+  expect(watches[0].all(T, 1)).toEqual(["~1", "~2", "-0"]);
+  const cut = parseCursor(watches[1].next(T, 1)!.cursor);
+  if (cut.kind !== "short") throw new Error("not short");
+  expect(new Watch(node, { ...cut, kind: "revision" }, BLUE_ONLY).all(T, 1)).toEqual(["~2", "-0"]);
 });
 
 test("2: an origin's change of life visits its keys again, live and on resume", () => {
@@ -260,9 +278,9 @@ test("3: tombstones collected beyond a cursor, short or portable, or a slow stre
   expect(slow.all()).toEqual(["BEGIN +9", "END"]);
   expect(slow.feed.restartCount).toBe(1);
   expect(new Watch(node, from).all()).toEqual(["BEGIN +9", "END"]);
-  expect(new Watch(node, { kind: "revision", revision: 8 }).all()).toEqual(["BEGIN +9", "END"]);
+  expect(new Watch(node, at(8)).all()).toEqual(["BEGIN +9", "END"]);
   // What was collected is before this place.
-  expect(new Watch(node, { kind: "revision", revision: node.replica.collectedRevision }).all()).toEqual(["-4 -5 -6 -7 +9"]);
+  expect(new Watch(node, at(node.replica.collectedRevision)).all()).toEqual(["-4 -5 -6 -7 +9"]);
 });
 
 test("3: a tombstone collected, or an origin forgotten, while a resumed stream is on its way to it makes a snapshot", () => {
@@ -511,7 +529,7 @@ test("10: a message keeps its budget unless one change alone is larger, and a cu
 test("streams of equal filters at the same place share a message, and one that is behind gets its own", () => {
   const node = nodeWith(K);
   const { reader } = new Watch(node);
-  const feeds = [0, 0, 0].map(() => new Feed(reader, { from: { kind: "revision", revision: 1 }, bookmarkIntervalMs: 1000 }, T));
+  const feeds = [0, 0, 0].map(() => new Feed(reader, { from: at(1), bookmarkIntervalMs: 1000 }, T));
   put(node, L);
   const [first, second] = [feeds[0]!.next(T, AMPLE, true), feeds[1]!.next(T, AMPLE, true)];
   expect(second).toBe(first);

@@ -29,8 +29,15 @@ export function steps(bounds: { readonly max: number; readonly without?: readonl
   return fc.array(step, { minLength: 1, maxLength: bounds.max, size: "max" });
 }
 
+/** What a history leaves out. */
+export interface Limits {
+  readonly mayForget?: (originId: string) => boolean;
+  /** Copies go on until the other has everything. */
+  readonly isCopyWhole?: boolean;
+}
+
 /** Does one step; time moves by a step's worth, and clocks of the nodes differ. */
-export function take(mesh: readonly MeshNode[], step: Step, n: number): void {
+export function take(mesh: readonly MeshNode[], step: Step, n: number, limits: Limits = {}): void {
   const node = mesh[step.node % mesh.length];
   const other = mesh[step.other % mesh.length];
   const key = KEYS[step.key];
@@ -52,7 +59,7 @@ export function take(mesh: readonly MeshNode[], step: Step, n: number): void {
       return;
     case "copy":
       // From `node` to `other`, sometimes in a single small frame, so that the other knows a part only.
-      other.copy(node, originId, time, 150 + step.detail * 5, 1 + (step.detail % 4));
+      other.copy(node, originId, time, 150 + step.detail * 5, limits.isCopyWhole === true ? undefined : 1 + (step.detail % 4));
       return;
     case "life":
       node.setLife(originId, LIVES[step.key % 3] ?? "live");
@@ -61,7 +68,7 @@ export function take(mesh: readonly MeshNode[], step: Step, n: number): void {
       node.collect(timeOf(n + step.detail * 4, step.node), 1 + (step.detail % 8));
       return;
     case "forget":
-      node.forget(originId, time);
+      if (limits.mayForget?.(originId) !== false) node.forget(originId, time);
       return;
     case "restart":
       node.replica.abort();

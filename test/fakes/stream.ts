@@ -77,7 +77,7 @@ export class Stream {
   /** Key to line; what the reader holds. */
   readonly held = new Map<string, string>();
   #staged: { readonly replaces: readonly string[]; readonly seen: Set<string> } | undefined;
-  #short: { readonly boot: string; readonly revision: number; readonly epoch: number } | undefined;
+  #short: { readonly boot: string; readonly revision: number; readonly settled: number; readonly epoch: number } | undefined;
   portable: PortableCursor | undefined;
   /** The cursor this stream was resumed from, while the node may be behind it. */
   #resumed: PortableCursor | undefined;
@@ -109,7 +109,7 @@ export class Stream {
     const isSame = how === "best" && short?.boot === node.facts.boot && short.epoch === this.#policy.epoch;
     this.#resumed = undefined;
     if (isSame) {
-      this.feed = this.#open({ kind: "revision", revision: short.revision }, time);
+      this.feed = this.#open({ kind: "revision", revision: short.revision, settled: short.settled }, time);
     } else if (this.portable === undefined) {
       this.#newest.clear();
       this.feed = this.#open(undefined, time);
@@ -143,6 +143,10 @@ export class Stream {
     if (message !== undefined) this.#take(message, Number.POSITIVE_INFINITY, isReady);
   }
 
+  #unsee(isDoubted: (key: string) => boolean): void {
+    for (const id of this.#newest.keys()) if (isDoubted(id.slice(0, id.lastIndexOf(" ")))) this.#newest.delete(id);
+  }
+
   #startAnew(time: Time): void {
     this.#newest.clear();
     this.#doubted.clear();
@@ -164,10 +168,13 @@ export class Stream {
     for (const { action, record } of message.changes) {
       assert(!this.#policy.denied.has(record.namespace), `told of hidden ${record.namespace}`);
       const id = `${record.key} ${record.origin.id}`;
-      const newest = this.#doubted.delete(record.key) ? 0 : this.#newest.get(id);
-      assert(record.seq >= (newest ?? 0), `goes backwards for ${JSON.stringify(id)}: ${record.seq} after ${newest}`);
+      if (this.#doubted.delete(record.key)) this.#unsee((key) => key === record.key);
+      const newest = this.#newest.get(id) ?? 0;
+      // A removal may come with any record of its key: a whole transfer ends what it does not list under the number it has.
+      const isBackwards = action !== ACTION.REMOVE && record.seq < newest;
+      assert(!isBackwards, `goes backwards for ${JSON.stringify(id)}: ${record.seq} after ${newest}`);
+      this.#newest.set(id, Math.max(record.seq, newest));
       this.#told.add(record.key);
-      this.#newest.set(id, record.seq);
       if (action === ACTION.REMOVE) this.held.delete(record.key);
       else {
         this.held.set(record.key, lineOf(record.key, record));
@@ -185,7 +192,7 @@ export class Stream {
       assert(isReady, "END or bookmark of a node that is not ready");
       const options = reader.options;
       if (isEnd && isFull) {
-        for (const id of this.#newest.keys()) if (this.#doubted.has(id.slice(0, id.lastIndexOf(" ")))) this.#newest.delete(id);
+        this.#unsee((key) => this.#doubted.has(key));
         this.#doubted.clear();
       }
       const isSure = (line: string): boolean => ![...this.#doubted].some((key) => line.startsWith(`${key.replaceAll("\0", "|")} `));

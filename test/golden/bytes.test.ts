@@ -51,7 +51,7 @@ test.each([
 });
 
 test("cursors that were given out are still read", () => {
-  expect(parseCursor(kept("cursor-short-1"))).toEqual({ kind: "short", boot: "Ab3_-x", revision: 123_456 });
+  expect(parseCursor(kept("cursor-short-1"))).toEqual({ kind: "short", boot: "Ab3_-x", revision: 123_456, settled: 123_456 });
   expect(parseCursor(kept("cursor-portable-1"))).toEqual({ kind: "portable", ...CURSOR });
 });
 
