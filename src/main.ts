@@ -1,4 +1,5 @@
 /** Entry point: argv to the command line, signals to stop, the exit code. */
+import { enableCompileCache } from "node:module";
 import { runCli } from "./cli/run.ts";
 import { openWorld } from "./cli/world.io.ts";
 import type { ServeRequest } from "./cli/world.ts";
@@ -20,6 +21,8 @@ process.on("SIGTERM", onSignal);
 process.stdout.on("error", () => process.exit(0));
 
 async function serve(request: ServeRequest): Promise<void> {
+  // A node that comes back must be ready soon: Node keeps what it compiled in the system's temporary folder, where it may.
+  enableCompileCache();
   // Loaded only here: the server's rooms and libraries cost a client's command half of its start.
   const { serveNode } = await import("./main-serve.ts");
   await serveNode(request, { version: world.version, interrupt: interrupt.signal });
