@@ -212,7 +212,11 @@ test.each([
     files: { "src/catalog/a.ts": 'import { B } from "../../gen/b_pb.js";\n' },
     says: "generated messages",
   },
-  { fault: "the DNS library elsewhere", files: { "src/dns/answer.ts": 'import packet from "dns-packet";\n' }, says: "which tests hold equal" },
+  {
+    fault: "the DNS library elsewhere",
+    files: { "src/dns/answer.ts": 'import packet from "dns-packet";\n' },
+    says: "which tests hold equal",
+  },
   { fault: "SQLite elsewhere", files: { "src/server/a.io.ts": 'import { DatabaseSync } from "node:sqlite";\n' }, says: "only the store" },
   { fault: "grpc-js in a pure file", files: { "src/server/a.ts": 'import type { Server } from "@grpc/grpc-js";\n' }, says: "shells only" },
   { fault: "an unknown room", files: { "src/attic/a.ts": "export const a = 1;\n" }, says: "attic is not a room" },

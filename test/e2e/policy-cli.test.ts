@@ -74,7 +74,8 @@ test("a policy is tried, applied, explained, shown in history and rolled back", 
   expect(records.map(({ action }) => action)).toEqual(["policy.rollback", "policy.apply", "policy.apply"]);
   expect((await node.run(["audit", "verify"])).exit).toBe(0);
   const rewritten = await node.run(["audit", "verify", "--known", `1:${"0".repeat(64)}`]);
-  expect(rewritten).toMatchObject({ exit: 1, stderr: expect.stringContaining("altered at record 1") });
+  expect(rewritten.exit).toBe(1);
+  expect(rewritten.stderr).toContain("altered at record 1");
 });
 
 test("a file with problems changes nothing, whichever side finds them", async () => {

@@ -26,21 +26,15 @@ test.each<{ service: DescService; want: Record<string, string[]> }>([
   {
     service: PolicyService,
     want: {
-      read: [
-        "ValidatePolicy",
-        "ExportPolicy",
-        "PolicyStatus",
-        "PolicyHistory",
-        "Explain",
-        "PolicyAudit",
-        "AccessAudit",
-        "VerifyAudit",
-      ],
+      read: ["ValidatePolicy", "ExportPolicy", "PolicyStatus", "PolicyHistory", "Explain", "PolicyAudit", "AccessAudit", "VerifyAudit"],
       write: ["ApplyPolicy", "RollbackPolicy"],
       none: [],
     },
   },
-  { service: DnsService, want: { read: ["ListNames", "DescribeName", "ResolveName"], write: ["RegisterName", "UnregisterName"], none: [] } },
+  {
+    service: DnsService,
+    want: { read: ["ListNames", "DescribeName", "ResolveName"], write: ["RegisterName", "UnregisterName"], none: [] },
+  },
   { service: ResolverService, want: { read: ["Resolve", "CacheStats"], write: ["Resync", "Prewarm", "Evict"], none: [] } },
   { service: FabricService, want: { read: [], write: [], none: ["Link", "Probe", "ProbeIndirect", "PushPull"] } },
 ])("what each rpc of $service.name takes a token for", ({ service, want }) => {
