@@ -34,7 +34,7 @@ test.skipIf(!isThere)(`a clock that jumps an hour both ways${isThere ? "" : " (s
   await using node = await startNodeProcess(["--data-dir", join(clock.folder, "data")], clock.wrapper);
   const ok = async (argv: readonly string[], input = ""): Promise<string> => {
     const done = await node.run(argv, input);
-    expect(done.exit, done.stderr).toBe(0);
+    expect({ exit: done.exit, stderr: done.exit === 0 ? "" : done.stderr }).toEqual({ exit: 0, stderr: "" });
     return done.stdout;
   };
   const register = (instance: string) =>
