@@ -26,7 +26,7 @@ class Script {
   }
 
   kill(signal: NodeJS.Signals): void {
-    if (this.#child.pid !== undefined && this.#child.exitCode === null) process.kill(-this.#child.pid, signal); // oxlint-disable-line unicorn/no-null -- Node's own word for "still running"
+    if (this.#child.pid !== undefined && this.#child.exitCode === null) process.kill(-this.#child.pid, signal);
   }
 
   /** Waits until it is true of what was printed so far. */

@@ -408,7 +408,7 @@ describe("JSON", () => {
     { rule: "no JSON at all", rpc: "catalogQuery", body: "namespace=svc", field: "request" },
   ] as const)("is refused with $rule", async ({ rpc, body, field }) => {
     const before = await grpc.revision();
-    const answer = await askHttp(http(), rpc, body as JsonValue); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the table's readonly lists are JSON
+    const answer = await askHttp(http(), rpc, body as JsonValue);
     expect(answer).toMatchObject({ status: 400, code: "INVALID_ARGUMENT", reason: "invalid_argument" });
     expect(answer.fields).toContain(field);
     expect(await grpc.revision()).toBe(before);

@@ -73,7 +73,7 @@ async function filesFor(symbol: string) {
   for (;;) {
     const missing = [...files.values()].flatMap((file) => file.dependency).find((name) => !files.has(name));
     if (missing === undefined) return [...files.values()];
-    take(await reflect("v1", { case: "fileByFilename", value: missing })); // oxlint-disable-line no-await-in-loop -- each answer says what is missing next.
+    take(await reflect("v1", { case: "fileByFilename", value: missing }));
   }
 }
 

@@ -7,7 +7,6 @@ let count = 0;
 let result = await attack(name, Number(port));
 while (performance.now() < end) {
   count += 1;
-  // oxlint-disable-next-line no-await-in-loop -- an attacker that comes back.
   result = await attack(name, Number(port));
 }
 console.log(JSON.stringify({ ...result, count }));

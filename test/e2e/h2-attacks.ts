@@ -56,7 +56,6 @@ function trickle(bytes: Uint8Array, options: { readonly opening: Uint8Array; rea
       for (const byte of bytes) {
         if (connection.isClosed) return;
         connection.send(Buffer.of(byte));
-        // oxlint-disable-next-line no-await-in-loop -- slowness is the attack.
         await new Promise((resolve) => setTimeout(resolve, options.pauseMs));
       }
     },

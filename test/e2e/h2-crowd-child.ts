@@ -9,7 +9,6 @@ for (let i = 0; i < Number(count); i++) {
   if (kind !== "silent") connection.send(PREFACE, settings());
   if (kind === "watching") connection.send(call(1, WATCH));
   // A listen queue holds a thousand or so; more at once would wait for SYN retries.
-  // oxlint-disable-next-line no-await-in-loop -- paced.
   if (i % 200 === 199) await new Promise((resolve) => setTimeout(resolve, 30));
 }
 await new Promise((resolve) => setTimeout(resolve, 500));

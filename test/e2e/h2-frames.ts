@@ -118,10 +118,8 @@ export class RawConnection {
     const end = performance.now() + deadlineMs;
     for (let turn = 0; !this.isClosed && performance.now() < end; turn += 1) {
       if (this.send(chunk(turn))) {
-        // oxlint-disable-next-line no-await-in-loop -- one after another is the point.
         await new Promise((resolve) => setImmediate(resolve));
       } else {
-        // oxlint-disable-next-line no-await-in-loop -- as above.
         await this.#drained();
       }
     }

@@ -39,8 +39,8 @@ export class Victim {
 
   static async start(listener: "grpc" | "edge" = "grpc"): Promise<Victim> {
     const child = spawn(process.execPath, [path(`../fakes/${listener}-child.ts`)], { stdio: ["ignore", "pipe", "ignore"] });
-    const victim = new Victim(child, (await firstLine(child)) as { port: number; pid: number }); // oxlint-disable-line typescript/no-unsafe-type-assertion -- our own child's line.
-    for (let i = 0; i < 300; i++) await victim.query(); // oxlint-disable-line no-await-in-loop -- warming up, one at a time.
+    const victim = new Victim(child, (await firstLine(child)) as { port: number; pid: number });
+    for (let i = 0; i < 300; i++) await victim.query();
     return victim;
   }
 
@@ -84,8 +84,8 @@ export class Victim {
       state.isOver = true;
     });
     while (!state.isOver || performance.now() < end) {
-      times.push(await this.query()); // oxlint-disable-line no-await-in-loop -- one client, one call at a time.
-      await new Promise((resolve) => setTimeout(resolve, 3)); // oxlint-disable-line no-await-in-loop -- as above.
+      times.push(await this.query());
+      await new Promise((resolve) => setTimeout(resolve, 3));
     }
     times.sort((a, b) => a - b);
     const at = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? Number.NaN;
@@ -97,7 +97,7 @@ export class Victim {
     const child = spawn(process.execPath, [path("h2-attacker-child.ts"), String(this.port), name, String(seconds)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
-    return (await firstLine(child)) as AttackResult; // oxlint-disable-line typescript/no-unsafe-type-assertion -- our own child's line.
+    return (await firstLine(child)) as AttackResult;
   }
 
   stop(): void {

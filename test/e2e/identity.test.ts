@@ -113,7 +113,7 @@ async function stampedTenant(client: AnyClient, headers: Headers, instanceId: st
   const registered = await client.call(register, { entries: [entry], ttl: "30s" }, headers);
   if (registered.code !== "OK") return registered.message;
   const { response } = await client.call(catalogQuery, { namespace: "svc.market" }, bearer(TOKENS.admin));
-  const items = response["items"] as readonly JsonObject[]; // oxlint-disable-line typescript/no-unsafe-type-assertion -- proto3 JSON of repeated Entry
+  const items = response["items"] as readonly JsonObject[];
   return items.find((item) => (item["key"] as JsonObject)["instanceId"] === instanceId)?.["tenantId"];
 }
 
@@ -198,7 +198,7 @@ describe("a node with credentials", () => {
   test("not even an admin takes a node's own entry away", async () => {
     const keys = [{ kind: "ENTRY_KIND_NODE", namespace: "discovery.nodes", name: node.nodeId, instanceId: node.nodeId }];
     const { response } = await client.call(catalogQuery, { namespace: "discovery.nodes" }, bearer(TOKENS.admin));
-    const [item] = response["items"] as readonly JsonObject[]; // oxlint-disable-line typescript/no-unsafe-type-assertion -- proto3 JSON of repeated Entry
+    const [item] = response["items"] as readonly JsonObject[];
     const key = item?.["key"] ?? keys;
     const { code } = await client.call(DiscoveryService.method.unregister, { keys: [key] }, bearer(TOKENS.admin));
     expect(code).not.toBe("OK");
@@ -246,7 +246,7 @@ describe("a node with credentials", () => {
     await client.call(audit, {}, bearer(TOKENS.plain));
     const records = async () => {
       const { response } = await client.call(audit, {}, bearer(TOKENS.operate));
-      return (response["records"] ?? []) as readonly JsonObject[]; // oxlint-disable-line typescript/no-unsafe-type-assertion -- proto3 JSON of repeated AuditRecord
+      return (response["records"] ?? []) as readonly JsonObject[];
     };
     await expect.poll(records).toContainEqual(expect.objectContaining({ source: "127.0.0.1", reason: "unauthenticated" }));
     const denied = async () => (await records()).find(({ principal }) => principal === "plain");

@@ -147,7 +147,7 @@ export async function callHttp(
     body: JSON.stringify(request),
     signal: AbortSignal.timeout(CALL_MS),
   });
-  const body = (await reply.json()) as JsonObject; // oxlint-disable-line typescript/no-unsafe-type-assertion -- the edge answers JSON objects
+  const body = (await reply.json()) as JsonObject;
   if (reply.status === 200) return { ...OK, response: body, status: 200 };
   return { code: textOf(body["code"]).toUpperCase(), message: textOf(body["message"]), response: {}, status: reply.status };
 }

@@ -8,8 +8,8 @@ import { demoChain, demoService } from "./demo-service.ts";
 const { values } = parseArgs({
   options: { port: { type: "string", default: "0" }, limits: { type: "string", default: "{}" }, abuse: { type: "string", default: "{}" } },
 });
-const limits = JSON.parse(values.limits) as Partial<GrpcLimits>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- a test wrote it.
-const abuse = JSON.parse(values.abuse) as Partial<AbuseLimits>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- as above.
+const limits = JSON.parse(values.limits) as Partial<GrpcLimits>;
+const abuse = JSON.parse(values.abuse) as Partial<AbuseLimits>;
 const { chain } = demoChain({ observe: () => {} });
 const listener = await startGrpcListener({
   host: "127.0.0.1",

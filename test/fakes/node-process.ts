@@ -46,7 +46,7 @@ export class CommandProcess {
   }
 
   get isRunning(): boolean {
-    return this.#child.exitCode === null && this.#child.signalCode === null; // oxlint-disable-line unicorn/no-null -- Node's own word for "still running"
+    return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
   kill(signal: NodeJS.Signals): void {

@@ -121,7 +121,7 @@ export async function askHttp(
     signal: AbortSignal.timeout(CALL_MS),
   });
   const said: unknown = await reply.json();
-  const body = objectOf(said as JsonValue); // oxlint-disable-line typescript/no-unsafe-type-assertion -- what JSON.parse returns is a JsonValue
+  const body = objectOf(said as JsonValue);
   if (reply.status === 200) return { ...OK, response: body, status: 200 };
   return { ...refusalOf(body), status: reply.status };
 }

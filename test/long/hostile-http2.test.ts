@@ -35,7 +35,7 @@ function crowd(count: number, kind: "silent" | "greeted" | "watching"): { readon
   crowds.push(child);
   let openCount: number | undefined;
   createInterface({ input: child.stdout }).on("line", (line) => {
-    openCount = (JSON.parse(line) as { openCount: number }).openCount; // oxlint-disable-line typescript/no-unsafe-type-assertion -- our own child's line.
+    openCount = (JSON.parse(line) as { openCount: number }).openCount;
   });
   return { openCount: () => openCount };
 }
@@ -92,7 +92,6 @@ test("random frames on 3,000 connections never end the process", async () => {
     const stream = random(4) * 2 + 1;
     connection.send(random(2) === 0 ? call(stream) : frame(TYPE_HEADERS, { flags: FLAG.END_HEADERS, stream, payload: half }));
     connection.send(...Array.from({ length: random(20) }, wild));
-    // oxlint-disable-next-line no-await-in-loop -- a few hundred at a time.
     if (i % 100 === 99) await victim.query();
     if (random(3) === 0) connection.destroy();
     else setTimeout(() => connection.destroy(), random(200));

@@ -68,10 +68,8 @@ async function refusedByUs(
   const handler = discovery.service.handlers[rpc];
   const context = { caller: anonymousCaller("local", ""), time: now(), requestId: "" };
   try {
-    // oxlint-disable typescript/no-unsafe-type-assertion -- each handler is called with its own message
     if (handler?.kind === "serverStream") handler.open(message as never, context).close();
     else await handler?.handle(message as never, context);
-    // oxlint-enable typescript/no-unsafe-type-assertion
   } catch (error) {
     if (!(error instanceof WaymarkError)) throw error;
     if (error.reason !== "invalid_argument") return undefined;
@@ -257,7 +255,6 @@ test.each([
   "$rpc is refused for what the contract refuses, and for nothing else but what only code can state",
   async ({ rpc, schema, request }) => {
     await fc.assert(
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the row's generator makes its own message, unknown enum numbers included
       fc.asyncProperty(request as fc.Arbitrary<MessageInitShape<typeof schema>>, async (init) => {
         const message = create(schema, init);
         const byContract = refusedByContract(schema, message);
