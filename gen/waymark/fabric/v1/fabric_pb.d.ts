@@ -260,6 +260,27 @@ export declare type RecordsFrame = Message<"waymark.fabric.v1.RecordsFrame"> & {
    * @generated from field: uint64 floor = 6;
    */
   floor: bigint;
+
+  /**
+   * The last frame of a complete transfer.
+   *
+   * @generated from field: bool last = 7;
+   */
+  last: boolean;
+
+  /**
+   * Cluster of the origin.
+   *
+   * @generated from field: string cluster_id = 8;
+   */
+  clusterId: string;
+
+  /**
+   * Region of the origin.
+   *
+   * @generated from field: string region = 9;
+   */
+  region: string;
 };
 
 /**
@@ -282,11 +303,25 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
   entries: VectorEntry[];
 
   /**
-   * 8-byte digest of the whole vector; sent alone while it matches.
+   * 8-byte digest of the whole vector as this link may carry it; sent alone while it matches.
    *
    * @generated from field: fixed64 digest = 2;
    */
   digest: bigint;
+
+  /**
+   * Entries are those that changed since the sender's last vector on this link; unset: all of them.
+   *
+   * @generated from field: bool partial = 3;
+   */
+  partial: boolean;
+
+  /**
+   * The sender asks for the receiver's whole vector.
+   *
+   * @generated from field: bool wanted = 4;
+   */
+  wanted: boolean;
 };
 
 /**
@@ -294,6 +329,176 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
  * Use `create(VectorFrameSchema)` to create a new message.
  */
 export declare const VectorFrameSchema: GenMessage<VectorFrame>;
+
+/**
+ * Nodes the sender has a link to: their records need not be passed on to it.
+ *
+ * @generated from message waymark.fabric.v1.LinkedFrame
+ */
+export declare type LinkedFrame = Message<"waymark.fabric.v1.LinkedFrame"> & {
+  /**
+   * Node ids; at most 256.
+   *
+   * @generated from field: repeated string node_ids = 1;
+   */
+  nodeIds: string[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.LinkedFrame.
+ * Use `create(LinkedFrameSchema)` to create a new message.
+ */
+export declare const LinkedFrameSchema: GenMessage<LinkedFrame>;
+
+/**
+ * What one origin's records come to, to find replicas that differ though their vectors are equal.
+ *
+ * @generated from message waymark.fabric.v1.OriginDigest
+ */
+export declare type OriginDigest = Message<"waymark.fabric.v1.OriginDigest"> & {
+  /**
+   * Whose.
+   *
+   * @generated from field: waymark.fabric.v1.Origin origin = 1;
+   */
+  origin?: Origin | undefined;
+
+  /**
+   * The digest is of the records up to here.
+   *
+   * @generated from field: uint64 through = 2;
+   */
+  through: bigint;
+
+  /**
+   * Live records.
+   *
+   * @generated from field: uint64 live_count = 3;
+   */
+  liveCount: bigint;
+
+  /**
+   * Order-independent digest of the live records the link may carry.
+   *
+   * @generated from field: fixed64 digest = 4;
+   */
+  digest: bigint;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.OriginDigest.
+ * Use `create(OriginDigestSchema)` to create a new message.
+ */
+export declare const OriginDigestSchema: GenMessage<OriginDigest>;
+
+/**
+ * Digests of some origins; exchanged now and then.
+ *
+ * @generated from message waymark.fabric.v1.DigestFrame
+ */
+export declare type DigestFrame = Message<"waymark.fabric.v1.DigestFrame"> & {
+  /**
+   * At most 256.
+   *
+   * @generated from field: repeated waymark.fabric.v1.OriginDigest origins = 1;
+   */
+  origins: OriginDigest[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.DigestFrame.
+ * Use `create(DigestFrameSchema)` to create a new message.
+ */
+export declare const DigestFrameSchema: GenMessage<DigestFrame>;
+
+/**
+ * Which policy version is in force at the sender. Greater (number, hlc, node_id) wins.
+ *
+ * @generated from message waymark.fabric.v1.PolicyHead
+ */
+export declare type PolicyHead = Message<"waymark.fabric.v1.PolicyHead"> & {
+  /**
+   * Number of the version; 0: none.
+   *
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * Stamp of when it was applied.
+   *
+   * @generated from field: uint64 hlc = 2;
+   */
+  hlc: bigint;
+
+  /**
+   * Node that applied it.
+   *
+   * @generated from field: string node_id = 3;
+   */
+  nodeId: string;
+
+  /**
+   * SHA-256 of the set, lower-case hex.
+   *
+   * @generated from field: string checksum = 4;
+   */
+  checksum: string;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.PolicyHead.
+ * Use `create(PolicyHeadSchema)` to create a new message.
+ */
+export declare const PolicyHeadSchema: GenMessage<PolicyHead>;
+
+/**
+ * The policy, or a part of it.
+ *
+ * @generated from message waymark.fabric.v1.PolicyFrame
+ */
+export declare type PolicyFrame = Message<"waymark.fabric.v1.PolicyFrame"> & {
+  /**
+   * What the sender has.
+   *
+   * @generated from field: waymark.fabric.v1.PolicyHead head = 1;
+   */
+  head?: PolicyHead | undefined;
+
+  /**
+   * The sender asks for this version; other fields unset.
+   *
+   * @generated from field: uint64 wanted_number = 2;
+   */
+  wantedNumber: bigint;
+
+  /**
+   * Part of the encoded version; empty: only the head.
+   *
+   * @generated from field: bytes part = 3;
+   */
+  part: Uint8Array;
+
+  /**
+   * Offset of the part.
+   *
+   * @generated from field: uint64 offset = 4;
+   */
+  offset: bigint;
+
+  /**
+   * Length of the whole; at most 16 MiB.
+   *
+   * @generated from field: uint64 size_bytes = 5;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.PolicyFrame.
+ * Use `create(PolicyFrameSchema)` to create a new message.
+ */
+export declare const PolicyFrameSchema: GenMessage<PolicyFrame>;
 
 /**
  * First frame both ways.
@@ -342,6 +547,27 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
    * @generated from field: string cluster_token = 6;
    */
   clusterToken: string;
+
+  /**
+   * Zone of the speaker.
+   *
+   * @generated from field: string zone = 7;
+   */
+  zone: string;
+
+  /**
+   * Fabric address others reach the speaker at, host:port.
+   *
+   * @generated from field: string address = 8;
+   */
+  address: string;
+
+  /**
+   * Version of the program.
+   *
+   * @generated from field: string version = 9;
+   */
+  version: string;
 };
 
 /**
@@ -351,17 +577,25 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
 export declare const HelloFrameSchema: GenMessage<HelloFrame>;
 
 /**
- * Last frame of an orderly stop.
+ * Last frame of a link.
  *
  * @generated from message waymark.fabric.v1.GoodbyeFrame
  */
 export declare type GoodbyeFrame = Message<"waymark.fabric.v1.GoodbyeFrame"> & {
   /**
-   * leave or restart.
+   * leave, restart, duplicate_link, duplicate_node, wrong_cluster, wrong_token, wrong_identity, incompatible, too_many_links,
+   * bad_frame or not_needed.
    *
    * @generated from field: string reason = 1;
    */
   reason: string;
+
+  /**
+   * For people.
+   *
+   * @generated from field: string detail = 2;
+   */
+  detail: string;
 };
 
 /**
@@ -413,6 +647,30 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
      */
     value: GoodbyeFrame;
     case: "goodbye";
+  } | {
+    /**
+     * Whom the sender is linked to.
+     *
+     * @generated from field: waymark.fabric.v1.LinkedFrame linked = 5;
+     */
+    value: LinkedFrame;
+    case: "linked";
+  } | {
+    /**
+     * Digests of origins.
+     *
+     * @generated from field: waymark.fabric.v1.DigestFrame digests = 6;
+     */
+    value: DigestFrame;
+    case: "digests";
+  } | {
+    /**
+     * Policy.
+     *
+     * @generated from field: waymark.fabric.v1.PolicyFrame policy = 7;
+     */
+    value: PolicyFrame;
+    case: "policy";
   } | { case: undefined; value?: undefined };
 };
 
@@ -523,6 +781,62 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: google.protobuf.Timestamp last_seen = 8;
    */
   lastSeen?: Timestamp | undefined;
+
+  /**
+   * Generation of the member's journal.
+   *
+   * @generated from field: uint64 generation = 9;
+   */
+  generation: bigint;
+
+  /**
+   * Version of its program.
+   *
+   * @generated from field: string version = 10;
+   */
+  version: string;
+
+  /**
+   * Fabric protocol versions it speaks.
+   *
+   * @generated from field: repeated uint32 protocol_versions = 11;
+   */
+  protocolVersions: number[];
+
+  /**
+   * Transports it offers, such as h2.
+   *
+   * @generated from field: repeated string transports = 12;
+   */
+  transports: string[];
+
+  /**
+   * Its own local health score, 0 (well) to 8 (Lifeguard).
+   *
+   * @generated from field: uint32 health_score = 13;
+   */
+  healthScore: number;
+
+  /**
+   * Roles.
+   *
+   * @generated from field: repeated string roles = 14;
+   */
+  roles: string[];
+
+  /**
+   * Free labels.
+   *
+   * @generated from field: map<string, string> labels = 15;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Of a suspicion: who accused it.
+   *
+   * @generated from field: string accuser = 16;
+   */
+  accuser: string;
 };
 
 /**
@@ -550,6 +864,13 @@ export declare type ProbeRequest = Message<"waymark.fabric.v1.ProbeRequest"> & {
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate updates = 2;
    */
   updates: MemberUpdate[];
+
+  /**
+   * Who is asked; anybody else at the address refuses.
+   *
+   * @generated from field: string target_node_id = 3;
+   */
+  targetNodeId: string;
 };
 
 /**
@@ -618,6 +939,13 @@ export declare type ProbeIndirectRequest = Message<"waymark.fabric.v1.ProbeIndir
    * @generated from field: google.protobuf.Duration timeout = 4;
    */
   timeout?: Duration | undefined;
+
+  /**
+   * News riding along.
+   *
+   * @generated from field: repeated waymark.fabric.v1.MemberUpdate updates = 5;
+   */
+  updates: MemberUpdate[];
 };
 
 /**
@@ -638,6 +966,13 @@ export declare type ProbeIndirectResponse = Message<"waymark.fabric.v1.ProbeIndi
    * @generated from field: bool acknowledged = 1;
    */
   acknowledged: boolean;
+
+  /**
+   * News riding along.
+   *
+   * @generated from field: repeated waymark.fabric.v1.MemberUpdate updates = 2;
+   */
+  updates: MemberUpdate[];
 };
 
 /**
@@ -658,6 +993,20 @@ export declare type PushPullRequest = Message<"waymark.fabric.v1.PushPullRequest
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate members = 1;
    */
   members: MemberUpdate[];
+
+  /**
+   * Who asks.
+   *
+   * @generated from field: waymark.fabric.v1.Origin origin = 2;
+   */
+  origin?: Origin | undefined;
+
+  /**
+   * The asker does not know the fabric yet.
+   *
+   * @generated from field: bool join = 3;
+   */
+  join: boolean;
 };
 
 /**
@@ -678,6 +1027,13 @@ export declare type PushPullResponse = Message<"waymark.fabric.v1.PushPullRespon
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate members = 1;
    */
   members: MemberUpdate[];
+
+  /**
+   * Who answers.
+   *
+   * @generated from field: waymark.fabric.v1.Origin origin = 2;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -687,7 +1043,8 @@ export declare type PushPullResponse = Message<"waymark.fabric.v1.PushPullRespon
 export declare const PushPullResponseSchema: GenMessage<PushPullResponse>;
 
 /**
- * Links between nodes. Comes with a later version.
+ * Links between nodes, and what membership asks. Every call carries the cluster token in `waymark-cluster-token` where
+ * certificates do not prove the caller.
  *
  * @generated from service waymark.fabric.v1.FabricService
  */
