@@ -5,7 +5,9 @@
 import { parse as parseToml, TomlError } from "smol-toml";
 import { z } from "zod";
 import { AUDIT_KNOBS } from "./config-audit.ts";
+import { CATALOG_KNOBS } from "./config-catalog.ts";
 import { DNS_KNOBS } from "./config-dns.ts";
+import { FABRIC_KNOBS } from "./config-fabric.ts";
 import { LIMIT_KNOBS, QUOTA_KNOBS } from "./config-limits.ts";
 import { TENANT_KNOBS } from "./config-tenants.ts";
 import { bool, choice, int, type Knob, list, ms, optionalText, pairs, port, text } from "./lib/knob.ts";
@@ -43,7 +45,7 @@ const KNOBS = {
     advertiseHost: optionalText({
       ...HOST,
       flag: "--advertise-host <host>",
-      doc: "Host others are told to connect to; the bound address when absent.",
+      doc: "Host others are told to connect to; when absent the bound address, or of a node bound to all of them the first that is not loopback.",
     }),
     grpcPort: port({ default: 17_420, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
     httpPort: port({ default: 17_480, flag: "--http-port <port>", doc: "Port of the HTTP edge; 0 means any free port." }),
@@ -95,23 +97,11 @@ const KNOBS = {
     }),
     ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Keep nothing on disk; every start is a new generation." }),
   },
-  catalog: {
-    defaultLeaseTtlMs: ms({ default: 30_000, min: 1000, max: 24 * HOUR_MS, doc: "Ttl of a lease that asks for none." }),
-    minLeaseTtlMs: ms({ default: 1000, min: 100, max: HOUR_MS, doc: "Shortest ttl a lease may have." }),
-    maxLeaseTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: 24 * HOUR_MS, doc: "Longest ttl a lease may have." }),
-    loadIntervalMs: ms({ default: 30_000, min: 0, max: HOUR_MS, doc: "Least time between two replicated load changes of one entry." }),
-    maxIdempotencyKeys: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Retried registrations remembered." }),
-    tombstoneTtlMs: ms({
-      default: HOUR_MS,
-      min: 1000,
-      max: 24 * HOUR_MS,
-      doc: "How long removals are remembered for readers that are behind.",
-    }),
-    minTombstones: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Removals remembered however few entries there are." }),
-  },
+  catalog: CATALOG_KNOBS,
   limits: LIMIT_KNOBS,
   quotas: QUOTA_KNOBS,
   dns: DNS_KNOBS,
+  fabric: FABRIC_KNOBS,
   policy: {
     file: optionalText({
       ...PATH,
@@ -343,12 +333,17 @@ function crossProblems(settings: Settings, origins: ReadonlyMap<string, string>)
   const refuse = (path: string, message: string): void => {
     problems.push({ path, message, source: origins.get(path) ?? "default" });
   };
-  const { tls, dns } = settings;
+  const { tls, dns, fabric } = settings;
   if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
   if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
   if (tls.requireClientCert && tls.caFile === undefined)
     refuse("tls.require_client_cert", "needs tls.ca_file, to know whose certificates to accept");
   if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "needs tls.cert_file and tls.key_file too");
+  const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
+  if (files.some((file) => file !== undefined) && files.includes(undefined))
+    refuse("fabric.cert_file", "goes with fabric.key_file and fabric.ca_file: nodes check each other, so all three or none");
+  if (!fabric.enabled && fabric.seeds.length > 0) refuse("fabric.seeds", "needs fabric.enabled");
+  if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
   return problems;

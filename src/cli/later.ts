@@ -1,7 +1,7 @@
 /** What the contract fixes and this version has not got yet: refused by name instead of as unknown. */
 
 /** Flags of `serve`. */
-export const LATER_FLAGS: ReadonlySet<string> = new Set(["--join", "--mode", "--upstream", "--namespaces", "--workers"]);
+export const LATER_FLAGS: ReadonlySet<string> = new Set(["--mode", "--upstream", "--namespaces", "--workers"]);
 
 /** Words after `waymark`; a group stands for all below it. */
 const LATER_COMMANDS: ReadonlySet<string> = new Set([
@@ -32,7 +32,7 @@ export function laterComplaint(complaint: string, path: string): string {
   const [, kind, name = ""] = /^error: unknown (option|command) '([^'=]+)/.exec(complaint) ?? [];
   const full = path === "" ? name : `${path} ${name}`;
   if (kind === "option" && path === "serve" && LATER_FLAGS.has(name)) {
-    return `error: ${name} comes with a later version of waymark; this one runs nodes that stand alone\n`;
+    return `error: ${name} comes with a later version of waymark\n`;
   }
   return kind === "command" && isLaterCommand(full) ? `error: waymark ${full} comes with a later version\n` : complaint;
 }

@@ -47,12 +47,6 @@ export const VERBS: readonly VerbSpec[] = [
           ? []
           : [{ flags: knob.flag, doc: `${knob.doc} (setting ${path})`, ...(knob.choices && { choices: knob.choices }) }],
       ),
-      {
-        flags: "--on-stop <what>",
-        doc: "What a stop makes of this node's entries while other nodes are alive; alone, as nodes of this version are, it keeps them.",
-        choices: ["leave", "keep"],
-      },
-      { flags: "--fabric-port <port>", doc: "Port for other nodes, which come with a later version; told and not used." },
       { flags: "--demo", doc: "Load the demo catalog, an online shop of twelve services, before the node is ready." },
     ],
     examples: [

@@ -65,6 +65,22 @@ export function int(options: NumberOptions): Knob<number> {
   return numeric("number", "", options);
 }
 
+/** A part of a whole, 0 to 1. */
+export function ratio(options: KnobOptions<number>): Knob<number> {
+  return {
+    ...options,
+    type: "ratio",
+    suffix: "",
+    min: 0,
+    max: 1,
+    schema: schemaOf((raw) =>
+      typeof raw === "number" && raw >= 0 && raw <= 1 ? { value: raw } : { problem: `${shown(raw)} is not a number from 0 to 1` },
+    ),
+    fromText: (raw) => (/^\d(?:\.\d{1,6})?$/.test(raw) ? Number(raw) : raw),
+    toText: String,
+  };
+}
+
 /** A TCP or UDP port; 0 means any free one. */
 export function port(options: KnobOptions<number>): Knob<number> {
   return numeric("port", "", { ...options, min: 0, max: 65_535 });

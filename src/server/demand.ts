@@ -29,6 +29,9 @@ const READS: ReadonlySet<string> = new Set([
   "waymark.dns.v1.DnsService.ListNames",
   "waymark.dns.v1.DnsService.DescribeName",
   "waymark.dns.v1.DnsService.ResolveName",
+  "waymark.control.v1.PeerService.List",
+  "waymark.control.v1.PeerService.Get",
+  "waymark.control.v1.PeerService.Lag",
   "waymark.resolver.v1.ResolverService.Resolve",
   "waymark.resolver.v1.ResolverService.CacheStats",
 ]);

@@ -242,7 +242,7 @@ test("serve hands over settings with their origins and prints one ready line", a
 });
 
 test.each([
-  { argv: ["serve", "--join", "10.0.0.1:17421"], says: "error: --join comes with a later version of waymark" },
+  { argv: ["serve", "--mode", "resolver"], says: "error: --mode comes with a later version of waymark" },
   { argv: ["serve", "--workers=2"], says: "error: --workers comes with a later version of waymark" },
   { argv: ["mesh", "peers"], says: "error: waymark mesh comes with a later version" },
   { argv: ["discovery", "summary"], says: "error: waymark discovery summary comes with a later version" },
@@ -264,8 +264,10 @@ test.each([
   { argv: ["--on-stop", "keep"], exit: 0, says: "" },
   { argv: ["--on-stop", "leave"], exit: 0, says: "" },
   { argv: ["--on-stop", "perhaps"], exit: 2, says: "Allowed choices are leave, keep" },
-  { argv: ["--fabric-port", "0"], exit: 0, says: "--fabric-port is not used" },
-  { argv: ["--fabric-port", "70000"], exit: 2, says: "not a whole number from 0 to 65535" },
+  { argv: ["--join", "10.0.0.1:17421,[fd00::1]:17421"], exit: 0, says: "" },
+  { argv: ["--join", "10.0.0.1"], exit: 2, says: '"10.0.0.1" is not an address such as "10.0.0.1:17421"' },
+  { argv: ["--fabric-port", "0"], exit: 0, says: "" },
+  { argv: ["--fabric-port", "70000"], exit: 2, says: "70000 is more than 65535" },
 ])("serve takes what scripts for a fleet give a node: $argv ends with $exit", async ({ argv, exit, says }) => {
   const ran = await waymark(["serve", ...argv]);
   expect(ran.exit).toBe(exit);

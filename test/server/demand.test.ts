@@ -1,5 +1,6 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { FabricService } from "../../gen/waymark/fabric/v1/fabric_pb.js";
@@ -36,6 +37,7 @@ test.each<{ service: DescService; want: Record<string, string[]> }>([
     want: { read: ["ListNames", "DescribeName", "ResolveName"], write: ["RegisterName", "UnregisterName"], none: [] },
   },
   { service: ResolverService, want: { read: ["Resolve", "CacheStats"], write: ["Resync", "Prewarm", "Evict"], none: [] } },
+  { service: PeerService, want: { read: ["List", "Watch", "Get", "Lag"], write: [], none: [] } },
   { service: FabricService, want: { read: [], write: [], none: ["Link", "Probe", "ProbeIndirect", "PushPull"] } },
 ])("what each rpc of $service.name takes a token for", ({ service, want }) => {
   const found = demands(service);

@@ -24,7 +24,6 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 }
 
 export const serve: Verb = async ({ world, flags, out }) => {
-  if (flags.count("fabricPort", 65_535) !== undefined) out.note("this version has no fabric listener: --fabric-port is not used");
   const effective = await readEffective(world, flags.text("config"), settingFlags(flags));
   const hasDemo = flags.isOn("demo");
   // The demo comes in through the node's own listener, as any client would bring it.
@@ -42,7 +41,7 @@ export const serve: Verb = async ({ world, flags, out }) => {
 
 /** What a person who just started a node wants to know. */
 function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>, hasDemo: boolean): readonly string[] {
-  const { grpc = "", http = "", dns } = listeners;
+  const { grpc = "", http = "", dns, fabric } = listeners;
   const server = grpc === "127.0.0.1:17420" ? "" : ` --server ${grpc}`;
   const [host = "", port = ""] = dns === undefined ? [] : [dns.slice(0, dns.lastIndexOf(":")), dns.slice(dns.lastIndexOf(":") + 1)];
   const tries = hasDemo
@@ -53,7 +52,7 @@ function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>,
       ]
     : [`  ./bin/waymark register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http${server}`];
   return [
-    `node ${nodeId} is ready: gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}`,
+    `node ${nodeId} is ready: gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}${fabric === undefined ? "" : `, fabric ${fabric}`}`,
     "try, in another terminal:",
     ...tries,
   ];

@@ -1,0 +1,19 @@
+/** Settings of leases and of what is remembered of removals: the group `catalog` of KNOBS in config.ts, which is where to look first. */
+import { int, ms } from "./lib/knob.ts";
+
+const HOUR_MS = 3_600_000;
+
+export const CATALOG_KNOBS = {
+  defaultLeaseTtlMs: ms({ default: 30_000, min: 1000, max: 24 * HOUR_MS, doc: "Ttl of a lease that asks for none." }),
+  minLeaseTtlMs: ms({ default: 1000, min: 100, max: HOUR_MS, doc: "Shortest ttl a lease may have." }),
+  maxLeaseTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: 24 * HOUR_MS, doc: "Longest ttl a lease may have." }),
+  loadIntervalMs: ms({ default: 30_000, min: 0, max: HOUR_MS, doc: "Least time between two replicated load changes of one entry." }),
+  maxIdempotencyKeys: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Retried registrations remembered." }),
+  tombstoneTtlMs: ms({
+    default: HOUR_MS,
+    min: 1000,
+    max: 24 * HOUR_MS,
+    doc: "How long removals are remembered for readers that are behind.",
+  }),
+  minTombstones: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Removals remembered however few entries there are." }),
+} as const;

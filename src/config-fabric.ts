@@ -1,0 +1,96 @@
+/** Settings of how nodes find each other and replicate: the group `fabric` of KNOBS in config.ts, which is where to look first. */
+import { bool, choice, int, list, ms, optionalText, port, ratio, text } from "./lib/knob.ts";
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
+/** An IPv6 literal stands in brackets. */
+const ADDRESS = {
+  pattern: /^(?:\[[0-9a-fA-F:.]{2,45}(?:%[A-Za-z0-9]{1,16})?\]|[A-Za-z0-9._-]{1,253}):[1-9]\d{0,4}$/,
+  what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',
+} as const;
+
+export const FABRIC_KNOBS = {
+  enabled: bool({ default: true, doc: "Listen for other nodes and replicate with them; off, the node stands alone." }),
+  port: port({
+    default: 17_421,
+    flag: "--fabric-port <port>",
+    doc: "Port of the fabric listener, which only other nodes talk to; 0 means any free port.",
+  }),
+  seeds: list({
+    ...ADDRESS,
+    default: [],
+    flag: "--join <addresses>",
+    doc: "Fabric addresses (host:port) of nodes to join by; one that answers is enough, the rest is learned from it.",
+  }),
+  joinTimeoutMs: ms({
+    default: 5000,
+    min: 100,
+    max: HOUR_MS,
+    doc: "Time without an answer from any of fabric.seeds after which a node serves alone; it keeps trying.",
+  }),
+  onStop: choice({
+    choices: ["leave", "keep"],
+    default: "leave",
+    flag: "--on-stop <what>",
+    doc: "What a stop makes of this node's entries while other nodes are alive: leave ends them, keep lets them stand until it is back. Alone, a node keeps them.",
+  }),
+  clusterTokenFile: optionalText({
+    ...PATH,
+    doc: "File with the token that nodes of this cluster show each other; one line of 16 to 1024 printable characters.",
+  }),
+  certFile: optionalText({
+    ...PATH,
+    doc: "PEM file with this node's certificate for the fabric; its identity must be the node's id and cluster.",
+  }),
+  keyFile: optionalText({ ...PATH, doc: "PEM file with the private key of fabric.cert_file." }),
+  caFile: optionalText({ ...PATH, doc: "PEM file with the authorities that certificates of other nodes must come from." }),
+  trustDomain: text({
+    pattern: /^[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?$/,
+    what: "a lower-case domain name",
+    default: "waymark",
+    doc: "Trust domain of the identities in fabric certificates: spiffe://<trust_domain>/cluster/<cluster>/node/<node>.",
+  }),
+  maxLinks: int({ default: 20, min: 1, max: 200, doc: "Replication links a node keeps; up to this many peers every one has a link." }),
+  intervalMs: ms({ default: 1000, min: 50, max: MINUTE_MS, doc: "Time between two probes of members." }),
+  pingTimeoutMs: ms({
+    default: 500,
+    min: 10,
+    max: MINUTE_MS,
+    doc: "Time a probed member has to answer before others are asked to probe it.",
+  }),
+  suspicionMultiplier: int({
+    default: 4,
+    min: 1,
+    max: 100,
+    doc: "A suspected member has this many intervals, times the decimal logarithm of the members when it is above 1, to refute it.",
+  }),
+  orphanGraceMs: ms({
+    default: 5 * MINUTE_MS,
+    min: 1000,
+    max: 24 * HOUR_MS,
+    doc: "How long entries of a node that died are served, ranked last, before they are hidden.",
+  }),
+  originForgetMs: ms({
+    default: 24 * HOUR_MS,
+    min: MINUTE_MS,
+    max: 720 * HOUR_MS,
+    doc: "How long after its death a node's records are kept hidden, for its return.",
+  }),
+  orphanProtectRatio: ratio({
+    default: 0.5,
+    doc: "When more than this part of a cluster's nodes vanishes at once, nothing of theirs is hidden: more likely it is we who are cut off.",
+  }),
+  maxClockSkewMs: ms({
+    default: MINUTE_MS,
+    min: 100,
+    max: HOUR_MS,
+    doc: "How far ahead another node's clock may be before its stamps no longer move ours.",
+  }),
+  snapshotIntervalMs: ms({
+    default: MINUTE_MS,
+    min: 0,
+    max: 24 * HOUR_MS,
+    doc: "Time between two snapshots of what other nodes told, from which a restart serves at once; 0 means none.",
+  }),
+} as const;
