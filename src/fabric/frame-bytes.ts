@@ -1,0 +1,129 @@
+/**
+ * `waymark.fabric.v1.RecordsFrame` by hand: records are moved as the bytes they are, and a frame that goes to many peers is
+ * encoded once. Everything else nodes say is rare, and left to `codec.ts`.
+ */
+import type { Frame } from "../catalog/frames.ts";
+import { invalid } from "../lib/errors.ts";
+import { tagOf, utf8Size, varintSize, WIRE, type WireReader, writeBytes, writeText, writeVarint } from "../lib/protowire.ts";
+import { checkCount, idField, type MessageBounds } from "./message-rules.ts";
+
+/** `LinkRequest.frame` and `LinkResponse.frame` alike. */
+export const LINK_FRAME_TAG = tagOf(1, WIRE.BYTES);
+const RECORDS_TAG = tagOf(3, WIRE.BYTES);
+const TAG = {
+  origin: tagOf(1, WIRE.BYTES),
+  after: tagOf(2, WIRE.VARINT),
+  through: tagOf(3, WIRE.VARINT),
+  record: tagOf(4, WIRE.BYTES),
+  complete: tagOf(5, WIRE.VARINT),
+  floor: tagOf(6, WIRE.VARINT),
+  last: tagOf(7, WIRE.VARINT),
+  clusterId: tagOf(8, WIRE.BYTES),
+  region: tagOf(9, WIRE.BYTES),
+} as const;
+const LAST_FIELD = 9;
+const ORIGIN_TAG = { nodeId: tagOf(1, WIRE.BYTES), generation: tagOf(2, WIRE.VARINT) } as const;
+const ORIGIN_LAST_FIELD = 2;
+
+export interface RecordsMessage {
+  readonly kind: "records";
+  readonly frame: Frame;
+  readonly clusterId: string;
+  readonly region: string;
+}
+
+/** A frame is one origin's, so its cluster and region are always the same. */
+const encoded = new WeakMap<Frame, Uint8Array>();
+
+/** The whole message of a frame of records, as both directions send it; the same array for the same `Frame`. HOT. */
+export function encodeRecords(message: RecordsMessage): Uint8Array {
+  const { frame } = message;
+  const known = encoded.get(frame);
+  if (known !== undefined) return known;
+  const originSize = 1 + textSize(frame.nodeId) + numberSize(frame.generation);
+  const size = recordsSize(message, originSize);
+  const outerSize = 1 + varintSize(size) + size;
+  // `writeText` wants room for three bytes a character.
+  const slack = 2 * (message.clusterId.length + message.region.length);
+  const out = new Uint8Array(1 + varintSize(outerSize) + outerSize + slack);
+  let at = writeVarint(out, writeVarint(out, 0, LINK_FRAME_TAG), outerSize);
+  at = writeVarint(out, writeVarint(out, at, RECORDS_TAG), size);
+  at = writeVarint(out, writeVarint(out, at, TAG.origin), originSize);
+  at = writeText(out, writeVarint(out, at, ORIGIN_TAG.nodeId), frame.nodeId);
+  at = writeNumber(out, at, ORIGIN_TAG.generation, frame.generation);
+  at = writeNumber(out, at, TAG.after, frame.after);
+  at = writeNumber(out, at, TAG.through, frame.through);
+  for (const record of frame.records) at = writeBytes(out, writeVarint(out, writeVarint(out, at, TAG.record), record.length), record);
+  at = writeNumber(out, at, TAG.complete, frame.isComplete ? 1 : 0);
+  at = writeNumber(out, at, TAG.floor, frame.floor);
+  at = writeNumber(out, at, TAG.last, frame.isLast ? 1 : 0);
+  if (message.clusterId !== "") at = writeText(out, writeVarint(out, at, TAG.clusterId), message.clusterId);
+  if (message.region !== "") at = writeText(out, writeVarint(out, at, TAG.region), message.region);
+  const bytes = out.subarray(0, at);
+  encoded.set(frame, bytes);
+  return bytes;
+}
+
+function recordsSize({ frame, clusterId, region }: RecordsMessage, originSize: number): number {
+  let size = 1 + varintSize(originSize) + originSize + numberSize(frame.after) + numberSize(frame.through) + numberSize(frame.floor);
+  for (const record of frame.records) size += 1 + varintSize(record.length) + record.length;
+  size += (frame.isComplete ? 2 : 0) + (frame.isLast ? 2 : 0);
+  if (clusterId !== "") size += 1 + textSize(clusterId);
+  return region === "" ? size : size + 1 + textSize(region);
+}
+
+function textSize(text: string): number {
+  const size = utf8Size(text);
+  return varintSize(size) + size;
+}
+
+/** With its tag of one byte; a zero is not written. */
+function numberSize(value: number): number {
+  return value === 0 ? 0 : 1 + varintSize(value);
+}
+
+function writeNumber(out: Uint8Array, at: number, tag: number, value: number): number {
+  return value === 0 ? at : writeVarint(out, writeVarint(out, at, tag), value);
+}
+
+/** Reads the `RecordsFrame` a reader was narrowed to; records are views of the reader's bytes. HOT. */
+export function readRecords(reader: WireReader, bounds: MessageBounds): RecordsMessage {
+  const records: Uint8Array[] = [];
+  const frame = { after: 0, through: 0, floor: 0, isComplete: false, isLast: false };
+  let origin = { nodeId: "", generation: 0 };
+  let clusterId = "";
+  let region = "";
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === TAG.record) {
+      records.push(reader.view());
+      checkCount(records.length, "records.records", bounds.maxRecords);
+    } else if (tag === TAG.origin) origin = readOrigin(reader);
+    else if (tag === TAG.after) frame.after = reader.varint();
+    else if (tag === TAG.through) frame.through = reader.varint();
+    else if (tag === TAG.complete) frame.isComplete = reader.varint() !== 0;
+    else if (tag === TAG.floor) frame.floor = reader.varint();
+    else if (tag === TAG.last) frame.isLast = reader.varint() !== 0;
+    else if (tag === TAG.clusterId) clusterId = reader.text();
+    else if (tag === TAG.region) region = reader.text();
+    else reader.skipUnknown(tag, LAST_FIELD);
+  }
+  idField(origin.nodeId, "records.origin.node_id", bounds);
+  idField(clusterId, "records.cluster_id", bounds);
+  idField(region, "records.region", bounds);
+  if (frame.through < frame.after) throw invalid("records.through", `${frame.through} is before after, ${frame.after}`);
+  return { kind: "records", frame: { ...origin, ...frame, records }, clusterId, region };
+}
+
+function readOrigin(reader: WireReader): { nodeId: string; generation: number } {
+  const origin = { nodeId: "", generation: 0 };
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === ORIGIN_TAG.nodeId) origin.nodeId = reader.text();
+    else if (tag === ORIGIN_TAG.generation) origin.generation = reader.varint();
+    else reader.skipUnknown(tag, ORIGIN_LAST_FIELD);
+  }
+  reader.leave(outer);
+  return origin;
+}
