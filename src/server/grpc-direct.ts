@@ -5,12 +5,12 @@
  * health, reflection, and the rare call with compressed messages.
  */
 import { WaymarkError } from "../lib/errors.ts";
+import { type AssemblyBounds, MessageAssembler, malformed, PREFIX_BYTES, sizeIn } from "../lib/grpc-frames.ts";
 import type { Time } from "../lib/machine.ts";
 import type { CallContext } from "../services/service.ts";
 import { streamEnd, unimplemented } from "./call-end.ts";
 import { type MethodChain, type OpenedSource } from "./chain.ts";
 import { decodeRequest, type Request, type Response } from "./grpc-calls.io.ts";
-import { type AssemblyBounds, MessageAssembler, malformed, PREFIX_BYTES, sizeIn } from "./grpc-message.ts";
 import type { GrpcWire, Taker } from "./grpc-wire.io.ts";
 import { StreamPump } from "./stream-pump.ts";
 

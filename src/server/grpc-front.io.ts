@@ -1,11 +1,12 @@
 /** Stands before grpc-js on each new HTTP/2 stream and says who serves it: us directly, grpc-js, or nobody. */
 import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { WaymarkError } from "../lib/errors.ts";
+import type { AssemblyBounds } from "../lib/grpc-frames.ts";
 import type { Service } from "../services/service.ts";
 import { type Chain, type MethodChain, parseGrpcTimeout } from "./chain.ts";
 import type { FairTurns } from "./fair-turns.ts";
 import { serveDirect } from "./grpc-direct.ts";
-import { type AssemblyBounds, statusTrailers } from "./grpc-message.ts";
+import { statusTrailers } from "./grpc-message.ts";
 import { GrpcWire } from "./grpc-wire.io.ts";
 import type { Connection, Http2Guard } from "./http2-guard.io.ts";
 import type { LentCertificates } from "./peer.io.ts";

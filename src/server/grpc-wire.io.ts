@@ -2,11 +2,12 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { type DescMessage, toBinary } from "@bufbuild/protobuf";
 import { WaymarkError } from "../lib/errors.ts";
+import { framed } from "../lib/grpc-frames.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 import type { CallContext } from "../services/service.ts";
 import { type HeaderReader, parseGrpcTimeout, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { later, type Response } from "./grpc-calls.io.ts";
-import { framed, statusTrailers } from "./grpc-message.ts";
+import { statusTrailers } from "./grpc-message.ts";
 import type { Connection } from "./http2-guard.io.ts";
 import type { RpcStatus } from "./status.ts";
 
