@@ -16,6 +16,9 @@ import { compareForView } from "./view.ts";
 
 /** An origin as this node knows it. */
 export interface Origin extends OriginRef {
+  /** Only this node's own ever changes, with its generation (`Replica.renewSelf`). */
+  id: string;
+  generation: number;
   life: OriginLife;
   /** All of its newest records up to this seq are held: its entry in the version vector. */
   through: number;

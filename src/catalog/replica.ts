@@ -132,6 +132,14 @@ export class Replica {
     this.#admits = admits;
   }
 
+  /** Gives this node's own origin another generation; a part of `renewSelf`. */
+  renameSelf(generation: number): void {
+    this.#origins.delete(this.self.id);
+    this.self.generation = generation;
+    this.self.id = `${this.self.nodeId}/${generation}`;
+    this.#origins.set(this.self.id, this.self);
+  }
+
   // ---- own records: stage, commit, abort ----
 
   /** Numbers a put and stages it. It is visible to nobody until `commit`. */

@@ -17,6 +17,7 @@ import type { Caller } from "../policy/caller.ts";
 import type { Quotas } from "../policy/quotas.ts";
 import { Answers, type Registered } from "./answers.ts";
 import type { Batch, BatchLease } from "./batch.ts";
+import { Endings } from "./endings.ts";
 import { Loads } from "./loads.ts";
 import { checkOwner, checkPublishing, isAdmin, type Publishing, presentFor } from "./may-write.ts";
 import { currentRecord, QuotaGate } from "./quota-gate.ts";
@@ -31,6 +32,8 @@ export interface RegistrarOptions extends Publishing {
   readonly loadIntervalMs: number;
   /** Retried requests remembered. */
   readonly maxIdempotencyKeys: number;
+  /** Whether old tombstones may be collected: a node that has not heard yet what happened keeps them. Absent: always. */
+  readonly mayCollect?: () => boolean;
   /** A new lease id's random part; 16 characters or so. */
   readonly newToken: () => string;
 }
@@ -80,8 +83,8 @@ export class Registrar {
   readonly #answers: Answers;
   readonly #loads: Loads;
   readonly #gate: QuotaGate;
+  readonly #endings: Endings;
   #newLeases: BatchLease[] = [];
-  #endedLeases: string[] = [];
   #forget: KeyText[] = [];
   /** Keys whose row must be written again though the record is the same: they moved to another lease. */
   #moved = new Set<KeyText>();
@@ -99,6 +102,7 @@ export class Registrar {
     this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxTtlMs });
     this.#loads = new Loads(options.loadIntervalMs);
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
+    this.#endings = new Endings({ ...parts, undo: this.#undo, loads: this.#loads, gate: this.#gate });
   }
 
   /** Whether something is staged that no batch has taken yet. */
@@ -106,7 +110,7 @@ export class Registrar {
     return (
       this.#replica.lastSeq > this.#takenSeq ||
       this.#newLeases.length > 0 ||
-      this.#endedLeases.length > 0 ||
+      this.#endings.count > 0 ||
       this.#moved.size > 0 ||
       this.#forget.length > 0
     );
@@ -153,7 +157,7 @@ export class Registrar {
   unregisterLease(caller: Caller, leaseId: string, time: Time): number {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
     if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
-    return this.#end(leaseId, BODY.UNREGISTERED, time);
+    return this.#endings.lease(leaseId, BODY.UNREGISTERED, time);
   }
 
   /** Removes keys wherever they were registered. Returns how many were there; refused as a whole when one is another's. */
@@ -165,30 +169,32 @@ export class Registrar {
       checkOwner(caller, record, `keys[${keys.indexOf(key)}]`);
       found.set(key, record);
     }
-    for (const [key, record] of found) {
-      this.#gate.stage(key, undefined);
-      this.#replica.stageTombstone(record, BODY.UNREGISTERED, this.#hlc.stamp(time.wallMs));
-      this.#loads.forget(key);
-      const lease = this.#leases.find(this.#leases.leaseOf(key) ?? "");
-      this.#detach(key);
-      // Nobody renews a static lease: once it is empty, nothing else would end it.
-      if (lease?.ttlMs === undefined && lease?.keyCount === 1) this.#endLease(lease.id);
-    }
+    for (const record of found.values()) this.#endings.key(record, time);
     return found.size;
+  }
+
+  /** Ends own entries that another origin's `unregistered` hides; others among the keys stay. Returns how many. */
+  endSuperseded(keys: readonly KeyText[], time: Time): number {
+    return this.#endings.superseded(keys, time);
+  }
+
+  /** Ends all own entries, part by part, because the node leaves: see `Endings.own`. */
+  endOwn(after: number, maxCount: number, time: Time): number | undefined {
+    return this.#endings.own(after, maxCount, time);
   }
 
   /** Ends expired leases and collects old tombstones; a bounded amount a call. */
   tick(time: Time): void {
     const expired = this.#leases.expire(time.monoMs, TICK_COUNT);
     this.expiredCount += expired.length;
-    for (const id of expired) this.#end(id, BODY.EXPIRED, time);
-    this.#forget.push(...this.#replica.collect(time, TICK_COUNT));
+    for (const id of expired) this.#endings.lease(id, BODY.EXPIRED, time);
+    if (this.#mayCollect) this.#forget.push(...this.#replica.collect(time, TICK_COUNT));
     this.#answers.sweep(time.monoMs);
   }
 
   nextDeadlineMs(): number | undefined {
     const expiry = this.#leases.nextDeadlineMs();
-    const collect = this.#replica.nextCollectMonoMs();
+    const collect = this.#mayCollect ? this.#replica.nextCollectMonoMs() : undefined;
     return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
   }
 
@@ -220,12 +226,12 @@ export class Registrar {
       forget: this.#forget,
       leases: this.#newLeases,
       puts,
-      endedLeases: this.#endedLeases,
+      endedLeases: this.#endings.take(),
       lastSeq: this.#replica.lastSeq,
       floor: this.#replica.self.floor,
     };
     this.#takenSeq = this.#replica.lastSeq;
-    [this.#newLeases, this.#endedLeases, this.#forget] = [[], [], []];
+    [this.#newLeases, this.#forget] = [[], []];
     this.#moved = new Set();
     this.#undo.seal(batch.lastSeq);
     return batch;
@@ -244,13 +250,18 @@ export class Registrar {
     this.#undo.undo();
     this.#gate.abort();
     this.#takenSeq = this.#replica.lastSeq;
-    [this.#newLeases, this.#endedLeases] = [[], []];
+    this.#newLeases = [];
+    this.#endings.take();
     this.#moved = new Set();
     // What was collected is gone from memory either way; the journal must still hear of it.
     this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
   }
 
   // ---- the parts ----
+
+  get #mayCollect(): boolean {
+    return this.#options.mayCollect?.() !== false;
+  }
 
   #encode(cell: Cell): Uint8Array {
     const { body } = cell;
@@ -333,37 +344,7 @@ export class Registrar {
     this.#undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
     if (isLive) this.#moved.add(key);
     // Re-registered under a new lease: a lease that has lost its last key is gone, and its next renewal says so.
-    if (this.#leases.find(old)?.keyCount === 0) this.#endLease(old);
-  }
-
-  #detach(key: KeyText): void {
-    const leaseId = this.#leases.leaseOf(key);
-    if (leaseId === undefined) return;
-    this.#leases.detach(key);
-    this.#undo.push(() => this.#leases.has(leaseId) && this.#leases.attach(leaseId, key));
-  }
-
-  #end(leaseId: string, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, time: Time): number {
-    let removed = 0;
-    for (const key of this.#leases.keysOf(leaseId)) {
-      const own = this.#replica.own(key);
-      this.#detach(key);
-      if (own === undefined || own.body !== BODY.ENTRY) continue;
-      this.#gate.stage(key, undefined);
-      this.#replica.stageTombstone(own, body, this.#hlc.stamp(time.wallMs));
-      this.#loads.forget(key);
-      removed += 1;
-    }
-    this.#endLease(leaseId);
-    return removed;
-  }
-
-  #endLease(id: string): void {
-    const { ttlMs, principal = "", deadlineMonoMs = 0 } = this.#leases.find(id) ?? {};
-    this.#leases.end(id);
-    this.#endedLeases.push(id);
-    // With the deadline it had: one that had run out is due again at once, and tried again with the next batch.
-    this.#undo.push(() => this.#leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
+    if (this.#leases.find(old)?.keyCount === 0) this.#endings.emptied(old);
   }
 
   #checkReport(caller: Caller, report: Report): void {

@@ -22,6 +22,8 @@ export type ToWorker =
   | { readonly kind: "next" }
   /** Make this batch durable; the answer is `written` or `failed`. */
   | { readonly kind: "write"; readonly batch: ArrayBuffer }
+  /** The rows are another generation's from now on; the answer is `written` or `failed`. */
+  | { readonly kind: "renew"; readonly generation: number }
   | { readonly kind: "close" };
 
 export interface NumberedLease extends JournalLease {

@@ -82,11 +82,24 @@ class JournalThread {
   }
 
   write(batch: ArrayBuffer): FromWorker {
+    return this.#change((writer) => writer.write(batch));
+  }
+
+  renew(generation: number): FromWorker {
+    return this.#change((writer) => {
+      if (this.#meta === undefined) return;
+      const meta = { ...this.#meta, generation };
+      writer.boot(meta);
+      this.#meta = meta;
+    });
+  }
+
+  #change(act: (writer: JournalWriter) => void): FromWorker {
     if (this.#writer === undefined)
       return { kind: "failed", message: "the journal was not replayed before it was written to", state: this.#state() };
     const startMs = performance.now();
     try {
-      this.#writer.write(batch);
+      act(this.#writer);
     } catch (error) {
       this.#tryHeal();
       return { kind: "failed", message: messageOf(error), state: this.#state() };
@@ -164,6 +177,10 @@ function serve(message: ToWorker): void {
     }
     case "write":
       if (thread !== undefined) answer(thread.write(message.batch));
+      thread?.afterWrite();
+      return;
+    case "renew":
+      if (thread !== undefined) answer(thread.renew(message.generation));
       thread?.afterWrite();
       return;
     case "close":

@@ -125,18 +125,31 @@ class DiskJournal implements Journal {
   }
 
   write(batch: JournalBatch): Promise<void> {
-    if (this.#closed !== undefined || this.#broken !== undefined) {
-      return Promise.reject(this.#broken ?? new WaymarkError("store_unavailable", "the journal is closing"));
-    }
-    if (this.#queuedBytes > MAX_QUEUED_BYTES) {
-      const message = `${this.#queuedBytes} bytes already wait for the disk, at most ${MAX_QUEUED_BYTES} may`;
-      return Promise.reject(new WaymarkError("store_unavailable", message, { retryMs: RETRY_MS }));
-    }
+    const refused = this.#refusal();
+    if (refused !== undefined) return Promise.reject(refused);
     const encoded = encodeBatch(batch);
+    return this.#ask({ kind: "write", batch: encoded }, { rows: batch.puts.length, bytes: encoded.byteLength }, [encoded]);
+  }
+
+  renewGeneration(generation: number): Promise<void> {
+    const refused = this.#refusal();
+    if (refused !== undefined) return Promise.reject(refused);
+    return this.#ask({ kind: "renew", generation }, { rows: 0, bytes: 0 });
+  }
+
+  #refusal(): WaymarkError | undefined {
+    if (this.#closed !== undefined || this.#broken !== undefined)
+      return this.#broken ?? new WaymarkError("store_unavailable", "the journal is closing");
+    if (this.#queuedBytes <= MAX_QUEUED_BYTES) return undefined;
+    const message = `${this.#queuedBytes} bytes already wait for the disk, at most ${MAX_QUEUED_BYTES} may`;
+    return new WaymarkError("store_unavailable", message, { retryMs: RETRY_MS });
+  }
+
+  #ask(message: ToWorker, size: { readonly rows: number; readonly bytes: number }, transfer: readonly ArrayBuffer[] = []): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#waiting.push({ resolve, reject, rows: batch.puts.length, bytes: encoded.byteLength, startMs: performance.now() });
-    this.#queuedBytes += encoded.byteLength;
-    this.#send({ kind: "write", batch: encoded }, [encoded]);
+    this.#waiting.push({ resolve, reject, ...size, startMs: performance.now() });
+    this.#queuedBytes += size.bytes;
+    this.#send(message, transfer);
     return promise;
   }
 
@@ -305,6 +318,7 @@ export function openEphemeralJournal(options: Pick<JournalOptions, "nodeId" | "n
     restored,
     replay: () => Promise.resolve(),
     write: () => Promise.resolve(),
+    renewGeneration: () => Promise.resolve(),
     stats: () => numbers.stats("", 0),
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),

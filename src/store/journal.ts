@@ -65,6 +65,11 @@ export interface Journal extends AsyncDisposable {
    * nothing of the batch is kept. `batch` is copied before this returns.
    */
   write(batch: JournalBatch): Promise<void>;
+  /**
+   * Resolves when the rows are, durably, those of another generation; to be called after `replay`. Rejects with
+   * `store_unavailable` when the disk refuses, and then the generation is the one before.
+   */
+  renewGeneration(generation: number): Promise<void>;
   stats(): JournalStats;
   /** Answers what was handed over, then closes. Idempotent. */
   close(): Promise<void>;

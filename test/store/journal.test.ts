@@ -200,3 +200,18 @@ test("without a disk every start is a new generation and every write succeeds", 
   const second = openEphemeralJournal(options);
   expect(second.restored).toMatchObject({ nodeId: "n1", generation: 2, lastSeq: 0, leases: [] });
 });
+
+test("a new generation is durable by itself, between two batches, and what was written stays", async () => {
+  using directory = temporaryDirectory();
+  {
+    await using journal = (await openAndReplay(directory.path)).journal;
+    const written = journal.write(batch({ puts: [put("a", 1)] }));
+    const renewed = journal.renewGeneration(9);
+    const after = journal.write(batch({ puts: [put("b", 2)] }));
+    await Promise.all([written, renewed, after]);
+  }
+  const { journal, rows } = await openAndReplay(directory.path);
+  expect([rows.map(({ key }) => key), journal.restored.generation, journal.restored.lastSeq]).toEqual([["a", "b"], 9, 2]);
+  await journal.close();
+  await expect(journal.renewGeneration(10)).rejects.toMatchObject({ reason: "store_unavailable" });
+});

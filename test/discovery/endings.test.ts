@@ -1,0 +1,124 @@
+/** Own entries that end by another origin's word, or because the node leaves (semantics.md, Several origins, Stop). */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { Cell } from "../../src/catalog/cell.ts";
+import { BODY, HEALTH, type KeyText, keyParts } from "../../src/catalog/record.ts";
+import { renewSelf } from "../../src/catalog/renew.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { NO_TRAITS } from "../../src/catalog/traits.ts";
+import { at, caller, command, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
+
+const HLC_PER_MS = 2048;
+
+/** Another node takes the key out at that time. */
+function takenOut(r: Registry, key: KeyText, ms: number, body: typeof BODY.UNREGISTERED | typeof BODY.EXPIRED = BODY.UNREGISTERED): void {
+  const origin = r.replica.origin("b", 1);
+  const seq = origin.through + 1;
+  origin.through = seq;
+  const gone = { health: HEALTH.HEALTHY, traits: NO_TRAITS, principal: "", at: 0, sizeBytes: 0, contentBytes: 0 };
+  const numbers = { seq, hlc: (WALL + ms) * HLC_PER_MS, firstSeq: seq, filterSeq: seq };
+  const { namespace, name, kind } = keyParts(key);
+  r.replica.install(
+    new Cell({ ...gone, ...numbers, key, namespace, name, kind, origin, body, scope: SCOPE.ZONE, reach: SCOPE.ZONE }),
+    at(ms),
+  );
+}
+
+test("an own record that another origin's `unregistered` hides ends, and its lease only when that was static and is empty", () => {
+  const r = new Registry();
+  const kept = r.register("ann", [draft("web"), draft("db")], at(0));
+  const gone = r.register("ann", [draft("api")], at(0), { isStatic: true });
+  for (const name of ["web", "api"]) takenOut(r, keyOf(name), 10);
+  expect(r.names()).toEqual(["db"]);
+  expect(r.registrar.endSuperseded([keyOf("web"), keyOf("api"), keyOf("db"), keyOf("none")], at(20))).toBe(2);
+  r.flush(at(20));
+  expect([r.leases.find(kept)?.keyCount, r.leases.has(gone), r.unleased()]).toEqual([1, false, []]);
+  expect(r.replica.own(keyOf("web"))?.body).toBe(BODY.EXPIRED);
+  expect(r.twin().names()).toEqual(["db"]);
+});
+
+test.each([
+  { what: "put again since", put: 30, body: BODY.UNREGISTERED, want: 0 },
+  { what: "hidden by nobody: an `expired` ends its own origin's record only", put: 0, body: BODY.EXPIRED, want: 0 },
+  { what: "older", put: 0, body: BODY.UNREGISTERED, want: 1 },
+])("a record that is $what: $want end", ({ put, body, want }) => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(put));
+  takenOut(r, keyOf("web"), 10, body);
+  expect(r.registrar.endSuperseded([keyOf("web")], at(40))).toBe(want);
+});
+
+test("one that was put again and is not durable yet stays; when that is refused, the next word ends it", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0));
+  r.registrar.register(caller("ann"), again(), at(30));
+  takenOut(r, keyOf("web"), 10);
+  expect(r.registrar.endSuperseded([keyOf("web")], at(40))).toBe(0);
+  r.refuse();
+  expect(r.registrar.endSuperseded([keyOf("web")], at(50))).toBe(1);
+});
+
+test("a node that leaves ends what it holds in bounded parts, with every lease, and nothing of others", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 30 }), fc.integer({ min: 1, max: 9 }), fc.boolean(), (count, most, isRefused) => {
+      const r = new Registry();
+      for (let i = 0; i < count; i++) r.register("ann", [draft(`web-${i}`)], at(i), { isStatic: i % 2 === 0 });
+      const before = r.state();
+      if (isRefused) {
+        r.registrar.endOwn(0, 1000, at(100));
+        r.refuse();
+        expect(r.state()).toEqual(before);
+      }
+      let after: number | undefined = 0;
+      while (after !== undefined) {
+        after = r.registrar.endOwn(after, most, at(200));
+        expect(r.replica.staged.length).toBeLessThanOrEqual(most);
+        r.flush(at(200));
+      }
+      expect([r.names(), r.leases.size, r.twin().names(), r.twin().leases.size]).toEqual([[], 0, [], 0]);
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test("a new generation holds what the old one held, staged or not, under the same numbers, and tells readers of each", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web"), draft("db")], at(0));
+  r.registrar.register(caller("ann"), again("api"), at(1));
+  const { revision } = r.replica;
+  const sum = () => r.replica.digests.of("svc", (add) => seen(r).forEach((id) => add(id)));
+  const before = sum().value;
+  renewSelf(r.replica, 2);
+  r.flush(at(2));
+  expect(r.names()).toEqual(["api", "db", "web"]);
+  expect(seen(r)).toEqual(["a/2/3", "a/2/2", "a/2/1"]);
+  expect([...r.replica.origins.keys()]).toEqual(["a/2"]);
+  expect(r.replica.revision).toBeGreaterThanOrEqual(revision + 2);
+  expect(sum().value).not.toBe(before);
+  const fresh = new Registry(r.disk);
+  renewSelf(fresh.replica, 2);
+  expect(sum().value).toBe(fresh.replica.digests.of("svc", (add) => seen(fresh).forEach((id) => add(id))).value);
+});
+
+test("what others hold of the old generation comes back as another origin's: newer wins, and what it unregistered stays gone", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web"), draft("db")], at(0));
+  renewSelf(r.replica, 2);
+  const old = r.replica.origin("a", 1);
+  expect(old).not.toBe(r.replica.self);
+  takenOut(r, keyOf("web"), 10);
+  expect(r.names()).toEqual(["db"]);
+  expect(r.registrar.endSuperseded([keyOf("web")], at(20))).toBe(1);
+});
+
+function again(name = "web") {
+  return command([draft(name, { tags: ["new"] })]);
+}
+
+/** Delta ids of what is visible, in key order. */
+function seen(r: Registry): readonly string[] {
+  const ids: string[] = [];
+  const cursor = r.replica.lookup.cursor();
+  for (let record = cursor.next(); record !== undefined; record = cursor.next()) ids.push(`${record.origin.id}/${record.seq}`);
+  return ids;
+}
