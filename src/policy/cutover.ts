@@ -1,5 +1,5 @@
 /** Cutover windows: which is active at an instant, and when time alone changes that (semantics.md, Policy). */
-import type { CutoverWindow } from "./rules.ts";
+import type { CutoverWindow, PolicySet } from "./rules.ts";
 
 /** The active window with the latest start; the later in the list of equals. Undefined when none is active. */
 export function activeWindow(windows: readonly CutoverWindow[], wallMs: number): CutoverWindow | undefined {
@@ -20,4 +20,16 @@ export function nextEdge(windows: readonly CutoverWindow[], wallMs: number): num
     }
   }
   return next;
+}
+
+/** Every instant at which a window of any rule opens or closes, ascending. */
+export function edgesOf({ rules }: PolicySet): readonly number[] {
+  const edges = new Set<number>();
+  for (const { cutoverWindows } of rules) {
+    for (const { startsWallMs, endsWallMs } of cutoverWindows) {
+      edges.add(startsWallMs);
+      if (endsWallMs !== undefined) edges.add(endsWallMs);
+    }
+  }
+  return [...edges].toSorted((a, b) => a - b);
 }

@@ -1,12 +1,16 @@
 /** The policy in force at this node: versions one after another, staging, rollback, the last known good (semantics.md, Policy). */
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import { fnv64, hashFraction } from "../lib/fnv.ts";
+import { Hlc } from "../lib/hlc.ts";
+import { edgesOf } from "./cutover.ts";
 import { diffSlices } from "./policy-diff.ts";
 import { type Problem, validate } from "./policy-set.ts";
 import { canonicalSlices, checksumOf } from "./policy-text.ts";
 import type { PolicySet } from "./rules.ts";
+import { checkStage, isStaged } from "./stage.ts";
+import { Superseded } from "./superseded.ts";
 import { NO_POLICY, Policy } from "./verdict.ts";
-import { decodeFacts, decodeVersion, type PolicyVersion, type Stage, type VersionFacts } from "./version-codec.ts";
+import { decodeFacts, decodeVersion, MAX_LINEAGE, type PolicyVersion, type Stage, type VersionFacts } from "./version-codec.ts";
+import { NO_PLACE, type VersionPlace } from "./version-order.ts";
 
 export interface EngineOptions {
   readonly nodeId: string;
@@ -42,8 +46,20 @@ export interface PolicyStatus {
   readonly inForce: VersionFacts | undefined;
   /** Of the newest; another than the one in force where its stage leaves this node out. */
   readonly newest: VersionFacts | undefined;
-  /** What a person must know, such as a version that cannot be read; empty when all is well. */
+  /** What a person must know, such as a version that cannot be read; else empty. */
   readonly degraded: string;
+  /** That the newest version won over one applied elsewhere at the same time; empty when it did not. */
+  readonly conflict: string;
+}
+
+/** What became of a version that another node applied. */
+export interface Taken {
+  /** The newest before, where the one taken does not follow it: two people changed the policy without knowing of each other. */
+  readonly superseded: VersionFacts | undefined;
+  /** Numbers of versions that are no longer kept. */
+  readonly dropped: readonly number[];
+  /** Superseded versions that are no longer kept. */
+  readonly droppedLosers: readonly VersionFacts[];
 }
 
 interface Kept {
@@ -73,6 +89,7 @@ export class PolicyEngine {
   #newest: PolicyVersion | undefined;
   /** By number, ascending. */
   readonly #kept: Kept[] = [];
+  readonly #superseded = new Superseded();
   /** What is wrong with the versions kept. */
   #fault = "";
   /** What is wrong with the policy file. */
@@ -108,7 +125,18 @@ export class PolicyEngine {
       inForce: this.#inForce,
       newest: this.#kept.at(-1)?.facts,
       degraded: this.#degraded(),
+      conflict: this.#superseded.conflict,
     };
+  }
+
+  /** Where the newest version that can be read stands among those of other nodes. */
+  get place(): VersionPlace {
+    return this.#newest ?? NO_PLACE;
+  }
+
+  /** Versions that lost to one applied elsewhere at the same time, newest first. */
+  get superseded(): readonly VersionFacts[] {
+    return this.#superseded.list;
   }
 
   /** Whether policy denies everything because there is none that can be read. */
@@ -125,7 +153,7 @@ export class PolicyEngine {
    * What the store has, at start: the newest version that is for this node and can be read is in force. Where it is not
    * the newest only because that one cannot be read, `status.degraded` says so; with none readable everything is denied.
    */
-  restore(rows: readonly VersionRow[]): void {
+  restore(rows: readonly VersionRow[], losers: readonly VersionFacts[] = []): void {
     this.#kept.length = 0;
     this.#fault = "";
     this.#newest = undefined;
@@ -135,7 +163,7 @@ export class PolicyEngine {
     for (const { number, bytes } of rows.toSorted((a, b) => b.number - a.number)) {
       const facts = decodeFacts(bytes);
       let fault = facts.ok ? "" : facts.fault;
-      const isTaken = facts.ok && chosen === undefined && this.#takes(facts.version);
+      const isTaken = facts.ok && chosen === undefined && isStaged(facts.version, this.#options);
       if (isTaken || (facts.ok && this.#newest === undefined)) {
         const read = readVersion(number, bytes);
         if (!read.ok) fault = read.fault;
@@ -148,6 +176,8 @@ export class PolicyEngine {
       this.#kept.push({ number, sizeBytes: bytes.length, facts: facts.ok && fault === "" ? facts.version : undefined, fault });
     }
     this.#kept.reverse();
+    this.#superseded.restore(losers, this.#newest);
+    if (chosen === undefined && this.#newest !== undefined && this.#isOnlyChoice(this.#newest)) chosen = this.#newest;
     this.#enforce(chosen);
     if (faults.length === 0) return;
     if (chosen !== undefined) this.#fault = listed(faults);
@@ -167,8 +197,11 @@ export class PolicyEngine {
     yield;
     const canonical = yield* canonicalSlices(set);
     yield;
+    const before = this.#newest;
     return {
       number: newest + 1,
+      hlc: new Hlc(before?.hlc).stamp(wallMs),
+      nodeId: this.#options.nodeId,
       version: set.version,
       defaultAllow: set.defaultAllow,
       ruleCount: set.rules.length,
@@ -177,6 +210,7 @@ export class PolicyEngine {
       reason,
       changeTicket,
       checksum: checksumOf(canonical),
+      lineage: before === undefined ? [] : [{ number: before.number, checksum: before.checksum }, ...before.lineage].slice(0, MAX_LINEAGE),
       stage,
       changes: changes.slice(0, MAX_CHANGES),
       changesLeftOut: Math.max(0, changes.length - MAX_CHANGES),
@@ -200,12 +234,32 @@ export class PolicyEngine {
     const { set: _set, ...facts } = version;
     if (version.number <= this.newestNumber) throw conflict(this.newestNumber, version.number - 1);
     this.#kept.push({ number: version.number, sizeBytes, facts, fault: "" });
-    this.#newest = version;
-    if (this.#takes(version)) {
-      this.#enforce(version);
-      this.#fault = "";
-    }
+    this.#superseded.clear();
+    this.#settle(version);
     return this.#trim();
+  }
+
+  /**
+   * Another node's version, which `isNewer` than `place` and has been stored: it is the newest from now on, also where its
+   * number was given here to another, and in force where its stage says so, or where nothing else is.
+   */
+  take(version: PolicyVersion, sizeBytes: number): Taken {
+    const { set: _set, ...facts } = version;
+    const before = this.#newest;
+    const isParted = before !== undefined && !follows(version, before);
+    const index = this.#kept.findIndex(({ number }) => number === version.number);
+    if (index >= 0) this.#kept.splice(index, 1);
+    this.#kept.push({ number: version.number, sizeBytes, facts, fault: "" });
+    this.#kept.sort((a, b) => a.number - b.number);
+    this.#superseded.clear();
+    let droppedLosers: readonly VersionFacts[] = [];
+    if (isParted) {
+      const { set: _lost, ...loser } = before;
+      this.#superseded.flag(loser, facts);
+      if (loser.number === version.number) droppedLosers = this.#superseded.add(loser);
+    }
+    this.#settle(version);
+    return { superseded: isParted ? before : undefined, dropped: this.#trim(), droppedLosers };
   }
 
   /** A version that the store has and this engine did not know: another's, or one whose answer was lost. As `commit`. */
@@ -237,6 +291,18 @@ export class PolicyEngine {
     this.#fault = fault;
   }
 
+  #settle(version: PolicyVersion): void {
+    this.#newest = version;
+    if (!isStaged(version, this.#options) && !this.#isOnlyChoice(version)) return;
+    this.#enforce(version);
+    this.#fault = "";
+  }
+
+  /** Whether a node that knows no earlier version takes what others apply, whatever the stage: it must not show what they hide. */
+  #isOnlyChoice({ nodeId }: PolicyVersion): boolean {
+    return this.#inForce === undefined && nodeId !== "" && nodeId !== this.#options.nodeId;
+  }
+
   /** The policy in force before and after what happened since the last call; undefined when it is the same. */
   takeChanged(): { readonly before: Policy; readonly after: Policy } | undefined {
     if (this.#told === this.#policy) return undefined;
@@ -263,16 +329,9 @@ export class PolicyEngine {
     return `${faults.join("; ")}; ${this.isDenied ? "everything is denied" : `version ${this.#policy.number} is in force`}`;
   }
 
-  /** Whether a version's stage has this node in it. The share goes by content: a wider stage of the same rules keeps the nodes it had. */
-  #takes({ stage, checksum }: VersionFacts): boolean {
-    if (stage === undefined) return true;
-    if (stage.by === "clusters") return stage.clusterIds.includes(this.#options.clusterId);
-    return hashFraction(fnv64(`${this.#options.nodeId}\0${checksum}`)) * 100 < stage.percent;
-  }
-
   #enforce(version: PolicyVersion | undefined): void {
     this.#inForce = version;
-    this.#policy = version === undefined ? NO_POLICY : new Policy(version.set, version.number);
+    this.#policy = version === undefined ? NO_POLICY : new Policy(version.set, version.number, version.checksum);
     this.#edges = version === undefined ? [] : edgesOf(version.set);
   }
 
@@ -315,30 +374,21 @@ export function conflict(newest: number, expected: number): WaymarkError {
   });
 }
 
-function readVersion(number: number, bytes: Uint8Array): ReturnType<typeof decodeVersion> {
+/** A version of that number, with a set that has no errors. `isChecked` false leaves those to `validateSlices`. */
+export function readVersion(number: number, bytes: Uint8Array, isChecked = true): ReturnType<typeof decodeVersion> {
   const read = decodeVersion(bytes);
   if (!read.ok) return read;
   if (read.version.number !== number) return { ok: false, fault: `it says that it is version ${read.version.number}` };
+  if (!isChecked) return read;
   const first = validate(read.version.set).find(({ severity }) => severity === "error");
   return first === undefined ? read : { ok: false, fault: `${first.path}: ${first.message}` };
 }
 
-function checkStage(stage: Stage | undefined): void {
-  if (stage?.by === "percent" && (!Number.isInteger(stage.percent) || stage.percent < 1 || stage.percent > 100))
-    throw invalid("stage.percent", `${stage.percent} must be 1 to 100`);
-  if (stage?.by === "clusters" && stage.clusterIds.length === 0)
-    throw invalid("stage.clusters.cluster_ids", "is empty: name at least one cluster, or leave the stage out");
-}
-
-function edgesOf({ rules }: PolicySet): readonly number[] {
-  const edges = new Set<number>();
-  for (const { cutoverWindows } of rules) {
-    for (const { startsWallMs, endsWallMs } of cutoverWindows) {
-      edges.add(startsWallMs);
-      if (endsWallMs !== undefined) edges.add(endsWallMs);
-    }
-  }
-  return [...edges].toSorted((a, b) => a - b);
+/** Whether a version was made by somebody who knew another, as far as it says. */
+function follows(version: VersionFacts, before: VersionFacts): boolean {
+  if (version.number === before.number) return version.checksum === before.checksum;
+  const known = version.lineage.find(({ number }) => number === before.number);
+  return known === undefined || known.checksum === before.checksum;
 }
 
 function listed(faults: readonly string[]): string {

@@ -57,19 +57,26 @@ export class Policy {
   readonly set: PolicySet | undefined;
   /** Assigned by the server; 0 without a set. */
   readonly number: number;
+  /** Of the set's canonical text; empty where it is of no version. */
+  readonly checksum: string;
   readonly #trie: RuleTrie;
   #viewers = new Map<string, Map<string, Verdict>>();
   #kept = 0;
 
-  constructor(set: PolicySet | undefined, number: number) {
+  constructor(set: PolicySet | undefined, number: number, checksum = "") {
     this.set = set;
     this.number = number;
+    this.checksum = checksum;
     this.#trie = new RuleTrie(set?.rules ?? []);
   }
 
-  /** Stands for what verdicts may depend on beside time; part of portable cursors. */
+  /**
+   * Stands for what verdicts may depend on beside time; part of portable cursors, and so the same text at every node that has
+   * the same version in force. Two nodes may give one number to two sets.
+   */
   get epoch(): string {
-    return this.set === undefined ? "none" : `${this.number}`;
+    if (this.set === undefined) return "none";
+    return this.checksum === "" ? `${this.number}` : `${this.number}-${this.checksum.slice(0, 12)}`;
   }
 
   /** The rule a namespace falls under. */

@@ -3,16 +3,28 @@ import { sha256 } from "../lib/crypto.ts";
 import type { RuleChange } from "./policy-diff.ts";
 import { canonicalText, checksumOf } from "./policy-text.ts";
 import type { PolicySet } from "./rules.ts";
+import type { VersionPlace } from "./version-order.ts";
+import { isFacts, isSet } from "./version-shape.ts";
 
 /** Where a version is put in force first. */
 export type Stage =
   /** On this share of the nodes, 1 to 100. */
   { readonly by: "percent"; readonly percent: number } | { readonly by: "clusters"; readonly clusterIds: readonly string[] };
 
-/** What is known of a version without its rules. */
-export interface VersionFacts {
-  /** 1, 2, 3, …; assigned by the server, never used twice. */
+/** A version that another one follows. */
+export interface Ancestor {
   readonly number: number;
+  readonly checksum: string;
+}
+
+/** Ancestors a version names: two histories that parted further back are not told apart any more. */
+export const MAX_LINEAGE = 32;
+
+/**
+ * What is known of a version without its rules. Its number is 1, 2, 3, …, assigned by the server; where two nodes give the same
+ * one, version-order.ts decides. Stamp and node are of who applied it; 0 and empty of versions from before they were kept.
+ */
+export interface VersionFacts extends VersionPlace {
   /** The author's label. */
   readonly version: string;
   readonly defaultAllow: boolean;
@@ -21,8 +33,8 @@ export interface VersionFacts {
   readonly principal: string;
   readonly reason: string;
   readonly changeTicket: string;
-  /** SHA-256 of the set's canonical text, in lower-case hex. */
-  readonly checksum: string;
+  /** The versions it follows, newest first; at most `MAX_LINEAGE`. */
+  readonly lineage: readonly Ancestor[];
   /** Undefined: everywhere. */
   readonly stage: Stage | undefined;
   /** How it differs from the version before; at most 200 rules. */
@@ -37,7 +49,9 @@ export interface PolicyVersion extends VersionFacts {
 /** What a store row says: its facts and, asked for, its set; or why it cannot be read. */
 export type ReadVersion<T> = { readonly ok: true; readonly version: T } | { readonly ok: false; readonly fault: string };
 
-const FORMAT = 1;
+/** 2 brought `hlc`, `nodeId` and `lineage`. */
+const FORMAT = 2;
+const OLDEST_FORMAT = 1;
 const NEWLINE = 10;
 const HASH_LENGTH = 64;
 const ENCODER = new TextEncoder();
@@ -65,8 +79,8 @@ export function decodeVersion(bytes: Uint8Array): ReadVersion<PolicyVersion> {
   const lines = readLines(bytes);
   if (!lines.ok) return lines;
   const { facts, setText } = lines.version;
-  // The hash has shown that these are the bytes `encodeVersion` made of a checked set.
-  const set = JSON.parse(setText) as PolicySet;
+  const set = parsed(setText);
+  if (!isSet(set)) return { ok: false, fault: "its rules are not of the form of a policy" };
   if (checksumOf(canonicalText(set)) !== facts.checksum) return { ok: false, fault: "its checksum is not that of its rules" };
   return { ok: true, version: { ...facts, set } };
 }
@@ -81,10 +95,33 @@ function readLines(bytes: Uint8Array): ReadVersion<Lines> {
   const body = bytes.subarray(HASH_LENGTH + 1);
   if (latin1(bytes.subarray(0, HASH_LENGTH)) !== hexOf(body)) return { ok: false, fault: "its bytes were changed or lost" };
   const end = body.indexOf(NEWLINE);
-  const { format, ...facts } = JSON.parse(DECODER.decode(body.subarray(0, end))) as VersionFacts & { readonly format: number };
-  if (format !== FORMAT) return { ok: false, fault: `it has the format ${format}, which this version of waymark does not know` };
+  const [factsText, setText] = [textOf(body.subarray(0, Math.max(0, end))), textOf(body.subarray(end + 1))];
+  const { format, ...said } = parsed(factsText) as Readonly<Record<string, unknown>> & { readonly format: unknown };
+  if (typeof format !== "number" || setText === undefined) return { ok: false, fault: "it is not of the form of a policy version" };
+  if (format > FORMAT || format < OLDEST_FORMAT)
+    return { ok: false, fault: `it has the format ${format}, which this version of waymark does not know` };
+  const facts = format === OLDEST_FORMAT ? { ...said, hlc: 0, nodeId: "", lineage: [] } : said;
+  if (!isFacts(facts)) return { ok: false, fault: "it is not of the form of a policy version" };
   // JSON has no undefined: what was left out comes back.
-  return { ok: true, version: { facts: { ...facts, stage: facts.stage }, setText: DECODER.decode(body.subarray(end + 1)) } };
+  return { ok: true, version: { facts: { ...facts, stage: facts.stage }, setText } };
+}
+
+/** Undefined: not UTF-8. The hash holds, so only another node may have sent it. */
+function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    return DECODER.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** An empty object for what is not JSON. */
+function parsed(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? "") ?? {};
+  } catch {
+    return {};
+  }
 }
 
 function hexOf(bytes: Uint8Array): string {

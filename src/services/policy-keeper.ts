@@ -3,13 +3,14 @@ import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AuditSink } from "../policy/audit.ts";
 import type { DecodedSet } from "../policy/codec.ts";
-import { conflict, type PolicyEngine, refuseSet, type Terms, type VersionRow } from "../policy/engine.ts";
+import { conflict, type PolicyEngine, readVersion, refuseSet, type Terms, type VersionRow } from "../policy/engine.ts";
 import { foreignChangeSlices, type Owns } from "../policy/ownership.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../policy/policy-plan.ts";
 import { hasErrors, type Known, openedRules, type Problem, validateSlices } from "../policy/policy-set.ts";
 import type { PolicySet } from "../policy/rules.ts";
 import type { Source } from "../policy/verdict.ts";
-import { decodeVersion, encodeVersion, type PolicyVersion } from "../policy/version-codec.ts";
+import { decodeFacts, decodeVersion, encodeVersion, type PolicyVersion, type VersionFacts } from "../policy/version-codec.ts";
+import { isNewer, isSamePlace, type VersionPlace } from "../policy/version-order.ts";
 import type { Store, StoreItem } from "../store/store.ts";
 
 export interface KeeperParts {
@@ -61,12 +62,23 @@ export interface RollbackRequest {
   readonly terms: Omit<Terms, "principal" | "stage">;
 }
 
+/** What became of a version that another node offered. */
+export type Adopted =
+  | { readonly isAdopted: true }
+  /** It is kept here already, or a newer one is. */
+  | { readonly isAdopted: false; readonly fault: "" }
+  /** It cannot be put in force here. */
+  | { readonly isAdopted: false; readonly fault: string };
+
 const VERSIONS = "policy/versions/";
+const SUPERSEDED = "policy/superseded/";
 /** Where the checksum of the policy file is kept that was applied last. */
 const FILE = "policy/file";
 
 export class PolicyKeeper {
   readonly #parts: KeeperParts;
+  /** Versions are stored one after the other: here and from other nodes. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(parts: KeeperParts) {
     this.#parts = parts;
@@ -80,7 +92,7 @@ export class PolicyKeeper {
   async restore(): Promise<void> {
     const { engine, onChange } = this.#parts;
     try {
-      engine.restore(await this.#rows(VERSIONS));
+      engine.restore(await this.#rows(VERSIONS), await this.#losers());
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       engine.denyAll(`the policy cannot be read: ${error.message}`);
@@ -132,6 +144,35 @@ export class PolicyKeeper {
     const version = await this.#inSlices(engine.draft(set, full, now().wallMs));
     await this.#put(actor, version, "policy.rollback");
     return version.number;
+  }
+
+  /**
+   * Another node's version, as it came over a link: stored and in force when this resolves, where it is newer than what is kept
+   * here. One that was kept under the same number and says something else goes to the superseded ones.
+   */
+  async adoptForeign(place: VersionPlace, bytes: Uint8Array): Promise<Adopted> {
+    const { engine, knownPlaces, now } = this.#parts;
+    await this.#parts.pause();
+    const read = readVersion(place.number, bytes, false);
+    if (!read.ok) return { isAdopted: false, fault: read.fault };
+    const { version } = read;
+    if (!isSamePlace(version, place)) return { isAdopted: false, fault: "it is not the version that was offered" };
+    await this.#parts.pause();
+    const known: Known = { clusters: knownPlaces(), nowWallMs: now().wallMs };
+    const worst = (await this.#inSlices(validateSlices(version.set, known))).find(({ severity }) => severity === "error");
+    if (worst !== undefined) return { isAdopted: false, fault: `${worst.path}: ${worst.message}` };
+    return this.#alone(async () => {
+      if (!isNewer(version, engine.place)) return { isAdopted: false, fault: "" };
+      await this.#take(version, bytes);
+      return { isAdopted: true };
+    });
+  }
+
+  /** The encoded version that is the newest here, for another node; undefined when it is another, or cannot be read. */
+  async encoded(number: number): Promise<Uint8Array | undefined> {
+    if (number !== this.engine.place.number) return undefined;
+    const item = await this.#parts.store.get(keyOf(number));
+    return item?.value;
   }
 
   /** A kept version with its rules. Rejects with `not_found`, also when it can no longer be read. */
@@ -202,12 +243,12 @@ export class PolicyKeeper {
     const before = engine.status.newest?.checksum ?? "";
     const bytes = encodeVersion(version);
     await this.#parts.pause();
-    const swap = await store.compareAndSwap(keyOf(version.number), 0, bytes);
-    if (!swap.isSwapped) {
-      await this.#catchUp();
-      throw conflict(engine.newestNumber, version.number - 1);
-    }
-    const dropped = engine.commit(version, bytes.length);
+    const dropped = await this.#alone(async () => {
+      const swap = await store.compareAndSwap(keyOf(version.number), 0, bytes);
+      if (!swap.isSwapped) await this.#catchUp();
+      if (!swap.isSwapped || version.number <= engine.newestNumber) throw conflict(engine.newestNumber, version.number - 1);
+      return engine.commit(version, bytes.length);
+    });
     await onChange();
     const { number, ruleCount, reason, changeTicket, checksum } = version;
     const detail = [`version ${number} with ${ruleCount} rules`, reason, changeTicket === "" ? "" : `ticket ${changeTicket}`];
@@ -226,8 +267,70 @@ export class PolicyKeeper {
       after: checksum,
       detail: detail.filter((part) => part !== "").join("; "),
     });
-    for (const old of dropped) await this.#drop(old);
+    for (const old of dropped) await this.#drop(keyOf(old));
     await audit.durable();
+  }
+
+  /** Stores another's version in the place of what has its number here, which is kept apart first, and puts it in force. */
+  async #take(version: PolicyVersion, bytes: Uint8Array): Promise<void> {
+    const { engine, store, onChange } = this.#parts;
+    const before = engine.place.checksum;
+    const key = keyOf(version.number);
+    const item = await store.get(key);
+    const old = item === undefined ? undefined : decodeFacts(item.value);
+    if (item !== undefined && old?.ok === true && old.version.checksum !== version.checksum)
+      await store.compareAndSwap(loserKey(old.version), 0, item.value);
+    const swap = await store.compareAndSwap(key, item?.version ?? 0, bytes);
+    if (!swap.isSwapped) throw new WaymarkError("store_unavailable", `policy version ${version.number} was changed in the store meanwhile`);
+    const { superseded, dropped, droppedLosers } = engine.take(version, bytes.length);
+    await onChange();
+    this.#tellTaken(version, before, superseded);
+    for (const number of dropped) await this.#drop(keyOf(number));
+    for (const loser of droppedLosers) await this.#drop(loserKey(loser));
+    await this.#parts.audit.durable();
+  }
+
+  #tellTaken(version: PolicyVersion, before: string, superseded: VersionFacts | undefined): void {
+    const { audit, now } = this.#parts;
+    const { number, ruleCount, nodeId, principal, checksum, reason, changeTicket } = version;
+    const told = { atWallMs: now().wallMs, kind: "policy", tenant: "", source: "", namespace: "", outcome: "allowed", rule: "" } as const;
+    const parts = [
+      `version ${number} with ${ruleCount} rules, adopted from node ${nodeId}`,
+      reason,
+      changeTicket && `ticket ${changeTicket}`,
+    ];
+    const detail = parts.filter((part) => part !== "").join("; ");
+    audit.record({ ...told, principal, action: "policy.adopt", reason: "adopted", before, after: checksum, detail });
+    if (superseded === undefined) return;
+    audit.record({
+      ...told,
+      principal: superseded.principal,
+      action: "policy.supersede",
+      reason: "superseded",
+      before: superseded.checksum,
+      after: checksum,
+      detail: this.engine.status.conflict,
+    });
+  }
+
+  async #losers(): Promise<readonly VersionFacts[]> {
+    const losers: VersionFacts[] = [];
+    for (let after: string | undefined = SUPERSEDED; after !== undefined; ) {
+      const page = await this.#parts.store.list(SUPERSEDED, { after });
+      for (const { value } of page.items) {
+        const facts = decodeFacts(value);
+        if (facts.ok) losers.push(facts.version);
+      }
+      after = page.nextAfter;
+    }
+    return losers;
+  }
+
+  /** After what was begun before has ended, well or not. */
+  async #alone<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work, work);
+    this.#turn = mine.catch(() => undefined);
+    return mine;
   }
 
   /** Versions that are in the store and were not known here: after a lost answer, or another node's. */
@@ -247,8 +350,8 @@ export class PolicyKeeper {
     return rows;
   }
 
-  async #drop(number: number): Promise<void> {
-    const item = await this.#parts.store.get(keyOf(number));
+  async #drop(key: string): Promise<void> {
+    const item = await this.#parts.store.get(key);
     if (item !== undefined) await this.#parts.store.compareAndSwap(item.key, item.version, undefined);
   }
 
@@ -272,6 +375,10 @@ const DECODER = new TextDecoder();
 function notOwned(why: string): WaymarkError {
   const need = "the caller must have the role mesh.admin, or change only rules of namespaces that it owns";
   return new WaymarkError("discovery_access_denied", `${need}: ${why}`, { metadata: { role: "mesh.admin" } });
+}
+
+function loserKey({ number, checksum }: VersionFacts): string {
+  return `${SUPERSEDED}${`${number}`.padStart(12, "0")}-${checksum.slice(0, 16)}`;
 }
 
 /** Keys sort as their numbers do. */

@@ -41,7 +41,7 @@ function draft(bench: Bench, one: PolicySet, terms: Partial<Terms> = {}): Policy
 
 test("no policy is in force until one is applied; then its number is 1", () => {
   const bench = new Bench();
-  expect(bench.engine.status).toEqual({ isEnabled: false, inForce: undefined, newest: undefined, degraded: "" });
+  expect(bench.engine.status).toEqual({ isEnabled: false, inForce: undefined, newest: undefined, degraded: "", conflict: "" });
   expect(bench.engine.policy.viewer("svc.a", BLUE).reason).toBe("policy_disabled");
   bench.apply(only("blue"));
   expect(bench.engine.status).toMatchObject({

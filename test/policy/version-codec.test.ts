@@ -7,6 +7,9 @@ import { someSet } from "../fakes/policies.ts";
 function version(set: PolicyVersion["set"]): PolicyVersion {
   return {
     number: 3,
+    hlc: 2049,
+    nodeId: "n1",
+    lineage: [{ number: 2, checksum: "00" }],
     version: set.version,
     defaultAllow: set.defaultAllow,
     ruleCount: set.rules.length,

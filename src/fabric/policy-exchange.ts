@@ -1,0 +1,313 @@
+/**
+ * How the policy travels (semantics.md, Policy): every link tells its newest head, who is behind asks for the version, checks it
+ * and tells its own links in turn. Order between versions is (number, hlc, node id).
+ */
+import type { Time } from "../lib/machine.ts";
+import { decodeFacts } from "../policy/version-codec.ts";
+import { isNewer, isSamePlace, NO_PLACE } from "../policy/version-order.ts";
+import type { FabricEvent, FabricOutput, LinkId } from "./fabric.ts";
+import type { PolicyFrame, PolicyHead } from "./messages.ts";
+
+export interface PolicyExchangeOptions {
+  /** An encoded version is at most this long. */
+  readonly maxBytes: number;
+  /** Bytes of a version in one frame. */
+  readonly partBytes: number;
+  /** A peer that sends no part, and a shell that does not answer, is given up after so long. */
+  readonly patienceMs: number;
+  /** Bad transfers after which a link is not asked any more. */
+  readonly maxStrikes: number;
+}
+
+/** A frame is at most 256 KiB, its envelope included. */
+export const POLICY_EXCHANGE: PolicyExchangeOptions = {
+  maxBytes: 16 * 1024 * 1024,
+  partBytes: 255 * 1024,
+  patienceMs: 10_000,
+  maxStrikes: 3,
+};
+
+/** Heads remembered that cannot be put in force here. */
+const MAX_UNUSABLE = 64;
+/** Numbers above this are nobody's: there must be room for the next ones. */
+const MAX_NUMBER = 100_000_000_000;
+
+interface LinkState {
+  /** The newest head it told. */
+  heard: PolicyHead | undefined;
+  /** The last head told to it. */
+  told: PolicyHead | undefined;
+  /** The number it asks for, until its bytes are read. */
+  wanted: number;
+  /** What is being sent to it. */
+  sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
+  strikes: number;
+}
+
+interface Fetch {
+  readonly link: LinkId;
+  head: PolicyHead;
+  isAsked: boolean;
+  /** Undefined until the first part. */
+  bytes: Uint8Array | undefined;
+  filled: number;
+  deadlineMonoMs: number;
+}
+
+export class PolicyExchange {
+  readonly #options: PolicyExchangeOptions;
+  #head: PolicyHead = NO_PLACE;
+  readonly #links = new Map<LinkId, LinkState>();
+  #fetch: Fetch | undefined;
+  /** Handed to the shell, which has not answered. */
+  #adopting: { readonly head: PolicyHead; readonly deadlineMonoMs: number } | undefined;
+  /** Names of heads that could not be put in force here. */
+  readonly #unusable = new Set<string>();
+  /** Transfers refused since the start: not what their head said, or against the rules. */
+  refusedCount = 0;
+  /** Versions taken from others since the start. */
+  adoptedCount = 0;
+
+  constructor(options: PolicyExchangeOptions = POLICY_EXCHANGE) {
+    this.#options = options;
+  }
+
+  /** The newest version kept here; number 0: none. */
+  get head(): PolicyHead {
+    return this.#head;
+  }
+
+  /** Whether the link's peer has told its head, and nothing newer than ours is still to be had from it. */
+  isSettledWith(link: LinkId): boolean {
+    const state = this.#links.get(link);
+    return state?.heard !== undefined && !this.#isOffer(state);
+  }
+
+  /** Whether nothing newer is known of at any link, or on its way. */
+  get isSettled(): boolean {
+    return this.#adopting === undefined && ![...this.#links.values()].some((state) => this.#isOffer(state));
+  }
+
+  opened(link: LinkId, _time: Time): void {
+    this.#links.set(link, { heard: undefined, told: undefined, wanted: 0, sending: undefined, strikes: 0 });
+  }
+
+  closed(link: LinkId): void {
+    this.#links.delete(link);
+    if (this.#fetch?.link === link) this.#fetch = undefined;
+    this.#choose();
+  }
+
+  receive(link: LinkId, frame: PolicyFrame, time: Time, out: FabricOutput[]): void {
+    const state = this.#links.get(link);
+    if (state === undefined) return;
+    switch (frame.kind) {
+      case "policyHead":
+        this.#hear(link, state, frame.head, out);
+        break;
+      case "policyWanted":
+        this.#wanted(state, frame.number, out);
+        break;
+      case "policyPart":
+        this.#part(link, frame, time, out);
+        break;
+    }
+    this.#choose();
+  }
+
+  /** The next frame for a link, or undefined. */
+  next(link: LinkId, time: Time): PolicyFrame | undefined {
+    const state = this.#links.get(link);
+    if (state === undefined) return undefined;
+    if (state.told === undefined || !isSamePlace(state.told, this.#head)) {
+      state.told = this.#head;
+      return { kind: "policyHead", head: this.#head };
+    }
+    const fetch = this.#fetch;
+    if (fetch?.link === link && !fetch.isAsked) {
+      fetch.isAsked = true;
+      fetch.deadlineMonoMs = time.monoMs + this.#options.patienceMs;
+      return { kind: "policyWanted", number: fetch.head.number };
+    }
+    return this.#nextPart(state);
+  }
+
+  hasWork(link: LinkId): boolean {
+    const state = this.#links.get(link);
+    if (state === undefined) return false;
+    const isNews = state.told === undefined || !isSamePlace(state.told, this.#head);
+    return isNews || state.sending !== undefined || (this.#fetch?.link === link && !this.#fetch.isAsked);
+  }
+
+  /** The newest version kept here is another now: applied here, or adopted. */
+  headChanged(head: PolicyHead, _time: Time): void {
+    if (this.#adopting !== undefined && !isNewer(this.#adopting.head, head)) {
+      this.#adopting = undefined;
+      this.adoptedCount += 1;
+    }
+    this.#head = head;
+    if (this.#fetch !== undefined && !isNewer(this.#fetch.head, head)) this.#fetch = undefined;
+    this.#choose();
+  }
+
+  /** The shell could not put an offered version in force: it is not asked for again. */
+  refused(head: PolicyHead, detail: string, out: FabricOutput[]): void {
+    if (this.#adopting !== undefined && isSamePlace(this.#adopting.head, head)) this.#adopting = undefined;
+    this.#unusable.add(nameOf(head));
+    const [oldest] = this.#unusable;
+    if (this.#unusable.size > MAX_UNUSABLE && oldest !== undefined) this.#unusable.delete(oldest);
+    out.push(event("policy_unusable", "warn", { number: head.number, nodeId: head.nodeId, checksum: head.checksum, detail }));
+    this.#choose();
+  }
+
+  /** The bytes that `readPolicy` asked for; undefined when they are not there any more. */
+  read(number: number, bytes: Uint8Array | undefined): void {
+    const head = this.#head;
+    for (const state of this.#links.values()) {
+      if (state.wanted !== number) continue;
+      state.wanted = 0;
+      const isWhole = bytes !== undefined && number === head.number && bytes.length <= this.#options.maxBytes;
+      // What is no longer kept, or no longer the newest: the head says what is to be had instead.
+      if (isWhole) state.sending = { head, bytes, offset: 0 };
+      else state.told = undefined;
+    }
+  }
+
+  tick(time: Time, out: FabricOutput[]): void {
+    const { monoMs } = time;
+    if (this.#adopting !== undefined && monoMs >= this.#adopting.deadlineMonoMs) {
+      this.refused(this.#adopting.head, "it was not put in force in time", out);
+    }
+    const fetch = this.#fetch;
+    if (fetch?.isAsked === true && monoMs >= fetch.deadlineMonoMs) this.#strike(fetch, "it was asked for and did not come", out);
+    this.#choose();
+  }
+
+  nextDeadlineMs(): number | undefined {
+    const fetch = this.#fetch?.isAsked === true ? this.#fetch.deadlineMonoMs : undefined;
+    const adopting = this.#adopting?.deadlineMonoMs;
+    if (fetch === undefined || adopting === undefined) return fetch ?? adopting;
+    return Math.min(fetch, adopting);
+  }
+
+  #hear(link: LinkId, state: LinkState, head: PolicyHead, out: FabricOutput[]): void {
+    if (!isHead(head)) {
+      this.refusedCount += 1;
+      state.strikes += 1;
+      out.push(event("policy_refused", "warn", { link, number: head.number, detail: "it is no policy head" }));
+      return;
+    }
+    const { number, checksum } = this.#head;
+    const isKnown = state.heard !== undefined && isSamePlace(state.heard, head);
+    // The peer hears of ours in turn and keeps its own in its history: see `PolicyEngine.take`.
+    if (head.number === number && head.checksum !== checksum && isNewer(this.#head, head) && !isKnown)
+      out.push(event("policy_conflict", "warn", { number, nodeId: head.nodeId, checksum: head.checksum, kept: checksum }, true));
+    const fetch = this.#fetch;
+    state.heard = head;
+    // It says what it has instead of what it was asked for.
+    if (fetch?.link === link && fetch.bytes === undefined && !isSamePlace(fetch.head, head)) this.#fetch = undefined;
+  }
+
+  #wanted(state: LinkState, number: number, out: FabricOutput[]): void {
+    // One transfer at a time a link: a second wish while one is served starts it anew.
+    state.sending = undefined;
+    if (number !== this.#head.number || number === 0) {
+      state.told = undefined;
+      return;
+    }
+    const isBeingRead = [...this.#links.values()].some(({ wanted }) => wanted === number);
+    state.wanted = number;
+    if (!isBeingRead) out.push({ kind: "readPolicy", number });
+  }
+
+  #nextPart(state: LinkState): PolicyFrame | undefined {
+    const { sending } = state;
+    if (sending === undefined) return undefined;
+    const { head, bytes, offset } = sending;
+    const part = bytes.subarray(offset, offset + this.#options.partBytes);
+    sending.offset = offset + part.length;
+    if (sending.offset >= bytes.length) state.sending = undefined;
+    return { kind: "policyPart", head, part, offset, sizeBytes: bytes.length };
+  }
+
+  #part(link: LinkId, { head, part, offset, sizeBytes }: PolicyFrame & { kind: "policyPart" }, time: Time, out: FabricOutput[]): void {
+    const fetch = this.#fetch;
+    // Late, of a transfer that was given up: nobody's fault.
+    if (fetch?.link !== link || !fetch.isAsked || fetch.head.number !== head.number) return;
+    if (offset === 0 && fetch.bytes === undefined && isHead(head) && isNewer(head, this.#head)) fetch.head = head;
+    const isNext = isSamePlace(fetch.head, head) && offset === fetch.filled && part.length > 0;
+    const isFit = sizeBytes <= this.#options.maxBytes && offset + part.length <= sizeBytes;
+    if (!isNext || !isFit || (fetch.bytes !== undefined && fetch.bytes.length !== sizeBytes)) {
+      this.#strike(fetch, "its parts do not fit together", out);
+      return;
+    }
+    fetch.bytes ??= new Uint8Array(sizeBytes);
+    fetch.bytes.set(part, offset);
+    fetch.filled += part.length;
+    fetch.deadlineMonoMs = time.monoMs + this.#options.patienceMs;
+    if (fetch.filled === sizeBytes) this.#complete(fetch, fetch.bytes, time, out);
+  }
+
+  #complete(fetch: Fetch, bytes: Uint8Array, time: Time, out: FabricOutput[]): void {
+    const { head } = fetch;
+    const facts = decodeFacts(bytes);
+    const fault = facts.ok ? differing(head, facts.version) : facts.fault;
+    if (fault !== "") {
+      this.#strike(fetch, fault, out);
+      return;
+    }
+    this.#fetch = undefined;
+    this.#adopting = { head, deadlineMonoMs: time.monoMs + this.#options.patienceMs };
+    out.push({ kind: "adoptPolicy", head, bytes });
+  }
+
+  /** A transfer that is no good: others are tried first, and this link again only with another head. */
+  #strike(fetch: Fetch, detail: string, out: FabricOutput[]): void {
+    this.#fetch = undefined;
+    this.refusedCount += 1;
+    const state = this.#links.get(fetch.link);
+    if (state !== undefined) {
+      state.strikes += 1;
+      state.heard = NO_PLACE;
+    }
+    out.push(event("policy_refused", "warn", { link: fetch.link, number: fetch.head.number, nodeId: fetch.head.nodeId, detail }));
+  }
+
+  /** The newest that any link offers is fetched, one at a time for the whole node. */
+  #choose(): void {
+    if (this.#fetch !== undefined || this.#adopting !== undefined) return;
+    let best: { readonly link: LinkId; readonly head: PolicyHead } | undefined;
+    for (const [link, state] of this.#links) {
+      if (!this.#isOffer(state)) continue;
+      if (best === undefined || isNewer(state.heard, best.head)) best = { link, head: state.heard };
+    }
+    if (best !== undefined) this.#fetch = { ...best, isAsked: false, bytes: undefined, filled: 0, deadlineMonoMs: 0 };
+  }
+
+  #isOffer(state: LinkState): state is LinkState & { heard: PolicyHead } {
+    const { heard, strikes } = state;
+    if (heard === undefined || strikes >= this.#options.maxStrikes) return false;
+    return isNewer(heard, this.#head) && !this.#unusable.has(nameOf(heard));
+  }
+}
+
+function nameOf({ number, hlc, nodeId, checksum }: PolicyHead): string {
+  return `${number} ${hlc} ${nodeId} ${checksum}`;
+}
+
+function isHead({ number, hlc, nodeId, checksum }: PolicyHead): boolean {
+  if (number === 0) return true;
+  const isNumber = Number.isSafeInteger(number) && number > 0 && number <= MAX_NUMBER && Number.isSafeInteger(hlc) && hlc >= 0;
+  return isNumber && nodeId.length <= 64 && /^[0-9a-f]{64}$/.test(checksum);
+}
+
+/** How a version differs from the head it was offered under; empty when it does not. */
+function differing(head: PolicyHead, facts: PolicyHead): string {
+  return isSamePlace(head, facts)
+    ? ""
+    : `it is version ${facts.number} of ${facts.nodeId === "" ? "nobody" : facts.nodeId}, not what its head says`;
+}
+
+function event(name: string, severity: FabricEvent["severity"], detail: FabricEvent["detail"], isAudited = false): FabricOutput {
+  return { kind: "event", event: { name, severity, isAudited, detail } };
+}
