@@ -1,9 +1,10 @@
-/** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address. */
+/** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address, and tells its memory. */
 import { parseArgs } from "node:util";
 import type { AbuseLimits } from "../../src/server/abuse.ts";
 import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "./demo-service.ts";
+import { tellMemory } from "./memory.ts";
 
 const { values } = parseArgs({
   options: { port: { type: "string", default: "0" }, limits: { type: "string", default: "{}" }, abuse: { type: "string", default: "{}" } },
@@ -21,5 +22,6 @@ const listener = await startGrpcListener({
   log: { info: () => {}, warn: (facts, event) => console.error(event, facts) },
 });
 listener.setServing(true);
+tellMemory();
 console.log(JSON.stringify({ port: listener.port, pid: process.pid }));
 process.on("SIGTERM", () => void listener.stop(1_000).then(() => process.exit(0)));

@@ -1,0 +1,40 @@
+/** What a child process holds after a full garbage collection, told to its parent over IPC; the child runs with --expose-gc. */
+import type { ChildProcess } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** Bytes held, and what is open. */
+export interface Held {
+  readonly heapBytes: number;
+  /** Buffers and what else V8's objects hold outside of its heap. */
+  readonly externalBytes: number;
+  readonly rssBytes: number;
+  /** Open sockets, timers and their kin, of libuv. */
+  readonly handles: Readonly<Record<string, number>>;
+}
+
+/** Answers each message of the parent with what is held after a full collection. */
+export function tellMemory(): void {
+  process.on("message", () => void held().then((told) => process.send?.(told)));
+  // The parent's channel alone keeps nobody alive.
+  process.channel?.unref();
+}
+
+async function held(): Promise<Held> {
+  // Finalizers of what one collection found free others' memory: a few rounds, with turns of the event loop between.
+  for (let i = 0; i < 4; i++) {
+    globalThis.gc?.();
+    await sleep(20);
+  }
+  const { heapUsed, external, rss } = process.memoryUsage();
+  const handles: Record<string, number> = {};
+  for (const kind of process.getActiveResourcesInfo()) handles[kind] = (handles[kind] ?? 0) + 1;
+  return { heapBytes: heapUsed, externalBytes: external, rssBytes: rss, handles };
+}
+
+/** Asks a child that answers with `tellMemory`. */
+export function askMemory(child: ChildProcess): Promise<Held> {
+  return new Promise((resolve) => {
+    child.once("message", (told) => resolve(told as Held));
+    child.send("memory");
+  });
+}
