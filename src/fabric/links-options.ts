@@ -1,0 +1,49 @@
+/** Bounds and times of links. */
+
+export interface LinksOptions {
+  /** Members a node wants links to: all of them up to so many, as many chosen ones above. */
+  readonly maxLinks: number;
+  /** Links altogether, those that are being opened or ended too. */
+  readonly maxTotalLinks: number;
+  /** Links that others opened, so that strangers leave room for our own. */
+  readonly maxIncomingLinks: number;
+  /** Links being opened at once. */
+  readonly maxOpening: number;
+  readonly openTimeoutMs: number;
+  readonly helloTimeoutMs: number;
+  /** After its goodbye a link that the shell has not closed is given up after so long. */
+  readonly endTimeoutMs: number;
+  /** Waits between attempts; full jitter. */
+  readonly reconnectBaseMs: number;
+  readonly reconnectMaxMs: number;
+  /** A peer that was refused, or refused us, is tried again after so long, give or take half. */
+  readonly refusedRetryMs: number;
+  /** The node with the greater id leaves it to the other for so long, give or take half, to open their link. */
+  readonly yieldMs: number;
+  /** A link this old was not opened at the same time as another: a second one means that the first is lost. */
+  readonly sameTimeMs: number;
+  /** A link of ours to somebody not wanted any more ends after so long. */
+  readonly notWantedMs: number;
+  /** The choice of neighbours is made anew at most so often. */
+  readonly chooseEveryMs: number;
+  /** Refusals told a minute and address; the rest is counted. */
+  readonly maxRefusalEvents: number;
+}
+
+export const LINKS_DEFAULTS: LinksOptions = {
+  maxLinks: 20,
+  maxTotalLinks: 64,
+  maxIncomingLinks: 40,
+  maxOpening: 8,
+  openTimeoutMs: 10_000,
+  helloTimeoutMs: 5000,
+  endTimeoutMs: 2000,
+  reconnectBaseMs: 250,
+  reconnectMaxMs: 10_000,
+  refusedRetryMs: 60_000,
+  yieldMs: 300,
+  sameTimeMs: 5000,
+  notWantedMs: 30_000,
+  chooseEveryMs: 200,
+  maxRefusalEvents: 6,
+};

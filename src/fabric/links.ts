@@ -1,0 +1,381 @@
+/** The node's links: whom to have one to, greeting, which of two stays, when to try again, and how one ends. */
+import type { Machine, Time } from "../lib/machine.ts";
+import type { Rng } from "../lib/rng.ts";
+import { TokenBuckets } from "../lib/token-bucket.ts";
+import type { FabricEvent, LinkId } from "./fabric.ts";
+import { LinkPeers, type Peer } from "./link-peers.ts";
+import { duplicateNode, hostOf, isQuiet, type LinkRow, newRow, type Row } from "./link-row.ts";
+import type { LinksOptions } from "./links-options.ts";
+import type { Goodbye, Hello, LinkFrame, MemberFacts, MemberUpdate, PeerProof } from "./messages.ts";
+import { Neighbours } from "./neighbours.ts";
+import { commonVersion, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof, type TrustFacts } from "./trust.ts";
+
+export type LinksInput =
+  | { readonly kind: "tick" }
+  | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly proof: PeerProof }
+  | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
+  | { readonly kind: "hello"; readonly link: LinkId; readonly hello: Hello }
+  | { readonly kind: "goodbye"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
+  /** Ends a link for a reason of ours. */
+  | { readonly kind: "end"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
+  /** Everybody known, as membership says it now. */
+  | { readonly kind: "members"; readonly members: readonly MemberUpdate[] };
+
+export type LinksOutput =
+  | { readonly kind: "open"; readonly link: LinkId; readonly to: string }
+  | { readonly kind: "send"; readonly link: LinkId }
+  | { readonly kind: "close"; readonly link: LinkId }
+  | { readonly kind: "event"; readonly event: FabricEvent }
+  /** Both have greeted. */
+  | { readonly kind: "up"; readonly link: LinkId; readonly hello: Hello; readonly proof: PeerProof }
+  /** A link that was up is not any more; `goodbye` is the peer's reason, undefined when it gave none. */
+  | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined };
+
+export interface LinksParts {
+  /** What this node says of itself; asked at every hello. */
+  readonly self: () => MemberFacts;
+  readonly capabilities: readonly string[];
+  readonly trust: TrustFacts;
+  readonly rng: Rng;
+}
+
+export class Links implements Machine<LinksInput, LinksOutput> {
+  readonly #options: LinksOptions;
+  readonly #parts: LinksParts;
+  readonly #neighbours: Neighbours;
+  readonly #events: TokenBuckets;
+  readonly #rows = new Map<LinkId, Row>();
+  /** Up links by node id. */
+  readonly #up = new Map<string, Row>();
+  readonly #peers: LinkPeers;
+  #members: readonly MemberUpdate[] = [];
+  #chooseMonoMs: number | undefined;
+  #chosenMonoMs = Number.NEGATIVE_INFINITY;
+  #nextId = 2;
+  #isStopping = false;
+  /** Peers refused since the start, and links refused because there were too many. */
+  refusedCount = 0;
+  tooManyCount = 0;
+
+  constructor(options: LinksOptions, parts: LinksParts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.#neighbours = new Neighbours(options.maxLinks);
+    this.#peers = new LinkPeers(options, { nodeId: parts.trust.nodeId, rng: parts.rng });
+    this.#events = new TokenBuckets({ limit: options.maxRefusalEvents, windowMs: 60_000, maxKeys: 256 });
+  }
+
+  /** All links, in the order they were opened. */
+  get rows(): Iterable<LinkRow> {
+    return this.#rows.values();
+  }
+
+  get upCount(): number {
+    return this.#up.size;
+  }
+
+  find(link: LinkId): LinkRow | undefined {
+    return this.#rows.get(link);
+  }
+
+  /** The link to a node that is up. */
+  upTo(nodeId: string): LinkRow | undefined {
+    return this.#up.get(nodeId);
+  }
+
+  /** Ids of those a link is wanted to, in their order of choice. */
+  wanted(): readonly string[] {
+    return this.#peers.list.filter(({ isWanted }) => isWanted).map(({ nodeId }) => nodeId);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    let next = this.#chooseMonoMs ?? Number.POSITIVE_INFINITY;
+    for (const row of this.#rows.values()) next = Math.min(next, row.deadlineMonoMs);
+    for (const peer of this.#peers.list) next = Math.min(next, this.#peerDeadline(peer));
+    return next === Number.POSITIVE_INFINITY ? undefined : next;
+  }
+
+  handle(input: LinksInput, time: Time, out: LinksOutput[]): void {
+    switch (input.kind) {
+      case "tick":
+        return this.#tick(time, out);
+      case "members":
+        this.#members = input.members;
+        this.#chooseMonoMs ??= Math.max(time.monoMs, this.#chosenMonoMs + this.#options.chooseEveryMs);
+        return this.#tick(time, out);
+      case "opened":
+        return this.#opened(input, time, out);
+      case "closed":
+      case "hello":
+      case "goodbye":
+      case "end": {
+        const row = this.#rows.get(input.link);
+        if (row !== undefined) this.#handleOf(row, input, time, out);
+      }
+    }
+  }
+
+  #handleOf(row: Row, input: Extract<LinksInput, { kind: "closed" | "hello" | "goodbye" | "end" }>, time: Time, out: LinksOutput[]): void {
+    switch (input.kind) {
+      case "closed":
+        return this.#closed(row, input.detail, time, out);
+      case "hello":
+        return this.#greeted(row, input.hello, time, out);
+      case "goodbye":
+        return this.#farewell(row, input, time, out);
+      case "end":
+        return this.#end(row, input, time, out);
+    }
+  }
+
+  /** The next greeting or farewell of a link. */
+  next(link: LinkId): LinkFrame | undefined {
+    return this.#rows.get(link)?.control.shift();
+  }
+
+  /** No link is opened or taken any more. */
+  stop(): void {
+    this.#isStopping = true;
+    this.#peers.clear();
+    this.#chooseMonoMs = undefined;
+  }
+
+  // ---- time ----
+
+  #tick(time: Time, out: LinksOutput[]): void {
+    if (this.#chooseMonoMs !== undefined && time.monoMs >= this.#chooseMonoMs) this.#choose(time);
+    for (const row of this.#rows.values()) if (time.monoMs >= row.deadlineMonoMs) this.#overdue(row, time, out);
+    for (const peer of this.#peers.list) {
+      if (time.monoMs < this.#peerDeadline(peer)) continue;
+      if (peer.isWanted) this.#open(peer, time, out);
+      else this.#letGo(peer, time, out);
+    }
+  }
+
+  /** When something is to be done about a peer. */
+  #peerDeadline(peer: Peer): number {
+    if (!peer.isWanted) return peer.letGoMonoMs;
+    return this.#hasLink(peer.nodeId) || this.#openingCount() >= this.#options.maxOpening ? Number.POSITIVE_INFINITY : peer.openMonoMs;
+  }
+
+  #hasLink(nodeId: string): boolean {
+    if (this.#up.has(nodeId)) return true;
+    for (const row of this.#rows.values()) if (row.nodeId === nodeId && row.state !== "ending") return true;
+    return false;
+  }
+
+  #openingCount(): number {
+    let count = 0;
+    for (const { isIncoming, state } of this.#rows.values()) if (!isIncoming && (state === "opening" || state === "greeting")) count += 1;
+    return count;
+  }
+
+  #choose(time: Time): void {
+    this.#chooseMonoMs = undefined;
+    this.#chosenMonoMs = time.monoMs;
+    if (this.#isStopping) return;
+    const self = this.#parts.self();
+    const reachable = this.#members.filter(
+      ({ nodeId, region, status }) => (status === "alive" || status === "suspect") && nodeId !== self.nodeId && region === self.region,
+    );
+    const chosen = this.#neighbours.choose(self, reachable);
+    this.#peers.want(
+      reachable.filter(({ nodeId }) => chosen.has(nodeId)),
+      time,
+    );
+  }
+
+  #open(peer: Peer, time: Time, out: LinksOutput[]): void {
+    if (this.#rows.size >= this.#options.maxTotalLinks) {
+      this.#peers.retryAfter(peer.nodeId, "too_many_links", time);
+      return;
+    }
+    const link = this.#nextId;
+    this.#nextId += 2;
+    this.#rows.set(link, { ...newRow(link, time, this.#options.openTimeoutMs), nodeId: peer.nodeId, state: "opening", isIncoming: false });
+    out.push({ kind: "open", link, to: peer.address });
+  }
+
+  #letGo(peer: Peer, time: Time, out: LinksOutput[]): void {
+    this.#peers.forget(peer.nodeId);
+    // What the other opened it may still want: it ends it.
+    for (const row of this.#rows.values())
+      if (row.nodeId === peer.nodeId && !row.isIncoming) this.#end(row, { reason: "not_needed", detail: "" }, time, out);
+  }
+
+  #overdue(row: Row, time: Time, out: LinksOutput[]): void {
+    switch (row.state) {
+      case "up":
+        return;
+      case "ending":
+        this.#rows.delete(row.link);
+        return;
+      case "opening":
+      case "greeting":
+        if (row.state === "greeting") this.#tell(out, row, "info", { reason: "bad_frame", detail: "no hello in time" });
+        this.#peers.retryLater(row.nodeId, time);
+        this.#rows.delete(row.link);
+        out.push({ kind: "close", link: row.link });
+    }
+  }
+
+  // ---- a link's life ----
+
+  #opened({ link, isIncoming, proof }: Extract<LinksInput, { kind: "opened" }>, time: Time, out: LinksOutput[]): void {
+    const { helloTimeoutMs } = this.#options;
+    if (isIncoming) {
+      if (this.#rows.has(link)) return;
+      const isFull = this.#isFull();
+      if (this.#rows.size >= 2 * this.#options.maxTotalLinks) {
+        this.tooManyCount += 1;
+        out.push({ kind: "close", link });
+        return;
+      }
+      const row: Row = { ...newRow(link, time, helloTimeoutMs), proof };
+      this.#rows.set(link, row);
+      const refusal: Refusal | undefined = isFull
+        ? { reason: "too_many_links", detail: "as many links as are allowed" }
+        : refusalOfProof(proof, this.#parts.trust);
+      if (refusal !== undefined) this.#refuse(row, refusal, time, out);
+      return;
+    }
+    const row = this.#rows.get(link);
+    if (row?.state !== "opening") return;
+    row.proof = proof;
+    const refusal = refusalOfProof(proof, this.#parts.trust);
+    if (refusal !== undefined) return this.#refuse(row, refusal, time, out);
+    row.state = "greeting";
+    row.deadlineMonoMs = time.monoMs + helloTimeoutMs;
+    this.#greet(row, out);
+  }
+
+  /** Whether one link more from outside is too many. */
+  #isFull(): boolean {
+    let incoming = 0;
+    for (const row of this.#rows.values()) if (row.isIncoming) incoming += 1;
+    return this.#isStopping || incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
+  }
+
+  /** Who opened a link greets first, and is answered only when it is trusted. */
+  #greet(row: Row, out: LinksOutput[]): void {
+    const { nodeId, generation, clusterId, region, zone, address, version } = this.#parts.self();
+    const clusterToken = row.proof?.certificate === undefined ? this.#parts.trust.clusterToken : "";
+    const { capabilities } = this.#parts;
+    const who = { nodeId, generation, clusterId, region, zone, address, version };
+    row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, capabilities, clusterToken } });
+    out.push({ kind: "send", link: row.link });
+  }
+
+  #greeted(row: Row, hello: Hello, time: Time, out: LinksOutput[]): void {
+    const { proof } = row;
+    if (row.state === "ending" || row.state === "opening" || proof === undefined) return;
+    if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
+    const refusal = refusalOfHello(hello, proof, this.#parts.trust);
+    if (refusal !== undefined) return this.#refuse(row, refusal, time, out, hello);
+    if (!row.isIncoming && row.nodeId !== hello.nodeId) {
+      this.#peers.retryLater(row.nodeId, time);
+      return this.#end(row, { reason: "not_needed", detail: `expected ${row.nodeId}, met ${hello.nodeId}` }, time, out);
+    }
+    row.nodeId = hello.nodeId;
+    row.hello = hello;
+    row.protocolVersion = commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) ?? 0;
+    const other = this.#up.get(hello.nodeId);
+    if (other !== undefined) {
+      const loser = this.#loser(other, row, time);
+      if (loser === "none") return this.#refuse(row, duplicateNode(hello), time, out, hello);
+      this.#end(loser, { reason: "duplicate_link", detail: "" }, time, out);
+      if (loser === row) return;
+    }
+    row.state = "up";
+    row.sinceMonoMs = time.monoMs;
+    row.deadlineMonoMs = Number.POSITIVE_INFINITY;
+    this.#up.set(hello.nodeId, row);
+    if (row.isIncoming) this.#greet(row, out);
+    out.push({ kind: "up", link: row.link, hello, proof });
+  }
+
+  /** Which of two links to one node ends; "none" when they are not of one node. */
+  #loser(old: Row, next: Row, time: Time): Row | "none" {
+    const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
+    if (is < was) return "none";
+    const isSameTime = time.monoMs - old.sinceMonoMs < this.#options.sameTimeMs;
+    // One that opens a second link has lost the first, even if this end has not noticed yet.
+    if (is > was || old.isIncoming === next.isIncoming || !isSameTime) return old;
+    const isOldBySmaller = old.isIncoming ? next.nodeId < this.#parts.trust.nodeId : this.#parts.trust.nodeId < next.nodeId;
+    return isOldBySmaller ? next : old;
+  }
+
+  #farewell(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {
+    if (row.state === "ending") return;
+    const { nodeId } = row;
+    const wasUp = row.state === "up";
+    this.#peers.retryAfter(nodeId, goodbye.reason, time);
+    this.#leave(row, goodbye.reason, time, out);
+    out.push({ kind: "close", link: row.link });
+    if (!isQuiet(goodbye.reason) || !wasUp) {
+      const severity = goodbye.reason === "duplicate_node" ? "error" : isQuiet(goodbye.reason) ? "debug" : "warn";
+      const detail = { reason: goodbye.reason, detail: goodbye.detail, nodeId, address: row.proof?.address ?? "" };
+      if (this.#events.take(`${goodbye.reason} ${nodeId}`, time.monoMs) === 0)
+        out.push({ kind: "event", event: { name: "link_refused_by_peer", severity, isAudited: false, detail } });
+    }
+  }
+
+  #closed(row: Row, detail: string, time: Time, out: LinksOutput[]): void {
+    const { state, nodeId } = row;
+    if (state !== "ending") {
+      this.#peers.retryLater(nodeId, time);
+      this.#leave(row, undefined, time, out);
+      if (state !== "opening") this.#tell(out, row, "info", { reason: "not_needed", detail }, "link_lost");
+    }
+    this.#rows.delete(row.link);
+  }
+
+  /** Says goodbye, and waits for the shell to have sent it. */
+  #end(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {
+    if (row.state === "ending") return;
+    if (row.state === "opening") {
+      this.#rows.delete(row.link);
+      out.push({ kind: "close", link: row.link });
+      return;
+    }
+    if (goodbye.reason === "bad_frame") {
+      this.refusedCount += 1;
+      this.#peers.retryAfter(row.nodeId, goodbye.reason, time);
+      this.#tell(out, row, "warn", goodbye, "link_bad_frame");
+    }
+    row.control.length = 0;
+    row.control.push({ kind: "goodbye", reason: goodbye.reason, detail: goodbye.detail });
+    out.push({ kind: "send", link: row.link }, { kind: "close", link: row.link });
+    this.#leave(row, undefined, time, out);
+  }
+
+  #leave(row: Row, goodbye: Goodbye | undefined, time: Time, out: LinksOutput[]): void {
+    const { hello, link } = row;
+    const wasUp = row.state === "up";
+    row.state = "ending";
+    row.deadlineMonoMs = time.monoMs + this.#options.endTimeoutMs;
+    if (!wasUp || hello === undefined) return;
+    if (this.#up.get(hello.nodeId) === row) this.#up.delete(hello.nodeId);
+    if (time.monoMs - row.sinceMonoMs >= this.#options.sameTimeMs) this.#peers.lasted(hello.nodeId);
+    out.push({ kind: "down", link, hello, goodbye });
+  }
+
+  #refuse(row: Row, refusal: Refusal, time: Time, out: LinksOutput[], hello?: Hello): void {
+    if (refusal.reason === "too_many_links") this.tooManyCount += 1;
+    else this.refusedCount += 1;
+    this.#peers.retryAfter(row.nodeId, refusal.reason, time);
+    const nodeId = hello?.nodeId ?? row.nodeId;
+    if (this.#events.take(`${refusal.reason} ${hostOf(row.proof)}`, time.monoMs) === 0) {
+      const facts = { reason: refusal.reason, detail: refusal.detail, nodeId, clusterId: hello?.clusterId ?? "" };
+      const detail = { ...facts, address: row.proof?.address ?? "", refusedCount: this.refusedCount + this.tooManyCount };
+      const severity = refusal.reason === "duplicate_node" ? "error" : isQuiet(refusal.reason) ? "debug" : "warn";
+      out.push({ kind: "event", event: { name: "peer_refused", severity, isAudited: !isQuiet(refusal.reason), detail } });
+    }
+    this.#end(row, refusal, time, out);
+  }
+
+  #tell(out: LinksOutput[], row: Row, severity: FabricEvent["severity"], { detail }: Refusal, name = "link_failed"): void {
+    const facts = { detail, nodeId: row.nodeId, address: row.proof?.address ?? "", direction: row.isIncoming ? "in" : "out" };
+    out.push({ kind: "event", event: { name, severity, isAudited: false, detail: facts } });
+  }
+}

@@ -1,0 +1,336 @@
+/** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Leases and life: Orphans). */
+import type { Cell, Origin } from "../catalog/cell.ts";
+import { BODY, keyParts, type OriginLife } from "../catalog/record.ts";
+import type { Replica } from "../catalog/replica.ts";
+import type { Time } from "../lib/machine.ts";
+import type { FabricEvent } from "./fabric.ts";
+import type { MemberUpdate } from "./messages.ts";
+
+export interface LivesOptions {
+  /** Orphans are served, ranked last, for so long. */
+  readonly orphanGraceMs: number;
+  /** An origin gone for so long is forgotten with its records. */
+  readonly originForgetMs: number;
+  /** When more than this part of a cluster's origins vanishes at once, nothing of it is hidden. */
+  readonly orphanProtectRatio: number;
+  /** … and at least so many: a cluster's only node is believed to be dead. */
+  readonly orphanProtectMinCount: number;
+  /** What "at once" is: the longest suspicion. */
+  readonly suspicionWindowMs: number;
+  /** A node that said it restarts is taken for away so long, unless it greets before. */
+  readonly restartMs: number;
+  /** Records visited a tick, so that a large origin does not hold up the loop. */
+  readonly maxTouches: number;
+}
+
+export const LIVES_DEFAULTS: LivesOptions = {
+  orphanGraceMs: 300_000,
+  originForgetMs: 86_400_000,
+  orphanProtectRatio: 0.5,
+  orphanProtectMinCount: 2,
+  suspicionWindowMs: 30_000,
+  restartMs: 30_000,
+  maxTouches: 2000,
+};
+
+/** Nodes remembered as restarting. */
+const MAX_AWAY = 1000;
+
+/** Why an origin is not live. */
+export type Absence = "dead" | "left" | "restarting" | "replaced" | "unknown";
+
+export interface OriginState {
+  readonly origin: Origin;
+  /** Cluster it belongs to; empty until a member or a record tells. */
+  readonly clusterId: string;
+  /** Undefined: live. */
+  readonly absence: Absence | undefined;
+  /** Since when it is live, or absent. */
+  readonly sinceMonoMs: number;
+}
+
+interface Row extends OriginState {
+  clusterId: string;
+  absence: Absence | undefined;
+  sinceMonoMs: number;
+  /** Records up to this seq have been visited since its life changed; undefined when all have. */
+  touchedSeq: number | undefined;
+}
+
+interface Cluster {
+  /** Ids of origins whose nodes died lately, and when. */
+  readonly vanished: Map<string, number>;
+  /** While protected: origins it had before they vanished. */
+  protectedTotal: number | undefined;
+}
+
+export interface LivesParts {
+  readonly replica: Replica;
+  readonly clusterId: string;
+  readonly findMember: (nodeId: string) => MemberUpdate | undefined;
+}
+
+export class Lives {
+  readonly #options: LivesOptions;
+  readonly #parts: LivesParts;
+  readonly #rows = new Map<string, Row>();
+  readonly #clusters = new Map<string, Cluster>();
+  /** Node id to the monotonic ms until which it is taken for away. */
+  readonly #away = new Map<string, number>();
+  /** Rows whose records are being visited. */
+  readonly #settling = new Set<Row>();
+  #isDue = true;
+  #nextMonoMs = Number.POSITIVE_INFINITY;
+  forgottenCount = 0;
+
+  constructor(options: LivesOptions, parts: LivesParts) {
+    this.#options = options;
+    this.#parts = parts;
+  }
+
+  get origins(): Iterable<OriginState> {
+    return this.#rows.values();
+  }
+
+  /** Whether records of an origin whose life changed are still to be visited: what is told meanwhile is no whole view. */
+  get isSettling(): boolean {
+    return this.#settling.size > 0;
+  }
+
+  /** Clusters of which nothing is hidden now, because so many of their origins vanished at once. */
+  protectedClusters(): readonly string[] {
+    return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);
+  }
+
+  counts(): Readonly<Record<OriginLife, number>> {
+    const counts = { live: 0, orphaned: 0, hidden: 0 };
+    for (const { origin } of this.#rows.values()) counts[origin.life] += 1;
+    return counts;
+  }
+
+  /** Membership changed, or there may be an origin that was not there before: looks again at the next tick. */
+  look(): void {
+    this.#isDue = true;
+  }
+
+  knows(nodeId: string, generation: number): boolean {
+    return this.#rows.has(`${nodeId}/${generation}`) || nodeId === this.#parts.replica.self.nodeId;
+  }
+
+  /** The node said that it restarts. */
+  away(nodeId: string, time: Time): void {
+    if (this.#away.size >= MAX_AWAY) return;
+    this.#away.set(nodeId, time.monoMs + this.#options.restartMs);
+    this.#isDue = true;
+  }
+
+  /** The node has greeted us. */
+  back(nodeId: string): void {
+    if (this.#away.delete(nodeId)) this.#isDue = true;
+  }
+
+  nextDeadlineMs(): number | undefined {
+    if (this.#isDue || this.#settling.size > 0) return 0;
+    return this.#nextMonoMs === Number.POSITIVE_INFINITY ? undefined : this.#nextMonoMs;
+  }
+
+  /** Returns whether anything in the replica changed. */
+  tick(time: Time, events: FabricEvent[]): boolean {
+    let isChanged = false;
+    if (this.#isDue || time.monoMs >= this.#nextMonoMs) {
+      this.#isDue = false;
+      isChanged = this.#review(time, events);
+    }
+    return this.#settle() || isChanged;
+  }
+
+  // ---- deciding ----
+
+  #review(time: Time, events: FabricEvent[]): boolean {
+    for (const [nodeId, untilMonoMs] of this.#away) if (time.monoMs >= untilMonoMs) this.#away.delete(nodeId);
+    for (const origin of this.#parts.replica.origins.values()) {
+      if (origin === this.#parts.replica.self) continue;
+      this.#reviewOrigin(origin, time, events);
+    }
+    this.#reviewClusters(time, events);
+    let isChanged = false;
+    this.#nextMonoMs = Math.min(Number.POSITIVE_INFINITY, ...this.#away.values());
+    for (const cluster of this.#clusters.values()) this.#wakeForWindow(cluster);
+    for (const row of this.#rows.values()) isChanged = this.#age(row, time, events) || isChanged;
+    return isChanged;
+  }
+
+  #reviewOrigin(origin: Origin, time: Time, events: FabricEvent[]): void {
+    const member = this.#parts.findMember(origin.nodeId);
+    const absence = this.#absenceOf(origin, member);
+    let row = this.#rows.get(origin.id);
+    if (row?.origin !== origin) {
+      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, touchedSeq: undefined };
+      this.#rows.set(origin.id, row);
+      // Whoever was gone before we heard of it did not vanish now.
+      if (absence !== undefined) this.#setAbsence(row, absence, time);
+    }
+    if (row.clusterId === "") row.clusterId = member?.clusterId ?? clusterOf(origin);
+    if (row.absence === absence) return;
+    const was = row.absence;
+    this.#setAbsence(row, absence, time);
+    const cluster = this.#cluster(row.clusterId);
+    if (absence === "dead" && was === undefined) cluster.vanished.set(origin.id, time.monoMs);
+    else if (absence === undefined) cluster.vanished.delete(origin.id);
+    if (absence === undefined) events.push(event("origin_back", "info", row));
+    else if (was === undefined) events.push(event("origin_orphaned", "info", row));
+  }
+
+  #absenceOf(origin: Origin, member: MemberUpdate | undefined): Absence | undefined {
+    if (origin.nodeId === this.#parts.replica.self.nodeId) return "replaced";
+    if (member === undefined) return "unknown";
+    // News of a new generation may come after its records.
+    if (origin.generation < member.generation) return "replaced";
+    if (this.#away.has(origin.nodeId)) return "restarting";
+    switch (member.status) {
+      case "alive":
+      case "suspect":
+        return undefined;
+      case "left":
+      case "dead":
+        return member.status;
+    }
+  }
+
+  #setAbsence(row: Row, absence: Absence | undefined, time: Time): void {
+    // Why it is gone may become clearer; since when does not change by that.
+    if ((row.absence === undefined) !== (absence === undefined)) row.sinceMonoMs = time.monoMs;
+    row.absence = absence;
+    if (absence === undefined) this.#change(row, "live");
+    else if (row.origin.life === "live") this.#change(row, "orphaned");
+  }
+
+  /** Hides or forgets an absent origin when its time has come. */
+  #age(row: Row, time: Time, events: FabricEvent[]): boolean {
+    const { replica } = this.#parts;
+    if (replica.origins.get(row.origin.id) !== row.origin) {
+      this.#drop(row);
+      return false;
+    }
+    if (row.absence === undefined || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined) return false;
+    const hideMonoMs = row.sinceMonoMs + this.#options.orphanGraceMs;
+    const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
+    if (time.monoMs >= forgetMonoMs) {
+      events.push(event("origin_forgotten", "warn", row));
+      this.forgottenCount += 1;
+      this.#drop(row);
+      replica.forgetOrigin(row.origin, time);
+      return true;
+    }
+    if (row.origin.life !== "hidden" && time.monoMs >= hideMonoMs) {
+      this.#change(row, "hidden");
+      events.push(event("origin_hidden", "warn", row));
+    }
+    this.#nextMonoMs = Math.min(this.#nextMonoMs, row.origin.life === "hidden" ? forgetMonoMs : hideMonoMs);
+    return false;
+  }
+
+  #drop(row: Row): void {
+    this.#rows.delete(row.origin.id);
+    this.#settling.delete(row);
+    this.#clusters.get(row.clusterId)?.vanished.delete(row.origin.id);
+  }
+
+  // ---- protecting ----
+
+  #cluster(clusterId: string): Cluster {
+    let cluster = this.#clusters.get(clusterId);
+    if (cluster === undefined) {
+      cluster = { vanished: new Map(), protectedTotal: undefined };
+      this.#clusters.set(clusterId, cluster);
+    }
+    return cluster;
+  }
+
+  #reviewClusters(time: Time, events: FabricEvent[]): void {
+    const { suspicionWindowMs, orphanProtectRatio, orphanProtectMinCount } = this.#options;
+    for (const [clusterId, cluster] of this.#clusters) {
+      const { vanished } = cluster;
+      const liveCount = this.#liveCount(clusterId);
+      if (cluster.protectedTotal === undefined) {
+        for (const [id, atMonoMs] of vanished) if (time.monoMs - atMonoMs > suspicionWindowMs) vanished.delete(id);
+        const total = liveCount + vanished.size;
+        if (vanished.size >= orphanProtectMinCount && vanished.size > total * orphanProtectRatio) {
+          cluster.protectedTotal = total;
+          events.push(clusterEvent("orphans_protected", "warn", { clusterId, vanishedCount: vanished.size, total }));
+        }
+      } else if (cluster.protectedTotal - liveCount <= cluster.protectedTotal * orphanProtectRatio) {
+        events.push(clusterEvent("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }));
+        cluster.protectedTotal = undefined;
+        vanished.clear();
+        // Those still missing have as long to come back as if they had vanished now: healing takes its time.
+        for (const row of this.#rows.values())
+          if (row.clusterId === clusterId && row.absence !== undefined && row.absence !== "replaced") row.sinceMonoMs = time.monoMs;
+      }
+      if (vanished.size === 0 && cluster.protectedTotal === undefined) this.#clusters.delete(clusterId);
+    }
+  }
+
+  #wakeForWindow({ vanished, protectedTotal }: Cluster): void {
+    if (protectedTotal !== undefined) return;
+    for (const atMonoMs of vanished.values()) this.#nextMonoMs = Math.min(this.#nextMonoMs, atMonoMs + this.#options.suspicionWindowMs + 1);
+  }
+
+  /** A cluster's live origins, this node among them. */
+  #liveCount(clusterId: string): number {
+    let count = clusterId === this.#parts.clusterId ? 1 : 0;
+    for (const row of this.#rows.values()) if (row.clusterId === clusterId && row.absence === undefined) count += 1;
+    return count;
+  }
+
+  // ---- changing ----
+
+  #change(row: Row, life: OriginLife): void {
+    if (row.origin.life === life) return;
+    row.origin.life = life;
+    row.touchedSeq = 0;
+    this.#settling.add(row);
+  }
+
+  /** Visits some of the records whose origin's life changed; returns whether there were any. */
+  #settle(): boolean {
+    let left = this.#options.maxTouches;
+    let isChanged = false;
+    for (const row of this.#settling) {
+      const cells: Cell[] = [];
+      let after = row.touchedSeq ?? 0;
+      row.origin.log.forEachSince(after, (cell, seq) => {
+        cells.push(cell);
+        after = seq;
+        return cells.length < left;
+      });
+      for (const cell of cells) if (cell.body === BODY.ENTRY) this.#parts.replica.touch(cell);
+      left -= cells.length;
+      isChanged ||= cells.length > 0;
+      row.touchedSeq = after;
+      if (left <= 0) return true;
+      row.touchedSeq = undefined;
+      this.#settling.delete(row);
+    }
+    return isChanged;
+  }
+}
+
+/** Cluster of an origin by any record of it. */
+function clusterOf(origin: Origin): string {
+  let clusterId = "";
+  origin.log.forEachSince(0, (cell) => {
+    clusterId = keyParts(cell.key).clusterId;
+    return false;
+  });
+  return clusterId;
+}
+
+function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: OriginState): FabricEvent {
+  const { nodeId, generation } = origin;
+  return { name, severity, isAudited: false, detail: { nodeId, generation, clusterId, why: absence ?? "back" } };
+}
+
+function clusterEvent(name: string, severity: FabricEvent["severity"], detail: FabricEvent["detail"]): FabricEvent {
+  return { name, severity, isAudited: false, detail };
+}

@@ -1,0 +1,85 @@
+/** Whether a node may talk to us: what it claims against what its connection proves. */
+import { equalSecrets } from "../lib/crypto.ts";
+import { uriNames } from "../policy/certificates.ts";
+import type { Goodbye, Hello, PeerProof } from "./messages.ts";
+
+/** Fabric protocol versions this program speaks, ascending. */
+export const PROTOCOL_VERSIONS: readonly number[] = [1];
+
+// Trust domain as in the SPIFFE-ID specification, section 2.1; the names are ours (semantics.md, Names and bounds), which SPIFFE's charset narrows.
+const NODE_ID = /^spiffe:\/\/[a-z0-9._-]{1,255}\/waymark\/cluster\/([A-Za-z0-9._-]{1,64})\/node\/([A-Za-z0-9._-]{1,64})$/;
+
+export interface TrustFacts {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+  /** Shared by all nodes that may link without certificates; empty: none is asked for. */
+  readonly clusterToken: string;
+  /** Plain connections from other machines are taken too. */
+  readonly isInsecure: boolean;
+}
+
+/** Why a peer is refused: what it is told, and what an operator is. */
+export interface Refusal {
+  readonly reason: Goodbye;
+  readonly detail: string;
+}
+
+/** The node and cluster a certificate's alternative names speak for; undefined when they name none, or more than one. */
+export function nodeOfCertificate(alternativeNames: string): { readonly nodeId: string; readonly clusterId: string } | undefined {
+  const [uri, ...others] = uriNames(alternativeNames);
+  const [, clusterId, nodeId] = NODE_ID.exec(uri ?? "") ?? [];
+  return nodeId === undefined || clusterId === undefined || others.length > 0 ? undefined : { nodeId, clusterId };
+}
+
+/** What a connection proves before anything is said on it. Our own token is shown to nobody whom this refuses. */
+export function refusalOfProof(proof: PeerProof, facts: TrustFacts): Refusal | undefined {
+  if (proof.certificate !== undefined || proof.isLoopback || facts.isInsecure) return undefined;
+  return { reason: "wrong_identity", detail: "a plain connection from another machine proves nothing" };
+}
+
+/** A hello against what the connection proves; undefined when the peer may stay. */
+export function refusalOfHello(hello: Hello, proof: PeerProof, facts: TrustFacts): Refusal | undefined {
+  const refused = refusalOfProof(proof, facts) ?? refusalOfIdentity(hello, proof) ?? refusalOfToken(hello, proof, facts);
+  if (refused !== undefined) return refused;
+  if (hello.nodeId === facts.nodeId)
+    return { reason: "duplicate_node", detail: `two nodes call themselves ${facts.nodeId}; the other is at ${hello.address}` };
+  if (hello.clusterId === facts.clusterId && hello.region !== facts.region)
+    return { reason: "wrong_cluster", detail: `cluster ${facts.clusterId} is in region ${facts.region}, not in ${hello.region}` };
+  if (hello.region !== facts.region) return { reason: "not_needed", detail: "records do not travel between regions" };
+  if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
+    return { reason: "incompatible", detail: `speaks ${hello.protocolVersions.join(", ")}, not ${PROTOCOL_VERSIONS.join(", ")}` };
+  return undefined;
+}
+
+/** A call's asker against what its connection proves. */
+export function refusalOfCall(from: { readonly nodeId: string }, proof: PeerProof, facts: TrustFacts): Refusal | undefined {
+  const refused = refusalOfProof(proof, facts);
+  if (refused !== undefined) return refused;
+  if (proof.certificate === undefined) return refusalOfToken({ clusterToken: "" }, proof, facts);
+  return proof.certificate.nodeId === from.nodeId ? undefined : notThatNode(from.nodeId, proof.certificate.nodeId);
+}
+
+/** The highest protocol version both speak. */
+export function commonVersion(ours: readonly number[], theirs: readonly number[]): number | undefined {
+  const common = ours.filter((version) => theirs.includes(version));
+  return common.length === 0 ? undefined : Math.max(...common);
+}
+
+function refusalOfIdentity(hello: Hello, { certificate }: PeerProof): Refusal | undefined {
+  if (certificate === undefined) return undefined;
+  if (certificate.nodeId !== hello.nodeId) return notThatNode(hello.nodeId, certificate.nodeId);
+  if (certificate.clusterId === hello.clusterId) return undefined;
+  return { reason: "wrong_identity", detail: `claims cluster ${hello.clusterId}; its certificate is of ${certificate.clusterId}` };
+}
+
+function notThatNode(claimed: string, proven: string): Refusal {
+  return { reason: "wrong_identity", detail: `claims to be ${claimed}; its certificate is of ${proven}` };
+}
+
+/** A certificate is proof enough; without one the token is, wherever it came. */
+function refusalOfToken(hello: Pick<Hello, "clusterToken">, proof: PeerProof, { clusterToken }: TrustFacts): Refusal | undefined {
+  if (proof.certificate !== undefined || clusterToken === "") return undefined;
+  const shown = hello.clusterToken === "" ? proof.clusterToken : hello.clusterToken;
+  return equalSecrets(shown, clusterToken) ? undefined : { reason: "wrong_token", detail: "another cluster token, or none" };
+}
