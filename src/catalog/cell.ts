@@ -19,6 +19,9 @@ export interface Origin extends OriginRef {
   /** Only this node's own ever changes, with its generation (`Replica.renewSelf`). */
   id: string;
   generation: number;
+  /** Where it is at home; empty while unknown. */
+  clusterId: string;
+  region: string;
   life: OriginLife;
   /** All of its newest records up to this seq are held: its entry in the version vector. */
   through: number;

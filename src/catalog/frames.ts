@@ -3,14 +3,16 @@
  * (semantics.md, Replication). Moves bytes only; links and their scheduling are the fabric's.
  */
 import { invalid, WaymarkError } from "../lib/errors.ts";
+import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import { Cell, type Origin } from "./cell.ts";
 import type { Drafter } from "./codec.ts";
 import type { Bounds } from "./names.ts";
+import type { OriginPlace } from "./origins.ts";
 import { BODY, HEALTH, keyParts, keyText } from "./record.ts";
 import { decodeRecord, encodeRecord, type WireRecord } from "./record-codec.ts";
 import type { Replica } from "./replica.ts";
-import { mayHold, type Relation } from "./scope.ts";
+import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "./scope.ts";
 import { NO_TRAITS } from "./traits.ts";
 
 export interface Frame {
@@ -36,25 +38,27 @@ export interface Link {
 
 /**
  * The next frame of an origin for a peer that has everything up to `after`; at least one record if there is one, then as
- * many as the budget holds. A peer below the floor gets a whole transfer: call again with `isComplete` and the last
- * `through` until `isLast`.
+ * many as the budget holds, and none above `upTo`. A peer below the floor gets a whole transfer: call again with `isComplete`
+ * and the last `through` until `isLast`; start again when meanwhile the floor passes the `through` it was begun at: what was
+ * listed may have been removed since, and the tombstone be gone.
  */
 export function buildFrame(
   replica: Replica,
   origin: Origin,
-  from: { readonly after: number; readonly isComplete: boolean },
+  from: { readonly after: number; readonly isComplete: boolean; readonly upTo?: number },
   link: Link,
   budgetBytes: number,
 ): Frame {
   const isComplete = from.isComplete || from.after < origin.floor;
   const after = isComplete && !from.isComplete ? 0 : from.after;
+  const upTo = Math.min(from.upTo ?? origin.through, origin.through);
   const records: Uint8Array[] = [];
   let through = after;
   let left = budgetBytes;
   let isCut = false;
   origin.log.forEachSince(after, (cell, seq) => {
     // In the middle of a whole transfer more is held than is known: passed on, it would hide what is still missing.
-    if (seq > origin.through) return false;
+    if (seq > upTo) return false;
     const bytes = encodeFor(replica, cell, link);
     if (bytes !== undefined) {
       left -= bytes.length;
@@ -65,7 +69,7 @@ export function buildFrame(
     through = seq;
     return true;
   });
-  if (!isCut) through = Math.max(origin.through, after);
+  if (!isCut) through = Math.max(upTo, after);
   return {
     nodeId: origin.nodeId,
     generation: origin.generation,
@@ -80,10 +84,12 @@ export function buildFrame(
 
 /** What a peer may be told of a record: all of it, that it is out of its reach now, or nothing. */
 function encodeFor(replica: Replica, cell: Cell, link: Link): Uint8Array | undefined {
-  const key = keyParts(cell.key);
-  // Never back into its origin's cluster by way of another: that cluster's own nodes would believe they had everything.
-  if (link.relation !== "cluster" && link.relation !== "self" && key.clusterId === link.clusterId) return undefined;
   if (!mayHold(cell.reach, link.relation)) return undefined;
+  const key = keyParts(cell.key);
+  // Never back into its origin's cluster by way of another: that cluster's own nodes would believe they had everything. A
+  // tombstone may be of another cluster's key: whoever registered it may take it out anywhere.
+  const home = cell.origin.clusterId === "" ? key.clusterId : cell.origin.clusterId;
+  if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;
   if (cell.body !== BODY.ENTRY) return encodeRecord(cell, { body: cell.body, key });
   if (mayHold(cell.scope, link.relation))
     return encodeRecord(cell, { body: BODY.ENTRY, entry: replica.slab.view(cell.at, cell.sizeBytes) });
@@ -98,12 +104,15 @@ export type Applied =
       readonly refused: readonly WaymarkError[];
       /** This node's own live records that an arriving `unregistered` tombstone hides: to be dropped by their lease. */
       readonly superseded: readonly Cell[];
-      /** Newest stamp seen, for the clock. */
+      /** Stamps seen, for the clock: the newest that is no more than the bound ahead of the wall, and the newest beyond. */
       readonly maxHlc: number;
+      readonly beyondHlc: number;
+      /** Records that changed something here. */
+      readonly changedCount: number;
     }
   /** What lies between is not known here: ask from `knows`. */
   | { readonly kind: "gap"; readonly knows: number }
-  /** An origin forgotten here, or our own. */
+  /** An origin forgotten here, or our own; or nonsense. */
   | { readonly kind: "refused" };
 
 /** One a link: the frames of a whole transfer are those of one sender, in the order it sent them. */
@@ -114,39 +123,70 @@ export class FrameReceiver {
   /** Whole transfers under way, by origin: what was listed so far, and up to where. */
   readonly #transfers = new Map<string, { readonly listed: Set<string>; through: number }>();
 
+  /** Whole transfers that repair: their origins, and the seq up to which both sides hold everything. */
+  readonly #repairs = new Map<string, number>();
+
   constructor(replica: Replica, drafter: Drafter, bounds: Bounds) {
     this.#replica = replica;
     this.#drafter = drafter;
     this.#bounds = bounds;
   }
 
-  /** Applies a frame. The same frame twice, late or out of order leaves the same replica (P5). */
-  apply(frame: Frame, time: Time): Applied {
+  /**
+   * The next whole transfer of this origin is taken in though V covers it: the digests of both sides differ at `through`. What
+   * is held and not listed ends, what is listed and not held is installed. Forgotten when the transfer ends.
+   */
+  repair(originId: string, through: number): void {
+    this.#repairs.set(originId, through);
+  }
+
+  /**
+   * Applies a frame. The same frame twice, late or out of order leaves the same replica (P5). A stamp more than `maxSkewMs`
+   * ahead of the wall is told apart: it must not move this node's clock.
+   */
+  apply(frame: Frame, time: Time, { place, maxSkewMs = 60_000 }: { place?: OriginPlace; maxSkewMs?: number } = {}): Applied {
     const { self } = this.#replica;
     const id = `${frame.nodeId}/${frame.generation}`;
-    if (id === self.id || this.#replica.forgotten.has(id) || frame.through < frame.after) return { kind: "refused" };
-    const origin = this.#replica.origin(frame.nodeId, frame.generation);
+    if (id === self.id || this.#replica.forgotten.has(id) || !isSound(frame)) return { kind: "refused" };
+    const origin = this.#replica.origin(frame.nodeId, frame.generation, place);
     if (frame.isComplete ? !this.#continues(frame, id) : frame.after > origin.through) return { kind: "gap", knows: origin.through };
-    const refused: WaymarkError[] = [];
-    const superseded: Cell[] = [];
-    let maxHlc = 0;
-    const known = origin.through;
+    const taken = new Taken(time.wallMs + maxSkewMs);
+    // Many peers send the same: what is known already is not looked at.
+    if (!frame.isComplete && frame.through <= origin.through) return taken;
+    const known = this.#knownIn(frame, origin);
     for (const bytes of frame.records) {
       try {
-        const cell = this.#read(bytes, frame, origin);
-        maxHlc = Math.max(maxHlc, cell.hlc);
-        if (frame.isComplete) this.#transfers.get(id)?.listed.add(cell.key);
-        // What V covers is held, or was removed and its tombstone collected: a late frame must not bring it back (P5).
-        if (cell.seq > known) this.#replica.install(cell, time);
-        else if (cell.sizeBytes > 0) this.#replica.slab.free(cell.at, cell.sizeBytes);
-        superseded.push(...this.#superseded(cell));
+        this.#take(bytes, { frame, origin, known }, time, taken);
       } catch (error) {
         if (!(error instanceof WaymarkError)) throw error;
-        refused.push(error);
+        taken.refused.push(error);
       }
     }
     this.#settle(frame, origin, time);
-    return { kind: "applied", refused, superseded, maxHlc };
+    return taken;
+  }
+
+  /** What V covers is held, or was removed and its tombstone collected: a late frame must not bring it back (P5). */
+  #knownIn(frame: Frame, origin: Origin): number {
+    const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
+    // A tombstone above what both sides held is gone: the sender may not have heard of that removal.
+    if (repaired === undefined || origin.floor > repaired) return origin.through;
+    return 0;
+  }
+
+  #take(bytes: Uint8Array, of: { frame: Frame; origin: Origin; known: number }, time: Time, taken: Taken): void {
+    const { frame, origin, known } = of;
+    const record = decodeRecord(bytes, this.#bounds);
+    if (record.seq <= frame.after || record.seq > frame.through)
+      throw invalid("seq", `${record.seq} is outside the frame's ${frame.after} to ${frame.through}`);
+    if (record.seq <= known && !frame.isComplete) return;
+    const cell = this.#cellOf(record, origin);
+    taken.stamp(cell.hlc);
+    if (frame.isComplete) this.#transfers.get(origin.id)?.listed.add(cell.key);
+    if (cell.seq <= known) {
+      if (cell.sizeBytes > 0) this.#replica.slab.free(cell.at, cell.sizeBytes);
+    } else if (this.#replica.install(cell, time)) taken.changedCount += 1;
+    taken.superseded.push(...this.#superseded(cell));
   }
 
   /** Whether a frame of a whole transfer is the next one; the first one starts it anew. What a lost one listed would count as gone. */
@@ -171,6 +211,7 @@ export class FrameReceiver {
     if (!frame.isLast) return;
     const listed = this.#transfers.get(origin.id)?.listed ?? new Set();
     this.#transfers.delete(origin.id);
+    this.#repairs.delete(origin.id);
     const gone: Cell[] = [];
     origin.log.forEachSince(0, (cell, seq) => {
       if (seq > frame.through) return false;
@@ -182,10 +223,7 @@ export class FrameReceiver {
     origin.through = Math.max(origin.through, frame.through);
   }
 
-  #read(bytes: Uint8Array, frame: Frame, origin: Origin): Cell {
-    const record = decodeRecord(bytes, this.#bounds);
-    if (record.seq <= frame.after || record.seq > frame.through)
-      throw invalid("seq", `${record.seq} is outside the frame's ${frame.after} to ${frame.through}`);
+  #cellOf(record: WireRecord, origin: Origin): Cell {
     const head = { ...record, origin };
     if (record.body !== BODY.ENTRY) {
       const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
@@ -202,6 +240,9 @@ export class FrameReceiver {
     const draft = this.#drafter.draftOfStored(record.entry);
     if (draft.traits.nodeId !== origin.nodeId)
       throw invalid("node_id", `${draft.traits.nodeId} is not the frame's origin ${origin.nodeId}`);
+    if (origin.clusterId !== "" && draft.traits.clusterId !== origin.clusterId)
+      throw invalid("cluster_id", `${draft.traits.clusterId} is not the origin's ${origin.clusterId}`);
+    if (!this.#mayBeHere(draft.scope, origin)) throw invalid("scope", `${SCOPE_NAMES[draft.scope]} never leaves its origin's reach`);
     const { key, namespace, name, kind, scope, health, traits, contentBytes } = draft;
     const at = this.#replica.slab.put(record.entry);
     const { seq, hlc, firstSeq, filterSeq, reach, principal } = head;
@@ -209,9 +250,41 @@ export class FrameReceiver {
     return new Cell({ ...fields, origin, body: BODY.ENTRY, at, sizeBytes: record.entry.length });
   }
 
+  /** Whether a record of that origin may be published this wide and be here (P1). */
+  #mayBeHere(scope: Scope, origin: Origin): boolean {
+    const { self } = this.#replica;
+    if (origin.clusterId === "" || self.clusterId === "") return scope > SCOPE.LOCAL;
+    return mayHold(scope, relationOf(self, origin));
+  }
+
   #superseded(cell: Cell): readonly Cell[] {
     if (cell.body !== BODY.UNREGISTERED) return [];
     const own = this.#replica.records(cell.key).find((record) => record.origin === this.#replica.self);
     return own !== undefined && own.body === BODY.ENTRY && own.hlc < cell.hlc ? [own] : [];
+  }
+}
+
+/** Numbers that a frame may carry at all. */
+function isSound({ generation, after, through, floor }: Frame): boolean {
+  return [generation, after, through, floor].every((n) => Number.isSafeInteger(n) && n >= 0) && through >= after;
+}
+
+/** What came of one frame. */
+class Taken {
+  readonly kind = "applied";
+  readonly refused: WaymarkError[] = [];
+  readonly superseded: Cell[] = [];
+  maxHlc = 0;
+  beyondHlc = 0;
+  changedCount = 0;
+  readonly #latestWallMs: number;
+
+  constructor(latestWallMs: number) {
+    this.#latestWallMs = latestWallMs;
+  }
+
+  stamp(hlc: number): void {
+    if (hlcWallMs(hlc) > this.#latestWallMs) this.beyondHlc = Math.max(this.beyondHlc, hlc);
+    else this.maxHlc = Math.max(this.maxHlc, hlc);
   }
 }

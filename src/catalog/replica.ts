@@ -10,14 +10,12 @@ import { ChangeLog } from "./change-log.ts";
 import { Graveyard, type GraveyardOptions, hiddenBy } from "./graveyard.ts";
 import type { Lookup } from "./lookup.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
+import { type OriginPlace, Origins } from "./origins.ts";
 import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife } from "./record.ts";
 import { SCOPE, widest } from "./scope.ts";
 import type { Slab } from "./slab.ts";
 import { Staging } from "./staging.ts";
 import { compareForView, winnerOf } from "./view.ts";
-
-/** Forgotten origins remembered by name. */
-const MAX_FORGOTTEN = 10_000;
 
 export interface ReplicaOptions extends GraveyardOptions {
   readonly nodeId: string;
@@ -25,6 +23,8 @@ export interface ReplicaOptions extends GraveyardOptions {
   /** Highest seq this origin ever handed out; a seq is never used twice. */
   readonly lastSeq: number;
   readonly floor: number;
+  /** Where this node is at home; needed as soon as there are links. */
+  readonly place?: OriginPlace;
 }
 
 /** What a record of this node's own says, before it has a number. `bytes` are sealed entry bytes. */
@@ -42,7 +42,7 @@ export class Replica {
   readonly #graveyard: Graveyard;
   /** Whether a record may be seen at all: what the owner rule denies is held, and hidden. */
   #admits: ((cell: Cell) => boolean) | undefined;
-  readonly #origins = new Map<string, Origin>();
+  readonly #origins = new Origins();
   /** A cell of every key that has records but no view: tombstones, hidden orphans. */
   readonly #absent = new Map<KeyText, Cell>();
   readonly #byRevision = new ChangeLog<Cell>((cell) => cell.revision);
@@ -50,14 +50,13 @@ export class Replica {
   #collectedRevision = 0;
   readonly #staging: Staging;
   #touched = new Set<string>();
-  readonly #forgotten = new Set<string>();
 
   constructor(lookup: Lookup, slab: Slab, options: ReplicaOptions) {
     this.lookup = lookup;
     this.slab = slab;
     this.#graveyard = new Graveyard(options);
     this.#staging = new Staging(options.lastSeq);
-    this.self = this.origin(options.nodeId, options.generation);
+    this.self = this.origin(options.nodeId, options.generation, options.place);
     this.self.through = options.lastSeq;
     this.self.floor = options.floor;
   }
@@ -73,7 +72,7 @@ export class Replica {
   }
 
   get origins(): ReadonlyMap<string, Origin> {
-    return this.#origins;
+    return this.#origins.known;
   }
 
   get lastSeq(): number {
@@ -86,18 +85,12 @@ export class Replica {
 
   /** A cursor that names one needs a snapshot. */
   get forgotten(): ReadonlySet<string> {
-    return this.#forgotten;
+    return this.#origins.forgotten;
   }
 
-  /** The origin of that name, made known when it was not. */
-  origin(nodeId: string, generation: number): Origin {
-    const id = `${nodeId}/${generation}`;
-    let origin = this.#origins.get(id);
-    if (origin === undefined) {
-      origin = { id, nodeId, generation, life: "live", through: 0, floor: 0, log: new ChangeLog<Cell>((cell) => cell.seq) };
-      this.#origins.set(id, origin);
-    }
-    return origin;
+  /** The origin of that name, made known when it was not; the first place told of it stays. */
+  origin(nodeId: string, generation: number, place?: OriginPlace): Origin {
+    return this.#origins.take(nodeId, generation, place);
   }
 
   /** What people see of the key. */
@@ -134,10 +127,7 @@ export class Replica {
 
   /** Gives this node's own origin another generation; a part of `renewSelf`. */
   renameSelf(generation: number): void {
-    this.#origins.delete(this.self.id);
-    this.self.generation = generation;
-    this.self.id = `${this.self.nodeId}/${generation}`;
-    this.#origins.set(this.self.id, this.self);
+    this.#origins.rename(this.self, generation);
   }
 
   // ---- own records: stage, commit, abort ----
@@ -337,10 +327,12 @@ export class Replica {
         else this.withdraw(older, time);
       }
     }
-    this.#origins.delete(origin.id);
-    this.#forgotten.add(origin.id);
-    const [oldest] = this.#forgotten;
-    if (this.#forgotten.size > MAX_FORGOTTEN && oldest !== undefined) this.#forgotten.delete(oldest);
+    this.#origins.forget(origin);
+  }
+
+  /** A forgotten origin is a live member again: its frames are taken, from 0 on (semantics.md, Orphans). */
+  readmit(nodeId: string, generation: number): void {
+    this.#origins.readmit(`${nodeId}/${generation}`);
   }
 
   /** Changes an origin's life and touches its records: readers visit their keys again. */

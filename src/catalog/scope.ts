@@ -14,6 +14,15 @@ export function widest(a: Scope, b: Scope): Scope {
 /** How a node stands to a record's origin. */
 export type Relation = "self" | "cluster" | "region" | "remote";
 
+/** How two places stand to each other. */
+export function relationOf(
+  a: { readonly clusterId: string; readonly region: string },
+  b: { readonly clusterId: string; readonly region: string },
+): Exclude<Relation, "self"> {
+  if (a.clusterId === b.clusterId) return "cluster";
+  return a.region === b.region ? "region" : "remote";
+}
+
 /** Whether a node of this relation to the origin may hold a record published this wide. */
 export function mayHold(scope: Scope, relation: Relation): boolean {
   switch (relation) {
