@@ -25,6 +25,8 @@ import type { Store } from "./store/store.ts";
 export interface NodePolicy {
   readonly service: Service;
   readonly audit: AuditLog;
+  /** For versions that travel over links. */
+  readonly keeper: PolicyKeeper;
   /** Reads the policy file again, and opens the audit file again. */
   reload(): void;
   close(): Promise<void>;
@@ -67,6 +69,7 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
   return {
     service: policyService({ keeper, bounds: settings.limits, regionOf, audit: auditHandlers(audit) }),
     audit,
+    keeper,
     reload: () => {
       audit.reopenFile();
       applyFile().catch((error: unknown) => log.error({ err: error }, "policy file not applied"));

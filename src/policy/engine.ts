@@ -23,9 +23,8 @@ export interface EngineOptions {
 
 export const HISTORY_BOUNDS = { maxVersions: 100, maxBytes: 64 * 1024 * 1024 } as const;
 
-/** How a version is put in force, by whom and why. */
+/** How a version is put in force, by whom and why. With `expectedNumber` 0 whatever the newest is. */
 export interface Terms {
-  /** 0: any. */
   readonly expectedNumber: number;
   readonly stage: Stage | undefined;
   readonly principal: string;
@@ -44,7 +43,7 @@ export interface PolicyStatus {
   readonly isEnabled: boolean;
   /** Of the version in force here; undefined when none is. */
   readonly inForce: VersionFacts | undefined;
-  /** Of the newest; another than the one in force where its stage leaves this node out. */
+  /** Another than the one in force where its stage leaves this node out. */
   readonly newest: VersionFacts | undefined;
   /** What a person must know, such as a version that cannot be read; else empty. */
   readonly degraded: string;
@@ -62,6 +61,15 @@ export interface Taken {
   readonly droppedLosers: readonly VersionFacts[];
 }
 
+/** A version in the history. */
+export interface HistoryItem {
+  readonly number: number;
+  readonly facts: VersionFacts | undefined;
+  readonly fault: string;
+  /** Another version, applied elsewhere at the same time, has its number. */
+  readonly isSuperseded: boolean;
+}
+
 interface Kept {
   readonly number: number;
   readonly sizeBytes: number;
@@ -73,7 +81,7 @@ interface Kept {
 /** Changed rules kept with a version. */
 const MAX_CHANGES = 200;
 
-/** Configured, but unreadable: everything is denied with `no_policy`. */
+/** Configured, but unreadable. */
 const DENY_ALL: PolicySet = { version: "", defaultAllow: false, rules: [] };
 
 /**
@@ -90,9 +98,8 @@ export class PolicyEngine {
   /** By number, ascending. */
   readonly #kept: Kept[] = [];
   readonly #superseded = new Superseded();
-  /** What is wrong with the versions kept. */
+  /** What is wrong with the versions kept, and with the policy file. */
   #fault = "";
-  /** What is wrong with the policy file. */
   #fileFault = "";
   #edges: readonly number[] = [];
 
@@ -109,7 +116,7 @@ export class PolicyEngine {
     return this.#inForce;
   }
 
-  /** The newest that can be read; another than the one in force where its stage leaves this node out. */
+  /** The newest that can be read. */
   get newest(): PolicyVersion | undefined {
     return this.#newest;
   }
@@ -134,19 +141,16 @@ export class PolicyEngine {
     return this.#newest ?? NO_PLACE;
   }
 
-  /** Versions that lost to one applied elsewhere at the same time, newest first. */
-  get superseded(): readonly VersionFacts[] {
-    return this.#superseded.list;
-  }
-
   /** Whether policy denies everything because there is none that can be read. */
   get isDenied(): boolean {
     return this.#policy.set === DENY_ALL;
   }
 
-  /** What is kept, newest first. A version that cannot be read has no facts. */
-  history(): readonly { readonly number: number; readonly facts: VersionFacts | undefined; readonly fault: string }[] {
-    return this.#kept.toReversed();
+  /** What is kept, newest first, and after each number what lost it to another. A version that cannot be read has no facts. */
+  history(): readonly HistoryItem[] {
+    const losers = this.#superseded.list.map((facts) => ({ number: facts.number, facts, fault: "", isSuperseded: true }));
+    const kept = this.#kept.toReversed().map(({ number, facts, fault }) => ({ number, facts, fault, isSuperseded: false }));
+    return losers.length === 0 ? kept : [...kept, ...losers].toSorted((a, b) => b.number - a.number);
   }
 
   /**

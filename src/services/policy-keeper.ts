@@ -177,7 +177,16 @@ export class PolicyKeeper {
 
   /** A kept version with its rules. Rejects with `not_found`, also when it can no longer be read. */
   async load(number: number): Promise<PolicyVersion> {
-    const item = await this.#parts.store.get(keyOf(number));
+    return this.#load(keyOf(number), number);
+  }
+
+  /** A superseded version with its rules. Rejects as `load` does. */
+  async loadSuperseded(facts: VersionFacts): Promise<PolicyVersion> {
+    return this.#load(loserKey(facts), facts.number);
+  }
+
+  async #load(key: string, number: number): Promise<PolicyVersion> {
+    const item = await this.#parts.store.get(key);
     if (item === undefined) throw new WaymarkError("not_found", `policy version ${number} is no longer kept`);
     const read = decodeVersion(item.value);
     if (!read.ok) throw new WaymarkError("not_found", `policy version ${number} cannot be read: ${read.fault}`);

@@ -32,7 +32,7 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/codec.ts";
-import type { PolicyEngine } from "../policy/engine.ts";
+import type { HistoryItem, PolicyEngine } from "../policy/engine.ts";
 import { explain } from "../policy/explain.ts";
 import type { Change } from "../policy/policy-plan.ts";
 import type { Problem } from "../policy/policy-set.ts";
@@ -57,6 +57,12 @@ const MAX_REASON_LENGTH = 1024;
 const MAX_TICKET_LENGTH = 128;
 /** Sets of a page of history, encoded; well below what clients accept by default (4 MiB). At least one is given. */
 const MAX_PAGE_BYTES = 2 * 1024 * 1024;
+
+interface VersionOptions {
+  readonly isWithoutRules: boolean;
+  readonly isSuperseded: boolean;
+}
+
 const HISTORY = hashHex(fnv64("policy history"));
 
 export function policyService(parts: PolicyParts): Service {
@@ -130,26 +136,28 @@ class PolicyMethods {
     const { keeper } = this.#parts;
     const limit = pageLimit(request.limit);
     const before = decodePageToken(request.pageToken, HISTORY);
-    const wanted = keeper.engine.history().filter(({ number }) => before === "" || number < Number(before));
+    const wanted = after(keeper.engine.history(), before);
     const versions: WireVersion[] = [];
     let bytes = 0;
-    for (const { number, facts, fault } of wanted.slice(0, limit)) {
-      const version = facts === undefined ? unreadable(number, fault) : await this.#version(facts, request.withoutRules);
+    for (const { number, facts, fault, isSuperseded } of wanted.slice(0, limit)) {
+      const options = { isWithoutRules: request.withoutRules, isSuperseded };
+      const version = facts === undefined ? unreadable(number, fault) : await this.#version(facts, options);
       bytes += toBinary(PolicyVersionSchema, version).length;
       if (bytes > MAX_PAGE_BYTES && versions.length > 0) break;
       versions.push(version);
     }
     const last = wanted[versions.length - 1];
-    const nextPageToken = last === undefined || versions.length === wanted.length ? "" : encodePageToken(`${last.number}`, HISTORY);
+    const nextPageToken = last === undefined || versions.length === wanted.length ? "" : encodePageToken(placeOf(last), HISTORY);
     return create(PolicyHistoryResponseSchema, { versions, nextPageToken });
   }
 
-  async #version(facts: VersionFacts, isWithoutRules: boolean): Promise<WireVersion> {
+  async #version(facts: VersionFacts, { isWithoutRules, isSuperseded }: VersionOptions): Promise<WireVersion> {
+    const { keeper } = this.#parts;
     const { number, version, defaultAllow, appliedWallMs, principal, reason, changeTicket, checksum, changes, changesLeftOut } = facts;
     let set: PolicySet = { version, defaultAllow, rules: [] };
     let fault = "";
     try {
-      if (!isWithoutRules) ({ set } = await this.#parts.keeper.load(number));
+      if (!isWithoutRules) ({ set } = await (isSuperseded ? keeper.loadSuperseded(facts) : keeper.load(number)));
     } catch (error) {
       if (!(error instanceof WaymarkError) || error.reason !== "not_found") throw error;
       fault = error.message;
@@ -172,6 +180,8 @@ class PolicyMethods {
       ),
       changesLeftOut: BigInt(changesLeftOut),
       unreadable: fault,
+      nodeId: facts.nodeId,
+      superseded: isSuperseded,
     });
   }
 
@@ -198,8 +208,19 @@ class PolicyMethods {
   }
 }
 
+/** What follows a place in the history; it may be gone meanwhile. */
+function after(history: readonly HistoryItem[], place: string): readonly HistoryItem[] {
+  if (place === "") return history;
+  const index = history.findIndex((item) => placeOf(item) === place);
+  return index < 0 ? history.filter(({ number }) => number < Number.parseInt(place, 10)) : history.slice(index + 1);
+}
+
+function placeOf({ number, facts, isSuperseded }: HistoryItem): string {
+  return isSuperseded ? `${number}-${facts?.checksum.slice(0, 16)}` : `${number}`;
+}
+
 function statusOf(engine: PolicyEngine, wallMs: number): PolicyStatusResponse {
-  const { isEnabled, inForce, newest, degraded } = engine.status;
+  const { isEnabled, inForce, newest, degraded, conflict } = engine.status;
   const edge = engine.nextEdgeWallMs(wallMs);
   const stage = encodeStage(newest?.stage);
   return create(PolicyStatusResponseSchema, {
@@ -212,6 +233,7 @@ function statusOf(engine: PolicyEngine, wallMs: number): PolicyStatusResponse {
     newestNumber: BigInt(engine.newestNumber),
     ...(stage !== undefined && { newestStage: stage }),
     degraded,
+    conflict,
     ...(edge !== undefined && { nextEdgeAt: timestampFromMs(edge) }),
   });
 }

@@ -9,13 +9,15 @@ export const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1", owns
 export const TERMS = { expectedNumber: 0, stage: undefined, reason: "", changeTicket: "" };
 
 export class Bench {
-  readonly engine = new PolicyEngine({ nodeId: "n1", clusterId: "eu-1", maxVersions: 3, maxBytes: 1e6 });
+  readonly engine: PolicyEngine;
+  wallMs = 5000;
   readonly events: AuditEvent[] = [];
   durableCount = 0;
   changeCount = 0;
   readonly keeper: PolicyKeeper;
 
-  constructor(store: Store) {
+  constructor(store: Store, node: { readonly nodeId: string; readonly clusterId: string } = { nodeId: "n1", clusterId: "eu-1" }) {
+    this.engine = new PolicyEngine({ ...node, maxVersions: 3, maxBytes: 1e6 });
     this.keeper = new PolicyKeeper({
       engine: this.engine,
       store,
@@ -35,7 +37,7 @@ export class Bench {
       },
       self: { clusterId: "eu-1", region: "eu" },
       knownPlaces: () => new Set(["eu-1", "eu"]),
-      now: () => ({ monoMs: 0, wallMs: 5000 }),
+      now: () => ({ monoMs: 0, wallMs: this.wallMs }),
       pause: () => Promise.resolve(),
       onChange: () => {
         this.changeCount += 1;

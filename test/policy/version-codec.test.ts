@@ -41,3 +41,37 @@ test("a version comes back from its bytes as it was, and with any byte changed i
     }),
   );
 });
+
+test("the bytes of a version stay readable: those of format 2, and of format 1, which knew no stamp, node and lineage", () => {
+  const kept = version({ version: "v", defaultAllow: true, rules: [] });
+  const body =
+    '{"format":2,"number":3,"hlc":2049,"nodeId":"n1","lineage":[{"number":2,"checksum":"00"}],"version":"v","defaultAllow":true,' +
+    '"ruleCount":0,"appliedWallMs":1,"principal":"ann","reason":"a line\\nand another","changeTicket":"",' +
+    `"checksum":"${kept.checksum}","changes":[],"changesLeftOut":0}\n{"version":"v","defaultAllow":true,"rules":[]}\n`;
+  expect(new TextDecoder().decode(encodeVersion(kept))).toBe(`${checksumOf(body)}\n${body}`);
+  const old = body.replace('"format":2', '"format":1').replace(/"hlc".*?\],/, "");
+  expect(decodeVersion(hashed(old))).toEqual({ ok: true, version: { ...kept, hlc: 0, nodeId: "", lineage: [] } });
+  expect(decodeVersion(hashed(body.replace('"format":2', '"format":3')))).toEqual({
+    ok: false,
+    fault: "it has the format 3, which this version of waymark does not know",
+  });
+});
+
+function hashed(body: string): Uint8Array {
+  return new TextEncoder().encode(`${checksumOf(body)}\n${body}`);
+}
+
+test.each(["", "{}", "[]\n[]\n", '{"format":2}\n{}\n', "nonsense\nnonsense\n", "null\nnull\n", '{"format":"2"}\n'])(
+  "bytes with a right hash that are no version (%j) are refused, not believed",
+  (body) => {
+    expect(decodeVersion(hashed(body)).ok).toBe(false);
+    expect(decodeFacts(hashed(body)).ok).toBe(false);
+  },
+);
+
+test("rules of another form than a policy's are refused", () => {
+  const kept = version({ version: "v", defaultAllow: true, rules: [] });
+  const facts = new TextDecoder().decode(encodeVersion(kept)).split("\n")[1];
+  for (const rules of ["{}", '"x"', "[1]", '[{"pattern":"a"}]'])
+    expect(decodeVersion(hashed(`${facts}\n{"version":"v","defaultAllow":true,"rules":${rules}}\n`))).toMatchObject({ ok: false });
+});

@@ -34,6 +34,7 @@ export const status: Verb = async ({ out, client }) => {
   out.document(json, factTable(json));
   if (!answer.enabled) out.note("no policy was ever applied: everything is allowed");
   if (answer.degraded !== "") out.note(`warning: ${answer.degraded}`);
+  if (answer.conflict !== "") out.note(`warning: ${answer.conflict}`);
   return EXIT.done;
 };
 
@@ -221,7 +222,7 @@ function historyTable(versions: readonly PolicyVersion[]): Table<PolicyVersion> 
       { title: "APPLIED AT", cell: ({ appliedAt }) => timeText(appliedAt) },
       { title: "BY", cell: ({ principal }) => principal },
       { title: "VERSION", cell: ({ policy }) => policy?.version ?? "" },
-      { title: "STAGE", cell: ({ stage }) => stageWords(stage) },
+      { title: "STAGE", cell: ({ stage, superseded }) => (superseded ? "superseded" : stageWords(stage)) },
       { title: "CHANGES", cell: ({ changes, unreadable }) => (unreadable === "" ? String(changes.length) : "unreadable") },
       { title: "CHECKSUM", isWide: true, cell: ({ checksum }) => checksum },
       { title: "TICKET", cell: ({ changeTicket }) => changeTicket },

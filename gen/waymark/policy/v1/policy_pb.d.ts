@@ -678,6 +678,13 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
    * @generated from field: google.protobuf.Timestamp next_edge_at = 10;
    */
   nextEdgeAt?: Timestamp | undefined;
+
+  /**
+   * That the newest version won over one that was applied elsewhere at the same time; empty when it did not.
+   *
+   * @generated from field: string conflict = 11;
+   */
+  conflict: string;
 };
 
 /**
@@ -863,6 +870,20 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
    * @generated from field: uint64 changes_left_out = 10;
    */
   changesLeftOut: bigint;
+
+  /**
+   * Node that applied it; empty when it is not known.
+   *
+   * @generated from field: string node_id = 11;
+   */
+  nodeId: string;
+
+  /**
+   * Another set that was applied elsewhere at the same time has taken its number.
+   *
+   * @generated from field: bool superseded = 12;
+   */
+  superseded: boolean;
 };
 
 /**

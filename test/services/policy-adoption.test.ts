@@ -1,0 +1,189 @@
+import { expect, test } from "vitest";
+import type { PolicySet } from "../../src/policy/rules.ts";
+import { isNewer } from "../../src/policy/version-order.ts";
+import { MemoryStore } from "../../src/store/memory.ts";
+import type { Store } from "../../src/store/store.ts";
+import { containing, rule, set } from "../fakes/policies.ts";
+import { ANN, Bench, TERMS } from "../fakes/policy-bench.ts";
+
+function only(tenant: string): PolicySet {
+  return set([rule("svc.a", { visibilityTenants: [tenant] })], { version: tenant });
+}
+
+function node(nodeId: string, store: Store = new MemoryStore(), clusterId = "eu-1"): Bench {
+  return new Bench(store, { nodeId, clusterId });
+}
+
+/** What the links do: the newest version of one is offered to the other. */
+async function send(from: Bench, to: Bench) {
+  const { place } = from.engine;
+  const bytes = await from.keeper.encoded(place.number);
+  if (bytes === undefined) throw new Error("nothing to send");
+  return to.keeper.adoptForeign(place, bytes);
+}
+
+function losersOf({ engine }: Bench) {
+  return engine.history().filter(({ isSuperseded }) => isSuperseded);
+}
+
+test("another node's version is stored, audited and in force, with the same epoch in cursors, and again after a restart", async () => {
+  const [a, store] = [node("a"), new MemoryStore()];
+  const b = node("b", store);
+  await a.apply(only("red"));
+  await a.apply(only("blue"), { reason: "for the market" });
+  expect(await send(a, b)).toEqual({ isAdopted: true });
+  expect(b.engine.policy.epoch).toBe(a.engine.policy.epoch);
+  expect(b.engine.status).toEqual(a.engine.status);
+  expect(b.engine.place).toEqual(a.engine.place);
+  expect([b.changeCount, b.durableCount]).toEqual([1, 1]);
+  expect(b.events).toMatchObject([
+    {
+      kind: "policy",
+      principal: "ann",
+      action: "policy.adopt",
+      reason: "adopted",
+      before: "",
+      after: a.engine.place.checksum,
+      detail: "version 2 with 1 rules, adopted from node a; for the market",
+    },
+  ]);
+  const again = node("b", store);
+  await again.keeper.restore();
+  expect(again.engine.status).toEqual(b.engine.status);
+  expect(await send(a, again)).toEqual({ isAdopted: false, fault: "" });
+});
+
+test("after adopting, the next version is applied on top, and expected numbers hold", async () => {
+  const [a, b] = [node("a"), node("b")];
+  for (const tenant of ["red", "blue", "green"]) await a.apply(only(tenant));
+  await b.apply(only("red"));
+  await send(a, b);
+  await expect(b.apply(only("blue"), { expectedNumber: 1 })).rejects.toThrow("version_conflict");
+  await b.apply(only("blue"), { expectedNumber: 3 });
+  expect(b.engine.place).toMatchObject({ number: 4, nodeId: "b" });
+  expect(await send(b, a)).toEqual({ isAdopted: true });
+  expect(a.engine.status).toMatchObject({ inForce: { number: 4 }, conflict: "" });
+});
+
+test("of two versions of one number the later wins at both nodes, and the loser is kept, flagged and audited", async () => {
+  const [a, store] = [node("a"), new MemoryStore()];
+  const b = node("b", store);
+  await b.apply(only("red"));
+  a.wallMs += 1000;
+  await a.apply(only("blue"));
+  expect(isNewer(a.engine.place, b.engine.place)).toBe(true);
+  expect(await send(b, a)).toEqual({ isAdopted: false, fault: "" });
+  const lost = b.engine.place;
+  expect(await send(a, b)).toEqual({ isAdopted: true });
+  expect(b.engine.place).toEqual(a.engine.place);
+  const conflict = "version 1 of ann at b was superseded by version 1 of ann at a, which does not follow it";
+  expect(b.engine.status).toMatchObject({ inForce: { version: "blue" }, conflict });
+  expect(b.events.slice(1)).toMatchObject([
+    { action: "policy.adopt" },
+    { action: "policy.supersede", principal: "ann", before: lost.checksum, after: a.engine.place.checksum, detail: conflict },
+  ]);
+  const [winner, loser] = b.engine.history();
+  expect([winner, loser]).toMatchObject([
+    { number: 1, isSuperseded: false, facts: { nodeId: "a" } },
+    { number: 1, isSuperseded: true, facts: { nodeId: "b", checksum: lost.checksum } },
+  ]);
+  if (loser?.facts === undefined) throw new Error("there is a loser");
+  expect((await b.keeper.loadSuperseded(loser.facts)).set).toEqual(only("red"));
+  const again = node("b", store);
+  await again.keeper.restore();
+  expect(again.engine.status).toEqual(b.engine.status);
+  expect(again.engine.history()).toEqual(b.engine.history());
+  await again.apply(only("green"));
+  expect(again.engine.status.conflict).toBe("");
+});
+
+test("two histories that parted are found apart, also where one has gone further", async () => {
+  const [a, b] = [node("a"), node("b")];
+  await a.apply(only("red"));
+  await send(a, b);
+  await b.apply(only("blue"));
+  await a.apply(only("green"));
+  await a.apply(only("yellow"));
+  expect(await send(a, b)).toEqual({ isAdopted: true });
+  expect(b.engine.status).toMatchObject({
+    inForce: { number: 3, version: "yellow" },
+    conflict: "version 2 of ann at b was superseded by version 3 of ann at a, which does not follow it",
+  });
+  expect(b.engine.history().map(({ number }) => number)).toEqual([3, 2, 1]);
+});
+
+test("the same set applied at two nodes, as from one policy file, is no conflict", async () => {
+  const [a, b] = [node("a"), node("b")];
+  await a.apply(only("red"));
+  await b.apply(only("red"));
+  await send(a, b);
+  await send(b, a);
+  expect(a.engine.place).toEqual(b.engine.place);
+  expect([a.engine.status.conflict, b.engine.status.conflict]).toEqual(["", ""]);
+  expect([losersOf(a), losersOf(b)]).toEqual([[], []]);
+});
+
+test("each node decides by the stage itself, and one that knows nothing else takes what the cluster has", async () => {
+  const [a, b, newcomer] = [node("a"), node("b", new MemoryStore(), "us-1"), node("c", new MemoryStore(), "us-1")];
+  await a.apply(only("red"));
+  await send(a, b);
+  const stage = { by: "clusters", clusterIds: ["eu-1"] } as const;
+  await a.keeper.apply(ANN, { set: only("blue"), problems: [], terms: { ...TERMS, stage }, isDryRun: false });
+  await send(a, b);
+  await send(a, newcomer);
+  expect([a, b, newcomer].map(({ engine }) => engine.inForce?.number)).toEqual([2, 1, 2]);
+  expect([a, b, newcomer].map(({ engine }) => engine.place.number)).toEqual([2, 2, 2]);
+});
+
+test("what cannot be read, is another version than offered, or has errors is refused, and nothing changes", async () => {
+  const [a, b] = [node("a"), node("b")];
+  await a.apply(only("red"));
+  const { place } = a.engine;
+  const bytes = await a.keeper.encoded(1);
+  if (bytes === undefined) throw new Error("there is a version");
+  const cut = bytes.slice(0, -5);
+  expect(await b.keeper.adoptForeign(place, cut)).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
+  expect(await b.keeper.adoptForeign({ ...place, hlc: 1 }, bytes)).toMatchObject({ fault: containing("not the version") });
+  expect(await b.keeper.adoptForeign({ ...place, number: 2 }, bytes)).toMatchObject({ fault: containing("says that it is version 1") });
+  expect([b.engine.newestNumber, b.events, await a.keeper.encoded(2)]).toEqual([0, [], undefined]);
+});
+
+test("a newest version that cannot be read here is had again from others", async () => {
+  const [a, store] = [node("a"), new MemoryStore()];
+  const b = node("b", store);
+  await a.apply(only("red"));
+  await send(a, b);
+  const { items } = await store.list("policy/versions/");
+  const [item] = items;
+  if (item === undefined) throw new Error("there is a row");
+  await store.compareAndSwap(item.key, item.version, item.value.slice(0, 70));
+  const again = node("b", store);
+  await again.keeper.restore();
+  expect(again.engine.isDenied).toBe(true);
+  expect(await send(a, again)).toEqual({ isAdopted: true });
+  expect(again.engine.status).toMatchObject({ inForce: { number: 1 }, degraded: "", conflict: "" });
+});
+
+test("an apply and an adoption that race leave one version of the number, and the other is refused or superseded", async () => {
+  const [a, b] = [node("a"), node("b")];
+  a.wallMs += 1000;
+  await a.apply(only("red"));
+  const results = await Promise.allSettled([b.apply(only("blue")), send(a, b)]);
+  expect(results[1].status).toBe("fulfilled");
+  expect(b.engine.place).toEqual(a.engine.place);
+  expect(losersOf(b).length).toBe(results[0].status === "fulfilled" ? 1 : 0);
+});
+
+test("superseded versions are bounded: the oldest go", async () => {
+  const store = new MemoryStore();
+  const b = node("b", store);
+  const a = node("a");
+  for (let i = 0; i < 14; i++) {
+    a.wallMs += 1000;
+    await b.apply(only(`b${i}`));
+    await a.apply(only(`a${i}`));
+    await send(a, b);
+  }
+  expect(losersOf(b)).toHaveLength(10);
+  expect((await store.list("policy/superseded/")).items).toHaveLength(10);
+});
