@@ -1,0 +1,180 @@
+/** The table of members: which word about a member beats which (SWIM §4.2), and who is listed at what address. */
+import type { Rng } from "../lib/rng.ts";
+import type { MemberStatus, MemberUpdate } from "./messages.ts";
+import type { Suspicion } from "./suspicion.ts";
+
+/** Within one incarnation a worse word beats a better one; `left` is the member's own and beats what others think. */
+const RANKS = { alive: 0, suspect: 1, dead: 2, left: 3 } as const satisfies Record<MemberStatus, number>;
+
+export type Word = Pick<MemberUpdate, "status" | "incarnation" | "generation" | "address">;
+
+/** `confirm`: the same suspicion again. `challenge`: another life of the id, elsewhere, while the older one is listed. */
+export type Verdict = "apply" | "confirm" | "stale" | "challenge";
+
+/**
+ * What an incoming word does to the held one: greater (generation, incarnation, rank) wins, so any order of words ends in the
+ * same table. Only a newer generation at another address waits until the older one is gone: it may be a second node with one id.
+ */
+export function mergeVerdict(held: Word, incoming: Word): Verdict {
+  if (incoming.generation !== held.generation) {
+    if (incoming.generation < held.generation) return "stale";
+    return isListed(held.status) && incoming.address !== held.address ? "challenge" : "apply";
+  }
+  if (incoming.incarnation !== held.incarnation) return incoming.incarnation > held.incarnation ? "apply" : "stale";
+  if (incoming.status === "suspect" && held.status === "suspect") return "confirm";
+  return RANKS[incoming.status] > RANKS[held.status] ? "apply" : "stale";
+}
+
+/** Alive or suspect: probed, told, and shown to others. */
+export function isListed(status: MemberStatus): boolean {
+  return status === "alive" || status === "suspect";
+}
+
+/** Why a node believed something of a member. */
+export interface Evidence {
+  readonly atWallMs: number;
+  readonly status: MemberStatus;
+  /** Who accused, or said so first; this node's own id for its own finding. */
+  readonly accuser: string;
+  /** Own probes, what another node told (gossip or table), or a suspicion that ran out. */
+  readonly path: "direct" | "indirect" | "gossip" | "table" | "timeout";
+  /** Helpers of the indirect probe, or who told. */
+  readonly via: readonly string[];
+}
+
+const MAX_EVIDENCE = 16;
+
+/** One member as this node knows it. Never self. */
+export interface Member {
+  update: MemberUpdate;
+  changedMonoMs: number;
+  /** This node saw it listed before it went: so it tells others that it is gone. Else deaths would be told in circles for ever. */
+  isWitnessed: boolean;
+  suspicion: Suspicion | undefined;
+  /** Smoothed as TCP does (1/8); undefined before the first answer. */
+  rttMs: number | undefined;
+  readonly evidence: Evidence[];
+  /** Place among the listed, or -1. */
+  place: number;
+  /** In the list of those to be probed; a gone member is taken out when its turn comes. */
+  isInTurn: boolean;
+}
+
+export interface MemberCounts {
+  readonly alive: number;
+  readonly suspect: number;
+  readonly left: number;
+  readonly dead: number;
+}
+
+export class Members {
+  readonly #byId = new Map<string, Member>();
+  readonly #byAddress = new Map<string, Member>();
+  readonly #listed: Member[] = [];
+  readonly #counts = { alive: 0, suspect: 0, left: 0, dead: 0 };
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  get counts(): MemberCounts {
+    return { ...this.#counts };
+  }
+
+  /** Alive and suspect members, in no promised but a deterministic order. */
+  get listed(): readonly Member[] {
+    return this.#listed;
+  }
+
+  find(nodeId: string): Member | undefined {
+    return this.#byId.get(nodeId);
+  }
+
+  /** The listed member at the address. */
+  holderOf(address: string): Member | undefined {
+    return this.#byAddress.get(address);
+  }
+
+  all(): Iterable<Member> {
+    return this.#byId.values();
+  }
+
+  /** Takes the update as the truth; the caller merged. Returns the member and what it was before. */
+  put(update: MemberUpdate, nowMonoMs: number): { readonly member: Member; readonly before: MemberStatus | undefined } {
+    const known = this.#byId.get(update.nodeId);
+    const before = known?.update.status;
+    const member = known ?? newMember(update);
+    if (known === undefined) this.#byId.set(update.nodeId, member);
+    else {
+      this.#counts[known.update.status] -= 1;
+      if (this.#byAddress.get(known.update.address) === known) this.#byAddress.delete(known.update.address);
+    }
+    const wasListed = before !== undefined && isListed(before);
+    member.update = update;
+    if (before !== update.status) member.changedMonoMs = nowMonoMs;
+    this.#counts[update.status] += 1;
+    if (isListed(update.status)) {
+      this.#byAddress.set(update.address, member);
+      if (member.place < 0) member.place = this.#listed.push(member) - 1;
+      member.isWitnessed = true;
+    } else {
+      if (wasListed) this.#unlist(member);
+    }
+    return { member, before };
+  }
+
+  forget(member: Member): void {
+    this.#counts[member.update.status] -= 1;
+    if (member.place >= 0) this.#unlist(member);
+    if (this.#byAddress.get(member.update.address) === member) this.#byAddress.delete(member.update.address);
+    this.#byId.delete(member.update.nodeId);
+  }
+
+  /** Up to `count` different listed members, by chance. */
+  pick(rng: Rng, count: number, except?: Member): Member[] {
+    const picked: Member[] = [];
+    const size = this.#listed.length;
+    if (size === 0) return picked;
+    const start = rng.int(size);
+    if (size <= count + 1) {
+      for (let i = 0; i < size && picked.length < count; i++) {
+        const member = this.#listed[(start + i) % size];
+        if (member !== undefined && member !== except) picked.push(member);
+      }
+      return picked;
+    }
+    for (let tries = 0; tries < count * 4 && picked.length < count; tries++) {
+      const member = this.#listed[rng.int(size)];
+      if (member !== undefined && member !== except && !picked.includes(member)) picked.push(member);
+    }
+    return picked;
+  }
+
+  #unlist(member: Member): void {
+    const last = this.#listed.pop();
+    if (last !== undefined && last !== member) {
+      this.#listed[member.place] = last;
+      last.place = member.place;
+    }
+    member.place = -1;
+  }
+}
+
+/** Keeps the newest. */
+export function addEvidence(member: Member, evidence: Evidence): void {
+  member.evidence.push(evidence);
+  if (member.evidence.length > MAX_EVIDENCE) member.evidence.shift();
+}
+
+function newMember(update: MemberUpdate): Member {
+  return {
+    update,
+    changedMonoMs: 0,
+    isWitnessed: false,
+    suspicion: undefined,
+    rttMs: undefined,
+    evidence: [],
+    place: -1,
+    isInTurn: false,
+  };
+}

@@ -1,0 +1,330 @@
+/** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
+import type { Time } from "../lib/machine.ts";
+import type { Rng } from "../lib/rng.ts";
+import type { FabricEvent, FabricOutput } from "./fabric.ts";
+import { GossipQueue } from "./gossip.ts";
+import { addEvidence, type Evidence, isListed, type Member, Members, mergeVerdict } from "./members.ts";
+import type { MembershipOptions } from "./membership-options.ts";
+import type { MemberFacts, MemberStatus, MemberUpdate } from "./messages.ts";
+import { Quarantine, type Waiting } from "./quarantine.ts";
+import { Self } from "./self.ts";
+import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
+import { updateFault } from "./update-rules.ts";
+
+export type MembershipOutput =
+  | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" }>
+  | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined };
+
+/** Who told us. `newcomer`: in the table we got when we knew nobody, which is news to nobody else. */
+export interface Teller {
+  readonly nodeId: string;
+  readonly path: "gossip" | "table" | "newcomer";
+}
+
+/** Updates that were not believed, by why. */
+export type RefusedCounts = Record<
+  "cluster" | "status" | "number" | "text" | "list" | "full" | "quarantineFull" | "tooMany" | "ownAddress",
+  number
+>;
+
+const FORGET_SWEEP_MS = 60_000;
+/** An own conflict is told to the operator at most so often. */
+const CONFLICT_EVENT_MS = 60_000;
+/** A twin's address is contradicted at most so often. */
+const TWIN_CONTRADICTED_MS = 10_000;
+/** A death this old that is contradicted by an old word is told again: the speaker has been away. */
+const RETELL_AFTER_MS = 60_000;
+
+export class News {
+  readonly self: Self;
+  readonly members = new Members();
+  readonly gossip = new GossipQueue();
+  readonly health = new LocalHealth();
+  readonly refused: RefusedCounts = {
+    cluster: 0,
+    status: 0,
+    number: 0,
+    text: 0,
+    list: 0,
+    full: 0,
+    quarantineFull: 0,
+    tooMany: 0,
+    ownAddress: 0,
+  };
+  /** Listed now, and not before; to be given turns. The owner empties it. */
+  readonly newlyListed: Member[] = [];
+  /** Members to be probed out of turn. The owner empties it. */
+  readonly doubted: Member[] = [];
+  refutationCount = 0;
+  readonly #options: MembershipOptions;
+  readonly #rng: Rng;
+  readonly #quarantine: Quarantine;
+  readonly #suspects = new Set<Member>();
+  #suspectsAtMs = Number.POSITIVE_INFINITY;
+  #sweepAtMs = Number.POSITIVE_INFINITY;
+  #twinMs = Number.NEGATIVE_INFINITY;
+  #conflictToldMs = Number.NEGATIVE_INFINITY;
+
+  constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions) {
+    this.self = new Self(facts);
+    this.#rng = rng;
+    this.#options = options;
+    this.#quarantine = new Quarantine(options);
+  }
+
+  /** Listed members and self. */
+  get count(): number {
+    return this.members.listed.length + 1;
+  }
+
+  get quarantinedCount(): number {
+    return this.#quarantine.size;
+  }
+
+  /** Takes in one update as another node told it. */
+  learn(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    const fault = updateFault(told, this.self.update.clusterId);
+    if (fault !== undefined) {
+      this.refused[fault] += 1;
+      return;
+    }
+    if (told.nodeId === this.self.ref.nodeId) {
+      this.#aboutSelf(told, teller, time, out);
+      return;
+    }
+    const member = this.members.find(told.nodeId);
+    if (member === undefined) {
+      this.#meet(told, teller, time, out);
+      return;
+    }
+    // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
+    const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
+    const update: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
+    switch (mergeVerdict(member.update, update)) {
+      case "apply":
+        this.#apply(update, teller, time, out);
+        return;
+      case "confirm":
+        this.#confirm(member, update, teller, time);
+        return;
+      case "challenge":
+        this.#challenge(member, update, time, out);
+        return;
+      case "stale":
+        if (!isListed(member.update.status) && isListed(update.status) && time.monoMs - member.changedMonoMs >= RETELL_AFTER_MS) {
+          if (!this.gossip.has(update.nodeId)) this.gossip.add(member.update);
+        }
+    }
+  }
+
+  /** Own probes of the member failed. */
+  accuse(member: Member, path: "direct" | "indirect", via: readonly string[], time: Time, out: MembershipOutput[]): void {
+    const { update } = member;
+    const accuser = this.self.ref.nodeId;
+    if (update.status === "suspect") {
+      if (member.suspicion?.confirm(accuser) === true) {
+        this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+        this.gossip.add({ ...update, accuser });
+        addEvidence(member, { atWallMs: time.wallMs, status: "suspect", accuser, path, via });
+      }
+      return;
+    }
+    if (update.status !== "alive") return;
+    this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
+    out.push(event("member suspected", "info", { node: update.nodeId, path, via: via.join(" ") }));
+  }
+
+  /** Own facts are others now. */
+  changeFacts(facts: MemberFacts): void {
+    if (!this.self.isLeft) this.gossip.add(this.self.change(facts));
+  }
+
+  leave(): void {
+    if (!this.self.isLeft) this.gossip.add(this.self.leave());
+  }
+
+  /** Somebody answered at the address as the newcomer: whoever was listed there is there no more. */
+  answeredAs(nodeId: string, time: Time, out: MembershipOutput[]): void {
+    const waiting = this.#quarantine.find(nodeId);
+    if (waiting === undefined || waiting.reason !== "address") return;
+    this.#quarantine.drop(nodeId);
+    const holder = this.members.holderOf(waiting.update.address);
+    this.#put(waiting.update, { accuser: "", path: "direct", via: [] }, time, out);
+    if (holder !== undefined) this.accuse(holder, "direct", [nodeId], time, out);
+  }
+
+  /** Newcomers whose address should be probed now. */
+  checks(time: Time): Waiting[] {
+    return this.#quarantine.size === 0 ? [] : this.#quarantine.due(time.monoMs);
+  }
+
+  tick(time: Time, out: MembershipOutput[]): void {
+    if (time.monoMs >= this.#suspectsAtMs) this.#expire(time, out);
+    if (time.monoMs >= this.#sweepAtMs) this.#sweep(time);
+  }
+
+  nextDeadlineMs(): number {
+    return Math.min(this.#suspectsAtMs, this.#sweepAtMs, this.#quarantine.nextDeadlineMs());
+  }
+
+  /** The process slept: what was not heard meanwhile proves nothing. */
+  postpone(byMs: number): void {
+    for (const member of this.#suspects) member.suspicion?.postpone(byMs);
+    this.#schedule();
+  }
+
+  #meet(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    if (this.members.size >= this.#options.maxMembers) this.refused.full += 1;
+    else this.#apply(told, teller, time, out);
+  }
+
+  #apply(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    if (isListed(update.status) && this.#isAddressTaken(update, time, out)) return;
+    if (!isListed(update.status)) this.#quarantine.drop(update.nodeId);
+    const path = teller.path === "gossip" ? "gossip" : "table";
+    this.#put(update, { accuser: update.accuser, path, via: [teller.nodeId] }, time, out, teller.path !== "newcomer");
+  }
+
+  #isAddressTaken(update: MemberUpdate, time: Time, out: MembershipOutput[]): boolean {
+    if (update.address === this.self.update.address) {
+      this.refused.ownAddress += 1;
+      return true;
+    }
+    const holder = this.members.holderOf(update.address);
+    if (holder === undefined || holder.update.nodeId === update.nodeId) return false;
+    this.#hold(update, "address", time, out);
+    return true;
+  }
+
+  #challenge(member: Member, update: MemberUpdate, time: Time, out: MembershipOutput[]): void {
+    if (!isListed(update.status)) {
+      this.#quarantine.drop(update.nodeId);
+      return;
+    }
+    this.#hold(update, "life", time, out);
+    this.doubted.push(member);
+  }
+
+  #hold(update: MemberUpdate, reason: Waiting["reason"], time: Time, out: MembershipOutput[]): void {
+    const held = this.#quarantine.add(update, reason, time.monoMs);
+    if (held === "full") this.refused.quarantineFull += 1;
+    if (held !== "new") return;
+    // Everybody has to know of it when the older one is gone.
+    this.gossip.add(update);
+    const detail = { node: update.nodeId, generation: update.generation, address: update.address };
+    out.push(event(reason === "address" ? "address of another member" : "two nodes with one id", "warn", detail, true));
+  }
+
+  #confirm(member: Member, update: MemberUpdate, teller: Teller, time: Time): void {
+    if (update.accuser === "" || member.suspicion?.confirm(update.accuser) !== true) return;
+    this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+    this.gossip.add(update);
+    const path = teller.path === "gossip" ? "gossip" : "table";
+    addEvidence(member, { atWallMs: time.wallMs, status: "suspect", accuser: update.accuser, path, via: [teller.nodeId] });
+  }
+
+  #put(update: MemberUpdate, source: Pick<Evidence, "accuser" | "path" | "via">, time: Time, out: MembershipOutput[], isNews = true): void {
+    const { member, before } = this.members.put(update, time.monoMs);
+    this.#doubt(member, source.path, time);
+    if (update.status !== "alive" || (before !== undefined && before !== "alive")) {
+      addEvidence(member, { atWallMs: time.wallMs, status: update.status, ...source });
+    }
+    if (isListed(update.status)) {
+      if (!member.isInTurn) this.newlyListed.push(member);
+    } else {
+      this.#sweepAtMs = Math.min(this.#sweepAtMs, time.monoMs + FORGET_SWEEP_MS);
+      for (const waiting of this.#quarantine.release(update.nodeId, update.address)) {
+        this.learn(waiting, { nodeId: this.self.ref.nodeId, path: "gossip" }, time, out);
+      }
+    }
+    // Somebody unknown who is gone concerns nobody else: only who saw it go tells it.
+    if (isNews && (before !== undefined || isListed(update.status) || source.path === "gossip")) this.gossip.add(update);
+    out.push({ kind: "memberChanged", update, before });
+  }
+
+  /** Starts or ends the member's suspicion, as its status asks. */
+  #doubt(member: Member, path: Evidence["path"], time: Time): void {
+    if (member.update.status === "suspect") {
+      member.suspicion = new Suspicion(member.update.accuser, time.monoMs, suspicionBounds(this.count, this.#options));
+      this.#suspects.add(member);
+      this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+      // A few look for themselves at once: real deaths are confirmed soon, and the living contradict soon.
+      const isTold = path === "gossip" || path === "table";
+      if (isTold && this.#rng.next() * Math.max(1, this.count - 2) < this.#options.verifyCount) this.doubted.push(member);
+    } else if (member.suspicion !== undefined) {
+      member.suspicion = undefined;
+      this.#suspects.delete(member);
+      this.#schedule();
+    }
+  }
+
+  #schedule(): void {
+    let next = Number.POSITIVE_INFINITY;
+    for (const member of this.#suspects) next = Math.min(next, member.suspicion?.deadlineMonoMs ?? next);
+    this.#suspectsAtMs = next;
+  }
+
+  #expire(time: Time, out: MembershipOutput[]): void {
+    for (const member of this.#suspects) {
+      const { suspicion, update } = member;
+      if (suspicion === undefined || suspicion.deadlineMonoMs > time.monoMs) continue;
+      const { accusers } = suspicion;
+      this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: accusers }, time, out);
+      out.push(event("member dead", "warn", { node: update.nodeId, accusers: accusers.join(" ") }));
+    }
+    this.#schedule();
+  }
+
+  #sweep(time: Time): void {
+    let isAnyGone = false;
+    for (const member of this.members.all()) {
+      if (isListed(member.update.status)) continue;
+      isAnyGone = true;
+      if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) continue;
+      this.members.forget(member);
+      this.gossip.drop(member.update.nodeId);
+    }
+    this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : Number.POSITIVE_INFINITY;
+  }
+
+  #aboutSelf(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    const own = this.self.update;
+    if (told.generation > own.generation) {
+      this.#conflict(told, teller, time, out);
+      return;
+    }
+    if (told.generation < own.generation || told.incarnation < own.incarnation || this.self.isLeft) return;
+    const isEcho = told.status === "alive" && told.incarnation === own.incarnation && told.address === own.address;
+    if (isEcho) return;
+    if (told.status === "alive" && told.address !== own.address) {
+      this.#conflict(told, teller, time, out);
+      // Two that run from copies of one journal would contradict each other as fast as gossip goes.
+      if (time.monoMs - this.#twinMs < TWIN_CONTRADICTED_MS) return;
+      this.#twinMs = time.monoMs;
+    }
+    this.gossip.add(this.self.contradict(told.incarnation));
+    this.refutationCount += 1;
+    if (told.status === "alive") return;
+    // Others had reason to doubt us (Lifeguard §IV-A).
+    this.health.worsen(1);
+    const detail = { said: told.status, accuser: told.accuser, toldBy: teller.nodeId, incarnation: told.incarnation };
+    out.push(event("contradicted own death", "info", detail));
+  }
+
+  /** Somebody else uses our id, or did so after us. */
+  #conflict(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    if (time.monoMs - this.#conflictToldMs < CONFLICT_EVENT_MS) return;
+    this.#conflictToldMs = time.monoMs;
+    const detail = { node: told.nodeId, generation: told.generation, address: told.address, status: told.status, toldBy: teller.nodeId };
+    out.push(event("own id is used by another node", "error", detail, true));
+  }
+}
+
+function event(
+  name: string,
+  severity: FabricEvent["severity"],
+  detail: FabricEvent["detail"],
+  isAudited = false,
+): { readonly kind: "event"; readonly event: FabricEvent } {
+  return { kind: "event", event: { name, severity, isAudited, detail } };
+}

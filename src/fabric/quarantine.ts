@@ -1,0 +1,85 @@
+/** Newcomers that are not believed yet: somebody listed has their address, or an older life of their own id is still listed. */
+import type { MemberUpdate } from "./messages.ts";
+
+export interface Waiting {
+  readonly update: MemberUpdate;
+  readonly sinceMonoMs: number;
+  /** `address`: another id is listed there. `life`: the same id is listed elsewhere, in an older generation. */
+  readonly reason: "address" | "life";
+  nextCheckMonoMs: number;
+}
+
+export interface QuarantineOptions {
+  readonly maxQuarantined: number;
+  readonly quarantineMs: number;
+  readonly intervalMs: number;
+}
+
+export class Quarantine {
+  readonly #options: QuarantineOptions;
+  readonly #waiting = new Map<string, Waiting>();
+
+  constructor(options: QuarantineOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  find(nodeId: string): Waiting | undefined {
+    return this.#waiting.get(nodeId);
+  }
+
+  /** "full" drops it; "known" keeps the time since when it waits. */
+  add(update: MemberUpdate, reason: Waiting["reason"], nowMonoMs: number): "new" | "known" | "full" {
+    const known = this.#waiting.get(update.nodeId);
+    if (known === undefined && this.#waiting.size >= this.#options.maxQuarantined) return "full";
+    const isNewer =
+      known === undefined ||
+      update.generation > known.update.generation ||
+      (update.generation === known.update.generation && update.incarnation >= known.update.incarnation);
+    if (!isNewer) return "known";
+    const sinceMonoMs = known?.sinceMonoMs ?? nowMonoMs;
+    const nextCheckMonoMs = known?.nextCheckMonoMs ?? nowMonoMs;
+    this.#waiting.set(update.nodeId, { update, sinceMonoMs, reason, nextCheckMonoMs });
+    return known === undefined ? "new" : "known";
+  }
+
+  drop(nodeId: string): void {
+    this.#waiting.delete(nodeId);
+  }
+
+  /** Takes out everybody who waited for this id or this address to be free. */
+  release(nodeId: string, address: string): MemberUpdate[] {
+    if (this.#waiting.size === 0) return [];
+    const released: MemberUpdate[] = [];
+    for (const { update } of this.#waiting.values()) {
+      if (update.nodeId !== nodeId && update.address !== address) continue;
+      this.#waiting.delete(update.nodeId);
+      released.push(update);
+    }
+    return released;
+  }
+
+  /** Those to be checked now, each at most once an interval. Who waited too long is forgotten. */
+  due(nowMonoMs: number): Waiting[] {
+    const due: Waiting[] = [];
+    for (const waiting of this.#waiting.values()) {
+      if (waiting.nextCheckMonoMs > nowMonoMs) continue;
+      if (nowMonoMs - waiting.sinceMonoMs >= this.#options.quarantineMs) {
+        this.#waiting.delete(waiting.update.nodeId);
+        continue;
+      }
+      waiting.nextCheckMonoMs = nowMonoMs + this.#options.intervalMs;
+      due.push(waiting);
+    }
+    return due;
+  }
+
+  nextDeadlineMs(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { nextCheckMonoMs } of this.#waiting.values()) next = Math.min(next, nextCheckMonoMs);
+    return next;
+  }
+}

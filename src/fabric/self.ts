@@ -1,0 +1,53 @@
+/** What this node says of itself, and the counter with which it contradicts others (SWIM §4.2). */
+import type { MemberFacts, MemberUpdate, NodeRef } from "./messages.ts";
+
+/** Larger counters are refused from others: two steps more would no longer be exact. */
+export const MAX_INCARNATION = 2 ** 52;
+
+export class Self {
+  #update: MemberUpdate;
+  #ref: NodeRef;
+
+  constructor(facts: MemberFacts) {
+    this.#update = { ...facts, status: "alive", incarnation: 0, accuser: "" };
+    this.#ref = { nodeId: facts.nodeId, generation: facts.generation };
+  }
+
+  get update(): MemberUpdate {
+    return this.#update;
+  }
+
+  get ref(): NodeRef {
+    return this.#ref;
+  }
+
+  get isLeft(): boolean {
+    return this.#update.status === "left";
+  }
+
+  /**
+   * Counts from the wall clock's seconds, so that a restarted node's first word beats what its last life said. With a clock
+   * that went back, others contradict it and it counts from what they say.
+   */
+  begin(wallMs: number): void {
+    if (this.#update.incarnation === 0) this.#update = { ...this.#update, incarnation: Math.max(1, Math.floor(wallMs / 1000)) };
+  }
+
+  /** A newer word than `heard`, and than all own ones. */
+  contradict(heard: number): MemberUpdate {
+    this.#update = { ...this.#update, incarnation: Math.max(heard, this.#update.incarnation) + 1 };
+    return this.#update;
+  }
+
+  change(facts: MemberFacts): MemberUpdate {
+    const { status, incarnation } = this.#update;
+    this.#update = { ...facts, status, incarnation: incarnation + 1, accuser: "" };
+    this.#ref = { nodeId: facts.nodeId, generation: facts.generation };
+    return this.#update;
+  }
+
+  leave(): MemberUpdate {
+    this.#update = { ...this.#update, status: "left", incarnation: this.#update.incarnation + 1 };
+    return this.#update;
+  }
+}

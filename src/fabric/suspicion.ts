@@ -1,0 +1,99 @@
+/** How long a silent member stays suspect, and how far a node trusts its own senses (Lifeguard, arXiv 1707.00788 §IV). */
+
+export interface SuspicionOptions {
+  readonly intervalMs: number;
+  /** Least suspicion is this times log10 of the members, in intervals. */
+  readonly suspicionMult: number;
+  /** Longest suspicion is this many times the least. */
+  readonly suspicionMaxMult: number;
+  /** Least suspicion is never above this. */
+  readonly suspicionCapMs: number;
+  /** Least suspicion with fewer than five members. */
+  readonly suspicionFloorMs: number;
+}
+
+/** Fewer members cannot give two independent confirmations, or only just: one member's bad luck must not kill. */
+const FEW_MEMBERS = 5;
+/** Worst local health score (Lifeguard's S, memberlist's AwarenessMaxMultiplier). */
+const WORST_SCORE = 8;
+
+export interface SuspicionBounds {
+  readonly minMs: number;
+  readonly maxMs: number;
+  /** Confirmations by others after which `minMs` is reached. */
+  readonly wanted: number;
+}
+
+/** Bounds of a suspicion that starts in a group of `memberCount`, self included. */
+export function suspicionBounds(memberCount: number, o: SuspicionOptions): SuspicionBounds {
+  const logMs = o.suspicionMult * Math.max(1, Math.log10(Math.max(1, memberCount))) * o.intervalMs;
+  const cappedMs = Math.min(logMs, Math.max(o.suspicionCapMs, o.suspicionMult * o.intervalMs));
+  const minMs = memberCount < FEW_MEMBERS ? Math.max(cappedMs, o.suspicionFloorMs) : cappedMs;
+  const wanted = o.suspicionMult - 2;
+  // As memberlist: where too few are left to confirm, nobody waits for them.
+  return { minMs, maxMs: minMs * o.suspicionMaxMult, wanted: memberCount - 2 < wanted ? 0 : wanted };
+}
+
+/** Time from the start of a suspicion to death, after so many confirmations by others (Lifeguard §IV-B). */
+export function suspicionTimeoutMs(confirmations: number, { minMs, maxMs, wanted }: SuspicionBounds): number {
+  if (wanted < 1) return minMs;
+  const share = Math.log(confirmations + 1) / Math.log(wanted + 1);
+  return Math.max(minMs, maxMs - (maxMs - minMs) * share);
+}
+
+/** A running suspicion of one member. */
+export class Suspicion {
+  readonly startMonoMs: number;
+  readonly bounds: SuspicionBounds;
+  readonly #accusers = new Set<string>();
+  #postponedMs = 0;
+
+  constructor(accuser: string, startMonoMs: number, bounds: SuspicionBounds) {
+    this.startMonoMs = startMonoMs;
+    this.bounds = bounds;
+    this.#accusers.add(accuser);
+  }
+
+  /** Who accused, first one first; at most the first and those wanted to confirm. */
+  get accusers(): readonly string[] {
+    return [...this.#accusers];
+  }
+
+  get deadlineMonoMs(): number {
+    return this.startMonoMs + this.#postponedMs + suspicionTimeoutMs(this.#accusers.size - 1, this.bounds);
+  }
+
+  /** False when the accuser is known already, or enough have confirmed. */
+  confirm(accuser: string): boolean {
+    if (this.#accusers.size > this.bounds.wanted || this.#accusers.has(accuser)) return false;
+    this.#accusers.add(accuser);
+    return true;
+  }
+
+  /** The time did not count: nothing could be heard in it. */
+  postpone(byMs: number): void {
+    this.#postponedMs += byMs;
+  }
+}
+
+/** Local health multiplier (Lifeguard §IV-A): the worse a node does, the more time it gives others. */
+export class LocalHealth {
+  #score = 0;
+
+  /** 0 is well, 8 is worst. */
+  get score(): number {
+    return this.#score;
+  }
+
+  worsen(by: number): void {
+    this.#score = Math.min(WORST_SCORE, this.#score + by);
+  }
+
+  improve(): void {
+    this.#score = Math.max(0, this.#score - 1);
+  }
+
+  scaleMs(ms: number): number {
+    return ms * (1 + this.#score);
+  }
+}
