@@ -113,9 +113,12 @@ export type ReplicationFrame =
       readonly entries: readonly VectorEntry[];
       /** Of the whole vector as this link may carry it. */
       readonly digest: bigint;
-      /** Only what changed since the sender's last vector on this link. */
+      /** Only what changed since the sender's last vector on this link. Unset on the last frame of a whole vector: what was not named is at 0. */
       readonly isPartial: boolean;
-      /** The sender asks for the receiver's whole vector. */
+      /**
+       * The sender asks. Without entries: for the receiver's whole vector. With entries, and partial: for the records of these origins
+       * after these numbers, as a whole transfer where the floor is above the number; the digest is not set then.
+       */
       readonly isWanted: boolean;
     }
   | { readonly kind: "records"; readonly frame: Frame; readonly clusterId: string; readonly region: string }

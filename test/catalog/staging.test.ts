@@ -11,6 +11,8 @@ function staged(staging: Staging, name: string): Cell {
     id: "n/1",
     nodeId: "n",
     generation: 1,
+    clusterId: "",
+    region: "",
     life: "live" as const,
     through: 0,
     floor: 0,

@@ -1,0 +1,85 @@
+/** What one link knows of one origin at its peer: where it stands, what was sent, what it asked for. */
+import type { Origin } from "../catalog/cell.ts";
+import type { Frame } from "../catalog/frames.ts";
+import type { VectorEntry } from "./messages.ts";
+
+export const Asked = { TAKEN: 0, TOO_OFTEN: 1 } as const;
+
+interface AskBounds {
+  readonly monoMs: number;
+  readonly fetchTimeoutMs: number;
+  readonly fetchMaxWaitMs: number;
+}
+
+export class PeerOrigin {
+  /** As the peer's last vector said. */
+  told = 0;
+  /** Known to be there, or sent on this link in order: the next frame starts here. */
+  at = 0;
+  /** The peer has had everything once, so news can follow without being asked for. */
+  isFollowing: boolean;
+  /** It asked, and has not been given all of it yet. */
+  isAsked = false;
+  /** Frames of it were not to be taken here; it is not asked for on this link. */
+  isRefused = false;
+  /** A whole transfer: where it stands, and the origin's number and when it began. */
+  #transfer: { after: number; readonly startThrough: number } | undefined;
+  #isWholeWanted = false;
+  #askSeq = -1;
+  #askMonoMs = 0;
+  #askCount = 0;
+
+  constructor(isFollowing: boolean) {
+    this.isFollowing = isFollowing;
+  }
+
+  get isInTransfer(): boolean {
+    return this.#transfer !== undefined;
+  }
+
+  /** The peer has everything up to there. */
+  reached(seq: number): void {
+    this.at = Math.max(this.at, seq);
+  }
+
+  /**
+   * The peer asks for what comes after `entry.seq`. A peer that asks for the same again and again is given it at ever longer
+   * intervals: it may lie.
+   */
+  asked(entry: VectorEntry, origin: Origin, { monoMs, fetchTimeoutMs, fetchMaxWaitMs }: AskBounds): (typeof Asked)[keyof typeof Asked] {
+    const isProgress = entry.seq > this.#askSeq;
+    if (!isProgress && monoMs < this.#askMonoMs) return Asked.TOO_OFTEN;
+    this.#askCount = isProgress ? 0 : this.#askCount + 1;
+    this.#askMonoMs = monoMs + Math.min(fetchMaxWaitMs, (fetchTimeoutMs / 4) * 2 ** this.#askCount);
+    this.#askSeq = entry.seq;
+    this.at = entry.seq;
+    this.isAsked = true;
+    this.#transfer = undefined;
+    this.#isWholeWanted = entry.floor > entry.seq;
+    if (!this.#isWholeWanted && this.at >= origin.through) this.isAsked = false;
+    return Asked.TAKEN;
+  }
+
+  /** Where the next frame starts. */
+  from(origin: Origin): { readonly after: number; readonly isComplete: boolean } {
+    // What was listed since the transfer began may be gone, and its tombstone collected: it starts again.
+    if (this.#transfer !== undefined && origin.floor > this.#transfer.startThrough) this.#transfer = undefined;
+    else if (this.#transfer !== undefined) return { after: this.#transfer.after, isComplete: true };
+    else return this.#isWholeWanted ? { after: 0, isComplete: true } : { after: this.at, isComplete: false };
+    return { after: 0, isComplete: true };
+  }
+
+  /** The frame that starts there is on its way; `upTo` is what there is to send now. */
+  sent(frame: Frame, origin: Origin, upTo: number): void {
+    this.#isWholeWanted = false;
+    if (frame.isComplete && !frame.isLast) {
+      this.#transfer = { after: frame.through, startThrough: this.#transfer?.startThrough ?? origin.through };
+      return;
+    }
+    this.#transfer = undefined;
+    this.at = Math.max(this.at, frame.through);
+    if (this.at < upTo) return;
+    this.isAsked = false;
+    this.isFollowing = true;
+  }
+}

@@ -1,0 +1,275 @@
+/** What all links of a node share in replication: the vector, the shelf of frames, and who fetches which origin from whom. */
+import type { Origin } from "../catalog/cell.ts";
+import type { Drafter } from "../catalog/codec.ts";
+import type { Bounds } from "../catalog/names.ts";
+import type { OriginPlace } from "../catalog/origins.ts";
+import type { Replica } from "../catalog/replica.ts";
+import type { Hlc } from "../lib/hlc.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Rng } from "../lib/rng.ts";
+import { FrameShelf } from "./frame-shelf.ts";
+import { Vector } from "./vector.ts";
+
+export interface ReplicationOptions {
+  /** Bytes of records in a frame, unless one record is larger. */
+  readonly maxFrameBytes: number;
+  /** Own news after other news is gathered for so long. */
+  readonly gatherMs: number;
+  /** Time between two vectors on a link, give or take a quarter. */
+  readonly vectorIntervalMs: number;
+  /** Time between two digests of origins on a link, give or take a quarter. */
+  readonly digestIntervalMs: number;
+  /** Origins compared in one exchange. */
+  readonly digestOrigins: number;
+  /** Records hashed in one go. */
+  readonly digestSliceRecords: number;
+  /** A peer that knows more than this node is asked only when that has been so for this long: most is on its way already. */
+  readonly fetchGraceMs: number;
+  /** An origin that does not come is asked for again, of another peer if there is one, after so long. */
+  readonly fetchTimeoutMs: number;
+  /** Longest wait before a peer that does not give is asked again, or one that asks for the same again is given it. */
+  readonly fetchMaxWaitMs: number;
+  /** Origins known at most; others are refused. */
+  readonly maxOrigins: number;
+  /** Entries in one vector frame. */
+  readonly maxVectorEntries: number;
+  /** Records in one frame. */
+  readonly maxFrameRecords: number;
+  readonly maxClockSkewMs: number;
+  /** Frames kept for other links. */
+  readonly shelfFrames: number;
+  readonly shelfBytes: number;
+  /** Same event of one link at most so often. */
+  readonly eventIntervalMs: number;
+}
+
+export const REPLICATION_DEFAULTS: ReplicationOptions = {
+  maxFrameBytes: 256 * 1024,
+  gatherMs: 50,
+  vectorIntervalMs: 1000,
+  digestIntervalMs: 60_000,
+  digestOrigins: 4,
+  digestSliceRecords: 4000,
+  fetchGraceMs: 500,
+  fetchTimeoutMs: 1000,
+  fetchMaxWaitMs: 30_000,
+  maxOrigins: 10_000,
+  maxVectorEntries: 2000,
+  maxFrameRecords: 20_000,
+  maxClockSkewMs: 60_000,
+  shelfFrames: 64,
+  shelfBytes: 4 * 1024 * 1024,
+  eventIntervalMs: 10_000,
+};
+
+/** Counted since the start; plain numbers for the metrics. */
+export interface ReplicationStats {
+  sentRecords: number;
+  sentFrames: number;
+  receivedRecords: number;
+  receivedFrames: number;
+  /** Records that changed something. */
+  appliedRecords: number;
+  /** Records refused alone. */
+  refusedRecords: number;
+  /** Frames of an origin not taken here: forgotten, too many, our own, out of place. */
+  refusedFrames: number;
+  /** Frames that did not join what is known. */
+  gaps: number;
+  /** Asked of peers, asked by peers, and of those not answered because they came too often. */
+  asks: number;
+  asked: number;
+  askedTooOften: number;
+  wholeTransfers: number;
+  vectorsEqual: number;
+  vectorsDifferent: number;
+  wholeVectors: number;
+  /** Origins compared, found to differ, and repaired. */
+  compared: number;
+  diverged: number;
+  repairs: number;
+  /** Stamps too far ahead of this node's wall clock. */
+  beyondSkew: number;
+  badFrames: number;
+}
+
+/** A link as seen by who shares the fetching out. */
+export interface Fetcher {
+  /** When records last came over it. */
+  readonly receivedMonoMs: number;
+}
+
+interface Fetch {
+  fetcher: Fetcher;
+  sinceMonoMs: number;
+  through: number;
+  /** Asked again without an answer. */
+  attempts: number;
+}
+
+export interface SharedParts {
+  readonly replica: Replica;
+  readonly drafter: Drafter;
+  readonly bounds: Bounds;
+  readonly hlc: Hlc;
+  readonly rng: Rng;
+  /** Where this node is at home. */
+  readonly place: OriginPlace;
+  readonly options?: Partial<ReplicationOptions>;
+}
+
+/**
+ * One a node. Whoever composes the room tells it: `changed` when own records were committed, `setLinked` when links come and go,
+ * `forgetOrigin` and `readmit` instead of the replica's methods of those names, `noteOrigin` of what was restored from a snapshot.
+ * Tombstones may be collected (`replica.collect`) only while some link is caught up or the node has decided that it is alone: who has
+ * not caught up does not know what its tombstones hide.
+ */
+export class ReplicationShared {
+  readonly replica: Replica;
+  readonly drafter: Drafter;
+  readonly bounds: Bounds;
+  readonly hlc: Hlc;
+  readonly rng: Rng;
+  readonly place: OriginPlace;
+  readonly options: ReplicationOptions;
+  readonly vector: Vector;
+  readonly shelf: FrameShelf;
+  readonly stats: ReplicationStats = {
+    ...{ sentRecords: 0, sentFrames: 0, receivedRecords: 0, receivedFrames: 0, appliedRecords: 0, refusedRecords: 0 },
+    ...{ refusedFrames: 0, gaps: 0, asks: 0, asked: 0, askedTooOften: 0, wholeTransfers: 0, vectorsEqual: 0, vectorsDifferent: 0 },
+    ...{ wholeVectors: 0, compared: 0, diverged: 0, repairs: 0, beyondSkew: 0, badFrames: 0 },
+  };
+  readonly #fetches = new Map<string, Fetch>();
+  #selfId: string;
+  #edgeMonoMs = Number.NEGATIVE_INFINITY;
+  #lostId = "";
+  #linked: readonly string[] = [];
+
+  constructor(parts: SharedParts) {
+    this.replica = parts.replica;
+    this.drafter = parts.drafter;
+    this.bounds = parts.bounds;
+    this.hlc = parts.hlc;
+    this.rng = parts.rng;
+    this.place = parts.place;
+    this.options = { ...REPLICATION_DEFAULTS, ...parts.options };
+    this.vector = new Vector(parts.place);
+    this.shelf = new FrameShelf({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
+    this.#selfId = this.replica.self.id;
+    const { self } = this.replica;
+    self.clusterId = parts.place.clusterId;
+    self.region = parts.place.region;
+    for (const origin of this.replica.origins.values()) this.noteOrigin(origin);
+  }
+
+  // ---- own news ----
+
+  /** The seq up to which own records are told of: those since are still being gathered. */
+  get horizon(): number {
+    return this.vector.find(this.replica.self.id)?.seq ?? 0;
+  }
+
+  /** Monotonic ms from which gathered own news may be told; undefined when there is none. */
+  get edgeDueMonoMs(): number | undefined {
+    const { self } = this.replica;
+    if (self.id === this.#selfId && self.through === this.horizon) return undefined;
+    return this.#edgeMonoMs + this.options.gatherMs;
+  }
+
+  /** Own records may have been committed: told at once when nothing was lately, else gathered. */
+  changed(time: Time): void {
+    const due = this.edgeDueMonoMs;
+    if (due === undefined || time.monoMs < due) return;
+    const { self } = this.replica;
+    if (self.id !== this.#selfId) this.vector.drop(this.#selfId);
+    this.#selfId = self.id;
+    this.#edgeMonoMs = time.monoMs;
+    this.noteOrigin(self);
+  }
+
+  /** A peer's vector names our own origin above what our journal ever gave out: told once a generation. */
+  isLost(seq: number): boolean {
+    const { self, lastSeq } = this.replica;
+    if (seq <= lastSeq || this.#lostId === self.id) return false;
+    this.#lostId = self.id;
+    return true;
+  }
+
+  // ---- origins ----
+
+  /** An origin's number may have moved; links tell of it. */
+  noteOrigin(origin: Origin): void {
+    this.vector.note(origin, origin.through);
+  }
+
+  /** Forgets an origin, records and number together (semantics.md, Orphans). */
+  forgetOrigin(origin: Origin, time: Time): void {
+    this.replica.forgetOrigin(origin, time);
+    this.vector.drop(origin.id);
+    this.#fetches.delete(origin.id);
+  }
+
+  /** A forgotten origin is a live member again. */
+  readmit(nodeId: string, generation: number): void {
+    this.replica.readmit(nodeId, generation);
+  }
+
+  /** Whether an origin that is not known yet may become so. */
+  hasRoomFor(id: string): boolean {
+    return this.replica.origins.has(id) || this.replica.origins.size < this.options.maxOrigins;
+  }
+
+  // ---- links ----
+
+  /** Ids of the nodes this one has a link to; at most 256 are told. */
+  get linked(): readonly string[] {
+    return this.#linked;
+  }
+
+  setLinked(nodeIds: readonly string[]): void {
+    const linked = nodeIds.toSorted().slice(0, MAX_LINKED);
+    if (linked.length === this.#linked.length && linked.every((id, i) => id === this.#linked[i])) return;
+    this.#linked = linked;
+  }
+
+  /**
+   * Whether this link is to ask its peer for an origin now. One link at a time fetches an origin, so that a newcomer with twenty
+   * peers gets everything once; when nothing comes another takes over.
+   */
+  takeFetch(id: string, fetcher: Fetcher, time: Time): boolean {
+    const through = this.replica.origins.get(id)?.through ?? 0;
+    const fetch = this.#fetches.get(id);
+    if (fetch === undefined) {
+      this.#fetches.set(id, { fetcher, sinceMonoMs: time.monoMs, through, attempts: 0 });
+      return true;
+    }
+    if (through > fetch.through) {
+      fetch.through = through;
+      fetch.sinceMonoMs = time.monoMs;
+      fetch.attempts = 0;
+      return false;
+    }
+    const isSame = fetch.fetcher === fetcher;
+    const { fetchTimeoutMs, fetchMaxWaitMs } = this.options;
+    // Another goes first.
+    const waitMs = Math.min(fetchMaxWaitMs, fetchTimeoutMs * (isSame ? 1.5 : 1) * 2 ** Math.max(0, fetch.attempts - (isSame ? 0 : 3)));
+    const busyMonoMs = Math.min(fetch.fetcher.receivedMonoMs, fetch.sinceMonoMs + fetchMaxWaitMs);
+    if (time.monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
+    fetch.attempts += 1;
+    fetch.fetcher = fetcher;
+    fetch.sinceMonoMs = time.monoMs;
+    return true;
+  }
+
+  /** The link is gone: what it fetched is for others to ask for. */
+  dropFetcher(fetcher: Fetcher): void {
+    for (const [id, fetch] of this.#fetches) if (fetch.fetcher === fetcher) this.#fetches.delete(id);
+  }
+
+  /** What was fetched is here. */
+  endFetch(id: string): void {
+    this.#fetches.delete(id);
+  }
+}
+
+const MAX_LINKED = 256;

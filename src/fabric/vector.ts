@@ -1,0 +1,231 @@
+/**
+ * This node's version vector as links tell it: which numbers moved since a link last looked, and a 64-bit digest of the whole as a
+ * link may carry it, kept as sums so that neither costs a walk over all origins (semantics.md, Replication).
+ */
+import { ChangeLog } from "../catalog/change-log.ts";
+import type { OriginPlace } from "../catalog/origins.ts";
+import { relationOf } from "../catalog/scope.ts";
+import type { VectorEntry } from "./messages.ts";
+
+/** A sum modulo 2^64 of what can come and go in any order. */
+export class Sum64 {
+  #high = 0;
+  #low = 0;
+
+  add(hash: Hash): void {
+    const low = this.#low + hash.low;
+    this.#low = low >>> 0;
+    this.#high = (this.#high + hash.high + (low > 0xffffffff ? 1 : 0)) >>> 0;
+  }
+
+  subtract(hash: Hash): void {
+    const low = this.#low - hash.low;
+    this.#low = low >>> 0;
+    this.#high = (this.#high - hash.high - (low < 0 ? 1 : 0)) >>> 0;
+  }
+
+  get hash(): Hash {
+    return { high: this.#high, low: this.#low };
+  }
+
+  get value(): bigint {
+    return (BigInt(this.#high) << 32n) | BigInt(this.#low);
+  }
+}
+
+/** Two unsigned 32-bit halves. */
+export interface Hash {
+  readonly high: number;
+  readonly low: number;
+}
+
+const NOTHING: Hash = { high: 0, low: 0 };
+
+/**
+ * Hash of a text and a number for sums that nodes compare: two lanes of FNV-1a over the text's UTF-16 code units, then over the
+ * number's low 32 and high 21 bits, each lane finished as in MurmurHash3. Part of the protocol: never to be changed.
+ */
+// HOT: once per record of an origin that is compared.
+export function hashOf(text: string, n: number): Hash {
+  let high = 0x811c9dc5;
+  let low = 0x9e3779b9;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    high = Math.imul(high ^ unit, 0x01000193);
+    low = Math.imul(low ^ unit, 0x0100019d);
+  }
+  const upper = Math.floor(n / 2 ** 32);
+  high = finish(Math.imul(finish(high ^ (n >>> 0)), 0x01000193) ^ upper);
+  low = finish(Math.imul(finish(low ^ (n >>> 0)), 0x0100019d) ^ upper);
+  return { high, low };
+}
+
+function finish(value: number): number {
+  let x = value;
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+/** What a vector entry adds to the digest; a seq of 0 is the same as not being named. */
+export function entryHash(id: string, seq: number): Hash {
+  return seq === 0 ? NOTHING : hashOf(id, seq);
+}
+
+/** One origin's number as it was last noted. */
+export interface Mark {
+  readonly id: string;
+  readonly nodeId: string;
+  readonly generation: number;
+  clusterId: string;
+  region: string;
+  /** 0: not known any more. */
+  seq: number;
+  floor: number;
+  /** Ascending: when it last moved. */
+  order: number;
+  hash: Hash;
+}
+
+/** Whom a vector is for. */
+export interface VectorReader extends OriginPlace {
+  readonly nodeId: string;
+}
+
+/** Origins that are gone and still told of as such. */
+const MAX_GONE = 1000;
+
+export class Vector {
+  readonly #place: OriginPlace;
+  readonly #marks = new Map<string, Mark>();
+  readonly #moves = new ChangeLog<Mark>((mark) => mark.order);
+  readonly #all = new Sum64();
+  readonly #byCluster = new Map<string, Sum64>();
+  readonly #gone = new Set<string>();
+  #order = 0;
+
+  constructor(place: OriginPlace) {
+    this.#place = place;
+  }
+
+  /** Number of the last move: what a link remembers to ask for what came after. */
+  get order(): number {
+    return this.#order;
+  }
+
+  find(id: string): Mark | undefined {
+    return this.#marks.get(id);
+  }
+
+  /** An origin's number may have moved. Returns whether it had. */
+  note(of: Omit<Mark, "seq" | "order" | "hash">, seq: number): boolean {
+    const { id, nodeId, generation, clusterId, region, floor } = of;
+    let mark = this.#marks.get(id);
+    if (mark === undefined) {
+      if (seq === 0) return false;
+      mark = { id, nodeId, generation, clusterId, region, seq: 0, floor, order: 0, hash: NOTHING };
+      this.#marks.set(id, mark);
+    }
+    mark.floor = floor;
+    if (mark.clusterId !== clusterId) this.#rehome(mark, { clusterId, region });
+    if (mark.seq === seq) return false;
+    this.#gone.delete(id);
+    this.#move(mark, seq);
+    return true;
+  }
+
+  /** An origin is not known any more: it was forgotten, or has another name now. */
+  drop(id: string): void {
+    const mark = this.#marks.get(id);
+    if (mark === undefined || mark.seq === 0) return;
+    this.#move(mark, 0);
+    this.#gone.add(id);
+    const [oldest] = this.#gone;
+    if (this.#gone.size <= MAX_GONE || oldest === undefined) return;
+    this.#gone.delete(oldest);
+    const gone = this.#marks.get(oldest);
+    if (gone === undefined) return;
+    this.#marks.delete(oldest);
+    const { order } = gone;
+    gone.order = -1;
+    this.#moves.retire(order);
+  }
+
+  /** Its place was not known when it was noted first. */
+  #rehome(mark: Mark, { clusterId, region }: OriginPlace): void {
+    this.#sumOf(mark.clusterId).subtract(mark.hash);
+    mark.clusterId = clusterId;
+    mark.region = region;
+    this.#sumOf(mark.clusterId).add(mark.hash);
+  }
+
+  #move(mark: Mark, seq: number): void {
+    const sum = this.#sumOf(mark.clusterId);
+    this.#all.subtract(mark.hash);
+    sum.subtract(mark.hash);
+    mark.seq = seq;
+    mark.hash = entryHash(mark.id, seq);
+    this.#all.add(mark.hash);
+    sum.add(mark.hash);
+    const before = mark.order;
+    this.#order += 1;
+    mark.order = this.#order;
+    if (before > 0) this.#moves.retire(before);
+    this.#moves.append(this.#order, mark);
+  }
+
+  /** Visits marks that moved after `order`, oldest move first. */
+  forEachSince(order: number, visit: (mark: Mark) => void): void {
+    this.#moves.forEachSince(order, (mark) => {
+      visit(mark);
+      return true;
+    });
+  }
+
+  /** What a link to that node may be told, of what moved after `order`. */
+  entriesSince(order: number, reader: VectorReader): VectorEntry[] {
+    const entries: VectorEntry[] = [];
+    this.forEachSince(order, (mark) => {
+      if (!this.mayName(mark, reader)) return;
+      const { nodeId, generation, seq, floor } = mark;
+      entries.push({ nodeId, generation, seq, floor });
+    });
+    return entries;
+  }
+
+  /**
+   * Whether a node may be told anything of an origin: never of its own cluster's by a node of another, which would make it believe
+   * that it had everything; nothing across regions; nothing of an origin whose place is unknown but within the cluster.
+   */
+  mayName(origin: OriginPlace, reader: VectorReader): boolean {
+    switch (relationOf(this.#place, reader)) {
+      case "cluster":
+        return true;
+      case "region":
+        return origin.clusterId !== "" && origin.clusterId !== reader.clusterId;
+      case "remote":
+        return false;
+    }
+  }
+
+  /** Digest of everything that node may be told. */
+  digest(reader: VectorReader): bigint {
+    const relation = relationOf(this.#place, reader);
+    if (relation === "cluster") return this.#all.value;
+    if (relation === "remote") return 0n;
+    const sum = new Sum64();
+    sum.add(this.#all.hash);
+    sum.subtract(this.#sumOf(reader.clusterId).hash);
+    sum.subtract(this.#sumOf("").hash);
+    return sum.value;
+  }
+
+  #sumOf(clusterId: string): Sum64 {
+    let sum = this.#byCluster.get(clusterId);
+    if (sum === undefined) {
+      sum = new Sum64();
+      this.#byCluster.set(clusterId, sum);
+    }
+    return sum;
+  }
+}

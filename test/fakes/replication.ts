@@ -1,0 +1,217 @@
+/** Nodes that replicate over links in memory: streams that keep order, or a net that drops, doubles and reorders frames. */
+import { create } from "@bufbuild/protobuf";
+import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { BODY, HEALTH, type KeyText, KIND } from "../../src/catalog/record.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { relationOf, SCOPE, type Scope } from "../../src/catalog/scope.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import { sameFilter, TraitsPool } from "../../src/catalog/traits.ts";
+import type { ReplicationFrame } from "../../src/fabric/messages.ts";
+import { LinkReplication, type ReplicationOutput } from "../../src/fabric/replication.ts";
+import { type ReplicationOptions, ReplicationShared } from "../../src/fabric/replication-shared.ts";
+import { Hlc } from "../../src/lib/hlc.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { Rng } from "../../src/lib/rng.ts";
+
+export interface NodeSpec {
+  readonly nodeId: string;
+  readonly generation?: number;
+  readonly clusterId?: string;
+  readonly region?: string;
+  /** Ahead of the others' wall clocks. */
+  readonly skewMs?: number;
+  readonly options?: Partial<ReplicationOptions>;
+}
+
+const pool = new TraitsPool(1024);
+const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: pool });
+
+export class ReplicatingNode {
+  readonly nodeId: string;
+  readonly place: { readonly clusterId: string; readonly region: string };
+  readonly replica: Replica;
+  readonly shared: ReplicationShared;
+  readonly links = new Set<LinkReplication>();
+  readonly outputs: ReplicationOutput[] = [];
+  readonly hlc = new Hlc();
+  readonly #skewMs: number;
+
+  constructor(spec: NodeSpec) {
+    this.nodeId = spec.nodeId;
+    this.place = { clusterId: spec.clusterId ?? "c1", region: spec.region ?? "r1" };
+    this.#skewMs = spec.skewMs ?? 0;
+    const numbers = { generation: spec.generation ?? 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
+    this.replica = new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, ...numbers, place: this.place });
+    const parts = { replica: this.replica, drafter, bounds: DEFAULT_BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
+    this.shared = new ReplicationShared({ ...parts, ...(spec.options === undefined ? {} : { options: spec.options }) });
+  }
+
+  timeOf(monoMs: number): Time {
+    return { monoMs, wallMs: 1_700_000_000_000 + monoMs + this.#skewMs };
+  }
+
+  /** Puts the service `name` and makes it visible. */
+  put(name: string, monoMs: number, { scope = SCOPE.ZONE, tag = "blue" }: { scope?: Scope; tag?: string } = {}): KeyText {
+    const time = this.timeOf(monoMs);
+    const key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1" });
+    const entry = create(EntrySchema, { key, tags: [tag], health: HEALTH.HEALTHY, scope });
+    const draft = drafter.draftOf(entry, 0, { nodeId: this.nodeId, ...this.place, zone: "z", tenantId: "", receivedWallMs: 0 });
+    const own = this.replica.own(draft.key);
+    const before = own?.body === BODY.ENTRY ? own : undefined;
+    const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
+    const isFilterChange = before === undefined || !sameFilter(before, draft);
+    const { namespace, kind, health, traits } = draft;
+    const fields = { key: draft.key, namespace, name, kind, scope, health, traits, bytes, isFilterChange, principal: "p" };
+    this.replica.stagePut({ ...fields, hlc: this.hlc.stamp(time.wallMs), contentBytes: draft.content.length });
+    this.commit(monoMs);
+    return draft.key;
+  }
+
+  /** Ends its own record of a key, or takes the key out whoever has it. Nothing when there is nothing to end. */
+  end(key: KeyText, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, monoMs: number): void {
+    const own = this.replica.own(key);
+    const of = body === BODY.UNREGISTERED ? (this.replica.view(key) ?? own) : own;
+    if (of === undefined || of.body !== BODY.ENTRY) return;
+    this.replica.stageTombstone(of, body, this.hlc.stamp(this.timeOf(monoMs).wallMs));
+    this.commit(monoMs);
+  }
+
+  commit(monoMs: number): void {
+    const time = this.timeOf(monoMs);
+    this.replica.commit(this.replica.lastSeq, time);
+    for (const link of this.links) link.changed(time);
+  }
+
+  /** What it shows: a line a key. */
+  shown(): readonly string[] {
+    const lines: string[] = [];
+    const cursor = this.replica.lookup.cursor();
+    for (let record = cursor.next(); record !== undefined; record = cursor.next())
+      lines.push(`${record.key.replaceAll("\0", "|")} ${record.origin.id} ${record.seq} ${record.traits.tags.join()}`);
+    return lines;
+  }
+
+  /** What it holds of an origin, tombstones too. */
+  held(originId: string): readonly string[] {
+    const cells = this.replica.origins.get(originId)?.log.list() ?? [];
+    return cells.map((cell) => `${cell.key.replaceAll("\0", "|")} ${cell.seq} ${cell.body}`);
+  }
+
+  vector(): Readonly<Record<string, number>> {
+    return Object.fromEntries(
+      [...this.replica.origins.values()]
+        .filter((o) => o.through > 0)
+        .map((o) => [o.id, o.through])
+        .toSorted(),
+    );
+  }
+}
+
+interface End {
+  readonly node: ReplicatingNode;
+  readonly link: LinkReplication;
+}
+
+interface Flight {
+  readonly to: End;
+  readonly frame: ReplicationFrame;
+  readonly dueMonoMs: number;
+}
+
+export interface WireOptions {
+  readonly delayMs?: number;
+  /** Per hundred frames; an unruly wire is no stream. */
+  readonly lossPercent?: number;
+  readonly doublePercent?: number;
+  /** Extra delay up to so long, drawn for each frame: they overtake each other. */
+  readonly jitterMs?: number;
+}
+
+/** A link between two nodes, for as long as it stands. */
+export class Wire {
+  readonly a: End;
+  readonly b: End;
+  readonly #flights: Flight[] = [];
+  readonly #options: WireOptions;
+  readonly #rng: Rng;
+  /** The other side of a stalled end does not read: nothing is pulled. */
+  isStalled = false;
+  sentFrames = 0;
+  sentRecords = 0;
+  sentBytes = 0;
+  readonly log: ReplicationFrame[] = [];
+
+  constructor(a: ReplicatingNode, b: ReplicatingNode, monoMs: number, options: WireOptions = {}) {
+    this.#options = options;
+    this.#rng = new Rng(`${a.nodeId} ${b.nodeId} ${monoMs}`);
+    this.a = { node: a, link: open(a, b, monoMs) };
+    this.b = { node: b, link: open(b, a, monoMs) };
+    relink(a);
+    relink(b);
+  }
+
+  close(): void {
+    for (const { node, link } of [this.a, this.b]) {
+      link.close();
+      node.links.delete(link);
+      relink(node);
+    }
+  }
+
+  /** One moment: what is due arrives, timers run, what can be sent is sent. */
+  step(monoMs: number): void {
+    const due = this.#flights.filter((flight) => flight.dueMonoMs <= monoMs);
+    for (const flight of due) {
+      this.#flights.splice(this.#flights.indexOf(flight), 1);
+      flight.to.link.receive(flight.frame, flight.to.node.timeOf(monoMs), flight.to.node.outputs);
+    }
+    this.#run(this.a, this.b, monoMs);
+    this.#run(this.b, this.a, monoMs);
+  }
+
+  #run(from: End, to: End, monoMs: number): void {
+    const time = from.node.timeOf(monoMs);
+    if ((from.link.nextDeadlineMs() ?? Infinity) <= monoMs) from.link.tick(time, from.node.outputs);
+    // A stream takes a few frames at a time.
+    for (let n = 0; n < 8 && !this.isStalled && from.link.hasWork(time); n++) {
+      const frame = from.link.next(time);
+      if (frame !== undefined) this.#send(frame, to, monoMs);
+    }
+  }
+
+  #send(frame: ReplicationFrame, to: End, monoMs: number): void {
+    const { delayMs = 5, lossPercent = 0, doublePercent = 0, jitterMs = 0 } = this.#options;
+    this.sentFrames += 1;
+    this.log.push(frame);
+    if (frame.kind === "records") {
+      this.sentRecords += frame.frame.records.length;
+      this.sentBytes += frame.frame.records.reduce((sum, record) => sum + record.length, 0);
+    }
+    if (this.#rng.int(100) < lossPercent) return;
+    const times = this.#rng.int(100) < doublePercent ? 2 : 1;
+    for (let n = 0; n < times; n++)
+      this.#flights.push({ to, frame, dueMonoMs: monoMs + delayMs + (jitterMs > 0 ? this.#rng.int(jitterMs) : 0) });
+  }
+}
+
+function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number): LinkReplication {
+  const { nodeId, generation } = peer.replica.self;
+  const relation = relationOf(node.place, peer.place);
+  const link = new LinkReplication(node.shared, { nodeId, generation, ...peer.place, relation }, node.timeOf(monoMs));
+  node.links.add(link);
+  return link;
+}
+
+function relink(node: ReplicatingNode): void {
+  node.shared.setLinked([...node.links].map((link) => link.peer.nodeId));
+}
+
+/** Runs wires for so long, in steps of 5 ms; returns the time it is then. */
+export function run(wires: readonly Wire[], fromMonoMs: number, forMs: number, isDone: () => boolean = () => false): number {
+  let now = fromMonoMs;
+  for (; now < fromMonoMs + forMs && !isDone(); now += 5) for (const wire of wires) wire.step(now);
+  return now;
+}
