@@ -1,6 +1,33 @@
 /** The room's machine: composes membership, links, replication and the lives of origins. Routes, and has no rules of its own. */
+
+import { relationOf } from "../catalog/scope.ts";
 import type { Machine, Time } from "../lib/machine.ts";
-import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, PeerProof, PolicyHead } from "./messages.ts";
+import { TokenBuckets } from "../lib/token-bucket.ts";
+import type { FabricOptions, FabricParts } from "./fabric-options.ts";
+import type { LinkRow } from "./link-row.ts";
+import { Links, type LinksInput, type LinksOutput } from "./links.ts";
+import { Lives } from "./lives.ts";
+import { Membership, type MembershipInput } from "./membership.ts";
+import type {
+  CallRequest,
+  CallResponse,
+  Hello,
+  LinkFrame,
+  MemberFacts,
+  MemberUpdate,
+  PeerProof,
+  PolicyFrame,
+  PolicyHead,
+  ReplicationFrame,
+} from "./messages.ts";
+import type { MembershipOutput } from "./news.ts";
+import { PolicyExchange } from "./policy-exchange.ts";
+import { Readiness, type ReadyState } from "./readiness.ts";
+import { LinkReplication, type ReplicationOutput } from "./replication.ts";
+import { ReplicationShared } from "./replication-shared.ts";
+import { refusalOfCall, type TrustFacts } from "./trust.ts";
+
+const NEVER = Number.POSITIVE_INFINITY;
 
 /** Names a link for as long as its stream lives; given by whoever opens it: even from here, odd from the shell (`-1, -3, …` count too). */
 export type LinkId = number;
@@ -22,6 +49,8 @@ export type FabricInput =
   | { readonly kind: "changed" }
   /** The event loop was late by so much. */
   | { readonly kind: "lagged"; readonly lagMs: number }
+  /** What this node says of itself is another now: a new generation, other labels. */
+  | { readonly kind: "facts"; readonly facts: MemberFacts }
   /** The policy in force here is another now. */
   | { readonly kind: "policy"; readonly head: PolicyHead }
   /** The encoded policy version that `readPolicy` asked for. */
@@ -64,3 +93,367 @@ export type FabricMachine = Machine<FabricInput, FabricOutput> & {
   /** The next frame for a link; undefined when there is nothing now. At most `maxFrameBytes` unless one record is larger. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
 };
+
+/** A link that is up. */
+interface Up {
+  readonly link: LinkId;
+  readonly hello: Hello;
+  readonly replication: LinkReplication;
+  /** The shell was told that there is something to send, and has not found nothing since. */
+  isAwake: boolean;
+}
+
+/** A link that has not taken what is due is looked at again after so long. */
+const STALLED_MS = 100;
+/** Refused calls told a minute and address; the rest is counted. */
+const MAX_CALL_REFUSALS = 6;
+
+export class Fabric implements FabricMachine {
+  readonly membership: Membership;
+  readonly replication: ReplicationShared;
+  readonly policy: PolicyExchange;
+  readonly lives: Lives;
+  readonly #options: FabricOptions;
+  readonly #parts: FabricParts;
+  readonly #trust: TrustFacts;
+  readonly #links: Links;
+  readonly #readiness: Readiness;
+  readonly #up = new Map<LinkId, Up>();
+  readonly #refusals = new TokenBuckets({ limit: MAX_CALL_REFUSALS, windowMs: 60_000, maxKeys: 256 });
+  #hasPeers = false;
+  #lastMonoMs = 0;
+  #isBegun = false;
+  #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number } | undefined;
+  /** Frames of newer peers that were skipped, and calls refused. */
+  unknownFrameCount = 0;
+  refusedCallCount = 0;
+
+  constructor(options: FabricOptions, parts: FabricParts) {
+    this.#options = options;
+    this.#parts = parts;
+    const { self, replica, drafter, bounds, hlc, rng, clusterToken, isInsecure } = parts;
+    const { nodeId, clusterId, region } = self;
+    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure };
+    this.membership = new Membership(self, rng.fork("membership"), options.membership);
+    this.#links = new Links(options.links, {
+      self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
+      members: () => this.membership.listed(),
+      capabilities: [],
+      trust: this.#trust,
+      rng: rng.fork("links"),
+    });
+    const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region } };
+    this.replication = new ReplicationShared({ ...shared, options: options.replication });
+    this.policy = new PolicyExchange(options.policy);
+    this.lives = new Lives(options.lives, {
+      replica,
+      clusterId,
+      findMember: (id) => this.membership.find(id),
+      forgetOrigin: (origin, time) => this.replication.forgetOrigin(origin, time),
+      readmit: (id, generation) => this.replication.readmit(id, generation),
+    });
+    this.#readiness = new Readiness(options.readiness, { hasSeeds: this.#seeds().length > 0, startAgeMs: parts.startAgeMs });
+  }
+
+  handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
+    if (!this.#isBegun) this.#begin(time, out);
+    this.#lastMonoMs = time.monoMs;
+    this.#route(input, time, out);
+    this.#tick(time, out);
+  }
+
+  #route(input: FabricInput, time: Time, out: FabricOutput[]): void {
+    switch (input.kind) {
+      case "tick":
+        return;
+      case "asked":
+        return this.#asked(input, time, out);
+      case "answered":
+      case "lagged":
+        return this.#toMembership(input, time, out);
+      case "opened":
+      case "closed":
+        return this.#toLinks(input, time, out);
+      case "received":
+        return this.#received(input.link, input.frame, time, out);
+      case "changed":
+        return this.replication.changed(time);
+      case "facts":
+        return this.#toMembership(input, time, out);
+      case "policy":
+        return this.policy.headChanged(input.head, time);
+      case "policyRead":
+        return this.policy.read(input.number, input.bytes);
+      case "policyRefused":
+        return this.policy.refused(input.head, input.detail, out);
+      case "stop":
+        return this.#stopFor(input.reason, time, out);
+    }
+  }
+
+  /** The next frame for a link; see `FabricMachine`. */
+  pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
+    const control = this.#links.next(link);
+    if (control !== undefined) return control;
+    const up = this.#up.get(link);
+    if (up === undefined) return undefined;
+    const frame = up.replication.next(time) ?? this.policy.next(link, time);
+    if (frame !== undefined) return frame;
+    up.isAwake = false;
+    if (this.#stop === undefined || this.replication.edgeDueMonoMs !== undefined) return undefined;
+    this.#toLinks({ kind: "end", link, reason: this.#stop.reason, detail: "" }, time, out);
+    return this.#links.next(link);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    if (!this.#isBegun) return 0;
+    let next = Math.min(
+      this.membership.nextDeadlineMs() ?? NEVER,
+      this.#links.nextDeadlineMs() ?? NEVER,
+      this.lives.nextDeadlineMs() ?? NEVER,
+      this.policy.nextDeadlineMs() ?? NEVER,
+      this.#readiness.nextDeadlineMs() ?? NEVER,
+      this.replication.edgeDueMonoMs ?? NEVER,
+    );
+    // A peer that does not read leaves what is due undone: looked at again, but not all the time.
+    for (const { replication, isAwake } of this.#up.values())
+      next = Math.min(next, Math.max(replication.nextDeadlineMs() ?? NEVER, this.#lastMonoMs + (isAwake ? STALLED_MS : 1)));
+    return next === NEVER ? undefined : next;
+  }
+
+  // ---- reads ----
+
+  /** Whether this node may answer for the mesh, and the honest age of what it would say. */
+  readiness(time: Time): ReadyState {
+    return this.#readiness.read(time);
+  }
+
+  /** Whether tombstones may be collected: who has not caught up does not know what they hide. */
+  get mayCollect(): boolean {
+    return this.#readiness.isReady;
+  }
+
+  /** Whether nothing is left to be said after `stop`. */
+  isStopped(time: Time): boolean {
+    if (this.#stop === undefined) return false;
+    if (time.monoMs >= this.#stop.deadlineMonoMs) return true;
+    if (this.#links.count > 0) return false;
+    return this.#stop.reason === "restart" || this.membership.isQuiet;
+  }
+
+  /** All links, for people. */
+  links(): readonly LinkState[] {
+    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.#up.get(row.link)?.replication.isCaughtUp ?? false }));
+  }
+
+  get refusedPeerCount(): number {
+    return this.#links.refusedCount;
+  }
+
+  // ---- one part each ----
+
+  #seeds(): readonly string[] {
+    return this.#parts.seeds.filter((seed) => seed !== this.#parts.self.address);
+  }
+
+  #begin(time: Time, out: FabricOutput[]): void {
+    this.#isBegun = true;
+    if (this.#seeds().length > 0) this.#toMembership({ kind: "join", addresses: this.#seeds() }, time, out);
+  }
+
+  #asked(input: Extract<FabricInput, { kind: "asked" }>, time: Time, out: FabricOutput[]): void {
+    const { proof, request, call } = input;
+    const refusal = refusalOfCall(request.from, proof, this.#trust);
+    if (refusal === undefined) return this.#toMembership(input, time, out);
+    this.refusedCallCount += 1;
+    out.push({ kind: "answer", call, response: undefined });
+    if (this.#refusals.take(`${refusal.reason} ${proof.address.replace(/:\d+$/, "")}`, time.monoMs) > 0) return;
+    const detail = { ...refusal, nodeId: request.from.nodeId, address: proof.address, refusedCount: this.refusedCallCount };
+    out.push({ kind: "event", event: { name: "call_refused", severity: "warn", isAudited: true, detail } });
+  }
+
+  #toMembership(input: MembershipInput, time: Time, out: FabricOutput[]): void {
+    const said: MembershipOutput[] = [];
+    this.membership.handle(input, time, said);
+    let isChanged = false;
+    for (const output of said) {
+      switch (output.kind) {
+        case "call":
+        case "answer":
+        case "event":
+          out.push(output);
+          break;
+        case "memberChanged":
+          isChanged = true;
+          this.lives.memberChanged(output.update);
+          out.push({ kind: "memberChanged", update: output.update });
+      }
+    }
+    if (!isChanged) return;
+    const { nodeId, region } = this.#trust;
+    this.#hasPeers = this.membership.listed().some((member) => member.region === region && member.nodeId !== nodeId);
+    this.#toLinks({ kind: "members" }, time, out);
+  }
+
+  #toLinks(input: LinksInput, time: Time, out: FabricOutput[]): void {
+    const said: LinksOutput[] = [];
+    this.#links.handle(input, time, said);
+    for (const output of said) {
+      switch (output.kind) {
+        case "open":
+        case "send":
+        case "close":
+        case "event":
+          out.push(output);
+          break;
+        case "up":
+          this.#linkUp(output, time, out);
+          break;
+        case "down":
+          this.#linkDown(output, time, out);
+      }
+    }
+  }
+
+  #linkUp({ link, hello }: Extract<LinksOutput, { kind: "up" }>, time: Time, out: FabricOutput[]): void {
+    const { nodeId, generation, clusterId, region } = hello;
+    const peer = { nodeId, generation, clusterId, region, relation: relationOf(this.#trust, hello) };
+    const replication = new LinkReplication(this.replication, peer, time);
+    this.#up.set(link, { link, hello, replication, isAwake: false });
+    this.policy.opened(link, time);
+    this.#linkedChanged();
+    this.lives.back(hello.nodeId);
+    this.#toMembership({ kind: "heardOf", member: hello }, time, out);
+  }
+
+  #linkDown({ link, hello, goodbye }: Extract<LinksOutput, { kind: "down" }>, time: Time, out: FabricOutput[]): void {
+    this.#up.get(link)?.replication.close();
+    this.#up.delete(link);
+    this.policy.closed(link);
+    this.#linkedChanged();
+    if (goodbye === "restart") this.lives.away(hello.nodeId, time);
+    if (goodbye === undefined) this.#toMembership({ kind: "doubted", nodeId: hello.nodeId }, time, out);
+  }
+
+  #linkedChanged(): void {
+    this.replication.setLinked([...this.#up.values()].map(({ hello }) => hello.nodeId));
+  }
+
+  #received(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): void {
+    switch (frame.kind) {
+      case "hello":
+        return this.#toLinks({ kind: "hello", link, hello: frame.hello }, time, out);
+      case "goodbye":
+        return this.#toLinks({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
+      case "unknown":
+        this.unknownFrameCount += 1;
+        return;
+      case "vector":
+      case "records":
+      case "linked":
+      case "digests":
+      case "policyHead":
+      case "policyWanted":
+      case "policyPart":
+        return this.#receivedOn(link, frame, time, out);
+    }
+  }
+
+  #receivedOn(link: LinkId, frame: ReplicationFrame | PolicyFrame, time: Time, out: FabricOutput[]): void {
+    const up = this.#up.get(link);
+    if (up === undefined) {
+      if (this.#links.find(link)?.state === "greeting")
+        this.#toLinks({ kind: "end", link, reason: "bad_frame", detail: `${frame.kind} before hello` }, time, out);
+      return;
+    }
+    switch (frame.kind) {
+      case "policyHead":
+      case "policyWanted":
+      case "policyPart":
+        return this.policy.receive(link, frame, time, out);
+      case "vector":
+      case "records":
+      case "linked":
+      case "digests": {
+        const said: ReplicationOutput[] = [];
+        up.replication.receive(frame, time, said);
+        this.#carryOut(up, said, time, out);
+        if (frame.kind === "records" && !this.lives.knows(frame.frame.nodeId, frame.frame.generation)) this.lives.look();
+        this.#judge(up, time);
+      }
+    }
+  }
+
+  #carryOut(up: Up, said: readonly ReplicationOutput[], time: Time, out: FabricOutput[]): void {
+    for (const output of said) {
+      switch (output.kind) {
+        case "changed":
+        case "superseded":
+        case "event":
+          out.push(output);
+          break;
+        case "generationLost":
+          out.push({ ...output, peerNodeId: up.hello.nodeId });
+          break;
+        case "badFrame":
+          this.#toLinks({ kind: "end", link: up.link, reason: "bad_frame", detail: output.reason }, time, out);
+      }
+    }
+  }
+
+  /** What the peer has just said may mean that nothing is missing here. */
+  #judge({ hello, replication }: Up, time: Time): void {
+    if (!replication.isCaughtUp) return;
+    if (!this.#readiness.isReady && this.#mayAnswer(hello)) this.#readiness.caughtUp();
+    if (replication.lag(time).behindSeqs === 0) this.#readiness.inStep(hello.nodeId, time);
+  }
+
+  /** Only a peer of this cluster has everything that this node must have, as long as there is one. */
+  #mayAnswer({ clusterId }: Hello): boolean {
+    return clusterId === this.#trust.clusterId || !this.membership.listed().some((member) => member.clusterId === this.#trust.clusterId);
+  }
+
+  #stopFor(reason: "leave" | "restart", time: Time, out: FabricOutput[]): void {
+    if (this.#stop !== undefined) return;
+    this.#stop = { reason, deadlineMonoMs: time.monoMs + this.#options.stopTimeoutMs };
+    this.#links.stop();
+    for (const { link, state } of this.#links.rows)
+      if (state !== "up") this.#toLinks({ kind: "end", link, reason, detail: "" }, time, out);
+    if (reason === "leave") this.#toMembership({ kind: "leave" }, time, out);
+  }
+
+  // ---- time ----
+
+  #tick(time: Time, out: FabricOutput[]): void {
+    const { monoMs } = time;
+    if (monoMs >= (this.membership.nextDeadlineMs() ?? NEVER)) this.#toMembership({ kind: "tick" }, time, out);
+    if (monoMs >= (this.#links.nextDeadlineMs() ?? NEVER)) {
+      this.#toLinks({ kind: "tick" }, time, out);
+      this.#readiness.want(this.#links.wanted(), time);
+    }
+    if (monoMs >= (this.replication.edgeDueMonoMs ?? NEVER)) this.replication.changed(time);
+    if (monoMs >= (this.policy.nextDeadlineMs() ?? NEVER)) this.policy.tick(time, out);
+    if (monoMs >= (this.lives.nextDeadlineMs() ?? NEVER)) {
+      const events: FabricEvent[] = [];
+      if (this.lives.tick(time, events)) out.push({ kind: "changed" });
+      for (const event of events) out.push({ kind: "event", event });
+    }
+    this.#readiness.tick(this.#hasPeers, time);
+    for (const up of this.#up.values()) {
+      if (monoMs >= (up.replication.nextDeadlineMs() ?? NEVER)) {
+        const said: ReplicationOutput[] = [];
+        up.replication.tick(time, said);
+        this.#carryOut(up, said, time, out);
+        this.#judge(up, time);
+      }
+      if (up.isAwake || !(this.#stop !== undefined || up.replication.hasWork(time) || this.policy.hasWork(up.link))) continue;
+      up.isAwake = true;
+      out.push({ kind: "send", link: up.link });
+    }
+  }
+}
+
+/** A link, for people. */
+export interface LinkState extends LinkRow {
+  readonly isCaughtUp: boolean;
+}

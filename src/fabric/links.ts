@@ -18,8 +18,8 @@ export type LinksInput =
   | { readonly kind: "goodbye"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
   /** Ends a link for a reason of ours. */
   | { readonly kind: "end"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
-  /** Everybody known, as membership says it now. */
-  | { readonly kind: "members"; readonly members: readonly MemberUpdate[] };
+  /** Membership knows others now, or something else of them. */
+  | { readonly kind: "members" };
 
 export type LinksOutput =
   | { readonly kind: "open"; readonly link: LinkId; readonly to: string }
@@ -34,6 +34,8 @@ export type LinksOutput =
 export interface LinksParts {
   /** What this node says of itself; asked at every hello. */
   readonly self: () => MemberFacts;
+  /** Everybody known, in a stable order. */
+  readonly members: () => Iterable<MemberUpdate>;
   readonly capabilities: readonly string[];
   readonly trust: TrustFacts;
   readonly rng: Rng;
@@ -48,7 +50,6 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   /** Up links by node id. */
   readonly #up = new Map<string, Row>();
   readonly #peers: LinkPeers;
-  #members: readonly MemberUpdate[] = [];
   #chooseMonoMs: number | undefined;
   #chosenMonoMs = Number.NEGATIVE_INFINITY;
   #nextId = 2;
@@ -70,8 +71,9 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#rows.values();
   }
 
-  get upCount(): number {
-    return this.#up.size;
+  /** All links, those being opened or ended too. */
+  get count(): number {
+    return this.#rows.size;
   }
 
   find(link: LinkId): LinkRow | undefined {
@@ -100,7 +102,6 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       case "tick":
         return this.#tick(time, out);
       case "members":
-        this.#members = input.members;
         this.#chooseMonoMs ??= Math.max(time.monoMs, this.#chosenMonoMs + this.#options.chooseEveryMs);
         return this.#tick(time, out);
       case "opened":
@@ -175,7 +176,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#chosenMonoMs = time.monoMs;
     if (this.#isStopping) return;
     const self = this.#parts.self();
-    const reachable = this.#members.filter(
+    const reachable = [...this.#parts.members()].filter(
       ({ nodeId, region, status }) => (status === "alive" || status === "suspect") && nodeId !== self.nodeId && region === self.region,
     );
     const chosen = this.#neighbours.choose(self, reachable);

@@ -1,6 +1,6 @@
 /** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Leases and life: Orphans). */
 import type { Cell, Origin } from "../catalog/cell.ts";
-import { BODY, keyParts, type OriginLife } from "../catalog/record.ts";
+import { BODY, type OriginLife } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import type { Time } from "../lib/machine.ts";
 import type { FabricEvent } from "./fabric.ts";
@@ -68,6 +68,9 @@ export interface LivesParts {
   readonly replica: Replica;
   readonly clusterId: string;
   readonly findMember: (nodeId: string) => MemberUpdate | undefined;
+  /** Who keeps the version vector forgets with the replica. */
+  readonly forgetOrigin: (origin: Origin, time: Time) => void;
+  readonly readmit: (nodeId: string, generation: number) => void;
 }
 
 export class Lives {
@@ -108,8 +111,15 @@ export class Lives {
     return counts;
   }
 
-  /** Membership changed, or there may be an origin that was not there before: looks again at the next tick. */
+  /** There may be an origin that was not there before: looks again at the next tick. */
   look(): void {
+    this.#isDue = true;
+  }
+
+  /** Membership knows something new. */
+  memberChanged({ nodeId, generation, status }: MemberUpdate): void {
+    const isForgotten = this.#parts.replica.forgotten.has(`${nodeId}/${generation}`);
+    if (isForgotten && (status === "alive" || status === "suspect")) this.#parts.readmit(nodeId, generation);
     this.#isDue = true;
   }
 
@@ -170,7 +180,7 @@ export class Lives {
       // Whoever was gone before we heard of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
     }
-    if (row.clusterId === "") row.clusterId = member?.clusterId ?? clusterOf(origin);
+    if (row.clusterId === "") row.clusterId = origin.clusterId === "" ? (member?.clusterId ?? "") : origin.clusterId;
     if (row.absence === absence) return;
     const was = row.absence;
     this.#setAbsence(row, absence, time);
@@ -219,7 +229,7 @@ export class Lives {
       events.push(event("origin_forgotten", "warn", row));
       this.forgottenCount += 1;
       this.#drop(row);
-      replica.forgetOrigin(row.origin, time);
+      this.#parts.forgetOrigin(row.origin, time);
       return true;
     }
     if (row.origin.life !== "hidden" && time.monoMs >= hideMonoMs) {
@@ -314,16 +324,6 @@ export class Lives {
     }
     return isChanged;
   }
-}
-
-/** Cluster of an origin by any record of it. */
-function clusterOf(origin: Origin): string {
-  let clusterId = "";
-  origin.log.forEachSince(0, (cell) => {
-    clusterId = keyParts(cell.key).clusterId;
-    return false;
-  });
-  return clusterId;
 }
 
 function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: OriginState): FabricEvent {

@@ -1,0 +1,51 @@
+/** What the room's machine is made of, and its knobs. */
+import type { Drafter } from "../catalog/codec.ts";
+import type { Bounds } from "../catalog/names.ts";
+import type { Replica } from "../catalog/replica.ts";
+import type { Hlc } from "../lib/hlc.ts";
+import type { Rng } from "../lib/rng.ts";
+import { LINKS_DEFAULTS, type LinksOptions } from "./links-options.ts";
+import { LIVES_DEFAULTS, type LivesOptions } from "./lives.ts";
+import { DEFAULTS as MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
+import type { MemberFacts } from "./messages.ts";
+import { POLICY_EXCHANGE, type PolicyExchangeOptions } from "./policy-exchange.ts";
+import { READINESS_DEFAULTS, type ReadinessOptions } from "./readiness.ts";
+import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./replication-shared.ts";
+
+export interface FabricOptions {
+  readonly membership: MembershipOptions;
+  readonly links: LinksOptions;
+  readonly replication: ReplicationOptions;
+  readonly lives: LivesOptions;
+  readonly readiness: ReadinessOptions;
+  readonly policy: PolicyExchangeOptions;
+  /** A stop ends at the latest after so long, said goodbye or not. */
+  readonly stopTimeoutMs: number;
+}
+
+export const FABRIC_DEFAULTS: FabricOptions = {
+  membership: MEMBERSHIP_DEFAULTS,
+  links: LINKS_DEFAULTS,
+  replication: REPLICATION_DEFAULTS,
+  lives: LIVES_DEFAULTS,
+  readiness: READINESS_DEFAULTS,
+  policy: POLICY_EXCHANGE,
+  stopTimeoutMs: 5000,
+};
+
+export interface FabricParts {
+  /** What this node says of itself; its generation is the replica's. */
+  readonly self: MemberFacts;
+  readonly replica: Replica;
+  readonly drafter: Drafter;
+  readonly bounds: Bounds;
+  readonly hlc: Hlc;
+  readonly rng: Rng;
+  /** Fabric addresses to join by; this node's own is passed over. */
+  readonly seeds: readonly string[];
+  /** Empty: none is asked for, and certificates or the loopback are the proof. */
+  readonly clusterToken: string;
+  readonly isInsecure: boolean;
+  /** How old the snapshot is that the replica started with; 0 without one. */
+  readonly startAgeMs: number;
+}

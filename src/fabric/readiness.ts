@@ -1,0 +1,125 @@
+/** Whether this node may answer for the mesh, and how old what it would say is (semantics.md, Watch 7). */
+import type { Time } from "../lib/machine.ts";
+
+export interface ReadinessOptions {
+  /** With seeds of which none answers, a node serves alone after so long; it goes on trying. */
+  readonly joinTimeoutMs: number;
+  /** A peer in step speaks at least so often; silence up to here is no age. */
+  readonly quietMs: number;
+}
+
+export const READINESS_DEFAULTS: ReadinessOptions = { joinTimeoutMs: 5000, quietMs: 4000 };
+
+export interface ReadyState {
+  readonly isReady: boolean;
+  readonly reason: "alone" | "joining" | "catching_up" | "caught_up";
+  readonly detail: string;
+  /**
+   * How old what is held here may be: 0 while every peer that a link is wanted to has told within the last `quietMs` that there is nothing
+   * of its that we lack; else the longest time since one did. Of a node that is not ready, the age of what it started with.
+   */
+  readonly ageMs: number;
+}
+
+type State =
+  | { readonly kind: "joining"; readonly deadlineMonoMs: number }
+  | { readonly kind: "catching_up" }
+  /** For good: what is learned after this is news, also when it was alone. */
+  | { readonly kind: "alone" | "caught_up" };
+
+export class Readiness {
+  readonly #options: ReadinessOptions;
+  readonly #hasSeeds: boolean;
+  readonly #startAgeMs: number;
+  #state: State | undefined;
+  #startMonoMs = 0;
+  /** Peers a link is wanted to, and when each was last in step; before that, since when it is wanted. */
+  readonly #inStepMonoMs = new Map<string, number>();
+
+  /** `startAgeMs`: how old the snapshot is that the node started with. */
+  constructor(options: ReadinessOptions, { hasSeeds, startAgeMs }: { readonly hasSeeds: boolean; readonly startAgeMs: number }) {
+    this.#options = options;
+    this.#hasSeeds = hasSeeds;
+    this.#startAgeMs = startAgeMs;
+  }
+
+  /** At every tick. `hasPeers`: somebody is known whom to catch up with. */
+  tick(hasPeers: boolean, time: Time): void {
+    const { monoMs } = time;
+    if (this.#state === undefined) {
+      this.#startMonoMs = monoMs;
+      this.#state = this.#hasSeeds ? { kind: "joining", deadlineMonoMs: monoMs + this.#options.joinTimeoutMs } : { kind: "alone" };
+    }
+    switch (this.#state.kind) {
+      case "joining":
+        if (hasPeers) this.#state = { kind: "catching_up" };
+        else if (monoMs >= this.#state.deadlineMonoMs) this.#state = { kind: "alone" };
+        return;
+      case "catching_up":
+        if (!hasPeers) this.#state = { kind: "joining", deadlineMonoMs: monoMs + this.#options.joinTimeoutMs };
+        return;
+      case "alone":
+      case "caught_up":
+    }
+  }
+
+  /** From now on links are wanted to these. */
+  want(nodeIds: readonly string[], time: Time): void {
+    const wanted = new Set(nodeIds);
+    for (const nodeId of this.#inStepMonoMs.keys()) if (!wanted.has(nodeId)) this.#inStepMonoMs.delete(nodeId);
+    for (const nodeId of wanted) if (!this.#inStepMonoMs.has(nodeId)) this.#inStepMonoMs.set(nodeId, time.monoMs);
+  }
+
+  /** The peer has just said that we lack nothing of what it has. */
+  inStep(nodeId: string, time: Time): void {
+    if (this.#inStepMonoMs.has(nodeId)) this.#inStepMonoMs.set(nodeId, time.monoMs);
+  }
+
+  /** All that a peer had when its link came up is here: this node has what it must have. */
+  caughtUp(): void {
+    if (!this.isReady) this.#state = { kind: "caught_up" };
+  }
+
+  get isReady(): boolean {
+    return this.#state?.kind === "alone" || this.#state?.kind === "caught_up";
+  }
+
+  nextDeadlineMs(): number | undefined {
+    if (this.#state === undefined) return 0;
+    return this.#state.kind === "joining" ? this.#state.deadlineMonoMs : undefined;
+  }
+
+  read(time: Time): ReadyState {
+    const { isReady } = this;
+    const reason = this.#state?.kind ?? "joining";
+    const behind = [...this.#inStepMonoMs].filter(([, monoMs]) => time.monoMs - monoMs > this.#options.quietMs);
+    const ageMs = isReady
+      ? Math.max(0, ...behind.map(([, monoMs]) => time.monoMs - monoMs))
+      : this.#startAgeMs + (this.#state === undefined ? 0 : time.monoMs - this.#startMonoMs);
+    return {
+      isReady,
+      reason,
+      detail: detailOf(
+        reason,
+        behind.map(([nodeId]) => nodeId),
+      ),
+      ageMs,
+    };
+  }
+}
+
+/** Names told in a detail. */
+const MAX_NAMES = 5;
+
+function detailOf(reason: ReadyState["reason"], behind: readonly string[]): string {
+  switch (reason) {
+    case "joining":
+      return "no seed has answered yet";
+    case "catching_up":
+      return "has not caught up with any peer yet";
+    case "alone":
+    case "caught_up":
+      if (behind.length === 0) return reason === "alone" ? "started alone" : "in step with all peers";
+      return `not in step with ${behind.slice(0, MAX_NAMES).join(", ")}${behind.length > MAX_NAMES ? ` and ${behind.length - MAX_NAMES} more` : ""}`;
+  }
+}
