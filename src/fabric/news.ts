@@ -56,6 +56,8 @@ export class News {
   /** Members to be probed out of turn. The owner empties it. */
   readonly doubted: Member[] = [];
   refutationCount = 0;
+  /** Dead members that turned out to live. The owner sets it back. */
+  foundAgainCount = 0;
   readonly #options: MembershipOptions;
   readonly #rng: Rng;
   readonly #quarantine: Quarantine;
@@ -230,6 +232,7 @@ export class News {
       addEvidence(member, { atWallMs: time.wallMs, status: update.status, ...source });
     }
     if (isListed(update.status)) {
+      if (before === "dead") this.foundAgainCount += 1;
       if (!member.isInTurn) this.newlyListed.push(member);
     } else {
       this.#sweepAtMs = Math.min(this.#sweepAtMs, time.monoMs + FORGET_SWEEP_MS);

@@ -1,0 +1,94 @@
+/** Calls to other nodes with news riding along, and what comes back with them. */
+import type { Time } from "../lib/machine.ts";
+import type { CallId } from "./fabric.ts";
+import { retransmitLimit } from "./gossip.ts";
+import type { MembershipOptions } from "./membership-options.ts";
+import type { CallRequest, CallResponse, MemberUpdate } from "./messages.ts";
+import type { MembershipOutput, News, Teller } from "./news.ts";
+import type { Purpose } from "./purpose.ts";
+
+/** Calls by what came of them, for `mesh_gossip_messages_total`. */
+export interface TrafficCounts {
+  sent: number;
+  answered: number;
+  failed: number;
+  asked: number;
+  refused: number;
+}
+
+export interface Pending {
+  readonly purpose: Purpose;
+  readonly sentMonoMs: number;
+}
+
+export class Courier {
+  readonly news: News;
+  readonly traffic: TrafficCounts = { sent: 0, answered: 0, failed: 0, asked: 0, refused: 0 };
+  readonly #options: MembershipOptions;
+  // Bounded by those who call: rounds, fanout times timeout, relays, exchanges.
+  readonly #pending = new Map<CallId, Pending>();
+  #nextCall = 1;
+
+  constructor(news: News, options: MembershipOptions) {
+    this.news = news;
+    this.#options = options;
+  }
+
+  call(purpose: Purpose, to: string, request: CallRequest, timeoutMs: number, time: Time, out: MembershipOutput[]): void {
+    const call = this.#nextCall++;
+    this.#pending.set(call, { purpose, sentMonoMs: time.monoMs });
+    this.traffic.sent += 1;
+    out.push({ kind: "call", call, to, request, timeoutMs });
+  }
+
+  /** What the answered call was for; undefined when it is none of ours, or was answered before. */
+  finish(call: CallId, response: CallResponse | undefined): Pending | undefined {
+    const pending = this.#pending.get(call);
+    if (pending === undefined) return undefined;
+    this.#pending.delete(call);
+    if (response === undefined) this.traffic.failed += 1;
+    else this.traffic.answered += 1;
+    return pending;
+  }
+
+  probe(purpose: Purpose, target: MemberUpdate, timeoutMs: number, time: Time, out: MembershipOutput[]): void {
+    // The buddy system (Lifeguard §IV-C): a suspect hears of it first of all.
+    const updates = this.take(this.wrongAbout(target.nodeId));
+    this.call(
+      purpose,
+      target.address,
+      { kind: "probe", from: this.news.self.ref, targetNodeId: target.nodeId, updates },
+      timeoutMs,
+      time,
+      out,
+    );
+  }
+
+  /** What is held of a member that is not alive in our table: told to it first, it can contradict. */
+  wrongAbout(nodeId: string): MemberUpdate | undefined {
+    const update = this.news.members.find(nodeId)?.update;
+    return update === undefined || update.status === "alive" ? undefined : update;
+  }
+
+  /** News for one message. */
+  take(first?: MemberUpdate): readonly MemberUpdate[] {
+    const { retransmitMult, maxUpdatesBytes } = this.#options;
+    return this.news.gossip.take({ maxBytes: maxUpdatesBytes, limit: retransmitLimit(retransmitMult, this.news.count) }, first);
+  }
+
+  hear(updates: readonly MemberUpdate[], teller: Teller, time: Time, out: MembershipOutput[]): void {
+    const count = Math.min(updates.length, teller.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);
+    this.news.refused.tooMany += updates.length - count;
+    for (let i = 0; i < count; i++) {
+      const update = updates[i];
+      if (update !== undefined) this.news.learn(update, teller, time, out);
+    }
+  }
+
+  /** Whether the one who was meant answered. */
+  hearProbe(nodeId: string, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): boolean {
+    if (response?.kind !== "probe" || response.from.nodeId !== nodeId) return false;
+    this.hear(response.updates, { nodeId, path: "gossip" }, time, out);
+    return true;
+  }
+}

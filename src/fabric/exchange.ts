@@ -1,0 +1,168 @@
+/** Meeting others: seeds, exchange of whole tables (memberlist's push-pull), and finding those again who were called dead. */
+import { backoffMs } from "../lib/backoff.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Rng } from "../lib/rng.ts";
+import type { Courier } from "./courier.ts";
+import type { CallId } from "./fabric.ts";
+import { isListed } from "./members.ts";
+import type { MembershipOptions } from "./membership-options.ts";
+import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "./messages.ts";
+import type { MembershipOutput, News } from "./news.ts";
+import { makeTable, pushPullPeriodMs } from "./table.ts";
+
+const NEVER = Number.POSITIVE_INFINITY;
+/** Exchanges of tables at a time. */
+const MAX_PUSH_PULLS = 4;
+/** Seeds asked at a time. */
+const SEEDS_AT_ONCE = 3;
+
+export class Exchange {
+  readonly #options: MembershipOptions;
+  readonly #rng: Rng;
+  readonly #courier: Courier;
+  readonly #news: News;
+  #count = 0;
+  #seeds: readonly string[] = [];
+  #joinAttempt = 0;
+  #hasJoined = false;
+  /** Grows to the usual period: who has just come, or found others again, may have missed some. */
+  #periodMs: number;
+  #pushPullAtMs = NEVER;
+  #reconnectAtMs = NEVER;
+  #joinAtMs = NEVER;
+
+  constructor(courier: Courier, rng: Rng, options: MembershipOptions) {
+    this.#options = options;
+    this.#rng = rng;
+    this.#courier = courier;
+    this.#news = courier.news;
+    this.#periodMs = options.pushPullMs;
+  }
+
+  get hasJoined(): boolean {
+    return this.#hasJoined;
+  }
+
+  get joinAttempts(): number {
+    return this.#joinAttempt;
+  }
+
+  begin(time: Time): void {
+    this.#pushPullAtMs = time.monoMs + this.#jittered(this.#options.pushPullMs);
+    this.#reconnectAtMs = time.monoMs + this.#jittered(this.#options.reconnectMs);
+  }
+
+  end(): void {
+    this.#pushPullAtMs = NEVER;
+    this.#reconnectAtMs = NEVER;
+    this.#joinAtMs = NEVER;
+  }
+
+  nextDeadlineMs(): number {
+    return Math.min(this.#pushPullAtMs, this.#reconnectAtMs, this.#joinAtMs);
+  }
+
+  tick(time: Time, out: MembershipOutput[]): void {
+    if (this.#news.foundAgainCount > 0) this.#hurry(time);
+    if (time.monoMs >= this.#joinAtMs) this.#join(time, out);
+    if (time.monoMs >= this.#pushPullAtMs) this.#exchange(time, out);
+    if (time.monoMs >= this.#reconnectAtMs) this.#reconnect(time, out);
+  }
+
+  join(addresses: readonly string[], time: Time): void {
+    this.#seeds = addresses.slice(0, this.#options.maxSeeds);
+    this.#joinAttempt = 0;
+    this.#joinAtMs = time.monoMs;
+  }
+
+  /** Somebody lives at the address: if that is news, or contradicts what is held, tables are exchanged. */
+  heardOf(member: NodeRef & { readonly address: string }, time: Time, out: MembershipOutput[]): void {
+    const update = this.#news.members.find(member.nodeId)?.update;
+    const isKnown = update !== undefined && isListed(update.status) && update.generation >= member.generation;
+    if (!isKnown) this.#pushPull(member.address, time, out);
+  }
+
+  asked(call: CallId, request: CallRequest & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
+    this.#courier.hear(request.members, { nodeId: request.from.nodeId, path: "table" }, time, out);
+    out.push({ kind: "answer", call, response: { kind: "pushPull", from: this.#news.self.ref, members: this.#table(time, request) } });
+  }
+
+  answered(
+    purpose: { readonly address: string; readonly isJoin: boolean },
+    response: CallResponse | undefined,
+    time: Time,
+    out: MembershipOutput[],
+  ): void {
+    this.#count -= 1;
+    const { self, members } = this.#news;
+    if (response?.kind !== "pushPull" || response.from.nodeId === self.ref.nodeId) return;
+    const { nodeId } = response.from;
+    this.#hasJoined = true;
+    const refutations = this.#news.refutationCount;
+    this.#courier.hear(response.members, { nodeId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
+    if (purpose.isJoin) this.#hurry(time);
+    if (this.#news.refutationCount === refutations || members.find(nodeId) === undefined) return;
+    // It holds us dead, and so will tell us nothing by itself: it hears at once that it is wrong.
+    const request = { kind: "probe", from: self.ref, targetNodeId: nodeId, updates: [self.update] } as const;
+    this.#courier.call({ kind: "gossip", nodeId }, purpose.address, request, this.#options.pingTimeoutMs, time, out);
+  }
+
+  #hurry(time: Time): void {
+    this.#news.foundAgainCount = 0;
+    this.#periodMs = this.#options.intervalMs;
+    this.#pushPullAtMs = Math.min(this.#pushPullAtMs, time.monoMs + this.#jittered(this.#periodMs));
+  }
+
+  #exchange(time: Time, out: MembershipOutput[]): void {
+    const usualMs = pushPullPeriodMs(this.#options.pushPullMs, this.#news.count);
+    this.#periodMs = Math.min(usualMs, this.#periodMs * 2);
+    this.#pushPullAtMs = time.monoMs + this.#jittered(this.#periodMs);
+    for (const member of this.#news.members.pick(this.#rng, 1)) this.#pushPull(member.update.address, time, out);
+  }
+
+  #jittered(ms: number): number {
+    return ms * (0.75 + this.#rng.next() / 2);
+  }
+
+  #table(time: Time, asker?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] }): readonly MemberUpdate[] {
+    return makeTable(this.#news, { nowMonoMs: time.monoMs, deadTellMs: this.#options.deadTellMs }, asker);
+  }
+
+  #pushPull(to: string, time: Time, out: MembershipOutput[]): void {
+    if (this.#count >= MAX_PUSH_PULLS || to === this.#news.self.update.address) return;
+    this.#count += 1;
+    const isJoin = this.#news.members.listed.length === 0;
+    const request = { kind: "pushPull", from: this.#news.self.ref, isJoin, members: this.#table(time) } as const;
+    this.#courier.call({ kind: "pushPull", address: to, isJoin }, to, request, this.#options.pushPullTimeoutMs, time, out);
+  }
+
+  #join(time: Time, out: MembershipOutput[]): void {
+    this.#joinAtMs = NEVER;
+    if (this.#seeds.length === 0 || this.#news.members.listed.length > 0) return;
+    const start = this.#rng.int(this.#seeds.length);
+    for (let i = 0; i < Math.min(SEEDS_AT_ONCE, this.#seeds.length); i++) {
+      this.#pushPull(this.#seeds[(start + i) % this.#seeds.length] ?? "", time, out);
+    }
+    const { joinBaseMs, joinMaxMs } = this.#options;
+    this.#joinAtMs = time.monoMs + backoffMs(this.#joinAttempt, this.#rng.next(), { baseMs: joinBaseMs, maxMs: joinMaxMs });
+    this.#joinAttempt += 1;
+  }
+
+  /** Now and then a dead member or an unlisted seed is asked: so halves that called each other dead find together again. */
+  #reconnect(time: Time, out: MembershipOutput[]): void {
+    this.#reconnectAtMs = time.monoMs + this.#jittered(this.#options.reconnectMs);
+    const { members } = this.#news;
+    if (members.listed.length === 0 && this.#joinAtMs === NEVER) this.#joinAtMs = time.monoMs;
+    const missing = this.#seeds.filter((seed) => members.holderOf(seed) === undefined && seed !== this.#news.self.update.address);
+    if (missing.length > 0) this.#pushPull(missing[this.#rng.int(missing.length)] ?? "", time, out);
+    const { dead } = members.counts;
+    // As serf does: the whole group together makes about one attempt for each of the dead.
+    if (dead === 0 || this.#rng.next() * this.#news.count >= dead) return;
+    let skip = this.#rng.int(dead);
+    for (const { update } of members.all()) {
+      if (update.status !== "dead" || skip-- > 0) continue;
+      this.#pushPull(update.address, time, out);
+      return;
+    }
+  }
+}

@@ -1,0 +1,173 @@
+/** Probing: one member in each period and the doubted at once, directly and then by way of others (SWIM §3, Lifeguard §IV). */
+import type { Time } from "../lib/machine.ts";
+import type { Rng } from "../lib/rng.ts";
+import type { Courier, Pending } from "./courier.ts";
+import type { CallId } from "./fabric.ts";
+import { isListed, type Member } from "./members.ts";
+import type { MembershipOptions } from "./membership-options.ts";
+import type { CallRequest, CallResponse } from "./messages.ts";
+import type { MembershipOutput, News } from "./news.ts";
+import { missedNacks, newRound, ProbeTurns, type Round } from "./probe.ts";
+
+/** Rounds beside the turn's own, started by doubts. */
+const MAX_EXTRA_ROUNDS = 8;
+/** A helper must say no before the asker's patience ends. */
+const NACK_SHARE = 0.7;
+/** Weight of a new round trip in the smoothed one, as TCP's. */
+const RTT_SHARE = 1 / 8;
+
+export class Prober {
+  readonly #options: MembershipOptions;
+  readonly #rng: Rng;
+  readonly #courier: Courier;
+  readonly #news: News;
+  readonly #turns: ProbeTurns;
+  #rounds: Round[] = [];
+  #relayCount = 0;
+  #turnAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(courier: Courier, rng: Rng, options: MembershipOptions) {
+    this.#options = options;
+    this.#rng = rng;
+    this.#courier = courier;
+    this.#news = courier.news;
+    this.#turns = new ProbeTurns(rng);
+  }
+
+  begin(time: Time): void {
+    // Nodes started together do not probe together.
+    this.#turnAtMs = time.monoMs + this.#rng.next() * this.#options.intervalMs;
+  }
+
+  /** No more probes of its own. */
+  end(): void {
+    this.forgetRounds();
+    this.#turnAtMs = Number.POSITIVE_INFINITY;
+  }
+
+  /** Without a verdict. */
+  forgetRounds(): void {
+    for (const round of this.#rounds) round.isOver = true;
+    this.#rounds = [];
+  }
+
+  nextDeadlineMs(): number {
+    let next = this.#turnAtMs;
+    for (const round of this.#rounds) next = Math.min(next, round.endsMonoMs);
+    return next;
+  }
+
+  tick(time: Time, out: MembershipOutput[]): void {
+    for (let i = this.#rounds.length - 1; i >= 0; i--) {
+      const round = this.#rounds[i];
+      if (round !== undefined && time.monoMs >= round.endsMonoMs) this.#fail(round, time, out);
+    }
+    if (time.monoMs < this.#turnAtMs) return;
+    this.#turnAtMs = time.monoMs + this.#news.health.scaleMs(this.#options.intervalMs);
+    const target = this.#turns.next();
+    if (target !== undefined) this.#start(target, time, out);
+  }
+
+  /** Does what the news asks for: turns for newcomers, probes of the doubted, checks of the quarantined. */
+  settle(time: Time, out: MembershipOutput[]): void {
+    const { newlyListed, doubted, self } = this.#news;
+    if (newlyListed.length > 0) for (const member of newlyListed.splice(0)) this.#turns.add(member);
+    if (doubted.length > 0) {
+      for (const member of doubted.splice(0)) {
+        const isUnderWay = this.#rounds.some((round) => round.target === member);
+        if (isUnderWay || self.isLeft || this.#rounds.length > MAX_EXTRA_ROUNDS || !isListed(member.update.status)) continue;
+        this.#start(member, time, out);
+      }
+    }
+    for (const { update, reason } of this.#news.checks(time)) {
+      const older = this.#news.members.find(update.nodeId);
+      if (reason === "life" && older !== undefined) {
+        this.#news.doubted.push(older);
+        continue;
+      }
+      this.#courier.probe({ kind: "check", nodeId: update.nodeId }, update, this.#options.pingTimeoutMs, time, out);
+    }
+  }
+
+  directAnswered(round: Round, pending: Pending, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
+    const { target } = round;
+    if (this.#courier.hearProbe(target.update.nodeId, response, time, out)) {
+      const rttMs = time.monoMs - pending.sentMonoMs;
+      target.rttMs = target.rttMs === undefined ? rttMs : target.rttMs + (rttMs - target.rttMs) * RTT_SHARE;
+      this.#endWell(round);
+      return;
+    }
+    if (round.isOver) return;
+    const helpers = this.#news.members.pick(this.#rng, this.#options.indirectCount, target);
+    round.helpers = helpers.map((helper) => helper.update.nodeId);
+    const leftMs = Math.max(1, round.endsMonoMs - time.monoMs);
+    for (const helper of helpers) {
+      const request = {
+        kind: "probeIndirect",
+        from: this.#news.self.ref,
+        targetNodeId: target.update.nodeId,
+        targetAddress: target.update.address,
+        timeoutMs: Math.ceil(Math.min(leftMs * NACK_SHARE, this.#news.health.scaleMs(this.#options.pingTimeoutMs))),
+        updates: this.#courier.take(),
+      } as const;
+      this.#courier.call({ kind: "indirect", round, helper }, helper.update.address, request, leftMs, time, out);
+    }
+  }
+
+  indirectAnswered(round: Round, helper: Member, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
+    if (response?.kind !== "probeIndirect") return;
+    this.#courier.hear(response.updates, { nodeId: helper.update.nodeId, path: "gossip" }, time, out);
+    if (response.isAcknowledged) {
+      this.#endWell(round);
+      return;
+    }
+    round.nackCount += 1;
+    // Everybody has said no: nothing is gained by waiting for the end of the period.
+    if (!round.isOver && round.nackCount === round.helpers?.length && round.nackCount > 1) this.#fail(round, time, out);
+  }
+
+  relay(call: CallId, request: CallRequest & { readonly kind: "probeIndirect" }, time: Time, out: MembershipOutput[]): void {
+    const target = this.#news.members.find(request.targetNodeId);
+    // Only members are probed for others: nobody makes us call an address of his choice.
+    if (target === undefined || target.update.address !== request.targetAddress || this.#relayCount >= this.#options.maxRelays) {
+      out.push({ kind: "answer", call, response: { kind: "probeIndirect", isAcknowledged: false, updates: this.#courier.take() } });
+      return;
+    }
+    this.#relayCount += 1;
+    const timeoutMs = Math.min(Math.max(1, request.timeoutMs), this.#options.pingTimeoutMs * 10);
+    const { update } = target;
+    this.#courier.probe({ kind: "relay", asked: call, nodeId: update.nodeId }, update, timeoutMs, time, out);
+  }
+
+  relayAnswered(asked: CallId, nodeId: string, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
+    this.#relayCount -= 1;
+    const isAcknowledged = this.#courier.hearProbe(nodeId, response, time, out);
+    out.push({ kind: "answer", call: asked, response: { kind: "probeIndirect", isAcknowledged, updates: this.#courier.take() } });
+  }
+
+  #start(target: Member, time: Time, out: MembershipOutput[]): void {
+    const round = newRound(target, time.monoMs + this.#news.health.scaleMs(this.#options.intervalMs));
+    this.#rounds.push(round);
+    const timeoutMs = this.#news.health.scaleMs(this.#options.pingTimeoutMs);
+    this.#courier.probe({ kind: "direct", round, helper: target }, target.update, timeoutMs, time, out);
+  }
+
+  #endWell(round: Round): void {
+    if (round.isOver) return;
+    this.#news.health.improve();
+    this.#remove(round);
+  }
+
+  #fail(round: Round, time: Time, out: MembershipOutput[]): void {
+    this.#remove(round);
+    this.#news.health.worsen(missedNacks(round));
+    const via = round.helpers ?? [];
+    this.#news.accuse(round.target, via.length > 0 ? "indirect" : "direct", via, time, out);
+  }
+
+  #remove(round: Round): void {
+    round.isOver = true;
+    const place = this.#rounds.indexOf(round);
+    if (place >= 0) this.#rounds.splice(place, 1);
+  }
+}
