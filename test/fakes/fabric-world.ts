@@ -1,0 +1,338 @@
+/** A few nodes' fabrics over pipes in memory, in virtual time: no loss, a fixed delay, and cuts on demand. */
+import { create } from "@bufbuild/protobuf";
+import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import { TraitsPool } from "../../src/catalog/traits.ts";
+import { Fabric, type FabricEvent, type FabricInput, type FabricOutput } from "../../src/fabric/fabric.ts";
+import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
+import type { PeerProof } from "../../src/fabric/messages.ts";
+import { Hlc } from "../../src/lib/hlc.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { Rng } from "../../src/lib/rng.ts";
+
+const WALL_START_MS = 1_760_000_000_000;
+
+export interface NodeSpec {
+  readonly nodeId: string;
+  readonly clusterId?: string;
+  readonly region?: string;
+  readonly generation?: number;
+  readonly lastSeq?: number;
+  readonly seeds?: readonly string[];
+  readonly clusterToken?: string;
+  readonly address?: string;
+  readonly options?: Partial<FabricOptions>;
+}
+
+interface Due {
+  readonly atMs: number;
+  readonly order: number;
+  readonly run: () => void;
+}
+
+/** Where a link's other end is. */
+interface End {
+  readonly node: WorldNode;
+  readonly link: number;
+}
+
+const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+
+export class WorldNode {
+  readonly spec: NodeSpec;
+  readonly address: string;
+  readonly replica: Replica;
+  readonly fabric: Fabric;
+  readonly events: FabricEvent[] = [];
+  readonly outputs: FabricOutput[] = [];
+  readonly ends = new Map<number, End>();
+  readonly #world: FabricWorld;
+  readonly #hlc = new Hlc();
+  /** Stops at once: a kill -9. */
+  isDead = false;
+  isFrozen = false;
+  nextIncoming = 1;
+
+  constructor(world: FabricWorld, spec: NodeSpec) {
+    this.#world = world;
+    this.spec = spec;
+    const { nodeId, clusterId = "c1", region = "r1", generation = 1, lastSeq = 0, seeds = [], clusterToken = "secret" } = spec;
+    this.address = spec.address ?? `${nodeId}:1`;
+    const bounds = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
+    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq, floor: 0, ...bounds });
+    const facts = { nodeId, generation, address: this.address, clusterId, region, zone: "z1", version: "1", healthScore: 0 };
+    this.fabric = new Fabric(
+      { ...FABRIC_DEFAULTS, ...spec.options },
+      {
+        self: { ...facts, protocolVersions: [1], transports: ["h2"], roles: [], labels: {} },
+        replica: this.replica,
+        drafter,
+        bounds: DEFAULT_BOUNDS,
+        hlc: this.#hlc,
+        rng: new Rng(`${world.seed}/${nodeId}/${generation}/${world.nowMs}`),
+        seeds,
+        clusterToken,
+        isInsecure: true,
+        startAgeMs: 0,
+      },
+    );
+  }
+
+  /** Registers an entry and tells the fabric. */
+  put(name: string, scope: Scope = SCOPE.ZONE): void {
+    const { nodeId, clusterId = "c1", region = "r1" } = this.spec;
+    const entry = create(EntrySchema, { scope, health: HEALTH.HEALTHY });
+    entry.key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1" });
+    const draft = drafter.draftOf(entry, 0, { nodeId, clusterId, region, zone: "z1", tenantId: "", receivedWallMs: 0 });
+    const time = this.#world.time();
+    const { namespace, kind, health, traits, key } = draft;
+    const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
+    const fields = { key, namespace, name, kind, scope: draft.scope, health, traits, hlc: this.#hlc.stamp(time.wallMs), bytes };
+    this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: draft.content.length });
+    this.#commit();
+  }
+
+  /** Ends all own entries, as a node that leaves does. */
+  endAll(): void {
+    const time = this.#world.time();
+    for (const cell of this.replica.self.log.list())
+      if (cell.body === BODY.ENTRY) this.replica.stageTombstone(cell, BODY.EXPIRED, this.#hlc.stamp(time.wallMs));
+    this.#commit();
+  }
+
+  #commit(): void {
+    this.replica.commit(this.replica.lastSeq, this.#world.time());
+    this.#world.input(this, { kind: "changed" });
+  }
+
+  /** `name` or `name (orphaned)` of everything seen here, sorted. */
+  view(): readonly string[] {
+    const names: string[] = [];
+    const cursor = this.replica.lookup.cursor();
+    for (let record = cursor.next(); record !== undefined; record = cursor.next())
+      names.push(record.origin.life === "live" ? record.name : `${record.name} (${record.origin.life})`);
+    return names.toSorted();
+  }
+
+  key(name: string, clusterId = "c1"): ReturnType<typeof keyText> {
+    return keyText({ kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1", clusterId });
+  }
+
+  /** Names of events so far, each once. */
+  eventNames(): readonly string[] {
+    return [...new Set(this.events.map(({ name }) => name))];
+  }
+
+  upLinks(): readonly string[] {
+    return this.fabric
+      .links()
+      .filter(({ state }) => state === "up")
+      .map(({ nodeId }) => nodeId)
+      .toSorted();
+  }
+}
+
+export class FabricWorld {
+  readonly seed: string;
+  readonly nodes = new Map<string, WorldNode>();
+  readonly trace: string[] = [];
+  delayMs = 2;
+  nowMs = 1000;
+  /** Whether a message gets from one to the other. */
+  reaches: (from: WorldNode, to: WorldNode) => boolean = () => true;
+  readonly #queue: Due[] = [];
+  readonly #calls = new Map<string, { readonly from: WorldNode; readonly call: number; isOver: boolean }>();
+  #order = 0;
+  #nextCall = 1;
+
+  constructor(seed = "world") {
+    this.seed = seed;
+  }
+
+  time(): Time {
+    return { monoMs: this.nowMs, wallMs: WALL_START_MS + this.nowMs };
+  }
+
+  /** Starts a node; one of the same address takes the older one's place. */
+  start(spec: NodeSpec): WorldNode {
+    const node = new WorldNode(this, spec);
+    this.nodes.set(node.address, node);
+    this.input(node, { kind: "tick" });
+    return node;
+  }
+
+  /** The process ends: its sockets close, unless the machine is gone with it. */
+  kill(node: WorldNode, how: "process" | "machine" = "process"): void {
+    node.isDead = true;
+    if (this.nodes.get(node.address) === node) this.nodes.delete(node.address);
+    for (const { node: other, link } of node.ends.values())
+      this.#later(how === "process" ? this.delayMs : 15_000, () => this.#closed(other, link, "reset"));
+  }
+
+  input(node: WorldNode, input: FabricInput): void {
+    if (node.isDead) return;
+    const out: FabricOutput[] = [];
+    node.fabric.handle(input, this.time(), out);
+    this.trace.push(`${this.nowMs} ${node.spec.nodeId} ${input.kind} ${out.map(({ kind }) => kind).join(" ")}`);
+    this.#carryOut(node, out);
+  }
+
+  /** Lets time pass. */
+  run(forMs: number): void {
+    const untilMs = this.nowMs + forMs;
+    for (let turns = 0; ; turns++) {
+      if (turns > 2_000_000) throw new Error("the world does not come to rest");
+      this.#queue.sort((a, b) => a.atMs - b.atMs || a.order - b.order);
+      const next = this.#queue[0];
+      let [dueMs, ticking] = [next?.atMs ?? Number.POSITIVE_INFINITY, undefined as WorldNode | undefined];
+      for (const node of this.nodes.values()) {
+        if (node.isFrozen) continue;
+        const deadlineMs = Math.max(this.nowMs, node.fabric.nextDeadlineMs() ?? Number.POSITIVE_INFINITY);
+        if (deadlineMs < dueMs) [dueMs, ticking] = [deadlineMs, node];
+      }
+      if (dueMs > untilMs) break;
+      this.nowMs = Math.max(this.nowMs, dueMs);
+      if (ticking !== undefined) this.input(ticking, { kind: "tick" });
+      else this.#queue.shift()?.run();
+    }
+    this.nowMs = untilMs;
+  }
+
+  /** Lets time pass until it is so; returns after how many ms. */
+  runUntil(isSo: () => boolean, maxMs = 60_000): number {
+    const startMs = this.nowMs;
+    while (!isSo()) {
+      if (this.nowMs - startMs >= maxMs) throw new Error(`not so within ${maxMs} ms`);
+      this.run(10);
+    }
+    return this.nowMs - startMs;
+  }
+
+  /** Breaks every link between two nodes. */
+  cut(a: WorldNode, b: WorldNode): void {
+    for (const [link, end] of [...a.ends]) {
+      if (end.node !== b) continue;
+      this.#closed(a, link, "cut");
+      this.#closed(b, end.link, "cut");
+    }
+  }
+
+  /** A stranger opens a stream to the node; returns the link's number there. */
+  strangerOpens(to: WorldNode, proof: Partial<PeerProof> = {}): number {
+    const link = to.nextIncoming;
+    to.nextIncoming += 2;
+    const stranger = { address: "9.9.9.9:999", isLoopback: true, certificate: undefined, clusterToken: "", ...proof };
+    this.input(to, { kind: "opened", link, isIncoming: true, proof: stranger });
+    return link;
+  }
+
+  #later(delayMs: number, run: () => void): void {
+    this.#queue.push({ atMs: this.nowMs + delayMs, order: this.#order++, run });
+  }
+
+  #carryOut(node: WorldNode, out: readonly FabricOutput[]): void {
+    for (const output of out) {
+      node.outputs.push(output);
+      switch (output.kind) {
+        case "event":
+          node.events.push(output.event);
+          break;
+        case "open":
+          this.#later(this.delayMs, () => this.#open(node, output.link, output.to));
+          break;
+        case "send":
+          this.#later(0, () => this.#pump(node, output.link));
+          break;
+        case "close":
+          this.#later(0, () => this.#end(node, output.link));
+          break;
+        case "call":
+          this.#call(node, output);
+          break;
+        case "answer": {
+          const asked = this.#calls.get(`${node.spec.nodeId} ${output.call}`);
+          if (asked === undefined) break;
+          if (this.reaches(node, asked.from)) this.#later(this.delayMs, () => this.#answered(asked, output.response));
+          break;
+        }
+        default:
+      }
+    }
+  }
+
+  #proof(of: WorldNode): PeerProof {
+    return { address: of.address, isLoopback: true, certificate: undefined, clusterToken: of.spec.clusterToken ?? "secret" };
+  }
+
+  #open(node: WorldNode, link: number, to: string): void {
+    const peer = this.nodes.get(to);
+    if (peer === undefined || !this.reaches(node, peer)) {
+      this.#later(this.delayMs, () => this.input(node, { kind: "closed", link, detail: "refused" }));
+      return;
+    }
+    const incoming = peer.nextIncoming;
+    peer.nextIncoming += 2;
+    node.ends.set(link, { node: peer, link: incoming });
+    peer.ends.set(incoming, { node, link });
+    this.input(peer, { kind: "opened", link: incoming, isIncoming: true, proof: { ...this.#proof(node), clusterToken: "" } });
+    this.input(node, { kind: "opened", link, isIncoming: false, proof: { ...this.#proof(peer), clusterToken: "" } });
+  }
+
+  #pump(node: WorldNode, link: number): void {
+    if (node.isDead) return;
+    for (;;) {
+      const out: FabricOutput[] = [];
+      const frame = node.fabric.pull(link, this.time(), out);
+      this.#carryOut(node, out);
+      if (frame === undefined) return;
+      this.trace.push(`${this.nowMs} ${node.spec.nodeId} sends ${frame.kind}`);
+      const end = node.ends.get(link);
+      if (end === undefined) continue;
+      this.#later(this.delayMs, () => {
+        if (end.node.ends.get(end.link)?.node === node && this.reaches(node, end.node))
+          this.input(end.node, { kind: "received", link: end.link, frame });
+      });
+    }
+  }
+
+  /** What is under way still arrives. */
+  #end(node: WorldNode, link: number): void {
+    this.#pump(node, link);
+    const end = node.ends.get(link);
+    this.#later(this.delayMs, () => {
+      this.#closed(node, link, "ended");
+      if (end !== undefined) this.#closed(end.node, end.link, "ended");
+    });
+  }
+
+  #closed(node: WorldNode, link: number, detail: string): void {
+    if (node.ends.delete(link)) this.input(node, { kind: "closed", link, detail });
+  }
+
+  #call(node: WorldNode, output: Extract<FabricOutput, { kind: "call" }>): void {
+    const asked = { from: node, call: output.call, isOver: false };
+    this.#later(output.timeoutMs, () => this.#answered(asked, undefined));
+    const peer = this.nodes.get(output.to);
+    if (peer === undefined || !this.reaches(node, peer)) return;
+    const call = this.#nextCall++;
+    this.#calls.set(`${peer.spec.nodeId} ${call}`, asked);
+    this.#later(this.delayMs, () => {
+      if (this.reaches(node, peer)) this.input(peer, { kind: "asked", call, request: output.request, proof: this.#proof(node) });
+    });
+  }
+
+  #answered(
+    asked: { readonly from: WorldNode; readonly call: number; isOver: boolean },
+    response: Extract<FabricInput, { kind: "answered" }>["response"],
+  ): void {
+    if (asked.isOver) return;
+    asked.isOver = true;
+    this.input(asked.from, { kind: "answered", call: asked.call, response });
+  }
+}
