@@ -1,0 +1,186 @@
+/** Unary calls to other nodes over a bounded number of connections of their own, never a link's. */
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
+import { WaymarkError } from "../lib/errors.ts";
+import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
+import { callHeaders, type Dial, type Dialled } from "./dial.io.ts";
+import type { PeerProof } from "./messages.ts";
+
+export interface PoolLimits {
+  /** Connections for calls. */
+  readonly maxChannels: number;
+  /** Calls waiting for an answer. */
+  readonly maxCalls: number;
+  /** A connection without calls is closed after this. */
+  readonly idleMs: number;
+  /** Largest answer. */
+  readonly maxMessageBytes: number;
+}
+
+export interface PoolCall {
+  readonly to: string;
+  /** Method of FabricService. */
+  readonly method: string;
+  readonly bytes: Uint8Array;
+  readonly timeoutMs: number;
+}
+
+/** The answer's bytes and who gave it, or undefined when there was none in time; called once. */
+export type PoolAnswer = (answer: { readonly bytes: Uint8Array; readonly proof: PeerProof } | undefined) => void;
+
+interface Channel {
+  readonly address: string;
+  readonly dialled: Dial;
+  session: ClientHttp2Session | undefined;
+  callCount: number;
+  usedMonoMs: number;
+}
+
+export class CallPool {
+  readonly #limits: PoolLimits;
+  readonly #dial: (address: string, timeoutMs: number) => Dial;
+  readonly #token: () => string;
+  readonly #bounds: AssemblyBounds;
+  readonly #channels = new Map<string, Channel>();
+  #callCount = 0;
+  #refusedCount = 0;
+
+  constructor(limits: PoolLimits, parts: { readonly dial: (address: string, timeoutMs: number) => Dial; readonly token: () => string }) {
+    this.#limits = limits;
+    this.#dial = parts.dial;
+    this.#token = parts.token;
+    this.#bounds = { maxMessageBytes: limits.maxMessageBytes, maxBufferedBytes: 4 * limits.maxMessageBytes, bufferedBytes: 0 };
+  }
+
+  /** Open connections. */
+  get channelCount(): number {
+    return this.#channels.size;
+  }
+
+  /** Calls that were not made because of a bound. */
+  get refusedCount(): number {
+    return this.#refusedCount;
+  }
+
+  call(call: PoolCall, answer: PoolAnswer): void {
+    const channel = this.#callCount < this.#limits.maxCalls ? this.#channel(call.to, call.timeoutMs) : undefined;
+    if (channel === undefined) {
+      this.#refusedCount += 1;
+      answer(undefined);
+      return;
+    }
+    this.#callCount += 1;
+    channel.callCount += 1;
+    let stream: ClientHttp2Stream | undefined;
+    let isOver = false;
+    const over: PoolAnswer = (result) => {
+      if (isOver) return;
+      isOver = true;
+      clearTimeout(timer);
+      this.#callCount -= 1;
+      channel.callCount -= 1;
+      channel.usedMonoMs = performance.now();
+      if (result === undefined) {
+        stream?.close();
+        this.#drop(channel);
+      }
+      answer(result);
+    };
+    const timer = setTimeout(() => over(undefined), call.timeoutMs);
+    const send = (dialled: Dialled) => {
+      if (!isOver) stream = this.#send(call, dialled, over);
+    };
+    channel.dialled.done.then(send, () => over(undefined));
+  }
+
+  /** Closes what was idle for long. */
+  sweep(monoMs: number): void {
+    for (const channel of this.#channels.values()) {
+      if (channel.callCount === 0 && monoMs - channel.usedMonoMs > this.#limits.idleMs) this.#drop(channel);
+    }
+  }
+
+  /** New calls use new connections: certificates have changed. */
+  renew(): void {
+    for (const channel of this.#channels.values()) this.#drop(channel);
+  }
+
+  #channel(address: string, timeoutMs: number): Channel | undefined {
+    const known = this.#channels.get(address);
+    if (known !== undefined) return known;
+    if (this.#channels.size >= this.#limits.maxChannels && !this.#evict()) return undefined;
+    const dialled = this.#dial(address, timeoutMs);
+    const channel: Channel = { address, dialled, session: undefined, callCount: 0, usedMonoMs: performance.now() };
+    this.#channels.set(address, channel);
+    const adopt = ({ session }: Dialled) => {
+      channel.session = session;
+      session.once("close", () => this.#forget(channel));
+      session.once("goaway", () => this.#forget(channel));
+      session.unref();
+      // Dropped while it was dialled.
+      if (this.#channels.get(address) !== channel) this.#drop(channel);
+    };
+    dialled.done.then(adopt, () => this.#forget(channel));
+    return channel;
+  }
+
+  /** Makes room by the longest idle one. */
+  #evict(): boolean {
+    let oldest: Channel | undefined;
+    for (const channel of this.#channels.values()) {
+      if (channel.callCount === 0 && (oldest === undefined || channel.usedMonoMs < oldest.usedMonoMs)) oldest = channel;
+    }
+    if (oldest !== undefined) this.#drop(oldest);
+    return oldest !== undefined;
+  }
+
+  #forget(channel: Channel): void {
+    if (this.#channels.get(channel.address) === channel) this.#channels.delete(channel.address);
+  }
+
+  /** No new calls on it; those open have their own deadlines, and after the longest of them it is gone. */
+  #drop(channel: Channel): void {
+    this.#forget(channel);
+    const { session } = channel;
+    if (channel.callCount > 0) {
+      if (session === undefined) return;
+      session.close();
+      setTimeout(() => session.destroy(), DRAIN_MS).unref();
+    } else if (session === undefined) channel.dialled.cancel();
+    else session.destroy();
+  }
+
+  #send(call: PoolCall, { session, proof }: Dialled, over: PoolAnswer): ClientHttp2Stream | undefined {
+    if (session.destroyed || session.closed) {
+      over(undefined);
+      return undefined;
+    }
+    const stream = session.request(callHeaders(call.method, this.#token(), call.timeoutMs));
+    const assembler = new MessageAssembler(this.#bounds);
+    let bytes: Uint8Array | undefined;
+    let status: unknown;
+    const said = (headers: IncomingHttpHeaders) => {
+      status = headers["grpc-status"];
+    };
+    stream.on("response", said);
+    stream.on("trailers", said);
+    stream.on("data", (chunk: Buffer) => {
+      try {
+        assembler.push(chunk);
+        bytes ??= assembler.next();
+      } catch (error) {
+        if (!(error instanceof WaymarkError)) throw error;
+        over(undefined);
+      }
+    });
+    stream.on("error", () => over(undefined));
+    stream.on("close", () => {
+      assembler.drop();
+      over(status === "0" && bytes !== undefined ? { bytes, proof } : undefined);
+    });
+    stream.end(framed(call.bytes));
+    return stream;
+  }
+}
+
+/** Longest a call lasts that was open when its connection was dropped. */
+const DRAIN_MS = 60_000;

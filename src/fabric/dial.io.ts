@@ -1,0 +1,97 @@
+/** A connection to another node's fabric listener: TCP, TLS, HTTP/2, and who is there, all within one deadline. */
+import { type ClientHttp2Session, connect as connectHttp2, type OutgoingHttpHeaders } from "node:http2";
+import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
+import type { PeerProof } from "./messages.ts";
+import { proofOf } from "./peer-proof.io.ts";
+
+/** Bytes a peer may send on a stream before we took them: two frames of records. */
+export const WINDOW_BYTES = 524_288;
+
+export interface DialOptions {
+  /** `host:port`, an IPv6 host in brackets. */
+  readonly address: string;
+  /** Undefined: a plain connection. */
+  readonly tls: { readonly context: SecureContext; readonly trustDomain: string } | undefined;
+  /** Plain connections to other machines too. */
+  readonly isInsecure: boolean;
+  readonly timeoutMs: number;
+}
+
+export interface Dialled {
+  readonly session: ClientHttp2Session;
+  readonly proof: PeerProof;
+}
+
+/** A dial under way. */
+export interface Dial {
+  readonly done: Promise<Dialled>;
+  /** Gives it up; the promise is rejected. */
+  cancel(): void;
+}
+
+/** Rejects with a message for people when nobody, or nobody of the fabric, is there in time. */
+export function dial(options: DialOptions): Dial {
+  const { host, port } = splitAddress(options.address);
+  const socket = options.tls === undefined ? connectTcp({ host, port }) : secured(host, port, options.tls.context);
+  socket.setNoDelay(true);
+  let cancel = () => {};
+  const done = new Promise<Dialled>((resolve, reject) => {
+    const fail = (why: string) => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(new Error(`${options.address}: ${why}`));
+    };
+    cancel = () => fail("given up");
+    const timer = setTimeout(() => fail("no connection in time"), options.timeoutMs);
+    socket.on("error", (error: Error) => fail(error.message));
+    socket.once("close", () => fail("connection closed"));
+    socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
+      const proof = proofOf(socket, options.tls?.trustDomain);
+      if ("refused" in proof) return fail(proof.refused);
+      if (options.tls === undefined && !proof.isLoopback && !options.isInsecure)
+        return fail("another machine is talked to with certificates only");
+      const session = startSession(socket);
+      session.once("remoteSettings", () => {
+        clearTimeout(timer);
+        resolve({ session, proof });
+      });
+    });
+  });
+  return { done, cancel: () => cancel() };
+}
+
+/** Names are not compared: a node is known by its id, whatever the address it is reached at. */
+function secured(host: string, port: number, secureContext: SecureContext): TLSSocket {
+  return connectTls({ host, port, secureContext, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined });
+}
+
+function startSession(socket: Socket): ClientHttp2Session {
+  const session = connectHttp2("http://fabric", {
+    createConnection: () => socket,
+    maxSessionMemory: 16,
+    maxHeaderListPairs: 32,
+    settings: { enablePush: false, initialWindowSize: WINDOW_BYTES, maxConcurrentStreams: 0, maxHeaderListSize: 16_384 },
+  });
+  session.on("error", () => {}); // "close" follows, and each stream hears of it.
+  session.on("stream", (stream) => stream.close());
+  session.once("connect", () => session.setLocalWindowSize(WINDOW_BYTES));
+  return session;
+}
+
+/** Headers of a gRPC call to a fabric method. */
+export function callHeaders(method: string, clusterToken: string, timeoutMs: number | undefined): OutgoingHttpHeaders {
+  return {
+    ":method": "POST",
+    ":path": `/waymark.fabric.v1.FabricService/${method}`,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...(timeoutMs === undefined ? {} : { "grpc-timeout": `${Math.max(1, Math.ceil(timeoutMs))}m` }),
+    ...(clusterToken === "" ? {} : { "waymark-cluster-token": clusterToken }),
+  };
+}
+
+function splitAddress(address: string): { readonly host: string; readonly port: number } {
+  const colon = address.lastIndexOf(":");
+  return { host: address.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(address.slice(colon + 1)) };
+}

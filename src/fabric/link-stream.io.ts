@@ -1,0 +1,189 @@
+/** One link's HTTP/2 stream, whichever side opened it: frames in as they come, frames out one at a time, and an orderly end. */
+import type { Http2Stream } from "node:http2";
+import { WaymarkError } from "../lib/errors.ts";
+import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
+import type { LinkTraffic } from "./link-traffic.ts";
+import type { LinkFrame } from "./messages.ts";
+
+export interface LinkLimits {
+  /** A quiet link is pinged after this. */
+  readonly keepaliveTimeMs: number;
+  /** A ping unanswered for so long ends the link. */
+  readonly keepaliveTimeoutMs: number;
+  /** A peer that takes nothing of a frame for so long loses the link. */
+  readonly stuckMs: number;
+  /** From our half-close to the end of the stream. */
+  readonly goodbyeMs: number;
+}
+
+/** Whom a stream tells. */
+export interface LinkEvents {
+  received(frame: LinkFrame): void;
+  /** The next frame to send; undefined when there is none now. */
+  pull(): LinkFrame | undefined;
+  /** Called once, last. */
+  closed(detail: string): void;
+}
+
+/** Frames that go to many links: framed once as they are encoded once. */
+const framedOnce = new WeakMap<Uint8Array, Uint8Array>();
+
+export class LinkStream {
+  readonly #stream: Http2Stream;
+  readonly #events: LinkEvents;
+  readonly #limits: LinkLimits;
+  readonly #traffic: LinkTraffic;
+  readonly #assembler: MessageAssembler;
+  #state: "open" | "draining" | "ended" | "closed" = "open";
+  /** Since when the one frame in flight waits to be taken. */
+  #writingSinceMonoMs: number | undefined;
+  #endedMonoMs = 0;
+  #heardMonoMs = performance.now();
+  #pingedMonoMs: number | undefined;
+
+  constructor(
+    stream: Http2Stream,
+    parts: {
+      readonly events: LinkEvents;
+      readonly limits: LinkLimits;
+      readonly traffic: LinkTraffic;
+      /** Of messages that have not wholly arrived. */
+      readonly bounds: AssemblyBounds;
+    },
+  ) {
+    this.#stream = stream;
+    this.#events = parts.events;
+    this.#limits = parts.limits;
+    this.#traffic = parts.traffic;
+    this.#assembler = new MessageAssembler(parts.bounds);
+    stream.on("data", (chunk: Buffer) => this.#arrived(chunk));
+    stream.on("end", () => this.#peerEnded());
+    stream.on("error", (error) => this.#over(error.message));
+    stream.on("close", () => this.#over(`stream closed (${stream.rstCode ?? 0})`));
+  }
+
+  /** There may be something to send. */
+  wake(): void {
+    if (this.#writingSinceMonoMs === undefined && (this.#state === "open" || this.#state === "draining")) this.#pump();
+  }
+
+  /** Sends what there still is, then half-closes and waits for the peer, at most `goodbyeMs`. */
+  close(): void {
+    if (this.#state !== "open") return;
+    this.#state = "draining";
+    this.wake();
+  }
+
+  /** Ends it now. */
+  destroy(detail: string): void {
+    this.#over(detail);
+  }
+
+  /** Looks at its clocks; called about four times a second. */
+  check(monoMs: number): void {
+    const { stuckMs, goodbyeMs } = this.#limits;
+    if (this.#writingSinceMonoMs !== undefined && monoMs - this.#writingSinceMonoMs > stuckMs) this.#over("peer takes nothing");
+    else if (this.#state === "ended" && monoMs - this.#endedMonoMs > goodbyeMs) this.#over("closed");
+    else this.#keepAlive(monoMs);
+  }
+
+  #keepAlive(monoMs: number): void {
+    const { session } = this.#stream;
+    if (session === undefined || session.destroyed) return;
+    if (this.#pingedMonoMs !== undefined) {
+      if (monoMs - this.#pingedMonoMs > this.#limits.keepaliveTimeoutMs) this.#over("peer does not answer");
+      return;
+    }
+    if (monoMs - this.#heardMonoMs < this.#limits.keepaliveTimeMs) return;
+    this.#pingedMonoMs = monoMs;
+    session.ping((error) => {
+      if (error === null) this.#heard();
+    });
+  }
+
+  #heard(): void {
+    this.#heardMonoMs = performance.now();
+    this.#pingedMonoMs = undefined;
+  }
+
+  // HOT: once a message; the loop reads the state anew, because any frame may end the link.
+  #arrived(chunk: Buffer): void {
+    if (this.#state === "closed") return;
+    this.#heard();
+    try {
+      this.#assembler.push(chunk);
+      for (let message = this.#assembler.next(); message !== undefined; message = this.#assembler.next()) {
+        const frame = decodeLinkFrame(message);
+        this.#traffic.count("received", frame.kind, message.length);
+        this.#events.received(frame);
+        if (this.#isOver()) return;
+      }
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      this.#refuse(error.message);
+    }
+  }
+
+  #isOver(): boolean {
+    return this.#state === "closed";
+  }
+
+  /** Tells the peer what was wrong with its frame, if it takes that. */
+  #refuse(detail: string): void {
+    if (this.#writingSinceMonoMs === undefined && !this.#stream.destroyed)
+      this.#stream.end(framed(encodeLinkFrame({ kind: "goodbye", reason: "bad_frame", detail })));
+    this.#tell(`bad frame: ${detail}`);
+  }
+
+  #pump(): void {
+    const frame = this.#stream.destroyed || this.#stream.closed ? undefined : this.#events.pull();
+    if (frame === undefined) {
+      if (this.#state === "draining") this.#end();
+      return;
+    }
+    const message = encodeLinkFrame(frame);
+    this.#traffic.count("sent", frame.kind, message.length);
+    this.#writingSinceMonoMs = performance.now();
+    // Called when the peer's window and the socket took all of it: one message in flight, whatever the peer does.
+    this.#stream.write(this.#framed(frame, message), () => {
+      this.#writingSinceMonoMs = undefined;
+      this.wake();
+    });
+  }
+
+  #framed(frame: LinkFrame, message: Uint8Array): Uint8Array {
+    if (frame.kind !== "records") return framed(message);
+    const known = framedOnce.get(message) ?? framed(message);
+    framedOnce.set(message, known);
+    return known;
+  }
+
+  #end(): void {
+    this.#state = "ended";
+    this.#endedMonoMs = performance.now();
+    this.#stream.end();
+  }
+
+  #peerEnded(): void {
+    if (!this.#stream.writableEnded && !this.#stream.destroyed) this.#stream.end();
+    this.#tell(this.#state === "open" ? "peer ended the link" : "closed");
+  }
+
+  /** The stream is of no more use to either side, and a link has its connection for itself. */
+  #over(detail: string): void {
+    this.#tell(detail);
+    this.#stream.session?.destroy();
+    this.#stream.destroy();
+  }
+
+  #tell(detail: string): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#writingSinceMonoMs = undefined;
+    this.#assembler.drop();
+    const { session } = this.#stream;
+    setTimeout(() => session?.destroy(), this.#limits.goodbyeMs).unref();
+    this.#events.closed(detail);
+  }
+}

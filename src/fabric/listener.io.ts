@@ -1,0 +1,375 @@
+/**
+ * The fabric listener: `waymark.fabric.v1.FabricService` for other nodes. Decides nothing about the fabric; bounds
+ * everything a peer can make it hold.
+ *
+ * On node:http2 and not through grpc-js: that answers streams that are gone, which ends the process, and cannot end a
+ * stream that a peer does not read (docs/decisions/0010).
+ */
+import {
+  createServer,
+  type Http2Server,
+  type Http2Session,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { Socket } from "node:net";
+import { WaymarkError } from "../lib/errors.ts";
+import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
+import { decodeCallRequest, encodeCallResponse } from "./codec.ts";
+import { WINDOW_BYTES } from "./dial.io.ts";
+import type { CallId } from "./fabric.ts";
+import { type LinkEvents, type LinkLimits, LinkStream } from "./link-stream.io.ts";
+import type { LinkTraffic } from "./link-traffic.ts";
+import type { CallRequest, CallResponse, PeerProof } from "./messages.ts";
+import { type FabricTls, proofOf, trustDomainOf } from "./peer-proof.io.ts";
+
+export interface ListenerLimits extends LinkLimits {
+  /** Connections others opened. */
+  readonly maxConnections: number;
+  readonly maxStreamsPerConnection: number;
+  /** Links others opened. */
+  readonly maxIncomingLinks: number;
+  /** From the opening of a link by another node to its first frame. */
+  readonly helloTimeoutMs: number;
+  /** Calls of others that wait for our answer. */
+  readonly maxIncomingCalls: number;
+  /** Longest a call of another may take, its arrival included. */
+  readonly answerTimeoutMs: number;
+  /** Largest message received. */
+  readonly maxMessageBytes: number;
+  /** Of messages that have not wholly arrived, over all streams others opened. */
+  readonly maxBufferedBytes: number;
+  /** A connection without streams is closed after this. */
+  readonly idleMs: number;
+}
+
+/** The accepting side, as `server/acceptor.io.ts` opens it. */
+export interface FabricDoor {
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  setTls(material: FabricTls): void;
+  close(): void;
+  allClosed(deadlineMs: number): Promise<void>;
+  readonly sockets: ReadonlySet<Socket>;
+}
+
+export type OpenDoor = (options: {
+  readonly host: string;
+  readonly port: number;
+  readonly portFlag: string;
+  readonly tls: FabricTls | undefined;
+  readonly protocols: readonly string[];
+  readonly maxConnections: number;
+  readonly onConnection: (socket: Socket) => void;
+  readonly onDrop: () => void;
+  readonly onError: (error: Error) => void;
+}) => Promise<FabricDoor>;
+
+/** Cuts connections that abuse HTTP/2, as `server/http2-guard.io.ts` does. */
+export interface SessionGuard {
+  adopt(session: ServerHttp2Session): GuardedConnection;
+  stop(): void;
+}
+
+export interface GuardedConnection {
+  readonly meter: { usefulBytes: number; refusalCount: number };
+  opened(): void;
+  closed(): void;
+}
+
+export interface ListenerOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly tls: FabricTls | undefined;
+  readonly limits: ListenerLimits;
+  readonly traffic: LinkTraffic;
+  readonly openDoor: OpenDoor;
+  readonly guard: SessionGuard;
+}
+
+export interface LinkedEvents extends LinkEvents {
+  /** Called once, first. */
+  opened(): void;
+}
+
+export interface ListenerEvents {
+  asked(call: CallId, request: CallRequest, proof: PeerProof): void;
+  /** Another node opened a link, and its first frame is here: who hears of the link from now on. */
+  linked(stream: LinkStream, proof: PeerProof): LinkedEvents;
+  /** Somebody was turned away. */
+  refused(why: string, address: string): void;
+}
+
+interface Peer {
+  readonly session: ServerHttp2Session;
+  readonly connection: GuardedConnection;
+  readonly proof: PeerProof;
+  streamCount: number;
+  idleSinceMonoMs: number;
+}
+
+interface Pending {
+  readonly stream: ServerHttp2Stream;
+  readonly deadlineMonoMs: number;
+}
+
+const CALLS = new Map<string, CallRequest["kind"]>([
+  ["Probe", "probe"],
+  ["ProbeIndirect", "probeIndirect"],
+  ["PushPull", "pushPull"],
+]);
+const PREFIX = "/waymark.fabric.v1.FabricService/";
+const HEADERS = { ":status": 200, "content-type": "application/grpc+proto" } as const;
+/** Without `date`, which gRPC has no use for and Node formats anew for each answer. */
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
+const TRAILERS_ONLY = { endStream: true, sendDate: false } as const;
+/** gRPC status codes this listener answers with. */
+const STATUS = { OK: 0, INVALID_ARGUMENT: 3, PERMISSION_DENIED: 7, RESOURCE_EXHAUSTED: 8, UNIMPLEMENTED: 12, UNAVAILABLE: 14 } as const;
+
+export class FabricListener {
+  readonly #options: ListenerOptions;
+  readonly #events: ListenerEvents;
+  readonly #server: Http2Server;
+  readonly #bounds: AssemblyBounds;
+  readonly #peers = new Map<Http2Session, Peer>();
+  /** Calls of others: those that still arrive have no request yet. */
+  readonly #pending = new Map<CallId, Pending>();
+  /** Links that said nothing yet, and until when they may. */
+  readonly #silent = new Map<LinkStream, number>();
+  readonly #links = new Set<LinkStream>();
+  #trustDomain: string | undefined;
+  #door: FabricDoor | undefined;
+  #nextCall = 1;
+  #isStopping = false;
+
+  constructor(options: ListenerOptions, events: ListenerEvents) {
+    const { limits, tls } = options;
+    this.#options = options;
+    this.#events = events;
+    this.#bounds = { maxMessageBytes: limits.maxMessageBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
+    this.#trustDomain = tls === undefined ? undefined : trustDomainOf(tls.cert);
+    this.#server = createServer({
+      maxSessionMemory: 16,
+      maxHeaderListPairs: 32,
+      maxSessionInvalidFrames: 10,
+      streamResetBurst: 100,
+      streamResetRate: 20,
+      unknownProtocolTimeout: 2_000,
+      settings: {
+        enablePush: false,
+        initialWindowSize: WINDOW_BYTES,
+        maxConcurrentStreams: limits.maxStreamsPerConnection,
+        maxHeaderListSize: 16_384,
+      },
+    });
+    this.#server.on("session", (session) => this.#adopt(session));
+    this.#server.on("sessionError", () => {}); // Each session's "close" follows.
+    this.#server.on("stream", (stream, headers) => this.#arrived(stream, headers));
+  }
+
+  async open(): Promise<void> {
+    const { host, port, tls, limits } = this.#options;
+    this.#door = await this.#options.openDoor({
+      host,
+      port,
+      tls,
+      portFlag: "--fabric-port",
+      protocols: ["h2"],
+      maxConnections: limits.maxConnections,
+      onConnection: (socket) => this.#server.emit("connection", socket),
+      onDrop: () => this.#events.refused("too many connections", ""),
+      onError: (error) => this.#events.refused(error.message, ""),
+    });
+  }
+
+  /** As bound. Once open. */
+  get door(): FabricDoor | undefined {
+    return this.#door;
+  }
+
+  /** Connections and incoming links now. */
+  counts(): { readonly connections: number; readonly links: number; readonly calls: number; readonly bufferedBytes: number } {
+    return {
+      connections: this.#door?.sockets.size ?? 0,
+      links: this.#links.size,
+      calls: this.#pending.size,
+      bufferedBytes: this.#bounds.bufferedBytes,
+    };
+  }
+
+  /** New connections use the new certificates. Throws when they are none of a node. */
+  setTls(tls: FabricTls): void {
+    const trustDomain = trustDomainOf(tls.cert);
+    this.#door?.setTls(tls);
+    this.#trustDomain = trustDomain;
+  }
+
+  /** Answers a call of another; undefined refuses it. A call that is gone or answered is passed over. */
+  answer(call: CallId, response: CallResponse | undefined): void {
+    const pending = this.#pending.get(call);
+    if (pending === undefined) return;
+    this.#pending.delete(call);
+    const { stream } = pending;
+    if (response === undefined) return refuse(stream, STATUS.PERMISSION_DENIED, "refused");
+    if (stream.destroyed || stream.closed) return;
+    const bytes = encodeCallResponse(response);
+    this.#options.traffic.count("sent", response.kind, bytes.length);
+    stream.respond(HEADERS, WITH_TRAILERS);
+    stream.end(framed(bytes));
+  }
+
+  /** Looks at its clocks; called about four times a second. */
+  check(monoMs: number): void {
+    for (const [link, untilMonoMs] of this.#silent) if (monoMs > untilMonoMs) link.destroy("said nothing");
+    for (const [call, { stream, deadlineMonoMs }] of this.#pending) {
+      if (monoMs <= deadlineMonoMs) continue;
+      this.#pending.delete(call);
+      refuse(stream, STATUS.UNAVAILABLE, "no answer in time");
+    }
+    for (const peer of this.#peers.values()) {
+      if (peer.streamCount === 0 && monoMs - peer.idleSinceMonoMs > 2 * this.#options.limits.idleMs) peer.session.close();
+    }
+    for (const link of this.#links) link.check(monoMs);
+  }
+
+  /** Takes nothing new, gives what is open `deadlineMs` to end, then cuts it. */
+  async stop(deadlineMs: number): Promise<void> {
+    this.#isStopping = true;
+    this.#door?.close();
+    for (const session of this.#peers.keys()) session.close();
+    await this.#door?.allClosed(deadlineMs);
+    for (const session of this.#peers.keys()) session.destroy();
+    for (const socket of this.#door?.sockets ?? []) socket.destroy();
+    await this.#door?.allClosed(1_000);
+    this.#server.close();
+  }
+
+  #adopt(session: ServerHttp2Session): void {
+    const proof = proofOf(session.socket, this.#trustDomain);
+    session.on("error", () => {});
+    const connection = this.#options.guard.adopt(session);
+    if ("refused" in proof) {
+      this.#events.refused(proof.refused, session.socket.remoteAddress ?? "");
+      session.destroy();
+      return;
+    }
+    session.setLocalWindowSize(WINDOW_BYTES);
+    this.#peers.set(session, { session, connection, proof, streamCount: 0, idleSinceMonoMs: performance.now() });
+    session.once("close", () => this.#peers.delete(session));
+  }
+
+  #arrived(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    stream.on("error", () => {}); // "close" follows.
+    const peer = stream.session === undefined ? undefined : this.#peers.get(stream.session);
+    if (peer === undefined) {
+      stream.destroy();
+      return;
+    }
+    const { connection } = peer;
+    peer.streamCount += 1;
+    connection.opened();
+    stream.on("close", () => {
+      connection.closed();
+      peer.streamCount -= 1;
+      peer.idleSinceMonoMs = performance.now();
+    });
+    stream.on("data", (chunk: Buffer) => (connection.meter.usefulBytes += chunk.length));
+    stream.on("wantTrailers", () => sendStatus(stream));
+    const path = headers[":path"] ?? "";
+    const method = path.startsWith(PREFIX) ? path.slice(PREFIX.length) : "";
+    const kind = CALLS.get(method);
+    const token = headers["waymark-cluster-token"];
+    const proof = { ...peer.proof, clusterToken: typeof token === "string" ? token.slice(0, MAX_TOKEN_LENGTH) : "" };
+    if (headers["content-type"]?.startsWith("application/grpc") !== true || (kind === undefined && method !== "Link")) {
+      connection.meter.refusalCount += 1;
+      refuse(stream, STATUS.UNIMPLEMENTED, "no such method on the fabric listener");
+    } else if (this.#isStopping) refuse(stream, STATUS.UNAVAILABLE, "stopping");
+    else if (kind === undefined) this.#acceptLink(stream, proof);
+    else this.#acceptCall(stream, kind, proof);
+  }
+
+  #acceptLink(stream: ServerHttp2Stream, proof: PeerProof): void {
+    const { limits, traffic } = this.#options;
+    if (this.#links.size >= limits.maxIncomingLinks) {
+      this.#events.refused("too many links", proof.address);
+      return refuse(stream, STATUS.RESOURCE_EXHAUSTED, "too many links");
+    }
+    let known: LinkedEvents | undefined;
+    const events: LinkEvents = {
+      received: (frame) => {
+        if (known === undefined) {
+          this.#silent.delete(link);
+          known = this.#events.linked(link, proof);
+          known.opened();
+        }
+        known.received(frame);
+      },
+      pull: () => known?.pull(),
+      closed: (detail) => {
+        this.#links.delete(link);
+        this.#silent.delete(link);
+        if (known === undefined) this.#events.refused(`link: ${detail}`, proof.address);
+        else known.closed(detail);
+      },
+    };
+    stream.respond(HEADERS, WITH_TRAILERS);
+    const link: LinkStream = new LinkStream(stream, { events, limits, traffic, bounds: this.#bounds });
+    this.#links.add(link);
+    this.#silent.set(link, performance.now() + limits.helloTimeoutMs);
+  }
+
+  #acceptCall(stream: ServerHttp2Stream, kind: CallRequest["kind"], proof: PeerProof): void {
+    const { limits, traffic } = this.#options;
+    if (this.#pending.size >= limits.maxIncomingCalls) return refuse(stream, STATUS.RESOURCE_EXHAUSTED, "too many calls");
+    const call = this.#nextCall;
+    this.#nextCall += 2;
+    this.#pending.set(call, { stream, deadlineMonoMs: performance.now() + limits.answerTimeoutMs });
+    const assembler = new MessageAssembler(this.#bounds);
+    let request: CallRequest | undefined;
+    const fail = (error: unknown) => {
+      if (!(error instanceof WaymarkError)) throw error;
+      this.#pending.delete(call);
+      assembler.drop();
+      this.#events.refused(`${kind}: ${error.message}`, proof.address);
+      refuse(stream, STATUS.INVALID_ARGUMENT, error.message);
+    };
+    stream.on("data", (chunk: Buffer) => {
+      if (!this.#pending.has(call) || request !== undefined) return;
+      try {
+        assembler.push(chunk);
+        const bytes = assembler.next();
+        if (bytes === undefined) return;
+        request = decodeCallRequest(kind, bytes);
+        traffic.count("received", kind, bytes.length);
+        assembler.drop();
+        this.#events.asked(call, request, proof);
+      } catch (error) {
+        fail(error);
+      }
+    });
+    stream.on("close", () => {
+      assembler.drop();
+      this.#pending.delete(call);
+    });
+  }
+}
+
+/** Longest token looked at. */
+const MAX_TOKEN_LENGTH = 512;
+
+/** Headers and status in one; what the client still sends is not wanted. */
+function refuse(stream: ServerHttp2Stream, code: number, message: string): void {
+  if (stream.destroyed || stream.closed) return;
+  if (!stream.headersSent) {
+    const status = { "grpc-status": String(code), "grpc-message": encodeURI(message.toWellFormed()) };
+    stream.respond({ ...HEADERS, ...status }, TRAILERS_ONLY);
+  }
+  stream.close();
+}
+
+function sendStatus(stream: ServerHttp2Stream): void {
+  if (!stream.destroyed && !stream.closed) stream.sendTrailers({ "grpc-status": String(STATUS.OK) });
+}
