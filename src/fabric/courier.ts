@@ -70,6 +70,11 @@ export class Courier {
     return update === undefined || update.status === "alive" ? undefined : update;
   }
 
+  /** News for a response to somebody who said this. */
+  reply(said: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
+    return this.news.gossip.peek(this.#options.maxUpdatesBytes, said, first);
+  }
+
   /** News for one message. */
   take(first?: MemberUpdate): readonly MemberUpdate[] {
     const { retransmitMult, maxUpdatesBytes } = this.#options;

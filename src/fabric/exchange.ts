@@ -8,6 +8,7 @@ import { isListed } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
 import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "./messages.ts";
 import type { MembershipOutput, News } from "./news.ts";
+import type { Purpose } from "./purpose.ts";
 import { makeTable, pushPullPeriodMs } from "./table.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -88,13 +89,16 @@ export class Exchange {
   }
 
   answered(
-    purpose: { readonly address: string; readonly isJoin: boolean },
+    purpose: Purpose & { readonly kind: "pushPull" },
     response: CallResponse | undefined,
     time: Time,
     out: MembershipOutput[],
   ): void {
     this.#count -= 1;
     const { self, members } = this.#news;
+    if (response === undefined && purpose.isUsual) {
+      this.#pushPullAtMs = Math.min(this.#pushPullAtMs, time.monoMs + this.#jittered(this.#options.intervalMs));
+    }
     if (response?.kind !== "pushPull" || response.from.nodeId === self.ref.nodeId) return;
     const { nodeId } = response.from;
     this.#hasJoined = true;
@@ -117,7 +121,7 @@ export class Exchange {
     const usualMs = pushPullPeriodMs(this.#options.pushPullMs, this.#news.count);
     this.#periodMs = Math.min(usualMs, this.#periodMs * 2);
     this.#pushPullAtMs = time.monoMs + this.#jittered(this.#periodMs);
-    for (const member of this.#news.members.pick(this.#rng, 1)) this.#pushPull(member.update.address, time, out);
+    for (const member of this.#news.members.pick(this.#rng, 1)) this.#pushPull(member.update.address, time, out, "usual");
   }
 
   #jittered(ms: number): number {
@@ -128,17 +132,25 @@ export class Exchange {
     return makeTable(this.#news, { nowMonoMs: time.monoMs, deadTellMs: this.#options.deadTellMs }, asker);
   }
 
-  #pushPull(to: string, time: Time, out: MembershipOutput[]): void {
+  #pushPull(to: string, time: Time, out: MembershipOutput[], why: "usual" | "search" = "search"): void {
     if (this.#count >= MAX_PUSH_PULLS || to === this.#news.self.update.address) return;
     this.#count += 1;
     const isJoin = this.#news.members.listed.length === 0;
     const request = { kind: "pushPull", from: this.#news.self.ref, isJoin, members: this.#table(time) } as const;
-    this.#courier.call({ kind: "pushPull", address: to, isJoin }, to, request, this.#options.pushPullTimeoutMs, time, out);
+    this.#courier.call(
+      { kind: "pushPull", address: to, isJoin, isUsual: why === "usual" },
+      to,
+      request,
+      this.#options.pushPullTimeoutMs,
+      time,
+      out,
+    );
   }
 
   #join(time: Time, out: MembershipOutput[]): void {
     this.#joinAtMs = NEVER;
-    if (this.#seeds.length === 0 || this.#news.members.listed.length > 0) return;
+    // Who is known by gossip only may be few: without a table we have not joined.
+    if (this.#seeds.length === 0 || (this.#hasJoined && this.#news.members.listed.length > 0)) return;
     const start = this.#rng.int(this.#seeds.length);
     for (let i = 0; i < Math.min(SEEDS_AT_ONCE, this.#seeds.length); i++) {
       this.#pushPull(this.#seeds[(start + i) % this.#seeds.length] ?? "", time, out);

@@ -56,22 +56,34 @@ export class GossipQueue {
   /** Newest first, `first` before all of them and whether queued or not, as many as fit. Counts as sent once. */
   take(budget: { readonly maxBytes: number; readonly limit: number }, first?: MemberUpdate): readonly MemberUpdate[] {
     if (this.#items.size === 0) return first === undefined ? NOTHING : [first];
+    return this.#collect(budget.maxBytes, first, budget.limit, NOTHING);
+  }
+
+  /**
+   * For a response: what the asker did not say itself. Does not count as sent: half of the askers have just told us what we
+   * have to tell, and the budget would be used up on those who know.
+   */
+  peek(maxBytes: number, said: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
+    if (this.#items.size === 0) return first === undefined ? NOTHING : [first];
+    return this.#collect(maxBytes, first, undefined, said);
+  }
+
+  #collect(maxBytes: number, first: MemberUpdate | undefined, limit: number | undefined, said: readonly MemberUpdate[]): MemberUpdate[] {
     if (this.#isStale) this.#sort();
     const taken: MemberUpdate[] = [];
-    let leftBytes = budget.maxBytes;
+    let leftBytes = maxBytes;
     if (first !== undefined) {
       taken.push(first);
       leftBytes -= updateSizeBytes(first);
     }
     for (const item of this.#newest) {
-      if (item.sizeBytes > leftBytes) {
-        if (taken.length > 0) break;
-      }
-      if (item.update === first) continue;
+      if (item.update === first || (said.length > 0 && wasSaid(said, item.update))) continue;
+      if (item.sizeBytes > leftBytes && taken.length > 0) break;
       taken.push(item.update);
       leftBytes -= item.sizeBytes;
+      if (limit === undefined) continue;
       item.sentCount += 1;
-      if (item.sentCount < budget.limit) continue;
+      if (item.sentCount < limit) continue;
       this.#items.delete(item.update.nodeId);
       this.#isStale = true;
     }
@@ -82,4 +94,11 @@ export class GossipQueue {
     this.#newest = [...this.#items.values()].toReversed();
     this.#isStale = false;
   }
+}
+
+function wasSaid(said: readonly MemberUpdate[], update: MemberUpdate): boolean {
+  for (const { nodeId, incarnation, status } of said) {
+    if (nodeId === update.nodeId && incarnation === update.incarnation && status === update.status) return true;
+  }
+  return false;
 }

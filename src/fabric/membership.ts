@@ -262,7 +262,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         out.push({
           kind: "answer",
           call,
-          response: { kind: "probe", from: self.ref, updates: this.#courier.take(this.#courier.wrongAbout(nodeId)) },
+          response: { kind: "probe", from: self.ref, updates: this.#courier.reply(request.updates, this.#courier.wrongAbout(nodeId)) },
         });
         return;
       case "probeIndirect":

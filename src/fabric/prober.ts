@@ -130,7 +130,11 @@ export class Prober {
     const target = this.#news.members.find(request.targetNodeId);
     // Only members are probed for others: nobody makes us call an address of his choice.
     if (target === undefined || target.update.address !== request.targetAddress || this.#relayCount >= this.#options.maxRelays) {
-      out.push({ kind: "answer", call, response: { kind: "probeIndirect", isAcknowledged: false, updates: this.#courier.take() } });
+      out.push({
+        kind: "answer",
+        call,
+        response: { kind: "probeIndirect", isAcknowledged: false, updates: this.#courier.reply(request.updates) },
+      });
       return;
     }
     this.#relayCount += 1;
@@ -142,7 +146,7 @@ export class Prober {
   relayAnswered(asked: CallId, nodeId: string, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
     this.#relayCount -= 1;
     const isAcknowledged = this.#courier.hearProbe(nodeId, response, time, out);
-    out.push({ kind: "answer", call: asked, response: { kind: "probeIndirect", isAcknowledged, updates: this.#courier.take() } });
+    out.push({ kind: "answer", call: asked, response: { kind: "probeIndirect", isAcknowledged, updates: this.#courier.reply([]) } });
   }
 
   #start(target: Member, time: Time, out: MembershipOutput[]): void {

@@ -9,4 +9,5 @@ export type Purpose =
   /** Does the newcomer in quarantine answer at its address? */
   | { readonly kind: "check"; readonly nodeId: string }
   | { readonly kind: "relay"; readonly asked: CallId; readonly nodeId: string }
-  | { readonly kind: "pushPull"; readonly address: string; readonly isJoin: boolean };
+  /** `isUsual`: with a listed member, in its turn; else with a seed or somebody lost. */
+  | { readonly kind: "pushPull"; readonly address: string; readonly isJoin: boolean; readonly isUsual: boolean };
