@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SERVER_CORE = "0";
 const LOAD_CORE = "1";
 const START_MS = 120_000;
-const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--log-level", "warn", "-o", "json"];
+const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
 
 export interface Running {
   readonly name: "waymark" | "etcd";

@@ -1,5 +1,5 @@
 /** Settings of how nodes find each other and replicate: the group `fabric` of KNOBS in config.ts, which is where to look first. */
-import { bool, choice, int, list, ms, optionalText, port, ratio, text } from "./lib/knob.ts";
+import { bool, choice, int, list, ms, optionalText, port, ratio } from "./lib/knob.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -41,15 +41,12 @@ export const FABRIC_KNOBS = {
   }),
   certFile: optionalText({
     ...PATH,
-    doc: "PEM file with this node's certificate for the fabric; its identity must be the node's id and cluster.",
+    doc: "PEM file with this node's certificate for the fabric; its one URI name must be spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>.",
   }),
   keyFile: optionalText({ ...PATH, doc: "PEM file with the private key of fabric.cert_file." }),
-  caFile: optionalText({ ...PATH, doc: "PEM file with the authorities that certificates of other nodes must come from." }),
-  trustDomain: text({
-    pattern: /^[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?$/,
-    what: "a lower-case domain name",
-    default: "waymark",
-    doc: "Trust domain of the identities in fabric certificates: spiffe://<trust_domain>/cluster/<cluster>/node/<node>.",
+  caFile: optionalText({
+    ...PATH,
+    doc: "PEM file with the authorities that certificates of other nodes must come from; they must be of the same trust domain.",
   }),
   maxLinks: int({ default: 20, min: 1, max: 200, doc: "Replication links a node keeps; up to this many peers every one has a link." }),
   intervalMs: ms({ default: 1000, min: 50, max: MINUTE_MS, doc: "Time between two probes of members." }),

@@ -16,10 +16,10 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   const { settings } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
-  const node = await startNode({ settings, log, version, beforeReady });
+  const node = await startNode({ settings, log, version, beforeReady, interrupt });
   const reload = (): void => node.reload();
   process.on("SIGHUP", reload);
-  onReady(node);
+  if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
   process.off("SIGHUP", reload);
   await node.stop();

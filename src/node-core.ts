@@ -97,7 +97,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   restoreLeases(leases, journal.restored.leases, registrar, time);
   await journal.replay((row) => hlc.resume(restoreRow(row, { replica, leases, drafter, bounds: settings.limits }, time)));
   const listeners: Record<string, string> = {};
-  const identity = identityOf(options, journal, { listeners, time });
+  const identity = identityOf(options, journal, { listeners, time, replica });
   const fanout = new Fanout();
   const wakeup = new Wakeup(fanout, now);
   const reads = new Reads(replica, identity, { policies, onDenied: trail.onDenied });
@@ -188,10 +188,23 @@ function buildCatalog({ node, catalog, limits }: Settings, journal: Journal, { l
 function identityOf(
   { settings, version }: CoreOptions,
   journal: Journal,
-  at: { listeners: Record<string, string>; time: Time },
+  at: { listeners: Record<string, string>; time: Time; replica: Replica },
 ): NodeIdentity {
   const { clusterId, region, zone, roles } = settings.node;
-  const { nodeId, generation } = journal.restored;
-  const { listeners, time } = at;
-  return { version, nodeId, clusterId, region, zone, roles, generation, boot: token(8), listeners, startedMonoMs: time.monoMs };
+  const { nodeId } = journal.restored;
+  const { listeners, time, replica } = at;
+  return {
+    version,
+    nodeId,
+    clusterId,
+    region,
+    zone,
+    roles,
+    listeners,
+    boot: token(8),
+    startedMonoMs: time.monoMs,
+    get generation() {
+      return replica.self.generation;
+    },
+  };
 }

@@ -12,6 +12,7 @@ import type { DnsCatalog } from "./dns/subject.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import type { NodeCore } from "./node-core.ts";
+import type { NodeFabric } from "./node-fabric.ts";
 import type { Identities } from "./node-identity.ts";
 import { observeNode } from "./node-metrics.ts";
 import type { NodePolicy } from "./node-policy.ts";
@@ -27,6 +28,7 @@ import { rpcObserver } from "./server/rpc-metrics.ts";
 import type { TlsFiles } from "./server/tls-files.io.ts";
 import { admitted } from "./services/admission.ts";
 import { listServices } from "./services/list.ts";
+import { lagJson, type PeerParts, peerService, peersJson } from "./services/peers.ts";
 import { policyJson } from "./services/policy.ts";
 import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "./services/prometheus-sd.ts";
 import type { Service } from "./services/service.ts";
@@ -44,6 +46,7 @@ export interface DoorOptions {
   readonly core: NodeCore;
   readonly discovery: Service;
   readonly policy: NodePolicy;
+  readonly fabric: NodeFabric;
   readonly identities: Identities;
   readonly now: () => Time;
   readonly random: () => number;
@@ -53,7 +56,11 @@ export interface DoorOptions {
 export async function openDoors(options: DoorOptions): Promise<Doors> {
   const { settings, log, core } = options;
   const { listen, limits, server } = settings;
-  const services = listServices({ discovery: admitted(options.discovery, core.limits.admission), policy: options.policy.service });
+  const services = listServices({
+    discovery: admitted(options.discovery, core.limits.admission),
+    policy: options.policy.service,
+    peers: peerService(peerParts(options)),
+  });
   const chain = openChain(options, services);
   const tls = tlsFiles(settings);
   const grpc = await startGrpcListener({
@@ -201,12 +208,17 @@ export function dnsCatalog(
   };
 }
 
-function httpSources({ core, settings, now }: DoorOptions): HttpSources {
+function peerParts({ core, settings, fabric }: DoorOptions): PeerParts {
+  return { source: fabric.peers, nodeId: core.identity.nodeId, bounds: settings.limits };
+}
+
+function httpSources(options: DoorOptions): HttpSources {
+  const { core, settings, fabric, now } = options;
   const { admit } = core.limits;
   const scrape = openScraper(core.metrics);
   return {
     metricsAccess: settings.observability.metricsAccess,
-    readiness: () => readiness(core),
+    readiness: () => readiness(core, fabric, now()),
     scrape,
     persistence: () => persistence(core),
     prometheusTargets: (filter, caller) => {
@@ -222,16 +234,21 @@ function httpSources({ core, settings, now }: DoorOptions): HttpSources {
       admit?.(caller, "read", monoMs);
       return policyJson(core.policies, { namespace, caller, wallMs, bounds: settings.limits });
     },
+    lag: () => lagJson(peerParts(options), now()),
+    peers: (asked) => peersJson(peerParts(options), asked, now()),
     parseServiceFilter,
   };
 }
 
-function readiness({ state, journal, policies }: NodeCore): Readiness {
+function readiness({ state, journal, policies }: NodeCore, fabric: NodeFabric, time: Time): Readiness {
+  const mesh = fabric.readiness(time);
   const { isFailing, lastError } = journal.stats();
   return {
     isDraining: state.isDraining,
     checks: [
+      // Once it could be told as the truth it can: what is missed afterwards is an age, and not a reason to take the node away.
       { name: "catalog", ok: state.isReady, detail: state.isReady ? "loaded" : "loading" },
+      { name: "fabric", ok: mesh.isReady, detail: mesh.detail },
       // Reads go on while the disk does not take writes; who must write looks at this line.
       { name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" },
       // A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody.

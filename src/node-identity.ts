@@ -5,6 +5,7 @@ import { isLoopbackHost, parseBlock } from "./lib/cidr.ts";
 import { sha256Hex } from "./lib/crypto.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
+import { fabricHost } from "./node-address.ts";
 import { type Caller, MESH_ROLES } from "./policy/caller.ts";
 import { type Credential, type Peer, Tenants } from "./policy/tenants.ts";
 import { TokenVerifier } from "./policy/tokens.io.ts";
@@ -31,6 +32,7 @@ function hasCredentials({ tenants, tls }: Settings): boolean {
 
 /** Throws when a node would be open to everybody on the network and nobody said that this is meant. */
 export function checkExposure(settings: Settings): void {
+  if (settings.fabric.enabled) fabricHost(settings);
   const { dns, listen, tls } = settings;
   // The DNS gateway knows no credentials, but what it tells without any is as open as the rest.
   const hosts = dns.enabled && dns.host !== undefined ? [listen.host, dns.host] : [listen.host];

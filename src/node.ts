@@ -3,19 +3,23 @@ import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Settings } from "./config.ts";
 import { hostPort } from "./lib/host-port.ts";
+import { advertisedHost } from "./node-address.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
 import { type Doors, openDoors } from "./node-doors.ts";
+import { loneFabric, type NodeFabric } from "./node-fabric.ts";
 import { checkExposure, type Identities, openIdentities } from "./node-identity.ts";
 import { type NodePolicy, openNodePolicy } from "./node-policy.ts";
-import { type AskedViewer, anonymousCaller, type Caller, viewerOf } from "./policy/caller.ts";
+import { type PublishedSelf, publishSelf } from "./node-self.ts";
+import { type AskedViewer, type Caller, viewerOf } from "./policy/caller.ts";
 import { discoveryService } from "./services/discovery.ts";
 import { resolveHandler } from "./services/discovery-resolve.ts";
-import { nodeEntry } from "./services/node-entry.ts";
 import type { Service } from "./services/service.ts";
 
 export interface NodeOptions extends CoreOptions {
   /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
   readonly beforeReady?: ((grpc: string) => Promise<void>) | undefined;
+  /** Aborts when the node is to stop, also while it is not ready yet. */
+  readonly interrupt?: AbortSignal | undefined;
 }
 
 export interface RunningNode {
@@ -38,7 +42,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const core = await buildCore(options, journal);
     const policy = await openNodePolicy({ settings, log: log.child("policy"), core });
     try {
-      return await openNode(options, { core, identities, policy });
+      const fabric = loneFabric(core);
+      return await openNode(options, { core, identities, policy, fabric });
     } catch (error) {
       await policy.close();
       throw error;
@@ -53,20 +58,25 @@ interface NodeParts {
   readonly core: NodeCore;
   readonly identities: Identities;
   readonly policy: NodePolicy;
+  readonly fabric: NodeFabric;
 }
 
 async function openNode(options: NodeOptions, parts: NodeParts): Promise<RunningNode> {
-  const { core, identities, policy } = parts;
+  const { core, identities, policy, fabric } = parts;
   const { settings, log, version } = options;
   const { identity, listeners, state } = core;
-  const discovery = buildDiscovery(settings, core);
-  const doors = await openDoors({ settings, log, version, core, discovery, policy, identities, now, random });
-  const { grpc, edge, dns } = doors;
-  listeners["grpc"] = grpc.address;
-  listeners["http"] = edge.address;
-  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.udpPort);
-  await publishSelf(options, core, { grpc: grpc.port, http: edge.port, ...(dns !== undefined && { dns: dns.udpPort }) });
+  const discovery = buildDiscovery(settings, core, fabric);
+  const doors = await openDoors({ settings, log, version, core, discovery, policy, fabric, identities, now, random });
+  const { grpc, edge } = doors;
+  fabric.start();
+  const self = await publishSelf(core, {
+    settings,
+    log: log.child("self"),
+    listeners: nameListeners(settings, listeners, doors, fabric),
+    connectionCount: () => grpc.connectionCount() + edge.connectionCount(),
+  });
   await options.beforeReady?.(grpc.address);
+  await Promise.race([fabric.ready, aborted(options.interrupt)]);
   state.isReady = true;
   grpc.setServing(true);
   core.fanout.all();
@@ -79,18 +89,42 @@ async function openNode(options: NodeOptions, parts: NodeParts): Promise<Running
     reload: () => {
       grpc.reloadTls();
       edge.reloadTls();
+      fabric.reload();
       identities.reload();
       policy.reload();
     },
     stop: () => {
-      stopping ??= stopNode(parts, doors, settings.node.stopTimeoutMs);
+      stopping ??= stopNode(parts, { doors, self }, settings);
       return stopping;
     },
   };
 }
 
+/** Fills in where each listener was bound; returns where others reach them. */
+function nameListeners(settings: Settings, listeners: Record<string, string>, { grpc, edge, dns }: Doors, { listener }: NodeFabric) {
+  listeners["grpc"] = grpc.address;
+  listeners["http"] = edge.address;
+  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.udpPort);
+  if (listener !== undefined) listeners["fabric"] = listener.address;
+  const at = (host: string, port: number) => ({ host: advertisedHost(settings, host), port });
+  return {
+    grpc: at(settings.listen.host, grpc.port),
+    http: at(settings.listen.host, edge.port),
+    ...(dns !== undefined && { dns: at(dns.host, dns.udpPort) }),
+    ...(listener !== undefined && { fabric: at(listener.host, listener.port) }),
+  };
+}
+
+/** Resolves when the signal aborts; never without one. */
+function aborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) resolve();
+    else signal?.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
 /** The service behind gRPC and HTTP, over the rooms of this node. */
-function buildDiscovery(settings: Settings, core: NodeCore): Service {
+function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric): Service {
   const { identity, state, metrics, registrar, reads, bytes } = core;
   const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
   const viewer = (caller: Caller, asked: AskedViewer | undefined) => viewerOf(caller, asked, settings.tenants.allowRequestOverride);
@@ -100,7 +134,7 @@ function buildDiscovery(settings: Settings, core: NodeCore): Service {
     bounds: settings.limits,
     durable: () => core.committer.durable(),
     isReady: () => state.isReady,
-    hasPeers: () => false, // There are no links between nodes yet.
+    mesh,
     now,
     random,
     onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
@@ -118,6 +152,7 @@ function buildDiscovery(settings: Settings, core: NodeCore): Service {
       region: identity.region,
       zone: identity.zone,
       viewer,
+      ageMs: mesh.ageMs,
       loadOf: (key) => registrar.loadOf(key),
       random,
     }),
@@ -129,28 +164,26 @@ function random(): number {
   return randomBytes(4).readUInt32BE() / 0x1_0000_0000;
 }
 
-/** This node's own NODE entry; nobody else may write it. */
-async function publishSelf({ settings }: NodeOptions, core: NodeCore, ports: Readonly<Record<string, number>>): Promise<void> {
-  const { identity, drafter, registrar, committer } = core;
-  const time = now();
-  const host = settings.listen.advertiseHost ?? settings.listen.host;
-  const entry = nodeEntry({ nodeId: identity.nodeId, roles: identity.roles, labels: settings.node.labels, host, ports });
-  const stamp = { ...identity, tenantId: "", receivedWallMs: time.wallMs };
-  const caller = { ...anonymousCaller(identity.clusterId, ""), principal: `${SELF_PRINCIPAL}${identity.nodeId}` };
-  const drafts = [drafter.draftOfNode(entry, stamp)];
-  registrar.register(caller, { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
-  await committer.durable();
-}
+/** Time the fabric has at least for its goodbye, however long open calls took. */
+const MIN_GOODBYE_MS = 1000;
 
-/** No credential can give this: principals of callers never contain a space. */
-const SELF_PRINCIPAL = "node ";
-
-async function stopNode({ core, policy }: NodeParts, doors: Doors, timeoutMs: number): Promise<void> {
+async function stopNode(
+  parts: NodeParts,
+  opened: { readonly doors: Doors; readonly self: PublishedSelf },
+  settings: Settings,
+): Promise<void> {
+  const { core, policy, fabric } = parts;
+  const { doors, self } = opened;
   const { state, fanout, wakeup, committer, journal, limits } = core;
+  const { stopTimeoutMs: timeoutMs } = settings.node;
+  const endMonoMs = now().monoMs + timeoutMs;
   state.isDraining = true;
+  self.close();
   doors.grpc.drain();
   for (const watcher of Array.from(fanout.watchers())) watcher.stop();
   await Promise.all([doors.grpc.stop(timeoutMs), doors.edge.stop(timeoutMs), doors.dns?.stop()]);
+  // Nobody registers any more: what ends now ends for good.
+  await fabric.stop(settings.fabric.onStop, Math.max(MIN_GOODBYE_MS, endMonoMs - now().monoMs));
   wakeup.close();
   limits.close();
   await committer.close();

@@ -94,7 +94,7 @@ export class Endings {
       this.#detach(cell.key);
     }
     if (found.length === maxCount) return last;
-    for (const id of [...this.#parts.leases.ids()]) if (this.#parts.leases.find(id)?.keyCount === 0) this.emptied(id);
+    for (const id of this.#parts.leases.ids()) if (this.#parts.leases.find(id)?.keyCount === 0) this.emptied(id);
     return undefined;
   }
 

@@ -4,6 +4,7 @@ import { base64Encode } from "@bufbuild/protobuf/wire";
 import { CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
 import { type Caller, isOwnerOf } from "../policy/caller.ts";
+import type { PeersAsked } from "../services/peers.ts";
 import type { ServiceFilter } from "../services/prometheus-sd.ts";
 import { authorise, type Need } from "./authorise.ts";
 import { retryAfterSeconds } from "./edge-call.ts";
@@ -35,6 +36,10 @@ export interface HttpSources {
   prometheusTargets(filter: ServiceFilter, caller: Caller): Iterable<string>;
   /** Which policy is in force; asked about a namespace also what it says of the caller's view of it. Throws `invalid_argument`. */
   policy(namespace: string | undefined, caller: Caller): JsonValue;
+  /** How far replication is. */
+  lag(): JsonValue;
+  /** A page of members. Throws `invalid_argument`. */
+  peers(asked: PeersAsked): JsonValue;
   /** Throws `invalid_argument`. */
   parseServiceFilter(parameters: { readonly namespace?: string | undefined; readonly tag?: string | undefined }): ServiceFilter;
 }
@@ -117,9 +122,22 @@ const ROUTES: Readonly<Record<string, Route>> = {
       return tagged(request, sources.policy(namespace, caller));
     },
   },
-  "/discovery/lag": later(),
+  "/discovery/lag": {
+    parameters: [],
+    answer: async (sources, _parameters, request) => {
+      authorise(READ, await request.identify(), undefined);
+      return json(200, sources.lag());
+    },
+  },
   "/routing/trace": later(["destination"]),
-  "/control/peers": later(["scope", "region", ...PAGE]),
+  "/control/peers": {
+    parameters: ["status", "cluster_id", "region", ...PAGE],
+    answer: async (sources, parameters, request) => {
+      authorise(READ, await request.identify(), undefined);
+      const { status, region, limit, cluster_id: clusterId, page_token: pageToken } = parameters;
+      return tagged(request, sources.peers({ status, clusterId, region, limit, pageToken }));
+    },
+  },
   "/control/clusters": later(PAGE),
   "/control/leaders": later(PAGE),
   "/control/shards": later(["namespace", ...PAGE]),

@@ -7,14 +7,19 @@ import {
   ClusterMapResponseSchema,
   type ListPeersRequest,
   ListPeersResponseSchema,
+  type Peer,
   PeerSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../catalog/codec.ts";
+import type { LoadView } from "../catalog/entry-view.ts";
 import type { Bounds } from "../catalog/names.ts";
 import { pageLimit } from "../catalog/query.ts";
+import type { CatalogRecord, KeyText } from "../catalog/record.ts";
 import { NODES, type Reads } from "../discovery/reads.ts";
+import type { Time } from "../lib/machine.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { idOf, namespaceOf, scopeOf, termsOf } from "./discovery-filter.ts";
+import type { MeshView, Presence } from "./mesh-view.ts";
 import type { CallContext } from "./service.ts";
 
 export interface NodeParts {
@@ -22,13 +27,16 @@ export interface NodeParts {
   readonly bytes: DiscoveryBytes;
   readonly bounds: Bounds;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
+  readonly mesh: MeshView;
+  /** Last report of an entry of this node that is newer than what its record says. */
+  readonly loadOf: (key: KeyText) => LoadView | undefined;
 }
 
 const WIRE_SCOPES = [Scope.UNSPECIFIED, Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL] as const;
 
-/** NODE entries, a page. */
+/** NODE entries of nodes that are there, a page: whoever left or died is not listed, though its entry may still be held. */
 export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
-  const { reads, bytes, identity, bounds } = parts;
+  const { reads, bytes, identity, bounds, mesh } = parts;
   const filter = {
     ...NODES,
     scope: scopeOf(request.scope, "scope"),
@@ -38,39 +46,54 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
   const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, within);
   return create(ClusterMapResponseSchema, {
     clusterId: identity.clusterId,
-    nodes: page.records.map((record) => decodeMessage(bytes.entry(record))),
+    nodes: page.records
+      .filter((record) => mesh.presence(record.traits.nodeId, context.time) !== undefined)
+      .map((record) => decodeMessage(bytes.entry(record))),
     nextPageToken: page.nextToken,
     generatedAt: timestampFromMs(context.time.wallMs),
-    ...freshness(parts),
+    ...freshness(parts, context.time),
   });
 }
 
-/** The other nodes, as peers of this one. */
+/** The other nodes that are there, as peers of this one. */
 export function listPeers(parts: NodeParts, request: ListPeersRequest, context: CallContext) {
-  const { reads, identity, bounds } = parts;
+  const { reads, identity, bounds, mesh } = parts;
   const scope = scopeOf(request.scope, "scope");
   const filter = { ...NODES, region: idOf(request.region, "region", bounds) };
   const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, "");
-  const peers = page.records
-    .filter((record) => record.traits.nodeId !== identity.nodeId && (scope === 0 || reads.relation(record) === scope))
-    .map((record) => {
-      const entry = reads.entry(record);
-      return create(PeerSchema, {
-        nodeId: entry.nodeId,
-        clusterId: entry.key.clusterId,
-        region: entry.region,
-        zone: entry.zone,
-        scope: WIRE_SCOPES[reads.relation(record)],
-        urls: [...entry.advertisedUrls],
-        transports: [...entry.transports],
-        status: record.origin.life === "live" ? "alive" : "suspect",
-        lastSeen: timestampFromMs(context.time.wallMs),
-      });
-    });
-  return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...freshness(parts) });
+  const peers = page.records.flatMap((record) => {
+    const { nodeId } = record.traits;
+    const relation = reads.relation(record);
+    if (nodeId === identity.nodeId || (scope !== 0 && relation !== scope)) return [];
+    const presence = mesh.presence(nodeId, context.time);
+    return presence === undefined ? [] : [peerOf(parts, record, presence)];
+  });
+  return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...freshness(parts, context.time) });
+}
+
+function peerOf({ reads, loadOf }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
+  const entry = reads.entry(record);
+  const load = loadOf(record.key) ?? entry.load;
+  return create(PeerSchema, {
+    nodeId: entry.nodeId,
+    clusterId: entry.key.clusterId,
+    region: entry.region,
+    zone: entry.zone,
+    scope: WIRE_SCOPES[reads.relation(record)],
+    urls: [...entry.advertisedUrls],
+    transports: [...entry.transports],
+    status,
+    lastSeen: timestampFromMs(lastSeenWallMs),
+    ...(load !== undefined && { load: wireLoad(load) }),
+  });
+}
+
+function wireLoad({ observedWallMs, ...numbers }: LoadView) {
+  return { ...numbers, observedAt: timestampFromMs(observedWallMs) };
 }
 
 /** What every answer says of where it comes from. */
-export function freshness(parts: Pick<NodeParts, "reads" | "identity">) {
-  return { servedBy: parts.identity.nodeId, revision: BigInt(parts.reads.replica.revision), age: durationFromMs(0) };
+export function freshness(parts: Pick<NodeParts, "reads" | "identity" | "mesh">, time: Time) {
+  const { reads, identity, mesh } = parts;
+  return { servedBy: identity.nodeId, revision: BigInt(reads.replica.revision), age: durationFromMs(Math.round(mesh.ageMs(time))) };
 }

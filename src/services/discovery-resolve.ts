@@ -9,6 +9,7 @@ import { type CatalogRecord, type KeyText, KIND, type Kind } from "../catalog/re
 import { type Candidate, fitVersions, SELECT_POLICY, type SelectPolicy, select } from "../catalog/select.ts";
 import type { Reads } from "../discovery/reads.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
 import type { AskedViewer, Caller } from "../policy/caller.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { idOf, namespaceOf } from "./discovery-filter.ts";
@@ -24,6 +25,8 @@ export interface ResolveParts {
   readonly region: string;
   readonly zone: string;
   viewer(caller: Caller, asked: AskedViewer | undefined): Caller;
+  /** How old what this node holds may be. */
+  readonly ageMs: (time: Time) => number;
   loadOf(key: KeyText): LoadView | undefined;
   random(): number;
 }
@@ -77,7 +80,7 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     alternatives: others.map((other) => decodeMessage(bytes.entry(other.record))),
     servedBy: parts.nodeId,
     revision: BigInt(reads.replica.revision),
-    age: durationFromMs(0),
+    age: durationFromMs(Math.round(parts.ageMs(context.time))),
     explanation: request.explain ? [...(choice.explained ?? []), ...unfit].map(explanationOf) : [],
   });
 }

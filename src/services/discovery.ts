@@ -29,6 +29,7 @@ import { isAhead } from "../catalog/resume.ts";
 import type { Fanout } from "../discovery/fanout.ts";
 import type { Reads } from "../discovery/reads.ts";
 import type { Registrar, Report } from "../discovery/registrar.ts";
+import { PROTOCOL_VERSIONS } from "../fabric/trust.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AskedViewer, Caller } from "../policy/caller.ts";
@@ -36,7 +37,8 @@ import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { durationMs, filterOf, namespaceOf } from "./discovery-filter.ts";
 import { clusterMap, freshness, listPeers } from "./discovery-nodes.ts";
 import { encodeExplanations } from "./explanations.ts";
-import { checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "./request-checks.ts";
+import type { MeshView } from "./mesh-view.ts";
+import { checkAge, checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";
 import { WatchSource } from "./watch-source.ts";
 
@@ -66,8 +68,7 @@ export interface DiscoveryParts {
   /** Resolves when what was staged is durable; undefined when nothing is. */
   readonly durable: () => Promise<void> | undefined;
   readonly isReady: () => boolean;
-  /** Whether there is another node to learn from. */
-  readonly hasPeers: () => boolean;
+  readonly mesh: MeshView;
   readonly now: () => Time;
   readonly random: () => number;
   /** Whose eyes a request uses: the caller's, or those it asks for where that is allowed. */
@@ -94,6 +95,7 @@ const BOOKMARK_SLACK_MS = 250;
 
 export function discoveryService(parts: DiscoveryParts): Service {
   const methods = new DiscoveryMethods(parts);
+  const nodes = { ...parts, loadOf: (key: KeyText) => parts.registrar.loadOf(key) };
   return {
     desc: DiscoveryService,
     handlers: {
@@ -104,8 +106,8 @@ export function discoveryService(parts: DiscoveryParts): Service {
       catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
       catalogWatch: { kind: "serverStream", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
       resolve: parts.resolve,
-      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(parts, request, context) },
-      listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(parts, request, context) },
+      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(nodes, request, context) },
+      listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(nodes, request, context) },
       namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
       serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
     },
@@ -180,9 +182,9 @@ class DiscoveryMethods {
   }
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
-    const { reads, identity, bytes, bounds, viewer, onQuery, onRead } = this.#parts;
-    // This node is the source of all it holds: its data is never older than the answer.
-    durationMs(request.maxStaleness, "max_staleness");
+    const { reads, identity, bytes, bounds, viewer, mesh, onQuery, onRead } = this.#parts;
+    const ageMs = Math.round(mesh.ageMs(context.time));
+    checkAge(ageMs, durationMs(request.maxStaleness, "max_staleness"));
     checkViewer(request.viewer, bounds);
     const filter = filterOf(request, bounds);
     const page = reads.page(viewer(context.caller, request.viewer), {
@@ -199,7 +201,7 @@ class DiscoveryMethods {
       revision,
       cursor,
       servedBy: identity.nodeId,
-      ageMs: 0,
+      ageMs,
       generatedWallMs: context.time.wallMs,
       explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
     });
@@ -224,7 +226,12 @@ class DiscoveryMethods {
     const reader = reads.reader(caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
     // Looked for in ticks: asked for a tick and a bit early, it is never late.
     const feed = new Feed(reader, { from, bookmarkIntervalMs: bookmarkIntervalMs - BOOKMARK_SLACK_MS }, context.time);
-    return new WatchSource(feed, { ...this.#parts, nodeId: this.#parts.identity.nodeId, release: (released) => reads.release(released) });
+    return new WatchSource(feed, {
+      ...this.#parts,
+      ageMs: this.#parts.mesh.ageMs,
+      nodeId: this.#parts.identity.nodeId,
+      release: (released) => reads.release(released),
+    });
   }
 
   namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
@@ -238,7 +245,7 @@ class DiscoveryMethods {
       allowed,
       reason,
       endpointCount: BigInt(endpointCount),
-      ...freshness(this.#parts),
+      ...freshness(this.#parts, context.time),
     });
   }
 
@@ -255,7 +262,7 @@ class DiscoveryMethods {
       uptime: durationFromMs(Math.round(context.time.monoMs - identity.startedMonoMs)),
       revision: BigInt(reads.replica.revision),
       generation: BigInt(identity.generation),
-      protocolVersions: [1],
+      protocolVersions: [...PROTOCOL_VERSIONS],
     });
   }
 
@@ -310,8 +317,7 @@ class DiscoveryMethods {
     return { nodeId, clusterId, region, zone, tenantId: caller.tenant, receivedWallMs: time.wallMs };
   }
 
-  /** What an answer rests on. This node is the source of all it holds: its data is never older than the answer. */
-  /** HOT: asked on every query; the cursor's checksum is made once a revision. */
+  /** What an answer rests on. HOT: asked on every query; the cursor's checksum is made once a revision. */
   #place(): Place {
     const { replica, node, policyTurn } = this.#parts.reads;
     const { revision } = replica;
@@ -325,7 +331,7 @@ class DiscoveryMethods {
   #from(cursor: Cursor): FeedStart["from"] {
     if (cursor.kind === "portable") {
       // Nobody will ever tell this node what it lacks (it came back without its disk): waiting to catch up would be for ever.
-      const isOutOfReach = !this.#parts.hasPeers() && isAhead(cursor, this.#parts.reads.replica);
+      const isOutOfReach = !this.#parts.mesh.hasPeers() && isAhead(cursor, this.#parts.reads.replica);
       // Of no policy, so that it leads to a snapshot.
       const placed = this.#parts.reads.isSettled ? cursor : { ...cursor, policyEpoch: "" };
       return isOutOfReach ? undefined : { kind: "portable", cursor: placed };

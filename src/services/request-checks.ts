@@ -1,10 +1,11 @@
 /** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.test.ts holds them equal to the contract. */
 import type { Bounds } from "../catalog/names.ts";
-import { invalid } from "../lib/errors.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
 import { utf8Size } from "../lib/protowire.ts";
 import { idOf } from "./discovery-filter.ts";
 
 const MAX_LEASE_ID_LENGTH = 256;
+const STALE_RETRY_MS = 1000;
 
 /** Empty, or at most 256 characters. */
 export function checkLeaseId(id: string, field: string): void {
@@ -18,6 +19,13 @@ export function checkRenewedIds(ids: readonly string[]): void {
     if (id === "") throw invalid(`lease_ids[${i}]`, "is empty");
     if (id.length > MAX_LEASE_ID_LENGTH) checkLeaseId(id, `lease_ids[${i}]`);
   }
+}
+
+/** Throws `too_stale` when what is held may be older than the caller takes. */
+export function checkAge(ageMs: number, maxStalenessMs: number | undefined): void {
+  if (maxStalenessMs === undefined || ageMs <= maxStalenessMs) return;
+  const message = `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`;
+  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }
 
 /** Throws `invalid_argument` when a text has more than `max` characters (code points). */

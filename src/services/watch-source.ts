@@ -18,6 +18,8 @@ export interface WatchPorts {
   readonly bytes: DiscoveryBytes;
   readonly nodeId: string;
   isReady(): boolean;
+  /** How old what this node holds may be. */
+  readonly ageMs: (time: Time) => number;
   now(): Time;
   /** 0 to below 1: spreads reconnects. */
   random(): number;
@@ -94,7 +96,8 @@ export class WatchSource implements StreamSource, Watcher {
     let bytes = encoded.get(message);
     if (bytes === undefined) {
       const { isNamesOnly } = this.#feed.reader.options;
-      bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs: 0 });
+      const ageMs = Math.round(this.#ports.ageMs(time));
+      bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs });
       encoded.set(message, bytes);
       const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
       if (newest !== undefined) this.#ports.onDelta(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));

@@ -52,7 +52,7 @@ describe.each(PAGES)("%s", (page) => {
 
   beforeAll(async () => {
     // As the page says, but for ports that another node may hold and data that would stay.
-    server = new Script("npm start -- --ephemeral --grpc-port 0 --http-port 0 --dns-port 0");
+    server = new Script("npm start -- --ephemeral --grpc-port 0 --http-port 0 --dns-port 0 --fabric-port 0");
     const ready = /^node \S+ is ready: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+), DNS 127\.0\.0\.1:(\d+)$/m;
     await server.until(() => ready.test(server.stderr));
     const [, grpc = "", http = "", dns = ""] = ready.exec(server.stderr) ?? [];

@@ -39,6 +39,8 @@ test("a taken port is told clearly, with exit code 1", async () => {
     "0",
     "--dns-port",
     "0",
+    "--fabric-port",
+    "0",
     "--grpc-port",
     port,
     "-o",

@@ -267,7 +267,7 @@ test("a taken port is told with its address and exit code 1, and the data direct
 
 /** A start that must fail. */
 async function refusedStart(flags: readonly string[]): Promise<Finished> {
-  const free = ["--grpc-port", "--http-port", "--dns-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
+  const free = ["--grpc-port", "--http-port", "--dns-port", "--fabric-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
   const finished = await new CommandProcess(["serve", "-o", "json", ...free, ...flags]).finished();
   expect(finished).toMatchObject({ exit: 1, stdout: "" });
   return finished;

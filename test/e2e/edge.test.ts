@@ -349,11 +349,11 @@ test("a request id is echoed when it is one, else chosen", async () => {
 
 test("the GET routes are counted by route and class, strangers' paths as one", async () => {
   await using served = await startDemoEdge();
-  for (const path of ["/healthz", "/healthz", "/a", "/b", "/control/peers"]) await (await fetch(served.base + path)).text();
+  for (const path of ["/healthz", "/healthz", "/a", "/b", "/control/clusters"]) await (await fetch(served.base + path)).text();
   const { body } = await openMetrics(served);
   expect(body).toContain('waymark_http_requests_total{route="/healthz",status="2xx"} 2');
   expect(body).toContain('waymark_http_requests_total{route="other",status="4xx"} 2');
-  expect(body).toContain('waymark_http_requests_total{route="/control/peers",status="5xx"} 1');
+  expect(body).toContain('waymark_http_requests_total{route="/control/clusters",status="5xx"} 1');
 });
 
 async function openMetrics(served: DemoEdge): Promise<{ readonly type: string; readonly body: string }> {

@@ -460,7 +460,7 @@ describe("a node without credentials", () => {
 
   test("nor does it answer DNS there while the rest is on loopback", async () => {
     const dns = file("dns.toml", '[dns]\nhost = "0.0.0.0"\n');
-    const ports = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0"];
+    const ports = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
     const { exit, stderr } = await waymarkProcess(["serve", "--ephemeral", "--config", dns, ...ports]);
     expect(exit).toBe(1);
     expect(stderr).toContain("refusing to listen on 0.0.0.0");

@@ -135,6 +135,8 @@ test("a certificate file that is not there is told by name, with exit code 1", a
     "0",
     "--dns-port",
     "0",
+    "--fabric-port",
+    "0",
     "--config",
     config,
   ]);

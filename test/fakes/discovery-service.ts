@@ -4,6 +4,7 @@ import { openLog } from "../../src/lib/log.io.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node-core.ts";
 import { discoveryService } from "../../src/services/discovery.ts";
 import { resolveHandler } from "../../src/services/discovery-resolve.ts";
+import { loneMesh } from "../../src/services/mesh-view.ts";
 import type { Service } from "../../src/services/service.ts";
 
 export interface DiscoveryInside {
@@ -23,12 +24,13 @@ export async function startDiscovery(): Promise<DiscoveryInside> {
   const { nodeId, region, zone } = core.identity;
   const random = (): number => 0.5;
   const { reads, bytes, registrar } = core;
+  const mesh = loneMesh(nodeId);
   const service = discoveryService({
     ...core,
     bounds: settings.limits,
     durable: () => core.committer.durable(),
     isReady: () => true,
-    hasPeers: () => false,
+    mesh,
     now,
     random,
     viewer: (caller) => caller,
@@ -46,6 +48,7 @@ export async function startDiscovery(): Promise<DiscoveryInside> {
       region,
       zone,
       viewer: (caller) => caller,
+      ageMs: mesh.ageMs,
       loadOf: (key) => registrar.loadOf(key),
       random,
     }),

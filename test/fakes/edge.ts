@@ -37,6 +37,8 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
     persistence: () => undefined,
     prometheusTargets: () => ["[]"],
     policy: () => ({}),
+    lag: () => ({}),
+    peers: () => ({}),
     parseServiceFilter,
     ...options.sources,
   };

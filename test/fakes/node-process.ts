@@ -121,7 +121,7 @@ export class NodeProcess implements AsyncDisposable {
 
 /** Starts a node on free ports, or on those the flags say, and waits until it is ready. */
 export async function startNodeProcess(flags: readonly string[], wrapper: readonly string[] = []): Promise<NodeProcess> {
-  const free = ["--grpc-port", "--http-port", "--dns-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
+  const free = ["--grpc-port", "--http-port", "--dns-port", "--fabric-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
   const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper);
   const line = await command.line(/"event":"ready"/).catch((error: unknown) => {
     // Nobody else would stop it.

@@ -518,7 +518,7 @@ export class PolicyWorld {
 
   async #publishNode(): Promise<void> {
     const { core } = this.#inside;
-    const entry = nodeEntry({ nodeId: core.identity.nodeId, roles: [], labels: {}, host: "127.0.0.1", ports: { grpc: 1 } });
+    const entry = nodeEntry({ nodeId: core.identity.nodeId, roles: [], labels: {}, listeners: { grpc: { host: "127.0.0.1", port: 1 } } });
     const time = this.#now();
     const drafts = [core.drafter.draftOfNode(entry, { ...core.identity, tenantId: "", receivedWallMs: time.wallMs })];
     const command = { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true };

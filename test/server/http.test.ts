@@ -15,6 +15,11 @@ function sources(overrides: Partial<HttpSources> = {}): HttpSources {
     persistence: () => ({ committed: 5 }),
     prometheusTargets: () => ["[", "]"],
     policy: (namespace) => ({ enabled: true, number: "7", ...(namespace !== undefined && { namespace }) }),
+    lag: () => ({ ready: true }),
+    peers: (asked) => ({
+      peers: [],
+      asked: Object.entries(asked).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),
+    }),
     parseServiceFilter,
     ...overrides,
   };
@@ -122,9 +127,7 @@ test.each([
 test.each([
   "/discovery/summary",
   "/discovery/cache",
-  "/discovery/lag",
   "/routing/trace?destination=n2",
-  "/control/peers",
   "/control/clusters",
   "/control/leaders",
   "/control/shards?limit=5",
@@ -182,4 +185,17 @@ test("an error carries the same details as on every other door", async () => {
   const types = status.details.map(({ desc }) => ({ type: desc.typeName }));
   expect(response.json()).toMatchObject({ code: "resource_exhausted", details: types });
   expect(response.headers["retry-after"]).toBe("2");
+});
+
+test.each([
+  { target: "/discovery/lag", want: { ready: true } },
+  {
+    target: "/control/peers?status=alive,dead&cluster_id=c1&limit=5",
+    want: { peers: [], asked: ["status=alive,dead", "clusterId=c1", "limit=5"] },
+  },
+])("$target is for who may read the mesh", async ({ target, want }) => {
+  const reader = await ask({ target, identify: () => anonymousCaller("local", "127.0.0.1", ["mesh.read"]) });
+  expect([reader.status, reader.json()]).toEqual([200, want]);
+  const nobody = await ask({ target });
+  expect(nobody.status).toBe(401);
 });

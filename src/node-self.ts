@@ -1,0 +1,78 @@
+/** What this node publishes of itself: its NODE entry, and how busy it is. */
+import { type EventLoopUtilization, performance } from "node:perf_hooks";
+import type { LoadView } from "./catalog/entry-view.ts";
+import type { KeyText } from "./catalog/record.ts";
+import type { Settings } from "./config.ts";
+import type { Log } from "./lib/log.io.ts";
+import { type NodeCore, now } from "./node-core.ts";
+import { anonymousCaller, type Caller } from "./policy/caller.ts";
+import { type NodeFactsToPublish, nodeEntry } from "./services/node-entry.ts";
+
+/** No credential can give this: principals of callers never contain a space. */
+const SELF_PRINCIPAL = "node ";
+/** Others hear of it only when its band changes. */
+const REFRESH_MS = 30_000;
+
+export interface PublishedSelf {
+  close(): void;
+}
+
+export interface SelfOptions {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly listeners: NodeFactsToPublish["listeners"];
+  /** Open connections. */
+  readonly connectionCount: () => number;
+}
+
+/** Registers this node's own NODE entry, which nobody else may write, and reports its load now and then. */
+export async function publishSelf(core: NodeCore, options: SelfOptions): Promise<PublishedSelf> {
+  const { identity, drafter, registrar, committer } = core;
+  const { settings, listeners, log } = options;
+  const entry = nodeEntry({ nodeId: identity.nodeId, roles: identity.roles, labels: settings.node.labels, listeners });
+  const time = now();
+  const draft = drafter.draftOfNode(entry, { ...identity, tenantId: "", receivedWallMs: time.wallMs });
+  const caller = selfCaller(core);
+  registrar.register(caller, { drafts: [draft], ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
+  const load = new OwnLoad(options.connectionCount);
+  report(core, { caller, key: draft.key, load: load.take() }, log);
+  await committer.durable();
+  const timer = setInterval(() => report(core, { caller, key: draft.key, load: load.take() }, log), REFRESH_MS);
+  timer.unref();
+  return { close: () => clearInterval(timer) };
+}
+
+function selfCaller({ identity }: NodeCore): Caller {
+  return { ...anonymousCaller(identity.clusterId, ""), principal: `${SELF_PRINCIPAL}${identity.nodeId}` };
+}
+
+function report({ registrar, committer }: NodeCore, said: { caller: Caller; key: KeyText; load: LoadView }, log: Log): void {
+  try {
+    registrar.renew(said.caller, [], [{ key: said.key, path: "load", health: undefined, load: said.load }], now());
+  } catch (error) {
+    log.warn({ err: error }, "own load not reported");
+  }
+  committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));
+}
+
+/** How busy the event loop has been since it was last asked. */
+class OwnLoad {
+  readonly #connectionCount: () => number;
+  #since: EventLoopUtilization = performance.eventLoopUtilization();
+
+  constructor(connectionCount: () => number) {
+    this.#connectionCount = connectionCount;
+  }
+
+  take(): LoadView {
+    const utilization = performance.eventLoopUtilization(this.#since);
+    this.#since = performance.eventLoopUtilization();
+    return {
+      activeClients: this.#connectionCount(),
+      errorRate: 0,
+      latencyMs: 0,
+      utilization: utilization.utilization,
+      observedWallMs: now().wallMs,
+    };
+  }
+}

@@ -1,0 +1,335 @@
+/** waymark.control.v1.PeerService: the members of the mesh as this node knows them, and how far replication is. */
+import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  LinkLagSchema,
+  OriginLagSchema,
+  type Peer,
+  PeerEventSchema,
+  PeerSchema,
+  PeerService,
+  type PeerServiceGetRequest,
+  PeerServiceGetResponseSchema,
+  PeerServiceLagResponseSchema,
+  type PeerServiceListRequest,
+  PeerServiceListResponseSchema,
+  type PeerServiceWatchRequest,
+  type PeerServiceWatchResponse,
+  PeerServiceWatchResponseSchema,
+} from "../../gen/waymark/control/v1/peer_pb.js";
+import type { Bounds } from "../catalog/names.ts";
+import { decodePageToken, encodePageToken } from "../catalog/page-token.ts";
+import { pageLimit } from "../catalog/query.ts";
+import type { OriginLife } from "../catalog/record.ts";
+import type { MemberUpdate } from "../fabric/messages.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import { fnv64, hashHex } from "../lib/fnv.ts";
+import type { Time } from "../lib/machine.ts";
+import { idOf } from "./discovery-filter.ts";
+import type { CallContext, Service, StreamSource } from "./service.ts";
+
+/** A member, and what this node has measured of it. */
+export interface MemberRow extends MemberUpdate {
+  readonly lastSeenWallMs: number | undefined;
+  readonly rttMs: number | undefined;
+  readonly isSelf: boolean;
+  readonly isLinked: boolean;
+}
+
+export interface MemberEvent {
+  readonly atWallMs: number;
+  readonly kind: string;
+  readonly by: string;
+  readonly path: string;
+  readonly incarnation: number;
+  readonly detail: string;
+}
+
+export interface MemberStory {
+  /** Oldest first. */
+  readonly events: readonly MemberEvent[];
+  /** When a suspicion will be taken for death. */
+  readonly suspicionEndsWallMs: number | undefined;
+  readonly confirmedBy: readonly string[];
+}
+
+export interface OriginLagRow {
+  readonly nodeId: string;
+  readonly generation: number;
+  readonly life: OriginLife;
+  readonly through: number;
+  /** Highest number a peer is known to hold; at least `through`. */
+  readonly known: number;
+  /** How long something has been missing; 0 when nothing is. */
+  readonly behindMs: number;
+  readonly floor: number;
+}
+
+export interface LinkLagRow {
+  readonly nodeId: string;
+  readonly address: string;
+  readonly state: string;
+  readonly isIncoming: boolean;
+  readonly isCaughtUp: boolean;
+  readonly framesSent: number;
+  readonly framesReceived: number;
+  readonly recordsRefused: number;
+}
+
+export interface LagReport {
+  readonly isReady: boolean;
+  readonly isCaughtUp: boolean;
+  /** Whether so many origins vanished at once that none is hidden. */
+  readonly isProtected: boolean;
+  readonly detail: string;
+  readonly ageMs: number;
+  readonly origins: readonly OriginLagRow[];
+  readonly links: readonly LinkLagRow[];
+}
+
+/** What the service asks of the fabric. */
+export interface PeerSource {
+  /** Every member, this node included, in no particular order. */
+  members(time: Time): readonly MemberRow[];
+  member(nodeId: string, time: Time): MemberRow | undefined;
+  story(nodeId: string, time: Time): MemberStory;
+  lag(time: Time): LagReport;
+  /** Calls back with each member that changes, until the returned function is called. */
+  follow(onChange: (nodeId: string) => void): () => void;
+}
+
+export interface PeerParts {
+  readonly source: PeerSource;
+  readonly nodeId: string;
+  readonly bounds: Bounds;
+}
+
+/** Streams open at once: each costs a set of the members that changed. */
+const MAX_WATCHES = 100;
+
+export function peerService(parts: PeerParts): Service {
+  const watches = new Set<PeerWatch>();
+  return {
+    desc: PeerService,
+    handlers: {
+      list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, request, context.time) },
+      watch: { kind: "serverStream", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
+      get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
+      lag: { kind: "unary", handle: (_request, context) => lag(parts, context.time) },
+    },
+  };
+}
+
+interface MemberFilter {
+  readonly statuses: readonly string[];
+  readonly clusterId: string;
+  readonly region: string;
+}
+
+function matchesMember({ statuses, clusterId, region }: MemberFilter, row: MemberRow): boolean {
+  return (
+    (statuses.length === 0 || statuses.includes(row.status)) &&
+    (clusterId === "" || row.clusterId === clusterId) &&
+    (region === "" || row.region === region)
+  );
+}
+
+const STATUSES = ["alive", "suspect", "left", "dead"];
+
+function filterOf(
+  request: { readonly clusterId: string; readonly region: string },
+  statuses: readonly string[],
+  bounds: Bounds,
+): MemberFilter {
+  statuses.forEach((status, i) => {
+    if (!STATUSES.includes(status)) throw invalid(`statuses[${i}]`, `is none of ${STATUSES.join(", ")}`);
+  });
+  return { statuses, clusterId: idOf(request.clusterId, "cluster_id", bounds), region: idOf(request.region, "region", bounds) };
+}
+
+type ListAsked = Pick<PeerServiceListRequest, "statuses" | "clusterId" | "region" | "limit" | "pageToken">;
+
+function list({ source, nodeId, bounds }: PeerParts, request: ListAsked, time: Time) {
+  const filter = filterOf(request, request.statuses, bounds);
+  const limit = pageLimit(request.limit);
+  const hash = hashHex(fnv64(`peers\0${filter.statuses.toSorted().join(",")}\0${filter.clusterId}\0${filter.region}`));
+  const after = decodePageToken(request.pageToken, hash);
+  const rows = source
+    .members(time)
+    .filter((row) => row.nodeId > after && matchesMember(filter, row))
+    .toSorted((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+  const page = rows.slice(0, limit);
+  const last = page.at(-1);
+  return create(PeerServiceListResponseSchema, {
+    peers: page.map(wirePeer),
+    nextPageToken: last === undefined || page.length === rows.length ? "" : encodePageToken(last.nodeId, hash),
+    servedBy: nodeId,
+    generatedAt: timestampFromMs(time.wallMs),
+  });
+}
+
+function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
+  const nodeId = idOf(request.nodeId, "node_id", bounds);
+  if (nodeId === "") throw invalid("node_id", "is required");
+  const row = source.member(nodeId, time);
+  if (row === undefined) throw new WaymarkError("not_found", `no member ${JSON.stringify(nodeId)} is known here`);
+  const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
+  return create(PeerServiceGetResponseSchema, {
+    peer: wirePeer(row),
+    events: events.map(({ atWallMs, incarnation, ...event }) =>
+      create(PeerEventSchema, { ...event, at: timestampFromMs(atWallMs), incarnation: BigInt(incarnation) }),
+    ),
+    ...(suspicionEndsWallMs !== undefined && { suspicionEndsAt: timestampFromMs(suspicionEndsWallMs) }),
+    confirmedBy: [...confirmedBy],
+  });
+}
+
+/** What `Lag` answers, for `GET /discovery/lag`. */
+export function lagJson(parts: PeerParts, time: Time): JsonValue {
+  return toJson(PeerServiceLagResponseSchema, lag(parts, time), { useProtoFieldName: true, alwaysEmitImplicit: true });
+}
+
+/** What `List` answers, for `GET /control/peers`; throws `invalid_argument`. */
+export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): JsonValue {
+  const { status = "", clusterId = "", region = "", limit = "0", pageToken = "" } = asked;
+  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", "must be a number");
+  const statuses = status === "" ? [] : status.split(",");
+  const answer = list(parts, { statuses, clusterId, region, limit: Number(limit), pageToken }, time);
+  return toJson(PeerServiceListResponseSchema, answer, { useProtoFieldName: true, alwaysEmitImplicit: true });
+}
+
+/** Query parameters of `GET /control/peers`. */
+export interface PeersAsked {
+  readonly status?: string | undefined;
+  readonly clusterId?: string | undefined;
+  readonly region?: string | undefined;
+  readonly limit?: string | undefined;
+  readonly pageToken?: string | undefined;
+}
+
+function lag({ source, nodeId }: PeerParts, time: Time) {
+  const report = source.lag(time);
+  return create(PeerServiceLagResponseSchema, {
+    servedBy: nodeId,
+    ready: report.isReady,
+    detail: report.detail,
+    age: durationFromMs(Math.round(report.ageMs)),
+    protected: report.isProtected,
+    caughtUp: report.isCaughtUp,
+    origins: report.origins.map((row) =>
+      create(OriginLagSchema, {
+        nodeId: row.nodeId,
+        generation: BigInt(row.generation),
+        life: row.life,
+        through: BigInt(row.through),
+        known: BigInt(row.known),
+        behind: BigInt(Math.max(0, row.known - row.through)),
+        ...(row.behindMs > 0 && { behindFor: durationFromMs(Math.round(row.behindMs)) }),
+        floor: BigInt(row.floor),
+      }),
+    ),
+    links: report.links.map((row) =>
+      create(LinkLagSchema, {
+        nodeId: row.nodeId,
+        address: row.address,
+        state: row.state,
+        incoming: row.isIncoming,
+        caughtUp: row.isCaughtUp,
+        framesSent: BigInt(row.framesSent),
+        framesReceived: BigInt(row.framesReceived),
+        recordsRefused: BigInt(row.recordsRefused),
+      }),
+    ),
+  });
+}
+
+function wirePeer(row: MemberRow): Peer {
+  const { nodeId, clusterId, region, zone, status, address, version, healthScore, accuser } = row;
+  return create(PeerSchema, {
+    nodeId,
+    clusterId,
+    region,
+    zone,
+    status,
+    address,
+    version,
+    healthScore,
+    accuser: status === "suspect" ? accuser : "",
+    incarnation: BigInt(row.incarnation),
+    generation: BigInt(row.generation),
+    protocolVersions: [...row.protocolVersions],
+    transports: [...row.transports],
+    roles: [...row.roles],
+    labels: { ...row.labels },
+    self: row.isSelf,
+    linked: row.isLinked,
+    ...(row.lastSeenWallMs !== undefined && { lastSeen: timestampFromMs(row.lastSeenWallMs) }),
+    ...(row.rttMs !== undefined && { rtt: durationFromMs(Math.max(1, Math.round(row.rttMs))) }),
+  });
+}
+
+function watch({ source, bounds }: PeerParts, request: PeerServiceWatchRequest, watches: Set<PeerWatch>): StreamSource {
+  const filter = filterOf(request, [], bounds);
+  if (watches.size >= MAX_WATCHES) {
+    throw new WaymarkError("quota_exceeded", `${MAX_WATCHES} streams of members are open already`, { retryMs: 1000 });
+  }
+  const opened = new PeerWatch(source, filter, () => watches.delete(opened));
+  watches.add(opened);
+  return opened;
+}
+
+/** One Watch stream: keeps the ids that are to be told, not what was. */
+class PeerWatch implements StreamSource {
+  readonly #source: PeerSource;
+  readonly #filter: MemberFilter;
+  readonly #onClose: () => void;
+  #pending: Set<string> | undefined;
+  #last = new Map<string, PeerServiceWatchResponse["peer"]>();
+  #isCurrentTold = false;
+  #unfollow: (() => void) | undefined;
+
+  constructor(source: PeerSource, filter: MemberFilter, onClose: () => void) {
+    this.#source = source;
+    this.#filter = filter;
+    this.#onClose = onClose;
+  }
+
+  attach(wake: () => void): void {
+    this.#unfollow = this.#source.follow((nodeId) => {
+      this.#pending?.add(nodeId);
+      wake();
+    });
+    wake();
+  }
+
+  pull(time: Time): Uint8Array | undefined {
+    this.#pending ??= new Set(this.#source.members(time).map(({ nodeId }) => nodeId));
+    for (const nodeId of this.#pending) {
+      this.#pending.delete(nodeId);
+      const row = this.#source.member(nodeId, time);
+      const known = this.#last.get(nodeId);
+      if (row === undefined) {
+        if (known === undefined) continue;
+        this.#last.delete(nodeId);
+        return this.#bytes({ peer: known, forgotten: true });
+      }
+      if (!matchesMember(this.#filter, row)) continue;
+      const peer = wirePeer(row);
+      this.#last.set(nodeId, peer);
+      return this.#bytes({ peer });
+    }
+    if (this.#isCurrentTold) return undefined;
+    this.#isCurrentTold = true;
+    return this.#bytes({ current: true });
+  }
+
+  close(): void {
+    this.#unfollow?.();
+    this.#last = new Map();
+    this.#onClose();
+  }
+
+  #bytes(message: Partial<Pick<PeerServiceWatchResponse, "peer" | "current" | "forgotten">>): Uint8Array {
+    return toBinary(PeerServiceWatchResponseSchema, create(PeerServiceWatchResponseSchema, message));
+  }
+}
