@@ -404,7 +404,7 @@ export class Fabric implements FabricMachine {
   /** What the peer has just said may mean that nothing is missing here. */
   #judge({ hello, replication }: Up, time: Time): void {
     if (!replication.isCaughtUp) return;
-    if (!this.#readiness.isReady && this.#mayAnswer(hello)) this.#readiness.caughtUp();
+    if (!this.#readiness.hasCaughtUp && this.#mayAnswer(hello)) this.#readiness.caughtUp();
     if (replication.lag(time).behindSeqs === 0) this.#readiness.inStep(hello.nodeId, time);
   }
 
@@ -417,8 +417,7 @@ export class Fabric implements FabricMachine {
     if (this.#stop !== undefined) return;
     this.#stop = { reason, deadlineMonoMs: time.monoMs + this.#options.stopTimeoutMs };
     this.#links.stop();
-    for (const { link, state } of this.#links.rows)
-      if (state !== "up") this.#toLinks({ kind: "end", link, reason, detail: "" }, time, out);
+    for (const { link, state } of this.#links.rows) if (state !== "up") this.#toLinks({ kind: "end", link, reason, detail: "" }, time, out);
     if (reason === "leave") this.#toMembership({ kind: "leave" }, time, out);
   }
 

@@ -77,7 +77,12 @@ export class Readiness {
 
   /** All that a peer had when its link came up is here: this node has what it must have. */
   caughtUp(): void {
-    if (!this.isReady) this.#state = { kind: "caught_up" };
+    if (this.#state?.kind !== "caught_up") this.#state = { kind: "caught_up" };
+  }
+
+  /** Whether it has ever been in step with a peer. */
+  get hasCaughtUp(): boolean {
+    return this.#state?.kind === "caught_up";
   }
 
   get isReady(): boolean {

@@ -54,3 +54,191 @@ test("a newcomer gets what is there, and is not ready before", () => {
   expect(c.view()).toHaveLength(50);
   expect(c.fabric.readiness(world.time())).toMatchObject({ reason: "caught_up" });
 });
+
+test("a kill: the dead node's entries are orphans, then hidden, and come back with it", () => {
+  const { world, nodes } = cluster(4);
+  const [a, , , d] = nodes;
+  if (a === undefined || d === undefined) throw new Error("nodes");
+  d.put("web");
+  world.run(500);
+  world.kill(d);
+  const tookMs = world.runUntil(() => a.view()[0] === "web (orphaned)", 30_000);
+  expect(tookMs).toBeLessThan(12_000);
+  world.run(290_000);
+  expect(a.view()).toEqual(["web (orphaned)"]);
+  world.run(20_000);
+  expect(a.view()).toEqual([]);
+  const again = world.start({ nodeId: "d", seeds: ["a:1"], lastSeq: d.replica.lastSeq });
+  world.runUntil(() => again.upLinks().length === 3, 10_000);
+  world.run(1000);
+  // Its journal, and with it the entry, is the shell's affair; the record at the others is live again.
+  expect(a.view()).toEqual(["web"]);
+  expect(a.eventNames()).toEqual(expect.arrayContaining(["origin_orphaned", "origin_hidden", "origin_back"]));
+});
+
+test("a node that leaves takes its entries along at once", () => {
+  const { world, nodes } = cluster(3);
+  const [a, b, c] = nodes;
+  if (a === undefined || b === undefined || c === undefined) throw new Error("nodes");
+  for (let i = 0; i < 20; i++) c.put(`web${i}`);
+  world.run(500);
+  expect(a.view()).toHaveLength(20);
+  c.endAll();
+  world.input(c, { kind: "stop", reason: "leave" });
+  const tookMs = world.runUntil(() => a.view().length === 0 && b.view().length === 0);
+  expect(tookMs).toBeLessThan(500);
+  world.runUntil(() => c.fabric.isStopped(world.time()), 5000);
+  world.kill(c);
+  world.run(1000);
+  expect([a.fabric.membership.find("c")?.status, b.fabric.membership.find("c")?.status]).toEqual(["left", "left"]);
+  expect([a.upLinks(), b.upLinks()]).toEqual([["b"], ["a"]]);
+});
+
+test("a node that restarts leaves its entries, as orphans, until it is back", () => {
+  const { world, nodes } = cluster(3);
+  const [a, , c] = nodes;
+  if (a === undefined || c === undefined) throw new Error("nodes");
+  c.put("web");
+  world.run(500);
+  world.input(c, { kind: "stop", reason: "restart" });
+  world.runUntil(() => c.fabric.isStopped(world.time()), 1000);
+  world.kill(c);
+  world.run(100);
+  expect(a.view()).toEqual(["web (orphaned)"]);
+  world.run(2000);
+  const again = world.start({ nodeId: "c", seeds: ["a:1"], lastSeq: c.replica.lastSeq });
+  const tookMs = world.runUntil(() => again.upLinks().length === 2, 5000);
+  expect(tookMs).toBeLessThan(1000);
+  world.run(100);
+  expect(a.view()).toEqual(["web"]);
+});
+
+test("a node that lost its disk: what it said before is orphaned at once, and stands until it is said again or hidden", () => {
+  const { world, nodes } = cluster(3);
+  const [a, , c] = nodes;
+  if (a === undefined || c === undefined) throw new Error("nodes");
+  c.put("web");
+  c.put("db");
+  world.run(500);
+  world.kill(c);
+  world.run(100);
+  const again = world.start({ nodeId: "c", generation: 2, seeds: ["a:1"] });
+  world.runUntil(() => again.upLinks().length === 2, 10_000);
+  world.run(500);
+  expect(a.view()).toEqual(["db (orphaned)", "web (orphaned)"]);
+  again.put("web");
+  world.run(500);
+  expect(a.view()).toEqual(["db (orphaned)", "web"]);
+});
+
+test("half of a cluster and more vanishes at once: nothing is hidden until it is back", () => {
+  const { world, nodes } = cluster(5);
+  const [a, b, ...others] = nodes;
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  for (const node of nodes) node.put(`of-${node.spec.nodeId}`);
+  world.run(500);
+  const isOurs = (node: WorldNode): boolean => node === a || node === b;
+  world.reaches = (from, to) => isOurs(from) === isOurs(to);
+  for (const x of [a, b]) for (const y of others) world.cut(x, y);
+  world.run(600_000);
+  expect(a.view()).toEqual(["of-a", "of-b", "of-c (orphaned)", "of-d (orphaned)", "of-e (orphaned)"]);
+  expect(a.fabric.lives.protectedClusters()).toEqual(["c1"]);
+  // The other side is the larger one: two of five are gone there, and are believed to be.
+  expect(others[0]?.view()).toEqual(["of-c", "of-d", "of-e"]);
+  world.reaches = () => true;
+  const tookMs = world.runUntil(() => nodes.every((node) => node.view().join() === "of-a,of-b,of-c,of-d,of-e"), 60_000);
+  expect(tookMs).toBeLessThan(45_000);
+  expect(a.fabric.lives.protectedClusters()).toEqual([]);
+});
+
+test("a wrong cluster token is refused, told to the audit, and not tried again fast", () => {
+  const { world, a, b } = pair();
+  a.put("web");
+  const m = world.start({ nodeId: "m", seeds: ["a:1"], clusterToken: "guessed" });
+  world.run(30_000);
+  expect([m.view(), a.fabric.membership.find("m"), b.fabric.membership.find("m")]).toEqual([[], undefined, undefined]);
+  expect(a.events.filter(({ isAudited }) => isAudited).map(({ name, detail }) => [name, detail["reason"]])).toContainEqual([
+    "call_refused",
+    "wrong_token",
+  ]);
+  expect(a.events.length).toBeLessThan(20);
+});
+
+test("a stranger that opens a link is refused by its hello, once told and counted", () => {
+  const { world, a } = pair();
+  for (let i = 0; i < 10; i++) {
+    const link = world.strangerOpens(a);
+    const hello = {
+      ...{ nodeId: "m", generation: 1, clusterId: "c1", region: "r1", zone: "z1", address: "m:1", version: "1" },
+      ...{ protocolVersions: [1], capabilities: [], clusterToken: "guessed" },
+    };
+    world.input(a, { kind: "received", link, frame: { kind: "hello", hello } });
+    expect(a.fabric.pull(link, world.time(), [])).toMatchObject({ kind: "goodbye", reason: "wrong_token" });
+    world.input(a, { kind: "closed", link, detail: "" });
+  }
+  expect(a.fabric.refusedPeerCount).toBe(10);
+  expect(a.events.filter(({ name }) => name === "peer_refused").length).toBe(6);
+});
+
+test("a second node of one id gets no link, and that is an error for the operator", () => {
+  const { world, nodes } = cluster(3);
+  const [a] = nodes;
+  nodes[1]?.put("web");
+  const twin = world.start({ nodeId: "b", address: "b2:1", generation: 1, seeds: ["a:1"] });
+  world.run(20_000);
+  twin.put("evil");
+  world.run(5000);
+  expect(a?.view()).toEqual(["web"]);
+  expect(a?.upLinks()).toEqual(["b", "c"]);
+});
+
+test("a node alone is ready at once; one whose seeds do not answer, after the timeout; one that only reached a member, not yet", () => {
+  const world = new FabricWorld();
+  const alone = world.start({ nodeId: "a" });
+  expect(alone.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone", ageMs: 0 });
+  const self = world.start({ nodeId: "s", seeds: ["s:1"] });
+  expect(self.fabric.readiness(world.time())).toMatchObject({ isReady: true });
+  const lost = world.start({ nodeId: "b", seeds: ["nobody:1"] });
+  world.run(4900);
+  expect(lost.fabric.readiness(world.time())).toMatchObject({ isReady: false, reason: "joining" });
+  world.run(200);
+  expect(lost.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone" });
+  const found = world.start({ nodeId: "c", seeds: ["a:1"] });
+  world.canOpen = false;
+  world.run(20_000);
+  expect(found.fabric.readiness(world.time())).toMatchObject({ isReady: false, reason: "catching_up" });
+  world.canOpen = true;
+  world.runUntil(() => found.fabric.readiness(world.time()).isReady, 15_000);
+});
+
+test("the age of the data is that of the longest silence of a peer, and none when all are in step", () => {
+  const { world, nodes } = cluster(3);
+  const [a, b] = nodes;
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  world.run(20_000);
+  expect(a.fabric.readiness(world.time())).toMatchObject({ ageMs: 0, detail: "in step with all peers" });
+  // B is silent: its process stands still, its sockets do not.
+  b.isFrozen = true;
+  world.reaches = (from, to) => from !== b && to !== b;
+  world.run(5500);
+  const { ageMs, detail } = a.fabric.readiness(world.time());
+  expect(ageMs).toBeGreaterThan(4000);
+  expect(ageMs).toBeLessThan(7000);
+  expect(detail).toBe("not in step with b");
+});
+
+test("the same seed gives the same trace, to the byte", () => {
+  const run = (seed: string): readonly string[] => {
+    const world = new FabricWorld(seed);
+    const { nodes } = cluster(5, world);
+    nodes.forEach((node, i) => node.put(`s${i}`));
+    world.run(3000);
+    const [, b] = nodes;
+    if (b !== undefined) world.kill(b);
+    world.run(20_000);
+    return world.trace;
+  };
+  const first = run("one");
+  expect(run("one")).toEqual(first);
+  expect(run("two")).not.toEqual(first);
+});

@@ -146,6 +146,8 @@ export class FabricWorld {
   nowMs = 1000;
   /** Whether a message gets from one to the other. */
   reaches: (from: WorldNode, to: WorldNode) => boolean = () => true;
+  /** Whether streams can be opened; calls get through all the same. */
+  canOpen = true;
   readonly #queue: Due[] = [];
   readonly #calls = new Map<string, { readonly from: WorldNode; readonly call: number; isOver: boolean }>();
   #order = 0;
@@ -272,7 +274,7 @@ export class FabricWorld {
 
   #open(node: WorldNode, link: number, to: string): void {
     const peer = this.nodes.get(to);
-    if (peer === undefined || !this.reaches(node, peer)) {
+    if (peer === undefined || !this.canOpen || !this.reaches(node, peer)) {
       this.#later(this.delayMs, () => this.input(node, { kind: "closed", link, detail: "refused" }));
       return;
     }
