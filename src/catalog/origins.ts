@@ -49,7 +49,12 @@ export class Origins {
 
   forget(origin: Origin): void {
     this.#known.delete(origin.id);
-    this.#forgotten.add(origin.id);
+    this.remember(origin.id);
+  }
+
+  /** It was forgotten, maybe in an earlier life. */
+  remember(id: string): void {
+    this.#forgotten.add(id);
     const [oldest] = this.#forgotten;
     if (this.#forgotten.size > MAX_FORGOTTEN && oldest !== undefined) this.#forgotten.delete(oldest);
   }

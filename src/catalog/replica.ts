@@ -314,6 +314,11 @@ export class Replica {
     return this.#graveyard.nextCollectMonoMs();
   }
 
+  /** Origins forgotten in an earlier life of this node stay so. To be called before any record of others is here. */
+  resumeForgotten(ids: readonly string[]): void {
+    for (const id of ids) this.#origins.remember(id);
+  }
+
   /** Forgets an origin altogether: no records, no vector entry (semantics.md, Orphans). */
   forgetOrigin(origin: Origin, time: Time): void {
     assert(origin !== this.self, "a node cannot forget itself");

@@ -80,6 +80,8 @@ export class Lives {
   readonly #clusters = new Map<string, Cluster>();
   /** Node id to the monotonic ms until which it is taken for away. */
   readonly #away = new Map<string, number>();
+  /** Origin id to since when it was away already, before this node restarted. */
+  #absentBefore: ReadonlyMap<string, number> = new Map();
   /** Rows whose records are being visited. */
   readonly #settling = new Set<Row>();
   #isDue = true;
@@ -109,6 +111,11 @@ export class Lives {
     const counts = { live: 0, orphaned: 0, hidden: 0 };
     for (const { origin } of this.#rows.values()) counts[origin.life] += 1;
     return counts;
+  }
+
+  /** After a restart, before the first tick: origins that were away already, and since when (monotonic ms). Their clocks go on. */
+  resume(absentBefore: ReadonlyMap<string, number>): void {
+    this.#absentBefore = absentBefore;
   }
 
   /** There may be an origin that was not there before: looks again at the next tick. */
@@ -179,6 +186,7 @@ export class Lives {
       this.#rows.set(origin.id, row);
       // Whoever was gone before we heard of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
+      row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#absentBefore.get(origin.id) ?? time.monoMs);
     }
     if (row.clusterId === "") row.clusterId = origin.clusterId === "" ? (member?.clusterId ?? "") : origin.clusterId;
     if (row.absence === absence) return;

@@ -1,0 +1,140 @@
+/**
+ * A snapshot of what other nodes told this one, from which a restart serves at once (issue: warm start). It is a link to a
+ * later self: each origin's records as the frames a peer would get, so what may happen between two of them may happen here too.
+ * Blocks, each `length u32 | check 8 bytes | index u32 | kind u8 | payload`; a snapshot without its last block is none.
+ */
+import type { Cell, Origin } from "../catalog/cell.ts";
+import type { Drafter } from "../catalog/codec.ts";
+import { buildFrame, FrameReceiver } from "../catalog/frames.ts";
+import type { Bounds } from "../catalog/names.ts";
+import type { Replica } from "../catalog/replica.ts";
+import type { Time } from "../lib/machine.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
+import {
+  type Block,
+  blockOf,
+  headerBlock,
+  headerFault,
+  KIND,
+  originBlock,
+  readBlock,
+  readHeader,
+  readOrigin,
+  type SnapshotHeader,
+  type SnapshotOrigin,
+} from "./snapshot-codec.ts";
+
+/** Of records in one block, so that making it takes a millisecond or two. */
+const BLOCK_BYTES = 64 * 1024;
+/** Times an origin is begun anew because its tombstones were collected meanwhile; then it is left out. */
+const MAX_TRIES = 3;
+const UNKNOWN = "unknown";
+
+/** A snapshot that is whole, and ours. */
+export interface ReplicaSnapshot {
+  readonly header: SnapshotHeader;
+  readonly blocks: readonly Block[];
+}
+
+/** What a restored snapshot brought. */
+export interface Restored {
+  readonly recordCount: number;
+  readonly refusedCount: number;
+  /** Origins whose nodes were away when it was made, and since when. */
+  readonly absentWallMs: ReadonlyMap<string, number>;
+  /** Own live records that an `unregistered` of another origin hides. */
+  readonly superseded: readonly Cell[];
+  /** Newest stamp that is not beyond the bound on skew, for the clock. */
+  readonly maxHlc: number;
+}
+
+/** The blocks of a snapshot, some records each; the replica may change between two of them. */
+export function* snapshotBlocks(
+  replica: Replica,
+  header: Omit<SnapshotHeader, "forgotten">,
+  stateOf: (origin: Origin) => SnapshotOrigin,
+  blockBytes = BLOCK_BYTES,
+): Generator<Uint8Array> {
+  let index = 0;
+  yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten] });
+  for (const origin of replica.origins.values()) {
+    if (origin === replica.self) continue;
+    const { nodeId, generation, clusterId, region } = origin;
+    yield originBlock(index++, { nodeId, generation, clusterId, region, ...stateOf(origin) });
+    for (const frame of framesOf(replica, origin, blockBytes)) yield blockOf(index++, KIND.FRAME, frame);
+  }
+  yield blockOf(index++, KIND.END, new Uint8Array());
+}
+
+function* framesOf(replica: Replica, origin: Origin, blockBytes: number): Generator<Uint8Array> {
+  const link = { relation: "self", clusterId: replica.self.clusterId } as const;
+  // The origin's own block says where it is at home.
+  const place = { clusterId: origin.clusterId || UNKNOWN, region: origin.region || UNKNOWN };
+  let from = { after: 0, isComplete: false };
+  let begunAt = origin.through;
+  for (let tries = 1; replica.origins.get(origin.id) === origin && origin.through > 0; ) {
+    // What was listed may have been removed since, and its tombstone be gone.
+    if (from.after > 0 && origin.floor > begunAt) {
+      if (++tries > MAX_TRIES) return;
+      from = { after: 0, isComplete: false };
+      begunAt = origin.through;
+    }
+    const frame = buildFrame(replica, origin, from, link, blockBytes);
+    yield encodeLinkFrame({ kind: "records", frame, ...place });
+    if (frame.isComplete ? frame.isLast : frame.through >= origin.through) return;
+    from = { after: frame.through, isComplete: frame.isComplete };
+  }
+}
+
+/** Reads a snapshot of this node as a whole; or says why it is of no use, with which nothing is changed. */
+export function* readSnapshot(
+  bytes: Uint8Array,
+  self: { readonly nodeId: string; readonly clusterId: string },
+): Generator<void, { readonly ok: true; readonly snapshot: ReplicaSnapshot } | { readonly ok: false; readonly fault: string }> {
+  const blocks: Block[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    const block = readBlock(bytes, at, blocks.length);
+    if (block === undefined) return { ok: false, fault: `it is cut off or changed at byte ${at}` };
+    at = block.end;
+    blocks.push(block);
+    const fault = blocks.length === 1 ? headerFault(block, self) : "";
+    if (fault !== "") return { ok: false, fault };
+    yield;
+  }
+  const [first] = blocks;
+  if (first === undefined || blocks.at(-1)?.kind !== KIND.END) return { ok: false, fault: "its end is missing" };
+  return { ok: true, snapshot: { header: readHeader(first), blocks } };
+}
+
+/** Puts a snapshot into a replica that knows only its own records. Yields after each block. */
+export function* restoreSnapshot(
+  { header, blocks }: ReplicaSnapshot,
+  { replica, drafter, bounds }: { readonly replica: Replica; readonly drafter: Drafter; readonly bounds: Bounds },
+  time: Time,
+): Generator<void, Restored> {
+  const receiver = new FrameReceiver(replica, drafter, bounds);
+  const absentWallMs = new Map<string, number>();
+  const superseded: Cell[] = [];
+  let [recordCount, refusedCount, maxHlc] = [0, 0, 0];
+  replica.resumeForgotten(header.forgotten);
+  for (const block of blocks) {
+    if (block.kind === KIND.ORIGIN) {
+      const { nodeId, generation, clusterId, region, life, absentWallMs: since } = readOrigin(block);
+      const origin = replica.origin(nodeId, generation, clusterId === "" ? undefined : { clusterId, region });
+      origin.life = life;
+      if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, header.savedWallMs));
+    } else if (block.kind === KIND.FRAME) {
+      const frame = decodeLinkFrame(block.payload);
+      if (frame.kind !== "records") continue;
+      const applied = receiver.apply(frame.frame, time);
+      if (applied.kind !== "applied") continue;
+      recordCount += applied.changedCount;
+      refusedCount += applied.refused.length;
+      maxHlc = Math.max(maxHlc, applied.maxHlc);
+      superseded.push(...applied.superseded);
+    }
+    yield;
+  }
+  return { recordCount, refusedCount, absentWallMs, superseded, maxHlc };
+}

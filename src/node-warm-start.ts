@@ -1,0 +1,153 @@
+/**
+ * Warm start: a snapshot of what other nodes told, in the data directory, from which a restarted node serves at once, marked with
+ * its age, until it has caught up with a peer. Own records come back from the journal.
+ */
+import { join } from "node:path";
+import type { Cell, Origin } from "./catalog/cell.ts";
+import type { Drafter } from "./catalog/codec.ts";
+import type { Bounds } from "./catalog/names.ts";
+import type { Replica } from "./catalog/replica.ts";
+import { readSnapshot, restoreSnapshot, snapshotBlocks } from "./fabric/replica-snapshot.ts";
+import type { SnapshotOrigin } from "./fabric/snapshot-codec.ts";
+import type { Hlc } from "./lib/hlc.ts";
+import type { Log } from "./lib/log.io.ts";
+import { now } from "./node-core.ts";
+import { readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "./store/snapshot-file.io.ts";
+
+/** Above this there is no snapshot: about four million entries. */
+const MAX_BYTES = 1 << 30;
+/** Milliseconds of restoring before the event loop has its turn. */
+const SLICE_MS = 5;
+
+export interface WarmStartParts {
+  /** Undefined with `--ephemeral`: there is never a snapshot. */
+  readonly directory: string | undefined;
+  readonly replica: Replica;
+  readonly drafter: Drafter;
+  readonly bounds: Bounds;
+  readonly hlc: Hlc;
+  readonly maxClockSkewMs: number;
+  readonly clusterId: string;
+  readonly log: Log;
+}
+
+/** What came back. */
+export interface Warm {
+  /** Wall clock ms at which what was restored was last known to be right. */
+  readonly savedWallMs: number;
+  /** Since when nodes of origins are away that were away then, by origin id; their clocks go on. */
+  readonly absentWallMs: ReadonlyMap<string, number>;
+  /** Own live records that an `unregistered` of another origin ended: their leases end them (`Registrar`). */
+  readonly superseded: readonly Cell[];
+}
+
+export class WarmStart {
+  readonly #parts: WarmStartParts;
+  readonly #stop = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> = Promise.resolve();
+  /** What the file says: nothing new, nothing to write. */
+  #written = "";
+  #isForeign = false;
+
+  constructor(parts: WarmStartParts) {
+    this.#parts = parts;
+  }
+
+  /** To be called once, after the journal is replayed and before anything is received; undefined when there is nothing of use. */
+  async restore(): Promise<Warm | undefined> {
+    const { replica, clusterId, hlc, log, maxClockSkewMs } = this.#parts;
+    if (this.#path === undefined) return undefined;
+    try {
+      const file = await readSnapshotFile(this.#path, MAX_BYTES);
+      if (file === undefined) return undefined;
+      const startMonoMs = now().monoMs;
+      const read = await inSlices(readSnapshot(file.bytes, { nodeId: replica.self.nodeId, clusterId }));
+      if (!read.ok) return this.#ignore(read.fault);
+      const restored = await inSlices(restoreSnapshot(read.snapshot, this.#parts, now()));
+      const savedWallMs = Math.min(now().wallMs, Math.max(read.snapshot.header.savedWallMs, file.savedWallMs));
+      hlc.merge(restored.maxHlc, now().wallMs, maxClockSkewMs);
+      const { recordCount, refusedCount, absentWallMs, superseded } = restored;
+      const [ageMs, tookMs] = [now().wallMs - savedWallMs, now().monoMs - startMonoMs].map(Math.round);
+      log.info({ recordCount, refusedCount, ageMs, tookMs }, "what other nodes told is back from the snapshot");
+      return { savedWallMs, absentWallMs, superseded };
+    } catch (error) {
+      return this.#ignore(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /**
+   * Writes a snapshot now and then; `isTrue` says whether what is held is right now: what was restored and has not caught up yet
+   * keeps its age.
+   */
+  start(intervalMs: number, stateOf: (origin: Origin) => SnapshotOrigin, isTrue: () => boolean): void {
+    if (this.#path === undefined || intervalMs === 0 || this.#stop.signal.aborted) return;
+    this.#timer = setTimeout(() => {
+      this.#writing = (isTrue() ? this.save(stateOf) : Promise.resolve()).then(() => this.start(intervalMs, stateOf, isTrue));
+    }, intervalMs);
+    this.#timer.unref();
+  }
+
+  /** Writes a snapshot, or says that the one there is still right. Never rejects: what fails is logged, and tried again. */
+  async save(stateOf: (origin: Origin) => SnapshotOrigin): Promise<void> {
+    const path = this.#path;
+    if (path === undefined) return;
+    const { replica, clusterId, log } = this.#parts;
+    const { wallMs, monoMs } = now();
+    const state = stateText(replica, stateOf);
+    try {
+      if (this.#isForeign) await setAsideSnapshotFile(path);
+      this.#isForeign = false;
+      if (state === this.#written) {
+        await touchSnapshotFile(path, wallMs);
+        return;
+      }
+      const header = { nodeId: replica.self.nodeId, clusterId, savedWallMs: wallMs };
+      const blocks = snapshotBlocks(replica, header, stateOf);
+      const sizeBytes = await writeSnapshotFile(path, blocks, { maxBytes: MAX_BYTES, signal: this.#stop.signal });
+      if (sizeBytes !== undefined) this.#written = state;
+      else if (!this.#stop.signal.aborted) log.warn({ maxBytes: MAX_BYTES }, "no snapshot of what other nodes told: it is too large");
+      log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "snapshot of what other nodes told");
+    } catch (error) {
+      this.#written = "";
+      log.warn({ err: error, path }, "no snapshot of what other nodes told");
+    }
+  }
+
+  /** Ends writing; what stands on disk stands. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    clearTimeout(this.#timer);
+    await this.#writing;
+  }
+
+  get #path(): string | undefined {
+    const { directory } = this.#parts;
+    return directory === undefined ? undefined : join(directory, "replica.snapshot");
+  }
+
+  /** What is of no use is left untouched until the first snapshot of this life is due, and then set aside. */
+  #ignore(fault: string): undefined {
+    this.#isForeign = true;
+    this.#parts.log.warn({ path: this.#path, fault }, "the snapshot of what other nodes told is ignored; they tell it again");
+    return undefined;
+  }
+}
+
+/** Changes whenever a snapshot would. */
+function stateText(replica: Replica, stateOf: (origin: Origin) => SnapshotOrigin): string {
+  const others = [...replica.origins.values()].filter((origin) => origin !== replica.self);
+  // Since when is left out: it comes from another clock, and wavers.
+  const lines = others.map((origin) => `${origin.id} ${origin.through} ${origin.floor} ${stateOf(origin).life}`);
+  return [`${replica.forgotten.size}`, ...lines].join("\n");
+}
+
+async function inSlices<T>(work: Generator<void, T>): Promise<T> {
+  let untilMonoMs = now().monoMs + SLICE_MS;
+  for (let step = work.next(); ; step = work.next()) {
+    if (step.done === true) return step.value;
+    if (now().monoMs < untilMonoMs) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    untilMonoMs = now().monoMs + SLICE_MS;
+  }
+}

@@ -1,0 +1,176 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { Drafter } from "../../src/catalog/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { BODY, type OriginLife } from "../../src/catalog/record.ts";
+import type { Replica } from "../../src/catalog/replica.ts";
+import { TraitsPool } from "../../src/catalog/traits.ts";
+import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
+import { runThrough } from "../../src/lib/slices.ts";
+import { timeOf } from "../fakes/history.ts";
+import { KEYS, MeshNode } from "../fakes/mesh.ts";
+
+const parts = { drafter: new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) }), bounds: DEFAULT_BOUNDS };
+const SELF = { nodeId: "n1", clusterId: "" };
+
+/** As a node does it: some blocks a turn, with `between` in the turns. */
+function save(node: MeshNode, between: (n: number) => void = () => undefined): Uint8Array {
+  const stateOf = ({ life }: { life: OriginLife }) => ({ life, absentWallMs: life === "live" ? undefined : 77 });
+  const blocks: Uint8Array[] = [];
+  for (const block of snapshotBlocks(node.replica, { ...SELF, savedWallMs: 1000 }, stateOf, 300)) {
+    blocks.push(block);
+    between(blocks.length);
+  }
+  return Uint8Array.from(Buffer.concat(blocks));
+}
+
+function restore(node: MeshNode, bytes: Uint8Array) {
+  const read = runThrough(readSnapshot(bytes, SELF));
+  if (!read.ok) throw new Error(read.fault);
+  return runThrough(restoreSnapshot(read.snapshot, { ...parts, replica: node.replica }, timeOf(0, 0)));
+}
+
+/** What a replica holds of others. */
+function contentOf({ origins, self }: Replica) {
+  return [...origins.values()]
+    .filter((origin) => origin !== self)
+    .map(({ id, life, through, floor, clusterId, region, log }) => ({
+      place: [id, life, through, floor, clusterId, region],
+      records: log.list().map(({ key, seq, hlc, firstSeq, filterSeq, body, reach, principal }) => [
+        [key, seq, hlc, firstSeq],
+        [filterSeq, body, reach, principal],
+      ]),
+    }));
+}
+
+function viewOf({ lookup }: Replica) {
+  const cursor = lookup.cursor();
+  const keys: string[] = [];
+  for (let record = cursor.next(); record !== undefined; record = cursor.next())
+    keys.push(`${record.key} ${record.origin.id} ${record.seq}`);
+  return keys;
+}
+
+/** Three nodes; the first knows all. */
+function mesh() {
+  const nodes = ["n1", "n2", "n3"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode];
+  const [first, ...others] = nodes;
+  others.forEach((node, i) => {
+    KEYS.forEach((key, n) => {
+      if (n % 2 === i) node.put(key, n, timeOf(n, 0));
+    });
+    node.commit(timeOf(1, 0));
+    first.copy(node, node.replica.self.id, timeOf(2, 0));
+  });
+  return nodes;
+}
+
+test("after a restart a snapshot brings back what others told, with the vector, floors, lives and places", () => {
+  const [n1, n2] = mesh();
+  n2.end(KEYS[0]!, BODY.UNREGISTERED, timeOf(3, 0));
+  n2.commit(timeOf(3, 0));
+  n1.copy(n2, "n2/1", timeOf(3, 0));
+  n1.setLife("n3/1", "hidden");
+  const [before, seen] = [contentOf(n1.replica), viewOf(n1.replica)];
+  const bytes = save(n1);
+  n1.restart(timeOf(4, 0), "disk kept");
+  expect(contentOf(n1.replica)).toEqual([]);
+  const restored = restore(n1, bytes);
+  expect(contentOf(n1.replica)).toEqual(before);
+  expect(viewOf(n1.replica)).toEqual(seen);
+  expect(restored).toMatchObject({ recordCount: 16, refusedCount: 0, superseded: [], absentWallMs: new Map([["n3/1", 77]]) });
+  expect(restored.maxHlc).toBeGreaterThan(0);
+  // Only the difference is to be had from a peer.
+  n2.put(KEYS[0]!, 1, timeOf(5, 0));
+  n2.commit(timeOf(5, 0));
+  const after = n1.replica.origins.get("n2/1")?.through ?? 0;
+  expect(n2.frame(n2.replica.self, { after, isComplete: false }, 1e6).records).toHaveLength(1);
+});
+
+test("below the floor it is a whole transfer, also to itself", () => {
+  const [n1, n2] = mesh();
+  for (const key of KEYS.slice(0, 12)) {
+    n2.end(key, BODY.UNREGISTERED, timeOf(3, 0));
+    n2.commit(timeOf(3, 0));
+  }
+  n1.copy(n2, "n2/1", timeOf(3, 0));
+  n1.collect(timeOf(1_000_000, 0));
+  expect(n1.replica.origins.get("n2/1")?.floor).toBeGreaterThan(0);
+  const before = contentOf(n1.replica);
+  const bytes = save(n1);
+  n1.restart(timeOf(4, 0), "disk kept");
+  restore(n1, bytes);
+  expect(contentOf(n1.replica)).toEqual(before);
+});
+
+test("forgotten origins stay forgotten", () => {
+  const [n1, n2] = mesh();
+  n1.forget("n2/1", timeOf(3, 0));
+  const bytes = save(n1);
+  n1.restart(timeOf(4, 0), "disk kept");
+  restore(n1, bytes);
+  expect([...n1.replica.forgotten]).toEqual(["n2/1"]);
+  expect(n1.receiver.apply(n2.frame(n2.replica.self, { after: 0, isComplete: false }, 1e6), timeOf(5, 0)).kind).toBe("refused");
+});
+
+test("an own record that another's unregistering hid is told of again", () => {
+  const [n1, n2] = mesh();
+  const key = KEYS[0]!;
+  n1.put(key, 0, timeOf(1, 0));
+  n1.commit(timeOf(1, 0));
+  n2.end(key, BODY.UNREGISTERED, timeOf(50, 0));
+  n2.commit(timeOf(50, 0));
+  n1.copy(n2, "n2/1", timeOf(51, 0));
+  const bytes = save(n1);
+  n1.restart(timeOf(5, 0), "disk kept");
+  expect(restore(n1, bytes).superseded.map((cell) => cell.key)).toEqual([key]);
+});
+
+test("cut anywhere, changed anywhere, or of another node, cluster or format it is of no use, and nothing is changed", () => {
+  const [n1] = mesh();
+  const bytes = save(n1);
+  fc.assert(
+    fc.property(fc.nat(), fc.integer({ min: 1, max: 255 }), (any, flip) => {
+      const at = any % bytes.length;
+      expect(runThrough(readSnapshot(bytes.subarray(0, at), SELF)).ok).toBe(false);
+      const changed = bytes.slice();
+      changed[at] = (changed[at] ?? 0) ^ flip;
+      expect(runThrough(readSnapshot(changed, SELF)).ok).toBe(false);
+    }),
+    { numRuns: 300 },
+  );
+  expect(runThrough(readSnapshot(bytes, { nodeId: "n2", clusterId: "" }))).toEqual({ ok: false, fault: "it is of the node n1" });
+  expect(runThrough(readSnapshot(bytes, { nodeId: "n1", clusterId: "x" }))).toEqual({ ok: false, fault: "it is of the cluster " });
+  expect(runThrough(readSnapshot(new Uint8Array(), SELF))).toEqual({ ok: false, fault: "its end is missing" });
+});
+
+test("whatever changes between two blocks, what is restored is what a peer would have made of the same frames", () => {
+  const change = fc.record({ key: fc.nat(KEYS.length - 1), what: fc.constantFrom("put", "end", "expire", "collect"), at: fc.nat(20) });
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 30 }), (changes) => {
+      const [n1, n2, n3] = mesh();
+      const bytes = save(n1, (n) => {
+        for (const { key, what } of changes.filter(({ at }) => at === n)) {
+          const time = timeOf(100 * n, 0);
+          if (what === "put") n2.put(KEYS[key]!, n + key, time);
+          else if (what === "collect") n1.collect(timeOf(1_000_000, 0));
+          else n2.end(KEYS[key]!, what === "end" ? BODY.UNREGISTERED : BODY.EXPIRED, time);
+          n2.commit(time);
+          n1.copy(n2, "n2/1", time);
+        }
+      });
+      n1.restart(timeOf(1, 0), "disk kept");
+      restore(n1, bytes);
+      // The rest comes by link; then all is as at a node that has been there throughout.
+      for (const peer of [n2, n3]) n1.copy(peer, peer.replica.self.id, timeOf(2, 0));
+      expect(viewOf(n1.replica)).toEqual(expected(n2, n3));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+function expected(n2: MeshNode, n3: MeshNode): readonly string[] {
+  const fresh = new MeshNode("n9");
+  for (const peer of [n2, n3]) fresh.copy(peer, peer.replica.self.id, timeOf(2, 0));
+  return viewOf(fresh.replica);
+}
