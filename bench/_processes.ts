@@ -27,6 +27,8 @@ export interface Running {
 }
 
 export interface Node extends Running {
+  /** Listener name to `host:port`. */
+  readonly listeners: Readonly<Record<string, string>>;
   /** What the probe in the process says. */
   probe(order: ProbeOrder): Promise<Probed>;
 }
@@ -36,6 +38,8 @@ export interface NodeOptions {
   readonly dataDir?: string;
   readonly nodeFlags?: readonly string[];
   readonly args?: readonly string[];
+  /** On whatever core there is, where several nodes are measured. */
+  readonly isFree?: boolean;
 }
 
 /** Whether a tool is on the path. */
@@ -82,8 +86,8 @@ function onServerCore(command: string, args: readonly string[]): readonly [strin
 }
 
 /** Starts a node and waits for its ready line. */
-export async function startNode({ dataDir, nodeFlags = [], args = [] }: NodeOptions = {}): Promise<Node> {
-  const [command, all] = onServerCore(process.execPath, [
+export async function startNode({ dataDir, nodeFlags = [], args = [], isFree = false }: NodeOptions = {}): Promise<Node> {
+  const nodeArgs = [
     "--expose-gc",
     ...nodeFlags,
     "--import",
@@ -93,15 +97,17 @@ export async function startNode({ dataDir, nodeFlags = [], args = [] }: NodeOpti
     ...(dataDir === undefined ? ["--ephemeral"] : ["--data-dir", dataDir]),
     ...NODE_ARGS,
     ...args,
-  ]);
+  ];
+  const [command, all] = isFree ? [process.execPath, nodeArgs] : onServerCore(process.execPath, nodeArgs);
   const startedMs = performance.now();
   const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"] });
   const line = await firstLine(child);
-  const ready = JSON.parse(line) as { readonly listeners: { readonly grpc: string } };
-  const [host = "", port = ""] = ready.listeners.grpc.split(":");
+  const ready = JSON.parse(line) as { readonly listeners: Readonly<Record<string, string>> };
+  const [host = "", port = ""] = (ready.listeners["grpc"] ?? "").split(":");
   const running = runningOf("waymark", child, { grpc: { host, port: Number(port) }, startMs: performance.now() - startedMs });
   return {
     ...running,
+    listeners: ready.listeners,
     async probe(order) {
       const answer = once(child, "message");
       child.send(order);
