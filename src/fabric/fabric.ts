@@ -23,8 +23,8 @@ import type {
 import type { MembershipOutput } from "./news.ts";
 import { PolicyExchange } from "./policy-exchange.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
-import { LinkReplication, type ReplicationOutput } from "./replication.ts";
 import { ReplicationShared } from "./replication-shared.ts";
+import { type SessionNews, Sessions } from "./sessions.ts";
 import { refusalOfCall, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -94,17 +94,6 @@ export type FabricMachine = Machine<FabricInput, FabricOutput> & {
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
 };
 
-/** A link that is up. */
-interface Up {
-  readonly link: LinkId;
-  readonly hello: Hello;
-  readonly replication: LinkReplication;
-  /** The shell was told that there is something to send, and has not found nothing since. */
-  isAwake: boolean;
-}
-
-/** A link that has not taken what is due is looked at again after so long. */
-const STALLED_MS = 100;
 /** Refused calls told a minute and address; the rest is counted. */
 const MAX_CALL_REFUSALS = 6;
 
@@ -118,10 +107,9 @@ export class Fabric implements FabricMachine {
   readonly #trust: TrustFacts;
   readonly #links: Links;
   readonly #readiness: Readiness;
-  readonly #up = new Map<LinkId, Up>();
+  readonly #sessions: Sessions;
   readonly #refusals = new TokenBuckets({ limit: MAX_CALL_REFUSALS, windowMs: 60_000, maxKeys: 256 });
   #hasPeers = false;
-  #lastMonoMs = 0;
   #isBegun = false;
   #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number } | undefined;
   /** Frames of newer peers that were skipped, and calls refused. */
@@ -145,6 +133,7 @@ export class Fabric implements FabricMachine {
     const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region } };
     this.replication = new ReplicationShared({ ...shared, options: options.replication });
     this.policy = new PolicyExchange(options.policy);
+    this.#sessions = new Sessions(this.replication, this.policy);
     this.lives = new Lives(options.lives, {
       replica,
       clusterId,
@@ -157,7 +146,6 @@ export class Fabric implements FabricMachine {
 
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
     if (!this.#isBegun) this.#begin(time, out);
-    this.#lastMonoMs = time.monoMs;
     this.#route(input, time, out);
     this.#tick(time, out);
   }
@@ -195,11 +183,8 @@ export class Fabric implements FabricMachine {
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
     const control = this.#links.next(link);
     if (control !== undefined) return control;
-    const up = this.#up.get(link);
-    if (up === undefined) return undefined;
-    const frame = up.replication.next(time) ?? this.policy.next(link, time);
-    if (frame !== undefined) return frame;
-    up.isAwake = false;
+    const frame = this.#sessions.next(link, time);
+    if (frame !== undefined || this.#sessions.find(link) === undefined) return frame;
     if (this.#stop === undefined || this.replication.edgeDueMonoMs !== undefined) return undefined;
     this.#toLinks({ kind: "end", link, reason: this.#stop.reason, detail: "" }, time, out);
     return this.#links.next(link);
@@ -207,17 +192,14 @@ export class Fabric implements FabricMachine {
 
   nextDeadlineMs(): number | undefined {
     if (!this.#isBegun) return 0;
-    let next = Math.min(
+    const next = Math.min(
       this.membership.nextDeadlineMs() ?? NEVER,
       this.#links.nextDeadlineMs() ?? NEVER,
       this.lives.nextDeadlineMs() ?? NEVER,
       this.policy.nextDeadlineMs() ?? NEVER,
       this.#readiness.nextDeadlineMs() ?? NEVER,
-      this.replication.edgeDueMonoMs ?? NEVER,
+      this.#sessions.nextDeadlineMs() ?? NEVER,
     );
-    // A peer that does not read leaves what is due undone: looked at again, but not all the time.
-    for (const { replication, isAwake } of this.#up.values())
-      next = Math.min(next, Math.max(replication.nextDeadlineMs() ?? NEVER, this.#lastMonoMs + (isAwake ? STALLED_MS : 1)));
     return next === NEVER ? undefined : next;
   }
 
@@ -243,7 +225,7 @@ export class Fabric implements FabricMachine {
 
   /** All links, for people. */
   links(): readonly LinkState[] {
-    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.#up.get(row.link)?.replication.isCaughtUp ?? false }));
+    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.#sessions.find(row.link)?.replication.isCaughtUp ?? false }));
   }
 
   get refusedPeerCount(): number {
@@ -306,6 +288,9 @@ export class Fabric implements FabricMachine {
         case "event":
           out.push(output);
           break;
+        case "wanted":
+          this.#readiness.want(output.nodeIds, time);
+          break;
         case "up":
           this.#linkUp(output, time, out);
           break;
@@ -316,27 +301,30 @@ export class Fabric implements FabricMachine {
   }
 
   #linkUp({ link, hello }: Extract<LinksOutput, { kind: "up" }>, time: Time, out: FabricOutput[]): void {
-    const { nodeId, generation, clusterId, region } = hello;
-    const peer = { nodeId, generation, clusterId, region, relation: relationOf(this.#trust, hello) };
-    const replication = new LinkReplication(this.replication, peer, time);
-    this.#up.set(link, { link, hello, replication, isAwake: false });
-    this.policy.opened(link, time);
-    this.#linkedChanged();
+    this.#sessions.open(link, hello, relationOf(this.#trust, hello), time);
     this.lives.back(hello.nodeId);
     this.#toMembership({ kind: "heardOf", member: hello }, time, out);
   }
 
   #linkDown({ link, hello, goodbye }: Extract<LinksOutput, { kind: "down" }>, time: Time, out: FabricOutput[]): void {
-    this.#up.get(link)?.replication.close();
-    this.#up.delete(link);
-    this.policy.closed(link);
-    this.#linkedChanged();
+    this.#sessions.close(link);
     if (goodbye === "restart") this.lives.away(hello.nodeId, time);
     if (goodbye === undefined) this.#toMembership({ kind: "doubted", nodeId: hello.nodeId }, time, out);
   }
 
-  #linkedChanged(): void {
-    this.replication.setLinked([...this.#up.values()].map(({ hello }) => hello.nodeId));
+  #learn(news: readonly SessionNews[], time: Time, out: FabricOutput[]): void {
+    for (const output of news) {
+      switch (output.kind) {
+        case "caughtUp":
+          if (!this.#readiness.hasCaughtUp && this.#mayAnswer(output.hello)) this.#readiness.caughtUp();
+          break;
+        case "inStep":
+          this.#readiness.inStep(output.nodeId, time);
+          break;
+        case "badFrame":
+          this.#toLinks({ kind: "end", link: output.link, reason: "bad_frame", detail: output.detail }, time, out);
+      }
+    }
   }
 
   #received(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): void {
@@ -360,52 +348,13 @@ export class Fabric implements FabricMachine {
   }
 
   #receivedOn(link: LinkId, frame: ReplicationFrame | PolicyFrame, time: Time, out: FabricOutput[]): void {
-    const up = this.#up.get(link);
-    if (up === undefined) {
+    if (this.#sessions.find(link) === undefined) {
       if (this.#links.find(link)?.state === "greeting")
         this.#toLinks({ kind: "end", link, reason: "bad_frame", detail: `${frame.kind} before hello` }, time, out);
       return;
     }
-    switch (frame.kind) {
-      case "policyHead":
-      case "policyWanted":
-      case "policyPart":
-        return this.policy.receive(link, frame, time, out);
-      case "vector":
-      case "records":
-      case "linked":
-      case "digests": {
-        const said: ReplicationOutput[] = [];
-        up.replication.receive(frame, time, said);
-        this.#carryOut(up, said, time, out);
-        if (frame.kind === "records" && !this.lives.knows(frame.frame.nodeId, frame.frame.generation)) this.lives.look();
-        this.#judge(up, time);
-      }
-    }
-  }
-
-  #carryOut(up: Up, said: readonly ReplicationOutput[], time: Time, out: FabricOutput[]): void {
-    for (const output of said) {
-      switch (output.kind) {
-        case "changed":
-        case "superseded":
-        case "event":
-          out.push(output);
-          break;
-        case "generationLost":
-          out.push({ ...output, peerNodeId: up.hello.nodeId });
-          break;
-        case "badFrame":
-          this.#toLinks({ kind: "end", link: up.link, reason: "bad_frame", detail: output.reason }, time, out);
-      }
-    }
-  }
-
-  /** What the peer has just said may mean that nothing is missing here. */
-  #judge({ hello, replication }: Up, time: Time): void {
-    if (!replication.isCaughtUp) return;
-    if (!this.#readiness.hasCaughtUp && this.#mayAnswer(hello)) this.#readiness.caughtUp();
-    if (replication.lag(time).behindSeqs === 0) this.#readiness.inStep(hello.nodeId, time);
+    this.#learn(this.#sessions.receive(link, frame, time, out), time, out);
+    if (frame.kind === "records" && !this.lives.knows(frame.frame.nodeId, frame.frame.generation)) this.lives.look();
   }
 
   /** Only a peer of this cluster has everything that this node must have, as long as there is one. */
@@ -426,11 +375,7 @@ export class Fabric implements FabricMachine {
   #tick(time: Time, out: FabricOutput[]): void {
     const { monoMs } = time;
     if (monoMs >= (this.membership.nextDeadlineMs() ?? NEVER)) this.#toMembership({ kind: "tick" }, time, out);
-    if (monoMs >= (this.#links.nextDeadlineMs() ?? NEVER)) {
-      this.#toLinks({ kind: "tick" }, time, out);
-      this.#readiness.want(this.#links.wanted(), time);
-    }
-    if (monoMs >= (this.replication.edgeDueMonoMs ?? NEVER)) this.replication.changed(time);
+    if (monoMs >= (this.#links.nextDeadlineMs() ?? NEVER)) this.#toLinks({ kind: "tick" }, time, out);
     if (monoMs >= (this.policy.nextDeadlineMs() ?? NEVER)) this.policy.tick(time, out);
     if (monoMs >= (this.lives.nextDeadlineMs() ?? NEVER)) {
       const events: FabricEvent[] = [];
@@ -438,17 +383,7 @@ export class Fabric implements FabricMachine {
       for (const event of events) out.push({ kind: "event", event });
     }
     this.#readiness.tick(this.#hasPeers, time);
-    for (const up of this.#up.values()) {
-      if (monoMs >= (up.replication.nextDeadlineMs() ?? NEVER)) {
-        const said: ReplicationOutput[] = [];
-        up.replication.tick(time, said);
-        this.#carryOut(up, said, time, out);
-        this.#judge(up, time);
-      }
-      if (up.isAwake || !(this.#stop !== undefined || up.replication.hasWork(time) || this.policy.hasWork(up.link))) continue;
-      up.isAwake = true;
-      out.push({ kind: "send", link: up.link });
-    }
+    this.#learn(this.#sessions.tick(time, { isStopping: this.#stop !== undefined }, out), time, out);
   }
 }
 

@@ -26,6 +26,8 @@ export type LinksOutput =
   | { readonly kind: "send"; readonly link: LinkId }
   | { readonly kind: "close"; readonly link: LinkId }
   | { readonly kind: "event"; readonly event: FabricEvent }
+  /** From now on links are wanted to these and no others. */
+  | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
   /** Both have greeted. */
   | { readonly kind: "up"; readonly link: LinkId; readonly hello: Hello; readonly proof: PeerProof }
   /** A link that was up is not any more; `goodbye` is the peer's reason, undefined when it gave none. */
@@ -85,11 +87,6 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#up.get(nodeId);
   }
 
-  /** Ids of those a link is wanted to, in their order of choice. */
-  wanted(): readonly string[] {
-    return this.#peers.list.filter(({ isWanted }) => isWanted).map(({ nodeId }) => nodeId);
-  }
-
   nextDeadlineMs(): number | undefined {
     let next = this.#chooseMonoMs ?? Number.POSITIVE_INFINITY;
     for (const row of this.#rows.values()) next = Math.min(next, row.deadlineMonoMs);
@@ -144,7 +141,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   // ---- time ----
 
   #tick(time: Time, out: LinksOutput[]): void {
-    if (this.#chooseMonoMs !== undefined && time.monoMs >= this.#chooseMonoMs) this.#choose(time);
+    if (this.#chooseMonoMs !== undefined && time.monoMs >= this.#chooseMonoMs) this.#choose(time, out);
     for (const row of this.#rows.values()) if (time.monoMs >= row.deadlineMonoMs) this.#overdue(row, time, out);
     for (const peer of this.#peers.list) {
       if (time.monoMs < this.#peerDeadline(peer)) continue;
@@ -171,7 +168,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return count;
   }
 
-  #choose(time: Time): void {
+  #choose(time: Time, out: LinksOutput[]): void {
     this.#chooseMonoMs = undefined;
     this.#chosenMonoMs = time.monoMs;
     if (this.#isStopping) return;
@@ -180,10 +177,9 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       ({ nodeId, region, status }) => (status === "alive" || status === "suspect") && nodeId !== self.nodeId && region === self.region,
     );
     const chosen = this.#neighbours.choose(self, reachable);
-    this.#peers.want(
-      reachable.filter(({ nodeId }) => chosen.has(nodeId)),
-      time,
-    );
+    const wanted = reachable.filter(({ nodeId }) => chosen.has(nodeId));
+    this.#peers.want(wanted, time);
+    out.push({ kind: "wanted", nodeIds: wanted.map(({ nodeId }) => nodeId) });
   }
 
   #open(peer: Peer, time: Time, out: LinksOutput[]): void {

@@ -218,7 +218,7 @@ export class FabricWorld {
 
   /** Breaks every link between two nodes. */
   cut(a: WorldNode, b: WorldNode): void {
-    for (const [link, end] of [...a.ends]) {
+    for (const [link, end] of a.ends) {
       if (end.node !== b) continue;
       this.#closed(a, link, "cut");
       this.#closed(b, end.link, "cut");
@@ -263,7 +263,12 @@ export class FabricWorld {
           if (this.reaches(node, asked.from)) this.#later(this.delayMs, () => this.#answered(asked, output.response));
           break;
         }
-        default:
+        case "changed":
+        case "superseded":
+        case "generationLost":
+        case "readPolicy":
+        case "adoptPolicy":
+        case "memberChanged":
       }
     }
   }
