@@ -1,0 +1,254 @@
+/** Runs a fabric machine: time and sockets come in as inputs, its orders go out to the transport and to the node. */
+import type { Time } from "../lib/machine.ts";
+import type { CallId, FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./fabric.ts";
+import type { TrafficRow } from "./link-traffic.ts";
+import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages.ts";
+import type { FabricTls } from "./peer-proof.io.ts";
+import { type FabricTransport, openFabricTransport, type TransportEvents, type TransportOptions } from "./transport.io.ts";
+
+/** What the machine orders that is not the sockets' affair. */
+export type NodeOutput = Exclude<FabricOutput, { readonly kind: "call" | "answer" | "open" | "send" | "close" }>;
+
+export interface DriverOptions {
+  readonly transport: TransportOptions;
+  readonly onOutput: (output: NodeOutput) => void;
+}
+
+/** Lateness of the event loop is looked at this often. */
+const LAG_SAMPLE_MS = 250;
+/** Below this it is not worth telling. */
+const MIN_LAG_MS = 50;
+/** Strangers turned away are told of so often in `REFUSAL_WINDOW_MS`; the rest are counted. */
+const MAX_REFUSALS = 10;
+const REFUSAL_WINDOW_MS = 60_000;
+
+function now(): Time {
+  return { monoMs: performance.now(), wallMs: Date.now() };
+}
+
+/** Binds and starts the machine. Rejects with a message for people when the listener cannot be had. */
+export async function startFabricDriver(machine: FabricMachine, options: DriverOptions): Promise<FabricDriver> {
+  const driver = new FabricDriver(machine, options);
+  await driver.open();
+  return driver;
+}
+
+export class FabricDriver {
+  readonly #machine: FabricMachine;
+  readonly #options: DriverOptions;
+  readonly #inputs: FabricInput[] = [];
+  /** Orders in their order, from `handle` and `pull` alike. */
+  readonly #outputs: FabricOutput[] = [];
+  readonly #links = new Set<LinkId>();
+  #transport: FabricTransport | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #timerMonoMs = Number.POSITIVE_INFINITY;
+  #lagTimer: NodeJS.Timeout | undefined;
+  #isRunning = false;
+  #isChangeDue = false;
+  #isStopped = false;
+  #refusalWindowMonoMs = 0;
+  #refusalCount = 0;
+  #refusedCount = 0;
+  #onLinkGone: (() => void) | undefined;
+
+  constructor(machine: FabricMachine, options: DriverOptions) {
+    this.#machine = machine;
+    this.#options = options;
+  }
+
+  async open(): Promise<void> {
+    this.#transport = await openFabricTransport(this.#options.transport, this.#events());
+    this.#sampleLag();
+    this.input({ kind: "tick" });
+  }
+
+  /** As bound, `host:port`. */
+  get address(): string {
+    return this.#transport?.address ?? "";
+  }
+
+  get port(): number {
+    return this.#transport?.port ?? 0;
+  }
+
+  /** Strangers turned away before the machine heard of them. */
+  get refusedCount(): number {
+    return this.#refusedCount;
+  }
+
+  /** Frames and calls with their bytes, by direction and kind. */
+  stats(): readonly TrafficRow[] {
+    return this.#transport?.traffic.rows() ?? [];
+  }
+
+  /** What the transport has open. */
+  counts(): ReturnType<FabricTransport["counts"]> | undefined {
+    return this.#transport?.counts();
+  }
+
+  /** Connections from now on use these certificates. Throws when they do not fit, and keeps the old ones. */
+  setTls(tls: FabricTls): void {
+    this.#transport?.setTls(tls);
+  }
+
+  /** Tells the machine something. From within `onOutput` it is told after the orders before it are carried out. */
+  input(input: FabricInput): void {
+    if (this.#isStopped) return;
+    this.#inputs.push(input);
+    this.#run();
+  }
+
+  /** The replica has news; many in one turn of the event loop are told once. */
+  changed(): void {
+    if (this.#isChangeDue || this.#isStopped) return;
+    this.#isChangeDue = true;
+    setImmediate(() => {
+      this.#isChangeDue = false;
+      this.input({ kind: "changed" });
+    });
+  }
+
+  /** Says goodbye to everybody, then cuts what is left after `deadlineMs`. Idempotent. */
+  async stop(reason: "leave" | "restart", deadlineMs: number): Promise<void> {
+    if (this.#isStopped) return;
+    const end = performance.now() + deadlineMs;
+    this.input({ kind: "stop", reason });
+    await this.#allLinksGone(deadlineMs / 2);
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#lagTimer);
+    await this.#transport?.stop(Math.max(0, end - performance.now()));
+  }
+
+  #allLinksGone(deadlineMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, deadlineMs);
+      this.#onLinkGone = () => {
+        if (this.#links.size > 0) return;
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#onLinkGone();
+    });
+  }
+
+  #events(): TransportEvents {
+    return {
+      asked: (call: CallId, request: CallRequest, proof: PeerProof) => this.input({ kind: "asked", call, request, proof }),
+      answered: (call: CallId, response: CallResponse | undefined) => this.input({ kind: "answered", call, response }),
+      opened: (link: LinkId, isIncoming: boolean, proof: PeerProof) => {
+        this.#links.add(link);
+        this.input({ kind: "opened", link, isIncoming, proof });
+      },
+      received: (link: LinkId, frame: LinkFrame) => this.input({ kind: "received", link, frame }),
+      pull: (link: LinkId) => this.#pull(link),
+      closed: (link: LinkId, detail: string) => {
+        this.#links.delete(link);
+        this.input({ kind: "closed", link, detail });
+        this.#onLinkGone?.();
+      },
+      refused: (why: string, address: string) => this.#refused(why, address),
+    };
+  }
+
+  // HOT: once a frame sent.
+  #pull(link: LinkId): LinkFrame | undefined {
+    if (this.#isStopped) return undefined;
+    const frame = this.#machine.pull(link, now(), this.#outputs);
+    if (this.#outputs.length > 0) this.#run();
+    else if (!this.#isRunning) this.#arm();
+    return frame;
+  }
+
+  /** One input after the other, each with its orders carried out before the next. */
+  #run(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    try {
+      this.#carryOut();
+      for (let input = this.#inputs.shift(); input !== undefined; input = this.#inputs.shift()) {
+        this.#machine.handle(input, now(), this.#outputs);
+        this.#carryOut();
+      }
+    } finally {
+      this.#isRunning = false;
+    }
+    this.#arm();
+  }
+
+  #carryOut(): void {
+    // Carrying out may add to the end: a pull has orders too.
+    for (let i = 0; i < this.#outputs.length; i++) {
+      const output = this.#outputs[i];
+      if (output !== undefined) this.#order(output);
+    }
+    this.#outputs.length = 0;
+  }
+
+  #order(output: FabricOutput): void {
+    const transport = this.#transport;
+    switch (output.kind) {
+      case "call":
+        return transport?.call(output.call, output.to, output.request, output.timeoutMs);
+      case "answer":
+        return transport?.answer(output.call, output.response);
+      case "open":
+        return transport?.openLink(output.link, output.to);
+      case "send":
+        return transport?.wake(output.link);
+      case "close":
+        return transport?.closeLink(output.link);
+      case "changed":
+      case "superseded":
+      case "generationLost":
+      case "readPolicy":
+      case "adoptPolicy":
+      case "memberChanged":
+      case "event":
+        this.#options.onOutput(output);
+    }
+  }
+
+  /** One timer; a later deadline leaves it as it is, for a tick too early changes nothing. */
+  #arm(): void {
+    const deadlineMonoMs = this.#isStopped ? undefined : this.#machine.nextDeadlineMs();
+    if (deadlineMonoMs === undefined || deadlineMonoMs >= this.#timerMonoMs) return;
+    clearTimeout(this.#timer);
+    this.#timerMonoMs = deadlineMonoMs;
+    this.#timer = setTimeout(
+      () => {
+        this.#timerMonoMs = Number.POSITIVE_INFINITY;
+        this.input({ kind: "tick" });
+      },
+      Math.max(0, Math.ceil(deadlineMonoMs - performance.now())),
+    );
+  }
+
+  #sampleLag(): void {
+    const dueMonoMs = performance.now() + LAG_SAMPLE_MS;
+    this.#lagTimer = setTimeout(() => {
+      const lagMs = performance.now() - dueMonoMs;
+      if (lagMs >= MIN_LAG_MS) this.input({ kind: "lagged", lagMs });
+      if (!this.#isStopped) this.#sampleLag();
+    }, LAG_SAMPLE_MS).unref();
+  }
+
+  #refused(why: string, address: string): void {
+    this.#refusedCount += 1;
+    const monoMs = performance.now();
+    if (monoMs - this.#refusalWindowMonoMs > REFUSAL_WINDOW_MS) {
+      this.#refusalWindowMonoMs = monoMs;
+      this.#refusalCount = 0;
+    }
+    this.#refusalCount += 1;
+    if (this.#refusalCount > MAX_REFUSALS) return;
+    const event: FabricEvent = {
+      name: "stranger_refused",
+      severity: "warn",
+      isAudited: true,
+      detail: { why, address, count: this.#refusedCount },
+    };
+    this.#options.onOutput({ kind: "event", event });
+  }
+}
