@@ -58,13 +58,15 @@ export interface Round {
   readonly endsMonoMs: number;
   /** Whom we asked to probe for us; undefined before the direct probe failed. */
   helpers: readonly string[] | undefined;
+  /** Own attempts that failed, of two: the second goes out with those of the helpers. */
+  failCount: number;
   /** Helpers that answered that the target does not. */
   nackCount: number;
   isOver: boolean;
 }
 
 export function newRound(target: Member, endsMonoMs: number): Round {
-  return { target, endsMonoMs, helpers: undefined, nackCount: 0, isOver: false };
+  return { target, endsMonoMs, helpers: undefined, failCount: 0, nackCount: 0, isOver: false };
 }
 
 /** How much a failed round says against ourselves (Lifeguard §IV-A): helpers that did not even say no. */

@@ -98,16 +98,26 @@ export class Prober {
       return;
     }
     if (round.isOver) return;
+    round.failCount += 1;
+    if (round.helpers === undefined) this.#askHelpers(round, time, out);
+    else this.#judge(round, time, out);
+  }
+
+  #askHelpers(round: Round, time: Time, out: MembershipOutput[]): void {
+    const { target } = round;
     const helpers = this.#news.members.pick(this.#rng, this.#options.indirectCount, target);
     round.helpers = helpers.map((helper) => helper.update.nodeId);
     const leftMs = Math.max(1, round.endsMonoMs - time.monoMs);
+    const timeoutMs = Math.ceil(Math.min(leftMs * NACK_SHARE, this.#news.health.scaleMs(this.#options.pingTimeoutMs)));
+    // Once more directly, as memberlist does by another transport: one lost message among friends is not worth a suspicion.
+    this.#courier.probe({ kind: "direct", round, helper: target }, target.update, timeoutMs, time, out);
     for (const helper of helpers) {
       const request = {
         kind: "probeIndirect",
         from: this.#news.self.ref,
         targetNodeId: target.update.nodeId,
         targetAddress: target.update.address,
-        timeoutMs: Math.ceil(Math.min(leftMs * NACK_SHARE, this.#news.health.scaleMs(this.#options.pingTimeoutMs))),
+        timeoutMs,
         updates: this.#courier.take(),
       } as const;
       this.#courier.call({ kind: "indirect", round, helper }, helper.update.address, request, leftMs, time, out);
@@ -122,8 +132,14 @@ export class Prober {
       return;
     }
     round.nackCount += 1;
-    // Everybody has said no: nothing is gained by waiting for the end of the period.
-    if (!round.isOver && round.nackCount === round.helpers?.length && round.nackCount > 1) this.#fail(round, time, out);
+    this.#judge(round, time, out);
+  }
+
+  /** Everybody has said no: nothing is gained by waiting for the end of the period. */
+  #judge(round: Round, time: Time, out: MembershipOutput[]): void {
+    const helperCount = round.helpers?.length ?? 0;
+    if (round.isOver || round.failCount < 2 || helperCount < 2 || round.nackCount < helperCount) return;
+    this.#fail(round, time, out);
   }
 
   relay(call: CallId, request: CallRequest & { readonly kind: "probeIndirect" }, time: Time, out: MembershipOutput[]): void {
