@@ -1,0 +1,29 @@
+/** Where a promise broken becomes a failure: by the name of the invariant and what was seen. */
+
+export class Violation extends Error {
+  readonly invariant: string;
+
+  constructor(invariant: string, detail: string) {
+    super(`${invariant}: ${detail.replaceAll("\0", "|")}`);
+    this.invariant = invariant;
+  }
+}
+
+export class Checks {
+  /** Origins part of whose journal was lost: a backup was restored. What they said is taken back. */
+  readonly #lost = new Set<string>();
+  count = 0;
+
+  holds(isTrue: boolean, invariant: string, detail: () => string): void {
+    this.count += 1;
+    if (!isTrue) throw new Violation(invariant, detail());
+  }
+
+  lose(originId: string): void {
+    this.#lost.add(originId);
+  }
+
+  isLost(originId: string): boolean {
+    return this.#lost.has(originId);
+  }
+}

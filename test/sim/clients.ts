@@ -1,0 +1,301 @@
+/** Programs that register one entry each at some node, renew it, move, and unregister: what they want, they try until it is acknowledged. */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Draft } from "../../src/catalog/codec.ts";
+import { HEALTH, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
+import type { Scope } from "../../src/catalog/scope.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import type { Rng } from "../../src/lib/rng.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
+import type { Model } from "./model.ts";
+import type { SimNode, SimProcess } from "./sim-node.ts";
+import type { World } from "./world.ts";
+
+export const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
+
+/** What an entry may say; each differs in something that filters look at, the last in none. */
+const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
+  { tags: ["blue"], health: HEALTH.HEALTHY },
+  { tags: ["green"], health: HEALTH.HEALTHY },
+  { tags: ["blue"], health: HEALTH.DEGRADED },
+  { tags: ["blue"], capabilities: ["grpc"] },
+  { tags: ["blue"], metadata: { note: "x".repeat(200) } },
+];
+
+/** A client gives a call up after this long; what was not begun by then never is. */
+const CALL_MS = 2000;
+const RETRY_MS = 400;
+/** Failures in a row after which a client looks for another node. */
+const PATIENCE = 3;
+
+export interface Wish {
+  readonly state: "present" | "gone";
+  readonly node: number;
+  readonly variant: number;
+  readonly scope: Scope;
+  /** 0: static. */
+  readonly ttlMs: number;
+}
+
+export interface ClientParts {
+  readonly world: World;
+  readonly nodes: readonly SimNode[];
+  readonly model: Model;
+  readonly rng: Rng;
+}
+
+export class Client {
+  readonly index: number;
+  readonly #parts: ClientParts;
+  readonly #caller: Caller;
+  readonly #rng: Rng;
+  readonly #drafts = new Map<string, Draft>();
+  wish: Wish | undefined;
+  /** The wish is fulfilled, as far as a node has said. */
+  isAcknowledged = false;
+  /** It crashed: nobody renews. */
+  isAbandoned = false;
+  /** The policy does not let it. */
+  isRefused = false;
+  /** Goes up with every new wish: what comes back later is about an old one. */
+  #turn = 0;
+  #failures = 0;
+  #lease: { readonly id: string; readonly node: number } | undefined;
+
+  constructor(index: number, parts: ClientParts) {
+    this.index = index;
+    this.#parts = parts;
+    this.#rng = parts.rng.fork(`client ${index}`);
+    this.#caller = { ...anonymousCaller("", "127.0.0.1", []), principal: `p${index}` };
+  }
+
+  get namespace(): string {
+    return NAMESPACES[this.index % NAMESPACES.length] ?? "svc";
+  }
+
+  /** The key as the cluster of a node has it. */
+  keyAt(node: SimNode): KeyText {
+    const { clusterId } = node.options;
+    return keyText({ kind: KIND.SERVICE, namespace: this.namespace, name: `n${this.index % 5}`, instanceId: `i${this.index}`, clusterId });
+  }
+
+  /** The key that was last asked for. */
+  get key(): KeyText | undefined {
+    const node = this.wish === undefined ? undefined : this.#parts.nodes[this.wish.node];
+    return node === undefined ? undefined : this.keyAt(node);
+  }
+
+  // ---- what the workload says ----
+
+  want(wish: Wish): void {
+    this.isAbandoned = false;
+    this.#turn += 1;
+    this.#failures = 0;
+    this.#wish(wish);
+    this.#try(this.#turn);
+  }
+
+  abandon(): void {
+    this.#turn += 1;
+    this.isAbandoned = true;
+    this.#unsure();
+  }
+
+  /** Says another health with the next renewal. */
+  report(health: 1 | 2 | 3): void {
+    const { wish } = this;
+    if (wish?.state !== "present" || !this.isAcknowledged || this.#lease === undefined || this.isAbandoned) return;
+    const [turn, lease] = [this.#turn, this.#lease];
+    this.#ask(lease.node, (process) => {
+      const key = this.keyAt(process.node);
+      const before = process.replica.own(key);
+      const time = process.time();
+      const load = { activeClients: health, errorRate: 0, latencyMs: health * 20, utilization: health / 4, observedWallMs: time.wallMs };
+      process.registrar.renew(this.#caller, [lease.id], [{ key, path: "", health, load }], time);
+      const after = process.replica.own(key);
+      if (after !== undefined && after !== before) this.#parts.model.asked(key, after.hlc);
+      return (isDurable) => {
+        if (isDurable && turn === this.#turn && after !== undefined) this.#promise(process, after.hlc);
+      };
+    });
+  }
+
+  #wish(wish: Wish): void {
+    const { key: before } = this;
+    this.wish = wish;
+    this.isAcknowledged = false;
+    this.isRefused = false;
+    if (before !== undefined) this.#parts.model.promised.delete(before);
+    this.#unsure();
+  }
+
+  #unsure(): void {
+    const { key } = this;
+    if (key !== undefined) this.#parts.model.promised.delete(key);
+    this.isAcknowledged = false;
+  }
+
+  // ---- how it goes about it ----
+
+  #try(turn: number): void {
+    const { wish } = this;
+    if (turn !== this.#turn || wish === undefined) return;
+    if (wish.state === "present") this.#register(turn, wish);
+    else this.#unregister(turn, wish);
+  }
+
+  #register(turn: number, wish: Wish): void {
+    const isAsked = this.#ask(wish.node, (process) => {
+      const key = this.keyAt(process.node);
+      const time = process.time();
+      const command = { drafts: [this.#draftAt(process, wish)], leaseId: "", idempotencyKey: "" };
+      const ttl = { ttlMs: wish.ttlMs === 0 ? undefined : wish.ttlMs, isStatic: wish.ttlMs === 0 };
+      const { leaseId } = process.registrar.register(this.#caller, { ...command, ...ttl }, time);
+      const own = process.replica.own(key);
+      if (own !== undefined) this.#parts.model.asked(key, own.hlc);
+      return (isDurable) => {
+        if (turn !== this.#turn) return;
+        if (!isDurable) {
+          this.#again(turn);
+          return;
+        }
+        this.#failures = 0;
+        this.#lease = { id: leaseId, node: wish.node };
+        this.#promise(process, own?.hlc ?? 0);
+        if (wish.ttlMs > 0) this.#renewLater(turn, wish);
+      };
+    });
+    isAsked.catch = () => this.#again(turn);
+  }
+
+  #promise(process: SimProcess, hlc: number): void {
+    const { wish } = this;
+    if (wish === undefined) return;
+    this.isAcknowledged = true;
+    const { state, scope } = wish;
+    this.#parts.model.promised.set(this.keyAt(process.node), { state, scope, node: process.node.index, hlc });
+  }
+
+  #renewLater(turn: number, wish: Wish): void {
+    const { world } = this.#parts;
+    world.after((wish.ttlMs / 3) * (0.8 + 0.4 * this.#rng.next()), () => this.#renew(turn, wish));
+  }
+
+  #renew(turn: number, wish: Wish): void {
+    const lease = this.#lease;
+    if (turn !== this.#turn || lease === undefined) return;
+    const asked = this.#ask(lease.node, (process) => {
+      const { expiredLeaseIds } = process.registrar.renew(this.#caller, [lease.id], [], process.time());
+      return () => {
+        if (turn !== this.#turn) return;
+        this.#failures = 0;
+        if (expiredLeaseIds.length === 0) this.#renewLater(turn, wish);
+        else {
+          this.#unsure();
+          this.#try(turn);
+        }
+      };
+    });
+    asked.catch = () => {
+      if (turn !== this.#turn) return;
+      this.#failures += 1;
+      // The lease may have run out by the time that the node is back.
+      this.#unsure();
+      if (this.#failures < PATIENCE) this.#parts.world.after(RETRY_MS, () => this.#renew(turn, wish));
+      else this.#again(turn);
+    };
+  }
+
+  #unregister(turn: number, wish: Wish): void {
+    const asked = this.#ask(wish.node, (process) => {
+      const key = this.keyAt(process.node);
+      const count = process.registrar.unregisterKeys(this.#caller, [key], process.time());
+      const own = process.replica.own(key);
+      const hlc = count > 0 && own !== undefined ? own.hlc : 0;
+      return (isDurable) => {
+        if (turn !== this.#turn) return;
+        if (!isDurable) this.#again(turn);
+        else if (hlc > this.#parts.model.newestHlc(key)) {
+          this.#parts.model.asked(key, hlc);
+          this.#promise(process, hlc);
+        } else {
+          // Unknown here, or stamped before what it should end: nothing is promised.
+          this.isAcknowledged = true;
+        }
+      };
+    });
+    asked.catch = () => this.#again(turn);
+  }
+
+  /** Once more, at another node when this one does not answer. */
+  #again(turn: number): void {
+    const { wish } = this;
+    if (turn !== this.#turn || wish === undefined) return;
+    this.#failures += 1;
+    this.#unsure();
+    if (this.#failures >= PATIENCE) {
+      const { nodes } = this.#parts;
+      const home = nodes[wish.node]?.options.clusterId;
+      // Of the same cluster: another would be another key.
+      const others = nodes.filter((node) => node.index !== wish.node && node.isUp && node.options.clusterId === home);
+      const other = others.length === 0 ? undefined : others[this.#rng.int(others.length)];
+      if (other !== undefined) {
+        this.#failures = 0;
+        this.wish = { ...wish, node: other.index };
+      }
+    }
+    this.#parts.world.after(RETRY_MS * (1 + this.#rng.next()), () => this.#try(turn));
+  }
+
+  /** Calls a node. `run` stages and returns what is done when that is durable; `catch` is called when the call fails. */
+  #ask(index: number, run: (process: SimProcess) => (isDurable: boolean) => void): { catch: () => void } {
+    const { world, nodes } = this.#parts;
+    const ask = { catch: () => undefined as void };
+    let isOver = false;
+    const fail = () => {
+      if (isOver) return;
+      isOver = true;
+      ask.catch();
+    };
+    const node = nodes[index];
+    world.after(1 + this.#rng.next() * 3, () => {
+      const process = node?.process;
+      if (node === undefined || process === undefined || process.isStopped) {
+        world.after(1, fail);
+        return;
+      }
+      world.after(CALL_MS, fail);
+      node.enqueue(() => {
+        if (isOver || process.isStopped) return;
+        try {
+          const done = run(process);
+          process.durable((isDurable) => {
+            if (isOver) return;
+            isOver = true;
+            done(isDurable);
+          });
+          process.arm();
+        } catch (error) {
+          if (!(error instanceof WaymarkError)) throw error;
+          this.isRefused = error.reason === "discovery_access_denied";
+          fail();
+        }
+      });
+    });
+    return ask;
+  }
+
+  #draftAt(process: SimProcess, { variant, scope }: Wish): Draft {
+    const { nodeId, clusterId, region, zone } = process.node.options;
+    const name = `${nodeId} ${variant} ${scope}`;
+    let draft = this.#drafts.get(name);
+    if (draft === undefined) {
+      const entry = create(EntrySchema, VARIANTS[variant % VARIANTS.length]);
+      entry.key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: this.namespace, name: `n${this.index % 5}`, instanceId: `i${this.index}` });
+      entry.scope = scope as number;
+      draft = process.drafter.draftOf(entry, 0, { nodeId, clusterId, region, zone, tenantId: "", receivedWallMs: 0 });
+      this.#drafts.set(name, draft);
+    }
+    return draft;
+  }
+}

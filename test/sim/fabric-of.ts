@@ -1,0 +1,104 @@
+/** The real fabric in a simulated process: its parts, its settings for short worlds, and what the shell does for it. */
+import { renewSelf } from "../../src/catalog/renew.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import type { KeyText } from "../../src/catalog/record.ts";
+import { Fabric, type FabricOutput } from "../../src/fabric/fabric.ts";
+import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
+import type { MemberFacts } from "../../src/fabric/messages.ts";
+import { adoptPolicy } from "./policies.ts";
+import type { SimProcess } from "./sim-node.ts";
+
+/** Short graces, so that a minute sees all of an origin's lives. */
+export const SIM_FABRIC: FabricOptions = {
+  ...FABRIC_DEFAULTS,
+  lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 25_000, originForgetMs: 900_000 },
+};
+
+/** A fabric and what its shell does. */
+export class SimFabric {
+  readonly fabric: Fabric;
+  readonly #process: SimProcess;
+  readonly #self: MemberFacts;
+  #isRenewing = false;
+
+  constructor(process: SimProcess) {
+    const { options, parts, address, clusterToken } = process.node;
+    const { nodeId, clusterId, region, zone, seeds } = options;
+    const { replica, drafter, hlc } = process;
+    this.#process = process;
+    const self: MemberFacts = {
+      nodeId,
+      generation: replica.self.generation,
+      address,
+      clusterId,
+      region,
+      zone,
+      version: "0.0.0",
+      protocolVersions: [1],
+      transports: ["h2"],
+      roles: [],
+      labels: {},
+      healthScore: 0,
+    };
+    this.#self = self;
+    const rng = parts.rng.fork(`fabric ${process.node.life}`);
+    const given = { self, replica, drafter, bounds: DEFAULT_BOUNDS, hlc, rng, seeds, clusterToken, isInsecure: false, startAgeMs: 0 };
+    this.fabric = new Fabric(options.fabric, given);
+  }
+
+  get isReady(): boolean {
+    return this.fabric.readiness(this.#process.time()).isReady;
+  }
+
+  /** `node/generation` of everybody it takes for alive. */
+  aliveMembers(): readonly string[] {
+    const members = this.fabric.membership.members().filter(({ status }) => status === "alive");
+    return members.map(({ nodeId, generation }) => `${nodeId}/${generation}`);
+  }
+
+  /** Outputs that concern more than the network. */
+  carryOut(output: FabricOutput): void {
+    const process = this.#process;
+    switch (output.kind) {
+      case "superseded":
+        // The same keys: they have been through an output that knows them as texts.
+        process.registrar.endSuperseded(output.keys as readonly KeyText[], process.time());
+        return;
+      case "generationLost":
+        this.#renew();
+        return;
+      case "readPolicy": {
+        const row = process.node.disk.policies.find(({ number }) => number === output.number);
+        process.later({ kind: "policyRead", number: output.number, bytes: row?.bytes });
+        return;
+      }
+      case "adoptPolicy":
+        adoptPolicy(process, output.head, output.bytes);
+        return;
+      default:
+    }
+  }
+
+  /** The old generation is lost: the journal takes another, then everything is this one's. */
+  #renew(): void {
+    const process = this.#process;
+    const { node } = process;
+    if (this.#isRenewing) return;
+    this.#isRenewing = true;
+    process.afterDisk(() => {
+      const generation = node.newGeneration();
+      node.disk.generation = generation;
+      node.isRestored = false;
+      this.#isRenewing = false;
+      renewSelf(process.replica, generation);
+      process.input({ kind: "facts", facts: { ...this.#self, generation } });
+      process.input({ kind: "changed" });
+    });
+  }
+
+  /** Ends the own entries when the node leaves others behind; alone it keeps everything. */
+  leave(): void {
+    const process = this.#process;
+    if (this.aliveMembers().length > 1) process.registrar.endOwn(0, Number.MAX_SAFE_INTEGER, process.time());
+  }
+}

@@ -1,0 +1,274 @@
+/** What must hold at every moment, and what must hold once everything has come to rest. */
+import { BODY, type CatalogRecord, keyParts } from "../../src/catalog/record.ts";
+import { mayHold, type Relation, SCOPE } from "../../src/catalog/scope.ts";
+import type { FabricEvent } from "../../src/fabric/fabric.ts";
+import type { Checks } from "./checks.ts";
+import type { Client } from "./clients.ts";
+import type { Model } from "./model.ts";
+import type { SimNode, SimProcess, Watching } from "./sim-node.ts";
+import type { World } from "./world.ts";
+
+/** Entries of the queues that a process may fill. */
+const MAX_ASKED = 2000;
+
+export interface InvariantParts {
+  readonly world: World;
+  readonly nodes: readonly SimNode[];
+  readonly model: Model;
+  readonly checks: Checks;
+  /** Events counted by name. */
+  readonly events: Map<string, number>;
+  /** When something went wrong last, or was put right. */
+  readonly disturbedMs: () => number;
+}
+
+/** What a ready node knew when another booted. */
+interface Known {
+  readonly node: SimNode;
+  readonly life: number;
+  readonly vector: ReadonlyMap<string, number>;
+}
+
+interface Life {
+  readonly throughs: Map<string, number>;
+  readonly known: readonly Known[];
+  wasReady: boolean;
+}
+
+export class Invariants implements Watching {
+  readonly #parts: InvariantParts;
+  readonly #byId = new Map<string, SimNode>();
+  /** Origin and seq to what was said under it. */
+  readonly #said = new Map<string, string>();
+  readonly #lives = new Map<SimProcess, Life>();
+
+  constructor(parts: InvariantParts) {
+    this.#parts = parts;
+  }
+
+  add(node: SimNode): void {
+    this.#byId.set(node.name, node);
+  }
+
+  // ---- at every moment ----
+
+  started(node: SimNode, process: SimProcess): void {
+    const { nodes } = this.#parts;
+    const ready = nodes.filter((other) => other !== node && other.process?.isReady === true && other.options.clusterId === node.options.clusterId);
+    const known = ready.map((other) => ({ node: other, life: other.life, vector: vectorOf(other) }));
+    for (const old of this.#lives.keys()) if (old.node === node) this.#lives.delete(old);
+    this.#lives.set(process, { throughs: new Map(), known, wasReady: false });
+    for (const cell of process.replica.self.log.list()) this.#note(node, process, cell);
+  }
+
+  event(_node: SimNode, { name }: FabricEvent): void {
+    this.#parts.events.set(name, (this.#parts.events.get(name) ?? 0) + 1);
+  }
+
+  turned(node: SimNode, process: SimProcess): void {
+    process.forEachNew((cell) => {
+      this.#checkRecord(node, process, cell);
+      return true;
+    });
+    const life = this.#lives.get(process);
+    if (life === undefined) return;
+    this.#checkVector(node, process, life);
+    if (process.isReady && !life.wasReady) {
+      life.wasReady = true;
+      this.#checkReadiness(node, process, life);
+    }
+    const { askedCount } = node;
+    this.#parts.checks.holds(askedCount < MAX_ASKED, "bounds", () => `${node.name}: ${askedCount} calls not answered`);
+  }
+
+  #checkRecord(node: SimNode, process: SimProcess, cell: CatalogRecord): void {
+    const { checks, model } = this.#parts;
+    const origin = this.#byId.get(cell.origin.nodeId);
+    if (origin === undefined) return;
+    const relation = relationOf(node, origin);
+    const may = mayHold(cell.body === BODY.ENTRY ? cell.scope : cell.reach, relation);
+    checks.holds(may, "P1", () => `${node.name} holds ${cell.body === BODY.ENTRY ? "an entry" : "a tombstone"} of ${cell.key}, scope ${cell.scope}, reach ${cell.reach}, of ${origin.name} (${relation})`);
+    this.#note(node, process, cell);
+    // An unregistered entry never comes back where it is known that it was.
+    const seen = process.replica.view(cell.key);
+    if (seen === undefined) return;
+    for (const { originId, seq, hlc } of model.ended(cell.key)) {
+      if (seen.hlc >= hlc || process.replica.forgotten.has(originId)) continue;
+      const known = process.replica.origins.get(originId);
+      const isKnown = known !== undefined && known.through >= seq && !checks.isLost(originId);
+      checks.holds(!isKnown, "resurrected", () => `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`);
+    }
+  }
+
+  /** A seq is never used twice. */
+  #note(node: SimNode, process: SimProcess, cell: CatalogRecord): void {
+    const { checks, model } = this.#parts;
+    const isOwn = cell.origin === process.replica.self;
+    // Until its peers tell it, a node on a restored disk cannot know what it said already.
+    if (isOwn && node.isRestored) return;
+    const id = `${cell.origin.id}/${cell.seq}`;
+    const said = `${cell.key} stamped ${cell.hlc}`;
+    const before = this.#said.get(id);
+    checks.holds(before === undefined || before === said || checks.isLost(cell.origin.id), "seq", () => `${node.name} has ${id} as ${said}, before it was ${before}`);
+    if (before !== undefined) return;
+    this.#said.set(id, said);
+    if (isOwn && cell.body === BODY.UNREGISTERED) model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc });
+  }
+
+  #checkVector(node: SimNode, process: SimProcess, life: Life): void {
+    for (const { id, through } of process.replica.origins.values()) {
+      const before = life.throughs.get(id);
+      if (before === through) continue;
+      this.#parts.checks.holds(before === undefined || through > before, "vector", () => `${node.name}: V of ${id} went from ${before} to ${through}`);
+      life.throughs.set(id, through);
+    }
+    if (life.throughs.size > process.replica.origins.size)
+      for (const id of life.throughs.keys()) if (!process.replica.origins.has(id)) life.throughs.delete(id);
+  }
+
+  /** Never an empty view as truth: who becomes ready while a seed was there knows what one of the others knew when it started. */
+  #checkReadiness(node: SimNode, process: SimProcess, life: Life): void {
+    const { checks, disturbedMs } = this.#parts;
+    if (disturbedMs() >= process.bootMs) return;
+    const isThere = ({ node: peer, life: peerLife }: Known) => peer.life === peerLife && peer.isUp && node.options.seeds.includes(peer.address);
+    if (!life.known.some(isThere)) return;
+    const lacks = ({ vector }: Known) =>
+      [...vector].filter(([id, seq]) => !process.replica.forgotten.has(id) && !checks.isLost(id) && (process.replica.origins.get(id)?.through ?? 0) < seq);
+    checks.holds(life.known.some((known) => lacks(known).length === 0), "readiness", () => {
+      const all = life.known.map((known) => `${known.node.name} knew ${lacks(known).map(([id, seq]) => `${id}:${seq}`).join(" ")}`);
+      return `${node.name} is ready and lacks what its peers knew when it started: ${all.join("; ")}`;
+    });
+  }
+}
+
+export function relationOf(node: SimNode, origin: SimNode): Relation {
+  if (node === origin) return "self";
+  if (node.options.clusterId === origin.options.clusterId) return "cluster";
+  return node.options.region === origin.options.region ? "region" : "remote";
+}
+
+function vectorOf(node: SimNode): ReadonlyMap<string, number> {
+  const vector = new Map<string, number>();
+  for (const { id, through, life } of node.process?.replica.origins.values() ?? []) if (life === "live") vector.set(id, through);
+  return vector;
+}
+
+// ---- at rest ----
+
+/** What is not as it should be when all has come to rest; empty when everything is. */
+export function unrest(nodes: readonly SimNode[], clients: readonly Client[], model: Model): readonly string[] {
+  const up = nodes.filter(({ process }) => process !== undefined);
+  return [
+    ...up.filter(({ process }) => process?.isReady !== true).map(({ name }) => `${name} is not ready`),
+    ...up.flatMap((node) => wrongMembers(node, up)),
+    ...up.flatMap((node) => wrongOrigins(node, up)),
+    ...wrongViews(up),
+    ...clients.flatMap((client) => wrongClient(client, up, model)),
+  ];
+}
+
+/** The members that a node takes for alive are those that run. */
+function wrongMembers(node: SimNode, up: readonly SimNode[]): readonly string[] {
+  const alive = new Set(node.process?.fabric.aliveMembers());
+  const want = up.filter((other) => other !== node).map((other) => `${other.name}/${other.process?.replica.self.generation}`);
+  const missing = want.filter((id) => !alive.has(id)).map((id) => `${node.name} does not know that ${id} is alive`);
+  const extra = [...alive].filter((id) => !want.includes(id) && !id.startsWith(`${node.name}/`)).map((id) => `${node.name} takes ${id} for alive`);
+  return [...missing, ...extra];
+}
+
+/** Of every live origin it holds what it may, as the origin has it; lives are what membership says. */
+function wrongOrigins(node: SimNode, up: readonly SimNode[]): readonly string[] {
+  const { replica } = node.process ?? {};
+  if (replica === undefined) return [];
+  const wrong: string[] = [];
+  const current = new Set(up.map((other) => other.process?.replica.self.id));
+  for (const other of up) {
+    const self = other.process?.replica.self;
+    const relation = relationOf(node, other);
+    if (self === undefined || relation === "self" || relation === "remote") continue;
+    const held = replica.origins.get(self.id);
+    // An origin that never said anything need not be known.
+    if (held === undefined && self.through === 0) continue;
+    if (held?.through !== self.through) wrong.push(`${node.name} has ${self.id} up to ${held?.through}, it is at ${self.through}`);
+    else wrong.push(...wrongRecords(node.name, held.log.list(), self.log.list(), relation, Math.max(held.floor, self.floor)));
+  }
+  for (const { id, life } of replica.origins.values())
+    if ((life === "live") !== current.has(id)) wrong.push(`${node.name} takes ${id} for ${life}`);
+  return wrong;
+}
+
+/** P6: equal vectors, equal records. */
+function wrongRecords(
+  name: string,
+  held: readonly CatalogRecord[],
+  truth: readonly CatalogRecord[],
+  relation: Relation,
+  floor: number,
+): readonly string[] {
+  const lines = (records: readonly CatalogRecord[], isTruth: boolean) =>
+    records.flatMap((record) => {
+      const isEntry = record.body === BODY.ENTRY && (!isTruth || mayHold(record.scope, relation));
+      if (isEntry) return [`${record.key} ${record.origin.id}:${record.seq}`];
+      // Tombstones at or below the floor may be missing.
+      const isHeld = record.seq > floor && (!isTruth || mayHold(record.reach, relation));
+      return isHeld ? [`${record.key} ${record.origin.id}:${record.seq} ended`] : [];
+    });
+  const [have, want] = [new Set(lines(held, false)), new Set(lines(truth, true))];
+  // What a whole transfer did not list ends under its own number; a tombstone more does no harm.
+  const extra = [...have].filter((line) => !want.has(line) && !line.endsWith(" ended"));
+  const missing = [...want].filter((line) => !have.has(line) && !line.endsWith(" ended"));
+  const show = (line: string) => line.replaceAll("\0", "|");
+  return [...missing.map((line) => `${name} lacks ${show(line)}`), ...extra.map((line) => `${name} still has ${show(line)}`)];
+}
+
+/** All nodes of a cluster show the same. */
+function wrongViews(up: readonly SimNode[]): readonly string[] {
+  const wrong: string[] = [];
+  const first = new Map<string, { readonly name: string; readonly views: ReadonlyMap<string, string> }>();
+  for (const node of up) {
+    const views = viewsOf(node);
+    const other = first.get(node.options.clusterId);
+    if (other === undefined) {
+      first.set(node.options.clusterId, { name: node.name, views });
+      continue;
+    }
+    for (const key of new Set([...views.keys(), ...other.views.keys()])) {
+      const [here, there] = [views.get(key), other.views.get(key)];
+      if (here !== there) wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
+    }
+  }
+  return wrong;
+}
+
+function viewsOf(node: SimNode): ReadonlyMap<string, string> {
+  const views = new Map<string, string>();
+  const cursor = node.process?.replica.lookup.cursor();
+  for (let record = cursor?.next(); record !== undefined; record = cursor?.next())
+    if (record.scope !== SCOPE.LOCAL) views.set(record.key, `${record.origin.id}:${record.seq} ${record.origin.life}`);
+  return views;
+}
+
+/** What clients were promised. */
+function wrongClient(client: Client, up: readonly SimNode[], model: Model): readonly string[] {
+  const { wish, key } = client;
+  if (wish === undefined || key === undefined || client.isAbandoned || client.isRefused) return [];
+  if (!client.isAcknowledged) return [`client ${client.index} is not acknowledged`];
+  const promised = model.promised.get(key);
+  if (promised === undefined) return [];
+  const { clusterId } = keyParts(key);
+  return up.flatMap((node) => {
+    if (node.options.clusterId !== clusterId || node.process === undefined) return [];
+    const { replica, policies } = node.process;
+    const live = replica.records(key).filter(({ body }) => body === BODY.ENTRY);
+    if (promised.state === "gone") {
+      const isNewest = promised.hlc >= model.newestHlc(key);
+      return isNewest && replica.view(key) !== undefined ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`] : [];
+    }
+    const home = up.find(({ index }) => index === promised.node);
+    if (home === undefined || !mayHold(promised.scope, relationOf(node, home))) return [];
+    // Stamped by a clock that was wrong by a day, an end outlasts the clock.
+    const isEnded = model.ended(key).some(({ hlc }) => hlc > promised.hlc);
+    const isThere = policies.policy.set === undefined ? replica.view(key) !== undefined : live.length > 0;
+    return isThere || isEnded ? [] : [`${node.name} lacks ${key.replaceAll("\0", "|")} of client ${client.index}`];
+  });
+}

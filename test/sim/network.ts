@@ -1,0 +1,481 @@
+/**
+ * The network between simulated nodes. Unary calls are datagrams out and back, lost ones time out. A link is a FIFO that stalls
+ * or breaks, as a stream on TCP does: loss is the delay of a retransmission. With `isUnruly` replication frames are also dropped,
+ * doubled and put out of order, which no TCP would do and the protocol must survive.
+ */
+import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
+import type { Rng } from "../../src/lib/rng.ts";
+import type { Packed, Wire } from "./wire.ts";
+import type { World } from "./world.ts";
+
+/** How one direction between two hosts is. */
+export interface Weather {
+  delayMs: number;
+  jitterMs: number;
+  /** 0 to 1, of each packet. */
+  loss: number;
+  /** Of each packet: it comes twice, or late enough to be overtaken. */
+  duplicate: number;
+  reorder: number;
+  bytesPerSecond: number;
+}
+
+export const FAIR: Weather = { delayMs: 2, jitterMs: 1, loss: 0, duplicate: 0, reorder: 0, bytesPerSecond: 50_000_000 };
+
+/** A machine on the network, with the node process that runs on it now. */
+export interface Host {
+  readonly index: number;
+  readonly address: string;
+  /** Counts process lives: what was meant for an earlier one is not delivered. */
+  readonly life: number;
+  /** A process listens. */
+  readonly isUp: boolean;
+  /** The machine is gone without a word: nothing is refused, everything runs out of time. */
+  readonly isSilent: boolean;
+  readonly identity: { readonly nodeId: string; readonly clusterId: string };
+  readonly clusterToken: string;
+  asked(request: CallRequest, proof: PeerProof, answer: (response: CallResponse | undefined) => void): void;
+  answered(call: number, response: CallResponse | undefined): void;
+  opened(link: number, isIncoming: boolean, proof: PeerProof): void;
+  /** `isTaken` is called when the process has read it. */
+  received(link: number, frame: LinkFrame, isTaken: () => void): void;
+  closed(link: number, detail: string): void;
+  pull(link: number): LinkFrame | undefined;
+}
+
+/** Bytes and messages that left a host. */
+export interface Traffic {
+  calls: number;
+  callBytes: number;
+  frames: number;
+  frameBytes: number;
+}
+
+export interface NetworkOptions {
+  readonly isUnruly: boolean;
+  /** A stream whose peer is silent for so long is broken: keepalive. */
+  readonly breakAfterMs: number;
+  /** Bytes of one stream under way at once. */
+  readonly windowBytes: number;
+}
+
+export const NETWORK_OPTIONS: NetworkOptions = { isUnruly: false, breakAfterMs: 15_000, windowBytes: 256 * 1024 };
+
+/** TCP's first retransmission, about. */
+const RETRANSMIT_MS = 200;
+/** What a packet adds to a message. */
+const HEADER_BYTES = 60;
+const PACKET_BYTES = 1400;
+
+interface End {
+  readonly host: Host;
+  readonly life: number;
+  link: number;
+  /** The other end knows of it. */
+  isOpen: boolean;
+  /** Nothing more is pulled: it has said goodbye, or is gone. */
+  isOver: boolean;
+  /** In flight from this end to the other. */
+  flightBytes: number;
+  lastArrivalMs: number;
+  /** Arrived while the way was cut; go on when it is whole. */
+  stalled: (() => void)[];
+}
+
+interface Stream {
+  readonly id: number;
+  readonly ends: readonly [End, End];
+  isGone: boolean;
+}
+
+export class Network {
+  readonly #world: World;
+  readonly #rng: Rng;
+  readonly #wire: Wire;
+  readonly #options: NetworkOptions;
+  readonly #hosts = new Map<string, Host>();
+  readonly #byIndex: Host[] = [];
+  readonly #weather: Weather[][] = [];
+  /** How many cuts lie on the way from one to another. */
+  readonly #cuts: number[][] = [];
+  /** By host and link number of the end there. */
+  readonly #streams = new Map<string, Stream>();
+  readonly #open = new Set<Stream>();
+  #nextStream = 0;
+  #nextIncoming = 1;
+  readonly traffic: Traffic[] = [];
+
+  constructor(parts: { world: World; rng: Rng; wire: Wire }, options: NetworkOptions = NETWORK_OPTIONS) {
+    this.#world = parts.world;
+    this.#rng = parts.rng;
+    this.#wire = parts.wire;
+    this.#options = options;
+  }
+
+  add(host: Host, weatherTo: (other: number) => Weather): void {
+    this.#hosts.set(host.address, host);
+    this.#byIndex[host.index] = host;
+    this.traffic[host.index] = { calls: 0, callBytes: 0, frames: 0, frameBytes: 0 };
+    this.#cuts[host.index] = [];
+    this.#weather[host.index] = [];
+    for (const other of this.#byIndex) {
+      if (other === undefined) continue;
+      this.#setWeather(host.index, other.index, { ...weatherTo(other.index) });
+      this.#setWeather(other.index, host.index, { ...weatherTo(other.index) });
+    }
+  }
+
+  weather(from: number, to: number): Weather {
+    return this.#weather[from]?.[to] ?? FAIR;
+  }
+
+  /** Every direction there is. */
+  allWeather(): readonly Weather[] {
+    return this.#weather.flatMap((row) => row.filter((weather) => weather !== undefined));
+  }
+
+  #setWeather(from: number, to: number, weather: Weather): void {
+    const row = this.#weather[from] ?? [];
+    row[to] = weather;
+    this.#weather[from] = row;
+  }
+
+  isCut(from: number, to: number): boolean {
+    return (this.#cuts[from]?.[to] ?? 0) > 0;
+  }
+
+  /** Cuts a direction once more; streams on it stall, and break when that lasts. */
+  cut(from: number, to: number): void {
+    const row = this.#cuts[from] ?? [];
+    row[to] = (row[to] ?? 0) + 1;
+    this.#cuts[from] = row;
+    for (const stream of this.#open) if (isBetween(stream, from, to)) this.#watch(stream);
+  }
+
+  heal(from: number, to: number): void {
+    const row = this.#cuts[from] ?? [];
+    row[to] = Math.max(0, (row[to] ?? 0) - 1);
+    if (row[to] > 0) return;
+    for (const stream of this.#open) {
+      for (const end of stream.ends) {
+        const other = otherEnd(stream, end);
+        if (end.host.index !== from || other.host.index !== to || end.stalled.length === 0) continue;
+        // Whatever arrives until then waits behind them.
+        this.#world.after(RETRANSMIT_MS, () => {
+          for (const run of end.stalled.splice(0)) run();
+        });
+      }
+    }
+  }
+
+  healAll(): void {
+    this.#byIndex.forEach((_, from) => {
+      this.#byIndex.forEach((_other, to) => {
+        const row = this.#cuts[from];
+        if (row !== undefined && (row[to] ?? 0) > 0) {
+          row[to] = 1;
+          this.heal(from, to);
+        }
+      });
+    });
+  }
+
+  // ---- unary calls ----
+
+  call(from: Host, asked: { call: number; to: string; request: CallRequest; timeoutMs: number }): void {
+    const { life } = from;
+    let isDone = false;
+    const finish = (response: CallResponse | undefined) => {
+      if (isDone || from.life !== life || !from.isUp) return;
+      isDone = true;
+      from.answered(asked.call, response);
+    };
+    this.#world.after(asked.timeoutMs, () => finish(undefined));
+    const host = this.#hosts.get(asked.to);
+    const request = this.#wire.request(asked.request);
+    this.#countCall(from, request.sizeBytes);
+    if (host === undefined) return;
+    this.#packet(from, host, request.sizeBytes, () => {
+      if (!host.isUp) {
+        if (!host.isSilent) this.#packet(host, from, HEADER_BYTES, () => finish(undefined));
+        return;
+      }
+      const hostLife = host.life;
+      host.asked(request.open(), proofOf(from), (response) => {
+        if (host.life !== hostLife || !host.isUp) return;
+        if (response === undefined) {
+          this.#packet(host, from, HEADER_BYTES, () => finish(undefined));
+          return;
+        }
+        const back = this.#wire.response(response);
+        this.#countCall(host, back.sizeBytes);
+        this.#packet(host, from, back.sizeBytes, () => finish(back.open()));
+      });
+    });
+  }
+
+  #countCall(host: Host, size: number): void {
+    const traffic = this.traffic[host.index];
+    if (traffic === undefined) return;
+    traffic.calls += 1;
+    traffic.callBytes += size + HEADER_BYTES;
+  }
+
+  /** One datagram: it may be lost, come twice, or late. */
+  #packet(from: Host, to: Host, size: number, arrive: () => void): void {
+    const weather = this.weather(from.index, to.index);
+    if (this.isCut(from.index, to.index) || this.#rng.next() < weather.loss) return;
+    const go = () => {
+      const late = this.#rng.next() < weather.reorder ? 5 * (weather.delayMs + weather.jitterMs) : 0;
+      const delayMs = this.#delay(weather, size) + late;
+      this.#world.after(delayMs, () => {
+        if (!this.isCut(from.index, to.index)) arrive();
+      });
+    };
+    go();
+    if (weather.duplicate > 0 && this.#rng.next() < weather.duplicate) go();
+  }
+
+  #delay(weather: Weather, size: number): number {
+    return weather.delayMs + this.#rng.next() * weather.jitterMs + ((size + HEADER_BYTES) * 1000) / weather.bytesPerSecond;
+  }
+
+  // ---- links ----
+
+  open(from: Host, link: number, to: string): void {
+    const host = this.#hosts.get(to);
+    const refuse = (delayMs: number, detail: string) => {
+      const { life } = from;
+      this.#world.after(delayMs, () => {
+        if (from.life === life && from.isUp) from.closed(link, detail);
+      });
+    };
+    if (host === undefined) {
+      refuse(5, "no such address");
+      return;
+    }
+    const weather = this.weather(from.index, host.index);
+    const roundMs = 2 * this.#delay(weather, 0) + this.#retransmits(weather);
+    const isCut = this.isCut(from.index, host.index) || this.isCut(host.index, from.index);
+    if (isCut || (!host.isUp && host.isSilent)) {
+      refuse(5000, "timeout");
+      return;
+    }
+    const { life } = from;
+    this.#world.after(roundMs, () => {
+      if (from.life !== life || !from.isUp) return;
+      if (!host.isUp) {
+        refuse(0, "refused");
+        return;
+      }
+      const stream = this.#makeStream(from, link, host);
+      const [a, b] = stream.ends;
+      b.isOpen = true;
+      host.opened(b.link, true, proofOf(from));
+      this.#pump(stream, b);
+      this.#world.after(this.#delay(weather, 0), () => {
+        if (stream.isGone) return;
+        a.isOpen = true;
+        from.opened(link, false, proofOf(host));
+        this.#pump(stream, a);
+      });
+    });
+  }
+
+  #makeStream(from: Host, link: number, host: Host): Stream {
+    const endOf = (at: Host, number: number): End => ({
+      host: at,
+      life: at.life,
+      link: number,
+      isOpen: false,
+      isOver: false,
+      flightBytes: 0,
+      lastArrivalMs: 0,
+      stalled: [],
+    });
+    // Odd from the shell.
+    const incoming = this.#nextIncoming;
+    this.#nextIncoming += 2;
+    const stream: Stream = { id: this.#nextStream++, ends: [endOf(from, link), endOf(host, incoming)], isGone: false };
+    for (const end of stream.ends) this.#streams.set(keyOf(end.host, end.link), stream);
+    this.#open.add(stream);
+    return stream;
+  }
+
+  /** The node has something to send on the link. */
+  send(host: Host, link: number): void {
+    const stream = this.#streams.get(keyOf(host, link));
+    const end = stream?.ends.find((one) => one.host === host && one.link === link);
+    if (stream !== undefined && end !== undefined) this.#pump(stream, end);
+  }
+
+  /** What is still to be pulled goes out, then the stream ends. */
+  close(host: Host, link: number): void {
+    const stream = this.#streams.get(keyOf(host, link));
+    const end = stream?.ends.find((one) => one.host === host && one.link === link);
+    if (stream === undefined || end === undefined) {
+      return;
+    }
+    this.#pump(stream, end, Number.POSITIVE_INFINITY);
+    end.isOver = true;
+    const other = otherEnd(stream, end);
+    const { weather, isCut } = this.#way(end, other);
+    this.#streams.delete(keyOf(host, link));
+    const arrive = () => this.#end(stream, other, "closed by the peer");
+    const atMs = Math.max(end.lastArrivalMs, this.#world.nowMs + this.#delay(weather, 0));
+    if (isCut) end.stalled.push(arrive);
+    else this.#world.at(atMs, arrive);
+    if (isCut) this.#watch(stream);
+  }
+
+  /** A process is gone: its peers hear of it, at once when the machine still answers, else by keepalive. */
+  hostDown(host: Host): void {
+    for (const stream of this.#open) {
+      const end = stream.ends.find((one) => one.host === host);
+      if (end === undefined) continue;
+      end.isOver = true;
+      this.#streams.delete(keyOf(host, end.link));
+      const other = otherEnd(stream, end);
+      const { weather, isCut } = this.#way(end, other);
+      const delayMs = host.isSilent || isCut ? this.#options.breakAfterMs : this.#delay(weather, 0);
+      const atMs = Math.max(end.lastArrivalMs, this.#world.nowMs + delayMs);
+      this.#world.at(atMs, () => this.#end(stream, other, "connection reset"));
+    }
+  }
+
+  /** Breaks every stream between two hosts. */
+  breakLinks(a: number, b: number): void {
+    for (const stream of this.#open) if (isBetween(stream, a, b) || isBetween(stream, b, a)) this.#break(stream, "connection lost");
+  }
+
+  get openLinks(): number {
+    return this.#open.size;
+  }
+
+  /** Pairs of hosts with a stream between them. */
+  pairs(): readonly (readonly [number, number])[] {
+    return [...this.#open].map(({ ends: [a, b] }) => [a.host.index, b.host.index] as const);
+  }
+
+  #way(end: End, other: End): { weather: Weather; isCut: boolean } {
+    const [from, to] = [end.host.index, other.host.index];
+    return { weather: this.weather(from, to), isCut: this.isCut(from, to) };
+  }
+
+  #pump(stream: Stream, end: End, window = this.#options.windowBytes): void {
+    const isAlive = () => !stream.isGone && !end.isOver && end.isOpen && end.host.isUp && end.host.life === end.life;
+    while (isAlive() && end.flightBytes < window) {
+      const frame = end.host.pull(end.link);
+      if (frame === undefined) return;
+      this.#transmit(stream, end, frame);
+    }
+  }
+
+  #transmit(stream: Stream, end: End, frame: LinkFrame): void {
+    const other = otherEnd(stream, end);
+    const { weather } = this.#way(end, other);
+    const packed = this.#wire.frame(frame);
+    const size = packed.sizeBytes;
+    const traffic = this.traffic[end.host.index];
+    if (traffic !== undefined) {
+      traffic.frames += 1;
+      traffic.frameBytes += size + HEADER_BYTES;
+    }
+    end.flightBytes += size;
+    const isUnruly = this.#options.isUnruly && isReplication(frame);
+    if (isUnruly && this.#rng.next() < weather.loss) {
+      this.#world.after(weather.delayMs, () => this.#landed(stream, end, size));
+      return;
+    }
+    let atMs = this.#world.nowMs + this.#delay(weather, size) + this.#retransmits(weather, size);
+    if (isUnruly && this.#rng.next() < weather.reorder) atMs += this.#rng.next() * 10 * (weather.delayMs + weather.jitterMs);
+    else {
+      atMs = Math.max(atMs, end.lastArrivalMs);
+      end.lastArrivalMs = atMs;
+    }
+    const deliver = (charged: number) => this.#deliver(stream, end, packed, charged);
+    this.#world.at(atMs, () => deliver(size));
+    if (isUnruly && this.#rng.next() < weather.duplicate)
+      this.#world.at(atMs + this.#rng.next() * 20 * (weather.delayMs + 1), () => deliver(0));
+  }
+
+  #deliver(stream: Stream, end: End, packed: Packed<LinkFrame>, size: number): void {
+    if (stream.isGone) return;
+    const other = otherEnd(stream, end);
+    if (other.isOver || !other.host.isUp || other.host.life !== other.life) return;
+    if (this.isCut(end.host.index, other.host.index) || end.stalled.length > 0) {
+      end.stalled.push(() => this.#deliver(stream, end, packed, size));
+      return;
+    }
+    other.host.received(other.link, packed.open(), () => this.#landed(stream, end, size));
+  }
+
+  #landed(stream: Stream, end: End, size: number): void {
+    end.flightBytes -= size;
+    this.#pump(stream, end);
+  }
+
+  /** How long lost packets of a message hold everything behind it up. */
+  #retransmits(weather: Weather, size = 0): number {
+    if (weather.loss === 0) return 0;
+    let delayMs = 0;
+    for (let left = size; left >= 0; left -= PACKET_BYTES) {
+      // Fast retransmission of all but the last packet of a burst.
+      let wait = left > PACKET_BYTES ? 2 * weather.delayMs : Math.max(RETRANSMIT_MS, 4 * weather.delayMs);
+      for (let tries = 0; tries < 8 && this.#rng.next() < weather.loss; tries++) {
+        delayMs = Math.max(delayMs, wait);
+        wait *= 2;
+      }
+    }
+    return delayMs;
+  }
+
+  /** Breaks the stream if the cut on it lasts. */
+  #watch(stream: Stream): void {
+    this.#world.after(this.#options.breakAfterMs, () => {
+      const [a, b] = stream.ends;
+      const isCut = this.isCut(a.host.index, b.host.index) || this.isCut(b.host.index, a.host.index);
+      if (isCut) this.#break(stream, "keepalive timeout");
+    });
+  }
+
+  #break(stream: Stream, detail: string): void {
+    for (const end of stream.ends) this.#end(stream, end, detail);
+  }
+
+  /** Tells an end that the stream is gone. */
+  #end(stream: Stream, end: End, detail: string): void {
+    const isFirst = !stream.isGone;
+    stream.isGone = true;
+    this.#open.delete(stream);
+    const other = otherEnd(stream, end);
+    if (!end.isOver) {
+      end.isOver = true;
+      this.#streams.delete(keyOf(end.host, end.link));
+      if (end.host.isUp && end.host.life === end.life) end.host.closed(end.link, detail);
+    }
+    // Nobody holds on to half a stream.
+    if (isFirst && !other.isOver) this.#world.after(RETRANSMIT_MS, () => this.#end(stream, other, detail));
+  }
+}
+
+function otherEnd(stream: Stream, end: End): End {
+  return stream.ends[0] === end ? stream.ends[1] : stream.ends[0];
+}
+
+function isBetween({ ends: [a, b] }: Stream, from: number, to: number): boolean {
+  return (a.host.index === from && b.host.index === to) || (a.host.index === to && b.host.index === from);
+}
+
+function keyOf(host: Host, link: number): string {
+  return `${host.index} ${host.life} ${link}`;
+}
+
+function proofOf(host: Host): PeerProof {
+  const { address, identity, clusterToken } = host;
+  return { address, isLoopback: false, certificate: identity, clusterToken };
+}
+
+function isReplication({ kind }: LinkFrame): boolean {
+  return kind === "records" || kind === "vector" || kind === "digests" || kind === "linked";
+}

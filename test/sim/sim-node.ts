@@ -1,0 +1,557 @@
+/**
+ * One simulated node: a machine with a disk, and on it one process life after another. A process is the real modules, joined
+ * as `src/node-core.ts` joins them, with the journal, the clocks and the network replaced.
+ */
+import { Drafter } from "../../src/catalog/codec.ts";
+import { Leases } from "../../src/catalog/leases.ts";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import { TraitsPool } from "../../src/catalog/traits.ts";
+import type { Batch, BatchLease, BatchPut } from "../../src/discovery/batch.ts";
+import { Fanout } from "../../src/discovery/fanout.ts";
+import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
+import { Reads } from "../../src/discovery/reads.ts";
+import { Registrar } from "../../src/discovery/registrar.ts";
+import { restoreLeases, restoreRow } from "../../src/discovery/restore.ts";
+import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/fabric.ts";
+import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
+import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
+import { Hlc } from "../../src/lib/hlc.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import type { Rng } from "../../src/lib/rng.ts";
+import { PolicyEngine, type VersionRow } from "../../src/policy/engine.ts";
+import { SimFabric } from "./fabric-of.ts";
+import type { Host, Network } from "./network.ts";
+import { numberOf, type Trace } from "./trace.ts";
+import type { World } from "./world.ts";
+
+/** Wall time of the world's first instant. */
+export const WALL_START_MS = 1_760_000_000_000;
+
+/** What survives a crash. */
+export class SimDisk {
+  generation: number;
+  lastSeq = 0;
+  floor = 0;
+  rows = new Map<string, BatchPut>();
+  leases = new Map<string, BatchLease>();
+  policies: VersionRow[] = [];
+
+  constructor(generation: number) {
+    this.generation = generation;
+  }
+
+  write(batch: Batch): void {
+    for (const key of batch.forget) this.rows.delete(key);
+    for (const lease of batch.leases) this.leases.set(lease.leaseId, lease);
+    for (const put of batch.puts) this.rows.set(put.key, { ...put, record: Uint8Array.from(put.record) });
+    for (const id of batch.endedLeases) this.leases.delete(id);
+    this.lastSeq = batch.lastSeq;
+    this.floor = batch.floor;
+  }
+
+  copy(): SimDisk {
+    const copy = new SimDisk(this.generation);
+    copy.lastSeq = this.lastSeq;
+    copy.floor = this.floor;
+    copy.rows = new Map(this.rows);
+    copy.leases = new Map(this.leases);
+    copy.policies = [...this.policies];
+    return copy;
+  }
+}
+
+/** Whom a node tells what it did; the invariants listen. */
+export interface Watching {
+  /** A process has started with what its disk held. */
+  started(node: SimNode, process: SimProcess): void;
+  /** A turn of the event loop is over. */
+  turned(node: SimNode, process: SimProcess): void;
+  event(node: SimNode, event: FabricEvent): void;
+}
+
+export interface SimNodeOptions {
+  readonly index: number;
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly seeds: readonly string[];
+  readonly fabric: FabricOptions;
+  readonly tombstoneTtlMs: number;
+  readonly minTombstones: number;
+  /** The journal answers after this long, up to twice as long. */
+  readonly commitMs: number;
+}
+
+export interface SimParts {
+  readonly world: World;
+  readonly network: Network;
+  readonly trace: Trace;
+  readonly rng: Rng;
+  readonly watching: Watching;
+}
+
+/** Longest time between two looks at leases and tombstones, as the shell has it. */
+const TICK_MS = 1000;
+
+/** Kinds in the trace's number. */
+const MARK = { input: 1, commit: 2, tick: 3, crash: 4, start: 5 } as const;
+
+type Done = (isDurable: boolean) => void;
+
+/** A process life. */
+export class SimProcess {
+  readonly node: SimNode;
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly drafter: Drafter;
+  readonly hlc = new Hlc();
+  readonly registrar: Registrar;
+  readonly policies: PolicyEngine;
+  readonly reads: Reads;
+  readonly fanout = new Fanout();
+  readonly fabric: SimFabric;
+  readonly bootMs: number;
+  readonly boot: string;
+  /** Between the journal and its answer. */
+  flight: { readonly batch: Batch; readonly waiting: readonly Done[] } | undefined;
+  #waiting: Done[] = [];
+  /** The journal refuses everything. */
+  isDiskFull = false;
+  #timerMs = Number.POSITIVE_INFINITY;
+  readonly #outputs: FabricOutput[] = [];
+  #isDraining = false;
+  #tokens = 0;
+  #checkedRevision = 0;
+  isStopped = false;
+
+  constructor(node: SimNode) {
+    this.node = node;
+    const { nodeId, clusterId, region, zone, tombstoneTtlMs, minTombstones } = node.options;
+    const { disk } = node;
+    this.bootMs = node.parts.world.nowMs;
+    this.boot = `${nodeId}-${node.life}`;
+    const bounds = { tombstoneTtlMs, minTombstones };
+    const numbers = { generation: disk.generation, lastSeq: disk.lastSeq, floor: disk.floor };
+    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, ...numbers, ...bounds });
+    this.policies = new PolicyEngine({ nodeId, clusterId, maxVersions: 10, maxBytes: 1 << 20 });
+    this.policies.restore(disk.policies);
+    this.policies.takeChanged();
+    this.replica.setAdmission((cell) => isAdmitted(this.policies.policy, cell, clusterId));
+    this.leases = new Leases(7);
+    this.drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+    this.registrar = this.#makeRegistrar();
+    const time = this.time();
+    restoreLeases(this.leases, [...disk.leases.values()], this.registrar, time);
+    const parts = { replica: this.replica, leases: this.leases, drafter: this.drafter, bounds: DEFAULT_BOUNDS };
+    for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) this.hlc.resume(restoreRow(row, parts, time));
+    this.replica.takeTouched();
+    const facts = { nodeId, clusterId, region, zone, boot: this.boot };
+    this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
+    this.fabric = new SimFabric(this);
+  }
+
+  get isReady(): boolean {
+    return this.fabric.isReady;
+  }
+
+  time(): Time {
+    const { world } = this.node.parts;
+    // Each process starts its own count, so that two are never comparable.
+    return { monoMs: 1000 + world.nowMs - this.bootMs, wallMs: WALL_START_MS + world.nowMs + this.node.skewMs };
+  }
+
+  #makeRegistrar(): Registrar {
+    const { nodeId, clusterId, region } = this.node.options;
+    const options = {
+      source: { clusterId, region },
+      policies: this.policies,
+      onDenied: () => undefined,
+      nodeId,
+      defaultTtlMs: 10_000,
+      minTtlMs: 1000,
+      maxTtlMs: 86_400_000,
+      loadIntervalMs: 5000,
+      maxIdempotencyKeys: 100,
+      mayCollect: () => this.fabric.fabric.mayCollect,
+      newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,
+    };
+    return new Registrar(options, { replica: this.replica, leases: this.leases, drafter: this.drafter, hlc: this.hlc });
+  }
+
+  // ---- turns of the event loop ----
+
+  /** Gives the fabric an input and does what it says. */
+  input(input: FabricInput): void {
+    if (this.isStopped) return;
+    this.node.parts.trace.mix(MARK.input, this.node.index, numberOf(input.kind));
+    this.fabric.fabric.handle(input, this.time(), this.#outputs);
+    this.#drain();
+    this.#turned();
+  }
+
+  /** Asks for the next frame of a link. */
+  pull(link: number): LinkFrame | undefined {
+    if (this.isStopped) return undefined;
+    const frame = this.fabric.fabric.pull(link, this.time(), this.#outputs);
+    this.#drain();
+    return frame;
+  }
+
+  /** Does outputs in their order; those that come meanwhile, after them. */
+  #drain(): void {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    for (let i = 0; i < this.#outputs.length; i++) {
+      const output = this.#outputs[i];
+      if (output !== undefined) this.#do(output);
+    }
+    this.#outputs.length = 0;
+    this.#isDraining = false;
+  }
+
+  #do(output: FabricOutput): void {
+    const { node } = this;
+    const { network } = node.parts;
+    switch (output.kind) {
+      case "call":
+        network.call(node, output);
+        return;
+      case "answer":
+        node.answer(output.call, output.response);
+        return;
+      case "open":
+        network.open(node, output.link, output.to);
+        return;
+      case "send":
+        network.send(node, output.link);
+        return;
+      case "close":
+        network.close(node, output.link);
+        return;
+      case "event":
+        node.parts.trace.say(() => `${node.name} event ${output.event.name} ${JSON.stringify(output.event.detail)}`);
+        node.parts.watching.event(node, output.event);
+        return;
+      case "memberChanged":
+        node.parts.trace.say(() => {
+          const { nodeId, generation, status, incarnation, accuser } = output.update;
+          return `${node.name} sees ${nodeId}/${generation} ${status} inc=${incarnation}${accuser === "" ? "" : ` by ${accuser}`}`;
+        });
+        return;
+      case "changed":
+        return;
+      default:
+        this.fabric.carryOut(output);
+    }
+  }
+
+  #turned(): void {
+    if (this.isStopped) return;
+    this.startBatch();
+    this.arm();
+    this.node.parts.watching.turned(this.node, this);
+  }
+
+  /** Sets the timer for whatever is due next. */
+  arm(): void {
+    const { world } = this.node.parts;
+    const offsetMs = world.nowMs - this.time().monoMs;
+    const due = Math.min(this.fabric.fabric.nextDeadlineMs() ?? Number.POSITIVE_INFINITY, this.#registrarDueMs());
+    const atMs = Math.max(world.nowMs, due + offsetMs);
+    if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
+    this.#timerMs = atMs;
+    const { life } = this.node;
+    world.at(atMs, () => {
+      if (this.node.life !== life || this.isStopped || this.#timerMs !== atMs) return;
+      this.node.enqueue(() => {
+        this.#timerMs = Number.POSITIVE_INFINITY;
+        this.tick();
+      });
+    });
+  }
+
+  #registrarDueMs(): number {
+    return Math.max(this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY, this.#lastTickMs + 5);
+  }
+
+  #lastTickMs = 0;
+
+  tick(): void {
+    const time = this.time();
+    if ((this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= time.monoMs) {
+      this.#lastTickMs = time.monoMs;
+      this.registrar.tick(time);
+    }
+    this.input({ kind: "tick" });
+  }
+
+  // ---- the journal ----
+
+  /** What is staged goes to the journal; `done` is told when it is on disk and visible, or refused. */
+  durable(done: Done): void {
+    if (!this.registrar.hasWork && this.flight === undefined) {
+      done(true);
+      return;
+    }
+    this.#waiting.push(done);
+    this.startBatch();
+  }
+
+  startBatch(): void {
+    if (this.flight !== undefined || this.isStopped) return;
+    const batch = this.registrar.takeBatch();
+    if (batch === undefined) {
+      for (const done of this.#waiting.splice(0)) done(true);
+      return;
+    }
+    this.flight = { batch, waiting: this.#waiting.splice(0) };
+    this.afterDisk(() => this.#land());
+  }
+
+  #land(): void {
+    const { flight } = this;
+    this.flight = undefined;
+    if (flight === undefined) return;
+    this.node.parts.trace.mix(MARK.commit, this.node.index, flight.batch.lastSeq);
+    if (this.isDiskFull) {
+      this.registrar.abort(flight.batch);
+      for (const done of [...flight.waiting, ...this.#waiting.splice(0)]) done(false);
+      this.#turned();
+      return;
+    }
+    this.node.disk.write(flight.batch);
+    this.registrar.commit(flight.batch, this.time());
+    this.input({ kind: "changed" });
+    for (const done of flight.waiting) done(true);
+    this.startBatch();
+  }
+
+  /** Runs it when the disk has done something. */
+  afterDisk(run: () => void): void {
+    const { world, rng } = this.node.parts;
+    const { life } = this.node;
+    world.after(this.node.options.commitMs * (1 + rng.next()), () => {
+      if (this.node.life === life && !this.isStopped) this.node.enqueue(run);
+    });
+  }
+
+  /** An input in a turn of its own. */
+  later(input: FabricInput): void {
+    const { life } = this.node;
+    this.node.parts.world.after(0, () => {
+      if (this.node.life === life) this.node.enqueue(() => this.input(input));
+    });
+  }
+
+  // ---- policy ----
+
+  /** The policy in force may be another: brings catalog and watches in line with it, at once. */
+  switchPolicy(): void {
+    const change = this.policies.takeChanged();
+    if (change === undefined) return;
+    const { clusterId } = this.node.options;
+    const parts = { replica: this.replica, reads: this.reads, fanout: this.fanout, clusterId };
+    const running = new PolicySwitch(parts, change);
+    while (!running.step(64));
+  }
+
+  /** Records touched since the last call; for the invariants. */
+  forEachNew(visit: Parameters<Replica["changesSince"]>[1]): void {
+    if (this.replica.revision === this.#checkedRevision) return;
+    this.replica.changesSince(this.#checkedRevision, visit);
+    this.#checkedRevision = this.replica.revision;
+  }
+}
+
+/** A machine. */
+export class SimNode implements Host {
+  readonly options: SimNodeOptions;
+  readonly parts: SimParts;
+  readonly index: number;
+  readonly address: string;
+  readonly identity: { readonly nodeId: string; readonly clusterId: string };
+  readonly clusterToken = "";
+  disk: SimDisk;
+  process: SimProcess | undefined;
+  life = 0;
+  isSilent = false;
+  isFrozen = false;
+  /** It runs from a copy of its disk that is older than what it said. */
+  isRestored = false;
+  skewMs = 0;
+  #frozenSinceMs = 0;
+  #inbox: (() => void)[] = [];
+  readonly #asked = new Map<number, (response: CallResponse | undefined) => void>();
+  #nextAsked = 1;
+  #generations = 0;
+
+  constructor(options: SimNodeOptions, parts: SimParts) {
+    this.options = options;
+    this.parts = parts;
+    this.index = options.index;
+    this.address = addressOf(options.index);
+    this.identity = { nodeId: options.nodeId, clusterId: options.clusterId };
+    this.disk = new SimDisk(this.newGeneration());
+  }
+
+  get name(): string {
+    return this.options.nodeId;
+  }
+
+  get isUp(): boolean {
+    return this.process !== undefined;
+  }
+
+  /** Greater than every one before, as seconds since 1970 would be. */
+  newGeneration(): number {
+    this.#generations += 1;
+    return 1000 * this.#generations + this.options.index;
+  }
+
+  /** Calls handed over and not answered yet. */
+  get askedCount(): number {
+    return this.#asked.size;
+  }
+
+  // ---- lives ----
+
+  start(): void {
+    if (this.process !== undefined) return;
+    this.life += 1;
+    this.isSilent = false;
+    this.isFrozen = false;
+    this.#inbox = [];
+    this.#asked.clear();
+    this.parts.trace.mix(MARK.start, this.index, this.life);
+    const process = new SimProcess(this);
+    this.parts.trace.say(() => `${this.name} starts, generation ${process.replica.self.generation}, seq ${this.disk.lastSeq}`);
+    this.process = process;
+    this.parts.watching.started(this, process);
+    process.tick();
+  }
+
+  /** The process is gone; `isSilent`: the machine with it. What was on its way to the disk may have got there. */
+  crash(how: { readonly isSilent: boolean; readonly isBatchKept: boolean; readonly isDiskLost: boolean }): void {
+    const { process } = this;
+    if (process === undefined) return;
+    if (how.isBatchKept && process.flight !== undefined && !process.isDiskFull) this.disk.write(process.flight.batch);
+    if (how.isDiskLost) this.disk = new SimDisk(this.newGeneration());
+    this.parts.trace.say(() => `${this.name} crashes ${JSON.stringify(how)}`);
+    this.#gone(how.isSilent);
+  }
+
+  #gone(isSilent: boolean): void {
+    if (this.process !== undefined) this.process.isStopped = true;
+    this.parts.trace.mix(MARK.crash, this.index, isSilent ? 1 : 0);
+    this.process = undefined;
+    this.isSilent = isSilent;
+    this.isFrozen = false;
+    this.#inbox = [];
+    this.#asked.clear();
+    this.parts.network.hostDown(this);
+  }
+
+  /** Stops in good order; what is said goodbye with is on its way when this returns. */
+  stop(reason: "leave" | "restart", lingerMs: number): void {
+    const { process, life } = this;
+    if (process === undefined || this.isFrozen) return;
+    this.parts.trace.say(() => `${this.name} stops (${reason})`);
+    if (reason === "leave") process.fabric.leave();
+    process.durable(() => process.input({ kind: "stop", reason }));
+    this.parts.world.after(lingerMs, () => {
+      if (this.life === life && this.process === process) this.#gone(false);
+    });
+  }
+
+  freeze(): void {
+    if (this.process === undefined || this.isFrozen) return;
+    this.parts.trace.say(() => `${this.name} freezes`);
+    this.isFrozen = true;
+    this.#frozenSinceMs = this.parts.world.nowMs;
+  }
+
+  thaw(): void {
+    if (!this.isFrozen) return;
+    const lagMs = this.parts.world.nowMs - this.#frozenSinceMs;
+    this.parts.trace.say(() => `${this.name} thaws after ${lagMs} ms`);
+    this.isFrozen = false;
+    const { life } = this;
+    this.process?.input({ kind: "lagged", lagMs });
+    for (const run of this.#inbox.splice(0)) if (this.life === life && this.process !== undefined) run();
+  }
+
+  /** Runs it now, or when the process goes on. */
+  enqueue(run: () => void): void {
+    if (this.isFrozen) this.#inbox.push(run);
+    else run();
+  }
+
+  // ---- what the network brings ----
+
+  asked(request: CallRequest, proof: PeerProof, answer: (response: CallResponse | undefined) => void): void {
+    this.enqueue(() => {
+      const call = this.#nextAsked++;
+      this.#asked.set(call, answer);
+      this.process?.input({ kind: "asked", call, request, proof });
+    });
+  }
+
+  answer(call: number, response: CallResponse | undefined): void {
+    const answer = this.#asked.get(call);
+    this.#asked.delete(call);
+    answer?.(response);
+  }
+
+  answered(call: number, response: CallResponse | undefined): void {
+    this.enqueue(() => this.process?.input({ kind: "answered", call, response }));
+  }
+
+  opened(link: number, isIncoming: boolean, proof: PeerProof): void {
+    this.enqueue(() => this.process?.input({ kind: "opened", link, isIncoming, proof }));
+  }
+
+  received(link: number, frame: LinkFrame, isTaken: () => void): void {
+    this.enqueue(() => {
+      this.parts.trace.say(() => `${this.name} gets ${wordsOf(frame)} on ${link}`);
+      this.process?.input({ kind: "received", link, frame });
+      isTaken();
+    });
+  }
+
+  closed(link: number, detail: string): void {
+    this.enqueue(() => this.process?.input({ kind: "closed", link, detail }));
+  }
+
+  pull(link: number): LinkFrame | undefined {
+    return this.isFrozen ? undefined : this.process?.pull(link);
+  }
+}
+
+export function addressOf(index: number): string {
+  return `10.0.${index >> 8}.${index & 255}:17421`;
+}
+
+export { TICK_MS };
+
+/** A frame in a few words, for the trace. */
+function wordsOf(frame: LinkFrame): string {
+  switch (frame.kind) {
+    case "records": {
+      const { nodeId, generation, after, through, records, isComplete, isLast } = frame.frame;
+      const whole = isComplete ? (isLast ? " whole, last" : " whole") : "";
+      return `records ${nodeId}/${generation} (${after}, ${through}] ${records.length}${whole}`;
+    }
+    case "vector": {
+      const entries = frame.entries.map(({ nodeId, generation, seq, floor }) => `${nodeId}/${generation}:${seq}${floor > 0 ? `>${floor}` : ""}`);
+      return `vector ${frame.isPartial ? "partial " : ""}${frame.isWanted ? "wanted " : ""}[${entries.join(" ")}]`;
+    }
+    case "goodbye":
+      return `goodbye ${frame.reason} ${frame.detail}`;
+    default:
+      return frame.kind;
+  }
+}

@@ -1,0 +1,175 @@
+/** Runs a plan: builds the world, plays the steps, lets everything come to rest, and says what broke. */
+import { Rng } from "../../src/lib/rng.ts";
+import { Checks, Violation } from "./checks.ts";
+import { Client } from "./clients.ts";
+import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
+import { SIM_FABRIC } from "./fabric-of.ts";
+import { type FaultParts, inflict, makeWell } from "./faults.ts";
+import { Invariants, unrest } from "./invariants.ts";
+import { Model } from "./model.ts";
+import { FAIR, Network, NETWORK_OPTIONS } from "./network.ts";
+import { type Plan, type Step, wordsOf } from "./plan.ts";
+import { applyPolicy } from "./policies.ts";
+import { addressOf, SimNode } from "./sim-node.ts";
+import { Trace } from "./trace.ts";
+import { SimWatch } from "./watch.ts";
+import { BYTES, VALUES } from "./wire.ts";
+import { World } from "./world.ts";
+
+export interface Outcome {
+  readonly violation: Violation | undefined;
+  /** Two runs of one plan have the same. */
+  readonly hash: string;
+  readonly eventCount: number;
+  /** Virtual time from the end of the faults until all was at rest. */
+  readonly restMs: number;
+  /** Checks made, and what happened by name: a simulation in which nothing happens proves nothing. */
+  readonly checkCount: number;
+  readonly events: ReadonlyMap<string, number>;
+  readonly bookmarks: number;
+  /** The last lines and where all are; empty without a trace. */
+  readonly trace: string;
+}
+
+/** Looks at the whole this often while it comes to rest. */
+const LOOK_MS = 1000;
+/** Long enough for leases that nobody renews, and for whatever was on its way. */
+const MIN_REST_MS = 12_000;
+
+export class Simulation {
+  readonly world = new World();
+  readonly trace: Trace;
+  readonly network: Network;
+  readonly nodes: SimNode[] = [];
+  readonly clients: Client[];
+  readonly watches: SimWatch[];
+  readonly model = new Model();
+  readonly checks = new Checks();
+  readonly events = new Map<string, number>();
+  readonly #plan: Plan;
+  readonly #faults: FaultParts;
+  readonly #gone = new Set<number>();
+  #disturbedMs = 0;
+
+  constructor(plan: Plan, traceFile?: string, fabric: FabricOptions = SIM_FABRIC) {
+    this.#plan = plan;
+    const { world, nodes, model, checks, events } = this;
+    const rng = new Rng(`run/${plan.seed}`);
+    this.trace = new Trace(world, traceFile);
+    const wire = plan.isEncoded ? BYTES : VALUES;
+    this.network = new Network({ world, rng: rng.fork("network"), wire }, { ...NETWORK_OPTIONS, isUnruly: plan.isUnruly });
+    const watching = new Invariants({ world, nodes, model, checks, events, disturbedMs: () => this.#disturbedMs });
+    plan.places.forEach((place, index) => {
+      const seeds = (plan.seeds[index] ?? []).map(addressOf);
+      const options = { index, nodeId: `n${index}`, ...place, zone: "z1", seeds, fabric, tombstoneTtlMs: 300_000, minTombstones: 1000, commitMs: 3 };
+      const parts = { world, network: this.network, trace: this.trace, rng: rng.fork(`node ${index}`), watching };
+      const node = new SimNode(options, parts);
+      nodes.push(node);
+      watching.add(node);
+      this.network.add(node, () => ({ ...FAIR, delayMs: plan.delayMs, jitterMs: plan.delayMs / 2 }));
+    });
+    const clientParts = { world, nodes, model, rng: rng.fork("clients") };
+    this.clients = Array.from({ length: plan.clientCount }, (_, i) => new Client(i, clientParts));
+    this.watches = plan.watches.map((watch, i) => new SimWatch(i, watch, { world, nodes, checks }));
+    this.#faults = {
+      world,
+      network: this.network,
+      nodes,
+      gone: this.#gone,
+      endMs: plan.activeMs,
+      lose: (originId) => checks.lose(originId),
+      disturb: () => {
+        this.#disturbedMs = world.nowMs;
+      },
+    };
+  }
+
+  run(): Outcome {
+    let violation: Violation | undefined;
+    let restMs = 0;
+    try {
+      this.#start();
+      this.world.runUntil(this.#plan.activeMs);
+      makeWell(this.#faults, { delayMs: this.#plan.delayMs });
+      this.#disturbedMs = this.world.nowMs;
+      this.trace.say(() => "---- all faults are over ----");
+      restMs = this.#rest();
+    } catch (error) {
+      violation = error instanceof Violation ? error : new Violation(`error ${nameOf(error)}`, stackOf(error));
+      this.trace.say(() => `**** ${violation?.message}`);
+    }
+    const bookmarks = this.watches.reduce((sum, { settledCount }) => sum + settledCount, 0);
+    const { hash } = this.trace;
+    const { eventCount } = this.world;
+    return { violation, hash, eventCount, restMs, checkCount: this.checks.count, events: this.events, bookmarks, trace: this.trace.tail() };
+  }
+
+  #start(): void {
+    const { world } = this;
+    this.#plan.startMs.forEach((atMs, i) => world.at(atMs, () => this.nodes[i]?.start()));
+    for (const watch of this.watches) watch.start();
+    for (const step of this.#plan.steps) world.at(step.atMs, () => this.#take(step));
+  }
+
+  #take(step: Step): void {
+    this.trace.say(() => `STEP ${wordsOf(step)}`);
+    switch (step.kind) {
+      case "register": {
+        const { client, node, variant, scope, ttlMs } = step;
+        this.clients[client]?.want({ state: "present", node, variant, scope, ttlMs });
+        return;
+      }
+      case "unregister": {
+        const before = this.clients[step.client]?.wish;
+        if (before !== undefined) this.clients[step.client]?.want({ ...before, state: "gone", node: step.node });
+        return;
+      }
+      case "abandon":
+        this.clients[step.client]?.abandon();
+        return;
+      case "report":
+        this.clients[step.client]?.report(step.health);
+        return;
+      case "policy": {
+        const node = this.nodes[step.node];
+        if (node !== undefined) node.enqueue(() => applyPolicy(node, step.variant));
+        return;
+      }
+      case "watchMove":
+        this.watches[step.watch % Math.max(1, this.watches.length)]?.move(step.node);
+        return;
+      case "read":
+        return;
+      default:
+        inflict(step, this.#faults);
+    }
+  }
+
+  /** Runs on until everything is as it should be; how long that took. */
+  #rest(): number {
+    const { world, checks } = this;
+    const startMs = world.nowMs;
+    let wrong: readonly string[] = [];
+    let restedMs: number | undefined;
+    while (world.nowMs - startMs < this.#plan.settleMs) {
+      world.runUntil(world.nowMs + LOOK_MS);
+      wrong = unrest(this.nodes, this.clients, this.model);
+      if (wrong.length > 0) restedMs = undefined;
+      else restedMs ??= world.nowMs;
+      const isTold = this.watches.every(({ settledMs }) => restedMs !== undefined && settledMs > restedMs);
+      if (isTold && restedMs !== undefined && world.nowMs - startMs >= MIN_REST_MS) return restedMs - startMs;
+    }
+    checks.holds(wrong.length === 0, "rest", () => `after ${this.#plan.settleMs / 1000} s without faults: ${wrong.slice(0, 20).join("\n  ")}`);
+    const silent = this.watches.filter(({ settledMs }) => restedMs === undefined || settledMs <= restedMs);
+    checks.holds(silent.length === 0, "P3", () => `no bookmark at rest: watch ${silent.map(({ index }) => index).join(", ")}`);
+    return world.nowMs - startMs;
+  }
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error ? error.message.slice(0, 60) : String(error).slice(0, 60);
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,304 @@
+/** A client's watch: pulls when it has time, folds what it gets, changes nodes with its portable cursor, and checks P3 at every message. */
+import { type PortableCursor, parseCursor } from "../../src/catalog/cursor.ts";
+import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
+import { ACTION, type FeedMessage, SNAPSHOT } from "../../src/catalog/reader.ts";
+import { type CatalogRecord, deltaId } from "../../src/catalog/record.ts";
+import type { Watcher } from "../../src/discovery/fanout.ts";
+import { sha256 } from "../../src/lib/crypto.ts";
+import { anonymousCaller } from "../../src/policy/caller.ts";
+import { lineOf } from "../fakes/model.ts";
+import { FILTERS } from "../fakes/stream.ts";
+import type { Checks } from "./checks.ts";
+import type { WatchPlan } from "./plan.ts";
+import type { SimNode, SimProcess } from "./sim-node.ts";
+import type { World } from "./world.ts";
+
+export const FILTER_COUNT = FILTERS.length;
+/** Filters up to here are by namespace only, and ask for a digest. */
+const DIGESTED = 3;
+const BOOKMARK_MS = 3000;
+/** Messages taken in one look. */
+const MESSAGES = 12;
+
+/** A stream at one process. */
+interface Open {
+  readonly process: SimProcess;
+  readonly feed: Feed;
+  readonly watcher: Watcher;
+}
+
+export interface WatchParts {
+  readonly world: World;
+  readonly nodes: readonly SimNode[];
+  readonly checks: Checks;
+}
+
+export class SimWatch {
+  readonly index: number;
+  readonly #plan: WatchPlan;
+  readonly #parts: WatchParts;
+  #node: number;
+  #open: Open | undefined;
+  readonly #held = new Map<string, string>();
+  #staged: { readonly replaces: readonly string[]; readonly seen: Set<string> } | undefined;
+  #short: { readonly text: string; readonly boot: string } | undefined;
+  #portable = "";
+  /** Cursor that this stream was resumed from, while its node may be behind it. */
+  #resumed: PortableCursor | undefined;
+  /** Newest seq seen of each key and origin. */
+  readonly #newest = new Map<string, number>();
+  /** Keys told since the last portable cursor. */
+  readonly #told = new Set<string>();
+  /** Told by another node after the cursor, so not known to this one: when it is not told again by the next bookmark, begin anew. */
+  readonly #doubted = new Set<string>();
+  /** ENDs and bookmarks that held. */
+  settledCount = 0;
+  /** When the last one came, in true time. */
+  settledMs = 0;
+
+  constructor(index: number, plan: WatchPlan, parts: WatchParts) {
+    this.index = index;
+    this.#plan = plan;
+    this.#parts = parts;
+    this.#node = plan.node;
+  }
+
+  start(): void {
+    this.#parts.world.after(this.#plan.everyMs, () => {
+      this.#look();
+      this.start();
+    });
+  }
+
+  /** The stream is cut; another is opened at that node. */
+  move(node: number): void {
+    this.#close();
+    this.#node = node;
+  }
+
+  // ---- streams ----
+
+  #look(): void {
+    const open = this.#openStream();
+    if (open === undefined || open.process.node.isFrozen) return;
+    for (let n = 0; n < MESSAGES; n++) {
+      const { process, feed } = open;
+      const message = feed.next(process.time(), this.#plan.budgetBytes, process.isReady);
+      if (message === undefined) return;
+      this.#take(open, message);
+      if (this.#open !== open) return;
+    }
+  }
+
+  #openStream(): Open | undefined {
+    const open = this.#open;
+    if (open !== undefined && !open.process.isStopped) return open;
+    if (open !== undefined) this.#close();
+    const { nodes } = this.#parts;
+    let node = nodes[this.#node];
+    if (node?.process === undefined) node = nodes.find((other) => other.process !== undefined && !other.isFrozen);
+    if (node?.process === undefined || node.isFrozen) return undefined;
+    this.#node = node.index;
+    this.#open = this.#resume(node.process);
+    return this.#open;
+  }
+
+  #close(): void {
+    const open = this.#open;
+    this.#open = undefined;
+    this.#staged = undefined;
+    if (open === undefined) return;
+    open.process.fanout.remove(open.watcher);
+    open.process.reads.release(open.feed.reader);
+  }
+
+  #resume(process: SimProcess): Open {
+    const { reads, replica } = process;
+    const reader = reads.reader(callerAt(process), this.#request);
+    this.#resumed = undefined;
+    const short = this.#short;
+    if (short !== undefined && short.boot === reads.node.boot && reads.isSettled) {
+      const cursor = parseCursor(short.text);
+      if (cursor.kind === "short" && cursor.revision <= replica.revision)
+        return this.#opened(process, { kind: "revision", revision: cursor.revision, settled: cursor.settled }, reader);
+    }
+    this.#short = undefined;
+    const portable = this.#portable === "" ? undefined : parseCursor(this.#portable);
+    if (portable?.kind !== "portable") {
+      this.#newest.clear();
+      return this.#opened(process, undefined, reader);
+    }
+    const isOurs = portable.readerHash === reader.options.hash && portable.clusterId === reader.node.clusterId;
+    if (isOurs) this.#resumed = portable;
+    else this.#newest.clear();
+    for (const key of this.#told) this.#doubted.add(key);
+    const placed = reads.isSettled ? portable : { ...portable, policyEpoch: "" };
+    return this.#opened(process, { kind: "portable", cursor: placed }, reader);
+  }
+
+  #opened(process: SimProcess, from: FeedStart["from"], reader: Feed["reader"]): Open {
+    const feed = new Feed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
+    const { filter } = this.#request;
+    const watcher: Watcher = {
+      namespace: filter.namespace,
+      prefix: filter.prefix,
+      get dueMonoMs() {
+        return feed.bookmarkDueMonoMs;
+      },
+      get lagRevisions() {
+        return process.replica.revision - feed.revision;
+      },
+      reader,
+      isReady: false,
+      wake: () => undefined,
+      refresh: (namespaces) => {
+        if (namespaces.length > 0) feed.refresh(namespaces);
+      },
+      stop: () => undefined,
+    };
+    process.fanout.add(watcher);
+    return { process, feed, watcher };
+  }
+
+  get #request() {
+    const { filter } = this.#plan;
+    return { filter: FILTERS[filter % FILTERS.length] ?? FILTERS[0]!, isNamesOnly: filter % 2 === 1, withDigest: filter < DIGESTED };
+  }
+
+  #beginAnew(): void {
+    this.#newest.clear();
+    this.#doubted.clear();
+    this.#told.clear();
+    this.#portable = "";
+    this.#short = undefined;
+    this.#close();
+  }
+
+  // ---- messages ----
+
+  #take(open: Open, message: FeedMessage): void {
+    const { checks } = this.#parts;
+    const { replica } = open.process;
+    const what = `watch ${this.index} at ${open.process.node.name}`;
+    this.#checkBehind(open, message, what);
+    const isFresh = message.snapshot === SNAPSHOT.BEGIN && message.replaces.length === 0;
+    if (isFresh) this.#unseeLost(open);
+    if (message.snapshot === SNAPSHOT.BEGIN) this.#staged = { replaces: message.replaces, seen: new Set() };
+    for (const { action, record } of message.changes) {
+      const id = `${record.key} ${record.origin.id}`;
+      if (this.#doubted.delete(record.key)) this.#unsee((key) => key === record.key);
+      const newest = this.#newest.get(id) ?? 0;
+      const isBackwards = action !== ACTION.REMOVE && record.seq < newest && !checks.isLost(record.origin.id) && !replica.forgotten.has(record.origin.id);
+      checks.holds(!isBackwards, "P3", () => `${what}: goes backwards for ${record.key} of ${record.origin.id}: ${record.seq} after ${newest}`);
+      this.#newest.set(id, action === ACTION.REMOVE ? Math.max(record.seq, newest) : record.seq);
+      this.#told.add(record.key);
+      if (action === ACTION.REMOVE) this.#held.delete(record.key);
+      else {
+        this.#held.set(record.key, lineOf(record.key, record));
+        this.#staged?.seen.add(record.key);
+      }
+    }
+    const isEnd = message.snapshot === SNAPSHOT.END;
+    const isFull = this.#staged?.replaces.length === 0;
+    if (isEnd) this.#swap();
+    if (message.cursor !== "" && (this.#staged === undefined || isEnd))
+      this.#short = { text: message.cursor, boot: open.process.reads.node.boot };
+    if (!isEnd && !message.isBookmark) return;
+    checks.holds(open.process.isReady, "readiness", () => `${what}: END or bookmark of a node that is not ready`);
+    if (isEnd && isFull) {
+      this.#unsee((key) => this.#doubted.has(key));
+      this.#doubted.clear();
+    }
+    this.#compare(open, message, what);
+    this.#settled(message);
+    if (this.#doubted.size > 0) this.#beginAnew();
+  }
+
+  /** What is folded against what a query says there and then. */
+  #compare(open: Open, message: FeedMessage, what: string): void {
+    const { checks } = this.#parts;
+    const records = this.#query(open.process);
+    const isSure = (key: string) => !this.#doubted.has(key);
+    const want = new Map(records.map((record) => [record.key as string, lineOf(record.key, record)]));
+    const wrong: string[] = [];
+    for (const [key, line] of want) if (isSure(key) && this.#held.get(key) !== line) wrong.push(`${this.#held.get(key) ?? "nothing"} should be ${line}`);
+    for (const [key, line] of this.#held) if (isSure(key) && !want.has(key)) wrong.push(`${line} should be gone`);
+    checks.holds(wrong.length === 0, "P3", () => `${what}, filter ${this.#plan.filter}: folded at ${message.isBookmark ? "bookmark" : "END"}: ${wrong.join("; ")}`);
+    if (message.digest === undefined) return;
+    const ids = records.map((record) => deltaId(record));
+    const sum = ids.reduce((total, id) => total + BigInt(`0x${Buffer.from(sha256(id).subarray(0, 8)).toString("hex")}`), 0n);
+    const isSame = message.digest.count === ids.length && message.digest.digest === BigInt.asUintN(64, sum);
+    checks.holds(isSame, "P3", () => `${what}: digest of ${message.digest?.count} entries, there are ${ids.length}`);
+  }
+
+  #query(process: SimProcess): readonly CatalogRecord[] {
+    const records: CatalogRecord[] = [];
+    let token = "";
+    do {
+      const page = process.reads.page(callerAt(process), { filter: this.#request.filter, limit: 100, token, isExplained: false, salt: "sim" });
+      records.push(...page.records);
+      token = page.nextToken;
+    } while (token !== "");
+    return records;
+  }
+
+  #settled(message: FeedMessage): void {
+    this.settledCount += 1;
+    this.settledMs = this.#parts.world.nowMs;
+    this.#resumed = undefined;
+    this.#told.clear();
+    this.#portable = message.portableCursor;
+    this.#parts.checks.holds(message.portableCursor !== "", "P3", () => `watch ${this.index}: END or bookmark without a portable cursor`);
+  }
+
+  /** While the node is behind the cursor: no place to resume from, nothing that the reader may have newer. */
+  #checkBehind({ process }: Open, message: FeedMessage, what: string): void {
+    const { checks } = this.#parts;
+    const behind = this.#uncovered(process).filter(({ isLost }) => !isLost);
+    if (behind.length === 0) return;
+    const { cursor, snapshot, isBookmark, digest } = message;
+    const isPlace = cursor !== "" || snapshot !== SNAPSHOT.NONE || isBookmark || digest !== undefined;
+    checks.holds(!isPlace, "P3", () => `${what}: a place to resume from while behind ${behind.map(({ id, seq }) => `${id}:${seq}`).join(" ")}`);
+    for (const { record } of message.changes) {
+      const known = behind.find(({ id }) => id === record.origin.id);
+      checks.holds(known === undefined || record.seq > known.seq, "P3", () => `${what}: told ${record.key} while behind it`);
+    }
+  }
+
+  /** What the cursor knows and the node does not; lost when nobody can tell it any more, or may be after a minute. */
+  #uncovered(process: SimProcess): readonly { readonly id: string; readonly seq: number; readonly isLost: boolean }[] {
+    const { origins, self, forgotten } = process.replica;
+    return (this.#resumed?.origins ?? []).flatMap(({ nodeId, generation, seq }) => {
+      const id = `${nodeId}/${generation}`;
+      const origin = origins.get(id);
+      if (origin !== undefined && origin.through >= seq) return [];
+      const isSuperseded = [...origins.values()].some((o) => o.nodeId === nodeId && o.generation > generation);
+      const isGone = origin === undefined || origin === self || origin.life !== "live" || isSuperseded;
+      return [{ id, seq, isLost: isGone || forgotten.has(id) || nodeId === self.nodeId }];
+    });
+  }
+
+  #unseeLost({ process }: Open): void {
+    for (const { id, isLost } of this.#uncovered(process))
+      if (isLost) for (const key of this.#newest.keys()) if (key.endsWith(` ${id}`)) this.#newest.delete(key);
+  }
+
+  #unsee(isMeant: (key: string) => boolean): void {
+    for (const id of this.#newest.keys()) if (isMeant(id.slice(0, id.lastIndexOf(" ")))) this.#newest.delete(id);
+  }
+
+  /** End of a snapshot: what it speaks for and did not list is gone. */
+  #swap(): void {
+    const staged = this.#staged;
+    this.#staged = undefined;
+    if (staged === undefined) return;
+    for (const key of this.#held.keys()) {
+      const isCovered = staged.replaces.length === 0 || staged.replaces.includes(key.split("\0")[0] ?? "");
+      if (isCovered && !staged.seen.has(key)) this.#held.delete(key);
+    }
+  }
+}
+
+function callerAt({ node }: SimProcess) {
+  return anonymousCaller(node.options.clusterId, "127.0.0.1", []);
+}

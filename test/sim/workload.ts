@@ -1,0 +1,101 @@
+/** Plans from a seed: who joins whom, what clients do, what goes wrong. */
+import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { FILTER_COUNT } from "./watch.ts";
+import { faultSteps } from "./faults.ts";
+import type { Place, Plan, Step, WatchPlan } from "./plan.ts";
+
+export interface Size {
+  /** 0: 3 to 7. */
+  readonly nodes: number;
+  /** Virtual minutes of work and faults; 0: 30 to 70 s. */
+  readonly minutes: number;
+}
+
+export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 0 }): Plan {
+  const rng = new Rng(`sim/${seed}`);
+  const shape = rng.fork("shape");
+  const count = size.nodes > 0 ? size.nodes : 3 + shape.int(5);
+  const places = placesOf(shape, count);
+  const activeMs = size.minutes > 0 ? size.minutes * 60_000 : 30_000 + shape.int(40_000);
+  const clientCount = size.nodes > 0 ? Math.max(10, count) : 4 + shape.int(12);
+  const isCalm = shape.int(8) === 0;
+  return {
+    seed: String(seed),
+    places,
+    ...joinsOf(shape, places),
+    clientCount,
+    watches: watchesOf(rng.fork("watches"), count),
+    steps: [...workSteps(rng.fork("work"), { places, clientCount, activeMs }), ...(isCalm ? [] : faultSteps(rng.fork("faults"), places, activeMs))].toSorted(
+      (a, b) => a.atMs - b.atMs,
+    ),
+    activeMs,
+    settleMs: 120_000,
+    isUnruly: shape.int(3) === 0,
+    isEncoded: size.nodes === 0 && shape.int(6) === 0,
+    delayMs: 1 + shape.int(30),
+  };
+}
+
+/** Mostly one cluster; else two of one region, or a third in another. */
+function placesOf(rng: Rng, count: number): readonly Place[] {
+  const kind = rng.int(10);
+  return Array.from({ length: count }, (_, i) => {
+    if (kind < 6 || count < 4) return { clusterId: "c1", region: "r1" };
+    if (kind < 9) return { clusterId: i % 2 === 0 ? "c1" : "c2", region: "r1" };
+    return i % 3 === 2 ? { clusterId: "c3", region: "r2" } : { clusterId: i % 3 === 0 ? "c1" : "c2", region: "r1" };
+  });
+}
+
+/** Star, chain or random: each joins by one or two that start before it. */
+function joinsOf(rng: Rng, places: readonly Place[]): { seeds: readonly (readonly number[])[]; startMs: readonly number[] } {
+  const shape = rng.int(3);
+  const isTogether = rng.int(2) === 0;
+  const seeds = places.map((_, i) => {
+    if (i === 0) return shape === 0 ? [] : [1];
+    if (shape === 0) return [0];
+    return shape === 1 ? [i - 1] : [rng.int(i), rng.int(places.length)].filter((other) => other !== i);
+  });
+  return { seeds, startMs: places.map((_, i) => (isTogether ? rng.int(50) : i * rng.int(1500))) };
+}
+
+function watchesOf(rng: Rng, count: number): readonly WatchPlan[] {
+  return Array.from({ length: 2 + rng.int(3) }, () => ({
+    node: rng.int(count),
+    filter: rng.int(FILTER_COUNT),
+    everyMs: 100 + rng.int(2500),
+    budgetBytes: 300 + rng.int(4000),
+  }));
+}
+
+/** Of all requests the share that is static, with a short ttl, … */
+const TTLS_MS: readonly number[] = [0, 0, 3000, 5000, 8000];
+const SCOPES: readonly Scope[] = [SCOPE.ZONE, SCOPE.ZONE, SCOPE.ZONE, SCOPE.REGION, SCOPE.REGION, SCOPE.GLOBAL, SCOPE.LOCAL];
+
+function workSteps(
+  rng: Rng,
+  { places, clientCount, activeMs }: { readonly places: readonly Place[]; readonly clientCount: number; readonly activeMs: number },
+): readonly Step[] {
+  const steps: Step[] = [];
+  const homes = Array.from({ length: clientCount }, () => places[rng.int(places.length)]?.clusterId);
+  const nodeFor = (client: number) => {
+    const indexes = places.flatMap(({ clusterId }, i) => (clusterId === homes[client] ? [i] : []));
+    return indexes[rng.int(indexes.length)] ?? 0;
+  };
+  const isPolitical = rng.int(4) === 0;
+  const meanMs = 200 + rng.int(800);
+  for (let atMs = 500 + rng.int(2000); atMs < activeMs; atMs += Math.ceil(2 * meanMs * rng.next())) {
+    const client = rng.int(clientCount);
+    const kind = rng.int(20);
+    if (kind < 11) {
+      const [variant, scope, ttlMs] = [rng.int(5), SCOPES[rng.int(SCOPES.length)] ?? SCOPE.ZONE, TTLS_MS[rng.int(TTLS_MS.length)] ?? 0];
+      steps.push({ atMs, kind: "register", client, node: nodeFor(client), variant, scope, ttlMs });
+    } else if (kind < 14) steps.push({ atMs, kind: "unregister", client, node: nodeFor(client) });
+    else if (kind < 16) steps.push({ atMs, kind: "report", client, health: ([1, 2, 3] as const)[rng.int(3)] ?? 1 });
+    else if (kind === 16) steps.push({ atMs, kind: "abandon", client });
+    else if (kind === 17) steps.push({ atMs, kind: "watchMove", watch: rng.int(5), node: rng.int(places.length) });
+    else if (kind === 18) steps.push({ atMs, kind: "read", node: rng.int(places.length) });
+    else if (isPolitical) steps.push({ atMs, kind: "policy", node: rng.int(places.length), variant: rng.int(4) });
+  }
+  return steps;
+}
