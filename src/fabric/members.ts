@@ -103,18 +103,22 @@ export class Members {
   put(update: MemberUpdate, nowMonoMs: number): { readonly member: Member; readonly before: MemberStatus | undefined } {
     const known = this.#byId.get(update.nodeId);
     const before = known?.update.status;
+    const formerAddress = known?.update.address;
+    const isHolder = formerAddress !== undefined && this.#byAddress.get(formerAddress) === known;
     const member = known ?? newMember(update);
     if (known === undefined) this.#byId.set(update.nodeId, member);
     else {
       this.#counts[known.update.status] -= 1;
-      if (this.#byAddress.get(known.update.address) === known) this.#byAddress.delete(known.update.address);
+      if (isHolder) this.#byAddress.delete(known.update.address);
     }
     const wasListed = before !== undefined && isListed(before);
     member.update = update;
     if (before !== update.status) member.changedMonoMs = nowMonoMs;
     this.#counts[update.status] += 1;
     if (isListed(update.status)) {
-      this.#byAddress.set(update.address, member);
+      // Whose address was given to another, because that one answers there, does not take it back by being doubted.
+      const isMoved = !wasListed || formerAddress !== update.address || isHolder;
+      if (isMoved) this.#byAddress.set(update.address, member);
       if (member.place < 0) member.place = this.#listed.push(member) - 1;
       member.isWitnessed = true;
     } else {

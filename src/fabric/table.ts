@@ -34,5 +34,7 @@ export function makeTable(
 }
 
 function isSame(a: MemberUpdate | undefined, b: MemberUpdate): boolean {
-  return a !== undefined && a.status === b.status && a.incarnation === b.incarnation && a.generation === b.generation;
+  return (
+    a !== undefined && a.address === b.address && a.status === b.status && a.incarnation === b.incarnation && a.generation === b.generation
+  );
 }
