@@ -181,11 +181,15 @@ export class Fabric implements FabricMachine {
 
   /** The next frame for a link; see `FabricMachine`. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    const control = this.#links.next(link);
-    if (control !== undefined) return control;
-    const frame = this.#sessions.next(link, time);
-    if (frame !== undefined || this.#sessions.find(link) === undefined) return frame;
-    if (this.#stop === undefined || this.replication.edgeDueMonoMs !== undefined) return undefined;
+    const frame = this.#links.next(link) ?? this.#sessions.next(link, time) ?? this.#farewell(link, time, out);
+    if (frame !== undefined) this.#links.count(link, "sent");
+    return frame;
+  }
+
+  /** While stopping: the goodbye, when all own news is sent. */
+  #farewell(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
+    const isUp = this.#sessions.find(link) !== undefined;
+    if (this.#stop === undefined || !isUp || this.replication.edgeDueMonoMs !== undefined) return undefined;
     this.#toLinks({ kind: "end", link, reason: this.#stop.reason, detail: "" }, time, out);
     return this.#links.next(link);
   }
@@ -219,7 +223,7 @@ export class Fabric implements FabricMachine {
   isStopped(time: Time): boolean {
     if (this.#stop === undefined) return false;
     if (time.monoMs >= this.#stop.deadlineMonoMs) return true;
-    if (this.#links.count > 0) return false;
+    if (this.#links.size > 0) return false;
     return this.#stop.reason === "restart" || this.membership.isQuiet;
   }
 
@@ -328,6 +332,7 @@ export class Fabric implements FabricMachine {
   }
 
   #received(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): void {
+    this.#links.count(link, "received");
     switch (frame.kind) {
       case "hello":
         return this.#toLinks({ kind: "hello", link, hello: frame.hello }, time, out);
@@ -354,7 +359,7 @@ export class Fabric implements FabricMachine {
       return;
     }
     this.#learn(this.#sessions.receive(link, frame, time, out), time, out);
-    if (frame.kind === "records" && !this.lives.knows(frame.frame.nodeId, frame.frame.generation)) this.lives.look();
+    if (frame.kind === "records") this.lives.heard(frame.frame.nodeId, frame.frame.generation);
   }
 
   /** Only a peer of this cluster has everything that this node must have, as long as there is one. */

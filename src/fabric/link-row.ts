@@ -15,6 +15,8 @@ export interface LinkRow {
   /** Protocol version both speak; 0 before the hello. */
   readonly protocolVersion: number;
   readonly sinceMonoMs: number;
+  readonly framesSent: number;
+  readonly framesReceived: number;
 }
 
 export interface Row extends LinkRow {
@@ -23,6 +25,8 @@ export interface Row extends LinkRow {
   hello: Hello | undefined;
   protocolVersion: number;
   sinceMonoMs: number;
+  framesSent: number;
+  framesReceived: number;
   proof: PeerProof | undefined;
   deadlineMonoMs: number;
   /** Greeting and farewell, to be sent before anything else. */
@@ -33,7 +37,8 @@ export interface Row extends LinkRow {
 export function newRow(link: LinkId, time: Time, timeoutMs: number): Row {
   const deadlineMonoMs = time.monoMs + timeoutMs;
   const facts = { link, nodeId: "", hello: undefined, proof: undefined, protocolVersion: 0, sinceMonoMs: time.monoMs };
-  return { ...facts, isIncoming: true, state: "greeting", deadlineMonoMs, control: [] };
+  const counts = { framesSent: 0, framesReceived: 0 };
+  return { ...facts, ...counts, isIncoming: true, state: "greeting", deadlineMonoMs, control: [] };
 }
 
 export function duplicateNode(hello: Hello): Refusal {

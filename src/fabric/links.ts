@@ -56,6 +56,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #chosenMonoMs = Number.NEGATIVE_INFINITY;
   #nextId = 2;
   #isStopping = false;
+  /** Kept between inputs: it is asked for at every frame. */
+  #dueMonoMs: number | undefined;
   /** Peers refused since the start, and links refused because there were too many. */
   refusedCount = 0;
   tooManyCount = 0;
@@ -73,8 +75,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#rows.values();
   }
 
-  /** All links, those being opened or ended too. */
-  get count(): number {
+  /** Links that are being opened or ended counted too. */
+  get size(): number {
     return this.#rows.size;
   }
 
@@ -88,13 +90,19 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   }
 
   nextDeadlineMs(): number | undefined {
+    this.#dueMonoMs ??= this.#computeDue();
+    return this.#dueMonoMs === Number.POSITIVE_INFINITY ? undefined : this.#dueMonoMs;
+  }
+
+  #computeDue(): number {
     let next = this.#chooseMonoMs ?? Number.POSITIVE_INFINITY;
     for (const row of this.#rows.values()) next = Math.min(next, row.deadlineMonoMs);
     for (const peer of this.#peers.list) next = Math.min(next, this.#peerDeadline(peer));
-    return next === Number.POSITIVE_INFINITY ? undefined : next;
+    return next;
   }
 
   handle(input: LinksInput, time: Time, out: LinksOutput[]): void {
+    this.#dueMonoMs = undefined;
     switch (input.kind) {
       case "tick":
         return this.#tick(time, out);
@@ -131,9 +139,19 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#rows.get(link)?.control.shift();
   }
 
+  /** A frame went or came. */
+  // HOT: once a frame.
+  count(link: LinkId, direction: "sent" | "received"): void {
+    const row = this.#rows.get(link);
+    if (row === undefined) return;
+    if (direction === "sent") row.framesSent += 1;
+    else row.framesReceived += 1;
+  }
+
   /** No link is opened or taken any more. */
   stop(): void {
     this.#isStopping = true;
+    this.#dueMonoMs = undefined;
     this.#peers.clear();
     this.#chooseMonoMs = undefined;
   }

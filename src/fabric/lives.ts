@@ -118,9 +118,11 @@ export class Lives {
     this.#absentBefore = absentBefore;
   }
 
-  /** There may be an origin that was not there before: looks again at the next tick. */
-  look(): void {
-    this.#isDue = true;
+  /** Records of an origin came, perhaps the first. */
+  // HOT: once a frame.
+  heard(nodeId: string, generation: number): void {
+    const id = `${nodeId}/${generation}`;
+    if (!this.#rows.has(id) && this.#parts.replica.origins.has(id) && id !== this.#parts.replica.self.id) this.#isDue = true;
   }
 
   /** Membership knows something new. */
@@ -128,10 +130,6 @@ export class Lives {
     const isForgotten = this.#parts.replica.forgotten.has(`${nodeId}/${generation}`);
     if (isForgotten && (status === "alive" || status === "suspect")) this.#parts.readmit(nodeId, generation);
     this.#isDue = true;
-  }
-
-  knows(nodeId: string, generation: number): boolean {
-    return this.#rows.has(`${nodeId}/${generation}`) || nodeId === this.#parts.replica.self.nodeId;
   }
 
   /** The node said that it restarts. */

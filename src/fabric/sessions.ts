@@ -1,9 +1,10 @@
 /** What is exchanged on the links that are up: replication and the policy. */
+import type { Relation } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
 import type { FabricOutput, LinkId } from "./fabric.ts";
 import type { Hello, LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import type { PolicyExchange } from "./policy-exchange.ts";
-import { LinkReplication, type ReplicationOutput, type ReplicationPeer } from "./replication.ts";
+import { LinkReplication, type ReplicationOutput } from "./replication.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
 
 /** What became known by a link, for the rest of the room. */
@@ -50,7 +51,7 @@ export class Sessions {
     return this.#all.get(link);
   }
 
-  open(link: LinkId, hello: Hello, relation: ReplicationPeer["relation"], time: Time): void {
+  open(link: LinkId, hello: Hello, relation: Relation, time: Time): void {
     const { nodeId, generation, clusterId, region } = hello;
     const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation }, time);
     this.#all.set(link, { link, hello, replication, isAwake: false, hasCaughtUp: false });
