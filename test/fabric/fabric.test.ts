@@ -1,7 +1,7 @@
 /** The whole machine, a few nodes in virtual time: joining, replication, death and return, farewells, refusals, readiness. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { helloOf } from "../fakes/fabric.ts";
+import { helloOf } from "../fakes/fabric-values.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
 /** Nodes a, b, … that join by the first one, linked all to all and in step. */

@@ -1,0 +1,83 @@
+/** Who may talk to us: claims against proofs. */
+import { expect, test } from "vitest";
+import type { PeerProof } from "../../src/fabric/messages.ts";
+import {
+  commonVersion,
+  nodeOfCertificate,
+  refusalOfCall,
+  refusalOfHello,
+  refusalOfProof,
+  type TrustFacts,
+} from "../../src/fabric/trust.ts";
+import { helloOf } from "../fakes/fabric-values.ts";
+
+const US: TrustFacts = { nodeId: "a", clusterId: "c1", region: "eu", clusterToken: "secret", isInsecure: false };
+const LOCAL: PeerProof = { address: "127.0.0.1:5", isLoopback: true, certificate: undefined, clusterToken: "" };
+const FAR: PeerProof = { ...LOCAL, address: "10.0.0.9:5", isLoopback: false };
+const PROVEN: PeerProof = { ...FAR, certificate: { nodeId: "b", clusterId: "c1" } };
+const TOLD = helloOf("b", { clusterToken: "secret" });
+
+test.each([
+  ["the token, on loopback", TOLD, LOCAL, US, undefined],
+  ["the token that came with the call", helloOf("b"), { ...LOCAL, clusterToken: "secret" }, US, undefined],
+  ["a certificate, without a token", helloOf("b"), PROVEN, US, undefined],
+  ["another cluster of the region", helloOf("b", { clusterId: "c2", clusterToken: "secret" }), LOCAL, US, undefined],
+  ["no token, none asked for", helloOf("b"), LOCAL, { ...US, clusterToken: "" }, undefined],
+  ["a plain connection from afar where that is allowed", TOLD, FAR, { ...US, isInsecure: true }, undefined],
+  ["a newer peer that still speaks ours", helloOf("b", { clusterToken: "secret", protocolVersions: [1, 2] }), LOCAL, US, undefined],
+  ["a wrong token", helloOf("b", { clusterToken: "guess" }), LOCAL, US, "wrong_token"],
+  ["a prefix of the token", helloOf("b", { clusterToken: "secre" }), LOCAL, US, "wrong_token"],
+  ["no token", helloOf("b"), LOCAL, US, "wrong_token"],
+  [
+    "a wrong token in the hello, the right one with the call",
+    helloOf("b", { clusterToken: "x" }),
+    { ...LOCAL, clusterToken: "secret" },
+    US,
+    "wrong_token",
+  ],
+  ["a plain connection from afar, whatever the token", TOLD, FAR, US, "wrong_identity"],
+  ["the certificate of another node", helloOf("c", { clusterToken: "secret" }), PROVEN, US, "wrong_identity"],
+  ["the certificate of another cluster", helloOf("b", { clusterId: "c2", clusterToken: "secret" }), PROVEN, US, "wrong_identity"],
+  ["our own id", helloOf("a", { clusterToken: "secret" }), LOCAL, US, "duplicate_node"],
+  ["our cluster in another region", helloOf("b", { region: "us", clusterToken: "secret" }), LOCAL, US, "wrong_cluster"],
+  ["another region", helloOf("b", { region: "us", clusterId: "c9", clusterToken: "secret" }), LOCAL, US, "not_needed"],
+  ["a protocol without ours", helloOf("b", { clusterToken: "secret", protocolVersions: [2, 3] }), LOCAL, US, "incompatible"],
+  ["no protocol", helloOf("b", { clusterToken: "secret", protocolVersions: [] }), LOCAL, US, "incompatible"],
+] as const)("a hello with %s", (_what, hello, proof, facts, reason) => {
+  expect(refusalOfHello(hello, proof, facts)?.reason).toBe(reason);
+});
+
+test("nothing is said on a connection that cannot prove anything: our token is not shown", () => {
+  expect(refusalOfProof(FAR, US)?.reason).toBe("wrong_identity");
+  expect(refusalOfProof(LOCAL, US)).toBeUndefined();
+});
+
+test.each([
+  ["the token", { ...LOCAL, clusterToken: "secret" }, undefined],
+  ["no token", LOCAL, "wrong_token"],
+  ["its certificate", PROVEN, undefined],
+  ["another's certificate", { ...PROVEN, certificate: { nodeId: "c", clusterId: "c1" } }, "wrong_identity"],
+  ["a plain connection from afar", { ...FAR, clusterToken: "secret" }, "wrong_identity"],
+] as const)("a call with %s", (_what, proof, reason) => {
+  expect(refusalOfCall({ nodeId: "b" }, proof, US)?.reason).toBe(reason);
+});
+
+test.each([
+  ["URI:spiffe://mesh.example/waymark/cluster/c1/node/n-1", { clusterId: "c1", nodeId: "n-1" }],
+  ["DNS:n1.example, URI:spiffe://m/waymark/cluster/c1/node/n1", { clusterId: "c1", nodeId: "n1" }],
+  ["URI:spiffe://m/waymark/cluster/c1/node/n1, URI:spiffe://m/waymark/cluster/c1/node/n2", undefined],
+  ["URI:spiffe://m/waymark/cluster/c1/node/n1/extra", undefined],
+  ["URI:spiffe://m/waymark/cluster/c1/node/", undefined],
+  ["URI:spiffe://m/other/cluster/c1/node/n1", undefined],
+  ["URI:https://m/waymark/cluster/c1/node/n1", undefined],
+  ['URI:"spiffe://m/waymark/cluster/c1/node/n1, x"', undefined],
+  ["DNS:n1", undefined],
+  ["", undefined],
+])("a certificate with %s", (names, node) => {
+  expect(nodeOfCertificate(names)).toEqual(node);
+});
+
+test("of several protocol versions the highest that both speak", () => {
+  expect(commonVersion([1, 2, 3], [2, 3, 4])).toBe(3);
+  expect(commonVersion([1], [2])).toBeUndefined();
+});
