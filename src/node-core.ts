@@ -44,6 +44,7 @@ export interface NodeCore {
   readonly committer: Committer;
   readonly dnsNames: DnsNames;
   readonly drafter: Drafter;
+  readonly hlc: Hlc;
   readonly bytes: DiscoveryBytes;
   readonly policies: PolicyEngine;
   readonly trail: AccessTrail;
@@ -51,8 +52,19 @@ export interface NodeCore {
   readonly journal: Journal;
   readonly metrics: Metrics;
   readonly state: { isReady: boolean; isDraining: boolean };
+  /** What the fabric wants to hear and says; without one nothing. */
+  readonly hooks: CoreHooks;
+  /** The replica changed: names, watches and whoever waits hear of it. */
+  showChanges(): void;
   /** Brings catalog and watches in line with the policy now in force; resolves when every door shows it. */
   switchPolicy(): Promise<void>;
+}
+
+export interface CoreHooks {
+  /** Own records were committed. */
+  onCommitted: () => void;
+  /** Whether tombstones may be collected. */
+  mayCollect: () => boolean;
 }
 
 export interface CoreOptions {
@@ -67,7 +79,7 @@ export function now(): Time {
 }
 
 /** Seconds since 1970 in the high part, chance in the low: never the same twice for one node, and growing with time. */
-function newGeneration(): number {
+export function newGeneration(): number {
   return Math.floor(Date.now() / 1000) * 0x10_0000 + (randomBytes(4).readUInt32BE() >>> 12);
 }
 
@@ -92,7 +104,8 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const lookup = new Lookup();
   const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
   const rules = { policies, onDenied: trail.onDenied, quotas: limits.quotas };
-  const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal, { lookup, rules });
+  const hooks: CoreHooks = { onCommitted: () => {}, mayCollect: () => true };
+  const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal, { lookup, rules, hooks });
   const time = now();
   restoreLeases(leases, journal.restored.leases, registrar, time);
   await journal.replay((row) => hlc.resume(restoreRow(row, { replica, leases, drafter, bounds: settings.limits }, time)));
@@ -115,6 +128,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     commitMs.observe(tookMs);
     batchRecords.observe(recordCount);
     showChanges();
+    hooks.onCommitted();
   };
   return {
     identity,
@@ -131,6 +145,9 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     committer: new Committer(registrar, { write: (batch) => journal.write(batch), now, onCommitted }),
     dnsNames,
     drafter,
+    hlc,
+    hooks,
+    showChanges,
     bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
     journal,
     metrics,
@@ -163,7 +180,11 @@ interface WriteRules {
   readonly quotas: Quotas;
 }
 
-function buildCatalog({ node, catalog, limits }: Settings, journal: Journal, { lookup, rules }: { lookup: Lookup; rules: WriteRules }) {
+function buildCatalog(
+  { node, catalog, limits }: Settings,
+  journal: Journal,
+  { lookup, rules, hooks }: { lookup: Lookup; rules: WriteRules; hooks: CoreHooks },
+) {
   const { policies, onDenied, quotas } = rules;
   const replica = new Replica(lookup, new Slab(), { ...journal.restored, ...catalog });
   replica.setAdmission((cell) => isAdmitted(policies.policy, cell, node.clusterId));
@@ -180,6 +201,7 @@ function buildCatalog({ node, catalog, limits }: Settings, journal: Journal, { l
     maxTtlMs: catalog.maxLeaseTtlMs,
     loadIntervalMs: catalog.loadIntervalMs,
     maxIdempotencyKeys: catalog.maxIdempotencyKeys,
+    mayCollect: () => hooks.mayCollect(),
     newToken: () => token(12),
   };
   return { replica, leases, drafter, hlc, registrar: new Registrar(options, { replica, leases, drafter, hlc, quotas }) };

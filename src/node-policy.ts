@@ -6,9 +6,11 @@ import { Cursor } from "./catalog/ordered.ts";
 import { queryPage } from "./catalog/query.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "./catalog/record.ts";
 import type { Settings } from "./config.ts";
+import type { PolicyHead } from "./fabric/messages.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { NodeCore } from "./node-core.ts";
 import { now } from "./node-core.ts";
+import type { TravellingPolicy } from "./node-mesh.ts";
 import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
 import type { CatalogFacts, HeldEntry } from "./policy/policy-plan.ts";
 import { canonicalText, checksumOf } from "./policy/policy-text.ts";
@@ -24,6 +26,8 @@ import type { Store } from "./store/store.ts";
 
 export interface NodePolicy {
   readonly service: Service;
+  /** For other nodes. */
+  readonly travelling: TravellingPolicy;
   readonly audit: AuditLog;
   /** For versions that travel over links. */
   readonly keeper: PolicyKeeper;
@@ -47,6 +51,7 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
   core.trail.audit = audit;
   const store = await openOrRefuse(directory, log);
   const self = { clusterId: identity.clusterId, region: identity.region };
+  let onHead: (head: PolicyHead) => void = () => {};
   const keeper = new PolicyKeeper({
     engine: policies,
     store,
@@ -56,7 +61,10 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
     knownPlaces: () => knownPlaces(core, settings),
     now,
     pause: () => new Promise((resolve) => setImmediate(resolve)),
-    onChange: () => core.switchPolicy(),
+    onChange: () => {
+      onHead(policies.place);
+      return core.switchPolicy();
+    },
   });
   const { file } = settings.policy;
   const applyFile = async (): Promise<void> => {
@@ -70,6 +78,16 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
     service: policyService({ keeper, bounds: settings.limits, regionOf, audit: auditHandlers(audit) }),
     audit,
     keeper,
+    travelling: {
+      get head() {
+        return policies.place;
+      },
+      encoded: (number) => keeper.encoded(number),
+      adoptForeign: (head, bytes) => keeper.adoptForeign(head, bytes),
+      onHead: (listener) => {
+        onHead = listener;
+      },
+    },
     reload: () => {
       audit.reopenFile();
       applyFile().catch((error: unknown) => log.error({ err: error }, "policy file not applied"));

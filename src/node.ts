@@ -8,6 +8,7 @@ import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./no
 import { type Doors, openDoors } from "./node-doors.ts";
 import { loneFabric, type NodeFabric } from "./node-fabric.ts";
 import { checkExposure, type Identities, openIdentities } from "./node-identity.ts";
+import { openMesh } from "./node-mesh.ts";
 import { type NodePolicy, openNodePolicy } from "./node-policy.ts";
 import { type PublishedSelf, publishSelf } from "./node-self.ts";
 import { type AskedViewer, type Caller, viewerOf } from "./policy/caller.ts";
@@ -42,8 +43,13 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const core = await buildCore(options, journal);
     const policy = await openNodePolicy({ settings, log: log.child("policy"), core });
     try {
-      const fabric = loneFabric(core);
-      return await openNode(options, { core, identities, policy, fabric });
+      const fabric = await openFabric(options, core, policy);
+      try {
+        return await openNode(options, { core, identities, policy, fabric });
+      } catch (error) {
+        await fabric.stop("keep", 0);
+        throw error;
+      }
     } catch (error) {
       await policy.close();
       throw error;
@@ -52,6 +58,11 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     await journal.close();
     throw error;
   }
+}
+
+function openFabric({ settings, log, version }: NodeOptions, core: NodeCore, policy: NodePolicy): Promise<NodeFabric> {
+  if (!settings.fabric.enabled) return Promise.resolve(loneFabric(core));
+  return openMesh({ settings, log: log.child("fabric"), version, core, policy: policy.travelling });
 }
 
 interface NodeParts {

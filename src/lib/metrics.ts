@@ -30,7 +30,19 @@ const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 
-const FRAME_KINDS = ["hello", "goodbye", "vector", "records", "linked", "digests", "policy", OTHER] as const;
+const FRAME_KINDS = [
+  "hello",
+  "goodbye",
+  "vector",
+  "records",
+  "linked",
+  "digests",
+  "policy",
+  "probe",
+  "probe_indirect",
+  "push_pull",
+  OTHER,
+] as const;
 
 /** One row a metric. Names without a `waymark_` prefix are fixed in api.md. */
 export const METRICS = {
@@ -202,12 +214,6 @@ export const METRICS = {
     help: "How old what this node holds of others may be: 0 while it hears of everything as it happens.",
     labels: {},
   },
-  mesh_replication_behind_records: {
-    type: "gauge",
-    unit: "records",
-    help: "Changes that peers are known to hold and this node does not, over all origins; an upper bound.",
-    labels: {},
-  },
   mesh_links: {
     type: "gauge",
     unit: "links",
@@ -217,13 +223,13 @@ export const METRICS = {
   mesh_link_frames_total: {
     type: "counter",
     unit: "frames",
-    help: "Frames on links, by kind.",
+    help: "Frames on links and calls between nodes, by kind.",
     labels: { direction: ["sent", "received"], kind: FRAME_KINDS },
   },
   mesh_link_bytes_total: {
     type: "counter",
     unit: "bytes",
-    help: "Bytes of frames on links, by kind.",
+    help: "Bytes of frames on links and of calls between nodes, by kind, without HTTP/2's own.",
     labels: { direction: ["sent", "received"], kind: FRAME_KINDS },
   },
   mesh_vector_exchanges_total: {

@@ -1,0 +1,72 @@
+/** Settings and files → what the fabric is made of. */
+import { randomBytes, X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { Settings } from "./config.ts";
+import { FABRIC_DEFAULTS, type FabricOptions } from "./fabric/fabric-options.ts";
+import type { FabricTls } from "./fabric/peer-proof.io.ts";
+import { nodeOfCertificate } from "./fabric/trust.ts";
+import { Rng } from "./lib/rng.ts";
+
+/** Chance that nobody foresees, in the form that machines take. */
+export function secretRng(): Rng {
+  return new Rng(randomBytes(16).toString("hex"));
+}
+
+export function fabricOptions({ fabric, node }: Settings): FabricOptions {
+  const { membership, links, replication, lives, readiness } = FABRIC_DEFAULTS;
+  const { intervalMs, pingTimeoutMs, suspicionMultiplier: suspicionMult, maxLinks } = fabric;
+  return {
+    ...FABRIC_DEFAULTS,
+    membership: { ...membership, intervalMs, pingTimeoutMs, suspicionMult },
+    links: {
+      ...links,
+      maxLinks,
+      maxTotalLinks: Math.max(links.maxTotalLinks, 3 * maxLinks),
+      maxIncomingLinks: Math.max(links.maxIncomingLinks, 2 * maxLinks),
+    },
+    replication: { ...replication, maxClockSkewMs: fabric.maxClockSkewMs },
+    lives: {
+      ...lives,
+      orphanGraceMs: fabric.orphanGraceMs,
+      originForgetMs: fabric.originForgetMs,
+      orphanProtectRatio: fabric.orphanProtectRatio,
+    },
+    readiness: { ...readiness, joinTimeoutMs: fabric.joinTimeoutMs },
+    stopTimeoutMs: Math.max(1000, node.stopTimeoutMs),
+  };
+}
+
+/** The one line of the token file, or empty; the message names the file and never what is in it. */
+export function readClusterToken({ fabric }: Settings): string {
+  const path = fabric.clusterTokenFile;
+  if (path === undefined) return "";
+  const token = readFile(path, "fabric.cluster_token_file")
+    .toString("utf8")
+    .replace(/\r?\n$/, "");
+  if (/^[\x21-\x7e]{16,1024}$/.test(token)) return token;
+  throw new Error(`fabric.cluster_token_file: ${path} does not hold one line of 16 to 1024 printable ASCII characters without spaces`);
+}
+
+/** Certificates of the fabric; undefined for plain connections. Throws when they are of another node. */
+export function readFabricTls({ fabric }: Settings, self: { readonly nodeId: string; readonly clusterId: string }): FabricTls | undefined {
+  const { certFile, keyFile, caFile } = fabric;
+  if (certFile === undefined || keyFile === undefined || caFile === undefined) return undefined;
+  const cert = readFile(certFile, "fabric.cert_file");
+  const named = nodeOfCertificate(new X509Certificate(cert).subjectAltName ?? "");
+  if (named?.nodeId !== self.nodeId || named.clusterId !== self.clusterId) {
+    const has = named === undefined ? "names no node" : `is of node ${named.nodeId} of cluster ${named.clusterId}`;
+    throw new Error(
+      `fabric.cert_file: ${certFile} ${has}, and this is node ${self.nodeId} of cluster ${self.clusterId}: ` +
+        "it must have one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>",
+    );
+  }
+  return { cert, key: readFile(keyFile, "fabric.key_file"), clientCa: readFile(caFile, "fabric.ca_file") };
+}
+
+function readFile(path: string, setting: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new Error(`${setting}: ${cause instanceof Error ? cause.message : `cannot read ${path}`}`, { cause });
+  }
+}

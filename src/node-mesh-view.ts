@@ -1,0 +1,133 @@
+/** What the mesh is to the services of this node, read from the fabric's machine. */
+import type { Evidence } from "./fabric/members.ts";
+import type { MemberUpdate } from "./fabric/messages.ts";
+import type { Time } from "./lib/machine.ts";
+import type { NodeCore } from "./node-core.ts";
+import type { WatchedFabric } from "./node-mesh-watch.ts";
+import type { MeshView } from "./services/mesh-view.ts";
+import type { LagReport, LinkLagRow, MemberEvent, MemberRow, MemberStory, PeerSource } from "./services/peers.ts";
+
+/** The age is asked for at every query and changes slowly. */
+const AGE_MS = 50;
+
+export interface MeshParts {
+  readonly core: NodeCore;
+  readonly watched: WatchedFabric;
+}
+
+export function meshView({ core, watched }: MeshParts): MeshView {
+  const { nodeId } = core.identity;
+  let [readMonoMs, ageMs] = [Number.NEGATIVE_INFINITY, 0];
+  return {
+    hasPeers: () => watched.fabric.membership.listed().length > 0,
+    ageMs: (time) => {
+      if (time.monoMs - readMonoMs < AGE_MS) return ageMs;
+      readMonoMs = time.monoMs;
+      ({ ageMs } = watched.fabric.readiness(time));
+      return ageMs;
+    },
+    presence: (asked, time) => {
+      if (asked === nodeId) return { status: "alive", lastSeenWallMs: time.wallMs };
+      const status = watched.fabric.membership.find(asked)?.status;
+      if (status !== "alive" && status !== "suspect") return undefined;
+      return { status, lastSeenWallMs: watched.heardWallMs(asked) ?? time.wallMs };
+    },
+  };
+}
+
+export class MeshPeers implements PeerSource {
+  readonly #parts: MeshParts;
+  readonly #followers = new Set<(nodeId: string) => void>();
+
+  constructor(parts: MeshParts) {
+    this.#parts = parts;
+  }
+
+  members(time: Time): readonly MemberRow[] {
+    const linked = this.#linked();
+    return this.#parts.watched.fabric.membership.members().map((update) => this.#row(update, linked, time));
+  }
+
+  member(nodeId: string, time: Time): MemberRow | undefined {
+    const update = this.#parts.watched.fabric.membership.find(nodeId);
+    return update === undefined ? undefined : this.#row(update, this.#linked(), time);
+  }
+
+  story(nodeId: string): MemberStory {
+    const explained = this.#parts.watched.fabric.membership.explain(nodeId);
+    if (explained === undefined) return { events: [], suspicionEndsWallMs: undefined, confirmedBy: [] };
+    const { evidence, accusers, update } = explained;
+    const events = evidence.map((each) => eventOf(each, update.incarnation));
+    return { events, suspicionEndsWallMs: undefined, confirmedBy: accusers.slice(1) };
+  }
+
+  lag(time: Time): LagReport {
+    const { core, watched } = this.#parts;
+    const { fabric } = watched;
+    const { isReady, reason, detail, ageMs } = fabric.readiness(time);
+    const protectedClusters = fabric.lives.protectedClusters();
+    return {
+      isReady,
+      isCaughtUp: reason === "caught_up" || reason === "alone",
+      isProtected: protectedClusters.length > 0,
+      detail: detailOf(detail, protectedClusters),
+      ageMs,
+      origins: [...core.replica.origins.values()].map(({ nodeId, generation, life, through, floor }) => {
+        const known = through;
+        return { nodeId, generation, life, through, floor, known, behindMs: 0 };
+      }),
+      links: fabric.links().map((row): LinkLagRow => {
+        const { nodeId, hello, state, isIncoming, isCaughtUp } = row;
+        return {
+          nodeId: hello?.nodeId ?? nodeId,
+          address: hello?.address ?? "",
+          state,
+          isIncoming,
+          isCaughtUp,
+          framesSent: 0,
+          framesReceived: 0,
+          recordsRefused: 0,
+        };
+      }),
+    };
+  }
+
+  follow(onChange: (nodeId: string) => void): () => void {
+    this.#followers.add(onChange);
+    return () => this.#followers.delete(onChange);
+  }
+
+  /** A member changed. */
+  changed(nodeId: string): void {
+    for (const follower of this.#followers) follower(nodeId);
+  }
+
+  #linked(): ReadonlySet<string> {
+    return new Set(
+      this.#parts.watched.fabric.links().flatMap(({ state, hello }) => (state === "up" && hello !== undefined ? [hello.nodeId] : [])),
+    );
+  }
+
+  #row(update: MemberUpdate, linked: ReadonlySet<string>, time: Time): MemberRow {
+    const { watched, core } = this.#parts;
+    const { nodeId } = update;
+    const isSelf = nodeId === core.identity.nodeId;
+    return {
+      ...update,
+      lastSeenWallMs: isSelf ? time.wallMs : watched.heardWallMs(nodeId),
+      rttMs: watched.fabric.membership.explain(nodeId)?.rttMs,
+      isSelf,
+      isLinked: linked.has(nodeId),
+    };
+  }
+}
+
+/** One line for people: readiness, and what is not hidden though its origin is gone. */
+export function detailOf(detail: string, protectedClusters: readonly string[]): string {
+  if (protectedClusters.length === 0) return detail;
+  return `${detail}; so many nodes of ${protectedClusters.join(", ")} vanished at once that nothing of theirs is hidden`;
+}
+
+function eventOf({ atWallMs, status, accuser, path, via }: Evidence, incarnation: number): MemberEvent {
+  return { atWallMs, kind: status, by: accuser, path, incarnation, detail: via.length === 0 ? "" : `via ${via.join(", ")}` };
+}

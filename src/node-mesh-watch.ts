@@ -1,0 +1,107 @@
+/** A fabric machine that is looked at: who was heard when, how long probes took, what came of calls. It decides nothing. */
+import type { Fabric, FabricInput, FabricOutput, LinkId } from "./fabric/fabric.ts";
+import type { CallRequest, LinkFrame } from "./fabric/messages.ts";
+import type { Machine, Time } from "./lib/machine.ts";
+import type { Metrics } from "./lib/metrics.ts";
+
+/** Calls under way that are timed; more are not. */
+const MAX_CALLS = 4096;
+
+export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
+  readonly #make: () => Fabric;
+  #made: Fabric | undefined;
+  readonly #metrics: Metrics;
+  readonly #onHandled: (time: Time) => void;
+  /** Node id → wall ms; members only. */
+  readonly #heard = new Map<string, number>();
+  readonly #linkNodes = new Map<LinkId, string>();
+  readonly #calls = new Map<number, { readonly kind: CallRequest["kind"]; readonly sentMonoMs: number }>();
+
+  /** `make` is called once, when the listener is bound: only then the node's own address is known. `onHandled` comes after each input. */
+  constructor(make: () => Fabric, metrics: Metrics, onHandled: (time: Time) => void) {
+    this.#make = make;
+    this.#metrics = metrics;
+    this.#onHandled = onHandled;
+  }
+
+  get fabric(): Fabric {
+    this.#made ??= this.#make();
+    return this.#made;
+  }
+
+  handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
+    this.#note(input, time);
+    const before = out.length;
+    this.fabric.handle(input, time, out);
+    for (let i = before; i < out.length; i++) this.#noteOutput(out[i], time);
+    this.#onHandled(time);
+  }
+
+  pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
+    return this.fabric.pull(link, time, out);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    return this.fabric.nextDeadlineMs();
+  }
+
+  /** When this node last heard from a member itself. */
+  heardWallMs(nodeId: string): number | undefined {
+    return this.#heard.get(nodeId);
+  }
+
+  #note(input: FabricInput, time: Time): void {
+    switch (input.kind) {
+      case "asked":
+        this.#hear(input.request.from.nodeId, time);
+        return;
+      case "answered":
+        this.#answered(input, time);
+        return;
+      case "received":
+        if (input.frame.kind === "hello") this.#linkNodes.set(input.link, input.frame.hello.nodeId);
+        this.#hear(this.#linkNodes.get(input.link) ?? "", time);
+        return;
+      case "closed":
+        this.#linkNodes.delete(input.link);
+        return;
+      default:
+    }
+  }
+
+  #answered({ call, response }: Extract<FabricInput, { kind: "answered" }>, time: Time): void {
+    const asked = this.#calls.get(call);
+    this.#calls.delete(call);
+    this.#metrics.inc("mesh_gossip_messages_total", { direction: "sent", outcome: response === undefined ? "failed" : "ok" });
+    if (response === undefined || response.kind === "probeIndirect") return;
+    this.#hear(response.from.nodeId, time);
+    if (asked?.kind === "probe") this.#metrics.histogram("mesh_gossip_rtt_ms", {}).observe(time.monoMs - asked.sentMonoMs);
+  }
+
+  #noteOutput(output: FabricOutput | undefined, time: Time): void {
+    switch (output?.kind) {
+      case "call":
+        if (this.#calls.size < MAX_CALLS) this.#calls.set(output.call, { kind: output.request.kind, sentMonoMs: time.monoMs });
+        return;
+      case "answer":
+        this.#metrics.inc("mesh_gossip_messages_total", {
+          direction: "received",
+          outcome: output.response === undefined ? "refused" : "ok",
+        });
+        return;
+      case "memberChanged":
+        if (output.update.status === "left" || output.update.status === "dead") this.#heard.delete(output.update.nodeId);
+        return;
+      case "close":
+        this.#linkNodes.delete(output.link);
+        return;
+      default:
+    }
+  }
+
+  /** Strangers may call themselves anything: only members are remembered. */
+  #hear(nodeId: string, { wallMs }: Time): void {
+    const status = this.fabric.membership.find(nodeId)?.status;
+    if (status === "alive" || status === "suspect") this.#heard.set(nodeId, wallMs);
+  }
+}

@@ -1,0 +1,363 @@
+/** Runs the fabric in a node: opens its listener, carries out what its machine orders, and leaves in good order. */
+import { performance } from "node:perf_hooks";
+import type { Origin } from "./catalog/cell.ts";
+import type { KeyText } from "./catalog/record.ts";
+import { renewSelf } from "./catalog/renew.ts";
+import type { Settings } from "./config.ts";
+import { FabricDriver, type NodeOutput } from "./fabric/driver.io.ts";
+import { Fabric, type FabricEvent } from "./fabric/fabric.ts";
+import type { MemberFacts, PolicyHead } from "./fabric/messages.ts";
+import type { SnapshotOrigin } from "./fabric/snapshot-codec.ts";
+import { PROTOCOL_VERSIONS } from "./fabric/trust.ts";
+import { hostPort } from "./lib/host-port.ts";
+import type { Log } from "./lib/log.io.ts";
+import type { Time } from "./lib/machine.ts";
+import { advertisedHost, fabricHost } from "./node-address.ts";
+import { type NodeCore, newGeneration, now } from "./node-core.ts";
+import type { NodeFabric } from "./node-fabric.ts";
+import { observeMesh } from "./node-mesh-metrics.ts";
+import { fabricOptions, readClusterToken, readFabricTls, secretRng } from "./node-mesh-options.ts";
+import { detailOf, MeshPeers, meshView } from "./node-mesh-view.ts";
+import { WatchedFabric } from "./node-mesh-watch.ts";
+import { type Warm, WarmStart } from "./node-warm-start.ts";
+import { openAcceptor } from "./server/acceptor.io.ts";
+import { Http2Guard } from "./server/http2-guard.io.ts";
+import type { Adopted } from "./services/policy-keeper.ts";
+
+/** The policy as the fabric asks for it; `node-policy.ts` has it. */
+export interface TravellingPolicy {
+  readonly head: PolicyHead;
+  encoded(number: number): Promise<Uint8Array | undefined>;
+  adoptForeign(head: PolicyHead, bytes: Uint8Array): Promise<Adopted>;
+  /** Called with each change of what is newest here. */
+  onHead(listener: (head: PolicyHead) => void): void;
+}
+
+export interface MeshOptions {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly version: string;
+  readonly core: NodeCore;
+  readonly policy: TravellingPolicy;
+}
+
+/** Entries ended in one batch while leaving. */
+const LEAVE_BATCH = 1000;
+/** Of the time a stop has, what its goodbyes have. */
+const GOODBYE_SHARE = 0.5;
+/** A generation that could not be written is tried again after this. */
+const RENEW_RETRY_MS = 1000;
+
+/** Opens the fabric listener and begins to look for others. Rejects with a message for the operator when it cannot. */
+export async function openMesh(options: MeshOptions): Promise<NodeFabric> {
+  const { settings, core, log } = options;
+  const { persistence, fabric, limits } = settings;
+  const warmStart = new WarmStart({
+    directory: persistence.ephemeral ? undefined : persistence.dataDir,
+    replica: core.replica,
+    drafter: core.drafter,
+    bounds: limits,
+    hlc: core.hlc,
+    maxClockSkewMs: fabric.maxClockSkewMs,
+    clusterId: core.identity.clusterId,
+    log: log.child("snapshot"),
+  });
+  const mesh = new MeshNode(options, warmStart, await warmStart.restore());
+  try {
+    await mesh.open();
+  } catch (error) {
+    await mesh.stop("keep", 0);
+    throw error;
+  }
+  return mesh;
+}
+
+class MeshNode implements NodeFabric {
+  readonly ready: Promise<void>;
+  readonly peers: MeshPeers;
+  readonly mesh: NodeFabric["mesh"];
+  readonly #options: MeshOptions;
+  readonly #warmStart: WarmStart;
+  readonly #warm: Warm | undefined;
+  readonly #watched: WatchedFabric;
+  readonly #driver: FabricDriver;
+  readonly #clusterToken: string;
+  readonly #markReady: () => void;
+  readonly #host: string;
+  #isRenewing = false;
+  #isStopping = false;
+  #eventCount = 0;
+
+  constructor(options: MeshOptions, warmStart: WarmStart, warm: Warm | undefined) {
+    const { core, settings } = options;
+    this.#options = options;
+    this.#warmStart = warmStart;
+    this.#warm = warm;
+    this.#host = fabricHost(settings);
+    this.#clusterToken = readClusterToken(settings);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.ready = promise;
+    this.#markReady = resolve;
+    this.#watched = new WatchedFabric(
+      () => this.#makeFabric(),
+      core.metrics,
+      () => this.#handled(),
+    );
+    this.#driver = new FabricDriver(this.#watched, { transport: this.#transport(), onOutput: (output) => this.#carryOut(output) });
+    const parts = { core, watched: this.#watched };
+    this.peers = new MeshPeers(parts);
+    this.mesh = meshView(parts);
+  }
+
+  get listener(): NodeFabric["listener"] {
+    const { address, port } = this.#driver;
+    return { host: this.#host, port, address };
+  }
+
+  async open(): Promise<void> {
+    const { core, policy, settings } = this.#options;
+    await this.#driver.open();
+    core.hooks.onCommitted = () => this.#driver.changed();
+    core.hooks.mayCollect = () => this.#watched.fabric.mayCollect;
+    policy.onHead((head) => this.#driver.input({ kind: "policy", head }));
+    this.#driver.input({ kind: "policy", head: policy.head });
+    if (this.#warm !== undefined) {
+      this.#end(this.#warm.superseded.map(({ key }) => key));
+      core.showChanges();
+    }
+    const { fabric } = this.#watched;
+    observeMesh({ metrics: core.metrics, fabric, driver: this.#driver, now });
+    this.#warmStart.start(
+      settings.fabric.snapshotIntervalMs,
+      (origin) => this.#stateOf(origin),
+      () => fabric.mayCollect,
+    );
+  }
+
+  start(): void {
+    // The machine began when its listener was bound; what it learns is shown by doors that are open by now.
+    this.#options.core.showChanges();
+  }
+
+  readiness(time: Time): { readonly isReady: boolean; readonly detail: string } {
+    const { fabric } = this.#watched;
+    const { isReady, detail } = fabric.readiness(time);
+    const { alive, suspect } = fabric.membership.counts();
+    const others =
+      alive + suspect === 0 ? "no other members" : `${alive + suspect} other members${suspect > 0 ? `, ${suspect} suspected` : ""}`;
+    return { isReady, detail: `${detailOf(detail, fabric.lives.protectedClusters())}; ${others}` };
+  }
+
+  reload(): void {
+    const { settings, core, log } = this.#options;
+    try {
+      const tls = readFabricTls(settings, core.identity);
+      if (tls === undefined) return;
+      this.#driver.setTls(tls);
+      log.info({}, "certificates of the fabric reloaded");
+    } catch (error) {
+      log.warn({ err: error }, "certificates of the fabric not reloaded, keeping the old ones");
+    }
+  }
+
+  async stop(how: "leave" | "keep", timeoutMs: number): Promise<void> {
+    const endMonoMs = performance.now() + timeoutMs;
+    this.#isStopping = true;
+    // Alone a node keeps everything: there is nobody for whom it would be gone.
+    const isLeaving = how === "leave" && this.mesh.hasPeers();
+    if (isLeaving) await this.#endOwn(endMonoMs - timeoutMs * GOODBYE_SHARE);
+    await this.#driver.stop(isLeaving ? "leave" : "restart", Math.max(0, endMonoMs - performance.now()));
+    await this.#warmStart.close();
+  }
+
+  // ---- making it ----
+
+  #transport() {
+    const { settings, core, log } = this.#options;
+    const { metrics } = core;
+    return {
+      host: this.#host,
+      port: settings.fabric.port,
+      tls: readFabricTls(settings, core.identity),
+      isInsecure: settings.listen.insecure,
+      clusterToken: this.#clusterToken,
+      openDoor: openAcceptor,
+      guard: new Http2Guard({
+        onCut: (reason, address) => {
+          metrics.inc("waymark_connections_refused_total", { listener: "fabric", reason });
+          log.warn({ reason, address }, "connection cut");
+        },
+      }),
+    };
+  }
+
+  #makeFabric(): Fabric {
+    const { settings, core } = this.#options;
+    const { replica, drafter, hlc } = core;
+    const warm = this.#warm;
+    const startAgeMs = warm === undefined ? 0 : Math.max(0, now().wallMs - warm.savedWallMs);
+    const fabric = new Fabric(fabricOptions(settings), {
+      self: this.#facts(),
+      replica,
+      drafter,
+      bounds: settings.limits,
+      hlc,
+      rng: secretRng(),
+      seeds: settings.fabric.seeds,
+      clusterToken: this.#clusterToken,
+      isInsecure: settings.listen.insecure,
+      startAgeMs,
+    });
+    const { monoMs, wallMs } = now();
+    if (warm !== undefined) fabric.lives.resume(new Map([...warm.absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)])));
+    return fabric;
+  }
+
+  #facts(): MemberFacts {
+    const { settings, core, version } = this.#options;
+    const { nodeId, clusterId, region, zone, roles } = core.identity;
+    return {
+      nodeId,
+      clusterId,
+      region,
+      zone,
+      roles,
+      version,
+      generation: core.replica.self.generation,
+      address: hostPort(advertisedHost(settings, this.#host), this.#driver.port),
+      protocolVersions: PROTOCOL_VERSIONS,
+      transports: ["h2"],
+      labels: settings.node.labels,
+      healthScore: 0,
+    };
+  }
+
+  // ---- what the machine orders ----
+
+  #handled(): void {
+    if (this.#watched.fabric.mayCollect) this.#markReady();
+  }
+
+  #carryOut(output: NodeOutput): void {
+    const { core } = this.#options;
+    switch (output.kind) {
+      case "changed":
+        core.showChanges();
+        return;
+      case "superseded":
+        this.#end(output.keys as readonly KeyText[]); // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
+        return;
+      case "generationLost":
+        void this.#renew(output.peerNodeId, output.seq);
+        return;
+      case "memberChanged":
+        this.peers.changed(output.update.nodeId);
+        return;
+      case "event":
+        this.#tell(output.event);
+        return;
+      case "readPolicy":
+        void this.#readPolicy(output.number);
+        return;
+      case "adoptPolicy":
+        void this.#adoptPolicy(output.head, output.bytes);
+    }
+  }
+
+  #end(keys: readonly KeyText[]): void {
+    const { core, log } = this.#options;
+    if (core.registrar.endSuperseded(keys, now()) === 0) return;
+    core.committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "entries that others took out not ended yet"));
+  }
+
+  /** A peer knows more of our generation than our journal: it was restored from a backup, or the disk lied. */
+  async #renew(peerNodeId: string, seq: number): Promise<void> {
+    const { core, log } = this.#options;
+    const { replica, journal } = core;
+    if (this.#isRenewing || this.#isStopping) return;
+    this.#isRenewing = true;
+    const { generation: lost } = replica.self;
+    const generation = Math.max(newGeneration(), lost + 1);
+    log.error(
+      { peerNodeId, seq, lastSeq: replica.lastSeq, lost, generation },
+      "journal is older than what others know, taking a new generation",
+    );
+    try {
+      await journal.renewGeneration(generation);
+      renewSelf(replica, generation);
+      core.showChanges();
+      this.#driver.input({ kind: "facts", facts: this.#facts() });
+      this.#driver.changed();
+    } catch (error) {
+      log.error({ err: error }, "new generation not written, trying again");
+      setTimeout(() => void this.#renew(peerNodeId, seq), RENEW_RETRY_MS).unref();
+    } finally {
+      this.#isRenewing = false;
+    }
+  }
+
+  async #readPolicy(number: number): Promise<void> {
+    const bytes = await this.#options.policy.encoded(number).catch(() => undefined);
+    this.#driver.input({ kind: "policyRead", number, bytes });
+  }
+
+  async #adoptPolicy(head: PolicyHead, bytes: Uint8Array): Promise<void> {
+    const { policy, log } = this.#options;
+    try {
+      const adopted = await policy.adoptForeign(head, bytes);
+      if (!adopted.isAdopted && adopted.fault !== "") this.#driver.input({ kind: "policyRefused", head, detail: adopted.fault });
+    } catch (error) {
+      log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy of another node not adopted");
+    }
+  }
+
+  #tell({ name, severity, isAudited, detail }: FabricEvent): void {
+    const { core, log } = this.#options;
+    this.#eventCount += 1;
+    const eventId = `${core.identity.boot}-e${this.#eventCount.toString(36)}`;
+    core.metrics.inc("mesh_events_total", { event: name });
+    log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
+    if (!isAudited) return;
+    const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
+    core.trail.audit?.record({
+      atWallMs: now().wallMs,
+      kind: "admin",
+      principal: `${detail["nodeId"] ?? ""}`,
+      tenant: "",
+      source: `${detail["address"] ?? ""}`,
+      action: `mesh.${name}`,
+      namespace: "",
+      outcome: "denied",
+      reason: `${detail["reason"] ?? name}`,
+      rule: "",
+      before: "",
+      after: "",
+      detail: [...facts, `event=${eventId}`].join(" "),
+    });
+  }
+
+  // ---- leaving ----
+
+  /** Ends all own entries in batches, each durable before the next; what is not done by then stays, as orphans. */
+  async #endOwn(endMonoMs: number): Promise<void> {
+    const { core, log } = this.#options;
+    let after: number | undefined = 0;
+    try {
+      while (after !== undefined && performance.now() < endMonoMs) {
+        after = core.registrar.endOwn(after, LEAVE_BATCH, now());
+        await core.committer.durable();
+      }
+    } catch (error) {
+      log.warn({ err: error }, "own entries not ended: others keep them as orphans");
+    }
+  }
+
+  #stateOf(origin: Origin): SnapshotOrigin {
+    for (const state of this.#watched.fabric.lives.origins) {
+      if (state.origin !== origin) continue;
+      const { monoMs, wallMs } = now();
+      return { life: origin.life, absentWallMs: state.absence === undefined ? undefined : wallMs - (monoMs - state.sinceMonoMs) };
+    }
+    return { life: origin.life, absentWallMs: undefined };
+  }
+}
