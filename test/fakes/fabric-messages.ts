@@ -1,0 +1,137 @@
+/** Arbitrary messages between nodes, all of them well-formed. */
+import fc from "fast-check";
+import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef } from "../../src/fabric/messages.ts";
+import { GOODBYES } from "../../src/fabric/messages.ts";
+
+export const anyId = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,64}$/);
+const optionalId = fc.oneof(fc.constant(""), anyId);
+const ids = fc.array(anyId, { maxLength: 4 });
+export const anyCount = fc.maxSafeNat();
+const anyRef: fc.Arbitrary<NodeRef> = fc.record({ nodeId: anyId, generation: anyCount });
+const anyAddress = fc
+  .tuple(
+    fc.constantFrom("127.0.0.1", "[::1]", "[fe80::1%eth0]", "node-1.example.org", "x".repeat(253)),
+    fc.integer({ min: 1, max: 65_535 }),
+  )
+  .map(([host, port]) => `${host}:${port}`);
+const anyVersion = fc.stringMatching(/^[ -~]{0,64}$/);
+const versions = fc.array(fc.integer({ min: 0, max: 2 ** 32 - 1 }), { maxLength: 4 });
+const anyDigest = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+const anyText = fc.string({ unit: "binary", maxLength: 256 }).filter((text) => text.isWellFormed());
+const labels = fc
+  .dictionary(
+    anyId.filter((key) => key.length < 64 && key !== "__proto__"),
+    anyText,
+    { maxKeys: 4, noNullPrototype: true },
+  )
+  .map((each) => ({ ...each }));
+
+export const anyUpdate: fc.Arbitrary<MemberUpdate> = fc.record({
+  nodeId: anyId,
+  generation: anyCount,
+  address: anyAddress,
+  clusterId: anyId,
+  region: anyId,
+  zone: optionalId,
+  version: anyVersion,
+  protocolVersions: versions,
+  transports: ids,
+  roles: ids,
+  labels,
+  healthScore: fc.integer({ min: 0, max: 8 }),
+  status: fc.constantFrom("alive", "suspect", "left", "dead"),
+  incarnation: anyCount,
+  accuser: optionalId,
+});
+const updates = fc.array(anyUpdate, { maxLength: 5 });
+
+const anyHead = fc.record({
+  number: anyCount,
+  hlc: anyCount,
+  nodeId: optionalId,
+  checksum: fc.oneof(fc.constant(""), fc.stringMatching(/^[0-9a-f]{64}$/)),
+});
+
+export const anyRecords = fc
+  .record({
+    ref: anyRef,
+    range: fc.tuple(anyCount, anyCount).map(([a, b]) => ({ after: Math.min(a, b), through: Math.max(a, b) })),
+    records: fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 10 }),
+    isComplete: fc.boolean(),
+    isLast: fc.boolean(),
+    floor: anyCount,
+    clusterId: anyId,
+    region: anyId,
+  })
+  .map(({ ref, range, clusterId, region, ...rest }) => ({
+    kind: "records" as const,
+    clusterId,
+    region,
+    frame: { ...ref, ...range, ...rest },
+  }));
+
+/** Every kind of frame but records, and those too. */
+export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
+  fc.record({
+    kind: fc.constant("hello" as const),
+    hello: fc
+      .record({
+        ref: anyRef,
+        clusterId: anyId,
+        region: anyId,
+        zone: optionalId,
+        address: anyAddress,
+        version: anyVersion,
+        protocolVersions: versions,
+        capabilities: ids,
+        clusterToken: fc.stringMatching(/^[!-~]{0,80}$/),
+      })
+      .map(({ ref, ...rest }) => ({ ...ref, ...rest })),
+  }),
+  fc.record({ kind: fc.constant("goodbye" as const), reason: fc.constantFrom(...GOODBYES), detail: fc.stringMatching(/^[ -~]{0,256}$/) }),
+  fc.record({
+    kind: fc.constant("vector" as const),
+    entries: fc.array(
+      fc.record({ ref: anyRef, seq: anyCount, floor: anyCount }).map(({ ref, ...rest }) => ({ ...ref, ...rest })),
+      { maxLength: 6 },
+    ),
+    digest: anyDigest,
+    isPartial: fc.boolean(),
+    isWanted: fc.boolean(),
+  }),
+  anyRecords,
+  fc.record({ kind: fc.constant("linked" as const), nodeIds: ids }),
+  fc.record({
+    kind: fc.constant("digests" as const),
+    origins: fc.array(
+      fc
+        .record({ ref: anyRef, through: anyCount, liveCount: anyCount, digest: anyDigest })
+        .map(({ ref, ...rest }) => ({ ...ref, ...rest })),
+      { maxLength: 6 },
+    ),
+  }),
+  fc.record({ kind: fc.constant("policyHead" as const), head: anyHead }),
+  fc.record({ kind: fc.constant("policyWanted" as const), number: anyCount.map((n) => Math.max(1, n)) }),
+  fc
+    .record({ head: anyHead, part: fc.uint8Array({ maxLength: 300 }), offset: fc.nat(10_000), more: fc.integer({ min: 1, max: 10_000 }) })
+    .map(({ head, part, offset, more }) => ({ kind: "policyPart" as const, head, part, offset, sizeBytes: offset + part.length + more })),
+);
+
+export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
+  fc.record({ kind: fc.constant("probe" as const), from: anyRef, targetNodeId: optionalId, updates }),
+  fc.record({
+    kind: fc.constant("probeIndirect" as const),
+    from: anyRef,
+    targetNodeId: anyId,
+    targetAddress: anyAddress,
+    timeoutMs: fc.integer({ min: 1, max: 60_000 }),
+    updates,
+  }),
+  fc.record({ kind: fc.constant("pushPull" as const), from: anyRef, isJoin: fc.boolean(), members: updates }),
+);
+
+export const anyResponse: fc.Arbitrary<CallResponse> = fc.oneof(
+  fc.record({ kind: fc.constant("probe" as const), from: anyRef, updates }),
+  fc.record({ kind: fc.constant("probeIndirect" as const), isAcknowledged: fc.boolean(), updates }),
+  fc.record({ kind: fc.constant("pushPull" as const), from: anyRef, members: updates }),
+);

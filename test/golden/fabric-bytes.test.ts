@@ -1,0 +1,96 @@
+/**
+ * What nodes of other versions say to us, and hear from us: a message of each kind. The files in `bytes/` were written by
+ * released code and must be read for ever; when an encoding changes, a new file joins them and the old ones stay.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { BODY, KIND } from "../../src/catalog/record.ts";
+import { encodeRecord } from "../../src/catalog/record-codec.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import {
+  decodeCallRequest,
+  decodeCallResponse,
+  decodeLinkFrame,
+  encodeCallRequest,
+  encodeCallResponse,
+  encodeLinkFrame,
+} from "../../src/fabric/codec.ts";
+import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/messages.ts";
+import { helloOf, nodeRef, updateOf } from "../fakes/fabric.ts";
+
+const FOLDER = join(import.meta.dirname, "bytes");
+const GENERATION = 1_846_000_000_123;
+const KEY = { kind: KIND.SERVICE, namespace: "svc.market", name: "web", instanceId: "i-1", clusterId: "c1" } as const;
+const HEAD = { seq: 42, hlc: 3_604_480_000_000_003, reach: SCOPE.REGION, filterSeq: 41, firstSeq: 7, principal: "ann" };
+const RECORD = encodeRecord(HEAD, { body: BODY.UNREGISTERED, key: KEY });
+const POLICY = { number: 7, hlc: 3_604_480_000_000_004, nodeId: "n2", checksum: "ab".repeat(32) };
+const UPDATES = [updateOf("n3", { status: "suspect", accuser: "n1", generation: GENERATION, healthScore: 2 })];
+
+const FRAMES: Readonly<Record<string, LinkFrame>> = {
+  "frame-hello-1": { kind: "hello", hello: helloOf("n1", { generation: GENERATION, clusterToken: "secret", protocolVersions: [1, 2] }) },
+  "frame-goodbye-1": { kind: "goodbye", reason: "restart", detail: "back soon" },
+  "frame-vector-1": {
+    kind: "vector",
+    entries: [
+      { nodeId: "n1", generation: GENERATION, seq: 4711, floor: 12 },
+      { nodeId: "n2", generation: 1, seq: 0, floor: 0 },
+    ],
+    digest: 0xfedc_ba98_7654_3210n,
+    isPartial: true,
+    isWanted: true,
+  },
+  "frame-records-1": {
+    kind: "records",
+    clusterId: "c1",
+    region: "eu",
+    frame: { ...nodeRef("n1", GENERATION), after: 40, through: 43, records: [RECORD, RECORD], isComplete: true, isLast: true, floor: 12 },
+  },
+  "frame-linked-1": { kind: "linked", nodeIds: ["n1", "n2"] },
+  "frame-digests-1": { kind: "digests", origins: [{ ...nodeRef("n1", GENERATION), through: 43, liveCount: 2, digest: 2n ** 64n - 1n }] },
+  "frame-policy-head-1": { kind: "policyHead", head: POLICY },
+  "frame-policy-wanted-1": { kind: "policyWanted", number: 7 },
+  "frame-policy-part-1": { kind: "policyPart", head: POLICY, part: Uint8Array.of(1, 2, 3), offset: 262_144, sizeBytes: 262_147 },
+};
+const REQUESTS: Readonly<Record<string, CallRequest>> = {
+  "ask-probe-1": { kind: "probe", from: nodeRef("n1", GENERATION), targetNodeId: "n2", updates: UPDATES },
+  "ask-probe-indirect-1": {
+    kind: "probeIndirect",
+    from: nodeRef("n1", GENERATION),
+    targetNodeId: "n2",
+    targetAddress: "[::1]:17421",
+    timeoutMs: 1_500,
+    updates: UPDATES,
+  },
+  "ask-push-pull-1": { kind: "pushPull", from: nodeRef("n1", GENERATION), isJoin: true, members: UPDATES },
+};
+const RESPONSES: Readonly<Record<string, CallResponse>> = {
+  "answer-probe-1": { kind: "probe", from: nodeRef("n2", GENERATION), updates: UPDATES },
+  "answer-probe-indirect-1": { kind: "probeIndirect", isAcknowledged: true, updates: UPDATES },
+  "answer-push-pull-1": { kind: "pushPull", from: nodeRef("n2", GENERATION), members: UPDATES },
+};
+
+const ALL = [
+  ...Object.entries(FRAMES).map(([name, frame]) => ({ name, value: frame, write: () => encodeLinkFrame(frame), read: decodeLinkFrame })),
+  ...Object.entries(REQUESTS).map(([name, value]) => ({
+    name,
+    value,
+    write: () => encodeCallRequest(value),
+    read: (bytes: Uint8Array) => decodeCallRequest(value.kind, bytes),
+  })),
+  ...Object.entries(RESPONSES).map(([name, value]) => ({
+    name,
+    value,
+    write: () => encodeCallResponse(value),
+    read: (bytes: Uint8Array) => decodeCallResponse(value.kind, bytes),
+  })),
+];
+
+test.each(ALL)("$name is still what is written", async ({ name, write }) => {
+  await expect(`${Buffer.from(write()).toString("hex")}\n`).toMatchFileSnapshot(join(FOLDER, `${name}.txt`));
+});
+
+test.each(ALL)("$name that was written is still read", ({ name, value, read }) => {
+  const bytes = Uint8Array.from(Buffer.from(readFileSync(join(FOLDER, `${name}.txt`), "utf8").trim(), "hex"));
+  expect(read(bytes)).toEqual(value);
+});
