@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { LinkFrame } from "../../src/fabric/messages.ts";
 import { type FabricTransport, type TransportOptions } from "../../src/fabric/transport.io.ts";
-import { helloOf, nodeRef, updateOf } from "../fakes/fabric.ts";
+import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { FabricAuthority, type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { until } from "../fakes/until.ts";
 

@@ -17,7 +17,7 @@ import {
   encodeLinkFrame,
 } from "../../src/fabric/codec.ts";
 import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/messages.ts";
-import { helloOf, nodeRef, updateOf } from "../fakes/fabric.ts";
+import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 
 const FOLDER = join(import.meta.dirname, "bytes");
 const GENERATION = 1_846_000_000_123;
