@@ -1,8 +1,7 @@
 /** The whole machine, a few nodes in virtual time: joining, replication, death and return, farewells, refusals, readiness. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { helloOf } from "../fakes/fabric-values.ts";
-import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
+import { FabricWorld, greetingOf, type WorldNode } from "../fakes/fabric-world.ts";
 
 /** Nodes a, b, … that join by the first one, linked all to all and in step. */
 function cluster(count: number, world = new FabricWorld()): { readonly world: FabricWorld; readonly nodes: readonly WorldNode[] } {
@@ -169,7 +168,7 @@ test("a stranger that opens a link is refused by its hello, once told and counte
   const { world, a } = pair();
   for (let i = 0; i < 10; i++) {
     const link = world.strangerOpens(a);
-    const hello = helloOf("m", { region: "r1", clusterToken: "guessed" });
+    const hello = greetingOf("m", { clusterToken: "guessed" });
     world.input(a, { kind: "received", link, frame: { kind: "hello", hello } });
     expect(a.fabric.pull(link, world.time(), [])).toMatchObject({ kind: "goodbye", reason: "wrong_token" });
     world.input(a, { kind: "closed", link, detail: "" });

@@ -9,40 +9,40 @@ import {
   refusalOfProof,
   type TrustFacts,
 } from "../../src/fabric/trust.ts";
-import { helloOf } from "../fakes/fabric-values.ts";
+import { greetingOf } from "../fakes/fabric-world.ts";
 
-const US: TrustFacts = { nodeId: "a", clusterId: "c1", region: "eu", clusterToken: "secret", isInsecure: false };
+const US: TrustFacts = { nodeId: "a", clusterId: "c1", region: "r1", clusterToken: "secret", isInsecure: false };
 const LOCAL: PeerProof = { address: "127.0.0.1:5", isLoopback: true, certificate: undefined, clusterToken: "" };
 const FAR: PeerProof = { ...LOCAL, address: "10.0.0.9:5", isLoopback: false };
 const PROVEN: PeerProof = { ...FAR, certificate: { nodeId: "b", clusterId: "c1" } };
-const TOLD = helloOf("b", { clusterToken: "secret" });
+const TOLD = greetingOf("b");
 
 test.each([
   ["the token, on loopback", TOLD, LOCAL, US, undefined],
-  ["the token that came with the call", helloOf("b"), { ...LOCAL, clusterToken: "secret" }, US, undefined],
-  ["a certificate, without a token", helloOf("b"), PROVEN, US, undefined],
-  ["another cluster of the region", helloOf("b", { clusterId: "c2", clusterToken: "secret" }), LOCAL, US, undefined],
-  ["no token, none asked for", helloOf("b"), LOCAL, { ...US, clusterToken: "" }, undefined],
+  ["the token that came with the call", greetingOf("b", { clusterToken: "" }), { ...LOCAL, clusterToken: "secret" }, US, undefined],
+  ["a certificate, without a token", greetingOf("b", { clusterToken: "" }), PROVEN, US, undefined],
+  ["another cluster of the region", greetingOf("b", { clusterId: "c2", clusterToken: "secret" }), LOCAL, US, undefined],
+  ["no token, none asked for", greetingOf("b", { clusterToken: "" }), LOCAL, { ...US, clusterToken: "" }, undefined],
   ["a plain connection from afar where that is allowed", TOLD, FAR, { ...US, isInsecure: true }, undefined],
-  ["a newer peer that still speaks ours", helloOf("b", { clusterToken: "secret", protocolVersions: [1, 2] }), LOCAL, US, undefined],
-  ["a wrong token", helloOf("b", { clusterToken: "guess" }), LOCAL, US, "wrong_token"],
-  ["a prefix of the token", helloOf("b", { clusterToken: "secre" }), LOCAL, US, "wrong_token"],
-  ["no token", helloOf("b"), LOCAL, US, "wrong_token"],
+  ["a newer peer that still speaks ours", greetingOf("b", { clusterToken: "secret", protocolVersions: [1, 2] }), LOCAL, US, undefined],
+  ["a wrong token", greetingOf("b", { clusterToken: "guess" }), LOCAL, US, "wrong_token"],
+  ["a prefix of the token", greetingOf("b", { clusterToken: "secre" }), LOCAL, US, "wrong_token"],
+  ["no token", greetingOf("b", { clusterToken: "" }), LOCAL, US, "wrong_token"],
   [
     "a wrong token in the hello, the right one with the call",
-    helloOf("b", { clusterToken: "x" }),
+    greetingOf("b", { clusterToken: "x" }),
     { ...LOCAL, clusterToken: "secret" },
     US,
     "wrong_token",
   ],
   ["a plain connection from afar, whatever the token", TOLD, FAR, US, "wrong_identity"],
-  ["the certificate of another node", helloOf("c", { clusterToken: "secret" }), PROVEN, US, "wrong_identity"],
-  ["the certificate of another cluster", helloOf("b", { clusterId: "c2", clusterToken: "secret" }), PROVEN, US, "wrong_identity"],
-  ["our own id", helloOf("a", { clusterToken: "secret" }), LOCAL, US, "duplicate_node"],
-  ["our cluster in another region", helloOf("b", { region: "us", clusterToken: "secret" }), LOCAL, US, "wrong_cluster"],
-  ["another region", helloOf("b", { region: "us", clusterId: "c9", clusterToken: "secret" }), LOCAL, US, "not_needed"],
-  ["a protocol without ours", helloOf("b", { clusterToken: "secret", protocolVersions: [2, 3] }), LOCAL, US, "incompatible"],
-  ["no protocol", helloOf("b", { clusterToken: "secret", protocolVersions: [] }), LOCAL, US, "incompatible"],
+  ["the certificate of another node", greetingOf("c", { clusterToken: "secret" }), PROVEN, US, "wrong_identity"],
+  ["the certificate of another cluster", greetingOf("b", { clusterId: "c2", clusterToken: "secret" }), PROVEN, US, "wrong_identity"],
+  ["our own id", greetingOf("a", { clusterToken: "secret" }), LOCAL, US, "duplicate_node"],
+  ["our cluster in another region", greetingOf("b", { region: "us", clusterToken: "secret" }), LOCAL, US, "wrong_cluster"],
+  ["another region", greetingOf("b", { region: "us", clusterId: "c9", clusterToken: "secret" }), LOCAL, US, "not_needed"],
+  ["a protocol without ours", greetingOf("b", { clusterToken: "secret", protocolVersions: [2, 3] }), LOCAL, US, "incompatible"],
+  ["no protocol", greetingOf("b", { clusterToken: "secret", protocolVersions: [] }), LOCAL, US, "incompatible"],
 ] as const)("a hello with %s", (_what, hello, proof, facts, reason) => {
   expect(refusalOfHello(hello, proof, facts)?.reason).toBe(reason);
 });

@@ -11,7 +11,7 @@ import { Slab } from "../../src/catalog/slab.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
 import { Fabric, type FabricEvent, type FabricInput, type FabricOutput } from "../../src/fabric/fabric.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
-import type { PeerProof } from "../../src/fabric/messages.ts";
+import type { Hello, PeerProof } from "../../src/fabric/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -28,6 +28,12 @@ export interface NodeSpec {
   readonly clusterToken?: string;
   readonly address?: string;
   readonly options?: Partial<FabricOptions>;
+}
+
+/** What a peer of this world says of itself. */
+export function greetingOf(nodeId: string, more: Partial<Hello> = {}): Hello {
+  const place = { clusterId: "c1", region: "r1", zone: "z1", address: `${nodeId}:1` };
+  return { nodeId, generation: 1, ...place, version: "1", protocolVersions: [1], capabilities: [], clusterToken: "secret", ...more };
 }
 
 interface Due {
