@@ -33,7 +33,7 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
     this.#note(input, time);
     const before = out.length;
     this.fabric.handle(input, time, out);
-    for (let i = before; i < out.length; i++) this.#noteOutput(out[i], time);
+    for (const output of out.slice(before)) this.#noteOutput(output, time);
     this.#onHandled(time);
   }
 
@@ -65,7 +65,15 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
       case "closed":
         this.#linkNodes.delete(input.link);
         return;
-      default:
+      case "tick":
+      case "opened":
+      case "changed":
+      case "lagged":
+      case "facts":
+      case "policy":
+      case "policyRead":
+      case "policyRefused":
+      case "stop":
     }
   }
 
@@ -78,8 +86,8 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
     if (asked?.kind === "probe") this.#metrics.histogram("mesh_gossip_rtt_ms", {}).observe(time.monoMs - asked.sentMonoMs);
   }
 
-  #noteOutput(output: FabricOutput | undefined, time: Time): void {
-    switch (output?.kind) {
+  #noteOutput(output: FabricOutput, time: Time): void {
+    switch (output.kind) {
       case "call":
         if (this.#calls.size < MAX_CALLS) this.#calls.set(output.call, { kind: output.request.kind, sentMonoMs: time.monoMs });
         return;
@@ -95,7 +103,14 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
       case "close":
         this.#linkNodes.delete(output.link);
         return;
-      default:
+      case "open":
+      case "send":
+      case "changed":
+      case "superseded":
+      case "generationLost":
+      case "readPolicy":
+      case "adoptPolicy":
+      case "event":
     }
   }
 

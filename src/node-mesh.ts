@@ -6,7 +6,7 @@ import { renewSelf } from "./catalog/renew.ts";
 import type { Settings } from "./config.ts";
 import { FabricDriver, type NodeOutput } from "./fabric/driver.io.ts";
 import { Fabric, type FabricEvent } from "./fabric/fabric.ts";
-import type { MemberFacts, PolicyHead } from "./fabric/messages.ts";
+import type { MemberFacts, MemberStatus, MemberUpdate, PolicyHead } from "./fabric/messages.ts";
 import type { SnapshotOrigin } from "./fabric/snapshot-codec.ts";
 import { PROTOCOL_VERSIONS } from "./fabric/trust.ts";
 import { hostPort } from "./lib/host-port.ts";
@@ -87,6 +87,8 @@ class MeshNode implements NodeFabric {
   #isRenewing = false;
   #isStopping = false;
   #eventCount = 0;
+  /** Of members remembered by the machine, which bounds them. */
+  readonly #statuses = new Map<string, MemberStatus>();
 
   constructor(options: MeshOptions, warmStart: WarmStart, warm: Warm | undefined) {
     const { core, settings } = options;
@@ -251,7 +253,7 @@ class MeshNode implements NodeFabric {
         void this.#renew(output.peerNodeId, output.seq);
         return;
       case "memberChanged":
-        this.peers.changed(output.update.nodeId);
+        this.#memberChanged(output.update);
         return;
       case "event":
         this.#tell(output.event);
@@ -262,6 +264,35 @@ class MeshNode implements NodeFabric {
       case "adoptPolicy":
         void this.#adoptPolicy(output.head, output.bytes);
     }
+  }
+
+  #memberChanged({
+    nodeId,
+    status,
+    clusterId,
+    region,
+    zone,
+    address,
+    version,
+    generation,
+    accuser,
+    roles,
+    transports,
+  }: MemberUpdate): void {
+    this.peers.changed(nodeId);
+    const before = this.#statuses.get(nodeId);
+    if (before === status) return;
+    this.#statuses.set(nodeId, status);
+    const facts = { nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
+    const { log } = this.#options;
+    this.#eventCount += 1;
+    const told = { ...facts, ...(status === "suspect" && { accuser }), eventId: this.#eventId };
+    log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
+  }
+
+  /** The same in the log and in the audit. */
+  get #eventId(): string {
+    return `${this.#options.core.identity.boot}-e${this.#eventCount.toString(36)}`;
   }
 
   #end(keys: readonly KeyText[]): void {
@@ -314,7 +345,7 @@ class MeshNode implements NodeFabric {
   #tell({ name, severity, isAudited, detail }: FabricEvent): void {
     const { core, log } = this.#options;
     this.#eventCount += 1;
-    const eventId = `${core.identity.boot}-e${this.#eventCount.toString(36)}`;
+    const eventId = this.#eventId;
     core.metrics.inc("mesh_events_total", { event: name });
     log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
     if (!isAudited) return;
