@@ -1,0 +1,96 @@
+/** Metrics of the mesh: rows of METRICS in metrics.ts, which is where to look first. */
+import type { MetricRow } from "./metrics.ts";
+
+const RTT_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
+
+const FRAME_KINDS = [
+  "hello",
+  "goodbye",
+  "vector",
+  "records",
+  "linked",
+  "digests",
+  "policy",
+  "probe",
+  "probe_indirect",
+  "push_pull",
+  "other",
+] as const;
+
+export const MESH_METRICS = {
+  mesh_gossip_members: {
+    type: "gauge",
+    unit: "nodes",
+    help: "Members this node knows of, itself included, by status.",
+    labels: { status: ["alive", "suspect", "left", "dead"] },
+  },
+  mesh_gossip_rtt_ms: {
+    type: "histogram",
+    unit: "ms",
+    help: "From a probe being sent to its answer.",
+    labels: {},
+    buckets: RTT_MS,
+  },
+  mesh_gossip_messages_total: {
+    type: "counter",
+    unit: "messages",
+    help: "Probes and exchanges of tables: ours by how they ended, those of others by whether we answered.",
+    labels: { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
+  },
+  mesh_health_score: { type: "gauge", unit: "1", help: "How unwell this node thinks it is: 0 (well) to 8 (Lifeguard).", labels: {} },
+  mesh_replication_lag_seconds: {
+    type: "gauge",
+    unit: "seconds",
+    help: "How old what this node holds of others may be: 0 while it hears of everything as it happens.",
+    labels: {},
+  },
+  mesh_links: {
+    type: "gauge",
+    unit: "links",
+    help: "Replication links by state.",
+    labels: { state: ["opening", "greeting", "up", "ending"] },
+  },
+  mesh_link_frames_total: {
+    type: "counter",
+    unit: "frames",
+    help: "Frames on links and calls between nodes, by kind.",
+    labels: { direction: ["sent", "received"], kind: FRAME_KINDS },
+  },
+  mesh_link_bytes_total: {
+    type: "counter",
+    unit: "bytes",
+    help: "Bytes of frames on links and of calls between nodes, by kind, without HTTP/2's own.",
+    labels: { direction: ["sent", "received"], kind: FRAME_KINDS },
+  },
+  mesh_vector_exchanges_total: {
+    type: "counter",
+    unit: "exchanges",
+    help: "Vectors received, by whether they showed that either side lacks something.",
+    labels: { outcome: ["equal", "differed"] },
+  },
+  mesh_orphans: {
+    type: "gauge",
+    unit: "origins",
+    help: "Origins of records whose node is gone: still shown, or hidden.",
+    labels: { state: ["orphaned", "hidden"] },
+  },
+  mesh_orphan_protected: {
+    type: "gauge",
+    unit: "clusters",
+    help: "Clusters of which so many nodes vanished at once that nothing of theirs is hidden.",
+    labels: {},
+  },
+  mesh_refused_records_total: { type: "counter", unit: "records", help: "Records from other nodes refused, each alone.", labels: {} },
+  mesh_clock_skew_total: {
+    type: "counter",
+    unit: "stamps",
+    help: "Stamps of other nodes too far ahead of our clock to move it.",
+    labels: {},
+  },
+  mesh_events_total: {
+    type: "counter",
+    unit: "events",
+    help: "What happened in the mesh, by name as in the log.",
+    labels: { event: 100 },
+  },
+} as const satisfies Record<string, MetricRow>;
