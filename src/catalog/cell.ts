@@ -25,10 +25,41 @@ export interface Origin extends OriginRef {
   life: OriginLife;
   /** All of its newest records up to this seq are held: its entry in the version vector. */
   through: number;
+  /** Present while what is held is not exactly what the origin held at `through`; see `settledOf`. */
+  unsettled?: Unsettled | undefined;
   /** Tombstones at or below this seq may be missing here. */
   floor: number;
   /** Its records by seq. */
   readonly log: ChangeLog<Cell>;
+}
+
+/**
+ * Frames carry newest records only, so what was cut off at `through` leaves out a key that had changed again by then: of the keys
+ * touched after `from` some may be missing here or old, until everything up to `until` has come.
+ */
+export interface Unsettled {
+  readonly from: number;
+  readonly until: number;
+}
+
+/** Up to here an origin's records are held as they were when it stood there: two nodes that are settled at one seq hold the same. */
+export function settledOf({ unsettled, through }: Origin): number {
+  return through + 0 * (unsettled?.from ?? 0);
+}
+
+/** V moved on, by a sender that knew of changes up to `knownSeq`. */
+export function moveThrough(origin: Origin, through: number, knownSeq: number): void {
+  if (through <= origin.through) return;
+  const from = settledOf(origin);
+  const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
+  origin.through = through;
+  origin.unsettled = until > through ? { from, until } : undefined;
+}
+
+/** Records above V were taken in: the others of that transfer are still to come. */
+export function holdAbove(origin: Origin, knownSeq: number): void {
+  const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
+  if (until > origin.through) origin.unsettled = { from: settledOf(origin), until };
 }
 
 /** What a staged or received record says; the rest of a cell is this node's bookkeeping. */

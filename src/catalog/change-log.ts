@@ -37,6 +37,11 @@ export class ChangeLog<T> {
     return slots;
   }
 
+  /** No record has a higher number. */
+  get lastOrder(): number {
+    return this.#chunks.at(-1)?.orders.at(-1) ?? 0;
+  }
+
   /** Adds a record under a number above all earlier ones. The record's own number must already be `order`. */
   append(order: number, record: T): void {
     let last = this.#chunks.at(-1);

@@ -18,7 +18,10 @@ export interface ShortCursor {
 export interface CursorOrigin {
   readonly nodeId: string;
   readonly generation: number;
+  /** The reader was told of what was known up to here … */
   readonly seq: number;
+  /** … and of everything up to here; absent when that is the same (`Unsettled`). */
+  readonly settled?: number;
   readonly life: OriginLife;
 }
 
@@ -37,7 +40,7 @@ const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;
 /** Origins a portable cursor may name; above this it is not one of ours. */
 const MAX_ORIGINS = 10_000;
-const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7 } as const;
+const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8 } as const;
 
 export function shortCursorText(boot: string, revision: number, settled = revision): string {
   const tail = settled === revision ? "" : `-${settled.toString(36)}`;
@@ -47,7 +50,7 @@ export function shortCursorText(boot: string, revision: number, settled = revisi
 
 export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string {
   let size = 64 + 3 * (cursor.clusterId.length + cursor.readerHash.length + cursor.policyEpoch.length);
-  for (const origin of cursor.origins) size += 40 + origin.nodeId.length;
+  for (const origin of cursor.origins) size += 50 + origin.nodeId.length;
   const bytes = new Uint8Array(size + CHECK_BYTES);
   let at = writeString(bytes, 0, FIELD.CLUSTER, cursor.clusterId);
   at = writeString(bytes, at, FIELD.READER, cursor.readerHash);
@@ -57,6 +60,7 @@ export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string
     at = writeNumber(bytes, at, FIELD.GENERATION, origin.generation);
     at = writeNumber(bytes, at, FIELD.SEQ, origin.seq);
     at = writeNumber(bytes, at, FIELD.LIFE, LIVES.indexOf(origin.life));
+    if (origin.settled !== undefined) at = writeNumber(bytes, at, FIELD.SETTLED, origin.settled);
   }
   bytes.set(sha256(bytes.subarray(0, at)).subarray(0, CHECK_BYTES), at);
   return `p1.${Buffer.from(bytes.buffer, 0, at + CHECK_BYTES).toString("base64url")}`;
@@ -98,7 +102,7 @@ function parsePortable(text: string): PortableCursor {
 function readPortable(body: Uint8Array): PortableCursor {
   const reader = new WireReader(body);
   let [clusterId, readerHash, policyEpoch] = ["", "", ""];
-  const origins: { nodeId: string; generation: number; seq: number; life: OriginLife }[] = [];
+  const origins: { nodeId: string; generation: number; seq: number; settled?: number; life: OriginLife }[] = [];
   while (!reader.isDone()) {
     const field = Math.floor(reader.tag() / 8);
     const origin = origins.at(-1);
@@ -122,6 +126,7 @@ function readPortable(body: Uint8Array): PortableCursor {
         if (field === FIELD.GENERATION) origin.generation = value;
         else if (field === FIELD.SEQ) origin.seq = value;
         else if (field === FIELD.LIFE) origin.life = LIVES[value] ?? "live";
+        else if (field === FIELD.SETTLED) origin.settled = value;
         else throw malformed();
       }
     }

@@ -5,7 +5,7 @@
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
-import { Cell, type Origin } from "./cell.ts";
+import { Cell, holdAbove, moveThrough, type Origin } from "./cell.ts";
 import type { Drafter } from "./codec.ts";
 import type { Bounds } from "./names.ts";
 import type { OriginPlace } from "./origins.ts";
@@ -25,6 +25,11 @@ export interface Frame {
   readonly records: readonly Uint8Array[];
   /** Part of a whole transfer: all live records and the tombstones above `floor`; what is not listed is gone. */
   readonly isComplete: boolean;
+  /**
+   * What the sender knows of, absent when that is `through`: a key that changed again beyond `through` is not in the frame, so what
+   * the receiver then holds is not what the origin held there (`Unsettled`).
+   */
+  readonly knownSeq?: number;
   /** The last frame of a whole transfer. */
   readonly isLast: boolean;
   readonly floor: number;
@@ -70,6 +75,7 @@ export function buildFrame(
     return true;
   });
   if (!isCut) through = Math.max(upTo, after);
+  const knownSeq = Math.max(origin.through, origin.unsettled?.until ?? 0);
   return {
     nodeId: origin.nodeId,
     generation: origin.generation,
@@ -78,6 +84,7 @@ export function buildFrame(
     records,
     isComplete,
     isLast: isComplete && !isCut,
+    ...(knownSeq > through && { knownSeq }),
     floor: origin.floor,
   };
 }
@@ -182,7 +189,9 @@ export class FrameReceiver {
     if (record.seq <= known && !frame.isComplete) return;
     const cell = this.#cellOf(record, origin);
     taken.stamp(cell.hlc);
-    if (frame.isComplete) this.#transfers.get(origin.id)?.listed.add(cell.key);
+    // A tombstone may have the number of the entry held here: a sender that was told of no removal gave it none of its own.
+    if (frame.isComplete && cell.body === BODY.ENTRY) this.#transfers.get(origin.id)?.listed.add(cell.key);
+    if (known < origin.through && cell.body === BODY.ENTRY) this.#replica.undoEnd(cell);
     if (cell.seq <= known) {
       if (cell.sizeBytes > 0) this.#replica.slab.free(cell.at, cell.sizeBytes);
     } else if (this.#replica.install(cell, time)) taken.changedCount += 1;
@@ -204,11 +213,14 @@ export class FrameReceiver {
   #settle(frame: Frame, origin: Origin, time: Time): void {
     if (!frame.isComplete) {
       if (origin.through === 0) origin.floor = Math.max(origin.floor, frame.floor);
-      origin.through = Math.max(origin.through, frame.through);
+      moveThrough(origin, frame.through, frame.knownSeq ?? 0);
       return;
     }
     // V moves at the end only: a transfer that breaks off in the middle has told of no removal yet.
-    if (!frame.isLast) return;
+    if (!frame.isLast) {
+      holdAbove(origin, frame.knownSeq ?? frame.through);
+      return;
+    }
     const listed = this.#transfers.get(origin.id)?.listed ?? new Set();
     this.#transfers.delete(origin.id);
     this.#repairs.delete(origin.id);
@@ -220,7 +232,7 @@ export class FrameReceiver {
     });
     for (const cell of gone) this.#replica.withdraw(cell, time);
     origin.floor = Math.max(origin.floor, frame.floor);
-    origin.through = Math.max(origin.through, frame.through);
+    moveThrough(origin, frame.through, frame.knownSeq ?? 0);
   }
 
   #cellOf(record: WireRecord, origin: Origin): Cell {
@@ -265,8 +277,8 @@ export class FrameReceiver {
 }
 
 /** Numbers that a frame may carry at all. */
-function isSound({ generation, after, through, floor }: Frame): boolean {
-  return [generation, after, through, floor].every((n) => Number.isSafeInteger(n) && n >= 0) && through >= after;
+function isSound({ generation, after, through, floor, knownSeq = 0 }: Frame): boolean {
+  return [generation, after, through, floor, knownSeq].every((n) => Number.isSafeInteger(n) && n >= 0) && through >= after;
 }
 
 /** What came of one frame. */

@@ -3,7 +3,7 @@
  * so that one change to a thousand equal watches is found and encoded once (performance.md, "encode each event once").
  */
 
-import type { Cell } from "./cell.ts";
+import { type Cell, type Origin, settledOf } from "./cell.ts";
 import { type CursorOrigin, portableCursorText, shortCursorText } from "./cursor.ts";
 import { coversNamespace, type Filter, type Locality, matches } from "./filter.ts";
 import type { DigestSum, ViewDigest } from "./namespace-digest.ts";
@@ -119,12 +119,7 @@ export class Reader {
     const { policyEpoch, hash } = this.options;
     // Not by revision: a vector moves on, and an origin's life changes, also where no record does.
     if (this.#portable.policyEpoch !== policyEpoch || !isVector(this.#portable.origins, this.replica.origins)) {
-      const origins = [...this.replica.origins.values()].map((o) => ({
-        nodeId: o.nodeId,
-        generation: o.generation,
-        seq: o.through,
-        life: o.life,
-      }));
+      const origins = [...this.replica.origins.values()].map(placeOf);
       const text = portableCursorText({ clusterId: this.node.clusterId, readerHash: hash, policyEpoch, origins });
       this.#portable = { policyEpoch, origins, text };
     }
@@ -252,13 +247,25 @@ export class Reader {
   }
 }
 
+function placeOf(origin: Origin): CursorOrigin {
+  const { nodeId, generation, life } = origin;
+  const [seq, settled] = [toldSeq(origin), settledOf(origin)];
+  return settled === seq ? { nodeId, generation, seq, life } : { nodeId, generation, seq, settled, life };
+}
+
+/** In the middle of a whole transfer more is held, and told of, than is known. */
+function toldSeq({ unsettled, through, log }: Origin): number {
+  return unsettled === undefined ? through : Math.max(through, log.lastOrder);
+}
+
 /** Whether the list, made from these origins in their order, still says what they are. */
 function isVector(list: readonly CursorOrigin[], origins: Replica["origins"]): boolean {
   if (list.length !== origins.size) return false;
   let i = 0;
   for (const origin of origins.values()) {
     const said = list[i++];
-    if (said === undefined || said.seq !== origin.through || said.life !== origin.life) return false;
+    if (said === undefined || said.seq !== toldSeq(origin) || (said.settled ?? said.seq) !== settledOf(origin) || said.life !== origin.life)
+      return false;
     if (said.nodeId !== origin.nodeId || said.generation !== origin.generation) return false;
   }
   return true;

@@ -1,7 +1,6 @@
 /**
- * The replica ordered by change: for each origin and key the newest record, the order in which they changed here, and the
- * version vector of what is known (architecture.md, "The one idea"; semantics.md, Leases and life, Replication). Records
- * of this node are staged, and become visible to anyone only when their journal batch is on disk and they are committed.
+ * The replica ordered by change: for each origin and key the newest record, the order in which they changed here, and the version vector
+ * (architecture.md, "The one idea"). Records of this node are staged, and become visible only when their journal batch is on disk.
  */
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
@@ -196,7 +195,6 @@ export class Replica {
   }
 
   // ---- any record, by whatever way it came ----
-
   /**
    * Takes in a record that is not staged any more, received, or replayed from the journal. A record not newer than the one
    * held of its origin is skipped. Does not move the version vector. Returns whether anything changed.
@@ -261,6 +259,12 @@ export class Replica {
     this.touch(cell);
   }
 
+  /** Makes room for an entry where a tombstone of the same number stands: it was ended here, and lives at its origin. */
+  undoEnd({ key, origin, seq }: Cell): void {
+    const held = recordOf(this.#any(key), origin);
+    if (held?.seq === seq && held.body !== BODY.ENTRY) this.#drop(held);
+  }
+
   /** Removes an invisible record without a trace: a collected tombstone, a forgotten origin's. */
   #drop(cell: Cell): void {
     const { seq, revision } = cell;
@@ -278,7 +282,6 @@ export class Replica {
   }
 
   // ---- reading in order of change ----
-
   /** Visits records touched after `revision`, oldest first, until `visit` returns false. */
   changesSince(revision: number, visit: (cell: Cell, revision: number) => boolean): void {
     this.#byRevision.forEachSince(revision, visit);

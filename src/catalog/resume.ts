@@ -1,6 +1,6 @@
 /** From a portable cursor to deltas, at any node, also one that is behind the cursor (semantics.md, Watch 3 and 4). */
 import type { Time } from "../lib/machine.ts";
-import type { Cell, Origin } from "./cell.ts";
+import { type Cell, type Origin, settledOf } from "./cell.ts";
 import type { PortableCursor } from "./cursor.ts";
 import { matches } from "./filter.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
@@ -20,7 +20,7 @@ export function isOfReader(cursor: PortableCursor, { node, options }: Reader): b
 
 /** Whether the cursor knows of something that this replica does not know. */
 export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
-  return cursor.origins.some(({ nodeId, generation, seq }) => (replica.origins.get(`${nodeId}/${generation}`)?.through ?? 0) < seq);
+  return cursor.origins.some(({ nodeId, generation, seq }) => settledIn(replica, `${nodeId}/${generation}`) < seq);
 }
 
 interface Stretch {
@@ -40,7 +40,9 @@ export class ResumeGap {
   readonly #reader: Reader;
   readonly #cursor: PortableCursor;
   readonly #sinceMonoMs: number;
-  /** Origin id to the seq the reader has. */
+  /** Origin id to the seq up to which the reader may have been told … */
+  readonly #told = new Map<string, number>();
+  /** … and to the one up to which it knows of everything. */
   readonly #known = new Map<string, number>();
   readonly #stretches: Stretch[] = [];
   readonly #held = new Set<KeyText>();
@@ -55,8 +57,9 @@ export class ResumeGap {
     const lives = new Map<string, string>();
     for (const known of cursor.origins) {
       const id = `${known.nodeId}/${known.generation}`;
-      this.#known.set(id, known.seq);
-      if ((reader.replica.origins.get(id)?.through ?? 0) < known.seq) this.#late.add(id);
+      this.#told.set(id, known.seq);
+      this.#known.set(id, known.settled ?? known.seq);
+      if (settledIn(reader.replica, id) < known.seq) this.#late.add(id);
       lives.set(id, known.life);
     }
     for (const origin of reader.replica.origins.values()) {
@@ -81,7 +84,7 @@ export class ResumeGap {
       if (replica.origins.get(origin.id) !== origin) return false;
       if (known !== undefined && origin.floor > Math.max(known, after)) return false;
     }
-    return (this.#known.get(replica.self.id) ?? 0) <= replica.self.through;
+    return (this.#told.get(replica.self.id) ?? 0) <= replica.self.through;
   }
 
   standing(time: Time, isReady: boolean): Standing {
@@ -91,7 +94,7 @@ export class ResumeGap {
     for (const { nodeId, generation, seq } of this.#cursor.origins) {
       const id = `${nodeId}/${generation}`;
       const origin = replica.origins.get(id);
-      if (origin !== undefined && origin.through >= seq) {
+      if (origin !== undefined && settledOf(origin) >= seq) {
         // Learned since, and with it no removal up to the floor: the reader may hold what went before this node heard of it.
         if (this.#late.has(id) && origin.floor > seq) isLost = true;
         continue;
@@ -100,6 +103,8 @@ export class ResumeGap {
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
       else if (hasWaited && !this.#mayGrow(origin)) isLost = true;
+      // All that there is has come, or somebody claimed that there is more than there is.
+      else if (hasWaited && origin !== undefined && origin.through >= seq) continue;
       else return "behind";
     }
     return isLost ? "lost" : "covered";
@@ -141,8 +146,8 @@ export class ResumeGap {
   /** Whether the reader cannot have anything newer than this; what it may have is looked at again once caught up. */
   maySend(change: Change): boolean {
     const { origin, seq } = change.record;
-    const known = this.#known.get(origin.id) ?? 0;
-    if (seq > known || (this.#reader.replica.origins.get(origin.id)?.through ?? 0) >= known) {
+    const told = this.#told.get(origin.id) ?? 0;
+    if (seq > told || settledIn(this.#reader.replica, origin.id) >= told) {
       this.#held.delete(change.record.key);
       return true;
     }
@@ -192,4 +197,10 @@ export class ResumeGap {
       winner !== cell || cell.peers !== undefined || isLifeChanged || winner.filterSeq > (this.#known.get(cell.origin.id) ?? 0);
     return couldHave ? { action: ACTION.REMOVE, record: cell, revision: cell.revision } : undefined;
   }
+}
+
+/** Up to where an origin's records are held here as they were at the origin; 0 where it is not known. */
+function settledIn({ origins }: Replica, id: string): number {
+  const origin = origins.get(id);
+  return origin === undefined ? 0 : settledOf(origin);
 }

@@ -3,8 +3,6 @@ import type { Origin } from "../catalog/cell.ts";
 import type { Frame } from "../catalog/frames.ts";
 import type { VectorEntry } from "./messages.ts";
 
-export const Asked = { TAKEN: 0, TOO_OFTEN: 1 } as const;
-
 interface AskBounds {
   readonly monoMs: number;
   readonly fetchTimeoutMs: number;
@@ -46,9 +44,9 @@ export class PeerOrigin {
    * The peer asks for what comes after `entry.seq`. A peer that asks for the same again and again is given it at ever longer
    * intervals: it may lie.
    */
-  asked(entry: VectorEntry, origin: Origin, { monoMs, fetchTimeoutMs, fetchMaxWaitMs }: AskBounds): (typeof Asked)[keyof typeof Asked] {
+  asked(entry: VectorEntry, origin: Origin, { monoMs, fetchTimeoutMs, fetchMaxWaitMs }: AskBounds): "taken" | "too_often" {
     const isProgress = entry.seq > this.#askSeq;
-    if (!isProgress && monoMs < this.#askMonoMs) return Asked.TOO_OFTEN;
+    if (!isProgress && monoMs < this.#askMonoMs) return "too_often";
     this.#askCount = isProgress ? 0 : this.#askCount + 1;
     this.#askMonoMs = monoMs + Math.min(fetchMaxWaitMs, (fetchTimeoutMs / 4) * 2 ** this.#askCount);
     this.#askSeq = entry.seq;
@@ -57,7 +55,7 @@ export class PeerOrigin {
     this.#transfer = undefined;
     this.#isWholeWanted = entry.floor > entry.seq;
     if (!this.#isWholeWanted && this.at >= origin.through) this.isAsked = false;
-    return Asked.TAKEN;
+    return "taken";
   }
 
   /** Where the next frame starts. */

@@ -8,6 +8,7 @@ import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import { FrameShelf } from "./frame-shelf.ts";
+import { OriginDigests } from "./origin-digests.ts";
 import { Vector } from "./vector.ts";
 
 export interface ReplicationOptions {
@@ -23,6 +24,10 @@ export interface ReplicationOptions {
   readonly digestOrigins: number;
   /** Records hashed in one go. */
   readonly digestSliceRecords: number;
+  /** An origin that was repaired over a link is not repaired again over it for so long. */
+  readonly repairIntervalMs: number;
+  /** News of others is passed on after up to so long, at random. */
+  readonly passDelayMs: number;
   /** A peer that knows more than this node is asked only when that has been so for this long: most is on its way already. */
   readonly fetchGraceMs: number;
   /** An origin that does not come is asked for again, of another peer if there is one, after so long. */
@@ -50,6 +55,8 @@ export const REPLICATION_DEFAULTS: ReplicationOptions = {
   digestIntervalMs: 60_000,
   digestOrigins: 4,
   digestSliceRecords: 4000,
+  repairIntervalMs: 600_000,
+  passDelayMs: 20,
   fetchGraceMs: 500,
   fetchTimeoutMs: 1000,
   fetchMaxWaitMs: 30_000,
@@ -93,6 +100,29 @@ export interface ReplicationStats {
   badFrames: number;
 }
 
+const NO_STATS: ReplicationStats = {
+  sentRecords: 0,
+  sentFrames: 0,
+  receivedRecords: 0,
+  receivedFrames: 0,
+  appliedRecords: 0,
+  refusedRecords: 0,
+  refusedFrames: 0,
+  gaps: 0,
+  asks: 0,
+  asked: 0,
+  askedTooOften: 0,
+  wholeTransfers: 0,
+  vectorsEqual: 0,
+  vectorsDifferent: 0,
+  wholeVectors: 0,
+  compared: 0,
+  diverged: 0,
+  repairs: 0,
+  beyondSkew: 0,
+  badFrames: 0,
+};
+
 /** A link as seen by who shares the fetching out. */
 export interface Fetcher {
   /** When records last came over it. */
@@ -134,14 +164,12 @@ export class ReplicationShared {
   readonly options: ReplicationOptions;
   readonly vector: Vector;
   readonly shelf: FrameShelf;
-  readonly stats: ReplicationStats = {
-    ...{ sentRecords: 0, sentFrames: 0, receivedRecords: 0, receivedFrames: 0, appliedRecords: 0, refusedRecords: 0 },
-    ...{ refusedFrames: 0, gaps: 0, asks: 0, asked: 0, askedTooOften: 0, wholeTransfers: 0, vectorsEqual: 0, vectorsDifferent: 0 },
-    ...{ wholeVectors: 0, compared: 0, diverged: 0, repairs: 0, beyondSkew: 0, badFrames: 0 },
-  };
+  readonly digests: OriginDigests;
+  readonly stats: ReplicationStats = { ...NO_STATS };
   readonly #fetches = new Map<string, Fetch>();
   #selfId: string;
   #edgeMonoMs = Number.NEGATIVE_INFINITY;
+  #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
   #linked: readonly string[] = [];
 
@@ -155,6 +183,7 @@ export class ReplicationShared {
     this.options = { ...REPLICATION_DEFAULTS, ...parts.options };
     this.vector = new Vector(parts.place);
     this.shelf = new FrameShelf({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
+    this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.#selfId = this.replica.self.id;
     const { self } = this.replica;
     self.clusterId = parts.place.clusterId;
@@ -197,9 +226,22 @@ export class ReplicationShared {
 
   // ---- origins ----
 
-  /** An origin's number may have moved; links tell of it. */
-  noteOrigin(origin: Origin): void {
-    this.vector.note(origin, origin.through);
+  /** An origin's number may have moved; links tell of it. Returns whether it had. */
+  noteOrigin(origin: Origin): boolean {
+    return this.vector.note(origin, origin.through);
+  }
+
+  /** What is held of an origin may have changed without its number. */
+  heldChanged(origin: Origin): void {
+    this.shelf.clear();
+    this.digests.drop(origin);
+  }
+
+  /** A slice of summing, for all links together. */
+  workDigests(time: Time): void {
+    if (time.monoMs <= this.#workMonoMs) return;
+    this.#workMonoMs = time.monoMs;
+    this.digests.work();
   }
 
   /** Forgets an origin, records and number together (semantics.md, Orphans). */
@@ -252,7 +294,7 @@ export class ReplicationShared {
     const isSame = fetch.fetcher === fetcher;
     const { fetchTimeoutMs, fetchMaxWaitMs } = this.options;
     // Another goes first.
-    const waitMs = Math.min(fetchMaxWaitMs, fetchTimeoutMs * (isSame ? 1.5 : 1) * 2 ** Math.max(0, fetch.attempts - (isSame ? 0 : 3)));
+    const waitMs = Math.min(fetchMaxWaitMs, fetchTimeoutMs * (isSame ? 1.5 : 1) * 1.5 ** Math.max(0, fetch.attempts - (isSame ? 0 : 3)));
     const busyMonoMs = Math.min(fetch.fetcher.receivedMonoMs, fetch.sinceMonoMs + fetchMaxWaitMs);
     if (time.monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
     fetch.attempts += 1;
@@ -266,9 +308,9 @@ export class ReplicationShared {
     for (const [id, fetch] of this.#fetches) if (fetch.fetcher === fetcher) this.#fetches.delete(id);
   }
 
-  /** What was fetched is here. */
-  endFetch(id: string): void {
-    this.#fetches.delete(id);
+  /** What this link fetched is here, or not to be had. */
+  endFetch(id: string, fetcher: Fetcher): void {
+    if (this.#fetches.get(id)?.fetcher === fetcher) this.#fetches.delete(id);
   }
 }
 

@@ -4,7 +4,7 @@ import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_
 import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY, HEALTH, type KeyText, KIND } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, HEALTH, type KeyText, KIND } from "../../src/catalog/record.ts";
 import { Replica } from "../../src/catalog/replica.ts";
 import { relationOf, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { Slab } from "../../src/catalog/slab.ts";
@@ -85,13 +85,22 @@ export class ReplicatingNode {
     for (const link of this.links) link.changed(time);
   }
 
+  /** Collects the tombstones that may go by then. */
+  collect(monoMs: number): void {
+    this.replica.collect(this.timeOf(monoMs), 100);
+  }
+
+  /** The records it shows, in key order. */
+  records(): readonly CatalogRecord[] {
+    const records: CatalogRecord[] = [];
+    const cursor = this.replica.lookup.cursor();
+    for (let record = cursor.next(); record !== undefined; record = cursor.next()) records.push(record);
+    return records;
+  }
+
   /** What it shows: a line a key. */
   shown(): readonly string[] {
-    const lines: string[] = [];
-    const cursor = this.replica.lookup.cursor();
-    for (let record = cursor.next(); record !== undefined; record = cursor.next())
-      lines.push(`${record.key.replaceAll("\0", "|")} ${record.origin.id} ${record.seq} ${record.traits.tags.join()}`);
-    return lines;
+    return this.records().map((r) => `${r.key.replaceAll("\0", "|")} ${r.origin.id} ${r.seq} ${r.traits.tags.join()}`);
   }
 
   /** What it holds of an origin, tombstones too. */
@@ -100,13 +109,10 @@ export class ReplicatingNode {
     return cells.map((cell) => `${cell.key.replaceAll("\0", "|")} ${cell.seq} ${cell.body}`);
   }
 
-  vector(): Readonly<Record<string, number>> {
-    return Object.fromEntries(
-      [...this.replica.origins.values()]
-        .filter((o) => o.through > 0)
-        .map((o) => [o.id, o.through])
-        .toSorted(),
-    );
+  /** What it knows, in order of origins. */
+  vector(): readonly string[] {
+    const known = [...this.replica.origins.values()].filter((origin) => origin.through > 0);
+    return known.map((origin) => `${origin.id} ${origin.through}`).toSorted((x, y) => (x < y ? -1 : 1));
   }
 }
 

@@ -1,0 +1,135 @@
+/** One link's comparing of origins: digests now and then, and what to do when they differ (semantics.md, Tombstones). */
+import type { Origin } from "../catalog/cell.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Rng } from "../lib/rng.ts";
+import { MAX_DIGESTS } from "./link-sender.ts";
+import type { OriginDigest } from "./messages.ts";
+import type { PeerView } from "./peer-view.ts";
+import type { ReplicationShared } from "./replication-shared.ts";
+
+/** Between two slices of summing, in ms. */
+const SLICE_MS = 10;
+
+interface Strikes {
+  readonly through: number;
+  readonly count: number;
+}
+
+export class LinkComparer {
+  readonly #shared: ReplicationShared;
+  readonly #view: PeerView;
+  readonly #rng: Rng;
+  readonly #tell: (digest: OriginDigest) => void;
+  /** Digests to be told, or to be compared with the peer's, as soon as our own is summed. */
+  readonly #waiting = new Map<string, OriginDigest | undefined>();
+  readonly #strikes = new Map<string, Strikes>();
+  readonly #repairedMonoMs = new Map<string, number>();
+  /** Last origin told of: the round goes on after it. */
+  #lastId = "";
+  #dueMonoMs: number;
+  #workMonoMs = Number.NEGATIVE_INFINITY;
+
+  constructor(shared: ReplicationShared, view: PeerView, rng: Rng, tell: (digest: OriginDigest) => void, time: Time) {
+    this.#shared = shared;
+    this.#view = view;
+    this.#rng = rng;
+    this.#tell = tell;
+    this.#dueMonoMs = this.#nextMonoMs(time);
+  }
+
+  nextDeadlineMs(): number {
+    return this.#waiting.size > 0 ? this.#workMonoMs + SLICE_MS : this.#dueMonoMs;
+  }
+
+  /** The peer told of origins. */
+  onDigests(digests: readonly OriginDigest[]): void {
+    for (const digest of digests.slice(0, MAX_DIGESTS)) {
+      const id = `${digest.nodeId}/${digest.generation}`;
+      const origin = this.#shared.replica.origins.get(id);
+      if (origin !== undefined && origin.through === digest.through && this.#view.mayCarry(origin)) this.#waiting.set(id, digest);
+    }
+  }
+
+  /** Bounded work; returns the origins to be repaired by a whole transfer from this peer. */
+  tick(time: Time): readonly Origin[] {
+    if (time.monoMs >= this.#dueMonoMs) this.#choose(time);
+    if (this.#waiting.size === 0 || time.monoMs < this.#workMonoMs + SLICE_MS) return [];
+    this.#workMonoMs = time.monoMs;
+    this.#shared.workDigests(time);
+    const repairs: Origin[] = [];
+    for (const [id, theirs] of this.#waiting) {
+      const origin = this.#shared.replica.origins.get(id);
+      if (origin === undefined || (theirs !== undefined && theirs.through !== origin.through)) {
+        this.#waiting.delete(id);
+        continue;
+      }
+      const ours = this.#shared.digests.find(origin, this.#view.peer.relation);
+      if (ours === undefined) {
+        // Cannot be summed now; another time.
+        if (!this.#shared.digests.isBusy) this.#waiting.delete(id);
+        continue;
+      }
+      this.#waiting.delete(id);
+      const told: OriginDigest = { nodeId: origin.nodeId, generation: origin.generation, ...ours };
+      if (theirs === undefined) this.#tell(told);
+      else if (this.#isDivergent(id, theirs, told) && this.#mayRepair(origin, time)) repairs.push(origin);
+    }
+    return repairs;
+  }
+
+  /** Twice in a row at the same number; the answer lets the other side see it too. */
+  #isDivergent(id: string, theirs: OriginDigest, ours: OriginDigest): boolean {
+    const { stats } = this.#shared;
+    stats.compared += 1;
+    if (theirs.digest === ours.digest && theirs.liveCount === ours.liveCount) {
+      this.#strikes.delete(id);
+      return false;
+    }
+    const before = this.#strikes.get(id);
+    const count = before?.through === ours.through ? before.count + 1 : 1;
+    this.#strikes.set(id, { through: ours.through, count });
+    const [oldest] = this.#strikes.keys();
+    if (this.#strikes.size > MAX_DIGESTS && oldest !== undefined) this.#strikes.delete(oldest);
+    if (count <= 2) this.#tell(ours);
+    if (count === 2) stats.diverged += 1;
+    return count >= 2;
+  }
+
+  /** Whether the peer is more to be believed than this node: it is the origin, or nearer to it. Of two equally far the lower id is. */
+  #mayRepair(origin: Origin, time: Time): boolean {
+    const { replica, linked, options, stats } = this.#shared;
+    if (origin === replica.self) return false;
+    const isNearer = this.#view.isLinkedTo(origin.nodeId) || this.#view.peer.nodeId < replica.self.nodeId;
+    if (!this.#view.isOwn(origin.id) && (linked.includes(origin.nodeId) || !isNearer)) return false;
+    const lastMonoMs = this.#repairedMonoMs.get(origin.id) ?? Number.NEGATIVE_INFINITY;
+    // A record that is refused here for good would otherwise be repaired for ever.
+    if (time.monoMs < lastMonoMs + options.repairIntervalMs) return false;
+    this.#repairedMonoMs.set(origin.id, time.monoMs);
+    this.#strikes.delete(origin.id);
+    const [oldest] = this.#repairedMonoMs.keys();
+    if (this.#repairedMonoMs.size > MAX_DIGESTS && oldest !== undefined) this.#repairedMonoMs.delete(oldest);
+    stats.repairs += 1;
+    return true;
+  }
+
+  /** The next few origins of the round of which both sides know the same number. */
+  #choose(time: Time): void {
+    this.#dueMonoMs = this.#nextMonoMs(time);
+    const ids = [...this.#shared.replica.origins.keys()];
+    const from = ids.indexOf(this.#lastId) + 1;
+    let left = this.#shared.options.digestOrigins;
+    for (let i = 0; i < ids.length && left > 0; i++) {
+      const id = ids[(from + i) % ids.length] ?? "";
+      const origin = this.#shared.replica.origins.get(id);
+      if (origin === undefined || origin.through === 0 || this.#view.find(id)?.at !== origin.through || !this.#view.mayCarry(origin))
+        continue;
+      this.#waiting.set(id, undefined);
+      this.#lastId = id;
+      left -= 1;
+    }
+  }
+
+  #nextMonoMs(time: Time): number {
+    return time.monoMs + this.#shared.options.digestIntervalMs * (0.75 + 0.5 * this.#rng.next());
+  }
+}

@@ -1,0 +1,99 @@
+/** What the peer of one link knows and this node does not, and when to ask for it. */
+import type { Time } from "../lib/machine.ts";
+import type { PeerView } from "./peer-view.ts";
+import type { Fetcher, ReplicationShared } from "./replication-shared.ts";
+
+/** Looks at what is behind at most so often, in ms. */
+const CHECK_MS = 100;
+
+export class LinkFetcher implements Fetcher {
+  receivedMonoMs: number;
+  readonly #shared: ReplicationShared;
+  readonly #view: PeerView;
+  readonly #ask: (id: string, seq: number) => void;
+  /** Origins of which the peer said more than is known here, and since when. */
+  readonly #behind = new Map<string, number>();
+  /** What the peer's first whole vector named and is not here yet. */
+  readonly #missing = new Map<string, number>();
+  #checkMonoMs: number;
+  #behindMonoMs: number | undefined;
+
+  constructor(shared: ReplicationShared, view: PeerView, ask: (id: string, seq: number) => void, time: Time) {
+    this.#shared = shared;
+    this.#view = view;
+    this.#ask = ask;
+    this.receivedMonoMs = time.monoMs;
+    this.#checkMonoMs = time.monoMs;
+  }
+
+  get isCaughtUp(): boolean {
+    return this.#view.isWholeTold && this.#missing.size === 0;
+  }
+
+  nextDeadlineMs(): number | undefined {
+    return this.#behind.size > 0 || this.#missing.size > 0 ? this.#checkMonoMs + CHECK_MS : undefined;
+  }
+
+  /** For how long, and by how many numbers, this node has been behind the peer. */
+  lag(time: Time): { readonly ms: number; readonly seqs: number } {
+    let seqs = 0;
+    for (const id of this.#behind.keys()) seqs += Math.max(0, (this.#view.find(id)?.told ?? 0) - this.#throughOf(id));
+    return { ms: seqs > 0 && this.#behindMonoMs !== undefined ? time.monoMs - this.#behindMonoMs : 0, seqs };
+  }
+
+  /** The peer's vector named an origin. */
+  told(id: string, seq: number, time: Time): void {
+    if (seq <= this.#throughOf(id) || !this.#isWelcome(id)) return;
+    if (!this.#behind.has(id)) this.#behind.set(id, time.monoMs);
+    if (!this.#view.isWholeTold) this.#missing.set(id, seq);
+    this.#behindMonoMs ??= time.monoMs;
+  }
+
+  /** A frame did not join what is known. */
+  gap(id: string, knows: number, time: Time): void {
+    if (this.#shared.takeFetch(id, this, time)) this.#ask(id, knows);
+  }
+
+  tick(time: Time): void {
+    if (time.monoMs - this.#checkMonoMs >= CHECK_MS) this.check(time);
+  }
+
+  /** Asks for what the peer has, where nobody else is at it and it does not come by itself. */
+  check(time: Time): void {
+    this.#checkMonoMs = time.monoMs;
+    for (const [id, seq] of this.#missing) if (this.#throughOf(id) >= seq || !this.#isWelcome(id)) this.#missing.delete(id);
+    for (const [id, sinceMonoMs] of this.#behind) {
+      const through = this.#throughOf(id);
+      if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id)) {
+        this.#behind.delete(id);
+        this.#shared.endFetch(id, this);
+      } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#shared.takeFetch(id, this, time)) this.#ask(id, through);
+    }
+    if (this.#behind.size === 0) this.#behindMonoMs = undefined;
+  }
+
+  close(): void {
+    this.#shared.dropFetcher(this);
+    this.#behind.clear();
+    this.#missing.clear();
+  }
+
+  /** Most of what a peer has more is on its way here already; what was named at the start is not, unless it is the peer's own. */
+  #isOverdue(id: string, sinceMonoMs: number, time: Time): boolean {
+    if (!this.#view.isWholeTold) return false;
+    const { fetchGraceMs } = this.#shared.options;
+    if (this.#view.isOwn(id)) return time.monoMs >= Math.max(sinceMonoMs, this.receivedMonoMs) + 2 * fetchGraceMs;
+    return this.#missing.has(id) || time.monoMs >= sinceMonoMs + fetchGraceMs;
+  }
+
+  #throughOf(id: string): number {
+    return this.#shared.replica.origins.get(id)?.through ?? 0;
+  }
+
+  /** Whether frames of that origin are taken here, from this peer. */
+  #isWelcome(id: string): boolean {
+    const { replica } = this.#shared;
+    if (id === replica.self.id || replica.forgotten.has(id) || !this.#shared.hasRoomFor(id)) return false;
+    return this.#view.find(id)?.isRefused !== true;
+  }
+}

@@ -1,0 +1,233 @@
+/** What goes out on one link, and in which order: whole vector, links, questions, periodic vectors, digests, records in turn. */
+import type { Origin } from "../catalog/cell.ts";
+import type { Link } from "../catalog/frames.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Rng } from "../lib/rng.ts";
+import type { OriginDigest, ReplicationFrame, VectorEntry } from "./messages.ts";
+import type { PeerOrigin } from "./peer-origin.ts";
+import type { PeerView } from "./peer-view.ts";
+import type { ReplicationShared } from "./replication-shared.ts";
+
+/** Holds no frames but the parts of a whole vector; everything else is read when it is asked for. */
+export class LinkSender {
+  readonly #shared: ReplicationShared;
+  readonly #view: PeerView;
+  readonly #link: Link;
+  readonly #rng: Rng;
+  /** Parts of a whole vector. */
+  #whole: ReplicationFrame[] = [];
+  #wholeMonoMs = Number.NEGATIVE_INFINITY;
+  /** The peer's whole vector is to be asked for. */
+  isWholeWanted = false;
+  /** Questions by origin. */
+  readonly #asks = new Map<string, VectorEntry>();
+  readonly #digests: OriginDigest[] = [];
+  #linkedSent: readonly string[] | undefined;
+  /** Ids of origins with something to send, in turn. */
+  readonly #ready = new Set<string>();
+  /** Moves of the vector up to here are said; up to there they are looked at for what is to be passed on. */
+  #saidOrder = 0;
+  #seenOrder = 0;
+  #seenMonoMs = Number.NEGATIVE_INFINITY;
+  #passMonoMs: number | undefined;
+  #vectorMonoMs: number;
+
+  constructor(shared: ReplicationShared, view: PeerView, rng: Rng, time: Time) {
+    this.#shared = shared;
+    this.#view = view;
+    this.#rng = rng;
+    this.#link = { relation: view.peer.relation, clusterId: view.peer.clusterId };
+    this.#vectorMonoMs = this.#nextVectorMonoMs(time);
+    this.#queueWhole();
+  }
+
+  /** Origins of which the peer is to get more. */
+  get readyCount(): number {
+    return this.#ready.size;
+  }
+
+  hasWork(time: Time): boolean {
+    this.#look(time);
+    if (this.#whole.length > 0 || this.isWholeWanted || this.#asks.size > 0 || this.#digests.length > 0) return true;
+    return this.#linkedSent !== this.#shared.linked || time.monoMs >= this.#vectorMonoMs || this.#ready.size > 0;
+  }
+
+  nextDeadlineMs(): number {
+    const edge = this.#shared.edgeDueMonoMs ?? Number.POSITIVE_INFINITY;
+    const isPassing = this.#view.isWholeTold && this.#seenOrder < this.#shared.vector.order;
+    const pass = isPassing ? (this.#passMonoMs ?? this.#seenMonoMs) : Number.POSITIVE_INFINITY;
+    return Math.min(this.#vectorMonoMs, edge, pass);
+  }
+
+  next(time: Time): ReplicationFrame | undefined {
+    this.#look(time);
+    const part = this.#whole.shift();
+    if (part !== undefined) return part;
+    if (this.#linkedSent !== this.#shared.linked) {
+      this.#linkedSent = this.#shared.linked;
+      return { kind: "linked", nodeIds: this.#linkedSent };
+    }
+    if (this.isWholeWanted) {
+      this.isWholeWanted = false;
+      return { kind: "vector", entries: [], digest: 0n, isPartial: true, isWanted: true };
+    }
+    if (this.#asks.size > 0) return this.#askFrame();
+    if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
+    if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
+    return this.#recordsFrame();
+  }
+
+  /** Asks for an origin's records after a number; `floor` above it asks for a whole transfer. */
+  ask(id: string, seq: number, floor = 0): void {
+    const at = id.lastIndexOf("/");
+    this.#asks.set(id, { nodeId: id.slice(0, at), generation: Number(id.slice(at + 1)), seq, floor });
+  }
+
+  /** Tells how many live records of an origin there are, and what they come to. */
+  tell(digest: OriginDigest): void {
+    if (this.#digests.length < MAX_DIGESTS) this.#digests.push(digest);
+  }
+
+  /** The peer does not believe its picture of our vector: it gets all of it, not more often than vectors go. */
+  answerWhole(time: Time): void {
+    if (time.monoMs < this.#wholeMonoMs + this.#shared.options.vectorIntervalMs) return;
+    this.#wholeMonoMs = time.monoMs;
+    this.#queueWhole();
+  }
+
+  /** The peer asked for an origin. */
+  onAsk(entry: VectorEntry, time: Time): void {
+    const { replica, stats, options } = this.#shared;
+    const id = `${entry.nodeId}/${entry.generation}`;
+    stats.asked += 1;
+    const origin = replica.origins.get(id);
+    if (origin === undefined || entry.seq > origin.through || !this.#view.mayCarry(origin)) return;
+    const outcome = this.#view.take(id, false)?.asked(entry, origin, { monoMs: time.monoMs, ...options });
+    if (outcome === "too_often") stats.askedTooOften += 1;
+    else if (outcome === "taken") this.#ready.add(id);
+  }
+
+  /** The peer's whole vector, or whom it is linked to, is known now. */
+  offerAll(): void {
+    if (!this.#view.isWholeTold) return;
+    for (const origin of this.#shared.replica.origins.values()) this.#offer(origin, origin.through === 0);
+  }
+
+  clear(): void {
+    this.#ready.clear();
+    this.#asks.clear();
+    this.#whole.length = 0;
+    this.#digests.length = 0;
+  }
+
+  // ---- vectors ----
+
+  #nextVectorMonoMs(time: Time): number {
+    return time.monoMs + this.#shared.options.vectorIntervalMs * (0.75 + 0.5 * this.#rng.next());
+  }
+
+  #queueWhole(): void {
+    const { vector, options, stats } = this.#shared;
+    const { peer } = this.#view;
+    stats.wholeVectors += 1;
+    const entries = vector.entriesSince(0, peer);
+    const digest = vector.digest(peer);
+    this.#saidOrder = vector.order;
+    this.#whole = [];
+    for (let from = 0; from === 0 || from < entries.length; from += options.maxVectorEntries) {
+      const part = entries.slice(from, from + options.maxVectorEntries);
+      const isPartial = from + options.maxVectorEntries < entries.length;
+      this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false });
+    }
+  }
+
+  #vectorFrame(time: Time): ReplicationFrame | undefined {
+    const { vector, options } = this.#shared;
+    const { peer } = this.#view;
+    this.#vectorMonoMs = this.#nextVectorMonoMs(time);
+    const entries = vector.entriesSince(this.#saidOrder, peer);
+    if (entries.length > options.maxVectorEntries) {
+      this.#queueWhole();
+      return this.#whole.shift();
+    }
+    this.#saidOrder = vector.order;
+    return { kind: "vector", entries, digest: vector.digest(peer), isPartial: true, isWanted: false };
+  }
+
+  #askFrame(): ReplicationFrame {
+    const entries: VectorEntry[] = [];
+    for (const [id, entry] of this.#asks) {
+      if (entries.length >= this.#shared.options.maxVectorEntries) break;
+      this.#asks.delete(id);
+      entries.push(entry);
+    }
+    this.#shared.stats.asks += entries.length;
+    return { kind: "vector", entries, digest: 0n, isPartial: true, isWanted: true };
+  }
+
+  // ---- records ----
+
+  /** The next frame of the origin whose turn it is. */
+  #recordsFrame(): ReplicationFrame | undefined {
+    for (const id of this.#ready) {
+      this.#ready.delete(id);
+      const origin = this.#shared.replica.origins.get(id);
+      const known = this.#view.find(id);
+      if (origin !== undefined && known !== undefined && this.#hasNews(origin, known)) return this.#build(origin, known);
+    }
+    return undefined;
+  }
+
+  #build(origin: Origin, known: PeerOrigin): ReplicationFrame {
+    const { replica, shelf, stats, options } = this.#shared;
+    const from = known.from(origin);
+    const upTo = from.isComplete ? origin.through : this.#upTo(origin);
+    const frame = shelf.frame(replica, origin, { ...from, upTo }, this.#link, options.maxFrameBytes);
+    if (frame.isComplete && frame.after === 0) stats.wholeTransfers += 1;
+    known.sent(frame, origin, upTo);
+    if (this.#hasNews(origin, known)) this.#ready.add(origin.id);
+    stats.sentFrames += 1;
+    stats.sentRecords += frame.records.length;
+    return { kind: "records", frame, clusterId: origin.clusterId, region: origin.region };
+  }
+
+  #upTo(origin: Origin): number {
+    return origin === this.#shared.replica.self ? this.#shared.horizon : origin.through;
+  }
+
+  /** Whether the peer is to get more of an origin now: it asked, or is served unasked and was up to date before. */
+  #hasNews(origin: Origin, known: PeerOrigin): boolean {
+    if (!this.#view.mayCarry(origin)) return false;
+    if (known.isAsked || known.isInTransfer) return true;
+    if (!this.#view.isWholeTold || known.at >= this.#upTo(origin) || !this.#view.isServed(origin)) return false;
+    return known.isFollowing || origin === this.#shared.replica.self;
+  }
+
+  /** Looks at what moved. Own news is gathered for all links together, so that they share frames; others' a little at random. */
+  #look(time: Time): void {
+    this.#shared.changed(time);
+    if (!this.#view.isWholeTold) return;
+    const { replica, vector, options } = this.#shared;
+    const { self } = replica;
+    if ((this.#view.find(self.id)?.at ?? -1) < this.#shared.horizon) this.#offer(self, true);
+    if (this.#seenOrder === vector.order) return;
+    // Of many peers that could pass something on, the first spares the others the way.
+    this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.gatherMs, time.monoMs + options.passDelayMs * this.#rng.next());
+    if (time.monoMs < this.#passMonoMs) return;
+    this.#passMonoMs = undefined;
+    this.#seenMonoMs = time.monoMs;
+    vector.forEachSince(this.#seenOrder, (mark) => {
+      const origin = replica.origins.get(mark.id);
+      if (origin !== undefined) this.#offer(origin, true);
+    });
+    this.#seenOrder = vector.order;
+  }
+
+  #offer(origin: Origin, isFollowing: boolean): void {
+    const known = this.#view.take(origin.id, isFollowing);
+    if (known !== undefined && this.#hasNews(origin, known)) this.#ready.add(origin.id);
+  }
+}
+
+/** Digests waiting to be sent, and in a frame. */
+export const MAX_DIGESTS = 256;

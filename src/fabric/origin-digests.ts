@@ -1,0 +1,118 @@
+/** What an origin's live records come to, computed in slices and shared by all links; finds replicas that differ though their vectors agree. */
+
+import type { Origin } from "../catalog/cell.ts";
+import { BODY } from "../catalog/record.ts";
+import type { Replica } from "../catalog/replica.ts";
+import { mayHold, type Relation } from "../catalog/scope.ts";
+import { hashOf, Sum64 } from "./vector.ts";
+
+export interface Summed {
+  readonly through: number;
+  readonly liveCount: number;
+  readonly digest: bigint;
+}
+
+interface Scan {
+  readonly origin: Origin;
+  readonly relation: Relation;
+  readonly through: number;
+  readonly sum: Sum64;
+  at: number;
+  liveCount: number;
+}
+
+/** Sums kept, and scans waiting. */
+const MAX_SUMS = 256;
+
+export class OriginDigests {
+  readonly #replica: Replica;
+  readonly #sliceRecords: number;
+  readonly #sums = new Map<string, Summed>();
+  readonly #scans = new Map<string, Scan>();
+
+  constructor(replica: Replica, sliceRecords: number) {
+    this.#replica = replica;
+    this.#sliceRecords = sliceRecords;
+  }
+
+  /** Whether `work` has something to do. */
+  get isBusy(): boolean {
+    return this.#scans.size > 0;
+  }
+
+  /**
+   * The sum of what a link of that relation may carry, at the origin's present number; undefined while it is being computed, or cannot be:
+   * in the middle of a whole transfer more is held than is known.
+   */
+  find(origin: Origin, relation: Relation): Summed | undefined {
+    const key = keyOf(origin, relation);
+    const summed = this.#sums.get(key);
+    if (summed?.through === origin.through) return summed;
+    if (!this.#scans.has(key) && this.#scans.size < MAX_SUMS && !isInTransfer(origin)) {
+      const { through } = origin;
+      this.#scans.set(key, { origin, relation, through, sum: new Sum64(), at: 0, liveCount: 0 });
+    }
+    return undefined;
+  }
+
+  /** What is held of an origin changed though its number did not. */
+  drop(origin: Origin): void {
+    for (const relation of ["cluster", "region"] as const) {
+      this.#sums.delete(keyOf(origin, relation));
+      this.#scans.delete(keyOf(origin, relation));
+    }
+  }
+
+  /** One slice of work. */
+  work(): void {
+    for (const [key, scan] of this.#scans) {
+      const { origin, through } = scan;
+      if (this.#replica.origins.get(origin.id) !== origin || origin.through !== through) this.#scans.delete(key);
+      else if (this.#slice(scan)) {
+        this.#scans.delete(key);
+        this.#keep(key, { through, liveCount: scan.liveCount, digest: scan.sum.value });
+      }
+      return;
+    }
+  }
+
+  /** Returns whether that was all. */
+  #slice(scan: Scan): boolean {
+    let left = this.#sliceRecords;
+    let isDone = true;
+    scan.origin.log.forEachSince(scan.at, (cell, seq) => {
+      if (seq > scan.through) return false;
+      isDone = left > 0;
+      if (!isDone) return false;
+      left -= 1;
+      scan.at = seq;
+      if (cell.body === BODY.ENTRY && mayHold(cell.scope, scan.relation)) {
+        scan.sum.add(hashOf(cell.key, seq));
+        scan.liveCount += 1;
+      }
+      return true;
+    });
+    return isDone;
+  }
+
+  #keep(key: string, summed: Summed): void {
+    this.#sums.delete(key);
+    this.#sums.set(key, summed);
+    const [oldest] = this.#sums.keys();
+    if (this.#sums.size > MAX_SUMS && oldest !== undefined) this.#sums.delete(oldest);
+  }
+}
+
+function keyOf(origin: Origin, relation: Relation): string {
+  return `${origin.id} ${relation}`;
+}
+
+/** Whether records above the origin's number are held. */
+function isInTransfer(origin: Origin): boolean {
+  let isAbove = false;
+  origin.log.forEachSince(origin.through, () => {
+    isAbove = true;
+    return false;
+  });
+  return isAbove;
+}

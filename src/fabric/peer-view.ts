@@ -1,0 +1,88 @@
+/** What one link knows of its peer: who it is, what its vector said, whom it is linked to, and where each origin stands there. */
+import type { Origin } from "../catalog/cell.ts";
+import type { OriginPlace } from "../catalog/origins.ts";
+import type { Relation } from "../catalog/scope.ts";
+import type { NodeRef, VectorEntry } from "./messages.ts";
+import { PeerOrigin } from "./peer-origin.ts";
+import type { ReplicationShared } from "./replication-shared.ts";
+import { entryHash, Sum64 } from "./vector.ts";
+
+export interface ReplicationPeer extends NodeRef, OriginPlace {
+  /** How the two nodes stand to each other; decides what the link may carry. */
+  readonly relation: Relation;
+}
+
+/** Linked nodes named in a frame. */
+export const MAX_LINKED = 256;
+
+export class PeerView {
+  readonly peer: ReplicationPeer;
+  readonly #shared: ReplicationShared;
+  readonly #origins = new Map<string, PeerOrigin>();
+  /** Sum over what the peer's vectors said, to be equal to the digest it sends. */
+  readonly #told = new Sum64();
+  #linked: ReadonlySet<string> | undefined;
+  /** Its whole vector has come: what it never named it does not know. */
+  isWholeTold = false;
+
+  constructor(shared: ReplicationShared, peer: ReplicationPeer) {
+    this.#shared = shared;
+    this.peer = peer;
+  }
+
+  find(id: string): PeerOrigin | undefined {
+    return this.#origins.get(id);
+  }
+
+  /** What is kept of an origin; undefined when there are too many. `isFollowing`: it is new to both. */
+  take(id: string, isFollowing: boolean): PeerOrigin | undefined {
+    let known = this.#origins.get(id);
+    if (known === undefined && this.#origins.size < this.#shared.options.maxOrigins) {
+      known = new PeerOrigin(isFollowing);
+      this.#origins.set(id, known);
+    }
+    return known;
+  }
+
+  /** Learns an entry of the peer's vector; undefined when there are too many. */
+  learn(id: string, entry: VectorEntry): PeerOrigin | undefined {
+    const known = this.take(id, false);
+    if (known === undefined) return undefined;
+    this.#told.subtract(entryHash(id, known.told));
+    known.told = entry.seq;
+    this.#told.add(entryHash(id, entry.seq));
+    known.reached(entry.seq);
+    const origin = this.#shared.replica.origins.get(id);
+    if (origin !== undefined && entry.seq >= origin.through) known.isFollowing = true;
+    return known;
+  }
+
+  /** Digest of what the peer's vectors said on this link. */
+  get digest(): bigint {
+    return this.#told.value;
+  }
+
+  setLinked(nodeIds: readonly string[]): void {
+    this.#linked = new Set(nodeIds);
+  }
+
+  isLinkedTo(nodeId: string): boolean {
+    return this.#linked?.has(nodeId) === true;
+  }
+
+  /** Whether the peer gets news of that origin from this node, unasked: its own, and of those it says it has no link to. */
+  isServed(origin: Origin): boolean {
+    if (origin === this.#shared.replica.self) return true;
+    return this.#linked !== undefined && origin.nodeId !== this.peer.nodeId && !this.#linked.has(origin.nodeId);
+  }
+
+  /** Whether that is the peer's own origin. */
+  isOwn(id: string): boolean {
+    return id === `${this.peer.nodeId}/${this.peer.generation}`;
+  }
+
+  /** Whether the link may carry anything of that origin. */
+  mayCarry(origin: Origin): boolean {
+    return this.#shared.vector.mayName(origin, this.peer);
+  }
+}

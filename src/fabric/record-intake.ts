@@ -1,0 +1,112 @@
+/** What one link does with the records that arrive: who may send what, what is counted and told of, what the clock learns. */
+import type { Cell, Origin } from "../catalog/cell.ts";
+import { type Applied, FrameReceiver } from "../catalog/frames.ts";
+import type { OriginPlace } from "../catalog/origins.ts";
+import { relationOf } from "../catalog/scope.ts";
+import { hlcWallMs } from "../lib/hlc.ts";
+import type { Time } from "../lib/machine.ts";
+import type { FabricEvent } from "./fabric.ts";
+import type { ReplicationFrame } from "./messages.ts";
+import type { PeerView } from "./peer-view.ts";
+import type { ReplicationShared } from "./replication-shared.ts";
+
+export type RecordsFrame = Extract<ReplicationFrame, { kind: "records" }>;
+
+export type Intake =
+  | { readonly kind: "taken"; readonly hasChanged: boolean; readonly superseded: readonly Cell[] }
+  | { readonly kind: "gap"; readonly id: string; readonly knows: number }
+  | { readonly kind: "refused" }
+  | { readonly kind: "bad"; readonly reason: string };
+
+const REFUSED: Intake = { kind: "refused" };
+
+export class RecordIntake {
+  readonly #shared: ReplicationShared;
+  readonly #view: PeerView;
+  readonly #receiver: FrameReceiver;
+  readonly #eventMonoMs = new Map<string, number>();
+
+  constructor(shared: ReplicationShared, view: PeerView) {
+    this.#shared = shared;
+    this.#view = view;
+    this.#receiver = new FrameReceiver(shared.replica, shared.drafter, shared.bounds);
+  }
+
+  /** The next whole transfer of the origin is a repair. */
+  repair(origin: Origin): void {
+    this.#receiver.repair(origin.id, origin.through);
+  }
+
+  take({ frame, clusterId, region }: RecordsFrame, time: Time, events: FabricEvent[]): Intake {
+    const { stats, options, replica } = this.#shared;
+    stats.receivedFrames += 1;
+    if (frame.records.length > options.maxFrameRecords)
+      return { kind: "bad", reason: `frame of ${frame.records.length} records, more than ${options.maxFrameRecords}` };
+    const id = `${frame.nodeId}/${frame.generation}`;
+    const place = { clusterId, region };
+    const refusal = this.#refusalOf(id, place);
+    if (refusal !== undefined) return this.#refuse(id, refusal, time, events);
+    stats.receivedRecords += frame.records.length;
+    const applied = this.#receiver.apply(frame, time, { place, maxSkewMs: options.maxClockSkewMs });
+    if (applied.kind === "refused") return this.#refuse(id, "malformed, or forgotten here", time, events);
+    if (applied.kind === "gap") {
+      stats.gaps += 1;
+      return { kind: "gap", id, knows: applied.knows };
+    }
+    this.#learn(applied, id, time, events);
+    const origin = replica.origins.get(id);
+    if (origin === undefined) return REFUSED;
+    if (!frame.isComplete || frame.isLast) this.#view.take(id, false)?.reached(frame.through);
+    // A whole transfer can change what is held of numbers that others were told of already.
+    if (frame.isComplete && frame.isLast) this.#shared.heldChanged(origin);
+    const hasMoved = this.#shared.noteOrigin(origin);
+    return { kind: "taken", hasChanged: hasMoved || applied.changedCount > 0, superseded: applied.superseded };
+  }
+
+  /** Why a frame of that origin is not taken, whatever it says. */
+  #refusalOf(id: string, place: OriginPlace): string | undefined {
+    const { replica, place: here } = this.#shared;
+    const { relation } = this.#view.peer;
+    if (relation === "remote") return "from another region";
+    if (id === replica.self.id) return "our own origin";
+    if (place.clusterId === "" || relationOf(here, place) === "remote") return "of another region";
+    if (relation !== "cluster" && place.clusterId === here.clusterId) return "of our own cluster, by way of another";
+    const known = replica.origins.get(id);
+    if (known === undefined) return this.#shared.hasRoomFor(id) ? undefined : "more origins than are allowed";
+    if (known.clusterId !== "" && known.clusterId !== place.clusterId) return `of cluster ${place.clusterId}, known in ${known.clusterId}`;
+    return undefined;
+  }
+
+  #refuse(id: string, why: string, time: Time, events: FabricEvent[]): Intake {
+    const { stats, replica } = this.#shared;
+    stats.refusedFrames += 1;
+    const known = this.#view.find(id);
+    // One that was forgotten may be readmitted.
+    if (known !== undefined && !replica.forgotten.has(id)) known.isRefused = true;
+    this.event("frame_refused", { origin: id, why }, time, events);
+    return REFUSED;
+  }
+
+  #learn(applied: Applied & { kind: "applied" }, id: string, time: Time, events: FabricEvent[]): void {
+    const { hlc, stats, options } = this.#shared;
+    stats.appliedRecords += applied.changedCount;
+    if (applied.maxHlc > 0) hlc.merge(applied.maxHlc, time.wallMs, options.maxClockSkewMs);
+    if (applied.beyondHlc > 0) {
+      stats.beyondSkew += 1;
+      const aheadMs = hlcWallMs(applied.beyondHlc) - time.wallMs;
+      this.event("clock_beyond_skew", { origin: id, ahead_ms: aheadMs, bound_ms: options.maxClockSkewMs }, time, events);
+    }
+    const [first] = applied.refused;
+    if (first === undefined) return;
+    stats.refusedRecords += applied.refused.length;
+    this.event("record_refused", { origin: id, count: applied.refused.length, why: first.message.slice(0, 200) }, time, events);
+  }
+
+  /** For the log, attributed to the peer; one of a name at most once an interval and link, the rest is counted. */
+  event(name: string, detail: Readonly<Record<string, string | number>>, time: Time, events: FabricEvent[]): void {
+    const dueMonoMs = this.#eventMonoMs.get(name) ?? Number.NEGATIVE_INFINITY;
+    if (time.monoMs < dueMonoMs) return;
+    this.#eventMonoMs.set(name, time.monoMs + this.#shared.options.eventIntervalMs);
+    events.push({ name, severity: "warn", isAudited: false, detail: { peer: this.#view.peer.nodeId, ...detail } });
+  }
+}
