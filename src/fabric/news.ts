@@ -22,10 +22,7 @@ export interface Teller {
 }
 
 /** Updates that were not believed, by why. */
-export type RefusedCounts = Record<
-  "cluster" | "status" | "number" | "text" | "list" | "full" | "quarantineFull" | "tooMany" | "ownAddress",
-  number
->;
+export type RefusedCounts = Record<"status" | "number" | "text" | "list" | "full" | "quarantineFull" | "tooMany" | "ownAddress", number>;
 
 const FORGET_SWEEP_MS = 60_000;
 /** An own conflict is told to the operator at most so often. */
@@ -41,7 +38,6 @@ export class News {
   readonly gossip = new GossipQueue();
   readonly health = new LocalHealth();
   readonly refused: RefusedCounts = {
-    cluster: 0,
     status: 0,
     number: 0,
     text: 0,
@@ -85,7 +81,7 @@ export class News {
 
   /** Takes in one update as another node told it. */
   learn(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
-    const fault = updateFault(told, this.self.update.clusterId);
+    const fault = updateFault(told);
     if (fault !== undefined) {
       this.refused[fault] += 1;
       return;

@@ -8,13 +8,13 @@ const MAX_LABELS = 64;
 const STATUSES: ReadonlySet<string> = new Set(["alive", "suspect", "left", "dead"]);
 
 /** What is wrong with the update; undefined: nothing. Short fixed texts, for counters. */
-export function updateFault(update: MemberUpdate, clusterId: string): "cluster" | "status" | "number" | "text" | "list" | undefined {
-  if (update.clusterId !== clusterId) return "cluster";
+export function updateFault(update: MemberUpdate): "status" | "number" | "text" | "list" | undefined {
   if (!STATUSES.has(update.status)) return "status";
   if (!isCount(update.incarnation) || !isCount(update.generation) || !isCount(update.healthScore)) return "number";
-  if (update.nodeId === "" || update.address === "") return "text";
-  const { nodeId, address, region, zone, version, accuser } = update;
-  if (![nodeId, address, region, zone, version, accuser].every(isShort)) return "text";
+  // Several clusters of a region are one membership: who may speak at all is decided by certificates and tokens.
+  if (update.nodeId === "" || update.address === "" || update.clusterId === "") return "text";
+  const { nodeId, address, clusterId, region, zone, version, accuser } = update;
+  if (![nodeId, address, clusterId, region, zone, version, accuser].every(isShort)) return "text";
   const { protocolVersions, transports, roles, labels } = update;
   if (protocolVersions.length > MAX_LIST || transports.length > MAX_LIST || roles.length > MAX_LIST) return "list";
   if (!transports.every(isShort) || !roles.every(isShort)) return "list";

@@ -1,0 +1,46 @@
+import { expect, test } from "vitest";
+import type { MemberUpdate } from "../../src/fabric/messages.ts";
+import { Quarantine } from "../../src/fabric/quarantine.ts";
+import { factsOf } from "./membership-world.ts";
+
+const OPTIONS = { maxQuarantined: 2, quarantineMs: 5000, intervalMs: 1000 };
+
+function claim(nodeId: string, address: string, incarnation = 1): MemberUpdate {
+  return { ...factsOf(nodeId), address, status: "alive", incarnation, accuser: "" };
+}
+
+test("newcomers are kept up to a bound, each in its newest word", () => {
+  const quarantine = new Quarantine(OPTIONS);
+  expect(quarantine.add(claim("a", "x:1", 5), "address", 0)).toBe("new");
+  expect(quarantine.add(claim("a", "x:1", 4), "address", 0)).toBe("known");
+  expect(quarantine.add(claim("a", "y:1", 6), "address", 0)).toBe("known");
+  expect(quarantine.find("a")?.update.address).toBe("y:1");
+  expect(quarantine.add({ ...claim("a", "z:1", 1), generation: 2 }, "life", 0)).toBe("known");
+  expect(quarantine.find("a")?.update.address).toBe("z:1");
+  expect(quarantine.add(claim("b", "x:1"), "address", 0)).toBe("new");
+  expect(quarantine.add(claim("c", "x:1"), "address", 0)).toBe("full");
+  quarantine.drop("a");
+  expect(quarantine.size).toBe(1);
+});
+
+test("who waited for an id or an address comes free with it", () => {
+  const quarantine = new Quarantine(OPTIONS);
+  quarantine.add(claim("a", "x:1"), "address", 0);
+  quarantine.add(claim("b", "y:1"), "life", 0);
+  expect(quarantine.release("other", "z:1")).toEqual([]);
+  expect(quarantine.release("b", "z:1").map(({ nodeId }) => nodeId)).toEqual(["b"]);
+  expect(quarantine.release("other", "x:1").map(({ nodeId }) => nodeId)).toEqual(["a"]);
+  expect(quarantine.release("other", "x:1")).toEqual([]);
+});
+
+test("each is checked once an interval, and forgotten when it waited too long", () => {
+  const quarantine = new Quarantine(OPTIONS);
+  expect(quarantine.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
+  quarantine.add(claim("a", "x:1"), "address", 100);
+  expect(quarantine.due(100)).toHaveLength(1);
+  expect(quarantine.due(1000)).toHaveLength(0);
+  expect(quarantine.nextDeadlineMs()).toBe(1100);
+  expect(quarantine.due(1100)).toHaveLength(1);
+  expect(quarantine.due(5100)).toHaveLength(0);
+  expect(quarantine.size).toBe(0);
+});
