@@ -51,8 +51,11 @@ export class LinkPeers {
         this.#peers.set(nodeId, { nodeId, address, isWanted: true, openMonoMs, letGoMonoMs: Number.POSITIVE_INFINITY, attempt: 0 });
         continue;
       }
-      if (known.address !== address) known.attempt = 0;
-      known.address = address;
+      if (known.address !== address) {
+        known.address = address;
+        known.attempt = 0;
+        known.openMonoMs = time.monoMs + this.#yieldMs(nodeId);
+      }
       known.isWanted = true;
     }
     for (const peer of this.#peers.values()) {

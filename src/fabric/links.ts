@@ -257,9 +257,9 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const row = this.#rows.get(link);
     if (row?.state !== "opening") return;
     row.proof = proof;
+    row.state = "greeting";
     const refusal = refusalOfProof(proof, this.#parts.trust);
     if (refusal !== undefined) return this.#refuse(row, refusal, time, out);
-    row.state = "greeting";
     row.deadlineMonoMs = time.monoMs + helloTimeoutMs;
     this.#greet(row, out);
   }
@@ -324,8 +324,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (row.state === "ending") return;
     const { nodeId } = row;
     const wasUp = row.state === "up";
-    this.#peers.retryAfter(nodeId, goodbye.reason, time);
     this.#leave(row, goodbye.reason, time, out);
+    this.#peers.retryAfter(nodeId, goodbye.reason, time);
     out.push({ kind: "close", link: row.link });
     if (!isQuiet(goodbye.reason) || !wasUp) {
       const severity = goodbye.reason === "duplicate_node" ? "error" : isQuiet(goodbye.reason) ? "debug" : "warn";
@@ -338,8 +338,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #closed(row: Row, detail: string, time: Time, out: LinksOutput[]): void {
     const { state, nodeId } = row;
     if (state !== "ending") {
-      this.#peers.retryLater(nodeId, time);
       this.#leave(row, undefined, time, out);
+      this.#peers.retryLater(nodeId, time);
       if (state !== "opening") this.#tell(out, row, "info", { reason: "not_needed", detail }, "link_lost");
     }
     this.#rows.delete(row.link);
