@@ -1,0 +1,263 @@
+/** What membership means for origins: orphaned, hidden, forgotten, back, protected (semantics.md, Orphans). */
+import { expect, test } from "vitest";
+import type { Origin } from "../../src/catalog/cell.ts";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import type { FabricEvent } from "../../src/fabric/fabric.ts";
+import { LIVES_DEFAULTS, Lives, type LivesOptions } from "../../src/fabric/lives.ts";
+import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { KEYS, MeshNode } from "../fakes/mesh.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** A node "me" of cluster c1 that knows of origins and members. */
+class Bench {
+  readonly replica: Replica;
+  readonly lives: Lives;
+  readonly events: FabricEvent[] = [];
+  readonly members = new Map<string, MemberUpdate>();
+  nowMs = 1000;
+  ticks = 0;
+
+  constructor(options: Partial<LivesOptions> = {}, replica?: Replica) {
+    const numbers = { nodeId: "me", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: HOUR_MS, minTombstones: 10 };
+    this.replica = replica ?? new Replica(new Lookup(), new Slab(), numbers);
+    this.lives = new Lives(
+      { ...LIVES_DEFAULTS, ...options },
+      {
+        replica: this.replica,
+        clusterId: "c1",
+        findMember: (nodeId) => this.members.get(nodeId),
+        forgetOrigin: (origin, time) => this.replica.forgetOrigin(origin, time),
+        readmit: (nodeId, generation) => this.replica.readmit(nodeId, generation),
+      },
+    );
+  }
+
+  get time(): Time {
+    return { monoMs: this.nowMs, wallMs: 0 };
+  }
+
+  origin(nodeId: string, generation = 1, clusterId = "c1"): Origin {
+    const origin = this.replica.origin(nodeId, generation, { clusterId, region: "r1" });
+    this.lives.heard(nodeId, generation);
+    return origin;
+  }
+
+  /** Membership says so. */
+  say(nodeId: string, status: MemberStatus, more: Partial<MemberUpdate> = {}): void {
+    const facts = { nodeId, generation: 1, address: `${nodeId}:1`, clusterId: "c1", region: "r1", zone: "z", version: "1" };
+    const rest = { protocolVersions: [1], transports: [], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "" };
+    const update = { ...facts, ...rest, status, ...more };
+    this.members.set(nodeId, update);
+    this.lives.memberChanged(update);
+  }
+
+  run(forMs: number): void {
+    const untilMs = this.nowMs + forMs;
+    for (;;) {
+      const dueMs = Math.max(this.nowMs, this.lives.nextDeadlineMs() ?? Number.POSITIVE_INFINITY);
+      if (dueMs > untilMs) break;
+      this.nowMs = dueMs;
+      this.ticks += 1;
+      this.lives.tick(this.time, this.events);
+    }
+    this.nowMs = untilMs;
+  }
+
+  /** `node/generation life` of every origin. */
+  state(): readonly string[] {
+    return [...this.replica.origins.values()].filter(({ nodeId }) => nodeId !== "me").map(({ id, life }) => `${id} ${life}`);
+  }
+
+  eventNames(): readonly string[] {
+    return this.events.map(({ name }) => name);
+  }
+}
+
+test.each([
+  ["alive", undefined, "live"],
+  ["suspect", undefined, "live"],
+  ["dead", undefined, "orphaned"],
+  ["left", undefined, "orphaned"],
+] as const)("the origin of a member that is %s", (status, _none, life) => {
+  const bench = new Bench();
+  bench.origin("a");
+  bench.say("a", status);
+  bench.run(0);
+  expect(bench.state()).toEqual([`a/1 ${life}`]);
+});
+
+test("an origin that membership never heard of is orphaned from when it is noticed", () => {
+  const bench = new Bench();
+  bench.origin("a");
+  bench.run(LIVES_DEFAULTS.orphanGraceMs - 1);
+  expect(bench.state()).toEqual(["a/1 orphaned"]);
+  bench.run(1);
+  expect(bench.state()).toEqual(["a/1 hidden"]);
+});
+
+test("dead: orphaned at once, hidden after the grace, forgotten after a day, taken again when it is back", () => {
+  const bench = new Bench();
+  bench.origin("a");
+  bench.say("a", "alive");
+  bench.run(HOUR_MS);
+  bench.say("a", "dead");
+  bench.run(0);
+  expect(bench.state()).toEqual(["a/1 orphaned"]);
+  bench.run(LIVES_DEFAULTS.orphanGraceMs);
+  expect(bench.state()).toEqual(["a/1 hidden"]);
+  bench.run(LIVES_DEFAULTS.originForgetMs - LIVES_DEFAULTS.orphanGraceMs - 1);
+  expect(bench.state()).toEqual(["a/1 hidden"]);
+  bench.run(1);
+  expect([bench.state(), [...bench.replica.forgotten], bench.lives.forgottenCount]).toEqual([[], ["a/1"], 1]);
+  bench.say("a", "alive");
+  expect([...bench.replica.forgotten]).toEqual([]);
+  expect(bench.eventNames()).toEqual(["origin_orphaned", "origin_hidden", "origin_forgotten"]);
+});
+
+test.each(["orphaned", "hidden"])("an origin that is %s is live again as soon as its member is", (life) => {
+  const bench = new Bench();
+  bench.origin("a");
+  bench.say("a", "alive");
+  bench.run(0);
+  bench.say("a", "dead");
+  bench.run(life === "orphaned" ? 1000 : LIVES_DEFAULTS.orphanGraceMs);
+  expect(bench.state()).toEqual([`a/1 ${life}`]);
+  bench.say("a", "alive");
+  bench.run(0);
+  expect(bench.state()).toEqual(["a/1 live"]);
+  // Its grace starts anew when it goes again.
+  bench.run(HOUR_MS);
+  bench.say("a", "dead");
+  bench.run(LIVES_DEFAULTS.orphanGraceMs - 1);
+  expect(bench.state()).toEqual(["a/1 orphaned"]);
+});
+
+test("what a node said in an earlier generation is orphaned as soon as the next is known; a generation that is news stays live", () => {
+  const bench = new Bench();
+  bench.origin("a", 1);
+  bench.say("a", "alive");
+  bench.run(0);
+  bench.origin("a", 2);
+  bench.run(0);
+  expect(bench.state()).toEqual(["a/1 live", "a/2 live"]);
+  bench.say("a", "alive", { generation: 2 });
+  bench.run(0);
+  expect(bench.state()).toEqual(["a/1 orphaned", "a/2 live"]);
+  bench.run(LIVES_DEFAULTS.orphanGraceMs);
+  expect(bench.state()).toEqual(["a/1 hidden", "a/2 live"]);
+});
+
+test("our own earlier generation is an orphan", () => {
+  const numbers = { nodeId: "me", generation: 2, lastSeq: 0, floor: 0, tombstoneTtlMs: HOUR_MS, minTombstones: 10 };
+  const bench = new Bench({}, new Replica(new Lookup(), new Slab(), numbers));
+  const old = bench.origin("me", 1);
+  bench.run(0);
+  expect([old.life, bench.replica.self.life]).toEqual(["orphaned", "live"]);
+});
+
+test("a node that said it restarts is away at once, and back with its greeting, or by itself after a while", () => {
+  const bench = new Bench();
+  bench.origin("a");
+  bench.say("a", "alive");
+  bench.run(0);
+  bench.lives.away("a", bench.time);
+  bench.run(0);
+  expect(bench.state()).toEqual(["a/1 orphaned"]);
+  bench.lives.back("a");
+  bench.run(0);
+  expect(bench.state()).toEqual(["a/1 live"]);
+  bench.lives.away("a", bench.time);
+  bench.run(LIVES_DEFAULTS.restartMs);
+  expect(bench.state()).toEqual(["a/1 live"]);
+});
+
+/** Five of c1 (this node one of them) and two of c2. */
+function meshed(options: Partial<LivesOptions> = {}): Bench {
+  const bench = new Bench(options);
+  for (const nodeId of ["a", "b", "c", "d"]) {
+    bench.origin(nodeId);
+    bench.say(nodeId, "alive");
+  }
+  for (const nodeId of ["x", "y"]) {
+    bench.origin(nodeId, 1, "c2");
+    bench.say(nodeId, "alive", { clusterId: "c2" });
+  }
+  bench.run(1000);
+  return bench;
+}
+
+test.each([
+  ["two of five", "hidden", ["a", "b"], 1000],
+  ["three of five, one after the other within the window", "orphaned", ["a", "b", "c"], 9000],
+  ["three of five, in the course of minutes", "hidden", ["a", "b", "c"], 40_000],
+  ["all of the others", "orphaned", ["a", "b", "c", "d"], 0],
+  ["both of another cluster", "orphaned", ["x", "y"], 0],
+] as const)("%s vanish: after the grace they are %s", (_what, life, nodeIds, everyMs) => {
+  const bench = meshed();
+  for (const nodeId of nodeIds) {
+    bench.say(nodeId, "dead", { clusterId: bench.replica.origins.get(`${nodeId}/1`)?.clusterId ?? "" });
+    bench.run(everyMs);
+  }
+  bench.run(20 * LIVES_DEFAULTS.orphanGraceMs);
+  expect(nodeIds.map((nodeId) => bench.replica.origins.get(`${nodeId}/1`)?.life)).toEqual(nodeIds.map(() => life));
+  expect(bench.lives.protectedClusters()).toHaveLength(life === "hidden" ? 0 : 1);
+});
+
+test("protection ends when enough are back; who is still missing has the whole grace once more", () => {
+  const bench = meshed();
+  for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "dead");
+  bench.run(HOUR_MS);
+  expect([bench.lives.protectedClusters(), bench.lives.counts()]).toEqual([["c1"], { live: 2, orphaned: 4, hidden: 0 }]);
+  bench.say("a", "alive");
+  bench.run(0);
+  expect(bench.lives.protectedClusters()).toEqual(["c1"]);
+  bench.say("b", "alive");
+  bench.run(LIVES_DEFAULTS.orphanGraceMs - 1);
+  expect([bench.lives.protectedClusters(), bench.lives.counts()]).toEqual([[], { live: 4, orphaned: 2, hidden: 0 }]);
+  bench.run(1);
+  expect(bench.lives.counts()).toEqual({ live: 4, orphaned: 0, hidden: 2 });
+  expect(bench.eventNames()).toEqual(expect.arrayContaining(["orphans_protected", "orphans_unprotected"]));
+});
+
+test("those who left or restart in good order do not count as vanished", () => {
+  const bench = meshed();
+  for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "left");
+  bench.run(LIVES_DEFAULTS.orphanGraceMs);
+  expect([bench.lives.protectedClusters(), bench.lives.counts().hidden]).toEqual([[], 4]);
+});
+
+test("Why: nothing is forgotten while its cluster is protected: the records could not be given back", () => {
+  const bench = meshed();
+  for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "dead");
+  bench.run(3 * LIVES_DEFAULTS.originForgetMs);
+  expect(bench.lives.counts()).toEqual({ live: 2, orphaned: 4, hidden: 0 });
+});
+
+test("a large origin's records are visited in slices, each once, and the view follows", () => {
+  const [source, here] = [new MeshNode("a"), new MeshNode("me")];
+  const time = { monoMs: 0, wallMs: 0 };
+  for (const key of KEYS) source.put(key, 0, time);
+  source.commit(time);
+  here.copy(source, "a/1", time);
+  const bench = new Bench({ maxTouches: 3 }, here.replica);
+  bench.say("a", "alive");
+  bench.run(0);
+  bench.say("a", "dead");
+  const before = bench.ticks;
+  const revision = here.replica.revision;
+  bench.lives.tick(bench.time, bench.events);
+  expect(bench.lives.isSettling).toBe(true);
+  bench.run(0);
+  expect(bench.lives.isSettling).toBe(false);
+  expect(bench.ticks - before).toBeGreaterThanOrEqual(Math.floor(KEYS.length / 3));
+  expect(here.replica.revision - revision).toBe(KEYS.length);
+  bench.run(LIVES_DEFAULTS.orphanGraceMs);
+  expect(here.replica.lookup.size).toBe(0);
+  bench.say("a", "alive");
+  bench.run(0);
+  expect(here.replica.lookup.size).toBe(KEYS.length);
+});
