@@ -1,9 +1,18 @@
 /** The command `serve` in this process: a node from ready to stopped. */
 import { once } from "node:events";
+import { setFlagsFromString } from "node:v8";
 import type { ServeRequest } from "./cli/world.ts";
 import { openLog } from "./lib/log.io.ts";
 import { parseLogScopes } from "./lib/log-scopes.ts";
 import { startNode } from "./node.ts";
+
+/**
+ * V8 learns where objects that live long are made, and makes those to come straight in the old generation. It learns that
+ * wrongly of HTTP/2 streams: one of these old and dead objects then keeps its call until the next full collection, so that
+ * every call outlives the young generation. At 10,000 calls a second a collection of it took 23 ms, four times a second,
+ * and a full one 100 ms; without this 3 ms and 20.
+ */
+setFlagsFromString("--no-allocation-site-pretenuring");
 
 export interface ServeOptions {
   readonly version: string;
