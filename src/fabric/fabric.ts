@@ -2,7 +2,7 @@
 
 import { relationOf } from "../catalog/scope.ts";
 import type { Machine, Time } from "../lib/machine.ts";
-import { TokenBuckets } from "../lib/token-bucket.ts";
+import { CallGuard } from "./call-guard.ts";
 import type { FabricOptions, FabricParts } from "./fabric-options.ts";
 import type { LinkRow } from "./link-row.ts";
 import { Links, type LinksInput, type LinksOutput } from "./links.ts";
@@ -25,7 +25,7 @@ import { PolicyExchange } from "./policy-exchange.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import { type SessionNews, Sessions } from "./sessions.ts";
-import { refusalOfCall, type TrustFacts } from "./trust.ts";
+import type { TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -94,27 +94,23 @@ export type FabricMachine = Machine<FabricInput, FabricOutput> & {
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
 };
 
-/** Refused calls told a minute and address; the rest is counted. */
-const MAX_CALL_REFUSALS = 6;
-
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
   readonly replication: ReplicationShared;
   readonly policy: PolicyExchange;
   readonly lives: Lives;
+  readonly calls: CallGuard;
   readonly #options: FabricOptions;
   readonly #parts: FabricParts;
   readonly #trust: TrustFacts;
   readonly #links: Links;
   readonly #readiness: Readiness;
   readonly #sessions: Sessions;
-  readonly #refusals = new TokenBuckets({ limit: MAX_CALL_REFUSALS, windowMs: 60_000, maxKeys: 256 });
   #hasPeers = false;
   #isBegun = false;
   #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number } | undefined;
-  /** Frames of newer peers that were skipped, and calls refused. */
+  /** Frames of newer peers that were skipped. */
   unknownFrameCount = 0;
-  refusedCallCount = 0;
 
   constructor(options: FabricOptions, parts: FabricParts) {
     this.#options = options;
@@ -122,6 +118,7 @@ export class Fabric implements FabricMachine {
     const { self, replica, drafter, bounds, hlc, rng, clusterToken, isInsecure } = parts;
     const { nodeId, clusterId, region } = self;
     this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure };
+    this.calls = new CallGuard(this.#trust);
     this.membership = new Membership(self, rng.fork("membership"), options.membership);
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
@@ -219,6 +216,11 @@ export class Fabric implements FabricMachine {
     return this.#readiness.isReady;
   }
 
+  /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */
+  get isWhole(): boolean {
+    return this.#readiness.isReady && !this.lives.isSettling;
+  }
+
   /** Whether nothing is left to be said after `stop`. */
   isStopped(time: Time): boolean {
     if (this.#stop === undefined) return false;
@@ -248,14 +250,8 @@ export class Fabric implements FabricMachine {
   }
 
   #asked(input: Extract<FabricInput, { kind: "asked" }>, time: Time, out: FabricOutput[]): void {
-    const { proof, request, call } = input;
-    const refusal = refusalOfCall(request.from, proof, this.#trust);
-    if (refusal === undefined) return this.#toMembership(input, time, out);
-    this.refusedCallCount += 1;
-    out.push({ kind: "answer", call, response: undefined });
-    if (this.#refusals.take(`${refusal.reason} ${proof.address.replace(/:\d+$/, "")}`, time.monoMs) > 0) return;
-    const detail = { ...refusal, nodeId: request.from.nodeId, address: proof.address, refusedCount: this.refusedCallCount };
-    out.push({ kind: "event", event: { name: "call_refused", severity: "warn", isAudited: true, detail } });
+    if (this.calls.admits(input.request, input.proof, time, out)) this.#toMembership(input, time, out);
+    else out.push({ kind: "answer", call: input.call, response: undefined });
   }
 
   #toMembership(input: MembershipInput, time: Time, out: FabricOutput[]): void {

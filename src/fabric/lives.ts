@@ -30,7 +30,7 @@ export const LIVES_DEFAULTS: LivesOptions = {
   orphanProtectMinCount: 2,
   suspicionWindowMs: 30_000,
   restartMs: 30_000,
-  maxTouches: 2000,
+  maxTouches: 1000,
 };
 
 /** Nodes remembered as restarting. */
