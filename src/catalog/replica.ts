@@ -151,11 +151,13 @@ export class Replica {
 
   /**
    * Numbers a tombstone of this node for a key held here, whatever its origin, and stages it. `unregistered` hides older
-   * records of every origin; `expired` ends this origin's own only.
+   * records of every origin, so it reaches as far as any of them; `expired` ends this origin's own only.
    */
   stageTombstone(of: CatalogRecord, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): Cell {
     const before = this.own(of.key);
     const seq = this.#staging.nextSeq();
+    let reach = widest(before?.reach ?? SCOPE.UNSET, of.reach);
+    if (body === BODY.UNREGISTERED) for (const record of this.records(of.key)) reach = widest(reach, record.reach);
     return this.#stage({
       key: of.key,
       namespace: of.namespace,
@@ -168,7 +170,7 @@ export class Replica {
       filterSeq: seq,
       body,
       scope: of.scope,
-      reach: widest(before?.reach ?? SCOPE.UNSET, of.reach),
+      reach,
       health: of.health,
       traits: of.traits,
       principal: of.principal,

@@ -61,6 +61,8 @@ export class Client {
   #turn = 0;
   #failures = 0;
   #lease: { readonly id: string; readonly node: number } | undefined;
+  /** Of what was acknowledged last. */
+  #stamp = 0;
 
   constructor(index: number, parts: ClientParts) {
     this.index = index;
@@ -172,8 +174,9 @@ export class Client {
     const { wish } = this;
     if (wish === undefined) return;
     this.isAcknowledged = true;
+    this.#stamp = hlc;
     const { state, scope } = wish;
-    this.#parts.model.promised.set(this.keyAt(process.node), { state, scope, node: process.node.index, hlc });
+    this.#parts.model.promised.set(this.keyAt(process.node), { state, scope, node: process.node.index, originId: process.replica.self.id, hlc });
   }
 
   #renewLater(turn: number, wish: Wish): void {
@@ -189,8 +192,10 @@ export class Client {
       return () => {
         if (turn !== this.#turn) return;
         this.#failures = 0;
-        if (expiredLeaseIds.length === 0) this.#renewLater(turn, wish);
-        else {
+        if (expiredLeaseIds.length === 0) {
+          this.#promise(process, this.#stamp);
+          this.#renewLater(turn, wish);
+        } else {
           this.#unsure();
           this.#try(turn);
         }

@@ -177,10 +177,8 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
       later(step.afterMs, () => {
         if (node === undefined || copy === undefined || gone.has(step.node)) return;
         node.crash({ isSilent: false, isBatchKept: true, isDiskLost: false });
-        if (copy.generation === node.disk.generation) {
-          node.isRestored = true;
-          parts.lose(`${node.name}/${copy.generation}`);
-        }
+        node.isRestored = true;
+        parts.lose(`${node.name}/${copy.generation}`);
         node.disk = copy;
         restartLater(parts, step.node, 500);
       });

@@ -17,6 +17,7 @@ export interface Promised {
   readonly state: "present" | "gone";
   /** Index of the node that said so. */
   readonly node: number;
+  readonly originId: string;
   readonly scope: Scope;
   /** Stamp of the record or tombstone that it was about. */
   readonly hlc: number;

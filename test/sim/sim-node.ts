@@ -94,8 +94,8 @@ export interface SimParts {
   readonly watching: Watching;
 }
 
-/** Longest time between two looks at leases and tombstones, as the shell has it. */
-const TICK_MS = 1000;
+/** Ticks of one process in one instant: more, and a machine asks for them without end. */
+const MAX_TICKS = 1000;
 
 /** Kinds in the trace's number. */
 const MARK = { input: 1, commit: 2, tick: 3, crash: 4, start: 5 } as const;
@@ -279,9 +279,14 @@ export class SimProcess {
   }
 
   #lastTickMs = 0;
+  #tickedMs = 0;
+  #ticksNow = 0;
 
   tick(): void {
     const time = this.time();
+    this.#ticksNow = time.monoMs > this.#tickedMs ? 0 : this.#ticksNow + 1;
+    this.#tickedMs = time.monoMs;
+    if (this.#ticksNow > MAX_TICKS) throw new Error(`${this.node.name} is always due: fabric ${this.fabric.fabric.nextDeadlineMs()}, leases ${this.registrar.nextDeadlineMs()} at ${time.monoMs}`);
     if ((this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= time.monoMs) {
       this.#lastTickMs = time.monoMs;
       this.registrar.tick(time);
@@ -325,6 +330,7 @@ export class SimProcess {
     }
     this.node.disk.write(flight.batch);
     this.registrar.commit(flight.batch, this.time());
+    this.node.parts.trace.say(() => `${this.node.name} commits up to ${flight.batch.lastSeq}: ${flight.batch.puts.map(({ key, seq }) => `${key.replaceAll("\0", "|")} ${seq}`).join("; ")}`);
     this.input({ kind: "changed" });
     for (const done of flight.waiting) done(true);
     this.startBatch();
@@ -534,8 +540,6 @@ export class SimNode implements Host {
 export function addressOf(index: number): string {
   return `10.0.${index >> 8}.${index & 255}:17421`;
 }
-
-export { TICK_MS };
 
 /** A frame in a few words, for the trace. */
 function wordsOf(frame: LinkFrame): string {

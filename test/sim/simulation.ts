@@ -70,7 +70,7 @@ export class Simulation {
     });
     const clientParts = { world, nodes, model, rng: rng.fork("clients") };
     this.clients = Array.from({ length: plan.clientCount }, (_, i) => new Client(i, clientParts));
-    this.watches = plan.watches.map((watch, i) => new SimWatch(i, watch, { world, nodes, checks }));
+    this.watches = plan.watches.map((watch, i) => new SimWatch(i, watch, { world, nodes, checks, trace: this.trace, hasLocal: plan.hasLocal }));
     this.#faults = {
       world,
       network: this.network,
@@ -153,7 +153,7 @@ export class Simulation {
     let restedMs: number | undefined;
     while (world.nowMs - startMs < this.#plan.settleMs) {
       world.runUntil(world.nowMs + LOOK_MS);
-      wrong = unrest(this.nodes, this.clients, this.model);
+      wrong = unrest(this.nodes, this.clients, this);
       if (wrong.length > 0) restedMs = undefined;
       else restedMs ??= world.nowMs;
       const isTold = this.watches.every(({ settledMs }) => restedMs !== undefined && settledMs > restedMs);

@@ -11,6 +11,7 @@ import { FILTERS } from "../fakes/stream.ts";
 import type { Checks } from "./checks.ts";
 import type { WatchPlan } from "./plan.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
+import type { Trace } from "./trace.ts";
 import type { World } from "./world.ts";
 
 export const FILTER_COUNT = FILTERS.length;
@@ -31,6 +32,9 @@ export interface WatchParts {
   readonly world: World;
   readonly nodes: readonly SimNode[];
   readonly checks: Checks;
+  readonly trace: Trace;
+  /** Each node shows its own LOCAL entries: what one told is not what another says. */
+  readonly hasLocal: boolean;
 }
 
 export class SimWatch {
@@ -100,6 +104,8 @@ export class SimWatch {
     if (node?.process === undefined || node.isFrozen) return undefined;
     this.#node = node.index;
     this.#open = this.#resume(node.process);
+    const how = this.#resumed === undefined ? (this.#short === undefined ? "anew" : "at a revision") : "by a portable cursor";
+    this.#parts.trace.say(() => `watch ${this.index} opens ${how} at ${node?.name}`);
     return this.#open;
   }
 
@@ -123,6 +129,7 @@ export class SimWatch {
         return this.#opened(process, { kind: "revision", revision: cursor.revision, settled: cursor.settled }, reader);
     }
     this.#short = undefined;
+    if (this.#parts.hasLocal) this.#forget();
     const portable = this.#portable === "" ? undefined : parseCursor(this.#portable);
     if (portable?.kind !== "portable") {
       this.#newest.clear();
@@ -166,12 +173,16 @@ export class SimWatch {
   }
 
   #beginAnew(): void {
+    this.#forget();
+    this.#close();
+  }
+
+  #forget(): void {
     this.#newest.clear();
     this.#doubted.clear();
     this.#told.clear();
     this.#portable = "";
     this.#short = undefined;
-    this.#close();
   }
 
   // ---- messages ----
@@ -180,6 +191,7 @@ export class SimWatch {
     const { checks } = this.#parts;
     const { replica } = open.process;
     const what = `watch ${this.index} at ${open.process.node.name}`;
+    this.#parts.trace.say(() => `${what} gets ${wordsOf(message)}`);
     this.#checkBehind(open, message, what);
     const isFresh = message.snapshot === SNAPSHOT.BEGIN && message.replaces.length === 0;
     if (isFresh) this.#unseeLost(open);
@@ -297,6 +309,14 @@ export class SimWatch {
       if (isCovered && !staged.seen.has(key)) this.#held.delete(key);
     }
   }
+}
+
+const SNAPSHOTS = ["", "BEGIN ", "CONTINUE ", "END "] as const;
+const ACTIONS = ["", "create", "update", "remove"] as const;
+
+function wordsOf({ changes, snapshot, isBookmark, replaces }: FeedMessage): string {
+  const list = changes.map(({ action, record }) => `${ACTIONS[action]} ${record.key.replaceAll("\0", "|")} ${deltaId(record)}`);
+  return `${SNAPSHOTS[snapshot]}${replaces.length > 0 ? `replaces ${replaces.join(",")} ` : ""}${isBookmark ? "bookmark " : ""}[${list.join("; ")}]`;
 }
 
 function callerAt({ node }: SimProcess) {

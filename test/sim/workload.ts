@@ -20,13 +20,14 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
   const activeMs = size.minutes > 0 ? size.minutes * 60_000 : 30_000 + shape.int(40_000);
   const clientCount = size.nodes > 0 ? Math.max(10, count) : 4 + shape.int(12);
   const isCalm = shape.int(8) === 0;
+  const hasLocal = shape.int(4) === 0;
   return {
     seed: String(seed),
     places,
     ...joinsOf(shape, places),
     clientCount,
     watches: watchesOf(rng.fork("watches"), count),
-    steps: [...workSteps(rng.fork("work"), { places, clientCount, activeMs }), ...(isCalm ? [] : faultSteps(rng.fork("faults"), places, activeMs))].toSorted(
+    steps: [...workSteps(rng.fork("work"), { places, clientCount, activeMs, hasLocal }), ...(isCalm ? [] : faultSteps(rng.fork("faults"), places, activeMs))].toSorted(
       (a, b) => a.atMs - b.atMs,
     ),
     activeMs,
@@ -34,6 +35,7 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
     isUnruly: shape.int(3) === 0,
     isEncoded: size.nodes === 0 && shape.int(6) === 0,
     delayMs: 1 + shape.int(30),
+    hasLocal,
   };
 }
 
@@ -74,7 +76,7 @@ const SCOPES: readonly Scope[] = [SCOPE.ZONE, SCOPE.ZONE, SCOPE.ZONE, SCOPE.REGI
 
 function workSteps(
   rng: Rng,
-  { places, clientCount, activeMs }: { readonly places: readonly Place[]; readonly clientCount: number; readonly activeMs: number },
+  { places, clientCount, activeMs, hasLocal }: Pick<Plan, "places" | "clientCount" | "activeMs" | "hasLocal">,
 ): readonly Step[] {
   const steps: Step[] = [];
   const homes = Array.from({ length: clientCount }, () => places[rng.int(places.length)]?.clusterId);
@@ -88,7 +90,7 @@ function workSteps(
     const client = rng.int(clientCount);
     const kind = rng.int(20);
     if (kind < 11) {
-      const [variant, scope, ttlMs] = [rng.int(5), SCOPES[rng.int(SCOPES.length)] ?? SCOPE.ZONE, TTLS_MS[rng.int(TTLS_MS.length)] ?? 0];
+      const [variant, scope, ttlMs] = [rng.int(5), SCOPES[rng.int(hasLocal ? SCOPES.length : SCOPES.length - 1)] ?? SCOPE.ZONE, TTLS_MS[rng.int(TTLS_MS.length)] ?? 0];
       steps.push({ atMs, kind: "register", client, node: nodeFor(client), variant, scope, ttlMs });
     } else if (kind < 14) steps.push({ atMs, kind: "unregister", client, node: nodeFor(client) });
     else if (kind < 16) steps.push({ atMs, kind: "report", client, health: ([1, 2, 3] as const)[rng.int(3)] ?? 1 });

@@ -1,5 +1,8 @@
 /** Virtual time: one clock of true time, and events in the order of their time, then of their making. */
 
+/** Events in one instant: more, and a machine asks for ticks without end. */
+const MAX_INSTANT_EVENTS = 200_000;
+
 export class World {
   /** True time since the start; no node can read it. */
   nowMs = 0;
@@ -10,6 +13,7 @@ export class World {
   readonly #orders: number[] = [];
   readonly #runs: (() => void)[] = [];
   #order = 0;
+  #instantCount = 0;
 
   get pendingCount(): number {
     return this.#times.length;
@@ -18,7 +22,8 @@ export class World {
   /** Runs it then; never before what was asked for earlier for the same instant. */
   at(atMs: number, run: () => void): void {
     let i = this.#times.length;
-    const time = Math.max(atMs, this.nowMs);
+    // A grid of a µs, about: sums and differences of such times are exact, so that a deadline is never missed by a rounding.
+    const time = Math.max(Math.ceil(atMs * 1024) / 1024, this.nowMs);
     const order = this.#order++;
     while (i > 0) {
       const parent = (i - 1) >> 1;
@@ -41,7 +46,10 @@ export class World {
 
   #step(): void {
     const run = this.#runs[0];
-    this.nowMs = this.#times[0] ?? this.nowMs;
+    const atMs = this.#times[0] ?? this.nowMs;
+    this.#instantCount = atMs > this.nowMs ? 0 : this.#instantCount + 1;
+    if (this.#instantCount > MAX_INSTANT_EVENTS) throw new Error("time stands still: somebody is always due");
+    this.nowMs = atMs;
     this.#removeFirst();
     this.eventCount += 1;
     run?.();
