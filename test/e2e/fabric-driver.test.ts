@@ -1,0 +1,240 @@
+/** The driver: a machine's orders are carried out in their order, its deadlines kept, and its stop bounded. */
+import { afterEach, describe, expect, test } from "vitest";
+import { type DriverOptions, FabricDriver, type NodeOutput, startFabricDriver } from "../../src/fabric/driver.io.ts";
+import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "../../src/fabric/fabric.ts";
+import type { LinkFrame } from "../../src/fabric/messages.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { openAcceptor } from "../../src/server/acceptor.io.ts";
+import { Http2Guard } from "../../src/server/http2-guard.io.ts";
+import { helloOf, nodeRef } from "../fakes/fabric-values.ts";
+import { until } from "../fakes/until.ts";
+
+const HELLO: LinkFrame = { kind: "hello", hello: helloOf("n1") };
+
+/** Does as it is told, and writes down what it was told. */
+class Script implements FabricMachine {
+  readonly inputs: { readonly input: FabricInput; readonly time: Time }[] = [];
+  readonly queues = new Map<LinkId, LinkFrame[]>();
+  on: (input: FabricInput, out: FabricOutput[], time: Time) => void = () => {};
+  onPull: (out: FabricOutput[]) => void = () => {};
+  deadlineMonoMs: number | undefined;
+  depth = 0;
+  deepest = 0;
+
+  handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
+    this.depth += 1;
+    this.deepest = Math.max(this.deepest, this.depth);
+    this.inputs.push({ input, time });
+    if (input.kind === "tick" && this.deadlineMonoMs !== undefined && time.monoMs >= this.deadlineMonoMs) this.deadlineMonoMs = undefined;
+    this.on(input, out, time);
+    this.depth -= 1;
+  }
+
+  nextDeadlineMs(): number | undefined {
+    return this.deadlineMonoMs;
+  }
+
+  pull(link: LinkId, _time: Time, out: FabricOutput[]): LinkFrame | undefined {
+    const frame = this.queues.get(link)?.shift();
+    if (frame !== undefined) this.onPull(out);
+    return frame;
+  }
+
+  kinds(): readonly string[] {
+    return this.inputs.map(({ input }) => input.kind);
+  }
+
+  count(kind: FabricInput["kind"]): number {
+    return this.kinds().filter((each) => each === kind).length;
+  }
+}
+
+const drivers: FabricDriver[] = [];
+
+afterEach(async () => {
+  await Promise.all(drivers.splice(0).map((driver) => driver.stop("restart", 500)));
+});
+
+async function driven(script: Script, options: Partial<DriverOptions["transport"]> = {}) {
+  const outputs: NodeOutput[] = [];
+  const driver = await startFabricDriver(script, {
+    transport: {
+      host: "127.0.0.1",
+      port: 0,
+      tls: undefined,
+      isInsecure: false,
+      clusterToken: "",
+      openDoor: openAcceptor,
+      guard: new Http2Guard({ onCut: () => {} }),
+      ...options,
+    },
+    onOutput: (output) => outputs.push(output),
+  });
+  drivers.push(driver);
+  return { driver, outputs };
+}
+
+function changed(name: string): FabricOutput {
+  return { kind: "superseded", keys: [name] };
+}
+
+function namesOf(outputs: readonly NodeOutput[]): readonly string[] {
+  return outputs.flatMap((output) => (output.kind === "superseded" ? output.keys : []));
+}
+
+describe("orders and inputs", () => {
+  test("orders come out in their order, those of a pull among them, and no input comes while another is handled", async () => {
+    const [script, peer] = [new Script(), new Script()];
+    const { driver, outputs } = await driven(script);
+    const { driver: other } = await driven(peer);
+    script.onPull = (out) => out.push(changed("pulled"));
+    script.on = (input, out) => {
+      if (input.kind === "opened") {
+        script.queues.set(2, [HELLO]);
+        out.push(changed("before"), { kind: "send", link: 2 }, changed("after"));
+      }
+      // A call that cannot be made is answered while the order is carried out.
+      if (input.kind === "changed") out.push({ kind: "call", call: 7, to: "127.0.0.1:1", request: ASK, timeoutMs: 500 }, changed("called"));
+      if (input.kind === "answered") out.push(changed("answered"));
+    };
+    script.inputs.length = 0;
+    driver.input({ kind: "changed" });
+    await until("answered", () => namesOf(outputs).includes("answered"));
+    expect(namesOf(outputs)).toEqual(["called", "answered"]);
+    outputs.length = 0;
+    const open: FabricOutput = { kind: "open", link: 2, to: other.address };
+    const { on } = script;
+    script.on = (input, out, time) => (input.kind === "policyRead" ? void out.push(open) : on(input, out, time));
+    driver.input({ kind: "policyRead", number: 1, bytes: undefined });
+    await until("the peer has the frame", () => peer.count("received") === 1);
+    expect(namesOf(outputs)).toEqual(["before", "after", "pulled"]);
+    expect(peer.kinds().filter((kind) => kind !== "tick" && kind !== "lagged")).toEqual(["opened", "received"]);
+    expect([script.deepest, peer.deepest]).toEqual([1, 1]);
+  });
+
+  test("an input given while orders are carried out waits for the orders before it", async () => {
+    const script = new Script();
+    const seen: string[] = [];
+    const transport = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openDoor: openAcceptor };
+    const driver: FabricDriver = new FabricDriver(script, {
+      transport: { ...transport, guard: new Http2Guard({ onCut: () => {} }) },
+      onOutput: (output) => {
+        seen.push(...namesOf([output]));
+        if (seen.length === 1) driver.input({ kind: "policyRead", number: 1, bytes: undefined });
+      },
+    });
+    drivers.push(driver);
+    script.on = (input, out) => {
+      if (input.kind === "changed") out.push(changed("1"), changed("2"));
+      if (input.kind === "policyRead") out.push(changed("3"));
+    };
+    await driver.open();
+    driver.input({ kind: "changed" });
+    expect(seen).toEqual(["1", "2", "3"]);
+    expect(script.deepest).toBe(1);
+  });
+
+  test("news of the replica in one turn of the event loop are told once", async () => {
+    const script = new Script();
+    const { driver } = await driven(script);
+    for (let i = 0; i < 1_000; i++) driver.changed();
+    await until("told", () => script.count("changed") > 0);
+    expect(script.count("changed")).toBe(1);
+    driver.changed();
+    await until("and again", () => script.count("changed") === 2);
+  });
+
+  test("deadlines are kept with one timer, an earlier one before a later", async () => {
+    const script = new Script();
+    const { driver } = await driven(script);
+    const start = performance.now();
+    script.deadlineMonoMs = start + 60_000;
+    driver.input({ kind: "changed" });
+    script.deadlineMonoMs = start + 100;
+    driver.input({ kind: "changed" });
+    const before = script.count("tick");
+    await until("a tick came", () => script.deadlineMonoMs === undefined);
+    expect(performance.now() - start).toBeGreaterThanOrEqual(99);
+    expect(script.count("tick") - before).toBeLessThanOrEqual(2);
+  });
+
+  test("a late event loop is told", async () => {
+    const script = new Script();
+    await driven(script);
+    await until("it runs", () => script.count("tick") > 0);
+    const end = performance.now() + 600;
+    while (performance.now() < end); // The lateness itself.
+    await until("told", () => script.inputs.some(({ input }) => input.kind === "lagged" && input.lagMs > 200));
+    expect(script.count("lagged")).toBeGreaterThan(0);
+  });
+});
+
+const ASK = { kind: "pushPull", from: nodeRef("n1"), isJoin: true, members: [] } as const;
+
+describe("the end", () => {
+  test("goodbyes are sent, links closed, the listener gone, all within the bound", async () => {
+    const [script, peer] = [new Script(), new Script()];
+    const { driver } = await driven(script);
+    const { driver: other } = await driven(peer);
+    script.on = (input, out) => {
+      if (input.kind === "changed") out.push({ kind: "open", link: 2, to: other.address });
+      if (input.kind === "opened") {
+        script.queues.set(2, [HELLO]);
+        out.push({ kind: "send", link: 2 });
+      }
+      if (input.kind === "stop") {
+        script.queues.set(2, [{ kind: "goodbye", reason: input.reason, detail: "" }]);
+        out.push({ kind: "close", link: 2 });
+      }
+    };
+    driver.input({ kind: "changed" });
+    await until("linked", () => peer.count("received") === 1);
+    const start = performance.now();
+    await driver.stop("leave", 5_000);
+    expect(performance.now() - start).toBeLessThan(1_500);
+    await until("the peer heard", () => peer.count("closed") === 1);
+    expect(peer.inputs.map(({ input }) => (input.kind === "received" ? input.frame : undefined))).toContainEqual({
+      kind: "goodbye",
+      reason: "leave",
+      detail: "",
+    });
+    const told = script.inputs.length;
+    driver.input({ kind: "changed" });
+    expect(script.inputs.length).toBe(told);
+    expect(driver.stats().map(({ direction, kind, frameCount }) => [direction, kind, frameCount])).toEqual([
+      ["sent", "hello", 1],
+      ["sent", "goodbye", 1],
+    ]);
+  });
+
+  test("a machine that does not close its links is stopped all the same", async () => {
+    const [script, peer] = [new Script(), new Script()];
+    const { driver } = await driven(script);
+    const { driver: other } = await driven(peer);
+    script.on = (input, out) => {
+      if (input.kind === "changed") out.push({ kind: "open", link: 2, to: other.address });
+      if (input.kind === "opened") script.queues.set(2, [HELLO]);
+      if (input.kind === "opened") out.push({ kind: "send", link: 2 });
+    };
+    driver.input({ kind: "changed" });
+    await until("linked", () => peer.count("received") === 1);
+    const start = performance.now();
+    await driver.stop("restart", 600);
+    expect(performance.now() - start).toBeLessThan(2_500);
+    await until("the peer heard", () => peer.count("closed") === 1);
+  });
+
+  test("of strangers turned away a few are told of, and all are counted", async () => {
+    const script = new Script();
+    const { driver, outputs } = await driven(script, { limits: { helloTimeoutMs: 100 } });
+    const peer = new Script();
+    const { driver: other } = await driven(peer);
+    peer.on = (input, out) => {
+      if (input.kind === "changed") for (let i = 1; i <= 30; i++) out.push({ kind: "open", link: 2 * i, to: driver.address });
+    };
+    other.input({ kind: "changed" });
+    await until("all are turned away", () => driver.refusedCount === 30);
+    expect(outputs.filter((output) => output.kind === "event" && output.event.name === "stranger_refused").length).toBe(10);
+    expect(script.count("opened")).toBe(0);
+  });
+});
