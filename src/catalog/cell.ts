@@ -44,7 +44,7 @@ export interface Unsettled {
 
 /** Up to here an origin's records are held as they were when it stood there: two nodes that are settled at one seq hold the same. */
 export function settledOf({ unsettled, through }: Origin): number {
-  return through + 0 * (unsettled?.from ?? 0);
+  return unsettled?.from ?? through;
 }
 
 /** V moved on, by a sender that knew of changes up to `knownSeq`. */
@@ -79,6 +79,7 @@ export interface CellFields {
   readonly health: Health;
   readonly traits: Traits;
   readonly principal: string;
+  readonly unregisteredHlc?: number | undefined;
   readonly at: number;
   readonly sizeBytes: number;
   readonly contentBytes: number;
@@ -108,6 +109,8 @@ export class Cell implements CatalogRecord {
   filterSeq: number;
   traits: Traits;
   principal: string;
+  /** Not 0 for none: a number that is mostly 0 would cost every record a box of its own. */
+  unregisteredHlc: number | undefined;
   at: number;
   /** This node's number of the last touch; 0 while staged, -1 once dropped. */
   revision = 0;
@@ -131,6 +134,7 @@ export class Cell implements CatalogRecord {
     this.filterSeq = fields.filterSeq;
     this.traits = fields.traits;
     this.principal = fields.principal;
+    this.unregisteredHlc = fields.unregisteredHlc;
     this.at = fields.at;
     this.#bits = pack(fields);
     this.#sizes = (fields.sizeBytes << SIZE_BITS) | fields.contentBytes;
@@ -172,6 +176,7 @@ export class Cell implements CatalogRecord {
     this.filterSeq = next.filterSeq;
     this.traits = next.traits;
     this.principal = next.principal;
+    this.unregisteredHlc = next.unregisteredHlc;
     this.at = next.at;
     this.#bits = next.#bits;
     this.#sizes = next.#sizes;

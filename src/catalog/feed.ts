@@ -254,6 +254,8 @@ export class Feed {
       sendable.push(...gap.takeHeld(budgetBytes));
       if (sendable.length === 0) {
         this.#behind = undefined;
+        // The reader learns at once that it is where it wanted to be, and gets cursors of this node.
+        this.#bookmarkDueMonoMs = Math.min(this.#bookmarkDueMonoMs, time.monoMs);
         return this.next(time, budgetBytes, isReady);
       }
     }

@@ -14,6 +14,7 @@ import { decodeRecord, encodeRecord, type WireRecord } from "./record-codec.ts";
 import type { Replica } from "./replica.ts";
 import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "./scope.ts";
 import { NO_TRAITS } from "./traits.ts";
+import { endsBeforeHlc } from "./view.ts";
 
 export interface Frame {
   readonly nodeId: string;
@@ -257,8 +258,9 @@ export class FrameReceiver {
     if (!this.#mayBeHere(draft.scope, origin)) throw invalid("scope", `${SCOPE_NAMES[draft.scope]} never leaves its origin's reach`);
     const { key, namespace, name, kind, scope, health, traits, contentBytes } = draft;
     const at = this.#replica.slab.put(record.entry);
-    const { seq, hlc, firstSeq, filterSeq, reach, principal } = head;
-    const fields = { key, namespace, name, kind, scope, health, traits, contentBytes, seq, hlc, firstSeq, filterSeq, reach, principal };
+    const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc } = head;
+    const numbers = { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc };
+    const fields = { key, namespace, name, kind, scope, health, traits, contentBytes, ...numbers };
     return new Cell({ ...fields, origin, body: BODY.ENTRY, at, sizeBytes: record.entry.length });
   }
 
@@ -270,9 +272,10 @@ export class FrameReceiver {
   }
 
   #superseded(cell: Cell): readonly Cell[] {
-    if (cell.body !== BODY.UNREGISTERED) return [];
+    const endedHlc = endsBeforeHlc(cell);
+    if (endedHlc === 0) return [];
     const own = this.#replica.records(cell.key).find((record) => record.origin === this.#replica.self);
-    return own !== undefined && own.body === BODY.ENTRY && own.hlc < cell.hlc ? [own] : [];
+    return own !== undefined && own.body === BODY.ENTRY && own.hlc < endedHlc ? [own] : [];
   }
 }
 

@@ -20,8 +20,9 @@ const TAG = {
   last: tagOf(7, WIRE.VARINT),
   clusterId: tagOf(8, WIRE.BYTES),
   region: tagOf(9, WIRE.BYTES),
+  known: tagOf(10, WIRE.VARINT),
 } as const;
-const LAST_FIELD = 9;
+const LAST_FIELD = 10;
 const ORIGIN_TAG = { nodeId: tagOf(1, WIRE.BYTES), generation: tagOf(2, WIRE.VARINT) } as const;
 const ORIGIN_LAST_FIELD = 2;
 
@@ -59,6 +60,7 @@ export function encodeRecords(message: RecordsMessage): Uint8Array {
   at = writeNumber(out, at, TAG.last, frame.isLast ? 1 : 0);
   if (message.clusterId !== "") at = writeText(out, writeVarint(out, at, TAG.clusterId), message.clusterId);
   if (message.region !== "") at = writeText(out, writeVarint(out, at, TAG.region), message.region);
+  at = writeNumber(out, at, TAG.known, frame.knownSeq ?? 0);
   const bytes = out.subarray(0, at);
   encoded.set(frame, bytes);
   return bytes;
@@ -66,6 +68,7 @@ export function encodeRecords(message: RecordsMessage): Uint8Array {
 
 function recordsSize({ frame, clusterId, region }: RecordsMessage, originSize: number): number {
   let size = 1 + varintSize(originSize) + originSize + numberSize(frame.after) + numberSize(frame.through) + numberSize(frame.floor);
+  size += numberSize(frame.knownSeq ?? 0);
   for (const record of frame.records) size += 1 + varintSize(record.length) + record.length;
   size += (frame.isComplete ? 2 : 0) + (frame.isLast ? 2 : 0);
   if (clusterId !== "") size += 1 + textSize(clusterId);
@@ -90,6 +93,7 @@ function writeNumber(out: Uint8Array, at: number, tag: number, value: number): n
 export function readRecords(reader: WireReader, bounds: MessageBounds): RecordsMessage {
   const records: Uint8Array[] = [];
   const frame = { after: 0, through: 0, floor: 0, isComplete: false, isLast: false };
+  let knownSeq = 0;
   let origin = { nodeId: "", generation: 0 };
   let clusterId = "";
   let region = "";
@@ -106,13 +110,14 @@ export function readRecords(reader: WireReader, bounds: MessageBounds): RecordsM
     else if (tag === TAG.last) frame.isLast = reader.varint() !== 0;
     else if (tag === TAG.clusterId) clusterId = reader.text();
     else if (tag === TAG.region) region = reader.text();
+    else if (tag === TAG.known) knownSeq = reader.varint();
     else reader.skipUnknown(tag, LAST_FIELD);
   }
   idField(origin.nodeId, "records.origin.node_id", bounds);
   idField(clusterId, "records.cluster_id", bounds);
   idField(region, "records.region", bounds);
   if (frame.through < frame.after) throw invalid("records.through", `${frame.through} is before after, ${frame.after}`);
-  return { kind: "records", frame: { ...origin, ...frame, records }, clusterId, region };
+  return { kind: "records", frame: { ...origin, ...frame, records, ...(knownSeq > 0 && { knownSeq }) }, clusterId, region };
 }
 
 function readOrigin(reader: WireReader): { nodeId: string; generation: number } {

@@ -42,6 +42,13 @@ class Watch {
     return texts;
   }
 
+  /** As `all`, of a stream that goes on from a portable cursor: with the difference told, a bookmark says so at once. */
+  difference(): readonly string[] {
+    const texts = this.all();
+    if (texts.at(-1) !== "*") throw new Error(`no bookmark after ${texts.join(", ")}`);
+    return texts.slice(0, -1);
+  }
+
   /** Takes everything; returns where a stream may go on. */
   settle(time = T): FeedStart["from"] {
     let last = "";
@@ -153,7 +160,7 @@ test.each([
     const from = watch.settle();
     put(node, K, after);
     copy.copy(node, "a/1", T);
-    expect(how === "live" ? watch.all() : new Watch(copy, from, BLUE_ONLY).all()).toEqual(want);
+    expect(how === "live" ? watch.all() : new Watch(copy, from, BLUE_ONLY).difference()).toEqual(want);
     put(node, K, before);
   }
 });
@@ -168,7 +175,7 @@ test("2: filter_seq does not silence the removal when another origin's record ta
   put(b, K, GREEN, timeOf(3, 0));
   a.copy(b, "b/1", T);
   expect(watch.all()).toEqual(["-0"]);
-  expect(new Watch(a, from, BLUE_ONLY).all()).toEqual(["-0"]);
+  expect(new Watch(a, from, BLUE_ONLY).difference()).toEqual(["-0"]);
 });
 
 test("2: a removal is told though a cut message, or a reconnect there, came between the change and the key's next touch", () => {
@@ -194,7 +201,7 @@ test("2: an origin's change of life visits its keys again, live and on resume", 
   expect(watch.all()).toEqual(["~0"]);
   b.setLife("a/1", "hidden");
   expect(watch.all()).toEqual(["-0"]);
-  expect(new Watch(b, from).all()).toEqual(["-0"]);
+  expect(new Watch(b, from).difference()).toEqual(["-0"]);
   b.setLife("a/1", "live");
   expect(watch.all()).toEqual(["~0"]);
 });
@@ -205,7 +212,7 @@ test("2: an entry that a health filter no longer matches because its origin is a
   const from = watch.settle();
   b.setLife("a/1", "orphaned");
   expect(watch.all()).toEqual(["-0"]);
-  expect(new Watch(b, from, { ...ANY, healthMask: 1 << HEALTH.HEALTHY }).all()).toEqual(["-0"]);
+  expect(new Watch(b, from, { ...ANY, healthMask: 1 << HEALTH.HEALTHY }).difference()).toEqual(["-0"]);
   b.setLife("a/1", "live");
   expect(watch.all()).toEqual(["~0"]);
 });
@@ -218,7 +225,7 @@ test("3: a portable cursor brings only the difference: on the same node after a 
   put(a, KEYS[2]);
   const b = copyOf(a);
   a.restart(T, "disk kept");
-  for (const node of [a, b]) expect(new Watch(node, from).all()).toEqual(["~0 -1 +2"]);
+  for (const node of [a, b]) expect(new Watch(node, from).difference()).toEqual(["~0 -1 +2"]);
 });
 
 test("3: a bookmark comes when it is due, busy or idle, with a portable cursor; not from a node that is not ready", () => {
@@ -291,7 +298,7 @@ test("3: a tombstone collected, or an origin forgotten, while a resumed stream i
   for (const key of keys) end(a, key);
   b.copy(a, "a/1", T);
   const collected = new Watch(b, from);
-  expect(collected.all(T, 1).length).toBe(8);
+  expect(collected.all(T, 1)).toEqual([...keys.map((_, i) => `-${i}`), "*"]);
   const forgotten = new Watch(b, from);
   const interrupted = new Watch(b, from);
   for (const watch of [interrupted, forgotten]) expect(textOf(watch.next(T, 1)!)).toBe("-0");
@@ -328,7 +335,53 @@ test("4: a removal is told to a reader that is ahead, though the node it resumed
   const watch = new Watch(late, from);
   expect(watch.all()).toEqual([]);
   late.copy(a, "a/1", T);
-  expect(watch.all()).toEqual(["+1 -0"]);
+  expect(watch.difference()).toEqual(["+1 -0"]);
+});
+
+/**
+ * Node a's K changes twice; b hears of it by frames that end before the second change and so leave K out; c heard of the first
+ * change when it came.
+ */
+function cutAndWhole() {
+  const a = nodeWith(K, L);
+  const [b, c] = [copyOf(a), copyOf(a)];
+  put(a, K, GREEN);
+  c.copy(a, "a/1", T);
+  put(a, L, GREEN);
+  put(a, K);
+  b.copy(a, "a/1", T, 1, 1);
+  expect([...b.replica.origins.values(), ...c.replica.origins.values()].map(({ id, through }) => [id, through])).toEqual([
+    ["b/1", 0],
+    ["a/1", 4],
+    ["b/1", 0],
+    ["a/1", 3],
+  ]);
+  return { a, b, c };
+}
+
+test("3 Why: a cursor says where frames that were cut left out a key, so that another node tells of it", () => {
+  const { a, b, c } = cutAndWhole();
+  const from = new Watch(b).settle();
+  expect(from?.kind === "portable" && from.cursor.origins).toContainEqual({ nodeId: "a", generation: 1, seq: 4, settled: 2, life: "live" });
+  const watch = new Watch(c, from);
+  expect(watch.all(LATER)).toEqual([]);
+  c.copy(a, "a/1", T);
+  expect(watch.difference()).toEqual(["~1 ~0"]);
+});
+
+test("4 Why: a node that knows less of a key than its vector says gives no END, bookmark or digest to a reader that knows more", () => {
+  const { a, b, c } = cutAndWhole();
+  const from = new Watch(c).settle();
+  const watch = new Watch(b, from);
+  expect(watch.all(timeOf(500, 0))).toEqual(["~1"]);
+  b.copy(a, "a/1", T);
+  expect(watch.difference()).toEqual(["~0"]);
+});
+
+test("4: a node that somebody told of more than there is goes on after a minute", () => {
+  const { b, c } = cutAndWhole();
+  const watch = new Watch(b, new Watch(c).settle());
+  expect(watch.all(LATER)).toEqual(["~1", "*"]);
 });
 
 test("4: a node that learned of an origin too late to have heard of a removal says so with a snapshot", () => {
@@ -407,7 +460,7 @@ test("4: an origin that the cursor does not name and that is hidden here still u
   end(b, K, BODY.UNREGISTERED);
   a.copy(b, "b/1", T);
   a.setLife("b/1", "hidden");
-  expect(new Watch(a, from).all()).toEqual(["-0"]);
+  expect(new Watch(a, from).difference()).toEqual(["-0"]);
 });
 
 test("5: a changed verdict sends the namespace anew or withdraws it, and never names what is hidden", () => {

@@ -35,6 +35,7 @@ test("protobuf-es writes the same bytes", () => {
         last: frame.isLast,
         clusterId,
         region,
+        known: BigInt(frame.knownSeq ?? 0),
       };
       const empty = toBinary(LinkRequestSchema, create(LinkRequestSchema, { frame: { frame: { case: "records", value } } }));
       if (records.length === 0) expect(new Uint8Array(bytes)).toEqual(empty);

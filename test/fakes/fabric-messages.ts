@@ -60,14 +60,15 @@ export const anyRecords = fc
     isComplete: fc.boolean(),
     isLast: fc.boolean(),
     floor: anyCount,
+    knownSeq: anyCount,
     clusterId: anyId,
     region: anyId,
   })
-  .map(({ ref, range, clusterId, region, ...rest }) => ({
+  .map(({ ref, range, clusterId, region, knownSeq, ...rest }) => ({
     kind: "records" as const,
     clusterId,
     region,
-    frame: { ...ref, ...range, ...rest },
+    frame: { ...ref, ...range, ...rest, ...(knownSeq > 0 && { knownSeq }) },
   }));
 
 /** Every kind of frame but records, and those too. */

@@ -150,7 +150,8 @@ export class MeshNode {
     const sent = from.model.records.filter((r) => r.origin.id === id && r.seq > Math.max(frame.after, known) && r.seq <= frame.through);
     for (const record of sent) this.model.apply(record);
     if (frame.isComplete && frame.isLast) {
-      const isListed = (key: KeyText): boolean => from.model.records.some((r) => r.origin.id === id && r.key === key);
+      const isListed = (key: KeyText): boolean =>
+        from.model.records.some((r) => r.origin.id === id && r.key === key && r.body === BODY.ENTRY);
       this.model.withdraw((r) => r.origin.id === id && r.seq <= frame.through && !isListed(r.key));
     }
     return applied;

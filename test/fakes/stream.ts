@@ -1,5 +1,6 @@
 /** A reader of a feed: folds what it gets as the client does, and checks at every message what semantics.md promises. */
 import assert from "node:assert/strict";
+import { settledOf } from "../../src/catalog/cell.ts";
 import { type PortableCursor, parseCursor } from "../../src/catalog/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
@@ -228,7 +229,7 @@ export class Stream {
     return (this.#resumed?.origins ?? []).flatMap(({ nodeId, generation, seq }) => {
       const id = `${nodeId}/${generation}`;
       const origin = origins.get(id);
-      if (origin !== undefined && origin.through >= seq) return [];
+      if (origin !== undefined && settledOf(origin) >= seq) return [];
       const isSuperseded = [...origins.values()].some((o) => o.nodeId === nodeId && o.generation > generation);
       return [{ id, seq, isLost: origin === undefined || origin === self || origin.life !== "live" || isSuperseded }];
     });
@@ -241,9 +242,11 @@ export class Stream {
     const portable = parseCursor(message.portableCursor);
     if (portable.kind !== "portable") throw new Error("not portable");
     const { origins } = this.node.replica;
-    for (const { nodeId, generation, seq, life } of portable.origins) {
+    for (const { nodeId, generation, seq, settled = seq, life } of portable.origins) {
       const origin = origins.get(`${nodeId}/${generation}`);
-      assert.deepEqual([seq, life], [origin?.through, origin?.life], "portable cursor");
+      assert(origin !== undefined, "a cursor names an origin that is not known");
+      assert.deepEqual([settled, life], [settledOf(origin), origin.life], "portable cursor");
+      assert(seq >= origin.through && (seq === origin.through || origin.unsettled !== undefined), "told up to");
     }
     this.portable = portable;
     const { filter, allowed, withDigest } = this.feed.reader.options;

@@ -48,11 +48,8 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
     const origins = [...node.replica.origins.keys()];
     // Who forgets a node that lives may collect the tombstone that hid its entry, and then the entry is back.
     const living = new Set(mesh.map((one) => one.replica.self.id));
-    // A frame cut short leaves out a key that changed again beyond the cut, also when the peer that has the same vector holds
-    // its older record: what readers are told in between differs from node to node until the rest has come.
     // A node that has not caught up does not know what its tombstones hide, and would collect them too early.
-    if (step.kind !== "collect" || ready[step.node] === true)
-      take(mesh, step, n, { mayForget: (id) => !living.has(id), isCopyWhole: true });
+    if (step.kind !== "collect" || ready[step.node] === true) take(mesh, step, n, { mayForget: (id) => !living.has(id) });
     if (step.kind === "restart") {
       ready[step.node] = false;
       for (const s of streams) if (s.node === node) s.reconnect(node, time, "best");

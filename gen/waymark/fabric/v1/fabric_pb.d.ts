@@ -281,6 +281,13 @@ export declare type RecordsFrame = Message<"waymark.fabric.v1.RecordsFrame"> & {
    * @generated from field: string region = 9;
    */
   region: string;
+
+  /**
+   * What the sender knows of the origin when that is beyond through: keys that changed again there are not among the records.
+   *
+   * @generated from field: uint64 known = 10;
+   */
+  known: bigint;
 };
 
 /**
