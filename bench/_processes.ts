@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
 import type { Probed, ProbeOrder } from "./_probe.ts";
 import { type Address, Wire } from "./_wire.ts";
 
@@ -52,23 +53,43 @@ export function hasTool(name: string): boolean {
   }
 }
 
-/** Puts this process, and what it starts, on the load's core. */
+/** Puts this process, and what it starts, on the load's core, and keeps its collections as short as the node's (src/main-serve.ts). */
 export function pinSelf(): void {
+  setFlagsFromString("--no-allocation-site-pretenuring");
   if (hasTool("taskset")) execFileSync("taskset", ["-a", "-p", "-c", LOAD_CORE, String(process.pid)], { stdio: "ignore" });
 }
 
 /** What others took of the server's core while `work` ran, 0 to 1: above a tenth, latencies say little. */
 export async function neighbourShare(servers: readonly (Running | undefined)[], work: () => Promise<void>): Promise<number> {
-  const ownMs = () => servers.reduce((sum, server) => sum + (server?.cpuMs() ?? 0), 0);
-  const [busyMs, cpuMs, startMs] = [coreBusyMs(), ownMs(), performance.now()];
+  return shareWhile(work, [othersOn(SERVER_CORE, () => servers.reduce((sum, server) => sum + (server?.cpuMs() ?? 0), 0))]);
+}
+
+/** The same of the server's core or of the load's, whichever is more: where latency is measured here. */
+export async function neighbourShareOfBoth(server: Running, work: () => Promise<void>): Promise<number> {
+  return shareWhile(work, [othersOn(SERVER_CORE, () => server.cpuMs()), othersOn(LOAD_CORE, selfMs)]);
+}
+
+async function shareWhile(work: () => Promise<void>, spentMs: readonly (() => number)[]): Promise<number> {
+  const startMs = performance.now();
   await work();
-  const others = coreBusyMs() - busyMs - (ownMs() - cpuMs);
-  return Math.max(0, others / (performance.now() - startMs));
+  const tookMs = performance.now() - startMs;
+  return Math.max(0, ...spentMs.map((spent) => spent() / tookMs));
+}
+
+/** CPU time others spend on a core from now on. */
+function othersOn(core: string, ownMs: () => number): () => number {
+  const [busyMs, cpuMs] = [coreBusyMs(core), ownMs()];
+  return () => coreBusyMs(core) - busyMs - (ownMs() - cpuMs);
+}
+
+function selfMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
 /** All but idle and waiting for disks. */
-function coreBusyMs(): number {
-  const line = new RegExp(`^cpu${SERVER_CORE} (.*)$`, "m").exec(readFileSync("/proc/stat", "utf8"))?.[1] ?? "";
+function coreBusyMs(core: string): number {
+  const line = new RegExp(`^cpu${core} (.*)$`, "m").exec(readFileSync("/proc/stat", "utf8"))?.[1] ?? "";
   return line.split(" ").reduce((sum, ticks, i) => (i === 3 || i === 4 || i > 7 ? sum : sum + Number(ticks) * 10), 0);
 }
 
