@@ -178,7 +178,7 @@ export class News {
 
   #apply(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
     if (isListed(update.status) && this.#isAddressTaken(update, time, out)) return;
-    if (!isListed(update.status)) this.#quarantine.drop(update.nodeId);
+    this.#quarantine.dropUpTo(update);
     const path = teller.path === "gossip" ? "gossip" : "table";
     this.#put(update, { accuser: update.accuser, path, via: [teller.nodeId] }, time, out, teller.path !== "newcomer");
   }
@@ -196,7 +196,7 @@ export class News {
 
   #challenge(member: Member, update: MemberUpdate, time: Time, out: MembershipOutput[]): void {
     if (!isListed(update.status)) {
-      this.#quarantine.drop(update.nodeId);
+      this.#quarantine.dropUpTo(update);
       return;
     }
     this.#hold(update, "life", time, out);
@@ -278,8 +278,10 @@ export class News {
     let isAnyGone = false;
     for (const member of this.members.all()) {
       if (isListed(member.update.status)) continue;
-      isAnyGone = true;
-      if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) continue;
+      if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) {
+        isAnyGone = true;
+        continue;
+      }
       this.members.forget(member);
       this.gossip.drop(member.update.nodeId);
     }

@@ -50,6 +50,13 @@ export class Quarantine {
     this.#waiting.delete(nodeId);
   }
 
+  /** A word as new as this settled what the member is. */
+  dropUpTo({ nodeId, generation, incarnation }: MemberUpdate): void {
+    const known = this.#waiting.get(nodeId)?.update;
+    if (known === undefined || known.generation > generation) return;
+    if (known.generation < generation || known.incarnation <= incarnation) this.#waiting.delete(nodeId);
+  }
+
   /** Takes out everybody who waited for this id or this address to be free. */
   release(nodeId: string, address: string): MemberUpdate[] {
     if (this.#waiting.size === 0) return [];

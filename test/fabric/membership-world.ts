@@ -75,6 +75,8 @@ export class World {
   /** Keeps `seen`; an hour of a large group fills memory. */
   isWatched = true;
   falseDeaths = 0;
+  /** Suspicions that began at anybody. */
+  suspicionCount = 0;
   #hash = 0;
   readonly #rng: Rng;
   readonly #net: Rng;
@@ -94,9 +96,8 @@ export class World {
     return (this.#hash >>> 0).toString(16);
   }
 
-  start(name: string, over: Partial<MemberFacts> = {}, wallOffsetMs = 0): WorldNode {
+  start(name: string, over: Partial<MemberFacts> = {}): WorldNode {
     const facts = factsOf(name, over);
-    void wallOffsetMs;
     const machine = new Membership(facts, this.#rng.fork(`${name}/${facts.generation}/${this.nowMs}`), this.#o.options ?? {});
     const node: WorldNode = { facts, machine, state: "up", backlog: [], wakeAtMs: Number.POSITIVE_INFINITY, side: 0 };
     this.nodes.set(name, node);
@@ -198,6 +199,7 @@ export class World {
         const { nodeId, status, incarnation } = order.update;
         this.#mark(nodeId.length + incarnation + status.length);
         if (status === "dead" && order.before !== undefined && this.nodes.get(nodeId)?.state === "up") this.falseDeaths += 1;
+        if (status === "suspect") this.suspicionCount += 1;
         if (this.isWatched) this.seen.push({ atMs: this.nowMs, by: node.facts.nodeId, nodeId, status, before: order.before });
         return;
       }

@@ -179,7 +179,7 @@ test("two nodes with one id: the older life stays while it answers, the newer is
 
 test("two nodes from copies of one journal do not fill the network with contradictions", () => {
   const { world, nodes } = group("copies", 10);
-  const twin = world.start("n3", { address: "twin:1" }, 5000);
+  const twin = world.start("n3", { address: "twin:1" });
   world.give(twin, { kind: "join", addresses: ["n0:1"] });
   world.runFor(10_000);
   const before = world.messageCount;

@@ -1,0 +1,168 @@
+import { expect, test } from "vitest";
+import { Courier } from "../../src/fabric/courier.ts";
+import { Exchange } from "../../src/fabric/exchange.ts";
+import { DEFAULTS } from "../../src/fabric/membership-options.ts";
+import type { CallResponse, MemberUpdate } from "../../src/fabric/messages.ts";
+import { type MembershipOutput, News } from "../../src/fabric/news.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { factsOf } from "./membership-world.ts";
+
+type Call = Extract<MembershipOutput, { readonly kind: "call" }>;
+
+function at(monoMs: number): Time {
+  return { monoMs, wallMs: monoMs };
+}
+
+function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberUpdate {
+  return { ...factsOf(nodeId), status, incarnation: 1, accuser: "" };
+}
+
+class Bench {
+  readonly news = new News(factsOf("self"), new Rng("news"), DEFAULTS);
+  readonly courier = new Courier(this.news, DEFAULTS);
+  readonly exchange = new Exchange(this.courier, new Rng("exchange"), DEFAULTS);
+
+  constructor() {
+    this.exchange.begin(at(0));
+  }
+
+  learn(updates: readonly MemberUpdate[]): void {
+    this.courier.hear(updates, { nodeId: "a", path: "gossip" }, at(0), []);
+  }
+
+  /** Ticks at every deadline until then. */
+  runUntil(endMs: number): readonly (Call & { readonly atMs: number })[] {
+    const calls: (Call & { readonly atMs: number })[] = [];
+    for (let atMs = this.exchange.nextDeadlineMs(); atMs <= endMs; atMs = this.exchange.nextDeadlineMs()) {
+      const out: MembershipOutput[] = [];
+      this.exchange.tick(at(atMs), out);
+      for (const output of out) if (output.kind === "call") calls.push({ ...output, atMs });
+    }
+    return calls;
+  }
+
+  answer(call: Call | undefined, response: CallResponse | undefined, atMs: number): readonly MembershipOutput[] {
+    if (call === undefined) throw new Error("no call");
+    const purpose = this.courier.finish(call.call, response)?.purpose;
+    const out: MembershipOutput[] = [];
+    if (purpose?.kind === "pushPull") this.exchange.answered(purpose, response, at(atMs), out);
+    return out;
+  }
+}
+
+test("seeds are asked at once, and again with growing waits until one answers with a table", () => {
+  const bench = new Bench();
+  bench.exchange.join(["a:1", "self:1"], at(0));
+  const [first] = bench.runUntil(0);
+  expect(first).toMatchObject({ to: "a:1", request: { kind: "pushPull", isJoin: true } });
+  bench.answer(first, undefined, 10);
+  let lastMs = 0;
+  for (let i = 0; i < 8; i++) {
+    const atMs = bench.exchange.nextDeadlineMs();
+    for (const call of bench.runUntil(atMs)) bench.answer(call, undefined, atMs);
+    lastMs = atMs;
+  }
+  expect(lastMs).toBeLessThan(40_000);
+  expect(bench.exchange.hasJoined).toBe(false);
+  const [late] = bench.runUntil(lastMs + 6000);
+  bench.answer(late, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [said("a"), said("b")] }, lastMs + 6010);
+  expect(bench.exchange.hasJoined).toBe(true);
+  expect(bench.news.members.listed).toHaveLength(2);
+  // Told to a newcomer, known to all: not gossiped on.
+  expect(bench.news.gossip.size).toBe(0);
+});
+
+test("after joining tables are exchanged soon, then ever more rarely", () => {
+  const bench = new Bench();
+  bench.exchange.join(["a:1"], at(0));
+  const [join] = bench.runUntil(0);
+  bench.answer(join, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [said("a")] }, 10);
+  const times: number[] = [];
+  for (let i = 0; i < 12; i++) {
+    const atMs = bench.exchange.nextDeadlineMs();
+    for (const call of bench.runUntil(atMs)) {
+      times.push(atMs);
+      bench.answer(call, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [] }, atMs);
+    }
+  }
+  expect(times[0]).toBeLessThan(1500);
+  expect(times.filter((ms) => ms < 20_000).length).toBeGreaterThanOrEqual(3);
+  const [before = 0, last = 0] = times.slice(-2);
+  expect(last - before).toBeGreaterThan(20_000);
+});
+
+test("an exchange that failed is made good soon, with somebody else", () => {
+  const bench = new Bench();
+  bench.learn([said("a"), said("b")]);
+  const [call] = bench.runUntil(40_000);
+  expect(bench.exchange.nextDeadlineMs()).toBeGreaterThan(0);
+  if (call === undefined) throw new Error("no exchange");
+  bench.answer(call, undefined, call.atMs + 5000);
+  const soon = bench.runUntil(call.atMs + 5000 + 1500);
+  expect(soon.some(({ request }) => request.kind === "pushPull")).toBe(true);
+});
+
+test("an unlisted seed is tried again now and then, also when others are known", () => {
+  const bench = new Bench();
+  bench.learn([said("a")]);
+  bench.exchange.join(["a:1", "lost:1"], at(0));
+  const calls = bench.runUntil(0);
+  for (const call of calls) bench.answer(call, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [] }, 1);
+  const later: string[] = [];
+  for (let i = 0; i < 40; i++) {
+    const atMs = bench.exchange.nextDeadlineMs();
+    for (const call of bench.runUntil(atMs)) {
+      later.push(call.to);
+      bench.answer(call, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [] }, atMs);
+    }
+  }
+  expect(later.filter((to) => to === "lost:1").length).toBeGreaterThan(5);
+});
+
+test("about one attempt for each of the dead is made by all together", () => {
+  const bench = new Bench();
+  bench.learn([...Array.from({ length: 9 }, (_, i) => said(`n${i}`)), said("gone"), said("gone", "dead")]);
+  let attempts = 0;
+  for (let i = 0; i < 1200; i++) {
+    const atMs = bench.exchange.nextDeadlineMs();
+    for (const call of bench.runUntil(atMs)) {
+      if (call.to === "gone:1") attempts += 1;
+      bench.answer(call, { kind: "pushPull", from: { nodeId: "n0", generation: 1 }, members: [] }, atMs);
+    }
+  }
+  // Three of four deadlines are of this kind; one in ten of them finds the dice so.
+  expect(attempts).toBeGreaterThan(40);
+  expect(attempts).toBeLessThan(160);
+});
+
+test("told that it is dead, a node says at once that it is not", () => {
+  const bench = new Bench();
+  bench.exchange.join(["a:1"], at(0));
+  const [join] = bench.runUntil(0);
+  const members = [said("a"), { ...said("self", "dead"), incarnation: 99 }];
+  const [again] = bench
+    .answer(join, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members }, 10)
+    .filter(({ kind }) => kind === "call");
+  expect(again).toMatchObject({ kind: "call", to: "a:1", request: { kind: "probe", updates: [{ nodeId: "self", incarnation: 100 }] } });
+});
+
+test("a hello of somebody unknown leads to an exchange; of a listed member it does not", () => {
+  const bench = new Bench();
+  bench.learn([said("a"), said("b"), said("b", "dead")]);
+  const out: MembershipOutput[] = [];
+  bench.exchange.heardOf({ nodeId: "a", generation: 1, address: "a:1" }, at(0), out);
+  expect(out).toEqual([]);
+  bench.exchange.heardOf({ nodeId: "b", generation: 1, address: "b:1" }, at(0), out);
+  bench.exchange.heardOf({ nodeId: "c", generation: 1, address: "c:1" }, at(0), out);
+  expect(out.map((output) => (output.kind === "call" ? output.to : ""))).toEqual(["b:1", "c:1"]);
+  for (let i = 0; i < 20; i++) bench.exchange.heardOf({ nodeId: `x${i}`, generation: 1, address: `x${i}:1` }, at(0), out);
+  expect(out).toHaveLength(4);
+});
+
+test("the end stops everything", () => {
+  const bench = new Bench();
+  bench.exchange.join(["a:1"], at(0));
+  bench.exchange.end();
+  expect(bench.exchange.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
+});

@@ -1,0 +1,226 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { DEFAULTS, type MembershipOptions } from "../../src/fabric/membership-options.ts";
+import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
+import { type MembershipOutput, News, type Teller } from "../../src/fabric/news.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { factsOf } from "./membership-world.ts";
+
+const TELLER: Teller = { nodeId: "teller", path: "gossip" };
+const TABLE: Teller = { nodeId: "teller", path: "table" };
+
+function at(monoMs: number): Time {
+  return { monoMs, wallMs: 1_000_000 + monoMs };
+}
+
+function said(nodeId: string, status: MemberStatus, over: Partial<MemberUpdate> = {}): MemberUpdate {
+  return { ...factsOf(nodeId), status, incarnation: 5, accuser: status === "suspect" ? "accuser" : "", ...over };
+}
+
+function news(over: Partial<MembershipOptions> = {}): News {
+  const made = new News(factsOf("self"), new Rng("news"), { ...DEFAULTS, ...over });
+  made.self.begin(5000);
+  return made;
+}
+
+function learn(made: News, updates: readonly MemberUpdate[], teller = TELLER, time = at(0)): MembershipOutput[] {
+  const out: MembershipOutput[] = [];
+  for (const update of updates) made.learn(update, teller, time, out);
+  return out;
+}
+
+function eventNames(out: readonly MembershipOutput[]): readonly string[] {
+  return out.flatMap((output) => (output.kind === "event" ? [output.event.name] : []));
+}
+
+test("any updates in any order, also twice, end in the same table", () => {
+  const updates = fc.array(
+    fc
+      .record({
+        nodeId: fc.constantFrom("a", "b", "c", "d"),
+        status: fc.constantFrom<MemberStatus>("alive", "suspect", "dead", "left"),
+        incarnation: fc.nat(4),
+        generation: fc.nat(2),
+        accuser: fc.constantFrom("x", "y"),
+      })
+      .map(({ nodeId, status, ...rest }) => said(nodeId, status, rest)),
+    { maxLength: 30 },
+  );
+  const tableOf = (all: readonly MemberUpdate[]): unknown => {
+    const made = news();
+    learn(made, all);
+    return [...made.members.all()]
+      .map(({ update }) => `${update.nodeId} ${update.status} ${update.generation}.${update.incarnation}`)
+      .toSorted();
+  };
+  fc.assert(
+    fc.property(updates, fc.nat(), (all, salt) => {
+      const rng = new Rng(salt);
+      const shuffled = [...all, ...all]
+        .map((update) => ({ update, place: rng.next() }))
+        .toSorted((a, b) => a.place - b.place)
+        .map(({ update }) => update);
+      expect(tableOf(shuffled)).toEqual(tableOf(all));
+    }),
+  );
+});
+
+test("a suspicion is confirmed by others, ends in death, and says who accused by which path", () => {
+  const made = news({ verifyCount: 0 });
+  learn(made, [said("a", "alive"), ...["x", "y", "z"].map((nodeId) => said(nodeId, "alive"))]);
+  learn(made, [said("a", "suspect", { accuser: "x" })], TELLER, at(1000));
+  expect(made.nextDeadlineMs()).toBeCloseTo(1000 + 24_000, 0);
+  learn(made, [said("a", "suspect", { accuser: "y" }), said("a", "suspect", { accuser: "y" })], TELLER, at(2000));
+  const member = made.members.find("a");
+  if (member === undefined) throw new Error("no member");
+  const out: MembershipOutput[] = [];
+  made.accuse(member, "indirect", ["y", "z"], at(3000), out);
+  expect(made.nextDeadlineMs()).toBe(5000);
+  made.tick(at(4999), out);
+  expect(member.update.status).toBe("suspect");
+  made.tick(at(5000), out);
+  expect(member.update.status).toBe("dead");
+  expect(eventNames(out)).toEqual(["member dead"]);
+  expect(member.evidence).toEqual([
+    { atWallMs: 1_001_000, status: "suspect", accuser: "x", path: "gossip", via: ["teller"] },
+    { atWallMs: 1_002_000, status: "suspect", accuser: "y", path: "gossip", via: ["teller"] },
+    { atWallMs: 1_003_000, status: "suspect", accuser: "self", path: "indirect", via: ["y", "z"] },
+    { atWallMs: 1_005_000, status: "dead", accuser: "x", path: "timeout", via: ["x", "y", "self"] },
+  ]);
+});
+
+test("whom a table calls dead gets the time to contradict; whom gossip calls dead is dead", () => {
+  const made = news({ verifyCount: 0 });
+  learn(made, [said("a", "alive"), said("b", "alive")]);
+  learn(made, [said("a", "dead")], TABLE);
+  learn(made, [said("b", "dead")]);
+  expect(made.members.find("a")?.update).toMatchObject({ status: "suspect", accuser: "teller" });
+  expect(made.members.find("b")?.update.status).toBe("dead");
+  learn(made, [said("a", "alive", { incarnation: 6 })]);
+  expect(made.members.find("a")?.update.status).toBe("alive");
+});
+
+test("somebody unknown who is gone is remembered, and not told on", () => {
+  const made = news();
+  learn(made, [said("a", "dead")], TABLE);
+  expect(made.members.find("a")?.update.status).toBe("dead");
+  expect(made.gossip.size).toBe(0);
+  // So that an old word does not bring it back.
+  learn(made, [said("a", "alive", { incarnation: 4 })]);
+  expect(made.members.find("a")?.update.status).toBe("dead");
+});
+
+test("an old word about somebody long dead makes that known again", () => {
+  const made = news();
+  learn(made, [said("a", "alive"), said("a", "dead")]);
+  made.gossip.drop("a");
+  learn(made, [said("a", "alive")], TELLER, at(30_000));
+  expect(made.gossip.has("a")).toBe(false);
+  learn(made, [said("a", "alive")], TELLER, at(90_000));
+  expect(made.gossip.has("a")).toBe(true);
+});
+
+test("the dead are forgotten after their time, not before", () => {
+  const made = news({ deadForgetMs: 600_000 });
+  learn(made, [said("a", "alive"), said("a", "dead")]);
+  for (let ms = 0; ms <= 540_000; ms += 60_000) made.tick(at(ms), []);
+  expect(made.members.find("a")).toBeDefined();
+  made.tick(at(720_000), []);
+  expect(made.members.find("a")).toBeUndefined();
+  expect(made.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
+});
+
+test("more members than the bound are refused and counted, and so are bad updates", () => {
+  const made = news({ maxMembers: 3 });
+  learn(made, [said("a", "alive"), said("b", "alive"), said("c", "dead"), said("d", "alive"), said("e", "alive")]);
+  expect(made.members.size).toBe(3);
+  learn(made, [said("f", "alive", { incarnation: -1 }), said("", "alive"), said("g", "alive", { address: "self:1" })]);
+  expect(made.refused).toMatchObject({ full: 3, number: 1, text: 1 });
+  const roomy = news();
+  learn(roomy, [said("g", "alive", { address: "self:1" })]);
+  expect(roomy.refused.ownAddress).toBe(1);
+  expect(roomy.members.size).toBe(0);
+});
+
+test("said to be dead or suspect, a node contradicts and trusts itself less; an echo of its own word changes nothing", () => {
+  const made = news();
+  learn(made, [said("self", "alive", { incarnation: 5 })]);
+  expect(made.refutationCount).toBe(0);
+  const out = learn(made, [said("self", "suspect", { incarnation: 5 })]);
+  expect(made.self.update).toMatchObject({ status: "alive", incarnation: 6 });
+  expect(made.health.score).toBe(1);
+  expect(eventNames(out)).toEqual(["contradicted own death"]);
+  learn(made, [said("self", "dead", { incarnation: 5 })]);
+  expect(made.self.update.incarnation).toBe(6);
+  learn(made, [said("self", "left", { incarnation: 40 })]);
+  expect(made.self.update.incarnation).toBe(41);
+  expect(made.gossip.has("self")).toBe(true);
+});
+
+test("a node that left does not come back because others say so", () => {
+  const made = news();
+  made.leave();
+  learn(made, [said("self", "suspect", { incarnation: 50 })]);
+  expect(made.self.update.status).toBe("left");
+  made.changeFacts(factsOf("self", { zone: "z2" }));
+  expect(made.self.update.zone).toBe("z1");
+});
+
+test("the own id in a later generation is a conflict, told once a minute, and not contradicted", () => {
+  const made = news();
+  const twin = said("self", "alive", { generation: 2, address: "twin:1" });
+  expect(eventNames(learn(made, [twin, twin, twin]))).toEqual(["own id is used by another node"]);
+  expect(made.refutationCount).toBe(0);
+  expect(eventNames(learn(made, [twin], TELLER, at(61_000)))).toHaveLength(1);
+  expect(eventNames(learn(made, [said("self", "alive", { generation: 0 })]))).toEqual([]);
+});
+
+test("a newcomer with the address of a listed member waits until that one is gone", () => {
+  const made = news();
+  learn(made, [said("old", "alive", { address: "x:1" })]);
+  const out = learn(made, [said("new", "alive", { address: "x:1" })]);
+  expect(eventNames(out)).toEqual(["address of another member"]);
+  expect(made.members.find("new")).toBeUndefined();
+  expect(made.quarantinedCount).toBe(1);
+  expect(made.checks(at(0)).map(({ update }) => update.nodeId)).toEqual(["new"]);
+  learn(made, [said("old", "left", { address: "x:1" })]);
+  expect(made.members.find("new")?.update.status).toBe("alive");
+  expect(made.quarantinedCount).toBe(0);
+});
+
+test("a newcomer that answers at the address is listed at once, and the older member is suspect", () => {
+  const made = news();
+  learn(made, [said("old", "alive", { address: "x:1" }), said("new", "alive", { address: "x:1" })]);
+  made.answeredAs("new", at(10), []);
+  expect(made.members.find("new")?.update.status).toBe("alive");
+  expect(made.members.find("old")?.update.status).toBe("suspect");
+  expect(made.members.holderOf("x:1")?.update.nodeId).toBe("new");
+});
+
+test("a newer life of a listed member elsewhere waits, and goes with its own death", () => {
+  const made = news();
+  learn(made, [said("a", "alive")]);
+  const twin = said("a", "alive", { generation: 2, address: "twin:1" });
+  expect(eventNames(learn(made, [twin]))).toEqual(["two nodes with one id"]);
+  expect(made.doubted.map(({ update }) => update.nodeId)).toEqual(["a"]);
+  learn(made, [{ ...twin, status: "dead" }]);
+  expect(made.quarantinedCount).toBe(0);
+  learn(made, [twin, said("a", "dead")]);
+  expect(made.members.find("a")?.update).toMatchObject({ generation: 2, status: "alive" });
+});
+
+test("about as many as are wanted check a suspicion they hear of, however many there are", () => {
+  let checkCount = 0;
+  for (let i = 0; i < 400; i++) {
+    const made = new News(factsOf("self"), new Rng(i), DEFAULTS);
+    learn(
+      made,
+      Array.from({ length: 99 }, (_, n) => said(`n${n}`, "alive")),
+    );
+    learn(made, [said("n5", "suspect")]);
+    checkCount += made.doubted.length;
+  }
+  expect(checkCount).toBeGreaterThan(4);
+  expect(checkCount).toBeLessThan(24);
+});

@@ -1,0 +1,169 @@
+import { expect, test } from "vitest";
+import { Courier } from "../../src/fabric/courier.ts";
+import { DEFAULTS } from "../../src/fabric/membership-options.ts";
+import type { CallRequest, CallResponse } from "../../src/fabric/messages.ts";
+import { type MembershipOutput, News } from "../../src/fabric/news.ts";
+import { Prober } from "../../src/fabric/prober.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { factsOf } from "./membership-world.ts";
+
+type Call = Extract<MembershipOutput, { readonly kind: "call" }>;
+
+function at(monoMs: number): Time {
+  return { monoMs, wallMs: monoMs };
+}
+
+/** A prober among `names`, and the hands of its composer. */
+class Bench {
+  readonly news = new News(factsOf("self"), new Rng("news"), DEFAULTS);
+  readonly courier = new Courier(this.news, DEFAULTS);
+  readonly prober = new Prober(this.courier, new Rng("prober"), DEFAULTS);
+
+  constructor(names: readonly string[]) {
+    for (const name of names) {
+      const update = { ...factsOf(name), status: "alive", incarnation: 1, accuser: "" } as const;
+      this.news.learn(update, { nodeId: "a", path: "table" }, at(0), []);
+    }
+    this.prober.begin(at(0));
+    this.prober.settle(at(0), []);
+  }
+
+  /** Ticks at the next deadline; gives when that was and the calls made. */
+  step(): { readonly atMs: number; readonly calls: readonly Call[] } {
+    const atMs = this.prober.nextDeadlineMs();
+    const out: MembershipOutput[] = [];
+    this.prober.tick(at(atMs), out);
+    return { atMs, calls: callsIn(out) };
+  }
+
+  answer(call: Call | undefined, response: CallResponse | undefined, atMs: number): readonly Call[] {
+    if (call === undefined) throw new Error("no call");
+    const pending = this.courier.finish(call.call, response);
+    const out: MembershipOutput[] = [];
+    if (pending?.purpose.kind === "direct") this.prober.directAnswered(pending.purpose.round, pending, response, at(atMs), out);
+    if (pending?.purpose.kind === "indirect") {
+      this.prober.indirectAnswered(pending.purpose.round, pending.purpose.helper, response, at(atMs), out);
+    }
+    return callsIn(out);
+  }
+
+  statusOf(nodeId: string): string | undefined {
+    return this.news.members.find(nodeId)?.update.status;
+  }
+}
+
+function callsIn(out: readonly MembershipOutput[]): readonly Call[] {
+  return out.flatMap((output) => (output.kind === "call" ? [output] : []));
+}
+
+function targetOf(request: CallRequest | undefined): string {
+  if (request === undefined || request.kind === "pushPull") throw new Error("no probe");
+  return request.targetNodeId;
+}
+
+const NO: CallResponse = { kind: "probeIndirect", isAcknowledged: false, updates: [] };
+const YES: CallResponse = { kind: "probeIndirect", isAcknowledged: true, updates: [] };
+
+test("a period has one direct probe; its answer gives the round trip", () => {
+  const bench = new Bench(["a", "b", "c", "d", "e"]);
+  const { atMs, calls } = bench.step();
+  expect(atMs).toBeLessThan(1000);
+  expect(calls).toHaveLength(1);
+  expect(calls[0]).toMatchObject({ timeoutMs: 500, request: { kind: "probe" } });
+  const target = targetOf(calls[0]?.request);
+  bench.answer(calls[0], { kind: "probe", from: { nodeId: target, generation: 1 }, updates: [] }, atMs + 16);
+  expect(bench.news.members.find(target)?.rttMs).toBe(16);
+  const next = bench.step();
+  expect(next.atMs).toBe(atMs + 1000);
+  const other = targetOf(next.calls[0]?.request);
+  bench.answer(next.calls[0], { kind: "probe", from: { nodeId: other, generation: 1 }, updates: [] }, next.atMs + 8);
+  expect(bench.statusOf(target)).toBe("alive");
+});
+
+test("after a failed probe three others are asked, who must answer before the period ends, and the target once more", () => {
+  const bench = new Bench(["a", "b", "c", "d", "e"]);
+  const { atMs, calls } = bench.step();
+  const asked = bench.answer(calls[0], undefined, atMs + 500);
+  expect(asked.map(({ request }) => request.kind)).toEqual(["probe", "probeIndirect", "probeIndirect", "probeIndirect"]);
+  for (const { to, request, timeoutMs } of asked.slice(1)) {
+    expect(targetOf(request)).toBe(targetOf(calls[0]?.request));
+    expect(to).not.toBe(calls[0]?.to);
+    expect(timeoutMs).toBe(500);
+    expect(request.kind === "probeIndirect" && request.timeoutMs).toBe(350);
+  }
+  bench.answer(asked[1], NO, atMs + 900);
+  bench.answer(asked[2], YES, atMs + 950);
+  bench.step();
+  expect(bench.statusOf(targetOf(calls[0]?.request))).toBe("alive");
+  expect(bench.news.health.score).toBe(0);
+});
+
+test("silence until the end of the period makes a suspect, and helpers that said nothing make the prober doubt itself", () => {
+  const bench = new Bench(["a", "b", "c", "d", "e"]);
+  const { atMs, calls } = bench.step();
+  const target = targetOf(calls[0]?.request);
+  const asked = bench.answer(calls[0], undefined, atMs + 500);
+  bench.answer(asked[1], NO, atMs + 900);
+  expect(bench.statusOf(target)).toBe("alive");
+  bench.step();
+  expect(bench.statusOf(target)).toBe("suspect");
+  expect(bench.news.health.score).toBe(2);
+  expect(bench.news.members.find(target)?.evidence[0]).toMatchObject({ accuser: "self", path: "indirect" });
+});
+
+test("when everybody has said no, nobody waits for the end of the period", () => {
+  const bench = new Bench(["a", "b", "c", "d", "e"]);
+  const { atMs, calls } = bench.step();
+  const asked = bench.answer(calls[0], undefined, atMs + 5);
+  for (const [i, call] of asked.entries()) bench.answer(call, i === 0 ? undefined : NO, atMs + 20);
+  expect(bench.statusOf(targetOf(calls[0]?.request))).toBe("suspect");
+  expect(bench.news.health.score).toBe(0);
+});
+
+test("an answer by another node at the address is none", () => {
+  const bench = new Bench(["a", "b"]);
+  const { atMs, calls } = bench.step();
+  const asked = bench.answer(calls[0], { kind: "probe", from: { nodeId: "z", generation: 1 }, updates: [] }, atMs + 5);
+  expect(asked.length).toBeGreaterThan(1);
+});
+
+test("with nobody to ask, a failed probe is the prober's own doubt too", () => {
+  const bench = new Bench(["a"]);
+  const { atMs, calls } = bench.step();
+  bench.answer(calls[0], undefined, atMs + 500);
+  bench.step();
+  expect(bench.statusOf("a")).toBe("suspect");
+  expect(bench.news.health.score).toBe(1);
+  expect(bench.news.members.find("a")?.evidence[0]).toMatchObject({ path: "direct", via: [] });
+});
+
+test("a node that does badly gives others more time", () => {
+  const bench = new Bench(["a", "b", "c", "d", "e"]);
+  bench.news.health.worsen(3);
+  const first = bench.step();
+  expect(first.calls[0]?.timeoutMs).toBe(2000);
+  expect(bench.step().atMs).toBe(first.atMs + 4000);
+});
+
+test("forgotten rounds give no verdict, whatever comes later", () => {
+  const bench = new Bench(["a", "b", "c", "d", "e"]);
+  const { atMs, calls } = bench.step();
+  bench.prober.forgetRounds();
+  expect(bench.answer(calls[0], undefined, atMs + 500)).toEqual([]);
+  bench.step();
+  expect(bench.statusOf(targetOf(calls[0]?.request))).toBe("alive");
+});
+
+test("nobody is made to call an address that is no member's, nor more at a time than the bound", () => {
+  const bench = new Bench(["a", "b"]);
+  const request = { kind: "probeIndirect", from: { nodeId: "a", generation: 1 }, targetNodeId: "b", timeoutMs: 300, updates: [] } as const;
+  const out: MembershipOutput[] = [];
+  bench.prober.relay(1, { ...request, targetAddress: "victim:22" }, at(0), out);
+  bench.prober.relay(2, { ...request, targetNodeId: "unknown", targetAddress: "b:1" }, at(0), out);
+  expect(out).toMatchObject([1, 2].map((call) => ({ kind: "answer", call, response: { isAcknowledged: false } })));
+  out.length = 0;
+  for (let call = 0; call < 100; call++) bench.prober.relay(call, { ...request, targetAddress: "b:1" }, at(0), out);
+  expect(callsIn(out)).toHaveLength(DEFAULTS.maxRelays);
+  expect(out).toHaveLength(100);
+});

@@ -1,0 +1,44 @@
+import { expect, test } from "vitest";
+import { DEFAULTS } from "../../src/fabric/membership-options.ts";
+import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
+import { News } from "../../src/fabric/news.ts";
+import { makeTable, pushPullPeriodMs } from "../../src/fabric/table.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { factsOf } from "./membership-world.ts";
+
+test.each([
+  { memberCount: 2, wantMs: 30_000 },
+  { memberCount: 32, wantMs: 30_000 },
+  { memberCount: 33, wantMs: 60_000 },
+  { memberCount: 200, wantMs: 120_000 },
+  { memberCount: 1000, wantMs: 180_000 },
+])("among $memberCount tables are exchanged every $wantMs ms", ({ memberCount, wantMs }) => {
+  expect(pushPullPeriodMs(30_000, memberCount)).toBe(wantMs);
+});
+
+function said(nodeId: string, status: MemberStatus, incarnation = 1): MemberUpdate {
+  return { ...factsOf(nodeId), status, incarnation, accuser: "" };
+}
+
+function known(): News {
+  const news = new News(factsOf("self"), new Rng("table"), DEFAULTS);
+  const time = { monoMs: 0, wallMs: 0 };
+  for (const update of [said("a", "alive"), said("b", "suspect"), said("c", "alive"), said("c", "left"), said("d", "dead")]) {
+    news.learn(update, { nodeId: "a", path: "table" }, time, []);
+  }
+  return news;
+}
+
+function names(table: readonly MemberUpdate[]): readonly string[] {
+  return table.map(({ nodeId, status }) => `${nodeId} ${status}`);
+}
+
+test("a table holds self, the listed, and those whose going was seen not long ago", () => {
+  expect(names(makeTable(known(), { nowMonoMs: 1000, deadTellMs: 5000 }))).toEqual(["self alive", "a alive", "b suspect", "c left"]);
+  expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000 }))).toEqual(["self alive", "a alive", "b suspect"]);
+});
+
+test("an asker hears what it did not say, and what is held of itself however old that is", () => {
+  const asker = { from: { nodeId: "d", generation: 1 }, members: [said("d", "alive"), said("a", "alive"), said("b", "alive")] };
+  expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000 }, asker))).toEqual(["self alive", "b suspect", "d dead"]);
+});
