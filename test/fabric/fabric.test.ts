@@ -224,6 +224,78 @@ test("the age of the data is that of the longest silence of a peer, and none whe
   expect(detail).toBe("not in step with b");
 });
 
+test("a frame before the hello, and what no honest peer sends, end the link", () => {
+  const { world, a } = pair();
+  const early = world.strangerOpens(a);
+  world.input(a, { kind: "received", link: early, frame: { kind: "linked", nodeIds: [] } });
+  expect(a.fabric.pull(early, world.time(), [])).toMatchObject({ kind: "goodbye", reason: "bad_frame" });
+  const link = world.strangerOpens(a);
+  world.input(a, { kind: "received", link, frame: { kind: "hello", hello: greetingOf("m") } });
+  world.input(a, { kind: "received", link, frame: { kind: "unknown" } });
+  expect([a.upLinks(), a.fabric.unknownFrameCount]).toEqual([["b", "m"], 1]);
+  world.input(a, { kind: "received", link, frame: { kind: "linked", nodeIds: Array.from({ length: 300 }, (_, i) => `n${i}`) } });
+  expect([a.upLinks(), a.fabric.pull(link, world.time(), [])]).toMatchObject([["b"], { kind: "goodbye", reason: "bad_frame" }]);
+});
+
+test("a peer that stops reading costs a look now and then, and nothing that grows", () => {
+  const { world, a } = pair();
+  const link = world.strangerOpens(a);
+  world.input(a, { kind: "received", link, frame: { kind: "hello", hello: greetingOf("m") } });
+  const whole = { kind: "vector", entries: [], digest: 0n, isPartial: false, isWanted: false } as const;
+  world.input(a, { kind: "received", link, frame: whole });
+  const from = world.trace.length;
+  // Nobody pulls the stranger's link.
+  for (let i = 0; i < 100; i++) {
+    a.put(`s${i}`);
+    world.run(100);
+  }
+  expect(world.trace.slice(from).filter((line) => line.includes(" a tick")).length).toBeLessThan(2000);
+});
+
+test("a broken link comes back within a second, and nothing is lost", () => {
+  const { world, a, b } = pair();
+  for (let i = 0; i < 20; i++) {
+    a.put(`a${i}`);
+    b.put(`b${i}`);
+    if (i % 5 === 0) world.cut(a, b);
+    world.run(300);
+  }
+  world.run(3000);
+  expect([a.view().length, b.view().length]).toEqual([40, 40]);
+});
+
+test("nodes of two clusters of a region share what is REGION wide and no more; another region's get no link", () => {
+  const world = new FabricWorld();
+  const a = world.start({ nodeId: "a" });
+  const b = world.start({ nodeId: "b", seeds: ["a:1"] });
+  const x = world.start({ nodeId: "x", clusterId: "c2", seeds: ["a:1"] });
+  const far = world.start({ nodeId: "far", clusterId: "c3", region: "r2", seeds: ["a:1"] });
+  a.put("zone");
+  a.put("region", SCOPE.REGION);
+  x.put("theirs", SCOPE.REGION);
+  world.run(8000);
+  expect([a.view(), b.view(), x.view(), far.view()]).toEqual([
+    ["region", "theirs", "zone"],
+    ["region", "theirs", "zone"],
+    ["region", "theirs"],
+    [],
+  ]);
+  expect([far.upLinks(), a.fabric.membership.find("far")?.status]).toEqual([[], "alive"]);
+  // Nobody of its region to catch up with: it decides that it is the first there.
+  expect(far.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone" });
+});
+
+test("thirty nodes: bounded links, and a change is everywhere within two seconds", () => {
+  const world = new FabricWorld();
+  const nodes = Array.from({ length: 30 }, (_, i) => world.start({ nodeId: `n${i}`, seeds: i === 0 ? [] : ["n0:1"] }));
+  // Links of a smaller mesh that are not wanted any more end by then.
+  world.run(45_000);
+  for (const node of nodes) expect(node.upLinks().length).toBeLessThanOrEqual(20);
+  nodes[7]?.put("web");
+  const tookMs = world.runUntil(() => nodes.every((node) => node.view().length === 1), 5000);
+  expect(tookMs).toBeLessThan(2000);
+});
+
 test("the same seed gives the same trace, to the byte", () => {
   const run = (seed: string): readonly string[] => {
     const world = new FabricWorld(seed);

@@ -1,0 +1,75 @@
+/** When a node may answer, and how old what it says is. */
+import { expect, test } from "vitest";
+import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
+
+const { joinTimeoutMs, quietMs } = READINESS_DEFAULTS;
+
+function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number } {
+  return { monoMs, wallMs: 0 };
+}
+
+function readiness(hasSeeds: boolean, startAgeMs = 0): Readiness {
+  const made = new Readiness(READINESS_DEFAULTS, { hasSeeds, startAgeMs });
+  made.tick(false, at(0));
+  return made;
+}
+
+test("without seeds a node is the first, and ready", () => {
+  expect(readiness(false).read(at(0))).toEqual({ isReady: true, reason: "alone", detail: "started alone", ageMs: 0 });
+});
+
+test("with seeds it waits for one, and serves alone when none answers in time", () => {
+  const joining = readiness(true);
+  expect(joining.nextDeadlineMs()).toBe(joinTimeoutMs);
+  joining.tick(false, at(joinTimeoutMs - 1));
+  expect(joining.read(at(joinTimeoutMs - 1))).toMatchObject({ isReady: false, reason: "joining" });
+  joining.tick(false, at(joinTimeoutMs));
+  expect(joining.read(at(joinTimeoutMs))).toMatchObject({ isReady: true, reason: "alone" });
+});
+
+test("who has found a peer waits for what it has, as long as there is one", () => {
+  const joining = readiness(true);
+  joining.tick(true, at(100));
+  joining.tick(true, at(60_000));
+  expect(joining.read(at(60_000))).toMatchObject({ isReady: false, reason: "catching_up", ageMs: 60_000 });
+  joining.tick(false, at(61_000));
+  joining.tick(false, at(61_000 + joinTimeoutMs));
+  expect(joining.isReady).toBe(true);
+});
+
+test("once in step with a peer it is ready for good, also when it had started alone", () => {
+  for (const hasSeeds of [true, false]) {
+    const node = readiness(hasSeeds);
+    node.tick(true, at(100));
+    node.caughtUp();
+    node.tick(false, at(200));
+    expect(node.read(at(200))).toMatchObject({ isReady: true, reason: "caught_up", detail: "in step with all peers" });
+  }
+});
+
+test("a node that started from a snapshot says how old that is until it has caught up", () => {
+  const warm = readiness(true, 30_000);
+  expect(warm.read(at(2000)).ageMs).toBe(32_000);
+  warm.caughtUp();
+  expect(warm.read(at(2000)).ageMs).toBe(0);
+});
+
+test("the age is the longest time since a wanted peer was in step; a peer that speaks often enough adds none", () => {
+  const node = readiness(false);
+  node.want(["a", "b"], at(0));
+  node.caughtUp();
+  node.inStep("a", at(9000));
+  node.inStep("b", at(5000));
+  expect(node.read(at(9000))).toMatchObject({ ageMs: 0 });
+  expect(node.read(at(5001 + quietMs))).toMatchObject({ ageMs: quietMs + 1, detail: "not in step with b" });
+  // A peer that is wanted no more has no say, and one that nobody asked for never had.
+  node.want(["a"], at(9002));
+  node.inStep("stranger", at(9002));
+  expect(node.read(at(9003))).toMatchObject({ ageMs: 0 });
+});
+
+test("a peer that was never in step counts from when it became wanted", () => {
+  const node = readiness(false);
+  node.want(["a", "b", "c", "d", "e", "f", "g"], at(1000));
+  expect(node.read(at(11_000))).toMatchObject({ ageMs: 10_000, detail: "not in step with a, b, c, d, e and 2 more" });
+});
