@@ -1,6 +1,7 @@
 /** The whole machine, a few nodes in virtual time: joining, replication, death and return, farewells, refusals, readiness. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/scope.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../fakes/fabric-world.ts";
 
 /** Nodes a, b, … that join by the first one, linked all to all and in step. */
@@ -285,11 +286,12 @@ test("nodes of two clusters of a region share what is REGION wide and no more; a
   expect(far.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone" });
 });
 
-test("thirty nodes: bounded links, and a change is everywhere within two seconds", () => {
+test("twenty-six nodes: bounded links, and a change is everywhere within two seconds", () => {
   const world = new FabricWorld();
-  const nodes = Array.from({ length: 30 }, (_, i) => world.start({ nodeId: `n${i}`, seeds: i === 0 ? [] : ["n0:1"] }));
+  const options = { links: { ...FABRIC_DEFAULTS.links, notWantedMs: 2000 } };
+  const nodes = Array.from({ length: 26 }, (_, i) => world.start({ nodeId: `n${i}`, seeds: i === 0 ? [] : ["n0:1"], options }));
   // Links of a smaller mesh that are not wanted any more end by then.
-  world.run(45_000);
+  world.run(8000);
   for (const node of nodes) expect(node.upLinks().length).toBeLessThanOrEqual(20);
   nodes[7]?.put("web");
   const tookMs = world.runUntil(() => nodes.every((node) => node.view().length === 1), 5000);
