@@ -1,7 +1,9 @@
 /** Tombstones in the order they came, and when each may go (semantics.md, Tombstones). */
+import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Cell } from "./cell.ts";
 import { BODY } from "./record.ts";
+import { endsBeforeHlc } from "./view.ts";
 
 interface Grave {
   readonly cell: Cell;
@@ -32,6 +34,11 @@ export class Graveyard {
   /** Graves kept, those of keys that have come back included: what memory follows. */
   get slots(): number {
     return this.#graves.length;
+  }
+
+  /** What the record with stamp `hlc` that takes the place of `before` says of what its origin unregistered. */
+  carriedHlc(before: Cell | undefined, hlc: number): number | undefined {
+    return before === undefined ? undefined : carriedHlc(before, hlc, this.#options.tombstoneTtlMs);
   }
 
   bury(cell: Cell, time: Time): void {
@@ -74,13 +81,23 @@ export class Graveyard {
   }
 }
 
+/**
+ * What a record that takes the place of `before` must say of what its origin unregistered: forgotten only where a tombstone
+ * would be, so that a record which comes late stays hidden.
+ */
+function carriedHlc(before: Cell, hlc: number, ttlMs: number): number | undefined {
+  const endedHlc = endsBeforeHlc(before);
+  if (endedHlc === 0) return undefined;
+  return hlcWallMs(hlc) - hlcWallMs(endedHlc) > ttlMs && hiddenBy(before).length === 0 ? undefined : endedHlc;
+}
+
 /** Whether the cell says something else by now. */
 function isStale({ cell, seq }: Grave): boolean {
   return cell.seq !== seq || cell.body === BODY.ENTRY;
 }
 
-/** Entries that only this tombstone keeps from being seen; empty unless it is `unregistered`. */
-export function hiddenBy(tombstone: Cell): readonly Cell[] {
-  if (tombstone.body !== BODY.UNREGISTERED) return [];
-  return (tombstone.peers ?? []).filter((cell) => cell.body === BODY.ENTRY && cell.hlc < tombstone.hlc);
+/** Entries that this record keeps from being seen by what its origin unregistered. */
+export function hiddenBy(record: Cell): readonly Cell[] {
+  const endedHlc = endsBeforeHlc(record);
+  return endedHlc === 0 ? [] : (record.peers ?? []).filter((cell) => cell.body === BODY.ENTRY && cell.hlc < endedHlc);
 }

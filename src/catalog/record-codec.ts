@@ -23,15 +23,16 @@ const TAG = {
   principal: tagOf(6, WIRE.BYTES),
   entry: tagOf(7, WIRE.BYTES),
   tombstone: tagOf(8, WIRE.BYTES),
+  unregisteredHlc: tagOf(9, WIRE.VARINT),
 } as const;
 const TOMBSTONE_TAG = { key: tagOf(1, WIRE.BYTES), cause: tagOf(2, WIRE.VARINT) } as const;
 
 /** Highest field of each message; a higher one comes from a newer version. */
-const LAST_FIELD = { record: 8, tombstone: 2 } as const;
+const LAST_FIELD = { record: 9, tombstone: 2 } as const;
 
 /** Longest principal a record may name, in UTF-16 units. */
 const MAX_PRINCIPAL_LENGTH = 512;
-/** Five numbers, four tags of texts and lengths. */
+/** Six numbers, four tags of texts and lengths. */
 const FIXED_BYTES = 96;
 
 /** What is said of the key. */
@@ -48,6 +49,8 @@ export interface RecordHead {
   readonly firstSeq: number;
   /** Empty for anonymous; at most 512 characters. */
   readonly principal: string;
+  /** Stamp of the `unregistered` tombstone of this origin that came before; undefined: none. */
+  readonly unregisteredHlc?: number | undefined;
 }
 
 export type WireRecord = RecordHead & RecordBody;
@@ -65,7 +68,8 @@ export function encodeRecord(head: RecordHead, body: RecordBody): Uint8Array {
   at = writeNumber(out, at, TAG.filterSeq, filterSeq);
   at = writeNumber(out, at, TAG.firstSeq, firstSeq);
   if (head.principal !== "") at = writeText(out, writeVarint(out, at, TAG.principal), head.principal);
-  return out.subarray(0, writeBody(out, at, body));
+  at = writeBody(out, at, body);
+  return out.subarray(0, writeNumber(out, at, TAG.unregisteredHlc, head.unregisteredHlc ?? 0));
 }
 
 function writeNumber(out: Uint8Array, at: number, tag: number, value: number): number {
@@ -92,6 +96,7 @@ function keyRoom(key: EntryKey): number {
 export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
   const reader = new WireReader(bytes);
   const head = { seq: 0, hlc: 0, reach: 0, filterSeq: 0, firstSeq: 0, principal: "" };
+  let unregisteredHlc: number | undefined;
   let body: RecordBody | undefined;
   while (!reader.isDone()) {
     const tag = reader.tag();
@@ -100,6 +105,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
     else if (tag === TAG.reach) head.reach = reader.varint();
     else if (tag === TAG.filterSeq) head.filterSeq = reader.varint();
     else if (tag === TAG.firstSeq) head.firstSeq = reader.varint();
+    else if (tag === TAG.unregisteredHlc) unregisteredHlc = reader.varint();
     else if (tag === TAG.principal) head.principal = reader.text();
     else if (body !== undefined && (tag === TAG.entry || tag === TAG.tombstone)) throw malformed("more than one body");
     else if (tag === TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
@@ -109,9 +115,11 @@ export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
   const { seq, reach, filterSeq, firstSeq } = head;
   if (seq < 1 || filterSeq > seq || firstSeq > seq) throw malformed(`seq ${seq}, filter_seq ${filterSeq}, first_seq ${firstSeq}`);
   if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`reach ${reach}`);
+  if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
+    throw malformed(`unregistered_hlc ${unregisteredHlc} after hlc ${head.hlc}`);
   if (head.principal.length > MAX_PRINCIPAL_LENGTH) throw malformed(`principal of ${head.principal.length} characters`);
   if (body === undefined) throw malformed("neither entry nor tombstone");
-  return { ...head, reach: reach as Scope, ...body }; // Checked just above.
+  return { ...head, ...(unregisteredHlc !== undefined && { unregisteredHlc }), reach: reach as Scope, ...body }; // Checked just above.
 }
 
 function readTombstone(reader: WireReader, bounds: Bounds): RecordBody {

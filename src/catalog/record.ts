@@ -76,6 +76,8 @@ export interface CatalogRecord {
   readonly traits: Traits;
   /** Who registered it; empty for anonymous. */
   readonly principal: string;
+  /** Stamp of the `unregistered` tombstone of this origin that came before this record; undefined: none. */
+  readonly unregisteredHlc?: number | undefined;
   /** Address of the entry's bytes in the slab; meaningless for a tombstone. */
   readonly at: number;
   /** Encoded size in bytes; 0 for a tombstone. */

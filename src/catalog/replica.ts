@@ -144,6 +144,7 @@ export class Replica {
       filterSeq: wasLive && !put.isFilterChange ? before.filterSeq : seq,
       body: BODY.ENTRY,
       reach: widest(before?.reach ?? SCOPE.UNSET, put.scope),
+      unregisteredHlc: this.#graveyard.carriedHlc(before, put.hlc),
       at: this.slab.put(put.bytes),
       sizeBytes: put.bytes.length,
     });
@@ -174,6 +175,7 @@ export class Replica {
       health: of.health,
       traits: of.traits,
       principal: of.principal,
+      unregisteredHlc: body === BODY.UNREGISTERED ? undefined : this.#graveyard.carriedHlc(before, hlc),
       at: 0,
       sizeBytes: 0,
       contentBytes: 0,

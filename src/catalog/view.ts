@@ -9,20 +9,24 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 }
 
 /**
- * The record people see of a key, or undefined. `records` are sorted by `compareForView`. An `unregistered` tombstone
- * hides every older record, whatever its origin; an `expired` one ends only its own; a hidden origin's record is passed
- * over, and one that `admits` refuses.
+ * Records of the key with an older stamp than this stay hidden, whatever their origin: the stamp of an `unregistered`
+ * tombstone, or of the one that this record of its origin replaced. 0: none.
+ */
+export function endsBeforeHlc(record: Pick<CatalogRecord, "body" | "hlc" | "unregisteredHlc">): number {
+  return record.body === BODY.UNREGISTERED ? record.hlc : (record.unregisteredHlc ?? 0);
+}
+
+/**
+ * The record people see of a key, or undefined. `records` are sorted by `compareForView`. What was unregistered hides every
+ * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone ends only
+ * its own; a hidden origin's record is passed over, and one that `admits` refuses.
  */
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = everything): T | undefined {
+  let endedHlc = 0;
+  for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
   for (const record of records) {
-    switch (record.body) {
-      case BODY.UNREGISTERED:
-        return undefined;
-      case BODY.EXPIRED:
-        continue;
-      case BODY.ENTRY:
-        if (record.origin.life !== "hidden" && admits(record)) return record;
-    }
+    if (record.hlc < endedHlc) return undefined;
+    if (record.body === BODY.ENTRY && record.origin.life !== "hidden" && admits(record)) return record;
   }
   return undefined;
 }

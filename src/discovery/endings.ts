@@ -3,6 +3,7 @@ import type { Cell } from "../catalog/cell.ts";
 import type { Leases } from "../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
+import { endsBeforeHlc } from "../catalog/view.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Loads } from "./loads.ts";
@@ -134,6 +135,6 @@ export class Endings {
   /** Whether another origin took the key out after this record was put. */
   #isHidden(own: Cell): boolean {
     const records = this.#parts.replica.records(own.key);
-    return records.some((record) => record.body === BODY.UNREGISTERED && record.origin !== own.origin && record.hlc > own.hlc);
+    return records.some((record) => record.origin !== own.origin && endsBeforeHlc(record) > own.hlc);
   }
 }

@@ -132,6 +132,22 @@ test("Why: unregistering at B does not let A's older record reappear, not even w
   expect([a.replica.view(K), b.replica.view(K)]).toEqual([undefined, undefined]);
 });
 
+test("Why: what was unregistered at B stays hidden though B put the key again and that expired too", () => {
+  const [a, b] = pair();
+  put(a);
+  exchange(a, b);
+  end(b, BODY.UNREGISTERED);
+  put(b, K, 1, LATER);
+  end(b, BODY.EXPIRED, K, LATER);
+  exchange(a, b, LATER);
+  for (const node of [a, b]) expect(node.replica.view(K)).toBeUndefined();
+  // A node that hears of A only now is told the same.
+  const c = new MeshNode("c");
+  exchange(b, c, LATER);
+  exchange(a, c, LATER);
+  expect(c.replica.view(K)).toBeUndefined();
+});
+
 test("an unregistered tombstone is kept, however old, while a record that it hides is held", () => {
   const [a, b] = pair();
   put(a, K, 0, timeOf(1, 0));

@@ -35,7 +35,7 @@ export class Model {
       (r) =>
         r.body === BODY.ENTRY &&
         this.lifeOf(r.origin.id) !== "hidden" &&
-        !all.some((other) => other.body === BODY.UNREGISTERED && other.hlc > r.hlc),
+        !all.some((other) => (other.body === BODY.UNREGISTERED ? other.hlc : (other.unregisteredHlc ?? 0)) > r.hlc),
     );
     const [best] = shown.toSorted((a, b) => b.hlc - a.hlc || (a.origin.id < b.origin.id ? 1 : -1));
     return best === undefined ? undefined : { ...best, origin: { ...best.origin, life: this.lifeOf(best.origin.id) } };
@@ -69,5 +69,5 @@ export function plain(record: CatalogRecord): CatalogRecord {
   const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal, sizeBytes } = record;
   const origin = { id: record.origin.id, nodeId: record.origin.nodeId, generation: record.origin.generation, life: "live" as const };
   const said = { key, namespace, name, kind, origin, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal };
-  return { ...said, sizeBytes, revision: 0, at: 0, contentBytes: 0 };
+  return { ...said, unregisteredHlc: record.unregisteredHlc, sizeBytes, revision: 0, at: 0, contentBytes: 0 };
 }

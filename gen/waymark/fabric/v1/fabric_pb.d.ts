@@ -171,6 +171,14 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
     value: Tombstone;
     case: "tombstone";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Stamp of the origin's last `unregistered` tombstone of the key, which this record replaced: records of other origins with
+   * an older stamp stay hidden. 0: none.
+   *
+   * @generated from field: uint64 unregistered_hlc = 9;
+   */
+  unregisteredHlc: bigint;
 };
 
 /**
