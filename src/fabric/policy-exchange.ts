@@ -80,7 +80,7 @@ export class PolicyExchange {
   /** Whether the link's peer has told its head, and nothing newer than ours is still to be had from it. */
   isSettledWith(link: LinkId): boolean {
     const state = this.#links.get(link);
-    return state?.heard !== undefined && !this.#isOffer(state);
+    return state?.heard !== undefined && !this.#isOffer(state) && this.#adopting === undefined;
   }
 
   /** Whether nothing newer is known of at any link, or on its way. */
@@ -176,7 +176,10 @@ export class PolicyExchange {
   tick(time: Time, out: FabricOutput[]): void {
     const { monoMs } = time;
     if (this.#adopting !== undefined && monoMs >= this.#adopting.deadlineMonoMs) {
-      this.refused(this.#adopting.head, "it was not put in force in time", out);
+      const { number, nodeId } = this.#adopting.head;
+      // Its store may be away for a while: it is fetched again.
+      out.push(event("policy_not_adopted", "warn", { number, nodeId, detail: "it was not put in force in time" }));
+      this.#adopting = undefined;
     }
     const fetch = this.#fetch;
     if (fetch?.isAsked === true && monoMs >= fetch.deadlineMonoMs) this.#strike(fetch, "it was asked for and did not come", out);

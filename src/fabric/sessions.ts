@@ -26,6 +26,8 @@ interface OwnSession extends Session {
   /** The shell was told that there is something to send, and has not found nothing since. */
   isAwake: boolean;
   hasCaughtUp: boolean;
+  /** Whose turn it is to send. */
+  isPolicyTurn: boolean;
 }
 
 /** A link that has not taken what is due is looked at again after so long. */
@@ -54,7 +56,7 @@ export class Sessions {
   open(link: LinkId, hello: Hello, relation: Relation, time: Time): void {
     const { nodeId, generation, clusterId, region } = hello;
     const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation }, time);
-    this.#all.set(link, { link, hello, replication, isAwake: false, hasCaughtUp: false });
+    this.#all.set(link, { link, hello, replication, isAwake: false, hasCaughtUp: false, isPolicyTurn: true });
     this.#policy.opened(link, time);
     this.#tellLinked();
   }
@@ -70,7 +72,12 @@ export class Sessions {
   next(link: LinkId, time: Time): LinkFrame | undefined {
     const session = this.#all.get(link);
     if (session === undefined) return undefined;
-    const frame = session.replication.next(time) ?? this.#policy.next(link, time);
+    const { replication, isPolicyTurn } = session;
+    // In turns, the policy first: without it a newcomer is not ready, and a large one must not hold up what is new.
+    session.isPolicyTurn = !isPolicyTurn;
+    const frame = isPolicyTurn
+      ? (this.#policy.next(link, time) ?? replication.next(time))
+      : (replication.next(time) ?? this.#policy.next(link, time));
     if (frame === undefined) session.isAwake = false;
     return frame;
   }
@@ -90,7 +97,7 @@ export class Sessions {
       case "digests": {
         const said: ReplicationOutput[] = [];
         session.replication.receive(frame, time, said);
-        const news = this.#pass(session, said, out);
+        const news = [...this.#pass(session, said, out), ...this.#judge(session)];
         if (session.hasCaughtUp && session.replication.lag(time).behindSeqs === 0)
           news.push({ kind: "inStep", nodeId: session.hello.nodeId });
         return news;
@@ -110,6 +117,7 @@ export class Sessions {
         replication.tick(time, said);
         news.push(...this.#pass(session, said, out));
       }
+      news.push(...this.#judge(session));
       if (session.isAwake || !(isStopping || replication.hasWork(time) || this.#policy.hasWork(link))) continue;
       session.isAwake = true;
       out.push({ kind: "send", link });
@@ -127,7 +135,7 @@ export class Sessions {
 
   #pass(session: OwnSession, said: readonly ReplicationOutput[], out: FabricOutput[]): SessionNews[] {
     const news: SessionNews[] = [];
-    const { link, hello, replication } = session;
+    const { link, hello } = session;
     for (const output of said) {
       switch (output.kind) {
         case "changed":
@@ -142,10 +150,15 @@ export class Sessions {
           news.push({ kind: "badFrame", link, detail: output.reason });
       }
     }
-    if (session.hasCaughtUp || !replication.isCaughtUp) return news;
-    session.hasCaughtUp = true;
-    news.push({ kind: "caughtUp", hello });
     return news;
+  }
+
+  /** Once a link: who does not know the policy yet would show what the cluster hides. */
+  #judge(session: OwnSession): readonly SessionNews[] {
+    const { hasCaughtUp, replication, link, hello } = session;
+    if (hasCaughtUp || !replication.isCaughtUp || !this.#policy.isSettledWith(link)) return [];
+    session.hasCaughtUp = true;
+    return [{ kind: "caughtUp", hello }];
   }
 
   #tellLinked(): void {
