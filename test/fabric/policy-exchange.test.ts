@@ -3,28 +3,11 @@ import { expect, test } from "vitest";
 import type { FabricOutput } from "../../src/fabric/fabric.ts";
 import type { PolicyFrame, PolicyHead } from "../../src/fabric/messages.ts";
 import { POLICY_EXCHANGE, PolicyExchange } from "../../src/fabric/policy-exchange.ts";
-import { canonicalText, checksumOf } from "../../src/policy/policy-text.ts";
-import { encodeVersion } from "../../src/policy/version-codec.ts";
 import { isNewer, NO_PLACE } from "../../src/policy/version-order.ts";
-import { rule, set } from "../fakes/policies.ts";
+import { type Version, version } from "../fakes/policy-versions.ts";
 
 function timeOf(ms: number) {
   return { monoMs: ms, wallMs: 1_700_000_000_000 + ms };
-}
-
-interface Version {
-  readonly head: PolicyHead;
-  readonly bytes: Uint8Array;
-}
-
-/** A version with so many rules. */
-function version(number: number, nodeId = "n1", ruleCount = 1, hlc = number * 2048): Version {
-  const rules = Array.from({ length: ruleCount }, (_, i) => rule(`${nodeId}.x${i}`, { visibilityTenants: ["blue"] }));
-  const made = set(rules, { version: `${number} of ${nodeId}` });
-  const checksum = checksumOf(canonicalText(made));
-  const facts = { number, hlc, nodeId, version: made.version, defaultAllow: false, ruleCount, appliedWallMs: 1, principal: "ann" };
-  const rest = { reason: "", changeTicket: "", checksum, lineage: [], stage: undefined, changes: [], changesLeftOut: 0, set: made };
-  return { head: { number, hlc, nodeId, checksum }, bytes: encodeVersion({ ...facts, ...rest }) };
 }
 
 /** A node that keeps what it is offered. */

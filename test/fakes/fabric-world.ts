@@ -15,6 +15,7 @@ import type { Hello, PeerProof } from "../../src/fabric/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import type { Version } from "./policy-versions.ts";
 
 const WALL_START_MS = 1_760_000_000_000;
 
@@ -58,6 +59,8 @@ export class WorldNode {
   readonly events: FabricEvent[] = [];
   readonly outputs: FabricOutput[] = [];
   readonly ends = new Map<number, End>();
+  /** The newest version of the policy that it keeps. */
+  policy: Version | undefined;
   readonly #world: FabricWorld;
   readonly #hlc = new Hlc();
   /** Stops at once: a kill -9. */
@@ -102,6 +105,12 @@ export class WorldNode {
     const fields = { key, namespace, name, kind, scope: draft.scope, health, traits, hlc: this.#hlc.stamp(time.wallMs), bytes };
     this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: draft.content.length });
     this.#commit();
+  }
+
+  /** A version is the newest here: applied, or adopted. */
+  keepPolicy(version: Version): void {
+    this.policy = version;
+    this.#world.input(this, { kind: "policy", head: version.head });
   }
 
   /** Ends all own entries, as a node that leaves does. */
@@ -149,6 +158,8 @@ export class FabricWorld {
   readonly nodes = new Map<string, WorldNode>();
   readonly trace: string[] = [];
   delayMs = 2;
+  /** What putting a version in force takes. */
+  adoptMs = 0;
   nowMs = 1000;
   /** Whether a message gets from one to the other. */
   reaches: (from: WorldNode, to: WorldNode) => boolean = () => true;
@@ -272,9 +283,13 @@ export class FabricWorld {
         case "changed":
         case "superseded":
         case "generationLost":
-        case "readPolicy":
-        case "adoptPolicy":
         case "memberChanged":
+          break;
+        case "readPolicy":
+          this.#later(0, () => this.input(node, { kind: "policyRead", number: output.number, bytes: node.policy?.bytes }));
+          break;
+        case "adoptPolicy":
+          this.#later(this.adoptMs, () => node.keepPolicy(output));
       }
     }
   }
