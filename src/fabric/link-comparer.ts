@@ -46,7 +46,7 @@ export class LinkComparer {
     for (const digest of digests.slice(0, MAX_DIGESTS)) {
       const id = `${digest.nodeId}/${digest.generation}`;
       const origin = this.#shared.replica.origins.get(id);
-      if (origin !== undefined && origin.through === digest.through && this.#view.mayCarry(origin)) this.#waiting.set(id, digest);
+      if (origin !== undefined && origin.through === digest.through) this.#waiting.set(id, digest);
     }
   }
 
@@ -63,7 +63,7 @@ export class LinkComparer {
         this.#waiting.delete(id);
         continue;
       }
-      const ours = this.#shared.digests.find(origin, this.#view.peer.relation);
+      const ours = this.#shared.digests.find(origin, this.#view.peer.relation, time);
       if (ours === undefined) {
         // Cannot be summed now; another time.
         if (!this.#shared.digests.isBusy) this.#waiting.delete(id);
@@ -72,14 +72,15 @@ export class LinkComparer {
       this.#waiting.delete(id);
       const told: OriginDigest = { nodeId: origin.nodeId, generation: origin.generation, ...ours };
       if (theirs === undefined) this.#tell(told);
-      else if (this.#isDivergent(id, theirs, told) && this.#mayRepair(origin, time)) repairs.push(origin);
+      else if (this.#isDivergent(origin, theirs, told) && this.#mayRepair(origin, time)) repairs.push(origin);
     }
     return repairs;
   }
 
   /** Twice in a row at the same number; the answer lets the other side see it too. */
-  #isDivergent(id: string, theirs: OriginDigest, ours: OriginDigest): boolean {
+  #isDivergent(origin: Origin, theirs: OriginDigest, ours: OriginDigest): boolean {
     const { stats } = this.#shared;
+    const { id } = origin;
     stats.compared += 1;
     if (theirs.digest === ours.digest && theirs.liveCount === ours.liveCount) {
       this.#strikes.delete(id);
@@ -90,7 +91,8 @@ export class LinkComparer {
     this.#strikes.set(id, { through: ours.through, count });
     const [oldest] = this.#strikes.keys();
     if (this.#strikes.size > MAX_DIGESTS && oldest !== undefined) this.#strikes.delete(oldest);
-    if (count <= 2) this.#tell(ours);
+    // Not into the origin's own cluster, which hears of it from its own.
+    if (count <= 2 && this.#view.mayCarry(origin)) this.#tell(ours);
     if (count === 2) stats.diverged += 1;
     return count >= 2;
   }

@@ -24,10 +24,16 @@ export class LinkFetcher implements Fetcher {
     this.#ask = ask;
     this.receivedMonoMs = time.monoMs;
     this.#checkMonoMs = time.monoMs;
+    shared.addFetcher(this);
   }
 
   get isCaughtUp(): boolean {
-    return this.#view.isWholeTold && this.#missing.size === 0;
+    if (!this.#view.isWholeTold) return false;
+    for (const [id, seq] of this.#missing) {
+      if (this.#throughOf(id) < seq) return false;
+      this.#missing.delete(id);
+    }
+    return true;
   }
 
   nextDeadlineMs(): number | undefined {
@@ -43,10 +49,14 @@ export class LinkFetcher implements Fetcher {
 
   /** The peer's vector named an origin. */
   told(id: string, seq: number, time: Time): void {
-    if (seq <= this.#throughOf(id) || !this.#isWelcome(id)) return;
+    if (seq <= this.#throughOf(id) || !this.#isWelcome(id, time)) return;
     if (!this.#behind.has(id)) this.#behind.set(id, time.monoMs);
     if (!this.#view.isWholeTold) this.#missing.set(id, seq);
     this.#behindMonoMs ??= time.monoMs;
+  }
+
+  reconsider(id: string): void {
+    if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
   }
 
   /** A frame did not join what is known. */
@@ -61,10 +71,10 @@ export class LinkFetcher implements Fetcher {
   /** Asks for what the peer has, where nobody else is at it and it does not come by itself. */
   check(time: Time): void {
     this.#checkMonoMs = time.monoMs;
-    for (const [id, seq] of this.#missing) if (this.#throughOf(id) >= seq || !this.#isWelcome(id)) this.#missing.delete(id);
+    for (const [id, seq] of this.#missing) if (this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     for (const [id, sinceMonoMs] of this.#behind) {
       const through = this.#throughOf(id);
-      if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id)) {
+      if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id, time)) {
         this.#behind.delete(id);
         this.#shared.endFetch(id, this);
       } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#shared.takeFetch(id, this, time)) this.#ask(id, through);
@@ -91,9 +101,9 @@ export class LinkFetcher implements Fetcher {
   }
 
   /** Whether frames of that origin are taken here, from this peer. */
-  #isWelcome(id: string): boolean {
+  #isWelcome(id: string, time: Time): boolean {
     const { replica } = this.#shared;
     if (id === replica.self.id || replica.forgotten.has(id) || !this.#shared.hasRoomFor(id)) return false;
-    return this.#view.find(id)?.isRefused !== true;
+    return time.monoMs >= (this.#view.find(id)?.refusedUntilMonoMs ?? 0);
   }
 }

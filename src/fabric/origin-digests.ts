@@ -1,10 +1,14 @@
 /** What an origin's live records come to, computed in slices and shared by all links; finds replicas that differ though their vectors agree. */
 
-import type { Origin } from "../catalog/cell.ts";
+import { type Origin, settledOf } from "../catalog/cell.ts";
 import { BODY } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { mayHold, type Relation } from "../catalog/scope.ts";
+import type { Time } from "../lib/machine.ts";
 import { hashOf, Sum64 } from "./vector.ts";
+
+/** A sum is believed for so long though the number stands: what differs may have come to differ since. */
+const MAX_AGE_MS = 10_000;
 
 export interface Summed {
   readonly through: number;
@@ -27,7 +31,7 @@ const MAX_SUMS = 256;
 export class OriginDigests {
   readonly #replica: Replica;
   readonly #sliceRecords: number;
-  readonly #sums = new Map<string, Summed>();
+  readonly #sums = new Map<string, { readonly summed: Summed; readonly monoMs: number }>();
   readonly #scans = new Map<string, Scan>();
 
   constructor(replica: Replica, sliceRecords: number) {
@@ -42,13 +46,14 @@ export class OriginDigests {
 
   /**
    * The sum of what a link of that relation may carry, at the origin's present number; undefined while it is being computed, or cannot be:
-   * in the middle of a whole transfer more is held than is known.
+   * in the middle of a transfer what is held is not what was at any number.
    */
-  find(origin: Origin, relation: Relation): Summed | undefined {
+  find(origin: Origin, relation: Relation, time: Time): Summed | undefined {
+    if (settledOf(origin) !== origin.through || origin.log.lastOrder > origin.through) return undefined;
     const key = keyOf(origin, relation);
-    const summed = this.#sums.get(key);
-    if (summed?.through === origin.through) return summed;
-    if (!this.#scans.has(key) && this.#scans.size < MAX_SUMS && !isInTransfer(origin)) {
+    const held = this.#sums.get(key);
+    if (held?.summed.through === origin.through && time.monoMs - held.monoMs < MAX_AGE_MS) return held.summed;
+    if (!this.#scans.has(key) && this.#scans.size < MAX_SUMS) {
       const { through } = origin;
       this.#scans.set(key, { origin, relation, through, sum: new Sum64(), at: 0, liveCount: 0 });
     }
@@ -64,13 +69,13 @@ export class OriginDigests {
   }
 
   /** One slice of work. */
-  work(): void {
+  work(time: Time): void {
     for (const [key, scan] of this.#scans) {
       const { origin, through } = scan;
       if (this.#replica.origins.get(origin.id) !== origin || origin.through !== through) this.#scans.delete(key);
       else if (this.#slice(scan)) {
         this.#scans.delete(key);
-        this.#keep(key, { through, liveCount: scan.liveCount, digest: scan.sum.value });
+        this.#keep(key, { through, liveCount: scan.liveCount, digest: scan.sum.value }, time);
       }
       return;
     }
@@ -95,9 +100,9 @@ export class OriginDigests {
     return isDone;
   }
 
-  #keep(key: string, summed: Summed): void {
+  #keep(key: string, summed: Summed, { monoMs }: Time): void {
     this.#sums.delete(key);
-    this.#sums.set(key, summed);
+    this.#sums.set(key, { summed, monoMs });
     const [oldest] = this.#sums.keys();
     if (this.#sums.size > MAX_SUMS && oldest !== undefined) this.#sums.delete(oldest);
   }
@@ -105,14 +110,4 @@ export class OriginDigests {
 
 function keyOf(origin: Origin, relation: Relation): string {
   return `${origin.id} ${relation}`;
-}
-
-/** Whether records above the origin's number are held. */
-function isInTransfer(origin: Origin): boolean {
-  let isAbove = false;
-  origin.log.forEachSince(origin.through, () => {
-    isAbove = true;
-    return false;
-  });
-  return isAbove;
 }

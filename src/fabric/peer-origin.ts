@@ -18,8 +18,8 @@ export class PeerOrigin {
   isFollowing: boolean;
   /** It asked, and has not been given all of it yet. */
   isAsked = false;
-  /** Frames of it were not to be taken here; it is not asked for on this link. */
-  isRefused = false;
+  /** A frame of it was not to be taken here: it is not asked for on this link before that. */
+  refusedUntilMonoMs = Number.NEGATIVE_INFINITY;
   /** A whole transfer: where it stands, and the origin's number and when it began. */
   #transfer: { after: number; readonly startThrough: number } | undefined;
   #isWholeWanted = false;

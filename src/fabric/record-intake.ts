@@ -71,18 +71,24 @@ export class RecordIntake {
     if (id === replica.self.id) return "our own origin";
     if (place.clusterId === "" || relationOf(here, place) === "remote") return "of another region";
     if (relation !== "cluster" && place.clusterId === here.clusterId) return "of our own cluster, by way of another";
+    const isOwn = this.#view.isOwn(id);
+    const { peer } = this.#view;
+    if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region)) return "not where the peer says it is";
     const known = replica.origins.get(id);
     if (known === undefined) return this.#shared.hasRoomFor(id) ? undefined : "more origins than are allowed";
-    if (known.clusterId !== "" && known.clusterId !== place.clusterId) return `of cluster ${place.clusterId}, known in ${known.clusterId}`;
+    // Who it is itself knows best: somebody else may have told a lie before.
+    if (isOwn) this.#shared.rehome(known, place);
+    else if (known.clusterId !== "" && known.clusterId !== place.clusterId)
+      return `of cluster ${place.clusterId}, known in ${known.clusterId}`;
     return undefined;
   }
 
   #refuse(id: string, why: string, time: Time, events: FabricEvent[]): Intake {
-    const { stats, replica } = this.#shared;
+    const { stats, replica, options } = this.#shared;
     stats.refusedFrames += 1;
     const known = this.#view.find(id);
     // One that was forgotten may be readmitted.
-    if (known !== undefined && !replica.forgotten.has(id)) known.isRefused = true;
+    if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = time.monoMs + options.refusedMs;
     this.event("frame_refused", { origin: id, why }, time, events);
     return REFUSED;
   }

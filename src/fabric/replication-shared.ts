@@ -28,6 +28,10 @@ export interface ReplicationOptions {
   readonly repairIntervalMs: number;
   /** News of others is passed on after up to so long, at random. */
   readonly passDelayMs: number;
+  /** An origin that is not taken here is not asked for again over the same link for so long. */
+  readonly refusedMs: number;
+  /** A peer may say only so often that it knows more of our own origin than we do: each time costs a new generation. */
+  readonly lostIntervalMs: number;
   /** A peer that knows more than this node is asked only when that has been so for this long: most is on its way already. */
   readonly fetchGraceMs: number;
   /** An origin that does not come is asked for again, of another peer if there is one, after so long. */
@@ -57,6 +61,8 @@ export const REPLICATION_DEFAULTS: ReplicationOptions = {
   digestSliceRecords: 4000,
   repairIntervalMs: 600_000,
   passDelayMs: 20,
+  refusedMs: 60_000,
+  lostIntervalMs: 60_000,
   fetchGraceMs: 500,
   fetchTimeoutMs: 1000,
   fetchMaxWaitMs: 30_000,
@@ -127,6 +133,8 @@ const NO_STATS: ReplicationStats = {
 export interface Fetcher {
   /** When records last came over it. */
   readonly receivedMonoMs: number;
+  /** An origin is taken again that was refused before. */
+  reconsider(id: string): void;
 }
 
 interface Fetch {
@@ -167,10 +175,12 @@ export class ReplicationShared {
   readonly digests: OriginDigests;
   readonly stats: ReplicationStats = { ...NO_STATS };
   readonly #fetches = new Map<string, Fetch>();
+  readonly #fetchers = new Set<Fetcher>();
   #selfId: string;
   #edgeMonoMs = Number.NEGATIVE_INFINITY;
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
+  #lostMonoMs = Number.NEGATIVE_INFINITY;
   #linked: readonly string[] = [];
 
   constructor(parts: SharedParts) {
@@ -210,17 +220,24 @@ export class ReplicationShared {
     const due = this.edgeDueMonoMs;
     if (due === undefined || time.monoMs < due) return;
     const { self } = this.replica;
-    if (self.id !== this.#selfId) this.vector.drop(this.#selfId);
+    if (self.id !== this.#selfId) this.#renewed(this.#selfId);
     this.#selfId = self.id;
     this.#edgeMonoMs = time.monoMs;
     this.noteOrigin(self);
   }
 
-  /** A peer's vector names our own origin above what our journal ever gave out: told once a generation. */
-  isLost(seq: number): boolean {
+  /** What peers hold of our old generation is another origin's now. */
+  #renewed(oldId: string): void {
+    this.vector.drop(oldId);
+    for (const fetcher of this.#fetchers) fetcher.reconsider(oldId);
+  }
+
+  /** A peer's vector names our own origin above what our journal ever gave out: believed once a generation, and not often. */
+  isLost(seq: number, time: Time): boolean {
     const { self, lastSeq } = this.replica;
-    if (seq <= lastSeq || this.#lostId === self.id) return false;
+    if (seq <= lastSeq || this.#lostId === self.id || time.monoMs < this.#lostMonoMs + this.options.lostIntervalMs) return false;
     this.#lostId = self.id;
+    this.#lostMonoMs = time.monoMs;
     return true;
   }
 
@@ -241,7 +258,7 @@ export class ReplicationShared {
   workDigests(time: Time): void {
     if (time.monoMs <= this.#workMonoMs) return;
     this.#workMonoMs = time.monoMs;
-    this.digests.work();
+    this.digests.work(time);
   }
 
   /** Forgets an origin, records and number together (semantics.md, Orphans). */
@@ -254,6 +271,16 @@ export class ReplicationShared {
   /** A forgotten origin is a live member again. */
   readmit(nodeId: string, generation: number): void {
     this.replica.readmit(nodeId, generation);
+    for (const fetcher of this.#fetchers) fetcher.reconsider(`${nodeId}/${generation}`);
+  }
+
+  /** Where an origin is at home, as it says itself. */
+  rehome(origin: Origin, { clusterId, region }: OriginPlace): void {
+    if (origin.clusterId === clusterId && origin.region === region) return;
+    origin.clusterId = clusterId;
+    origin.region = region;
+    this.noteOrigin(origin);
+    this.heldChanged(origin);
   }
 
   /** Whether an origin that is not known yet may become so. */
@@ -303,8 +330,13 @@ export class ReplicationShared {
     return true;
   }
 
+  addFetcher(fetcher: Fetcher): void {
+    this.#fetchers.add(fetcher);
+  }
+
   /** The link is gone: what it fetched is for others to ask for. */
   dropFetcher(fetcher: Fetcher): void {
+    this.#fetchers.delete(fetcher);
     for (const [id, fetch] of this.#fetches) if (fetch.fetcher === fetcher) this.#fetches.delete(id);
   }
 

@@ -53,6 +53,8 @@ export class LinkReplication {
   readonly #intake: RecordIntake;
   readonly #comparer: LinkComparer;
   #isLinkedTold = false;
+  /** Id of this node's own origin as this link knows it. */
+  #selfId: string;
   /** When the peer's whole vector is asked for, again, and how often it was. */
   #wantMonoMs: number;
   #wantCount = 0;
@@ -60,6 +62,7 @@ export class LinkReplication {
   constructor(shared: ReplicationShared, peer: ReplicationPeer, time: Time) {
     this.#shared = shared;
     this.peer = peer;
+    this.#selfId = shared.replica.self.id;
     const rng = shared.rng.fork(`link ${peer.nodeId}/${peer.generation} ${time.monoMs}`);
     this.#view = new PeerView(shared, peer);
     this.#sender = new LinkSender(shared, this.#view, rng, time);
@@ -108,6 +111,7 @@ export class LinkReplication {
 
   tick(time: Time, out: ReplicationOutput[]): void {
     this.#shared.changed(time);
+    this.#noteRenewal(time);
     this.#fetcher.tick(time);
     if (!this.#view.isWholeTold) this.#wantWhole(time);
     for (const origin of this.#comparer.tick(time)) {
@@ -176,7 +180,7 @@ export class LinkReplication {
       stats.refusedFrames += 1;
       this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
-      if (this.#shared.isLost(entry.seq)) out.push({ kind: "generationLost", seq: entry.seq });
+      if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
     } else this.#fetcher.told(id, entry.seq, time);
   }
 
@@ -199,6 +203,14 @@ export class LinkReplication {
         break;
     }
     for (const event of events) out.push({ kind: "event", event });
+  }
+
+  /** After a new generation, what the peer knows of the old one is another origin's, to be fetched as any other's. */
+  #noteRenewal(time: Time): void {
+    const { id } = this.#shared.replica.self;
+    if (id === this.#selfId) return;
+    this.#fetcher.told(this.#selfId, this.#view.find(this.#selfId)?.told ?? 0, time);
+    this.#selfId = id;
   }
 
   /** Our picture of the peer's vector is not what it says it is. */

@@ -1,17 +1,21 @@
 /** Nodes that replicate over links in memory: streams that keep order, or a net that drops, doubles and reorders frames. */
 import { create } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Cell } from "../../src/catalog/cell.ts";
 import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
+import { buildFrame } from "../../src/catalog/frames.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY, type CatalogRecord, HEALTH, type KeyText, KIND } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, HEALTH, type KeyText, KIND, keyParts } from "../../src/catalog/record.ts";
+import { encodeRecord } from "../../src/catalog/record-codec.ts";
 import { Replica } from "../../src/catalog/replica.ts";
 import { relationOf, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { Slab } from "../../src/catalog/slab.ts";
 import { sameFilter, TraitsPool } from "../../src/catalog/traits.ts";
-import type { ReplicationFrame } from "../../src/fabric/messages.ts";
+import type { ReplicationFrame, VectorEntry } from "../../src/fabric/messages.ts";
 import { LinkReplication, type ReplicationOutput } from "../../src/fabric/replication.ts";
 import { type ReplicationOptions, ReplicationShared } from "../../src/fabric/replication-shared.ts";
+import { entryHash, Sum64 } from "../../src/fabric/vector.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -77,6 +81,13 @@ export class ReplicatingNode {
     if (of === undefined || of.body !== BODY.ENTRY) return;
     this.replica.stageTombstone(of, body, this.hlc.stamp(this.timeOf(monoMs).wallMs));
     this.commit(monoMs);
+  }
+
+  /** A record as it is, through no filter. */
+  encode(cell: Cell): Uint8Array {
+    const { body } = cell;
+    if (body !== BODY.ENTRY) return encodeRecord(cell, { body, key: keyParts(cell.key) });
+    return encodeRecord(cell, { body, entry: this.replica.slab.view(cell.at, cell.sizeBytes) });
   }
 
   commit(monoMs: number): void {
@@ -203,7 +214,8 @@ export class Wire {
   }
 }
 
-function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number): LinkReplication {
+/** One node's side of a link: for tests that play the other side by hand. */
+export function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number): LinkReplication {
   const { nodeId, generation } = peer.replica.self;
   const relation = relationOf(node.place, peer.place);
   const link = new LinkReplication(node.shared, { nodeId, generation, ...peer.place, relation }, node.timeOf(monoMs));
@@ -213,6 +225,34 @@ function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number): Lin
 
 function relink(node: ReplicatingNode): void {
   node.shared.setLinked([...node.links].map((link) => link.peer.nodeId));
+}
+
+/** Everything a side has to send now. */
+export function drain(link: LinkReplication, time: Time): readonly ReplicationFrame[] {
+  const frames: ReplicationFrame[] = [];
+  while (link.hasWork(time)) {
+    const frame = link.next(time);
+    if (frame !== undefined) frames.push(frame);
+  }
+  return frames;
+}
+
+/** A vector as a peer may send it; its digest is of these entries alone. */
+export function vectorOf(
+  entries: readonly (Partial<VectorEntry> & { readonly nodeId: string; readonly seq: number })[],
+  { isPartial = false, isWanted = false }: { isPartial?: boolean; isWanted?: boolean } = {},
+): ReplicationFrame {
+  const sum = new Sum64();
+  const all = entries.map((entry) => ({ generation: 1, floor: 0, ...entry }));
+  for (const { nodeId, generation, seq } of all) sum.add(entryHash(`${nodeId}/${generation}`, seq));
+  return { kind: "vector", entries: all, digest: sum.value, isPartial, isWanted };
+}
+
+/** Frames of the node's own records for a peer that knows everything up to `after`. */
+export function framesOf(node: ReplicatingNode, after: number, budgetBytes = 100_000): ReplicationFrame & { readonly kind: "records" } {
+  const from = { after, isComplete: false };
+  const frame = buildFrame(node.replica, node.replica.self, from, { relation: "cluster", clusterId: node.place.clusterId }, budgetBytes);
+  return { kind: "records", frame, ...node.place };
 }
 
 /** Runs wires for so long, in steps of 5 ms; returns the time it is then. */

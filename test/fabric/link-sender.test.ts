@@ -1,0 +1,182 @@
+/** What goes out on a link, and what does not (semantics.md, Replication between nodes). */
+import { expect, test } from "vitest";
+import { BODY } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
+
+function node(nodeId: string, clusterId = "c1", region = "r1"): ReplicatingNode {
+  return new ReplicatingNode({ nodeId, clusterId, region });
+}
+
+/** The numbers of the records frames among these. */
+function stretches(
+  frames: readonly {
+    readonly kind: string;
+    readonly frame?: { readonly nodeId: string; readonly after: number; readonly through: number };
+  }[],
+) {
+  return frames.flatMap(({ frame }) => (frame === undefined ? [] : [`${frame.nodeId} ${frame.after}-${frame.through}`]));
+}
+
+test("first the whole vector and whom one is linked to; records only when the peer has said what it knows", () => {
+  const [a, b] = [node("a"), node("b")];
+  a.put("x", 0);
+  const link = open(a, b, 0);
+  a.shared.setLinked(["b"]);
+  expect(drain(link, a.timeOf(0)).map(({ kind }) => kind)).toEqual(["vector", "linked"]);
+  link.receive(vectorOf([]), a.timeOf(1), a.outputs);
+  expect(stretches(drain(link, a.timeOf(1)))).toEqual(["a 0-1"]);
+  expect(drain(link, a.timeOf(2))).toEqual([]);
+});
+
+test("own records start where the peer says it is", () => {
+  const [a, b] = [node("a"), node("b")];
+  for (let n = 0; n < 5; n++) a.put(`x${n}`, 0);
+  const link = open(a, b, 0);
+  link.receive(vectorOf([{ nodeId: "a", seq: 3 }]), a.timeOf(0), a.outputs);
+  expect(stretches(drain(link, a.timeOf(0)))).toEqual(["a 3-5"]);
+});
+
+test("own news goes out at once, then is gathered for 50 ms, for all links alike", () => {
+  const [a, b, c] = [node("a"), node("b"), node("c")];
+  const links = [open(a, b, 0), open(a, c, 0)];
+  for (const link of links) link.receive(vectorOf([]), a.timeOf(0), a.outputs);
+  for (const link of links) drain(link, a.timeOf(0));
+  const sent: string[] = [];
+  for (let now = 100; now < 220; now += 10) {
+    if (now < 200) a.put(`x${now}`, now);
+    for (const [i, link] of links.entries()) sent.push(...stretches(drain(link, a.timeOf(now))).map((text) => `${now} ${i}: ${text}`));
+  }
+  expect(sent).toEqual(
+    [
+      [100, "a 0-1"],
+      [150, "a 1-6"],
+      [200, "a 6-10"],
+    ].flatMap(([now, text]) => [`${now} 0: ${text}`, `${now} 1: ${text}`]),
+  );
+  expect([a.shared.shelf.builtCount, a.shared.shelf.sharedCount]).toEqual([3, 3]);
+});
+
+test("another's news is passed on to a peer that has no link to it, and left to that link where there is one", () => {
+  const [a, b, c, d] = [node("a"), node("b"), node("c"), node("d")];
+  const links = [open(b, c, 0), open(b, d, 0)] as const;
+  for (const link of links) link.receive(vectorOf([]), b.timeOf(0), b.outputs);
+  links[0].receive({ kind: "linked", nodeIds: ["a", "b"] }, b.timeOf(0), b.outputs);
+  links[1].receive({ kind: "linked", nodeIds: ["b"] }, b.timeOf(0), b.outputs);
+  const from = open(b, a, 0);
+  a.put("x", 10);
+  from.receive(framesOf(a, 0), b.timeOf(10), b.outputs);
+  for (const link of links) drain(link, b.timeOf(10));
+  expect(links.map((link) => stretches(drain(link, b.timeOf(100))))).toEqual([[], ["a 0-1"]]);
+  a.put("y", 110);
+  from.receive(framesOf(a, 1), b.timeOf(110), b.outputs);
+  links[0].receive({ kind: "linked", nodeIds: ["b"] }, b.timeOf(110), b.outputs);
+  expect(stretches(drain(links[0], b.timeOf(110)))).toEqual(["a 0-2"]);
+  drain(links[1], b.timeOf(110));
+  expect(stretches(drain(links[1], b.timeOf(200)))).toEqual(["a 1-2"]);
+});
+
+test("nothing comes back to whom it came from", () => {
+  const [a, b] = [node("a"), node("b")];
+  const wire = new Wire(a, b, 0);
+  run([wire], 0, 200);
+  a.put("x", 200);
+  run([wire], 200, 1000);
+  expect(wire.log.filter((frame) => frame.kind === "records").length).toBe(1);
+});
+
+test("a peer far behind on another's records is not sent them unasked: it asks one of its links", () => {
+  const [a, b, c] = [node("a"), node("b"), node("c")];
+  for (let n = 0; n < 5; n++) a.put(`x${n}`, 0);
+  open(b, a, 0).receive(framesOf(a, 0), b.timeOf(0), b.outputs);
+  const link = open(b, c, 0);
+  link.receive(vectorOf([]), b.timeOf(0), b.outputs);
+  link.receive({ kind: "linked", nodeIds: [] }, b.timeOf(0), b.outputs);
+  expect(stretches(drain(link, b.timeOf(100)))).toEqual([]);
+  link.receive(vectorOf([{ nodeId: "a", seq: 2 }], { isPartial: true, isWanted: true }), b.timeOf(100), b.outputs);
+  expect(stretches(drain(link, b.timeOf(100)))).toEqual(["a 2-5"]);
+});
+
+test("a whole vector larger than a frame comes in parts, and only the last says that this is all", () => {
+  const a = new ReplicatingNode({ nodeId: "a", options: { maxVectorEntries: 3 } });
+  for (let n = 0; n < 8; n++) {
+    const other = node(`n${n}`);
+    other.put("x", 0);
+    open(a, other, 0).receive(framesOf(other, 0), a.timeOf(0), a.outputs);
+  }
+  const frames = drain(open(a, node("b"), 0), a.timeOf(0)).filter((frame) => frame.kind === "vector");
+  expect(frames.map(({ entries, isPartial }) => [entries.length, isPartial])).toEqual([
+    [3, true],
+    [3, true],
+    [2, false],
+  ]);
+});
+
+test("in rest a link carries one digest an interval, and nothing else", () => {
+  const [a, b] = [node("a"), node("b")];
+  a.put("x", 0);
+  const wire = new Wire(a, b, 0);
+  run([wire], 0, 5000);
+  const before = wire.sentFrames;
+  run([wire], 5000, 20_000);
+  const told = wire.log.slice(before);
+  expect(told.every((frame) => frame.kind === "vector" && frame.entries.length === 0)).toBe(true);
+  expect(told.length).toBeGreaterThanOrEqual(34);
+  expect(told.length).toBeLessThanOrEqual(50);
+});
+
+test("whoever asks again and again for a whole vector gets it no more often than vectors go", () => {
+  const [a, b] = [node("a"), node("b")];
+  const link = open(a, b, 0);
+  drain(link, a.timeOf(0));
+  for (let now = 0; now < 5000; now += 10) link.receive(vectorOf([], { isPartial: true, isWanted: true }), a.timeOf(now), a.outputs);
+  expect(a.shared.stats.wholeVectors).toBeLessThanOrEqual(6);
+});
+
+test("P1: a border link carries REGION records of its own cluster and of third ones, and a region's border none", () => {
+  const [a, b, c] = [node("a", "c1"), node("b", "c2"), node("c", "c3", "r2")];
+  a.put("zone", 0);
+  a.put("region", 0, { scope: SCOPE.REGION });
+  const wires = [new Wire(a, b, 0), new Wire(a, c, 0)];
+  run(wires, 0, 3000);
+  expect(b.shown()).toEqual(["svc|region|1|1|c1 a/1 2 blue"]);
+  expect([
+    c.shown(),
+    c.vector(),
+    wires[1]!.log.filter((f) => f.kind === "records" || (f.kind === "vector" && f.entries.length > 0)),
+  ]).toEqual([[], [], []]);
+  expect([...c.links].every((link) => link.isCaughtUp)).toBe(true);
+});
+
+test("a key of another cluster that is taken out here is gone there too: a tombstone goes by who wrote it", () => {
+  const [a, b] = [node("a", "c1"), node("b", "c2")];
+  const wire = new Wire(a, b, 0);
+  const key = a.put("x", 0, { scope: SCOPE.REGION });
+  run([wire], 0, 500);
+  expect(b.shown().length).toBe(1);
+  b.end(key, BODY.UNREGISTERED, 500);
+  run([wire], 500, 500);
+  expect(a.shown()).toEqual([]);
+  expect(a.outputs.filter(({ kind }) => kind === "superseded")).toEqual([{ kind: "superseded", keys: [key] }]);
+});
+
+test("origins take turns: a large one does not hold up a small one", () => {
+  const [a, b, c] = [node("a"), node("b"), new ReplicatingNode({ nodeId: "c", options: { maxFrameBytes: 200 } })];
+  for (let n = 0; n < 20; n++) a.put(`x${n}`, 0);
+  b.put("y", 0);
+  for (const other of [a, b]) open(c, other, 0).receive(framesOf(other, 0), c.timeOf(0), c.outputs);
+  const link = open(c, node("d"), 0);
+  link.receive(
+    vectorOf(
+      [
+        { nodeId: "a", seq: 0 },
+        { nodeId: "b", seq: 0 },
+      ],
+      { isPartial: true, isWanted: true },
+    ),
+    c.timeOf(0),
+    c.outputs,
+  );
+  const order = stretches(drain(link, c.timeOf(0))).map((text) => text[0]);
+  expect([order.indexOf("b"), order.filter((id) => id === "a").length]).toEqual([1, 10]);
+});

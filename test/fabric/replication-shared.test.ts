@@ -1,0 +1,73 @@
+/** What all links of a node share. */
+import { expect, test } from "vitest";
+import type { Fetcher } from "../../src/fabric/replication-shared.ts";
+import { ReplicatingNode } from "../fakes/replication.ts";
+
+function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {
+  const reconsidered: string[] = [];
+  return { receivedMonoMs, reconsidered, reconsider: (id) => reconsidered.push(id) };
+}
+
+test("own news is told at once when nothing was lately, else 50 ms after what was told last", () => {
+  const node = new ReplicatingNode({ nodeId: "a" });
+  const horizons: number[] = [];
+  for (let now = 0; now <= 200; now += 20) {
+    node.put(`x${now}`, now);
+    node.shared.changed(node.timeOf(now));
+    horizons.push(node.shared.horizon);
+  }
+  expect(horizons).toEqual([1, 1, 1, 4, 4, 4, 7, 7, 7, 10, 10]);
+  expect(node.shared.edgeDueMonoMs).toBe(230);
+  node.shared.changed(node.timeOf(230));
+  expect([node.shared.horizon, node.shared.edgeDueMonoMs]).toEqual([11, undefined]);
+});
+
+test("one link at a time fetches an origin; one that delivers keeps it, one that does not loses it", () => {
+  const { shared, timeOf } = bound(new ReplicatingNode({ nodeId: "a" }));
+  const [one, two] = [fetcher(), fetcher()];
+  const take = (who: Fetcher, now: number): boolean => shared.takeFetch("x/1", who, timeOf(now));
+  expect([take(one, 0), take(two, 10), take(one, 20)]).toEqual([true, false, false]);
+  one.receivedMonoMs = 900;
+  expect([take(two, 1500), take(two, 1900), take(one, 2000)]).toEqual([false, true, false]);
+  shared.endFetch("x/1", one);
+  expect(take(one, 2010)).toBe(false);
+  shared.dropFetcher(two);
+  expect(take(one, 2020)).toBe(true);
+});
+
+test("a link that delivers something else for ever does not keep an origin for ever", () => {
+  const { shared, timeOf } = bound(new ReplicatingNode({ nodeId: "a" }));
+  const [busy, other] = [fetcher(), fetcher()];
+  shared.takeFetch("x/1", busy, timeOf(0));
+  let takenMs = 0;
+  for (let now = 0; now < 60_000 && takenMs === 0; now += 100) {
+    busy.receivedMonoMs = now;
+    if (shared.takeFetch("x/1", other, timeOf(now))) takenMs = now;
+  }
+  expect(takenMs).toBe(31_000);
+});
+
+test("links are told as a sorted list of at most 256, and the same list is the same object", () => {
+  const { shared } = new ReplicatingNode({ nodeId: "a" });
+  shared.setLinked(["c", "b"]);
+  const before = shared.linked;
+  shared.setLinked(["b", "c"]);
+  expect([shared.linked, shared.linked === before]).toEqual([["b", "c"], true]);
+  shared.setLinked(Array.from({ length: 300 }, (_, n) => `n${n}`));
+  expect(shared.linked.length).toBe(256);
+});
+
+test("an origin readmitted is considered anew by every link that is open", () => {
+  const { shared } = new ReplicatingNode({ nodeId: "a" });
+  const [one, two] = [fetcher(), fetcher()];
+  for (const each of [one, two]) shared.addFetcher(each);
+  shared.dropFetcher(two);
+  shared.readmit("x", 2);
+  expect([one.reconsidered, two.reconsidered]).toEqual([["x/2"], []]);
+});
+
+function bound(
+  node: ReplicatingNode,
+): Pick<ReplicatingNode, "shared"> & { timeOf: (monoMs: number) => ReturnType<ReplicatingNode["timeOf"]> } {
+  return { shared: node.shared, timeOf: (monoMs) => node.timeOf(monoMs) };
+}
