@@ -1,10 +1,10 @@
 /** From one policy to the next: touches the records whose visibility changed, then tells every watch what it now sees. */
 import type { Cell, Origin } from "../catalog/cell.ts";
 import type { Reader } from "../catalog/reader.ts";
-import { BODY } from "../catalog/record.ts";
+import { BODY, keyParts } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { mayBeSeen } from "../policy/eyes.ts";
-import type { Policy } from "../policy/verdict.ts";
+import type { Policy, Source } from "../policy/verdict.ts";
 import type { Fanout, Watcher } from "./fanout.ts";
 import type { Reads } from "./reads.ts";
 
@@ -19,8 +19,13 @@ export interface SwitchParts {
 /** Whether a record may be seen under a policy: its origin's cluster against the owners of its namespace. */
 export function isAdmitted(policy: Policy, cell: Cell, clusterId: string): boolean {
   if (policy.set === undefined) return true;
-  const { traits } = cell;
-  return mayBeSeen(policy, cell, { clusterId: traits.clusterId, region: traits.region }, clusterId);
+  return mayBeSeen(policy, cell, sourceOf(cell), clusterId);
+}
+
+/** Where a record comes from. A tombstone that was received says nothing of itself but its key and its origin. */
+function sourceOf({ body, traits, key, origin }: Cell): Source {
+  if (body === BODY.ENTRY) return traits;
+  return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }
 
 /** One change of policy, done in slices: `step` until it returns true. */

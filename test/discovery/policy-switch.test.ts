@@ -8,7 +8,7 @@ import { Reads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/caller.ts";
 import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
-import { at, caller, draft, Registry } from "../fakes/registry.ts";
+import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
 
 const BLUE: Caller = { ...caller("ann"), tenant: "blue" };
 const RED: Caller = { ...caller("bob"), tenant: "red" };
@@ -78,6 +78,15 @@ test("what owner rules hide is told as gone and comes back, but what stays in th
   change(NO_POLICY);
   expect(r.names()).toEqual(["web0", "web1", "web2", "web3", "web4"]);
   expect(revision() - first).toBe(8);
+});
+
+test("a removal read back from the journal is as visible as what it ended was", () => {
+  const { r } = open();
+  r.registrar.unregisterKeys(caller("ann"), [keyOf("web0"), keyOf("web1")], at(1));
+  r.flush(at(1));
+  const again = r.twin();
+  const admitted = (name: string) => again.replica.records(keyOf(name)).map((cell) => isAdmitted(OWNED_ELSEWHERE, cell, "c1"));
+  expect([admitted("web0"), admitted("web1")]).toEqual([[true], [false]]);
 });
 
 test("a policy that changes nothing about the records changes no revision", () => {
