@@ -11,7 +11,6 @@ import { Membership, type MembershipInput } from "./membership.ts";
 import type {
   CallRequest,
   CallResponse,
-  Hello,
   LinkFrame,
   MemberFacts,
   MemberUpdate,
@@ -315,9 +314,6 @@ export class Fabric implements FabricMachine {
   #learn(news: readonly SessionNews[], time: Time, out: FabricOutput[]): void {
     for (const output of news) {
       switch (output.kind) {
-        case "caughtUp":
-          if (!this.#readiness.hasCaughtUp && this.#mayAnswer(output.hello)) this.#readiness.caughtUp();
-          break;
         case "inStep":
           this.#readiness.inStep(output.nodeId, time);
           break;
@@ -359,8 +355,10 @@ export class Fabric implements FabricMachine {
   }
 
   /** Only a peer of this cluster has everything that this node must have, as long as there is one. */
-  #mayAnswer({ clusterId }: Hello): boolean {
-    return clusterId === this.#trust.clusterId || !this.membership.listed().some((member) => member.clusterId === this.#trust.clusterId);
+  #judge(): void {
+    const { clusterId } = this.#trust;
+    const isAlone = !this.membership.listed().some((member) => member.clusterId === clusterId);
+    if (this.#sessions.caughtUpWith().some((hello) => isAlone || hello.clusterId === clusterId)) this.#readiness.caughtUp();
   }
 
   #stopFor(reason: "leave" | "restart", time: Time, out: FabricOutput[]): void {
@@ -385,6 +383,7 @@ export class Fabric implements FabricMachine {
     }
     this.#readiness.tick(this.#hasPeers, time);
     this.#learn(this.#sessions.tick(time, { isStopping: this.#stop !== undefined }, out), time, out);
+    if (!this.#readiness.hasCaughtUp) this.#judge();
   }
 }
 

@@ -9,8 +9,6 @@ import type { ReplicationShared } from "./replication-shared.ts";
 
 /** What became known by a link, for the rest of the room. */
 export type SessionNews =
-  /** All that the peer had when the link came up is here. */
-  | { readonly kind: "caughtUp"; readonly hello: Hello }
   /** The peer has just said that we lack nothing of what it has. */
   | { readonly kind: "inStep"; readonly nodeId: string }
   /** The peer broke the protocol. */
@@ -25,7 +23,6 @@ export interface Session {
 interface OwnSession extends Session {
   /** The shell was told that there is something to send, and has not found nothing since. */
   isAwake: boolean;
-  hasCaughtUp: boolean;
   /** Whose turn it is to send. */
   isPolicyTurn: boolean;
 }
@@ -53,10 +50,16 @@ export class Sessions {
     return this.#all.get(link);
   }
 
+  /** Those of whose news all is here that they had when the link came up, the policy too: without it we would show what the cluster hides. */
+  caughtUpWith(): readonly Hello[] {
+    const up = [...this.#all.values()];
+    return up.filter(({ link, replication }) => replication.isCaughtUp && this.#policy.isSettledWith(link)).map(({ hello }) => hello);
+  }
+
   open(link: LinkId, hello: Hello, relation: Relation, time: Time): void {
     const { nodeId, generation, clusterId, region } = hello;
     const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation }, time);
-    this.#all.set(link, { link, hello, replication, isAwake: false, hasCaughtUp: false, isPolicyTurn: true });
+    this.#all.set(link, { link, hello, replication, isAwake: false, isPolicyTurn: true });
     this.#policy.opened(link, time);
     this.#tellLinked();
   }
@@ -97,8 +100,8 @@ export class Sessions {
       case "digests": {
         const said: ReplicationOutput[] = [];
         session.replication.receive(frame, time, said);
-        const news = [...this.#pass(session, said, out), ...this.#judge(session)];
-        if (session.hasCaughtUp && session.replication.lag(time).behindSeqs === 0)
+        const news = this.#pass(session, said, out);
+        if (session.replication.isCaughtUp && session.replication.lag(time).behindSeqs === 0)
           news.push({ kind: "inStep", nodeId: session.hello.nodeId });
         return news;
       }
@@ -117,7 +120,6 @@ export class Sessions {
         replication.tick(time, said);
         news.push(...this.#pass(session, said, out));
       }
-      news.push(...this.#judge(session));
       if (session.isAwake || !(isStopping || replication.hasWork(time) || this.#policy.hasWork(link))) continue;
       session.isAwake = true;
       out.push({ kind: "send", link });
@@ -133,9 +135,8 @@ export class Sessions {
     return next === NEVER ? undefined : next;
   }
 
-  #pass(session: OwnSession, said: readonly ReplicationOutput[], out: FabricOutput[]): SessionNews[] {
+  #pass({ link, hello }: OwnSession, said: readonly ReplicationOutput[], out: FabricOutput[]): SessionNews[] {
     const news: SessionNews[] = [];
-    const { link, hello } = session;
     for (const output of said) {
       switch (output.kind) {
         case "changed":
@@ -151,14 +152,6 @@ export class Sessions {
       }
     }
     return news;
-  }
-
-  /** Once a link: who does not know the policy yet would show what the cluster hides. */
-  #judge(session: OwnSession): readonly SessionNews[] {
-    const { hasCaughtUp, replication, link, hello } = session;
-    if (hasCaughtUp || !replication.isCaughtUp || !this.#policy.isSettledWith(link)) return [];
-    session.hasCaughtUp = true;
-    return [{ kind: "caughtUp", hello }];
   }
 
   #tellLinked(): void {
