@@ -283,7 +283,8 @@ export function decodeCallRequest(kind: CallKind, bytes: Uint8Array, bounds: Mes
     }
     case "pushPull": {
       const table = parseList(PushPullRequestSchema, bytes, { field: 1, max: bounds.maxMembers });
-      return { kind, from: refOf(table.origin, "origin", bounds), isJoin: table.join, members: membersOf(table.members, bounds) };
+      const request = { kind, from: refOf(table.origin, "origin", bounds), isJoin: table.join, members: membersOf(table.members, bounds) };
+      return table.digest === 0n ? request : { ...request, digest: table.digest };
     }
   }
 }
@@ -316,8 +317,10 @@ export function encodeCallRequest(request: CallRequest): Uint8Array {
       const timeout = durationFromMs(timeoutMs);
       return bytesOf(ProbeIndirectRequestSchema, { origin, targetNodeId, targetAddress, timeout, updates: updates.map(memberInit) });
     }
-    case "pushPull":
-      return bytesOf(PushPullRequestSchema, { origin, join: request.isJoin, members: request.members.map(memberInit) });
+    case "pushPull": {
+      const { isJoin: join, members, digest = 0n } = request;
+      return bytesOf(PushPullRequestSchema, { origin, join, members: members.map(memberInit), digest });
+    }
   }
 }
 

@@ -85,7 +85,8 @@ export class Exchange {
 
   asked(call: CallId, request: CallRequest & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
     this.#courier.hear(request.members, { nodeId: request.from.nodeId, path: "table" }, time, out);
-    out.push({ kind: "answer", call, response: { kind: "pushPull", from: this.#news.self.ref, members: this.#table(time, request) } });
+    const members = request.digest === this.#digest() ? [] : this.#table(time, request);
+    out.push({ kind: "answer", call, response: { kind: "pushPull", from: this.#news.self.ref, members } });
   }
 
   answered(
@@ -96,7 +97,7 @@ export class Exchange {
   ): void {
     this.#count -= 1;
     const { self, members } = this.#news;
-    if (response === undefined && purpose.isUsual) {
+    if (response === undefined && purpose.step !== "whole") {
       this.#pushPullAtMs = Math.min(this.#pushPullAtMs, time.monoMs + this.#jittered(this.#options.intervalMs));
     }
     if (response?.kind !== "pushPull" || response.from.nodeId === self.ref.nodeId) return;
@@ -105,6 +106,7 @@ export class Exchange {
     const refutations = this.#news.refutationCount;
     this.#courier.hear(response.members, { nodeId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
     if (purpose.isJoin) this.#hurry(time);
+    if (purpose.step === "digest" && response.members.length > 0) this.#tellRest(purpose.address, response, time, out);
     if (this.#news.refutationCount === refutations || members.find(nodeId) === undefined) return;
     // It holds us dead, and so will tell us nothing by itself: it hears at once that it is wrong.
     const request = { kind: "probe", from: self.ref, targetNodeId: nodeId, updates: [self.update] } as const;
@@ -121,7 +123,7 @@ export class Exchange {
     const usualMs = pushPullPeriodMs(this.#options.pushPullMs, this.#news.count);
     this.#periodMs = Math.min(usualMs, this.#periodMs * 2);
     this.#pushPullAtMs = time.monoMs + this.#jittered(this.#periodMs);
-    for (const member of this.#news.members.pick(this.#rng, 1)) this.#pushPull(member.update.address, time, out, "usual");
+    for (const member of this.#news.members.pick(this.#rng, 1)) this.#compare(member.update.address, time, out);
   }
 
   #jittered(ms: number): number {
@@ -129,22 +131,41 @@ export class Exchange {
   }
 
   #table(time: Time, asker?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] }): readonly MemberUpdate[] {
-    return makeTable(this.#news, { nowMonoMs: time.monoMs, deadTellMs: this.#options.deadTellMs }, asker);
+    const { deadTellMs, maxMembers } = this.#options;
+    return makeTable(this.#news, { nowMonoMs: time.monoMs, deadTellMs, maxMembers }, asker);
   }
 
-  #pushPull(to: string, time: Time, out: MembershipOutput[], why: "usual" | "search" = "search"): void {
-    if (this.#count >= MAX_PUSH_PULLS || to === this.#news.self.update.address) return;
-    this.#count += 1;
+  #digest(): bigint {
+    return this.#news.members.digestWith(this.#news.self.update);
+  }
+
+  /** The whole table, for somebody who may hold another. */
+  #pushPull(to: string, time: Time, out: MembershipOutput[]): void {
     const isJoin = this.#news.members.listed.length === 0;
-    const request = { kind: "pushPull", from: this.#news.self.ref, isJoin, members: this.#table(time) } as const;
-    this.#courier.call(
-      { kind: "pushPull", address: to, isJoin, isUsual: why === "usual" },
-      to,
-      request,
-      this.#options.pushPullTimeoutMs,
-      time,
-      out,
-    );
+    this.#call({ kind: "pushPull", address: to, isJoin, step: "whole" }, { isJoin, members: this.#table(time) }, time, out);
+  }
+
+  /** Only a digest: most of the time the other holds the same, and a large group's tables are not small. */
+  #compare(to: string, time: Time, out: MembershipOutput[]): void {
+    const said = { isJoin: false, members: [this.#news.self.update], digest: this.#digest() };
+    this.#call({ kind: "pushPull", address: to, isJoin: false, step: "digest" }, said, time, out);
+  }
+
+  #tellRest(to: string, peer: CallResponse & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
+    const said = { isJoin: false, members: this.#table(time, peer), digest: this.#digest() };
+    this.#call({ kind: "pushPull", address: to, isJoin: false, step: "rest" }, said, time, out);
+  }
+
+  #call(
+    purpose: Purpose & { readonly kind: "pushPull" },
+    said: Pick<CallRequest & { readonly kind: "pushPull" }, "isJoin" | "members" | "digest">,
+    time: Time,
+    out: MembershipOutput[],
+  ): void {
+    if (this.#count >= MAX_PUSH_PULLS || purpose.address === this.#news.self.update.address) return;
+    this.#count += 1;
+    const request = { kind: "pushPull", from: this.#news.self.ref, ...said } as const;
+    this.#courier.call(purpose, purpose.address, request, this.#options.pushPullTimeoutMs, time, out);
   }
 
   #join(time: Time, out: MembershipOutput[]): void {

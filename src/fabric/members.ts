@@ -1,4 +1,5 @@
 /** The table of members: which word about a member beats which (SWIM §4.2), and who is listed at what address. */
+import { fnv64, type Hash64 } from "../lib/fnv.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { MemberStatus, MemberUpdate } from "./messages.ts";
 import type { Suspicion } from "./suspicion.ts";
@@ -56,6 +57,8 @@ export interface Member {
   readonly evidence: Evidence[];
   /** Place among the listed, or -1. */
   place: number;
+  /** Of who it is said to be, in the table's digest while it is listed. */
+  hash: Hash64;
   /** In the list of those to be probed; a gone member is taken out when its turn comes. */
   isInTurn: boolean;
 }
@@ -71,6 +74,9 @@ export class Members {
   readonly #byId = new Map<string, Member>();
   readonly #byAddress = new Map<string, Member>();
   readonly #listed: Member[] = [];
+  /** Sum of the hashes of the listed, modulo 2^32 each. */
+  #high = 0;
+  #low = 0;
   readonly #counts = { alive: 0, suspect: 0, left: 0, dead: 0 };
 
   get size(): number {
@@ -84,6 +90,12 @@ export class Members {
   /** Alive and suspect members, in no promised but a deterministic order. */
   get listed(): readonly Member[] {
     return this.#listed;
+  }
+
+  /** Equal for tables that list the same lives of the same members, `own` included; suspicions pass and do not count. Never 0. */
+  digestWith(own: MemberUpdate): bigint {
+    const { high, low } = wordHash(own);
+    return (BigInt((this.#high + high) >>> 0) << 32n) | BigInt(((this.#low + low) | 1) >>> 0);
   }
 
   find(nodeId: string): Member | undefined {
@@ -112,7 +124,10 @@ export class Members {
       if (isHolder) this.#byAddress.delete(known.update.address);
     }
     const wasListed = before !== undefined && isListed(before);
+    if (wasListed) this.#sum(member, -1);
+    if (member.update !== update && !isSameLife(member.update, update)) member.hash = wordHash(update);
     member.update = update;
+    if (isListed(update.status)) this.#sum(member, 1);
     if (before !== update.status) member.changedMonoMs = nowMonoMs;
     this.#counts[update.status] += 1;
     if (isListed(update.status)) {
@@ -129,7 +144,10 @@ export class Members {
 
   forget(member: Member): void {
     this.#counts[member.update.status] -= 1;
-    if (member.place >= 0) this.#unlist(member);
+    if (member.place >= 0) {
+      this.#sum(member, -1);
+      this.#unlist(member);
+    }
     if (this.#byAddress.get(member.update.address) === member) this.#byAddress.delete(member.update.address);
     this.#byId.delete(member.update.nodeId);
   }
@@ -152,6 +170,11 @@ export class Members {
       if (member !== undefined && member !== except && !picked.includes(member)) picked.push(member);
     }
     return picked;
+  }
+
+  #sum({ hash }: Member, sign: 1 | -1): void {
+    this.#high = (this.#high + sign * hash.high) >>> 0;
+    this.#low = (this.#low + sign * hash.low) >>> 0;
   }
 
   #unlist(member: Member): void {
@@ -180,5 +203,14 @@ function newMember(update: MemberUpdate): Member {
     evidence: [],
     place: -1,
     isInTurn: false,
+    hash: wordHash(update),
   };
+}
+
+function isSameLife(a: MemberUpdate, b: MemberUpdate): boolean {
+  return a.incarnation === b.incarnation && a.generation === b.generation && a.address === b.address;
+}
+
+function wordHash({ nodeId, generation, incarnation, address }: MemberUpdate): Hash64 {
+  return fnv64(`${nodeId} ${generation} ${incarnation} ${address}`);
 }

@@ -47,7 +47,14 @@ export type CallRequest =
       readonly timeoutMs: number;
       readonly updates: readonly MemberUpdate[];
     }
-  | { readonly kind: "pushPull"; readonly from: NodeRef; readonly isJoin: boolean; readonly members: readonly MemberUpdate[] };
+  | {
+      readonly kind: "pushPull";
+      readonly from: NodeRef;
+      readonly isJoin: boolean;
+      readonly members: readonly MemberUpdate[];
+      /** Of the asker's whole table, 64 bits: an equal one is answered with nothing. Absent: `members` is all that it has. */
+      readonly digest?: bigint;
+    };
 
 export type CallResponse =
   | { readonly kind: "probe"; readonly from: NodeRef; readonly updates: readonly MemberUpdate[] }
@@ -128,7 +135,13 @@ export type ReplicationFrame =
 export type PolicyFrame =
   | { readonly kind: "policyHead"; readonly head: PolicyHead }
   | { readonly kind: "policyWanted"; readonly number: number }
-  | { readonly kind: "policyPart"; readonly head: PolicyHead; readonly part: Uint8Array; readonly offset: number; readonly sizeBytes: number };
+  | {
+      readonly kind: "policyPart";
+      readonly head: PolicyHead;
+      readonly part: Uint8Array;
+      readonly offset: number;
+      readonly sizeBytes: number;
+    };
 
 /** What travels on a link. */
 export type LinkFrame =

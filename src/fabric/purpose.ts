@@ -9,5 +9,10 @@ export type Purpose =
   /** Does the newcomer in quarantine answer at its address? */
   | { readonly kind: "check"; readonly nodeId: string }
   | { readonly kind: "relay"; readonly asked: CallId; readonly nodeId: string }
-  /** `isUsual`: with a listed member, in its turn; else with a seed or somebody lost. */
-  | { readonly kind: "pushPull"; readonly address: string; readonly isJoin: boolean; readonly isUsual: boolean };
+  | { readonly kind: "pushPull"; readonly address: string; readonly isJoin: boolean; readonly step: TableStep };
+
+/**
+ * `whole`: the table goes to a seed or to somebody lost. `digest`: a listed member, in its turn, is asked whether it holds the
+ * same. `rest`: it does not, and gets what it did not say.
+ */
+export type TableStep = "whole" | "digest" | "rest";

@@ -14,11 +14,11 @@ export function pushPullPeriodMs(baseMs: number, memberCount: number): number {
 
 /**
  * Self, everybody listed, and who is gone for less than `deadTellMs`; to an asker, who it is itself whatever its state, and
- * nothing that it said itself. O(n).
+ * nothing that it said itself. At most `maxMembers`. O(n).
  */
 export function makeTable(
   { self, members }: News,
-  { nowMonoMs, deadTellMs }: { readonly nowMonoMs: number; readonly deadTellMs: number },
+  { nowMonoMs, deadTellMs, maxMembers }: { readonly nowMonoMs: number; readonly deadTellMs: number; readonly maxMembers: number },
   asker?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] },
 ): readonly MemberUpdate[] {
   const said = new Map<string, MemberUpdate>();
@@ -27,6 +27,7 @@ export function makeTable(
   for (const { update, isWitnessed, changedMonoMs } of members.all()) {
     const isTold =
       isListed(update.status) || (isWitnessed && nowMonoMs - changedMonoMs < deadTellMs) || update.nodeId === asker?.from.nodeId;
+    if (table.length >= maxMembers) break;
     if (!isTold || isSame(said.get(update.nodeId), update)) continue;
     table.push(update);
   }

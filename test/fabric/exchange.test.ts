@@ -19,11 +19,15 @@ function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberU
 }
 
 class Bench {
-  readonly news = new News(factsOf("self"), new Rng("news"), DEFAULTS);
-  readonly courier = new Courier(this.news, DEFAULTS);
-  readonly exchange = new Exchange(this.courier, new Rng("exchange"), DEFAULTS);
+  readonly news: News;
+  readonly courier: Courier;
+  readonly exchange: Exchange;
 
-  constructor() {
+  constructor(name = "self") {
+    this.news = new News(factsOf(name), new Rng("news"), DEFAULTS);
+    this.news.self.begin(1000);
+    this.courier = new Courier(this.news, DEFAULTS);
+    this.exchange = new Exchange(this.courier, new Rng("exchange"), DEFAULTS);
     this.exchange.begin(at(0));
   }
 
@@ -90,6 +94,38 @@ test("after joining tables are exchanged soon, then ever more rarely", () => {
   expect(times.filter((ms) => ms < 20_000).length).toBeGreaterThanOrEqual(3);
   const [before = 0, last = 0] = times.slice(-2);
   expect(last - before).toBeGreaterThan(20_000);
+});
+
+test("in its turn a member is sent a digest: it answers nothing to an equal one, else its table, and then gets the rest", () => {
+  const [left, right] = [new Bench(), new Bench("other")];
+  left.learn([said("other"), said("a")]);
+  right.learn([said("self"), said("a")]);
+  const ask = (): { readonly call: Call; readonly answer: CallResponse; readonly atMs: number } => {
+    const atMs = left.exchange.nextDeadlineMs();
+    const [call] = left.runUntil(atMs);
+    if (call?.request.kind !== "pushPull") return ask();
+    expect(call.request.members).toHaveLength(1);
+    const out: MembershipOutput[] = [];
+    right.exchange.asked(1, call.request, at(atMs), out);
+    const [answer] = out;
+    if (answer?.kind !== "answer" || answer.response?.kind !== "pushPull") throw new Error("no answer");
+    return { call, answer: answer.response, atMs };
+  };
+  // Own first words differ from what was learned: the first exchange ends that.
+  for (const isFirst of [true, false]) {
+    if (!isFirst) right.learn([said("b")]);
+    left.learn(isFirst ? [said("c")] : []);
+    const { call, answer, atMs } = ask();
+    if (answer.kind !== "pushPull") throw new Error("no table");
+    expect(answer.members.length).toBeGreaterThan(0);
+    const [rest] = left.answer(call, answer, atMs).filter(({ kind }) => kind === "call");
+    if (rest?.kind !== "call" || rest.request.kind !== "pushPull") throw new Error("no rest");
+    right.exchange.asked(2, rest.request, at(atMs), []);
+    expect(rest.request.members.map(({ nodeId }) => nodeId)).toEqual(isFirst ? ["self", "c"] : ["self"]);
+  }
+  const { call, answer, atMs } = ask();
+  expect(answer).toMatchObject({ members: [] });
+  expect(left.answer(call, answer, atMs)).toEqual([]);
 });
 
 test("an exchange that failed is made good soon, with somebody else", () => {

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { Members } from "../../src/fabric/members.ts";
 import { DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
 import { News } from "../../src/fabric/news.ts";
@@ -34,11 +35,39 @@ function names(table: readonly MemberUpdate[]): readonly string[] {
 }
 
 test("a table holds self, the listed, and those whose going was seen not long ago", () => {
-  expect(names(makeTable(known(), { nowMonoMs: 1000, deadTellMs: 5000 }))).toEqual(["self alive", "a alive", "b suspect", "c left"]);
-  expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000 }))).toEqual(["self alive", "a alive", "b suspect"]);
+  expect(names(makeTable(known(), { nowMonoMs: 1000, deadTellMs: 5000, maxMembers: 100 }))).toEqual([
+    "self alive",
+    "a alive",
+    "b suspect",
+    "c left",
+  ]);
+  expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000, maxMembers: 100 }))).toEqual(["self alive", "a alive", "b suspect"]);
+  expect(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000, maxMembers: 2 })).toHaveLength(2);
+});
+
+test("tables that list the same have equal digests, whatever came before; suspicions do not count, other lives do", () => {
+  const a = known().members;
+  const b = new Members();
+  const own = said("self", "alive");
+  for (const update of [said("b", "alive"), said("a", "alive"), said("x", "alive"), said("x", "dead")]) b.put(update, 0);
+  expect(b.digestWith(own)).toBe(a.digestWith(own));
+  expect(b.digestWith({ ...own, incarnation: 2 })).not.toBe(a.digestWith(own));
+  b.put(said("a", "alive", 2), 0);
+  expect(b.digestWith(own)).not.toBe(a.digestWith(own));
+  b.put(said("a", "dead", 2), 0);
+  const c = new Members();
+  c.put(said("b", "suspect"), 0);
+  expect(b.digestWith(own)).toBe(c.digestWith(own));
+  const [, ...gone] = b.all();
+  for (const member of gone) b.forget(member);
+  expect(b.digestWith(own)).toBe(c.digestWith(own));
 });
 
 test("an asker hears what it did not say, and what is held of itself however old that is", () => {
   const asker = { from: { nodeId: "d", generation: 1 }, members: [said("d", "alive"), said("a", "alive"), said("b", "alive")] };
-  expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000 }, asker))).toEqual(["self alive", "b suspect", "d dead"]);
+  expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000, maxMembers: 100 }, asker))).toEqual([
+    "self alive",
+    "b suspect",
+    "d dead",
+  ]);
 });

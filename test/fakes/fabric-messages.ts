@@ -128,7 +128,16 @@ export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
     timeoutMs: fc.integer({ min: 1, max: 60_000 }),
     updates,
   }),
-  fc.record({ kind: fc.constant("pushPull" as const), from: anyRef, isJoin: fc.boolean(), members: updates }),
+  fc.record(
+    {
+      kind: fc.constant("pushPull" as const),
+      from: anyRef,
+      isJoin: fc.boolean(),
+      members: updates,
+      digest: anyDigest.filter((digest) => digest > 0n),
+    },
+    { requiredKeys: ["kind", "from", "isJoin", "members"] },
+  ),
 );
 
 export const anyResponse: fc.Arbitrary<CallResponse> = fc.oneof(

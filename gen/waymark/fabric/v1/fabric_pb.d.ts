@@ -1022,6 +1022,13 @@ export declare type PushPullRequest = Message<"waymark.fabric.v1.PushPullRequest
    * @generated from field: bool join = 3;
    */
   join: boolean;
+
+  /**
+   * Digest of the asker's whole table, of which it says itself only: an equal table is answered with nothing. 0: none.
+   *
+   * @generated from field: fixed64 digest = 4;
+   */
+  digest: bigint;
 };
 
 /**
