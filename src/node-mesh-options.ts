@@ -15,9 +15,20 @@ export function secretRng(): Rng {
 export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   const { membership, links, replication, lives, readiness } = FABRIC_DEFAULTS;
   const { intervalMs, pingTimeoutMs, suspicionMultiplier: suspicionMult, maxLinks } = fabric;
+  // The defaults are for the default interval; what is said per interval grows and shrinks with it.
+  const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / membership.intervalMs);
   return {
     ...FABRIC_DEFAULTS,
-    membership: { ...membership, intervalMs, pingTimeoutMs, suspicionMult },
+    membership: {
+      ...membership,
+      intervalMs,
+      pingTimeoutMs,
+      suspicionMult,
+      gossipMs: scaled(membership.gossipMs),
+      suspicionCapMs: scaled(membership.suspicionCapMs),
+      suspicionFloorMs: scaled(membership.suspicionFloorMs),
+      reconnectMs: scaled(membership.reconnectMs),
+    },
     links: {
       ...links,
       maxLinks,

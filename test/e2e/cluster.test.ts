@@ -1,0 +1,224 @@
+/** Real nodes that find each other by a seed, replicate, lose each other and come back. */
+import { Resolver } from "node:dns/promises";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { afterAll, expect, test } from "vitest";
+import { type Answer, GrpcDoor } from "../fakes/node.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-cluster-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+const FAST = join(HOME, "fast.json");
+writeFileSync(
+  FAST,
+  JSON.stringify({ fabric: { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s" }, observability: { log_level: "warn" } }),
+);
+
+/** A started node with a client. */
+class Member implements AsyncDisposable {
+  readonly node: NodeProcess;
+  readonly door: GrpcDoor;
+
+  constructor(node: NodeProcess) {
+    this.node = node;
+    this.door = new GrpcDoor(node.grpc);
+  }
+
+  get fabric(): string {
+    return this.node.listeners["fabric"] ?? "";
+  }
+
+  async register(name: string, more: JsonObject = {}): Promise<Answer> {
+    const entry = { key: { namespace: "svc.market", name, instanceId: "1" }, targets: [{ host: "10.0.0.1", port: 80 }], ...more };
+    const answer = await this.door.ask("register", { entries: [entry], static: true });
+    expect(answer.code).toBe("OK");
+    return answer;
+  }
+
+  /** `name health` of what is visible below `svc`. */
+  async seen(): Promise<readonly string[]> {
+    const { response } = await this.door.ask("catalogQuery", { namespacePrefix: "svc" });
+    const items = (response["items"] ?? []) as { key: { name: string }; health?: string }[];
+    return items.map(({ key, health = "" }) => `${key.name} ${health.replace("HEALTH_STATUS_", "").toLowerCase()}`);
+  }
+
+  async peers(): Promise<readonly string[]> {
+    const { response } = await this.door.ask("listPeers", {});
+    return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(({ nodeId, status }) => `${nodeId} ${status}`);
+  }
+
+  async http(path: string): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {
+    const answer = await fetch(`http://${this.node.listeners["http"]}${path}`);
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.door[Symbol.dispose]();
+    await this.node[Symbol.asyncDispose]();
+  }
+}
+
+async function start(nodeId: string, flags: readonly string[] = []): Promise<Member> {
+  const where = flags.includes("--ephemeral") ? [] : ["--data-dir", join(HOME, nodeId)];
+  return new Member(await startNodeProcess(["--node-id", nodeId, "--config", FAST, ...where, ...flags]));
+}
+
+/** Waits until what is read is what is wanted; fails with what it was last. */
+async function eventually<T>(what: string, read: () => Promise<T>, want: T, withinMs = 10_000): Promise<void> {
+  const end = performance.now() + withinMs;
+  for (;;) {
+    const found = await read();
+    try {
+      expect(found).toEqual(want);
+      return;
+    } catch (error) {
+      if (performance.now() > end) throw new Error(`${what}: not within ${withinMs} ms`, { cause: error });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+const CHECKED = ["web healthy", "db healthy", "api healthy"];
+
+test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a return heals them, a leave ends them", async () => {
+  await using a = await start("a");
+  let [b, c] = await Promise.all([start("b", ["--join", a.fabric]), start("c", ["--join", a.fabric])]);
+  const bPort = b.fabric.split(":")[1] ?? "";
+  try {
+    for (const [member, others] of [
+      [a, ["b alive", "c alive"]],
+      [b, ["a alive", "c alive"]],
+      [c, ["a alive", "b alive"]],
+    ] as const)
+      await eventually("peers", () => member.peers(), others);
+    const watching = new CommandProcess(["discovery", "watch", "--prefix", "svc", "-o", "json", "--server", c.node.grpc]);
+    await a.register("web");
+    await b.register("db");
+    await c.register("api");
+    for (const member of [a, b, c]) await eventually("entries", async () => (await member.seen()).toSorted(), CHECKED.toSorted());
+    await watching.line(/"web"/);
+    watching.kill("SIGTERM");
+    const resolver = new Resolver();
+    resolver.setServers([b.node.listeners["dns"] ?? ""]);
+    expect(await resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).toMatchObject([{ port: 80 }]);
+    expect((await b.door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness: "0s" })).code).toBe("OK");
+    const { body: lag } = await a.http("/discovery/lag");
+    expect(lag).toMatchObject({ ready: true, caught_up: true, age: "0s", protected: false });
+    expect((lag["links"] as unknown[]).length).toBe(2);
+
+    // A crash: no longer a peer, its entries are orphans.
+    await b.node.stop("SIGKILL");
+    await eventually("b is gone from the peers", () => a.peers(), ["c alive"]);
+    await eventually("b's entry is an orphan", async () => (await c.seen()).toSorted(), ["api healthy", "db orphaned", "web healthy"]);
+    expect((await a.door.ask("clusterMap", {})).response["nodes"]).toHaveLength(2);
+    const { body: found } = await a.http("/control/peers?status=dead");
+    expect(found["peers"]).toMatchObject([{ node_id: "b", status: "dead" }]);
+
+    // Back at the same address, with its disk.
+    b = await start("b", ["--join", a.fabric, "--fabric-port", bPort, "--on-stop", "keep"]);
+    for (const member of [a, b, c]) await eventually("healed", async () => (await member.seen()).toSorted(), CHECKED.toSorted());
+    await eventually("b is a peer again", () => c.peers(), ["a alive", "b alive"]);
+
+    // A rolling restart: nothing ends.
+    await b.node.stop("SIGTERM");
+    await eventually("b keeps its entry", async () => (await a.seen()).toSorted(), ["api healthy", "db orphaned", "web healthy"]);
+    b = await start("b", ["--join", a.fabric, "--fabric-port", bPort]);
+    await eventually("healed again", async () => (await a.seen()).toSorted(), CHECKED.toSorted());
+
+    // A leave: its entries end for everybody, and stay ended when it comes back.
+    const left = performance.now();
+    await c.node.stop("SIGTERM");
+    for (const member of [a, b])
+      await eventually("c's entry ended", async () => (await member.seen()).toSorted(), ["db healthy", "web healthy"], 1000);
+    await eventually("c left", () => a.peers(), ["b alive"], 1000);
+    expect(performance.now() - left).toBeLessThan(5000);
+    c = await start("c", ["--join", a.fabric]);
+    expect((await c.seen()).toSorted()).toEqual(["db healthy", "web healthy"]);
+  } finally {
+    await b[Symbol.asyncDispose]();
+    await c[Symbol.asyncDispose]();
+  }
+}, 60_000);
+
+test("without an answer from a seed a node serves alone after join_timeout, and joins when the seed comes", async () => {
+  await using early = await start("early", ["--ephemeral"]);
+  const port = early.fabric.split(":")[1] ?? "";
+  await early.node.stop("SIGKILL");
+  const began = performance.now();
+  await using late = await start("late", ["--ephemeral", "--join", `127.0.0.1:${port},127.0.0.1:${early.node.grpc.split(":")[1]}`]);
+  expect(performance.now() - began).toBeGreaterThan(900);
+  const { status, body } = await late.http("/readyz");
+  expect([status, JSON.stringify(body)]).toEqual([200, expect.stringContaining("no other members")]);
+  await late.register("web");
+  await using seed = await start("seed", ["--ephemeral", "--fabric-port", port]);
+  await eventually("joined", () => seed.peers(), ["late alive"]);
+  await eventually("replicated", () => seed.seen(), ["web healthy"]);
+}, 30_000);
+
+test("a node that speaks to something else, or to another cluster's token, serves alone", async () => {
+  const token = join(HOME, "token");
+  writeFileSync(token, "a-secret-of-this-cluster\n");
+  const guarded = join(HOME, "guarded.json");
+  writeFileSync(guarded, JSON.stringify({ fabric: { join_timeout: "1s", cluster_token_file: token } }));
+  await using a = await start("a1", ["--ephemeral", "--config", guarded]);
+  await using stranger = await start("stranger", ["--ephemeral", "--join", `${a.fabric},${a.node.listeners["http"]}`]);
+  await a.register("web");
+  expect([await stranger.peers(), await stranger.seen(), await a.peers()]).toEqual([[], [], []]);
+  await using friend = await start("friend", ["--ephemeral", "--config", guarded, "--join", a.fabric]);
+  await eventually("the token lets in", () => friend.seen(), ["web healthy"]);
+}, 30_000);
+
+test("scopes between two clusters of a region: LOCAL stays at its node, ZONE in its cluster, REGION goes to both", async () => {
+  const c1 = ["--ephemeral", "--cluster-id", "c1", "--region", "r1"];
+  await using a = await start("a2", c1);
+  const [inside, outside] = await Promise.all([
+    start("b2", [...c1, "--join", a.fabric]),
+    start("z2", ["--ephemeral", "--cluster-id", "c2", "--region", "r1", "--join", a.fabric]),
+  ]);
+  await using b = inside;
+  await using z = outside;
+  for (const scope of ["LOCAL", "ZONE", "REGION"]) await a.register(scope.toLowerCase(), { scope: `SCOPE_${scope}` });
+  await eventually("in the cluster", async () => (await b.seen()).toSorted(), ["region healthy", "zone healthy"]);
+  await eventually("in the region", () => z.seen(), ["region healthy"]);
+  expect((await a.seen()).toSorted()).toEqual(["local healthy", "region healthy", "zone healthy"]);
+  const { response } = await b.door.ask("listPeers", { scope: "SCOPE_REGION" });
+  expect(response["peers"]).toMatchObject([{ nodeId: "z2", clusterId: "c2", scope: "SCOPE_REGION" }]);
+}, 30_000);
+
+test("a node restored from a backup takes a new generation: what it has is there, what was taken out stays out", async () => {
+  await using a = await start("a3");
+  const first = await start("b3", ["--join", a.fabric]);
+  await first.register("old");
+  await first.register("gone");
+  await first.node.stop("SIGKILL");
+  cpSync(join(HOME, "b3"), join(HOME, "b3-backup"), { recursive: true });
+  const second = await start("b3", ["--join", a.fabric]);
+  const { response: before } = await second.door.ask("serverInfo");
+  await second.register("later");
+  await second.door.ask("unregister", { keys: [{ kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "gone", instanceId: "1" }] });
+  await eventually("a has it all", async () => (await a.seen()).toSorted(), ["later healthy", "old healthy"]);
+  await second.node.stop("SIGKILL");
+  rmSync(join(HOME, "b3"), { recursive: true });
+  cpSync(join(HOME, "b3-backup"), join(HOME, "b3"), { recursive: true });
+  await using restored = await start("b3", ["--join", a.fabric]);
+  await eventually(
+    "a new generation",
+    async () => (await restored.door.ask("serverInfo")).response["generation"] !== before["generation"],
+    true,
+  );
+  for (const member of [a, restored])
+    await eventually("the same everywhere", async () => (await member.seen()).toSorted(), ["later orphaned", "old healthy"]);
+  await restored.register("fresh");
+  await eventually("new ones arrive", async () => (await a.seen()).toSorted(), ["fresh healthy", "later orphaned", "old healthy"]);
+}, 30_000);
+
+test("alone a node keeps everything when it stops, whatever --on-stop says", async () => {
+  await using a = await start("solo");
+  await a.register("web");
+  await a.node.stop("SIGTERM");
+  await using again = await start("solo");
+  expect(await again.seen()).toEqual(["web healthy"]);
+}, 30_000);
