@@ -33,6 +33,7 @@ export interface Dial {
 /** Rejects with a message for people when nobody, or nobody of the fabric, is there in time. */
 export function dial(options: DialOptions): Dial {
   const { host, port } = splitAddress(options.address);
+  if (!(port > 0 && port < 65_536)) return { done: Promise.reject(new Error(`${options.address}: not host:port`)), cancel: () => {} };
   const socket = options.tls === undefined ? connectTcp({ host, port }) : secured(host, port, options.tls.context);
   socket.setNoDelay(true);
   let cancel = () => {};

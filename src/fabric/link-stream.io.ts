@@ -13,6 +13,8 @@ export interface LinkLimits {
   readonly keepaliveTimeoutMs: number;
   /** A peer that takes nothing of a frame for so long loses the link. */
   readonly stuckMs: number;
+  /** For what is still to be sent when a link is closed. */
+  readonly drainMs: number;
   /** From our half-close to the end of the stream. */
   readonly goodbyeMs: number;
 }
@@ -38,7 +40,8 @@ export class LinkStream {
   #state: "open" | "draining" | "ended" | "closed" = "open";
   /** Since when the one frame in flight waits to be taken. */
   #writingSinceMonoMs: number | undefined;
-  #endedMonoMs = 0;
+  /** When it began to drain, and then when it ended. */
+  #closingMonoMs = 0;
   #heardMonoMs = performance.now();
   #pingedMonoMs: number | undefined;
 
@@ -72,6 +75,7 @@ export class LinkStream {
   close(): void {
     if (this.#state !== "open") return;
     this.#state = "draining";
+    this.#closingMonoMs = performance.now();
     this.wake();
   }
 
@@ -82,9 +86,10 @@ export class LinkStream {
 
   /** Looks at its clocks; called about four times a second. */
   check(monoMs: number): void {
-    const { stuckMs, goodbyeMs } = this.#limits;
+    const { stuckMs, drainMs, goodbyeMs } = this.#limits;
     if (this.#writingSinceMonoMs !== undefined && monoMs - this.#writingSinceMonoMs > stuckMs) this.#over("peer takes nothing");
-    else if (this.#state === "ended" && monoMs - this.#endedMonoMs > goodbyeMs) this.#over("closed");
+    else if (this.#state === "draining" && monoMs - this.#closingMonoMs > drainMs) this.#over("peer takes no farewell");
+    else if (this.#state === "ended" && monoMs - this.#closingMonoMs > goodbyeMs) this.#over("closed");
     else this.#keepAlive(monoMs);
   }
 
@@ -161,7 +166,7 @@ export class LinkStream {
 
   #end(): void {
     this.#state = "ended";
-    this.#endedMonoMs = performance.now();
+    this.#closingMonoMs = performance.now();
     this.#stream.end();
   }
 

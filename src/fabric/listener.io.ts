@@ -248,6 +248,7 @@ export class FabricListener {
   }
 
   #adopt(session: ServerHttp2Session): void {
+    if (session.destroyed) return;
     const proof = proofOf(session.socket, this.#trustDomain);
     session.on("error", () => {});
     const connection = this.#options.guard.adopt(session);
@@ -264,7 +265,7 @@ export class FabricListener {
   #arrived(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     stream.on("error", () => {}); // "close" follows.
     const peer = stream.session === undefined ? undefined : this.#peers.get(stream.session);
-    if (peer === undefined) {
+    if (peer === undefined || stream.destroyed || stream.closed) {
       stream.destroy();
       return;
     }
@@ -358,7 +359,7 @@ export class FabricListener {
 }
 
 /** Longest token looked at. */
-const MAX_TOKEN_LENGTH = 512;
+const MAX_TOKEN_LENGTH = 1_024;
 
 /** Headers and status in one; what the client still sends is not wanted. */
 function refuse(stream: ServerHttp2Stream, code: number, message: string): void {

@@ -37,7 +37,7 @@ export const MESSAGE_BOUNDS: MessageBounds = {
   maxIdLength: 64,
   maxAddressLength: 263,
   maxVersionLength: 64,
-  maxTokenLength: 512,
+  maxTokenLength: 1_024,
   maxDetailLength: 256,
   maxListItems: 64,
   maxLabels: 64,

@@ -9,6 +9,7 @@ import type { CallId, LinkId } from "./fabric.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.io.ts";
 import { LinkTraffic } from "./link-traffic.ts";
 import { FabricListener, type LinkedEvents, type ListenerLimits, type OpenDoor, type SessionGuard } from "./listener.io.ts";
+import { detailField, MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages.ts";
 import { type FabricTls, trustDomainOf } from "./peer-proof.io.ts";
 
@@ -26,6 +27,7 @@ export const TRANSPORT_LIMITS: TransportLimits = {
   keepaliveTimeMs: 10_000,
   keepaliveTimeoutMs: 5_000,
   stuckMs: 30_000,
+  drainMs: 5_000,
   goodbyeMs: 1_000,
   maxConnections: 2_048,
   maxStreamsPerConnection: 64,
@@ -74,9 +76,14 @@ export async function openFabricTransport(options: TransportOptions, events: Tra
     throw new Error(
       `on ${options.host} the fabric listener would take anybody's word: configure its certificates, or, where the network itself is trusted, pass --insecure`,
     );
-  const traffic = new LinkTraffic();
-  const transport = new FabricTransport(options, events, traffic);
-  await transport.open();
+  if (!/^[\x21-\x7e]*$/.test(options.clusterToken)) throw new Error("the cluster token must be printable ASCII without spaces");
+  const transport = new FabricTransport(options, events, new LinkTraffic());
+  try {
+    await transport.open();
+  } catch (error) {
+    await transport.stop(0);
+    throw error;
+  }
   return transport;
 }
 
@@ -230,6 +237,7 @@ export class FabricTransport {
 
   /** Asks for the stream; it is open when the other side's headers are here. */
   #greet(link: LinkId, { session, proof }: Dialled, leftMs: number): void {
+    if (session.destroyed || session.closed) return this.#neverOpened(link, `${proof.address}: connection closed`);
     const stream = session.request(callHeaders("Link", "", undefined), { endStream: false });
     let refusal = "no answer in time";
     const timer = setTimeout(() => session.destroy(), Math.max(0, leftMs));
@@ -244,7 +252,7 @@ export class FabricTransport {
     stream.once("close", fail);
     stream.once("response", (headers) => {
       if (headers[":status"] !== 200 || headers["grpc-status"] !== undefined) {
-        refusal = `refused (${String(headers["grpc-message"] ?? headers[":status"])})`;
+        refusal = `refused (${detailField(String(headers["grpc-message"] ?? headers[":status"]), MESSAGE_BOUNDS)})`;
         session.destroy();
         return;
       }

@@ -167,7 +167,7 @@ describe("with certificates", () => {
     a.transport.setTls(next.issue("a"));
     a.transport.openLink(4, b.transport.address);
     await until("a new link with the new ones", () => a.links.has(4));
-    expect(() => a.transport.setTls({ ...next.issue("a"), key: Buffer.from("no key") })).toThrow(/PEM|key/i);
+    expect(() => a.transport.setTls({ ...next.issue("a"), key: Buffer.from("no key") })).toThrow(/DECODER|PEM|key/i);
     expect(() => a.transport.setTls(next.issueOther([]))).toThrow("names no node");
     a.transport.openLink(6, b.transport.address);
     await until("the ones before stay when new ones are bad", () => a.links.has(6));
@@ -183,6 +183,10 @@ describe("refused", () => {
   test("an address where nobody is, and one where nobody answers", async () => {
     const a = await started({ limits: { openTimeoutMs: 300 } });
     expect(await attempted(a, "127.0.0.1:1")).toContain("ECONNREFUSED");
+    for (const nonsense of ["127.0.0.1:99999", "nowhere", ""]) {
+      a.unopened.clear();
+      expect(await attempted(a, nonsense)).toContain("not host:port");
+    }
     const mute = createServer(() => {}).listen(0, "127.0.0.1");
     await once(mute, "listening");
     a.unopened.clear();
