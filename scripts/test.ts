@@ -104,9 +104,9 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     vitest("docs", { projects: ["docs"] }),
   ],
   quick: [...STATIC, vitest("unit", { projects: ["unit"] })],
-  long: [vitest("long", { projects: ["long", "chaos"] }), vitest("long sim", { projects: ["sim"], env: { WAYMARK_RUNS: "20" } })],
+  long: [vitest("long", { projects: ["long", "chaos"] }), vitest("long sim", { projects: ["sim"], env: { WAYMARK_RUNS: "3000" } })],
   chaos: [vitest("chaos", { projects: ["chaos"] })],
-  soak: [vitest("soak", { projects: ["long", "chaos", "sim"], env: { WAYMARK_RUNS: process.env["WAYMARK_RUNS"] ?? "200" } })],
+  soak: [vitest("soak", { projects: ["long", "chaos", "sim"], env: { WAYMARK_RUNS: process.env["WAYMARK_RUNS"] ?? "30000" } })],
 };
 
 const mode = process.argv[2] ?? "all";

@@ -92,12 +92,11 @@ export class Invariants implements Watching {
     // An unregistered entry never comes back where it is known that it was.
     const seen = process.replica.view(cell.key);
     if (seen === undefined) return;
-    for (const { originId, seq, hlc } of model.ended(cell.key)) {
+    for (const { originId, seq, hlc, reach } of model.ended(cell.key)) {
       if (seen.hlc >= hlc || process.replica.forgotten.has(originId)) continue;
       const known = process.replica.origins.get(originId);
-      // A later put of the same origin takes the tombstone's place.
-      const isReplaced = process.replica.records(cell.key).some((record) => record.origin.id === originId && record.seq > seq);
-      const isKnown = known !== undefined && known.through >= seq && !checks.isLost(originId) && !isReplaced;
+      const ender = this.#byId.get(known?.nodeId ?? "");
+      const isKnown = known !== undefined && ender !== undefined && mayHold(reach, relationOf(node, ender)) && known.through >= seq && !checks.isLost(originId);
       checks.holds(!isKnown, "resurrected", () => `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`);
     }
   }
@@ -114,7 +113,7 @@ export class Invariants implements Watching {
     checks.holds(before === undefined || before === said || checks.isLost(cell.origin.id), "seq", () => `${node.name} has ${id} as ${said}, before it was ${before}`);
     if (before !== undefined) return;
     this.#said.set(id, said);
-    if (isOwn && cell.body === BODY.UNREGISTERED) model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc });
+    if (isOwn && cell.body === BODY.UNREGISTERED) model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach });
   }
 
   #checkVector(node: SimNode, process: SimProcess, life: Life): void {
@@ -270,6 +269,8 @@ function wrongClient(client: Client, up: readonly SimNode[], { model, checks }: 
       const isNewest = promised.hlc >= model.newestHlc(key);
       return isNewest && replica.view(key) !== undefined ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`] : [];
     }
+    // Nobody registers a static entry again when its node has lost its disk.
+    if (wish.ttlMs === 0 && !up.some((other) => other.process?.replica.self.id === promised.originId)) return [];
     const home = up.find(({ index }) => index === promised.node);
     if (home === undefined || !mayHold(promised.scope, relationOf(node, home))) return [];
     // Stamped by a clock that was wrong by a day, an end outlasts the clock.

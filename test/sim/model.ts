@@ -10,6 +10,7 @@ export interface Ended {
   readonly originId: string;
   readonly seq: number;
   readonly hlc: number;
+  readonly reach: Scope;
 }
 
 /** What a client was told last. */

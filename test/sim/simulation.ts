@@ -61,7 +61,7 @@ export class Simulation {
     const watching = new Invariants({ world, nodes, model, checks, events, disturbedMs: () => this.#disturbedMs });
     plan.places.forEach((place, index) => {
       const seeds = (plan.seeds[index] ?? []).map(addressOf);
-      const options = { index, nodeId: `n${index}`, ...place, zone: "z1", seeds, fabric, tombstoneTtlMs: 300_000, minTombstones: 1000, commitMs: 3 };
+      const options = { index, nodeId: `n${index}`, ...place, zone: "z1", seeds, fabric, tombstoneTtlMs: plan.tombstoneTtlMs, minTombstones: plan.minTombstones, commitMs: 3 };
       const parts = { world, network: this.network, trace: this.trace, rng: rng.fork(`node ${index}`), watching };
       const node = new SimNode(options, parts);
       nodes.push(node);

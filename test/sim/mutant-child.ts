@@ -1,0 +1,39 @@
+/**
+ * Plants a bug while the modules are loaded, then runs seeds until one finds it. A process of its own, so that nothing else sees the bug:
+ * `node test/sim/mutant-child.ts NAME MAX_SEEDS`; prints one line of JSON.
+ */
+import { registerHooks } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { join } from "node:path";
+import { MUTANTS } from "./mutants.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const [name = "", maxSeeds = "0"] = process.argv.slice(2);
+const mutant = MUTANTS.find((one) => one.name === name);
+if (mutant === undefined) throw new Error(`there is no mutant ${JSON.stringify(name)}`);
+
+const planted = new Set<string>();
+registerHooks({
+  load(url, context, nextLoad) {
+    const result = nextLoad(url, context);
+    const edits = mutant.edits.filter(({ file }) => url === pathToFileURL(join(ROOT, file)).href);
+    if (edits.length === 0 || result.source === undefined) return result;
+    let source = typeof result.source === "string" ? result.source : Buffer.from(result.source as Uint8Array).toString("utf8");
+    for (const { find, replace } of edits) {
+      const parts = source.split(find);
+      if (parts.length !== 2) throw new Error(`${fileURLToPath(url)} has ${parts.length - 1} places like ${JSON.stringify(find)}, not one`);
+      source = parts.join(replace);
+      planted.add(find);
+    }
+    return { ...result, source };
+  },
+});
+
+const { runSeed } = await import("./run-seed.ts");
+let found: { seed: number; invariant: string; message: string } | undefined;
+let seed = 1;
+for (; seed <= Number(maxSeeds) && found === undefined; seed++) {
+  const { violation } = runSeed(seed);
+  if (violation !== undefined) found = { seed, invariant: violation.invariant, message: violation.message.slice(0, 300) };
+}
+console.log(JSON.stringify({ isPlanted: planted.size === mutant.edits.length, found }));
