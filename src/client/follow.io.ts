@@ -32,17 +32,16 @@ export async function* follow(
   while (!signal.aborted) {
     const { server } = client;
     let failure: Error = new Error("the server ended the stream");
+    const cursor = follower.open(server);
     try {
-      for await (const message of client.stream(
-        DiscoveryService.method.catalogWatch,
-        { ...request, cursor: follower.cursor },
-        { signal },
-      )) {
+      for await (const message of client.stream(DiscoveryService.method.catalogWatch, { ...request, cursor }, { signal })) {
         hasOpened = true;
         const events: FollowEvent[] = [];
         follower.message(message, events);
         yield* events;
+        if (follower.isDoubtful) break;
       }
+      if (follower.isDoubtful) continue;
     } catch (error) {
       if (signal.aborted) return;
       if (!isPassing(error) || (!hasOpened && !waitsForServer && client.servers.length === 1)) throw error;
@@ -50,7 +49,9 @@ export async function* follow(
     }
     if (signal.aborted) return;
     client.failOver(server);
-    const waitMs = follower.broken(chance(), failure instanceof RequestError ? failure.facts.retryMs : undefined);
+    const facts = failure instanceof RequestError ? failure.facts : undefined;
+    const isAway = facts === undefined || !facts.isReachable || facts.code === "UNAVAILABLE";
+    const waitMs = follower.broken(chance(), { retryMs: facts?.retryMs, isAway });
     onBreak?.(failure, waitMs);
     await pause(waitMs, signal);
   }

@@ -44,6 +44,8 @@ interface Staged {
 
 /** Waits between tries to open the watch again. */
 const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
+/** Keys told since the last portable cursor; above it the next server is asked for a snapshot. */
+const MAX_TOLD = 100_000;
 
 export class Follower {
   /** What the reader holds, by key; only the delta's id, to know a repetition. */
@@ -51,18 +53,42 @@ export class Follower {
   #staged: Staged | undefined;
   /** False after a start from a cursor: then the reader may hold more than was told here. */
   #knowsAll: boolean;
-  #cursor: string;
+  /** Good at every server; empty: a snapshot. */
+  #portable: string;
+  /** Good at the server that gave it, in the process life in which it did. */
+  #short: { readonly server: string; readonly cursor: string } | undefined;
+  #server = "";
+  /** Keys told since the portable cursor: another server tells them again. */
+  readonly #told = new Set<string>();
+  /**
+   * Keys that a server told which is lost now. What of it is true is told again; what is not, because it was lost with that
+   * server, nobody will ever take back.
+   */
+  readonly #doubted = new Set<string>();
+  #isDoubtful = false;
   #failures = 0;
 
   /** `cursor` is one from an earlier run, or empty. */
   constructor(cursor: string) {
-    this.#cursor = cursor;
+    this.#portable = cursor;
     this.#knowsAll = cursor === "";
   }
 
-  /** Cursor to open the next stream with; empty for a snapshot. */
-  get cursor(): string {
-    return this.#cursor;
+  /** Cursor to open the next stream with, at this server; empty for a snapshot. */
+  open(server: string): string {
+    this.#server = server;
+    this.#isDoubtful = false;
+    if (this.#short?.server === server) return this.#short.cursor;
+    this.#short = undefined;
+    if (this.#told.size > MAX_TOLD) this.#portable = "";
+    for (const key of this.#told) this.#doubted.add(key);
+    this.#told.clear();
+    return this.#portable;
+  }
+
+  /** Whether the reader was told what this server does not know: the stream is to be opened anew, with a snapshot. */
+  get isDoubtful(): boolean {
+    return this.#isDoubtful;
   }
 
   get heldCount(): number {
@@ -80,17 +106,30 @@ export class Follower {
     const isEnd = snapshot === CatalogWatchResponse_Snapshot.END;
     if (isEnd) this.#swap(message.revision, out);
     // A cursor taken inside a snapshot would resume without its rest.
-    const isWhole = this.#staged === undefined;
-    const cursor = message.portableCursor === "" ? message.cursor : message.portableCursor;
-    if (isWhole && cursor !== "") this.#cursor = cursor;
-    if (isWhole && (isEnd || message.bookmark)) {
-      out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#cursor, revision: message.revision, heldCount: this.#held.size });
+    if (this.#staged !== undefined) return;
+    const isSynced = isEnd || message.bookmark;
+    if (isSynced && this.#doubted.size > 0) {
+      this.#portable = "";
+      this.#short = undefined;
+      this.#isDoubtful = true;
+      return;
     }
+    if (message.cursor !== "") this.#short = { server: this.#server, cursor: message.cursor };
+    if (message.portableCursor !== "") {
+      this.#portable = message.portableCursor;
+      this.#told.clear();
+    }
+    if (isSynced)
+      out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#portable, revision: message.revision, heldCount: this.#held.size });
   }
 
-  /** The stream ended or failed: a snapshot it was in the middle of is void. Returns how long to wait before the next try. */
-  broken(chance: number, retryMs: number | undefined): number {
+  /**
+   * The stream ended or failed: a snapshot it was in the middle of is void. `isAway`: the server may come back as another process,
+   * to which its short cursors say nothing. Returns how long to wait before the next try.
+   */
+  broken(chance: number, { retryMs, isAway }: { readonly retryMs?: number | undefined; readonly isAway: boolean }): number {
     this.#staged = undefined;
+    if (isAway) this.#short = undefined;
     const waitMs = Math.max(backoffMs(this.#failures, chance, RETRY), retryMs ?? 0);
     this.#failures += 1;
     return waitMs;
@@ -102,10 +141,12 @@ export class Follower {
       const { key } = payload.value;
       if (key === undefined) return;
       const text = textOf(key);
+      this.#doubted.delete(text);
       this.#staged?.seen.add(text);
       const before = this.#held.get(text);
       const { health } = payload.value;
       if (before?.deltaId === deltaId && before.health === health) return;
+      this.#tell(text);
       this.#held.set(text, { key, deltaId, health });
       out.push({ kind: "put", isNew: before === undefined, key, entry: payload.value, deltaId, revision });
     } else if (payload.case === "removed") {
@@ -113,10 +154,19 @@ export class Follower {
     }
   }
 
+  /** What the reader holds of the key is another since the portable cursor. */
+  #tell(key: string): void {
+    if (this.#told.size <= MAX_TOLD) this.#told.add(key);
+  }
+
   /** A REMOVE of what the reader never had is not told, unless it may have it from an earlier run. */
   #forget(key: EntryKey, { deltaId, revision }: { readonly deltaId: string; readonly revision: bigint }, out: FollowEvent[]): void {
-    const wasHeld = this.#held.delete(textOf(key));
-    if (wasHeld || !this.#knowsAll) out.push({ kind: "remove", key, deltaId, revision });
+    const text = textOf(key);
+    this.#doubted.delete(text);
+    const wasHeld = this.#held.delete(text);
+    if (!wasHeld && this.#knowsAll) return;
+    this.#tell(text);
+    out.push({ kind: "remove", key, deltaId, revision });
   }
 
   /** End of a snapshot: what it speaks for and did not list is gone. */
@@ -124,7 +174,10 @@ export class Follower {
     const staged = this.#staged;
     this.#staged = undefined;
     if (staged === undefined) return;
-    if (staged.replaces === undefined) this.#knowsAll = true;
+    if (staged.replaces === undefined) {
+      this.#knowsAll = true;
+      this.#doubted.clear();
+    }
     for (const [text, { key, deltaId }] of this.#held) {
       const isCovered = staged.replaces === undefined || staged.replaces.has(key.namespace);
       if (isCovered && !staged.seen.has(text)) this.#forget(key, { deltaId, revision }, out);

@@ -8,6 +8,7 @@ import { type FollowEvent, Follower } from "../../src/client/follow.ts";
 type Init = NonNullable<Parameters<typeof create<typeof CatalogWatchResponseSchema>>[1]>;
 type Delta = NonNullable<Init["deltas"]>[number];
 
+const AWAY = { isAway: true };
 const keyOf = (name: string, namespace = "a") => ({ kind: 1, namespace, name, instanceId: "1", clusterId: "c" });
 
 function put(name: string, seq: number, { namespace = "a", health = 1 } = {}): Delta {
@@ -49,9 +50,9 @@ function synced(...names: readonly string[]): Follower {
 test("a snapshot tells what is there and gives a cursor only at its end", () => {
   const follower = new Follower("");
   expect(told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1)], cursor: "inside" })).toEqual(["new x"]);
-  expect(follower.cursor).toBe("");
-  expect(told(follower, { snapshot: Snapshot.END, deltas: [put("y", 2)], portableCursor: "p" })).toEqual(["new y", "synced 2"]);
-  expect(follower.cursor).toBe("p");
+  expect(follower.open("n2")).toBe("");
+  const other = synced("y");
+  expect(other.open("n2")).toBe("p1");
 });
 
 test("a second snapshot tells only what differs, and what is gone", () => {
@@ -72,8 +73,8 @@ test("a scoped snapshot takes away only in the namespaces it replaces", () => {
 test("a snapshot cut before its end counts for nothing but what it put", () => {
   const follower = synced("x", "y");
   told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1)] });
-  follower.broken(0, undefined);
-  expect(follower.cursor).toBe("p1");
+  follower.broken(0, AWAY);
+  expect(follower.open("n1")).toBe("p1");
   expect(told(follower, { bookmark: true, portableCursor: "p2" })).toEqual(["synced 2"]);
 });
 
@@ -92,19 +93,42 @@ test("after a start from a cursor, removals of what an earlier run may hold are 
   expect(told(follower, { deltas: [remove("w", 7)] })).toEqual(["gone w"]);
 });
 
-test("the portable cursor is preferred, the short one taken between bookmarks", () => {
+test("the short cursor goes on at the server that gave it while it lives, the portable one everywhere else", () => {
   const follower = synced("x");
+  follower.open("n1");
   told(follower, { cursor: "s2", deltas: [put("x", 2)] });
-  expect(follower.cursor).toBe("s2");
+  follower.broken(0, { isAway: false });
+  expect(follower.open("n1")).toBe("s2");
   told(follower, { cursor: "s3", portableCursor: "p3", bookmark: true });
-  expect(follower.cursor).toBe("p3");
+  expect(follower.open("n1")).toBe("s3");
+  follower.broken(0, AWAY);
+  expect(follower.open("n1")).toBe("p3");
+  told(follower, { cursor: "s4", deltas: [put("x", 3)] });
+  expect(follower.open("n2")).toBe("p3");
+  expect(follower.open("n1")).toBe("p3");
+});
+
+test("what a lost server told and no other knows leads to a snapshot; what is told again does not", () => {
+  const follower = synced("x", "y");
+  follower.open("n1");
+  told(follower, { cursor: "s2", deltas: [put("x", 7), put("z", 8), remove("y", 9)] });
+  follower.broken(0, AWAY);
+  expect(follower.open("n2")).toBe("p1");
+  expect(told(follower, { deltas: [put("x", 7), remove("y", 9)] })).toEqual([]);
+  expect(told(follower, { cursor: "s9", portableCursor: "p9", bookmark: true })).toEqual([]);
+  expect([follower.isDoubtful, follower.open("n2"), follower.isDoubtful]).toEqual([true, "", false]);
+  told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 7)] });
+  expect(told(follower, { snapshot: Snapshot.END, portableCursor: "p10" })).toEqual(["gone z", "synced 1"]);
+  expect([follower.isDoubtful, follower.open("n3")]).toEqual([false, "p10"]);
+  expect(told(follower, { bookmark: true, portableCursor: "p11" })).toEqual(["synced 1"]);
 });
 
 test("waits grow from break to break, obey the server, and begin anew after a message", () => {
   const follower = synced("x");
-  expect([follower.broken(1, undefined), follower.broken(1, undefined), follower.broken(1, 60_000)]).toEqual([250, 500, 60_000]);
+  const waits = [follower.broken(1, AWAY), follower.broken(1, AWAY), follower.broken(1, { isAway: true, retryMs: 60_000 })];
+  expect(waits).toEqual([250, 500, 60_000]);
   told(follower, { bookmark: true });
-  expect(follower.broken(1, undefined)).toBe(250);
+  expect(follower.broken(1, AWAY)).toBe(250);
 });
 
 test("P3: folding what is told equals what the server has, for any cuts and repetitions", () => {
@@ -133,7 +157,7 @@ test("P3: folding what is told equals what the server has, for any cuts and repe
         if (isPut) server.set(name, seq);
         else server.delete(name);
         if (isCut) {
-          follower.broken(0, undefined);
+          follower.broken(0, AWAY);
           full();
         } else if (isFull) full();
         else feed({ deltas: [isPut ? put(name, seq) : remove(name, seq)], cursor: `s${seq}` });
