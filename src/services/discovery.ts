@@ -330,8 +330,10 @@ class DiscoveryMethods {
   /** A short cursor of another process life is honest but foreign: a snapshot. One of ours from the future was forged. */
   #from(cursor: Cursor): FeedStart["from"] {
     if (cursor.kind === "portable") {
-      // Nobody will ever tell this node what it lacks (it came back without its disk): waiting to catch up would be for ever.
-      const isOutOfReach = !this.#parts.mesh.hasPeers() && isAhead(cursor, this.#parts.reads.replica);
+      // Nobody will ever tell this node what it lacks (it came back without its disk): waiting to catch up would be for ever. While
+      // it looks for its peers, somebody may.
+      const isAlone = this.#parts.isReady() && !this.#parts.mesh.hasPeers();
+      const isOutOfReach = isAlone && isAhead(cursor, this.#parts.reads.replica);
       // Of no policy, so that it leads to a snapshot.
       const placed = this.#parts.reads.isSettled ? cursor : { ...cursor, policyEpoch: "" };
       return isOutOfReach ? undefined : { kind: "portable", cursor: placed };
