@@ -23,7 +23,7 @@ export interface TransportLimits extends ListenerLimits {
   readonly maxCalls: number;
 }
 
-export const TRANSPORT_LIMITS: TransportLimits = {
+const TRANSPORT_LIMITS: TransportLimits = {
   keepaliveTimeMs: 10_000,
   keepaliveTimeoutMs: 5_000,
   stuckMs: 30_000,

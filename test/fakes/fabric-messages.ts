@@ -3,10 +3,10 @@ import fc from "fast-check";
 import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef } from "../../src/fabric/messages.ts";
 import { GOODBYES } from "../../src/fabric/messages.ts";
 
-export const anyId = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,64}$/);
+const anyId = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,64}$/);
 const optionalId = fc.oneof(fc.constant(""), anyId);
 const ids = fc.array(anyId, { maxLength: 4 });
-export const anyCount = fc.maxSafeNat();
+const anyCount = fc.maxSafeNat();
 const anyRef: fc.Arbitrary<NodeRef> = fc.record({ nodeId: anyId, generation: anyCount });
 const anyAddress = fc
   .tuple(
@@ -26,7 +26,7 @@ const labels = fc
   )
   .map((each) => ({ ...each }));
 
-export const anyUpdate: fc.Arbitrary<MemberUpdate> = fc.record({
+const anyUpdate: fc.Arbitrary<MemberUpdate> = fc.record({
   nodeId: anyId,
   generation: anyCount,
   address: anyAddress,

@@ -1,0 +1,155 @@
+/** Whole fabrics over real sockets: nodes find each other by a seed and replicate; impostors do not get in. */
+import { create } from "@bufbuild/protobuf";
+import { afterEach, expect, test } from "vitest";
+import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { HEALTH, KIND } from "../../src/catalog/record.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import { TraitsPool } from "../../src/catalog/traits.ts";
+import { type FabricDriver, type NodeOutput, startFabricDriver } from "../../src/fabric/driver.io.ts";
+import { Fabric, type FabricEvent } from "../../src/fabric/fabric.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
+import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
+import { Hlc } from "../../src/lib/hlc.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { openAcceptor } from "../../src/server/acceptor.io.ts";
+import { Http2Guard } from "../../src/server/http2-guard.io.ts";
+import { FabricAuthority } from "../fakes/fabric-transport.ts";
+import { until } from "../fakes/until.ts";
+
+interface Spec {
+  readonly nodeId: string;
+  readonly seeds?: readonly string[];
+  readonly tls?: FabricTls;
+  readonly clusterToken?: string;
+}
+
+class RealNode {
+  readonly replica: Replica;
+  readonly fabric: Fabric;
+  readonly events: FabricEvent[] = [];
+  readonly #spec: Spec;
+  readonly #drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) });
+  readonly #hlc = new Hlc();
+  driver: FabricDriver | undefined;
+
+  constructor(spec: Spec) {
+    this.#spec = spec;
+    const origin = { nodeId: spec.nodeId, generation: 1, lastSeq: 0, floor: 0 };
+    this.replica = new Replica(new Lookup(), new Slab(), { ...origin, tombstoneTtlMs: 3_600_000, minTombstones: 1_000 });
+    this.fabric = new Fabric(FABRIC_DEFAULTS, {
+      self: this.#facts("127.0.0.1:1"),
+      replica: this.replica,
+      drafter: this.#drafter,
+      bounds: DEFAULT_BOUNDS,
+      hlc: this.#hlc,
+      rng: new Rng(spec.nodeId),
+      seeds: spec.seeds ?? [],
+      clusterToken: spec.clusterToken ?? "",
+      isInsecure: false,
+      startAgeMs: 0,
+    });
+  }
+
+  async start(): Promise<void> {
+    const { tls, clusterToken = "" } = this.#spec;
+    const guard = new Http2Guard({ onCut: () => {} });
+    this.driver = await startFabricDriver(this.fabric, {
+      transport: { host: "127.0.0.1", port: 0, tls, isInsecure: false, clusterToken, openDoor: openAcceptor, guard },
+      onOutput: (output: NodeOutput) => {
+        if (output.kind === "event") this.events.push(output.event);
+      },
+    });
+    this.driver.input({ kind: "facts", facts: this.#facts(this.driver.address) });
+  }
+
+  get address(): string {
+    return this.driver?.address ?? "";
+  }
+
+  put(name: string): void {
+    const { nodeId } = this.#spec;
+    const entry = create(EntrySchema, { scope: SCOPE.ZONE, health: HEALTH.HEALTHY });
+    entry.key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1" });
+    const place = { nodeId, clusterId: "c1", region: "eu", zone: "z1", tenantId: "", receivedWallMs: 0 };
+    const draft = this.#drafter.draftOf(entry, 0, place);
+    const time = { monoMs: performance.now(), wallMs: Date.now() };
+    const { namespace, kind, health, traits, key, scope } = draft;
+    const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
+    const fields = { key, namespace, name, kind, scope, health, traits, hlc: this.#hlc.stamp(time.wallMs), bytes };
+    this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: draft.content.length });
+    this.replica.commit(this.replica.lastSeq, time);
+    this.driver?.changed();
+  }
+
+  names(): readonly string[] {
+    const names: string[] = [];
+    const cursor = this.replica.lookup.cursor();
+    for (let record = cursor.next(); record !== undefined; record = cursor.next()) names.push(record.name);
+    return names.toSorted();
+  }
+
+  upLinks(): readonly string[] {
+    return this.fabric
+      .links()
+      .filter(({ state }) => state === "up")
+      .map(({ nodeId }) => nodeId)
+      .toSorted();
+  }
+
+  #facts(address: string) {
+    const { nodeId } = this.#spec;
+    const place = { clusterId: "c1", region: "eu", zone: "z1", version: "1", healthScore: 0 };
+    return { nodeId, generation: 1, address, ...place, protocolVersions: [1], transports: ["h2"], roles: [], labels: {} };
+  }
+}
+
+const nodes: RealNode[] = [];
+
+afterEach(async () => {
+  await Promise.all(nodes.splice(0).map(async (node) => node.driver?.stop("restart", 1_000)));
+});
+
+async function started(spec: Spec): Promise<RealNode> {
+  const node = new RealNode(spec);
+  nodes.push(node);
+  await node.start();
+  return node;
+}
+
+test("five nodes find each other by one seed, replicate to all, and hear of a farewell", async () => {
+  const authority = new FabricAuthority();
+  const seed = await started({ nodeId: "n0", tls: authority.issue("n0") });
+  for (let i = 1; i < 5; i++) await started({ nodeId: `n${i}`, seeds: [seed.address], tls: authority.issue(`n${i}`) });
+  await until("all are linked to all", () => nodes.every((node) => node.upLinks().length === 4), 15_000);
+  for (const [i, node] of nodes.entries()) node.put(`web${i}`);
+  const wanted = ["web0", "web1", "web2", "web3", "web4"];
+  await until("all know all", () => nodes.every((node) => node.names().length === 5), 5_000);
+  expect(nodes.map((node) => node.names())).toEqual(nodes.map(() => wanted));
+  const gone = nodes.pop();
+  await gone?.driver?.stop("leave", 2_000);
+  await until("the others know who left", () => nodes.every((node) => node.fabric.membership.find("n4")?.status === "left"));
+  expect(nodes.every((node) => node.upLinks().length === 3)).toBe(true);
+}, 30_000);
+
+test("with another cluster token nobody gets in, and the node that was asked says so", async () => {
+  const a = await started({ nodeId: "a", clusterToken: "the-right-token-0" });
+  const b = await started({ nodeId: "b", clusterToken: "another-token-000", seeds: [a.address] });
+  await until("told", () => a.events.some(({ isAudited }) => isAudited));
+  expect(JSON.stringify(a.events)).toContain("token");
+  expect([a.upLinks(), b.upLinks(), a.fabric.membership.find("b")]).toEqual([[], [], undefined]);
+  expect(JSON.stringify([...a.events, ...b.events])).not.toMatch(/the-right-token-0|another-token-000/);
+});
+
+test("with another node's certificate nobody gets in, and the node that was asked says so", async () => {
+  const authority = new FabricAuthority();
+  const a = await started({ nodeId: "a", tls: authority.issue("a") });
+  const b = await started({ nodeId: "b", tls: authority.issue("c"), seeds: [a.address] });
+  await until("told", () => a.events.some(({ isAudited }) => isAudited));
+  expect(JSON.stringify(a.events)).toContain("its certificate is of c");
+  expect([a.upLinks(), b.upLinks(), a.fabric.membership.find("b")]).toEqual([[], [], undefined]);
+});
