@@ -71,7 +71,11 @@ export class LinkFetcher implements Fetcher {
   /** Asks for what the peer has, where nobody else is at it and it does not come by itself. */
   check(time: Time): void {
     this.#checkMonoMs = time.monoMs;
-    for (const [id, seq] of this.#missing) if (this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
+    for (const [id, seq] of this.#missing) {
+      // It may have been forgotten there meanwhile, and be nowhere to be had.
+      const isWithdrawn = (this.#view.find(id)?.told ?? 0) < seq;
+      if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
+    }
     for (const [id, sinceMonoMs] of this.#behind) {
       const through = this.#throughOf(id);
       if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id, time)) {

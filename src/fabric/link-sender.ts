@@ -1,5 +1,5 @@
 /** What goes out on one link, and in which order: whole vector, links, questions, periodic vectors, digests, records in turn. */
-import type { Origin } from "../catalog/cell.ts";
+import { type Origin, settledOf } from "../catalog/cell.ts";
 import type { Link } from "../catalog/frames.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
@@ -74,7 +74,7 @@ export class LinkSender {
     if (this.#asks.size > 0) return this.#askFrame();
     if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
     if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
-    return this.#recordsFrame();
+    return this.#recordsFrame(time);
   }
 
   /** Asks for an origin's records after a number; `floor` above it asks for a whole transfer. */
@@ -168,20 +168,29 @@ export class LinkSender {
   // ---- records ----
 
   /** The next frame of the origin whose turn it is. */
-  #recordsFrame(): ReplicationFrame | undefined {
+  #recordsFrame(time: Time): ReplicationFrame | undefined {
     for (const id of this.#ready) {
       this.#ready.delete(id);
       const origin = this.#shared.replica.origins.get(id);
       const known = this.#view.find(id);
-      if (origin !== undefined && known !== undefined && this.#hasNews(origin, known)) return this.#build(origin, known);
+      if (origin === undefined || known === undefined || !this.#hasNews(origin, known)) continue;
+      const from = known.from(origin);
+      const isWhole = from.isComplete || from.after < origin.floor;
+      if (!isWhole || known.isPressing || isSettled(origin)) return this.#build(origin, known, { ...from, isWhole }, time);
     }
     return undefined;
   }
 
-  #build(origin: Origin, known: PeerOrigin): ReplicationFrame {
+  #build(
+    origin: Origin,
+    known: PeerOrigin,
+    from: { readonly after: number; readonly isComplete: boolean; readonly isWhole: boolean },
+    time: Time,
+  ): ReplicationFrame {
     const { replica, shelf, stats, options } = this.#shared;
-    const from = known.from(origin);
-    const upTo = from.isComplete ? origin.through : this.#upTo(origin);
+    // Who pulls late gets all there is: what is left out for being newer would leave holes in what it holds.
+    const isPrompt = time.monoMs <= this.#shared.edgeMonoMs + PROMPT_MS;
+    const upTo = isPrompt && !from.isWhole ? this.#upTo(origin) : origin.through;
     const frame = shelf.frame(replica, origin, { ...from, upTo }, this.#link, options.maxFrameBytes);
     if (frame.isComplete && frame.after === 0) stats.wholeTransfers += 1;
     known.sent(frame, origin, upTo);
@@ -227,6 +236,17 @@ export class LinkSender {
     const known = this.#view.take(origin.id, isFollowing);
     if (known !== undefined && this.#hasNews(origin, known)) this.#ready.add(origin.id);
   }
+}
+
+/** News pulled this soon after it was made known is shared with the other links. */
+const PROMPT_MS = 5;
+
+/**
+ * Whether what is held of an origin is what was there at its number. A whole transfer of anything else would end, for a moment, what
+ * is alive at a newer number.
+ */
+function isSettled(origin: Origin): boolean {
+  return settledOf(origin) === origin.through && origin.log.lastOrder <= origin.through;
 }
 
 /** Digests waiting to be sent, and in a frame. */

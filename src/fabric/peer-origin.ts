@@ -9,6 +9,9 @@ interface AskBounds {
   readonly fetchMaxWaitMs: number;
 }
 
+/** Questions for the same before the answer is what there is. */
+const PATIENCE = 3;
+
 export class PeerOrigin {
   /** As the peer's last vector said. */
   told = 0;
@@ -29,6 +32,11 @@ export class PeerOrigin {
 
   constructor(isFollowing: boolean) {
     this.isFollowing = isFollowing;
+  }
+
+  /** A whole transfer is under way, or was asked for in vain: it is not to wait for better. */
+  get isPressing(): boolean {
+    return this.#transfer !== undefined || this.#askCount >= PATIENCE;
   }
 
   get isInTransfer(): boolean {
