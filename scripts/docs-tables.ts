@@ -4,7 +4,8 @@ import type { FlagSpec, VerbSpec } from "../src/cli/verb.ts";
 import { GLOBAL_FLAGS, VERBS } from "../src/cli/verbs.ts";
 import { KNOB_ROWS, type KnobRow } from "../src/config.ts";
 import { CODES } from "../src/lib/errors.ts";
-import { type LabelBound, METRICS, type MetricRow, OTHER } from "../src/lib/metrics.ts";
+import { type LabelBound, type MetricRow, OTHER } from "../src/lib/metric-row.ts";
+import { METRICS } from "../src/lib/metrics.ts";
 
 /** A generated page: says what made it, so that nobody edits it by hand. */
 export function page(title: string, source: string, body: string): string {

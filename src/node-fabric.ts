@@ -46,7 +46,7 @@ export function loneFabric({ identity, replica, state }: NodeCore): NodeFabric {
       lag: () => ({
         ...ALONE_LAG,
         isReady: state.isReady,
-        origins: [...replica.origins.values()].map((origin) => ({ ...origin, known: origin.through, behindMs: 0 })),
+        origins: [...replica.origins.values()].map((origin) => ({ ...origin, known: origin.through })),
       }),
       follow: () => () => {},
     },

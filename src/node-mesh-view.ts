@@ -19,6 +19,7 @@ export function meshView({ core, watched }: MeshParts): MeshView {
   const { nodeId } = core.identity;
   let [readMonoMs, ageMs] = [Number.NEGATIVE_INFINITY, 0];
   return {
+    isWhole: () => watched.fabric.isWhole,
     hasPeers: () => watched.fabric.membership.listed().length > 0,
     ageMs: (time) => {
       if (time.monoMs - readMonoMs < AGE_MS) return ageMs;
@@ -72,21 +73,20 @@ export class MeshPeers implements PeerSource {
       isProtected: protectedClusters.length > 0,
       detail: detailOf(detail, protectedClusters),
       ageMs,
-      origins: [...core.replica.origins.values()].map(({ nodeId, generation, life, through, floor }) => {
-        const known = through;
-        return { nodeId, generation, life, through, floor, known, behindMs: 0 };
+      origins: [...core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor }) => {
+        return { nodeId, generation, life, through, floor, known: Math.max(through, fabric.sessions.toldOf(id)) };
       }),
       links: fabric.links().map((row): LinkLagRow => {
-        const { nodeId, hello, state, isIncoming, isCaughtUp } = row;
+        const { link, hello, state, isIncoming, isCaughtUp } = row;
+        const lag = fabric.sessions.find(link)?.replication.lag(time);
         return {
-          nodeId: hello?.nodeId ?? nodeId,
+          nodeId: hello?.nodeId ?? row.nodeId,
           address: hello?.address ?? "",
           state,
           isIncoming,
           isCaughtUp,
-          framesSent: 0,
-          framesReceived: 0,
-          recordsRefused: 0,
+          behind: lag?.behindSeqs ?? 0,
+          behindMs: lag?.behindMs ?? 0,
         };
       }),
     };

@@ -5,8 +5,8 @@ import type { KeyText } from "./catalog/record.ts";
 import { renewSelf } from "./catalog/renew.ts";
 import type { Settings } from "./config.ts";
 import { FabricDriver, type NodeOutput } from "./fabric/driver.io.ts";
-import { Fabric, type FabricEvent } from "./fabric/fabric.ts";
-import type { MemberFacts, MemberStatus, MemberUpdate, PolicyHead } from "./fabric/messages.ts";
+import { Fabric } from "./fabric/fabric.ts";
+import type { MemberFacts, PolicyHead } from "./fabric/messages.ts";
 import type { SnapshotOrigin } from "./fabric/snapshot-codec.ts";
 import { PROTOCOL_VERSIONS } from "./fabric/trust.ts";
 import { hostPort } from "./lib/host-port.ts";
@@ -15,6 +15,7 @@ import type { Time } from "./lib/machine.ts";
 import { advertisedHost, fabricHost } from "./node-address.ts";
 import { type NodeCore, newGeneration, now } from "./node-core.ts";
 import type { NodeFabric } from "./node-fabric.ts";
+import { MeshEvents } from "./node-mesh-events.ts";
 import { observeMesh } from "./node-mesh-metrics.ts";
 import { fabricOptions, readClusterToken, readFabricTls, secretRng } from "./node-mesh-options.ts";
 import { detailOf, MeshPeers, meshView } from "./node-mesh-view.ts";
@@ -84,11 +85,10 @@ class MeshNode implements NodeFabric {
   readonly #clusterToken: string;
   readonly #markReady: () => void;
   readonly #host: string;
+  readonly #events: MeshEvents;
   #isRenewing = false;
   #isStopping = false;
-  #eventCount = 0;
-  /** Of members remembered by the machine, which bounds them. */
-  readonly #statuses = new Map<string, MemberStatus>();
+  #isWhole = false;
 
   constructor(options: MeshOptions, warmStart: WarmStart, warm: Warm | undefined) {
     const { core, settings } = options;
@@ -96,6 +96,7 @@ class MeshNode implements NodeFabric {
     this.#warmStart = warmStart;
     this.#warm = warm;
     this.#host = fabricHost(settings);
+    this.#events = new MeshEvents(core, options.log);
     this.#clusterToken = readClusterToken(settings);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ready = promise;
@@ -237,7 +238,15 @@ class MeshNode implements NodeFabric {
   // ---- what the machine orders ----
 
   #handled(): void {
-    if (this.#watched.fabric.mayCollect) this.#markReady();
+    const { fabric } = this.#watched;
+    if (fabric.mayCollect) this.#markReady();
+    const { isWhole } = fabric;
+    if (isWhole === this.#isWhole) return;
+    this.#isWhole = isWhole;
+    if (!isWhole) return;
+    // Whoever waited to be told that this is all.
+    this.#options.core.fanout.all();
+    this.#options.core.wakeup.kick();
   }
 
   #carryOut(output: NodeOutput): void {
@@ -253,10 +262,11 @@ class MeshNode implements NodeFabric {
         void this.#renew(output.peerNodeId, output.seq);
         return;
       case "memberChanged":
-        this.#memberChanged(output.update);
+        this.peers.changed(output.update.nodeId);
+        this.#events.member(output.update);
         return;
       case "event":
-        this.#tell(output.event);
+        this.#events.tell(output.event);
         return;
       case "readPolicy":
         void this.#readPolicy(output.number);
@@ -264,35 +274,6 @@ class MeshNode implements NodeFabric {
       case "adoptPolicy":
         void this.#adoptPolicy(output.head, output.bytes);
     }
-  }
-
-  #memberChanged({
-    nodeId,
-    status,
-    clusterId,
-    region,
-    zone,
-    address,
-    version,
-    generation,
-    accuser,
-    roles,
-    transports,
-  }: MemberUpdate): void {
-    this.peers.changed(nodeId);
-    const before = this.#statuses.get(nodeId);
-    if (before === status) return;
-    this.#statuses.set(nodeId, status);
-    const facts = { nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
-    const { log } = this.#options;
-    this.#eventCount += 1;
-    const told = { ...facts, ...(status === "suspect" && { accuser }), eventId: this.#eventId };
-    log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
-  }
-
-  /** The same in the log and in the audit. */
-  get #eventId(): string {
-    return `${this.#options.core.identity.boot}-e${this.#eventCount.toString(36)}`;
   }
 
   #end(keys: readonly KeyText[]): void {
@@ -340,31 +321,6 @@ class MeshNode implements NodeFabric {
     } catch (error) {
       log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy of another node not adopted");
     }
-  }
-
-  #tell({ name, severity, isAudited, detail }: FabricEvent): void {
-    const { core, log } = this.#options;
-    this.#eventCount += 1;
-    const eventId = this.#eventId;
-    core.metrics.inc("mesh_events_total", { event: name });
-    log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
-    if (!isAudited) return;
-    const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
-    core.trail.audit?.record({
-      atWallMs: now().wallMs,
-      kind: "admin",
-      principal: `${detail["nodeId"] ?? ""}`,
-      tenant: "",
-      source: `${detail["address"] ?? ""}`,
-      action: `mesh.${name}`,
-      namespace: "",
-      outcome: "denied",
-      reason: `${detail["reason"] ?? name}`,
-      rule: "",
-      before: "",
-      after: "",
-      detail: [...facts, `event=${eventId}`].join(" "),
-    });
   }
 
   // ---- leaving ----

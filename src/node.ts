@@ -88,11 +88,14 @@ async function openNode(options: NodeOptions, parts: NodeParts): Promise<Running
   });
   await options.beforeReady?.(grpc.address);
   await Promise.race([fabric.ready, aborted(options.interrupt)]);
-  state.isReady = true;
-  grpc.setServing(true);
-  core.fanout.all();
-  core.wakeup.kick();
-  log.info({ nodeId: identity.nodeId, generation: identity.generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
+  if (options.interrupt?.aborted !== true) {
+    state.isReady = true;
+    grpc.setServing(true);
+    core.fanout.all();
+    core.wakeup.kick();
+    const { nodeId, generation } = identity;
+    log.info({ nodeId, generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
+  }
   let stopping: Promise<void> | undefined;
   return {
     nodeId: identity.nodeId,
@@ -144,7 +147,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     ...core,
     bounds: settings.limits,
     durable: () => core.committer.durable(),
-    isReady: () => state.isReady,
+    isReady: () => state.isReady && mesh.isWhole(),
     mesh,
     now,
     random,

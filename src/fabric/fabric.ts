@@ -233,6 +233,11 @@ export class Fabric implements FabricMachine {
     return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.#sessions.find(row.link)?.replication.isCaughtUp ?? false }));
   }
 
+  /** Links that are up, to be looked at. */
+  get sessions(): Pick<Sessions, "find" | "toldOf"> {
+    return this.#sessions;
+  }
+
   get refusedPeerCount(): number {
     return this.#links.refusedCount;
   }

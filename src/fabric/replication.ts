@@ -99,6 +99,11 @@ export class LinkReplication {
     return Math.min(this.#sender.nextDeadlineMs(), fetch, this.#comparer.nextDeadlineMs(), want);
   }
 
+  /** The peer's number of an origin, as far as it told; 0 when it never did. */
+  toldOf(id: string): number {
+    return this.#view.find(id)?.told ?? 0;
+  }
+
   lag(time: Time): ReplicationLag {
     const { ms, seqs } = this.#fetcher.lag(time);
     return { behindMs: ms, behindSeqs: seqs, unsentOrigins: this.#sender.readyCount };

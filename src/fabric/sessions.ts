@@ -46,6 +46,13 @@ export class Sessions {
     return this.#all.values();
   }
 
+  /** Highest number of an origin that a linked peer told; 0 when none did. */
+  toldOf(id: string): number {
+    let told = 0;
+    for (const { replication } of this.#all.values()) told = Math.max(told, replication.toldOf(id));
+    return told;
+  }
+
   find(link: LinkId): Session | undefined {
     return this.#all.get(link);
   }

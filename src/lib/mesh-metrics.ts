@@ -1,5 +1,5 @@
 /** Metrics of the mesh: rows of METRICS in metrics.ts, which is where to look first. */
-import type { MetricRow } from "./metrics.ts";
+import { type MetricRow, OTHER } from "./metric-row.ts";
 
 const RTT_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
@@ -14,7 +14,7 @@ const FRAME_KINDS = [
   "probe",
   "probe_indirect",
   "push_pull",
-  "other",
+  OTHER,
 ] as const;
 
 export const MESH_METRICS = {

@@ -1,26 +1,7 @@
 /** The table of every metric this program has (api.md, Metrics), and their values as plain numbers. */
 
 import { MESH_METRICS } from "./mesh-metrics.ts";
-
-export type MetricType = "counter" | "gauge" | "histogram";
-
-/** A label's whole set of values, or the most distinct values it may take (those after that are counted as `other`). */
-export type LabelBound = readonly string[] | number;
-
-export interface MetricRow {
-  readonly type: MetricType;
-  /** Unit of a value: `entries`, `ms`, `bytes`, … */
-  readonly unit: string;
-  readonly help: string;
-  readonly labels: Readonly<Record<string, LabelBound>>;
-  /** Histogram: ascending upper bounds of the buckets; +Inf is added. */
-  readonly buckets?: readonly number[];
-  /** Shown at zero until the part that counts it is built. */
-  readonly isAwaited?: true;
-}
-
-/** Value of a bounded label once its bound is reached. */
-export const OTHER = "other";
+import { type LabelBound, type MetricRow, type MetricType, OTHER } from "./metric-row.ts";
 
 const LATENCY_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 const DELAY_MS = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000] as const;

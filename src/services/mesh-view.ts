@@ -10,6 +10,8 @@ export interface Presence {
 export interface MeshView {
   /** Whether there is another node to learn from. */
   readonly hasPeers: () => boolean;
+  /** Whether readers may be told that they have everything: not while many records are being shown or hidden. */
+  readonly isWhole: () => boolean;
   /** How old what is held may be, in ms; 0 where this node hears of everything as it happens, or is the source of all it holds. */
   readonly ageMs: (time: Time) => number;
   /** Undefined for a node that left, died or was never a member. */
@@ -20,6 +22,7 @@ export interface MeshView {
 export function loneMesh(nodeId: string): MeshView {
   return {
     hasPeers: () => false,
+    isWhole: () => true,
     ageMs: () => 0,
     presence: (asked, time) => (asked === nodeId ? { status: "alive", lastSeenWallMs: time.wallMs } : undefined),
   };

@@ -60,8 +60,6 @@ export interface OriginLagRow {
   readonly through: number;
   /** Highest number a peer is known to hold; at least `through`. */
   readonly known: number;
-  /** How long something has been missing; 0 when nothing is. */
-  readonly behindMs: number;
   readonly floor: number;
 }
 
@@ -71,9 +69,10 @@ export interface LinkLagRow {
   readonly state: string;
   readonly isIncoming: boolean;
   readonly isCaughtUp: boolean;
-  readonly framesSent: number;
-  readonly framesReceived: number;
-  readonly recordsRefused: number;
+  /** Changes that the peer has and this node has not. */
+  readonly behind: number;
+  /** How long that has been so; 0 when nothing is. */
+  readonly behindMs: number;
 }
 
 export interface LagReport {
@@ -224,7 +223,6 @@ function lag({ source, nodeId }: PeerParts, time: Time) {
         through: BigInt(row.through),
         known: BigInt(row.known),
         behind: BigInt(Math.max(0, row.known - row.through)),
-        ...(row.behindMs > 0 && { behindFor: durationFromMs(Math.round(row.behindMs)) }),
         floor: BigInt(row.floor),
       }),
     ),
@@ -235,9 +233,8 @@ function lag({ source, nodeId }: PeerParts, time: Time) {
         state: row.state,
         incoming: row.isIncoming,
         caughtUp: row.isCaughtUp,
-        framesSent: BigInt(row.framesSent),
-        framesReceived: BigInt(row.framesReceived),
-        recordsRefused: BigInt(row.recordsRefused),
+        behind: BigInt(row.behind),
+        ...(row.behindMs > 0 && { behindFor: durationFromMs(Math.round(row.behindMs)) }),
       }),
     ),
   });

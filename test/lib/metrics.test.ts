@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Histogram, METRICS, type MetricName, type MetricRow, Metrics, OTHER } from "../../src/lib/metrics.ts";
+import { type MetricRow, OTHER } from "../../src/lib/metric-row.ts";
+import { Histogram, METRICS, type MetricName, Metrics } from "../../src/lib/metrics.ts";
 
 const rows = Object.entries<MetricRow>(METRICS);
 

@@ -488,16 +488,9 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   behind: bigint;
 
   /**
-   * How long that has been so; unset when nothing is behind.
-   *
-   * @generated from field: google.protobuf.Duration behind_for = 7;
-   */
-  behindFor?: Duration | undefined;
-
-  /**
    * Tombstones at or below this may be missing.
    *
-   * @generated from field: uint64 floor = 8;
+   * @generated from field: uint64 floor = 7;
    */
   floor: bigint;
 };
@@ -529,7 +522,7 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   address: string;
 
   /**
-   * opening, greeting, open or closing.
+   * opening, greeting, up or ending.
    *
    * @generated from field: string state = 3;
    */
@@ -550,25 +543,18 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   caughtUp: boolean;
 
   /**
-   * Frames sent.
+   * Changes of which the peer says that it has them and the serving node has not; an upper bound.
    *
-   * @generated from field: uint64 frames_sent = 6;
+   * @generated from field: uint64 behind = 6;
    */
-  framesSent: bigint;
+  behind: bigint;
 
   /**
-   * Frames received.
+   * How long that has been so; unset when nothing is behind.
    *
-   * @generated from field: uint64 frames_received = 7;
+   * @generated from field: google.protobuf.Duration behind_for = 7;
    */
-  framesReceived: bigint;
-
-  /**
-   * Records refused alone.
-   *
-   * @generated from field: uint64 records_refused = 8;
-   */
-  recordsRefused: bigint;
+  behindFor?: Duration | undefined;
 };
 
 /**

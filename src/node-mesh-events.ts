@@ -1,0 +1,58 @@
+/** What happens in the mesh, for the log and the audit; one id for the same event in both. */
+import type { FabricEvent } from "./fabric/fabric.ts";
+import type { MemberStatus, MemberUpdate } from "./fabric/messages.ts";
+import type { Log } from "./lib/log.io.ts";
+import { type NodeCore, now } from "./node-core.ts";
+
+export class MeshEvents {
+  readonly #core: NodeCore;
+  readonly #log: Log;
+  /** Of members remembered by the machine, which bounds them. */
+  readonly #statuses = new Map<string, MemberStatus>();
+  #count = 0;
+
+  constructor(core: NodeCore, log: Log) {
+    this.#core = core;
+    this.#log = log;
+  }
+
+  tell({ name, severity, isAudited, detail }: FabricEvent): void {
+    const eventId = this.#nextId();
+    this.#core.metrics.inc("mesh_events_total", { event: name });
+    this.#log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
+    if (!isAudited) return;
+    const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
+    this.#core.trail.audit?.record({
+      atWallMs: now().wallMs,
+      kind: "admin",
+      principal: `${detail["nodeId"] ?? ""}`,
+      tenant: "",
+      source: `${detail["address"] ?? ""}`,
+      action: `mesh.${name}`.slice(0, MAX_ACTION_CHARS),
+      namespace: "",
+      outcome: "denied",
+      reason: `${detail["reason"] ?? name}`,
+      rule: "",
+      before: "",
+      after: "",
+      detail: [...facts, `event=${eventId}`].join(" "),
+    });
+  }
+
+  /** A member is another than it was; what is not a change of its status is not told. */
+  member({ nodeId, status, clusterId, region, zone, address, version, generation, accuser, roles, transports }: MemberUpdate): void {
+    const before = this.#statuses.get(nodeId);
+    if (before === status) return;
+    this.#statuses.set(nodeId, status);
+    const facts = { nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
+    const told = { ...facts, ...(status === "suspect" && { accuser }), eventId: this.#nextId() };
+    this.#log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
+  }
+
+  #nextId(): string {
+    this.#count += 1;
+    return `${this.#core.identity.boot}-e${this.#count.toString(36)}`;
+  }
+}
+
+const MAX_ACTION_CHARS = 64;
