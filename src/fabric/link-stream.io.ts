@@ -1,6 +1,6 @@
 /** One link's HTTP/2 stream, whichever side opened it: frames in as they come, frames out one at a time, and an orderly end. */
 import type { Http2Stream } from "node:http2";
-import { WaymarkError } from "../lib/errors.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
 import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
 import type { LinkTraffic } from "./link-traffic.ts";
@@ -28,6 +28,9 @@ export interface LinkEvents {
   closed(detail: string): void;
 }
 
+/** Of the first frame; what of it is here counts before anybody knows who sends it. */
+const MAX_FIRST_BYTES = 65_536;
+
 /** Frames that go to many links: framed once as they are encoded once. */
 const framedOnce = new WeakMap<Uint8Array, Uint8Array>();
 
@@ -43,6 +46,8 @@ export class LinkStream {
   /** When it began to drain, and then when it ended. */
   #closingMonoMs = 0;
   #heardMonoMs = performance.now();
+  /** What came before the first frame was whole; undefined from then on. */
+  #silentBytes: number | undefined = 0;
   #pingedMonoMs: number | undefined;
 
   constructor(
@@ -119,15 +124,23 @@ export class LinkStream {
     try {
       this.#assembler.push(chunk);
       for (let message = this.#assembler.next(); message !== undefined; message = this.#assembler.next()) {
+        this.#silentBytes = undefined;
         const frame = decodeLinkFrame(message);
         this.#traffic.count("received", frame.kind, message.length);
         this.#events.received(frame);
         if (this.#isOver()) return;
       }
+      if (this.#silentBytes !== undefined) this.#checkSilent(this.#silentBytes + chunk.length);
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       this.#refuse(error.message);
     }
+  }
+
+  /** A stranger's first frame is a hello, and a hello is small. */
+  #checkSilent(sizeBytes: number): void {
+    if (sizeBytes > MAX_FIRST_BYTES) throw invalid("frame", `the first one has more than ${MAX_FIRST_BYTES} bytes`);
+    this.#silentBytes = sizeBytes;
   }
 
   #isOver(): boolean {

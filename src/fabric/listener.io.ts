@@ -38,7 +38,7 @@ export interface ListenerLimits extends LinkLimits {
   readonly answerTimeoutMs: number;
   /** Largest message received. */
   readonly maxMessageBytes: number;
-  /** Of messages that have not wholly arrived, over all streams others opened. */
+  /** Of messages that have not wholly arrived: over all links others opened, and as much over all their calls. */
   readonly maxBufferedBytes: number;
   /** A connection without streams is closed after this. */
   readonly idleMs: number;
@@ -133,7 +133,9 @@ export class FabricListener {
   readonly #options: ListenerOptions;
   readonly #events: ListenerEvents;
   readonly #server: Http2Server;
-  readonly #bounds: AssemblyBounds;
+  /** Links and calls apart: calls that never end must not cost a link its place. */
+  readonly #linkBounds: AssemblyBounds;
+  readonly #callBounds: AssemblyBounds;
   readonly #peers = new Map<Http2Session, Peer>();
   /** Calls of others: those that still arrive have no request yet. */
   readonly #pending = new Map<CallId, Pending>();
@@ -149,7 +151,9 @@ export class FabricListener {
     const { limits, tls } = options;
     this.#options = options;
     this.#events = events;
-    this.#bounds = { maxMessageBytes: limits.maxMessageBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
+    const { maxMessageBytes, maxBufferedBytes } = limits;
+    this.#linkBounds = { maxMessageBytes, maxBufferedBytes, bufferedBytes: 0 };
+    this.#callBounds = { maxMessageBytes, maxBufferedBytes, bufferedBytes: 0 };
     this.#trustDomain = tls === undefined ? undefined : trustDomainOf(tls.cert);
     this.#server = createServer({
       maxSessionMemory: 16,
@@ -196,7 +200,7 @@ export class FabricListener {
       connections: this.#door?.sockets.size ?? 0,
       links: this.#links.size,
       calls: this.#pending.size,
-      bufferedBytes: this.#bounds.bufferedBytes,
+      bufferedBytes: this.#linkBounds.bufferedBytes + this.#callBounds.bufferedBytes,
     };
   }
 
@@ -317,7 +321,7 @@ export class FabricListener {
       },
     };
     stream.respond(HEADERS, WITH_TRAILERS);
-    const link: LinkStream = new LinkStream(stream, { events, limits, traffic, bounds: this.#bounds });
+    const link: LinkStream = new LinkStream(stream, { events, limits, traffic, bounds: this.#linkBounds });
     this.#links.add(link);
     this.#silent.set(link, performance.now() + limits.helloTimeoutMs);
   }
@@ -328,7 +332,7 @@ export class FabricListener {
     const call = this.#nextCall;
     this.#nextCall += 2;
     this.#pending.set(call, { stream, deadlineMonoMs: performance.now() + limits.answerTimeoutMs });
-    const assembler = new MessageAssembler(this.#bounds);
+    const assembler = new MessageAssembler(this.#callBounds);
     let request: CallRequest | undefined;
     const fail = (error: unknown) => {
       if (!(error instanceof WaymarkError)) throw error;

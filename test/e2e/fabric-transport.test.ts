@@ -214,7 +214,7 @@ describe("bad peers", () => {
     { what: "a compressed message", bytes: Uint8Array.of(1, 0, 0, 0, 1, 0) },
     { what: "an id that is none", bytes: framed(encodeLinkFrame({ kind: "hello", hello: helloOf("a b") })) },
   ])("$what ends the link and nothing else", async ({ bytes }) => {
-    const [a, b] = [await started(), await started()];
+    const [a, b] = [await started(), await started({ limits: { goodbyeMs: 200 } })];
     const { there } = await linked(a, b);
     const raw = rawLink(b.transport.address);
     raw.stream.write(framed(encodeLinkFrame(hello("evil"))));
@@ -244,6 +244,22 @@ describe("bad peers", () => {
     await until("cut", () => b.refusals.includes("link: said nothing"));
     clearInterval(timer);
     expect(b.links.size).toBe(0);
+  });
+
+  test("one whose first frame is no hello's size is cut before it is here, and calls that never end cost no link its place", async () => {
+    const b = await started({ limits: { maxBufferedBytes: 300_000, goodbyeMs: 200 } });
+    const first = rawLink(b.transport.address);
+    first.stream.write(Buffer.concat([Uint8Array.of(0, 0, 32, 0, 0), Buffer.alloc(100_000)]));
+    await until("cut", () => b.refusals.some((why) => why.includes("the first one has more than 65536 bytes")));
+    const calls = Array.from({ length: 4 }, () => rawStream(b.transport.address, "PushPull"));
+    for (const call of calls) call.stream.write(Buffer.concat([Uint8Array.of(0, 0, 32, 0, 0), Buffer.alloc(100_000)]));
+    await until("one too many", () => b.refusals.some((why) => why.includes("too many unfinished")));
+    const a = await started();
+    await linked(a, b);
+    a.say(2, records(200_000, 1, 1));
+    await until("the frame is there", () => b.incoming()[0]?.frames.length === 2);
+    expect(b.incoming().length).toBe(1);
+    for (const call of calls) call.session.destroy();
   });
 
   test("one that does not read costs one frame, gets all of it when it reads again, and is cut when it never does", async () => {
