@@ -35,8 +35,8 @@ function hpackText(text: string): Buffer {
   return Buffer.concat([Buffer.from([bytes.length]), bytes]);
 }
 
-/** The header block of a gRPC call; literals without indexing, so that it is the same for every call of a path. */
-export function callHeaders(authority: string, path: string): Buffer {
+/** The header block of a gRPC call; literals without indexing, so that it is the same for every call of a path. `token`: a bearer's. */
+export function callHeaders(authority: string, path: string, token = ""): Buffer {
   return Buffer.concat([
     Buffer.from([0x83, 0x86, 0x04]),
     hpackText(path),
@@ -47,6 +47,7 @@ export function callHeaders(authority: string, path: string): Buffer {
     Buffer.from([0x00]),
     hpackText("te"),
     hpackText("trailers"),
+    ...(token === "" ? [] : [Buffer.from([0x00]), hpackText("authorization"), hpackText(`Bearer ${token}`)]),
   ]);
 }
 

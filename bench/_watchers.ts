@@ -207,7 +207,10 @@ export async function openStalled(
   const wires: Wire[] = [];
   for (let i = 0; i < count; i++) {
     let wire = wires[Math.floor(i / options.perConnection)];
-    if (wire === undefined) wires.push((wire = await Wire.open(server.grpc, options.windowBytes)));
+    if (wire === undefined)
+      wires.push(
+        (wire = await Wire.open(server.grpc, options.windowBytes === undefined ? {} : { streamWindowBytes: options.windowBytes })),
+      );
     const stream = wire.stream(PATH.watch, { onMessage: () => {}, onEnd: (why) => abort(`a stalled stream is over: ${why}`) });
     stream.send(watchBytes());
     stream.end();

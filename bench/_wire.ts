@@ -43,10 +43,18 @@ export interface StreamOptions {
   readonly onEnd?: (why: string) => void;
 }
 
-/** A connection. `streamWindowBytes`: what a server may send on a stream that nobody reads; all there is when absent. */
+export interface WireOptions {
+  /** What a server may send on a stream that nobody reads; all there is when absent. */
+  readonly streamWindowBytes?: number;
+  /** Shown with every call. */
+  readonly token?: string;
+}
+
+/** A connection. */
 export class Wire {
   readonly #socket: Socket;
   readonly #authority: string;
+  readonly #token: string;
   readonly #headers = new Map<string, Buffer>();
   readonly #calls: (Call | undefined)[] = [];
   readonly #blocked = new Set<Call>();
@@ -62,9 +70,10 @@ export class Wire {
   /** Bytes read, framing included. */
   bytesRead = 0;
 
-  private constructor(socket: Socket, authority: string, streamWindowBytes: number) {
+  private constructor(socket: Socket, authority: string, { streamWindowBytes = MAX_WINDOW, token = "" }: WireOptions) {
     this.#socket = socket;
     this.#authority = authority;
+    this.#token = token;
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.on("error", (error) => {
@@ -77,13 +86,13 @@ export class Wire {
     this.#write(frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(MAX_WINDOW - START_WINDOW)));
   }
 
-  static async open(to: Address, streamWindowBytes = MAX_WINDOW): Promise<Wire> {
+  static async open(to: Address, options: WireOptions = {}): Promise<Wire> {
     const socket = connect(to);
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", resolve);
       socket.once("error", reject);
     });
-    return new Wire(socket, `${to.host}:${to.port}`, streamWindowBytes);
+    return new Wire(socket, `${to.host}:${to.port}`, options);
   }
 
   /** Opens a call. */
@@ -93,7 +102,7 @@ export class Wire {
     const call: Call = { id, onMessage, onEnd, partial: NOTHING, sendWindow: this.#startWindow, unsent: NOTHING, isHalfClosed: false };
     this.#calls[id >>> 1] = call;
     let block = this.#headers.get(path);
-    if (block === undefined) this.#headers.set(path, (block = callHeaders(this.#authority, path)));
+    if (block === undefined) this.#headers.set(path, (block = callHeaders(this.#authority, path, this.#token)));
     this.#write(frame(FRAME.HEADERS, FLAG.END_HEADERS, id, block));
     return {
       send: (message) => {

@@ -1,6 +1,7 @@
 /**
  * What one tenant's flood does to another tenant, on a real node, in turns with and without the flood. The latencies are
  * printed and not judged: on two cores the flood's own process takes more from the other client than the node does.
+ * `npm run bench -- flood` measures them, with the node on a core of its own.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
