@@ -48,8 +48,11 @@ export interface GuardOptions {
 const ROUND_MS = 250;
 const SLICES = 10;
 
-/** Calls of one connection that are begun in one turn of the event loop; more wait for the next turns. */
-const CALLS_PER_TURN = 64;
+/**
+ * Calls of one connection that are begun in one turn of the event loop; more wait for the next turns. What a burst may cost
+ * another connection's call is this many of its own.
+ */
+const CALLS_PER_TURN = 16;
 
 export class Http2Guard {
   /** Shares the event loop among the connections. */
