@@ -1,0 +1,180 @@
+/** PeerService over a mesh that a test writes down. */
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import {
+  PeerServiceGetRequestSchema,
+  type PeerServiceGetResponse,
+  PeerServiceListRequestSchema,
+  type PeerServiceListResponse,
+  PeerServiceWatchRequestSchema,
+  PeerServiceWatchResponseSchema,
+} from "../../gen/waymark/control/v1/peer_pb.js";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { anonymousCaller } from "../../src/policy/caller.ts";
+import { lagJson, type MemberRow, type PeerSource, peerService, peersJson } from "../../src/services/peers.ts";
+
+const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
+const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
+
+function row(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {
+  const place = { clusterId: "c1", region: "r1", zone: "z1", address: `${nodeId}:17421` };
+  const facts = { version: "1", protocolVersions: [1], transports: ["h2"], roles: [], labels: {}, healthScore: 0 };
+  const state = { status: "alive", incarnation: 1, accuser: "", generation: 7 } as const;
+  return { nodeId, ...place, ...facts, ...state, lastSeenWallMs: 1, rttMs: 0.2, isSelf: false, isLinked: true, ...more };
+}
+
+class FakeMesh implements PeerSource {
+  readonly rows = new Map<string, MemberRow>();
+  readonly #followers = new Set<(nodeId: string) => void>();
+
+  constructor(...rows: MemberRow[]) {
+    for (const each of rows) this.rows.set(each.nodeId, each);
+  }
+
+  put(changed: MemberRow): void {
+    this.rows.set(changed.nodeId, changed);
+    for (const follower of this.#followers) follower(changed.nodeId);
+  }
+
+  drop(nodeId: string): void {
+    this.rows.delete(nodeId);
+    for (const follower of this.#followers) follower(nodeId);
+  }
+
+  get followerCount(): number {
+    return this.#followers.size;
+  }
+
+  members = () => [...this.rows.values()];
+  member = (nodeId: string) => this.rows.get(nodeId);
+  story = () => ({
+    events: [{ atWallMs: 1, kind: "suspect", by: "n3", path: "indirect", incarnation: 4, detail: "via n4" }],
+    suspicionEndsWallMs: 2,
+    confirmedBy: ["n5"],
+  });
+  lag = () => ({
+    isReady: true,
+    isCaughtUp: true,
+    isProtected: false,
+    detail: "in step with all peers",
+    ageMs: 1500,
+    origins: [{ nodeId: "n1", generation: 7, life: "live", through: 4, known: 9, floor: 0 } as const],
+    links: [{ nodeId: "n2", address: "n2:17421", state: "up", isIncoming: true, isCaughtUp: false, behind: 5, behindMs: 250 }],
+  });
+  follow = (onChange: (nodeId: string) => void) => {
+    this.#followers.add(onChange);
+    return () => this.#followers.delete(onChange);
+  };
+}
+
+function served(mesh: FakeMesh) {
+  const parts = { source: mesh, nodeId: "n1", bounds: DEFAULT_BOUNDS };
+  const { handlers } = peerService(parts);
+  const unary = (name: string, request: unknown): unknown => {
+    const handler = handlers[name];
+    if (handler?.kind !== "unary") throw new Error(`${name} is not unary`);
+    return handler.handle(request as never, CONTEXT);
+  };
+  return {
+    parts,
+    list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>
+      unary("list", create(PeerServiceListRequestSchema, init)) as PeerServiceListResponse,
+    get: (nodeId: string) => unary("get", create(PeerServiceGetRequestSchema, { nodeId })) as PeerServiceGetResponse,
+    watch: (init: MessageInitShape<typeof PeerServiceWatchRequestSchema>) => {
+      const handler = handlers["watch"];
+      if (handler?.kind !== "serverStream") throw new Error("watch is no stream");
+      return handler.open(create(PeerServiceWatchRequestSchema, init) as never, CONTEXT);
+    },
+  };
+}
+
+const THREE = () =>
+  new FakeMesh(
+    row("n2", { status: "suspect", accuser: "n3" }),
+    row("n1", { isSelf: true }),
+    row("n3", { clusterId: "c2", status: "dead" }),
+  );
+
+test.each([
+  { filter: {}, want: ["n1", "n2", "n3"] },
+  { filter: { statuses: ["suspect", "dead"] }, want: ["n2", "n3"] },
+  { filter: { clusterId: "c1" }, want: ["n1", "n2"] },
+  { filter: { region: "r2" }, want: [] },
+])("a list of $filter has $want, in order of node id", ({ filter, want }) => {
+  expect(
+    served(THREE())
+      .list(filter)
+      .peers.map(({ nodeId }) => nodeId),
+  ).toEqual(want);
+});
+
+test("pages join to the list, though members come and go; a token is of its filter", () => {
+  const mesh = THREE();
+  const on = served(mesh);
+  const first = on.list({ limit: 1 });
+  mesh.drop("n1");
+  mesh.put(row("n0"));
+  const second = on.list({ limit: 1, pageToken: first.nextPageToken });
+  const third = on.list({ limit: 1, pageToken: second.nextPageToken });
+  expect([first, second, third].flatMap(({ peers }) => peers.map(({ nodeId }) => nodeId))).toEqual(["n1", "n2", "n3"]);
+  expect(third.nextPageToken).toBe("");
+  expect(() => on.list({ limit: 1, clusterId: "c2", pageToken: first.nextPageToken })).toThrow("page_token");
+});
+
+test("an accuser is shown only of a suspect", () => {
+  const [one, two] = served(new FakeMesh(row("n1", { accuser: "n9" }), row("n2", { status: "suspect", accuser: "n9" }))).list({}).peers;
+  expect([one?.accuser, two?.accuser]).toEqual(["", "n9"]);
+});
+
+test("a member is explained; one that is not known is not found", () => {
+  const on = served(THREE());
+  expect(on.get("n2")).toMatchObject({
+    peer: { nodeId: "n2", status: "suspect" },
+    events: [{ kind: "suspect", by: "n3", path: "indirect", incarnation: 4n, detail: "via n4" }],
+    confirmedBy: ["n5"],
+  });
+  expect(() => on.get("n9")).toThrow(WaymarkError);
+  expect(() => on.get("")).toThrow("node_id");
+});
+
+test("a watch tells every member once, says so, then those that change, and those that are forgotten", () => {
+  const mesh = THREE();
+  const stream = served(mesh).watch({ clusterId: "c1" });
+  let wakes = 0;
+  stream.attach(
+    () => (wakes += 1),
+    () => {},
+  );
+  const told = (): readonly string[] => {
+    const lines: string[] = [];
+    for (let bytes = stream.pull(TIME); bytes !== undefined; bytes = stream.pull(TIME)) {
+      const { peer, current, forgotten } = fromBinary(PeerServiceWatchResponseSchema, bytes);
+      lines.push(current ? "current" : `${peer?.nodeId} ${forgotten ? "forgotten" : peer?.status}`);
+    }
+    return lines;
+  };
+  expect(told()).toEqual(["n2 suspect", "n1 alive", "current"]);
+  const before = wakes;
+  mesh.put(row("n2", { status: "dead" }));
+  mesh.put(row("n3", { clusterId: "c2", status: "alive" }));
+  expect([wakes > before, told()]).toEqual([true, ["n2 dead"]]);
+  mesh.drop("n2");
+  expect(told()).toEqual(["n2 forgotten"]);
+  stream.close();
+  expect(mesh.followerCount).toBe(0);
+});
+
+test("the JSON routes say what the rpcs say", () => {
+  const { parts } = served(THREE());
+  expect(lagJson(parts, TIME)).toMatchObject({
+    served_by: "n1",
+    ready: true,
+    age: "1.500s",
+    origins: [{ node_id: "n1", behind: "5" }],
+    links: [{ node_id: "n2", state: "up", behind: "5", behind_for: "0.250s" }],
+  });
+  expect(peersJson(parts, { status: "suspect", limit: "5" }, TIME)).toMatchObject({ peers: [{ node_id: "n2" }], next_page_token: "" });
+  expect(() => peersJson(parts, { limit: "many" }, TIME)).toThrow("limit");
+  expect(() => peersJson(parts, { status: "ill" }, TIME)).toThrow("statuses[0]");
+});
