@@ -1,0 +1,252 @@
+/** A client sees one cluster: it registers at one node, watches at another, and goes on at a third; the policy and a restart go along. */
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { afterAll, expect, test } from "vitest";
+import {
+  type CatalogWatchResponse,
+  DiscoveryService,
+  CatalogWatchResponse_Snapshot as Snapshot,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Client, connect, type FollowEvent, follow } from "../../src/client/index.ts";
+import { GrpcDoor } from "../fakes/node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-roaming-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+const CONFIG = join(HOME, "node.json");
+writeFileSync(
+  CONFIG,
+  JSON.stringify({
+    fabric: { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", snapshot_interval: "200ms" },
+    observability: { log_level: "warn" },
+  }),
+);
+
+async function start(nodeId: string, flags: readonly string[] = []): Promise<NodeProcess> {
+  return startNodeProcess(["--node-id", nodeId, "--config", CONFIG, "--data-dir", join(HOME, nodeId), ...flags]);
+}
+
+const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? "";
+
+async function register(node: NodeProcess, ...names: readonly string[]): Promise<void> {
+  using door = new GrpcDoor(node.grpc);
+  const entries = names.map((name) => ({ key: { namespace: "svc.market", name, instanceId: "1" } }));
+  expect((await door.ask("register", { entries, static: true })).code).toBe("OK");
+}
+
+async function unregister(node: NodeProcess, ...names: readonly string[]): Promise<void> {
+  using door = new GrpcDoor(node.grpc);
+  const keys = names.map((name) => ({ kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" }));
+  expect((await door.ask("unregister", { keys })).code).toBe("OK");
+}
+
+async function namesAt(node: NodeProcess): Promise<readonly string[]> {
+  using door = new GrpcDoor(node.grpc);
+  const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
+  return ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name).toSorted();
+}
+
+async function waitForNames(node: NodeProcess, names: readonly string[]): Promise<void> {
+  const end = performance.now() + 10_000;
+  for (;;) {
+    const found = await namesAt(node);
+    if (found.join() === names.toSorted().join()) return;
+    if (performance.now() > end) throw new Error(`has ${found.join()}, not ${names.toSorted().join()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** A careful reader: what it folded must come to the digest that the server says, at every END and bookmark. */
+class Watch implements AsyncDisposable {
+  /** Name to delta id. */
+  readonly held: Map<string, string>;
+  portable = "";
+  beginCount = 0;
+  checkedCount = 0;
+  #staged = new Set<string>();
+  readonly #abort = new AbortController();
+  readonly #client: Client;
+  readonly #ended: Promise<void>;
+
+  constructor(node: NodeProcess, from?: Watch) {
+    this.held = new Map(from?.held);
+    this.#client = connect({ servers: [node.grpc] });
+    const request = { namespacePrefix: "svc", withDigest: true, bookmarkInterval: durationFromMs(1000), cursor: from?.portable ?? "" };
+    const stream = this.#client.stream(DiscoveryService.method.catalogWatch, request, { signal: this.#abort.signal });
+    this.#ended = this.#read(stream);
+    // A node that is killed ends its streams.
+    this.#ended.catch(() => {});
+  }
+
+  get names(): readonly string[] {
+    return [...this.held.keys()].toSorted();
+  }
+
+  /** Waits for an END or bookmark after now at which it holds just these. */
+  async holds(names: readonly string[]): Promise<void> {
+    const before = this.checkedCount;
+    const isSo = () => this.checkedCount > before && this.names.join() === names.toSorted().join();
+    await Promise.race([until(`watch holds ${names.join()}`, isSo, 10_000), this.#ended]);
+    expect(this.names).toEqual(names.toSorted());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    await this.#ended.catch(() => {});
+    this.#client.close();
+  }
+
+  async #read(stream: AsyncIterable<CatalogWatchResponse>): Promise<void> {
+    for await (const message of stream) {
+      if (message.snapshot === Snapshot.BEGIN) {
+        this.beginCount += 1;
+        this.#staged = new Set();
+      }
+      for (const { payload, deltaId } of message.deltas) {
+        if (payload.case === "entry") {
+          const name = payload.value.key?.name ?? "";
+          this.held.set(name, deltaId);
+          this.#staged.add(name);
+        } else if (payload.case === "removed") this.held.delete(payload.value.name);
+      }
+      if (message.snapshot === Snapshot.END) for (const name of this.held.keys()) if (!this.#staged.has(name)) this.held.delete(name);
+      if (message.snapshot !== Snapshot.END && !message.bookmark) continue;
+      expect([BigInt(this.held.size), digestOf(this.held.values())]).toEqual([message.count, message.digest]);
+      this.portable = message.portableCursor;
+      this.checkedCount += 1;
+    }
+  }
+}
+
+function digestOf(deltaIds: Iterable<string>): bigint {
+  let sum = 0n;
+  for (const id of deltaIds) sum += createHash("sha256").update(id).digest().readBigUInt64BE(0);
+  return BigInt.asUintN(64, sum);
+}
+
+const many = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}${i}`);
+
+test("a client registers at A, watches at B, loses B, goes on at C and at A restarted, without a snapshot, and proves its digest", async () => {
+  let a = await start("a");
+  const [b, c] = await Promise.all([start("b", ["--join", fabricOf(a)]), start("c", ["--join", fabricOf(a)])]);
+  try {
+    const [first, second, third] = [many("x", 30), many("y", 5), many("z", 5)];
+    await register(a, ...first);
+    await waitForNames(b, first);
+    await using atB = new Watch(b);
+    await atB.holds(first);
+    await register(a, ...second);
+    await unregister(a, "x0", "x1");
+    await atB.holds([...first.slice(2), ...second]);
+    await b.stop("SIGKILL");
+    await register(a, ...third);
+    await unregister(c, "x2");
+    const all = [...first.slice(3), ...second, ...third];
+    await using atC = new Watch(c, atB);
+    await atC.holds(all);
+    expect(atC.beginCount).toBe(0);
+    const port = fabricOf(a).split(":")[1] ?? "";
+    await a.stop("SIGKILL");
+    a = await start("a", ["--fabric-port", port, "--join", fabricOf(c)]);
+    await using atA = new Watch(a, atC);
+    await atA.holds(all);
+    expect([atA.beginCount, atA.names]).toEqual([0, await namesAt(a)]);
+  } finally {
+    for (const node of [a, b, c]) await node[Symbol.asyncDispose]();
+  }
+}, 60_000);
+
+test("follow goes on at the next server when its own is lost: each change is told once, and there is one snapshot", async () => {
+  await using a = await start("fa");
+  await using b = await start("fb", ["--join", fabricOf(a)]);
+  await register(a, "one", "two");
+  await waitForNames(b, ["one", "two"]);
+  const client = connect({ servers: [b.grpc, a.grpc] });
+  const end = new AbortController();
+  const events: FollowEvent[] = [];
+  const following = (async () => {
+    const request = { namespacePrefix: "svc", bookmarkInterval: durationFromMs(1000) };
+    for await (const event of follow(client, request, { signal: end.signal, chance: () => 0.5 })) events.push(event);
+  })();
+  const told = () => events.flatMap((event) => (event.kind === "synced" ? [] : [`${event.kind} ${event.key.name}`])).toSorted();
+  await until("followed", () => events.some(({ kind }) => kind === "synced"));
+  await b.stop("SIGKILL");
+  await register(a, "three");
+  await unregister(a, "one");
+  await until("gone on", () => told().length === 4, 10_000);
+  const syncedCount = events.filter(({ kind }) => kind === "synced").length;
+  await until("in step", () => events.filter(({ kind }) => kind === "synced").length > syncedCount, 10_000);
+  end.abort();
+  await following;
+  client.close();
+  expect(told()).toEqual(["put one", "put three", "put two", "remove one"]);
+  expect(events.filter((event) => event.kind === "synced" && event.isSnapshot)).toHaveLength(1);
+}, 60_000);
+
+async function policyAt(node: NodeProcess): Promise<Record<string, unknown>> {
+  const answer = await fetch(`http://${node.listeners["http"]}/discovery/policy`);
+  return (await answer.json()) as Record<string, unknown>;
+}
+
+async function waitForPolicy(node: NodeProcess, number: string): Promise<Record<string, unknown>> {
+  const end = performance.now() + 5000;
+  for (;;) {
+    const status = await policyAt(node);
+    if (status["number"] === number) return status;
+    if (performance.now() > end) throw new Error(`policy ${String(status["number"])}, not ${number}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function policyFile(label: string, tenant: string): string {
+  const path = join(HOME, `${label}.yaml`);
+  writeFileSync(path, `version: ${label}\ndefault_allow: true\nrules:\n  - namespace: svc.market\n    visibility_tenants: [${tenant}]\n`);
+  return path;
+}
+
+test("a policy applied at one node is in force at all, and a newcomer never shows what the cluster hides", async () => {
+  await using a = await start("pa");
+  await using b = await start("pb", ["--join", fabricOf(a)]);
+  await register(a, "web");
+  await waitForNames(b, ["web"]);
+  await using watch = new Watch(b);
+  await watch.holds(["web"]);
+  const applied = await a.run(["namespace", "policy", "apply", policyFile("v1", "blue")]);
+  expect([applied.exit, applied.stderr]).toEqual([0, expect.anything()]);
+  const [atA, atB] = [await waitForPolicy(a, "1"), await waitForPolicy(b, "1")];
+  expect(atB["checksum"]).toBe(atA["checksum"]);
+  expect(atB["conflict"]).toBe("");
+  await watch.holds([]);
+  await using late = await start("pc", ["--join", fabricOf(b)]);
+  expect([await namesAt(late), (await policyAt(late))["number"]]).toEqual([[], "1"]);
+  const next = await b.run(["namespace", "policy", "apply", policyFile("v2", "red"), "--expect", "1"]);
+  expect(next.exit).toBe(0);
+  for (const node of [a, b, late]) expect(await waitForPolicy(node, "2")).toMatchObject({ version: "v2", conflict: "" });
+  const history = await late.run(["namespace", "policy", "history", "-o", "json"]);
+  expect(history.stdout).toContain('"v2"');
+}, 60_000);
+
+test("a restarted node has what others told it from its snapshot, also while they are away", async () => {
+  const a = await start("wa");
+  let b = await start("wb", ["--join", fabricOf(a)]);
+  try {
+    await register(a, "web", "db");
+    await waitForNames(b, ["web", "db"]);
+    const path = join(HOME, "wb", "replica.snapshot");
+    await until("a snapshot of both", () => existsSync(path) && ["web", "db"].every((name) => readFileSync(path).includes(name)));
+    await a.stop("SIGKILL");
+    await b.stop("SIGKILL");
+    b = await start("wb", ["--join", fabricOf(a)]);
+    expect(await namesAt(b)).toEqual(["db", "web"]);
+    using door = new GrpcDoor(b.grpc);
+    const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
+    expect((response["items"] as { health: string }[]).map(({ health }) => health)).toEqual(Array(2).fill("HEALTH_STATUS_ORPHANED"));
+  } finally {
+    for (const node of [a, b]) await node[Symbol.asyncDispose]();
+  }
+}, 60_000);
