@@ -69,10 +69,9 @@ test("a kill: the dead node's entries are orphans, then hidden, and come back wi
   expect(a.view()).toEqual(["web (orphaned)"]);
   world.run(20_000);
   expect(a.view()).toEqual([]);
-  const again = world.start({ nodeId: "d", seeds: ["a:1"], lastSeq: d.replica.lastSeq });
+  const again = world.start({ nodeId: "d", seeds: ["a:1"], disk: d });
   world.runUntil(() => again.upLinks().length === 3, 10_000);
   world.run(1000);
-  // Its journal, and with it the entry, is the shell's affair; the record at the others is live again.
   expect(a.view()).toEqual(["web"]);
   expect(a.eventNames()).toEqual(expect.arrayContaining(["origin_orphaned", "origin_hidden", "origin_back"]));
 });
@@ -107,7 +106,7 @@ test("a node that restarts leaves its entries, as orphans, until it is back", ()
   world.run(100);
   expect(a.view()).toEqual(["web (orphaned)"]);
   world.run(2000);
-  const again = world.start({ nodeId: "c", seeds: ["a:1"], lastSeq: c.replica.lastSeq });
+  const again = world.start({ nodeId: "c", seeds: ["a:1"], disk: c });
   const tookMs = world.runUntil(() => again.upLinks().length === 2, 5000);
   expect(tookMs).toBeLessThan(1000);
   world.run(100);

@@ -1,6 +1,7 @@
 /** A few nodes' fabrics over pipes in memory, in virtual time: no loss, a fixed delay, and cuts on demand. */
 import { create } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Cell } from "../../src/catalog/cell.ts";
 import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
@@ -24,7 +25,8 @@ export interface NodeSpec {
   readonly clusterId?: string;
   readonly region?: string;
   readonly generation?: number;
-  readonly lastSeq?: number;
+  /** The node's last life, whose journal is kept; else it starts with nothing. */
+  readonly disk?: WorldNode;
   readonly seeds?: readonly string[];
   readonly clusterToken?: string;
   readonly address?: string;
@@ -71,10 +73,20 @@ export class WorldNode {
   constructor(world: FabricWorld, spec: NodeSpec) {
     this.#world = world;
     this.spec = spec;
-    const { nodeId, clusterId = "c1", region = "r1", generation = 1, lastSeq = 0, seeds = [], clusterToken = "secret" } = spec;
+    const {
+      nodeId,
+      clusterId = "c1",
+      region = "r1",
+      generation = spec.disk?.replica.self.generation ?? 1,
+      disk,
+      seeds = [],
+      clusterToken = "secret",
+    } = spec;
     this.address = spec.address ?? `${nodeId}:1`;
     const bounds = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
+    const lastSeq = disk?.replica.lastSeq ?? 0;
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq, floor: 0, ...bounds });
+    if (disk !== undefined) this.#restore(disk);
     const facts = { nodeId, generation, address: this.address, clusterId, region, zone: "z1", version: "1", healthScore: 0 };
     this.fabric = new Fabric(
       { ...FABRIC_DEFAULTS, ...spec.options },
@@ -91,6 +103,18 @@ export class WorldNode {
         startAgeMs: 0,
       },
     );
+  }
+
+  /** As from a journal: own records under their own numbers. */
+  #restore({ replica }: WorldNode): void {
+    for (const cell of replica.self.log.list()) {
+      const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal } = cell;
+      const { sizeBytes, contentBytes } = cell;
+      const at = sizeBytes === 0 ? 0 : this.replica.slab.put(Uint8Array.from(replica.slab.view(cell.at, sizeBytes)));
+      const said = { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal };
+      this.replica.install(new Cell({ ...said, origin: this.replica.self, at, sizeBytes, contentBytes }), this.#world.time());
+      this.#hlc.resume(hlc);
+    }
   }
 
   /** Registers an entry and tells the fabric. */
