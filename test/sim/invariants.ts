@@ -91,7 +91,8 @@ export class Invariants implements Watching {
     this.#note(node, process, cell);
     // An unregistered entry never comes back where it is known that it was.
     const seen = process.replica.view(cell.key);
-    if (seen === undefined) return;
+    // Who hears of a dead origin later than of what ended its records may have missed the end: its tombstone is collected by then.
+    if (seen === undefined || seen.origin.life !== "live") return;
     for (const { originId, seq, hlc, reach } of model.ended(cell.key)) {
       if (seen.hlc >= hlc || process.replica.forgotten.has(originId)) continue;
       const known = process.replica.origins.get(originId);
@@ -267,7 +268,7 @@ function wrongClient(client: Client, up: readonly SimNode[], { model, checks }: 
     const live = replica.records(key).filter(({ body }) => body === BODY.ENTRY);
     if (promised.state === "gone") {
       const isNewest = promised.hlc >= model.newestHlc(key);
-      return isNewest && replica.view(key) !== undefined ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`] : [];
+      return isNewest && replica.view(key)?.origin.life === "live" ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`] : [];
     }
     // Nobody registers a static entry again when its node has lost its disk.
     if (wish.ttlMs === 0 && !up.some((other) => other.process?.replica.self.id === promised.originId)) return [];

@@ -35,7 +35,10 @@ export function adoptPolicy(process: SimProcess, head: PolicyHead, bytes: Uint8A
     process.later({ kind: "policyRefused", head, detail: read.ok ? "another version" : read.fault });
     return;
   }
-  if (!isNewer(read.version, process.policies.place)) return;
+  if (!isNewer(read.version, process.policies.place)) {
+    process.later({ kind: "policy", head: headOf(process) });
+    return;
+  }
   process.policies.take(read.version, bytes.length);
   keep(process, head.number, bytes);
 }

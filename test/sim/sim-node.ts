@@ -24,6 +24,7 @@ import type { Rng } from "../../src/lib/rng.ts";
 import { PolicyEngine, type VersionRow } from "../../src/policy/engine.ts";
 import { SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
+import { headOf } from "./policies.ts";
 import { numberOf, type Trace } from "./trace.ts";
 import type { World } from "./world.ts";
 
@@ -437,6 +438,7 @@ export class SimNode implements Host {
     this.parts.trace.say(() => `${this.name} starts, generation ${process.replica.self.generation}, seq ${this.disk.lastSeq}`);
     this.process = process;
     this.parts.watching.started(this, process);
+    process.input({ kind: "policy", head: headOf(process) });
     process.tick();
   }
 
