@@ -5,8 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
+import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
+import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { type Answer, GrpcDoor } from "../fakes/node.ts";
-import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-cluster-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -213,6 +215,47 @@ test("a node restored from a backup takes a new generation: what it has is there
     await eventually("the same everywhere", async () => (await member.seen()).toSorted(), ["later orphaned", "old healthy"]);
   await restored.register("fresh");
   await eventually("new ones arrive", async () => (await a.seen()).toSorted(), ["fresh healthy", "later orphaned", "old healthy"]);
+}, 30_000);
+
+test("with certificates nodes are whom their certificates name; a stranger's is refused, and a node does not start with another's", async () => {
+  const authority = new FabricAuthority();
+  const files = (name: string, tls: FabricTls): string => {
+    const at = (part: string, bytes: Uint8Array) => {
+      const path = join(HOME, `${name}.${part}`);
+      writeFileSync(path, bytes);
+      return path;
+    };
+    const paths = { cert_file: at("cert", tls.cert), key_file: at("key", tls.key), ca_file: at("ca", tls.clientCa) };
+    const config = join(HOME, `${name}.json`);
+    writeFileSync(config, JSON.stringify({ fabric: { ...paths, join_timeout: "1s" } }));
+    return config;
+  };
+  const flags = (nodeId: string, tls: FabricTls) => ["--ephemeral", "--cluster-id", "c1", "--config", files(nodeId, tls)];
+  await using a = await start("t1", flags("t1", authority.issue("t1")));
+  const [friend, stranger, plain, wrong] = await Promise.all([
+    start("t2", [...flags("t2", authority.issue("t2")), "--join", a.fabric]),
+    start("t3", [...flags("t3", new FabricAuthority().issue("t3")), "--join", a.fabric]),
+    start("t4", ["--ephemeral", "--cluster-id", "c1", "--join", a.fabric]),
+    waymarkProcess([
+      "serve",
+      "--node-id",
+      "t5",
+      ...flags("t5", authority.issue("t6")),
+      "--grpc-port",
+      "0",
+      "--http-port",
+      "0",
+      "--fabric-port",
+      "0",
+    ]),
+  ]);
+  await using b = friend;
+  await using c = stranger;
+  await using d = plain;
+  expect(wrong).toMatchObject({ exit: 1, stderr: expect.stringMatching(/fabric\.cert_file.*is of node t6.*this is node t5/) });
+  await a.register("web");
+  await eventually("the friend has it", () => b.seen(), ["web healthy"]);
+  expect([await a.peers(), await c.peers(), await d.peers(), await c.seen(), await d.seen()]).toEqual([["t2 alive"], [], [], [], []]);
 }, 30_000);
 
 test("alone a node keeps everything when it stops, whatever --on-stop says", async () => {
