@@ -30,6 +30,8 @@ export interface Terms {
   readonly principal: string;
   readonly reason: string;
   readonly changeTicket: string;
+  /** What a node begins with, knowing of no version: anything applied elsewhere meanwhile wins over it. */
+  readonly isInitial?: boolean;
 }
 
 /** A version as the store has it. */
@@ -204,7 +206,7 @@ export class PolicyEngine {
     const before = this.#newest;
     return {
       number: newest + 1,
-      hlc: new Hlc(before?.hlc).stamp(wallMs),
+      hlc: terms.isInitial === true ? 0 : new Hlc(before?.hlc).stamp(wallMs),
       nodeId: this.#options.nodeId,
       version: set.version,
       defaultAllow: set.defaultAllow,
@@ -243,10 +245,7 @@ export class PolicyEngine {
     return this.#trim();
   }
 
-  /**
-   * Another node's version, which `isNewer` than `place` and has been stored: it is the newest from now on, also where its
-   * number was given here to another, and in force where its stage says so, or where nothing else is.
-   */
+  /** Another node's version, which `isNewer` than `place` and is stored: in force where its stage says so, or where nothing else is. */
   take(version: PolicyVersion, sizeBytes: number): Taken {
     const { set: _set, ...facts } = version;
     const before = this.#newest;

@@ -211,7 +211,9 @@ export class PolicyKeeper {
       const isInForce = engine.status.newest?.checksum === checksum;
       // With no version that can be read, what the file says is better than denying everything.
       if (engine.isDenied || (isNews && !isInForce)) {
-        const terms = { expectedNumber: 0, stage: undefined, reason: `policy file ${name} says something new`, changeTicket: "" };
+        const reason = `policy file ${name} says something new`;
+        const isInitial = engine.newestNumber === 0;
+        const terms = { expectedNumber: 0, stage: undefined, reason, changeTicket: "", isInitial };
         await this.apply(FILE_ACTOR, { set: file.set, problems: [], terms, isDryRun: false });
       }
       if (isNews) await this.#keepFile(kept, checksum);

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { canonicalText, checksumOf } from "../../src/policy/policy-text.ts";
 import type { PolicySet } from "../../src/policy/rules.ts";
 import { isNewer } from "../../src/policy/version-order.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
@@ -121,6 +122,24 @@ test("the same set applied at two nodes, as from one policy file, is no conflict
   expect(a.engine.place).toEqual(b.engine.place);
   expect([a.engine.status.conflict, b.engine.status.conflict]).toEqual(["", ""]);
   expect([losersOf(a), losersOf(b)]).toEqual([[], []]);
+});
+
+test("what a joining node's policy file says gives way to what somebody applied in the cluster, and wins over nothing", async () => {
+  const [a, b] = [node("a"), node("b")];
+  await a.apply(only("red"));
+  b.wallMs += 5000;
+  const file = { ok: true, set: only("blue"), checksum: checksumOf(canonicalText(only("blue"))) } as const;
+  await b.keeper.applyFile("p.yaml", file);
+  expect(b.engine.status.inForce?.version).toBe("blue");
+  expect([await send(b, a), await send(a, b)]).toMatchObject([{ isAdopted: false }, { isAdopted: true }]);
+  expect(b.engine.status.inForce?.version).toBe("red");
+  // It is what it was, also when it is read again; an edit is news.
+  await b.keeper.applyFile("p.yaml", file);
+  expect(b.engine.newestNumber).toBe(1);
+  const edited = { ok: true, set: only("green"), checksum: checksumOf(canonicalText(only("green"))) } as const;
+  await b.keeper.applyFile("p.yaml", edited);
+  expect(await send(b, a)).toEqual({ isAdopted: true });
+  expect(a.engine.place).toMatchObject({ number: 2, nodeId: "b" });
 });
 
 test("each node decides by the stage itself, and one that knows nothing else takes what the cluster has", async () => {
