@@ -193,7 +193,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#news.health.worsen(Math.ceil(lateMs / this.#o.intervalMs));
     out.push({
       kind: "event",
-      event: { name: "woke up late", severity: "warn", isAudited: false, detail: { lateMs: Math.round(lateMs) } },
+      event: { name: "woke_up_late", severity: "warn", isAudited: false, detail: { lateMs: Math.round(lateMs) } },
     });
   }
 

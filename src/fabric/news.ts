@@ -129,7 +129,7 @@ export class News {
     }
     if (update.status !== "alive") return;
     this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
-    out.push(event("member suspected", "info", { node: update.nodeId, path, via: via.join(" ") }));
+    out.push(event("member_suspected", "info", { nodeId: update.nodeId, path, via: via.join(" ") }));
   }
 
   /** Own facts are others now. */
@@ -209,8 +209,8 @@ export class News {
     if (held !== "new") return;
     // Everybody has to know of it when the older one is gone.
     this.gossip.add(update);
-    const detail = { node: update.nodeId, generation: update.generation, address: update.address };
-    out.push(event(reason === "address" ? "address of another member" : "two nodes with one id", "warn", detail, true));
+    const detail = { nodeId: update.nodeId, generation: update.generation, address: update.address };
+    out.push(event(reason === "address" ? "address_of_another_member" : "two_nodes_with_one_id", "warn", detail, true));
   }
 
   #confirm(member: Member, update: MemberUpdate, teller: Teller, time: Time): void {
@@ -269,7 +269,7 @@ export class News {
       if (suspicion === undefined || suspicion.deadlineMonoMs > time.monoMs) continue;
       const { accusers } = suspicion;
       this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: accusers }, time, out);
-      out.push(event("member dead", "warn", { node: update.nodeId, accusers: accusers.join(" ") }));
+      out.push(event("member_dead", "warn", { nodeId: update.nodeId, accusers: accusers.join(" ") }));
     }
     this.#schedule();
   }
@@ -309,15 +309,15 @@ export class News {
     // Others had reason to doubt us (Lifeguard §IV-A).
     this.health.worsen(1);
     const detail = { said: told.status, accuser: told.accuser, toldBy: teller.nodeId, incarnation: told.incarnation };
-    out.push(event("contradicted own death", "info", detail));
+    out.push(event("contradicted_own_death", "info", detail));
   }
 
   /** Somebody else uses our id, or did so after us. */
   #conflict(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
     if (time.monoMs - this.#conflictToldMs < CONFLICT_EVENT_MS) return;
     this.#conflictToldMs = time.monoMs;
-    const detail = { node: told.nodeId, generation: told.generation, address: told.address, status: told.status, toldBy: teller.nodeId };
-    out.push(event("own id is used by another node", "error", detail, true));
+    const detail = { nodeId: told.nodeId, generation: told.generation, address: told.address, status: told.status, toldBy: teller.nodeId };
+    out.push(event("own_id_used_by_another", "error", detail, true));
   }
 }
 

@@ -107,7 +107,7 @@ test("a node frozen until it is dead to all comes back, and takes nobody else wi
   world.runFor(60_000);
   expect(world.runFor(15_000, () => world.isConverged())).toBe(true);
   expect(world.seen.filter(({ status, nodeId }) => status === "dead" && nodeId !== "n4")).toEqual([]);
-  expect(world.events.some(({ by, name }) => by === "n4" && name === "woke up late")).toBe(true);
+  expect(world.events.some(({ by, name }) => by === "n4" && name === "woke_up_late")).toBe(true);
 });
 
 test("short freezes in bursts kill nobody", () => {
@@ -170,7 +170,7 @@ test("two nodes with one id: the older life stays while it answers, the newer is
   world.give(twin, { kind: "join", addresses: ["n0:1"] });
   world.runFor(10_000);
   expect(nodeAt(nodes, 0).machine.find("n3")).toMatchObject({ generation: 1, status: "alive" });
-  expect(world.events.some(({ name }) => name === "two nodes with one id")).toBe(true);
+  expect(world.events.some(({ name }) => name === "two_nodes_with_one_id")).toBe(true);
   expect(nodeAt(nodes, 3).machine.find("n3")?.generation).toBe(1);
   world.crash(nodeAt(nodes, 3));
   const others = nodes.filter((_, i) => i !== 3);
@@ -185,7 +185,7 @@ test("two nodes from copies of one journal do not fill the network with contradi
   const before = world.messageCount;
   world.runFor(60_000);
   expect((world.messageCount - before) / 60 / 11).toBeLessThan(20);
-  expect(world.events.some(({ name }) => name === "own id is used by another node")).toBe(true);
+  expect(world.events.some(({ name }) => name === "own_id_used_by_another")).toBe(true);
   expect(nodeAt(nodes, 3).machine.refutationCount).toBeLessThan(20);
 });
 
@@ -196,7 +196,7 @@ test("a reused address: the newcomer waits while the older member answers there,
   world.give(liar, { kind: "facts", facts: { ...liar.facts, address: "n5:1" } });
   world.runFor(30_000);
   expect(nodeAt(nodes, 0).machine.findAt("n5:1")?.nodeId).toBe("n5");
-  expect(world.events.some(({ name }) => name === "address of another member")).toBe(true);
+  expect(world.events.some(({ name }) => name === "address_of_another_member")).toBe(true);
   world.crash(liar);
   world.crash(nodeAt(nodes, 5));
   const tenant = world.start("tenant", { address: "n5:1" });

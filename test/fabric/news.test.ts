@@ -81,7 +81,7 @@ test("a suspicion is confirmed by others, ends in death, and says who accused by
   expect(member.update.status).toBe("suspect");
   made.tick(at(5000), out);
   expect(member.update.status).toBe("dead");
-  expect(eventNames(out)).toEqual(["member dead"]);
+  expect(eventNames(out)).toEqual(["member_dead"]);
   expect(member.evidence).toEqual([
     { atWallMs: 1_001_000, status: "suspect", accuser: "x", path: "gossip", via: ["teller"] },
     { atWallMs: 1_002_000, status: "suspect", accuser: "y", path: "gossip", via: ["teller"] },
@@ -150,7 +150,7 @@ test("said to be dead or suspect, a node contradicts and trusts itself less; an 
   const out = learn(made, [said("self", "suspect", { incarnation: 5 })]);
   expect(made.self.update).toMatchObject({ status: "alive", incarnation: 6 });
   expect(made.health.score).toBe(1);
-  expect(eventNames(out)).toEqual(["contradicted own death"]);
+  expect(eventNames(out)).toEqual(["contradicted_own_death"]);
   learn(made, [said("self", "dead", { incarnation: 5 })]);
   expect(made.self.update.incarnation).toBe(6);
   learn(made, [said("self", "left", { incarnation: 40 })]);
@@ -170,7 +170,7 @@ test("a node that left does not come back because others say so", () => {
 test("the own id in a later generation is a conflict, told once a minute, and not contradicted", () => {
   const made = news();
   const twin = said("self", "alive", { generation: 2, address: "twin:1" });
-  expect(eventNames(learn(made, [twin, twin, twin]))).toEqual(["own id is used by another node"]);
+  expect(eventNames(learn(made, [twin, twin, twin]))).toEqual(["own_id_used_by_another"]);
   expect(made.refutationCount).toBe(0);
   expect(eventNames(learn(made, [twin], TELLER, at(61_000)))).toHaveLength(1);
   expect(eventNames(learn(made, [said("self", "alive", { generation: 0 })]))).toEqual([]);
@@ -180,7 +180,7 @@ test("a newcomer with the address of a listed member waits until that one is gon
   const made = news();
   learn(made, [said("old", "alive", { address: "x:1" })]);
   const out = learn(made, [said("new", "alive", { address: "x:1" })]);
-  expect(eventNames(out)).toEqual(["address of another member"]);
+  expect(eventNames(out)).toEqual(["address_of_another_member"]);
   expect(made.members.find("new")).toBeUndefined();
   expect(made.quarantinedCount).toBe(1);
   expect(made.checks(at(0)).map(({ update }) => update.nodeId)).toEqual(["new"]);
@@ -202,7 +202,7 @@ test("a newer life of a listed member elsewhere waits, and goes with its own dea
   const made = news();
   learn(made, [said("a", "alive")]);
   const twin = said("a", "alive", { generation: 2, address: "twin:1" });
-  expect(eventNames(learn(made, [twin]))).toEqual(["two nodes with one id"]);
+  expect(eventNames(learn(made, [twin]))).toEqual(["two_nodes_with_one_id"]);
   expect(made.doubted.map(({ update }) => update.nodeId)).toEqual(["a"]);
   learn(made, [{ ...twin, status: "dead" }]);
   expect(made.quarantinedCount).toBe(0);
