@@ -6,9 +6,11 @@ export interface ReadinessOptions {
   readonly joinTimeoutMs: number;
   /** A peer in step speaks at least so often; silence up to here is no age. */
   readonly quietMs: number;
+  /** When all are starting, and somebody cannot be linked to, a node serves what it has after so long beyond the join timeout. */
+  readonly catchUpTimeoutMs: number;
 }
 
-export const READINESS_DEFAULTS: ReadinessOptions = { joinTimeoutMs: 5000, quietMs: 4000 };
+export const READINESS_DEFAULTS: ReadinessOptions = { joinTimeoutMs: 5000, quietMs: 4000, catchUpTimeoutMs: 30_000 };
 
 export interface ReadyState {
   readonly isReady: boolean;
@@ -16,9 +18,18 @@ export interface ReadyState {
   readonly detail: string;
   /**
    * How old what is held here may be: 0 while every peer that a link is wanted to has told within the last `quietMs` that there is nothing
-   * of its that we lack; else the longest time since one did. Of a node that is not ready, the age of what it started with.
+   * of its that we lack; else the longest time since one did. Of a node that is not ready, or alone with a snapshot, the age of what it started with.
    */
   readonly ageMs: number;
+}
+
+/** Peers that are up, and all of whose news from when their link came up is here. */
+export interface CaughtUp {
+  readonly count: number;
+  /** Of them, those that were ready when they greeted. */
+  readonly readyCount: number;
+  /** Those there are to catch up with. */
+  readonly wantedCount: number;
 }
 
 type State =
@@ -33,6 +44,8 @@ export class Readiness {
   readonly #startAgeMs: number;
   #state: State | undefined;
   #startMonoMs = 0;
+  /** When what is caught up with by then is enough. */
+  #dueMonoMs: number | undefined;
   /** Peers a link is wanted to, and when each was last in step; before that, since when it is wanted. */
   readonly #inStepMonoMs = new Map<string, number>();
 
@@ -75,9 +88,17 @@ export class Readiness {
     if (this.#inStepMonoMs.has(nodeId)) this.#inStepMonoMs.set(nodeId, time.monoMs);
   }
 
-  /** All that a peer had when its link came up is here: this node has what it must have. */
-  caughtUp(): void {
-    if (this.#state?.kind !== "caught_up") this.#state = { kind: "caught_up" };
+  /**
+   * With whom this node has caught up. One that was ready is enough. When all are starting, nobody is, and what each brings counts:
+   * then all must have been heard, and everybody had the time to join.
+   */
+  caughtUpWith({ readyCount, count, wantedCount }: CaughtUp, time: Time): void {
+    if (count === 0 || this.hasCaughtUp) return;
+    const { joinTimeoutMs, catchUpTimeoutMs } = this.#options;
+    const waitMs = readyCount > 0 ? 0 : joinTimeoutMs + (count >= wantedCount ? 0 : catchUpTimeoutMs);
+    const dueMonoMs = this.#startMonoMs + waitMs;
+    if (time.monoMs >= dueMonoMs) this.#state = { kind: "caught_up" };
+    else this.#dueMonoMs = dueMonoMs;
   }
 
   /** Whether it has ever been in step with a peer. */
@@ -91,14 +112,17 @@ export class Readiness {
 
   nextDeadlineMs(): number | undefined {
     if (this.#state === undefined) return 0;
-    return this.#state.kind === "joining" ? this.#state.deadlineMonoMs : undefined;
+    if (this.#state.kind === "joining") return this.#state.deadlineMonoMs;
+    return this.hasCaughtUp ? undefined : this.#dueMonoMs;
   }
 
   read(time: Time): ReadyState {
     const { isReady } = this;
     const reason = this.#state?.kind ?? "joining";
     const behind = [...this.#inStepMonoMs].filter(([, monoMs]) => time.monoMs - monoMs > this.#options.quietMs);
-    const ageMs = isReady
+    // Alone with what others told long ago is not fresher for serving it.
+    const isCurrent = reason === "caught_up" || (reason === "alone" && this.#startAgeMs === 0);
+    const ageMs = isCurrent
       ? Math.max(0, ...behind.map(([, monoMs]) => time.monoMs - monoMs))
       : this.#startAgeMs + (this.#state === undefined ? 0 : time.monoMs - this.#startMonoMs);
     return {

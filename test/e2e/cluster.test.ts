@@ -1,6 +1,6 @@
 /** Real nodes that find each other by a seed, replicate, lose each other and come back. */
 import { Resolver } from "node:dns/promises";
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
@@ -215,6 +215,32 @@ test("a node restored from a backup takes a new generation: what it has is there
     await eventually("the same everywhere", async () => (await member.seen()).toSorted(), ["later orphaned", "old healthy"]);
   await restored.register("fresh");
   await eventually("new ones arrive", async () => (await a.seen()).toSorted(), ["fresh healthy", "later orphaned", "old healthy"]);
+}, 30_000);
+
+test("a restarted node serves at once what others told it, marked with its age, and refuses who wants it fresher", async () => {
+  const often = join(HOME, "often.json");
+  const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", snapshot_interval: "500ms" };
+  writeFileSync(often, JSON.stringify({ fabric }));
+  const port = await (async () => {
+    await using a = await start("w1");
+    await using b = await start("w2", ["--config", often, "--join", a.fabric]);
+    await a.register("web");
+    await eventually("replicated", () => b.seen(), ["web healthy"]);
+    await eventually("a snapshot of it", async () => existsSync(join(HOME, "w2", "replica.snapshot")), true);
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await Promise.all([b.node.stop("SIGKILL"), a.node.stop("SIGKILL")]);
+    return a.fabric.split(":")[1] ?? "";
+  })();
+  await using warm = await start("w2", ["--config", often, "--join", `127.0.0.1:${port}`]);
+  expect(await warm.seen()).toEqual(["web orphaned"]);
+  const { response } = await warm.door.ask("catalogQuery", { namespacePrefix: "svc" });
+  expect(Number.parseFloat(String(response["age"]))).toBeGreaterThan(0.5);
+  const fresh = { namespacePrefix: "svc", maxStaleness: "0.1s" };
+  expect(await warm.door.ask("catalogQuery", fresh)).toMatchObject({ code: "UNAVAILABLE", reason: "too_stale", retryMs: 1000 });
+  await using back = await start("w1", ["--fabric-port", port]);
+  await eventually("healed", () => warm.seen(), ["web healthy"]);
+  await eventually("fresh", async () => (await warm.door.ask("catalogQuery", fresh)).code, "OK");
+  expect(await back.seen()).toEqual(["web healthy"]);
 }, 30_000);
 
 test("with certificates nodes are whom their certificates name; a stranger's is refused, and a node does not start with another's", async () => {

@@ -27,6 +27,14 @@ test("with seeds it waits for one, and serves alone when none answers in time", 
   expect(joining.read(at(joinTimeoutMs))).toMatchObject({ isReady: true, reason: "alone" });
 });
 
+test("alone with a snapshot it is ready, and as old as the snapshot until it is in step with somebody", () => {
+  const warm = readiness(true, 50_000);
+  warm.tick(false, at(joinTimeoutMs));
+  expect(warm.read(at(joinTimeoutMs))).toMatchObject({ isReady: true, reason: "alone", ageMs: 50_000 + joinTimeoutMs });
+  warm.caughtUp();
+  expect(warm.read(at(60_000)).ageMs).toBe(0);
+});
+
 test("who has found a peer waits for what it has, as long as there is one", () => {
   const joining = readiness(true);
   joining.tick(true, at(100));
