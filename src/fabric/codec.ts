@@ -21,7 +21,6 @@ import {
   PushPullResponseSchema,
   VectorFrameSchema,
 } from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import { quoted } from "../catalog/names.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
 import { encodeRecords, LINK_FRAME_TAG, readRecords } from "./frame-bytes.ts";
@@ -59,7 +58,7 @@ type CallKind = CallRequest["kind"];
 
 /** The bytes of a frame on a link, the same both ways. A frame of records is encoded once, however many links it goes to. */
 export function encodeLinkFrame(frame: LinkFrame): Uint8Array {
-  if (frame.kind === "records") return encodeRecords(frame);
+  if (frame.kind === "records") return encodeRecords(frame).message;
   return bytesOf(LinkRequestSchema, { frame: { frame: frameInit(frame) } });
 }
 
@@ -233,9 +232,7 @@ function headOf(head: PolicyHeadMessage, bounds: MessageBounds): PolicyHead {
 
 const STATUSES: readonly MemberStatus[] = ["alive", "suspect", "left", "dead"];
 
-function memberOf(update: MemberMessage, bounds: MessageBounds): MemberUpdate {
-  const status = STATUSES.find((word) => word === update.status);
-  if (status === undefined) throw invalid("updates.status", `${quoted(update.status)} must be one of ${STATUSES.join(", ")}`);
+function memberOf(update: MemberMessage, status: MemberStatus, bounds: MessageBounds): MemberUpdate {
   return {
     nodeId: idField(update.nodeId, "updates.node_id", bounds),
     generation: numberField(update.generation, "updates.generation"),
@@ -250,13 +247,17 @@ function memberOf(update: MemberMessage, bounds: MessageBounds): MemberUpdate {
     transports: idsField(update.transports, "updates.transports", bounds),
     roles: idsField(update.roles, "updates.roles", bounds),
     labels: labelsField(update.labels, "updates.labels", bounds),
-    healthScore: healthScoreField(update.healthScore, "updates.health_score"),
+    healthScore: healthScoreField(update.healthScore),
     accuser: optionalIdField(update.accuser, "updates.accuser", bounds),
   };
 }
 
 function membersOf(updates: readonly MemberMessage[], bounds: MessageBounds): readonly MemberUpdate[] {
-  return updates.map((update) => memberOf(update, bounds));
+  return updates.flatMap((update) => {
+    const status = STATUSES.find((word) => word === update.status);
+    // A newer version's word, or nonsense: we can do nothing with what it says of this one member.
+    return status === undefined ? [] : [memberOf(update, status, bounds)];
+  });
 }
 
 /** What a caller asks. Throws `invalid_argument` naming the field. */

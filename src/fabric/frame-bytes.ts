@@ -4,6 +4,7 @@
  */
 import type { Frame } from "../catalog/frames.ts";
 import { invalid } from "../lib/errors.ts";
+import { PREFIX_BYTES, writePrefix } from "../lib/grpc-frames.ts";
 import { tagOf, utf8Size, varintSize, WIRE, type WireReader, writeBytes, writeText, writeVarint } from "../lib/protowire.ts";
 import { checkCount, idField, type MessageBounds } from "./message-rules.ts";
 
@@ -33,21 +34,36 @@ export interface RecordsMessage {
   readonly region: string;
 }
 
-/** A frame is one origin's, so its cluster and region are always the same. */
-const encoded = new WeakMap<Frame, Uint8Array>();
+/** A message, and what goes on the wire: the same bytes after gRPC's prefix. */
+interface EncodedRecords {
+  readonly message: Uint8Array;
+  readonly framed: Uint8Array;
+}
 
-/** The whole message of a frame of records, as both directions send it; the same array for the same `Frame`. HOT. */
-export function encodeRecords(message: RecordsMessage): Uint8Array {
-  const { frame } = message;
-  const known = encoded.get(frame);
+/** A frame is one origin's, so its cluster and region are always the same. */
+const encoded = new WeakMap<Frame, EncodedRecords>();
+
+/** The whole message of a frame of records, as both directions send it; the same arrays for the same `Frame`. HOT. */
+export function encodeRecords(records: RecordsMessage): EncodedRecords {
+  const known = encoded.get(records.frame);
   if (known !== undefined) return known;
+  const framed = writeFramed(records);
+  const message = framed.subarray(PREFIX_BYTES);
+  const both = { message, framed };
+  encoded.set(records.frame, both);
+  return both;
+}
+
+function writeFramed(message: RecordsMessage): Uint8Array {
+  const { frame } = message;
   const originSize = 1 + textSize(frame.nodeId) + numberSize(frame.generation);
   const size = recordsSize(message, originSize);
   const outerSize = 1 + varintSize(size) + size;
   // `writeText` wants room for three bytes a character.
   const slack = 2 * (message.clusterId.length + message.region.length);
-  const out = new Uint8Array(1 + varintSize(outerSize) + outerSize + slack);
-  let at = writeVarint(out, writeVarint(out, 0, LINK_FRAME_TAG), outerSize);
+  const messageSize = 1 + varintSize(outerSize) + outerSize;
+  const out = new Uint8Array(PREFIX_BYTES + messageSize + slack);
+  let at = writeVarint(out, writeVarint(out, writePrefix(out, messageSize), LINK_FRAME_TAG), outerSize);
   at = writeVarint(out, writeVarint(out, at, RECORDS_TAG), size);
   at = writeVarint(out, writeVarint(out, at, TAG.origin), originSize);
   at = writeText(out, writeVarint(out, at, ORIGIN_TAG.nodeId), frame.nodeId);
@@ -61,9 +77,7 @@ export function encodeRecords(message: RecordsMessage): Uint8Array {
   if (message.clusterId !== "") at = writeText(out, writeVarint(out, at, TAG.clusterId), message.clusterId);
   if (message.region !== "") at = writeText(out, writeVarint(out, at, TAG.region), message.region);
   at = writeNumber(out, at, TAG.known, frame.knownSeq ?? 0);
-  const bytes = out.subarray(0, at);
-  encoded.set(frame, bytes);
-  return bytes;
+  return out.subarray(0, at);
 }
 
 function recordsSize({ frame, clusterId, region }: RecordsMessage, originSize: number): number {

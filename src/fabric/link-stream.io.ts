@@ -1,8 +1,9 @@
 /** One link's HTTP/2 stream, whichever side opened it: frames in as they come, frames out one at a time, and an orderly end. */
 import type { Http2Stream } from "node:http2";
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
+import { type AssemblyBounds, framed, MessageAssembler, PREFIX_BYTES } from "../lib/grpc-frames.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
+import { encodeRecords } from "./frame-bytes.ts";
 import type { LinkTraffic } from "./link-traffic.ts";
 import type { LinkFrame } from "./messages.ts";
 
@@ -30,9 +31,6 @@ export interface LinkEvents {
 
 /** Of the first frame; what of it is here counts before anybody knows who sends it. */
 const MAX_FIRST_BYTES = 65_536;
-
-/** Frames that go to many links: framed once as they are encoded once. */
-const framedOnce = new WeakMap<Uint8Array, Uint8Array>();
 
 export class LinkStream {
   readonly #stream: Http2Stream;
@@ -160,21 +158,15 @@ export class LinkStream {
       if (this.#state === "draining") this.#end();
       return;
     }
-    const message = encodeLinkFrame(frame);
-    this.#traffic.count("sent", frame.kind, message.length);
+    // Frames of records go to many links: framed once, as they are encoded once.
+    const bytes = frame.kind === "records" ? encodeRecords(frame).framed : framed(encodeLinkFrame(frame));
+    this.#traffic.count("sent", frame.kind, bytes.length - PREFIX_BYTES);
     this.#writingSinceMonoMs = performance.now();
     // Called when the peer's window and the socket took all of it: one message in flight, whatever the peer does.
-    this.#stream.write(this.#framed(frame, message), () => {
+    this.#stream.write(bytes, () => {
       this.#writingSinceMonoMs = undefined;
       this.wake();
     });
-  }
-
-  #framed(frame: LinkFrame, message: Uint8Array): Uint8Array {
-    if (frame.kind !== "records") return framed(message);
-    const known = framedOnce.get(message) ?? framed(message);
-    framedOnce.set(message, known);
-    return known;
   }
 
   #end(): void {

@@ -134,9 +134,9 @@ export function labelsField(
   return labels;
 }
 
-export function healthScoreField(score: number, field: string): number {
-  if (score > MAX_HEALTH_SCORE) throw invalid(field, `${score} must be at most ${MAX_HEALTH_SCORE}`);
-  return score;
+/** A version that counts further is at our worst. */
+export function healthScoreField(score: number): number {
+  return Math.min(score, MAX_HEALTH_SCORE);
 }
 
 /** Lower-case hex of a SHA-256, or empty. */

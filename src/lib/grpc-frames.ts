@@ -8,10 +8,18 @@ export const PREFIX_BYTES = 5;
 export function framed(message: Uint8Array): Uint8Array {
   const size = message.length;
   const frame = Buffer.allocUnsafe(PREFIX_BYTES + size);
-  frame[0] = 0;
-  frame.writeUInt32BE(size, 1);
-  frame.set(message, PREFIX_BYTES);
+  frame.set(message, writePrefix(frame, size));
   return frame;
+}
+
+/** Writes the prefix of a message of so many bytes at the start; returns the offset after it. */
+export function writePrefix(out: Uint8Array, sizeBytes: number): number {
+  out[0] = 0;
+  out[1] = sizeBytes >>> 24;
+  out[2] = sizeBytes >>> 16;
+  out[3] = sizeBytes >>> 8;
+  out[4] = sizeBytes;
+  return PREFIX_BYTES;
 }
 
 /** What bounds the bytes of requests that are not complete yet, over all streams of a listener. */

@@ -103,6 +103,13 @@ describe("a peer of another version", () => {
     );
   });
 
+  test("a member of a status from the future is passed over, the others are not; a score beyond ours is our worst", () => {
+    const member = { nodeId: "n1", status: "alive", address: "h:1", clusterId: "c", region: "r", healthScore: 12 };
+    const updates = [{ ...member, status: "moonlit" }, member];
+    const bytes = toBinary(ProbeRequestSchema, create(ProbeRequestSchema, { origin: ORIGIN, updates }));
+    expect(decodeCallRequest("probe", bytes)).toMatchObject({ updates: [{ nodeId: "n1", status: "alive", healthScore: 8 }] });
+  });
+
   test("a farewell for a reason from the future is one of the mildest", () => {
     const bytes = bytesOf({ case: "goodbye", value: { reason: "eclipse", detail: "the\u001b[31m sun" } });
     expect(decodeLinkFrame(bytes)).toEqual({ kind: "goodbye", reason: "not_needed", detail: "eclipse the?[31m sun" });
@@ -159,14 +166,12 @@ describe("a bad field is refused by its name", () => {
   const MEMBER = { nodeId: "n1", status: "alive", address: "h:1", clusterId: "c", region: "r" };
   test.each([
     { field: "updates.node_id", member: { ...MEMBER, nodeId: "" } },
-    { field: "updates.status", member: { ...MEMBER, status: "undead" } },
     { field: "updates.incarnation", member: { ...MEMBER, incarnation: 2n ** 63n } },
     { field: "updates.address", member: { ...MEMBER, address: "h:0" } },
     { field: "updates.roles", member: { ...MEMBER, roles: many(65, "r") } },
     { field: "updates.labels", member: { ...MEMBER, labels: { "a b": "" } } },
     { field: "updates.labels", member: { ...MEMBER, labels: { a: "x".repeat(257) } } },
     { field: "updates.labels", member: { ...MEMBER, labels: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`k${i}`, ""])) } },
-    { field: "updates.health_score", member: { ...MEMBER, healthScore: 9 } },
     { field: "updates.accuser", member: { ...MEMBER, accuser: "\n" } },
   ])("$field of a member", ({ field, member }) => {
     const bytes = toBinary(ProbeRequestSchema, create(ProbeRequestSchema, { origin: ORIGIN, updates: [member] }));

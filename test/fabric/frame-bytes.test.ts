@@ -8,6 +8,7 @@ import { encodeRecord } from "../../src/catalog/record-codec.ts";
 import { decodeLinkFrame } from "../../src/fabric/codec.ts";
 import { encodeRecords, readRecords } from "../../src/fabric/frame-bytes.ts";
 import { MESSAGE_BOUNDS } from "../../src/fabric/message-rules.ts";
+import { framed } from "../../src/lib/grpc-frames.ts";
 import { WireReader } from "../../src/lib/protowire.ts";
 import { anyRecords } from "../fakes/fabric-messages.ts";
 
@@ -25,7 +26,8 @@ test("protobuf-es writes the same bytes", () => {
   fc.assert(
     fc.property(anyRecords, fc.array(anyRecord, { maxLength: 5 }), (message, records) => {
       const { frame, clusterId, region } = message;
-      const bytes = encodeRecords({ ...message, frame: { ...frame, records } });
+      const { message: bytes, framed: onWire } = encodeRecords({ ...message, frame: { ...frame, records } });
+      expect(Buffer.from(onWire).equals(framed(bytes))).toBe(true);
       const value = {
         origin: { nodeId: frame.nodeId, generation: BigInt(frame.generation) },
         after: BigInt(frame.after),
@@ -58,7 +60,7 @@ test("records that were read are views of what was received", () => {
     { body: BODY.ENTRY, entry: Uint8Array.of(10, 0) },
   );
   const frame = { nodeId: "n1", generation: 1, after: 0, through: 1, records: [record], isComplete: false, isLast: false, floor: 0 };
-  const bytes = encodeRecords({ kind: "records", frame, clusterId: "c1", region: "eu" });
+  const { message: bytes } = encodeRecords({ kind: "records", frame, clusterId: "c1", region: "eu" });
   const read = readRecords(new WireReader(bytes, 4), MESSAGE_BOUNDS);
   expect(read.frame.records[0]?.buffer).toBe(bytes.buffer);
   expect(read.frame).toEqual(frame);
