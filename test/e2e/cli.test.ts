@@ -21,7 +21,7 @@ const json = (text: string): Printed => JSON.parse(text) as Printed;
 test("serve prints one ready line on stdout, answers, and ends with exit code 0 on SIGTERM", async () => {
   await using node = await startNodeProcess(["--ephemeral", "--node-id", "n1", "--region", "eu"]);
   expect(node.nodeId).toBe("n1");
-  expect(Object.keys(node.listeners)).toEqual(["grpc", "http", "dns"]);
+  expect(Object.keys(node.listeners)).toEqual(["grpc", "http", "dns", "fabric"]);
   const status = await node.run(["discovery", "status", "-o", "json"]);
   expect(json(status.stdout)).toMatchObject({ node_id: "n1", region: "eu", listeners: node.listeners });
   const { exit, stdout } = await node.stop();
