@@ -4,7 +4,7 @@ import { relationOf } from "../catalog/scope.ts";
 import type { Machine, Time } from "../lib/machine.ts";
 import { CallGuard } from "./call-guard.ts";
 import type { FabricOptions, FabricParts } from "./fabric-options.ts";
-import type { LinkRow } from "./link-row.ts";
+import type { LinkState } from "./link-row.ts";
 import { Links, type LinksInput, type LinksOutput } from "./links.ts";
 import { Lives } from "./lives.ts";
 import { Membership, type MembershipInput } from "./membership.ts";
@@ -27,6 +27,8 @@ import { type SessionNews, Sessions } from "./sessions.ts";
 import type { TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
+/** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
+const READY = "ready";
 
 /** Names a link for as long as its stream lives; given by whoever opens it: even from here, odd from the shell (`-1, -3, …` count too). */
 export type LinkId = number;
@@ -122,7 +124,7 @@ export class Fabric implements FabricMachine {
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
       members: () => this.membership.listed(),
-      capabilities: [],
+      capabilities: () => (this.#readiness.isReady ? [READY] : []),
       trust: this.#trust,
       rng: rng.fork("links"),
     });
@@ -360,10 +362,15 @@ export class Fabric implements FabricMachine {
   }
 
   /** Only a peer of this cluster has everything that this node must have, as long as there is one. */
-  #judge(): void {
+  #judge(time: Time): void {
     const { clusterId } = this.#trust;
-    const isAlone = !this.membership.listed().some((member) => member.clusterId === clusterId);
-    if (this.#sessions.caughtUpWith().some((hello) => isAlone || hello.clusterId === clusterId)) this.#readiness.caughtUp();
+    const listed = this.membership.listed();
+    const own = listed.filter((member) => member.clusterId === clusterId);
+    const hellos = this.#sessions.caughtUpWith().filter((hello) => own.length === 0 || hello.clusterId === clusterId);
+    const readyCount = hellos.filter(({ capabilities }) => capabilities.includes(READY)).length;
+    // Above that many, links are to some only.
+    const wantedCount = Math.min(own.length === 0 ? 1 : own.length, Math.ceil(this.#options.links.maxLinks / 2));
+    this.#readiness.caughtUpWith({ count: hellos.length, readyCount, wantedCount }, time);
   }
 
   #stopFor(reason: "leave" | "restart", time: Time, out: FabricOutput[]): void {
@@ -388,11 +395,6 @@ export class Fabric implements FabricMachine {
     }
     this.#readiness.tick(this.#hasPeers, time);
     this.#learn(this.#sessions.tick(time, { isStopping: this.#stop !== undefined }, out), time, out);
-    if (!this.#readiness.hasCaughtUp) this.#judge();
+    if (!this.#readiness.hasCaughtUp) this.#judge(time);
   }
-}
-
-/** A link, for people. */
-export interface LinkState extends LinkRow {
-  readonly isCaughtUp: boolean;
 }

@@ -19,6 +19,11 @@ export interface LinkRow {
   readonly framesReceived: number;
 }
 
+/** A link, for people. */
+export interface LinkState extends LinkRow {
+  readonly isCaughtUp: boolean;
+}
+
 export interface Row extends LinkRow {
   state: LinkRow["state"];
   nodeId: string;

@@ -38,7 +38,8 @@ export interface LinksParts {
   readonly self: () => MemberFacts;
   /** Everybody known, in a stable order. */
   readonly members: () => Iterable<MemberUpdate>;
-  readonly capabilities: readonly string[];
+  /** Asked at every hello. */
+  readonly capabilities: () => readonly string[];
   readonly trust: TrustFacts;
   readonly rng: Rng;
 }
@@ -275,7 +276,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #greet(row: Row, out: LinksOutput[]): void {
     const { nodeId, generation, clusterId, region, zone, address, version } = this.#parts.self();
     const clusterToken = row.proof?.certificate === undefined ? this.#parts.trust.clusterToken : "";
-    const { capabilities } = this.#parts;
+    const capabilities = this.#parts.capabilities();
     const who = { nodeId, generation, clusterId, region, zone, address, version };
     row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, capabilities, clusterToken } });
     out.push({ kind: "send", link: row.link });

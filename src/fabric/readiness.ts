@@ -93,6 +93,7 @@ export class Readiness {
    * then all must have been heard, and everybody had the time to join.
    */
   caughtUpWith({ readyCount, count, wantedCount }: CaughtUp, time: Time): void {
+    this.#dueMonoMs = undefined;
     if (count === 0 || this.hasCaughtUp) return;
     const { joinTimeoutMs, catchUpTimeoutMs } = this.#options;
     const waitMs = readyCount > 0 ? 0 : joinTimeoutMs + (count >= wantedCount ? 0 : catchUpTimeoutMs);

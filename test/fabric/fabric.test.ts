@@ -208,6 +208,17 @@ test("a node alone is ready at once; one whose seeds do not answer, after the ti
   world.runUntil(() => found.fabric.readiness(world.time()).isReady, 15_000);
 });
 
+test("all start at once: nobody is ready before everybody was heard, and then all are", () => {
+  const world = new FabricWorld();
+  const ids = ["a", "b", "c", "d", "e"];
+  const nodes = ids.map((nodeId) => world.start({ nodeId, seeds: ids.filter((id) => id !== nodeId).map((id) => `${id}:1`) }));
+  for (const node of nodes) node.put(node.spec.nodeId);
+  const isReady = (node: WorldNode): boolean => node.fabric.readiness(world.time()).isReady;
+  world.runUntil(() => nodes.some(isReady));
+  for (const node of nodes.filter(isReady)) expect(node.view()).toEqual(ids);
+  expect(world.runUntil(() => nodes.every(isReady))).toBeLessThan(2000);
+});
+
 test("the age of the data is that of the longest silence of a peer, and none when all are in step", () => {
   const { world, nodes } = cluster(3);
   const [a, b] = nodes;

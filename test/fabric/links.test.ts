@@ -23,7 +23,7 @@ class Bench {
 
   constructor(nodeId = "m", options: Partial<LinksOptions> = {}) {
     const trust = { nodeId, clusterId: "c1", region: "r1", clusterToken: "secret", isInsecure: false };
-    const parts = { self: () => memberOf(nodeId), members: () => this.members, capabilities: [], trust, rng: new Rng(1) };
+    const parts = { self: () => memberOf(nodeId), members: () => this.members, capabilities: () => [], trust, rng: new Rng(1) };
     this.links = new Links({ ...LINKS_DEFAULTS, ...options }, parts);
   }
 

@@ -2,7 +2,10 @@
 import { expect, test } from "vitest";
 import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
 
-const { joinTimeoutMs, quietMs } = READINESS_DEFAULTS;
+const { joinTimeoutMs, quietMs, catchUpTimeoutMs } = READINESS_DEFAULTS;
+
+/** One peer, which was ready when it greeted. */
+const ONE = { count: 1, readyCount: 1, wantedCount: 3 };
 
 function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number } {
   return { monoMs, wallMs: 0 };
@@ -31,7 +34,7 @@ test("alone with a snapshot it is ready, and as old as the snapshot until it is 
   const warm = readiness(true, 50_000);
   warm.tick(false, at(joinTimeoutMs));
   expect(warm.read(at(joinTimeoutMs))).toMatchObject({ isReady: true, reason: "alone", ageMs: 50_000 + joinTimeoutMs });
-  warm.caughtUp();
+  warm.caughtUpWith(ONE, at(2000));
   expect(warm.read(at(60_000)).ageMs).toBe(0);
 });
 
@@ -49,23 +52,43 @@ test("once in step with a peer it is ready for good, also when it had started al
   for (const hasSeeds of [true, false]) {
     const node = readiness(hasSeeds);
     node.tick(true, at(100));
-    node.caughtUp();
+    node.caughtUpWith(ONE, at(100));
     node.tick(false, at(200));
     expect(node.read(at(200))).toMatchObject({ isReady: true, reason: "caught_up", detail: "in step with all peers" });
   }
 });
 
+test.each([
+  ["one that was ready", ONE, 0],
+  ["all, when none was ready", { count: 3, readyCount: 0, wantedCount: 3 }, joinTimeoutMs],
+  ["some, when none was ready", { count: 1, readyCount: 0, wantedCount: 3 }, joinTimeoutMs + catchUpTimeoutMs],
+])("Why: when all start at once an empty view must not pass for the truth: caught up with %s", (_what, caughtUp, readyMs) => {
+  const node = readiness(true);
+  node.tick(true, at(0));
+  node.caughtUpWith({ count: 0, readyCount: 0, wantedCount: 3 }, at(0));
+  expect(node.nextDeadlineMs()).toBeUndefined();
+  if (readyMs > 0) {
+    node.caughtUpWith(caughtUp, at(readyMs - 1));
+    expect([node.isReady, node.nextDeadlineMs()]).toEqual([false, readyMs]);
+    // Links lost meanwhile: there is nothing to wait for.
+    node.caughtUpWith({ ...caughtUp, count: 0 }, at(readyMs - 1));
+    expect(node.nextDeadlineMs()).toBeUndefined();
+  }
+  node.caughtUpWith(caughtUp, at(readyMs));
+  expect(node.read(at(readyMs)).reason).toBe("caught_up");
+});
+
 test("a node that started from a snapshot says how old that is until it has caught up", () => {
   const warm = readiness(true, 30_000);
   expect(warm.read(at(2000)).ageMs).toBe(32_000);
-  warm.caughtUp();
+  warm.caughtUpWith(ONE, at(2000));
   expect(warm.read(at(2000)).ageMs).toBe(0);
 });
 
 test("the age is the longest time since a wanted peer was in step; a peer that speaks often enough adds none", () => {
   const node = readiness(false);
   node.want(["a", "b"], at(0));
-  node.caughtUp();
+  node.caughtUpWith(ONE, at(0));
   node.inStep("a", at(9000));
   node.inStep("b", at(5000));
   expect(node.read(at(9000))).toMatchObject({ ageMs: 0 });
