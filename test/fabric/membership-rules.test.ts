@@ -1,0 +1,140 @@
+import { expect, test } from "vitest";
+import { Membership } from "../../src/fabric/membership.ts";
+import type { CallRequest, CallResponse, MemberUpdate, PeerProof } from "../../src/fabric/messages.ts";
+import type { MembershipOutput } from "../../src/fabric/news.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { factsOf } from "./membership-world.ts";
+
+const PROOF: PeerProof = { address: "127.0.0.1:9", isLoopback: true, certificate: undefined, clusterToken: "" };
+const FROM = { nodeId: "a", generation: 1 };
+
+function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberUpdate {
+  return { ...factsOf(nodeId), status, incarnation: 1, accuser: "" };
+}
+
+class Bench {
+  readonly machine = new Membership(factsOf("self"), new Rng("rules"));
+  nowMs = 0;
+
+  constructor(known: readonly MemberUpdate[] = []) {
+    this.give({ kind: "tick" });
+    this.ask({ kind: "pushPull", from: FROM, isJoin: false, members: known });
+  }
+
+  give(input: Parameters<Membership["handle"]>[0]): readonly MembershipOutput[] {
+    const out: MembershipOutput[] = [];
+    this.machine.handle(input, { monoMs: this.nowMs, wallMs: 5000 + this.nowMs }, out);
+    return out;
+  }
+
+  ask(request: CallRequest, proof = PROOF): CallResponse | undefined {
+    const answer = this.give({ kind: "asked", call: 1, request, proof }).find((output) => output.kind === "answer");
+    return answer?.kind === "answer" ? answer.response : undefined;
+  }
+}
+
+test("a probe is answered by the one it names, and by nobody else at the address", () => {
+  const bench = new Bench();
+  const probe = { kind: "probe", from: FROM, updates: [] } as const;
+  expect(bench.ask({ ...probe, targetNodeId: "self" })).toMatchObject({ kind: "probe", from: { nodeId: "self", generation: 1 } });
+  expect(bench.ask({ ...probe, targetNodeId: "other" })).toBeUndefined();
+  expect(bench.machine.traffic).toMatchObject({ asked: 3, refused: 1 });
+});
+
+test("who asks in another's name, or in ours, is refused and what it tells is not heard", () => {
+  const bench = new Bench();
+  const certificate = { nodeId: "b", clusterId: "c1" };
+  const probe = { kind: "probe", targetNodeId: "self", updates: [said("x")] } as const;
+  expect(bench.ask({ ...probe, from: FROM }, { ...PROOF, certificate })).toBeUndefined();
+  expect(bench.ask({ ...probe, from: { nodeId: "self", generation: 1 } })).toBeUndefined();
+  expect(bench.machine.find("x")).toBeUndefined();
+  expect(bench.ask({ ...probe, from: { nodeId: "b", generation: 1 } }, { ...PROOF, certificate })).toBeDefined();
+  expect(bench.machine.find("x")).toBeDefined();
+});
+
+test("an asker that is dead here is told so first, and answers by contradicting", () => {
+  const bench = new Bench([said("a"), said("a", "dead"), said("b")]);
+  bench.ask({ kind: "probe", from: { nodeId: "b", generation: 1 }, targetNodeId: "self", updates: [said("a", "dead")] });
+  const answer = bench.ask({ kind: "probe", from: FROM, targetNodeId: "self", updates: [] });
+  expect(answer?.kind === "probe" && answer.updates[0]).toMatchObject({ nodeId: "a", status: "dead" });
+  const again = { ...said("a"), incarnation: 2 };
+  bench.ask({ kind: "probe", from: FROM, targetNodeId: "self", updates: [again] });
+  expect(bench.machine.find("a")?.status).toBe("alive");
+});
+
+test("an exchange of tables is answered with what the asker did not say", () => {
+  const bench = new Bench([said("a"), said("b")]);
+  const answer = bench.ask({ kind: "pushPull", from: FROM, isJoin: true, members: [said("a"), said("c")] });
+  expect(answer?.kind === "pushPull" && answer.members.map(({ nodeId }) => nodeId)).toEqual(["self", "b"]);
+  expect(bench.machine.counts()).toEqual({ alive: 3, suspect: 0, left: 0, dead: 0, quarantined: 0 });
+});
+
+test("an indirect probe becomes our own, and is answered when that is", () => {
+  const bench = new Bench([said("a"), said("b")]);
+  const request = { kind: "probeIndirect", from: FROM, targetNodeId: "b", targetAddress: "b:1", timeoutMs: 300, updates: [] } as const;
+  const out = bench.give({ kind: "asked", call: 77, request, proof: PROOF });
+  const call = out.find((output) => output.kind === "call" && output.to === "b:1" && output.timeoutMs === 300);
+  expect(out.some(({ kind }) => kind === "answer")).toBe(false);
+  if (call?.kind !== "call") throw new Error("no call");
+  const response = { kind: "probe", from: { nodeId: "b", generation: 1 }, updates: [] } as const;
+  const answered = bench.give({ kind: "answered", call: call.call, response });
+  expect(answered).toMatchObject([{ kind: "answer", call: 77, response: { kind: "probeIndirect", isAcknowledged: true } }]);
+});
+
+test("a tick too early, or twice, changes nothing", () => {
+  const bench = new Bench([said("a"), said("b")]);
+  bench.nowMs = bench.machine.nextDeadlineMs() ?? 0;
+  bench.give({ kind: "tick" });
+  const deadlineMs = bench.machine.nextDeadlineMs();
+  expect(bench.give({ kind: "tick" })).toEqual([]);
+  expect(bench.machine.nextDeadlineMs()).toBe(deadlineMs);
+});
+
+test("an answer to a call that is not ours, or was answered, changes nothing", () => {
+  const bench = new Bench([said("a")]);
+  expect(bench.give({ kind: "answered", call: 4711, response: undefined })).toEqual([]);
+  expect(bench.machine.traffic).toMatchObject({ answered: 0, failed: 0 });
+});
+
+test("an event loop that is late makes the node doubt itself, a little lateness does not", () => {
+  const bench = new Bench();
+  bench.give({ kind: "lagged", lagMs: 100 });
+  expect(bench.machine.healthScore).toBe(0);
+  bench.give({ kind: "lagged", lagMs: 2500 });
+  expect(bench.machine.healthScore).toBe(3);
+});
+
+test("a bad score is told to others, now and then", () => {
+  const bench = new Bench([said("a")]);
+  bench.give({ kind: "lagged", lagMs: 4000 });
+  for (let i = 0; i < 400; i++) {
+    bench.nowMs = Math.max(bench.nowMs, bench.machine.nextDeadlineMs() ?? 0);
+    const out = bench.give({ kind: "tick" });
+    for (const output of out) if (output.kind === "call") bench.give({ kind: "answered", call: output.call, response: undefined });
+  }
+  expect(bench.machine.find("self")?.healthScore).toBeGreaterThan(1);
+});
+
+test("reads say who is there", () => {
+  const bench = new Bench([said("a"), said("b"), said("b", "left")]);
+  expect(bench.machine.members().map(({ nodeId }) => nodeId)).toEqual(["self", "a", "b"]);
+  expect(bench.machine.listed().map(({ nodeId }) => nodeId)).toEqual(["a"]);
+  expect(bench.machine.isSelf("self")).toBe(true);
+  expect(bench.machine.findAt("a:1")?.nodeId).toBe("a");
+  expect(bench.machine.findAt("b:1")).toBeUndefined();
+  expect(bench.machine.explain("nobody")).toBeUndefined();
+  expect(bench.machine.explain("b")).toMatchObject({ update: { status: "left" }, accusers: [], rttMs: undefined });
+  expect(new Membership(factsOf("new"), new Rng("new")).nextDeadlineMs()).toBeUndefined();
+});
+
+test("after leaving a node probes nobody, and is quiet when all is told", () => {
+  const bench = new Bench([said("a"), said("b")]);
+  bench.give({ kind: "leave" });
+  expect(bench.machine.isQuiet).toBe(false);
+  for (let i = 0; i < 50 && !bench.machine.isQuiet; i++) {
+    bench.nowMs = Math.max(bench.nowMs, bench.machine.nextDeadlineMs() ?? 0);
+    bench.give({ kind: "tick" });
+  }
+  expect(bench.machine.isQuiet).toBe(true);
+  expect(bench.nowMs).toBeLessThan(2000);
+});
