@@ -82,21 +82,20 @@ export interface FaultParts {
   readonly endMs: number;
   /** Part of what an origin said is not on its disk any more. */
   readonly lose: (originId: string) => void;
-  /** Something begins or ends that may keep messages from arriving. */
-  readonly disturb: () => void;
+  /** Something keeps messages from arriving, or processes from answering, until then. */
+  readonly disturb: (untilMs: number) => void;
 }
 
 /** Does it, and arranges for its end. */
 export function inflict(step: FaultStep, parts: FaultParts): void {
   const { world, network, nodes, gone, endMs } = parts;
   const later = (delayMs: number, run: () => void) => {
+    parts.disturb(world.nowMs + delayMs);
     world.after(delayMs, () => {
-      if (world.nowMs >= endMs) return;
-      parts.disturb();
-      run();
+      if (world.nowMs < endMs) run();
     });
   };
-  parts.disturb();
+  parts.disturb(world.nowMs);
   switch (step.kind) {
     case "partition": {
       const others = nodes.map(({ index }) => index).filter((index) => !step.side.includes(index));
