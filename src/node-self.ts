@@ -12,6 +12,7 @@ import { type NodeFactsToPublish, nodeEntry } from "./services/node-entry.ts";
 const SELF_PRINCIPAL = "node ";
 /** Others hear of it only when its band changes. */
 const REFRESH_MS = 30_000;
+const FIRST_MS = 5000;
 
 export interface PublishedSelf {
   close(): void;
@@ -34,12 +35,18 @@ export async function publishSelf(core: NodeCore, options: SelfOptions): Promise
   const draft = drafter.draftOfNode(entry, { ...identity, tenantId: "", receivedWallMs: time.wallMs });
   const caller = selfCaller(core);
   registrar.register(caller, { drafts: [draft], ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
-  const load = new OwnLoad(options.connectionCount);
-  report(core, { caller, key: draft.key, load: load.take() }, log);
   await committer.durable();
-  const timer = setInterval(() => report(core, { caller, key: draft.key, load: load.take() }, log), REFRESH_MS);
-  timer.unref();
-  return { close: () => clearInterval(timer) };
+  const load = new OwnLoad(options.connectionCount);
+  const tell = () => report(core, { caller, key: draft.key, load: load.take() }, log);
+  // Starting is not how busy it is.
+  const first = setTimeout(tell, FIRST_MS).unref();
+  const timer = setInterval(tell, REFRESH_MS).unref();
+  return {
+    close: () => {
+      clearTimeout(first);
+      clearInterval(timer);
+    },
+  };
 }
 
 function selfCaller({ identity }: NodeCore): Caller {
