@@ -3,6 +3,7 @@
 import { KNOB_ROWS } from "../config.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { AUDIT_VERBS } from "./verbs-audit.ts";
+import { MESH_VERBS } from "./verbs-mesh.ts";
 import { POLICY_VERBS } from "./verbs-policy.ts";
 
 const KIND_WORDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
@@ -227,6 +228,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   ...POLICY_VERBS,
   ...AUDIT_VERBS,
+  ...MESH_VERBS,
   {
     path: "dns resolve",
     summary: "Ask the node's DNS gateway.",
@@ -309,6 +311,8 @@ export const GROUPS: Readonly<Record<string, string>> = {
   namespace: "Who may see and export what.",
   "namespace policy": "The policy set: check, apply, roll back, explain.",
   audit: "Who did what, and who was refused.",
+  mesh: "The nodes and how they know each other.",
+  "mesh peers": "The members of the mesh.",
   report: "How things stand, across the catalog.",
   dns: "Names and the DNS gateway.",
   config: "Settings.",

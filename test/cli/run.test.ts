@@ -244,7 +244,7 @@ test("serve hands over settings with their origins and prints one ready line", a
 test.each([
   { argv: ["serve", "--mode", "resolver"], says: "error: --mode comes with a later version of waymark" },
   { argv: ["serve", "--workers=2"], says: "error: --workers comes with a later version of waymark" },
-  { argv: ["mesh", "peers"], says: "error: waymark mesh comes with a later version" },
+  { argv: ["resolver", "start"], says: "error: waymark resolver comes with a later version" },
   { argv: ["discovery", "summary"], says: "error: waymark discovery summary comes with a later version" },
   { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },
   { argv: ["serve", "--joyn"], says: "error: unknown option '--joyn'" },

@@ -1,10 +1,11 @@
-/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService that answers as it is told: what the client and the command line need of one. */
+/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService and PeerService that answer as they are told: what the client and the command line need of one. */
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerWritableStream, status } from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { PeerService, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
 import {
   type CatalogQueryRequest,
   type CatalogWatchRequest,
@@ -39,6 +40,10 @@ export class FakeDiscovery {
   readonly #server = new Server();
   /** Answers of PolicyService by method local name; a method without one answers with an empty message. */
   readonly policy = new Map<string, (request: never) => Record<string, unknown>>();
+  /** Answers of PeerService, as those of PolicyService. */
+  readonly mesh = new Map<string, (request: never) => Record<string, unknown>>();
+  /** What each PeerService.Watch gets; then it stays open. */
+  meshScript: readonly MessageInitShape<typeof PeerServiceWatchResponseSchema>[] = [];
   readonly entries = new Map<string, Entry>();
   readonly calls: Call[] = [];
   /** By method local name. */
@@ -94,12 +99,30 @@ export class FakeDiscovery {
       Object.fromEntries(policy.map(({ name, definition: one }) => [name, one])),
       Object.fromEntries(policy.map(({ name, handle }) => [name, handle])),
     );
+    this.#addMesh();
     const bound = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, actual) =>
         error ? reject(error) : resolve(actual),
       );
     });
     this.address = `127.0.0.1:${bound}`;
+  }
+
+  #addMesh(): void {
+    const { watch } = PeerService.method;
+    const unary = PeerService.methods
+      .filter((method) => method.methodKind === "unary")
+      .map((method) => this.#unary(method, (request) => this.mesh.get(method.localName)?.(request as never) ?? {}));
+    const handle = (call: ServerWritableStream<unknown, unknown>) => {
+      for (const message of this.meshScript) call.write(create(PeerServiceWatchResponseSchema, message));
+    };
+    this.#server.addService(
+      {
+        ...Object.fromEntries(unary.map(({ name, definition }) => [name, definition])),
+        watch: { ...definitionOf(watch), responseStream: true },
+      },
+      { ...Object.fromEntries(unary.map(({ name, handle: one }) => [name, one])), watch: handle },
+    );
   }
 
   stop(): void {

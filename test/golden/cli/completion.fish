@@ -4,7 +4,7 @@ function __waymark_at
     for word in (commandline -opc)[2..-1]
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -17,6 +17,7 @@ complete -c waymark -f -n '__waymark_at' -a 'discovery' -d 'Find and follow entr
 complete -c waymark -f -n '__waymark_at' -a 'namespace' -d 'Who may see and export what.'
 complete -c waymark -f -n '__waymark_at' -a 'audit' -d 'Who did what, and who was refused.'
 complete -c waymark -f -n '__waymark_at' -a 'report' -d 'How things stand, across the catalog.'
+complete -c waymark -f -n '__waymark_at' -a 'mesh' -d 'The nodes and how they know each other.'
 complete -c waymark -f -n '__waymark_at' -a 'dns' -d 'Names and the DNS gateway.'
 complete -c waymark -f -n '__waymark_at' -a 'config' -d 'Settings.'
 complete -c waymark -f -n '__waymark_at' -a 'version' -d 'The version of this command.'
@@ -82,6 +83,7 @@ complete -c waymark -f -n '__waymark_at discovery' -a 'peers' -d 'The other node
 complete -c waymark -f -n '__waymark_at discovery' -a 'status' -d 'What a server says of itself, or of a namespace.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'policy' -d 'Which policy set is in force at the server, and which is the newest.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'access-audit' -d 'Who asked for or wrote what, and who was refused, newest first.'
+complete -c waymark -f -n '__waymark_at discovery' -a 'lag' -d 'How far the serving node is behind: by origin, or by link, and whether it is ready.'
 complete -c waymark -n '__waymark_at discovery query' -l namespace -x -d 'Exactly this namespace.'
 complete -c waymark -n '__waymark_at discovery query' -l prefix -x -d 'This namespace and all below it.'
 complete -c waymark -n '__waymark_at discovery query' -l kind -x -a 'service function topic queue cache node' -d 'Any of these kinds.'
@@ -194,6 +196,17 @@ complete -c waymark -f -n '__waymark_at report' -a 'namespace-health' -d 'Each n
 complete -c waymark -n '__waymark_at report namespace-health' -l namespace -x -d 'Exactly this namespace.'
 complete -c waymark -n '__waymark_at report namespace-health' -l prefix -x -d 'This namespace and all below it.'
 complete -c waymark -n '__waymark_at report namespace-health' -l unhealthy -d 'Only namespaces with entries that are not healthy.'
+complete -c waymark -f -n '__waymark_at mesh' -a 'peers' -d 'The members of the mesh.'
+complete -c waymark -f -n '__waymark_at mesh peers' -a 'list' -d 'The members of the mesh as the serving node knows them, itself included.'
+complete -c waymark -f -n '__waymark_at mesh peers' -a 'watch' -d 'Follow the members: each once, then those that change.'
+complete -c waymark -f -n '__waymark_at mesh peers' -a 'explain' -d 'What happened to a member: who accused it, by which path, and what became of it.'
+complete -c waymark -n '__waymark_at mesh peers list' -l status -x -a 'alive suspect left dead' -d 'Any of these (default all, those that left or died lately too).'
+complete -c waymark -n '__waymark_at mesh peers list' -l cluster-id -x -d 'Only this cluster.'
+complete -c waymark -n '__waymark_at mesh peers list' -l region -x -d 'Only this region.'
+complete -c waymark -n '__waymark_at mesh peers watch' -l cluster-id -x -d 'Only this cluster.'
+complete -c waymark -n '__waymark_at mesh peers watch' -l region -x -d 'Only this region.'
+complete -c waymark -n '__waymark_at mesh peers watch' -l until-current -d 'Stop when every member was told once.'
+complete -c waymark -n '__waymark_at discovery lag' -l links -d 'A line a link instead of a line an origin.'
 complete -c waymark -f -n '__waymark_at dns' -a 'resolve' -d 'Ask the node\'s DNS gateway.'
 complete -c waymark -f -n '__waymark_at dns' -a 'node-encode' -d 'The DNS label of a node id, or of any name.'
 complete -c waymark -f -n '__waymark_at dns' -a 'node-decode' -d 'The node id, or name, that a DNS label stands for.'

@@ -1,0 +1,168 @@
+/** Verbs about the mesh: members, what happened to one, and how far replication is. */
+import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+import {
+  type LinkLag,
+  type OriginLag,
+  type Peer,
+  type PeerEvent,
+  PeerEventSchema,
+  PeerSchema,
+  PeerService,
+  PeerServiceGetResponseSchema,
+  PeerServiceLagResponseSchema,
+  type PeerServiceWatchResponse,
+} from "../../../gen/waymark/control/v1/peer_pb.js";
+import type { Client } from "../../client/client.ts";
+import { RequestError } from "../../client/request-error.ts";
+import { EXIT, exitOf } from "../exit.ts";
+import type { Flags } from "../flags.ts";
+import { type Column, type Output, wholeJson } from "../output.ts";
+import { sleep } from "../pause.ts";
+import type { Verb } from "../verb.ts";
+import { timeText } from "../when.ts";
+
+const PAGE_SIZE = 1000;
+const RETRY_MS = 1000;
+
+const PEER_COLUMNS: readonly Column<Peer>[] = [
+  { title: "NODE", cell: ({ nodeId, self }) => (self ? `${nodeId} *` : nodeId) },
+  { title: "CLUSTER", cell: ({ clusterId }) => clusterId },
+  { title: "REGION", cell: ({ region }) => region },
+  { title: "ZONE", isWide: true, cell: ({ zone }) => zone },
+  { title: "STATUS", cell: ({ status }) => status },
+  { title: "LINKED", cell: ({ linked, self }) => (self ? "-" : linked ? "yes" : "no") },
+  { title: "RTT", cell: ({ rtt }) => durationText(rtt) },
+  { title: "HEALTH", isWide: true, cell: ({ healthScore }) => String(healthScore) },
+  { title: "INCARNATION", isWide: true, cell: ({ incarnation }) => String(incarnation) },
+  { title: "ACCUSER", isWide: true, cell: ({ accuser }) => accuser },
+  { title: "LAST SEEN", isWide: true, cell: ({ lastSeen }) => timeText(lastSeen) },
+  { title: "VERSION", isWide: true, cell: ({ version }) => version },
+  { title: "ADDRESS", cell: ({ address }) => address },
+];
+
+export const list: Verb = async ({ flags, out, client }) => {
+  const filter = { ...whereOf(flags), statuses: [...flags.list("status")] };
+  const peers: Peer[] = [];
+  let servedBy = "";
+  let pageToken = "";
+  do {
+    const page = await client().call(PeerService.method.list, { ...filter, limit: PAGE_SIZE, pageToken });
+    peers.push(...page.peers);
+    ({ servedBy, nextPageToken: pageToken } = page);
+  } while (pageToken !== "");
+  const json = { served_by: servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
+  out.document(json, { columns: PEER_COLUMNS, rows: peers });
+  return EXIT.done;
+};
+
+export const watch: Verb = async ({ world, flags, out, client }) => {
+  const isOneRound = flags.isOn("untilCurrent");
+  while (!world.interrupt.aborted) {
+    const server = client().server;
+    try {
+      if (await tellAll(client(), flags, { out, signal: world.interrupt, isOneRound })) return EXIT.done;
+      out.note("the server ended the stream; opening it again");
+    } catch (error) {
+      if (world.interrupt.aborted) break;
+      const isPassing = error instanceof RequestError && (exitOf(error) === EXIT.unreachable || error.facts.code === "UNAVAILABLE");
+      if (!isPassing) throw error;
+      out.note(`watch broke off: ${error.message}; opening it again`);
+      client().failOver(server);
+    }
+    await sleep(RETRY_MS, world.interrupt);
+  }
+  return EXIT.done;
+};
+
+/** Tells what comes on one stream; true when the one round asked for is over. */
+async function tellAll(
+  client: Client,
+  flags: Flags,
+  { out, signal, isOneRound }: { readonly out: Output; readonly signal: AbortSignal; readonly isOneRound: boolean },
+): Promise<boolean> {
+  for await (const message of client.stream(PeerService.method.watch, whereOf(flags), { signal })) {
+    tell(message, out);
+    if (isOneRound && message.current) return true;
+  }
+  return false;
+}
+
+function tell({ peer, current, forgotten }: PeerServiceWatchResponse, out: Output): void {
+  if (peer !== undefined) {
+    const event = forgotten ? "forgotten" : "member";
+    const columns = [{ title: "EVENT", cell: () => event }, ...PEER_COLUMNS];
+    out.line({ event, peer: wholeJson(PeerSchema, peer) }, { columns, rows: [peer] });
+  }
+  if (!current) return;
+  if (out.isMachine) out.line({ event: "current" }, { columns: PEER_COLUMNS, rows: [] });
+  else out.note("every member was told; following changes");
+}
+
+const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
+  { title: "TIME", cell: ({ at }) => timeText(at) },
+  { title: "EVENT", cell: ({ kind }) => kind },
+  { title: "BY", cell: ({ by }) => by },
+  { title: "PATH", cell: ({ path }) => path },
+  { title: "INCARNATION", cell: ({ incarnation }) => String(incarnation) },
+  { title: "DETAIL", cell: ({ detail }) => detail },
+];
+
+export const explain: Verb = async ({ args, out, client }) => {
+  const [nodeId = ""] = args;
+  const answer = await client().call(PeerService.method.get, { nodeId });
+  const { peer, events, suspicionEndsAt, confirmedBy } = answer;
+  const json = { ...wholeJson(PeerServiceGetResponseSchema, answer), events: events.map((event) => wholeJson(PeerEventSchema, event)) };
+  if (!out.isMachine && peer !== undefined) {
+    const seen = peer.lastSeen === undefined ? "" : `, last seen ${timeText(peer.lastSeen)}`;
+    out.note(`${peer.nodeId} is ${peer.status} at incarnation ${peer.incarnation}${seen}`);
+    if (peer.accuser !== "")
+      out.note(`accused by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
+    if (suspicionEndsAt !== undefined) out.note(`dead at ${timeText(suspicionEndsAt)} unless it refutes that`);
+  }
+  out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "nothing has happened to it since this node knows it" });
+  return EXIT.done;
+};
+
+const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
+  { title: "ORIGIN", cell: ({ nodeId }) => nodeId },
+  { title: "GENERATION", isWide: true, cell: ({ generation }) => String(generation) },
+  { title: "LIFE", cell: ({ life }) => life },
+  { title: "THROUGH", cell: ({ through }) => String(through) },
+  { title: "KNOWN", cell: ({ known }) => String(known) },
+  { title: "BEHIND", cell: ({ behind }) => String(behind) },
+  { title: "FLOOR", isWide: true, cell: ({ floor }) => String(floor) },
+];
+
+const LINK_COLUMNS: readonly Column<LinkLag>[] = [
+  { title: "PEER", cell: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
+  { title: "STATE", cell: ({ state }) => state },
+  { title: "OPENED BY", isWide: true, cell: ({ incoming }) => (incoming ? "peer" : "this node") },
+  { title: "CAUGHT UP", cell: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
+  { title: "BEHIND", cell: ({ behind }) => String(behind) },
+  { title: "FOR", cell: ({ behindFor }) => durationText(behindFor) },
+  { title: "ADDRESS", cell: ({ address }) => address },
+];
+
+export const lag: Verb = async ({ flags, out, client }) => {
+  const answer = await client().call(PeerService.method.lag, {});
+  const json = wholeJson(PeerServiceLagResponseSchema, answer);
+  if (!out.isMachine) {
+    const age = answer.age === undefined ? "" : `; what it serves may be ${durationText(answer.age)} old`;
+    out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
+    if (answer.protected) out.note("so many origins vanished at once that none is hidden");
+  }
+  if (flags.isOn("links")) out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links: the node is alone" });
+  else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no origins: nothing was ever registered" });
+  return EXIT.done;
+};
+
+function whereOf(flags: Flags): { readonly clusterId: string; readonly region: string } {
+  return { clusterId: flags.text("clusterId") ?? "", region: flags.text("region") ?? "" };
+}
+
+/** Milliseconds below ten seconds, else seconds; empty when absent. */
+function durationText(duration: Duration | undefined): string {
+  if (duration === undefined) return "";
+  const ms = durationMs(duration);
+  return ms < 10_000 ? `${Math.round(ms)}ms` : `${Math.round(ms / 1000)}s`;
+}

@@ -1,0 +1,113 @@
+import { status } from "@grpc/grpc-js";
+import { afterEach, expect, test } from "vitest";
+import { waymark } from "../fakes/cli-world.ts";
+import { FakeDiscovery } from "../fakes/discovery-server.ts";
+
+const started: FakeDiscovery[] = [];
+
+async function startFake(): Promise<FakeDiscovery> {
+  const fake = new FakeDiscovery();
+  await fake.start();
+  started.push(fake);
+  return fake;
+}
+
+afterEach(() => {
+  for (const fake of started.splice(0)) fake.stop();
+});
+
+const AT = { seconds: 1_770_000_000n, nanos: 0 };
+const here = { clusterId: "c1", region: "eu", zone: "a", version: "1.0.0", incarnation: 1n };
+const PEERS = [
+  { ...here, nodeId: "n1", status: "alive", address: "10.0.0.1:17421", self: true },
+  { ...here, nodeId: "n2", status: "alive", address: "10.0.0.2:17421", linked: true, rtt: { seconds: 0n, nanos: 1_500_000 }, lastSeen: AT },
+  { ...here, nodeId: "n3", status: "suspect", address: "10.0.0.3:17421", accuser: "n2", healthScore: 2, lastSeen: AT },
+];
+const EVENTS = [
+  { at: AT, kind: "joined", by: "n2", path: "push_pull", incarnation: 0n },
+  { at: AT, kind: "suspected", by: "n2", path: "indirect", incarnation: 1n, detail: "no ack by n1, n4" },
+];
+const LAG = {
+  servedBy: "n1",
+  ready: false,
+  detail: "catching up with n2",
+  age: { seconds: 2n, nanos: 0 },
+  protected: true,
+  origins: [
+    { nodeId: "n1", generation: 7n, life: "live", through: 12n, known: 12n, behind: 0n, floor: 0n },
+    { nodeId: "n2", generation: 9n, life: "orphaned", through: 40n, known: 45n, behind: 5n, floor: 3n },
+  ],
+  links: [
+    { nodeId: "n2", address: "10.0.0.2:17421", state: "up", behind: 5n, behindFor: { seconds: 12n, nanos: 0 } },
+    { address: "10.0.0.9:17421", state: "opening", incoming: true },
+  ],
+};
+
+test.each(["table", "wide", "json"])("the %s format of members is as reviewed", async (format) => {
+  const fake = await startFake();
+  fake.mesh.set("list", () => ({ peers: PEERS, servedBy: "n1" }));
+  const { exit, stdout } = await waymark(["mesh", "peers", "list", "-o", format, "--server", fake.address]);
+  expect(exit).toBe(0);
+  await expect(stdout).toMatchFileSnapshot(`../golden/cli/peers.${format}.txt`);
+});
+
+test("list sends its filters and reads every page", async () => {
+  const fake = await startFake();
+  fake.mesh.set("list", ({ pageToken }: { readonly pageToken: string }) =>
+    pageToken === "" ? { peers: PEERS.slice(0, 2), nextPageToken: "2" } : { peers: PEERS.slice(2) },
+  );
+  const argv = ["mesh", "peers", "list", "--status", "alive", "--status", "suspect", "--region", "eu", "--cluster-id", "c1", "-o", "json"];
+  const { stdout } = await waymark([...argv, "--server", fake.address]);
+  expect((JSON.parse(stdout) as { readonly peers: readonly unknown[] }).peers).toHaveLength(3);
+  expect(fake.callsOf("list")[0]?.request).toMatchObject({ statuses: ["alive", "suspect"], region: "eu", clusterId: "c1" });
+});
+
+test("watch tells every member, then those that change", async () => {
+  const fake = await startFake();
+  fake.meshScript = [...PEERS.map((peer) => ({ peer })), { current: true }, { peer: { ...PEERS[2], status: "dead" }, forgotten: true }];
+  const one = await waymark(["mesh", "peers", "watch", "--until-current", "-o", "json", "--server", fake.address]);
+  expect(one.exit).toBe(0);
+  const lines = one.stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { readonly event: string }).event);
+  expect(lines).toEqual(["member", "member", "member", "current"]);
+  const stop = new AbortController();
+  const onStdout = (text: string) => text.includes("forgotten") && stop.abort();
+  const two = await waymark(["mesh", "peers", "watch", "--server", fake.address], { interrupt: stop.signal, onStdout });
+  expect(two.exit).toBe(0);
+  expect(two.stderr).toContain("every member was told");
+});
+
+test("explain says who accused a member, by which path, and when it is taken for dead", async () => {
+  const fake = await startFake();
+  fake.mesh.set("get", () => ({
+    peer: PEERS[2],
+    events: EVENTS,
+    suspicionEndsAt: { seconds: 1_770_000_009n, nanos: 0 },
+    confirmedBy: ["n4"],
+  }));
+  const { exit, stdout, stderr } = await waymark(["mesh", "peers", "explain", "n3", "--server", fake.address]);
+  expect(exit).toBe(0);
+  await expect(stderr + stdout).toMatchFileSnapshot("../golden/cli/peers-explain.table.txt");
+  expect(fake.callsOf("get")[0]?.request).toMatchObject({ nodeId: "n3" });
+});
+
+test("a member nobody knows is exit code 5, a caller without the role 4", async () => {
+  const fake = await startFake();
+  fake.refusals.set("get", { code: status.NOT_FOUND, message: "not_found: no member" });
+  fake.refusals.set("lag", { code: status.PERMISSION_DENIED, message: "discovery_access_denied: needs mesh.read" });
+  expect((await waymark(["mesh", "peers", "explain", "n9", "--server", fake.address])).exit).toBe(5);
+  expect((await waymark(["discovery", "lag", "--server", fake.address])).exit).toBe(4);
+});
+
+test("lag is told by origin or by link, with whether the node is ready", async () => {
+  const fake = await startFake();
+  fake.mesh.set("lag", () => LAG);
+  const origins = await waymark(["discovery", "lag", "-o", "wide", "--server", fake.address]);
+  await expect(origins.stderr + origins.stdout).toMatchFileSnapshot("../golden/cli/lag.wide.txt");
+  const links = await waymark(["discovery", "lag", "--links", "--server", fake.address]);
+  await expect(links.stdout).toMatchFileSnapshot("../golden/cli/lag-links.table.txt");
+  const json = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
+  expect(JSON.parse(json.stdout)).toMatchObject({ ready: false, protected: true, origins: [{ behind: "0" }, { behind: "5" }] });
+});
