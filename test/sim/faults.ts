@@ -33,7 +33,7 @@ const MAKERS: readonly Make[] = [
     delayMs: rng.int(150),
     forMs: 2000 + rng.int(40_000),
   }),
-  (rng, count) => ({ kind: "slow", from: rng.int(count), to: rng.int(count), bytesPerSecond: 500 + rng.int(20_000), forMs: 1000 + rng.int(20_000) }),
+  (rng, count) => ({ kind: "slow", from: rng.int(count), to: rng.int(count), bytesPerSecond: 2000 + rng.int(20_000), forMs: 1000 + rng.int(20_000) }),
   (rng, count) => ({ kind: "breakLinks", a: rng.int(count), b: rng.int(count) }),
   (rng, count) => ({ kind: "diskFull", node: rng.int(count), forMs: 200 + rng.int(8000) }),
   (rng, count) => ({ kind: "backup", node: rng.int(count), afterMs: 2000 + rng.int(20_000) }),

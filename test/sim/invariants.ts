@@ -1,6 +1,6 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
 import { BODY, type CatalogRecord, keyParts } from "../../src/catalog/record.ts";
-import { mayHold, type Relation, SCOPE } from "../../src/catalog/scope.ts";
+import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import type { FabricEvent } from "../../src/fabric/fabric.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
@@ -38,8 +38,8 @@ interface Life {
 export class Invariants implements Watching {
   readonly #parts: InvariantParts;
   readonly #byId = new Map<string, SimNode>();
-  /** Origin and seq to what was said under it. */
-  readonly #said = new Map<string, string>();
+  /** Origin and seq to what was said under it, and when it was first seen. */
+  readonly #said = new Map<string, { readonly said: string; readonly atMs: number }>();
   readonly #lives = new Map<SimProcess, Life>();
 
   constructor(parts: InvariantParts) {
@@ -93,11 +93,13 @@ export class Invariants implements Watching {
     const seen = process.replica.view(cell.key);
     // Who hears of a dead origin later than of what ended its records may have missed the end: its tombstone is collected by then.
     if (seen === undefined || seen.origin.life !== "live") return;
-    for (const { originId, seq, hlc, reach } of model.ended(cell.key)) {
-      if (seen.hlc >= hlc || process.replica.forgotten.has(originId)) continue;
+    const saidMs = this.#said.get(`${seen.origin.id}/${seen.seq}`)?.atMs ?? 0;
+    for (const { originId, seq, hlc, reach, atMs } of model.ended(cell.key)) {
+      // Stamped by a clock that was ahead, an end is older than what it hides.
+      if (seen.hlc >= hlc || saidMs > atMs || process.replica.forgotten.has(originId)) continue;
       const known = process.replica.origins.get(originId);
       const ender = this.#byId.get(known?.nodeId ?? "");
-      const isKnown = known !== undefined && ender !== undefined && mayHold(reach, relationOf(node, ender)) && known.through >= seq && !checks.isLost(originId);
+      const isKnown = known !== undefined && ender !== undefined && mayHold(reach, relationOf(node, ender)) && known.through >= seq && known.floor < seq && !checks.isLost(originId);
       checks.holds(!isKnown, "resurrected", () => `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`);
     }
   }
@@ -111,10 +113,11 @@ export class Invariants implements Watching {
     const id = `${cell.origin.id}/${cell.seq}`;
     const said = `${cell.key} stamped ${cell.hlc}`;
     const before = this.#said.get(id);
-    checks.holds(before === undefined || before === said || checks.isLost(cell.origin.id), "seq", () => `${node.name} has ${id} as ${said}, before it was ${before}`);
+    checks.holds(before === undefined || before.said === said || checks.isLost(cell.origin.id), "seq", () => `${node.name} has ${id} as ${said}, before it was ${before?.said}`);
     if (before !== undefined) return;
-    this.#said.set(id, said);
-    if (isOwn && cell.body === BODY.UNREGISTERED) model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach });
+    const atMs = this.#parts.world.nowMs;
+    this.#said.set(id, { said, atMs });
+    if (isOwn && cell.body === BODY.UNREGISTERED) model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach, atMs });
   }
 
   #checkVector(node: SimNode, process: SimProcess, life: Life): void {
@@ -141,6 +144,13 @@ export class Invariants implements Watching {
       return `${node.name} is ready and lacks what its peers knew when it started: ${all.join("; ")}`;
     });
   }
+}
+
+/** Who may hold an entry, as the table of semantics.md says it. */
+export function mayHold(scope: Scope, relation: Relation): boolean {
+  if (relation === "self") return true;
+  if (relation === "cluster") return scope === SCOPE.ZONE || scope === SCOPE.REGION || scope === SCOPE.GLOBAL;
+  return relation === "region" && (scope === SCOPE.REGION || scope === SCOPE.GLOBAL);
 }
 
 export function relationOf(node: SimNode, origin: SimNode): Relation {

@@ -11,6 +11,8 @@ export interface Ended {
   readonly seq: number;
   readonly hlc: number;
   readonly reach: Scope;
+  /** When it became durable, in true time. */
+  readonly atMs: number;
 }
 
 /** What a client was told last. */

@@ -63,6 +63,9 @@ export const NETWORK_OPTIONS: NetworkOptions = { isUnruly: false, breakAfterMs: 
 
 /** TCP's first retransmission, about. */
 const RETRANSMIT_MS = 200;
+/** What faults on top of each other make of a stream at worst. */
+const MAX_RETRANSMIT_MS = 5000;
+const MAX_LOSS = 0.4;
 /** What a packet adds to a message. */
 const HEADER_BYTES = 60;
 const PACKET_BYTES = 1400;
@@ -224,7 +227,7 @@ export class Network {
   /** One datagram: it may be lost, come twice, or late. */
   #packet(from: Host, to: Host, size: number, arrive: () => void): void {
     const weather = this.weather(from.index, to.index);
-    if (this.isCut(from.index, to.index) || this.#rng.next() < weather.loss) return;
+    if (this.isCut(from.index, to.index) || this.#isLost(weather)) return;
     const go = () => {
       const late = this.#rng.next() < weather.reorder ? 5 * (weather.delayMs + weather.jitterMs) : 0;
       const delayMs = this.#delay(weather, size) + late;
@@ -234,6 +237,10 @@ export class Network {
     };
     go();
     if (weather.duplicate > 0 && this.#rng.next() < weather.duplicate) go();
+  }
+
+  #isLost({ loss }: Weather): boolean {
+    return this.#rng.next() < Math.min(loss, MAX_LOSS);
   }
 
   #delay(weather: Weather, size: number): number {
@@ -352,6 +359,18 @@ export class Network {
     return this.#open.size;
   }
 
+  /** Every open stream in words, for people. */
+  describe(): readonly string[] {
+    return [...this.#open].map(({ ends: [a, b] }) =>
+      [a, b]
+        .map(({ host, link, isOpen, isOver, flightBytes, lastArrivalMs, stalled }) => {
+          const state = `${isOpen ? "" : " not open"}${isOver ? " over" : ""}${stalled.length > 0 ? ` ${stalled.length} stalled` : ""}`;
+          return `${host.identity.nodeId}:${link} ${flightBytes} B in flight, last there at ${lastArrivalMs.toFixed(0)}${state}`;
+        })
+        .join(" <> "),
+    );
+  }
+
   /** Pairs of hosts with a stream between them. */
   pairs(): readonly (readonly [number, number])[] {
     return [...this.#open].map(({ ends: [a, b] }) => [a.host.index, b.host.index] as const);
@@ -383,7 +402,7 @@ export class Network {
     }
     end.flightBytes += size;
     const isUnruly = this.#options.isUnruly && isReplication(frame);
-    if (isUnruly && this.#rng.next() < weather.loss) {
+    if (isUnruly && this.#isLost(weather)) {
       this.#world.after(weather.delayMs, () => this.#landed(stream, end, size));
       return;
     }
@@ -422,8 +441,8 @@ export class Network {
     for (let left = size; left >= 0; left -= PACKET_BYTES) {
       // Fast retransmission of all but the last packet of a burst.
       let wait = left > PACKET_BYTES ? 2 * weather.delayMs : Math.max(RETRANSMIT_MS, 4 * weather.delayMs);
-      for (let tries = 0; tries < 8 && this.#rng.next() < weather.loss; tries++) {
-        delayMs = Math.max(delayMs, wait);
+      for (let tries = 0; tries < 8 && this.#isLost(weather); tries++) {
+        delayMs = Math.min(MAX_RETRANSMIT_MS, Math.max(delayMs, wait));
         wait *= 2;
       }
     }

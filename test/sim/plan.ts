@@ -68,6 +68,8 @@ export interface Plan {
   /** Messages cross as bytes. */
   readonly isEncoded: boolean;
   readonly delayMs: number;
+  /** Bytes of records in a frame. */
+  readonly frameBytes: number;
   readonly tombstoneTtlMs: number;
   readonly minTombstones: number;
   /** Some entries are LOCAL: watches that change nodes begin anew. */

@@ -59,9 +59,10 @@ export class Simulation {
     const wire = plan.isEncoded ? BYTES : VALUES;
     this.network = new Network({ world, rng: rng.fork("network"), wire }, { ...NETWORK_OPTIONS, isUnruly: plan.isUnruly });
     const watching = new Invariants({ world, nodes, model, checks, events, disturbedMs: () => this.#disturbedMs });
+    const replication = { ...fabric.replication, maxFrameBytes: plan.frameBytes };
     plan.places.forEach((place, index) => {
       const seeds = (plan.seeds[index] ?? []).map(addressOf);
-      const options = { index, nodeId: `n${index}`, ...place, zone: "z1", seeds, fabric, tombstoneTtlMs: plan.tombstoneTtlMs, minTombstones: plan.minTombstones, commitMs: 3 };
+      const options = { index, nodeId: `n${index}`, ...place, zone: "z1", seeds, fabric: { ...fabric, replication }, tombstoneTtlMs: plan.tombstoneTtlMs, minTombstones: plan.minTombstones, commitMs: 3 };
       const parts = { world, network: this.network, trace: this.trace, rng: rng.fork(`node ${index}`), watching };
       const node = new SimNode(options, parts);
       nodes.push(node);
@@ -78,8 +79,8 @@ export class Simulation {
       gone: this.#gone,
       endMs: plan.activeMs,
       lose: (originId) => checks.lose(originId),
-      disturb: () => {
-        this.#disturbedMs = world.nowMs;
+      disturb: (untilMs) => {
+        this.#disturbedMs = Math.max(this.#disturbedMs, untilMs);
       },
     };
   }
