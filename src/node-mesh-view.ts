@@ -54,12 +54,13 @@ export class MeshPeers implements PeerSource {
     return update === undefined ? undefined : this.#row(update, this.#linked(), time);
   }
 
-  story(nodeId: string): MemberStory {
+  story(nodeId: string, time: Time): MemberStory {
     const explained = this.#parts.watched.fabric.membership.explain(nodeId);
     if (explained === undefined) return { events: [], suspicionEndsWallMs: undefined, confirmedBy: [] };
-    const { evidence, accusers, update } = explained;
+    const { evidence, accusers, update, deadlineMonoMs } = explained;
+    const suspicionEndsWallMs = deadlineMonoMs === undefined ? undefined : time.wallMs + (deadlineMonoMs - time.monoMs);
     const events = evidence.map((each) => eventOf(each, update.incarnation));
-    return { events, suspicionEndsWallMs: undefined, confirmedBy: accusers.slice(1) };
+    return { events, suspicionEndsWallMs, confirmedBy: accusers.slice(1) };
   }
 
   lag(time: Time): LagReport {

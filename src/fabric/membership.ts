@@ -29,6 +29,8 @@ export interface Explanation {
   readonly evidence: readonly Evidence[];
   /** Of a suspect: who accused it so far. */
   readonly accusers: readonly string[];
+  /** When a suspicion is taken for death unless it is contradicted; undefined without one. */
+  readonly deadlineMonoMs: number | undefined;
   readonly rttMs: number | undefined;
 }
 
@@ -141,7 +143,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const member = this.#news.members.find(nodeId);
     if (member === undefined) return undefined;
     const { update, evidence, suspicion, rttMs } = member;
-    return { update, evidence: [...evidence], accusers: suspicion?.accusers ?? [], rttMs };
+    return { update, evidence: [...evidence], accusers: suspicion?.accusers ?? [], deadlineMonoMs: suspicion?.deadlineMonoMs, rttMs };
   }
 
   /** 0 is well, 8 is worst. */
@@ -195,6 +197,10 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       kind: "event",
       event: { name: "woke_up_late", severity: "warn", isAudited: false, detail: { lateMs: Math.round(lateMs) } },
     });
+    if (lateMs < this.#o.intervalMs || this.#news.self.isLeft) return;
+    // Somebody has probed in vain by now: contradicted before it is heard, for there may not be much time before the next stop.
+    this.#news.reassure();
+    this.#gossipRound(time, out);
   }
 
   #tick(time: Time, out: MembershipOutput[]): void {
