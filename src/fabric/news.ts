@@ -137,6 +137,11 @@ export class News {
     if (!this.self.isLeft) this.gossip.add(this.self.change(facts));
   }
 
+  /** A new word that this node lives, though nobody was heard to doubt it. */
+  reassure(): void {
+    this.gossip.add(this.self.contradict(0));
+  }
+
   leave(): void {
     if (!this.self.isLeft) this.gossip.add(this.self.leave());
   }

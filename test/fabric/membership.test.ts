@@ -91,8 +91,10 @@ test("P8: no false death among 50 nodes in 10 minutes with 10 % loss", () => {
 test("a suspect that hears of it contradicts, and is alive in a greater incarnation", () => {
   const { world, nodes } = group("refute", 12);
   const target = nodeAt(nodes, 5);
-  world.freeze(target, 3500);
+  target.side = 1;
+  world.isPartitioned = true;
   expect(world.runFor(5000, () => world.countWho("n5", "suspect") > 0)).toBe(true);
+  world.isPartitioned = false;
   const before = target.machine.find("n5")?.incarnation ?? 0;
   expect(world.runFor(6000, () => world.countWho("n5", "alive") === 11)).toBe(true);
   expect(target.machine.find("n5")?.incarnation).toBeGreaterThan(before);
@@ -118,6 +120,18 @@ test("short freezes in bursts kill nobody", () => {
   }
   expect(world.seen.filter(({ status }) => status === "dead")).toEqual([]);
   expect(world.isConverged()).toBe(true);
+});
+
+test("a third that is frozen for 3 s again and again lives, though it is awake for a fifth of a second only", () => {
+  const world = new World({ seed: "thirds", delayMs: [1, 60] });
+  const nodes = world.startMany(12, (i) => (i === 0 ? [] : ["n0"]));
+  expect(world.runFor(10_000, () => world.isConverged())).toBe(true);
+  for (let burst = 0; burst < 15; burst++) {
+    for (const place of [1, 2, 3, 4]) world.freeze(nodeAt(nodes, place), 3000);
+    world.runFor(3200);
+  }
+  expect(world.seen.filter(({ status }) => status === "dead")).toEqual([]);
+  expect(world.seen.some(({ status }) => status === "suspect")).toBe(true);
 });
 
 test.each([
