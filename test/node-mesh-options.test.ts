@@ -1,0 +1,71 @@
+/** Settings and files → what the fabric is made of. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { loadConfig, type Settings } from "../src/config.ts";
+import { FABRIC_DEFAULTS } from "../src/fabric/fabric-options.ts";
+import { fabricOptions, readClusterToken, readFabricTls } from "../src/node-mesh-options.ts";
+import { FabricAuthority } from "./fakes/fabric-transport.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-mesh-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+function settings(fabric: Record<string, unknown>): Settings {
+  const loaded = loadConfig({ env: {}, flags: new Map(), file: { name: "n.json", format: "json", text: JSON.stringify({ fabric }) } });
+  if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
+  return loaded.effective.settings;
+}
+
+function file(name: string, content: string | Uint8Array): string {
+  const path = join(HOME, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+test("with the settings' defaults the fabric has its own, but for the time a stop may take", () => {
+  const { stopTimeoutMs, ...options } = fabricOptions(settings({}));
+  expect({ ...options, stopTimeoutMs: FABRIC_DEFAULTS.stopTimeoutMs }).toEqual(FABRIC_DEFAULTS);
+  expect(stopTimeoutMs).toBe(10_000);
+});
+
+test("what is said per interval grows and shrinks with it", () => {
+  const { membership } = fabricOptions(settings({ interval: "2s", ping_timeout: "1s" }));
+  const { suspicionFloorMs, gossipMs, reconnectMs } = FABRIC_DEFAULTS.membership;
+  expect(membership).toMatchObject({ intervalMs: 2000, pingTimeoutMs: 1000, suspicionFloorMs: 2 * suspicionFloorMs });
+  expect([membership.gossipMs, membership.reconnectMs]).toEqual([2 * gossipMs, 2 * reconnectMs]);
+});
+
+test("more links leave room for as many of others", () => {
+  expect(fabricOptions(settings({ max_links: 100 })).links).toMatchObject({ maxLinks: 100, maxTotalLinks: 300, maxIncomingLinks: 200 });
+});
+
+test.each([
+  { content: "0123456789abcdef\n", want: "0123456789abcdef" },
+  { content: "0123456789abcdef\r\n", want: "0123456789abcdef" },
+  { content: "too short", want: undefined },
+  { content: "has a space in it, and is long", want: undefined },
+  { content: "two lines of text\nare one too many\n", want: undefined },
+  { content: "x".repeat(1025), want: undefined },
+])("a token file with $content is $want", ({ content, want }) => {
+  const given = settings({ cluster_token_file: file("token", content) });
+  if (want !== undefined) expect(readClusterToken(given)).toBe(want);
+  else {
+    expect(() => readClusterToken(given)).toThrow(/^fabric\.cluster_token_file: .*does not hold one line of 16 to 1024/);
+    expect(() => readClusterToken(given)).not.toThrow(content.slice(0, 8));
+  }
+});
+
+test("a certificate must be this node's, in this cluster; without one connections are plain", () => {
+  const tls = new FabricAuthority().issue("n1", { clusterId: "c1" });
+  const given = settings({ cert_file: file("cert", tls.cert), key_file: file("key", tls.key), ca_file: file("ca", tls.clientCa) });
+  expect(readFabricTls(given, { nodeId: "n1", clusterId: "c1" })).toEqual(tls);
+  expect(() => readFabricTls(given, { nodeId: "n2", clusterId: "c1" })).toThrow(
+    "is of node n1 of cluster c1, and this is node n2 of cluster c1",
+  );
+  expect(() => readFabricTls(given, { nodeId: "n1", clusterId: "c2" })).toThrow("this is node n1 of cluster c2");
+  expect(readFabricTls(settings({}), { nodeId: "n1", clusterId: "c1" })).toBeUndefined();
+  expect(() => readFabricTls(settings({ cert_file: "/nowhere", key_file: "k", ca_file: "c" }), { nodeId: "n1", clusterId: "c1" })).toThrow(
+    /^fabric\.cert_file: .*nowhere/,
+  );
+});
