@@ -1,5 +1,5 @@
 /** What goes out on one link, and in which order: whole vector, links, questions, periodic vectors, digests, records in turn. */
-import { type Origin, settledOf } from "../catalog/cell.ts";
+import { isFirm, type Origin } from "../catalog/cell.ts";
 import type { Link } from "../catalog/frames.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
@@ -176,7 +176,7 @@ export class LinkSender {
       if (origin === undefined || known === undefined || !this.#hasNews(origin, known)) continue;
       const from = known.from(origin);
       const isWhole = from.isComplete || from.after < origin.floor;
-      if (!isWhole || known.isPressing || isSettled(origin)) return this.#build(origin, known, { ...from, isWhole }, time);
+      if (!isWhole || known.isPressing || isFirm(origin)) return this.#build(origin, known, { ...from, isWhole }, time);
     }
     return undefined;
   }
@@ -240,14 +240,6 @@ export class LinkSender {
 
 /** News pulled this soon after it was made known is shared with the other links. */
 const PROMPT_MS = 5;
-
-/**
- * Whether what is held of an origin is what was there at its number. A whole transfer of anything else would end, for a moment, what
- * is alive at a newer number.
- */
-function isSettled(origin: Origin): boolean {
-  return settledOf(origin) === origin.through && origin.log.lastOrder <= origin.through;
-}
 
 /** Digests waiting to be sent, and in a frame. */
 export const MAX_DIGESTS = 256;

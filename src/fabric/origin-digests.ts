@@ -1,6 +1,6 @@
 /** What an origin's live records come to, computed in slices and shared by all links; finds replicas that differ though their vectors agree. */
 
-import { type Origin, settledOf } from "../catalog/cell.ts";
+import { isFirm, type Origin } from "../catalog/cell.ts";
 import { BODY } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { mayHold, type Relation } from "../catalog/scope.ts";
@@ -49,7 +49,7 @@ export class OriginDigests {
    * in the middle of a transfer what is held is not what was at any number.
    */
   find(origin: Origin, relation: Relation, time: Time): Summed | undefined {
-    if (settledOf(origin) !== origin.through || origin.log.lastOrder > origin.through) return undefined;
+    if (!isFirm(origin)) return undefined;
     const key = keyOf(origin, relation);
     const held = this.#sums.get(key);
     if (held?.summed.through === origin.through && time.monoMs - held.monoMs < MAX_AGE_MS) return held.summed;

@@ -325,8 +325,9 @@ export class ReplicationShared {
     }
     const isSame = fetch.fetcher === fetcher;
     const { fetchTimeoutMs, fetchMaxWaitMs } = this.options;
-    // Another goes first.
-    const waitMs = Math.min(fetchMaxWaitMs, fetchTimeoutMs * (isSame ? 1.5 : 1) * 1.5 ** Math.max(0, fetch.attempts - (isSame ? 0 : 3)));
+    // Another goes first; and who does not give after a few questions is asked ever more rarely.
+    const growth = 1.5 ** Math.max(0, fetch.attempts - QUICK_ATTEMPTS);
+    const waitMs = Math.min(fetchMaxWaitMs, fetchTimeoutMs * (isSame ? 1.5 : 1) * growth);
     const busyMonoMs = Math.min(fetch.fetcher.receivedMonoMs, fetch.sinceMonoMs + fetchMaxWaitMs);
     if (time.monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
     fetch.attempts += 1;
@@ -350,5 +351,8 @@ export class ReplicationShared {
     if (this.#fetches.get(id)?.fetcher === fetcher) this.#fetches.delete(id);
   }
 }
+
+/** Questions for an origin before the waits grow: a net that loses a fifth of all frames needs some. */
+const QUICK_ATTEMPTS = 5;
 
 const MAX_LINKED = 256;

@@ -2,10 +2,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record.ts";
+import { renewSelf } from "../../src/catalog/renew.ts";
 import { mayHold, relationOf, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { ReplicatingNode, run, Wire, type WireOptions } from "../fakes/replication.ts";
 
-const KINDS = ["put", "put", "put", "put", "end", "gone", "collect", "cut", "stall", "wait", "wait"] as const;
+const KINDS = ["put", "put", "put", "put", "end", "gone", "collect", "cut", "stall", "renew", "wait", "wait"] as const;
 const NAMES = ["a", "b", "c", "d", "e", "f"] as const;
 const SCOPES: readonly Scope[] = [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.ZONE, SCOPE.REGION];
 
@@ -126,6 +127,10 @@ function take(step: Step, world: World, now: number): number {
     case "stall":
       wires[at]!.isStalled = !wires[at]!.isStalled;
       break;
+    case "renew":
+      renewSelf(node.replica, node.replica.self.generation + 1);
+      for (const link of node.links) link.changed(node.timeOf(now));
+      break;
     case "wait":
       return run(wires, now, step.detail * 20);
   }
@@ -156,18 +161,37 @@ function live(node: ReplicatingNode, originId: string): readonly string[] {
 }
 
 function isQuiet(nodes: readonly ReplicatingNode[], shape: Shape): boolean {
-  return nodes.every((node, i) =>
-    nodes.every((home) => {
-      if (home === node || !isReachable(shape, i, nodes.indexOf(home))) return true;
-      return (node.replica.origins.get(home.replica.self.id)?.through ?? 0) === home.replica.self.through;
-    }),
+  const isEqual = nodes.every((node) =>
+    nodes.every((other) => other.place.clusterId !== node.place.clusterId || vectorText(other) === vectorText(node)),
   );
+  return (
+    isEqual &&
+    nodes.every((node, i) =>
+      nodes.every((home) => {
+        if (home === node || !isReachable(shape, i, nodes.indexOf(home))) return true;
+        return (node.replica.origins.get(home.replica.self.id)?.through ?? 0) === home.replica.self.through;
+      }),
+    )
+  );
+}
+
+function vectorText(node: ReplicatingNode): string {
+  return node.vector().join();
 }
 
 /** Records go from cluster to cluster over borders, but not back into a cluster they left. */
 function isReachable(shape: Shape, from: number, to: number): boolean {
   const region = (i: number): string => shape.regions?.[i] ?? "r1";
   return region(from) === region(to);
+}
+
+/** P6: who knows the same of an origin holds the same of it. */
+function expectEqual(nodes: readonly ReplicatingNode[]): void {
+  for (const node of nodes)
+    for (const other of nodes.filter(({ place }) => place.clusterId === node.place.clusterId))
+      for (const { id, through } of node.replica.origins.values())
+        if (![node, other].some(({ replica }) => replica.self.id === id) && other.replica.origins.get(id)?.through === through)
+          expect(live(other, id), `${id} at ${other.nodeId} and ${node.nodeId}`).toEqual(live(node, id));
 }
 
 for (const [name, shape] of Object.entries(SHAPES)) {
@@ -180,6 +204,7 @@ for (const [name, shape] of Object.entries(SHAPES)) {
         const nodes = play(shape, steps, options);
         const vectors = nodes.map((node) => `${node.nodeId}: ${node.vector().join(", ")}`).join("; ");
         expect(isQuiet(nodes, shape) ? "" : vectors).toBe("");
+        expectEqual(nodes);
         for (const [i, node] of nodes.entries())
           for (const [j, home] of nodes.entries())
             if (i !== j && isReachable(shape, i, j))
