@@ -101,8 +101,10 @@ export class PolicySwitch {
     }
     if (watcher.lagRevisions === 0) return known;
     const pending = new Set<string>();
-    replica.changesSince(replica.revision - watcher.lagRevisions, (cell) => {
-      if (isAdmitted(this.#before, cell, clusterId)) pending.add(cell.namespace);
+    const place = replica.revision - watcher.lagRevisions;
+    replica.changesSince(place, (cell) => {
+      // Also what owner rules hid since then, by a policy that came between: the watch may hold it still.
+      if (isAdmitted(this.#before, cell, clusterId) || cell.filterRevision > place) pending.add(cell.namespace);
       return true;
     });
     return [...known, ...this.#changedOf(reader, pending, pending)];

@@ -267,13 +267,14 @@ function viewsOf(node: SimNode): ReadonlyMap<string, string> {
 function wrongClient(client: Client, up: readonly SimNode[], { model, checks }: Pick<InvariantParts, "model" | "checks">): readonly string[] {
   const { wish, key } = client;
   if (wish === undefined || key === undefined || client.isAbandoned || client.isRefused) return [];
+  const home = keyParts(key).clusterId;
+  if (!up.some(({ options }) => options.clusterId === home)) return [];
   if (!client.isAcknowledged) return [`client ${client.index} is not acknowledged`];
   const promised = model.promised.get(key);
   // Without a journal's newest part nobody may remember it.
   if (promised === undefined || checks.isLost(promised.originId)) return [];
-  const { clusterId } = keyParts(key);
   return up.flatMap((node) => {
-    if (node.options.clusterId !== clusterId || node.process === undefined) return [];
+    if (node.options.clusterId !== home || node.process === undefined) return [];
     const { replica, policies } = node.process;
     const live = replica.records(key).filter(({ body }) => body === BODY.ENTRY);
     if (promised.state === "gone") {
@@ -282,8 +283,8 @@ function wrongClient(client: Client, up: readonly SimNode[], { model, checks }: 
     }
     // Nobody registers a static entry again when its node has lost its disk.
     if (wish.ttlMs === 0 && !up.some((other) => other.process?.replica.self.id === promised.originId)) return [];
-    const home = up.find(({ index }) => index === promised.node);
-    if (home === undefined || !mayHold(promised.scope, relationOf(node, home))) return [];
+    const giver = up.find(({ index }) => index === promised.node);
+    if (giver === undefined || !mayHold(promised.scope, relationOf(node, giver))) return [];
     // Stamped by a clock that was wrong by a day, an end outlasts the clock.
     const isEnded = model.ended(key).some(({ hlc }) => hlc > promised.hlc);
     const isThere = policies.policy.set === undefined ? replica.view(key) !== undefined : live.length > 0;
