@@ -47,6 +47,14 @@ export function settledOf({ unsettled, through }: Origin): number {
   return unsettled?.from ?? through;
 }
 
+/**
+ * Whether what is held of an origin may be taken for what was there at its number. What a dead origin's frames left out may never
+ * come: then replicas have to agree on what there is.
+ */
+export function isFirm(origin: Origin): boolean {
+  return origin.log.lastOrder <= origin.through && (origin.unsettled === undefined || origin.life !== "live");
+}
+
 /** V moved on, by a sender that knew of changes up to `knownSeq`. */
 export function moveThrough(origin: Origin, through: number, knownSeq: number): void {
   if (through <= origin.through) return;

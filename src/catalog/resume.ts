@@ -23,6 +23,9 @@ export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
   return cursor.origins.some(({ nodeId, generation, seq }) => settledIn(replica, `${nodeId}/${generation}`) < seq);
 }
 
+/** How long to wait for the rest of what was cut. */
+const MAX_UNSETTLED_MS = 5000;
+
 interface Stretch {
   readonly origin: Origin;
   after: number;
@@ -89,7 +92,8 @@ export class ResumeGap {
 
   standing(time: Time, isReady: boolean): Standing {
     const { replica, node } = this.#reader;
-    const hasWaited = isReady && time.monoMs - this.#sinceMonoMs >= MAX_WAIT_MS;
+    const waitedMs = isReady ? time.monoMs - this.#sinceMonoMs : 0;
+    const [hasWaited, isOverdue] = [waitedMs >= MAX_WAIT_MS, waitedMs >= MAX_UNSETTLED_MS];
     let isLost = false;
     for (const { nodeId, generation, seq } of this.#cursor.origins) {
       const id = `${nodeId}/${generation}`;
@@ -103,8 +107,8 @@ export class ResumeGap {
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
       else if (hasWaited && !this.#mayGrow(origin)) isLost = true;
-      // All that there is has come, or somebody claimed that there is more than there is.
-      else if (hasWaited && origin !== undefined && origin.through >= seq) continue;
+      // What was cut off comes at once, or never: it was lost with its node, or somebody claimed that there is more than there is.
+      else if (isOverdue && origin !== undefined && origin.through >= seq) isLost = true;
       else return "behind";
     }
     return isLost ? "lost" : "covered";
