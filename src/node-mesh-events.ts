@@ -25,7 +25,8 @@ export class MeshEvents {
     this.#core.trail.audit?.record({
       atWallMs: now().wallMs,
       kind: "admin",
-      principal: `${detail["nodeId"] ?? ""}`,
+      // Whom a stranger says it is stands in the detail.
+      principal: "",
       tenant: "",
       source: `${detail["address"] ?? ""}`,
       action: `mesh.${name}`.slice(0, MAX_ACTION_CHARS),

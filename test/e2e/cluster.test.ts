@@ -169,6 +169,8 @@ test("a node that speaks to something else, or to another cluster's token, serve
   await using stranger = await start("stranger", ["--ephemeral", "--join", `${a.fabric},${a.node.listeners["http"]}`]);
   await a.register("web");
   expect([await stranger.peers(), await stranger.seen(), await a.peers()]).toEqual([[], [], []]);
+  const { stdout } = await a.node.run(["audit", "list", "--reason", "wrong_token", "-o", "json"]);
+  expect(stdout).toMatch(/mesh\.call_refused[^]*nodeId=stranger/);
   await using friend = await start("friend", ["--ephemeral", "--config", guarded, "--join", a.fabric]);
   await eventually("the token lets in", () => friend.seen(), ["web healthy"]);
 }, 30_000);
