@@ -1,5 +1,5 @@
 /**
- * Faults between real processes, in user space: every node is reached by way of a proxy of its own, which knows from whom a
+ * Faults between real processes, in user space: every node is reached by way of a gate of its own, which knows from whom a
  * connection comes and delays, stalls, or cuts what that pair says. TCP and UDP.
  */
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
@@ -8,42 +8,51 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { Rng } from "../../src/lib/rng.ts";
 
-/** What happens on the way from one node to another. */
-export interface Fault {
+/** What it is like on the way from one node to another. */
+export interface Weather {
   readonly delayMs: number;
   /** Up to this much more, evenly. */
   readonly jitterMs: number;
   /** Share of chunks (TCP) held back for a retransmission, or of packets (UDP) lost. */
   readonly lossRatio: number;
-  /** Nothing passes, and nobody is told. */
-  readonly isCut: boolean;
 }
 
-const NONE: Fault = { delayMs: 0, jitterMs: 0, lossRatio: 0, isCut: false };
+const FAIR: Weather = { delayMs: 0, jitterMs: 0, lossRatio: 0 };
 
 /** What TCP needs at least to notice a lost segment and send it again (RFC 6298 §2.4 as Linux has it). */
 const RETRANSMIT_MS = 200;
-const MAX_HELD_BYTES = 16 * 1024 * 1024;
+/** More is left in the sender's socket. */
+const MAX_HELD_BYTES = 4 * 1024 * 1024;
+
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
 
 export class FaultNet implements AsyncDisposable {
   readonly #rng: Rng;
-  readonly #faults = new Map<string, Fault>();
-  readonly #gates = new Map<string, Gate>();
+  readonly #weather = new Map<string, Weather>();
+  /** `from>to` of pairs between which nothing passes, and nobody is told. */
+  readonly #cuts = new Set<string>();
+  readonly #gates: Server[] = [];
   readonly #pipes = new Set<Pipe>();
   /** Name to process id. */
   readonly #pids = new Map<string, number>();
+  /** Connections by who asked whom, as far as could be told. */
+  readonly seen = new Map<string, number>();
 
   constructor(seed: string | number) {
     this.#rng = new Rng(seed);
   }
 
-  /** A way in to a node that is to listen on `targetHost` and the same port. Nodes are to advertise 127.0.0.1. */
+  /** The port of 127.0.0.1 that leads to the same port of `targetHost`: another address of the loopback, for a node that advertises 127.0.0.1. */
   async gate(name: string, targetHost: string): Promise<number> {
-    const server = createServer((socket) => this.#accept(name, socket, { host: targetHost, port: (server.address() as AddressInfo).port }));
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(name, socket, { host: targetHost, port }));
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    this.#gates.set(name, { server });
-    return (server.address() as AddressInfo).port;
+    const { port } = server.address() as AddressInfo;
+    this.#gates.push(server);
+    return port;
   }
 
   /** Who runs in a process; connections of others come from `outside`. To be called again when it is started again. */
@@ -51,96 +60,104 @@ export class FaultNet implements AsyncDisposable {
     this.#pids.set(name, pid);
   }
 
-  /** Sets what happens from one to the other; for connections there already, too. */
-  set(from: string, to: string, fault: Partial<Fault>): void {
-    this.#faults.set(`${from}>${to}`, { ...NONE, ...fault });
-    for (const pipe of this.#pipes) pipe.pump();
+  /** What it is like from now on between all of them, both ways; what is on its way already comes when it was to. */
+  setAll(names: readonly string[], weather: Partial<Weather>): void {
+    for (const from of names) for (const to of names) if (from !== to) this.#weather.set(`${from}>${to}`, { ...FAIR, ...weather });
   }
 
-  /** Sets it between all of them, both ways. */
-  setAll(names: readonly string[], fault: Partial<Fault>): void {
-    for (const from of names) for (const to of names) if (from !== to) this.set(from, to, fault);
+  /** Lets nothing pass from one to the other; for connections there already, too. */
+  cut(from: string, to: string): void {
+    this.#cuts.add(`${from}>${to}`);
   }
 
   /** Cuts every pair of different sides, both ways. */
-  partition(sides: readonly (readonly string[])[]): void {
+  partition(...sides: readonly (readonly string[])[]): void {
     for (const side of sides)
-      for (const other of sides) {
-        if (side === other) continue;
-        for (const from of side) for (const to of other) this.set(from, to, { isCut: true });
-      }
+      for (const other of sides) if (side !== other) for (const from of side) for (const to of other) this.cut(from, to);
   }
 
+  /** Everything passes again, first what was held back. */
   heal(): void {
-    this.#faults.clear();
+    this.#cuts.clear();
     for (const pipe of this.#pipes) pipe.pump();
   }
 
-  faultOf(from: string, to: string): Fault {
-    return this.#faults.get(`${from}>${to}`) ?? NONE;
+  isCut(from: string, to: string): boolean {
+    return this.#cuts.has(`${from}>${to}`);
   }
 
-  /** When a chunk that came now may go on; never before one that came before it (TCP keeps order). */
-  delayOf(fault: Fault): number {
-    const isLost = fault.lossRatio > 0 && this.#rng.next() < fault.lossRatio;
-    return fault.delayMs + fault.jitterMs * this.#rng.next() + (isLost ? RETRANSMIT_MS : 0);
+  weather(from: string, to: string): Weather {
+    return this.#weather.get(`${from}>${to}`) ?? FAIR;
   }
 
-  isLost(fault: Fault): boolean {
-    return fault.isCut || (fault.lossRatio > 0 && this.#rng.next() < fault.lossRatio);
+  /** How long a chunk takes: one that is lost comes all the same, later. */
+  delayOf({ delayMs, jitterMs, lossRatio }: Weather): number {
+    const isLost = lossRatio > 0 && this.#rng.next() < lossRatio;
+    return delayMs + jitterMs * this.#rng.next() + (isLost ? RETRANSMIT_MS : 0);
   }
 
-  #accept(to: string, socket: Socket, target: { readonly host: string; readonly port: number }): void {
-    const from = this.#sourceOf(socket.remotePort ?? 0);
-    const onward = connect({ ...target, allowHalfOpen: true });
-    const there = new Pipe({ source: socket, sink: onward, fault: () => this.faultOf(from, to), net: this });
-    const back = new Pipe({ source: onward, sink: socket, fault: () => this.faultOf(to, from), net: this });
-    for (const pipe of [there, back]) this.#pipes.add(pipe);
-    const end = () => {
-      // Nobody is told of an end that happens beyond a cut either.
-      if (this.faultOf(from, to).isCut || this.faultOf(to, from).isCut) return;
-      socket.destroy();
-      onward.destroy();
-      for (const pipe of [there, back]) this.#pipes.delete(pipe);
+  isLost({ lossRatio }: Weather): boolean {
+    return lossRatio > 0 && this.#rng.next() < lossRatio;
+  }
+
+  #accept(to: string, near: Socket, target: Endpoint): void {
+    const from = this.#sourceOf(near);
+    const pair = `${from}>${to}`;
+    this.seen.set(pair, (this.seen.get(pair) ?? 0) + 1);
+    const pipes: Pipe[] = [];
+    const add = (source: Socket, sink: () => Socket, [speaker, hearer]: readonly [string, string]) => {
+      const pipe = new Pipe({
+        source,
+        sink,
+        delayMs: () => this.delayOf(this.weather(speaker, hearer)),
+        isCut: () => this.isCut(speaker, hearer),
+        onDone: () => this.#pipes.delete(pipe),
+      });
+      pipes.push(pipe);
+      this.#pipes.add(pipe);
     };
-    for (const each of [socket, onward]) {
-      each.on("error", () => {});
-      each.on("close", end);
-    }
+    // The other half is there when the first word arrives: across a cut not even the connection is noticed.
+    let far: Socket | undefined;
+    const reach = (): Socket => {
+      if (far !== undefined) return far;
+      far = connect({ ...target, allowHalfOpen: true, noDelay: true });
+      add(far, () => near, [to, from]);
+      return far;
+    };
+    add(near, reach, [from, to]);
   }
 
   /** Whose connection it is: the process that holds the other end's socket (proc(5), `net/tcp` and `fd`). */
-  #sourceOf(port: number): string {
-    const hexPort = port.toString(16).toUpperCase().padStart(4, "0");
-    const row = readFileSync("/proc/net/tcp", "utf8")
-      .split("\n")
-      .map((line) => line.trim().split(/\s+/))
-      .find(([, local]) => local?.endsWith(`:${hexPort}`));
-    const inode = row?.[9];
-    for (const [name, pid] of this.#pids) if (inode !== undefined && holdsSocket(pid, inode)) return name;
+  #sourceOf({ remotePort = 0, localPort = 0 }: Socket): string {
+    const hex = (port: number) => `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+    const [local, remote] = [hex(remotePort), hex(localPort)];
+    for (const line of readFileSync("/proc/net/tcp", "utf8").split("\n")) {
+      const columns = line.trim().split(/\s+/);
+      if (columns[1]?.endsWith(local) !== true || columns[2]?.endsWith(remote) !== true) continue;
+      const inode = columns[9] ?? "0";
+      for (const [name, pid] of this.#pids) if (holdsSocket(pid, inode)) return name;
+    }
     return "outside";
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const pipe of this.#pipes) pipe.destroy();
-    await Promise.all([...this.#gates.values()].map(({ server }) => new Promise((resolve) => server.close(resolve))));
+    await Promise.all(this.#gates.map((server) => new Promise((resolve) => server.close(resolve))));
   }
 }
 
-interface Gate {
-  readonly server: Server;
+function holdsSocket(pid: number, inode: string): boolean {
+  const folder = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(folder).some((fd) => isSocket(`${folder}/${fd}`, inode));
+  } catch {
+    return false;
+  }
 }
 
-function holdsSocket(pid: number, inode: string): boolean {
+function isSocket(path: string, inode: string): boolean {
   try {
-    const folder = `/proc/${pid}/fd`;
-    return readdirSync(folder).some((fd) => {
-      try {
-        return readlinkSync(`${folder}/${fd}`) === `socket:[${inode}]`;
-      } catch {
-        return false;
-      }
-    });
+    return readlinkSync(path) === `socket:[${inode}]`;
   } catch {
     return false;
   }
@@ -148,54 +165,87 @@ function holdsSocket(pid: number, inode: string): boolean {
 
 interface PipeParts {
   readonly source: Socket;
-  readonly sink: Socket;
-  readonly fault: () => Fault;
-  readonly net: FaultNet;
+  /** The first use may open it. */
+  readonly sink: () => Socket;
+  readonly delayMs: () => number;
+  readonly isCut: () => boolean;
+  readonly onDone: () => void;
 }
 
-/** One direction of one connection: what came, and when each part of it may go on. */
+interface Held {
+  readonly what: Buffer | "end" | "gone";
+  readonly dueMonoMs: number;
+}
+
+/** One direction of one connection: what came, and when each part of it may go on; order is kept, as TCP does. */
 class Pipe {
   readonly #parts: PipeParts;
-  readonly #held: { readonly bytes: Buffer | undefined; readonly dueMs: number }[] = [];
+  readonly #held: Held[] = [];
   #heldBytes = 0;
-  #lastDueMs = 0;
+  #lastDueMonoMs = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isWaiting = false;
 
   constructor(parts: PipeParts) {
     this.#parts = parts;
-    parts.source.on("data", (bytes: Buffer) => this.#take(bytes));
-    parts.source.on("end", () => this.#take(undefined));
+    const { source } = parts;
+    source.on("data", (bytes: Buffer) => this.#take(bytes));
+    source.on("end", () => this.#take("end"));
+    source.on("error", () => {}); // "close" follows.
+    source.on("close", () => this.#take("gone"));
   }
 
-  #take(bytes: Buffer | undefined): void {
-    const { net, fault, source } = this.#parts;
-    this.#lastDueMs = Math.max(this.#lastDueMs, performance.now() + net.delayOf(fault()));
-    this.#held.push({ bytes, dueMs: this.#lastDueMs });
-    this.#heldBytes += bytes?.length ?? 0;
-    if (this.#heldBytes > MAX_HELD_BYTES) source.pause();
+  #take(what: Held["what"]): void {
+    this.#lastDueMonoMs = Math.max(this.#lastDueMonoMs, performance.now() + this.#parts.delayMs());
+    this.#held.push({ what, dueMonoMs: this.#lastDueMonoMs });
+    if (typeof what !== "string") this.#heldBytes += what.length;
+    if (this.#heldBytes > MAX_HELD_BYTES) this.#parts.source.pause();
     this.pump();
   }
 
   /** Lets go on what is due. */
   pump(): void {
-    const { sink, source, fault } = this.#parts;
     clearTimeout(this.#timer);
-    if (fault().isCut) return;
-    for (let first = this.#held[0]; first !== undefined && first.dueMs <= performance.now(); first = this.#held[0]) {
+    const { source, isCut } = this.#parts;
+    while (!isCut() && !this.#isWaiting) {
+      const [first] = this.#held;
+      if (first === undefined) return;
+      const leftMs = first.dueMonoMs - performance.now();
+      if (leftMs > 0) {
+        this.#timer = setTimeout(() => this.pump(), Math.ceil(leftMs));
+        return;
+      }
       this.#held.shift();
-      this.#heldBytes -= first.bytes?.length ?? 0;
-      if (first.bytes === undefined) sink.end();
-      else if (!sink.destroyed) sink.write(first.bytes);
+      this.#pass(first.what);
+      if (source.isPaused() && this.#heldBytes < MAX_HELD_BYTES / 2) source.resume();
     }
-    if (source.isPaused() && this.#heldBytes < MAX_HELD_BYTES / 2) source.resume();
-    const [next] = this.#held;
-    if (next !== undefined) this.#timer = setTimeout(() => this.pump(), Math.max(1, next.dueMs - performance.now()));
+  }
+
+  #pass(what: Held["what"]): void {
+    const sink = this.#parts.sink();
+    if (what === "gone") {
+      // What was written before goes out first, as behind a real FIN; a reset is an end like any other here.
+      sink.destroySoon();
+      this.#parts.onDone();
+    } else if (what === "end") sink.end();
+    else {
+      this.#heldBytes -= what.length;
+      if (sink.destroyed || sink.write(what)) return;
+      // Who does not read (it may be stopped) keeps others from sending, not us from running.
+      this.#isWaiting = true;
+      const go = () => {
+        sink.off("drain", go).off("close", go);
+        this.#isWaiting = false;
+        this.pump();
+      };
+      sink.on("drain", go).on("close", go);
+    }
   }
 
   destroy(): void {
     clearTimeout(this.#timer);
     this.#parts.source.destroy();
-    this.#parts.sink.destroy();
+    this.#parts.onDone();
   }
 }
 
@@ -203,47 +253,62 @@ class Pipe {
 export class FaultyUdp implements AsyncDisposable {
   readonly #front: UdpSocket;
   readonly #backs = new Map<string, UdpSocket>();
+  readonly #timers = new Set<NodeJS.Timeout>();
   readonly #net: FaultNet;
-  readonly #target: { readonly host: string; readonly port: number };
-  fault: Fault = NONE;
+  readonly #target: Endpoint;
+  readonly #weather: Weather;
+  /** Packets of both ways that did not arrive. */
+  lostCount = 0;
 
-  private constructor(net: FaultNet, front: UdpSocket, target: { readonly host: string; readonly port: number }) {
+  private constructor(net: FaultNet, front: UdpSocket, to: { readonly target: Endpoint; readonly weather: Weather }) {
     this.#net = net;
     this.#front = front;
-    this.#target = target;
-    front.on("message", (bytes, { address, port }) => this.#ask(bytes, { address, port }));
+    this.#target = to.target;
+    this.#weather = to.weather;
+    front.on("message", (bytes, { address, port }) => this.#ask(bytes, { host: address, port }));
   }
 
-  static async open(net: FaultNet, target: { readonly host: string; readonly port: number }): Promise<FaultyUdp> {
+  static async open(net: FaultNet, target: Endpoint, weather: Partial<Weather>): Promise<FaultyUdp> {
     const front = createSocket("udp4");
     front.bind(0, "127.0.0.1");
     await once(front, "listening");
-    return new FaultyUdp(net, front, target);
+    return new FaultyUdp(net, front, { target, weather: { ...FAIR, ...weather } });
   }
 
   get port(): number {
     return this.#front.address().port;
   }
 
-  #ask(bytes: Buffer, asker: { readonly address: string; readonly port: number }): void {
-    const name = `${asker.address}:${asker.port}`;
+  #ask(bytes: Buffer, asker: Endpoint): void {
+    const name = `${asker.host}:${asker.port}`;
     let back = this.#backs.get(name);
     if (back === undefined) {
       back = createSocket("udp4");
       this.#backs.set(name, back);
       back.on("error", () => {});
-      back.on("message", (answer) => this.#pass(() => this.#front.send(answer, asker.port, asker.address)));
+      back.on("message", (answer) => this.#pass(() => this.#front.send(answer, asker.port, asker.host)));
     }
     const socket = back;
     this.#pass(() => socket.send(bytes, this.#target.port, this.#target.host));
   }
 
   #pass(send: () => void): void {
-    if (this.#net.isLost(this.fault)) return;
-    setTimeout(send, this.#net.delayOf({ ...this.fault, lossRatio: 0 }));
+    if (this.#net.isLost(this.#weather)) {
+      this.lostCount += 1;
+      return;
+    }
+    const timer = setTimeout(
+      () => {
+        this.#timers.delete(timer);
+        send();
+      },
+      this.#net.delayOf({ ...this.#weather, lossRatio: 0 }),
+    );
+    this.#timers.add(timer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer);
     for (const socket of [this.#front, ...this.#backs.values()]) await new Promise<void>((resolve) => socket.close(resolve));
   }
 }
