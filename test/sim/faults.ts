@@ -55,7 +55,8 @@ export function faultSteps(rng: Rng, places: readonly Place[], activeMs: number)
   }
   // Now and then somebody goes for good, and a storm of restarts comes.
   if (places.length > 3 && rng.int(5) === 0) {
-    const node = rng.int(places.length);
+    // The first two are whom the others find each other by.
+    const node = 2 + rng.int(places.length - 2);
     const atMs = rng.int(activeMs);
     const gone: FaultStep =
       rng.int(2) === 0
@@ -177,7 +178,7 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
         if (node === undefined || copy === undefined || gone.has(step.node)) return;
         node.crash({ isSilent: false, isBatchKept: true, isDiskLost: false });
         node.isRestored = true;
-        parts.lose(`${node.name}/${copy.generation}`);
+        for (const generation of [copy.generation, node.disk.generation]) parts.lose(`${node.name}/${generation}`);
         node.disk = copy;
         restartLater(parts, step.node, 500);
       });

@@ -42,6 +42,11 @@ export class Model {
     return this.#newestHlc.get(key) ?? 0;
   }
 
+  /** A node left: what it promised is void. */
+  left(node: number): void {
+    for (const [key, promised] of this.promised) if (promised.node === node) this.promised.delete(key);
+  }
+
   unregistered(key: KeyText, ended: Ended): void {
     const list = this.#ended.get(key);
     if (list === undefined) this.#ended.set(key, [ended]);

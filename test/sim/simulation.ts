@@ -31,6 +31,8 @@ export interface Outcome {
   readonly trace: string;
 }
 
+/** By then a node that leaves has ended its entries. */
+const LEAVE_MS = 800;
 /** Looks at the whole this often while it comes to rest. */
 const LOOK_MS = 1000;
 /** Long enough for leases that nobody renews, and for whatever was on its way. */
@@ -140,6 +142,11 @@ export class Simulation {
         this.watches[step.watch % Math.max(1, this.watches.length)]?.move(step.node);
         return;
       case "read":
+        return;
+      case "stop":
+        inflict(step, this.#faults);
+        // Who leaves ends what it was given, and nobody registers a static entry again.
+        if (step.reason === "leave") this.world.after(LEAVE_MS, () => this.model.left(step.node));
         return;
       default:
         inflict(step, this.#faults);

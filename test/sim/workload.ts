@@ -17,19 +17,19 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
   const shape = rng.fork("shape");
   const count = size.nodes > 0 ? size.nodes : 3 + shape.int(5);
   const places = placesOf(shape, count);
-  const activeMs = size.minutes > 0 ? size.minutes * 60_000 : 30_000 + shape.int(40_000);
-  const clientCount = size.nodes > 0 ? Math.max(10, count) : 4 + shape.int(12);
   const isCalm = shape.int(8) === 0;
+  const activeMs = size.minutes > 0 ? size.minutes * 60_000 : 30_000 + shape.int(40_000);
+  const steps = isCalm ? [] : faultSteps(rng.fork("faults"), places, activeMs);
+  const isSomebodyGone = steps.some((step) => (step.kind === "crash" || step.kind === "stop") && step.downMs === undefined);
+  const clientCount = size.nodes > 0 ? Math.max(10, count) : 4 + shape.int(12);
   const hasLocal = shape.int(4) === 0;
   return {
     seed: String(seed),
     places,
-    ...joinsOf(shape, places),
+    ...joinsOf(shape, places, isSomebodyGone),
     clientCount,
     watches: watchesOf(rng.fork("watches"), count),
-    steps: [...workSteps(rng.fork("work"), { places, clientCount, activeMs, hasLocal }), ...(isCalm ? [] : faultSteps(rng.fork("faults"), places, activeMs))].toSorted(
-      (a, b) => a.atMs - b.atMs,
-    ),
+    steps: [...workSteps(rng.fork("work"), { places, clientCount, activeMs, hasLocal }), ...steps].toSorted((a, b) => a.atMs - b.atMs),
     activeMs,
     settleMs: 120_000,
     isUnruly: shape.int(3) === 0,
@@ -51,8 +51,8 @@ function placesOf(rng: Rng, count: number): readonly Place[] {
   });
 }
 
-/** Star, chain or random: each joins by one or two that start before it. */
-function joinsOf(rng: Rng, places: readonly Place[]): { seeds: readonly (readonly number[])[]; startMs: readonly number[] } {
+/** Star, chain or random: each joins by one or two that start before it; and by the first two where another never comes back. */
+function joinsOf(rng: Rng, places: readonly Place[], isSomebodyGone: boolean): { seeds: readonly (readonly number[])[]; startMs: readonly number[] } {
   const shape = rng.int(3);
   const isTogether = rng.int(2) === 0;
   const seeds = places.map((_, i) => {
@@ -60,6 +60,7 @@ function joinsOf(rng: Rng, places: readonly Place[]): { seeds: readonly (readonl
     if (shape === 0) return [0];
     return shape === 1 ? [i - 1] : [rng.int(i), rng.int(places.length)].filter((other) => other !== i);
   });
+  if (isSomebodyGone) seeds.forEach((some, i) => some.push(...[0, 1].filter((first) => first !== i)));
   return { seeds, startMs: places.map((_, i) => (isTogether ? rng.int(50) : i * rng.int(1500))) };
 }
 
