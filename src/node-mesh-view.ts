@@ -78,7 +78,7 @@ export class MeshPeers implements PeerSource {
         return { nodeId, generation, life, through, floor, known: Math.max(through, fabric.sessions.toldOf(id)) };
       }),
       links: fabric.links().map((row): LinkLagRow => {
-        const { link, hello, state, isIncoming, isCaughtUp } = row;
+        const { link, hello, state, isIncoming, isCaughtUp, framesSent, framesReceived } = row;
         const lag = fabric.sessions.find(link)?.replication.lag(time);
         return {
           nodeId: hello?.nodeId ?? row.nodeId,
@@ -86,6 +86,8 @@ export class MeshPeers implements PeerSource {
           state,
           isIncoming,
           isCaughtUp,
+          framesSent,
+          framesReceived,
           behind: lag?.behindSeqs ?? 0,
           behindMs: lag?.behindMs ?? 0,
         };

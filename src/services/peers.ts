@@ -69,6 +69,8 @@ export interface LinkLagRow {
   readonly state: string;
   readonly isIncoming: boolean;
   readonly isCaughtUp: boolean;
+  readonly framesSent: number;
+  readonly framesReceived: number;
   /** Changes that the peer has and this node has not. */
   readonly behind: number;
   /** How long that has been so; 0 when nothing is. */
@@ -233,6 +235,8 @@ function lag({ source, nodeId }: PeerParts, time: Time) {
         state: row.state,
         incoming: row.isIncoming,
         caughtUp: row.isCaughtUp,
+        framesSent: BigInt(row.framesSent),
+        framesReceived: BigInt(row.framesReceived),
         behind: BigInt(row.behind),
         ...(row.behindMs > 0 && { behindFor: durationFromMs(Math.round(row.behindMs)) }),
       }),

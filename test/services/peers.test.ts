@@ -60,7 +60,19 @@ class FakeMesh implements PeerSource {
     detail: "in step with all peers",
     ageMs: 1500,
     origins: [{ nodeId: "n1", generation: 7, life: "live", through: 4, known: 9, floor: 0 } as const],
-    links: [{ nodeId: "n2", address: "n2:17421", state: "up", isIncoming: true, isCaughtUp: false, behind: 5, behindMs: 250 }],
+    links: [
+      {
+        nodeId: "n2",
+        address: "n2:17421",
+        state: "up",
+        isIncoming: true,
+        isCaughtUp: false,
+        framesSent: 1,
+        framesReceived: 2,
+        behind: 5,
+        behindMs: 250,
+      },
+    ],
   });
   follow = (onChange: (nodeId: string) => void) => {
     this.#followers.add(onChange);

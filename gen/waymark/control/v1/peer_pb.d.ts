@@ -555,6 +555,20 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
    * @generated from field: google.protobuf.Duration behind_for = 7;
    */
   behindFor?: Duration | undefined;
+
+  /**
+   * Frames sent.
+   *
+   * @generated from field: uint64 frames_sent = 8;
+   */
+  framesSent: bigint;
+
+  /**
+   * Frames received.
+   *
+   * @generated from field: uint64 frames_received = 9;
+   */
+  framesReceived: bigint;
 };
 
 /**
