@@ -145,6 +145,7 @@ export class Fabric implements FabricMachine {
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
     if (!this.#isBegun) this.#begin(time, out);
     this.#route(input, time, out);
+    if (input.kind.startsWith("policy")) this.#sessions.wake();
     this.#tick(time, out);
   }
 
@@ -205,8 +206,6 @@ export class Fabric implements FabricMachine {
     return next === NEVER ? undefined : next;
   }
 
-  // ---- reads ----
-
   /** Whether this node may answer for the mesh, and the honest age of what it would say. */
   readiness(time: Time): ReadyState {
     return this.#readiness.read(time);
@@ -244,8 +243,6 @@ export class Fabric implements FabricMachine {
     return this.#links.refusedCount;
   }
 
-  // ---- one part each ----
-
   #seeds(): readonly string[] {
     return this.#parts.seeds.filter((seed) => seed !== this.#parts.self.address);
   }
@@ -274,6 +271,7 @@ export class Fabric implements FabricMachine {
         case "memberChanged":
           isChanged = true;
           this.lives.memberChanged(output.update);
+          this.#sessions.wake();
           out.push({ kind: "memberChanged", update: output.update });
       }
     }
@@ -381,13 +379,14 @@ export class Fabric implements FabricMachine {
     if (reason === "leave") this.#toMembership({ kind: "leave" }, time, out);
   }
 
-  // ---- time ----
-
   #tick(time: Time, out: FabricOutput[]): void {
     const { monoMs } = time;
     if (monoMs >= (this.membership.nextDeadlineMs() ?? NEVER)) this.#toMembership({ kind: "tick" }, time, out);
     if (monoMs >= (this.#links.nextDeadlineMs() ?? NEVER)) this.#toLinks({ kind: "tick" }, time, out);
-    if (monoMs >= (this.policy.nextDeadlineMs() ?? NEVER)) this.policy.tick(time, out);
+    if (monoMs >= (this.policy.nextDeadlineMs() ?? NEVER)) {
+      this.policy.tick(time, out);
+      this.#sessions.wake();
+    }
     if (monoMs >= (this.lives.nextDeadlineMs() ?? NEVER)) {
       const events: FabricEvent[] = [];
       if (this.lives.tick(time, events)) out.push({ kind: "changed" });

@@ -23,12 +23,17 @@ export interface Session {
 interface OwnSession extends Session {
   /** The shell was told that there is something to send, and has not found nothing since. */
   isAwake: boolean;
+  /** Something came over it, or it was found to have nothing to send. */
+  isTouched: boolean;
+  dueMonoMs: number;
   /** Whose turn it is to send. */
   isPolicyTurn: boolean;
 }
 
 /** A link that has not taken what is due is looked at again after so long. */
 const STALLED_MS = 100;
+/** What a link does at its time may move the vector, and so be news for others; the rest waits for the next input. */
+const MAX_PASSES = 2;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Sessions {
@@ -36,6 +41,8 @@ export class Sessions {
   readonly #policy: PolicyExchange;
   readonly #all = new Map<LinkId, OwnSession>();
   #lastMonoMs = 0;
+  #isAnyDue = true;
+  #seenOrder = -1;
 
   constructor(shared: ReplicationShared, policy: PolicyExchange) {
     this.#shared = shared;
@@ -66,7 +73,7 @@ export class Sessions {
   open(link: LinkId, hello: Hello, relation: Relation, time: Time): void {
     const { nodeId, generation, clusterId, region } = hello;
     const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation }, time);
-    this.#all.set(link, { link, hello, replication, isAwake: false, isPolicyTurn: true });
+    this.#all.set(link, { link, hello, replication, isAwake: false, isTouched: true, dueMonoMs: 0, isPolicyTurn: true });
     this.#policy.opened(link, time);
     this.#tellLinked();
   }
@@ -88,18 +95,24 @@ export class Sessions {
     const frame = isPolicyTurn
       ? (this.#policy.next(link, time) ?? replication.next(time))
       : (replication.next(time) ?? this.#policy.next(link, time));
-    if (frame === undefined) session.isAwake = false;
+    if (frame === undefined) {
+      session.isAwake = false;
+      session.isTouched = true;
+      this.#plan(session);
+    }
     return frame;
   }
 
   receive(link: LinkId, frame: ReplicationFrame | PolicyFrame, time: Time, out: FabricOutput[]): readonly SessionNews[] {
     const session = this.#all.get(link);
     if (session === undefined) return [];
+    session.isTouched = true;
     switch (frame.kind) {
       case "policyHead":
       case "policyWanted":
       case "policyPart":
         this.#policy.receive(link, frame, time, out);
+        this.#isAnyDue = true;
         return [];
       case "vector":
       case "records":
@@ -115,31 +128,58 @@ export class Sessions {
     }
   }
 
+  /** Something that every link may have to tell has changed. */
+  wake(): void {
+    this.#isAnyDue = true;
+  }
+
   /** What is due. `isStopping`: every link is to be pulled once more, so that its goodbye can follow. */
+  // HOT: after every input. A link is looked at when something came over it, when its time has come, or when the vector moved.
   tick(time: Time, { isStopping }: { readonly isStopping: boolean }, out: FabricOutput[]): readonly SessionNews[] {
     const news: SessionNews[] = [];
     this.#lastMonoMs = time.monoMs;
     if (time.monoMs >= (this.#shared.edgeDueMonoMs ?? NEVER)) this.#shared.changed(time);
-    for (const session of this.#all.values()) {
-      const { replication, link } = session;
-      if (time.monoMs >= (replication.nextDeadlineMs() ?? NEVER)) {
-        const said: ReplicationOutput[] = [];
-        replication.tick(time, said);
-        news.push(...this.#pass(session, said, out));
-      }
-      if (session.isAwake || !(isStopping || replication.hasWork(time) || this.#policy.hasWork(link))) continue;
-      session.isAwake = true;
-      out.push({ kind: "send", link });
+    for (let pass = 0; pass < MAX_PASSES; pass++) {
+      const { order } = this.#shared.vector;
+      const isAnyDue = this.#isAnyDue || isStopping || order !== this.#seenOrder;
+      this.#isAnyDue = false;
+      this.#seenOrder = order;
+      for (const session of this.#all.values())
+        if (isAnyDue || session.isTouched || time.monoMs >= session.dueMonoMs)
+          news.push(...this.#visit(session, { time, isStopping }, out));
+      if (this.#shared.vector.order === order) break;
     }
     return news;
   }
 
   nextDeadlineMs(): number | undefined {
     let next = this.#shared.edgeDueMonoMs ?? NEVER;
-    // A peer that does not read leaves what is due undone: looked at again, but not all the time.
-    for (const { replication, isAwake } of this.#all.values())
-      next = Math.min(next, Math.max(replication.nextDeadlineMs() ?? NEVER, this.#lastMonoMs + (isAwake ? STALLED_MS : 1)));
+    for (const { dueMonoMs } of this.#all.values()) next = Math.min(next, dueMonoMs);
     return next === NEVER ? undefined : next;
+  }
+
+  #visit(session: OwnSession, now: { readonly time: Time; readonly isStopping: boolean }, out: FabricOutput[]): readonly SessionNews[] {
+    const { replication, link } = session;
+    const { time, isStopping } = now;
+    session.isTouched = false;
+    let news: readonly SessionNews[] = [];
+    if (time.monoMs >= (replication.nextDeadlineMs() ?? NEVER)) {
+      const said: ReplicationOutput[] = [];
+      replication.tick(time, said);
+      news = this.#pass(session, said, out);
+    }
+    if (!session.isAwake && (isStopping || replication.hasWork(time) || this.#policy.hasWork(link))) {
+      session.isAwake = true;
+      out.push({ kind: "send", link });
+    }
+    this.#plan(session);
+    return news;
+  }
+
+  /** When to look at it again. A peer that does not read leaves what is due undone: not all the time. */
+  #plan(session: OwnSession): void {
+    const { replication, isAwake } = session;
+    session.dueMonoMs = Math.max(replication.nextDeadlineMs() ?? NEVER, this.#lastMonoMs + (isAwake ? STALLED_MS : 1));
   }
 
   #pass({ link, hello }: OwnSession, said: readonly ReplicationOutput[], out: FabricOutput[]): SessionNews[] {
@@ -162,6 +202,7 @@ export class Sessions {
   }
 
   #tellLinked(): void {
+    this.#isAnyDue = true;
     this.#shared.setLinked([...this.#all.values()].map(({ hello }) => hello.nodeId));
   }
 }
