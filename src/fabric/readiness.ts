@@ -117,24 +117,22 @@ export class Readiness {
     return this.hasCaughtUp ? undefined : this.#dueMonoMs;
   }
 
+  // HOT: asked at every answer.
   read(time: Time): ReadyState {
     const { isReady } = this;
     const reason = this.#state?.kind ?? "joining";
-    const behind = [...this.#inStepMonoMs].filter(([, monoMs]) => time.monoMs - monoMs > this.#options.quietMs);
+    const behind: string[] = [];
+    let behindMs = 0;
+    for (const [nodeId, monoMs] of this.#inStepMonoMs) {
+      const silentMs = time.monoMs - monoMs;
+      if (silentMs <= this.#options.quietMs) continue;
+      behind.push(nodeId);
+      behindMs = Math.max(behindMs, silentMs);
+    }
     // Alone with what others told long ago is not fresher for serving it.
     const isCurrent = reason === "caught_up" || (reason === "alone" && this.#startAgeMs === 0);
-    const ageMs = isCurrent
-      ? Math.max(0, ...behind.map(([, monoMs]) => time.monoMs - monoMs))
-      : this.#startAgeMs + (this.#state === undefined ? 0 : time.monoMs - this.#startMonoMs);
-    return {
-      isReady,
-      reason,
-      detail: detailOf(
-        reason,
-        behind.map(([nodeId]) => nodeId),
-      ),
-      ageMs,
-    };
+    const startedMs = this.#state === undefined ? 0 : time.monoMs - this.#startMonoMs;
+    return { isReady, reason, detail: detailOf(reason, behind), ageMs: isCurrent ? behindMs : this.#startAgeMs + startedMs };
   }
 }
 
