@@ -1,0 +1,35 @@
+/** The sample settings of the guides: each loads as a node would load it, and says what the guide says of it. */
+import { readdirSync, readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { loadConfig, problemText } from "../../src/config.ts";
+
+const FOLDER = "docs/examples/settings";
+const FILES = readdirSync(FOLDER);
+
+function settingsOf(name: string) {
+  const loaded = loadConfig({ file: { name, text: readFileSync(`${FOLDER}/${name}`, "utf8"), format: "toml" }, env: {}, flags: new Map() });
+  if (!loaded.ok) throw new Error(loaded.problems.map(problemText).join("\n"));
+  return loaded.effective.settings;
+}
+
+test("there are samples", () => {
+  expect(FILES).toEqual(["dev.toml", "hub.toml", "production.toml", "spoke.toml"]);
+});
+
+test.each(FILES)("%s is loaded without a problem", (name) => {
+  expect(settingsOf(name).node.id).not.toBe(undefined);
+});
+
+test.each(["production.toml", "hub.toml", "spoke.toml"])("%s proves who is who, on both sorts of listeners", (name) => {
+  const { fabric, tls, listen } = settingsOf(name);
+  expect([fabric.certFile, fabric.keyFile, fabric.caFile, tls.certFile, tls.keyFile]).not.toContain(undefined);
+  expect(listen).toMatchObject({ host: "0.0.0.0", insecure: false });
+  expect(listen.advertiseHost).not.toBe(undefined);
+  expect(fabric.seeds.length).toBeGreaterThan(1);
+  expect(fabric.onStop).toBe("keep");
+});
+
+test.each(["clustering.md", "production.md"])("the guide %s names only samples that are there", (page) => {
+  const named = readFileSync(`docs/guides/${page}`, "utf8").matchAll(/examples\/settings\/([a-z]+\.toml)/g);
+  expect([...named].map(([, name]) => name).filter((name) => !FILES.includes(name ?? ""))).toEqual([]);
+});
