@@ -8,16 +8,15 @@ function members(count: number, clusters = 1): readonly Candidate[] {
   return Array.from({ length: count }, (_, i) => ({ nodeId: `node-${i}`, clusterId: `c${i % clusters}` }));
 }
 
+/** Everybody's choice. One chooser for all: what it remembers is the same for everybody. */
 function graph(all: readonly Candidate[]): ReadonlyMap<string, ReadonlySet<string>> {
-  return new Map(
-    all.map((self) => [
-      self.nodeId,
-      new Neighbours(MAX_LINKS).choose(
-        self,
-        all.filter((other) => other !== self),
-      ),
-    ]),
-  );
+  const neighbours = new Neighbours(MAX_LINKS);
+  const choice = (self: Candidate): ReadonlySet<string> =>
+    neighbours.choose(
+      self,
+      all.filter((other) => other !== self),
+    );
+  return new Map(all.map((self) => [self.nodeId, choice(self)]));
 }
 
 /** How many steps it takes from the first to reach everybody; fails when that never happens. */
@@ -70,7 +69,6 @@ test("the order in which members are known does not matter", () => {
   const all = members(100);
   const [self, ...others] = all;
   if (self === undefined) throw new Error("members");
-  const neighbours = new Neighbours(MAX_LINKS);
-  const chosen = [...neighbours.choose(self, others)].toSorted();
-  expect([...neighbours.choose(self, others.toReversed())].toSorted()).toEqual(chosen);
+  const chosen = [...new Neighbours(MAX_LINKS).choose(self, others)].toSorted();
+  expect([...new Neighbours(MAX_LINKS).choose(self, others.toReversed())].toSorted()).toEqual(chosen);
 });
