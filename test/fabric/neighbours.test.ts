@@ -32,7 +32,7 @@ function reach(links: ReadonlyMap<string, ReadonlySet<string>>, within: Readonly
 }
 
 test("up to twenty peers everybody has a link to everybody", () => {
-  for (const [id, peers] of graph(members(21))) expect([...peers].length, id).toBe(20);
+  for (const peers of graph(members(21)).values()) expect(peers.size).toBe(20);
 });
 
 test.each([22, 50, 200, 1000])("%i nodes: both ends choose each other, nobody more than twenty, all are reached in few steps", (count) => {
