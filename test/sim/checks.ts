@@ -23,6 +23,10 @@ export class Checks {
     this.#lost.add(originId);
   }
 
+  get hasLost(): boolean {
+    return this.#lost.size > 0;
+  }
+
   isLost(originId: string): boolean {
     return this.#lost.has(originId);
   }

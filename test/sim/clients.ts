@@ -176,7 +176,13 @@ export class Client {
     this.isAcknowledged = true;
     this.#stamp = hlc;
     const { state, scope } = wish;
-    this.#parts.model.promised.set(this.keyAt(process.node), { state, scope, node: process.node.index, originId: process.replica.self.id, hlc });
+    this.#parts.model.promised.set(this.keyAt(process.node), {
+      state,
+      scope,
+      node: process.node.index,
+      originId: process.replica.self.id,
+      hlc,
+    });
   }
 
   #renewLater(turn: number, wish: Wish): void {
@@ -296,7 +302,12 @@ export class Client {
     let draft = this.#drafts.get(name);
     if (draft === undefined) {
       const entry = create(EntrySchema, VARIANTS[variant % VARIANTS.length]);
-      entry.key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: this.namespace, name: `n${this.index % 5}`, instanceId: `i${this.index}` });
+      entry.key = create(EntryKeySchema, {
+        kind: KIND.SERVICE,
+        namespace: this.namespace,
+        name: `n${this.index % 5}`,
+        instanceId: `i${this.index}`,
+      });
       entry.scope = scope as number;
       draft = process.drafter.draftOf(entry, 0, { nodeId, clusterId, region, zone, tenantId: "", receivedWallMs: 0 });
       this.#drafts.set(name, draft);

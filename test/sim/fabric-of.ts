@@ -1,7 +1,8 @@
 /** The real fabric in a simulated process: its parts, its settings for short worlds, and what the shell does for it. */
-import { renewSelf } from "../../src/catalog/renew.ts";
+
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import type { KeyText } from "../../src/catalog/record.ts";
+import { renewSelf } from "../../src/catalog/renew.ts";
 import { Fabric, type FabricOutput } from "../../src/fabric/fabric.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
 import type { MemberFacts } from "../../src/fabric/messages.ts";

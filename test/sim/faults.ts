@@ -20,10 +20,22 @@ const MAKERS: readonly Make[] = [
   (rng, count) => crashOf(rng, [rng.int(count)]),
   (rng, count) => crashOf(rng, [rng.int(count)]),
   (rng, count) => crashOf(rng, someOf(rng, count)),
-  (rng, count) => ({ ...crashOf(rng, Array.from({ length: count }, (_, i) => i)), isDiskLost: false, downMs: 100 + rng.int(3000) }),
+  (rng, count) => ({
+    ...crashOf(
+      rng,
+      Array.from({ length: count }, (_, i) => i),
+    ),
+    isDiskLost: false,
+    downMs: 100 + rng.int(3000),
+  }),
   (rng, count) => ({ kind: "stop", node: rng.int(count), reason: rng.int(2) === 0 ? "leave" : "restart", downMs: 1000 + rng.int(15_000) }),
   (rng, count) => ({ kind: "freeze", node: rng.int(count), forMs: 200 + rng.int(20_000) }),
-  (rng, count) => ({ kind: "skew", node: rng.int(count), byMs: (rng.int(2) === 0 ? -1 : 1) * rng.int(50_000), forMs: 1000 + rng.int(30_000) }),
+  (rng, count) => ({
+    kind: "skew",
+    node: rng.int(count),
+    byMs: (rng.int(2) === 0 ? -1 : 1) * rng.int(50_000),
+    forMs: 1000 + rng.int(30_000),
+  }),
   (rng, count) => ({ kind: "skew", node: rng.int(count), byMs: 86_400_000, forMs: 1000 + rng.int(20_000) }),
   (rng) => ({
     kind: "weather",
@@ -33,7 +45,13 @@ const MAKERS: readonly Make[] = [
     delayMs: rng.int(150),
     forMs: 2000 + rng.int(40_000),
   }),
-  (rng, count) => ({ kind: "slow", from: rng.int(count), to: rng.int(count), bytesPerSecond: 2000 + rng.int(20_000), forMs: 1000 + rng.int(20_000) }),
+  (rng, count) => ({
+    kind: "slow",
+    from: rng.int(count),
+    to: rng.int(count),
+    bytesPerSecond: 2000 + rng.int(20_000),
+    forMs: 1000 + rng.int(20_000),
+  }),
   (rng, count) => ({ kind: "breakLinks", a: rng.int(count), b: rng.int(count) }),
   (rng, count) => ({ kind: "diskFull", node: rng.int(count), forMs: 200 + rng.int(8000) }),
   (rng, count) => ({ kind: "backup", node: rng.int(count), afterMs: 2000 + rng.int(20_000) }),
@@ -200,7 +218,14 @@ function setDiskFull(node: SimNode | undefined, isFull: boolean): void {
 export function makeWell({ network, nodes, gone }: FaultParts, fair: { readonly delayMs: number }): void {
   network.healAll();
   for (const weather of network.allWeather())
-    Object.assign(weather, { delayMs: fair.delayMs, jitterMs: fair.delayMs / 2, loss: 0, duplicate: 0, reorder: 0, bytesPerSecond: 50_000_000 });
+    Object.assign(weather, {
+      delayMs: fair.delayMs,
+      jitterMs: fair.delayMs / 2,
+      loss: 0,
+      duplicate: 0,
+      reorder: 0,
+      bytesPerSecond: 50_000_000,
+    });
   for (const node of nodes) {
     node.thaw();
     node.skewMs = 0;

@@ -1,13 +1,16 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
-import { BODY, type CatalogRecord, keyParts } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record.ts";
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import type { FabricEvent } from "../../src/fabric/fabric.ts";
+import { hlcWallMs } from "../../src/lib/hlc.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
 import type { Model } from "./model.ts";
-import type { SimNode, SimProcess, Watching } from "./sim-node.ts";
+import { type SimNode, type SimProcess, WALL_START_MS, type Watching } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
+/** Clocks follow stamps that are no further ahead. */
+const MAX_SKEW_MS = 60_000;
 /** Entries of the queues that a process may fill. */
 const MAX_ASKED = 2000;
 
@@ -54,7 +57,9 @@ export class Invariants implements Watching {
 
   started(node: SimNode, process: SimProcess): void {
     const { nodes } = this.#parts;
-    const ready = nodes.filter((other) => other !== node && other.process?.isReady === true && other.options.clusterId === node.options.clusterId);
+    const ready = nodes.filter(
+      (other) => other !== node && other.process?.isReady === true && other.options.clusterId === node.options.clusterId,
+    );
     const known = ready.map((other) => ({ node: other, life: other.life, vector: vectorOf(other) }));
     for (const old of this.#lives.keys()) if (old.node === node) this.#lives.delete(old);
     this.#lives.set(process, { throughs: new Map(), known, wasReady: false });
@@ -87,20 +92,36 @@ export class Invariants implements Watching {
     if (origin === undefined) return;
     const relation = relationOf(node, origin);
     const may = mayHold(cell.body === BODY.ENTRY ? cell.scope : cell.reach, relation);
-    checks.holds(may, "P1", () => `${node.name} holds ${cell.body === BODY.ENTRY ? "an entry" : "a tombstone"} of ${cell.key}, scope ${cell.scope}, reach ${cell.reach}, of ${origin.name} (${relation})`);
+    checks.holds(
+      may,
+      "P1",
+      () =>
+        `${node.name} holds ${cell.body === BODY.ENTRY ? "an entry" : "a tombstone"} of ${cell.key}, scope ${cell.scope}, reach ${cell.reach}, of ${origin.name} (${relation})`,
+    );
     this.#note(node, process, cell);
     // An unregistered entry never comes back where it is known that it was.
     const seen = process.replica.view(cell.key);
     // Who hears of a dead origin later than of what ended its records may have missed the end: its tombstone is collected by then.
-    if (seen === undefined || seen.origin.life !== "live") return;
+    if (seen === undefined || seen.origin.life !== "live" || model.skewed.has(cell.key)) return;
     const saidMs = this.#said.get(`${seen.origin.id}/${seen.seq}`)?.atMs ?? 0;
     for (const { originId, seq, hlc, reach, atMs } of model.ended(cell.key)) {
-      // Stamped by a clock that was ahead, an end is older than what it hides.
-      if (seen.hlc >= hlc || saidMs > atMs || process.replica.forgotten.has(originId)) continue;
+      // Stamped by a clock that was ahead, an end is older than what it hides. In its old age it may be forgotten.
+      const isOld = this.#parts.world.nowMs - atMs > node.options.tombstoneTtlMs;
+      if (isOld || seen.hlc >= hlc || saidMs > atMs || process.replica.forgotten.has(originId)) continue;
       const known = process.replica.origins.get(originId);
       const ender = this.#byId.get(known?.nodeId ?? "");
-      const isKnown = known !== undefined && ender !== undefined && mayHold(reach, relationOf(node, ender)) && known.through >= seq && known.floor < seq && !checks.isLost(originId);
-      checks.holds(!isKnown, "resurrected", () => `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`);
+      const isKnown =
+        known !== undefined &&
+        ender !== undefined &&
+        mayHold(reach, relationOf(node, ender)) &&
+        known.through >= seq &&
+        known.floor < seq &&
+        !checks.isLost(originId);
+      checks.holds(
+        !isKnown,
+        "resurrected",
+        () => `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`,
+      );
     }
   }
 
@@ -113,18 +134,28 @@ export class Invariants implements Watching {
     const id = `${cell.origin.id}/${cell.seq}`;
     const said = `${cell.key} stamped ${cell.hlc}`;
     const before = this.#said.get(id);
-    checks.holds(before === undefined || before.said === said || checks.isLost(cell.origin.id), "seq", () => `${node.name} has ${id} as ${said}, before it was ${before?.said}`);
+    checks.holds(
+      before === undefined || before.said === said || checks.isLost(cell.origin.id),
+      "seq",
+      () => `${node.name} has ${id} as ${said}, before it was ${before?.said}`,
+    );
     if (before !== undefined) return;
     const atMs = this.#parts.world.nowMs;
     this.#said.set(id, { said, atMs });
-    if (isOwn && cell.body === BODY.UNREGISTERED) model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach, atMs });
+    if (hlcWallMs(cell.hlc) > WALL_START_MS + atMs + MAX_SKEW_MS) model.skewed.add(cell.key);
+    if (isOwn && cell.body === BODY.UNREGISTERED)
+      model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach, atMs });
   }
 
   #checkVector(node: SimNode, process: SimProcess, life: Life): void {
     for (const { id, through } of process.replica.origins.values()) {
       const before = life.throughs.get(id);
       if (before === through) continue;
-      this.#parts.checks.holds(before === undefined || through > before, "vector", () => `${node.name}: V of ${id} went from ${before} to ${through}`);
+      this.#parts.checks.holds(
+        before === undefined || through > before,
+        "vector",
+        () => `${node.name}: V of ${id} went from ${before} to ${through}`,
+      );
       life.throughs.set(id, through);
     }
     if (life.throughs.size > process.replica.origins.size)
@@ -135,14 +166,26 @@ export class Invariants implements Watching {
   #checkReadiness(node: SimNode, process: SimProcess, life: Life): void {
     const { checks, disturbedMs } = this.#parts;
     if (disturbedMs() >= process.bootMs) return;
-    const isThere = ({ node: peer, life: peerLife }: Known) => peer.life === peerLife && peer.isUp && node.options.seeds.includes(peer.address);
+    const isThere = ({ node: peer, life: peerLife }: Known) =>
+      peer.life === peerLife && peer.isUp && node.options.seeds.includes(peer.address);
     if (!life.known.some(isThere)) return;
     const lacks = ({ vector }: Known) =>
-      [...vector].filter(([id, seq]) => !process.replica.forgotten.has(id) && !checks.isLost(id) && (process.replica.origins.get(id)?.through ?? 0) < seq);
-    checks.holds(life.known.some((known) => lacks(known).length === 0), "readiness", () => {
-      const all = life.known.map((known) => `${known.node.name} knew ${lacks(known).map(([id, seq]) => `${id}:${seq}`).join(" ")}`);
-      return `${node.name} is ready and lacks what its peers knew when it started: ${all.join("; ")}`;
-    });
+      [...vector].filter(
+        ([id, seq]) => !process.replica.forgotten.has(id) && !checks.isLost(id) && (process.replica.origins.get(id)?.through ?? 0) < seq,
+      );
+    checks.holds(
+      life.known.some((known) => lacks(known).length === 0),
+      "readiness",
+      () => {
+        const all = life.known.map(
+          (known) =>
+            `${known.node.name} knew ${lacks(known)
+              .map(([id, seq]) => `${id}:${seq}`)
+              .join(" ")}`,
+        );
+        return `${node.name} is ready and lacks what its peers knew when it started: ${all.join("; ")}`;
+      },
+    );
   }
 }
 
@@ -168,13 +211,17 @@ function vectorOf(node: SimNode): ReadonlyMap<string, number> {
 // ---- at rest ----
 
 /** What is not as it should be when all has come to rest; empty when everything is. */
-export function unrest(nodes: readonly SimNode[], clients: readonly Client[], { model, checks }: Pick<InvariantParts, "model" | "checks">): readonly string[] {
+export function unrest(
+  nodes: readonly SimNode[],
+  clients: readonly Client[],
+  { model, checks }: Pick<InvariantParts, "model" | "checks">,
+): readonly string[] {
   const up = nodes.filter(({ process }) => process !== undefined);
   return [
     ...up.filter(({ process }) => process?.isReady !== true).map(({ name }) => `${name} is not ready`),
     ...up.flatMap((node) => wrongMembers(node, up)),
     ...up.flatMap((node) => wrongOrigins(node, up)),
-    ...wrongViews(up),
+    ...wrongViews(up, model),
     ...clients.flatMap((client) => wrongClient(client, up, { model, checks })),
   ];
 }
@@ -184,7 +231,9 @@ function wrongMembers(node: SimNode, up: readonly SimNode[]): readonly string[] 
   const alive = new Set(node.process?.fabric.aliveMembers());
   const want = up.filter((other) => other !== node).map((other) => `${other.name}/${other.process?.replica.self.generation}`);
   const missing = want.filter((id) => !alive.has(id)).map((id) => `${node.name} does not know that ${id} is alive`);
-  const extra = [...alive].filter((id) => !want.includes(id) && !id.startsWith(`${node.name}/`)).map((id) => `${node.name} takes ${id} for alive`);
+  const extra = [...alive]
+    .filter((id) => !want.includes(id) && !id.startsWith(`${node.name}/`))
+    .map((id) => `${node.name} takes ${id} for alive`);
   return [...missing, ...extra];
 }
 
@@ -234,7 +283,7 @@ function wrongRecords(
 }
 
 /** All nodes of a cluster show the same. */
-function wrongViews(up: readonly SimNode[]): readonly string[] {
+function wrongViews(up: readonly SimNode[], { skewed }: Pick<Model, "skewed">): readonly string[] {
   const wrong: string[] = [];
   const first = new Map<string, { readonly name: string; readonly views: ReadonlyMap<string, string> }>();
   for (const node of up) {
@@ -247,7 +296,8 @@ function wrongViews(up: readonly SimNode[]): readonly string[] {
     for (const key of new Set([...views.keys(), ...other.views.keys()])) {
       const [here, there] = [views.get(key), other.views.get(key)];
       // Its own LOCAL entry hides there what the others see.
-      if (here !== there && here !== LOCAL && there !== LOCAL) wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
+      if (here !== there && here !== LOCAL && there !== LOCAL && !skewed.has(key as KeyText))
+        wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
     }
   }
   return wrong;
@@ -264,7 +314,11 @@ function viewsOf(node: SimNode): ReadonlyMap<string, string> {
 }
 
 /** What clients were promised. */
-function wrongClient(client: Client, up: readonly SimNode[], { model, checks }: Pick<InvariantParts, "model" | "checks">): readonly string[] {
+function wrongClient(
+  client: Client,
+  up: readonly SimNode[],
+  { model, checks }: Pick<InvariantParts, "model" | "checks">,
+): readonly string[] {
   const { wish, key } = client;
   if (wish === undefined || key === undefined || client.isAbandoned || client.isRefused) return [];
   const home = keyParts(key).clusterId;
@@ -272,14 +326,16 @@ function wrongClient(client: Client, up: readonly SimNode[], { model, checks }: 
   if (!client.isAcknowledged) return [`client ${client.index} is not acknowledged`];
   const promised = model.promised.get(key);
   // Without a journal's newest part nobody may remember it.
-  if (promised === undefined || checks.isLost(promised.originId)) return [];
+  if (promised === undefined || checks.isLost(promised.originId) || model.skewed.has(key)) return [];
   return up.flatMap((node) => {
     if (node.options.clusterId !== home || node.process === undefined) return [];
     const { replica, policies } = node.process;
     const live = replica.records(key).filter(({ body }) => body === BODY.ENTRY);
     if (promised.state === "gone") {
       const isNewest = promised.hlc >= model.newestHlc(key);
-      return isNewest && replica.view(key)?.origin.life === "live" ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`] : [];
+      return isNewest && replica.view(key)?.origin.life === "live"
+        ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`]
+        : [];
     }
     // Nobody registers a static entry again when its node has lost its disk.
     if (wish.ttlMs === 0 && !up.some((other) => other.process?.replica.self.id === promised.originId)) return [];

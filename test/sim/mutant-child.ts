@@ -3,8 +3,8 @@
  * `node test/sim/mutant-child.ts NAME MAX_SEEDS`; prints one line of JSON.
  */
 import { registerHooks } from "node:module";
-import { fileURLToPath, pathToFileURL } from "node:url";
 import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { MUTANTS } from "./mutants.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");

@@ -40,7 +40,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "lost generation kept",
     rule: "Durability: a peer knows more of our generation than our journal: a new one",
-    edits: [{ file: "src/fabric/replication-shared.ts", find: "    if (seq <= lastSeq || this.#lostId", replace: "    if (seq > 0 || this.#lostId" }],
+    edits: [
+      {
+        file: "src/fabric/replication-shared.ts",
+        find: "    if (seq <= lastSeq || this.#lostId",
+        replace: "    if (seq > 0 || this.#lostId",
+      },
+    ],
     withinSeeds: 200,
   },
   {
@@ -49,8 +55,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/frames.ts",
-        find: ": frame.after > origin.through) return { kind: \"gap\", knows: origin.through };",
-        replace: ": false) return { kind: \"gap\", knows: origin.through };",
+        find: ': frame.after > origin.through) return { kind: "gap", knows: origin.through };',
+        replace: ': false) return { kind: "gap", knows: origin.through };',
       },
     ],
     withinSeeds: 100,
@@ -62,8 +68,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/frames.ts",
-        find: ": frame.after > origin.through) return { kind: \"gap\", knows: origin.through };",
-        replace: ": frame.after > origin.through) return { kind: \"gap\", knows: (origin.through = frame.through) };",
+        find: ': frame.after > origin.through) return { kind: "gap", knows: origin.through };',
+        replace: ': frame.after > origin.through) return { kind: "gap", knows: (origin.through = frame.through) };',
       },
     ],
     withinSeeds: 100,
@@ -84,7 +90,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "V moved in the middle of a whole transfer",
     rule: "Tombstones: who is below the floor drops what is not listed, at the end",
-    edits: [{ file: "src/catalog/frames.ts", find: "    if (!frame.isLast) {\n", replace: "    origin.through = Math.max(origin.through, frame.through);\n    if (!frame.isLast) {\n" }],
+    edits: [
+      {
+        file: "src/catalog/frames.ts",
+        find: "    if (!frame.isLast) {\n",
+        replace: "    origin.through = Math.max(origin.through, frame.through);\n    if (!frame.isLast) {\n",
+      },
+    ],
     withinSeeds: 600,
   },
   {
@@ -105,8 +117,9 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/lives.ts",
-        find: "      this.#change(row, \"hidden\");\n      events.push",
-        replace: "      for (const cell of row.origin.log.list()) if (cell.body === BODY.ENTRY) replica.withdraw(cell, time);\n      events.push",
+        find: '      this.#change(row, "hidden");\n      events.push',
+        replace:
+          "      for (const cell of row.origin.log.list()) if (cell.body === BODY.ENTRY) replica.withdraw(cell, time);\n      events.push",
       },
     ],
     withinSeeds: 300,
@@ -128,9 +141,21 @@ export const MUTANTS: readonly Mutant[] = [
     name: "border echo",
     rule: "Link filter: a record never travels back into its origin's cluster",
     edits: [
-      { file: "src/fabric/vector.ts", find: "        return origin.clusterId !== \"\" && origin.clusterId !== reader.clusterId;", replace: "        return true;" },
-      { file: "src/fabric/record-intake.ts", find: "    if (relation !== \"cluster\" && place.clusterId === here.clusterId)", replace: "    if (relation === \"remote\")" },
-      { file: "src/catalog/frames.ts", find: "  if (link.relation !== \"cluster\" && link.relation !== \"self\" && home === link.clusterId) return undefined;", replace: "" },
+      {
+        file: "src/fabric/vector.ts",
+        find: '        return origin.clusterId !== "" && origin.clusterId !== reader.clusterId;',
+        replace: "        return true;",
+      },
+      {
+        file: "src/fabric/record-intake.ts",
+        find: '    if (relation !== "cluster" && place.clusterId === here.clusterId)',
+        replace: '    if (relation === "remote")',
+      },
+      {
+        file: "src/catalog/frames.ts",
+        find: '  if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;',
+        replace: "",
+      },
     ],
     withinSeeds: 300,
   },
@@ -162,7 +187,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "unregistered counts as expired",
     rule: "Several origins: what was unregistered at B does not show A's old record",
-    edits: [{ file: "src/discovery/endings.ts", find: "    this.#bury(record, BODY.UNREGISTERED, time);", replace: "    this.#bury(record, BODY.EXPIRED, time);" }],
+    edits: [
+      {
+        file: "src/discovery/endings.ts",
+        find: "    this.#bury(record, BODY.UNREGISTERED, time);",
+        replace: "    this.#bury(record, BODY.EXPIRED, time);",
+      },
+    ],
     withinSeeds: 100,
     isCheap: true,
   },
@@ -205,7 +236,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "END of a node that is not ready",
     rule: "Watch 7: who has not caught up sends no END",
-    edits: [{ file: "src/catalog/feed.ts", find: "    const isEnd = isReady && to === reader.replica.revision;", replace: "    const isEnd = to === reader.replica.revision;" }],
+    edits: [
+      {
+        file: "src/catalog/feed.ts",
+        find: "    const isEnd = isReady && to === reader.replica.revision;",
+        replace: "    const isEnd = to === reader.replica.revision;",
+      },
+    ],
     withinSeeds: 200,
     isCheap: true,
   },
@@ -223,7 +260,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "filter_seq stands still",
-    rule: "Watch 2: \"no longer matches\" is told when a filterable field changed",
+    rule: 'Watch 2: "no longer matches" is told when a filterable field changed',
     edits: [
       {
         file: "src/catalog/replica.ts",

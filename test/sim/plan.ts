@@ -8,7 +8,14 @@ export interface Place {
 
 /** What the clients do. Clients and nodes by index. */
 export type WorkStep =
-  | { readonly kind: "register"; readonly client: number; readonly node: number; readonly variant: number; readonly scope: Scope; readonly ttlMs: number }
+  | {
+      readonly kind: "register";
+      readonly client: number;
+      readonly node: number;
+      readonly variant: number;
+      readonly scope: Scope;
+      readonly ttlMs: number;
+    }
   | { readonly kind: "unregister"; readonly client: number; readonly node: number }
   | { readonly kind: "abandon"; readonly client: number }
   | { readonly kind: "report"; readonly client: number; readonly health: 1 | 2 | 3 }
@@ -33,7 +40,14 @@ export type FaultStep =
   | { readonly kind: "stop"; readonly node: number; readonly reason: "leave" | "restart"; readonly downMs: number | undefined }
   | { readonly kind: "freeze"; readonly node: number; readonly forMs: number }
   | { readonly kind: "skew"; readonly node: number; readonly byMs: number; readonly forMs: number }
-  | { readonly kind: "weather"; readonly loss: number; readonly duplicate: number; readonly reorder: number; readonly delayMs: number; readonly forMs: number }
+  | {
+      readonly kind: "weather";
+      readonly loss: number;
+      readonly duplicate: number;
+      readonly reorder: number;
+      readonly delayMs: number;
+      readonly forMs: number;
+    }
   | { readonly kind: "slow"; readonly from: number; readonly to: number; readonly bytesPerSecond: number; readonly forMs: number }
   | { readonly kind: "breakLinks"; readonly a: number; readonly b: number }
   | { readonly kind: "diskFull"; readonly node: number; readonly forMs: number }

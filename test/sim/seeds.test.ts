@@ -32,6 +32,8 @@ test.each(groups)("seeds from %i: nothing breaks, and everything comes to rest",
     // Every tenth is run twice: what cannot be replayed cannot be found out.
     if (s % 10 === 0 && size === undefined) expect(runSeed(s, size).hash, `seed ${s} run twice`).toBe(outcome.hash);
   }
-  console.log(`seeds from ${from}: ${events} events, ${checks} checks, ${bookmarks} bookmarks; happened: ${[...happened].toSorted().join(", ")}`);
+  console.log(
+    `seeds from ${from}: ${events} events, ${checks} checks, ${bookmarks} bookmarks; happened: ${[...happened].toSorted().join(", ")}`,
+  );
   expect(bookmarks).toBeGreaterThan(0);
 });

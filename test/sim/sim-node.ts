@@ -148,7 +148,8 @@ export class SimProcess {
     const time = this.time();
     restoreLeases(this.leases, [...disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, drafter: this.drafter, bounds: DEFAULT_BOUNDS };
-    for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) this.hlc.resume(restoreRow(row, parts, time));
+    for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq))
+      this.hlc.merge(restoreRow(row, parts, time), time.wallMs, 60_000);
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };
     this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
@@ -177,7 +178,7 @@ export class SimProcess {
       maxTtlMs: 86_400_000,
       loadIntervalMs: 5000,
       maxIdempotencyKeys: 100,
-      mayCollect: () => this.fabric.fabric.mayCollect,
+      collectsByAge: () => this.fabric.fabric.mayCollect(this.time()),
       newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,
     };
     return new Registrar(options, { replica: this.replica, leases: this.leases, drafter: this.drafter, hlc: this.hlc });
@@ -287,7 +288,10 @@ export class SimProcess {
     const time = this.time();
     this.#ticksNow = time.monoMs > this.#tickedMs ? 0 : this.#ticksNow + 1;
     this.#tickedMs = time.monoMs;
-    if (this.#ticksNow > MAX_TICKS) throw new Error(`${this.node.name} is always due: fabric ${this.fabric.fabric.nextDeadlineMs()}, leases ${this.registrar.nextDeadlineMs()} at ${time.monoMs}`);
+    if (this.#ticksNow > MAX_TICKS)
+      throw new Error(
+        `${this.node.name} is always due: fabric ${this.fabric.fabric.nextDeadlineMs()}, leases ${this.registrar.nextDeadlineMs()} at ${time.monoMs}`,
+      );
     if ((this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= time.monoMs) {
       this.#lastTickMs = time.monoMs;
       this.registrar.tick(time);
@@ -331,7 +335,10 @@ export class SimProcess {
     }
     this.node.disk.write(flight.batch);
     this.registrar.commit(flight.batch, this.time());
-    this.node.parts.trace.say(() => `${this.node.name} commits up to ${flight.batch.lastSeq}: ${flight.batch.puts.map(({ key, seq }) => `${key.replaceAll("\0", "|")} ${seq}`).join("; ")}`);
+    this.node.parts.trace.say(
+      () =>
+        `${this.node.name} commits up to ${flight.batch.lastSeq}: ${flight.batch.puts.map(({ key, seq }) => `${key.replaceAll("\0", "|")} ${seq}`).join("; ")}`,
+    );
     this.input({ kind: "changed" });
     for (const done of flight.waiting) done(true);
     this.startBatch();
@@ -552,7 +559,9 @@ function wordsOf(frame: LinkFrame): string {
       return `records ${nodeId}/${generation} (${after}, ${through}] ${records.length}${whole}`;
     }
     case "vector": {
-      const entries = frame.entries.map(({ nodeId, generation, seq, floor }) => `${nodeId}/${generation}:${seq}${floor > 0 ? `>${floor}` : ""}`);
+      const entries = frame.entries.map(
+        ({ nodeId, generation, seq, floor }) => `${nodeId}/${generation}:${seq}${floor > 0 ? `>${floor}` : ""}`,
+      );
       return `vector ${frame.isPartial ? "partial " : ""}${frame.isWanted ? "wanted " : ""}[${entries.join(" ")}]`;
     }
     case "goodbye":

@@ -200,8 +200,13 @@ export class SimWatch {
       const id = `${record.key} ${record.origin.id}`;
       if (this.#doubted.delete(record.key)) this.#unsee((key) => key === record.key);
       const newest = this.#newest.get(id) ?? 0;
-      const isBackwards = action !== ACTION.REMOVE && record.seq < newest && !checks.isLost(record.origin.id) && !replica.forgotten.has(record.origin.id);
-      checks.holds(!isBackwards, "P3", () => `${what}: goes backwards for ${record.key} of ${record.origin.id}: ${record.seq} after ${newest}`);
+      const isBackwards =
+        action !== ACTION.REMOVE && record.seq < newest && !checks.isLost(record.origin.id) && !replica.forgotten.has(record.origin.id);
+      checks.holds(
+        !isBackwards,
+        "P3",
+        () => `${what}: goes backwards for ${record.key} of ${record.origin.id}: ${record.seq} after ${newest}`,
+      );
       this.#newest.set(id, action === ACTION.REMOVE ? Math.max(record.seq, newest) : record.seq);
       this.#told.add(record.key);
       if (action === ACTION.REMOVE) this.#held.delete(record.key);
@@ -233,9 +238,14 @@ export class SimWatch {
     const isSure = (key: string) => !this.#doubted.has(key);
     const want = new Map(records.map((record) => [record.key as string, lineOf(record.key, record)]));
     const wrong: string[] = [];
-    for (const [key, line] of want) if (isSure(key) && this.#held.get(key) !== line) wrong.push(`${this.#held.get(key) ?? "nothing"} should be ${line}`);
+    for (const [key, line] of want)
+      if (isSure(key) && this.#held.get(key) !== line) wrong.push(`${this.#held.get(key) ?? "nothing"} should be ${line}`);
     for (const [key, line] of this.#held) if (isSure(key) && !want.has(key)) wrong.push(`${line} should be gone`);
-    checks.holds(wrong.length === 0, "P3", () => `${what}, filter ${this.#plan.filter}: folded at ${message.isBookmark ? "bookmark" : "END"}: ${wrong.join("; ")}`);
+    checks.holds(
+      wrong.length === 0,
+      "P3",
+      () => `${what}, filter ${this.#plan.filter}: folded at ${message.isBookmark ? "bookmark" : "END"}: ${wrong.join("; ")}`,
+    );
     if (message.digest === undefined) return;
     const ids = records.map((record) => deltaId(record));
     const sum = ids.reduce((total, id) => total + BigInt(`0x${Buffer.from(sha256(id).subarray(0, 8)).toString("hex")}`), 0n);
@@ -247,7 +257,13 @@ export class SimWatch {
     const records: CatalogRecord[] = [];
     let token = "";
     do {
-      const page = process.reads.page(callerAt(process), { filter: this.#request.filter, limit: 100, token, isExplained: false, salt: "sim" });
+      const page = process.reads.page(callerAt(process), {
+        filter: this.#request.filter,
+        limit: 100,
+        token,
+        isExplained: false,
+        salt: "sim",
+      });
       records.push(...page.records);
       token = page.nextToken;
     } while (token !== "");
@@ -270,7 +286,11 @@ export class SimWatch {
     if (behind.length === 0) return;
     const { cursor, snapshot, isBookmark, digest } = message;
     const isPlace = cursor !== "" || snapshot !== SNAPSHOT.NONE || isBookmark || digest !== undefined;
-    checks.holds(!isPlace, "P3", () => `${what}: a place to resume from while behind ${behind.map(({ id, seq }) => `${id}:${seq}`).join(" ")}`);
+    checks.holds(
+      !isPlace,
+      "P3",
+      () => `${what}: a place to resume from while behind ${behind.map(({ id, seq }) => `${id}:${seq}`).join(" ")}`,
+    );
     for (const { record } of message.changes) {
       const known = behind.find(({ id }) => id === record.origin.id);
       checks.holds(known === undefined || record.seq > known.seq, "P3", () => `${what}: told ${record.key} while behind it`);

@@ -1,9 +1,9 @@
 /** Plans from a seed: who joins whom, what clients do, what goes wrong. */
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { FILTER_COUNT } from "./watch.ts";
 import { faultSteps } from "./faults.ts";
 import type { Place, Plan, Step, WatchPlan } from "./plan.ts";
+import { FILTER_COUNT } from "./watch.ts";
 
 export interface Size {
   /** 0: 3 to 7. */
@@ -52,7 +52,11 @@ function placesOf(rng: Rng, count: number): readonly Place[] {
 }
 
 /** Star, chain or random: each joins by one or two that start before it; and by the first two where another never comes back. */
-function joinsOf(rng: Rng, places: readonly Place[], isSomebodyGone: boolean): { seeds: readonly (readonly number[])[]; startMs: readonly number[] } {
+function joinsOf(
+  rng: Rng,
+  places: readonly Place[],
+  isSomebodyGone: boolean,
+): { seeds: readonly (readonly number[])[]; startMs: readonly number[] } {
   const shape = rng.int(3);
   const isTogether = rng.int(2) === 0;
   const seeds = places.map((_, i) => {
@@ -93,7 +97,11 @@ function workSteps(
     const client = rng.int(clientCount);
     const kind = rng.int(20);
     if (kind < 11) {
-      const [variant, scope, ttlMs] = [rng.int(5), SCOPES[rng.int(hasLocal ? SCOPES.length : SCOPES.length - 1)] ?? SCOPE.ZONE, TTLS_MS[rng.int(TTLS_MS.length)] ?? 0];
+      const [variant, scope, ttlMs] = [
+        rng.int(5),
+        SCOPES[rng.int(hasLocal ? SCOPES.length : SCOPES.length - 1)] ?? SCOPE.ZONE,
+        TTLS_MS[rng.int(TTLS_MS.length)] ?? 0,
+      ];
       steps.push({ atMs, kind: "register", client, node: nodeFor(client), variant, scope, ttlMs });
     } else if (kind < 14) steps.push({ atMs, kind: "unregister", client, node: nodeFor(client) });
     else if (kind < 16) steps.push({ atMs, kind: "report", client, health: ([1, 2, 3] as const)[rng.int(3)] ?? 1 });
