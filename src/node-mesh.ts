@@ -23,6 +23,7 @@ import { WatchedFabric } from "./node-mesh-watch.ts";
 import { type Warm, WarmStart } from "./node-warm-start.ts";
 import { openAcceptor } from "./server/acceptor.io.ts";
 import { Http2Guard } from "./server/http2-guard.io.ts";
+import { type TlsWatch, watchTls } from "./server/tls-files.io.ts";
 import type { Adopted } from "./services/policy-keeper.ts";
 
 /** The policy as the fabric asks for it; `node-policy.ts` has it. */
@@ -88,6 +89,7 @@ class MeshNode implements NodeFabric {
   readonly #events: MeshEvents;
   #isRenewing = false;
   #isStopping = false;
+  #tlsWatch: TlsWatch | undefined;
   #isWhole = false;
 
   constructor(options: MeshOptions, warmStart: WarmStart, warm: Warm | undefined) {
@@ -121,7 +123,7 @@ class MeshNode implements NodeFabric {
     const { core, policy, settings } = this.#options;
     await this.#driver.open();
     core.hooks.onCommitted = () => this.#driver.changed();
-    core.hooks.mayCollect = () => this.#watched.fabric.mayCollect;
+    core.hooks.collectsByAge = () => this.#watched.fabric.mayCollect(now());
     policy.onHead((head) => this.#driver.input({ kind: "policy", head }));
     this.#driver.input({ kind: "policy", head: policy.head });
     if (this.#warm !== undefined) {
@@ -130,10 +132,11 @@ class MeshNode implements NodeFabric {
     }
     const { fabric } = this.#watched;
     observeMesh({ metrics: core.metrics, fabric, driver: this.#driver, now });
+    this.#tlsWatch = this.#watchTls();
     this.#warmStart.start(
       settings.fabric.snapshotIntervalMs,
       (origin) => this.#stateOf(origin),
-      () => fabric.mayCollect,
+      () => fabric.isReady,
     );
   }
 
@@ -152,20 +155,13 @@ class MeshNode implements NodeFabric {
   }
 
   reload(): void {
-    const { settings, core, log } = this.#options;
-    try {
-      const tls = readFabricTls(settings, core.identity);
-      if (tls === undefined) return;
-      this.#driver.setTls(tls);
-      log.info({}, "certificates of the fabric reloaded");
-    } catch (error) {
-      log.warn({ err: error }, "certificates of the fabric not reloaded, keeping the old ones");
-    }
+    this.#tlsWatch?.reload();
   }
 
   async stop(how: "leave" | "keep", timeoutMs: number): Promise<void> {
     const endMonoMs = performance.now() + timeoutMs;
     this.#isStopping = true;
+    this.#tlsWatch?.stop();
     // Alone a node keeps everything: there is nobody for whom it would be gone.
     const isLeaving = how === "leave" && this.mesh.hasPeers();
     if (isLeaving) await this.#endOwn(endMonoMs - timeoutMs * GOODBYE_SHARE);
@@ -174,6 +170,21 @@ class MeshNode implements NodeFabric {
   }
 
   // ---- making it ----
+
+  #watchTls(): TlsWatch | undefined {
+    const { settings, core, log } = this.#options;
+    const { certFile, keyFile, caFile: clientCaFile } = settings.fabric;
+    if (certFile === undefined || keyFile === undefined) return undefined;
+    const apply = () => {
+      // Read again with the checks that they had at the start: they must still be this node's.
+      const tls = readFabricTls(settings, core.identity);
+      if (tls !== undefined) this.#driver.setTls(tls);
+    };
+    return watchTls({ certFile, keyFile, clientCaFile }, apply, {
+      onReload: () => log.info({}, "certificates of the fabric reloaded"),
+      onError: (error) => log.warn({ err: error }, "certificates of the fabric not reloaded, keeping the old ones"),
+    });
+  }
 
   #transport() {
     const { settings, core, log } = this.#options;
@@ -239,7 +250,7 @@ class MeshNode implements NodeFabric {
 
   #handled(): void {
     const { fabric } = this.#watched;
-    if (fabric.mayCollect) this.#markReady();
+    if (fabric.isReady) this.#markReady();
     const { isWhole } = fabric;
     if (isWhole === this.#isWhole) return;
     this.#isWhole = isWhole;

@@ -111,6 +111,13 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
     expect(lag).toMatchObject({ ready: true, caught_up: true, age: "0s", protected: false });
     expect((lag["links"] as unknown[]).length).toBe(2);
 
+    // Taken out elsewhere than where it was registered: gone for good, its own node has ended it too, until it is registered again.
+    const api = { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "api", instanceId: "1" };
+    expect((await a.door.ask("unregister", { keys: [api] })).response).toMatchObject({ removed: 1 });
+    for (const member of [b, c]) await eventually("taken out", async () => (await member.seen()).toSorted(), ["db healthy", "web healthy"]);
+    await c.register("api");
+    for (const member of [a, b]) await eventually("back", async () => (await member.seen()).toSorted(), CHECKED.toSorted());
+
     // A crash: no longer a peer, its entries are orphans.
     await b.node.stop("SIGKILL");
     await eventually("b is gone from the peers", () => a.peers(), ["c alive"]);
@@ -284,6 +291,17 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   await a.register("web");
   await eventually("the friend has it", () => b.seen(), ["web healthy"]);
   expect([await a.peers(), await c.peers(), await d.peers(), await c.seen(), await d.seen()]).toEqual([["t2 alive"], [], [], [], []]);
+  // A renewed certificate counts from SIGHUP on; one of another node leaves what was.
+  files("t1", authority.issue("t9"));
+  a.node.command.kill("SIGHUP");
+  await a.node.command.errorLine(
+    /certificates of the fabric not reloaded.*is of node t9|is of node t9.*certificates of the fabric not reloaded/,
+  );
+  files("t1", authority.issue("t1"));
+  a.node.command.kill("SIGHUP");
+  await a.node.command.errorLine(/certificates of the fabric reloaded/);
+  await a.register("db");
+  await eventually("still linked", async () => (await b.seen()).toSorted(), ["db healthy", "web healthy"]);
 }, 30_000);
 
 test("alone a node keeps everything when it stops, whatever --on-stop says", async () => {
