@@ -2,6 +2,7 @@
  * Warm start: a snapshot of what other nodes told, in the data directory, from which a restarted node serves at once, marked with
  * its age, until it has caught up with a peer. Own records come back from the journal.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Cell, Origin } from "./catalog/cell.ts";
 import type { Drafter } from "./catalog/codec.ts";
@@ -14,6 +15,7 @@ import type { Log } from "./lib/log.io.ts";
 import { now } from "./node-core.ts";
 import { readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "./store/snapshot-file.io.ts";
 
+const FILE = "replica.snapshot";
 /** Above this there is no snapshot: about four million entries. */
 const MAX_BYTES = 1 << 30;
 /** Milliseconds of restoring before the event loop has its turn. */
@@ -39,6 +41,11 @@ export interface Warm {
   readonly absentWallMs: ReadonlyMap<string, number>;
   /** Own live records that an `unregistered` of another origin ended: their leases end them (`Registrar`). */
   readonly superseded: readonly Cell[];
+}
+
+/** Whether a node with this data directory was ever up to date with others. */
+export function hasSnapshot(directory: string): boolean {
+  return existsSync(join(directory, FILE));
 }
 
 export class WarmStart {
@@ -123,7 +130,7 @@ export class WarmStart {
 
   get #path(): string | undefined {
     const { directory } = this.#parts;
-    return directory === undefined ? undefined : join(directory, "replica.snapshot");
+    return directory === undefined ? undefined : join(directory, FILE);
   }
 
   /** What is of no use is left untouched until the first snapshot of this life is due, and then set aside. */

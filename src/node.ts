@@ -11,6 +11,7 @@ import { checkExposure, type Identities, openIdentities } from "./node-identity.
 import { openMesh } from "./node-mesh.ts";
 import { type NodePolicy, openNodePolicy } from "./node-policy.ts";
 import { type PublishedSelf, publishSelf } from "./node-self.ts";
+import { hasSnapshot } from "./node-warm-start.ts";
 import { type AskedViewer, type Caller, viewerOf } from "./policy/caller.ts";
 import { discoveryService } from "./services/discovery.ts";
 import { resolveHandler } from "./services/discovery-resolve.ts";
@@ -43,6 +44,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const core = await buildCore(options, journal);
     const policy = await openNodePolicy({ settings, log: log.child("policy"), core });
     try {
+      await awaitPolicy(core, isNewcomer(settings));
       const fabric = await openFabric(options, core, policy);
       try {
         return await openNode(options, { core, identities, policy, fabric });
@@ -58,6 +60,17 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     await journal.close();
     throw error;
   }
+}
+
+/** Whether this node joins others for the first time: who has been here before knows whether there was a policy. */
+function isNewcomer({ fabric, persistence }: Settings): boolean {
+  return fabric.enabled && fabric.seeds.length > 0 && (persistence.ephemeral || !hasSnapshot(persistence.dataDir));
+}
+
+/** While it is awaited, a node without a policy shows nothing: its cluster may hide it. */
+async function awaitPolicy(core: NodeCore, isAwaiting: boolean): Promise<void> {
+  core.policies.isAwaiting = isAwaiting;
+  await core.switchPolicy();
 }
 
 function openFabric({ settings, log, version }: NodeOptions, core: NodeCore, policy: NodePolicy): Promise<NodeFabric> {
@@ -89,6 +102,7 @@ async function openNode(options: NodeOptions, parts: NodeParts): Promise<Running
   await options.beforeReady?.(grpc.address);
   await Promise.race([fabric.ready, aborted(options.interrupt)]);
   if (options.interrupt?.aborted !== true) {
+    await awaitPolicy(core, false);
     state.isReady = true;
     grpc.setServing(true);
     core.fanout.all();

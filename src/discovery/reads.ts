@@ -16,6 +16,8 @@ import type { Policy, Verdict, Viewer } from "../policy/verdict.ts";
 
 /** Encoded entries of one page, in bytes: well below what clients accept by default (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;
+/** A newcomer learns the policy within moments. */
+const PENDING_RETRY_MS = 500;
 
 export interface PageRequest {
   readonly filter: Filter;
@@ -64,7 +66,10 @@ export class Reads {
   constructor(replica: Replica, node: NodeFacts, policy: { readonly policies: PolicySource; readonly onDenied: OnDenied }) {
     this.replica = replica;
     this.#policies = policy.policies;
-    this.#onDenied = policy.onDenied;
+    // A newcomer that shows nothing yet has denied nobody.
+    this.#onDenied = (caller, denial) => {
+      if (!policy.policies.policy.isPending) policy.onDenied(caller, denial);
+    };
     this.#turnPolicy = policy.policies.policy;
     this.#shownPolicy = policy.policies.policy;
     this.#settledPolicy = policy.policies.policy;
@@ -88,6 +93,8 @@ export class Reads {
   /** Refuses a watch of exactly this namespace where the caller may not see it; empty: not of one namespace. */
   checkWatch(caller: Caller, namespace: string): void {
     if (namespace === "") return;
+    if (this.#policies.policy.isPending)
+      throw new WaymarkError("not_ready", "the policy of the cluster is not known here yet", { retryMs: PENDING_RETRY_MS });
     const verdict = this.verdict(caller, namespace);
     if (verdict.allowed) return;
     this.#onDenied(caller, { action: "watch", namespace, verdict });

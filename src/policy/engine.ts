@@ -8,7 +8,7 @@ import { canonicalSlices, checksumOf } from "./policy-text.ts";
 import type { PolicySet } from "./rules.ts";
 import { checkStage, isStaged } from "./stage.ts";
 import { Superseded } from "./superseded.ts";
-import { NO_POLICY, Policy } from "./verdict.ts";
+import { NO_POLICY, PENDING_POLICY, Policy } from "./verdict.ts";
 import { decodeFacts, decodeVersion, MAX_LINEAGE, type PolicyVersion, type Stage, type VersionFacts } from "./version-codec.ts";
 import { NO_PLACE, type VersionPlace } from "./version-order.ts";
 
@@ -80,7 +80,6 @@ interface Kept {
   readonly fault: string;
 }
 
-/** Changed rules kept with a version. */
 const MAX_CHANGES = 200;
 
 /** Configured, but unreadable. */
@@ -104,6 +103,8 @@ export class PolicyEngine {
   #fault = "";
   #fileFault = "";
   #edges: readonly number[] = [];
+  /** Whether a cluster may know a policy that this node does not know yet: with none of its own nobody sees anything until then. */
+  isAwaiting = false;
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -111,14 +112,13 @@ export class PolicyEngine {
 
   /** Compiled; the same object until another version is in force. */
   get policy(): Policy {
-    return this.#policy;
+    return this.isAwaiting && this.#policy === NO_POLICY ? PENDING_POLICY : this.#policy;
   }
 
   get inForce(): PolicyVersion | undefined {
     return this.#inForce;
   }
 
-  /** The newest that can be read. */
   get newest(): PolicyVersion | undefined {
     return this.#newest;
   }
@@ -308,9 +308,10 @@ export class PolicyEngine {
 
   /** The policy in force before and after what happened since the last call; undefined when it is the same. */
   takeChanged(): { readonly before: Policy; readonly after: Policy } | undefined {
-    if (this.#told === this.#policy) return undefined;
-    const changed = { before: this.#told, after: this.#policy };
-    this.#told = this.#policy;
+    const after = this.policy;
+    if (this.#told === after) return undefined;
+    const changed = { before: this.#told, after };
+    this.#told = after;
     return changed;
   }
 
@@ -334,7 +335,7 @@ export class PolicyEngine {
 
   #enforce(version: PolicyVersion | undefined): void {
     this.#inForce = version;
-    this.#policy = version === undefined ? NO_POLICY : new Policy(version.set, version.number, version.checksum);
+    this.#policy = version === undefined ? NO_POLICY : new Policy(version.set, version.number, version);
     this.#edges = version === undefined ? [] : edgesOf(version.set);
   }
 

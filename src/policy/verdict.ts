@@ -59,14 +59,17 @@ export class Policy {
   readonly number: number;
   /** Of the set's canonical text; empty where it is of no version. */
   readonly checksum: string;
+  /** The cluster's policy is not known here yet: nobody sees anything, and everybody may register. */
+  readonly isPending: boolean;
   readonly #trie: RuleTrie;
   #viewers = new Map<string, Map<string, Verdict>>();
   #kept = 0;
 
-  constructor(set: PolicySet | undefined, number: number, checksum = "") {
+  constructor(set: PolicySet | undefined, number: number, { checksum = "", isPending = false } = {}) {
     this.set = set;
     this.number = number;
     this.checksum = checksum;
+    this.isPending = isPending;
     this.#trie = new RuleTrie(set?.rules ?? []);
   }
 
@@ -76,6 +79,7 @@ export class Policy {
    */
   get epoch(): string {
     if (this.set === undefined) return "none";
+    if (this.isPending) return "pending";
     return this.checksum === "" ? `${this.number}` : `${this.number}-${this.checksum.slice(0, 12)}`;
   }
 
@@ -132,6 +136,7 @@ export class Policy {
   #judgeViewer(namespace: string, viewer: Viewer): Verdict {
     const early = this.#early(namespace);
     if (early !== undefined) return early;
+    if (this.isPending) return said(false, "no_policy", "");
     const rule = this.#trie.find(namespace);
     if (rule === undefined) return this.#unruled();
     if (rule.visibility.length === 0 && rule.visibilityTenants.length === 0) return said(true, "visibility_unrestricted", rule.pattern);
@@ -157,6 +162,9 @@ export class Policy {
 
 /** No policy was ever configured. */
 export const NO_POLICY: Policy = new Policy(undefined, 0);
+
+/** Of a newcomer: what its cluster hides it must not show. */
+export const PENDING_POLICY: Policy = new Policy({ version: "", defaultAllow: true, rules: [] }, 0, { isPending: true });
 
 function said(allowed: boolean, reason: VerdictReason, rule: string): Verdict {
   return { allowed, reason, rule, untilWallMs: undefined };

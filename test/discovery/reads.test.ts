@@ -4,7 +4,7 @@ import { ANY } from "../../src/catalog/filter.ts";
 import { KIND } from "../../src/catalog/record.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/caller.ts";
-import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
+import { NO_POLICY, PENDING_POLICY, Policy } from "../../src/policy/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { at, caller, draft, Registry } from "../fakes/registry.ts";
 
@@ -135,4 +135,16 @@ test("what a policy gives and takes is told by viewer, of namespaces that the wa
   expect(reads.changedFor(blue, NO_POLICY, "lost", known)).toEqual([]);
   policies.policy = NO_POLICY;
   expect(reads.changedFor(red, HIDING, "gained", known)).toEqual(["svc", "svc.eu"]);
+});
+
+test("a newcomer that does not know its cluster's policy shows nothing, refuses a watch for the moment, and has denied nobody", () => {
+  const { reads, change, denials } = open();
+  change(PENDING_POLICY);
+  expect(reads.page(BLUE, page({ namespace: "svc" }))).toMatchObject({ records: [], nextToken: "" });
+  expect(() => reads.checkWatch(BLUE, "svc")).toThrow("not_ready");
+  expect(() => reads.checkWatch(BLUE, "")).not.toThrow();
+  expect(denials).toEqual([]);
+  change(NO_POLICY);
+  expect(reads.page(BLUE, page({ namespace: "svc" })).records).toHaveLength(2);
+  expect(() => reads.checkWatch(BLUE, "svc")).not.toThrow();
 });

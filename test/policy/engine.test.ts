@@ -255,3 +255,20 @@ test("denying everything is not taken for any version, so that no cursor given u
   expect(denying.policy.epoch).toBe("0");
   expect(denying.policy.viewer("svc", { clusterId: "c", tenant: "" })).toMatchObject({ allowed: false, reason: "no_policy" });
 });
+
+test("while a cluster's policy is awaited nobody sees anything and everybody may register; a version, or that there is none, ends it", () => {
+  const bench = new Bench();
+  bench.engine.isAwaiting = true;
+  const { policy } = bench.engine;
+  expect(policy.viewer("svc.a", BLUE)).toMatchObject({ allowed: false, reason: "no_policy" });
+  expect(policy.viewer("discovery.nodes", BLUE).allowed).toBe(true);
+  expect(policy.source("svc.a", { clusterId: "eu-1", region: "eu" }).allowed).toBe(true);
+  expect([policy.epoch, bench.engine.takeChanged()?.after.isPending, bench.engine.takeChanged()]).toEqual(["pending", true, undefined]);
+  bench.apply(only("blue"));
+  expect([bench.sees("blue"), bench.engine.takeChanged()?.before.isPending]).toEqual([true, true]);
+  const alone = new Bench();
+  alone.engine.isAwaiting = true;
+  alone.engine.takeChanged();
+  alone.engine.isAwaiting = false;
+  expect(alone.engine.takeChanged()?.after.viewer("svc.a", BLUE).reason).toBe("policy_disabled");
+});
