@@ -4,8 +4,12 @@ import type { Time } from "../lib/machine.ts";
 import type { FabricOutput, LinkId } from "./fabric.ts";
 import type { Hello, LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import type { PolicyExchange } from "./policy-exchange.ts";
+import type { CaughtUp } from "./readiness.ts";
 import { LinkReplication, type ReplicationOutput } from "./replication.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
+
+/** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
+export const READY = "ready";
 
 /** What became known by a link, for the rest of the room. */
 export type SessionNews =
@@ -68,6 +72,23 @@ export class Sessions {
   caughtUpWith(): readonly Hello[] {
     const up = [...this.#all.values()];
     return up.filter(({ link, replication }) => replication.isCaughtUp && this.#policy.isSettledWith(link)).map(({ hello }) => hello);
+  }
+
+  /** The same in numbers: of this cluster only, as long as it has other members, because only they have all that this node must have. */
+  caughtUp({
+    clusterId,
+    ownCount,
+    maxLinks,
+  }: {
+    readonly clusterId: string;
+    readonly ownCount: number;
+    readonly maxLinks: number;
+  }): CaughtUp {
+    const hellos = this.caughtUpWith().filter((hello) => ownCount === 0 || hello.clusterId === clusterId);
+    const readyCount = hellos.filter(({ capabilities }) => capabilities.includes(READY)).length;
+    // Above that many, links are to some only.
+    const wantedCount = Math.min(Math.max(1, ownCount), Math.ceil(maxLinks / 2));
+    return { count: hellos.length, readyCount, wantedCount };
   }
 
   open(link: LinkId, hello: Hello, relation: Relation, time: Time): void {
