@@ -64,7 +64,7 @@ export interface CoreHooks {
   /** Own records were committed. */
   onCommitted: () => void;
   /** Whether tombstones may be collected. */
-  mayCollect: () => boolean;
+  collectsByAge: () => boolean;
 }
 
 export interface CoreOptions {
@@ -104,11 +104,12 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const lookup = new Lookup();
   const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
   const rules = { policies, onDenied: trail.onDenied, quotas: limits.quotas };
-  const hooks: CoreHooks = { onCommitted: () => {}, mayCollect: () => true };
+  const hooks: CoreHooks = { onCommitted: () => {}, collectsByAge: () => true };
   const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal, { lookup, rules, hooks });
   const time = now();
   restoreLeases(leases, journal.restored.leases, registrar, time);
-  await journal.replay((row) => hlc.resume(restoreRow(row, { replica, leases, drafter, bounds: settings.limits }, time)));
+  const parts = { replica, leases, drafter, bounds: settings.limits };
+  await journal.replay((row) => void hlc.merge(restoreRow(row, parts, time), time.wallMs, settings.fabric.maxClockSkewMs));
   const listeners: Record<string, string> = {};
   const identity = identityOf(options, journal, { listeners, time, replica });
   const fanout = new Fanout();
@@ -201,7 +202,7 @@ function buildCatalog(
     maxTtlMs: catalog.maxLeaseTtlMs,
     loadIntervalMs: catalog.loadIntervalMs,
     maxIdempotencyKeys: catalog.maxIdempotencyKeys,
-    mayCollect: () => hooks.mayCollect(),
+    collectsByAge: () => hooks.collectsByAge(),
     newToken: () => token(12),
   };
   return { replica, leases, drafter, hlc, registrar: new Registrar(options, { replica, leases, drafter, hlc, quotas }) };

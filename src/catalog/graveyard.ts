@@ -11,6 +11,14 @@ interface Grave {
   readonly dugMonoMs: number;
 }
 
+export interface CollectBounds {
+  readonly liveCount: number;
+  /** Graves looked at. */
+  readonly maxCount: number;
+  /** By count alone, old tombstones are kept as long as there is room. */
+  readonly by: "age" | "count";
+}
+
 /** Graves that are not worth compacting for. */
 const SPARE_GRAVES = 1024;
 
@@ -63,7 +71,7 @@ export class Graveyard {
    * Gives to `drop` the tombstones older than their ttl, or above max(minTombstones, live records), oldest first; its false
    * says that one must wait. Looks at no more than `maxCount`. One that hides an older record of another origin is kept.
    */
-  collect(time: Time, bounds: { readonly liveCount: number; readonly maxCount: number }, drop: (cell: Cell) => boolean): void {
+  collect(time: Time, bounds: CollectBounds, drop: (cell: Cell) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
     const most = Math.min(bounds.maxCount, this.#graves.length - this.#first);
     for (let n = 0; n < most; n++) {
@@ -71,7 +79,8 @@ export class Graveyard {
       if (grave === undefined) break;
       const { cell, seq } = grave;
       const isGone = isStale(grave);
-      if (!isGone && this.count <= limit && time.monoMs - grave.dugMonoMs < this.#options.tombstoneTtlMs) break;
+      const isOld = bounds.by === "age" && time.monoMs - grave.dugMonoMs >= this.#options.tombstoneTtlMs;
+      if (!isGone && this.count <= limit && !isOld) break;
       this.#first += 1;
       if (isGone) continue;
       if (hiddenBy(cell).length > 0) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });

@@ -159,27 +159,11 @@ export class Replica {
     const seq = this.#staging.nextSeq();
     let reach = widest(before?.reach ?? SCOPE.UNSET, of.reach);
     if (body === BODY.UNREGISTERED) for (const record of this.records(of.key)) reach = widest(reach, record.reach);
-    return this.#stage({
-      key: of.key,
-      namespace: of.namespace,
-      name: of.name,
-      kind: of.kind,
-      origin: this.self,
-      seq,
-      hlc,
-      firstSeq: before?.firstSeq ?? seq,
-      filterSeq: seq,
-      body,
-      scope: of.scope,
-      reach,
-      health: of.health,
-      traits: of.traits,
-      principal: of.principal,
-      unregisteredHlc: body === BODY.UNREGISTERED ? undefined : this.#graveyard.carriedHlc(before, hlc),
-      at: 0,
-      sizeBytes: 0,
-      contentBytes: 0,
-    });
+    const { key, namespace, name, kind, scope, health, traits, principal } = of;
+    const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : this.#graveyard.carriedHlc(before, hlc);
+    const numbers = { seq, hlc, firstSeq: before?.firstSeq ?? seq, filterSeq: seq, unregisteredHlc };
+    const said = { key, namespace, name, kind, scope, reach, health, traits, principal };
+    return this.#stage({ ...said, ...numbers, origin: this.self, body, at: 0, sizeBytes: 0, contentBytes: 0 });
   }
 
   /** Records staged and not yet committed, oldest first. */
@@ -302,9 +286,9 @@ export class Replica {
    * Collects tombstones older than their ttl, or above max(minTombstones, live records), oldest first; at most `maxCount`.
    * Returns the keys of this node's own, for the journal to forget.
    */
-  collect(time: Time, maxCount: number): readonly KeyText[] {
+  collect(time: Time, maxCount: number, by: "age" | "count" = "age"): readonly KeyText[] {
     const own: KeyText[] = [];
-    this.#graveyard.collect(time, { liveCount: this.lookup.size, maxCount }, (cell) => {
+    this.#graveyard.collect(time, { liveCount: this.lookup.size, maxCount, by }, (cell) => {
       if (cell.origin === this.self) {
         // Put again and on its way to the journal, which must not be told to forget the new row.
         if (this.#staging.find(cell.key) !== undefined) return false;

@@ -112,7 +112,7 @@ export class Endings {
   #bury(record: CatalogRecord, body: End, time: Time): void {
     const { replica, gate, hlc, loads } = this.#parts;
     gate.stage(record.key, undefined);
-    replica.stageTombstone(record, body, hlc.stamp(time.wallMs));
+    replica.stageTombstone(record, body, hlc.stampAbove(newestHlc(replica, record.key), time.wallMs));
     loads.forget(record.key);
   }
 
@@ -137,4 +137,10 @@ export class Endings {
     const records = this.#parts.replica.records(own.key);
     return records.some((record) => record.origin !== own.origin && endsBeforeHlc(record) > own.hlc);
   }
+}
+
+/** The newest stamp held of a key, staged ones included; 0 where there is none. What is written next must be above it. */
+export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {
+  // In view order: the first is the newest.
+  return Math.max(replica.records(key)[0]?.hlc ?? 0, replica.own(key)?.hlc ?? 0);
 }

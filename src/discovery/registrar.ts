@@ -17,7 +17,7 @@ import type { Caller } from "../policy/caller.ts";
 import type { Quotas } from "../policy/quotas.ts";
 import { Answers, type Registered } from "./answers.ts";
 import type { Batch, BatchLease } from "./batch.ts";
-import { Endings } from "./endings.ts";
+import { Endings, newestHlc } from "./endings.ts";
 import { Loads } from "./loads.ts";
 import { checkOwner, checkPublishing, isAdmin, type Publishing, presentFor } from "./may-write.ts";
 import { currentRecord, QuotaGate } from "./quota-gate.ts";
@@ -32,8 +32,8 @@ export interface RegistrarOptions extends Publishing {
   readonly loadIntervalMs: number;
   /** Retried requests remembered. */
   readonly maxIdempotencyKeys: number;
-  /** Whether old tombstones may be collected: a node that has not heard yet what happened keeps them. Absent: always. */
-  readonly mayCollect?: () => boolean;
+  /** Whether old tombstones may go: while somebody may still come with a record they end, they are kept. Absent: always. */
+  readonly collectsByAge?: () => boolean;
   /** A new lease id's random part; 16 characters or so. */
   readonly newToken: () => string;
 }
@@ -188,13 +188,13 @@ export class Registrar {
     const expired = this.#leases.expire(time.monoMs, TICK_COUNT);
     this.expiredCount += expired.length;
     for (const id of expired) this.#endings.lease(id, BODY.EXPIRED, time);
-    if (this.#mayCollect) this.#forget.push(...this.#replica.collect(time, TICK_COUNT));
+    this.#forget.push(...this.#replica.collect(time, TICK_COUNT, this.#collectsByAge ? "age" : "count"));
     this.#answers.sweep(time.monoMs);
   }
 
   nextDeadlineMs(): number | undefined {
     const expiry = this.#leases.nextDeadlineMs();
-    const collect = this.#mayCollect ? this.#replica.nextCollectMonoMs() : undefined;
+    const collect = this.#collectsByAge ? this.#replica.nextCollectMonoMs() : undefined;
     return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
   }
 
@@ -259,8 +259,8 @@ export class Registrar {
 
   // ---- the parts ----
 
-  get #mayCollect(): boolean {
-    return this.#options.mayCollect?.() !== false;
+  get #collectsByAge(): boolean {
+    return this.#options.collectsByAge?.() !== false;
   }
 
   #encode(cell: Cell): Uint8Array {
@@ -323,7 +323,7 @@ export class Registrar {
       namespace: draft.namespace,
       name: draft.name,
       kind: draft.kind,
-      hlc: this.#hlc.stamp(time.wallMs),
+      hlc: this.#hlc.stampAbove(newestHlc(this.#replica, draft.key), time.wallMs),
       scope: draft.scope,
       health: draft.health,
       traits: draft.traits,

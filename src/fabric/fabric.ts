@@ -1,5 +1,4 @@
 /** The room's machine: composes membership, links, replication and the lives of origins. Routes, and has no rules of its own. */
-
 import { relationOf } from "../catalog/scope.ts";
 import type { Machine, Time } from "../lib/machine.ts";
 import { CallGuard } from "./call-guard.ts";
@@ -23,12 +22,10 @@ import type { MembershipOutput } from "./news.ts";
 import { PolicyExchange } from "./policy-exchange.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
-import { type SessionNews, Sessions } from "./sessions.ts";
+import { READY, type SessionNews, Sessions } from "./sessions.ts";
 import type { TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-/** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
-const READY = "ready";
 
 /** Names a link for as long as its stream lives; given by whoever opens it: even from here, odd from the shell (`-1, -3, …` count too). */
 export type LinkId = number;
@@ -211,9 +208,14 @@ export class Fabric implements FabricMachine {
     return this.#readiness.read(time);
   }
 
-  /** Whether tombstones may be collected: who has not caught up does not know what they hide. */
-  get mayCollect(): boolean {
+  get isReady(): boolean {
     return this.#readiness.isReady;
+  }
+
+  /** Whether old tombstones may go: not while somebody is away or cut off who may come with a record that only they end (P6). */
+  mayCollect(time: Time): boolean {
+    const { isReady, ageMs } = this.#readiness.read(time);
+    return isReady && ageMs === 0 && !this.lives.isAnybodyAway;
   }
 
   /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */
@@ -359,16 +361,10 @@ export class Fabric implements FabricMachine {
     if (frame.kind === "records") this.lives.heard(frame.frame.nodeId, frame.frame.generation);
   }
 
-  /** Only a peer of this cluster has everything that this node must have, as long as there is one. */
   #judge(time: Time): void {
     const { clusterId } = this.#trust;
-    const listed = this.membership.listed();
-    const own = listed.filter((member) => member.clusterId === clusterId);
-    const hellos = this.#sessions.caughtUpWith().filter((hello) => own.length === 0 || hello.clusterId === clusterId);
-    const readyCount = hellos.filter(({ capabilities }) => capabilities.includes(READY)).length;
-    // Above that many, links are to some only.
-    const wantedCount = Math.min(own.length === 0 ? 1 : own.length, Math.ceil(this.#options.links.maxLinks / 2));
-    this.#readiness.caughtUpWith({ count: hellos.length, readyCount, wantedCount }, time);
+    const ownCount = this.membership.listed().filter((member) => member.clusterId === clusterId).length;
+    this.#readiness.caughtUpWith(this.#sessions.caughtUp({ clusterId, ownCount, maxLinks: this.#options.links.maxLinks }), time);
   }
 
   #stopFor(reason: "leave" | "restart", time: Time, out: FabricOutput[]): void {

@@ -102,6 +102,12 @@ export class Lives {
     return this.#settling.size > 0;
   }
 
+  /** Whether a node that has not said goodbye is away: it may come back with what it had. */
+  get isAnybodyAway(): boolean {
+    for (const { absence } of this.#rows.values()) if (absence === "dead" || absence === "unknown" || absence === "restarting") return true;
+    return false;
+  }
+
   /** Clusters of which nothing is hidden now, because so many of their origins vanished at once. */
   protectedClusters(): readonly string[] {
     return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);

@@ -31,13 +31,16 @@ export class Hlc {
     return stamp;
   }
 
-  /** Learns a stamp of this node's own earlier life: believed, however far ahead it is. */
-  resume(ownHlc: number): void {
-    if (ownHlc > this.#last) this.#last = ownHlc;
+  /**
+   * A stamp above `newestHlc` too, the newest one held of the key that is written: a write is never hidden by what its writer
+   * saw. One that is far ahead of the wall does not move this clock, so that a wrong clock elsewhere is felt by this key only.
+   */
+  stampAbove(newestHlc: number, wallMs: number): number {
+    return Math.max(this.stamp(wallMs), newestHlc + 1);
   }
 
   /**
-   * Learns another node's stamp, so that what is stamped here afterwards is newer. A stamp more than `maxSkewMs` ahead
+   * Learns another node's stamp, or one of this node's own earlier life, so that what is stamped here afterwards is newer. A stamp more than `maxSkewMs` ahead
    * of the wall never moves this clock (semantics.md, Several origins for one key): one wrong clock must not drag the
    * fleet into the future.
    */

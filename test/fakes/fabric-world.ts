@@ -113,7 +113,7 @@ export class WorldNode {
       const at = sizeBytes === 0 ? 0 : this.replica.slab.put(Uint8Array.from(replica.slab.view(cell.at, sizeBytes)));
       const said = { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal };
       this.replica.install(new Cell({ ...said, origin: this.replica.self, at, sizeBytes, contentBytes }), this.#world.time());
-      this.#hlc.resume(hlc);
+      this.#hlc.merge(hlc, 0, Number.POSITIVE_INFINITY);
     }
   }
 

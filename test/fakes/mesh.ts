@@ -198,7 +198,7 @@ export class MeshNode {
     this.facts = this.#factsOf();
     const parts = { replica: this.replica, leases: new Leases(), drafter, bounds: DEFAULT_BOUNDS };
     const rows = [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq);
-    for (const row of rows) this.#hlc.resume(restoreRow(row, parts, time));
+    for (const row of rows) this.#hlc.merge(restoreRow(row, parts, time), 0, Number.POSITIVE_INFINITY);
   }
 
   #open(): Replica {

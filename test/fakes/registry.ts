@@ -108,7 +108,8 @@ export class Registry {
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, drafter, bounds: DEFAULT_BOUNDS };
-    for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) hlc.resume(restoreRow(row, parts, time));
+    for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq))
+      hlc.merge(restoreRow(row, parts, time), 0, Number.POSITIVE_INFINITY);
   }
 
   /** Hands the next batch to the journal, which has not answered yet. */

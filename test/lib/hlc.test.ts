@@ -53,3 +53,10 @@ test("an older remote stamp never takes the clock back", () => {
   clock.merge(before - 2048, WALL, 60_000);
   expect(clock.stamp(WALL)).toBeGreaterThan(before);
 });
+
+test("a write is stamped above what its writer saw, and a wrong clock elsewhere moves this one no further", () => {
+  const clock = new Hlc();
+  const ahead = (WALL + 86_400_000) * 2048;
+  expect(clock.stampAbove(ahead, WALL)).toBe(ahead + 1);
+  expect(clock.stampAbove(0, WALL)).toBe(WALL * 2048 + 1);
+});
