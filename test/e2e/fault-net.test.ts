@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { FaultNet, FaultyUdp } from "../fakes/fault-net.ts";
 import { until } from "../fakes/until.ts";

@@ -1,18 +1,13 @@
 /** A client sees one cluster: it registers at one node, watches at another, and goes on at a third; the policy and a restart go along. */
-import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { afterAll, expect, test } from "vitest";
-import {
-  type CatalogWatchResponse,
-  DiscoveryService,
-  CatalogWatchResponse_Snapshot as Snapshot,
-} from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type Client, connect, type FollowEvent, follow } from "../../src/client/index.ts";
+import { connect, type FollowEvent, follow } from "../../src/client/index.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { ProvedWatch } from "../fakes/proved-watch.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-roaming-"));
@@ -61,75 +56,6 @@ async function waitForNames(node: NodeProcess, names: readonly string[]): Promis
   }
 }
 
-/** A careful reader: what it folded must come to the digest that the server says, at every END and bookmark. */
-class Watch implements AsyncDisposable {
-  /** Name to delta id. */
-  readonly held: Map<string, string>;
-  portable = "";
-  beginCount = 0;
-  checkedCount = 0;
-  #staged = new Set<string>();
-  readonly #abort = new AbortController();
-  readonly #client: Client;
-  readonly #ended: Promise<void>;
-
-  constructor(node: NodeProcess, from?: Watch) {
-    this.held = new Map(from?.held);
-    this.#client = connect({ servers: [node.grpc] });
-    const request = { namespacePrefix: "svc", withDigest: true, bookmarkInterval: durationFromMs(1000), cursor: from?.portable ?? "" };
-    const stream = this.#client.stream(DiscoveryService.method.catalogWatch, request, { signal: this.#abort.signal });
-    this.#ended = this.#read(stream);
-    // A node that is killed ends its streams.
-    this.#ended.catch(() => {});
-  }
-
-  get names(): readonly string[] {
-    return [...this.held.keys()].toSorted();
-  }
-
-  /** Waits for an END or bookmark after now at which it holds just these. */
-  async holds(names: readonly string[]): Promise<void> {
-    const before = this.checkedCount;
-    const isSo = () => this.checkedCount > before && this.names.join() === names.toSorted().join();
-    await Promise.race([until(`watch holds ${names.join()}`, isSo, 10_000), this.#ended]);
-    if (!isSo()) throw new Error(`the stream ended with ${this.names.join()}`);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#abort.abort();
-    await this.#ended.catch(() => {});
-    this.#client.close();
-  }
-
-  async #read(stream: AsyncIterable<CatalogWatchResponse>): Promise<void> {
-    for await (const message of stream) {
-      if (message.snapshot === Snapshot.BEGIN) {
-        this.beginCount += 1;
-        this.#staged = new Set();
-      }
-      for (const { payload, deltaId } of message.deltas) {
-        if (payload.case === "entry") {
-          const name = payload.value.key?.name ?? "";
-          this.held.set(name, deltaId);
-          this.#staged.add(name);
-        } else if (payload.case === "removed") this.held.delete(payload.value.name);
-      }
-      if (message.snapshot === Snapshot.END) for (const name of this.held.keys()) if (!this.#staged.has(name)) this.held.delete(name);
-      if (message.snapshot !== Snapshot.END && !message.bookmark) continue;
-      const [count, digest] = [BigInt(this.held.size), digestOf(this.held.values())];
-      if (count !== message.count || digest !== message.digest) throw new Error(`holds ${this.names.join()}, not what the server says`);
-      this.portable = message.portableCursor;
-      this.checkedCount += 1;
-    }
-  }
-}
-
-function digestOf(deltaIds: Iterable<string>): bigint {
-  let sum = 0n;
-  for (const id of deltaIds) sum += createHash("sha256").update(id).digest().readBigUInt64BE(0);
-  return BigInt.asUintN(64, sum);
-}
-
 const many = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}${i}`);
 
 test("a client registers at A, watches at B, loses B, goes on at C and at A restarted, without a snapshot, and proves its digest", async () => {
@@ -139,7 +65,7 @@ test("a client registers at A, watches at B, loses B, goes on at C and at A rest
     const [first, second, third] = [many("x", 30), many("y", 5), many("z", 5)];
     await register(a, ...first);
     await waitForNames(b, first);
-    await using atB = new Watch(b);
+    await using atB = new ProvedWatch([b.grpc]);
     await atB.holds(first);
     await register(a, ...second);
     await unregister(a, "x0", "x1");
@@ -148,13 +74,13 @@ test("a client registers at A, watches at B, loses B, goes on at C and at A rest
     await register(a, ...third);
     await unregister(c, "x2");
     const all = [...first.slice(3), ...second, ...third];
-    await using atC = new Watch(c, atB);
+    await using atC = new ProvedWatch([c.grpc], atB);
     await atC.holds(all);
     expect(atC.beginCount).toBe(0);
     const port = fabricOf(a).split(":")[1] ?? "";
     await a.stop("SIGKILL");
     a = await start("a", ["--fabric-port", port, "--join", fabricOf(c)]);
-    await using atA = new Watch(a, atC);
+    await using atA = new ProvedWatch([a.grpc], atC);
     await atA.holds(all);
     expect([atA.beginCount, atA.names]).toEqual([0, await namesAt(a)]);
   } finally {
@@ -215,7 +141,7 @@ test("a policy applied at one node is in force at all, and a newcomer never show
   await using b = await start("pb", ["--join", fabricOf(a)]);
   await register(a, "web");
   await waitForNames(b, ["web"]);
-  await using watch = new Watch(b);
+  await using watch = new ProvedWatch([b.grpc]);
   await watch.holds(["web"]);
   const applied = await a.run(["namespace", "policy", "apply", policyFile("v1", "blue")]);
   expect([applied.exit, applied.stderr]).toEqual([0, expect.anything()]);

@@ -119,10 +119,15 @@ export class NodeProcess implements AsyncDisposable {
   }
 }
 
-/** Starts a node on free ports, or on those the flags say, and waits until it is ready. */
-export async function startNodeProcess(flags: readonly string[], wrapper: readonly string[] = []): Promise<NodeProcess> {
+/** Starts a node on free ports, or on those the flags say, and waits until it is ready; `onSpawn` gets its process id before it does anything. */
+export async function startNodeProcess(
+  flags: readonly string[],
+  wrapper: readonly string[] = [],
+  onSpawn: (pid: number) => void = () => {},
+): Promise<NodeProcess> {
   const free = ["--grpc-port", "--http-port", "--dns-port", "--fabric-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
   const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper);
+  onSpawn(command.pid);
   const line = await command.line(/"event":"ready"/).catch((error: unknown) => {
     // Nobody else would stop it.
     command.kill("SIGKILL");

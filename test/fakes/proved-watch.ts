@@ -1,0 +1,90 @@
+/** A careful watch: what it folded must come to the digest that the server says, at every END and bookmark. */
+import { createHash } from "node:crypto";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  type CatalogWatchResponse,
+  DiscoveryService,
+  CatalogWatchResponse_Snapshot as Snapshot,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Client, connect } from "../../src/client/index.ts";
+import { until } from "./until.ts";
+
+/** A careful reader: what it folded must come to the digest that the server says, at every END and bookmark. */
+export class ProvedWatch implements AsyncDisposable {
+  /** Name to delta id. */
+  readonly held: Map<string, string>;
+  portable = "";
+  beginCount = 0;
+  checkedCount = 0;
+  /** What did not come to the digest; the watch ends there. */
+  fault: string | undefined;
+  /** Names that were removed, each time. */
+  readonly removals: string[] = [];
+  #staged = new Set<string>();
+  readonly #abort = new AbortController();
+  readonly #client: Client;
+  readonly #ended: Promise<void>;
+
+  constructor(servers: readonly string[], from?: ProvedWatch) {
+    this.held = new Map(from?.held);
+    this.#client = connect({ servers });
+    const request = { namespacePrefix: "svc", withDigest: true, bookmarkInterval: durationFromMs(1000), cursor: from?.portable ?? "" };
+    const stream = this.#client.stream(DiscoveryService.method.catalogWatch, request, { signal: this.#abort.signal });
+    this.#ended = this.#read(stream);
+    // A node that is killed ends its streams.
+    this.#ended.catch(() => {});
+  }
+
+  get names(): readonly string[] {
+    return [...this.held.keys()].toSorted();
+  }
+
+  /** Waits for an END or bookmark after now at which it holds just these. */
+  async holds(names: readonly string[], withinMs = 10_000): Promise<void> {
+    const before = this.checkedCount;
+    const wanted = names.toSorted().join();
+    const isSo = () => this.checkedCount > before && this.names.join() === wanted;
+    await Promise.race([until(`watch holds ${wanted}`, isSo, withinMs), this.#ended]);
+    if (!isSo()) throw new Error(`the stream ended with ${this.names.join()}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    await this.#ended.catch(() => {});
+    this.#client.close();
+  }
+
+  async #read(stream: AsyncIterable<CatalogWatchResponse>): Promise<void> {
+    for await (const message of stream) {
+      if (message.snapshot === Snapshot.BEGIN) {
+        this.beginCount += 1;
+        this.#staged = new Set();
+      }
+      for (const { payload, deltaId } of message.deltas) {
+        if (payload.case === "entry") {
+          const name = payload.value.key?.name ?? "";
+          this.held.set(name, deltaId);
+          this.#staged.add(name);
+        } else if (payload.case === "removed") {
+          this.removals.push(payload.value.name);
+          this.held.delete(payload.value.name);
+        }
+      }
+      if (message.snapshot === Snapshot.END) for (const name of this.held.keys()) if (!this.#staged.has(name)) this.held.delete(name);
+      if (message.snapshot !== Snapshot.END && !message.bookmark) continue;
+      const [count, digest] = [BigInt(this.held.size), digestOf(this.held.values())];
+      if (count !== message.count || digest !== message.digest) {
+        this.fault = `holds ${this.names.join()}, not what the server says`;
+        throw new Error(this.fault);
+      }
+      this.portable = message.portableCursor;
+      this.checkedCount += 1;
+    }
+  }
+}
+
+function digestOf(deltaIds: Iterable<string>): bigint {
+  let sum = 0n;
+  for (const id of deltaIds) sum += createHash("sha256").update(id).digest().readBigUInt64BE(0);
+  return BigInt.asUintN(64, sum);
+}
