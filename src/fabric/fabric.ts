@@ -23,7 +23,7 @@ import { PolicyExchange } from "./policy-exchange.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import { READY, type SessionNews, Sessions } from "./sessions.ts";
-import type { TrustFacts } from "./trust.ts";
+import { isOfLaterLife, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -267,8 +267,12 @@ export class Fabric implements FabricMachine {
       switch (output.kind) {
         case "call":
         case "answer":
+          out.push(output);
+          break;
         case "event":
           out.push(output);
+          if (isOfLaterLife(output.event, { address: this.#parts.self.address, generation: this.#parts.replica.self.generation }))
+            out.push({ kind: "generationLost", peerNodeId: String(output.event.detail["toldBy"]), seq: 0 });
           break;
         case "memberChanged":
           isChanged = true;

@@ -1,6 +1,7 @@
 /** Whether a node may talk to us: what it claims against what its connection proves. */
 import { equalSecrets } from "../lib/crypto.ts";
 import { uriNames } from "../policy/certificates.ts";
+import type { FabricEvent } from "./fabric.ts";
 import type { Goodbye, Hello, PeerProof } from "./messages.ts";
 
 /** Fabric protocol versions this program speaks, ascending. */
@@ -58,6 +59,14 @@ export function refusalOfCall(from: { readonly nodeId: string }, proof: PeerProo
   if (refused !== undefined) return refused;
   if (proof.certificate === undefined) return refusalOfToken({ clusterToken: "" }, proof, facts);
   return proof.certificate.nodeId === from.nodeId ? undefined : notThatNode(from.nodeId, proof.certificate.nodeId);
+}
+
+/**
+ * Whether membership found that others know a later life of this node, at its own address: its journal is an old one that was put back, and
+ * it needs a new generation (semantics.md, Durability). At another address it is a second node of our name.
+ */
+export function isOfLaterLife({ name, detail }: FabricEvent, self: { readonly address: string; readonly generation: number }): boolean {
+  return name === "own_id_used_by_another" && detail["address"] === self.address && Number(detail["generation"]) > self.generation;
 }
 
 /** The highest protocol version both speak. */

@@ -131,6 +131,23 @@ test("a node that lost its disk: what it said before is orphaned at once, and st
   expect(a.view()).toEqual(["db (orphaned)", "web"]);
 });
 
+test("a node whose disk is an old one put back is told to take a new generation; a second node of its name is not", () => {
+  const { world, nodes } = cluster(3);
+  const [, , c] = nodes;
+  if (c === undefined) throw new Error("nodes");
+  world.kill(c);
+  const later = world.start({ nodeId: "c", generation: 2, seeds: ["a:1"] });
+  world.runUntil(() => later.upLinks().length === 2, 10_000);
+  const twin = world.start({ nodeId: "c", address: "c2:1", seeds: ["a:1"] });
+  world.run(20_000);
+  world.kill(twin);
+  world.kill(later);
+  const old = world.start({ nodeId: "c", disk: c, seeds: ["a:1"] });
+  world.run(20_000);
+  const isLost = ({ outputs }: WorldNode): boolean => outputs.some(({ kind }) => kind === "generationLost");
+  expect([isLost(old), isLost(twin)]).toEqual([true, false]);
+});
+
 test("half of a cluster and more vanishes at once: nothing is hidden until it is back", () => {
   const { world, nodes } = cluster(5);
   const [a, b, ...others] = nodes;
