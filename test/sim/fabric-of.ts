@@ -48,7 +48,7 @@ export class SimFabric {
   }
 
   get isReady(): boolean {
-    return this.fabric.readiness(this.#process.time()).isReady;
+    return this.fabric.isReady;
   }
 
   /** `node/generation` of everybody it takes for alive. */

@@ -22,7 +22,7 @@ export function explain(seed: string | number, size: Size | undefined, failed: O
   const start = performance.now();
   const failsAlike = (steps: readonly Step[]) => new Simulation({ ...plan, steps }).run().violation?.invariant === invariant;
   const { items, runs } = shrink(plan.steps, failsAlike, (done) => done < MAX_RUNS && performance.now() - start < MAX_SHRINK_MS);
-  const replay = new Simulation({ ...plan, steps: items }, join(TRACE_DIR, `seed-${seed}.log`)).run();
+  const replay = new Simulation({ ...plan, steps: items }, { traceFile: join(TRACE_DIR, `seed-${seed}.log`) }).run();
   const again = size === undefined ? `--seed ${seed}` : `--seed ${seed} --nodes ${size.nodes} --minutes ${size.minutes}`;
   return [
     `seed ${seed}: ${message}`,

@@ -54,7 +54,7 @@ export class Scenario {
       minTombstones: 100_000,
       hasLocal: false,
     };
-    this.sim = new Simulation(plan, undefined, fabric);
+    this.sim = new Simulation(plan, { fabric, isLight: watches.length === 0 });
     for (const weather of this.sim.network.allWeather()) weather.loss = loss;
   }
 

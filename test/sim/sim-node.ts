@@ -276,11 +276,14 @@ export class SimProcess {
     });
   }
 
+  /** Looked at after ticks and batches, and once a second, as the committer does. */
   #registrarDueMs(): number {
-    return Math.max(this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY, this.#lastTickMs + 5);
+    this.#leaseDueMs ??= Math.min(this.#lastTickMs + 1000, Math.max(this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY, this.#lastTickMs + 5));
+    return this.#leaseDueMs;
   }
 
   #lastTickMs = 0;
+  #leaseDueMs: number | undefined;
   #tickedMs = 0;
   #ticksNow = 0;
 
@@ -292,9 +295,10 @@ export class SimProcess {
       throw new Error(
         `${this.node.name} is always due: fabric ${this.fabric.fabric.nextDeadlineMs()}, leases ${this.registrar.nextDeadlineMs()} at ${time.monoMs}`,
       );
-    if ((this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= time.monoMs) {
+    if (this.#registrarDueMs() <= time.monoMs) {
       this.#lastTickMs = time.monoMs;
       this.registrar.tick(time);
+      this.#leaseDueMs = undefined;
     }
     this.input({ kind: "tick" });
   }
@@ -335,6 +339,7 @@ export class SimProcess {
     }
     this.node.disk.write(flight.batch);
     this.registrar.commit(flight.batch, this.time());
+    this.#leaseDueMs = undefined;
     this.node.parts.trace.say(
       () =>
         `${this.node.name} commits up to ${flight.batch.lastSeq}: ${flight.batch.puts.map(({ key, seq }) => `${key.replaceAll("\0", "|")} ${seq}`).join("; ")}`,

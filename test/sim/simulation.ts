@@ -1,5 +1,6 @@
 /** Runs a plan: builds the world, plays the steps, lets everything come to rest, and says what broke. */
 
+import type { FabricEvent } from "../../src/fabric/fabric.ts";
 import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { Checks, Violation } from "./checks.ts";
@@ -11,7 +12,7 @@ import { Model } from "./model.ts";
 import { FAIR, NETWORK_OPTIONS, Network } from "./network.ts";
 import { type Plan, type Step, wordsOf } from "./plan.ts";
 import { applyPolicy } from "./policies.ts";
-import { addressOf, SimNode } from "./sim-node.ts";
+import { addressOf, SimNode, type Watching } from "./sim-node.ts";
 import { Trace } from "./trace.ts";
 import { SimWatch } from "./watch.ts";
 import { BYTES, VALUES } from "./wire.ts";
@@ -30,6 +31,30 @@ export interface Outcome {
   readonly bookmarks: number;
   /** The last lines and where all are; empty without a trace. */
   readonly trace: string;
+}
+
+export interface SimulationOptions {
+  /** Where to say in words what happens. */
+  readonly traceFile?: string | undefined;
+  readonly fabric?: FabricOptions;
+  /** Nothing is checked as it goes: for worlds in which that would be most of the time. */
+  readonly isLight?: boolean;
+}
+
+class EventCounter implements Watching {
+  readonly #events: Map<string, number>;
+
+  constructor(events: Map<string, number>) {
+    this.#events = events;
+  }
+
+  started(): void {}
+
+  turned(): void {}
+
+  event(_node: SimNode, { name }: FabricEvent): void {
+    this.#events.set(name, (this.#events.get(name) ?? 0) + 1);
+  }
 }
 
 /** By then a node that leaves has ended its entries. */
@@ -54,14 +79,14 @@ export class Simulation {
   readonly #gone = new Set<number>();
   #disturbedMs = 0;
 
-  constructor(plan: Plan, traceFile?: string, fabric: FabricOptions = SIM_FABRIC) {
+  constructor(plan: Plan, { traceFile, fabric = SIM_FABRIC, isLight = false }: SimulationOptions = {}) {
     this.#plan = plan;
     const { world, nodes, model, checks, events } = this;
     const rng = new Rng(`run/${plan.seed}`);
     this.trace = new Trace(world, traceFile);
     const wire = plan.isEncoded ? BYTES : VALUES;
     this.network = new Network({ world, rng: rng.fork("network"), wire }, { ...NETWORK_OPTIONS, isUnruly: plan.isUnruly });
-    const watching = new Invariants({ world, nodes, model, checks, events, disturbedMs: () => this.#disturbedMs });
+    const invariants = new Invariants({ world, nodes, model, checks, events, disturbedMs: () => this.#disturbedMs });
     const replication = { ...fabric.replication, maxFrameBytes: plan.frameBytes };
     plan.places.forEach((place, index) => {
       const seeds = (plan.seeds[index] ?? []).map(addressOf);
@@ -76,10 +101,11 @@ export class Simulation {
         minTombstones: plan.minTombstones,
         commitMs: 3,
       };
+      const watching: Watching = isLight ? new EventCounter(events) : invariants;
       const parts = { world, network: this.network, trace: this.trace, rng: rng.fork(`node ${index}`), watching };
       const node = new SimNode(options, parts);
       nodes.push(node);
-      watching.add(node);
+      invariants.add(node);
       this.network.add(node, () => ({ ...FAIR, delayMs: plan.delayMs, jitterMs: plan.delayMs / 2 }));
     });
     const clientParts = { world, nodes, model, rng: rng.fork("clients") };
