@@ -21,7 +21,22 @@ function temporary(): string {
   return folder;
 }
 
-const SERVE = ["serve", "--ephemeral", "--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "-o", "json", "--log-level", "error"];
+const SERVE = [
+  "serve",
+  "--ephemeral",
+  "--grpc-port",
+  "0",
+  "--http-port",
+  "0",
+  "--dns-port",
+  "0",
+  "--fabric-port",
+  "0",
+  "-o",
+  "json",
+  "--log-level",
+  "error",
+];
 
 /** Starts a node and resolves with the address of its HTTP edge, once it is ready. */
 async function startNode(command: string, args: readonly string[], cwd: string): Promise<string> {
