@@ -1,6 +1,7 @@
 /** What happens in the mesh, for the log and the audit; one id for the same event in both. */
-import type { FabricEvent } from "./fabric/fabric.ts";
+
 import type { MemberStatus, MemberUpdate } from "./fabric/messages.ts";
+import type { FabricEvent } from "./fabric/seam.ts";
 import type { Log } from "./lib/log.io.ts";
 import { type NodeCore, now } from "./node-core.ts";
 

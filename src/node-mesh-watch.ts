@@ -1,6 +1,7 @@
 /** A fabric machine that is looked at: who was heard when, how long probes took, what came of calls. It decides nothing. */
-import type { Fabric, FabricInput, FabricOutput, LinkId } from "./fabric/fabric.ts";
+import type { Fabric } from "./fabric/fabric.ts";
 import type { CallRequest, LinkFrame } from "./fabric/messages.ts";
+import type { FabricInput, FabricOutput, LinkId } from "./fabric/seam.ts";
 import type { Machine, Time } from "./lib/machine.ts";
 import type { Metrics } from "./lib/metrics.ts";
 

@@ -1,8 +1,8 @@
 /** Calls of strangers: refused before membership hears of them, told to the audit a few times, counted always. */
 import type { Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
-import type { FabricOutput } from "./fabric.ts";
 import type { CallRequest, PeerProof } from "./messages.ts";
+import type { FabricOutput } from "./seam.ts";
 import { refusalOfCall, type TrustFacts } from "./trust.ts";
 
 /** Refusals told a minute and address. */

@@ -1,11 +1,11 @@
 /** Calls to other nodes with news riding along, and what comes back with them. */
 import type { Time } from "../lib/machine.ts";
-import type { CallId } from "./fabric.ts";
 import { retransmitLimit } from "./gossip.ts";
 import type { MembershipOptions } from "./membership-options.ts";
 import type { CallRequest, CallResponse, MemberUpdate } from "./messages.ts";
 import type { MembershipOutput, News, Teller } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
+import type { CallId } from "./seam.ts";
 
 /** Calls by what came of them, for `mesh_gossip_messages_total`. */
 export interface TrafficCounts {

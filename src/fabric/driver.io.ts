@@ -1,9 +1,9 @@
 /** Runs a fabric machine: time and sockets come in as inputs, its orders go out to the transport and to the node. */
 import type { Time } from "../lib/machine.ts";
-import type { CallId, FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./fabric.ts";
 import type { TrafficRow } from "./link-traffic.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages.ts";
 import type { FabricTls } from "./peer-proof.io.ts";
+import type { CallId, FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
 import { type FabricTransport, openFabricTransport, type TransportEvents, type TransportOptions } from "./transport.io.ts";
 
 /** What the machine orders that is not the sockets' affair. */

@@ -3,12 +3,12 @@ import { backoffMs } from "../lib/backoff.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { Courier } from "./courier.ts";
-import type { CallId } from "./fabric.ts";
 import { isListed } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
 import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "./messages.ts";
 import type { MembershipOutput, News } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
+import type { CallId } from "./seam.ts";
 import { makeTable, pushPullPeriodMs } from "./table.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;

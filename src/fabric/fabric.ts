@@ -1,96 +1,22 @@
 /** The room's machine: composes membership, links, replication and the lives of origins. Routes, and has no rules of its own. */
 import { relationOf } from "../catalog/scope.ts";
-import type { Machine, Time } from "../lib/machine.ts";
+import type { Time } from "../lib/machine.ts";
 import { CallGuard } from "./call-guard.ts";
 import type { FabricOptions, FabricParts } from "./fabric-options.ts";
 import type { LinkState } from "./link-row.ts";
 import { Links, type LinksInput, type LinksOutput } from "./links.ts";
 import { Lives } from "./lives.ts";
 import { Membership, type MembershipInput } from "./membership.ts";
-import type {
-  CallRequest,
-  CallResponse,
-  LinkFrame,
-  MemberFacts,
-  MemberUpdate,
-  PeerProof,
-  PolicyFrame,
-  PolicyHead,
-  ReplicationFrame,
-} from "./messages.ts";
+import type { LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import type { MembershipOutput } from "./news.ts";
 import { PolicyExchange } from "./policy-exchange.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
+import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
 import { READY, type SessionNews, Sessions } from "./sessions.ts";
 import { isOfLaterLife, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-
-/** Names a link for as long as its stream lives; given by whoever opens it: even from here, odd from the shell (`-1, -3, …` count too). */
-export type LinkId = number;
-/** Names a unary call; given by whoever starts it. */
-export type CallId = number;
-
-export type FabricInput =
-  | { readonly kind: "tick" }
-  /** Another node asks; answered by an `answer` of the same id. */
-  | { readonly kind: "asked"; readonly call: CallId; readonly request: CallRequest; readonly proof: PeerProof }
-  /** The response to a `call` of ours; undefined when it failed or took too long. */
-  | { readonly kind: "answered"; readonly call: CallId; readonly response: CallResponse | undefined }
-  /** A stream is open. `isIncoming`: the other side opened it, and `link` is new here. */
-  | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly proof: PeerProof }
-  | { readonly kind: "received"; readonly link: LinkId; readonly frame: LinkFrame }
-  /** The stream is gone, or was never opened. */
-  | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
-  /** The replica has news: own records were committed, or a view changed. */
-  | { readonly kind: "changed" }
-  /** The event loop was late by so much. */
-  | { readonly kind: "lagged"; readonly lagMs: number }
-  /** What this node says of itself is another now: a new generation, other labels. */
-  | { readonly kind: "facts"; readonly facts: MemberFacts }
-  /** The policy in force here is another now. */
-  | { readonly kind: "policy"; readonly head: PolicyHead }
-  /** The encoded policy version that `readPolicy` asked for. */
-  | { readonly kind: "policyRead"; readonly number: number; readonly bytes: Uint8Array | undefined }
-  /** What `adoptPolicy` offered cannot be put in force here: it is not asked for again. */
-  | { readonly kind: "policyRefused"; readonly head: PolicyHead; readonly detail: string }
-  /** Says goodbye to everybody; `isDone` when nothing is left to send. */
-  | { readonly kind: "stop"; readonly reason: "leave" | "restart" };
-
-export type FabricOutput =
-  | { readonly kind: "call"; readonly call: CallId; readonly to: string; readonly request: CallRequest; readonly timeoutMs: number }
-  | { readonly kind: "answer"; readonly call: CallId; readonly response: CallResponse | undefined }
-  /** Open a stream to the address; answered by `opened` or `closed`. */
-  | { readonly kind: "open"; readonly link: LinkId; readonly to: string }
-  /** There is something to send on the link: call `pull` while its stream takes more. */
-  | { readonly kind: "send"; readonly link: LinkId }
-  /** What `pull` still has may be sent, then the stream ends. */
-  | { readonly kind: "close"; readonly link: LinkId }
-  /** The replica changed by what was received. */
-  | { readonly kind: "changed" }
-  /** Own live records that another origin's `unregistered` ended: their leases end them (by `Registrar`). */
-  | { readonly kind: "superseded"; readonly keys: readonly string[] }
-  /** A peer knows more of our own generation than our journal does: take a new generation and put everything again. */
-  | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number }
-  | { readonly kind: "readPolicy"; readonly number: number }
-  | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array }
-  | { readonly kind: "memberChanged"; readonly update: MemberUpdate }
-  /** For the log, and with `isAudited` for the audit. */
-  | { readonly kind: "event"; readonly event: FabricEvent };
-
-/** Something an operator may want to know, with what it concerns. */
-export interface FabricEvent {
-  readonly name: string;
-  readonly severity: "debug" | "info" | "warn" | "error";
-  readonly isAudited: boolean;
-  readonly detail: Readonly<Record<string, string | number>>;
-}
-
-export type FabricMachine = Machine<FabricInput, FabricOutput> & {
-  /** The next frame for a link; undefined when there is nothing now. At most `maxFrameBytes` unless one record is larger. */
-  pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
-};
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;

@@ -1,7 +1,7 @@
 /** One link as the node keeps it. */
 import type { Time } from "../lib/machine.ts";
-import type { LinkId } from "./fabric.ts";
 import type { Goodbye, Hello, LinkFrame, PeerProof } from "./messages.ts";
+import type { LinkId } from "./seam.ts";
 import type { Refusal } from "./trust.ts";
 
 /** What is known of a link, for people and for the rest of the room. */

@@ -2,12 +2,12 @@
 import type { Machine, Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
-import type { FabricEvent, LinkId } from "./fabric.ts";
 import { LinkPeers, type Peer } from "./link-peers.ts";
 import { duplicateNode, hostOf, isQuiet, type LinkRow, newRow, type Row } from "./link-row.ts";
 import type { LinksOptions } from "./links-options.ts";
 import type { Goodbye, Hello, LinkFrame, MemberFacts, MemberUpdate, PeerProof } from "./messages.ts";
 import { Neighbours } from "./neighbours.ts";
+import type { FabricEvent, LinkId } from "./seam.ts";
 import { commonVersion, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof, type TrustFacts } from "./trust.ts";
 
 export type LinksInput =

@@ -18,11 +18,11 @@ import { WaymarkError } from "../lib/errors.ts";
 import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
 import { decodeCallRequest, encodeCallResponse } from "./codec.ts";
 import { WINDOW_BYTES } from "./dial.io.ts";
-import type { CallId } from "./fabric.ts";
 import { type LinkEvents, type LinkLimits, LinkStream } from "./link-stream.io.ts";
 import type { LinkTraffic } from "./link-traffic.ts";
 import type { CallRequest, CallResponse, PeerProof } from "./messages.ts";
 import { type FabricTls, proofOf, trustDomainOf } from "./peer-proof.io.ts";
+import type { CallId } from "./seam.ts";
 
 export interface ListenerLimits extends LinkLimits {
   /** Connections others opened. */

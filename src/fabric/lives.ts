@@ -3,8 +3,8 @@ import type { Cell, Origin } from "../catalog/cell.ts";
 import { BODY, type OriginLife } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import type { Time } from "../lib/machine.ts";
-import type { FabricEvent } from "./fabric.ts";
 import type { MemberUpdate } from "./messages.ts";
+import type { FabricEvent } from "./seam.ts";
 
 export interface LivesOptions {
   /** Orphans are served, ranked last, for so long. */

@@ -3,12 +3,12 @@ import type { Machine, Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import { Courier, type TrafficCounts } from "./courier.ts";
 import { Exchange } from "./exchange.ts";
-import type { CallId, FabricInput } from "./fabric.ts";
 import type { Evidence, MemberCounts } from "./members.ts";
 import { DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerProof } from "./messages.ts";
 import { type MembershipOutput, News, type RefusedCounts } from "./news.ts";
 import { Prober } from "./prober.ts";
+import type { CallId, FabricInput } from "./seam.ts";
 
 export type MembershipInput =
   | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "lagged" }>

@@ -1,12 +1,12 @@
 /** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
-import type { FabricEvent, FabricOutput } from "./fabric.ts";
 import { GossipQueue } from "./gossip.ts";
 import { addEvidence, type Evidence, isListed, type Member, Members, mergeVerdict } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
 import type { MemberFacts, MemberStatus, MemberUpdate } from "./messages.ts";
 import { Quarantine, type Waiting } from "./quarantine.ts";
+import type { FabricEvent, FabricOutput } from "./seam.ts";
 import { Self } from "./self.ts";
 import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
 import { updateFault } from "./update-rules.ts";

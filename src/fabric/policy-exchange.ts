@@ -5,8 +5,8 @@
 import type { Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/version-codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/version-order.ts";
-import type { FabricEvent, FabricOutput, LinkId } from "./fabric.ts";
 import type { PolicyFrame, PolicyHead } from "./messages.ts";
+import type { FabricEvent, FabricOutput, LinkId } from "./seam.ts";
 
 export interface PolicyExchangeOptions {
   /** An encoded version is at most this long. */

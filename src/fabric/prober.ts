@@ -2,12 +2,12 @@
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { Courier, Pending } from "./courier.ts";
-import type { CallId } from "./fabric.ts";
 import { isListed, type Member } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
 import type { CallRequest, CallResponse } from "./messages.ts";
 import type { MembershipOutput, News } from "./news.ts";
 import { missedNacks, newRound, ProbeTurns, type Round } from "./probe.ts";
+import type { CallId } from "./seam.ts";
 
 /** Rounds beside the turn's own, started by doubts. */
 const MAX_EXTRA_ROUNDS = 8;

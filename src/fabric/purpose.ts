@@ -1,7 +1,8 @@
 /** What a call of membership's own was for. */
-import type { CallId } from "./fabric.ts";
+
 import type { Member } from "./members.ts";
 import type { Round } from "./probe.ts";
+import type { CallId } from "./seam.ts";
 
 export type Purpose =
   | { readonly kind: "direct" | "indirect"; readonly round: Round; readonly helper: Member }

@@ -1,6 +1,5 @@
 /** One link's replication, composed: what the peer knows, what to tell it next, and what to do with what it tells (semantics.md, Replication). */
 import type { Time } from "../lib/machine.ts";
-import type { FabricEvent } from "./fabric.ts";
 import { LinkComparer } from "./link-comparer.ts";
 import { LinkFetcher } from "./link-fetcher.ts";
 import { LinkSender } from "./link-sender.ts";
@@ -8,6 +7,7 @@ import type { ReplicationFrame, VectorEntry } from "./messages.ts";
 import { MAX_LINKED, PeerView, type ReplicationPeer } from "./peer-view.ts";
 import { RecordIntake, type RecordsFrame } from "./record-intake.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
+import type { FabricEvent } from "./seam.ts";
 
 export type ReplicationOutput =
   /** The replica changed: readers are to be woken, and every link may have something to send. */

@@ -1,12 +1,12 @@
 /** What is exchanged on the links that are up: replication and the policy. */
 import type { Relation } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
-import type { FabricOutput, LinkId } from "./fabric.ts";
 import type { Hello, LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import type { PolicyExchange } from "./policy-exchange.ts";
 import type { CaughtUp } from "./readiness.ts";
 import { LinkReplication, type ReplicationOutput } from "./replication.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
+import type { FabricOutput, LinkId } from "./seam.ts";
 
 /** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
 export const READY = "ready";

@@ -5,13 +5,13 @@ import { WaymarkError } from "../lib/errors.ts";
 import { CallPool } from "./call-pool.io.ts";
 import { decodeCallResponse, encodeCallRequest } from "./codec.ts";
 import { callHeaders, type Dial, type Dialled, dial } from "./dial.io.ts";
-import type { CallId, LinkId } from "./fabric.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.io.ts";
 import { LinkTraffic } from "./link-traffic.ts";
 import { FabricListener, type LinkedEvents, type ListenerLimits, type OpenDoor, type SessionGuard } from "./listener.io.ts";
 import { detailField, MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages.ts";
 import { type FabricTls, trustDomainOf } from "./peer-proof.io.ts";
+import type { CallId, LinkId } from "./seam.ts";
 
 /** Every one is a setting. */
 export interface TransportLimits extends ListenerLimits {

@@ -1,8 +1,8 @@
 /** Whether a node may talk to us: what it claims against what its connection proves. */
 import { equalSecrets } from "../lib/crypto.ts";
 import { uriNames } from "../policy/certificates.ts";
-import type { FabricEvent } from "./fabric.ts";
 import type { Goodbye, Hello, PeerProof } from "./messages.ts";
+import type { FabricEvent } from "./seam.ts";
 
 /** Fabric protocol versions this program speaks, ascending. */
 export const PROTOCOL_VERSIONS: readonly number[] = [1];

@@ -19,7 +19,7 @@ import type { Scope } from "../catalog/scope.ts";
 import { invalid } from "../lib/errors.ts";
 import type { Problem } from "./policy-set.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
-import type { Stage } from "./version-codec.ts";
+import type { Stage } from "./version-facts.ts";
 
 export interface DecodedSet {
   readonly set: PolicySet;

@@ -9,7 +9,8 @@ import type { PolicySet } from "./rules.ts";
 import { checkStage, isStaged } from "./stage.ts";
 import { Superseded } from "./superseded.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "./verdict.ts";
-import { decodeFacts, decodeVersion, MAX_LINEAGE, type PolicyVersion, type Stage, type VersionFacts } from "./version-codec.ts";
+import { decodeFacts, decodeVersion, MAX_LINEAGE } from "./version-codec.ts";
+import type { PolicyVersion, Stage, VersionFacts, VersionRow } from "./version-facts.ts";
 import { NO_PLACE, type VersionPlace } from "./version-order.ts";
 
 export interface EngineOptions {
@@ -32,12 +33,6 @@ export interface Terms {
   readonly changeTicket: string;
   /** What a node begins with, knowing of no version: anything applied elsewhere meanwhile wins over it. */
   readonly isInitial?: boolean;
-}
-
-/** A version as the store has it. */
-export interface VersionRow {
-  readonly number: number;
-  readonly bytes: Uint8Array;
 }
 
 export interface PolicyStatus {

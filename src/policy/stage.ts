@@ -1,7 +1,7 @@
 /** Stages of a version: on which nodes it is put in force first (semantics.md, Policy). */
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/fnv.ts";
-import type { Stage, VersionFacts } from "./version-codec.ts";
+import type { Stage, VersionFacts } from "./version-facts.ts";
 
 /** Throws `invalid_argument` for a stage that reaches nobody, or that cannot be. */
 export function checkStage(stage: Stage | undefined): void {

@@ -1,5 +1,5 @@
 /** Versions that were in force and lost to one applied elsewhere at the same time: kept, so that nobody's change is gone unseen. */
-import type { VersionFacts } from "./version-codec.ts";
+import type { VersionFacts } from "./version-facts.ts";
 
 /** Kept for people to look at; above it the oldest go. */
 export const MAX_SUPERSEDED = 10;

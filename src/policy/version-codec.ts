@@ -1,50 +1,11 @@
 /** A version of the policy as it is kept: its set, who put it in force and why. The bytes carry their own hash. */
 import { sha256 } from "../lib/crypto.ts";
-import type { RuleChange } from "./policy-diff.ts";
 import { canonicalText, checksumOf } from "./policy-text.ts";
-import type { PolicySet } from "./rules.ts";
-import type { VersionPlace } from "./version-order.ts";
+import type { PolicyVersion, VersionFacts } from "./version-facts.ts";
 import { isFacts, isSet } from "./version-shape.ts";
-
-/** Where a version is put in force first. */
-export type Stage =
-  /** On this share of the nodes, 1 to 100. */
-  { readonly by: "percent"; readonly percent: number } | { readonly by: "clusters"; readonly clusterIds: readonly string[] };
-
-/** A version that another one follows. */
-export interface Ancestor {
-  readonly number: number;
-  readonly checksum: string;
-}
 
 /** Ancestors a version names: two histories that parted further back are not told apart any more. */
 export const MAX_LINEAGE = 32;
-
-/**
- * What is known of a version without its rules. Its number is 1, 2, 3, …, assigned by the server; where two nodes give the same
- * one, version-order.ts decides. Stamp and node are of who applied it; 0 and empty of versions from before they were kept.
- */
-export interface VersionFacts extends VersionPlace {
-  /** The author's label. */
-  readonly version: string;
-  readonly defaultAllow: boolean;
-  readonly ruleCount: number;
-  readonly appliedWallMs: number;
-  readonly principal: string;
-  readonly reason: string;
-  readonly changeTicket: string;
-  /** The versions it follows, newest first; at most `MAX_LINEAGE`. */
-  readonly lineage: readonly Ancestor[];
-  /** Undefined: everywhere. */
-  readonly stage: Stage | undefined;
-  /** How it differs from the version before; at most 200 rules. */
-  readonly changes: readonly RuleChange[];
-  readonly changesLeftOut: number;
-}
-
-export interface PolicyVersion extends VersionFacts {
-  readonly set: PolicySet;
-}
 
 /** What a store row says: its facts and, asked for, its set; or why it cannot be read. */
 export type ReadVersion<T> = { readonly ok: true; readonly version: T } | { readonly ok: false; readonly fault: string };

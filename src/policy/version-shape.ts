@@ -1,6 +1,6 @@
 /** Whether parsed JSON has the shape of a version's facts and set: a version may come from another node, which may send anything. */
 import type { PolicySet } from "./rules.ts";
-import type { VersionFacts } from "./version-codec.ts";
+import type { VersionFacts } from "./version-facts.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 type Check = (value: unknown) => boolean;

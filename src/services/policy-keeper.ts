@@ -3,13 +3,14 @@ import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AuditSink } from "../policy/audit.ts";
 import type { DecodedSet } from "../policy/codec.ts";
-import { conflict, type PolicyEngine, readVersion, refuseSet, type Terms, type VersionRow } from "../policy/engine.ts";
+import { conflict, type PolicyEngine, readVersion, refuseSet, type Terms } from "../policy/engine.ts";
 import { foreignChangeSlices, type Owns } from "../policy/ownership.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../policy/policy-plan.ts";
 import { hasErrors, type Known, openedRules, type Problem, validateSlices } from "../policy/policy-set.ts";
 import type { PolicySet } from "../policy/rules.ts";
 import type { Source } from "../policy/verdict.ts";
-import { decodeFacts, decodeVersion, encodeVersion, type PolicyVersion, type VersionFacts } from "../policy/version-codec.ts";
+import { decodeFacts, decodeVersion, encodeVersion } from "../policy/version-codec.ts";
+import type { PolicyVersion, VersionFacts, VersionRow } from "../policy/version-facts.ts";
 import { isNewer, isSamePlace, type VersionPlace } from "../policy/version-order.ts";
 import type { Store, StoreItem } from "../store/store.ts";
 

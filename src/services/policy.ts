@@ -38,7 +38,7 @@ import type { Change } from "../policy/policy-plan.ts";
 import type { Problem } from "../policy/policy-set.ts";
 import type { PolicySet } from "../policy/rules.ts";
 import { ACTIONS, type PolicyAction } from "../policy/verdict.ts";
-import type { VersionFacts } from "../policy/version-codec.ts";
+import type { VersionFacts } from "../policy/version-facts.ts";
 import { scopeOf } from "./discovery-filter.ts";
 import type { Actor, PolicyKeeper } from "./policy-keeper.ts";
 import { checkLength, checkViewer } from "./request-checks.ts";

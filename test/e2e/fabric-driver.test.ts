@@ -1,8 +1,8 @@
 /** The driver: a machine's orders are carried out in their order, its deadlines kept, and its stop bounded. */
 import { afterEach, describe, expect, test } from "vitest";
 import { type DriverOptions, FabricDriver, type NodeOutput, startFabricDriver } from "../../src/fabric/driver.io.ts";
-import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "../../src/fabric/fabric.ts";
 import type { LinkFrame } from "../../src/fabric/messages.ts";
+import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "../../src/fabric/seam.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { openAcceptor } from "../../src/server/acceptor.io.ts";
 import { Http2Guard } from "../../src/server/http2-guard.io.ts";

@@ -1,8 +1,8 @@
 /** Calls of strangers are refused, told to the audit a few times, and always counted. */
 import { expect, test } from "vitest";
 import { CallGuard } from "../../src/fabric/call-guard.ts";
-import type { FabricOutput } from "../../src/fabric/fabric.ts";
 import type { PeerProof } from "../../src/fabric/messages.ts";
+import type { FabricOutput } from "../../src/fabric/seam.ts";
 
 const REQUEST = { kind: "probe", from: { nodeId: "b", generation: 1 }, targetNodeId: "a", updates: [] } as const;
 

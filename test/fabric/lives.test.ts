@@ -4,9 +4,9 @@ import type { Origin } from "../../src/catalog/cell.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { Replica } from "../../src/catalog/replica.ts";
 import { Slab } from "../../src/catalog/slab.ts";
-import type { FabricEvent } from "../../src/fabric/fabric.ts";
 import { LIVES_DEFAULTS, Lives, type LivesOptions } from "../../src/fabric/lives.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
+import type { FabricEvent } from "../../src/fabric/seam.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 

@@ -1,10 +1,11 @@
 /** Many `Membership` machines under one virtual clock: calls with loss and delay, crashes, freezes, partitions. Small and fast. */
-import type { CallId } from "../../src/fabric/fabric.ts";
+
 import { updateSizeBytes } from "../../src/fabric/gossip.ts";
 import { Membership, type MembershipInput } from "../../src/fabric/membership.ts";
 import type { MembershipOptions } from "../../src/fabric/membership-options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberStatus, PeerProof } from "../../src/fabric/messages.ts";
 import type { MembershipOutput } from "../../src/fabric/news.ts";
+import type { CallId } from "../../src/fabric/seam.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
 export interface WorldOptions {

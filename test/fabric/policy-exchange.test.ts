@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { FabricOutput } from "../../src/fabric/fabric.ts";
 import type { PolicyFrame, PolicyHead } from "../../src/fabric/messages.ts";
 import { POLICY_EXCHANGE, PolicyExchange } from "../../src/fabric/policy-exchange.ts";
+import type { FabricOutput } from "../../src/fabric/seam.ts";
 import { isNewer, NO_PLACE } from "../../src/policy/version-order.ts";
 import { type Version, version } from "../fakes/policy-versions.ts";
 

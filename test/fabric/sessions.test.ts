@@ -1,7 +1,7 @@
 /** Links that are up: looked at when there is something, told once, and never in a hurry for a peer that does not read. */
 import { expect, test } from "vitest";
-import type { FabricOutput } from "../../src/fabric/fabric.ts";
 import { PolicyExchange } from "../../src/fabric/policy-exchange.ts";
+import type { FabricOutput } from "../../src/fabric/seam.ts";
 import { Sessions } from "../../src/fabric/sessions.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";

@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import { runThrough } from "../../src/lib/slices.ts";
-import { PolicyEngine, refuseSet, type Terms, type VersionRow } from "../../src/policy/engine.ts";
+import { PolicyEngine, refuseSet, type Terms } from "../../src/policy/engine.ts";
 import { validate } from "../../src/policy/policy-set.ts";
 import type { PolicySet } from "../../src/policy/rules.ts";
-import { encodeVersion, type PolicyVersion } from "../../src/policy/version-codec.ts";
+import { encodeVersion } from "../../src/policy/version-codec.ts";
+import type { PolicyVersion, VersionRow } from "../../src/policy/version-facts.ts";
 import { containing, rule, set, span } from "../fakes/policies.ts";
 
 const BLUE = { clusterId: "eu-1", tenant: "blue" };

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { checkStage, isStaged } from "../../src/policy/stage.ts";
-import type { Stage } from "../../src/policy/version-codec.ts";
+import type { Stage } from "../../src/policy/version-facts.ts";
 
 const NODE = { nodeId: "n1", clusterId: "eu-1" };
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { MAX_SUPERSEDED, Superseded } from "../../src/policy/superseded.ts";
-import type { VersionFacts } from "../../src/policy/version-codec.ts";
+import type { VersionFacts } from "../../src/policy/version-facts.ts";
 
 function facts(number: number, nodeId: string, hlc = 1): VersionFacts {
   const said = { version: "v", defaultAllow: false, ruleCount: 0, appliedWallMs: 1, principal: "ann", reason: "", changeTicket: "" };

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { canonicalText, checksumOf } from "../../src/policy/policy-text.ts";
-import { decodeFacts, decodeVersion, encodeVersion, type PolicyVersion } from "../../src/policy/version-codec.ts";
+import { decodeFacts, decodeVersion, encodeVersion } from "../../src/policy/version-codec.ts";
+import type { PolicyVersion } from "../../src/policy/version-facts.ts";
 import { someSet } from "../fakes/policies.ts";
 
 function version(set: PolicyVersion["set"]): PolicyVersion {

@@ -3,9 +3,10 @@
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import type { KeyText } from "../../src/catalog/record.ts";
 import { renewSelf } from "../../src/catalog/renew.ts";
-import { Fabric, type FabricOutput } from "../../src/fabric/fabric.ts";
+import { Fabric } from "../../src/fabric/fabric.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
 import type { MemberFacts } from "../../src/fabric/messages.ts";
+import type { FabricOutput } from "../../src/fabric/seam.ts";
 import { adoptPolicy } from "./policies.ts";
 import type { SimProcess } from "./sim-node.ts";
 

@@ -1,7 +1,7 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record.ts";
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import type { FabricEvent } from "../../src/fabric/fabric.ts";
+import type { FabricEvent } from "../../src/fabric/seam.ts";
 import { hlcWallMs } from "../../src/lib/hlc.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";

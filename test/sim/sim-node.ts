@@ -15,13 +15,14 @@ import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { Registrar } from "../../src/discovery/registrar.ts";
 import { restoreLeases, restoreRow } from "../../src/discovery/restore.ts";
-import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/fabric.ts";
 import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
+import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/seam.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { Rng } from "../../src/lib/rng.ts";
-import { PolicyEngine, type VersionRow } from "../../src/policy/engine.ts";
+import { PolicyEngine } from "../../src/policy/engine.ts";
+import type { VersionRow } from "../../src/policy/version-facts.ts";
 import { SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
@@ -278,7 +279,10 @@ export class SimProcess {
 
   /** Looked at after ticks and batches, and once a second, as the committer does. */
   #registrarDueMs(): number {
-    this.#leaseDueMs ??= Math.min(this.#lastTickMs + 1000, Math.max(this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY, this.#lastTickMs + 5));
+    this.#leaseDueMs ??= Math.min(
+      this.#lastTickMs + 1000,
+      Math.max(this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY, this.#lastTickMs + 5),
+    );
     return this.#leaseDueMs;
   }
 

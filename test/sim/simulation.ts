@@ -1,7 +1,7 @@
 /** Runs a plan: builds the world, plays the steps, lets everything come to rest, and says what broke. */
 
-import type { FabricEvent } from "../../src/fabric/fabric.ts";
 import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
+import type { FabricEvent } from "../../src/fabric/seam.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { Checks, Violation } from "./checks.ts";
 import { Client } from "./clients.ts";
