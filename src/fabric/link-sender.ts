@@ -130,7 +130,7 @@ export class LinkSender {
     const { vector, options, stats } = this.#shared;
     const { peer } = this.#view;
     stats.wholeVectors += 1;
-    const entries = vector.entriesSince(0, peer);
+    const entries = [...this.#ownOfPeer(), ...vector.entriesSince(0, peer)];
     const digest = vector.digest(peer);
     this.#saidOrder = vector.order;
     this.#whole = [];
@@ -139,6 +139,16 @@ export class LinkSender {
       const isPartial = from + options.maxVectorEntries < entries.length;
       this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false });
     }
+  }
+
+  /**
+   * What is known here of the peer's own origin, which a peer across a border is otherwise told nothing of: its journal may have
+   * less (semantics.md, Durability), and the others of its cluster be away. Outside the digest.
+   */
+  #ownOfPeer(): readonly VectorEntry[] {
+    const { nodeId, generation, relation } = this.#view.peer;
+    const own = relation === "region" ? this.#shared.replica.origins.get(`${nodeId}/${generation}`) : undefined;
+    return own === undefined ? [] : [{ nodeId, generation, seq: own.through, floor: 0 }];
   }
 
   #vectorFrame(time: Time): ReplicationFrame | undefined {

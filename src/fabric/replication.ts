@@ -183,7 +183,9 @@ export class LinkReplication {
   #onEntry(entry: VectorEntry, time: Time, out: ReplicationOutput[]): void {
     const { replica, stats, options } = this.#shared;
     const id = `${entry.nodeId}/${entry.generation}`;
-    if (this.#view.learn(id, entry) === undefined) {
+    if (id === replica.self.id && this.peer.relation !== "cluster") {
+      if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
+    } else if (this.#view.learn(id, entry) === undefined) {
       stats.refusedFrames += 1;
       this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
