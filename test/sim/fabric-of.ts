@@ -58,6 +58,12 @@ export class SimFabric {
     return members.map(({ nodeId, generation }) => `${nodeId}/${generation}`);
   }
 
+  /** Whether it takes the node for a member: alive, or suspected. */
+  lists(nodeId: string): boolean {
+    const status = this.fabric.membership.find(nodeId)?.status;
+    return status === "alive" || status === "suspect";
+  }
+
   /** Outputs that concern more than the network. */
   carryOut(output: FabricOutput): void {
     const process = this.#process;

@@ -119,7 +119,7 @@ export const MUTANTS: readonly Mutant[] = [
         file: "src/fabric/lives.ts",
         find: '      this.#change(row, "hidden");\n      events.push',
         replace:
-          "      for (const cell of row.origin.log.list()) if (cell.body === BODY.ENTRY) replica.withdraw(cell, time);\n      events.push",
+          '      this.#change(row, "hidden");\n      for (const cell of row.origin.log.list()) if (cell.body === BODY.ENTRY) replica.withdraw(cell, time);\n      events.push',
       },
     ],
     withinSeeds: 300,

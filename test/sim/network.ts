@@ -359,6 +359,25 @@ export class Network {
     return this.#open.size;
   }
 
+  /** Whether streams connect all of these hosts, by whatever way. */
+  isConnected(indexes: readonly number[]): boolean {
+    const linked = new Map<number, number[]>();
+    for (const { ends } of this.#open) {
+      const [a, b] = [ends[0].host.index, ends[1].host.index];
+      if (!ends[0].isOpen || !ends[1].isOpen || this.isCut(a, b) || this.isCut(b, a)) continue;
+      linked.set(a, [...(linked.get(a) ?? []), b]);
+      linked.set(b, [...(linked.get(b) ?? []), a]);
+    }
+    const seen = new Set<number>();
+    const next = indexes.slice(0, 1);
+    for (let at = next.pop(); at !== undefined; at = next.pop()) {
+      if (seen.has(at)) continue;
+      seen.add(at);
+      next.push(...(linked.get(at) ?? []));
+    }
+    return indexes.every((index) => seen.has(index));
+  }
+
   /** Every open stream in words, for people. */
   describe(): readonly string[] {
     return [...this.#open].map(({ ends: [a, b] }) =>
@@ -369,11 +388,6 @@ export class Network {
         })
         .join(" <> "),
     );
-  }
-
-  /** Pairs of hosts with a stream between them. */
-  pairs(): readonly (readonly [number, number])[] {
-    return [...this.#open].map(({ ends: [a, b] }) => [a.host.index, b.host.index] as const);
   }
 
   #way(end: End, other: End): { weather: Weather; isCut: boolean } {

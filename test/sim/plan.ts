@@ -82,6 +82,8 @@ export interface Plan {
   /** Messages cross as bytes. */
   readonly isEncoded: boolean;
   readonly delayMs: number;
+  /** The journal answers after this long, up to twice as long. */
+  readonly commitMs: number;
   /** Bytes of records in a frame. */
   readonly frameBytes: number;
   readonly tombstoneTtlMs: number;

@@ -53,6 +53,7 @@ export class Scenario {
       tombstoneTtlMs: 3_600_000,
       minTombstones: 100_000,
       hasLocal: false,
+      commitMs: 3,
     };
     this.sim = new Simulation(plan, { fabric, isLight: watches.length === 0 });
     for (const weather of this.sim.network.allWeather()) weather.loss = loss;

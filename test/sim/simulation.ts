@@ -99,7 +99,7 @@ export class Simulation {
         fabric: { ...fabric, replication },
         tombstoneTtlMs: plan.tombstoneTtlMs,
         minTombstones: plan.minTombstones,
-        commitMs: 3,
+        commitMs: plan.commitMs,
       };
       const watching: Watching = isLight ? new EventCounter(events) : invariants;
       const parts = { world, network: this.network, trace: this.trace, rng: rng.fork(`node ${index}`), watching };

@@ -38,6 +38,7 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
     frameBytes: shape.int(3) === 0 ? 200 + shape.int(600) : 64 * 1024,
     ...(shape.int(2) === 0 ? { tombstoneTtlMs: 300_000, minTombstones: 1000 } : { tombstoneTtlMs: 12_000, minTombstones: shape.int(10) }),
     hasLocal,
+    commitMs: shape.int(3) === 0 ? 30 + shape.int(200) : 3,
   };
 }
 
