@@ -270,7 +270,7 @@ class MeshNode implements NodeFabric {
         this.#end(output.keys as readonly KeyText[]); // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
         return;
       case "generationLost":
-        void this.#renew(output.peerNodeId, output.seq);
+        void this.#renew(output);
         return;
       case "memberChanged":
         this.peers.changed(output.update.nodeId);
@@ -294,13 +294,14 @@ class MeshNode implements NodeFabric {
   }
 
   /** A peer knows more of our generation than our journal: it was restored from a backup, or the disk lied. */
-  async #renew(peerNodeId: string, seq: number): Promise<void> {
+  async #renew(told: Extract<NodeOutput, { kind: "generationLost" }>): Promise<void> {
     const { core, log } = this.#options;
     const { replica, journal } = core;
     if (this.#isRenewing || this.#isStopping) return;
     this.#isRenewing = true;
     const { generation: lost } = replica.self;
-    const generation = Math.max(newGeneration(), lost + 1);
+    const { peerNodeId, seq, above = 0 } = told;
+    const generation = Math.max(newGeneration(), lost + 1, above + 1);
     log.error(
       { peerNodeId, seq, lastSeq: replica.lastSeq, lost, generation },
       "journal is older than what others know, taking a new generation",
@@ -313,7 +314,7 @@ class MeshNode implements NodeFabric {
       this.#driver.changed();
     } catch (error) {
       log.error({ err: error }, "new generation not written, trying again");
-      setTimeout(() => void this.#renew(peerNodeId, seq), RENEW_RETRY_MS).unref();
+      setTimeout(() => void this.#renew(told), RENEW_RETRY_MS).unref();
     } finally {
       this.#isRenewing = false;
     }

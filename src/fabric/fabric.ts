@@ -14,7 +14,7 @@ import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
 import { READY, type SessionNews, Sessions } from "./sessions.ts";
-import { isOfLaterLife, type TrustFacts } from "./trust.ts";
+import { laterLifeOf, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -197,8 +197,7 @@ export class Fabric implements FabricMachine {
           break;
         case "event":
           out.push(output);
-          if (isOfLaterLife(output.event, { address: this.#parts.self.address, generation: this.#parts.replica.self.generation }))
-            out.push({ kind: "generationLost", peerNodeId: String(output.event.detail["toldBy"]), seq: 0 });
+          this.#checkLife(output.event, out);
           break;
         case "memberChanged":
           isChanged = true;
@@ -211,6 +210,11 @@ export class Fabric implements FabricMachine {
     const { nodeId, region } = this.#trust;
     this.#hasPeers = this.membership.listed().some((member) => member.region === region && member.nodeId !== nodeId);
     this.#toLinks({ kind: "members" }, time, out);
+  }
+
+  #checkLife(event: FabricEvent, out: FabricOutput[]): void {
+    const above = laterLifeOf(event, { address: this.#parts.self.address, generation: this.#parts.replica.self.generation });
+    if (above !== undefined) out.push({ kind: "generationLost", peerNodeId: String(event.detail["toldBy"]), seq: 0, above });
   }
 
   #toLinks(input: LinksInput, time: Time, out: FabricOutput[]): void {

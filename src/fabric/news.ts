@@ -22,7 +22,10 @@ export interface Teller {
 }
 
 /** Updates that were not believed, by why. */
-export type RefusedCounts = Record<"status" | "number" | "text" | "list" | "full" | "quarantineFull" | "tooMany" | "ownAddress", number>;
+export type RefusedCounts = Record<
+  "status" | "number" | "ahead" | "text" | "list" | "full" | "quarantineFull" | "tooMany" | "ownAddress",
+  number
+>;
 
 const FORGET_SWEEP_MS = 60_000;
 /** An own conflict is told to the operator at most so often. */
@@ -40,6 +43,7 @@ export class News {
   readonly refused: RefusedCounts = {
     status: 0,
     number: 0,
+    ahead: 0,
     text: 0,
     list: 0,
     full: 0,
@@ -62,6 +66,7 @@ export class News {
   #sweepAtMs = Number.POSITIVE_INFINITY;
   #twinMs = Number.NEGATIVE_INFINITY;
   #conflictToldMs = Number.NEGATIVE_INFINITY;
+  #isConflictGone = false;
 
   constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions) {
     this.self = new Self(facts);
@@ -81,7 +86,7 @@ export class News {
 
   /** Takes in one update as another node told it. */
   learn(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
-    const fault = updateFault(told);
+    const fault = updateFault(told, time.wallMs);
     if (fault !== undefined) {
       this.refused[fault] += 1;
       return;
@@ -319,8 +324,11 @@ export class News {
 
   /** Somebody else uses our id, or did so after us. */
   #conflict(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
-    if (time.monoMs - this.#conflictToldMs < CONFLICT_EVENT_MS) return;
+    // That the other one is gone is worth a word of its own: then its life is to be followed by ours.
+    const isGone = !isListed(told.status);
+    if (time.monoMs - this.#conflictToldMs < CONFLICT_EVENT_MS && (!isGone || this.#isConflictGone)) return;
     this.#conflictToldMs = time.monoMs;
+    this.#isConflictGone = isGone;
     const detail = { nodeId: told.nodeId, generation: told.generation, address: told.address, status: told.status, toldBy: teller.nodeId };
     out.push(event("own_id_used_by_another", "error", detail, true));
   }

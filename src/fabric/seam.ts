@@ -46,8 +46,8 @@ export type FabricOutput =
   | { readonly kind: "changed" }
   /** Own live records that another origin's `unregistered` ended: their leases end them (by `Registrar`). */
   | { readonly kind: "superseded"; readonly keys: readonly string[] }
-  /** A peer knows more of our own generation than our journal does: take a new generation and put everything again. */
-  | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number }
+  /** A peer knows more of our own generation than our journal does: take a new generation and put everything again. `above`: others know that one already. */
+  | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number; readonly above?: number }
   | { readonly kind: "readPolicy"; readonly number: number }
   | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array }
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate }

@@ -3,6 +3,8 @@ import type { MemberFacts, MemberUpdate, NodeRef } from "./messages.ts";
 
 /** Larger counters are refused from others: two steps more would no longer be exact. */
 export const MAX_INCARNATION = 2 ** 52;
+/** A generation is the wall clock's seconds when it began, times this, and chance below. */
+export const GENERATIONS_PER_S = 2 ** 20;
 
 export class Self {
   #update: MemberUpdate;

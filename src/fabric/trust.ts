@@ -62,11 +62,17 @@ export function refusalOfCall(from: { readonly nodeId: string }, proof: PeerProo
 }
 
 /**
- * Whether membership found that others know a later life of this node, at its own address: its journal is an old one that was put back, and
- * it needs a new generation (semantics.md, Durability). At another address it is a second node of our name.
+ * The later life of this node that membership found others to know, when that is over or at this node's own address: the journal is an old one
+ * that was put back, and needs a generation above it (semantics.md, Durability). One that lives at another address is a second node of our name.
  */
-export function isOfLaterLife({ name, detail }: FabricEvent, self: { readonly address: string; readonly generation: number }): boolean {
-  return name === "own_id_used_by_another" && detail["address"] === self.address && Number(detail["generation"]) > self.generation;
+export function laterLifeOf(
+  { name, detail }: FabricEvent,
+  self: { readonly address: string; readonly generation: number },
+): number | undefined {
+  const { status, address } = detail;
+  const generation = Number(detail["generation"]);
+  if (name !== "own_id_used_by_another" || generation <= self.generation) return undefined;
+  return address === self.address || status === "dead" || status === "left" ? generation : undefined;
 }
 
 /** The highest protocol version both speak. */

@@ -146,6 +146,11 @@ test("a node whose disk is an old one put back is told to take a new generation;
   world.run(20_000);
   const isLost = ({ outputs }: WorldNode): boolean => outputs.some(({ kind }) => kind === "generationLost");
   expect([isLost(old), isLost(twin)]).toEqual([true, false]);
+  expect(old.outputs.find(({ kind }) => kind === "generationLost")).toMatchObject({ seq: 0, above: 2 });
+  world.kill(old);
+  const moved = world.start({ nodeId: "c", address: "c9:1", disk: c, seeds: ["a:1"] });
+  world.run(60_000);
+  expect(isLost(moved)).toBe(true);
 });
 
 test("half of a cluster and more vanishes at once: nothing is hidden until it is back", () => {
@@ -250,6 +255,62 @@ test("the age of the data is that of the longest silence of a peer, and none whe
   expect(ageMs).toBeGreaterThan(4000);
   expect(ageMs).toBeLessThan(7000);
   expect(detail).toBe("not in step with b");
+});
+
+test("P6: old tombstones may go only while everybody is here and in step: who is away may come with what they end", () => {
+  const { world, nodes } = cluster(3);
+  const [a, b, c] = nodes;
+  if (a === undefined || b === undefined || c === undefined) throw new Error("nodes");
+  for (const node of nodes) node.put(node.spec.nodeId);
+  world.run(8000);
+  const may = (): boolean => a.fabric.mayCollect(world.time());
+  expect(may()).toBe(true);
+  // Cut off, and not taken for dead yet.
+  world.reaches = (from, to) => from !== b && to !== b;
+  world.cut(a, b);
+  world.cut(c, b);
+  world.run(5000);
+  expect(may()).toBe(false);
+  world.runUntil(() => a.view().includes("b (orphaned)"), 30_000);
+  // Hidden is not forgotten: it is away still.
+  world.run(400_000);
+  expect([a.fabric.readiness(world.time()).ageMs, a.view(), may()]).toEqual([0, ["a", "c"], false]);
+  world.reaches = () => true;
+  world.runUntil(may, 60_000);
+  expect(a.view()).toEqual(["a", "b", "c"]);
+});
+
+test("P6: who left in good order holds no tombstones up; who restarts does, until it is back", () => {
+  const { world, nodes } = cluster(3);
+  const [a, b, c] = nodes;
+  if (a === undefined || b === undefined || c === undefined) throw new Error("nodes");
+  for (const node of nodes) node.put(node.spec.nodeId);
+  world.run(8000);
+  const may = (): boolean => a.fabric.mayCollect(world.time());
+  b.endAll();
+  world.input(b, { kind: "stop", reason: "leave" });
+  world.runUntil(() => b.fabric.isStopped(world.time()));
+  world.kill(b);
+  world.run(10_000);
+  expect([a.view(), may()]).toEqual([["a", "c"], true]);
+  world.input(c, { kind: "stop", reason: "restart" });
+  world.runUntil(() => c.fabric.isStopped(world.time()));
+  world.kill(c);
+  world.run(500);
+  expect(may()).toBe(false);
+  world.start({ nodeId: "c", seeds: ["a:1"], disk: c });
+  world.runUntil(may, 60_000);
+  expect(a.view()).toEqual(["a", "c"]);
+});
+
+test("P6: a node that has not caught up keeps what it has; one that is alone may do as it likes", () => {
+  const world = new FabricWorld();
+  const a = world.start({ nodeId: "a" });
+  expect(a.fabric.mayCollect(world.time())).toBe(true);
+  const b = world.start({ nodeId: "b", seeds: ["a:1"] });
+  expect(b.fabric.mayCollect(world.time())).toBe(false);
+  world.runUntil(() => b.fabric.mayCollect(world.time()), 10_000);
+  expect(b.fabric.readiness(world.time())).toMatchObject({ reason: "caught_up", ageMs: 0 });
 });
 
 test("a frame before the hello, and what no honest peer sends, end the link", () => {
