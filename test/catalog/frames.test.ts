@@ -232,6 +232,51 @@ test("P1 Why: records never travel back into their origin's cluster: its own nod
   expect(told(a, { relation: "region", clusterId: "c1" })).toEqual([]);
 });
 
+test("Why: frames carry what a key's origin unregistered before it put the key again, and that hides what others put before", () => {
+  const [a, b, c] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+  put(b, K, 0, timeOf(1, 0));
+  put(a, K, 0, timeOf(2, 0));
+  a.end(K, BODY.UNREGISTERED, timeOf(3, 0));
+  a.commit(timeOf(3, 0));
+  const endedHlc = a.replica.records(K)[0]!.hlc;
+  put(a, K, 1, timeOf(4, 0));
+  a.end(K, BODY.EXPIRED, timeOf(5, 0));
+  a.commit(timeOf(5, 0));
+  const frame = a.frame(a.replica.self, { after: 0, isComplete: false }, 100_000);
+  const applied = b.receive(frame, timeOf(6, 0), a);
+  // B's own is handed to its lease, though the frame holds no `unregistered` any more.
+  expect(applied.kind === "applied" && applied.superseded.map((cell) => [cell.key, cell.origin.id])).toEqual([[K, "b/1"]]);
+  // C hears of A by way of B, and of B's older record last.
+  c.copy(b, "a/1", timeOf(7, 0));
+  c.copy(b, "b/1", timeOf(7, 0));
+  for (const node of [b, c]) {
+    const ofA = node.replica.records(K).find(({ origin }) => origin.id === "a/1");
+    expect([ofA?.body, ofA?.unregisteredHlc]).toEqual([BODY.EXPIRED, endedHlc]);
+    expect(node.replica.view(K)).toBeUndefined();
+    expectAsModel(node);
+  }
+});
+
+test("P1: what is told of a narrowed entry to who had it carries what its origin unregistered before", () => {
+  const [a, reader] = [new MeshNode("a"), new MeshNode("reader")];
+  put(a, K, REGION_WIDE, timeOf(1, 0));
+  a.end(K, BODY.UNREGISTERED, timeOf(2, 0));
+  a.commit(timeOf(2, 0));
+  const endedHlc = a.replica.records(K)[0]!.hlc;
+  put(a, K, REGION_WIDE, timeOf(3, 0));
+  const frameOf = (): Frame => {
+    const frame = buildFrame(a.replica, a.replica.self, { after: 0, isComplete: false }, NEIGHBOUR, 100_000);
+    return { ...frame, records: frame.records.map((record) => Uint8Array.from(record)) };
+  };
+  const heard = (): unknown => {
+    reader.receiver.apply(frameOf(), T);
+    return reader.replica.records(K).map(({ body, unregisteredHlc }) => ({ body, unregisteredHlc }));
+  };
+  expect(heard()).toEqual([{ body: BODY.ENTRY, unregisteredHlc: endedHlc }]);
+  put(a, K, ZONE_WIDE, timeOf(4, 0));
+  expect(heard()).toEqual([{ body: BODY.EXPIRED, unregisteredHlc: endedHlc }]);
+});
+
 test("a bad record is refused alone: the others of its frame are applied and the vector moves", () => {
   const [a, b, c] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
   put(a, KEYS[0]);

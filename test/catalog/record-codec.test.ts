@@ -45,8 +45,15 @@ const anyHead: fc.Arbitrary<RecordHead> = fc
     filterSeq: fc.maxSafeNat(),
     firstSeq: fc.maxSafeNat(),
     principal: fc.string({ unit: "binary", maxLength: 40 }).filter((text) => text.isWellFormed()),
+    unregisteredHlc: fc.option(fc.maxSafeNat(), { nil: undefined }),
   })
-  .map((fields) => ({ ...fields, filterSeq: Math.min(fields.filterSeq, fields.seq), firstSeq: Math.min(fields.firstSeq, fields.seq) }));
+  .map((fields) => ({
+    ...fields,
+    filterSeq: Math.min(fields.filterSeq, fields.seq),
+    firstSeq: Math.min(fields.firstSeq, fields.seq),
+    // 0 is on the wire as none.
+    unregisteredHlc: Math.min(fields.unregisteredHlc ?? 0, fields.hlc) || undefined,
+  }));
 
 test("the bytes of version 1 never change", () => {
   expect(hex(encodeRecord(HEAD, { body: BODY.ENTRY, entry: Uint8Array.of(10, 0) }))).toBe(
@@ -54,6 +61,9 @@ test("the bytes of version 1 never change", () => {
   );
   expect(hex(encodeRecord({ ...HEAD, principal: "" }, { body: BODY.UNREGISTERED, key: KEY }))).toBe(
     "08ac021085b08fb096c8b306180320c801280142230a1f0804120a7376632e6d61726b65741a066f72646572732203692d312a0263311002",
+  );
+  expect(hex(encodeRecord({ ...HEAD, unregisteredHlc: HEAD.hlc - 5 }, { body: BODY.ENTRY, entry: Uint8Array.of(10, 0) }))).toBe(
+    "08ac021085b08fb096c8b306180320c801280132036a6f653a020a004880b08fb096c8b306",
   );
 });
 
@@ -74,6 +84,7 @@ test("protobuf-es reads what we write, and writes the same bytes", () => {
         firstSeq: BigInt(firstSeq),
         reach,
         principal,
+        unregisteredHlc: BigInt(head.unregisteredHlc ?? 0),
         body: said,
       });
       expect(message).toEqual(expected);
@@ -96,6 +107,8 @@ test.each([
   { what: "a filter seq after its own", fields: { filterSeq: 301n }, why: "filter_seq 301" },
   { what: "an hlc above 2^53", fields: { hlc: 2n ** 53n }, why: "varint above 2^53" },
   { what: "no reach", fields: { reach: 0 }, why: "reach 0" },
+  { what: "a removal that comes after it", fields: { unregisteredHlc: 2n }, why: "unregistered_hlc 2 after hlc 1" },
+  { what: "a removal above 2^53", fields: { hlc: 1n, unregisteredHlc: 2n ** 53n }, why: "varint above 2^53" },
   { what: "no body", fields: { body: { case: undefined } }, why: "neither entry nor tombstone" },
   { what: "a tombstone without a cause", fields: { body: { case: "tombstone", value: { key: KEY } } }, why: "tombstone cause 0" },
   { what: "a tombstone without a key", fields: { body: { case: "tombstone", value: { cause: 1 } } }, why: "without a key" },

@@ -266,6 +266,31 @@ test("tombstones go oldest first: by age, and before their age above max(minimum
   expectAsModel(node);
 });
 
+test("P6: while somebody may come with what they end, tombstones go by count alone: old ones stay as long as there is room", () => {
+  const node = new MeshNode("a");
+  for (const key of KEYS.slice(0, 8)) put(node, key);
+  for (const key of KEYS.slice(0, 3)) end(node, BODY.EXPIRED, key);
+  expect([node.replica.collect(LATER, 100, "count"), node.replica.tombstoneCount]).toEqual([[], 3]);
+  for (const key of KEYS.slice(3, 8)) end(node, BODY.EXPIRED, key);
+  // Above max(minimum, live records) the oldest go; a part at a time.
+  expect(node.replica.collect(LATER, 3, "count")).toEqual(KEYS.slice(0, 3));
+  expect(node.replica.collect(LATER, 3, "count")).toEqual(KEYS.slice(3, 4));
+  expect([node.replica.collect(LATER, 100, "count"), node.replica.tombstoneCount]).toEqual([[], 4]);
+  expect([node.replica.collect(LATER, 100, "age"), node.replica.tombstoneCount]).toEqual([KEYS.slice(4, 8), 0]);
+});
+
+test("P6: an unregistered tombstone that hides another origin's record does not go by count either", () => {
+  const [a, b] = pair();
+  put(a, K, 0, timeOf(1, 0));
+  exchange(a, b, timeOf(2, 0));
+  end(b, BODY.UNREGISTERED, K, timeOf(3, 0));
+  for (const key of KEYS.slice(1, 8)) put(b, key, 0, timeOf(4, 0));
+  for (const key of KEYS.slice(1, 8)) end(b, BODY.EXPIRED, key, timeOf(5, 0));
+  b.collect(LATER, 100, "count");
+  expect([b.replica.tombstoneCount, b.replica.own(K)?.body, b.replica.view(K)]).toEqual([4, BODY.UNREGISTERED, undefined]);
+  expectAsModel(b);
+});
+
 test("a tombstone whose key is being put again is not collected: the journal would forget the new row", () => {
   const node = new MeshNode("a");
   put(node);

@@ -1,34 +1,15 @@
 /** Own entries that end by another origin's word, or because the node leaves (semantics.md, Several origins, Stop). */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Cell } from "../../src/catalog/cell.ts";
-import { BODY, HEALTH, type KeyText, keyParts } from "../../src/catalog/record.ts";
+import { BODY } from "../../src/catalog/record.ts";
 import { renewSelf } from "../../src/catalog/renew.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { NO_TRAITS } from "../../src/catalog/traits.ts";
-import { at, caller, command, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
-
-const HLC_PER_MS = 2048;
-
-/** Another node takes the key out at that time. */
-function takenOut(r: Registry, key: KeyText, ms: number, body: typeof BODY.UNREGISTERED | typeof BODY.EXPIRED = BODY.UNREGISTERED): void {
-  const origin = r.replica.origin("b", 1);
-  const seq = origin.through + 1;
-  origin.through = seq;
-  const gone = { health: HEALTH.HEALTHY, traits: NO_TRAITS, principal: "", at: 0, sizeBytes: 0, contentBytes: 0 };
-  const numbers = { seq, hlc: (WALL + ms) * HLC_PER_MS, firstSeq: seq, filterSeq: seq };
-  const { namespace, name, kind } = keyParts(key);
-  r.replica.install(
-    new Cell({ ...gone, ...numbers, key, namespace, name, kind, origin, body, scope: SCOPE.ZONE, reach: SCOPE.ZONE }),
-    at(ms),
-  );
-}
+import { at, caller, command, draft, keyOf, Registry } from "../fakes/registry.ts";
 
 test("an own record that another origin's `unregistered` hides ends, and its lease only when that was static and is empty", () => {
   const r = new Registry();
   const kept = r.register("ann", [draft("web"), draft("db")], at(0));
   const gone = r.register("ann", [draft("api")], at(0), { isStatic: true });
-  for (const name of ["web", "api"]) takenOut(r, keyOf(name), 10);
+  for (const name of ["web", "api"]) r.hear(name, BODY.UNREGISTERED, 10, at(10));
   expect(r.names()).toEqual(["db"]);
   expect(r.registrar.endSuperseded([keyOf("web"), keyOf("api"), keyOf("db"), keyOf("none")], at(20))).toBe(2);
   r.flush(at(20));
@@ -44,7 +25,7 @@ test.each([
 ])("a record that is $what: $want end", ({ put, body, want }) => {
   const r = new Registry();
   r.register("ann", [draft("web")], at(put));
-  takenOut(r, keyOf("web"), 10, body);
+  r.hear("web", body, 10, at(10));
   expect(r.registrar.endSuperseded([keyOf("web")], at(40))).toBe(want);
 });
 
@@ -52,7 +33,7 @@ test("one that was put again and is not durable yet stays; when that is refused,
   const r = new Registry();
   r.register("ann", [draft("web")], at(0));
   r.registrar.register(caller("ann"), again(), at(30));
-  takenOut(r, keyOf("web"), 10);
+  r.hear("web", BODY.UNREGISTERED, 10, at(10));
   expect(r.registrar.endSuperseded([keyOf("web")], at(40))).toBe(0);
   r.refuse();
   expect(r.registrar.endSuperseded([keyOf("web")], at(50))).toBe(1);
@@ -106,7 +87,7 @@ test("what others hold of the old generation comes back as another origin's: new
   renewSelf(r.replica, 2);
   const old = r.replica.origin("a", 1);
   expect(old).not.toBe(r.replica.self);
-  takenOut(r, keyOf("web"), 10);
+  r.hear("web", BODY.UNREGISTERED, 10, at(10));
   expect(r.names()).toEqual(["db"]);
   expect(r.registrar.endSuperseded([keyOf("web")], at(20))).toBe(1);
 });

@@ -4,7 +4,8 @@ import { expect, test } from "vitest";
 import type { LoadView } from "../../src/catalog/entry-view.ts";
 import { BODY, HEALTH } from "../../src/catalog/record.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { at, caller, command, draft, keyOf, Registry } from "../fakes/registry.ts";
+import { hlcWallMs } from "../../src/lib/hlc.ts";
+import { at, caller, command, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
 
 const NEVER_BEFORE = 1_000_000_000;
 const [ANN, BOB, ADMIN] = [caller("ann"), caller("bob"), caller("root", ["mesh.admin"])];
@@ -346,6 +347,103 @@ test("whatever the journal refuses, before and behind what it takes, is as if ne
     }),
     { numRuns: 200 },
   );
+});
+
+const DAY_MS = 86_400_000;
+
+test.each([
+  { what: "put it", body: BODY.ENTRY },
+  { what: "unregistered it", body: BODY.UNREGISTERED },
+  { what: "let it expire", body: BODY.EXPIRED },
+])(
+  "Why: what is registered here is seen at once, though another node, a day ahead, $what; that clock is felt by this key only",
+  ({ body }) => {
+    const r = new Registry();
+    r.hear("web", body, DAY_MS, at(0));
+    r.register("ann", [draft("web", { tags: ["mine"] })], at(1));
+    expect(r.replica.view(keyOf("web"))?.origin).toBe(r.replica.self);
+    // The next change too, also when nothing of the first is durable yet.
+    r.registrar.register(ANN, command([draft("web", { tags: ["more"] })]), at(2));
+    r.registrar.renew(ANN, [], [report("web", { health: HEALTH.DEGRADED })], at(3));
+    r.flush(at(3));
+    const view = r.replica.view(keyOf("web"));
+    expect([view?.origin.id, view?.traits.tags, view?.health]).toEqual(["a/1", ["more"], HEALTH.DEGRADED]);
+    const wallOf = (name: string): number => hlcWallMs(r.replica.own(keyOf(name))?.hlc ?? 0) - WALL;
+    r.register("ann", [draft("db")], at(4));
+    expect([wallOf("web"), wallOf("db")]).toEqual([DAY_MS, 4]);
+    // Nor does the own row, read back, take the clock along.
+    r.restart(at(5));
+    r.register("ann", [draft("api")], at(6));
+    expect([wallOf("web"), wallOf("db"), wallOf("api")]).toEqual([DAY_MS, 4, 6]);
+    r.hear("web", BODY.UNREGISTERED, 2 * DAY_MS, at(7));
+    r.register("ann", [draft("web")], at(8));
+    expect([r.names(), wallOf("web")]).toEqual([["api", "db", "web"], 2 * DAY_MS]);
+  },
+);
+
+test.each([
+  { what: "a node a day ahead put", own: false },
+  { what: "is held here too, and a node a day ahead put since", own: true },
+])("Why: a key that $what is gone at once when it is unregistered here, and comes back when it is registered again", ({ own }) => {
+  const r = new Registry();
+  if (own) r.register("ann", [draft("web")], at(0));
+  r.hear("web", BODY.ENTRY, DAY_MS, at(1));
+  expect(r.registrar.unregisterKeys(ANN, [keyOf("web")], at(2))).toBe(1);
+  r.flush(at(2));
+  expect([r.names(), r.replica.own(keyOf("web"))?.body]).toEqual([[], BODY.UNREGISTERED]);
+  r.register("ann", [draft("web")], at(3));
+  expect(r.names()).toEqual(["web"]);
+  // Both in one batch.
+  r.registrar.unregisterKeys(ANN, [keyOf("web")], at(4));
+  r.registrar.register(ANN, command([draft("web", { tags: ["x"] })]), at(4));
+  r.flush(at(4));
+  expect(r.names()).toEqual(["web"]);
+  r.registrar.register(ANN, command([draft("web", { tags: ["y"] })]), at(5));
+  r.registrar.unregisterKeys(ANN, [keyOf("web")], at(5));
+  r.flush(at(5));
+  expect(r.names()).toEqual([]);
+});
+
+test("Why: stamps of one key rise, whatever clocks others have: the newest write here is above all that was held", () => {
+  const body = fc.constantFrom(BODY.ENTRY, BODY.UNREGISTERED, BODY.EXPIRED);
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant("hear" as const), body, hlcMs: fc.integer({ min: -DAY_MS, max: 2 * DAY_MS }) }),
+    fc.record({ kind: fc.constantFrom("register" as const, "unregister" as const, "flush" as const, "restart" as const) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (history) => {
+      const r = new Registry();
+      history.forEach((done, ms) => {
+        const time = at(ms);
+        const newest = Math.max(r.replica.own(keyOf("web"))?.hlc ?? 0, ...r.replica.records(keyOf("web")).map(({ hlc }) => hlc));
+        if (done.kind === "hear") r.hear("web", done.body, done.hlcMs, time);
+        else if (done.kind === "register") r.registrar.register(ANN, command([draft("web", { tags: [`${ms}`] })]), time);
+        else if (done.kind === "unregister" && r.registrar.unregisterKeys(ANN, [keyOf("web")], time) === 0) return;
+        else if (done.kind === "flush") r.flush(time);
+        else if (done.kind === "restart") r.restart(time);
+        if (done.kind === "register" || done.kind === "unregister") expect(r.replica.own(keyOf("web"))?.hlc).toBeGreaterThan(newest);
+      });
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("P6: while somebody may still come with what they end, old tombstones stay, and no deadline asks for them", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0));
+  r.registrar.unregisterKeys(ANN, [keyOf("web")], at(1));
+  r.flush(at(1));
+  r.registrar.unregisterLease(ANN, "a/1", at(1));
+  r.flush(at(1));
+  r.collectsByAge = false;
+  r.registrar.tick(at(NEVER_BEFORE));
+  r.flush(at(NEVER_BEFORE));
+  expect([r.replica.tombstoneCount, r.disk.rows.size, r.registrar.nextDeadlineMs()]).toEqual([1, 1, undefined]);
+  r.collectsByAge = true;
+  expect(r.registrar.nextDeadlineMs()).toBe(3_600_001);
+  r.registrar.tick(at(NEVER_BEFORE));
+  r.flush(at(NEVER_BEFORE));
+  expect([r.replica.tombstoneCount, r.disk.rows.size, r.registrar.nextDeadlineMs()]).toEqual([0, 0, undefined]);
 });
 
 function durableState(r: Registry): unknown {

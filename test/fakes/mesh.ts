@@ -175,8 +175,8 @@ export class MeshNode {
     this.model.lives.delete(originId);
   }
 
-  collect(time: Time, maxCount = 100): void {
-    for (const key of this.replica.collect(time, maxCount)) this.disk.rows.delete(key);
+  collect(time: Time, maxCount = 100, by: "age" | "count" = "age"): void {
+    for (const key of this.replica.collect(time, maxCount, by)) this.disk.rows.delete(key);
     this.disk.floor = this.replica.self.floor;
     // Which tombstones may go is the replica's own affair; that none may go which hides something is checked on the model.
     this.model.drop((r) => r.body !== BODY.ENTRY && !this.replica.records(r.key).some((cell) => cell.origin.id === r.origin.id));

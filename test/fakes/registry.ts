@@ -1,11 +1,12 @@
 /** A registrar with its replica, leases and a journal in memory that can refuse, and that a restart reads back. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { type Draft, Drafter } from "../../src/catalog/codec.ts";
+import { Cell } from "../../src/catalog/cell.ts";
+import { type Draft, Drafter, sealEntry } from "../../src/catalog/codec.ts";
 import { Leases } from "../../src/catalog/leases.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
+import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
 import { Replica } from "../../src/catalog/replica.ts";
 import { Slab } from "../../src/catalog/slab.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
@@ -19,6 +20,9 @@ import type { Quotas } from "../../src/policy/quotas.ts";
 import { NO_POLICY } from "../../src/policy/verdict.ts";
 
 export const WALL = 1_760_000_000_000;
+const HLC_PER_MS = 2048;
+/** A stamp of an earlier life that is further ahead than this does not move the clock. */
+const MAX_SKEW_MS = 60_000;
 const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
 
 /** Monotonic and wall time, `ms` after the start. */
@@ -68,6 +72,8 @@ export class Registry {
   replica!: Replica;
   leases!: Leases;
   registrar!: Registrar;
+  /** Whether old tombstones may go. */
+  collectsByAge = true;
   #flight: Batch | undefined;
 
   readonly #quotasOf: ((replica: Replica) => Quotas) | undefined;
@@ -102,6 +108,7 @@ export class Registry {
         maxTtlMs: 86_400_000,
         loadIntervalMs: 30_000,
         maxIdempotencyKeys: 4,
+        collectsByAge: () => this.collectsByAge,
         newToken: () => `${(this.#tokens += 1)}`,
       },
       { replica: this.replica, leases: this.leases, drafter, hlc, quotas: this.#quotasOf?.(this.replica) },
@@ -109,7 +116,21 @@ export class Registry {
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, drafter, bounds: DEFAULT_BOUNDS };
     for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq))
-      hlc.merge(restoreRow(row, parts, time), 0, Number.POSITIVE_INFINITY);
+      hlc.merge(restoreRow(row, parts, time), time.wallMs, MAX_SKEW_MS);
+  }
+
+  /** Another node's record of `svc/<name>` arrives, stamped `hlcMs` after the start by its clock. */
+  hear(name: string, body: Body, hlcMs: number, time: Time, nodeId = "b"): void {
+    const origin = this.replica.origin(nodeId, 1);
+    const seq = origin.through + 1;
+    origin.through = seq;
+    const { key, namespace, kind, scope, health, traits, content } = draft(name, { tags: ["theirs"] });
+    const bytes = body === BODY.ENTRY ? sealEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined }) : undefined;
+    const where = bytes === undefined ? 0 : this.replica.slab.put(bytes);
+    const numbers = { seq, hlc: (WALL + hlcMs) * HLC_PER_MS, firstSeq: seq, filterSeq: seq };
+    const said = { key, namespace, name, kind, scope, reach: scope, health, traits, principal: "ann" };
+    const held = { at: where, sizeBytes: bytes?.length ?? 0, contentBytes: bytes === undefined ? 0 : content.length };
+    this.replica.install(new Cell({ ...said, ...numbers, ...held, origin, body }), time);
   }
 
   /** Hands the next batch to the journal, which has not answered yet. */
