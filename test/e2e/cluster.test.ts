@@ -36,7 +36,7 @@ class Member implements AsyncDisposable {
   async register(name: string, more: JsonObject = {}): Promise<Answer> {
     const entry = { key: { namespace: "svc.market", name, instanceId: "1" }, targets: [{ host: "10.0.0.1", port: 80 }], ...more };
     const answer = await this.door.ask("register", { entries: [entry], static: true });
-    expect(answer.code).toBe("OK");
+    if (answer.code !== "OK") throw new Error(`${name} was not registered: ${answer.message}`);
     return answer;
   }
 
@@ -223,7 +223,8 @@ test("a node restored from a backup takes a new generation: what it has is there
   for (const member of [a, restored])
     await eventually("the same everywhere", async () => (await member.seen()).toSorted(), ["later orphaned", "old healthy"]);
   await restored.register("fresh");
-  await eventually("new ones arrive", async () => (await a.seen()).toSorted(), ["fresh healthy", "later orphaned", "old healthy"]);
+  await eventually("new ones arrive", async () => (await a.seen()).length, 3);
+  expect((await a.seen()).toSorted()).toEqual(["fresh healthy", "later orphaned", "old healthy"]);
 }, 30_000);
 
 test("a restarted node serves at once what others told it, marked with its age, and refuses who wants it fresher", async () => {
@@ -243,7 +244,7 @@ test("a restarted node serves at once what others told it, marked with its age, 
   await using warm = await start("w2", ["--config", often, "--join", `127.0.0.1:${port}`]);
   expect(await warm.seen()).toEqual(["web orphaned"]);
   const { response } = await warm.door.ask("catalogQuery", { namespacePrefix: "svc" });
-  expect(Number.parseFloat(String(response["age"]))).toBeGreaterThan(0.5);
+  expect(response["age"]).toMatch(/^(?:[1-9]\d*|0\.[5-9])/);
   const fresh = { namespacePrefix: "svc", maxStaleness: "0.1s" };
   expect(await warm.door.ask("catalogQuery", fresh)).toMatchObject({ code: "UNAVAILABLE", reason: "too_stale", retryMs: 1000 });
   await using back = await start("w1", ["--fabric-port", port]);
@@ -287,7 +288,8 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   await using b = friend;
   await using c = stranger;
   await using d = plain;
-  expect(wrong).toMatchObject({ exit: 1, stderr: expect.stringMatching(/fabric\.cert_file.*is of node t6.*this is node t5/) });
+  expect(wrong.exit).toBe(1);
+  expect(wrong.stderr).toMatch(/fabric\.cert_file.*is of node t6.*this is node t5/);
   await a.register("web");
   await eventually("the friend has it", () => b.seen(), ["web healthy"]);
   expect([await a.peers(), await c.peers(), await d.peers(), await c.seen(), await d.seen()]).toEqual([["t2 alive"], [], [], [], []]);
