@@ -8,7 +8,7 @@ import { type NodeCore, now } from "./node-core.ts";
 export class MeshEvents {
   readonly #core: NodeCore;
   readonly #log: Log;
-  /** Of members remembered by the machine, which bounds them. */
+  /** Of those that changed last: nodes with new names come and go for as long as this one lives. */
   readonly #statuses = new Map<string, MemberStatus>();
   #count = 0;
 
@@ -45,7 +45,10 @@ export class MeshEvents {
   member({ nodeId, status, clusterId, region, zone, address, version, generation, accuser, roles, transports }: MemberUpdate): void {
     const before = this.#statuses.get(nodeId);
     if (before === status) return;
+    this.#statuses.delete(nodeId);
     this.#statuses.set(nodeId, status);
+    const [oldest] = this.#statuses.keys();
+    if (this.#statuses.size > MAX_STATUSES && oldest !== undefined) this.#statuses.delete(oldest);
     const facts = { nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
     const told = { ...facts, ...(status === "suspect" && { accuser }), eventId: this.#nextId() };
     this.#log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
@@ -58,3 +61,4 @@ export class MeshEvents {
 }
 
 const MAX_ACTION_CHARS = 64;
+const MAX_STATUSES = 10_000;

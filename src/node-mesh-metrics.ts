@@ -52,6 +52,7 @@ function observeLinks({ metrics, fabric, driver }: MeshObserved): void {
   const counts = { opening: 0, greeting: 0, up: 0, ending: 0 };
   for (const { state } of fabric.links()) counts[state] += 1;
   for (const state of STATES) metrics.set("mesh_links", { state }, counts[state]);
+  metrics.set("waymark_connections", { listener: "fabric" }, driver.counts()?.connections ?? 0);
   const sums = new Map<string, { frames: number; bytes: number }>();
   for (const { direction, kind, frameCount, sizeBytes } of driver.stats()) {
     const labels = { direction, kind: KINDS[kind] };

@@ -24,8 +24,14 @@ export interface PoolCall {
   readonly timeoutMs: number;
 }
 
-/** The answer's bytes and who gave it, or undefined when there was none in time; called once. */
-export type PoolAnswer = (answer: { readonly bytes: Uint8Array; readonly proof: PeerProof } | undefined) => void;
+/** The answer's bytes and who gave it, or undefined when there was none in time, and why if that is known; called once. */
+export type PoolAnswer = (answer: { readonly bytes: Uint8Array; readonly proof: PeerProof } | undefined, failure?: CallFailure) => void;
+
+export interface CallFailure {
+  readonly why: string;
+  /** The other side said no; else it was not reached. */
+  readonly isRefused: boolean;
+}
 
 interface Channel {
   readonly address: string;
@@ -72,7 +78,7 @@ export class CallPool {
     channel.callCount += 1;
     let stream: ClientHttp2Stream | undefined;
     let isOver = false;
-    const over: PoolAnswer = (result) => {
+    const over: PoolAnswer = (result, failure) => {
       if (isOver) return;
       isOver = true;
       clearTimeout(timer);
@@ -83,13 +89,13 @@ export class CallPool {
         stream?.close();
         this.#drop(channel);
       }
-      answer(result);
+      answer(result, failure);
     };
     const timer = setTimeout(() => over(undefined), call.timeoutMs);
     const send = (dialled: Dialled) => {
       if (!isOver) stream = this.#send(call, dialled, over);
     };
-    channel.dialled.done.then(send, () => over(undefined));
+    channel.dialled.done.then(send, (error: Error) => over(undefined, { why: error.message, isRefused: false }));
   }
 
   /** Closes what was idle for long. */
@@ -175,12 +181,19 @@ export class CallPool {
     stream.on("error", () => over(undefined));
     stream.on("close", () => {
       assembler.drop();
-      over(status === "0" && bytes !== undefined ? { bytes, proof } : undefined);
+      if (status === "0" && bytes !== undefined) over({ bytes, proof });
+      else over(undefined, status === PERMISSION_DENIED ? REFUSED : undefined);
     });
     stream.end(framed(call.bytes));
     return stream;
   }
 }
 
+/** gRPC status of a listener that does not talk to us. */
+const PERMISSION_DENIED = "7";
+const REFUSED: CallFailure = {
+  why: "it refuses our calls: another cluster token, a certificate it does not take, or it has our own id",
+  isRefused: true,
+};
 /** Longest a call lasts that was open when its connection was dropped. */
 const DRAIN_MS = 60_000;

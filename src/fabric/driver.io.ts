@@ -1,5 +1,7 @@
 /** Runs a fabric machine: time and sockets come in as inputs, its orders go out to the transport and to the node. */
 import type { Time } from "../lib/machine.ts";
+import { TokenBuckets } from "../lib/token-bucket.ts";
+import type { CallFailure } from "./call-pool.io.ts";
 import type { TrafficRow } from "./link-traffic.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages.ts";
 import type { FabricTls } from "./peer-proof.io.ts";
@@ -21,6 +23,8 @@ const MIN_LAG_MS = 50;
 /** Strangers turned away are told of so often in `REFUSAL_WINDOW_MS`; the rest are counted. */
 const MAX_REFUSALS = 10;
 const REFUSAL_WINDOW_MS = 60_000;
+/** That an address does not answer is told at most so often. */
+const UNANSWERED_WINDOW_MS = 600_000;
 
 function now(): Time {
   return { monoMs: performance.now(), wallMs: Date.now() };
@@ -51,6 +55,7 @@ export class FabricDriver {
   #refusalCount = 0;
   #refusedCount = 0;
   #onLinkGone: (() => void) | undefined;
+  readonly #unansweredTold = new TokenBuckets({ limit: 1, windowMs: UNANSWERED_WINDOW_MS, maxKeys: 256 });
 
   constructor(machine: FabricMachine, options: DriverOptions) {
     this.#machine = machine;
@@ -149,6 +154,7 @@ export class FabricDriver {
         this.#onLinkGone?.();
       },
       refused: (why: string, address: string) => this.#refused(why, address),
+      unanswered: (address: string, failure: CallFailure) => this.#unanswered(address, failure),
     };
   }
 
@@ -232,6 +238,18 @@ export class FabricDriver {
       if (lagMs >= MIN_LAG_MS) this.input({ kind: "lagged", lagMs });
       if (!this.#isStopped) this.#sampleLag();
     }, LAG_SAMPLE_MS).unref();
+  }
+
+  /** Whoever cannot join is to know why; the dead are asked again and again, and that is no news. */
+  #unanswered(address: string, { why, isRefused }: CallFailure): void {
+    if (this.#unansweredTold.take(address, performance.now()) !== 0) return;
+    const event: FabricEvent = {
+      name: isRefused ? "refused_by_peer" : "peer_not_reached",
+      severity: isRefused ? "warn" : "info",
+      isAudited: false,
+      detail: { address, why },
+    };
+    this.#options.onOutput({ kind: "event", event });
   }
 
   #refused(why: string, address: string): void {

@@ -2,7 +2,7 @@
 import { createSecureContext, type SecureContext } from "node:tls";
 import { isLoopbackHost } from "../lib/cidr.ts";
 import { WaymarkError } from "../lib/errors.ts";
-import { CallPool } from "./call-pool.io.ts";
+import { type CallFailure, CallPool } from "./call-pool.io.ts";
 import { decodeCallResponse, encodeCallRequest } from "./codec.ts";
 import { callHeaders, type Dial, type Dialled, dial } from "./dial.io.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.io.ts";
@@ -54,6 +54,8 @@ export interface TransportEvents {
   closed(link: LinkId, detail: string): void;
   /** Somebody was turned away before the machine heard of it. */
   refused(why: string, address: string): void;
+  /** Somebody whom we asked to exchange tables did not, and this is why. */
+  unanswered(address: string, failure: CallFailure): void;
 }
 
 export interface TransportOptions {
@@ -165,7 +167,9 @@ export class FabricTransport {
     const { kind } = request;
     const bytes = encodeCallRequest(request);
     this.traffic.count("sent", kind, bytes.length);
-    this.#pool.call({ to, method: METHODS[kind], bytes, timeoutMs }, (answer) => {
+    this.#pool.call({ to, method: METHODS[kind], bytes, timeoutMs }, (answer, failure) => {
+      // A probe that fails says nothing new; whoever cannot join wants to know why.
+      if (failure !== undefined && kind === "pushPull") this.#events.unanswered(to, failure);
       const response = answer === undefined ? undefined : this.#read(kind, answer);
       this.#events.answered(call, response);
     });

@@ -237,4 +237,26 @@ describe("the end", () => {
     expect(outputs.filter((output) => output.kind === "event" && output.event.name === "stranger_refused").length).toBe(10);
     expect(script.count("opened")).toBe(0);
   });
+
+  test("who cannot join is told once by whom it is refused, and who is not there", async () => {
+    const [script, peer] = [new Script(), new Script()];
+    const { driver, outputs } = await driven(script);
+    const { driver: other } = await driven(peer);
+    const gone = await driven(new Script());
+    await gone.driver.stop("restart", 100);
+    peer.on = (input, out) => {
+      if (input.kind === "asked") out.push({ kind: "answer", call: input.call, response: undefined });
+    };
+    const request = { kind: "pushPull", from: nodeRef("n1"), isJoin: true, members: [] } as const;
+    script.on = (input, out) => {
+      if (input.kind !== "changed") return;
+      for (const [i, to] of [other.address, gone.driver.address, other.address, gone.driver.address].entries())
+        out.push({ kind: "call", call: i + 1, to, request, timeoutMs: 2000 });
+    };
+    driver.input({ kind: "changed" });
+    await until("all are answered", () => script.count("answered") === 4);
+    const told = outputs.flatMap((output) => (output.kind === "event" ? [`${output.event.name} ${output.event.detail["address"]}`] : []));
+    expect(told).toHaveLength(2);
+    expect(new Set(told)).toEqual(new Set([`peer_not_reached ${gone.driver.address}`, `refused_by_peer ${other.address}`]));
+  });
 });

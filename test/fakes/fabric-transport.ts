@@ -20,6 +20,7 @@ export class FakeMachine implements TransportEvents {
   readonly asks: { readonly request: CallRequest; readonly proof: PeerProof }[] = [];
   readonly answers = new Map<number, CallResponse | undefined>();
   readonly refusals: string[] = [];
+  readonly failures: string[] = [];
   /** Links that closed before they opened, and why. */
   readonly unopened = new Map<number, string>();
   readonly queues = new Map<number, LinkFrame[]>();
@@ -34,6 +35,10 @@ export class FakeMachine implements TransportEvents {
   asked(call: number, request: CallRequest, proof: PeerProof): void {
     this.asks.push({ request, proof });
     this.transport?.answer(call, this.answer(request));
+  }
+
+  unanswered(_address: string, { why }: { readonly why: string }): void {
+    this.failures.push(why);
   }
 
   answered(call: number, response: CallResponse | undefined): void {
