@@ -107,7 +107,7 @@ export class LinkFetcher implements Fetcher {
   /** Whether frames of that origin are taken here, from this peer. */
   #isWelcome(id: string, time: Time): boolean {
     const { replica } = this.#shared;
-    if (id === replica.self.id || replica.forgotten.has(id) || !this.#shared.hasRoomFor(id)) return false;
+    if (id === replica.self.id || replica.forgotten.has(id) || !this.#shared.hasRoomFor(id, this.#view.isOwn(id))) return false;
     return time.monoMs >= (this.#view.find(id)?.refusedUntilMonoMs ?? 0);
   }
 }

@@ -191,7 +191,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const lateMs = time.monoMs - (this.nextDeadlineMs() ?? time.monoMs);
     if (lateMs < this.#o.lagMs) return;
     this.#prober.forgetRounds();
-    this.#news.postpone(lateMs);
+    this.#news.postpone(lateMs, time.monoMs);
     this.#news.health.worsen(Math.ceil(lateMs / this.#o.intervalMs));
     out.push({
       kind: "event",

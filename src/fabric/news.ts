@@ -176,8 +176,13 @@ export class News {
   }
 
   /** The process slept: what was not heard meanwhile proves nothing. */
-  postpone(byMs: number): void {
-    for (const member of this.#suspects) member.suspicion?.postpone(byMs);
+  postpone(byMs: number, nowMonoMs: number): void {
+    // Others may have been contradicted meanwhile: who slept long does not hear that word again unless it says what it suspects.
+    const isLong = byMs >= this.#options.intervalMs;
+    for (const { suspicion } of this.#suspects) {
+      const notBeforeMonoMs = isLong ? nowMonoMs + (suspicion?.bounds.minMs ?? 0) : undefined;
+      suspicion?.postpone(byMs, notBeforeMonoMs);
+    }
     this.#schedule();
   }
 

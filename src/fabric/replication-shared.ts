@@ -288,9 +288,13 @@ export class ReplicationShared {
     this.heldChanged(origin);
   }
 
-  /** Whether an origin that is not known yet may become so. */
-  hasRoomFor(id: string): boolean {
-    return this.replica.origins.has(id) || this.replica.origins.size < this.options.maxOrigins;
+  /**
+   * Whether an origin that is not known yet may become so. Of those that peers speak of, up to the bound; a peer itself is let in
+   * beyond it (`isOwn`), up to twice as many: whoever made up the others keeps no newcomer out.
+   */
+  hasRoomFor(id: string, isOwn: boolean): boolean {
+    const { maxOrigins } = this.options;
+    return this.replica.origins.has(id) || this.replica.origins.size < (isOwn ? 2 * maxOrigins : maxOrigins);
   }
 
   // ---- links ----

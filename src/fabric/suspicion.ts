@@ -70,9 +70,9 @@ export class Suspicion {
     return true;
   }
 
-  /** The time did not count: nothing could be heard in it. */
-  postpone(byMs: number): void {
-    this.#postponedMs += byMs;
+  /** The time did not count: nothing could be heard in it. It ends at `notBeforeMonoMs` at the earliest. */
+  postpone(byMs: number, notBeforeMonoMs: number = Number.NEGATIVE_INFINITY): void {
+    this.#postponedMs += Math.max(byMs, notBeforeMonoMs - this.deadlineMonoMs);
   }
 }
 

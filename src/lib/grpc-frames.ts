@@ -47,19 +47,13 @@ export class MessageAssembler {
     this.#held.push(chunk);
     this.#heldBytes += chunk.length;
     this.#bounds.bufferedBytes += chunk.length;
-    const size = this.#messageBytes();
-    const { maxMessageBytes, maxBufferedBytes } = this.#bounds;
-    if (size !== undefined && size > maxMessageBytes) {
-      throw new WaymarkError("quota_exceeded", `a request message is at most ${maxMessageBytes} bytes, this one says ${size}`, {
-        metadata: { max_bytes: String(maxMessageBytes), bytes: String(size) },
-      });
-    }
-    if (this.#bounds.bufferedBytes > maxBufferedBytes) {
+    this.#messageBytes();
+    if (this.#bounds.bufferedBytes > this.#bounds.maxBufferedBytes) {
       throw new WaymarkError("quota_exceeded", "the server holds too many unfinished requests", { retryMs: 1_000 });
     }
   }
 
-  /** The next whole message, or undefined when there is none yet. Throws on a message that says it is compressed. */
+  /** The next whole message, or undefined when there is none yet. Throws on one that says it is compressed, or over the bound. */
   next(): Uint8Array | undefined {
     const size = this.#messageBytes();
     if (size === undefined || this.#heldBytes < PREFIX_BYTES + size) return undefined;
@@ -81,12 +75,17 @@ export class MessageAssembler {
     this.#release();
   }
 
-  /** Size of the message the held bytes start with, once its prefix is here. */
+  /** Size of the message the held bytes start with, once its prefix is here. Throws when it is over the bound. */
   #messageBytes(): number | undefined {
     if (this.#heldBytes < PREFIX_BYTES) return undefined;
     const first = this.#held[0];
     const head = first !== undefined && first.length >= PREFIX_BYTES ? first : this.#joined();
-    return sizeIn(head);
+    const size = sizeIn(head);
+    const { maxMessageBytes } = this.#bounds;
+    if (size <= maxMessageBytes) return size;
+    throw new WaymarkError("quota_exceeded", `a request message is at most ${maxMessageBytes} bytes, this one says ${size}`, {
+      metadata: { max_bytes: String(maxMessageBytes), bytes: String(size) },
+    });
   }
 
   #joined(): Uint8Array {

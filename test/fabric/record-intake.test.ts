@@ -116,6 +116,16 @@ test("more origins than allowed are refused, and the link lives on", () => {
   expect(a.outputs.some(({ kind }) => kind === "badFrame")).toBe(false);
 });
 
+test("a peer's own origin is let in beyond the bound, up to twice as many", () => {
+  const a = new ReplicatingNode({ nodeId: "a", options: { maxOrigins: 2 } });
+  for (let n = 0; n < 6; n++) {
+    const other = new ReplicatingNode({ nodeId: `n${n}` });
+    other.put("x", 0);
+    open(a, other, 0).receive(framesOf(other, 0), a.timeOf(n), a.outputs);
+  }
+  expect([a.replica.origins.size, a.shared.stats.refusedFrames]).toEqual([4, 3]);
+});
+
 test.each([
   {
     what: "a vector of a million origins",

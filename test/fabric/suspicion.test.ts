@@ -64,6 +64,14 @@ test("time slept does not count", () => {
   expect(suspicion.deadlineMonoMs).toBe(12_000);
 });
 
+test("who slept long waits for a word once more", () => {
+  const suspicion = new Suspicion("a", 1000, { minMs: 4000, maxMs: 4000, wanted: 0 });
+  suspicion.postpone(7000, 15_900);
+  expect(suspicion.deadlineMonoMs).toBe(15_900);
+  suspicion.postpone(7000, 16_000);
+  expect(suspicion.deadlineMonoMs).toBe(22_900);
+});
+
 test("local health stays from 0 to 8 and stretches times accordingly", () => {
   const health = new LocalHealth();
   health.improve();

@@ -35,6 +35,13 @@ test("a message over its bound is refused as soon as it says so, not when it is 
   expect(() => assembler.push(Uint8Array.of(0, 0, 0, 0, 101))).toThrow(/quota_exceeded.*at most 100 bytes, this one says 101/);
 });
 
+test("so is one that begins in the chunk in which another ends", () => {
+  const assembler = new MessageAssembler(bounds(100));
+  assembler.push(Uint8Array.of(0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 101));
+  expect(assembler.next()).toEqual(Uint8Array.of(7));
+  expect(() => assembler.next()).toThrow(/this one says 101/);
+});
+
 test("all streams together hold no more than their bound, and give back what they drop", () => {
   const shared = bounds(1_000, 1_500);
   const first = new MessageAssembler(shared);
