@@ -84,6 +84,12 @@ export const FABRIC_KNOBS = {
     max: HOUR_MS,
     doc: "How far ahead another node's clock may be before its stamps no longer move ours.",
   }),
+  maxOriginRecords: int({
+    default: 2_000_000,
+    min: 1000,
+    max: 100_000_000,
+    doc: "Records kept of one other node; entries beyond it are refused one by one, counted and logged.",
+  }),
   snapshotIntervalMs: ms({
     default: MINUTE_MS,
     min: 0,

@@ -35,7 +35,7 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
       maxTotalLinks: Math.max(links.maxTotalLinks, 3 * maxLinks),
       maxIncomingLinks: Math.max(links.maxIncomingLinks, 2 * maxLinks),
     },
-    replication: { ...replication, maxClockSkewMs: fabric.maxClockSkewMs },
+    replication: { ...replication, maxClockSkewMs: fabric.maxClockSkewMs, maxOriginRecords: fabric.maxOriginRecords },
     lives: {
       ...lives,
       orphanGraceMs: fabric.orphanGraceMs,

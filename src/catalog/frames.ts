@@ -9,7 +9,7 @@ import { Cell, holdAbove, moveThrough, type Origin } from "./cell.ts";
 import type { Drafter } from "./codec.ts";
 import type { Bounds } from "./names.ts";
 import type { OriginPlace } from "./origins.ts";
-import { BODY, HEALTH, keyParts, keyText } from "./record.ts";
+import { BODY, HEALTH, type KeyText, keyParts, keyText } from "./record.ts";
 import { decodeRecord, encodeRecord, type WireRecord } from "./record-codec.ts";
 import type { Replica } from "./replica.ts";
 import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "./scope.ts";
@@ -134,7 +134,10 @@ export class FrameReceiver {
   /** Whole transfers that repair: their origins, and the seq up to which both sides hold everything. */
   readonly #repairs = new Map<string, number>();
 
-  constructor(replica: Replica, drafter: Drafter, bounds: Bounds) {
+  readonly #maxOriginRecords: number;
+
+  constructor(replica: Replica, drafter: Drafter, bounds: Bounds, maxOriginRecords: number = Number.POSITIVE_INFINITY) {
+    this.#maxOriginRecords = maxOriginRecords;
     this.#replica = replica;
     this.#drafter = drafter;
     this.#bounds = bounds;
@@ -257,11 +260,17 @@ export class FrameReceiver {
       throw invalid("cluster_id", `${draft.traits.clusterId} is not the origin's ${origin.clusterId}`);
     if (!this.#mayBeHere(draft.scope, origin)) throw invalid("scope", `${SCOPE_NAMES[draft.scope]} never leaves its origin's reach`);
     const { key, namespace, name, kind, scope, health, traits, contentBytes } = draft;
+    if (!this.#hasRoom(key, origin)) throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
     const at = this.#replica.slab.put(record.entry);
     const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc } = head;
     const numbers = { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc };
     const fields = { key, namespace, name, kind, scope, health, traits, contentBytes, ...numbers };
     return new Cell({ ...fields, origin, body: BODY.ENTRY, at, sizeBytes: record.entry.length });
+  }
+
+  /** Whether an origin may have an entry of that key here: it has no more than its quota, or has the key already. */
+  #hasRoom(key: KeyText, origin: Origin): boolean {
+    return origin.log.size < this.#maxOriginRecords || this.#replica.records(key).some((record) => record.origin === origin);
   }
 
   /** Whether a record of that origin may be published this wide and be here (P1). */

@@ -29,7 +29,7 @@ export class RecordIntake {
   constructor(shared: ReplicationShared, view: PeerView) {
     this.#shared = shared;
     this.#view = view;
-    this.#receiver = new FrameReceiver(shared.replica, shared.drafter, shared.bounds);
+    this.#receiver = new FrameReceiver(shared.replica, shared.drafter, shared.bounds, shared.options.maxOriginRecords);
   }
 
   /** The next whole transfer of the origin is a repair. */

@@ -40,6 +40,8 @@ export interface ReplicationOptions {
   readonly fetchMaxWaitMs: number;
   /** Origins known at most; others are refused. */
   readonly maxOrigins: number;
+  /** Records kept of one origin, tombstones too; entries of other keys are refused one by one. */
+  readonly maxOriginRecords: number;
   /** Entries in one vector frame. */
   readonly maxVectorEntries: number;
   /** Records in one frame. */
@@ -67,6 +69,7 @@ export const REPLICATION_DEFAULTS: ReplicationOptions = {
   fetchTimeoutMs: 1000,
   fetchMaxWaitMs: 30_000,
   maxOrigins: 10_000,
+  maxOriginRecords: 2_000_000,
   maxVectorEntries: 2000,
   maxFrameRecords: 20_000,
   maxClockSkewMs: 60_000,

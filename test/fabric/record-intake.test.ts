@@ -126,6 +126,22 @@ test("a peer's own origin is let in beyond the bound, up to twice as many", () =
   expect([a.replica.origins.size, a.shared.stats.refusedFrames]).toEqual([4, 3]);
 });
 
+test("records beyond an origin's quota are refused alone; those that are here change and end, and what made room comes in", () => {
+  const a = new ReplicatingNode({ nodeId: "a", options: { maxOriginRecords: 2 } });
+  const b = new ReplicatingNode({ nodeId: "b" });
+  const link = open(a, b, 0);
+  const take = (after: number, monoMs: number): void => link.receive(framesOf(b, after), a.timeOf(monoMs), a.outputs);
+  for (const name of ["one", "two", "three"]) b.put(name, 0);
+  take(0, 10);
+  expect([a.shown().length, a.vector(), a.shared.stats.refusedRecords]).toEqual([2, ["b/1 3"], 1]);
+  expect(eventsOf(a)).toMatchObject([
+    { name: "record_refused", peer: "b", count: 1, why: "quota_exceeded: more than 2 records of one origin" },
+  ]);
+  b.put("one", 20, { tag: "green" });
+  take(3, 30);
+  expect([a.shown().filter((line) => line.includes("green")).length, a.shared.stats.refusedRecords]).toEqual([1, 1]);
+});
+
 test.each([
   {
     what: "a vector of a million origins",
