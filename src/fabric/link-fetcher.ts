@@ -40,7 +40,13 @@ export class LinkFetcher implements Fetcher {
     return this.#behind.size > 0 || this.#missing.size > 0 ? this.#checkMonoMs + CHECK_MS : undefined;
   }
 
-  /** For how long, and by how many numbers, this node has been behind the peer. */
+  /** Whether the peer has said that it knows more of an origin. Ends at the first that is so: asked after every frame. */
+  get isBehind(): boolean {
+    for (const id of this.#behind.keys()) if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) return true;
+    return false;
+  }
+
+  /** For how long, and by how many numbers, this node has been behind the peer. O(n) in the origins it is behind of. */
   lag(time: Time): { readonly ms: number; readonly seqs: number } {
     let seqs = 0;
     for (const id of this.#behind.keys()) seqs += Math.max(0, (this.#view.find(id)?.told ?? 0) - this.#throughOf(id));

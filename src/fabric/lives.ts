@@ -84,7 +84,10 @@ export class Lives {
   #absentBefore: ReadonlyMap<string, number> = new Map();
   /** Rows whose records are being visited. */
   readonly #settling = new Set<Row>();
+  /** Everybody is to be looked at anew. */
   #isDue = true;
+  /** Origins that were heard of for the first time. */
+  readonly #fresh = new Set<Origin>();
   #nextMonoMs = Number.POSITIVE_INFINITY;
   forgottenCount = 0;
 
@@ -128,7 +131,9 @@ export class Lives {
   // HOT: once a frame.
   heard(nodeId: string, generation: number): void {
     const id = `${nodeId}/${generation}`;
-    if (!this.#rows.has(id) && this.#parts.replica.origins.has(id) && id !== this.#parts.replica.self.id) this.#isDue = true;
+    const { replica } = this.#parts;
+    const origin = this.#rows.has(id) ? undefined : replica.origins.get(id);
+    if (origin !== undefined && origin !== replica.self) this.#fresh.add(origin);
   }
 
   /** Membership knows something new. */
@@ -151,17 +156,25 @@ export class Lives {
   }
 
   nextDeadlineMs(): number | undefined {
-    if (this.#isDue || this.#settling.size > 0) return 0;
+    if (this.#isDue || this.#fresh.size > 0 || this.#settling.size > 0) return 0;
     return this.#nextMonoMs === Number.POSITIVE_INFINITY ? undefined : this.#nextMonoMs;
   }
 
   /** Returns whether anything in the replica changed. */
   tick(time: Time, events: FabricEvent[]): boolean {
     let isChanged = false;
-    if (this.#isDue || time.monoMs >= this.#nextMonoMs) {
+    // One more that is there may end a cluster's protection; without any, strangers' origins are not to cost a look at all the others each.
+    const concernsAll = this.#fresh.size > 0 && this.#clusters.size > 0;
+    if (this.#isDue || concernsAll || time.monoMs >= this.#nextMonoMs) {
       this.#isDue = false;
       isChanged = this.#review(time, events);
+    } else {
+      for (const origin of this.#fresh) {
+        const row = this.#reviewOrigin(origin, time, events);
+        isChanged = this.#age(row, time, events) || isChanged;
+      }
     }
+    this.#fresh.clear();
     return this.#settle() || isChanged;
   }
 
@@ -181,7 +194,7 @@ export class Lives {
     return isChanged;
   }
 
-  #reviewOrigin(origin: Origin, time: Time, events: FabricEvent[]): void {
+  #reviewOrigin(origin: Origin, time: Time, events: FabricEvent[]): Row {
     const member = this.#parts.findMember(origin.nodeId);
     const absence = this.#absenceOf(origin, member);
     let row = this.#rows.get(origin.id);
@@ -193,7 +206,7 @@ export class Lives {
       row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#absentBefore.get(origin.id) ?? time.monoMs);
     }
     if (row.clusterId === "") row.clusterId = origin.clusterId === "" ? (member?.clusterId ?? "") : origin.clusterId;
-    if (row.absence === absence) return;
+    if (row.absence === absence) return row;
     const was = row.absence;
     this.#setAbsence(row, absence, time);
     const cluster = this.#cluster(row.clusterId);
@@ -201,6 +214,7 @@ export class Lives {
     else if (absence === undefined) cluster.vanished.delete(origin.id);
     if (absence === undefined) events.push(event("origin_back", "info", row));
     else if (was === undefined) events.push(event("origin_orphaned", "info", row));
+    return row;
   }
 
   #absenceOf(origin: Origin, member: MemberUpdate | undefined): Absence | undefined {

@@ -99,6 +99,11 @@ export class LinkReplication {
     return Math.min(this.#sender.nextDeadlineMs(), fetch, this.#comparer.nextDeadlineMs(), want);
   }
 
+  /** Whether this node has caught up, and knows all that the peer has told of since. */
+  get isInStep(): boolean {
+    return this.#fetcher.isCaughtUp && !this.#fetcher.isBehind;
+  }
+
   /** The peer's number of an origin, as far as it told; 0 when it never did. */
   toldOf(id: string): number {
     return this.#view.find(id)?.told ?? 0;

@@ -142,8 +142,7 @@ export class Sessions {
         const said: ReplicationOutput[] = [];
         session.replication.receive(frame, time, said);
         const news = this.#pass(session, said, out);
-        if (session.replication.isCaughtUp && session.replication.lag(time).behindSeqs === 0)
-          news.push({ kind: "inStep", nodeId: session.hello.nodeId });
+        if (session.replication.isInStep) news.push({ kind: "inStep", nodeId: session.hello.nodeId });
         return news;
       }
     }
