@@ -228,7 +228,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
         return;
       case "opening":
       case "greeting":
-        if (row.state === "greeting") this.#tell(out, row, "info", { reason: "bad_frame", detail: "no hello in time" });
+        if (row.state === "greeting") this.#tell(out, row, "info", { reason: "bad_frame", detail: "no hello in time" }, time);
         this.#peers.retryLater(row.nodeId, time);
         this.#rows.delete(row.link);
         out.push({ kind: "close", link: row.link });
@@ -341,7 +341,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (state !== "ending") {
       this.#leave(row, undefined, time, out);
       this.#peers.retryLater(nodeId, time);
-      if (state !== "opening") this.#tell(out, row, "info", { reason: "not_needed", detail }, "link_lost");
+      if (state !== "opening") this.#tell(out, row, "info", { reason: "not_needed", detail }, time, "link_lost");
     }
     this.#rows.delete(row.link);
   }
@@ -357,7 +357,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (goodbye.reason === "bad_frame") {
       this.refusedCount += 1;
       this.#peers.retryAfter(row.nodeId, goodbye.reason, time);
-      this.#tell(out, row, "warn", goodbye, "link_bad_frame");
+      this.#tell(out, row, "warn", goodbye, time, "link_bad_frame");
     }
     row.control.length = 0;
     row.control.push({ kind: "goodbye", reason: goodbye.reason, detail: goodbye.detail });
@@ -390,7 +390,9 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#end(row, refusal, time, out);
   }
 
-  #tell(out: LinksOutput[], row: Row, severity: FabricEvent["severity"], { detail }: Refusal, name = "link_failed"): void {
+  #tell(out: LinksOutput[], row: Row, severity: FabricEvent["severity"], { detail }: Refusal, time: Time, name = "link_failed"): void {
+    // Whoever connects again and again must not fill the log.
+    if (this.#events.take(`${name} ${row.isIncoming ? hostOf(row.proof) : row.nodeId}`, time.monoMs) !== 0) return;
     const facts = { detail, nodeId: row.nodeId, address: row.proof?.address ?? "", direction: row.isIncoming ? "in" : "out" };
     out.push({ kind: "event", event: { name, severity, isAudited: false, detail: facts } });
   }

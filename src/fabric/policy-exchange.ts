@@ -29,6 +29,8 @@ export const POLICY_EXCHANGE: PolicyExchangeOptions = {
 
 /** Heads remembered that cannot be put in force here. */
 const MAX_UNUSABLE = 64;
+/** Concurrent versions told of a link: one that makes up heads must not fill the audit. */
+const MAX_CONFLICTS = 8;
 /** Numbers above this are nobody's: there must be room for the next ones. */
 const MAX_NUMBER = 100_000_000_000;
 
@@ -42,6 +44,7 @@ interface LinkState {
   /** What is being sent to it. */
   sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
   strikes: number;
+  conflictCount: number;
 }
 
 interface Fetch {
@@ -89,7 +92,7 @@ export class PolicyExchange {
   }
 
   opened(link: LinkId, _time: Time): void {
-    this.#links.set(link, { heard: undefined, told: undefined, wanted: 0, sending: undefined, strikes: 0 });
+    this.#links.set(link, { heard: undefined, told: undefined, wanted: 0, sending: undefined, strikes: 0, conflictCount: 0 });
   }
 
   closed(link: LinkId): void {
@@ -197,13 +200,15 @@ export class PolicyExchange {
     if (!isHead(head)) {
       this.refusedCount += 1;
       state.strikes += 1;
-      out.push(event("policy_refused", "warn", { link, number: head.number, detail: "it is no policy head" }));
+      if (state.strikes <= this.#options.maxStrikes)
+        out.push(event("policy_refused", "warn", { link, number: head.number, detail: "it is no policy head" }));
       return;
     }
     const { number, checksum } = this.#head;
     const isKnown = state.heard !== undefined && isSamePlace(state.heard, head);
     // The peer hears of ours in turn and keeps its own in its history: see `PolicyEngine.take`.
-    if (head.number === number && head.checksum !== checksum && isNewer(this.#head, head) && !isKnown)
+    const isConflict = head.number === number && head.checksum !== checksum && isNewer(this.#head, head) && !isKnown;
+    if (isConflict && state.conflictCount++ < MAX_CONFLICTS)
       out.push(event("policy_conflict", "warn", { number, nodeId: head.nodeId, checksum: head.checksum, kept: checksum }, true));
     const fetch = this.#fetch;
     state.heard = head;

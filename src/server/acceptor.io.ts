@@ -51,6 +51,9 @@ export interface Acceptor {
 
 /** Longest a TLS handshake may take, in ms. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Handshakes under way from one address: this part of all connections, so that a silent one leaves room for others. */
+const HANDSHAKE_SHARE = 1 / 16;
+const MIN_HANDSHAKES = 8;
 
 /** Binds and accepts. Rejects with a message that names host:port and the flag when the address cannot be had. */
 export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
@@ -59,7 +62,12 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     socket.setNoDelay(true);
     options.onConnection(socket);
   };
-  const secureServer = options.tls === undefined ? undefined : openTls(options.tls, options.protocols, accept);
+  const handshakes = new Handshakes(Math.max(MIN_HANDSHAKES, Math.floor(options.maxConnections * HANDSHAKE_SHARE)));
+  const secured = (socket: Socket) => {
+    handshakes.done(socket);
+    accept(socket);
+  };
+  const secureServer = options.tls === undefined ? undefined : openTls(options.tls, options.protocols, secured);
   const server: Server = secureServer ?? createServer(accept);
   server.maxConnections = options.maxConnections;
   // Raw sockets, so that a TLS connection counts before its handshake too.
@@ -67,6 +75,10 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     sockets.add(socket);
     socket.on("error", () => {}); // A reset by the peer; "close" follows and is what we act on.
     socket.once("close", () => sockets.delete(socket));
+    if (secureServer !== undefined && !handshakes.begin(socket)) {
+      socket.destroy();
+      options.onDrop?.();
+    }
   });
   server.on("drop", () => options.onDrop?.());
   return new Promise((resolve, reject) => {
@@ -87,6 +99,41 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
       });
     });
   });
+}
+
+/** TLS handshakes under way, counted by address. */
+class Handshakes {
+  readonly #maxPerAddress: number;
+  readonly #counts = new Map<string, number>();
+  /** By address and port: what TLS makes of a socket is another object. */
+  readonly #open = new Set<string>();
+
+  constructor(maxPerAddress: number) {
+    this.#maxPerAddress = maxPerAddress;
+  }
+
+  /** Whether one more may begin. */
+  begin(socket: Socket): boolean {
+    const { remoteAddress: address = "", remotePort = 0 } = socket;
+    const count = this.#counts.get(address) ?? 0;
+    if (count >= this.#maxPerAddress) return false;
+    this.#counts.set(address, count + 1);
+    this.#open.add(`${address} ${remotePort}`);
+    // Gone by then, the socket does not say any more where it came from.
+    socket.once("close", () => this.#end(address, remotePort));
+    return true;
+  }
+
+  done({ remoteAddress = "", remotePort = 0 }: Socket): void {
+    this.#end(remoteAddress, remotePort);
+  }
+
+  #end(address: string, port: number): void {
+    if (!this.#open.delete(`${address} ${port}`)) return;
+    const count = (this.#counts.get(address) ?? 1) - 1;
+    if (count === 0) this.#counts.delete(address);
+    else this.#counts.set(address, count);
+  }
 }
 
 function allClosed(sockets: ReadonlySet<Socket>, deadlineMs: number): Promise<void> {

@@ -326,6 +326,16 @@ test("a frame before the hello, and what no honest peer sends, end the link", ()
   expect([a.upLinks(), a.fabric.pull(link, world.time(), [])]).toMatchObject([["b"], { kind: "goodbye", reason: "bad_frame" }]);
 });
 
+test("a stranger that connects again and again to say nonsense is counted, and told of a few times", () => {
+  const { world, a } = pair();
+  for (let n = 0; n < 50; n++) {
+    const link = world.strangerOpens(a);
+    world.input(a, { kind: "received", link, frame: { kind: "linked", nodeIds: [] } });
+    world.input(a, { kind: "closed", link, detail: "gone" });
+  }
+  expect([a.fabric.refusedPeerCount, a.outputs.filter(({ kind }) => kind === "event").length]).toEqual([50, 6]);
+});
+
 test("a peer that stops reading costs a look now and then, and nothing that grows", () => {
   const { world, a } = pair();
   const link = world.strangerOpens(a);

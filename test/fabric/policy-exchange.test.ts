@@ -93,6 +93,19 @@ test("of two versions of one number the greater stamp wins at both, whoever hear
   expect([a.events, b.events]).toEqual([["policy_conflict"], []]);
 });
 
+test("a peer that makes up heads does not fill log and audit", () => {
+  const a = new Node();
+  a.put(version(5, "z", 1, 20_000));
+  const out: FabricOutput[] = [];
+  a.exchange.opened(1, timeOf(0));
+  for (let n = 0; n < 100; n++) {
+    const checksum = n.toString(16).padStart(64, "0");
+    a.exchange.receive(1, { kind: "policyHead", head: { number: 5, hlc: 1, nodeId: "m", checksum } }, timeOf(0), out);
+    a.exchange.receive(1, { kind: "policyHead", head: { number: 1e15, hlc: 1, nodeId: "m", checksum } }, timeOf(0), out);
+  }
+  expect(out.filter(({ kind }) => kind === "event")).toHaveLength(11);
+});
+
 test.each([
   { what: "changed bytes", spoil: (frame: PolicyFrame) => spoilt(frame, (part) => part.fill(7, 70, 80)) },
   { what: "another version", spoil: (frame: PolicyFrame) => (frame.kind === "policyPart" ? partOf(frame.head, version(9, "z")) : frame) },

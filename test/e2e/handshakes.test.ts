@@ -1,0 +1,60 @@
+/** TLS handshakes that never end: one address may not take the places of all others. */
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
+import { afterEach, expect, test } from "vitest";
+import { type Acceptor, openAcceptor } from "../../src/server/acceptor.io.ts";
+import { TestAuthority } from "../fakes/certificates.ts";
+import { until } from "../fakes/until.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "waymark-handshakes-"));
+const sockets: Socket[] = [];
+let acceptor: Acceptor | undefined;
+
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  acceptor?.close();
+  rmSync(folder, { recursive: true });
+});
+
+function open(port: number, localAddress: string): Socket {
+  const socket = connect({ host: "127.0.0.1", port, localAddress });
+  socket.on("error", () => {}); // Cut, as is expected.
+  sockets.push(socket);
+  return socket;
+}
+
+test("who opens connections and says nothing holds a few; another address comes in, and so does this one when they are gone", async () => {
+  const authority = new TestAuthority(folder, "authority");
+  const { cert, key } = authority.issue("server");
+  let dropped = 0;
+  let served = 0;
+  acceptor = await openAcceptor({
+    host: "127.0.0.1",
+    port: 0,
+    portFlag: "--port",
+    tls: { cert, key },
+    protocols: ["h2"],
+    maxConnections: 20,
+    onConnection: () => (served += 1),
+    onDrop: () => (dropped += 1),
+  });
+  const { port, sockets: held } = acceptor;
+  const silent = Array.from({ length: 30 }, () => open(port, "127.0.0.1"));
+  await until("the rest is cut", () => dropped === 22 && held.size === 8);
+  const enter = async (localAddress: string): Promise<void> => {
+    const socket = open(port, localAddress);
+    const secure = connectTls({ socket, rejectUnauthorized: false, ALPNProtocols: ["h2"] });
+    sockets.push(secure);
+    await once(secure, "secureConnect");
+  };
+  await enter("127.0.0.2");
+  for (const socket of silent) socket.destroy();
+  await until("they are gone", () => held.size === 1);
+  for (let n = 0; n < 10; n++) await enter("127.0.0.1");
+  await until("all are served", () => served === 11);
+  expect(dropped).toBe(22);
+});
