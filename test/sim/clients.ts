@@ -308,7 +308,7 @@ export class Client {
         name: `n${this.index % 5}`,
         instanceId: `i${this.index}`,
       });
-      entry.scope = scope as number;
+      entry.scope = scope;
       draft = process.drafter.draftOf(entry, 0, { nodeId, clusterId, region, zone, tenantId: "", receivedWallMs: 0 });
       this.#drafts.set(name, draft);
     }

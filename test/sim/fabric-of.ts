@@ -65,7 +65,7 @@ export class SimFabric {
   }
 
   /** Outputs that concern more than the network. */
-  carryOut(output: FabricOutput): void {
+  carryOut(output: Extract<FabricOutput, { kind: "superseded" | "generationLost" | "readPolicy" | "adoptPolicy" }>): void {
     const process = this.#process;
     switch (output.kind) {
       case "superseded":
@@ -82,8 +82,6 @@ export class SimFabric {
       }
       case "adoptPolicy":
         adoptPolicy(process, output.head, output.bytes);
-        return;
-      default:
     }
   }
 

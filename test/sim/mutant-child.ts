@@ -9,7 +9,8 @@ import { MUTANTS } from "./mutants.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", maxSeeds = "0"] = process.argv.slice(2);
-const mutant = MUTANTS.find((one) => one.name === name);
+// "none" plants nothing: what the seeds find then is no mutant.
+const mutant = name === "none" ? { name, edits: [] } : MUTANTS.find((one) => one.name === name);
 if (mutant === undefined) throw new Error(`there is no mutant ${JSON.stringify(name)}`);
 
 const planted = new Set<string>();

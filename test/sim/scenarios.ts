@@ -1,6 +1,6 @@
 /** Measurements on simulated meshes: each builds a world, does one thing many times and returns figures in virtual time. */
 import type { Plan } from "./plan.ts";
-import { Scenario, multiHub, quantile, star } from "./scenario.ts";
+import { multiHub, quantile, Scenario, star } from "./scenario.ts";
 
 interface World {
   readonly nodes: number;
@@ -9,11 +9,17 @@ interface World {
 }
 
 /** A mesh in which everybody knows everybody, all links are up and all replicas are equal. */
-function settled(world: World & { readonly clientCount?: number; readonly watches?: Plan["watches"]; readonly seeds?: Plan["seeds"] }): Scenario {
+function settled(
+  world: World & { readonly clientCount?: number; readonly watches?: Plan["watches"]; readonly seeds?: Plan["seeds"] },
+): Scenario {
   const scenario = new Scenario({ seeds: star(world.nodes), ...world });
   scenario.start(50);
   scenario.run(world.nodes * 50);
-  const joinedMs = scenario.until(() => scenario.knowAll() && scenario.up().every(({ process }) => process?.isReady === true), 120_000, 200);
+  const joinedMs = scenario.until(
+    () => scenario.knowAll() && scenario.up().every(({ process }) => process?.isReady === true),
+    120_000,
+    200,
+  );
   if (joinedMs === undefined) throw new Error(`${world.nodes} nodes have not found each other in two minutes`);
   scenario.run(10_000);
   return scenario;
@@ -41,15 +47,19 @@ export function changesSpread({ changes, ...world }: World & { readonly changes:
     scenario.until(() => (origin?.through ?? 0) > before, 2000, 1);
     const startMs = scenario.nowMs;
     const waiting = new Set(scenario.up());
-    scenario.until(() => {
-      for (const node of waiting) {
-        if ((node.process?.replica.origins.get(origin?.id ?? "")?.through ?? 0) <= before) continue;
-        waiting.delete(node);
-        delaysMs.push(scenario.nowMs - startMs);
-      }
-      return waiting.size === 0;
-    }, 30_000, 10);
-    for (const _node of waiting) delaysMs.push(Number.POSITIVE_INFINITY);
+    scenario.until(
+      () => {
+        for (const node of waiting) {
+          if ((node.process?.replica.origins.get(origin?.id ?? "")?.through ?? 0) <= before) continue;
+          waiting.delete(node);
+          delaysMs.push(scenario.nowMs - startMs);
+        }
+        return waiting.size === 0;
+      },
+      30_000,
+      10,
+    );
+    delaysMs.push(...Array.from(waiting, () => Number.POSITIVE_INFINITY));
     scenario.run(200);
   }
   return { ...spreadOf(delaysMs), samples: delaysMs.length };
@@ -67,15 +77,19 @@ export function joinsAndLeavesSpread({ rounds, ...world }: World & { readonly ro
     const heardOf = (isThere: boolean, delaysMs: number[]) => {
       const startMs = scenario.nowMs;
       const waiting = new Set(others);
-      scenario.until(() => {
-        for (const other of waiting) {
-          if (other.process?.fabric.lists(node.name) !== isThere) continue;
-          waiting.delete(other);
-          delaysMs.push(scenario.nowMs - startMs);
-        }
-        return waiting.size === 0;
-      }, 60_000, 10);
-      for (const _other of waiting) delaysMs.push(Number.POSITIVE_INFINITY);
+      scenario.until(
+        () => {
+          for (const other of waiting) {
+            if (other.process?.fabric.lists(node.name) !== isThere) continue;
+            waiting.delete(other);
+            delaysMs.push(scenario.nowMs - startMs);
+          }
+          return waiting.size === 0;
+        },
+        60_000,
+        10,
+      );
+      delaysMs.push(...Array.from(waiting, () => Number.POSITIVE_INFINITY));
     };
     node.stop("leave", 3000);
     heardOf(false, leaveMs);
@@ -122,15 +136,19 @@ export function crashesAreKnown({ crashes, ...world }: World & { readonly crashe
     node.crash({ isSilent: true, isBatchKept: true, isDiskLost: false });
     const startMs = scenario.nowMs;
     const waiting = new Set(scenario.up());
-    scenario.until(() => {
-      for (const other of waiting) {
-        if (other.process?.fabric.lists(node.name) !== false) continue;
-        waiting.delete(other);
-        delaysMs.push(scenario.nowMs - startMs);
-      }
-      return waiting.size === 0;
-    }, 120_000, 100);
-    for (const _other of waiting) delaysMs.push(Number.POSITIVE_INFINITY);
+    scenario.until(
+      () => {
+        for (const other of waiting) {
+          if (other.process?.fabric.lists(node.name) !== false) continue;
+          waiting.delete(other);
+          delaysMs.push(scenario.nowMs - startMs);
+        }
+        return waiting.size === 0;
+      },
+      120_000,
+      100,
+    );
+    delaysMs.push(...Array.from(waiting, () => Number.POSITIVE_INFINITY));
     node.start();
     scenario.run(30_000);
   }

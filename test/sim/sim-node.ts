@@ -120,7 +120,7 @@ export class SimProcess {
   readonly boot: string;
   /** Between the journal and its answer. */
   flight: { readonly batch: Batch; readonly waiting: readonly Done[] } | undefined;
-  #waiting: Done[] = [];
+  readonly #waiting: Done[] = [];
   /** The journal refuses everything. */
   isDiskFull = false;
   #timerMs = Number.POSITIVE_INFINITY;
@@ -247,7 +247,10 @@ export class SimProcess {
         return;
       case "changed":
         return;
-      default:
+      case "superseded":
+      case "generationLost":
+      case "readPolicy":
+      case "adoptPolicy":
         this.fabric.carryOut(output);
     }
   }
@@ -575,7 +578,13 @@ function wordsOf(frame: LinkFrame): string {
     }
     case "goodbye":
       return `goodbye ${frame.reason} ${frame.detail}`;
-    default:
+    case "hello":
+    case "unknown":
+    case "linked":
+    case "digests":
+    case "policyHead":
+    case "policyWanted":
+    case "policyPart":
       return frame.kind;
   }
 }

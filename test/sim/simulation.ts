@@ -187,7 +187,16 @@ export class Simulation {
         // Who leaves ends what it was given, and nobody registers a static entry again.
         if (step.reason === "leave") this.world.after(LEAVE_MS, () => this.model.left(step.node));
         return;
-      default:
+      case "partition":
+      case "oneWay":
+      case "crash":
+      case "freeze":
+      case "skew":
+      case "weather":
+      case "slow":
+      case "breakLinks":
+      case "diskFull":
+      case "backup":
         inflict(step, this.#faults);
     }
   }

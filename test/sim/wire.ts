@@ -74,7 +74,11 @@ function sizeOfFrame(frame: LinkFrame): number {
       return 8 + 36 * frame.origins.length;
     case "policyPart":
       return 64 + frame.part.length;
-    default:
+    case "hello":
+    case "goodbye":
+    case "unknown":
+    case "policyHead":
+    case "policyWanted":
       return 120;
   }
 }
