@@ -180,7 +180,7 @@ function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { ti
     events: events.map(({ atWallMs, incarnation, ...event }) =>
       create(PeerEventSchema, { ...event, at: timestampFromMs(atWallMs), incarnation: BigInt(incarnation) }),
     ),
-    ...(suspicionEndsWallMs !== undefined && { suspicionEndsAt: timestampFromMs(suspicionEndsWallMs) }),
+    ...(suspicionEndsWallMs !== undefined && { suspicionEndsAt: timestampFromMs(Math.round(suspicionEndsWallMs)) }),
     confirmedBy: [...confirmedBy],
   });
 }

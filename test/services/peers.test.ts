@@ -1,9 +1,10 @@
 /** PeerService over a mesh that a test writes down. */
-import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import {
   PeerServiceGetRequestSchema,
   type PeerServiceGetResponse,
+  PeerServiceGetResponseSchema,
   PeerServiceListRequestSchema,
   type PeerServiceListResponse,
   PeerServiceWatchRequestSchema,
@@ -50,7 +51,8 @@ class FakeMesh implements PeerSource {
   member = (nodeId: string) => this.rows.get(nodeId);
   story = () => ({
     events: [{ atWallMs: 1, kind: "suspect", by: "n3", path: "indirect", incarnation: 4, detail: "via n4" }],
-    suspicionEndsWallMs: 2,
+    // As it comes of a monotonic clock.
+    suspicionEndsWallMs: 1_760_000_009_000.1125,
     confirmedBy: ["n5"],
   });
   lag = () => ({
@@ -145,6 +147,10 @@ test("a member is explained; one that is not known is not found", () => {
     peer: { nodeId: "n2", status: "suspect" },
     events: [{ kind: "suspect", by: "n3", path: "indirect", incarnation: 4n, detail: "via n4" }],
     confirmedBy: ["n5"],
+  });
+  expect(fromBinary(PeerServiceGetResponseSchema, toBinary(PeerServiceGetResponseSchema, on.get("n2"))).suspicionEndsAt).toMatchObject({
+    seconds: 1_760_000_009n,
+    nanos: 0,
   });
   expect(() => on.get("n9")).toThrow(WaymarkError);
   expect(() => on.get("")).toThrow("node_id");
