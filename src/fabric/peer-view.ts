@@ -34,10 +34,11 @@ export class PeerView {
     return this.#origins.get(id);
   }
 
-  /** What is kept of an origin; undefined when there are too many. `isFollowing`: it is new to both. */
+  /** What is kept of an origin; undefined when there are too many, of others than the two that are linked. `isFollowing`: it is new to both. */
   take(id: string, isFollowing: boolean): PeerOrigin | undefined {
     let known = this.#origins.get(id);
-    if (known === undefined && this.#origins.size < this.#shared.options.maxOrigins) {
+    const { options, replica } = this.#shared;
+    if (known === undefined && (this.#origins.size < options.maxOrigins || this.isOwn(id) || id === replica.self.id)) {
       known = new PeerOrigin(isFollowing);
       this.#origins.set(id, known);
     }

@@ -30,6 +30,14 @@ test("no more origins are kept of a peer than may be known", () => {
   expect(learnt).toEqual([true, true, false]);
 });
 
+test("the two that are linked have their place whatever else was named", () => {
+  const view = viewOf(new ReplicatingNode({ nodeId: "a", options: { maxOrigins: 2 } }));
+  const { peer } = view;
+  for (const nodeId of ["x", "y"]) view.learn(`${nodeId}/1`, { nodeId, generation: 1, seq: 1, floor: 0 });
+  const taken = ["z/1", "a/1", `${peer.nodeId}/${peer.generation}`].map((id) => view.take(id, false) !== undefined);
+  expect(taken).toEqual([false, true, true]);
+});
+
 test("a peer is served our own news, and that of origins it has no link to once it has said whom it is linked to", () => {
   const node = new ReplicatingNode({ nodeId: "a" });
   for (const nodeId of ["p", "x", "y"]) {

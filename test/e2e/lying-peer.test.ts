@@ -1,0 +1,257 @@
+/** Two real nodes and a peer that lies to one of them over its fabric listener: they go on, hold the same, and say what was refused. */
+import { connect as connectHttp2 } from "node:http2";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { encodeCallRequest, encodeLinkFrame } from "../../src/fabric/codec.ts";
+import { callHeaders } from "../../src/fabric/dial.io.ts";
+import type { LinkFrame, MemberUpdate, VectorEntry } from "../../src/fabric/messages.ts";
+import type { FabricTransport } from "../../src/fabric/transport.io.ts";
+import { framed } from "../../src/lib/grpc-frames.ts";
+import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
+import { helloOf, updateOf } from "../fakes/fabric-values.ts";
+import { eventually } from "../fakes/faulty-cluster.ts";
+import { GrpcDoor, textOf } from "../fakes/node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+const FAR = Number.MAX_SAFE_INTEGER;
+const LINK = 2;
+const PATIENCE_MS = 30_000;
+
+type Liar = FakeMachine & { readonly transport: FabricTransport };
+
+interface Honest {
+  readonly process: NodeProcess;
+  readonly door: GrpcDoor;
+}
+
+let a: Honest;
+let b: Honest;
+let registered = 0;
+const liars: Liar[] = [];
+
+async function honest(nodeId: string, join: readonly string[] = []): Promise<Honest> {
+  const process = await startNodeProcess(["--ephemeral", "--node-id", nodeId, "--cluster-id", "c1", "--region", "eu", ...join]);
+  return { process, door: new GrpcDoor(process.grpc) };
+}
+
+const fabricOf = ({ process }: Honest): string => process.listeners["fabric"] ?? "";
+
+beforeAll(async () => {
+  a = await honest("a");
+  b = await honest("b", ["--join", fabricOf(a)]);
+  await goesOn();
+}, PATIENCE_MS);
+
+afterEach(async () => {
+  await Promise.all(liars.splice(0).map(({ transport }) => transport.stop(200)));
+});
+
+afterAll(async () => {
+  for (const { process, door } of [a, b]) {
+    door[Symbol.dispose]();
+    await process[Symbol.asyncDispose]();
+  }
+});
+
+async function seenBy({ door }: Honest): Promise<ReadonlyMap<string, string>> {
+  const { response, code } = await door.ask("catalogQuery", { namespacePrefix: "svc", limit: 1000 });
+  expect(code).toBe("OK");
+  const items = (response["items"] ?? []) as JsonObject[];
+  return new Map(items.map((item) => [textOf((item["key"] as JsonObject)["name"]), textOf(item["health"])]));
+}
+
+/** What is registered at either is healthy at both, and what was before it is there too. */
+async function goesOn(more: readonly Honest[] = []): Promise<boolean> {
+  const all = [a, b, ...more];
+  for (const { door } of all) {
+    registered += 1;
+    const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: `w${registered}`, instanceId: "1" } };
+    expect((await door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+  }
+  for (const [i, each] of all.entries())
+    await eventually(
+      `node ${i} has everything`,
+      async () => {
+        const seen = await seenBy(each);
+        const names = Array.from({ length: registered }, (_, n) => `w${n + 1}`);
+        const wrong = names.filter((name) => seen.get(name) !== "HEALTH_STATUS_HEALTHY");
+        return seen.size === registered ? wrong : [...wrong, `${seen.size} of ${registered}`];
+      },
+      PATIENCE_MS,
+    );
+  return true;
+}
+
+/** A peer with a link to `a`; it answers probes, so that it is a member as others are. */
+async function liar(nodeId = "evil", more: Parameters<typeof helloOf>[1] = {}): Promise<Liar> {
+  const machine = await openTestTransport();
+  liars.push(machine);
+  machine.greeting = { kind: "hello", hello: helloOf(nodeId, { address: machine.transport.address, generation: Date.now(), ...more }) };
+  machine.answer = () => ({ kind: "probe", from: { nodeId, generation: 1 }, updates: [] });
+  machine.transport.openLink(LINK, fabricOf(a));
+  await until("linked", () => (machine.links.get(LINK)?.frames.length ?? 0) > 0 || machine.unopened.has(LINK), PATIENCE_MS);
+  return machine;
+}
+
+/** Generation of a node as it is now. */
+async function generationOf({ door }: Honest): Promise<number> {
+  return Number((await door.ask("serverInfo")).response["generation"]);
+}
+
+function vector(entries: readonly VectorEntry[], isPartial = true): LinkFrame {
+  return { kind: "vector", entries, digest: 1n, isPartial, isWanted: false };
+}
+
+function records(nodeId: string, generation: number, more: Partial<Extract<LinkFrame, { kind: "records" }>["frame"]> = {}): LinkFrame {
+  const frame = { nodeId, generation, after: 0, through: 1, records: [], isComplete: false, isLast: false, floor: 0, ...more };
+  return { kind: "records", clusterId: "c1", region: "eu", frame };
+}
+
+async function metric(name: string): Promise<number> {
+  const text = await (await fetch(`http://${a.process.listeners["http"]}/metrics`)).text();
+  const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+}
+
+const hasLogged = (pattern: RegExp) => () => pattern.test(a.process.command.stderr);
+
+test("a vector that is far ahead of everybody, of us too: what is missing is asked of others, and our own come anew", async () => {
+  const evil = await liar();
+  const generation = await generationOf(a);
+  evil.say(LINK, vector([{ nodeId: "b", generation: await generationOf(b), seq: FAR, floor: 0 }], false));
+  await goesOn();
+  evil.say(LINK, vector([{ nodeId: "a", generation, seq: 1_000_000, floor: 0 }]));
+  await until("it takes a new generation", hasLogged(/taking a new generation/), PATIENCE_MS);
+  await goesOn();
+  // Once is believed; every other time would cost as much.
+  const renewed = await generationOf(a);
+  for (let i = 0; i < 20; i++) evil.say(LINK, vector([{ nodeId: "a", generation: renewed, seq: FAR - i, floor: FAR - i }]));
+  await goesOn();
+  expect(await generationOf(a)).toBe(renewed);
+}, 120_000);
+
+test("somebody else's origin, told to be far ahead: its own node finds out, and nothing of it is lost", async () => {
+  const evil = await liar();
+  evil.say(LINK, vector([], false));
+  evil.say(LINK, records("b", await generationOf(b), { through: 1_000_000 }));
+  expect(await goesOn()).toBe(true);
+}, 120_000);
+
+test("our own origin is told by nobody; records that are none are refused alone", async () => {
+  const evil = await liar();
+  evil.say(LINK, vector([], false));
+  const refused = await metric("mesh_refused_records_total");
+  evil.say(LINK, records("a", await generationOf(a), { through: FAR }));
+  await until("refused", hasLogged(/our own origin/), PATIENCE_MS);
+  evil.say(LINK, records("evil", 7, { through: 3, records: [new Uint8Array(200).fill(255), new Uint8Array(0), Uint8Array.of(8, 1)] }));
+  await eventually("counted", async () => ((await metric("mesh_refused_records_total")) >= refused + 3 ? [] : ["not yet"]));
+  expect(await goesOn()).toBe(true);
+}, 120_000);
+
+test("10⁶ origins in vectors and 20,000 in frames: bounded, and a newcomer's are taken all the same", async () => {
+  const evil = await liar();
+  const rssBefore = await metric("process_resident_memory_bytes");
+  evil.say(LINK, vector([], false));
+  for (let i = 0; i < 100; i++)
+    evil.say(LINK, vector(Array.from({ length: 10_000 }, (_, n) => ({ nodeId: `ghost${i}-${n}`, generation: 1, seq: 1, floor: 0 }))));
+  for (let i = 0; i < 20_000; i++) evil.say(LINK, records(`phantom${i}`, 1));
+  await until("all are sent", () => evil.queues.get(LINK)?.length === 0, 60_000);
+  await until("too many are told of", hasLogged(/too many origins|more origins than are allowed/), PATIENCE_MS);
+  await goesOn();
+  expect((await metric("process_resident_memory_bytes")) - rssBefore).toBeLessThan(300 * 2 ** 20);
+  const c = await honest("c", ["--join", fabricOf(a)]);
+  try {
+    await goesOn([c]);
+  } finally {
+    c.door[Symbol.dispose]();
+    await c.process.stop("SIGKILL");
+    registered -= 1;
+  }
+}, 180_000);
+
+test.each([
+  { what: "a frame cut short", bytes: framed(encodeLinkFrame(vector([{ nodeId: "x", generation: 1, seq: 1, floor: 0 }])).subarray(0, 5)) },
+  { what: "a frame larger than any", bytes: Uint8Array.of(0, 64, 0, 0, 0) },
+  { what: "garbage", bytes: framed(new Uint8Array(1000).fill(0xff)) },
+])(
+  "$what ends the link and nothing else",
+  async ({ bytes }) => {
+    const session = connectHttp2(`http://${fabricOf(a)}`);
+    session.on("error", () => {});
+    const stream = session.request(callHeaders("Link", "", undefined));
+    stream.on("error", () => {});
+    stream.resume();
+    const closed = { isSo: false };
+    stream.on("close", () => (closed.isSo = true));
+    stream.write(framed(encodeLinkFrame({ kind: "hello", hello: helloOf("evil", { generation: Date.now() }) })));
+    stream.write(bytes);
+    await until("the link ends", () => closed.isSo, PATIENCE_MS);
+    session.destroy();
+    expect(await goesOn()).toBe(true);
+  },
+  60_000,
+);
+
+test("frames and fields of a later version are passed over; a version of another age is turned away", async () => {
+  const evil = await liar();
+  // Field 500 of the link's message, of wire type 2, and field 9 of a hello.
+  const later = Uint8Array.of(0xa2, 0x1f, 3, 1, 2, 3);
+  const session = connectHttp2(`http://${fabricOf(a)}`);
+  session.on("error", () => {});
+  const stream = session.request(callHeaders("Link", "", undefined));
+  let heard = 0;
+  stream.on("data", (chunk: Buffer) => (heard += chunk.length));
+  stream.on("error", () => {});
+  stream.write(
+    framed(encodeLinkFrame({ kind: "hello", hello: helloOf("later", { generation: Date.now(), protocolVersions: [1, 2, 3] }) })),
+  );
+  for (let i = 0; i < 10; i++) stream.write(framed(later));
+  await until("it is talked to", () => heard > 0, PATIENCE_MS);
+  await goesOn();
+  expect(stream.closed).toBe(false);
+  session.destroy();
+  expect(evil.links.get(LINK)?.closed).toBeUndefined();
+  const ancient = await liar("ancient", { protocolVersions: [99] });
+  await until("turned away", () => JSON.stringify(ancient.links.get(LINK)).includes("incompatible"), PATIENCE_MS);
+}, 120_000);
+
+test("the name of another node: of us, of one that is here; the rightful one stays", async () => {
+  const self = await liar("a");
+  await until("turned away", () => JSON.stringify(self.links.get(LINK)).includes("duplicate_node"), PATIENCE_MS);
+  const other = await liar("b", { generation: 5 });
+  other.say(LINK, vector([], false));
+  other.say(LINK, records("b", 5, { through: 10 }));
+  await goesOn();
+  const { response } = await a.door.ask("listPeers", {});
+  expect(((response["peers"] ?? []) as JsonObject[]).filter((peer) => peer["nodeId"] === "b")).toHaveLength(1);
+}, 120_000);
+
+test("false deaths and a crowd of members that are not there: the living contradict, the crowd is bounded", async () => {
+  const generation = await generationOf(b);
+  const told: MemberUpdate[] = [
+    updateOf("b", { generation, address: fabricOf(b), status: "dead", incarnation: 1_000_000, accuser: "evil" }),
+  ];
+  for (let i = 0; i < 200; i++) told.push(updateOf(`crowd${i}`, { address: `127.0.0.1:${20_000 + i}`, status: "alive", incarnation: 1 }));
+  const session = connectHttp2(`http://${fabricOf(a)}`);
+  session.on("error", () => {});
+  for (let i = 0; i < 20; i++) {
+    const stream = session.request(callHeaders("Probe", "", 5000));
+    stream.on("error", () => {});
+    stream.resume();
+    stream.end(framed(encodeCallRequest({ kind: "probe", from: { nodeId: "evil", generation: 1 }, targetNodeId: "a", updates: told })));
+  }
+  await goesOn();
+  await eventually(
+    "the crowd is taken for dead, b is not",
+    async () => {
+      const { response } = await a.door.ask("listPeers", {});
+      const peers = (response["peers"] ?? []) as JsonObject[];
+      const alive = peers.filter(({ status }) => status === "alive").map(({ nodeId }) => textOf(nodeId));
+      return alive.join() === "b" ? [] : alive.concat("…");
+    },
+    60_000,
+  );
+  expect(session.destroyed).toBe(false);
+  session.destroy();
+}, 120_000);
