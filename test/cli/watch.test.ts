@@ -43,7 +43,8 @@ test("a watch that is cut resumes from the last whole cursor and tells nothing t
   fake.watchScript = [
     [snapshot, end],
     [message({ deltas: [put("two", 2), put("three", 3)], cursor: "s3" })],
-    [message({ deltas: [put("four", 4)] })],
+    // The server drained, so its short cursor means nothing any more: what it told since the portable one comes again.
+    [message({ deltas: [put("three", 3), put("four", 4)] })],
   ];
   const { exit, stdout, stderr } = await waymark(["discovery", "watch", "--count", "4", "-o", "json", "--server", fake.address]);
   expect(exit).toBe(0);
@@ -58,7 +59,7 @@ test("a watch that is cut resumes from the last whole cursor and tells nothing t
     { event: "create", entry: { key: { name: "three" } } },
     { event: "create", entry: { key: { name: "four" } } },
   ]);
-  expect(fake.watchRequests.map(({ cursor }) => cursor)).toEqual(["", "p2", "s3"]);
+  expect(fake.watchRequests.map(({ cursor }) => cursor)).toEqual(["", "p2", "p2"]);
   expect(stderr).toContain("watch broke off");
 });
 
