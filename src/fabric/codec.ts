@@ -46,6 +46,7 @@ import {
   GOODBYES,
   type Hello,
   type LinkFrame,
+  MEMBER_STATUSES,
   type MemberStatus,
   type MemberUpdate,
   type NodeRef,
@@ -175,6 +176,7 @@ function vectorOf(bytes: Uint8Array, bounds: MessageBounds): LinkFrame {
     ...refOf(entry.origin, "vector.entries.origin", bounds),
     seq: numberField(entry.seq, "vector.entries.seq"),
     floor: numberField(entry.floor, "vector.entries.floor"),
+    ...(entry.hidden && { isHidden: true }),
   }));
   return { kind: "vector", entries, digest: vector.digest, isPartial: vector.partial, isWanted: vector.wanted };
 }
@@ -230,8 +232,6 @@ function headOf(head: PolicyHeadMessage, bounds: MessageBounds): PolicyHead {
   };
 }
 
-const STATUSES: readonly MemberStatus[] = ["alive", "suspect", "left", "dead"];
-
 function memberOf(update: MemberMessage, status: MemberStatus, bounds: MessageBounds): MemberUpdate {
   return {
     nodeId: idField(update.nodeId, "updates.node_id", bounds),
@@ -254,7 +254,7 @@ function memberOf(update: MemberMessage, status: MemberStatus, bounds: MessageBo
 
 function membersOf(updates: readonly MemberMessage[], bounds: MessageBounds): readonly MemberUpdate[] {
   return updates.flatMap((update) => {
-    const status = STATUSES.find((word) => word === update.status);
+    const status = MEMBER_STATUSES.find((word) => word === update.status);
     // A newer version's word, or nonsense: we can do nothing with what it says of this one member.
     return status === undefined ? [] : [memberOf(update, status, bounds)];
   });
@@ -365,7 +365,9 @@ function frameInit(frame: Exclude<LinkFrame, { kind: "records" }>): FrameInit {
     case "goodbye":
       return { case: "goodbye", value: { reason: frame.reason, detail: frame.detail } };
     case "vector": {
-      const entries = frame.entries.map((entry) => ({ ...originInit(entry), seq: BigInt(entry.seq), floor: BigInt(entry.floor) }));
+      const entries = frame.entries.map(({ seq, floor, isHidden = false, ...ref }) => {
+        return { ...originInit(ref), seq: BigInt(seq), floor: BigInt(floor), hidden: isHidden };
+      });
       return { case: "vector", value: { entries, digest: frame.digest, partial: frame.isPartial, wanted: frame.isWanted } };
     }
     case "linked":
@@ -385,9 +387,8 @@ function frameInit(frame: Exclude<LinkFrame, { kind: "records" }>): FrameInit {
   }
 }
 
-function digestInit(origin: OriginDigest) {
-  const { through, liveCount, digest } = origin;
-  return { ...originInit(origin), through: BigInt(through), liveCount: BigInt(liveCount), digest };
+function digestInit({ through, liveCount, digest, ...ref }: OriginDigest) {
+  return { ...originInit(ref), through: BigInt(through), liveCount: BigInt(liveCount), digest };
 }
 
 function originInit(ref: NodeRef) {

@@ -60,6 +60,7 @@ export class Fabric implements FabricMachine {
       clusterId,
       findMember: (id) => this.membership.find(id),
       forgetOrigin: (origin, time) => this.replication.forgetOrigin(origin, time),
+      wasHidden: (id) => this.replication.hiddenElsewhere.has(id),
       readmit: (id, generation) => this.replication.readmit(id, generation),
     });
     this.#readiness = new Readiness(options.readiness, { hasSeeds: this.#seeds().length > 0, startAgeMs: parts.startAgeMs });

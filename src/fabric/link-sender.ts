@@ -3,7 +3,7 @@ import { isFirm, type Origin } from "../catalog/cell.ts";
 import type { Link } from "../catalog/frames.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
-import type { OriginDigest, ReplicationFrame, VectorEntry } from "./messages.ts";
+import type { NodeRef, OriginDigest, ReplicationFrame, VectorEntry } from "./messages.ts";
 import type { PeerOrigin } from "./peer-origin.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
@@ -127,10 +127,12 @@ export class LinkSender {
   }
 
   #queueWhole(): void {
-    const { vector, options, stats } = this.#shared;
+    const { vector, options, stats, replica } = this.#shared;
     const { peer } = this.#view;
     stats.wholeVectors += 1;
-    const entries = [...this.#ownOfPeer(), ...vector.entriesSince(0, peer)];
+    const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
+    const known = vector.entriesSince(0, peer).map((entry) => (isHidden(entry) ? { ...entry, isHidden: true } : entry));
+    const entries = [...this.#ownOfPeer(), ...known];
     const digest = vector.digest(peer);
     this.#saidOrder = vector.order;
     this.#whole = [];

@@ -70,6 +70,8 @@ export interface LivesParts {
   readonly findMember: (nodeId: string) => MemberUpdate | undefined;
   /** Who keeps the version vector forgets with the replica. */
   readonly forgetOrigin: (origin: Origin, time: Time) => void;
+  /** Whether a peer hid an origin before it was known here. */
+  readonly wasHidden?: (id: string) => boolean;
   readonly readmit: (nodeId: string, generation: number) => void;
 }
 
@@ -203,7 +205,9 @@ export class Lives {
       this.#rows.set(origin.id, row);
       // Whoever was gone before we heard of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
-      row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#absentBefore.get(origin.id) ?? time.monoMs);
+      // And what all others hide is not to be shown here for another grace; when it is forgotten each finds out by itself.
+      const elsewhereMonoMs = this.#parts.wasHidden?.(origin.id) === true ? time.monoMs - this.#options.orphanGraceMs : time.monoMs;
+      row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#absentBefore.get(origin.id) ?? elsewhereMonoMs);
     }
     if (row.clusterId === "") row.clusterId = origin.clusterId === "" ? (member?.clusterId ?? "") : origin.clusterId;
     if (row.absence === absence) return row;

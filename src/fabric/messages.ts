@@ -25,7 +25,8 @@ export interface MemberFacts extends NodeRef {
   readonly healthScore: number;
 }
 
-export type MemberStatus = "alive" | "suspect" | "left" | "dead";
+export const MEMBER_STATUSES = ["alive", "suspect", "left", "dead"] as const;
+export type MemberStatus = (typeof MEMBER_STATUSES)[number];
 
 /** What is told of a member. */
 export interface MemberUpdate extends MemberFacts {
@@ -80,6 +81,8 @@ export interface VectorEntry extends NodeRef {
   readonly seq: number;
   /** Tombstones at or below this may be missing. */
   readonly floor: number;
+  /** The speaker hides its records: a newcomer is not to show them for a grace of its own. */
+  readonly isHidden?: boolean;
 }
 
 export interface OriginDigest extends NodeRef {

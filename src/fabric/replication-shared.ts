@@ -177,6 +177,8 @@ export class ReplicationShared {
   readonly shelf: FrameShelf;
   readonly digests: OriginDigests;
   readonly stats: ReplicationStats = { ...NO_STATS };
+  /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
+  readonly hiddenElsewhere = new Set<string>();
   readonly #fetches = new Map<string, Fetch>();
   readonly #fetchers = new Set<Fetcher>();
   #selfId: string;
@@ -289,6 +291,12 @@ export class ReplicationShared {
     origin.region = region;
     this.noteOrigin(origin);
     this.heldChanged(origin);
+  }
+
+  /** A peer hides an origin, or does not: of one that is not known here yet that is how its life begins. */
+  noteLife(id: string, isHidden: boolean): void {
+    if (!isHidden) this.hiddenElsewhere.delete(id);
+    else if (!this.replica.origins.has(id) && this.hiddenElsewhere.size < this.options.maxOrigins) this.hiddenElsewhere.add(id);
   }
 
   /**

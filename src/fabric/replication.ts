@@ -195,7 +195,10 @@ export class LinkReplication {
       this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
       if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
-    } else this.#fetcher.told(id, entry.seq, time);
+    } else {
+      this.#shared.noteLife(id, entry.isHidden === true);
+      this.#fetcher.told(id, entry.seq, time);
+    }
   }
 
   #onRecords(frame: RecordsFrame, time: Time, out: ReplicationOutput[]): void {

@@ -1,11 +1,11 @@
 /** Which updates of strangers are taken at all: everything they can say is bounded here. */
-import type { MemberUpdate } from "./messages.ts";
+import { MEMBER_STATUSES, type MemberUpdate } from "./messages.ts";
 import { GENERATIONS_PER_S, MAX_INCARNATION } from "./self.ts";
 
 const MAX_TEXT = 256;
 const MAX_LIST = 16;
 const MAX_LABELS = 64;
-const STATUSES: ReadonlySet<string> = new Set(["alive", "suspect", "left", "dead"]);
+const STATUSES: ReadonlySet<string> = new Set(MEMBER_STATUSES);
 
 /**
  * Counters begin at the wall clock's seconds, so an honest one is never ahead of the newest clock by more than its node changed its mind.

@@ -69,10 +69,14 @@ test("a kill: the dead node's entries are orphans, then hidden, and come back wi
   expect(a.view()).toEqual(["web (orphaned)"]);
   world.run(20_000);
   expect(a.view()).toEqual([]);
-  const again = world.start({ nodeId: "d", seeds: ["a:1"], disk: d });
-  world.runUntil(() => again.upLinks().length === 3, 10_000);
+  const newcomer = world.start({ nodeId: "e", seeds: ["a:1"] });
+  world.runUntil(() => newcomer.fabric.isReady, 10_000);
   world.run(1000);
-  expect(a.view()).toEqual(["web"]);
+  expect([newcomer.view(), newcomer.replica.origins.get("d/1")?.through]).toEqual([[], 1]);
+  const again = world.start({ nodeId: "d", seeds: ["a:1"], disk: d });
+  world.runUntil(() => again.upLinks().length === 4, 10_000);
+  world.run(1000);
+  expect([a.view(), newcomer.view()]).toEqual([["web"], ["web"]]);
   expect(a.eventNames()).toEqual(expect.arrayContaining(["origin_orphaned", "origin_hidden", "origin_back"]));
 });
 

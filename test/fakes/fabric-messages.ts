@@ -93,7 +93,9 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
   fc.record({
     kind: fc.constant("vector" as const),
     entries: fc.array(
-      fc.record({ ref: anyRef, seq: anyCount, floor: anyCount }).map(({ ref, ...rest }) => ({ ...ref, ...rest })),
+      fc.record({ ref: anyRef, seq: anyCount, floor: anyCount, isHidden: fc.boolean() }).map(({ ref, isHidden, ...rest }) => {
+        return { ...ref, ...rest, ...(isHidden && { isHidden }) };
+      }),
       { maxLength: 6 },
     ),
     digest: anyDigest,

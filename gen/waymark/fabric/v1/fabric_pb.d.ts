@@ -213,6 +213,13 @@ export declare type VectorEntry = Message<"waymark.fabric.v1.VectorEntry"> & {
    * @generated from field: uint64 floor = 3;
    */
   floor: bigint;
+
+  /**
+   * The speaker hides its records: its node has been away for longer than the grace.
+   *
+   * @generated from field: bool hidden = 4;
+   */
+  hidden: boolean;
 };
 
 /**
