@@ -1,6 +1,6 @@
 /** YAML and JSON documents with the line of every value, bounded against bombs; the base of whatever reads files people write. */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
-import { findOffset, findRepeatedKey } from "./json-lines.ts";
+import { findRepeatedKey, JsonPlaces } from "./json-lines.ts";
 
 export interface LineProblem {
   /** 1-based line of the file. */
@@ -61,7 +61,8 @@ export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}
       return { places: [], problems: [{ line: lineAt(text, repeated.offset), message }] };
     }
     if (isTooDeep(json)) return { places: [], problems: [{ line: 1, message: TOO_DEEP }] };
-    return { places: [new Place(json, [], (path) => lineAt(text, findOffset(text, path)))], problems: [] };
+    const where = new JsonPlaces(text);
+    return { places: [new Place(json, [], (path) => where.line(path))], problems: [] };
   }
   if (text.length > MAX_YAML_CHARS) {
     return {

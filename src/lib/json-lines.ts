@@ -1,47 +1,95 @@
 /** Where a value stands in a JSON text: for messages about files too large to be parsed with all their positions. */
 
-/** Offset of the value at a path (of a map's value: of its key), or of the nearest part above it that exists. The text must be valid JSON. */
-export function findOffset(text: string, path: readonly PropertyKey[]): number {
-  let value = skipSpace(text, 0);
-  let shown = value;
-  for (const step of path) {
-    const found =
-      text[value] === "[" ? findItem(text, value, Number(step)) : text[value] === "{" ? findMember(text, value, String(step)) : undefined;
-    if (found === undefined) break;
-    ({ value, shown } = found);
-  }
-  return shown;
-}
-
 interface Found {
   readonly value: number;
-  /** What a message points at. */
+  /** What a message points at: of a map's value, its key. */
   readonly shown: number;
 }
 
-function findItem(text: string, list: number, index: number): Found | undefined {
+/** Shorter lists and maps are read again rather than remembered. */
+const LONG_CHARS = 4096;
+
+/** Where the values of one JSON text stand. What is long is looked through once, however many of its parts are asked for. */
+export class JsonPlaces {
+  readonly #text: string;
+  /** Parts of the long lists and maps seen so far, by offset. */
+  readonly #parts = new Map<number, ReadonlyMap<string, Found>>();
+  #lineEnds: readonly number[] | undefined;
+
+  /** The text must be valid JSON. */
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  /** Offset of the value at a path (of a map's value: of its key), or of the nearest part above it that exists. */
+  offset(path: readonly PropertyKey[]): number {
+    let value = skipSpace(this.#text, 0);
+    let shown = value;
+    for (const step of path) {
+      const found = this.#partsOf(value).get(String(step));
+      if (found === undefined) break;
+      ({ value, shown } = found);
+    }
+    return shown;
+  }
+
+  /** Line of the value at a path, from 1. */
+  line(path: readonly PropertyKey[] = []): number {
+    this.#lineEnds ??= lineEnds(this.#text);
+    const offset = this.offset(path);
+    let [low, high] = [0, this.#lineEnds.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#lineEnds[middle] ?? 0) < offset) low = middle + 1;
+      else high = middle;
+    }
+    return low + 1;
+  }
+
+  #partsOf(container: number): ReadonlyMap<string, Found> {
+    const known = this.#parts.get(container);
+    if (known !== undefined) return known;
+    const { parts, end } = this.#text[container] === "[" ? items(this.#text, container) : members(this.#text, container);
+    if (end - container >= LONG_CHARS) this.#parts.set(container, parts);
+    return parts;
+  }
+}
+
+function lineEnds(text: string): readonly number[] {
+  const ends: number[] = [];
+  for (let at = text.indexOf("\n"); at !== -1; at = text.indexOf("\n", at + 1)) ends.push(at);
+  return ends;
+}
+
+interface Parts {
+  readonly parts: ReadonlyMap<string, Found>;
+  readonly end: number;
+}
+
+function items(text: string, list: number): Parts {
+  const parts = new Map<string, Found>();
   let at = skipSpace(text, list + 1);
   for (let item = 0; text[at] !== "]" && at < text.length; item++) {
-    if (item === index) return { value: at, shown: at };
+    parts.set(String(item), { value: at, shown: at });
     at = skipSpace(text, skipValue(text, at));
     if (text[at] === ",") at = skipSpace(text, at + 1);
   }
-  return undefined;
+  return { parts, end: at };
 }
 
-/** The last member of that name: the one JSON.parse takes. */
-function findMember(text: string, map: number, name: string): Found | undefined {
-  let found: Found | undefined;
+/** The last member of each name: the one JSON.parse takes. None of what is no map. */
+function members(text: string, map: number): Parts {
+  const parts = new Map<string, Found>();
+  if (text[map] !== "{") return { parts, end: map };
   let at = skipSpace(text, map + 1);
   while (text[at] === '"') {
     const afterKey = skipValue(text, at);
     const value = skipSpace(text, skipSpace(text, afterKey) + 1);
-    const key: unknown = JSON.parse(text.slice(at, afterKey));
-    if (key === name) found = { value, shown: at };
+    parts.set(String(JSON.parse(text.slice(at, afterKey))), { value, shown: at });
     at = skipSpace(text, skipValue(text, value));
     if (text[at] === ",") at = skipSpace(text, at + 1);
   }
-  return found;
+  return { parts, end: at };
 }
 
 function skipSpace(text: string, from: number): number {

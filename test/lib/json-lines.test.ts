@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { findOffset, findRepeatedKey } from "../../src/lib/json-lines.ts";
+import { findRepeatedKey, JsonPlaces } from "../../src/lib/json-lines.ts";
 
 const TEXT = `{
   "a": [1, "x]}", {"b": {}}],
@@ -19,17 +19,18 @@ test.each([
   { path: ["zz"], want: "{\n" },
   { path: ["a", 0, "deeper"], want: "1," },
 ])("$path is at $want", ({ path, want }) => {
-  expect(TEXT.slice(findOffset(TEXT, path))).toMatch(new RegExp(`^${RegExp.escape(want)}`));
+  expect(TEXT.slice(new JsonPlaces(TEXT).offset(path))).toMatch(new RegExp(`^${RegExp.escape(want)}`));
 });
 
 test("every path of every JSON value leads to the text of its value or key, however it is spaced", () => {
   fc.assert(
     fc.property(fc.jsonValue({ maxDepth: 4 }), fc.constantFrom(undefined, 1, "\t"), (value, space) => {
       const text = JSON.stringify(value, undefined, space);
+      const places = new JsonPlaces(text);
       const visit = (part: unknown, path: readonly PropertyKey[]): void => {
         const key = path.at(-1);
         const starts = typeof key === "string" ? JSON.stringify(key) : JSON.stringify(part, undefined, space).slice(0, 1);
-        expect(text.startsWith(starts, findOffset(text, path))).toBe(true);
+        expect(text.startsWith(starts, places.offset(path))).toBe(true);
         if (Array.isArray(part)) for (const [index, item] of part.entries()) visit(item, [...path, index]);
         else if (typeof part === "object" && part !== null) for (const [name, item] of Object.entries(part)) visit(item, [...path, name]);
       };
@@ -55,4 +56,11 @@ test("no JSON that was written from a value has a key twice", () => {
       expect(findRepeatedKey(JSON.stringify(value, undefined, space))).toBeUndefined();
     }),
   );
+});
+
+test("a list as long as a real catalog costs about as much to ask for each part as for one", () => {
+  const text = JSON.stringify({ entries: Array.from({ length: 20_000 }, (_, i) => ({ name: `web-${i}`, tags: ["a"] })) }, undefined, 1);
+  const places = new JsonPlaces(text);
+  for (let i = 0; i < 20_000; i++) expect(text.startsWith('"name"', places.offset(["entries", i, "name"]))).toBe(true);
+  expect(places.line(["entries", 19_999, "name"])).toBe(text.slice(0, text.lastIndexOf('"name"')).split("\n").length);
 });
