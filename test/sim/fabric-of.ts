@@ -26,7 +26,7 @@ export class SimFabric {
   constructor(process: SimProcess) {
     const { options, parts, address, clusterToken } = process.node;
     const { nodeId, clusterId, region, zone, seeds } = options;
-    const { replica, drafter, hlc } = process;
+    const { replica, drafter, hlc, warm } = process;
     this.#process = process;
     const self: MemberFacts = {
       nodeId,
@@ -44,8 +44,22 @@ export class SimFabric {
     };
     this.#self = self;
     const rng = parts.rng.fork(`fabric ${process.node.life}`);
-    const given = { self, replica, drafter, bounds: DEFAULT_BOUNDS, hlc, rng, seeds, clusterToken, isInsecure: false, startAgeMs: 0 };
+    const given = {
+      self,
+      replica,
+      drafter,
+      bounds: DEFAULT_BOUNDS,
+      hlc,
+      rng,
+      seeds,
+      clusterToken,
+      isInsecure: false,
+      startAgeMs: warm?.startAgeMs ?? 0,
+    };
     this.fabric = new Fabric(options.fabric, given);
+    if (warm === undefined) return;
+    const { monoMs, wallMs } = process.time();
+    this.fabric.lives.resume(new Map([...warm.absentWallMs].map(([id, atMs]) => [id, monoMs - (wallMs - atMs)])));
   }
 
   get isReady(): boolean {

@@ -84,6 +84,8 @@ export interface Plan {
   readonly delayMs: number;
   /** The journal answers after this long, up to twice as long. */
   readonly commitMs: number;
+  /** Time between two snapshots for a warm start; 0: none. */
+  readonly snapshotMs: number;
   /** Bytes of records in a frame. */
   readonly frameBytes: number;
   readonly tombstoneTtlMs: number;

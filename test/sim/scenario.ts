@@ -54,6 +54,7 @@ export class Scenario {
       minTombstones: 100_000,
       hasLocal: false,
       commitMs: 3,
+      snapshotMs: 0,
     };
     this.sim = new Simulation(plan, { fabric, isLight: watches.length === 0 });
     for (const weather of this.sim.network.allWeather()) weather.loss = loss;

@@ -27,6 +27,7 @@ import { SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
 import { numberOf, type Trace } from "./trace.ts";
+import { restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
 import type { World } from "./world.ts";
 
 /** Wall time of the world's first instant. */
@@ -40,6 +41,8 @@ export class SimDisk {
   rows = new Map<string, BatchPut>();
   leases = new Map<string, BatchLease>();
   policies: VersionRow[] = [];
+  /** Of what other nodes told. */
+  snapshot: Uint8Array | undefined;
 
   constructor(generation: number) {
     this.generation = generation;
@@ -61,6 +64,7 @@ export class SimDisk {
     copy.rows = new Map(this.rows);
     copy.leases = new Map(this.leases);
     copy.policies = [...this.policies];
+    copy.snapshot = this.snapshot;
     return copy;
   }
 }
@@ -86,6 +90,8 @@ export interface SimNodeOptions {
   readonly minTombstones: number;
   /** The journal answers after this long, up to twice as long. */
   readonly commitMs: number;
+  /** Time between two snapshots for a warm start; 0: none. */
+  readonly snapshotMs: number;
 }
 
 export interface SimParts {
@@ -115,6 +121,7 @@ export class SimProcess {
   readonly policies: PolicyEngine;
   readonly reads: Reads;
   readonly fanout = new Fanout();
+  readonly warm: Warm | undefined;
   readonly fabric: SimFabric;
   readonly bootMs: number;
   readonly boot: string;
@@ -151,6 +158,7 @@ export class SimProcess {
     const parts = { replica: this.replica, leases: this.leases, drafter: this.drafter, bounds: DEFAULT_BOUNDS };
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq))
       this.hlc.merge(restoreRow(row, parts, time), time.wallMs, 60_000);
+    this.warm = restoreWarm(this);
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };
     this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
@@ -293,6 +301,23 @@ export class SimProcess {
   #leaseDueMs: number | undefined;
   #tickedMs = 0;
   #ticksNow = 0;
+
+  begin(): void {
+    if (this.warm !== undefined) this.registrar.endSuperseded(this.warm.superseded, this.time());
+    this.#saveLater();
+    this.tick();
+  }
+
+  #saveLater(): void {
+    const { snapshotMs } = this.node.options;
+    if (snapshotMs === 0) return;
+    const { life } = this.node;
+    this.node.parts.world.after(snapshotMs, () => {
+      if (this.node.life !== life || this.isStopped) return;
+      this.node.enqueue(() => saveSnapshot(this));
+      this.#saveLater();
+    });
+  }
 
   tick(): void {
     const time = this.time();
@@ -458,7 +483,7 @@ export class SimNode implements Host {
     this.process = process;
     this.parts.watching.started(this, process);
     process.input({ kind: "policy", head: headOf(process) });
-    process.tick();
+    process.begin();
   }
 
   /** The process is gone; `isSilent`: the machine with it. What was on its way to the disk may have got there. */

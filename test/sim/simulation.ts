@@ -100,6 +100,7 @@ export class Simulation {
         tombstoneTtlMs: plan.tombstoneTtlMs,
         minTombstones: plan.minTombstones,
         commitMs: plan.commitMs,
+        snapshotMs: plan.snapshotMs,
       };
       const watching: Watching = isLight ? new EventCounter(events) : invariants;
       const parts = { world, network: this.network, trace: this.trace, rng: rng.fork(`node ${index}`), watching };

@@ -39,6 +39,7 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
     tombstoneTtlMs: shape.int(2) === 0 ? 300_000 : 12_000,
     // Collected by number, a tombstone may go before everybody has heard of it: at 100,000, not at ten.
     minTombstones: 1000,
+    snapshotMs: shape.int(2) === 0 ? 0 : 2000 + shape.int(15_000),
     hasLocal,
     commitMs: shape.int(3) === 0 ? 30 + shape.int(200) : 3,
   };
