@@ -17,6 +17,8 @@ import { READY, type SessionNews, Sessions } from "./sessions.ts";
 import { laterLifeOf, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
+/** Everybody must have been in reach for so long before old tombstones go: many exchanges of vectors, and whole transfers. */
+const TOGETHER_MS = 30_000;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
@@ -32,6 +34,8 @@ export class Fabric implements FabricMachine {
   readonly #sessions: Sessions;
   #hasPeers = false;
   #isBegun = false;
+  /** Since when nobody is away or out of step, as far as was asked. */
+  #togetherMonoMs: number | undefined;
   #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number } | undefined;
   /** Frames of newer peers that were skipped. */
   unknownFrameCount = 0;
@@ -139,10 +143,18 @@ export class Fabric implements FabricMachine {
     return this.#readiness.isReady;
   }
 
-  /** Whether old tombstones may go: not while somebody is away or cut off who may come with a record that only they end (P6). */
+  /**
+   * Whether old tombstones may go: not while somebody is away or cut off who may come with a record that only they end (P6), and not
+   * until whoever was has had the time to hear of them.
+   */
   mayCollect(time: Time): boolean {
     const { isReady, ageMs } = this.#readiness.read(time);
-    return isReady && ageMs === 0 && !this.lives.isAnybodyAway;
+    if (!isReady || ageMs > 0 || this.lives.isAnybodyAway) {
+      this.#togetherMonoMs = undefined;
+      return false;
+    }
+    this.#togetherMonoMs ??= time.monoMs;
+    return time.monoMs - this.#togetherMonoMs >= TOGETHER_MS;
   }
 
   /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */
