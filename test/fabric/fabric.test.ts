@@ -274,7 +274,7 @@ test("P6: old tombstones may go only while everybody is here and in step: who is
   world.reaches = (from, to) => from !== b && to !== b;
   world.cut(a, b);
   world.cut(c, b);
-  world.run(5000);
+  world.run(6000);
   expect(may()).toBe(false);
   world.runUntil(() => a.view().includes("b (orphaned)"), 30_000);
   // Hidden is not forgotten: it is away still.
