@@ -17,6 +17,8 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   const { intervalMs, pingTimeoutMs, suspicionMultiplier: suspicionMult, maxLinks } = fabric;
   // The defaults are for the default interval; what is said per interval grows and shrinks with it.
   const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / membership.intervalMs);
+  // Nodes that vanish together are called dead within the longest suspicion of each other.
+  const leastSuspicionMs = Math.max(suspicionMult * intervalMs, scaled(membership.suspicionCapMs), scaled(membership.suspicionFloorMs));
   return {
     ...FABRIC_DEFAULTS,
     membership: {
@@ -38,6 +40,7 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
     replication: { ...replication, maxClockSkewMs: fabric.maxClockSkewMs, maxOriginRecords: fabric.maxOriginRecords },
     lives: {
       ...lives,
+      suspicionWindowMs: Math.max(lives.suspicionWindowMs, membership.suspicionMaxMult * leastSuspicionMs),
       orphanGraceMs: fabric.orphanGraceMs,
       originForgetMs: fabric.originForgetMs,
       orphanProtectRatio: fabric.orphanProtectRatio,

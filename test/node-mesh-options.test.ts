@@ -36,6 +36,14 @@ test("what is said per interval grows and shrinks with it", () => {
   expect([membership.gossipMs, membership.reconnectMs]).toEqual([2 * gossipMs, 2 * reconnectMs]);
 });
 
+test("nodes that vanish at once are those that do within the longest suspicion", () => {
+  const windowOf = (fabric: Record<string, unknown>) => fabricOptions(settings(fabric)).lives.suspicionWindowMs;
+  expect(windowOf({})).toBe(30_000);
+  expect(windowOf({ interval: "100ms", ping_timeout: "50ms" })).toBe(30_000);
+  expect(windowOf({ interval: "5s" })).toBe(150_000);
+  expect(windowOf({ suspicion_multiplier: 10 })).toBe(60_000);
+});
+
 test("more links leave room for as many of others", () => {
   expect(fabricOptions(settings({ max_links: 100 })).links).toMatchObject({ maxLinks: 100, maxTotalLinks: 300, maxIncomingLinks: 200 });
 });
