@@ -102,6 +102,10 @@ export class FaultNet implements AsyncDisposable {
 
   #accept(to: string, near: Socket, target: Endpoint): void {
     const from = this.#sourceOf(near);
+    if (from === undefined) {
+      near.on("error", () => {}).destroy();
+      return;
+    }
     const pair = `${from}>${to}`;
     this.seen.set(pair, (this.seen.get(pair) ?? 0) + 1);
     const pipes: Pipe[] = [];
@@ -127,23 +131,33 @@ export class FaultNet implements AsyncDisposable {
     add(near, reach, [from, to]);
   }
 
-  /** Whose connection it is: the process that holds the other end's socket (proc(5), `net/tcp` and `fd`). */
-  #sourceOf({ remotePort = 0, localPort = 0 }: Socket): string {
-    const hex = (port: number) => `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-    const [local, remote] = [hex(remotePort), hex(localPort)];
-    for (const line of readFileSync("/proc/net/tcp", "utf8").split("\n")) {
-      const columns = line.trim().split(/\s+/);
-      if (columns[1]?.endsWith(local) !== true || columns[2]?.endsWith(remote) !== true) continue;
-      const inode = columns[9] ?? "0";
+  /** Whose connection it is; undefined when it is over already. */
+  #sourceOf({ remotePort = 0, localPort = 0 }: Socket): string | undefined {
+    // The kernel's table is no snapshot: a row can be missed while others come and go.
+    for (let tries = 0; tries < 5; tries++) {
+      const inode = inodeOf(remotePort, localPort);
+      if (inode === undefined) continue;
       for (const [name, pid] of this.#pids) if (holdsSocket(pid, inode)) return name;
+      if (inode !== "0" && tries > 0) return "outside";
     }
-    return "outside";
+    return undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const pipe of this.#pipes) pipe.destroy();
     await Promise.all(this.#gates.map((server) => new Promise((resolve) => server.close(resolve))));
   }
+}
+
+/** Inode of the other end of a connection between ports of this machine (proc(5), `net/tcp`); "0" when no process has it any more. */
+function inodeOf(farPort: number, nearPort: number): string | undefined {
+  const hex = (port: number) => `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const [local, remote] = [hex(farPort), hex(nearPort)];
+  for (const line of readFileSync("/proc/net/tcp", "utf8").split("\n")) {
+    const columns = line.trim().split(/\s+/);
+    if (columns[1]?.endsWith(local) === true && columns[2]?.endsWith(remote) === true) return columns[9];
+  }
+  return undefined;
 }
 
 function holdsSocket(pid: number, inode: string): boolean {

@@ -1,0 +1,68 @@
+/** Five real nodes in bad weather and a short partition: the short form of `test/chaos/cluster-faults.test.ts`; and DNS through the same weather. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ClusterLoad } from "../fakes/cluster-load.ts";
+import { FaultyUdp } from "../fakes/fault-net.ts";
+import { eventually, FaultyCluster } from "../fakes/faulty-cluster.ts";
+import { ProvedWatch } from "../fakes/proved-watch.ts";
+
+const run = promisify(execFile);
+const WEATHER = { delayMs: 20, jitterMs: 20, lossRatio: 0.05 };
+const PATIENCE_MS = 30_000;
+
+let cluster: FaultyCluster;
+
+beforeAll(async () => {
+  cluster = await FaultyCluster.start({ count: 5, seed: "weather" });
+  cluster.net.setAll(cluster.names, WEATHER);
+}, 60_000);
+
+afterAll(() => cluster[Symbol.asyncDispose]());
+
+test("under load, with loss, delay and a partition that heals, all five hold what was promised, and so do watches", async () => {
+  const { net } = cluster;
+  const watches = ["n2", "n5"].map((name) => new ProvedWatch([cluster.at(name).process.grpc]));
+  const load = new ClusterLoad(cluster, "weather");
+  load.start();
+  await load.progress(60);
+  net.partition(["n1", "n2"], ["n3", "n4", "n5"]);
+  await eventually("each side is alone", async () => [...(await cluster.peersOf("n2")), ...(await cluster.peersOf("n5"))].slice(3));
+  await load.progress(60);
+  net.heal();
+  await load.progress(30);
+  await load.stop();
+  await load.isKept();
+  for (const watch of watches) await watch.holds(load.names, PATIENCE_MS);
+  expect(watches.map(({ fault }) => fault)).toEqual([undefined, undefined]);
+  for (const watch of watches) await watch[Symbol.asyncDispose]();
+  // Every connection was known for whose it is, so the faults were there.
+  expect([...net.seen.keys()].filter((pair) => pair.startsWith("outside"))).toEqual([]);
+}, 120_000);
+
+async function hasDig(): Promise<boolean> {
+  return run("dig", ["-v"]).then(
+    () => true,
+    () => false,
+  );
+}
+
+test.skipIf(!(await hasDig()))(
+  "dig gets the same answer of any node, though a third of its packets is lost",
+  async () => {
+    const entry = {
+      key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.dns", name: "web", instanceId: "1" },
+      targets: [{ host: "10.9.8.7", port: 8080 }],
+    };
+    expect((await cluster.at("n1").door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+    for (const name of cluster.names) {
+      await eventually(`${name} has it`, async () => ((await cluster.dump(name)).has("web") ? [] : ["not yet"]));
+      const [host = "", port] = (cluster.at(name).process.listeners["dns"] ?? "").split(":");
+      await using way = await FaultyUdp.open(cluster.net, { host, port: Number(port) }, { ...WEATHER, lossRatio: 0.3 });
+      const server = ["@127.0.0.1", "-p", String(way.port), "+time=1", "+tries=15", "+norec", "+short"];
+      const { stdout } = await run("dig", [...server, "SRV", "_svc._tcp.web.svc.dns.waymark"]);
+      expect(stdout).toMatch(/^0 \d+ 8080 /m);
+    }
+  },
+  120_000,
+);
