@@ -88,6 +88,31 @@ test("a client registers at A, watches at B, loses B, goes on at C and at A rest
   }
 }, 60_000);
 
+test("the node where a client registers is lost: it registers at C, its watch goes on at C by what B told, and the digest is right", async () => {
+  const a = await start("la");
+  const [b, c] = await Promise.all([start("lb", ["--join", fabricOf(a)]), start("lc", ["--join", fabricOf(a)])]);
+  try {
+    const names = many("x", 20);
+    await register(a, ...names);
+    await waitForNames(b, names);
+    await using atB = new ProvedWatch([b.grpc]);
+    await atB.holds(names);
+    await a.stop("SIGKILL");
+    await b.stop("SIGKILL");
+    // Nothing was told by C so far; what A had is there, from A.
+    await using atC = new ProvedWatch([c.grpc], atB);
+    await atC.holds(names);
+    await register(c, ...names.slice(5), "y");
+    await unregister(c, "x0");
+    const all = [...names.slice(1), "y"];
+    await atC.holds(all);
+    expect([atC.beginCount, atC.fault, await namesAt(c)]).toEqual([0, undefined, all.toSorted()]);
+    expect(atC.removals).toEqual(["x0"]);
+  } finally {
+    for (const node of [a, b, c]) await node[Symbol.asyncDispose]();
+  }
+}, 60_000);
+
 test("follow goes on at the next server when its own is lost: each change is told once, and there is one snapshot", async () => {
   await using a = await start("fa");
   await using b = await start("fb", ["--join", fabricOf(a)]);
