@@ -6,8 +6,9 @@ import type { FabricOptions, FabricParts } from "./fabric-options.ts";
 import type { LinkState } from "./link-row.ts";
 import { Links, type LinksInput, type LinksOutput } from "./links.ts";
 import { Lives } from "./lives.ts";
+import { isListed } from "./members.ts";
 import { Membership, type MembershipInput } from "./membership.ts";
-import type { LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
+import type { LinkFrame, MemberUpdate, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import type { MembershipOutput } from "./news.ts";
 import { PolicyExchange } from "./policy-exchange.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
@@ -217,6 +218,7 @@ export class Fabric implements FabricMachine {
           this.lives.memberChanged(output.update);
           this.#sessions.wake();
           out.push({ kind: "memberChanged", update: output.update });
+          if (output.before === undefined) this.#checkPlace(output.update, out);
       }
     }
     if (!isChanged) return;
@@ -228,6 +230,14 @@ export class Fabric implements FabricMachine {
   #checkLife(event: FabricEvent, out: FabricOutput[]): void {
     const above = laterLifeOf(event, { address: this.#parts.self.address, generation: this.#parts.replica.self.generation });
     if (above !== undefined) out.push({ kind: "generationLost", peerNodeId: String(event.detail["toldBy"]), seq: 0, above });
+  }
+
+  #checkPlace(member: MemberUpdate, out: FabricOutput[]): void {
+    const { clusterId, region } = this.#trust;
+    if (member.clusterId !== clusterId || member.region === region || !isListed(member.status)) return;
+    // No link is wanted between regions, so nobody else says it.
+    const detail = { nodeId: member.nodeId, address: member.address, clusterId, region: member.region, ours: region };
+    out.push({ kind: "event", event: { name: "cluster_in_two_regions", severity: "warn", isAudited: false, detail } });
   }
 
   #toLinks(input: LinksInput, time: Time, out: FabricOutput[]): void {

@@ -390,6 +390,17 @@ test("nodes of two clusters of a region share what is REGION wide and no more; a
   expect(far.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone" });
 });
 
+test("a cluster that is in two regions by mistake is told of at both ends, once each", () => {
+  const world = new FabricWorld();
+  const a = world.start({ nodeId: "a" });
+  const b = world.start({ nodeId: "b", region: "r2", seeds: ["a:1"] });
+  world.run(30_000);
+  for (const [node, other] of [[a, "b"] as const, [b, "a"] as const]) {
+    const told = node.events.filter(({ name }) => name === "cluster_in_two_regions");
+    expect(told.map(({ detail }) => detail["nodeId"])).toEqual([other]);
+  }
+});
+
 test("twenty-six nodes: bounded links, and a change is everywhere within two seconds", () => {
   const world = new FabricWorld();
   const options = { links: { ...FABRIC_DEFAULTS.links, notWantedMs: 2000 } };
