@@ -193,6 +193,34 @@ test.each([
   60_000,
 );
 
+test("a peer that stops reading: others get everything, and nothing is kept for it", async () => {
+  const session = connectHttp2(`http://${fabricOf(a)}`);
+  session.on("error", () => {});
+  const stream = session.request(callHeaders("Link", "", undefined));
+  stream.on("error", () => {});
+  stream.pause();
+  stream.write(framed(encodeLinkFrame({ kind: "hello", hello: helloOf("deaf", { generation: Date.now() }) })));
+  stream.write(framed(encodeLinkFrame(vector([], false))));
+  const rssBefore = await metric("process_resident_memory_bytes");
+  const metadata = Object.fromEntries(Array.from({ length: 8 }, (_, n) => [`k${n}`, "x".repeat(1000)]));
+  // 32 MB, far more than windows and sockets hold.
+  for (let batch = 0; batch < 16; batch++) {
+    const entries = Array.from({ length: 250 }, (_, n) => ({
+      key: { kind: "ENTRY_KIND_SERVICE", namespace: "bulk", name: `b${batch}-${n}`, instanceId: "1" },
+      metadata,
+    }));
+    expect((await a.door.ask("register", { entries, static: true })).code).toBe("OK");
+  }
+  await eventually("b has the last of it", async () => {
+    const { response } = await b.door.ask("catalogQuery", { namespace: "bulk", names: ["b15-249"] });
+    return Array.isArray(response["items"]) ? [] : ["not yet"];
+  });
+  expect(await goesOn()).toBe(true);
+  // The catalog itself is half of it.
+  expect((await metric("process_resident_memory_bytes")) - rssBefore).toBeLessThan(300 * 2 ** 20);
+  session.destroy();
+}, 120_000);
+
 test("frames and fields of a later version are passed over; a version of another age is turned away", async () => {
   const evil = await liar();
   // Field 500 of the link's message, of wire type 2, and field 9 of a hello.
