@@ -327,6 +327,9 @@ function wrongClient(
   const promised = model.promised.get(key);
   // Without a journal's newest part nobody may remember it.
   if (promised === undefined || checks.isLost(promised.originId) || model.skewed.has(key)) return [];
+  // A node that loses its disk takes with it what it had told nobody: nobody registers a static entry again, or ends one.
+  const isKept = up.some((other) => other.process?.replica.self.id === promised.originId);
+  if (!isKept && (wish.ttlMs === 0 || promised.state === "gone")) return [];
   return up.flatMap((node) => {
     if (node.options.clusterId !== home || node.process === undefined) return [];
     const { replica, policies } = node.process;
@@ -337,8 +340,6 @@ function wrongClient(
         ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`]
         : [];
     }
-    // Nobody registers a static entry again when its node has lost its disk.
-    if (wish.ttlMs === 0 && !up.some((other) => other.process?.replica.self.id === promised.originId)) return [];
     const giver = up.find(({ index }) => index === promised.node);
     if (giver === undefined || !mayHold(promised.scope, relationOf(node, giver))) return [];
     // Stamped by a clock that was wrong by a day, an end outlasts the clock.
