@@ -194,8 +194,8 @@ test.each([
     want: { peers: [], asked: ["status=alive,dead", "clusterId=c1", "limit=5"] },
   },
 ])("$target is for who may read the mesh", async ({ target, want }) => {
-  const reader = await ask({ target, identify: () => anonymousCaller("local", "127.0.0.1", ["mesh.read"]) });
-  expect([reader.status, reader.json()]).toEqual([200, want]);
+  const known = await ask({ target, identify: () => anonymousCaller("local", "127.0.0.1", ["mesh.read"]) });
+  expect([known.status, known.json()]).toEqual([200, want]);
   const nobody = await ask({ target });
   expect(nobody.status).toBe(401);
 });
