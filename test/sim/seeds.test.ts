@@ -5,13 +5,15 @@ import type { Size } from "./workload.ts";
 
 /** `npm run sim -- --seed 7 --runs 1000 --nodes 20 --minutes 5`: runs are seeds, one after another. */
 const numberFrom = (name: string) => (process.env[name] === undefined ? undefined : Number(process.env[name]));
-const seed = numberFrom("WAYMARK_SEED");
+const isRandom = process.env["WAYMARK_SEED"] === "random";
+const seed = isRandom ? undefined : numberFrom("WAYMARK_SEED");
 const nodes = numberFrom("WAYMARK_NODES");
 const minutes = numberFrom("WAYMARK_MINUTES");
 const runs = numberFrom("WAYMARK_RUNS");
 
 const size: Size | undefined = nodes === undefined && minutes === undefined ? undefined : { nodes: nodes ?? 0, minutes: minutes ?? 0 };
-const first = seed ?? 1;
+/** The tests below are named by it, so that a random one can be run again. */
+const first = isRandom ? 1 + Math.floor(Math.random() * 1e9) : (seed ?? 1);
 /** A seed or a size that is asked for is run alone. */
 const count = runs ?? (seed === undefined && size === undefined ? 300 : 1);
 const PER_TEST = 50;

@@ -5,7 +5,6 @@ import type { KeyText } from "../../src/catalog/record.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
 import type { SnapshotOrigin } from "../../src/fabric/snapshot-codec.ts";
 import type { SimProcess } from "./sim-node.ts";
-import { WALL_START_MS } from "./sim-node.ts";
 
 /** Bytes of a snapshot at once, so that the replica changes between two of them. */
 const BLOCK_BYTES = 300;
@@ -59,7 +58,7 @@ export function restoreWarm(process: SimProcess): Warm | undefined {
   const restored = result(restoreSnapshot(read.snapshot, { replica, drafter, bounds: DEFAULT_BOUNDS }, time));
   hlc.merge(restored.maxHlc, time.wallMs, MAX_SKEW_MS);
   const savedWallMs = Math.min(time.wallMs, read.snapshot.header.savedWallMs);
-  node.parts.trace.say(() => `${node.name} is back with ${restored.recordCount} records of ${savedWallMs - WALL_START_MS}`);
+  node.parts.trace.say(() => `${node.name} is back with ${restored.recordCount} records, ${time.wallMs - savedWallMs} ms old`);
   const superseded = restored.superseded.map(({ key }) => key);
   return { startAgeMs: time.wallMs - savedWallMs, absentWallMs: restored.absentWallMs, superseded };
 }
