@@ -5,7 +5,10 @@ import { defineConfig } from "vitest/config";
 const PURE_ROOMS = "{lib,catalog,policy,summary,fabric,resolver,discovery,dns,store,control,data}";
 
 /** Everything under test/ that is not a unit test has its own folder. */
-const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long"] as const;
+const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly"] as const;
+
+/** What takes tens of minutes, though the shorter forms of it are in the other kinds. */
+const NIGHTLY = ["test/nightly/**/*.test.ts", "test/long/sim-scenarios.test.ts"];
 
 export default defineConfig({
   test: {
@@ -45,7 +48,19 @@ export default defineConfig({
       },
       { extends: true, test: { name: "docs", include: ["test/docs/**/*.test.ts"], fileParallelism: false, testTimeout: 60_000 } },
       { extends: true, test: { name: "chaos", include: ["test/chaos/**/*.test.ts"], fileParallelism: false, testTimeout: 300_000 } },
-      { extends: true, test: { name: "long", include: ["test/long/**/*.test.ts"], fileParallelism: false, testTimeout: 600_000 } },
+      {
+        extends: true,
+        // Concurrent tests of a file are processes of their own: as many as there are cores.
+        test: {
+          name: "long",
+          include: ["test/long/**/*.test.ts"],
+          exclude: NIGHTLY,
+          fileParallelism: false,
+          maxConcurrency: 2,
+          testTimeout: 600_000,
+        },
+      },
+      { extends: true, test: { name: "nightly", include: NIGHTLY, fileParallelism: false, testTimeout: 3_600_000 } },
     ],
   },
 });

@@ -1,5 +1,6 @@
 /**
- * Everything that must hold, cheapest first: `npm test`, and with an argument `quick`, `long`, `chaos` or `soak`.
+ * Everything that must hold, cheapest first: `npm test`, and with an argument `quick`, `long`, `chaos`,
+ * `nightly` or `soak`.
  * Every check that is not a vitest run counts as one; the last line is `N passed, N failed` (and `, N skipped`).
  */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -62,6 +63,11 @@ function vitest(name: string, options: VitestOptions): Step {
   };
 }
 
+/** Simulations of that many seeds in a row; `npm test` runs the first 300. */
+function seeds({ first, count }: { readonly first: number; readonly count: number }): VitestOptions {
+  return { projects: ["sim"], args: ["test/sim/seeds.test.ts"], env: { WAYMARK_SEED: `${first}`, WAYMARK_RUNS: `${count}` } };
+}
+
 /** Counts of one vitest run. A file that did not load, or a failed threshold, is a failure that no test shows. */
 function tallyOf(reportFile: string, code: number): Tally {
   let report: VitestReport;
@@ -104,9 +110,14 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     vitest("docs", { projects: ["docs"] }),
   ],
   quick: [...STATIC, vitest("unit", { projects: ["unit"] })],
-  long: [vitest("long", { projects: ["long", "chaos"] }), vitest("long sim", { projects: ["sim"], env: { WAYMARK_RUNS: "3000" } })],
+  long: [vitest("long", { projects: ["long", "chaos"] }), vitest("long sim", seeds({ first: 301, count: 1000 }))],
   chaos: [vitest("chaos", { projects: ["chaos"] })],
-  soak: [vitest("soak", { projects: ["long", "chaos", "sim"], env: { WAYMARK_RUNS: process.env["WAYMARK_RUNS"] ?? "30000" } })],
+  // The sizes of the goals in virtual time, and seeds that nobody has run: about an hour.
+  nightly: [vitest("nightly", { projects: ["nightly"] }), vitest("nightly sim", seeds({ first: 1301, count: 10_000 }))],
+  soak: [
+    vitest("soak", { projects: ["long", "chaos", "nightly"] }),
+    vitest("soak sim", seeds({ first: 1, count: Number(process.env["WAYMARK_RUNS"] ?? 30_000) })),
+  ],
 };
 
 const mode = process.argv[2] ?? "all";

@@ -8,7 +8,7 @@ test("no mutant, nothing found: the same seeds pass without one", { timeout: 1_8
   expect(found).toBeUndefined();
 });
 
-test.each(MUTANTS)("$name is found within $withinSeeds seeds", { timeout: 1_800_000 }, async ({ name, rule, withinSeeds }) => {
+test.concurrent.each(MUTANTS)("$name is found within $withinSeeds seeds", { timeout: 1_800_000 }, async ({ name, rule, withinSeeds }) => {
   const { isPlanted, found } = await runMutant(name, withinSeeds);
   expect(isPlanted, "the source has the place to plant it").toBe(true);
   console.error(`${name} (${rule}): seed ${found?.seed}, ${found?.message.split("\n")[0]}`);
