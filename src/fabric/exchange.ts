@@ -105,9 +105,11 @@ export class Exchange {
     this.#hasJoined = true;
     const refutations = this.#news.refutationCount;
     this.#courier.hear(response.members, { nodeId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
+    const answerer = members.find(nodeId);
+    if (answerer !== undefined) members.setReach(answerer, true);
     if (purpose.isJoin) this.#hurry(time);
     if (purpose.step === "digest" && response.members.length > 0) this.#tellRest(purpose.address, response, time, out);
-    if (this.#news.refutationCount === refutations || members.find(nodeId) === undefined) return;
+    if (this.#news.refutationCount === refutations || answerer === undefined) return;
     // It holds us dead, and so will tell us nothing by itself: it hears at once that it is wrong.
     const request = { kind: "probe", from: self.ref, targetNodeId: nodeId, updates: [self.update] } as const;
     this.#courier.call({ kind: "gossip", nodeId }, purpose.address, request, this.#options.pingTimeoutMs, time, out);

@@ -61,3 +61,22 @@ export function isQuiet(reason: Goodbye): boolean {
 export function hostOf(proof: PeerProof | undefined): string {
   return proof === undefined ? "" : proof.address.replace(/:\d+$/, "");
 }
+
+export interface LoserFacts {
+  /** This node's own. */
+  readonly nodeId: string;
+  /** Two links opened within this time of each other were opened from both ends. */
+  readonly sameTimeMs: number;
+  readonly monoMs: number;
+}
+
+/** Which of two links to one node ends; "none" when they are not of one node. */
+export function loserOf(old: Row, next: Row, { nodeId, sameTimeMs, monoMs }: LoserFacts): Row | "none" {
+  const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
+  if (is < was) return "none";
+  const isSameTime = monoMs - old.sinceMonoMs < sameTimeMs;
+  // One that opens a second link has lost the first, even if this end has not noticed yet.
+  if (is > was || old.isIncoming === next.isIncoming || !isSameTime) return old;
+  const isOldBySmaller = old.isIncoming ? next.nodeId < nodeId : nodeId < next.nodeId;
+  return isOldBySmaller ? next : old;
+}

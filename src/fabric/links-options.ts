@@ -1,4 +1,7 @@
 /** Bounds and times of links. */
+import type { Rng } from "../lib/rng.ts";
+import type { MemberFacts, MemberUpdate } from "./messages.ts";
+import type { TrustFacts } from "./trust.ts";
 
 export interface LinksOptions {
   /** Members a node wants links to: all of them up to so many, as many chosen ones above. */
@@ -47,3 +50,15 @@ export const LINKS_DEFAULTS: LinksOptions = {
   chooseEveryMs: 200,
   maxRefusalEvents: 6,
 };
+
+/** What links ask of the rest of the room. */
+export interface LinksParts {
+  /** What this node says of itself; asked at every hello. */
+  readonly self: () => MemberFacts;
+  /** Everybody known, in a stable order. */
+  readonly members: () => Iterable<MemberUpdate>;
+  /** Asked at every hello. */
+  readonly capabilities: () => readonly string[];
+  readonly trust: TrustFacts;
+  readonly rng: Rng;
+}

@@ -1,14 +1,14 @@
 /** The node's links: whom to have one to, greeting, which of two stays, when to try again, and how one ends. */
 import type { Machine, Time } from "../lib/machine.ts";
-import type { Rng } from "../lib/rng.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
 import { LinkPeers, type Peer } from "./link-peers.ts";
-import { duplicateNode, hostOf, isQuiet, type LinkRow, newRow, type Row } from "./link-row.ts";
-import type { LinksOptions } from "./links-options.ts";
-import type { Goodbye, Hello, LinkFrame, MemberFacts, MemberUpdate, PeerProof } from "./messages.ts";
+import { duplicateNode, hostOf, isQuiet, type LinkRow, loserOf, newRow, type Row } from "./link-row.ts";
+import type { LinksOptions, LinksParts } from "./links-options.ts";
+import type { Goodbye, Hello, LinkFrame, PeerProof } from "./messages.ts";
 import { Neighbours } from "./neighbours.ts";
+import { Reach } from "./reach.ts";
 import type { FabricEvent, LinkId } from "./seam.ts";
-import { commonVersion, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof, type TrustFacts } from "./trust.ts";
+import { commonVersion, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof } from "./trust.ts";
 
 export type LinksInput =
   | { readonly kind: "tick" }
@@ -33,17 +33,6 @@ export type LinksOutput =
   /** A link that was up is not any more; `goodbye` is the peer's reason, undefined when it gave none. */
   | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined };
 
-export interface LinksParts {
-  /** What this node says of itself; asked at every hello. */
-  readonly self: () => MemberFacts;
-  /** Everybody known, in a stable order. */
-  readonly members: () => Iterable<MemberUpdate>;
-  /** Asked at every hello. */
-  readonly capabilities: () => readonly string[];
-  readonly trust: TrustFacts;
-  readonly rng: Rng;
-}
-
 export class Links implements Machine<LinksInput, LinksOutput> {
   readonly #options: LinksOptions;
   readonly #parts: LinksParts;
@@ -53,6 +42,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   /** Up links by node id. */
   readonly #up = new Map<string, Row>();
   readonly #peers: LinkPeers;
+  readonly #reach = new Reach();
   #chooseMonoMs: number | undefined;
   #chosenMonoMs = Number.NEGATIVE_INFINITY;
   #nextId = 2;
@@ -96,7 +86,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   }
 
   #computeDue(): number {
-    let next = this.#chooseMonoMs ?? Number.POSITIVE_INFINITY;
+    let next = Math.min(this.#chooseMonoMs ?? Number.POSITIVE_INFINITY, this.#reach.nextDeadlineMs());
     for (const row of this.#rows.values()) next = Math.min(next, row.deadlineMonoMs);
     for (const peer of this.#peers.list) next = Math.min(next, this.#peerDeadline(peer));
     return next;
@@ -108,7 +98,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       case "tick":
         return this.#tick(time, out);
       case "members":
-        this.#chooseMonoMs ??= Math.max(time.monoMs, this.#chosenMonoMs + this.#options.chooseEveryMs);
+        this.#chooseSoon(time);
         return this.#tick(time, out);
       case "opened":
         return this.#opened(input, time, out);
@@ -154,12 +144,14 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#isStopping = true;
     this.#dueMonoMs = undefined;
     this.#peers.clear();
+    this.#reach.clear();
     this.#chooseMonoMs = undefined;
   }
 
   // ---- time ----
 
   #tick(time: Time, out: LinksOutput[]): void {
+    if (this.#reach.takeDue(time)) this.#chooseSoon(time);
     if (this.#chooseMonoMs !== undefined && time.monoMs >= this.#chooseMonoMs) this.#choose(time, out);
     for (const row of this.#rows.values()) if (time.monoMs >= row.deadlineMonoMs) this.#overdue(row, time, out);
     for (const peer of this.#peers.list) {
@@ -187,18 +179,30 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return count;
   }
 
+  #chooseSoon(time: Time): void {
+    this.#chooseMonoMs ??= Math.max(time.monoMs, this.#chosenMonoMs + this.#options.chooseEveryMs);
+  }
+
+  /** A link came to nothing; `isUnanswered`: nobody could be reached there. */
+  #failed(nodeId: string, isUnanswered: boolean, time: Time): void {
+    this.#peers.retryLater(nodeId, time);
+    if (isUnanswered && this.#reach.failed(nodeId, time)) this.#chooseSoon(time);
+  }
+
   #choose(time: Time, out: LinksOutput[]): void {
     this.#chooseMonoMs = undefined;
     this.#chosenMonoMs = time.monoMs;
     if (this.#isStopping) return;
     const self = this.#parts.self();
-    const reachable = [...this.#parts.members()].filter(
+    const listed = [...this.#parts.members()].filter(
       ({ nodeId, region, status }) => (status === "alive" || status === "suspect") && nodeId !== self.nodeId && region === self.region,
     );
-    const chosen = this.#neighbours.choose(self, reachable);
-    const wanted = reachable.filter(({ nodeId }) => chosen.has(nodeId));
+    const candidates = this.#reach.candidates(listed, this.#up, time);
+    const chosen = this.#neighbours.choose(self, candidates);
+    const wanted = candidates.filter(({ nodeId }) => chosen.has(nodeId));
     this.#peers.want(wanted, time);
-    out.push({ kind: "wanted", nodeIds: wanted.map(({ nodeId }) => nodeId) });
+    const nodeIds = this.#reach.counted(listed, wanted, time).map(({ nodeId }) => nodeId);
+    out.push({ kind: "wanted", nodeIds });
   }
 
   #open(peer: Peer, time: Time, out: LinksOutput[]): void {
@@ -229,7 +233,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       case "opening":
       case "greeting":
         if (row.state === "greeting") this.#tell(out, row, "info", { reason: "bad_frame", detail: "no hello in time" }, time);
-        this.#peers.retryLater(row.nodeId, time);
+        this.#failed(row.nodeId, row.state === "opening", time);
         this.#rows.delete(row.link);
         out.push({ kind: "close", link: row.link });
     }
@@ -297,7 +301,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     row.protocolVersion = commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) ?? 0;
     const other = this.#up.get(hello.nodeId);
     if (other !== undefined) {
-      const loser = this.#loser(other, row, time);
+      const { sameTimeMs } = this.#options;
+      const loser = loserOf(other, row, { nodeId: this.#parts.trust.nodeId, sameTimeMs, monoMs: time.monoMs });
       if (loser === "none") return this.#refuse(row, duplicateNode(hello), time, out, hello);
       this.#end(loser, { reason: "duplicate_link", detail: "" }, time, out);
       if (loser === row) return;
@@ -306,19 +311,9 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     row.sinceMonoMs = time.monoMs;
     row.deadlineMonoMs = Number.POSITIVE_INFINITY;
     this.#up.set(hello.nodeId, row);
+    this.#reach.reached(hello.nodeId);
     if (row.isIncoming) this.#greet(row, out);
     out.push({ kind: "up", link: row.link, hello, proof });
-  }
-
-  /** Which of two links to one node ends; "none" when they are not of one node. */
-  #loser(old: Row, next: Row, time: Time): Row | "none" {
-    const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
-    if (is < was) return "none";
-    const isSameTime = time.monoMs - old.sinceMonoMs < this.#options.sameTimeMs;
-    // One that opens a second link has lost the first, even if this end has not noticed yet.
-    if (is > was || old.isIncoming === next.isIncoming || !isSameTime) return old;
-    const isOldBySmaller = old.isIncoming ? next.nodeId < this.#parts.trust.nodeId : this.#parts.trust.nodeId < next.nodeId;
-    return isOldBySmaller ? next : old;
   }
 
   #farewell(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {
@@ -327,6 +322,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const wasUp = row.state === "up";
     this.#leave(row, goodbye.reason, time, out);
     this.#peers.retryAfter(nodeId, goodbye.reason, time);
+    if (goodbye.reason === "too_many_links" && this.#reach.failed(nodeId, time)) this.#chooseSoon(time);
     out.push({ kind: "close", link: row.link });
     if (!isQuiet(goodbye.reason) || !wasUp) {
       const severity = goodbye.reason === "duplicate_node" ? "error" : isQuiet(goodbye.reason) ? "debug" : "warn";
@@ -340,7 +336,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const { state, nodeId } = row;
     if (state !== "ending") {
       this.#leave(row, undefined, time, out);
-      this.#peers.retryLater(nodeId, time);
+      this.#failed(nodeId, state === "opening", time);
       if (state !== "opening") this.#tell(out, row, "info", { reason: "not_needed", detail }, time, "link_lost");
     }
     this.#rows.delete(row.link);

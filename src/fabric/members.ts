@@ -54,6 +54,8 @@ export interface Member {
   suspicion: Suspicion | undefined;
   /** Smoothed as TCP does (1/8); undefined before the first answer. */
   rttMs: number | undefined;
+  /** Whether it answered this node when it was last asked, or a link to it came up since; undefined before either. */
+  isInReach: boolean | undefined;
   readonly evidence: Evidence[];
   /** Place among the listed, or -1. */
   place: number;
@@ -74,6 +76,7 @@ export class Members {
   readonly #byId = new Map<string, Member>();
   readonly #byAddress = new Map<string, Member>();
   readonly #listed: Member[] = [];
+  readonly #outOfReach = new Set<Member>();
   /** Sum of the hashes of the listed, modulo 2^32 each. */
   #high = 0;
   #low = 0;
@@ -150,13 +153,27 @@ export class Members {
     }
     if (this.#byAddress.get(member.update.address) === member) this.#byAddress.delete(member.update.address);
     this.#byId.delete(member.update.nodeId);
+    this.#outOfReach.delete(member);
   }
 
-  /** Up to `count` different listed members, by chance. */
+  /** Whether this node can reach a member: it answered, or a link to it is up; false: it was asked, and did not answer. */
+  setReach(member: Member, isInReach: boolean): void {
+    if (member.isInReach === isInReach) return;
+    if (isInReach) this.#outOfReach.delete(member);
+    else this.#outOfReach.add(member);
+    member.isInReach = isInReach;
+  }
+
+  /** Up to `count` different listed members, by chance; of those out of reach only when there are no others. */
   pick(rng: Rng, count: number, except?: Member): Member[] {
     const picked: Member[] = [];
     const size = this.#listed.length;
     if (size === 0) return picked;
+    if (this.#outOfReach.size > 0) {
+      const inReach = this.#listed.filter((member) => member.isInReach !== false && member !== except);
+      while (picked.length < count && inReach.length > 0) picked.push(...inReach.splice(rng.int(inReach.length), 1));
+      if (picked.length > 0) return picked;
+    }
     const start = rng.int(size);
     if (size <= count + 1) {
       for (let i = 0; i < size && picked.length < count; i++) {
@@ -200,6 +217,7 @@ function newMember(update: MemberUpdate): Member {
     isWitnessed: false,
     suspicion: undefined,
     rttMs: undefined,
+    isInReach: undefined,
     evidence: [],
     place: -1,
     isInTurn: false,

@@ -87,6 +87,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         break;
       case "heardOf":
         this.#exchange.heardOf(input.member, time, out);
+        this.#prober.met(input.member.nodeId);
         break;
       case "doubted": {
         const member = this.#news.members.find(input.nodeId);

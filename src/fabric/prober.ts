@@ -94,9 +94,11 @@ export class Prober {
     if (this.#courier.hearProbe(target.update.nodeId, response, time, out)) {
       const rttMs = time.monoMs - pending.sentMonoMs;
       target.rttMs = target.rttMs === undefined ? rttMs : target.rttMs + (rttMs - target.rttMs) * RTT_SHARE;
+      this.#news.members.setReach(target, true);
       this.#endWell(round);
       return;
     }
+    this.#news.members.setReach(target, false);
     if (round.isOver) return;
     round.failCount += 1;
     if (round.helpers === undefined) this.#askHelpers(round, time, out);
@@ -105,7 +107,7 @@ export class Prober {
 
   #askHelpers(round: Round, time: Time, out: MembershipOutput[]): void {
     const { target } = round;
-    const helpers = this.#news.members.pick(this.#rng, this.#options.indirectCount, target);
+    const helpers = this.#helpersFor(target);
     round.helpers = helpers.map((helper) => helper.update.nodeId);
     const leftMs = Math.max(1, round.endsMonoMs - time.monoMs);
     const timeoutMs = Math.ceil(Math.min(leftMs * NACK_SHARE, this.#news.health.scaleMs(this.#options.pingTimeoutMs)));
@@ -124,7 +126,27 @@ export class Prober {
     }
   }
 
+  /** Others to ask; rather those that this node can reach: where not everybody reaches everybody, the rest cannot be asked at all. */
+  #helpersFor(target: Member): readonly Member[] {
+    const { indirectCount } = this.#options;
+    const { members } = this.#news;
+    const inReach = members.listed.filter((member) => member.isInReach === true && member !== target);
+    const helpers: Member[] = [];
+    while (helpers.length < indirectCount && inReach.length > 0) helpers.push(...inReach.splice(this.#rng.int(inReach.length), 1));
+    for (const member of members.pick(this.#rng, indirectCount, target)) {
+      if (helpers.length < indirectCount && !helpers.includes(member)) helpers.push(member);
+    }
+    return helpers;
+  }
+
+  /** There is a link to it. */
+  met(nodeId: string): void {
+    const member = this.#news.members.find(nodeId);
+    if (member !== undefined) this.#news.members.setReach(member, true);
+  }
+
   indirectAnswered(round: Round, helper: Member, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
+    this.#news.members.setReach(helper, response !== undefined);
     if (response?.kind !== "probeIndirect") return;
     this.#courier.hear(response.updates, { nodeId: helper.update.nodeId, path: "gossip" }, time, out);
     if (response.isAcknowledged) {

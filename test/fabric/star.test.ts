@@ -1,0 +1,13 @@
+/** Hub and spoke: where spokes reach hubs only, nobody is taken for dead, and everybody is in step. */
+import { expect, test } from "vitest";
+import { runStar } from "../fakes/star-world.ts";
+
+test.each([
+  [8, 1, 20],
+  [8, 3, 20],
+  [12, 1, 4],
+])("in a star of %i nodes around %i hubs, %i links wanted, all hear of everything and are in step", (count, hubCount, maxLinks) => {
+  const star = runStar(count, hubCount, maxLinks);
+  expect(star).toMatchObject({ unaware: [], ageMs: 0, suspectCount: 0, deadCount: 0 });
+  expect(star.aliveCounts).toEqual(star.aliveCounts.map(() => count - 1));
+});

@@ -1,0 +1,16 @@
+/** Hub and spoke at the sizes of a company. */
+import { expect, test } from "vitest";
+import { runStar } from "../fakes/star-world.ts";
+
+test.each([
+  [20, 3],
+  [50, 3],
+])(
+  "in a star of %i nodes around %i hubs all hear of everything, are in step, and nobody is suspected",
+  (count, hubCount) => {
+    const star = runStar(count, hubCount);
+    expect(star).toMatchObject({ unaware: [], ageMs: 0, suspectCount: 0, deadCount: 0 });
+    expect(star.aliveCounts).toEqual(star.aliveCounts.map(() => count - 1));
+  },
+  300_000,
+);
