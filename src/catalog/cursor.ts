@@ -31,6 +31,8 @@ export interface PortableCursor {
   /** Stands for the filter, the viewer class and the options that decide what a reader holds. */
   readonly readerHash: string;
   readonly policyEpoch: string;
+  /** Origin whose LOCAL entries the reader may hold; absent when there are none for it. They are nowhere else, though vectors cover them. */
+  readonly local?: string;
   readonly origins: readonly CursorOrigin[];
 }
 
@@ -40,7 +42,7 @@ const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;
 /** Origins a portable cursor may name; above this it is not one of ours. */
 const MAX_ORIGINS = 10_000;
-const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8 } as const;
+const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8, LOCAL: 9 } as const;
 
 export function shortCursorText(boot: string, revision: number, settled = revision): string {
   const tail = settled === revision ? "" : `-${settled.toString(36)}`;
@@ -49,12 +51,13 @@ export function shortCursorText(boot: string, revision: number, settled = revisi
 }
 
 export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string {
-  let size = 64 + 3 * (cursor.clusterId.length + cursor.readerHash.length + cursor.policyEpoch.length);
+  let size = 64 + 3 * (cursor.clusterId.length + cursor.readerHash.length + cursor.policyEpoch.length + (cursor.local?.length ?? 0));
   for (const origin of cursor.origins) size += 50 + origin.nodeId.length;
   const bytes = new Uint8Array(size + CHECK_BYTES);
   let at = writeString(bytes, 0, FIELD.CLUSTER, cursor.clusterId);
   at = writeString(bytes, at, FIELD.READER, cursor.readerHash);
   at = writeString(bytes, at, FIELD.POLICY, cursor.policyEpoch);
+  if (cursor.local !== undefined) at = writeString(bytes, at, FIELD.LOCAL, cursor.local);
   for (const origin of cursor.origins) {
     at = writeString(bytes, at, FIELD.NODE, origin.nodeId);
     at = writeNumber(bytes, at, FIELD.GENERATION, origin.generation);
@@ -101,7 +104,7 @@ function parsePortable(text: string): PortableCursor {
 
 function readPortable(body: Uint8Array): PortableCursor {
   const reader = new WireReader(body);
-  let [clusterId, readerHash, policyEpoch] = ["", "", ""];
+  let [clusterId, readerHash, policyEpoch, local] = ["", "", "", ""];
   const origins: { nodeId: string; generation: number; seq: number; settled?: number; life: OriginLife }[] = [];
   while (!reader.isDone()) {
     const field = Math.floor(reader.tag() / 8);
@@ -115,6 +118,9 @@ function readPortable(body: Uint8Array): PortableCursor {
         break;
       case FIELD.POLICY:
         policyEpoch = reader.text();
+        break;
+      case FIELD.LOCAL:
+        local = reader.text();
         break;
       case FIELD.NODE:
         if (origins.length >= MAX_ORIGINS) throw malformed();
@@ -131,7 +137,7 @@ function readPortable(body: Uint8Array): PortableCursor {
       }
     }
   }
-  return { kind: "portable", clusterId, readerHash, policyEpoch, origins };
+  return { kind: "portable", clusterId, readerHash, policyEpoch, ...(local !== "" && { local }), origins };
 }
 
 function malformed(): Error {

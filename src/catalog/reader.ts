@@ -9,6 +9,7 @@ import { coversNamespace, type Filter, type Locality, matches } from "./filter.t
 import type { DigestSum, ViewDigest } from "./namespace-digest.ts";
 import { type CatalogRecord, deltaId } from "./record.ts";
 import type { Replica } from "./replica.ts";
+import { SCOPE } from "./scope.ts";
 
 /** As on the wire: DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
@@ -63,7 +64,7 @@ const CHANGE_BYTES = 96;
 /** Messages kept for readers that are not at the same place. */
 const KEPT_MESSAGES = 4;
 
-const NO_CURSOR = { policyEpoch: "", origins: [], text: "" };
+const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
 interface LivePlace {
   readonly from: number;
@@ -102,7 +103,12 @@ export class Reader {
   readonly replica: Replica;
   readonly node: NodeFacts;
   readonly #kept: Kept[] = [];
-  #portable: { readonly policyEpoch: string; readonly origins: readonly CursorOrigin[]; readonly text: string } = NO_CURSOR;
+  #portable: {
+    readonly policyEpoch: string;
+    readonly local: string | undefined;
+    readonly origins: readonly CursorOrigin[];
+    readonly text: string;
+  } = NO_CURSOR;
 
   constructor(options: ReaderOptions, replica: Replica, node: NodeFacts) {
     this.options = options;
@@ -114,14 +120,26 @@ export class Reader {
     return shortCursorText(this.node.boot, revision, settled);
   }
 
+  /** This node's origin, when the reader may be told of LOCAL entries of it: at another node it is told of others. */
+  get local(): string | undefined {
+    const { filter, allowed } = this.options;
+    if (filter.scope > SCOPE.LOCAL) return undefined;
+    for (const namespace of this.replica.localNamespaces)
+      if (coversNamespace(filter, namespace) && allowed(namespace)) return this.replica.self.id;
+    return undefined;
+  }
+
   /** The vector of this moment, for a reader that has everything up to it. */
   portableCursor(): string {
     const { policyEpoch, hash } = this.options;
     // Not by revision: a vector moves on, and an origin's life changes, also where no record does.
-    if (this.#portable.policyEpoch !== policyEpoch || !isVector(this.#portable.origins, this.replica.origins)) {
+    const { local } = this;
+    const isSame = this.#portable.policyEpoch === policyEpoch && this.#portable.local === local;
+    if (!isSame || !isVector(this.#portable.origins, this.replica.origins)) {
       const origins = [...this.replica.origins.values()].map(placeOf);
-      const text = portableCursorText({ clusterId: this.node.clusterId, readerHash: hash, policyEpoch, origins });
-      this.#portable = { policyEpoch, origins, text };
+      const place = local === undefined ? {} : { local };
+      const text = portableCursorText({ clusterId: this.node.clusterId, readerHash: hash, policyEpoch, ...place, origins });
+      this.#portable = { policyEpoch, local, origins, text };
     }
     return this.#portable.text;
   }

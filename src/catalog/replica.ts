@@ -38,6 +38,8 @@ export class Replica {
   readonly slab: Slab;
   readonly self: Origin;
   readonly digests = new NamespaceDigests();
+  /** Namespaces in which this node has had LOCAL entries of its own. */
+  readonly localNamespaces = new Set<string>();
   readonly #graveyard: Graveyard;
   /** Whether a record may be seen at all: what the owner rule denies is held, and hidden. */
   #admits: ((cell: Cell) => boolean) | undefined;
@@ -194,6 +196,7 @@ export class Replica {
       if (next.sizeBytes > 0) this.slab.free(next.at, next.sizeBytes);
       return false;
     }
+    if (next.scope === SCOPE.LOCAL && next.origin === this.self) this.localNamespaces.add(next.namespace);
     const seen = this.lookup.find(next.key);
     const seenDelta = this.#trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;

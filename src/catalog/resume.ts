@@ -51,12 +51,15 @@ export class ResumeGap {
   readonly #held = new Set<KeyText>();
   /** Origins of which this node knew less than the cursor at the start. */
   readonly #late = new Set<string>();
+  /** Whether the cursor is of a node with the same LOCAL entries: of this one, or neither has any for the reader. */
+  readonly #isOfPlace: boolean;
   isOverflown = false;
 
   constructor(cursor: PortableCursor, reader: Reader, time: Time) {
     this.#reader = reader;
     this.#cursor = cursor;
     this.#sinceMonoMs = time.monoMs;
+    this.#isOfPlace = cursor.local === reader.local;
     const lives = new Map<string, string>();
     for (const known of cursor.origins) {
       const id = `${known.nodeId}/${known.generation}`;
@@ -80,7 +83,7 @@ export class ResumeGap {
   /** Whether the difference can still be told; otherwise the reader needs a snapshot. */
   isTellable(): boolean {
     const { options, replica } = this.#reader;
-    if (this.#cursor.policyEpoch !== options.policyEpoch) return false;
+    if (this.#cursor.policyEpoch !== options.policyEpoch || !this.#isOfPlace) return false;
     // Tombstones at or below the floor may be missing here: what was removed cannot be told.
     for (const { origin, after } of this.#stretches) {
       const known = this.#known.get(origin.id);

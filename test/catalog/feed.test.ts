@@ -7,6 +7,7 @@ import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
 import { ACTION, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
 import { BODY, HEALTH, type KeyText } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -92,9 +93,13 @@ function nodeWith(...keys: readonly KeyText[]): MeshNode {
 
 /** Node b with everything node a has. */
 function copyOf(a: MeshNode): MeshNode {
-  const b = new MeshNode("b");
-  b.copy(a, a.replica.self.id, T);
-  return b;
+  return nodeOf("b", a);
+}
+
+function nodeOf(nodeId: string, a: MeshNode): MeshNode {
+  const node = new MeshNode(nodeId);
+  node.copy(a, a.replica.self.id, T);
+  return node;
 }
 
 test("1: a snapshot comes in pages without cursors; its END has the cursors, and deltas follow", () => {
@@ -265,6 +270,27 @@ test.each([
   if (from?.kind !== "portable") throw new Error("not portable");
   const watch = new Watch(node, { kind: "portable", cursor: { ...from.cursor, ...change } });
   expect(watch.all()).toEqual(["BEGIN +0", "END"]);
+});
+
+test("3: LOCAL entries are one node's own, whatever vectors cover: at another node a reader of them gets a snapshot, others do not", () => {
+  const putLocal = (node: MeshNode, key: KeyText): void => {
+    node.put(key, BLUE, T, undefined, SCOPE.LOCAL);
+    node.commit(T);
+  };
+  const a = nodeWith(K);
+  const b = copyOf(a);
+  const before = new Watch(a).settle();
+  putLocal(b, KEYS[2]!);
+  putLocal(a, L);
+  b.copy(a, a.replica.self.id, T);
+  const wide: Filter = { ...ANY, scope: SCOPE.ZONE };
+  const [ofA, ofB, wideOfA] = [new Watch(a).settle(), new Watch(b).settle(), new Watch(a, undefined, wide).settle()];
+  expect(new Watch(b, ofA).all()).toEqual(["BEGIN +0 +2", "END"]);
+  expect(new Watch(b, before).all()).toEqual(["BEGIN +0 +2", "END"]);
+  expect(new Watch(nodeOf("c", a), ofA).all()).toEqual(["BEGIN +0", "END"]);
+  expect(new Watch(b, ofB).difference()).toEqual([]);
+  // That something it never had is gone is harmless.
+  expect(new Watch(b, wideOfA, wide).difference()).toEqual(["-2"]);
 });
 
 test("3: a cursor that names an origin forgotten here gets a snapshot", () => {

@@ -11,7 +11,7 @@ import type { NodeFacts } from "../../src/catalog/reader.ts";
 import { BODY, HEALTH, type KeyText, KIND, keyParts, keyText, type OriginLife } from "../../src/catalog/record.ts";
 import { encodeRecord } from "../../src/catalog/record-codec.ts";
 import { Replica } from "../../src/catalog/replica.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { Slab } from "../../src/catalog/slab.ts";
 import { sameFilter, TraitsPool } from "../../src/catalog/traits.ts";
 import type { BatchPut } from "../../src/discovery/batch.ts";
@@ -85,14 +85,14 @@ export class MeshNode {
   }
 
   /** Stages a put of this node's own. */
-  put(key: KeyText, variant: number, time: Time, hlc = this.#hlc.stamp(time.wallMs)): Cell {
+  put(key: KeyText, variant: number, time: Time, hlc = this.#hlc.stamp(time.wallMs), as?: Scope): Cell {
     const draft = draftOf(this.nodeId, key, variant);
     const own = this.replica.own(key);
     const before = own?.body === BODY.ENTRY ? own : undefined;
     const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
     const isFilterChange = before === undefined || !sameFilter(before, draft);
     const { namespace, name, kind, scope, health, traits } = draft;
-    const fields = { key, namespace, name, kind, scope, health, traits, hlc, bytes, isFilterChange };
+    const fields = { key, namespace, name, kind, scope: as ?? scope, health, traits, hlc, bytes, isFilterChange };
     return this.replica.stagePut({ ...fields, principal: "p", contentBytes: draft.content.length });
   }
 
