@@ -1,5 +1,5 @@
 /** One link's HTTP/2 stream, whichever side opened it: frames in as they come, frames out one at a time, and an orderly end. */
-import type { Http2Stream } from "node:http2";
+import { constants, type Http2Stream } from "node:http2";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { type AssemblyBounds, framed, MessageAssembler, PREFIX_BYTES } from "../lib/grpc-frames.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
@@ -47,6 +47,7 @@ export class LinkStream {
   /** What came before the first frame was whole; undefined from then on. */
   #silentBytes: number | undefined = 0;
   #pingedMonoMs: number | undefined;
+  #isEndedByPeer = false;
 
   constructor(
     stream: Http2Stream,
@@ -66,7 +67,12 @@ export class LinkStream {
     stream.on("data", (chunk: Buffer) => this.#arrived(chunk));
     stream.on("end", () => this.#peerEnded());
     stream.on("error", (error) => this.#over(error.message));
-    stream.on("close", () => this.#over(`stream closed (${stream.rstCode ?? 0})`));
+    stream.on("close", () => this.#streamClosed(stream.rstCode ?? 0));
+  }
+
+  /** Whether the peer ended it, in good order or by being gone, before it sent anything. */
+  get isEndedUnused(): boolean {
+    return this.#isEndedByPeer && this.#silentBytes === 0;
   }
 
   /** There may be something to send. */
@@ -177,7 +183,14 @@ export class LinkStream {
 
   #peerEnded(): void {
     if (!this.#stream.writableEnded && !this.#stream.destroyed) this.#stream.end();
+    this.#isEndedByPeer ||= this.#state === "open";
     this.#tell(this.#state === "open" ? "peer ended the link" : "closed");
+  }
+
+  #streamClosed(code: number): void {
+    const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL } = constants;
+    this.#isEndedByPeer ||= this.#state === "open" && (code === NGHTTP2_NO_ERROR || code === NGHTTP2_CANCEL);
+    this.#over(`stream closed (${code})`);
   }
 
   /** The stream is of no more use to either side, and a link has its connection for itself. */

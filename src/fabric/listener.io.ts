@@ -316,8 +316,9 @@ export class FabricListener {
       closed: (detail) => {
         this.#links.delete(link);
         this.#silent.delete(link);
-        if (known === undefined) this.#events.refused(`link: ${detail}`, proof.address);
-        else known.closed(detail);
+        // Whoever opened it and went again, or came while this node stops, was not turned away.
+        if (known !== undefined) known.closed(detail);
+        else if (!link.isEndedUnused && !this.#isStopping) this.#events.refused(`link: ${detail}`, proof.address);
       },
     };
     stream.respond(HEADERS, WITH_TRAILERS);

@@ -238,6 +238,29 @@ describe("the end", () => {
     expect(script.count("opened")).toBe(0);
   });
 
+  test("a peer that opens links and ends them while it stops, or while this node does, is no stranger that was refused", async () => {
+    const [script, peer] = [new Script(), new Script()];
+    const { driver, outputs } = await driven(script);
+    const { driver: other } = await driven(peer);
+    peer.on = (input, out) => {
+      if (input.kind === "changed") for (const link of [2, 4, 6]) out.push({ kind: "open", link, to: driver.address });
+      if (input.kind === "opened" && input.link === 2) out.push({ kind: "close", link: 2 });
+    };
+    other.input({ kind: "changed" });
+    await until("links without a word", () => peer.count("opened") === 3 && driver.counts()?.links === 2);
+    await other.stop("restart", 100);
+    await until("they are gone", () => driver.counts()?.links === 0);
+    const third = new Script();
+    const { driver: last } = await driven(third);
+    third.on = (input, out) => {
+      if (input.kind === "changed") out.push({ kind: "open", link: 2, to: driver.address });
+    };
+    last.input({ kind: "changed" });
+    await until("one more", () => driver.counts()?.links === 1);
+    await driver.stop("restart", 100);
+    expect([driver.refusedCount, ...outputs]).toEqual([0]);
+  });
+
   test("who cannot join is told once by whom it is refused, and who is not there", async () => {
     const [script, peer] = [new Script(), new Script()];
     const { driver, outputs } = await driven(script);
