@@ -63,6 +63,17 @@ export function unknownNames(root: string, known: Known): readonly string[] {
   });
 }
 
+// Where the fabric names an event: the first argument of what makes one, its `name`, or the default of that.
+const NAMED = /\b(?:(?:event|clusterEvent|note)\(|name(?: =|:))([^,;)]*)/gi;
+
+/** Events of the mesh that `page` does not explain to whoever finds them in the log. */
+export function unexplainedEvents(root: string, page: string): readonly string[] {
+  const code = texts(root, "src/fabric", [".ts"]).map(withoutComments).join("\n");
+  const explained = readOrEmpty(join(root, page));
+  const names = [...code.matchAll(NAMED)].flatMap(([, said = ""]) => said.match(/(?<=")[a-z]+(?:_[a-z]+)+(?=")/g) ?? []);
+  return [...new Set(names)].filter((name) => !explained.includes(`\`${name}\``)).toSorted();
+}
+
 function readOrEmpty(file: string): string {
   try {
     return readFileSync(file, "utf8");

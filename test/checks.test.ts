@@ -14,7 +14,7 @@ import {
   roomTableFaults,
   untestedFiles,
 } from "../scripts/tidy.ts";
-import { unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
+import { unexplainedEvents, unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
 
 /** The configuration of the checks, as it is; the sources beside it are planted. */
 const CONFIGURATION = [
@@ -296,4 +296,16 @@ test("tidy names a reason that is thrown and that no test names", () => {
 test("tidy names a metric and a setting of the documentation that do not exist", () => {
   const folder = plant({ "docs/a.md": "Watch `waymark_old_total` and `dns_new_total_count`; set `dns.min_ttl`, not `dns.ttl`.\n" });
   expect(unknownNames(folder, { metrics: ["dns_new_total"], settings: ["dns.min_ttl"] })).toHaveLength(2);
+});
+
+test("tidy names an event of the mesh that no page explains", () => {
+  const source = `
+    out.push(event("was_seen", "info", row));
+    this.#note("was_noted", { a: 1 });
+    const event = { name: isIt ? "first_one" : "second_one", severity: "warn" };
+    tell(out, name = "by_default");
+    // event("only_said")
+  `;
+  const folder = plant({ "src/fabric/a.ts": source, "docs/a.md": "| `was_seen`, `second_one` | says |\n" });
+  expect(unexplainedEvents(folder, "docs/a.md")).toEqual(["by_default", "first_one", "was_noted"]);
 });

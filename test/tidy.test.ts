@@ -12,7 +12,7 @@ import {
   roomTableFaults,
   untestedFiles,
 } from "../scripts/tidy.ts";
-import { unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
+import { unexplainedEvents, unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
 import { KNOB_ROWS } from "../src/config.ts";
 import { REASONS } from "../src/lib/errors.ts";
 import type { MetricRow } from "../src/lib/metric-row.ts";
@@ -83,4 +83,8 @@ test("a metric's name ends in its unit", () => {
 test("the documentation names only metrics and settings that there are", () => {
   const settings = KNOB_ROWS.map((row) => row.path);
   expect(unknownNames(ROOT, { metrics: Object.keys(METRICS), settings })).toEqual([]);
+});
+
+test("every event of the mesh is explained to whoever finds it in the log", () => {
+  expect(unexplainedEvents(ROOT, "docs/guides/clustering.md")).toEqual([]);
 });
