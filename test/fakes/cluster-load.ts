@@ -42,7 +42,7 @@ class LoadClient {
 
   async step(): Promise<void> {
     this.#stepCount += 1;
-    if (this.#stepCount % RENEW_EVERY_STEPS === 1) return this.renew();
+    if (this.#stepCount % RENEW_EVERY_STEPS === 1) return this.#renew();
     const name = `${this.#id}-${this.#rng.uint32() % NAMES_A_CLIENT}`;
     const dice = this.#rng.next();
     if (dice < 0.05) {
@@ -53,14 +53,14 @@ class LoadClient {
     else await this.#put(name);
   }
 
-  /** Settles what is unsure, and renews. */
+  /** Settles what is unsure, and keeps its lease for long: nobody renews any more. */
   async settle(): Promise<void> {
     for (const name of this.#unsure) await this.#put(name);
-    await this.renew();
+    await this.#hold(LONG_TTL);
   }
 
   /** Keeps its lease, or takes a new one somewhere else. */
-  async renew(): Promise<void> {
+  async #renew(): Promise<void> {
     const kept = this.#kept;
     const node = this.#cluster.running.find(({ name }) => name === kept.at);
     const answer = await node?.door.ask("renew", { leaseIds: [kept.leaseId] });
@@ -69,8 +69,13 @@ class LoadClient {
       this.counts.renewed += 1;
       return;
     }
+    await this.#hold(KEPT_TTL);
+  }
+
+  async #hold(ttl: string): Promise<void> {
+    const kept = this.#kept;
     kept.version += 1;
-    const { at, response } = await this.#register(kept.name, kept.version, { ttl: KEPT_TTL });
+    const { at, response } = await this.#register(kept.name, kept.version, { ttl });
     kept.at = at;
     kept.leaseId = textOf(response["leaseId"]);
     this.expected.set(kept.name, kept.version);
@@ -185,8 +190,6 @@ export class ClusterLoad {
   /** Waits until every node holds just what was promised, all of them the same. */
   async isKept(): Promise<void> {
     await eventually("all nodes hold what was promised", async () => {
-      // Their leases are kept meanwhile.
-      for (const client of this.#clients) await client.renew();
       const faults: string[] = [];
       const dumps = await Promise.all(this.#cluster.running.map(async ({ name }) => ({ name, held: await this.#cluster.dump(name) })));
       for (const { name, held } of dumps) faults.push(...this.#faultsOf(held).map((fault) => `${name}: ${fault}`));
