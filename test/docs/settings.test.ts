@@ -13,11 +13,15 @@ function settingsOf(name: string) {
 }
 
 test("there are samples", () => {
-  expect(FILES).toEqual(["dev.toml", "hub.toml", "production.toml", "spoke.toml"]);
+  expect(FILES).toEqual(["dev.toml", "hub.toml", "patient.toml", "production.toml", "spoke.toml"]);
 });
 
-test.each(FILES)("%s is loaded without a problem", (name) => {
+test.each(FILES.filter((name) => name !== "patient.toml"))("%s is loaded without a problem", (name) => {
   expect(settingsOf(name).node.id).not.toBe(undefined);
+});
+
+test("patient.toml is the part of a file that a slow network needs", () => {
+  expect(settingsOf("patient.toml").fabric).toMatchObject({ intervalMs: 2500, pingTimeoutMs: 2000, suspicionMultiplier: 2 });
 });
 
 test.each(["production.toml", "hub.toml", "spoke.toml"])("%s proves who is who, on both sorts of listeners", (name) => {
