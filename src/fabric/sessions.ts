@@ -27,8 +27,6 @@ export interface Session {
 interface OwnSession extends Session {
   /** The shell was told that there is something to send, and has not found nothing since. */
   isAwake: boolean;
-  /** Something came over it, or it was found to have nothing to send. */
-  isTouched: boolean;
   dueMonoMs: number;
   /** Whose turn it is to send. */
   isPolicyTurn: boolean;
@@ -46,6 +44,10 @@ export class Sessions {
   readonly #all = new Map<LinkId, OwnSession>();
   #lastMonoMs = 0;
   #isAnyDue = true;
+  /** Something came over these, or they were found to have nothing to send. */
+  readonly #touched = new Set<OwnSession>();
+  /** No link is due before. */
+  #dueMonoMs = 0;
   #seenOrder = -1;
 
   constructor(shared: ReplicationShared, policy: PolicyExchange) {
@@ -94,13 +96,16 @@ export class Sessions {
   open(link: LinkId, hello: Hello, relation: Relation, time: Time): void {
     const { nodeId, generation, clusterId, region } = hello;
     const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation }, time);
-    this.#all.set(link, { link, hello, replication, isAwake: false, isTouched: true, dueMonoMs: 0, isPolicyTurn: true });
+    this.#all.set(link, { link, hello, replication, isAwake: false, dueMonoMs: 0, isPolicyTurn: true });
+    this.#dueMonoMs = 0;
     this.#policy.opened(link, time);
     this.#tellLinked();
   }
 
   close(link: LinkId): void {
-    this.#all.get(link)?.replication.close();
+    const session = this.#all.get(link);
+    session?.replication.close();
+    if (session !== undefined) this.#touched.delete(session);
     this.#all.delete(link);
     this.#policy.closed(link);
     this.#tellLinked();
@@ -118,7 +123,7 @@ export class Sessions {
       : (replication.next(time) ?? this.#policy.next(link, time));
     if (frame === undefined) {
       session.isAwake = false;
-      session.isTouched = true;
+      this.#touched.add(session);
       this.#plan(session);
     }
     return frame;
@@ -127,7 +132,7 @@ export class Sessions {
   receive(link: LinkId, frame: ReplicationFrame | PolicyFrame, time: Time, out: FabricOutput[]): readonly SessionNews[] {
     const session = this.#all.get(link);
     if (session === undefined) return [];
-    session.isTouched = true;
+    this.#touched.add(session);
     switch (frame.kind) {
       case "policyHead":
       case "policyWanted":
@@ -164,24 +169,36 @@ export class Sessions {
       const isAnyDue = this.#isAnyDue || isStopping || order !== this.#seenOrder;
       this.#isAnyDue = false;
       this.#seenOrder = order;
-      for (const session of this.#all.values())
-        if (isAnyDue || session.isTouched || time.monoMs >= session.dueMonoMs)
-          news.push(...this.#visit(session, { time, isStopping }, out));
+      for (const session of this.#toVisit(isAnyDue, time)) news.push(...this.#visit(session, { time, isStopping }, out));
       if (this.#shared.vector.order === order) break;
     }
     return news;
   }
 
+  #toVisit(isAnyDue: boolean, { monoMs }: Time): readonly OwnSession[] {
+    if (!isAnyDue && monoMs < this.#dueMonoMs) {
+      const touched = [...this.#touched];
+      this.#touched.clear();
+      return touched;
+    }
+    const visited: OwnSession[] = [];
+    this.#dueMonoMs = NEVER;
+    for (const session of this.#all.values()) {
+      if (isAnyDue || monoMs >= session.dueMonoMs || this.#touched.has(session)) visited.push(session);
+      else this.#dueMonoMs = Math.min(this.#dueMonoMs, session.dueMonoMs);
+    }
+    this.#touched.clear();
+    return visited;
+  }
+
   nextDeadlineMs(): number | undefined {
-    let next = this.#shared.edgeDueMonoMs ?? NEVER;
-    for (const { dueMonoMs } of this.#all.values()) next = Math.min(next, dueMonoMs);
+    const next = Math.min(this.#shared.edgeDueMonoMs ?? NEVER, this.#all.size === 0 ? NEVER : this.#dueMonoMs);
     return next === NEVER ? undefined : next;
   }
 
   #visit(session: OwnSession, now: { readonly time: Time; readonly isStopping: boolean }, out: FabricOutput[]): readonly SessionNews[] {
     const { replication, link } = session;
     const { time, isStopping } = now;
-    session.isTouched = false;
     let news: readonly SessionNews[] = [];
     if (time.monoMs >= (replication.nextDeadlineMs() ?? NEVER)) {
       const said: ReplicationOutput[] = [];
@@ -200,6 +217,7 @@ export class Sessions {
   #plan(session: OwnSession): void {
     const { replication, isAwake } = session;
     session.dueMonoMs = Math.max(replication.nextDeadlineMs() ?? NEVER, this.#lastMonoMs + (isAwake ? STALLED_MS : 1));
+    this.#dueMonoMs = Math.min(this.#dueMonoMs, session.dueMonoMs);
   }
 
   #pass({ link, hello }: OwnSession, said: readonly ReplicationOutput[], out: FabricOutput[]): SessionNews[] {

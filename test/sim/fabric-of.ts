@@ -59,7 +59,8 @@ export class SimFabric {
     this.fabric = new Fabric(options.fabric, given);
     if (warm === undefined) return;
     const { monoMs, wallMs } = process.time();
-    this.fabric.lives.resume(new Map([...warm.absentWallMs].map(([id, atMs]) => [id, monoMs - (wallMs - atMs)])));
+    const absent = new Map([...warm.absentWallMs].map(([id, atMs]) => [id, monoMs - (wallMs - atMs)]));
+    this.fabric.lives.resume(absent, monoMs + options.fabric.readiness.joinTimeoutMs);
   }
 
   get isReady(): boolean {
@@ -69,6 +70,12 @@ export class SimFabric {
   /** `node/generation` of everybody it takes for alive. */
   aliveMembers(): readonly string[] {
     const members = this.fabric.membership.members().filter(({ status }) => status === "alive");
+    return members.map(({ nodeId, generation }) => `${nodeId}/${generation}`);
+  }
+
+  /** As `aliveMembers`, with those that it suspects. */
+  listedMembers(): readonly string[] {
+    const members = this.fabric.membership.members().filter(({ status }) => status === "alive" || status === "suspect");
     return members.map(({ nodeId, generation }) => `${nodeId}/${generation}`);
   }
 

@@ -104,7 +104,7 @@ export class Scenario {
     const up = this.up();
     const ids = up.map(({ name, process }) => `${name}/${process?.replica.self.generation}`).toSorted();
     return up.every(({ process }) => {
-      const alive = process?.fabric.aliveMembers().toSorted() ?? [];
+      const alive = process?.fabric.listedMembers().toSorted() ?? [];
       return alive.length === ids.length && alive.every((id, i) => id === ids[i]);
     });
   }
