@@ -1,6 +1,6 @@
 /** One link as the node keeps it. */
 import type { Time } from "../lib/machine.ts";
-import type { Goodbye, Hello, LinkFrame, PeerProof } from "./messages.ts";
+import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerProof } from "./messages.ts";
 import type { LinkId } from "./seam.ts";
 import type { Refusal } from "./trust.ts";
 
@@ -46,8 +46,23 @@ export function newRow(link: LinkId, time: Time, timeoutMs: number): Row {
   return { ...facts, ...counts, isIncoming: true, state: "greeting", deadlineMonoMs, control: [] };
 }
 
-export function duplicateNode(hello: Hello): Refusal {
-  return { reason: "duplicate_node", detail: `${hello.nodeId} is linked with a newer generation than ${hello.generation}` };
+/**
+ * Whether the node of the old link is a member as it said, and a link to somebody of the same name, of a newer life, comes from elsewhere:
+ * somebody started a second node with its id. A node that moved has its link to the old place ended, or is dead there before long.
+ */
+function isStillThere(old: Row, next: Row, members: Iterable<MemberUpdate>): boolean {
+  if (old.hello === undefined || old.hello.address === next.hello?.address) return false;
+  const { nodeId, generation, address } = old.hello;
+  for (const member of members) if (member.nodeId === nodeId) return member.generation === generation && member.address === address;
+  return false;
+}
+
+export function duplicateNode({ nodeId, generation }: Hello, old: Hello | undefined): Refusal {
+  const isOlder = generation < (old?.generation ?? 0);
+  const detail = isOlder
+    ? `${nodeId} is linked with a newer generation than ${generation}`
+    : `two nodes call themselves ${nodeId}; the other is at ${old?.address ?? "?"}, and alive`;
+  return { reason: "duplicate_node", detail };
 }
 
 /** Ends that are part of ordinary life. */
@@ -65,15 +80,16 @@ export function hostOf(proof: PeerProof | undefined): string {
 export interface LoserFacts {
   /** This node's own. */
   readonly nodeId: string;
+  readonly members: () => Iterable<MemberUpdate>;
   /** Two links opened within this time of each other were opened from both ends. */
   readonly sameTimeMs: number;
   readonly monoMs: number;
 }
 
-/** Which of two links to one node ends; "none" when they are not of one node. */
-export function loserOf(old: Row, next: Row, { nodeId, sameTimeMs, monoMs }: LoserFacts): Row | "none" {
+/** Which of two links to one node ends; "none" when they are not of one node: the new one is refused. */
+export function loserOf(old: Row, next: Row, { nodeId, members, sameTimeMs, monoMs }: LoserFacts): Row | "none" {
   const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
-  if (is < was) return "none";
+  if (is < was || (is > was && isStillThere(old, next, members()))) return "none";
   const isSameTime = monoMs - old.sinceMonoMs < sameTimeMs;
   // One that opens a second link has lost the first, even if this end has not noticed yet.
   if (is > was || old.isIncoming === next.isIncoming || !isSameTime) return old;

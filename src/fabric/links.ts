@@ -302,8 +302,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const other = this.#up.get(hello.nodeId);
     if (other !== undefined) {
       const { sameTimeMs } = this.#options;
-      const loser = loserOf(other, row, { nodeId: this.#parts.trust.nodeId, sameTimeMs, monoMs: time.monoMs });
-      if (loser === "none") return this.#refuse(row, duplicateNode(hello), time, out, hello);
+      const loser = loserOf(other, row, {
+        nodeId: this.#parts.trust.nodeId,
+        members: this.#parts.members,
+        sameTimeMs,
+        monoMs: time.monoMs,
+      });
+      if (loser === "none") return this.#refuse(row, duplicateNode(hello, other.hello), time, out, hello);
       this.#end(loser, { reason: "duplicate_link", detail: "" }, time, out);
       if (loser === row) return;
     }

@@ -27,6 +27,8 @@ test.each([
 });
 
 test("a second node of one id is named", () => {
-  const { reason, detail } = duplicateNode(greetingOf("b", { generation: 3 }));
-  expect([reason, detail]).toEqual(["duplicate_node", "b is linked with a newer generation than 3"]);
+  const [second, fourth] = [greetingOf("b", { generation: 3 }), greetingOf("b", { generation: 4, address: "10.0.0.4:1" })];
+  expect(duplicateNode(second, fourth)).toEqual({ reason: "duplicate_node", detail: "b is linked with a newer generation than 3" });
+  const alive = "two nodes call themselves b; the other is at 10.0.0.4:1, and alive";
+  expect(duplicateNode(greetingOf("b", { generation: 5 }), fourth)).toEqual({ reason: "duplicate_node", detail: alive });
 });

@@ -147,6 +147,20 @@ test("a newer generation takes the place of an older one at once, and never the 
   expect(out.find(({ kind }) => kind === "event")).toMatchObject({ event: { severity: "error", isAudited: true } });
 });
 
+test("a newer generation at another address waits until membership knows the older one no more", () => {
+  const bench = new Bench("m");
+  const [older, newer] = [greetingOf("z", { generation: 2 }), greetingOf("z", { generation: 3, address: "10.0.0.77:1" })];
+  bench.know(memberOf("z", { generation: 2 }));
+  bench.incoming(1, older);
+  const out = bench.incoming(3, newer);
+  expect(bench.links.next(3)).toMatchObject({ kind: "goodbye", reason: "duplicate_node" });
+  expect(out.find(({ kind }) => kind === "event")).toMatchObject({ event: { severity: "error", isAudited: true } });
+  expect(bench.links.upTo("z")?.link).toBe(1);
+  bench.know(memberOf("z", { generation: 3, address: "10.0.0.77:1" }));
+  bench.incoming(5, newer);
+  expect(bench.links.upTo("z")?.link).toBe(5);
+});
+
 test.each([
   ["a wrong token", greetingOf("z", { clusterToken: "x" }), "wrong_token"],
   ["our own id", greetingOf("m"), "duplicate_node"],
