@@ -47,6 +47,8 @@ export interface MeshOptions {
 const LEAVE_BATCH = 1000;
 /** Of the time a stop has, what its goodbyes have. */
 const GOODBYE_SHARE = 0.5;
+/** What the last snapshot has at least, however long goodbyes took. */
+const MIN_SNAPSHOT_MS = 1000;
 /** A generation that could not be written is tried again after this. */
 const RENEW_RETRY_MS = 1000;
 
@@ -89,6 +91,7 @@ class MeshNode implements NodeFabric {
   readonly #events: MeshEvents;
   #isRenewing = false;
   #isStopping = false;
+  #isOpen = false;
   #tlsWatch: TlsWatch | undefined;
   #isWhole = false;
 
@@ -122,6 +125,7 @@ class MeshNode implements NodeFabric {
   async open(): Promise<void> {
     const { core, policy, settings } = this.#options;
     await this.#driver.open();
+    this.#isOpen = true;
     core.hooks.onCommitted = () => this.#driver.changed();
     core.hooks.collectsByAge = () => this.#watched.fabric.mayCollect(now());
     policy.onHead((head) => this.#driver.input({ kind: "policy", head }));
@@ -165,8 +169,21 @@ class MeshNode implements NodeFabric {
     // Alone a node keeps everything: there is nobody for whom it would be gone.
     const isLeaving = how === "leave" && this.mesh.hasPeers();
     if (isLeaving) await this.#endOwn(endMonoMs - timeoutMs * GOODBYE_SHARE);
+    const rightWallMs = this.#rightWallMs();
     await this.#driver.stop(isLeaving ? "leave" : "restart", Math.max(0, endMonoMs - performance.now()));
+    if (rightWallMs !== undefined) {
+      const leftMs = Math.max(MIN_SNAPSHOT_MS, endMonoMs - performance.now());
+      await this.#warmStart.finish((origin) => this.#stateOf(origin), rightWallMs, leftMs);
+    }
     await this.#warmStart.close();
+  }
+
+  /** When what is held was right, as far as others told; undefined before that, or when no snapshots are wanted. */
+  #rightWallMs(): number | undefined {
+    const { snapshotIntervalMs } = this.#options.settings.fabric;
+    if (!this.#isOpen || snapshotIntervalMs === 0 || !this.#watched.fabric.isReady) return undefined;
+    const time = now();
+    return Math.round(time.wallMs - this.#watched.fabric.readiness(time).ageMs);
   }
 
   // ---- making it ----
@@ -223,7 +240,9 @@ class MeshNode implements NodeFabric {
       startAgeMs,
     });
     const { monoMs, wallMs } = now();
-    if (warm !== undefined) fabric.lives.resume(new Map([...warm.absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)])));
+    if (warm === undefined) return fabric;
+    const absent = new Map([...warm.absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)]));
+    fabric.lives.resume(absent, monoMs + settings.fabric.joinTimeoutMs);
     return fabric;
   }
 

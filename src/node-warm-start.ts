@@ -95,23 +95,28 @@ export class WarmStart {
     this.#timer.unref();
   }
 
-  /** Writes a snapshot, or says that the one there is still right. Never rejects: what fails is logged, and tried again. */
-  async save(stateOf: (origin: Origin) => SnapshotOrigin): Promise<void> {
+  /**
+   * Writes a snapshot, or says that the one there is still right. Never rejects: what fails is logged, and tried again. `rightWallMs`: when
+   * what is held was right, if that is not now.
+   */
+  async save(stateOf: (origin: Origin) => SnapshotOrigin, rightWallMs = now().wallMs): Promise<void> {
     const path = this.#path;
     if (path === undefined) return;
     const { replica, clusterId, log } = this.#parts;
-    const { wallMs, monoMs } = now();
+    const { monoMs, wallMs } = now();
     const state = stateText(replica, stateOf);
     try {
       if (this.#isForeign) await setAsideSnapshotFile(path);
       this.#isForeign = false;
       if (state === this.#written) {
-        await touchSnapshotFile(path, wallMs);
+        await touchSnapshotFile(path, rightWallMs);
         return;
       }
-      const header = { nodeId: replica.self.nodeId, clusterId, savedWallMs: wallMs };
+      const header = { nodeId: replica.self.nodeId, clusterId, savedWallMs: rightWallMs };
       const blocks = snapshotBlocks(replica, header, stateOf);
       const sizeBytes = await writeSnapshotFile(path, blocks, { maxBytes: MAX_BYTES, signal: this.#stop.signal });
+      // The file's own time counts as well.
+      if (sizeBytes !== undefined && rightWallMs < wallMs) await touchSnapshotFile(path, rightWallMs);
       if (sizeBytes !== undefined) this.#written = state;
       else if (!this.#stop.signal.aborted) log.warn({ maxBytes: MAX_BYTES }, "no snapshot of what other nodes told: it is too large");
       log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "snapshot of what other nodes told");
@@ -119,6 +124,15 @@ export class WarmStart {
       this.#written = "";
       log.warn({ err: error, path }, "no snapshot of what other nodes told");
     }
+  }
+
+  /** The last snapshot, when the node stops; given up after `timeoutMs`, and then what stands on disk stands. */
+  async finish(stateOf: (origin: Origin) => SnapshotOrigin, rightWallMs: number, timeoutMs: number): Promise<void> {
+    const timer = setTimeout(() => this.#stop.abort(), timeoutMs);
+    clearTimeout(this.#timer);
+    await this.#writing;
+    if (!this.#stop.signal.aborted) await this.save(stateOf, rightWallMs);
+    clearTimeout(timer);
   }
 
   /** Ends writing; what stands on disk stands. */

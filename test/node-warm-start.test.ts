@@ -110,3 +110,19 @@ test("it is written now and then, but not before what was restored is right agai
   await until("a snapshot", () => existsSync(join(home, "replica.snapshot")));
   await warm.close();
 });
+
+test("when the node stops it is written once more, with when that was right; out of time, what stands stands", async () => {
+  const [n1] = pair();
+  const warm = warmOf(n1);
+  warm.start(3_600_000, live, () => true);
+  const rightWallMs = Date.now() - 5000;
+  await warm.finish(live, rightWallMs, 5000);
+  await warm.close();
+  n1.restart(time, "disk kept");
+  const again = warmOf(n1);
+  expect((await again.restore())?.savedWallMs).toBe(rightWallMs);
+  await again.close();
+  const before = readFileSync(join(home, "replica.snapshot"));
+  await again.finish(live, Date.now(), 5000);
+  expect(readFileSync(join(home, "replica.snapshot"))).toEqual(before);
+});

@@ -65,6 +65,7 @@ export class Fabric implements FabricMachine {
       clusterId,
       findMember: (id) => this.membership.find(id),
       forgetOrigin: (origin, time) => this.replication.forgetOrigin(origin, time),
+      hasTable: () => this.membership.hasJoined,
       wasHidden: (id) => this.replication.hiddenElsewhere.has(id),
       readmit: (id, generation) => this.replication.readmit(id, generation),
     });

@@ -53,6 +53,8 @@ interface Row extends OriginState {
   clusterId: string;
   absence: Absence | undefined;
   sinceMonoMs: number;
+  /** Taken for live because it was before this node restarted, and nothing is known of its node yet. */
+  isPresumed: boolean;
   /** Records up to this seq have been visited since its life changed; undefined when all have. */
   touchedSeq: number | undefined;
 }
@@ -72,6 +74,8 @@ export interface LivesParts {
   readonly forgetOrigin: (origin: Origin, time: Time) => void;
   /** Whether a peer hid an origin before it was known here. */
   readonly wasHidden?: (id: string) => boolean;
+  /** Whether somebody has told who the members are. */
+  readonly hasTable?: () => boolean;
   readonly readmit: (nodeId: string, generation: number) => void;
 }
 
@@ -84,6 +88,9 @@ export class Lives {
   readonly #away = new Map<string, number>();
   /** Origin id to since when it was away already, before this node restarted. */
   #absentBefore: ReadonlyMap<string, number> = new Map();
+  /** Ids of the other origins of before this node restarted; until then they are presumed to be there, unless a table says who is. */
+  readonly #presumed = new Set<string>();
+  #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
   /** Rows whose records are being visited. */
   readonly #settling = new Set<Row>();
   /** Everybody is to be looked at anew. */
@@ -124,9 +131,15 @@ export class Lives {
     return counts;
   }
 
-  /** After a restart, before the first tick: origins that were away already, and since when (monotonic ms). Their clocks go on. */
-  resume(absentBefore: ReadonlyMap<string, number>): void {
+  /**
+   * After a restart, before the first tick: origins that were away already, and since when (monotonic ms). Their clocks go on. The rest
+   * was there: to show all of it as orphaned and live again would tell readers of a calamity that was none.
+   */
+  resume(absentBefore: ReadonlyMap<string, number>, presumedUntilMonoMs: number): void {
     this.#absentBefore = absentBefore;
+    this.#presumedUntilMonoMs = presumedUntilMonoMs;
+    const { origins, self } = this.#parts.replica;
+    for (const { id, nodeId } of origins.values()) if (!absentBefore.has(id) && nodeId !== self.nodeId) this.#presumed.add(id);
   }
 
   /** Records of an origin came, perhaps the first. */
@@ -191,6 +204,7 @@ export class Lives {
     this.#reviewClusters(time, events);
     let isChanged = false;
     this.#nextMonoMs = Math.min(Number.POSITIVE_INFINITY, ...this.#away.values());
+    if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);
     for (const cluster of this.#clusters.values()) this.#wakeForWindow(cluster);
     for (const row of this.#rows.values()) isChanged = this.#age(row, time, events) || isChanged;
     return isChanged;
@@ -198,27 +212,44 @@ export class Lives {
 
   #reviewOrigin(origin: Origin, time: Time, events: FabricEvent[]): Row {
     const member = this.#parts.findMember(origin.nodeId);
-    const absence = this.#absenceOf(origin, member);
+    const isPresumed = member === undefined && this.#isPresumed(origin, time);
+    const absence = isPresumed ? undefined : this.#absenceOf(origin, member);
     let row = this.#rows.get(origin.id);
     if (row?.origin !== origin) {
-      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, touchedSeq: undefined };
+      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, touchedSeq: undefined };
       this.#rows.set(origin.id, row);
       // Whoever was gone before we heard of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
-      // And what all others hide is not to be shown here for another grace; when it is forgotten each finds out by itself.
-      const elsewhereMonoMs = this.#parts.wasHidden?.(origin.id) === true ? time.monoMs - this.#options.orphanGraceMs : time.monoMs;
-      row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#absentBefore.get(origin.id) ?? elsewhereMonoMs);
+      row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#awaySince(origin, time));
     }
     if (row.clusterId === "") row.clusterId = origin.clusterId === "" ? (member?.clusterId ?? "") : origin.clusterId;
-    if (row.absence === absence) return row;
-    const was = row.absence;
+    const { absence: was, isPresumed: wasPresumed } = row;
+    row.isPresumed = isPresumed;
+    if (was === absence) return row;
     this.#setAbsence(row, absence, time);
+    if (wasPresumed && absence !== undefined) row.sinceMonoMs = this.#awaySince(origin, time);
     const cluster = this.#cluster(row.clusterId);
-    if (absence === "dead" && was === undefined) cluster.vanished.set(origin.id, time.monoMs);
+    // One that was dead when this node came back did not vanish now.
+    if (absence === "dead" && was === undefined && !wasPresumed) cluster.vanished.set(origin.id, time.monoMs);
     else if (absence === undefined) cluster.vanished.delete(origin.id);
     if (absence === undefined) events.push(event("origin_back", "info", row));
     else if (was === undefined) events.push(event("origin_orphaned", "info", row));
     return row;
+  }
+
+  #isPresumed({ id }: Origin, { monoMs }: Time): boolean {
+    if (this.#presumed.size === 0) return false;
+    if (monoMs >= this.#presumedUntilMonoMs || this.#parts.hasTable?.() === true) this.#presumed.clear();
+    return this.#presumed.has(id);
+  }
+
+  /**
+   * Since when an origin is away that was never seen live here. What all others hide is not to be shown here for another grace; when it
+   * is forgotten each finds out by itself.
+   */
+  #awaySince({ id }: Origin, { monoMs }: Time): number {
+    const elsewhereMonoMs = this.#parts.wasHidden?.(id) === true ? monoMs - this.#options.orphanGraceMs : monoMs;
+    return this.#absentBefore.get(id) ?? elsewhereMonoMs;
   }
 
   #absenceOf(origin: Origin, member: MemberUpdate | undefined): Absence | undefined {

@@ -253,6 +253,22 @@ test("a restarted node serves at once what others told it, marked with its age, 
   expect(await back.seen()).toEqual(["web healthy"]);
 }, 30_000);
 
+test("a node that is stopped writes a snapshot, and when it is back shows nothing as orphaned that was there all the time", async () => {
+  await using a = await start("s1");
+  await a.register("web");
+  const b = await start("s2", ["--join", a.fabric]);
+  await eventually("replicated", () => b.seen(), ["web healthy"]);
+  await b.node.stop("SIGTERM");
+  expect(existsSync(join(HOME, "s2", "replica.snapshot"))).toBe(true);
+  const talkative = join(HOME, "talkative.json");
+  writeFileSync(talkative, JSON.stringify({ fabric: { interval: "400ms", ping_timeout: "250ms" }, observability: { log_level: "info" } }));
+  await using again = await start("s2", ["--config", talkative, "--join", a.fabric]);
+  expect(await again.seen()).toEqual(["web healthy"]);
+  const { stdout, stderr } = again.node.command;
+  expect(`${stdout}${stderr}`).toContain("is back from the snapshot");
+  expect(`${stdout}${stderr}`).not.toContain("origin_orphaned");
+}, 30_000);
+
 test("with certificates nodes are whom their certificates name; a stranger's is refused, and a node does not start with another's", async () => {
   const authority = new FabricAuthority();
   const files = (name: string, tls: FabricTls): string => {
