@@ -9,7 +9,6 @@ import { coversNamespace, type Filter, type Locality, matches } from "./filter.t
 import type { DigestSum, ViewDigest } from "./namespace-digest.ts";
 import { type CatalogRecord, deltaId } from "./record.ts";
 import type { Replica } from "./replica.ts";
-import { SCOPE } from "./scope.ts";
 
 /** As on the wire: DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
@@ -120,10 +119,12 @@ export class Reader {
     return shortCursorText(this.node.boot, revision, settled);
   }
 
-  /** This node's origin, when the reader may be told of LOCAL entries of it: at another node it is told of others. */
+  /**
+   * This node's origin, when it has had LOCAL entries where the reader looks: at another node there are others, and what they stood
+   * before here, which a reader of wider scopes sees there.
+   */
   get local(): string | undefined {
     const { filter, allowed } = this.options;
-    if (filter.scope > SCOPE.LOCAL) return undefined;
     for (const namespace of this.replica.localNamespaces)
       if (coversNamespace(filter, namespace) && allowed(namespace)) return this.replica.self.id;
     return undefined;

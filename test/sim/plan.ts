@@ -90,7 +90,7 @@ export interface Plan {
   readonly frameBytes: number;
   readonly tombstoneTtlMs: number;
   readonly minTombstones: number;
-  /** Some entries are LOCAL: watches that change nodes begin anew. */
+  /** Some entries are LOCAL. */
   readonly hasLocal: boolean;
 }
 

@@ -111,9 +111,7 @@ export class Simulation {
     });
     const clientParts = { world, nodes, model, rng: rng.fork("clients") };
     this.clients = Array.from({ length: plan.clientCount }, (_, i) => new Client(i, clientParts));
-    this.watches = plan.watches.map(
-      (watch, i) => new SimWatch(i, watch, { world, nodes, checks, trace: this.trace, hasLocal: plan.hasLocal }),
-    );
+    this.watches = plan.watches.map((watch, i) => new SimWatch(i, watch, { world, nodes, checks, trace: this.trace }));
     this.#faults = {
       world,
       network: this.network,

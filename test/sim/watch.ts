@@ -33,8 +33,6 @@ export interface WatchParts {
   readonly nodes: readonly SimNode[];
   readonly checks: Checks;
   readonly trace: Trace;
-  /** Each node shows its own LOCAL entries: what one told is not what another says. */
-  readonly hasLocal: boolean;
 }
 
 export class SimWatch {
@@ -129,7 +127,6 @@ export class SimWatch {
         return this.#opened(process, { kind: "revision", revision: cursor.revision, settled: cursor.settled }, reader);
     }
     this.#short = undefined;
-    if (this.#parts.hasLocal) this.#forget();
     const portable = this.#portable === "" ? undefined : parseCursor(this.#portable);
     if (portable?.kind !== "portable") {
       this.#newest.clear();
