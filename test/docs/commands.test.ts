@@ -43,6 +43,7 @@ interface Ports {
   readonly grpc: string;
   readonly http: string;
   readonly dns: string;
+  readonly fabric: string;
 }
 
 describe.each(PAGES)("%s", (page) => {
@@ -53,10 +54,11 @@ describe.each(PAGES)("%s", (page) => {
   beforeAll(async () => {
     // As the page says, but for ports that another node may hold and data that would stay.
     server = new Script("npm start -- --ephemeral --grpc-port 0 --http-port 0 --dns-port 0 --fabric-port 0");
-    const ready = /^node \S+ is ready: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+), DNS 127\.0\.0\.1:(\d+)$/m;
+    const ready =
+      /^node \S+ is ready: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+), DNS 127\.0\.0\.1:(\d+), fabric 127\.0\.0\.1:(\d+)$/m;
     await server.until(() => ready.test(server.stderr));
-    const [, grpc = "", http = "", dns = ""] = ready.exec(server.stderr) ?? [];
-    ports = { grpc, http, dns };
+    const [, grpc = "", http = "", dns = "", fabric = ""] = ready.exec(server.stderr) ?? [];
+    ports = { grpc, http, dns, fabric };
   });
   afterAll(async () => {
     server.kill("SIGTERM");
@@ -74,7 +76,7 @@ describe.each(PAGES)("%s", (page) => {
   });
 
   const here = (text: string): string =>
-    text.replaceAll("17420", ports.grpc).replaceAll("17480", ports.http).replaceAll("17453", ports.dns);
+    text.replaceAll("17420", ports.grpc).replaceAll("17480", ports.http).replaceAll("17453", ports.dns).replaceAll("17421", ports.fabric);
   const tools = ({ words }: Block): readonly string[] => words.filter((word) => word !== "until-ctrl-c");
   const isHere = (block: Block): boolean => tools(block).every((tool) => spawnSync("sh", ["-c", `command -v ${tool}`]).status === 0);
 
