@@ -204,7 +204,9 @@ export class Lives {
     this.#reviewClusters(time, events);
     let isChanged = false;
     this.#nextMonoMs = Math.min(Number.POSITIVE_INFINITY, ...this.#away.values());
-    if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);
+    // Nobody may have asked whether one is presumed: then they are still listed.
+    if (time.monoMs >= this.#presumedUntilMonoMs) this.#presumed.clear();
+    else if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);
     for (const cluster of this.#clusters.values()) this.#wakeForWindow(cluster);
     for (const row of this.#rows.values()) isChanged = this.#age(row, time, events) || isChanged;
     return isChanged;
