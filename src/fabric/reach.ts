@@ -11,7 +11,7 @@ export interface ReachOptions {
   readonly countMs: number;
 }
 
-export const REACH_DEFAULTS: ReachOptions = { passOverAttempts: 2, passOverMs: 30_000, maxPassOverMs: 300_000, countMs: 30_000 };
+const REACH_DEFAULTS: ReachOptions = { passOverAttempts: 2, passOverMs: 30_000, maxPassOverMs: 300_000, countMs: 30_000 };
 
 interface Row {
   readonly sinceMonoMs: number;

@@ -11,7 +11,7 @@ import type { Model } from "./model.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
-export const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
+const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
 
 /** What an entry may say; each differs in something that filters look at, the last in none. */
 const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [

@@ -190,13 +190,13 @@ export class Invariants implements Watching {
 }
 
 /** Who may hold an entry, as the table of semantics.md says it. */
-export function mayHold(scope: Scope, relation: Relation): boolean {
+function mayHold(scope: Scope, relation: Relation): boolean {
   if (relation === "self") return true;
   if (relation === "cluster") return scope === SCOPE.ZONE || scope === SCOPE.REGION || scope === SCOPE.GLOBAL;
   return relation === "region" && (scope === SCOPE.REGION || scope === SCOPE.GLOBAL);
 }
 
-export function relationOf(node: SimNode, origin: SimNode): Relation {
+function relationOf(node: SimNode, origin: SimNode): Relation {
   if (node === origin) return "self";
   if (node.options.clusterId === origin.options.clusterId) return "cluster";
   return node.options.region === origin.options.region ? "region" : "remote";
