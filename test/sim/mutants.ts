@@ -35,7 +35,6 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     withinSeeds: 60,
-    isCheap: true,
   },
   {
     name: "lost generation kept",
