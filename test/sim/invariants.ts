@@ -1,4 +1,5 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
+import { settledOf } from "../../src/catalog/cell.ts";
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record.ts";
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
@@ -114,7 +115,7 @@ export class Invariants implements Watching {
         known !== undefined &&
         ender !== undefined &&
         mayHold(reach, relationOf(node, ender)) &&
-        known.through >= seq &&
+        settledOf(known) >= seq &&
         known.floor < seq &&
         !checks.isLost(originId);
       checks.holds(
