@@ -37,7 +37,7 @@ export const FABRIC_KNOBS = {
   }),
   clusterTokenFile: optionalText({
     ...PATH,
-    doc: "File with the token that nodes of this cluster show each other; one line of 16 to 1024 printable characters.",
+    doc: "File with the token that nodes of this cluster show each other; one line of 16 to 1024 printable characters. While it is changed, a second line with another that is taken as well. Read again on SIGHUP.",
   }),
   certFile: optionalText({
     ...PATH,

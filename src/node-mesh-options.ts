@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import type { Settings } from "./config.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "./fabric/fabric-options.ts";
 import type { FabricTls } from "./fabric/peer-proof.io.ts";
-import { nodeOfCertificate } from "./fabric/trust.ts";
+import { type ClusterTokens, nodeOfCertificate } from "./fabric/trust.ts";
 import { Rng } from "./lib/rng.ts";
 
 /** Chance that nobody foresees, in the form that machines take. */
@@ -50,15 +50,23 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   };
 }
 
-/** The one line of the token file, or empty; the message names the file and never what is in it. */
-export function readClusterToken({ fabric }: Settings): string {
+/** Lines of the token file: the token, and while it is changed the old or the new one. */
+const MAX_TOKENS = 2;
+
+/** The token of the file's first line, and that of its second if it has one; the message names the file and never what is in it. */
+export function readClusterTokens({ fabric }: Settings): ClusterTokens {
   const path = fabric.clusterTokenFile;
-  if (path === undefined) return "";
-  const token = readFile(path, "fabric.cluster_token_file")
+  if (path === undefined) return { clusterToken: "" };
+  const lines = readFile(path, "fabric.cluster_token_file")
     .toString("utf8")
-    .replace(/\r?\n$/, "");
-  if (/^[\x21-\x7e]{16,1024}$/.test(token)) return token;
-  throw new Error(`fabric.cluster_token_file: ${path} does not hold one line of 16 to 1024 printable ASCII characters without spaces`);
+    .split(/\r?\n/, MAX_TOKENS + 2);
+  if (lines.at(-1) === "") lines.pop();
+  const [clusterToken, otherToken] = lines;
+  const areTokens = lines.every((line) => /^[\x21-\x7e]{16,1024}$/.test(line));
+  if (clusterToken !== undefined && lines.length <= MAX_TOKENS && areTokens) return { clusterToken, otherToken };
+  throw new Error(
+    `fabric.cluster_token_file: ${path} does not hold one or two lines of 16 to 1024 printable ASCII characters without spaces`,
+  );
 }
 
 /** Certificates of the fabric; undefined for plain connections. Throws when they are of another node. */

@@ -8,7 +8,7 @@ import { FabricDriver, type NodeOutput } from "./fabric/driver.io.ts";
 import { Fabric } from "./fabric/fabric.ts";
 import type { MemberFacts, PolicyHead } from "./fabric/messages.ts";
 import type { SnapshotOrigin } from "./fabric/snapshot-codec.ts";
-import { PROTOCOL_VERSIONS } from "./fabric/trust.ts";
+import { type ClusterTokens, PROTOCOL_VERSIONS } from "./fabric/trust.ts";
 import { hostPort } from "./lib/host-port.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
@@ -17,7 +17,7 @@ import { type NodeCore, newGeneration, now } from "./node-core.ts";
 import type { NodeFabric } from "./node-fabric.ts";
 import { MeshEvents } from "./node-mesh-events.ts";
 import { observeMesh } from "./node-mesh-metrics.ts";
-import { fabricOptions, readClusterToken, readFabricTls, secretRng } from "./node-mesh-options.ts";
+import { fabricOptions, readClusterTokens, readFabricTls, secretRng } from "./node-mesh-options.ts";
 import { detailOf, MeshPeers, meshView } from "./node-mesh-view.ts";
 import { WatchedFabric } from "./node-mesh-watch.ts";
 import { type Warm, WarmStart } from "./node-warm-start.ts";
@@ -85,10 +85,10 @@ class MeshNode implements NodeFabric {
   readonly #warm: Warm | undefined;
   readonly #watched: WatchedFabric;
   readonly #driver: FabricDriver;
-  readonly #clusterToken: string;
   readonly #markReady: () => void;
   readonly #host: string;
   readonly #events: MeshEvents;
+  #tokens: ClusterTokens;
   #isRenewing = false;
   #isStopping = false;
   #isOpen = false;
@@ -102,7 +102,7 @@ class MeshNode implements NodeFabric {
     this.#warm = warm;
     this.#host = fabricHost(settings);
     this.#events = new MeshEvents(core, options.log);
-    this.#clusterToken = readClusterToken(settings);
+    this.#tokens = readClusterTokens(settings);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ready = promise;
     this.#markReady = resolve;
@@ -160,6 +160,7 @@ class MeshNode implements NodeFabric {
 
   reload(): void {
     this.#tlsWatch?.reload();
+    this.#reloadTokens();
   }
 
   async stop(how: "leave" | "keep", timeoutMs: number): Promise<void> {
@@ -203,6 +204,20 @@ class MeshNode implements NodeFabric {
     });
   }
 
+  #reloadTokens(): void {
+    const { settings, log } = this.#options;
+    if (settings.fabric.clusterTokenFile === undefined) return;
+    try {
+      const tokens = readClusterTokens(settings);
+      this.#driver.setClusterToken(tokens.clusterToken);
+      this.#watched.fabric.setTokens(tokens);
+      this.#tokens = tokens;
+      log.info({ areTwoTaken: tokens.otherToken !== undefined }, "cluster token reloaded");
+    } catch (error) {
+      log.warn({ err: error }, "cluster token not reloaded, keeping the old one");
+    }
+  }
+
   #transport() {
     const { settings, core, log } = this.#options;
     const { metrics } = core;
@@ -211,7 +226,7 @@ class MeshNode implements NodeFabric {
       port: settings.fabric.port,
       tls: readFabricTls(settings, core.identity),
       isInsecure: settings.listen.insecure,
-      clusterToken: this.#clusterToken,
+      clusterToken: this.#tokens.clusterToken,
       openDoor: openAcceptor,
       guard: new Http2Guard({
         onCut: (reason, address) => {
@@ -235,10 +250,11 @@ class MeshNode implements NodeFabric {
       hlc,
       rng: secretRng(),
       seeds: settings.fabric.seeds,
-      clusterToken: this.#clusterToken,
+      clusterToken: this.#tokens.clusterToken,
       isInsecure: settings.listen.insecure,
       startAgeMs,
     });
+    fabric.setTokens(this.#tokens);
     const { monoMs, wallMs } = now();
     if (warm === undefined) return fabric;
     const absent = new Map([...warm.absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)]));

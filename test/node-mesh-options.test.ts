@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { loadConfig, type Settings } from "../src/config.ts";
 import { FABRIC_DEFAULTS } from "../src/fabric/fabric-options.ts";
-import { fabricOptions, readClusterToken, readFabricTls } from "../src/node-mesh-options.ts";
+import { fabricOptions, readClusterTokens, readFabricTls } from "../src/node-mesh-options.ts";
 import { FabricAuthority } from "./fakes/fabric-transport.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-mesh-"));
@@ -49,18 +49,22 @@ test("more links leave room for as many of others", () => {
 });
 
 test.each([
-  { content: "0123456789abcdef\n", want: "0123456789abcdef" },
-  { content: "0123456789abcdef\r\n", want: "0123456789abcdef" },
+  { content: "0123456789abcdef\n", want: { clusterToken: "0123456789abcdef" } },
+  { content: "0123456789abcdef\r\n", want: { clusterToken: "0123456789abcdef" } },
+  { content: "0123456789abcdef\nfedcba9876543210", want: { clusterToken: "0123456789abcdef", otherToken: "fedcba9876543210" } },
+  { content: "", want: undefined },
+  { content: "0123456789abcdef\n\n", want: undefined },
+  { content: "0123456789abcdef\nfedcba9876543210\n0123456789abcdef", want: undefined },
   { content: "too short", want: undefined },
   { content: "has a space in it, and is long", want: undefined },
-  { content: "two lines of text\nare one too many\n", want: undefined },
+  { content: "words with spaces\nin two lines of it\n", want: undefined },
   { content: "x".repeat(1025), want: undefined },
 ])("a token file with $content is $want", ({ content, want }) => {
   const given = settings({ cluster_token_file: file("token", content) });
-  if (want !== undefined) expect(readClusterToken(given)).toBe(want);
+  if (want !== undefined) expect(readClusterTokens(given)).toEqual(want);
   else {
-    expect(() => readClusterToken(given)).toThrow(/^fabric\.cluster_token_file: .*does not hold one line of 16 to 1024/);
-    expect(() => readClusterToken(given)).not.toThrow(content.slice(0, 8));
+    expect(() => readClusterTokens(given)).toThrow(/^fabric\.cluster_token_file: .*does not hold one or two lines of 16 to 1024/);
+    if (content !== "") expect(() => readClusterTokens(given)).not.toThrow(content.slice(0, 8));
   }
 });
 

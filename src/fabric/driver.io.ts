@@ -97,6 +97,11 @@ export class FabricDriver {
     this.#transport?.setTls(tls);
   }
 
+  /** Calls from now on show this token. Throws when it can be none, and keeps the old one. */
+  setClusterToken(token: string): void {
+    this.#transport?.setClusterToken(token);
+  }
+
   /** Tells the machine something. From within `onOutput` it is told after the orders before it are carried out. */
   input(input: FabricInput): void {
     if (this.#isStopped) return;

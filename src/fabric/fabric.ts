@@ -15,7 +15,7 @@ import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
 import { READY, type SessionNews, Sessions } from "./sessions.ts";
-import { laterLifeOf, type TrustFacts } from "./trust.ts";
+import { type ClusterTokens, laterLifeOf, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** Everybody must have been in reach for so long before old tombstones go: many exchanges of vectors, and whole transfers. */
@@ -29,7 +29,7 @@ export class Fabric implements FabricMachine {
   readonly calls: CallGuard;
   readonly #options: FabricOptions;
   readonly #parts: FabricParts;
-  readonly #trust: TrustFacts;
+  readonly #trust: TrustFacts & { clusterToken: string; otherToken?: string | undefined };
   readonly #links: Links;
   readonly #readiness: Readiness;
   readonly #sessions: Sessions;
@@ -70,6 +70,12 @@ export class Fabric implements FabricMachine {
       readmit: (id, generation) => this.replication.readmit(id, generation),
     });
     this.#readiness = new Readiness(options.readiness, { hasSeeds: this.#seeds().length > 0, startAgeMs: parts.startAgeMs });
+  }
+
+  /** From now on; links that are up stay. */
+  setTokens({ clusterToken, otherToken }: ClusterTokens): void {
+    this.#trust.clusterToken = clusterToken;
+    this.#trust.otherToken = otherToken;
   }
 
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {

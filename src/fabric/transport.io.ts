@@ -78,7 +78,7 @@ export async function openFabricTransport(options: TransportOptions, events: Tra
     throw new Error(
       `on ${options.host} the fabric listener would take anybody's word: configure its certificates, or, where the network itself is trusted, pass --insecure`,
     );
-  if (!/^[\x21-\x7e]*$/.test(options.clusterToken)) throw new Error("the cluster token must be printable ASCII without spaces");
+  checkToken(options.clusterToken);
   const transport = new FabricTransport(options, events, new LinkTraffic());
   try {
     await transport.open();
@@ -100,6 +100,11 @@ interface DialTls {
   readonly trustDomain: string;
 }
 
+/** It travels in a header. */
+function checkToken(token: string): void {
+  if (!/^[\x21-\x7e]*$/.test(token)) throw new Error("the cluster token must be printable ASCII without spaces");
+}
+
 export class FabricTransport {
   readonly traffic: LinkTraffic;
   readonly #options: TransportOptions;
@@ -114,6 +119,7 @@ export class FabricTransport {
   readonly #outgoing = new Set<LinkStream>();
   readonly #timer: NodeJS.Timeout;
   #tls: DialTls | undefined;
+  #clusterToken: string;
   #nextLink = 1;
 
   constructor(options: TransportOptions, events: TransportEvents, traffic: LinkTraffic) {
@@ -121,6 +127,7 @@ export class FabricTransport {
     this.#options = options;
     this.#events = events;
     this.#limits = { ...TRANSPORT_LIMITS, ...options.limits };
+    this.#clusterToken = options.clusterToken;
     this.#tls = options.tls === undefined ? undefined : dialTls(options.tls);
     this.#pool = new CallPool(this.#limits, {
       dial: (address, timeoutMs) => this.#dial(address, timeoutMs),
@@ -160,6 +167,12 @@ export class FabricTransport {
     this.#listener.setTls(tls);
     this.#tls = next;
     this.#pool.renew();
+  }
+
+  /** Calls from now on show this token. Throws when it can be none, and keeps the old one. */
+  setClusterToken(token: string): void {
+    checkToken(token);
+    this.#clusterToken = token;
   }
 
   /** Asks another node; `answered` comes exactly once. */
@@ -222,7 +235,7 @@ export class FabricTransport {
 
   /** A token is shown where no certificate says who asks. */
   #token(): string {
-    return this.#tls === undefined ? this.#options.clusterToken : "";
+    return this.#tls === undefined ? this.#clusterToken : "";
   }
 
   #read(kind: CallRequest["kind"], { bytes, proof }: { readonly bytes: Uint8Array; readonly proof: PeerProof }): CallResponse | undefined {

@@ -16,8 +16,17 @@ export interface TrustFacts {
   readonly region: string;
   /** Shared by all nodes that may link without certificates; empty: none is asked for. */
   readonly clusterToken: string;
+  /** Taken from others as well, while the token is changed; never shown. */
+  readonly otherToken?: string | undefined;
   /** Plain connections from other machines are taken too. */
   readonly isInsecure: boolean;
+}
+
+/** What nodes without certificates show each other. */
+export interface ClusterTokens {
+  /** The one this node shows; empty: none, and none is asked for. */
+  readonly clusterToken: string;
+  readonly otherToken?: string | undefined;
 }
 
 /** Why a peer is refused: what it is told, and what an operator is. */
@@ -93,8 +102,13 @@ function notThatNode(claimed: string, proven: string): Refusal {
 }
 
 /** A certificate is proof enough; without one the token is, wherever it came. */
-function refusalOfToken(hello: Pick<Hello, "clusterToken">, proof: PeerProof, { clusterToken }: TrustFacts): Refusal | undefined {
+function refusalOfToken(
+  hello: Pick<Hello, "clusterToken">,
+  proof: PeerProof,
+  { clusterToken, otherToken }: TrustFacts,
+): Refusal | undefined {
   if (proof.certificate !== undefined || clusterToken === "") return undefined;
   const shown = hello.clusterToken === "" ? proof.clusterToken : hello.clusterToken;
-  return equalSecrets(shown, clusterToken) ? undefined : { reason: "wrong_token", detail: "another cluster token, or none" };
+  const isOther = otherToken !== undefined && equalSecrets(shown, otherToken);
+  return equalSecrets(shown, clusterToken) || isOther ? undefined : { reason: "wrong_token", detail: "another cluster token, or none" };
 }

@@ -182,6 +182,47 @@ test("a node that speaks to something else, or to another cluster's token, serve
   await eventually("the token lets in", () => friend.seen(), ["web healthy"]);
 }, 30_000);
 
+test("a cluster token is changed while nodes run: both are taken, then the new one alone", async () => {
+  const [old, next] = ["the-old-token-of-all", "the-new-token-of-all"];
+  const files = ["k1", "k2", "k3"].map((name) => join(HOME, `${name}.token`));
+  const [file1 = "", file2 = "", file3 = ""] = files;
+  const guarded = (file: string, token: string): readonly string[] => {
+    writeFileSync(file, `${token}\n`);
+    writeFileSync(`${file}.json`, JSON.stringify({ fabric: { join_timeout: "1s", cluster_token_file: file } }));
+    return ["--ephemeral", "--config", `${file}.json`];
+  };
+  await using a = await start("k1", guarded(file1, old));
+  await using b = await start("k2", [...guarded(file2, old), "--join", a.fabric]);
+  await a.register("web");
+  await eventually("linked", () => b.seen(), ["web healthy"]);
+  let reloads = 0;
+  const change = async (content: string) => {
+    reloads += 1;
+    for (const [file, { node }] of [
+      [file1, a],
+      [file2, b],
+    ] as const) {
+      writeFileSync(file, content);
+      node.command.kill("SIGHUP");
+      const told = async () =>
+        node.command.stderr.split("cluster token not reloaded").length + node.command.stderr.split("cluster token reloaded").length;
+      await eventually("reloaded", told, reloads + 2);
+    }
+  };
+  await change(`${old}\n${next}\n`);
+  await change(`${next}\n${old}\n`);
+  await using c = await start("k3", [...guarded(file3, next), "--join", a.fabric]);
+  await eventually("the new one lets in", () => c.seen(), ["web healthy"]);
+  await change(`${next}\n`);
+  await using late = await start("k4", [...guarded(join(HOME, "k4.token"), old), "--join", a.fabric]);
+  expect(await late.seen()).toEqual([]);
+  await change("short\n");
+  await b.register("db");
+  await eventually("still together", async () => (await c.seen()).toSorted(), ["db healthy", "web healthy"]);
+  for (const { node } of [a, b, c, late])
+    for (const secret of [old, next, "short\n"]) expect(`${node.command.stdout}${node.command.stderr}`).not.toContain(secret);
+}, 40_000);
+
 test("scopes between two clusters of a region: LOCAL stays at its node, ZONE in its cluster, REGION goes to both", async () => {
   const c1 = ["--ephemeral", "--cluster-id", "c1", "--region", "r1"];
   await using a = await start("a2", c1);

@@ -47,6 +47,14 @@ test.each([
   expect(refusalOfHello(hello, proof, facts)?.reason).toBe(reason);
 });
 
+test("while the token is changed another is taken as well, and no third", () => {
+  const both = { ...US, otherToken: "next" };
+  const shown = ["secret", "next", "third", ""].map(
+    (clusterToken) => refusalOfCall({ nodeId: "b" }, { ...LOCAL, clusterToken }, both)?.reason,
+  );
+  expect(shown).toEqual([undefined, undefined, "wrong_token", "wrong_token"]);
+});
+
 test("nothing is said on a connection that cannot prove anything: our token is not shown", () => {
   expect(refusalOfProof(FAR, US)?.reason).toBe("wrong_identity");
   expect(refusalOfProof(LOCAL, US)).toBeUndefined();
