@@ -101,8 +101,8 @@ export class Network {
   readonly #weather: Weather[][] = [];
   /** How many cuts lie on the way from one to another. */
   readonly #cuts: number[][] = [];
-  /** By host and link number of the end there. */
-  readonly #streams = new Map<string, Stream>();
+  /** By host and link number of the end there; those of a process that is gone are taken out with it. */
+  readonly #streams: Map<number, Stream>[] = [];
   readonly #open = new Set<Stream>();
   #nextStream = 0;
   #nextIncoming = 1;
@@ -120,6 +120,7 @@ export class Network {
     this.#byIndex[host.index] = host;
     this.traffic[host.index] = { calls: 0, callBytes: 0, frames: 0, frameBytes: 0 };
     this.#cuts[host.index] = [];
+    this.#streams[host.index] = new Map();
     this.#weather[host.index] = [];
     for (const other of this.#byIndex) {
       if (other === undefined) continue;
@@ -304,21 +305,21 @@ export class Network {
     const incoming = this.#nextIncoming;
     this.#nextIncoming += 2;
     const stream: Stream = { id: this.#nextStream++, ends: [endOf(from, link), endOf(host, incoming)], isGone: false };
-    for (const end of stream.ends) this.#streams.set(keyOf(end.host, end.link), stream);
+    for (const end of stream.ends) this.#streams[end.host.index]?.set(end.link, stream);
     this.#open.add(stream);
     return stream;
   }
 
   /** The node has something to send on the link. */
   send(host: Host, link: number): void {
-    const stream = this.#streams.get(keyOf(host, link));
+    const stream = this.#streams[host.index]?.get(link);
     const end = stream?.ends.find((one) => one.host === host && one.link === link);
     if (stream !== undefined && end !== undefined) this.#pump(stream, end);
   }
 
   /** What is still to be pulled goes out, then the stream ends. */
   close(host: Host, link: number): void {
-    const stream = this.#streams.get(keyOf(host, link));
+    const stream = this.#streams[host.index]?.get(link);
     const end = stream?.ends.find((one) => one.host === host && one.link === link);
     if (stream === undefined || end === undefined) {
       return;
@@ -327,7 +328,7 @@ export class Network {
     end.isOver = true;
     const other = otherEnd(stream, end);
     const { weather, isCut } = this.#way(end, other);
-    this.#streams.delete(keyOf(host, link));
+    this.#streams[host.index]?.delete(link);
     const arrive = () => this.#end(stream, other, "closed by the peer");
     const atMs = Math.max(end.lastArrivalMs, this.#world.nowMs + this.#delay(weather, 0));
     if (isCut) end.stalled.push(arrive);
@@ -341,7 +342,7 @@ export class Network {
       const end = stream.ends.find((one) => one.host === host);
       if (end === undefined) continue;
       end.isOver = true;
-      this.#streams.delete(keyOf(host, end.link));
+      this.#streams[host.index]?.delete(end.link);
       const other = otherEnd(stream, end);
       const { weather, isCut } = this.#way(end, other);
       const delayMs = host.isSilent || isCut ? this.#options.breakAfterMs : this.#delay(weather, 0);
@@ -484,7 +485,7 @@ export class Network {
     const other = otherEnd(stream, end);
     if (!end.isOver) {
       end.isOver = true;
-      this.#streams.delete(keyOf(end.host, end.link));
+      this.#streams[end.host.index]?.delete(end.link);
       if (end.host.isUp && end.host.life === end.life) end.host.closed(end.link, detail);
     }
     // Nobody holds on to half a stream.
@@ -498,10 +499,6 @@ function otherEnd(stream: Stream, end: End): End {
 
 function isBetween({ ends: [a, b] }: Stream, from: number, to: number): boolean {
   return (a.host.index === from && b.host.index === to) || (a.host.index === to && b.host.index === from);
-}
-
-function keyOf(host: Host, link: number): string {
-  return `${host.index} ${host.life} ${link}`;
 }
 
 function proofOf(host: Host): PeerProof {

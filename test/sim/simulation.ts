@@ -137,6 +137,7 @@ export class Simulation {
       restMs = this.#rest();
     } catch (error) {
       violation = error instanceof Violation ? error : new Violation(`error ${nameOf(error)}`, stackOf(error));
+      this.trace.say(() => `links:\n  ${this.network.describe().join("\n  ")}`);
       this.trace.say(() => `**** ${violation?.message}`);
     }
     const bookmarks = this.watches.reduce((sum, { settledCount }) => sum + settledCount, 0);

@@ -15,10 +15,6 @@ export class World {
   #order = 0;
   #instantCount = 0;
 
-  get pendingCount(): number {
-    return this.#times.length;
-  }
-
   /** Runs it then; never before what was asked for earlier for the same instant. */
   at(atMs: number, run: () => void): void {
     let i = this.#times.length;
