@@ -87,18 +87,6 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
-    name: "floor ignored by the sender",
-    rule: "Tombstones: a reader below the floor gets a whole transfer",
-    edits: [
-      {
-        file: "src/catalog/frames.ts",
-        find: "  const isComplete = from.isComplete || from.after < origin.floor;",
-        replace: "  const isComplete = from.isComplete;",
-      },
-    ],
-    withinSeeds: 400,
-  },
-  {
     name: "orphans deleted",
     rule: "Orphans are hidden; records and V stay, and the origin's return shows them again",
     edits: [
