@@ -67,8 +67,11 @@ export class Invariants implements Watching {
     for (const cell of process.replica.self.log.list()) this.#note(node, process, cell);
   }
 
-  event(_node: SimNode, { name }: FabricEvent): void {
+  event(node: SimNode, { name, detail }: FabricEvent): void {
     this.#parts.events.set(name, (this.#parts.events.get(name) ?? 0) + 1);
+    // Digests find what must never be, and repair it: that is for bugs and lost journals.
+    const isRepair = name === "origin_diverged" && !this.#parts.checks.hasLost;
+    this.#parts.checks.holds(!isRepair, "P6", () => `${node.name} repairs ${JSON.stringify(detail)}`);
   }
 
   turned(node: SimNode, process: SimProcess): void {

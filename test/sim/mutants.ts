@@ -97,7 +97,7 @@ export const MUTANTS: readonly Mutant[] = [
           '      this.#change(row, "hidden");\n      for (const cell of row.origin.log.list()) if (cell.body === BODY.ENTRY) replica.withdraw(cell, time);\n      events.push',
       },
     ],
-    withinSeeds: 800,
+    withinSeeds: 200,
   },
   {
     name: "an origin's life does not touch its records",
