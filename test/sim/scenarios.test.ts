@@ -1,4 +1,4 @@
-/** What many nodes must reach, with figures (printed): short worlds here, the full sizes in test/long/sim-scenarios.test.ts. */
+/** What many nodes must reach, with figures (printed): short worlds here, the full sizes in test/nightly/sim-scenarios.test.ts. */
 import { expect, test } from "vitest";
 import { changesSpread, churn, crashesAreKnown, joinsAndLeavesSpread, partitionHeals, quietHour, shapeConverges } from "./scenarios.ts";
 
