@@ -325,10 +325,11 @@ func (r *run) restart(ctx context.Context) error {
 		return err
 	}
 	isAsked := false
-	// Bookmarks are 10 s apart here: one that comes after the question is the last word of a node that stops.
+	// The difference is told, then a bookmark; from there they are 10 s apart: one that comes after the question is the last
+	// word of a node that stops.
 	_, broken := r.watch(ctx, r.fold.portable, 10*time.Second, func(message *discovery.CatalogWatchResponse) bool {
 		r.out.Farewell = r.out.Farewell || (isAsked && message.Bookmark)
-		if !isAsked && r.isEqual() {
+		if !isAsked && message.Bookmark && r.isEqual() {
 			isAsked = true
 			_ = json.NewEncoder(os.Stdout).Encode(map[string]string{"event": "restart"})
 		}

@@ -180,9 +180,10 @@ class Run:
         asked = []
 
         def is_done(message):
-            # Bookmarks are 10 s apart here: one that comes after the question is the last word of a node that stops.
+            # The difference is told, then a bookmark; from there they are 10 s apart: one that comes after the question is
+            # the last word of a node that stops.
             self.out["farewell"] = self.out.get("farewell", False) or (bool(asked) and message.bookmark)
-            if not asked and self.is_equal():
+            if not asked and message.bookmark and self.is_equal():
                 asked.append(True)
                 print(json.dumps({"event": "restart"}), flush=True)
             return False
