@@ -92,7 +92,7 @@ export class PolicySwitch {
    * whole, so that no removal from before reaches it; what it lost is told of only where it can have held something.
    */
   #changedFor(watcher: Watcher): readonly string[] {
-    const { replica, clusterId } = this.#parts;
+    const { replica, reads, clusterId } = this.#parts;
     const { reader } = watcher;
     let known = this.#changedByReader.get(reader);
     if (known === undefined) {
@@ -102,9 +102,11 @@ export class PolicySwitch {
     if (watcher.lagRevisions === 0) return known;
     const pending = new Set<string>();
     const place = replica.revision - watcher.lagRevisions;
+    const past = reads.policiesSince(place);
     replica.changesSince(place, (cell) => {
-      // Also what owner rules hid since then, by a policy that came between: the watch may hold it still.
-      if (isAdmitted(this.#before, cell, clusterId) || cell.filterRevision > place) pending.add(cell.namespace);
+      // Also what owner rules hid since then, by a policy that came between: the watch may hold it still, if it ever saw it.
+      const mayHold = (policy: Policy) => isAdmitted(policy, cell, clusterId) && reads.couldSee(reader, policy, cell.namespace);
+      if (isAdmitted(this.#before, cell, clusterId) || past.some(mayHold)) pending.add(cell.namespace);
       return true;
     });
     return [...known, ...this.#changedOf(reader, pending, pending)];

@@ -41,6 +41,9 @@ export interface WatchRequest {
   readonly withDigest: boolean;
 }
 
+/** Policies remembered for watches that lag behind. */
+const MAX_PAST = 32;
+
 interface Shared {
   readonly reader: Reader;
   /** Whose eyes: readers of one class see the same. */
@@ -61,6 +64,7 @@ export class Reads {
   #shownPolicy: Policy;
   /** The policy that every watch has been told of. */
   #settledPolicy: Policy;
+  readonly #past: { readonly policy: Policy; readonly untilRevision: number }[] = [];
   #sight: { readonly of: Policy; readonly sight: Sight };
 
   constructor(replica: Replica, node: NodeFacts, policy: { readonly policies: PolicySource; readonly onDenied: OnDenied }) {
@@ -129,10 +133,23 @@ export class Reads {
 
   /** The owners' rules of this policy are applied to all records. */
   show(policy: Policy): void {
+    this.#past.push({ policy: this.#shownPolicy, untilRevision: this.replica.revision });
+    if (this.#past.length > MAX_PAST) this.#past.shift();
     this.#shownPolicy = policy;
     const { policy: inForce } = this.#policies;
     this.#sight = { of: inForce, sight: policy === inForce ? policy : sightBetween(policy, inForce) };
     this.#policyTurn += 1;
+  }
+
+  /** Policies that were in force at or after a revision and are no more: a watch at that place may hold what they let it see. */
+  policiesSince(revision: number): readonly Policy[] {
+    return this.#past.filter(({ untilRevision }) => untilRevision > revision).map(({ policy }) => policy);
+  }
+
+  /** Whether a policy lets a reader see a namespace. */
+  couldSee(reader: Reader, policy: Policy, namespace: string): boolean {
+    const viewer = this.#readers.get(reader.options.name)?.viewer;
+    return viewer !== undefined && policy.viewer(namespace, viewer).allowed;
   }
 
   /** Every watch has been told what this policy changes. */
