@@ -8,7 +8,7 @@ import { Leases } from "../../src/catalog/leases.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import type { NodeFacts } from "../../src/catalog/reader.ts";
-import { BODY, HEALTH, type KeyText, KIND, keyParts, keyText, type OriginLife } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, HEALTH, type KeyText, KIND, keyParts, keyText, type OriginLife } from "../../src/catalog/record.ts";
 import { encodeRecord } from "../../src/catalog/record-codec.ts";
 import { Replica } from "../../src/catalog/replica.ts";
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
@@ -169,8 +169,8 @@ export class MeshNode {
     if (origin === undefined || origin === this.replica.self) return;
     this.replica.forgetOrigin(origin, time);
     const { model } = this;
-    const ended = model.records.filter((r) => r.origin.id === originId && r.body === BODY.UNREGISTERED);
-    model.withdraw((r) => r.origin.id !== this.replica.self.id && ended.some((e) => e.key === r.key && e.hlc > r.hlc));
+    const ended = model.records.filter((r) => r.origin.id === originId);
+    model.withdraw((r) => r.origin.id !== this.replica.self.id && ended.some((e) => e.key === r.key && unregisteredUpTo(e) > r.hlc));
     this.model.drop((r) => r.origin.id === originId);
     this.model.lives.delete(originId);
   }
@@ -211,4 +211,9 @@ export class MeshNode {
     this.#boots += 1;
     return { nodeId: this.nodeId, clusterId: "c1", region: "r1", boot: `${this.nodeId}-${this.#boots}` };
   }
+}
+
+/** What is older is gone: the stamp of an `unregistered` tombstone, or of the one that this record of its origin replaced. */
+function unregisteredUpTo({ body, hlc, unregisteredHlc = 0 }: CatalogRecord): number {
+  return body === BODY.UNREGISTERED ? hlc : unregisteredHlc;
 }
