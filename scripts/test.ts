@@ -112,10 +112,10 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     vitest("docs", { projects: ["docs"] }),
   ],
   quick: [...STATIC, vitest("unit", { projects: ["unit"] })],
-  long: [vitest("long", { projects: ["long", "chaos"] }), vitest("long sim", seeds({ first: 301, count: 1000 }))],
+  long: [vitest("long", { projects: ["long", "chaos"] }), vitest("long sim", seeds({ first: 301, count: 600 }))],
   chaos: [vitest("chaos", { projects: ["chaos"] })],
   // The sizes of the goals in virtual time, and seeds that nobody has run: about an hour.
-  nightly: [vitest("nightly", { projects: ["nightly"] }), vitest("nightly sim", seeds({ first: 1301, count: 10_000 }))],
+  nightly: [vitest("nightly", { projects: ["nightly"] }), vitest("nightly sim", seeds({ first: 901, count: 10_000 }))],
   soak: [
     vitest("soak", { projects: ["long", "chaos", "nightly"] }),
     vitest("soak sim", seeds({ first: 1, count: Number(process.env["WAYMARK_RUNS"] ?? 30_000) })),
