@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
@@ -212,7 +212,7 @@ test("each record is a line of JSON in the file, which is opened again when it w
   {
     await using log = await openLog(directory.path, { file });
     await recordAll(log, ["one"]);
-    await until("the first line", () => readFileSync(file, "utf8").endsWith("\n"));
+    await until("the first line", () => existsSync(file) && readFileSync(file, "utf8").endsWith("\n"));
     renameSync(file, `${file}.1`);
     log.reopenFile();
     await recordAll(log, ["two", 'thr"ee\n']);
