@@ -6,7 +6,8 @@ const HOUR_MS = 60 * MINUTE_MS;
 const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
 /** An IPv6 literal stands in brackets. */
 const ADDRESS = {
-  pattern: /^(?:\[[0-9a-fA-F:.]{2,45}(?:%[A-Za-z0-9]{1,16})?\]|[A-Za-z0-9._-]{1,253}):[1-9]\d{0,4}$/,
+  pattern:
+    /^(?:\[[0-9a-fA-F:.]{2,45}(?:%[A-Za-z0-9]{1,16})?\]|[A-Za-z0-9._-]{1,253}):(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/,
   what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',
 } as const;
 

@@ -101,6 +101,7 @@ test.each([
     flags: { "observability.log_level": "loud" },
     says: 'observability.log_level: "loud" is none of trace, debug, info, warn, error, silent (flag --log-level)',
   },
+  { toml: '[fabric]\nseeds = ["10.0.0.1:65536"]\n', says: 'fabric.seeds: "10.0.0.1:65536" is not an address such as "10.0.0.1:17421"' },
   { flags: { "node.id": "a b" }, says: 'node.id: "a b" is not 1 to 64 of A-Z a-z 0-9 . _ : / @ + - (flag --node-id)' },
 ])("a mistake is told with what would be right: $says", ({ says, ...source }) => {
   expect(problemsOf(source).join("\n")).toContain(says);

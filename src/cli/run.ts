@@ -56,7 +56,7 @@ function buildProgram(world: Pick<World, "version" | "stdout" | "stderr">, actio
       groups.set(path, group);
       parent = group;
     }
-    const command = settle(parent.command(words.at(-1) ?? ""), world);
+    const command = settle(parent.command(words.at(-1) ?? "", { isDefault: spec.isDefault === true }), world);
     describe(command, spec);
     command.action(async () => action(spec, command, command.args));
   }

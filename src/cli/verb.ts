@@ -39,6 +39,8 @@ export interface VerbSpec {
   /** Words after `waymark`. */
   readonly path: string;
   readonly summary: string;
+  /** Also what its group does when it is called without a word more. */
+  readonly isDefault?: true;
   readonly args?: readonly ArgSpec[];
   readonly flags?: readonly FlagSpec[];
   /** Command (without `waymark`) and what it does. */

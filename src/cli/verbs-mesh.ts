@@ -12,6 +12,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
   {
     path: "mesh peers list",
     summary: "The members of the mesh as the serving node knows them, itself included.",
+    isDefault: true,
     flags: [
       {
         flags: "--status <status>",
@@ -22,7 +23,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
       ...WHERE,
     ],
     examples: [
-      ["mesh peers list", "every member and whether it is alive"],
+      ["mesh peers", "every member and whether it is alive; short for mesh peers list"],
       ["mesh peers list --status suspect --status dead -o wide", "who is in trouble, and who accused them"],
     ],
     load: async () => (await mesh()).list,

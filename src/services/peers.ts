@@ -142,10 +142,12 @@ function filterOf(
   statuses: readonly string[],
   bounds: Bounds,
 ): MemberFilter {
-  statuses.forEach((status, i) => {
-    if (!STATUSES.includes(status)) throw invalid(`statuses[${i}]`, `is none of ${STATUSES.join(", ")}`);
-  });
+  statuses.forEach((status, i) => checkStatus(status, `statuses[${i}]`));
   return { statuses, clusterId: idOf(request.clusterId, "cluster_id", bounds), region: idOf(request.region, "region", bounds) };
+}
+
+function checkStatus(status: string, field: string): void {
+  if (!STATUSES.includes(status)) throw invalid(field, `${JSON.stringify(status.slice(0, 64))} is none of ${STATUSES.join(", ")}`);
 }
 
 type ListAsked = Pick<PeerServiceListRequest, "statuses" | "clusterId" | "region" | "limit" | "pageToken">;
@@ -173,7 +175,11 @@ function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { ti
   const nodeId = idOf(request.nodeId, "node_id", bounds);
   if (nodeId === "") throw invalid("node_id", "is required");
   const row = source.member(nodeId, time);
-  if (row === undefined) throw new WaymarkError("not_found", `no member ${JSON.stringify(nodeId)} is known here`);
+  if (row === undefined)
+    throw new WaymarkError(
+      "not_found",
+      `no member ${JSON.stringify(nodeId)} is known here; PeerService.List (waymark mesh peers) names those that are`,
+    );
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
   return create(PeerServiceGetResponseSchema, {
     peer: wirePeer(row),
@@ -193,8 +199,9 @@ export function lagJson(parts: PeerParts, time: Time): JsonValue {
 /** What `List` answers, for `GET /control/peers`; throws `invalid_argument`. */
 export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): JsonValue {
   const { status = "", clusterId = "", region = "", limit = "0", pageToken = "" } = asked;
-  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", "must be a number");
+  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
   const statuses = status === "" ? [] : status.split(",");
+  for (const each of statuses) checkStatus(each, "status");
   const answer = list(parts, { statuses, clusterId, region, limit: Number(limit), pageToken }, time);
   return toJson(PeerServiceListResponseSchema, answer, { useProtoFieldName: true, alwaysEmitImplicit: true });
 }

@@ -51,6 +51,16 @@ test.each(["table", "wide", "json"])("the %s format of members is as reviewed", 
   await expect(stdout).toMatchFileSnapshot(`../golden/cli/peers.${format}.txt`);
 });
 
+test("mesh peers by itself lists, with the flags of list; a word that is none of its own is refused", async () => {
+  const fake = await startFake();
+  fake.mesh.set("list", () => ({ peers: PEERS, servedBy: "n1" }));
+  const { exit, stdout } = await waymark(["mesh", "peers", "--status", "alive", "--server", fake.address]);
+  expect(exit).toBe(0);
+  expect(stdout).toContain("n3");
+  expect(fake.callsOf("list")[0]?.request).toMatchObject({ statuses: ["alive"] });
+  expect((await waymark(["mesh", "peers", "lst", "--server", fake.address])).exit).toBe(2);
+});
+
 test("list sends its filters and reads every page", async () => {
   const fake = await startFake();
   fake.mesh.set("list", ({ pageToken }: { readonly pageToken: string }) =>
@@ -110,4 +120,7 @@ test("lag is told by origin or by link, with whether the node is ready", async (
   await expect(links.stdout).toMatchFileSnapshot("../golden/cli/lag-links.table.txt");
   const json = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
   expect(JSON.parse(json.stdout)).toMatchObject({ ready: false, protected: true, origins: [{ behind: "0" }, { behind: "5" }] });
+  fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, detail: "in step with all peers", age: { seconds: 0n, nanos: 0 } }));
+  const fresh = await waymark(["discovery", "lag", "--server", fake.address]);
+  expect(fresh.stderr).toMatch(/^n1 is ready: in step with all peers\n/);
 });

@@ -147,7 +147,9 @@ export const lag: Verb = async ({ flags, out, client }) => {
   const answer = await client().call(PeerService.method.lag, {});
   const json = wholeJson(PeerServiceLagResponseSchema, answer);
   if (!out.isMachine) {
-    const age = answer.age === undefined ? "" : `; what it serves may be ${durationText(answer.age)} old`;
+    const { age: since } = answer;
+    const isFresh = since === undefined || (since.seconds === 0n && since.nanos === 0);
+    const age = isFresh ? "" : `; what it serves may be ${durationText(since)} old`;
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
     if (answer.protected) out.note("so many origins vanished at once that none is hidden");
   }
