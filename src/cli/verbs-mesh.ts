@@ -23,7 +23,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
       ...WHERE,
     ],
     examples: [
-      ["mesh peers", "every member and whether it is alive; short for mesh peers list"],
+      ["mesh peers list", "every member and whether it is alive; mesh peers does the same"],
       ["mesh peers list --status suspect --status dead -o wide", "who is in trouble, and who accused them"],
     ],
     load: async () => (await mesh()).list,
