@@ -1,5 +1,6 @@
 /** The command `serve` in this process: a node from ready to stopped. */
 import { once } from "node:events";
+import { flushCompileCache } from "node:module";
 import { setFlagsFromString } from "node:v8";
 import type { ServeRequest } from "./cli/world.ts";
 import { openLog } from "./lib/log.io.ts";
@@ -28,6 +29,8 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   const node = await startNode({ settings, log, version, beforeReady, interrupt });
   const reload = (): void => node.reload();
   process.on("SIGHUP", reload);
+  // Node keeps what it compiled when it ends, which kill -9 does not let it; the first start pays for this, later ones have it.
+  flushCompileCache();
   if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
   process.off("SIGHUP", reload);

@@ -1,39 +1,13 @@
-/** Entry point: argv to the command line, signals to stop, the exit code. */
+/** Entry point: has Node keep what it compiles, then runs the command line. */
 import { enableCompileCache } from "node:module";
-import { runCli } from "./cli/run.ts";
-import { openWorld } from "./cli/world.io.ts";
-import type { ServeRequest } from "./cli/world.ts";
-import { decodeLabel, encodeLabel } from "./dns/names.ts";
+import { isAbsolute, join } from "node:path";
 
-const interrupt = new AbortController();
-let signals = 0;
+const { XDG_CACHE_HOME = "", HOME = "" } = process.env;
 
-function onSignal(signal: NodeJS.Signals): void {
-  signals += 1;
-  // The first asks, the second does not wait.
-  if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
-  interrupt.abort();
-}
+// Compiling is half of a command's time and a third of a node's start. What is kept is code that a later start trusts, so it lies
+// in the user's own folder: in the system's temporary one anybody may have put it. Where there is none, nothing is kept.
+const caches = [XDG_CACHE_HOME, join(HOME, ".cache")].find((folder) => isAbsolute(folder));
+if (caches !== undefined) enableCompileCache(join(caches, "waymark"));
 
-process.on("SIGINT", onSignal);
-process.on("SIGTERM", onSignal);
-// A reader such as `head` that has seen enough is no error.
-process.stdout.on("error", () => process.exit(0));
-
-async function serve(request: ServeRequest): Promise<void> {
-  // A node that comes back must be ready soon: Node keeps what it compiled in the system's temporary folder, where it may.
-  enableCompileCache();
-  // Loaded only here: the server's rooms and libraries cost a client's command half of its start.
-  const { serveNode } = await import("./main-serve.ts");
-  await serveNode(request, { version: world.version, interrupt: interrupt.signal });
-}
-
-const world = await openWorld({
-  interrupt: interrupt.signal,
-  serve,
-  labels: { encode: encodeLabel, decode: decodeLabel },
-  readPolicy: async (text) => (await import("./main-policy.ts")).readPolicy(text),
-  writePolicy: async (policy, format) => (await import("./main-policy.ts")).writePolicy(policy, format),
-  verifyAudit: async (text) => (await import("./main-policy.ts")).verifyAudit(text),
-});
-process.exitCode = await runCli(process.argv.slice(2), world);
+// What is imported with "import" would be compiled before the lines above are run.
+await import("./main-cli.ts");

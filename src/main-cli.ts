@@ -1,0 +1,36 @@
+/** argv to the command line, signals to stop, the exit code. */
+import { runCli } from "./cli/run.ts";
+import { openWorld } from "./cli/world.io.ts";
+import type { ServeRequest } from "./cli/world.ts";
+import { decodeLabel, encodeLabel } from "./dns/names.ts";
+
+const interrupt = new AbortController();
+let signals = 0;
+
+function onSignal(signal: NodeJS.Signals): void {
+  signals += 1;
+  // The first asks, the second does not wait.
+  if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
+  interrupt.abort();
+}
+
+process.on("SIGINT", onSignal);
+process.on("SIGTERM", onSignal);
+// A reader such as `head` that has seen enough is no error.
+process.stdout.on("error", () => process.exit(0));
+
+async function serve(request: ServeRequest): Promise<void> {
+  // Loaded only here: the server's rooms and libraries cost a client's command half of its start.
+  const { serveNode } = await import("./main-serve.ts");
+  await serveNode(request, { version: world.version, interrupt: interrupt.signal });
+}
+
+const world = await openWorld({
+  interrupt: interrupt.signal,
+  serve,
+  labels: { encode: encodeLabel, decode: decodeLabel },
+  readPolicy: async (text) => (await import("./main-policy.ts")).readPolicy(text),
+  writePolicy: async (policy, format) => (await import("./main-policy.ts")).writePolicy(policy, format),
+  verifyAudit: async (text) => (await import("./main-policy.ts")).verifyAudit(text),
+});
+process.exitCode = await runCli(process.argv.slice(2), world);
