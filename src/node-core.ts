@@ -17,6 +17,7 @@ import { Reads } from "./discovery/reads.ts";
 import { Registrar } from "./discovery/registrar.ts";
 import { restoreLeases, restoreRow } from "./discovery/restore.ts";
 import { Wakeup } from "./discovery/wakeup.io.ts";
+import { GENERATIONS_PER_S } from "./fabric/self.ts";
 import { Hlc } from "./lib/hlc.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
@@ -80,7 +81,7 @@ export function now(): Time {
 
 /** Seconds since 1970 in the high part, chance in the low: never the same twice for one node, and growing with time. */
 export function newGeneration(): number {
-  return Math.floor(Date.now() / 1000) * 0x10_0000 + (randomBytes(4).readUInt32BE() >>> 12);
+  return Math.floor(Date.now() / 1000) * GENERATIONS_PER_S + (randomBytes(4).readUInt32BE() % GENERATIONS_PER_S);
 }
 
 function token(bytes: number): string {

@@ -2,6 +2,7 @@
 import type { FabricDriver } from "./fabric/driver.io.ts";
 import type { Fabric } from "./fabric/fabric.ts";
 import type { TrafficKind } from "./fabric/link-traffic.ts";
+import { MEMBER_STATUSES } from "./fabric/messages.ts";
 import type { Time } from "./lib/machine.ts";
 import type { Metrics } from "./lib/metrics.ts";
 
@@ -44,7 +45,7 @@ function observeMembers({ metrics, fabric }: MeshObserved): void {
   const { alive, suspect, left, dead } = fabric.membership.counts();
   // This node is one of them.
   const counts = { alive: alive + 1, suspect, left, dead } as const;
-  for (const status of ["alive", "suspect", "left", "dead"] as const) metrics.set("mesh_gossip_members", { status }, counts[status]);
+  for (const status of MEMBER_STATUSES) metrics.set("mesh_gossip_members", { status }, counts[status]);
   metrics.set("mesh_health_score", {}, fabric.membership.healthScore);
 }
 

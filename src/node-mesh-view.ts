@@ -1,5 +1,5 @@
 /** What the mesh is to the services of this node, read from the fabric's machine. */
-import type { Evidence } from "./fabric/members.ts";
+import { type Evidence, isListed } from "./fabric/members.ts";
 import type { MemberUpdate } from "./fabric/messages.ts";
 import type { Time } from "./lib/machine.ts";
 import type { NodeCore } from "./node-core.ts";
@@ -30,7 +30,7 @@ export function meshView({ core, watched }: MeshParts): MeshView {
     presence: (asked, time) => {
       if (asked === nodeId) return { status: "alive", lastSeenWallMs: time.wallMs };
       const status = watched.fabric.membership.find(asked)?.status;
-      if (status !== "alive" && status !== "suspect") return undefined;
+      if (status === undefined || !isListed(status)) return undefined;
       return { status, lastSeenWallMs: watched.heardWallMs(asked) ?? time.wallMs };
     },
   };

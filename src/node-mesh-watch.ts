@@ -1,5 +1,6 @@
 /** A fabric machine that is looked at: who was heard when, how long probes took, what came of calls. It decides nothing. */
 import type { Fabric } from "./fabric/fabric.ts";
+import { isListed } from "./fabric/members.ts";
 import type { CallRequest, LinkFrame } from "./fabric/messages.ts";
 import type { FabricInput, FabricOutput, LinkId } from "./fabric/seam.ts";
 import type { Machine, Time } from "./lib/machine.ts";
@@ -99,7 +100,7 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
         });
         return;
       case "memberChanged":
-        if (output.update.status === "left" || output.update.status === "dead") this.#heard.delete(output.update.nodeId);
+        if (!isListed(output.update.status)) this.#heard.delete(output.update.nodeId);
         return;
       case "close":
         this.#linkNodes.delete(output.link);
@@ -118,6 +119,6 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
   /** Strangers may call themselves anything: only members are remembered. */
   #hear(nodeId: string, { wallMs }: Time): void {
     const status = this.fabric.membership.find(nodeId)?.status;
-    if (status === "alive" || status === "suspect") this.#heard.set(nodeId, wallMs);
+    if (status !== undefined && isListed(status)) this.#heard.set(nodeId, wallMs);
   }
 }

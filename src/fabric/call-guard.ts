@@ -3,7 +3,7 @@ import type { Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
 import type { CallRequest, PeerProof } from "./messages.ts";
 import type { FabricOutput } from "./seam.ts";
-import { refusalOfCall, type TrustFacts } from "./trust.ts";
+import { hostOf, refusalOfCall, type TrustFacts } from "./trust.ts";
 
 /** Refusals told a minute and address. */
 const MAX_TOLD = 6;
@@ -24,10 +24,8 @@ export class CallGuard {
     const refusal = refusalOfCall(from, proof, this.#trust);
     if (refusal === undefined) return true;
     this.refusedCount += 1;
-    const { address } = proof;
-    // Without the port: who tries again and again comes from another one each time.
-    if (this.#told.take(`${refusal.reason} ${address.replace(/:\d+$/, "")}`, time.monoMs) === 0) {
-      const detail = { ...refusal, nodeId: from.nodeId, address, refusedCount: this.refusedCount };
+    if (this.#told.take(`${refusal.reason} ${hostOf(proof)}`, time.monoMs) === 0) {
+      const detail = { ...refusal, nodeId: from.nodeId, address: proof.address, refusedCount: this.refusedCount };
       out.push({ kind: "event", event: { name: "call_refused", severity: "warn", isAudited: true, detail } });
     }
     return false;

@@ -1,7 +1,7 @@
 /** One link as the node keeps it. */
 import type { Time } from "../lib/machine.ts";
 import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerProof } from "./messages.ts";
-import type { LinkId } from "./seam.ts";
+import type { FabricEvent, LinkId } from "./seam.ts";
 import type { Refusal } from "./trust.ts";
 
 /** What is known of a link, for people and for the rest of the room. */
@@ -72,9 +72,10 @@ export function isQuiet(reason: Goodbye): boolean {
   );
 }
 
-/** Without the port: who tries again and again comes from another one each time. */
-export function hostOf(proof: PeerProof | undefined): string {
-  return proof === undefined ? "" : proof.address.replace(/:\d+$/, "");
+/** How loudly an operator is told of an end, whichever side said it. */
+export function severityOf(reason: Goodbye): FabricEvent["severity"] {
+  if (reason === "duplicate_node") return "error";
+  return isQuiet(reason) ? "debug" : "warn";
 }
 
 export interface LoserFacts {

@@ -2,13 +2,14 @@
 import type { Machine, Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
 import { LinkPeers, type Peer } from "./link-peers.ts";
-import { duplicateNode, hostOf, isQuiet, type LinkRow, loserOf, newRow, type Row } from "./link-row.ts";
+import { duplicateNode, isQuiet, type LinkRow, loserOf, newRow, type Row, severityOf } from "./link-row.ts";
 import type { LinksOptions, LinksParts } from "./links-options.ts";
+import { isListed } from "./members.ts";
 import type { Goodbye, Hello, LinkFrame, PeerProof } from "./messages.ts";
 import { Neighbours } from "./neighbours.ts";
 import { Reach } from "./reach.ts";
 import type { FabricEvent, LinkId } from "./seam.ts";
-import { commonVersion, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof } from "./trust.ts";
+import { commonVersion, hostOf, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof } from "./trust.ts";
 
 export type LinksInput =
   | { readonly kind: "tick" }
@@ -73,11 +74,6 @@ export class Links implements Machine<LinksInput, LinksOutput> {
 
   find(link: LinkId): LinkRow | undefined {
     return this.#rows.get(link);
-  }
-
-  /** The link to a node that is up. */
-  upTo(nodeId: string): LinkRow | undefined {
-    return this.#up.get(nodeId);
   }
 
   nextDeadlineMs(): number | undefined {
@@ -195,7 +191,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (this.#isStopping) return;
     const self = this.#parts.self();
     const listed = [...this.#parts.members()].filter(
-      ({ nodeId, region, status }) => (status === "alive" || status === "suspect") && nodeId !== self.nodeId && region === self.region,
+      ({ nodeId, region, status }) => isListed(status) && nodeId !== self.nodeId && region === self.region,
     );
     const candidates = this.#reach.candidates(listed, this.#up, time);
     const chosen = this.#neighbours.choose(self, candidates);
@@ -330,10 +326,12 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (goodbye.reason === "too_many_links" && this.#reach.failed(nodeId, time)) this.#chooseSoon(time);
     out.push({ kind: "close", link: row.link });
     if (!isQuiet(goodbye.reason) || !wasUp) {
-      const severity = goodbye.reason === "duplicate_node" ? "error" : isQuiet(goodbye.reason) ? "debug" : "warn";
       const detail = { reason: goodbye.reason, detail: goodbye.detail, nodeId, address: row.proof?.address ?? "" };
       if (this.#events.take(`${goodbye.reason} ${nodeId}`, time.monoMs) === 0)
-        out.push({ kind: "event", event: { name: "link_refused_by_peer", severity, isAudited: false, detail } });
+        out.push({
+          kind: "event",
+          event: { name: "link_refused_by_peer", severity: severityOf(goodbye.reason), isAudited: false, detail },
+        });
     }
   }
 
@@ -385,8 +383,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (this.#events.take(`${refusal.reason} ${hostOf(row.proof)}`, time.monoMs) === 0) {
       const facts = { reason: refusal.reason, detail: refusal.detail, nodeId, clusterId: hello?.clusterId ?? "" };
       const detail = { ...facts, address: row.proof?.address ?? "", refusedCount: this.refusedCount + this.tooManyCount };
-      const severity = refusal.reason === "duplicate_node" ? "error" : isQuiet(refusal.reason) ? "debug" : "warn";
-      out.push({ kind: "event", event: { name: "peer_refused", severity, isAudited: !isQuiet(refusal.reason), detail } });
+      const event = { name: "peer_refused", severity: severityOf(refusal.reason), isAudited: !isQuiet(refusal.reason), detail };
+      out.push({ kind: "event", event });
     }
     this.#end(row, refusal, time, out);
   }

@@ -20,6 +20,7 @@ import { decodeCallRequest, encodeCallResponse } from "./codec.ts";
 import { WINDOW_BYTES } from "./dial.io.ts";
 import { type LinkEvents, type LinkLimits, LinkStream } from "./link-stream.io.ts";
 import type { LinkTraffic } from "./link-traffic.ts";
+import { MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { CallRequest, CallResponse, PeerProof } from "./messages.ts";
 import { type FabricTls, proofOf, trustDomainOf } from "./peer-proof.io.ts";
 import type { CallId } from "./seam.ts";
@@ -287,7 +288,7 @@ export class FabricListener {
     const method = path.startsWith(PREFIX) ? path.slice(PREFIX.length) : "";
     const kind = CALLS.get(method);
     const token = headers["waymark-cluster-token"];
-    const proof = { ...peer.proof, clusterToken: typeof token === "string" ? token.slice(0, MAX_TOKEN_LENGTH) : "" };
+    const proof = { ...peer.proof, clusterToken: typeof token === "string" ? token.slice(0, MESSAGE_BOUNDS.maxTokenLength) : "" };
     if (headers["content-type"]?.startsWith("application/grpc") !== true || (kind === undefined && method !== "Link")) {
       connection.meter.refusalCount += 1;
       refuse(stream, STATUS.UNIMPLEMENTED, "no such method on the fabric listener");
@@ -362,9 +363,6 @@ export class FabricListener {
     });
   }
 }
-
-/** Longest token looked at. */
-const MAX_TOKEN_LENGTH = 1_024;
 
 /** Headers and status in one; what the client still sends is not wanted. */
 function refuse(stream: ServerHttp2Stream, code: number, message: string): void {

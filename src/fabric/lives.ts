@@ -3,6 +3,7 @@ import type { Cell, Origin } from "../catalog/cell.ts";
 import { BODY, type OriginLife } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import type { Time } from "../lib/machine.ts";
+import { isListed } from "./members.ts";
 import type { MemberUpdate } from "./messages.ts";
 import type { FabricEvent } from "./seam.ts";
 
@@ -154,7 +155,7 @@ export class Lives {
   /** Membership knows something new. */
   memberChanged({ nodeId, generation, status }: MemberUpdate): void {
     const isForgotten = this.#parts.replica.forgotten.has(`${nodeId}/${generation}`);
-    if (isForgotten && (status === "alive" || status === "suspect")) this.#parts.readmit(nodeId, generation);
+    if (isForgotten && isListed(status)) this.#parts.readmit(nodeId, generation);
     this.#isDue = true;
   }
 

@@ -27,7 +27,7 @@ export function mergeVerdict(held: Word, incoming: Word): Verdict {
 }
 
 /** Alive or suspect: probed, told, and shown to others. */
-export function isListed(status: MemberStatus): boolean {
+export function isListed(status: MemberStatus): status is "alive" | "suspect" {
   return status === "alive" || status === "suspect";
 }
 

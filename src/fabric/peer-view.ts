@@ -12,9 +12,6 @@ export interface ReplicationPeer extends NodeRef, OriginPlace {
   readonly relation: Relation;
 }
 
-/** Linked nodes named in a frame. */
-export const MAX_LINKED = 256;
-
 export class PeerView {
   readonly peer: ReplicationPeer;
   readonly #shared: ReplicationShared;

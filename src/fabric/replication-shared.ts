@@ -310,7 +310,7 @@ export class ReplicationShared {
 
   // ---- links ----
 
-  /** Ids of the nodes this one has a link to; at most 256 are told. */
+  /** Ids of the nodes this one has a link to; at most `MAX_LINKED` are told. */
   get linked(): readonly string[] {
     return this.#linked;
   }
@@ -370,4 +370,5 @@ export class ReplicationShared {
 /** Questions for an origin before the waits grow: a net that loses a fifth of all frames needs some. */
 const QUICK_ATTEMPTS = 5;
 
-const MAX_LINKED = 256;
+/** Linked nodes named in a frame. */
+export const MAX_LINKED = 256;

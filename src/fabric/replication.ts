@@ -4,9 +4,9 @@ import { LinkComparer } from "./link-comparer.ts";
 import { LinkFetcher } from "./link-fetcher.ts";
 import { LinkSender } from "./link-sender.ts";
 import type { ReplicationFrame, VectorEntry } from "./messages.ts";
-import { MAX_LINKED, PeerView, type ReplicationPeer } from "./peer-view.ts";
+import { PeerView, type ReplicationPeer } from "./peer-view.ts";
 import { RecordIntake, type RecordsFrame } from "./record-intake.ts";
-import type { ReplicationShared } from "./replication-shared.ts";
+import { MAX_LINKED, type ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent } from "./seam.ts";
 
 export type ReplicationOutput =
@@ -52,7 +52,6 @@ export class LinkReplication {
   readonly #fetcher: LinkFetcher;
   readonly #intake: RecordIntake;
   readonly #comparer: LinkComparer;
-  #isLinkedTold = false;
   /** Id of this node's own origin as this link knows it. */
   #selfId: string;
   /** When the peer's whole vector is asked for, again, and how often it was. */
@@ -76,11 +75,6 @@ export class LinkReplication {
   /** Whether the peer's first whole vector has come and all it named is known here, or not to be had. */
   get isCaughtUp(): boolean {
     return this.#fetcher.isCaughtUp;
-  }
-
-  /** Whether the peer has said what it knows and whom it is linked to. */
-  get isAcquainted(): boolean {
-    return this.#view.isWholeTold && this.#isLinkedTold;
   }
 
   /** Whether `next` has a frame. */
@@ -142,7 +136,6 @@ export class LinkReplication {
       case "linked":
         if (frame.nodeIds.length > MAX_LINKED) this.#bad(`${frame.nodeIds.length} linked nodes, more than ${MAX_LINKED}`, out);
         else {
-          this.#isLinkedTold = true;
           this.#view.setLinked(frame.nodeIds);
           this.#sender.offerAll();
         }

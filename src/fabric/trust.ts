@@ -84,6 +84,11 @@ export function laterLifeOf(
   return address === self.address || status === "dead" || status === "left" ? generation : undefined;
 }
 
+/** Whom to count refusals by. Without the port: who tries again and again comes from another one each time. */
+export function hostOf(proof: PeerProof | undefined): string {
+  return proof === undefined ? "" : proof.address.replace(/:\d+$/, "");
+}
+
 /** The highest protocol version both speak. */
 export function commonVersion(ours: readonly number[], theirs: readonly number[]): number | undefined {
   const common = ours.filter((version) => theirs.includes(version));

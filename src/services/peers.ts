@@ -21,7 +21,7 @@ import type { Bounds } from "../catalog/names.ts";
 import { decodePageToken, encodePageToken } from "../catalog/page-token.ts";
 import { pageLimit } from "../catalog/query.ts";
 import type { OriginLife } from "../catalog/record.ts";
-import type { MemberUpdate } from "../fabric/messages.ts";
+import { MEMBER_STATUSES, type MemberUpdate } from "../fabric/messages.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
 import type { Time } from "../lib/machine.ts";
@@ -135,8 +135,6 @@ function matchesMember({ statuses, clusterId, region }: MemberFilter, row: Membe
   );
 }
 
-const STATUSES = ["alive", "suspect", "left", "dead"];
-
 function filterOf(
   request: { readonly clusterId: string; readonly region: string },
   statuses: readonly string[],
@@ -147,7 +145,8 @@ function filterOf(
 }
 
 function checkStatus(status: string, field: string): void {
-  if (!STATUSES.includes(status)) throw invalid(field, `${JSON.stringify(status.slice(0, 64))} is none of ${STATUSES.join(", ")}`);
+  if (MEMBER_STATUSES.some((known) => known === status)) return;
+  throw invalid(field, `${JSON.stringify(status.slice(0, 64))} is none of ${MEMBER_STATUSES.join(", ")}`);
 }
 
 type ListAsked = Pick<PeerServiceListRequest, "statuses" | "clusterId" | "region" | "limit" | "pageToken">;

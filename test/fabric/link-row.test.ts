@@ -1,6 +1,6 @@
 /** One link as the node keeps it. */
 import { expect, test } from "vitest";
-import { duplicateNode, hostOf, isQuiet, newRow } from "../../src/fabric/link-row.ts";
+import { duplicateNode, isQuiet, newRow } from "../../src/fabric/link-row.ts";
 import { GOODBYES } from "../../src/fabric/messages.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 
@@ -16,14 +16,6 @@ test("a link that somebody opened waits for a hello until its time is over", () 
 
 test("goodbyes of ordinary life are not worth an operator's time", () => {
   expect(GOODBYES.filter(isQuiet)).toEqual(["leave", "restart", "duplicate_link", "too_many_links", "not_needed"]);
-});
-
-test.each([
-  ["10.0.0.1:5555", "10.0.0.1"],
-  ["[::1]:5555", "[::1]"],
-  ["", ""],
-])("the host of %s", (address, host) => {
-  expect(hostOf({ address, isLoopback: false, certificate: undefined, clusterToken: "" })).toBe(host);
 });
 
 test("a second node of one id is named", () => {

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { PeerProof } from "../../src/fabric/messages.ts";
 import {
   commonVersion,
+  hostOf,
   nodeOfCertificate,
   refusalOfCall,
   refusalOfHello,
@@ -88,4 +89,12 @@ test.each([
 test("of several protocol versions the highest that both speak", () => {
   expect(commonVersion([1, 2, 3], [2, 3, 4])).toBe(3);
   expect(commonVersion([1], [2])).toBeUndefined();
+});
+
+test.each([
+  ["10.0.0.1:5555", "10.0.0.1"],
+  ["[::1]:5555", "[::1]"],
+  ["", ""],
+])("the host of %s", (address, host) => {
+  expect(hostOf({ ...FAR, address })).toBe(host);
 });
