@@ -4,38 +4,30 @@
  * namespaces it covers, and a node nobody asks hashes nothing.
  */
 import { sha256Halves } from "../lib/crypto.ts";
-
-const TWO_32 = 0x1_0000_0000;
+import { Sum64 } from "../lib/sum64.ts";
 
 export interface ViewDigest {
   readonly count: number;
   readonly digest: bigint;
 }
 
-/** Order-independent: adding and taking away commute. */
+/** The sum over a set of entries, and how many they are. */
 export class DigestSum {
   count = 0;
-  #high = 0;
-  #low = 0;
+  readonly #sum = new Sum64();
 
   add(deltaId: string): void {
-    const [high, low] = sha256Halves(deltaId);
     this.count += 1;
-    const sum = this.#low + low;
-    this.#low = sum % TWO_32;
-    this.#high = (this.#high + high + (sum >= TWO_32 ? 1 : 0)) % TWO_32;
+    this.#sum.add(sha256Halves(deltaId));
   }
 
   subtract(deltaId: string): void {
-    const [high, low] = sha256Halves(deltaId);
     this.count -= 1;
-    const borrow = this.#low < low ? 1 : 0;
-    this.#low = (this.#low - low + TWO_32) % TWO_32;
-    this.#high = (this.#high - high - borrow + 2 * TWO_32) % TWO_32;
+    this.#sum.subtract(sha256Halves(deltaId));
   }
 
   get value(): bigint {
-    return (BigInt(this.#high) << 32n) | BigInt(this.#low);
+    return this.#sum.value;
   }
 }
 

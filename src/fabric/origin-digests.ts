@@ -1,11 +1,11 @@
 /** What an origin's live records come to, computed in slices and shared by all links; finds replicas that differ though their vectors agree. */
-
 import { isFirm, type Origin } from "../catalog/cell.ts";
 import { BODY } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { mayHold, type Relation } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
-import { hashOf, Sum64 } from "./vector.ts";
+import { Sum64 } from "../lib/sum64.ts";
+import { hashOf } from "./vector.ts";
 
 /** A sum is believed for so long though the number stands: what differs may have come to differ since. */
 const MAX_AGE_MS = 10_000;

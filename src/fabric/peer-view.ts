@@ -2,10 +2,11 @@
 import type { Origin } from "../catalog/cell.ts";
 import type { OriginPlace } from "../catalog/origins.ts";
 import type { Relation } from "../catalog/scope.ts";
+import { Sum64 } from "../lib/sum64.ts";
 import type { NodeRef, VectorEntry } from "./messages.ts";
 import { PeerOrigin } from "./peer-origin.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
-import { entryHash, Sum64 } from "./vector.ts";
+import { entryHash } from "./vector.ts";
 
 export interface ReplicationPeer extends NodeRef, OriginPlace {
   /** How the two nodes stand to each other; decides what the link may carry. */

@@ -5,48 +5,18 @@
 import { ChangeLog } from "../catalog/change-log.ts";
 import type { OriginPlace } from "../catalog/origins.ts";
 import { relationOf } from "../catalog/scope.ts";
+import { type Hash64, mix32 } from "../lib/fnv.ts";
+import { Sum64 } from "../lib/sum64.ts";
 import type { VectorEntry } from "./messages.ts";
 
-/** A sum modulo 2^64 of what can come and go in any order. */
-export class Sum64 {
-  #high = 0;
-  #low = 0;
-
-  add(hash: Hash): void {
-    const low = this.#low + hash.low;
-    this.#low = low >>> 0;
-    this.#high = (this.#high + hash.high + (low > 0xffffffff ? 1 : 0)) >>> 0;
-  }
-
-  subtract(hash: Hash): void {
-    const low = this.#low - hash.low;
-    this.#low = low >>> 0;
-    this.#high = (this.#high - hash.high - (low < 0 ? 1 : 0)) >>> 0;
-  }
-
-  get hash(): Hash {
-    return { high: this.#high, low: this.#low };
-  }
-
-  get value(): bigint {
-    return (BigInt(this.#high) << 32n) | BigInt(this.#low);
-  }
-}
-
-/** Two unsigned 32-bit halves. */
-export interface Hash {
-  readonly high: number;
-  readonly low: number;
-}
-
-const NOTHING: Hash = { high: 0, low: 0 };
+const NOTHING: Hash64 = { high: 0, low: 0 };
 
 /**
  * Hash of a text and a number for sums that nodes compare: two lanes of FNV-1a over the text's UTF-16 code units, then over the
  * number's low 32 and high 21 bits, each lane finished as in MurmurHash3. Part of the protocol: never to be changed.
  */
 // HOT: once per record of an origin that is compared.
-export function hashOf(text: string, n: number): Hash {
+export function hashOf(text: string, n: number): Hash64 {
   let high = 0x811c9dc5;
   let low = 0x9e3779b9;
   for (let i = 0; i < text.length; i++) {
@@ -55,20 +25,13 @@ export function hashOf(text: string, n: number): Hash {
     low = Math.imul(low ^ unit, 0x0100019d);
   }
   const upper = Math.floor(n / 2 ** 32);
-  high = finish(Math.imul(finish(high ^ (n >>> 0)), 0x01000193) ^ upper);
-  low = finish(Math.imul(finish(low ^ (n >>> 0)), 0x0100019d) ^ upper);
+  high = mix32(Math.imul(mix32(high ^ (n >>> 0)), 0x01000193) ^ upper);
+  low = mix32(Math.imul(mix32(low ^ (n >>> 0)), 0x0100019d) ^ upper);
   return { high, low };
 }
 
-function finish(value: number): number {
-  let x = value;
-  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return (x ^ (x >>> 16)) >>> 0;
-}
-
 /** What a vector entry adds to the digest; a seq of 0 is the same as not being named. */
-export function entryHash(id: string, seq: number): Hash {
+export function entryHash(id: string, seq: number): Hash64 {
   return seq === 0 ? NOTHING : hashOf(id, seq);
 }
 
@@ -84,7 +47,7 @@ export interface Mark {
   floor: number;
   /** Ascending: when it last moved. */
   order: number;
-  hash: Hash;
+  hash: Hash64;
 }
 
 /** Whom a vector is for. */

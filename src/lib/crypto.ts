@@ -1,5 +1,6 @@
 /** Hashes: the only pure file that may import node:crypto, because what it computes depends on nothing but its arguments. */
 import { hash, timingSafeEqual } from "node:crypto";
+import type { Hash64 } from "./fnv.ts";
 
 /** SHA-256 of UTF-8 text or bytes. */
 export function sha256(data: string | Uint8Array): Uint8Array {
@@ -11,10 +12,10 @@ export function sha256Hex(text: string): string {
   return hash("sha256", text, "hex");
 }
 
-/** First 8 bytes of SHA-256, big-endian, as two unsigned 32-bit halves `[high, low]`: cheaper to add up than a bigint. */
-export function sha256Halves(text: string): readonly [number, number] {
+/** First 8 bytes of SHA-256, big-endian, in two unsigned halves: cheaper to add up than a bigint. */
+export function sha256Halves(text: string): Hash64 {
   const digest = hash("sha256", text, "buffer");
-  return [digest.readUInt32BE(0), digest.readUInt32BE(4)];
+  return { high: digest.readUInt32BE(0), low: digest.readUInt32BE(4) };
 }
 
 /** Whether two secrets are equal, in time that does not depend on where they differ. */

@@ -28,11 +28,10 @@ export function hashHex(hash: Hash64): string {
 
 /**
  * The hash spread evenly over all its bits, as a number in [0, 1). FNV alone leaves texts that differ at their end close together.
- * Source of the mixer: MurmurHash3's 32-bit finaliser.
  */
 export function hashFraction(hash: Hash64): number {
-  const low = mix(hash.low ^ mix(hash.high));
-  const high = mix(hash.high ^ low);
+  const low = mix32(hash.low ^ mix32(hash.high));
+  const high = mix32(hash.high ^ low);
   return (high * 2 ** 21 + (low >>> 11)) / 2 ** 53;
 }
 
@@ -43,7 +42,8 @@ function timesPrime(high: number, low: number): Hash64 {
   return { high: (high * 0x1b3 + carry + ((low << 8) >>> 0)) >>> 0, low: lowProduct >>> 0 };
 }
 
-function mix(value: number): number {
+/** MurmurHash3's 32-bit finaliser: spreads a half evenly over all its bits; unsigned. */
+export function mix32(value: number): number {
   let x = value | 0;
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
   x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);

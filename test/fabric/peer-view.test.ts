@@ -1,7 +1,8 @@
 /** What a link knows of its peer. */
 import { expect, test } from "vitest";
 import { PeerView } from "../../src/fabric/peer-view.ts";
-import { entryHash, Sum64 } from "../../src/fabric/vector.ts";
+import { entryHash } from "../../src/fabric/vector.ts";
+import { Sum64 } from "../../src/lib/sum64.ts";
 import { framesOf, open, ReplicatingNode } from "../fakes/replication.ts";
 
 function viewOf(node: ReplicatingNode): PeerView {

@@ -1,7 +1,8 @@
 /** The vector as links tell it: what moved, and a digest of the whole that needs no walk. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { entryHash, hashOf, Sum64, Vector } from "../../src/fabric/vector.ts";
+import { entryHash, hashOf, Vector } from "../../src/fabric/vector.ts";
+import { Sum64 } from "../../src/lib/sum64.ts";
 
 const HOME = { clusterId: "c1", region: "r1" };
 const READERS = [

@@ -15,10 +15,11 @@ import { sameFilter, TraitsPool } from "../../src/catalog/traits.ts";
 import type { ReplicationFrame, VectorEntry } from "../../src/fabric/messages.ts";
 import { LinkReplication, type ReplicationOutput } from "../../src/fabric/replication.ts";
 import { type ReplicationOptions, ReplicationShared } from "../../src/fabric/replication-shared.ts";
-import { entryHash, Sum64 } from "../../src/fabric/vector.ts";
+import { entryHash } from "../../src/fabric/vector.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { Sum64 } from "../../src/lib/sum64.ts";
 
 export interface NodeSpec {
   readonly nodeId: string;

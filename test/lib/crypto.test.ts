@@ -10,7 +10,7 @@ test("SHA-256 of text and of its bytes is the published one", () => {
 });
 
 test("Watch 9: a digest adds up the first 8 bytes, big-endian, as two unsigned halves", () => {
-  const [high, low] = sha256Halves("abc");
+  const { high, low } = sha256Halves("abc");
   expect([high, low]).toEqual([0xba7816bf, 0x8f01cfea]);
   expect(((BigInt(high) << 32n) | BigInt(low)).toString(16)).toBe(OF_ABC.slice(0, 16));
 });
