@@ -16,7 +16,7 @@ import { compareForView } from "./view.ts";
 
 /** An origin as this node knows it. */
 export interface Origin extends OriginRef {
-  /** Only this node's own ever changes, with its generation (`Replica.renewSelf`). */
+  /** Only this node's own ever changes, with its generation (`renew.ts`). */
   id: string;
   generation: number;
   /** Where it is at home; empty while unknown. */

@@ -1,4 +1,4 @@
-/** Between bytes and what nodes say to each other: every field is checked here, and nowhere behind it. */
+/** Between bytes and what nodes say to each other: the shape of every field is checked here, by `message-rules.ts`. */
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import {

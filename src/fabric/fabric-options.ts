@@ -6,9 +6,9 @@ import type { Hlc } from "../lib/hlc.ts";
 import type { Rng } from "../lib/rng.ts";
 import { LINKS_DEFAULTS, type LinksOptions } from "./links-options.ts";
 import { LIVES_DEFAULTS, type LivesOptions } from "./lives.ts";
-import { DEFAULTS as MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
+import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { MemberFacts } from "./messages.ts";
-import { POLICY_EXCHANGE, type PolicyExchangeOptions } from "./policy-exchange.ts";
+import { POLICY_EXCHANGE_DEFAULTS, type PolicyExchangeOptions } from "./policy-exchange.ts";
 import { READINESS_DEFAULTS, type ReadinessOptions } from "./readiness.ts";
 import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./replication-shared.ts";
 
@@ -29,7 +29,7 @@ export const FABRIC_DEFAULTS: FabricOptions = {
   replication: REPLICATION_DEFAULTS,
   lives: LIVES_DEFAULTS,
   readiness: READINESS_DEFAULTS,
-  policy: POLICY_EXCHANGE,
+  policy: POLICY_EXCHANGE_DEFAULTS,
   stopTimeoutMs: 5000,
 };
 

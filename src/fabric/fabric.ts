@@ -81,7 +81,6 @@ export class Fabric implements FabricMachine {
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
     if (!this.#isBegun) this.#begin(time, out);
     this.#route(input, time, out);
-    if (input.kind.startsWith("policy")) this.#sessions.wake();
     this.#tick(time, out);
   }
 
@@ -104,13 +103,24 @@ export class Fabric implements FabricMachine {
       case "facts":
         return this.#toMembership(input, time, out);
       case "policy":
-        return this.policy.headChanged(input.head, time);
+      case "policyRead":
+      case "policyRefused":
+        return this.#toPolicy(input, out);
+      case "stop":
+        return this.#stopFor(input.reason, time, out);
+    }
+  }
+
+  #toPolicy(input: Extract<FabricInput, { kind: "policy" | "policyRead" | "policyRefused" }>, out: FabricOutput[]): void {
+    // Each may give every link something to say.
+    this.#sessions.wake();
+    switch (input.kind) {
+      case "policy":
+        return this.policy.headChanged(input.head);
       case "policyRead":
         return this.policy.read(input.number, input.bytes);
       case "policyRefused":
         return this.policy.refused(input.head, input.detail, out);
-      case "stop":
-        return this.#stopFor(input.reason, time, out);
     }
   }
 

@@ -1,4 +1,4 @@
-/** Messages and bytes between nodes, by direction and kind: numbers for the metrics. */
+/** Messages and bytes between nodes, of links and calls, by direction and kind: numbers for the metrics. */
 import type { CallRequest, LinkFrame } from "./messages.ts";
 
 export type TrafficDirection = "sent" | "received";

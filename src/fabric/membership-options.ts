@@ -1,4 +1,4 @@
-/** The knobs of membership, and how strangers' updates are bounded. */
+/** Times and bounds of membership. */
 
 export interface MembershipOptions {
   /** SWIM's protocol period: one probe in each; longer by the local health score. */
@@ -53,7 +53,7 @@ export interface MembershipOptions {
   readonly lagMs: number;
 }
 
-export const DEFAULTS: MembershipOptions = {
+export const MEMBERSHIP_DEFAULTS: MembershipOptions = {
   intervalMs: 1_000,
   pingTimeoutMs: 500,
   indirectCount: 3,

@@ -4,7 +4,7 @@ import type { Rng } from "../lib/rng.ts";
 import { Courier, type TrafficCounts } from "./courier.ts";
 import { Exchange } from "./exchange.ts";
 import type { Evidence, MemberCounts } from "./members.ts";
-import { DEFAULTS, type MembershipOptions } from "./membership-options.ts";
+import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerProof } from "./messages.ts";
 import { type MembershipOutput, News, type RefusedCounts } from "./news.ts";
 import { Prober } from "./prober.ts";
@@ -52,7 +52,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   #healthAtMs = NEVER;
 
   constructor(facts: MemberFacts, rng: Rng, options: Partial<MembershipOptions> = {}) {
-    this.#o = { ...DEFAULTS, ...options };
+    this.#o = { ...MEMBERSHIP_DEFAULTS, ...options };
     this.#rng = rng;
     this.#news = new News(facts, rng, this.#o);
     this.#courier = new Courier(this.#news, this.#o);

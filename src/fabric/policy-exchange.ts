@@ -11,7 +11,7 @@ import type { FabricEvent, FabricOutput, LinkId } from "./seam.ts";
 export interface PolicyExchangeOptions {
   /** An encoded version is at most this long. */
   readonly maxBytes: number;
-  /** Bytes of a version in one frame. */
+  /** Bytes of a version in one frame, which is at most 256 KiB with its envelope. */
   readonly partBytes: number;
   /** A peer that sends no part, and a shell that does not answer, is given up after so long. */
   readonly patienceMs: number;
@@ -19,8 +19,7 @@ export interface PolicyExchangeOptions {
   readonly maxStrikes: number;
 }
 
-/** A frame is at most 256 KiB, its envelope included. */
-export const POLICY_EXCHANGE: PolicyExchangeOptions = {
+export const POLICY_EXCHANGE_DEFAULTS: PolicyExchangeOptions = {
   maxBytes: 16 * 1024 * 1024,
   partBytes: 255 * 1024,
   patienceMs: 10_000,
@@ -71,7 +70,7 @@ export class PolicyExchange {
   /** Versions taken from others since the start. */
   adoptedCount = 0;
 
-  constructor(options: PolicyExchangeOptions = POLICY_EXCHANGE) {
+  constructor(options: PolicyExchangeOptions = POLICY_EXCHANGE_DEFAULTS) {
     this.#options = options;
   }
 
@@ -91,7 +90,7 @@ export class PolicyExchange {
     return this.#adopting === undefined && ![...this.#links.values()].some((state) => this.#isOffer(state));
   }
 
-  opened(link: LinkId, _time: Time): void {
+  opened(link: LinkId): void {
     this.#links.set(link, { heard: undefined, told: undefined, wanted: 0, sending: undefined, strikes: 0, conflictCount: 0 });
   }
 
@@ -143,7 +142,7 @@ export class PolicyExchange {
   }
 
   /** The newest version kept here is another now: applied here, or adopted. */
-  headChanged(head: PolicyHead, _time: Time): void {
+  headChanged(head: PolicyHead): void {
     if (this.#adopting !== undefined && !isNewer(this.#adopting.head, head)) {
       this.#adopting = undefined;
       this.adoptedCount += 1;

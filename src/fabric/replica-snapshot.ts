@@ -1,7 +1,7 @@
 /**
- * A snapshot of what other nodes told this one, from which a restart serves at once (issue: warm start). It is a link to a
- * later self: each origin's records as the frames a peer would get, so what may happen between two of them may happen here too.
- * Blocks, each `length u32 | check 8 bytes | index u32 | kind u8 | payload`; a snapshot without its last block is none.
+ * A snapshot of what other nodes told this one, from which a restart serves at once. It is a link to a later self: each
+ * origin's records as the frames a peer would get, so what may happen between two of them may happen here too. `snapshot-codec.ts`
+ * has its blocks; one without its last block is none.
  */
 import type { Cell, Origin } from "../catalog/cell.ts";
 import type { Drafter } from "../catalog/codec.ts";

@@ -30,7 +30,7 @@ export type FabricInput =
   | { readonly kind: "policyRead"; readonly number: number; readonly bytes: Uint8Array | undefined }
   /** What `adoptPolicy` offered cannot be put in force here: it is not asked for again. */
   | { readonly kind: "policyRefused"; readonly head: PolicyHead; readonly detail: string }
-  /** Says goodbye to everybody; `isDone` when nothing is left to send. */
+  /** Says goodbye to everybody; `Fabric.isStopped` when nothing is left to send. */
   | { readonly kind: "stop"; readonly reason: "leave" | "restart" };
 
 export type FabricOutput =

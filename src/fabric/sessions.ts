@@ -98,7 +98,7 @@ export class Sessions {
     const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation }, time);
     this.#all.set(link, { link, hello, replication, isAwake: false, dueMonoMs: 0, isPolicyTurn: true });
     this.#dueMonoMs = 0;
-    this.#policy.opened(link, time);
+    this.#policy.opened(link);
     this.#tellLinked();
   }
 

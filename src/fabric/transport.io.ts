@@ -13,7 +13,7 @@ import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages
 import { type FabricTls, trustDomainOf } from "./peer-proof.io.ts";
 import type { CallId, LinkId } from "./seam.ts";
 
-/** Every one is a setting. */
+/** What a peer, and everybody together, may make the sockets hold, and how long for. */
 export interface TransportLimits extends ListenerLimits {
   /** To open a link: TCP, TLS, HTTP/2 and the other side's consent. */
   readonly openTimeoutMs: number;
@@ -43,7 +43,7 @@ const TRANSPORT_LIMITS: TransportLimits = {
   idleMs: 30_000,
 };
 
-/** The machine's side; ids as in fabric.ts. None is called from within a method of the transport but `stop`. */
+/** The machine's side; ids as in `seam.ts`. None is called from within a method of the transport but `stop`. */
 export interface TransportEvents {
   asked(call: CallId, request: CallRequest, proof: PeerProof): void;
   answered(call: CallId, response: CallResponse | undefined): void;

@@ -1,4 +1,4 @@
-/** Which updates of strangers are taken at all: everything they can say is bounded here. */
+/** Which updates of members are taken at all: whatever way they came, what they can make this node hold and believe is bounded here. */
 import { MEMBER_STATUSES, type MemberUpdate } from "./messages.ts";
 import { GENERATIONS_PER_S, MAX_INCARNATION } from "./self.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Courier } from "../../src/fabric/courier.ts";
-import { DEFAULTS } from "../../src/fabric/membership-options.ts";
+import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import { type MembershipOutput, News } from "../../src/fabric/news.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -13,7 +13,7 @@ function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberU
 }
 
 function courier(): Courier {
-  return new Courier(new News(factsOf("self"), new Rng("courier"), DEFAULTS), DEFAULTS);
+  return new Courier(new News(factsOf("self"), new Rng("courier"), MEMBERSHIP_DEFAULTS), MEMBERSHIP_DEFAULTS);
 }
 
 test("calls are counted, and each is answered once", () => {

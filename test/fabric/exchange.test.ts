@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Courier } from "../../src/fabric/courier.ts";
 import { Exchange } from "../../src/fabric/exchange.ts";
-import { DEFAULTS } from "../../src/fabric/membership-options.ts";
+import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { CallResponse, MemberUpdate } from "../../src/fabric/messages.ts";
 import { type MembershipOutput, News } from "../../src/fabric/news.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -24,10 +24,10 @@ class Bench {
   readonly exchange: Exchange;
 
   constructor(name = "self") {
-    this.news = new News(factsOf(name), new Rng("news"), DEFAULTS);
+    this.news = new News(factsOf(name), new Rng("news"), MEMBERSHIP_DEFAULTS);
     this.news.self.begin(1000);
-    this.courier = new Courier(this.news, DEFAULTS);
-    this.exchange = new Exchange(this.courier, new Rng("exchange"), DEFAULTS);
+    this.courier = new Courier(this.news, MEMBERSHIP_DEFAULTS);
+    this.exchange = new Exchange(this.courier, new Rng("exchange"), MEMBERSHIP_DEFAULTS);
     this.exchange.begin(at(0));
   }
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { DEFAULTS, type MembershipOptions } from "../../src/fabric/membership-options.ts";
+import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../src/fabric/membership-options.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
 import { type MembershipOutput, News, type Teller } from "../../src/fabric/news.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -19,7 +19,7 @@ function said(nodeId: string, status: MemberStatus, over: Partial<MemberUpdate> 
 }
 
 function news(over: Partial<MembershipOptions> = {}): News {
-  const made = new News(factsOf("self"), new Rng("news"), { ...DEFAULTS, ...over });
+  const made = new News(factsOf("self"), new Rng("news"), { ...MEMBERSHIP_DEFAULTS, ...over });
   made.self.begin(5000);
   return made;
 }
@@ -213,7 +213,7 @@ test("a newer life of a listed member elsewhere waits, and goes with its own dea
 test("about as many as are wanted check a suspicion they hear of, however many there are", () => {
   let checkCount = 0;
   for (let i = 0; i < 400; i++) {
-    const made = new News(factsOf("self"), new Rng(i), DEFAULTS);
+    const made = new News(factsOf("self"), new Rng(i), MEMBERSHIP_DEFAULTS);
     learn(
       made,
       Array.from({ length: 99 }, (_, n) => said(`n${n}`, "alive")),

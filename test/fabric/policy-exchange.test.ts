@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { PolicyFrame, PolicyHead } from "../../src/fabric/messages.ts";
-import { POLICY_EXCHANGE, PolicyExchange } from "../../src/fabric/policy-exchange.ts";
+import { POLICY_EXCHANGE_DEFAULTS, PolicyExchange } from "../../src/fabric/policy-exchange.ts";
 import type { FabricOutput } from "../../src/fabric/seam.ts";
 import { isNewer, NO_PLACE } from "../../src/policy/version-order.ts";
 import { type Version, version } from "../fakes/policy-versions.ts";
@@ -18,22 +18,22 @@ class Node {
   readonly out: FabricOutput[] = [];
   adoptedCount = 0;
 
-  constructor(options: Partial<typeof POLICY_EXCHANGE> = {}) {
-    this.exchange = new PolicyExchange({ ...POLICY_EXCHANGE, ...options });
+  constructor(options: Partial<typeof POLICY_EXCHANGE_DEFAULTS> = {}) {
+    this.exchange = new PolicyExchange({ ...POLICY_EXCHANGE_DEFAULTS, ...options });
   }
 
-  put(one: Version, ms = 0): void {
+  put(one: Version): void {
     this.kept = one;
-    this.exchange.headChanged(one.head, timeOf(ms));
+    this.exchange.headChanged(one.head);
   }
 
   /** Carries out what the machine asked for. */
-  work(ms: number): void {
+  work(): void {
     for (const output of this.out.splice(0)) {
       if (output.kind === "readPolicy") this.exchange.read(output.number, this.kept?.bytes);
       else if (output.kind === "adoptPolicy") {
         this.adoptedCount += 1;
-        this.put(output, ms);
+        this.put(output);
       } else if (output.kind === "event") this.events.push(output.event.name);
     }
   }
@@ -41,19 +41,19 @@ class Node {
 
 /** Links node `i` and `j`; returns what carries one frame each way. */
 function link(a: Node, b: Node, id: number, spoil: (frame: PolicyFrame) => PolicyFrame = (frame) => frame) {
-  a.exchange.opened(id, timeOf(0));
-  b.exchange.opened(id, timeOf(0));
+  a.exchange.opened(id);
+  b.exchange.opened(id);
   return (ms: number): boolean => {
     let isMoved = false;
     for (const [from, to] of [[a, b] as const, [b, a] as const]) {
-      from.work(ms);
+      from.work();
       const hasWork = from.exchange.hasWork(id);
       const frame = from.exchange.next(id, timeOf(ms));
       expect(frame !== undefined).toBe(hasWork);
       if (frame === undefined) continue;
       isMoved = true;
       to.exchange.receive(id, from === b ? spoil(frame) : frame, timeOf(ms), to.out);
-      to.work(ms);
+      to.work();
     }
     return isMoved;
   };
@@ -97,7 +97,7 @@ test("a peer that makes up heads does not fill log and audit", () => {
   const a = new Node();
   a.put(version(5, "z", 1, 20_000));
   const out: FabricOutput[] = [];
-  a.exchange.opened(1, timeOf(0));
+  a.exchange.opened(1);
   for (let n = 0; n < 100; n++) {
     const checksum = n.toString(16).padStart(64, "0");
     a.exchange.receive(1, { kind: "policyHead", head: { number: 5, hlc: 1, nodeId: "m", checksum } }, timeOf(0), out);
@@ -137,15 +137,15 @@ function spoilt(frame: PolicyFrame, change: (part: Uint8Array) => void): PolicyF
 test("a peer that promises and does not send is given up after its time, and another asked", () => {
   const [a, honest] = [new Node(), new Node()];
   const newest = version(3);
-  a.exchange.opened(1, timeOf(0));
+  a.exchange.opened(1);
   a.exchange.receive(1, { kind: "policyHead", head: newest.head }, timeOf(0), a.out);
   expect([a.exchange.next(1, timeOf(0))?.kind, a.exchange.next(1, timeOf(0))?.kind]).toEqual(["policyHead", "policyWanted"]);
   honest.put(newest);
   const step = link(a, honest, 2);
   settle([step], 5);
-  expect(a.exchange.nextDeadlineMs()).toBe(POLICY_EXCHANGE.patienceMs);
-  a.exchange.tick(timeOf(POLICY_EXCHANGE.patienceMs), a.out);
-  settle([step], POLICY_EXCHANGE.patienceMs);
+  expect(a.exchange.nextDeadlineMs()).toBe(POLICY_EXCHANGE_DEFAULTS.patienceMs);
+  a.exchange.tick(timeOf(POLICY_EXCHANGE_DEFAULTS.patienceMs), a.out);
+  settle([step], POLICY_EXCHANGE_DEFAULTS.patienceMs);
   expect(a.kept).toMatchObject(newest);
   expect(a.exchange.nextDeadlineMs()).toBeUndefined();
 });
@@ -165,7 +165,7 @@ test("a link that breaks in the middle loses nothing: the next one is asked", ()
 test("a version that cannot be put in force is not asked for again, at any link", () => {
   const a = new Node();
   const { head, bytes } = version(3);
-  a.exchange.opened(1, timeOf(0));
+  a.exchange.opened(1);
   a.exchange.receive(1, { kind: "policyHead", head }, timeOf(0), a.out);
   a.exchange.next(1, timeOf(0));
   a.exchange.next(1, timeOf(0));
@@ -173,7 +173,7 @@ test("a version that cannot be put in force is not asked for again, at any link"
   expect(a.out).toEqual([{ kind: "adoptPolicy", head, bytes }]);
   a.out.length = 0;
   a.exchange.refused(head, "a newer format", a.out);
-  a.exchange.opened(2, timeOf(0));
+  a.exchange.opened(2);
   a.exchange.receive(2, { kind: "policyHead", head }, timeOf(0), a.out);
   expect([a.exchange.next(2, timeOf(0))?.kind, a.exchange.next(2, timeOf(0)), a.exchange.isSettled]).toEqual([
     "policyHead",
@@ -185,7 +185,7 @@ test("a version that cannot be put in force is not asked for again, at any link"
 
 test("a head that is none is refused", () => {
   const a = new Node();
-  a.exchange.opened(1, timeOf(0));
+  a.exchange.opened(1);
   for (const bad of [{ number: -1 }, { number: 1.5 }, { number: 2 ** 52 }, { hlc: -1 }, { checksum: "x" }, { nodeId: "n".repeat(65) }])
     a.exchange.receive(1, { kind: "policyHead", head: { ...version(1).head, ...bad } }, timeOf(0), a.out);
   expect([a.exchange.refusedCount, a.exchange.isSettledWith(1)]).toEqual([6, false]);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Courier } from "../../src/fabric/courier.ts";
-import { DEFAULTS } from "../../src/fabric/membership-options.ts";
+import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { CallRequest, CallResponse } from "../../src/fabric/messages.ts";
 import { type MembershipOutput, News } from "../../src/fabric/news.ts";
 import { Prober } from "../../src/fabric/prober.ts";
@@ -16,9 +16,9 @@ function at(monoMs: number): Time {
 
 /** A prober among `names`, and the hands of its composer. */
 class Bench {
-  readonly news = new News(factsOf("self"), new Rng("news"), DEFAULTS);
-  readonly courier = new Courier(this.news, DEFAULTS);
-  readonly prober = new Prober(this.courier, new Rng("prober"), DEFAULTS);
+  readonly news = new News(factsOf("self"), new Rng("news"), MEMBERSHIP_DEFAULTS);
+  readonly courier = new Courier(this.news, MEMBERSHIP_DEFAULTS);
+  readonly prober = new Prober(this.courier, new Rng("prober"), MEMBERSHIP_DEFAULTS);
 
   constructor(names: readonly string[]) {
     for (const name of names) {
@@ -164,6 +164,6 @@ test("nobody is made to call an address that is no member's, nor more at a time 
   expect(out).toMatchObject([1, 2].map((call) => ({ kind: "answer", call, response: { isAcknowledged: false } })));
   out.length = 0;
   for (let call = 0; call < 100; call++) bench.prober.relay(call, { ...request, targetAddress: "b:1" }, at(0), out);
-  expect(callsIn(out)).toHaveLength(DEFAULTS.maxRelays);
+  expect(callsIn(out)).toHaveLength(MEMBERSHIP_DEFAULTS.maxRelays);
   expect(out).toHaveLength(100);
 });

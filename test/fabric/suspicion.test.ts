@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { DEFAULTS } from "../../src/fabric/membership-options.ts";
+import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import { LocalHealth, Suspicion, suspicionBounds, suspicionTimeoutMs } from "../../src/fabric/suspicion.ts";
 
 test.each([
@@ -13,7 +13,7 @@ test.each([
   { memberCount: 100, minMs: 5000, wanted: 2 },
   { memberCount: 10_000, minMs: 5000, wanted: 2 },
 ])("among $memberCount a suspicion lasts at least $minMs ms and wants $wanted confirmations", ({ memberCount, minMs, wanted }) => {
-  const bounds = suspicionBounds(memberCount, DEFAULTS);
+  const bounds = suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS);
   expect(bounds.minMs).toBeCloseTo(minMs, 1);
   expect(bounds.maxMs).toBeCloseTo(6 * minMs, 1);
   expect(bounds.wanted).toBe(wanted);
@@ -29,7 +29,7 @@ function memberlistMs(memberCount: number, confirmations: number): number {
 
 test.each([12, 100, 1000])("among %i a death is decided no later than by memberlist, whatever the confirmations", (memberCount) => {
   for (let confirmations = 0; confirmations <= 3; confirmations++) {
-    const ours = suspicionTimeoutMs(confirmations, suspicionBounds(memberCount, DEFAULTS));
+    const ours = suspicionTimeoutMs(confirmations, suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS));
     expect(ours).toBeLessThanOrEqual(memberlistMs(memberCount, confirmations) + 1e-6);
   }
 });
@@ -37,7 +37,7 @@ test.each([12, 100, 1000])("among %i a death is decided no later than by memberl
 test("each confirmation shortens a suspicion, and never below the least", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 10_000 }), fc.nat(10), (memberCount, confirmations) => {
-      const bounds = suspicionBounds(memberCount, DEFAULTS);
+      const bounds = suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS);
       const timeoutMs = suspicionTimeoutMs(confirmations, bounds);
       expect(timeoutMs).toBeGreaterThanOrEqual(bounds.minMs);
       expect(timeoutMs).toBeLessThanOrEqual(bounds.maxMs);
