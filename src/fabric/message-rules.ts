@@ -1,6 +1,7 @@
 /** What a field of a message from another node may be: names, addresses, counts, numbers. Everything else is refused by its field. */
 import { isName, quoted } from "../catalog/names.ts";
 import { invalid } from "../lib/errors.ts";
+import { WORST_SCORE } from "./suspicion.ts";
 
 /** Bounds of what nodes say to each other; each is passed by no honest node of the same settings. */
 export interface MessageBounds {
@@ -53,8 +54,6 @@ export const MESSAGE_BOUNDS: MessageBounds = {
   maxTimeoutMs: 60_000,
 };
 
-/** Worst health score of Lifeguard's local health multiplier as we use it. */
-const MAX_HEALTH_SCORE = 8;
 const PRINTABLE = /^[\x20-\x7e]*$/;
 // A host as a name, an IPv4 literal, or an IPv6 literal in brackets.
 const ADDRESS = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):(\d{1,5})$/;
@@ -136,7 +135,7 @@ export function labelsField(
 
 /** A version that counts further is at our worst. */
 export function healthScoreField(score: number): number {
-  return Math.min(score, MAX_HEALTH_SCORE);
+  return Math.min(score, WORST_SCORE);
 }
 
 /** Lower-case hex of a SHA-256, or empty. */

@@ -1,5 +1,6 @@
 /** What nodes say to each other, as plain values; `codec.ts` knows the bytes. */
 import type { Frame } from "../catalog/frames.ts";
+import type { VersionPlace } from "../policy/version-order.ts";
 
 /** A node in one life of its journal. */
 export interface NodeRef {
@@ -92,13 +93,8 @@ export interface OriginDigest extends NodeRef {
   readonly digest: bigint;
 }
 
-/** Which policy version is in force; greater (number, hlc, node id) wins. Number 0: none. */
-export interface PolicyHead {
-  readonly number: number;
-  readonly hlc: number;
-  readonly nodeId: string;
-  readonly checksum: string;
-}
+/** Which policy version is in force; `isNewer` says which of two wins. */
+export type PolicyHead = VersionPlace;
 
 export const GOODBYES = [
   "leave",

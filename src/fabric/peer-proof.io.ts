@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { isLoopbackHost } from "../lib/cidr.ts";
-import { hostPort } from "../lib/host-port.ts";
+import { hostPort, withoutMapping } from "../lib/host-port.ts";
 import type { PeerProof } from "./messages.ts";
 import { nodeOfCertificate } from "./trust.ts";
 
@@ -36,7 +36,7 @@ function domainIn(alternativeNames: string): string | undefined {
  * a node of it, which TLS has already verified.
  */
 export function proofOf(socket: Socket, trustDomain: string | undefined): PeerProof | { readonly refused: string } {
-  const host = (socket.remoteAddress ?? "").replace(/^::ffff:(?=\d+\.)/, "");
+  const host = withoutMapping(socket.remoteAddress ?? "");
   const plain = { address: hostPort(host, socket.remotePort ?? 0), isLoopback: isLoopbackHost(host), clusterToken: "" };
   if (trustDomain === undefined) return { ...plain, certificate: undefined };
   if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "showed no certificate of ours" };

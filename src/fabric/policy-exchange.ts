@@ -1,6 +1,6 @@
 /**
  * How the policy travels (semantics.md, Policy): every link tells its newest head, who is behind asks for the version, checks it
- * and tells its own links in turn. Order between versions is (number, hlc, node id).
+ * and tells its own links in turn. Which of two versions wins is `policy/version-order.ts`'s to say.
  */
 import type { Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/version-codec.ts";

@@ -15,7 +15,7 @@ export interface SuspicionOptions {
 /** Fewer members cannot give two independent confirmations, or only just: one member's bad luck must not kill. */
 const FEW_MEMBERS = 5;
 /** Worst local health score (Lifeguard's S, memberlist's AwarenessMaxMultiplier). */
-const WORST_SCORE = 8;
+export const WORST_SCORE = 8;
 
 export interface SuspicionBounds {
   readonly minMs: number;

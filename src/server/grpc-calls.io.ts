@@ -13,11 +13,12 @@ import {
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
+import { withoutMapping } from "../lib/host-port.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 import type { CallContext } from "../services/service.ts";
 import { streamEnd, unimplemented } from "./call-end.ts";
 import { type Arrival, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
-import { type LentCertificates, withoutMapping } from "./peer.io.ts";
+import type { LentCertificates } from "./peer.io.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { StreamPump } from "./stream-pump.ts";
 

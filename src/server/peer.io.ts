@@ -1,19 +1,13 @@
 /** The other end of a socket: its address, and the certificate it showed. */
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import { withoutMapping } from "../lib/host-port.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 
 /** Without port; IPv4 as itself also on a socket that speaks both families. */
 export function addressOf(socket: Pick<Socket, "remoteAddress">): string {
   return withoutMapping(socket.remoteAddress ?? "");
 }
-
-/** `::ffff:192.0.2.1` is 192.0.2.1. */
-export function withoutMapping(address: string): string {
-  return address.startsWith(MAPPED) ? address.slice(MAPPED.length) : address;
-}
-
-const MAPPED = "::ffff:";
 
 /** The client's certificate; undefined when it showed none or none was asked for. Read it once a connection, after the handshake. */
 export function certificateOf(socket: Socket): PeerCertificate | undefined {

@@ -1,5 +1,6 @@
 /** Policy in a simulated node: applied by an operator, handed over and taken from links, as the keeper does it. */
 import type { PolicyHead } from "../../src/fabric/messages.ts";
+import { runThrough } from "../../src/lib/slices.ts";
 import type { Rule } from "../../src/policy/rules.ts";
 import { decodeVersion, encodeVersion } from "../../src/policy/version-codec.ts";
 import { isNewer, isSamePlace } from "../../src/policy/version-order.ts";
@@ -20,12 +21,10 @@ export function applyPolicy(node: SimNode, variant: number): void {
   if (process === undefined) return;
   const wanted = { ...set(VARIANTS[variant % VARIANTS.length] ?? []), defaultAllow: true, version: `v${variant}` };
   const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
-  const work = process.policies.draft(wanted, terms, process.time().wallMs);
-  let step = work.next();
-  while (step.done !== true) step = work.next();
-  const bytes = encodeVersion(step.value);
-  process.policies.commit(step.value, bytes.length);
-  keep(process, step.value.number, bytes);
+  const version = runThrough(process.policies.draft(wanted, terms, process.time().wallMs));
+  const bytes = encodeVersion(version);
+  process.policies.commit(version, bytes.length);
+  keep(process, version.number, bytes);
 }
 
 /** A version that came over a link. */
