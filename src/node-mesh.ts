@@ -387,11 +387,8 @@ class MeshNode implements NodeFabric {
   }
 
   #stateOf(origin: Origin): SnapshotOrigin {
-    for (const state of this.#watched.fabric.lives.origins) {
-      if (state.origin !== origin) continue;
-      const { monoMs, wallMs } = now();
-      return { life: origin.life, absentWallMs: state.absence === undefined ? undefined : wallMs - (monoMs - state.sinceMonoMs) };
-    }
-    return { life: origin.life, absentWallMs: undefined };
+    const sinceMonoMs = this.#watched.fabric.lives.absentSinceMonoMs(origin);
+    const { monoMs, wallMs } = now();
+    return { life: origin.life, absentWallMs: sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs) };
   }
 }

@@ -38,21 +38,15 @@ export const LIVES_DEFAULTS: LivesOptions = {
 const MAX_AWAY = 1000;
 
 /** Why an origin is not live. */
-export type Absence = "dead" | "left" | "restarting" | "replaced" | "unknown";
+type Absence = "dead" | "left" | "restarting" | "replaced" | "unknown";
 
-export interface OriginState {
+interface Row {
   readonly origin: Origin;
   /** Cluster it belongs to; empty until a member or a record tells. */
-  readonly clusterId: string;
-  /** Undefined: live. */
-  readonly absence: Absence | undefined;
-  /** Since when it is live, or absent. */
-  readonly sinceMonoMs: number;
-}
-
-interface Row extends OriginState {
   clusterId: string;
+  /** Undefined: live. */
   absence: Absence | undefined;
+  /** Since when it is live, or absent. */
   sinceMonoMs: number;
   /** Taken for live because it was before this node restarted, and nothing is known of its node yet. */
   isPresumed: boolean;
@@ -106,8 +100,10 @@ export class Lives {
     this.#parts = parts;
   }
 
-  get origins(): Iterable<OriginState> {
-    return this.#rows.values();
+  /** Since when an origin's node is away; undefined while it is not. */
+  absentSinceMonoMs(origin: Origin): number | undefined {
+    const row = this.#rows.get(origin.id);
+    return row?.origin === origin && row.absence !== undefined ? row.sinceMonoMs : undefined;
   }
 
   /** Whether records of an origin whose life changed are still to be visited: what is told meanwhile is no whole view. */
@@ -390,7 +386,7 @@ export class Lives {
   }
 }
 
-function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: OriginState): FabricEvent {
+function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: Row): FabricEvent {
   const { nodeId, generation } = origin;
   return { name, severity, isAudited: false, detail: { nodeId, generation, clusterId, why: absence ?? "back" } };
 }

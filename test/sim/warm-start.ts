@@ -4,6 +4,7 @@ import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import type { KeyText } from "../../src/catalog/record.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
 import type { SnapshotOrigin } from "../../src/fabric/snapshot-codec.ts";
+import { runThrough } from "../../src/lib/slices.ts";
 import type { SimProcess } from "./sim-node.ts";
 
 /** Bytes of a snapshot at once, so that the replica changes between two of them. */
@@ -33,12 +34,9 @@ export function saveSnapshot(process: SimProcess): void {
 }
 
 function stateOf(process: SimProcess, origin: Origin): SnapshotOrigin {
-  for (const state of process.fabric.fabric.lives.origins) {
-    if (state.origin !== origin) continue;
-    const { monoMs, wallMs } = process.time();
-    return { life: origin.life, absentWallMs: state.absence === undefined ? undefined : wallMs - (monoMs - state.sinceMonoMs) };
-  }
-  return { life: origin.life, absentWallMs: undefined };
+  const sinceMonoMs = process.fabric.fabric.lives.absentSinceMonoMs(origin);
+  const { monoMs, wallMs } = process.time();
+  return { life: origin.life, absentWallMs: sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs) };
 }
 
 export interface Warm {
@@ -53,16 +51,12 @@ export function restoreWarm(process: SimProcess): Warm | undefined {
   const { snapshot } = node.disk;
   if (snapshot === undefined) return undefined;
   const time = process.time();
-  const read = result(readSnapshot(snapshot, { nodeId: replica.self.nodeId, clusterId: node.options.clusterId }));
+  const read = runThrough(readSnapshot(snapshot, { nodeId: replica.self.nodeId, clusterId: node.options.clusterId }));
   if (!read.ok) throw new Error(`the snapshot of ${node.name} is broken: ${read.fault}`);
-  const restored = result(restoreSnapshot(read.snapshot, { replica, drafter, bounds: DEFAULT_BOUNDS }, time));
+  const restored = runThrough(restoreSnapshot(read.snapshot, { replica, drafter, bounds: DEFAULT_BOUNDS }, time));
   hlc.merge(restored.maxHlc, time.wallMs, MAX_SKEW_MS);
   const savedWallMs = Math.min(time.wallMs, read.snapshot.header.savedWallMs);
   node.parts.trace.say(() => `${node.name} is back with ${restored.recordCount} records, ${time.wallMs - savedWallMs} ms old`);
   const superseded = restored.superseded.map(({ key }) => key);
   return { startAgeMs: time.wallMs - savedWallMs, absentWallMs: restored.absentWallMs, superseded };
-}
-
-function result<T>(steps: Generator<unknown, T>): T {
-  for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return step.value;
 }
