@@ -1,17 +1,24 @@
 /** Every service the public listeners serve, in one array: gRPC, the HTTP edge, health and reflection read it. */
+import type { DescService } from "@bufbuild/protobuf";
+import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
+import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import type { Service } from "./service.ts";
-import { dnsStub, peerStub, policyStub, resolverStub } from "./stubs.ts";
 
-/** The services with behaviour; what is absent is served as a stub that answers `unimplemented`. */
+/** The services with behaviour. A node has all of them; a listener alone is tried without those that it does not need. */
 export interface BuiltServices {
   readonly discovery: Service;
   readonly policy?: Service;
-  readonly resolver?: Service;
-  readonly dns?: Service;
   readonly peers?: Service;
 }
 
 /** FabricService is not here: only the fabric listener serves it. */
-export function listServices(built: BuiltServices): readonly Service[] {
-  return [built.discovery, built.policy ?? policyStub, built.resolver ?? resolverStub, built.dns ?? dnsStub, built.peers ?? peerStub];
+export function listServices({ discovery, policy, peers }: BuiltServices): readonly Service[] {
+  return [discovery, policy ?? unserved(PolicyService), unserved(ResolverService), unserved(DnsService), peers ?? unserved(PeerService)];
+}
+
+/** Listed, and every method answers `unimplemented`: what it does comes with a later version, or was not given. */
+function unserved(desc: DescService): Service {
+  return { desc, handlers: {} };
 }
