@@ -19,7 +19,7 @@ import { auditHandlers } from "./services/audit.ts";
 import { policyService } from "./services/policy.ts";
 import { type FileText, PolicyKeeper } from "./services/policy-keeper.ts";
 import type { Service } from "./services/service.ts";
-import { type AuditLog, openAuditLog } from "./store/audit-log.io.ts";
+import { openAuditLog } from "./store/audit-log.io.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { openStore } from "./store/open.io.ts";
 import type { Store } from "./store/store.ts";
@@ -28,9 +28,6 @@ export interface NodePolicy {
   readonly service: Service;
   /** For other nodes. */
   readonly travelling: TravellingPolicy;
-  readonly audit: AuditLog;
-  /** For versions that travel over links. */
-  readonly keeper: PolicyKeeper;
   /** Reads the policy file again, and opens the audit file again. */
   reload(): void;
   close(): Promise<void>;
@@ -76,8 +73,6 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regions(core).get(clusterId) ?? ""));
   return {
     service: policyService({ keeper, bounds: settings.limits, regionOf, audit: auditHandlers(audit) }),
-    audit,
-    keeper,
     travelling: {
       get head() {
         return policies.place;

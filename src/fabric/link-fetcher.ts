@@ -6,6 +6,14 @@ import type { Fetcher, ReplicationShared } from "./replication-shared.ts";
 /** Looks at what is behind at most so often, in ms. */
 const CHECK_MS = 100;
 
+/** How far this node is behind the peer of a link. */
+export interface ReplicationLag {
+  /** For how long it has known less than the peer says it knows, in ms; 0 when it does not. */
+  readonly behindMs: number;
+  /** By how many numbers; some of them were never anything, because changes of one key are told once. */
+  readonly behindSeqs: number;
+}
+
 export class LinkFetcher implements Fetcher {
   receivedMonoMs: number;
   readonly #shared: ReplicationShared;
@@ -46,11 +54,11 @@ export class LinkFetcher implements Fetcher {
     return false;
   }
 
-  /** For how long, and by how many numbers, this node has been behind the peer. O(n) in the origins it is behind of. */
-  lag(time: Time): { readonly ms: number; readonly seqs: number } {
-    let seqs = 0;
-    for (const id of this.#behind.keys()) seqs += Math.max(0, (this.#view.find(id)?.told ?? 0) - this.#throughOf(id));
-    return { ms: seqs > 0 && this.#behindMonoMs !== undefined ? time.monoMs - this.#behindMonoMs : 0, seqs };
+  /** O(n) in the origins it is behind of. */
+  lag(time: Time): ReplicationLag {
+    let behindSeqs = 0;
+    for (const id of this.#behind.keys()) behindSeqs += Math.max(0, (this.#view.find(id)?.told ?? 0) - this.#throughOf(id));
+    return { behindMs: behindSeqs > 0 && this.#behindMonoMs !== undefined ? time.monoMs - this.#behindMonoMs : 0, behindSeqs };
   }
 
   /** The peer's vector named an origin. */

@@ -41,11 +41,6 @@ export class LinkSender {
     this.#queueWhole();
   }
 
-  /** Origins of which the peer is to get more. */
-  get readyCount(): number {
-    return this.#ready.size;
-  }
-
   hasWork(time: Time): boolean {
     this.#look(time);
     if (this.#whole.length > 0 || this.isWholeWanted || this.#asks.size > 0 || this.#digests.length > 0) return true;

@@ -1,7 +1,7 @@
 /** One link's replication, composed: what the peer knows, what to tell it next, and what to do with what it tells (semantics.md, Replication). */
 import type { Time } from "../lib/machine.ts";
 import { LinkComparer } from "./link-comparer.ts";
-import { LinkFetcher } from "./link-fetcher.ts";
+import { LinkFetcher, type ReplicationLag } from "./link-fetcher.ts";
 import { LinkSender } from "./link-sender.ts";
 import type { ReplicationFrame, VectorEntry } from "./messages.ts";
 import { PeerView, type ReplicationPeer } from "./peer-view.ts";
@@ -19,16 +19,6 @@ export type ReplicationOutput =
   | { readonly kind: "event"; readonly event: FabricEvent }
   /** The peer broke the protocol: say goodbye to it. */
   | { readonly kind: "badFrame"; readonly reason: string };
-
-/** How far a link is behind, both ways. */
-export interface ReplicationLag {
-  /** For how long this node has known less than the peer says it knows, in ms; 0 when it does not. */
-  readonly behindMs: number;
-  /** By how many numbers; some of them were never anything, because changes of one key are told once. */
-  readonly behindSeqs: number;
-  /** Origins of which the peer is to be sent more. */
-  readonly unsentOrigins: number;
-}
 
 type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
 
@@ -104,8 +94,7 @@ export class LinkReplication {
   }
 
   lag(time: Time): ReplicationLag {
-    const { ms, seqs } = this.#fetcher.lag(time);
-    return { behindMs: ms, behindSeqs: seqs, unsentOrigins: this.#sender.readyCount };
+    return this.#fetcher.lag(time);
   }
 
   /** Own records may have been committed, or an origin readmitted. */
