@@ -15,8 +15,7 @@ export type RecordsFrame = Extract<ReplicationFrame, { kind: "records" }>;
 export type Intake =
   | { readonly kind: "taken"; readonly hasChanged: boolean; readonly superseded: readonly Cell[] }
   | { readonly kind: "gap"; readonly id: string; readonly knows: number }
-  | { readonly kind: "refused" }
-  | { readonly kind: "bad"; readonly reason: string };
+  | { readonly kind: "refused" };
 
 const REFUSED: Intake = { kind: "refused" };
 
@@ -40,8 +39,6 @@ export class RecordIntake {
   take({ frame, clusterId, region }: RecordsFrame, time: Time, events: FabricEvent[]): Intake {
     const { stats, options, replica } = this.#shared;
     stats.receivedFrames += 1;
-    if (frame.records.length > options.maxFrameRecords)
-      return { kind: "bad", reason: `frame of ${frame.records.length} records, more than ${options.maxFrameRecords}` };
     const id = `${frame.nodeId}/${frame.generation}`;
     const place = { clusterId, region };
     const refusal = this.#refusalOf(id, place);

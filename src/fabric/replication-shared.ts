@@ -44,8 +44,6 @@ export interface ReplicationOptions {
   readonly maxOriginRecords: number;
   /** Entries in one vector frame. */
   readonly maxVectorEntries: number;
-  /** Records in one frame. */
-  readonly maxFrameRecords: number;
   readonly maxClockSkewMs: number;
   /** Frames kept for other links. */
   readonly shelfFrames: number;
@@ -71,7 +69,6 @@ export const REPLICATION_DEFAULTS: ReplicationOptions = {
   maxOrigins: 10_000,
   maxOriginRecords: 2_000_000,
   maxVectorEntries: 2000,
-  maxFrameRecords: 20_000,
   maxClockSkewMs: 60_000,
   shelfFrames: 64,
   shelfBytes: 4 * 1024 * 1024,

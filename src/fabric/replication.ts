@@ -197,9 +197,6 @@ export class LinkReplication {
         break;
       case "refused":
         break;
-      case "bad":
-        this.#bad(intake.reason, out);
-        break;
     }
     for (const event of events) out.push({ kind: "event", event });
   }
