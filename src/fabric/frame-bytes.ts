@@ -7,6 +7,7 @@ import { invalid } from "../lib/errors.ts";
 import { PREFIX_BYTES, writePrefix } from "../lib/grpc-frames.ts";
 import { tagOf, utf8Size, varintSize, WIRE, type WireReader, writeBytes, writeText, writeVarint } from "../lib/protowire.ts";
 import { checkCount, idField, type MessageBounds } from "./message-rules.ts";
+import type { RecordsFrame } from "./messages.ts";
 
 /** `LinkRequest.frame` and `LinkResponse.frame` alike. */
 export const LINK_FRAME_TAG = tagOf(1, WIRE.BYTES);
@@ -27,13 +28,6 @@ const LAST_FIELD = 10;
 const ORIGIN_TAG = { nodeId: tagOf(1, WIRE.BYTES), generation: tagOf(2, WIRE.VARINT) } as const;
 const ORIGIN_LAST_FIELD = 2;
 
-export interface RecordsMessage {
-  readonly kind: "records";
-  readonly frame: Frame;
-  readonly clusterId: string;
-  readonly region: string;
-}
-
 /** A message, and what goes on the wire: the same bytes after gRPC's prefix. */
 interface EncodedRecords {
   readonly message: Uint8Array;
@@ -44,7 +38,7 @@ interface EncodedRecords {
 const encoded = new WeakMap<Frame, EncodedRecords>();
 
 /** The whole message of a frame of records, as both directions send it; the same arrays for the same `Frame`. HOT. */
-export function encodeRecords(records: RecordsMessage): EncodedRecords {
+export function encodeRecords(records: RecordsFrame): EncodedRecords {
   const known = encoded.get(records.frame);
   if (known !== undefined) return known;
   const framed = writeFramed(records);
@@ -54,7 +48,7 @@ export function encodeRecords(records: RecordsMessage): EncodedRecords {
   return both;
 }
 
-function writeFramed(message: RecordsMessage): Uint8Array {
+function writeFramed(message: RecordsFrame): Uint8Array {
   const { frame } = message;
   const originSize = 1 + textSize(frame.nodeId) + numberSize(frame.generation);
   const size = recordsSize(message, originSize);
@@ -80,7 +74,7 @@ function writeFramed(message: RecordsMessage): Uint8Array {
   return out.subarray(0, at);
 }
 
-function recordsSize({ frame, clusterId, region }: RecordsMessage, originSize: number): number {
+function recordsSize({ frame, clusterId, region }: RecordsFrame, originSize: number): number {
   let size = 1 + varintSize(originSize) + originSize + numberSize(frame.after) + numberSize(frame.through) + numberSize(frame.floor);
   size += numberSize(frame.knownSeq ?? 0);
   for (const record of frame.records) size += 1 + varintSize(record.length) + record.length;
@@ -104,7 +98,7 @@ function writeNumber(out: Uint8Array, at: number, tag: number, value: number): n
 }
 
 /** Reads the `RecordsFrame` a reader was narrowed to; records are views of the reader's bytes. HOT. */
-export function readRecords(reader: WireReader, bounds: MessageBounds): RecordsMessage {
+export function readRecords(reader: WireReader, bounds: MessageBounds): RecordsFrame {
   const records: Uint8Array[] = [];
   const frame = { after: 0, through: 0, floor: 0, isComplete: false, isLast: false };
   let knownSeq = 0;

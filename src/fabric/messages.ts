@@ -112,6 +112,14 @@ export const GOODBYES = [
 /** Why a link ends in good order. */
 export type Goodbye = (typeof GOODBYES)[number];
 
+/** Records of one origin, and where that is at home. */
+export interface RecordsFrame {
+  readonly kind: "records";
+  readonly frame: Frame;
+  readonly clusterId: string;
+  readonly region: string;
+}
+
 /** What replication says on a link. */
 export type ReplicationFrame =
   | {
@@ -127,7 +135,7 @@ export type ReplicationFrame =
        */
       readonly isWanted: boolean;
     }
-  | { readonly kind: "records"; readonly frame: Frame; readonly clusterId: string; readonly region: string }
+  | RecordsFrame
   | { readonly kind: "linked"; readonly nodeIds: readonly string[] }
   | { readonly kind: "digests"; readonly origins: readonly OriginDigest[] };
 

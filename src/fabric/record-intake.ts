@@ -5,12 +5,10 @@ import type { OriginPlace } from "../catalog/origins.ts";
 import { relationOf } from "../catalog/scope.ts";
 import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
-import type { ReplicationFrame } from "./messages.ts";
+import type { RecordsFrame } from "./messages.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent } from "./seam.ts";
-
-export type RecordsFrame = Extract<ReplicationFrame, { kind: "records" }>;
 
 export type Intake =
   | { readonly kind: "taken"; readonly hasChanged: boolean; readonly superseded: readonly Cell[] }

@@ -3,9 +3,9 @@ import type { Time } from "../lib/machine.ts";
 import { LinkComparer } from "./link-comparer.ts";
 import { LinkFetcher, type ReplicationLag } from "./link-fetcher.ts";
 import { LinkSender } from "./link-sender.ts";
-import type { ReplicationFrame, VectorEntry } from "./messages.ts";
+import type { RecordsFrame, ReplicationFrame, VectorEntry } from "./messages.ts";
 import { PeerView, type ReplicationPeer } from "./peer-view.ts";
-import { RecordIntake, type RecordsFrame } from "./record-intake.ts";
+import { RecordIntake } from "./record-intake.ts";
 import { MAX_LINKED, type ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent } from "./seam.ts";
 
