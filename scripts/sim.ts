@@ -1,5 +1,5 @@
 /**
- * Runs the simulations: `npm run sim -- --seed 7 --nodes 20 --minutes 5 -t "P9"`. What is not one of ours goes to vitest.
+ * Runs the simulations: `npm run sim -- --seed 7 --nodes 20 --minutes 5`. What is not one of ours goes to vitest.
  * The tests read WAYMARK_SEED, WAYMARK_RUNS, WAYMARK_NODES and WAYMARK_MINUTES, and print the seed first.
  */
 import { run } from "./run.ts";
