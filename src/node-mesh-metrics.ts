@@ -1,8 +1,8 @@
 /** The numbers of the mesh, filled when somebody asks. */
 import type { FabricDriver } from "./fabric/driver.io.ts";
 import type { Fabric } from "./fabric/fabric.ts";
-import type { TrafficKind } from "./fabric/link-traffic.ts";
 import { MEMBER_STATUSES } from "./fabric/messages.ts";
+import type { TrafficKind } from "./fabric/wire-traffic.ts";
 import type { Time } from "./lib/machine.ts";
 import type { Metrics } from "./lib/metrics.ts";
 

@@ -2,11 +2,11 @@
 import type { Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
 import type { CallFailure } from "./call-pool.io.ts";
-import type { TrafficRow } from "./link-traffic.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages.ts";
 import type { FabricTls } from "./peer-proof.io.ts";
 import type { CallId, FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
 import { type FabricTransport, openFabricTransport, type TransportEvents, type TransportOptions } from "./transport.io.ts";
+import type { TrafficRow } from "./wire-traffic.ts";
 
 /** What the machine orders that is not the sockets' affair. */
 export type NodeOutput = Exclude<FabricOutput, { readonly kind: "call" | "answer" | "open" | "send" | "close" }>;

@@ -4,8 +4,8 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { type AssemblyBounds, framed, MessageAssembler, PREFIX_BYTES } from "../lib/grpc-frames.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
 import { encodeRecords } from "./frame-bytes.ts";
-import type { LinkTraffic } from "./link-traffic.ts";
 import type { LinkFrame } from "./messages.ts";
+import type { WireTraffic } from "./wire-traffic.ts";
 
 export interface LinkLimits {
   /** A quiet link is pinged after this. */
@@ -36,7 +36,7 @@ export class LinkStream {
   readonly #stream: Http2Stream;
   readonly #events: LinkEvents;
   readonly #limits: LinkLimits;
-  readonly #traffic: LinkTraffic;
+  readonly #traffic: WireTraffic;
   readonly #assembler: MessageAssembler;
   #state: "open" | "draining" | "ended" | "closed" = "open";
   /** Since when the one frame in flight waits to be taken. */
@@ -54,7 +54,7 @@ export class LinkStream {
     parts: {
       readonly events: LinkEvents;
       readonly limits: LinkLimits;
-      readonly traffic: LinkTraffic;
+      readonly traffic: WireTraffic;
       /** Of messages that have not wholly arrived. */
       readonly bounds: AssemblyBounds;
     },

@@ -19,11 +19,11 @@ import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frame
 import { decodeCallRequest, encodeCallResponse } from "./codec.ts";
 import { WINDOW_BYTES } from "./dial.io.ts";
 import { type LinkEvents, type LinkLimits, LinkStream } from "./link-stream.io.ts";
-import type { LinkTraffic } from "./link-traffic.ts";
 import { MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { CallRequest, CallResponse, PeerProof } from "./messages.ts";
 import { type FabricTls, proofOf, trustDomainOf } from "./peer-proof.io.ts";
 import type { CallId } from "./seam.ts";
+import type { WireTraffic } from "./wire-traffic.ts";
 
 export interface ListenerLimits extends LinkLimits {
   /** Connections others opened. */
@@ -86,7 +86,7 @@ export interface ListenerOptions {
   readonly port: number;
   readonly tls: FabricTls | undefined;
   readonly limits: ListenerLimits;
-  readonly traffic: LinkTraffic;
+  readonly traffic: WireTraffic;
   readonly openDoor: OpenDoor;
   readonly guard: SessionGuard;
 }

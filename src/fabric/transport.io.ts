@@ -6,12 +6,12 @@ import { type CallFailure, CallPool } from "./call-pool.io.ts";
 import { decodeCallResponse, encodeCallRequest } from "./codec.ts";
 import { callHeaders, type Dial, type Dialled, dial } from "./dial.io.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.io.ts";
-import { LinkTraffic } from "./link-traffic.ts";
 import { FabricListener, type LinkedEvents, type ListenerLimits, type OpenDoor, type SessionGuard } from "./listener.io.ts";
 import { detailField, MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages.ts";
 import { type FabricTls, trustDomainOf } from "./peer-proof.io.ts";
 import type { CallId, LinkId } from "./seam.ts";
+import { WireTraffic } from "./wire-traffic.ts";
 
 /** What a peer, and everybody together, may make the sockets hold, and how long for. */
 export interface TransportLimits extends ListenerLimits {
@@ -79,7 +79,7 @@ export async function openFabricTransport(options: TransportOptions, events: Tra
       `on ${options.host} the fabric listener would take anybody's word: configure its certificates, or, where the network itself is trusted, pass --insecure`,
     );
   checkToken(options.clusterToken);
-  const transport = new FabricTransport(options, events, new LinkTraffic());
+  const transport = new FabricTransport(options, events, new WireTraffic());
   try {
     await transport.open();
   } catch (error) {
@@ -106,7 +106,7 @@ function checkToken(token: string): void {
 }
 
 export class FabricTransport {
-  readonly traffic: LinkTraffic;
+  readonly traffic: WireTraffic;
   readonly #options: TransportOptions;
   readonly #events: TransportEvents;
   readonly #limits: TransportLimits;
@@ -122,7 +122,7 @@ export class FabricTransport {
   #clusterToken: string;
   #nextLink = 1;
 
-  constructor(options: TransportOptions, events: TransportEvents, traffic: LinkTraffic) {
+  constructor(options: TransportOptions, events: TransportEvents, traffic: WireTraffic) {
     this.traffic = traffic;
     this.#options = options;
     this.#events = events;

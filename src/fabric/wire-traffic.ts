@@ -13,7 +13,7 @@ export interface TrafficRow {
 }
 
 /** Counts only; one row for each direction and kind there was. */
-export class LinkTraffic {
+export class WireTraffic {
   readonly #rows = new Map<string, { direction: TrafficDirection; kind: TrafficKind; frameCount: number; sizeBytes: number }>();
 
   count(direction: TrafficDirection, kind: TrafficKind, sizeBytes: number): void {

@@ -1,9 +1,9 @@
 /** Counts of what nodes say. */
 import { expect, test } from "vitest";
-import { LinkTraffic } from "../../src/fabric/link-traffic.ts";
+import { WireTraffic } from "../../src/fabric/wire-traffic.ts";
 
 test("frames and bytes add up by direction and kind", () => {
-  const traffic = new LinkTraffic();
+  const traffic = new WireTraffic();
   traffic.count("sent", "hello", 10);
   traffic.count("sent", "records", 100);
   traffic.count("sent", "records", 50);
