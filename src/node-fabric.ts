@@ -15,7 +15,7 @@ export interface NodeFabric {
   readonly ready: Promise<void>;
   /** One line for `/readyz`, and whether it is ok. */
   readiness(time: Time): { readonly isReady: boolean; readonly detail: string };
-  /** Reads certificates again. */
+  /** Reads certificates and cluster tokens again. */
   reload(): void;
   /** With `leave` and others alive, ends this node's entries for everybody; then says goodbye. At most `timeoutMs`. */
   stop(how: "leave" | "keep", timeoutMs: number): Promise<void>;

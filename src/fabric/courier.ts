@@ -7,7 +7,7 @@ import type { MembershipOutput, News, Teller } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId } from "./seam.ts";
 
-/** Calls by what came of them, for `mesh_gossip_messages_total`. */
+/** Calls by what came of them. */
 export interface TrafficCounts {
   sent: number;
   answered: number;

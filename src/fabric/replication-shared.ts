@@ -158,9 +158,7 @@ export interface SharedParts {
 
 /**
  * One a node. Whoever composes the room tells it: `changed` when own records were committed, `setLinked` when links come and go,
- * `forgetOrigin` and `readmit` instead of the replica's methods of those names, `noteOrigin` of what was restored from a snapshot.
- * Tombstones may be collected (`replica.collect`) only while some link is caught up or the node has decided that it is alone: who has
- * not caught up does not know what its tombstones hide.
+ * `forgetOrigin` and `readmit` instead of the replica's methods of those names. What the replica holds already is noted at once.
  */
 export class ReplicationShared {
   readonly replica: Replica;

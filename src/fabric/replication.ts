@@ -31,7 +31,7 @@ type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
  *   fetched: a node sees in the periodic vectors that it is behind, waits for what is on its way, then asks, one link at a time.
  * - So nothing is sent twice on the sender's own account. A frame that is lost (a stream loses none) is a gap or a number behind at the
  *   receiver, who asks; whoever asks for the same again and again is answered ever more rarely.
- * - After `receive`, `changed`, `tick` and any output `changed` of another link, ask `hasWork` of every link: what one brought, others pass on.
+ * - After `receive`, `tick`, `ReplicationShared.changed` and any output `changed` of another link, ask `hasWork` of every link: what one brought, others pass on.
  * - The same inputs give the same outputs to the byte.
  */
 export class LinkReplication {
@@ -95,11 +95,6 @@ export class LinkReplication {
 
   lag(time: Time): ReplicationLag {
     return this.#fetcher.lag(time);
-  }
-
-  /** Own records may have been committed, or an origin readmitted. */
-  changed(time: Time): void {
-    this.#shared.changed(time);
   }
 
   tick(time: Time, out: ReplicationOutput[]): void {

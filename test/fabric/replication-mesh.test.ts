@@ -129,7 +129,7 @@ function take(step: Step, world: World, now: number): number {
       break;
     case "renew":
       renewSelf(node.replica, node.replica.self.generation + 1);
-      for (const link of node.links) link.changed(node.timeOf(now));
+      node.shared.changed(node.timeOf(now));
       break;
     case "wait":
       return run(wires, now, step.detail * 20);

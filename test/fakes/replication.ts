@@ -94,7 +94,7 @@ export class ReplicatingNode {
   commit(monoMs: number): void {
     const time = this.timeOf(monoMs);
     this.replica.commit(this.replica.lastSeq, time);
-    for (const link of this.links) link.changed(time);
+    this.shared.changed(time);
   }
 
   /** Collects the tombstones that may go by then. */
