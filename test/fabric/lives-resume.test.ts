@@ -1,27 +1,32 @@
 import { expect, test } from "vitest";
-import { LIVES_DEFAULTS, Lives } from "../../src/fabric/lives.ts";
+import type { Replica } from "../../src/catalog/replica.ts";
+import { LIVES_DEFAULTS, Lives, type LivesParts } from "../../src/fabric/lives.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
-import { greetingOf } from "../fakes/fabric-world.ts";
+import { updateOf } from "../fakes/fabric-values.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 
-function memberOf(nodeId: string, more: Partial<MemberUpdate> = {}): MemberUpdate {
-  const { capabilities: _c, clusterToken: _t, ...hello } = greetingOf(nodeId);
-  const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, status: "alive", incarnation: 1, accuser: "" } as const;
-  return { ...hello, ...rest, ...more };
-}
-
-test("clocks of origins that were away before a restart go on; those of others begin with it", () => {
-  const [n1, n2, n3] = ["n1", "n2", "n3"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode];
-  for (const [i, node] of [n2, n3].entries()) {
+/** What n1 holds of a key of each of the others. */
+function replicaWith(...nodeIds: readonly string[]): Replica {
+  const n1 = new MeshNode("n1");
+  for (const [i, nodeId] of nodeIds.entries()) {
+    const node = new MeshNode(nodeId);
     node.put(KEYS[i]!, 0, timeOf(0, 0));
     node.commit(timeOf(0, 0));
     n1.copy(node, node.replica.self.id, timeOf(0, 0));
   }
-  const { replica } = n1;
-  const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined };
-  const lives = new Lives(LIVES_DEFAULTS, { ...parts, forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time) });
+  return n1.replica;
+}
+
+function livesOf(replica: Replica, more: Partial<LivesParts> = {}): Lives {
+  const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, ...more };
+  return new Lives(LIVES_DEFAULTS, { ...parts, forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time) });
+}
+
+test("clocks of origins that were away before a restart go on; those of others begin with it", () => {
+  const replica = replicaWith("n2", "n3");
+  const lives = livesOf(replica);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
   lives.resume(new Map([["n2/1", start.monoMs - LIVES_DEFAULTS.orphanGraceMs]]), start.monoMs);
   lives.tick(start, []);
@@ -30,24 +35,15 @@ test("clocks of origins that were away before a restart go on; those of others b
     ["n2/1", "hidden"],
     ["n3/1", "orphaned"],
   ]);
+  const since = [...replica.origins.values()].map((origin) => lives.absentSinceMonoMs(origin));
+  expect(since).toEqual([undefined, start.monoMs - LIVES_DEFAULTS.orphanGraceMs, start.monoMs]);
   lives.tick({ monoMs: start.monoMs + LIVES_DEFAULTS.originForgetMs - LIVES_DEFAULTS.orphanGraceMs, wallMs: 0 }, []);
   expect([...replica.forgotten]).toEqual(["n2/1"]);
 });
 
 test("what others hide a newcomer does not show for another grace, and forgets no sooner for it", () => {
-  const [n1, n2, n3] = ["n1", "n2", "n3"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode];
-  for (const [i, node] of [n2, n3].entries()) {
-    node.put(KEYS[i]!, 0, timeOf(0, 0));
-    node.commit(timeOf(0, 0));
-    n1.copy(node, node.replica.self.id, timeOf(0, 0));
-  }
-  const { replica } = n1;
-  const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined };
-  const lives = new Lives(LIVES_DEFAULTS, {
-    ...parts,
-    wasHidden: (id) => id === "n2/1",
-    forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time),
-  });
+  const replica = replicaWith("n2", "n3");
+  const lives = livesOf(replica, { wasHidden: (id) => id === "n2/1" });
   lives.tick({ monoMs: 1000, wallMs: 0 }, []);
   expect([...replica.origins.values()].map(({ id, life }) => [id, life])).toEqual([
     ["n1/1", "live"],
@@ -59,22 +55,9 @@ test("what others hide a newcomer does not show for another grace, and forgets n
 });
 
 test("an origin back from the snapshot is live until a table of members says otherwise, or for a short while", () => {
-  const [n1, n2, n3, n4] = ["n1", "n2", "n3", "n4"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode, MeshNode];
-  for (const [i, node] of [n2, n3, n4].entries()) {
-    node.put(KEYS[i]!, 0, timeOf(0, 0));
-    node.commit(timeOf(0, 0));
-    n1.copy(node, node.replica.self.id, timeOf(0, 0));
-  }
-  const { replica } = n1;
+  const replica = replicaWith("n2", "n3", "n4");
   const known = new Map<string, MemberUpdate>();
-  const lives = new Lives(LIVES_DEFAULTS, {
-    replica,
-    clusterId: "c1",
-    findMember: (nodeId) => known.get(nodeId),
-    hasTable: () => false,
-    readmit: () => undefined,
-    forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time),
-  });
+  const lives = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => false });
   const shown = () => [...replica.origins.values()].map(({ id, life }) => `${id} ${life}`);
   const names = (events: readonly FabricEvent[]) => events.map(({ name, detail }) => `${name} ${detail["nodeId"]} ${detail["why"]}`);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
@@ -84,8 +67,8 @@ test("an origin back from the snapshot is live until a table of members says oth
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 live", "n4/1 live"]);
   expect(lives.isAnybodyAway).toBe(true);
   // News of one member is no table: the others may still be in it.
-  known.set("n3", memberOf("n3", { status: "dead" }));
-  lives.memberChanged(memberOf("n3"));
+  known.set("n3", updateOf("n3", { status: "dead" }));
+  lives.memberChanged(updateOf("n3"));
   lives.tick({ ...start, monoMs: 2000 }, events);
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 orphaned", "n4/1 live"]);
   expect(lives.nextDeadlineMs()).toBe(6000);
@@ -97,27 +80,14 @@ test("an origin back from the snapshot is live until a table of members says oth
 });
 
 test("when the first table has come, whoever is dead in it or not in it is away, and has not vanished now", () => {
-  const [n1, n2, n3, n4] = ["n1", "n2", "n3", "n4"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode, MeshNode];
-  for (const [i, node] of [n2, n3, n4].entries()) {
-    node.put(KEYS[i]!, 0, timeOf(0, 0));
-    node.commit(timeOf(0, 0));
-    n1.copy(node, node.replica.self.id, timeOf(0, 0));
-  }
-  const { replica } = n1;
+  const replica = replicaWith("n2", "n3", "n4");
   const known = new Map<string, MemberUpdate>();
-  const lives = new Lives(LIVES_DEFAULTS, {
-    replica,
-    clusterId: "c1",
-    findMember: (nodeId) => known.get(nodeId),
-    hasTable: () => known.size > 0,
-    readmit: () => undefined,
-    forgetOrigin: () => undefined,
-  });
+  const lives = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => known.size > 0 });
   lives.resume(new Map(), 10_000);
   lives.tick({ monoMs: 1000, wallMs: 0 }, []);
   expect(lives.counts()).toEqual({ live: 3, orphaned: 0, hidden: 0 });
-  for (const nodeId of ["n2", "n3"]) known.set(nodeId, memberOf(nodeId, { status: "dead" }));
-  lives.memberChanged(memberOf("n2", { status: "dead" }));
+  for (const nodeId of ["n2", "n3"]) known.set(nodeId, updateOf(nodeId, { status: "dead" }));
+  lives.memberChanged(updateOf("n2", { status: "dead" }));
   lives.tick({ monoMs: 2000, wallMs: 0 }, []);
   expect(lives.counts()).toEqual({ live: 0, orphaned: 3, hidden: 0 });
   expect(lives.protectedClusters()).toEqual([]);
