@@ -6,7 +6,7 @@ import { addEvidence, type Evidence, isListed, type Member, Members, mergeVerdic
 import type { MembershipOptions } from "./membership-options.ts";
 import type { MemberFacts, MemberStatus, MemberUpdate } from "./messages.ts";
 import { Quarantine, type Waiting } from "./quarantine.ts";
-import type { FabricEvent, FabricOutput } from "./seam.ts";
+import { eventOutput, type FabricOutput } from "./seam.ts";
 import { Self } from "./self.ts";
 import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
 import { updateFault } from "./update-rules.ts";
@@ -134,7 +134,7 @@ export class News {
     }
     if (update.status !== "alive") return;
     this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
-    out.push(event("member_suspected", "info", { nodeId: update.nodeId, path, via: via.join(" ") }));
+    out.push(eventOutput("member_suspected", "info", { nodeId: update.nodeId, path, via: via.join(" ") }));
   }
 
   /** Own facts are others now. */
@@ -225,7 +225,8 @@ export class News {
     // Everybody has to know of it when the older one is gone.
     this.gossip.add(update);
     const detail = { nodeId: update.nodeId, generation: update.generation, address: update.address };
-    out.push(event(reason === "address" ? "address_of_another_member" : "two_nodes_with_one_id", "warn", detail, true));
+    const name = reason === "address" ? "address_of_another_member" : "two_nodes_with_one_id";
+    out.push(eventOutput(name, "warn", detail, { isAudited: true }));
   }
 
   #confirm(member: Member, update: MemberUpdate, teller: Teller, time: Time): void {
@@ -284,7 +285,7 @@ export class News {
       if (suspicion === undefined || suspicion.deadlineMonoMs > time.monoMs) continue;
       const { accusers } = suspicion;
       this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: accusers }, time, out);
-      out.push(event("member_dead", "warn", { nodeId: update.nodeId, accusers: accusers.join(" ") }));
+      out.push(eventOutput("member_dead", "warn", { nodeId: update.nodeId, accusers: accusers.join(" ") }));
     }
     this.#schedule();
   }
@@ -324,7 +325,7 @@ export class News {
     // Others had reason to doubt us (Lifeguard §IV-A).
     this.health.worsen(1);
     const detail = { said: told.status, accuser: told.accuser, toldBy: teller.nodeId, incarnation: told.incarnation };
-    out.push(event("contradicted_own_death", "info", detail));
+    out.push(eventOutput("contradicted_own_death", "info", detail));
   }
 
   /** Somebody else uses our id, or did so after us. */
@@ -335,15 +336,6 @@ export class News {
     this.#conflictToldMs = time.monoMs;
     this.#isConflictGone = isGone;
     const detail = { nodeId: told.nodeId, generation: told.generation, address: told.address, status: told.status, toldBy: teller.nodeId };
-    out.push(event("own_id_used_by_another", "error", detail, true));
+    out.push(eventOutput("own_id_used_by_another", "error", detail, { isAudited: true }));
   }
-}
-
-function event(
-  name: string,
-  severity: FabricEvent["severity"],
-  detail: FabricEvent["detail"],
-  isAudited = false,
-): { readonly kind: "event"; readonly event: FabricEvent } {
-  return { kind: "event", event: { name, severity, isAudited, detail } };
 }

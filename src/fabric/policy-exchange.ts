@@ -6,7 +6,7 @@ import type { Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/version-codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/version-order.ts";
 import type { PolicyFrame, PolicyHead } from "./messages.ts";
-import type { FabricEvent, FabricOutput, LinkId } from "./seam.ts";
+import { eventOutput, type FabricOutput, type LinkId } from "./seam.ts";
 
 export interface PolicyExchangeOptions {
   /** An encoded version is at most this long. */
@@ -158,7 +158,7 @@ export class PolicyExchange {
     this.#unusable.add(nameOf(head));
     const [oldest] = this.#unusable;
     if (this.#unusable.size > MAX_UNUSABLE && oldest !== undefined) this.#unusable.delete(oldest);
-    out.push(event("policy_unusable", "warn", { number: head.number, nodeId: head.nodeId, checksum: head.checksum, detail }));
+    out.push(eventOutput("policy_unusable", "warn", { number: head.number, nodeId: head.nodeId, checksum: head.checksum, detail }));
     this.#choose();
   }
 
@@ -180,7 +180,7 @@ export class PolicyExchange {
     if (this.#adopting !== undefined && monoMs >= this.#adopting.deadlineMonoMs) {
       const { number, nodeId } = this.#adopting.head;
       // Its store may be away for a while: it is fetched again.
-      out.push(event("policy_not_adopted", "warn", { number, nodeId, detail: "it was not put in force in time" }));
+      out.push(eventOutput("policy_not_adopted", "warn", { number, nodeId, detail: "it was not put in force in time" }));
       this.#adopting = undefined;
     }
     const fetch = this.#fetch;
@@ -200,15 +200,17 @@ export class PolicyExchange {
       this.refusedCount += 1;
       state.strikes += 1;
       if (state.strikes <= this.#options.maxStrikes)
-        out.push(event("policy_refused", "warn", { link, number: head.number, detail: "it is no policy head" }));
+        out.push(eventOutput("policy_refused", "warn", { link, number: head.number, detail: "it is no policy head" }));
       return;
     }
     const { number, checksum } = this.#head;
     const isKnown = state.heard !== undefined && isSamePlace(state.heard, head);
     // The peer hears of ours in turn and keeps its own in its history: see `PolicyEngine.take`.
     const isConflict = head.number === number && head.checksum !== checksum && isNewer(this.#head, head) && !isKnown;
-    if (isConflict && state.conflictCount++ < MAX_CONFLICTS)
-      out.push(event("policy_conflict", "warn", { number, nodeId: head.nodeId, checksum: head.checksum, kept: checksum }, true));
+    if (isConflict && state.conflictCount++ < MAX_CONFLICTS) {
+      const detail = { number, nodeId: head.nodeId, checksum: head.checksum, kept: checksum };
+      out.push(eventOutput("policy_conflict", "warn", detail, { isAudited: true }));
+    }
     const fetch = this.#fetch;
     state.heard = head;
     // It says what it has instead of what it was asked for.
@@ -277,7 +279,7 @@ export class PolicyExchange {
       state.strikes += 1;
       state.heard = NO_PLACE;
     }
-    out.push(event("policy_refused", "warn", { link: fetch.link, number: fetch.head.number, nodeId: fetch.head.nodeId, detail }));
+    out.push(eventOutput("policy_refused", "warn", { link: fetch.link, number: fetch.head.number, nodeId: fetch.head.nodeId, detail }));
   }
 
   /** The newest that any link offers is fetched, one at a time for the whole node. */
@@ -313,8 +315,4 @@ function differing(head: PolicyHead, facts: PolicyHead): string {
   return isSamePlace(head, facts)
     ? ""
     : `it is version ${facts.number} of ${facts.nodeId === "" ? "nobody" : facts.nodeId}, not what its head says`;
-}
-
-function event(name: string, severity: FabricEvent["severity"], detail: FabricEvent["detail"], isAudited = false): FabricOutput {
-  return { kind: "event", event: { name, severity, isAudited, detail } };
 }

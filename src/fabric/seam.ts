@@ -62,6 +62,16 @@ export interface FabricEvent {
   readonly detail: Readonly<Record<string, string | number>>;
 }
 
+/** An event as it goes out; not for the audit unless said so. */
+export function eventOutput(
+  name: string,
+  severity: FabricEvent["severity"],
+  detail: FabricEvent["detail"],
+  { isAudited }: Pick<FabricEvent, "isAudited"> = { isAudited: false },
+): Extract<FabricOutput, { readonly kind: "event" }> {
+  return { kind: "event", event: { name, severity, isAudited, detail } };
+}
+
 export type FabricMachine = Machine<FabricInput, FabricOutput> & {
   /** The next frame for a link; undefined when there is nothing now. At most `maxFrameBytes` unless one record is larger. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
