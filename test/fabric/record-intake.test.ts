@@ -1,4 +1,4 @@
-/** What is taken from a peer and what is refused, alone or as a frame; each counted and attributed (issue: bad input and faults). */
+/** What is taken from a peer and what is refused, alone or as a frame; each counted and attributed. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import type { ReplicationFrame } from "../../src/fabric/messages.ts";
