@@ -15,7 +15,7 @@ import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
 import { READY, type SessionNews, Sessions } from "./sessions.ts";
-import { type ClusterTokens, laterLifeOf, type TrustFacts } from "./trust.ts";
+import { type ClusterTokens, isOwnLaterLife, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** Everybody must have been in reach for so long before old tombstones go: many exchanges of vectors, and whole transfers. */
@@ -224,11 +224,11 @@ export class Fabric implements FabricMachine {
       switch (output.kind) {
         case "call":
         case "answer":
-          out.push(output);
-          break;
         case "event":
           out.push(output);
-          this.#checkLife(output.event, out);
+          break;
+        case "ownIdUsed":
+          this.#checkLife(output, out);
           break;
         case "memberChanged":
           isChanged = true;
@@ -244,9 +244,10 @@ export class Fabric implements FabricMachine {
     this.#toLinks({ kind: "members" }, time, out);
   }
 
-  #checkLife(event: FabricEvent, out: FabricOutput[]): void {
-    const above = laterLifeOf(event, { address: this.#parts.self.address, generation: this.#parts.replica.self.generation });
-    if (above !== undefined) out.push({ kind: "generationLost", peerNodeId: String(event.detail["toldBy"]), seq: 0, above });
+  #checkLife({ told, toldBy }: Extract<MembershipOutput, { kind: "ownIdUsed" }>, out: FabricOutput[]): void {
+    const { self, replica } = this.#parts;
+    if (!isOwnLaterLife(told, { address: self.address, generation: replica.self.generation })) return;
+    out.push({ kind: "generationLost", peerNodeId: toldBy, seq: 0, above: told.generation });
   }
 
   #checkPlace(member: MemberUpdate, out: FabricOutput[]): void {

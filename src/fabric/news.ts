@@ -13,7 +13,9 @@ import { updateFault } from "./update-rules.ts";
 
 export type MembershipOutput =
   | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" }>
-  | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined };
+  | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
+  /** Others know this node's id in a later life, or somewhere else; said as seldom as it is told to the operator. */
+  | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string };
 
 /** Who told us. `newcomer`: in the table we got when we knew nobody, which is news to nobody else. */
 export interface Teller {
@@ -337,5 +339,6 @@ export class News {
     this.#isConflictGone = isGone;
     const detail = { nodeId: told.nodeId, generation: told.generation, address: told.address, status: told.status, toldBy: teller.nodeId };
     out.push(eventOutput("own_id_used_by_another", "error", detail, { isAudited: true }));
+    out.push({ kind: "ownIdUsed", told, toldBy: teller.nodeId });
   }
 }

@@ -1,8 +1,8 @@
 /** Whether a node may talk to us: what it claims against what its connection proves. */
 import { equalSecrets } from "../lib/crypto.ts";
 import { uriNames } from "../policy/certificates.ts";
-import type { Goodbye, Hello, PeerProof } from "./messages.ts";
-import type { FabricEvent } from "./seam.ts";
+import { isListed } from "./members.ts";
+import type { Goodbye, Hello, MemberUpdate, PeerProof } from "./messages.ts";
 
 /** Fabric protocol versions this program speaks, ascending. */
 export const PROTOCOL_VERSIONS: readonly number[] = [1];
@@ -71,17 +71,14 @@ export function refusalOfCall(from: { readonly nodeId: string }, proof: PeerProo
 }
 
 /**
- * The later life of this node that membership found others to know, when that is over or at this node's own address: the journal is an old one
- * that was put back, and needs a generation above it (semantics.md, Durability). One that lives at another address is a second node of our name.
+ * Whether what others know under this node's id is a later life of its own: one that is over, or at its own address. Then the journal is an old
+ * one that was put back, and needs a generation above it (semantics.md, Durability). One that lives at another address is a second node of our name.
  */
-export function laterLifeOf(
-  { name, detail }: FabricEvent,
+export function isOwnLaterLife(
+  { generation, address, status }: MemberUpdate,
   self: { readonly address: string; readonly generation: number },
-): number | undefined {
-  const { status, address } = detail;
-  const generation = Number(detail["generation"]);
-  if (name !== "own_id_used_by_another" || generation <= self.generation) return undefined;
-  return address === self.address || status === "dead" || status === "left" ? generation : undefined;
+): boolean {
+  return generation > self.generation && (address === self.address || !isListed(status));
 }
 
 /** Whom to count refusals by. Without the port: who tries again and again comes from another one each time. */

@@ -4,12 +4,14 @@ import type { PeerProof } from "../../src/fabric/messages.ts";
 import {
   commonVersion,
   hostOf,
+  isOwnLaterLife,
   nodeOfCertificate,
   refusalOfCall,
   refusalOfHello,
   refusalOfProof,
   type TrustFacts,
 } from "../../src/fabric/trust.ts";
+import { updateOf } from "../fakes/fabric-values.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 
 const US: TrustFacts = { nodeId: "a", clusterId: "c1", region: "r1", clusterToken: "secret", isInsecure: false };
@@ -89,6 +91,18 @@ test.each([
 test("of several protocol versions the highest that both speak", () => {
   expect(commonVersion([1, 2, 3], [2, 3, 4])).toBe(3);
   expect(commonVersion([1], [2])).toBeUndefined();
+});
+
+test.each([
+  ["at our own address", { address: "a:1" }, true],
+  ["elsewhere, and dead", { status: "dead" }, true],
+  ["elsewhere, and left", { status: "left" }, true],
+  ["alive elsewhere", {}, false],
+  ["suspect elsewhere", { status: "suspect" }, false],
+  ["of our own generation", { address: "a:1", generation: 4 }, false],
+] as const)("Why: a life of our id %s is our own later one, known to a journal that was put back: %j %s", (_what, more, want) => {
+  const told = updateOf("a", { generation: 5, address: "b:1", ...more });
+  expect(isOwnLaterLife(told, { address: "a:1", generation: 4 })).toBe(want);
 });
 
 test.each([
