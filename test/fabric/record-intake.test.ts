@@ -161,14 +161,6 @@ test.each([
   expect([a.replica.origins.size, a.shared.stats.badFrames]).toEqual([1, 1]);
 });
 
-test("a frame of too many records ends the link", () => {
-  const { a, b, link } = linked();
-  const frame = framesOf(b, 0);
-  const records = Array.from({ length: 20_001 }, () => new Uint8Array());
-  link.receive({ ...frame, frame: { ...frame.frame, records } }, a.timeOf(10), a.outputs);
-  expect([a.outputs.at(-1)?.kind, a.shown()]).toEqual(["badFrame", []]);
-});
-
 test("a clock a day ahead is taken as stamped, never moves ours, and is named once an interval", () => {
   const a = new ReplicatingNode({ nodeId: "a" });
   const b = new ReplicatingNode({ nodeId: "b", skewMs: 86_400_000 });

@@ -94,7 +94,8 @@ export class ReplicatingNode {
   commit(monoMs: number): void {
     const time = this.timeOf(monoMs);
     this.replica.commit(this.replica.lastSeq, time);
-    this.shared.changed(time);
+    // Without links nobody is told, and nothing is gathered.
+    if (this.links.size > 0) this.shared.changed(time);
   }
 
   /** Collects the tombstones that may go by then. */
