@@ -196,3 +196,16 @@ export function roomTableFaults(root: string): readonly string[] {
   const unknown = [...rows.keys()].filter((room) => ROOMS[room] === undefined);
   return [...faults, ...unknown.map((room) => `docs/architecture.md shows a room ${room} that scripts/rooms.ts does not know`)];
 }
+
+/** The map of the fabric in the architecture page names each of its files once, and none that is not there. */
+export function fabricMapFaults(root: string): readonly string[] {
+  const [, section = ""] = read(root, "docs/architecture.md").split("\n## The fabric\n");
+  const rows = [...section.matchAll(/^\|[^|]*\|[^|]*\|([^|]*)\|$/gm)].map(([, files = ""]) => files);
+  const named = [...rows.join().matchAll(/`([a-z0-9.-]+)`/g)].map(([, name = ""]) => `src/fabric/${name}.ts`);
+  const there = filesBelow(root, "src/fabric", [".ts"]);
+  const wrong = named.filter((file, i) => !there.includes(file) || named.indexOf(file) !== i);
+  return [
+    ...there.filter((file) => !named.includes(file)).map((file) => `docs/architecture.md: the map of the fabric forgets ${file}`),
+    ...wrong.map((file) => `docs/architecture.md: the map of the fabric has ${file} twice, or it is not there`),
+  ];
+}

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ROOT, run } from "../scripts/run.ts";
 import {
+  fabricMapFaults,
   headerFaults,
   linkFaults,
   lockfileFaults,
@@ -278,6 +279,14 @@ test("tidy names a room that the architecture page forgets, gets wrong or invent
   expect(faults).toContain("lib may import –, the page says catalog");
   expect(faults).toContain("no row for the room catalog");
   expect(faults).toContain("shows a room attic");
+});
+
+test("tidy names a file of the fabric that its map forgets, has twice or invents", () => {
+  const page = "\n## The fabric\n\n| part | does | files |\n| --- | --- | --- |\n| links | who | `links`, `links`; `attic` |\n";
+  const folder = plant({ "docs/architecture.md": page, "src/fabric/links.ts": "", "src/fabric/dial.io.ts": "" });
+  const faults = fabricMapFaults(folder);
+  expect(faults).toHaveLength(3);
+  expect(faults.join("\n")).toMatch(/forgets src\/fabric\/dial\.io\.ts\n.*links\.ts twice.*\n.*attic\.ts/);
 });
 
 test("tidy names a row of a table that nobody uses", () => {

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { Reason } from "../gen/waymark/catalog/v1/reason_pb.js";
 import { ROOT } from "../scripts/run.ts";
 import {
+  fabricMapFaults,
   headerFaults,
   linkFaults,
   lockfileFaults,
@@ -48,6 +49,10 @@ test("the lockfile agrees with package.json and names no registry", () => {
 
 test("the architecture page shows the table of rooms the checks use", () => {
   expect(roomTableFaults(ROOT)).toEqual([]);
+});
+
+test("the map of the fabric in the architecture page is complete", () => {
+  expect(fabricMapFaults(ROOT)).toEqual([]);
 });
 
 test("every setting is read by someone", () => {
