@@ -60,9 +60,15 @@ export class FaultyCluster implements AsyncDisposable {
   /** All of them, started at once, when each knows all others. */
   static async start(options: ClusterOptions): Promise<FaultyCluster> {
     const cluster = await FaultyCluster.open(options);
-    await cluster.run(...cluster.names);
-    await cluster.meet();
-    return cluster;
+    try {
+      await cluster.run(...cluster.names);
+      await cluster.meet();
+      return cluster;
+    } catch (error) {
+      // Nobody has it yet who would end what runs.
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   /** Writes a file that is gone when the cluster is. */

@@ -17,6 +17,8 @@ export function tellMemory(): void {
   process.on("message", () => void held().then((told) => process.send?.(told)));
   // The parent's channel alone keeps nobody alive.
   process.channel?.unref();
+  // Nor does it outlive a parent that ended without a word.
+  process.on("disconnect", () => process.exit());
 }
 
 async function held(): Promise<Held> {

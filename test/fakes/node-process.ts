@@ -13,11 +13,19 @@ export interface Finished {
   readonly stderr: string;
 }
 
+/** Those that were not seen to end. A test that runs out of time disposes of nothing: then its process ends them. */
+const running = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
 /** A started command: what it said so far, and its end. */
-export class CommandProcess {
+export class CommandProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #ended: Promise<number>;
   readonly #said = { stdout: "", stderr: "" };
+  /** It has ended, and everything it said is here: its end alone can be known before its last words. */
+  #isOver = false;
 
   /** `wrapper` is put before the command, as `strace` is: one that leaves the process id to the command. */
   constructor(argv: readonly string[], input = "", wrapper: readonly string[] = []) {
@@ -25,12 +33,16 @@ export class CommandProcess {
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("WAYMARK_")));
     const [command = WAYMARK, ...rest] = [...wrapper, WAYMARK, ...argv];
     this.#child = spawn(command, rest, { stdio: ["pipe", "pipe", "pipe"], env: { ...env, NODE_COMPILE_CACHE } });
-    this.#child.stdout?.on("data", (chunk: Buffer) => (this.#said.stdout += chunk.toString()));
-    this.#child.stderr?.on("data", (chunk: Buffer) => (this.#said.stderr += chunk.toString()));
+    running.add(this.#child);
+    // A chunk may end inside a character.
+    this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.#said.stdout += text));
+    this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.#said.stderr += text));
     this.#child.stdin?.end(input);
-    this.#ended = once(this.#child, "close").then(([code, signal]) =>
-      typeof code === "number" ? code : -(typeof signal === "string" ? 1 : 2),
-    );
+    this.#ended = once(this.#child, "close").then(([code, signal]) => {
+      this.#isOver = true;
+      running.delete(this.#child);
+      return typeof code === "number" ? code : -(typeof signal === "string" ? 1 : 2);
+    });
   }
 
   get stdout(): string {
@@ -75,11 +87,15 @@ export class CommandProcess {
         .slice(0, -1)
         .find((each) => pattern.test(each));
       if (found !== undefined) return found;
-      if (signal.aborted || !this.isRunning)
-        throw new Error(`no line like ${pattern.source}; stdout: ${this.stdout}; stderr: ${this.stderr}`);
+      if (signal.aborted || this.#isOver) throw new Error(`no line like ${pattern.source}; stdout: ${this.stdout}; stderr: ${this.stderr}`);
       // Either a chunk, the end, or the deadline; each ends in another look.
       await Promise.race([once(this.#child[from] ?? this.#child, "data", { signal }), this.#ended]).catch(() => {});
     }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.isRunning) this.kill("SIGKILL");
+    await this.#ended;
   }
 }
 
@@ -115,7 +131,7 @@ export class NodeProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.command.isRunning) await this.stop("SIGKILL");
+    await this.command[Symbol.asyncDispose]();
   }
 }
 
@@ -128,9 +144,9 @@ export async function startNodeProcess(
   const free = ["--grpc-port", "--http-port", "--dns-port", "--fabric-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
   const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper);
   onSpawn(command.pid);
-  const line = await command.line(/"event":"ready"/).catch((error: unknown) => {
+  const line = await command.line(/"event":"ready"/).catch(async (error: unknown) => {
     // Nobody else would stop it.
-    command.kill("SIGKILL");
+    await command[Symbol.asyncDispose]();
     throw error;
   });
   const ready: unknown = JSON.parse(line);
