@@ -13,14 +13,16 @@ import { until } from "../fakes/until.ts";
 const HOME = mkdtempSync(join(tmpdir(), "waymark-roaming-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
-const CONFIG = join(HOME, "node.json");
-writeFileSync(
-  CONFIG,
-  JSON.stringify({
-    fabric: { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", snapshot_interval: "200ms" },
-    observability: { log_level: "warn" },
-  }),
-);
+function config(name: string, joinTimeout: string): string {
+  const path = join(HOME, `${name}.json`);
+  const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: joinTimeout, snapshot_interval: "200ms" };
+  writeFileSync(path, JSON.stringify({ fabric, observability: { log_level: "warn" } }));
+  return path;
+}
+
+/** A node whose seeds are there is not to give them up, however busy the machine is. */
+const CONFIG = config("node", "20s");
+const IMPATIENT = config("impatient", "1s");
 
 async function start(nodeId: string, flags: readonly string[] = []): Promise<NodeProcess> {
   return startNodeProcess(["--node-id", nodeId, "--config", CONFIG, "--data-dir", join(HOME, nodeId), ...flags]);
@@ -126,7 +128,7 @@ test("follow goes on at the next server when its own is lost: each change is tol
     for await (const event of follow(client, request, { signal: end.signal, chance: () => 0.5 })) events.push(event);
   })();
   const told = () => events.flatMap((event) => (event.kind === "synced" ? [] : [`${event.kind} ${event.key.name}`])).toSorted();
-  await until("followed", () => events.some(({ kind }) => kind === "synced"));
+  await until("followed", () => events.some(({ kind }) => kind === "synced"), 10_000);
   await b.stop("SIGKILL");
   await register(a, "three");
   await unregister(a, "one");
@@ -193,7 +195,7 @@ test("a restarted node has what others told it from its snapshot, also while the
     await until("a snapshot of both", () => existsSync(path) && ["web", "db"].every((name) => readFileSync(path).includes(name)));
     await a.stop("SIGKILL");
     await b.stop("SIGKILL");
-    b = await start("wb", ["--join", fabricOf(a)]);
+    b = await start("wb", ["--config", IMPATIENT, "--join", fabricOf(a)]);
     expect(await namesAt(b)).toEqual(["db", "web"]);
     using door = new GrpcDoor(b.grpc);
     const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
