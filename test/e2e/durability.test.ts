@@ -59,16 +59,17 @@ test("kill -9 twice during 50,000 registrations: all that was acknowledged comes
 
 test("after kill -9 a lease has its ttl once more, a static lease stays, and what was unregistered stays gone", async () => {
   const data = folder();
-  const ttlMs = 2000;
+  const ttlMs = 3000;
   const leases = await (async () => {
     await using node = await startNodeProcess(["--data-dir", data]);
     return await withClient(node, async (client) => {
-      const leased = await client.call(register, { entries: [web("leased")], ttl: durationFromMs(ttlMs) });
       await client.call(register, { entries: [web("static")], static: true });
       const gone = await client.call(register, { entries: [web("gone-1"), web("gone-2")], ttl: durationFromMs(60_000) });
       await client.call(unregister, { leaseId: gone.leaseId });
       await client.call(register, { entries: [web("gone-3"), web("kept")], ttl: durationFromMs(60_000) });
       await client.call(unregister, { keys: [create(EntryKeySchema, { namespace: "svc.market", name: "web", instanceId: "gone-3" })] });
+      // Last: a slow disk under the calls before would take of its time.
+      const leased = await client.call(register, { entries: [web("leased")], ttl: durationFromMs(ttlMs) });
       node.command.kill("SIGKILL");
       await node.command.finished();
       return { leased: leased.leaseId, gone: gone.leaseId };
@@ -79,9 +80,10 @@ test("after kill -9 a lease has its ttl once more, a static lease stays, and wha
   await using node = await startNodeProcess(["--data-dir", data]);
   await withClient(node, async (client) => {
     expect(instances(await allEntries(client, "svc"))).toEqual(["kept", "leased", "static"]);
+    // Its time counts from some moment after this one.
+    const renewedMonoMs = performance.now();
     const renewed = await client.call(renew, { leaseIds: [leases.leased, leases.gone] });
     expect(renewed.expiredLeaseIds).toEqual([leases.gone]);
-    const renewedMonoMs = performance.now();
     const watch = client.stream(catalogWatch, { namespace: "svc.market" });
     let removedMonoMs = 0;
     for await (const { deltas } of watch) {
@@ -89,7 +91,7 @@ test("after kill -9 a lease has its ttl once more, a static lease stays, and wha
       removedMonoMs = performance.now();
       break;
     }
-    expect(removedMonoMs - renewedMonoMs).toBeGreaterThan(ttlMs * 0.9);
+    expect(removedMonoMs - renewedMonoMs).toBeGreaterThan(ttlMs - 10);
     expect(removedMonoMs - startedMonoMs).toBeLessThan(ttlMs + 15_000);
     expect(instances(await allEntries(client, "svc"))).toEqual(["kept", "static"]);
   });
@@ -163,6 +165,7 @@ test("a portable cursor from before kill -9 resumes without a snapshot and misse
 test("SIGTERM hands every open watch a portable cursor and ends it with UNAVAILABLE and RetryInfo", async () => {
   const data = folder();
   const open = Promise.withResolvers<void>();
+  let openCount = 0;
   const ended = await (async () => {
     await using node = await startNodeProcess(["--data-dir", data]);
     return await withClient(node, async (client) => {
@@ -171,7 +174,7 @@ test("SIGTERM hands every open watch a portable cursor and ends it with UNAVAILA
         let portableCursor = "";
         try {
           for await (const message of client.stream(catalogWatch, { namespacePrefix: "svc" })) {
-            if (message.snapshot === Snapshot.END) open.resolve();
+            if (message.snapshot === Snapshot.END && ++openCount === 5) open.resolve();
             portableCursor = message.portableCursor;
           }
         } catch (error) {

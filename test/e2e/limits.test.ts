@@ -44,11 +44,12 @@ async function dnsStatus(port: string): Promise<string | undefined> {
 
 test("a tenant's reads are one allowance over gRPC, HTTP and all namespaces, and nobody else's", async () => {
   await using node = await startLimitedNode("[limits]\nreads_per_minute = 30\n");
+  const beganMs = performance.now();
   for (let i = 0; i < 10; i++) expect((await node.post("a", `${DISCOVERY}/CatalogQuery`, { namespace: `svc.h${i}` })).status).toBe(200);
   const { count, outcome } = await readsUntilRefused((i) => node.grpc.a.catalogQuery({ namespace: `svc.n${i}` }));
-  // One more may have come back meanwhile.
+  // One comes back every two seconds.
   expect(count).toBeGreaterThanOrEqual(20);
-  expect(count).toBeLessThanOrEqual(22);
+  expect(count).toBeLessThanOrEqual(20 + (performance.now() - beganMs) / 2000);
   expect(outcome).toMatchObject({ reason: "discovery_rate_limited" });
   expect(outcome.message).toContain('tenant "a" has 30 reads a minute');
   expect(outcome.retryMs).toBeGreaterThan(0);

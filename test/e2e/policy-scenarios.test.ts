@@ -110,22 +110,27 @@ test("delegation: another cluster's namespace takes local endpoints only, and wh
   expect(await outcomeOf(node.grpc.a.register(wide("2")))).toMatchObject({ reason: "ok" });
 });
 
-async function flipMs(node: LimitedNode, edgeWallMs: number, wanted: boolean): Promise<number> {
-  await new Promise<void>((resolve) => setTimeout(resolve, edgeWallMs - Date.now() - 60));
+/** In ms after the edge: when the last that found the old verdict was asked, and when the first with the new one was answered. */
+async function flip(node: LimitedNode, edgeWallMs: number, wanted: boolean) {
+  // Until shortly before, nobody asks anything.
+  await new Promise<void>((resolve) => setTimeout(resolve, edgeWallMs - Date.now() - 250));
+  let lastOldMs: number | undefined;
   for (;;) {
+    const askedMs = Date.now() - edgeWallMs;
     const { allowed = false } = await call(node, "operator", `${POLICY}/Explain`, {
       namespace: "shop",
       action: "export-summary",
       viewer: { clusterId: "local" },
     });
-    if (allowed === wanted) return Date.now() - edgeWallMs;
+    if (allowed === wanted) return { lastOldMs, firstNewMs: Date.now() - edgeWallMs };
+    lastOldMs = askedMs;
     if (Date.now() > edgeWallMs + 3000) throw new Error("no flip");
   }
 }
 
 test("a cutover opens and closes at its times without traffic, expiry denies, and one command takes it back", async () => {
   await using node = await startLimitedNode("");
-  const startMs = Date.now() + 1200;
+  const startMs = Date.now() + 2000;
   const iso = (ms: number) => new Date(ms).toISOString();
   const windows = [{ startsAt: iso(startMs), endsAt: iso(startMs + 1000), allowSummaries: true }];
   await apply(node, [{ namespace: "shop", owners: ["local"], cutoverWindows: windows }]);
@@ -133,9 +138,10 @@ test("a cutover opens and closes at its times without traffic, expiry denies, an
     [startMs, true],
     [startMs + 1000, false],
   ] as const) {
-    const lateMs = await flipMs(node, edge, wanted);
-    expect(lateMs).toBeGreaterThanOrEqual(-2);
-    expect(lateMs).toBeLessThan(100);
+    const { lastOldMs, firstNewMs } = await flip(node, edge, wanted);
+    expect(firstNewMs).toBeGreaterThanOrEqual(-2);
+    // By when it was asked: how long the answer takes on a busy machine is not the policy's delay.
+    expect(lastOldMs).toBeLessThan(100);
   }
   const explain = () =>
     call(node, "operator", `${POLICY}/Explain`, { namespace: "shop", action: "export-summary", viewer: { clusterId: "local" } });
