@@ -111,7 +111,8 @@ describe.each(TRANSPORTS)("$name", ({ open }) => {
   test("a deadline ends a call that never answers, and a stream", async () => {
     await using served = await startDemoEdge();
     const client = createClient(DiscoveryService, open(served.base));
-    const headers = { "connect-timeout-ms": "40", "grpc-timeout": "40m" };
+    // Enough for the message to arrive on a busy machine: the stream must have been open.
+    const headers = { "connect-timeout-ms": "200", "grpc-timeout": "200m" };
     expect(reasonOf(await refusalOf(client.catalogQuery({ namespace: "never" }, { headers })))).toBe("DEADLINE_EXCEEDED");
     expect(reasonOf(await refusalOf(drained(client.catalogWatch({}, { headers }))))).toBe("DEADLINE_EXCEEDED");
     expect(served.demo.sources[0]?.closeCount).toBe(1);

@@ -173,7 +173,8 @@ test("a cancelled stream closes its source once", async () => {
 
 test("a stream's deadline ends it on the server", async () => {
   const { client, sources } = await started();
-  const outcome = collected(client.serverStream("CatalogWatch", watch("eu"), { call: { deadline: Date.now() + 80 } }));
+  await client.unary("CatalogQuery", query("")); // Connected, so that the stream is open before its deadline.
+  const outcome = collected(client.serverStream("CatalogWatch", watch("eu"), { call: { deadline: Date.now() + 200 } }));
   expect((await outcome).code).toBe(4);
   await until("the source is closed", () => sources[0]?.closeCount === 1);
 });
