@@ -156,7 +156,7 @@ describe("--log-scopes", () => {
   test("is silent by default, and refuses a level that is none", async () => {
     await using quiet = await startNodeProcess(["--ephemeral"]);
     await askHttp(quiet.listeners["http"] ?? "", "serverInfo", {});
-    expect(quiet.command.stderr).not.toContain('"debug"');
+    expect((await quiet.stop()).stderr).not.toContain('"debug"');
     await expect(startNodeProcess(["--ephemeral", "--log-scopes", "dns=loud"])).rejects.toThrow(/"loud" is not a level|loud/);
   });
 });
