@@ -4,6 +4,7 @@ import { boundEvent, CHAIN_START, chainEvent } from "../../src/policy/audit.ts";
 import { auditLine } from "../../src/policy/audit-line.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
+import { until } from "../fakes/until.ts";
 
 const started: FakeDiscovery[] = [];
 
@@ -110,7 +111,7 @@ test("watch tells each act once, oldest first, and nothing that was there before
   const argv = ["audit", "watch", "--kind", "access", "--count", "3", "--interval", "100ms", "-o", "json", "--server", fake.address];
   const ran = waymark(argv);
   // After the call that looks where the log ends, and the first that finds nothing new.
-  while (fake.callsOf("accessAudit").length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until("it has looked twice", () => fake.callsOf("accessAudit").length >= 2, 15_000);
   records.unshift(denial(5), denial(4), denial(3));
   const { exit, stdout } = await ran;
   expect(exit).toBe(0);

@@ -323,7 +323,7 @@ test("a request without an answer ends at --timeout with exit code 1: the server
   const fake = await startFake();
   fake.held.set("serverInfo", new Promise(() => {}));
   await waymark(["discovery", "peers", "--server", fake.address]);
-  const { exit, stderr } = await waymark(["discovery", "status", "--timeout", "200ms", "--server", fake.address]);
+  const { exit, stderr } = await waymark(["discovery", "status", "--timeout", "1s", "--server", fake.address]);
   expect(exit).toBe(1);
   expect(stderr).toContain("DEADLINE_EXCEEDED");
 });
