@@ -2,6 +2,7 @@
 import { relationOf } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
 import { CallGuard } from "./call-guard.ts";
+import { Collecting } from "./collecting.ts";
 import type { FabricOptions, FabricParts } from "./fabric-options.ts";
 import type { LinkState } from "./link-row.ts";
 import { Links, type LinksInput, type LinksOutput } from "./links.ts";
@@ -18,8 +19,6 @@ import { READY, type SessionNews, Sessions } from "./sessions.ts";
 import { type ClusterTokens, isOwnLaterLife, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-/** Everybody must have been in reach for so long before old tombstones go: many exchanges of vectors, and whole transfers. */
-const TOGETHER_MS = 30_000;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
@@ -33,10 +32,9 @@ export class Fabric implements FabricMachine {
   readonly #links: Links;
   readonly #readiness: Readiness;
   readonly #sessions: Sessions;
+  readonly #collecting = new Collecting();
   #hasPeers = false;
   #isBegun = false;
-  /** Since when nobody is away or out of step, as far as was asked. */
-  #togetherMonoMs: number | undefined;
   #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number } | undefined;
   /** Frames of newer peers that were skipped. */
   unknownFrameCount = 0;
@@ -161,18 +159,10 @@ export class Fabric implements FabricMachine {
     return this.#readiness.isReady;
   }
 
-  /**
-   * Whether old tombstones may go: not while somebody is away or cut off who may come with a record that only they end (P6), and not
-   * until whoever was has had the time to hear of them.
-   */
+  /** Whether old tombstones may go. */
   mayCollect(time: Time): boolean {
     const { isReady, ageMs } = this.#readiness.read(time);
-    if (!isReady || ageMs > 0 || this.lives.isAnybodyAway) {
-      this.#togetherMonoMs = undefined;
-      return false;
-    }
-    this.#togetherMonoMs ??= time.monoMs;
-    return time.monoMs - this.#togetherMonoMs >= TOGETHER_MS;
+    return this.#collecting.mayCollect({ isReady, ageMs, isAnybodyAway: this.lives.isAnybodyAway }, time);
   }
 
   /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */
