@@ -1,0 +1,139 @@
+/** What services are told of the mesh, read from real fabrics in virtual time. */
+import { expect, test } from "vitest";
+import { Metrics } from "../src/lib/metrics.ts";
+import type { NodeCore } from "../src/node-core.ts";
+import { MeshPeers, meshView } from "../src/node-mesh-view.ts";
+import { WatchedFabric } from "../src/node-mesh-watch.ts";
+import { FabricWorld, type WorldNode } from "./fakes/fabric-world.ts";
+
+/** The first of `count` nodes that know each other, as services see it. */
+function watched(count: number) {
+  const world = new FabricWorld();
+  const nodes = Array.from({ length: count }, (_, i) => world.start({ nodeId: `n${i}`, seeds: i === 0 ? [] : ["n0:1"] }));
+  world.runUntil(() => nodes.every((node) => node.upLinks().length === count - 1), 10_000);
+  const [node] = nodes;
+  if (node === undefined) throw new Error("no node");
+  const { fabric, replica } = node;
+  // Of a whole node only these two are read.
+  const core = { identity: { nodeId: "n0" }, replica } satisfies Partial<Record<keyof NodeCore, unknown>> as unknown as NodeCore;
+  const parts = {
+    core,
+    watched: new WatchedFabric(
+      () => fabric,
+      new Metrics(),
+      () => {},
+    ),
+  };
+  return { world, nodes, node, view: meshView(parts), peers: new MeshPeers(parts) };
+}
+
+const present = ({ world, view, nodes }: ReturnType<typeof watched>): readonly string[] =>
+  nodes.flatMap(({ spec: { nodeId } }) => {
+    const presence = view.presence(nodeId, world.time());
+    return presence === undefined ? [] : [`${nodeId} ${presence.status}`];
+  });
+
+function leave(world: FabricWorld, node: WorldNode | undefined): void {
+  if (node === undefined) throw new Error("no node");
+  world.input(node, { kind: "stop", reason: "leave" });
+  world.runUntil(() => node.fabric.isStopped(world.time()));
+  world.kill(node);
+}
+
+test("who left or died is present no more; who is only suspected still is, and says so; nobody else ever was", () => {
+  const all = watched(4);
+  const { world, nodes, view } = all;
+  expect(present(all)).toEqual(["n0 alive", "n1 alive", "n2 alive", "n3 alive"]);
+  leave(world, nodes[1]);
+  const [, , dying] = nodes;
+  if (dying === undefined) throw new Error("no node");
+  world.kill(dying, "machine");
+  world.runUntil(() => present(all).includes("n2 suspect"), 30_000);
+  expect(present(all)).toEqual(["n0 alive", "n2 suspect", "n3 alive"]);
+  world.runUntil(() => !present(all).includes("n2 suspect"), 60_000);
+  expect([present(all), view.presence("stranger", world.time())]).toEqual([["n0 alive", "n3 alive"], undefined]);
+});
+
+test("a node has peers as long as somebody is listed", () => {
+  const { world, nodes, view } = watched(2);
+  expect(view.hasPeers()).toBe(true);
+  leave(world, nodes[1]);
+  expect(view.hasPeers()).toBe(false);
+});
+
+test("the age is that of the readiness, looked at twenty times a second at most", () => {
+  const { world, nodes, node, view } = watched(2);
+  world.run(10_000);
+  expect(view.ageMs(world.time())).toBe(0);
+  const [, other] = nodes;
+  if (other === undefined) throw new Error("no node");
+  // Its process stands still, its sockets do not.
+  other.isFrozen = true;
+  world.reaches = (from, to) => from !== other && to !== other;
+  world.run(5500);
+  const { ageMs } = node.fabric.readiness(world.time());
+  expect(ageMs).toBeGreaterThan(4000);
+  expect(view.ageMs(world.time())).toBe(ageMs);
+  world.run(20);
+  expect(view.ageMs(world.time())).toBe(ageMs);
+  world.run(60);
+  expect(view.ageMs(world.time())).toBe(ageMs + 80);
+});
+
+test("members are told with what this node measured: which is itself, who is linked, how far probes go", () => {
+  const { world, peers } = watched(3);
+  world.run(10_000);
+  const rows = peers.members(world.time()).toSorted((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+  expect(rows.map(({ nodeId, isSelf, isLinked }) => [nodeId, isSelf, isLinked])).toEqual([
+    ["n0", true, false],
+    ["n1", false, true],
+    ["n2", false, true],
+  ]);
+  expect(rows.map(({ rttMs }) => (rttMs === undefined ? undefined : Math.round(rttMs)))).toEqual([undefined, 4, 4]);
+  expect(peers.member("stranger", world.time())).toBeUndefined();
+});
+
+test("the story of a suspicion names who accused, by which path, and when it ends; a stranger has none", () => {
+  const { world, nodes, peers } = watched(4);
+  const [, , dying] = nodes;
+  if (dying === undefined) throw new Error("no node");
+  world.kill(dying, "machine");
+  world.runUntil(() => peers.member("n2", world.time())?.status === "suspect", 30_000);
+  const story = peers.story("n2", world.time());
+  expect(story.events.at(-1)?.kind).toBe("suspect");
+  expect(["n0", "n1", "n3"]).toContain(story.events.at(-1)?.by);
+  expect(["direct", "indirect", "gossip", "table"]).toContain(story.events.at(-1)?.path);
+  const leftMs = (story.suspicionEndsWallMs ?? 0) - world.time().wallMs;
+  expect(leftMs).toBeGreaterThan(0);
+  expect(leftMs).toBeLessThanOrEqual(5000 * 6);
+  world.runUntil(() => peers.member("n2", world.time())?.status === "dead", 60_000);
+  expect(peers.story("n2", world.time())).toMatchObject({ suspicionEndsWallMs: undefined });
+  expect(peers.story("stranger", world.time())).toEqual({ events: [], suspicionEndsWallMs: undefined, confirmedBy: [] });
+});
+
+test("lag: what a peer says exists and is not here yet is behind, by origin and by link", () => {
+  const { world, nodes, peers, node } = watched(2);
+  const [, other] = nodes;
+  if (other === undefined) throw new Error("no node");
+  other.put("web");
+  world.run(500);
+  const held = () => peers.lag(world.time()).origins.find(({ nodeId }) => nodeId === "n1");
+  expect(held()).toMatchObject({ through: 1, known: 1 });
+  // A peer that tells of more than it sends.
+  const link = node.fabric.links()[0]?.link ?? 0;
+  const entries = [{ nodeId: "n1", generation: 1, seq: 5, floor: 0 }];
+  world.input(node, { kind: "received", link, frame: { kind: "vector", entries, digest: 0n, isPartial: true, isWanted: false } });
+  expect(held()).toMatchObject({ through: 1, known: 5 });
+  world.nowMs += 300;
+  expect(peers.lag(world.time()).links).toMatchObject([{ nodeId: "n1", state: "up", behind: 4, behindMs: 300 }]);
+});
+
+test("lag says what is protected", () => {
+  const { world, nodes, peers } = watched(5);
+  for (const node of nodes) node.put(node.spec.nodeId);
+  world.run(500);
+  expect(peers.lag(world.time())).toMatchObject({ isReady: true, isCaughtUp: true, isProtected: false });
+  for (const node of nodes.slice(2)) world.kill(node, "machine");
+  world.runUntil(() => peers.lag(world.time()).isProtected, 60_000);
+  expect(peers.lag(world.time()).detail).toContain("so many nodes of c1 vanished at once that nothing of theirs is hidden");
+});
