@@ -1,0 +1,25 @@
+/** What an end leaves behind: leases of other keys, room in quotas, reports, and stamps (semantics.md, Leases and life). */
+import { expect, test } from "vitest";
+import { BODY } from "../../src/catalog/record.ts";
+import { at, caller, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
+
+test("a static lease lives on with the keys it still has, and ends with the last of them", () => {
+  const r = new Registry();
+  const lease = r.register("ann", [draft("web"), draft("db")], at(0), { isStatic: true });
+  r.registrar.unregisterKeys(caller("ann"), [keyOf("web")], at(1));
+  r.flush(at(1));
+  expect([r.names(), r.leases.has(lease), r.unleased(), r.twin().leases.has(lease)]).toEqual([["db"], true, [], true]);
+  r.registrar.unregisterKeys(caller("ann"), [keyOf("db")], at(2));
+  r.flush(at(2));
+  expect([r.names(), r.leases.has(lease), r.twin().leases.size]).toEqual([[], false, 0]);
+});
+
+test("an end is stamped above the record it ends, also when that was stamped by a clock far ahead", () => {
+  const r = new Registry();
+  r.hear("web", BODY.ENTRY, 86_400_000, at(0));
+  expect(r.names()).toEqual(["web"]);
+  expect(r.registrar.unregisterKeys(caller("ann"), [keyOf("web")], at(10))).toBe(1);
+  r.flush(at(10));
+  expect(r.names()).toEqual([]);
+  expect(r.replica.own(keyOf("web"))?.hlc).toBeGreaterThan((WALL + 86_400_000) * 2048);
+});
