@@ -1,0 +1,94 @@
+/** What people are told of a mesh of real nodes: who is in it, what became of one, how far a node is behind; and where nodes say they are. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { eventually } from "../fakes/faulty-cluster.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-verbs-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+const CONFIG = join(HOME, "node.json");
+writeFileSync(CONFIG, JSON.stringify({ fabric: { interval: "400ms", ping_timeout: "250ms", join_timeout: "2s" } }));
+
+function start(nodeId: string, ...flags: readonly string[]): Promise<NodeProcess> {
+  return startNodeProcess(["--ephemeral", "--node-id", nodeId, "--cluster-id", "c1", "--config", CONFIG, ...flags]);
+}
+
+const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? "";
+
+/** What a command prints as JSON. */
+async function json(node: NodeProcess, ...argv: readonly string[]): Promise<Record<string, unknown>> {
+  const { exit, stdout, stderr } = await node.run([...argv, "-o", "json"]);
+  expect([exit, stderr]).toEqual([0, ""]);
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+test("mesh peers list, watch and explain, and discovery lag, of three nodes of which one is killed", async () => {
+  await using a = await start("a");
+  await using b = await start("b", "--join", fabricOf(a));
+  await using c = await start("c", "--join", fabricOf(a));
+  const statuses = async (node: NodeProcess) => {
+    const { peers } = await json(node, "mesh", "peers", "list");
+    return (peers as { node_id: string; status: string; linked: boolean }[]).map((peer) => `${peer.node_id} ${peer.status} ${peer.linked}`);
+  };
+  const wanted = ["a alive false", "b alive true", "c alive true"];
+  await eventually("all are linked", async () => {
+    const found = await statuses(a);
+    return found.join() === wanted.join() ? [] : found;
+  });
+  const watching = new CommandProcess(["mesh", "peers", "watch", "-o", "json", "--server", a.grpc]);
+  await watching.line(/"c".*"alive"/);
+  await c.stop("SIGKILL");
+  await watching.line(/"c".*"suspect"/);
+  await watching.line(/"c".*"dead"/);
+  watching.kill("SIGTERM");
+  await watching.finished();
+  const { peer, events } = await json(b, "mesh", "peers", "explain", "c");
+  expect(peer).toMatchObject({ node_id: "c", status: "dead" });
+  const told = events as { kind: string; by: string; path: string }[];
+  const suspected = told.find(({ kind }) => kind === "suspect");
+  expect(["a", "b"]).toContain(suspected?.by);
+  expect(["direct", "indirect", "gossip", "table"]).toContain(suspected?.path);
+  expect(told.at(-1)).toMatchObject({ kind: "dead" });
+  const lag = await json(a, "discovery", "lag");
+  expect(lag).toMatchObject({ served_by: "a", ready: true, caught_up: true });
+  const origins = lag["origins"] as { node_id: string; life: string; behind: string }[];
+  expect(origins.map(({ node_id: id, life, behind }) => `${id} ${life} ${behind}`).toSorted()).toEqual([
+    "a live 0",
+    "b live 0",
+    "c orphaned 0",
+  ]);
+  const text = await (await fetch(`http://${a.listeners["http"]}/metrics`)).text();
+  for (const line of [
+    /^mesh_gossip_members\{status="alive"\} 2$/m,
+    /^mesh_gossip_members\{status="dead"\} 1$/m,
+    /^mesh_links\{state="up"\} 1$/m,
+    /^mesh_orphans\{state="orphaned"\} 1$/m,
+    /^mesh_link_frames_total\{direction="sent",kind="records"\} [1-9]/m,
+    /^mesh_link_bytes_total\{direction="received",kind="vector"\} [1-9]/m,
+    /^mesh_vector_exchanges_total\{outcome="equal"\} [1-9]/m,
+    /^mesh_gossip_messages_total\{direction="sent",outcome="ok"\} [1-9]/m,
+  ])
+    expect(text).toMatch(line);
+}, 60_000);
+
+test("a node bound to 0.0.0.0 tells others an address they can reach it at; --advertise-host is told instead", async () => {
+  const token = join(HOME, "token");
+  writeFileSync(token, "a-token-for-open-nodes\n");
+  const open = join(HOME, "open.json");
+  writeFileSync(open, JSON.stringify({ fabric: { join_timeout: "2s", cluster_token_file: token } }));
+  const bound = ["--host", "0.0.0.0", "--insecure", "--config", open];
+  await using a = await start("oa", ...bound);
+  const port = fabricOf(a).split(":").at(-1) ?? "";
+  await using b = await start("ob", ...bound, "--advertise-host", "localhost", "--join", `127.0.0.1:${port}`);
+  const addressOf = async (node: NodeProcess, id: string) => {
+    const { peers } = await json(node, "mesh", "peers", "list");
+    return (peers as { node_id: string; address: string; linked: boolean }[]).find((peer) => peer.node_id === id && peer.linked)?.address;
+  };
+  await eventually("linked", async () => ((await addressOf(a, "ob")) === undefined ? ["not yet"] : []));
+  expect(await addressOf(a, "ob")).toMatch(/^localhost:\d+$/);
+  expect(await addressOf(b, "oa")).toMatch(/^\d+\.\d+\.\d+\.\d+:\d+$/);
+  expect(await addressOf(b, "oa")).not.toContain("0.0.0.0");
+}, 60_000);

@@ -1,0 +1,81 @@
+/** A real node that has not caught up with anybody: not ready, honest about its age, and nobody is told that an empty view is all. */
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { eventually } from "../fakes/faulty-cluster.ts";
+import { GrpcDoor } from "../fakes/node.ts";
+import { CommandProcess } from "../fakes/node-process.ts";
+import { ProvedWatch } from "../fakes/proved-watch.ts";
+import { until } from "../fakes/until.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-not-ready-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+/** Takes connections and never says a word; closes them all with itself. */
+class Silent implements AsyncDisposable {
+  readonly #sockets = new Set<Socket>();
+  readonly #server = createServer((socket) => {
+    this.#sockets.add(socket);
+    socket.on("error", () => {});
+  });
+
+  async open(): Promise<number> {
+    this.#server.listen(0, "127.0.0.1");
+    await once(this.#server, "listening");
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}
+
+/** A port that was free a moment ago: a node tells its own only when it is ready. */
+async function freePort(): Promise<string> {
+  const silent = new Silent();
+  const port = await silent.open();
+  await silent[Symbol.asyncDispose]();
+  return String(port);
+}
+
+test("while no seed answers: 503 with why, queries with an age, no END for a watch; after join_timeout it serves alone", async () => {
+  await using seed = new Silent();
+  const config = join(HOME, "node.json");
+  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "8s" } }));
+  const [grpcPort, httpPort] = [await freePort(), await freePort()];
+  const ports = ["--grpc-port", grpcPort, "--http-port", httpPort, "--dns-port", "0", "--fabric-port", "0"];
+  const self = ["--node-id", "late", "--cluster-id", "c1", "--ephemeral", "--config", config];
+  const node = new CommandProcess(["serve", "-o", "json", ...self, ...ports, "--join", `127.0.0.1:${await seed.open()}`]);
+  try {
+    const readyz = async () => {
+      const answer = await fetch(`http://127.0.0.1:${httpPort}/readyz`);
+      return { status: answer.status, body: await answer.text() };
+    };
+    await eventually("its doors are open", async () => ((await readyz()).status > 0 ? [] : ["no"]));
+    const { status, body } = await readyz();
+    expect([status, body]).toEqual([503, expect.stringContaining("no seed has answered yet")]);
+    using door = new GrpcDoor(`127.0.0.1:${grpcPort}`);
+    const { code, response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
+    expect([code, response["items"] ?? [], response["age"]]).toEqual(["OK", [], expect.stringMatching(/^(?!0s$)\d/)]);
+    expect(await door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness: "0.001s" })).toMatchObject({
+      code: "UNAVAILABLE",
+      reason: "too_stale",
+    });
+    await using watch = new ProvedWatch([`127.0.0.1:${grpcPort}`]);
+    await until("the watch has begun", () => watch.beginCount === 1);
+    // Bookmarks come every second where there may be any.
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    expect([watch.checkedCount, node.stdout, (await readyz()).status]).toEqual([0, "", 503]);
+    await node.line(/"event":"ready"/);
+    await until("the watch is told that this is all", () => watch.checkedCount > 0);
+    expect((await readyz()).status).toBe(200);
+  } finally {
+    node.kill("SIGKILL");
+    await node.finished();
+  }
+}, 60_000);
