@@ -20,13 +20,22 @@ class Script {
   constructor(script: string, env: Readonly<Record<string, string>> = {}) {
     const base = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("WAYMARK_")));
     this.#child = spawn("sh", ["-c", script], { detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...base, ...env } });
-    this.#child.stdout?.on("data", (chunk: Buffer) => (this.stdout += chunk.toString()));
-    this.#child.stderr?.on("data", (chunk: Buffer) => (this.stderr += chunk.toString()));
+    // A chunk may end inside a character.
+    this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.stdout += text));
+    this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
     this.ended = once(this.#child, "close");
   }
 
   kill(signal: NodeJS.Signals): void {
-    if (this.#child.pid !== undefined && this.#child.exitCode === null) process.kill(-this.#child.pid, signal);
+    const { pid, exitCode, signalCode } = this.#child;
+    if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, signal);
+  }
+
+  /** Waits for its end. */
+  async over(): Promise<void> {
+    let isOver = false;
+    void this.ended.then(() => (isOver = true));
+    await this.until(() => isOver);
   }
 
   /** Waits until it is true of what was printed so far. */
@@ -55,11 +64,11 @@ describe.each(PAGES)("%s", (page) => {
     // As the page says, but for ports that another node may hold and data that would stay.
     server = new Script("npm start -- --ephemeral --grpc-port 0 --http-port 0 --dns-port 0 --fabric-port 0");
     const ready =
-      /^node \S+ is ready: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+), DNS 127\.0\.0\.1:(\d+), fabric 127\.0\.0\.1:(\d+)$/m;
+      /^node \S+ is ready: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+), DNS 127\.0\.0\.1:(\d+), fabric 127\.0\.0\.1:(\d+)\n/m;
     await server.until(() => ready.test(server.stderr));
     const [, grpc = "", http = "", dns = "", fabric = ""] = ready.exec(server.stderr) ?? [];
     ports = { grpc, http, dns, fabric };
-  });
+  }, 2 * DEADLINE_MS);
   afterAll(async () => {
     server.kill("SIGTERM");
     await server.ended;
@@ -85,11 +94,15 @@ describe.each(PAGES)("%s", (page) => {
       const said = here(block.output ?? "…");
       const script = new Script(here(block.script), { WAYMARK_SERVER: `127.0.0.1:${ports.grpc}` });
       const isEndless = block.words.includes("until-ctrl-c");
-      if (isEndless) {
-        await script.until(() => isBegunAsSaid(said, script.stdout));
-        script.kill("SIGINT");
+      try {
+        if (isEndless) {
+          await script.until(() => isBegunAsSaid(said, script.stdout));
+          script.kill("SIGINT");
+        }
+        await script.over();
+      } finally {
+        script.kill("SIGKILL");
       }
-      await script.ended;
       const isSame = isEndless ? isBegunAsSaid(said, script.stdout) : isAsSaid(said, script.stdout);
       // The page's words are what is expected, so that a difference shows where it is.
       expect(isSame ? said : script.stdout + script.stderr).toBe(said);

@@ -1,5 +1,5 @@
 /** A wall clock that jumps back and forth an hour under a running node (faketime's library): leases, windows and the audit hold. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -23,7 +23,9 @@ class Clock {
   }
 
   jump(offsetSeconds: number): void {
-    writeFileSync(this.#file, `${offsetSeconds < 0 ? "" : "+"}${offsetSeconds}\n`);
+    // In one step: the node reads it at every look at the clock, and an empty file is no clock.
+    writeFileSync(`${this.#file}.new`, `${offsetSeconds < 0 ? "" : "+"}${offsetSeconds}\n`);
+    renameSync(`${this.#file}.new`, this.#file);
   }
 }
 
