@@ -79,7 +79,8 @@ async function restarted(node: NodeProcess, signal: Restart["signal"], flags: re
 async function converse([file = "", ...args]: readonly string[], onRestart: () => Promise<string>): Promise<Summary> {
   const child = spawn(file, args, { cwd: ROOT, stdio: ["pipe", "pipe", "pipe"] });
   let said = "";
-  child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  // A chunk may end inside a character.
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
   try {
     for await (const line of createInterface({ input: child.stdout })) {
       const event = JSON.parse(line) as Summary | { readonly event: "restart" };

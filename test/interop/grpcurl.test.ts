@@ -97,7 +97,7 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
       `${DISCOVERY}/CatalogWatch`,
       { namespace: "svc.market", withDigest: true, bookmarkInterval: "1s" },
       "-max-time",
-      "3",
+      "5",
     );
     const messages = messagesOf(watched.output);
     expect(messages[0]).toMatchObject({

@@ -17,7 +17,7 @@ import {
 type Discovery = Client<typeof DiscoveryService>;
 
 const NAMESPACE = "interop.typescript";
-const TTL = { seconds: 5n, nanos: 0 };
+const TTL = { seconds: 30n, nanos: 0 };
 
 /** A client of the node at `host:port`; `close` ends its connection, which would keep the process alive. */
 function dial(address: string) {
