@@ -51,6 +51,7 @@ function startFlood(node: LimitedNode) {
       await once(child, "exit");
       return counts;
     },
+    [Symbol.dispose]: () => void child.kill("SIGKILL"),
   };
 }
 
@@ -65,7 +66,7 @@ test("ten times its limit from one tenant is refused call by call, and another t
   await node.grpc.b.register(registration("svc.b", "1", "2", "3"));
   const alone: number[] = [];
   const flooded: number[] = [];
-  const flood = startFlood(node);
+  using flood = startFlood(node);
   for (let turn = 0; turn < WARM_TURNS; turn++) await askSteadily(node);
   // Short turns, one after the other: what else happens on the machine happens to both.
   for (let turn = 0; turn < TURNS; turn++) {
