@@ -206,6 +206,8 @@ export class World {
       }
       case "event":
         if (this.isWatched) this.events.push({ by: node.facts.nodeId, name: order.event.name });
+        return;
+      case "ownIdUsed":
     }
   }
 
