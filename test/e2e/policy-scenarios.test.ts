@@ -113,7 +113,7 @@ test("delegation: another cluster's namespace takes local endpoints only, and wh
 /** In ms after the edge: when the last that found the old verdict was asked, and when the first with the new one was answered. */
 async function flip(node: LimitedNode, edgeWallMs: number, wanted: boolean) {
   // Until shortly before, nobody asks anything.
-  await new Promise<void>((resolve) => setTimeout(resolve, edgeWallMs - Date.now() - 250));
+  await new Promise<void>((resolve) => setTimeout(resolve, edgeWallMs - Date.now() - 500));
   let lastOldMs: number | undefined;
   for (;;) {
     const askedMs = Date.now() - edgeWallMs;
@@ -130,13 +130,14 @@ async function flip(node: LimitedNode, edgeWallMs: number, wanted: boolean) {
 
 test("a cutover opens and closes at its times without traffic, expiry denies, and one command takes it back", async () => {
   await using node = await startLimitedNode("");
-  const startMs = Date.now() + 2000;
+  await apply(node, []); // The first takes longest.
+  const startMs = Date.now() + 3000;
   const iso = (ms: number) => new Date(ms).toISOString();
-  const windows = [{ startsAt: iso(startMs), endsAt: iso(startMs + 1000), allowSummaries: true }];
+  const windows = [{ startsAt: iso(startMs), endsAt: iso(startMs + 2000), allowSummaries: true }];
   await apply(node, [{ namespace: "shop", owners: ["local"], cutoverWindows: windows }]);
   for (const [edge, wanted] of [
     [startMs, true],
-    [startMs + 1000, false],
+    [startMs + 2000, false],
   ] as const) {
     const { lastOldMs, firstNewMs } = await flip(node, edge, wanted);
     expect(firstNewMs).toBeGreaterThanOrEqual(-2);
