@@ -41,7 +41,7 @@ beforeAll(async () => {
   a = await honest("a");
   b = await honest("b", ["--join", fabricOf(a)]);
   await goesOn();
-}, PATIENCE_MS);
+}, 3 * PATIENCE_MS);
 
 afterEach(async () => {
   await Promise.all(liars.splice(0).map(({ transport }) => transport.stop(200)));
