@@ -1,0 +1,49 @@
+/** What must not be lost by being late: numbers that only strangers know, tombstones while somebody is silent, back-off of links that flap. */
+import { expect, test } from "vitest";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { FabricWorld } from "../fakes/fabric-world.ts";
+import { drain, open, ReplicatingNode, run, Wire } from "../fakes/replication.ts";
+
+test("Why: a node whose journal is an old one hears of it also where only another cluster knows more", () => {
+  const far = new ReplicatingNode({ nodeId: "x", clusterId: "c2" });
+  const before = new ReplicatingNode({ nodeId: "a" });
+  const wire = new Wire(before, far, 0);
+  for (let n = 0; n < 5; n++) before.put(`k${n}`, 0, { scope: SCOPE.REGION });
+  run([wire], 0, 2000);
+  expect(far.vector()).toContain("a/1 5");
+  wire.close();
+  const restored = new ReplicatingNode({ nodeId: "a" });
+  const [told] = drain(open(far, restored, 3000), far.timeOf(3000));
+  expect(told).toMatchObject({ kind: "vector", entries: [{ nodeId: "a", generation: 1, seq: 5 }] });
+  run([new Wire(restored, far, 3000)], 3000, 500);
+  expect(restored.outputs).toContainEqual({ kind: "generationLost", seq: 5 });
+});
+
+test("P6: no tombstone goes while a member is silent, though it is not dead to anybody yet", () => {
+  const world = new FabricWorld();
+  const [a, b] = ["a", "b", "c", "d", "e", "f"].map((nodeId, i) => world.start({ nodeId, seeds: i === 0 ? [] : ["a:1"] }));
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  const may = (): boolean => a.fabric.mayCollect(world.time());
+  world.runUntil(may, 90_000);
+  // Its process stands still; the others hear nothing of it, and their streams do not end.
+  b.isFrozen = true;
+  world.reaches = (from, to) => from !== b && to !== b;
+  world.runUntil(() => a.fabric.readiness(world.time()).ageMs > 0, 20_000);
+  expect([a.fabric.membership.find("b")?.status === "dead", a.fabric.lives.isAnybodyAway, may()]).toEqual([false, false, false]);
+});
+
+test("a link that is lost as soon as it is up is tried ever more rarely; one that held for a while is not", () => {
+  const world = new FabricWorld();
+  const [a, b] = ["a", "b"].map((nodeId, i) => world.start({ nodeId, seeds: i === 0 ? [] : ["a:1"] }));
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  const isUp = (): boolean => a.upLinks().length === 1 && b.upLinks().length === 1;
+  world.runUntil(isUp, 10_000);
+  const waitsMs = Array.from({ length: 12 }, () => {
+    world.cut(a, b);
+    return world.runUntil(isUp, 30_000);
+  });
+  expect(Math.max(...waitsMs.slice(6))).toBeGreaterThan(1500);
+  world.run(20_000);
+  world.cut(a, b);
+  expect(world.runUntil(isUp, 30_000)).toBeLessThan(1000);
+});
