@@ -23,3 +23,14 @@ test("an end is stamped above the record it ends, also when that was stamped by 
   expect(r.names()).toEqual([]);
   expect(r.replica.own(keyOf("web"))?.hlc).toBeGreaterThan((WALL + 86_400_000) * 2048);
 });
+
+test("only an older record is hidden: one of the very same stamp stays", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0));
+  const own = r.replica.own(keyOf("web"));
+  expect(own?.hlc).toBe(WALL * 2048);
+  r.hear("web", BODY.UNREGISTERED, 0, at(1));
+  expect(r.registrar.endSuperseded([keyOf("web")], at(2))).toBe(0);
+  r.hear("web", BODY.UNREGISTERED, 1, at(3), "c");
+  expect(r.registrar.endSuperseded([keyOf("web")], at(4))).toBe(1);
+});
