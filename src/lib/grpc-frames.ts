@@ -22,7 +22,7 @@ export function writePrefix(out: Uint8Array, sizeBytes: number): number {
   return PREFIX_BYTES;
 }
 
-/** What bounds the bytes of requests that are not complete yet, over all streams of a listener. */
+/** What bounds the bytes of messages that are not complete yet, over all streams that share it: those of a listener, or one link. */
 export interface AssemblyBounds {
   /** Largest message. */
   readonly maxMessageBytes: number;
@@ -42,14 +42,14 @@ export class MessageAssembler {
     this.#bounds = bounds;
   }
 
-  /** Takes a chunk. Throws when the message it belongs to is over its bound, or the listener holds too much already. */
+  /** Takes a chunk. Throws when the message it belongs to is over its bound, or too much is held already. */
   push(chunk: Uint8Array): void {
     this.#held.push(chunk);
     this.#heldBytes += chunk.length;
     this.#bounds.bufferedBytes += chunk.length;
     this.#messageBytes();
     if (this.#bounds.bufferedBytes > this.#bounds.maxBufferedBytes) {
-      throw new WaymarkError("quota_exceeded", "the server holds too many unfinished requests", { retryMs: 1_000 });
+      throw new WaymarkError("quota_exceeded", "too many unfinished messages are held here", { retryMs: 1_000 });
     }
   }
 
@@ -65,7 +65,7 @@ export class MessageAssembler {
     return bytes.subarray(PREFIX_BYTES, end);
   }
 
-  /** Whether bytes of an unfinished message are left: at the end of a stream, half a request. */
+  /** Whether bytes of an unfinished message are left: at the end of a stream, half a message. */
   isInside(): boolean {
     return this.#heldBytes > 0;
   }
@@ -83,7 +83,7 @@ export class MessageAssembler {
     const size = sizeIn(head);
     const { maxMessageBytes } = this.#bounds;
     if (size <= maxMessageBytes) return size;
-    throw new WaymarkError("quota_exceeded", `a request message is at most ${maxMessageBytes} bytes, this one says ${size}`, {
+    throw new WaymarkError("quota_exceeded", `a message is at most ${maxMessageBytes} bytes, this one says ${size}`, {
       metadata: { max_bytes: String(maxMessageBytes), bytes: String(size) },
     });
   }
@@ -114,7 +114,7 @@ export function sizeIn(prefix: Uint8Array): number {
   return (prefix[1] ?? 0) * 2 ** 24 + (prefix[2] ?? 0) * 2 ** 16 + (prefix[3] ?? 0) * 2 ** 8 + (prefix[4] ?? 0);
 }
 
-/** Refusal of bytes that are not one gRPC message. */
+/** Refusal of bytes that are not one gRPC message. Callers see the field too, peers of a link only the words. */
 export function malformed(description: string): WaymarkError {
   return new WaymarkError("invalid_argument", description, { violations: [{ field: "request", description }] });
 }

@@ -32,7 +32,7 @@ test("messages come out as they went in, wherever the stream is cut", () => {
 
 test("a message over its bound is refused as soon as it says so, not when it is here", () => {
   const assembler = new MessageAssembler(bounds(100));
-  expect(() => assembler.push(Uint8Array.of(0, 0, 0, 0, 101))).toThrow(/quota_exceeded.*at most 100 bytes, this one says 101/);
+  expect(() => assembler.push(Uint8Array.of(0, 0, 0, 0, 101))).toThrow(/quota_exceeded.*: a message is at most 100 bytes, this one says 101/);
 });
 
 test("so is one that begins in the chunk in which another ends", () => {
@@ -47,7 +47,7 @@ test("all streams together hold no more than their bound, and give back what the
   const first = new MessageAssembler(shared);
   const second = new MessageAssembler(shared);
   first.push(framed(new Uint8Array(900)).subarray(0, 800));
-  expect(() => second.push(framed(new Uint8Array(900)).subarray(0, 800))).toThrow(/too many unfinished/);
+  expect(() => second.push(framed(new Uint8Array(900)).subarray(0, 800))).toThrow(/too many unfinished messages are held here/);
   first.drop();
   second.drop();
   expect(shared.bufferedBytes).toBe(0);
