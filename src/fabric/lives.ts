@@ -93,7 +93,6 @@ export class Lives {
   /** Origins that were heard of for the first time. */
   readonly #fresh = new Set<Origin>();
   #nextMonoMs = Number.POSITIVE_INFINITY;
-  forgottenCount = 0;
 
   constructor(options: LivesOptions, parts: LivesParts) {
     this.#options = options;
@@ -287,7 +286,6 @@ export class Lives {
     const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
     if (time.monoMs >= forgetMonoMs) {
       events.push(event("origin_forgotten", "warn", row));
-      this.forgottenCount += 1;
       this.#drop(row);
       this.#parts.forgetOrigin(row.origin, time);
       return true;

@@ -126,11 +126,6 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#news.members.find(nodeId)?.update;
   }
 
-  /** The listed member whose address it is. */
-  findAt(address: string): MemberUpdate | undefined {
-    return this.#news.members.holderOf(address)?.update;
-  }
-
   isSelf(nodeId: string): boolean {
     return nodeId === this.#news.self.ref.nodeId;
   }

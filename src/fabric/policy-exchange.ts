@@ -67,8 +67,6 @@ export class PolicyExchange {
   readonly #unusable = new Set<string>();
   /** Transfers refused since the start: not what their head said, or against the rules. */
   refusedCount = 0;
-  /** Versions taken from others since the start. */
-  adoptedCount = 0;
 
   constructor(options: PolicyExchangeOptions = POLICY_EXCHANGE_DEFAULTS) {
     this.#options = options;
@@ -83,11 +81,6 @@ export class PolicyExchange {
   isSettledWith(link: LinkId): boolean {
     const state = this.#links.get(link);
     return state?.heard !== undefined && !this.#isOffer(state) && this.#adopting === undefined;
-  }
-
-  /** Whether nothing newer is known of at any link, or on its way. */
-  get isSettled(): boolean {
-    return this.#adopting === undefined && ![...this.#links.values()].some((state) => this.#isOffer(state));
   }
 
   opened(link: LinkId): void {
@@ -143,10 +136,7 @@ export class PolicyExchange {
 
   /** The newest version kept here is another now: applied here, or adopted. */
   headChanged(head: PolicyHead): void {
-    if (this.#adopting !== undefined && !isNewer(this.#adopting.head, head)) {
-      this.#adopting = undefined;
-      this.adoptedCount += 1;
-    }
+    if (this.#adopting !== undefined && !isNewer(this.#adopting.head, head)) this.#adopting = undefined;
     this.#head = head;
     if (this.#fetch !== undefined && !isNewer(this.#fetch.head, head)) this.#fetch = undefined;
     this.#choose();
