@@ -47,6 +47,13 @@ function observeMembers({ metrics, fabric }: MeshObserved): void {
   const counts = { alive: alive + 1, suspect, left, dead } as const;
   for (const status of MEMBER_STATUSES) metrics.set("mesh_gossip_members", { status }, counts[status]);
   metrics.set("mesh_health_score", {}, fabric.membership.healthScore);
+  const { answered, failed, taken, refused } = fabric.membership.traffic;
+  metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "ok" }).set(answered);
+  metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "failed" }).set(failed);
+  metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "ok" }).set(taken);
+  // Strangers are refused before membership hears of them.
+  const refusedCount = refused + fabric.calls.refusedCount;
+  metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "refused" }).set(refusedCount);
 }
 
 function observeLinks({ metrics, fabric, driver }: MeshObserved): void {

@@ -1,4 +1,4 @@
-/** A fabric machine that is looked at: who was heard when, how long probes took, what came of calls. It decides nothing. */
+/** A fabric machine that is looked at: who was heard when, how long probes took. It decides nothing. */
 import type { Fabric } from "./fabric/fabric.ts";
 import { isListed } from "./fabric/members.ts";
 import type { CallRequest, LinkFrame } from "./fabric/messages.ts";
@@ -82,7 +82,6 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
   #answered({ call, response }: Extract<FabricInput, { kind: "answered" }>, time: Time): void {
     const asked = this.#calls.get(call);
     this.#calls.delete(call);
-    this.#metrics.inc("mesh_gossip_messages_total", { direction: "sent", outcome: response === undefined ? "failed" : "ok" });
     if (response === undefined || response.kind === "probeIndirect") return;
     this.#hear(response.from.nodeId, time);
     if (asked?.kind === "probe") this.#metrics.histogram("mesh_gossip_rtt_ms", {}).observe(time.monoMs - asked.sentMonoMs);
@@ -93,18 +92,13 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
       case "call":
         if (this.#calls.size < MAX_CALLS) this.#calls.set(output.call, { kind: output.request.kind, sentMonoMs: time.monoMs });
         return;
-      case "answer":
-        this.#metrics.inc("mesh_gossip_messages_total", {
-          direction: "received",
-          outcome: output.response === undefined ? "refused" : "ok",
-        });
-        return;
       case "memberChanged":
         if (!isListed(output.update.status)) this.#heard.delete(output.update.nodeId);
         return;
       case "close":
         this.#linkNodes.delete(output.link);
         return;
+      case "answer":
       case "open":
       case "send":
       case "changed":

@@ -4,7 +4,7 @@ import type { FabricDriver } from "../src/fabric/driver.io.ts";
 import { FABRIC_DEFAULTS } from "../src/fabric/fabric-options.ts";
 import { Metrics } from "../src/lib/metrics.ts";
 import { observeMesh } from "../src/node-mesh-metrics.ts";
-import { FabricWorld } from "./fakes/fabric-world.ts";
+import { FabricWorld, type WorldNode } from "./fakes/fabric-world.ts";
 
 const ROWS = [
   { direction: "sent", kind: "policyHead", frameCount: 2, sizeBytes: 30 },
@@ -54,6 +54,34 @@ test("members by status, this node among the alive; links by state; frames and b
   expect(scrape("mesh_replication_lag")).toEqual({});
   const exchanged = scrape("mesh_vector_exchanges");
   expect(exchanged["mesh_vector_exchanges_total equal"]).toBeGreaterThan(5);
+});
+
+const PROOF = { address: "9.9.9.9:9", isLoopback: true, certificate: undefined, clusterToken: "secret" } as const;
+
+/** Somebody probes the node as if it were another of that id. */
+function probed(world: FabricWorld, node: WorldNode, targetNodeId: string, clusterToken: string): void {
+  const request = { kind: "probe" as const, from: { nodeId: "m", generation: 1 }, targetNodeId, updates: [] };
+  node.fabric.handle({ kind: "asked", call: 9999, request, proof: { ...PROOF, clusterToken } }, world.time(), []);
+}
+
+test("calls are counted by how they ended: a stranger's and one that is meant for another are refused", () => {
+  const { world, nodes, node, scrape } = scraped(2);
+  const quiet = scrape("mesh_gossip_messages");
+  expect(Object.keys(quiet)).toEqual(["mesh_gossip_messages_total sent ok", "mesh_gossip_messages_total received ok"]);
+  expect(Math.min(...Object.values(quiet))).toBeGreaterThan(5);
+  probed(world, node, "n0", "guessed");
+  probed(world, node, "other", "secret");
+  probed(world, node, "n0", "secret");
+  expect(scrape("mesh_gossip_messages")).toEqual({
+    ...quiet,
+    "mesh_gossip_messages_total received ok": (quiet["mesh_gossip_messages_total received ok"] ?? 0) + 1,
+    "mesh_gossip_messages_total received refused": 2,
+  });
+  const [, other] = nodes;
+  if (other === undefined) throw new Error("no node");
+  world.kill(other, "machine");
+  world.run(5000);
+  expect(scrape("mesh_gossip_messages")["mesh_gossip_messages_total sent failed"]).toBeGreaterThan(2);
 });
 
 test("an origin whose node died is counted as orphaned, then as hidden, and no longer when it is back", () => {

@@ -7,12 +7,13 @@ import type { MembershipOutput, News, Teller } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId } from "./seam.ts";
 
-/** Calls by what came of them. */
+/** Calls that ended, since the start. */
 export interface TrafficCounts {
-  sent: number;
+  /** Own ones. */
   answered: number;
   failed: number;
-  asked: number;
+  /** Others'. */
+  taken: number;
   refused: number;
 }
 
@@ -23,7 +24,7 @@ export interface Pending {
 
 export class Courier {
   readonly news: News;
-  readonly traffic: TrafficCounts = { sent: 0, answered: 0, failed: 0, asked: 0, refused: 0 };
+  readonly traffic: TrafficCounts = { answered: 0, failed: 0, taken: 0, refused: 0 };
   readonly #options: MembershipOptions;
   // Bounded by those who call: rounds, fanout times timeout, relays, exchanges.
   readonly #pending = new Map<CallId, Pending>();
@@ -37,7 +38,6 @@ export class Courier {
   call(purpose: Purpose, to: string, request: CallRequest, timeoutMs: number, time: Time, out: MembershipOutput[]): void {
     const call = this.#nextCall++;
     this.#pending.set(call, { purpose, sentMonoMs: time.monoMs });
-    this.traffic.sent += 1;
     out.push({ kind: "call", call, to, request, timeoutMs });
   }
 

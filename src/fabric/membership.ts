@@ -67,7 +67,6 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       case "tick":
         break;
       case "asked":
-        this.#courier.traffic.asked += 1;
         this.#asked(input.call, input.request, input.proof, time, out);
         break;
       case "answered":
@@ -257,6 +256,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       out.push({ kind: "answer", call, response: undefined });
       return;
     }
+    this.#courier.traffic.taken += 1;
     const { nodeId } = request.from;
     switch (request.kind) {
       case "probe":

@@ -30,7 +30,7 @@ test("calls are counted, and each is answered once", () => {
   expect(made.finish(1, undefined)).toBeUndefined();
   expect(made.finish(77, undefined)).toBeUndefined();
   made.finish(2, { kind: "probe", from: { nodeId: "b", generation: 1 }, updates: [] });
-  expect(made.traffic).toEqual({ sent: 2, answered: 1, failed: 1, asked: 0, refused: 0 });
+  expect(made.traffic).toEqual({ answered: 1, failed: 1, taken: 0, refused: 0 });
 });
 
 test("the buddy system: a suspect hears first that it is one", () => {
