@@ -45,7 +45,7 @@ test("an origin whose frame was refused is not asked for again over that link fo
   };
   expect(asksUntil(0, 1000).length).toBeGreaterThan(0);
   link.receive(framesOf(far, 0), b.timeOf(1000), b.outputs);
-  expect(b.shared.stats.refusedFrames).toBe(1);
+  expect(b.shared.stats.refusedOrigins).toBe(1);
   expect(asksUntil(1100, 60_000)).toEqual([]);
   expect(asksUntil(61_000, 70_000).length).toBeGreaterThan(0);
 });
