@@ -81,11 +81,12 @@ export class LinkComparer {
   #isDivergent(origin: Origin, theirs: OriginDigest, ours: OriginDigest): boolean {
     const { stats } = this.#shared;
     const { id } = origin;
-    stats.compared += 1;
     if (theirs.digest === ours.digest && theirs.liveCount === ours.liveCount) {
+      stats.digestsEqual += 1;
       this.#strikes.delete(id);
       return false;
     }
+    stats.digestsDifferent += 1;
     const before = this.#strikes.get(id);
     const count = before?.through === ours.through ? before.count + 1 : 1;
     this.#strikes.set(id, { through: ours.through, count });
@@ -93,7 +94,6 @@ export class LinkComparer {
     if (this.#strikes.size > MAX_DIGESTS && oldest !== undefined) this.#strikes.delete(oldest);
     // Not into the origin's own cluster, which hears of it from its own.
     if (count <= 2 && this.#view.mayCarry(origin)) this.#tell(ours);
-    if (count === 2) stats.diverged += 1;
     return count >= 2;
   }
 

@@ -94,12 +94,14 @@ export class LinkSender {
   onAsk(entry: VectorEntry, time: Time): void {
     const { replica, stats, options } = this.#shared;
     const id = `${entry.nodeId}/${entry.generation}`;
-    stats.asked += 1;
     const origin = replica.origins.get(id);
     if (origin === undefined || entry.seq > origin.through || !this.#view.mayCarry(origin)) return;
     const outcome = this.#view.take(id, false)?.asked(entry, origin, { monoMs: time.monoMs, ...options });
-    if (outcome === "too_often") stats.askedTooOften += 1;
-    else if (outcome === "taken") this.#ready.add(id);
+    if (outcome === "too_often") stats.originsHeldBack += 1;
+    else if (outcome === "taken") {
+      stats.originsGiven += 1;
+      this.#ready.add(id);
+    }
   }
 
   /** The peer's whole vector, or whom it is linked to, is known now. */
@@ -122,9 +124,8 @@ export class LinkSender {
   }
 
   #queueWhole(): void {
-    const { vector, options, stats, replica } = this.#shared;
+    const { vector, options, replica } = this.#shared;
     const { peer } = this.#view;
-    stats.wholeVectors += 1;
     const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
     const known = vector.entriesSince(0, peer).map((entry) => (isHidden(entry) ? { ...entry, isHidden: true } : entry));
     const entries = [...this.#ownOfPeer(), ...known];
@@ -168,7 +169,7 @@ export class LinkSender {
       this.#asks.delete(id);
       entries.push(entry);
     }
-    this.#shared.stats.asks += entries.length;
+    this.#shared.stats.originsAsked += entries.length;
     return { kind: "vector", entries, digest: 0n, isPartial: true, isWanted: true };
   }
 
@@ -202,7 +203,6 @@ export class LinkSender {
     if (frame.isComplete && frame.after === 0) stats.wholeTransfers += 1;
     known.sent(frame, origin, upTo);
     if (this.#hasNews(origin, known)) this.#ready.add(origin.id);
-    stats.sentFrames += 1;
     stats.sentRecords += frame.records.length;
     return { kind: "records", frame, clusterId: origin.clusterId, region: origin.region };
   }

@@ -36,7 +36,6 @@ export class RecordIntake {
 
   take({ frame, clusterId, region }: RecordsFrame, time: Time, events: FabricEvent[]): Intake {
     const { stats, options, replica } = this.#shared;
-    stats.receivedFrames += 1;
     const id = `${frame.nodeId}/${frame.generation}`;
     const place = { clusterId, region };
     const refusal = this.#refusalOf(id, place);
@@ -44,10 +43,7 @@ export class RecordIntake {
     stats.receivedRecords += frame.records.length;
     const applied = this.#receiver.apply(frame, time, { place, maxSkewMs: options.maxClockSkewMs });
     if (applied.kind === "refused") return this.#refuse(id, "malformed, or forgotten here", time, events);
-    if (applied.kind === "gap") {
-      stats.gaps += 1;
-      return { kind: "gap", id, knows: applied.knows };
-    }
+    if (applied.kind === "gap") return { kind: "gap", id, knows: applied.knows };
     this.#learn(applied, id, time, events);
     const origin = replica.origins.get(id);
     if (origin === undefined) return REFUSED;
@@ -80,7 +76,7 @@ export class RecordIntake {
 
   #refuse(id: string, why: string, time: Time, events: FabricEvent[]): Intake {
     const { stats, replica, options } = this.#shared;
-    stats.refusedFrames += 1;
+    stats.refusedOrigins += 1;
     const known = this.#view.find(id);
     // One that was forgotten may be readmitted.
     if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = time.monoMs + options.refusedMs;

@@ -75,58 +75,48 @@ export const REPLICATION_DEFAULTS: ReplicationOptions = {
   eventIntervalMs: 10_000,
 };
 
-/** Counted since the start; plain numbers for the metrics. */
+/** Counted since the start; each is a metric (`node-mesh-metrics.ts`). */
 export interface ReplicationStats {
   sentRecords: number;
-  sentFrames: number;
   receivedRecords: number;
-  receivedFrames: number;
   /** Records that changed something. */
   appliedRecords: number;
   /** Records refused alone. */
   refusedRecords: number;
-  /** Frames of an origin not taken here: forgotten, too many, our own, out of place. */
-  refusedFrames: number;
-  /** Frames that did not join what is known. */
-  gaps: number;
-  /** Asked of peers, asked by peers, and of those not answered because they came too often. */
-  asks: number;
-  asked: number;
-  askedTooOften: number;
+  /** Frames and entries of vectors, of an origin not taken here: forgotten, too many, our own, out of place. */
+  refusedOrigins: number;
+  /** Origins asked of peers, given to peers that asked, and held back because they asked too often. */
+  originsAsked: number;
+  originsGiven: number;
+  originsHeldBack: number;
+  /** Origins sent whole. */
   wholeTransfers: number;
   vectorsEqual: number;
   vectorsDifferent: number;
-  wholeVectors: number;
-  /** Origins compared, found to differ, and repaired. */
-  compared: number;
-  diverged: number;
+  digestsEqual: number;
+  digestsDifferent: number;
+  /** Origins that a peer was asked for whole because digests differed. */
   repairs: number;
   /** Stamps too far ahead of this node's wall clock. */
   beyondSkew: number;
-  badFrames: number;
 }
 
 const NO_STATS: ReplicationStats = {
   sentRecords: 0,
-  sentFrames: 0,
   receivedRecords: 0,
-  receivedFrames: 0,
   appliedRecords: 0,
   refusedRecords: 0,
-  refusedFrames: 0,
-  gaps: 0,
-  asks: 0,
-  asked: 0,
-  askedTooOften: 0,
+  refusedOrigins: 0,
+  originsAsked: 0,
+  originsGiven: 0,
+  originsHeldBack: 0,
   wholeTransfers: 0,
   vectorsEqual: 0,
   vectorsDifferent: 0,
-  wholeVectors: 0,
-  compared: 0,
-  diverged: 0,
+  digestsEqual: 0,
+  digestsDifferent: 0,
   repairs: 0,
   beyondSkew: 0,
-  badFrames: 0,
 };
 
 /** A link as seen by who shares the fetching out. */

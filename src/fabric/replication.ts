@@ -118,7 +118,7 @@ export class LinkReplication {
         this.#onRecords(frame, time, out);
         return;
       case "linked":
-        if (frame.nodeIds.length > MAX_LINKED) this.#bad(`${frame.nodeIds.length} linked nodes, more than ${MAX_LINKED}`, out);
+        if (frame.nodeIds.length > MAX_LINKED) out.push(badFrame(`${frame.nodeIds.length} linked nodes, more than ${MAX_LINKED}`));
         else {
           this.#view.setLinked(frame.nodeIds);
           this.#sender.offerAll();
@@ -139,7 +139,7 @@ export class LinkReplication {
   #onVector(frame: VectorFrame, time: Time, out: ReplicationOutput[]): void {
     const { options, stats, vector } = this.#shared;
     if (frame.entries.length > options.maxOrigins) {
-      this.#bad(`vector of ${frame.entries.length} origins, more than ${options.maxOrigins}`, out);
+      out.push(badFrame(`vector of ${frame.entries.length} origins, more than ${options.maxOrigins}`));
       return;
     }
     if (frame.isPartial && frame.isWanted) {
@@ -168,7 +168,7 @@ export class LinkReplication {
     if (id === replica.self.id && this.peer.relation !== "cluster") {
       if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
     } else if (this.#view.learn(id, entry) === undefined) {
-      stats.refusedFrames += 1;
+      stats.refusedOrigins += 1;
       this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
       if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
@@ -218,11 +218,10 @@ export class LinkReplication {
     this.#intake.event(name, detail, time, events);
     for (const event of events) out.push({ kind: "event", event });
   }
+}
 
-  #bad(reason: string, out: ReplicationOutput[]): void {
-    this.#shared.stats.badFrames += 1;
-    out.push({ kind: "badFrame", reason });
-  }
+function badFrame(reason: string): ReplicationOutput {
+  return { kind: "badFrame", reason };
 }
 
 /** Vector intervals until a whole vector that has not come is asked for. */

@@ -82,7 +82,7 @@ const REFUSALS: readonly {
 test.each(REFUSALS)("a frame of $what is refused, counted and attributed", ({ peer, frame, why }) => {
   const { a, b, link } = linked(peer);
   link.receive(frame(framesOf(b, 0)), a.timeOf(10), a.outputs);
-  expect([a.shown(), a.shared.stats.refusedFrames]).toEqual([[], 1]);
+  expect([a.shown(), a.shared.stats.refusedOrigins]).toEqual([[], 1]);
   expect(eventsOf(a)).toMatchObject([{ name: "frame_refused", peer: "b", why }]);
 });
 
@@ -90,7 +90,7 @@ test("the same refusal is told once an interval and counted always", () => {
   const { a, b, link } = linked();
   const frame = framesOf(b, 0);
   for (let n = 0; n < 50; n++) link.receive({ ...frame, clusterId: "c9" }, a.timeOf(n * 100), a.outputs);
-  expect([eventsOf(a).length, a.shared.stats.refusedFrames]).toEqual([1, 50]);
+  expect([eventsOf(a).length, a.shared.stats.refusedOrigins]).toEqual([1, 50]);
 });
 
 test("a bad record is refused alone: the others stand, the vector moves, and the peer is named", () => {
@@ -112,7 +112,7 @@ test("more origins than allowed are refused, and the link lives on", () => {
     other.put("x", 0);
     link.receive(framesOf(other, 0), a.timeOf(n), a.outputs);
   }
-  expect([a.replica.origins.size, a.shared.stats.refusedFrames]).toEqual([4, 7]);
+  expect([a.replica.origins.size, a.shared.stats.refusedOrigins]).toEqual([4, 7]);
   expect(a.outputs.some(({ kind }) => kind === "badFrame")).toBe(false);
 });
 
@@ -123,7 +123,7 @@ test("a peer's own origin is let in beyond the bound, up to twice as many", () =
     other.put("x", 0);
     open(a, other, 0).receive(framesOf(other, 0), a.timeOf(n), a.outputs);
   }
-  expect([a.replica.origins.size, a.shared.stats.refusedFrames]).toEqual([4, 3]);
+  expect([a.replica.origins.size, a.shared.stats.refusedOrigins]).toEqual([4, 3]);
 });
 
 test("records beyond an origin's quota are refused alone; those that are here change and end, and what made room comes in", () => {
@@ -158,7 +158,7 @@ test.each([
   const { a, link } = linked();
   link.receive(frame, a.timeOf(10), a.outputs);
   expect(a.outputs.at(-1)).toMatchObject({ kind: "badFrame" });
-  expect([a.replica.origins.size, a.shared.stats.badFrames]).toEqual([1, 1]);
+  expect(a.replica.origins.size).toBe(1);
 });
 
 test("a clock a day ahead is taken as stamped, never moves ours, and is named once an interval", () => {
@@ -182,5 +182,5 @@ test("where an origin is at home is what it says itself, whatever was told befor
   liar.receive({ ...framesOf(b, 0), clusterId: "c2" }, a.timeOf(0), a.outputs);
   expect(a.replica.origins.get("b/1")?.clusterId).toBe("c2");
   link.receive(framesOf(b, 0), a.timeOf(10), a.outputs);
-  expect([a.replica.origins.get("b/1")?.clusterId, a.shared.stats.refusedFrames]).toEqual(["c1", 0]);
+  expect([a.replica.origins.get("b/1")?.clusterId, a.shared.stats.refusedOrigins]).toEqual(["c1", 0]);
 });
