@@ -69,7 +69,8 @@ export class Graveyard {
 
   /**
    * Gives to `drop` the tombstones older than their ttl, or above max(minTombstones, live records), oldest first; its false
-   * says that one must wait. Looks at no more than `maxCount`. One that hides an older record of another origin is kept.
+   * says that one must wait. Looks at no more than `maxCount`. One that hides an older record of another origin is kept, and, where
+   * there is room, one whose stamp is not past: who puts its key again must know it, as somebody who is away may come back with it.
    */
   collect(time: Time, bounds: CollectBounds, drop: (cell: Cell) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
@@ -83,7 +84,8 @@ export class Graveyard {
       if (!isGone && this.count <= limit && !isOld) break;
       this.#first += 1;
       if (isGone) continue;
-      if (hiddenBy(cell).length > 0) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });
+      const isAhead = this.count <= limit && hlcWallMs(endsBeforeHlc(cell)) > time.wallMs;
+      if (isAhead || hiddenBy(cell).length > 0) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });
       else if (!drop(cell)) this.#graves.push(grave);
     }
     if (this.#first > SPARE_GRAVES && this.#first * 2 > this.#graves.length) this.#compact(() => true);

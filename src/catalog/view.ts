@@ -1,5 +1,6 @@
 /** Several origins' records of one key → what people see of it (semantics.md, Several origins for one key). */
 import { BODY, type CatalogRecord } from "./record.ts";
+import { SCOPE } from "./scope.ts";
 
 /** Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher origin id. */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
@@ -10,16 +11,18 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 
 /**
  * Records of the key with an older stamp than this stay hidden, whatever their origin: the stamp of an `unregistered`
- * tombstone, or of the one that this record of its origin replaced. 0: none.
+ * tombstone, or of the one that this record of its origin replaced. 0: none. What no other node is told ends nothing of theirs:
+ * they could not stamp above it, and this node would go on hiding what all of them show.
  */
-export function endsBeforeHlc(record: Pick<CatalogRecord, "body" | "hlc" | "unregisteredHlc">): number {
+export function endsBeforeHlc(record: Pick<CatalogRecord, "body" | "hlc" | "reach" | "unregisteredHlc">): number {
+  if (record.reach === SCOPE.LOCAL) return 0;
   return record.body === BODY.UNREGISTERED ? record.hlc : (record.unregisteredHlc ?? 0);
 }
 
 /**
  * The record people see of a key, or undefined. `records` are sorted by `compareForView`. What was unregistered hides every
- * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone ends only
- * its own; a hidden origin's record is passed over, and one that `admits` refuses.
+ * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone and a LOCAL
+ * one end only their own; a hidden origin's record is passed over, and one that `admits` refuses.
  */
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = everything): T | undefined {
   let endedHlc = 0;

@@ -163,6 +163,20 @@ test("an unregistered tombstone is kept, however old, while a record that it hid
   expect(b.replica.tombstoneCount).toBe(0);
 });
 
+test("Why: an unregistered tombstone of a clock that was ahead is no older than its stamp: else who is away comes back with it and hides what was put since", () => {
+  const [a, b] = pair();
+  put(a, K, 0, timeOf(1, 0));
+  end(a, BODY.UNREGISTERED, K, { ...timeOf(3, 0), wallMs: 90_000_000 });
+  exchange(a, b, timeOf(4, 0));
+  b.collect(LATER, 10);
+  expect(b.replica.records(K)).toMatchObject([{ body: BODY.UNREGISTERED, origin: { id: "a/1" } }]);
+  // By count it goes all the same, and by age when its stamp is past.
+  for (const key of KEYS.slice(1, 6)) put(b, key, 0, LATER);
+  for (const key of KEYS.slice(1, 6)) end(b, BODY.EXPIRED, key, LATER);
+  b.collect(LATER, 2);
+  expect([b.replica.tombstoneCount, b.replica.view(K)]).toEqual([4, undefined]);
+});
+
 test("P6: forgetting an origin does not bring back what it unregistered", () => {
   const [a, b] = pair();
   const c = new MeshNode("c");

@@ -1,12 +1,18 @@
 import { expect, test } from "vitest";
 import { BODY, type CatalogRecord, type OriginLife } from "../../src/catalog/record.ts";
+import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { compareForView, winnerOf } from "../../src/catalog/view.ts";
 
-type Said = Pick<CatalogRecord, "hlc" | "body"> & { readonly origin: { readonly id: string; readonly life: OriginLife } };
+type Said = Pick<CatalogRecord, "hlc" | "body" | "reach"> & { readonly origin: { readonly id: string; readonly life: OriginLife } };
 
-function said(id: string, hlc: number, body: Said["body"], life: OriginLife = "live"): CatalogRecord {
+function said(
+  id: string,
+  hlc: number,
+  body: Said["body"],
+  { life = "live", reach = SCOPE.ZONE }: { readonly life?: OriginLife; readonly reach?: Scope } = {},
+): CatalogRecord {
   // Only these fields decide a view; the rest of a record is of no use here.
-  return { hlc, body, origin: { id, life } } satisfies Said as unknown as CatalogRecord;
+  return { hlc, body, reach, origin: { id, life } } satisfies Said as unknown as CatalogRecord;
 }
 
 function winner(...records: readonly CatalogRecord[]): string | undefined {
@@ -24,8 +30,13 @@ test.each([
   },
   { name: "and not what is newer", records: [said("a", 3, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED)], want: "a" },
   { name: "nor what is as old", records: [said("a", 2, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED)], want: "a" },
-  { name: "a hidden origin is passed over", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, "hidden")], want: "a" },
-  { name: "an orphaned one is not", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, "orphaned")], want: "b" },
+  {
+    name: "one that no other node is told of ends nothing of theirs",
+    records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED, { reach: SCOPE.LOCAL })],
+    want: "a",
+  },
+  { name: "a hidden origin is passed over", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, { life: "hidden" })], want: "a" },
+  { name: "an orphaned one is not", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, { life: "orphaned" })], want: "b" },
   { name: "nothing is seen of no records", records: [], want: undefined },
 ])("$name", ({ records, want }) => {
   expect(winner(...records)).toBe(want);

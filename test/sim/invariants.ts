@@ -1,17 +1,14 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
 import { settledOf } from "../../src/catalog/cell.ts";
-import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, keyParts } from "../../src/catalog/record.ts";
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
-import { hlcWallMs } from "../../src/lib/hlc.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
 import type { Model } from "./model.ts";
-import { type SimNode, type SimProcess, WALL_START_MS, type Watching } from "./sim-node.ts";
+import { type SimNode, type SimProcess, type Watching } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
-/** Clocks follow stamps that are no further ahead. */
-const MAX_SKEW_MS = 60_000;
 /** Entries of the queues that a process may fill. */
 const MAX_ASKED = 2000;
 
@@ -106,7 +103,7 @@ export class Invariants implements Watching {
     // An unregistered entry never comes back where it is known that it was.
     const seen = process.replica.view(cell.key);
     // Who hears of a dead origin later than of what ended its records may have missed the end: its tombstone is collected by then.
-    if (seen === undefined || seen.origin.life !== "live" || model.skewed.has(cell.key)) return;
+    if (seen === undefined || seen.origin.life !== "live") return;
     const saidMs = this.#said.get(`${seen.origin.id}/${seen.seq}`)?.atMs ?? 0;
     for (const { originId, seq, hlc, reach, atMs } of model.ended(cell.key)) {
       // Stamped by a clock that was ahead, an end is older than what it hides. In its old age it may be forgotten.
@@ -146,7 +143,6 @@ export class Invariants implements Watching {
     if (before !== undefined) return;
     const atMs = this.#parts.world.nowMs;
     this.#said.set(id, { said, atMs });
-    if (hlcWallMs(cell.hlc) > WALL_START_MS + atMs + MAX_SKEW_MS) model.skewed.add(cell.key);
     if (isOwn && cell.body === BODY.UNREGISTERED)
       model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach, atMs });
   }
@@ -225,7 +221,7 @@ export function unrest(
     ...up.filter(({ process }) => process?.isReady !== true).map(({ name }) => `${name} is not ready`),
     ...up.flatMap((node) => wrongMembers(node, up)),
     ...up.flatMap((node) => wrongOrigins(node, up, checks)),
-    ...wrongViews(up, model),
+    ...wrongViews(up),
     ...clients.flatMap((client) => wrongClient(client, up, { model, checks })),
   ];
 }
@@ -289,7 +285,7 @@ function wrongRecords(
 }
 
 /** All nodes of a cluster show the same. */
-function wrongViews(up: readonly SimNode[], { skewed }: Pick<Model, "skewed">): readonly string[] {
+function wrongViews(up: readonly SimNode[]): readonly string[] {
   const wrong: string[] = [];
   const first = new Map<string, { readonly name: string; readonly views: ReadonlyMap<string, string> }>();
   for (const node of up) {
@@ -302,7 +298,7 @@ function wrongViews(up: readonly SimNode[], { skewed }: Pick<Model, "skewed">): 
     for (const key of new Set([...views.keys(), ...other.views.keys()])) {
       const [here, there] = [views.get(key), other.views.get(key)];
       // Its own LOCAL entry hides there what the others see.
-      if (here !== there && here !== LOCAL && there !== LOCAL && !skewed.has(key as KeyText))
+      if (here !== there && here !== LOCAL && there !== LOCAL)
         wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
     }
   }
@@ -332,7 +328,7 @@ function wrongClient(
   if (!client.isAcknowledged) return [`client ${client.index} is not acknowledged`];
   const promised = model.promised.get(key);
   // Without a journal's newest part nobody may remember it.
-  if (promised === undefined || checks.isLost(promised.originId) || model.skewed.has(key)) return [];
+  if (promised === undefined || checks.isLost(promised.originId)) return [];
   // A node that loses its disk takes with it what it had told nobody: nobody registers a static entry again, or ends one.
   const isKept = up.some((other) => other.process?.replica.self.id === promised.originId);
   if (!isKept && (wish.ttlMs === 0 || promised.state === "gone")) return [];

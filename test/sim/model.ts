@@ -27,8 +27,6 @@ export interface Promised {
 }
 
 export class Model {
-  /** Keys with a stamp further ahead of true time than any clock follows: what is written later counts as older. */
-  readonly skewed = new Set<KeyText>();
   readonly #ended = new Map<KeyText, Ended[]>();
   readonly #newestHlc = new Map<KeyText, number>();
   /** By key: what its client was promised. Absent: nothing is sure. */
