@@ -1,4 +1,4 @@
-/** Which of several entries to use, and which target of it (Resolve; semantics.md, Leases and life: orphans are ranked last). */
+/** Which of several entries to use, and which target of it (Resolve; semantics.md, Orphans: they are ranked last). */
 import { Range } from "semver";
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/fnv.ts";

@@ -1,4 +1,4 @@
-/** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Leases and life: Orphans). */
+/** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 import type { Cell, Origin } from "../catalog/cell.ts";
 import { BODY, type OriginLife } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";

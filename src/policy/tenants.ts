@@ -1,6 +1,6 @@
 /**
  * Credential → Caller, in this order: client certificate, then bearer token or API key, then the header of a trusted
- * proxy, then anonymous (semantics.md, Policy, Identity). What is shown and wrong is refused, never passed over: a
+ * proxy, then anonymous (semantics.md, Policy). What is shown and wrong is refused, never passed over: a
  * caller with a typing error in its token must not become an anonymous one who sees less.
  */
 import { isName } from "../catalog/names.ts";

@@ -1,4 +1,4 @@
-/** Own entries that end by another origin's word, or because the node leaves (semantics.md, Several origins, Stop). */
+/** Own entries that end by another origin's word, or because the node leaves (semantics.md, Several origins for one key, Stop). */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record.ts";

@@ -1,4 +1,4 @@
-/** One link's replication, both sides together (semantics.md, Replication between nodes). */
+/** One link's replication, both sides together (semantics.md, Replication). */
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
