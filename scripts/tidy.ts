@@ -209,3 +209,67 @@ export function fabricMapFaults(root: string): readonly string[] {
     ...wrong.map((file) => `docs/architecture.md: the map of the fabric has ${file} twice, or it is not there`),
   ];
 }
+
+const RULES = "docs/design/semantics.md";
+
+interface Rules {
+  /** Longest first: one may begin like another. */
+  readonly headings: readonly string[];
+  /** `Watch 5`: a heading, and the number of an item below it. */
+  readonly items: ReadonlySet<string>;
+  /** `P1`. */
+  readonly properties: ReadonlySet<string>;
+}
+
+function rulesOf(page: string): Rules {
+  const sections = page.split(/^#{2,3} +/m).slice(1);
+  const titled = sections.map((section) => ({ title: section.split("\n", 1)[0]?.trim() ?? "", section }));
+  return {
+    headings: titled.map(({ title }) => title).toSorted((a, b) => b.length - a.length),
+    items: new Set(titled.flatMap(({ title, section }) => [...section.matchAll(/^(\d+)\. /gm)].map(([, item]) => `${title} ${item}`))),
+    properties: new Set([...page.matchAll(/^\| (P\d+) \|/gm)].map(([, name = ""]) => name)),
+  };
+}
+
+/** What a citation names that the page of rules does not have: `Watch 3 and 4; P2`, as it stands after the page's name. */
+function unknownRules(citation: string, { headings, items }: Rules): readonly string[] {
+  for (let rest = citation; ; ) {
+    const heading = headings.find((each) => rest.startsWith(each)) ?? "";
+    const numbers = /^(?: \d+)?(?:(?: and|,) \d+)*/.exec(rest.slice(heading.length))?.[0] ?? "";
+    const after = rest.slice(heading.length + numbers.length);
+    const next = /^(?:, | and )(?=[A-Z])/.exec(after)?.[0];
+    if (heading === "" || (next === undefined && !/^(?:[.,;:]|$)/.test(after))) return [rest.split(/[.,;:]/, 1)[0] ?? rest];
+    const unknown = [...numbers.matchAll(/\d+/g)].map(([item]) => `${heading} ${item}`).filter((item) => !items.has(item));
+    if (unknown.length > 0 || next === undefined) return unknown;
+    rest = after.slice(next.length);
+  }
+}
+
+/** What the comments of a file cite and the page of rules does not have. */
+function citationFaults(file: string, source: string, rules: Rules): readonly string[] {
+  // A citation may go on in the next line of a comment.
+  const text = source.replaceAll(/\n *(?:\*(?!\/)|\/\/)? */g, (gap) => gap.replace(/[^\n]+/, " "));
+  const headings = [...text.matchAll(/\bsemantics\.md,\s+([^)]{1,200})/g)].flatMap((match) => {
+    const line = text.slice(0, match.index).split("\n").length;
+    const unknown = unknownRules((match[1] ?? "").replaceAll(/\s+/g, " "), rules);
+    return unknown.map((name) => `${file}:${line}: ${RULES} has no ${name}`);
+  });
+  const properties = matchesOf(file, text, /\bP\d{1,2}\b/g, (name) => name);
+  const unknown = properties.filter((said) => !rules.properties.has(said.split(" ")[1] ?? ""));
+  return [...headings, ...unknown.map((said) => `${said} is no property of ${RULES}`)];
+}
+
+/** Comments cite headings, items and properties that the page of rules has; the page names files, bugs and checks that there are. */
+export function ruleFaults(root: string): readonly string[] {
+  const page = read(root, RULES);
+  const rules = rulesOf(page);
+  const files = ["src", "test"].flatMap((folder) => filesBelow(root, folder, [".ts"]));
+  const paths = [...page.matchAll(/`((?:src|test|scripts)\/[^`\s]+\.ts)`/g)].map(([, path = ""]) => path);
+  const simulated = filesBelow(root, "test/sim", [".ts"]).map((file) => read(root, file));
+  const names = [...page.matchAll(/\b(?:mutant|invariant)\s+("[^"]+")/g)].map(([, name = ""]) => name.replaceAll(/\s+/g, " "));
+  return [
+    ...files.flatMap((file) => citationFaults(file, read(root, file), rules)),
+    ...paths.filter((path) => !existsSync(join(root, path))).map((path) => `${RULES}: there is no ${path}`),
+    ...names.filter((name) => !simulated.some((text) => text.includes(name))).map((name) => `${RULES}: test/sim knows no ${name}`),
+  ];
+}

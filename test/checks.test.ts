@@ -13,6 +13,7 @@ import {
   pureFaults,
   roomFaults,
   roomTableFaults,
+  ruleFaults,
   untestedFiles,
 } from "../scripts/tidy.ts";
 import { unexplainedEvents, unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
@@ -287,6 +288,54 @@ test("tidy names a file of the fabric that its map forgets, has twice or invents
   const faults = fabricMapFaults(folder);
   expect(faults).toHaveLength(3);
   expect(faults.join("\n")).toMatch(/forgets src\/fabric\/dial\.io\.ts\n.*links\.ts twice.*\n.*attic\.ts/);
+});
+
+// In parts: the check also reads this file.
+const CITED = ["semantics", "md"].join(".");
+const [KNOWN, UNKNOWN] = ["1", "44"].map((n) => `P${n}`);
+const RULE_PAGE = `# Rules
+
+| ${KNOWN} | holds |
+
+## Names and bounds
+
+See \`src/lib/a.ts\`.
+
+## Watch
+
+1. One.
+2. Two, mutant "there".
+
+### Stop
+`;
+const SIMULATED = { "test/sim/mutants.ts": 'export const NAME = "there";\n' };
+
+test("tidy knows a cited rule by its heading and its number, alone or among others, also over the end of a line", () => {
+  const source = `/** What it is (${CITED}, Names and bounds): why. ${CITED}, Watch, and more; (${CITED}, Watch 1 and 2; ${KNOWN}). */
+    // Twice (${CITED},
+    // Watch 2 and Stop) and plain ${CITED} says so.
+  `;
+  const folder = plant({ "docs/design/semantics.md": RULE_PAGE, "src/lib/a.ts": source, ...SIMULATED });
+  expect(ruleFaults(folder)).toEqual([]);
+});
+
+test.each([
+  { fault: "a heading", said: `(${CITED}, Orphans)`, want: "has no Orphans" },
+  { fault: "a heading over the end of a line", said: `(${CITED},\n * Orphans)`, want: "has no Orphans" },
+  { fault: "more than a heading", said: `(${CITED}, Watch and wait)`, want: "has no Watch and wait" },
+  { fault: "the second of two", said: `(${CITED}, Watch 1 and Names)`, want: "has no Names" },
+  { fault: "a number", said: `(${CITED}, Watch 2 and 3)`, want: "has no Watch 3" },
+  { fault: "a property", said: `keeps ${UNKNOWN}`, want: `${UNKNOWN} is no property` },
+])("tidy names $fault that is cited and not on the page of rules", ({ said, want }) => {
+  const folder = plant({ "docs/design/semantics.md": RULE_PAGE, "src/lib/a.ts": `\n/** Does it: ${said}. */\n`, ...SIMULATED });
+  const faults = ruleFaults(folder);
+  expect(faults).toHaveLength(1);
+  expect(faults[0]).toMatch(new RegExp(`^src/lib/a\\.ts:2: .*${want}`));
+});
+
+test("tidy names a file and a planted bug that the page of rules has and nobody else", () => {
+  const faults = ruleFaults(plant({ "docs/design/semantics.md": RULE_PAGE }));
+  expect(faults.join("\n")).toMatch(/there is no src\/lib\/a\.ts\n.*knows no "there"/);
 });
 
 test("tidy names a row of a table that nobody uses", () => {

@@ -11,6 +11,7 @@ import {
   pureFaults,
   roomFaults,
   roomTableFaults,
+  ruleFaults,
   untestedFiles,
 } from "../scripts/tidy.ts";
 import { unexplainedEvents, unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
@@ -53,6 +54,10 @@ test("the architecture page shows the table of rooms the checks use", () => {
 
 test("the map of the fabric in the architecture page is complete", () => {
   expect(fabricMapFaults(ROOT)).toEqual([]);
+});
+
+test("comments cite rules that the page of rules has, and the page names what there is", () => {
+  expect(ruleFaults(ROOT)).toEqual([]);
 });
 
 test("every setting is read by someone", () => {
