@@ -4,6 +4,7 @@ import type { Fabric } from "./fabric/fabric.ts";
 import { MEMBER_STATUSES } from "./fabric/messages.ts";
 import type { TrafficKind } from "./fabric/wire-traffic.ts";
 import type { Time } from "./lib/machine.ts";
+import { MESH_METRICS } from "./lib/mesh-metrics.ts";
 import type { Metrics } from "./lib/metrics.ts";
 
 const STATES = ["opening", "greeting", "up", "ending"] as const;
@@ -32,21 +33,30 @@ export interface MeshObserved {
   readonly now: () => Time;
 }
 
-/** Fills the gauges at each scrape. */
+/** Fills gauges and counters at each scrape: whoever counts keeps plain numbers. */
 export function observeMesh(observed: MeshObserved): void {
   observed.metrics.onCollect(() => {
     observeMembers(observed);
+    observeCalls(observed);
+    observeRefused(observed);
     observeLinks(observed);
     observeReplication(observed);
   });
 }
 
 function observeMembers({ metrics, fabric }: MeshObserved): void {
-  const { alive, suspect, left, dead } = fabric.membership.counts();
+  const { membership } = fabric;
+  const { alive, suspect, left, dead, quarantined } = membership.counts();
   // This node is one of them.
   const counts = { alive: alive + 1, suspect, left, dead } as const;
   for (const status of MEMBER_STATUSES) metrics.set("mesh_gossip_members", { status }, counts[status]);
-  metrics.set("mesh_health_score", {}, fabric.membership.healthScore);
+  metrics.set("mesh_quarantined_members", {}, quarantined);
+  metrics.set("mesh_health_score", {}, membership.healthScore);
+  metrics.counter("mesh_refutations_total", {}).set(membership.refutationCount);
+  metrics.counter("mesh_join_attempts_total", {}).set(membership.joinAttempts);
+}
+
+function observeCalls({ metrics, fabric }: MeshObserved): void {
   const { answered, failed, taken, refused } = fabric.membership.traffic;
   metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "ok" }).set(answered);
   metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "failed" }).set(failed);
@@ -54,6 +64,17 @@ function observeMembers({ metrics, fabric }: MeshObserved): void {
   // Strangers are refused before membership hears of them.
   const refusedCount = refused + fabric.calls.refusedCount;
   metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "refused" }).set(refusedCount);
+}
+
+function observeRefused({ metrics, fabric, driver }: MeshObserved): void {
+  const { peer, link, call, origin, policy, unknownFrame } = fabric.refused();
+  const ownCall = driver.counts()?.refusedCalls ?? 0;
+  const counts = { peer, link, own_call: ownCall, call, stranger: driver.refusedCount, origin, policy, unknown_frame: unknownFrame };
+  for (const what of MESH_METRICS.mesh_refused_total.labels.what) metrics.counter("mesh_refused_total", { what }).set(counts[what]);
+  const { quarantineFull, tooMany, ownAddress, ...faults } = fabric.membership.refused;
+  const updates = { ...faults, quarantine_full: quarantineFull, too_many: tooMany, own_address: ownAddress };
+  for (const reason of MESH_METRICS.mesh_refused_updates_total.labels.reason)
+    metrics.counter("mesh_refused_updates_total", { reason }).set(updates[reason]);
 }
 
 function observeLinks({ metrics, fabric, driver }: MeshObserved): void {
@@ -82,6 +103,16 @@ function observeReplication({ metrics, fabric, now }: MeshObserved): void {
   metrics.set("mesh_orphan_protected", {}, fabric.lives.protectedClusters().length);
   metrics.counter("mesh_vector_exchanges_total", { outcome: "equal" }).set(stats.vectorsEqual);
   metrics.counter("mesh_vector_exchanges_total", { outcome: "differed" }).set(stats.vectorsDifferent);
+  metrics.counter("mesh_digest_exchanges_total", { outcome: "equal" }).set(stats.digestsEqual);
+  metrics.counter("mesh_digest_exchanges_total", { outcome: "differed" }).set(stats.digestsDifferent);
+  metrics.counter("mesh_origin_repairs_total", {}).set(stats.repairs);
+  metrics.counter("mesh_origin_fetches_total", { outcome: "asked" }).set(stats.originsAsked);
+  metrics.counter("mesh_origin_fetches_total", { outcome: "given" }).set(stats.originsGiven);
+  metrics.counter("mesh_origin_fetches_total", { outcome: "held_back" }).set(stats.originsHeldBack);
+  metrics.counter("mesh_whole_transfers_total", {}).set(stats.wholeTransfers);
+  metrics.counter("mesh_records_total", { direction: "sent" }).set(stats.sentRecords);
+  metrics.counter("mesh_records_total", { direction: "received" }).set(stats.receivedRecords);
+  metrics.counter("mesh_applied_records_total", {}).set(stats.appliedRecords);
   metrics.counter("mesh_refused_records_total", {}).set(stats.refusedRecords);
   metrics.counter("mesh_clock_skew_total", {}).set(stats.beyondSkew);
 }

@@ -2,9 +2,10 @@
 import { expect, test } from "vitest";
 import type { FabricDriver } from "../src/fabric/driver.io.ts";
 import { FABRIC_DEFAULTS } from "../src/fabric/fabric-options.ts";
+import type { LinkFrame, MemberUpdate } from "../src/fabric/messages.ts";
 import { Metrics } from "../src/lib/metrics.ts";
 import { observeMesh } from "../src/node-mesh-metrics.ts";
-import { FabricWorld, type WorldNode } from "./fakes/fabric-world.ts";
+import { FabricWorld, greetingOf, type WorldNode } from "./fakes/fabric-world.ts";
 
 const ROWS = [
   { direction: "sent", kind: "policyHead", frameCount: 2, sizeBytes: 30 },
@@ -22,8 +23,8 @@ function scraped(count: number) {
   const metrics = new Metrics();
   const [node] = nodes;
   if (node === undefined) throw new Error("no node");
-  // Of the driver only these two are asked.
-  const driver = { counts: () => ({ connections: 3 }), stats: () => ROWS } as unknown as FabricDriver;
+  // Of the driver only these three are asked.
+  const driver = { counts: () => ({ connections: 3, refusedCalls: 4 }), stats: () => ROWS, refusedCount: 5 } as unknown as FabricDriver;
   observeMesh({ metrics, fabric: node.fabric, driver, now: () => world.time() });
   /** Name with labels to value, of what is not 0. */
   const scrape = (prefix: string): Readonly<Record<string, number>> => {
@@ -59,8 +60,14 @@ test("members by status, this node among the alive; links by state; frames and b
 const PROOF = { address: "9.9.9.9:9", isLoopback: true, certificate: undefined, clusterToken: "secret" } as const;
 
 /** Somebody probes the node as if it were another of that id. */
-function probed(world: FabricWorld, node: WorldNode, targetNodeId: string, clusterToken: string): void {
-  const request = { kind: "probe" as const, from: { nodeId: "m", generation: 1 }, targetNodeId, updates: [] };
+function probed(
+  world: FabricWorld,
+  node: WorldNode,
+  targetNodeId: string,
+  clusterToken: string,
+  updates: readonly MemberUpdate[] = [],
+): void {
+  const request = { kind: "probe" as const, from: { nodeId: "m", generation: 1 }, targetNodeId, updates };
   node.fabric.handle({ kind: "asked", call: 9999, request, proof: { ...PROOF, clusterToken } }, world.time(), []);
 }
 
@@ -82,6 +89,77 @@ test("calls are counted by how they ended: a stranger's and one that is meant fo
   world.kill(other, "machine");
   world.run(5000);
   expect(scrape("mesh_gossip_messages")["mesh_gossip_messages_total sent failed"]).toBeGreaterThan(2);
+});
+
+test("what others sent and was not taken is counted by what it was, and news about members by what is wrong with it", () => {
+  const { world, node, scrape } = scraped(2);
+  const before = { "mesh_refused_total own_call": 4, "mesh_refused_total stranger": 5 };
+  expect(scrape("mesh_refused_total")).toEqual(before);
+  probed(world, node, "n0", "guessed");
+  const link = world.strangerOpens(node);
+  const give = (frame: LinkFrame) => world.input(node, { kind: "received", link, frame });
+  give({ kind: "hello", hello: greetingOf("m") });
+  give({ kind: "unknown" });
+  give({ kind: "policyHead", head: { number: -1, hlc: 0, nodeId: "m", checksum: "" } });
+  const self = { nodeId: "n0", generation: node.replica.self.generation };
+  const frame = { ...self, after: 0, through: 9, floor: 0, isComplete: false, isLast: true, records: [] };
+  give({ kind: "records", clusterId: "c1", region: "r1", frame });
+  give({ kind: "linked", nodeIds: Array.from({ length: 300 }, (_, i) => `n${i}`) });
+  const refused = { call: 1, unknown_frame: 1, policy: 1, origin: 1, peer: 1 };
+  const named = Object.entries(refused).map(([what, count]) => [`mesh_refused_total ${what}`, count]);
+  expect(scrape("mesh_refused_total")).toEqual({ ...before, ...Object.fromEntries(named) });
+
+  const facts = { ...greetingOf("x"), transports: ["h2"], roles: [], labels: {}, healthScore: 0, status: "alive" as const, accuser: "" };
+  const updates: readonly MemberUpdate[] = [
+    { ...facts, incarnation: 1e14 },
+    { ...facts, incarnation: 1, zone: "z".repeat(257) },
+    { ...facts, incarnation: 1, address: "n0:1" },
+  ];
+  probed(world, node, "n0", "secret", updates);
+  expect(scrape("mesh_refused_updates")).toEqual({
+    "mesh_refused_updates_total ahead": 1,
+    "mesh_refused_updates_total text": 1,
+    "mesh_refused_updates_total own_address": 1,
+  });
+});
+
+test("records are counted as they come and go, origins as they are fetched, sent whole and compared; seeds as they are asked", () => {
+  const { world, nodes, node, scrape } = scraped(3);
+  const counted = () => ({ ...scrape("mesh_records"), ...scrape("mesh_applied"), ...scrape("mesh_whole"), ...scrape("mesh_origin") });
+  const before = counted();
+  expect(before).toMatchObject({ "mesh_records_total sent": 2, "mesh_records_total received": 2, mesh_applied_records_total: 2 });
+  world.start({ nodeId: "late", seeds: ["n0:1"] });
+  world.run(2000);
+  const after = counted();
+  expect(after["mesh_records_total sent"]).toBeGreaterThan(2);
+  world.run(300_000);
+  expect(scrape("mesh_digest")["mesh_digest_exchanges_total equal"]).toBeGreaterThan(5);
+  expect(scrape("mesh_digest")).not.toHaveProperty("mesh_digest_exchanges_total differed");
+  const { stats } = node.fabric.replication;
+  Object.assign(stats, { digestsDifferent: 2, repairs: 3, originsAsked: 4, originsGiven: 5, originsHeldBack: 6, wholeTransfers: 7 });
+  expect(scrape("mesh_digest")["mesh_digest_exchanges_total differed"]).toBe(2);
+  expect(scrape("mesh_origin")).toEqual({
+    mesh_origin_repairs_total: 3,
+    "mesh_origin_fetches_total asked": 4,
+    "mesh_origin_fetches_total given": 5,
+    "mesh_origin_fetches_total held_back": 6,
+  });
+  expect(scrape("mesh_whole")).toEqual({ mesh_whole_transfers_total: 7 });
+  expect(scrape("mesh_join")).toEqual({});
+  expect(nodes[1]?.fabric.membership.joinAttempts).toBe(1);
+});
+
+test("a node that is called dead contradicts, and a newcomer at another's address waits: both are counted", () => {
+  const { world, node, scrape } = scraped(2);
+  const own = node.fabric.membership.find("n0");
+  if (own === undefined) throw new Error("no self");
+  const taken = { ...greetingOf("x", { address: "n1:1" }), transports: ["h2"], roles: [], labels: {}, healthScore: 0 };
+  probed(world, node, "n0", "secret", [
+    { ...own, status: "dead", accuser: "m" },
+    { ...taken, status: "alive", incarnation: 1, accuser: "" },
+  ]);
+  expect(scrape("mesh_refutations")).toEqual({ mesh_refutations_total: 1 });
+  expect(scrape("mesh_quarantined")).toEqual({ mesh_quarantined_members: 1 });
 });
 
 test("an origin whose node died is counted as orphaned, then as hidden, and no longer when it is back", () => {

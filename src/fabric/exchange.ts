@@ -44,6 +44,7 @@ export class Exchange {
     return this.#hasJoined;
   }
 
+  /** Rounds of asking seeds, since `join`. */
   get joinAttempts(): number {
     return this.#joinAttempt;
   }

@@ -20,6 +20,21 @@ import { type ClusterTokens, isOwnLaterLife, type TrustFacts } from "./trust.ts"
 
 const NEVER = Number.POSITIVE_INFINITY;
 
+interface Refusals {
+  /** Links whose peer is not trusted, or broke the protocol. */
+  readonly peer: number;
+  /** Links beyond as many as are allowed. */
+  readonly link: number;
+  /** Calls of strangers. */
+  readonly call: number;
+  /** Frames and entries of vectors, of an origin not taken here. */
+  readonly origin: number;
+  /** Heads that are none, and versions that are not what their head says. */
+  readonly policy: number;
+  /** Frames of newer peers, skipped. */
+  readonly unknownFrame: number;
+}
+
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
   readonly replication: ReplicationShared;
@@ -36,8 +51,7 @@ export class Fabric implements FabricMachine {
   #hasPeers = false;
   #isBegun = false;
   #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number } | undefined;
-  /** Frames of newer peers that were skipped. */
-  unknownFrameCount = 0;
+  #unknownFrameCount = 0;
 
   constructor(options: FabricOptions, parts: FabricParts) {
     this.#options = options;
@@ -188,8 +202,16 @@ export class Fabric implements FabricMachine {
     return this.#sessions;
   }
 
-  get refusedPeerCount(): number {
-    return this.#links.refusedCount;
+  /** What was not taken from others, since the start. */
+  refused(): Refusals {
+    return {
+      peer: this.#links.refusedCount,
+      link: this.#links.tooManyCount,
+      call: this.calls.refusedCount,
+      origin: this.replication.stats.refusedOrigins,
+      policy: this.policy.refusedCount,
+      unknownFrame: this.#unknownFrameCount,
+    };
   }
 
   #seeds(): readonly string[] {
@@ -303,7 +325,7 @@ export class Fabric implements FabricMachine {
       case "goodbye":
         return this.#toLinks({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
       case "unknown":
-        this.unknownFrameCount += 1;
+        this.#unknownFrameCount += 1;
         return;
       case "vector":
       case "records":

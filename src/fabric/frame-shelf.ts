@@ -22,7 +22,7 @@ export class FrameShelf {
   /** Oldest first. */
   readonly #frames = new Map<string, Shelved>();
   #bytes = 0;
-  /** Frames built, and frames handed out that were there already. */
+  /** Frames built, and frames handed out that were there already. For tests: that links share frames is seen nowhere else. */
   builtCount = 0;
   sharedCount = 0;
 

@@ -50,7 +50,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #isStopping = false;
   /** Kept between inputs: it is asked for at every frame. */
   #dueMonoMs: number | undefined;
-  /** Peers refused since the start, and links refused because there were too many. */
+  /** Since the start: links refused to peers or ended for what they sent, and links refused because there were too many. */
   refusedCount = 0;
   tooManyCount = 0;
 

@@ -151,7 +151,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#exchange.hasJoined;
   }
 
-  /** Rounds of attempts to reach a seed that failed, since `join`. */
+  /** Rounds of asking seeds, since `join`. */
   get joinAttempts(): number {
     return this.#exchange.joinAttempts;
   }
@@ -161,14 +161,17 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#news.gossip.size === 0;
   }
 
+  /** Calls with other members. */
   get traffic(): Readonly<TrafficCounts> {
     return this.#courier.traffic;
   }
 
+  /** Updates about members that were not believed. */
   get refused(): Readonly<RefusedCounts> {
     return this.#news.refused;
   }
 
+  /** How often others were contradicted in what they said of this node. */
   get refutationCount(): number {
     return this.#news.refutationCount;
   }

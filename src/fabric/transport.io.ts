@@ -155,7 +155,7 @@ export class FabricTransport {
     return this.#listener.door?.port ?? 0;
   }
 
-  /** What is open now, and what was not called because of a bound. */
+  /** What is open now, and what was not called because of a bound. Only tests look at links, calls, channels and bytes. */
   counts() {
     const { channelCount, refusedCount } = this.#pool;
     return { ...this.#listener.counts(), outgoingLinks: this.#outgoing.size, channels: channelCount, refusedCalls: refusedCount };

@@ -199,7 +199,7 @@ test("a stranger that opens a link is refused by its hello, once told and counte
     expect(a.fabric.pull(link, world.time(), [])).toMatchObject({ kind: "goodbye", reason: "wrong_token" });
     world.input(a, { kind: "closed", link, detail: "" });
   }
-  expect(a.fabric.refusedPeerCount).toBe(10);
+  expect(a.fabric.refused()).toMatchObject({ peer: 10, link: 0 });
   expect(a.events.filter(({ name }) => name === "peer_refused").length).toBe(6);
 });
 
@@ -327,7 +327,7 @@ test("a frame before the hello, and what no honest peer sends, end the link", ()
   const link = world.strangerOpens(a);
   world.input(a, { kind: "received", link, frame: { kind: "hello", hello: greetingOf("m") } });
   world.input(a, { kind: "received", link, frame: { kind: "unknown" } });
-  expect([a.upLinks(), a.fabric.unknownFrameCount]).toEqual([["b", "m"], 1]);
+  expect([a.upLinks(), a.fabric.refused().unknownFrame]).toEqual([["b", "m"], 1]);
   world.input(a, { kind: "received", link, frame: { kind: "linked", nodeIds: Array.from({ length: 300 }, (_, i) => `n${i}`) } });
   expect([a.upLinks(), a.fabric.pull(link, world.time(), [])]).toMatchObject([["b"], { kind: "goodbye", reason: "bad_frame" }]);
 });
@@ -339,7 +339,7 @@ test("a stranger that connects again and again to say nonsense is counted, and t
     world.input(a, { kind: "received", link, frame: { kind: "linked", nodeIds: [] } });
     world.input(a, { kind: "closed", link, detail: "gone" });
   }
-  expect([a.fabric.refusedPeerCount, a.outputs.filter(({ kind }) => kind === "event").length]).toEqual([50, 6]);
+  expect([a.fabric.refused().peer, a.outputs.filter(({ kind }) => kind === "event").length]).toEqual([50, 6]);
 });
 
 test("a peer that stops reading costs a look now and then, and nothing that grows", () => {
