@@ -34,7 +34,7 @@ export const FABRIC_KNOBS = {
     choices: ["leave", "keep"],
     default: "leave",
     flag: "--on-stop <what>",
-    doc: "What a stop makes of this node's entries while other nodes are alive: leave ends them, keep lets them stand until it is back. Alone, a node keeps them.",
+    doc: "What a stop makes of this node's entries while other nodes of its cluster are alive: leave ends them, keep lets them stand until it is back. Alone, a node keeps them.",
   }),
   clusterTokenFile: optionalText({
     ...PATH,

@@ -16,11 +16,11 @@ export interface MeshParts {
 }
 
 export function meshView({ core, watched }: MeshParts): MeshView {
-  const { nodeId } = core.identity;
+  const { nodeId, clusterId } = core.identity;
   let [readMonoMs, ageMs] = [Number.NEGATIVE_INFINITY, 0];
   return {
     isWhole: () => watched.fabric.isWhole,
-    hasPeers: () => watched.fabric.membership.listed().length > 0,
+    hasPeers: () => watched.fabric.membership.listed().some((member) => member.clusterId === clusterId),
     ageMs: (time) => {
       if (time.monoMs - readMonoMs < AGE_MS) return ageMs;
       readMonoMs = time.monoMs;

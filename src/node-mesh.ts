@@ -140,7 +140,7 @@ class MeshNode implements NodeFabric {
     this.#warmStart.start(
       settings.fabric.snapshotIntervalMs,
       (origin) => this.#stateOf(origin),
-      () => fabric.isReady,
+      () => this.#rightWallMs(),
     );
   }
 

@@ -84,13 +84,15 @@ export class WarmStart {
   }
 
   /**
-   * Writes a snapshot now and then; `isTrue` says whether what is held is right now: what was restored and has not caught up yet
-   * keeps its age.
+   * Writes a snapshot now and then. `rightWallMs` says when what is held was right: what was restored keeps its age while nobody is
+   * there to catch up with. Undefined while it is about to change: then none is written.
    */
-  start(intervalMs: number, stateOf: (origin: Origin) => SnapshotOrigin, isTrue: () => boolean): void {
+  start(intervalMs: number, stateOf: (origin: Origin) => SnapshotOrigin, rightWallMs: () => number | undefined): void {
     if (this.#path === undefined || intervalMs === 0 || this.#stop.signal.aborted) return;
     this.#timer = setTimeout(() => {
-      this.#writing = (isTrue() ? this.save(stateOf) : Promise.resolve()).then(() => this.start(intervalMs, stateOf, isTrue));
+      const atMs = rightWallMs();
+      const written = atMs === undefined ? Promise.resolve() : this.save(stateOf, atMs);
+      this.#writing = written.then(() => this.start(intervalMs, stateOf, rightWallMs));
     }, intervalMs);
     this.#timer.unref();
   }

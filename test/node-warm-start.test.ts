@@ -90,7 +90,7 @@ test("of another cluster it is ignored, and without a data directory there is no
   expect(await warmOf(n1, { clusterId: "c2" }).restore()).toBeUndefined();
   const none = warmOf(n1, { directory: undefined });
   await none.save(live);
-  none.start(1, live, () => true);
+  none.start(1, live, Date.now);
   expect(await none.restore()).toBeUndefined();
   await none.close();
 });
@@ -102,7 +102,7 @@ test("it is written now and then, but not before what was restored is right agai
   let isTrue = false;
   warm.start(5, live, () => {
     isAsked = true;
-    return isTrue;
+    return isTrue ? Date.now() : undefined;
   });
   await until("the first turn", () => isAsked);
   expect(existsSync(join(home, "replica.snapshot"))).toBe(false);
@@ -114,7 +114,7 @@ test("it is written now and then, but not before what was restored is right agai
 test("when the node stops it is written once more, with when that was right; out of time, what stands stands", async () => {
   const [n1] = pair();
   const warm = warmOf(n1);
-  warm.start(3_600_000, live, () => true);
+  warm.start(3_600_000, live, Date.now);
   const rightWallMs = Date.now() - 5000;
   await warm.finish(live, rightWallMs, 5000);
   await warm.close();

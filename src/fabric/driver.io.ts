@@ -216,6 +216,7 @@ export class FabricDriver {
       case "readPolicy":
       case "adoptPolicy":
       case "memberChanged":
+      case "memberForgotten":
       case "event":
         this.#options.onOutput(output);
     }

@@ -35,6 +35,8 @@ export function isListed(status: MemberStatus): status is "alive" | "suspect" {
 export interface Evidence {
   readonly atWallMs: number;
   readonly status: MemberStatus;
+  /** The member's, that the word was about. */
+  readonly incarnation: number;
   /** Who accused, or said so first; this node's own id for its own finding. */
   readonly accuser: string;
   /** Own probes, what another node told (gossip or table), or a suspicion that ran out. */

@@ -12,7 +12,7 @@ import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
 import { updateFault } from "./update-rules.ts";
 
 export type MembershipOutput =
-  | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" }>
+  | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" | "memberForgotten" }>
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
   /** Others know this node's id in a later life, or somewhere else; said as seldom as it is told to the operator. */
   | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string };
@@ -130,7 +130,7 @@ export class News {
       if (member.suspicion?.confirm(accuser) === true) {
         this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
         this.gossip.add({ ...update, accuser });
-        addEvidence(member, { atWallMs: time.wallMs, status: "suspect", accuser, path, via });
+        addEvidence(member, { atWallMs: time.wallMs, status: "suspect", incarnation: update.incarnation, accuser, path, via });
       }
       return;
     }
@@ -170,7 +170,7 @@ export class News {
 
   tick(time: Time, out: MembershipOutput[]): void {
     if (time.monoMs >= this.#suspectsAtMs) this.#expire(time, out);
-    if (time.monoMs >= this.#sweepAtMs) this.#sweep(time);
+    if (time.monoMs >= this.#sweepAtMs) this.#sweep(time, out);
   }
 
   nextDeadlineMs(): number {
@@ -235,15 +235,16 @@ export class News {
     if (update.accuser === "" || member.suspicion?.confirm(update.accuser) !== true) return;
     this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
     this.gossip.add(update);
+    const { status, incarnation, accuser } = update;
     const path = teller.path === "gossip" ? "gossip" : "table";
-    addEvidence(member, { atWallMs: time.wallMs, status: "suspect", accuser: update.accuser, path, via: [teller.nodeId] });
+    addEvidence(member, { atWallMs: time.wallMs, status, incarnation, accuser, path, via: [teller.nodeId] });
   }
 
   #put(update: MemberUpdate, source: Pick<Evidence, "accuser" | "path" | "via">, time: Time, out: MembershipOutput[], isNews = true): void {
     const { member, before } = this.members.put(update, time.monoMs);
     this.#doubt(member, source.path, time);
     if (update.status !== "alive" || (before !== undefined && before !== "alive")) {
-      addEvidence(member, { atWallMs: time.wallMs, status: update.status, ...source });
+      addEvidence(member, { atWallMs: time.wallMs, status: update.status, incarnation: update.incarnation, ...source });
     }
     if (isListed(update.status)) {
       if (before === "dead") this.foundAgainCount += 1;
@@ -292,7 +293,7 @@ export class News {
     this.#schedule();
   }
 
-  #sweep(time: Time): void {
+  #sweep(time: Time, out: MembershipOutput[]): void {
     let isAnyGone = false;
     for (const member of this.members.all()) {
       if (isListed(member.update.status)) continue;
@@ -302,6 +303,7 @@ export class News {
       }
       this.members.forget(member);
       this.gossip.drop(member.update.nodeId);
+      out.push({ kind: "memberForgotten", nodeId: member.update.nodeId });
     }
     this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : Number.POSITIVE_INFINITY;
   }

@@ -51,6 +51,8 @@ export type FabricOutput =
   | { readonly kind: "readPolicy"; readonly number: number }
   | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array }
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate }
+  /** It went so long ago that nothing is known of it any more. */
+  | { readonly kind: "memberForgotten"; readonly nodeId: string }
   /** For the log, and with `isAudited` for the audit. */
   | { readonly kind: "event"; readonly event: FabricEvent };
 

@@ -8,7 +8,7 @@ export interface Presence {
 }
 
 export interface MeshView {
-  /** Whether there is another node to learn from. */
+  /** Whether there is another node of this cluster: nodes of others hold nothing for it. */
   readonly hasPeers: () => boolean;
   /** Whether readers may be told that they have everything: not while many records are being shown or hidden. */
   readonly isWhole: () => boolean;

@@ -1,6 +1,6 @@
 /** Real nodes that find each other by a seed, replicate, lose each other and come back. */
 import { Resolver } from "node:dns/promises";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
@@ -372,6 +372,46 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   await a.node.command.errorLine(/certificates of the fabric reloaded/);
   await a.register("db");
   await eventually("still linked", async () => (await b.seen()).toSorted(), ["db healthy", "web healthy"]);
+});
+
+test("what was restored keeps its age through another restart while nobody is there to catch up with", async () => {
+  const often = join(HOME, "often2.json");
+  const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", snapshot_interval: "300ms" };
+  writeFileSync(often, JSON.stringify({ fabric }));
+  const snapshot = join(HOME, "v2", "replica.snapshot");
+  await using a = await start("v1");
+  const rejoin = ["--config", often, "--join", a.fabric];
+  {
+    await using b = await start("v2", rejoin);
+    await a.register("web");
+    await eventually("a snapshot of it", async () => existsSync(snapshot) && readFileSync(snapshot).includes("web"), true);
+    await Promise.all([a.node.stop("SIGKILL"), b.node.stop("SIGKILL")]);
+  }
+  const lostMs = Date.now();
+  {
+    const { ino } = statSync(snapshot);
+    await using alone = await start("v2", rejoin);
+    await eventually("a snapshot of the second life", async () => statSync(snapshot).ino !== ino, true);
+    await alone.node.stop("SIGKILL");
+  }
+  await using again = await start("v2", rejoin);
+  const awayMs = Date.now() - lostMs;
+  const { response } = await again.door.ask("catalogQuery", { namespacePrefix: "svc" });
+  expect(response["items"]).toHaveLength(1);
+  expect(Number.parseFloat(response["age"] as string) * 1000).toBeGreaterThanOrEqual(awayMs);
+});
+
+test("the last node of its cluster keeps everything too when it stops, though nodes of other clusters are members", async () => {
+  await using other = await start("x1", ["--ephemeral", "--cluster-id", "c1"]);
+  const flags = ["--cluster-id", "c2", "--join", other.fabric];
+  await using last = await start("x2", flags);
+  await last.register("web");
+  const members = async () => (await last.http("/control/peers?status=alive")).body["peers"];
+  const both = expect.arrayContaining([expect.objectContaining({ node_id: "x1" })]) as unknown;
+  await eventually("a member of another cluster", members, both);
+  await last.node.stop("SIGTERM");
+  await using again = await start("x2", flags);
+  expect(await again.seen()).toEqual(["web healthy"]);
 });
 
 test("alone a node keeps everything when it stops, whatever --on-stop says", async () => {

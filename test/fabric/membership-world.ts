@@ -207,6 +207,7 @@ export class World {
       case "event":
         if (this.isWatched) this.events.push({ by: node.facts.nodeId, name: order.event.name });
         return;
+      case "memberForgotten":
       case "ownIdUsed":
     }
   }

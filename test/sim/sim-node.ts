@@ -31,7 +31,7 @@ import { restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
 import type { World } from "./world.ts";
 
 /** Wall time of the world's first instant. */
-export const WALL_START_MS = 1_760_000_000_000;
+const WALL_START_MS = 1_760_000_000_000;
 
 /** What survives a crash. */
 export class SimDisk {
