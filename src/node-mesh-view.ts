@@ -57,9 +57,9 @@ export class MeshPeers implements PeerSource {
   story(nodeId: string, time: Time): MemberStory {
     const explained = this.#parts.watched.fabric.membership.explain(nodeId);
     if (explained === undefined) return { events: [], suspicionEndsWallMs: undefined, confirmedBy: [] };
-    const { evidence, accusers, update, deadlineMonoMs } = explained;
+    const { evidence, accusers, deadlineMonoMs } = explained;
     const suspicionEndsWallMs = deadlineMonoMs === undefined ? undefined : time.wallMs + (deadlineMonoMs - time.monoMs);
-    const events = evidence.map((each) => eventOf(each, update.incarnation));
+    const events = evidence.map(eventOf);
     return { events, suspicionEndsWallMs, confirmedBy: accusers.slice(1) };
   }
 
@@ -100,7 +100,7 @@ export class MeshPeers implements PeerSource {
     return () => this.#followers.delete(onChange);
   }
 
-  /** A member changed. */
+  /** A member changed, or is forgotten. */
   changed(nodeId: string): void {
     for (const follower of this.#followers) follower(nodeId);
   }
@@ -131,6 +131,6 @@ export function detailOf(detail: string, protectedClusters: readonly string[]): 
   return `${detail}; so many nodes of ${protectedClusters.join(", ")} vanished at once that nothing of theirs is hidden`;
 }
 
-function eventOf({ atWallMs, status, accuser, path, via }: Evidence, incarnation: number): MemberEvent {
+function eventOf({ atWallMs, status, accuser, path, incarnation, via }: Evidence): MemberEvent {
   return { atWallMs, kind: status, by: accuser, path, incarnation, detail: via.length === 0 ? "" : `via ${via.join(", ")}` };
 }

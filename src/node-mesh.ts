@@ -311,6 +311,9 @@ class MeshNode implements NodeFabric {
         this.peers.changed(output.update.nodeId);
         this.#events.member(output.update);
         return;
+      case "memberForgotten":
+        this.peers.changed(output.nodeId);
+        return;
       case "event":
         this.#events.tell(output.event);
         return;

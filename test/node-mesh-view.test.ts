@@ -111,6 +111,21 @@ test("the story of a suspicion names who accused, by which path, and when it end
   expect(peers.story("stranger", world.time())).toEqual({ events: [], suspicionEndsWallMs: undefined, confirmedBy: [] });
 });
 
+test("an event has the incarnation it is about, also when the member has contradicted since", () => {
+  const { world, nodes, peers } = watched(4);
+  const [, , doubted] = nodes;
+  world.reaches = (from, to) => from !== doubted && to !== doubted;
+  world.runUntil(() => peers.member("n2", world.time())?.status === "suspect", 30_000);
+  const doubtedAt = peers.member("n2", world.time())?.incarnation ?? 0;
+  world.reaches = () => true;
+  world.runUntil(() => peers.member("n2", world.time())?.status === "alive", 30_000);
+  const aliveAt = peers.member("n2", world.time())?.incarnation ?? 0;
+  expect(aliveAt).toBeGreaterThan(doubtedAt);
+  const of = (kind: string) =>
+    new Set(peers.story("n2", world.time()).events.flatMap((each) => (each.kind === kind ? [each.incarnation] : [])));
+  expect([of("suspect"), of("alive")]).toEqual([new Set([doubtedAt]), new Set([aliveAt])]);
+});
+
 test("lag: what a peer says exists and is not here yet is behind, by origin and by link", () => {
   const { world, nodes, peers, node } = watched(2);
   const [, other] = nodes;

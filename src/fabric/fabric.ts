@@ -237,6 +237,7 @@ export class Fabric implements FabricMachine {
         case "call":
         case "answer":
         case "event":
+        case "memberForgotten":
           out.push(output);
           break;
         case "ownIdUsed":

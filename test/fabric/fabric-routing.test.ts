@@ -1,6 +1,7 @@
 /** What the room's machine passes on from one part to another: each line of it is somebody's reason to act. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/scope.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
 function linked(count: number): { readonly world: FabricWorld; readonly nodes: readonly WorldNode[] } {
@@ -57,4 +58,18 @@ test("Why: another cluster's node has not all that ours must have: caught up wit
   isCut = false;
   world.runUntil(() => newcomer.fabric.isReady, 30_000);
   expect(newcomer.view()).toEqual(["theirs", "zone"]);
+});
+
+test("a member that is forgotten is told, once, like each change before it", () => {
+  const world = new FabricWorld();
+  const options = { membership: { ...FABRIC_DEFAULTS.membership, deadForgetMs: 60_000 } };
+  const a = world.start({ nodeId: "a", options });
+  const b = world.start({ nodeId: "b", seeds: ["a:1"], options });
+  world.runUntil(() => a.upLinks().length === 1, 10_000);
+  world.kill(b);
+  world.runUntil(() => a.fabric.membership.find("b")?.status === "dead", 60_000);
+  const told = () => a.outputs.filter(({ kind }) => kind === "memberForgotten");
+  expect(told()).toEqual([]);
+  world.runUntil(() => a.fabric.membership.find("b") === undefined, 600_000);
+  expect(told()).toEqual([{ kind: "memberForgotten", nodeId: "b" }]);
 });

@@ -129,7 +129,8 @@ test("picks are different members, never the excepted one, and everybody's chanc
 
 test("the evidence kept of a member is the newest, and bounded", () => {
   const { member } = new Members().put(update("a", "alive"), 0);
-  for (let i = 0; i < 100; i++) addEvidence(member, { atWallMs: i, status: "suspect", accuser: "b", path: "direct", via: [] });
+  for (let i = 0; i < 100; i++)
+    addEvidence(member, { atWallMs: i, status: "suspect", incarnation: i, accuser: "b", path: "direct", via: [] });
   expect(member.evidence.length).toBeLessThanOrEqual(16);
   expect(member.evidence.at(-1)?.atWallMs).toBe(99);
 });

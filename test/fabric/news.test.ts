@@ -83,10 +83,10 @@ test("a suspicion is confirmed by others, ends in death, and says who accused by
   expect(member.update.status).toBe("dead");
   expect(eventNames(out)).toEqual(["member_dead"]);
   expect(member.evidence).toEqual([
-    { atWallMs: 1_001_000, status: "suspect", accuser: "x", path: "gossip", via: ["teller"] },
-    { atWallMs: 1_002_000, status: "suspect", accuser: "y", path: "gossip", via: ["teller"] },
-    { atWallMs: 1_003_000, status: "suspect", accuser: "self", path: "indirect", via: ["y", "z"] },
-    { atWallMs: 1_005_000, status: "dead", accuser: "x", path: "timeout", via: ["x", "y", "self"] },
+    { atWallMs: 1_001_000, status: "suspect", incarnation: 5, accuser: "x", path: "gossip", via: ["teller"] },
+    { atWallMs: 1_002_000, status: "suspect", incarnation: 5, accuser: "y", path: "gossip", via: ["teller"] },
+    { atWallMs: 1_003_000, status: "suspect", incarnation: 5, accuser: "self", path: "indirect", via: ["y", "z"] },
+    { atWallMs: 1_005_000, status: "dead", incarnation: 5, accuser: "x", path: "timeout", via: ["x", "y", "self"] },
   ]);
 });
 
@@ -121,13 +121,15 @@ test("an old word about somebody long dead makes that known again", () => {
   expect(made.gossip.has("a")).toBe(true);
 });
 
-test("the dead are forgotten after their time, not before", () => {
+test("the dead are forgotten after their time, not before, and it is told", () => {
   const made = news({ deadForgetMs: 600_000 });
   learn(made, [said("a", "alive"), said("a", "dead")]);
   for (let ms = 0; ms <= 540_000; ms += 60_000) made.tick(at(ms), []);
   expect(made.members.find("a")).toBeDefined();
-  made.tick(at(720_000), []);
+  const out: MembershipOutput[] = [];
+  made.tick(at(720_000), out);
   expect(made.members.find("a")).toBeUndefined();
+  expect(out).toEqual([{ kind: "memberForgotten", nodeId: "a" }]);
   expect(made.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
 });
 

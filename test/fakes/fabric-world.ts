@@ -309,6 +309,7 @@ export class FabricWorld {
         case "superseded":
         case "generationLost":
         case "memberChanged":
+        case "memberForgotten":
           break;
         case "readPolicy":
           this.#later(0, () => this.input(node, { kind: "policyRead", number: output.number, bytes: node.policy?.bytes }));

@@ -253,6 +253,9 @@ export class SimProcess {
           return `${node.name} sees ${nodeId}/${generation} ${status} inc=${incarnation}${accuser === "" ? "" : ` by ${accuser}`}`;
         });
         return;
+      case "memberForgotten":
+        node.parts.trace.say(() => `${node.name} forgets ${output.nodeId}`);
+        return;
       case "changed":
         return;
       case "superseded":
