@@ -16,6 +16,7 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
   readonly #onHandled: (time: Time) => void;
   /** Node id → wall ms; members only. */
   readonly #heard = new Map<string, number>();
+  /** Of links that came up. */
   readonly #linkNodes = new Map<LinkId, string>();
   readonly #calls = new Map<number, { readonly kind: CallRequest["kind"]; readonly sentMonoMs: number }>();
 
@@ -35,7 +36,9 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
     this.#note(input, time);
     const before = out.length;
     this.fabric.handle(input, time, out);
-    for (const output of out.slice(before)) this.#noteOutput(output, time);
+    const outputs = out.slice(before);
+    this.#noteAdmitted(input, outputs, time);
+    for (const output of outputs) this.#noteOutput(output, time);
     this.#onHandled(time);
   }
 
@@ -54,20 +57,17 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
 
   #note(input: FabricInput, time: Time): void {
     switch (input.kind) {
-      case "asked":
-        this.#hear(input.request.from.nodeId, time);
-        return;
       case "answered":
         this.#answered(input, time);
         return;
       case "received":
-        if (input.frame.kind === "hello") this.#linkNodes.set(input.link, input.frame.hello.nodeId);
         this.#hear(this.#linkNodes.get(input.link) ?? "", time);
         return;
       case "closed":
         this.#linkNodes.delete(input.link);
         return;
       case "tick":
+      case "asked":
       case "opened":
       case "changed":
       case "lagged":
@@ -76,6 +76,20 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
       case "policyRead":
       case "policyRefused":
       case "stop":
+    }
+  }
+
+  /** Only when it was looked at is it known who says truly who it is: refused, it says so for nobody else. */
+  #noteAdmitted(input: FabricInput, outputs: readonly FabricOutput[], time: Time): void {
+    if (input.kind === "asked") {
+      const { call, request } = input;
+      const isRefused = outputs.some((output) => output.kind === "answer" && output.call === call && output.response === undefined);
+      if (!isRefused) this.#hear(request.from.nodeId, time);
+    } else if (input.kind === "received" && input.frame.kind === "hello") {
+      const hello = this.fabric.sessions.find(input.link)?.hello;
+      if (hello === undefined) return;
+      this.#linkNodes.set(input.link, hello.nodeId);
+      this.#hear(hello.nodeId, time);
     }
   }
 
@@ -94,6 +108,9 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
         return;
       case "memberChanged":
         if (!isListed(output.update.status)) this.#heard.delete(output.update.nodeId);
+        return;
+      case "memberForgotten":
+        this.#heard.delete(output.nodeId);
         return;
       case "close":
         this.#linkNodes.delete(output.link);

@@ -51,6 +51,41 @@ test("a member is heard when it asks; a stranger that is refused is not", () => 
   expect(a.handledCount).toBe(3);
 });
 
+test("who is refused is not heard, whichever member it says it is", () => {
+  const a = new Watched();
+  a.askedBy("b");
+  a.askedBy("b", 9);
+  const { wallMs } = a.world.time();
+  expect(a.watched.heardWallMs("b")).toBe(wallMs);
+  a.world.nowMs += 1000;
+  const request = { kind: "probe" as const, from: { nodeId: "b", generation: 1 }, targetNodeId: "a", updates: [] };
+  a.give({ kind: "asked", call: 2, request, proof: { ...PROOF, clusterToken: "guessed" } });
+  a.give({ kind: "asked", call: 3, request: { ...request, targetNodeId: "z" }, proof: PROOF });
+  a.give({ kind: "opened", link: 1, isIncoming: true, proof: { ...PROOF, clusterToken: "" } });
+  a.give({ kind: "received", link: 1, frame: { kind: "hello", hello: greetingOf("b", { clusterToken: "guessed" }) } });
+  a.give({ kind: "received", link: 1, frame: { kind: "linked", nodeIds: [] } });
+  expect(a.watched.heardWallMs("b")).toBe(wallMs);
+});
+
+test("a peer is heard by its hello and by each frame after it", () => {
+  const a = new Watched();
+  a.askedBy("b");
+  a.give({ kind: "opened", link: 1, isIncoming: true, proof: PROOF });
+  for (const frame of [
+    { kind: "hello", hello: greetingOf("b") },
+    { kind: "linked", nodeIds: [] },
+  ] as const) {
+    a.world.nowMs += 1000;
+    a.give({ kind: "received", link: 1, frame });
+    expect(a.watched.heardWallMs("b")).toBe(a.world.time().wallMs);
+  }
+  a.give({ kind: "closed", link: 1, detail: "" });
+  const { wallMs } = a.world.time();
+  a.world.nowMs += 1000;
+  a.give({ kind: "received", link: 1, frame: { kind: "linked", nodeIds: [] } });
+  expect(a.watched.heardWallMs("b")).toBe(wallMs);
+});
+
 test("an answer is timed and its node heard; silence is not, and nobody is heard", () => {
   const a = new Watched();
   a.askedBy("b");
