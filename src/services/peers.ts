@@ -315,12 +315,11 @@ class PeerWatch implements StreamSource {
       this.#pending.delete(nodeId);
       const row = this.#source.member(nodeId, time);
       const known = this.#last.get(nodeId);
-      if (row === undefined) {
+      if (row === undefined || !matchesMember(this.#filter, row)) {
         if (known === undefined) continue;
         this.#last.delete(nodeId);
         return this.#bytes({ peer: known, forgotten: true });
       }
-      if (!matchesMember(this.#filter, row)) continue;
       const peer = wirePeer(row);
       this.#last.set(nodeId, peer);
       return this.#bytes({ peer });

@@ -14,6 +14,7 @@ import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/caller.ts";
 import { lagJson, type MemberRow, type PeerSource, peerService, peersJson } from "../../src/services/peers.ts";
+import type { StreamSource } from "../../src/services/service.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -164,6 +165,16 @@ test("a member is explained; one that is not known is not found", () => {
   expect(() => on.get("")).toThrow("node_id");
 });
 
+/** What the stream has to tell now, a line each. */
+function told(stream: StreamSource): readonly string[] {
+  const lines: string[] = [];
+  for (let bytes = stream.pull(TIME); bytes !== undefined; bytes = stream.pull(TIME)) {
+    const { peer, current, forgotten } = fromBinary(PeerServiceWatchResponseSchema, bytes);
+    lines.push(current ? "current" : `${peer?.nodeId} ${forgotten ? "forgotten" : peer?.status}`);
+  }
+  return lines;
+}
+
 test("a watch tells every member once, says so, then those that change, and those that are forgotten", () => {
   const mesh = THREE();
   const stream = served(mesh).watch({ clusterId: "c1" });
@@ -172,24 +183,42 @@ test("a watch tells every member once, says so, then those that change, and thos
     () => (wakes += 1),
     () => {},
   );
-  const told = (): readonly string[] => {
-    const lines: string[] = [];
-    for (let bytes = stream.pull(TIME); bytes !== undefined; bytes = stream.pull(TIME)) {
-      const { peer, current, forgotten } = fromBinary(PeerServiceWatchResponseSchema, bytes);
-      lines.push(current ? "current" : `${peer?.nodeId} ${forgotten ? "forgotten" : peer?.status}`);
-    }
-    return lines;
-  };
-  expect(told()).toEqual(["n2 suspect", "n1 alive", "current"]);
+  expect(told(stream)).toEqual(["n2 suspect", "n1 alive", "current"]);
   const before = wakes;
   mesh.put(row("n2", { status: "dead" }));
   mesh.put(row("n3", { clusterId: "c2", status: "alive" }));
-  expect([wakes > before, told()]).toEqual([true, ["n2 dead"]]);
+  expect([wakes > before, told(stream)]).toEqual([true, ["n2 dead"]]);
   mesh.drop("n2");
-  expect(told()).toEqual(["n2 forgotten"]);
+  expect(told(stream)).toEqual(["n2 forgotten"]);
   stream.close();
   expect(mesh.followerCount).toBe(0);
 });
+
+test.each([
+  ["cluster", { clusterId: "c1" }, { clusterId: "c2" }],
+  ["region", { region: "r1" }, { region: "r2" }],
+] as const)(
+  "a member that moves out of the %s that is watched is told as forgotten, once, and again when it is back",
+  (_, asked, elsewhere) => {
+    const mesh = THREE();
+    const stream = served(mesh).watch(asked);
+    stream.attach(
+      () => {},
+      () => {},
+    );
+    told(stream);
+    mesh.put(row("n2", elsewhere));
+    expect(told(stream)).toEqual(["n2 forgotten"]);
+    mesh.put(row("n2", { ...elsewhere, status: "dead" }));
+    mesh.put(row("n4", elsewhere));
+    expect(told(stream)).toEqual([]);
+    mesh.put(row("n2"));
+    expect(told(stream)).toEqual(["n2 alive"]);
+    mesh.drop("n2");
+    mesh.drop("n4");
+    expect(told(stream)).toEqual(["n2 forgotten"]);
+  },
+);
 
 test("the JSON routes say what the rpcs say", () => {
   const { parts } = served(THREE());

@@ -173,7 +173,7 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
   at?: Timestamp | undefined;
 
   /**
-   * What: joined, suspected, confirmed, refuted, died, left, returned, refused or the like.
+   * What it was taken for from then on: alive, suspect, dead or left.
    *
    * @generated from field: string kind = 2;
    */
@@ -187,7 +187,7 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
   by: string;
 
   /**
-   * How it came to be known: direct, indirect, told, push_pull or link.
+   * How it came to be known: direct, indirect, gossip, table or timeout.
    *
    * @generated from field: string path = 4;
    */
@@ -351,7 +351,7 @@ export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerS
   current: boolean;
 
   /**
-   * The member is forgotten: `peer` is as it was last.
+   * The member is forgotten, or is not in the cluster or region asked for any more: `peer` is as it was told last.
    *
    * @generated from field: bool forgotten = 3;
    */
