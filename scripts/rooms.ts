@@ -108,7 +108,7 @@ export function roomOf(file: string): string {
   return rest.length > 0 ? first : first.replace(/(?:-[a-z-]+)?\.ts$/, "");
 }
 
-/** Whether style rule 2 holds for a file: no sockets, timers, clocks or chance. */
+/** Whether a file must be pure: no sockets, timers, clocks or chance. */
 export function isPure(file: string): boolean {
   return PURE_ROOMS.includes(roomOf(file)) && file.startsWith("src/") && file.split("/").length > 2 && !file.endsWith(".io.ts");
 }

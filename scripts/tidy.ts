@@ -53,7 +53,7 @@ export function pureFaults(root: string): readonly string[] {
         file,
         withoutComments(read(root, file)),
         /\basync\s+(?:function|\(|\w+\s*(?:\(|=>))|\bawait\s|\bnew Date\(\s*\)|\.(?:localeCompare|toLocale\w*)\(/g,
-        (match) => `a pure file says \`${match}\` (style rules 2 and 7)`,
+        (match) => `a pure file says \`${match}\``,
       ),
     );
 }
@@ -80,7 +80,7 @@ export function untestedFiles(root: string): readonly string[] {
 export function headerFaults(root: string): readonly string[] {
   return [...sources(root), ...filesBelow(root, "scripts", [".ts"]), ...filesBelow(root, "bench", [".ts"])]
     .filter((file) => !/^(?:#![^\n]*\n)?\/\*\*/.test(read(root, file)))
-    .map((file) => `${file} does not start with a sentence in /** */ that says what it is for (style rule 1)`);
+    .map((file) => `${file} does not start with a sentence in /** */ that says what it is for`);
 }
 
 const MARK = ["TO", "DO"].join("");
@@ -93,7 +93,7 @@ export function markFaults(root: string): readonly string[] {
     const text = read(root, file);
     const focused = /^\s*(?:test|it|describe)\.only\(/gm;
     return [
-      ...matchesOf(file, text, marks, (match) => `${match} without a number: write ${MARK}(#123): what and when (style rule 40)`),
+      ...matchesOf(file, text, marks, (match) => `${match} without a number: write ${MARK}(#123): what and when`),
       ...(file.endsWith(".test.ts") ? matchesOf(file, text, focused, (match) => `${match}…) hides the other tests`) : []),
     ];
   });

@@ -1,7 +1,7 @@
 /**
  * Records in the order of their last change: by this node's revision, or by their origin's seq. Append-only; a slot is
  * stale once its record has moved on, and stale slots are dropped chunk by chunk, so that "since n" costs what changed
- * and never what exists (architecture.md, "The one idea").
+ * and never what exists (docs/architecture.md, The idea).
  */
 
 /** Slots a chunk; also the most work one append or retire can cause. */

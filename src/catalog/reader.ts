@@ -1,6 +1,6 @@
 /**
  * What all streams of one kind share: filter, viewer class and options of a reader, and the messages already made for it,
- * so that one change to a thousand equal watches is found and encoded once (performance.md, "encode each event once").
+ * so that one change to a thousand equal watches is found and encoded once.
  */
 
 import { type Cell, type Origin, settledOf } from "./cell.ts";

@@ -1,7 +1,7 @@
 /**
  * One origin's newest word on one key: a live entry or a tombstone. Plain mutable state of the replica; whoever else
  * holds a reference only reads. Entry bytes live in the slab, filterable sets in shared `Traits`, so that a record
- * costs one small object (architecture.md, "entries keep their encoded bytes").
+ * costs one small object.
  */
 import type { Scope } from "./scope.ts";
 

@@ -1,6 +1,6 @@
 /**
  * The replica ordered by change: for each origin and key the newest record, the order in which they changed here, and the version vector
- * (architecture.md, "The one idea"). Records of this node are staged, and become visible only when their journal batch is on disk.
+ * (docs/architecture.md, The idea). Records of this node are staged, and become visible only when their journal batch is on disk.
  */
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";

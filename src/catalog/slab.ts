@@ -1,5 +1,5 @@
 /**
- * Byte strings in a few large buffers: a Buffer of its own costs an entry of 150 bytes 459 (architecture.md), a place here
+ * Byte strings in a few large buffers: a Buffer of its own costs an entry of 150 bytes 459, a place here
  * costs it 160. Blocks are multiples of 16 bytes; freed ones are chained through their own bytes, so that an empty slab
  * costs no heap however full it was.
  */

@@ -1,7 +1,7 @@
 /** How a command ends: exit codes, and the errors that choose them. */
 import { RequestError } from "../client/request-error.ts";
 
-/** Exit codes (api.md, Command line). */
+/** Exit codes. */
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4, notFound: 5 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
 

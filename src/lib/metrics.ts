@@ -1,4 +1,4 @@
-/** The table of every metric this program has (api.md, Metrics), and their values as plain numbers. */
+/** The table of every metric this program has, and their values as plain numbers. */
 
 import { MESH_METRICS } from "./mesh-metrics.ts";
 import { type LabelBound, type MetricRow, type MetricType, OTHER } from "./metric-row.ts";
@@ -13,7 +13,7 @@ const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 
-/** One row a metric. Names without a `waymark_` prefix are fixed in api.md. */
+/** One row a metric. Names without a `waymark_` prefix are an interface: dashboards use them. */
 export const METRICS = {
   waymark_build_info: {
     type: "gauge",

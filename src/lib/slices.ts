@@ -1,4 +1,4 @@
-/** Work that yields between slices, so that whoever runs it may let the event loop breathe (style rule 10). */
+/** Work that yields between slices, so that whoever runs it may let the event loop breathe. */
 
 /** Runs it in one go. */
 export function runThrough<T>(work: Generator<void, T>): T {

@@ -1,4 +1,4 @@
-/** From a thrown value to a gRPC status: code, message and `google.rpc` details. Nobody else builds one (style rule 29). */
+/** From a thrown value to a gRPC status: code, message and `google.rpc` details. Nobody else builds one. */
 import { create, type DescMessage, type Message, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";

@@ -1,6 +1,6 @@
 /**
  * Query and watch responses from bytes that already exist: entries are copied out of the slab, never decoded or encoded
- * again (architecture.md, Listeners). What a view adds is appended to the entry: in protobuf the last scalar wins.
+ * again (docs/architecture.md, Listeners). What a view adds is appended to the entry: in protobuf the last scalar wins.
  */
 
 import { keyPrefixBytes } from "../catalog/codec.ts";

@@ -1,4 +1,4 @@
-/** The thread that owns the journal's file: a slow fsync stops this thread and no stream (architecture.md, Runtime). */
+/** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
 import { parentPort } from "node:worker_threads";
 import { FileRefused, lockDatabase, messageOf } from "./database-file.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./journal-file.io.ts";

@@ -1,4 +1,4 @@
-/** The thread that owns the control store's file: a slow fsync stops this thread and no stream (architecture.md, Runtime). */
+/** The thread that owns the control store's file: a slow fsync stops this thread and no stream. */
 import { assert } from "../lib/errors.ts";
 import { ControlFile } from "./control-file.io.ts";
 import type { ControlAnswer, ControlRequest } from "./control-thread.ts";

@@ -1,7 +1,7 @@
 /**
  * Runs golden scenarios: blocks of commands, a line `----`, and the answer, with an empty line between blocks. Lines that
  * start with `#` before a block are comments. A file is one world; its blocks run in order.
- * `npm run golden` writes the answers anew: read the diff, and commit it only when you can say why it changed (style rule 46).
+ * `npm run golden` writes the answers anew: read the diff, and commit it only when you can say why it changed.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
