@@ -15,7 +15,9 @@ function watched(count: number) {
   if (node === undefined) throw new Error("no node");
   const { fabric, replica } = node;
   // Of a whole node only these two are read.
-  const core = { identity: { nodeId: "n0" }, replica } satisfies Partial<Record<keyof NodeCore, unknown>> as unknown as NodeCore;
+  const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica } satisfies Partial<
+    Record<keyof NodeCore, unknown>
+  > as unknown as NodeCore;
   const parts = {
     core,
     watched: new WatchedFabric(
@@ -54,7 +56,7 @@ test("who left or died is present no more; who is only suspected still is, and s
   expect([present(all), view.presence("stranger", world.time())]).toEqual([["n0 alive", "n3 alive"], undefined]);
 });
 
-test("a node has peers as long as somebody is listed", () => {
+test("a node has peers as long as somebody of its cluster is listed", () => {
   const { world, nodes, view } = watched(2);
   expect(view.hasPeers()).toBe(true);
   leave(world, nodes[1]);
