@@ -94,7 +94,8 @@ function versionOf(command: string, args: readonly string[]): string {
   return (execFileSync(command, args, { encoding: "utf8" }).split("\n")[0] ?? "").trim();
 }
 
-function commit(): string {
+/** The sources measured. */
+export function commit(): string {
   try {
     const git = (...args: string[]) => execFileSync("git", ["-C", ROOT, ...args], { encoding: "utf8" }).trim();
     return git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain", "--", "src") === "" ? "" : " with changes");
@@ -129,7 +130,8 @@ export function report(result: Report): void {
 }
 
 export function verdict({ value, atLeast, atMost }: Goal): "reached" | "missed" | "no verdict" {
-  if (value === undefined || Number.isNaN(value)) return "no verdict";
+  // JSON has no NaN: it comes back as null, which is not less than anything.
+  if (typeof value !== "number" || Number.isNaN(value)) return "no verdict";
   return value >= (atLeast ?? value) && value <= (atMost ?? value) ? "reached" : "missed";
 }
 
@@ -152,7 +154,7 @@ function goalText(goal: Goal): string {
 /** A value as people read it; a spread as `median (min–max)`. */
 export function cellText(value: unknown): string {
   if (typeof value === "number") return round(value).toLocaleString("en-US", { maximumFractionDigits: 3 });
-  if (typeof value === "string") return value;
+  if (typeof value === "string" || typeof value === "boolean") return String(value);
   if (typeof value !== "object" || value === null || !("median" in value)) return "-";
   const { median, min, max } = value as Spread;
   return `${cellText(median)} (${cellText(min)}–${cellText(max)})`;

@@ -6,6 +6,7 @@ import {
   CatalogWatchRequestSchema,
   RegisterRequestSchema,
   RegisterResponseSchema,
+  UnregisterRequestSchema,
 } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { countField, field, fieldsOf } from "./_frames.ts";
 import type { Running } from "./_processes.ts";
@@ -16,6 +17,8 @@ export const INSTANCES = 10;
 const SERVICE = "/waymark.discovery.v1.DiscoveryService";
 export const PATH = {
   register: `${SERVICE}/Register`,
+  unregister: `${SERVICE}/Unregister`,
+  status: `${SERVICE}/NamespaceStatus`,
   keepAlive: `${SERVICE}/KeepAlive`,
   query: `${SERVICE}/CatalogQuery`,
   watch: `${SERVICE}/CatalogWatch`,
@@ -37,13 +40,29 @@ export interface EntryOptions {
   readonly leaseId?: string;
 }
 
+/** The service and instance of entry `k`. */
+export function keyOf(k: number): { readonly name: string; readonly instanceId: string } {
+  return { name: `service-${Math.floor(k / INSTANCES)}`, instanceId: `i-${k % INSTANCES}` };
+}
+
+/** An UnregisterRequest of these entries. */
+export function unregisterBytes(numbers: readonly number[]): Uint8Array {
+  const keys = numbers.map((k) => ({ kind: EntryKind.SERVICE, namespace: NAMESPACE, ...keyOf(k) }));
+  return toBinary(UnregisterRequestSchema, create(UnregisterRequestSchema, { keys }));
+}
+
 /** A RegisterRequest of entries `from` up to `to`. */
-export function registerBytes(from: number, to: number, { version, isStatic = true, leaseId = "" }: EntryOptions = {}): Uint8Array {
-  const entries = Array.from({ length: to - from }, (_, i) => {
-    const k = from + i;
+export function registerBytes(from: number, to: number, options: EntryOptions = {}): Uint8Array {
+  const numbers = Array.from({ length: to - from }, (_, i) => from + i);
+  return registerNumbers(numbers, options);
+}
+
+/** A RegisterRequest of these entries. */
+export function registerNumbers(numbers: readonly number[], { version, isStatic = true, leaseId = "" }: EntryOptions = {}): Uint8Array {
+  const entries = numbers.map((k) => {
     const service = Math.floor(k / INSTANCES);
     return create(EntrySchema, {
-      key: { kind: EntryKind.SERVICE, namespace: NAMESPACE, name: `service-${service}`, instanceId: `i-${k % INSTANCES}` },
+      key: { kind: EntryKind.SERVICE, namespace: NAMESPACE, ...keyOf(k) },
       scope: Scope.REGION,
       targets: [{ host: `10.${(k >> 16) & 255}.${(k >> 8) & 255}.${k & 255}`, port: 8080, protocol: "grpc", weight: 10 }],
       tags: ["v1", `pool-${Math.floor(service / POOL_SERVICES)}`],
