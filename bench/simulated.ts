@@ -1,0 +1,327 @@
+/**
+ * What hundreds of nodes do, in virtual time: the simulator's scenarios (test/sim/scenarios.ts) at the sizes of the goals, and
+ * the traffic of membership alone. `npm run bench -- simulated [--only changes,hour] [--nodes 200] [--hours 1] [--minutes 10]
+ * [--changes 40] [--rounds 4] [--crashes 20] [--members 50,200,1000] [--members-seconds 600] [--entries 2000] [--seed 7]`.
+ * Parts are measured one by one and put into the one result, so that it can be run in pieces.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { World } from "../test/fabric/membership-world.ts";
+import {
+  changesSpread,
+  churn,
+  crashesAreKnown,
+  joinsAndLeavesSpread,
+  partitionHeals,
+  quietHour,
+  shapeConverges,
+} from "../test/sim/scenarios.ts";
+import { commit, type Goal, type Kept, type Report, report, round } from "./_results.ts";
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string", default: "" },
+    nodes: { type: "string", default: "200" },
+    hours: { type: "string", default: "1" },
+    minutes: { type: "string", default: "10" },
+    changes: { type: "string", default: "40" },
+    rounds: { type: "string", default: "4" },
+    crashes: { type: "string", default: "20" },
+    members: { type: "string", default: "50,200,1000" },
+    "members-seconds": { type: "string", default: "600" },
+    entries: { type: "string", default: "2000" },
+    seed: { type: "string", default: "7" },
+  },
+});
+const NODES = Number(values.nodes);
+const LOSS = 0.1;
+const WORLD = { nodes: NODES, loss: LOSS, seed: Number(values.seed) };
+const IN_WORLD = `${NODES} nodes, 10 % loss`;
+const KEPT = join(fileURLToPath(new URL("..", import.meta.url)), "bench", "results", "simulated.json");
+const RUNS = "what was run";
+/** Stands for "not within the time that the scenario gives it": JSON has no infinity. */
+const NEVER_MS = 1e9;
+/** Two gossip intervals. */
+const TWO_INTERVALS_MS = 2000;
+
+interface Measured {
+  readonly rows: readonly Readonly<Record<string, unknown>>[];
+  /** Named without the part, which is put before. */
+  readonly goals: readonly Goal[];
+}
+
+/** CPU of the process while a part ran, which is the simulator's alone. */
+interface Spent {
+  readonly cpuSeconds: number;
+}
+
+function atMostMs(name: string, ms: number, atMost: number): Goal {
+  return Number.isFinite(ms)
+    ? { name, value: round(ms), unit: "ms", atMost }
+    : { name, value: NEVER_MS, unit: "ms", atMost, note: "not within the time given" };
+}
+
+function none(name: string, value: number, unit: string): Goal {
+  return { name, value, unit, atMost: 0 };
+}
+
+function msText(ms: number): number | string {
+  return Number.isFinite(ms) ? round(ms) : "never";
+}
+
+function changes(): Measured {
+  const { p50Ms, p95Ms, maxMs, samples } = changesSpread({ ...WORLD, changes: Number(values.changes) });
+  return {
+    rows: [
+      {
+        nodes: NODES,
+        loss: LOSS,
+        changes: values.changes,
+        samples,
+        "p50 ms": msText(p50Ms),
+        "p95 ms": msText(p95Ms),
+        "all ms": msText(maxMs),
+      },
+    ],
+    goals: [atMostMs(`at 95 % of ${IN_WORLD}`, p95Ms, 1000), atMostMs(`at all of ${IN_WORLD}`, maxMs, 2000)],
+  };
+}
+
+function joinsAndLeaves(): Measured {
+  const { joinP95Ms, joinMaxMs, leaveP95Ms, leaveMaxMs } = joinsAndLeavesSpread({ ...WORLD, rounds: Number(values.rounds) });
+  const row = (what: string, p95Ms: number, allMs: number) => ({
+    what,
+    nodes: NODES,
+    loss: LOSS,
+    times: values.rounds,
+    "p95 ms": msText(p95Ms),
+    "all ms": msText(allMs),
+  });
+  return {
+    rows: [row("a join", joinP95Ms, joinMaxMs), row("a leave", leaveP95Ms, leaveMaxMs)],
+    goals: [
+      atMostMs(`a join at 95 % of ${IN_WORLD}`, joinP95Ms, 1000),
+      atMostMs("a join at all", joinMaxMs, 2000),
+      atMostMs(`a leave at 95 % of ${IN_WORLD}`, leaveP95Ms, 1000),
+      atMostMs("a leave at all", leaveMaxMs, 2000),
+    ],
+  };
+}
+
+function hour(spent: () => Spent): Measured {
+  const hours = Number(values.hours);
+  const quiet = quietHour({ ...WORLD, minutes: hours * 60 });
+  const { cpuSeconds } = spent();
+  return {
+    rows: [
+      {
+        nodes: NODES,
+        loss: LOSS,
+        "simulated hours": hours,
+        "false deaths": quiet.falseDeaths,
+        suspicions: quiet.suspicions,
+        "all know all at the end": quiet.knowAll,
+        "calls a node and second": quiet.callsPerNodeSecond,
+        "call bytes": quiet.callBytesPerNodeSecond,
+        "frames a node and second": quiet.framesPerNodeSecond,
+        "frame bytes": quiet.frameBytesPerNodeSecond,
+        events: quiet.events,
+        "CPU s": round(cpuSeconds),
+      },
+    ],
+    goals: [
+      none(`false deaths in ${hours} h, ${IN_WORLD}`, quiet.falseDeaths, "deaths"),
+      { name: `CPU of ${hours} h of ${NODES} nodes, their start included`, value: round(cpuSeconds), unit: "s", atMost: 600 * hours },
+    ],
+  };
+}
+
+function deaths(): Measured {
+  const { p50Ms, p95Ms, maxMs } = crashesAreKnown({ ...WORLD, crashes: Number(values.crashes) });
+  return {
+    rows: [{ nodes: NODES, loss: LOSS, deaths: values.crashes, "p50 ms": msText(p50Ms), "p95 ms": msText(p95Ms), "all ms": msText(maxMs) }],
+    goals: [atMostMs(`known to all of ${IN_WORLD}`, maxMs, 10_000)],
+  };
+}
+
+function partition(): Measured {
+  const minutes = Number(values.minutes);
+  const healed = partitionHeals({ nodes: NODES, minutes, seed: WORLD.seed });
+  const isApart = healed.aliveWhileApart === Math.floor(NODES / 2);
+  const goal = atMostMs(
+    `two halves of ${NODES}, ${minutes} minutes apart, equal after the links are there`,
+    healed.equalAfterLinkedMs,
+    TWO_INTERVALS_MS,
+  );
+  return {
+    rows: [
+      {
+        nodes: NODES,
+        "minutes apart": minutes,
+        "alive to a node while apart": healed.aliveWhileApart,
+        "links there after ms": msText(healed.linkedMs),
+        "equal after that ms": msText(healed.equalAfterLinkedMs),
+        "equal after healing ms": msText(healed.equalMs),
+        "all know all after healing ms": msText(healed.membersMs),
+      },
+    ],
+    goals: [isApart ? goal : { ...goal, value: undefined, note: "the halves were never apart" }],
+  };
+}
+
+/** Messages and bytes that membership alone sends, a node and second, when nothing happens. */
+function membership(): Measured {
+  const seconds = Number(values["members-seconds"]);
+  const rows = values.members.split(",").map((text) => {
+    const count = Number(text);
+    const world = new World({ seed: `size${count}` });
+    world.isWatched = false;
+    world.startMany(count, (i) => (i === 0 ? [] : ["n0"]));
+    // Until the news of the start is told.
+    world.runFor(600_000);
+    const { messageCount, sizeBytes } = world;
+    world.runFor(seconds * 1000);
+    return {
+      nodes: count,
+      seconds,
+      "messages a node and second": round((world.messageCount - messageCount) / count / seconds),
+      "bytes a node and second": round((world.sizeBytes - sizeBytes) / count / seconds),
+      "all know all": world.isConverged(),
+    };
+  });
+  const [first, last] = [rows[0], rows.at(-1)];
+  if (first === undefined || last === undefined || first === last) return { rows, goals: [] };
+  const logarithms = round(Math.log(last.nodes) / Math.log(first.nodes));
+  const growth = (column: "messages a node and second" | "bytes a node and second"): Goal => ({
+    name: `${column}, ${last.nodes} nodes over ${first.nodes} (growth O(log n))`,
+    value: round(last[column] / first[column]),
+    unit: "×",
+    atMost: logarithms,
+  });
+  return { rows, goals: [growth("messages a node and second"), growth("bytes a node and second")] };
+}
+
+/** Stars and several hubs: all start at once; a quarter leaves, a quarter dies, all come back. */
+function shapes(): Measured {
+  const sizes = [
+    [8, 0],
+    [20, 0],
+    [50, 0],
+    [8, 2],
+    [20, 4],
+    [50, 5],
+  ] as const;
+  const measured = sizes.map(([nodes, hubs]) => ({ nodes, hubs, ...shapeConverges({ nodes, hubs, seed: WORLD.seed }) }));
+  const most = (of: (shape: (typeof measured)[number]) => number) => Math.max(...measured.map(of));
+  return {
+    rows: measured.map(({ nodes, hubs, ...shape }) => ({
+      nodes,
+      hubs: hubs === 0 ? "star" : hubs,
+      "all know all after ms": msText(shape.joinedMs),
+      links: shape.links,
+      "nobody lists who left after ms": msText(shape.listedAfterLeaveMs),
+      "nobody lists the dead after ms": msText(shape.deadKnownMs),
+      "all back after ms": msText(shape.allBackMs),
+    })),
+    goals: [
+      atMostMs(
+        "all know all, the slowest of six",
+        most(({ joinedMs }) => joinedMs),
+        30_000,
+      ),
+      atMostMs(
+        "nobody lists who left, the slowest of six",
+        most(({ listedAfterLeaveMs }) => listedAfterLeaveMs),
+        5000,
+      ),
+      atMostMs(
+        "nobody lists the dead, the slowest of six",
+        most(({ deadKnownMs }) => deadKnownMs),
+        30_000,
+      ),
+    ],
+  };
+}
+
+function churned(): Measured {
+  const result = churn({ nodes: 5, entries: Number(values.entries), minutes: 5, seed: WORLD.seed });
+  return {
+    rows: [
+      {
+        nodes: 5,
+        clients: values.entries,
+        minutes: 5,
+        changes: result.changes,
+        "entries at the end": result.entries,
+        "replicas equal": result.isEqual,
+        tombstones: result.tombstones,
+        "slab MiB": round(result.slabBytes / 1024 / 1024),
+        "watch bookmarks proven": result.bookmarks,
+      },
+    ],
+    goals: [none("worlds whose replicas differ after 10 % a minute for 5 minutes", result.isEqual ? 0 : 1, "worlds")],
+  };
+}
+
+const PARTS: Readonly<Record<string, (spent: () => Spent) => Measured>> = {
+  changes,
+  joins: joinsAndLeaves,
+  hour,
+  deaths,
+  partition,
+  membership,
+  shapes,
+  churn: churned,
+};
+
+/** Ours in the place of what an earlier run has of this part; everything in the order of the parts. */
+function merged(part: string, { rows, goals }: Measured, run: Readonly<Record<string, unknown>>): Report {
+  const before: Pick<Kept, "tables" | "goals"> = existsSync(KEPT)
+    ? (JSON.parse(readFileSync(KEPT, "utf8")) as Kept)
+    : { tables: {}, goals: [] };
+  const tables: Report["tables"] = { ...before.tables, [part]: rows };
+  const named = goals.map((goal) => ({ ...goal, name: `${part}: ${goal.name}` }));
+  const inOrder = Object.keys(PARTS).filter((name) => tables[name] !== undefined);
+  const runs = [...(before.tables[RUNS] ?? []).filter((row) => row["part"] !== part), run];
+  return {
+    name: "simulated",
+    tables: {
+      ...Object.fromEntries(inOrder.map((name) => [name, tables[name] ?? []])),
+      [RUNS]: inOrder.flatMap((name) => runs.filter((row) => row["part"] === name)),
+    },
+    goals: inOrder.flatMap((name) => (name === part ? named : before.goals.filter((goal) => goal.name.startsWith(`${name}: `)))),
+    notes: [
+      "The real machines of the nodes (membership, links, replication, catalog) in one process under a virtual clock and a simulated network: times are virtual and do not depend on this machine, CPU seconds (user and system, of the whole process) do.",
+      "A link delays 5 ms and carries 50 MB a second; loss is that of calls, and of links it is a delay, as with TCP. Gossip every second.",
+      "A change is timed from its commit at its node; a join from the process's start and a leave from its goodbye, each until every other node has heard of it; a death from the silent loss of a machine. Each node that hears of it is one sample, a change's own node too.",
+      'Shapes are first looked at 100 ms after a start or a return and 2.1 s after goodbyes, then every 100 ms: 0 is "by then".',
+      "While halves are apart, two entries a node are registered on both sides. Equal is every replica holding all that every other node wrote; what differs takes milliseconds at the links' speed and is not granted on top of two gossip intervals.",
+      "Membership is the machine of SWIM alone, no loss, after ten minutes; a call and its answer are two messages; 60 bytes of framing each are counted.",
+      `Parts were measured one by one, maybe by several commands: see "${RUNS}".`,
+    ],
+  };
+}
+
+const wanted = values.only === "" ? Object.keys(PARTS) : values.only.split(",");
+for (const part of wanted) if (PARTS[part] === undefined) throw new Error(`no part "${part}"; there are: ${Object.keys(PARTS).join(", ")}`);
+for (const part of wanted) {
+  const [startCpu, startMs] = [process.cpuUsage(), performance.now()];
+  const spent = (): Spent => {
+    const { user, system } = process.cpuUsage(startCpu);
+    return { cpuSeconds: (user + system) / 1e6 };
+  };
+  const measured = PARTS[part]?.(spent);
+  if (measured === undefined) continue;
+  const run = {
+    part,
+    nodes: part === "shapes" || part === "churn" || part === "membership" ? "see there" : NODES,
+    seed: values.seed,
+    "CPU s": round(spent().cpuSeconds),
+    "by the clock s": round((performance.now() - startMs) / 1000),
+    commit: commit(),
+    date: new Date().toISOString().slice(0, 16),
+  };
+  report(merged(part, measured, run));
+}
