@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import { LocalHealth, Suspicion, suspicionBounds, suspicionTimeoutMs } from "../../src/fabric/suspicion.ts";
+import { memberlistMs } from "../fakes/memberlist.ts";
 
 test.each([
   { memberCount: 1, minMs: 5000, wanted: 0 },
@@ -18,14 +19,6 @@ test.each([
   expect(bounds.maxMs).toBeCloseTo(6 * minMs, 1);
   expect(bounds.wanted).toBe(wanted);
 });
-
-/** memberlist's `suspicionTimeout` and `remainingSuspicionTime`, its LAN defaults; probe interval 1 s. */
-function memberlistMs(memberCount: number, confirmations: number): number {
-  const minMs = 4 * Math.max(1, Math.log10(memberCount)) * 1000;
-  const maxMs = 6 * minMs;
-  const wanted = 4 - 2;
-  return Math.max(minMs, maxMs - (Math.log(confirmations + 1) / Math.log(wanted + 1)) * (maxMs - minMs));
-}
 
 test.each([12, 100, 1000])("among %i a death is decided no later than by memberlist, whatever the confirmations", (memberCount) => {
   for (let confirmations = 0; confirmations <= 3; confirmations++) {
