@@ -50,6 +50,9 @@ test("two halves of 50 and of 200, ten minutes apart, are equal within two gossi
     console.error(`${nodes} nodes apart:`, healed);
     expect(healed.aliveWhileApart).toBe(nodes / 2);
     expect(healed.equalAfterLinkedMs).toBeLessThanOrEqual(2000 + 1000);
+    expect(healed.differencesApart).toBeGreaterThan(0);
+    expect(healed.differences).toEqual([]);
+    expect(healed.records, "two clients a node").toBe(nodes * 2);
   }
 });
 

@@ -12,11 +12,21 @@ export class Violation extends Error {
 export class Checks {
   /** Origins part of whose journal was lost: a backup was restored. What they said is taken back. */
   readonly #lost = new Set<string>();
+  readonly #saidMs = new Map<string, number>();
   count = 0;
 
   holds(isTrue: boolean, invariant: string, detail: () => string): void {
     this.count += 1;
     if (!isTrue) throw new Violation(invariant, detail());
+  }
+
+  /** A record, by origin and seq, was seen for the first time. */
+  say(id: string, atMs: number): void {
+    this.#saidMs.set(id, atMs);
+  }
+
+  saidMs(id: string): number | undefined {
+    return this.#saidMs.get(id);
   }
 
   lose(originId: string): void {

@@ -143,6 +143,7 @@ export class Invariants implements Watching {
     if (before !== undefined) return;
     const atMs = this.#parts.world.nowMs;
     this.#said.set(id, { said, atMs });
+    checks.say(id, atMs);
     if (isOwn && cell.body === BODY.UNREGISTERED)
       model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach, atMs });
   }
@@ -190,13 +191,13 @@ export class Invariants implements Watching {
 }
 
 /** Who may hold an entry, as the table of semantics.md says it. */
-function mayHold(scope: Scope, relation: Relation): boolean {
+export function mayHold(scope: Scope, relation: Relation): boolean {
   if (relation === "self") return true;
   if (relation === "cluster") return scope === SCOPE.ZONE || scope === SCOPE.REGION || scope === SCOPE.GLOBAL;
   return relation === "region" && (scope === SCOPE.REGION || scope === SCOPE.GLOBAL);
 }
 
-function relationOf(node: SimNode, origin: SimNode): Relation {
+export function relationOf(node: SimNode, origin: SimNode): Relation {
   if (node === origin) return "self";
   if (node.options.clusterId === origin.options.clusterId) return "cluster";
   return node.options.region === origin.options.region ? "region" : "remote";
@@ -261,7 +262,7 @@ function wrongOrigins(node: SimNode, up: readonly SimNode[], checks: Checks): re
 }
 
 /** P6: equal vectors, equal records. */
-function wrongRecords(
+export function wrongRecords(
   name: string,
   held: readonly CatalogRecord[],
   truth: readonly CatalogRecord[],

@@ -2,6 +2,7 @@
 import { SCOPE } from "../../src/catalog/scope.ts";
 import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
 import { SIM_FABRIC } from "./fabric-of.ts";
+import { relationOf, wrongRecords } from "./invariants.ts";
 import type { Plan } from "./plan.ts";
 import { Simulation } from "./simulation.ts";
 
@@ -109,7 +110,20 @@ export class Scenario {
     });
   }
 
-  /** Whether all that run hold the same of all that run. */
+  /** What nodes hold otherwise than its origin does though their vectors agree; none when replicas are equal. */
+  differences(): readonly string[] {
+    const up = this.up();
+    return up.flatMap((node) =>
+      up.flatMap((other) => {
+        const [truth, held] = [other.process?.replica.self, node.process?.replica.origins.get(other.process?.replica.self.id ?? "")];
+        if (node === other || truth === undefined || truth.through === 0) return [];
+        const floor = Math.max(held?.floor ?? 0, truth.floor);
+        return wrongRecords(node.name, held?.log.list() ?? [], truth.log.list(), relationOf(node, other), floor);
+      }),
+    );
+  }
+
+  /** Whether the vectors of all that run say the same of all that run; `differences` looks at the records. */
   areEqual(): boolean {
     const up = this.up();
     return up.every(({ process }) =>

@@ -29,6 +29,9 @@ test("two halves of 20 that were apart for a minute are equal again soon after t
   const healed = partitionHeals({ nodes: 20, minutes: 1, seed: 7 });
   console.log("partition:", healed);
   expect(healed.equalAfterLinkedMs).toBeLessThanOrEqual(2000 + 1000);
+  expect(healed.differencesApart).toBeGreaterThan(0);
+  expect(healed.differences).toEqual([]);
+  expect(healed.records, "two clients a node").toBe(40);
   expect(healed.membersMs).toBeLessThanOrEqual(20_000);
 });
 

@@ -171,6 +171,7 @@ export function partitionHeals({ minutes, ...world }: World & { readonly minutes
     scenario.run((minutes * 60_000) / (world.nodes * 2));
   }
   const apart = scenario.aliveAt(0);
+  const differencesApart = scenario.differences().length;
   for (const [a, b] of pairs) {
     network.heal(a, b);
     network.heal(b, a);
@@ -179,12 +180,18 @@ export function partitionHeals({ minutes, ...world }: World & { readonly minutes
   const linkedMs = scenario.until(() => network.isConnected(nodes.map(({ index }) => index)), 120_000, 50);
   const equalMs = scenario.until(() => scenario.areEqual(), 120_000, 50);
   const equalAtMs = scenario.nowMs;
+  const differences = scenario.differences();
+  const records = Math.min(...scenario.up().map(({ process }) => process?.replica.lookup.size ?? 0));
   scenario.until(() => scenario.knowAll(), 120_000, 100);
   return {
     aliveWhileApart: apart,
+    differencesApart,
     linkedMs: linkedMs ?? Number.POSITIVE_INFINITY,
     equalAfterLinkedMs: equalMs ?? Number.POSITIVE_INFINITY,
     equalMs: equalAtMs - startMs,
+    /** At that moment, records and not only vectors. */
+    differences,
+    records,
     membersMs: scenario.knowAll() ? scenario.nowMs - startMs : Number.POSITIVE_INFINITY,
   };
 }
@@ -230,7 +237,7 @@ export function churn({ entries, minutes, ...world }: World & { readonly entries
   const sizes = up.map(({ process }) => process?.replica.lookup.size ?? 0);
   const tombstones = Math.max(...up.map(({ process }) => process?.replica.tombstoneCount ?? 0));
   return {
-    isEqual: scenario.areEqual() && new Set(sizes).size === 1,
+    isEqual: scenario.areEqual() && scenario.differences().length === 0 && new Set(sizes).size === 1,
     entries: sizes[0] ?? 0,
     changes,
     tombstones,
