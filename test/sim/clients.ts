@@ -7,11 +7,12 @@ import type { Scope } from "../../src/catalog/scope.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
+import type { Checks } from "./checks.ts";
 import type { Model } from "./model.ts";
-import type { SimNode, SimProcess } from "./sim-node.ts";
+import { LOAD_INTERVAL_MS, type SimNode, type SimProcess } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
-const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
+export const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
 
 /** What an entry may say; each differs in something that filters look at, the last in none. */
 const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
@@ -41,6 +42,7 @@ export interface ClientParts {
   readonly world: World;
   readonly nodes: readonly SimNode[];
   readonly model: Model;
+  readonly checks: Checks;
   readonly rng: Rng;
 }
 
@@ -61,6 +63,9 @@ export class Client {
   #turn = 0;
   #failures = 0;
   #lease: { readonly id: string; readonly node: number } | undefined;
+  #reports = 0;
+  /** The last load that was told to others though the health was as before. */
+  #loadTold: { readonly process: SimProcess; readonly key: KeyText; readonly monoMs: number } | undefined;
   /** Of what was acknowledged last. */
   #stamp = 0;
 
@@ -108,21 +113,40 @@ export class Client {
     const { wish } = this;
     if (wish?.state !== "present" || !this.isAcknowledged || this.#lease === undefined || this.isAbandoned) return;
     const [turn, lease] = [this.#turn, this.#lease];
+    // In another band each time.
+    const utilization = (this.#reports++ % 4) / 4;
     this.#ask(lease.node, (process) => {
       const key = this.keyAt(process.node);
       const before = process.replica.own(key);
       const time = process.time();
-      const load = { activeClients: health, errorRate: 0, latencyMs: health * 20, utilization: health / 4, observedWallMs: time.wallMs };
+      const load = { activeClients: health, errorRate: 0, latencyMs: health * 20, utilization, observedWallMs: time.wallMs };
       process.registrar.renew(this.#caller, [lease.id], [{ key, path: "", health, load }], time);
       const after = process.replica.own(key);
       if (after !== undefined && after !== before) this.#parts.model.asked(key, after.hlc);
+      const isLoadTold = after !== before && before?.health === health;
+      if (isLoadTold) this.#checkLoad(process, key);
       return (isDurable) => {
+        if (isLoadTold && turn === this.#turn) this.#loadTold = isDurable ? { process, key, monoMs: time.monoMs } : undefined;
         if (isDurable && turn === this.#turn && after !== undefined) this.#promise(process, after.hlc);
       };
     });
   }
 
+  /** Load is told to others at most so often (semantics.md, Load). */
+  #checkLoad(process: SimProcess, key: KeyText): void {
+    const told = this.#loadTold;
+    this.#loadTold = undefined;
+    if (told?.process !== process || told.key !== key) return;
+    const sinceMs = process.time().monoMs - told.monoMs;
+    this.#parts.checks.holds(
+      sinceMs >= LOAD_INTERVAL_MS,
+      "load",
+      () => `${process.node.name} tells the load of ${key} again after ${sinceMs} ms`,
+    );
+  }
+
   #wish(wish: Wish): void {
+    this.#loadTold = undefined;
     const { key: before } = this;
     this.wish = wish;
     this.isAcknowledged = false;

@@ -173,6 +173,18 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
+    name: "tombstone resurrected",
+    rule: "P6: an unregistered entry never comes back: no tombstone is collected while somebody is away who holds what it ended",
+    edits: [
+      {
+        file: "src/fabric/collecting.ts",
+        find: "    if (!isReady || ageMs > 0 || isAnybodyAway) {",
+        replace: "    if (isReady) return true;\n    if (!isReady || ageMs > 0 || isAnybodyAway) {",
+      },
+    ],
+    withinSeeds: 300,
+  },
+  {
     name: "clock clamped at the receiver",
     rule: "Several origins: stamps are compared as stamped, everywhere",
     edits: [
@@ -183,6 +195,31 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     withinSeeds: 600,
+  },
+  {
+    name: "every load told",
+    rule: "Load: reports replicate only when their band changes, at most once in an interval",
+    edits: [
+      {
+        file: "src/discovery/loads.ts",
+        find: "    if (before.band === band || monoMs - before.toldMonoMs < this.#intervalMs) return false;",
+        replace: "",
+      },
+    ],
+    withinSeeds: 100,
+  },
+  {
+    name: "age always 0",
+    rule: "Readiness: who has not caught up answers with its honest age",
+    edits: [
+      {
+        file: "src/fabric/readiness.ts",
+        find: "ageMs: isCurrent ? behindMs : this.#startAgeMs + startedMs };",
+        replace: "ageMs: 0 };",
+      },
+    ],
+    withinSeeds: 50,
+    isCheap: true,
   },
   {
     name: "END of a node behind its cursor",

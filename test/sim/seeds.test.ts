@@ -22,20 +22,22 @@ const TIMEOUT_MS = 3_600_000;
 const groups = Array.from({ length: Math.ceil(count / PER_TEST) }, (_, i) => first + i * PER_TEST);
 
 test.each(groups)("seeds from %i: nothing breaks, and everything comes to rest", { timeout: TIMEOUT_MS }, (from) => {
-  let [events, bookmarks, checks] = [0, 0, 0];
+  let [events, bookmarks, reads, checks] = [0, 0, 0, 0];
   const happened = new Set<string>();
   for (let s = from; s < Math.min(from + PER_TEST, first + count); s++) {
     const outcome = runSeed(s, size);
     if (outcome.violation !== undefined) expect.fail(explain(s, size, outcome));
     events += outcome.eventCount;
     bookmarks += outcome.bookmarks;
+    reads += outcome.reads;
     checks += outcome.checkCount;
     for (const name of outcome.events.keys()) happened.add(name);
     // Every tenth is run twice: what cannot be replayed cannot be found out.
     if (s % 10 === 0 && size === undefined) expect(runSeed(s, size).hash, `seed ${s} run twice`).toBe(outcome.hash);
   }
   console.log(
-    `seeds from ${from}: ${events} events, ${checks} checks, ${bookmarks} bookmarks; happened: ${[...happened].toSorted().join(", ")}`,
+    `seeds from ${from}: ${events} events, ${checks} checks, ${bookmarks} bookmarks, ${reads} reads; happened: ${[...happened].toSorted().join(", ")}`,
   );
   expect(bookmarks).toBeGreaterThan(0);
+  expect(reads).toBeGreaterThan(0);
 });

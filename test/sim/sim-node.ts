@@ -33,6 +33,9 @@ import type { World } from "./world.ts";
 /** Wall time of the world's first instant. */
 const WALL_START_MS = 1_760_000_000_000;
 
+/** Least time between two loads of an entry that others are told. */
+export const LOAD_INTERVAL_MS = 5000;
+
 /** What survives a crash. */
 export class SimDisk {
   generation: number;
@@ -185,7 +188,7 @@ export class SimProcess {
       defaultTtlMs: 10_000,
       minTtlMs: 1000,
       maxTtlMs: 86_400_000,
-      loadIntervalMs: 5000,
+      loadIntervalMs: LOAD_INTERVAL_MS,
       maxIdempotencyKeys: 100,
       collectsByAge: () => this.fabric.fabric.mayCollect(this.time()),
       newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,

@@ -12,6 +12,7 @@ import { Model } from "./model.ts";
 import { FAIR, NETWORK_OPTIONS, Network } from "./network.ts";
 import { type Plan, type Step, wordsOf } from "./plan.ts";
 import { applyPolicy } from "./policies.ts";
+import { SimReads } from "./reads.ts";
 import { addressOf, SimNode, type Watching } from "./sim-node.ts";
 import { Trace } from "./trace.ts";
 import { SimWatch } from "./watch.ts";
@@ -29,6 +30,8 @@ export interface Outcome {
   readonly checkCount: number;
   readonly events: ReadonlyMap<string, number>;
   readonly bookmarks: number;
+  /** Reads answered. */
+  readonly reads: number;
   /** The last lines and where all are; empty without a trace. */
   readonly trace: string;
 }
@@ -76,6 +79,7 @@ export class Simulation {
   readonly events = new Map<string, number>();
   readonly #plan: Plan;
   readonly #faults: FaultParts;
+  readonly #reads: SimReads;
   readonly #gone = new Set<number>();
   #disturbedMs = 0;
 
@@ -109,9 +113,10 @@ export class Simulation {
       invariants.add(node);
       this.network.add(node, () => ({ ...FAIR, delayMs: plan.delayMs, jitterMs: plan.delayMs / 2 }));
     });
-    const clientParts = { world, nodes, model, rng: rng.fork("clients") };
+    const clientParts = { world, nodes, model, checks, rng: rng.fork("clients") };
     this.clients = Array.from({ length: plan.clientCount }, (_, i) => new Client(i, clientParts));
     this.watches = plan.watches.map((watch, i) => new SimWatch(i, watch, { world, nodes, checks, trace: this.trace }));
+    this.#reads = new SimReads({ world, nodes, clients: this.clients, model, checks, disturbedMs: () => this.#disturbedMs });
     this.#faults = {
       world,
       network: this.network,
@@ -143,7 +148,9 @@ export class Simulation {
     const bookmarks = this.watches.reduce((sum, { settledCount }) => sum + settledCount, 0);
     const { hash } = this.trace;
     const { eventCount } = this.world;
-    return { violation, hash, eventCount, restMs, checkCount: this.checks.count, events: this.events, bookmarks, trace: this.trace.tail() };
+    const { count: checkCount } = this.checks;
+    const { count: reads } = this.#reads;
+    return { violation, hash, eventCount, restMs, checkCount, events: this.events, bookmarks, reads, trace: this.trace.tail() };
   }
 
   #start(): void {
@@ -181,6 +188,7 @@ export class Simulation {
         this.watches[step.watch % Math.max(1, this.watches.length)]?.move(step.node);
         return;
       case "read":
+        this.#reads.read(step.node, Math.floor(step.atMs));
         return;
       case "stop":
         inflict(step, this.#faults);
@@ -209,6 +217,7 @@ export class Simulation {
     let restedMs: number | undefined;
     while (world.nowMs - startMs < this.#plan.settleMs) {
       world.runUntil(world.nowMs + LOOK_MS);
+      for (const { index } of this.nodes) this.#reads.read(index, Math.floor(world.nowMs / LOOK_MS) + index);
       wrong = unrest(this.nodes, this.clients, this);
       if (wrong.length > 0) restedMs = undefined;
       else restedMs ??= world.nowMs;

@@ -1,0 +1,231 @@
+/**
+ * A client's read at a node, through the code that every door reads with: page by page, and by name as a resolver does. What it is told
+ * is checked against what the node holds and what clients were promised there, decided naively.
+ */
+import { settledOf } from "../../src/catalog/cell.ts";
+import { matches } from "../../src/catalog/filter.ts";
+import { BODY, type CatalogRecord, KIND } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { anonymousCaller } from "../../src/policy/caller.ts";
+import type { Rule } from "../../src/policy/rules.ts";
+import { lineOf } from "../fakes/model.ts";
+import { FILTERS } from "../fakes/stream.ts";
+import type { Checks } from "./checks.ts";
+import { type Client, NAMESPACES } from "./clients.ts";
+import { mayHold, relationOf } from "./invariants.ts";
+import type { Model } from "./model.ts";
+import type { SimNode, SimProcess } from "./sim-node.ts";
+import type { World } from "./world.ts";
+
+export interface ReadParts {
+  readonly world: World;
+  readonly nodes: readonly SimNode[];
+  readonly clients: readonly Client[];
+  readonly model: Model;
+  readonly checks: Checks;
+  /** When something went wrong last, or was put right. */
+  readonly disturbedMs: () => number;
+}
+
+/** An answer, as the services make it. */
+interface Answer {
+  readonly servedBy: string;
+  readonly revision: number;
+  readonly ageMs: number;
+  readonly records: readonly CatalogRecord[];
+}
+
+/** After a fault so long old messages may still come, and members find each other. */
+const CALM_MS = 20_000;
+/** A peer in step speaks so often, and what it says is on its way for a while. */
+const SPOKEN_MS = 4000 + 2000;
+
+export class SimReads {
+  readonly #parts: ReadParts;
+  /** Highest revision that a process told. */
+  readonly #told = new WeakMap<SimProcess, number>();
+  /** Since when a process lists another, as far as was read. */
+  readonly #listedMs = new WeakMap<SimProcess, Map<SimProcess, number>>();
+  count = 0;
+
+  constructor(parts: ReadParts) {
+    this.#parts = parts;
+  }
+
+  /** `salt` says which filter and which page size. */
+  read(index: number, salt: number): void {
+    const node = this.#parts.nodes[index];
+    node?.enqueue(() => {
+      const { process } = node;
+      if (process === undefined || process.isStopped) return;
+      this.count += 1;
+      this.#checkPage(process, salt);
+      this.#checkPromises(process);
+    });
+  }
+
+  #ask(process: SimProcess, filter: number, limit: number): Answer {
+    const { reads, replica, fabric } = process;
+    const records: CatalogRecord[] = [];
+    let token = "";
+    do {
+      const request = { filter: FILTERS[filter] ?? FILTERS[0]!, limit, token, isExplained: false, salt: "read" };
+      const page = reads.page(callerAt(process), request);
+      records.push(...page.records);
+      token = page.nextToken;
+    } while (token !== "");
+    const { ageMs } = fabric.fabric.readiness(process.time());
+    return { servedBy: reads.node.nodeId, revision: replica.revision, ageMs, records };
+  }
+
+  #checkPage(process: SimProcess, salt: number): void {
+    const { checks } = this.#parts;
+    const { node, reads } = process;
+    const filter = salt % FILTERS.length;
+    const answer = this.#ask(process, filter, 1 + (salt % 7));
+    const what = `read at ${node.name}, filter ${filter}`;
+    checks.holds(answer.servedBy === node.options.nodeId, "read", () => `${what}: served by ${answer.servedBy}`);
+    const before = this.#told.get(process) ?? 0;
+    checks.holds(answer.revision >= before, "read", () => `${what}: revision ${answer.revision} after ${before}`);
+    this.#told.set(process, answer.revision);
+    const isOrdered = answer.records.every(({ key }, i) => i === 0 || (answer.records[i - 1]?.key ?? "") < key);
+    checks.holds(isOrdered, "read", () => `${what}: not in the order of keys`);
+    const visible = visibleAt(process);
+    const wanted = visible.filter((record) => matches(FILTERS[filter] ?? FILTERS[0]!, record, reads.node));
+    this.#same(`${what}: pages`, answer.records, wanted);
+    const namespace = NAMESPACES[salt % NAMESPACES.length] ?? "svc";
+    const name = `n${salt % 5}`;
+    const found = reads.find(callerAt(process), { kind: KIND.SERVICE, namespace, name });
+    const named = visible.filter((record) => record.namespace === namespace && record.name === name && record.kind === KIND.SERVICE);
+    this.#same(`${what}: by name ${namespace} ${name}`, found, named);
+    this.#checkAge(process, answer);
+  }
+
+  #same(what: string, have: readonly CatalogRecord[], want: readonly CatalogRecord[]): void {
+    const lines = (records: readonly CatalogRecord[]) => records.map((record) => lineOf(record.key, record)).toSorted();
+    const [told, true_] = [lines(have).join("\n"), lines(want).join("\n")];
+    this.#parts.checks.holds(told === true_, "read", () => `${what} give\n${told}\nand the node holds\n${true_}`);
+  }
+
+  /** A node that is not ready says how long it has been starting; one that is, never that it is fresher than what it lacks allows. */
+  #checkAge(process: SimProcess, { ageMs }: Answer): void {
+    const { world, checks, nodes, disturbedMs } = this.#parts;
+    const { node, warm, bootMs } = process;
+    if (!process.isReady) {
+      const leastMs = (warm?.startAgeMs ?? 0) + world.nowMs - bootMs;
+      checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);
+      return;
+    }
+    const listed = this.#listedMs.get(process) ?? new Map<SimProcess, number>();
+    this.#listedMs.set(process, listed);
+    const isCalm = disturbedMs() + CALM_MS < world.nowMs;
+    for (const { process: peer } of nodes) {
+      if (peer === undefined || peer === process || peer.node.options.clusterId !== node.options.clusterId) continue;
+      if (!isCalm || !process.fabric.lists(peer.node.name)) listed.delete(peer);
+      else if (!listed.has(peer)) listed.set(peer, world.nowMs);
+      const listedMs = listed.get(peer);
+      if (listedMs === undefined || world.nowMs - listedMs < SPOKEN_MS || checks.isLost(peer.replica.self.id)) continue;
+      const lackedMs = world.nowMs - this.#lacksSinceMs(process, peer);
+      checks.holds(
+        lackedMs <= ageMs + SPOKEN_MS,
+        "age",
+        () => `${node.name} says that its age is ${ageMs} ms and lacks what ${peer.node.name} has had for ${lackedMs} ms`,
+      );
+    }
+  }
+
+  /** When the oldest of a peer's own records that this node may hold and does not have was made durable; now when it has all. */
+  #lacksSinceMs(process: SimProcess, peer: SimProcess): number {
+    const { self } = peer.replica;
+    const known = process.replica.origins.get(self.id);
+    let sinceMs = this.#parts.world.nowMs;
+    for (const record of self.log.list()) {
+      if (known !== undefined && record.seq <= settledOf(known)) continue;
+      if (!mayHold(record.body === BODY.ENTRY ? record.scope : record.reach, relationOf(process.node, peer.node))) continue;
+      sinceMs = Math.min(sinceMs, this.#parts.checks.saidMs(`${self.id}/${record.seq}`) ?? sinceMs);
+    }
+    return sinceMs;
+  }
+
+  /** Read your writes: what this very node acknowledged is seen at it, unless something newer speaks for the key, or policy hides it. */
+  #checkPromises(process: SimProcess): void {
+    const { clients, model, checks } = this.#parts;
+    const { records } = this.#ask(process, 0, 1000);
+    const seen = new Map(records.map((record) => [record.key, record]));
+    for (const client of clients) {
+      const { key } = client;
+      const promised = key === undefined ? undefined : model.promised.get(key);
+      if (key === undefined || promised === undefined || promised.originId !== process.replica.self.id) continue;
+      if (promised.node !== process.node.index || checks.isLost(promised.originId)) continue;
+      const shown = seen.get(key);
+      const held = process.replica.records(key);
+      const what = () => `${process.node.name} promised client ${client.index} ${promised.state} ${key} stamped ${promised.hlc}`;
+      if (promised.state === "gone") {
+        const isBack = shown !== undefined && shown.hlc < promised.hlc && shown.origin.life === "live";
+        const isForgotten = !held.some(({ origin, body }) => origin === process.replica.self && body !== BODY.ENTRY);
+        checks.holds(!isBack || isForgotten, "own write", () => `${what()}, and shows ${shown?.origin.id}:${shown?.seq}`);
+        continue;
+      }
+      const own = held.find(({ origin }) => origin === process.replica.self);
+      const isHidden = own !== undefined && !isVisible(process, own);
+      const isSuperseded = held.some((record) => record.hlc > promised.hlc || (record.unregisteredHlc ?? 0) > promised.hlc);
+      const isSeen = shown !== undefined && shown.hlc >= promised.hlc;
+      checks.holds(
+        isSeen || isHidden || isSuperseded,
+        "own write",
+        () => `${what()}, and shows ${shown === undefined ? "nothing" : `${shown.origin.id}:${shown.seq} stamped ${shown.hlc}`}`,
+      );
+    }
+  }
+}
+
+/** What a reader at the node should be told, from all that its origins' logs hold. */
+function visibleAt(process: SimProcess): readonly CatalogRecord[] {
+  const byKey = new Map<string, CatalogRecord[]>();
+  for (const origin of process.replica.origins.values())
+    for (const record of origin.log.list()) {
+      const list = byKey.get(record.key);
+      if (list === undefined) byKey.set(record.key, [record]);
+      else list.push(record);
+    }
+  return [...byKey.values()].flatMap((records) => {
+    let endedHlc = 0;
+    for (const { reach, body, hlc, unregisteredHlc } of records)
+      if (reach !== SCOPE.LOCAL) endedHlc = Math.max(endedHlc, body === BODY.UNREGISTERED ? hlc : (unregisteredHlc ?? 0));
+    let best: CatalogRecord | undefined;
+    for (const record of records) {
+      if (record.body !== BODY.ENTRY || record.origin.life === "hidden" || record.hlc < endedHlc || !isOwned(process, record)) continue;
+      const isBetter = best === undefined || record.hlc > best.hlc || (record.hlc === best.hlc && record.origin.id > best.origin.id);
+      if (isBetter) best = record;
+    }
+    return best !== undefined && isShown(process, best) ? [best] : [];
+  });
+}
+
+function isVisible(process: SimProcess, record: CatalogRecord): boolean {
+  return isOwned(process, record) && isShown(process, record);
+}
+
+/** The owner rule: others may have local endpoints of their own cluster. */
+function isOwned(process: SimProcess, { namespace, scope, traits }: CatalogRecord): boolean {
+  const owners = ruleAt(process, namespace)?.owners ?? [];
+  const isOwner = owners.length === 0 || owners.includes(traits.clusterId) || owners.includes(traits.region);
+  return isOwner || (scope <= SCOPE.ZONE && traits.clusterId === process.node.options.clusterId);
+}
+
+/** The visibility rule, for a caller of the node's cluster without a tenant. */
+function isShown(process: SimProcess, { namespace }: CatalogRecord): boolean {
+  const { visibility = [], visibilityTenants = [] } = ruleAt(process, namespace) ?? {};
+  return (visibility.length === 0 && visibilityTenants.length === 0) || visibility.includes(process.node.options.clusterId);
+}
+
+/** The rule of the longest pattern; the simulator's have no `.*`, and allow what no rule speaks of. */
+function ruleAt(process: SimProcess, namespace: string): Rule | undefined {
+  const rules = process.policies.policy.set?.rules ?? [];
+  const fitting = rules.filter(({ pattern }) => namespace === pattern || namespace.startsWith(`${pattern}.`));
+  return fitting.toSorted((a, b) => b.pattern.length - a.pattern.length)[0];
+}
+
+function callerAt({ node }: SimProcess) {
+  return anonymousCaller(node.options.clusterId, "127.0.0.1", []);
+}
