@@ -1,6 +1,15 @@
 /** What many nodes must reach, with figures (printed): short worlds here, the full sizes in test/nightly/sim-scenarios.test.ts. */
 import { expect, test } from "vitest";
-import { changesSpread, churn, crashesAreKnown, joinsAndLeavesSpread, partitionHeals, quietHour, shapeConverges } from "./scenarios.ts";
+import {
+  ageWhileCutOff,
+  changesSpread,
+  churn,
+  crashesAreKnown,
+  joinsAndLeavesSpread,
+  partitionHeals,
+  quietHour,
+  shapeConverges,
+} from "./scenarios.ts";
 
 const TIMEOUT = { timeout: 300_000 };
 
@@ -33,6 +42,16 @@ test("two halves of 20 that were apart for a minute are equal again soon after t
   expect(healed.differences).toEqual([]);
   expect(healed.records, "two clients a node").toBe(40);
   expect(healed.membersMs).toBeLessThanOrEqual(20_000);
+});
+
+test("a node that is cut off says how old what it holds is, as long as it takes the others for members", TIMEOUT, () => {
+  const cut = ageWhileCutOff({ nodes: 5, seed: 7 });
+  console.log("cut off:", cut);
+  expect(cut.before).toBe(0);
+  // Silence of up to 4 s is no age: a peer in step speaks so often.
+  expect(cut.lackedMs).toBeGreaterThan(5000);
+  expect(cut.ageMs).toBeGreaterThan(4000);
+  expect(cut.shortMs).toBeLessThanOrEqual(4000 + 100);
 });
 
 test.each([

@@ -196,6 +196,41 @@ export function partitionHeals({ minutes, ...world }: World & { readonly minutes
   };
 }
 
+/**
+ * A node is cut off while others go on registering: by how much its age falls short of the time for which it has lacked what members
+ * that it still lists have told everybody else, and the highest age it said.
+ */
+export function ageWhileCutOff(world: World) {
+  const scenario = settled({ ...world, clientCount: world.nodes });
+  const { network, nodes } = scenario.sim;
+  const process = nodes[0]?.process;
+  if (process === undefined) throw new Error("node 0 is not up");
+  const others = nodes.slice(1);
+  const says = () => process.fabric.fabric.readiness(process.time()).ageMs;
+  const [before, atMs] = [says(), scenario.nowMs];
+  for (const { index } of others) {
+    network.cut(0, index);
+    network.cut(index, 0);
+    scenario.register(index, index);
+  }
+  scenario.run(100);
+  let [shortMs, ageMs, lackedMs] = [Number.NEGATIVE_INFINITY, 0, 0];
+  while (others.some(({ name }) => process.fabric.lists(name)) && scenario.nowMs - atMs < 60_000) {
+    const lacks = others.some(
+      ({ name, process: other }) =>
+        process.fabric.lists(name) &&
+        (process.replica.origins.get(other?.replica.self.id ?? "")?.through ?? 0) < (other?.replica.self.through ?? 0),
+    );
+    if (lacks) {
+      lackedMs = scenario.nowMs - atMs - 100;
+      ageMs = Math.max(ageMs, says());
+      shortMs = Math.max(shortMs, lackedMs - says());
+    }
+    scenario.run(100);
+  }
+  return { before, shortMs, ageMs, lackedMs };
+}
+
 /** All start at once and join by one node, or by hubs; then a quarter leaves for good and comes back, and another quarter dies. */
 export function shapeConverges({ hubs, ...world }: World & { readonly hubs: number }) {
   const seeds = hubs === 0 ? star(world.nodes) : multiHub(world.nodes, hubs);
