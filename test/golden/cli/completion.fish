@@ -38,7 +38,7 @@ complete -c waymark -n '__waymark_at serve' -l ephemeral -d 'Keep nothing on dis
 complete -c waymark -n '__waymark_at serve' -l dns-port -x -d 'UDP port of the DNS gateway; 0 means any free port. (setting dns.udp_port)'
 complete -c waymark -n '__waymark_at serve' -l fabric-port -x -d 'Port of the fabric listener, which only other nodes talk to; 0 means any free port. (setting fabric.port)'
 complete -c waymark -n '__waymark_at serve' -l join -x -d 'Fabric addresses (host:port) of nodes to join by; one that answers is enough, the rest is learned from it. (setting fabric.seeds)'
-complete -c waymark -n '__waymark_at serve' -l on-stop -x -a 'leave keep' -d 'What a stop makes of this node\'s entries while other nodes are alive: leave ends them, keep lets them stand until it is back. Alone, a node keeps them. (setting fabric.on_stop)'
+complete -c waymark -n '__waymark_at serve' -l on-stop -x -a 'leave keep' -d 'What a stop makes of this node\'s entries while other nodes of its cluster are alive: leave ends them, keep lets them stand until it is back. Alone, a node keeps them. (setting fabric.on_stop)'
 complete -c waymark -n '__waymark_at serve' -l policy -r -F -d 'Policy file (YAML or JSON), applied at start and on SIGHUP when it says something else than it said last time. (setting policy.file)'
 complete -c waymark -n '__waymark_at serve' -l log-level -x -a 'trace debug info warn error silent' -d 'Least severity that is logged. (setting observability.log_level)'
 complete -c waymark -n '__waymark_at serve' -l log-scopes -x -d 'Components with a level of their own, as in dns=debug,server.grpc=trace; without a level it is debug. (setting observability.log_scopes)'
