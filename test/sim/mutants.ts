@@ -197,6 +197,18 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 600,
   },
   {
+    name: "message without a bound",
+    rule: "Watch 10: at most so many bytes a message unless one entry is larger",
+    edits: [
+      {
+        file: "src/catalog/reader.ts",
+        find: "        isCut = left < 0 && changes.length > 0;",
+        replace: "        isCut = false;",
+      },
+    ],
+    withinSeeds: 100,
+  },
+  {
     name: "every load told",
     rule: "Load: reports replicate only when their band changes, at most once in an interval",
     edits: [

@@ -190,6 +190,7 @@ export class SimWatch {
     const what = `watch ${this.index} at ${open.process.node.name}`;
     this.#parts.trace.say(() => `${what} gets ${wordsOf(message)}`);
     this.#checkBehind(open, message, what);
+    this.#checkSize(message, what);
     const isFresh = message.snapshot === SNAPSHOT.BEGIN && message.replaces.length === 0;
     if (isFresh) this.#unseeLost(open);
     if (message.snapshot === SNAPSHOT.BEGIN) this.#staged = { replaces: message.replaces, seen: new Set() };
@@ -274,6 +275,19 @@ export class SimWatch {
     this.#told.clear();
     this.#portable = message.portableCursor;
     this.#parts.checks.holds(message.portableCursor !== "", "P3", () => `watch ${this.index}: END or bookmark without a portable cursor`);
+  }
+
+  /** At most so much a message unless one entry is larger (semantics.md, Watch 10). */
+  #checkSize({ changes }: FeedMessage, what: string): void {
+    const { budgetBytes } = this.#plan;
+    const { isNamesOnly } = this.#request;
+    const isShort = (action: number) => action === ACTION.REMOVE || isNamesOnly;
+    const size = changes.reduce((sum, { action, record }) => sum + (isShort(action) ? record.key.length : record.sizeBytes), 0);
+    this.#parts.checks.holds(
+      size <= budgetBytes || changes.length === 1,
+      "bounds",
+      () => `${what}: ${changes.length} changes of ${size} bytes, ${budgetBytes} are allowed`,
+    );
   }
 
   /** While the node is behind the cursor: no place to resume from, nothing that the reader may have newer. */
