@@ -19,6 +19,9 @@ The server has core 0, the load core 1. A peer is started in the same run with a
 same work in rounds A B B A …; figures are medians, with the least and the most in brackets. Costs are CPU time of the whole
 server process from \`/proc/PID/stat\`: neighbours on the machine disturb them least. Times by the clock say nothing while
 others use the core: how much they did stands beside them, and a goal missed then has no verdict.
+
+Benchmarks of several nodes (cluster, membership) share both cores among the nodes, the load and the watches. Those called
+simulated have times of a virtual clock, which are the same on any machine; only their CPU seconds are this one's.
 `;
 
 function goalRow(goal: Goal): readonly string[] {
