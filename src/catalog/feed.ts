@@ -243,7 +243,8 @@ export class Feed {
   #catchUp(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const standing = gap.standing(time, isReady);
-    if (standing === "lost" || (standing === "covered" && gap.isOverflown)) {
+    // What a verdict withdrew may be of a namespace of which this node knows nothing yet, and the reader does.
+    if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.isOverflown)) {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
     }

@@ -80,10 +80,15 @@ export class ResumeGap {
     return this.#stretches.length === 0;
   }
 
+  /** Whether the policy is still the one under which the reader was told what it holds. */
+  get isOfPolicy(): boolean {
+    return this.#cursor.policyEpoch === this.#reader.options.policyEpoch;
+  }
+
   /** Whether the difference can still be told; otherwise the reader needs a snapshot. */
   isTellable(): boolean {
-    const { options, replica } = this.#reader;
-    if (this.#cursor.policyEpoch !== options.policyEpoch || !this.#isOfPlace) return false;
+    const { replica } = this.#reader;
+    if (!this.isOfPolicy || !this.#isOfPlace) return false;
     // Tombstones at or below the floor may be missing here: what was removed cannot be told.
     for (const { origin, after } of this.#stretches) {
       const known = this.#known.get(origin.id);

@@ -24,9 +24,22 @@ const LATER = timeOf(10_000, 0);
 class Watch {
   readonly reader: Reader;
   readonly feed: Feed;
+  epoch = "e";
 
   constructor(node: MeshNode, from?: FeedStart["from"], filter: Filter = ANY, allowed: (namespace: string) => boolean = () => true) {
-    const options = { filter, name: "w", hash: "h", allowed, viewer: VIEWER, policyEpoch: "e", isNamesOnly: false, withDigest: false };
+    const epochOf = () => this.epoch;
+    const options = {
+      filter,
+      name: "w",
+      hash: "h",
+      allowed,
+      viewer: VIEWER,
+      get policyEpoch() {
+        return epochOf();
+      },
+      isNamesOnly: false,
+      withDigest: false,
+    };
     this.reader = new Reader(options, node.replica, node.facts);
     this.feed = new Feed(this.reader, { from, bookmarkIntervalMs: 100 }, T);
   }
@@ -442,6 +455,22 @@ test("4: a snapshot that a resumed stream needs waits until the node has covered
     ["BEGIN +1", "END"],
     ["BEGIN +1", "END"],
   ]);
+});
+
+test("5: a verdict that changes while the node is behind the cursor makes a snapshot: the node may not know yet what it withdraws", () => {
+  const a = nodeWith(K, KEYS[4]!);
+  const from = new Watch(a).settle();
+  const late = new MeshNode("b");
+  let isHidden = false;
+  const watch = new Watch(late, from, ANY, (namespace) => namespace !== "svc" || !isHidden);
+  expect(watch.all()).toEqual([]);
+  // Nothing here is of that namespace, so nobody has to be told of it.
+  isHidden = true;
+  watch.epoch = "f";
+  watch.feed.refresh([]);
+  expect(watch.all()).toEqual([]);
+  late.copy(a, "a/1", T);
+  expect(watch.all()).toEqual(["BEGIN +4", "END"]);
 });
 
 test("4: what was kept back while behind comes within the budget, and no key twice in a message", () => {
