@@ -33,6 +33,11 @@ export class Checks {
     this.#lost.add(originId);
   }
 
+  /** Whether any generation of the node lost something. */
+  hasLostOf(nodeId: string): boolean {
+    return [...this.#lost].some((originId) => originId.startsWith(`${nodeId}/`));
+  }
+
   get hasLost(): boolean {
     return this.#lost.size > 0;
   }

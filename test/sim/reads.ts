@@ -156,7 +156,8 @@ export class SimReads {
       const { key } = client;
       const promised = key === undefined ? undefined : model.promised.get(key);
       if (key === undefined || promised === undefined || promised.originId !== process.replica.self.id) continue;
-      if (promised.node !== process.node.index || checks.isLost(promised.originId)) continue;
+      // A lease renewed after a backup was restored is promised again, of a record that is lost.
+      if (promised.node !== process.node.index || checks.hasLostOf(process.node.name)) continue;
       const shown = seen.get(key);
       const held = process.replica.records(key);
       const what = () => `${process.node.name} promised client ${client.index} ${promised.state} ${key} stamped ${promised.hlc}`;
