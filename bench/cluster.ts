@@ -38,6 +38,7 @@ const [NODES, ENTRIES, RATE, SECONDS, IDLE, NEWCOMERS, CHURN] = [
 const BATCH = 100;
 /** The keys that change: those with this tag, which is what the watches ask for. */
 const CHANGING = 1000;
+if (ENTRIES < CHANGING || ENTRIES % BATCH !== 0) throw new Error(`--entries: at least ${CHANGING}, in hundreds`);
 const SYNC_MS = 120_000;
 /** How long a watch may take to show the last of the changes before they count as never seen. */
 const SEEN_MS = 30_000;
