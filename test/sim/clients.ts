@@ -3,7 +3,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Draft } from "../../src/catalog/codec.ts";
 import { HEALTH, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
-import type { Scope } from "../../src/catalog/scope.ts";
+import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
@@ -246,7 +246,8 @@ export class Client {
       const key = this.keyAt(process.node);
       const count = process.registrar.unregisterKeys(this.#caller, [key], process.time());
       const own = process.replica.own(key);
-      const hlc = count > 0 && own !== undefined ? own.hlc : 0;
+      // What was LOCAL here ended nothing at other nodes.
+      const hlc = count > 0 && own !== undefined && own.reach !== SCOPE.LOCAL ? own.hlc : 0;
       return (isDurable) => {
         if (turn !== this.#turn) return;
         if (!isDurable) this.#again(turn);

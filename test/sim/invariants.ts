@@ -108,6 +108,8 @@ export class Invariants implements Watching {
     for (const { originId, seq, hlc, reach, atMs } of model.ended(cell.key)) {
       // Stamped by a clock that was ahead, an end is older than what it hides. In its old age it may be forgotten.
       const isOld = this.#parts.world.nowMs - atMs > node.options.tombstoneTtlMs;
+      // One that no other node is told of ends its own origin's record only.
+      if (reach === SCOPE.LOCAL && seen.origin.id !== originId) continue;
       if (isOld || seen.hlc >= hlc || saidMs > atMs || process.replica.forgotten.has(originId)) continue;
       const known = process.replica.origins.get(originId);
       const ender = this.#byId.get(known?.nodeId ?? "");
