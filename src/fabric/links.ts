@@ -193,11 +193,12 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const listed = [...this.#parts.members()].filter(
       ({ nodeId, region, status }) => isListed(status) && nodeId !== self.nodeId && region === self.region,
     );
-    const candidates = this.#reach.candidates(listed, this.#up, time);
+    const cluster = new Set(listed.filter(({ clusterId }) => clusterId === self.clusterId).map(({ nodeId }) => nodeId));
+    const candidates = this.#reach.candidates(listed, this.#up, time, cluster);
     const chosen = this.#neighbours.choose(self, candidates);
     const wanted = candidates.filter(({ nodeId }) => chosen.has(nodeId));
     this.#peers.want(wanted, time);
-    const nodeIds = this.#reach.counted(listed, wanted, time).map(({ nodeId }) => nodeId);
+    const nodeIds = this.#reach.counted(listed, wanted, time, cluster).map(({ nodeId }) => nodeId);
     out.push({ kind: "wanted", nodeIds });
   }
 

@@ -23,6 +23,8 @@ interface Row {
 
 type Listed = readonly { readonly nodeId: string }[];
 
+const NOBODY: ReadonlySet<string> = new Set();
+
 /**
  * Why: where a firewall lets sites talk to a centre only, a node that insists on neighbours it cannot reach has no link at all, and
  * one that counts them as peers to be in step with is never in step. What they write comes by way of those in reach.
@@ -80,9 +82,14 @@ export class Reach {
 
   /**
    * Whom to choose neighbours from now: all but those passed over, or all of them where that is nobody: then it is this node
-   * that is cut off, and behind everybody. Whoever is not a member any more is forgotten.
+   * that is cut off, and behind everybody. So with its own `cluster`: what that writes comes back into it by no other. Whoever is not a member any more is forgotten.
    */
-  candidates<T extends { readonly nodeId: string }>(members: readonly T[], linked: ReadonlyMap<string, unknown>, time: Time): readonly T[] {
+  candidates<T extends { readonly nodeId: string }>(
+    members: readonly T[],
+    linked: ReadonlyMap<string, unknown>,
+    time: Time,
+    cluster = NOBODY,
+  ): readonly T[] {
     const known = new Set(members.map(({ nodeId }) => nodeId));
     this.#dueMonoMs = Number.POSITIVE_INFINITY;
     for (const [nodeId, { untilMonoMs, sinceMonoMs }] of this.#rows) {
@@ -90,20 +97,25 @@ export class Reach {
       for (const atMonoMs of [untilMonoMs, sinceMonoMs + this.#options.countMs])
         if (atMonoMs > time.monoMs && known.has(nodeId)) this.#dueMonoMs = Math.min(this.#dueMonoMs, atMonoMs);
     }
-    const inReach = members.filter(({ nodeId }) => linked.has(nodeId) || !this.isPassedOver(nodeId, time));
+    const isIn = ({ nodeId }: T) => linked.has(nodeId) || !this.isPassedOver(nodeId, time);
+    const isCutOff = !members.some((member) => cluster.has(member.nodeId) && isIn(member));
+    const inReach = members.filter((member) => isIn(member) || (isCutOff && cluster.has(member.nodeId)));
     return inReach.length === 0 ? members : inReach;
   }
 
   /**
    * Whom to be in step with: the wanted, and those passed over, but nobody who was out of reach for `countMs` and is a member all the
-   * same, so others reach it. When nobody else is left, it is this node that is cut off, and all the wanted count.
+   * same, so others reach it. When nobody else is left, or nobody else of the own `cluster`, it is this node that is cut off, and all
+   * the wanted count, or those of it.
    */
-  counted(members: Listed, wanted: Listed, { monoMs, wallMs }: Time): Listed {
+  counted(members: Listed, wanted: Listed, { monoMs, wallMs }: Time, cluster = NOBODY): Listed {
     const ids = new Set(wanted.map(({ nodeId }) => nodeId));
     const counted = members.filter(({ nodeId }) => {
       const sinceMonoMs = this.#rows.get(nodeId)?.sinceMonoMs ?? Number.POSITIVE_INFINITY;
       return (ids.has(nodeId) || this.isPassedOver(nodeId, { monoMs, wallMs })) && monoMs - sinceMonoMs < this.#options.countMs;
     });
-    return counted.length === 0 ? wanted : counted;
+    if (counted.length === 0) return wanted;
+    const isCutOff = !counted.some(({ nodeId }) => cluster.has(nodeId));
+    return isCutOff ? [...counted, ...wanted.filter(({ nodeId }) => cluster.has(nodeId))] : counted;
   }
 }

@@ -71,3 +71,18 @@ test("when nothing is tried any more, nothing is due", () => {
   reach.clear();
   expect(reach.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
 });
+
+test("with nobody of its own cluster in reach a node insists on all of them, and is not in step without: their news comes by no other", () => {
+  const reach = new Reach({ ...ONE_FAILURE, countMs: 500 });
+  const members = [{ nodeId: "own1" }, { nodeId: "own2" }, { nodeId: "far1" }, { nodeId: "far2" }];
+  const cluster = new Set(["own1", "own2"]);
+  const linked = new Map([["far1", 1]]);
+  for (const nodeId of ["own1", "far2"]) reach.failed(nodeId, at(0));
+  const idsOf = (listed: readonly { readonly nodeId: string }[]) => listed.map(({ nodeId }) => nodeId);
+  expect(idsOf(reach.candidates(members, linked, at(1), cluster))).toEqual(["own2", "far1"]);
+  reach.failed("own2", at(1));
+  const wanted = reach.candidates(members, linked, at(2), cluster);
+  expect(idsOf(wanted)).toEqual(["own1", "own2", "far1"]);
+  expect(idsOf(reach.counted(members, wanted, at(600), cluster))).toEqual(["far1", "own1", "own2"]);
+  expect(idsOf(reach.counted(members, wanted, at(600)))).toEqual(["far1"]);
+});
