@@ -307,12 +307,18 @@ export class Lives {
   // ---- protecting ----
 
   #cluster(clusterId: string): Cluster {
-    let cluster = this.#clusters.get(clusterId);
-    if (cluster === undefined) {
-      cluster = { vanished: new Map(), protectedTotal: undefined };
-      this.#clusters.set(clusterId, cluster);
-    }
+    const cluster: Cluster = this.#clusters.get(clusterId) ?? { vanished: new Map(), protectedTotal: undefined };
+    this.#clusters.set(clusterId, cluster);
     return cluster;
+  }
+
+  /** Of these origins those whose node is back in another generation of which nothing is heard yet. */
+  #backCount(ids: ReadonlyMap<string, number>): number {
+    const rows = [...this.#rows.values()];
+    const heard = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
+    const statusOf = ({ nodeId }: Origin) => (heard.has(nodeId) ? undefined : this.#parts.findMember(nodeId)?.status);
+    const isBack = (origin: Origin) => statusOf(origin) === "alive" || statusOf(origin) === "suspect";
+    return rows.filter(({ origin, absence }) => absence === "replaced" && ids.has(origin.id) && isBack(origin)).length;
   }
 
   #reviewClusters(time: Time, events: FabricEvent[]): void {
@@ -327,7 +333,7 @@ export class Lives {
           cluster.protectedTotal = total;
           events.push(clusterEvent("orphans_protected", "warn", { clusterId, vanishedCount: vanished.size, total }));
         }
-      } else if (cluster.protectedTotal - liveCount <= cluster.protectedTotal * orphanProtectRatio) {
+      } else if (cluster.protectedTotal - liveCount - this.#backCount(vanished) <= cluster.protectedTotal * orphanProtectRatio) {
         events.push(clusterEvent("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }));
         cluster.protectedTotal = undefined;
         vanished.clear();

@@ -223,6 +223,17 @@ test("protection ends when enough are back; who is still missing has the whole g
   expect(bench.eventNames()).toEqual(expect.arrayContaining(["orphans_protected", "orphans_unprotected"]));
 });
 
+test("protection ends too when nodes are back without their disks, though nothing is heard of their new generation", () => {
+  const bench = meshed();
+  for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "dead");
+  bench.run(HOUR_MS);
+  for (const nodeId of ["a", "b"]) bench.say(nodeId, "alive", { generation: 2 });
+  bench.run(0);
+  expect(bench.lives.protectedClusters()).toEqual([]);
+  bench.run(LIVES_DEFAULTS.orphanGraceMs);
+  expect(bench.lives.counts()).toEqual({ live: 2, orphaned: 0, hidden: 4 });
+});
+
 test("those who left or restart in good order do not count as vanished", () => {
   const bench = meshed();
   for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "left");
