@@ -138,7 +138,8 @@ export class FaultNet implements AsyncDisposable {
       const inode = inodeOf(remotePort, localPort);
       if (inode === undefined) continue;
       for (const [name, pid] of this.#pids) if (holdsSocket(pid, inode)) return name;
-      if (inode !== "0" && tries > 0) return "outside";
+      // A process that is being killed has given up its sockets before the kernel closes them: then nobody holds this one.
+      if (inode !== "0" && tries > 0 && isHeld(inode)) return "outside";
     }
     return undefined;
   }
@@ -167,6 +168,11 @@ function holdsSocket(pid: number, inode: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Whether any process of this machine holds it, so far as this one may look. */
+function isHeld(inode: string): boolean {
+  return readdirSync("/proc").some((name) => /^\d+$/.test(name) && holdsSocket(Number(name), inode));
 }
 
 function isSocket(path: string, inode: string): boolean {
