@@ -1,12 +1,13 @@
 /** The journal as the rest of the node sees it: hands batches to the thread that owns the file, and never blocks. */
 import { randomInt } from "node:crypto";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { FileProblem } from "./database-format.ts";
 import type { Journal, JournalStats, Restored } from "./journal.ts";
 import type { JournalBatch, JournalPut } from "./journal-format.ts";
 import { decodeRows, encodeBatch, FORMAT_VERSION } from "./journal-format.ts";
 import type { FileState, FromWorker, NumberedLease, OpenRequest, ToWorker } from "./journal-thread.ts";
+import { startThread } from "./thread.io.ts";
 
 /** Batches waiting for the disk; one more is refused. A single batch is never too large. */
 const MAX_QUEUED_BYTES = 64 << 20;
@@ -48,9 +49,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     forceNewGeneration,
     hashSeed: randomInt(2 ** 32),
   };
-  // The compiler rewrites the endings of imports, but not of this.
-  const entry = new URL(`./journal-worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
-  const worker = new Worker(entry, { name: "journal" });
+  const worker = startThread("journal");
   const first: ToWorker = { kind: "open", request };
   worker.postMessage(first, []);
   const { promise, resolve, reject } = Promise.withResolvers<FromWorker & { kind: "opened" }>();

@@ -1,7 +1,8 @@
 /** Calls to a thread that owns a file: asked in order, answered in order, one answer a call. */
-import { parentPort, Worker } from "node:worker_threads";
+import { parentPort, type Worker } from "node:worker_threads";
 import { assert, type Reason, WaymarkError } from "../lib/errors.ts";
 import { FileRefused, messageOf } from "./database-file.io.ts";
+import { startThread } from "./thread.io.ts";
 
 /** An answer that is an error. */
 interface Failure {
@@ -33,9 +34,7 @@ export class ThreadCalls<Request extends Kinded, Answer extends Kinded> {
   /** Starts the thread `src/store/<name>-worker.io.ts`. */
   constructor(name: string) {
     this.#name = name;
-    // The compiler rewrites the endings of imports, but not of this.
-    const entry = new URL(`./${name}-worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
-    this.#worker = new Worker(entry, { name });
+    this.#worker = startThread(name);
     this.#worker.on("message", (answer: Answer | Failure) => this.#answered(answer));
     this.#worker.on("error", (error: Error) => this.#break(`the ${name} thread failed: ${error.message}`, error));
     this.#exited = new Promise((resolve) => {
