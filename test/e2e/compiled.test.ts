@@ -13,9 +13,9 @@ const folder = mkdtempSync(join(tmpdir(), "waymark-compiled-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Starts a node in an environment without folders of its own but these, and kills it as soon as it is ready. */
-async function killWhenReady(folders: Readonly<Record<string, string>>): Promise<void> {
+async function killWhenReady(folders: Readonly<Record<string, string>>, store: readonly string[] = ["--ephemeral"]): Promise<void> {
   const { HOME: _home, XDG_CACHE_HOME: _caches, NODE_COMPILE_CACHE: _node, ...env } = process.env;
-  const child = spawn(WAYMARK, ["serve", "--ephemeral", ...PORTS, "-o", "json", "--log-level", "error"], {
+  const child = spawn(WAYMARK, ["serve", ...store, ...PORTS, "-o", "json", "--log-level", "error"], {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...env, ...folders },
   });
@@ -39,6 +39,14 @@ test.each([
   await killWhenReady(folders);
   expect(compiledIn(kept)).toBeGreaterThan(300);
   expect(existsSync("not")).toBe(false);
+});
+
+test("so is that of the threads that own its files", async () => {
+  const folders = { XDG_CACHE_HOME: join(folder, "threads") };
+  await killWhenReady(folders);
+  const withoutThreads = compiledIn(folders.XDG_CACHE_HOME);
+  await killWhenReady(folders, ["--data-dir", join(folder, "data")]);
+  expect(compiledIn(folders.XDG_CACHE_HOME)).toBeGreaterThan(withoutThreads);
 });
 
 test.each([
