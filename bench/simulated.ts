@@ -309,7 +309,11 @@ function merged(part: string, { rows, goals }: Measured, run: Readonly<Record<st
 }
 
 const wanted = values.only === "" ? Object.keys(PARTS) : values.only.split(",");
-for (const part of wanted) if (PARTS[part] === undefined) throw new Error(`no part "${part}"; there are: ${Object.keys(PARTS).join(", ")}`);
+for (const part of wanted) {
+  if (PARTS[part] !== undefined) continue;
+  console.error(`--only: no part "${part}"; there are: ${Object.keys(PARTS).join(", ")}`);
+  process.exit(2);
+}
 for (const part of wanted) {
   const [startCpu, startMs] = [process.cpuUsage(), performance.now()];
   const spent = (): Spent => {
