@@ -270,6 +270,33 @@ test("members of other regions, the dead and those who left get no link; one not
   expect(kinds(bench.run(2000))).toContain("close 2");
 });
 
+test.each([
+  { others: "of its cluster nobody else", g: "c2", isInsisted: true },
+  { others: "another of its cluster", g: "c1", isInsisted: false },
+])("a member that never answers is tried on and counted where there is $others in reach", ({ g, isInsisted }) => {
+  const bench = new Bench("a");
+  let tries = 0;
+  const failTo = (to: string) => {
+    for (const { link, nodeId, state } of [...bench.links.rows]) {
+      if (state !== "opening" || nodeId !== to) continue;
+      tries += 1;
+      bench.handle({ kind: "closed", link, detail: "" });
+    }
+  };
+  bench.know(memberOf("b"), memberOf("g", { clusterId: g }));
+  const toG = [...bench.links.rows].find(({ nodeId }) => nodeId === "g")?.link ?? 0;
+  bench.answer(toG, greetingOf("g", { clusterId: g }));
+  for (let second = 0; second < 120; second++) {
+    if (second === 60) tries = 0;
+    failTo("b");
+    bench.run(1000);
+  }
+  // Waits between tries are ten seconds at most.
+  expect(tries >= 5).toBe(isInsisted);
+  const wanted = bench.said.filter((output) => output.kind === "wanted").at(-1);
+  expect(wanted?.nodeIds).toEqual(isInsisted ? ["g", "b"] : ["g"]);
+});
+
 test("a member that moved is looked for at its new address", () => {
   const bench = new Bench("m");
   bench.know(memberOf("z"));
