@@ -277,11 +277,9 @@ test.each([
   const bench = new Bench("a");
   let tries = 0;
   const failTo = (to: string) => {
-    for (const { link, nodeId, state } of [...bench.links.rows]) {
-      if (state !== "opening" || nodeId !== to) continue;
-      tries += 1;
-      bench.handle({ kind: "closed", link, detail: "" });
-    }
+    const opening = [...bench.links.rows].filter(({ nodeId, state }) => state === "opening" && nodeId === to);
+    tries += opening.length;
+    for (const { link } of opening) bench.handle({ kind: "closed", link, detail: "" });
   };
   bench.know(memberOf("b"), memberOf("g", { clusterId: g }));
   const toG = [...bench.links.rows].find(({ nodeId }) => nodeId === "g")?.link ?? 0;
