@@ -18,6 +18,8 @@ export interface FrontOptions {
   readonly guard: Http2Guard;
   readonly lent: LentCertificates;
   readonly reflection: "on" | "authenticated" | "off";
+  /** Registers reflection with grpc-js; called once, before its first call is handed over. */
+  readonly addReflection: () => void;
   readonly limits: { readonly maxMessageBytes: number; readonly maxBufferedBytes: number; readonly maxStreams: number };
 }
 
@@ -48,6 +50,8 @@ export class GrpcFront {
   readonly #chain: Chain;
   readonly #lent: LentCertificates;
   readonly #reflection: FrontOptions["reflection"];
+  /** Absent once called. Not called at start: what it makes of the protos takes 0.13 s and 10 MB, and few nodes ever need it. */
+  #addReflection: FrontOptions["addReflection"] | undefined;
   /** How grpc-js takes a stream. */
   #foreign: readonly StreamListener[] = [];
 
@@ -57,6 +61,7 @@ export class GrpcFront {
     this.#chain = options.chain;
     this.#lent = options.lent;
     this.#reflection = options.reflection;
+    this.#addReflection = options.addReflection;
     this.#turns = options.guard.turns;
     this.#maxStreams = limits.maxStreams;
     this.#bounds = { maxMessageBytes: limits.maxMessageBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
@@ -147,6 +152,10 @@ export class GrpcFront {
       const timeoutMs = parseGrpcTimeout(timeout === undefined ? undefined : String(timeout));
       if (timeoutMs === undefined || timeoutMs > MAX_FOREIGN_TIMEOUT_MS) delete headers["grpc-timeout"];
       this.#lendCertificate(incoming);
+      if (REFLECTION.test(headers[":path"] ?? "")) {
+        this.#addReflection?.();
+        this.#addReflection = undefined;
+      }
       for (const listener of this.#foreign) listener(stream, headers, incoming.flags);
       // After grpc-js paused the stream, so that this listener starts nothing.
       stream.on("data", (chunk: Uint8Array) => {

@@ -97,9 +97,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   for (const service of options.services) addService(server, service, { chain: options.chain, lent });
   const names = options.services.map((service) => service.desc.typeName);
   const health = addHealth(server, names);
-  const reflection = options.reflection ?? "on";
-  if (reflection !== "off")
-    addReflection(server, options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url)), names);
+  const descriptors = options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url));
 
   setHttp2Options(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure()); // TLS is ours, see openAcceptor.
@@ -110,7 +108,15 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
       options.onCut?.(abuse);
     },
   });
-  const front = new GrpcFront({ chain: options.chain, services: options.services, guard, limits, lent, reflection });
+  const front = new GrpcFront({
+    chain: options.chain,
+    services: options.services,
+    guard,
+    limits,
+    lent,
+    reflection: options.reflection ?? "on",
+    addReflection: () => addReflection(server, descriptors, names),
+  });
   front.stepIn(http2ServerOf(server));
   const acceptor = await openAcceptor({
     host: options.host,
