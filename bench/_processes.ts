@@ -15,6 +15,9 @@ const LOAD_CORE = "1";
 const START_MS = 120_000;
 const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
 
+/** What bin/waymark sets. */
+const ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0" };
+
 export interface Running {
   readonly name: "waymark" | "etcd";
   readonly pid: number;
@@ -121,7 +124,7 @@ export async function startNode({ dataDir, nodeFlags = [], args = [], isFree = f
   ];
   const [command, all] = isFree ? [process.execPath, nodeArgs] : onServerCore(process.execPath, nodeArgs);
   const startedMs = performance.now();
-  const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"] });
+  const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"], env: { ...process.env, ...ENV } });
   const line = await firstLine(child);
   const ready = JSON.parse(line) as { readonly listeners: Readonly<Record<string, string>> };
   const [host = "", port = ""] = (ready.listeners["grpc"] ?? "").split(":");
