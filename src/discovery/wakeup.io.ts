@@ -6,7 +6,7 @@ import type { Fanout } from "./fanout.ts";
 const SLICE_MS = 2;
 const SLICE_WATCHERS = 256;
 /** After a flush, further changes are gathered this long: leading edge at once, a bounded delay under load. */
-const GATHER_MS = 5;
+const GATHER_MS = 2;
 /** How often bookmarks are looked for; whoever promises one by a time asks for it this much earlier. */
 const BOOKMARK_TICK_MS = 200;
 
