@@ -39,6 +39,10 @@ export function dialectOf(server: Running, { etcdValue }: Sizes): Dialect {
   };
 }
 
+export interface Closer {
+  close(): void;
+}
+
 /** Streams that all follow the namespace, and one connection that changes it. */
 export class Watchers {
   readonly #server: Running;
@@ -198,22 +202,28 @@ function abort(message: string): void {
   }, 500);
 }
 
-/** Streams that stop reading: the server may send `windowBytes` on each and no more. */
+/** Streams that stop reading: the server may send `windowBytes` on each and no more. Returns what closes them. */
 export async function openStalled(
   server: Running,
   count: number,
-  options: { windowBytes: number; perConnection: number },
-): Promise<Wire[]> {
+  options: { readonly windowBytes: number; readonly perConnection: number },
+): Promise<Closer> {
   const wires: Wire[] = [];
+  let isClosing = false;
+  const onEnd = (why: string) => {
+    if (!isClosing) abort(`a stalled stream is over: ${why}`);
+  };
   for (let i = 0; i < count; i++) {
     let wire = wires[Math.floor(i / options.perConnection)];
-    if (wire === undefined)
-      wires.push(
-        (wire = await Wire.open(server.grpc, options.windowBytes === undefined ? {} : { streamWindowBytes: options.windowBytes })),
-      );
-    const stream = wire.stream(PATH.watch, { onMessage: () => {}, onEnd: (why) => abort(`a stalled stream is over: ${why}`) });
+    if (wire === undefined) wires.push((wire = await Wire.open(server.grpc, { streamWindowBytes: options.windowBytes })));
+    const stream = wire.stream(PATH.watch, { onMessage: () => {}, onEnd });
     stream.send(watchBytes());
     stream.end();
   }
-  return wires;
+  return {
+    close() {
+      isClosing = true;
+      for (const wire of wires) wire.close();
+    },
+  };
 }

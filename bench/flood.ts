@@ -112,10 +112,23 @@ const at = (share: number) => {
   };
 };
 const rows = [at(0.5), at(0.9), at(0.99)];
+/** All rounds as one: what is rare in a round (a full collection) counts here as often as it comes. */
+const together = (share: number) => {
+  const alone = percentile(
+    turns.flatMap((turn) => turn.alone),
+    share,
+  );
+  const flooded = percentile(
+    turns.flatMap((turn) => turn.flooded),
+    share,
+  );
+  return { percentile: `p${share * 100}`, "alone ms": round(alone), "flooded ms": round(flooded), ratio: round(flooded / alone) };
+};
 report({
   name: "flood",
   tables: {
-    "another tenant's queries": rows,
+    "another tenant's queries, round by round": rows,
+    "all rounds as one": [together(0.5), together(0.9), together(0.99), together(0.999), together(1)],
     "the flood": [
       {
         "calls a second": FLOOD_PER_SECOND,
