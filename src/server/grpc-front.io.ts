@@ -50,7 +50,7 @@ export class GrpcFront {
   readonly #chain: Chain;
   readonly #lent: LentCertificates;
   readonly #reflection: FrontOptions["reflection"];
-  /** Absent once called. Not called at start: what it makes of the protos takes 0.13 s and 10 MB, and few nodes ever need it. */
+  /** Absent once called. */
   #addReflection: FrontOptions["addReflection"] | undefined;
   /** How grpc-js takes a stream. */
   #foreign: readonly StreamListener[] = [];

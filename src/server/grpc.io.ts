@@ -11,7 +11,7 @@ import { GrpcFront } from "./grpc-front.io.ts";
 import { addHealth, type HealthBoard } from "./health.io.ts";
 import { HTTP2_OPTIONS, Http2Guard } from "./http2-guard.io.ts";
 import { LentCertificates } from "./peer.io.ts";
-import { addReflection } from "./reflection.io.ts";
+import { prepareReflection } from "./reflection.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
 
 /** Bounds of the listener; every one is a setting. */
@@ -115,7 +115,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     limits,
     lent,
     reflection: options.reflection ?? "on",
-    addReflection: () => addReflection(server, descriptors, names),
+    addReflection: prepareReflection(server, descriptors, names),
   });
   front.stepIn(http2ServerOf(server));
   const acceptor = await openAcceptor({
