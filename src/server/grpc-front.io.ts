@@ -153,8 +153,9 @@ export class GrpcFront {
       if (timeoutMs === undefined || timeoutMs > MAX_FOREIGN_TIMEOUT_MS) delete headers["grpc-timeout"];
       this.#lendCertificate(incoming);
       if (REFLECTION.test(headers[":path"] ?? "")) {
-        this.#addReflection?.();
-        this.#addReflection = undefined;
+        const add = this.#addReflection;
+        this.#addReflection = undefined; // First: one that throws would cost as much again at every call.
+        add?.();
       }
       for (const listener of this.#foreign) listener(stream, headers, incoming.flags);
       // After grpc-js paused the stream, so that this listener starts nothing.
