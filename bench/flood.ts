@@ -142,8 +142,8 @@ report({
   goals: [
     quiet(
       {
-        name: "another tenant's p99 under a flood of ten times the limit, over alone (median)",
-        value: rows[2]?.ratio.median,
+        name: "another tenant's p99 under a flood of ten times the limit, over alone (all rounds as one)",
+        value: together(0.99).ratio,
         unit: "×",
         atMost: 1.2,
       },
@@ -152,6 +152,6 @@ report({
   ],
   notes: [
     `Limit ${READS_PER_MINUTE} reads a minute a tenant; the flood is even, on four connections of another process; the other tenant sends ${CALLS_PER_SECOND} a second on its own connection, counted from sending.`,
-    `Turns of ${TURN_MS} ms with and without the flood, ${SECONDS} s of each a round. The flood's process shares the load's core.`,
+    `Turns of ${TURN_MS} ms with and without the flood, ${SECONDS} s of each a round. The flood's process shares the load's core. The node is the same: its collections come half as often as in a flood that goes on, and may fall into a turn without.`,
   ],
 });

@@ -18,8 +18,8 @@ export interface FrontOptions {
   readonly guard: Http2Guard;
   readonly lent: LentCertificates;
   readonly reflection: "on" | "authenticated" | "off";
-  /** Registers reflection with grpc-js; called once, before its first call is handed over. */
-  readonly addReflection: () => void;
+  /** Registers reflection with grpc-js; called once, before its first call is handed over. Absent where it is off. */
+  readonly addReflection: (() => void) | undefined;
   readonly limits: { readonly maxMessageBytes: number; readonly maxBufferedBytes: number; readonly maxStreams: number };
 }
 
@@ -51,7 +51,7 @@ export class GrpcFront {
   readonly #lent: LentCertificates;
   readonly #reflection: FrontOptions["reflection"];
   /** Absent once called. */
-  #addReflection: FrontOptions["addReflection"] | undefined;
+  #addReflection: FrontOptions["addReflection"];
   /** How grpc-js takes a stream. */
   #foreign: readonly StreamListener[] = [];
 

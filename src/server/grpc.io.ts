@@ -97,7 +97,8 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   for (const service of options.services) addService(server, service, { chain: options.chain, lent });
   const names = options.services.map((service) => service.desc.typeName);
   const health = addHealth(server, names);
-  const descriptors = options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url));
+  const reflection = options.reflection ?? "on";
+  const descriptors = () => options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url));
 
   setHttp2Options(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure()); // TLS is ours, see openAcceptor.
@@ -114,8 +115,8 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     guard,
     limits,
     lent,
-    reflection: options.reflection ?? "on",
-    addReflection: prepareReflection(server, descriptors, names),
+    reflection,
+    addReflection: reflection === "off" ? undefined : prepareReflection(server, descriptors(), names),
   });
   front.stepIn(http2ServerOf(server));
   const acceptor = await openAcceptor({
