@@ -9,7 +9,7 @@ import {
   HealthListResponseSchema,
 } from "../../gen/grpc/health/v1/health_pb.js";
 import { ServerReflectionRequestSchema, ServerReflectionResponseSchema } from "../../gen/grpc/reflection/v1/reflection_pb.js";
-import { type GrpcListener, startGrpcListener } from "../../src/server/grpc.io.ts";
+import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";
@@ -29,14 +29,14 @@ const SERVICES = [
 let listener: GrpcListener;
 const clients: RawClient[] = [];
 
+function start(more: Pick<GrpcListenerOptions, "descriptors" | "reflection"> = {}): Promise<GrpcListener> {
+  const services = listServices({ discovery: demoService().service });
+  const log = { info: () => {}, warn: () => {} };
+  return startGrpcListener({ host: "127.0.0.1", port: 0, services, chain: demoChain().chain, log, ...more });
+}
+
 beforeAll(async () => {
-  listener = await startGrpcListener({
-    host: "127.0.0.1",
-    port: 0,
-    services: listServices({ discovery: demoService().service }),
-    chain: demoChain().chain,
-    log: { info: () => {}, warn: () => {} },
-  });
+  listener = await start();
   listener.setServing(true);
 });
 
@@ -150,4 +150,27 @@ test.each([
   expect((await health.unary("Check", bytes, { call: { deadline: Date.now() + 3_000 } })).code).not.toBe(0);
   // From another connection: the answer repeats the name, and 100 kB of it in a trailer is more than a client takes.
   expect((await client("grpc.health.v1.Health").unary("Check", checkOf(""))).code).toBe(0);
+});
+
+test("bytes that are no files of descriptors end the start, unless reflection is off", async () => {
+  const descriptors = Uint8Array.of(0x0a, 5, 1);
+  await expect(start({ descriptors })).rejects.toThrow("malformed protobuf");
+  const without = await start({ descriptors, reflection: "off" });
+  await without.stop(0);
+});
+
+test("files that cannot be read cost one call its answer, and are not read again", async () => {
+  const broken = await start({ descriptors: Uint8Array.of(0x0a, 2, 0xff, 0xff) });
+  broken.setServing(true);
+  const ask = async (service: string, method: string) => {
+    const made = new RawClient(broken.address, { service });
+    clients.push(made);
+    const stream = made.bidi(method);
+    const outcome = collected(stream);
+    stream.end();
+    return (await outcome).code;
+  };
+  expect(await ask("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo")).toBe(13);
+  expect(await ask("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo")).toBe(12);
+  await broken.stop(200);
 });
