@@ -5,15 +5,16 @@ import { defineConfig } from "vitest/config";
 const PURE_ROOMS = "{lib,catalog,policy,summary,fabric,resolver,discovery,dns,store,control,data}";
 
 /** Everything under test/ that is not a unit test has its own folder. */
-const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly"] as const;
+const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly", "soak"] as const;
 
 export default defineConfig({
   test: {
     // Two cores are the machine this is tuned for; the processes that e2e tests start need one of them.
     maxWorkers: 2,
     // Failing fast beats hanging: every wait in a test has its own, shorter deadline and a message.
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    expect: { poll: { timeout: 30_000 } },
     passWithNoTests: true,
     setupFiles: ["test/seed-setup.ts"],
     coverage: {
@@ -32,7 +33,7 @@ export default defineConfig({
       },
       { extends: true, test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 120_000 } },
       // One file at a time: they start servers and measure how long answers take.
-      { extends: true, test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], fileParallelism: false, testTimeout: 60_000 } },
+      { extends: true, test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], fileParallelism: false, testTimeout: 120_000 } },
       {
         extends: true,
         test: {
@@ -43,7 +44,7 @@ export default defineConfig({
           hookTimeout: 240_000,
         },
       },
-      { extends: true, test: { name: "docs", include: ["test/docs/**/*.test.ts"], fileParallelism: false, testTimeout: 60_000 } },
+      { extends: true, test: { name: "docs", include: ["test/docs/**/*.test.ts"], fileParallelism: false, testTimeout: 120_000 } },
       { extends: true, test: { name: "chaos", include: ["test/chaos/**/*.test.ts"], fileParallelism: false, testTimeout: 300_000 } },
       {
         extends: true,
@@ -61,6 +62,7 @@ export default defineConfig({
         extends: true,
         test: { name: "nightly", include: ["test/nightly/**/*.test.ts"], fileParallelism: false, testTimeout: 3_600_000 },
       },
+      { extends: true, test: { name: "soak", include: ["test/soak/**/*.test.ts"], fileParallelism: false } },
     ],
   },
 });

@@ -44,6 +44,8 @@ export interface NodeOptions {
   readonly args?: readonly string[];
   /** On whatever core there is, where several nodes are measured. */
   readonly isFree?: boolean;
+  /** Checkout whose sources run; this one when absent. */
+  readonly root?: string;
 }
 
 /** Whether a tool is on the path. */
@@ -110,13 +112,13 @@ function onServerCore(command: string, args: readonly string[]): readonly [strin
 }
 
 /** Starts a node and waits for its ready line. */
-export async function startNode({ dataDir, nodeFlags = [], args = [], isFree = false }: NodeOptions = {}): Promise<Node> {
+export async function startNode({ dataDir, nodeFlags = [], args = [], isFree = false, root = ROOT }: NodeOptions = {}): Promise<Node> {
   const nodeArgs = [
     "--expose-gc",
     ...nodeFlags,
     "--import",
     join(ROOT, "bench", "_probe.ts"),
-    join(ROOT, "src", "main.ts"),
+    join(root, "src", "main.ts"),
     "serve",
     ...(dataDir === undefined ? ["--ephemeral"] : ["--data-dir", dataDir]),
     ...NODE_ARGS,

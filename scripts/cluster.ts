@@ -3,8 +3,9 @@
  * them all. Nodes are named n1, n2, …; all join by the first.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -49,6 +50,14 @@ function number(name: string, text: string, min: number, max: number): number {
 function portsOf(basePort: number, i: number): readonly string[] {
   const port = (offset: number) => String(basePort === 0 ? 0 : basePort + 10 * i + offset);
   return ["--grpc-port", port(0), "--fabric-port", port(1), "--http-port", port(2), "--dns-port", port(3)];
+}
+
+/** The token that the nodes show each other, in a file that only this user reads; made when it is not there. */
+function tokenFile(data: string): string {
+  mkdirSync(data, { recursive: true });
+  const path = join(data, "fabric.token");
+  if (!existsSync(path)) writeFileSync(path, `${randomBytes(32).toString("base64url")}\n`, { mode: 0o600 });
+  return path;
 }
 
 /** Starts a node and waits for its ready line. */
@@ -111,7 +120,8 @@ async function main(): Promise<void> {
   const data = values.data ?? mkdtempSync(join(tmpdir(), "waymark-cluster-"));
   const interrupted = Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
   const common = ["--cluster-id", values["cluster-id"], "--region", values.region, "--log-level", values["log-level"], ...positionals];
-  const flagsOf = (i: number) => ["--data-dir", join(data, `n${i + 1}`), ...portsOf(basePort, i), ...common];
+  const token = ["--cluster-token-file", tokenFile(data)];
+  const flagsOf = (i: number) => [...token, "--data-dir", join(data, `n${i + 1}`), ...portsOf(basePort, i), ...common];
   const nodes: Started[] = [];
   try {
     const first = await start("n1", flagsOf(0));

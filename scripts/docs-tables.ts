@@ -1,7 +1,8 @@
 /** The reference pages that are one table each, and the few words of Markdown that all generated pages share. */
 import { EXIT } from "../src/cli/exit.ts";
 import type { FlagSpec, VerbSpec } from "../src/cli/verb.ts";
-import { GLOBAL_FLAGS, VERBS } from "../src/cli/verbs.ts";
+import { GLOBAL_FLAGS } from "../src/cli/verbs.ts";
+import { ALL_VERBS as VERBS } from "../src/cli/verbs-full.ts";
 import { KNOB_ROWS, type KnobRow } from "../src/config.ts";
 import { CODES } from "../src/lib/errors.ts";
 import { type LabelBound, type MetricRow, OTHER } from "../src/lib/metric-row.ts";
@@ -46,7 +47,7 @@ export function configPage(): string {
 
 const ABOUT_SETTINGS = `A setting comes from the settings file (\`--config node.toml\` or \`.json\`), the environment or a flag of \`waymark serve\`;
 what is named later in this sentence wins. Durations are written \`500ms\`, \`1.5s\`, \`10m\`, \`24h\`, \`7d\`; sizes \`16KiB\`, \`4MiB\` or a
-number of bytes; lists, in the environment and in flags, with commas; tables, in the environment, as JSON. An unknown key is an error that names the nearest one.
+number of bytes; lists, in the environment and in flags, with commas; tables, in the environment, as JSON (a table of text also as \`a=1,b=2\`). An unknown key is an error that names the nearest one.
 \`waymark config show\` prints what is in effect and where each value came from; \`waymark config validate\` only checks.`;
 
 /** The fields of a setting that is a table, or a list of them. */

@@ -1,6 +1,6 @@
 /**
  * Everything that must hold, cheapest first: `npm test`, and with an argument `quick`, `long`, `chaos`,
- * `nightly` or `soak`.
+ * `nightly`, `soak` or `soak-cluster`.
  * Every check that is not a vitest run counts as one; the last line is `N passed, N failed` (and `, N skipped`).
  */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -11,6 +11,8 @@ interface Tally {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  /** Tests that took longer than any should that runs each time. */
+  readonly slow?: readonly string[];
 }
 
 interface Step {
@@ -18,6 +20,8 @@ interface Step {
   readonly run: () => Promise<Tally>;
 }
 
+/** What takes longer belongs into `test:long` or `nightly`, with its rule in the simulator. */
+const SLOW_MS = 20_000;
 const REPORTS = join(ROOT, ".cache", "reports");
 
 /** What vitest's json reporter writes, as far as we read it. */
@@ -26,7 +30,10 @@ interface VitestReport {
   readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly numTodoTests: number;
-  readonly testResults: readonly { readonly status: string; readonly assertionResults: readonly unknown[] }[];
+  readonly testResults: readonly {
+    readonly status: string;
+    readonly assertionResults: readonly { readonly fullName: string; readonly duration?: number | null }[];
+  }[];
 }
 
 /** A tool that is right or wrong as a whole; its output is shown only when it is wrong. */
@@ -83,6 +90,10 @@ function tallyOf(reportFile: string, code: number): Tally {
     passed: report.numPassedTests,
     failed: code !== 0 && failed === 0 ? 1 : failed,
     skipped: report.numPendingTests + report.numTodoTests,
+    slow: report.testResults
+      .flatMap((file) => file.assertionResults)
+      .filter(({ duration }) => (duration ?? 0) > SLOW_MS)
+      .map(({ fullName, duration }) => `${((duration ?? 0) / 1000).toFixed(1)} s  ${fullName}`),
   };
 }
 
@@ -120,6 +131,8 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     vitest("soak", { projects: ["long", "chaos", "nightly"] }),
     vitest("soak sim", seeds({ first: 1, count: Number(process.env["WAYMARK_RUNS"] ?? 30_000) })),
   ],
+  // Real processes in network namespaces, half an hour: `WAYMARK_SOAK_MINUTES` sets how long.
+  "soak-cluster": [vitest("soak cluster", { projects: ["soak"] })],
 };
 
 const mode = process.argv[2] ?? "all";
@@ -130,13 +143,14 @@ if (steps === undefined) {
 }
 mkdirSync(REPORTS, { recursive: true });
 let [passed, failed, skipped] = [0, 0, 0];
-const lines: string[] = [];
+const [lines, slow]: [string[], string[]] = [[], []];
 for (const step of steps) {
   const started = performance.now();
   const tally = await step.run();
   passed += tally.passed;
   failed += tally.failed;
   skipped += tally.skipped;
+  slow.push(...(tally.slow ?? []));
   const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
   const skips = tally.skipped > 0 ? `, ${tally.skipped} skipped` : "";
   const line = `${tally.failed === 0 ? "ok  " : "FAIL"} ${seconds} s  ${step.name}: ${tally.passed} passed, ${tally.failed} failed${skips}`;
@@ -144,6 +158,8 @@ for (const step of steps) {
   lines.push(line);
 }
 console.log(`\n${lines.join("\n")}\n`);
+// Not a failure: on a busy machine each may be.
+if (mode === "all" && slow.length > 0) console.log(`over ${SLOW_MS / 1000} s, too long for npm test:\n${slow.join("\n")}\n`);
 // A skip says that this machine lacks something; CI has installed everything, so there a skip is a failure.
 const skipsFail = skipped > 0 && ["1", "true"].includes(process.env["CI"] ?? "");
 if (skipsFail) console.log("in CI a skipped test counts as failed");

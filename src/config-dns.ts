@@ -1,5 +1,5 @@
 /** Settings of the DNS gateway: the group `dns` of KNOBS in config.ts, which is where to look first. */
-import { bool, list, ms, optionalPort, optionalText, port } from "./lib/knob.ts";
+import { bool, int, list, ms, optionalInt, optionalPort, optionalText, port } from "./lib/knob.ts";
 
 const HOUR_MS = 3_600_000;
 const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
@@ -18,5 +18,16 @@ export const DNS_KNOBS = {
   minTtlMs: ms({ default: 1000, min: 0, max: 24 * HOUR_MS, doc: "Least TTL given." }),
   maxTtlMs: ms({ default: 60_000, min: 1000, max: 24 * HOUR_MS, doc: "Greatest TTL given." }),
   negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of answers that say a name or type is not there." }),
+  rate: optionalInt({
+    min: 0,
+    max: 10_000_000,
+    doc: "Whole answers a second over UDP to one network (/24 of IPv4, /56 of IPv6), whose addresses may be forged; above it a question is told to ask again over TCP. 0 means any number. When absent: 500 when the gateway listens beyond loopback, else 0.",
+  }),
+  rateNetworks: int({
+    default: 10_000,
+    min: 2,
+    max: 10_000_000,
+    doc: "Networks whose answers are counted for dns.rate; those that asked longest ago go first.",
+  }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix; otherwise they are refused." }),
 } as const;

@@ -1,5 +1,5 @@
 /** Settings of how nodes find each other and replicate: the group `fabric` of KNOBS in config.ts, which is where to look first. */
-import { bool, choice, int, list, ms, optionalText, port, ratio } from "./lib/knob.ts";
+import { choice, int, list, ms, optionalBool, optionalText, port, ratio } from "./lib/knob.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -12,11 +12,17 @@ const ADDRESS = {
 } as const;
 
 export const FABRIC_KNOBS = {
-  enabled: bool({ default: true, doc: "Listen for other nodes and replicate with them; off, the node stands alone." }),
+  enabled: optionalBool({
+    doc: "Listen for other nodes and replicate with them; off, the node stands alone. When absent it is on, but for a node without token, certificates and seeds that something else protects (credentials, tenants, TLS, a policy): that one stands alone.",
+  }),
   port: port({
     default: 17_421,
     flag: "--fabric-port <port>",
     doc: "Port of the fabric listener, which only other nodes talk to; 0 means any free port.",
+  }),
+  advertisePort: port({
+    default: 0,
+    doc: "Port that other nodes are told to reach this node's fabric at, with listen.advertise_host, where it is behind a forwarder; 0 means the port that it listens on.",
   }),
   seeds: list({
     ...ADDRESS,
@@ -34,10 +40,11 @@ export const FABRIC_KNOBS = {
     choices: ["leave", "keep"],
     default: "leave",
     flag: "--on-stop <what>",
-    doc: "What a stop makes of this node's entries while other nodes of its cluster are alive: leave ends them, keep lets them stand until it is back. Alone, a node keeps them.",
+    doc: "What a stop makes of this node's entries while other nodes of its cluster are alive: leave ends those with a lease and hands static ones over to other nodes, keep lets them stand until it is back. Alone, a node keeps them.",
   }),
   clusterTokenFile: optionalText({
     ...PATH,
+    flag: "--cluster-token-file <file>",
     doc: "File with the token that nodes of this cluster show each other; one line of 16 to 1024 printable characters. While it is changed, a second line with another that is taken as well. Read again on SIGHUP.",
   }),
   certFile: optionalText({
@@ -48,6 +55,17 @@ export const FABRIC_KNOBS = {
   caFile: optionalText({
     ...PATH,
     doc: "PEM file with the authorities that certificates of other nodes must come from; they must be of the same trust domain.",
+  }),
+  trust: choice({
+    choices: ["strict", "explicit", "permissive"],
+    default: "strict",
+    doc: "Which other clusters of the region are let in: strict those of fabric.clusters, and only with certificates; explicit those of fabric.clusters; permissive all, with a warning. Nodes of others are foreign: no members, no records, no policy. Give all nodes of a cluster the same.",
+  }),
+  clusters: list({
+    pattern: /^[A-Za-z0-9._:/@+-]{1,64}$/,
+    what: "1 to 64 of A-Z a-z 0-9 . _ : / @ + -",
+    default: [],
+    doc: "Other clusters whose nodes are let in; see fabric.trust.",
   }),
   maxLinks: int({ default: 20, min: 1, max: 200, doc: "Replication links a node keeps; up to this many peers every one has a link." }),
   intervalMs: ms({ default: 1000, min: 50, max: MINUTE_MS, doc: "Time between two probes of members." }),
@@ -62,6 +80,25 @@ export const FABRIC_KNOBS = {
     min: 1,
     max: 100,
     doc: "A suspected member has this many intervals, times the decimal logarithm of the members when it is above 1, to refute it.",
+  }),
+  suspicionMinMs: ms({
+    default: 0,
+    min: 0,
+    max: HOUR_MS,
+    doc: "Time that a suspected member has at least to refute it, however few intervals the multiplier makes of it; 0 means what the multiplier says, and 5 intervals in a cluster of fewer than five.",
+  }),
+  fanout: int({ default: 3, min: 1, max: 64, doc: "Members that are told of news in each round of gossip." }),
+  retransmitMultiplier: int({
+    default: 4,
+    min: 1,
+    max: 100,
+    doc: "A node sends news of a member this many times, times the decimal logarithm of the members, rounded up.",
+  }),
+  metadataRefreshMs: ms({
+    default: 0,
+    min: 0,
+    max: 24 * HOUR_MS,
+    doc: "Time after which a node tells the others anew what it is (roles, labels, address), though nothing changed; 0 means that it only tells changes. At least fabric.interval.",
   }),
   orphanGraceMs: ms({
     default: 5 * MINUTE_MS,
@@ -89,7 +126,7 @@ export const FABRIC_KNOBS = {
     default: 2_000_000,
     min: 1000,
     max: 100_000_000,
-    doc: "Records kept of one other node; entries beyond it are refused one by one, counted and logged.",
+    doc: "Records kept of one other node; beyond it that node's are partial here: not in step, not passed on, fetched again now and then.",
   }),
   snapshotIntervalMs: ms({
     default: MINUTE_MS,

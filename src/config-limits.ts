@@ -1,5 +1,6 @@
 /** Settings of how much: the groups `limits` and `quotas` of KNOBS in config.ts, which is where to look first. */
 import { bytes, int, ms } from "./lib/knob.ts";
+import { RECORD_BOUNDS } from "./lib/record-bounds.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -32,23 +33,43 @@ const RATE_KNOBS = {
 /** The names are also those of catalog/names.ts `Bounds`: this group is handed over as both. */
 export const LIMIT_KNOBS = {
   ...RATE_KNOBS,
-  maxEntryBytes: bytes({ default: 16_384, min: 1024, max: 30_000, doc: "Largest encoded entry, without load and times." }),
-  maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: 67_108_864, doc: "Largest request." }),
-  maxRequestEntries: int({ default: 1000, min: 1, max: 100_000, doc: "Most entries, keys, leases or reports in one request." }),
-  maxNamespaceLength: int({ default: 200, min: 16, max: 240, doc: "Longest namespace." }),
-  maxLabelLength: int({ default: 63, min: 8, max: 63, doc: "Longest label of a namespace." }),
-  maxNameLength: int({ default: 128, min: 16, max: 1000, doc: "Longest name, instance id, tag, capability or resource." }),
-  maxIdLength: int({ default: 64, min: 16, max: 256, doc: "Longest node, cluster, region, zone or tenant id." }),
-  maxHostLength: int({ default: 253, min: 16, max: 253, doc: "Longest host of a target." }),
-  maxAliasLength: int({ default: 253, min: 16, max: 253, doc: "Longest alias." }),
-  maxTargets: int({ default: 64, min: 1, max: 1000, doc: "Most targets of an entry." }),
-  maxListItems: int({ default: 64, min: 1, max: 1000, doc: "Most items of each other list of an entry, such as its tags." }),
-  maxMetadataPairs: int({ default: 64, min: 0, max: 1000, doc: "Most metadata pairs of an entry." }),
-  maxMetadataKeyLength: int({ default: 63, min: 8, max: 256, doc: "Longest metadata key." }),
-  maxMetadataValueBytes: bytes({ default: 1024, min: 16, max: 65_536, doc: "Largest metadata value." }),
-  maxPatternLength: int({ default: 256, min: 16, max: 1000, doc: "Longest subject pattern of a topic." }),
-  maxUrlLength: int({ default: 512, min: 16, max: 4096, doc: "Longest url a node advertises." }),
-  maxEntryTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: 24 * HOUR_MS, doc: "Longest advisory ttl of an entry." }),
+  maxEntryBytes: bytes({
+    default: 16_384,
+    min: 1024,
+    max: RECORD_BOUNDS.maxEntryBytes,
+    doc: "Largest encoded entry, without load and times.",
+  }),
+  maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: RECORD_BOUNDS.maxRequestBytes, doc: "Largest request." }),
+  maxRequestEntries: int({
+    default: 1000,
+    min: 1,
+    max: RECORD_BOUNDS.maxRequestEntries,
+    doc: "Most entries, keys, leases or reports in one request.",
+  }),
+  maxNamespaceLength: int({ default: 200, min: 16, max: RECORD_BOUNDS.maxNamespaceLength, doc: "Longest namespace." }),
+  maxLabelLength: int({ default: 63, min: 8, max: RECORD_BOUNDS.maxLabelLength, doc: "Longest label of a namespace." }),
+  maxNameLength: int({
+    default: 128,
+    min: 16,
+    max: RECORD_BOUNDS.maxNameLength,
+    doc: "Longest name, instance id, tag, capability or resource.",
+  }),
+  maxIdLength: int({ default: 64, min: 16, max: RECORD_BOUNDS.maxIdLength, doc: "Longest node, cluster, region, zone or tenant id." }),
+  maxHostLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxHostLength, doc: "Longest host of a target." }),
+  maxAliasLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxAliasLength, doc: "Longest alias." }),
+  maxTargets: int({ default: 64, min: 1, max: RECORD_BOUNDS.maxTargets, doc: "Most targets of an entry." }),
+  maxListItems: int({
+    default: 64,
+    min: 1,
+    max: RECORD_BOUNDS.maxListItems,
+    doc: "Most items of each other list of an entry, such as its tags.",
+  }),
+  maxMetadataPairs: int({ default: 64, min: 0, max: RECORD_BOUNDS.maxMetadataPairs, doc: "Most metadata pairs of an entry." }),
+  maxMetadataKeyLength: int({ default: 63, min: 8, max: RECORD_BOUNDS.maxMetadataKeyLength, doc: "Longest metadata key." }),
+  maxMetadataValueBytes: bytes({ default: 1024, min: 16, max: RECORD_BOUNDS.maxMetadataValueBytes, doc: "Largest metadata value." }),
+  maxPatternLength: int({ default: 256, min: 16, max: RECORD_BOUNDS.maxPatternLength, doc: "Longest subject pattern of a topic." }),
+  maxUrlLength: int({ default: 512, min: 16, max: RECORD_BOUNDS.maxUrlLength, doc: "Longest url a node advertises." }),
+  maxEntryTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: RECORD_BOUNDS.maxEntryTtlMs, doc: "Longest advisory ttl of an entry." }),
 } as const;
 
 const COUNT = { default: 0, min: 0, max: 1_000_000_000 } as const;

@@ -1,6 +1,6 @@
 /** Settings of who calls: the group `tenants` of KNOBS in config.ts, which is where to look first. */
 import { parseBlock } from "./lib/cidr.ts";
-import { bool, choice, list, ms, optionalText, text } from "./lib/knob.ts";
+import { bool, choice, list, ms, optionalChoice, optionalText, text } from "./lib/knob.ts";
 import { record, rows } from "./lib/knob-table.ts";
 
 const ID = { pattern: /^[A-Za-z0-9._:/@+-]{1,64}$/, what: "1 to 64 of A-Z a-z 0-9 . _ : / @ + -" } as const;
@@ -18,6 +18,10 @@ const KNOWN_HEADERS = new Set(["authorization", "x-api-key", "x-request-id", "ho
 
 export const TENANT_KNOBS = {
   mode: bool({ default: false, doc: "Tenants are told apart: a caller without a credential has no tenant, not even tenants.default." }),
+  anonymous: optionalChoice({
+    choices: ["none", "read", "all"],
+    doc: "What callers without a credential may do over gRPC and HTTP: nothing but health, read, or all that credentials do not reserve. When absent it is all on loopback without credentials, else read. DNS, which has no credentials, is turned off by dns.enabled alone.",
+  }),
   default: optionalText({ ...ID, doc: "Tenant of callers whose credential names none." }),
   allowRequestOverride: bool({
     default: false,

@@ -9,13 +9,15 @@ import { CATALOG_KNOBS } from "./config-catalog.ts";
 import { DNS_KNOBS } from "./config-dns.ts";
 import { FABRIC_KNOBS } from "./config-fabric.ts";
 import { LIMIT_KNOBS, QUOTA_KNOBS } from "./config-limits.ts";
+import { NODE_KNOBS, nodeFactsProblem } from "./config-node.ts";
+import { POLICY_KNOBS } from "./config-policy.ts";
 import { TENANT_KNOBS } from "./config-tenants.ts";
-import { bool, choice, int, type Knob, list, ms, optionalText, pairs, port, text } from "./lib/knob.ts";
+import { bool, choice, int, type Knob, list, ms, optionalText, port, text } from "./lib/knob.ts";
 import { fileKey } from "./lib/knob-table.ts";
 import { findNearest } from "./lib/nearest.ts";
+import { NODE_HOST } from "./lib/node-bounds.ts";
 
 const HOUR_MS = 3_600_000;
-const ID = { pattern: /^[A-Za-z0-9._:/@+-]{1,64}$/, what: "1 to 64 of A-Z a-z 0-9 . _ : / @ + -" } as const;
 const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
 /** Who may read what has no namespace and so no policy. */
@@ -26,33 +28,33 @@ const DOOR = ["on", "authenticated", "off"] as const;
  * `1s`); all else of the key is the name in snake_case.
  */
 const KNOBS = {
-  node: {
-    id: optionalText({
-      ...ID,
-      flag: "--node-id <id>",
-      doc: "Id of this node; a random one is made and kept in the data directory when absent.",
-    }),
-    name: optionalText({ pattern: /^.{1,128}$/, what: "1 to 128 characters", doc: "Name for people; the id when absent." }),
-    clusterId: text({ ...ID, default: "local", flag: "--cluster-id <id>", doc: "Cluster this node belongs to." }),
-    region: text({ ...ID, default: "local", flag: "--region <name>", doc: "Region of this node." }),
-    zone: text({ ...ID, default: "local", flag: "--zone <name>", doc: "Locality inside the region; entries that name no zone get it." }),
-    roles: list({ ...ID, default: [], doc: "Roles this node announces." }),
-    labels: pairs({ default: {}, doc: "Free labels this node announces." }),
-    stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "How long a stop waits for open calls." }),
-  },
+  node: NODE_KNOBS,
   listen: {
     host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address the listeners bind to." }),
     advertiseHost: optionalText({
-      ...HOST,
+      pattern: NODE_HOST,
+      what: "a host name, an IPv4 address or an IPv6 address",
       flag: "--advertise-host <host>",
       doc: "Host others are told to connect to; when absent the bound address, or of a node bound to all of them the first that is not loopback.",
     }),
     grpcPort: port({ default: 17_420, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
     httpPort: port({ default: 17_480, flag: "--http-port <port>", doc: "Port of the HTTP edge; 0 means any free port." }),
+    allowedHosts: list({
+      pattern: NODE_HOST,
+      what: "a host name, an IPv4 address or an IPv6 address",
+      default: [],
+      doc: "Names that requests to a plain HTTP edge may give as `Host`, beside loopback names and addresses of this node: a web page could make any other mean this node (DNS rebinding). With TLS every name is taken, and with tenants.anonymous = none too, unless there is a tenants.trusted_header.",
+    }),
+    corsOrigins: list({
+      pattern: /^https?:\/\/[A-Za-z0-9.[\]:-]{1,253}$/,
+      what: "an origin as browsers write it: https://ui.example",
+      default: [],
+      doc: "Origins whose web pages may read from the HTTP edge and write to it; writes from pages of other origins are refused.",
+    }),
     insecure: bool({
       default: false,
       flag: "--insecure",
-      doc: "Listen on other addresses than loopback although neither TLS nor a credential is configured: whoever reaches the node may do anything.",
+      doc: "Listen on other addresses than loopback although neither TLS nor a credential is configured: whoever reaches the node may do what tenants.anonymous says.",
     }),
   },
   // The names are those of server/grpc.io.ts `GrpcLimits`: this group is handed over as it is.
@@ -62,7 +64,7 @@ const KNOBS = {
       default: 1_000,
       min: 1,
       max: 1_000_000,
-      doc: "Open streams on one gRPC connection; what one client can make the others wait for grows with it.",
+      doc: "Open streams on one gRPC connection; beyond 128, only as many as last (watches, KeepAlive).",
     }),
     maxStreams: int({ default: 50_000, min: 1, max: 10_000_000, doc: "Open streams over all gRPC connections." }),
     keepaliveTimeMs: ms({
@@ -93,7 +95,7 @@ const KNOBS = {
     newGeneration: bool({
       default: false,
       flag: "--new-generation",
-      doc: "Start as a new origin though the journal is there: after restoring a backup.",
+      doc: "Start as a new origin with what the data directory holds: after restoring a backup, or when the directory was refused because its log is missing.",
     }),
     ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Keep nothing on disk; every start is a new generation." }),
   },
@@ -102,13 +104,7 @@ const KNOBS = {
   quotas: QUOTA_KNOBS,
   dns: DNS_KNOBS,
   fabric: FABRIC_KNOBS,
-  policy: {
-    file: optionalText({
-      ...PATH,
-      flag: "--policy <file>",
-      doc: "Policy file (YAML or JSON), applied at start and on SIGHUP when it says something else than it said last time.",
-    }),
-  },
+  policy: POLICY_KNOBS,
   audit: AUDIT_KNOBS,
   observability: {
     logLevel: choice({
@@ -327,6 +323,9 @@ function check(
   }
 }
 
+/** As many as a hello may name (`fabric/message-rules.ts`). */
+const MAX_ACCEPT_FROM = 256;
+
 /** Rules between settings. */
 function crossProblems(settings: Settings, origins: ReadonlyMap<string, string>): Problem[] {
   const problems: Problem[] = [];
@@ -342,7 +341,13 @@ function crossProblems(settings: Settings, origins: ReadonlyMap<string, string>)
   const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
   if (files.some((file) => file !== undefined) && files.includes(undefined))
     refuse("fabric.cert_file", "goes with fabric.key_file and fabric.ca_file: nodes check each other, so all three or none");
-  if (!fabric.enabled && fabric.seeds.length > 0) refuse("fabric.seeds", "needs fabric.enabled");
+  const factsProblem = nodeFactsProblem(settings.node);
+  if (factsProblem !== undefined) refuse("node.labels", factsProblem);
+  if (fabric.enabled === false && fabric.seeds.length > 0) refuse("fabric.seeds", "needs fabric.enabled");
+  if (fabric.metadataRefreshMs > 0 && fabric.metadataRefreshMs < fabric.intervalMs)
+    refuse("fabric.metadata_refresh", "must be 0 or at least fabric.interval");
+  if (settings.policy.acceptFrom.length > MAX_ACCEPT_FROM)
+    refuse("policy.accept_from", `has ${settings.policy.acceptFrom.length} clusters, more than ${MAX_ACCEPT_FROM}`);
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");

@@ -2,7 +2,6 @@
 import { runCli } from "./cli/run.ts";
 import { openWorld } from "./cli/world.io.ts";
 import type { ServeRequest } from "./cli/world.ts";
-import { decodeLabel, encodeLabel } from "./dns/names.ts";
 
 const interrupt = new AbortController();
 let signals = 0;
@@ -19,16 +18,29 @@ process.on("SIGTERM", onSignal);
 // A reader such as `head` that has seen enough is no error.
 process.stdout.on("error", () => process.exit(0));
 
+/** How long a process may go on after its node has failed, in ms: its start has closed what it opened, and nothing is left to do. */
+const CLOSE_MS = 1000;
+
 async function serve(request: ServeRequest): Promise<void> {
   // Loaded only here: the server's rooms and libraries cost a client's command half of its start.
   const { serveNode } = await import("./main-serve.ts");
-  await serveNode(request, { version: world.version, interrupt: interrupt.signal });
+  try {
+    await serveNode(request, { version: world.version, interrupt: interrupt.signal });
+  } catch (error) {
+    // A thread or a socket that does not close must not keep a failed process: whoever started it waits for its exit code.
+    setTimeout(() => process.exit(), CLOSE_MS).unref();
+    throw error;
+  }
 }
 
 const world = await openWorld({
   interrupt: interrupt.signal,
   serve,
-  labels: { encode: encodeLabel, decode: decodeLabel },
+  labels: {
+    encode: async (text) => (await import("./dns/names.ts")).encodeLabel(text),
+    decode: async (label) => (await import("./dns/names.ts")).decodeLabel(label),
+  },
+  secretFileWarnings: async (settings) => (await import("./node-secret-files.ts")).secretFileWarnings(settings),
   readPolicy: async (text) => (await import("./main-policy.ts")).readPolicy(text),
   writePolicy: async (policy, format) => (await import("./main-policy.ts")).writePolicy(policy, format),
   verifyAudit: async (text) => (await import("./main-policy.ts")).verifyAudit(text),

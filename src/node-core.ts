@@ -4,24 +4,26 @@ import { performance } from "node:perf_hooks";
 import { Drafter } from "./catalog/codec.ts";
 import { Leases } from "./catalog/leases.ts";
 import { Lookup } from "./catalog/lookup.ts";
+import { PROTOCOL_BOUNDS } from "./catalog/names.ts";
 import { Replica } from "./catalog/replica.ts";
 import { Slab } from "./catalog/slab.ts";
 import { TraitsPool } from "./catalog/traits.ts";
 import type { Settings } from "./config.ts";
 import { Committer } from "./discovery/commit.io.ts";
-import { DnsNames } from "./discovery/dns-names.ts";
+import { DnsNames, plainName } from "./discovery/dns-names.ts";
 import { Fanout } from "./discovery/fanout.ts";
-import { runSlices } from "./discovery/policy-switch.io.ts";
+import { runSlices, SwitchQueue } from "./discovery/policy-switch.io.ts";
 import { isAdmitted, PolicySwitch, type SwitchParts } from "./discovery/policy-switch.ts";
 import { Reads } from "./discovery/reads.ts";
 import { Registrar } from "./discovery/registrar.ts";
-import { restoreLeases, restoreRow } from "./discovery/restore.ts";
+import { Restoring, restoreLeases, soundNumbers } from "./discovery/restore.ts";
 import { Wakeup } from "./discovery/wakeup.io.ts";
 import { GENERATIONS_PER_S } from "./fabric/self.ts";
 import { Hlc } from "./lib/hlc.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { Metrics } from "./lib/metrics.ts";
+import { skippedNowMs } from "./lib/patient-time.io.ts";
 import { AccessTrail } from "./node-access.ts";
 import { NodeLimits } from "./node-limits.ts";
 import { HISTORY_BOUNDS, PolicyEngine } from "./policy/engine.ts";
@@ -52,26 +54,39 @@ export interface NodeCore {
   readonly limits: NodeLimits;
   readonly journal: Journal;
   readonly metrics: Metrics;
-  readonly state: { isReady: boolean; isDraining: boolean };
+  /** `clockFault`: why this node takes no writes, because its clock is off; empty while it is not. */
+  readonly state: { isReady: boolean; isDraining: boolean; clockFault: string };
   /** What the fabric wants to hear and says; without one nothing. */
   readonly hooks: CoreHooks;
   /** The replica changed: names, watches and whoever waits hear of it. */
   showChanges(): void;
   /** Brings catalog and watches in line with the policy now in force; resolves when every door shows it. */
   switchPolicy(): Promise<void>;
+  /** The watches that take what they are given have heard of the change before: the next may begin. */
+  policyHeard(): Promise<void>;
 }
 
 export interface CoreHooks {
   /** Own records were committed. */
   onCommitted: () => void;
+  /** Whether the clock is off is other than before. */
+  onClock: () => void;
   /** Whether tombstones may be collected. */
   collectsByAge: () => boolean;
+  /** Before a policy is stored here: throws `fabric_open`, or closes an open fabric; what it returns opens it again. */
+  securePolicy: () => () => void;
+  /** A newer policy that linked nodes have and this one does not take, and why; empty when there is none. */
+  policyNotTaken: () => string;
+  /** Whether a policy applied here comes into force in a cluster, as far as linked nodes tell. */
+  policyReaches: (clusterId: string) => boolean;
 }
 
 export interface CoreOptions {
   readonly settings: Settings;
   readonly log: RootLog;
   readonly version: string;
+  /** As `RegistrarOptions.skippedMs`; the standstills of this process unless given. */
+  readonly skippedMs?: (monoMs: number) => number;
 }
 
 /** The process's two clocks. */
@@ -96,6 +111,18 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
   return openJournal({ ...made, directory: persistence.dataDir, forceNewGeneration: persistence.newGeneration, log: log.child("journal") });
 }
 
+/** Of a node that has no fabric. */
+function noHooks(): CoreHooks {
+  return {
+    onCommitted: () => {},
+    onClock: () => {},
+    collectsByAge: () => true,
+    securePolicy: () => () => {},
+    policyNotTaken: () => "",
+    policyReaches: () => true,
+  };
+}
+
 /** The rooms, with what the journal kept back in them. */
 export async function buildCore(options: CoreOptions, journal: Journal): Promise<NodeCore> {
   const { settings } = options;
@@ -105,24 +132,24 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const lookup = new Lookup();
   const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
   const rules = { policies, onDenied: trail.onDenied, quotas: limits.quotas };
-  const hooks: CoreHooks = { onCommitted: () => {}, collectsByAge: () => true };
-  const { replica, leases, drafter, hlc, registrar } = buildCatalog(settings, journal, { lookup, rules, hooks });
+  const hooks = noHooks();
+  const { replica, leases, drafter, hlc, registrar } = buildCatalog(options, journal, { lookup, rules, hooks });
   const time = now();
-  restoreLeases(leases, journal.restored.leases, registrar, time);
-  const parts = { replica, leases, drafter, bounds: settings.limits };
-  await journal.replay((row) => void hlc.merge(restoreRow(row, parts, time), time.wallMs, settings.fabric.maxClockSkewMs));
+  await replay(options, journal, { replica, leases, drafter, hlc, registrar }, time);
   const listeners: Record<string, string> = {};
   const identity = identityOf(options, journal, { listeners, time, replica });
   const fanout = new Fanout();
   const wakeup = new Wakeup(fanout, now);
   const reads = new Reads(replica, identity, { policies, onDenied: trail.onDenied });
-  const dnsNames = new DnsNames(replica);
+  const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
   dnsNames.refresh();
+  registrar.requests.refresh();
   replica.takeTouched();
   const commitMs = metrics.histogram("waymark_journal_commit_ms", {});
   const batchRecords = metrics.histogram("waymark_journal_batch_records", {});
   const showChanges = () => {
     dnsNames.refresh();
+    registrar.requests.refresh();
     fanout.changed(replica.takeTouched());
     wakeup.kick();
   };
@@ -153,27 +180,44 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
     journal,
     metrics,
-    state: { isReady: false, isDraining: false },
-    switchPolicy: policySwitcher({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
+    state: { isReady: false, isDraining: false, clockFault: "" },
+    ...policySwitches({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
   };
 }
 
-/** One change after another: a later one waits for the one before it. */
-function policySwitcher(parts: SwitchParts & { readonly policies: PolicyEngine }, showChanges: () => void): () => Promise<void> {
+/** What the journal kept, back in the rooms. */
+async function replay(
+  { settings, log }: CoreOptions,
+  journal: Journal,
+  rooms: Pick<NodeCore, "replica" | "leases" | "drafter" | "hlc" | "registrar">,
+  time: Time,
+): Promise<void> {
+  const { replica, leases, registrar } = rooms;
+  restoreLeases(leases, journal.restored.leases, registrar, time);
+  const restoring = new Restoring({ ...rooms, bounds: PROTOCOL_BOUNDS, maxClockSkewMs: settings.fabric.maxClockSkewMs }, time);
+  await journal.replay((row) => restoring.row(row));
+  const { generation } = replica.self;
+  if (generation !== journal.restored.generation) await journal.renewGeneration(generation);
+  const againCount = restoring.finish();
+  if (againCount > 0) log.child("journal").warn({ againCount }, "records with numbers that nobody can go on from are written again");
+}
+
+function policySwitches(
+  parts: SwitchParts & { readonly policies: PolicyEngine },
+  showChanges: () => void,
+): Pick<NodeCore, "switchPolicy" | "policyHeard"> {
+  const switches = new SwitchQueue(parts);
   const switchOnce = async () => {
     const change = parts.policies.takeChanged();
-    if (change === undefined) return;
+    if (change === undefined) return false;
     const running = new PolicySwitch(parts, change);
     await runSlices((maxCount) => running.step(maxCount));
     // Some may have stood still at what they were still to be told.
     parts.fanout.all();
     showChanges();
+    return true;
   };
-  let last = Promise.resolve();
-  return () => {
-    last = last.then(switchOnce);
-    return last;
-  };
+  return { switchPolicy: () => switches.run(switchOnce), policyHeard: () => switches.heard() };
 }
 
 interface WriteRules {
@@ -183,12 +227,12 @@ interface WriteRules {
 }
 
 function buildCatalog(
-  { node, catalog, limits }: Settings,
+  { settings: { node, catalog, limits }, skippedMs = skippedNowMs }: CoreOptions,
   journal: Journal,
   { lookup, rules, hooks }: { lookup: Lookup; rules: WriteRules; hooks: CoreHooks },
 ) {
   const { policies, onDenied, quotas } = rules;
-  const replica = new Replica(lookup, new Slab(), { ...journal.restored, ...catalog });
+  const replica = new Replica(lookup, new Slab(), { ...soundNumbers(journal.restored, newGeneration), ...catalog });
   replica.setAdmission((cell) => isAdmitted(policies.policy, cell, node.clusterId));
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const drafter = new Drafter({ bounds: limits, traits: new TraitsPool() });
@@ -205,6 +249,7 @@ function buildCatalog(
     maxIdempotencyKeys: catalog.maxIdempotencyKeys,
     collectsByAge: () => hooks.collectsByAge(),
     newToken: () => token(12),
+    skippedMs,
   };
   return { replica, leases, drafter, hlc, registrar: new Registrar(options, { replica, leases, drafter, hlc, quotas }) };
 }

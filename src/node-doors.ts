@@ -5,10 +5,15 @@ import type { EntryView } from "./catalog/entry-view.ts";
 import { ANY } from "./catalog/filter.ts";
 import { queryPage } from "./catalog/query.ts";
 import { type CatalogRecord, KIND } from "./catalog/record.ts";
+import { healthTier } from "./catalog/select.ts";
 import type { Settings } from "./config.ts";
+import { anonymousAccess } from "./config-exposure.ts";
+import { type Claim, isRightful } from "./discovery/alias-claim.ts";
 import { parseZone } from "./dns/names.ts";
 import { type DnsGateway, startDnsGateway } from "./dns/server.io.ts";
 import type { DnsCatalog } from "./dns/subject.ts";
+import { isLoopbackHost } from "./lib/cidr.ts";
+import { BrokenInvariant, WaymarkError } from "./lib/errors.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import type { NodeCore } from "./node-core.ts";
@@ -20,12 +25,15 @@ import { anonymousCaller, type Caller } from "./policy/caller.ts";
 import type { PolicyStatus } from "./policy/engine.ts";
 import type { RefusedAct } from "./policy/refusals.ts";
 import { Chain, type RefusedCall } from "./server/chain.ts";
+import { changesNothing } from "./server/demand.ts";
 import { type EdgeListener, startEdgeListener } from "./server/edge.io.ts";
 import { type GrpcListener, startGrpcListener } from "./server/grpc.io.ts";
 import type { HttpSources, Readiness } from "./server/http.ts";
+import { Inflater } from "./server/inflater.io.ts";
 import { openScraper } from "./server/metrics.io.ts";
 import { rpcObserver } from "./server/rpc-metrics.ts";
 import type { TlsFiles } from "./server/tls-files.io.ts";
+import type { WebRules } from "./server/web-door.ts";
 import { admitted } from "./services/admission.ts";
 import { listServices } from "./services/list.ts";
 import { lagJson, type PeerParts, peerService, peersJson } from "./services/peers.ts";
@@ -63,6 +71,7 @@ export async function openDoors(options: DoorOptions): Promise<Doors> {
   });
   const chain = openChain(options, services);
   const tls = tlsFiles(settings);
+  const inflater = new Inflater();
   const grpc = await startGrpcListener({
     host: listen.host,
     port: listen.grpcPort,
@@ -70,7 +79,8 @@ export async function openDoors(options: DoorOptions): Promise<Doors> {
     chain,
     tls,
     limits: { maxMessageBytes: limits.maxRequestBytes, ...server },
-    reflection: server.reflection,
+    reflection: doorOf(server.reflection, settings),
+    inflater,
     log: log.child("server.grpc"),
     onCut: (reason) => core.metrics.inc("waymark_connections_refused_total", { listener: "grpc", reason }),
   });
@@ -84,6 +94,8 @@ export async function openDoors(options: DoorOptions): Promise<Doors> {
       metrics: core.metrics,
       tls,
       limits: { maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
+      inflater,
+      web: webRules(settings),
       log: log.child("server.http"),
     });
     try {
@@ -100,23 +112,54 @@ export async function openDoors(options: DoorOptions): Promise<Doors> {
   }
 }
 
-function openChain({ log, core, now, identities }: DoorOptions, services: readonly Service[]): Chain {
+/** Where TLS or a credential says who may come, every name will do. A page can send the header of a trusted proxy, so that is none. */
+function webRules(settings: Settings): WebRules {
+  const { listen, tenants, tls } = settings;
+  const needsCredential = anonymousAccess(settings) === "none" && tenants.trustedHeader === undefined;
+  return {
+    takesAnyHost: tls.certFile !== undefined || needsCredential,
+    hosts: [listen.host, listen.advertiseHost ?? listen.host, ...listen.allowedHosts],
+    corsOrigins: listen.corsOrigins,
+  };
+}
+
+/** A door that is open to everybody is not where callers without a credential may do nothing. */
+function doorOf(access: "on" | "authenticated" | "off", settings: Settings): "on" | "authenticated" | "off" {
+  return access === "on" && anonymousAccess(settings) === "none" ? "authenticated" : access;
+}
+
+function openChain({ settings, log, core, now, identities }: DoorOptions, services: readonly Service[]): Chain {
   const { identity, metrics } = core;
   const rpcLog = log.child("server.rpc");
   const isStream = (service: string, method: string) => {
     const desc = services.find((s) => s.desc.typeName === service)?.desc;
     return desc?.methods.some((m) => m.name === method && m.methodKind !== "unary") ?? false;
   };
+  const isRead = (service: string, method: string) => {
+    const desc = services.find((s) => s.desc.typeName === service)?.desc.methods.find((m) => m.name === method);
+    return desc !== undefined && changesNothing(desc);
+  };
   let requests = 0;
   return new Chain({
     now,
     identify: identities.identify,
+    anonymous: anonymousAccess(settings),
     limit: core.limits.admit,
     newRequestId: () => `${identity.boot}-${(++requests).toString(36)}`,
     observe: rpcObserver(metrics, isStream),
     onRefused: (call) => core.limits.note(refusedAct(call, identity.clusterId)),
-    onBug: (fault, call) => rpcLog.error({ err: fault, ...call }, "handler failed"),
+    onBug: (fault, call) => {
+      rpcLog.error({ err: fault, ...call }, "handler failed");
+      if (fault instanceof BrokenInvariant && !fault.isUndone && !isRead(call.service, call.method)) endProcess(fault);
+    },
     onCall: rpcLog.isEnabled("debug") ? (call) => rpcLog.debug(call, "call") : undefined,
+  });
+}
+
+/** Nobody knows what a bug left behind: the process ends as by any error that nobody catches, and its restart is clean. */
+function endProcess(fault: Error): void {
+  queueMicrotask(() => {
+    throw fault;
   });
 }
 
@@ -139,15 +182,20 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
 }
 
+/** Enough for a busy resolver, and 5 Mbit/s at most for whom a forger aims it at. */
+const DEFAULT_DNS_RATE = 500;
+
 function openDns({ settings, log, core, random, now }: DoorOptions): Promise<DnsGateway> {
   const { dns, listen, catalog } = settings;
   const dnsLog = log.child("dns");
-  const { admit } = core.limits;
+  const { admitDns } = core.limits;
+  const host = dns.host ?? listen.host;
+  const perSecond = dns.rate ?? (isLoopbackHost(host) ? 0 : DEFAULT_DNS_RATE);
   // One view for all, so that answers are kept for all; who asks is known while its query is answered, in one turn.
   let asker = anonymousCaller(core.identity.clusterId, "");
-  const view = dnsCatalog(core, (namespace) => noteHidden(core, asker, namespace));
+  const view = dnsCatalog(random, core, (namespaces) => noteHidden(core, asker, namespaces));
   return startDnsGateway({
-    host: dns.host ?? listen.host,
+    host,
     udpPort: dns.udpPort,
     tcpPort: dns.tcpPort,
     settings: {
@@ -160,41 +208,65 @@ function openDns({ settings, log, core, random, now }: DoorOptions): Promise<Dns
       allowExternalNames: dns.allowExternalNames,
     },
     catalogFor: (address) => {
+      if (!core.state.isReady) throw new WaymarkError("not_ready", "the catalog may be a part of it: this node has not caught up yet");
       asker = anonymousCaller(core.identity.clusterId, address);
-      admit?.(asker, "read", now().monoMs);
+      admitDns?.(asker, now().monoMs);
       return view;
     },
+    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks },
     random,
     metrics: core.metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
   });
 }
 
-/** An answer without what policy hides. UDP addresses are easily forged, so the audit has one record a second for each, with the count. */
-function noteHidden({ reads, trail, limits }: NodeCore, asker: Caller, namespace: string): void {
-  const { reason, rule } = reads.verdict(asker, namespace);
-  trail.countDenial("query", reason);
-  limits.note({ caller: asker, action: "query", namespace, reason, detail: `dns${rule === "" ? "" : `, rule ${rule}`}` });
+/** An answer without what policy hides. UDP addresses are easily forged, so the audit has one record a second for all, with the count. */
+function noteHidden({ reads, trail, limits, metrics }: NodeCore, asker: Caller, namespaces: readonly string[]): void {
+  metrics.inc("dns_policy_denials_total", {});
+  for (const namespace of namespaces) {
+    const { reason, rule } = reads.verdict(asker, namespace);
+    trail.countDenial("query", reason);
+    limits.noteDns({ caller: asker, action: "query", namespace, reason, detail: rule === "" ? "" : `rule ${rule}` });
+  }
 }
 
-/** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. `onHidden` hears of a namespace once an answer. */
+/** An answer has room for some twenty healthy instances; clients that take the first spread over them. */
+const DNS_SAMPLING = { form: "spread", rank: healthTier, ideal: 0, fit: 0, wanted: 32 } as const;
+
+/** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. `onHidden` hears of what an answer lacks, once an answer. */
 export function dnsCatalog(
-  { reads, replica, dnsNames, identity }: Pick<NodeCore, "reads" | "replica" | "dnsNames" | "identity">,
-  onHidden: (namespace: string) => void = () => {},
+  random: () => number,
+  { reads, replica, dnsNames, identity, policies }: Pick<NodeCore, "reads" | "replica" | "dnsNames" | "identity" | "policies">,
+  onHidden: (namespaces: readonly string[]) => void = () => {},
 ): DnsCatalog {
   const viewer = anonymousCaller(identity.clusterId, "");
+  const counts = (claim: Claim) => isRightful(policies.policy, claim, identity.clusterId);
   const hidden = new Set<string>();
+  let hasSampled = false;
   return {
     get revision() {
       // Both only grow, so the sum changes whenever either does.
       return replica.revision + reads.policyTurn;
     },
-    find: (kind, namespace, name) => {
+    find: (kind, namespace, name, suits) => {
       if (!reads.verdict(viewer, namespace).allowed) {
         hidden.add(namespace);
         return [];
       }
-      return reads.find(viewer, { kind, namespace, name }).map((record) => reads.entry(record));
+      const entryOf = (record: CatalogRecord) => {
+        const entry = reads.entry(record);
+        return suits(entry) ? { key: record.key, entry } : undefined;
+      };
+      const sampling = { ...DNS_SAMPLING, at: random() };
+      const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits: entryOf });
+      if (!isSample) return found.map(({ entry }) => entry);
+      hasSampled = true;
+      return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
+    },
+    takeSampled: () => {
+      const has = hasSampled;
+      hasSampled = false;
+      return has;
     },
     takeHidden: () => {
       if (hidden.size === 0) return [];
@@ -202,9 +274,17 @@ export function dnsCatalog(
       hidden.clear();
       return namespaces;
     },
-    onHidden: (namespaces) => namespaces.forEach((namespace) => onHidden(namespace)),
-    hasNameUnder: (suffix) => dnsNames.hasNameUnder(suffix, reads.allowed(viewer)),
-    findAlias: (alias) => dnsNames.findAlias(alias, reads.allowed(viewer)).map((record) => reads.entry(record)),
+    onHidden,
+    hasNameUnder: (suffix, zone) => dnsNames.hasNameUnder(suffix, zone, { sees: reads.allowed(viewer), counts }),
+    findAlias: (name, zone) => {
+      const sees = reads.allowed(viewer);
+      const seesOrHides = (namespace: string) => {
+        const isSeen = sees(namespace);
+        if (!isSeen) hidden.add(namespace);
+        return isSeen;
+      };
+      return dnsNames.findAlias(name, zone, { sees: seesOrHides, counts }).map((record) => reads.entry(record));
+    },
   };
 }
 
@@ -217,7 +297,7 @@ function httpSources(options: DoorOptions): HttpSources {
   const { admit } = core.limits;
   const scrape = openScraper(core.metrics);
   return {
-    metricsAccess: settings.observability.metricsAccess,
+    metricsAccess: doorOf(settings.observability.metricsAccess, settings),
     readiness: () => readiness(core, fabric, now()),
     scrape,
     persistence: () => persistence(core),
@@ -232,7 +312,7 @@ function httpSources(options: DoorOptions): HttpSources {
     policy: (namespace, caller) => {
       const { monoMs, wallMs } = now();
       admit?.(caller, "read", monoMs);
-      return policyJson(core.policies, { namespace, caller, wallMs, bounds: settings.limits });
+      return policyJson(core.policies, { namespace, caller, wallMs, bounds: settings.limits, notTaken: core.hooks.policyNotTaken() });
     },
     lag: () => lagJson(peerParts(options), now()),
     peers: (asked) => peersJson(peerParts(options), asked, now()),
@@ -249,6 +329,7 @@ function readiness({ state, journal, policies }: NodeCore, fabric: NodeFabric, t
       // Once it could be told as the truth it can: what is missed afterwards is an age, and not a reason to take the node away.
       { name: "catalog", ok: state.isReady, detail: state.isReady ? "loaded" : "loading" },
       { name: "fabric", ok: mesh.isReady, detail: mesh.detail },
+      { name: "clock", ok: state.clockFault === "", detail: state.clockFault === "" ? "as others' clocks" : state.clockFault },
       // Reads go on while the disk does not take writes; who must write looks at this line.
       { name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" },
       // A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody.

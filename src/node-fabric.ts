@@ -22,7 +22,7 @@ export interface NodeFabric {
 }
 
 /** Of a node without a fabric. */
-export function loneFabric({ identity, replica, state }: NodeCore): NodeFabric {
+export function loneFabric({ identity, replica, state }: NodeCore, detail: string): NodeFabric {
   const mesh = loneMesh(identity.nodeId);
   const { nodeId, clusterId, region, zone, version, roles } = identity;
   const self = (time: Time) => ({
@@ -45,6 +45,7 @@ export function loneFabric({ identity, replica, state }: NodeCore): NodeFabric {
       story: () => ({ events: [], suspicionEndsWallMs: undefined, confirmedBy: [] }),
       lag: () => ({
         ...ALONE_LAG,
+        detail,
         isReady: state.isReady,
         origins: [...replica.origins.values()].map((origin) => ({ ...origin, known: origin.through })),
       }),
@@ -52,7 +53,7 @@ export function loneFabric({ identity, replica, state }: NodeCore): NodeFabric {
     },
     start: () => {},
     ready: Promise.resolve(),
-    readiness: () => ({ isReady: true, detail: ALONE }),
+    readiness: () => ({ isReady: true, detail }),
     reload: () => {},
     stop: () => Promise.resolve(),
   };
@@ -72,5 +73,4 @@ const NOBODY = {
   isSelf: true,
   isLinked: false,
 } as const;
-const ALONE = "stands alone: fabric.enabled is off";
-const ALONE_LAG = { isCaughtUp: true, isProtected: false, detail: ALONE, ageMs: 0, links: [] } as const;
+const ALONE_LAG = { isCaughtUp: true, isProtected: false, ageMs: 0, links: [] } as const;

@@ -1,11 +1,13 @@
 /** Who calls this node: settings and files → the table of `policy/tenants.ts`, and what a node without credentials may do. */
 import { readFileSync } from "node:fs";
 import type { Settings } from "./config.ts";
+import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "./config-exposure.ts";
 import { isLoopbackHost, parseBlock } from "./lib/cidr.ts";
 import { sha256Hex } from "./lib/crypto.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { fabricHost } from "./node-address.ts";
+import { secretFileWarnings } from "./node-secret-files.ts";
 import { type Caller, MESH_ROLES } from "./policy/caller.ts";
 import { type Credential, type Peer, Tenants } from "./policy/tenants.ts";
 import { TokenVerifier } from "./policy/tokens.io.ts";
@@ -24,31 +26,19 @@ export interface IdentityOptions {
   readonly now: () => Time;
 }
 
-/** Whether anything that a caller could show is configured. */
-function hasCredentials({ tenants, tls }: Settings): boolean {
-  const { credentials, jwt, trustedHeader } = tenants;
-  return credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || tls.caFile !== undefined;
+/** Throws when a node would be open to everybody on the network and nobody said that this is meant; what else is open goes to the log. */
+export function checkExposure(settings: Settings, log: Log): void {
+  if (settings.fabric.enabled !== false) fabricHost(settings);
+  const [fault] = exposureFaults(settings);
+  if (fault !== undefined) throw new Error(fault);
+  for (const warning of [...exposureWarnings(settings), ...secretFileWarnings(settings)]) log.warn({ warning }, "open to others");
 }
 
-/** Throws when a node would be open to everybody on the network and nobody said that this is meant. */
-export function checkExposure(settings: Settings): void {
-  if (settings.fabric.enabled) fabricHost(settings);
-  const { dns, listen, tls } = settings;
-  // The DNS gateway knows no credentials, but what it tells without any is as open as the rest.
-  const hosts = dns.enabled && dns.host !== undefined ? [listen.host, dns.host] : [listen.host];
-  const open = hosts.find((host) => !isLoopbackHost(host));
-  if (open === undefined || tls.certFile !== undefined || hasCredentials(settings) || listen.insecure) return;
-  throw new Error(
-    `refusing to listen on ${open}: neither TLS nor a credential is configured, so whoever reaches the node could do anything. ` +
-      "Configure tls.cert_file and tls.key_file, or tenants.credentials or tenants.jwt; or listen on 127.0.0.1; " +
-      "or, where the network itself is trusted, pass --insecure",
-  );
-}
-
-/** Roles of callers without a credential: all where there are no credentials to show, and only the machine itself or a trusted network gets in. */
+/** Roles of callers without a credential: where there are no credentials to show, all that `tenants.anonymous` leaves. */
 function anonymousRoles(settings: Settings): readonly string[] {
   const { listen } = settings;
-  return !hasCredentials(settings) && (isLoopbackHost(listen.host) || listen.insecure) ? MESH_ROLES : [];
+  if (hasCredentials(settings) || !(isLoopbackHost(listen.host) || listen.insecure)) return [];
+  return anonymousAccess(settings) === "all" ? MESH_ROLES : ["mesh.read"];
 }
 
 /** Reads the files that settings name. Rejects with a message that names the setting when one cannot be used. */

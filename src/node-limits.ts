@@ -27,6 +27,8 @@ export class NodeLimits {
   readonly #options: NodeLimitsOptions;
   /** Undefined where no limit is set. */
   readonly #rates: Limits | undefined;
+  /** The same limits for DNS, whose addresses may be forged: they neither use up nor push out what callers of other doors have. */
+  readonly #dnsRates: Limits | undefined;
   readonly #refusals: RefusalAudit;
   /** The policy last asked whether it has quotas, and what it said. */
   #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
@@ -39,6 +41,7 @@ export class NodeLimits {
     const { settings, lookup } = options;
     this.#options = options;
     this.#rates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limited(refusal)) : undefined;
+    this.#dnsRates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limitedDns(refusal)) : undefined;
     this.#refusals = new RefusalAudit({ record: (event) => this.audit?.record(event) }, settings.limits.maxKeys);
     this.quotas = new Quotas({
       isSet: () => this.#hasSettings || this.#hasRules(),
@@ -55,6 +58,12 @@ export class NodeLimits {
   get admit(): ((caller: Caller, demand: Demand, monoMs: number) => void) | undefined {
     const rates = this.#rates;
     return rates === undefined ? undefined : (caller, demand, monoMs) => rates.admit(caller, demand, monoMs);
+  }
+
+  /** As `admit`, for a question over DNS. */
+  get admitDns(): ((caller: Caller, monoMs: number) => void) | undefined {
+    const rates = this.#dnsRates;
+    return rates === undefined ? undefined : (caller, monoMs) => rates.admit(caller, "read", monoMs);
   }
 
   /** What is asked once the request is read. */
@@ -139,6 +148,11 @@ export class NodeLimits {
     this.note(refusal);
   }
 
+  #limitedDns(refusal: Refusal): void {
+    this.#options.metrics.inc("discovery_rate_limited_total", { tenant: "" });
+    this.noteDns(refusal);
+  }
+
   #full(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void {
     this.#options.metrics.inc("waymark_quota_refusals_total", { holder, bound });
     this.note(refusal);
@@ -149,6 +163,16 @@ export class NodeLimits {
     if (this.audit === undefined) return;
     this.#refusals.note(refusal, this.#options.now());
     this.#arm();
+  }
+
+  /** As `note`, of questions over DNS: one record a second for all, since a forger has as many addresses as it likes. */
+  noteDns(refusal: RefusedAct): void {
+    const { caller, detail } = refusal;
+    this.note({
+      ...refusal,
+      caller: { ...caller, address: "" },
+      detail: `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`,
+    });
   }
 
   #arm(): void {

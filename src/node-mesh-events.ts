@@ -1,5 +1,6 @@
 /** What happens in the mesh, for the log and the audit; one id for the same event in both. */
 
+import type { EntryKey } from "./catalog/record.ts";
 import type { MemberStatus, MemberUpdate } from "./fabric/messages.ts";
 import type { FabricEvent } from "./fabric/seam.ts";
 import type { Log } from "./lib/log.io.ts";
@@ -39,6 +40,12 @@ export class MeshEvents {
       after: "",
       detail: [...facts, `event=${eventId}`].join(" "),
     });
+  }
+
+  /** A static entry of this node was ended by a word of another: its client renews nothing, and would never hear of it. */
+  staticEnded({ namespace, name, instanceId }: EntryKey): void {
+    const detail = { namespace, name, instanceId, reason: "unregistered_elsewhere" };
+    this.tell({ name: "static_entry_ended", severity: "warn", isAudited: true, detail });
   }
 
   /** A member is another than it was; what is not a change of its status is not told. */

@@ -17,6 +17,7 @@ const KINDS = {
   records: "records",
   linked: "linked",
   digests: "digests",
+  handOver: "hand_over",
   policyHead: "policy",
   policyWanted: "policy",
   policyPart: "policy",
@@ -71,6 +72,8 @@ function observeRefused({ metrics, fabric, driver }: MeshObserved): void {
   const ownCall = driver.counts()?.refusedCalls ?? 0;
   const counts = { peer, link, own_call: ownCall, call, stranger: driver.refusedCount, origin, policy, unknown_frame: unknownFrame };
   for (const what of MESH_METRICS.mesh_refused_total.labels.what) metrics.counter("mesh_refused_total", { what }).set(counts[what]);
+  metrics.counter("mesh_foreign_links_total", {}).set(fabric.foreigners.admittedCount);
+  metrics.set("mesh_policy_not_taken", {}, fabric.policy.notTaken?.head.number ?? 0);
   const { quarantineFull, tooMany, ownAddress, ...faults } = fabric.membership.refused;
   const updates = { ...faults, quarantine_full: quarantineFull, too_many: tooMany, own_address: ownAddress };
   for (const reason of MESH_METRICS.mesh_refused_updates_total.labels.reason)
@@ -100,6 +103,7 @@ function observeReplication({ metrics, fabric, now }: MeshObserved): void {
   metrics.set("mesh_replication_lag_seconds", {}, fabric.readiness(now()).ageMs / 1000);
   metrics.set("mesh_orphans", { state: "orphaned" }, orphaned);
   metrics.set("mesh_orphans", { state: "hidden" }, hidden);
+  metrics.set("mesh_partial_origins", {}, fabric.replication.partial.size);
   metrics.set("mesh_orphan_protected", {}, fabric.lives.protectedClusters().length);
   metrics.counter("mesh_vector_exchanges_total", { outcome: "equal" }).set(stats.vectorsEqual);
   metrics.counter("mesh_vector_exchanges_total", { outcome: "differed" }).set(stats.vectorsDifferent);

@@ -3,6 +3,7 @@ import { randomBytes, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Settings } from "./config.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "./fabric/fabric-options.ts";
+import { Foreigners, type Place, type TrustSettings } from "./fabric/foreigners.ts";
 import type { FabricTls } from "./fabric/peer-proof.io.ts";
 import { type ClusterTokens, nodeOfCertificate } from "./fabric/trust.ts";
 import { Rng } from "./lib/rng.ts";
@@ -14,18 +15,28 @@ export function secretRng(): Rng {
 
 export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   const { membership, links, replication, lives, readiness } = FABRIC_DEFAULTS;
-  const { intervalMs, pingTimeoutMs, suspicionMultiplier: suspicionMult, maxLinks } = fabric;
+  const { intervalMs, pingTimeoutMs, suspicionMultiplier: suspicionMult, suspicionMinMs, fanout, maxLinks } = fabric;
   // The defaults are for the default interval; what is said per interval grows and shrinks with it.
   const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / membership.intervalMs);
   // Nodes that vanish together are called dead within the longest suspicion of each other.
-  const leastSuspicionMs = Math.max(suspicionMult * intervalMs, scaled(membership.suspicionCapMs), scaled(membership.suspicionFloorMs));
+  const leastSuspicionMs = Math.max(
+    suspicionMult * intervalMs,
+    suspicionMinMs,
+    scaled(membership.suspicionCapMs),
+    scaled(membership.suspicionFloorMs),
+  );
   return {
     ...FABRIC_DEFAULTS,
     membership: {
       ...membership,
+      maxClockSkewMs: fabric.maxClockSkewMs,
       intervalMs,
       pingTimeoutMs,
+      fanout,
+      retransmitMult: fabric.retransmitMultiplier,
+      refreshMs: fabric.metadataRefreshMs,
       suspicionMult,
+      suspicionMinMs,
       gossipMs: scaled(membership.gossipMs),
       suspicionCapMs: scaled(membership.suspicionCapMs),
       suspicionFloorMs: scaled(membership.suspicionFloorMs),
@@ -48,6 +59,16 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
     readiness: { ...readiness, joinTimeoutMs: fabric.joinTimeoutMs },
     stopTimeoutMs: Math.max(1000, node.stopTimeoutMs),
   };
+}
+
+export function trustSettings({ fabric }: Settings): TrustSettings {
+  return { mode: fabric.trust, clusters: fabric.clusters, hasCertificates: fabric.certFile !== undefined };
+}
+
+/** Whether nodes of a place are foreign to one here, by the settings. */
+export function foreignTo(here: Place, settings: Settings): (place: Place) => boolean {
+  const foreigners = new Foreigners(here, trustSettings(settings), () => false);
+  return (place) => foreigners.refusalOf(place) !== undefined;
 }
 
 /** Lines of the token file: the token, and while it is changed the old or the new one. */

@@ -1,6 +1,8 @@
 /** What the mesh is to the services of this node, read from the fabric's machine. */
+import type { Fabric } from "./fabric/fabric.ts";
 import { type Evidence, isListed } from "./fabric/members.ts";
 import type { MemberUpdate } from "./fabric/messages.ts";
+import type { PartialOrigin } from "./fabric/partial.ts";
 import type { Time } from "./lib/machine.ts";
 import type { NodeCore } from "./node-core.ts";
 import type { WatchedFabric } from "./node-mesh-watch.ts";
@@ -22,7 +24,8 @@ export function meshView({ core, watched }: MeshParts): MeshView {
     isWhole: () => watched.fabric.isWhole,
     hasPeers: () => watched.fabric.membership.listed().some((member) => member.clusterId === clusterId),
     ageMs: (time) => {
-      if (time.monoMs - readMonoMs < AGE_MS) return ageMs;
+      // Never younger than it is.
+      if (time.monoMs - readMonoMs < AGE_MS) return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
       ({ ageMs } = watched.fabric.readiness(time));
       return ageMs;
@@ -126,11 +129,42 @@ export class MeshPeers implements PeerSource {
 }
 
 /** One line for people: readiness, and what is not hidden though its origin is gone. */
-export function detailOf(detail: string, protectedClusters: readonly string[]): string {
+function detailOf(detail: string, protectedClusters: readonly string[]): string {
   if (protectedClusters.length === 0) return detail;
   return `${detail}; so many nodes of ${protectedClusters.join(", ")} vanished at once that nothing of theirs is hidden`;
 }
 
 function eventOf({ atWallMs, status, accuser, path, incarnation, via }: Evidence): MemberEvent {
   return { atWallMs, kind: status, by: accuser, path, incarnation, detail: via.length === 0 ? "" : `via ${via.join(", ")}` };
+}
+
+/** The line of `/readyz` about the fabric, and whether it is ok. */
+export function meshReadiness(fabric: Fabric, time: Time): { readonly isReady: boolean; readonly detail: string } {
+  const { isReady, detail } = fabric.readiness(time);
+  const { alive, suspect } = fabric.membership.counts();
+  const others = alive + suspect;
+  const parts = [detailOf(detail, fabric.lives.protectedClusters())];
+  parts.push(others === 0 ? "no other members" : `${others} other members${suspect > 0 ? `, ${suspect} suspected` : ""}`);
+  const partial = fabric.replication.partial.list();
+  if (partial.length > 0) parts.push(partialText(partial));
+  const refusers = fabric.membership.refusers();
+  if (refusers.length > 0) parts.push(refusalText(refusers));
+  // A node that most others do not list is no member: nobody finds what is registered with it.
+  return { isReady: isReady && refusers.length * 2 <= others, detail: parts.join("; ") };
+}
+
+/** What was refused of others, so that this node does not hold all of theirs. */
+function partialText(partial: readonly PartialOrigin[]): string {
+  const [first] = partial;
+  const more = partial.length > 1 ? ` and ${partial.length - 1} more` : "";
+  return `partial here, for records that were refused: ${first?.id ?? ""} (${first?.count ?? 0}: ${first?.why ?? ""})${more}`;
+}
+
+/** Names told in a detail. */
+const MAX_REFUSERS_TOLD = 3;
+
+function refusalText(refusers: readonly { readonly nodeId: string; readonly why: string }[]): string {
+  const told = refusers.slice(0, MAX_REFUSERS_TOLD).map(({ nodeId, why }) => `${nodeId} (${why})`);
+  const more = refusers.length > told.length ? ` and ${refusers.length - told.length} more` : "";
+  return `what this node says of itself is refused by ${told.join(", ")}${more}`;
 }

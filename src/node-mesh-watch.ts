@@ -75,6 +75,8 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
       case "policy":
       case "policyRead":
       case "policyRefused":
+      case "leaving":
+      case "offer":
       case "stop":
     }
   }
@@ -121,6 +123,7 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
       case "changed":
       case "superseded":
       case "generationLost":
+      case "offered":
       case "readPolicy":
       case "adoptPolicy":
       case "event":

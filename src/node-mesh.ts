@@ -1,39 +1,36 @@
 /** Runs the fabric in a node: opens its listener, carries out what its machine orders, and leaves in good order. */
 import { performance } from "node:perf_hooks";
 import type { Origin } from "./catalog/cell.ts";
-import type { KeyText } from "./catalog/record.ts";
+import { PROTOCOL_BOUNDS } from "./catalog/names.ts";
+import { type KeyText, keyParts } from "./catalog/record.ts";
 import { renewSelf } from "./catalog/renew.ts";
 import type { Settings } from "./config.ts";
+import { isFabricOpen } from "./config-exposure.ts";
 import { FabricDriver, type NodeOutput } from "./fabric/driver.io.ts";
 import { Fabric } from "./fabric/fabric.ts";
-import type { MemberFacts, PolicyHead } from "./fabric/messages.ts";
+import type { MemberFacts } from "./fabric/messages.ts";
 import type { SnapshotOrigin } from "./fabric/snapshot-codec.ts";
 import { type ClusterTokens, PROTOCOL_VERSIONS } from "./fabric/trust.ts";
+import { rethrowBroken } from "./lib/errors.ts";
 import { hostPort } from "./lib/host-port.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { advertisedHost, fabricHost } from "./node-address.ts";
+import { OwnClock } from "./node-clock.ts";
 import { type NodeCore, newGeneration, now } from "./node-core.ts";
 import type { NodeFabric } from "./node-fabric.ts";
+import { handOver } from "./node-leave.ts";
 import { MeshEvents } from "./node-mesh-events.ts";
 import { observeMesh } from "./node-mesh-metrics.ts";
-import { fabricOptions, readClusterTokens, readFabricTls, secretRng } from "./node-mesh-options.ts";
-import { detailOf, MeshPeers, meshView } from "./node-mesh-view.ts";
+import { fabricOptions, foreignTo, readClusterTokens, readFabricTls, secretRng, trustSettings } from "./node-mesh-options.ts";
+import { isPolicyTaken, MeshPolicy, notTakenText, type TravellingPolicy } from "./node-mesh-policy.ts";
+import { MeshPeers, meshReadiness, meshView } from "./node-mesh-view.ts";
 import { WatchedFabric } from "./node-mesh-watch.ts";
+import { FabricGuard } from "./node-open-fabric.ts";
 import { type Warm, WarmStart } from "./node-warm-start.ts";
 import { openAcceptor } from "./server/acceptor.io.ts";
 import { Http2Guard } from "./server/http2-guard.io.ts";
 import { type TlsWatch, watchTls } from "./server/tls-files.io.ts";
-import type { Adopted } from "./services/policy-keeper.ts";
-
-/** The policy as the fabric asks for it; `node-policy.ts` has it. */
-export interface TravellingPolicy {
-  readonly head: PolicyHead;
-  encoded(number: number): Promise<Uint8Array | undefined>;
-  adoptForeign(head: PolicyHead, bytes: Uint8Array): Promise<Adopted>;
-  /** Called with each change of what is newest here. */
-  onHead(listener: (head: PolicyHead) => void): void;
-}
 
 export interface MeshOptions {
   readonly settings: Settings;
@@ -43,8 +40,6 @@ export interface MeshOptions {
   readonly policy: TravellingPolicy;
 }
 
-/** Entries ended in one batch while leaving. */
-const LEAVE_BATCH = 1000;
 /** Of the time a stop has, what its goodbyes have. */
 const GOODBYE_SHARE = 0.5;
 /** What the last snapshot has at least, however long goodbyes took. */
@@ -55,15 +50,16 @@ const RENEW_RETRY_MS = 1000;
 /** Opens the fabric listener and begins to look for others. Rejects with a message for the operator when it cannot. */
 export async function openMesh(options: MeshOptions): Promise<NodeFabric> {
   const { settings, core, log } = options;
-  const { persistence, fabric, limits } = settings;
+  const { persistence, fabric } = settings;
   const warmStart = new WarmStart({
     directory: persistence.ephemeral ? undefined : persistence.dataDir,
     replica: core.replica,
     drafter: core.drafter,
-    bounds: limits,
+    bounds: PROTOCOL_BOUNDS,
     hlc: core.hlc,
     maxClockSkewMs: fabric.maxClockSkewMs,
     clusterId: core.identity.clusterId,
+    isForeign: foreignTo(core.identity, settings),
     log: log.child("snapshot"),
   });
   const mesh = new MeshNode(options, warmStart, await warmStart.restore());
@@ -88,6 +84,9 @@ class MeshNode implements NodeFabric {
   readonly #markReady: () => void;
   readonly #host: string;
   readonly #events: MeshEvents;
+  readonly #clock: OwnClock;
+  readonly #guard: FabricGuard;
+  readonly #policy: MeshPolicy;
   #tokens: ClusterTokens;
   #isRenewing = false;
   #isStopping = false;
@@ -102,6 +101,8 @@ class MeshNode implements NodeFabric {
     this.#warm = warm;
     this.#host = fabricHost(settings);
     this.#events = new MeshEvents(core, options.log);
+    this.#clock = new OwnClock(core, (event) => this.#events.tell(event));
+    this.#guard = new FabricGuard(settings, core, options.log);
     this.#tokens = readClusterTokens(settings);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ready = promise;
@@ -109,8 +110,9 @@ class MeshNode implements NodeFabric {
     this.#watched = new WatchedFabric(
       () => this.#makeFabric(),
       core.metrics,
-      () => this.#handled(),
+      (time) => this.#handled(time),
     );
+    this.#policy = new MeshPolicy(options.policy, (input) => this.#driver.input(input), options.log);
     this.#driver = new FabricDriver(this.#watched, { transport: this.#transport(), onOutput: (output) => this.#carryOut(output) });
     const parts = { core, watched: this.#watched };
     this.peers = new MeshPeers(parts);
@@ -123,13 +125,15 @@ class MeshNode implements NodeFabric {
   }
 
   async open(): Promise<void> {
-    const { core, policy, settings } = this.#options;
+    const { core, settings } = this.#options;
     await this.#driver.open();
     this.#isOpen = true;
     core.hooks.onCommitted = () => this.#driver.changed();
     core.hooks.collectsByAge = () => this.#watched.fabric.mayCollect(now());
-    policy.onHead((head) => this.#driver.input({ kind: "policy", head }));
-    this.#driver.input({ kind: "policy", head: policy.head });
+    core.hooks.policyNotTaken = () => notTakenText(this.#watched.fabric);
+    core.hooks.policyReaches = (clusterId) => isPolicyTaken(this.#watched.fabric, clusterId);
+    core.hooks.securePolicy = () => this.#guard.secure(this.#watched.fabric);
+    this.#policy.open();
     if (this.#warm !== undefined) {
       this.#end(this.#warm.superseded.map(({ key }) => key));
       core.showChanges();
@@ -150,12 +154,7 @@ class MeshNode implements NodeFabric {
   }
 
   readiness(time: Time): { readonly isReady: boolean; readonly detail: string } {
-    const { fabric } = this.#watched;
-    const { isReady, detail } = fabric.readiness(time);
-    const { alive, suspect } = fabric.membership.counts();
-    const others =
-      alive + suspect === 0 ? "no other members" : `${alive + suspect} other members${suspect > 0 ? `, ${suspect} suspected` : ""}`;
-    return { isReady, detail: `${detailOf(detail, fabric.lives.protectedClusters())}; ${others}` };
+    return meshReadiness(this.#watched.fabric, time);
   }
 
   reload(): void {
@@ -169,14 +168,23 @@ class MeshNode implements NodeFabric {
     this.#tlsWatch?.stop();
     // Alone a node keeps everything: there is nobody for whom it would be gone.
     const isLeaving = how === "leave" && this.mesh.hasPeers();
-    if (isLeaving) await this.#endOwn(endMonoMs - timeoutMs * GOODBYE_SHARE);
+    const leftCount = isLeaving ? await this.#handOver(endMonoMs - timeoutMs * GOODBYE_SHARE) : 0;
     const rightWallMs = this.#rightWallMs();
-    await this.#driver.stop(isLeaving ? "leave" : "restart", Math.max(0, endMonoMs - performance.now()));
+    await this.#driver.stop(isLeaving && leftCount === 0 ? "leave" : "restart", Math.max(0, endMonoMs - performance.now()));
     if (rightWallMs !== undefined) {
       const leftMs = Math.max(MIN_SNAPSHOT_MS, endMonoMs - performance.now());
       await this.#warmStart.finish((origin) => this.#stateOf(origin), rightWallMs, leftMs);
     }
     await this.#warmStart.close();
+  }
+
+  /** How many entries nobody took. */
+  async #handOver(endMonoMs: number): Promise<number> {
+    const { core, log } = this.#options;
+    const parts = { core, driver: this.#driver, leaving: this.#watched.fabric.leaving, log };
+    const leftCount = await handOver(parts, endMonoMs);
+    if (leftCount > 0) this.#driver.input({ kind: "facts", facts: { ...this.#facts(), keepsEntries: true } });
+    return leftCount;
   }
 
   /** When what is held was right, as far as others told; undefined before that, or when no snapshots are wanted. */
@@ -246,19 +254,22 @@ class MeshNode implements NodeFabric {
       self: this.#facts(),
       replica,
       drafter,
-      bounds: settings.limits,
+      bounds: PROTOCOL_BOUNDS,
       hlc,
       rng: secretRng(),
       seeds: settings.fabric.seeds,
       clusterToken: this.#tokens.clusterToken,
       isInsecure: settings.listen.insecure,
+      isOpen: isFabricOpen(settings),
+      policyFrom: settings.policy.acceptFrom,
+      trust: trustSettings(settings),
       startAgeMs,
     });
     fabric.setTokens(this.#tokens);
     const { monoMs, wallMs } = now();
     if (warm === undefined) return fabric;
     const absent = new Map([...warm.absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)]));
-    fabric.lives.resume(absent, monoMs + settings.fabric.joinTimeoutMs);
+    fabric.lives.resume(absent, warm.over, monoMs + settings.fabric.joinTimeoutMs);
     return fabric;
   }
 
@@ -273,7 +284,7 @@ class MeshNode implements NodeFabric {
       roles,
       version,
       generation: core.replica.self.generation,
-      address: hostPort(advertisedHost(settings, this.#host), this.#driver.port),
+      address: hostPort(advertisedHost(settings, this.#host), settings.fabric.advertisePort || this.#driver.port),
       protocolVersions: PROTOCOL_VERSIONS,
       transports: ["h2"],
       labels: settings.node.labels,
@@ -283,8 +294,9 @@ class MeshNode implements NodeFabric {
 
   // ---- what the machine orders ----
 
-  #handled(): void {
+  #handled(time: Time): void {
     const { fabric } = this.#watched;
+    this.#clock.look(fabric.membership, time);
     if (fabric.isReady) this.#markReady();
     const { isWhole } = fabric;
     if (isWhole === this.#isWhole) return;
@@ -307,8 +319,12 @@ class MeshNode implements NodeFabric {
       case "generationLost":
         void this.#renew(output);
         return;
+      case "offered":
+        this.#take(output);
+        return;
       case "memberChanged":
         this.peers.changed(output.update.nodeId);
+        this.#guard.note(output.update.nodeId);
         this.#events.member(output.update);
         return;
       case "memberForgotten":
@@ -318,17 +334,26 @@ class MeshNode implements NodeFabric {
         this.#events.tell(output.event);
         return;
       case "readPolicy":
-        void this.#readPolicy(output.number);
+        void this.#policy.read(output.number);
         return;
       case "adoptPolicy":
-        void this.#adoptPolicy(output.head, output.bytes);
+        void this.#policy.adopt(output);
     }
   }
 
   #end(keys: readonly KeyText[]): void {
     const { core, log } = this.#options;
     if (core.registrar.endSuperseded(keys, now()) === 0) return;
+    for (const key of core.registrar.endings.takeEndedStatic()) this.#events.staticEnded(keyParts(key));
     core.committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "entries that others took out not ended yet"));
+  }
+
+  /** A node leaves: its static entries are ours from now on. */
+  #take(offer: Extract<NodeOutput, { kind: "offered" }>): void {
+    const { core, log } = this.#options;
+    if (this.#isStopping || core.registrar.handOver.take(offer, offer.seqs, now()) === 0) return;
+    // Refused by the disk, they are offered to another node.
+    core.committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "entries of a node that leaves not taken over"));
   }
 
   /** A peer knows more of our generation than our journal: it was restored from a backup, or the disk lied. */
@@ -351,6 +376,7 @@ class MeshNode implements NodeFabric {
       this.#driver.input({ kind: "facts", facts: this.#facts() });
       this.#driver.changed();
     } catch (error) {
+      rethrowBroken(error);
       log.error({ err: error }, "new generation not written, trying again");
       setTimeout(() => void this.#renew(told), RENEW_RETRY_MS).unref();
     } finally {
@@ -358,40 +384,10 @@ class MeshNode implements NodeFabric {
     }
   }
 
-  async #readPolicy(number: number): Promise<void> {
-    const bytes = await this.#options.policy.encoded(number).catch(() => undefined);
-    this.#driver.input({ kind: "policyRead", number, bytes });
-  }
-
-  async #adoptPolicy(head: PolicyHead, bytes: Uint8Array): Promise<void> {
-    const { policy, log } = this.#options;
-    try {
-      const adopted = await policy.adoptForeign(head, bytes);
-      if (!adopted.isAdopted && adopted.fault !== "") this.#driver.input({ kind: "policyRefused", head, detail: adopted.fault });
-    } catch (error) {
-      log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy of another node not adopted");
-    }
-  }
-
-  // ---- leaving ----
-
-  /** Ends all own entries in batches, each durable before the next; what is not done by then stays, as orphans. */
-  async #endOwn(endMonoMs: number): Promise<void> {
-    const { core, log } = this.#options;
-    let after: number | undefined = 0;
-    try {
-      while (after !== undefined && performance.now() < endMonoMs) {
-        after = core.registrar.endOwn(after, LEAVE_BATCH, now());
-        await core.committer.durable();
-      }
-    } catch (error) {
-      log.warn({ err: error }, "own entries not ended: others keep them as orphans");
-    }
-  }
-
   #stateOf(origin: Origin): SnapshotOrigin {
     const sinceMonoMs = this.#watched.fabric.lives.absentSinceMonoMs(origin);
     const { monoMs, wallMs } = now();
-    return { life: origin.life, absentWallMs: sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs) };
+    const absentWallMs = sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs);
+    return { life: origin.life, absentWallMs, isOver: this.#watched.fabric.lives.isOver(origin) };
   }
 }

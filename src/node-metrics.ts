@@ -44,7 +44,7 @@ function observeCatalog({ metrics, replica, leases, registrar, fanout, state }: 
   let lag = 0;
   for (const watcher of fanout.watchers()) lag = Math.max(lag, watcher.lagRevisions);
   metrics.set("waymark_watch_lag_revisions", {}, lag);
-  metrics.set("waymark_ready", {}, state.isReady && !state.isDraining ? 1 : 0);
+  metrics.set("waymark_ready", {}, state.isReady && !state.isDraining && state.clockFault === "" ? 1 : 0);
 }
 
 function observeJournal({ metrics, journal, replica }: NodeCore): void {

@@ -8,20 +8,21 @@ import { BODY, type CatalogRecord, KIND, keyParts } from "./catalog/record.ts";
 import type { Settings } from "./config.ts";
 import type { PolicyHead } from "./fabric/messages.ts";
 import type { Log } from "./lib/log.io.ts";
+import { checkClock } from "./node-clock.ts";
 import type { NodeCore } from "./node-core.ts";
 import { now } from "./node-core.ts";
-import type { TravellingPolicy } from "./node-mesh.ts";
+import type { TravellingPolicy } from "./node-mesh-policy.ts";
 import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
 import type { CatalogFacts, HeldEntry } from "./policy/policy-plan.ts";
 import { canonicalText, checksumOf } from "./policy/policy-text.ts";
 import type { Viewer } from "./policy/verdict.ts";
 import { auditHandlers } from "./services/audit.ts";
-import { policyService } from "./services/policy.ts";
+import { type PolicyParts, policyService } from "./services/policy.ts";
 import { type FileText, PolicyKeeper } from "./services/policy-keeper.ts";
 import type { Service } from "./services/service.ts";
 import { openAuditLog } from "./store/audit-log.io.ts";
 import { MemoryStore } from "./store/memory.ts";
-import { openStore } from "./store/open.io.ts";
+import { openStore, type StoreKind } from "./store/open.io.ts";
 import type { Store } from "./store/store.ts";
 
 export interface NodePolicy {
@@ -40,13 +41,37 @@ export interface NodePolicyOptions {
 }
 
 /** Opens store and audit log, puts the last policy in force, then what the policy file says anew. */
-export async function openNodePolicy({ settings, log, core }: NodePolicyOptions): Promise<NodePolicy> {
+export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
+  await using opened = new AsyncDisposableStack();
+  const policy = await openWith(options, opened);
+  const parts = opened.move();
+  return { ...policy, close: () => parts.disposeAsync() };
+}
+
+/** What the service asks of the fabric, which opens later. */
+function fabricOf({ hooks, state }: NodeCore): Pick<PolicyParts, "secure" | "notTaken" | "reaches"> {
+  return {
+    secure: () => {
+      checkClock(state);
+      return hooks.securePolicy();
+    },
+    notTaken: () => hooks.policyNotTaken(),
+    reaches: (clusterId) => hooks.policyReaches(clusterId),
+  };
+}
+
+/** As `openNodePolicy`; what is on `opened` is closed when this fails. */
+async function openWith({ settings, log, core }: NodePolicyOptions, opened: AsyncDisposableStack): Promise<Omit<NodePolicy, "close">> {
   const { policies, identity, metrics } = core;
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const audit = await openAuditLog({ ...settings.audit, directory, metrics, log: log.child("audit") });
   core.limits.audit = audit;
   core.trail.audit = audit;
-  const store = await openOrRefuse(directory, log);
+  const takesAsItIs = settings.persistence.newGeneration;
+  const store = await openOrRefuse(directory === undefined ? { kind: "memory" } : { kind: "sqlite", directory, takesAsItIs }, log);
+  opened.defer(() => store.close());
+  // Before the store, as its last lines come from calls that end.
+  opened.defer(() => audit.close());
   const self = { clusterId: identity.clusterId, region: identity.region };
   let onHead: (head: PolicyHead) => void = () => {};
   const keeper = new PolicyKeeper({
@@ -62,6 +87,7 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
       onHead(policies.place);
       return core.switchPolicy();
     },
+    heard: () => core.policyHeard(),
   });
   const { file } = settings.policy;
   const applyFile = async (): Promise<void> => {
@@ -72,13 +98,19 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
   await applyFile();
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regions(core).get(clusterId) ?? ""));
   return {
-    service: policyService({ keeper, bounds: settings.limits, regionOf, audit: auditHandlers(audit) }),
+    service: policyService({
+      keeper,
+      bounds: settings.limits,
+      regionOf,
+      ...fabricOf(core),
+      audit: auditHandlers(audit),
+    }),
     travelling: {
       get head() {
         return policies.place;
       },
       encoded: (number) => keeper.encoded(number),
-      adoptForeign: (head, bytes) => keeper.adoptForeign(head, bytes),
+      adoptForeign: (head, bytes, via) => keeper.adoptForeign(head, bytes, via),
       onHead: (listener) => {
         onHead = listener;
       },
@@ -86,10 +118,6 @@ export async function openNodePolicy({ settings, log, core }: NodePolicyOptions)
     reload: () => {
       audit.reopenFile();
       applyFile().catch((error: unknown) => log.error({ err: error }, "policy file not applied"));
-    },
-    close: async () => {
-      await audit.close();
-      await store.close();
     },
   };
 }
@@ -101,11 +129,11 @@ function tell(log: Log, { policies }: NodeCore): void {
 }
 
 /** Without its store a node denies everything, and goes on: the policy it had cannot be known. */
-async function openOrRefuse(directory: string | undefined, log: Log): Promise<Store> {
+async function openOrRefuse(kind: StoreKind, log: Log): Promise<Store> {
   try {
-    return await openStore(directory === undefined ? { kind: "memory" } : { kind: "sqlite", directory });
+    return await openStore(kind);
   } catch (error) {
-    log.error({ err: error, directory }, "store cannot be opened, everything is denied");
+    log.error({ err: error, ...kind }, "store cannot be opened, everything is denied");
     const away = new MemoryStore();
     await away.close();
     return away;

@@ -3,8 +3,10 @@ import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import type { LoadView } from "./catalog/entry-view.ts";
 import type { KeyText } from "./catalog/record.ts";
 import type { Settings } from "./config.ts";
+import { WaymarkError } from "./lib/errors.ts";
 import type { Log } from "./lib/log.io.ts";
 import { type NodeCore, now } from "./node-core.ts";
+import { NodeLoad } from "./node-load.ts";
 import { anonymousCaller, type Caller } from "./policy/caller.ts";
 import { type NodeFactsToPublish, nodeEntry } from "./services/node-entry.ts";
 
@@ -30,14 +32,26 @@ export interface SelfOptions {
 export async function publishSelf(core: NodeCore, options: SelfOptions): Promise<PublishedSelf> {
   const { identity, drafter, registrar, committer } = core;
   const { settings, listeners, log } = options;
-  const entry = nodeEntry({ nodeId: identity.nodeId, roles: identity.roles, labels: settings.node.labels, listeners });
+  const entry = nodeEntry({
+    nodeId: identity.nodeId,
+    roles: identity.roles,
+    resources: settings.node.resources,
+    labels: settings.node.labels,
+    listeners,
+  });
   const time = now();
   const draft = drafter.draftOfNode(entry, { ...identity, tenantId: "", receivedWallMs: time.wallMs });
   const caller = selfCaller(core);
-  registrar.register(caller, { drafts: [draft], ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
-  await committer.durable();
-  const load = new OwnLoad(options.connectionCount);
-  const tell = () => report(core, { caller, key: draft.key, load: load.take() }, log);
+  try {
+    registrar.register(caller, { drafts: [draft], ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
+    await committer.durable();
+  } catch (error) {
+    // What another node's clock says of this key ends no start: others find this node among the members all the same.
+    if (!(error instanceof WaymarkError) || error.reason !== "clock_skew") throw error;
+    log.error({ err: error }, "this node's own entry cannot be written");
+  }
+  const load = new NodeLoad({ metrics: core.metrics, connectionCount: options.connectionCount, utilization: loopUtilization() });
+  const tell = () => report(core, { caller, key: draft.key, load: load.take(now().wallMs) }, log);
   // Starting is not how busy it is.
   const first = setTimeout(tell, FIRST_MS).unref();
   const timer = setInterval(tell, REFRESH_MS).unref();
@@ -62,24 +76,12 @@ function report({ registrar, committer }: NodeCore, said: { caller: Caller; key:
   committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));
 }
 
-/** How busy the event loop has been since it was last asked. */
-class OwnLoad {
-  readonly #connectionCount: () => number;
-  #since: EventLoopUtilization = performance.eventLoopUtilization();
-
-  constructor(connectionCount: () => number) {
-    this.#connectionCount = connectionCount;
-  }
-
-  take(): LoadView {
-    const utilization = performance.eventLoopUtilization(this.#since);
-    this.#since = performance.eventLoopUtilization();
-    return {
-      activeClients: this.#connectionCount(),
-      errorRate: 0,
-      latencyMs: 0,
-      utilization: utilization.utilization,
-      observedWallMs: now().wallMs,
-    };
-  }
+/** Part of the time in which the event loop was busy since it was last asked. */
+function loopUtilization(): () => number {
+  let since: EventLoopUtilization = performance.eventLoopUtilization();
+  return () => {
+    const { utilization } = performance.eventLoopUtilization(since);
+    since = performance.eventLoopUtilization();
+    return utilization;
+  };
 }

@@ -4,11 +4,13 @@ import { performance } from "node:perf_hooks";
 import type { Settings } from "./config.ts";
 import { hostPort } from "./lib/host-port.ts";
 import { advertisedHost } from "./node-address.ts";
+import { checkClock } from "./node-clock.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
 import { type Doors, openDoors } from "./node-doors.ts";
 import { loneFabric, type NodeFabric } from "./node-fabric.ts";
 import { checkExposure, type Identities, openIdentities } from "./node-identity.ts";
 import { openMesh } from "./node-mesh.ts";
+import { chooseFabric } from "./node-open-fabric.ts";
 import { type NodePolicy, openNodePolicy } from "./node-policy.ts";
 import { type PublishedSelf, publishSelf } from "./node-self.ts";
 import { hasSnapshot } from "./node-warm-start.ts";
@@ -34,37 +36,60 @@ export interface RunningNode {
   stop(): Promise<void>;
 }
 
-/** Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start. */
+/** What a failed start may take to close what it has opened, in ms. What is still open then ends with the process. */
+const FAILED_CLOSE_MS = 1000;
+
+/** Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start; all it opened is closed by then. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const { settings, log } = options;
-  checkExposure(settings);
-  const identities = await openIdentities({ settings, clusterId: settings.node.clusterId, log: log.child("identity"), now });
-  const journal = await openStore(options);
+  const opened = new AsyncDisposableStack();
   try {
-    const core = await buildCore(options, journal);
-    const policy = await openNodePolicy({ settings, log: log.child("policy"), core });
-    try {
-      await awaitPolicy(core, isNewcomer(settings));
-      const fabric = await openFabric(options, core, policy);
-      try {
-        return await openNode(options, { core, identities, policy, fabric });
-      } catch (error) {
-        await fabric.stop("keep", 0);
-        throw error;
-      }
-    } catch (error) {
-      await policy.close();
-      throw error;
-    }
+    return await openParts(options, opened);
   } catch (error) {
-    await journal.close();
+    await closeAfterFailure(opened, options.log);
     throw error;
   }
 }
 
+/** Closes the last opened first. A part that cannot be closed in time is logged and left to the end of the process. */
+async function closeAfterFailure(opened: AsyncDisposableStack, log: NodeOptions["log"]): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(() => late.reject(new Error(`not closed within ${FAILED_CLOSE_MS} ms`)), FAILED_CLOSE_MS);
+  try {
+    await Promise.race([opened.disposeAsync(), late.promise]);
+  } catch (error) {
+    log.error({ err: error }, "failed start not closed");
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Opens the parts in order; each is on `opened` as soon as it has something to close. */
+async function openParts(options: NodeOptions, opened: AsyncDisposableStack): Promise<RunningNode> {
+  const { settings, log } = options;
+  checkExposure(settings, log.child("identity"));
+  const identities = await openIdentities({ settings, clusterId: settings.node.clusterId, log: log.child("identity"), now });
+  const journal = await openStore(options);
+  opened.defer(() => journal.close());
+  const core = await buildCore(options, journal);
+  const policy = await openNodePolicy({ settings, log: log.child("policy"), core });
+  opened.defer(() => policy.close());
+  // After the policy, whose audit log takes what the limits still count.
+  opened.defer(() => closeCore(core));
+  await awaitPolicy(core, isNewcomer(settings));
+  const fabric = await openFabric(options, core, policy);
+  opened.defer(() => fabric.stop("keep", 0));
+  return openNode(options, { core, identities, policy, fabric }, opened);
+}
+
+async function closeCore({ wakeup, limits, committer }: NodeCore): Promise<void> {
+  wakeup.close();
+  limits.close();
+  await committer.close();
+}
+
 /** Whether this node joins others for the first time: who has been here before knows whether there was a policy. */
 function isNewcomer({ fabric, persistence }: Settings): boolean {
-  return fabric.enabled && fabric.seeds.length > 0 && (persistence.ephemeral || !hasSnapshot(persistence.dataDir));
+  return fabric.enabled !== false && fabric.seeds.length > 0 && (persistence.ephemeral || !hasSnapshot(persistence.dataDir));
 }
 
 /** While it is awaited, a node without a policy shows nothing: its cluster may hide it. */
@@ -73,9 +98,12 @@ async function awaitPolicy(core: NodeCore, isAwaiting: boolean): Promise<void> {
   await core.switchPolicy();
 }
 
-function openFabric({ settings, log, version }: NodeOptions, core: NodeCore, policy: NodePolicy): Promise<NodeFabric> {
-  if (!settings.fabric.enabled) return Promise.resolve(loneFabric(core));
-  return openMesh({ settings, log: log.child("fabric"), version, core, policy: policy.travelling });
+async function openFabric({ settings, log, version }: NodeOptions, core: NodeCore, policy: NodePolicy): Promise<NodeFabric> {
+  const fabricLog = log.child("fabric");
+  const choice = await chooseFabric(settings, core);
+  if (choice.kind === "joined") return openMesh({ settings, log: fabricLog, version, core, policy: policy.travelling });
+  if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "no fabric");
+  return loneFabric(core, choice.detail);
 }
 
 interface NodeParts {
@@ -85,13 +113,14 @@ interface NodeParts {
   readonly fabric: NodeFabric;
 }
 
-async function openNode(options: NodeOptions, parts: NodeParts): Promise<RunningNode> {
+async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDisposableStack): Promise<RunningNode> {
   const { core, identities, policy, fabric } = parts;
   const { settings, log, version } = options;
   const { identity, listeners, state } = core;
   const discovery = buildDiscovery(settings, core, fabric);
   const doors = await openDoors({ settings, log, version, core, discovery, policy, fabric, identities, now, random });
   const { grpc, edge } = doors;
+  opened.defer(() => stopDoors(doors, 0));
   fabric.start();
   const self = await publishSelf(core, {
     settings,
@@ -99,12 +128,14 @@ async function openNode(options: NodeOptions, parts: NodeParts): Promise<Running
     listeners: nameListeners(settings, listeners, doors, fabric),
     connectionCount: () => grpc.connectionCount() + edge.connectionCount(),
   });
+  opened.defer(() => self.close());
   await options.beforeReady?.(grpc.address);
   await Promise.race([fabric.ready, aborted(options.interrupt)]);
   if (options.interrupt?.aborted !== true) {
     await awaitPolicy(core, false);
     state.isReady = true;
-    grpc.setServing(true);
+    core.hooks.onClock = () => grpc.setServing(state.clockFault === "");
+    core.hooks.onClock();
     core.fanout.all();
     core.wakeup.kick();
     const { nodeId, generation } = identity;
@@ -139,7 +170,7 @@ function nameListeners(settings: Settings, listeners: Record<string, string>, { 
     grpc: at(settings.listen.host, grpc.port),
     http: at(settings.listen.host, edge.port),
     ...(dns !== undefined && { dns: at(dns.host, dns.udpPort) }),
-    ...(listener !== undefined && { fabric: at(listener.host, listener.port) }),
+    ...(listener !== undefined && { fabric: at(listener.host, settings.fabric.advertisePort || listener.port) }),
   };
 }
 
@@ -162,6 +193,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     bounds: settings.limits,
     durable: () => core.committer.durable(),
     isReady: () => state.isReady && mesh.isWhole(),
+    checkClock: () => checkClock(state),
     mesh,
     now,
     random,
@@ -202,19 +234,22 @@ async function stopNode(
 ): Promise<void> {
   const { core, policy, fabric } = parts;
   const { doors, self } = opened;
-  const { state, fanout, wakeup, committer, journal, limits } = core;
+  const { state, fanout, journal } = core;
   const { stopTimeoutMs: timeoutMs } = settings.node;
   const endMonoMs = now().monoMs + timeoutMs;
   state.isDraining = true;
   self.close();
   doors.grpc.drain();
   for (const watcher of Array.from(fanout.watchers())) watcher.stop();
-  await Promise.all([doors.grpc.stop(timeoutMs), doors.edge.stop(timeoutMs), doors.dns?.stop()]);
+  await stopDoors(doors, timeoutMs);
   // Nobody registers any more: what ends now ends for good.
   await fabric.stop(settings.fabric.onStop, Math.max(MIN_GOODBYE_MS, endMonoMs - now().monoMs));
-  wakeup.close();
-  limits.close();
-  await committer.close();
+  await closeCore(core);
   await policy.close();
   await journal.close();
+}
+
+/** Takes no new calls, and cuts those that are still open after `timeoutMs`. */
+async function stopDoors({ grpc, edge, dns }: Doors, timeoutMs: number): Promise<void> {
+  await Promise.all([grpc.stop(timeoutMs), edge.stop(timeoutMs), dns?.stop()]);
 }

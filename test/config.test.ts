@@ -40,7 +40,15 @@ function problemsOf(source: Parameters<typeof load>[0]): readonly string[] {
 
 test("without any source everything has its default, and says so", () => {
   const { settings, origins } = settingsOf({});
-  expect(settings.listen).toEqual({ host: "127.0.0.1", advertiseHost: undefined, grpcPort: 17_420, httpPort: 17_480, insecure: false });
+  expect(settings.listen).toEqual({
+    allowedHosts: [],
+    corsOrigins: [],
+    host: "127.0.0.1",
+    advertiseHost: undefined,
+    grpcPort: 17_420,
+    httpPort: 17_480,
+    insecure: false,
+  });
   expect(settings.node).toMatchObject({ clusterId: "local", region: "local", id: undefined });
   expect(new Set(origins.values())).toEqual(new Set(["default"]));
 });
@@ -67,6 +75,7 @@ test.each([
   { path: "dns.zones", text: "a, b.c", want: ["a", "b.c"] },
   { path: "dns.tcp_port", text: "0", want: 0 },
   { path: "node.labels", text: "rack=7,row=a=b", want: { rack: "7", row: "a=b" } },
+  { path: "node.labels", text: '{"rack": "7", "row": "a=b,c"}', want: { rack: "7", row: "a=b,c" } },
   { path: "node.roles", text: "", want: [] },
   { path: "observability.log_level", text: "debug", want: "debug" },
 ])("$path = $text in the environment is $want", ({ path, text, want }) => {
@@ -97,6 +106,8 @@ test.each([
   { env: { WAYMARK_LISTEN_GRPC_PORT: "1" }, says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT?" },
   { env: { WAYMARK_DNS__ENABLED: "yes" }, says: 'dns.enabled: "yes" is neither true nor false (environment WAYMARK_DNS__ENABLED)' },
   { env: { WAYMARK_NODE__LABELS: "a" }, says: "node.labels: " },
+  { env: { WAYMARK_NODE__LABELS: '{"rack": 7}' }, says: "node.labels: rack = 7 is not text" },
+  { env: { WAYMARK_NODE__LABELS: "[1]" }, says: "node.labels: [1] is not a table" },
   {
     flags: { "observability.log_level": "loud" },
     says: 'observability.log_level: "loud" is none of trace, debug, info, warn, error, silent (flag --log-level)',
@@ -228,4 +239,30 @@ test("hashes of tokens are masked where settings are shown", () => {
   const rows = listSettings(settingsOf({ toml: CREDENTIAL(`token_sha256 = "${HASH}"`) }));
   const shown = rows.find(({ path }) => path === "tenants.credentials")?.value;
   expect(shown).toBe('[{"tenant":"alpha","scheme":"bearer","token_sha256":"[secret]"}]');
+});
+
+const many = (count: number, text: (i: number) => string): string => Array.from({ length: count }, (_, i) => text(i)).join(",");
+const label = (name: string, length: number): string => `${name}=${"v".repeat(length)}`;
+
+// The bounds of what a node says of itself are those that its peers and its own entry have: `lib/node-bounds.ts`.
+test.each([
+  { what: "16 roles", env: { WAYMARK_NODE__ROLES: many(16, (i) => `r${i}`) }, want: [] },
+  { what: "17 roles", env: { WAYMARK_NODE__ROLES: many(17, (i) => `r${i}`) }, want: [/node\.roles: 17 items are more than 16/] },
+  { what: "64 labels", env: { WAYMARK_NODE__LABELS: many(64, (i) => `k${i}=v`) }, want: [] },
+  { what: "65 labels", env: { WAYMARK_NODE__LABELS: many(65, (i) => `k${i}=v`) }, want: [/node\.labels: 65 pairs are more than 64/] },
+  { what: "a label with a space", env: { WAYMARK_NODE__LABELS: "a b=c" }, want: [/node\.labels: name "a b" is not 1 to 63 of/] },
+  { what: "a long value", env: { WAYMARK_NODE__LABELS: label("a", 257) }, want: [/the value of a has 257 characters, more than 256/] },
+  {
+    what: "much in all",
+    env: { WAYMARK_NODE__LABELS: many(33, (i) => label(`k${i}`, 256)) },
+    want: [/node\.labels: has 8\d\d\d bytes together/],
+  },
+  {
+    what: "a host that is none",
+    env: { WAYMARK_LISTEN__ADVERTISE_HOST: "a%b" },
+    want: [/listen\.advertise_host: "a%b" is not a host name/],
+  },
+  { what: "an IPv6 host", env: { WAYMARK_LISTEN__ADVERTISE_HOST: "fe80::1%eth0" }, want: [] },
+])("$what: a setting is refused where a peer would refuse it", ({ env, want }) => {
+  expect(problemsOf({ env })).toEqual(want.map((pattern) => expect.stringMatching(pattern) as string));
 });

@@ -6,6 +6,7 @@ import { Slab } from "../src/catalog/slab.ts";
 import type { NodeCore } from "../src/node-core.ts";
 import { loneFabric } from "../src/node-fabric.ts";
 
+const DETAIL = "stands alone: fabric.enabled is off";
 const TIME = { monoMs: 5, wallMs: 1_760_000_000_000 };
 
 function lone() {
@@ -13,7 +14,7 @@ function lone() {
   const replica = new Replica(new Lookup(), new Slab(), { nodeId: "a", generation: 7, lastSeq: 0, floor: 0, ...bounds });
   const identity = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", version: "1", roles: ["edge"] };
   // Of a whole node only these are read.
-  return loneFabric({ identity, replica, state: { isReady: true, isDraining: false } } as unknown as NodeCore);
+  return loneFabric({ identity, replica, state: { isReady: true, isDraining: false } } as unknown as NodeCore, DETAIL);
 }
 
 test("it is its only member, by its own name and no other", () => {
@@ -35,7 +36,7 @@ test("it is its only member, by its own name and no other", () => {
 test("it is ready at once, behind nobody, and says why", async () => {
   const fabric = lone();
   await fabric.ready;
-  const detail = "stands alone: fabric.enabled is off";
+  const detail = DETAIL;
   expect(fabric.readiness(TIME)).toEqual({ isReady: true, detail });
   expect(fabric.peers.lag(TIME)).toMatchObject({ isReady: true, isCaughtUp: true, isProtected: false, ageMs: 0, detail, links: [] });
   expect(fabric.peers.lag(TIME).origins).toMatchObject([{ nodeId: "a", generation: 7, life: "live", through: 0, known: 0 }]);

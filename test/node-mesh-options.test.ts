@@ -44,6 +44,14 @@ test("nodes that vanish at once are those that do within the longest suspicion",
   expect(windowOf({ suspicion_multiplier: 10 })).toBe(60_000);
 });
 
+test("how far and how often news is told, and how long a suspect has, are settings", () => {
+  const said = { fanout: 5, retransmit_multiplier: 7, metadata_refresh: "30s", suspicion_min: "40s" };
+  const { membership, lives } = fabricOptions(settings(said));
+  expect(membership).toMatchObject({ fanout: 5, retransmitMult: 7, refreshMs: 30_000, suspicionMinMs: 40_000 });
+  expect(lives.suspicionWindowMs).toBe(240_000);
+  expect(() => settings({ metadata_refresh: "500ms" })).toThrow("must be 0 or at least fabric.interval");
+});
+
 test("more links leave room for as many of others", () => {
   expect(fabricOptions(settings({ max_links: 100 })).links).toMatchObject({ maxLinks: 100, maxTotalLinks: 300, maxIncomingLinks: 200 });
 });

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Metrics } from "../src/lib/metrics.ts";
 import type { NodeCore } from "../src/node-core.ts";
-import { MeshPeers, meshView } from "../src/node-mesh-view.ts";
+import { MeshPeers, meshReadiness, meshView } from "../src/node-mesh-view.ts";
 import { WatchedFabric } from "../src/node-mesh-watch.ts";
 import { FabricWorld, type WorldNode } from "./fakes/fabric-world.ts";
 
@@ -63,10 +63,10 @@ test("a node has peers as long as somebody of its cluster is listed", () => {
   expect(view.hasPeers()).toBe(false);
 });
 
-test("the age is that of the readiness, looked at twenty times a second at most", () => {
+test("the age is that of the readiness, looked at twenty times a second at most, and goes on meanwhile", () => {
   const { world, nodes, node, view } = watched(2);
   world.run(10_000);
-  expect(view.ageMs(world.time())).toBe(0);
+  expect(view.ageMs(world.time())).toBeLessThan(1500);
   const [, other] = nodes;
   if (other === undefined) throw new Error("no node");
   // Its process stands still, its sockets do not.
@@ -77,7 +77,7 @@ test("the age is that of the readiness, looked at twenty times a second at most"
   expect(ageMs).toBeGreaterThan(4000);
   expect(view.ageMs(world.time())).toBe(ageMs);
   world.run(20);
-  expect(view.ageMs(world.time())).toBe(ageMs);
+  expect(view.ageMs(world.time())).toBe(ageMs + 20);
   world.run(60);
   expect(view.ageMs(world.time())).toBe(ageMs + 80);
 });
@@ -153,4 +153,15 @@ test("lag says what is protected", () => {
   for (const node of nodes.slice(2)) world.kill(node, "machine");
   world.runUntil(() => peers.lag(world.time()).isProtected, 60_000);
   expect(peers.lag(world.time()).detail).toContain("so many nodes of c1 vanished at once that nothing of theirs is hidden");
+});
+
+test("a node whose word about itself most others refuse is no member: it is not ready, and says why", () => {
+  const { world, node } = watched(2);
+  const odd = world.start({ nodeId: "odd", seeds: ["n1:1"], roles: Array.from({ length: 17 }, (_, i) => `r${i}`) });
+  world.runUntil(() => odd.fabric.membership.refusers().length === 2 && odd.fabric.isReady, 120_000);
+  expect(odd.eventNames()).toContain("own_update_refused");
+  const { isReady, detail } = meshReadiness(odd.fabric, world.time());
+  expect(isReady).toBe(false);
+  expect(detail).toContain("what this node says of itself is refused by n1 (its roles, labels, transports or protocol versions are too");
+  expect(meshReadiness(node.fabric, world.time())).toEqual({ isReady: true, detail: "started alone; 1 other members" });
 });

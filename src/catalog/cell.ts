@@ -10,7 +10,9 @@ import {
   type OriginLife,
   type OriginRef,
   type Traits,
+  viewHealth,
 } from "./record.ts";
+import type { UnknownFields } from "./record-codec.ts";
 import type { Scope } from "./scope.ts";
 import { compareForView } from "./view.ts";
 
@@ -23,14 +25,24 @@ export interface Origin extends OriginRef {
   clusterId: string;
   region: string;
   life: OriginLife;
+  markedSeq: number;
   /** All of its newest records up to this seq are held: its entry in the version vector. */
   through: number;
   /** Present while what is held is not exactly what the origin held at `through`; see `settledOf`. */
   unsettled?: Unsettled | undefined;
+  /** Present while records of it were refused here: it is *partial* until it has come whole (semantics.md, Replication). */
+  lacks?: Lacking | undefined;
   /** Tombstones at or below this seq may be missing here. */
   floor: number;
   /** Its records by seq. */
   readonly log: ChangeLog<Cell>;
+}
+
+/** Records of an origin that could not be taken, since it last was whole. */
+export interface Lacking {
+  readonly count: number;
+  /** Why the first of them was refused. */
+  readonly why: string;
 }
 
 /**
@@ -52,6 +64,7 @@ export function settledOf({ unsettled, through }: Origin): number {
  * come: then replicas have to agree on what there is.
  */
 export function isFirm(origin: Origin): boolean {
+  if (origin.lacks !== undefined) return false;
   return origin.log.lastOrder <= origin.through && (origin.unsettled === undefined || origin.life !== "live");
 }
 
@@ -93,12 +106,24 @@ export interface CellFields {
   readonly contentBytes: number;
 }
 
+/** Fields of newer versions, by cell: hardly any record has some, and none pays for it. */
+const unknownFields = new WeakMap<Cell, UnknownFields>();
+
+export function unknownOf(cell: Cell): UnknownFields | undefined {
+  return unknownFields.get(cell);
+}
+
+export function keepUnknown(cell: Cell, unknown: UnknownFields): void {
+  unknownFields.set(cell, unknown);
+}
+
 /** Bits of the packed small fields; packing them saves 40 B a record, which is 40 MB at 1M entries. */
 const KIND_SHIFT = 0;
 const BODY_SHIFT = 3;
 const SCOPE_SHIFT = 5;
 const REACH_SHIFT = 8;
 const HEALTH_SHIFT = 11;
+const SHOWN_SHIFT = 14;
 const THREE_BITS = 7;
 const SIZE_BITS = 15;
 const SIZE_MASK = (1 << SIZE_BITS) - 1;
@@ -163,11 +188,20 @@ export class Cell implements CatalogRecord {
   get health(): Health {
     return ((this.#bits >> HEALTH_SHIFT) & THREE_BITS) as Health;
   }
+  /** Of the record people see: the health they saw when its key was touched last. */
+  get shownHealth(): Health {
+    return ((this.#bits >> SHOWN_SHIFT) & THREE_BITS) as Health;
+  }
   get sizeBytes(): number {
     return this.#sizes >>> SIZE_BITS;
   }
   get contentBytes(): number {
     return this.#sizes & SIZE_MASK;
+  }
+
+  /** People see it, from this touch on with the health that it has now. */
+  show(): void {
+    this.#bits = (this.#bits & ~(THREE_BITS << SHOWN_SHIFT)) | (viewHealth(this) << SHOWN_SHIFT);
   }
 
   /** Turns an entry into an `expired` tombstone of the same number. What its content weighed stays: the lookup still counts it. */
@@ -188,6 +222,9 @@ export class Cell implements CatalogRecord {
     this.at = next.at;
     this.#bits = next.#bits;
     this.#sizes = next.#sizes;
+    const unknown = unknownFields.get(next);
+    if (unknown === undefined) unknownFields.delete(this);
+    else unknownFields.set(this, unknown);
   }
 }
 
@@ -213,4 +250,12 @@ export function join(any: Cell, cell: Cell): void {
   peers.push(cell);
   peers.sort(compareForView);
   for (const peer of peers) peer.peers = peers;
+}
+
+/** Revision of the last touch of the key that `any` is a record of. */
+export function lastTouchOf(any: Cell | undefined): number {
+  if (any?.peers === undefined) return any?.revision ?? 0;
+  let last = 0;
+  for (const { revision } of any.peers) if (revision > last) last = revision;
+  return last;
 }

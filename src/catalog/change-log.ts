@@ -19,6 +19,7 @@ export class ChangeLog<T> {
   readonly #orderOf: (record: T) => number;
   readonly #chunks: Chunk<T>[] = [];
   #live = 0;
+  #addedCount = 0;
 
   /** `orderOf` tells the record's present number: a slot that disagrees is stale. */
   constructor(orderOf: (record: T) => number) {
@@ -35,6 +36,11 @@ export class ChangeLog<T> {
     let slots = 0;
     for (const chunk of this.#chunks) slots += chunk.orders.length;
     return slots;
+  }
+
+  /** How often a record was added, ever: whoever added so many itself knows that nobody else did. */
+  get addedCount(): number {
+    return this.#addedCount;
   }
 
   /** No record has a higher number. */
@@ -58,6 +64,7 @@ export class ChangeLog<T> {
     last.records.push(record);
     last.live += 1;
     this.#live += 1;
+    this.#addedCount += 1;
   }
 
   /**
@@ -77,6 +84,7 @@ export class ChangeLog<T> {
     chunk.records.splice(at, 0, record);
     chunk.live += 1;
     this.#live += 1;
+    this.#addedCount += 1;
     if (chunk.orders.length > CHUNK_SLOTS * 2) {
       this.#compact(index);
       if (chunk.orders.length > CHUNK_SLOTS * 2) this.#split(index);

@@ -8,11 +8,11 @@ import { takeBytes } from "../lib/byte-pool.ts";
 import { assert, invalid, WaymarkError } from "../lib/errors.ts";
 import { type EntryFields, type KeyFields, type LoadFields, timeMs } from "./entry-fields.ts";
 import { readEntry, readLeadingKey } from "./entry-read.ts";
-import { checkEntry, checkKey, checkLoad, kindOf } from "./entry-rules.ts";
+import { checkEntry, checkKey, checkLoad, checkTime, kindOf } from "./entry-rules.ts";
 import type { EntryView, LoadView } from "./entry-view.ts";
 import { contentRoom, ENTRY_TAG, loadViewOf, MAX_TAIL_BYTES, type Stamped, type Tail, writeContent, writeTail } from "./entry-wire.ts";
 import { findKind } from "./kinds.ts";
-import { type Bounds, isName, nameRule } from "./names.ts";
+import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
 import { Problems } from "./problems.ts";
 import { type EntryKey, HEALTH, type Health, type KeyText, type Kind, keyText, type OriginLife, type Traits } from "./record.ts";
 import { SCOPE, type Scope } from "./scope.ts";
@@ -27,6 +27,8 @@ export interface Stamp {
   readonly zone: string;
   /** Empty for a caller without a tenant. */
   readonly tenantId: string;
+  /** The caller has the role mesh.admin; noted in entries with aliases. Absent: no. */
+  readonly registeredByAdmin?: boolean;
   /** When the request came in: the time of a load report that does not say when it was measured. */
   readonly receivedWallMs: number;
 }
@@ -53,6 +55,9 @@ export interface StoredDraft extends Draft {
   readonly updatedWallMs: number;
 }
 
+/** Of an entry with load and times, as much as a record's size has room for. */
+const MAX_SEALED_BYTES = 32_767;
+
 export interface DrafterOptions {
   readonly bounds: Bounds;
   readonly traits: TraitsPool;
@@ -63,6 +68,7 @@ export class Drafter {
   readonly #bounds: Bounds;
   readonly #traits: TraitsPool;
   readonly #problems: Problems;
+  readonly #stored = new Problems(PROTOCOL_BOUNDS);
   readonly #scratch = new Uint8Array(65_536);
 
   constructor(options: DrafterOptions) {
@@ -84,26 +90,27 @@ export class Drafter {
     return draft;
   }
 
-  /** An entry of this node's own making, which may stand in the control plane's namespaces. */
+  /** An entry of this node's own making, which may stand in the control plane's namespaces; its clients' limits are not its own. */
   draftOfNode(entry: Entry, stamp: Stamp): Draft {
-    checkEntry(entry, "", this.#problems, "node");
-    this.#problems.throwIfAny();
+    checkEntry(entry, "", this.#stored, "node");
+    this.#stored.throwIfAny();
     const draft = this.#draft(entry, stamp);
-    if (draft.content.length > this.#bounds.maxEntryBytes) throw invalid("entry", tooLarge(draft.content.length, this.#bounds));
+    if (draft.content.length > PROTOCOL_BOUNDS.maxEntryBytes) throw invalid("entry", tooLarge(draft.content.length, PROTOCOL_BOUNDS));
     return draft;
   }
 
   /**
    * A sealed entry as a record of the journal or of another node carries it, stamped already. Throws `invalid_argument`
-   * on anything this node would not have stored itself, so that a bad record is refused alone. A health status of a
-   * newer version counts as unset.
+   * on anything that no node may have stored, so that a bad record is refused alone: what this node's own settings allow does
+   * not count. A health status of a newer version counts as unset.
    */
   draftOfStored(bytes: Uint8Array): StoredDraft {
     const { entry, contentBytes } = readEntry(bytes);
-    const problems = this.#problems;
+    const problems = this.#stored;
     checkEntry(entry, "", problems, "record");
     checkStamps(entry, problems);
-    if (contentBytes > this.#bounds.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, this.#bounds));
+    if (contentBytes > PROTOCOL_BOUNDS.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, PROTOCOL_BOUNDS));
+    if (bytes.length > MAX_SEALED_BYTES) problems.add("entry", `is ${bytes.length} bytes with load and times, at most ${MAX_SEALED_BYTES}`);
     problems.throwIfAny();
     const { key, registeredAt, updatedAt } = entry;
     if (key === undefined || registeredAt === undefined || updatedAt === undefined || bytes[0] !== ENTRY_TAG.key) {
@@ -118,7 +125,7 @@ export class Drafter {
       name: entryKey.name,
       scope: entry.scope as Scope, // Checked: it is 1 to 4.
       health: entry.health > HEALTH.MAINTENANCE ? HEALTH.UNSET : (entry.health as Health),
-      traits: this.#traits.intern(entry),
+      traits: this.#traits.intern(entry, versionOf(entry)),
       content: bytes.subarray(0, contentBytes),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, timeMs(updatedAt)),
       contentBytes,
@@ -133,6 +140,12 @@ export class Drafter {
     return this.#draft({ ...entry, health }, { ...entry, receivedWallMs: 0 });
   }
 
+  /** The draft of a stored entry as another node of its cluster serves it. */
+  draftWithNode(bytes: Uint8Array, nodeId: string): Draft {
+    const { entry } = readEntry(bytes);
+    return this.#draft(entry, { ...entry, nodeId, receivedWallMs: 0 });
+  }
+
   #draft(entry: EntryFields, stamp: Stamp): Draft {
     assert(entry.key !== undefined, "a checked entry has a key");
     const entryKey = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
@@ -140,6 +153,7 @@ export class Drafter {
     const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // Checked: it is 0 to 4.
     const zone = entry.zone === "" ? stamp.zone : entry.zone;
     const { clusterId, region, nodeId, tenantId } = stamp;
+    const registeredByAdmin = entry.aliases.length > 0 && stamp.registeredByAdmin === true;
     return {
       key: keyText(entryKey),
       entryKey,
@@ -148,17 +162,21 @@ export class Drafter {
       name: entryKey.name,
       scope,
       health,
-      traits: this.#traits.intern({
-        tags: entry.tags,
-        capabilities: entry.capabilities,
-        resources: entry.resources,
-        clusterId,
-        region,
-        zone,
-        nodeId,
-        tenantId,
-      }),
-      content: this.#encode(entry, { key: entryKey, scope, health, clusterId, region, zone, nodeId, tenantId }),
+      traits: this.#traits.intern(
+        {
+          tags: entry.tags,
+          capabilities: entry.capabilities,
+          resources: entry.resources,
+          clusterId,
+          region,
+          zone,
+          nodeId,
+          tenantId,
+          registeredByAdmin,
+        },
+        versionOf(entry),
+      ),
+      content: this.#encode(entry, { key: entryKey, scope, health, clusterId, region, zone, nodeId, tenantId, registeredByAdmin }),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, stamp.receivedWallMs),
     };
   }
@@ -198,10 +216,17 @@ export function draftLoad(load: LoadFields, path: string, receivedWallMs: number
   return loadViewOf(load, receivedWallMs);
 }
 
+/** Of a FUNCTION; empty when it has none, and for the other kinds. */
+function versionOf({ detail }: EntryFields): string {
+  return detail.case === "function" ? detail.value.version : "";
+}
+
 /** What a record's entry must carry beyond what a client's must. */
 function checkStamps(entry: EntryFields, problems: Problems): void {
   const { maxIdLength } = problems.bounds;
   if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");
+  if (entry.registeredAt !== undefined) checkTime(entry.registeredAt, "", "registered_at", problems);
+  if (entry.updatedAt !== undefined) checkTime(entry.updatedAt, "", "updated_at", problems);
   if (entry.key?.clusterId !== entry.clusterId) problems.add("key.cluster_id", "differs from cluster_id");
   for (const [field, id] of [
     ["cluster_id", entry.clusterId],
@@ -240,6 +265,18 @@ export function decodeMessage(bytes: Uint8Array): Entry {
   return fromBinary(EntrySchema, bytes);
 }
 
+/** The function_id of an entry's content or of a sealed entry; empty for another kind. */
+export function functionId(bytes: Uint8Array): string {
+  const { detail } = readEntry(bytes).entry;
+  return detail.case === "function" ? detail.value.functionId : "";
+}
+
+/** Subject patterns of a sealed TOPIC entry; none of another kind. */
+export function topicPatterns(bytes: Uint8Array): readonly string[] {
+  const { detail } = readEntry(bytes).entry;
+  return detail.case === "topic" ? detail.value.patterns : [];
+}
+
 /** A sealed entry as plain values; `life` is its origin's. */
 export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
   const { entry } = readEntry(bytes);
@@ -263,7 +300,7 @@ export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
     tenantId: entry.tenantId,
     health: life === "live" ? (entry.health as Health) : HEALTH.ORPHANED,
     load: load === undefined ? undefined : loadViewOf(load, entry.updatedAt === undefined ? 0 : timeMs(entry.updatedAt)),
-    functionVersion: detail.case === "function" ? detail.value.version : "",
+    functionVersion: versionOf(entry),
     specDigest: detail.case === "function" ? detail.value.specDigest : "",
     advertisedUrls: detail.case === "node" ? detail.value.advertisedUrls : [],
     transports: detail.case === "node" ? detail.value.transports : [],

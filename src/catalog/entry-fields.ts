@@ -47,6 +47,9 @@ export interface CacheFields {
   readonly latitude: number;
   readonly longitude: number;
   readonly modes: readonly string[];
+  readonly region: string;
+  readonly utilization: number;
+  readonly latencyMs: number;
 }
 
 export interface NodeFields {
@@ -84,6 +87,7 @@ export interface EntryFields {
   readonly registeredAt?: TimeFields | undefined;
   readonly updatedAt?: TimeFields | undefined;
   readonly detail: DetailFields | { readonly case: undefined; readonly value?: undefined };
+  readonly registeredByAdmin: boolean;
 }
 
 /** Whole milliseconds of a Timestamp or Duration, rounded down. */

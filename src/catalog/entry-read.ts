@@ -19,7 +19,7 @@ import { CACHE_TAG, ENTRY_TAG, FUNCTION_TAG, KEY_TAG, LIST_TAG, LOAD_TAG, NODE_T
 
 /** Highest field of each message; a higher one comes from a newer version. */
 const LAST_FIELD = {
-  entry: 24,
+  entry: 25,
   key: 5,
   target: 6,
   load: 5,
@@ -28,7 +28,7 @@ const LAST_FIELD = {
   service: 0,
   function: 4,
   list: 1,
-  cache: 5,
+  cache: 8,
   node: 4,
 } as const;
 
@@ -71,6 +71,7 @@ function newEntry(): OpenEntry {
     registeredAt: undefined,
     updatedAt: undefined,
     detail: { case: undefined },
+    registeredByAdmin: false,
   };
 }
 
@@ -156,6 +157,9 @@ function readRest(reader: WireReader, tag: number, entry: Mutable<EntryFields>):
     case ENTRY_TAG.updatedAt:
       once(entry.updatedAt, "updated_at");
       entry.updatedAt = readTime(reader);
+      return;
+    case ENTRY_TAG.registeredByAdmin:
+      entry.registeredByAdmin = reader.varint() !== 0;
       return;
     default: {
       const detail = readDetail(reader, tag);
@@ -307,13 +311,25 @@ function readFunction(reader: WireReader): FunctionFields {
 
 function readCache(reader: WireReader): CacheFields {
   const modes: string[] = [];
-  const value: Mutable<CacheFields> = { role: "", capacityBytes: 0n, latitude: 0, longitude: 0, modes };
+  const value: Mutable<CacheFields> = {
+    role: "",
+    capacityBytes: 0n,
+    latitude: 0,
+    longitude: 0,
+    modes,
+    region: "",
+    utilization: 0,
+    latencyMs: 0,
+  };
   readFields(reader, LAST_FIELD.cache, (tag) => {
     if (tag === CACHE_TAG.role) value.role = reader.text();
     else if (tag === CACHE_TAG.capacityBytes) value.capacityBytes = reader.varint64();
     else if (tag === CACHE_TAG.latitude) value.latitude = reader.double();
     else if (tag === CACHE_TAG.longitude) value.longitude = reader.double();
     else if (tag === CACHE_TAG.modes) modes.push(reader.text());
+    else if (tag === CACHE_TAG.region) value.region = reader.text();
+    else if (tag === CACHE_TAG.utilization) value.utilization = reader.double();
+    else if (tag === CACHE_TAG.latencyMs) value.latencyMs = reader.double();
     else return false;
     return true;
   });

@@ -7,7 +7,7 @@
 import { utf8Size } from "../lib/protowire.ts";
 import type { DetailFields, EntryFields, KeyFields, LoadFields, TargetFields, TimeFields } from "./entry-fields.ts";
 import { findHostForm } from "./hosts.ts";
-import { findKind, KINDS, kindOfDetail } from "./kinds.ts";
+import { checkWords, findKind, KINDS, kindOfDetail } from "./kinds.ts";
 import { CHARS, consistsOf, isNamespace, isReservedNamespace, nameRule, namespaceRule, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
 import { HEALTH, KIND, type Kind } from "./record.ts";
@@ -53,7 +53,9 @@ export function checkEntry(entry: EntryFields, path: string, problems: Problems,
   checkHealth(entry.health, path, problems, writer);
   if (entry.load !== undefined) checkLoad(entry.load, `${path}load.`, problems);
   const detail = entry.detail;
-  if (detail.case !== undefined) KINDS[kindOfDetail(detail.case)].check(detail, `${path}${detail.case}.`, problems);
+  if (detail.case === undefined) return;
+  KINDS[kindOfDetail(detail.case)].check(detail, `${path}${detail.case}.`, problems);
+  if (writer === "client") checkWords(detail, `${path}${detail.case}.`, problems);
 }
 
 /** Adds what is wrong with a key; an unset kind and an empty cluster are allowed. `path` ends in a dot. */
@@ -167,10 +169,11 @@ export function checkLoad(load: LoadFields, path: string, problems: Problems): v
   problems.range(load.errorRate, RATIO, path, "error_rate");
   problems.range(load.latencyMs, LATENCY_MS, path, "latency_ms");
   problems.range(load.utilization, RATIO, path, "utilization");
-  const observed = load.observedAt;
-  if (observed === undefined) return;
-  const isWithin = observed.seconds >= 0n && observed.seconds <= MAX_TIMESTAMP_SECONDS;
-  if (!isWithin || observed.nanos < 0 || observed.nanos >= NANOS_PER_SECOND) {
-    problems.add(`${path}observed_at`, "must be a time from 1970 to 9999");
-  }
+  if (load.observedAt !== undefined) checkTime(load.observedAt, path, "observed_at", problems);
+}
+
+/** Adds what is wrong with a time. `path` ends in a dot, or is empty. */
+export function checkTime({ seconds, nanos }: TimeFields, path: string, field: string, problems: Problems): void {
+  const isWithin = seconds >= 0n && seconds <= MAX_TIMESTAMP_SECONDS;
+  if (!isWithin || nanos < 0 || nanos >= NANOS_PER_SECOND) problems.add(path + field, "must be a time from 1970 to 9999");
 }

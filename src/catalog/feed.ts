@@ -9,6 +9,7 @@ import { queryPage } from "./query.ts";
 import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
 import type { KeyText } from "./record.ts";
 import { isOfReader, ResumeGap } from "./resume.ts";
+import { ToldPages } from "./told-pages.ts";
 
 export interface FeedStart {
   /** Where to go on; undefined starts with a snapshot. */
@@ -28,16 +29,19 @@ type Phase =
       scope: number;
       after: KeyText | undefined;
       isBegun: boolean;
-      /** Of the replica at BEGIN. */
-      revision: number;
+      readonly told: ToldPages;
     }
-  /** The pages are out; changes since BEGIN, which was at `revision`, follow until none is left, then END. */
-  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly revision: number }
+  /** The pages are out; changes since BEGIN that they have not told follow until none is left, then END. */
+  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly told: ToldPages }
   /** The difference between a portable cursor and what is held here, origin by origin. */
   | { readonly kind: "gap"; readonly gap: ResumeGap }
   /** A snapshot is due, but this node is behind the reader's cursor: removed keys would return with it. */
   | { readonly kind: "waiting"; readonly gap: ResumeGap };
 
+/** Letters of namespaces that one message names at most (semantics.md, Watch 10): above it the snapshot is of everything. */
+const MAX_SCOPES_LENGTH = 4096;
+/** Above every key. */
+const LAST_KEY = "\u{10FFFF}";
 /** Entries looked at for one page of a snapshot. */
 const PAGE_ENTRIES = 256;
 
@@ -47,12 +51,19 @@ export class Feed {
   #phase: Phase;
   /** Everything up to this revision has been sent. */
   #revision: number;
-  /** Up to here the reader knows of every key; see `ScanOptions`. */
+  /** Up to here the reader knows of every key … */
   #settled: number;
+  /** … and of each it holds what was seen at some revision up to this one. Beyond any: another node may have told it of something since. */
+  #until: number;
   #bookmarkDueMonoMs: number;
-  readonly #scopes: string[] = [];
+  /** Namespaces to be told anew; undefined when there are none. */
+  #scopes: Set<string> | undefined;
+  /** Letters in their names; above the bound all is told anew. */
+  #scopesLength = 0;
   /** While this node is behind the reader's cursor: what must not be sent, and what to look at again. */
   #behind: ResumeGap | undefined;
+  /** `next` had nothing to give, and has not looked at everything: it is to be asked again, when others have had their turn. */
+  isUnfinished = false;
   /** Times that this stream was too old for deltas and began anew. */
   restartCount = 0;
 
@@ -62,6 +73,7 @@ export class Feed {
     this.#bookmarkDueMonoMs = time.monoMs + start.bookmarkIntervalMs;
     this.#revision = reader.replica.revision;
     this.#settled = this.#revision;
+    this.#until = this.#revision;
     this.#phase = this.#startPhase(start, time);
   }
 
@@ -70,24 +82,47 @@ export class Feed {
     return this.#revision;
   }
 
+  /** The revision up to which the reader was told of every key; it is below `revision` until all that was pending then is told. */
+  get settledRevision(): number {
+    return this.#settled;
+  }
+
   /** Monotonic ms at which `next` has a bookmark to give even when nothing changed. */
   get bookmarkDueMonoMs(): number {
     return this.#bookmarkDueMonoMs;
   }
 
   /** The verdict on these namespaces changed: their content is sent anew, or withdrawn (semantics.md, Watch 5). */
-  refresh(namespaces: readonly string[]): void {
-    for (const namespace of namespaces) {
-      if (this.reader.mayHoldNamespace(namespace) && !this.#scopes.includes(namespace)) this.#scopes.push(namespace);
+  refresh(namespaces: readonly string[] | "all"): void {
+    // It will be told everything as it is by then.
+    if (this.#phase.kind === "pages" && this.#phase.scopes === undefined && !this.#phase.isBegun) return;
+    if (namespaces === "all") {
+      this.#scopes ??= new Set();
+      this.#scopesLength = Number.POSITIVE_INFINITY;
+      return;
     }
+    for (const namespace of namespaces) {
+      if (this.#scopesLength > MAX_SCOPES_LENGTH) return;
+      if (!this.reader.mayHoldNamespace(namespace) || this.#scopes?.has(namespace) === true) continue;
+      this.#scopes ??= new Set();
+      this.#scopes.add(namespace);
+      this.#scopesLength += namespace.length;
+    }
+  }
+
+  /** Whether a snapshot is due or under way that a change of policy made, or would make begin anew. */
+  get isTelling(): boolean {
+    const { kind } = this.#phase;
+    return this.#scopes !== undefined || kind === "closing" || (kind === "pages" && this.#phase.isBegun);
   }
 
   /** The next message, or undefined when there is nothing to say now. `isReady`: this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+    this.isUnfinished = false;
     // What was removed since this stream's place may have been collected: only a snapshot can tell.
     const isTooOld = this.#revision < this.reader.replica.collectedRevision && isPlaced(this.#phase);
     if (isTooOld) this.#restart(time, isReady);
-    else if (this.#scopes.length > 0) this.#openScopes();
+    else if (this.#scopes !== undefined) this.#openScopes(this.#scopes);
     const phase = this.#phase;
     switch (phase.kind) {
       case "pages":
@@ -109,8 +144,8 @@ export class Feed {
 
   /** The last message before a stop: where another node goes on. Undefined when the stream stands at no such place. */
   farewell(time: Time, isReady: boolean): FeedMessage | undefined {
-    const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes.length === 0;
-    return isLive && isReady && this.#revision === this.reader.replica.revision ? this.#bookmark(time) : undefined;
+    const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes === undefined;
+    return isLive && isReady && !this.reader.isOwed && this.#revision === this.reader.replica.revision ? this.#bookmark(time) : undefined;
   }
 
   #startPhase(start: FeedStart, time: Time): Phase {
@@ -125,6 +160,7 @@ export class Feed {
     }
     const { cursor } = start.from;
     if (!isOfReader(cursor, this.reader)) return snapshot;
+    this.#until = Number.POSITIVE_INFINITY;
     const gap = new ResumeGap(cursor, this.reader, time);
     return { kind: gap.isTellable() ? "gap" : "waiting", gap };
   }
@@ -138,37 +174,49 @@ export class Feed {
   }
 
   /** A verdict changed: what a snapshot under way has said may be wrong by now, so it begins anew. */
-  #openScopes(): void {
+  #openScopes(asked: ReadonlySet<string>): void {
     const phase = this.#phase;
     const isSnapshot = phase.kind === "pages" || phase.kind === "closing";
-    if (isSnapshot && phase.scopes === undefined) {
-      this.#scopes.length = 0;
-      if (phase.kind === "closing" || phase.isBegun) this.#phase = snapshotPhase();
-    } else if (isSnapshot || (phase.kind === "live" && this.#behind === undefined)) {
-      const begun = isSnapshot ? (phase.scopes ?? []) : [];
-      const scopes = [...new Set([...begun, ...this.#scopes.splice(0)])].toSorted();
-      this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, revision: 0 };
-    }
+    if (!isSnapshot && (phase.kind !== "live" || this.#behind !== undefined)) return;
+    const isWhole = isSnapshot && phase.scopes === undefined;
+    const scopes = [...new Set([...((isSnapshot && phase.scopes) || []), ...asked])].toSorted();
+    const isAll = this.#scopesLength > MAX_SCOPES_LENGTH || lengthOf(scopes) > MAX_SCOPES_LENGTH;
+    this.#scopes = undefined;
+    this.#scopesLength = 0;
+    if (isWhole || isAll) {
+      this.#phase = snapshotPhase();
+    } else this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
   }
 
+  /** Everything up to that revision is told. */
   #moveTo(revision: number): void {
     this.#revision = revision;
     if (revision === this.reader.replica.revision) this.#settled = revision;
+    if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, revision);
+  }
+
+  /** The reader holds what a query would answer. */
+  #stand(): void {
+    this.#until = this.#revision;
   }
 
   #page(phase: Phase & { kind: "pages" }, budgetBytes: number): FeedMessage {
     const { reader } = this;
     const snapshot = phase.isBegun ? SNAPSHOT.CONTINUE : SNAPSHOT.BEGIN;
-    if (!phase.isBegun) phase.revision = reader.replica.revision;
-    if (!phase.isBegun && phase.scopes === undefined) this.#moveTo(phase.revision);
+    const { revision } = reader.replica;
+    if (!phase.isBegun && phase.scopes === undefined) {
+      this.#moveTo(revision);
+      this.#stand();
+    }
     const changes: Change[] = [];
     const isDone =
       phase.scopes === undefined
         ? this.#fillPage(phase, "", changes, budgetBytes)
-        : this.#fillScopes(phase, phase.scopes, changes, budgetBytes);
+        : this.#fillScopes(phase, phase.scopes, changes, phase.isBegun ? budgetBytes : budgetBytes - lengthOf(phase.scopes));
     const replaces = phase.isBegun || phase.scopes === undefined ? [] : phase.scopes;
     phase.isBegun = true;
-    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes, revision: phase.revision };
+    phase.told.tell(isDone ? LAST_KEY : (phase.after ?? `${phase.scopes?.[phase.scope] ?? ""}\0`), revision);
+    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes, told: phase.told };
     return reader.message({ changes, revision: this.#revision, snapshot, replaces });
   }
 
@@ -205,14 +253,17 @@ export class Feed {
 
   #close(phase: Phase & { kind: "closing" }, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
-    const scopes = new Set(phase.scopes);
-    // The pages told of it: what came and went while the reader could not see it is none of its business.
-    const isTold = (cell: Cell, revision: number) => revision <= phase.revision && scopes.has(cell.namespace);
-    const { changes, to } = reader.scan(this.#revision, budgetBytes, { isTold, settled: this.#settled });
+    const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
+    const place = { from: this.#revision, settled: this.#settled };
+    // What came and went before its page, while the reader could not see it, is none of its business.
+    const pageOf = (cell: Cell) => (scopes?.has(cell.namespace) === false ? undefined : phase.told.of(cell.key, place));
+    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { pageOf, settled: this.#settled, until: this.#until });
     this.#moveTo(to);
-    const isEnd = isReady && to === reader.replica.revision;
+    this.isUnfinished = isShort && changes.length === 0;
+    const isEnd = isReady && to === reader.replica.revision && !reader.isOwed;
     if (!isEnd) return changes.length === 0 ? undefined : reader.message({ changes, revision: to, snapshot: SNAPSHOT.CONTINUE });
     this.#phase = { kind: "live" };
+    this.#stand();
     this.#bookmarkDueMonoMs = time.monoMs + this.#bookmarkIntervalMs;
     return reader.message({
       changes,
@@ -248,9 +299,14 @@ export class Feed {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
     }
-    const { changes, to } = reader.scan(this.#revision, budgetBytes, { isAhead: true, settled: this.#settled });
+    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, {
+      isAhead: true,
+      settled: this.#settled,
+      until: this.#until,
+    });
     this.#moveTo(to);
     const sendable = changes.filter((change) => gap.maySend(change));
+    this.isUnfinished = isShort && sendable.length === 0;
     if (sendable.length === 0 && standing === "covered" && to === reader.replica.revision) {
       sendable.push(...gap.takeHeld(budgetBytes));
       if (sendable.length === 0) {
@@ -265,15 +321,17 @@ export class Feed {
 
   #live(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
-    const { message, to } = reader.live({ from: this.#revision, settled: this.#settled, budgetBytes });
+    const { message, to, isShort } = reader.live({ from: this.#revision, settled: this.#settled, until: this.#until, budgetBytes });
     this.#moveTo(to);
+    this.isUnfinished = isShort && message === undefined;
     const isBookmarkDue = isReady && time.monoMs >= this.#bookmarkDueMonoMs && to === reader.replica.revision;
-    if (!isBookmarkDue) return message;
+    if (!isBookmarkDue || reader.isOwed) return message;
     return this.#bookmark(time, message?.changes);
   }
 
   #bookmark(time: Time, changes: readonly Change[] = []): FeedMessage {
     const { reader } = this;
+    this.#stand();
     this.#bookmarkDueMonoMs = time.monoMs + this.#bookmarkIntervalMs;
     return reader.message({
       changes,
@@ -291,6 +349,10 @@ function isPlaced(phase: Phase): boolean {
   return phase.kind !== "pages" && phase.kind !== "waiting";
 }
 
+function lengthOf(names: readonly string[]): number {
+  return names.reduce((sum, { length }) => sum + length, 0);
+}
+
 function snapshotPhase(): Phase {
-  return { kind: "pages", scopes: undefined, scope: 0, after: undefined, isBegun: false, revision: 0 };
+  return { kind: "pages", scopes: undefined, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
 }

@@ -1,6 +1,7 @@
 /** What a query or a watch asks for, and the one decision whether a record is part of it (semantics.md, Scopes). */
-import { type CatalogRecord, HEALTH, KIND, viewHealth } from "./record.ts";
+import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "./record.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "./scope.ts";
+import { lacksVersion, type VersionRange } from "./versions.ts";
 
 /** An empty text, list or mask filters nothing; fields combine with AND. */
 export interface Filter {
@@ -22,6 +23,8 @@ export interface Filter {
   readonly region: string;
   /** Any of these, by what readers see: bit `1 << health`. */
   readonly healthMask: number;
+  /** Functions whose version is in it; `kindMask` then says FUNCTION. */
+  readonly versions: VersionRange | undefined;
 }
 
 /** Matches everything. */
@@ -37,6 +40,7 @@ export const ANY: Filter = {
   clusterId: "",
   region: "",
   healthMask: 0,
+  versions: undefined,
 };
 
 /** Where the serving node stands: what LOCAL, ZONE and REGION are measured from. */
@@ -58,15 +62,19 @@ export type DropReason =
   | "resources"
   | "cluster_id"
   | "region"
-  | "health";
+  | "health"
+  | "version_range";
+
+/** What a filter looks at beside the health that readers see. */
+type Filtered = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & { readonly origin: Pick<OriginRef, "nodeId"> };
 
 /** Whether the record is part of the answer. */
 export function matches(filter: Filter, record: CatalogRecord, self: Locality): boolean {
-  return whyNot(filter, record, self) === undefined;
+  return whyNot(filter, record, self, viewHealth(record)) === undefined;
 }
 
-/** The first reason that leaves the record out, undefined when nothing does. Allocates nothing. */
-export function whyNot(filter: Filter, record: CatalogRecord, self: Locality): DropReason | undefined {
+/** The first reason that leaves out what is seen with that health, undefined when nothing does. Allocates nothing. */
+export function whyNot(filter: Filter, record: Filtered, self: Locality, health: Health): DropReason | undefined {
   const { traits } = record;
   if (!coversNamespace(filter, record.namespace)) return "namespace";
   if (filter.names.length > 0 && !hasName(filter.names, record.name)) return "names";
@@ -75,10 +83,12 @@ export function whyNot(filter: Filter, record: CatalogRecord, self: Locality): D
   if (!isWithin(filter.scope, record, self)) return "locality";
   if (filter.clusterId !== "" && traits.clusterId !== filter.clusterId) return "cluster_id";
   if (filter.region !== "" && traits.region !== filter.region) return "region";
-  if (filter.healthMask !== 0 && (filter.healthMask & (1 << viewHealth(record))) === 0) return "health";
+  if (filter.healthMask !== 0 && (filter.healthMask & (1 << health)) === 0) return "health";
   if (!hasAll(traits.capabilities, filter.capabilities)) return "capabilities";
   if (!hasAll(traits.tags, filter.tags)) return "tags";
   if (!hasAll(traits.resources, filter.resources)) return "resources";
+  // The last: who is told this reason knows that nothing else leaves it out.
+  if (filter.versions !== undefined && !filter.versions.has(traits.version)) return "version_range";
   return undefined;
 }
 
@@ -86,6 +96,20 @@ export function whyNot(filter: Filter, record: CatalogRecord, self: Locality): D
 export function coversNamespace(filter: Filter, namespace: string): boolean {
   if (filter.namespace !== "" && filter.namespace !== namespace) return false;
   return filter.prefix === "" || isBelow(namespace, filter.prefix);
+}
+
+/** The namespaces of a sorted list that the filter covers, and one that it names whether it is in the list or not. */
+export function* coveredNamespaces(sorted: readonly string[], filter: Filter): Generator<string> {
+  const { namespace, prefix } = filter;
+  if (namespace !== "") {
+    if (coversNamespace(filter, namespace)) yield namespace;
+    return;
+  }
+  for (let i = lowerBound(sorted, prefix); i < sorted.length; i++) {
+    const name = sorted[i] ?? "";
+    if (!name.startsWith(prefix)) return;
+    if (prefix === "" || isBelow(name, prefix)) yield name;
+  }
 }
 
 /** Whether the namespace is the prefix or below it: `svc.market` covers `svc.market.eu`, not `svc.marketing`. */
@@ -120,12 +144,14 @@ export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropRe
       return `region ${traits.region} is not ${filter.region}`;
     case "health":
       return `health ${nameOf(HEALTH, viewHealth(record))} is not asked for`;
+    case "version_range":
+      return lacksVersion(traits.version, filter.versions?.text ?? "");
   }
 }
 
 const PLACES = ["fleet", "node", "cluster", "region", "fleet"] as const;
 
-function isWithin(scope: Scope, record: CatalogRecord, self: Locality): boolean {
+function isWithin(scope: Scope, record: Filtered, self: Locality): boolean {
   switch (scope) {
     case SCOPE.LOCAL:
       return record.origin.nodeId === self.nodeId;
@@ -140,14 +166,19 @@ function isWithin(scope: Scope, record: CatalogRecord, self: Locality): boolean 
 }
 
 function hasName(names: readonly string[], name: string): boolean {
+  return names[lowerBound(names, name)] === name;
+}
+
+/** Index of the first name ≥ `name` in a sorted list. */
+function lowerBound(names: readonly string[], name: string): number {
   let low = 0;
-  let high = names.length - 1;
+  let high = names.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
     if ((names[middle] ?? "") < name) low = middle + 1;
     else high = middle;
   }
-  return names[low] === name;
+  return low;
 }
 
 function hasAll(held: readonly string[], wanted: readonly string[]): boolean {

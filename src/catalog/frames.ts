@@ -5,16 +5,17 @@
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
-import { Cell, holdAbove, moveThrough, type Origin } from "./cell.ts";
+import { Cell, holdAbove, keepUnknown, moveThrough, type Origin, unknownOf } from "./cell.ts";
 import type { Drafter } from "./codec.ts";
 import type { Bounds } from "./names.ts";
 import type { OriginPlace } from "./origins.ts";
 import { BODY, HEALTH, type KeyText, keyParts, keyText } from "./record.ts";
-import { decodeRecord, encodeRecord, type WireRecord } from "./record-codec.ts";
+import { decodeRecord, encodeRecord, isSeq, type WireRecord } from "./record-codec.ts";
 import type { Replica } from "./replica.ts";
 import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "./scope.ts";
 import { NO_TRAITS } from "./traits.ts";
 import { endsBeforeHlc } from "./view.ts";
+import { WholeTransfer } from "./whole-transfer.ts";
 
 export interface Frame {
   readonly nodeId: string;
@@ -36,6 +37,9 @@ export interface Frame {
   readonly floor: number;
 }
 
+/** Records looked at for one frame: most may be none of its reader's. */
+const MAX_LOOKED = 10_000;
+
 /** Whom a frame is for. */
 export interface Link {
   readonly relation: Relation;
@@ -43,8 +47,8 @@ export interface Link {
 }
 
 /**
- * The next frame of an origin for a peer that has everything up to `after`; at least one record if there is one, then as
- * many as the budget holds, and none above `upTo`. A peer below the floor gets a whole transfer: call again with `isComplete`
+ * The next frame of an origin for a peer that has everything up to `after`; at least one record if there is one among those it looks at, then
+ * as many as the budget holds, and none above `upTo`. A peer below the floor gets a whole transfer: call again with `isComplete`
  * and the last `through` until `isLast`; start again when meanwhile the floor passes the `through` it was begun at: what was
  * listed may have been removed since, and the tombstone be gone.
  */
@@ -62,9 +66,13 @@ export function buildFrame(
   let through = after;
   let left = budgetBytes;
   let isCut = false;
+  let lookedCount = 0;
   origin.log.forEachSince(after, (cell, seq) => {
     // In the middle of a whole transfer more is held than is known: passed on, it would hide what is still missing.
     if (seq > upTo) return false;
+    isCut = lookedCount === MAX_LOOKED;
+    if (isCut) return false;
+    lookedCount += 1;
     const bytes = encodeFor(replica, cell, link);
     if (bytes !== undefined) {
       left -= bytes.length;
@@ -98,11 +106,12 @@ function encodeFor(replica: Replica, cell: Cell, link: Link): Uint8Array | undef
   // tombstone may be of another cluster's key: whoever registered it may take it out anywhere.
   const home = cell.origin.clusterId === "" ? key.clusterId : cell.origin.clusterId;
   if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;
-  if (cell.body !== BODY.ENTRY) return encodeRecord(cell, { body: cell.body, key });
+  if (cell.body !== BODY.ENTRY) return encodeRecord(cell, { body: cell.body, key }, unknownOf(cell));
   if (mayHold(cell.scope, link.relation))
-    return encodeRecord(cell, { body: BODY.ENTRY, entry: replica.slab.view(cell.at, cell.sizeBytes) });
-  // Narrowed since: outside the scope, inside the reach (P1).
-  return encodeRecord(cell, { body: BODY.EXPIRED, key });
+    return encodeRecord(cell, { body: BODY.ENTRY, entry: replica.slab.view(cell.at, cell.sizeBytes) }, unknownOf(cell));
+  // Narrowed since, or moved here from where it was wider: outside the scope, inside the reach (P1). What anybody put before is over there.
+  const { seq, hlc, reach, filterSeq, firstSeq, principal } = cell;
+  return encodeRecord({ seq, hlc, reach, filterSeq, firstSeq, principal, unregisteredHlc: hlc }, { body: BODY.EXPIRED, key });
 }
 
 export type Applied =
@@ -128,8 +137,8 @@ export class FrameReceiver {
   readonly #replica: Replica;
   readonly #drafter: Drafter;
   readonly #bounds: Bounds;
-  /** Whole transfers under way, by origin: what was listed so far, and up to where. */
-  readonly #transfers = new Map<string, { readonly listed: Set<string>; through: number }>();
+  /** Whole transfers under way, by origin. */
+  readonly #transfers = new Map<string, WholeTransfer>();
 
   /** Whole transfers that repair: their origins, and the seq up to which both sides hold everything. */
   readonly #repairs = new Map<string, number>();
@@ -160,7 +169,7 @@ export class FrameReceiver {
     const id = `${frame.nodeId}/${frame.generation}`;
     if (id === self.id || this.#replica.forgotten.has(id) || !isSound(frame)) return { kind: "refused" };
     const origin = this.#replica.origin(frame.nodeId, frame.generation, place);
-    if (frame.isComplete ? !this.#continues(frame, id) : frame.after > origin.through) return { kind: "gap", knows: origin.through };
+    if (frame.isComplete ? !this.#continues(frame, origin) : frame.after > origin.through) return { kind: "gap", knows: origin.through };
     const taken = new Taken(time.wallMs + maxSkewMs);
     // Many peers send the same: what is known already is not looked at.
     if (!frame.isComplete && frame.through <= origin.through) return taken;
@@ -171,8 +180,11 @@ export class FrameReceiver {
       } catch (error) {
         if (!(error instanceof WaymarkError)) throw error;
         taken.refused.push(error);
+        if (!(error instanceof OutOfReach)) taken.lackCount += 1;
       }
     }
+    if (frame.isComplete) this.#transfers.get(id)?.look(frame);
+    this.#note(taken, frame, origin);
     this.#settle(frame, origin, time);
     return taken;
   }
@@ -192,26 +204,40 @@ export class FrameReceiver {
       throw invalid("seq", `${record.seq} is outside the frame's ${frame.after} to ${frame.through}`);
     if (record.seq <= known && !frame.isComplete) return;
     const cell = this.#cellOf(record, origin);
+    if (record.unknown !== undefined) keepUnknown(cell, record.unknown);
     taken.stamp(cell.hlc);
     // A tombstone may have the number of the entry held here: a sender that was told of no removal gave it none of its own.
-    if (frame.isComplete && cell.body === BODY.ENTRY) this.#transfers.get(origin.id)?.listed.add(cell.key);
+    const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
+    if (cell.body === BODY.ENTRY) transfer?.list(cell.key);
     if (known < origin.through && cell.body === BODY.ENTRY) this.#replica.undoEnd(cell);
     if (cell.seq <= known) {
       if (cell.sizeBytes > 0) this.#replica.slab.free(cell.at, cell.sizeBytes);
-    } else if (this.#replica.install(cell, time)) taken.changedCount += 1;
+    } else if (this.#replica.install(cell, time)) {
+      taken.changedCount += 1;
+      transfer?.installed();
+    }
     taken.superseded.push(...this.#superseded(cell));
   }
 
   /** Whether a frame of a whole transfer is the next one; the first one starts it anew. What a lost one listed would count as gone. */
-  #continues({ after, through }: Frame, id: string): boolean {
-    let transfer = this.#transfers.get(id);
+  #continues({ after, through }: Frame, origin: Origin): boolean {
+    let transfer = this.#transfers.get(origin.id);
     if (after === 0) {
-      transfer = { listed: new Set(), through: 0 };
-      this.#transfers.set(id, transfer);
+      transfer = new WholeTransfer(origin);
+      this.#transfers.set(origin.id, transfer);
     }
     if (transfer?.through !== after) return false;
     transfer.through = through;
     return true;
+  }
+
+  /** What is refused makes its origin partial: it counts as moved on, and as not whole. */
+  #note({ lackCount, refused }: Taken, frame: Frame, origin: Origin): void {
+    if (lackCount === 0) return;
+    const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
+    if (transfer !== undefined) transfer.lackCount += lackCount;
+    const why = refused.find((error) => !(error instanceof OutOfReach))?.message ?? "";
+    origin.lacks = { count: (origin.lacks?.count ?? 0) + lackCount, why: (origin.lacks?.why ?? why).slice(0, MAX_WHY) };
   }
 
   #settle(frame: Frame, origin: Origin, time: Time): void {
@@ -225,15 +251,14 @@ export class FrameReceiver {
       holdAbove(origin, frame.knownSeq ?? frame.through);
       return;
     }
-    const listed = this.#transfers.get(origin.id)?.listed ?? new Set();
+    const transfer = this.#transfers.get(origin.id);
+    const lackCount = transfer?.lackCount ?? 0;
     this.#transfers.delete(origin.id);
     this.#repairs.delete(origin.id);
-    const gone: Cell[] = [];
-    origin.log.forEachSince(0, (cell, seq) => {
-      if (seq > frame.through) return false;
-      if (cell.body === BODY.ENTRY && !listed.has(cell.key)) gone.push(cell);
-      return true;
-    });
+    if (lackCount === 0) origin.lacks = undefined;
+    else origin.lacks = { count: lackCount, why: origin.lacks?.why ?? "" };
+    // What was refused may have been among what is held.
+    const gone = lackCount === 0 ? (transfer?.unlisted() ?? []) : [];
     for (const cell of gone) this.#replica.withdraw(cell, time);
     origin.floor = Math.max(origin.floor, frame.floor);
     moveThrough(origin, frame.through, frame.knownSeq ?? 0);
@@ -258,7 +283,7 @@ export class FrameReceiver {
       throw invalid("node_id", `${draft.traits.nodeId} is not the frame's origin ${origin.nodeId}`);
     if (origin.clusterId !== "" && draft.traits.clusterId !== origin.clusterId)
       throw invalid("cluster_id", `${draft.traits.clusterId} is not the origin's ${origin.clusterId}`);
-    if (!this.#mayBeHere(draft.scope, origin)) throw invalid("scope", `${SCOPE_NAMES[draft.scope]} never leaves its origin's reach`);
+    if (!this.#mayBeHere(draft.scope, origin)) throw new OutOfReach(SCOPE_NAMES[draft.scope]);
     const { key, namespace, name, kind, scope, health, traits, contentBytes } = draft;
     if (!this.#hasRoom(key, origin)) throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
     const at = this.#replica.slab.put(record.entry);
@@ -280,17 +305,28 @@ export class FrameReceiver {
     return mayHold(scope, relationOf(self, origin));
   }
 
+  /** This node's own record that is ended by it; also one that is on its way to the disk. */
   #superseded(cell: Cell): readonly Cell[] {
     const endedHlc = endsBeforeHlc(cell);
     if (endedHlc === 0) return [];
-    const own = this.#replica.records(cell.key).find((record) => record.origin === this.#replica.self);
+    const own = this.#replica.own(cell.key);
     return own !== undefined && own.body === BODY.ENTRY && own.hlc < endedHlc ? [own] : [];
   }
 }
 
-/** Numbers that a frame may carry at all. */
+/** Longest reason that is kept. */
+const MAX_WHY = 200;
+
+/** A record that may not be here at all (P1): whoever sent it should not have, and nothing is lacking without it. */
+class OutOfReach extends WaymarkError {
+  constructor(scope: string) {
+    super("invalid_argument", `scope: ${scope} never leaves its origin's reach`);
+  }
+}
+
+/** Numbers that a frame may carry at all: no node can count on from higher ones. */
 function isSound({ generation, after, through, floor, knownSeq = 0 }: Frame): boolean {
-  return [generation, after, through, floor, knownSeq].every((n) => Number.isSafeInteger(n) && n >= 0) && through >= after;
+  return [generation, after, through, floor, knownSeq].every(isSeq) && through >= after;
 }
 
 /** What came of one frame. */
@@ -301,6 +337,8 @@ class Taken {
   maxHlc = 0;
   beyondHlc = 0;
   changedCount = 0;
+  /** Refused records that should be here. */
+  lackCount = 0;
   readonly #latestWallMs: number;
 
   constructor(latestWallMs: number) {

@@ -2,6 +2,7 @@
 import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Cell } from "./cell.ts";
+import type { LostOrigins } from "./lost.ts";
 import { BODY } from "./record.ts";
 import { endsBeforeHlc } from "./view.ts";
 
@@ -32,21 +33,20 @@ export class Graveyard {
   readonly #options: GraveyardOptions;
   #graves: Grave[] = [];
   #first = 0;
+  readonly #lost: LostOrigins;
+  /** Tombstones kept for the lost one after the other, while there was no room. */
+  #keptInARow = 0;
   /** Tombstones held. */
   count = 0;
 
-  constructor(options: GraveyardOptions) {
+  constructor(options: GraveyardOptions, lost: LostOrigins) {
     this.#options = options;
+    this.#lost = lost;
   }
 
   /** Graves kept, those of keys that have come back included: what memory follows. */
   get slots(): number {
     return this.#graves.length;
-  }
-
-  /** What the record with stamp `hlc` that takes the place of `before` says of what its origin unregistered. */
-  carriedHlc(before: Cell | undefined, hlc: number): number | undefined {
-    return before === undefined ? undefined : carriedHlc(before, hlc, this.#options.tombstoneTtlMs);
   }
 
   bury(cell: Cell, time: Time): void {
@@ -70,7 +70,8 @@ export class Graveyard {
   /**
    * Gives to `drop` the tombstones older than their ttl, or above max(minTombstones, live records), oldest first; its false
    * says that one must wait. Looks at no more than `maxCount`. One that hides an older record of another origin is kept, and, where
-   * there is room, one whose stamp is not past: who puts its key again must know it, as somebody who is away may come back with it.
+   * there is room, one whose stamp is not past: who puts its key again must know it, as somebody who is away may come back with it. So
+   * is any that may have ended a record of a lost origin; a mark replaces those when nothing else is left to go.
    */
   collect(time: Time, bounds: CollectBounds, drop: (cell: Cell) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
@@ -85,26 +86,39 @@ export class Graveyard {
       this.#first += 1;
       if (isGone) continue;
       const isAhead = this.count <= limit && hlcWallMs(endsBeforeHlc(cell)) > time.wallMs;
-      if (isAhead || hiddenBy(cell).length > 0) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });
-      else if (!drop(cell)) this.#graves.push(grave);
+      if (isAhead || hiddenBy(cell).length > 0 || this.#isHeld(cell, limit)) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });
+      else if (drop(cell)) this.#keptInARow = 0;
+      else this.#graves.push(grave);
     }
     if (this.#first > SPARE_GRAVES && this.#first * 2 > this.#graves.length) this.#compact(() => true);
   }
-}
 
-/**
- * What a record that takes the place of `before` must say of what its origin unregistered: forgotten only where a tombstone
- * would be, so that a record which comes late stays hidden.
- */
-function carriedHlc(before: Cell, hlc: number, ttlMs: number): number | undefined {
-  const endedHlc = endsBeforeHlc(before);
-  if (endedHlc === 0) return undefined;
-  return hlcWallMs(hlc) - hlcWallMs(endedHlc) > ttlMs && hiddenBy(before).length === 0 ? undefined : endedHlc;
+  /** Whether it is kept for the lost. */
+  #isHeld(cell: Cell, limit: number): boolean {
+    if (!this.#lost.isHolding || endsBeforeHlc(cell) === 0) return false;
+    this.#keptInARow = this.count <= limit ? 0 : this.#keptInARow + 1;
+    if (this.#keptInARow <= this.count) return true;
+    this.#lost.markAll();
+    return false;
+  }
 }
 
 /** Whether the cell says something else by now. */
 function isStale({ cell, seq }: Grave): boolean {
   return cell.seq !== seq || cell.body === BODY.ENTRY;
+}
+
+/**
+ * What the record that takes the place of `before` must say of what its origin unregistered: all of it, for as long as the key has a record. It
+ * may be the only one that anybody is ever told of, and how old it is no stamp can say.
+ */
+export function carriedHlc(before: Cell | undefined): number | undefined {
+  return before === undefined ? undefined : endsBeforeHlc(before) || undefined;
+}
+
+/** Records of the key that keep this one hidden by what their origins unregistered. */
+export function endersOf({ body, hlc, peers }: Cell): readonly Cell[] {
+  return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
 }
 
 /** Entries that this record keeps from being seen by what its origin unregistered. */

@@ -1,9 +1,10 @@
 /** The kinds of entry, one row each: what a kind is called, which detail it has, where DNS puts it, what its detail must obey. */
 import { parse as parseSemver } from "semver";
 import type { DetailFields } from "./entry-fields.ts";
-import { quoted } from "./names.ts";
+import { CHARS, consistsOf, nameRule, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
 import { KIND, type Kind } from "./record.ts";
+import { PATTERN_RULE, parsePattern } from "./topic-patterns.ts";
 
 export interface KindRow {
   /** What people call it, as in query filters and output. */
@@ -17,6 +18,8 @@ export interface KindRow {
 }
 
 const MAX_VERSION_LENGTH = 128;
+const RATIO = { min: 0, max: 1 };
+const LATENCY_MS = { min: 0, max: 1e9 };
 const LATITUDE = { min: -90, max: 90 };
 const LONGITUDE = { min: -180, max: 180 };
 
@@ -40,6 +43,41 @@ const KIND_OF_DETAIL = {
 
 export function kindOfDetail(detail: DetailFields["case"]): Kind {
   return KIND_OF_DETAIL[detail];
+}
+
+/** What a cache may say that it is, and what a queue may promise: the words that other programs look for. */
+export const CACHE_ROLES = ["primary", "replica", "coordinator", "synchronizer", "monitor", "edge"] as const;
+export const DELIVERY_GUARANTEES = ["at-most-once", "at-least-once", "exactly-once", "fire-and-forget", "broadcast", "quorum"] as const;
+
+/**
+ * Adds what a client may not say in a detail, though a record may: a word that this version does not know comes from another one, and is
+ * held and passed on. `path` ends in a dot.
+ */
+export function checkWords(detail: DetailFields, path: string, problems: Problems): void {
+  switch (detail.case) {
+    case "cache":
+      checkWord(detail.value.role, CACHE_ROLES, `${path}role`, problems);
+      return;
+    case "queue":
+      detail.value.deliveryGuarantees.forEach((word, i) => {
+        checkWord(word, DELIVERY_GUARANTEES, `${path}delivery_guarantees[${i}]`, problems);
+      });
+      problems.unique(detail.value.deliveryGuarantees, path, "delivery_guarantees");
+      return;
+    case "topic":
+      detail.value.patterns.forEach((pattern, i) => {
+        if (pattern !== "" && parsePattern(pattern) === undefined)
+          problems.add(`${path}patterns[${i}]`, `${quoted(pattern)} ${PATTERN_RULE}`);
+      });
+      return;
+    case "service":
+    case "function":
+    case "node":
+  }
+}
+
+function checkWord(word: string, known: readonly string[], field: string, problems: Problems): void {
+  if (word !== "" && !known.includes(word)) problems.add(field, `${quoted(word)} is none of ${known.join(", ")}`);
 }
 
 /** The kind of a wire number, or undefined for a number this version does not know. */
@@ -82,11 +120,15 @@ function checkQueue(detail: DetailFields, path: string, problems: Problems): voi
 
 function checkCache(detail: DetailFields, path: string, problems: Problems): void {
   if (detail.case !== "cache") return;
-  const { role, latitude, longitude, modes } = detail.value;
+  const { role, latitude, longitude, modes, region, utilization, latencyMs } = detail.value;
   problems.optionalName(role, path, "role");
   problems.range(latitude, LATITUDE, path, "latitude");
   problems.range(longitude, LONGITUDE, path, "longitude");
   problems.names(modes, path, "modes");
+  const { maxIdLength } = problems.bounds;
+  if (!consistsOf(region, CHARS.NAME, maxIdLength)) problems.add(`${path}region`, nameRule(region, maxIdLength));
+  problems.range(utilization, RATIO, path, "utilization");
+  problems.range(latencyMs, LATENCY_MS, path, "latency_ms");
 }
 
 function checkNode(detail: DetailFields, path: string, problems: Problems): void {

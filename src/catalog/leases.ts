@@ -34,6 +34,8 @@ export class Leases {
   #ttlsMs = new Float64Array(16);
   #deadlinesMs = new Float64Array(16);
   readonly #freeSlots: number[] = [];
+  /** Ids of leases that run out and are not renewed any more. */
+  readonly #lost = new Set<string>();
   // Holds for each expiring lease a deadline that is not after its true one.
   readonly #heap = new DeadlineHeap();
   readonly #keys: KeyLinks;
@@ -100,11 +102,25 @@ export class Leases {
    */
   renew(id: string, monoMs: number): number | undefined {
     const slot = this.#slotOf.get(id);
-    if (slot === undefined) return undefined;
+    if (slot === undefined || this.#lost.has(id)) return undefined;
     const ttlMs = this.#ttlsMs[slot] ?? NEVER;
     const deadlineMs = monoMs + ttlMs;
     if (deadlineMs > (this.#deadlinesMs[slot] ?? 0)) this.#deadlinesMs[slot] = deadlineMs;
     return ttlMs;
+  }
+
+  /** The lease is not renewed any more: its client learns that by its next renewal, and what is left under it stands until it runs out. */
+  lose(id: string): void {
+    this.#lost.add(id);
+  }
+
+  /** Undoes `lose`. */
+  recover(id: string): void {
+    this.#lost.delete(id);
+  }
+
+  isLost(id: string): boolean {
+    return this.#lost.has(id);
   }
 
   /** Puts the key under a lease that exists, taking it from another. Returns the id of that other lease, if any. */
@@ -155,6 +171,7 @@ export class Leases {
     if (slot === undefined) return [];
     const keys = this.#keys.clear(slot);
     this.#slotOf.delete(id);
+    this.#lost.delete(id);
     this.#heap.remove(slot);
     this.#ids[slot] = "";
     this.#principals[slot] = "";

@@ -129,16 +129,16 @@ export class Lookup {
     repost(this.#resources, record, before.traits.resources, traits.resources);
   }
 
-  /** Shows nothing for this record's key any more. `before` as in `put`. Unknown keys are ignored. */
-  remove(record: CatalogRecord, before: Facets = record): void {
-    if (this.#all.remove(record.key) === "absent") return;
+  /** Shows nothing for this record's key any more. `before` as in `put`. Unknown keys are ignored. Returns what its namespace has left. */
+  remove(record: CatalogRecord, before: Facets = record): number {
+    if (this.#all.remove(record.key) === "absent") return this.namespaceCount(record.namespace);
     this.#kinds[record.kind]?.remove(record.key);
     this.#names.remove(record.name, record);
     for (const tag of before.traits.tags) this.#tags.remove(tag, record);
     for (const capability of before.traits.capabilities) this.#capabilities.remove(capability, record);
     for (const resource of before.traits.resources) this.#resources.remove(resource, record);
     this.#count(record.kind, before.scope, -1);
-    this.#leaveNamespace(record.namespace, before);
+    return this.#leaveNamespace(record.namespace, before);
   }
 
   #add(record: CatalogRecord): void {
@@ -180,9 +180,11 @@ export class Lookup {
     if (this.namespaceCount(namespace) === 1) this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 0, namespace);
   }
 
-  #leaveNamespace(namespace: string, before: Facets): void {
+  #leaveNamespace(namespace: string, before: Facets): number {
     this.#holdings.leave(namespace, before);
-    if (this.namespaceCount(namespace) === 0) this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 1);
+    const left = this.namespaceCount(namespace);
+    if (left === 0) this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 1);
+    return left;
   }
 }
 

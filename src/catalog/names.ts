@@ -1,5 +1,6 @@
 /** Names and their bounds (semantics.md, Names and bounds): the parsers that make branded names, and quick tests for hot paths. */
 import { invalid } from "../lib/errors.ts";
+import { RECORD_BOUNDS } from "../lib/record-bounds.ts";
 
 /** Dot-separated lower-case labels, at most 63 characters a label and 200 in all. */
 export type Namespace = string & { readonly __brand: "Namespace" };
@@ -50,6 +51,9 @@ export const DEFAULT_BOUNDS: Bounds = {
   maxRequestEntries: 1000,
   maxRequestBytes: 4_194_304,
 };
+
+/** What a record that is there already may be, whoever wrote it; `lib/record-bounds.ts` has the table. */
+export const PROTOCOL_BOUNDS: Bounds = RECORD_BOUNDS;
 
 /** Namespaces are the control plane's own under this one. */
 const CONTROL_NAMESPACE = "discovery";

@@ -5,6 +5,7 @@
  */
 import { sha256Halves } from "../lib/crypto.ts";
 import { Sum64 } from "../lib/sum64.ts";
+import { type CatalogRecord, deltaId as idOf } from "./record.ts";
 
 export interface ViewDigest {
   readonly count: number;
@@ -50,6 +51,11 @@ export class NamespaceDigests {
 
   isTracked(namespace: string): boolean {
     return this.#sums.has(namespace);
+  }
+
+  /** What a sum was or is to be told of a record; undefined where nobody asked for one. */
+  trackedDelta(record: CatalogRecord | undefined): string | undefined {
+    return record !== undefined && this.isTracked(record.namespace) ? idOf(record) : undefined;
   }
 
   /** The view of a key changed from one record to another; either may be absent. */

@@ -1,6 +1,7 @@
 /** The origins a replica knows of, where each is at home, and those it has forgotten (semantics.md, Orphans). */
 import type { Cell, Origin } from "./cell.ts";
 import { ChangeLog } from "./change-log.ts";
+import { LostOrigins } from "./lost.ts";
 
 /** Forgotten origins remembered by name. */
 const MAX_FORGOTTEN = 10_000;
@@ -14,6 +15,7 @@ export interface OriginPlace {
 export class Origins {
   readonly #known = new Map<string, Origin>();
   readonly #forgotten = new Set<string>();
+  readonly lost = new LostOrigins();
 
   get known(): ReadonlyMap<string, Origin> {
     return this.#known;
@@ -29,7 +31,8 @@ export class Origins {
     let origin = this.#known.get(id);
     if (origin === undefined) {
       const log = new ChangeLog<Cell>((cell) => cell.seq);
-      origin = { id, nodeId, generation, clusterId: "", region: "", life: "live", through: 0, floor: 0, log };
+      const markedSeq = this.lost.markOf(id);
+      origin = { id, nodeId, generation, clusterId: "", region: "", life: "live", markedSeq, through: 0, floor: 0, log };
       this.#known.set(id, origin);
     }
     if (place !== undefined && origin.clusterId === "") {

@@ -23,7 +23,10 @@ const ITEM = "\u0002";
 export function filterHash(filter: Filter, salt = ""): string {
   const lists = [filter.names, filter.capabilities, filter.tags, filter.resources].map((list) => list.join(ITEM));
   const scalars = [filter.kindMask, filter.scope, filter.healthMask].join(ITEM);
-  return hashHex(fnv64([salt, filter.namespace, filter.prefix, scalars, filter.clusterId, filter.region, ...lists].join(PART)));
+  const parts = [salt, filter.namespace, filter.prefix, scalars, filter.clusterId, filter.region, ...lists];
+  // Only where there is one: the cursors of all other watches are good at nodes that know of no versions.
+  if (filter.versions !== undefined) parts.push(filter.versions.text);
+  return hashHex(fnv64(parts.join(PART)));
 }
 
 /** The token for the page after `lastKey`. Keys are ASCII and bounded by `names.ts`. */

@@ -39,10 +39,15 @@ export class Postings {
     return Math.max(0, lowerBound(records, toKey) - lowerBound(records, fromKey));
   }
 
+  /** The term's records in key order; do not keep, the list changes in place. */
+  list(term: string): OrderedRecords | readonly CatalogRecord[] {
+    const posting = this.#byTerm.get(term);
+    return posting instanceof OrderedRecords ? posting : arrayOf(posting);
+  }
+
   /** Walks the term's records; empty for an unknown term. */
   cursor(term: string): Cursor {
-    const posting = this.#byTerm.get(term);
-    return new Cursor(posting instanceof OrderedRecords ? posting : arrayOf(posting));
+    return new Cursor(this.list(term));
   }
 
   /** Puts the record under the term, in the place of the one with the same key when there is one. */

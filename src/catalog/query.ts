@@ -5,10 +5,12 @@ import { type Lookup, namespaceIndex } from "./lookup.ts";
 import { MergeCursor } from "./merge.ts";
 import { Cursor, type RecordCursor } from "./ordered.ts";
 import type { Postings } from "./postings.ts";
-import type { CatalogRecord, KeyText, Kind } from "./record.ts";
+import { type CatalogRecord, type KeyText, type Kind, viewHealth } from "./record.ts";
 
 /** Records a page examines at most; then it ends short, with a key to go on from. */
 const SCAN_BUDGET = 10_000;
+/** The same where each record that is kept has its entry decoded. */
+const TEST_BUDGET = 2000;
 /** Records a page explains at most. */
 const MAX_CONSIDERED = 1000;
 
@@ -16,6 +18,9 @@ const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
 /** Lists this short are walked without looking for a shorter one. */
 const SHORT = 64;
+
+/** Why a record that the filter keeps is left out after all, undefined when it is not. Asked of each such record: it may decode the entry. */
+export type EntryTest = (record: CatalogRecord) => { readonly reason: "subject"; readonly detail: string } | undefined;
 
 export interface QueryOptions {
   /** Records a page, at least 1; see `pageLimit`. */
@@ -28,12 +33,13 @@ export interface QueryOptions {
   /** Also say of each record considered why it is kept or dropped. Walks names or namespaces only, so that other filters can be seen to drop. */
   readonly explain: boolean;
   readonly scanBudget?: number;
+  readonly test?: EntryTest | undefined;
 }
 
 export interface Considered {
   readonly key: KeyText;
   readonly kept: boolean;
-  readonly reason: "kept" | "after_page" | DropReason;
+  readonly reason: "kept" | "after_page" | DropReason | NonNullable<ReturnType<EntryTest>>["reason"];
   readonly detail: string;
 }
 
@@ -53,8 +59,8 @@ export function pageLimit(limit: number): number {
 
 /** One page of the matching records. Cost: the records examined in the smallest matching list, at most the scan budget. */
 export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions): Page {
-  const { limit, self, allowed, afterKey } = options;
-  const scanBudget = options.scanBudget ?? SCAN_BUDGET;
+  const { limit, self, allowed, afterKey, test } = options;
+  const scanBudget = options.scanBudget ?? (test === undefined ? SCAN_BUDGET : TEST_BUDGET);
   const records: CatalogRecord[] = [];
   const considered: Considered[] | undefined = options.explain ? [] : undefined;
   const source = openSource(lookup, filter, options.explain);
@@ -76,12 +82,14 @@ export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions)
       }
       namespace = record.namespace;
     }
-    const reason = whyNot(filter, record, self);
-    if (reason === undefined && records.length === limit) {
+    const reason = whyNot(filter, record, self, viewHealth(record));
+    const fault = reason === undefined ? test?.(record) : undefined;
+    if (fault !== undefined) {
+      note(considered, record, fault.reason, fault.detail);
+    } else if (reason === undefined && records.length === limit) {
       note(considered, record, "after_page", "the page is full");
       return { records, nextKey: lastKey, considered };
-    }
-    if (reason === undefined) {
+    } else if (reason === undefined) {
       records.push(record);
       note(considered, record, "kept", "");
     } else if (considered !== undefined) {

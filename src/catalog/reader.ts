@@ -5,9 +5,10 @@
 
 import { type Cell, type Origin, settledOf } from "./cell.ts";
 import { type CursorOrigin, portableCursorText, shortCursorText } from "./cursor.ts";
-import { coversNamespace, type Filter, type Locality, matches } from "./filter.ts";
+import { coveredNamespaces, coversNamespace, type Filter, type Locality, matches, whyNot } from "./filter.ts";
 import type { DigestSum, ViewDigest } from "./namespace-digest.ts";
-import { type CatalogRecord, deltaId } from "./record.ts";
+import type { Standpoint } from "./past-views.ts";
+import { type CatalogRecord, deltaId, viewHealth } from "./record.ts";
 import type { Replica } from "./replica.ts";
 
 /** As on the wire: DiscoveryDelta.Action. */
@@ -45,8 +46,10 @@ export interface ReaderOptions {
   readonly hash: string;
   /** What the reader may see; asked once a namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
-  /** Whether the reader is still to be told that it sees a namespace now or no longer; absent: never. */
+  /** Whether the reader is still to be told what another policy changes in a namespace; absent: never. */
   readonly isOwed?: (namespace: string) => boolean;
+  /** The same of any namespace that it may hold: what it folded is then not what a query answers, so there is no END and no bookmark. */
+  readonly isOwedAny?: () => boolean;
   /** Changes with the verdicts; asked each time. */
   readonly policyEpoch: string;
   readonly isNamesOnly: boolean;
@@ -63,12 +66,13 @@ const CHANGE_BYTES = 96;
 /** Messages kept for readers that are not at the same place. */
 const KEPT_MESSAGES = 4;
 
+/** Records that one scan looks at: most may be none of the reader's. */
+const MAX_LOOKED = 10_000;
+
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
-interface LivePlace {
+interface LivePlace extends Standpoint {
   readonly from: number;
-  /** As in `ScanOptions`. */
-  readonly settled: number;
   readonly budgetBytes: number;
 }
 
@@ -78,23 +82,22 @@ interface Kept extends LivePlace {
   /** Verdicts under which it was made. */
   readonly policyEpoch: string;
   readonly to: number;
+  readonly isShort: boolean;
   readonly message: FeedMessage | undefined;
 }
 
-export interface ScanOptions {
-  readonly isTold?: (cell: Cell, revision: number) => boolean;
+export interface ScanOptions extends Standpoint {
+  /** Where the reader stands for keys of which a page has told; undefined for others. */
+  readonly pageOf?: (cell: Cell) => Standpoint | undefined;
   readonly isAhead?: boolean;
-  /**
-   * Up to here the reader knows of every key; `from` unless messages before this one were cut short. A key that changed
-   * before `from` and was touched again beyond it has not been told of.
-   */
-  readonly settled?: number;
 }
 
 export interface Scan {
   readonly changes: Change[];
   /** Everything up to here is in `changes` or does not concern the reader. */
   readonly to: number;
+  /** More is to be looked at: this was as much as one scan does. */
+  readonly isShort: boolean;
 }
 
 export class Reader {
@@ -146,16 +149,16 @@ export class Reader {
   }
 
   /** The message that brings a reader from `from` on; shared by all readers that stand there. */
-  live({ from, settled, budgetBytes }: LivePlace): Kept {
+  live({ from, settled, until, budgetBytes }: LivePlace): Kept {
     const { revision } = this.replica;
     const { policyEpoch } = this.options;
-    const isSame = (k: Kept) => k.from === from && k.settled === settled && k.budgetBytes === budgetBytes;
+    const isSame = (k: Kept) => k.from === from && k.settled === settled && k.until === until && k.budgetBytes === budgetBytes;
     const kept = this.#kept.find((k) => isSame(k) && k.at === revision && k.policyEpoch === policyEpoch);
     if (kept !== undefined) return kept;
-    const { changes, to } = this.scan(from, budgetBytes, { settled });
+    const { changes, to, isShort } = this.scan(from, budgetBytes, { settled, until });
     const cursor = this.shortCursor(to, to === revision ? to : settled);
     const message = changes.length === 0 ? undefined : this.message({ changes, revision: to, cursor });
-    const made = { from, settled, budgetBytes, at: revision, policyEpoch, to, message };
+    const made = { from, settled, until, budgetBytes, at: revision, policyEpoch, to, isShort, message };
     if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
     this.#kept.push(made);
     return made;
@@ -163,22 +166,31 @@ export class Reader {
 
   /**
    * What changed after `from`, each key once, as it is seen now; at least one change, then as many as the budget holds.
-   * What `isTold` says the reader has been told otherwise is passed over. One that is `isAhead` of this node, by a cursor
-   * from another, may hold what was never seen here, and is told that it is gone.
+   * What a page has told as it is now is passed over. Who is `isAhead` of this node, by a cursor from another, may hold what was
+   * never seen here, and is told that it is gone.
    */
-  scan(from: number, budgetBytes: number, { isTold = isNever, isAhead = false, settled = from }: ScanOptions = {}): Scan {
+  scan(from: number, budgetBytes: number, options: ScanOptions): Scan {
+    const { pageOf, isAhead = false } = options;
     const changes: Change[] = [];
     const { replica } = this;
     let left = budgetBytes;
     let to = from;
     let isCut = false;
+    let lookedCount = 0;
     const allowed = this.#allowedOnce();
     replica.changesSince(from, (cell, revision) => {
-      const isNews = !isTold(cell, revision);
+      if (lookedCount === MAX_LOOKED) return false;
+      lookedCount += 1;
+      if (!this.mayHoldNamespace(cell.namespace)) {
+        to = revision;
+        return true;
+      }
+      const place = pageOf?.(cell) ?? options;
+      const isNews = revision > place.settled;
       // What is passed over now would not be known to have changed when the reader is told of its namespace.
       isCut = isNews && this.options.isOwed?.(cell.namespace) === true;
       if (isCut) return false;
-      const change = isNews && allowed(cell.namespace) ? this.#changeOf(cell, { revision, settled, isAhead }) : undefined;
+      const change = isNews && allowed(cell.namespace) ? this.#changeOf(cell, revision, place, isAhead) : undefined;
       if (change !== undefined) {
         left -= this.sizeOf(change);
         isCut = left < 0 && changes.length > 0;
@@ -188,25 +200,35 @@ export class Reader {
       to = revision;
       return true;
     });
-    return { changes, to: isCut ? to : replica.revision };
+    const isShort = !isCut && lookedCount === MAX_LOOKED;
+    return { changes, to: isCut || isShort ? to : replica.revision, isShort };
   }
 
-  /** What a reader that is settled there is told of a touched cell's key; undefined when nothing. */
-  #changeOf(cell: Cell, { revision, settled, isAhead }: { revision: number; settled: number; isAhead: boolean }): Change | undefined {
+  /** What a reader that stands there is told of a touched cell's key; undefined when nothing. */
+  #changeOf(cell: Cell, revision: number, place: Standpoint, isAhead: boolean): Change | undefined {
     if (!this.mayHoldKey(cell)) return undefined;
     // Several origins: the key is told of at its newest touch only.
     if (cell.peers?.some((peer) => peer.revision > revision) === true) return undefined;
+    const { filter } = this.options;
     const winner = this.replica.winner(cell);
-    if (winner !== undefined && matches(this.options.filter, winner, this.node)) {
-      return { action: winner.bornRevision > settled ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
+    const isSeen = winner !== undefined && matches(filter, winner, this.node);
+    const holding = this.replica.past.holding(revision, winner, place, filter, this.node);
+    if (isSeen) {
+      if (holding === "same") return undefined;
+      const isNew = holding === "unknown" ? winner.bornRevision > place.settled : holding === "nothing";
+      return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
-    // "No longer matches" is said only when what filters look at changed since: else the reader never had it (filter_seq).
-    // With several origins the reader may have had another one's record.
-    // What was hidden already when the reader stood there is not told of either, not even that it is gone.
-    const isOld = cell.peers === undefined && cell.filterRevision <= settled;
-    if (isOld && winner === cell) return undefined;
-    if (isOld && winner === undefined && !(isAhead && this.replica.isAdmitted(cell))) return undefined;
-    return { action: ACTION.REMOVE, record: cell, revision };
+    const mayHold = holding === "unknown" ? this.#mayHold(cell, winner, place, isAhead) : holding !== "nothing";
+    return mayHold ? { action: ACTION.REMOVE, record: cell, revision } : undefined;
+  }
+
+  /** Whether a reader, of which nobody knows what it was told last, may hold a key that it is not to hold now. */
+  #mayHold(cell: Cell, winner: Cell | undefined, { settled, until }: Standpoint, isAhead: boolean): boolean {
+    // Not where nothing that filters look at changed since: else the reader never had it (filter_seq). With several origins the
+    // reader may have had another one's record. What was hidden already when the reader stood there is not told of either.
+    if (cell.peers !== undefined || cell.filterRevision > settled) return true;
+    if (winner === cell && until === Number.POSITIVE_INFINITY && this.isOutByVersion(cell)) return true;
+    return winner !== cell && isAhead && this.replica.isAdmitted(cell);
   }
 
   /** Whether the key itself passes the filter: the part of it that holds for tombstones too. */
@@ -215,6 +237,15 @@ export class Reader {
     if (!coversNamespace(filter, cell.namespace)) return false;
     if (filter.names.length > 0 && !filter.names.includes(cell.name)) return false;
     return filter.kindMask === 0 || (filter.kindMask & (1 << cell.kind)) !== 0;
+  }
+
+  /**
+   * Whether its version alone leaves a record out. A reader that was told of it at another node may hold it then, whatever
+   * `filterSeq` says: nodes of before do not move it with a version.
+   */
+  isOutByVersion(record: CatalogRecord): boolean {
+    const { filter } = this.options;
+    return filter.versions !== undefined && whyNot(filter, record, this.node, viewHealth(record)) === "version_range";
   }
 
   /** Whether any key of the namespace can pass the filter. */
@@ -227,6 +258,11 @@ export class Reader {
     const { record } = change;
     if (change.action === ACTION.REMOVE || this.options.isNamesOnly) return CHANGE_BYTES + record.key.length;
     return CHANGE_BYTES + record.sizeBytes;
+  }
+
+  /** Whether a change of policy is still to be told (semantics.md, Watch 5). */
+  get isOwed(): boolean {
+    return this.options.isOwedAny?.() === true;
   }
 
   /** Count and digest of what the reader should now hold; undefined when it did not ask. */
@@ -288,17 +324,4 @@ function isVector(list: readonly CursorOrigin[], origins: Replica["origins"]): b
     if (said.nodeId !== origin.nodeId || said.generation !== origin.generation) return false;
   }
   return true;
-}
-
-/** The namespaces a digest filter covers; sorted input, so a prefix is two runs of it. */
-function* coveredNamespaces(sorted: readonly string[], filter: Filter): Generator<string> {
-  if (filter.namespace !== "") {
-    yield filter.namespace;
-    return;
-  }
-  for (const namespace of sorted) if (coversNamespace(filter, namespace)) yield namespace;
-}
-
-function isNever(): boolean {
-  return false;
 }

@@ -34,6 +34,10 @@ export interface Traits {
   readonly zone: string;
   readonly nodeId: string;
   readonly tenantId: string;
+  /** Of an entry with aliases: whoever registered it had the role mesh.admin. */
+  readonly registeredByAdmin: boolean;
+  /** Of a FUNCTION; empty when it has none, and for the other kinds. */
+  readonly version: string;
 }
 
 /** What a record says of its key. `expired` ends its own origin's record; `unregistered` hides older ones of any origin. */
@@ -49,6 +53,8 @@ export interface OriginRef {
   readonly nodeId: string;
   readonly generation: number;
   readonly life: OriginLife;
+  /** What it wrote up to here stays hidden (`marks.ts`); absent or 0: nothing. */
+  readonly markedSeq?: number;
 }
 
 export interface CatalogRecord {
@@ -87,7 +93,7 @@ export interface CatalogRecord {
 }
 
 /** What readers see: the registered health, or ORPHANED while the origin is away. */
-export function viewHealth(record: CatalogRecord): Health {
+export function viewHealth(record: Pick<CatalogRecord, "health"> & { readonly origin: Pick<OriginRef, "life"> }): Health {
   return record.origin.life === "live" ? record.health : HEALTH.ORPHANED;
 }
 

@@ -22,6 +22,6 @@ export function renewSelf(replica: Replica, generation: number): void {
   for (const cell of cells) {
     // Of equal stamps the higher origin id comes first.
     cell.peers?.sort(compareForView);
-    replica.touch(cell);
+    replica.touch(cell, "renamed");
   }
 }

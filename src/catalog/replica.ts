@@ -4,40 +4,30 @@
  */
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import { Cell, type CellFields, join, type Origin, recordOf } from "./cell.ts";
+import { Cell, type CellFields, join, lastTouchOf, type Origin, recordOf } from "./cell.ts";
 import { ChangeLog } from "./change-log.ts";
-import { Graveyard, type GraveyardOptions, hiddenBy } from "./graveyard.ts";
+import { EmptiedNamespaces } from "./emptied.ts";
+import { carriedHlc, endersOf, Graveyard, hiddenBy } from "./graveyard.ts";
 import type { Lookup } from "./lookup.ts";
+import type { LostOrigins } from "./lost.ts";
+import { applyMarks } from "./marks.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
 import { type OriginPlace, Origins } from "./origins.ts";
-import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife } from "./record.ts";
+import { type Before, PastViews } from "./past-views.ts";
+import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "./record.ts";
+import type { ReplicaOptions } from "./replica-options.ts";
 import { SCOPE, widest } from "./scope.ts";
 import type { Slab } from "./slab.ts";
-import { Staging } from "./staging.ts";
-import { compareForView, winnerOf } from "./view.ts";
-
-export interface ReplicaOptions extends GraveyardOptions {
-  readonly nodeId: string;
-  readonly generation: number;
-  /** Highest seq this origin ever handed out; a seq is never used twice. */
-  readonly lastSeq: number;
-  readonly floor: number;
-  /** Where this node is at home; needed as soon as there are links. */
-  readonly place?: OriginPlace;
-}
-
-/** What a record of this node's own says, before it has a number. `bytes` are sealed entry bytes. */
-export interface OwnPut extends Omit<CellFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
-  readonly bytes: Uint8Array;
-  /** Whether a field that filters look at differs from the own record held now. */
-  readonly isFilterChange: boolean;
-}
+import { type Ended, type OwnPut, Staging } from "./staging.ts";
+import { compareForView, endsBeforeHlc, isNarrowing, isShown, reachOf, winnerOf } from "./view.ts";
 
 export class Replica {
   readonly lookup: Lookup;
   readonly slab: Slab;
   readonly self: Origin;
   readonly digests = new NamespaceDigests();
+  readonly emptied = new EmptiedNamespaces();
+  readonly past: PastViews;
   /** Namespaces in which this node has had LOCAL entries of its own. */
   readonly localNamespaces = new Set<string>();
   readonly #graveyard: Graveyard;
@@ -55,7 +45,8 @@ export class Replica {
   constructor(lookup: Lookup, slab: Slab, options: ReplicaOptions) {
     this.lookup = lookup;
     this.slab = slab;
-    this.#graveyard = new Graveyard(options);
+    this.#graveyard = new Graveyard(options, this.lost);
+    this.past = new PastViews(options.pastTouches);
     this.#staging = new Staging(options.lastSeq);
     this.self = this.origin(options.nodeId, options.generation, options.place);
     this.self.through = options.lastSeq;
@@ -89,6 +80,11 @@ export class Replica {
     return this.#origins.forgotten;
   }
 
+  /** Those among the forgotten that may come back, and marks. Who notes a mark calls `applyMarks`. */
+  get lost(): LostOrigins {
+    return this.#origins.lost;
+  }
+
   /** The origin of that name, made known when it was not; the first place told of it stays. */
   origin(nodeId: string, generation: number, place?: OriginPlace): Origin {
     return this.#origins.take(nodeId, generation, place);
@@ -113,7 +109,7 @@ export class Replica {
   /** The record people see of a cell's key. */
   winner(cell: Cell): Cell | undefined {
     if (cell.peers !== undefined) return winnerOf(cell.peers, this.#admits);
-    return cell.body === BODY.ENTRY && cell.origin.life !== "hidden" && this.isAdmitted(cell) ? cell : undefined;
+    return cell.body === BODY.ENTRY && isShown(cell) && this.isAdmitted(cell) ? cell : undefined;
   }
 
   /** Whether the owner rule lets a record be seen; of a tombstone, whether what it ended could be. */
@@ -132,7 +128,6 @@ export class Replica {
   }
 
   // ---- own records: stage, commit, abort ----
-
   /** Numbers a put and stages it. It is visible to nobody until `commit`. */
   stagePut(put: OwnPut): Cell {
     const before = this.own(put.key);
@@ -145,8 +140,8 @@ export class Replica {
       firstSeq: wasLive ? before.firstSeq : seq,
       filterSeq: wasLive && !put.isFilterChange ? before.filterSeq : seq,
       body: BODY.ENTRY,
-      reach: widest(before?.reach ?? SCOPE.UNSET, put.scope),
-      unregisteredHlc: this.#graveyard.carriedHlc(before, put.hlc),
+      reach: reachOf(this.records(put.key), widest(widest(before?.reach ?? SCOPE.UNSET, put.scope), put.reach ?? SCOPE.UNSET)),
+      unregisteredHlc: carriedHlc(before),
       at: this.slab.put(put.bytes),
       sizeBytes: put.bytes.length,
     });
@@ -156,13 +151,13 @@ export class Replica {
    * Numbers a tombstone of this node for a key held here, whatever its origin, and stages it. `unregistered` hides older
    * records of every origin, so it reaches as far as any of them; `expired` ends this origin's own only.
    */
-  stageTombstone(of: CatalogRecord, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): Cell {
+  stageTombstone(of: Ended, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): Cell {
     const before = this.own(of.key);
     const seq = this.#staging.nextSeq();
     let reach = widest(before?.reach ?? SCOPE.UNSET, of.reach);
     if (body === BODY.UNREGISTERED) for (const record of this.records(of.key)) reach = widest(reach, record.reach);
     const { key, namespace, name, kind, scope, health, traits, principal } = of;
-    const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : this.#graveyard.carriedHlc(before, hlc);
+    const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : carriedHlc(before);
     const numbers = { seq, hlc, firstSeq: before?.firstSeq ?? seq, filterSeq: seq, unregisteredHlc };
     const said = { key, namespace, name, kind, scope, reach, health, traits, principal };
     return this.#stage({ ...said, ...numbers, origin: this.self, body, at: 0, sizeBytes: 0, contentBytes: 0 });
@@ -184,6 +179,11 @@ export class Replica {
     for (const cell of this.#staging.take(this.lastSeq)) if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
   }
 
+  /** One call failed in the middle: what it staged, above this seq, is forgotten; what was staged before it stays. */
+  unstage(after: number): void {
+    for (const cell of this.#staging.takeAfter(after)) if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
+  }
+
   // ---- any record, by whatever way it came ----
   /**
    * Takes in a record that is not staged any more, received, or replayed from the journal. A record not newer than the one
@@ -198,9 +198,10 @@ export class Replica {
     }
     if (next.scope === SCOPE.LOCAL && next.origin === this.self) this.localNamespaces.add(next.namespace);
     const seen = this.lookup.find(next.key);
-    const seenDelta = this.#trackedDelta(seen);
+    const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
     const revision = ++this.#revision;
+    this.past.note(revision, lastTouchOf(any), seen, "seen");
     const cell = held ?? next;
     if (held === undefined) {
       if (any !== undefined) join(any, next);
@@ -210,11 +211,12 @@ export class Replica {
     cell.origin.log.insert(cell.seq, cell);
     this.#moveTo(cell, revision);
     if (cell.body !== BODY.ENTRY) this.#graveyard.bury(cell, time);
-    if (!this.#review(cell.key, seen, seenDelta, cell) && seen === undefined) cell.filterRevision = hiddenSince;
+    // Also when what filters look at is as it was: policy may hide now what it showed then.
+    if (!this.#review(cell.key, seen, seenDelta, cell)) cell.filterRevision = seen === undefined ? hiddenSince : revision;
     return true;
   }
 
-  /** Replaces what a held cell says by what a newer record says. */
+  /** Replaces what a held cell says by what a newer record says. Older nodes do not move `filterSeq` with a version. */
   #renew(held: Cell, next: Cell, revision: number): void {
     const oldSeq = held.seq;
     if (held.sizeBytes > 0) this.slab.free(held.at, held.sizeBytes);
@@ -226,17 +228,18 @@ export class Replica {
     held.become(next);
     held.origin.log.retire(oldSeq);
     if (!wasEntry || held.body !== BODY.ENTRY) held.bornRevision = revision;
-    if (isFilterChange || !wasEntry) held.filterRevision = revision;
+    if (isFilterChange || !wasEntry || before.traits.version !== held.traits.version) held.filterRevision = revision;
     if (held.peers !== undefined) held.peers.sort(compareForView);
     if (isVisible) this.lookup.update(held, before);
   }
 
   /** A touch without a new record: an origin's life changed, so what people see of its keys may have. */
-  touch(cell: Cell): void {
+  touch(cell: Cell, before: Before = "seen"): void {
     const seen = this.lookup.find(cell.key);
-    const seenDelta = this.#trackedDelta(seen);
+    const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = cell.filterRevision;
     const revision = ++this.#revision;
+    this.past.note(revision, lastTouchOf(cell), seen, before);
     cell.filterRevision = revision;
     this.#moveTo(cell, revision);
     if (!this.#review(cell.key, seen, seenDelta, cell) && seen === undefined) cell.filterRevision = hiddenSince;
@@ -301,6 +304,7 @@ export class Replica {
       this.#drop(cell);
       return true;
     });
+    applyMarks(this);
     return own;
   }
 
@@ -313,20 +317,29 @@ export class Replica {
     for (const id of ids) this.#origins.remember(id);
   }
 
-  /** Forgets an origin altogether: no records, no vector entry (semantics.md, Orphans). */
-  forgetOrigin(origin: Origin, time: Time): void {
+  /** Forgets an origin altogether: no records, no vector entry (semantics.md, Orphans). `isOver`: its node never comes back as it. */
+  forgetOrigin(origin: Origin, time: Time, isOver = false): void {
     assert(origin !== this.self, "a node cannot forget itself");
+    const { lost } = this;
     this.setLife(origin, "hidden");
+    const enders = isOver ? [] : origin.log.list().flatMap(endersOf);
+    let isNeeded = false;
     for (const cell of origin.log.list()) {
       const hidden = hiddenBy(cell);
+      isNeeded ||= lost.isEnder(cell) && endsBeforeHlc(cell) > 0 && !isNarrowing(cell);
       this.#drop(cell);
       // What it unregistered stays gone (P6). A record of our own is not ours to end here: its lease does.
       for (const older of hidden) {
-        if (older.origin === this.self) this.touch(older);
+        if (older.origin === this.self || isNarrowing(cell)) this.touch(older);
+        // Its node has not heard that it is gone, and would bring it back.
+        else if (older.origin.life !== "live") lost.markAs(older.origin);
         else this.withdraw(older, time);
       }
     }
+    if (isNeeded) lost.markAll();
+    if (!isOver) lost.forgotten(origin, enders);
     this.#origins.forget(origin);
+    applyMarks(this);
   }
 
   /** A forgotten origin is a live member again: its frames are taken, from 0 on (semantics.md, Orphans). */
@@ -374,17 +387,14 @@ export class Replica {
   #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: Cell): boolean {
     const winner = this.winner(any);
     if (winner !== undefined) {
+      winner.show();
       if (seen !== winner) this.lookup.put(winner);
       this.#absent.delete(key);
     } else {
-      if (seen !== undefined) this.lookup.remove(seen);
+      if (seen !== undefined && this.lookup.remove(seen) === 0) this.emptied.note(seen.namespace, this.#revision);
       this.#absent.set(key, any);
     }
-    this.digests.viewChanged(any.namespace, seenDelta, this.#trackedDelta(winner));
+    this.digests.viewChanged(any.namespace, seenDelta, this.digests.trackedDelta(winner));
     return winner !== undefined;
-  }
-
-  #trackedDelta(record: CatalogRecord | undefined): string | undefined {
-    return record !== undefined && this.digests.isTracked(record.namespace) ? deltaId(record) : undefined;
   }
 }

@@ -205,8 +205,8 @@ export class ResumeGap {
     // The policy is that of the cursor, so what is hidden now the reader never had.
     if (winner === undefined && cell.peers === undefined && !replica.isAdmitted(cell)) return undefined;
     // filter_seq: the reader never had what did not match before its cursor either, unless it saw another origin's record.
-    const couldHave =
-      winner !== cell || cell.peers !== undefined || isLifeChanged || winner.filterSeq > (this.#known.get(cell.origin.id) ?? 0);
+    const isSure = winner === cell && cell.peers === undefined && !isLifeChanged && !this.#reader.isOutByVersion(winner);
+    const couldHave = !isSure || winner.filterSeq > (this.#known.get(cell.origin.id) ?? 0);
     return couldHave ? { action: ACTION.REMOVE, record: cell, revision: cell.revision } : undefined;
   }
 }

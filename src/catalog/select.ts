@@ -1,9 +1,10 @@
 /** Which of several entries to use, and which target of it (Resolve; semantics.md, Orphans: they are ranked last). */
-import { Range } from "semver";
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/fnv.ts";
 import type { EntryView, TargetView } from "./entry-view.ts";
-import { HEALTH, type Health, type KeyText, KIND, type Kind } from "./record.ts";
+import type { Sampling } from "./instances.ts";
+import { type CatalogRecord, HEALTH, type Health, type KeyText, KIND, type Kind, viewHealth } from "./record.ts";
+import { lacksVersion, VersionRange } from "./versions.ts";
 
 /** How to choose, as on the wire. */
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;
@@ -31,6 +32,8 @@ export interface SelectOptions extends Preference {
   readonly nowWallMs: number;
   /** Entries wanted: the chosen one and the alternatives. */
   readonly limit: number;
+  /** The candidates are a sample of more: those that rate equal are all alike likely to be first, not the first in key order. */
+  readonly isSample?: boolean;
   /** Also say of each candidate where it ranks and why. */
   readonly explain: boolean;
 }
@@ -51,6 +54,8 @@ export interface Ranking {
   readonly reason: "kept" | "rank" | "version_range";
   readonly detail: string;
 }
+
+const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /** Candidates a choice explains at most. */
 export const MAX_EXPLAINED = 1000;
@@ -78,12 +83,50 @@ const HEALTH_TIERS = {
 const HEALTH_TEXTS = ["unknown", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 const NEARNESS_TEXTS = ["same zone", "same region", "elsewhere"] as const;
 
+/** How `select` with these options ranks records whose entries are not decoded yet. */
+function rankingOf(options: Pick<SelectOptions, "policy" | "region" | "zone">): Pick<Sampling, "rank" | "ideal" | "fit"> {
+  if (options.policy === SELECT_POLICY.HASH) return { rank: (record) => hashTier(healthTier(record)), ideal: 0, fit: 0 };
+  const places = NEARNESS_TEXTS.length;
+  return {
+    rank: (record) => healthTier(record) * places + nearnessOf(record.traits, options),
+    ideal: options.zone !== "" ? 0 : options.region !== "" ? 1 : places - 1,
+    fit: places - 1,
+  };
+}
+
+/** Best first: 0 is fit for traffic, the last may not exist any more. */
+export function healthTier(record: CatalogRecord): number {
+  return HEALTH_TIERS[viewHealth(record)];
+}
+
+function hashTier(tier: number): number {
+  return tier <= 1 ? 0 : tier;
+}
+
 interface Ranked<C extends Candidate> {
   readonly candidate: C;
   readonly healthTier: number;
   readonly nearness: number;
   /** Lower is better, within health and nearness. */
   readonly score: number;
+  /** Lower is better among equals. */
+  readonly tie: number;
+}
+
+/** Which part of a crowded name these options choose from. Each ROUND_ROBIN turn and each random number leads to another, a hash key to one. */
+export function samplingOf(options: SelectOptions): Sampling {
+  const ranking = rankingOf(options);
+  const wanted = options.limit;
+  switch (options.policy) {
+    case SELECT_POLICY.HASH:
+      return { ...ranking, form: "stretch", at: hashFraction(fnv64(options.hashKey)), wanted };
+    case SELECT_POLICY.ROUND_ROBIN:
+      // The golden ratio's multiples fall evenly into any number of parts.
+      return { ...ranking, form: "spread", at: (options.turn * GOLDEN_RATIO) % 1, wanted };
+    case SELECT_POLICY.LOAD_AWARE:
+    case SELECT_POLICY.RANDOM:
+      return { ...ranking, form: "spread", at: options.random(), wanted };
+  }
 }
 
 /** Orders the candidates best first and picks a target of the best. The same candidates, options and random numbers give the same choice. */
@@ -91,7 +134,7 @@ export function select<C extends Candidate>(candidates: readonly C[], options: S
   const inKeyOrder = candidates.toSorted((a, b) => (a.key < b.key ? -1 : Number(a.key > b.key)));
   const rated = inKeyOrder.map((candidate) => rate(candidate, options));
   // The sort is stable: what rates equal stays in key order.
-  rated.sort((a, b) => a.healthTier - b.healthTier || a.nearness - b.nearness || a.score - b.score);
+  rated.sort((a, b) => a.healthTier - b.healthTier || a.nearness - b.nearness || a.score - b.score || a.tie - b.tie);
   if (options.policy === SELECT_POLICY.ROUND_ROBIN) rotateBest(rated, options.turn);
   const best = rated[0]?.candidate;
   return {
@@ -102,62 +145,48 @@ export function select<C extends Candidate>(candidates: readonly C[], options: S
 }
 
 /**
- * Splits FUNCTION candidates by an npm-style range such as `^1.2.0`; an empty range fits all. A version that is none fits no range. Throws
- * `invalid_argument` for a range that is none, or one for another kind.
+ * Whether a FUNCTION's version is in an npm-style range such as `^1.2.0`; undefined for an empty range, which all are in. A version that
+ * is none is in no range. Throws `invalid_argument` for a range that is none, or one for another kind.
  */
-export function fitVersions<C extends Candidate>(
-  candidates: readonly C[],
-  kind: Kind,
-  range: string,
-): { readonly fit: readonly C[]; readonly unfit: readonly Ranking[] } {
-  if (range === "") return { fit: candidates, unfit: [] };
+export function versionTest(kind: Kind, range: string): ((view: Pick<EntryView, "functionVersion">) => boolean) | undefined {
+  if (range === "") return undefined;
   if (kind !== KIND.FUNCTION) throw invalid("version_range", "only functions have versions; leave it empty");
-  const wanted = parseRange(range);
-  const fits = (candidate: C) => wanted.test(candidate.view.functionVersion);
-  return {
-    fit: candidates.filter(fits),
-    unfit: candidates
-      .filter((candidate) => !fits(candidate))
-      .map((candidate) => ({
-        key: candidate.key,
-        kept: false,
-        reason: "version_range",
-        detail: `version ${candidate.view.functionVersion === "" ? "(none)" : candidate.view.functionVersion} is not in ${range}`,
-      })),
-  };
+  const wanted = new VersionRange(range);
+  return ({ functionVersion }) => wanted.has(functionVersion);
 }
 
-function parseRange(text: string): Range {
-  try {
-    return new Range(text);
-  } catch (error) {
-    // semver refuses a range with a TypeError.
-    if (error instanceof TypeError) throw invalid("version_range", `"${text}" is not a range such as ^1.2.0 or >=1.2.0 <2`);
-    throw error;
-  }
+/** Why a candidate was left out by its version. */
+export function explainVersion({ key, view }: Candidate, range: string): Ranking {
+  return { key, kept: false, reason: "version_range", detail: lacksVersion(view.functionVersion, range) };
 }
 
 function rate<C extends Candidate>(candidate: C, options: SelectOptions): Ranked<C> {
   const { view } = candidate;
-  const healthTier = HEALTH_TIERS[view.health];
+  const tier = HEALTH_TIERS[view.health];
   const nearness = nearnessOf(view, options);
   switch (options.policy) {
     case SELECT_POLICY.LOAD_AWARE:
-      return { candidate, healthTier, nearness, score: loadScore(view, options.nowWallMs) };
+      return {
+        candidate,
+        healthTier: tier,
+        nearness,
+        score: loadScore(view, options.nowWallMs),
+        tie: options.isSample === true ? options.random() : 0,
+      };
     case SELECT_POLICY.ROUND_ROBIN:
-      return { candidate, healthTier, nearness, score: 0 };
+      return { candidate, healthTier: tier, nearness, score: 0, tie: 0 };
     case SELECT_POLICY.RANDOM:
       // Sorting by an exponential of rate `weight` draws without replacement in proportion to weight (Efraimidis and Spirakis, 2006).
-      return { candidate, healthTier, nearness, score: -Math.log(1 - options.random()) / entryWeight(view) };
+      return { candidate, healthTier: tier, nearness, score: -Math.log(1 - options.random()) / entryWeight(view), tie: 0 };
     case SELECT_POLICY.HASH:
       // Rendezvous: the lowest hash wins, so a change moves only the keys of the entry that came or went. Nearness and DEGRADED would send
       // the same key to different entries from different places or moments.
-      return { candidate, healthTier: healthTier <= 1 ? 0 : healthTier, nearness: 0, score: rendezvous(options.hashKey, candidate.key) };
+      return { candidate, healthTier: hashTier(tier), nearness: 0, score: rendezvous(options.hashKey, candidate.key), tie: 0 };
   }
 }
 
 /** 0 same zone, 1 same region, 2 elsewhere or nothing preferred. A zone counts only in the preferred region. */
-function nearnessOf(view: EntryView, prefer: Preference): number {
+function nearnessOf(view: Pick<EntryView, "region" | "zone">, prefer: Preference): number {
   const isInRegion = prefer.region === "" || view.region === prefer.region;
   if (isInRegion && prefer.zone !== "" && view.zone === prefer.zone) return 0;
   return isInRegion && prefer.region !== "" ? 1 : 2;

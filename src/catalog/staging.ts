@@ -1,6 +1,19 @@
 /** This node's own records between being asked for and being durable: numbered, and visible to nobody. */
-import type { Cell } from "./cell.ts";
-import type { KeyText } from "./record.ts";
+import type { Cell, CellFields } from "./cell.ts";
+import type { CatalogRecord, KeyText } from "./record.ts";
+import type { Scope } from "./scope.ts";
+
+/** What a record of this node's own says, before it has a number. `bytes` are sealed entry bytes. */
+export interface OwnPut extends Omit<CellFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
+  readonly bytes: Uint8Array;
+  /** Where it must reach further than its scope and what this node holds of the key say. */
+  readonly reach?: Scope;
+  /** Whether a field that filters look at differs from the own record held now. */
+  readonly isFilterChange: boolean;
+}
+
+/** What a tombstone says of the record that it ends. */
+export type Ended = Pick<CatalogRecord, "key" | "namespace" | "name" | "kind" | "scope" | "reach" | "health" | "traits" | "principal">;
 
 export class Staging {
   #lastSeq: number;
@@ -35,6 +48,18 @@ export class Staging {
   add(cell: Cell): void {
     this.#cells.push(cell);
     this.#byKey.set(cell.key, cell);
+  }
+
+  /** Takes out the records above a seq, oldest first: they were staged by a call that failed. Their numbers stay used. */
+  takeAfter(seq: number): readonly Cell[] {
+    const after = this.#cells.findIndex((cell) => cell.seq > seq);
+    const taken = after < 0 ? [] : this.#cells.splice(after);
+    for (const { key } of taken) {
+      const before = this.#cells.findLast((cell) => cell.key === key);
+      if (before === undefined) this.#byKey.delete(key);
+      else this.#byKey.set(key, before);
+    }
+    return taken;
   }
 
   /** Takes out the records up to a seq, oldest first. */

@@ -1,6 +1,6 @@
 /** Several origins' records of one key → what people see of it (semantics.md, Several origins for one key). */
 import { BODY, type CatalogRecord } from "./record.ts";
-import { SCOPE } from "./scope.ts";
+import { SCOPE, type Scope, widest } from "./scope.ts";
 
 /** Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher origin id. */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
@@ -20,6 +20,24 @@ export function endsBeforeHlc(record: Pick<CatalogRecord, "body" | "hlc" | "reac
 }
 
 /**
+ * Widest reach of all entries held of a key, and of `least`. Who was told of any of them is to hear of what is put now: a key that
+ * is moved to another node with a narrower scope would else stay where only the record before it reached.
+ */
+export function reachOf(records: readonly Pick<CatalogRecord, "body" | "reach">[], least: Scope): Scope {
+  let reach = least;
+  for (const record of records) if (record.body === BODY.ENTRY) reach = widest(reach, record.reach);
+  return reach;
+}
+
+/**
+ * Whether a tombstone says that its origin publishes the key where its reader is not: it hides what is older, of every origin, for as
+ * long as it is held, and ends nothing.
+ */
+export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, "body" | "hlc" | "unregisteredHlc">): boolean {
+  return body === BODY.EXPIRED && unregisteredHlc === hlc;
+}
+
+/**
  * The record people see of a key, or undefined. `records` are sorted by `compareForView`. What was unregistered hides every
  * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone and a LOCAL
  * one end only their own; a hidden origin's record is passed over, and one that `admits` refuses.
@@ -29,9 +47,26 @@ export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits:
   for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
   for (const record of records) {
     if (record.hlc < endedHlc) return undefined;
-    if (record.body === BODY.ENTRY && record.origin.life !== "hidden" && admits(record)) return record;
+    if (record.body === BODY.ENTRY && isShown(record) && admits(record)) return record;
   }
   return undefined;
+}
+
+/** What an origin wrote up to its mark. */
+export function isMarked({ seq, origin }: { readonly seq: number; readonly origin: { readonly markedSeq?: number } }): boolean {
+  return seq <= (origin.markedSeq ?? 0);
+}
+
+/** Whether its origin's entries are shown: not of one that is away for too long, nor below a mark. */
+export function isShown(record: Pick<CatalogRecord, "seq" | "origin">): boolean {
+  return record.origin.life !== "hidden" && !isMarked(record);
+}
+
+/** The entry that people would see if its node came back: hidden because that is away for too long, and not ended. `records` as in `winnerOf`. */
+export function hiddenOrphanOf<T extends CatalogRecord>(records: readonly T[]): T | undefined {
+  let endedHlc = 0;
+  for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
+  return records.find((record) => record.body === BODY.ENTRY && record.hlc >= endedHlc && !isShown(record));
 }
 
 function everything(): boolean {

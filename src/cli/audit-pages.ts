@@ -18,9 +18,9 @@ export interface AuditQuery {
   readonly to: Timestamp | undefined;
 }
 
-interface AuditPage {
-  readonly records: readonly AuditRecord[];
-  readonly nextPageToken: string;
+export interface AuditPage {
+  readonly records: AuditRecord[];
+  nextPageToken: string;
 }
 
 /** Which logs a call is about: the one asked for; the access log alone when a filter is given that only it has; else both. */

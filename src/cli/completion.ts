@@ -1,6 +1,7 @@
 /** Shell completion, written out from the VERBS table. */
 import type { ArgSpec, FlagSpec } from "./verb.ts";
-import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
+import { GLOBAL_FLAGS, GROUPS } from "./verbs.ts";
+import { ALL_VERBS as VERBS } from "./verbs-full.ts";
 
 export type Shell = "bash" | "zsh" | "fish";
 
@@ -27,6 +28,7 @@ function longFlag({ flags }: FlagSpec): string {
 
 /** Words that may follow a command path: its sub-commands and the choices of its first argument. */
 function wordsAfter(path: string): readonly Word[] {
+  if (path === "help") return wordsAfter("");
   const words = new Map<string, string>();
   for (const verb of VERBS) {
     if (path !== "" && !verb.path.startsWith(`${path} `)) continue;
@@ -48,25 +50,24 @@ function paths(): readonly string[] {
   return ["", ...new Set(VERBS.flatMap(({ path }) => prefixes(path.split(" "))))];
 }
 
-/** The choices of every flag that has some: the same flag name has the same choices, or they are joined. */
-function choicesByFlag(): ReadonlyMap<string, readonly string[]> {
-  const found = new Map<string, Set<string>>();
-  for (const flag of [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS]) {
-    if (!flag.choices) continue;
-    const choices = found.get(longFlag(flag)) ?? new Set();
-    for (const choice of flag.choices) choices.add(choice);
-    found.set(longFlag(flag), choices);
-  }
-  return new Map([...found].map(([name, choices]) => [name, [...choices]]));
+/** What follows a flag of this command, as it is written long and short: its choices, or a file. */
+function valuesOf(path: string): readonly { readonly names: readonly string[]; readonly choices: readonly string[] | "files" }[] {
+  return flagsOf(path).flatMap((flag) => {
+    const choices = flag.choices ?? (flag.flags.includes("<file>") ? "files" : undefined);
+    const short = /^-\w(?=,)/.exec(flag.flags)?.[0];
+    return choices === undefined ? [] : [{ names: [longFlag(flag), ...(short === undefined ? [] : [short])], choices }];
+  });
 }
 
-/** Flags that take a file. */
-function fileFlags(): readonly string[] {
-  return [
-    ...new Set(
-      [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS].filter(({ flags }) => flags.includes("<file>")).map(longFlag),
-    ),
-  ];
+/** Flags that are followed by a value: that word is none of the command's. */
+function valueFlags(): readonly string[] {
+  const all = [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS].filter(({ flags }) => flags.includes("<"));
+  return [...new Set(all.flatMap(({ flags }) => flags.match(/--[a-z-]+|^-\w(?=,)/g) ?? []))];
+}
+
+/** Whether an argument of this command is a file. */
+function takesFile(path: string): boolean {
+  return VERBS.some((verb) => verb.path === path && (verb.args ?? []).some(({ name }) => /^.file/.test(name)));
 }
 
 function bashScript(): string {
@@ -74,8 +75,11 @@ function bashScript(): string {
     (path) =>
       `    "${path}") words="${[...wordsAfter(path).map(({ word }) => word), ...flagsOf(path).map(longFlag), "--help"].join(" ")}" ;;`,
   );
-  const choices = [...choicesByFlag()].map(
-    ([flag, list]) => `    ${flag}) COMPREPLY=($(compgen -W "${list.join(" ")}" -- "$current")); return ;;`,
+  const values = paths().flatMap((path) =>
+    valuesOf(path).map(({ names, choices }) => {
+      const patterns = names.map((name) => `"${`${path} ${name}`.trim()}"`).join("|");
+      return `    ${patterns}) COMPREPLY=($(compgen ${choices === "files" ? "-f" : `-W "${choices.join(" ")}"`} -- "$current")); return ;;`;
+    }),
   );
   const known = paths().filter((path) => path !== "");
   return `# bash completion for waymark
@@ -83,25 +87,28 @@ _waymark() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" path="" word words next i
   for ((i = 1; i < COMP_CWORD; i++)); do
     word="\${COMP_WORDS[i]}"
-    [[ "$word" == -* ]] && continue
+    case "$word" in
+      ${valueFlags().join("|")}) ((i++)); continue ;;
+      -*) continue ;;
+    esac
     next="\${path:+$path }$word"
     case "$next" in
       ${known.map((path) => `"${path}"`).join("|")}) path="$next" ;;
     esac
   done
-  case "$previous" in
-    -o) previous=--output ;;
-    -f) previous=--file ;;
-  esac
-  case "$previous" in
-    ${fileFlags().join("|")}) COMPREPLY=($(compgen -f -- "$current")); return ;;
-${choices.join("\n")}
+  case "\${path:+$path }$previous" in
+${values.join("\n")}
   esac
   case "$path" in
 ${words.join("\n")}
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
-  if [[ \${#COMPREPLY[@]} -eq 0 && "$current" != -* ]]; then COMPREPLY=($(compgen -f -- "$current")); fi
+  case "$path" in
+    ${paths()
+      .filter(takesFile)
+      .map((path) => `"${path}"`)
+      .join("|")}) [[ "$current" == -* ]] || COMPREPLY+=($(compgen -f -- "$current")) ;;
+  esac
 }
 complete -o filenames -F _waymark waymark
 `;
@@ -114,14 +121,22 @@ function zshScript(): string {
     const words = [...wordsAfter(path), ...flagsOf(path).map((flag) => ({ word: longFlag(flag), doc: flag.doc }))];
     return `    ${quoted(path)}) words_here=(${words.map(item).join(" ")}) ;;`;
   });
-  const choices = [...choicesByFlag()].map(([flag, list]) => `    ${flag}) compadd -- ${list.join(" ")}; return ;;`);
+  const values = paths().flatMap((path) =>
+    valuesOf(path).map(({ names, choices }) => {
+      const patterns = names.map((name) => quoted(`${path} ${name}`.trim())).join("|");
+      return `    ${patterns}) ${choices === "files" ? "_files" : `compadd -- ${choices.join(" ")}`}; return ;;`;
+    }),
+  );
   return `#compdef waymark
 _waymark() {
   local path_here="" word next i
   local -a words_here
   for ((i = 2; i < CURRENT; i++)); do
     word="\${words[i]}"
-    [[ "$word" == -* ]] && continue
+    case "$word" in
+      ${valueFlags().join("|")}) ((i++)); continue ;;
+      -*) continue ;;
+    esac
     next="\${path_here:+$path_here }$word"
     case "$next" in
       ${paths()
@@ -131,15 +146,16 @@ _waymark() {
     esac
   done
   local previous="\${words[CURRENT-1]}"
-  [[ "$previous" == -o ]] && previous=--output
-  case "$previous" in
-    ${fileFlags().join("|")}|-f) _files; return ;;
-${choices.join("\n")}
+  case "\${path_here:+$path_here }$previous" in
+${values.join("\n")}
   esac
   case "$path_here" in
 ${cases.join("\n")}
   esac
-  _describe waymark words_here || _files
+  _describe waymark words_here
+  case "$path_here" in
+    ${paths().filter(takesFile).map(quoted).join("|")}) _files ;;
+  esac
 }
 if [[ "$funcstack[1]" == _waymark ]]; then _waymark "$@"; else compdef _waymark waymark; fi
 `;
@@ -151,12 +167,19 @@ function fishScript(): string {
     const condition = quoted(`__waymark_at ${path}`.trim());
     const words = wordsAfter(path).map(({ word, doc }) => `complete -c waymark -f -n ${condition} -a ${quoted(word)} -d ${quoted(doc)}`);
     const own = VERBS.find((verb) => verb.path === path)?.flags ?? [];
-    return [...words, ...own.map((flag) => fishFlag(flag, condition))];
+    const files = takesFile(path) ? [`complete -c waymark -n ${condition} -F`] : [];
+    return [...words, ...files, ...own.map((flag) => fishFlag(flag, condition))];
   });
   return `# fish completion for waymark
 function __waymark_at
     set -l path
+    set -l skip 0
     for word in (commandline -opc)[2..-1]
+        if test $skip = 1
+            set skip 0
+            continue
+        end
+        contains -- $word ${valueFlags().join(" ")}; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
         contains -- $next ${paths()

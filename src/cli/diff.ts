@@ -30,7 +30,7 @@ export function diffEntries(wanted: readonly Entry[], held: readonly Entry[], is
 }
 
 /** Stamped by the server, or not content. */
-const STAMPED = ["key", "cluster_id", "region", "node_id", "tenant_id", "registered_at", "updated_at", "load"];
+const STAMPED = ["key", "clusterId", "region", "nodeId", "tenantId", "registeredAt", "updatedAt", "load", "registeredByAdmin"];
 
 function differingFields(wanted: Entry, held: Entry): readonly string[] {
   const [a, b] = [content(wanted), content(held)];
@@ -47,7 +47,7 @@ function content(entry: Entry): Map<string, string> {
   if (full.health === HealthStatus.UNSPECIFIED || full.health === HealthStatus.ORPHANED) full.health = HealthStatus.HEALTHY;
   for (const target of full.targets) if (target.protocol === "") target.protocol = "tcp";
   full.metadata = Object.fromEntries(Object.entries(full.metadata).toSorted(([a], [b]) => (a < b ? -1 : 1)));
-  const json: JsonValue = toJson(EntrySchema, full, { useProtoFieldName: true });
+  const json: JsonValue = toJson(EntrySchema, full);
   const fields = Object.entries(typeof json === "object" && json !== null ? json : {}).map(
     ([name, value]) => [name, JSON.stringify(value)] as const,
   );

@@ -34,14 +34,20 @@ function ownWords(message: string): string {
   return /Last error: (?:Error: )?(.+?)\.? Resolution note:/.exec(message)?.[1] ?? message;
 }
 
-/** Lines for people: what failed, every field that was refused, and what to try. */
-export function errorLines(error: unknown): readonly string[] {
+/** Whether OpenSSL was answered by something that is no TLS. */
+function isPlain(message: string): boolean {
+  return /wrong version number|packet length too long/.test(message);
+}
+
+/** Lines for people: what failed, every field that was refused, and what to try; `hint` is for a server that cannot be reached. */
+export function errorLines(error: unknown, hint?: string): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;
   if (!isReachable) {
+    if (isPlain(error.message)) return [`cannot reach ${server} by TLS`, "the server there does not speak TLS: leave out --tls and --ca"];
     return [
       `cannot reach ${server}: ${ownWords(error.message)}`,
-      "is the server running there? name another with --server host:port or WAYMARK_SERVER",
+      hint ?? "is the server running there? name another with --server host:port or WAYMARK_SERVER",
     ];
   }
   const said = error.facts.reason === undefined ? `${code}: ${error.message}` : error.message;

@@ -20,5 +20,6 @@ export function filterOf(flags: Flags, names: readonly string[]) {
     clusterId: flags.text("clusterId") ?? "",
     region: flags.text("region") ?? "",
     health: flags.list("health").map(healthOf),
+    versionRange: flags.text("versionRange") ?? "",
   };
 }

@@ -1,5 +1,5 @@
 /** The flags of one call, read by name; a flag that is not in the verb's table reads as absent. */
-import { parseDurationMs } from "../lib/knob.ts";
+import { parseDurationMs } from "../lib/duration.ts";
 import { UsageError } from "./exit.ts";
 
 export class Flags {

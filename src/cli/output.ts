@@ -1,7 +1,6 @@
 /** What a command prints: one document in the format asked for on stdout, everything else on stderr. */
 import { styleText } from "node:util";
-import { type DescMessage, type JsonObject, type MessageShape, toJson } from "@bufbuild/protobuf";
-import { stringify } from "yaml";
+import { assert } from "../lib/errors.ts";
 import type { Terminal } from "./world.ts";
 
 export const FORMATS = ["table", "wide", "json", "yaml"] as const;
@@ -28,6 +27,10 @@ export interface OutputOptions {
   /** Colour wherever the terminal can show it. */
   readonly wantsColor: boolean;
   readonly isQuiet: boolean;
+  /** For `-o yaml`; loaded only then. */
+  readonly toYaml?: (json: unknown) => string;
+  /** Called when there is something to show, or a watch is on. */
+  readonly onBegun?: () => void;
 }
 
 // eslint's no-control-regex is about accidents; here the point is that no stranger's text reaches a terminal as a command.
@@ -81,7 +84,7 @@ export class Output {
   /** The one document of a command; called once. */
   document<T>(json: unknown, table: Table<T>): void {
     if (this.format === "json") this.#print(`${JSON.stringify(json, undefined, 2)}\n`);
-    else if (this.format === "yaml") this.#print(stringify(json));
+    else if (this.format === "yaml") this.#print(this.#yaml(json));
     else if (table.rows.length > 0) this.#print(this.#tableText(table));
     else if (table.whenEmpty !== "") this.note(table.whenEmpty ?? "nothing found");
   }
@@ -89,7 +92,7 @@ export class Output {
   /** One line of a stream of them. */
   line<T>(json: unknown, table: Table<T>): void {
     if (this.format === "json") this.#print(`${JSON.stringify(json)}\n`);
-    else if (this.format === "yaml") this.#print(`---\n${stringify(json)}`);
+    else if (this.format === "yaml") this.#print(`---\n${this.#yaml(json)}`);
     else if (table.rows.length > 0) {
       const hasTitles = this.#streamWidths === undefined;
       this.#streamWidths ??= table.columns.map(() => LEAST_STREAM_WIDTH);
@@ -114,7 +117,19 @@ export class Output {
     stderr.write(`${head} ${plain(text)}\n`);
   }
 
+  /** What was asked for is on its way: nobody needs to be told any more that it takes long. */
+  begun(): void {
+    this.#options.onBegun?.();
+  }
+
+  #yaml(json: unknown): string {
+    const { toYaml } = this.#options;
+    assert(toYaml !== undefined, "yaml is loaded when it is asked for");
+    return toYaml(json);
+  }
+
   #print(text: string): void {
+    this.begun();
     this.#options.stdout.write(text);
   }
 
@@ -139,18 +154,4 @@ export class Output {
     const head = hasColor ? styleText("bold", line(titles).trimEnd(), { validateStream: false }) : line(titles).trimEnd();
     return `${[...(hasTitles ? [head] : []), ...cells.map((row) => line(row).trimEnd())].join("\n")}\n`;
   }
-}
-
-/** A message as JSON in the proto's own field names with every field there, also those that are empty, zero or false. */
-export function wholeJson<D extends DescMessage>(schema: D, message: MessageShape<D>): JsonObject {
-  const json = toJson(schema, message, { useProtoFieldName: true, alwaysEmitImplicit: true });
-  return typeof json !== "object" || json === null || Array.isArray(json) ? {} : json;
-}
-
-/** A message as JSON in the proto's own field names, as `apply` reads them; top-level lists are there even when empty. */
-export function messageJson<D extends DescMessage>(schema: D, message: MessageShape<D>): JsonObject {
-  const json = toJson(schema, message, { useProtoFieldName: true });
-  if (typeof json !== "object" || json === null || Array.isArray(json)) return {};
-  for (const field of schema.fields) if (field.fieldKind === "list") json[field.name] ??= [];
-  return json;
 }

@@ -1,12 +1,14 @@
 /** argv to exit code: builds the commands from the VERBS table, runs one, and says what went wrong. */
 import { Argument, Command, CommanderError, Option } from "commander";
-import { connect } from "../client/channel.io.ts";
+import type { ConnectOptions } from "../client/channel.io.ts";
 import type { Client } from "../client/client.ts";
-import { parseDurationMs } from "../lib/knob.ts";
+import { RequestError } from "../client/request-error.ts";
+import { parseDurationMs } from "../lib/duration.ts";
+import { assert } from "../lib/errors.ts";
+import { complaintOf, findCommand } from "./complaint.ts";
 import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { readInput } from "./input.ts";
-import { laterComplaint } from "./later.ts";
 import { FORMATS, Output } from "./output.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
@@ -20,8 +22,11 @@ const MAX_PEM_BYTES = 1024 * 1024;
 /** Runs one command line (without node and script) and returns its exit code. Never throws. */
 export async function runCli(argv: readonly string[], world: World): Promise<Exit> {
   let exit: Exit = EXIT.done;
-  const program = buildProgram(world, async (spec, command, args) => {
-    exit = await runVerb(spec, { world, args, flags: new Flags(command.optsWithGlobals()) });
+  // Its flags are all settings there are, which take longer to load than most commands take.
+  const verbs = argv.includes("serve") ? (await import("./verbs-full.ts")).ALL_VERBS : VERBS;
+  const program = buildProgram(verbs, world, async (spec, command, args) => {
+    if (spec.path === "help") findCommand(program, args).outputHelp();
+    else exit = await runVerb(spec, { world, args, flags: new Flags(command.optsWithGlobals()) });
   });
   try {
     await program.parseAsync([...argv], { from: "user" });
@@ -35,19 +40,19 @@ export async function runCli(argv: readonly string[], world: World): Promise<Exi
 type Action = (spec: VerbSpec, command: Command, args: readonly string[]) => Promise<void>;
 
 /** The commands as commander knows them; `action` runs the chosen one. */
-function buildProgram(world: Pick<World, "version" | "stdout" | "stderr">, action: Action): Command {
+function buildProgram(verbs: readonly VerbSpec[], world: Pick<World, "version" | "stdout" | "stderr">, action: Action): Command {
   const program = new Command("waymark")
     .description("Service discovery: run a node, register, find and follow.")
     .version(`waymark ${world.version}`, "-V, --version", "Print the version.")
     .helpOption("-h, --help", "Show help.")
     .addHelpText(
       "after",
-      "\nRun waymark COMMAND --help for a command's flags and examples.\nExit codes: 0 done, 1 failed, 2 bad usage, 3 not reachable, 4 denied, 5 not found.",
+      "\nRun waymark COMMAND --help for a command's flags and examples.\nExit codes: 0 done, 1 failed, 2 bad usage or settings, 3 not reachable, 4 denied, 5 not found.",
     );
   for (const flag of GLOBAL_FLAGS) program.addOption(optionOf(flag));
   settle(program, world);
   const groups = new Map<string, Command>();
-  for (const spec of VERBS) {
+  for (const spec of verbs) {
     const words = spec.path.split(" ");
     let parent = program;
     for (let depth = 1; depth < words.length; depth++) {
@@ -73,17 +78,10 @@ function settle(command: Command, { stdout, stderr }: Pick<World, "stdout" | "st
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
-      outputError: (text, write) => write(laterComplaint(text, pathOf(command))),
+      outputError: (text, write) => write(complaintOf(text, command)),
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     });
-}
-
-/** The words that call the command, without `waymark`. */
-function pathOf(command: Command): string {
-  if (command.parent === null) return "";
-  const above = pathOf(command.parent);
-  return above === "" ? command.name() : `${above} ${command.name()}`;
 }
 
 function describe(command: Command, spec: VerbSpec): void {
@@ -123,21 +121,36 @@ async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Ex
   const format = FORMATS.find((name) => name === flags.text("output")) ?? "table";
   // commander turns --no-color into color: false.
   const wantsColor = flags.isOn("color") && (world.env["NO_COLOR"] ?? "") === "";
-  const out = new Output({ format, stdout: world.stdout, stderr: world.stderr, wantsColor, isQuiet: flags.isOn("quiet") });
+  const toYaml = format === "yaml" ? (await import("yaml")).stringify : undefined;
+  let slow: NodeJS.Timeout | undefined;
+  const out: Output = new Output({
+    format,
+    stdout: world.stdout,
+    stderr: world.stderr,
+    wantsColor,
+    isQuiet: flags.isOn("quiet"),
+    ...(toYaml && { toYaml }),
+    onBegun: () => clearTimeout(slow),
+  });
   const opened: Client[] = [];
-  const slow = spec.path === "serve" ? undefined : setTimeout(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
+  let isTls = false;
   try {
     const options = await connectOptions(flags, world);
+    isTls = options.tls !== undefined;
+    const connect = spec.isAlone === true ? undefined : (await import("../client/channel.io.ts")).connect;
     const client = (): Client => {
+      assert(connect !== undefined, `${spec.path} asks no server`);
       const first = opened[0] ?? connect(options);
       opened[0] = first;
       return first;
     };
     const tenantId = flags.text("tenant") ?? world.env["WAYMARK_TENANT"];
     const verb = await spec.load();
+    if (spec.path !== "serve") slow = setTimeout(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
     return await verb({ world, args, flags, out, client, viewer: tenantId === undefined ? {} : { viewer: { tenantId } } });
   } catch (error) {
-    for (const line of errorLines(error)) out.error(line);
+    clearTimeout(slow);
+    for (const line of errorLines(error, await hintOf(error, isTls))) out.error(line);
     if (error instanceof UsageError) out.note(`run waymark ${spec.path} --help for usage`);
     return exitOf(error);
   } finally {
@@ -146,7 +159,16 @@ async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Ex
   }
 }
 
-async function connectOptions(flags: Flags, world: World): Promise<Parameters<typeof connect>[0]> {
+/** What to try when no server can be reached: they may be there, and speak otherwise. */
+async function hintOf(error: unknown, isTls: boolean): Promise<string | undefined> {
+  // Where nobody answers at all there is nobody to ask.
+  if (!(error instanceof RequestError) || error.facts.isReachable || error.facts.code !== "UNAVAILABLE" || isTls) return undefined;
+  const { speaksTls } = await import("../client/speaks-tls.io.ts");
+  if (!(await speaksTls(error.facts.server))) return undefined;
+  return "the server there speaks TLS: pass --ca with the authority of its certificate, or --tls to trust the system's";
+}
+
+async function connectOptions(flags: Flags, world: World): Promise<ConnectOptions> {
   const given = (flag: string, variable: string): string | undefined => {
     const value = flags.text(flag) ?? world.env[variable];
     return value === "" ? undefined : value;
@@ -158,11 +180,12 @@ async function connectOptions(flags: Flags, world: World): Promise<Parameters<ty
   const token = given("token", "WAYMARK_TOKEN");
   const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
   if ((certFile === undefined) !== (keyFile === undefined)) throw new UsageError("--cert and --key go together");
-  if (certFile !== undefined && caFile === undefined) throw new UsageError("--cert needs --ca, which turns TLS on");
+  const wantsTls = flags.isOn("tls") || ["1", "true"].includes(world.env["WAYMARK_TLS"] ?? "");
+  if (certFile !== undefined && caFile === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
   const pem = async (file: string | undefined): Promise<Uint8Array | undefined> =>
     file === undefined ? undefined : Buffer.from(await readInput(world, file, MAX_PEM_BYTES));
   const [ca, cert, key] = [await pem(caFile), await pem(certFile), await pem(keyFile)];
-  const tls = ca && { ca, ...(cert && { cert }), ...(key && { key }) };
+  const tls = (ca || wantsTls) && { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   return { servers, timeoutMs, ...(token !== undefined && { token }), ...(tls && { tls }) };
 }
 

@@ -7,7 +7,8 @@ import type { LineProblem } from "../lib/documents.ts";
 import { type Change, diffEntries } from "./diff.ts";
 import type { FileEntry } from "./entry-file.ts";
 import { EXIT, type Exit } from "./exit.ts";
-import { messageJson, type Output } from "./output.ts";
+import { messageJson } from "./message-json.ts";
+import type { Output } from "./output.ts";
 import { readAll } from "./read-all.ts";
 import { keyWords } from "./words.ts";
 
@@ -115,8 +116,8 @@ function print(changes: readonly Change[], { problems, isDryRun, facts }: Transf
   for (const { action } of changes) counts[action] += 1;
   const json = {
     applied: isApplied,
-    dry_run: isDryRun,
-    lease_id: leaseId,
+    dryRun: isDryRun,
+    leaseId,
     counts,
     changes: changes.map(({ action, entry, fields }) => ({ action, key: keyJson(entry.key), fields })),
     problems,

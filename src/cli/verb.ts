@@ -38,6 +38,8 @@ export interface ArgSpec {
 export interface VerbSpec {
   /** Words after `waymark`. */
   readonly path: string;
+  /** Asks no server: the client need not be loaded. */
+  readonly isAlone?: true;
   readonly summary: string;
   /** Also what its group does when it is called without a word more. */
   readonly isDefault?: true;

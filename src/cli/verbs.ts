@@ -1,6 +1,8 @@
-/** The VERBS table: every command with its arguments, flags, help and examples. Help, completion and the reference page come from it. */
+/**
+ * The VERBS table: every command with its arguments, flags, help and examples. Help, completion and the reference page come from it. It is loaded for
+ * each command line: what costs more than a table is in `verbs-full.ts`.
+ */
 
-import { KNOB_ROWS } from "../config.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { AUDIT_VERBS } from "./verbs-audit.ts";
 import { MESH_VERBS } from "./verbs-mesh.ts";
@@ -12,12 +14,12 @@ const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphane
 
 const SCOPE_FLAG = { flags: "--scope <scope>", doc: "How far the entries may travel (default zone).", choices: SCOPE_WORDS } as const;
 const DRY_RUN = { flags: "--dry-run", doc: "Show what would change, and change nothing." } as const;
-const KEY_FLAGS: readonly FlagSpec[] = [
+const NAME_FLAGS: readonly FlagSpec[] = [
   { flags: "--namespace <namespace>", doc: "Namespace of the entry." },
   { flags: "--name <name>", doc: "Name of the entry." },
   { flags: "--instance <id>", doc: "Instance id." },
-  { flags: "--kind <kind>", doc: "Kind (default service).", choices: KIND_WORDS },
 ];
+const KIND_FLAG: FlagSpec = { flags: "--kind <kind>", doc: "Kind (default service).", choices: KIND_WORDS };
 const FILTER_FLAGS: readonly FlagSpec[] = [
   { flags: "--namespace <namespace>", doc: "Exactly this namespace." },
   { flags: "--prefix <namespace>", doc: "This namespace and all below it." },
@@ -29,25 +31,23 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
   { flags: "--cluster-id <id>", doc: "Only this cluster." },
   { flags: "--region <region>", doc: "Only this region." },
   { flags: "--health <health>", doc: "Any of these health states.", isRepeatable: true, choices: HEALTH_WORDS },
+  { flags: "--version-range <range>", doc: "Functions whose version is in this range, such as ^1.2.0." },
 ];
 const PAGE_FLAGS: readonly FlagSpec[] = [
-  { flags: "--limit <count>", doc: "One page of at most this many (default all pages)." },
+  { flags: "--limit <count>", doc: "At most this many (default all)." },
   { flags: "--page-token <token>", doc: "The page after the one that gave this token." },
 ];
 
 const discovery = () => import("./verbs/discovery.ts");
 
+/** All but the flags of `serve` that stand for settings. */
 export const VERBS: readonly VerbSpec[] = [
   {
     path: "serve",
+    isAlone: true,
     summary: "Run a node.",
     flags: [
       { flags: "--config <file>", doc: "Settings file, .toml or .json." },
-      ...KNOB_ROWS.flatMap(({ knob, path }) =>
-        knob.flag === undefined
-          ? []
-          : [{ flags: knob.flag, doc: `${knob.doc} (setting ${path})`, ...(knob.choices && { choices: knob.choices }) }],
-      ),
       { flags: "--demo", doc: "Load the demo catalog, an online shop of twelve services, before the node is ready." },
     ],
     examples: [
@@ -73,12 +73,20 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "import kubernetes",
-    summary: "Register the Services and EndpointSlices of a manifest, under a static lease.",
+    summary: "Register the Services of a manifest with their EndpointSlices or Endpoints, under a static lease.",
     args: [{ name: "<file>", doc: "YAML documents or the JSON of kubectl get -o json; - reads standard input." }],
     flags: [
       { flags: "--namespace-prefix <namespace>", doc: "Kubernetes namespace ns becomes <prefix>.ns (default k8s)." },
       { flags: "--importer <name>", doc: "Who owns the entries; --prune stays within them (default kubernetes)." },
-      { flags: "--cluster-domain <domain>", doc: "Domain of the names of Services without EndpointSlices (default cluster.local)." },
+      {
+        flags: "--cluster-domain <domain>",
+        doc: "Domain of the names of Services without endpoints in the input (default cluster.local).",
+      },
+      {
+        flags: "--address <which>",
+        doc: "Which addresses become targets: endpoints (the default), cluster, load-balancer. One entry for each that a Service has.",
+        isRepeatable: true,
+      },
       SCOPE_FLAG,
       DRY_RUN,
       { flags: "--prune", doc: "Also remove what this importer registered before and the input no longer has." },
@@ -88,6 +96,7 @@ export const VERBS: readonly VerbSpec[] = [
       ["import kubernetes shop.yaml --dry-run", "show what an import would change"],
       ["import kubernetes shop.yaml --prune", "make the catalog hold what the manifest says, and nothing else of this importer's"],
       ["import kubernetes - < services.json", "import what kubectl get services,endpointslices -A -o json wrote"],
+      ["import kubernetes shop.yaml --address load-balancer", "register what is reached from outside the Kubernetes cluster"],
     ],
     load: async () => (await import("./verbs/import.ts")).importKubernetes,
   },
@@ -95,7 +104,8 @@ export const VERBS: readonly VerbSpec[] = [
     path: "register",
     summary: "Register one entry.",
     flags: [
-      ...KEY_FLAGS,
+      ...NAME_FLAGS.map((flag): FlagSpec => ({ ...flag, isRequired: true })),
+      KIND_FLAG,
       {
         flags: "--target <target>",
         doc: "host:port[/protocol][,name=…][,weight=…][,priority=…].",
@@ -128,7 +138,7 @@ export const VERBS: readonly VerbSpec[] = [
   {
     path: "unregister",
     summary: "Remove one entry, or all entries of a lease.",
-    flags: [...KEY_FLAGS, { flags: "--lease <id>", doc: "End this lease and remove all its entries." }],
+    flags: [...NAME_FLAGS, KIND_FLAG, { flags: "--lease <id>", doc: "End this lease and remove all its entries." }],
     examples: [
       ["unregister --namespace svc.market --name web --instance web-1", "remove one instance"],
       ["unregister --lease LEASE_ID", "remove everything registered under a lease"],
@@ -141,6 +151,7 @@ export const VERBS: readonly VerbSpec[] = [
     args: [{ name: "[names...]", doc: "Any of these names." }],
     flags: [
       ...FILTER_FLAGS,
+      { flags: "--subject <subject>", doc: "Topics with a pattern that stands for this subject." },
       ...PAGE_FLAGS,
       { flags: "--max-staleness <duration>", doc: "Fail rather than answer from older data." },
       { flags: "--explain", doc: "Say for each entry considered why it was kept or dropped." },
@@ -200,6 +211,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--scope <scope>", doc: "This node, its cluster, its region, or all.", choices: SCOPE_WORDS },
       { flags: "--namespace <namespace>", doc: "Only nodes with entries in or below it." },
       { flags: "--capability <capability>", doc: "All of these capabilities.", isRepeatable: true },
+      { flags: "--resource <resource>", doc: "All of these resources.", isRepeatable: true },
       ...PAGE_FLAGS,
     ],
     examples: [["discovery cluster-map -o wide", "every node with its addresses"]],
@@ -245,6 +257,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "dns node-encode",
+    isAlone: true,
     summary: "The DNS label of a node id, or of any name.",
     args: [{ name: "<name>", doc: "Node id or name." }],
     examples: [["dns node-encode Node:7", "prints the label that stands for it"]],
@@ -252,6 +265,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "dns node-decode",
+    isAlone: true,
     summary: "The node id, or name, that a DNS label stands for.",
     args: [{ name: "<label>", doc: "DNS label." }],
     examples: [["dns node-decode b32-jzxwizj2g4", "prints Node:7"]],
@@ -259,6 +273,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "config validate",
+    isAlone: true,
     summary: "Check a settings file: every problem, with its source.",
     args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
     flags: [{ flags: "--config <file>", doc: "The same, as serve takes it." }],
@@ -267,19 +282,30 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "config show",
+    isAlone: true,
     summary: "The effective settings, each with where it came from; secrets masked.",
     flags: [{ flags: "--config <file>", doc: "Settings file, .toml or .json." }],
     examples: [["config show --config node.toml", "file, environment and defaults together"]],
     load: async () => (await import("./verbs/config.ts")).show,
   },
   {
+    path: "help",
+    isAlone: true,
+    summary: "Help of a command.",
+    args: [{ name: "[command...]", doc: "Its words, such as discovery query." }],
+    examples: [["help discovery query", "the same as discovery query --help"]],
+    load: async () => (await import("./verbs/about.ts")).help,
+  },
+  {
     path: "version",
+    isAlone: true,
     summary: "The version of this command.",
     examples: [["version", "prints it"]],
     load: async () => (await import("./verbs/about.ts")).version,
   },
   {
     path: "completion",
+    isAlone: true,
     summary: "A completion script for a shell.",
     args: [{ name: "<shell>", doc: "Shell.", choices: ["bash", "zsh", "fish"] }],
     examples: [
@@ -294,6 +320,7 @@ export const VERBS: readonly VerbSpec[] = [
 export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--server <host:port>", doc: "gRPC listener, or several separated by commas (WAYMARK_SERVER; default 127.0.0.1:17420)." },
   { flags: "--token <token>", doc: "Bearer token (WAYMARK_TOKEN)." },
+  { flags: "--tls", doc: "TLS, trusting the system's authorities (WAYMARK_TLS=1)." },
   { flags: "--ca <file>", doc: "PEM authorities to trust; turns TLS on (WAYMARK_CA)." },
   { flags: "--cert <file>", doc: "PEM certificate of this client (WAYMARK_CERT)." },
   { flags: "--key <file>", doc: "PEM private key of --cert (WAYMARK_KEY)." },

@@ -1,6 +1,6 @@
 /** Instants as people write and read them. */
 import { type Timestamp, timestampDate, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { parseDurationMs } from "../lib/knob.ts";
+import { parseDurationMs } from "../lib/duration.ts";
 import { UsageError } from "./exit.ts";
 import type { Flags } from "./flags.ts";
 

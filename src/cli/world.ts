@@ -1,6 +1,6 @@
 /** Everything the command line touches outside itself, as one value: terminals, files, environment, the node. */
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
-import type { Effective } from "../config.ts";
+import type { Effective, Settings } from "../config.ts";
 
 export interface Terminal {
   write(text: string): void;
@@ -66,11 +66,13 @@ export interface World {
   /** Contents of a file that belongs to Waymark itself, by its path in the package. */
   readOwn(path: string): Promise<string>;
   /** A name as a DNS label and back; undefined when no label can carry it, or stands for none. */
-  readonly labels: { encode(text: string): string | undefined; decode(label: string): string | undefined };
+  readonly labels: { encode(text: string): Promise<string | undefined>; decode(label: string): Promise<string | undefined> };
   /** Reads a policy file as a node would. */
   readPolicy(text: string): Promise<PolicyReading>;
   /** A policy set as a file that `readPolicy` takes. */
   writePolicy(policy: PolicySet, format: "yaml" | "json"): Promise<string>;
+  /** What is wrong with the files of keys and tokens that settings name, a line each. */
+  secretFileWarnings(settings: Settings): Promise<readonly string[]>;
   /** Follows the hash chain of an audit log in JSON lines. */
   verifyAudit(text: string): Promise<ChainReading>;
   /** Runs a node until it is told to stop. Throws when it cannot start. */

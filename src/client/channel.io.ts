@@ -1,4 +1,5 @@
 /** One gRPC connection on grpc-js, and `connect`, which opens several. */
+import { getCACertificates } from "node:tls";
 import {
   type DescMessage,
   type DescMethod,
@@ -9,11 +10,13 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { connectivityState, credentials, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { durationText } from "../lib/duration.ts";
 import { type Channel, Client } from "./client.ts";
-import { decodeFailure, type RequestError } from "./request-error.ts";
+import { decodeFailure } from "./failure.ts";
+import type { RequestError } from "./request-error.ts";
 
 export interface TlsFiles {
-  /** PEM of the authorities to trust; the system's when absent. */
+  /** PEM of the authorities to trust; when absent those of the system, and of NODE_EXTRA_CA_CERTS. */
   readonly ca?: Uint8Array;
   /** PEM of the client's certificate chain; needs `key`. */
   readonly cert?: Uint8Array;
@@ -58,7 +61,9 @@ class GrpcChannel implements Channel {
   constructor(server: string, { token, tls }: ConnectOptions) {
     this.server = server;
     const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
-    const channelCredentials = tls ? credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert)) : credentials.createInsecure();
+    const channelCredentials = tls
+      ? credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert))
+      : credentials.createInsecure();
     this.#client = new GrpcClient(server, channelCredentials, CHANNEL_OPTIONS);
     this.#metadata = new Metadata();
     if (token !== undefined) this.#metadata.set("authorization", `Bearer ${token}`);
@@ -79,7 +84,7 @@ class GrpcChannel implements Channel {
       { deadline: Date.now() + timeoutMs },
       (error, response) => {
         signal?.removeEventListener("abort", cancel);
-        if (error) reject(this.#failure(error));
+        if (error) reject(this.#failure(error, timeoutMs));
         else if (response) resolve(response);
       },
     );
@@ -122,18 +127,32 @@ class GrpcChannel implements Channel {
     this.#client.close();
   }
 
-  #failure(error: ServiceError): RequestError {
+  #failure(error: ServiceError, timeoutMs?: number): RequestError {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isConnected = this.#client.getChannel().getConnectivityState(false) === connectivityState.READY;
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
     return decodeFailure({
       code: error.code,
-      message: error.details === "" ? error.message : error.details,
+      message: messageOf(error, timeoutMs),
       details: typeof details === "string" ? undefined : details,
       isReachable: isConnected || !isTransport,
       server: this.server,
     });
   }
+}
+
+/** grpc-js says of a deadline how far its own machinery had come. */
+function messageOf({ code, details, message }: ServiceError, timeoutMs: number | undefined): string {
+  const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
+  // What was asked for: what came before this try took a little of it.
+  if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(Math.ceil(timeoutMs / 100) * 100)}`;
+  return details === "" ? message : details;
+}
+
+/** PEM of what the system trusts; undefined, which leaves it to Node's own list, where that is nothing. */
+function systemRoots(): Buffer | undefined {
+  const roots = [...getCACertificates("system"), ...getCACertificates("extra")];
+  return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));
 }
 
 function pathOf(method: DescMethod): string {

@@ -7,7 +7,11 @@ import {
   type MessageInitShape,
   type MessageShape,
 } from "@bufbuild/protobuf";
+import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { RequestError } from "./request-error.ts";
+import { type ServiceClient, serviceClient } from "./service-client.ts";
 
 export interface CallOptions {
   /** The whole call, tries at other servers included. */
@@ -44,6 +48,12 @@ export interface ClientOptions {
 const LEAST_TRY_MS = 100;
 
 export class Client {
+  /** Register, renew, query, watch, resolve. */
+  readonly discovery: ServiceClient<typeof DiscoveryService> = serviceClient(DiscoveryService, this);
+  /** Namespace policy, who may see what and why, and the audit. */
+  readonly policy: ServiceClient<typeof PolicyService> = serviceClient(PolicyService, this);
+  /** The nodes, and what each knows of the others. */
+  readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
   readonly #channels: readonly Channel[];
   readonly #options: ClientOptions;
   /** The server that answered last is asked first. */

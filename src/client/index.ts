@@ -1,6 +1,12 @@
 /** The client's public door. */
+
+// What requests and answers are made of; everything else is in `waymark/gen/*`.
+export * from "../../gen/waymark/catalog/v1/delta_pb.js";
+export * from "../../gen/waymark/catalog/v1/entry_pb.js";
+export * from "../../gen/waymark/discovery/v1/discovery_pb.js";
 export { type ConnectOptions, connect, type TlsFiles } from "./channel.io.ts";
 export { type CallOptions, Client } from "./client.ts";
 export { type FollowOptions, follow } from "./follow.io.ts";
 export type { FollowEvent } from "./follow.ts";
 export { RequestError, type RequestErrorFacts, type Violation } from "./request-error.ts";
+export { type MethodOptions, type ServiceClient } from "./service-client.ts";

@@ -1,30 +1,4 @@
 /** Why a call failed, as the server said it: code, reason and details. */
-import { fromBinary } from "@bufbuild/protobuf";
-import { anyUnpack } from "@bufbuild/protobuf/wkt";
-import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
-import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-
-/** gRPC status codes by number. */
-const CODE_NAMES = [
-  "OK",
-  "CANCELLED",
-  "UNKNOWN",
-  "INVALID_ARGUMENT",
-  "DEADLINE_EXCEEDED",
-  "NOT_FOUND",
-  "ALREADY_EXISTS",
-  "PERMISSION_DENIED",
-  "RESOURCE_EXHAUSTED",
-  "FAILED_PRECONDITION",
-  "ABORTED",
-  "OUT_OF_RANGE",
-  "UNIMPLEMENTED",
-  "INTERNAL",
-  "UNAVAILABLE",
-  "DATA_LOSS",
-  "UNAUTHENTICATED",
-] as const;
-
 export interface Violation {
   /** Path of the field, for example `entries[3].targets[0].port`. */
   readonly field: string;
@@ -55,47 +29,5 @@ export class RequestError extends Error {
     super(message, { cause });
     this.name = "RequestError";
     this.facts = facts;
-  }
-}
-
-/** What a transport knows of a failed call. */
-export interface FailedCall {
-  readonly code: number;
-  readonly message: string;
-  /** `grpc-status-details-bin`, when the server sent it. */
-  readonly details: Uint8Array | undefined;
-  readonly isReachable: boolean;
-  readonly server: string;
-}
-
-/** Decodes a failed call; details that do not decode are ignored, for the code still tells the failure. */
-export function decodeFailure(failed: FailedCall): RequestError {
-  const violations: Violation[] = [];
-  let reason: string | undefined;
-  let retryMs: number | undefined;
-  let metadata: Readonly<Record<string, string>> = {};
-  for (const detail of decodeDetails(failed.details)) {
-    const info = anyUnpack(detail, ErrorInfoSchema);
-    if (info?.domain === "waymark") {
-      reason = info.reason.toLowerCase();
-      metadata = info.metadata;
-    }
-    for (const { field, description } of anyUnpack(detail, BadRequestSchema)?.fieldViolations ?? [])
-      violations.push({ field, description });
-    const delay = anyUnpack(detail, RetryInfoSchema)?.retryDelay;
-    if (delay) retryMs = Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6);
-  }
-  const code = CODE_NAMES[failed.code] ?? "UNKNOWN";
-  const isReachable = failed.isReachable || reason !== undefined;
-  return new RequestError(failed.message, { code, reason, violations, retryMs, metadata, isReachable, server: failed.server });
-}
-
-function decodeDetails(details: Uint8Array | undefined) {
-  if (details === undefined) return [];
-  try {
-    return fromBinary(StatusSchema, details).details;
-  } catch {
-    // Written by something that is not a Waymark server, or damaged on the way: then there are no details.
-    return [];
   }
 }

@@ -39,6 +39,11 @@ export class Answers {
     this.#byKey.delete(nameOf(caller, key));
   }
 
+  /** Whoever asks again is not to get a lease that is over through no doing of its own. O(answers). */
+  forgetLease(leaseId: string): void {
+    for (const [name, answer] of this.#byKey) if (answer.leaseId === leaseId) this.#byKey.delete(name);
+  }
+
   /** Drops what has run out, as far as it is the oldest. */
   sweep(monoMs: number): void {
     for (const [name, answer] of this.#byKey) {

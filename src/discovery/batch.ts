@@ -1,4 +1,9 @@
 /** What the registrar asks to be made durable together; the journal's batch has the same shape. */
+import type { Cell } from "../catalog/cell.ts";
+import type { Leases } from "../catalog/leases.ts";
+import { BODY, keyParts } from "../catalog/record.ts";
+import { encodeRecord } from "../catalog/record-codec.ts";
+import type { Replica } from "../catalog/replica.ts";
 
 export interface BatchPut {
   readonly key: string;
@@ -28,4 +33,17 @@ export interface Batch {
   /** Highest seq ever handed out. */
   readonly lastSeq: number;
   readonly floor: number;
+}
+
+/** The journal's row of an own record. */
+export function rowOf({ slab }: Pick<Replica, "slab">, cell: Cell): Uint8Array {
+  const { body } = cell;
+  if (body === BODY.ENTRY) return encodeRecord(cell, { body, entry: slab.view(cell.at, cell.sizeBytes) });
+  return encodeRecord(cell, { body, key: keyParts(cell.key) });
+}
+
+/** What the journal is to hold of an own record. */
+export function putOf(replica: Pick<Replica, "slab">, leases: Pick<Leases, "leaseOf">, cell: Cell): BatchPut {
+  const leaseId = cell.body === BODY.ENTRY ? (leases.leaseOf(cell.key) ?? "") : "";
+  return { key: cell.key, seq: cell.seq, record: rowOf(replica, cell), leaseId };
 }

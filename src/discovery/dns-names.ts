@@ -1,24 +1,50 @@
-/** What DNS asks beside entries: which names have something below them, and which entries carry an alias. */
+/**
+ * What DNS asks beside entries: which names have something below them, and which entries carry an alias. Whether an alias counts is asked
+ * each time, of the policy there is then (`alias-claim.ts`).
+ */
 import { decodeEntry } from "../catalog/codec.ts";
-import { type CatalogRecord, type KeyText, keyParts } from "../catalog/record.ts";
+import type { CatalogRecord, KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { hasField } from "../lib/protowire.ts";
+import { type Claim, claimOf, isSingleLabel, readClaim } from "./alias-claim.ts";
 
 /** Entry.aliases. */
 const ALIASES = 9;
+/** Aliases below one name that are asked about: where more are, something is taken to be there. */
+const MAX_CLAIMS = 256;
+
+/** What of the catalog whoever asks may be told. */
+export interface NameView {
+  readonly sees: (namespace: string) => boolean;
+  readonly counts: (claim: Claim) => boolean;
+}
+
+interface Held {
+  readonly alias: string;
+  /** Text of its claim. */
+  readonly claim: string;
+}
 
 export class DnsNames {
   readonly #replica: Replica;
   /** Everything up to here is indexed. */
   #revision = 0;
+  readonly #zones: readonly string[];
   readonly #namespaces = new Set<string>();
-  /** For a suffix, by namespace, how many names of it end so: the namespace's own, and aliases of its entries. */
+  /** For a suffix, by namespace or by the claim of an alias, how many names end so. */
   readonly #suffixes = new Map<string, Map<string, number>>();
   readonly #aliases = new Map<string, Set<KeyText>>();
-  readonly #aliasesOf = new Map<KeyText, readonly string[]>();
+  readonly #aliasesOf = new Map<KeyText, readonly Held[]>();
 
-  constructor(replica: Replica) {
+  /** `zones`: in lower case and without a final dot, to know the single labels. */
+  constructor(replica: Replica, zones: readonly string[]) {
     this.#replica = replica;
+    this.#zones = zones;
+  }
+
+  /** Whether an alias may stand for a single label: only admins may ask for one. */
+  isSingleLabel(alias: string): boolean {
+    return isSingleLabel(plainName(alias), this.#zones);
   }
 
   /** Takes in what changed since the last call. Cost: the records that changed. */
@@ -27,7 +53,7 @@ export class DnsNames {
     this.#replica.changesSince(this.#revision, (cell) => {
       touched.add(cell.namespace);
       const shown = this.#replica.winner(cell);
-      this.#setAliases(cell, shown === undefined ? NONE : this.#aliasesIn(shown));
+      this.#setAliases(cell.key, shown, shown === undefined ? NONE : this.#aliasesIn(shown));
       return true;
     });
     // What was dropped since then, with a forgotten origin for one, has left no change behind.
@@ -38,22 +64,34 @@ export class DnsNames {
 
   #sweep(touched: Set<string>): void {
     for (const namespace of this.#namespaces) touched.add(namespace);
-    for (const key of this.#aliasesOf.keys())
-      if (this.#replica.view(key) === undefined) this.#setAliases({ key, namespace: keyParts(key).namespace }, NONE);
+    for (const key of this.#aliasesOf.keys()) if (this.#replica.view(key) === undefined) this.#setAliases(key, undefined, NONE);
   }
 
-  /** Whether some namespace or alias that the viewer sees is `suffix` or ends in `.suffix`. */
-  hasNameUnder(suffix: string, sees: (namespace: string) => boolean): boolean {
-    for (const namespace of this.#suffixes.get(suffix)?.keys() ?? []) if (sees(namespace)) return true;
+  /** Whether some namespace or alias that the viewer sees is `suffix` or ends in `.suffix`, in that zone; an alias may be in full. */
+  hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
+    return this.#isAbove(suffix, 0, view) || this.#isAbove(`${suffix}.${zone}`, zone.length + 1, view);
+  }
+
+  /** `zoneChars`: of each alias these at its end are the zone. */
+  #isAbove(suffix: string, zoneChars: number, { sees, counts }: NameView): boolean {
+    let claims = 0;
+    for (const holder of this.#suffixes.get(suffix)?.keys() ?? []) {
+      const claim = readClaim(holder);
+      if (claim === undefined && zoneChars > 0) continue;
+      if (!sees(claim?.namespace ?? holder)) continue;
+      if (claim === undefined || counts({ ...claim, name: claim.name.slice(0, claim.name.length - zoneChars) })) return true;
+      claims += 1;
+      if (claims === MAX_CLAIMS) return true;
+    }
     return false;
   }
 
-  /** Records that carry the alias and that the viewer sees, in key order. */
-  findAlias(alias: string, sees: (namespace: string) => boolean): readonly CatalogRecord[] {
-    const keys = this.#aliases.get(alias);
-    if (keys === undefined) return [];
-    const records = [...keys].toSorted().flatMap((key) => this.#replica.view(key) ?? []);
-    return records.filter((record) => sees(record.namespace));
+  /** Records that carry the name of that zone as an alias, rightly, and that the viewer sees: in key order, those that have it in full last. */
+  findAlias(name: string, zone: string, { sees, counts }: NameView): readonly CatalogRecord[] {
+    const keys = new Set([name, `${name}.${zone}`].flatMap((alias) => [...(this.#aliases.get(alias) ?? [])].toSorted()));
+    const records = [...keys].flatMap((key) => this.#replica.view(key) ?? []);
+    const rightful = records.filter((record) => counts(claimOf(record, name)));
+    return rightful.filter((record) => sees(record.namespace));
   }
 
   #aliasesIn(record: CatalogRecord): readonly string[] {
@@ -62,23 +100,24 @@ export class DnsNames {
     // HOT: once a change, and once an entry at a restart. Few have aliases: decoding all was a sixth of a restart.
     if (!hasField(bytes, ALIASES)) return NONE;
     const { aliases } = decodeEntry(bytes, record.origin.life);
-    return aliases.map((alias) => alias.toLowerCase().replace(/\.$/, ""));
+    return aliases.map(plainName);
   }
 
-  #setAliases({ key, namespace }: Pick<CatalogRecord, "key" | "namespace">, next: readonly string[]): void {
-    if (next.length === 0 && this.#aliasesOf.size === 0) return;
-    const before = this.#aliasesOf.get(key) ?? NONE;
-    if (before.length === 0 && next.length === 0) return;
-    for (const alias of before) {
+  #setAliases(key: KeyText, shown: CatalogRecord | undefined, aliases: readonly string[]): void {
+    if (aliases.length === 0 && this.#aliasesOf.size === 0) return;
+    const before = this.#aliasesOf.get(key);
+    if (before === undefined && aliases.length === 0) return;
+    for (const { alias, claim } of before ?? []) {
       const keys = this.#aliases.get(alias);
       if (keys?.delete(key) === true && keys.size === 0) this.#aliases.delete(alias);
-      this.#count(alias, namespace, -1);
+      this.#count(alias, claim, -1);
     }
-    for (const alias of next) {
+    const next = shown === undefined ? [] : aliases.map((alias) => ({ alias, claim: claimOf(shown, alias).text }));
+    for (const { alias, claim } of next) {
       const keys = this.#aliases.get(alias);
       if (keys === undefined) this.#aliases.set(alias, new Set([key]));
       else keys.add(key);
-      this.#count(alias, namespace, 1);
+      this.#count(alias, claim, 1);
     }
     if (next.length === 0) this.#aliasesOf.delete(key);
     else this.#aliasesOf.set(key, next);
@@ -91,14 +130,14 @@ export class DnsNames {
     this.#count(namespace, namespace, isThere ? 1 : -1);
   }
 
-  /** Adds a name of a namespace to each of its suffixes, or takes it away. */
-  #count(name: string, namespace: string, by: number): void {
+  /** Adds a name that a namespace or claim holds to each of its suffixes, or takes it away. */
+  #count(name: string, holder: string, by: number): void {
     for (let at = 0; ; ) {
       const suffix = name.slice(at);
       const counts = this.#suffixes.get(suffix) ?? new Map<string, number>();
-      const count = (counts.get(namespace) ?? 0) + by;
-      if (count === 0) counts.delete(namespace);
-      else counts.set(namespace, count);
+      const count = (counts.get(holder) ?? 0) + by;
+      if (count === 0) counts.delete(holder);
+      else counts.set(holder, count);
       if (counts.size === 0) this.#suffixes.delete(suffix);
       else this.#suffixes.set(suffix, counts);
       const dot = name.indexOf(".", at);
@@ -109,3 +148,8 @@ export class DnsNames {
 }
 
 const NONE: readonly string[] = [];
+
+/** As names are compared. */
+export function plainName(name: string): string {
+  return name.toLowerCase().replace(/\.$/, "");
+}

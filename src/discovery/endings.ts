@@ -3,10 +3,12 @@ import type { Cell } from "../catalog/cell.ts";
 import type { Leases } from "../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
-import { endsBeforeHlc } from "../catalog/view.ts";
+import { endsBeforeHlc, isMarked } from "../catalog/view.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
+import type { Answers } from "./answers.ts";
 import type { Loads } from "./loads.ts";
+import { Marked } from "./marked.ts";
 import type { QuotaGate } from "./quota-gate.ts";
 import type { UndoLog } from "./undo-log.ts";
 
@@ -17,6 +19,8 @@ export interface EndingParts {
   readonly undo: UndoLog;
   readonly loads: Loads;
   readonly gate: QuotaGate;
+  readonly answers: Pick<Answers, "forgetLease">;
+  readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
 type End = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
@@ -25,9 +29,16 @@ type End = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
 export class Endings {
   readonly #parts: EndingParts;
   #endedLeases: string[] = [];
+  #endedStatic: KeyText[] = [];
+  /** Keys given to `superseded` in a batch that was refused. */
+  #refused: KeyText[] = [];
+  /** Static entries of this node that another origin's word ended, since the start. */
+  endedStaticCount = 0;
+  readonly marked: Marked;
 
   constructor(parts: EndingParts) {
     this.#parts = parts;
+    this.marked = new Marked(parts);
   }
 
   /** Leases that ended since the last call of `take`. */
@@ -42,6 +53,11 @@ export class Endings {
     return ended;
   }
 
+  /** Leases that ended since there were `count` are not over after all. */
+  forgetAfter(count: number): void {
+    this.#endedLeases.length = count;
+  }
+
   /** Ends a lease with all its entries; returns how many there were. */
   lease(leaseId: string, body: End, time: Time): number {
     const { leases, replica } = this.#parts;
@@ -50,7 +66,7 @@ export class Endings {
       const own = replica.own(key);
       this.#detach(key);
       if (own === undefined || own.body !== BODY.ENTRY) continue;
-      this.#bury(own, body, time);
+      this.#bury(own, body, this.#stampOf(own, body, time));
       removed += 1;
     }
     this.emptied(leaseId);
@@ -59,39 +75,59 @@ export class Endings {
 
   /** Takes a key out, whoever's record it is that people see. */
   key(record: CatalogRecord, time: Time): void {
-    this.#bury(record, BODY.UNREGISTERED, time);
+    this.#bury(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));
     this.#release(record.key);
   }
 
-  /** Ends own live records that another origin's `unregistered` hides; a key that was put again since stays. Returns how many. */
+  /**
+   * Ends own live records that another origin's `unregistered` hides, or a mark; a key that was put again since stays, and of those under
+   * a mark what has a lease. Returns how many changed.
+   */
   superseded(keys: readonly KeyText[], time: Time): number {
     let ended = 0;
     for (const key of keys) {
       const own = this.#parts.replica.own(key);
-      if (own === undefined || own.body !== BODY.ENTRY || !this.#isHidden(own)) continue;
-      this.#bury(own, BODY.EXPIRED, time);
+      if (own === undefined) continue;
+      // Also when what is newer is only staged: refused, it leaves the record before it, which is hidden.
+      this.#parts.undo.push(() => this.#refused.push(key));
+      const isHidden = this.#isHidden(own);
+      if (own.body !== BODY.ENTRY || !(isHidden || isMarked(own))) continue;
+      const leaseId = this.#parts.leases.leaseOf(key);
+      if (!isHidden && leaseId !== undefined && this.marked.keeps(key, this.#termsOf(leaseId), time)) {
+        ended += 1;
+        continue;
+      }
+      this.#bury(own, BODY.EXPIRED, this.#stampOf(own, BODY.EXPIRED, time));
       this.#release(key);
+      if (leaseId !== undefined) this.#tellOf(leaseId, key);
       ended += 1;
     }
     return ended;
   }
 
+  /** Looks again at what `superseded` was given in a batch that was refused: nobody else would ever end it. */
+  retry(time: Time): void {
+    const keys = this.#refused;
+    this.#refused = [];
+    this.superseded(keys, time);
+  }
+
   /**
    * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns where to go on, undefined at the
-   * end; wait until what is staged is durable before going on, so that no batch is large.
+   * end; wait until what is staged is durable before going on, so that no batch is large. What `stays` says so of is left.
    */
-  own(after: number, maxCount: number, time: Time): number | undefined {
+  own(after: number, maxCount: number, time: Time, stays: (cell: Cell) => boolean = nothing): number | undefined {
     const { replica } = this.#parts;
     const found: Cell[] = [];
     let last = after;
     replica.self.log.forEachSince(after, (cell, seq) => {
       if (found.length === maxCount) return false;
       last = seq;
-      if (cell.body === BODY.ENTRY && replica.own(cell.key) === cell) found.push(cell);
+      if (cell.body === BODY.ENTRY && replica.own(cell.key) === cell && !stays(cell)) found.push(cell);
       return true;
     });
     for (const cell of found) {
-      this.#bury(cell, BODY.EXPIRED, time);
+      this.#bury(cell, BODY.EXPIRED, this.#stampOf(cell, BODY.EXPIRED, time));
       this.#detach(cell.key);
     }
     if (found.length === maxCount) return last;
@@ -99,21 +135,66 @@ export class Endings {
     return undefined;
   }
 
+  /**
+   * Ends an own record that another node has taken over. The stamp is one step above the record's: below every later word about the key,
+   * this node's own included, should the entry come back to it.
+   */
+  handedOver(cell: Cell): void {
+    this.#bury(cell, BODY.EXPIRED, cell.hlc + 1);
+    this.#release(cell.key);
+  }
+
   /** A lease that has no key left is over. */
   emptied(id: string): void {
     const { leases, undo } = this.#parts;
     const { ttlMs, principal = "", deadlineMonoMs = 0 } = leases.find(id) ?? {};
     leases.end(id);
+    this.marked.ended(id);
     this.#endedLeases.push(id);
     // With the deadline it had: one that had run out is due again at once, and tried again with the next batch.
     undo.push(() => leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
   }
 
-  #bury(record: CatalogRecord, body: End, time: Time): void {
-    const { replica, gate, hlc, loads } = this.#parts;
+  #stampOf({ key }: CatalogRecord, body: End, time: Time): number {
+    const { replica, hlc } = this.#parts;
+    const newest = newestHlc(replica, key);
+    // What ends this node's own record only needs to be above nothing: a lease ends whatever anybody's clock said.
+    return body === BODY.EXPIRED ? hlc.stampEnd(newest, time.wallMs) : hlc.stampAbove(newest, time.wallMs);
+  }
+
+  #bury(record: CatalogRecord, body: End, hlc: number): void {
+    const { replica, gate, loads } = this.#parts;
     gate.stage(record.key, undefined);
-    replica.stageTombstone(record, body, hlc.stampAbove(newestHlc(replica, record.key), time.wallMs));
+    replica.stageTombstone(record, body, hlc);
     loads.forget(record.key);
+  }
+
+  /** Keys of static entries that `superseded` ended since the last call: nobody renews them, so the node tells of them itself. */
+  takeEndedStatic(): readonly KeyText[] {
+    const keys = this.#endedStatic;
+    this.#endedStatic = [];
+    return keys;
+  }
+
+  /** Whoever registered the key is to know that it is gone: by its next renewal, which finds no lease. */
+  #tellOf(leaseId: string, key: KeyText): void {
+    const { leases, undo, answers } = this.#parts;
+    const lease = leases.find(leaseId);
+    if (lease === undefined || lease.ttlMs === undefined) {
+      this.#endedStatic.push(key);
+      this.endedStaticCount += 1;
+      return;
+    }
+    answers.forgetLease(leaseId);
+    if (lease.keyCount === 0) this.emptied(leaseId);
+    else if (!leases.isLost(leaseId)) {
+      leases.lose(leaseId);
+      undo.push(() => leases.recover(leaseId));
+    }
+  }
+
+  #termsOf(id: string): { readonly id: string; readonly isStatic: boolean } {
+    return { id, isStatic: this.#parts.leases.find(id)?.ttlMs === undefined };
   }
 
   /** Nobody renews a static lease: once it is empty, nothing else would end it. */
@@ -139,8 +220,28 @@ export class Endings {
   }
 }
 
-/** The newest stamp held of a key, staged ones included; 0 where there is none. What is written next must be above it. */
+/**
+ * Steps that a stamp is at least above the newest held of its key. Nodes that leave hand an entry over with one step each, unseen by
+ * whoever writes or takes out the key meanwhile: that word must be above so many of them.
+ */
+const HAND_OVER_STEPS = 1024;
+
+/**
+ * A write's stamp must be above this: the newest one held of a key that shows or ends anything of others, staged ones included, and what
+ * may be handed over of it; 0 where there is none. That of an `expired` tombstone does not count: it ends its own origin's record whatever
+ * its stamp, and one of a clock that is ahead would else draw every later write of the key after it, past the order in which they were made.
+ */
 export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {
-  // In view order: the first is the newest.
-  return Math.max(replica.records(key)[0]?.hlc ?? 0, replica.own(key)?.hlc ?? 0);
+  let newest = saidHlc(replica.own(key));
+  for (const record of replica.records(key)) newest = Math.max(newest, saidHlc(record));
+  return newest === 0 ? 0 : newest + HAND_OVER_STEPS - 1;
+}
+
+function nothing(): boolean {
+  return false;
+}
+
+function saidHlc(record: Cell | undefined): number {
+  if (record === undefined) return 0;
+  return record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc;
 }

@@ -12,12 +12,16 @@ export interface Watcher {
   readonly dueMonoMs: number;
   /** How many changes of this node it has not been told of. */
   readonly lagRevisions: number;
+  /** Up to here it was told of every key. */
+  readonly settledRevision: number;
   readonly reader: Reader;
   /** Whether it is to be woken; only the fan-out writes it. */
   isReady: boolean;
   wake(): void;
-  /** The verdict on these namespaces changed for it. */
-  refresh(namespaces: readonly string[]): void;
+  /** The verdict on these namespaces changed for it, or nobody can say on which. */
+  refresh(namespaces: readonly string[] | "all"): void;
+  /** Whether it is in a snapshot, and so has not been told yet what another policy changed. */
+  readonly isTelling: boolean;
   /** The node stops: the last place to resume from, then the end. */
   stop(): void;
 }
@@ -79,6 +83,11 @@ export class Fanout {
   /** Everybody: the node's readiness changed. */
   all(): void {
     this.#readyAll(this.#watchers);
+  }
+
+  /** It has not looked at everything yet. */
+  again(watcher: Watcher): void {
+    if (this.#watchers.has(watcher)) this.#readyOne(watcher);
   }
 
   /** The next to wake, taken out. */

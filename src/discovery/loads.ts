@@ -1,8 +1,24 @@
 /** Load reports of own entries: kept here, told to others only when they say something new (semantics.md, Load). */
 import type { LoadView } from "../catalog/entry-view.ts";
-import type { KeyText } from "../catalog/record.ts";
+import type { Health, KeyText } from "../catalog/record.ts";
+
+/** What a renewal says of one entry. */
+export interface Report {
+  readonly key: KeyText;
+  /** Path in the request, for errors. */
+  readonly path: string;
+  readonly health: Health | undefined;
+  readonly load: LoadView | undefined;
+}
+
+export interface Renewed {
+  readonly expiredLeaseIds: readonly string[];
+  /** Shortest of the renewed; undefined when none was or all are static. */
+  readonly ttlMs: number | undefined;
+}
 
 const LATENCY_BANDS = 64;
+const CLIENT_BANDS = 10;
 /** No report has this band. */
 const UNTOLD = -1;
 
@@ -54,9 +70,11 @@ export class Loads {
   }
 }
 
-/** Quarters of utilisation and powers of two of latency: a report in the same band says nothing new. */
+/** Quarters of utilisation, powers of two of latency and of four of clients, errors none, below 1 %, below 10 %, more: a report in the same band says nothing new. */
 export function loadBand(load: LoadView): number {
   const quarter = Math.min(3, Math.floor(load.utilization * 4));
   const octave = load.latencyMs < 1 ? 0 : Math.min(LATENCY_BANDS - 1, 1 + Math.floor(Math.log2(load.latencyMs)));
-  return quarter * LATENCY_BANDS + octave;
+  const crowd = load.activeClients < 1 ? 0 : Math.min(CLIENT_BANDS - 1, 1 + Math.floor(Math.log2(load.activeClients) / 2));
+  const errors = load.errorRate <= 0 ? 0 : load.errorRate < 0.01 ? 1 : load.errorRate < 0.1 ? 2 : 3;
+  return ((errors * CLIENT_BANDS + crowd) * 4 + quarter) * LATENCY_BANDS + octave;
 }

@@ -4,7 +4,7 @@ import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
 import { type CatalogRecord, KIND } from "../catalog/record.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
-import { mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
+import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
 import type { Source, Verdict } from "../policy/verdict.ts";
 
 export interface Publishing {
@@ -19,28 +19,18 @@ export interface Publishing {
  * namespace: whether a key is taken there would tell what it holds.
  */
 export function checkPublishing(publishing: Publishing, caller: Caller, { namespace, scope, kind }: Draft, field: string): void {
-  const { source, policies } = publishing;
+  const { source, policies, onDenied } = publishing;
   if (policies.policy.set === undefined || (kind === KIND.NODE && namespace === NODES_NAMESPACE)) return;
   const verdict = policies.policy.source(namespace, source);
-  if (!mayPublish(verdict, scope))
-    throw denied(publishing, caller, {
-      namespace,
-      verdict,
-      message: `${field}: ${verdict.reason} for ${namespace} from cluster ${source.clusterId}`,
-    });
   const hidden = hiddenBy(publishing, caller, namespace);
-  if (hidden !== undefined)
-    throw denied(publishing, caller, { namespace, verdict: hidden, message: `${field}: ${hidden.reason} for ${namespace}` });
-}
-
-function denied(
-  { onDenied }: Publishing,
-  caller: Caller,
-  { namespace, verdict, message }: { readonly namespace: string; readonly verdict: Verdict; readonly message: string },
-): WaymarkError {
-  onDenied(caller, { action: "register", namespace, verdict });
-  const rule = verdict.rule === "" ? {} : { rule: verdict.rule };
-  return new WaymarkError("discovery_access_denied", message, { metadata: { namespace, reason: verdict.reason, ...rule } });
+  const isOurs = mayPublish(verdict, scope);
+  if (hidden === undefined && isOurs) return;
+  onDenied(caller, { action: "register", namespace, verdict: isOurs && hidden !== undefined ? hidden : verdict });
+  // Who owns a namespace, and by which rule, is for those who may see it.
+  if (hidden !== undefined) throw hiddenError(field, namespace);
+  const { reason, rule } = verdict;
+  const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
+  throw new WaymarkError("discovery_access_denied", `${field}: ${reason} for ${namespace} from cluster ${source.clusterId}`, { metadata });
 }
 
 function hiddenBy({ policies }: Pick<Publishing, "policies">, caller: Caller, namespace: string): Verdict | undefined {
@@ -76,4 +66,8 @@ export function checkOwner(caller: Caller, record: CatalogRecord, field: string)
 
 export function isAdmin(caller: Caller): boolean {
   return hasRole(caller, "mesh.admin");
+}
+
+export function unknownLease(id: string): WaymarkError {
+  return new WaymarkError("lease_not_found", `this node holds no lease ${JSON.stringify(id.slice(0, 128))}; register again`);
 }

@@ -6,6 +6,7 @@ import type { Replica } from "../catalog/replica.ts";
 import { mayBeSeen } from "../policy/eyes.ts";
 import type { Policy, Source } from "../policy/verdict.ts";
 import type { Fanout, Watcher } from "./fanout.ts";
+import { PolicyDiff } from "./policy-diff.ts";
 import type { Reads } from "./reads.ts";
 
 export interface SwitchParts {
@@ -28,16 +29,25 @@ function sourceOf({ body, traits, key, origin }: Cell): Source {
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }
 
+/** Of the records looked at in one step, one watch costs as much as so many. */
+const RECORDS_A_WATCH = 16;
+
 /** One change of policy, done in slices: `step` until it returns true. */
 export class PolicySwitch {
   readonly #parts: SwitchParts;
   readonly #before: Policy;
   readonly #after: Policy;
-  readonly #origins: Origin[];
-  #afterSeq = 0;
-  #watchers: Watcher[] | undefined;
-  /** Namespaces with entries that could be seen. */
-  readonly #seenBefore = new Set<string>();
+  readonly #diff: PolicyDiff;
+  /** To be touched, each up to where it stood when the change began: what came since follows the new policy. */
+  readonly #origins: { readonly origin: Origin; readonly until: number; after: number }[];
+  #stage: "touch" | "group" | "tell" = "touch";
+  /** Namespaces that had entries to be seen when the change began. */
+  readonly #held: ReadonlySet<string>;
+  /** These, and those that have some now. */
+  #namespaces: readonly string[] = [];
+  #grouped = 0;
+  #watchers: readonly Watcher[] = [];
+  #told = 0;
   readonly #changedByReader = new Map<Reader, readonly string[]>();
 
   /** The replica's admission must follow `after` already. */
@@ -45,76 +55,93 @@ export class PolicySwitch {
     this.#parts = parts;
     this.#before = change.before;
     this.#after = change.after;
-    this.#origins = [...parts.replica.origins.values()];
+    this.#diff = new PolicyDiff(change.before, change.after);
+    this.#held = new Set(parts.replica.lookup.namespaces());
+    this.#origins = [...parts.replica.origins.values()].map((origin) => ({ origin, until: origin.log.lastOrder, after: 0 }));
   }
 
-  /** Looks at about `maxCount` records or watches; returns whether all is done. */
+  /** Looks at about `maxCount` records, or as many watches as cost that; returns whether all is done. */
   step(maxCount: number): boolean {
-    const { reads, fanout } = this.#parts;
-    const origin = this.#origins[0];
-    if (origin !== undefined) {
-      this.#touchSome(origin, maxCount);
-      return false;
+    switch (this.#stage) {
+      case "touch":
+        if (this.#touchSome(maxCount)) this.#show();
+        return false;
+      case "group":
+        if (this.#groupSome(maxCount)) this.#stage = "tell";
+        return false;
+      case "tell":
+        if (!this.#tellSome(Math.ceil(maxCount / RECORDS_A_WATCH))) return false;
+        this.#parts.reads.settle(this.#after);
+        return true;
     }
-    if (this.#watchers === undefined) {
-      reads.show(this.#after);
-      this.#watchers = [...fanout.watchers()];
-    }
-    for (const watcher of this.#watchers.splice(0, maxCount)) watcher.refresh(this.#changedFor(watcher));
-    if (this.#watchers.length > 0) return false;
-    reads.settle(this.#after);
-    return true;
   }
 
-  #touchSome(origin: Origin, maxCount: number): void {
+  /** Returns whether all are as the new policy says. */
+  #touchSome(maxCount: number): boolean {
     const { replica, clusterId } = this.#parts;
+    const [place] = this.#origins;
+    if (place === undefined) return true;
     const changed: Cell[] = [];
     let left = maxCount;
-    origin.log.forEachSince(this.#afterSeq, (cell, seq) => {
-      this.#afterSeq = seq;
-      if (cell.body === BODY.ENTRY) {
-        const wasSeen = isAdmitted(this.#before, cell, clusterId);
-        if (wasSeen) this.#seenBefore.add(cell.namespace);
-        if (wasSeen !== isAdmitted(this.#after, cell, clusterId)) changed.push(cell);
-      }
+    place.origin.log.forEachSince(place.after, (cell, seq) => {
+      if (seq > place.until) return false;
+      place.after = seq;
+      if (cell.body === BODY.ENTRY && isAdmitted(this.#before, cell, clusterId) !== isAdmitted(this.#after, cell, clusterId))
+        changed.push(cell);
       left -= 1;
       return left > 0;
     });
     for (const cell of changed) replica.touch(cell);
-    if (left > 0) {
-      this.#origins.shift();
-      this.#afterSeq = 0;
+    if (left > 0) this.#origins.shift();
+    return false;
+  }
+
+  /** From here on all that may be seen is, and watches that open see it as it is. */
+  #show(): void {
+    const { replica, reads, fanout } = this.#parts;
+    reads.show(this.#after);
+    this.#watchers = [...fanout.watchers()];
+    this.#namespaces = [...new Set([...this.#held, ...replica.lookup.namespaces()])];
+    this.#stage = "group";
+  }
+
+  #groupSome(maxCount: number): boolean {
+    const end = Math.min(this.#namespaces.length, this.#grouped + maxCount);
+    for (; this.#grouped < end; this.#grouped += 1) {
+      const namespace = this.#namespaces[this.#grouped] ?? "";
+      this.#diff.add(namespace, this.#held.has(namespace));
     }
+    return this.#grouped === this.#namespaces.length;
+  }
+
+  #tellSome(maxCount: number): boolean {
+    const end = Math.min(this.#watchers.length, this.#told + maxCount);
+    for (; this.#told < end; this.#told += 1) {
+      const watcher = this.#watchers[this.#told];
+      if (watcher !== undefined) this.#tell(watcher);
+    }
+    return this.#told === this.#watchers.length;
   }
 
   /**
-   * Also namespaces that are empty by now, when the watch has not been told of that yet: what it gained is told anew as a
-   * whole, so that no removal from before reaches it; what it lost is told of only where it can have held something.
+   * Also of namespaces that emptied when the watch has not been told of that yet: what it gained is told anew as a whole, so
+   * that no removal from before reaches it; what it lost is told of only where it can have held something.
    */
-  #changedFor(watcher: Watcher): readonly string[] {
-    const { replica, reads, clusterId } = this.#parts;
-    const { reader } = watcher;
+  #tell(watcher: Watcher): void {
+    const { replica, reads } = this.#parts;
+    const { reader, settledRevision } = watcher;
+    const viewer = reads.viewerOf(reader);
+    if (viewer === undefined) return;
     let known = this.#changedByReader.get(reader);
     if (known === undefined) {
-      known = this.#changedOf(reader, [...replica.lookup.namespaces(), ...this.#seenBefore], this.#seenBefore);
+      const { gained, lost } = this.#diff.of(viewer);
+      known = [...gained, ...lost].filter((namespace) => reader.mayHoldNamespace(namespace));
       this.#changedByReader.set(reader, known);
     }
-    if (watcher.lagRevisions === 0) return known;
-    const pending = new Set<string>();
-    const place = replica.revision - watcher.lagRevisions;
-    const past = reads.policiesSince(place);
-    replica.changesSince(place, (cell) => {
-      // Also what owner rules hid since then, by a policy that came between: the watch may hold it still, if it ever saw it.
-      const mayHold = (policy: Policy) => isAdmitted(policy, cell, clusterId) && reads.couldSee(reader, policy, cell.namespace);
-      if (isAdmitted(this.#before, cell, clusterId) || past.some(mayHold)) pending.add(cell.namespace);
-      return true;
-    });
-    return [...known, ...this.#changedOf(reader, pending, pending)];
-  }
-
-  #changedOf(reader: Reader, gainable: Iterable<string>, losable: Iterable<string>): readonly string[] {
-    const { reads } = this.#parts;
-    const gained = reads.changedFor(reader, this.#before, "gained", gainable);
-    return [...gained, ...reads.changedFor(reader, this.#before, "lost", losable)];
+    // Nobody knows any more what else it may hold.
+    if (settledRevision < replica.emptied.forgottenRevision) return watcher.refresh("all");
+    const emptied = replica.emptied.since(settledRevision);
+    const isChanged = (namespace: string) => reader.mayHoldNamespace(namespace) && this.#diff.changeOf(namespace, viewer) !== "same";
+    watcher.refresh([...known, ...emptied.filter(isChanged)]);
   }
 }

@@ -2,13 +2,21 @@
 import type { Draft } from "../catalog/codec.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
-import { winnerOf } from "../catalog/view.ts";
+import { hiddenOrphanOf, winnerOf } from "../catalog/view.ts";
 import type { Caller } from "../policy/caller.ts";
 import type { Held, Quotas } from "../policy/quotas.ts";
 
 /** The live record of a key, staged or held, though the owner rule may hide it: whoever registered it still has it. */
 export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   return stagedOr(replica, key, () => winnerOf(replica.records(key)));
+}
+
+/** The record that an unregister of the key ends: the live one, else what would come back with a node that is away for too long. */
+export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  return stagedOr(replica, key, () => {
+    const records = replica.records(key);
+    return winnerOf(records) ?? hiddenOrphanOf(records);
+  });
 }
 
 function stagedOr(replica: Replica, key: KeyText, held: () => CatalogRecord | undefined): CatalogRecord | undefined {
@@ -48,6 +56,10 @@ export class QuotaGate {
   /** Everything up to this seq is visible. */
   commit(through: number): void {
     this.#quotas?.commit(through);
+  }
+
+  abortAfter(seq: number): void {
+    this.#quotas?.abortAfter(seq);
   }
 
   abort(): void {

@@ -1,17 +1,29 @@
 /** Reads every door shares: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
 import { decodeEntry } from "../catalog/codec.ts";
 import type { EntryView } from "../catalog/entry-view.ts";
-import { ANY, type Filter } from "../catalog/filter.ts";
-import { NODES_NAMESPACE } from "../catalog/names.ts";
+import { ANY, coveredNamespaces, type Filter } from "../catalog/filter.ts";
+import { allInstances, type InstanceName, MAX_INSTANCES, type Sampling, sampleInstances } from "../catalog/instances.ts";
+import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
 import { decodePageToken, encodePageToken, filterHash } from "../catalog/page-token.ts";
-import { type Considered, queryPage } from "../catalog/query.ts";
+import { type Considered, type EntryTest, queryPage } from "../catalog/query.ts";
 import { type NodeFacts, Reader } from "../catalog/reader.ts";
-import { type CatalogRecord, KIND, type Kind } from "../catalog/record.ts";
+import { type CatalogRecord, KIND } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Caller } from "../policy/caller.ts";
-import { Eyes, type OnDenied, type PolicySource, type Sight, seesAll, sightBetween, sightOf } from "../policy/eyes.ts";
+import {
+  Eyes,
+  hasSameOwners,
+  hiddenError,
+  type OnDenied,
+  type PolicySource,
+  type Sight,
+  seesAll,
+  sightBetween,
+  sightOf,
+} from "../policy/eyes.ts";
+import type { Rule } from "../policy/rules.ts";
 import type { Policy, Verdict, Viewer } from "../policy/verdict.ts";
 
 /** Encoded entries of one page, in bytes: well below what clients accept by default (4 MiB). */
@@ -27,6 +39,8 @@ export interface PageRequest {
   readonly isExplained: boolean;
   /** Tells the lists of different methods apart in tokens. */
   readonly salt: string;
+  /** Also leaves out what this says of; its terms are part of the salt. */
+  readonly test?: EntryTest | undefined;
 }
 
 export interface PageAnswer {
@@ -41,14 +55,19 @@ export interface WatchRequest {
   readonly withDigest: boolean;
 }
 
-/** Policies remembered for watches that lag behind. */
-const MAX_PAST = 32;
+export interface FindOptions<T> {
+  readonly sampling: Sampling;
+  /** What the answer is made of, or undefined for a record that does not suit it. */
+  readonly suits: (record: CatalogRecord) => T | undefined;
+}
 
 interface Shared {
   readonly reader: Reader;
   /** Whose eyes: readers of one class see the same. */
   readonly viewer: Viewer;
   streams: number;
+  /** Whether it was owed anything in this turn of the policy. */
+  owed: { readonly turn: number; readonly isAny: boolean } | undefined;
 }
 
 export class Reads {
@@ -64,7 +83,6 @@ export class Reads {
   #shownPolicy: Policy;
   /** The policy that every watch has been told of. */
   #settledPolicy: Policy;
-  readonly #past: { readonly policy: Policy; readonly untilRevision: number }[] = [];
   #sight: { readonly of: Policy; readonly sight: Sight };
 
   constructor(replica: Replica, node: NodeFacts, policy: { readonly policies: PolicySource; readonly onDenied: OnDenied }) {
@@ -94,6 +112,16 @@ export class Reads {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
 
+  /** What the policy in force says of a namespace; its rule only to a caller who may see the namespace. */
+  rule(caller: Caller, namespace: string): { readonly verdict: Verdict; readonly version: string; readonly rule: Rule | undefined } {
+    const verdict = this.verdict(caller, namespace);
+    const { policy } = this.#policies;
+    // The rules say nothing of the control plane's namespaces.
+    const rule = verdict.allowed && !isControlNamespace(namespace) ? policy.ruleOf(namespace) : undefined;
+    const label = rule?.policyVersion ?? "";
+    return { verdict, version: label === "" ? (policy.set?.version ?? "") : label, rule };
+  }
+
   /** Refuses a watch of exactly this namespace where the caller may not see it; empty: not of one namespace. */
   checkWatch(caller: Caller, namespace: string): void {
     if (namespace === "") return;
@@ -102,8 +130,7 @@ export class Reads {
     const verdict = this.verdict(caller, namespace);
     if (verdict.allowed) return;
     this.#onDenied(caller, { action: "watch", namespace, verdict });
-    const metadata = { namespace, reason: verdict.reason };
-    throw new WaymarkError("discovery_access_denied", `namespace: ${verdict.reason} for ${namespace}`, { metadata });
+    throw hiddenError("namespace", namespace);
   }
 
   /** Changes at once with every policy, and when it has settled. */
@@ -133,39 +160,21 @@ export class Reads {
 
   /** The owners' rules of this policy are applied to all records. */
   show(policy: Policy): void {
-    this.#past.push({ policy: this.#shownPolicy, untilRevision: this.replica.revision });
-    if (this.#past.length > MAX_PAST) this.#past.shift();
     this.#shownPolicy = policy;
     const { policy: inForce } = this.#policies;
     this.#sight = { of: inForce, sight: policy === inForce ? policy : sightBetween(policy, inForce) };
     this.#policyTurn += 1;
   }
 
-  /** Policies that were in force at or after a revision and are no more: a watch at that place may hold what they let it see. */
-  policiesSince(revision: number): readonly Policy[] {
-    return this.#past.filter(({ untilRevision }) => untilRevision > revision).map(({ policy }) => policy);
-  }
-
-  /** Whether a policy lets a reader see a namespace. */
-  couldSee(reader: Reader, policy: Policy, namespace: string): boolean {
-    const viewer = this.#readers.get(reader.options.name)?.viewer;
-    return viewer !== undefined && policy.viewer(namespace, viewer).allowed;
+  /** Whose eyes a reader has; undefined once it is released. */
+  viewerOf(reader: Reader): Viewer | undefined {
+    return this.#readers.get(reader.options.name)?.viewer;
   }
 
   /** Every watch has been told what this policy changes. */
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
     this.#policyTurn += 1;
-  }
-
-  /** The namespaces of these that a reader sees now and did not, or the other way round. */
-  changedFor(reader: Reader, before: Policy, how: "gained" | "lost", namespaces: Iterable<string>): readonly string[] {
-    const viewer = this.#readers.get(reader.options.name)?.viewer;
-    if (viewer === undefined) return [];
-    const after = this.#policies.policy;
-    const [having, lacking] = how === "gained" ? [after, before] : [before, after];
-    const isChanged = (namespace: string) => having.viewer(namespace, viewer).allowed && !lacking.viewer(namespace, viewer).allowed;
-    return [...namespaces].filter((namespace) => reader.mayHoldNamespace(namespace) && isChanged(namespace));
   }
 
   /** One page in key order. Throws `invalid_argument` for a token that is not of this filter. */
@@ -179,7 +188,14 @@ export class Reads {
     const isHidden = eyes !== undefined && filter.namespace !== "" && !eyes.sees(filter.namespace);
     const page = isHidden
       ? { records: [], nextKey: undefined, considered: isExplained ? [] : undefined }
-      : queryPage(this.replica.lookup, filter, { limit, afterKey, self: this.node, allowed: eyes?.sees ?? seesAll, explain: isExplained });
+      : queryPage(this.replica.lookup, filter, {
+          limit,
+          afterKey,
+          self: this.node,
+          allowed: eyes?.sees ?? seesAll,
+          explain: isExplained,
+          test: request.test,
+        });
     eyes?.tell(this.#onDenied);
     const kept = countWithin(page.records, MAX_PAGE_BYTES);
     const records = kept === page.records.length ? page.records : page.records.slice(0, kept);
@@ -207,11 +223,12 @@ export class Reads {
         hash,
         allowed: sightOf(this, caller),
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
+        isOwedAny: () => !this.isSettled && this.#owesAny(name),
         get policyEpoch() {
           return epochOf();
         },
       };
-      shared = { reader: new Reader(options, this.replica, this.node), viewer, streams: 0 };
+      shared = { reader: new Reader(options, this.replica, this.node), viewer, streams: 0, owed: undefined };
       this.#readers.set(name, shared);
     }
     shared.streams += 1;
@@ -236,21 +253,28 @@ export class Reads {
     return decodeEntry(this.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
   }
 
-  /** Visible entries of one name. */
-  find(caller: Caller, key: { readonly kind: Kind; readonly namespace: string; readonly name: string }): readonly CatalogRecord[] {
-    const verdict = this.verdict(caller, key.namespace);
+  /**
+   * Visible entries of one name; of a crowded one a sample, unless none of that suits. Then, because those that suit may be few, all
+   * are looked at. `isSample`: another `at` may find others.
+   */
+  find<T>(
+    caller: Caller,
+    name: InstanceName,
+    { sampling, suits }: FindOptions<T>,
+  ): { readonly found: readonly T[]; readonly isSample: boolean } {
+    const verdict = this.verdict(caller, name.namespace);
     if (!verdict.allowed) {
-      this.#onDenied(caller, { action: "query", namespace: key.namespace, verdict });
-      return [];
+      this.#onDenied(caller, { action: "query", namespace: name.namespace, verdict });
+      return { found: [], isSample: false };
     }
-    const filter = { ...ANY, namespace: key.namespace, names: [key.name], kindMask: 1 << key.kind };
-    return queryPage(this.replica.lookup, filter, {
-      limit: MAX_INSTANCES,
-      afterKey: "",
-      self: this.node,
-      allowed: seesAll,
-      explain: false,
-    }).records;
+    const { lookup } = this.replica;
+    const { records, count } = sampleInstances(lookup, name, sampling);
+    const found = suiting(records, suits);
+    const isSample = records.length < count;
+    const isFit = found.length === records.length || found.some(({ record }) => sampling.rank(record) <= sampling.fit);
+    if (!isSample || isFit) return { found: found.map(({ value }) => value), isSample };
+    const all = suiting(allInstances(lookup, name), suits).toSorted((a, b) => sampling.rank(a.record) - sampling.rank(b.record));
+    return { found: all.slice(0, MAX_INSTANCES).map(({ value }) => value), isSample: all.length > MAX_INSTANCES };
   }
 
   /** NODE entries; with `namespaceFilter` only of nodes that hold entries in it or below. */
@@ -267,8 +291,27 @@ export class Reads {
     return record.traits.region === this.node.region ? SCOPE.REGION : SCOPE.GLOBAL;
   }
 
+  /** Whether a viewer is still to be told of another verdict on a namespace, or that owners' rules show other records of it. */
   #isChanged(namespace: string, viewer: Viewer): boolean {
-    return this.#settledPolicy.viewer(namespace, viewer).allowed !== this.#policies.policy.viewer(namespace, viewer).allowed;
+    const { policy } = this.#policies;
+    if (this.#settledPolicy.viewer(namespace, viewer).allowed !== policy.viewer(namespace, viewer).allowed) return true;
+    return policy !== this.#shownPolicy && !hasSameOwners(this.#shownPolicy, policy, namespace);
+  }
+
+  /** Cost: the namespaces that the reader may hold, once in a turn of the policy. What comes to be meanwhile stops its scans. */
+  #owesAny(name: string): boolean {
+    const shared = this.#readers.get(name);
+    if (shared === undefined) return false;
+    const turn = this.policyTurn;
+    if (shared.owed?.turn !== turn) {
+      let isAny = false;
+      for (const namespace of coveredNamespaces(this.replica.lookup.namespaces(), shared.reader.options.filter)) {
+        isAny = this.#isChanged(namespace, shared.viewer);
+        if (isAny) break;
+      }
+      shared.owed = { turn, isAny };
+    }
+    return shared.owed.isAny;
   }
 
   get #policyEpoch(): string {
@@ -284,7 +327,7 @@ export class Reads {
       const page = queryPage(
         this.replica.lookup,
         { ...ANY, prefix },
-        { limit: MAX_INSTANCES, afterKey, self: this.node, allowed: this.allowed(caller), explain: false },
+        { limit: HOLDERS_PAGE, afterKey, self: this.node, allowed: this.allowed(caller), explain: false },
       );
       for (const record of page.records) if (wanted.has(record.traits.nodeId)) found.add(record.traits.nodeId);
       afterKey = page.nextKey;
@@ -293,8 +336,15 @@ export class Reads {
   }
 }
 
-/** Instances of one name that are considered for an answer of one. */
-const MAX_INSTANCES = 1000;
+function suiting<T>(records: readonly CatalogRecord[], suits: FindOptions<T>["suits"]) {
+  return records.flatMap((record) => {
+    const value = suits(record);
+    return value === undefined ? [] : [{ record, value }];
+  });
+}
+
+/** Entries looked at in one go for who holds a namespace. */
+const HOLDERS_PAGE = 1000;
 
 /** The filter of NODE entries. */
 export const NODES: Filter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };

@@ -6,8 +6,7 @@ import type { Cell } from "../catalog/cell.ts";
 import { type Draft, type Drafter, sealEntry } from "../catalog/codec.ts";
 import type { LoadView } from "../catalog/entry-view.ts";
 import type { Leases } from "../catalog/leases.ts";
-import { BODY, type CatalogRecord, type Health, type KeyText, keyParts } from "../catalog/record.ts";
-import { encodeRecord } from "../catalog/record-codec.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { sameFilter } from "../catalog/traits.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
@@ -16,12 +15,15 @@ import type { Time } from "../lib/machine.ts";
 import type { Caller } from "../policy/caller.ts";
 import type { Quotas } from "../policy/quotas.ts";
 import { Answers, type Registered } from "./answers.ts";
-import type { Batch, BatchLease } from "./batch.ts";
+import { attempt } from "./attempt.ts";
+import { type Batch, type BatchLease, putOf } from "./batch.ts";
 import { Endings, newestHlc } from "./endings.ts";
-import { Loads } from "./loads.ts";
-import { checkOwner, checkPublishing, isAdmin, type Publishing, presentFor } from "./may-write.ts";
-import { currentRecord, QuotaGate } from "./quota-gate.ts";
+import { HandOver } from "./hand-over.ts";
+import { Loads, type Renewed, type Report } from "./loads.ts";
+import { checkOwner, checkPublishing, isAdmin, type Publishing, presentFor, unknownLease } from "./may-write.ts";
+import { currentRecord, endableRecord, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
+import { WholeRequests } from "./whole-request.ts";
 
 export interface RegistrarOptions extends Publishing {
   readonly nodeId: string;
@@ -36,6 +38,8 @@ export interface RegistrarOptions extends Publishing {
   readonly collectsByAge?: () => boolean;
   /** A new lease id's random part; 16 characters or so. */
   readonly newToken: () => string;
+  /** How much of the time until then does not count for leases, because this node stood still in it. Absent: nothing. */
+  readonly skippedMs?: (monoMs: number) => number;
 }
 
 export interface RegistrarParts {
@@ -56,20 +60,6 @@ export interface RegisterCommand {
   readonly isStatic: boolean;
 }
 
-export interface Report {
-  readonly key: KeyText;
-  /** Path in the request, for errors. */
-  readonly path: string;
-  readonly health: Health | undefined;
-  readonly load: LoadView | undefined;
-}
-
-export interface Renewed {
-  readonly expiredLeaseIds: readonly string[];
-  /** Shortest of the renewed; undefined when none was or all are static. */
-  readonly ttlMs: number | undefined;
-}
-
 /** Leases ended and tombstones collected in one tick, so that a mass expiry never stops the node. */
 const TICK_COUNT = 2000;
 
@@ -83,12 +73,17 @@ export class Registrar {
   readonly #answers: Answers;
   readonly #loads: Loads;
   readonly #gate: QuotaGate;
-  readonly #endings: Endings;
+  readonly requests: WholeRequests;
+  readonly endings: Endings;
+  /** Static entries, when this node or another one leaves. */
+  readonly handOver: HandOver;
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
   /** Keys whose row must be written again though the record is the same: they moved to another lease. */
   #moved = new Set<KeyText>();
   #takenSeq: number;
+  /** Of the time until the last look. */
+  #skippedMs = 0;
   /** Leases that ran out since the start. */
   expiredCount = 0;
 
@@ -102,7 +97,16 @@ export class Registrar {
     this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxTtlMs });
     this.#loads = new Loads(options.loadIntervalMs);
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
-    this.#endings = new Endings({ ...parts, undo: this.#undo, loads: this.#loads, gate: this.#gate });
+    this.requests = new WholeRequests(parts.replica);
+    const putAgain = (key: KeyText, time: Time) => this.#putAgain(key, time);
+    this.endings = new Endings({ ...parts, undo: this.#undo, loads: this.#loads, gate: this.#gate, answers: this.#answers, putAgain });
+    this.handOver = new HandOver({
+      ...parts,
+      endings: this.endings,
+      gate: this.#gate,
+      grant: (principal, time) => this.#grant({ principal }, { idempotencyKey: "" }, undefined, time),
+      attach: (key, leaseId, isLive) => this.#attach(key, leaseId, isLive),
+    });
   }
 
   /** Whether something is staged that no batch has taken yet. */
@@ -110,7 +114,7 @@ export class Registrar {
     return (
       this.#replica.lastSeq > this.#takenSeq ||
       this.#newLeases.length > 0 ||
-      this.#endings.count > 0 ||
+      this.endings.count > 0 ||
       this.#moved.size > 0 ||
       this.#forget.length > 0
     );
@@ -118,18 +122,19 @@ export class Registrar {
 
   /** Puts entries under a lease: all of them, or none. The answer holds once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): Registered {
-    const retry = this.#answers.find(caller, command.idempotencyKey, time.monoMs);
+    const retry = this.#answers.find(caller, command.idempotencyKey, this.leaseMs(time));
     if (retry !== undefined) return retry;
     this.#checkKeys(caller, command.drafts);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
     const ttlMs = lease === undefined ? this.ttlOf("", command.ttlMs, command.isStatic) : lease.ttlMs;
     this.#gate.check(caller, command.drafts);
-    const leaseId = lease?.id ?? this.#grant(caller, command, ttlMs, time);
-    if (lease !== undefined) this.#leases.renew(lease.id, time.monoMs);
-    for (const draft of command.drafts) this.#put(caller, draft, leaseId, time);
-    const answer = { leaseId, ttlMs };
-    this.#remember(caller, command.idempotencyKey, answer, time);
-    return answer;
+    const leaseId = this.#whole(() => {
+      const id = lease?.id ?? this.#grant(caller, command, ttlMs, time);
+      for (const draft of command.drafts) this.#put(caller, draft, id, time);
+      return id;
+    });
+    if (lease !== undefined) this.#leases.renew(lease.id, this.leaseMs(time));
+    return this.#remember(caller, command.idempotencyKey, { leaseId, ttlMs }, time);
   }
 
   /** The ttl entries of a request get when they name none: their lease's. Throws `invalid_argument` on one that no lease may have. */
@@ -143,13 +148,16 @@ export class Registrar {
   renew(caller: Caller, leaseIds: readonly string[], reports: readonly Report[], time: Time): Renewed {
     for (const report of reports) this.#checkReport(caller, report);
     const expiredLeaseIds: string[] = [];
+    const leaseMs = this.leaseMs(time);
     let ttlMs: number | undefined;
     for (const id of leaseIds) {
-      const renewed = this.#leases.principalOfLease(id) === caller.principal ? this.#leases.renew(id, time.monoMs) : undefined;
+      const renewed = this.#leases.principalOfLease(id) === caller.principal ? this.#leases.renew(id, leaseMs) : undefined;
       if (renewed === undefined) expiredLeaseIds.push(id);
       else if (Number.isFinite(renewed) && (ttlMs === undefined || renewed < ttlMs)) ttlMs = renewed;
+      if (renewed !== undefined && this.endings.marked.has(id))
+        this.#whole(() => this.endings.marked.renewed(id, this.#leases.keysOf(id), time));
     }
-    for (const report of reports) this.#report(report, time);
+    if (reports.length > 0) this.#whole(() => reports.forEach((report) => this.#report(report, time)));
     return { expiredLeaseIds, ttlMs };
   }
 
@@ -157,43 +165,55 @@ export class Registrar {
   unregisterLease(caller: Caller, leaseId: string, time: Time): number {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
     if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
-    return this.#endings.lease(leaseId, BODY.UNREGISTERED, time);
+    return this.#whole(() => this.endings.lease(leaseId, BODY.UNREGISTERED, time));
   }
 
   /** Removes keys wherever they were registered. Returns how many were there; refused as a whole when one is another's. */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
     const found = new Map<KeyText, CatalogRecord>();
     for (const key of keys) {
-      const record = presentFor(this.#options, caller, currentRecord(this.#replica, key));
+      const record = presentFor(this.#options, caller, endableRecord(this.#replica, key));
       if (record === undefined) continue;
       checkOwner(caller, record, `keys[${keys.indexOf(key)}]`);
       found.set(key, record);
     }
-    for (const record of found.values()) this.#endings.key(record, time);
+    this.#whole(() => {
+      for (const record of found.values()) this.endings.key(record, time);
+    });
     return found.size;
   }
 
   /** Ends own entries that another origin's `unregistered` hides; others among the keys stay. Returns how many. */
   endSuperseded(keys: readonly KeyText[], time: Time): number {
-    return this.#endings.superseded(keys, time);
+    return this.endings.superseded(keys, time);
   }
 
-  /** Ends all own entries, part by part, because the node leaves: see `Endings.own`. */
+  /** Ends all own entries but those to be handed over, part by part, because the node leaves: see `Endings.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
-    return this.#endings.own(after, maxCount, time);
+    return this.endings.own(after, maxCount, time, (cell) => this.handOver.stays(cell));
   }
 
   /** Ends expired leases and collects old tombstones; a bounded amount a call. */
   tick(time: Time): void {
-    const expired = this.#leases.expire(time.monoMs, TICK_COUNT);
+    const leaseMs = this.leaseMs(time);
+    const expired = this.#leases.expire(leaseMs, TICK_COUNT);
     this.expiredCount += expired.length;
-    for (const id of expired) this.#endings.lease(id, BODY.EXPIRED, time);
+    for (const id of expired) this.endings.lease(id, BODY.EXPIRED, time);
+    this.endings.retry(time);
     this.#forget.push(...this.#replica.collect(time, TICK_COUNT, this.#collectsByAge ? "age" : "count"));
-    this.#answers.sweep(time.monoMs);
+    this.#answers.sweep(leaseMs);
   }
 
+  /** The time that leases are measured by: standstills of this node hardly count in it. */
+  leaseMs({ monoMs }: Time): number {
+    this.#skippedMs = this.#options.skippedMs?.(monoMs) ?? 0;
+    return monoMs - this.#skippedMs;
+  }
+
+  /** Monotonic ms at which `tick` has something to do; a standstill until then makes it later. */
   nextDeadlineMs(): number | undefined {
-    const expiry = this.#leases.nextDeadlineMs();
+    const leaseDueMs = this.#leases.nextDeadlineMs();
+    const expiry = leaseDueMs === undefined ? undefined : leaseDueMs + this.#skippedMs;
     const collect = this.#collectsByAge ? this.#replica.nextCollectMonoMs() : undefined;
     return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
   }
@@ -214,19 +234,12 @@ export class Registrar {
       const own = this.#replica.own(key);
       if (own !== undefined && own.body === BODY.ENTRY) newest.set(key, own);
     }
-    const puts = [...newest.values()]
-      .toSorted((a, b) => a.seq - b.seq)
-      .map((cell) => ({
-        key: cell.key,
-        seq: cell.seq,
-        record: this.#encode(cell),
-        leaseId: cell.body === BODY.ENTRY ? (this.#leases.leaseOf(cell.key) ?? "") : "",
-      }));
+    const puts = [...newest.values()].toSorted((a, b) => a.seq - b.seq).map((cell) => putOf(this.#replica, this.#leases, cell));
     const batch: Batch = {
       forget: this.#forget,
       leases: this.#newLeases,
       puts,
-      endedLeases: this.#endings.take(),
+      endedLeases: this.endings.take(),
       lastSeq: this.#replica.lastSeq,
       floor: this.#replica.self.floor,
     };
@@ -251,7 +264,7 @@ export class Registrar {
     this.#gate.abort();
     this.#takenSeq = this.#replica.lastSeq;
     this.#newLeases = [];
-    this.#endings.take();
+    this.endings.take();
     this.#moved = new Set();
     // What was collected is gone from memory either way; the journal must still hear of it.
     this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
@@ -259,31 +272,27 @@ export class Registrar {
 
   // ---- the parts ----
 
+  #whole<T>(call: () => T): T {
+    const [replica, undo, gate, endings, newLeases] = [this.#replica, this.#undo, this.#gate, this.endings, this.#newLeases];
+    return attempt({ replica, undo, gate, endings, newLeases }, call);
+  }
+
   get #collectsByAge(): boolean {
     return this.#options.collectsByAge?.() !== false;
   }
 
-  #encode(cell: Cell): Uint8Array {
-    const { body } = cell;
-    if (body === BODY.ENTRY) return encodeRecord(cell, { body, entry: this.#replica.slab.view(cell.at, cell.sizeBytes) });
-    return encodeRecord(cell, { body, key: keyParts(cell.key) });
-  }
-
   #checkKeys(caller: Caller, drafts: readonly Draft[]): void {
-    const seen = new Map<KeyText, number>();
     drafts.forEach((draft, i) => {
-      const twin = seen.get(draft.key);
-      if (twin !== undefined) throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request may name a key once`);
-      seen.set(draft.key, i);
       checkPublishing(this.#options, caller, draft, `entries[${i}].key.namespace`);
       const current = currentRecord(this.#replica, draft.key);
       if (current !== undefined) checkOwner(caller, current, `entries[${i}].key`);
     });
+    this.requests.check(drafts);
   }
 
   #joinedLease(caller: Caller, command: RegisterCommand): { id: string; ttlMs: number | undefined } {
     const lease = this.#leases.find(command.leaseId);
-    if (lease === undefined || lease.principal !== caller.principal) throw unknownLease(command.leaseId);
+    if (lease?.principal !== caller.principal || this.#leases.isLost(lease.id)) throw unknownLease(command.leaseId);
     if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static", "the lease named by lease_id is not static");
     return lease;
   }
@@ -295,9 +304,14 @@ export class Registrar {
       throw invalid("ttl", `must be ${minTtlMs / 1000} s to ${maxTtlMs / 1000} s, is ${ttlMs / 1000} s`);
   }
 
-  #grant(caller: Caller, command: RegisterCommand, ttlMs: number | undefined, time: Time): string {
+  #grant(
+    caller: Pick<Caller, "principal">,
+    command: Pick<RegisterCommand, "idempotencyKey">,
+    ttlMs: number | undefined,
+    time: Time,
+  ): string {
     const id = `${this.#options.nodeId}/${this.#options.newToken()}`;
-    this.#leases.grant(id, { ttlMs, principal: caller.principal }, time.monoMs);
+    this.#leases.grant(id, { ttlMs, principal: caller.principal }, this.leaseMs(time));
     const { idempotencyKey } = command;
     this.#newLeases.push({ leaseId: id, ttlMs: ttlMs ?? 0, principal: caller.principal, idempotencyKey, grantedWallMs: time.wallMs });
     this.#undo.push(() => this.#leases.end(id));
@@ -344,7 +358,7 @@ export class Registrar {
     this.#undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
     if (isLive) this.#moved.add(key);
     // Re-registered under a new lease: a lease that has lost its last key is gone, and its next renewal says so.
-    if (this.#leases.find(old)?.keyCount === 0) this.#endings.emptied(old);
+    if (this.#leases.find(old)?.keyCount === 0) this.endings.emptied(old);
   }
 
   #checkReport(caller: Caller, report: Report): void {
@@ -365,17 +379,22 @@ export class Registrar {
     this.#stagePut(draft, own, own.principal, this.loadOf(report.key) ?? stored.load, time);
   }
 
-  #remember(caller: Caller, key: string, answer: Registered, time: Time): void {
-    this.#answers.keep(caller, key, answer, time.monoMs);
+  /** As it is; its stamp is this moment's. */
+  #putAgain(key: KeyText, time: Time): void {
+    const own = this.#replica.own(key);
+    if (own === undefined) return;
+    const stored = this.#drafter.draftOfStored(this.#replica.slab.view(own.at, own.sizeBytes));
+    this.#stagePut(stored, own, own.principal, this.loadOf(key) ?? stored.load, time);
+  }
+
+  #remember(caller: Caller, key: string, answer: Registered, time: Time): Registered {
+    this.#answers.keep(caller, key, answer, this.leaseMs(time));
     if (key !== "") this.#undo.push(() => this.#answers.forget(caller, key));
+    return answer;
   }
 
   /** An answer given before a restart. */
-  restoreAnswer(principal: string, key: string, answer: Registered, monoMs: number): void {
-    this.#answers.keep({ principal }, key, answer, monoMs);
+  restoreAnswer(principal: string, key: string, answer: Registered, leaseMs: number): void {
+    this.#answers.keep({ principal }, key, answer, leaseMs);
   }
-}
-
-function unknownLease(id: string): WaymarkError {
-  return new WaymarkError("lease_not_found", `this node holds no lease ${JSON.stringify(id.slice(0, 128))}; register again`);
 }

@@ -11,6 +11,16 @@ export class UndoLog {
     this.#open.push(step);
   }
 
+  /** Where to take the steps of one call back to. */
+  get mark(): number {
+    return this.#open.length;
+  }
+
+  /** Takes back the steps since the mark, newest first: those of one call that failed. */
+  undoTo(mark: number): void {
+    for (const step of this.#open.splice(mark).toReversed()) step();
+  }
+
   /** The steps so far belong to the batch that ends at this seq. */
   seal(through: number): void {
     this.#sealed.push({ through, steps: this.#open });

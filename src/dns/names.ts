@@ -17,14 +17,22 @@ const NAME_TEXT = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 const B32_PREFIX = "b32-";
 const B32_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 
-export type Transport = "tcp" | "udp";
+export type Transport = "tcp" | "udp" | "sctp";
 
 /** What a name below a zone says, before the catalog is asked whether it exists. */
 export type DnsName =
   /** The zone itself. */
   | { readonly form: "apex" }
-  /** `_svc._tcp.<name>.<namespace>`: where SRV records live. */
-  | { readonly form: "located"; readonly kind: Kind; readonly transport: Transport; readonly name: string; readonly namespace: string }
+  /** `_svc._tcp.<name>.<namespace>`: where SRV records live; `_<port>._tcp.…` for the ports of a service of that name alone. */
+  | {
+      readonly form: "located";
+      readonly kind: Kind;
+      readonly transport: Transport;
+      /** Name of the port, undefined for all ports. */
+      readonly port?: string | undefined;
+      readonly name: string;
+      readonly namespace: string;
+    }
   /** `_tcp.<name>.<namespace>`: nothing of its own, but names below it. */
   | { readonly form: "transport"; readonly transport: Transport; readonly name: string; readonly namespace: string }
   /** `<name>.<namespace>`: the service's addresses. */
@@ -46,6 +54,7 @@ const KIND_LABELS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
 const TRANSPORT_LABELS: ReadonlyMap<string, Transport> = new Map([
   ["_tcp", "tcp"],
   ["_udp", "udp"],
+  ["_sctp", "sctp"],
 ]);
 /** Kinds that have names under DNS. */
 export const LOCATED_KINDS: readonly Kind[] = [...new Set(KIND_LABELS.values())];
@@ -99,10 +108,13 @@ export function parseName(relative: string): DnsName {
   const labels = relative.split(".");
   const [first = "", second = "", third = ""] = labels;
   const kind = KIND_LABELS.get(first);
-  if (kind !== undefined) {
-    const transport = TRANSPORT_LABELS.get(second);
+  const port = kind === undefined ? parsePortLabel(first) : undefined;
+  const under = TRANSPORT_LABELS.get(second);
+  // A port may be called `tcp`: what stands before a transport is a port, whatever it says.
+  if (kind !== undefined || (port !== undefined && under !== undefined)) {
     const place = parsePlace(labels.slice(2));
-    return transport === undefined || place === undefined ? { form: "other" } : { form: "located", kind, transport, ...place };
+    if (under === undefined || place === undefined) return { form: "other" };
+    return { form: "located", kind: kind ?? KIND.SERVICE, transport: under, port, ...place };
   }
   const transport = TRANSPORT_LABELS.get(first);
   if (transport !== undefined) {
@@ -160,6 +172,16 @@ function parsePlace(labels: readonly string[]): { readonly name: string; readonl
   return name === undefined || namespace === undefined ? undefined : { name, namespace };
 }
 
+/** `_http` for a port called `http`; names that are no labels are encoded as all others. */
+function portLabel(port: string): string | undefined {
+  const label = encodeLabel(port);
+  return label === undefined || label.length === MAX_LABEL_BYTES ? undefined : `_${label}`;
+}
+
+function parsePortLabel(label: string): string | undefined {
+  return label.startsWith("_") ? decodeLabel(label.slice(1)) : undefined;
+}
+
 function parseNodeName(label: string): DnsName {
   const nodeId = decodeLabel(label);
   if (nodeId !== undefined) return { form: "node", nodeId };
@@ -171,8 +193,8 @@ function labelsOf(name: DnsName): readonly string[] | undefined {
     case "apex":
       return [];
     case "located": {
-      const kind = KINDS[name.kind].dnsLabel;
-      return kind === undefined ? undefined : withPlace([kind, `_${name.transport}`], name);
+      const first = name.port === undefined ? KINDS[name.kind].dnsLabel : portLabel(name.port);
+      return first === undefined ? undefined : withPlace([first, `_${name.transport}`], name);
     }
     case "transport":
       return withPlace([`_${name.transport}`], name);

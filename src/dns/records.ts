@@ -189,10 +189,22 @@ export function negativeSoa(zone: string, context: RecordContext): DnsRecord {
 export function hostNameInstead(subject: Subject): { readonly host: string; readonly ttlMs: number | undefined } | undefined {
   if (subject.kind !== "entries" || subject.shape === "located") return undefined;
   const best = bestTargets(subject.targets);
+  if (best.length === 0) return namedInstead(subject.entries);
   if (best.some((target) => target.address !== undefined)) return undefined;
   for (const { entry, target } of best) {
     const host = parseHostName(target.host);
     if (host !== undefined) return { host, ttlMs: entry.ttlMs };
+  }
+  return undefined;
+}
+
+/** Metadata key of an entry without targets: the name that stands in for it, as that of an ExternalName. */
+const CNAME_KEY = "waymark.dns.cname";
+
+function namedInstead(entries: readonly EntryView[]): { readonly host: string; readonly ttlMs: number | undefined } | undefined {
+  for (const { metadata, ttlMs } of entries) {
+    const host = parseHostName(metadata[CNAME_KEY] ?? "");
+    if (host !== undefined) return { host, ttlMs };
   }
   return undefined;
 }

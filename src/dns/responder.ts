@@ -32,6 +32,7 @@ const DEFAULT_MAX_PLANS = 10_000;
 const TYPE_ANY = 255;
 const NOTHING_HIDDEN: readonly string[] = [];
 const NO_QUESTION = new Uint8Array();
+const CUT: Plan = failure(RCODE.NOERROR);
 const RCODE_LABELS = {
   [RCODE.NOERROR]: "NOERROR",
   [RCODE.FORMERR]: "FORMERR",
@@ -68,9 +69,21 @@ export class Responder {
       return this.#encode(decoded, this.#plan(decoded.question, findCatalog()), { transport, fault: undefined });
     } catch (fault) {
       if (isRefusal(fault)) return this.#encode(decoded, failure(RCODE.REFUSED), { transport, fault: undefined });
+      // A resolver asks another server, or keeps what it has; an empty answer would be believed.
+      if (isNotReady(fault)) return this.#encode(decoded, failure(RCODE.SERVFAIL), { transport, fault: undefined });
       // semantics.md, DNS: a gateway fault is this query's SERVFAIL and nobody else's. The shell reports it.
       return this.#encode(decoded, failure(RCODE.SERVFAIL), { transport, fault });
     }
+  }
+
+  /**
+   * Tells the sender of a question to ask again over TCP, in no more bytes than it sent; undefined for a message that is none, which gets
+   * nothing.
+   */
+  cut(message: Uint8Array): Reply | undefined {
+    const decoded = decodeQuery(message);
+    if (decoded.kind !== "query") return undefined;
+    return this.#encode(decoded, CUT, { transport: "udp", fault: undefined, isCut: true });
   }
 
   #plan(question: Question, catalog: DnsCatalog): Plan {
@@ -85,7 +98,7 @@ export class Responder {
   #encode(
     decoded: Exclude<Decoded, { kind: "dropped" }>,
     plan: Plan,
-    { transport, fault }: { readonly transport: DnsTransport; readonly fault: unknown },
+    { transport, fault, isCut = false }: { readonly transport: DnsTransport; readonly fault: unknown; readonly isCut?: boolean },
   ): Reply {
     const { header, edns } = decoded;
     const question = decoded.kind === "query" ? decoded.question : undefined;
@@ -96,15 +109,25 @@ export class Responder {
       edns,
       answer: drawAnswer(plan, this.#random),
       limitBytes: responseLimitBytes(transport, edns),
+      isCut,
     });
     return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault };
   }
 }
 
+/** Answers drawn from one sample of a crowded name: a plan costs as much as some hundred answers from it, and a sample has some forty. */
+const ANSWERS_PER_SAMPLE = 16;
+
+interface Kept {
+  readonly plan: Plan;
+  readonly hidden: readonly string[];
+  answersLeft: number;
+}
+
 /** Plans by question. One change in the catalog empties it: no answer outlives what it was made from. */
 class PlanCache {
   readonly #max: number;
-  readonly #byQuestion = new Map<string, { readonly plan: Plan; readonly hidden: readonly string[] }>();
+  readonly #byQuestion = new Map<string, Kept>();
   #revision = -1;
 
   constructor(max: number) {
@@ -118,18 +141,20 @@ class PlanCache {
     }
     const key = `${question.name} ${question.type} ${question.class}`;
     const kept = this.#byQuestion.get(key);
-    if (kept !== undefined) {
+    if (kept !== undefined && kept.answersLeft > 0) {
+      kept.answersLeft -= 1;
       if (kept.hidden.length > 0) catalog.onHidden?.(kept.hidden);
       return kept.plan;
     }
     const plan = planAnswer(question, catalog, settings);
     const hidden = catalog.takeHidden?.() ?? NOTHING_HIDDEN;
     if (hidden.length > 0) catalog.onHidden?.(hidden);
-    if (this.#byQuestion.size >= this.#max) {
+    const answersLeft = catalog.takeSampled?.() === true ? ANSWERS_PER_SAMPLE - 1 : Infinity;
+    if (kept === undefined && this.#byQuestion.size >= this.#max) {
       const oldest = this.#byQuestion.keys().next();
       if (!oldest.done) this.#byQuestion.delete(oldest.value);
     }
-    this.#byQuestion.set(key, { plan, hidden });
+    this.#byQuestion.set(key, { plan, hidden, answersLeft });
     return plan;
   }
 }
@@ -137,6 +162,10 @@ class PlanCache {
 /** Over the limit, or not for this peer at all: said as REFUSED, and no fault of ours. */
 function isRefusal(error: unknown): boolean {
   return error instanceof WaymarkError && (error.reason === "discovery_rate_limited" || error.reason === "discovery_access_denied");
+}
+
+function isNotReady(error: unknown): boolean {
+  return error instanceof WaymarkError && error.reason === "not_ready";
 }
 
 function qtypeLabel(question: Question | undefined): QueryLabels["qtype"] {

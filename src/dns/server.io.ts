@@ -3,7 +3,8 @@ import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dg
 import { createServer, isIPv6, type Server as TcpServer } from "node:net";
 import type { Metrics } from "../lib/metrics.ts";
 import type { DnsSettings } from "./records.ts";
-import { Responder } from "./responder.ts";
+import { type Reply, Responder } from "./responder.ts";
+import { ResponseRate, type ResponseRateOptions } from "./response-rate.ts";
 import type { DnsCatalog } from "./subject.ts";
 import { type DropReason, TcpConnections, type TcpLimits } from "./tcp.io.ts";
 import type { DnsTransport } from "./wire.ts";
@@ -27,6 +28,8 @@ export interface DnsGatewayOptions {
   /** A fault of ours or of a socket; the gateway goes on. */
   readonly onFault: (fault: unknown) => void;
   readonly limits?: Partial<DnsLimits>;
+  /** Bounds whole answers over UDP; any number when absent. */
+  readonly rate?: ResponseRateOptions | undefined;
 }
 
 export interface DnsLimits extends TcpLimits {
@@ -71,23 +74,37 @@ export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGa
 class Desk {
   readonly #options: DnsGatewayOptions;
   readonly #responder: Responder;
+  readonly #rate: ResponseRate | undefined;
 
   constructor(options: DnsGatewayOptions) {
     this.#options = options;
+    this.#rate = options.rate === undefined ? undefined : new ResponseRate(options.rate);
     this.#responder = new Responder({ settings: options.settings, random: options.random });
   }
 
   /** The response, valid until the next call. */
   answer(query: Uint8Array, transport: DnsTransport, peerAddress: string): Uint8Array | undefined {
     const startedMs = performance.now();
-    const { metrics, catalogFor, onFault } = this.#options;
-    const reply = this.#responder.respond(query, transport, () => catalogFor(peerAddress));
+    const { metrics, onFault } = this.#options;
+    const reply = this.#reply(query, transport, { peerAddress, monoMs: startedMs });
     if (reply === undefined) return undefined;
     if (reply.fault !== undefined) onFault(reply.fault);
     metrics.inc("dns_queries_total", { qtype: reply.qtype, rcode: reply.rcode, transport });
     if (reply.isTruncated) metrics.inc("dns_truncated_total", {});
     metrics.observe("dns_query_latency_ms", {}, performance.now() - startedMs);
     return reply.bytes;
+  }
+
+  #reply(
+    query: Uint8Array,
+    transport: DnsTransport,
+    { peerAddress, monoMs }: { readonly peerAddress: string; readonly monoMs: number },
+  ): Reply | undefined {
+    // Over TCP the address is the sender's own.
+    if (transport === "tcp" || this.#rate === undefined || this.#rate.takes(peerAddress, monoMs))
+      return this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress));
+    this.#options.metrics.inc("dns_rate_limited_total", {});
+    return this.#responder.cut(query);
   }
 
   dropped(reason: DropReason): void {

@@ -12,14 +12,16 @@ const NODES_NAMESPACE = "discovery.nodes";
 export interface DnsCatalog {
   /** Changes whenever any answer below may have changed: an entry, an origin's life, policy, a window's edge. */
   readonly revision: number;
-  /** All entries of that kind, namespace and name, in catalog order. */
-  find(kind: Kind, namespace: string, name: string): readonly EntryView[];
-  /** Whether a namespace with a visible entry is `suffix` or ends in `.suffix`; the same for aliases. `suffix` has no final dot. */
-  hasNameUnder(suffix: string): boolean;
-  /** Entries that carry this alias (lower case, below the zone or in full, no final dot), in catalog order. */
-  findAlias(alias: string): readonly EntryView[];
+  /** Entries of that kind, namespace and name that suit, in catalog order; of a crowded name a sample, another one each time. */
+  find(kind: Kind, namespace: string, name: string, suits: (entry: EntryView) => boolean): readonly EntryView[];
+  /** Whether a namespace with a visible entry is `suffix` or ends in `.suffix`; the same for aliases, also in full. No final dots. */
+  hasNameUnder(suffix: string, zone: string): boolean;
+  /** Entries that carry this name of the zone (lower case, no final dot) as an alias, in catalog order; those that have it in full last. */
+  findAlias(name: string, zone: string): readonly EntryView[];
   /** Namespaces that `find` has found hidden since the last call. What policy does not hide from anybody has none. */
   takeHidden?(): readonly string[];
+  /** Whether `find` has given a sample since the last call: an answer from it is only one of several. */
+  takeSampled?(): boolean;
   /** An answer was made without these, now or when the same was asked before: whoever keeps the audit is told. */
   onHidden?(namespaces: readonly string[]): void;
 }
@@ -82,13 +84,21 @@ function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
     case "apex":
       return { kind: "apex" };
     case "located": {
-      const entries = catalog.find(name.kind, name.namespace, name.name).filter((entry) => speaks(entry, name.transport));
-      return entriesSubject("located", entries, (target) => transportOf(target) === name.transport);
+      const { port, transport } = name;
+      const shows = (target: TargetView, entry: EntryView) =>
+        transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
+      const suits = (entry: EntryView) =>
+        port === undefined ? speaks(entry, transport) : entry.targets.some((target) => shows(target, entry));
+      return entriesSubject("located", catalog.find(name.kind, name.namespace, name.name, suits), shows);
     }
     case "direct":
-      return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);
+      return entriesSubject(
+        "direct",
+        catalog.find(KIND.SERVICE, name.namespace, name.name, () => true),
+        () => true,
+      );
     case "node":
-      return entriesSubject("node", catalog.find(KIND.NODE, NODES_NAMESPACE, name.nodeId).map(withAdvertised), () => true);
+      return entriesSubject("node", catalog.find(KIND.NODE, NODES_NAMESPACE, name.nodeId, () => true).map(withAdvertised), () => true);
     case "address":
       return { kind: "address", address: name.address };
     case "fixed":
@@ -102,24 +112,33 @@ function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
 function entriesSubject(
   shape: "located" | "direct" | "node",
   entries: readonly EntryView[],
-  shows: (target: TargetView) => boolean,
+  shows: (target: TargetView, entry: EntryView) => boolean,
 ): Subject {
   if (entries.length === 0) return ABSENT;
   // A stable sort: within a rank the catalog's order stays, so that the same catalog gives the same answer.
   const ranked = entries.toSorted((a, b) => healthRank(a.health) - healthRank(b.health));
   const targets = ranked.flatMap((entry) =>
-    entry.targets.filter(shows).map((target) => ({ entry, target, address: parseAddress(target.host) })),
+    entry.targets.filter((target) => shows(target, entry)).map((target) => ({ entry, target, address: parseAddress(target.host) })),
   );
   return { kind: "entries", shape, entries: ranked, targets };
 }
 
 function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subject | undefined {
   if (relative === "") return undefined;
-  for (const entry of [...catalog.findAlias(relative), ...catalog.findAlias(`${relative}.${zone}`)]) {
+  const carriers = catalog.findAlias(relative, zone);
+  const instances = carriers.filter((entry) => isBelowOwnName(relative, entry, zone));
+  if (instances.length > 0) return entriesSubject("direct", instances, () => true);
+  for (const entry of carriers) {
     const target = formatName(canonicalName(entry), zone);
     if (target !== undefined) return { kind: "alias", ttlMs: entry.ttlMs, target };
   }
   return undefined;
+}
+
+/** One label below the entry's own name, as headless pods have them: a name of this instance alone. Leading to all would say nothing. */
+function isBelowOwnName(relative: string, entry: EntryView, zone: string): boolean {
+  const own = entry.key.kind === KIND.SERVICE ? formatName(canonicalName(entry), zone) : undefined;
+  return own !== undefined && `${relative}.${zone}`.endsWith(`.${own}`) && !relative.slice(0, zone.length - own.length).includes(".");
 }
 
 /** The name an alias of this entry leads to. */
@@ -132,7 +151,7 @@ function canonicalName(entry: EntryView): DnsName {
       return { form: "node", nodeId: name };
     case KIND.FUNCTION:
     case KIND.QUEUE:
-      return { form: "located", kind, transport: entry.targets.every(isUdp) && entry.targets.length > 0 ? "udp" : "tcp", name, namespace };
+      return { form: "located", kind, transport: commonTransport(entry.targets), name, namespace };
     case KIND.TOPIC:
     case KIND.CACHE:
       return { form: "other" };
@@ -146,12 +165,11 @@ function isAboveSomething(
   { name, catalog }: { readonly name: DnsName; readonly catalog: DnsCatalog },
 ): boolean {
   const namespace = parseNamespaceLabels(relative.split("."));
-  if (namespace !== undefined && (catalog.hasNameUnder(namespace) || catalog.hasNameUnder(`${namespace}.${zone}`))) return true;
+  if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
-  return LOCATED_KINDS.some((kind) =>
-    catalog.find(kind, name.namespace, name.name).some((entry) => name.form === "direct" || speaks(entry, name.transport)),
-  );
+  const suits = (entry: EntryView) => name.form === "direct" || speaks(entry, name.transport);
+  return LOCATED_KINDS.some((kind) => catalog.find(kind, name.namespace, name.name, suits).length > 0);
 }
 
 /** An entry without targets still has its texts, under `_tcp`. */
@@ -161,11 +179,22 @@ function speaks(entry: EntryView, transport: Transport): boolean {
 }
 
 function transportOf(target: TargetView): Transport {
-  return isUdp(target) ? "udp" : "tcp";
+  const protocol = target.protocol.toLowerCase();
+  return protocol === "udp" || protocol === "sctp" ? protocol : "tcp";
 }
 
-function isUdp(target: TargetView): boolean {
-  return target.protocol.toLowerCase() === "udp";
+/** The transport of all, else TCP. */
+function commonTransport(targets: readonly TargetView[]): Transport {
+  const [first] = targets;
+  if (first === undefined) return "tcp";
+  const transport = transportOf(first);
+  return targets.every((target) => transportOf(target) === transport) ? transport : "tcp";
+}
+
+/** Whether this is the port of that name: at a second address it has none, since names are unique in an entry. */
+function isPort(target: TargetView, { targets }: EntryView, port: string): boolean {
+  if (target.name !== "") return target.name === port;
+  return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
 }
 
 const URL_HOST = /^(?:[a-z][a-z0-9+.-]*:\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))/i;

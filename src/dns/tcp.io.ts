@@ -1,5 +1,7 @@
 /** DNS over TCP (RFC 7766): framed queries answered in order, with bounds on everything a stranger can hold open. */
+
 import type { Socket } from "node:net";
+import { type PatientTimeout, patientTimeout } from "../lib/patient-time.io.ts";
 
 export interface TcpLimits {
   /** Connections at a time; one more closes the one that has been quiet longest. */
@@ -73,7 +75,7 @@ class TcpConnection {
   readonly #limits: TcpLimits;
   readonly #handlers: TcpHandlers;
   readonly #peerAddress: string;
-  readonly #idle: NodeJS.Timeout;
+  readonly #idle: PatientTimeout;
   #pending: Buffer = Buffer.alloc(0);
   #isWaitingForDrain = false;
   #hasPeerEnded = false;
@@ -86,7 +88,7 @@ class TcpConnection {
     this.#handlers = handlers;
     this.#peerAddress = socket.remoteAddress ?? "";
     // Refreshed by whole queries only: one byte at a time keeps nothing open.
-    this.#idle = setTimeout(() => {
+    this.#idle = patientTimeout(() => {
       handlers.dropped("idle");
       socket.destroy();
     }, limits.idleTimeoutMs);
@@ -99,7 +101,7 @@ class TcpConnection {
     });
     // The peer went away; "close" follows, and there is nobody left to tell.
     socket.on("error", () => {});
-    socket.once("close", () => clearTimeout(this.#idle));
+    socket.once("close", () => this.#idle.clear());
   }
 
   destroy(): void {

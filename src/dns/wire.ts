@@ -81,6 +81,8 @@ interface Response {
   readonly edns: Edns | undefined;
   readonly answer: Answer;
   readonly limitBytes: number;
+  /** Says that there is more, whatever fits: the client asks again over TCP. */
+  readonly isCut?: boolean;
 }
 
 /** Bytes of a response, and whether records the question asked for did not fit (TC). The bytes are the encoder's until its next call. */
@@ -98,7 +100,7 @@ export class ResponseEncoder {
    * one stays if it fits at all). TC is set when the answer or authority is not whole: additional ones do not count (RFC 2181, 9).
    */
   encode(response: Response): Encoded {
-    const { header, question, questionBytes, edns, answer, limitBytes } = response;
+    const { header, question, questionBytes, edns, answer, limitBytes, isCut = false } = response;
     const out = this.#out;
     out.start(limitBytes - (edns === undefined ? 0 : OPT_BYTES));
     out.seek(HEADER_BYTES);
@@ -114,7 +116,7 @@ export class ResponseEncoder {
       out.rewind(authorityStart);
       authority = 0;
     }
-    const isTruncated = !areAnswersWhole || !isAuthorityWhole;
+    const isTruncated = isCut || !areAnswersWhole || !isAuthorityWhole;
     let additional = isTruncated ? 0 : out.records(answer.additional);
     if (edns !== undefined) {
       out.raise(OPT_BYTES);

@@ -1,9 +1,11 @@
-/** Calls of strangers: refused before membership hears of them, told to the audit a few times, counted always. */
+/** Calls of strangers and of foreign nodes: refused before membership hears of them, told to the audit a few times, counted always. */
 import type { Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
-import type { CallRequest, PeerProof } from "./messages.ts";
-import type { FabricOutput } from "./seam.ts";
-import { hostOf, refusalOfCall, type TrustFacts } from "./trust.ts";
+import type { CallResponse } from "./messages.ts";
+import { eventOutput, type FabricInput, type FabricOutput } from "./seam.ts";
+import { hostOf, refusalOfAnswer, refusalOfCall, type TrustFacts } from "./trust.ts";
+
+type Asked = Extract<FabricInput, { kind: "asked" }>;
 
 /** Refusals told a minute and address. */
 const MAX_TOLD = 6;
@@ -19,15 +21,40 @@ export class CallGuard {
     this.#trust = trust;
   }
 
-  /** Whether the asker may ask. */
-  admits({ from }: CallRequest, proof: PeerProof, time: Time, out: FabricOutput[]): boolean {
-    const refusal = refusalOfCall(from, proof, this.#trust);
+  /** Whether the asker may ask; else it is refused. */
+  admits({ call, request, proof }: Asked, time: Time, out: FabricOutput[]): boolean {
+    const refusal = refusalOfCall(request, proof, this.#trust);
     if (refusal === undefined) return true;
     this.refusedCount += 1;
     if (this.#told.take(`${refusal.reason} ${hostOf(proof)}`, time.monoMs) === 0) {
-      const detail = { ...refusal, nodeId: from.nodeId, address: proof.address, refusedCount: this.refusedCount };
-      out.push({ kind: "event", event: { name: "call_refused", severity: "warn", isAudited: true, detail } });
+      const detail = { ...refusal, nodeId: request.from.nodeId, address: proof.address, refusedCount: this.refusedCount };
+      out.push(eventOutput("call_refused", "warn", detail, { isAudited: true }));
     }
+    // Who proved nothing is told nothing.
+    const isProven = refusal.reason === "wrong_cluster" || refusal.reason === "other_region";
+    out.push({ kind: "answer", call, response: undefined, ...(isProven && { why: refusal.detail }) });
     return false;
+  }
+
+  /** What was answered; undefined when a foreign node answered. */
+  heard(response: CallResponse | undefined, time: Time, out: FabricOutput[]): CallResponse | undefined {
+    if (response === undefined || response.kind === "probeIndirect") return response;
+    const refusal = refusalOfAnswer(response, this.#trust);
+    if (refusal === undefined) return response;
+    const { nodeId } = response.from;
+    if (this.#told.take(`answer ${nodeId}`, time.monoMs) === 0) out.push(eventOutput("answer_refused", "warn", { ...refusal, nodeId }));
+    return undefined;
+  }
+
+  /** The call or answer as it goes out: with where this node is at home. */
+  signed<Output extends FabricOutput & { kind: "call" | "answer" }>(output: Output): Output {
+    const { clusterId, region } = this.#trust;
+    if (output.kind === "call") {
+      const { request } = output;
+      return { ...output, request: { ...request, from: { ...request.from, clusterId, region } } };
+    }
+    const { response } = output;
+    if (response === undefined || response.kind === "probeIndirect") return output;
+    return { ...output, response: { ...response, from: { ...response.from, clusterId, region } } };
   }
 }

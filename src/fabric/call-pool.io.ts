@@ -2,7 +2,9 @@
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
 import { WaymarkError } from "../lib/errors.ts";
 import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
+import { patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
 import { callHeaders, type Dial, type Dialled } from "./dial.io.ts";
+import { detailField, MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { PeerProof } from "./messages.ts";
 
 export interface PoolLimits {
@@ -81,17 +83,17 @@ export class CallPool {
     const over: PoolAnswer = (result, failure) => {
       if (isOver) return;
       isOver = true;
-      clearTimeout(timer);
+      timer.clear();
       this.#callCount -= 1;
       channel.callCount -= 1;
-      channel.usedMonoMs = performance.now();
+      channel.usedMonoMs = patientNowMs();
       if (result === undefined) {
         stream?.close();
         this.#drop(channel);
       }
       answer(result, failure);
     };
-    const timer = setTimeout(() => over(undefined), call.timeoutMs);
+    const timer = patientTimeout(() => over(undefined), call.timeoutMs);
     const send = (dialled: Dialled) => {
       if (!isOver) stream = this.#send(call, dialled, over);
     };
@@ -115,7 +117,7 @@ export class CallPool {
     if (known !== undefined) return known;
     if (this.#channels.size >= this.#limits.maxChannels && !this.#evict()) return undefined;
     const dialled = this.#dial(address, timeoutMs);
-    const channel: Channel = { address, dialled, session: undefined, callCount: 0, usedMonoMs: performance.now() };
+    const channel: Channel = { address, dialled, session: undefined, callCount: 0, usedMonoMs: patientNowMs() };
     this.#channels.set(address, channel);
     const adopt = ({ session }: Dialled) => {
       channel.session = session;
@@ -164,8 +166,10 @@ export class CallPool {
     const assembler = new MessageAssembler(this.#bounds);
     let bytes: Uint8Array | undefined;
     let status: unknown;
+    let message: unknown;
     const said = (headers: IncomingHttpHeaders) => {
       status = headers["grpc-status"];
+      message = headers["grpc-message"];
     };
     stream.on("response", said);
     stream.on("trailers", said);
@@ -182,7 +186,7 @@ export class CallPool {
     stream.on("close", () => {
       assembler.drop();
       if (status === "0" && bytes !== undefined) over({ bytes, proof });
-      else over(undefined, status === PERMISSION_DENIED ? REFUSED : undefined);
+      else over(undefined, status === PERMISSION_DENIED ? refusedWith(message) : undefined);
     });
     stream.end(framed(call.bytes));
     return stream;
@@ -195,5 +199,22 @@ const REFUSED: CallFailure = {
   why: "it refuses our calls: another cluster token, a certificate it does not take, or it has our own id",
   isRefused: true,
 };
+/** What older nodes say, and those that say no more to whom they do not know. */
+const NO_REASON = "refused";
+
+function refusedWith(message: unknown): CallFailure {
+  if (typeof message !== "string" || message === NO_REASON) return REFUSED;
+  return { why: `it refuses our calls: ${detailField(decoded(message), MESSAGE_BOUNDS)}`, isRefused: true };
+}
+
+/** As gRPC percent-encodes it; what is not is left as it is. */
+function decoded(message: string): string {
+  try {
+    return decodeURIComponent(message);
+  } catch {
+    return message;
+  }
+}
+
 /** Longest a call lasts that was open when its connection was dropped. */
 const DRAIN_MS = 60_000;

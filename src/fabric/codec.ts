@@ -1,61 +1,36 @@
 /** Between bytes and what nodes say to each other: the shape of every field is checked here, by `message-rules.ts`. */
-import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
-import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
+import { type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import {
   DigestFrameSchema,
   GoodbyeFrameSchema,
+  HandOverFrameSchema,
   HelloFrameSchema,
   LinkedFrameSchema,
   type LinkFrameSchema,
   LinkRequestSchema,
-  type MemberUpdate as MemberMessage,
-  type MemberUpdateSchema,
-  type Origin as OriginMessage,
   PolicyFrameSchema,
   type PolicyHead as PolicyHeadMessage,
-  ProbeIndirectRequestSchema,
-  ProbeIndirectResponseSchema,
-  ProbeRequestSchema,
-  ProbeResponseSchema,
-  PushPullRequestSchema,
-  PushPullResponseSchema,
-  VectorFrameSchema,
 } from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import { invalid, WaymarkError } from "../lib/errors.ts";
-import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
+import { invalid } from "../lib/errors.ts";
+import { isStamp } from "../lib/hlc.ts";
+import { WIRE, WireReader } from "../lib/protowire.ts";
+import { bytesOf, originInit, parse, parseList, refOf } from "./codec-parts.ts";
 import { encodeRecords, LINK_FRAME_TAG, readRecords } from "./frame-bytes.ts";
 import {
-  addressField,
-  checkCount,
   checksumField,
   detailField,
-  healthScoreField,
-  idField,
+  handOverOf,
   idsField,
-  labelsField,
   MESSAGE_BOUNDS,
   type MessageBounds,
   numberField,
   optionalIdField,
+  placeFields,
   textField,
   versionsField,
 } from "./message-rules.ts";
-import {
-  type CallRequest,
-  type CallResponse,
-  GOODBYES,
-  type Hello,
-  type LinkFrame,
-  MEMBER_STATUSES,
-  type MemberStatus,
-  type MemberUpdate,
-  type NodeRef,
-  type OriginDigest,
-  type PolicyFrame,
-  type PolicyHead,
-} from "./messages.ts";
-
-type CallKind = CallRequest["kind"];
+import { GOODBYES, type Hello, type LinkFrame, type OriginDigest, type PolicyHead } from "./messages.ts";
+import { vectorInit, vectorOf } from "./vector-codec.ts";
 
 /** The bytes of a frame on a link, the same both ways. A frame of records is encoded once, however many links it goes to. */
 export function encodeLinkFrame(frame: LinkFrame): Uint8Array {
@@ -79,7 +54,7 @@ export function decodeLinkFrame(bytes: Uint8Array, bounds: MessageBounds = MESSA
 }
 
 /** Highest frame of `LinkFrame` this version knows. */
-const LAST_FRAME = 7;
+const LAST_FRAME = 8;
 
 /** HOT: of a frame of records nothing is built but views. */
 function readFrame(reader: WireReader, bounds: MessageBounds): LinkFrame {
@@ -116,69 +91,22 @@ function readKind(field: number, reader: WireReader, bounds: MessageBounds): Lin
       return { kind: "linked", nodeIds: idsField(parse(LinkedFrameSchema, bytes).nodeIds, "linked.node_ids", bounds, bounds.maxOrigins) };
     case 6:
       return digestsOf(bytes, bounds);
-    default:
+    case 7:
       return policyOf(bytes, bounds);
+    default:
+      return handOverOf(parse(HandOverFrameSchema, bytes), bounds);
   }
-}
-
-/** protobuf-es, with one error for whatever it does not like; a field it does not know is skipped. */
-function parse<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
-  try {
-    return fromBinary(schema, bytes, { readUnknownFields: false });
-  } catch (cause) {
-    throw new WaymarkError("invalid_argument", `not the bytes of a ${schema.typeName}`, { cause });
-  }
-}
-
-/** As `parse`, for messages with one long list: its items are counted before anything is built. */
-function parseList<Desc extends DescMessage>(
-  schema: Desc,
-  bytes: Uint8Array,
-  list: { readonly field: number; readonly max: number },
-): MessageShape<Desc> {
-  const reader = new WireReader(bytes);
-  const wanted = tagOf(list.field, WIRE.BYTES);
-  let count = 0;
-  while (!reader.isDone()) {
-    const tag = reader.tag();
-    if (tag === wanted) count += 1;
-    reader.skip(tag);
-  }
-  checkCount(count, schema.fields.find((field) => field.number === list.field)?.name ?? "list", list.max);
-  return parse(schema, bytes);
-}
-
-function refOf(origin: OriginMessage | undefined, field: string, bounds: MessageBounds): NodeRef {
-  if (origin === undefined) throw invalid(field, "is required");
-  return {
-    nodeId: idField(origin.nodeId, `${field}.node_id`, bounds),
-    generation: numberField(origin.generation, `${field}.generation`),
-  };
 }
 
 function helloOf(hello: MessageShape<typeof HelloFrameSchema>, bounds: MessageBounds): Hello {
   return {
     ...refOf(hello.origin, "hello.origin", bounds),
-    clusterId: idField(hello.clusterId, "hello.cluster_id", bounds),
-    region: idField(hello.region, "hello.region", bounds),
-    zone: optionalIdField(hello.zone, "hello.zone", bounds),
-    address: addressField(hello.address, "hello.address", bounds),
-    version: textField(hello.version, "hello.version", bounds.maxVersionLength),
+    ...placeFields(hello, "hello", bounds),
     protocolVersions: versionsField(hello.protocolVersions, "hello.protocol_versions", bounds),
     capabilities: idsField(hello.capabilities, "hello.capabilities", bounds),
     clusterToken: textField(hello.clusterToken, "hello.cluster_token", bounds.maxTokenLength),
+    ...(hello.policyFrom.length > 0 && { policyFrom: idsField(hello.policyFrom, "hello.policy_from", bounds, bounds.maxPolicyFrom) }),
   };
-}
-
-function vectorOf(bytes: Uint8Array, bounds: MessageBounds): LinkFrame {
-  const vector = parseList(VectorFrameSchema, bytes, { field: 1, max: bounds.maxVectorEntries });
-  const entries = vector.entries.map((entry) => ({
-    ...refOf(entry.origin, "vector.entries.origin", bounds),
-    seq: numberField(entry.seq, "vector.entries.seq"),
-    floor: numberField(entry.floor, "vector.entries.floor"),
-    ...(entry.hidden && { isHidden: true }),
-  }));
-  return { kind: "vector", entries, digest: vector.digest, isPartial: vector.partial, isWanted: vector.wanted };
 }
 
 function goodbyeOf(bytes: Uint8Array, bounds: MessageBounds): LinkFrame {
@@ -202,7 +130,7 @@ function digestsOf(bytes: Uint8Array, bounds: MessageBounds): LinkFrame {
   };
 }
 
-function policyOf(bytes: Uint8Array, bounds: MessageBounds): PolicyFrame {
+function policyOf(bytes: Uint8Array, bounds: MessageBounds): LinkFrame {
   const policy = parse(PolicyFrameSchema, bytes);
   const wanted = numberField(policy.wantedNumber, "policy.wanted_number");
   if (policy.head === undefined) {
@@ -210,16 +138,14 @@ function policyOf(bytes: Uint8Array, bounds: MessageBounds): PolicyFrame {
     return { kind: "policyWanted", number: wanted };
   }
   const head = headOf(policy.head, bounds);
+  if (!isStamp(head.hlc)) return { kind: "unknown" };
   const sizeBytes = numberField(policy.sizeBytes, "policy.size_bytes");
   if (sizeBytes === 0) return { kind: "policyHead", head };
   const { part } = policy;
   const offset = numberField(policy.offset, "policy.offset");
   if (sizeBytes > bounds.maxPolicyBytes) throw invalid("policy.size_bytes", `${sizeBytes} is more than ${bounds.maxPolicyBytes}`);
   if (part.length > bounds.maxPolicyPartBytes || part.length > sizeBytes - offset)
-    throw invalid(
-      "policy.part",
-      `${part.length} bytes at ${offset} do not lie in ${sizeBytes}, or are more than ${bounds.maxPolicyPartBytes}`,
-    );
+    throw invalid("policy.part", `${part.length} bytes at ${offset} of ${sizeBytes}, or more than ${bounds.maxPolicyPartBytes}`);
   return { kind: "policyPart", head, part, offset, sizeBytes };
 }
 
@@ -232,144 +158,19 @@ function headOf(head: PolicyHeadMessage, bounds: MessageBounds): PolicyHead {
   };
 }
 
-function memberOf(update: MemberMessage, status: MemberStatus, bounds: MessageBounds): MemberUpdate {
-  return {
-    nodeId: idField(update.nodeId, "updates.node_id", bounds),
-    generation: numberField(update.generation, "updates.generation"),
-    status,
-    incarnation: numberField(update.incarnation, "updates.incarnation"),
-    address: addressField(update.address, "updates.address", bounds),
-    clusterId: idField(update.clusterId, "updates.cluster_id", bounds),
-    region: idField(update.region, "updates.region", bounds),
-    zone: optionalIdField(update.zone, "updates.zone", bounds),
-    version: textField(update.version, "updates.version", bounds.maxVersionLength),
-    protocolVersions: versionsField(update.protocolVersions, "updates.protocol_versions", bounds),
-    transports: idsField(update.transports, "updates.transports", bounds),
-    roles: idsField(update.roles, "updates.roles", bounds),
-    labels: labelsField(update.labels, "updates.labels", bounds),
-    healthScore: healthScoreField(update.healthScore),
-    accuser: optionalIdField(update.accuser, "updates.accuser", bounds),
-  };
-}
-
-function membersOf(updates: readonly MemberMessage[], bounds: MessageBounds): readonly MemberUpdate[] {
-  return updates.flatMap((update) => {
-    const status = MEMBER_STATUSES.find((word) => word === update.status);
-    // A newer version's word, or nonsense: we can do nothing with what it says of this one member.
-    return status === undefined ? [] : [memberOf(update, status, bounds)];
-  });
-}
-
-/** What a caller asks. Throws `invalid_argument` naming the field. */
-export function decodeCallRequest(kind: CallKind, bytes: Uint8Array, bounds: MessageBounds = MESSAGE_BOUNDS): CallRequest {
-  switch (kind) {
-    case "probe": {
-      const probe = parseList(ProbeRequestSchema, bytes, { field: 2, max: bounds.maxUpdates });
-      const targetNodeId = optionalIdField(probe.targetNodeId, "target_node_id", bounds);
-      return { kind, from: refOf(probe.origin, "origin", bounds), targetNodeId, updates: membersOf(probe.updates, bounds) };
-    }
-    case "probeIndirect": {
-      const probe = parseList(ProbeIndirectRequestSchema, bytes, { field: 5, max: bounds.maxUpdates });
-      const timeoutMs = probe.timeout === undefined ? 0 : durationMs(probe.timeout);
-      if (!(timeoutMs > 0 && timeoutMs <= bounds.maxTimeoutMs))
-        throw invalid("timeout", `must be more than 0 and at most ${bounds.maxTimeoutMs} ms`);
-      return {
-        kind,
-        from: refOf(probe.origin, "origin", bounds),
-        targetNodeId: idField(probe.targetNodeId, "target_node_id", bounds),
-        targetAddress: addressField(probe.targetAddress, "target_address", bounds),
-        timeoutMs,
-        updates: membersOf(probe.updates, bounds),
-      };
-    }
-    case "pushPull": {
-      const table = parseList(PushPullRequestSchema, bytes, { field: 1, max: bounds.maxMembers });
-      const request = { kind, from: refOf(table.origin, "origin", bounds), isJoin: table.join, members: membersOf(table.members, bounds) };
-      return table.digest === 0n ? request : { ...request, digest: table.digest };
-    }
-  }
-}
-
-/** What was answered to a request of that kind. Throws `invalid_argument` naming the field. */
-export function decodeCallResponse(kind: CallKind, bytes: Uint8Array, bounds: MessageBounds = MESSAGE_BOUNDS): CallResponse {
-  switch (kind) {
-    case "probe": {
-      const answer = parseList(ProbeResponseSchema, bytes, { field: 2, max: bounds.maxUpdates });
-      return { kind, from: refOf(answer.origin, "origin", bounds), updates: membersOf(answer.updates, bounds) };
-    }
-    case "probeIndirect": {
-      const answer = parseList(ProbeIndirectResponseSchema, bytes, { field: 2, max: bounds.maxUpdates });
-      return { kind, isAcknowledged: answer.acknowledged, updates: membersOf(answer.updates, bounds) };
-    }
-    case "pushPull": {
-      const table = parseList(PushPullResponseSchema, bytes, { field: 1, max: bounds.maxMembers });
-      return { kind, from: refOf(table.origin, "origin", bounds), members: membersOf(table.members, bounds) };
-    }
-  }
-}
-
-export function encodeCallRequest(request: CallRequest): Uint8Array {
-  const { origin } = originInit(request.from);
-  switch (request.kind) {
-    case "probe":
-      return bytesOf(ProbeRequestSchema, { origin, targetNodeId: request.targetNodeId, updates: request.updates.map(memberInit) });
-    case "probeIndirect": {
-      const { targetNodeId, targetAddress, timeoutMs, updates } = request;
-      const timeout = durationFromMs(timeoutMs);
-      return bytesOf(ProbeIndirectRequestSchema, { origin, targetNodeId, targetAddress, timeout, updates: updates.map(memberInit) });
-    }
-    case "pushPull": {
-      const { isJoin: join, members, digest = 0n } = request;
-      return bytesOf(PushPullRequestSchema, { origin, join, members: members.map(memberInit), digest });
-    }
-  }
-}
-
-export function encodeCallResponse(response: CallResponse): Uint8Array {
-  switch (response.kind) {
-    case "probe":
-      return bytesOf(ProbeResponseSchema, { ...originInit(response.from), updates: response.updates.map(memberInit) });
-    case "probeIndirect":
-      return bytesOf(ProbeIndirectResponseSchema, { acknowledged: response.isAcknowledged, updates: response.updates.map(memberInit) });
-    case "pushPull":
-      return bytesOf(PushPullResponseSchema, { ...originInit(response.from), members: response.members.map(memberInit) });
-  }
-}
-
-function bytesOf<Desc extends DescMessage>(schema: Desc, init: MessageInitShape<Desc>): Uint8Array {
-  return toBinary(schema, create(schema, init));
-}
-
-function memberInit(update: MemberUpdate): MessageInitShape<typeof MemberUpdateSchema> {
-  const { generation, incarnation, protocolVersions, transports, roles, labels, ...plain } = update;
-  return {
-    ...plain,
-    generation: BigInt(generation),
-    incarnation: BigInt(incarnation),
-    protocolVersions: [...protocolVersions],
-    transports: [...transports],
-    roles: [...roles],
-    labels: { ...labels },
-  };
-}
-
 type FrameInit = NonNullable<MessageInitShape<typeof LinkFrameSchema>["frame"]>;
 
 function frameInit(frame: Exclude<LinkFrame, { kind: "records" }>): FrameInit {
   switch (frame.kind) {
     case "hello": {
-      const { nodeId, generation, protocolVersions, capabilities, ...plain } = frame.hello;
-      const lists = { protocolVersions: [...protocolVersions], capabilities: [...capabilities] };
+      const { nodeId, generation, protocolVersions, capabilities, policyFrom = [], ...plain } = frame.hello;
+      const lists = { protocolVersions: [...protocolVersions], capabilities: [...capabilities], policyFrom: [...policyFrom] };
       return { case: "hello", value: { ...plain, ...lists, ...originInit({ nodeId, generation }) } };
     }
     case "goodbye":
       return { case: "goodbye", value: { reason: frame.reason, detail: frame.detail } };
-    case "vector": {
-      const entries = frame.entries.map(({ seq, floor, isHidden = false, ...ref }) => {
-        return { ...originInit(ref), seq: BigInt(seq), floor: BigInt(floor), hidden: isHidden };
-      });
-      return { case: "vector", value: { entries, digest: frame.digest, partial: frame.isPartial, wanted: frame.isWanted } };
-    }
+    case "vector":
+      return { case: "vector", value: vectorInit(frame) };
     case "linked":
       return { case: "linked", value: { nodeIds: [...frame.nodeIds] } };
     case "digests":
@@ -382,6 +183,8 @@ function frameInit(frame: Exclude<LinkFrame, { kind: "records" }>): FrameInit {
       const { head, part, offset, sizeBytes } = frame;
       return { case: "policy", value: { head: headInit(head), part, offset: BigInt(offset), sizeBytes: BigInt(sizeBytes) } };
     }
+    case "handOver":
+      return { case: "handOver", value: { seqs: frame.seqs.map(BigInt), refused: frame.isRefused } };
     case "unknown":
       return { case: undefined };
   }
@@ -389,10 +192,6 @@ function frameInit(frame: Exclude<LinkFrame, { kind: "records" }>): FrameInit {
 
 function digestInit({ through, liveCount, digest, ...ref }: OriginDigest) {
   return { ...originInit(ref), through: BigInt(through), liveCount: BigInt(liveCount), digest };
-}
-
-function originInit(ref: NodeRef) {
-  return { origin: { nodeId: ref.nodeId, generation: BigInt(ref.generation) } };
 }
 
 function headInit(head: PolicyHead) {

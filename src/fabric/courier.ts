@@ -6,6 +6,7 @@ import type { CallRequest, CallResponse, MemberUpdate } from "./messages.ts";
 import type { MembershipOutput, News, Teller } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId } from "./seam.ts";
+import type { UpdateRefusal } from "./update-rules.ts";
 
 /** Calls that ended, since the start. */
 export interface TrafficCounts {
@@ -81,13 +82,18 @@ export class Courier {
     return this.news.gossip.take({ maxBytes: maxUpdatesBytes, limit: retransmitLimit(retransmitMult, this.news.count) }, first);
   }
 
-  hear(updates: readonly MemberUpdate[], teller: Teller, time: Time, out: MembershipOutput[]): void {
+  /** Returns why what the teller said of itself was refused; undefined when it was taken, or when it said nothing of itself. */
+  hear(updates: readonly MemberUpdate[], teller: Teller, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+    let refusal: UpdateRefusal | undefined;
     const count = Math.min(updates.length, teller.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);
     this.news.refused.tooMany += updates.length - count;
     for (let i = 0; i < count; i++) {
       const update = updates[i];
-      if (update !== undefined) this.news.learn(update, teller, time, out);
+      if (update === undefined) continue;
+      const why = this.news.learn(update, teller, time, out);
+      if (update.nodeId === teller.nodeId) refusal = why;
     }
+    return refusal;
   }
 
   /** Whether the one who was meant answered. */

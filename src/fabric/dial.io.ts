@@ -2,6 +2,7 @@
 import { type ClientHttp2Session, connect as connectHttp2, type OutgoingHttpHeaders } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
+import { patientTimeout } from "../lib/patient-time.io.ts";
 import type { PeerProof } from "./messages.ts";
 import { proofOf } from "./peer-proof.io.ts";
 
@@ -39,12 +40,12 @@ export function dial(options: DialOptions): Dial {
   let cancel = () => {};
   const done = new Promise<Dialled>((resolve, reject) => {
     const fail = (why: string) => {
-      clearTimeout(timer);
+      timer.clear();
       socket.destroy();
       reject(new Error(`${options.address}: ${why}`));
     };
     cancel = () => fail("given up");
-    const timer = setTimeout(() => fail("no connection in time"), options.timeoutMs);
+    const timer = patientTimeout(() => fail("no connection in time"), options.timeoutMs);
     socket.on("error", (error: Error) => fail(error.message));
     socket.once("close", () => fail("connection closed"));
     socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
@@ -54,7 +55,7 @@ export function dial(options: DialOptions): Dial {
         return fail("another machine is talked to with certificates only");
       const session = startSession(socket);
       session.once("remoteSettings", () => {
-        clearTimeout(timer);
+        timer.clear();
         resolve({ session, proof });
       });
     });

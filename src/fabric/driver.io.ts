@@ -18,7 +18,7 @@ export interface DriverOptions {
 
 /** Lateness of the event loop is looked at this often. */
 const LAG_SAMPLE_MS = 250;
-/** Below this it is not worth telling. */
+/** Later than that by so much, it stood still. */
 const MIN_LAG_MS = 50;
 /** Strangers turned away are told of so often in `REFUSAL_WINDOW_MS`; the rest are counted. */
 const MAX_REFUSALS = 10;
@@ -48,6 +48,7 @@ export class FabricDriver {
   #timer: NodeJS.Timeout | undefined;
   #timerMonoMs = Number.POSITIVE_INFINITY;
   #lagTimer: NodeJS.Timeout | undefined;
+  #lookedMonoMs = performance.now();
   #isRunning = false;
   #isChangeDue = false;
   #isStopped = false;
@@ -105,6 +106,8 @@ export class FabricDriver {
   /** Tells the machine something. From within `onOutput` it is told after the orders before it are carried out. */
   input(input: FabricInput): void {
     if (this.#isStopped) return;
+    // Whatever runs first after a standstill: before it judges anybody the machine knows that nobody could be heard.
+    this.#look();
     this.#inputs.push(input);
     this.#run();
   }
@@ -127,7 +130,7 @@ export class FabricDriver {
     await this.#allLinksGone(deadlineMs / 2);
     this.#isStopped = true;
     clearTimeout(this.#timer);
-    clearTimeout(this.#lagTimer);
+    clearInterval(this.#lagTimer);
     await this.#transport?.stop(Math.max(0, end - performance.now()));
   }
 
@@ -203,7 +206,7 @@ export class FabricDriver {
       case "call":
         return transport?.call(output.call, output.to, output.request, output.timeoutMs);
       case "answer":
-        return transport?.answer(output.call, output.response);
+        return transport?.answer(output.call, output.response, output.why);
       case "open":
         return transport?.openLink(output.link, output.to);
       case "send":
@@ -213,6 +216,7 @@ export class FabricDriver {
       case "changed":
       case "superseded":
       case "generationLost":
+      case "offered":
       case "readPolicy":
       case "adoptPolicy":
       case "memberChanged":
@@ -238,17 +242,24 @@ export class FabricDriver {
   }
 
   #sampleLag(): void {
-    const dueMonoMs = performance.now() + LAG_SAMPLE_MS;
-    this.#lagTimer = setTimeout(() => {
-      const lagMs = performance.now() - dueMonoMs;
-      if (lagMs >= MIN_LAG_MS) this.input({ kind: "lagged", lagMs });
-      if (!this.#isStopped) this.#sampleLag();
-    }, LAG_SAMPLE_MS).unref();
+    this.#lookedMonoMs = performance.now();
+    this.#lagTimer = setInterval(() => {
+      this.#look();
+      this.#run();
+    }, LAG_SAMPLE_MS / 2).unref();
+  }
+
+  /** The loop is looked at twice in `LAG_SAMPLE_MS`, so a longer time without a look was a standstill. */
+  #look(): void {
+    const monoMs = performance.now();
+    const lagMs = monoMs - this.#lookedMonoMs - LAG_SAMPLE_MS;
+    this.#lookedMonoMs = monoMs;
+    if (lagMs >= MIN_LAG_MS) this.#inputs.push({ kind: "lagged", lagMs });
   }
 
   /** Whoever cannot join is to know why; the dead are asked again and again, and that is no news. */
   #unanswered(address: string, { why, isRefused }: CallFailure): void {
-    if (this.#unansweredTold.take(address, performance.now()) !== 0) return;
+    if (this.#unansweredTold.take(`${isRefused} ${address}`, performance.now()) !== 0) return;
     const event: FabricEvent = {
       name: isRefused ? "refused_by_peer" : "peer_not_reached",
       severity: isRefused ? "warn" : "info",

@@ -10,6 +10,7 @@ import type { MembershipOutput, News } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId } from "./seam.ts";
 import { makeTable, pushPullPeriodMs } from "./table.ts";
+import { UPDATE_REFUSALS } from "./update-rules.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** Exchanges of tables at a time. */
@@ -85,9 +86,18 @@ export class Exchange {
   }
 
   asked(call: CallId, request: CallRequest & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
-    this.#courier.hear(request.members, { nodeId: request.from.nodeId, path: "table" }, time, out);
+    const refusal = this.#courier.hear(request.members, { nodeId: request.from.nodeId, path: "table" }, time, out);
     const members = request.digest === this.#digest() ? [] : this.#table(time, request);
-    out.push({ kind: "answer", call, response: { kind: "pushPull", from: this.#news.self.ref, members } });
+    out.push({
+      kind: "answer",
+      call,
+      response: {
+        kind: "pushPull",
+        from: this.#news.self.ref,
+        members,
+        ...(refusal !== undefined && { ownUpdateRefused: UPDATE_REFUSALS[refusal] }),
+      },
+    });
   }
 
   answered(
@@ -107,7 +117,10 @@ export class Exchange {
     const refutations = this.#news.refutationCount;
     this.#courier.hear(response.members, { nodeId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
     const answerer = members.find(nodeId);
-    if (answerer !== undefined) members.setReach(answerer, true);
+    if (answerer !== undefined) {
+      members.setReach(answerer, true);
+      this.#news.refusedBy(nodeId, response.ownUpdateRefused ?? "", out);
+    }
     if (purpose.isJoin) this.#hurry(time);
     if (purpose.step === "digest" && response.members.length > 0) this.#tellRest(purpose.address, response, time, out);
     if (this.#news.refutationCount === refutations || answerer === undefined) return;

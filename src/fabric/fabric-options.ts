@@ -4,8 +4,9 @@ import type { Bounds } from "../catalog/names.ts";
 import type { Replica } from "../catalog/replica.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Rng } from "../lib/rng.ts";
+import type { TrustSettings } from "./foreigners.ts";
 import { LINKS_DEFAULTS, type LinksOptions } from "./links-options.ts";
-import { LIVES_DEFAULTS, type LivesOptions } from "./lives.ts";
+import { LIVES_DEFAULTS, type LivesOptions } from "./lives-options.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { MemberFacts } from "./messages.ts";
 import { POLICY_EXCHANGE_DEFAULTS, type PolicyExchangeOptions } from "./policy-exchange.ts";
@@ -46,6 +47,28 @@ export interface FabricParts {
   /** Empty: none is asked for, and certificates or the loopback are the proof. */
   readonly clusterToken: string;
   readonly isInsecure: boolean;
+  /** Clusters beside our own whose policy is taken; none when absent. */
+  readonly policyFrom?: readonly string[];
+  /** Peers prove nothing: neither token nor certificates. Then no policy is taken from them. */
+  readonly isOpen?: boolean;
+  /** Which other clusters are let in; every one of the region when absent. */
+  readonly trust?: TrustSettings;
   /** How old the snapshot is that the replica started with; 0 without one. */
   readonly startAgeMs: number;
+}
+
+/** What was not taken from others, since the start. */
+export interface Refusals {
+  /** Links whose peer is not trusted, or broke the protocol. */
+  readonly peer: number;
+  /** Links beyond as many as are allowed. */
+  readonly link: number;
+  /** Calls of strangers. */
+  readonly call: number;
+  /** Frames and entries of vectors, of an origin not taken here. */
+  readonly origin: number;
+  /** Heads that are none, and versions that are not what their head says. */
+  readonly policy: number;
+  /** Frames of newer peers, skipped. */
+  readonly unknownFrame: number;
 }

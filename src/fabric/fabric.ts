@@ -3,48 +3,49 @@ import { relationOf } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
 import { CallGuard } from "./call-guard.ts";
 import { Collecting } from "./collecting.ts";
-import type { FabricOptions, FabricParts } from "./fabric-options.ts";
+import { makeFreshness, makeLives } from "./fabric-lives.ts";
+import type { FabricOptions, FabricParts, Refusals } from "./fabric-options.ts";
+import { Foreigners } from "./foreigners.ts";
+import type { Freshness } from "./freshness.ts";
+import { HAND_OVER, Leaving } from "./leaving.ts";
 import type { LinkState } from "./link-row.ts";
-import { Links, type LinksInput, type LinksOutput } from "./links.ts";
-import { Lives } from "./lives.ts";
+import { Links } from "./links.ts";
+import type { LinksInput, LinksOutput } from "./links-options.ts";
+import type { Lives } from "./lives.ts";
+import { LostWords } from "./lost-words.ts";
 import { isListed } from "./members.ts";
 import { Membership, type MembershipInput } from "./membership.ts";
-import type { LinkFrame, MemberUpdate, PolicyFrame, ReplicationFrame } from "./messages.ts";
+import type { LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import type { MembershipOutput } from "./news.ts";
 import { PolicyExchange } from "./policy-exchange.ts";
+import { POLICY_FROM, PolicySources } from "./policy-sources.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
-import { READY, type SessionNews, Sessions } from "./sessions.ts";
+import { OFFERS, READY, type SessionNews, Sessions } from "./sessions.ts";
 import { type ClusterTokens, isOwnLaterLife, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-
-interface Refusals {
-  /** Links whose peer is not trusted, or broke the protocol. */
-  readonly peer: number;
-  /** Links beyond as many as are allowed. */
-  readonly link: number;
-  /** Calls of strangers. */
-  readonly call: number;
-  /** Frames and entries of vectors, of an origin not taken here. */
-  readonly origin: number;
-  /** Heads that are none, and versions that are not what their head says. */
-  readonly policy: number;
-  /** Frames of newer peers, skipped. */
-  readonly unknownFrame: number;
-}
+const EVERY_CLUSTER = { mode: "permissive", clusters: [], hasCertificates: false } as const;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
   readonly replication: ReplicationShared;
   readonly policy: PolicyExchange;
+  readonly policySources: PolicySources;
+  /** Closed only while nobody is a peer. */
+  readonly seal = { isClosed: false };
+  readonly foreigners: Foreigners;
   readonly lives: Lives;
+  readonly leaving: Leaving;
   readonly calls: CallGuard;
+  readonly #lost: LostWords;
   readonly #options: FabricOptions;
   readonly #parts: FabricParts;
-  readonly #trust: TrustFacts & { clusterToken: string; otherToken?: string | undefined };
+  readonly #seeds: readonly string[];
+  readonly #trust: TrustFacts;
   readonly #links: Links;
+  readonly #freshness: Freshness;
   readonly #readiness: Readiness;
   readonly #sessions: Sessions;
   readonly #collecting = new Collecting();
@@ -56,38 +57,40 @@ export class Fabric implements FabricMachine {
   constructor(options: FabricOptions, parts: FabricParts) {
     this.#options = options;
     this.#parts = parts;
+    this.#seeds = parts.seeds.filter((seed) => seed !== parts.self.address);
     const { self, replica, drafter, bounds, hlc, rng, clusterToken, isInsecure } = parts;
     const { nodeId, clusterId, region } = self;
-    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure };
+    const isMember = (id: string) => isListed(this.membership.find(id)?.status ?? "dead");
+    this.foreigners = new Foreigners({ clusterId, region }, parts.trust ?? EVERY_CLUSTER, isMember);
+    const { foreigners, seal } = this;
+    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal, foreigners };
     this.calls = new CallGuard(this.#trust);
-    this.membership = new Membership(self, rng.fork("membership"), options.membership);
+    this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
+    this.membership = new Membership(self, rng.fork("membership"), options.membership, foreigners);
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
       members: () => this.membership.listed(),
-      capabilities: () => (this.#readiness.isReady ? [READY] : []),
+      capabilities: () => [OFFERS, POLICY_FROM, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
+      policyFrom: () => this.policySources.told,
       trust: this.#trust,
       rng: rng.fork("links"),
     });
-    const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region } };
+    const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };
     this.replication = new ReplicationShared({ ...shared, options: options.replication });
-    this.policy = new PolicyExchange(options.policy);
-    this.#sessions = new Sessions(this.replication, this.policy);
-    this.lives = new Lives(options.lives, {
-      replica,
-      clusterId,
-      findMember: (id) => this.membership.find(id),
-      forgetOrigin: (origin, time) => this.replication.forgetOrigin(origin, time),
-      hasTable: () => this.membership.hasJoined,
-      wasHidden: (id) => this.replication.hiddenElsewhere.has(id),
-      readmit: (id, generation) => this.replication.readmit(id, generation),
-    });
-    this.#readiness = new Readiness(options.readiness, { hasSeeds: this.#seeds().length > 0, startAgeMs: parts.startAgeMs });
+    this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
+    this.#sessions = new Sessions(this.replication, this.policy, (id) => this.policySources.of(id));
+    this.#lost = new LostWords(replica, (id) => this.membership.find(id));
+    this.leaving = new Leaving(clusterId, () => this.#readiness.isReady);
+    const lifeParts = { replica, clusterId, membership: this.membership, replication: this.replication };
+    this.lives = makeLives(options.lives, lifeParts);
+    this.#freshness = makeFreshness(lifeParts);
+    const held = { freshness: this.#freshness, startAgeMs: parts.startAgeMs, mayBeBehind: () => this.lives.isAnybodyElsewhere };
+    this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: this.#seeds.length > 0 });
   }
 
   /** From now on; links that are up stay. */
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
-    this.#trust.clusterToken = clusterToken;
-    this.#trust.otherToken = otherToken;
+    Object.assign(this.#trust, { clusterToken, otherToken });
   }
 
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
@@ -101,9 +104,18 @@ export class Fabric implements FabricMachine {
       case "tick":
         return;
       case "asked":
-        return this.#asked(input, time, out);
-      case "answered":
+        if (!this.calls.admits(input, time, out)) return;
+        this.#toMembership(input, time, out);
+        return this.#lost.heard(input.request, out);
       case "lagged":
+        this.#postpone(input.lagMs);
+        return this.#toMembership(input, time, out);
+      case "answered": {
+        const response = this.calls.heard(input.response, time, out);
+        this.#toMembership({ ...input, response }, time, out);
+        return this.#lost.heard(response, out);
+      }
+      case "facts":
         return this.#toMembership(input, time, out);
       case "opened":
       case "closed":
@@ -112,15 +124,25 @@ export class Fabric implements FabricMachine {
         return this.#received(input.link, input.frame, time, out);
       case "changed":
         return this.replication.changed(time);
-      case "facts":
-        return this.#toMembership(input, time, out);
       case "policy":
       case "policyRead":
       case "policyRefused":
         return this.#toPolicy(input, out);
+      case "leaving":
+      case "offer":
+        return this.leaving.handle(input, out);
       case "stop":
         return this.#stopFor(input.reason, time, out);
     }
+  }
+
+  /** We stood still: for others that time does not count (semantics.md, Deadlines and standstills). Membership sees to itself. */
+  #postpone(byMs: number): void {
+    this.#links.postpone(byMs);
+    this.lives.postpone(byMs);
+    this.policy.postpone(byMs);
+    this.replication.postpone(byMs);
+    this.#readiness.postpone(byMs);
   }
 
   #toPolicy(input: Extract<FabricInput, { kind: "policy" | "policyRead" | "policyRefused" }>, out: FabricOutput[]): void {
@@ -138,15 +160,16 @@ export class Fabric implements FabricMachine {
 
   /** The next frame for a link; see `FabricMachine`. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    const frame = this.#links.next(link) ?? this.#sessions.next(link, time) ?? this.#farewell(link, time, out);
+    const frame = this.#links.next(link) ?? this.#sessions.next(link, time) ?? this.#lastly(link, time, out);
     if (frame !== undefined) this.#links.count(link, "sent");
     return frame;
   }
 
-  /** While stopping: the goodbye, when all own news is sent. */
-  #farewell(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    const isUp = this.#sessions.find(link) !== undefined;
-    if (this.#stop === undefined || !isUp || this.replication.edgeDueMonoMs !== undefined) return undefined;
+  /** When all own news is sent: what is handed over and, while stopping, the goodbye. */
+  #lastly(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
+    if (this.#sessions.find(link) === undefined || this.replication.edgeDueMonoMs !== undefined) return undefined;
+    const offer = this.leaving.next(link);
+    if (offer !== undefined || this.#stop === undefined) return offer;
     this.#toLinks({ kind: "end", link, reason: this.#stop.reason, detail: "" }, time, out);
     return this.#links.next(link);
   }
@@ -175,8 +198,9 @@ export class Fabric implements FabricMachine {
 
   /** Whether old tombstones may go. */
   mayCollect(time: Time): boolean {
-    const { isReady, ageMs } = this.#readiness.read(time);
-    return this.#collecting.mayCollect({ isReady, ageMs, isAnybodyAway: this.lives.isAnybodyAway }, time);
+    const { isInStep } = this.#readiness.read(time);
+    const { isAnybodyAway } = this.lives;
+    return this.#collecting.mayCollect({ isInStep, isAnybodyAway, lost: this.#parts.replica.lost }, time);
   }
 
   /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */
@@ -189,7 +213,8 @@ export class Fabric implements FabricMachine {
     if (this.#stop === undefined) return false;
     if (time.monoMs >= this.#stop.deadlineMonoMs) return true;
     if (this.#links.size > 0) return false;
-    return this.#stop.reason === "restart" || this.membership.isQuiet;
+    const isUntold = this.#stop.reason === "restart" && this.membership.find(this.#trust.nodeId)?.keepsEntries !== true;
+    return isUntold || this.membership.isQuiet;
   }
 
   /** All links, for people. */
@@ -204,28 +229,14 @@ export class Fabric implements FabricMachine {
 
   /** What was not taken from others, since the start. */
   refused(): Refusals {
-    return {
-      peer: this.#links.refusedCount,
-      link: this.#links.tooManyCount,
-      call: this.calls.refusedCount,
-      origin: this.replication.stats.refusedOrigins,
-      policy: this.policy.refusedCount,
-      unknownFrame: this.#unknownFrameCount,
-    };
-  }
-
-  #seeds(): readonly string[] {
-    return this.#parts.seeds.filter((seed) => seed !== this.#parts.self.address);
+    const { refusedCount: peer, tooManyCount: link } = this.#links;
+    const { refusedOrigins: origin } = this.replication.stats;
+    return { peer, link, call: this.calls.refusedCount, origin, policy: this.policy.refusedCount, unknownFrame: this.#unknownFrameCount };
   }
 
   #begin(time: Time, out: FabricOutput[]): void {
     this.#isBegun = true;
-    if (this.#seeds().length > 0) this.#toMembership({ kind: "join", addresses: this.#seeds() }, time, out);
-  }
-
-  #asked(input: Extract<FabricInput, { kind: "asked" }>, time: Time, out: FabricOutput[]): void {
-    if (this.calls.admits(input.request, input.proof, time, out)) this.#toMembership(input, time, out);
-    else out.push({ kind: "answer", call: input.call, response: undefined });
+    if (this.#seeds.length > 0) this.#toMembership({ kind: "join", addresses: this.#seeds }, time, out);
   }
 
   #toMembership(input: MembershipInput, time: Time, out: FabricOutput[]): void {
@@ -236,8 +247,11 @@ export class Fabric implements FabricMachine {
       switch (output.kind) {
         case "call":
         case "answer":
+          out.push(this.#lost.told(this.calls.signed(output)));
+          break;
         case "event":
         case "memberForgotten":
+          if (output.kind === "memberForgotten") this.#freshness.memberChanged(undefined);
           out.push(output);
           break;
         case "ownIdUsed":
@@ -246,14 +260,14 @@ export class Fabric implements FabricMachine {
         case "memberChanged":
           isChanged = true;
           this.lives.memberChanged(output.update);
+          this.#freshness.memberChanged(output.update);
           this.#sessions.wake();
           out.push({ kind: "memberChanged", update: output.update });
-          if (output.before === undefined) this.#checkPlace(output.update, out);
+          if (this.foreigners.forget(output.update.nodeId)) this.replication.reconsider(output.update.nodeId, output.update.generation);
       }
     }
     if (!isChanged) return;
-    const { nodeId, region } = this.#trust;
-    this.#hasPeers = this.membership.listed().some((member) => member.region === region && member.nodeId !== nodeId);
+    this.#hasPeers = this.membership.listed().some(({ nodeId }) => nodeId !== this.#trust.nodeId);
     this.#toLinks({ kind: "members" }, time, out);
   }
 
@@ -261,14 +275,6 @@ export class Fabric implements FabricMachine {
     const { self, replica } = this.#parts;
     if (!isOwnLaterLife(told, { address: self.address, generation: replica.self.generation })) return;
     out.push({ kind: "generationLost", peerNodeId: toldBy, seq: 0, above: told.generation });
-  }
-
-  #checkPlace(member: MemberUpdate, out: FabricOutput[]): void {
-    const { clusterId, region } = this.#trust;
-    if (member.clusterId !== clusterId || member.region === region || !isListed(member.status)) return;
-    // No link is wanted between regions, so nobody else says it.
-    const detail = { nodeId: member.nodeId, address: member.address, clusterId, region: member.region, ours: region };
-    out.push({ kind: "event", event: { name: "cluster_in_two_regions", severity: "warn", isAudited: false, detail } });
   }
 
   #toLinks(input: LinksInput, time: Time, out: FabricOutput[]): void {
@@ -283,7 +289,7 @@ export class Fabric implements FabricMachine {
           out.push(output);
           break;
         case "wanted":
-          this.#readiness.want(output.nodeIds, time);
+          this.#freshness.want(output.nodeIds, time);
           break;
         case "up":
           this.#linkUp(output, time, out);
@@ -296,13 +302,17 @@ export class Fabric implements FabricMachine {
 
   #linkUp({ link, hello }: Extract<LinksOutput, { kind: "up" }>, time: Time, out: FabricOutput[]): void {
     this.#sessions.open(link, hello, relationOf(this.#trust, hello), time);
+    this.leaving.opened(link, hello, out);
+    this.foreigners.admitted(hello, out);
     this.lives.back(hello.nodeId);
     this.#toMembership({ kind: "heardOf", member: hello }, time, out);
   }
 
   #linkDown({ link, hello, goodbye }: Extract<LinksOutput, { kind: "down" }>, time: Time, out: FabricOutput[]): void {
     this.#sessions.close(link);
+    this.leaving.closed(link);
     if (goodbye === "restart") this.lives.away(hello.nodeId, time);
+    if (goodbye === "restart" || goodbye === "leave") this.#freshness.goodbye(hello.nodeId);
     if (goodbye === undefined) this.#toMembership({ kind: "doubted", nodeId: hello.nodeId }, time, out);
   }
 
@@ -310,7 +320,7 @@ export class Fabric implements FabricMachine {
     for (const output of news) {
       switch (output.kind) {
         case "inStep":
-          this.#readiness.inStep(output.nodeId, time);
+          this.#freshness.inStep(output.nodeId, time);
           break;
         case "badFrame":
           this.#toLinks({ kind: "end", link: output.link, reason: "bad_frame", detail: output.detail }, time, out);
@@ -336,6 +346,8 @@ export class Fabric implements FabricMachine {
       case "policyWanted":
       case "policyPart":
         return this.#receivedOn(link, frame, time, out);
+      case "handOver":
+        return this.leaving.received(link, frame, out);
     }
   }
 
@@ -350,9 +362,8 @@ export class Fabric implements FabricMachine {
   }
 
   #judge(time: Time): void {
-    const { clusterId } = this.#trust;
-    const ownCount = this.membership.listed().filter((member) => member.clusterId === clusterId).length;
-    this.#readiness.caughtUpWith(this.#sessions.caughtUp({ clusterId, ownCount, maxLinks: this.#options.links.maxLinks }), time);
+    const others = this.policySources.others(this.membership.listed(), this.#trust, this.policy.head.number > 0);
+    this.#readiness.caughtUpWith(this.#sessions.caughtUp({ ...others, maxLinks: this.#options.links.maxLinks }), time);
   }
 
   #stopFor(reason: "leave" | "restart", time: Time, out: FabricOutput[]): void {
@@ -374,6 +385,8 @@ export class Fabric implements FabricMachine {
     if (monoMs >= (this.lives.nextDeadlineMs() ?? NEVER)) {
       const events: FabricEvent[] = [];
       if (this.lives.tick(time, events)) out.push({ kind: "changed" });
+      // Of an origin that was forgotten nothing is held any more.
+      if (events.length > 0) this.#freshness.memberChanged(undefined);
       for (const event of events) out.push({ kind: "event", event });
     }
     this.#readiness.tick(this.#hasPeers, time);

@@ -1,7 +1,8 @@
 /** What the peer of one link knows and this node does not, and when to ask for it. */
 import type { Time } from "../lib/machine.ts";
+import type { Fetcher } from "./fetches.ts";
 import type { PeerView } from "./peer-view.ts";
-import type { Fetcher, ReplicationShared } from "./replication-shared.ts";
+import type { ReplicationShared } from "./replication-shared.ts";
 
 /** Looks at what is behind at most so often, in ms. */
 const CHECK_MS = 100;
@@ -48,9 +49,15 @@ export class LinkFetcher implements Fetcher {
     return this.#behind.size > 0 || this.#missing.size > 0 ? this.#checkMonoMs + CHECK_MS : undefined;
   }
 
-  /** Whether the peer has said that it knows more of an origin. Ends at the first that is so: asked after every frame. */
+  /** Whether the peer has said that it knows more of an origin, or knows one of which records were refused here. */
+  // HOT: asked after every frame. Ends at the first that is so; what has come meanwhile is looked at once.
   get isBehind(): boolean {
-    for (const id of this.#behind.keys()) if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) return true;
+    for (const { id } of this.#shared.partial.origins) if ((this.#view.find(id)?.told ?? 0) > 0) return true;
+    for (const id of this.#behind.keys()) {
+      if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) return true;
+      this.#behind.delete(id);
+      this.#shared.endFetch(id, this);
+    }
     return false;
   }
 
@@ -75,7 +82,7 @@ export class LinkFetcher implements Fetcher {
 
   /** A frame did not join what is known. */
   gap(id: string, knows: number, time: Time): void {
-    if (this.#shared.takeFetch(id, this, time)) this.#ask(id, knows);
+    if (this.#shared.takeFetch(id, this, time, this.#wish(id))) this.#ask(id, knows);
   }
 
   tick(time: Time): void {
@@ -95,7 +102,7 @@ export class LinkFetcher implements Fetcher {
       if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id, time)) {
         this.#behind.delete(id);
         this.#shared.endFetch(id, this);
-      } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#shared.takeFetch(id, this, time)) this.#ask(id, through);
+      } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#shared.takeFetch(id, this, time, this.#wish(id))) this.#ask(id, through);
     }
     if (this.#behind.size === 0) this.#behindMonoMs = undefined;
   }
@@ -111,7 +118,16 @@ export class LinkFetcher implements Fetcher {
     if (!this.#view.isWholeTold) return false;
     const { fetchGraceMs } = this.#shared.options;
     if (this.#view.isOwn(id)) return time.monoMs >= Math.max(sinceMonoMs, this.receivedMonoMs) + 2 * fetchGraceMs;
-    return this.#missing.has(id) || time.monoMs >= sinceMonoMs + fetchGraceMs;
+    return this.#missing.has(id) || this.#isOffered(id) || time.monoMs >= sinceMonoMs + fetchGraceMs;
+  }
+
+  /** Whether nobody sends it unasked: the peer does not pass it on, and there is no link to its origin. */
+  #isOffered(id: string): boolean {
+    return this.#view.peer.takesOffers === true && !this.#shared.isLinked(id.slice(0, id.lastIndexOf("/")));
+  }
+
+  #wish(id: string): { readonly wanted: number; readonly isNews: boolean } {
+    return { wanted: this.#view.find(id)?.told ?? 0, isNews: !this.#missing.has(id) && this.#isOffered(id) };
   }
 
   #throughOf(id: string): number {
@@ -122,6 +138,7 @@ export class LinkFetcher implements Fetcher {
   #isWelcome(id: string, time: Time): boolean {
     const { replica } = this.#shared;
     if (id === replica.self.id || replica.forgotten.has(id) || !this.#shared.hasRoomFor(id, this.#view.isOwn(id))) return false;
+    if (this.#shared.isForeign(id)) return false;
     return time.monoMs >= (this.#view.find(id)?.refusedUntilMonoMs ?? 0);
   }
 }

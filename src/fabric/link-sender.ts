@@ -3,10 +3,18 @@ import { isFirm, type Origin } from "../catalog/cell.ts";
 import type { Link } from "../catalog/frames.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
-import type { NodeRef, OriginDigest, ReplicationFrame, VectorEntry } from "./messages.ts";
+import type { NodeRef, OriginDigest, ReplicationFrame, ShortEntry, VectorEntry } from "./messages.ts";
 import type { PeerOrigin } from "./peer-origin.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
+import { type Mark, shortHash } from "./vector.ts";
+
+/** A question for what comes after `seq`; `floor` above it: for all. */
+interface Ask {
+  readonly seq: number;
+  readonly floor: number;
+  readonly isShort: boolean;
+}
 
 /** Holds no frames but the parts of a whole vector; everything else is read when it is asked for. */
 export class LinkSender {
@@ -20,8 +28,9 @@ export class LinkSender {
   /** The peer's whole vector is to be asked for. */
   isWholeWanted = false;
   /** Questions by origin. */
-  readonly #asks = new Map<string, VectorEntry>();
+  readonly #asks = new Map<string, Ask>();
   readonly #digests: OriginDigest[] = [];
+  readonly #lackingTold = new Set<string>();
   #linkedSent: readonly string[] | undefined;
   /** Ids of origins with something to send, in turn. */
   readonly #ready = new Set<string>();
@@ -31,6 +40,8 @@ export class LinkSender {
   #seenMonoMs = Number.NEGATIVE_INFINITY;
   #passMonoMs: number | undefined;
   #vectorMonoMs: number;
+  /** Ids of origins that the next vector may have to say more of; the peer needs no offer of them. */
+  readonly #later = new Set<string>();
 
   constructor(shared: ReplicationShared, view: PeerView, rng: Rng, time: Time) {
     this.#shared = shared;
@@ -44,12 +55,16 @@ export class LinkSender {
   hasWork(time: Time): boolean {
     this.#look(time);
     if (this.#whole.length > 0 || this.isWholeWanted || this.#asks.size > 0 || this.#digests.length > 0) return true;
-    return this.#linkedSent !== this.#shared.linked || time.monoMs >= this.#vectorMonoMs || this.#ready.size > 0;
+    if (this.#linkedSent !== this.#shared.linked || this.#ready.size > 0) return true;
+    return time.monoMs >= this.#vectorMonoMs || this.#isOfferDue(time);
   }
 
   nextDeadlineMs(): number {
     const edge = this.#shared.edgeDueMonoMs ?? Number.POSITIVE_INFINITY;
-    const isPassing = this.#view.isWholeTold && this.#seenOrder < this.#shared.vector.order;
+    // With a peer that takes offers, the time of the next one.
+    const isPassing = this.#takesOffers
+      ? this.#passMonoMs !== undefined
+      : this.#view.isWholeTold && this.#seenOrder < this.#shared.vector.order;
     const pass = isPassing ? (this.#passMonoMs ?? this.#seenMonoMs) : Number.POSITIVE_INFINITY;
     return Math.min(this.#vectorMonoMs, edge, pass);
   }
@@ -69,13 +84,25 @@ export class LinkSender {
     if (this.#asks.size > 0) return this.#askFrame();
     if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
     if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
-    return this.#recordsFrame(time);
+    return this.#recordsFrame(time) ?? this.#offerFrame(time);
+  }
+
+  get #takesOffers(): boolean {
+    return this.#view.peer.takesOffers === true;
   }
 
   /** Asks for an origin's records after a number; `floor` above it asks for a whole transfer. */
   ask(id: string, seq: number, floor = 0): void {
-    const at = id.lastIndexOf("/");
-    this.#asks.set(id, { nodeId: id.slice(0, at), generation: Number(id.slice(at + 1)), seq, floor });
+    const known = this.#view.find(id);
+    const isShort = floor === 0 && known?.isShort === true;
+    this.#asks.set(id, { seq, floor, isShort });
+    // Asked for again, it is called by its name: the peer may have heard of another of the same hash.
+    if (known !== undefined) known.isShort = false;
+  }
+
+  /** The peer knows less of an origin than it did: it is told of it again. */
+  tellAgain(id: string): void {
+    if (this.#takesOffers) this.#later.add(id);
   }
 
   /** Tells how many live records of an origin there are, and what they come to. */
@@ -115,6 +142,7 @@ export class LinkSender {
     this.#asks.clear();
     this.#whole.length = 0;
     this.#digests.length = 0;
+    this.#later.clear();
   }
 
   // ---- vectors ----
@@ -128,8 +156,9 @@ export class LinkSender {
     const { peer } = this.#view;
     const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
     const known = vector.entriesSince(0, peer).map((entry) => (isHidden(entry) ? { ...entry, isHidden: true } : entry));
-    const entries = [...this.#ownOfPeer(), ...known];
-    const digest = vector.digest(peer);
+    const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking()];
+    if (this.#takesOffers) this.#sayAll(known);
+    const digest = this.#takesOffers ? this.#view.saidDigest : vector.digest(peer);
     this.#saidOrder = vector.order;
     this.#whole = [];
     for (let from = 0; from === 0 || from < entries.length; from += options.maxVectorEntries) {
@@ -137,6 +166,21 @@ export class LinkSender {
       const isPartial = from + options.maxVectorEntries < entries.length;
       this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false });
     }
+  }
+
+  /** Partial origins of which the peer has not heard: who sent what was refused is to know it. Outside the digest, as nothing is known of them. */
+  #lacking(): readonly VectorEntry[] {
+    const { partial, vector } = this.#shared;
+    if (partial.size === 0) {
+      this.#lackingTold.clear();
+      return [];
+    }
+    const news = [...partial.origins].filter((origin) => {
+      const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOwn(origin.id);
+      return isFor && !this.#lackingTold.has(origin.id);
+    });
+    for (const { id } of news) this.#lackingTold.add(id);
+    return news.map(({ nodeId, generation }) => ({ nodeId, generation, seq: 0, floor: 0, isLacking: true }));
   }
 
   /**
@@ -153,24 +197,104 @@ export class LinkSender {
     const { vector, options } = this.#shared;
     const { peer } = this.#view;
     this.#vectorMonoMs = this.#nextVectorMonoMs(time);
+    if (this.#takesOffers) return this.#newsFrame(time, false);
     const entries = vector.entriesSince(this.#saidOrder, peer);
     if (entries.length > options.maxVectorEntries) {
       this.#queueWhole();
       return this.#whole.shift();
     }
     this.#saidOrder = vector.order;
-    return { kind: "vector", entries, digest: vector.digest(peer), isPartial: true, isWanted: false };
+    return { kind: "vector", entries: [...entries, ...this.#lacking()], digest: vector.digest(peer), isPartial: true, isWanted: false };
+  }
+
+  /** All entries of a whole vector are said. */
+  #sayAll(entries: readonly VectorEntry[]): void {
+    this.#later.clear();
+    for (const { nodeId, generation, seq } of entries) {
+      const id = `${nodeId}/${generation}`;
+      const known = this.#view.take(id, false);
+      if (known === undefined) continue;
+      this.#view.say(id, known, seq);
+      known.isNamed = true;
+    }
+  }
+
+  /** News since the last vector or offer, of which the peer has not said that it has it. `isOffer`: what it lacks and nobody sends it. */
+  #newsFrame(time: Time, isOffer: boolean): ReplicationFrame | undefined {
+    const { vector, options } = this.#shared;
+    const news: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] } = { entries: [], short: [] };
+    vector.forEachSince(this.#saidOrder, (mark) => {
+      if (isOffer && !this.#isWorthOffering(mark)) this.#later.add(mark.id);
+      else this.#say(mark, news);
+    });
+    this.#saidOrder = vector.order;
+    if (!isOffer) {
+      for (const id of this.#later) {
+        const mark = vector.find(id);
+        if (mark !== undefined) this.#say(mark, news);
+      }
+      this.#later.clear();
+      news.entries.push(...this.#lacking());
+    }
+    this.#passMonoMs = undefined;
+    this.#seenMonoMs = time.monoMs;
+    const { entries, short } = news;
+    if (entries.length + short.length > options.maxVectorEntries) {
+      this.#queueWhole();
+      return this.#whole.shift();
+    }
+    if (isOffer && entries.length + short.length === 0) return undefined;
+    const digest = isOffer ? 0n : this.#view.saidDigest;
+    return {
+      kind: "vector",
+      entries,
+      ...(short.length > 0 && { short }),
+      digest,
+      isPartial: true,
+      isWanted: false,
+      ...(isOffer && { isOffer }),
+    };
+  }
+
+  #say(mark: Mark, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
+    const { id, nodeId, generation, seq, floor } = mark;
+    if (!this.#shared.vector.mayName(mark, this.#view.peer)) return;
+    const known = this.#view.take(id, false);
+    // What the peer said itself it need not hear; of its own origin it is to hear how far that is known.
+    if (known === undefined || known.said === seq || (seq > 0 && known.told >= seq && !this.#view.isOwn(id))) return;
+    this.#view.say(id, known, seq);
+    if (known.isNamed && this.#shared.vector.findShort(mark.short) === mark) short.push({ hash: mark.short, seq });
+    else entries.push({ nodeId, generation, seq, floor });
+    known.isNamed = true;
+  }
+
+  /** Whether the peer lacks it, and gets it from nobody unasked. */
+  #isWorthOffering(mark: Mark): boolean {
+    if (mark.id === this.#shared.replica.self.id || mark.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(mark.nodeId))
+      return false;
+    return mark.seq > (this.#view.find(mark.id)?.told ?? 0) && this.#shared.vector.mayName(mark, this.#view.peer);
+  }
+
+  #isOfferDue(time: Time): boolean {
+    return this.#takesOffers && this.#passMonoMs !== undefined && time.monoMs >= this.#passMonoMs;
+  }
+
+  #offerFrame(time: Time): ReplicationFrame | undefined {
+    return this.#isOfferDue(time) ? this.#newsFrame(time, true) : undefined;
   }
 
   #askFrame(): ReplicationFrame {
     const entries: VectorEntry[] = [];
-    for (const [id, entry] of this.#asks) {
-      if (entries.length >= this.#shared.options.maxVectorEntries) break;
+    const short: ShortEntry[] = [];
+    for (const [id, { seq, floor, isShort }] of this.#asks) {
+      if (entries.length + short.length >= this.#shared.options.maxVectorEntries) break;
       this.#asks.delete(id);
-      entries.push(entry);
+      const at = id.lastIndexOf("/");
+      if (isShort) short.push({ hash: shortHash(id), seq });
+      else entries.push({ nodeId: id.slice(0, at), generation: Number(id.slice(at + 1)), seq, floor });
     }
-    this.#shared.stats.originsAsked += entries.length;
-    return { kind: "vector", entries, digest: 0n, isPartial: true, isWanted: true };
+    this.#shared.stats.originsAsked += entries.length + short.length;
+    return { kind: "vector", entries, ...(short.length > 0 && { short }), digest: 0n, isPartial: true, isWanted: true };
   }
 
   // ---- records ----
@@ -227,6 +351,7 @@ export class LinkSender {
     const { self } = replica;
     if ((this.#view.find(self.id)?.at ?? -1) < this.#shared.horizon) this.#offer(self, true);
     if (this.#seenOrder === vector.order) return;
+    if (this.#takesOffers) return this.#lookForOffers(time);
     // Of many peers that could pass something on, the first spares the others the way.
     this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.gatherMs, time.monoMs + options.passDelayMs * this.#rng.next());
     if (time.monoMs < this.#passMonoMs) return;
@@ -237,6 +362,19 @@ export class LinkSender {
       if (origin !== undefined) this.#offer(origin, true);
     });
     this.#seenOrder = vector.order;
+  }
+
+  #lookForOffers(time: Time): void {
+    const { vector, options } = this.#shared;
+    let isWorth = this.#passMonoMs !== undefined;
+    if (!isWorth)
+      vector.forEachSince(this.#seenOrder, (mark) => {
+        isWorth ||= this.#isWorthOffering(mark);
+      });
+    this.#seenOrder = vector.order;
+    // Of many peers that could offer something, the first spares the others the way.
+    if (isWorth)
+      this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
   }
 
   #offer(origin: Origin, isFollowing: boolean): void {

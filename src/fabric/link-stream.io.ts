@@ -2,6 +2,7 @@
 import { constants, type Http2Stream } from "node:http2";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { type AssemblyBounds, framed, MessageAssembler, PREFIX_BYTES } from "../lib/grpc-frames.ts";
+import { patientNowMs } from "../lib/patient-time.io.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
 import { encodeRecords } from "./frame-bytes.ts";
 import type { LinkFrame } from "./messages.ts";
@@ -43,7 +44,7 @@ export class LinkStream {
   #writingSinceMonoMs: number | undefined;
   /** When it began to drain, and then when it ended. */
   #closingMonoMs = 0;
-  #heardMonoMs = performance.now();
+  #heardMonoMs = patientNowMs();
   /** What came before the first frame was whole; undefined from then on. */
   #silentBytes: number | undefined = 0;
   #pingedMonoMs: number | undefined;
@@ -84,7 +85,7 @@ export class LinkStream {
   close(): void {
     if (this.#state !== "open") return;
     this.#state = "draining";
-    this.#closingMonoMs = performance.now();
+    this.#closingMonoMs = patientNowMs();
     this.wake();
   }
 
@@ -117,7 +118,7 @@ export class LinkStream {
   }
 
   #heard(): void {
-    this.#heardMonoMs = performance.now();
+    this.#heardMonoMs = patientNowMs();
     this.#pingedMonoMs = undefined;
   }
 
@@ -167,7 +168,7 @@ export class LinkStream {
     // Frames of records go to many links: framed once, as they are encoded once.
     const bytes = frame.kind === "records" ? encodeRecords(frame).framed : framed(encodeLinkFrame(frame));
     this.#traffic.count("sent", frame.kind, bytes.length - PREFIX_BYTES);
-    this.#writingSinceMonoMs = performance.now();
+    this.#writingSinceMonoMs = patientNowMs();
     // Called when the peer's window and the socket took all of it: one message in flight, whatever the peer does.
     this.#stream.write(bytes, () => {
       this.#writingSinceMonoMs = undefined;
@@ -177,7 +178,7 @@ export class LinkStream {
 
   #end(): void {
     this.#state = "ended";
-    this.#closingMonoMs = performance.now();
+    this.#closingMonoMs = patientNowMs();
     this.#stream.end();
   }
 

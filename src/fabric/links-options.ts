@@ -1,6 +1,7 @@
-/** Bounds and times of links. */
+/** Bounds and times of links, and what links are told and say. */
 import type { Rng } from "../lib/rng.ts";
-import type { MemberFacts, MemberUpdate } from "./messages.ts";
+import type { Goodbye, Hello, MemberFacts, MemberUpdate, PeerProof } from "./messages.ts";
+import type { FabricEvent, LinkId } from "./seam.ts";
 import type { TrustFacts } from "./trust.ts";
 
 export interface LinksOptions {
@@ -59,6 +60,31 @@ export interface LinksParts {
   readonly members: () => Iterable<MemberUpdate>;
   /** Asked at every hello. */
   readonly capabilities: () => readonly string[];
+  /** Clusters beside our own whose policy is taken here, for our hello. */
+  readonly policyFrom?: () => readonly string[];
   readonly trust: TrustFacts;
   readonly rng: Rng;
 }
+
+export type LinksInput =
+  | { readonly kind: "tick" }
+  | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly proof: PeerProof }
+  | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
+  | { readonly kind: "hello"; readonly link: LinkId; readonly hello: Hello }
+  | { readonly kind: "goodbye"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
+  /** Ends a link for a reason of ours. */
+  | { readonly kind: "end"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
+  /** Membership knows others now, or something else of them. */
+  | { readonly kind: "members" };
+
+export type LinksOutput =
+  | { readonly kind: "open"; readonly link: LinkId; readonly to: string }
+  | { readonly kind: "send"; readonly link: LinkId }
+  | { readonly kind: "close"; readonly link: LinkId }
+  | { readonly kind: "event"; readonly event: FabricEvent }
+  /** From now on links are wanted to these and no others. */
+  | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
+  /** Both have greeted. */
+  | { readonly kind: "up"; readonly link: LinkId; readonly hello: Hello; readonly proof: PeerProof }
+  /** A link that was up is not any more; `goodbye` is the peer's reason, undefined when it gave none. */
+  | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined };

@@ -3,36 +3,13 @@ import type { Machine, Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
 import { LinkPeers, type Peer } from "./link-peers.ts";
 import { duplicateNode, isQuiet, type LinkRow, loserOf, newRow, type Row, severityOf } from "./link-row.ts";
-import type { LinksOptions, LinksParts } from "./links-options.ts";
+import type { LinksInput, LinksOptions, LinksOutput, LinksParts } from "./links-options.ts";
 import { isListed } from "./members.ts";
-import type { Goodbye, Hello, LinkFrame, PeerProof } from "./messages.ts";
+import type { Goodbye, Hello, LinkFrame } from "./messages.ts";
 import { Neighbours } from "./neighbours.ts";
 import { Reach } from "./reach.ts";
 import type { FabricEvent, LinkId } from "./seam.ts";
 import { commonVersion, hostOf, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof } from "./trust.ts";
-
-export type LinksInput =
-  | { readonly kind: "tick" }
-  | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly proof: PeerProof }
-  | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
-  | { readonly kind: "hello"; readonly link: LinkId; readonly hello: Hello }
-  | { readonly kind: "goodbye"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
-  /** Ends a link for a reason of ours. */
-  | { readonly kind: "end"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
-  /** Membership knows others now, or something else of them. */
-  | { readonly kind: "members" };
-
-export type LinksOutput =
-  | { readonly kind: "open"; readonly link: LinkId; readonly to: string }
-  | { readonly kind: "send"; readonly link: LinkId }
-  | { readonly kind: "close"; readonly link: LinkId }
-  | { readonly kind: "event"; readonly event: FabricEvent }
-  /** From now on links are wanted to these and no others. */
-  | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
-  /** Both have greeted. */
-  | { readonly kind: "up"; readonly link: LinkId; readonly hello: Hello; readonly proof: PeerProof }
-  /** A link that was up is not any more; `goodbye` is the peer's reason, undefined when it gave none. */
-  | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined };
 
 export class Links implements Machine<LinksInput, LinksOutput> {
   readonly #options: LinksOptions;
@@ -142,6 +119,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#peers.clear();
     this.#reach.clear();
     this.#chooseMonoMs = undefined;
+  }
+
+  /** This node stood still: who is to answer or to greet has so much longer. */
+  postpone(byMs: number): void {
+    for (const row of this.#rows.values()) row.deadlineMonoMs += byMs;
+    this.#reach.postpone(byMs);
+    this.#dueMonoMs = undefined;
   }
 
   // ---- time ----
@@ -278,8 +262,9 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const { nodeId, generation, clusterId, region, zone, address, version } = this.#parts.self();
     const clusterToken = row.proof?.certificate === undefined ? this.#parts.trust.clusterToken : "";
     const capabilities = this.#parts.capabilities();
+    const policyFrom = this.#parts.policyFrom?.() ?? [];
     const who = { nodeId, generation, clusterId, region, zone, address, version };
-    row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, capabilities, clusterToken } });
+    row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, capabilities, clusterToken, policyFrom } });
     out.push({ kind: "send", link: row.link });
   }
 
@@ -288,7 +273,10 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (row.state === "ending" || row.state === "opening" || proof === undefined) return;
     if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
     const refusal = refusalOfHello(hello, proof, this.#parts.trust);
-    if (refusal !== undefined) return this.#refuse(row, refusal, time, out, hello);
+    if (refusal !== undefined) {
+      if (refusal.reason === "wrong_cluster" || refusal.reason === "other_region") this.#parts.trust.foreigners.note(hello.nodeId, hello);
+      return this.#refuse(row, refusal, time, out, hello);
+    }
     if (!row.isIncoming && row.nodeId !== hello.nodeId) {
       this.#peers.retryLater(row.nodeId, time);
       return this.#end(row, { reason: "not_needed", detail: `expected ${row.nodeId}, met ${hello.nodeId}` }, time, out);

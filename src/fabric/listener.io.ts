@@ -15,8 +15,9 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { WaymarkError } from "../lib/errors.ts";
-import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
-import { decodeCallRequest, encodeCallResponse } from "./codec.ts";
+import { type AssemblyBounds, framed, isGrpcType, MessageAssembler } from "../lib/grpc-frames.ts";
+import { patientNowMs } from "../lib/patient-time.io.ts";
+import { decodeCallRequest, encodeCallResponse } from "./call-codec.ts";
 import { WINDOW_BYTES } from "./dial.io.ts";
 import { type LinkEvents, type LinkLimits, LinkStream } from "./link-stream.io.ts";
 import { MESSAGE_BOUNDS } from "./message-rules.ts";
@@ -213,12 +214,12 @@ export class FabricListener {
   }
 
   /** Answers a call of another; undefined refuses it. A call that is gone or answered is passed over. */
-  answer(call: CallId, response: CallResponse | undefined): void {
+  answer(call: CallId, response: CallResponse | undefined, why = "refused"): void {
     const pending = this.#pending.get(call);
     if (pending === undefined) return;
     this.#pending.delete(call);
     const { stream } = pending;
-    if (response === undefined) return refuse(stream, STATUS.PERMISSION_DENIED, "refused");
+    if (response === undefined) return refuse(stream, STATUS.PERMISSION_DENIED, why);
     if (stream.destroyed || stream.closed) return;
     const bytes = encodeCallResponse(response);
     this.#options.traffic.count("sent", response.kind, bytes.length);
@@ -263,7 +264,7 @@ export class FabricListener {
       return;
     }
     session.setLocalWindowSize(WINDOW_BYTES);
-    this.#peers.set(session, { session, connection, proof, streamCount: 0, idleSinceMonoMs: performance.now() });
+    this.#peers.set(session, { session, connection, proof, streamCount: 0, idleSinceMonoMs: patientNowMs() });
     session.once("close", () => this.#peers.delete(session));
   }
 
@@ -280,7 +281,7 @@ export class FabricListener {
     stream.on("close", () => {
       connection.closed();
       peer.streamCount -= 1;
-      peer.idleSinceMonoMs = performance.now();
+      peer.idleSinceMonoMs = patientNowMs();
     });
     stream.on("data", (chunk: Buffer) => (connection.meter.usefulBytes += chunk.length));
     stream.on("wantTrailers", () => sendStatus(stream));
@@ -289,7 +290,7 @@ export class FabricListener {
     const kind = CALLS.get(method);
     const token = headers["waymark-cluster-token"];
     const proof = { ...peer.proof, clusterToken: typeof token === "string" ? token.slice(0, MESSAGE_BOUNDS.maxTokenLength) : "" };
-    if (headers["content-type"]?.startsWith("application/grpc") !== true || (kind === undefined && method !== "Link")) {
+    if (headers[":method"] !== "POST" || !isGrpcType(headers["content-type"]) || (kind === undefined && method !== "Link")) {
       connection.meter.refusalCount += 1;
       refuse(stream, STATUS.UNIMPLEMENTED, "no such method on the fabric listener");
     } else if (this.#isStopping) refuse(stream, STATUS.UNAVAILABLE, "stopping");
@@ -325,7 +326,7 @@ export class FabricListener {
     stream.respond(HEADERS, WITH_TRAILERS);
     const link: LinkStream = new LinkStream(stream, { events, limits, traffic, bounds: this.#linkBounds });
     this.#links.add(link);
-    this.#silent.set(link, performance.now() + limits.helloTimeoutMs);
+    this.#silent.set(link, patientNowMs() + limits.helloTimeoutMs);
   }
 
   #acceptCall(stream: ServerHttp2Stream, kind: CallRequest["kind"], proof: PeerProof): void {
@@ -333,7 +334,7 @@ export class FabricListener {
     if (this.#pending.size >= limits.maxIncomingCalls) return refuse(stream, STATUS.RESOURCE_EXHAUSTED, "too many calls");
     const call = this.#nextCall;
     this.#nextCall += 2;
-    this.#pending.set(call, { stream, deadlineMonoMs: performance.now() + limits.answerTimeoutMs });
+    this.#pending.set(call, { stream, deadlineMonoMs: patientNowMs() + limits.answerTimeoutMs });
     const assembler = new MessageAssembler(this.#callBounds);
     let request: CallRequest | undefined;
     const fail = (error: unknown) => {

@@ -1,44 +1,20 @@
 /** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 import type { Cell, Origin } from "../catalog/cell.ts";
+import type { Before } from "../catalog/past-views.ts";
 import { BODY, type OriginLife } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import type { Time } from "../lib/machine.ts";
+import type { LivesOptions } from "./lives-options.ts";
 import { isListed } from "./members.ts";
 import type { MemberUpdate } from "./messages.ts";
-import type { FabricEvent } from "./seam.ts";
-
-export interface LivesOptions {
-  /** Orphans are served, ranked last, for so long. */
-  readonly orphanGraceMs: number;
-  /** An origin gone for so long is forgotten with its records. */
-  readonly originForgetMs: number;
-  /** When more than this part of a cluster's origins vanishes at once, nothing of it is hidden. */
-  readonly orphanProtectRatio: number;
-  /** … and at least so many: a cluster's only node is believed to be dead. */
-  readonly orphanProtectMinCount: number;
-  /** What "at once" is: the longest suspicion. */
-  readonly suspicionWindowMs: number;
-  /** A node that said it restarts is taken for away so long, unless it greets before. */
-  readonly restartMs: number;
-  /** Records visited a tick, so that a large origin does not hold up the loop. */
-  readonly maxTouches: number;
-}
-
-export const LIVES_DEFAULTS: LivesOptions = {
-  orphanGraceMs: 300_000,
-  originForgetMs: 86_400_000,
-  orphanProtectRatio: 0.5,
-  orphanProtectMinCount: 2,
-  suspicionWindowMs: 30_000,
-  restartMs: 30_000,
-  maxTouches: 1000,
-};
+import { eventOutput, type FabricEvent } from "./seam.ts";
 
 /** Nodes remembered as restarting. */
 const MAX_AWAY = 1000;
 
-/** Why an origin is not live. */
-type Absence = "dead" | "left" | "restarting" | "replaced" | "unknown";
+/** Why an origin is not live; `kept`: its node stopped, nobody took its static entries, and they stand for as long as it takes. */
+type Absence = "dead" | "left" | "restarting" | "kept" | "replaced" | "unknown";
+const MAY_RETURN: readonly (Absence | undefined)[] = ["dead", "unknown", "restarting", "kept"];
 
 interface Row {
   readonly origin: Origin;
@@ -51,7 +27,7 @@ interface Row {
   /** Taken for live because it was before this node restarted, and nothing is known of its node yet. */
   isPresumed: boolean;
   /** Records up to this seq have been visited since its life changed; undefined when all have. */
-  touchedSeq: number | undefined;
+  visited: { seq: number; readonly before: Before } | undefined;
 }
 
 interface Cluster {
@@ -66,7 +42,7 @@ export interface LivesParts {
   readonly clusterId: string;
   readonly findMember: (nodeId: string) => MemberUpdate | undefined;
   /** Who keeps the version vector forgets with the replica. */
-  readonly forgetOrigin: (origin: Origin, time: Time) => void;
+  readonly forgetOrigin: (origin: Origin, time: Time, isOver: boolean) => void;
   /** Whether a peer hid an origin before it was known here. */
   readonly wasHidden?: (id: string) => boolean;
   /** Whether somebody has told who the members are. */
@@ -83,6 +59,8 @@ export class Lives {
   readonly #away = new Map<string, number>();
   /** Origin id to since when it was away already, before this node restarted. */
   #absentBefore: ReadonlyMap<string, number> = new Map();
+  /** Ids of origins that nobody wrote any more before this node restarted. */
+  #overBefore: ReadonlySet<string> = new Set();
   /** Ids of the other origins of before this node restarted; until then they are presumed to be there, unless a table says who is. */
   readonly #presumed = new Set<string>();
   #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
@@ -110,9 +88,21 @@ export class Lives {
     return this.#settling.size > 0;
   }
 
+  /** Whether nobody writes an origin any more: its node has left, or lives in a later generation. */
+  isOver({ id }: Origin): boolean {
+    const row = this.#rows.get(id);
+    return row === undefined ? this.#overBefore.has(id) : row.absence === "left" || row.absence === "replaced";
+  }
+
+  /** Whether an origin is held that may still be written where this node does not hear it. */
+  get isAnybodyElsewhere(): boolean {
+    const { origins, self } = this.#parts.replica;
+    return origins.values().some((origin) => origin.nodeId !== self.nodeId && !this.isOver(origin));
+  }
+
   /** Whether a node that has not said goodbye is away: it may come back with what it had. */
   get isAnybodyAway(): boolean {
-    for (const { absence } of this.#rows.values()) if (absence === "dead" || absence === "unknown" || absence === "restarting") return true;
+    for (const { absence } of this.#rows.values()) if (MAY_RETURN.includes(absence)) return true;
     return false;
   }
 
@@ -131,11 +121,13 @@ export class Lives {
    * After a restart, before the first tick: origins that were away already, and since when (monotonic ms). Their clocks go on. The rest
    * was there: to show all of it as orphaned and live again would tell readers of a calamity that was none.
    */
-  resume(absentBefore: ReadonlyMap<string, number>, presumedUntilMonoMs: number): void {
+  resume(absentBefore: ReadonlyMap<string, number>, overBefore: ReadonlySet<string>, presumedUntilMonoMs: number): void {
+    this.#overBefore = overBefore;
     this.#absentBefore = absentBefore;
     this.#presumedUntilMonoMs = presumedUntilMonoMs;
     const { origins, self } = this.#parts.replica;
-    for (const { id, nodeId } of origins.values()) if (!absentBefore.has(id) && nodeId !== self.nodeId) this.#presumed.add(id);
+    for (const { id, nodeId } of origins.values())
+      if (!absentBefore.has(id) && !overBefore.has(id) && nodeId !== self.nodeId) this.#presumed.add(id);
   }
 
   /** Records of an origin came, perhaps the first. */
@@ -149,8 +141,9 @@ export class Lives {
 
   /** Membership knows something new. */
   memberChanged({ nodeId, generation, status }: MemberUpdate): void {
-    const isForgotten = this.#parts.replica.forgotten.has(`${nodeId}/${generation}`);
-    if (isForgotten && isListed(status)) this.#parts.readmit(nodeId, generation);
+    const { forgotten, lost } = this.#parts.replica;
+    if (isListed(status) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.readmit(nodeId, generation);
+    lost.memberChanged({ nodeId, generation }, status);
     this.#isDue = true;
   }
 
@@ -164,6 +157,16 @@ export class Lives {
   /** The node has greeted us. */
   back(nodeId: string): void {
     if (this.#away.delete(nodeId)) this.#isDue = true;
+  }
+
+  /** This node stood still: who is away has so much longer to come back. */
+  postpone(byMs: number): void {
+    for (const row of this.#rows.values()) if (row.absence !== undefined) row.sinceMonoMs += byMs;
+    for (const [nodeId, untilMonoMs] of this.#away) this.#away.set(nodeId, untilMonoMs + byMs);
+    for (const { vanished } of this.#clusters.values()) for (const [id, atMonoMs] of vanished) vanished.set(id, atMonoMs + byMs);
+    this.#absentBefore = new Map([...this.#absentBefore].map(([id, sinceMonoMs]) => [id, sinceMonoMs + byMs]));
+    this.#presumedUntilMonoMs += byMs;
+    this.#isDue = true;
   }
 
   nextDeadlineMs(): number | undefined {
@@ -214,7 +217,7 @@ export class Lives {
     const absence = isPresumed ? undefined : this.#absenceOf(origin, member);
     let row = this.#rows.get(origin.id);
     if (row?.origin !== origin) {
-      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, touchedSeq: undefined };
+      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, visited: undefined };
       this.#rows.set(origin.id, row);
       // Whoever was gone before we heard of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
@@ -252,7 +255,8 @@ export class Lives {
 
   #absenceOf(origin: Origin, member: MemberUpdate | undefined): Absence | undefined {
     if (origin.nodeId === this.#parts.replica.self.nodeId) return "replaced";
-    if (member === undefined) return "unknown";
+    const unknown = this.#rows.get(origin.id)?.absence === "kept" ? "kept" : "unknown";
+    if (member === undefined) return this.#overBefore.has(origin.id) ? "left" : unknown;
     // News of a new generation may come after its records.
     if (origin.generation < member.generation) return "replaced";
     if (this.#away.has(origin.nodeId)) return "restarting";
@@ -262,7 +266,7 @@ export class Lives {
         return undefined;
       case "left":
       case "dead":
-        return member.status;
+        return member.status === "dead" && member.keepsEntries === true ? "kept" : member.status;
     }
   }
 
@@ -281,13 +285,14 @@ export class Lives {
       this.#drop(row);
       return false;
     }
-    if (row.absence === undefined || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined) return false;
+    if (row.absence === undefined || row.absence === "kept" || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined)
+      return false;
     const hideMonoMs = row.sinceMonoMs + this.#options.orphanGraceMs;
     const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
     if (time.monoMs >= forgetMonoMs) {
       events.push(event("origin_forgotten", "warn", row));
       this.#drop(row);
-      this.#parts.forgetOrigin(row.origin, time);
+      this.#parts.forgetOrigin(row.origin, time, !MAY_RETURN.includes(row.absence));
       return true;
     }
     if (row.origin.life !== "hidden" && time.monoMs >= hideMonoMs) {
@@ -331,10 +336,10 @@ export class Lives {
         const total = liveCount + vanished.size;
         if (vanished.size >= orphanProtectMinCount && vanished.size > total * orphanProtectRatio) {
           cluster.protectedTotal = total;
-          events.push(clusterEvent("orphans_protected", "warn", { clusterId, vanishedCount: vanished.size, total }));
+          events.push(eventOutput("orphans_protected", "warn", { clusterId, vanishedCount: vanished.size, total }).event);
         }
       } else if (cluster.protectedTotal - liveCount - this.#backCount(vanished) <= cluster.protectedTotal * orphanProtectRatio) {
-        events.push(clusterEvent("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }));
+        events.push(eventOutput("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }).event);
         cluster.protectedTotal = undefined;
         vanished.clear();
         // Those still missing have as long to come back as if they had vanished now: healing takes its time.
@@ -362,7 +367,7 @@ export class Lives {
   #change(row: Row, life: OriginLife): void {
     if (row.origin.life === life) return;
     row.origin.life = life;
-    row.touchedSeq = 0;
+    row.visited = { seq: 0, before: row.visited === undefined ? "seen" : "unsure" };
     this.#settling.add(row);
   }
 
@@ -372,18 +377,17 @@ export class Lives {
     let isChanged = false;
     for (const row of this.#settling) {
       const cells: Cell[] = [];
-      let after = row.touchedSeq ?? 0;
-      row.origin.log.forEachSince(after, (cell, seq) => {
+      const { visited = { seq: 0, before: "seen" } } = row;
+      row.origin.log.forEachSince(visited.seq, (cell, seq) => {
         cells.push(cell);
-        after = seq;
+        visited.seq = seq;
         return cells.length < left;
       });
-      for (const cell of cells) if (cell.body === BODY.ENTRY) this.#parts.replica.touch(cell);
+      for (const cell of cells) if (cell.body === BODY.ENTRY) this.#parts.replica.touch(cell, visited.before);
       left -= cells.length;
       isChanged ||= cells.length > 0;
-      row.touchedSeq = after;
       if (left <= 0) return true;
-      row.touchedSeq = undefined;
+      row.visited = undefined;
       this.#settling.delete(row);
     }
     return isChanged;
@@ -392,9 +396,5 @@ export class Lives {
 
 function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: Row): FabricEvent {
   const { nodeId, generation } = origin;
-  return { name, severity, isAudited: false, detail: { nodeId, generation, clusterId, why: absence ?? "back" } };
-}
-
-function clusterEvent(name: string, severity: FabricEvent["severity"], detail: FabricEvent["detail"]): FabricEvent {
-  return { name, severity, isAudited: false, detail };
+  return eventOutput(name, severity, { nodeId, generation, clusterId, why: absence ?? "back" }).event;
 }

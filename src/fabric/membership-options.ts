@@ -20,6 +20,10 @@ export interface MembershipOptions {
   /** Gossip reaches everybody well before this; longer suspicion would only delay deaths. */
   readonly suspicionCapMs: number;
   readonly suspicionFloorMs: number;
+  /** Least suspicion, however many members there are. */
+  readonly suspicionMinMs: number;
+  /** Own facts are told anew after this, though nothing changed; 0 never. */
+  readonly refreshMs: number;
   /** Members that check a suspicion they hear of at once, in the whole group, on average. */
   readonly verifyCount: number;
   /** Time between two exchanges of tables; longer above 32 members. */
@@ -51,6 +55,8 @@ export interface MembershipOptions {
   readonly maxSeeds: number;
   /** Input later than this after its deadline: the process was frozen, and silence meanwhile proves nothing. */
   readonly lagMs: number;
+  /** A clock that differs by more is off. */
+  readonly maxClockSkewMs: number;
 }
 
 export const MEMBERSHIP_DEFAULTS: MembershipOptions = {
@@ -65,6 +71,8 @@ export const MEMBERSHIP_DEFAULTS: MembershipOptions = {
   suspicionMaxMult: 6,
   suspicionCapMs: 5_000,
   suspicionFloorMs: 5_000,
+  suspicionMinMs: 0,
+  refreshMs: 0,
   verifyCount: 3,
   pushPullMs: 30_000,
   pushPullTimeoutMs: 5_000,
@@ -82,4 +90,5 @@ export const MEMBERSHIP_DEFAULTS: MembershipOptions = {
   maxRelays: 64,
   maxSeeds: 64,
   lagMs: 500,
+  maxClockSkewMs: 60_000,
 };

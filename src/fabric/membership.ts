@@ -1,13 +1,16 @@
 /** Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
 import type { Machine, Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
+import { type ClockState, ClockWatch } from "./clock-watch.ts";
 import { Courier, type TrafficCounts } from "./courier.ts";
 import { Exchange } from "./exchange.ts";
+import type { Foreigners } from "./foreigners.ts";
 import type { Evidence, MemberCounts } from "./members.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerProof } from "./messages.ts";
 import { type MembershipOutput, News, type RefusedCounts } from "./news.ts";
 import { Prober } from "./prober.ts";
+import type { Purpose } from "./purpose.ts";
 import type { CallId, FabricInput } from "./seam.ts";
 
 export type MembershipInput =
@@ -45,16 +48,19 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   readonly #courier: Courier;
   readonly #prober: Prober;
   readonly #exchange: Exchange;
+  readonly #clocks: ClockWatch;
   #toldHealth = 0;
   #isBegun = false;
   #gossipAtMs = NEVER;
   #gossipedMs = Number.NEGATIVE_INFINITY;
   #healthAtMs = NEVER;
+  #refreshAtMs = NEVER;
 
-  constructor(facts: MemberFacts, rng: Rng, options: Partial<MembershipOptions> = {}) {
+  constructor(facts: MemberFacts, rng: Rng, options: Partial<MembershipOptions> = {}, foreigners?: Foreigners) {
     this.#o = { ...MEMBERSHIP_DEFAULTS, ...options };
     this.#rng = rng;
-    this.#news = new News(facts, rng, this.#o);
+    this.#clocks = new ClockWatch(this.#o.maxClockSkewMs);
+    this.#news = new News(facts, rng, this.#o, foreigners);
     this.#courier = new Courier(this.#news, this.#o);
     this.#prober = new Prober(this.#courier, rng, this.#o);
     this.#exchange = new Exchange(this.#courier, rng, this.#o);
@@ -101,6 +107,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const next = Math.min(
       this.#gossipAtMs,
       this.#healthAtMs,
+      this.#refreshAtMs,
       this.#prober.nextDeadlineMs(),
       this.#exchange.nextDeadlineMs(),
       this.#news.nextDeadlineMs(),
@@ -118,6 +125,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   /** Alive and suspect others. O(n). */
   listed(): readonly MemberUpdate[] {
     return this.#news.members.listed.map((member) => member.update);
+  }
+
+  /** How this node's wall clock stands to those of the listed. O(n). */
+  clock(time: Time): ClockState {
+    return this.#clocks.read(new Set(this.#news.members.listed.map(({ update }) => update.nodeId)), time);
   }
 
   find(nodeId: string): MemberUpdate | undefined {
@@ -166,6 +178,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#courier.traffic;
   }
 
+  /** Listed members that do not take what this node says of itself, each with why. */
+  refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
+    return this.#news.refusers();
+  }
+
   /** Updates about members that were not believed. */
   get refused(): Readonly<RefusedCounts> {
     return this.#news.refused;
@@ -182,6 +199,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#prober.begin(time);
     this.#exchange.begin(time);
     this.#healthAtMs = time.monoMs + this.#o.healthTellMs;
+    if (this.#o.refreshMs > 0) this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
   }
 
   /** A deadline long past: we were frozen, and whatever ran out meanwhile says nothing about others. */
@@ -208,6 +226,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#prober.settle(time, out);
     this.#exchange.tick(time, out);
     if (nowMs >= this.#healthAtMs) this.#tellHealth(time);
+    if (nowMs >= this.#refreshAtMs) this.#refresh(time);
     if (this.#news.gossip.size === 0) this.#gossipAtMs = NEVER;
     else if (this.#gossipAtMs === NEVER) this.#gossipAtMs = Math.max(nowMs + this.#o.gossipDelayMs, this.#gossipedMs + this.#o.gossipMs);
     else if (nowMs >= this.#gossipAtMs) this.#gossipRound(time, out);
@@ -217,6 +236,8 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const pending = this.#courier.finish(call, response);
     if (pending === undefined) return;
     const { purpose } = pending;
+    if (response?.kind === "probe" && response.wallMs !== undefined && response.from.nodeId === askedNode(purpose))
+      this.#clocks.note(response.from.nodeId, { wallMs: response.wallMs, sentMonoMs: pending.sentMonoMs }, time);
     switch (purpose.kind) {
       case "direct":
         this.#prober.directAnswered(purpose.round, pending, response, time, out);
@@ -267,7 +288,12 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         out.push({
           kind: "answer",
           call,
-          response: { kind: "probe", from: self.ref, updates: this.#courier.reply(request.updates, this.#courier.wrongAbout(nodeId)) },
+          response: {
+            kind: "probe",
+            from: self.ref,
+            updates: this.#courier.reply(request.updates, this.#courier.wrongAbout(nodeId)),
+            wallMs: time.wallMs,
+          },
         });
         return;
       case "probeIndirect":
@@ -277,6 +303,12 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       case "pushPull":
         this.#exchange.asked(call, request, time, out);
     }
+  }
+
+  /** A newer word with the same facts: who missed the last one has them now. */
+  #refresh(time: Time): void {
+    this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
+    if (!this.#news.self.isLeft) this.#news.reassure();
   }
 
   #tellHealth(time: Time): void {
@@ -294,5 +326,20 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#prober.end();
     this.#exchange.end();
     this.#gossipRound(time, out, LEAVE_FANOUT);
+  }
+}
+
+/** Whom a probe was for; undefined of other calls. */
+function askedNode(purpose: Purpose): string | undefined {
+  switch (purpose.kind) {
+    case "direct":
+      return purpose.round.target.update.nodeId;
+    case "gossip":
+    case "check":
+    case "relay":
+      return purpose.nodeId;
+    case "indirect":
+    case "pushPull":
+      return undefined;
   }
 }

@@ -1,6 +1,9 @@
 /** What a field of a message from another node may be: names, addresses, counts, numbers. Everything else is refused by its field. */
 import { isName, quoted } from "../catalog/names.ts";
+import { isSeq } from "../catalog/record-codec.ts";
 import { invalid } from "../lib/errors.ts";
+import { NODE_BOUNDS } from "../lib/node-bounds.ts";
+import type { HandOverFrame, VectorEntry } from "./messages.ts";
 import { WORST_SCORE } from "./suspicion.ts";
 
 /** Bounds of what nodes say to each other; each is passed by no honest node of the same settings. */
@@ -14,8 +17,10 @@ export interface MessageBounds {
   readonly maxTokenLength: number;
   /** Of what a farewell tells people, in characters; more is cut. */
   readonly maxDetailLength: number;
-  /** Each of protocol versions, transports, roles, capabilities. */
+  /** Each of protocol versions, transports, roles, capabilities, as far as they are read; `update-rules.ts` says how many are taken. */
   readonly maxListItems: number;
+  /** Clusters that a hello names as those whose policy is taken; the setting `policy.accept_from` has as many. */
+  readonly maxPolicyFrom: number;
   readonly maxLabels: number;
   readonly maxLabelKeyLength: number;
   /** In characters. */
@@ -28,6 +33,8 @@ export interface MessageBounds {
   /** Node ids in a `linked`, origins in a `digests`. */
   readonly maxOrigins: number;
   readonly maxRecords: number;
+  /** Numbers in a `handOver`. */
+  readonly maxOffered: number;
   readonly maxPolicyPartBytes: number;
   readonly maxPolicyBytes: number;
   /** Longest wait one may ask of another, in ms. */
@@ -35,20 +42,22 @@ export interface MessageBounds {
 }
 
 export const MESSAGE_BOUNDS: MessageBounds = {
-  maxIdLength: 64,
-  maxAddressLength: 263,
-  maxVersionLength: 64,
+  maxIdLength: NODE_BOUNDS.maxIdLength,
+  maxPolicyFrom: 256,
+  maxAddressLength: NODE_BOUNDS.maxAddressLength,
+  maxVersionLength: NODE_BOUNDS.maxVersionLength,
   maxTokenLength: 1_024,
   maxDetailLength: 256,
   maxListItems: 64,
-  maxLabels: 64,
-  maxLabelKeyLength: 63,
-  maxLabelValueLength: 256,
+  maxLabels: NODE_BOUNDS.maxLabels,
+  maxLabelKeyLength: NODE_BOUNDS.maxLabelKeyLength,
+  maxLabelValueLength: NODE_BOUNDS.maxLabelValueLength,
   maxUpdates: 256,
   maxMembers: 10_000,
   maxVectorEntries: 10_000,
   maxOrigins: 256,
   maxRecords: 16_384,
+  maxOffered: 1_024,
   maxPolicyPartBytes: 262_144,
   maxPolicyBytes: 16_777_216,
   maxTimeoutMs: 60_000,
@@ -93,6 +102,14 @@ export function numberField(value: bigint, field: string): number {
   const number = Number(value);
   if (!Number.isSafeInteger(number)) throw invalid(field, `${value} must be at most 2^53 - 1`);
   return number;
+}
+
+/**
+ * Whether somebody can count on from what an entry of a vector says. One that says more says nothing, and the rest of its frame counts:
+ * an older node passes on what it was told.
+ */
+export function isCountable({ generation, seq, floor }: VectorEntry): boolean {
+  return isSeq(generation) && isSeq(seq) && isSeq(floor);
 }
 
 /** Throws when there are more than `max`. */
@@ -142,4 +159,31 @@ export function healthScoreField(score: number): number {
 export function checksumField(text: string, field: string): string {
   if (text !== "" && !/^[0-9a-f]{64}$/.test(text)) throw invalid(field, `${quoted(text)} must be 64 lower-case hex digits`);
   return text;
+}
+
+interface PlaceFields {
+  readonly clusterId: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly address: string;
+  readonly version: string;
+}
+
+/** Where a node is and what it runs, as hellos and updates say it. */
+export function placeFields({ clusterId, region, zone, address, version }: PlaceFields, of: string, bounds: MessageBounds): PlaceFields {
+  return {
+    clusterId: idField(clusterId, `${of}.cluster_id`, bounds),
+    region: idField(region, `${of}.region`, bounds),
+    zone: optionalIdField(zone, `${of}.zone`, bounds),
+    address: addressField(address, `${of}.address`, bounds),
+    version: textField(version, `${of}.version`, bounds.maxVersionLength),
+  };
+}
+
+export function handOverOf(
+  { seqs, refused }: { readonly seqs: readonly bigint[]; readonly refused: boolean },
+  bounds: MessageBounds,
+): HandOverFrame {
+  checkCount(seqs.length, "hand_over.seqs", bounds.maxOffered);
+  return { kind: "handOver", seqs: seqs.map((seq) => numberField(seq, "hand_over.seqs")), isRefused: refused };
 }

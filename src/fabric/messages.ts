@@ -8,6 +8,12 @@ export interface NodeRef {
   readonly generation: number;
 }
 
+/** Who asks or answers a call, and where it is at home; older nodes do not say that. */
+export interface Speaker extends NodeRef {
+  readonly clusterId?: string;
+  readonly region?: string;
+}
+
 /** What a member says of itself. */
 export interface MemberFacts extends NodeRef {
   /** Fabric address others reach it at, `host:port`. */
@@ -24,6 +30,8 @@ export interface MemberFacts extends NodeRef {
   readonly labels: Readonly<Record<string, string>>;
   /** Lifeguard's local health score: 0 is well, 8 is worst. */
   readonly healthScore: number;
+  /** It stops, and nobody took its static entries: they stand while it is away. */
+  readonly keepsEntries?: boolean;
 }
 
 export const MEMBER_STATUSES = ["alive", "suspect", "left", "dead"] as const;
@@ -38,12 +46,18 @@ export interface MemberUpdate extends MemberFacts {
   readonly accuser: string;
 }
 
+/** What is told of an origin that was forgotten and has not left (`catalog/lost.ts`). */
+export interface LostWord extends NodeRef {
+  readonly through: number;
+  readonly mark: number;
+}
+
 /** Asked by unary calls: a shell sends it and hands the response back, or that there was none in time. */
 export type CallRequest =
-  | { readonly kind: "probe"; readonly from: NodeRef; readonly targetNodeId: string; readonly updates: readonly MemberUpdate[] }
+  | { readonly kind: "probe"; readonly from: Speaker; readonly targetNodeId: string; readonly updates: readonly MemberUpdate[] }
   | {
       readonly kind: "probeIndirect";
-      readonly from: NodeRef;
+      readonly from: Speaker;
       readonly targetNodeId: string;
       readonly targetAddress: string;
       readonly timeoutMs: number;
@@ -51,17 +65,32 @@ export type CallRequest =
     }
   | {
       readonly kind: "pushPull";
-      readonly from: NodeRef;
+      readonly from: Speaker;
       readonly isJoin: boolean;
       readonly members: readonly MemberUpdate[];
       /** Of the asker's whole table, 64 bits: an equal one is answered with nothing. Absent: `members` is all that it has. */
       readonly digest?: bigint;
+      /** Absent: none, or an older peer. */
+      readonly lost?: readonly LostWord[];
     };
 
 export type CallResponse =
-  | { readonly kind: "probe"; readonly from: NodeRef; readonly updates: readonly MemberUpdate[] }
+  | {
+      readonly kind: "probe";
+      readonly from: Speaker;
+      readonly updates: readonly MemberUpdate[];
+      /** The answerer's clock. Absent: an older peer's, which does not say. */
+      readonly wallMs?: number;
+    }
   | { readonly kind: "probeIndirect"; readonly isAcknowledged: boolean; readonly updates: readonly MemberUpdate[] }
-  | { readonly kind: "pushPull"; readonly from: NodeRef; readonly members: readonly MemberUpdate[] };
+  | {
+      readonly kind: "pushPull";
+      readonly from: Speaker;
+      readonly members: readonly MemberUpdate[];
+      /** Why the answerer does not take what the asker says of itself, for people; absent when it does. */
+      readonly ownUpdateRefused?: string;
+      readonly lost?: readonly LostWord[];
+    };
 
 /** First frame both ways. */
 export interface Hello extends NodeRef {
@@ -75,6 +104,8 @@ export interface Hello extends NodeRef {
   readonly capabilities: readonly string[];
   /** Empty where a certificate is the proof. */
   readonly clusterToken: string;
+  /** Clusters beside its own whose policy it takes; of a peer with the capability `POLICY_FROM`. */
+  readonly policyFrom?: readonly string[];
 }
 
 export interface VectorEntry extends NodeRef {
@@ -84,6 +115,15 @@ export interface VectorEntry extends NodeRef {
   readonly floor: number;
   /** The speaker hides its records: a newcomer is not to show them for a grace of its own. */
   readonly isHidden?: boolean;
+  /** The speaker refused some of its records, and passes none of them on: then `seq` is 0. */
+  readonly isLacking?: boolean;
+}
+
+/** As a `VectorEntry`, of an origin that was named in full on the same link before. */
+export interface ShortEntry {
+  /** Of its id (`shortHash`). */
+  readonly hash: number;
+  readonly seq: number;
 }
 
 export interface OriginDigest extends NodeRef {
@@ -108,6 +148,7 @@ export const GOODBYES = [
   "too_many_links",
   "bad_frame",
   "not_needed",
+  "other_region",
 ] as const;
 /** Why a link ends in good order. */
 export type Goodbye = (typeof GOODBYES)[number];
@@ -125,7 +166,9 @@ export type ReplicationFrame =
   | {
       readonly kind: "vector";
       readonly entries: readonly VectorEntry[];
-      /** Of the whole vector as this link may carry it. */
+      /** More entries; only between peers with the capability `offers`. */
+      readonly short?: readonly ShortEntry[];
+      /** Of the whole vector as this link may carry it; between peers with the capability `offers`, of all that was said on the link. */
       readonly digest: bigint;
       /** Only what changed since the sender's last vector on this link. Unset on the last frame of a whole vector: what was not named is at 0. */
       readonly isPartial: boolean;
@@ -134,6 +177,8 @@ export type ReplicationFrame =
        * after these numbers, as a whole transfer where the floor is above the number; the digest is not set then.
        */
       readonly isWanted: boolean;
+      /** News between two vectors, without a digest: the receiver asks for what it lacks. */
+      readonly isOffer?: boolean;
     }
   | RecordsFrame
   | { readonly kind: "linked"; readonly nodeIds: readonly string[] }
@@ -150,6 +195,13 @@ export type PolicyFrame =
       readonly sizeBytes: number;
     };
 
+/** From a node that leaves: without numbers that it does, with them its own records that the receiver is to take. `isRefused`: it takes none. */
+export interface HandOverFrame {
+  readonly kind: "handOver";
+  readonly seqs: readonly number[];
+  readonly isRefused: boolean;
+}
+
 /** What travels on a link. */
 export type LinkFrame =
   | { readonly kind: "hello"; readonly hello: Hello }
@@ -157,7 +209,8 @@ export type LinkFrame =
   /** A newer peer's frame: skipped and counted. */
   | { readonly kind: "unknown" }
   | ReplicationFrame
-  | PolicyFrame;
+  | PolicyFrame
+  | HandOverFrame;
 
 /** What a transport knows of the other side of a call or link, without asking it. */
 export interface PeerProof {

@@ -1,6 +1,7 @@
 /** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
+import type { Foreigners } from "./foreigners.ts";
 import { GossipQueue } from "./gossip.ts";
 import { addEvidence, type Evidence, isListed, type Member, Members, mergeVerdict } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
@@ -9,7 +10,7 @@ import { Quarantine, type Waiting } from "./quarantine.ts";
 import { eventOutput, type FabricOutput } from "./seam.ts";
 import { Self } from "./self.ts";
 import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
-import { updateFault } from "./update-rules.ts";
+import { type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 export type MembershipOutput =
   | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" | "memberForgotten" }>
@@ -25,7 +26,7 @@ export interface Teller {
 
 /** Updates that were not believed, by why. */
 export type RefusedCounts = Record<
-  "status" | "number" | "ahead" | "text" | "list" | "full" | "quarantineFull" | "tooMany" | "ownAddress",
+  "status" | "number" | "ahead" | "text" | "list" | "foreign" | "full" | "quarantineFull" | "tooMany" | "ownAddress",
   number
 >;
 
@@ -48,6 +49,7 @@ export class News {
     ahead: 0,
     text: 0,
     list: 0,
+    foreign: 0,
     full: 0,
     quarantineFull: 0,
     tooMany: 0,
@@ -58,10 +60,13 @@ export class News {
   /** Members to be probed out of turn. The owner empties it. */
   readonly doubted: Member[] = [];
   refutationCount = 0;
+  /** Others that do not take what this node says of itself, each with why. Bounded by the members there are. */
+  readonly #refusers = new Map<string, string>();
   /** Dead members that turned out to live. The owner sets it back. */
   foundAgainCount = 0;
   readonly #options: MembershipOptions;
   readonly #rng: Rng;
+  readonly #foreigners: Foreigners | undefined;
   readonly #quarantine: Quarantine;
   readonly #suspects = new Set<Member>();
   #suspectsAtMs = Number.POSITIVE_INFINITY;
@@ -70,8 +75,9 @@ export class News {
   #conflictToldMs = Number.NEGATIVE_INFINITY;
   #isConflictGone = false;
 
-  constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions) {
+  constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, foreigners?: Foreigners) {
     this.self = new Self(facts);
+    this.#foreigners = foreigners;
     this.#rng = rng;
     this.#options = options;
     this.#quarantine = new Quarantine(options);
@@ -86,20 +92,40 @@ export class News {
     return this.#quarantine.size;
   }
 
-  /** Takes in one update as another node told it. */
-  learn(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+  /** Takes in one update as another node told it; returns why it was refused, and undefined when it was not. */
+  learn(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+    const refusal = this.#refusalOf(told, time);
+    if (refusal !== undefined) this.refused[refusal] += 1;
+    if (refusal === "foreign") this.#foreign(told, teller, out);
+    if (refusal !== undefined) return refusal;
+    if (told.nodeId === this.self.ref.nodeId) this.#aboutSelf(told, teller, time, out);
+    else this.#aboutOther(told, teller, time, out);
+    return undefined;
+  }
+
+  #refusalOf(told: MemberUpdate, time: Time): UpdateRefusal | undefined {
     const fault = updateFault(told, time.wallMs);
-    if (fault !== undefined) {
-      this.refused[fault] += 1;
-      return;
-    }
-    if (told.nodeId === this.self.ref.nodeId) {
-      this.#aboutSelf(told, teller, time, out);
-      return;
-    }
+    if (fault !== undefined || told.nodeId === this.self.ref.nodeId) return fault;
+    if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
+    if (this.members.find(told.nodeId) === undefined && this.members.size >= this.#options.maxMembers) return "full";
+    return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
+  }
+
+  /** Told of once a place: what would let it in, or that our own cluster is in two regions by mistake. */
+  #foreign(told: MemberUpdate, teller: Teller, out: MembershipOutput[]): void {
+    const { nodeId, address, clusterId, region, status } = told;
+    const refusal = this.#foreigners?.refusalOf(told);
+    if (refusal === undefined || this.#foreigners?.note(nodeId, told) !== true || !isListed(status)) return;
+    const own = this.self.update;
+    const detail = { nodeId, address, clusterId, region, toldBy: teller.nodeId };
+    if (clusterId === own.clusterId) out.push(eventOutput("cluster_in_two_regions", "warn", { ...detail, ours: own.region }));
+    else out.push(eventOutput("foreign_node_refused", "warn", { ...detail, ...refusal }));
+  }
+
+  #aboutOther(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
     const member = this.members.find(told.nodeId);
     if (member === undefined) {
-      this.#meet(told, teller, time, out);
+      this.#apply(told, teller, time, out);
       return;
     }
     // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
@@ -137,6 +163,23 @@ export class News {
     if (update.status !== "alive") return;
     this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
     out.push(eventOutput("member_suspected", "info", { nodeId: update.nodeId, path, via: via.join(" ") }));
+  }
+
+  /** What another said of our own update when it answered; empty: it takes it. Told to the operator when it changes. */
+  refusedBy(nodeId: string, why: string, out: MembershipOutput[]): void {
+    const before = this.#refusers.get(nodeId) ?? "";
+    if (why === "") this.#refusers.delete(nodeId);
+    else this.#refusers.set(nodeId, why);
+    if (why === before) return;
+    if (why === "") out.push(eventOutput("own_update_taken", "info", { nodeId }));
+    else out.push(eventOutput("own_update_refused", "error", { nodeId, why }));
+  }
+
+  /** Listed members that do not take what this node says of itself, each with why. */
+  refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
+    if (this.#refusers.size === 0) return [];
+    const all = [...this.#refusers].map(([nodeId, why]) => ({ nodeId, why }));
+    return all.filter(({ nodeId }) => isListed(this.members.find(nodeId)?.update.status ?? "dead"));
   }
 
   /** Own facts are others now. */
@@ -179,6 +222,7 @@ export class News {
 
   /** The process slept: what was not heard meanwhile proves nothing. */
   postpone(byMs: number, nowMonoMs: number): void {
+    this.#quarantine.postpone(byMs);
     // Others may have been contradicted meanwhile: who slept long does not hear that word again unless it says what it suspects.
     const isLong = byMs >= this.#options.intervalMs;
     for (const { suspicion } of this.#suspects) {
@@ -186,11 +230,6 @@ export class News {
       suspicion?.postpone(byMs, notBeforeMonoMs);
     }
     this.#schedule();
-  }
-
-  #meet(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
-    if (this.members.size >= this.#options.maxMembers) this.refused.full += 1;
-    else this.#apply(told, teller, time, out);
   }
 
   #apply(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
@@ -201,10 +240,6 @@ export class News {
   }
 
   #isAddressTaken(update: MemberUpdate, time: Time, out: MembershipOutput[]): boolean {
-    if (update.address === this.self.update.address) {
-      this.refused.ownAddress += 1;
-      return true;
-    }
     const holder = this.members.holderOf(update.address);
     if (holder === undefined || holder.update.nodeId === update.nodeId) return false;
     this.#hold(update, "address", time, out);
@@ -296,12 +331,14 @@ export class News {
   #sweep(time: Time, out: MembershipOutput[]): void {
     let isAnyGone = false;
     for (const member of this.members.all()) {
-      if (isListed(member.update.status)) continue;
+      // Who left entries behind is remembered: they stand for as long as it is known why.
+      if (isListed(member.update.status) || member.update.keepsEntries === true) continue;
       if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) {
         isAnyGone = true;
         continue;
       }
       this.members.forget(member);
+      this.#refusers.delete(member.update.nodeId);
       this.gossip.drop(member.update.nodeId);
       out.push({ kind: "memberForgotten", nodeId: member.update.nodeId });
     }

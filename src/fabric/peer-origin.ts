@@ -15,6 +15,11 @@ const PATIENCE = 3;
 export class PeerOrigin {
   /** As the peer's last vector said. */
   told = 0;
+  /** As our last vector said, and whether one has called it by its name; kept for peers that take offers. */
+  said = 0;
+  isNamed = false;
+  /** The peer told of it by its short hash, so it may be asked so. */
+  isShort = false;
   /** Known to be there, or sent on this link in order: the next frame starts here. */
   at = 0;
   /** The peer has had everything once, so news can follow without being asked for. */

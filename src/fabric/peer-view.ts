@@ -3,14 +3,16 @@ import type { Origin } from "../catalog/cell.ts";
 import type { OriginPlace } from "../catalog/origins.ts";
 import type { Relation } from "../catalog/scope.ts";
 import { Sum64 } from "../lib/sum64.ts";
-import type { NodeRef, VectorEntry } from "./messages.ts";
+import type { NodeRef, ShortEntry, VectorEntry } from "./messages.ts";
 import { PeerOrigin } from "./peer-origin.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
-import { entryHash } from "./vector.ts";
+import { entryHash, shortHash } from "./vector.ts";
 
 export interface ReplicationPeer extends NodeRef, OriginPlace {
   /** How the two nodes stand to each other; decides what the link may carry. */
   readonly relation: Relation;
+  /** It is offered the news of others, and asks for it; else it is passed on. */
+  readonly takesOffers?: boolean;
 }
 
 export class PeerView {
@@ -19,6 +21,10 @@ export class PeerView {
   readonly #origins = new Map<string, PeerOrigin>();
   /** Sum over what the peer's vectors said, to be equal to the digest it sends. */
   readonly #told = new Sum64();
+  /** Sum over what our vectors said, where the peer takes offers. */
+  readonly #said = new Sum64();
+  /** Origins that the peer named in full, by their short hash. */
+  readonly #named = new Map<number, NodeRef>();
   #linked: ReadonlySet<string> | undefined;
   /** Its whole vector has come: what it never named it does not know. */
   isWholeTold = false;
@@ -43,10 +49,18 @@ export class PeerView {
     return known;
   }
 
-  /** Learns an entry of the peer's vector; undefined when there are too many. */
-  learn(id: string, entry: VectorEntry): PeerOrigin | undefined {
+  /** What a short entry of the peer's vector stands for; undefined when the peer has not named it. */
+  entryOf({ hash, seq }: ShortEntry): VectorEntry | undefined {
+    const ref = this.#named.get(hash);
+    return ref === undefined ? undefined : { ...ref, seq, floor: 0 };
+  }
+
+  /** Learns an entry of the peer's vector; undefined when there are too many. `isShort`: the peer did not say the name again. */
+  learn(id: string, entry: VectorEntry, isShort = false): PeerOrigin | undefined {
     const known = this.take(id, false);
     if (known === undefined) return undefined;
+    known.isShort = isShort;
+    if (!isShort && this.peer.takesOffers === true) this.#named.set(shortHash(id), { nodeId: entry.nodeId, generation: entry.generation });
     this.#told.subtract(entryHash(id, known.told));
     known.told = entry.seq;
     this.#told.add(entryHash(id, entry.seq));
@@ -61,6 +75,18 @@ export class PeerView {
     return this.#told.value;
   }
 
+  /** Digest of what our vectors said on this link. */
+  get saidDigest(): bigint {
+    return this.#said.value;
+  }
+
+  /** Our vector says so. */
+  say(id: string, known: PeerOrigin, seq: number): void {
+    this.#said.subtract(entryHash(id, known.said));
+    known.said = seq;
+    this.#said.add(entryHash(id, seq));
+  }
+
   setLinked(nodeIds: readonly string[]): void {
     this.#linked = new Set(nodeIds);
   }
@@ -72,6 +98,7 @@ export class PeerView {
   /** Whether the peer gets news of that origin from this node, unasked: its own, and of those it says it has no link to. */
   isServed(origin: Origin): boolean {
     if (origin === this.#shared.replica.self) return true;
+    if (this.peer.takesOffers === true) return false;
     return this.#linked !== undefined && origin.nodeId !== this.peer.nodeId && !this.#linked.has(origin.nodeId);
   }
 
@@ -82,6 +109,6 @@ export class PeerView {
 
   /** Whether the link may carry anything of that origin. */
   mayCarry(origin: Origin): boolean {
-    return this.#shared.vector.mayName(origin, this.peer);
+    return origin.lacks === undefined && this.#shared.vector.mayName(origin, this.peer);
   }
 }

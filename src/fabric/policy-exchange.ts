@@ -6,6 +6,7 @@ import type { Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/version-codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/version-order.ts";
 import type { PolicyFrame, PolicyHead } from "./messages.ts";
+import type { PolicySource } from "./policy-sources.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./seam.ts";
 
 export interface PolicyExchangeOptions {
@@ -30,10 +31,24 @@ export const POLICY_EXCHANGE_DEFAULTS: PolicyExchangeOptions = {
 const MAX_UNUSABLE = 64;
 /** Concurrent versions told of a link: one that makes up heads must not fill the audit. */
 const MAX_CONFLICTS = 8;
-/** Numbers above this are nobody's: there must be room for the next ones. */
-const MAX_NUMBER = 100_000_000_000;
+/** A node that has no version takes a number below this; far above it there is room for all that follow. */
+const FIRST_NUMBER_LIMIT = 2 ** 52;
+/** How far above its own number a node takes another: who makes numbers up cannot use up those that follow. */
+const MAX_NUMBER_STEP = 1_000_000;
+
+/** The other end of a link, as far as the policy is concerned. */
+export interface PolicyPeer {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly source: PolicySource;
+  /** An older node, which takes anybody's policy and passes it on. */
+  readonly takesAny?: boolean;
+}
+
+const ANY_PEER: PolicyPeer = { nodeId: "", clusterId: "", source: "accepted" };
 
 interface LinkState {
+  readonly peer: PolicyPeer;
   /** The newest head it told. */
   heard: PolicyHead | undefined;
   /** The last head told to it. */
@@ -42,8 +57,18 @@ interface LinkState {
   wanted: number;
   /** What is being sent to it. */
   sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
+  /** A head whose number is too far above ours; it is not taken as heard. */
+  tooFar: PolicyHead | undefined;
   strikes: number;
   conflictCount: number;
+  notTakenCount: number;
+}
+
+/** A version that is newer than ours and not taken. */
+export interface NotTaken {
+  readonly head: PolicyHead;
+  readonly peer: PolicyPeer;
+  readonly why: string;
 }
 
 interface Fetch {
@@ -58,18 +83,22 @@ interface Fetch {
 
 export class PolicyExchange {
   readonly #options: PolicyExchangeOptions;
+  readonly #isForeign: (nodeId: string) => boolean;
   #head: PolicyHead = NO_PLACE;
   readonly #links = new Map<LinkId, LinkState>();
   #fetch: Fetch | undefined;
   /** Handed to the shell, which has not answered. */
-  #adopting: { readonly head: PolicyHead; readonly deadlineMonoMs: number } | undefined;
+  #adopting: { readonly head: PolicyHead; deadlineMonoMs: number } | undefined;
   /** Names of heads that could not be put in force here. */
   readonly #unusable = new Set<string>();
+  #notTakenTold: PolicyHead = NO_PLACE;
   /** Transfers refused since the start: not what their head said, or against the rules. */
   refusedCount = 0;
 
-  constructor(options: PolicyExchangeOptions = POLICY_EXCHANGE_DEFAULTS) {
+  /** `isForeign`: whether a node that applied a version is known to be foreign. */
+  constructor(options: PolicyExchangeOptions = POLICY_EXCHANGE_DEFAULTS, isForeign: (nodeId: string) => boolean = () => false) {
     this.#options = options;
+    this.#isForeign = isForeign;
   }
 
   /** The newest version kept here; number 0: none. */
@@ -80,11 +109,24 @@ export class PolicyExchange {
   /** Whether the link's peer has told its head, and nothing newer than ours is still to be had from it. */
   isSettledWith(link: LinkId): boolean {
     const state = this.#links.get(link);
-    return state?.heard !== undefined && !this.#isOffer(state) && this.#adopting === undefined;
+    if (state?.heard === undefined) return false;
+    // Without the policy that the peer has, this node would show what that hides.
+    if (state.peer.source === "open") return state.heard.number === 0;
+    return !this.#isOffer(state) && this.#adopting === undefined;
   }
 
-  opened(link: LinkId): void {
-    this.#links.set(link, { heard: undefined, told: undefined, wanted: 0, sending: undefined, strikes: 0, conflictCount: 0 });
+  opened(link: LinkId, peer: PolicyPeer = ANY_PEER): void {
+    this.#links.set(link, {
+      peer,
+      heard: undefined,
+      told: undefined,
+      wanted: 0,
+      sending: undefined,
+      strikes: 0,
+      conflictCount: 0,
+      tooFar: undefined,
+      notTakenCount: 0,
+    });
   }
 
   closed(link: LinkId): void {
@@ -178,6 +220,12 @@ export class PolicyExchange {
     this.#choose();
   }
 
+  /** This node stood still: what it waits for may be here, unread. */
+  postpone(byMs: number): void {
+    if (this.#fetch !== undefined) this.#fetch.deadlineMonoMs += byMs;
+    if (this.#adopting !== undefined) this.#adopting.deadlineMonoMs += byMs;
+  }
+
   nextDeadlineMs(): number | undefined {
     const fetch = this.#fetch?.isAsked === true ? this.#fetch.deadlineMonoMs : undefined;
     const adopting = this.#adopting?.deadlineMonoMs;
@@ -186,25 +234,34 @@ export class PolicyExchange {
   }
 
   #hear(link: LinkId, state: LinkState, head: PolicyHead, out: FabricOutput[]): void {
-    if (!isHead(head)) {
+    state.tooFar = isHead(head) && !this.#isWithin(head) ? head : undefined;
+    if (!this.#isWithin(head)) {
       this.refusedCount += 1;
       state.strikes += 1;
-      if (state.strikes <= this.#options.maxStrikes)
-        out.push(eventOutput("policy_refused", "warn", { link, number: head.number, detail: "it is no policy head" }));
+      const detail = state.tooFar === undefined ? "it is no policy head" : "its number is too far above ours";
+      if (state.strikes <= this.#options.maxStrikes) out.push(eventOutput("policy_refused", "warn", { link, number: head.number, detail }));
       return;
     }
     const { number, checksum } = this.#head;
     const isKnown = state.heard !== undefined && isSamePlace(state.heard, head);
     // The peer hears of ours in turn and keeps its own in its history: see `PolicyEngine.take`.
-    const isConflict = head.number === number && head.checksum !== checksum && isNewer(this.#head, head) && !isKnown;
+    const isConflict =
+      head.number === number && head.checksum !== checksum && isNewer(this.#head, head) && !isKnown && state.peer.source === "accepted";
     if (isConflict && state.conflictCount++ < MAX_CONFLICTS) {
       const detail = { number, nodeId: head.nodeId, checksum: head.checksum, kept: checksum };
       out.push(eventOutput("policy_conflict", "warn", detail, { isAudited: true }));
     }
     const fetch = this.#fetch;
     state.heard = head;
+    this.#tellNotTaken(state, out);
     // It says what it has instead of what it was asked for.
     if (fetch?.link === link && fetch.bytes === undefined && !isSamePlace(fetch.head, head)) this.#fetch = undefined;
+  }
+
+  /** Whether it is a head, of a number that may follow ours. */
+  #isWithin(head: PolicyHead): boolean {
+    const { number } = this.#head;
+    return isHead(head) && (number === 0 ? head.number < FIRST_NUMBER_LIMIT : head.number <= number + MAX_NUMBER_STEP);
   }
 
   #wanted(state: LinkState, number: number, out: FabricOutput[]): void {
@@ -233,7 +290,7 @@ export class PolicyExchange {
     const fetch = this.#fetch;
     // Late, of a transfer that was given up: nobody's fault.
     if (fetch?.link !== link || !fetch.isAsked || fetch.head.number !== head.number) return;
-    if (offset === 0 && fetch.bytes === undefined && isHead(head) && isNewer(head, this.#head)) fetch.head = head;
+    if (offset === 0 && fetch.bytes === undefined && this.#isWithin(head) && isNewer(head, this.#head)) fetch.head = head;
     const isNext = isSamePlace(fetch.head, head) && offset === fetch.filled && part.length > 0;
     const isFit = sizeBytes <= this.#options.maxBytes && offset + part.length <= sizeBytes;
     if (!isNext || !isFit || (fetch.bytes !== undefined && fetch.bytes.length !== sizeBytes)) {
@@ -257,7 +314,8 @@ export class PolicyExchange {
     }
     this.#fetch = undefined;
     this.#adopting = { head, deadlineMonoMs: time.monoMs + this.#options.patienceMs };
-    out.push({ kind: "adoptPolicy", head, bytes });
+    const { nodeId = "", clusterId = "" } = this.#links.get(fetch.link)?.peer ?? {};
+    out.push({ kind: "adoptPolicy", head, bytes, via: { nodeId, clusterId } });
   }
 
   /** A transfer that is no good: others are tried first, and this link again only with another head. */
@@ -286,8 +344,41 @@ export class PolicyExchange {
   #isOffer(state: LinkState): state is LinkState & { heard: PolicyHead } {
     const { heard, strikes } = state;
     if (heard === undefined || strikes >= this.#options.maxStrikes) return false;
-    return isNewer(heard, this.#head) && !this.#unusable.has(nameOf(heard));
+    return isNewer(heard, this.#head) && !this.#unusable.has(nameOf(heard)) && this.#whyNot(state.peer, heard) === "";
   }
+
+  #whyNot(peer: PolicyPeer, { nodeId }: PolicyHead): string {
+    return peer.takesAny === true && this.#isForeign(nodeId) ? `node ${nodeId}, which applied it, is foreign here` : whyNot(peer);
+  }
+
+  /** The newest version that a peer has and that is not taken from it, and why. */
+  get notTaken(): NotTaken | undefined {
+    let newest: NotTaken | undefined;
+    for (const { peer, heard, tooFar } of this.#links.values()) {
+      const head = tooFar ?? heard;
+      if (head === undefined || !isNewer(head, newest?.head ?? this.#head)) continue;
+      const why =
+        tooFar === undefined ? this.#whyNot(peer, head) : `its number is more than ${MAX_NUMBER_STEP} above that of the newest here`;
+      if (why !== "") newest = { head, peer, why };
+    }
+    return newest;
+  }
+
+  /** Once a head, since peers tell each other the same one; and a few times a link. */
+  #tellNotTaken(state: LinkState, out: FabricOutput[]): void {
+    const { notTaken } = this;
+    if (notTaken === undefined || isSamePlace(notTaken.head, this.#notTakenTold) || state.notTakenCount++ >= MAX_CONFLICTS) return;
+    const { head, peer, why } = notTaken;
+    this.#notTakenTold = head;
+    const detail = { number: head.number, nodeId: head.nodeId, peerNodeId: peer.nodeId, clusterId: peer.clusterId, detail: why };
+    out.push(eventOutput("policy_not_taken", "warn", detail));
+  }
+}
+
+/** Why no policy is taken from a peer; empty when it is. */
+function whyNot({ source, clusterId }: PolicyPeer): string {
+  if (source === "open") return "the fabric of this node has neither token nor certificates";
+  return source === "foreign" ? `policy.accept_from does not name its cluster, ${clusterId}` : "";
 }
 
 function nameOf({ number, hlc, nodeId, checksum }: PolicyHead): string {
@@ -296,7 +387,7 @@ function nameOf({ number, hlc, nodeId, checksum }: PolicyHead): string {
 
 function isHead({ number, hlc, nodeId, checksum }: PolicyHead): boolean {
   if (number === 0) return true;
-  const isNumber = Number.isSafeInteger(number) && number > 0 && number <= MAX_NUMBER && Number.isSafeInteger(hlc) && hlc >= 0;
+  const isNumber = Number.isSafeInteger(number) && number > 0 && Number.isSafeInteger(hlc) && hlc >= 0;
   return isNumber && nodeId.length <= 64 && /^[0-9a-f]{64}$/.test(checksum);
 }
 

@@ -3,7 +3,7 @@ import type { MemberUpdate } from "./messages.ts";
 
 export interface Waiting {
   readonly update: MemberUpdate;
-  readonly sinceMonoMs: number;
+  sinceMonoMs: number;
   /** `address`: another id is listed there. `life`: the same id is listed elsewhere, in an older generation. */
   readonly reason: "address" | "life";
   nextCheckMonoMs: number;
@@ -82,6 +82,11 @@ export class Quarantine {
       due.push(waiting);
     }
     return due;
+  }
+
+  /** Nobody could be heard for so long. */
+  postpone(byMs: number): void {
+    for (const waiting of this.#waiting.values()) waiting.sinceMonoMs += byMs;
   }
 
   nextDeadlineMs(): number {

@@ -14,7 +14,7 @@ export interface ReachOptions {
 const REACH_DEFAULTS: ReachOptions = { passOverAttempts: 2, passOverMs: 30_000, maxPassOverMs: 300_000, countMs: 30_000 };
 
 interface Row {
-  readonly sinceMonoMs: number;
+  sinceMonoMs: number;
   failures: number;
   /** Not passed over after this; of one that never was, in the past. */
   untilMonoMs: number;
@@ -66,6 +66,11 @@ export class Reach {
 
   isPassedOver(nodeId: string, time: Time): boolean {
     return (this.#rows.get(nodeId)?.untilMonoMs ?? 0) > time.monoMs;
+  }
+
+  /** This node stood still: that time says nothing of who is in reach. */
+  postpone(byMs: number): void {
+    for (const row of this.#rows.values()) row.sinceMonoMs += byMs;
   }
 
   /** When the choice is to be made anew. */

@@ -1,10 +1,11 @@
 /** Whether this node may answer for the mesh, and how old what it would say is (semantics.md, Watch 7). */
 import type { Time } from "../lib/machine.ts";
+import type { Freshness } from "./freshness.ts";
 
 export interface ReadinessOptions {
   /** With seeds of which none answers, a node serves alone after so long; it goes on trying. */
   readonly joinTimeoutMs: number;
-  /** A peer in step speaks at least so often; silence up to here is no age. */
+  /** A peer in step speaks at least so often. */
   readonly quietMs: number;
   /** When all are starting, and somebody cannot be linked to, a node serves what it has after so long beyond the join timeout. */
   readonly catchUpTimeoutMs: number;
@@ -17,10 +18,12 @@ export interface ReadyState {
   readonly reason: "alone" | "joining" | "catching_up" | "caught_up";
   readonly detail: string;
   /**
-   * How old what is held here may be: 0 while every peer that a link is wanted to has told within the last `quietMs` that there is nothing
-   * of its that we lack; else the longest time since one did. Of a node that is not ready, or alone with a snapshot, the age of what it started with.
+   * How old what is held here may be: the time since the slowest peer last told that we lack nothing of what it has; 0 without peers. Of a
+   * node that is not ready, or alone with a snapshot, the age of what it started with.
    */
   readonly ageMs: number;
+  /** Ready, and every peer has told so within the last `quietMs`: what asks for a whole view asks for this. */
+  readonly isInStep: boolean;
 }
 
 /** Peers that are up, and all of whose news from when their link came up is here. */
@@ -38,19 +41,31 @@ type State =
   /** For good: what is learned after this is news, also when it was alone. */
   | { readonly kind: "alone" | "caught_up" };
 
+export interface ReadinessParts {
+  readonly hasSeeds: boolean;
+  readonly startAgeMs: number;
+  readonly freshness: Freshness;
+  /** Whether anything is held that may be written elsewhere: where there is nothing, a snapshot has no age. Absent: yes. */
+  readonly mayBeBehind?: () => boolean;
+}
+
 export class Readiness {
   readonly #options: ReadinessOptions;
   readonly #hasSeeds: boolean;
   readonly #startAgeMs: number;
   #state: State | undefined;
   #startMonoMs = 0;
+  /** Time since then that does not count for others. */
+  #postponedMs = 0;
   /** When what is caught up with by then is enough. */
   #dueMonoMs: number | undefined;
-  /** Peers a link is wanted to, and when each was last in step; before that, since when it is wanted. */
-  readonly #inStepMonoMs = new Map<string, number>();
+  readonly #freshness: Freshness;
+  readonly #mayBeBehind: () => boolean;
 
   /** `startAgeMs`: how old the snapshot is that the node started with. */
-  constructor(options: ReadinessOptions, { hasSeeds, startAgeMs }: { readonly hasSeeds: boolean; readonly startAgeMs: number }) {
+  constructor(options: ReadinessOptions, { hasSeeds, startAgeMs, freshness, mayBeBehind = () => true }: ReadinessParts) {
+    this.#freshness = freshness;
+    this.#mayBeBehind = mayBeBehind;
     this.#options = options;
     this.#hasSeeds = hasSeeds;
     this.#startAgeMs = startAgeMs;
@@ -76,18 +91,6 @@ export class Readiness {
     }
   }
 
-  /** From now on links are wanted to these. */
-  want(nodeIds: readonly string[], time: Time): void {
-    const wanted = new Set(nodeIds);
-    for (const nodeId of this.#inStepMonoMs.keys()) if (!wanted.has(nodeId)) this.#inStepMonoMs.delete(nodeId);
-    for (const nodeId of wanted) if (!this.#inStepMonoMs.has(nodeId)) this.#inStepMonoMs.set(nodeId, time.monoMs);
-  }
-
-  /** The peer has just said that we lack nothing of what it has. */
-  inStep(nodeId: string, time: Time): void {
-    if (this.#inStepMonoMs.has(nodeId)) this.#inStepMonoMs.set(nodeId, time.monoMs);
-  }
-
   /**
    * With whom this node has caught up. One that was ready is enough. When all are starting, nobody is, and what each brings counts:
    * then all must have been heard, and everybody had the time to join.
@@ -97,7 +100,7 @@ export class Readiness {
     if (count === 0 || this.hasCaughtUp) return;
     const { joinTimeoutMs, catchUpTimeoutMs } = this.#options;
     const waitMs = readyCount > 0 ? 0 : joinTimeoutMs + (count >= wantedCount ? 0 : catchUpTimeoutMs);
-    const dueMonoMs = this.#startMonoMs + waitMs;
+    const dueMonoMs = this.#startMonoMs + this.#postponedMs + waitMs;
     if (time.monoMs >= dueMonoMs) this.#state = { kind: "caught_up" };
     else this.#dueMonoMs = dueMonoMs;
   }
@@ -105,6 +108,13 @@ export class Readiness {
   /** Whether it has ever been in step with a peer. */
   get hasCaughtUp(): boolean {
     return this.#state?.kind === "caught_up";
+  }
+
+  /** This node stood still: its seeds have so much longer to answer. How old what it holds is does not change by that. */
+  postpone(byMs: number): void {
+    this.#postponedMs += byMs;
+    if (this.#state?.kind === "joining") this.#state = { kind: "joining", deadlineMonoMs: this.#state.deadlineMonoMs + byMs };
+    if (this.#dueMonoMs !== undefined) this.#dueMonoMs += byMs;
   }
 
   get isReady(): boolean {
@@ -121,18 +131,13 @@ export class Readiness {
   read(time: Time): ReadyState {
     const { isReady } = this;
     const reason = this.#state?.kind ?? "joining";
-    const behind: string[] = [];
-    let behindMs = 0;
-    for (const [nodeId, monoMs] of this.#inStepMonoMs) {
-      const silentMs = time.monoMs - monoMs;
-      if (silentMs <= this.#options.quietMs) continue;
-      behind.push(nodeId);
-      behindMs = Math.max(behindMs, silentMs);
-    }
+    const behind = this.#freshness.read(time, this.#options.quietMs);
     // Alone with what others told long ago is not fresher for serving it.
-    const isCurrent = reason === "caught_up" || (reason === "alone" && this.#startAgeMs === 0);
+    const isCurrent = reason === "caught_up" || (reason === "alone" && (this.#startAgeMs === 0 || !this.#mayBeBehind()));
     const startedMs = this.#state === undefined ? 0 : time.monoMs - this.#startMonoMs;
-    return { isReady, reason, detail: detailOf(reason, behind), ageMs: isCurrent ? behindMs : this.#startAgeMs + startedMs };
+    const ageMs = isCurrent ? behind.ageMs : this.#startAgeMs + startedMs;
+    const isInStep = isReady && isCurrent && behind.nodeIds.length === 0;
+    return { isReady, reason, detail: detailOf(reason, behind.nodeIds), ageMs, isInStep };
   }
 }
 

@@ -38,6 +38,7 @@ export class RecordIntake {
     const { stats, options, replica } = this.#shared;
     const id = `${frame.nodeId}/${frame.generation}`;
     const place = { clusterId, region };
+    if (this.#isForeign(frame.nodeId, place, time, events)) return REFUSED;
     const refusal = this.#refusalOf(id, place);
     if (refusal !== undefined) return this.#refuse(id, refusal, time, events);
     stats.receivedRecords += frame.records.length;
@@ -50,8 +51,31 @@ export class RecordIntake {
     if (!frame.isComplete || frame.isLast) this.#view.take(id, false)?.reached(frame.through);
     // A whole transfer can change what is held of numbers that others were told of already.
     if (frame.isComplete && frame.isLast) this.#shared.heldChanged(origin);
+    this.#notePartial(origin, time, events);
     const hasMoved = this.#shared.noteOrigin(origin);
+    this.#shared.arrived(origin);
     return { kind: "taken", hasChanged: hasMoved || applied.changedCount > 0, superseded: applied.superseded };
+  }
+
+  #notePartial(origin: Origin, time: Time, events: FabricEvent[]): void {
+    const news = this.#shared.partial.note(origin, time);
+    if (news === undefined) return;
+    const { id, lacks } = origin;
+    const detail = { peer: this.#view.peer.nodeId, origin: id, ...(lacks !== undefined && { count: lacks.count, why: lacks.why }) };
+    if (news === "partial") events.push({ name: "origin_partial", severity: "warn", isAudited: false, detail });
+    else events.push({ name: "origin_whole", severity: "info", isAudited: false, detail });
+  }
+
+  /** A peer that lets them in, or is older, passes them on. From then on they are not asked for, and it is not told again. */
+  #isForeign(nodeId: string, place: OriginPlace, time: Time, events: FabricEvent[]): boolean {
+    const { foreigners, stats } = this.#shared;
+    const refusal = place.clusterId === "" ? undefined : foreigners?.refusalOf(place);
+    if (foreigners === undefined || refusal === undefined) return false;
+    stats.refusedOrigins += 1;
+    const isKnown = foreigners.has(nodeId);
+    foreigners.note(nodeId, place);
+    if (!isKnown) this.event("frame_refused", { origin: nodeId, why: refusal.detail }, time, events);
+    return true;
   }
 
   /** Why a frame of that origin is not taken, whatever it says. */

@@ -6,8 +6,10 @@
 import type { Cell, Origin } from "../catalog/cell.ts";
 import type { Drafter } from "../catalog/codec.ts";
 import { buildFrame, FrameReceiver } from "../catalog/frames.ts";
+import { applyMarks, ownMarked } from "../catalog/marks.ts";
 import type { Bounds } from "../catalog/names.ts";
 import type { Replica } from "../catalog/replica.ts";
+import { endsBeforeHlc } from "../catalog/view.ts";
 import type { Time } from "../lib/machine.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
 import {
@@ -42,6 +44,8 @@ export interface Restored {
   readonly refusedCount: number;
   /** Origins whose nodes were away when it was made, and since when. */
   readonly absentWallMs: ReadonlyMap<string, number>;
+  /** Origins that nobody writes any more. */
+  readonly over: ReadonlySet<string>;
   /** Own live records that an `unregistered` of another origin hides. */
   readonly superseded: readonly Cell[];
   /** Newest stamp that is not beyond the bound on skew, for the clock. */
@@ -51,16 +55,17 @@ export interface Restored {
 /** The blocks of a snapshot, some records each; the replica may change between two of them. */
 export function* snapshotBlocks(
   replica: Replica,
-  header: Omit<SnapshotHeader, "forgotten">,
+  header: Omit<SnapshotHeader, "forgotten" | "lost">,
   stateOf: (origin: Origin) => SnapshotOrigin,
   blockBytes = BLOCK_BYTES,
 ): Generator<Uint8Array> {
   let index = 0;
-  yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten] });
+  yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten], lost: replica.lost.list });
   for (const origin of replica.origins.values()) {
     if (origin === replica.self) continue;
     const { nodeId, generation, clusterId, region } = origin;
-    yield originBlock(index++, { nodeId, generation, clusterId, region, ...stateOf(origin) });
+    const isPartial = origin.lacks !== undefined;
+    yield originBlock(index++, { nodeId, generation, clusterId, region, ...(isPartial && { isPartial }), ...stateOf(origin) });
     for (const frame of framesOf(replica, origin, blockBytes)) yield blockOf(index++, KIND.FRAME, frame);
   }
   yield blockOf(index++, KIND.END, new Uint8Array());
@@ -107,28 +112,63 @@ export function* readSnapshot(
   return { ok: true, snapshot: { header: readHeader(first), blocks } };
 }
 
+/** Ids of the nodes that a snapshot tells of; undefined when it cannot be read to its end. */
+export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefined {
+  const found: string[] = [];
+  let index = 0;
+  for (let at = 0; at < bytes.length; index++) {
+    const block = readBlock(bytes, at, index);
+    if (block === undefined) return undefined;
+    const origin = block.kind === KIND.ORIGIN ? readOrigin(block) : undefined;
+    if (origin !== undefined) found.push(origin.nodeId);
+    at = block.end;
+  }
+  return found;
+}
+
+interface RestoreParts {
+  readonly replica: Replica;
+  readonly drafter: Drafter;
+  readonly bounds: Bounds;
+  /** Of clusters that are not let in any more nothing is restored. */
+  readonly isForeign?: ((place: { readonly clusterId: string; readonly region: string }) => boolean) | undefined;
+}
+
 /** Puts a snapshot into a replica that knows only its own records. Yields after each block. */
 export function* restoreSnapshot(
   { header, blocks }: ReplicaSnapshot,
-  { replica, drafter, bounds }: { readonly replica: Replica; readonly drafter: Drafter; readonly bounds: Bounds },
+  { replica, drafter, bounds, isForeign = () => false }: RestoreParts,
   time: Time,
 ): Generator<void, Restored> {
   const receiver = new FrameReceiver(replica, drafter, bounds);
   const absentWallMs = new Map<string, number>();
+  const over = new Set<string>();
   const superseded: Cell[] = [];
+  const partial: Origin[] = [];
   let [recordCount, refusedCount, maxHlc] = [0, 0, 0];
+  let isSkipped = false;
   replica.resumeForgotten(header.forgotten);
+  for (const lost of header.lost) replica.lost.note(lost);
   for (const block of blocks) {
     if (block.kind === KIND.ORIGIN) {
-      const { nodeId, generation, clusterId, region, life, absentWallMs: since } = readOrigin(block);
+      const said = readOrigin(block);
+      if (said === undefined) continue;
+      const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = said;
+      isSkipped = clusterId !== "" && isForeign({ clusterId, region });
+      if (isSkipped) continue;
       const origin = replica.origin(nodeId, generation, clusterId === "" ? undefined : { clusterId, region });
       origin.life = life;
+      if (isOver === true) over.add(origin.id);
+      if (said.isPartial === true) partial.push(origin);
       if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, header.savedWallMs));
-    } else if (block.kind === KIND.FRAME) {
+    } else if (block.kind === KIND.FRAME && !isSkipped) {
       const frame = decodeLinkFrame(block.payload);
       if (frame.kind !== "records") continue;
       const applied = receiver.apply(frame.frame, time);
-      if (applied.kind !== "applied") continue;
+      if (applied.kind !== "applied") {
+        refusedCount += frame.frame.records.length;
+        continue;
+      }
       recordCount += applied.changedCount;
       refusedCount += applied.refused.length;
       maxHlc = Math.max(maxHlc, applied.maxHlc);
@@ -136,5 +176,17 @@ export function* restoreSnapshot(
     }
     yield;
   }
-  return { recordCount, refusedCount, absentWallMs, superseded, maxHlc };
+  // A whole transfer among its own frames says nothing of what was refused before.
+  for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted" };
+  resumeLost(replica);
+  superseded.push(...ownMarked(replica));
+  return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
+}
+
+/** Which tombstones ended records of lost origins is not in a snapshot: any may have. */
+function resumeLost(replica: Replica): void {
+  applyMarks(replica);
+  if (!replica.lost.isHolding) return;
+  for (const origin of replica.origins.values())
+    for (const cell of origin.log.list()) if (endsBeforeHlc(cell) > 0) replica.lost.ender(cell);
 }

@@ -7,8 +7,11 @@ import type { Replica } from "../catalog/replica.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
+import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
+import type { Foreigners } from "./foreigners.ts";
 import { FrameShelf } from "./frame-shelf.ts";
 import { OriginDigests } from "./origin-digests.ts";
+import { PartialOrigins } from "./partial.ts";
 import { Vector } from "./vector.ts";
 
 export interface ReplicationOptions {
@@ -26,8 +29,16 @@ export interface ReplicationOptions {
   readonly digestSliceRecords: number;
   /** An origin that was repaired over a link is not repaired again over it for so long. */
   readonly repairIntervalMs: number;
-  /** News of others is passed on after up to so long, at random. */
+  /** News of others is offered or passed on after up to so long, at random. */
   readonly passDelayMs: number;
+  /** Time between two offers on a link, at least. */
+  readonly offerIntervalMs: number;
+  /** News that was asked for and does not come is asked for again, of another peer if there is one, after so long. */
+  readonly newsTimeoutMs: number;
+  /** … but not while that peer goes on sending other records, up to so long. */
+  readonly newsPatienceMs: number;
+  /** An origin of which records were refused is fetched whole again after so long. */
+  readonly partialRetryMs: number;
   /** An origin that is not taken here is not asked for again over the same link for so long. */
   readonly refusedMs: number;
   /** A peer may say only so often that it knows more of our own origin than we do: each time costs a new generation. */
@@ -61,6 +72,10 @@ export const REPLICATION_DEFAULTS: ReplicationOptions = {
   digestSliceRecords: 4000,
   repairIntervalMs: 600_000,
   passDelayMs: 20,
+  offerIntervalMs: 200,
+  newsTimeoutMs: 400,
+  newsPatienceMs: 1000,
+  partialRetryMs: 600_000,
   refusedMs: 60_000,
   lostIntervalMs: 60_000,
   fetchGraceMs: 500,
@@ -119,22 +134,6 @@ const NO_STATS: ReplicationStats = {
   beyondSkew: 0,
 };
 
-/** A link as seen by who shares the fetching out. */
-export interface Fetcher {
-  /** When records last came over it. */
-  readonly receivedMonoMs: number;
-  /** An origin is taken again that was refused before. */
-  reconsider(id: string): void;
-}
-
-interface Fetch {
-  fetcher: Fetcher;
-  sinceMonoMs: number;
-  through: number;
-  /** Asked again without an answer. */
-  attempts: number;
-}
-
 export interface SharedParts {
   readonly replica: Replica;
   readonly drafter: Drafter;
@@ -144,6 +143,7 @@ export interface SharedParts {
   /** Where this node is at home. */
   readonly place: OriginPlace;
   readonly options?: Partial<ReplicationOptions>;
+  readonly foreigners?: Foreigners;
 }
 
 /**
@@ -158,13 +158,15 @@ export class ReplicationShared {
   readonly rng: Rng;
   readonly place: OriginPlace;
   readonly options: ReplicationOptions;
+  readonly foreigners: Foreigners | undefined;
   readonly vector: Vector;
   readonly shelf: FrameShelf;
   readonly digests: OriginDigests;
+  readonly partial: PartialOrigins;
   readonly stats: ReplicationStats = { ...NO_STATS };
   /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
-  readonly #fetches = new Map<string, Fetch>();
+  readonly #fetches: Fetches;
   readonly #fetchers = new Set<Fetcher>();
   #selfId: string;
   #edgeMonoMs = Number.NEGATIVE_INFINITY;
@@ -172,6 +174,7 @@ export class ReplicationShared {
   #lostId = "";
   #lostMonoMs = Number.NEGATIVE_INFINITY;
   #linked: readonly string[] = [];
+  #linkedIds: ReadonlySet<string> = new Set();
 
   constructor(parts: SharedParts) {
     this.replica = parts.replica;
@@ -181,6 +184,8 @@ export class ReplicationShared {
     this.rng = parts.rng;
     this.place = parts.place;
     this.options = { ...REPLICATION_DEFAULTS, ...parts.options };
+    this.foreigners = parts.foreigners;
+    this.#fetches = new Fetches(this.options);
     this.vector = new Vector(parts.place);
     this.shelf = new FrameShelf({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
@@ -188,7 +193,11 @@ export class ReplicationShared {
     const { self } = this.replica;
     self.clusterId = parts.place.clusterId;
     self.region = parts.place.region;
-    for (const origin of this.replica.origins.values()) this.noteOrigin(origin);
+    this.partial = new PartialOrigins(this.options.partialRetryMs);
+    for (const origin of this.replica.origins.values()) {
+      if (origin.lacks !== undefined) this.partial.resume(origin);
+      this.noteOrigin(origin);
+    }
   }
 
   // ---- own news ----
@@ -240,6 +249,11 @@ export class ReplicationShared {
 
   /** An origin's number may have moved; links tell of it. Returns whether it had. */
   noteOrigin(origin: Origin): boolean {
+    // What is not whole here is for nobody to fetch from here.
+    if (origin.lacks !== undefined) {
+      this.vector.drop(origin.id);
+      return false;
+    }
     return this.vector.note(origin, origin.through);
   }
 
@@ -257,16 +271,28 @@ export class ReplicationShared {
   }
 
   /** Forgets an origin, records and number together (semantics.md, Orphans). */
-  forgetOrigin(origin: Origin, time: Time): void {
-    this.replica.forgetOrigin(origin, time);
+  forgetOrigin(origin: Origin, time: Time, isOver = false): void {
+    this.replica.forgetOrigin(origin, time, isOver);
     this.vector.drop(origin.id);
-    this.#fetches.delete(origin.id);
+    this.#fetches.forget(origin.id);
+    this.partial.drop(origin);
   }
 
   /** A forgotten origin is a live member again. */
   readmit(nodeId: string, generation: number): void {
     this.replica.readmit(nodeId, generation);
+    this.reconsider(nodeId, generation);
+  }
+
+  /** What links said of an origin that was not taken then counts from now on. */
+  reconsider(nodeId: string, generation: number): void {
     for (const fetcher of this.#fetchers) fetcher.reconsider(`${nodeId}/${generation}`);
+  }
+
+  /** Whether an origin is of a foreign node, as far as is known before any record of it is here: vectors name no cluster. */
+  isForeign(id: string): boolean {
+    const { foreigners } = this;
+    return foreigners !== undefined && foreigners.size > 0 && foreigners.has(id.slice(0, id.lastIndexOf("/")));
   }
 
   /** Where an origin is at home, as it says itself. */
@@ -304,36 +330,26 @@ export class ReplicationShared {
     const linked = nodeIds.toSorted().slice(0, MAX_LINKED);
     if (linked.length === this.#linked.length && linked.every((id, i) => id === this.#linked[i])) return;
     this.#linked = linked;
+    this.#linkedIds = new Set(nodeIds);
   }
 
-  /**
-   * Whether this link is to ask its peer for an origin now. One link at a time fetches an origin, so that a newcomer with twenty
-   * peers gets everything once; when nothing comes another takes over.
-   */
-  takeFetch(id: string, fetcher: Fetcher, time: Time): boolean {
-    const through = this.replica.origins.get(id)?.through ?? 0;
-    const fetch = this.#fetches.get(id);
-    if (fetch === undefined) {
-      this.#fetches.set(id, { fetcher, sinceMonoMs: time.monoMs, through, attempts: 0 });
-      return true;
-    }
-    if (through > fetch.through) {
-      fetch.through = through;
-      fetch.sinceMonoMs = time.monoMs;
-      fetch.attempts = 0;
-      return false;
-    }
-    const isSame = fetch.fetcher === fetcher;
-    const { fetchTimeoutMs, fetchMaxWaitMs } = this.options;
-    // Another goes first; and who does not give after a few questions is asked ever more rarely.
-    const growth = 1.5 ** Math.max(0, fetch.attempts - QUICK_ATTEMPTS);
-    const waitMs = Math.min(fetchMaxWaitMs, fetchTimeoutMs * (isSame ? 1.5 : 1) * growth);
-    const busyMonoMs = Math.min(fetch.fetcher.receivedMonoMs, fetch.sinceMonoMs + fetchMaxWaitMs);
-    if (time.monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
-    fetch.attempts += 1;
-    fetch.fetcher = fetcher;
-    fetch.sinceMonoMs = time.monoMs;
-    return true;
+  isLinked(nodeId: string): boolean {
+    return this.#linkedIds.has(nodeId);
+  }
+
+  /** Whether this link is to ask its peer for an origin now (`Fetches`). */
+  takeFetch(id: string, fetcher: Fetcher, time: Time, wish?: FetchWish): boolean {
+    return this.#fetches.take({ id, through: this.replica.origins.get(id)?.through ?? 0 }, fetcher, time, wish);
+  }
+
+  /** More of an origin is here: the next question for it need not wait for the last one's end. */
+  arrived(origin: Origin): void {
+    this.#fetches.arrived(origin);
+  }
+
+  /** This node stood still: what it asked for may be here, unread. */
+  postpone(byMs: number): void {
+    this.#fetches.postpone(byMs);
   }
 
   addFetcher(fetcher: Fetcher): void {
@@ -343,17 +359,14 @@ export class ReplicationShared {
   /** The link is gone: what it fetched is for others to ask for. */
   dropFetcher(fetcher: Fetcher): void {
     this.#fetchers.delete(fetcher);
-    for (const [id, fetch] of this.#fetches) if (fetch.fetcher === fetcher) this.#fetches.delete(id);
+    this.#fetches.drop(fetcher);
   }
 
   /** What this link fetched is here, or not to be had. */
   endFetch(id: string, fetcher: Fetcher): void {
-    if (this.#fetches.get(id)?.fetcher === fetcher) this.#fetches.delete(id);
+    this.#fetches.end(id, fetcher);
   }
 }
-
-/** Questions for an origin before the waits grow: a net that loses a fifth of all frames needs some. */
-const QUICK_ATTEMPTS = 5;
 
 /** Linked nodes named in a frame. */
 export const MAX_LINKED = 256;

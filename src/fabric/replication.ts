@@ -1,9 +1,11 @@
 /** One link's replication, composed: what the peer knows, what to tell it next, and what to do with what it tells (semantics.md, Replication). */
+import type { Origin } from "../catalog/cell.ts";
 import type { Time } from "../lib/machine.ts";
 import { LinkComparer } from "./link-comparer.ts";
 import { LinkFetcher, type ReplicationLag } from "./link-fetcher.ts";
 import { LinkSender } from "./link-sender.ts";
 import type { RecordsFrame, ReplicationFrame, VectorEntry } from "./messages.ts";
+import type { PeerOrigin } from "./peer-origin.ts";
 import { PeerView, type ReplicationPeer } from "./peer-view.ts";
 import { RecordIntake } from "./record-intake.ts";
 import { MAX_LINKED, type ReplicationShared } from "./replication-shared.ts";
@@ -102,11 +104,21 @@ export class LinkReplication {
     this.#noteRenewal(time);
     this.#fetcher.tick(time);
     if (!this.#view.isWholeTold) this.#wantWhole(time);
+    for (const origin of this.#shared.partial.take(time, (each) => this.#canGive(each))) {
+      this.#intake.repair(origin);
+      this.#sender.ask(origin.id, 0, origin.through);
+    }
     for (const origin of this.#comparer.tick(time)) {
       this.#intake.repair(origin);
       this.#sender.ask(origin.id, 0, origin.through);
       this.#note("origin_diverged", { origin: origin.id, through: origin.through }, time, out);
     }
+  }
+
+  /** Whether the peer has all of an origin: itself before all others, when it is linked. */
+  #canGive(origin: Origin): boolean {
+    if (this.toldOf(origin.id) < Math.max(1, origin.through)) return false;
+    return this.#view.isOwn(origin.id) || !this.#shared.linked.includes(origin.nodeId);
   }
 
   receive(frame: ReplicationFrame, time: Time, out: ReplicationOutput[]): void {
@@ -138,16 +150,30 @@ export class LinkReplication {
 
   #onVector(frame: VectorFrame, time: Time, out: ReplicationOutput[]): void {
     const { options, stats, vector } = this.#shared;
-    if (frame.entries.length > options.maxOrigins) {
-      out.push(badFrame(`vector of ${frame.entries.length} origins, more than ${options.maxOrigins}`));
+    const { entries, short = [] } = frame;
+    if (entries.length + short.length > options.maxOrigins) {
+      out.push(badFrame(`vector of ${entries.length + short.length} origins, more than ${options.maxOrigins}`));
       return;
     }
     if (frame.isPartial && frame.isWanted) {
-      for (const entry of frame.entries) this.#sender.onAsk(entry, time);
-      if (frame.entries.length === 0) this.#sender.answerWhole(time);
+      for (const entry of entries) this.#sender.onAsk(entry, time);
+      for (const { hash, seq } of short) {
+        const mark = vector.findShort(hash);
+        if (mark !== undefined) this.#sender.onAsk({ nodeId: mark.nodeId, generation: mark.generation, seq, floor: 0 }, time);
+      }
+      if (entries.length + short.length === 0) this.#sender.answerWhole(time);
       return;
     }
-    for (const entry of frame.entries) this.#onEntry(entry, time, out);
+    for (const entry of entries) this.#onEntry(entry, false, time, out);
+    for (const said of short) {
+      // Of an unknown name the digest tells, with the next vector.
+      const entry = this.#view.entryOf(said);
+      if (entry !== undefined) this.#onEntry(entry, true, time, out);
+    }
+    if (frame.isOffer === true) {
+      this.#fetcher.check(time);
+      return;
+    }
     if (!frame.isPartial && !this.#view.isWholeTold) {
       this.#view.isWholeTold = true;
       this.#sender.offerAll();
@@ -155,27 +181,40 @@ export class LinkReplication {
     if (!this.#view.isWholeTold) return;
     if (this.#view.digest === frame.digest) this.#wantCount = 0;
     else this.#wantWhole(time);
-    // Over a border the two sides tell of different origins.
-    const isEqual = this.peer.relation === "cluster" ? frame.digest === vector.digest(this.peer) : frame.entries.length === 0;
-    if (isEqual) stats.vectorsEqual += 1;
+    if (this.#isEqual(frame)) stats.vectorsEqual += 1;
     else stats.vectorsDifferent += 1;
     this.#fetcher.check(time);
   }
 
-  #onEntry(entry: VectorEntry, time: Time, out: ReplicationOutput[]): void {
+  /** Whether a vector told of nothing that is not known here; and, of a peer that says all it knows, of all that is. */
+  #isEqual({ entries, short = [], digest }: VectorFrame): boolean {
+    if (this.peer.takesOffers === true) return entries.length + short.length === 0 || !this.#fetcher.isBehind;
+    // Over a border the two sides tell of different origins.
+    return this.peer.relation === "cluster" ? digest === this.#shared.vector.digest(this.peer) : entries.length === 0;
+  }
+
+  #onEntry(entry: VectorEntry, isShort: boolean, time: Time, out: ReplicationOutput[]): void {
     const { replica, stats, options } = this.#shared;
     const id = `${entry.nodeId}/${entry.generation}`;
+    if (id === replica.self.id && entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
       if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
-    } else if (this.#view.learn(id, entry) === undefined) {
+    } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
       this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
       if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
     } else {
       this.#shared.noteLife(id, entry.isHidden === true);
+      if (entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);
       this.#fetcher.told(id, entry.seq, time);
     }
+  }
+
+  #learn(id: string, entry: VectorEntry, isShort: boolean): PeerOrigin | undefined {
+    const before = this.#view.find(id)?.told ?? 0;
+    if (entry.seq < before) this.#sender.tellAgain(id);
+    return this.#view.learn(id, entry, isShort);
   }
 
   #onRecords(frame: RecordsFrame, time: Time, out: ReplicationOutput[]): void {

@@ -30,12 +30,17 @@ export type FabricInput =
   | { readonly kind: "policyRead"; readonly number: number; readonly bytes: Uint8Array | undefined }
   /** What `adoptPolicy` offered cannot be put in force here: it is not asked for again. */
   | { readonly kind: "policyRefused"; readonly head: PolicyHead; readonly detail: string }
+  /** This node will leave: it says so, and takes nothing over any more. */
+  | { readonly kind: "leaving" }
+  /** Asks another node to take own records over, by their numbers. */
+  | { readonly kind: "offer"; readonly nodeId: string; readonly seqs: readonly number[] }
   /** Says goodbye to everybody; `Fabric.isStopped` when nothing is left to send. */
   | { readonly kind: "stop"; readonly reason: "leave" | "restart" };
 
 export type FabricOutput =
   | { readonly kind: "call"; readonly call: CallId; readonly to: string; readonly request: CallRequest; readonly timeoutMs: number }
-  | { readonly kind: "answer"; readonly call: CallId; readonly response: CallResponse | undefined }
+  /** Undefined refuses; `why` is told to the asker. */
+  | { readonly kind: "answer"; readonly call: CallId; readonly response: CallResponse | undefined; readonly why?: string }
   /** Open a stream to the address; answered by `opened` or `closed`. */
   | { readonly kind: "open"; readonly link: LinkId; readonly to: string }
   /** There is something to send on the link: call `pull` while its stream takes more. */
@@ -48,8 +53,10 @@ export type FabricOutput =
   | { readonly kind: "superseded"; readonly keys: readonly string[] }
   /** A peer knows more of our own generation than our journal does: take a new generation and put everything again. `above`: others know that one already. */
   | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number; readonly above?: number }
+  /** A node that leaves offers records of its own: to be taken over, unless somebody has written or taken out their keys since. */
+  | { readonly kind: "offered"; readonly nodeId: string; readonly generation: number; readonly seqs: readonly number[] }
   | { readonly kind: "readPolicy"; readonly number: number }
-  | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array }
+  | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array; readonly via: PolicyVia }
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate }
   /** It went so long ago that nothing is known of it any more. */
   | { readonly kind: "memberForgotten"; readonly nodeId: string }
@@ -57,6 +64,12 @@ export type FabricOutput =
   | { readonly kind: "event"; readonly event: FabricEvent };
 
 /** Something an operator may want to know, with what it concerns. */
+/** The node a policy version came from: not always the one where it was applied. */
+export interface PolicyVia {
+  readonly nodeId: string;
+  readonly clusterId: string;
+}
+
 export interface FabricEvent {
   readonly name: string;
   readonly severity: "debug" | "info" | "warn" | "error";

@@ -3,6 +3,7 @@ import type { Relation } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Hello, LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import type { PolicyExchange } from "./policy-exchange.ts";
+import { type Others, POLICY_FROM, type PolicySource } from "./policy-sources.ts";
 import type { CaughtUp } from "./readiness.ts";
 import { LinkReplication, type ReplicationOutput } from "./replication.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
@@ -10,6 +11,9 @@ import type { FabricOutput, LinkId } from "./seam.ts";
 
 /** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
 export const READY = "ready";
+
+/** Capability in the hello of a node that asks for what it is offered: the news of others is not passed on to it. */
+export const OFFERS = "offers";
 
 /** What became known by a link, for the rest of the room. */
 export type SessionNews =
@@ -36,11 +40,14 @@ interface OwnSession extends Session {
 const STALLED_MS = 100;
 /** What a link does at its time may move the vector, and so be news for others; the rest waits for the next input. */
 const MAX_PASSES = 2;
+/** News of others is looked at by all links at most so often: each visit to twenty links costs more than a record. */
+const LOOK_MS = 20;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Sessions {
   readonly #shared: ReplicationShared;
   readonly #policy: PolicyExchange;
+  readonly #sourceOf: (clusterId: string) => PolicySource;
   readonly #all = new Map<LinkId, OwnSession>();
   #lastMonoMs = 0;
   #isAnyDue = true;
@@ -49,10 +56,14 @@ export class Sessions {
   /** No link is due before. */
   #dueMonoMs = 0;
   #seenOrder = -1;
+  #seenHorizon = 0;
+  #lookMonoMs = 0;
 
-  constructor(shared: ReplicationShared, policy: PolicyExchange) {
+  /** `sourceOf`: what a cluster's nodes are to this one when they offer a policy. */
+  constructor(shared: ReplicationShared, policy: PolicyExchange, sourceOf: (clusterId: string) => PolicySource = () => "accepted") {
     this.#shared = shared;
     this.#policy = policy;
+    this.#sourceOf = sourceOf;
   }
 
   get all(): Iterable<Session> {
@@ -76,17 +87,14 @@ export class Sessions {
     return up.filter(({ link, replication }) => replication.isCaughtUp && this.#policy.isSettledWith(link)).map(({ hello }) => hello);
   }
 
-  /** The same in numbers: of this cluster only, as long as it has other members, because only they have all that this node must have. */
-  caughtUp({
-    clusterId,
-    ownCount,
-    maxLinks,
-  }: {
-    readonly clusterId: string;
-    readonly ownCount: number;
-    readonly maxLinks: number;
-  }): CaughtUp {
-    const hellos = this.caughtUpWith().filter((hello) => ownCount === 0 || hello.clusterId === clusterId);
+  /**
+   * The same in numbers: of this cluster only, as long as it has other members, because only they have all that this node must have. Without
+   * them, of clusters whose policy is taken, as long as those have members: what they hide this node must not show.
+   */
+  caughtUp({ clusterId, ownCount, acceptedCount, maxLinks }: Others & { readonly maxLinks: number }): CaughtUp {
+    const counts = (hello: Hello) =>
+      ownCount > 0 ? hello.clusterId === clusterId : acceptedCount === 0 || this.#sourceOf(hello.clusterId) !== "foreign";
+    const hellos = this.caughtUpWith().filter(counts);
     const readyCount = hellos.filter(({ capabilities }) => capabilities.includes(READY)).length;
     // Above that many, links are to some only.
     const wantedCount = Math.min(Math.max(1, ownCount), Math.ceil(maxLinks / 2));
@@ -95,10 +103,13 @@ export class Sessions {
 
   open(link: LinkId, hello: Hello, relation: Relation, time: Time): void {
     const { nodeId, generation, clusterId, region } = hello;
-    const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation }, time);
+    this.#shared.partial.greeted(nodeId, [generation, hello.version, ...hello.capabilities].join(" "), time);
+    const takesOffers = hello.capabilities.includes(OFFERS);
+    const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation, takesOffers }, time);
     this.#all.set(link, { link, hello, replication, isAwake: false, dueMonoMs: 0, isPolicyTurn: true });
     this.#dueMonoMs = 0;
-    this.#policy.opened(link);
+    const takesAny = !hello.capabilities.includes(POLICY_FROM);
+    this.#policy.opened(link, { nodeId, clusterId, source: this.#sourceOf(clusterId), takesAny });
     this.#tellLinked();
   }
 
@@ -166,13 +177,22 @@ export class Sessions {
     if (time.monoMs >= (this.#shared.edgeDueMonoMs ?? NEVER)) this.#shared.changed(time);
     for (let pass = 0; pass < MAX_PASSES; pass++) {
       const { order } = this.#shared.vector;
-      const isAnyDue = this.#isAnyDue || isStopping || order !== this.#seenOrder;
+      const isAnyDue = this.#isAnyDue || isStopping || this.#hasNews(order, time);
       this.#isAnyDue = false;
-      this.#seenOrder = order;
+      if (isAnyDue) {
+        this.#seenOrder = order;
+        this.#seenHorizon = this.#shared.horizon;
+        this.#lookMonoMs = time.monoMs + LOOK_MS;
+      }
       for (const session of this.#toVisit(isAnyDue, time)) news.push(...this.#visit(session, { time, isStopping }, out));
       if (this.#shared.vector.order === order) break;
     }
     return news;
+  }
+
+  /** Whether the vector moved, by our own news or a while ago. */
+  #hasNews(order: number, { monoMs }: Time): boolean {
+    return order !== this.#seenOrder && (monoMs >= this.#lookMonoMs || this.#shared.horizon !== this.#seenHorizon);
   }
 
   #toVisit(isAnyDue: boolean, { monoMs }: Time): readonly OwnSession[] {
@@ -192,7 +212,8 @@ export class Sessions {
   }
 
   nextDeadlineMs(): number | undefined {
-    const next = Math.min(this.#shared.edgeDueMonoMs ?? NEVER, this.#all.size === 0 ? NEVER : this.#dueMonoMs);
+    const look = this.#shared.vector.order === this.#seenOrder ? NEVER : this.#lookMonoMs;
+    const next = Math.min(this.#shared.edgeDueMonoMs ?? NEVER, this.#all.size === 0 ? NEVER : Math.min(look, this.#dueMonoMs));
     return next === NEVER ? undefined : next;
   }
 

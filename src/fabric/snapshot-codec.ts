@@ -2,12 +2,16 @@
  * Blocks of a replica snapshot: `length u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian; the check is of what
  * follows it. The first is the header, the last says that it is whole.
  */
+import type { LostOrigin } from "../catalog/lost.ts";
 import type { OriginLife } from "../catalog/record.ts";
+import { isSeq } from "../catalog/record-codec.ts";
 import { sha256 } from "../lib/crypto.ts";
+import { hlcWallMs, MAX_STAMP } from "../lib/hlc.ts";
 
 /** 1: the first. */
 const FORMAT = 1;
 export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4 } as const;
+const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
 const CHECK_BYTES = 8;
 /** Length, check, index and kind. */
 const HEAD_BYTES = 4 + CHECK_BYTES + 4 + 1;
@@ -21,12 +25,16 @@ export interface SnapshotHeader {
   readonly savedWallMs: number;
   /** Origins that are not to be taken in again. */
   readonly forgotten: readonly string[];
+  /** Those that may come back, and marks. Older snapshots have none. */
+  readonly lost: readonly LostOrigin[];
 }
 
 /** How an origin stands; `absentWallMs`: since when its node is away, undefined while it is not. */
 export interface SnapshotOrigin {
   readonly life: OriginLife;
   readonly absentWallMs: number | undefined;
+  /** Its node has left, or lives in a later generation: nobody writes it any more. Older snapshots do not say it. */
+  readonly isOver?: boolean;
 }
 
 /** One block, read: `end` is where the next one begins. */
@@ -38,6 +46,8 @@ export interface Block {
 
 /** What comes before an origin's frames. */
 export interface OriginBlock extends SnapshotOrigin {
+  /** Some of its records were refused: it is not whole. */
+  readonly isPartial?: boolean;
   readonly nodeId: string;
   readonly generation: number;
   readonly clusterId: string;
@@ -84,12 +94,27 @@ export function headerFault(block: Block, self: { readonly nodeId: string; reado
 }
 
 export function readHeader({ payload }: Block): SnapshotHeader {
-  const { nodeId, clusterId, savedWallMs, forgotten } = jsonOf(payload) as SnapshotHeader;
-  return { nodeId, clusterId, savedWallMs, forgotten };
+  const {
+    nodeId,
+    clusterId,
+    savedWallMs,
+    forgotten,
+    lost = [],
+  } = jsonOf(payload) as Omit<SnapshotHeader, "lost"> & Partial<SnapshotHeader>;
+  const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
+  return { nodeId, clusterId, savedWallMs: boundedMs(savedWallMs), forgotten, lost: lost.filter(isSound) };
 }
 
-export function readOrigin({ payload }: Block): OriginBlock {
-  return jsonOf(payload) as OriginBlock;
+/** Undefined for an origin whose numbers nobody can go on from: an older version took them over from a peer. */
+export function readOrigin({ payload }: Block): OriginBlock | undefined {
+  const { absentWallMs, ...origin } = jsonOf(payload) as OriginBlock;
+  if (!isSeq(origin.generation)) return undefined;
+  return { ...origin, absentWallMs: absentWallMs === undefined ? undefined : boundedMs(absentWallMs) };
+}
+
+/** A time as far as one may be computed with. */
+function boundedMs(wallMs: number): number {
+  return Number.isFinite(wallMs) ? Math.max(0, Math.min(wallMs, MAX_WALL_MS)) : 0;
 }
 
 function jsonBytes(value: object): Uint8Array {

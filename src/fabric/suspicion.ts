@@ -10,6 +10,8 @@ export interface SuspicionOptions {
   readonly suspicionCapMs: number;
   /** Least suspicion with fewer than five members. */
   readonly suspicionFloorMs: number;
+  /** Least suspicion, however many members there are. */
+  readonly suspicionMinMs: number;
 }
 
 /** Fewer members cannot give two independent confirmations, or only just: one member's bad luck must not kill. */
@@ -28,7 +30,7 @@ export interface SuspicionBounds {
 export function suspicionBounds(memberCount: number, o: SuspicionOptions): SuspicionBounds {
   const logMs = o.suspicionMult * Math.max(1, Math.log10(Math.max(1, memberCount))) * o.intervalMs;
   const cappedMs = Math.min(logMs, Math.max(o.suspicionCapMs, o.suspicionMult * o.intervalMs));
-  const minMs = memberCount < FEW_MEMBERS ? Math.max(cappedMs, o.suspicionFloorMs) : cappedMs;
+  const minMs = Math.max(cappedMs, o.suspicionMinMs, memberCount < FEW_MEMBERS ? o.suspicionFloorMs : 0);
   const wanted = o.suspicionMult - 2;
   // As memberlist: where too few are left to confirm, nobody waits for them.
   return { minMs, maxMs: minMs * o.suspicionMaxMult, wanted: memberCount - 2 < wanted ? 0 : wanted };

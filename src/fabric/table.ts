@@ -26,7 +26,10 @@ export function makeTable(
   const table = [self.update];
   for (const { update, isWitnessed, changedMonoMs } of members.all()) {
     const isTold =
-      isListed(update.status) || (isWitnessed && nowMonoMs - changedMonoMs < deadTellMs) || update.nodeId === asker?.from.nodeId;
+      isListed(update.status) ||
+      update.keepsEntries === true ||
+      (isWitnessed && nowMonoMs - changedMonoMs < deadTellMs) ||
+      update.nodeId === asker?.from.nodeId;
     if (table.length >= maxMembers) break;
     if (!isTold || isSame(said.get(update.nodeId), update)) continue;
     table.push(update);

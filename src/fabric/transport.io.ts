@@ -2,8 +2,9 @@
 import { createSecureContext, type SecureContext } from "node:tls";
 import { isLoopbackHost } from "../lib/cidr.ts";
 import { WaymarkError } from "../lib/errors.ts";
+import { patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
+import { decodeCallResponse, encodeCallRequest } from "./call-codec.ts";
 import { type CallFailure, CallPool } from "./call-pool.io.ts";
-import { decodeCallResponse, encodeCallRequest } from "./codec.ts";
 import { callHeaders, type Dial, type Dialled, dial } from "./dial.io.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.io.ts";
 import { FabricListener, type LinkedEvents, type ListenerLimits, type OpenDoor, type SessionGuard } from "./listener.io.ts";
@@ -139,7 +140,7 @@ export class FabricTransport {
       refused: (why: string, address: string) => events.refused(why, address),
     };
     this.#listener = new FabricListener({ ...options, traffic, limits: this.#limits }, listened);
-    this.#timer = setInterval(() => this.#check(performance.now()), CHECK_MS).unref();
+    this.#timer = setInterval(() => this.#check(patientNowMs()), CHECK_MS).unref();
   }
 
   open(): Promise<void> {
@@ -188,16 +189,16 @@ export class FabricTransport {
     });
   }
 
-  answer(call: CallId, response: CallResponse | undefined): void {
-    this.#listener.answer(call, response);
+  answer(call: CallId, response: CallResponse | undefined, why?: string): void {
+    this.#listener.answer(call, response, why);
   }
 
   /** Opens a link; `opened` or `closed` comes. */
   openLink(link: LinkId, to: string): void {
-    const started = performance.now();
+    const started = patientNowMs();
     const dialled = this.#dial(to, this.#limits.openTimeoutMs);
     this.#dials.set(link, dialled);
-    const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (performance.now() - started));
+    const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (patientNowMs() - started));
     dialled.done.then(greet, (error: Error) => this.#neverOpened(link, error.message));
   }
 
@@ -243,8 +244,11 @@ export class FabricTransport {
       const response = decodeCallResponse(kind, bytes);
       this.traffic.count("received", kind, bytes.length);
       if (response.kind === "probeIndirect" || proof.certificate === undefined) return response;
-      if (proof.certificate.nodeId === response.from.nodeId) return response;
-      this.#events.refused(`${kind}: ${response.from.nodeId} answered with the certificate of ${proof.certificate.nodeId}`, proof.address);
+      const { nodeId, clusterId } = proof.certificate;
+      const { from } = response;
+      if (nodeId === from.nodeId && (from.clusterId ?? clusterId) === clusterId) return { ...response, from: { ...from, clusterId } };
+      const said = `${from.nodeId} of ${from.clusterId ?? "no cluster"}`;
+      this.#events.refused(`${kind}: ${said} answered with the certificate of ${nodeId} of ${clusterId}`, proof.address);
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       this.#events.refused(`${kind}: ${error.message}`, proof.address);
@@ -257,12 +261,12 @@ export class FabricTransport {
     if (session.destroyed || session.closed) return this.#neverOpened(link, `${proof.address}: connection closed`);
     const stream = session.request(callHeaders("Link", "", undefined), { endStream: false });
     let refusal = "no answer in time";
-    const timer = setTimeout(() => session.destroy(), Math.max(0, leftMs));
+    const timer = patientTimeout(() => session.destroy(), Math.max(0, leftMs));
     stream.on("error", (error: Error) => {
       refusal = error.message;
     });
     const fail = () => {
-      clearTimeout(timer);
+      timer.clear();
       session.destroy();
       this.#neverOpened(link, `${proof.address}: ${refusal}`);
     };
@@ -273,7 +277,7 @@ export class FabricTransport {
         session.destroy();
         return;
       }
-      clearTimeout(timer);
+      timer.clear();
       stream.off("close", fail);
       if (this.#dials.delete(link)) this.#opened(link, stream, proof);
       else session.destroy();

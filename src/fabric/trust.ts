@@ -1,8 +1,9 @@
 /** Whether a node may talk to us: what it claims against what its connection proves. */
 import { equalSecrets } from "../lib/crypto.ts";
 import { uriNames } from "../policy/certificates.ts";
+import type { Foreigners } from "./foreigners.ts";
 import { isListed } from "./members.ts";
-import type { Goodbye, Hello, MemberUpdate, PeerProof } from "./messages.ts";
+import type { CallRequest, CallResponse, Goodbye, Hello, MemberUpdate, PeerProof } from "./messages.ts";
 
 /** Fabric protocol versions this program speaks, ascending. */
 export const PROTOCOL_VERSIONS: readonly number[] = [1];
@@ -20,6 +21,10 @@ export interface TrustFacts {
   readonly otherToken?: string | undefined;
   /** Plain connections from other machines are taken too. */
   readonly isInsecure: boolean;
+  /** Closed, nobody is talked to any more: there is something to protect here, and peers would prove nothing. */
+  readonly seal?: { readonly isClosed: boolean };
+  /** Whom this node has nothing to do with, whatever they prove. */
+  readonly foreigners: Foreigners;
 }
 
 /** What nodes without certificates show each other. */
@@ -44,6 +49,8 @@ export function nodeOfCertificate(alternativeNames: string): { readonly nodeId: 
 
 /** What a connection proves before anything is said on it. Our own token is shown to nobody whom this refuses. */
 export function refusalOfProof(proof: PeerProof, facts: TrustFacts): Refusal | undefined {
+  if (facts.seal?.isClosed === true)
+    return { reason: "wrong_token", detail: "a policy is in force, and the fabric has neither token nor certificates" };
   if (proof.certificate !== undefined || proof.isLoopback || facts.isInsecure) return undefined;
   return { reason: "wrong_identity", detail: "a plain connection from another machine proves nothing" };
 }
@@ -54,20 +61,50 @@ export function refusalOfHello(hello: Hello, proof: PeerProof, facts: TrustFacts
   if (refused !== undefined) return refused;
   if (hello.nodeId === facts.nodeId)
     return { reason: "duplicate_node", detail: `two nodes call themselves ${facts.nodeId}; the other is at ${hello.address}` };
-  if (hello.clusterId === facts.clusterId && hello.region !== facts.region)
-    return { reason: "wrong_cluster", detail: `cluster ${facts.clusterId} is in region ${facts.region}, not in ${hello.region}` };
-  if (hello.region !== facts.region) return { reason: "not_needed", detail: "records do not travel between regions" };
+  const foreign = facts.foreigners.refusalOf(hello);
+  if (foreign !== undefined) return foreign;
   if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
     return { reason: "incompatible", detail: `speaks ${hello.protocolVersions.join(", ")}, not ${PROTOCOL_VERSIONS.join(", ")}` };
   return undefined;
 }
 
-/** A call's asker against what its connection proves. */
-export function refusalOfCall(from: { readonly nodeId: string }, proof: PeerProof, facts: TrustFacts): Refusal | undefined {
-  const refused = refusalOfProof(proof, facts);
+/** A call's asker against what its connection proves; undefined when it may ask. */
+export function refusalOfCall(request: CallRequest, proof: PeerProof, facts: TrustFacts): Refusal | undefined {
+  const { nodeId } = request.from;
+  const refused = refusalOfProof(proof, facts) ?? refusalOfToken({ clusterToken: "" }, proof, facts);
   if (refused !== undefined) return refused;
-  if (proof.certificate === undefined) return refusalOfToken({ clusterToken: "" }, proof, facts);
-  return proof.certificate.nodeId === from.nodeId ? undefined : notThatNode(from.nodeId, proof.certificate.nodeId);
+  const { certificate } = proof;
+  const { clusterId, region } = placeOfSpeaker(request);
+  if (certificate !== undefined && certificate.nodeId !== nodeId) return notThatNode(nodeId, certificate.nodeId);
+  if (certificate !== undefined && clusterId !== undefined && certificate.clusterId !== clusterId)
+    return notThatCluster(clusterId, certificate.clusterId);
+  return refusalOfSpeaker(nodeId, { clusterId: certificate?.clusterId ?? clusterId, region }, facts);
+}
+
+/** Whether who answered a call is foreign here: then nothing that it says is heard. */
+export function refusalOfAnswer(response: CallResponse, facts: TrustFacts): Refusal | undefined {
+  return response.kind === "probeIndirect" ? undefined : refusalOfSpeaker(response.from.nodeId, placeOfSpeaker(response), facts);
+}
+
+interface SpeakerPlace {
+  readonly clusterId: string | undefined;
+  readonly region: string | undefined;
+}
+
+/** As it says itself; an older node says so in its table only. */
+function placeOfSpeaker(said: CallRequest | Exclude<CallResponse, { kind: "probeIndirect" }>): SpeakerPlace {
+  const { from } = said;
+  const own = said.kind === "pushPull" ? said.members.find(({ nodeId }) => nodeId === from.nodeId) : undefined;
+  return { clusterId: from.clusterId ?? own?.clusterId, region: from.region ?? own?.region };
+}
+
+/** An older node that does not say where it is: only if others said that it is foreign. */
+function refusalOfSpeaker(nodeId: string, { clusterId, region }: SpeakerPlace, { foreigners, ...here }: TrustFacts): Refusal | undefined {
+  const place = { clusterId: clusterId ?? here.clusterId, region: region ?? here.region };
+  const refusal = foreigners.refusalOf(place);
+  if (refusal !== undefined) foreigners.note(nodeId, place);
+  if (refusal !== undefined || clusterId !== undefined || !foreigners.has(nodeId)) return refusal;
+  return { reason: "wrong_cluster", detail: `node ${nodeId} is of a cluster or region that is foreign to cluster ${here.clusterId}` };
 }
 
 /**
@@ -96,7 +133,11 @@ function refusalOfIdentity(hello: Hello, { certificate }: PeerProof): Refusal | 
   if (certificate === undefined) return undefined;
   if (certificate.nodeId !== hello.nodeId) return notThatNode(hello.nodeId, certificate.nodeId);
   if (certificate.clusterId === hello.clusterId) return undefined;
-  return { reason: "wrong_identity", detail: `claims cluster ${hello.clusterId}; its certificate is of ${certificate.clusterId}` };
+  return notThatCluster(hello.clusterId, certificate.clusterId);
+}
+
+function notThatCluster(claimed: string, proven: string): Refusal {
+  return { reason: "wrong_identity", detail: `claims cluster ${claimed}; its certificate is of ${proven}` };
 }
 
 function notThatNode(claimed: string, proven: string): Refusal {

@@ -1,10 +1,8 @@
 /** Which updates of members are taken at all: whatever way they came, what they can make this node hold and believe is bounded here. */
+import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import { MEMBER_STATUSES, type MemberUpdate } from "./messages.ts";
 import { GENERATIONS_PER_S, MAX_INCARNATION } from "./self.ts";
 
-const MAX_TEXT = 256;
-const MAX_LIST = 16;
-const MAX_LABELS = 64;
 const STATUSES: ReadonlySet<string> = new Set(MEMBER_STATUSES);
 
 /**
@@ -17,21 +15,40 @@ const FIRST_CLOCK_S = Date.UTC(2026, 0) / 1000;
 /** What contradicts a word at the bound must pass where clocks are behind. */
 const CONTRADICTION_ROOM_S = 3600;
 
-/** What is wrong with the update; undefined: nothing. Short fixed texts, for counters. */
-export function updateFault(update: MemberUpdate, wallMs: number): "status" | "number" | "ahead" | "text" | "list" | undefined {
+/** Why an update is refused, by the name that counters have for it; the text tells it to the node that said it of itself. */
+export const UPDATE_REFUSALS = {
+  status: "its status is not one that this version knows",
+  number: "its generation, incarnation or health score is no whole number, or out of range",
+  ahead: "its generation or incarnation is years ahead of any clock",
+  text: "an id, its address or its version is empty or too long",
+  list: "its roles, labels, transports or protocol versions are too many or too long",
+  foreign: "its cluster or region is foreign here (fabric.trust, fabric.clusters)",
+  full: "the table of members is full",
+  ownAddress: "its address is the one of the node that refuses it",
+} as const;
+
+export type UpdateRefusal = keyof typeof UPDATE_REFUSALS;
+
+/** What is wrong with the update by itself; undefined: nothing. */
+export function updateFault(update: MemberUpdate, wallMs: number): Exclude<UpdateRefusal, "full" | "ownAddress" | "foreign"> | undefined {
   if (!STATUSES.has(update.status)) return "status";
   if (!isCount(update.incarnation) || !isCount(update.generation) || !isCount(update.healthScore)) return "number";
   if (isFarAhead(update, wallMs)) return "ahead";
   // Several clusters of a region are one membership: who may speak at all is decided by certificates and tokens.
   if (update.nodeId === "" || update.address === "" || update.clusterId === "") return "text";
   const { nodeId, address, clusterId, region, zone, version, accuser } = update;
-  if (![nodeId, address, clusterId, region, zone, version, accuser].every(isShort)) return "text";
-  const { protocolVersions, transports, roles, labels } = update;
-  if (protocolVersions.length > MAX_LIST || transports.length > MAX_LIST || roles.length > MAX_LIST) return "list";
-  if (!transports.every(isShort) || !roles.every(isShort)) return "list";
-  const pairs = Object.entries(labels);
-  if (pairs.length > MAX_LABELS || !pairs.every(([key, value]) => isShort(key) && isShort(value))) return "list";
-  return undefined;
+  const { maxIdLength, maxAddressLength, maxVersionLength } = NODE_BOUNDS;
+  if (!areShort([nodeId, clusterId, region, zone, accuser], maxIdLength)) return "text";
+  if (address.length > maxAddressLength || version.length > maxVersionLength) return "text";
+  return isListFault(update) ? "list" : undefined;
+}
+
+function isListFault({ protocolVersions, transports, roles, labels }: MemberUpdate): boolean {
+  const { maxProtocolVersions, maxTransports, maxRoles, maxLabels, maxIdLength, maxLabelKeyLength, maxLabelValueLength } = NODE_BOUNDS;
+  if (protocolVersions.length > maxProtocolVersions || transports.length > maxTransports || roles.length > maxRoles) return true;
+  if (!areShort(transports, maxIdLength) || !areShort(roles, maxIdLength)) return true;
+  const keys = Object.keys(labels);
+  return keys.length > maxLabels || !areShort(keys, maxLabelKeyLength) || !areShort(Object.values(labels), maxLabelValueLength);
 }
 
 function isFarAhead({ status, incarnation, generation }: MemberUpdate, wallMs: number): boolean {
@@ -44,6 +61,6 @@ function isCount(n: number): boolean {
   return Number.isSafeInteger(n) && n >= 0 && n <= MAX_INCARNATION;
 }
 
-function isShort(text: string): boolean {
-  return text.length <= MAX_TEXT;
+function areShort(texts: readonly string[], maxLength: number): boolean {
+  return texts.every((text) => text.length <= maxLength);
 }

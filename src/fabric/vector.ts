@@ -35,9 +35,16 @@ export function entryHash(id: string, seq: number): Hash64 {
   return seq === 0 ? NOTHING : hashOf(id, seq);
 }
 
+/** What an origin is called on a link that has heard its name. Part of the protocol: never to be changed. */
+export function shortHash(id: string): number {
+  return hashOf(id, 0).low;
+}
+
 /** One origin's number as it was last noted. */
 export interface Mark {
   readonly id: string;
+  /** Its `shortHash`. */
+  readonly short: number;
   readonly nodeId: string;
   readonly generation: number;
   clusterId: string;
@@ -65,6 +72,8 @@ export class Vector {
   readonly #all = new Sum64();
   readonly #byCluster = new Map<string, Sum64>();
   readonly #gone = new Set<string>();
+  /** Marks by their short hash; undefined where two have the same. */
+  readonly #byShort = new Map<number, Mark | undefined>();
   #order = 0;
 
   constructor(place: OriginPlace) {
@@ -80,14 +89,20 @@ export class Vector {
     return this.#marks.get(id);
   }
 
+  /** The origin of that short hash; undefined when there is none, or more than one. */
+  findShort(hash: number): Mark | undefined {
+    return this.#byShort.get(hash);
+  }
+
   /** An origin's number may have moved. Returns whether it had. */
-  note(of: Omit<Mark, "seq" | "order" | "hash">, seq: number): boolean {
+  note(of: Omit<Mark, "seq" | "order" | "hash" | "short">, seq: number): boolean {
     const { id, nodeId, generation, clusterId, region, floor } = of;
     let mark = this.#marks.get(id);
     if (mark === undefined) {
       if (seq === 0) return false;
-      mark = { id, nodeId, generation, clusterId, region, seq: 0, floor, order: 0, hash: NOTHING };
+      mark = { id, short: shortHash(id), nodeId, generation, clusterId, region, seq: 0, floor, order: 0, hash: NOTHING };
       this.#marks.set(id, mark);
+      this.#byShort.set(mark.short, this.#byShort.has(mark.short) ? undefined : mark);
     }
     mark.floor = floor;
     if (mark.clusterId !== clusterId) this.#rehome(mark, { clusterId, region });
@@ -109,6 +124,7 @@ export class Vector {
     const gone = this.#marks.get(oldest);
     if (gone === undefined) return;
     this.#marks.delete(oldest);
+    if (this.#byShort.get(gone.short) === gone) this.#byShort.delete(gone.short);
     const { order } = gone;
     gone.order = -1;
     this.#moves.retire(order);

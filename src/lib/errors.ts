@@ -37,6 +37,8 @@ export const REASONS = {
   wrong_epoch: CODES.FAILED_PRECONDITION,
   routing_disabled: CODES.FAILED_PRECONDITION,
   hops_exhausted: CODES.FAILED_PRECONDITION,
+  fabric_open: CODES.FAILED_PRECONDITION,
+  clock_skew: CODES.UNAVAILABLE,
 } as const satisfies Record<string, Code>;
 export type Reason = keyof typeof REASONS;
 
@@ -74,7 +76,26 @@ export function invalid(field: string, description: string): WaymarkError {
   return new WaymarkError("invalid_argument", `${field}: ${description}`, { violations: [{ field, description }] });
 }
 
-/** States a relation of our own that must hold; never used on input from outside. Ends the process when it does not. */
+/**
+ * A bug of ours that `assert` found. It ends the one call whose changes were all taken back, and says so by `isUndone`; wherever that is
+ * not shown it ends the process, and the restart is clean. Nobody who catches it goes on otherwise.
+ */
+export class BrokenInvariant extends Error {
+  /** Set by whoever took back all that was changed since the call began. */
+  isUndone = false;
+
+  constructor(message: string) {
+    super(message);
+    this.name = "BrokenInvariant";
+  }
+}
+
+/** Throws what was caught again when it is a bug whose changes may still be there: for everybody who catches, tells and goes on. */
+export function rethrowBroken(error: unknown): void {
+  if (error instanceof BrokenInvariant && !error.isUndone) throw error;
+}
+
+/** States a relation of our own that must hold; never used on input from outside. */
 export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
-  if (!condition) throw new Error(`assertion failed: ${message} ${JSON.stringify(facts)}`);
+  if (!condition) throw new BrokenInvariant(`assertion failed: ${message} ${JSON.stringify(facts)}`);
 }

@@ -35,11 +35,20 @@ export interface AssemblyBounds {
 /** Cuts one stream's bytes into messages. Holds at most one message and the chunk it arrived with. */
 export class MessageAssembler {
   readonly #bounds: AssemblyBounds;
+  readonly #mayBeCompressed: boolean;
+  #isCompressed = false;
   #held: Uint8Array[] = [];
   #heldBytes = 0;
 
-  constructor(bounds: AssemblyBounds) {
+  /** `mayBeCompressed` where an encoding was agreed; then ask `isCompressed` of each message. */
+  constructor(bounds: AssemblyBounds, mayBeCompressed = false) {
     this.#bounds = bounds;
+    this.#mayBeCompressed = mayBeCompressed;
+  }
+
+  /** Whether the last message that `next` returned says that it is. */
+  get isCompressed(): boolean {
+    return this.#isCompressed;
   }
 
   /** Takes a chunk. Throws when the message it belongs to is over its bound, or too much is held already. */
@@ -58,7 +67,8 @@ export class MessageAssembler {
     const size = this.#messageBytes();
     if (size === undefined || this.#heldBytes < PREFIX_BYTES + size) return undefined;
     const bytes = this.#joined();
-    if (bytes[0] !== 0) throw malformed("the message says it is compressed, but no grpc-encoding was sent");
+    this.#isCompressed = bytes[0] === 1 && this.#mayBeCompressed;
+    if (bytes[0] !== 0 && !this.#isCompressed) throw unagreed(bytes[0] === 1);
     const end = PREFIX_BYTES + size;
     this.#release();
     if (end < bytes.length) this.#hold(bytes.subarray(end));
@@ -113,6 +123,20 @@ export class MessageAssembler {
 export function sizeIn(prefix: Uint8Array): number {
   return (prefix[1] ?? 0) * 2 ** 24 + (prefix[2] ?? 0) * 2 ** 16 + (prefix[3] ?? 0) * 2 ** 8 + (prefix[4] ?? 0);
 }
+
+/** Refusal of a flag byte; the code for one that was not agreed is gRPC's (its compression.md). */
+function unagreed(isCompressed: boolean): WaymarkError {
+  return isCompressed
+    ? new WaymarkError("internal", "the message says it is compressed, but no grpc-encoding was sent")
+    : malformed("a message's first byte is 0, or 1 when it is compressed");
+}
+
+/** Whether a content type is gRPC's with messages in protobuf. */
+export function isGrpcType(contentType: string | undefined): boolean {
+  return GRPC_TYPE.test(contentType ?? "");
+}
+
+const GRPC_TYPE = /^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i;
 
 /** Refusal of bytes that are not one gRPC message. Callers see the field too, peers of a link only the words. */
 export function malformed(description: string): WaymarkError {

@@ -1,5 +1,6 @@
 /** Row constructors for a table of settings: one row says type, unit, default, bounds, and how text becomes a value. */
 import { z } from "zod";
+import { durationText, parseDurationMs } from "./duration.ts";
 
 export interface KnobOptions<T> {
   readonly default: T;
@@ -101,23 +102,6 @@ function numeric(type: string, suffix: string, options: NumberOptions): Knob<num
   };
 }
 
-const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-
-/** Milliseconds of a text such as `500ms`, `1.5s`, `10m`, `24h`, `7d`; undefined when it is not one. */
-export function parseDurationMs(written: string): number | undefined {
-  const match = /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)$/.exec(written);
-  if (!match) return written === "0" ? 0 : undefined;
-  const unit = Object.entries(DURATION_UNITS).find(([name]) => name === match[2]);
-  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit[1]);
-}
-
-/** The shortest exact text for a duration. */
-export function durationText(lengthMs: number): string {
-  if (lengthMs === 0) return "0s";
-  const exact = Object.entries(DURATION_UNITS).findLast(([, unitMs]) => lengthMs % unitMs === 0);
-  return exact === undefined ? `${lengthMs}ms` : `${lengthMs / exact[1]}${exact[0]}`;
-}
-
 /** A duration; written `30s`, held in milliseconds under a name that ends in `Ms`. */
 export function ms(options: NumberOptions): Knob<number> {
   const { min, max } = options;
@@ -178,6 +162,24 @@ export function bool(options: KnobOptions<boolean>): Knob<boolean> {
   };
 }
 
+/** True or false, or neither: nobody said. */
+export function optionalBool(options: Omit<KnobOptions<undefined>, "default">): Knob<boolean | undefined> {
+  const inner = bool({ ...options, default: false });
+  return {
+    ...options,
+    default: undefined,
+    type: inner.type,
+    suffix: "",
+    schema: inner.schema,
+    fromText: (raw) => inner.fromText(raw),
+    toText: textOf,
+  };
+}
+
+function textOf(value: boolean | undefined): string {
+  return value === undefined ? "" : String(value);
+}
+
 interface TextRule {
   /** What a valid text matches. */
   readonly pattern?: RegExp;
@@ -233,6 +235,12 @@ export function optionalPort(options: Omit<KnobOptions<undefined>, "default">): 
   };
 }
 
+/** A whole number that may be absent. */
+export function optionalInt(options: Omit<NumberOptions, "default">): Knob<number | undefined> {
+  const inner = int({ ...options, default: options.min });
+  return { ...inner, default: undefined, toText: (value) => (value === undefined ? "" : String(value)) };
+}
+
 /** One of a few words. */
 export function choice<const C extends string>(options: KnobOptions<NoInfer<C>> & { readonly choices: readonly C[] }): Knob<C> {
   const { choices } = options;
@@ -249,17 +257,37 @@ export function choice<const C extends string>(options: KnobOptions<NoInfer<C>> 
   };
 }
 
+/** One of some words, or none: nobody said. */
+export function optionalChoice<const T extends string>(
+  options: Omit<KnobOptions<undefined>, "default"> & { readonly choices: readonly T[] },
+): Knob<T | undefined> {
+  const [first] = options.choices;
+  if (first === undefined) throw new Error("a choice has choices");
+  const inner = choice<T>({ ...options, default: first });
+  const schema: z.ZodType<T | undefined> = inner.schema;
+  return {
+    ...options,
+    default: undefined,
+    type: inner.type,
+    suffix: "",
+    schema,
+    fromText: (raw) => inner.fromText(raw),
+    toText: (value) => value ?? "",
+  };
+}
+
 const MAX_ITEMS = 1000;
 
-/** Several texts; written `a,b` in the environment and in flags. At most 1000. */
-export function list(options: KnobOptions<readonly string[]> & TextRule): Knob<readonly string[]> {
+/** Several texts; written `a,b` in the environment and in flags. At most `maxItems`, 1000 unless said. */
+export function list(options: KnobOptions<readonly string[]> & TextRule & { readonly maxItems?: number }): Knob<readonly string[]> {
+  const { maxItems = MAX_ITEMS } = options;
   return {
     ...options,
     type: "list of text",
     suffix: "",
     schema: schemaOf<readonly string[]>((raw) => {
       if (!Array.isArray(raw)) return { problem: `${shown(raw)} is not a list` };
-      if (raw.length > MAX_ITEMS) return { problem: `${raw.length} items are more than ${MAX_ITEMS}, the most allowed` };
+      if (raw.length > maxItems) return { problem: `${raw.length} items are more than ${maxItems}, the most allowed` };
       const value: string[] = [];
       for (const item of raw) {
         const parsed = checkText(item, options);
@@ -273,8 +301,28 @@ export function list(options: KnobOptions<readonly string[]> & TextRule): Knob<r
   };
 }
 
-/** Names with texts; written `a=b,c=d` in the environment and in flags. At most 1000. */
-export function pairs(options: KnobOptions<Readonly<Record<string, string>>>): Knob<Readonly<Record<string, string>>> {
+/** A JSON value of this text, or the text itself when it is none. */
+function fromJson(raw: string): unknown {
+  try {
+    return JSON.parse(raw);
+  } catch {
+    return raw;
+  }
+}
+
+export interface PairsRule {
+  readonly maxItems: number;
+  /** What a name must match. */
+  readonly name: RegExp;
+  /** A valid name in words: "is not …". */
+  readonly nameWhat: string;
+  /** In characters. */
+  readonly maxValueLength: number;
+}
+
+/** Names with texts; in the environment and in flags JSON, as every table, or `a=b,c=d`. */
+export function pairs(options: KnobOptions<Readonly<Record<string, string>>> & PairsRule): Knob<Readonly<Record<string, string>>> {
+  const { maxItems, name: namePattern, nameWhat, maxValueLength } = options;
   return {
     ...options,
     type: "table of text",
@@ -283,23 +331,30 @@ export function pairs(options: KnobOptions<Readonly<Record<string, string>>>): K
       if (typeof raw !== "object" || raw === null || Array.isArray(raw))
         return { problem: `${shown(raw)} is not a table of name = "text"` };
       const entries = Object.entries(raw);
-      if (entries.length > MAX_ITEMS) return { problem: `${entries.length} pairs are more than ${MAX_ITEMS}, the most allowed` };
+      if (entries.length > maxItems) return { problem: `${entries.length} pairs are more than ${maxItems}, the most allowed` };
       const value: [string, string][] = [];
       for (const [name, item] of entries) {
+        if (!namePattern.test(name)) return { problem: `name ${shown(name)} is not ${nameWhat}` };
         if (typeof item !== "string") return { problem: `${name} = ${shown(item)} is not text` };
+        if (item.length > maxValueLength)
+          return { problem: `the value of ${name} has ${item.length} characters, more than ${maxValueLength}, the most allowed` };
         value.push([name, item]);
       }
       return { value: Object.fromEntries(value) };
     }),
     fromText: (raw) => {
       if (raw === "") return {};
+      const table = fromJson(raw);
+      if (typeof table === "object") return table;
       const parts = raw.split(",").map((part) => part.trim());
       if (parts.some((part) => !/^[^=]+=/.test(part))) return raw;
       return Object.fromEntries(parts.map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]));
     },
-    toText: (value) =>
-      Object.entries(value)
-        .map(([name, item]) => `${name}=${item}`)
-        .join(","),
+    toText: (value) => {
+      const entries = Object.entries(value);
+      // What a comma or a space would cut is only told whole by JSON.
+      const isPlain = entries.every(([name, item]) => /^[^\s=,{[]+$/.test(name) && !/[,\s]/.test(item));
+      return isPlain ? entries.map(([name, item]) => `${name}=${item}`).join(",") : JSON.stringify(value);
+    },
   };
 }

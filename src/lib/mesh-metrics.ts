@@ -10,6 +10,7 @@ const FRAME_KINDS = [
   "records",
   "linked",
   "digests",
+  "hand_over",
   "policy",
   "probe",
   "probe_indirect",
@@ -41,7 +42,7 @@ export const MESH_METRICS = {
   mesh_replication_lag_seconds: {
     type: "gauge",
     unit: "seconds",
-    help: "How old what this node holds of others may be: 0 while it hears of everything as it happens.",
+    help: "How old what this node holds of others may be: time since the slowest peer said that nothing is missing. 1 to 2 when all is well.",
     labels: {},
   },
   mesh_links: {
@@ -73,6 +74,12 @@ export const MESH_METRICS = {
     unit: "origins",
     help: "Origins of records whose node is gone: still shown, or hidden.",
     labels: { state: ["orphaned", "hidden"] },
+  },
+  mesh_foreign_links_total: {
+    type: "counter",
+    unit: "links",
+    help: "Links to nodes of clusters that fabric.clusters does not name, let in because fabric.trust is permissive.",
+    labels: {},
   },
   mesh_orphan_protected: {
     type: "gauge",
@@ -117,6 +124,12 @@ export const MESH_METRICS = {
     labels: {},
   },
   mesh_refused_records_total: { type: "counter", unit: "records", help: "Records from other nodes refused, each alone.", labels: {} },
+  mesh_partial_origins: {
+    type: "gauge",
+    unit: "origins",
+    help: "Origins of which records were refused here: not in step and not passed on until they have come whole.",
+    labels: {},
+  },
   mesh_clock_skew_total: {
     type: "counter",
     unit: "stamps",
@@ -129,11 +142,17 @@ export const MESH_METRICS = {
     help: "What came from others and was not taken, by what it was; own_call: calls of ours not made, too many were under way.",
     labels: { what: ["peer", "link", "own_call", "call", "stranger", "origin", "policy", "unknown_frame"] },
   },
+  mesh_policy_not_taken: {
+    type: "gauge",
+    unit: "number",
+    help: "Number of the newest policy version that linked nodes have and this one does not take; 0: none. PolicyStatus says why.",
+    labels: {},
+  },
   mesh_refused_updates_total: {
     type: "counter",
     unit: "updates",
     help: "News about members that was not believed, by what is wrong with it.",
-    labels: { reason: ["status", "number", "ahead", "text", "list", "full", "quarantine_full", "too_many", "own_address"] },
+    labels: { reason: ["status", "number", "ahead", "text", "list", "foreign", "full", "quarantine_full", "too_many", "own_address"] },
   },
   mesh_quarantined_members: {
     type: "gauge",

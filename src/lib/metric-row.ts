@@ -13,8 +13,6 @@ export interface MetricRow {
   readonly labels: Readonly<Record<string, LabelBound>>;
   /** Histogram: ascending upper bounds of the buckets; +Inf is added. */
   readonly buckets?: readonly number[];
-  /** Shown at zero until the part that counts it is built. */
-  readonly isAwaited?: true;
 }
 
 /** Value of a bounded label once its bound is reached. */

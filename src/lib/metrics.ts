@@ -136,7 +136,6 @@ export const METRICS = {
     type: "counter",
     unit: "decisions",
     help: "Denials by policy, by action and reason.",
-    isAwaited: true,
     labels: {
       action: ["register", "ingest", "query", "watch", "export-summary", "admin"],
       reason: [
@@ -178,11 +177,16 @@ export const METRICS = {
     buckets: LATENCY_MS,
   },
   dns_truncated_total: { type: "counter", unit: "answers", help: "UDP answers sent with TC=1.", labels: {} },
+  dns_rate_limited_total: {
+    type: "counter",
+    unit: "questions",
+    help: "UDP questions over `dns.rate`: told to ask again over TCP.",
+    labels: {},
+  },
   dns_policy_denials_total: {
     type: "counter",
     unit: "answers",
     help: "DNS questions whose data the policy hid.",
-    isAwaited: true,
     labels: {},
   },
   dns_dropped_total: {
@@ -298,6 +302,16 @@ export class Metrics {
 
   observe<N extends HistogramName>(name: N, labels: LabelsOf<N>, value: number): void {
     this.histogram(name, labels).observe(value);
+  }
+
+  /** Every series of a counter or gauge so far. */
+  seriesOf(name: CounterName | GaugeName): Iterable<Series> {
+    return this.#series.get(name)?.values() ?? [];
+  }
+
+  /** Every series of a histogram so far. */
+  histogramsOf(name: HistogramName): Iterable<Histogram> {
+    return this.#histograms.get(name)?.values() ?? [];
   }
 
   /** `fill` is run before values are read out; for gauges that are cheaper to ask for than to keep. */

@@ -1,5 +1,6 @@
 /** Cutover windows: which is active at an instant, and when time alone changes that (semantics.md, Policy). */
-import type { CutoverWindow, PolicySet } from "./rules.ts";
+import type { Scope } from "../catalog/scope.ts";
+import type { CutoverWindow, PolicySet, Rule } from "./rules.ts";
 
 /** The active window with the latest start; the later in the list of equals. Undefined when none is active. */
 export function activeWindow(windows: readonly CutoverWindow[], wallMs: number): CutoverWindow | undefined {
@@ -9,6 +10,12 @@ export function activeWindow(windows: readonly CutoverWindow[], wallMs: number):
     if (isActive && (active === undefined || window.startsWallMs >= active.startsWallMs)) active = window;
   }
   return active;
+}
+
+/** Scopes a rule lets out at an instant: those of its active window when that names some, else its own. Empty: any. */
+export function exportScopesAt(rule: Pick<Rule, "cutoverWindows" | "exportScopes">, wallMs: number): readonly Scope[] {
+  const window = activeWindow(rule.cutoverWindows, wallMs);
+  return window !== undefined && window.exportScopes.length > 0 ? window.exportScopes : rule.exportScopes;
 }
 
 /** The next edge of any window after `wallMs`; undefined when there is none. */

@@ -201,7 +201,7 @@ export class PolicyEngine {
     const before = this.#newest;
     return {
       number: newest + 1,
-      hlc: terms.isInitial === true ? 0 : new Hlc(before?.hlc).stamp(wallMs),
+      hlc: terms.isInitial === true ? 0 : new Hlc().stampEnd(before?.hlc ?? 0, wallMs),
       nodeId: this.#options.nodeId,
       version: set.version,
       defaultAllow: set.defaultAllow,

@@ -1,7 +1,9 @@
 /** What one caller may see and write under the policy in force, and who is told when it may not. */
+import { isControlNamespace } from "../catalog/names.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import type { Caller } from "./caller.ts";
-import type { Policy, PolicyAction, Source, Verdict } from "./verdict.ts";
+import type { Policy, PolicyAction, Source, Verdict, VerdictReason } from "./verdict.ts";
 
 /** What says who sees a namespace: a policy, or the two between which a node is. */
 export type Sight = Pick<Policy, "set" | "viewer">;
@@ -16,6 +18,15 @@ export type OnDenied = (
   caller: Caller,
   denial: { readonly action: PolicyAction; readonly namespace: string; readonly verdict: Verdict },
 ) => void;
+
+/** What a caller is told of a namespace that it may not see: the same whether a rule hides it, which one, or none speaks of it. */
+export const HIDDEN_REASON: VerdictReason = "viewer_denied";
+
+/** The refusal of a call that names a namespace which its caller may not see. */
+export function hiddenError(field: string, namespace: string): WaymarkError {
+  const metadata = { namespace, reason: HIDDEN_REASON };
+  return new WaymarkError("discovery_access_denied", `${field}: ${HIDDEN_REASON} for ${namespace}`, { metadata });
+}
 
 /** Sees everything: what readers get while no policy is in force, so that it costs nothing. */
 export function seesAll(): boolean {
@@ -82,4 +93,20 @@ export function mayBeSeen(
   const verdict = policy.source(record.namespace, from);
   if (verdict.allowed) return true;
   return verdict.reason === "owner_denied" && from.clusterId === here && record.scope <= SCOPE.ZONE;
+}
+
+const ANYBODY: readonly string[] = [];
+const NOBODY: readonly string[] = ["\0"];
+
+/** Whether two policies let the same sources be seen in a namespace; false where only asking for each source would tell. */
+export function hasSameOwners(one: Policy, other: Policy, namespace: string): boolean {
+  const [a, b] = [ownersOf(one, namespace), ownersOf(other, namespace)];
+  return a === b || (a.length === b.length && a.every((owner, i) => owner === b[i]));
+}
+
+function ownersOf(policy: Policy, namespace: string): readonly string[] {
+  if (policy.set === undefined || isControlNamespace(namespace)) return ANYBODY;
+  const rule = policy.ruleOf(namespace);
+  if (rule === undefined) return policy.set.defaultAllow ? ANYBODY : NOBODY;
+  return rule.owners.length === 0 ? ANYBODY : rule.owners;
 }

@@ -125,6 +125,15 @@ export class Quotas {
     if (this.#staged.length === 0) this.#clear();
   }
 
+  /** What was staged above this number is undone. */
+  abortAfter(seq: number): void {
+    for (let last = this.#staged.at(-1); last !== undefined && last.seq > seq; last = this.#staged.at(-1)) {
+      this.#apply(last.change, -1);
+      this.#staged.pop();
+    }
+    if (this.#staged.length === 0) this.#clear();
+  }
+
   /** What was staged is undone. */
   abort(): void {
     this.#staged = [];

@@ -11,6 +11,8 @@ export interface AbuseLimits {
   readonly settingsPerSecond: number;
   /** Bytes that opened no stream and were no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
+  /** What headers are beyond 4 KiB a call and beyond what came for them: long fields that a byte refers to again and again. */
+  readonly headerGainPerSecond: number;
   /** Calls to nothing: unknown methods, other content types, calls over the stream bound. */
   readonly refusalsPerSecond: number;
   /** From accepting (after TLS) to the client's preface and SETTINGS. */
@@ -20,27 +22,44 @@ export interface AbuseLimits {
   /** Answers a client does not take, on one connection: more than this for `stuckMs` without a byte taken and it is cut. */
   readonly stuckBytes: number;
   readonly stuckMs: number;
+  /** Calls of a connection that has not taken so much of its answers wait until it has. */
+  readonly untakenBytes: number;
 }
 
 export const DEFAULT_ABUSE_LIMITS: AbuseLimits = {
   pingsPerSecond: 200,
   settingsPerSecond: 20,
   uselessBytesPerSecond: 256 * 1_024,
+  headerGainPerSecond: 512 * 1_024,
   refusalsPerSecond: 500,
   prefaceTimeoutMs: 2_000,
   trickleMs: 1_500,
   stuckBytes: 1_024 * 1_024,
   stuckMs: 1_500,
+  untakenBytes: 4 * 1_024 * 1_024,
 };
 
 /** Why a connection was cut; a metric label, so few and fixed. */
-export type Abuse = "ping_flood" | "settings_flood" | "useless_bytes" | "refused_calls" | "slow_preface" | "slow_headers" | "stuck_reader";
+export type Abuse =
+  | "ping_flood"
+  | "settings_flood"
+  | "useless_bytes"
+  | "header_bomb"
+  | "refused_calls"
+  | "slow_preface"
+  | "slow_headers"
+  | "stuck_reader";
 
 /** Past this many times a per-second limit the connection is cut at once instead of at the next check. */
 const AT_ONCE = 10;
 
 /** What a stream's HEADERS (and its RST_STREAM) may have cost on the wire; generous, tokens are long. */
 const HEADER_BYTES = 8_192;
+
+/** Headers of an honest call, of which most were sent before and are referred to. */
+const FREE_HEADER_BYTES = 4_096;
+/** What a header field counts beside its text (RFC 7541, 4.1). */
+const FIELD_BYTES = 32;
 
 /** A reader acknowledges what it read with WINDOW_UPDATE: a share of what was written is never useless. */
 const WRITTEN_SHARE = 2;
@@ -51,6 +70,8 @@ const FORGET_TRICKLE_MS = 5_000;
 /** A reading of the connection's socket. */
 export interface ConnectionSample {
   readonly monoMs: number;
+  /** By the patient clock, for what judges silence. Absent: as `monoMs`. */
+  readonly patientMs?: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
 }
@@ -59,8 +80,6 @@ export interface ConnectionSample {
 export class ConnectionMeter {
   /** Streams now open. */
   openStreams = 0;
-  /** Response bytes handed to HTTP/2 and not known to be taken. */
-  pendingBytes = 0;
   /** Request bytes that were messages, ever. */
   usefulBytes = 0;
   /** Streams ever opened. */
@@ -68,18 +87,52 @@ export class ConnectionMeter {
   /** Streams refused without a method of ours. */
   refusalCount = 0;
   readonly #limits: AbuseLimits;
-  readonly #openedMonoMs: number;
+  readonly #openedPatientMs: number;
   #pingCount = 0;
   #settingsCount = 0;
   #isGreeted = false;
+  #pendingBytes = 0;
+  #headerGainBytes = 0;
+  /** Calls that wait until answers are taken; as many as may be open. */
+  readonly #parked: (() => void)[] = [];
   #last: ConnectionSample & { readonly usefulBytes: number; readonly streamCount: number; readonly refusalCount: number };
-  #trickleSinceMonoMs: number | undefined;
-  #stuckSinceMonoMs: number | undefined;
+  #trickleSinceMs: number | undefined;
+  #stuckSinceMs: number | undefined;
 
   constructor(limits: AbuseLimits, opened: ConnectionSample) {
     this.#limits = limits;
-    this.#openedMonoMs = opened.monoMs;
+    this.#openedPatientMs = opened.patientMs ?? opened.monoMs;
     this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0 };
+  }
+
+  /** Response bytes handed to HTTP/2 and not known to be taken. */
+  get pendingBytes(): number {
+    return this.#pendingBytes;
+  }
+
+  set pendingBytes(bytes: number) {
+    this.#pendingBytes = bytes;
+    while (this.#parked.length > 0 && this.#pendingBytes <= this.#limits.untakenBytes) this.#parked.shift()?.();
+  }
+
+  /** Whether a new call may run now; when not, give what it would do to `park`. */
+  get isTaking(): boolean {
+    return this.#pendingBytes <= this.#limits.untakenBytes;
+  }
+
+  /** Does it once the connection took what it was sent. */
+  park(act: () => void): void {
+    this.#parked.push(act);
+  }
+
+  /** A call's headers, names and values in turn. True: time to `check`. */
+  // HOT: once a call.
+  headers(fields: readonly string[]): boolean {
+    let bytes = (fields.length / 2) * FIELD_BYTES;
+    for (const text of fields) bytes += text.length;
+    if (bytes <= FREE_HEADER_BYTES) return false;
+    this.#headerGainBytes += bytes - FREE_HEADER_BYTES;
+    return this.#headerGainBytes > this.#limits.headerGainPerSecond;
   }
 
   /** A PING came. Returns why to cut at once, if so. */
@@ -98,6 +151,7 @@ export class ConnectionMeter {
   /** Judges what came since the last check; called about once a second, and harmless when called more often. */
   check(now: ConnectionSample): Abuse | undefined {
     const last = this.#last;
+    const patientMs = now.patientMs ?? now.monoMs;
     const seconds = Math.max(1, (now.monoMs - last.monoMs) / 1_000);
     const written = now.bytesWritten - last.bytesWritten;
     const read = now.bytesRead - last.bytesRead;
@@ -107,38 +161,41 @@ export class ConnectionMeter {
     const useful = this.usefulBytes - last.usefulBytes + opened * HEADER_BYTES + written / WRITTEN_SHARE;
     const pings = this.#pingCount;
     const settings = this.#settingsCount;
+    const headerGain = this.#headerGainBytes;
     const isEventful = frames > 0 || opened > 0 || this.openStreams > 0;
     this.#last = { ...now, usefulBytes: this.usefulBytes, streamCount: this.streamCount, refusalCount: this.refusalCount };
     this.#pingCount = 0;
     this.#settingsCount = 0;
+    this.#headerGainBytes = 0;
 
-    if (!this.#isGreeted) return now.monoMs - this.#openedMonoMs > this.#limits.prefaceTimeoutMs ? "slow_preface" : undefined;
+    if (!this.#isGreeted) return patientMs - this.#openedPatientMs > this.#limits.prefaceTimeoutMs ? "slow_preface" : undefined;
     if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
     if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
     if (read - useful > this.#limits.uselessBytesPerSecond * seconds) return "useless_bytes";
+    if (headerGain > this.#limits.headerGainPerSecond * seconds + read) return "header_bomb";
     if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
-    if (this.#isTrickling(now.monoMs, read > 0 && !isEventful, isEventful)) return "slow_headers";
-    return this.#isStuck(now.monoMs, written) ? "stuck_reader" : undefined;
+    if (this.#isTrickling(patientMs, read > 0 && !isEventful, isEventful)) return "slow_headers";
+    return this.#isStuck(patientMs, written) ? "stuck_reader" : undefined;
   }
 
-  #isTrickling(monoMs: number, isUseless: boolean, isEventful: boolean): boolean {
-    if (isEventful) this.#trickleSinceMonoMs = undefined;
+  #isTrickling(patientMs: number, isUseless: boolean, isEventful: boolean): boolean {
+    if (isEventful) this.#trickleSinceMs = undefined;
     else if (isUseless) {
-      this.#trickleSinceMonoMs ??= monoMs;
-      return monoMs - this.#trickleSinceMonoMs >= this.#limits.trickleMs;
-    } else if (this.#trickleSinceMonoMs !== undefined && monoMs - this.#trickleSinceMonoMs > FORGET_TRICKLE_MS) {
-      this.#trickleSinceMonoMs = undefined;
+      this.#trickleSinceMs ??= patientMs;
+      return patientMs - this.#trickleSinceMs >= this.#limits.trickleMs;
+    } else if (this.#trickleSinceMs !== undefined && patientMs - this.#trickleSinceMs > FORGET_TRICKLE_MS) {
+      this.#trickleSinceMs = undefined;
     }
     return false;
   }
 
-  #isStuck(monoMs: number, written: number): boolean {
+  #isStuck(patientMs: number, written: number): boolean {
     // A keepalive ping and its kin are written to a stuck reader too; they are not answers taken.
     if (this.pendingBytes <= this.#limits.stuckBytes || written > 1_024) {
-      this.#stuckSinceMonoMs = undefined;
+      this.#stuckSinceMs = undefined;
       return false;
     }
-    this.#stuckSinceMonoMs ??= monoMs;
-    return monoMs - this.#stuckSinceMonoMs >= this.#limits.stuckMs;
+    this.#stuckSinceMs ??= patientMs;
+    return patientMs - this.#stuckSinceMs >= this.#limits.stuckMs;
   }
 }

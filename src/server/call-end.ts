@@ -40,3 +40,8 @@ export function unimplemented(path: string): WaymarkError {
 export function expired(): WaymarkError {
   return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
 }
+
+/** A caller without a credential, where the settings want one; it is told which one. */
+export function anonymousRefused(access: "none" | "read", verb: "call" | "write"): WaymarkError {
+  return new WaymarkError("unauthenticated", `callers without a credential may not ${verb} here: tenants.anonymous is "${access}"`);
+}

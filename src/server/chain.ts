@@ -11,8 +11,8 @@ import type { Demand } from "../policy/limits.ts";
 import type { Peer } from "../policy/tenants.ts";
 import type { CallContext, Handler, StreamSource } from "../services/service.ts";
 import { authorise, type Need, needOf } from "./authorise.ts";
-import { draining, expired, outlived, unimplemented } from "./call-end.ts";
-import { demandOf } from "./demand.ts";
+import { anonymousRefused, draining, expired, outlived, unimplemented } from "./call-end.ts";
+import { changesNothing, demandOf } from "./demand.ts";
 import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
 
 /** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */
@@ -30,6 +30,8 @@ export interface ChainPorts {
   now(): Time;
   /** Who calls; a promise only where finding out takes waiting. Throws or rejects with WaymarkError `unauthenticated`. */
   identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller>;
+  /** What callers without a credential may do; all when absent. */
+  readonly anonymous?: "none" | "read" | "all";
   /** A fresh request id; called for each call that brings none, so it must be cheap (a counter behind a random prefix). */
   newRequestId(): string;
   observe(observation: Observation): void;
@@ -143,12 +145,18 @@ export class Chain {
   ): Caller | Promise<Caller> {
     try {
       const caller = this.ports.identify(from.header, from);
-      return caller instanceof Promise
-        ? caller.catch((thrown: unknown) => this.#unknown(thrown, { ...call, address: from.address }))
-        : caller;
+      if (!(caller instanceof Promise)) return this.#admitted(caller);
+      return caller
+        .then((known) => this.#admitted(known))
+        .catch((thrown: unknown) => this.#unknown(thrown, { ...call, address: from.address }));
     } catch (thrown) {
       return this.#unknown(thrown, { ...call, address: from.address });
     }
+  }
+
+  #admitted(caller: Caller): Caller {
+    if (this.ports.anonymous === "none" && !caller.isAuthenticated) throw anonymousRefused("none", "call");
+    return caller;
   }
 
   #unknown(thrown: unknown, call: Omit<RefusedCall, "caller" | "error">): never {
@@ -177,6 +185,8 @@ export class MethodChain {
   readonly #chain: Chain;
   readonly #ports: ChainPorts;
   readonly #need: Need;
+  /** Whether a caller needs a credential, whatever its roles. */
+  readonly #isForKnown: boolean;
   /** Undefined where no limit is set, or none for this method. */
   readonly #limit: ((context: CallContext) => void) | undefined;
 
@@ -186,6 +196,7 @@ export class MethodChain {
     this.desc = desc;
     this.handler = handler;
     this.#need = needOf(desc);
+    this.#isForKnown = chain.ports.anonymous === "read" && !changesNothing(desc);
     this.#limit = limitOf(chain.ports, demandOf(desc), this.#need);
     this.service = desc.parent.typeName;
     this.name = desc.name;
@@ -200,9 +211,16 @@ export class MethodChain {
 
   /** What stands between a known caller and the handler. Throws WaymarkError to refuse; `finish` is still owed. */
   #admit(context: CallContext, arrival: Arrival, request: Message | WaymarkError | undefined): void {
+    if (this.#isForKnown && !context.caller.isAuthenticated) this.#refuseAnonymous(context);
     this.#limit?.(context);
     if (this.#need.role !== undefined) this.#authorise(context, request);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
+  }
+
+  #refuseAnonymous({ caller, requestId }: CallContext): never {
+    const refusal = anonymousRefused("read", "write");
+    this.#tellRefused(refusal, caller, requestId);
+    throw refusal;
   }
 
   #authorise({ caller, requestId }: CallContext, request: Message | WaymarkError | undefined): void {

@@ -36,6 +36,11 @@ const READS: ReadonlySet<string> = new Set([
   "waymark.resolver.v1.ResolverService.CacheStats",
 ]);
 
+/** Whether a call of the method changes nothing, whatever becomes of it. */
+export function changesNothing(desc: DescMethod): boolean {
+  return demandOf(desc) === "read" || desc.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+}
+
 /** What a call of the method takes a token for; undefined: it is never limited. Opening a watch is a read. */
 export function demandOf(desc: DescMethod): Demand | undefined {
   const name = `${desc.parent.typeName}.${desc.name}`;

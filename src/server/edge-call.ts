@@ -27,6 +27,8 @@ export interface EdgeArrival {
   readonly budget: BodyBudget;
   /** Counts of the HTTP/2 connection it came on: what it brings and what it has not taken yet. */
   readonly meter: { usefulBytes: number; pendingBytes: number } | undefined;
+  /** The connection, to charge what it makes us inflate. */
+  readonly owner: object;
 }
 
 export class EdgeCall implements Arrival {
@@ -36,11 +38,13 @@ export class EdgeCall implements Arrival {
   readonly certificate: PeerCertificate | undefined;
   readonly header: HeaderReader;
   readonly requestId: string;
+  readonly owner: object;
   timeoutMs: number | undefined;
   readonly #budget: BodyBudget;
   readonly #meter: { usefulBytes: number } | undefined;
   #isAdmitted = false;
   #heldBytes = 0;
+  #inflation: { release(): void } | undefined;
   /** What was read of a JSON body, so that a fault in it can be located; dropped on admission. */
   #chunks: Uint8Array[] = [];
 
@@ -51,6 +55,7 @@ export class EdgeCall implements Arrival {
     this.address = arrival.address;
     this.certificate = arrival.certificate;
     this.requestId = requestId;
+    this.owner = arrival.owner;
     this.#budget = arrival.budget;
     this.#meter = arrival.meter;
     this.header = (name) => (name === "x-request-id" ? requestId : header(name));
@@ -84,10 +89,17 @@ export class EdgeCall implements Arrival {
     }
   }
 
+  /** A message is being inflated, in place of the one before; it is charged until the call has it, or is over. */
+  hold(inflation: { release(): void }): void {
+    this.#inflation?.release();
+    this.#inflation = inflation;
+  }
+
   /** What was held of the body so far has become a message, or is thrown away. */
   release(): void {
     this.#budget.usedBytes -= this.#heldBytes;
     this.#heldBytes = 0;
+    this.#inflation?.release();
   }
 
   /** The text of the JSON message read so far; in streams it stands behind a flag byte and its length. */
@@ -125,7 +137,8 @@ export function retryAfterSeconds(status: RpcStatus): number | undefined {
 
 /** Our refusal for what Connect found wrong with the bytes of a request. */
 export function readingRefusal(error: ConnectError): WaymarkError {
-  const { code, rawMessage } = error;
+  const { code, rawMessage, cause } = error;
+  if (cause instanceof WaymarkError) return cause;
   if (code === Code.ResourceExhausted) return new WaymarkError("quota_exceeded", rawMessage, { cause: error });
   if (code === Code.Unimplemented) return new WaymarkError("unimplemented", rawMessage, { cause: error });
   return invalid(rawMessage.includes("timeout") ? "timeout" : "request", rawMessage);

@@ -13,7 +13,7 @@ import {
   type HandlerContext,
 } from "@connectrpc/connect";
 import type { Compression, UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
-import { invalid, type WaymarkError } from "../lib/errors.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Service } from "../services/service.ts";
 import { type Chain, type MethodChain, parseGrpcTimeout, type UnaryExchange } from "./chain.ts";
 import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./edge-call.ts";
@@ -147,7 +147,11 @@ function refuseUnread(error: unknown, context: HandlerContext, to: { readonly ca
 
 function unreadable(error: ConnectError, context: HandlerContext, call: EdgeCall): WaymarkError {
   // A parser's complaint is kept as the cause; Connect's own, such as of a timeout, have none.
-  const isText = error.code === Code.InvalidArgument && call.encoding === "json" && error.cause instanceof Error;
+  const isText =
+    error.code === Code.InvalidArgument &&
+    call.encoding === "json" &&
+    error.cause instanceof Error &&
+    !(error.cause instanceof WaymarkError);
   const fault = isText
     ? findJsonFault(context.method.input, context.requestMethod === "GET" ? messageOf(context.url) : call.readText())
     : undefined;

@@ -10,7 +10,9 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import { isJustAwake, patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
 import type { Abuse } from "./abuse.ts";
+import type { Sharer, TurnBounds } from "./fair-turns.ts";
 import { type Connection, Http2Guard } from "./http2-guard.io.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
@@ -49,10 +51,12 @@ export const DEFAULT_EDGE_LIMITS: EdgeLimits = {
   idleTimeoutMs: 60_000,
 };
 
+/** Calls begun in one turn of the event loop: each costs a quarter of a millisecond in Connect's machinery. */
+const CALLS_PER_TURN: TurnBounds = { each: 2, all: 4 };
 /** One connection's HTTP/2 state (headers, frames not yet taken), in MB. */
 const MAX_SESSION_MEMORY_MB = 16;
 const MAX_SETTINGS_ENTRIES = 32;
-const MAX_HEADER_PAIRS = 128;
+const MAX_HEADER_PAIRS = 64;
 const MAX_UNANSWERED_PINGS = 10;
 /** Streams a client may reset at once, and how many a second it gets back. */
 const STREAM_RESETS = { burst: 200, ratePerSecond: 50 } as const;
@@ -76,13 +80,18 @@ export class EdgeSockets {
   readonly #guard: Http2Guard;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #undecided = new Set<Socket>();
+  readonly #sharers = new WeakMap<Socket, Sharer>();
 
   constructor(limits: EdgeLimits, events: EdgeSocketEvents) {
     this.#limits = limits;
     this.#events = events;
     this.#http1 = openHttp1(limits);
-    this.#http1.on("request", (request, response) => events.onRequest(request, response, "http1"));
-    this.#guard = new Http2Guard({ onCut: (abuse, address) => events.onCut(abuse, address) });
+    this.#http1.on("request", (request, response) => {
+      this.#inTurn(this.#sharerOf(request.socket), () => {
+        if (!request.destroyed) events.onRequest(request, response, "http1");
+      });
+    });
+    this.#guard = new Http2Guard({ turns: CALLS_PER_TURN, onCut: (abuse, address) => events.onCut(abuse, address) });
     this.#http2 = openHttp2(limits);
     this.#http2.on("session", (session) => this.#keep(session));
     this.#http2.on("request", (request, response) => this.#admit(request, response));
@@ -97,8 +106,28 @@ export class EdgeSockets {
     // One turn later: what was reset in the same read as its headers, the cheapest flood there is, then costs us no call
     // (of a quarter of a millisecond in Connect's machinery).
     setImmediate(() => {
-      if (!request.stream.closed && !request.stream.destroyed) this.#events.onRequest(request, response, "h2");
+      const connection = this.connectionOf(request);
+      if (connection === undefined) return;
+      this.#inTurn(connection.turns, () => this.#begin(request, response, connection));
     });
+  }
+
+  #begin(request: Http2ServerRequest, response: Http2ServerResponse, connection: Connection): void {
+    if (request.stream.closed || request.stream.destroyed) return;
+    if (connection.meter.isTaking) this.#events.onRequest(request, response, "h2");
+    else connection.meter.park(() => this.#begin(request, response, connection));
+  }
+
+  #inTurn(sharer: Sharer, act: () => void): void {
+    const { turns } = this.#guard;
+    if (turns.mayAct(sharer)) act();
+    else turns.wait(sharer, act);
+  }
+
+  #sharerOf(socket: Socket): Sharer {
+    const sharer = this.#sharers.get(socket) ?? this.#guard.turns.join();
+    this.#sharers.set(socket, sharer);
+    return sharer;
   }
 
   /** The watched connection an HTTP/2 request came on. */
@@ -129,9 +158,9 @@ export class EdgeSockets {
       this.#events.onCut(why, socket.remoteAddress ?? "");
       socket.destroy();
     };
-    let timer = setTimeout(() => cut("silent"), this.#limits.headersTimeoutMs);
+    let timer = patientTimeout(() => cut("silent"), this.#limits.headersTimeoutMs);
     const leave = () => {
-      clearTimeout(timer);
+      timer.clear();
       this.#undecided.delete(socket);
       socket.off("readable", look);
       socket.off("close", leave);
@@ -144,8 +173,8 @@ export class EdgeSockets {
       const isPreface = PREFACE.subarray(0, head.length).equals(head.subarray(0, PREFACE.length));
       if (isPreface && head.length < PREFACE.length) {
         if (!isFirst) return;
-        clearTimeout(timer);
-        timer = setTimeout(() => cut("slow_preface"), Math.min(PREFACE_TIMEOUT_MS, this.#limits.headersTimeoutMs));
+        timer.clear();
+        timer = patientTimeout(() => cut("slow_preface"), Math.min(PREFACE_TIMEOUT_MS, this.#limits.headersTimeoutMs));
         return;
       }
       leave();
@@ -184,13 +213,14 @@ const IDLE_PARTS = 4;
 function closeWhenIdle(session: ServerHttp2Session, connection: Connection, idleMs: number): void {
   const { socket } = session;
   let seenBytes = -1;
-  let idleParts = 0;
+  let seenMs = 0;
   const timer = setInterval(() => {
     if (session.destroyed) return;
     const bytes = socket.bytesRead + socket.bytesWritten;
-    idleParts = bytes === seenBytes && connection.meter.openStreams === 0 ? idleParts + 1 : 0;
+    if (bytes !== seenBytes || connection.meter.openStreams > 0) seenMs = patientNowMs();
     seenBytes = bytes;
-    if (idleParts >= IDLE_PARTS) session.close();
+    // The timer itself may be a little early or late.
+    if (patientNowMs() - seenMs >= idleMs - idleMs / IDLE_PARTS / 2) session.close();
   }, idleMs / IDLE_PARTS).unref();
   session.once("close", () => clearInterval(timer));
 }
@@ -208,6 +238,11 @@ function openHttp1(limits: EdgeLimits): Http1Server {
   });
   // A connection that neither sends nor takes anything; an open watch has a bookmark every few seconds.
   server.setTimeout(2 * limits.idleTimeoutMs);
+  // Also for what keepAliveTimeout ends. While we stood still nobody was read: then a socket has its time once more.
+  server.on("timeout", (socket: Socket) => {
+    if (isJustAwake()) socket.setTimeout(socket.timeout ?? limits.idleTimeoutMs);
+    else socket.destroy();
+  });
   // It never listens itself, but this is what starts the watch over its timeouts.
   server.emit("listening");
   return server;
@@ -221,7 +256,11 @@ function openHttp2(limits: EdgeLimits): Http2Server {
     maxOutstandingPings: MAX_UNANSWERED_PINGS,
     streamResetBurst: STREAM_RESETS.burst,
     streamResetRate: STREAM_RESETS.ratePerSecond,
-    settings: { maxConcurrentStreams: limits.maxStreamsPerConnection, maxHeaderListSize: limits.maxHeaderBytes, enablePush: false },
+    settings: {
+      maxConcurrentStreams: limits.maxStreamsPerConnection,
+      maxHeaderListSize: limits.maxHeaderBytes,
+      enablePush: false,
+    },
   });
   server.on("sessionError", () => {}); // Reported on the session too, which closes.
   return server;

@@ -25,7 +25,7 @@ export async function write(
   const out: Writable = response;
   // Not writeHead: the two response types have no common signature of it.
   response.statusCode = answer.status;
-  for (const [name, value] of Object.entries(answer.headers)) response.setHeader(name, value);
+  for (const [name, value] of Object.entries(answer.headers)) setHeader(response, name, value);
   response.setHeader("content-type", answer.contentType);
   response.setHeader("x-request-id", to.requestId);
   if (typeof body === "string") response.setHeader("content-length", Buffer.byteLength(body));
@@ -34,6 +34,12 @@ export async function write(
     else await writePieces(response, body);
   }
   out.end();
+}
+
+/** What was said at the door of what an answer depends on stays beside what the answer says. */
+function setHeader(response: EdgeResponse, name: string, value: string): void {
+  const said = name === "vary" ? response.getHeader(name) : undefined;
+  response.setHeader(name, typeof said === "string" ? `${said}, ${value}` : value);
 }
 
 async function writePieces(response: EdgeResponse, pieces: Iterable<string>): Promise<void> {
@@ -61,7 +67,7 @@ export async function writeAnswer(
     let read = await chunks?.next();
     if (isGone()) return;
     response.statusCode = answer.status;
-    for (const [name, value] of answer.header ?? []) response.setHeader(name, value);
+    for (const [name, value] of answer.header ?? []) setHeader(response, name, value);
     while (read !== undefined && read.done !== true) {
       await writeChunk(response, read.value, to);
       if (isGone()) return;

@@ -1,22 +1,28 @@
 /** The HTTP edge: Connect, gRPC-Web and gRPC for our services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
 import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest } from "node:http2";
+import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
-import { compressionGzip, universalRequestFromNodeRequest } from "@connectrpc/connect-node";
-import { invalid } from "../lib/errors.ts";
+import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
+import { invalid, type WaymarkError } from "../lib/errors.ts";
+import { withoutMapping } from "../lib/host-port.ts";
 import type { Metrics } from "../lib/metrics.ts";
 import type { Service } from "../services/service.ts";
 import { type Acceptor, openAcceptor } from "./acceptor.io.ts";
 import { type Chain, type HeaderReader, sentRequestId } from "./chain.ts";
+import { changesNothing } from "./demand.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./edge-call.ts";
+import { gzipWithin, withInflation } from "./edge-inflate.io.ts";
 import { edgeHandlers, prepareRequest } from "./edge-rpc.ts";
 import { DEFAULT_EDGE_LIMITS, type EdgeLimits, type EdgeRequest, type EdgeResponse, EdgeSockets } from "./edge-sockets.io.ts";
 import { isClosed, write, writeAnswer } from "./edge-writer.ts";
 import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "./http.ts";
 import type { Connection } from "./http2-guard.io.ts";
+import { Inflater } from "./inflater.io.ts";
 import { addressOf, knownCertificateOf } from "./peer.io.ts";
 import { refusal, statusFrom } from "./status.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
+import { WebDoor, type WebRules } from "./web-door.ts";
 
 /** The few log lines of the listener. */
 export interface EdgeLog {
@@ -35,6 +41,10 @@ export interface EdgeListenerOptions {
   readonly tls?: TlsFiles | undefined;
   readonly limits?: Partial<EdgeLimits> | undefined;
   readonly log: EdgeLog;
+  /** Which hosts and web pages get in: loopback names, and no foreign page, unless given. */
+  readonly web?: Partial<WebRules> | undefined;
+  /** Shared by all listeners of a node; one of its own unless given. */
+  readonly inflater?: Inflater | undefined;
 }
 
 export interface EdgeListener {
@@ -152,13 +162,21 @@ class Front {
   readonly #limits: EdgeLimits;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #budget: BodyBudget;
+  readonly #door: WebDoor;
 
   constructor(options: EdgeListenerOptions, limits: EdgeLimits) {
     this.#options = options;
+    this.#door = new WebDoor({ takesAnyHost: options.tls !== undefined, hosts: [], corsOrigins: [], ...options.web });
     this.#limits = limits;
     this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
     const { services, chain } = options;
-    this.#handlers = edgeHandlers({ services, chain, maxMessageBytes: limits.maxMessageBytes, compression: [compressionGzip], later });
+    this.#handlers = edgeHandlers({
+      services,
+      chain,
+      maxMessageBytes: limits.maxMessageBytes,
+      compression: [gzipWithin(options.inflater ?? new Inflater())],
+      later,
+    });
   }
 
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
@@ -176,6 +194,7 @@ class Front {
       requestId,
       budget: this.#budget,
       meter: on.connection?.meter,
+      owner: on.connection ?? request.socket,
     };
     this.#answer(request, response, arrival).catch((thrown: unknown) => {
       // Most often the client is gone and nothing is lost; a fault of ours is reported with its stack.
@@ -186,19 +205,50 @@ class Front {
 
   async #answer(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
     const handler = this.#handlers.get(pathOf(request.url ?? ""));
+    if (handler !== undefined && !hasUsableUrl(request))
+      return write(response, errorAnswer(refusal(invalid("host", "not a host"))), arrival);
+    const answered = this.#atTheDoor(request, response, { arrival, handler });
+    if (answered !== undefined) return answered;
     if (handler === undefined) return this.#answerRoute(request, response, arrival);
+    const fault = request.method === "GET" ? queryFault(request.url ?? "") : undefined;
+    if (fault !== undefined) return write(response, errorAnswer(refusal(fault)), arrival);
     if (request instanceof Http2ServerRequest && !isBidi(handler)) this.#boundBody(request);
-    if (!hasUsableUrl(request)) return write(response, errorAnswer(refusal(invalid("host", "not a host"))), arrival);
     const call = new EdgeCall(arrival);
     response.once("close", () => call.release());
     request.once("error", () => call.release()); // A response that never had its turn does not close.
     const incoming = universalRequestFromNodeRequest(request, response, undefined, undefined);
     // Connect leaves a body it refuses half-read; that must not take the connection, with our answer, along.
     const body = request.iterator({ destroyOnReturn: false });
-    const answer = await handler(prepareRequest({ ...incoming, body }, call));
+    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest({ ...incoming, body }, call)));
     const plain = plainRefusal(answer, handler, request);
     if (plain === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
     else await write(response, plain, arrival);
+  }
+
+  /** Hosts and origins: what is answered before anybody else looks at the request. */
+  #atTheDoor(
+    request: EdgeRequest,
+    response: EdgeResponse,
+    to: { readonly arrival: EdgeArrival; readonly handler: UniversalHandler | undefined },
+  ): Promise<void> | undefined {
+    const { arrival, handler } = to;
+    const { header } = arrival;
+    const origin = header("origin");
+    const refused = this.#door.check({
+      host: authorityOf(request),
+      path: pathOf(request.url ?? ""),
+      origin,
+      fetchSite: header("sec-fetch-site"),
+      localAddress: withoutMapping(request.socket.localAddress ?? ""),
+      isWrite: handler !== undefined && !changesNothing(handler.method),
+    });
+    if (refused !== undefined) return write(response, errorAnswer(refusal(refused)), arrival);
+    const isPreflight = request.method === "OPTIONS" && header("access-control-request-method") !== undefined;
+    const cors = isPreflight ? this.#door.preflightHeaders(origin) : this.#door.corsHeaders(origin);
+    if (cors === undefined) return undefined;
+    for (const [name, value] of Object.entries(cors)) response.setHeader(name, value);
+    response.setHeader("vary", "origin");
+    return isPreflight ? write(response, { status: 204, contentType: "text/plain", headers: {}, body: [] }, arrival) : undefined;
   }
 
   async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
@@ -248,6 +298,23 @@ function encodingOf(request: EdgeRequest, header: HeaderReader): "json" | "proto
 
 function pathOf(target: string): string {
   return target.split("?", 1)[0] ?? "";
+}
+
+/** What Connect throws of, as if the fault were ours. */
+function queryFault(target: string): WaymarkError | undefined {
+  const query = new URLSearchParams(target.slice(pathOf(target).length));
+  if (query.get("base64") !== "1") return undefined;
+  try {
+    base64Decode(query.get("message") ?? "");
+    return undefined;
+  } catch {
+    return invalid("message", "is not base64, though base64=1 says so");
+  }
+}
+
+function authorityOf(request: EdgeRequest): string | undefined {
+  if (!(request instanceof Http2ServerRequest)) return request.headers.host;
+  return request.authority === "" ? request.headers.host : request.authority;
 }
 
 /** Connect puts the target behind the authority and throws where that makes no URL. */

@@ -2,15 +2,15 @@
  * Our methods straight on node:http2 streams, beside grpc-js on the same connections. Why: grpc-js costs 31 to 37 µs of
  * CPU a unary call where this costs 26; it answers INTERNAL without details to malformed bytes and timeouts; and it responds
  * to streams that are gone, which ends the process (docs/decisions/0008). grpc-js keeps the connections' keepalive and age,
- * health, reflection, and the rare call with compressed messages.
+ * health and reflection.
  */
 import { WaymarkError } from "../lib/errors.ts";
 import { type AssemblyBounds, MessageAssembler, malformed, PREFIX_BYTES, sizeIn } from "../lib/grpc-frames.ts";
 import type { Time } from "../lib/machine.ts";
-import type { CallContext } from "../services/service.ts";
-import { streamEnd, unimplemented } from "./call-end.ts";
+import { streamEnd } from "./call-end.ts";
 import { type MethodChain, type OpenedSource } from "./chain.ts";
-import { decodeRequest, type Request, type Response } from "./grpc-calls.io.ts";
+import { decodeRequest, type Request, requestOf } from "./grpc-calls.io.ts";
+import { EchoStream } from "./grpc-echo.ts";
 import type { GrpcWire, Taker } from "./grpc-wire.io.ts";
 import { StreamPump } from "./stream-pump.ts";
 
@@ -55,7 +55,7 @@ class OneRequest implements Taker {
         this.#whole = chunk;
         return;
       }
-      this.#assembler = new MessageAssembler(this.#bounds);
+      this.#assembler = this.#newAssembler();
       if (this.#whole !== undefined) this.#take(this.#whole);
     }
     this.#take(chunk);
@@ -70,7 +70,9 @@ class OneRequest implements Taker {
   }
 
   ended(): void {
-    if (!this.#isRun) this.#run(this.#wire.fault ?? this.#request());
+    if (this.#isRun) return;
+    const request = this.#wire.fault ?? this.#request();
+    if (request !== undefined) this.#run(request);
   }
 
   gone(): void {
@@ -79,21 +81,34 @@ class OneRequest implements Taker {
     this.#stream?.gone();
   }
 
-  #request(): Request {
+  #newAssembler(): MessageAssembler {
+    return new MessageAssembler(this.#bounds, this.#wire.messageEncoding !== undefined);
+  }
+
+  /** The request; undefined while it is inflated, which runs it. */
+  #request(): Request | undefined {
     const { input } = this.#method.desc;
     const whole = this.#whole;
     if (whole !== undefined && this.#assembler === undefined && whole[0] === 0) return decodeRequest(input, whole.subarray(PREFIX_BYTES));
     try {
-      const assembler = this.#assembler ?? new MessageAssembler(this.#bounds);
+      const assembler = this.#assembler ?? this.#newAssembler();
       if (whole !== undefined && this.#assembler === undefined) assembler.push(whole);
       const message = assembler.next();
       if (message === undefined)
-        return malformed(assembler.isInside() ? "the stream ended inside the request message" : "no request message came");
-      if (assembler.isInside()) return malformed("more than one request message came");
-      return decodeRequest(input, message);
+        return assembler.isInside() ? malformed("the stream ended inside the request message") : notOne("no request message came");
+      if (assembler.isInside()) return notOne("more than one request message came");
+      return assembler.isCompressed ? this.#inflate(message) : decodeRequest(input, message);
     } catch (thrown) {
       return asRefusal(thrown);
     }
+  }
+
+  #inflate(bytes: Uint8Array): Request | undefined {
+    const inflation = this.#wire.inflate(bytes, this.#bounds.maxMessageBytes);
+    const { result } = inflation;
+    if (result !== undefined) return requestOf(this.#method.desc.input, result);
+    inflation.onResult = (inflated) => this.#run(requestOf(this.#method.desc.input, inflated));
+    return undefined;
   }
 
   #run(request: Request): void {
@@ -111,6 +126,11 @@ class OneRequest implements Taker {
 function asRefusal(thrown: unknown): WaymarkError {
   if (thrown instanceof WaymarkError) return thrown;
   throw thrown;
+}
+
+/** gRPC's code for a call with another number of requests than its kind has (its statuscodes.md). */
+function notOne(what: string): WaymarkError {
+  return new WaymarkError("unimplemented", `${what}; a call of this kind has one`);
 }
 
 function isWholeMessage(chunk: Uint8Array): boolean {
@@ -199,174 +219,5 @@ class OpenStream {
   #over(code: number): void {
     if (!this.#isOver) this.#method.finish(this.#wire, this.#began, code);
     this.#isOver = true;
-  }
-}
-
-/** A bidi method with one answer a request, in order. While an answer waits (for its promise or the reader) nothing is read. */
-class EchoStream implements Taker {
-  readonly #method: MethodChain;
-  readonly #wire: GrpcWire;
-  readonly #assembler: MessageAssembler;
-  readonly #began: Time;
-  #context: CallContext | undefined;
-  /** What keeps the next request from being answered: the promise of the one before, or a reader that is full. */
-  #waitsFor: "answer" | "reader" | undefined;
-  #leaving: WaymarkError | undefined;
-  #isEnded = false;
-  #isOver = false;
-  #forget: (() => void) | undefined;
-  #cancelDeadline: (() => void) | undefined;
-
-  constructor(method: MethodChain, wire: GrpcWire, bounds: AssemblyBounds) {
-    this.#method = method;
-    this.#wire = wire;
-    this.#assembler = new MessageAssembler(bounds);
-    this.#began = method.now();
-  }
-
-  open(): void {
-    this.#wire.listen(this);
-    try {
-      const context = this.#method.openStream(this.#wire);
-      if (context instanceof Promise) {
-        this.#wire.pause(); // Nothing is read of a caller who is not known yet.
-        context.then(
-          (known) => this.#beginLater(known),
-          (thrown: unknown) => this.#refuse(thrown),
-        );
-        return;
-      }
-      this.#begin(context);
-    } catch (thrown) {
-      this.#refuse(thrown);
-    }
-  }
-
-  #beginLater(context: CallContext): void {
-    if (this.#isOver) return;
-    try {
-      this.#begin(context);
-    } catch (thrown) {
-      this.#refuse(thrown);
-      return;
-    }
-    this.#goOn();
-  }
-
-  #begin(context: CallContext): void {
-    this.#context = context;
-    if (this.#wire.fault !== undefined) throw this.#wire.fault;
-    if (this.#method.handler === undefined) throw unimplemented(this.#method.path);
-    this.#wire.begin(context.requestId);
-    this.#forget = this.#method.onDrain((error) => this.#leave(error));
-    const end = streamEnd(this.#wire, context);
-    if (end !== undefined) this.#cancelDeadline = this.#wire.later(() => this.#refuse(end.error), end.afterMs);
-  }
-
-  data(chunk: Uint8Array): void {
-    if (this.#isOver) return;
-    try {
-      this.#assembler.push(chunk);
-    } catch (thrown) {
-      this.#refuse(thrown);
-      return;
-    }
-    this.#answer();
-  }
-
-  ended(): void {
-    this.#isEnded = true;
-    this.#answer();
-  }
-
-  gone(): void {
-    this.#close(1);
-  }
-
-  /** Answers what is here, until an answer has to wait. */
-  // HOT: once a renewal. A synchronous answer to a reader that keeps up makes no promise.
-  #answer(): void {
-    const context = this.#context;
-    if (context === undefined) return;
-    try {
-      while (this.#waitsFor === undefined && !this.#isOver) {
-        const bytes = this.#assembler.next();
-        if (bytes === undefined) break;
-        const answer = this.#method.echo(decodeRequest(this.#method.desc.input, bytes), context);
-        if (answer instanceof Promise) this.#waitForAnswer(answer);
-        else this.#write(answer);
-      }
-    } catch (thrown) {
-      this.#refuse(thrown);
-      return;
-    }
-    if (this.#waitsFor !== undefined || this.#isOver) return;
-    if (this.#leaving !== undefined) this.#refuse(this.#leaving);
-    else if (this.#isEnded) this.#finish();
-  }
-
-  #finish(): void {
-    if (this.#assembler.isInside()) {
-      this.#refuse(malformed("the stream ended inside a request message"));
-      return;
-    }
-    this.#close(0);
-    this.#wire.end();
-  }
-
-  /** The server drains: the client is told to go elsewhere once what it asked is answered. */
-  #leave(error: WaymarkError): void {
-    this.#leaving = error;
-    this.#answer();
-  }
-
-  #waitForAnswer(answer: Promise<Response>): void {
-    this.#waitsFor = "answer";
-    this.#wire.pause();
-    answer.then(
-      (response) => this.#answered(response),
-      (thrown: unknown) => this.#refuse(thrown),
-    );
-  }
-
-  #answered(response: Response): void {
-    if (this.#isOver) return;
-    this.#waitsFor = undefined;
-    this.#write(response);
-    this.#goOn();
-  }
-
-  #write(response: Response): void {
-    if (this.#wire.write(response)) return;
-    this.#waitsFor = "reader";
-    this.#wire.pause();
-    this.#wire.onceRoomy(() => {
-      if (this.#isOver) return;
-      this.#waitsFor = undefined;
-      this.#goOn();
-    });
-  }
-
-  #goOn(): void {
-    if (this.#waitsFor !== undefined) return;
-    this.#wire.resume();
-    this.#answer();
-  }
-
-  #refuse(thrown: unknown): void {
-    if (this.#isOver) return;
-    const requestId = this.#context?.requestId ?? "";
-    const status = this.#method.status(thrown, requestId);
-    this.#close(status.code);
-    this.#wire.fail(status, requestId);
-  }
-
-  #close(code: number): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#forget?.();
-    this.#cancelDeadline?.();
-    this.#assembler.drop();
-    this.#method.finish(this.#wire, this.#began, code);
   }
 }

@@ -1,7 +1,7 @@
 /** Stands before grpc-js on each new HTTP/2 stream and says who serves it: us directly, grpc-js, or nobody. */
 import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { WaymarkError } from "../lib/errors.ts";
-import type { AssemblyBounds } from "../lib/grpc-frames.ts";
+import { type AssemblyBounds, isGrpcType } from "../lib/grpc-frames.ts";
 import type { Service } from "../services/service.ts";
 import { type Chain, type MethodChain, parseGrpcTimeout } from "./chain.ts";
 import type { FairTurns } from "./fair-turns.ts";
@@ -9,14 +9,14 @@ import { serveDirect } from "./grpc-direct.ts";
 import { statusTrailers } from "./grpc-message.ts";
 import { GrpcWire } from "./grpc-wire.io.ts";
 import type { Connection, Http2Guard } from "./http2-guard.io.ts";
-import type { LentCertificates } from "./peer.io.ts";
+import type { Encoding, Inflater } from "./inflater.io.ts";
 import { refusal } from "./status.ts";
 
 export interface FrontOptions {
   readonly chain: Chain;
   readonly services: readonly Service[];
   readonly guard: Http2Guard;
-  readonly lent: LentCertificates;
+  readonly inflater: Inflater;
   readonly reflection: "on" | "authenticated" | "off";
   /** Registers reflection with grpc-js; called once, before its first call is handed over. Absent where it is off. */
   readonly addReflection: (() => void) | undefined;
@@ -38,6 +38,11 @@ const FOREIGN = /^\/grpc\.(?:health|reflection)\./;
 
 const REFLECTION = /^\/grpc\.reflection\./;
 
+/** Of messages of our methods. */
+const ENCODINGS: ReadonlySet<string> = new Set<Encoding>(["gzip", "deflate"]);
+
+const MAX_LENT_COMPRESSED = 8;
+
 /** Longest timeout grpc-js can count; it wraps around beyond. */
 const MAX_FOREIGN_TIMEOUT_MS = 2 ** 31 - 1;
 
@@ -48,7 +53,9 @@ export class GrpcFront {
   readonly #bounds: AssemblyBounds;
   readonly #turns: FairTurns;
   readonly #chain: Chain;
-  readonly #lent: LentCertificates;
+  readonly #inflater: Inflater;
+  /** Calls with compressed messages that grpc-js serves now. */
+  #lentCompressed = 0;
   readonly #reflection: FrontOptions["reflection"];
   /** Absent once called. */
   #addReflection: FrontOptions["addReflection"];
@@ -59,7 +66,7 @@ export class GrpcFront {
     const { limits } = options;
     this.#guard = options.guard;
     this.#chain = options.chain;
-    this.#lent = options.lent;
+    this.#inflater = options.inflater;
     this.#reflection = options.reflection;
     this.#addReflection = options.addReflection;
     this.#turns = options.guard.turns;
@@ -93,23 +100,34 @@ export class GrpcFront {
 
   #serve(incoming: Incoming): void {
     const { stream, headers, connection } = incoming;
+    if (!connection.meter.isTaking) {
+      connection.meter.park(() => this.#serve(incoming));
+      return;
+    }
     // Reset in the same read as its HEADERS, or while it waited: to respond would throw.
     if (stream.destroyed || stream.closed) return;
     const method = this.#accept(incoming);
     if (method === "foreign") {
       countUntilClosed(incoming);
+      letLast(incoming);
       if (this.#reflection === "authenticated" && REFLECTION.test(headers[":path"] ?? "")) void this.#lendToKnown(incoming);
       else this.#lend(incoming);
-    } else if (method !== undefined)
-      serveDirect(method, new GrpcWire(stream, headers, { connection, output: method.desc.output }), this.#bounds);
+    } else if (method !== undefined) {
+      if (method.desc.methodKind !== "unary") letLast(incoming);
+      serveDirect(
+        method,
+        new GrpcWire(stream, headers, { connection, output: method.desc.output, inflater: this.#inflater }),
+        this.#bounds,
+      );
+    }
   }
 
   /** The method that serves this stream; undefined when it was refused. */
   #accept(incoming: Incoming): MethodChain | "foreign" | undefined {
     const { stream, headers } = incoming;
-    if (!String(headers["content-type"]).startsWith("application/grpc")) {
+    if (headers[":method"] !== "POST" || !isGrpcType(headers["content-type"])) {
       countRefusal(incoming);
-      stream.respond({ ":status": 415 }, { endStream: true });
+      stream.respond(headers[":method"] === "POST" ? { ":status": 415 } : { ":status": 405, allow: "POST" }, { endStream: true });
       stream.close(constants.NGHTTP2_NO_ERROR);
       return undefined;
     }
@@ -120,12 +138,27 @@ export class GrpcFront {
     const path = headers[":path"] ?? "";
     const method = this.#methods.get(path);
     if (method === undefined) {
-      if (FOREIGN.test(path) && (this.#reflection !== "off" || !REFLECTION.test(path))) return "foreign";
+      if (FOREIGN.test(path) && (this.#reflection !== "off" || !REFLECTION.test(path))) return this.#acceptForeign(incoming);
       refuse(incoming, new WaymarkError("unimplemented", `no method ${path.slice(0, 200)} here`));
       return undefined;
     }
-    const encoding = headers["grpc-encoding"];
-    return encoding === undefined || encoding === "identity" ? method : "foreign";
+    if (isPlain(headers) || ENCODINGS.has(firstOf(headers["grpc-encoding"]) ?? "")) return method;
+    refuse(incoming, unknownEncoding(headers), { "grpc-accept-encoding": "identity,deflate,gzip" });
+    return undefined;
+  }
+
+  /** grpc-js inflates what comes at once and holds it: a few such calls may be open. */
+  #acceptForeign(incoming: Incoming): "foreign" | undefined {
+    if (isPlain(incoming.headers)) return "foreign";
+    if (this.#lentCompressed >= MAX_LENT_COMPRESSED) {
+      refuse(incoming, new WaymarkError("quota_exceeded", "too many compressed calls are open here; send it plain", { retryMs: 1_000 }));
+      return undefined;
+    }
+    this.#lentCompressed += 1;
+    incoming.stream.once("close", () => {
+      this.#lentCompressed -= 1;
+    });
+    return "foreign";
   }
 
   /** Lends a stream when its caller showed a credential. */
@@ -151,7 +184,6 @@ export class GrpcFront {
       const timeout = headers["grpc-timeout"];
       const timeoutMs = parseGrpcTimeout(timeout === undefined ? undefined : String(timeout));
       if (timeoutMs === undefined || timeoutMs > MAX_FOREIGN_TIMEOUT_MS) delete headers["grpc-timeout"];
-      this.#lendCertificate(incoming);
       if (REFLECTION.test(headers[":path"] ?? "")) {
         const add = this.#addReflection;
         this.#addReflection = undefined; // First: one that throws would cost as much again at every call.
@@ -167,20 +199,20 @@ export class GrpcFront {
       else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     }
   }
-
-  /** Says whose connection it is, and lets nobody else say it. */
-  #lendCertificate({ stream, headers, connection }: Incoming): void {
-    const { header } = this.#lent;
-    delete headers[header];
-    if (connection.certificate === undefined) return;
-    const name = this.#lent.lend(connection.certificate);
-    headers[header] = name;
-    stream.once("close", () => this.#lent.forget(name));
-  }
 }
 
 function firstOf(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value;
+}
+
+function isPlain(headers: IncomingHttpHeaders): boolean {
+  const encoding = headers["grpc-encoding"];
+  return encoding === undefined || encoding === "identity";
+}
+
+function unknownEncoding(headers: IncomingHttpHeaders): WaymarkError {
+  const encoding = String(headers["grpc-encoding"]).slice(0, 64);
+  return new WaymarkError("unimplemented", `messages in grpc-encoding ${encoding} are not read here; use identity, deflate or gzip`);
 }
 
 function countUntilClosed(incoming: Incoming): void {
@@ -189,19 +221,25 @@ function countUntilClosed(incoming: Incoming): void {
   stream.once("close", () => connection.closed());
 }
 
+/** Watches and their kin are no burst: as many more streams may be open. */
+function letLast({ stream, connection }: Incoming): void {
+  connection.lastingOpened();
+  stream.once("close", () => connection.lastingClosed());
+}
+
 function countRefusal(incoming: Incoming): void {
   incoming.connection.meter.refusalCount += 1;
   countUntilClosed(incoming);
 }
 
-function refuse(incoming: Incoming, error: WaymarkError): void {
+function refuse(incoming: Incoming, error: WaymarkError, headers?: Readonly<Record<string, string>>): void {
   countRefusal(incoming);
-  answerRefusal(incoming, error);
+  answerRefusal(incoming, error, headers);
 }
 
-function answerRefusal({ stream }: Incoming, error: WaymarkError): void {
+function answerRefusal({ stream }: Incoming, error: WaymarkError, headers?: Readonly<Record<string, string>>): void {
   if (stream.destroyed || stream.closed) return;
-  const trailers = statusTrailers(refusal(error), "");
+  const trailers = { ...headers, ...statusTrailers(refusal(error), "") };
   stream.respond({ ":status": 200, "content-type": "application/grpc+proto", ...trailers }, { endStream: true });
   stream.close(constants.NGHTTP2_NO_ERROR);
 }

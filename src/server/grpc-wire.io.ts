@@ -9,6 +9,7 @@ import { type HeaderReader, parseGrpcTimeout, sentRequestId, type UnaryExchange 
 import { later, type Response } from "./grpc-calls.io.ts";
 import { statusTrailers } from "./grpc-message.ts";
 import type { Connection } from "./http2-guard.io.ts";
+import type { Encoding, Inflater, Inflation } from "./inflater.io.ts";
 import type { RpcStatus } from "./status.ts";
 
 /** Who takes what comes on a stream. */
@@ -36,6 +37,8 @@ export class GrpcWire implements UnaryExchange {
   /** Set when what came with the call cannot be read (its timeout): it is refused where its handler would run. */
   readonly fault: WaymarkError | undefined;
   readonly header: HeaderReader;
+  /** Of messages that say they are compressed; undefined where none may be. */
+  readonly messageEncoding: Encoding | undefined;
   readonly #stream: WiredStream;
   readonly #connection: Connection;
   readonly #output: DescMessage;
@@ -44,15 +47,20 @@ export class GrpcWire implements UnaryExchange {
   #trailers = OK;
   #isRequestEnded = false;
   #pendingBytes = 0;
+  readonly #inflater: Inflater;
+  #inflation: Inflation | undefined;
 
   constructor(
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
-    from: { readonly connection: Connection; readonly output: DescMessage },
+    from: { readonly connection: Connection; readonly output: DescMessage; readonly inflater: Inflater },
   ) {
     this.#stream = stream;
     this.#connection = from.connection;
     this.#output = from.output;
+    this.#inflater = from.inflater;
+    const encoding = headers["grpc-encoding"];
+    this.messageEncoding = encoding === "gzip" || encoding === "deflate" ? encoding : undefined;
     this.header = (name) => firstOf(headers[name]);
     const timeout = firstOf(headers["grpc-timeout"]);
     if (timeout === undefined) return;
@@ -71,6 +79,24 @@ export class GrpcWire implements UnaryExchange {
     stream.on("end", onEnd);
     stream.on("close", onClose);
     stream.on("wantTrailers", onWantTrailers);
+  }
+
+  /** Inflates a message; it is charged until the next one, the answer, or the end of the stream. */
+  inflate(bytes: Uint8Array, maxMessageBytes: number): Inflation {
+    this.#inflation?.release();
+    // Only where an encoding was agreed does a message say so.
+    this.#inflation = this.#inflater.inflate({
+      encoding: this.messageEncoding ?? "gzip",
+      bytes,
+      owner: this.#connection,
+      maxMessageBytes,
+    });
+    return this.#inflation;
+  }
+
+  /** What the last message was inflated to is handled. */
+  releaseInflated(): void {
+    this.#inflation?.release();
   }
 
   get address(): string {
@@ -92,6 +118,7 @@ export class GrpcWire implements UnaryExchange {
 
   /** Sends the response headers; the request id is echoed to a client that sent one. */
   begin(requestId: string): void {
+    this.#inflation?.release();
     if (this.isGone || this.#stream.headersSent) return;
     const isSent = sentRequestId(this.header) !== undefined;
     this.#stream.respond(isSent ? { ...HEADERS, "x-request-id": requestId } : HEADERS, WITH_TRAILERS);
@@ -123,6 +150,7 @@ export class GrpcWire implements UnaryExchange {
   }
 
   fail(status: RpcStatus, requestId: string): void {
+    this.#inflation?.release();
     if (this.isGone) return;
     const trailers = statusTrailers(status, requestId);
     if (this.#stream.headersSent) {
@@ -169,6 +197,7 @@ export class GrpcWire implements UnaryExchange {
   onClose(): void {
     this.#connection.meter.pendingBytes -= this.#pendingBytes;
     this.#pendingBytes = 0;
+    this.#inflation?.release();
     this.#connection.closed();
     this.#taker?.gone();
   }

@@ -1,16 +1,15 @@
 /** The gRPC listener: grpc-js behind our own accepting side, with health, reflection v1 and v1alpha, and a bounded stop. */
 import { readFileSync } from "node:fs";
 import type { Http2Server } from "node:http2";
-import { Server, ServerCredentials, type ServerOptions, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
 import type { Service } from "../services/service.ts";
 import type { Abuse, AbuseLimits } from "./abuse.ts";
 import { type Acceptor, openAcceptor } from "./acceptor.io.ts";
 import type { Chain } from "./chain.ts";
-import { grpcHandler, methodDefinition } from "./grpc-calls.io.ts";
 import { GrpcFront } from "./grpc-front.io.ts";
 import { addHealth, type HealthBoard } from "./health.io.ts";
 import { HTTP2_OPTIONS, Http2Guard } from "./http2-guard.io.ts";
-import { LentCertificates } from "./peer.io.ts";
+import { Inflater } from "./inflater.io.ts";
 import { prepareReflection } from "./reflection.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "./tls-files.io.ts";
 
@@ -64,6 +63,8 @@ export interface GrpcListenerOptions {
   /** When a connection is cut. */
   readonly abuse?: Partial<AbuseLimits> | undefined;
   readonly log: ListenerLog;
+  /** Shared by all listeners of a node; one of its own unless given. */
+  readonly inflater?: Inflater | undefined;
   /** Counts connections turned away ("limit") or cut. */
   readonly onCut?: ((reason: Abuse | "limit") => void) | undefined;
   /** Who may read the protos; everybody unless given. */
@@ -93,10 +94,8 @@ export interface GrpcListener {
 export async function startGrpcListener(options: GrpcListenerOptions): Promise<GrpcListener> {
   const limits = { ...DEFAULT_GRPC_LIMITS, ...options.limits };
   const server = new Server(serverOptions(limits));
-  const lent = new LentCertificates();
-  for (const service of options.services) addService(server, service, { chain: options.chain, lent });
   const names = options.services.map((service) => service.desc.typeName);
-  const health = addHealth(server, names);
+  const health = addHealth(server, options.services);
   const reflection = options.reflection ?? "on";
   const descriptors = () => options.descriptors ?? readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url));
 
@@ -104,6 +103,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure()); // TLS is ours, see openAcceptor.
   const guard = new Http2Guard({
     limits: options.abuse,
+    streams: { burst: BURST_STREAMS, most: limits.maxStreamsPerConnection },
     onCut: (abuse, address) => {
       options.log.warn({ listener: "grpc", abuse, address }, "connection cut");
       options.onCut?.(abuse);
@@ -114,7 +114,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     services: options.services,
     guard,
     limits,
-    lent,
+    inflater: options.inflater ?? new Inflater(),
     reflection,
     addReflection: reflection === "off" ? undefined : prepareReflection(server, descriptors(), names),
   });
@@ -152,11 +152,17 @@ function http2ServerOf(server: Server): Http2Server {
   return http2Server;
 }
 
+/** Calls that one connection may open at once, beside the streams that last. */
+const BURST_STREAMS = 128;
+
+/** Largest request of health and reflection, which is all that grpc-js serves, also when inflated. */
+const COMPANION_BYTES = 16 * 1_024;
+
 function serverOptions(limits: GrpcLimits): ServerOptions {
   return {
     "grpc.enable_channelz": 0, // Counters we do not read; they cost three closures a call.
-    "grpc.max_concurrent_streams": limits.maxStreamsPerConnection,
-    "grpc.max_receive_message_length": limits.maxMessageBytes,
+    "grpc.max_concurrent_streams": Math.min(BURST_STREAMS, limits.maxStreamsPerConnection),
+    "grpc.max_receive_message_length": COMPANION_BYTES,
     "grpc.max_send_message_length": -1,
     "grpc.keepalive_time_ms": limits.keepaliveTimeMs,
     "grpc.keepalive_timeout_ms": limits.keepaliveTimeoutMs,
@@ -165,17 +171,6 @@ function serverOptions(limits: GrpcLimits): ServerOptions {
       ? { "grpc.max_connection_age_ms": limits.maxConnectionAgeMs, "grpc.max_connection_age_grace_ms": limits.maxConnectionAgeGraceMs }
       : {}),
   };
-}
-
-function addService(server: Server, service: Service, { chain, lent }: { readonly chain: Chain; readonly lent: LentCertificates }): void {
-  const definition: Record<string, ServiceDefinition[string]> = {};
-  const implementation: UntypedServiceImplementation = {};
-  for (const desc of service.desc.methods) {
-    const method = chain.method(desc, service.handlers[desc.localName]);
-    definition[desc.localName] = methodDefinition(method);
-    implementation[desc.localName] = grpcHandler(method, lent);
-  }
-  server.addService(definition, implementation);
 }
 
 /** How long destroyed sockets may take to say so, in ms. */

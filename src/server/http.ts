@@ -38,8 +38,8 @@ export interface HttpSources {
   policy(namespace: string | undefined, caller: Caller): JsonValue;
   /** How far replication is. */
   lag(): JsonValue;
-  /** A page of members. Throws `invalid_argument`. */
-  peers(asked: PeersAsked): JsonValue;
+  /** A page of members, and what of it stays the same while nobody joins, leaves or changes. Throws `invalid_argument`. */
+  peers(asked: PeersAsked): { readonly page: JsonValue; readonly steady: JsonValue };
   /** Throws `invalid_argument`. */
   parseServiceFilter(parameters: { readonly namespace?: string | undefined; readonly tag?: string | undefined }): ServiceFilter;
 }
@@ -135,7 +135,9 @@ const ROUTES: Readonly<Record<string, Route>> = {
     answer: async (sources, parameters, request) => {
       authorise(READ, await request.identify(), undefined);
       const { status, region, limit, cluster_id: clusterId, page_token: pageToken } = parameters;
-      return tagged(request, sources.peers({ status, clusterId, region, limit, pageToken }));
+      const { page, steady } = sources.peers({ status, clusterId, region, limit, pageToken });
+      // Weak: two pages with one tag may differ in what was measured meanwhile.
+      return tagged(request, page, { of: steady, isWeak: true });
     },
   },
   "/control/clusters": later(PAGE),
@@ -220,14 +222,15 @@ function json(status: number, value: JsonValue): Answer {
   return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${JSON.stringify(value)}\n` };
 }
 
-/** What may be kept if it is asked about each time: unchanged, it is 304 without a body. */
-function tagged({ ifNoneMatch }: HttpRequest, value: JsonValue): Answer {
+/** What may be kept if it is asked about each time: unchanged, it is 304 without a body. `mark`: what the tag stands for when that is not the value. */
+function tagged({ ifNoneMatch }: HttpRequest, value: JsonValue, mark = { of: value, isWeak: false }): Answer {
   const answer = json(200, value);
-  const etag = `"${hashHex(fnv64(JSON.stringify(value)))}"`;
+  const opaque = `"${hashHex(fnv64(JSON.stringify(mark.of)))}"`;
+  const etag = mark.isWeak ? `W/${opaque}` : opaque;
   const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
   const known = ifNoneMatch.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
   // Pieces, though there are none: a 304 must not say that the content it stands for has no bytes.
-  return known.includes(etag) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
+  return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
 }
 
 function pathOf(target: string): string {

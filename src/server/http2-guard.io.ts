@@ -2,15 +2,16 @@
  * Watches the HTTP/2 connections of a listener and cuts those that abuse it; the rules are in abuse.ts.
  *
  * Node 24 (nghttp2 1.70) already ends: rapid reset (HTTP2_OPTIONS), streams the client makes us reset, CONTINUATION
- * floods (8 a header block), more than 128 header pairs or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acks,
+ * floods (8 a header block), more than 64 header pairs or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acks,
  * 100 streams beyond the concurrent ones, protocol errors. Ours: PING and SETTINGS floods whose acks are read, floods of
  * frames Node does not show, of calls to nowhere, prefaces that never come, headers that trickle, answers never taken,
  * bounds on connections and on open streams over all connections, and a fair share of each turn for each connection.
  */
 import type { Http2Session, ServerHttp2Session } from "node:http2";
+import { patientNowMs } from "../lib/patient-time.io.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 import { type Abuse, type AbuseLimits, ConnectionMeter, DEFAULT_ABUSE_LIMITS } from "./abuse.ts";
-import { FairTurns, type Sharer } from "./fair-turns.ts";
+import { FairTurns, type Sharer, type TurnBounds } from "./fair-turns.ts";
 import { addressOf, certificateOf } from "./peer.io.ts";
 
 /**
@@ -18,6 +19,7 @@ import { addressOf, certificateOf } from "./peer.io.ts";
  * does; Node's own 1,000 cost the others a pause of 0.2 s.
  */
 export const HTTP2_OPTIONS = {
+  maxHeaderListPairs: 64,
   streamResetBurst: 500,
   streamResetRate: 100,
   maxSessionInvalidFrames: 100,
@@ -36,30 +38,48 @@ export interface Connection {
   /** A stream of it was opened; `closed` is owed. */
   opened(): void;
   closed(): void;
+  /** One of them lasts, such as a watch: as many more may be open. `lastingClosed` is owed. */
+  lastingOpened(): void;
+  lastingClosed(): void;
 }
 
 export interface GuardOptions {
   readonly limits?: Partial<AbuseLimits> | undefined;
+  /** Calls begun in one turn of the event loop. */
+  readonly turns?: TurnBounds | undefined;
+  /** Streams of one connection, where those that last make room for more; absent, the listener's own setting stays. */
+  readonly streams?: StreamBounds | undefined;
   /** A connection was cut. */
   readonly onCut: (abuse: Abuse, address: string) => void;
 }
+
+export interface StreamBounds {
+  /** What a connection may open at once: how long a burst of it is a pause for the others. */
+  readonly burst: number;
+  /** With those that last. */
+  readonly most: number;
+}
+
+/** Room grows in steps, so that few SETTINGS frames say so. */
+const ROOM_STEP = 64;
 
 /** All connections are checked once in this time, a tenth of them at a time. */
 const ROUND_MS = 250;
 const SLICES = 10;
 
 /**
- * Calls of one connection that are begun in one turn of the event loop; more wait for the next turns. What a burst may cost
- * another connection's call is this many of its own.
+ * Calls that are begun in one turn of the event loop, of one connection and of all; more wait for the next turns. What a
+ * burst may cost another connection's call is this many of its own.
  */
-const CALLS_PER_TURN = 16;
+const CALLS_PER_TURN: TurnBounds = { each: 16, all: 32 };
 
 export class Http2Guard {
   /** Shares the event loop among the connections. */
-  readonly turns = new FairTurns(CALLS_PER_TURN, setImmediate);
+  readonly turns: FairTurns;
   #openStreams = 0;
   readonly #limits: AbuseLimits;
   readonly #onCut: (abuse: Abuse, address: string) => void;
+  readonly #streams: StreamBounds | undefined;
   readonly #slices: readonly Set<Watched>[];
   readonly #connections = new WeakMap<Http2Session, Connection>();
   readonly #timer: NodeJS.Timeout;
@@ -68,6 +88,8 @@ export class Http2Guard {
   constructor(options: GuardOptions) {
     this.#limits = { ...DEFAULT_ABUSE_LIMITS, ...options.limits };
     this.#onCut = options.onCut;
+    this.#streams = options.streams;
+    this.turns = new FairTurns(options.turns ?? CALLS_PER_TURN, setImmediate);
     this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
   }
@@ -80,8 +102,14 @@ export class Http2Guard {
   /** Watches a new session until it closes. Sessions whose preface was not read yet, so give each at its "session" event. */
   adopt(session: ServerHttp2Session): Connection {
     const { socket } = session;
-    const sample = () => ({ monoMs: performance.now(), bytesRead: socket.bytesRead, bytesWritten: socket.bytesWritten });
+    const sample = () => ({
+      monoMs: performance.now(),
+      patientMs: patientNowMs(),
+      bytesRead: socket.bytesRead,
+      bytesWritten: socket.bytesWritten,
+    });
     const meter = new ConnectionMeter(this.#limits, sample());
+    const room = this.#streams === undefined ? undefined : new Room(session, this.#streams);
     const connection: Connection = {
       address: addressOf(socket),
       certificate: certificateOf(socket),
@@ -96,11 +124,17 @@ export class Http2Guard {
         this.#openStreams -= 1;
         meter.openStreams -= 1;
       },
+      lastingOpened: () => room?.add(1),
+      lastingClosed: () => room?.add(-1),
     };
     const watched: Watched = { session, connection, sample };
-    const slice = this.#slices[this.#turn % SLICES] ?? new Set<Watched>();
+    // The next to be looked at: who floods from the start is cut soon.
+    const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<Watched>();
     slice.add(watched);
     this.#connections.set(session, connection);
+    session.on("stream", (_stream, _headers, _flags, fields: readonly string[]) => {
+      if (meter.headers(fields) && !session.destroyed) this.#cut(watched, meter.check(sample()));
+    });
     session.on("ping", () => this.#cut(watched, meter.ping()));
     session.on("remoteSettings", () => this.#cut(watched, meter.settings()));
     session.once("close", () => slice.delete(watched));
@@ -140,4 +174,29 @@ interface Watched {
   readonly session: ServerHttp2Session;
   readonly connection: Connection;
   readonly sample: () => { readonly monoMs: number; readonly bytesRead: number; readonly bytesWritten: number };
+}
+
+/** How many streams the peer may have open: a burst more than those that last. */
+class Room {
+  readonly #session: ServerHttp2Session;
+  readonly #bounds: StreamBounds;
+  #lasting = 0;
+  #told: number;
+
+  constructor(session: ServerHttp2Session, bounds: StreamBounds) {
+    this.#session = session;
+    this.#bounds = bounds;
+    this.#told = Math.min(bounds.burst, bounds.most);
+  }
+
+  add(change: 1 | -1): void {
+    this.#lasting += change;
+    const room = Math.min(this.#bounds.most, this.#bounds.burst + Math.floor(this.#lasting / ROOM_STEP) * ROOM_STEP);
+    // Taken back a step late, so that a watch that comes and goes says nothing.
+    if (room === this.#told || (room < this.#told && room + ROOM_STEP >= this.#told)) return;
+    // A peer that does not acknowledge keeps what it has.
+    if (this.#session.destroyed || this.#session.closed || this.#session.pendingSettingsAck) return;
+    this.#told = room;
+    this.#session.settings({ maxConcurrentStreams: room });
+  }
 }

@@ -40,29 +40,3 @@ export function knownCertificateOf(socket: Socket): PeerCertificate | undefined 
   known.set(socket, found);
   return found.certificate;
 }
-
-/**
- * Certificates of calls that grpc-js serves for us: it hands its handlers headers and no connection, so the front puts a
- * name of ours into a header, in place of whatever the client sent there.
- */
-export class LentCertificates {
-  readonly header = "x-waymark-lent-certificate";
-  readonly #lent = new Map<string, PeerCertificate>();
-  #count = 0;
-
-  /** A name for the header; `forget` it when the call is over. */
-  lend(certificate: PeerCertificate): string {
-    this.#count += 1;
-    const name = String(this.#count);
-    this.#lent.set(name, certificate);
-    return name;
-  }
-
-  find(name: string | undefined): PeerCertificate | undefined {
-    return name === undefined ? undefined : this.#lent.get(name);
-  }
-
-  forget(name: string): void {
-    this.#lent.delete(name);
-  }
-}

@@ -4,6 +4,7 @@ import type { Filter } from "../catalog/filter.ts";
 import { type Bounds, isName, isNamespace, nameRule, namespaceRule } from "../catalog/names.ts";
 import { HEALTH, KIND } from "../catalog/record.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
+import { VersionRange } from "../catalog/versions.ts";
 import { invalid } from "../lib/errors.ts";
 
 const MAX_NAMES = 1000;
@@ -23,15 +24,18 @@ export interface FilterRequest {
   readonly clusterId: string;
   readonly region: string;
   readonly health: readonly number[];
+  readonly versionRange: string;
 }
 
 /** The filter of a request. Throws `invalid_argument` with the field and the rule. */
 export function filterOf(request: FilterRequest, bounds: Bounds): Filter {
+  const kindMask = maskOf(request.kinds, "kinds", KIND.NODE);
+  const versions = versionsOf(request.versionRange, kindMask);
   return {
     namespace: namespaceOf(request.namespace, "namespace", bounds),
     prefix: namespaceOf(request.namespacePrefix, "namespace_prefix", bounds),
     names: termsOf(request.names, "names", MAX_NAMES, bounds),
-    kindMask: maskOf(request.kinds, "kinds", KIND.NODE),
+    kindMask: versions === undefined ? kindMask : 1 << KIND.FUNCTION,
     scope: scopeOf(request.scope, "scope"),
     capabilities: termsOf(request.capabilities, "capabilities", MAX_TERMS, bounds),
     tags: termsOf(request.tags, "tags", MAX_TERMS, bounds),
@@ -39,7 +43,15 @@ export function filterOf(request: FilterRequest, bounds: Bounds): Filter {
     clusterId: idOf(request.clusterId, "cluster_id", bounds),
     region: idOf(request.region, "region", bounds),
     healthMask: maskOf(request.health, "health", HEALTH.ORPHANED),
+    versions,
   };
+}
+
+function versionsOf(text: string, kindMask: number): VersionRange | undefined {
+  if (text === "") return undefined;
+  if (kindMask !== 0 && (kindMask & (1 << KIND.FUNCTION)) === 0)
+    throw invalid("version_range", "only functions have versions, and kinds names others");
+  return new VersionRange(text);
 }
 
 /** Empty, or a namespace. */

@@ -32,7 +32,8 @@ export interface NodeParts {
   readonly loadOf: (key: KeyText) => LoadView | undefined;
 }
 
-const WIRE_SCOPES = [Scope.UNSPECIFIED, Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL] as const;
+/** Scopes as the generated code has them. */
+export const WIRE_SCOPES = [Scope.UNSPECIFIED, Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL] as const;
 
 /** NODE entries of nodes that are there, a page: whoever left or died is not listed, though its entry may still be held. */
 export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
@@ -41,6 +42,7 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
     ...NODES,
     scope: scopeOf(request.scope, "scope"),
     capabilities: termsOf(request.capabilities, "capabilities", 64, bounds),
+    resources: termsOf(request.resources, "resources", 64, bounds),
   };
   const within = namespaceOf(request.namespaceFilter, "namespace_filter", bounds);
   const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, within);

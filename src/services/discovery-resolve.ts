@@ -6,7 +6,17 @@ import { decodeMessage } from "../catalog/codec.ts";
 import type { LoadView } from "../catalog/entry-view.ts";
 import { type Bounds, isName, nameRule } from "../catalog/names.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind } from "../catalog/record.ts";
-import { type Candidate, fitVersions, SELECT_POLICY, type SelectPolicy, select } from "../catalog/select.ts";
+import {
+  type Candidate,
+  type Choice,
+  explainVersion,
+  MAX_EXPLAINED,
+  SELECT_POLICY,
+  type SelectPolicy,
+  samplingOf,
+  select,
+  versionTest,
+} from "../catalog/select.ts";
 import type { Reads } from "../discovery/reads.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
@@ -14,7 +24,7 @@ import type { AskedViewer, Caller } from "../policy/caller.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { idOf, namespaceOf } from "./discovery-filter.ts";
 import { explanationOf } from "./explanations.ts";
-import { checkBytes, checkLength, checkViewer } from "./request-checks.ts";
+import { checkBytes, checkViewer } from "./request-checks.ts";
 import type { CallContext, Handler } from "./service.ts";
 
 export interface ResolveParts {
@@ -34,7 +44,6 @@ export interface ResolveParts {
 const DEFAULT_ALTERNATIVES = 4;
 const MAX_ALTERNATIVES = 100;
 const MAX_HASH_KEY_BYTES = 1024;
-const MAX_RANGE_LENGTH = 128;
 
 interface Found extends Candidate {
   readonly record: CatalogRecord;
@@ -59,20 +68,24 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
   if (namespace === "") throw invalid("namespace", "is required");
   if (!isName(request.name, bounds.maxNameLength)) throw invalid("name", nameRule(request.name, bounds.maxNameLength));
   const options = optionsOf(request, parts, turn, context.time.wallMs);
-  const candidates = reads
-    .find(parts.viewer(context.caller, request.viewer), { kind, namespace, name: request.name })
-    .map((record): Found => {
-      const load = parts.loadOf(record.key);
-      const view = reads.entry(record);
-      return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
-    });
-  const { fit, unfit } = fitVersions(candidates, kind, request.versionRange);
-  const choice = select(fit, options);
+  const isFit = versionTest(kind, request.versionRange);
+  const unfit = new Map<KeyText, Found>();
+  const suits = (record: CatalogRecord): Found | undefined => {
+    const load = parts.loadOf(record.key);
+    const view = reads.entry(record);
+    const found = { key: record.key, record, view: load === undefined ? view : { ...view, load } };
+    if (isFit === undefined || isFit(view)) return found;
+    if (unfit.size < MAX_EXPLAINED) unfit.set(record.key, found);
+    return undefined;
+  };
+  const viewer = parts.viewer(context.caller, request.viewer);
+  const { found, isSample } = reads.find(viewer, { kind, namespace, name: request.name }, { sampling: samplingOf(options), suits });
+  const choice = select(found, { ...options, isSample });
   const [best, ...others] = choice.ranked;
   if (best === undefined)
     throw new WaymarkError(
       "not_found",
-      `nothing named ${request.name} in ${namespace}${fit.length < candidates.length ? ` fits ${request.versionRange}` : ""}`,
+      `nothing named ${request.name} in ${namespace}${unfit.size > 0 ? ` fits ${request.versionRange}` : ""}`,
     );
   return create(ResolveResponseSchema, {
     entry: decodeMessage(bytes.entry(best.record)),
@@ -81,15 +94,18 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     servedBy: parts.nodeId,
     revision: BigInt(reads.replica.revision),
     age: durationFromMs(Math.round(parts.ageMs(context.time))),
-    explanation: request.explain ? [...(choice.explained ?? []), ...unfit].map(explanationOf) : [],
+    explanation: request.explain ? explained(choice, [...unfit.values()], request.versionRange) : [],
   });
+}
+
+function explained({ explained: ranked = [] }: Choice, unfit: readonly Found[], range: string) {
+  return [...ranked, ...unfit.map((one) => explainVersion(one, range))].slice(0, MAX_EXPLAINED).map(explanationOf);
 }
 
 function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, nowWallMs: number) {
   const { bounds } = parts;
   if (request.limit < 0 || request.limit > MAX_ALTERNATIVES)
     throw invalid("limit", `must be 0 to ${MAX_ALTERNATIVES}, is ${request.limit}`);
-  checkLength(request.versionRange, "version_range", MAX_RANGE_LENGTH);
   checkBytes(request.hashKey, "hash_key", MAX_HASH_KEY_BYTES);
   checkViewer(request.viewer, bounds);
   const policy = policyOf(request.policy);

@@ -24,21 +24,26 @@ import { type Cursor, parseCursor, shortCursorText } from "../catalog/cursor.ts"
 import { Feed, type FeedStart } from "../catalog/feed.ts";
 import type { Bounds } from "../catalog/names.ts";
 import { pageLimit } from "../catalog/query.ts";
-import { HEALTH, type Health, type KeyText } from "../catalog/record.ts";
+import { HEALTH, type Health, type KeyText, KIND } from "../catalog/record.ts";
 import { isAhead } from "../catalog/resume.ts";
+import type { DnsNames } from "../discovery/dns-names.ts";
+import { subjectTest } from "../discovery/entry-tests.ts";
 import type { Fanout } from "../discovery/fanout.ts";
+import type { Report } from "../discovery/loads.ts";
 import type { Reads } from "../discovery/reads.ts";
-import type { Registrar, Report } from "../discovery/registrar.ts";
+import type { Registrar } from "../discovery/registrar.ts";
 import { PROTOCOL_VERSIONS } from "../fabric/trust.ts";
-import { invalid, WaymarkError } from "../lib/errors.ts";
+import { invalid, rethrowBroken, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { AskedViewer, Caller } from "../policy/caller.ts";
+import { type AskedViewer, type Caller, hasRole } from "../policy/caller.ts";
+import { exportScopesAt } from "../policy/cutover.ts";
+import { HIDDEN_REASON } from "../policy/eyes.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { durationMs, filterOf, namespaceOf } from "./discovery-filter.ts";
-import { clusterMap, freshness, listPeers } from "./discovery-nodes.ts";
+import { clusterMap, freshness, listPeers, WIRE_SCOPES } from "./discovery-nodes.ts";
 import { encodeExplanations } from "./explanations.ts";
 import type { MeshView } from "./mesh-view.ts";
-import { checkAge, checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "./request-checks.ts";
+import { checkAge, checkAliases, checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";
 import { WatchSource } from "./watch-source.ts";
 
@@ -65,9 +70,12 @@ export interface DiscoveryParts {
   readonly fanout: Fanout;
   readonly drafter: Drafter;
   readonly bytes: DiscoveryBytes;
+  readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
   /** Resolves when what was staged is durable; undefined when nothing is. */
   readonly durable: () => Promise<void> | undefined;
   readonly isReady: () => boolean;
+  /** Throws `clock_skew` while this node takes no writes. */
+  readonly checkClock: () => void;
   readonly mesh: MeshView;
   readonly now: () => Time;
   readonly random: () => number;
@@ -87,6 +95,7 @@ export interface DiscoveryParts {
 const MAX_LEASES = 1000;
 const MAX_KEYS = 1000;
 const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
+const MAX_SUBJECT_LENGTH = 256;
 const MAX_CURSOR_LENGTH = 65_536;
 const DEFAULT_BOOKMARK_MS = 10_000;
 const MIN_BOOKMARK_MS = 1000;
@@ -132,6 +141,7 @@ class DiscoveryMethods {
     const { registrar, onRegister, onWrite } = this.#parts;
     let registered: ReturnType<Registrar["register"]>;
     try {
+      this.#parts.checkClock();
       registered = registrar.register(context.caller, this.#command(request, context), context.time);
     } catch (error) {
       onRegister("refused");
@@ -167,6 +177,7 @@ class DiscoveryMethods {
     if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
     checkLeaseId(request.leaseId, "lease_id");
     if (request.keys.length > MAX_KEYS) throw invalid("keys", `${request.keys.length} are more than ${MAX_KEYS}`);
+    this.#parts.checkClock();
     const removed =
       request.leaseId === ""
         ? registrar.unregisterKeys(
@@ -186,13 +197,18 @@ class DiscoveryMethods {
     const ageMs = Math.round(mesh.ageMs(context.time));
     checkAge(ageMs, durationMs(request.maxStaleness, "max_staleness"));
     checkViewer(request.viewer, bounds);
-    const filter = filterOf(request, bounds);
+    const asked = filterOf(request, bounds);
+    const { subject } = request;
+    checkLength(subject, "subject", MAX_SUBJECT_LENGTH);
+    const test = subjectTest(subject, asked, reads.replica);
+    const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
     const page = reads.page(viewer(context.caller, request.viewer), {
       filter,
+      test,
       limit: pageLimit(request.limit),
       token: request.pageToken,
       isExplained: request.explain,
-      salt: "query",
+      salt: test === undefined ? "query" : `query\0\0${subject}`,
     });
     const { revision, cursor } = this.#place();
     const answer = bytes.query({
@@ -238,12 +254,16 @@ class DiscoveryMethods {
     const { reads, bounds } = this.#parts;
     const namespace = namespaceOf(request.namespace, "namespace", bounds);
     if (namespace === "") throw invalid("namespace", "is required");
-    const { allowed, reason } = reads.verdict(context.caller, namespace);
+    const { verdict, version, rule } = reads.rule(context.caller, namespace);
+    const { allowed } = verdict;
     const endpointCount = allowed ? reads.replica.lookup.namespaceCount(namespace) : 0;
     return create(NamespaceStatusResponseSchema, {
       namespace,
+      policyVersion: version,
+      owners: [...(rule?.owners ?? [])],
+      exportScopes: rule === undefined ? [] : exportScopesAt(rule, context.time.wallMs).map((scope) => WIRE_SCOPES[scope]),
       allowed,
-      reason,
+      reason: allowed ? verdict.reason : HIDDEN_REASON,
       endpointCount: BigInt(endpointCount),
       ...freshness(this.#parts, context.time),
     });
@@ -263,11 +283,12 @@ class DiscoveryMethods {
       revision: BigInt(reads.replica.revision),
       generation: BigInt(identity.generation),
       protocolVersions: [...PROTOCOL_VERSIONS],
+      staticEntriesEnded: BigInt(this.#parts.registrar.endings.endedStaticCount),
     });
   }
 
   #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
-    const { drafter, bounds, registrar } = this.#parts;
+    const { drafter, bounds, registrar, dnsNames } = this.#parts;
     const count = request.entries.length;
     if (count === 0) throw invalid("entries", "at least one is required");
     if (count > bounds.maxRequestEntries) throw invalid("entries", `${count} are more than ${bounds.maxRequestEntries}`);
@@ -279,6 +300,7 @@ class DiscoveryMethods {
     const ttl = entryTtlMs === undefined ? undefined : durationFromMs(entryTtlMs);
     const drafts = request.entries.map((entry, i) => {
       if (entry.ttl === undefined && ttl !== undefined) entry.ttl = ttl;
+      if (entry.aliases.length > 0) checkAliases(entry.aliases, `entries[${i}].aliases`, caller, (alias) => dnsNames.isSingleLabel(alias));
       return drafter.draftOf(entry, i, stamp);
     });
     return { drafts, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.static };
@@ -289,6 +311,8 @@ class DiscoveryMethods {
     if (leaseIds.length > MAX_LEASES) throw invalid("lease_ids", `${leaseIds.length} are more than ${MAX_LEASES}`);
     if (reports.length > MAX_KEYS) throw invalid("reports", `${reports.length} are more than ${MAX_KEYS}`);
     checkRenewedIds(leaseIds);
+    // A lease goes on: it is measured by another clock. A report is stamped as every write is.
+    if (reports.length > 0) this.#parts.checkClock();
     const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
     const { expiredLeaseIds, ttlMs } = this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
     return ttlMs === undefined
@@ -314,7 +338,8 @@ class DiscoveryMethods {
 
   #stamp(caller: Caller, time: Time): Stamp {
     const { nodeId, clusterId, region, zone } = this.#parts.identity;
-    return { nodeId, clusterId, region, zone, tenantId: caller.tenant, receivedWallMs: time.wallMs };
+    const by = { tenantId: caller.tenant, registeredByAdmin: hasRole(caller, "mesh.admin") };
+    return { nodeId, clusterId, region, zone, ...by, receivedWallMs: time.wallMs };
   }
 
   /** What an answer rests on. HOT: asked on every query; the cursor's checksum is made once a revision. */
@@ -349,6 +374,7 @@ class DiscoveryMethods {
       onRegister("ok");
     } catch (error) {
       onRegister("failed");
+      rethrowBroken(error);
       if (error instanceof WaymarkError) throw error;
       throw new WaymarkError("store_unavailable", "the journal does not take writes", { cause: error, retryMs: 1000 });
     }
@@ -358,11 +384,12 @@ class DiscoveryMethods {
 const NO_REPORTS: readonly Report[] = [];
 
 function isNamespaceOnly(request: CatalogWatchRequest): boolean {
-  const { names, kinds, scope, capabilities, tags, resources, clusterId, region, health } = request;
+  const { names, kinds, scope, capabilities, tags, resources, clusterId, region, health, versionRange } = request;
   return (
     [names, kinds, capabilities, tags, resources, health].every((list) => list.length === 0) &&
     scope === Scope.UNSPECIFIED &&
     clusterId === "" &&
-    region === ""
+    region === "" &&
+    versionRange === ""
   );
 }

@@ -8,6 +8,7 @@ import { hostPort } from "../lib/host-port.ts";
 export interface NodeFactsToPublish {
   readonly nodeId: string;
   readonly roles: readonly string[];
+  readonly resources: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   /** Listener name to the `host:port` that others reach it at. */
   readonly listeners: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
@@ -22,6 +23,7 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
     key: { kind: EntryKind.NODE, namespace: NODES_NAMESPACE, name: facts.nodeId, instanceId: facts.nodeId },
     scope: Scope.REGION,
     capabilities: [...facts.roles],
+    resources: [...new Set(facts.resources)],
     targets: listeners.map(([name, { host, port }]) => ({ name, host, port, protocol: PROTOCOLS[name] ?? "tcp" })),
     detail: {
       case: "node",

@@ -192,17 +192,26 @@ function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { ti
 
 /** What `Lag` answers, for `GET /discovery/lag`. */
 export function lagJson(parts: PeerParts, time: Time): JsonValue {
-  return toJson(PeerServiceLagResponseSchema, lag(parts, time), { useProtoFieldName: true, alwaysEmitImplicit: true });
+  return toJson(PeerServiceLagResponseSchema, lag(parts, time), { alwaysEmitImplicit: true });
 }
 
-/** What `List` answers, for `GET /control/peers`; throws `invalid_argument`. */
-export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): JsonValue {
+/**
+ * What `List` answers, for `GET /control/peers`, and the same without the time of the answer and what each probe measures anew: by
+ * that a reader can tell whether anything changed. Throws `invalid_argument`.
+ */
+export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
   const { status = "", clusterId = "", region = "", limit = "0", pageToken = "" } = asked;
   if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
   const statuses = status === "" ? [] : status.split(",");
   for (const each of statuses) checkStatus(each, "status");
   const answer = list(parts, { statuses, clusterId, region, limit: Number(limit), pageToken }, time);
-  return toJson(PeerServiceListResponseSchema, answer, { useProtoFieldName: true, alwaysEmitImplicit: true });
+  const page = toJson(PeerServiceListResponseSchema, answer, { alwaysEmitImplicit: true });
+  for (const peer of answer.peers) {
+    delete peer.lastSeen;
+    delete peer.rtt;
+  }
+  delete answer.generatedAt;
+  return { page, steady: toJson(PeerServiceListResponseSchema, answer) };
 }
 
 /** Query parameters of `GET /control/peers`. */

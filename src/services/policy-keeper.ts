@@ -1,4 +1,5 @@
 /** Puts policy versions in the store and in force: validate, draft, swap, commit, audit; what the service and the policy file share. */
+import type { PolicyVia } from "../fabric/seam.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AuditSink } from "../policy/audit.ts";
@@ -13,6 +14,7 @@ import { decodeFacts, decodeVersion, encodeVersion } from "../policy/version-cod
 import type { PolicyVersion, VersionFacts, VersionRow } from "../policy/version-facts.ts";
 import { isNewer, isSamePlace, type VersionPlace } from "../policy/version-order.ts";
 import type { Store, StoreItem } from "../store/store.ts";
+import { tellTaken } from "./policy-trail.ts";
 
 export interface KeeperParts {
   readonly engine: PolicyEngine;
@@ -28,6 +30,8 @@ export interface KeeperParts {
   readonly pause: () => Promise<void>;
   /** Another policy may be in force (`engine.takeChanged`); resolves when every door shows it. */
   readonly onChange: () => Promise<void>;
+  /** The change before is through, and watches have heard of it. */
+  readonly heard: () => Promise<void>;
 }
 
 /** Who asks, for the audit. */
@@ -63,13 +67,8 @@ export interface RollbackRequest {
   readonly terms: Omit<Terms, "principal" | "stage">;
 }
 
-/** What became of a version that another node offered. */
-export type Adopted =
-  | { readonly isAdopted: true }
-  /** It is kept here already, or a newer one is. */
-  | { readonly isAdopted: false; readonly fault: "" }
-  /** It cannot be put in force here. */
-  | { readonly isAdopted: false; readonly fault: string };
+/** What became of a version that another node offered; without a fault it, or a newer one, is kept here already. */
+export type Adopted = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
 
 const VERSIONS = "policy/versions/";
 const SUPERSEDED = "policy/superseded/";
@@ -148,10 +147,10 @@ export class PolicyKeeper {
   }
 
   /**
-   * Another node's version, as it came over a link: stored and in force when this resolves, where it is newer than what is kept
+   * Another node's version, as it came over a link, by way of `via`: stored and in force when this resolves, where it is newer than what is kept
    * here. One that was kept under the same number and says something else goes to the superseded ones.
    */
-  async adoptForeign(place: VersionPlace, bytes: Uint8Array): Promise<Adopted> {
+  async adoptForeign(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): Promise<Adopted> {
     const { engine, knownPlaces, now } = this.#parts;
     await this.#parts.pause();
     const read = readVersion(place.number, bytes, false);
@@ -164,7 +163,7 @@ export class PolicyKeeper {
     if (worst !== undefined) return { isAdopted: false, fault: `${worst.path}: ${worst.message}` };
     return this.#alone(async () => {
       if (!isNewer(version, engine.place)) return { isAdopted: false, fault: "" };
-      await this.#take(version, bytes);
+      await this.#take(version, bytes, via);
       return { isAdopted: true };
     });
   }
@@ -259,9 +258,10 @@ export class PolicyKeeper {
       const swap = await store.compareAndSwap(keyOf(version.number), 0, bytes);
       if (!swap.isSwapped) await this.#catchUp();
       if (!swap.isSwapped || version.number <= engine.newestNumber) throw conflict(engine.newestNumber, version.number - 1);
-      return engine.commit(version, bytes.length);
+      const old = engine.commit(version, bytes.length);
+      await onChange();
+      return old;
     });
-    await onChange();
     const { number, ruleCount, reason, changeTicket, checksum } = version;
     const detail = [`version ${number} with ${ruleCount} rules`, reason, changeTicket === "" ? "" : `ticket ${changeTicket}`];
     audit.record({
@@ -284,7 +284,7 @@ export class PolicyKeeper {
   }
 
   /** Stores another's version in the place of what has its number here, which is kept apart first, and puts it in force. */
-  async #take(version: PolicyVersion, bytes: Uint8Array): Promise<void> {
+  async #take(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): Promise<void> {
     const { engine, store, onChange } = this.#parts;
     const before = engine.place.checksum;
     const key = keyOf(version.number);
@@ -296,33 +296,10 @@ export class PolicyKeeper {
     if (!swap.isSwapped) throw new WaymarkError("store_unavailable", `policy version ${version.number} was changed in the store meanwhile`);
     const { superseded, dropped, droppedLosers } = engine.take(version, bytes.length);
     await onChange();
-    this.#tellTaken(version, before, superseded);
+    tellTaken(this.#parts, { version, before, superseded, conflict: engine.status.conflict, via });
     for (const number of dropped) await this.#drop(keyOf(number));
     for (const loser of droppedLosers) await this.#drop(loserKey(loser));
     await this.#parts.audit.durable();
-  }
-
-  #tellTaken(version: PolicyVersion, before: string, superseded: VersionFacts | undefined): void {
-    const { audit, now } = this.#parts;
-    const { number, ruleCount, nodeId, principal, checksum, reason, changeTicket } = version;
-    const told = { atWallMs: now().wallMs, kind: "policy", tenant: "", source: "", namespace: "", outcome: "allowed", rule: "" } as const;
-    const parts = [
-      `version ${number} with ${ruleCount} rules, adopted from node ${nodeId}`,
-      reason,
-      changeTicket && `ticket ${changeTicket}`,
-    ];
-    const detail = parts.filter((part) => part !== "").join("; ");
-    audit.record({ ...told, principal, action: "policy.adopt", reason: "adopted", before, after: checksum, detail });
-    if (superseded === undefined) return;
-    audit.record({
-      ...told,
-      principal: superseded.principal,
-      action: "policy.supersede",
-      reason: "superseded",
-      before: superseded.checksum,
-      after: checksum,
-      detail: this.engine.status.conflict,
-    });
   }
 
   async #losers(): Promise<readonly VersionFacts[]> {
@@ -340,7 +317,7 @@ export class PolicyKeeper {
 
   /** After what was begun before has ended, well or not. */
   async #alone<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work, work);
+    const mine = this.#turn.then(() => this.#parts.heard()).then(work);
     this.#turn = mine.catch(() => undefined);
     return mine;
   }
@@ -356,7 +333,7 @@ export class PolicyKeeper {
     const rows: VersionRow[] = [];
     for (let after: string | undefined = start; after !== undefined; ) {
       const page = await this.#parts.store.list(VERSIONS, { after });
-      for (const { key, value } of page.items) rows.push({ number: Number(key.slice(VERSIONS.length)), bytes: value });
+      for (const { key, value } of page.items) rows.push({ number: numberOfKey(key), bytes: value });
       after = page.nextAfter;
     }
     return rows;
@@ -393,7 +370,11 @@ function loserKey({ number, checksum }: VersionFacts): string {
   return `${SUPERSEDED}${`${number}`.padStart(12, "0")}-${checksum.slice(0, 16)}`;
 }
 
-/** Keys sort as their numbers do. */
+/** Keys sort as their numbers do; those of more than 12 digits, which few will ever see, behind the others. */
 function keyOf(number: number): string {
-  return `${VERSIONS}${`${number}`.padStart(12, "0")}`;
+  return `${VERSIONS}${number < 1e12 ? `${number}`.padStart(12, "0") : `~${`${number}`.padStart(16, "0")}`}`;
+}
+
+function numberOfKey(key: string): number {
+  return Number(key.slice(VERSIONS.length).replace("~", ""));
 }

@@ -38,7 +38,7 @@ import type { Change } from "../policy/policy-plan.ts";
 import type { Problem } from "../policy/policy-set.ts";
 import type { PolicySet } from "../policy/rules.ts";
 import { ACTIONS, type PolicyAction } from "../policy/verdict.ts";
-import type { VersionFacts } from "../policy/version-facts.ts";
+import type { Stage, VersionFacts } from "../policy/version-facts.ts";
 import { scopeOf } from "./discovery-filter.ts";
 import type { Actor, PolicyKeeper } from "./policy-keeper.ts";
 import { checkLength, checkViewer } from "./request-checks.ts";
@@ -49,6 +49,12 @@ export interface PolicyParts {
   readonly bounds: Bounds;
   /** Region of a cluster; empty when it is not known. */
   readonly regionOf: (clusterId: string) => string;
+  /** Before a policy is stored: throws `fabric_open`, or sees to it that nobody replaces it; what it returns takes that back. */
+  readonly secure: () => () => void;
+  /** A newer version that linked nodes have and this one does not take, and why; empty when there is none. */
+  readonly notTaken: () => string;
+  /** Whether what is applied here comes into force in a cluster, as far as linked nodes tell. */
+  readonly reaches: (clusterId: string) => boolean;
   /** PolicyAudit, AccessAudit and VerifyAudit. */
   readonly audit: Service["handlers"];
 }
@@ -105,7 +111,9 @@ class PolicyMethods {
       changeTicket,
     };
     const { set, problems } = await this.#parts.keeper.readSet(() => decodeSet(request.policy));
-    const applied = await this.#parts.keeper.apply(actorOf(caller), { set, problems, terms, isDryRun: request.dryRun });
+    const command = { set, problems: [...problems, ...this.#unreached(terms.stage)], terms, isDryRun: request.dryRun };
+    const apply = () => this.#parts.keeper.apply(actorOf(caller), command);
+    const applied = await (request.dryRun ? apply() : this.#secured(apply));
     return create(ApplyPolicyResponseSchema, {
       number: BigInt(applied.number),
       changes: applied.plan.changes.map(wireChange),
@@ -119,8 +127,30 @@ class PolicyMethods {
     const { reason, changeTicket } = request;
     const expectedNumber = numberOf(request.expectedNumber, "expected_number");
     const toNumber = numberOf(request.toNumber, "to_number");
-    const number = await this.#parts.keeper.rollback(actorOf(caller), { toNumber, terms: { expectedNumber, reason, changeTicket } });
+    const number = await this.#secured(() =>
+      this.#parts.keeper.rollback(actorOf(caller), { toNumber, terms: { expectedNumber, reason, changeTicket } }),
+    );
     return create(RollbackPolicyResponseSchema, { number: BigInt(number) });
+  }
+
+  /** A stage that names a cluster which does not take this node's policy would wait there for ever. */
+  #unreached(stage: Stage | undefined): readonly Problem[] {
+    if (stage?.by !== "clusters") return [];
+    return stage.clusterIds.flatMap((clusterId, index) => {
+      if (this.#parts.reaches(clusterId)) return [];
+      const message = `cluster ${JSON.stringify(clusterId)} is not known to take the policy of this one: see policy.accept_from of its nodes`;
+      return [{ path: `stage.clusters.cluster_ids[${index}]`, severity: "warning", message }];
+    });
+  }
+
+  async #secured<T>(store: () => Promise<T>): Promise<T> {
+    const release = this.#parts.secure();
+    try {
+      return await store();
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   export() {
@@ -129,7 +159,7 @@ class PolicyMethods {
   }
 
   status({ time }: CallContext) {
-    return statusOf(this.#parts.keeper.engine, time.wallMs);
+    return statusOf(this.#parts.keeper.engine, time.wallMs, this.#parts.notTaken());
   }
 
   async history(request: PolicyHistoryRequest) {
@@ -219,7 +249,7 @@ function placeOf({ number, facts, isSuperseded }: HistoryItem): string {
   return isSuperseded ? `${number}-${facts?.checksum.slice(0, 16)}` : `${number}`;
 }
 
-function statusOf(engine: PolicyEngine, wallMs: number): PolicyStatusResponse {
+function statusOf(engine: PolicyEngine, wallMs: number, notTaken: string): PolicyStatusResponse {
   const { isEnabled, inForce, newest, degraded, conflict } = engine.status;
   const edge = engine.nextEdgeWallMs(wallMs);
   const stage = encodeStage(newest?.stage);
@@ -234,16 +264,24 @@ function statusOf(engine: PolicyEngine, wallMs: number): PolicyStatusResponse {
     ...(stage !== undefined && { newestStage: stage }),
     degraded,
     conflict,
+    notTaken,
     ...(edge !== undefined && { nextEdgeAt: timestampFromMs(edge) }),
   });
 }
 
+interface StatusAsked {
+  readonly namespace: string | undefined;
+  readonly caller: Caller;
+  readonly wallMs: number;
+  readonly bounds: Bounds;
+  readonly notTaken: string;
+}
+
 /** `PolicyStatus` for the HTTP edge; with a namespace also what policy says of the caller's view of it. Throws `invalid_argument`. */
-export function policyJson(
-  engine: PolicyEngine,
-  { namespace, caller, wallMs, bounds }: { namespace: string | undefined; caller: Caller; wallMs: number; bounds: Bounds },
-): JsonValue {
-  const json = toJson(PolicyStatusResponseSchema, statusOf(engine, wallMs), { useProtoFieldName: true, alwaysEmitImplicit: true });
+export function policyJson(engine: PolicyEngine, { namespace, caller, wallMs, bounds, notTaken }: StatusAsked): JsonValue {
+  const json = toJson(PolicyStatusResponseSchema, statusOf(engine, wallMs, notTaken), {
+    alwaysEmitImplicit: true,
+  });
   if (namespace === undefined || typeof json !== "object" || json === null || Array.isArray(json)) return json;
   const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
   const { allowed, reason, rule } = engine.policy.viewer(parseNamespace(namespace, "namespace", bounds), viewer);

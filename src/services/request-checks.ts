@@ -2,6 +2,7 @@
 import type { Bounds } from "../catalog/names.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { utf8Size } from "../lib/protowire.ts";
+import { type Caller, hasRole } from "../policy/caller.ts";
 import { idOf } from "./discovery-filter.ts";
 
 const MAX_LEASE_ID_LENGTH = 256;
@@ -19,6 +20,14 @@ export function checkRenewedIds(ids: readonly string[]): void {
     if (id === "") throw invalid(`lease_ids[${i}]`, "is empty");
     if (id.length > MAX_LEASE_ID_LENGTH) checkLeaseId(id, `lease_ids[${i}]`);
   }
+}
+
+/** Throws `discovery_access_denied` where an alias is a single label and the caller no admin: such a name stands above everybody's. */
+export function checkAliases(aliases: readonly string[], field: string, caller: Caller, isSingle: (alias: string) => boolean): void {
+  const at = hasRole(caller, "mesh.admin") ? -1 : aliases.findIndex(isSingle);
+  if (at < 0) return;
+  const message = `${field}[${at}]: an alias of one label needs the role mesh.admin`;
+  throw new WaymarkError("discovery_access_denied", message, { metadata: { role: "mesh.admin" } });
 }
 
 /** Throws `too_stale` when what is held may be older than the caller takes. */

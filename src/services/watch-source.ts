@@ -15,7 +15,7 @@ const RECONNECT_SPREAD_MS = 5000;
 
 export interface WatchPorts {
   readonly fanout: Fanout;
-  readonly bytes: DiscoveryBytes;
+  readonly bytes: Pick<DiscoveryBytes, "watch">;
   readonly nodeId: string;
   isReady(): boolean;
   /** How old what this node holds may be. */
@@ -67,6 +67,10 @@ export class WatchSource implements StreamSource, Watcher {
     return this.#feed.reader.replica.revision - this.#feed.revision;
   }
 
+  get settledRevision(): number {
+    return this.#feed.settledRevision;
+  }
+
   attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
     this.#wake = wake;
     this.#end = end;
@@ -77,7 +81,11 @@ export class WatchSource implements StreamSource, Watcher {
     this.#wake?.();
   }
 
-  refresh(namespaces: readonly string[]): void {
+  get isTelling(): boolean {
+    return this.#feed.isTelling;
+  }
+
+  refresh(namespaces: readonly string[] | "all"): void {
     if (namespaces.length === 0) return;
     this.#feed.refresh(namespaces);
     this.wake();
@@ -116,6 +124,10 @@ export class WatchSource implements StreamSource, Watcher {
     const { restartCount } = this.#feed;
     const message = this.#feed.next(time, MESSAGE_BYTES, isReady);
     if (this.#feed.restartCount > restartCount) this.#ports.onRestart();
+    if (this.#feed.isUnfinished && !this.#isStopping) {
+      this.#ports.fanout.again(this);
+      return undefined;
+    }
     if (!this.#isStopping || message !== undefined) return message;
     this.#isOver = true;
     const farewell = this.#feed.farewell(time, isReady);

@@ -17,6 +17,7 @@ const AUDIT: DatabaseFormat = {
   // "WayA".
   applicationId: 0x57617941,
   version: 1,
+  isSealed: false,
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER NOT NULL, head_hash BLOB NOT NULL,
   anchor INTEGER NOT NULL, anchor_hash BLOB NOT NULL) STRICT;

@@ -2,8 +2,8 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { sealCleanStop, unsealCleanStop } from "./clean-stop.io.ts";
-import { createIfMissing, damaged, fileBytes, Inspection, lockDatabase } from "./database-file.io.ts";
+import { closeSealed, unsealCleanStop } from "./clean-stop.io.ts";
+import { createIfMissing, damaged, Inspection, type InspectOptions, lockDatabase } from "./database-file.io.ts";
 import type { DatabaseFormat } from "./database-format.ts";
 import {
   checkRoom,
@@ -22,6 +22,7 @@ const CONTROL: DatabaseFormat = {
   // "WayC".
   applicationId: 0x57617943,
   version: 1,
+  isSealed: true,
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, floor INTEGER NOT NULL) STRICT;
 CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB, sum INTEGER NOT NULL) STRICT;
@@ -68,18 +69,19 @@ export class ControlFile {
   #items: number;
   #removals: number;
   #totalBytes: number;
+  /** Whether this life has written yet. */
+  #isSealed = true;
 
   /** Creates what is missing. Throws `FileRefused`, the file as it was, when it is in use, damaged, or of a newer program. */
-  constructor(directory: string, bounds: StoreBounds) {
+  constructor(directory: string, bounds: StoreBounds, options: InspectOptions) {
     this.#path = controlPath(directory);
     this.#bounds = bounds;
     this.#unlock = lockDatabase(directory, CONTROL);
     try {
       createIfMissing(this.#path, CONTROL, (db) => db.exec("INSERT INTO meta VALUES (1, 0, 0)"));
-      const inspection = new Inspection(this.#path, CONTROL);
+      const inspection = new Inspection(this.#path, CONTROL, options);
       inspection.read((db) => checkRows(db, this.#path));
       inspection.close();
-      unsealCleanStop(this.#path);
       this.#db = new DatabaseSync(this.#path);
     } catch (error) {
       this.#unlock();
@@ -139,6 +141,7 @@ export class ControlFile {
     const next = this.#revision + 1;
     const forgotten = removals > this.#bounds.maxRemovals ? this.#sql.oldestRemoval.get() : undefined;
     const floor = forgotten === undefined ? this.#floor : Number(forgotten["version"]);
+    this.#unseal();
     this.#transaction(() => {
       this.#sql.remove.run(key);
       const sum = rowSum({ version: next, key, value });
@@ -157,13 +160,18 @@ export class ControlFile {
 
   /** Leaves one complete file with a checksum of it, if the disk allows. */
   close(): void {
-    this.#db.close();
-    try {
-      if (fileBytes(`${this.#path}-wal`) === 0) sealCleanStop(this.#path);
-    } catch {
-      // A full disk: the next start then does without the checksum, as after a crash.
-    }
+    closeSealed(this.#path, this.#db, () => {
+      if (this.#db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("the checkpoint found the file busy");
+    });
     this.#unlock();
+  }
+
+  /** Before the first change: something of ours is synced in the log, and then the seal of the last stop is put away. */
+  #unseal(): void {
+    if (!this.#isSealed) return;
+    this.#transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
+    unsealCleanStop(this.#path);
+    this.#isSealed = false;
   }
 
   #transaction(body: () => void): void {

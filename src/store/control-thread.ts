@@ -4,7 +4,7 @@ import type { FoundChanges, WatchPosition } from "./watches.ts";
 
 export type ControlRequest =
   /** First. */
-  | { readonly kind: "open"; readonly directory: string; readonly bounds: StoreBounds }
+  | { readonly kind: "open"; readonly directory: string; readonly bounds: StoreBounds; readonly takesAsItIs: boolean }
   | { readonly kind: "get"; readonly key: string }
   | { readonly kind: "list"; readonly prefix: string; readonly after: string; readonly limit: number }
   | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined }

@@ -1,14 +1,18 @@
 /** An SQLite file of ours before it is written to: created whole, or inspected without changing a byte of it. */
-import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync, statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
-import { syncDirectory, verifyCleanStop } from "./clean-stop.io.ts";
+import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io.ts";
 import type { DatabaseFormat, FileProblem } from "./database-format.ts";
 import { lockDirectory } from "./directory-lock.io.ts";
 import { walDamage } from "./wal-check.ts";
 
-const SQLITE_IOERR = 10;
+/** SQLite's codes for a disk that cannot be read, that is full, and on which a side file cannot be made. */
+const DISK_CODES: readonly number[] = [10, 13, 14];
+const SQLITE_FULL = 13;
+/** A file system with less room than this is full: SQLite's side file alone has 32 KiB. */
+const LEAST_ROOM_BYTES = 64 << 10;
 
 /** The file is not one to be used; it has not been changed. The message says what is wrong and what can be done. */
 export class FileRefused extends Error {
@@ -25,7 +29,7 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-export function fileBytes(path: string): number {
+function fileBytes(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
@@ -46,6 +50,9 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   if (existsSync(`${path}-wal`))
     throw new FileRefused("corrupt", `${path}-wal is there without ${path}: restore both, or move the directory away to start empty`);
   const temporary = `${path}.new`;
+  // A crash between the seal and the file's name leaves both the seal and the temporary file.
+  if (format.isSealed && hasSeal(path) && !existsSync(temporary))
+    throw new FileRefused("corrupt", `${path} is missing beside its seal: restore both, or move the directory away to start empty`);
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(temporary + suffix, { force: true });
   closeSync(openSync(temporary, "wx", 0o600));
   const db = new DatabaseSync(temporary);
@@ -60,6 +67,7 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   }
   if (fileBytes(`${temporary}-wal`) > 0 || fileBytes(`${temporary}-journal`) > 0)
     throw new Error(`${temporary} was not written to its end`);
+  if (format.isSealed) sealCleanStop(path, temporary);
   renameSync(temporary, path);
   syncDirectory(dirname(path));
 }
@@ -86,6 +94,18 @@ function checkHeader(path: string, format: DatabaseFormat): void {
   }
 }
 
+/** Of a file whose log is empty or not there. */
+function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): void {
+  const seal = readSeal(path);
+  if (seal === "wrong") throw damaged(path, "it is not the file that the last clean stop left");
+  if (!format.isSealed || seal === "right" || takesAsItIs || existsSync(`${path}-wal`)) return;
+  throw new FileRefused(
+    "corrupt",
+    `${path} has lost its log: after a crash ${path}-wal holds what was written last, and no clean stop left ${format.name}.sum; ` +
+      "nothing was changed: put the log back, or start with --new-generation to take what is there as it is",
+  );
+}
+
 export function damaged(path: string, problem: string, cause?: unknown): FileRefused {
   return new FileRefused(
     "corrupt",
@@ -97,8 +117,37 @@ export function damaged(path: string, problem: string, cause?: unknown): FileRef
 /** A disk that cannot be read says nothing about the file; what else SQLite complains of while reading is damage. */
 export function refusalOf(path: string, error: unknown): unknown {
   if (error instanceof FileRefused || !(error instanceof Error)) return error;
-  const code = "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : 0;
-  return code === SQLITE_IOERR ? error : damaged(path, error.message, error);
+  return DISK_CODES.includes(sqliteCode(error)) ? error : damaged(path, error.message, error);
+}
+
+function sqliteCode(error: Error): number {
+  return "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : 0;
+}
+
+/** Whether the disk had no room: it says so, or SQLite could not make a side file where there is none. */
+function isDiskFull(error: unknown, directory: string): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = sqliteCode(error);
+  if (code === SQLITE_FULL || ("code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT"))) return true;
+  if (!DISK_CODES.includes(code) || !existsSync(directory)) return false;
+  const { bavail, bsize } = statfsSync(directory);
+  return bavail * bsize < LEAST_ROOM_BYTES;
+}
+
+/** What to tell of an error that kept a directory from being opened. */
+export function refusedBy(error: unknown, directory: string): FileRefused {
+  if (error instanceof FileRefused) return error;
+  if (isDiskFull(error, directory))
+    return new FileRefused(
+      "disk_full",
+      `data directory ${directory} cannot be used: disk full (${messageOf(error)}): make room and start again`,
+    );
+  return new FileRefused("unreadable", `data directory ${directory} cannot be used: ${messageOf(error)}`);
+}
+
+export interface InspectOptions {
+  /** Whether a file that lost its log is taken as it is. */
+  readonly takesAsItIs: boolean;
 }
 
 /** A file open for reading: all that can be checked without knowing its rows has been, and nothing on disk changed. */
@@ -108,11 +157,11 @@ export class Inspection {
   readonly db: DatabaseSync;
 
   /** Throws `FileRefused`. */
-  constructor(path: string, format: DatabaseFormat) {
+  constructor(path: string, format: DatabaseFormat, { takesAsItIs }: InspectOptions = { takesAsItIs: false }) {
     this.#path = path;
     checkHeader(path, format);
     const walBytes = fileBytes(`${path}-wal`);
-    if (walBytes === 0 && !verifyCleanStop(path)) throw damaged(path, "it is not the file that the last clean stop left");
+    if (walBytes === 0) checkSeal(path, format, takesAsItIs);
     const logDamage = walBytes === 0 ? undefined : walDamage(readFileSync(`${path}-wal`));
     if (logDamage !== undefined) throw damaged(path, logDamage);
     this.#hadShm = existsSync(`${path}-shm`);

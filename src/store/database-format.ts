@@ -1,7 +1,7 @@
 /** What an SQLite file of ours is told by, and why one is not used. */
 
 /** Why a directory or file is not used. */
-export type FileProblem = "corrupt" | "newer_format" | "in_use" | "other_node" | "unreadable";
+export type FileProblem = "corrupt" | "newer_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
 
 /** What tells our files from each other and from those of other programs. */
 export interface DatabaseFormat {
@@ -10,6 +10,8 @@ export interface DatabaseFormat {
   /** In the SQLite header. */
   readonly applicationId: number;
   readonly version: number;
+  /** Whether it has the seal of a clean stop whenever it has no log (`clean-stop.io.ts`). */
+  readonly isSealed: boolean;
   /** Creates its tables. */
   readonly schema: string;
 }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { createIfMissing, damaged, Inspection, refusalOf } from "./database-file.io.ts";
+import { createIfMissing, damaged, Inspection, type InspectOptions, refusalOf } from "./database-file.io.ts";
 import type { DatabaseFormat } from "./database-format.ts";
 import { FORMAT_VERSION, type Row, visitRows } from "./journal-format.ts";
 import type { JournalMeta, NumberedLease } from "./journal-thread.ts";
@@ -14,6 +14,7 @@ export const JOURNAL: DatabaseFormat = {
   // "WayM", so that no other program's database is taken for a journal.
   applicationId: 0x5761794d,
   version: FORMAT_VERSION,
+  isSealed: true,
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), node_id TEXT NOT NULL, generation INTEGER NOT NULL, boots INTEGER NOT NULL,
   last_seq INTEGER NOT NULL, floor INTEGER NOT NULL, heals INTEGER NOT NULL) STRICT;
@@ -45,9 +46,9 @@ export class JournalReader {
   readonly meta: JournalMeta;
   readonly leases: readonly NumberedLease[];
 
-  constructor(directory: string) {
+  constructor(directory: string, options: InspectOptions) {
     this.#path = journalPath(directory);
-    this.#file = new Inspection(this.#path, JOURNAL);
+    this.#file = new Inspection(this.#path, JOURNAL, options);
     this.meta = this.#file.read((db) => readMeta(db, this.#path));
     this.leases = this.#file.read(readLeases);
     this.#next = this.#file.read((db) =>

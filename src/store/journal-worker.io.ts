@@ -1,6 +1,6 @@
 /** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
 import { parentPort } from "node:worker_threads";
-import { FileRefused, lockDatabase, messageOf } from "./database-file.io.ts";
+import { FileRefused, lockDatabase, messageOf, refusedBy } from "./database-file.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./journal-file.io.ts";
 import type { FileState, FromWorker, JournalMeta, OpenRequest, ToWorker } from "./journal-thread.ts";
 import { JournalIndex, JournalWriter } from "./journal-writer.io.ts";
@@ -43,7 +43,7 @@ class JournalThread {
     const { directory, nodeId } = this.#request;
     this.#unlock = lockDatabase(directory, JOURNAL);
     this.#create();
-    const reader = new JournalReader(directory);
+    const reader = new JournalReader(directory, { takesAsItIs: this.#request.forceNewGeneration });
     this.#reader = reader;
     const { meta, leases } = reader;
     if (nodeId !== undefined && nodeId !== meta.nodeId) {
@@ -77,7 +77,7 @@ class JournalThread {
     const writer = new JournalWriter(this.#request.directory, this.#index);
     this.#writer = writer;
     // Before anybody can see this boot's number or generation: neither may be used a second time.
-    if (this.#meta !== undefined) writer.boot(this.#meta);
+    if (this.#meta !== undefined) writer.begin(this.#meta);
     return writer;
   }
 
@@ -145,12 +145,8 @@ class JournalThread {
   /** Lets go of everything, after an error that leaves nothing to be served. */
   refuse(error: unknown): FromWorker {
     this.close();
-    if (error instanceof FileRefused) return { kind: "refused", problem: error.problem, message: error.message };
-    return {
-      kind: "refused",
-      problem: "unreadable",
-      message: `data directory ${this.#request.directory} cannot be used: ${messageOf(error)}`,
-    };
+    const { problem, message } = refusedBy(error, this.#request.directory);
+    return { kind: "refused", problem, message };
   }
 
   close(): void {

@@ -2,7 +2,7 @@
 import { statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { sealCleanStop, unsealCleanStop } from "./clean-stop.io.ts";
+import { closeSealed, unsealCleanStop } from "./clean-stop.io.ts";
 import { journalPath } from "./journal-file.io.ts";
 import type { JournalLease } from "./journal-format.ts";
 import { batchMarks, NO_LEASE, type Row, rowLease, sealRow, visitBatch } from "./journal-format.ts";
@@ -71,7 +71,6 @@ export class JournalWriter {
   constructor(directory: string, index: JournalIndex) {
     this.#path = journalPath(directory);
     this.#index = index;
-    unsealCleanStop(this.#path);
     this.#db = new DatabaseSync(this.#path);
     // Exclusive: no shared-memory file. Checkpoints are ours to time, see `checkpoint`.
     this.#db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0");
@@ -116,14 +115,13 @@ export class JournalWriter {
 
   /** Leaves one complete file with a checksum of it, if the disk allows; otherwise the log stays beside the file. */
   close(): void {
-    if (!this.#db.isOpen) return;
-    this.#db.close();
-    if (this.walBytes() > 0) return;
-    try {
-      sealCleanStop(this.#path);
-    } catch {
-      // A full disk: the next start then does without the checksum, as after a crash.
-    }
+    if (this.#db.isOpen) closeSealed(this.#path, this.#db, () => this.checkpoint());
+  }
+
+  /** To be called before all other writes: notes who writes, and then puts the seal of the last stop away. */
+  begin(meta: JournalMeta): void {
+    this.boot(meta);
+    unsealCleanStop(this.#path);
   }
 
   /** Who writes from now on. */

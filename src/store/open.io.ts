@@ -3,7 +3,9 @@ import { MemoryStore } from "./memory.ts";
 import { openSqliteStore } from "./sqlite.io.ts";
 import type { Store } from "./store.ts";
 
-export type StoreKind = { readonly kind: "memory" } | { readonly kind: "sqlite"; readonly directory: string };
+export type StoreKind =
+  | { readonly kind: "memory" }
+  | { readonly kind: "sqlite"; readonly directory: string; readonly takesAsItIs?: boolean };
 
 /** Rejects with `store_unavailable` when it cannot be had. */
 export function openStore(store: StoreKind): Promise<Store> {
@@ -11,6 +13,6 @@ export function openStore(store: StoreKind): Promise<Store> {
     case "memory":
       return Promise.resolve(new MemoryStore());
     case "sqlite":
-      return openSqliteStore(store.directory);
+      return openSqliteStore(store.directory, { takesAsItIs: store.takesAsItIs === true });
   }
 }

@@ -13,7 +13,7 @@ const WRITE_BYTES = 1 << 20;
 export async function writeSnapshotFile(
   path: string,
   blocks: Iterable<Uint8Array>,
-  { maxBytes, signal }: { readonly maxBytes: number; readonly signal: AbortSignal },
+  { maxBytes, signal, rightWallMs }: { readonly maxBytes: number; readonly signal: AbortSignal; readonly rightWallMs?: number },
 ): Promise<number | undefined> {
   const temporary = `${path}.new`;
   try {
@@ -36,6 +36,8 @@ export async function writeSnapshotFile(
       } else await new Promise((resolve) => setImmediate(resolve));
     }
     if (gathered.length > 0) await file.writev(gathered);
+    // The file's own time counts as well: a crash must not leave one that looks newer than what is in it.
+    if (rightWallMs !== undefined) await file.utimes(rightWallMs / 1000, rightWallMs / 1000);
     await file.sync();
     await rename(temporary, path);
     syncDirectory(dirname(path));

@@ -20,14 +20,21 @@ import { Watches } from "./watches.ts";
 
 type Calls = ThreadCalls<ControlRequest, ControlAnswer>;
 
+export interface SqliteOptions {
+  readonly bounds: StoreBounds;
+  /** Whether a file that lost its log is taken as it is. */
+  readonly takesAsItIs: boolean;
+}
+
 /**
  * Opens `control.db` in a directory, creating what is missing, and keeps every other process out of it until closed.
  * Rejects with `store_unavailable`, nothing on disk changed, when it is in use, was written by a newer program or is
  * damaged; `metadata.problem` tells which.
  */
-export async function openSqliteStore(directory: string, bounds: StoreBounds = STORE_BOUNDS): Promise<Store> {
+export async function openSqliteStore(directory: string, options: Partial<SqliteOptions> = {}): Promise<Store> {
+  const { bounds = STORE_BOUNDS, takesAsItIs = false } = options;
   const calls: Calls = new ThreadCalls("store");
-  await calls.call({ kind: "open", directory, bounds }, "opened");
+  await calls.call({ kind: "open", directory, bounds, takesAsItIs }, "opened");
   return new SqliteStore(calls);
 }
 

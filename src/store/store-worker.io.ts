@@ -14,7 +14,7 @@ function opened(): ControlFile {
 function serve(request: ControlRequest): Served<ControlAnswer> {
   switch (request.kind) {
     case "open":
-      file = new ControlFile(request.directory, request.bounds);
+      file = new ControlFile(request.directory, request.bounds, request);
       return { answer: { kind: "opened", revision: file.revision, items: file.items } };
     case "get": {
       const item = opened().get(request.key);

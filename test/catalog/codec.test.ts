@@ -14,6 +14,7 @@ import {
   type Stamp,
   sealEntry,
 } from "../../src/catalog/codec.ts";
+import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../src/catalog/kinds.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { HEALTH, KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
@@ -35,8 +36,8 @@ function draftOf(init: EntryInit, stamp = STAMP): ReturnType<Drafter["draftOf"]>
   return drafter().draftOf(create(EntrySchema, init), 0, stamp);
 }
 
-function stored(init: EntryInit): Uint8Array {
-  const draft = draftOf(init);
+function stored(init: EntryInit, stamp = STAMP): Uint8Array {
+  const draft = draftOf(init, stamp);
   return sealEntry(draft.content, { ...TIMES, load: draft.load });
 }
 
@@ -52,20 +53,22 @@ const detail = fc.oneof(
     .map((value) => ({ kind: KIND.FUNCTION, detail: { case: "function" as const, value } })),
   fc
     .record({
-      patterns: fc.array(
-        free.filter((text) => text !== ""),
-        { maxLength: 3 },
-      ),
+      patterns: fc.array(fc.stringMatching(/^[a-zé😀-]{1,20}(\.([a-z]{1,5}|\*|#)){0,3}$/u), { maxLength: 3 }),
     })
     .map((value) => ({ kind: KIND.TOPIC, detail: { case: "topic" as const, value } })),
-  fc.record({ deliveryGuarantees: names }).map((value) => ({ kind: KIND.QUEUE, detail: { case: "queue" as const, value } })),
+  fc
+    .record({ deliveryGuarantees: fc.subarray([...DELIVERY_GUARANTEES]) })
+    .map((value) => ({ kind: KIND.QUEUE, detail: { case: "queue" as const, value } })),
   fc
     .record({
-      role: name,
+      role: fc.constantFrom("", ...CACHE_ROLES),
       capacityBytes: fc.bigInt(0n, 2n ** 64n - 1n),
       latitude: fc.double({ min: -90, max: 90, noNaN: true }),
       longitude: fc.double({ min: -180, max: 180, noNaN: true }),
       modes: names,
+      region: fc.constantFrom("", "eu-1", "x".repeat(64)),
+      utilization: fc.double({ min: 0, max: 1, noNaN: true }),
+      latencyMs: fc.double({ min: 0, max: 1e9, noNaN: true }),
     })
     .map((value) => ({ kind: KIND.CACHE, detail: { case: "cache" as const, value } })),
   fc
@@ -99,6 +102,7 @@ const entryInit: fc.Arbitrary<EntryInit> = fc
     aliases: fc.uniqueArray(fc.stringMatching(/^[A-Za-z0-9._-]{1,20}$/), { maxLength: 2 }),
     zone: fc.constantFrom("", "eu-b"),
     health: fc.integer({ min: 0, max: 4 }),
+    registeredByAdmin: fc.boolean(),
     load: fc.option(
       fc.record({
         activeClients: fc.nat(2 ** 32 - 1),
@@ -118,7 +122,7 @@ function timestamp(wallMs: number): { seconds: bigint; nanos: number } {
 
 test("a sealed entry is, to protobuf-es, what the client sent with the stamps put over it", () => {
   fc.assert(
-    fc.property(entryInit, (init) => {
+    fc.property(entryInit, fc.boolean(), (init, registeredByAdmin) => {
       const sent = create(EntrySchema, init);
       const expected = create(EntrySchema, {
         ...sent,
@@ -130,11 +134,14 @@ test("a sealed entry is, to protobuf-es, what the client sent with the stamps pu
         region: "eu",
         nodeId: "n1",
         tenantId: "acme",
+        registeredByAdmin: registeredByAdmin && sent.aliases.length > 0,
         registeredAt: create(TimestampSchema, timestamp(TIMES.registeredWallMs)),
         updatedAt: create(TimestampSchema, timestamp(TIMES.updatedWallMs)),
       });
       if (expected.load) expected.load.observedAt = create(TimestampSchema, timestamp(WALL));
-      expect(decodeMessage(stored(init))).toEqual(fromBinary(EntrySchema, toBinary(EntrySchema, expected)));
+      expect(decodeMessage(stored(init, { ...STAMP, registeredByAdmin }))).toEqual(
+        fromBinary(EntrySchema, toBinary(EntrySchema, expected)),
+      );
     }),
     { numRuns: 500 },
   );
@@ -173,6 +180,19 @@ test("Names and bounds: what the server stamps is stamped whatever the client se
   const view = decodeEntry(sealEntry(draft.content, TIMES), "live");
   expect(view).toMatchObject({ nodeId: "n1", region: "eu", tenantId: "acme", zone: "eu-a", scope: SCOPE.ZONE, health: HEALTH.HEALTHY });
   expect(draftOf({ ...PLAIN, zone: "eu-b" }).traits.zone).toBe("eu-b");
+});
+
+test("that an admin registered an entry with aliases is noted, and kept whatever of it changes here or at its next node", () => {
+  const admins = { ...STAMP, registeredByAdmin: true };
+  const aliased = { ...PLAIN, aliases: ["pay"] };
+  const bytes = stored(aliased, admins);
+  const drafts = [drafter().draftOfStored(bytes), drafter().draftWithHealth(bytes, HEALTH.CRITICAL), drafter().draftWithNode(bytes, "n2")];
+  for (const draft of drafts) {
+    expect(draft.traits.registeredByAdmin).toBe(true);
+    expect(drafter().draftOfStored(sealEntry(draft.content, TIMES)).traits.registeredByAdmin).toBe(true);
+  }
+  expect(draftOf({ ...aliased, registeredByAdmin: true }).traits.registeredByAdmin).toBe(false);
+  expect(draftOf(PLAIN, admins).content).toEqual(draftOf(PLAIN).content);
 });
 
 test.each([

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Entry, EntrySchema, type HealthStatus, type Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { checkEntry, type Writer } from "../../src/catalog/entry-rules.ts";
+import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../src/catalog/kinds.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { Problems } from "../../src/catalog/problems.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
@@ -133,6 +134,9 @@ const detail: fc.Arbitrary<NonNullable<EntryInit["detail"]>> = fc.oneof(
     .record({
       role: name,
       capacityBytes: fc.constantFrom(0n, 1n, 2n ** 64n - 1n),
+      region: id,
+      utilization: ratio,
+      latencyMs: fc.constantFrom(0, 1, 1e9, 1e9 + 1, -1, Number.NaN),
       latitude: fc.constantFrom(0, -90, 90, 90.1, -90.1, Number.NaN),
       longitude: fc.constantFrom(0, -180, 180, 180.1, -180.1, Number.NaN),
       modes: names,
@@ -285,6 +289,40 @@ test("Names and bounds: nodes themselves write where clients may not", () => {
   expect(violationsOf(entry, "node")).toEqual([]);
   expect(violationsOf(entry, "record")).toEqual([]);
   expect(violationsOf(entry, "client")).toHaveLength(1);
+});
+
+test.each([
+  { case: "cache", value: { role: "leader" }, field: "cache.role", says: '"leader" is none of primary, replica,' },
+  {
+    case: "queue",
+    value: { deliveryGuarantees: ["quorum", "maybe"] },
+    field: "queue.delivery_guarantees[1]",
+    says: '"maybe" is none of at-most-once',
+  },
+  { case: "queue", value: { deliveryGuarantees: ["quorum", "quorum"] }, field: "queue.delivery_guarantees[1]", says: "is there twice" },
+  {
+    case: "topic",
+    value: { patterns: ["orders.*", "orders..eu"] },
+    field: "topic.patterns[1]",
+    says: '"orders..eu" must be words separated by dots',
+  },
+  { case: "topic", value: { patterns: ["a.>.b"] }, field: "topic.patterns[0]", says: "and > for that at the end" },
+] as const)("a client may only say known words, a record may say others: $field $says", ({ field, says, ...about }) => {
+  const key = { namespace: "svc", name: "web", instanceId: "1" };
+  const entry = create(EntrySchema, { key: { ...key, kind: { topic: 3, queue: 4, cache: 5 }[about.case] }, detail: about } as EntryInit);
+  expect(violationsOf(entry, "client")).toEqual([{ field, description: expect.stringContaining(says) as string }]);
+  expect(violationsOf(create(EntrySchema, { ...entry, scope: 2 }), "record")).toEqual([]);
+});
+
+test("a client may say every known word", () => {
+  const said = [
+    ...CACHE_ROLES.map((role) => ({ kind: 5, detail: { case: "cache" as const, value: { role } } })),
+    { kind: 4, detail: { case: "queue" as const, value: { deliveryGuarantees: [...DELIVERY_GUARANTEES] } } },
+    { kind: 3, detail: { case: "topic" as const, value: { patterns: ["orders", "orders.*.eu", "orders.#", "#", ">", "orders.>"] } } },
+  ];
+  for (const { kind, ...about } of said) {
+    expect(violationsOf(create(EntrySchema, { key: { ...PLAIN.key, kind }, ...about }), "client")).toEqual([]);
+  }
 });
 
 test("a record's health from a newer version is not refused, ORPHANED is", () => {

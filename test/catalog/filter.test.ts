@@ -1,9 +1,11 @@
 import { expect, test } from "vitest";
 import { ANY, dropDetail, type Filter, isBelow, matches, whyNot } from "../../src/catalog/filter.ts";
-import { HEALTH, KIND } from "../../src/catalog/record.ts";
+import { HEALTH, KIND, viewHealth } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
+import { VersionRange } from "../../src/catalog/versions.ts";
 import { type RecordSpec, testRecord } from "../fakes/records.ts";
 
+const V1 = new VersionRange("^1.2.0");
 const SELF = { nodeId: "n1", clusterId: "c1", region: "r1" };
 
 test.each([
@@ -56,12 +58,17 @@ const ROWS: readonly { filter: Partial<Filter>; record: RecordSpec; want: string
   { filter: { tags: ["a", "b", "d"] }, record: { tags: ["a", "c"] }, want: "tags", says: "lacks b, d" },
   { filter: { capabilities: ["a"] }, record: { tags: ["a"] }, want: "capabilities", says: "lacks a" },
   { filter: { resources: ["a"] }, record: {}, want: "resources", says: "lacks a" },
+  { filter: { versions: V1 }, record: { version: "1.4.0" }, want: undefined },
+  { filter: { versions: V1 }, record: { version: "2.0.0" }, want: "version_range", says: "version 2.0.0 is not in ^1.2.0" },
+  { filter: { versions: V1 }, record: {}, want: "version_range", says: "version (none) is not in ^1.2.0" },
+  // Only where nothing else leaves it out.
+  { filter: { versions: V1, resources: ["a"] }, record: { version: "2.0.0" }, want: "resources" },
 ];
 
 test.each(ROWS)("filter $filter, record $record → $want", ({ filter, record, want, says }) => {
   const full = { ...ANY, ...filter };
   const held = testRecord(record);
-  const reason = whyNot(full, held, SELF);
+  const reason = whyNot(full, held, SELF, viewHealth(held));
   expect(reason).toBe(want);
   expect(matches(full, held, SELF)).toBe(want === undefined);
   const detail = reason === undefined ? undefined : dropDetail(full, held, reason);

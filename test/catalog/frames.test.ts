@@ -274,7 +274,36 @@ test("P1: what is told of a narrowed entry to who had it carries what its origin
   };
   expect(heard()).toEqual([{ body: BODY.ENTRY, unregisteredHlc: endedHlc }]);
   put(a, K, ZONE_WIDE, timeOf(4, 0));
-  expect(heard()).toEqual([{ body: BODY.EXPIRED, unregisteredHlc: endedHlc }]);
+  // All that was put before is over there, and so what was unregistered before.
+  const narrowedHlc = a.replica.records(K)[0]!.hlc;
+  expect(heard()).toEqual([{ body: BODY.EXPIRED, unregisteredHlc: narrowedHlc }]);
+});
+
+test("P1 Why: moved to another node with a narrower scope, a key is gone where only the record before it reached, until it is that again", () => {
+  const [a, b, c] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+  const tell = (from: MeshNode, to: MeshNode, link: Link): void => {
+    const frame = buildFrame(from.replica, from.replica.self, { after: 0, isComplete: false }, link, 100_000);
+    to.receiver.apply({ ...frame, records: frame.records.map((record) => Uint8Array.from(record)) }, T);
+  };
+  put(a, K, REGION_WIDE, timeOf(1, 0));
+  tell(a, b, { relation: "cluster", clusterId: "c1" });
+  tell(a, c, NEIGHBOUR);
+  expect(c.replica.view(K)?.origin.nodeId).toBe("a");
+  put(b, K, ZONE_WIDE, timeOf(2, 0));
+  tell(b, c, NEIGHBOUR);
+  expect(c.replica.view(K)).toBeUndefined();
+  // Who forgets the node that it moved to, shows what its cluster shows: the record before, as long as that is there.
+  const moved = c.replica.origins.get("b/1");
+  if (moved !== undefined) c.replica.forgetOrigin(moved, timeOf(3, 0));
+  expect(c.replica.view(K)?.origin.nodeId).toBe("a");
+  c.replica.readmit("b", 1);
+  tell(b, c, NEIGHBOUR);
+  end(b, K);
+  tell(b, c, NEIGHBOUR);
+  expect(c.replica.view(K)?.origin.nodeId).toBe("a");
+  put(a, K, ZONE_WIDE, timeOf(4, 0));
+  tell(a, c, NEIGHBOUR);
+  expect(c.replica.view(K)).toBeUndefined();
 });
 
 test("a bad record is refused alone: the others of its frame are applied and the vector moves", () => {
@@ -309,6 +338,17 @@ test("frames of this node's own origin are refused, whatever they say", () => {
   const frame = a.frame(a.replica.self, { after: 0, isComplete: false }, 100_000);
   expect(a.receiver.apply({ ...frame, through: 99 }, T)).toEqual({ kind: "refused" });
   expect(a.replica.self.through).toBe(1);
+});
+
+test("Why: an unregister that arrives while this node's own is on its way to the disk ends it as well", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  put(b, K, 0, timeOf(1, 0));
+  b.end(K, BODY.UNREGISTERED, timeOf(9, 0));
+  b.commit(timeOf(9, 0));
+  a.put(K, 0, timeOf(2, 0));
+  const frame = b.frame(b.replica.self, { after: 0, isComplete: false }, 100_000);
+  const applied = a.receive(frame, timeOf(9, 0), b);
+  expect(applied.kind === "applied" && applied.superseded.map((cell) => cell.key)).toEqual([K]);
 });
 
 test("Why: what an arriving unregister hides of this node's own is handed to its lease to be ended", () => {

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
 import { decodePageToken, encodePageToken, filterHash, MAX_TOKEN_LENGTH } from "../../src/catalog/page-token.ts";
+import { VersionRange } from "../../src/catalog/versions.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 
 const HASH = filterHash(ANY);
@@ -87,6 +88,8 @@ test("any other filter has another hash", () => {
     { kindMask: 2 },
     { healthMask: 2 },
     { scope: 2 },
+    { versions: new VersionRange("^1") },
+    { versions: new VersionRange("^2") },
   ];
   const hashes = [HASH, filterHash(ANY, "peers"), ...others.map((other) => filterHash({ ...ANY, ...other }))];
   expect(new Set(hashes).size).toBe(others.length + 2);

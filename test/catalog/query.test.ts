@@ -5,6 +5,7 @@ import { Lookup } from "../../src/catalog/lookup.ts";
 import { type Page, pageLimit, type QueryOptions, queryPage } from "../../src/catalog/query.ts";
 import { type CatalogRecord, HEALTH, KIND, type Kind } from "../../src/catalog/record.ts";
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
+import { VersionRange } from "../../src/catalog/versions.ts";
 import { byKey, testRecord } from "../fakes/records.ts";
 
 const SELF = { nodeId: "n1", clusterId: "c1", region: "r1" };
@@ -47,6 +48,7 @@ const anyRecord = fc
     tags: fc.subarray(TERMS),
     capabilities: fc.subarray(TERMS),
     resources: fc.subarray(TERMS),
+    version: fc.constantFrom("", "1.0.0", "2.0.0"),
   })
   .map(testRecord);
 
@@ -69,6 +71,7 @@ const anyFilter: fc.Arbitrary<Filter> = fc.record({
   clusterId: mostly("", fc.constantFrom("c1", "c2")),
   region: mostly("", fc.constantFrom("r1", "r2")),
   healthMask: mostly(0, fc.nat(63)),
+  versions: mostly(undefined, fc.constantFrom(new VersionRange("^1"), new VersionRange("2"))),
 });
 
 const anyCase = fc.record({

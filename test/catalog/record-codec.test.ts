@@ -5,9 +5,10 @@ import { expect, test } from "vitest";
 import { RecordSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { BODY, type EntryKey, KIND } from "../../src/catalog/record.ts";
-import { decodeRecord, encodeRecord, type RecordBody, type RecordHead } from "../../src/catalog/record-codec.ts";
+import { decodeRecord, encodeRecord, MAX_SEQ, type RecordBody, type RecordHead } from "../../src/catalog/record-codec.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
+import { MAX_STAMP } from "../../src/lib/hlc.ts";
 
 const HEAD: RecordHead = {
   seq: 300,
@@ -39,8 +40,8 @@ const anyBody: fc.Arbitrary<RecordBody> = fc.oneof(
 );
 const anyHead: fc.Arbitrary<RecordHead> = fc
   .record({
-    seq: fc.maxSafeNat().map((n) => Math.max(1, n)),
-    hlc: fc.maxSafeNat(),
+    seq: fc.maxSafeNat().map((n) => Math.max(1, Math.min(n, MAX_SEQ))),
+    hlc: fc.maxSafeNat().map((n) => Math.min(n, MAX_STAMP)),
     reach: fc.constantFrom(SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL),
     filterSeq: fc.maxSafeNat(),
     firstSeq: fc.maxSafeNat(),
@@ -155,4 +156,36 @@ test("a record that says two things is refused", () => {
   const one = encodeRecord(HEAD, { body: BODY.ENTRY, entry: Uint8Array.of(1) });
   expect(() => decodeRecord(Uint8Array.of(...one, 0x3a, 1, 2), DEFAULT_BOUNDS)).toThrow("more than one body");
   expect(() => decodeRecord(Uint8Array.of(...one, 0x42, 0), DEFAULT_BOUNDS)).toThrow("more than one body");
+});
+
+test.each([
+  { what: "the last seq", more: { seq: MAX_SEQ }, isTaken: true },
+  { what: "a seq above", more: { seq: MAX_SEQ + 1 }, isTaken: false },
+  { what: "the last stamp", more: { hlc: MAX_STAMP }, isTaken: true },
+  { what: "a stamp after it", more: { hlc: MAX_STAMP + 1 }, isTaken: false },
+  { what: "the last number there is", more: { hlc: Number.MAX_SAFE_INTEGER }, isTaken: false },
+])("nobody takes a record that nothing can be numbered or stamped after: $what", ({ more, isTaken }) => {
+  const head = { seq: 1, hlc: 1, reach: SCOPE.ZONE, filterSeq: 0, firstSeq: 0, principal: "", ...more };
+  const bytes = encodeRecord(head, { body: BODY.ENTRY, entry: new Uint8Array(3) });
+  const read = () => decodeRecord(bytes, DEFAULT_BOUNDS).seq;
+  if (isTaken) expect(read()).toBe(head.seq);
+  else expect(read).toThrow(/above 2\^52|after the year 2100/);
+});
+
+test("fields of a newer version are kept byte for byte, of the record and of its tombstone", () => {
+  // Field 900 with three bytes, field 901 with a number.
+  const later = Uint8Array.of(0xa2, 0x38, 3, 9, 8, 7, 0xa8, 0x38, 5);
+  const head = { seq: 7, hlc: 9, reach: SCOPE.ZONE, filterSeq: 1, firstSeq: 1, principal: "ann" };
+  const key = { kind: KIND.SERVICE, namespace: "svc", name: "web", instanceId: "1", clusterId: "c1" } as const;
+  const bodies = [
+    { body: BODY.ENTRY, entry: Uint8Array.of(1, 2) },
+    { body: BODY.EXPIRED, key },
+  ] as const;
+  for (const body of bodies) {
+    const unknown = { record: later, tombstone: body.body === BODY.ENTRY ? new Uint8Array() : later };
+    const bytes = encodeRecord(head, body, unknown).slice();
+    const read = decodeRecord(bytes, DEFAULT_BOUNDS);
+    expect(read.unknown).toEqual(unknown);
+    expect(encodeRecord(read, read, read.unknown)).toEqual(bytes);
+  }
 });

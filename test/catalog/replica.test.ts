@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Graveyard } from "../../src/catalog/graveyard.ts";
+import { LostOrigins } from "../../src/catalog/lost.ts";
 import { BODY, deltaId } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { steps, take, timeOf } from "../fakes/history.ts";
@@ -328,7 +329,7 @@ test("a tombstone whose key was to be put again is collected later when that bat
 });
 
 test("one key that comes and goes leaves no graves behind but the last ones", () => {
-  const graveyard = new Graveyard({ tombstoneTtlMs: 3_600_000, minTombstones: 100_000 });
+  const graveyard = new Graveyard({ tombstoneTtlMs: 3_600_000, minTombstones: 100_000 }, new LostOrigins());
   const node = new MeshNode("a");
   put(node);
   end(node, BODY.EXPIRED);

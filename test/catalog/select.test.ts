@@ -5,12 +5,13 @@ import { HEALTH, KIND, keyText } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import {
   type Candidate,
-  fitVersions,
+  explainVersion,
   loadScore,
   MAX_EXPLAINED,
   SELECT_POLICY,
   type SelectOptions,
   select,
+  versionTest,
 } from "../../src/catalog/select.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
@@ -260,20 +261,19 @@ test.each([
 ])("version range '$range' fits $fit", ({ range, fit }) => {
   const versions = { a: "1.2.0", b: "1.9.4", c: "2.0.0", d: "" };
   const all = Object.entries(versions).map(([id, functionVersion]) => candidate(id, { functionVersion }));
-  const split = fitVersions(all, KIND.FUNCTION, range);
-  expect(ids(split.fit.map((one) => ({ id: one.view.key.instanceId })))).toBe(fit);
-  expect(split.fit.length + split.unfit.length).toBe(all.length);
-  expect(split.unfit.every((one) => !one.kept && one.reason === "version_range")).toBe(true);
+  const isFit = versionTest(KIND.FUNCTION, range) ?? (() => true);
+  expect(ids(all.filter(({ view }) => isFit(view)).map((one) => ({ id: one.view.key.instanceId })))).toBe(fit);
 });
 
 test("a version that is not in the range is named", () => {
-  const [first, second] = fitVersions([candidate("a", { functionVersion: "2.0.0" }), candidate("b")], KIND.FUNCTION, "^1").unfit;
-  expect([first?.detail, second?.detail]).toEqual(["version 2.0.0 is not in ^1", "version (none) is not in ^1"]);
+  const told = [candidate("a", { functionVersion: "2.0.0" }), candidate("b")].map((one) => explainVersion(one, "^1"));
+  expect(told.every(({ kept, reason }) => !kept && reason === "version_range")).toBe(true);
+  expect(told.map(({ detail }) => detail)).toEqual(["version 2.0.0 is not in ^1", "version (none) is not in ^1"]);
 });
 
 function refusal(range: string): string {
   try {
-    fitVersions([candidate("a", { functionVersion: "1.0.0" })], KIND.FUNCTION, range);
+    versionTest(KIND.FUNCTION, range)?.({ functionVersion: "1.0.0" });
     return "none";
   } catch (error) {
     return String(error);
@@ -281,8 +281,8 @@ function refusal(range: string): string {
 }
 
 test("a range that is none, or for another kind, is refused by name", () => {
-  expect(() => fitVersions([], KIND.FUNCTION, "latest!")).toThrow('invalid_argument: version_range: "latest!" is not a range');
-  expect(() => fitVersions([], KIND.SERVICE, "^1")).toThrow("invalid_argument: version_range: only functions");
+  expect(() => versionTest(KIND.FUNCTION, "latest!")).toThrow('invalid_argument: version_range: "latest!" is not a range');
+  expect(() => versionTest(KIND.SERVICE, "^1")).toThrow("invalid_argument: version_range: only functions");
   fc.assert(
     fc.property(fc.string({ maxLength: 128 }), (range) => {
       expect(refusal(range)).toMatch(/^(none|WaymarkError: invalid_argument: version_range)/);

@@ -14,6 +14,7 @@ function staged(staging: Staging, name: string): Cell {
     clusterId: "",
     region: "",
     life: "live" as const,
+    markedSeq: 0,
     through: 0,
     floor: 0,
     log: new ChangeLog<Cell>((c) => c.seq),

@@ -14,7 +14,13 @@ const BASE: Traits = {
   zone: "z",
   nodeId: "n",
   tenantId: "",
+  registeredByAdmin: false,
+  version: "1.0.0",
 };
+
+function intern(pool: TraitsPool, traits: Traits): Traits {
+  return pool.intern(traits, traits.version);
+}
 
 test("equal traits are one object, different ones are not", () => {
   const word = fc.constantFrom("", "a", "b", "ab");
@@ -28,42 +34,60 @@ test("equal traits are one object, different ones are not", () => {
     zone: word,
     nodeId: word,
     tenantId: word,
+    registeredByAdmin: fc.boolean(),
+    version: word,
   });
   const pool = new TraitsPool();
   fc.assert(
     fc.property(traits, traits, (a, b) => {
-      const [one, other] = [pool.intern(a), pool.intern(structuredClone(b))];
+      const [one, other] = [intern(pool, a), intern(pool, structuredClone(b))];
       expect(one).toEqual(a);
       expect(other).toEqual(b);
-      if (JSON.stringify(a) === JSON.stringify(b)) expect(pool.intern(a)).toBe(other);
+      if (JSON.stringify(a) === JSON.stringify(b)) expect(intern(pool, a)).toBe(other);
       else expect(one).not.toBe(other);
     }),
     { numRuns: 500 },
   );
 });
 
-test.each(["tags", "capabilities", "resources", "clusterId", "region", "zone", "nodeId", "tenantId"] as const)(
-  "traits that differ in %s alone are told apart even where they share a slot",
-  (field) => {
-    const pool = new TraitsPool(1);
-    pool.intern(BASE);
-    const other = { ...BASE, [field]: typeof BASE[field] === "string" ? "other" : ["other"] };
-    expect(pool.intern(other)).toEqual(other);
-  },
-);
+test.each([
+  "tags",
+  "capabilities",
+  "resources",
+  "clusterId",
+  "region",
+  "zone",
+  "nodeId",
+  "tenantId",
+  "registeredByAdmin",
+  "version",
+] as const)("traits that differ in %s alone are told apart even where they share a slot", (field) => {
+  const pool = new TraitsPool(1);
+  intern(pool, BASE);
+  const before = BASE[field];
+  const other = { ...BASE, [field]: typeof before === "boolean" ? !before : typeof before === "string" ? "other" : ["other"] };
+  expect(intern(pool, other)).toEqual(other);
+});
+
+test("functions of many versions share what each of them has", () => {
+  const pool = new TraitsPool();
+  const versions = Array.from({ length: 100 }, (_, i) => `1.${i}.0`);
+  const first = versions.map((version) => pool.intern(BASE, version));
+  expect(versions.every((version, i) => pool.intern(structuredClone(BASE), version) === first[i])).toBe(true);
+});
 
 test("lists given are not kept: changing them later changes nothing", () => {
   const tags = ["a"];
-  const traits = new TraitsPool().intern({ ...BASE, tags });
+  const traits = intern(new TraitsPool(), { ...BASE, tags });
   tags.push("b");
   expect(traits.tags).toEqual(["a"]);
 });
 
 test("a pool that is full forgets, and goes on sharing", () => {
   const pool = new TraitsPool(16);
-  for (let i = 0; i < 10_000; i++) pool.intern({ ...BASE, tags: [`t${i}`] });
-  const first = pool.intern({ ...BASE });
-  expect(pool.intern({ ...BASE, tags: ["a", "b"] })).toBe(first);
+  for (let i = 0; i < 10_000; i++) intern(pool, { ...BASE, tags: [`t${i}`] });
+  const first = intern(pool, { ...BASE });
+  expect(intern(pool, { ...BASE, tags: ["a", "b"] })).toBe(first);
   expect(pool.size()).toBeLessThanOrEqual(32);
 });
 
@@ -80,6 +104,7 @@ test.each([
   { what: "a resource more", change: { traits: { ...BASE, resources: ["gpu"] } }, same: false },
   { what: "the cluster", change: { traits: { ...BASE, clusterId: "c2" } }, same: false },
   { what: "the region", change: { traits: { ...BASE, region: "us" } }, same: false },
+  { what: "the version", change: { traits: { ...BASE, version: "1.0.1" } }, same: false },
   { what: "the scope", change: { scope: SCOPE.GLOBAL }, same: false },
   { what: "the health", change: { health: HEALTH.CRITICAL }, same: false },
 ])("Watch 2: filterable fields are the same when $what differs: $same", ({ change, same }) => {

@@ -25,8 +25,22 @@ test.each([
   { words: ["completion", ""], has: ["bash", "zsh", "fish"] },
   { words: ["serve", "--grpc"], has: ["--grpc-port"] },
   { words: ["config", "validate", "package"], has: ["package.json"] },
+  // What follows a flag is of its command: serve --policy takes a file.
+  { words: ["discovery", "resolve", "--policy", ""], has: ["load-aware", "hash"] },
+  { words: ["serve", "--policy", "package"], has: ["package.json"] },
+  { words: ["--server", "discovery", "dns", ""], has: ["resolve", "node-encode"] },
+  { words: ["help", "dis"], has: ["discovery"] },
 ])("bash completes $words to $has", ({ words, has }) => {
   expect(offered(...words)).toEqual(expect.arrayContaining(has));
+});
+
+test.each([
+  { words: ["serve", "--policy", "load"], never: "load-aware" },
+  { words: ["discovery", "query", "package"], never: "package.json" },
+  { words: ["register", "--scope", ""], never: "package.json" },
+  { words: ["--server", "discovery", ""], never: "query" },
+])("bash does not offer $never after $words", ({ words, never }) => {
+  expect(offered(...words)).not.toContain(never);
 });
 
 test("bash offers nothing that does not begin with what was typed", () => {

@@ -3,11 +3,12 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Entry, HealthStatus, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type Manifest, readKubernetes } from "../../src/cli/kubernetes.ts";
+import type { AddressSource } from "../../src/cli/kubernetes-entries.ts";
 
 const OPTIONS = { namespacePrefix: "k8s", importer: "tester", clusterDomain: "cluster.local", scope: Scope.ZONE };
 
-function read(text: string): Manifest {
-  return readKubernetes(text, OPTIONS);
+function read(text: string, ...addresses: readonly AddressSource[]): Manifest {
+  return readKubernetes(text, { ...OPTIONS, addresses: new Set(addresses.length === 0 ? ["endpoints"] : addresses) });
 }
 
 /** Entries of a manifest that must be free of problems. */
@@ -65,12 +66,15 @@ test("a headless Service leads to the pods, so their port counts", () => {
   expect(entry).toMatchObject({ targets: [{ port: 8080 }], metadata: { "kubernetes.type": "Headless" } });
 });
 
-test("ExternalName becomes a target where it names a port, and is told where it does not", () => {
+test("ExternalName is a name for DNS, and a target where it names a port", () => {
   const spec = "  type: ExternalName\n  externalName: db.example.com\n";
   expect(entriesOf(service(`${spec}  ports: [{ port: 5432 }]`))[0]).toMatchObject({ targets: [{ host: "db.example.com", port: 5432 }] });
   const { entries, notes } = read(service(spec));
-  expect(entries[0]?.entry).toMatchObject({ targets: [], metadata: { "kubernetes.external-name": "db.example.com" } });
-  expect(notes).toEqual(["Service web: has an external name but no port, so its entry has no target"]);
+  expect(entries[0]?.entry).toMatchObject({
+    targets: [],
+    metadata: { "kubernetes.external-name": "db.example.com", "waymark.dns.cname": "db.example.com" },
+  });
+  expect(notes).toEqual([]);
 });
 
 test.each([
@@ -128,6 +132,54 @@ test("slices of one endpoint are joined: a second address family, a port more", 
   }
 });
 
+test("a pod's host name is a name below its Service's", () => {
+  const endpoints = "endpoints: [{ addresses: [10.0.0.1], hostname: web-0 }, { addresses: [10.0.0.2] }]";
+  expect(entriesOf(slice(`ports: [{ port: 80 }]\n${endpoints}`)).map(({ aliases }) => aliases)).toEqual([["web-0.web.k8s.default"], []]);
+});
+
+const ENDPOINTS = `apiVersion: v1
+kind: Endpoints
+metadata: { name: web }
+subsets:
+  - addresses: [{ ip: 10.0.0.1, hostname: web-0, nodeName: n, targetRef: { kind: Pod, name: web-abc } }]
+    notReadyAddresses: [{ ip: 10.0.0.2 }]
+    ports: [{ name: http, port: 8080 }]
+  - addresses: [{ ip: 10.0.0.3 }]
+    ports: null
+`;
+
+test("Endpoints say what slices say, and count where there are none", () => {
+  expect(
+    entriesOf(ENDPOINTS).map(({ key, health, aliases, targets }) => [key?.instanceId, health, aliases, targets.map(({ host }) => host)]),
+  ).toEqual([
+    ["web-abc", HealthStatus.HEALTHY, ["web-0.web.k8s.default"], ["10.0.0.1"]],
+    ["10.0.0.2", HealthStatus.CRITICAL, [], ["10.0.0.2"]],
+    ["10.0.0.3", HealthStatus.HEALTHY, [], []],
+  ]);
+  const both = `${ENDPOINTS}---\n${slice("ports: [{ port: 80 }]\nendpoints: [{ addresses: [10.0.0.9] }]")}`;
+  expect(entriesOf(both).map(({ key }) => key?.instanceId)).toEqual(["10.0.0.9"]);
+});
+
+test.each([
+  { addresses: ["endpoints"], want: ["10.0.0.9 10.0.0.9"] },
+  { addresses: ["cluster"], want: ["cluster 10.96.0.1 fd00::1"] },
+  { addresses: ["load-balancer"], want: ["load-balancer 192.0.2.7 lb.example.com"] },
+  { addresses: ["endpoints", "cluster"], want: ["10.0.0.9 10.0.0.9", "cluster 10.96.0.1 fd00::1"] },
+] as const)("of $addresses the targets are $want", ({ addresses, want }) => {
+  const spec = "  type: LoadBalancer\n  clusterIP: 10.96.0.1\n  clusterIPs: [10.96.0.1, 'fd00::1']\n  ports: [{ name: http, port: 80 }]\n";
+  const status = "status: { loadBalancer: { ingress: [{ ip: 192.0.2.7 }, { hostname: lb.example.com }] } }\n";
+  const endpoints = slice("ports: [{ port: 8080 }]\nendpoints: [{ addresses: [10.0.0.9] }]");
+  const { entries, problems } = read(`${service(spec)}${status}---\n${endpoints}`, ...addresses);
+  expect(problems).toEqual([]);
+  const said = entries.map(({ entry: { key, targets } }) => [key?.instanceId, ...targets.map(({ host }) => host)].join(" "));
+  expect(said.toSorted()).toEqual([...want]);
+});
+
+test("a Service without the addresses that were asked for is left out, and told", () => {
+  const { entries, notes } = read(service("  clusterIP: None\n  ports: [{ port: 80 }]"), "cluster", "load-balancer");
+  expect({ entries, notes }).toEqual({ entries: [], notes: ["Service web: left out, it has none of the addresses that were asked for"] });
+});
+
 test("a Service whose slices are empty has no entry: nobody answers", () => {
   expect(entriesOf(`${service("  ports: [{ port: 80 }]")}---\n${slice("ports: null\nendpoints: null")}`)).toEqual([]);
 });
@@ -163,6 +215,22 @@ test("the list that kubectl prints as JSON is read, items and their lines", () =
   expect(entries.map(({ entry }) => entry.key?.name)).toEqual(["a", "b"]);
   const line = text.split("\n").findIndex((each) => each.includes("70000")) + 1;
   expect(problems).toEqual([{ line, message: "Service c: spec.ports.0.port: port is more than 65535" }]);
+});
+
+const ITEM = { metadata: { name: "web" }, spec: { ports: [{ port: 80 }] } };
+test.each([
+  { name: "what kubectl get --raw prints", text: JSON.stringify({ kind: "ServiceList", apiVersion: "v1", items: [ITEM] }) },
+  { name: "a list alone", text: JSON.stringify([{ kind: "Service", apiVersion: "v1", ...ITEM }]) },
+  {
+    name: "a list alone, in YAML",
+    text: "- kind: Service\n  apiVersion: v1\n  metadata: { name: web }\n  spec: { ports: [{ port: 80 }] }\n",
+  },
+])("$name is read", ({ text }) => {
+  expect(entriesOf(text).map(({ key }) => key?.name)).toEqual(["web"]);
+});
+
+test("items of a list of anything must say what they are", () => {
+  expect(read(JSON.stringify({ kind: "List", apiVersion: "v1", items: [ITEM] })).problems).toHaveLength(1);
 });
 
 test.each([

@@ -288,6 +288,6 @@ test("discovery policy shows what is in force, and what is wrong with it", async
   expect(none.stderr).toContain("no policy was ever applied: everything is allowed");
   fake.policy.set("policyStatus", () => ({ enabled: true, number: 6n, newestNumber: 7n, degraded: "version 7 cannot be read" }));
   const { stdout, stderr } = await waymark(["discovery", "policy", "status", "-o", "json", "--server", fake.address]);
-  expect(JSON.parse(stdout)).toMatchObject({ enabled: true, number: "6", newest_number: "7" });
+  expect(JSON.parse(stdout)).toMatchObject({ enabled: true, number: "6", newestNumber: "7" });
   expect(stderr).toContain("warning: version 7 cannot be read");
 });

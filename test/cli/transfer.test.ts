@@ -29,7 +29,7 @@ interface Result {
     readonly key: Readonly<Record<string, string>>;
   }[];
   readonly problems: readonly { readonly line: number; readonly message: string }[];
-  readonly lease_id: string;
+  readonly leaseId: string;
 }
 
 async function importing(fake: FakeDiscovery, text: string, flags: readonly string[] = []) {
@@ -48,7 +48,7 @@ test("an import registers everything once; the same import again registers nothi
   expect(fake.callsOf("register")).toHaveLength(1);
   expect(fake.callsOf("register")[0]?.request).toMatchObject({ static: true });
   const second = await importing(fake, DEMO["shop.yaml"]);
-  expect(second).toMatchObject({ exit: 0, result: { counts: { create: 0, update: 0, remove: 0, unchanged: 20 }, lease_id: "" } });
+  expect(second).toMatchObject({ exit: 0, result: { counts: { create: 0, update: 0, remove: 0, unchanged: 20 }, leaseId: "" } });
   expect(fake.callsOf("register")).toHaveLength(1);
 });
 

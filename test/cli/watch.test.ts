@@ -9,6 +9,7 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
+import { until } from "../fakes/until.ts";
 
 const started: FakeDiscovery[] = [];
 
@@ -37,6 +38,27 @@ const message = (init: Parameters<typeof create<typeof CatalogWatchResponseSchem
   create(CatalogWatchResponseSchema, init);
 const snapshot = message({ deltas: [put("one", 1)], snapshot: Snapshot.BEGIN });
 const end = message({ deltas: [put("two", 2)], snapshot: Snapshot.END, portableCursor: "p2", revision: 2n });
+
+test("nobody is told that a watch is still being worked on once it has begun", async () => {
+  const fake = await startFake();
+  // Nothing there, nothing to print: the snapshot's end alone says that it is on.
+  fake.watchScript = [[message({ snapshot: Snapshot.BEGIN }), message({ snapshot: Snapshot.END, portableCursor: "p1", revision: 1n })]];
+  const interrupt = new AbortController();
+  let begunMs = Number.POSITIVE_INFINITY;
+  const late: string[] = [];
+  const watching = waymark(["discovery", "watch", "--server", fake.address], {
+    interrupt: interrupt.signal,
+    onStderr: (text) => {
+      if (text.includes("following changes")) begunMs = performance.now();
+      else if (performance.now() > begunMs) late.push(text);
+    },
+  });
+  // Longer than a command has until it is told of.
+  await until("it goes on for a while", () => performance.now() > begunMs + 1200);
+  interrupt.abort();
+  expect((await watching).exit).toBe(0);
+  expect(late.filter((text) => text.includes("still working"))).toEqual([]);
+});
 
 test("a watch that is cut resumes from the last whole cursor and tells nothing twice", async () => {
   const fake = await startFake();

@@ -3,7 +3,7 @@ import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { decodeFailure } from "../../src/client/request-error.ts";
+import { decodeFailure } from "../../src/client/failure.ts";
 
 const failed = { code: 5, message: "not_found: no such entry", isReachable: true, server: "s:1" };
 

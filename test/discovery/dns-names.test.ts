@@ -1,7 +1,7 @@
 /** Names below a suffix, and aliases, kept up with a replica. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { DnsNames } from "../../src/discovery/dns-names.ts";
+import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
@@ -9,9 +9,7 @@ import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
 const T = timeOf(1, 0);
 const ALIASES = ["shop.example", "Shop.Example.", "www.shop.example", "pay"];
 
-function anyone(): boolean {
-  return true;
-}
+const anyone: NameView = { sees: () => true, counts: () => true };
 
 test("aliases and the names above them are what a scan of all entries finds, after any registrations and removals", () => {
   const act = fc.record({
@@ -23,7 +21,7 @@ test("aliases and the names above them are what a scan of all entries finds, aft
   fc.assert(
     fc.property(fc.array(act, { minLength: 1, maxLength: 25 }), (acts) => {
       const r = new Registry();
-      const names = new DnsNames(r.replica);
+      const names = new DnsNames(r.replica, ["waymark"]);
       const held = new Map<string, readonly string[]>();
       acts.forEach(({ name, aliases, isRemoval, isRefreshed }, n) => {
         if (isRemoval) r.registrar.unregisterKeys(caller("ann"), [keyOf(name)], at(n));
@@ -40,12 +38,12 @@ test("aliases and the names above them are what a scan of all entries finds, aft
       names.refresh();
       for (const alias of ["shop.example", "www.shop.example", "pay"]) {
         const want = [...held].filter(([, list]) => list.includes(alias)).map(([name]) => name);
-        expect(names.findAlias(alias, anyone).map((record) => record.name)).toEqual(want.toSorted());
-        expect(names.findAlias(alias, () => false)).toEqual([]);
+        expect(names.findAlias(alias, "waymark", anyone).map((record) => record.name)).toEqual(want.toSorted());
+        expect(names.findAlias(alias, "waymark", { ...anyone, sees: () => false })).toEqual([]);
       }
       const all = [...(held.size > 0 ? ["svc"] : []), ...[...held.values()].flat()];
       for (const suffix of ["example", "shop.example", "pay", "svc", "op.example", "nothing"])
-        expect(names.hasNameUnder(suffix, anyone)).toBe(all.some((name) => name === suffix || name.endsWith(`.${suffix}`)));
+        expect(names.hasNameUnder(suffix, "waymark", anyone)).toBe(all.some((name) => name === suffix || name.endsWith(`.${suffix}`)));
     }),
     { numRuns: 100 },
   );
@@ -53,13 +51,13 @@ test("aliases and the names above them are what a scan of all entries finds, aft
 
 test("names of an origin that was hidden, came back, or was forgotten at once", () => {
   const [a, b] = [new MeshNode("a"), new MeshNode("b")];
-  const names = new DnsNames(b.replica);
+  const names = new DnsNames(b.replica, ["waymark"]);
   a.put(KEYS[4]!, 0, T);
   a.commit(T);
   b.copy(a, "a/1", T);
   const has = (): boolean => {
     names.refresh();
-    return names.hasNameUnder("eu", anyone);
+    return names.hasNameUnder("eu", "waymark", anyone);
   };
   const seen = [has()];
   b.setLife("a/1", "hidden");

@@ -34,3 +34,42 @@ test("only an older record is hidden: one of the very same stamp stays", () => {
   r.hear("web", BODY.UNREGISTERED, 1, at(3), "c");
   expect(r.registrar.endSuperseded([keyOf("web")], at(4))).toBe(1);
 });
+
+test("a lease one of whose entries another node's word ended is not renewed any more, and what is left of it stands until it runs out", () => {
+  const r = new Registry();
+  const several = r.register("ann", [draft("web"), draft("db")], at(0));
+  const one = r.register("ann", [draft("api")], at(0));
+  for (const name of ["web", "api"]) r.hear(name, BODY.UNREGISTERED, 10, at(10));
+  r.registrar.endSuperseded([keyOf("web"), keyOf("api")], at(20));
+  r.flush(at(20));
+  expect(r.registrar.renew(caller("ann"), [several, one], [], at(30)).expiredLeaseIds).toEqual([several, one]);
+  expect(() => r.register("ann", [draft("new")], at(30), { leaseId: several })).toThrow("lease_not_found");
+  expect(r.names()).toEqual(["db"]);
+  // Its client registers again, and nothing of it was away in between but what was ended.
+  const again = r.register("ann", [draft("web"), draft("db")], at(40));
+  r.flush(at(40));
+  r.registrar.tick(at(30_010));
+  r.flush(at(30_010));
+  expect([r.names(), r.leases.has(several), r.leases.has(again)]).toEqual([["db", "web"], false, true]);
+});
+
+test("when that is refused the lease is renewed as before; a retried Register does not get a lease that is over", () => {
+  const r = new Registry();
+  const several = r.register("ann", [draft("web"), draft("db")], at(0), { idempotencyKey: "k" });
+  r.hear("web", BODY.UNREGISTERED, 10, at(10));
+  r.registrar.endSuperseded([keyOf("web")], at(20));
+  r.refuse();
+  expect(r.registrar.renew(caller("ann"), [several], [], at(30)).expiredLeaseIds).toEqual([]);
+  r.registrar.endSuperseded([keyOf("web")], at(40));
+  r.flush(at(40));
+  expect(r.register("ann", [draft("web"), draft("db")], at(50), { idempotencyKey: "k" })).not.toBe(several);
+});
+
+test("of static entries that another node's word ended it is told once which they are", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web"), draft("db")], at(0), { isStatic: true });
+  r.hear("web", BODY.UNREGISTERED, 10, at(10));
+  r.registrar.endSuperseded([keyOf("web")], at(20));
+  expect([r.registrar.endings.takeEndedStatic(), r.registrar.endings.takeEndedStatic()]).toEqual([[keyOf("web")], []]);
+  expect(r.registrar.endings.endedStaticCount).toBe(1);
+});

@@ -1,4 +1,5 @@
 /** Fan-out: who is woken by a change, once each, in order. */
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 
@@ -32,6 +33,32 @@ test("a change wakes those who follow its namespace, a prefix of it, or everythi
   fanout.changed(["svc.market"]);
   expect(taken(fanout)).toEqual(["exact", "prefix", "all"]);
   expect(fanout.readyCount).toBe(0);
+});
+
+test("whatever changed, those are woken who follow one of the namespaces, in no order that matters, once each", () => {
+  const name = fc.array(fc.constantFrom("a", "b", "ab", "a-b"), { minLength: 1, maxLength: 4 }).map((labels) => labels.join("."));
+  const follows = fc.oneof(fc.record({ namespace: name }), fc.record({ prefix: name }), fc.constant({}));
+  fc.assert(
+    fc.property(
+      fc.array(follows, { maxLength: 12 }),
+      fc.array(fc.nat(11), { maxLength: 4 }),
+      fc.array(name, { minLength: 1, maxLength: 4 }),
+      (all, gone, changed) => {
+        const fanout = new Fanout();
+        const watchers = all.map((each, i) => watcher(String(i), each));
+        for (const each of watchers) fanout.add(each);
+        const left = watchers.filter((_, i) => !gone.includes(i));
+        for (const each of watchers) if (!left.includes(each)) fanout.remove(each);
+        fanout.changed(changed);
+        const concerns = ({ namespace, prefix }: Watcher) =>
+          (namespace === "" && prefix === "") ||
+          changed.some((one) => one === namespace || (prefix !== "" && `${one}.`.startsWith(`${prefix}.`)));
+        const woken = taken(fanout);
+        expect(new Set(woken)).toEqual(new Set(left.filter(concerns).map((each) => each.name)));
+        expect(new Set(woken).size, "once each").toBe(woken.length);
+      },
+    ),
+  );
 });
 
 test("a watcher is woken once however much changed, and again by what changes after", () => {
@@ -71,4 +98,16 @@ test("a bookmark readies those whose time has come", () => {
   fanout.add({ ...watcher("later", {}), dueMonoMs: 101 });
   fanout.due(100);
   expect(taken(fanout)).toEqual(["now"]);
+});
+
+test("everybody is readied when the node's readiness changes, and a removed one's place is nobody's", () => {
+  const fanout = new Fanout();
+  const [exact, prefix] = [watcher("exact", { namespace: "a" }), watcher("prefix", { prefix: "a" })];
+  for (const each of [exact, prefix, watcher("all", {})]) fanout.add(each);
+  fanout.all();
+  expect(taken(fanout)).toEqual(["exact", "prefix", "all"]);
+  for (const each of [exact, prefix]) fanout.remove(each);
+  fanout.changed(["a", "a.b"]);
+  fanout.all();
+  expect(taken(fanout)).toEqual(["all"]);
 });

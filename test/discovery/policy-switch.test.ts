@@ -32,10 +32,14 @@ function open(count = 5) {
       prefix,
       dueMonoMs: Number.POSITIVE_INFINITY,
       lagRevisions,
+      get settledRevision() {
+        return r.replica.revision - lagRevisions;
+      },
       reader,
       isReady: false,
       wake: () => {},
-      refresh: (namespaces) => void heard.push(`${who.tenant}: ${[...new Set(namespaces)].join(" ")}`),
+      refresh: (namespaces) => void heard.push(`${who.tenant}: ${namespaces === "all" ? "all" : [...new Set(namespaces)].join(" ")}`),
+      isTelling: false,
       stop: () => {},
     };
     fanout.add(watcher);

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/filter.ts";
 import { KIND } from "../../src/catalog/record.ts";
+import { healthTier } from "../../src/catalog/select.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/caller.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../src/policy/verdict.ts";
@@ -10,6 +11,7 @@ import { at, caller, draft, Registry } from "../fakes/registry.ts";
 
 const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
 const HIDING = new Policy(set([rule("svc", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1);
+const SAMPLING = { form: "spread", at: 0, rank: healthTier, ideal: 0, fit: 0, wanted: 1 } as const;
 const BLUE: Caller = { ...caller("ann"), tenant: "blue" };
 const RED: Caller = { ...caller("bob"), tenant: "red" };
 
@@ -79,8 +81,9 @@ test("a name is found by who sees it", () => {
   const { reads, denials, change } = open();
   change(HIDING);
   const key = { kind: KIND.SERVICE, namespace: "svc", name: "a" };
-  expect(reads.find(BLUE, key)).toHaveLength(1);
-  expect(reads.find(RED, key)).toEqual([]);
+  const find = (who: Caller) => reads.find(who, key, { sampling: SAMPLING, suits: (record) => record });
+  expect(find(BLUE).found).toHaveLength(1);
+  expect(find(RED)).toEqual({ found: [], isSample: false });
   expect(denials).toEqual(["red query svc viewer_denied"]);
 });
 
@@ -124,17 +127,34 @@ test("equal watches of one class of viewers share a reader until the last is clo
   expect(reads.reader(RED, request)).not.toBe(one);
 });
 
-test("what a policy gives and takes is told by viewer, of namespaces that the watch is about", () => {
+test("a watch is owed what another policy changes for its viewer in namespaces that it is about, until it is told", () => {
   const { reads, policies } = open();
-  const request = { filter: { ...ANY, prefix: "svc" }, isNamesOnly: false, withDigest: false };
-  const [red, blue] = [reads.reader(RED, request), reads.reader(BLUE, request)];
+  const owed = (who: Caller, filter: Partial<typeof ANY>) => {
+    const reader = reads.reader(who, { filter: { ...ANY, ...filter }, isNamesOnly: false, withDigest: false });
+    return [reader.isOwed, reader.options.isOwed?.("svc")];
+  };
+  expect(owed(RED, { prefix: "svc" })).toEqual([false, false]);
   policies.policy = HIDING;
-  const known = ["other", "svc", "svc.eu"];
-  expect(reads.changedFor(red, NO_POLICY, "lost", known)).toEqual(["svc", "svc.eu"]);
-  expect(reads.changedFor(red, NO_POLICY, "gained", known)).toEqual([]);
-  expect(reads.changedFor(blue, NO_POLICY, "lost", known)).toEqual([]);
-  policies.policy = NO_POLICY;
-  expect(reads.changedFor(red, HIDING, "gained", known)).toEqual(["svc", "svc.eu"]);
+  expect([owed(RED, { prefix: "svc" }), owed(RED, {}), owed(RED, { namespace: "svc" })]).toEqual([
+    [true, true],
+    [true, true],
+    [true, true],
+  ]);
+  expect(owed(RED, { prefix: "svc.eu" })).toEqual([false, true]);
+  expect(owed(BLUE, { prefix: "svc" })).toEqual([false, false]);
+  reads.show(HIDING);
+  expect(owed(RED, { prefix: "svc" })).toEqual([true, true]);
+  reads.settle(HIDING);
+  expect(owed(RED, { prefix: "svc" })).toEqual([false, false]);
+  // Owners' rules: until they are applied to all records nobody can say what there is, and afterwards everybody can.
+  const owned = new Policy(set([rule("svc", { owners: ["c9"], visibilityTenants: ["blue"] })], { defaultAllow: true }), 2);
+  policies.policy = owned;
+  expect([owed(BLUE, { prefix: "svc" }), owed(BLUE, { prefix: "other" })]).toEqual([
+    [true, true],
+    [false, true],
+  ]);
+  reads.show(owned);
+  expect(owed(BLUE, { prefix: "svc" })).toEqual([false, false]);
 });
 
 test("a newcomer that does not know its cluster's policy shows nothing, refuses a watch for the moment, and has denied nobody", () => {

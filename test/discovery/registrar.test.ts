@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { LoadView } from "../../src/catalog/entry-view.ts";
-import { BODY, HEALTH } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, HEALTH } from "../../src/catalog/record.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { hlcWallMs } from "../../src/lib/hlc.ts";
 import { at, caller, command, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
@@ -53,6 +53,23 @@ test("the same content again is a no-op that moves the key to the new lease: no 
   r.registrar.tick(at(80_000));
   r.flush(at(80_000));
   expect(r.names()).toEqual([]);
+});
+
+test("the same content again, while the first is on its way to the disk, is no second record, and falls with it", () => {
+  const r = new Registry();
+  const first = r.registrar.register(ANN, command([draft("web")]), at(0));
+  r.take();
+  const second = r.registrar.register(ANN, command([draft("web")]), at(1));
+  expect([r.replica.lastSeq, r.replica.staged.length]).toEqual([1, 1]);
+  r.land(at(1));
+  r.flush(at(1));
+  expect([r.names(), r.leases.has(first.leaseId), r.disk.rows.get(keyOf("web"))?.leaseId]).toEqual([["web"], false, second.leaseId]);
+  const other = new Registry();
+  other.registrar.register(ANN, command([draft("web")]), at(0));
+  other.take();
+  other.registrar.register(ANN, command([draft("web")]), at(1));
+  other.refuse();
+  expect([other.names(), [...other.leases.ids()], other.registrar.hasWork]).toEqual([[], [], false]);
 });
 
 test("load and times are not content; anything else is, and makes one update", () => {
@@ -352,12 +369,13 @@ test("whatever the journal refuses, before and behind what it takes, is as if ne
 const DAY_MS = 86_400_000;
 
 test.each([
-  { what: "put it", body: BODY.ENTRY },
-  { what: "unregistered it", body: BODY.UNREGISTERED },
-  { what: "let it expire", body: BODY.EXPIRED },
+  { what: "put it", body: BODY.ENTRY, wallMs: DAY_MS + 1 },
+  { what: "unregistered it", body: BODY.UNREGISTERED, wallMs: DAY_MS + 1 },
+  // That says nothing of a record of this node, so nothing needs to be above it.
+  { what: "let it expire", body: BODY.EXPIRED, wallMs: 3 },
 ])(
   "Why: what is registered here is seen at once, though another node, a day ahead, $what; that clock is felt by this key only",
-  ({ body }) => {
+  ({ body, wallMs }) => {
     const r = new Registry();
     r.hear("web", body, DAY_MS, at(0));
     r.register("ann", [draft("web", { tags: ["mine"] })], at(1));
@@ -370,11 +388,12 @@ test.each([
     expect([view?.origin.id, view?.traits.tags, view?.health]).toEqual(["a/1", ["more"], HEALTH.DEGRADED]);
     const wallOf = (name: string): number => hlcWallMs(r.replica.own(keyOf(name))?.hlc ?? 0) - WALL;
     r.register("ann", [draft("db")], at(4));
-    expect([wallOf("web"), wallOf("db")]).toEqual([DAY_MS, 4]);
+    // Three writes, each half a millisecond above the one before.
+    expect([wallOf("web"), wallOf("db")]).toEqual([wallMs, 4]);
     // Nor does the own row, read back, take the clock along.
     r.restart(at(5));
     r.register("ann", [draft("api")], at(6));
-    expect([wallOf("web"), wallOf("db"), wallOf("api")]).toEqual([DAY_MS, 4, 6]);
+    expect([wallOf("web"), wallOf("db"), wallOf("api")]).toEqual([wallMs, 4, 6]);
     r.hear("web", BODY.UNREGISTERED, 2 * DAY_MS, at(7));
     r.register("ann", [draft("web")], at(8));
     expect([r.names(), wallOf("web")]).toEqual([["api", "db", "web"], 2 * DAY_MS]);
@@ -404,7 +423,9 @@ test.each([
   expect(r.names()).toEqual([]);
 });
 
-test("Why: stamps of one key rise, whatever clocks others have: the newest write here is above all that was held", () => {
+test("Why: stamps of one key rise, whatever clocks others have: the newest write here is above all that shows or ends something", () => {
+  const saidHlc = ({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, "body" | "hlc" | "unregisteredHlc">) =>
+    body === BODY.EXPIRED ? (unregisteredHlc ?? 0) : hlc;
   const body = fc.constantFrom(BODY.ENTRY, BODY.UNREGISTERED, BODY.EXPIRED);
   const step = fc.oneof(
     fc.record({ kind: fc.constant("hear" as const), body, hlcMs: fc.integer({ min: -DAY_MS, max: 2 * DAY_MS }) }),
@@ -415,7 +436,8 @@ test("Why: stamps of one key rise, whatever clocks others have: the newest write
       const r = new Registry();
       history.forEach((done, ms) => {
         const time = at(ms);
-        const newest = Math.max(r.replica.own(keyOf("web"))?.hlc ?? 0, ...r.replica.records(keyOf("web")).map(({ hlc }) => hlc));
+        const own = r.replica.own(keyOf("web"));
+        const newest = Math.max(0, ...[...(own === undefined ? [] : [own]), ...r.replica.records(keyOf("web"))].map(saidHlc));
         if (done.kind === "hear") r.hear("web", done.body, done.hlcMs, time);
         else if (done.kind === "register") r.registrar.register(ANN, command([draft("web", { tags: [`${ms}`] })]), time);
         else if (done.kind === "unregister" && r.registrar.unregisterKeys(ANN, [keyOf("web")], time) === 0) return;
@@ -454,3 +476,18 @@ function durableState(r: Registry): unknown {
   });
   return { records, leases, names: r.names(), floor: r.replica.self.floor };
 }
+
+test("Orphans: a hidden entry is unregistered as any other, and does not come back with its node", () => {
+  const r = new Registry();
+  r.hear("web", BODY.ENTRY, 0, at(0));
+  const origin = r.replica.origins.get("b/1");
+  if (origin === undefined) throw new Error("no origin");
+  r.replica.setLife(origin, "hidden");
+  const ann = { principal: "ann", tenant: "", cluster: "c1", roles: [], isAuthenticated: true, address: "" };
+  expect(r.registrar.unregisterKeys(ann, [keyOf("web")], at(1))).toBe(1);
+  expect(r.registrar.unregisterKeys(ann, [keyOf("web")], at(1))).toBe(0);
+  r.flush(at(1));
+  expect(r.registrar.unregisterKeys(ann, [keyOf("web")], at(2))).toBe(0);
+  r.replica.setLife(origin, "live");
+  expect(r.replica.view(keyOf("web"))).toBeUndefined();
+});

@@ -1,5 +1,10 @@
 /** What the journal kept, back in memory. */
 import { expect, test } from "vitest";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import type { KeyText } from "../../src/catalog/record.ts";
+import { decodeStoredRecord, encodeRecord } from "../../src/catalog/record-codec.ts";
+import { soundNumbers } from "../../src/discovery/restore.ts";
+import { MAX_STAMP } from "../../src/lib/hlc.ts";
 import { at, draft, keyOf, Registry } from "../fakes/registry.ts";
 
 test("entries, what was removed and static leases are back as they were", () => {
@@ -59,3 +64,38 @@ test.each([
   r.register("ann", [draft("a", { tags: ["new"] })], at(2));
   expect(r.replica.own(keyOf("a"))?.hlc).toBeGreaterThan(stamp);
 });
+
+test("rows whose stamps nobody can go on from come back under new numbers, with their leases, and can be written again", () => {
+  const r = new Registry();
+  const leaseId = r.register("ann", [draft("a"), draft("b"), draft("c")], at(0), { ttlMs: 10_000 });
+  r.registrar.unregisterKeys(admin, [keyOf("c")], at(1));
+  r.flush(at(1));
+  for (const name of ["a", "c"]) poison(r, keyOf(name));
+  r.restart(at(2));
+  r.flush(at(2));
+  expect(r.names()).toEqual(["a", "b"]);
+  expect(r.leases.leaseOf(keyOf("a"))).toBe(leaseId);
+  for (const name of ["a", "c"]) expect(r.replica.own(keyOf(name))?.hlc).toBeLessThanOrEqual(MAX_STAMP);
+  r.register("ann", [draft("a", { tags: ["new"] }), draft("c")], at(3));
+  expect(r.names()).toEqual(["a", "b", "c"]);
+  r.restart(at(4));
+  expect(r.names()).toEqual(["a", "b", "c"]);
+});
+
+test("a journal whose numbers are at the end goes on in a new generation, from half way up", () => {
+  const restored = { lastSeq: Number.MAX_SAFE_INTEGER, floor: 3, generation: 5 };
+  expect(soundNumbers(restored, () => 9)).toEqual({ lastSeq: 2 ** 51, floor: 3, generation: 9 });
+  const sound = { lastSeq: 2 ** 52, floor: 3, generation: 5 };
+  expect(soundNumbers(sound, () => 9)).toBe(sound);
+});
+
+const admin = { principal: "ann", tenant: "", cluster: "c1", roles: [], isAuthenticated: true, address: "" };
+
+/** Writes the key's row as a version would have that took over what a peer's clock said. */
+function poison(r: Registry, key: KeyText): void {
+  const row = r.disk.rows.get(key);
+  if (row === undefined) throw new Error(`no row of ${key}`);
+  const { seq, hlc: _, ...head } = decodeStoredRecord(row.record, DEFAULT_BOUNDS);
+  const record = encodeRecord({ ...head, seq, hlc: Number.MAX_SAFE_INTEGER }, head);
+  r.disk.rows.set(key, { ...row, record });
+}

@@ -68,8 +68,8 @@ test("what is hidden from a viewer and what does not exist are told apart by not
   const visible = market();
   const hiding: DnsCatalog = {
     revision: 6,
-    find: (kind, namespace, name) => (name === "web" ? [] : visible.find(kind, namespace, name)),
-    hasNameUnder: (suffix) => visible.hasNameUnder(suffix),
+    find: (kind, namespace, name, suits) => (name === "web" ? [] : visible.find(kind, namespace, name, suits)),
+    hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
     findAlias: () => [],
   };
   for (const type of ["A", "AAAA", "TXT", "SRV"] as const) {

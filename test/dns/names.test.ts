@@ -99,7 +99,22 @@ test.each<{ relative: string; want: DnsName }>([
   { relative: "web.eu.node", want: { form: "direct", name: "web", namespace: "eu.node" } },
   { relative: "_svc._tcp.web.node", want: { form: "other" } },
   { relative: "_svc._tcp.web", want: { form: "other" } },
-  { relative: "_svc._sctp.web.market", want: { form: "other" } },
+  { relative: "_svc._sctp.web.market", want: { form: "located", kind: KIND.SERVICE, transport: "sctp", name: "web", namespace: "market" } },
+  {
+    relative: "_http._tcp.web.market",
+    want: { form: "located", kind: KIND.SERVICE, transport: "tcp", port: "http", name: "web", namespace: "market" },
+  },
+  {
+    relative: "_tcp._tcp.web.market",
+    want: { form: "located", kind: KIND.SERVICE, transport: "tcp", port: "tcp", name: "web", namespace: "market" },
+  },
+  {
+    relative: "_b32-jzxwizj2g4._udp.web.market",
+    want: { form: "located", kind: KIND.SERVICE, transport: "udp", port: "Node:7", name: "web", namespace: "market" },
+  },
+  { relative: "_http._icmp.web.market", want: { form: "other" } },
+  { relative: "_http.web.market", want: { form: "other" } },
+  { relative: "__._tcp.web.market", want: { form: "other" } },
   { relative: "_svc.web.market", want: { form: "other" } },
   { relative: "_tcp.web", want: { form: "other" } },
   { relative: "web", want: { form: "other" } },
@@ -117,6 +132,14 @@ test("a name that can be written is read back as what it was", () => {
       form: fc.constant("located" as const),
       kind: fc.constantFrom(KIND.SERVICE, KIND.QUEUE, KIND.FUNCTION),
       transport: fc.constantFrom("tcp" as const, "udp" as const),
+      ...place,
+    }),
+    fc.record({
+      form: fc.constant("located" as const),
+      kind: fc.constant(KIND.SERVICE),
+      transport: fc.constantFrom("tcp" as const, "udp" as const, "sctp" as const),
+      // Names of ports that are labels of kinds mean the kind.
+      port: NAME.filter((text) => !["svc", "rpc", "mpreg", "queue"].includes(text)),
       ...place,
     }),
     fc.record({ form: fc.constant("direct" as const), ...place }),

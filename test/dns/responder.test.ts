@@ -66,8 +66,8 @@ test("at its bound the oldest kept answer goes", () => {
 test.each([
   { why: "a fault", error: new Error("the index is broken"), text: "SERVFAIL", hasFault: true },
   { why: "a refusal by limit", error: new WaymarkError("discovery_rate_limited", "slow down"), text: "REFUSED", hasFault: false },
+  { why: "a node that is not ready", error: new WaymarkError("not_ready", "later"), text: "SERVFAIL", hasFault: false },
   { why: "a denied peer", error: new WaymarkError("discovery_access_denied", "not you"), text: "REFUSED", hasFault: false },
-  { why: "a node that is not ready", error: new WaymarkError("not_ready", "no snapshot yet"), text: "SERVFAIL", hasFault: true },
 ])("$why is $text, and the next query is answered", ({ error, text, hasFault }) => {
   const responder = newResponder();
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);

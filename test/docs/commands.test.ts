@@ -8,7 +8,7 @@ import { type Block, blocksOf, isAsSaid, isBegunAsSaid, unrunOf } from "./comman
 const PAGES = ["README.md", "docs/quickstart.md", "docs/guides/policy.md"];
 /** What cannot be run inside a test, and is run by CI as a whole. */
 const KNOWN = ["npm ci && npm start", "npm test"];
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 60_000;
 
 /** A shell script in a process group of its own, so that what it started ends with it. */
 class Script {
@@ -103,7 +103,9 @@ describe.each(PAGES)("%s", (page) => {
       } finally {
         script.kill("SIGKILL");
       }
-      const isSame = isEndless ? isBegunAsSaid(said, script.stdout) : isAsSaid(said, script.stdout);
+      // Where a page shows what goes to stderr too: a busy machine may take its time.
+      const told = script.stdout.replaceAll(/^still working on .*\n/gm, "");
+      const isSame = isEndless ? isBegunAsSaid(said, told) : isAsSaid(said, told);
       // The page's words are what is expected, so that a difference shows where it is.
       expect(isSame ? said : script.stdout + script.stderr).toBe(said);
     });

@@ -1,12 +1,13 @@
 /** The pages about many nodes name only commands, flags, settings, metrics and scripts that there are. */
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { GLOBAL_FLAGS, VERBS } from "../../src/cli/verbs.ts";
+import { GLOBAL_FLAGS } from "../../src/cli/verbs.ts";
+import { ALL_VERBS as VERBS } from "../../src/cli/verbs-full.ts";
 import { KNOB_ROWS } from "../../src/config.ts";
 import { METRICS } from "../../src/lib/metrics.ts";
 
 const PAGES = [
-  ...["clustering", "production"].map((page) => `docs/guides/${page}.md`),
+  ...["clustering", "production", "install", "coming-from"].map((page) => `docs/guides/${page}.md`),
   ...["replication", "faults"].map((page) => `docs/design/${page}.md`),
   ...readdirSync("docs/runbooks").map((page) => `docs/runbooks/${page}`),
 ];

@@ -1,10 +1,11 @@
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { connect, follow } from "../../src/client/index.ts";
-import { CommandProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 
 const MANIFEST = "docs/examples/online-boutique.yaml";
 const folder = (): string => mkdtempSync(join(tmpdir(), "waymark-cli-"));
@@ -12,7 +13,7 @@ const folder = (): string => mkdtempSync(join(tmpdir(), "waymark-cli-"));
 /** What the tests look at in the documents commands print. */
 interface Printed {
   readonly event: string;
-  readonly revision: string;
+  readonly cursor: string;
   readonly items: readonly { readonly key: { readonly name: string } }[];
 }
 
@@ -23,11 +24,59 @@ test("serve prints one ready line on stdout, answers, and ends with exit code 0 
   expect(node.nodeId).toBe("n1");
   expect(Object.keys(node.listeners)).toEqual(["grpc", "http", "dns", "fabric"]);
   const status = await node.run(["discovery", "status", "-o", "json"]);
-  expect(json(status.stdout)).toMatchObject({ node_id: "n1", region: "eu", listeners: node.listeners });
+  expect(json(status.stdout)).toMatchObject({ nodeId: "n1", region: "eu", listeners: node.listeners });
   const { exit, stdout } = await node.stop();
   expect(exit).toBe(0);
   expect(stdout.trimEnd().split("\n")).toHaveLength(1);
 });
+
+/** Names of fields at any depth, but for the keys of maps. */
+function namesIn(value: unknown): readonly string[] {
+  if (typeof value !== "object" || value === null) return [];
+  if (Array.isArray(value)) return value.flatMap(namesIn);
+  return Object.entries(value).flatMap(([name, item]) => [name, ...(["listeners", "metadata"].includes(name) ? [] : namesIn(item))]);
+}
+
+test("documents of commands and of HTTP routes have the names of protobuf's JSON", async () => {
+  await using node = await startNodeProcess(["--ephemeral", "--demo"]);
+  const told = new Map<string, readonly string[]>();
+  for (const path of ["/control/peers", "/discovery/lag", "/discovery/policy"])
+    told.set(path, namesIn(await (await fetch(`http://${node.listeners["http"]}${path}`)).json()));
+  for (const command of [
+    ["discovery", "query"],
+    ["discovery", "status"],
+    ["discovery", "watch", "--until-synced", "--names-only"],
+    ["discovery", "lag"],
+    ["mesh", "peers", "list"],
+    ["discovery", "policy"],
+    ["report", "namespace-health"],
+    ["audit", "verify"],
+    ["import", "kubernetes", MANIFEST, "--dry-run"],
+  ]) {
+    const { stdout } = await node.run([...command, "-o", command.includes("watch") ? "yaml" : "json"]);
+    told.set(command.join(" "), command.includes("watch") ? (stdout.match(/\w+(?=:)/g) ?? []) : namesIn(JSON.parse(stdout)));
+  }
+  for (const [what, names] of told)
+    expect({ what, count: names.length > 2, snake: names.filter((name) => name.includes("_")) }).toEqual({ what, count: true, snake: [] });
+  expect(told.get("discovery lag")).toContain("servedBy");
+});
+
+test.each([["version"], ["--version"], ["--help"], ["help"], ["help", "discovery"]])(
+  "%s %s loads nothing that it does not need",
+  async (...argv) => {
+    // Each file and package it loads, a line each.
+    const hook = `import{registerHooks}from"node:module";import{writeSync}from"node:fs";registerHooks({resolve(s,c,n){const r=n(s,c);writeSync(2,r.url+"\\n");return r}})`;
+    const node = spawnSync(process.execPath, ["--import", `data:text/javascript,${encodeURIComponent(hook)}`, "src/main.ts", ...argv], {
+      encoding: "utf8",
+    });
+    expect(node.status).toBe(0);
+    expect(node.stdout.length).toBeGreaterThan(5);
+    const loaded = node.stderr.split("\n").filter((line) => line.startsWith("file:"));
+    expect(loaded.some((line) => line.endsWith("/src/cli/run.ts"))).toBe(true);
+    expect([...new Set(loaded.flatMap((line) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(line)?.[1] ?? []))]).toEqual(["commander"]);
+    expect(loaded.filter((line) => /\/gen\/|\/src\/(?:node|config|server|fabric|services)/.test(line))).toEqual([]);
+  },
+);
 
 test("a taken port is told clearly, with exit code 1", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
@@ -51,18 +100,27 @@ test("a taken port is told clearly, with exit code 1", async () => {
   expect(stdout).toBe("");
 });
 
+/** What a watch of a namespace tells after a cursor: the events of changes, and the cursor behind them. The node's own entries change when they will. */
+async function changesOf(node: NodeProcess, prefix: string, after: readonly string[] = []) {
+  const { stdout } = await node.run(["discovery", "watch", "--prefix", prefix, "--until-synced", "-o", "json", ...after]);
+  const events = stdout.trimEnd().split("\n").map(json);
+  return { changes: events.slice(0, -1).map(({ event }) => event), cursor: events.at(-1)?.cursor ?? "" };
+}
+
 test("an import makes its deltas once; --prune removes only what this importer owns", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
-  const revision = async (): Promise<string> => json((await node.run(["discovery", "status", "-o", "json"])).stdout).revision;
   await node.run(["register", "--namespace", "k8s.default", "--name", "byhand", "--instance", "1", "--target", "10.0.0.1:80"]);
   const dry = await node.run(["import", "kubernetes", MANIFEST, "--dry-run", "-o", "json"]);
   expect(json(dry.stdout)).toMatchObject({ applied: false, counts: { create: 20 } });
   const first = await node.run(["import", "kubernetes", MANIFEST, "-o", "json"]);
   expect(json(first.stdout)).toMatchObject({ applied: true, counts: { create: 20 } });
-  const before = await revision();
+  const { changes, cursor } = await changesOf(node, "k8s");
+  expect(changes).toHaveLength(21);
   const again = await node.run(["import", "kubernetes", "-", "-o", "json"], readFileSync(MANIFEST, "utf8"));
   expect(json(again.stdout)).toMatchObject({ counts: { create: 0, update: 0, remove: 0, unchanged: 20 } });
-  expect(await revision()).toBe(before);
+  // As the node's report of its own load does: the revision moves, and what was imported does not.
+  await node.run(["register", "--namespace", "svc.other", "--name", "other", "--instance", "1", "--target", "10.0.0.1:80"]);
+  expect((await changesOf(node, "k8s", ["--cursor", cursor])).changes).toEqual([]);
   const pruned = await node.run(
     ["import", "kubernetes", "-", "--prune", "-o", "json"],
     "apiVersion: v1\nkind: Service\nmetadata: { name: one }\nspec: {}\n",
@@ -77,11 +135,10 @@ test("applying what a query printed changes nothing", async () => {
   const { items } = json((await node.run(["discovery", "query", "--prefix", "k8s", "-o", "json"])).stdout);
   const file = join(folder(), "entries.json");
   writeFileSync(file, JSON.stringify(items));
-  const status = async (): Promise<unknown> => json((await node.run(["discovery", "status", "-o", "json"])).stdout).revision;
-  const before = await status();
+  const { cursor } = await changesOf(node, "k8s");
   const applied = await node.run(["apply", "-f", file, "-o", "json"]);
   expect(json(applied.stdout)).toMatchObject({ counts: { create: 0, update: 0, unchanged: 20 } });
-  expect(await status()).toBe(before);
+  expect((await changesOf(node, "k8s", ["--cursor", cursor])).changes).toEqual([]);
 });
 
 test("the demo catalog is there when the node is ready, also for DNS", async () => {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Client, connect, RequestError } from "../../src/client/index.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { allEntries } from "../fakes/write-storm.ts";
 
 const { register } = DiscoveryService.method;
@@ -104,6 +104,36 @@ test.runIf(isRoot)("a full disk: writes are refused with store_unavailable, read
   }
 });
 
+test.runIf(isRoot)("a disk that is full at the start: the node says so, and starts when there is room", async () => {
+  const mount = mkdtempSync(join(tmpdir(), "waymark-disk-"));
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", mount]);
+  const filler = join(mount, "filler");
+  const fill = () => expect(() => writeFileSync(filler, new Uint8Array(4 << 20))).toThrow("ENOSPC");
+  try {
+    const data = join(mount, "data");
+    const argv = ["serve", "--data-dir", data, ...["grpc", "http", "dns", "fabric"].flatMap((name) => [`--${name}-port`, "0"])];
+    for (const signal of [undefined, "SIGTERM", "SIGKILL"] as const) {
+      if (signal !== undefined) await (await startNodeProcess(["--data-dir", data])).stop(signal);
+      fill();
+      expect(await new CommandProcess(argv).finished()).toMatchObject({
+        exit: 1,
+        stderr: expect.stringMatching(/disk full .*make room/) as string,
+      });
+      rmSync(filler);
+    }
+    await using node = await startNodeProcess(["--data-dir", data]);
+    // A node that stops while the disk is full leaves a directory that starts.
+    fill();
+    await node.stop();
+    rmSync(filler);
+    await using again = await startNodeProcess(["--data-dir", data]);
+    expect(again.nodeId).toBe(node.nodeId);
+  } finally {
+    execFileSync("umount", [mount]);
+    rmSync(mount, { recursive: true });
+  }
+});
+
 /** Lets system calls of a running process fail, or take long, until disposed. */
 async function inject(pid: number, fault: string): Promise<AsyncDisposable> {
   const [calls = ""] = fault.split(":");
@@ -111,7 +141,7 @@ async function inject(pid: number, fault: string): Promise<AsyncDisposable> {
     stdio: ["ignore", "ignore", "pipe"],
   });
   // "Process 1 attached" comes once for the process; faults of threads follow with it.
-  await once(strace.stderr, "data", { signal: AbortSignal.timeout(10_000) });
+  await once(strace.stderr, "data", { signal: AbortSignal.timeout(30_000) });
   return {
     [Symbol.asyncDispose]: async () => {
       const closed = once(strace, "close");

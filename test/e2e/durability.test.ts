@@ -254,6 +254,23 @@ test("a journal of a newer format, or damaged, is refused with exit code 1 and l
   await withClient(node, async (client) => expect(await allEntries(client, "svc")).toHaveLength(200));
 });
 
+test("after kill -9 a directory whose log is gone is refused, and served as it is, by a new origin, with the flag it names", async () => {
+  const data = folder();
+  const first = await startNodeProcess(["--data-dir", data]);
+  await withClient(first, async (client) => client.call(register, { entries: [web("kept")], static: true }));
+  await first.stop();
+  const second = await startNodeProcess(["--data-dir", data]);
+  await withClient(second, async (client) => client.call(register, { entries: [web("lost")], static: true }));
+  await second.stop("SIGKILL");
+  rmSync(join(data, "journal.db-wal"));
+  const before = directoryBytes(data);
+  const { stderr } = await refusedStart(["--data-dir", data]);
+  expect(stderr).toMatch(/journal\.db has lost its log: .*put the log back, or start with --new-generation/);
+  expect(directoryBytes(data)).toEqual(before);
+  await using third = await startNodeProcess(["--data-dir", data, "--new-generation"]);
+  await withClient(third, async (client) => expect(instances(await allEntries(client, "svc"))).toEqual(["kept"]));
+});
+
 test("a taken port is told with its address and exit code 1, and the data directory is not left locked", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   const data = folder();
@@ -266,6 +283,24 @@ test("a taken port is told with its address and exit code 1, and the data direct
     expect(stderr).toContain(`--${name}-port`);
     expect(stderr).not.toMatch(/\n\s+at /);
   }
+});
+
+test("a second signal ends a node at once, and the next start has all that was acknowledged", async () => {
+  const data = folder();
+  const first = await startNodeProcess(["--data-dir", data]);
+  await withClient(first, async (client) => {
+    await client.call(register, { entries: [web("kept")], static: true });
+    // A node that drains waits for an open stream.
+    const watch = client.stream(DiscoveryService.method.catalogWatch, { namespacePrefix: "svc" })[Symbol.asyncIterator]();
+    await watch.next();
+    // Two of one kind may arrive as one.
+    first.command.kill("SIGTERM");
+    first.command.kill("SIGINT");
+    const { exit } = await first.command.finished();
+    expect([130, 143]).toContain(exit);
+  });
+  await using node = await startNodeProcess(["--data-dir", data]);
+  await withClient(node, async (client) => expect(await allEntries(client, "svc")).toHaveLength(1));
 });
 
 /** A start that must fail. */

@@ -14,11 +14,15 @@ const CONFIG = join(HOME, "node.json");
 const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "3s" };
 writeFileSync(CONFIG, JSON.stringify({ fabric, observability: { log_level: "error" } }));
 
+/** With fewer links than there are others. */
+const SPARSE = join(HOME, "sparse.json");
+writeFileSync(SPARSE, JSON.stringify({ fabric: { ...fabric, max_links: 3 }, observability: { log_level: "error" } }));
+
 const COUNT = 8;
 
-async function start(i: number, seed: NodeProcess | undefined, port = "0"): Promise<NodeProcess> {
+async function start(i: number, seed: NodeProcess | undefined, port = "0", config = CONFIG): Promise<NodeProcess> {
   const joins = seed === undefined ? [] : ["--join", seed.listeners["fabric"] ?? ""];
-  const self = ["--node-id", `n${i}`, "--cluster-id", "c1", "--data-dir", join(HOME, `n${i}`), "--config", CONFIG];
+  const self = ["--node-id", `n${i}`, "--cluster-id", "c1", "--data-dir", join(HOME, `n${i}`), "--config", config];
   return startNodeProcess([...self, "--fabric-port", port, ...joins]);
 }
 
@@ -65,3 +69,79 @@ test.each([
   },
   120_000,
 );
+
+/** Counters of a node, and the bytes of its links by kind. */
+async function countersOf(node: NodeProcess): Promise<(name: string) => number> {
+  const text = await (await fetch(`http://${node.listeners["http"]}/metrics`)).text();
+  const lines = text.split("\n").filter((line) => !line.startsWith("#"));
+  return (name) => {
+    const sum = lines.filter((line) => line.startsWith(name)).reduce((total, line) => total + Number(line.split(" ").at(-1)), 0);
+    return sum;
+  };
+}
+
+async function sumOf(nodes: readonly NodeProcess[], name: string): Promise<number> {
+  const counters = await Promise.all(nodes.map(countersOf));
+  return counters.reduce((sum, of) => sum + of(name), 0);
+}
+
+/** How many of these names a node shows. */
+async function shownAt(node: NodeProcess, tag: string): Promise<number> {
+  using door = new GrpcDoor(node.grpc);
+  const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc", tags: [tag] });
+  return ((response["items"] ?? []) as unknown[]).length;
+}
+
+test("eight with three links: a change at each every second arrives about once at every other, and what is said about it is less", async () => {
+  const nodes: NodeProcess[] = [];
+  try {
+    nodes.push(await start(0, undefined, "0", SPARSE));
+    nodes.push(...(await Promise.all([1, 2, 3, 4, 5, 6, 7].map((i) => start(i, nodes[0], "0", SPARSE)))));
+    await listEachOther(nodes);
+    const register = async (round: number) => {
+      await Promise.all(
+        nodes.map(async (node) => {
+          using door = new GrpcDoor(node.grpc);
+          const key = { namespace: "svc", name: "api", instanceId: node.nodeId };
+          const entry = { key, tags: [`t${round}`], targets: [{ host: "10.0.0.1", port: 80 }] };
+          const { code, message } = await door.ask("register", { entries: [entry], static: true });
+          expect(`${code} ${message}`).toBe("OK ");
+        }),
+      );
+    };
+    const everywhere = (round: number) =>
+      Promise.all(
+        nodes.map((node) =>
+          eventually(`${node.nodeId} shows round ${round}`, async () => {
+            const count = await shownAt(node, `t${round}`);
+            return count === COUNT ? [] : [`${count} of ${COUNT}`];
+          }),
+        ),
+      );
+    await register(0);
+    await everywhere(0);
+    const names = [
+      'mesh_records_total{direction="received"}',
+      "mesh_applied_records_total",
+      "mesh_whole_transfers_total",
+      'mesh_link_bytes_total{direction="received",kind="records"}',
+      'mesh_link_bytes_total{direction="received",kind="vector"}',
+    ] as const;
+    const sums = () => Promise.all(names.map((name) => sumOf(nodes, name)));
+    const before = await sums();
+    for (let round = 1; round <= 10; round++) {
+      await register(round);
+      await everywhere(round);
+    }
+    const after = await sums();
+    const [received, applied, wholeTransfers, recordBytes, vectorBytes] = after.map((sum, i) => sum - before[i]!);
+    console.log("eight with three links:", { received, applied, wholeTransfers, recordBytes, vectorBytes });
+    expect(wholeTransfers).toBe(0);
+    expect(applied).toBeGreaterThanOrEqual(10 * COUNT * (COUNT - 1));
+    expect(received! / applied!).toBeLessThanOrEqual(1.5);
+    expect(vectorBytes).toBeLessThanOrEqual(recordBytes!);
+  } finally {
+    await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
+    for (const { nodeId } of nodes) rmSync(join(HOME, nodeId), { recursive: true, force: true });
+  }
+}, 120_000);

@@ -58,7 +58,7 @@ async function probed(over: Promise<unknown>): Promise<{ readonly asked: number;
   const first = nextCall + 1;
   while (!state.isOver) {
     nextCall += 1;
-    honest.transport.call(nextCall, victim.transport.address, { kind: "probe", from: nodeRef("a"), targetNodeId: "b", updates: [] }, 2_000);
+    honest.transport.call(nextCall, victim.transport.address, { kind: "probe", from: nodeRef("a"), targetNodeId: "b", updates: [] }, 5_000);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   const asked = nextCall - first + 1;

@@ -126,10 +126,10 @@ test("five nodes find each other by one seed, replicate to all, and hear of a fa
   const authority = new FabricAuthority();
   const seed = await started({ nodeId: "n0", tls: authority.issue("n0") });
   for (let i = 1; i < 5; i++) await started({ nodeId: `n${i}`, seeds: [seed.address], tls: authority.issue(`n${i}`) });
-  await until("all are linked to all", () => nodes.every((node) => node.upLinks().length === 4), 15_000);
+  await until("all are linked to all", () => nodes.every((node) => node.upLinks().length === 4));
   for (const [i, node] of nodes.entries()) node.put(`web${i}`);
   const wanted = ["web0", "web1", "web2", "web3", "web4"];
-  await until("all know all", () => nodes.every((node) => node.names().length === 5), 5_000);
+  await until("all know all", () => nodes.every((node) => node.names().length === 5));
   expect(nodes.map((node) => node.names())).toEqual(nodes.map(() => wanted));
   const gone = nodes.pop();
   await gone?.driver?.stop("leave", 2_000);

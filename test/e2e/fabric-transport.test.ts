@@ -5,7 +5,8 @@ import { type AddressInfo, connect as connectTcp, createServer, type Socket } fr
 import { setTimeout } from "node:timers/promises";
 import { Client, credentials } from "@grpc/grpc-js";
 import { afterEach, describe, expect, test } from "vitest";
-import { decodeCallResponse, decodeLinkFrame, encodeCallRequest, encodeLinkFrame } from "../../src/fabric/codec.ts";
+import { decodeCallResponse, encodeCallRequest } from "../../src/fabric/call-codec.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
 import { callHeaders } from "../../src/fabric/dial.io.ts";
 import type { LinkFrame } from "../../src/fabric/messages.ts";
 import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
@@ -152,7 +153,7 @@ describe("with certificates", () => {
     a.transport.call(1, b.transport.address, { kind: "probe", from: nodeRef("a"), targetNodeId: "c", updates: [] }, 2_000);
     await until("answered", () => a.answers.has(1));
     expect(a.answers.get(1)).toBeUndefined();
-    expect(a.refusals).toEqual(["probe: c answered with the certificate of b"]);
+    expect(a.refusals).toEqual(["probe: c of no cluster answered with the certificate of b of c1"]);
   });
 
   test("new certificates are for new connections; open links go on", async () => {

@@ -7,16 +7,16 @@ import {
   CatalogWatchResponse_Snapshot as Snapshot,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { connect } from "../../src/client/index.ts";
-import { askHttp, GrpcDoor, goodEntry, textOf } from "../fakes/node.ts";
+import { askHttp, type GrpcDoor, goodEntry, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { startStillNode } from "../fakes/still-node.ts";
 
 let node: NodeProcess;
 let grpc: GrpcDoor;
 let revision = "";
 
 beforeAll(async () => {
-  node = await startNodeProcess(["--ephemeral", "--node-id", "n1", "--zone", "z1", "--log-scopes", "server.rpc=debug"]);
-  grpc = new GrpcDoor(node.grpc);
+  ({ node, grpc } = await startStillNode(["--node-id", "n1", "--zone", "z1", "--log-scopes", "server.rpc=debug"]));
   const entries = [
     goodEntry({ tags: ["blue"], zone: "z2" }, { instanceId: "far" }),
     goodEntry({ tags: ["blue"] }, { instanceId: "near" }),

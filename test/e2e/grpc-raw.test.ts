@@ -1,5 +1,7 @@
 /** Calls no client library would make: raw HTTP/2 against the gRPC listener, and what it answers. */
-import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
+
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders, type Settings } from "node:http2";
+import { deflateSync, gzipSync } from "node:zlib";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -10,7 +12,7 @@ import { type GrpcListener, startGrpcListener } from "../../src/server/grpc.io.t
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { until } from "../fakes/until.ts";
-import { QUERY } from "./h2-frames.ts";
+import { QUERY, WATCH } from "./h2-frames.ts";
 
 let listener: GrpcListener;
 let session: ClientHttp2Session;
@@ -98,21 +100,61 @@ test.each([
 });
 
 test.each<{ name: string; chunks: Uint8Array[]; code: string }>([
-  { name: "no message", chunks: [], code: "3" },
+  { name: "no message", chunks: [], code: "12" },
   { name: "half a prefix", chunks: [Buffer.of(0, 0)], code: "3" },
   { name: "half a message", chunks: [framed(query("eu")).subarray(0, 7)], code: "3" },
-  { name: "two messages", chunks: [framed(query("eu")), framed(query("us"))], code: "3" },
-  { name: "two messages in one frame", chunks: [Buffer.concat([framed(query("eu")), framed(query("us"))])], code: "3" },
-  { name: "a message that says it is compressed", chunks: [framed(query("eu"), 1)], code: "3" },
+  { name: "two messages", chunks: [framed(query("eu")), framed(query("us"))], code: "12" },
+  { name: "two messages in one frame", chunks: [Buffer.concat([framed(query("eu")), framed(query("us"))])], code: "12" },
+  { name: "a message that says it is compressed", chunks: [framed(query("eu"), 1)], code: "13" },
+  { name: "a message with a reserved flag", chunks: [framed(query("eu"), 2)], code: "3" },
   { name: "a prefix of 4 GiB", chunks: [Buffer.of(0, 255, 255, 255, 255)], code: "8" },
   { name: "a message byte by byte", chunks: [...framed(query("eu"))].map((byte) => Buffer.of(byte)), code: "0" },
 ])("$name answers $code", async ({ chunks, code }) => {
   expect((await raw({}, chunks)).code).toBe(code);
 });
 
+test.each<{ name: string; encoding: string; chunks: Uint8Array[]; code: string }>([
+  { name: "gzip", encoding: "gzip", chunks: [framed(gzipSync(query("eu")), 1)], code: "0" },
+  { name: "deflate", encoding: "deflate", chunks: [framed(deflateSync(query("eu")), 1)], code: "0" },
+  { name: "a plain message where gzip was agreed", encoding: "gzip", chunks: [framed(query("eu"))], code: "0" },
+  { name: "gzip byte by byte", encoding: "gzip", chunks: [...framed(gzipSync(query("eu")), 1)].map((byte) => Buffer.of(byte)), code: "0" },
+  { name: "an empty compressed message", encoding: "gzip", chunks: [framed(new Uint8Array(), 1)], code: "0" },
+  { name: "a megabyte of gzip", encoding: "gzip", chunks: [framed(gzipSync(query("a".repeat(1e6))), 1)], code: "0" },
+  { name: "gzip that is none", encoding: "gzip", chunks: [framed(Buffer.alloc(40), 1)], code: "3" },
+  {
+    name: "gzip cut short, so that its last bytes say a length beyond the bound",
+    encoding: "gzip",
+    chunks: [framed(gzipSync(query("a".repeat(99))).subarray(0, 20), 1)],
+    code: "8",
+  },
+  {
+    name: "gzip that says it is shorter than it is",
+    encoding: "gzip",
+    chunks: [framed(lying(gzipSync(Buffer.alloc(1e6)), 10), 1)],
+    code: "3",
+  },
+  { name: "gzip that says it is longer than it is", encoding: "gzip", chunks: [framed(lying(gzipSync(query("eu")), 1e6), 1)], code: "3" },
+  { name: "gzip of more than a message may be", encoding: "gzip", chunks: [framed(gzipSync(Buffer.alloc(5e6)), 1)], code: "8" },
+  { name: "deflate of more than a message may be", encoding: "deflate", chunks: [framed(deflateSync(Buffer.alloc(5e6)), 1)], code: "3" },
+  { name: "an encoding that is not read here", encoding: "br", chunks: [framed(query("eu"), 1)], code: "12" },
+])("$name answers $code", async ({ encoding, chunks, code }) => {
+  expect((await raw({ "grpc-encoding": encoding }, chunks)).code).toBe(code);
+});
+
+/** Another length at the end of gzip. */
+function lying(bytes: Buffer, size: number): Buffer {
+  bytes.writeUInt32LE(size, bytes.length - 4);
+  return bytes;
+}
+
 test.each<{ name: string; headers: OutgoingHttpHeaders; http: number }>([
   { name: "a JSON body", headers: { "content-type": "application/json" }, http: 415 },
   { name: "no content type", headers: { "content-type": undefined }, http: 415 },
+  { name: "messages in another codec", headers: { "content-type": "application/grpc+json" }, http: 415 },
+  { name: "a type that only begins like gRPC's", headers: { "content-type": "application/grpc-web" }, http: 415 },
+  { name: "a type with a parameter", headers: { "content-type": "application/grpc+proto; charset=utf-8" }, http: 200 },
+  { name: "a GET", headers: { ":method": "GET" }, http: 405 },
+  { name: "a DELETE", headers: { ":method": "DELETE" }, http: 405 },
 ])("$name is answered $http", async ({ headers, http }) => {
   expect((await raw(headers)).http).toBe(http);
 });
@@ -140,4 +182,23 @@ test("a call that is cancelled while its handler runs is not answered, and is co
   setTimeout(() => stream.close(8), 20);
   await until("it is counted", () => observed.length > before);
   expect((await raw({})).code).toBe("0");
+});
+
+test("one connection has as many streams that last as the setting says, though it may open only 128 calls at once", async () => {
+  const many = connect(`http://${listener.address}`);
+  const limits: (number | undefined)[] = [];
+  many.on("remoteSettings", (settings: Settings) => limits.push(settings.maxConcurrentStreams));
+  let openCount = 0;
+  for (let i = 0; i < 900; i++) {
+    const stream = many.request({ ":method": "POST", ":path": WATCH, "content-type": "application/grpc", te: "trailers" });
+    stream.on("response", () => (openCount += 1));
+    stream.on("error", () => {});
+    stream.end(Buffer.alloc(5));
+  }
+  await until("all are open", () => openCount === 900, 20_000);
+  expect(limits[0]).toBe(128);
+  expect(Math.max(...limits.map((limit) => limit ?? 0))).toBeLessThanOrEqual(1_000);
+  many.destroy();
+  // The other connection's calls go on meanwhile.
+  expect((await raw({}, [framed(query("eu"))])).code).toBe("0");
 });

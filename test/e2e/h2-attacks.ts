@@ -5,6 +5,8 @@ import {
   FLAG,
   frame,
   hpack,
+  hpackIndexed,
+  hpackRepeated,
   INITIAL_WINDOW_SIZE,
   PREFACE,
   QUERY,
@@ -67,6 +69,32 @@ const unended = frame(TYPE.HEADERS, { stream: 1, payload: callHeaders(QUERY) });
 const reset = (id: number) => frame(TYPE.RST_STREAM, { stream: id, payload: u32(8) });
 const ping = frame(TYPE.PING, { payload: Buffer.alloc(8) });
 
+/**
+ * Calls whose few bytes of headers refer to one long field again and again (an HPACK bomb), as many at a time as the server
+ * takes: an attacker that knows its bounds.
+ */
+function headerBomb(references: number, options: { readonly isAcknowledging: boolean }): Attack {
+  const headersOf = (stream: number, ...blocks: readonly Buffer[]) =>
+    frame(TYPE.HEADERS, { flags: FLAG.END_HEADERS | FLAG.END_STREAM, stream, payload: Buffer.concat(blocks) });
+  const bomb = Buffer.concat([callHeaders(QUERY), hpackRepeated(references)]);
+  const opening = options.isAcknowledging
+    ? [frame(TYPE.SETTINGS, { flags: FLAG.ACK }), headersOf(1, callHeaders(QUERY), hpackIndexed("x", "a".repeat(4_060)))]
+    : [headersOf(1, callHeaders(QUERY), hpackIndexed("x", "a".repeat(4_060)))];
+  return {
+    run: async (connection) => {
+      connection.greet();
+      await connection.heard(50);
+      connection.send(...opening);
+      const end = performance.now() + ATTACK_MS;
+      for (let stream = 3; !connection.isClosed && performance.now() < end; stream += 2 * BOMBS_AT_ONCE) {
+        connection.send(...Array.from({ length: BOMBS_AT_ONCE }, (_, index) => headersOf(stream + 2 * index, bomb)));
+        await connection.heard(20);
+      }
+    },
+  };
+}
+const BOMBS_AT_ONCE = 30;
+
 export const ATTACKS: Readonly<Record<string, Attack>> = {
   "PING flood": flood(repeated(ping, 1_000)),
   "PING flood beside an open watch": flood(repeated(ping, 1_000), [call(1, WATCH)]),
@@ -85,6 +113,9 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
   "flood of unknown frames": flood(repeated(frame(0x42, { payload: Buffer.alloc(16_000) }), 10)),
   "streams opened and never ended": streams(open),
   "calls to nowhere": streams((id) => call(id, "/no/such")),
+  "headers that refer to a long field": headerBomb(55, { isAcknowledging: true }),
+  "headers that refer to a long field, no SETTINGS acknowledged": headerBomb(55, { isAcknowledging: false }),
+  "headers that refer to a long field 1,000 times": headerBomb(1_000, { isAcknowledging: false }),
   "calls whose answers have no window": streams((id) => call(id), { window: 0 }),
   "calls whose answers are not read": streams((id) => call(id), { isReading: false }),
   "headers byte by byte": trickle(open(1), { opening: Buffer.concat([PREFACE, settings()]), pauseMs: 100 }),
@@ -92,6 +123,48 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
   "no preface at all": { run: () => new Promise((resolve) => setTimeout(resolve, ATTACK_MS)) },
   "bytes that are no HTTP/2": { run: (connection) => connection.flood(() => Buffer.alloc(1_000, "A"), ATTACK_MS) },
 };
+
+/** What is bounded and not cut: the rest of an attack's time is the others'. */
+const FLOODS: Readonly<Record<string, Attack>> = {
+  "calls as fast as they are answered": {
+    run: async (connection) => {
+      connection.greet();
+      const end = performance.now() + ATTACK_MS;
+      for (let stream = 1; !connection.isClosed && performance.now() < end; stream += 2 * CALLS_AT_ONCE) {
+        // Room for the answers of all streams, and then the calls.
+        connection.send(frame(TYPE.WINDOW_UPDATE, { payload: u32(CALLS_AT_ONCE * 2_000) }));
+        connection.send(...Array.from({ length: CALLS_AT_ONCE }, (_, index) => call(stream + 2 * index)));
+        await connection.heard(200);
+      }
+    },
+  },
+  "1,000 calls for long answers that have no window": {
+    run: async (connection) => {
+      connection.greet([INITIAL_WINDOW_SIZE, 0]);
+      const name = Buffer.alloc(285_000, "a");
+      const size = Buffer.of(0x0a, 0xc8, 0xb2, 0x11);
+      const message = Buffer.concat([size, name]);
+      for (let index = 0; index < 1_000 && !connection.isClosed; index++) {
+        const [head, ...parts] = longCall(index * 2 + 1, message);
+        connection.send(head ?? Buffer.alloc(0), ...parts);
+        if (index % 4 === 3) await connection.heard(10);
+      }
+    },
+  },
+};
+
+const CALLS_AT_ONCE = 100;
+
+/** As `call`, in frames as large as may be. */
+function longCall(stream: number, message: Uint8Array): readonly Buffer[] {
+  const bytes = Buffer.concat([Buffer.of(0), u32(message.length), message]);
+  const frames = [frame(TYPE.HEADERS, { flags: FLAG.END_HEADERS, stream, payload: callHeaders(QUERY) })];
+  for (let at = 0; at < bytes.length; at += 16_384) {
+    const isLast = at + 16_384 >= bytes.length;
+    frames.push(frame(TYPE.DATA, { stream, flags: isLast ? FLAG.END_STREAM : 0, payload: bytes.subarray(at, at + 16_384) }));
+  }
+  return frames;
+}
 
 /** How one attack ended. */
 export interface AttackResult {
@@ -102,7 +175,7 @@ export interface AttackResult {
 
 /** Runs one attack once; afterwards a cut that is on its way has half a second to arrive. */
 export async function attack(name: string, port: number): Promise<AttackResult> {
-  const found = ATTACKS[name];
+  const found = ATTACKS[name] ?? FLOODS[name];
   if (found === undefined) throw new Error(`no attack is called ${name}`);
   const connection = new RawConnection(port, { isReading: found.isReading ?? true });
   const closed = new Promise<void>((resolve) => connection.socket.once("close", () => resolve()));

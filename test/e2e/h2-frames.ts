@@ -54,6 +54,29 @@ export function hpack(fields: readonly (readonly [name: string, value: string])[
   return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.of(0x10), text(name), text(value)]));
 }
 
+/** One literal field that the peer is to put into its dynamic table (index 62). */
+export function hpackIndexed(name: string, value: string): Buffer {
+  return Buffer.concat([Buffer.of(0x40), hpackText(name), hpackText(value)]);
+}
+
+/** The newest field of the dynamic table, once for each byte. */
+export function hpackRepeated(count: number): Buffer {
+  return Buffer.alloc(count, 0x80 | 62);
+}
+
+/** HPACK's string of any length, not Huffman-coded. */
+function hpackText(text: string): Buffer {
+  const size: number[] = [];
+  if (text.length < 127) size.push(text.length);
+  else {
+    size.push(127);
+    let rest = text.length - 127;
+    for (; rest >= 128; rest = Math.floor(rest / 128)) size.push((rest % 128) + 128);
+    size.push(rest);
+  }
+  return Buffer.concat([Buffer.from(size), Buffer.from(text, "latin1")]);
+}
+
 /** Header block of a gRPC call. */
 export function callHeaders(path: string, extra: readonly (readonly [string, string])[] = []): Buffer {
   return hpack([
@@ -136,6 +159,18 @@ export class RawConnection {
       const timer = setTimeout(done, 50);
       this.socket.once("drain", done);
     });
+  }
+
+  /** Resolves when something came, and nothing more for a moment; at the latest after so many ms. */
+  async heard(deadlineMs: number): Promise<void> {
+    const end = performance.now() + deadlineMs;
+    const before = this.receivedBytes;
+    let last = before;
+    while (!this.isClosed && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      if (this.receivedBytes > before && this.receivedBytes === last) return;
+      last = this.receivedBytes;
+    }
   }
 
   destroy(): void {

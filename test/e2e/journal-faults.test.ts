@@ -90,7 +90,7 @@ test.runIf(hasStrace)("with fsync taking a second the writer waits and the event
   const lines = run(directory.path, { batches: 3, rows: 10, inject: ["fsync,fdatasync:delay_enter=1000000"] });
   expect(Math.min(...lines.flatMap((line) => line.ms ?? []))).toBeGreaterThan(1000);
   // Some 10 ms on a quiet machine, tens on a busy one; a loop that waits for the disk stands still for a second and more.
-  expect(lines.at(-1)?.maxGapMs).toBeLessThan(500);
+  expect(lines.at(-1)?.maxGapMs).toBeLessThan(900);
 });
 
 test.runIf(isRoot)("a full disk refuses writes and nothing else; they work again when there is room", async () => {

@@ -1,6 +1,6 @@
 /** bin/waymark: which Node.js it takes, and what it sets for it. */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -27,4 +27,35 @@ test.each([
 
 test("a Node.js that is too old is passed over for the one among the dependencies", () => {
   expect(launch(20, {})).toMatch(/^waymark \d+\.\d+\.\d+$/);
+});
+
+/** The launcher of an installed package, which has no sources, where `node` on the path is the given program. */
+function launchInstalled(node: string | undefined): { readonly code: number | null; readonly stderr: string } {
+  const home = mkdtempSync(join(folder, "package-"));
+  cpSync(WAYMARK, join(home, "bin", "waymark"));
+  // Its neighbours bring a Node.js that it must not take.
+  mkdirSync(join(home, "node_modules"));
+  symlinkSync(join(process.cwd(), "node_modules", "node"), join(home, "node_modules", "node"));
+  const path = join(home, "path");
+  mkdirSync(path);
+  for (const tool of ["sh", "dirname", "readlink"])
+    symlinkSync(execFileSync("which", [tool], { encoding: "utf8" }).trim(), join(path, tool));
+  if (node !== undefined) writeFileSync(join(path, "node"), node, { mode: 0o755 });
+  const { status, stderr } = spawnSync(join(home, "bin", "waymark"), ["--version"], { env: { PATH: path }, encoding: "utf8" });
+  return { code: status, stderr };
+}
+
+test.each([
+  {
+    there: "an old one",
+    node: '#!/bin/sh\nif [ "$1" = -p ]; then echo 20; else echo v20.1.0; fi\n',
+    says: "the node on the path is v20.1.0",
+  },
+  { there: "none", node: undefined, says: "there is no node on the path" },
+])("an installed package takes only the machine's Node.js: with $there it says what is missing", ({ node, says }) => {
+  const { code, stderr } = launchInstalled(node);
+  expect({ code, stderr }).toEqual({
+    code: 1,
+    stderr: `waymark needs Node.js 24 or newer, and ${says}; install it: this package does not bring one\n`,
+  });
 });

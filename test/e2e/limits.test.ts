@@ -35,7 +35,7 @@ async function dnsStatus(port: string): Promise<string | undefined> {
   const socket = createSocket("udp4");
   try {
     socket.send(queryBytes({ name: "web.svc.waymark", type: "SRV" }), Number(port), "127.0.0.1");
-    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(5000) })) as [Buffer];
+    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(30_000) })) as [Buffer];
     return responseText(reply).split(/\s/)[0];
   } finally {
     socket.close();

@@ -20,7 +20,7 @@ const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? 
 
 /** What a command prints as JSON. */
 async function json(node: NodeProcess, ...argv: readonly string[]): Promise<Record<string, unknown>> {
-  const { exit, stdout, stderr } = await node.run([...argv, "-o", "json"]);
+  const { exit, stdout, stderr } = await node.run([...argv, "-o", "json", "--quiet"]);
   expect([exit, stderr]).toEqual([0, ""]);
   return JSON.parse(stdout) as Record<string, unknown>;
 }
@@ -31,7 +31,7 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
   await using c = await start("c", "--join", fabricOf(a));
   const statuses = async (node: NodeProcess) => {
     const { peers } = await json(node, "mesh", "peers", "list");
-    return (peers as { node_id: string; status: string; linked: boolean }[]).map((peer) => `${peer.node_id} ${peer.status} ${peer.linked}`);
+    return (peers as { nodeId: string; status: string; linked: boolean }[]).map((peer) => `${peer.nodeId} ${peer.status} ${peer.linked}`);
   };
   const wanted = ["a alive false", "b alive true", "c alive true"];
   await eventually("all are linked", async () => {
@@ -46,16 +46,16 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
   watching.kill("SIGTERM");
   await watching.finished();
   const { peer, events } = await json(b, "mesh", "peers", "explain", "c");
-  expect(peer).toMatchObject({ node_id: "c", status: "dead" });
+  expect(peer).toMatchObject({ nodeId: "c", status: "dead" });
   const told = events as { kind: string; by: string; path: string }[];
   const suspected = told.find(({ kind }) => kind === "suspect");
   expect(["a", "b"]).toContain(suspected?.by);
   expect(["direct", "indirect", "gossip", "table"]).toContain(suspected?.path);
   expect(told.at(-1)).toMatchObject({ kind: "dead" });
   const lag = await json(a, "discovery", "lag");
-  expect(lag).toMatchObject({ served_by: "a", ready: true, caught_up: true });
-  const origins = lag["origins"] as { node_id: string; life: string; behind: string }[];
-  expect(origins.map(({ node_id: id, life, behind }) => `${id} ${life} ${behind}`).toSorted()).toEqual([
+  expect(lag).toMatchObject({ servedBy: "a", ready: true, caughtUp: true });
+  const origins = lag["origins"] as { nodeId: string; life: string; behind: string }[];
+  expect(origins.map(({ nodeId: id, life, behind }) => `${id} ${life} ${behind}`).toSorted()).toEqual([
     "a live 0",
     "b live 0",
     "c orphaned 0",
@@ -85,7 +85,7 @@ test("a node bound to 0.0.0.0 tells others an address they can reach it at; --ad
   await using b = await start("ob", ...bound, "--advertise-host", "localhost", "--join", `127.0.0.1:${port}`);
   const addressOf = async (node: NodeProcess, id: string) => {
     const { peers } = await json(node, "mesh", "peers", "list");
-    return (peers as { node_id: string; address: string; linked: boolean }[]).find((peer) => peer.node_id === id && peer.linked)?.address;
+    return (peers as { nodeId: string; address: string; linked: boolean }[]).find((peer) => peer.nodeId === id && peer.linked)?.address;
   };
   await eventually("linked", async () => ((await addressOf(a, "ob")) === undefined ? ["not yet"] : []));
   expect(await addressOf(a, "ob")).toMatch(/^localhost:\d+$/);

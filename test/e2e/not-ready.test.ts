@@ -1,4 +1,5 @@
 /** A real node that has not caught up with anybody: not ready, honest about its age, and nobody is told that an empty view is all. */
+import { Resolver } from "node:dns/promises";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
@@ -46,9 +47,9 @@ async function freePort(): Promise<string> {
 test("while no seed answers: 503 with why, queries with an age, no END for a watch; after join_timeout it serves alone", async () => {
   await using seed = new Silent();
   const config = join(HOME, "node.json");
-  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "8s" } }));
-  const [grpcPort, httpPort] = [await freePort(), await freePort()];
-  const ports = ["--grpc-port", grpcPort, "--http-port", httpPort, "--dns-port", "0", "--fabric-port", "0"];
+  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "15s" } }));
+  const [grpcPort, httpPort, dnsPort] = [await freePort(), await freePort(), await freePort()];
+  const ports = ["--grpc-port", grpcPort, "--http-port", httpPort, "--dns-port", dnsPort, "--fabric-port", "0"];
   const self = ["--node-id", "late", "--cluster-id", "c1", "--ephemeral", "--config", config];
   const node = new CommandProcess(["serve", "-o", "json", ...self, ...ports, "--join", `127.0.0.1:${await seed.open()}`]);
   try {
@@ -66,6 +67,10 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
       code: "UNAVAILABLE",
       reason: "too_stale",
     });
+    // DNS cannot say how old an answer is: no name is denied until this node knows the catalog.
+    const resolver = new Resolver({ tries: 1 });
+    resolver.setServers([`127.0.0.1:${dnsPort}`]);
+    await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ESERVFAIL" });
     await using watch = new ProvedWatch([`127.0.0.1:${grpcPort}`]);
     await until("the watch has begun", () => watch.beginCount === 1);
     // Bookmarks come every second where there may be any.
@@ -74,6 +79,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
     await node.line(/"event":"ready"/);
     await until("the watch is told that this is all", () => watch.checkedCount > 0);
     expect((await readyz()).status).toBe(200);
+    await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ENOTFOUND" });
   } finally {
     node.kill("SIGKILL");
     await node.finished();

@@ -1,11 +1,22 @@
 /** The package made by `npm run pack` runs without our sources, and what the API page calls "later" is so. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
-import { mustRun, ROOT } from "../../scripts/run.ts";
+import { mustRun, ROOT, run } from "../../scripts/run.ts";
 
 const folders: string[] = [];
 const children: ChildProcess[] = [];
@@ -40,27 +51,129 @@ const SERVE = [
 
 /** Starts a node and resolves with the address of its HTTP edge, once it is ready. */
 async function startNode(command: string, args: readonly string[], cwd: string): Promise<string> {
+  return (await startListeners(command, args, cwd)).http;
+}
+
+/** As `startNode`, with the addresses of all its listeners. */
+async function startListeners(
+  command: string,
+  args: readonly string[],
+  cwd: string,
+): Promise<{ readonly http: string; readonly grpc: string }> {
   const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "inherit"] });
   children.push(child);
   for await (const line of createInterface({ input: child.stdout })) {
-    const said = JSON.parse(line) as { event: string; listeners: { http: string } };
-    if (said.event === "ready") return said.listeners.http;
+    const said = JSON.parse(line) as { event: string; listeners: { http: string; grpc: string } };
+    if (said.event === "ready") return said.listeners;
   }
   throw new Error(`${command} ${args.join(" ")} ended before it was ready`);
 }
 
-test("the packed package starts a node from compiled JavaScript alone", async () => {
+/** A project that has the package among its dependencies; built once. */
+let project: Promise<string> | undefined;
+function projectWithPackage(): Promise<string> {
+  project ??= installPackage();
+  return project;
+}
+
+async function installPackage(): Promise<string> {
   const folder = temporary();
   await mustRun("node", ["scripts/build.ts"]);
   await mustRun("npm", ["pack", "--ignore-scripts", "--pack-destination", folder]);
-  const [archive = ""] = readdirSync(folder);
+  const archive = readdirSync(folder).find((name) => name.endsWith(".tgz")) ?? "";
   await mustRun("tar", ["-xzf", archive], { cwd: folder });
-  const home = join(folder, "package");
-  symlinkSync(join(ROOT, "node_modules"), join(home, "node_modules"));
+  const home = join(folder, "node_modules", "waymark");
+  mkdirSync(join(folder, "node_modules"));
+  renameSync(join(folder, "package"), home);
+  // As npm would lay them out beside it, without fetching them again.
+  for (const name of readdirSync(join(ROOT, "node_modules")))
+    symlinkSync(join(ROOT, "node_modules", name), join(folder, "node_modules", name));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
+  return folder;
+}
+
+test("the packed package starts a node from compiled JavaScript alone", async () => {
+  const folder = await projectWithPackage();
+  const home = join(folder, "node_modules", "waymark");
   expect(existsSync(join(home, "src"))).toBe(false);
   const address = await startNode(join(home, "bin/waymark"), [...SERVE, "--demo"], folder);
   expect((await fetch(`http://${address}/readyz`)).status).toBe(200);
 }, 120_000);
+
+const USER_PROGRAM = `
+import { connect, EntryKind, RequestError, type Entry } from "waymark";
+import { PolicyService } from "waymark/gen/waymark/policy/v1/policy_pb.js";
+
+const client = connect({ servers: [process.argv[2] ?? ""] });
+const { leaseId } = await client.discovery.register({
+  entries: [{ key: { kind: EntryKind.SERVICE, namespace: "svc.market", name: "web", instanceId: "1" }, targets: [{ host: "10.0.0.1", port: 80 }] }],
+});
+const page = await client.discovery.catalogQuery({ namespace: "svc.market" });
+const names: readonly string[] = page.items.map((entry: Entry) => entry.key?.name ?? "");
+let first = "";
+for await (const message of client.discovery.catalogWatch({ namespace: "svc.market" })) {
+  first = message.$typeName;
+  break;
+}
+const refused = await client.discovery.register({ entries: [{}] }).catch((error: unknown) => (error instanceof RequestError ? error.facts.code : "other"));
+const { method } = PolicyService;
+console.log(JSON.stringify({ hasLease: leaseId !== "", names, first, refused, rpc: method.explain.name, peers: typeof client.peers.list }));
+client.close();
+`;
+
+test("a program that imports the package compiles with its types, and calls a node", async () => {
+  const folder = await projectWithPackage();
+  const compilerOptions = { module: "nodenext", target: "es2024", strict: true, types: ["node"], outDir: "out", skipLibCheck: false };
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["user.ts", "guide.ts"] }));
+  writeFileSync(join(folder, "user.ts"), USER_PROGRAM);
+  // What the guide shows compiles too.
+  const guide = readFileSync(join(ROOT, "docs/guides/clients.md"), "utf8");
+  const [, shown = ""] = /^```typescript\n(.*?)^```$/ms.exec(guide) ?? [];
+  expect(shown).toContain('from "waymark"');
+  writeFileSync(join(folder, "guide.ts"), shown);
+  await mustRun("tsc", ["-p", folder]);
+  const { grpc } = await startListeners("node", ["src/main.ts", ...SERVE], ROOT);
+  const said = await mustRun("node", [join(folder, "out", "user.js"), grpc], { cwd: folder });
+  expect(JSON.parse(said)).toEqual({
+    hasLease: true,
+    names: ["web"],
+    first: "waymark.discovery.v1.CatalogWatchResponse",
+    refused: "INVALID_ARGUMENT",
+    rpc: "Explain",
+    peers: "function",
+  });
+}, 120_000);
+
+test("the package brings its protos for other languages, and every page that its README links to", async () => {
+  const home = join(await projectWithPackage(), "node_modules", "waymark");
+  expect(existsSync(join(home, "proto/waymark/discovery/v1/discovery.proto"))).toBe(true);
+  expect(existsSync(join(home, "third_party/proto/buf/validate/validate.proto"))).toBe(true);
+  const links = [...readFileSync(join(home, "README.md"), "utf8").matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link = ""]) => link);
+  expect(links.length).toBeGreaterThan(10);
+  expect(links.filter((link) => !existsSync(join(home, link)))).toEqual([]);
+}, 120_000);
+
+test("an install by the lockfile, as the guide and the Dockerfile have it, runs without tools and without install scripts", async () => {
+  const archive = join(await projectWithPackage(), readdirSync(await projectWithPackage()).find((name) => name.endsWith(".tgz")) ?? "");
+  const home = temporary();
+  await mustRun("tar", ["-xzf", archive, "-C", home, "--strip-components=1"]);
+  cpSync(join(ROOT, "package-lock.json"), join(home, "package-lock.json"));
+  await mustRun("npm", ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: home });
+  expect(existsSync(join(home, "node_modules", "node"))).toBe(false);
+  expect(await mustRun(join(home, "bin", "waymark"), ["--version"])).toMatch(/^waymark \d/);
+}, 120_000);
+
+test("npm in a checkout warns of no engine: what runs is the Node of the dependencies", async () => {
+  const home = temporary();
+  // As an old Node would find ours.
+  writeFileSync(join(home, "package.json"), JSON.stringify({ name: "late", version: "1.0.0", engines: { node: ">=999" } }));
+  // Who runs the tests by `npm run --silent` has told every npm below to say nothing.
+  const install = ["-u", "npm_config_loglevel", "npm", "install", "--dry-run", "--no-audit"];
+  const warned = async () => (await run("env", install, { cwd: home })).output;
+  expect(await warned()).toContain("EBADENGINE");
+  cpSync(join(ROOT, ".npmrc"), join(home, ".npmrc"));
+  expect(await warned()).not.toContain("EBADENGINE");
+}, 60_000);
 
 /** Full name and whether the page says "later", for every unary rpc of docs/reference/api.md. */
 function documentedRpcs(): readonly { readonly path: string; readonly isLater: boolean }[] {
@@ -95,3 +208,26 @@ test("an rpc answers UNIMPLEMENTED exactly when the API page says that it comes 
   }
   expect(wrong).toEqual([]);
 }, 60_000);
+
+interface Sbom {
+  readonly bomFormat: string;
+  readonly metadata: { readonly component: { readonly name: string } };
+  readonly components: readonly {
+    readonly name: string;
+    readonly hashes?: readonly { readonly alg: string; readonly content: string }[];
+  }[];
+}
+
+test("the bill of materials of a release names every library that production installs, with its hash, and no tool", async () => {
+  const folder = temporary();
+  await mustRun("node", ["scripts/sbom.ts", folder]);
+  const [file = ""] = readdirSync(folder);
+  expect(file).toMatch(/^waymark-\d+\.\d+\.\d+\.cdx\.json$/);
+  const { bomFormat, metadata, components } = JSON.parse(readFileSync(join(folder, file), "utf8")) as Sbom;
+  expect([bomFormat, metadata.component.name]).toEqual(["CycloneDX", "waymark"]);
+  const names = components.map(({ name }) => name);
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { readonly dependencies: object };
+  expect(names).toEqual(expect.arrayContaining(Object.keys(dependencies)));
+  expect(names.filter((name) => ["node", "typescript", "vitest"].includes(name))).toEqual([]);
+  expect(components.filter(({ hashes = [] }) => !hashes.some(({ alg }) => alg === "SHA-512"))).toEqual([]);
+});

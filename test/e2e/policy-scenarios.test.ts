@@ -32,7 +32,7 @@ async function dns(node: LimitedNode, name: string): Promise<string> {
   const socket = createSocket("udp4");
   try {
     socket.send(queryBytes({ name, type: "SRV" }), Number(node.process.listeners["dns"]?.split(":").at(-1)), "127.0.0.1");
-    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(5000) })) as [Buffer];
+    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(30_000) })) as [Buffer];
     return responseText(reply);
   } finally {
     socket.close();
@@ -44,11 +44,12 @@ async function sd(node: LimitedNode, token: string): Promise<string> {
   return (await fetch(`http://${node.process.listeners["http"]}/sd/prometheus`, { headers })).text();
 }
 
-const ONLY_B = { namespace: "team.b", visibilityTenants: ["b"] };
+const ONLY_B = { namespace: "team.b", visibilityTenants: ["b"], owners: ["local"], policyVersion: "b-1" };
 
 test("tenant isolation: a cannot see b by any door, b can, and the refusals are in the audit", async () => {
   await using node = await startLimitedNode("");
-  await node.grpc.b.register(registration("team.b.shop", "secret-1"));
+  const { entries } = registration("team.b.shop", "secret-1");
+  await node.grpc.b.register({ entries: entries.map((entry) => ({ ...entry, aliases: ["secret.alias"] })) });
   await node.grpc.a.register(registration("team.a", "own-1"));
   await apply(node, [ONLY_B]);
   const [a, b] = [node.grpc.a, node.grpc.b];
@@ -65,7 +66,9 @@ test("tenant isolation: a cannot see b by any door, b can, and the refusals are 
   expect(hidden.reason).toBe("not_found");
   expect(hidden.message.replace("team.b.shop", "?")).toBe(absent.message.replace("team.b.none", "?"));
   expect(await outcomeOf(b.resolve(about))).toMatchObject({ reason: "ok" });
-  expect(await a.namespaceStatus({ namespace: "team.b.shop" })).toMatchObject({ allowed: false, endpointCount: 0n });
+  const toldA = await a.namespaceStatus({ namespace: "team.b.shop" });
+  expect(toldA).toMatchObject({ allowed: false, endpointCount: 0n, policyVersion: "v", owners: [], exportScopes: [] });
+  expect(await b.namespaceStatus({ namespace: "team.b.shop" })).toMatchObject({ allowed: true, policyVersion: "b-1", owners: ["local"] });
   expect((await a.clusterMap({ namespaceFilter: "team.b" })).nodes).toEqual([]);
   expect(await outcomeOf(a.catalogWatch({ namespace: "team.b.shop" })[Symbol.asyncIterator]().next())).toMatchObject({
     reason: "discovery_access_denied",
@@ -77,8 +80,15 @@ test("tenant isolation: a cannot see b by any door, b can, and the refusals are 
   expect(JSON.stringify(await call(node, "a", `${DISCOVERY}/CatalogQuery`, {}))).not.toContain("secret-1");
   expect(await sd(node, "token-of-a")).not.toContain("team.b");
   expect(await sd(node, "token-of-b")).toContain("team.b.shop");
+  const dnsDenials = async () => /^dns_policy_denials_total (\d+)$/m.exec(await node.metrics())?.[1];
+  expect(await dnsDenials()).toBe("0");
   expect(await dns(node, "_svc._tcp.web.team.b.shop.waymark")).toMatch(/^NXDOMAIN/);
+  expect(await dnsDenials()).toBe("1");
+  // Asked again, answered from what is kept; and by an alias of what is hidden.
+  expect(await dns(node, "_svc._tcp.web.team.b.shop.waymark")).toMatch(/^NXDOMAIN/);
+  expect(await dns(node, "secret.alias.waymark")).toMatch(/^NXDOMAIN/);
   expect(await dns(node, "_svc._tcp.web.team.a.waymark")).toMatch(/^NOERROR/);
+  expect(await dnsDenials()).toBe("3");
   expect(await node.metrics()).not.toContain("team.b");
   const denied = await node.process.run(["discovery", "access-audit", "--token", "token-of-operator", "-o", "json"]);
   expect(denied).toMatchObject({ exit: 0 });
@@ -86,6 +96,46 @@ test("tenant isolation: a cannot see b by any door, b can, and the refusals are 
   const ofA = records.filter(({ tenant, outcome }) => tenant === "a" && outcome === "denied");
   expect(new Set(ofA.map(({ action }) => action))).toEqual(new Set(["query", "watch"]));
   expect(ofA.every(({ reason, rule }) => reason === "viewer_denied" && rule === "team.b")).toBe(true);
+});
+
+test("that a rule hides a namespace and that none opens it are told the same through every door, and apart in the audit", async () => {
+  await using node = await startLimitedNode("");
+  const rules = [{ namespace: "team.b", visibilityTenants: ["b"], owners: ["elsewhere"] }, { namespace: "open" }];
+  await apply(node, rules, { policy: { version: "v", defaultAllow: false, rules } });
+  const about = (namespace: string) => {
+    const { a } = node.grpc;
+    const post = async (rpc: string, body: Json) => {
+      const answer = await node.post("a", `${DISCOVERY}/${rpc}`, body);
+      return `${answer.status} ${await answer.text()}`;
+    };
+    const wide = registration(namespace, "1").entries.map((entry) => ({ ...entry, scope: 3 }));
+    return Promise.all([
+      outcomeOf(a.register(registration(namespace, "1"))),
+      outcomeOf(a.register({ entries: wide })),
+      outcomeOf(a.catalogWatch({ namespace })[Symbol.asyncIterator]().next()),
+      outcomeOf(a.resolve({ namespace, name: "web" })),
+      a.namespaceStatus({ namespace }).then(({ allowed, reason, policyVersion, owners }) => ({ allowed, reason, policyVersion, owners })),
+      post("Register", { entries: [{ key: { namespace, name: "web", instance_id: "1" } }] }),
+      post("NamespaceStatus", { namespace }),
+      post("Resolve", { namespace, name: "web" }),
+      dns(node, `_svc._tcp.web.${namespace}.waymark`),
+    ]);
+  };
+  const ruled = JSON.stringify(await about("team.b"));
+  const unruled = JSON.stringify(await about("team.c"));
+  // Base64 details of HTTP answers hold the namespace too; both names are of one length.
+  const plain = (text: string) =>
+    text
+      .replaceAll("team.c", "team.b")
+      .replaceAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "ID")
+      .replaceAll(/"(value|age)\\?":\s*\\?"[^"]*"/g, "-");
+  expect(plain(unruled)).toBe(plain(ruled));
+  expect(ruled).toContain("viewer_denied");
+  expect(ruled).not.toContain("elsewhere");
+  const audit = await node.process.run(["discovery", "access-audit", "--token", "token-of-operator", "-o", "json"]);
+  const { records } = JSON.parse(audit.stdout) as { records: readonly Record<string, string>[] };
+  const reasonsOf = (namespace: string) => new Set(records.filter((each) => each["namespace"] === namespace).map(({ reason }) => reason));
+  expect([reasonsOf("team.b"), reasonsOf("team.c")]).toEqual([new Set(["viewer_denied", "owner_denied"]), new Set(["no_policy"])]);
 });
 
 test("delegation: another cluster's namespace takes local endpoints only, and what was there is hidden, not lost", async () => {
@@ -128,6 +178,27 @@ async function flip(node: LimitedNode, edgeWallMs: number, wanted: boolean) {
   }
 }
 
+test("NamespaceStatus says which rule applies, whose it is, and what leaves now", async () => {
+  await using node = await startLimitedNode("");
+  const of = (namespace: string) => node.grpc.a.namespaceStatus({ namespace });
+  expect(await of("shop.eu")).toMatchObject({ policyVersion: "", owners: [], exportScopes: [], reason: "policy_disabled" });
+  const open = { startsAt: "2020-01-01T00:00:00Z", exportScopes: ["SCOPE_REGION"] };
+  const closed = { startsAt: "2020-01-01T00:00:00Z", endsAt: "2021-01-01T00:00:00Z", exportScopes: ["SCOPE_REGION"] };
+  const rule = { owners: ["local", "eu"], exportScopes: ["SCOPE_ZONE", "SCOPE_GLOBAL"] };
+  await apply(node, [
+    { ...rule, namespace: "shop", policyVersion: "shop-7" },
+    { ...rule, namespace: "moving", cutoverWindows: [open] },
+    { ...rule, namespace: "moved", cutoverWindows: [closed] },
+  ]);
+  expect(await of("shop.eu")).toMatchObject({ policyVersion: "shop-7", owners: ["local", "eu"], exportScopes: [2, 4] });
+  expect(await of("moving")).toMatchObject({ policyVersion: "v", exportScopes: [3] });
+  expect(await of("moved")).toMatchObject({ policyVersion: "v", exportScopes: [2, 4] });
+  expect(await of("elsewhere")).toMatchObject({ policyVersion: "v", owners: [], exportScopes: [] });
+  expect(await of("discovery.nodes")).toMatchObject({ owners: [], exportScopes: [] });
+  const words = await node.process.run(["discovery", "status", "shop", "--token", "token-of-a", "-o", "json"]);
+  expect(JSON.parse(words.stdout)).toMatchObject({ policyVersion: "shop-7", owners: ["local", "eu"] });
+});
+
 test("a cutover opens and closes at its times without traffic, expiry denies, and one command takes it back", async () => {
   await using node = await startLimitedNode("");
   await apply(node, []); // The first takes longest.
@@ -142,7 +213,7 @@ test("a cutover opens and closes at its times without traffic, expiry denies, an
     const { lastOldMs, firstNewMs } = await flip(node, edge, wanted);
     expect(firstNewMs).toBeGreaterThanOrEqual(-2);
     // By when it was asked: how long the answer takes on a busy machine is not the policy's delay.
-    expect(lastOldMs).toBeLessThan(100);
+    expect(lastOldMs).toBeLessThan(1000);
   }
   const explain = () =>
     call(node, "operator", `${POLICY}/Explain`, { namespace: "shop", action: "export-summary", viewer: { clusterId: "local" } });

@@ -13,9 +13,19 @@ import { until } from "../fakes/until.ts";
 const HOME = mkdtempSync(join(tmpdir(), "waymark-roaming-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
+/** A policy needs a fabric that is not open to everybody. */
+const TOKEN = join(HOME, "fabric.token");
+writeFileSync(TOKEN, "a-token-of-the-roaming-tests\n", { mode: 0o600 });
+
 function config(name: string, joinTimeout: string): string {
   const path = join(HOME, `${name}.json`);
-  const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: joinTimeout, snapshot_interval: "200ms" };
+  const fabric = {
+    interval: "400ms",
+    ping_timeout: "250ms",
+    join_timeout: joinTimeout,
+    snapshot_interval: "200ms",
+    cluster_token_file: TOKEN,
+  };
   writeFileSync(path, JSON.stringify({ fabric, observability: { log_level: "warn" } }));
   return path;
 }
@@ -49,7 +59,7 @@ async function namesAt(node: NodeProcess): Promise<readonly string[]> {
 }
 
 async function waitForNames(node: NodeProcess, names: readonly string[]): Promise<void> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 30_000;
   for (;;) {
     const found = await namesAt(node);
     if (found.join() === names.toSorted().join()) return;
@@ -128,13 +138,13 @@ test("follow goes on at the next server when its own is lost: each change is tol
     for await (const event of follow(client, request, { signal: end.signal, chance: () => 0.5 })) events.push(event);
   })();
   const told = () => events.flatMap((event) => (event.kind === "synced" ? [] : [`${event.kind} ${event.key.name}`])).toSorted();
-  await until("followed", () => events.some(({ kind }) => kind === "synced"), 10_000);
+  await until("followed", () => events.some(({ kind }) => kind === "synced"));
   await b.stop("SIGKILL");
   await register(a, "three");
   await unregister(a, "one");
-  await until("gone on", () => told().length === 4, 10_000);
+  await until("gone on", () => told().length === 4);
   const syncedCount = events.filter(({ kind }) => kind === "synced").length;
-  await until("in step", () => events.filter(({ kind }) => kind === "synced").length > syncedCount, 10_000);
+  await until("in step", () => events.filter(({ kind }) => kind === "synced").length > syncedCount);
   end.abort();
   await following;
   client.close();
@@ -148,7 +158,7 @@ async function policyAt(node: NodeProcess): Promise<Record<string, unknown>> {
 }
 
 async function waitForPolicy(node: NodeProcess, number: string): Promise<Record<string, unknown>> {
-  const end = performance.now() + 5000;
+  const end = performance.now() + 30_000;
   for (;;) {
     const status = await policyAt(node);
     if (status["number"] === number) return status;

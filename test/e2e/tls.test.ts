@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
-import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 
 let folder = "";
 let authority: TestAuthority;
@@ -47,11 +47,38 @@ function readyz(node: NodeProcess, options: { readonly ca: Buffer; readonly cert
 
 /** `discovery status` through the gRPC listener: its exit code. */
 async function status(node: NodeProcess, flags: readonly string[]): Promise<number> {
-  return (await waymarkProcess(["discovery", "status", "--server", node.grpc, "--timeout", "3s", ...flags])).exit;
+  return (await waymarkProcess(["discovery", "status", "--server", node.grpc, "--timeout", "30s", ...flags])).exit;
 }
 
 const trust = (): readonly string[] => ["--ca", authority.caFile];
 const mine = (leaf: Leaf): readonly string[] => ["--cert", leaf.certFile, "--key", leaf.keyFile];
+
+test("--tls trusts the system's authorities, an address warns of nothing, and who speaks otherwise is told so", async () => {
+  await using node = await startTls(authority.issue("server"), false);
+  const ask = async (wrapper: readonly string[], flags: readonly string[], server = node.grpc) => {
+    const { exit, stderr } = await new CommandProcess(
+      ["discovery", "status", "--quiet", "--timeout", "30s", "--server", server, ...flags],
+      "",
+      wrapper,
+    ).finished();
+    return { exit, stderr };
+  };
+  // What OpenSSL takes for the system's.
+  const system = ["env", `SSL_CERT_FILE=${authority.caFile}`, `SSL_CERT_DIR=${folder}`];
+  expect(await ask(system, ["--tls"])).toEqual({ exit: 0, stderr: "" });
+  expect(await ask([...system, "WAYMARK_TLS=1"], [])).toEqual({ exit: 0, stderr: "" });
+  expect(await ask([], trust())).toEqual({ exit: 0, stderr: "" });
+  expect((await ask([], ["--tls"])).exit).toBe(3);
+  const plain = await ask([], []);
+  expect(plain.exit).toBe(3);
+  expect(plain.stderr).toContain("the server there speaks TLS: pass --ca");
+  await using open = await startNodeProcess(["--ephemeral"]);
+  const late = await ask([], trust(), open.grpc);
+  expect(late.exit).toBe(3);
+  expect(late.stderr).toContain("the server there does not speak TLS: leave out --tls and --ca");
+  // It runs, so nobody is asked whether it does.
+  expect(late.stderr).not.toContain("is the server running");
+});
 
 test("TLS: both listeners answer who trusts the authority, and nobody in plain text or who trusts another", async () => {
   await using node = await startTls(authority.issue("server"), false);
@@ -94,7 +121,7 @@ async function names(node: NodeProcess): Promise<readonly string[]> {
 }
 
 async function untilNames(node: NodeProcess, want: string): Promise<void> {
-  const signal = AbortSignal.timeout(10_000);
+  const signal = AbortSignal.timeout(30_000);
   while (!(await names(node)).every((name) => name === want)) {
     if (signal.aborted) throw new Error(`the listeners still do not show ${want}; the node said: ${node.command.stderr}`);
     await new Promise((resolve) => setTimeout(resolve, 20));

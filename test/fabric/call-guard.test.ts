@@ -1,8 +1,17 @@
 /** Calls of strangers are refused, told to the audit a few times, and always counted. */
 import { expect, test } from "vitest";
 import { CallGuard } from "../../src/fabric/call-guard.ts";
-import type { PeerProof } from "../../src/fabric/messages.ts";
+import { Foreigners } from "../../src/fabric/foreigners.ts";
+import type { CallRequest, CallResponse, PeerProof } from "../../src/fabric/messages.ts";
 import type { FabricOutput } from "../../src/fabric/seam.ts";
+import { updateOf } from "../fakes/fabric-values.ts";
+
+const HERE = { clusterId: "c1", region: "r1" };
+
+function guardOf(clusterToken: string, isMember: (nodeId: string) => boolean = () => false): CallGuard {
+  const foreigners = new Foreigners(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, isMember);
+  return new CallGuard({ nodeId: "a", ...HERE, clusterToken, isInsecure: false, foreigners });
+}
 
 const REQUEST = { kind: "probe", from: { nodeId: "b", generation: 1 }, targetNodeId: "a", updates: [] } as const;
 
@@ -11,14 +20,66 @@ function proof(port: number, clusterToken: string): PeerProof {
 }
 
 test("who shows the token may ask; others are refused, six times a minute and address for the audit", () => {
-  const guard = new CallGuard({ nodeId: "a", clusterId: "c1", region: "r1", clusterToken: "secret", isInsecure: false });
+  const guard = guardOf("secret");
   const out: FabricOutput[] = [];
   const time = { monoMs: 0, wallMs: 0 };
-  expect(guard.admits(REQUEST, proof(1, "secret"), time, out)).toBe(true);
-  for (let port = 1; port <= 100; port++) expect(guard.admits(REQUEST, proof(port, "guess"), time, out)).toBe(false);
-  expect([guard.refusedCount, out.length]).toEqual([100, 6]);
-  expect(out[0]).toMatchObject({
+  expect(guard.admits({ kind: "asked", call: 1, request: REQUEST, proof: proof(1, "secret") }, time, out)).toBe(true);
+  for (let port = 1; port <= 100; port++)
+    expect(guard.admits({ kind: "asked", call: port, request: REQUEST, proof: proof(port, "guess") }, time, out)).toBe(false);
+  const [told, answers] = [out.filter(({ kind }) => kind === "event"), out.filter(({ kind }) => kind === "answer")];
+  expect([guard.refusedCount, told.length, answers.length]).toEqual([100, 6, 100]);
+  // A stranger is not told why.
+  expect(answers[0]).toEqual({ kind: "answer", call: 1, response: undefined });
+  expect(told[0]).toMatchObject({
     kind: "event",
     event: { name: "call_refused", isAudited: true, detail: { nodeId: "b", reason: "wrong_token" } },
   });
+});
+
+const PUSH_PULL = { kind: "pushPull", from: { nodeId: "z", generation: 1 }, isJoin: false, members: [] } as const;
+const FROM_C9 = { nodeId: "z", generation: 1, clusterId: "c9", region: "r1" };
+const THIEF = { address: "127.0.0.1:1", isLoopback: true, certificate: { nodeId: "z", clusterId: "c9" }, clusterToken: "" };
+
+test.each<{ what: string; request: CallRequest; certificate?: PeerProof; want: string | undefined }>([
+  { what: "of a listed cluster", request: { ...REQUEST, from: { ...FROM_C9, clusterId: "c2" } }, want: undefined },
+  { what: "of another cluster", request: { ...REQUEST, from: FROM_C9 }, want: "wrong_cluster" },
+  { what: "of another region", request: { ...REQUEST, from: { ...FROM_C9, clusterId: "c2", region: "r2" } }, want: "other_region" },
+  {
+    what: "older, of another cluster by its table",
+    request: { ...PUSH_PULL, members: [updateOf("z", { clusterId: "c9", region: "r1" })] },
+    want: "wrong_cluster",
+  },
+  { what: "of another cluster by its certificate", request: PUSH_PULL, certificate: THIEF, want: "wrong_cluster" },
+  {
+    what: "that claims our cluster beside its certificate",
+    request: { ...PUSH_PULL, from: { ...FROM_C9, clusterId: "c1" } },
+    certificate: THIEF,
+    want: "wrong_identity",
+  },
+  { what: "older, that says nothing of itself", request: PUSH_PULL, want: undefined },
+])("a call of a node $what: $want", ({ request, certificate, want }) => {
+  const out: FabricOutput[] = [];
+  const asked = { kind: "asked", call: 1, request, proof: certificate ?? proof(1, "") } as const;
+  expect(guardOf("").admits(asked, { monoMs: 0, wallMs: 0 }, out)).toBe(want === undefined);
+  expect(out.flatMap((each) => (each.kind === "event" ? [each.event.detail["reason"]] : []))).toEqual(want === undefined ? [] : [want]);
+  if (want === "wrong_cluster")
+    expect(out).toContainEqual({
+      kind: "answer",
+      call: 1,
+      response: undefined,
+      why: expect.stringContaining('fabric.clusters = ["c2","c9"]') as string,
+    });
+});
+
+test("a node that is once known to be foreign is refused though it does not say where it is, and is not heard when it answers; a member is", () => {
+  const time = { monoMs: 0, wallMs: 0 };
+  const answer: CallResponse = { kind: "probe", from: { nodeId: "z", generation: 1 }, updates: [] };
+  for (const isMember of [false, true]) {
+    const guard = guardOf("", () => isMember);
+    guard.admits({ kind: "asked", call: 1, request: { ...REQUEST, from: FROM_C9 }, proof: proof(1, "") }, time, []);
+    const again = { kind: "asked", call: 2, request: { ...REQUEST, from: { nodeId: "z", generation: 1 } }, proof: proof(1, "") } as const;
+    expect(guard.admits(again, time, [])).toBe(isMember);
+    expect(guard.heard(answer, time, []) === answer).toBe(isMember);
+    expect(guard.heard({ ...answer, from: FROM_C9 }, time, [])).toBeUndefined();
+  }
 });

@@ -6,18 +6,14 @@ import {
   type LinkFrameSchema,
   LinkRequestSchema,
   LinkResponseSchema,
+  OriginSchema,
   ProbeIndirectRequestSchema,
   ProbeRequestSchema,
   PushPullRequestSchema,
 } from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import {
-  decodeCallRequest,
-  decodeCallResponse,
-  decodeLinkFrame,
-  encodeCallRequest,
-  encodeCallResponse,
-  encodeLinkFrame,
-} from "../../src/fabric/codec.ts";
+import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/call-codec.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
+import { refOf } from "../../src/fabric/codec-parts.ts";
 import { MESSAGE_BOUNDS } from "../../src/fabric/message-rules.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anyFrame, anyRequest, anyResponse } from "../fakes/fabric-messages.ts";
@@ -142,6 +138,9 @@ describe("a bad field is refused by its name", () => {
     { field: "entries", frame: { case: "vector", value: { entries: many(10_001, { origin: ORIGIN }) } } },
     { field: "vector.entries.origin", frame: { case: "vector", value: { entries: [{}] } } },
     { field: "vector.entries.seq", frame: { case: "vector", value: { entries: [{ origin: ORIGIN, seq: 2n ** 60n }] } } },
+    { field: "vector.hashes", frame: { case: "vector", value: { hashes: many(10_001, 1), seqs: many(10_001, 1n) } } },
+    { field: "vector.seqs", frame: { case: "vector", value: { hashes: [1, 2], seqs: [1n] } } },
+    { field: "vector.seqs", frame: { case: "vector", value: { hashes: [1], seqs: [2n ** 60n] } } },
     { field: "records.origin.node_id", frame: { case: "records", value: { clusterId: "c", region: "r" } } },
     { field: "records.cluster_id", frame: { case: "records", value: { origin: ORIGIN, region: "r" } } },
     { field: "records.region", frame: { case: "records", value: { origin: ORIGIN, clusterId: "c" } } },
@@ -241,5 +240,13 @@ describe("hostile bytes", () => {
       expectReadOrRefused(() => decodeLinkFrame(Buffer.concat([Buffer.of(0x0a, 0xc4, 0x84, 0x3d), frame])));
       for (const kind of KINDS) expectReadOrRefused(() => decodeCallRequest(kind, frame));
     }
+  });
+});
+
+test("a node's name without a node id, or missing, is refused by its field", () => {
+  expect(() => refOf(undefined, "from", MESSAGE_BOUNDS)).toThrow("from: is required");
+  expect(refOf(create(OriginSchema, { nodeId: "a", generation: 3n }), "from", MESSAGE_BOUNDS)).toEqual({
+    nodeId: "a",
+    generation: 3,
   });
 });

@@ -123,17 +123,18 @@ test.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
     life.world.run(150_000);
     const want = [...life.living.values()].flatMap(({ names }) => [...names]).toSorted();
     for (const [id, { node }] of life.living) {
-      const { isReady, ageMs } = node.fabric.readiness(life.world.time());
+      const { isReady, isInStep, ageMs } = node.fabric.readiness(life.world.time());
       const links = node.fabric.links().map(({ nodeId, state }) => `${nodeId} ${state}`);
       const others = life.ids.filter((other) => other !== id).map((other) => `${other} up`);
       expect({
         id,
         isReady,
-        ageMs,
+        isInStep,
+        isYoung: ageMs < 1500,
         links: links.toSorted(),
         view: node.view(),
         isProtected: node.fabric.lives.protectedClusters().length > 0,
-      }).toEqual({ id, isReady: true, ageMs: 0, links: others, view: want, isProtected: false });
+      }).toEqual({ id, isReady: true, isInStep: true, isYoung: true, links: others, view: want, isProtected: false });
     }
   },
 );

@@ -245,20 +245,44 @@ test("all start at once: nobody is ready before everybody was heard, and then al
   expect(world.runUntil(() => nodes.every(isReady))).toBeLessThan(2000);
 });
 
-test("the age of the data is that of the longest silence of a peer, and none when all are in step", () => {
+test("the age of the data is that of the longest silence of a peer, about a second when all are in step", () => {
   const { world, nodes } = cluster(3);
   const [a, b] = nodes;
   if (a === undefined || b === undefined) throw new Error("nodes");
   world.run(20_000);
-  expect(a.fabric.readiness(world.time())).toMatchObject({ ageMs: 0, detail: "in step with all peers" });
+  expect(a.fabric.readiness(world.time())).toMatchObject({ isInStep: true, detail: "in step with all peers" });
+  expect(a.fabric.readiness(world.time()).ageMs).toBeLessThan(1500);
   // B is silent: its process stands still, its sockets do not.
   b.isFrozen = true;
   world.reaches = (from, to) => from !== b && to !== b;
   world.run(5500);
   const { ageMs, detail } = a.fabric.readiness(world.time());
-  expect(ageMs).toBeGreaterThan(4000);
+  expect(ageMs).toBeGreaterThan(5400);
   expect(ageMs).toBeLessThan(7000);
   expect(detail).toBe("not in step with b");
+});
+
+test("a node that is cut off says how old what it holds is for as long as it is, also when it has called the others dead", () => {
+  const { world, nodes } = cluster(3);
+  const [a, b] = nodes;
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  world.run(20_000);
+  const cutMs = world.time().monoMs;
+  const ageOf = (node: WorldNode) => node.fabric.readiness(world.time()).ageMs;
+  world.reaches = (from, to) => (from === a) === (to === a);
+  for (const other of nodes.slice(1)) world.cut(a, other);
+  b.put("missed");
+  while (world.time().monoMs - cutMs < 120_000) {
+    world.run(250);
+    expect(ageOf(a)).toBeGreaterThanOrEqual(world.time().monoMs - cutMs);
+  }
+  expect(a.fabric.membership.counts()).toMatchObject({ alive: 0, dead: 2 });
+  expect(a.fabric.readiness(world.time())).toMatchObject({ isInStep: false, detail: "not in step with b, c" });
+  // The other side is more than half: it takes A for dead, and goes on as a whole.
+  expect(ageOf(b)).toBeLessThan(1500);
+  world.reaches = () => true;
+  world.runUntil(() => ageOf(a) < 1500, 60_000);
+  expect(a.view()).toEqual(["missed"]);
 });
 
 test("P6: old tombstones may go only while everybody is here and in step: who is away may come with what they end", () => {
@@ -279,7 +303,7 @@ test("P6: old tombstones may go only while everybody is here and in step: who is
   world.runUntil(() => a.view().includes("b (orphaned)"), 30_000);
   // Hidden is not forgotten: it is away still.
   world.run(400_000);
-  expect([a.fabric.readiness(world.time()).ageMs, a.view(), may()]).toEqual([0, ["a", "c"], false]);
+  expect([a.fabric.readiness(world.time()).isInStep, a.view(), may()]).toEqual([true, ["a", "c"], false]);
   world.reaches = () => true;
   world.runUntil(may, 60_000);
   expect(a.view()).toEqual(["a", "b", "c"]);
@@ -316,7 +340,7 @@ test("P6: a node that has not caught up keeps what it has; one that is alone may
   const b = world.start({ nodeId: "b", seeds: ["a:1"] });
   expect(b.fabric.mayCollect(world.time())).toBe(false);
   world.runUntil(() => b.fabric.mayCollect(world.time()), 60_000);
-  expect(b.fabric.readiness(world.time())).toMatchObject({ reason: "caught_up", ageMs: 0 });
+  expect(b.fabric.readiness(world.time())).toMatchObject({ reason: "caught_up", isInStep: true });
 });
 
 test("a frame before the hello, and what no honest peer sends, end the link", () => {
@@ -385,20 +409,51 @@ test("nodes of two clusters of a region share what is REGION wide and no more; a
     ["region", "theirs"],
     [],
   ]);
-  expect([far.upLinks(), a.fabric.membership.find("far")?.status]).toEqual([[], "alive"]);
+  expect([far.upLinks(), far.fabric.membership.listed(), a.fabric.membership.find("far")]).toEqual([[], [], undefined]);
   // Nobody of its region to catch up with: it decides that it is the first there.
   expect(far.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone" });
 });
 
-test("a cluster that is in two regions by mistake is told of at both ends, once each", () => {
+test("a node that says another region of its cluster by mistake is refused, and told why", () => {
   const world = new FabricWorld();
   const a = world.start({ nodeId: "a" });
   const b = world.start({ nodeId: "b", region: "r2", seeds: ["a:1"] });
   world.run(30_000);
-  for (const [node, other] of [[a, "b"] as const, [b, "a"] as const]) {
-    const told = node.events.filter(({ name }) => name === "cluster_in_two_regions");
-    expect(told.map(({ detail }) => detail["nodeId"])).toEqual([other]);
+  const told = a.events.filter(({ name }) => name === "call_refused");
+  expect(told[0]?.detail).toMatchObject({ nodeId: "b", detail: "cluster c1 is in region r1, not in r2" });
+  const answers = a.outputs.filter((each) => each.kind === "answer");
+  expect(answers[0]?.why).toBe("cluster c1 is in region r1, not in r2");
+  expect([a.fabric.membership.listed(), b.fabric.membership.listed()]).toEqual([[], []]);
+});
+
+test("what a peer passes on of a foreign cluster is no member and no record, is fetched no second time, and holds nothing up", () => {
+  const world = new FabricWorld();
+  const between = world.start({ nodeId: "a" });
+  const z = world.start({ nodeId: "z", clusterId: "c2", seeds: ["a:1"] });
+  const trust = { mode: "explicit", clusters: ["c3"], hasCertificates: false } as const;
+  const strict = world.start({ nodeId: "n", seeds: ["a:1"], trust });
+  for (let i = 0; i < 50; i++) z.put(`theirs-${i}`, SCOPE.REGION);
+  between.put("ours");
+  world.run(20_000);
+  expect([between.view().length, strict.view()]).toEqual([51, ["ours"]]);
+  const asked = strict.fabric.replication.stats.originsAsked;
+  for (let i = 0; i < 30; i++) {
+    z.put(`later-${i}`, SCOPE.REGION);
+    world.run(10_000);
   }
+  between.put("more");
+  world.run(5000);
+  expect([between.view().length, strict.view()]).toEqual([82, ["more", "ours"]]);
+  expect(strict.fabric.replication.stats.originsAsked).toBe(asked);
+  expect(strict.fabric.membership.members().map(({ nodeId }) => nodeId)).toEqual(["n", "a"]);
+  expect([strict.replica.origins.has("z/1"), strict.upLinks(), between.fabric.membership.find("n")?.status]).toEqual([
+    false,
+    ["a"],
+    "alive",
+  ]);
+  expect(strict.fabric.readiness(world.time())).toMatchObject({ isReady: true, isInStep: true });
+  const told = strict.events.filter(({ name }) => name === "foreign_node_refused");
+  expect(told.map(({ detail }) => detail["detail"])).toEqual([expect.stringContaining('fabric.clusters = ["c3","c2"]')]);
 });
 
 test("twenty-six nodes: bounded links, and a change is everywhere within two seconds", () => {

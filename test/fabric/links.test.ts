@@ -1,7 +1,9 @@
 /** The life of links: greeting, duplicates, refusals, bounds, trying again. */
 import { expect, test } from "vitest";
+import { Foreigners } from "../../src/fabric/foreigners.ts";
 import type { LinkRow } from "../../src/fabric/link-row.ts";
-import { Links, type LinksOutput } from "../../src/fabric/links.ts";
+import { Links } from "../../src/fabric/links.ts";
+import type { LinksOutput } from "../../src/fabric/links-options.ts";
 import { LINKS_DEFAULTS, type LinksOptions } from "../../src/fabric/links-options.ts";
 import type { Goodbye, Hello, MemberUpdate, PeerProof } from "../../src/fabric/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -23,7 +25,9 @@ class Bench {
   nowMs = 1000;
 
   constructor(nodeId = "m", options: Partial<LinksOptions> = {}) {
-    const trust = { nodeId, clusterId: "c1", region: "r1", clusterToken: "secret", isInsecure: false };
+    const place = { clusterId: "c1", region: "r1" };
+    const foreigners = new Foreigners(place, { mode: "permissive", clusters: [], hasCertificates: false }, () => false);
+    const trust = { nodeId, ...place, clusterToken: "secret", isInsecure: false, foreigners };
     const parts = { self: () => memberOf(nodeId), members: () => this.members, capabilities: () => [], trust, rng: new Rng(1) };
     this.links = new Links({ ...LINKS_DEFAULTS, ...options }, parts);
   }

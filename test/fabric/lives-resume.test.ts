@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { Replica } from "../../src/catalog/replica.ts";
-import { LIVES_DEFAULTS, Lives, type LivesParts } from "../../src/fabric/lives.ts";
+import { Lives, type LivesParts } from "../../src/fabric/lives.ts";
+import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
@@ -28,7 +29,7 @@ test("clocks of origins that were away before a restart go on; those of others b
   const replica = replicaWith("n2", "n3");
   const lives = livesOf(replica);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
-  lives.resume(new Map([["n2/1", start.monoMs - LIVES_DEFAULTS.orphanGraceMs]]), start.monoMs);
+  lives.resume(new Map([["n2/1", start.monoMs - LIVES_DEFAULTS.orphanGraceMs]]), new Set(), start.monoMs);
   lives.tick(start, []);
   expect([...replica.origins.values()].map(({ id, life }) => [id, life])).toEqual([
     ["n1/1", "live"],
@@ -61,7 +62,7 @@ test("an origin back from the snapshot is live until a table of members says oth
   const shown = () => [...replica.origins.values()].map(({ id, life }) => `${id} ${life}`);
   const names = (events: readonly FabricEvent[]) => events.map(({ name, detail }) => `${name} ${detail["nodeId"]} ${detail["why"]}`);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
-  lives.resume(new Map([["n2/1", start.monoMs]]), start.monoMs + 5000);
+  lives.resume(new Map([["n2/1", start.monoMs]]), new Set(), start.monoMs + 5000);
   const events: FabricEvent[] = [];
   lives.tick(start, events);
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 live", "n4/1 live"]);
@@ -83,7 +84,7 @@ test("when the first table has come, whoever is dead in it or not in it is away,
   const replica = replicaWith("n2", "n3", "n4");
   const known = new Map<string, MemberUpdate>();
   const lives = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => known.size > 0 });
-  lives.resume(new Map(), 10_000);
+  lives.resume(new Map(), new Set(), 10_000);
   lives.tick({ monoMs: 1000, wallMs: 0 }, []);
   expect(lives.counts()).toEqual({ live: 3, orphaned: 0, hidden: 0 });
   for (const nodeId of ["n2", "n3"]) known.set(nodeId, updateOf(nodeId, { status: "dead" }));
@@ -91,4 +92,28 @@ test("when the first table has come, whoever is dead in it or not in it is away,
   lives.tick({ monoMs: 2000, wallMs: 0 }, []);
   expect(lives.counts()).toEqual({ live: 0, orphaned: 3, hidden: 0 });
   expect(lives.protectedClusters()).toEqual([]);
+});
+
+test("an origin whose node had left before the restart is over: it may not be written elsewhere, and nobody is waited for", () => {
+  const replica = replicaWith("n2", "n3");
+  const lives = livesOf(replica);
+  const origins = [...replica.origins.values()].filter((origin) => origin !== replica.self);
+  lives.resume(new Map(), new Set(["n2/1", "n3/1"]), 5000);
+  expect(lives.isAnybodyElsewhere).toBe(false);
+  lives.tick({ monoMs: 1000, wallMs: 0 }, []);
+  expect([origins.map((origin) => lives.isOver(origin)), lives.isAnybodyElsewhere, lives.isAnybodyAway]).toEqual([
+    [true, true],
+    false,
+    false,
+  ]);
+});
+
+test("one that may be written elsewhere counts until it is forgotten", () => {
+  const replica = replicaWith("n2");
+  const lives = livesOf(replica);
+  lives.resume(new Map([["n2/1", 0]]), new Set(), 0);
+  lives.tick({ monoMs: 1000, wallMs: 0 }, []);
+  expect([lives.isAnybodyElsewhere, lives.isAnybodyAway]).toEqual([true, true]);
+  lives.tick({ monoMs: LIVES_DEFAULTS.originForgetMs, wallMs: 0 }, []);
+  expect([[...replica.forgotten], lives.isAnybodyElsewhere, lives.isAnybodyAway]).toEqual([["n2/1"], false, false]);
 });

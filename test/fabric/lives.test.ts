@@ -4,7 +4,8 @@ import type { Origin } from "../../src/catalog/cell.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { Replica } from "../../src/catalog/replica.ts";
 import { Slab } from "../../src/catalog/slab.ts";
-import { LIVES_DEFAULTS, Lives, type LivesOptions } from "../../src/fabric/lives.ts";
+import { Lives } from "../../src/fabric/lives.ts";
+import { LIVES_DEFAULTS, type LivesOptions } from "../../src/fabric/lives-options.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -149,6 +150,30 @@ test("what a node said in an earlier generation is orphaned as soon as the next 
   expect(bench.state()).toEqual(["a/1 orphaned", "a/2 live"]);
   bench.run(LIVES_DEFAULTS.orphanGraceMs);
   expect(bench.state()).toEqual(["a/1 hidden", "a/2 live"]);
+});
+
+test("what nobody took over when its node stopped is orphaned, and neither hidden nor forgotten while it is known why", () => {
+  const b = new Bench();
+  b.origin("a");
+  b.say("a", "alive");
+  b.run(1000);
+  b.say("a", "alive", { keepsEntries: true, incarnation: 2 });
+  b.lives.away("a", b.time);
+  b.run(1000);
+  b.say("a", "dead", { keepsEntries: true, incarnation: 2 });
+  b.run(72 * HOUR_MS);
+  expect(b.state()).toEqual(["a/1 orphaned"]);
+  // Forgotten by membership since.
+  b.members.delete("a");
+  b.run(72 * HOUR_MS);
+  expect(b.state()).toEqual(["a/1 orphaned"]);
+  b.say("a", "alive", { incarnation: 3 });
+  b.run(1000);
+  expect(b.state()).toEqual(["a/1 live"]);
+  // A death of a life that promised nothing counts as ever.
+  b.say("a", "dead", { incarnation: 3 });
+  b.run(HOUR_MS);
+  expect(b.state()).toEqual(["a/1 hidden"]);
 });
 
 test("our own earlier generation is an orphan", () => {

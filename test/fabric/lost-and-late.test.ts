@@ -28,7 +28,7 @@ test("P6: no tombstone goes while a member is silent, though it is not dead to a
   // Its process stands still; the others hear nothing of it, and their streams do not end.
   b.isFrozen = true;
   world.reaches = (from, to) => from !== b && to !== b;
-  world.runUntil(() => a.fabric.readiness(world.time()).ageMs > 0, 20_000);
+  world.runUntil(() => !a.fabric.readiness(world.time()).isInStep, 20_000);
   expect([a.fabric.membership.find("b")?.status === "dead", a.fabric.lives.isAnybodyAway, may()]).toEqual([false, false, false]);
 });
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { Membership } from "../../src/fabric/membership.ts";
+import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../src/fabric/membership-options.ts";
 import type { CallRequest, CallResponse, MemberUpdate, PeerProof } from "../../src/fabric/messages.ts";
 import type { MembershipOutput } from "../../src/fabric/news.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -13,10 +14,11 @@ function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberU
 }
 
 class Bench {
-  readonly machine = new Membership(factsOf("self"), new Rng("rules"));
+  readonly machine: Membership;
   nowMs = 0;
 
-  constructor(known: readonly MemberUpdate[] = []) {
+  constructor(known: readonly MemberUpdate[] = [], options: MembershipOptions = MEMBERSHIP_DEFAULTS) {
+    this.machine = new Membership(factsOf("self"), new Rng("rules"), options);
     this.give({ kind: "tick" });
     this.ask({ kind: "pushPull", from: FROM, isJoin: false, members: known });
   }
@@ -60,6 +62,24 @@ test("an asker that is dead here is told so first, and answers by contradicting"
   const again = { ...said("a"), incarnation: 2 };
   bench.ask({ kind: "probe", from: FROM, targetNodeId: "self", updates: [again] });
   expect(bench.machine.find("a")?.status).toBe("alive");
+});
+
+test("with a refresh a node says anew what it is, though nothing changed; without one it does not", () => {
+  for (const [refreshMs, want] of [
+    [0, 1],
+    [30_000, 4],
+  ] as const) {
+    const bench = new Bench([said("a"), said("b")], { ...MEMBERSHIP_DEFAULTS, refreshMs, healthTellMs: 1e9 });
+    const words = new Set<number>();
+    for (; bench.nowMs < 100_000; bench.nowMs += 100) {
+      for (const output of bench.give({ kind: "tick" })) {
+        if (output.kind !== "call" || output.request.kind === "pushPull") continue;
+        for (const { nodeId, incarnation } of output.request.updates) if (nodeId === "self") words.add(incarnation);
+      }
+      words.add(bench.machine.find("self")?.incarnation ?? 0);
+    }
+    expect(words.size).toBe(want);
+  }
 });
 
 test("an exchange of tables is answered with what the asker did not say", () => {

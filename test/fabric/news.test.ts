@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { Foreigners } from "../../src/fabric/foreigners.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../src/fabric/membership-options.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
 import { type MembershipOutput, News, type Teller } from "../../src/fabric/news.ts";
@@ -225,4 +226,21 @@ test("about as many as are wanted check a suspicion they hear of, however many t
   }
   expect(checkCount).toBeGreaterThan(4);
   expect(checkCount).toBeLessThan(24);
+});
+
+test("of nodes of another cluster or region there are no members; a place is told once, and our own cluster elsewhere by its own name", () => {
+  const { clusterId, region } = factsOf("self");
+  const trust = { mode: "strict", clusters: [], hasCertificates: true } as const;
+  const foreigners = new Foreigners({ clusterId, region }, trust, () => false);
+  const made = new News(factsOf("self"), new Rng("news"), MEMBERSHIP_DEFAULTS, foreigners);
+  const out = learn(made, [
+    said("a", "alive", { clusterId: "c9" }),
+    said("b", "alive", { clusterId: "c9" }),
+    said("c", "alive", { region: "r9" }),
+    said("d", "dead", { region: "r8" }),
+    said("e", "alive"),
+  ]);
+  expect(eventNames(out)).toEqual(["foreign_node_refused", "cluster_in_two_regions"]);
+  expect([...made.members.all()].map(({ update }) => update.nodeId)).toEqual(["e"]);
+  expect([made.refused.foreign, foreigners.has("b"), foreigners.has("e")]).toEqual([4, true, false]);
 });

@@ -74,7 +74,7 @@ test("who is behind gets the newest version in parts, checks it, and passes it o
   const steps = [link(a, b, 1), link(b, c, 2)];
   expect([b.exchange.isSettledWith(1), b.exchange.isSettledWith(2)]).toEqual([false, false]);
   settle(steps);
-  for (const node of [b, c]) expect(node.kept).toEqual({ kind: "adoptPolicy", ...newest });
+  for (const node of [b, c]) expect(node.kept).toMatchObject({ kind: "adoptPolicy", ...newest });
   expect([b.exchange.isSettledWith(1), b.exchange.isSettledWith(2), c.exchange.isSettledWith(2)]).toEqual([true, true, true]);
   expect([a.adoptedCount, a.exchange.refusedCount]).toEqual([0, 0]);
   a.put(version(4, "a"));
@@ -168,7 +168,7 @@ test("a version that cannot be put in force is not asked for again, at any link"
   a.exchange.next(1, timeOf(0));
   a.exchange.next(1, timeOf(0));
   a.exchange.receive(1, { kind: "policyPart", head, part: bytes, offset: 0, sizeBytes: bytes.length }, timeOf(0), a.out);
-  expect(a.out).toEqual([{ kind: "adoptPolicy", head, bytes }]);
+  expect(a.out).toEqual([{ kind: "adoptPolicy", head, bytes, via: { nodeId: "", clusterId: "" } }]);
   a.out.length = 0;
   a.exchange.refused(head, "a newer format", a.out);
   a.exchange.opened(2);
@@ -221,4 +221,68 @@ test("whatever the order of heads, applies and broken links, all nodes end with 
     }),
     { numRuns: 200 },
   );
+});
+
+test("a newer version of a cluster that is not accepted is not fetched; it is told once, shown until there is a newer one, and settles nothing", () => {
+  const a = new Node();
+  a.put(version(1));
+  const foreign = { nodeId: "m", clusterId: "c2", source: "foreign" } as const;
+  a.exchange.opened(1, foreign);
+  a.exchange.opened(2, foreign);
+  const { head } = version(7, "far");
+  for (const id of [1, 2]) a.exchange.receive(id, { kind: "policyHead", head }, timeOf(0), a.out);
+  a.work();
+  expect([a.events, a.exchange.isSettledWith(1), a.adoptedCount]).toEqual([["policy_not_taken"], true, 0]);
+  expect(a.exchange.notTaken).toMatchObject({ head, peer: { clusterId: "c2" }, why: "policy.accept_from does not name its cluster, c2" });
+  for (const id of [1, 2]) expect(a.exchange.next(id, timeOf(0))?.kind).toBe("policyHead");
+  for (const id of [1, 2]) expect(a.exchange.next(id, timeOf(0))).toBeUndefined();
+  a.put(version(8));
+  expect(a.exchange.notTaken).toBeUndefined();
+});
+
+test("a version is handed on with the node it came through", () => {
+  const a = new Node();
+  const { head, bytes } = version(3);
+  a.exchange.opened(1, { nodeId: "b", clusterId: "c2", source: "accepted" });
+  a.exchange.receive(1, { kind: "policyHead", head }, timeOf(0), a.out);
+  a.exchange.next(1, timeOf(0));
+  a.exchange.next(1, timeOf(0));
+  a.exchange.receive(1, { kind: "policyPart", head, part: bytes, offset: 0, sizeBytes: bytes.length }, timeOf(0), a.out);
+  expect(a.out).toMatchObject([{ kind: "adoptPolicy", via: { nodeId: "b", clusterId: "c2" } }]);
+});
+
+test.each([
+  { have: 5, offered: 1_000_005, isTaken: true },
+  { have: 5, offered: 1_000_006, isTaken: false },
+  { have: 5, offered: 100_000_000_000, isTaken: false },
+  { have: 0, offered: 100_000_000_000, isTaken: true },
+  { have: 0, offered: 2 ** 52 - 1, isTaken: true },
+  { have: 0, offered: 2 ** 52, isTaken: false },
+  { have: 2 ** 52 - 1, offered: 2 ** 52, isTaken: true },
+])("where the newest is $have, number $offered is taken: $isTaken", ({ have, offered, isTaken }) => {
+  const [a, b] = [new Node(), new Node()];
+  if (have > 0) a.put(version(have, "n0", 1, 1));
+  const newest = version(offered, "far", 1, 1);
+  b.put(newest);
+  const step = link(a, b, 1);
+  for (let ms = 0; ms < 50; ms++) step(ms);
+  expect(a.kept?.head.number).toBe(isTaken ? offered : have || undefined);
+  expect([a.exchange.refusedCount, a.exchange.notTaken?.head.number]).toEqual(isTaken ? [0, undefined] : [1, offered]);
+  // What was refused is in nobody's way: the next one is taken.
+  if (isTaken || have === 0) return;
+  b.exchange.headChanged(version(0).head);
+  b.put(version(have + 1, "next"));
+  for (let ms = 50; ms < 100; ms++) step(ms);
+  expect(a.kept?.head.number).toBe(have + 1);
+});
+
+test("an older peer of our cluster, which takes anybody's policy, brings none that a foreign node applied; a newer peer's word stands", () => {
+  for (const takesAny of [true, false]) {
+    const exchange = new PolicyExchange(undefined, (nodeId) => nodeId === "far");
+    exchange.opened(1, { nodeId: "m", clusterId: "c1", source: "accepted", takesAny });
+    exchange.receive(1, { kind: "policyHead", head: version(7, "far").head }, timeOf(0), []);
+    expect([exchange.isSettledWith(1), exchange.notTaken?.why]).toEqual(
+      takesAny ? [true, "node far, which applied it, is foreign here"] : [false, undefined],
+    );
+  }
 });

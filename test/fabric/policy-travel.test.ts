@@ -77,3 +77,51 @@ test("a node that was away adopts what was applied meanwhile", () => {
   world.runUntil(() => back.fabric.readiness(world.time()).isReady, 10_000);
   expect(back.policy?.head).toEqual(newest.head);
 });
+
+test("a node whose fabric is open takes no policy, and is not ready beside a peer that has one: it would show what that hides", () => {
+  const world = new FabricWorld();
+  const [a] = start(world, 2);
+  a?.keepPolicy(version(3, "n0"));
+  a?.put("web");
+  world.run(1000);
+  const open = world.start({ nodeId: "open", seeds: ["n1:1"], isOpen: true });
+  world.run(20_000);
+  expect([open.view().length, open.policy, open.fabric.isReady]).toEqual([1, undefined, false]);
+});
+
+test("a policy goes to who accepts its cluster and with that on to who accepts those, and to nobody else", () => {
+  const world = new FabricWorld();
+  const a = world.start({ nodeId: "n0", clusterId: "a" });
+  const b = world.start({ nodeId: "b0", clusterId: "b", seeds: ["n0:1"], policyFrom: ["a"] });
+  const c = world.start({ nodeId: "c0", clusterId: "c", seeds: ["n0:1"], policyFrom: ["b"] });
+  const d = world.start({ nodeId: "d0", clusterId: "d", seeds: ["n0:1"] });
+  const all = [a, b, c, d];
+  world.runUntil(() => all.every((node) => node.upLinks().length === 3), 10_000);
+  const newest = version(1, "n0");
+  a.keepPolicy(newest);
+  world.run(5000);
+  expect(all.map((node) => node.policy?.head.number)).toEqual([1, 1, 1, undefined]);
+  expect(d.fabric.policy.notTaken).toMatchObject({ head: { number: 1 } });
+  const later = version(2, "d0");
+  d.keepPolicy(later);
+  world.run(5000);
+  expect(all.map((node) => node.policy?.head.number)).toEqual([1, 1, 1, 2]);
+});
+
+test("a newcomer without members of its own cluster waits for one of a cluster it accepts, if there is one", () => {
+  const world = new FabricWorld();
+  const b = world.start({ nodeId: "n0", clusterId: "b" });
+  const x = world.start({ nodeId: "x0", clusterId: "x", seeds: ["n0:1"] });
+  world.runUntil(() => x.upLinks().length === 1, 10_000);
+  b.keepPolicy(version(1, "n0"));
+  world.run(1000);
+  const isReady = (node: WorldNode) => node.fabric.isReady;
+  world.adoptMs = 2000;
+  const waits = world.start({ nodeId: "w0", clusterId: "w", seeds: ["x0:1"], policyFrom: ["b"] });
+  const own = world.start({ nodeId: "o0", clusterId: "o", seeds: ["x0:1"] });
+  world.runUntil(() => isReady(own), 10_000);
+  world.runUntil(() => waits.upLinks().length > 1, 10_000);
+  expect([isReady(waits), waits.policy]).toEqual([false, undefined]);
+  world.runUntil(() => isReady(waits), 10_000);
+  expect([waits.policy?.head.number, own.policy]).toEqual([1, undefined]);
+});

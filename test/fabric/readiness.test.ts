@@ -1,5 +1,6 @@
 /** When a node may answer, and how old what it says is. */
 import { expect, test } from "vitest";
+import { Freshness } from "../../src/fabric/freshness.ts";
 import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
 
 const { joinTimeoutMs, quietMs, catchUpTimeoutMs } = READINESS_DEFAULTS;
@@ -11,14 +12,16 @@ function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number 
   return { monoMs, wallMs: 0 };
 }
 
-function readiness(hasSeeds: boolean, startAgeMs = 0): Readiness {
-  const made = new Readiness(READINESS_DEFAULTS, { hasSeeds, startAgeMs });
+const NOBODY = { nodeId: "me", clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
+
+function readiness(hasSeeds: boolean, startAgeMs = 0, freshness = new Freshness(NOBODY)): Readiness {
+  const made = new Readiness(READINESS_DEFAULTS, { hasSeeds, startAgeMs, freshness });
   made.tick(false, at(0));
   return made;
 }
 
 test("without seeds a node is the first, and ready", () => {
-  expect(readiness(false).read(at(0))).toEqual({ isReady: true, reason: "alone", detail: "started alone", ageMs: 0 });
+  expect(readiness(false).read(at(0))).toEqual({ isReady: true, reason: "alone", detail: "started alone", ageMs: 0, isInStep: true });
 });
 
 test("with seeds it waits for one, and serves alone when none answers in time", () => {
@@ -85,22 +88,21 @@ test("a node that started from a snapshot says how old that is until it has caug
   expect(warm.read(at(2000)).ageMs).toBe(0);
 });
 
-test("the age is the longest time since a wanted peer was in step; a peer that speaks often enough adds none", () => {
-  const node = readiness(false);
-  node.want(["a", "b"], at(0));
-  node.caughtUpWith(ONE, at(0));
-  node.inStep("a", at(9000));
-  node.inStep("b", at(5000));
-  expect(node.read(at(9000))).toMatchObject({ ageMs: 0 });
-  expect(node.read(at(5001 + quietMs))).toMatchObject({ ageMs: quietMs + 1, detail: "not in step with b" });
-  // A peer that is wanted no more has no say, and one that nobody asked for never had.
-  node.want(["a"], at(9002));
-  node.inStep("stranger", at(9002));
-  expect(node.read(at(9003))).toMatchObject({ ageMs: 0 });
+test("every moment of silence is age; out of step is who was silent for longer than a peer in step ever is", () => {
+  const freshness = new Freshness(NOBODY);
+  const node = readiness(false, 0, freshness);
+  freshness.want(["a", "b", "c", "d", "e", "f", "g"], at(1000));
+  expect(node.read(at(1000 + quietMs))).toMatchObject({ ageMs: quietMs, isInStep: true, detail: "started alone" });
+  const detail = "not in step with a, b, c, d, e and 2 more";
+  expect(node.read(at(11_000))).toMatchObject({ ageMs: 10_000, isInStep: false, detail });
 });
 
-test("a peer that was never in step counts from when it became wanted", () => {
-  const node = readiness(false);
-  node.want(["a", "b", "c", "d", "e", "f", "g"], at(1000));
-  expect(node.read(at(11_000))).toMatchObject({ ageMs: 10_000, detail: "not in step with a, b, c, d, e and 2 more" });
+test("a snapshot has an age only while it holds something that may be written elsewhere", () => {
+  let mayBeBehind = true;
+  const freshness = new Freshness(NOBODY);
+  const lone = new Readiness(READINESS_DEFAULTS, { hasSeeds: false, startAgeMs: 60_000, freshness, mayBeBehind: () => mayBeBehind });
+  lone.tick(false, at(0));
+  expect(lone.read(at(1000))).toMatchObject({ isReady: true, ageMs: 61_000, isInStep: false });
+  mayBeBehind = false;
+  expect(lone.read(at(2000))).toMatchObject({ isReady: true, ageMs: 0, isInStep: true });
 });

@@ -101,7 +101,10 @@ test("a bad record is refused alone: the others stand, the vector moves, and the
   const records = [new Uint8Array([1, 2, 3]), ...frame.frame.records, ...framesOf(other, 0).frame.records];
   link.receive({ ...frame, frame: { ...frame.frame, records } }, a.timeOf(10), a.outputs);
   expect([a.shown().length, a.vector(), a.shared.stats.refusedRecords]).toEqual([2, ["b/1 3"], 2]);
-  expect(eventsOf(a)).toMatchObject([{ name: "record_refused", peer: "b", origin: "b/1", count: 2 }]);
+  expect(eventsOf(a)).toMatchObject([
+    { name: "record_refused", peer: "b", origin: "b/1", count: 2 },
+    { name: "origin_partial", count: 2 },
+  ]);
 });
 
 test("more origins than allowed are refused, and the link lives on", () => {
@@ -134,8 +137,10 @@ test("records beyond an origin's quota are refused alone; those that are here ch
   for (const name of ["one", "two", "three"]) b.put(name, 0);
   take(0, 10);
   expect([a.shown().length, a.vector(), a.shared.stats.refusedRecords]).toEqual([2, ["b/1 3"], 1]);
+  const why = "quota_exceeded: more than 2 records of one origin";
   expect(eventsOf(a)).toMatchObject([
-    { name: "record_refused", peer: "b", count: 1, why: "quota_exceeded: more than 2 records of one origin" },
+    { name: "record_refused", peer: "b", count: 1, why },
+    { name: "origin_partial", origin: "b/1", count: 1, why },
   ]);
   b.put("one", 20, { tag: "green" });
   take(3, 30);

@@ -5,7 +5,7 @@ import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { BODY, type OriginLife } from "../../src/catalog/record.ts";
 import type { Replica } from "../../src/catalog/replica.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
-import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
+import { nodesInSnapshot, readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -24,10 +24,10 @@ function save(node: MeshNode, between: (n: number) => void = () => undefined): U
   return Uint8Array.from(Buffer.concat(blocks));
 }
 
-function restore(node: MeshNode, bytes: Uint8Array) {
+function restore(node: MeshNode, bytes: Uint8Array, isForeign?: (place: { clusterId: string }) => boolean) {
   const read = runThrough(readSnapshot(bytes, SELF));
   if (!read.ok) throw new Error(read.fault);
-  return runThrough(restoreSnapshot(read.snapshot, { ...parts, replica: node.replica }, timeOf(0, 0)));
+  return runThrough(restoreSnapshot(read.snapshot, { ...parts, replica: node.replica, isForeign }, timeOf(0, 0)));
 }
 
 /** What a replica holds of others. */
@@ -174,3 +174,29 @@ function expected(n2: MeshNode, n3: MeshNode): readonly string[] {
   for (const peer of [n2, n3]) fresh.copy(peer, peer.replica.self.id, timeOf(2, 0));
   return viewOf(fresh.replica);
 }
+
+test("the nodes a snapshot tells of are known without restoring it; of one that is cut nobody is", () => {
+  const [first] = mesh();
+  const bytes = save(first);
+  expect(new Set(nodesInSnapshot(bytes))).toEqual(new Set(["n2", "n3"]));
+  expect(nodesInSnapshot(save(new MeshNode("n1")))).toEqual([]);
+  expect(nodesInSnapshot(bytes.subarray(0, bytes.length - 1))).toBeUndefined();
+});
+
+test("of a cluster that is not let in any more nothing is restored", () => {
+  const [n1] = mesh();
+  for (const [id, clusterId] of [
+    ["n2/1", "c2"],
+    ["n3/1", "c3"],
+  ] as const)
+    Object.assign(n1.replica.origins.get(id) ?? {}, { clusterId, region: "r1" });
+  const bytes = save(n1);
+  const origins = (isForeign?: (place: { clusterId: string }) => boolean) => {
+    const again = new MeshNode("n1");
+    const { refusedCount } = restore(again, bytes, isForeign);
+    return [[...again.replica.origins.keys()], refusedCount];
+  };
+  expect(origins()[0]).toEqual(["n1/1", "n2/1", "n3/1"]);
+  expect(origins(({ clusterId }) => clusterId === "c2")[0]).toEqual(["n1/1", "n3/1"]);
+  expect(origins(() => true)).toEqual([["n1/1"], 0]);
+});

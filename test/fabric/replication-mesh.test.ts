@@ -76,11 +76,20 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   },
 };
 
+/** Which nodes take offers; the others are of before there were any. */
+type Offers = "all" | "some" | "none";
+
 /** Does the steps, then runs until all is quiet; checks P1 after every step. */
-function play(shape: Shape, steps: readonly Step[], options: WireOptions): readonly ReplicatingNode[] {
+function play(shape: Shape, steps: readonly Step[], options: WireOptions, offers: Offers): readonly ReplicatingNode[] {
   const nodes = shape.clusters.map(
     (clusterId, i) =>
-      new ReplicatingNode({ nodeId: `n${i}`, clusterId, region: shape.regions?.[i] ?? "r1", options: { maxFrameBytes: 400 } }),
+      new ReplicatingNode({
+        nodeId: `n${i}`,
+        clusterId,
+        region: shape.regions?.[i] ?? "r1",
+        options: { maxFrameBytes: 400 },
+        takesOffers: offers === "all" || (offers === "some" && i % 3 !== 1),
+      }),
   );
   let now = 0;
   const connect = ([a, b]: readonly [number, number]): Wire => new Wire(nodes[a]!, nodes[b]!, now, options);
@@ -194,14 +203,19 @@ function expectEqual(nodes: readonly ReplicatingNode[]): void {
           expect(live(other, id), `${id} at ${other.nodeId} and ${node.nodeId}`).toEqual(live(node, id));
 }
 
+const UNRULY: WireOptions = { lossPercent: 20, doublePercent: 10, jitterMs: 60 };
+
 for (const [name, shape] of Object.entries(SHAPES)) {
   test.each([
-    { wire: "streams", options: {}, numRuns: 60 },
-    { wire: "an unruly net", options: { lossPercent: 20, doublePercent: 10, jitterMs: 60 }, numRuns: 30 },
-  ])(`P1, P5, P6: ${name} converge over $wire`, ({ options, numRuns }) => {
+    { wire: "streams", offers: "all", options: {}, numRuns: 60 },
+    { wire: "streams", offers: "some", options: {}, numRuns: 30 },
+    { wire: "streams", offers: "none", options: {}, numRuns: 30 },
+    { wire: "an unruly net", offers: "all", options: UNRULY, numRuns: 30 },
+    { wire: "an unruly net", offers: "some", options: UNRULY, numRuns: 15 },
+  ] as const)(`P1, P5, P6: ${name} converge over $wire, $offers take offers`, ({ options, offers, numRuns }) => {
     fc.assert(
       fc.property(STEPS, (steps) => {
-        const nodes = play(shape, steps, options);
+        const nodes = play(shape, steps, options, offers);
         const vectors = nodes.map((node) => `${node.nodeId}: ${node.vector().join(", ")}`).join("; ");
         expect(isQuiet(nodes, shape) ? "" : vectors).toBe("");
         expectEqual(nodes);

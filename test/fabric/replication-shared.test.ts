@@ -1,6 +1,6 @@
 /** What all links of a node share. */
 import { expect, test } from "vitest";
-import type { Fetcher } from "../../src/fabric/replication-shared.ts";
+import type { Fetcher } from "../../src/fabric/fetches.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
 
 function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {

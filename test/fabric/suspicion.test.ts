@@ -20,6 +20,13 @@ test.each([
   expect(bounds.wanted).toBe(wanted);
 });
 
+test.each([1, 4, 5, 100])("among %i a suspicion lasts as long as the settings say at least", (memberCount) => {
+  expect(suspicionBounds(memberCount, { ...MEMBERSHIP_DEFAULTS, suspicionMinMs: 8000 })).toMatchObject({ minMs: 8000, maxMs: 48_000 });
+  expect(suspicionBounds(memberCount, { ...MEMBERSHIP_DEFAULTS, suspicionMinMs: 10 })).toEqual(
+    suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS),
+  );
+});
+
 test.each([12, 100, 1000])("among %i a death is decided no later than by memberlist, whatever the confirmations", (memberCount) => {
   for (let confirmations = 0; confirmations <= 3; confirmations++) {
     const ours = suspicionTimeoutMs(confirmations, suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS));

@@ -1,6 +1,7 @@
 /** Who may talk to us: claims against proofs. */
 import { expect, test } from "vitest";
-import type { PeerProof } from "../../src/fabric/messages.ts";
+import { Foreigners } from "../../src/fabric/foreigners.ts";
+import type { CallRequest, PeerProof } from "../../src/fabric/messages.ts";
 import {
   commonVersion,
   hostOf,
@@ -14,7 +15,10 @@ import {
 import { updateOf } from "../fakes/fabric-values.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 
-const US: TrustFacts = { nodeId: "a", clusterId: "c1", region: "r1", clusterToken: "secret", isInsecure: false };
+const HERE = { clusterId: "c1", region: "r1" };
+const foreigners = new Foreigners(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
+const US: TrustFacts = { nodeId: "a", ...HERE, clusterToken: "secret", isInsecure: false, foreigners };
+const PROBE: CallRequest = { kind: "probe", from: { nodeId: "b", generation: 1 }, targetNodeId: "a", updates: [] };
 const LOCAL: PeerProof = { address: "127.0.0.1:5", isLoopback: true, certificate: undefined, clusterToken: "" };
 const FAR: PeerProof = { ...LOCAL, address: "10.0.0.9:5", isLoopback: false };
 const PROVEN: PeerProof = { ...FAR, certificate: { nodeId: "b", clusterId: "c1" } };
@@ -39,11 +43,13 @@ test.each([
     "wrong_token",
   ],
   ["a plain connection from afar, whatever the token", TOLD, FAR, US, "wrong_identity"],
+  ["the token, at a node that is sealed", TOLD, LOCAL, { ...US, seal: { isClosed: true } }, "wrong_token"],
   ["the certificate of another node", greetingOf("c", { clusterToken: "secret" }), PROVEN, US, "wrong_identity"],
   ["the certificate of another cluster", greetingOf("b", { clusterId: "c2", clusterToken: "secret" }), PROVEN, US, "wrong_identity"],
   ["our own id", greetingOf("a", { clusterToken: "secret" }), LOCAL, US, "duplicate_node"],
   ["our cluster in another region", greetingOf("b", { region: "us", clusterToken: "secret" }), LOCAL, US, "wrong_cluster"],
-  ["another region", greetingOf("b", { region: "us", clusterId: "c9", clusterToken: "secret" }), LOCAL, US, "not_needed"],
+  ["another region", greetingOf("b", { region: "us", clusterId: "c9", clusterToken: "secret" }), LOCAL, US, "other_region"],
+  ["a cluster that is not listed", greetingOf("b", { clusterId: "c9", clusterToken: "secret" }), LOCAL, US, "wrong_cluster"],
   ["a protocol without ours", greetingOf("b", { clusterToken: "secret", protocolVersions: [2, 3] }), LOCAL, US, "incompatible"],
   ["no protocol", greetingOf("b", { clusterToken: "secret", protocolVersions: [] }), LOCAL, US, "incompatible"],
 ] as const)("a hello with %s", (_what, hello, proof, facts, reason) => {
@@ -52,9 +58,7 @@ test.each([
 
 test("while the token is changed another is taken as well, and no third", () => {
   const both = { ...US, otherToken: "next" };
-  const shown = ["secret", "next", "third", ""].map(
-    (clusterToken) => refusalOfCall({ nodeId: "b" }, { ...LOCAL, clusterToken }, both)?.reason,
-  );
+  const shown = ["secret", "next", "third", ""].map((clusterToken) => refusalOfCall(PROBE, { ...LOCAL, clusterToken }, both)?.reason);
   expect(shown).toEqual([undefined, undefined, "wrong_token", "wrong_token"]);
 });
 
@@ -70,7 +74,7 @@ test.each([
   ["another's certificate", { ...PROVEN, certificate: { nodeId: "c", clusterId: "c1" } }, "wrong_identity"],
   ["a plain connection from afar", { ...FAR, clusterToken: "secret" }, "wrong_identity"],
 ] as const)("a call with %s", (_what, proof, reason) => {
-  expect(refusalOfCall({ nodeId: "b" }, proof, US)?.reason).toBe(reason);
+  expect(refusalOfCall(PROBE, proof, US)?.reason).toBe(reason);
 });
 
 test.each([

@@ -38,7 +38,7 @@ export interface ClientTls {
   readonly leaf?: { readonly cert: string; readonly key: string } | undefined;
 }
 
-const CALL_MS = 10_000;
+const CALL_MS = 30_000;
 const raw = (bytes: Buffer): Buffer => bytes;
 
 export function pathOf(method: DescMethod): string {

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { runCli } from "../../src/cli/run.ts";
 import type { ServeRequest, World } from "../../src/cli/world.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main-policy.ts";
+import { secretFileWarnings } from "../../src/node-secret-files.ts";
 
 export interface Ran {
   readonly exit: number;
@@ -51,9 +52,10 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
     },
     readOwn: (path) => readFile(path, "utf8"),
     labels: {
-      encode: (text) => (text === "bad name" ? undefined : `l-${text}`),
-      decode: (label) => (label.startsWith("l-") ? label.slice(2) : undefined),
+      encode: async (text) => (text === "bad name" ? undefined : `l-${text}`),
+      decode: async (label) => (label.startsWith("l-") ? label.slice(2) : undefined),
     },
+    secretFileWarnings: async (settings) => secretFileWarnings(settings),
     readPolicy: async (text) => readPolicy(text),
     writePolicy: async (policy, format) => writePolicy(policy, format),
     verifyAudit: async (text) => verifyAudit(text),

@@ -1,14 +1,31 @@
 /** Clients of a cluster that remember what they were promised, and whether the cluster keeps it. */
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import { Rng } from "../../src/lib/rng.ts";
-import { eventually, type FaultyCluster, PATIENCE_MS } from "./faulty-cluster.ts";
-import { type Answer, textOf } from "./node.ts";
+import { eventually, PATIENCE_MS } from "./faulty-cluster.ts";
+import { type Answer, type GrpcDoor, textOf } from "./node.ts";
 
 const NAMES_A_CLIENT = 25;
 const LONG_TTL = "600s";
 /** Of leases that are kept by renewing them. */
 const KEPT_TTL = "20s";
 const RENEW_EVERY_STEPS = 10;
+
+/** Nodes that clients may ask, any of them. */
+export interface LoadedCluster {
+  readonly running: readonly { readonly name: string; readonly door: GrpcDoor }[];
+  /** Name to entry, of everything that a node shows. */
+  dump(name: string): Promise<ReadonlyMap<string, JsonObject>>;
+}
+
+export interface LoadOptions {
+  readonly clientCount?: number;
+  /** Names of clients begin with it. */
+  readonly prefix?: string;
+  /** Of leases that nobody renews and that must not end. */
+  readonly longTtl?: string;
+  /** How far a name is published. */
+  readonly scopeOf?: (name: string) => string;
+}
 
 interface Kept {
   readonly name: string;
@@ -19,9 +36,13 @@ interface Kept {
 
 /** One client: its calls follow each other, each at a node of its own choice, and are repeated elsewhere until one is answered. */
 class LoadClient {
-  readonly #cluster: FaultyCluster;
+  readonly #cluster: LoadedCluster;
   readonly #id: string;
   readonly #rng: Rng;
+  readonly #longTtl: string;
+  readonly #scopeOf: (name: string) => string;
+  /** Name to the node that acknowledged the last word about it. */
+  readonly #saidAt = new Map<string, string>();
   /** Name to the version last acknowledged; undefined when it is gone for sure. */
   readonly expected = new Map<string, number | undefined>();
   /** Names taken out by a call of which nobody knows whether it was carried out. */
@@ -33,10 +54,12 @@ class LoadClient {
   #stepCount = 0;
   readonly counts = { put: 0, removed: 0, renewed: 0, again: 0 };
 
-  constructor(cluster: FaultyCluster, id: string, rng: Rng) {
+  constructor(cluster: LoadedCluster, id: string, rng: Rng, { longTtl = LONG_TTL, scopeOf = () => "SCOPE_UNSPECIFIED" }: LoadOptions) {
     this.#cluster = cluster;
     this.#id = id;
     this.#rng = rng;
+    this.#longTtl = longTtl;
+    this.#scopeOf = scopeOf;
     this.#kept = { name: `${id}-kept`, version: 0, leaseId: "", at: "" };
   }
 
@@ -53,10 +76,18 @@ class LoadClient {
     else await this.#put(name);
   }
 
+  /** That node lost its disk: what it alone had acknowledged may be known nowhere. */
+  lost(nodeName: string): void {
+    for (const [name, at] of this.#saidAt) if (at === nodeName && name !== this.#kept.name) this.#unsure.add(name);
+  }
+
   /** Settles what is unsure, and keeps its lease for long: nobody renews any more. */
   async settle(): Promise<void> {
-    for (const name of this.#unsure) await this.#put(name);
-    await this.#hold(LONG_TTL);
+    for (const name of this.#unsure)
+      if (this.brief.includes(name)) await this.#ask("unregister", { keys: [keyOf(name)] });
+      else await this.#put(name);
+    this.#unsure.clear();
+    await this.#hold(this.#longTtl);
   }
 
   /** Keeps its lease, or takes a new one somewhere else. */
@@ -83,15 +114,16 @@ class LoadClient {
 
   async #put(name: string): Promise<void> {
     this.#version += 1;
-    await this.#register(name, this.#version, { ttl: LONG_TTL });
+    await this.#register(name, this.#version, { ttl: this.#longTtl });
     this.expected.set(name, this.#version);
     this.#unsure.delete(name);
     this.counts.put += 1;
   }
 
   async #remove(name: string): Promise<void> {
-    const { response, isFirst } = await this.#ask("unregister", { keys: [keyOf(name)] });
+    const { response, isFirst, at } = await this.#ask("unregister", { keys: [keyOf(name)] });
     if (Number(response["removed"] ?? 0) > 0) {
+      this.#saidAt.set(name, at);
       this.expected.set(name, undefined);
       this.counts.removed += 1;
     } else if (!isFirst) this.#unsure.add(name);
@@ -103,8 +135,11 @@ class LoadClient {
       key: keyOf(name),
       targets: [{ host: "10.0.0.1", port: 1 + (version % 60_000) }],
       metadata: { version: String(version) },
+      scope: this.#scopeOf(name),
     };
-    return this.#ask("register", { entries: [entry], ...lease });
+    const answer = await this.#ask("register", { entries: [entry], ...lease });
+    this.#saidAt.set(name, answer.at);
+    return answer;
   }
 
   /** Asks one node after the other until one answers. */
@@ -138,19 +173,27 @@ async function nextMillisecond(): Promise<void> {
 
 /** Several clients at once, until they are told to stop. */
 export class ClusterLoad {
-  readonly #cluster: FaultyCluster;
+  readonly #cluster: LoadedCluster;
+  readonly #prefix: string;
   readonly #clients: readonly LoadClient[];
   #isOver = false;
   #running: Promise<unknown> = Promise.resolve();
   #fault: Error | undefined;
 
-  constructor(cluster: FaultyCluster, seed: string, clientCount = 4) {
+  constructor(cluster: LoadedCluster, seed: string, options: LoadOptions = {}) {
+    const { clientCount = 4, prefix = "x" } = options;
     this.#cluster = cluster;
+    this.#prefix = prefix;
     const rng = new Rng(seed);
-    this.#clients = Array.from({ length: clientCount }, (_, i) => new LoadClient(cluster, `x${i}`, rng.fork(`client ${i}`)));
+    this.#clients = Array.from(
+      { length: clientCount },
+      (_, i) => new LoadClient(cluster, `${prefix}${i}`, rng.fork(`client ${i}`), options),
+    );
   }
 
+  /** Also again after a stop. */
   start(): void {
+    this.#isOver = false;
     this.#running = Promise.all(this.#clients.map((client) => this.#run(client)));
     this.#running.catch((error: unknown) => (this.#fault = new Error("the load ended", { cause: error })));
   }
@@ -180,6 +223,11 @@ export class ClusterLoad {
     this.#isOver = true;
     await this.#running;
     for (const client of this.#clients) await client.settle();
+  }
+
+  /** A node lost its disk; its clients do what they did there once more, by the next stop. */
+  lost(nodeName: string): void {
+    for (const client of this.#clients) client.lost(nodeName);
   }
 
   /** Names that must be there. */
@@ -217,7 +265,7 @@ export class ClusterLoad {
       }
     }
     // What else is there had a lease that ended.
-    for (const name of held.keys()) if (!known.has(name)) faults.push(`${name} is still there`);
+    for (const name of held.keys()) if (name.startsWith(this.#prefix) && !known.has(name)) faults.push(`${name} is still there`);
     return faults;
   }
 

@@ -14,11 +14,11 @@ export interface DiscoveryInside {
   stop(): Promise<void>;
 }
 
-export async function startDiscovery(): Promise<DiscoveryInside> {
+export async function startDiscovery(zones: readonly string[] = ["waymark"]): Promise<DiscoveryInside> {
   const loaded = loadConfig({ env: {}, flags: new Map([["persistence.ephemeral", true]]) });
   if (!loaded.ok) throw new Error("the defaults do not load");
-  const { settings } = loaded.effective;
-  const options = { settings, log: openLog({ level: "silent", scopes: new Map(), format: "json" }), version: "test" };
+  const settings = { ...loaded.effective.settings, dns: { ...loaded.effective.settings.dns, zones } };
+  const options = { settings, log: openLog({ level: "silent", scopes: new Map(), format: "json" }), version: "test", skippedMs: () => 0 };
   const journal = await openStore(options);
   const core = await buildCore(options, journal);
   const { nodeId, region, zone } = core.identity;
@@ -30,6 +30,7 @@ export async function startDiscovery(): Promise<DiscoveryInside> {
     bounds: settings.limits,
     durable: () => core.committer.durable(),
     isReady: () => true,
+    checkClock: () => undefined,
     mesh,
     now,
     random,

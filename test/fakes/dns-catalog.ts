@@ -23,18 +23,22 @@ export class FakeDnsCatalog implements DnsCatalog {
     this.revision++;
   }
 
-  find(kind: Kind, namespace: string, name: string): readonly EntryView[] {
-    return this.#entries.filter(({ key }) => key.kind === kind && key.namespace === namespace && key.name === name);
+  find(kind: Kind, namespace: string, name: string, suits: (entry: EntryView) => boolean): readonly EntryView[] {
+    const isNamed = ({ key }: EntryView) => key.kind === kind && key.namespace === namespace && key.name === name;
+    return this.#entries.filter((entry) => isNamed(entry) && suits(entry));
   }
 
-  hasNameUnder(suffix: string): boolean {
-    return this.#entries.some(({ key, aliases }) =>
-      [key.namespace, ...aliases].some((name) => name === suffix || name.endsWith(`.${suffix}`)),
+  hasNameUnder(suffix: string, zone: string): boolean {
+    const isUnder = (name: string, above: string) => name === above || name.endsWith(`.${above}`);
+    return this.#entries.some(
+      ({ key, aliases }) =>
+        isUnder(key.namespace, suffix) || aliases.some((name) => isUnder(name, suffix) || isUnder(name, `${suffix}.${zone}`)),
     );
   }
 
-  findAlias(alias: string): readonly EntryView[] {
-    return this.#entries.filter(({ aliases }) => aliases.includes(alias));
+  findAlias(name: string, zone: string): readonly EntryView[] {
+    const [short, full] = [name, `${name}.${zone}`].map((alias) => this.#entries.filter(({ aliases }) => aliases.includes(alias)));
+    return [...new Set([...(short ?? []), ...(full ?? [])])];
   }
 }
 

@@ -38,7 +38,7 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
     prometheusTargets: () => ["[]"],
     policy: () => ({}),
     lag: () => ({}),
-    peers: () => ({}),
+    peers: () => ({ page: {}, steady: {} }),
     parseServiceFilter,
     ...options.sources,
   };

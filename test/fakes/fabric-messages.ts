@@ -6,7 +6,7 @@ import { GOODBYES } from "../../src/fabric/messages.ts";
 const anyId = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,64}$/);
 const optionalId = fc.oneof(fc.constant(""), anyId);
 const ids = fc.array(anyId, { maxLength: 4 });
-const anyCount = fc.maxSafeNat();
+const anyCount = fc.maxSafeNat().map((n) => Math.min(n, 2 ** 52));
 const anyRef: fc.Arbitrary<NodeRef> = fc.record({ nodeId: anyId, generation: anyCount });
 const anyAddress = fc
   .tuple(
@@ -90,18 +90,22 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
       .map(({ ref, ...rest }) => ({ ...ref, ...rest })),
   }),
   fc.record({ kind: fc.constant("goodbye" as const), reason: fc.constantFrom(...GOODBYES), detail: fc.stringMatching(/^[ -~]{0,256}$/) }),
-  fc.record({
-    kind: fc.constant("vector" as const),
-    entries: fc.array(
-      fc.record({ ref: anyRef, seq: anyCount, floor: anyCount, isHidden: fc.boolean() }).map(({ ref, isHidden, ...rest }) => {
-        return { ...ref, ...rest, ...(isHidden && { isHidden }) };
-      }),
-      { maxLength: 6 },
-    ),
-    digest: anyDigest,
-    isPartial: fc.boolean(),
-    isWanted: fc.boolean(),
-  }),
+  fc
+    .record({
+      kind: fc.constant("vector" as const),
+      entries: fc.array(
+        fc.record({ ref: anyRef, seq: anyCount, floor: anyCount, isHidden: fc.boolean() }).map(({ ref, isHidden, ...rest }) => {
+          return { ...ref, ...rest, ...(isHidden && { isHidden }) };
+        }),
+        { maxLength: 6 },
+      ),
+      short: fc.array(fc.record({ hash: fc.nat(0xffffffff), seq: anyCount }), { maxLength: 6 }),
+      digest: anyDigest,
+      isPartial: fc.boolean(),
+      isWanted: fc.boolean(),
+      isOffer: fc.boolean(),
+    })
+    .map(({ short, isOffer, ...rest }) => ({ ...rest, ...(short.length > 0 && { short }), ...(isOffer && { isOffer }) })),
   anyRecords,
   fc.record({ kind: fc.constant("linked" as const), nodeIds: ids }),
   fc.record({
@@ -118,6 +122,12 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
   fc
     .record({ head: anyHead, part: fc.uint8Array({ maxLength: 300 }), offset: fc.nat(10_000), more: fc.integer({ min: 1, max: 10_000 }) })
     .map(({ head, part, offset, more }) => ({ kind: "policyPart" as const, head, part, offset, sizeBytes: offset + part.length + more })),
+);
+
+/** Absent rather than empty, as it is decoded. */
+const lostWords = fc.array(
+  fc.record({ ref: anyRef, through: anyCount, mark: anyCount }).map(({ ref, ...rest }) => ({ ...ref, ...rest })),
+  { minLength: 1, maxLength: 4 },
 );
 
 export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
@@ -137,6 +147,7 @@ export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
       isJoin: fc.boolean(),
       members: updates,
       digest: anyDigest.filter((digest) => digest > 0n),
+      lost: lostWords,
     },
     { requiredKeys: ["kind", "from", "isJoin", "members"] },
   ),
@@ -145,5 +156,14 @@ export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
 export const anyResponse: fc.Arbitrary<CallResponse> = fc.oneof(
   fc.record({ kind: fc.constant("probe" as const), from: anyRef, updates }),
   fc.record({ kind: fc.constant("probeIndirect" as const), isAcknowledged: fc.boolean(), updates }),
-  fc.record({ kind: fc.constant("pushPull" as const), from: anyRef, members: updates }),
+  fc.record(
+    {
+      kind: fc.constant("pushPull" as const),
+      from: anyRef,
+      members: updates,
+      ownUpdateRefused: fc.constantFrom("full", "too many roles"),
+      lost: lostWords,
+    },
+    { requiredKeys: ["kind", "from", "members"] },
+  ),
 );

@@ -12,6 +12,7 @@ import { Slab } from "../../src/catalog/slab.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
+import type { TrustSettings } from "../../src/fabric/foreigners.ts";
 import type { Hello, PeerProof } from "../../src/fabric/messages.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/seam.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
@@ -31,7 +32,13 @@ export interface NodeSpec {
   readonly seeds?: readonly string[];
   readonly clusterToken?: string;
   readonly address?: string;
+  readonly roles?: readonly string[];
   readonly options?: Partial<FabricOptions>;
+  /** As a node without token and certificates: takes no policy. */
+  readonly isOpen?: boolean;
+  readonly policyFrom?: readonly string[];
+  /** Which other clusters it lets in; all when absent. */
+  readonly trust?: TrustSettings;
 }
 
 /** What a peer of this world says of itself. */
@@ -92,7 +99,7 @@ export class WorldNode {
     this.fabric = new Fabric(
       { ...FABRIC_DEFAULTS, ...spec.options },
       {
-        self: { ...facts, protocolVersions: [1], transports: ["h2"], roles: [], labels: {} },
+        self: { ...facts, protocolVersions: [1], transports: ["h2"], roles: spec.roles ?? [], labels: {} },
         replica: this.replica,
         drafter,
         bounds: DEFAULT_BOUNDS,
@@ -101,6 +108,9 @@ export class WorldNode {
         seeds,
         clusterToken,
         isInsecure: true,
+        isOpen: spec.isOpen === true,
+        policyFrom: spec.policyFrom ?? [],
+        ...(spec.trust !== undefined && { trust: spec.trust }),
         startAgeMs: 0,
       },
     );
@@ -308,6 +318,7 @@ export class FabricWorld {
         case "changed":
         case "superseded":
         case "generationLost":
+        case "offered":
         case "memberChanged":
         case "memberForgotten":
           break;

@@ -1,6 +1,6 @@
 /** Replicas that copy from each other by frames, each with a journal in memory and a naive model beside it. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKeySchema, EntrySchema, FunctionDetailSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Cell, Origin } from "../../src/catalog/cell.ts";
 import { type Draft, Drafter, sealEntry } from "../../src/catalog/codec.ts";
 import { type Applied, buildFrame, type Frame, FrameReceiver } from "../../src/catalog/frames.ts";
@@ -26,11 +26,14 @@ const NAMES = ["db", "web"] as const;
 /** All keys that histories use, by index. */
 export const KEYS: readonly KeyText[] = NAMESPACES.flatMap((namespace) =>
   NAMES.flatMap((name, i) =>
-    ["1", "2"].map((instanceId) => keyText({ kind: i === 0 ? KIND.SERVICE : KIND.QUEUE, namespace, name, instanceId, clusterId: "c1" })),
+    ["1", "2"].map((instanceId) => keyText({ kind: i === 0 ? KIND.SERVICE : KIND.FUNCTION, namespace, name, instanceId, clusterId: "c1" })),
   ),
 );
 
-/** What an entry may look like: each differs from the first in one thing that a filter can look at, the last in none. */
+/**
+ * What an entry may look like: each differs from the first in one thing that a filter can look at, the last but one in none, and the
+ * last in its version, if it is a function.
+ */
 const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
   { tags: ["blue"], health: HEALTH.HEALTHY },
   { tags: ["green"], health: HEALTH.HEALTHY },
@@ -39,7 +42,10 @@ const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
   { tags: ["blue"], health: HEALTH.HEALTHY, resources: ["gpu"] },
   { tags: ["blue"], health: HEALTH.HEALTHY, scope: SCOPE.REGION },
   { tags: ["blue"], health: HEALTH.HEALTHY, metadata: { note: "x".repeat(200) } },
+  { tags: ["blue"], health: HEALTH.HEALTHY },
 ];
+/** The number of the last of them. */
+export const V2 = VARIANTS.length - 1;
 
 const TTL_MS = 1000;
 const pool = new TraitsPool(1024);
@@ -54,6 +60,8 @@ function draftOf(nodeId: string, key: KeyText, choice: number): Draft {
     const { kind, namespace, name, instanceId } = keyParts(key);
     const entry = create(EntrySchema, VARIANTS[variant]);
     entry.key = create(EntryKeySchema, { kind, namespace, name, instanceId });
+    const version = variant === V2 ? "2.0.0" : "1.0.0";
+    if (kind === KIND.FUNCTION) entry.detail = { case: "function", value: create(FunctionDetailSchema, { version }) };
     draft = drafter.draftOf(entry, 0, { nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 });
     drafts.set(id, draft);
   }
@@ -71,17 +79,28 @@ export class MeshNode {
   readonly nodeId: string;
   readonly disk: Disk = { generation: 1, lastSeq: 0, floor: 0, rows: new Map() };
   replica: Replica;
-  model = new Model();
+  model: Model;
   receiver: FrameReceiver;
   facts: NodeFacts;
+  /** Its `filterSeq` does not move with a version. */
+  isOlder = false;
   readonly #hlc = new Hlc();
+  readonly #pastTouches: number | undefined;
   #boots = 0;
 
-  constructor(nodeId: string) {
+  constructor(nodeId: string, pastTouches?: number) {
     this.nodeId = nodeId;
+    this.#pastTouches = pastTouches;
+    this.model = this.#newModel();
     this.replica = this.#open();
     this.receiver = new FrameReceiver(this.replica, drafter, DEFAULT_BOUNDS);
     this.facts = this.#factsOf();
+  }
+
+  #newModel(): Model {
+    const model = new Model();
+    model.markOf = (originId) => this.replica.origins.get(originId)?.markedSeq ?? 0;
+    return model;
   }
 
   /** Stages a put of this node's own. */
@@ -90,7 +109,9 @@ export class MeshNode {
     const own = this.replica.own(key);
     const before = own?.body === BODY.ENTRY ? own : undefined;
     const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
-    const isFilterChange = before === undefined || !sameFilter(before, draft);
+    const { version } = before?.traits ?? draft.traits;
+    const seen = this.isOlder ? { ...draft, traits: { ...draft.traits, version } } : draft;
+    const isFilterChange = before === undefined || !sameFilter(before, seen);
     const { namespace, name, kind, scope, health, traits } = draft;
     const fields = { key, namespace, name, kind, scope: as ?? scope, health, traits, hlc, bytes, isFilterChange };
     return this.replica.stagePut({ ...fields, principal: "p", contentBytes: draft.content.length });
@@ -170,7 +191,9 @@ export class MeshNode {
     this.replica.forgetOrigin(origin, time);
     const { model } = this;
     const ended = model.records.filter((r) => r.origin.id === originId);
-    model.withdraw((r) => r.origin.id !== this.replica.self.id && ended.some((e) => e.key === r.key && unregisteredUpTo(e) > r.hlc));
+    // Of one that is away all is marked instead: its node has not heard of it.
+    const isTold = (r: CatalogRecord) => r.origin.id !== this.replica.self.id && model.lifeOf(r.origin.id) === "live";
+    model.withdraw((r) => isTold(r) && ended.some((e) => e.key === r.key && unregisteredUpTo(e) > r.hlc));
     this.model.drop((r) => r.origin.id === originId);
     this.model.lives.delete(originId);
   }
@@ -191,19 +214,20 @@ export class MeshNode {
       this.disk.rows.clear();
     }
     const own = this.model.records.filter((r) => disk === "disk kept" && r.origin.id === this.replica.self.id);
-    this.model = new Model();
+    this.model = this.#newModel();
     for (const record of own) this.model.apply(plain(record));
     this.replica = this.#open();
     this.receiver = new FrameReceiver(this.replica, drafter, DEFAULT_BOUNDS);
     this.facts = this.#factsOf();
     const parts = { replica: this.replica, leases: new Leases(), drafter, bounds: DEFAULT_BOUNDS };
     const rows = [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq);
-    for (const row of rows) this.#hlc.merge(restoreRow(row, parts, time), 0, Number.POSITIVE_INFINITY);
+    for (const row of rows) this.#hlc.merge(restoreRow(row, parts, time) ?? 0, 0, Number.POSITIVE_INFINITY);
   }
 
   #open(): Replica {
     const { generation, lastSeq, floor } = this.disk;
-    const bounds = { tombstoneTtlMs: TTL_MS, minTombstones: 4 };
+    const past = this.#pastTouches === undefined ? {} : { pastTouches: this.#pastTouches };
+    const bounds = { tombstoneTtlMs: TTL_MS, minTombstones: 4, ...past };
     return new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, generation, lastSeq, floor, ...bounds });
   }
 

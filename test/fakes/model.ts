@@ -6,6 +6,8 @@ import { sha256 } from "../../src/lib/crypto.ts";
 export class Model {
   records: CatalogRecord[] = [];
   readonly lives = new Map<string, OriginLife>();
+  /** What an origin wrote up to here stays hidden. Which marks there are is the replica's own affair. */
+  markOf: (originId: string) => number = () => 0;
 
   /** The newest record of each origin and key is kept. */
   apply(record: CatalogRecord): void {
@@ -35,6 +37,7 @@ export class Model {
       (r) =>
         r.body === BODY.ENTRY &&
         this.lifeOf(r.origin.id) !== "hidden" &&
+        r.seq > this.markOf(r.origin.id) &&
         !all.some((other) => (other.body === BODY.UNREGISTERED ? other.hlc : (other.unregisteredHlc ?? 0)) > r.hlc),
     );
     const [best] = shown.toSorted((a, b) => b.hlc - a.hlc || (a.origin.id < b.origin.id ? 1 : -1));

@@ -28,11 +28,11 @@ export class CommandProcess implements AsyncDisposable {
   /** It has ended, and everything it said is here: its end alone can be known before its last words. */
   #isOver = false;
 
-  /** `wrapper` is put before the command, as `strace` is: one that leaves the process id to the command. */
-  constructor(argv: readonly string[], input = "", wrapper: readonly string[] = []) {
+  /** `wrapper` is put before the command, as `strace` is: one that leaves the process id to the command. `program` is another version's. */
+  constructor(argv: readonly string[], input = "", wrapper: readonly string[] = [], program = WAYMARK) {
     // Settings of whoever runs the tests are not part of them.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("WAYMARK_")));
-    const [command = WAYMARK, ...rest] = [...wrapper, WAYMARK, ...argv];
+    const [command = program, ...rest] = [...wrapper, program, ...argv];
     this.#child = spawn(command, rest, { stdio: ["pipe", "pipe", "pipe"], env: { ...env, NODE_COMPILE_CACHE } });
     running.add(this.#child);
     // A chunk may end inside a character.
@@ -110,9 +110,9 @@ export class NodeProcess implements AsyncDisposable {
   readonly nodeId: string;
   readonly listeners: Readonly<Record<string, string>>;
 
-  constructor(command: CommandProcess, ready: { readonly node_id: string; readonly listeners: Readonly<Record<string, string>> }) {
+  constructor(command: CommandProcess, ready: { readonly nodeId: string; readonly listeners: Readonly<Record<string, string>> }) {
     this.command = command;
-    this.nodeId = ready.node_id;
+    this.nodeId = ready.nodeId;
     this.listeners = ready.listeners;
   }
 
@@ -141,9 +141,10 @@ export async function startNodeProcess(
   flags: readonly string[],
   wrapper: readonly string[] = [],
   onSpawn: (pid: number) => void = () => {},
+  program: string = WAYMARK,
 ): Promise<NodeProcess> {
   const free = ["--grpc-port", "--http-port", "--dns-port", "--fabric-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
-  const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper);
+  const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper, program);
   onSpawn(command.pid);
   const line = await command.line(/"event":"ready"/).catch(async (error: unknown) => {
     // Nobody else would stop it.

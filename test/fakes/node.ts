@@ -4,7 +4,7 @@ import { base64Decode } from "@bufbuild/protobuf/wire";
 import { type ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { decodeFailure } from "../../src/client/request-error.ts";
+import { decodeFailure } from "../../src/client/failure.ts";
 
 /** How a call ended; a response is in proto3 JSON, so that one table serves both doors. */
 export interface Answer {
@@ -21,7 +21,7 @@ export interface Answer {
 
 type UnaryName = Exclude<keyof typeof DiscoveryService.method, "keepAlive" | "catalogWatch" | "summaryWatch">;
 
-const CALL_MS = 10_000;
+const CALL_MS = 30_000;
 const raw = (bytes: Buffer): Buffer => bytes;
 
 /** A gRPC client of one node; requests and responses in proto3 JSON, or bytes. */
@@ -79,7 +79,7 @@ export class GrpcDoor implements Disposable {
     return promise;
   }
 
-  /** A number of `ServerInfo`. */
+  /** A number of `ServerInfo`; a node moves it by itself when it reports its own load. */
   async revision(): Promise<number> {
     const { code, message, response } = await this.ask("serverInfo");
     if (code !== "OK") throw new Error(`no server info: ${code} ${message}`);

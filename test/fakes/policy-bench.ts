@@ -39,6 +39,7 @@ export class Bench {
       knownPlaces: () => new Set(["eu-1", "eu"]),
       now: () => ({ monoMs: 0, wallMs: this.wallMs }),
       pause: () => Promise.resolve(),
+      heard: () => Promise.resolve(),
       onChange: () => {
         this.changeCount += 1;
         return Promise.resolve();

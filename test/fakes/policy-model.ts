@@ -83,6 +83,19 @@ export class PolicyModel {
     });
   }
 
+  /** The aliases that count: in a namespace that the entry's tenant may write, and below no name that a rule keeps from it. */
+  aliasesOf({ key, scope, aliases }: ModelEntry): readonly string[] {
+    const tenant = key.split("|")[2]?.split("-")[0] ?? "";
+    return aliases.filter((alias) => {
+      const labels = alias.split(".");
+      const names = labels.map((_, i) => labels.slice(i).join("."));
+      return names.every((namespace, i) => {
+        const isAsked = i === 1 || this.ruleOf(namespace) !== undefined;
+        return !isAsked || (this.isAdmitted({ namespace, scope }) && this.sees({ cluster: HERE.cluster, tenant }, namespace));
+      });
+    });
+  }
+
   /** Whether a summary of this scope may leave now. */
   exports(namespace: string, scope: number, wallMs: number): boolean {
     if (this.set === undefined) return true;

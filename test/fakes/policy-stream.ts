@@ -178,7 +178,7 @@ export class PolicyStream {
     for (const key of this.#held.keys()) if (isCovered(key) && !staged.seen.has(key)) this.#held.delete(key);
   }
 
-  /** Whether count and digest say what is held is the caller's to ask: between a policy and its switch they may not. */
+  /** Whether count and digest say what is held. */
   digestFault(message: CatalogWatchResponse): string {
     let sum = 0n;
     for (const id of this.#held.values()) sum += createHash("sha256").update(id).digest().readBigUInt64BE();
@@ -191,6 +191,8 @@ export class PolicyStream {
   #settled(message: CatalogWatchResponse): void {
     this.settledCount += 1;
     this.lastSettled = message;
+    // At every moment, also while a policy is being put in force.
+    if (this.filter.tags.length === 0) assert.equal(this.digestFault(message), "");
   }
 
   #save(cursor: string): void {

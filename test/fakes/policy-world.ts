@@ -96,7 +96,7 @@ export class PolicyWorld {
     this.#rng = new Rng(seed);
     this.#inside = inside;
     const { core, settings } = inside;
-    this.#dns = dnsCatalog(core);
+    this.#dns = dnsCatalog(() => 0, core);
     const { dns, catalog } = settings;
     const { minTtlMs, maxTtlMs, negativeTtlMs, allowExternalNames } = dns;
     const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: catalog.defaultLeaseTtlMs };
@@ -166,7 +166,7 @@ export class PolicyWorld {
       const key = `${namespace}|${name}|${tenant}-${this.#rng.int(2)}`;
       if (made.some((entry) => entry.key === key)) continue;
       const tags = TAGS.filter(() => this.#rng.int(2) === 0);
-      const aliases = this.#rng.int(4) === 0 ? [`www${this.#rng.int(9)}.ali`] : [];
+      const aliases = this.#rng.int(4) === 0 ? [this.#alias()] : [];
       const expiresMonoMs = isStatic ? undefined : this.#now().monoMs + ttlMs;
       made.push({ key, namespace, name, scope, tags, aliases, expiresMonoMs });
     }
@@ -281,7 +281,6 @@ export class PolicyWorld {
         .map(({ key }) => key);
       const held = [...stream.held.keys()].filter((key) => !key.startsWith("discovery."));
       assert.deepEqual(held.toSorted(), expected.toSorted(), `a watch of ${JSON.stringify(filter)} by ${viewer.tenant}@${viewer.cluster}`);
-      if (filter.tags.length === 0 && stream.lastSettled !== undefined) assert.equal(stream.digestFault(stream.lastSettled), "");
     }
   }
 
@@ -356,7 +355,9 @@ export class PolicyWorld {
     assert.deepEqual([status?.allowed, status?.endpointCount], [sees, BigInt(here.length)], `status ${about}`);
     for (const action of ["query", "watch"]) {
       const answer = await this.#ask("explain", viewer, ExplainRequestSchema, { namespace, action }, ExplainResponseSchema);
-      assert.deepEqual([answer?.allowed, answer?.reason], [sees, status?.reason], `explain ${action} ${about}`);
+      assert.equal(answer?.allowed, sees, `explain ${action} ${about}`);
+      // Explain is for who may read the policy; others are not told whether a rule hides a namespace or none opens it.
+      assert.equal(status?.reason, sees ? answer.reason : "viewer_denied", `reason ${action} ${about}`);
     }
     const map = await this.#ask("clusterMap", viewer, ClusterMapRequestSchema, { namespaceFilter: namespace }, ClusterMapResponseSchema);
     const holds = visible.some((entry) => covers({ namespace: "", namespacePrefix: namespace }, entry.namespace));
@@ -380,11 +381,17 @@ export class PolicyWorld {
     const absent = this.#dnsText(`_svc._tcp.${name}.no.such.name`, "SRV");
     if (found.length === 0) assert.equal(srv, absent, "hidden and absent differ");
     // In DNS what is above a name is what it ends in.
-    const isAbove = visible.some(({ namespace: held, aliases }) => [held, ...aliases].some((each) => `.${each}`.endsWith(`.${namespace}`)));
+    const namesOf = (entry: ModelEntry) => [entry.namespace, ...this.model.aliasesOf(entry)];
+    const isAbove = visible.some((entry) => namesOf(entry).some((each) => `.${each}`.endsWith(`.${namespace}`)));
     assert.equal(this.#dnsText(namespace, "TXT") !== absent, isAbove, `DNS ${namespace} is there`);
-    const alias = `www${this.#rng.int(9)}.ali`;
-    const isAlias = visible.some(({ aliases }) => aliases.includes(alias));
+    const alias = this.#alias();
+    const isAlias = visible.some((entry) => this.model.aliasesOf(entry).includes(alias));
     assert.equal(this.#dnsText(alias, "A") !== absent, isAlias, `DNS alias ${alias}`);
+  }
+
+  /** In a namespace that nobody has entries in, or in anybody's. */
+  #alias(): string {
+    return this.#rng.int(3) === 0 ? `www${this.#rng.int(9)}.ali` : `www${this.#rng.int(3)}.${this.#namespace()}`;
   }
 
   #dnsText(name: string, type: string): string {
@@ -518,7 +525,13 @@ export class PolicyWorld {
 
   async #publishNode(): Promise<void> {
     const { core } = this.#inside;
-    const entry = nodeEntry({ nodeId: core.identity.nodeId, roles: [], labels: {}, listeners: { grpc: { host: "127.0.0.1", port: 1 } } });
+    const entry = nodeEntry({
+      nodeId: core.identity.nodeId,
+      roles: [],
+      resources: [],
+      labels: {},
+      listeners: { grpc: { host: "127.0.0.1", port: 1 } },
+    });
     const time = this.#now();
     const drafts = [core.drafter.draftOfNode(entry, { ...core.identity, tenantId: "", receivedWallMs: time.wallMs })];
     const command = { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true };

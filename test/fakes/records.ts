@@ -28,6 +28,7 @@ export interface RecordSpec {
   readonly capabilities?: readonly string[];
   readonly resources?: readonly string[];
   readonly tenantId?: string;
+  readonly version?: string;
   readonly contentBytes?: number;
 }
 
@@ -44,6 +45,8 @@ export function testTraits(spec: RecordSpec): Traits {
     zone: spec.zone ?? "z1",
     nodeId: spec.nodeId ?? "n1",
     tenantId: spec.tenantId ?? "",
+    registeredByAdmin: false,
+    version: spec.version ?? "",
   };
 }
 

@@ -12,7 +12,7 @@ import { Slab } from "../../src/catalog/slab.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
 import type { Batch, BatchLease, BatchPut } from "../../src/discovery/batch.ts";
 import { type RegisterCommand, Registrar } from "../../src/discovery/registrar.ts";
-import { restoreLeases, restoreRow } from "../../src/discovery/restore.ts";
+import { Restoring, restoreLeases } from "../../src/discovery/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
@@ -35,10 +35,18 @@ export function caller(principal: string, roles: readonly string[] = []): Caller
 }
 
 /** A draft of `svc/<name>`. */
-export function draft(name: string, init: MessageInitShape<typeof EntrySchema> = {}): Draft {
+export function draft(name: string, init: MessageInitShape<typeof EntrySchema> = {}, registeredByAdmin = false): Draft {
   const entry = create(EntrySchema, init);
   entry.key = create(EntryKeySchema, { namespace: "svc", name, instanceId: "1" });
-  return drafter.draftOf(entry, 0, { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: WALL });
+  const place = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1" };
+  return drafter.draftOf(entry, 0, { ...place, tenantId: "", registeredByAdmin, receivedWallMs: WALL });
+}
+
+/** A draft of any key, as a node of that cluster makes it. */
+export function draftAt(key: MessageInitShape<typeof EntryKeySchema>, init: MessageInitShape<typeof EntrySchema>, clusterId = "c1"): Draft {
+  const entry = create(EntrySchema, init);
+  entry.key = create(EntryKeySchema, key);
+  return drafter.draftOf(entry, 0, { nodeId: "a", clusterId, region: "r1", zone: "z1", tenantId: "", receivedWallMs: WALL });
 }
 
 export function keyOf(name: string): KeyText {
@@ -115,16 +123,22 @@ export class Registry {
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, drafter, bounds: DEFAULT_BOUNDS };
-    for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq))
-      hlc.merge(restoreRow(row, parts, time), time.wallMs, MAX_SKEW_MS);
+    const restoring = new Restoring({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
+    for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
+    restoring.finish();
   }
 
   /** Another node's record of `svc/<name>` arrives, stamped `hlcMs` after the start by its clock. */
   hear(name: string, body: Body, hlcMs: number, time: Time, nodeId = "b"): void {
+    this.receive(draft(name, { tags: ["theirs"] }), { body, hlcMs, nodeId }, time);
+  }
+
+  /** Another node's record of any key arrives. */
+  receive(of: Draft, { body, hlcMs, nodeId }: { readonly body: Body; readonly hlcMs: number; readonly nodeId: string }, time: Time): void {
     const origin = this.replica.origin(nodeId, 1);
     const seq = origin.through + 1;
     origin.through = seq;
-    const { key, namespace, kind, scope, health, traits, content } = draft(name, { tags: ["theirs"] });
+    const { key, namespace, name, kind, scope, health, traits, content } = of;
     const bytes = body === BODY.ENTRY ? sealEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined }) : undefined;
     const where = bytes === undefined ? 0 : this.replica.slab.put(bytes);
     const numbers = { seq, hlc: (WALL + hlcMs) * HLC_PER_MS, firstSeq: seq, filterSeq: seq };

@@ -29,6 +29,8 @@ export interface NodeSpec {
   /** Ahead of the others' wall clocks. */
   readonly skewMs?: number;
   readonly options?: Partial<ReplicationOptions>;
+  /** False: as nodes before the capability `offers`. */
+  readonly takesOffers?: boolean;
 }
 
 const pool = new TraitsPool(1024);
@@ -42,9 +44,11 @@ export class ReplicatingNode {
   readonly links = new Set<LinkReplication>();
   readonly outputs: ReplicationOutput[] = [];
   readonly hlc = new Hlc();
+  readonly takesOffers: boolean;
   readonly #skewMs: number;
 
   constructor(spec: NodeSpec) {
+    this.takesOffers = spec.takesOffers ?? false;
     this.nodeId = spec.nodeId;
     this.place = { clusterId: spec.clusterId ?? "c1", region: spec.region ?? "r1" };
     this.#skewMs = spec.skewMs ?? 0;
@@ -220,7 +224,9 @@ export class Wire {
 export function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number): LinkReplication {
   const { nodeId, generation } = peer.replica.self;
   const relation = relationOf(node.place, peer.place);
-  const link = new LinkReplication(node.shared, { nodeId, generation, ...peer.place, relation }, node.timeOf(monoMs));
+  // A node that does not know offers takes its peer for one that takes none.
+  const takesOffers = node.takesOffers && peer.takesOffers;
+  const link = new LinkReplication(node.shared, { nodeId, generation, ...peer.place, relation, takesOffers }, node.timeOf(monoMs));
   node.links.add(link);
   return link;
 }

@@ -4,9 +4,10 @@ import { settledOf } from "../../src/catalog/cell.ts";
 import { type PortableCursor, parseCursor } from "../../src/catalog/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
-import { ACTION, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
-import { HEALTH, KIND } from "../../src/catalog/record.ts";
+import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
+import { type CatalogRecord, HEALTH, KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
+import { VersionRange } from "../../src/catalog/versions.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { MeshNode } from "./mesh.ts";
 import { lineOf } from "./model.ts";
@@ -27,6 +28,12 @@ export const FILTERS: readonly Filter[] = [
   { ...ANY, scope: SCOPE.ZONE, clusterId: "c1", region: "r1" },
   { ...ANY, healthMask: 1 << HEALTH.HEALTHY },
   { ...ANY, healthMask: (1 << HEALTH.DEGRADED) | (1 << HEALTH.ORPHANED) },
+];
+/** And those that simulated clients do not use. */
+export const WATCH_FILTERS: readonly Filter[] = [
+  ...FILTERS,
+  { ...ANY, kindMask: 1 << KIND.FUNCTION, versions: new VersionRange("^1") },
+  { ...ANY, kindMask: 1 << KIND.FUNCTION, versions: new VersionRange(">=2"), tags: ["blue"] },
 ];
 const DIGESTED = 3;
 
@@ -51,9 +58,9 @@ export class Readers {
     let reader = this.#byName.get(name);
     if (reader === undefined) {
       const options = {
-        filter: FILTERS[filter]!,
+        filter: WATCH_FILTERS[filter]!,
         name,
-        hash: FILTERS[filter]!.scope === SCOPE.LOCAL ? `f${filter} ${node.nodeId}` : `f${filter}`,
+        hash: WATCH_FILTERS[filter]!.scope === SCOPE.LOCAL ? `f${filter} ${node.nodeId}` : `f${filter}`,
         viewer: { clusterId: "c1", tenant: "" },
         allowed: (namespace: string) => !policy.denied.has(namespace),
         get policyEpoch() {
@@ -93,6 +100,10 @@ export class Stream {
    */
   readonly #doubted = new Set<string>();
   settledCount = 0;
+  /** Deltas taken; those that removed what was not held; those that said what was held already. */
+  toldCount = 0;
+  uselessCount = 0;
+  repeatedCount = 0;
 
   constructor(filter: number, node: MeshNode, readers: Readers, policy: Policy, time: Time) {
     this.filter = filter;
@@ -175,6 +186,7 @@ export class Stream {
       const isBackwards = action !== ACTION.REMOVE && record.seq < newest;
       assert(!isBackwards, `goes backwards for ${JSON.stringify(id)}: ${record.seq} after ${newest}`);
       this.#newest.set(id, Math.max(record.seq, newest));
+      this.#count(action, record);
       this.#told.add(record.key);
       if (action === ACTION.REMOVE) this.held.delete(record.key);
       else {
@@ -197,11 +209,21 @@ export class Stream {
         this.#doubted.clear();
       }
       const isSure = (line: string): boolean => ![...this.#doubted].some((key) => line.startsWith(`${key.replaceAll("\0", "|")} `));
-      const want = this.node.model.answer(FILTERS[this.filter]!, this.node.facts, options.allowed);
+      const want = this.node.model.answer(WATCH_FILTERS[this.filter]!, this.node.facts, options.allowed);
       const held = [...this.held.values()].filter(isSure).toSorted();
       assert.deepEqual(held, want.filter(isSure).toSorted(), "folded at END or bookmark");
       this.#settle(message);
     } else assert.equal(message.portableCursor, "");
+  }
+
+  #count(action: Action, record: CatalogRecord): void {
+    const { key, namespace } = record;
+    const staged = this.#staged;
+    const isReplaced = staged !== undefined && (staged.replaces.length === 0 || staged.replaces.includes(namespace));
+    const line = isReplaced && !staged.seen.has(key) ? undefined : this.held.get(key);
+    this.toldCount += 1;
+    if (action !== ACTION.REMOVE) this.repeatedCount += Number(line === lineOf(key, record));
+    else this.uselessCount += Number(!this.held.has(key));
   }
 
   #check(message: FeedMessage, budgetBytes: number): void {

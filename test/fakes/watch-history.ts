@@ -14,30 +14,27 @@ interface Turn {
   readonly pick: number;
 }
 
-export function turns(max: number): fc.Arbitrary<readonly Turn[]> {
+const ACTIONS: readonly Turn["action"][] = ["nothing", "pull", "pull", "pull", "drain", "reconnect", "move", "policy", "farewell", "learn"];
+
+/** `isUnbroken`: no stream ever goes on from a cursor. */
+export function turns(max: number, { isUnbroken = false } = {}): fc.Arbitrary<readonly Turn[]> {
+  const actions = ACTIONS.filter((action) => !isUnbroken || (action !== "reconnect" && action !== "move"));
   const turn = fc.record({
-    step: steps({ max: 5, without: [] }).map((list) => list[0]!),
-    action: fc.constantFrom<Turn["action"][]>(
-      "nothing",
-      "pull",
-      "pull",
-      "pull",
-      "drain",
-      "reconnect",
-      "move",
-      "policy",
-      "farewell",
-      "learn",
-    ),
+    step: steps({ max: 5, without: isUnbroken ? ["restart"] : [] }).map((list) => list[0]!),
+    action: fc.constantFrom(...actions),
     stream: fc.nat(2),
     pick: fc.nat(199),
   });
   return fc.array(turn, { minLength: 1, maxLength: max, size: "max" });
 }
 
-/** Plays a history, then lets everything come to rest: by then every stream must have said that it holds what the query says. */
-export function playWatches(history: readonly Turn[], filters: readonly number[]): void {
-  const mesh = [new MeshNode("n1"), new MeshNode("n2"), new MeshNode("n3")];
+/**
+ * Plays a history, then lets everything come to rest: by then every stream must have said that it holds what the query says.
+ * `pastTouches`: how many touches the nodes remember what was seen before.
+ */
+export function playWatches(history: readonly Turn[], filters: readonly number[], pastTouches?: number): readonly Stream[] {
+  const mesh = ["n1", "n2", "n3"].map((nodeId) => new MeshNode(nodeId, pastTouches));
+  for (const node of mesh) node.isOlder = node.nodeId !== "n1";
   const ready = [true, true, true];
   const policy: Policy = { denied: new Set(), epoch: 0 };
   const readers = new Readers(policy);
@@ -90,6 +87,7 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
     }
   });
   rest(mesh, streams, history.length);
+  return streams;
 }
 
 /** The node catches up with a peer. */

@@ -8,14 +8,8 @@ import { expect, test } from "vitest";
 import { BODY, KIND } from "../../src/catalog/record.ts";
 import { encodeRecord } from "../../src/catalog/record-codec.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import {
-  decodeCallRequest,
-  decodeCallResponse,
-  decodeLinkFrame,
-  encodeCallRequest,
-  encodeCallResponse,
-  encodeLinkFrame,
-} from "../../src/fabric/codec.ts";
+import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/call-codec.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
 import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/messages.ts";
 import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 

@@ -143,6 +143,9 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
     for (const service of ["", DISCOVERY]) {
       expect(JSON.parse((await call("grpc.health.v1.Health/Check", { service })).output)).toEqual({ status: "SERVING" });
     }
+    for (const service of ["waymark.resolver.v1.ResolverService", "waymark.dns.v1.DnsService"]) {
+      expect(JSON.parse((await call("grpc.health.v1.Health/Check", { service })).output)).toEqual({ status: "NOT_SERVING" });
+    }
     expect((await call("grpc.health.v1.Health/Check", { service: "nobody" })).output).toContain("Code: NotFound");
   });
 

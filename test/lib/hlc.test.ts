@@ -1,7 +1,7 @@
 /** The hybrid logical clock. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Hlc, hlcWallMs } from "../../src/lib/hlc.ts";
+import { Hlc, hlcWallMs, MAX_STAMP } from "../../src/lib/hlc.ts";
 
 const WALL = 1_760_000_000_000;
 
@@ -59,4 +59,28 @@ test("a write is stamped above what its writer saw, and a wrong clock elsewhere 
   const ahead = (WALL + 86_400_000) * 2048;
   expect(clock.stampAbove(ahead, WALL)).toBe(ahead + 1);
   expect(clock.stampAbove(0, WALL)).toBe(WALL * 2048 + 1);
+});
+
+test("a write that no stamp can be above fails alone, and the clock goes on; what ends a record gets the last stamp there is", () => {
+  const clock = new Hlc();
+  expect(() => clock.stampAbove(MAX_STAMP, WALL)).toThrow("clock_skew");
+  expect(clock.stampAbove(MAX_STAMP - 1, WALL)).toBe(MAX_STAMP);
+  expect(clock.stampEnd(MAX_STAMP, WALL)).toBe(MAX_STAMP);
+  expect(clock.stampEnd(Number.MAX_SAFE_INTEGER, WALL)).toBe(MAX_STAMP);
+  expect(hlcWallMs(clock.stamp(WALL))).toBe(WALL);
+});
+
+test("a wall past the year 2100 refuses writes, and ends what is to end", () => {
+  const clock = new Hlc();
+  const wall = hlcWallMs(MAX_STAMP) + 1;
+  expect(() => clock.stamp(wall)).toThrow("clock_skew");
+  expect(clock.stampEnd(0, wall)).toBe(MAX_STAMP);
+  expect(hlcWallMs(clock.stamp(WALL))).toBe(WALL);
+});
+
+test("what is no stamp is never learned", () => {
+  const clock = new Hlc();
+  for (const stamp of [MAX_STAMP + 1, Number.MAX_SAFE_INTEGER, Number.NaN, -1, 1.5])
+    expect(clock.merge(stamp, hlcWallMs(MAX_STAMP), 60_000)).toBe("beyond_skew");
+  expect(clock.last()).toBe(0);
 });

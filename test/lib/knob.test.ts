@@ -1,20 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import {
-  bool,
-  bytes,
-  choice,
-  durationText,
-  int,
-  list,
-  ms,
-  optionalPort,
-  optionalText,
-  pairs,
-  parseDurationMs,
-  port,
-  text,
-} from "../../src/lib/knob.ts";
+import { durationText, parseDurationMs } from "../../src/lib/duration.ts";
+import { bool, bytes, choice, int, list, ms, optionalPort, optionalText, pairs, port, text } from "../../src/lib/knob.ts";
 
 const doc = "x";
 
@@ -40,7 +27,12 @@ test.each([
     good: [[], ["a"]],
     bad: ["a", [1], ["A"], Array.from({ length: 1001 }, () => "a")],
   },
-  { name: "pairs", knob: pairs({ default: {}, doc }), good: [{}, { a: "b" }], bad: ["a", [], { a: 1 }, { a: {} }] },
+  {
+    name: "pairs",
+    knob: pairs({ default: {}, doc, maxItems: 2, name: /^[a-z]$/, nameWhat: "a letter", maxValueLength: 3 }),
+    good: [{}, { a: "b" }, { a: "bcd", b: "" }],
+    bad: ["a", [], { a: 1 }, { a: {} }, { A: "b" }, { a: "bcde" }, { a: "", b: "", c: "" }],
+  },
 ])("$name takes what it should and nothing else", ({ knob, good, bad }) => {
   for (const raw of good) expect(outcome(knob, raw)).toEqual(raw);
   for (const raw of bad) expect(outcome(knob, raw)).toBe("refused");
@@ -76,6 +68,18 @@ test("a size's text reads back as the same size", () => {
       expect(outcome(knob, knob.fromText(knob.toText(size)))).toBe(size);
     }),
   );
+});
+
+test("a table's text reads back as the same table, by commas or as JSON", () => {
+  const knob = pairs({ default: {}, doc, maxItems: 100, name: /^[^]*$/, nameWhat: "any", maxValueLength: 1000 });
+  const word = fc.oneof(fc.string(), fc.constantFrom("a", "a=b", "a,b", " a", "{}", "[1]", ""));
+  fc.assert(
+    fc.property(fc.dictionary(word, word, { noNullPrototype: true }), (table) => {
+      expect(outcome(knob, knob.fromText(knob.toText(table)))).toEqual(table);
+    }),
+  );
+  expect(knob.toText({ rack: "7", row: "a=b" })).toBe("rack=7,row=a=b");
+  expect(knob.toText({ rack: "7,8" })).toBe('{"rack":"7,8"}');
 });
 
 test("bounds are told in the unit they are written in", () => {

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { steps, take } from "../fakes/history.ts";
 import { MeshNode } from "../fakes/mesh.ts";
 import { expectAsModel } from "../fakes/replica-check.ts";
-import { FILTERS } from "../fakes/stream.ts";
+import { WATCH_FILTERS } from "../fakes/stream.ts";
 import { playWatches, turns } from "../fakes/watch-history.ts";
 
 test("P5, P6: replicas are what a naive model says after 3,000 histories", () => {
@@ -20,12 +20,12 @@ test("P5, P6: replicas are what a naive model says after 3,000 histories", () =>
 }, 600_000);
 
 test("P3: watches hold what the query says after 6,000 histories", () => {
-  const filters = fc.array(fc.nat(FILTERS.length - 1), { minLength: 3, maxLength: 3 });
+  const filters = fc.array(fc.nat(WATCH_FILTERS.length - 1), { minLength: 3, maxLength: 3 });
   fc.assert(
     fc.property(turns(150), filters, (history, chosen) => {
       playWatches(history, chosen);
     }),
     { numRuns: 6000 },
   );
-  expect(FILTERS.length).toBeGreaterThan(10);
+  expect(WATCH_FILTERS.length).toBeGreaterThan(10);
 }, 600_000);

@@ -139,9 +139,11 @@ test.each([
 });
 
 test("a file above 8 MiB is refused before it is looked at", () => {
-  const started = performance.now();
+  const started = process.cpuUsage();
   expect(readPolicyFile("[".repeat(MAX_FILE_CHARS + 1)).problems).toMatchObject([{ message: containing("more than 8388608") }]);
-  expect(performance.now() - started).toBeLessThan(100);
+  // Of this process alone, whatever else the machine does; looking at it takes seconds.
+  const { user, system } = process.cpuUsage(started);
+  expect((user + system) / 1000).toBeLessThan(500);
 });
 
 test("anchors that grow by multiplying are refused", () => {

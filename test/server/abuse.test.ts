@@ -6,6 +6,8 @@ const LIMITS: AbuseLimits = {
   pingsPerSecond: 10,
   settingsPerSecond: 5,
   uselessBytesPerSecond: 1_000,
+  headerGainPerSecond: 100_000,
+  untakenBytes: 1_000_000,
   refusalsPerSecond: 100,
   prefaceTimeoutMs: 3_000,
   trickleMs: 1_500,
@@ -21,6 +23,7 @@ function play(seconds: readonly Second[], greeted = true): { readonly abuse: Abu
   let bytesWritten = 0;
   for (const [index, second] of seconds.entries()) {
     for (let i = 0; i < (second.pings ?? 0); i++) meter.ping();
+    for (let i = 0; i < (second.bombs ?? 0); i++) meter.headers(BOMB);
     for (let i = 0; i < (second.settings ?? 0); i++) meter.settings();
     bytesRead += second.read ?? 0;
     bytesWritten += second.written ?? 0;
@@ -35,7 +38,11 @@ function play(seconds: readonly Second[], greeted = true): { readonly abuse: Abu
   return undefined;
 }
 
+/** Headers of 54 kB. */
+const BOMB = Array.from({ length: 108 }, () => "a".repeat(500));
+
 interface Second {
+  readonly bombs?: number;
   readonly pings?: number;
   readonly settings?: number;
   readonly read?: number;
@@ -53,6 +60,7 @@ test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: Abuse; wit
   { name: "pings beyond the rate", seconds: times(2, { pings: 11, read: 187 }), want: "ping_flood", within: 1 },
   { name: "settings beyond the rate", seconds: times(2, { settings: 6 }), want: "settings_flood", within: 1 },
   { name: "bytes that are nothing, with a stream open", seconds: times(2, { read: 2_000, open: 1 }), want: "useless_bytes", within: 1 },
+  { name: "a few bytes that are long headers", seconds: times(2, { bombs: 3, read: 450, opened: 3 }), want: "header_bomb", within: 1 },
   { name: "no preface", seconds: times(9, {}), greeted: false, want: "slow_preface", within: 4 },
   { name: "half a preface, byte by byte", seconds: times(9, { read: 1 }), greeted: false, want: "slow_preface", within: 4 },
   { name: "headers byte by byte", seconds: times(9, { read: 1 }), want: "slow_headers", within: 4 },
@@ -73,6 +81,7 @@ test.each<{ name: string; seconds: Second[] }>([
   },
   { name: "a reader's window updates", seconds: times(9, { read: 40_000, written: 100_000, open: 1 }) },
   { name: "a registrar sending large messages", seconds: times(9, { read: 5e6, useful: 4.99e6, opened: 3, open: 3 }) },
+  { name: "long headers that came as such", seconds: times(9, { bombs: 10, read: 540_000, opened: 10, useful: 460_000 }) },
   { name: "many small calls with long tokens", seconds: times(9, { read: 4e6, opened: 1_000, open: 10 }) },
   {
     name: "a last window update after a stream, then quiet, again and again",
@@ -90,4 +99,23 @@ test("a flood far beyond the rate is cut at once, not at the next check", () => 
   expect(verdicts.indexOf("ping_flood")).toBe(100);
   const settings = Array.from({ length: 200 }, () => meter.settings());
   expect(settings.indexOf("settings_flood")).toBe(50);
+});
+
+test("calls wait while more is untaken than may be, and run in order once it is taken", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  const done: string[] = [];
+  const call = (name: string, bytes: number): void => {
+    if (!meter.isTaking) {
+      meter.park(() => call(name, bytes));
+      return;
+    }
+    done.push(name);
+    meter.pendingBytes += bytes;
+  };
+  for (const name of ["a", "b", "c", "d"]) call(name, 600_000);
+  expect(done).toEqual(["a", "b"]);
+  meter.pendingBytes -= 600_000;
+  expect(done).toEqual(["a", "b", "c"]);
+  meter.pendingBytes = 0;
+  expect(done).toEqual(["a", "b", "c", "d"]);
 });

@@ -2,9 +2,9 @@
 import { expect, test } from "vitest";
 import { FairTurns, type Sharer } from "../../src/server/fair-turns.ts";
 
-function world(perTurn: number) {
+function world(each: number, all = 100) {
   const ends: (() => void)[] = [];
-  const turns = new FairTurns(perTurn, (end) => void ends.push(end));
+  const turns = new FairTurns({ each, all }, (end) => void ends.push(end));
   const done: string[] = [];
   const act = (sharer: Sharer, what: string) => {
     if (turns.mayAct(sharer)) done.push(what);
@@ -45,4 +45,21 @@ test("an idle sharer costs nothing: nothing is scheduled, and its next turn is w
   expect(isScheduled()).toBe(false);
   act(one, "b");
   expect(done).toEqual(["a", "b"]);
+});
+
+test("several bursts take turns, together no longer than one, and the first act of another still does not wait", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(4, 4);
+  const busy = ["a", "b", "c"].map((name) => ({ name, sharer: turns.join() }));
+  for (const { name, sharer } of busy) for (let i = 0; i < 8; i++) act(sharer, name);
+  expect(done.join("")).toBe("aaaabc");
+  endTurn();
+  expect(done.splice(0, 6)).toHaveLength(6);
+  expect(done.join("")).toBe("aaaa");
+  act(turns.join(), "x");
+  endTurn();
+  endTurn();
+  endTurn();
+  expect(done.join("")).toBe("aaaaxbbbbccccbbbc".slice(0, done.length));
+  while (isScheduled()) endTurn();
+  expect(done.toSorted().join("")).toBe("aaaabbbbbbbcccccccx");
 });

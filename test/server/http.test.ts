@@ -17,8 +17,8 @@ function sources(overrides: Partial<HttpSources> = {}): HttpSources {
     policy: (namespace) => ({ enabled: true, number: "7", ...(namespace !== undefined && { namespace }) }),
     lag: () => ({ ready: true }),
     peers: (asked) => ({
-      peers: [],
-      asked: Object.entries(asked).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),
+      page: { peers: [], asked: Object.entries(asked).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])) },
+      steady: {},
     }),
     parseServiceFilter,
     ...overrides,
@@ -102,6 +102,17 @@ test("/discovery/policy has an ETag, and is 304 without a body while nothing cha
   }
   const changed = await ask({ target: "/discovery/policy", identify, ifNoneMatch: etag }, sources({ policy: () => ({ number: "8" }) }));
   expect(changed.status).toBe(200);
+});
+
+test("the ETag of /control/peers stays while only measurements change", async () => {
+  const identify = () => reader(["mesh.read"]);
+  const at = (seen: number, status: string) => sources({ peers: () => ({ page: { seen, status }, steady: { status } }) });
+  const { headers } = await ask({ target: "/control/peers", identify }, at(1, "alive"));
+  const { etag = "" } = headers;
+  expect(etag).toMatch(/^W\/"[0-9a-f]{16}"$/);
+  const asked = { target: "/control/peers", identify, ifNoneMatch: etag };
+  expect(await ask(asked, at(2, "alive"))).toMatchObject({ status: 304, body: [], headers: { etag } });
+  expect((await ask(asked, at(2, "dead"))).status).toBe(200);
 });
 
 test.each([

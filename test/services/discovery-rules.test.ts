@@ -168,6 +168,7 @@ const filter = {
   clusterId: optionalId,
   region: optionalId,
   health: enums(5),
+  versionRange: mostly(fc.constant(""), fc.constantFrom("^1.2.0", "one", ...sized(128))),
   viewer,
 };
 const renew = {
@@ -243,7 +244,14 @@ test.each([
   {
     rpc: "clusterMap",
     schema: ClusterMapRequestSchema,
-    request: fc.record({ scope: enumOf(4), namespaceFilter: optionalNamespace, capabilities: list(name, 64), limit: int32, pageToken }),
+    request: fc.record({
+      scope: enumOf(4),
+      namespaceFilter: optionalNamespace,
+      capabilities: list(name, 64),
+      resources: list(name, 64),
+      limit: int32,
+      pageToken,
+    }),
   },
   {
     rpc: "listPeers",

@@ -62,7 +62,7 @@ test("a page token of one region is of no use for another", () => {
 test("the JSON route filters by region and cluster as the rpc does", () => {
   const { parts } = served([...TWO_REGIONS, { ...row("n9", "eu"), clusterId: "c2" }]);
   const idsOf = (asked: Parameters<typeof peersJson>[1]) =>
-    (peersJson(parts, asked, TIME) as { peers: { node_id: string }[] }).peers.map(({ node_id: id }) => id);
+    (peersJson(parts, asked, TIME).page as { peers: { nodeId: string }[] }).peers.map(({ nodeId: id }) => id);
   expect(idsOf({ region: "us" })).toEqual(["n1", "n3"]);
   expect(idsOf({ region: "eu" })).toEqual(["n0", "n2", "n9"]);
   expect(idsOf({ region: "eu", clusterId: "c2" })).toEqual(["n9"]);

@@ -223,11 +223,19 @@ test.each([
 test("the JSON routes say what the rpcs say", () => {
   const { parts } = served(THREE());
   expect(lagJson(parts, TIME)).toMatchObject({
-    served_by: "n1",
+    servedBy: "n1",
     ready: true,
     age: "1.500s",
-    origins: [{ node_id: "n1", behind: "5" }],
-    links: [{ node_id: "n2", state: "up", behind: "5", behind_for: "0.250s" }],
+    origins: [{ nodeId: "n1", behind: "5" }],
+    links: [{ nodeId: "n2", state: "up", behind: "5", behindFor: "0.250s" }],
   });
-  expect(peersJson(parts, { status: "suspect", limit: "5" }, TIME)).toMatchObject({ peers: [{ node_id: "n2" }], next_page_token: "" });
+  const steadyOf = (more: Partial<MemberRow>, time = TIME) => {
+    const mesh = THREE();
+    mesh.put(row("n2", more));
+    return peersJson(served(mesh).parts, {}, time).steady;
+  };
+  expect(steadyOf({ lastSeenWallMs: 9000, rttMs: 7 }, { monoMs: 1, wallMs: 2 })).toEqual(steadyOf({}));
+  for (const more of [{ status: "dead" }, { incarnation: 2 }, { labels: { a: "b" } }, { isLinked: false }] as const)
+    expect(steadyOf(more)).not.toEqual(steadyOf({}));
+  expect(peersJson(parts, { status: "suspect", limit: "5" }, TIME).page).toMatchObject({ peers: [{ nodeId: "n2" }], nextPageToken: "" });
 });

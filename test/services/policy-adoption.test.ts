@@ -6,6 +6,7 @@ import { MemoryStore } from "../../src/store/memory.ts";
 import type { Store } from "../../src/store/store.ts";
 import { containing, rule, set } from "../fakes/policies.ts";
 import { ANN, Bench, TERMS } from "../fakes/policy-bench.ts";
+import { version } from "../fakes/policy-versions.ts";
 
 function only(tenant: string): PolicySet {
   return set([rule("svc.a", { visibilityTenants: [tenant] })], { version: tenant });
@@ -15,12 +16,14 @@ function node(nodeId: string, store: Store = new MemoryStore(), clusterId = "eu-
   return new Bench(store, { nodeId, clusterId });
 }
 
+const VIA = { nodeId: "m", clusterId: "eu-2" };
+
 /** What the links do: the newest version of one is offered to the other. */
 async function send(from: Bench, to: Bench) {
   const { place } = from.engine;
   const bytes = await from.keeper.encoded(place.number);
   if (bytes === undefined) throw new Error("nothing to send");
-  return to.keeper.adoptForeign(place, bytes);
+  return to.keeper.adoptForeign(place, bytes, VIA);
 }
 
 function losersOf({ engine }: Bench) {
@@ -45,7 +48,7 @@ test("another node's version is stored, audited and in force, with the same epoc
       reason: "adopted",
       before: "",
       after: a.engine.place.checksum,
-      detail: "version 2 with 1 rules, adopted from node a; for the market",
+      detail: "version 2 with 1 rules, adopted from node a through node m of cluster eu-2; for the market",
     },
   ]);
   const again = node("b", store);
@@ -161,9 +164,11 @@ test("what cannot be read, is another version than offered, or has errors is ref
   const bytes = await a.keeper.encoded(1);
   if (bytes === undefined) throw new Error("there is a version");
   const cut = bytes.slice(0, -5);
-  expect(await b.keeper.adoptForeign(place, cut)).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
-  expect(await b.keeper.adoptForeign({ ...place, hlc: 1 }, bytes)).toMatchObject({ fault: containing("not the version") });
-  expect(await b.keeper.adoptForeign({ ...place, number: 2 }, bytes)).toMatchObject({ fault: containing("says that it is version 1") });
+  expect(await b.keeper.adoptForeign(place, cut, VIA)).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
+  expect(await b.keeper.adoptForeign({ ...place, hlc: 1 }, bytes, VIA)).toMatchObject({ fault: containing("not the version") });
+  expect(await b.keeper.adoptForeign({ ...place, number: 2 }, bytes, VIA)).toMatchObject({
+    fault: containing("says that it is version 1"),
+  });
   expect([b.engine.newestNumber, b.events, await a.keeper.encoded(2)]).toEqual([0, [], undefined]);
 });
 
@@ -205,4 +210,19 @@ test("superseded versions are bounded: the oldest go", async () => {
   }
   expect(losersOf(b)).toHaveLength(10);
   expect((await store.list("policy/superseded/")).items).toHaveLength(10);
+});
+
+test("the highest numbers that are taken are found again in order, and the next one is applied on top", async () => {
+  const store = new MemoryStore();
+  const [a, b] = [node("a"), node("b", store)];
+  await b.apply(only("red"));
+  await a.apply(only("blue"));
+  for (const number of [999_999_999_999, 1_000_000_000_000, 2 ** 52 - 1]) {
+    const far = version(number, "far", 1, 1);
+    expect(await b.keeper.adoptForeign(far.head, far.bytes, VIA)).toEqual({ isAdopted: true });
+  }
+  await b.apply(only("green"));
+  const again = node("b", store);
+  await again.keeper.restore();
+  expect(again.engine.history().map(({ number }) => number)).toEqual([2 ** 52, 2 ** 52 - 1, 1_000_000_000_000]);
 });

@@ -18,6 +18,9 @@ function open() {
     keeper: bench.keeper,
     bounds: DEFAULT_BOUNDS,
     regionOf: (clusterId) => (clusterId === "us-1" ? "us" : "eu"),
+    secure: () => () => {},
+    notTaken: () => "",
+    reaches: (clusterId) => clusterId === "eu-1",
     audit: {},
   });
   return { bench, call: (method: string, request: JsonValue) => call(service, method, request) };
@@ -144,4 +147,15 @@ test("explain answers for the caller, for a named viewer, for sources by cluster
   const closed = { reason: "cutover_closed", rule: "b", until: "1970-01-01T00:00:10Z" };
   expect(await explained({ namespace: "b", action: "export-summary" })).toEqual(closed);
   expect(await explained({ namespace: "b", action: "export-summary", at: "1970-01-01T00:00:15Z" })).toMatchObject({ allowed: true });
+});
+
+test("a stage that names a cluster which does not take this one's policy is warned of", async () => {
+  const { call: ask } = open();
+  const policy = { version: "v1", defaultAllow: true };
+  const stage = { clusters: { clusterIds: ["eu-1", "us-1"] } };
+  const applied = (await ask("applyPolicy", { policy, stage, dryRun: true })) as {
+    problems: { path: string; severity: string; message: string }[];
+  };
+  expect(applied.problems).toMatchObject([{ path: "stage.clusters.cluster_ids[1]", severity: "warning" }]);
+  expect(applied.problems[0]?.message).toContain("policy.accept_from");
 });

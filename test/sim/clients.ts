@@ -1,9 +1,11 @@
 /** Programs that register one entry each at some node, renew it, move, and unregister: what they want, they try until it is acknowledged. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Cell } from "../../src/catalog/cell.ts";
 import type { Draft } from "../../src/catalog/codec.ts";
-import { HEALTH, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
+import { BODY, HEALTH, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
+import { endsBeforeHlc } from "../../src/catalog/view.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
@@ -23,9 +25,14 @@ const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
   { tags: ["blue"], metadata: { note: "x".repeat(200) } },
 ];
 
+/** How far a write is stamped above the newest word about its key. */
+const DRAWN_STEPS = 1024;
+
 /** A client gives a call up after this long; what was not begun by then never is. */
 const CALL_MS = 2000;
 const RETRY_MS = 400;
+/** A call is at its node by then. */
+const HANDOVER_MS = 5;
 /** Failures in a row after which a client looks for another node. */
 const PATIENCE = 3;
 
@@ -62,7 +69,7 @@ export class Client {
   /** Goes up with every new wish: what comes back later is about an old one. */
   #turn = 0;
   #failures = 0;
-  #lease: { readonly id: string; readonly node: number } | undefined;
+  #lease: { readonly id: string; readonly node: number; readonly process: SimProcess; isInTime: boolean; sentMs: number } | undefined;
   #reports = 0;
   /** The last load that was told to others though the health was as before. */
   #loadTold: { readonly process: SimProcess; readonly key: KeyText; readonly monoMs: number } | undefined;
@@ -171,13 +178,15 @@ export class Client {
   }
 
   #register(turn: number, wish: Wish): void {
-    const isAsked = this.#ask(wish.node, (process) => {
+    const isAsked = this.#ask(wish.node, (process, askedMs) => {
       const key = this.keyAt(process.node);
       const time = process.time();
       const command = { drafts: [this.#draftAt(process, wish)], leaseId: "", idempotencyKey: "" };
       const ttl = { ttlMs: wish.ttlMs === 0 ? undefined : wish.ttlMs, isStatic: wish.ttlMs === 0 };
+      const before = process.replica.own(key);
       const { leaseId } = process.registrar.register(this.#caller, { ...command, ...ttl }, time);
       const own = process.replica.own(key);
+      if (own !== undefined && own !== before) this.#checkStamp(process, own, before);
       if (own !== undefined) this.#parts.model.asked(key, own.hlc);
       return (isDurable) => {
         if (turn !== this.#turn) return;
@@ -186,7 +195,7 @@ export class Client {
           return;
         }
         this.#failures = 0;
-        this.#lease = { id: leaseId, node: wish.node };
+        this.#lease = { id: leaseId, node: wish.node, process, isInTime: true, sentMs: askedMs };
         this.#promise(process, own?.hlc ?? 0);
         if (wish.ttlMs > 0) this.#renewLater(turn, wish);
       };
@@ -194,15 +203,28 @@ export class Client {
     isAsked.catch = () => this.#again(turn);
   }
 
+  /** A write is stamped by its node's clock, or just above what shows the key or ends it by name: the end of a lease draws nothing after it. */
+  #checkStamp({ node, replica, hlc }: SimProcess, own: Cell, before: Cell | undefined): void {
+    const said = before === undefined ? replica.records(own.key) : [...replica.records(own.key), before];
+    const drawnBy = said.map((record) => (record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc));
+    const boundHlc = Math.max(hlc.last(), Math.max(0, ...drawnBy) + DRAWN_STEPS);
+    this.#parts.checks.holds(
+      own.hlc <= boundHlc,
+      "stamp",
+      () => `${node.name} stamps ${own.key} ${own.hlc}, ${own.hlc - boundHlc} too high`,
+    );
+  }
+
   #promise(process: SimProcess, hlc: number): void {
     const { wish } = this;
     if (wish === undefined) return;
     this.isAcknowledged = true;
     this.#stamp = hlc;
-    const { state, scope } = wish;
+    const { state, scope, ttlMs } = wish;
     this.#parts.model.promised.set(this.keyAt(process.node), {
       state,
       scope,
+      isStatic: ttlMs === 0,
       node: process.node.index,
       originId: process.replica.self.id,
       hlc,
@@ -217,8 +239,14 @@ export class Client {
   #renew(turn: number, wish: Wish): void {
     const lease = this.#lease;
     if (turn !== this.#turn || lease === undefined) return;
+    const { world, checks } = this.#parts;
+    // It is handed over whatever becomes of the call: also what waits at a node that is frozen was in time.
+    if (world.nowMs + HANDOVER_MS - lease.sentMs >= wish.ttlMs) lease.isInTime = false;
+    lease.sentMs = world.nowMs;
     const asked = this.#ask(lease.node, (process) => {
       const { expiredLeaseIds } = process.registrar.renew(this.#caller, [lease.id], [], process.time());
+      const hasRunOut = process === lease.process && process.leases.ranOut.has(lease.id);
+      checks.holds(!(lease.isInTime && hasRunOut), "lease", () => `lease ${lease.id} of ${wish.ttlMs} ms ran out though renewed in time`);
       return () => {
         if (turn !== this.#turn) return;
         this.#failures = 0;
@@ -284,7 +312,7 @@ export class Client {
   }
 
   /** Calls a node. `run` stages and returns what is done when that is durable; `catch` is called when the call fails. */
-  #ask(index: number, run: (process: SimProcess) => (isDurable: boolean) => void): { catch: () => void } {
+  #ask(index: number, run: (process: SimProcess, askedMs: number) => (isDurable: boolean) => void): { catch: () => void } {
     const { world, nodes } = this.#parts;
     const ask = { catch: () => undefined as void };
     let isOver = false;
@@ -294,17 +322,18 @@ export class Client {
       ask.catch();
     };
     const node = nodes[index];
+    const askedMs = world.nowMs;
     world.after(1 + this.#rng.next() * 3, () => {
       const process = node?.process;
-      if (node === undefined || process === undefined || process.isStopped) {
+      if (node === undefined || process === undefined || process.isStopped || process.isClosed) {
         world.after(1, fail);
         return;
       }
       world.after(CALL_MS, fail);
       node.enqueue(() => {
-        if (isOver || process.isStopped) return;
+        if (isOver || process.isStopped || process.isClosed) return;
         try {
-          const done = run(process);
+          const done = run(process, askedMs);
           process.durable((isDurable) => {
             if (isOver) return;
             isOver = true;

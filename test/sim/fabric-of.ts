@@ -16,6 +16,9 @@ export const SIM_FABRIC: FabricOptions = {
   lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 25_000, originForgetMs: 900_000 },
 };
 
+/** What a stop has for handing over. */
+const HAND_OVER_MS = 1000;
+
 /** A fabric and what its shell does. */
 export class SimFabric {
   readonly fabric: Fabric;
@@ -53,6 +56,7 @@ export class SimFabric {
       rng,
       seeds,
       clusterToken,
+      policyFrom: ["c1", "c2", "c3", "c4"],
       isInsecure: false,
       startAgeMs: warm?.startAgeMs ?? 0,
     };
@@ -60,7 +64,7 @@ export class SimFabric {
     if (warm === undefined) return;
     const { monoMs, wallMs } = process.time();
     const absent = new Map([...warm.absentWallMs].map(([id, atMs]) => [id, monoMs - (wallMs - atMs)]));
-    this.fabric.lives.resume(absent, monoMs + options.fabric.readiness.joinTimeoutMs);
+    this.fabric.lives.resume(absent, warm.over, monoMs + options.fabric.readiness.joinTimeoutMs);
   }
 
   get isReady(): boolean {
@@ -86,7 +90,7 @@ export class SimFabric {
   }
 
   /** Outputs that concern more than the network. */
-  carryOut(output: Extract<FabricOutput, { kind: "superseded" | "generationLost" | "readPolicy" | "adoptPolicy" }>): void {
+  carryOut(output: Extract<FabricOutput, { kind: "superseded" | "generationLost" | "offered" | "readPolicy" | "adoptPolicy" }>): void {
     const process = this.#process;
     switch (output.kind) {
       case "superseded":
@@ -95,6 +99,9 @@ export class SimFabric {
         return;
       case "generationLost":
         this.#renew();
+        return;
+      case "offered":
+        process.registrar.handOver.take(output, output.seqs, process.time());
         return;
       case "readPolicy": {
         const row = process.node.disk.policies.find(({ number }) => number === output.number);
@@ -123,9 +130,43 @@ export class SimFabric {
     });
   }
 
-  /** Ends the own entries when the node leaves others behind; alone it keeps everything. */
-  leave(): void {
+  /** Ends and hands over the own entries when the node leaves others behind; alone it keeps everything. As `src/node-leave.ts` does it. */
+  leave(done: (reason: "leave" | "restart") => void): void {
     const process = this.#process;
-    if (this.aliveMembers().length > 1) process.registrar.endOwn(0, Number.MAX_SAFE_INTEGER, process.time());
+    const { world } = process.node.parts;
+    if (!this.hasPeers) {
+      done("restart");
+      return;
+    }
+    process.input({ kind: "leaving" });
+    process.registrar.endOwn(0, Number.MAX_SAFE_INTEGER, process.time());
+    const { handOver } = process.registrar;
+    const endMs = world.nowMs + HAND_OVER_MS;
+    const step = () => {
+      if (process.isStopped) return;
+      const { offers, isOver } = handOver.step(this.fabric.leaving.takers(), process.time());
+      for (const { nodeId, seqs } of offers) process.input({ kind: "offer", nodeId, seqs });
+      process.durable(() => {
+        if (!isOver && world.nowMs < endMs) world.after(20, () => process.node.enqueue(step));
+        else this.#left(done);
+      });
+    };
+    process.durable(() => {
+      handOver.begin(process.time());
+      step();
+    });
+  }
+
+  /** Whether another node of the cluster is there, as `MeshView.hasPeers` says. */
+  get hasPeers(): boolean {
+    const { clusterId } = this.#self;
+    return this.fabric.membership.listed().some((member) => member.clusterId === clusterId);
+  }
+
+  #left(done: (reason: "leave" | "restart") => void): void {
+    const process = this.#process;
+    const isKept = process.registrar.handOver.left().length > 0;
+    if (isKept) process.input({ kind: "facts", facts: { ...this.#self, generation: process.replica.self.generation, keepsEntries: true } });
+    done(isKept ? "restart" : "leave");
   }
 }

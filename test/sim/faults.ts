@@ -91,6 +91,9 @@ export function faultSteps(rng: Rng, places: readonly Place[], activeMs: number)
   return steps;
 }
 
+/** How long a stop takes; who leaves hands over first. */
+const STOP_MS = { leave: 1700, restart: 700 } as const;
+
 export interface FaultParts {
   readonly world: World;
   readonly network: Network;
@@ -138,9 +141,9 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
       }
       return;
     case "stop":
-      nodes[step.node]?.stop(step.reason, 700);
+      nodes[step.node]?.stop(step.reason, STOP_MS[step.reason]);
       if (step.downMs === undefined) gone.add(step.node);
-      else restartLater(parts, step.node, 700 + step.downMs);
+      else restartLater(parts, step.node, STOP_MS[step.reason] + step.downMs);
       return;
     case "freeze":
       nodes[step.node]?.freeze();

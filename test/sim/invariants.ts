@@ -2,6 +2,7 @@
 import { settledOf } from "../../src/catalog/cell.ts";
 import { BODY, type CatalogRecord, keyParts } from "../../src/catalog/record.ts";
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
+import { endsBeforeHlc } from "../../src/catalog/view.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
@@ -224,15 +225,17 @@ export function unrest(
     ...up.filter(({ process }) => process?.isReady !== true).map(({ name }) => `${name} is not ready`),
     ...up.flatMap((node) => wrongMembers(node, up)),
     ...up.flatMap((node) => wrongOrigins(node, up, checks)),
+    ...up.flatMap(wrongOwn),
     ...wrongViews(up),
     ...clients.flatMap((client) => wrongClient(client, up, { model, checks })),
   ];
 }
 
-/** The members that a node takes for alive are those that run. */
+/** The members that a node takes for alive are those of its region that run: others are foreign. */
 function wrongMembers(node: SimNode, up: readonly SimNode[]): readonly string[] {
   const alive = new Set(node.process?.fabric.aliveMembers());
-  const want = up.filter((other) => other !== node).map((other) => `${other.name}/${other.process?.replica.self.generation}`);
+  const near = up.filter((other) => other !== node && other.options.region === node.options.region);
+  const want = near.map((other) => `${other.name}/${other.process?.replica.self.generation}`);
   const missing = want.filter((id) => !alive.has(id)).map((id) => `${node.name} does not know that ${id} is alive`);
   const extra = [...alive]
     .filter((id) => !want.includes(id) && !id.startsWith(`${node.name}/`))
@@ -261,6 +264,19 @@ function wrongOrigins(node: SimNode, up: readonly SimNode[], checks: Checks): re
   for (const { id, life } of replica.origins.values())
     if ((life === "live") !== current.has(id)) wrong.push(`${node.name} takes ${id} for ${life}`);
   return wrong;
+}
+
+/** What another origin's `unregistered` hides is ended by its own node: else its lease is renewed for ever, and its client never told. */
+function wrongOwn({ name, process }: SimNode): readonly string[] {
+  const { replica } = process ?? {};
+  if (replica === undefined) return [];
+  return replica.self.log.list().flatMap((own) => {
+    if (own.body !== BODY.ENTRY) return [];
+    const ender = replica.records(own.key).find((record) => record.origin !== own.origin && endsBeforeHlc(record) > own.hlc);
+    return ender === undefined
+      ? []
+      : [`${name} keeps its ${own.key.replaceAll("\0", "|")} ${own.seq}, which ${ender.origin.id}:${ender.seq} ends`];
+  });
 }
 
 /** P6: equal vectors, equal records. */
@@ -334,7 +350,7 @@ function wrongClient(
   if (promised === undefined || checks.isLost(promised.originId)) return [];
   // A node that loses its disk takes with it what it had told nobody: nobody registers a static entry again, or ends one.
   const isKept = up.some((other) => other.process?.replica.self.id === promised.originId);
-  if (!isKept && (wish.ttlMs === 0 || promised.state === "gone")) return [];
+  if (!isKept && promised.isHandedOver !== true && (wish.ttlMs === 0 || promised.state === "gone")) return [];
   return up.flatMap((node) => {
     if (node.options.clusterId !== home || node.process === undefined) return [];
     const { replica, policies } = node.process;
@@ -345,7 +361,8 @@ function wrongClient(
         ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`]
         : [];
     }
-    const giver = up.find(({ index }) => index === promised.node);
+    // Whoever took it over is of the same cluster.
+    const giver = promised.isHandedOver === true ? node : up.find(({ index }) => index === promised.node);
     if (giver === undefined || !mayHold(promised.scope, relationOf(node, giver))) return [];
     // Stamped by a clock that was wrong by a day, an end outlasts the clock.
     const isEnded = model.ended(key).some(({ hlc }) => hlc > promised.hlc);

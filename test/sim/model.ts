@@ -3,7 +3,7 @@
  * last. Naive on purpose.
  */
 import type { KeyText } from "../../src/catalog/record.ts";
-import type { Scope } from "../../src/catalog/scope.ts";
+import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
 
 /** A tombstone `unregistered` that became durable at its origin. */
 export interface Ended {
@@ -22,6 +22,10 @@ export interface Promised {
   readonly node: number;
   readonly originId: string;
   readonly scope: Scope;
+  /** Without a lease that runs out. */
+  readonly isStatic: boolean;
+  /** Its node has left since: another one has it, or it stands as that node left it. */
+  readonly isHandedOver?: boolean;
   /** Stamp of the record or tombstone that it was about. */
   readonly hlc: number;
 }
@@ -42,9 +46,14 @@ export class Model {
     return this.#newestHlc.get(key) ?? 0;
   }
 
-  /** A node left: what it promised is void. */
+  /** A node left: what it promised is void, but for static entries, which live on elsewhere. */
   left(node: number): void {
-    for (const [key, promised] of this.promised) if (promised.node === node) this.promised.delete(key);
+    for (const [key, promised] of this.promised) {
+      if (promised.node !== node) continue;
+      if (promised.state === "present" && promised.isStatic && promised.scope !== SCOPE.LOCAL)
+        this.promised.set(key, { ...promised, isHandedOver: true });
+      else this.promised.delete(key);
+    }
   }
 
   unregistered(key: KeyText, ended: Ended): void {

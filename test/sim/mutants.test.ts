@@ -1,4 +1,5 @@
 /** The simulator finds planted bugs: the cheapest of them in every build, all in test/long/sim-mutants.test.ts. */
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { MUTANTS } from "./mutants.ts";
 import { runMutant } from "./mutants-run.ts";
@@ -9,4 +10,10 @@ test.each(cheap)("$name is found within $withinSeeds seeds", { timeout: 300_000 
   const { isPlanted, found } = await runMutant(name, withinSeeds);
   expect(isPlanted, "the source has the place to plant it").toBe(true);
   expect(found, "a seed that finds it").toBeDefined();
+});
+
+test("every mutant has its place in the source, so that none is out of date before the long tests run it", () => {
+  const edits = MUTANTS.flatMap((mutant) => mutant.edits.map((edit) => ({ name: mutant.name, ...edit })));
+  const misplaced = edits.filter(({ file, find }) => readFileSync(file, "utf8").split(find).length !== 2);
+  expect(misplaced.map(({ name, file }) => `${name}: ${file}`)).toEqual([]);
 });

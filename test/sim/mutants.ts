@@ -17,6 +17,8 @@ export interface Mutant {
   readonly edits: readonly Edit[];
   /** A seed up to this one finds it. */
   readonly withinSeeds: number;
+  /** Found in the worlds of `lost.ts`, of which each is a seed too. */
+  readonly isOfLost?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -35,6 +37,83 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     withinSeeds: 60,
+  },
+  {
+    name: "tombstones not kept for a forgotten origin",
+    rule: "Orphans: what was unregistered stays gone when the node is away for longer than origin_forget",
+    edits: [
+      { file: "src/catalog/graveyard.ts", find: "    if (this.#keptInARow <= this.count) return true;", replace: "    return false;" },
+    ],
+    withinSeeds: 20,
+    isOfLost: true,
+    isCheap: true,
+  },
+  {
+    name: "tombstones of a forgotten origin go without a mark",
+    rule: "Orphans: a mark replaces a tombstone that cannot be kept",
+    edits: [
+      {
+        file: "src/catalog/lost.ts",
+        find: "    for (const { nodeId, generation, through } of this.list) this.note",
+        replace: "    for (const { nodeId, generation, through } of []) this.note",
+      },
+    ],
+    withinSeeds: 40,
+    isOfLost: true,
+  },
+  {
+    name: "marks are told to nobody",
+    rule: "Orphans: marks and lost origins are told with the table of members",
+    edits: [
+      { file: "src/fabric/lost-words.ts", find: "if (lost.size === 0) return output;", replace: "if (lost.size >= 0) return output;" },
+    ],
+    withinSeeds: 60,
+    isOfLost: true,
+  },
+  {
+    name: "lost origins forgotten over a restart",
+    rule: "Orphans: a snapshot keeps lost origins and marks",
+    edits: [{ file: "src/fabric/replica-snapshot.ts", find: "  for (const lost of header.lost) replica.lost.note(lost);", replace: "" }],
+    withinSeeds: 60,
+    isOfLost: true,
+  },
+  {
+    name: "a mark ends what is still renewed",
+    rule: "Orphans: an origin puts again what has a live lease",
+    edits: [
+      {
+        file: "src/discovery/registrar.ts",
+        find: "if (renewed !== undefined && this.endings.marked.has(id))",
+        replace: "if (renewed === undefined && this.endings.marked.has(id))",
+      },
+    ],
+    withinSeeds: 40,
+    isOfLost: true,
+  },
+  {
+    name: "a standstill ends leases",
+    rule: "Deadlines and standstills: renewals that wait while a node stands still are heard before their leases end",
+    edits: [{ file: "src/lib/patience.ts", find: "if (gapMs > STANDSTILL_MS)", replace: "if (gapMs > Number.MAX_VALUE)" }],
+    withinSeeds: 40,
+    isCheap: true,
+  },
+  {
+    name: "static entries end with their node",
+    rule: "Stop: a node that leaves hands its static entries over",
+    edits: [{ file: "src/discovery/hand-over.ts", find: "    return cell.scope !== SCOPE.LOCAL;", replace: "    return false;" }],
+    withinSeeds: 100,
+  },
+  {
+    name: "a staged record outlives what ends it",
+    rule: "Several origins: what another node unregistered is ended by its own node, also when it is still on its way to the disk",
+    edits: [
+      {
+        file: "src/catalog/frames.ts",
+        find: "    const own = this.#replica.own(cell.key);",
+        replace: "    const own = this.#replica.records(cell.key).find(({ origin }) => origin === this.#replica.self);",
+      },
+    ],
+    withinSeeds: 120,
   },
   {
     name: "lost generation kept",
@@ -105,7 +184,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/lives.ts",
-        find: "      for (const cell of cells) if (cell.body === BODY.ENTRY) this.#parts.replica.touch(cell);",
+        find: "      for (const cell of cells) if (cell.body === BODY.ENTRY) this.#parts.replica.touch(cell, visited.before);",
         replace: "      // not told",
       },
     ],
@@ -140,7 +219,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/replica.ts",
-        find: "      reach: widest(before?.reach ?? SCOPE.UNSET, put.scope),",
+        find: "      reach: reachOf(this.records(put.key), widest(widest(before?.reach ?? SCOPE.UNSET, put.scope), put.reach ?? SCOPE.UNSET)),",
         replace: "      reach: put.scope,",
       },
     ],
@@ -165,8 +244,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/discovery/endings.ts",
-        find: "    this.#bury(record, BODY.UNREGISTERED, time);",
-        replace: "    this.#bury(record, BODY.EXPIRED, time);",
+        find: "    this.#bury(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));",
+        replace: "    this.#bury(record, BODY.EXPIRED, this.#stampOf(record, BODY.EXPIRED, time));",
       },
     ],
     withinSeeds: 100,
@@ -178,8 +257,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/collecting.ts",
-        find: "    if (!isReady || ageMs > 0 || isAnybodyAway) {",
-        replace: "    if (isReady) return true;\n    if (!isReady || ageMs > 0 || isAnybodyAway) {",
+        find: "    if (!isInStep || isAnybodyAway || isSomebodyBack) {",
+        replace: "    if (isInStep) return true;\n    if (!isInStep || isAnybodyAway || isSomebodyBack) {",
       },
     ],
     withinSeeds: 300,
@@ -226,8 +305,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/readiness.ts",
-        find: "ageMs: isCurrent ? behindMs : this.#startAgeMs + startedMs };",
-        replace: "ageMs: 0 };",
+        find: "const ageMs = isCurrent ? behind.ageMs : this.#startAgeMs + startedMs;",
+        replace: "const ageMs = 0;",
       },
     ],
     withinSeeds: 50,
@@ -251,8 +330,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/feed.ts",
-        find: "    const isEnd = isReady && to === reader.replica.revision;",
-        replace: "    const isEnd = to === reader.replica.revision;",
+        find: "    const isEnd = isReady && to === reader.replica.revision && !reader.isOwed;",
+        replace: "    const isEnd = to === reader.replica.revision && !reader.isOwed;",
       },
     ],
     withinSeeds: 200,
@@ -264,11 +343,18 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/feed.ts",
-        find: "      if (this.reader.mayHoldNamespace(namespace) && !this.#scopes.includes(namespace)) this.#scopes.push(namespace);",
-        replace: "      this.#scopes.includes(namespace);",
+        find: "      this.#scopes ??= new Set();\n      this.#scopes.add(namespace);",
+        replace: "",
       },
     ],
     withinSeeds: 200,
+  },
+  {
+    name: "bookmark between two policies",
+    rule: "Watch 5: no END and no bookmark while a change of policy is still to be told",
+    edits: [{ file: "src/catalog/reader.ts", find: "    return this.options.isOwedAny?.() === true;", replace: "    return false;" }],
+    withinSeeds: 200,
+    isCheap: true,
   },
   {
     name: "filter_seq stands still",
@@ -281,5 +367,75 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     withinSeeds: 100,
+  },
+  {
+    name: "nobody knows what a reader holds",
+    rule: "Watch 2: what a reader never had is not removed",
+    edits: [
+      {
+        file: "src/catalog/past-views.ts",
+        find: '    if (revision <= until) return "unknown";',
+        replace: '    if (revision > 0) return "unknown";',
+      },
+    ],
+    withinSeeds: 60,
+    isCheap: true,
+  },
+  {
+    name: "only the last touch of a key counts",
+    rule: "Watch 2: what a reader holds is what was seen where it stands, not before the last change",
+    edits: [
+      {
+        file: "src/catalog/past-views.ts",
+        find: "    while (view !== undefined && view.previous > until) view = this.#noted(view.previous);",
+        replace: "    if (view !== undefined && view.previous > until) settled = until = view.previous;",
+      },
+    ],
+    withinSeeds: 100,
+  },
+  {
+    name: "news of others passed on by everybody",
+    rule: "Replication: news of others is offered, and asked of one",
+    edits: [
+      {
+        file: "src/fabric/sessions.ts",
+        find: "    const takesOffers = hello.capabilities.includes(OFFERS);",
+        replace: "    const takesOffers = false;",
+      },
+    ],
+    withinSeeds: 20,
+    isCheap: true,
+  },
+  {
+    name: "asked of everybody who offers",
+    rule: "Replication: one link at a time fetches an origin",
+    edits: [
+      {
+        file: "src/fabric/fetches.ts",
+        find: "    if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
+        replace: "    if (fetch.fetcher === fetcher && monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
+      },
+    ],
+    withinSeeds: 100,
+  },
+  {
+    name: "a change wakes no watch of a prefix",
+    rule: "Watch 6: a change is told to whom it concerns, when it comes",
+    edits: [{ file: "src/discovery/fanout.ts", find: "      this.#readyAll(this.#prefix.get(namespace));", replace: "" }],
+    withinSeeds: 40,
+    isCheap: true,
+  },
+  {
+    name: "the end of a lease draws later writes after it",
+    rule: "Several origins: the stamp of an `expired` does not count for what is written after it",
+    edits: [
+      {
+        file: "src/discovery/endings.ts",
+        find: "  return record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc;",
+        replace: "  return record.hlc;",
+      },
+    ],
+    withinSeeds: 40,
+    isCheap: true,
   },
 ];

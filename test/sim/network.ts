@@ -37,8 +37,8 @@ export interface Host {
   asked(request: CallRequest, proof: PeerProof, answer: (response: CallResponse | undefined) => void): void;
   answered(call: number, response: CallResponse | undefined): void;
   opened(link: number, isIncoming: boolean, proof: PeerProof): void;
-  /** `isTaken` is called when the process has read it. */
-  received(link: number, frame: LinkFrame, isTaken: () => void): void;
+  /** `isTaken` is called when the process has read it. `isCopy`: the network made two of one. */
+  received(link: number, frame: LinkFrame, isTaken: () => void, isCopy: boolean): void;
   closed(link: number, detail: string): void;
   pull(link: number): LinkFrame | undefined;
 }
@@ -49,6 +49,8 @@ export interface Traffic {
   callBytes: number;
   frames: number;
   frameBytes: number;
+  /** Encoded messages of links by kind, without what a packet adds. */
+  readonly byKind: Map<LinkFrame["kind"], number>;
 }
 
 export interface NetworkOptions {
@@ -118,7 +120,7 @@ export class Network {
   add(host: Host, weatherTo: (other: number) => Weather): void {
     this.#hosts.set(host.address, host);
     this.#byIndex[host.index] = host;
-    this.traffic[host.index] = { calls: 0, callBytes: 0, frames: 0, frameBytes: 0 };
+    this.traffic[host.index] = { calls: 0, callBytes: 0, frames: 0, frameBytes: 0, byKind: new Map() };
     this.#cuts[host.index] = [];
     this.#streams[host.index] = new Map();
     this.#weather[host.index] = [];
@@ -414,6 +416,7 @@ export class Network {
     if (traffic !== undefined) {
       traffic.frames += 1;
       traffic.frameBytes += size + HEADER_BYTES;
+      traffic.byKind.set(frame.kind, (traffic.byKind.get(frame.kind) ?? 0) + size);
     }
     end.flightBytes += size;
     const isUnruly = this.#options.isUnruly && isReplication(frame);
@@ -427,21 +430,21 @@ export class Network {
       atMs = Math.max(atMs, end.lastArrivalMs);
       end.lastArrivalMs = atMs;
     }
-    const deliver = (charged: number) => this.#deliver(stream, end, packed, charged);
+    const deliver = (charged: number, isCopy = false) => this.#deliver(stream, end, packed, charged, isCopy);
     this.#world.at(atMs, () => deliver(size));
     if (isUnruly && this.#rng.next() < weather.duplicate)
-      this.#world.at(atMs + this.#rng.next() * 20 * (weather.delayMs + 1), () => deliver(0));
+      this.#world.at(atMs + this.#rng.next() * 20 * (weather.delayMs + 1), () => deliver(0, true));
   }
 
-  #deliver(stream: Stream, end: End, packed: Packed<LinkFrame>, size: number): void {
+  #deliver(stream: Stream, end: End, packed: Packed<LinkFrame>, size: number, isCopy: boolean): void {
     if (stream.isGone) return;
     const other = otherEnd(stream, end);
     if (other.isOver || !other.host.isUp || other.host.life !== other.life) return;
     if (this.isCut(end.host.index, other.host.index) || end.stalled.length > 0) {
-      end.stalled.push(() => this.#deliver(stream, end, packed, size));
+      end.stalled.push(() => this.#deliver(stream, end, packed, size, isCopy));
       return;
     }
-    other.host.received(other.link, packed.open(), () => this.#landed(stream, end, size));
+    other.host.received(other.link, packed.open(), () => this.#landed(stream, end, size), isCopy);
   }
 
   #landed(stream: Stream, end: End, size: number): void {

@@ -82,10 +82,12 @@ export interface Plan {
   /** Messages cross as bytes. */
   readonly isEncoded: boolean;
   readonly delayMs: number;
-  /** The journal answers after this long, up to twice as long. */
-  readonly commitMs: number;
+  /** Each node's journal answers after this long, up to twice as long. */
+  readonly commitMs: readonly number[];
   /** Time between two snapshots for a warm start; 0: none. */
   readonly snapshotMs: number;
+  /** Links a node wants: with fewer than there are others, news takes more than one. */
+  readonly maxLinks: number;
   /** Bytes of records in a frame. */
   readonly frameBytes: number;
   readonly tombstoneTtlMs: number;

@@ -18,7 +18,10 @@ const VARIANTS: readonly (readonly Rule[])[] = [
 /** Applies a set at a node, unless it is one that no node would take. */
 export function applyPolicy(node: SimNode, variant: number): void {
   const { process } = node;
-  if (process === undefined) return;
+  process?.whenHeard(() => applyNow(process, variant));
+}
+
+function applyNow(process: SimProcess, variant: number): void {
   const wanted = { ...set(VARIANTS[variant % VARIANTS.length] ?? []), defaultAllow: true, version: `v${variant}` };
   const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
   const version = runThrough(process.policies.draft(wanted, terms, process.time().wallMs));
@@ -29,6 +32,10 @@ export function applyPolicy(node: SimNode, variant: number): void {
 
 /** A version that came over a link. */
 export function adoptPolicy(process: SimProcess, head: PolicyHead, bytes: Uint8Array): void {
+  process.whenHeard(() => adoptNow(process, head, bytes));
+}
+
+function adoptNow(process: SimProcess, head: PolicyHead, bytes: Uint8Array): void {
   const read = decodeVersion(bytes);
   if (!read.ok || !isSamePlace(read.version, head)) {
     process.later({ kind: "policyRefused", head, detail: read.ok ? "another version" : read.fault });

@@ -6,6 +6,7 @@ import { settledOf } from "../../src/catalog/cell.ts";
 import { matches } from "../../src/catalog/filter.ts";
 import { BODY, type CatalogRecord, KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
+import { healthTier } from "../../src/catalog/select.ts";
 import { anonymousCaller } from "../../src/policy/caller.ts";
 import type { Rule } from "../../src/policy/rules.ts";
 import { lineOf } from "../fakes/model.ts";
@@ -37,8 +38,8 @@ interface Answer {
 
 /** After a fault so long old messages may still come, and members find each other. */
 const CALM_MS = 20_000;
-/** A peer in step speaks so often, and what it says is on its way for a while. */
-const SPOKEN_MS = 4000 + 2000;
+/** What a peer says is on its way for a while. */
+const SPOKEN_MS = 2000;
 
 export class SimReads {
   readonly #parts: ReadParts;
@@ -60,7 +61,7 @@ export class SimReads {
       if (process === undefined || process.isStopped) return;
       this.count += 1;
       this.#checkPage(process, salt);
-      this.#checkPromises(process);
+      if (process.reads.isSettled) this.#checkPromises(process);
     });
   }
 
@@ -90,15 +91,23 @@ export class SimReads {
     this.#told.set(process, answer.revision);
     const isOrdered = answer.records.every(({ key }, i) => i === 0 || (answer.records[i - 1]?.key ?? "") < key);
     checks.holds(isOrdered, "read", () => `${what}: not in the order of keys`);
+    if (!reads.isSettled) return this.#checkBetween(process, answer, what);
     const visible = visibleAt(process);
     const wanted = visible.filter((record) => matches(FILTERS[filter] ?? FILTERS[0]!, record, reads.node));
     this.#same(`${what}: pages`, answer.records, wanted);
     const namespace = NAMESPACES[salt % NAMESPACES.length] ?? "svc";
     const name = `n${salt % 5}`;
-    const found = reads.find(callerAt(process), { kind: KIND.SERVICE, namespace, name });
+    const sampling = { form: "spread", at: 0, rank: healthTier, ideal: 0, fit: 0, wanted: 1 } as const;
+    const { found } = reads.find(callerAt(process), { kind: KIND.SERVICE, namespace, name }, { sampling, suits: (record) => record });
     const named = visible.filter((record) => record.namespace === namespace && record.name === name && record.kind === KIND.SERVICE);
     this.#same(`${what}: by name ${namespace} ${name}`, found, named);
     this.#checkAge(process, answer);
+  }
+
+  /** Between two policies a viewer sees what both show: nothing that the new one hides from it. */
+  #checkBetween(process: SimProcess, { records }: Answer, what: string): void {
+    const leaked = records.filter((record) => !isShown(process, record)).map(({ key }) => key.replaceAll("\0", "|"));
+    this.#parts.checks.holds(leaked.length === 0, "read", () => `${what}: told of ${leaked.join(", ")}, which the new policy hides`);
   }
 
   #same(what: string, have: readonly CatalogRecord[], want: readonly CatalogRecord[]): void {
@@ -195,12 +204,17 @@ function visibleAt(process: SimProcess): readonly CatalogRecord[] {
       if (reach !== SCOPE.LOCAL) endedHlc = Math.max(endedHlc, body === BODY.UNREGISTERED ? hlc : (unregisteredHlc ?? 0));
     let best: CatalogRecord | undefined;
     for (const record of records) {
-      if (record.body !== BODY.ENTRY || record.origin.life === "hidden" || record.hlc < endedHlc || !isOwned(process, record)) continue;
+      if (record.body !== BODY.ENTRY || isAway(record) || record.hlc < endedHlc || !isOwned(process, record)) continue;
       const isBetter = best === undefined || record.hlc > best.hlc || (record.hlc === best.hlc && record.origin.id > best.origin.id);
       if (isBetter) best = record;
     }
     return best !== undefined && isShown(process, best) ? [best] : [];
   });
+}
+
+/** Its node is away for too long, or it is below a mark. */
+function isAway({ origin, seq }: CatalogRecord): boolean {
+  return origin.life === "hidden" || seq <= (origin.markedSeq ?? 0);
 }
 
 function isVisible(process: SimProcess, record: CatalogRecord): boolean {

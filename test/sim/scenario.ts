@@ -18,6 +18,7 @@ export interface Shape {
   readonly clusterOf?: (node: number) => string;
   readonly watches?: Plan["watches"];
   readonly fabric?: FabricOptions;
+  readonly maxLinks?: number;
 }
 
 /** Every node joins by node 0. */
@@ -35,7 +36,18 @@ export class Scenario {
   readonly count: number;
 
   constructor(shape: Shape) {
-    const { nodes, seeds, seed, delayMs = 5, loss = 0, clientCount = 0, clusterOf = () => "c1", watches = [], fabric = SIM_FABRIC } = shape;
+    const {
+      nodes,
+      seeds,
+      seed,
+      delayMs = 5,
+      loss = 0,
+      clientCount = 0,
+      clusterOf = () => "c1",
+      watches = [],
+      fabric = SIM_FABRIC,
+      maxLinks = 20,
+    } = shape;
     this.count = nodes;
     const plan: Plan = {
       seed: String(seed),
@@ -50,11 +62,12 @@ export class Scenario {
       isUnruly: false,
       isEncoded: false,
       delayMs,
+      maxLinks,
       frameBytes: 64 * 1024,
       tombstoneTtlMs: 3_600_000,
       minTombstones: 100_000,
       hasLocal: false,
-      commitMs: 3,
+      commitMs: [],
       snapshotMs: 0,
     };
     this.sim = new Simulation(plan, { fabric, isLight: watches.length === 0 });

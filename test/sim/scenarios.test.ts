@@ -10,6 +10,7 @@ import {
   quietHour,
   shapeConverges,
 } from "./scenarios.ts";
+import { trafficUnderLoad } from "./traffic.ts";
 
 const TIMEOUT = { timeout: 300_000 };
 
@@ -24,6 +25,24 @@ test("40 nodes, 10 % loss: a change is at 95 % within 1 s and everywhere within 
   expect(members.leaveP95Ms).toBeLessThanOrEqual(1000);
   expect(Math.max(members.joinMaxMs, members.leaveMaxMs)).toBeLessThanOrEqual(2000);
 });
+
+test(
+  "40 nodes, 10 % loss, a change a second each while two die: records arrive once, talk costs less than they do, P7 holds",
+  TIMEOUT,
+  () => {
+    const traffic = trafficUnderLoad({ nodes: 40, loss: 0.1, seconds: 10, crashShare: 0.05, seed: 7 });
+    console.log("traffic:", traffic);
+    expect(traffic.copies).toBeLessThanOrEqual(1.5);
+    expect(traffic.wholeTransfers).toBe(0);
+    expect(traffic.talkBytes).toBeLessThanOrEqual(traffic.recordBytes);
+    // Twenty links cost the same however few origins there are; with 200 their packets are counted too (test/nightly/traffic.test.ts).
+    expect(traffic.idleTalkPerOriginNodeSecond).toBeLessThanOrEqual(20);
+    expect(traffic.p95Ms).toBeLessThanOrEqual(1000);
+    expect(traffic.maxMs).toBeLessThanOrEqual(2000);
+    expect(traffic.samples).toBeGreaterThan(1000);
+    expect(traffic.isEqual).toBe(true);
+  },
+);
 
 test("P8 and P9: 40 nodes, 10 % loss: no false death in five minutes, a real one is known to all within 10 s", TIMEOUT, () => {
   const quiet = quietHour({ nodes: 40, loss: 0.1, minutes: 5, seed: 7 });
@@ -44,14 +63,13 @@ test("two halves of 20 that were apart for a minute are equal again soon after t
   expect(healed.membersMs).toBeLessThanOrEqual(20_000);
 });
 
-test("a node that is cut off says how old what it holds is, as long as it takes the others for members", TIMEOUT, () => {
+test("a node that is cut off says how old what it holds is, also when it has called the others dead", TIMEOUT, () => {
   const cut = ageWhileCutOff({ nodes: 5, seed: 7 });
   console.log("cut off:", cut);
-  expect(cut.before).toBe(0);
-  // Silence of up to 4 s is no age: a peer in step speaks so often.
-  expect(cut.lackedMs).toBeGreaterThan(5000);
-  expect(cut.ageMs).toBeGreaterThan(4000);
-  expect(cut.shortMs).toBeLessThanOrEqual(4000 + 100);
+  expect(cut.before).toBeLessThan(1500);
+  expect(cut.isAlone).toBe(true);
+  expect(cut.lackedMs).toBeGreaterThan(55_000);
+  expect(cut.shortMs).toBeLessThanOrEqual(0);
 });
 
 test.each([

@@ -2,14 +2,14 @@
 import type { Plan } from "./plan.ts";
 import { multiHub, quantile, Scenario, star } from "./scenario.ts";
 
-interface World {
+export interface World {
   readonly nodes: number;
   readonly seed: number;
   readonly loss?: number;
 }
 
 /** A mesh in which everybody knows everybody, all links are up and all replicas are equal. */
-function settled(
+export function settled(
   world: World & { readonly clientCount?: number; readonly watches?: Plan["watches"]; readonly seeds?: Plan["seeds"] },
 ): Scenario {
   const scenario = new Scenario({ seeds: star(world.nodes), ...world });
@@ -197,8 +197,8 @@ export function partitionHeals({ minutes, ...world }: World & { readonly minutes
 }
 
 /**
- * A node is cut off while others go on registering: by how much its age falls short of the time for which it has lacked what members
- * that it still lists have told everybody else, and the highest age it said.
+ * A node is cut off for a minute while others go on registering: by how much its age falls short of the time for which it has lacked
+ * what they have told each other, and whether it knows nobody in the end.
  */
 export function ageWhileCutOff(world: World) {
   const scenario = settled({ ...world, clientCount: world.nodes });
@@ -214,21 +214,19 @@ export function ageWhileCutOff(world: World) {
     scenario.register(index, index);
   }
   scenario.run(100);
-  let [shortMs, ageMs, lackedMs] = [Number.NEGATIVE_INFINITY, 0, 0];
-  while (others.some(({ name }) => process.fabric.lists(name)) && scenario.nowMs - atMs < 60_000) {
+  let [shortMs, lackedMs] = [Number.NEGATIVE_INFINITY, 0];
+  while (scenario.nowMs - atMs < 60_000) {
     const lacks = others.some(
-      ({ name, process: other }) =>
-        process.fabric.lists(name) &&
+      ({ process: other }) =>
         (process.replica.origins.get(other?.replica.self.id ?? "")?.through ?? 0) < (other?.replica.self.through ?? 0),
     );
     if (lacks) {
       lackedMs = scenario.nowMs - atMs - 100;
-      ageMs = Math.max(ageMs, says());
       shortMs = Math.max(shortMs, lackedMs - says());
     }
     scenario.run(100);
   }
-  return { before, shortMs, ageMs, lackedMs };
+  return { before, shortMs, lackedMs, isAlone: !others.some(({ name }) => process.fabric.lists(name)) };
 }
 
 /** All start at once and join by one node, or by hubs; then a quarter leaves for good and comes back, and another quarter dies. */

@@ -14,12 +14,13 @@ import { Fanout } from "../../src/discovery/fanout.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { Registrar } from "../../src/discovery/registrar.ts";
-import { restoreLeases, restoreRow } from "../../src/discovery/restore.ts";
+import { Restoring, restoreLeases } from "../../src/discovery/restore.ts";
 import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/seam.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
+import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { PolicyEngine } from "../../src/policy/engine.ts";
 import type { VersionRow } from "../../src/policy/version-facts.ts";
@@ -108,16 +109,38 @@ export interface SimParts {
 /** Ticks of one process in one instant: more, and a machine asks for them without end. */
 const MAX_TICKS = 1000;
 
+/** Between two slices of a change of policy at most, and after it before the next. */
+const SLICE_APART_MS = 400;
+const HEARING_MS = 3000;
+
 /** Kinds in the trace's number. */
 const MARK = { input: 1, commit: 2, tick: 3, crash: 4, start: 5 } as const;
 
 type Done = (isDurable: boolean) => void;
 
+/** Remembers which leases ran out. */
+class SimLeases extends Leases {
+  readonly ranOut = new Set<string>();
+  /** Those that were not renewed any more, because another node's word ended an entry of theirs. */
+  readonly #everLost = new Set<string>();
+
+  override lose(id: string): void {
+    super.lose(id);
+    this.#everLost.add(id);
+  }
+
+  override expire(leaseMs: number, maxCount: number): readonly string[] {
+    const ids = super.expire(leaseMs, maxCount);
+    for (const id of ids) if (!this.#everLost.has(id)) this.ranOut.add(id);
+    return ids;
+  }
+}
+
 /** A process life. */
 export class SimProcess {
   readonly node: SimNode;
   readonly replica: Replica;
-  readonly leases: Leases;
+  readonly leases: SimLeases;
   readonly drafter: Drafter;
   readonly hlc = new Hlc();
   readonly registrar: Registrar;
@@ -136,9 +159,14 @@ export class SimProcess {
   #timerMs = Number.POSITIVE_INFINITY;
   readonly #outputs: FabricOutput[] = [];
   #isDraining = false;
+  /** A change of policy is under way, or was just now; what waits for its end. */
+  #isSwitching = false;
+  readonly #unheard: (() => void)[] = [];
   #tokens = 0;
   #checkedRevision = 0;
   isStopped = false;
+  /** It stops, and clients reach it no more. */
+  isClosed = false;
 
   constructor(node: SimNode) {
     this.node = node;
@@ -146,21 +174,22 @@ export class SimProcess {
     const { disk } = node;
     this.bootMs = node.parts.world.nowMs;
     this.boot = `${nodeId}-${node.life}`;
-    const bounds = { tombstoneTtlMs, minTombstones };
+    const bounds = { tombstoneTtlMs, minTombstones, pastTouches: node.pastTouches };
     const numbers = { generation: disk.generation, lastSeq: disk.lastSeq, floor: disk.floor };
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId, ...numbers, ...bounds });
     this.policies = new PolicyEngine({ nodeId, clusterId, maxVersions: 10, maxBytes: 1 << 20 });
     this.policies.restore(disk.policies);
     this.policies.takeChanged();
     this.replica.setAdmission((cell) => isAdmitted(this.policies.policy, cell, clusterId));
-    this.leases = new Leases(7);
+    this.leases = new SimLeases(7);
     this.drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
     this.registrar = this.#makeRegistrar();
     const time = this.time();
     restoreLeases(this.leases, [...disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, drafter: this.drafter, bounds: DEFAULT_BOUNDS };
-    for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq))
-      this.hlc.merge(restoreRow(row, parts, time), time.wallMs, 60_000);
+    const restoring = new Restoring({ ...parts, hlc: this.hlc, maxClockSkewMs: 60_000 }, time);
+    for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
+    restoring.finish();
     this.warm = restoreWarm(this);
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };
@@ -192,11 +221,27 @@ export class SimProcess {
       maxIdempotencyKeys: 100,
       collectsByAge: () => this.fabric.fabric.mayCollect(this.time()),
       newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,
+      skippedMs: (monoMs: number) => this.#skippedMs(monoMs),
     };
     return new Registrar(options, { replica: this.replica, leases: this.leases, drafter: this.drafter, hlc: this.hlc });
   }
 
   // ---- turns of the event loop ----
+
+  readonly #patience = new PatientClock();
+  #lookedMs = 1000;
+
+  /** A running loop looks at the clock all the time; a frozen one does not. */
+  #skippedMs(monoMs: number): number {
+    for (let atMs = this.#lookedMs + LOOK_MS; atMs < monoMs && !this.node.isFrozen; atMs += LOOK_MS) this.#patience.skippedMs(atMs);
+    this.#lookedMs = Math.max(this.#lookedMs, monoMs);
+    return this.#patience.skippedMs(monoMs);
+  }
+
+  /** The loop stops, or goes on: nobody looked at the clock meanwhile. */
+  look(): void {
+    this.#skippedMs(this.time().monoMs);
+  }
 
   /** Gives the fabric an input and does what it says. */
   input(input: FabricInput): void {
@@ -263,6 +308,7 @@ export class SimProcess {
         return;
       case "superseded":
       case "generationLost":
+      case "offered":
       case "readPolicy":
       case "adoptPolicy":
         this.fabric.carryOut(output);
@@ -406,14 +452,52 @@ export class SimProcess {
 
   // ---- policy ----
 
-  /** The policy in force may be another: brings catalog and watches in line with it, at once. */
+  /** Runs it when no change of policy is under way, and watches have had time to hear of the last one. */
+  whenHeard(run: () => void): void {
+    this.#unheard.push(run);
+    if (this.#unheard.length === 1 && !this.#isSwitching) this.#nextPolicy();
+  }
+
+  /** The policy in force may be another: brings catalog and watches in line with it, in slices between which anything may happen. */
   switchPolicy(): void {
     const change = this.policies.takeChanged();
     if (change === undefined) return;
     const { clusterId } = this.node.options;
     const parts = { replica: this.replica, reads: this.reads, fanout: this.fanout, clusterId };
     const running = new PolicySwitch(parts, change);
-    while (!running.step(64));
+    this.#isSwitching = true;
+    const slice = () => {
+      const { rng } = this.node.parts;
+      for (let n = rng.int(4); n >= 0; n--)
+        if (running.step(1 + rng.int(4))) {
+          this.#pause(HEARING_MS, () => {
+            this.#isSwitching = false;
+            this.#nextPolicy();
+          });
+          return;
+        }
+      this.#pause(1 + rng.int(SLICE_APART_MS), slice);
+    };
+    slice();
+  }
+
+  #nextPolicy(): void {
+    if (!this.#isSwitching) this.#unheard.shift()?.();
+    if (!this.#isSwitching && this.#unheard.length > 0) this.#nextPolicy();
+  }
+
+  /** In a turn of its own, so much later, if the process still lives. */
+  #pause(ms: number, run: () => void): void {
+    const { life } = this.node;
+    this.node.parts.world.after(ms, () => {
+      if (this.node.life === life) this.node.enqueue(run);
+    });
+  }
+
+  /** Wakes the watches that what changed concerns, as `NodeCore` and the wake-up do. */
+  wakeWatches(): void {
+    this.fanout.changed(this.replica.takeTouched());
+    for (let watcher = this.fanout.take(); watcher !== undefined; watcher = this.fanout.take()) watcher.wake();
   }
 
   /** Records touched since the last call; for the invariants. */
@@ -430,6 +514,8 @@ export class SimNode implements Host {
   readonly parts: SimParts;
   readonly index: number;
   readonly address: string;
+  /** Every third node soon forgets what was seen of a key before. */
+  readonly pastTouches: number;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly clusterToken = "";
   disk: SimDisk;
@@ -440,6 +526,8 @@ export class SimNode implements Host {
   /** It runs from a copy of its disk that is older than what it said. */
   isRestored = false;
   skewMs = 0;
+  /** Records of differences that arrived, and those that changed something. */
+  readonly differences = { received: 0, applied: 0 };
   #frozenSinceMs = 0;
   #inbox: (() => void)[] = [];
   readonly #asked = new Map<number, (response: CallResponse | undefined) => void>();
@@ -450,6 +538,7 @@ export class SimNode implements Host {
     this.options = options;
     this.parts = parts;
     this.index = options.index;
+    this.pastTouches = this.index % 3 === 2 ? 8 : 100_000;
     this.address = addressOf(options.index);
     this.identity = { nodeId: options.nodeId, clusterId: options.clusterId };
     this.disk = new SimDisk(this.newGeneration());
@@ -518,8 +607,13 @@ export class SimNode implements Host {
     const { process, life } = this;
     if (process === undefined || this.isFrozen) return;
     this.parts.trace.say(() => `${this.name} stops (${reason})`);
-    if (reason === "leave") process.fabric.leave();
-    process.durable(() => process.input({ kind: "stop", reason }));
+    process.isClosed = true;
+    const goodbye = (said: "leave" | "restart") => {
+      this.parts.trace.say(() => `${this.name} says ${said}`);
+      process.durable(() => process.input({ kind: "stop", reason: said }));
+    };
+    if (reason === "leave") process.fabric.leave(goodbye);
+    else goodbye("restart");
     this.parts.world.after(lingerMs, () => {
       if (this.life === life && this.process === process) this.#gone(false);
     });
@@ -528,6 +622,7 @@ export class SimNode implements Host {
   freeze(): void {
     if (this.process === undefined || this.isFrozen) return;
     this.parts.trace.say(() => `${this.name} freezes`);
+    this.process.look();
     this.isFrozen = true;
     this.#frozenSinceMs = this.parts.world.nowMs;
   }
@@ -536,6 +631,7 @@ export class SimNode implements Host {
     if (!this.isFrozen) return;
     const lagMs = this.parts.world.nowMs - this.#frozenSinceMs;
     this.parts.trace.say(() => `${this.name} thaws after ${lagMs} ms`);
+    this.process?.look();
     this.isFrozen = false;
     const { life } = this;
     this.process?.input({ kind: "lagged", lagMs });
@@ -572,10 +668,16 @@ export class SimNode implements Host {
     this.enqueue(() => this.process?.input({ kind: "opened", link, isIncoming, proof }));
   }
 
-  received(link: number, frame: LinkFrame, isTaken: () => void): void {
+  received(link: number, frame: LinkFrame, isTaken: () => void, isCopy: boolean): void {
     this.enqueue(() => {
       this.parts.trace.say(() => `${this.name} gets ${wordsOf(frame)} on ${link}`);
+      const { receivedRecords = 0, appliedRecords = 0 } = this.process?.fabric.fabric.replication.stats ?? {};
       this.process?.input({ kind: "received", link, frame });
+      if (frame.kind === "records" && !frame.frame.isComplete && !isCopy && this.process !== undefined) {
+        const { stats } = this.process.fabric.fabric.replication;
+        this.differences.received += stats.receivedRecords - receivedRecords;
+        this.differences.applied += stats.appliedRecords - appliedRecords;
+      }
       isTaken();
     });
   }
@@ -607,6 +709,8 @@ function wordsOf(frame: LinkFrame): string {
       );
       return `vector ${frame.isPartial ? "partial " : ""}${frame.isWanted ? "wanted " : ""}[${entries.join(" ")}]`;
     }
+    case "handOver":
+      return `${frame.kind} ${frame.isRefused ? "refused" : frame.seqs.join(" ")}`;
     case "goodbye":
       return `goodbye ${frame.reason} ${frame.detail}`;
     case "hello":

@@ -61,7 +61,7 @@ class EventCounter implements Watching {
 }
 
 /** By then a node that leaves has ended its entries. */
-const LEAVE_MS = 800;
+const LEAVE_MS = 1600;
 /** Looks at the whole this often while it comes to rest. */
 const LOOK_MS = 1000;
 /** Long enough for leases that nobody renews, and for whatever was on its way. */
@@ -100,10 +100,10 @@ export class Simulation {
         ...place,
         zone: "z1",
         seeds,
-        fabric: { ...fabric, replication },
+        fabric: { ...fabric, replication, links: { ...fabric.links, maxLinks: plan.maxLinks } },
         tombstoneTtlMs: plan.tombstoneTtlMs,
         minTombstones: plan.minTombstones,
-        commitMs: plan.commitMs,
+        commitMs: plan.commitMs[index] ?? 3,
         snapshotMs: plan.snapshotMs,
       };
       const watching: Watching = isLight ? new EventCounter(events) : invariants;
@@ -140,6 +140,8 @@ export class Simulation {
       this.#disturbedMs = this.world.nowMs;
       this.trace.say(() => "---- all faults are over ----");
       restMs = this.#rest();
+      this.#checkTraffic();
+      this.#checkNeedless();
     } catch (error) {
       violation = error instanceof Violation ? error : new Violation(`error ${nameOf(error)}`, stackOf(error));
       this.trace.say(() => `links:\n  ${this.network.describe().join("\n  ")}`);
@@ -207,6 +209,22 @@ export class Simulation {
       case "backup":
         inflict(step, this.#faults);
     }
+  }
+
+  /** Records that came in differences and were known already are at most as many as those that were not. Frames that no stream loses are sent again. */
+  #checkTraffic(): void {
+    if (this.#plan.isUnruly) return;
+    const sum = (what: "received" | "applied") => this.nodes.reduce((total, { differences }) => total + differences[what], 0);
+    const [received, applied] = [sum("received"), sum("applied")];
+    this.checks.holds(received <= 2 * applied, "traffic", () => `${received} records arrived in differences, ${applied} were new`);
+  }
+
+  /** Of what streams without a resume are told hardly anything is of keys that they never had, or what they hold (semantics.md, Watch 2). */
+  #checkNeedless(): void {
+    const sum = (what: "count" | "useless" | "repeated") => this.watches.reduce((total, { told }) => total + told[what], 0);
+    const [count, useless, repeated] = [sum("count"), sum("useless"), sum("repeated")];
+    this.checks.holds(useless <= 5 + 0.02 * count, "needless", () => `${useless} of ${count} deltas removed what nobody had`);
+    this.checks.holds(repeated <= 5 + 0.02 * count, "needless", () => `${repeated} of ${count} deltas said what was known`);
   }
 
   /** Runs on until everything is as it should be; how long that took. */

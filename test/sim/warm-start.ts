@@ -36,12 +36,14 @@ export function saveSnapshot(process: SimProcess): void {
 function stateOf(process: SimProcess, origin: Origin): SnapshotOrigin {
   const sinceMonoMs = process.fabric.fabric.lives.absentSinceMonoMs(origin);
   const { monoMs, wallMs } = process.time();
-  return { life: origin.life, absentWallMs: sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs) };
+  const absentWallMs = sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs);
+  return { life: origin.life, absentWallMs, isOver: process.fabric.fabric.lives.isOver(origin) };
 }
 
 export interface Warm {
   readonly startAgeMs: number;
   readonly absentWallMs: ReadonlyMap<string, number>;
+  readonly over: ReadonlySet<string>;
   readonly superseded: readonly KeyText[];
 }
 
@@ -58,5 +60,5 @@ export function restoreWarm(process: SimProcess): Warm | undefined {
   const savedWallMs = Math.min(time.wallMs, read.snapshot.header.savedWallMs);
   node.parts.trace.say(() => `${node.name} is back with ${restored.recordCount} records, ${time.wallMs - savedWallMs} ms old`);
   const superseded = restored.superseded.map(({ key }) => key);
-  return { startAgeMs: time.wallMs - savedWallMs, absentWallMs: restored.absentWallMs, superseded };
+  return { startAgeMs: time.wallMs - savedWallMs, absentWallMs: restored.absentWallMs, over: restored.over, superseded };
 }

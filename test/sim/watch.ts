@@ -1,7 +1,7 @@
 /** A client's watch: pulls when it has time, folds what it gets, changes nodes with its portable cursor, and checks P3 at every message. */
 import { type PortableCursor, parseCursor } from "../../src/catalog/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
-import { ACTION, type FeedMessage, SNAPSHOT } from "../../src/catalog/reader.ts";
+import { ACTION, type Action, type FeedMessage, SNAPSHOT } from "../../src/catalog/reader.ts";
 import { type CatalogRecord, deltaId } from "../../src/catalog/record.ts";
 import type { Watcher } from "../../src/discovery/fanout.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
@@ -18,6 +18,8 @@ export const FILTER_COUNT = FILTERS.length;
 /** Filters up to here are by namespace only, and ask for a digest. */
 const DIGESTED = 3;
 const BOOKMARK_MS = 3000;
+/** A node that remembers more than these remembers all that a stream of a seed asks for. */
+const MANY_TOUCHES = 1000;
 /** Messages taken in one look. */
 const MESSAGES = 12;
 
@@ -26,6 +28,10 @@ interface Open {
   readonly process: SimProcess;
   readonly feed: Feed;
   readonly watcher: Watcher;
+  /** It never resumed, and its node remembers what was seen before. */
+  readonly isMeasured: boolean;
+  /** Something may have come since it last had nothing to say: it is new, was woken, or told to look anew. */
+  isWoken: boolean;
 }
 
 export interface WatchParts {
@@ -53,6 +59,8 @@ export class SimWatch {
   readonly #told = new Set<string>();
   /** Told by another node after the cursor, so not known to this one: when it is not told again by the next bookmark, begin anew. */
   readonly #doubted = new Set<string>();
+  /** Of measured streams: deltas, those that removed what was not held, those that said what was held. */
+  readonly told = { count: 0, useless: 0, repeated: 0 };
   /** ENDs and bookmarks that held. */
   settledCount = 0;
   /** When the last one came, in true time. */
@@ -83,10 +91,16 @@ export class SimWatch {
   #look(): void {
     const open = this.#openStream();
     if (open === undefined || open.process.node.isFrozen) return;
+    open.process.wakeWatches();
     for (let n = 0; n < MESSAGES; n++) {
       const { process, feed } = open;
       const message = feed.next(process.time(), this.#plan.budgetBytes, process.isReady);
-      if (message === undefined) return;
+      if (message === undefined) {
+        // What it is owed, or comes to know of what its cursor knew, it is told without a change.
+        open.isWoken = feed.reader.isOwed || this.#resumed !== undefined;
+        return;
+      }
+      this.#checkWoken(open, message);
       this.#take(open, message);
       if (this.#open !== open) return;
     }
@@ -143,6 +157,9 @@ export class SimWatch {
   #opened(process: SimProcess, from: FeedStart["from"], reader: Feed["reader"]): Open {
     const feed = new Feed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
     const { filter } = this.#request;
+    const wake = () => {
+      open.isWoken = true;
+    };
     const watcher: Watcher = {
       namespace: filter.namespace,
       prefix: filter.prefix,
@@ -154,14 +171,23 @@ export class SimWatch {
       },
       reader,
       isReady: false,
-      wake: () => undefined,
+      wake,
       refresh: (namespaces) => {
-        if (namespaces.length > 0) feed.refresh(namespaces);
+        feed.refresh(namespaces);
+        wake();
+      },
+      get settledRevision() {
+        return feed.settledRevision;
+      },
+      get isTelling() {
+        return feed.isTelling;
       },
       stop: () => undefined,
     };
     process.fanout.add(watcher);
-    return { process, feed, watcher };
+    const isMeasured = from === undefined && process.node.pastTouches > MANY_TOUCHES;
+    const open: Open = { process, feed, watcher, isMeasured, isWoken: true };
+    return open;
   }
 
   get #request() {
@@ -207,6 +233,7 @@ export class SimWatch {
       );
       this.#newest.set(id, action === ACTION.REMOVE ? Math.max(record.seq, newest) : record.seq);
       this.#told.add(record.key);
+      if (open.isMeasured) this.#measure(action, record);
       if (action === ACTION.REMOVE) this.#held.delete(record.key);
       else {
         this.#held.set(record.key, lineOf(record.key, record));
@@ -227,6 +254,26 @@ export class SimWatch {
     this.#compare(open, message, what);
     this.#settled(message);
     if (this.#doubted.size > 0) this.#beginAnew();
+  }
+
+  #measure(action: Action, record: CatalogRecord): void {
+    const { key, namespace } = record;
+    const staged = this.#staged;
+    const isReplaced = staged !== undefined && (staged.replaces.length === 0 || staged.replaces.includes(namespace));
+    const line = isReplaced && !staged.seen.has(key) ? undefined : this.#held.get(key);
+    this.told.count += 1;
+    if (action === ACTION.REMOVE) this.told.useless += Number(!this.#held.has(key));
+    else this.told.repeated += Number(line === lineOf(key, record));
+  }
+
+  /** A stream is asked for changes when the fan-out says that there are some: what it has to say without that would not have come. */
+  #checkWoken({ isWoken, process }: Open, { changes, snapshot }: FeedMessage): void {
+    const isLate = !isWoken && snapshot === SNAPSHOT.NONE && changes.length > 0;
+    this.#parts.checks.holds(
+      !isLate,
+      "waking",
+      () => `watch ${this.index} at ${process.node.name} was not woken for ${changes[0]?.record.key}`,
+    );
   }
 
   /** What is folded against what a query says there and then. */

@@ -1,12 +1,6 @@
 /** How values cross the simulated network: as bytes through the fabric's codec, or as values with their bytes copied. */
-import {
-  decodeCallRequest,
-  decodeCallResponse,
-  decodeLinkFrame,
-  encodeCallRequest,
-  encodeCallResponse,
-  encodeLinkFrame,
-} from "../../src/fabric/codec.ts";
+import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/call-codec.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
 import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/messages.ts";
 
 /** A message under way: something to make it anew from, and what it weighs. */
@@ -67,11 +61,13 @@ function sizeOfFrame(frame: LinkFrame): number {
     case "records":
       return frame.frame.records.reduce((sum, record) => sum + record.length + 3, 60);
     case "vector":
-      return 24 + 28 * frame.entries.length;
+      return (frame.isOffer === true ? 12 : 20) + 28 * frame.entries.length + 6 * (frame.short?.length ?? 0);
     case "linked":
       return 8 + 12 * frame.nodeIds.length;
     case "digests":
       return 8 + 36 * frame.origins.length;
+    case "handOver":
+      return 8 + 4 * frame.seqs.length;
     case "policyPart":
       return 64 + frame.part.length;
     case "hello":

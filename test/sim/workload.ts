@@ -1,5 +1,6 @@
 /** Plans from a seed: who joins whom, what clients do, what goes wrong. */
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
+import { LINKS_DEFAULTS } from "../../src/fabric/links-options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { faultSteps } from "./faults.ts";
 import type { Place, Plan, Step, WatchPlan } from "./plan.ts";
@@ -15,7 +16,9 @@ export interface Size {
 export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 0 }): Plan {
   const rng = new Rng(`sim/${seed}`);
   const shape = rng.fork("shape");
-  const count = size.nodes > 0 ? size.nodes : 3 + shape.int(5);
+  // Some worlds have more nodes than links.
+  const isSparse = size.nodes === 0 && rng.fork("links").int(16) === 0;
+  const count = size.nodes > 0 ? size.nodes : 3 + shape.int(5) + (isSparse ? 11 : 0);
   const places = placesOf(shape, count);
   const isCalm = shape.int(8) === 0;
   const activeMs = size.minutes > 0 ? size.minutes * 60_000 : 30_000 + shape.int(40_000);
@@ -23,13 +26,17 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
   const isSomebodyGone = steps.some((step) => (step.kind === "crash" || step.kind === "stop") && step.downMs === undefined);
   const clientCount = size.nodes > 0 ? Math.max(10, count) : 4 + shape.int(12);
   const hasLocal = shape.int(4) === 0;
+  const race = rng.fork("race");
+  const isRace = size.nodes === 0 && race.int(5) === 0;
+  const work = workSteps(rng.fork("work"), { places, clientCount, activeMs, hasLocal });
+  const races = isRace ? raceSteps(race, { places, clientCount, activeMs }) : [];
   return {
     seed: String(seed),
     places,
     ...joinsOf(shape, places, isSomebodyGone),
     clientCount,
     watches: watchesOf(rng.fork("watches"), count),
-    steps: [...workSteps(rng.fork("work"), { places, clientCount, activeMs, hasLocal }), ...steps].toSorted((a, b) => a.atMs - b.atMs),
+    steps: [...work, ...races, ...steps].toSorted((a, b) => a.atMs - b.atMs),
     activeMs,
     settleMs: 120_000,
     isUnruly: shape.int(3) === 0,
@@ -41,8 +48,16 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
     minTombstones: 1000,
     snapshotMs: shape.int(2) === 0 ? 0 : 2000 + shape.int(15_000),
     hasLocal,
-    commitMs: shape.int(3) === 0 ? 30 + shape.int(200) : 3,
+    maxLinks: isSparse ? 8 : LINKS_DEFAULTS.maxLinks,
+    commitMs: disksOf(shape, isRace, count),
   };
+}
+
+/** Mostly all alike; in a race every other one is slow. */
+function disksOf(rng: Rng, isRace: boolean, count: number): readonly number[] {
+  const isSlow = rng.int(3) === 0;
+  const slowMs = 30 + rng.int(200);
+  return Array.from({ length: count }, (_, i) => ((isRace ? i % 2 === 0 : isSlow) ? slowMs : 3));
 }
 
 /** Mostly one cluster; else two of one region, or a third in another. */
@@ -69,6 +84,12 @@ function joinsOf(
     return shape === 1 ? [i - 1] : [rng.int(i), rng.int(places.length)].filter((other) => other !== i);
   });
   if (isSomebodyGone) seeds.forEach((some, i) => some.push(...[0, 1].filter((first) => first !== i)));
+  // Nobody of another region says who else is there.
+  if (places.some(({ region }) => region !== places[0]?.region))
+    seeds.forEach((some, i) => {
+      const near = places.flatMap(({ region }, other) => (other < i && region === places[i]?.region ? [other] : []));
+      some.push(...near.slice(0, 1), ...near.slice(-1));
+    });
   return { seeds, startMs: places.map((_, i) => (isTogether ? rng.int(50) : i * rng.int(1500))) };
 }
 
@@ -113,6 +134,23 @@ function workSteps(
     else if (kind === 17) steps.push({ atMs, kind: "watchMove", watch: rng.int(5), node: rng.int(places.length) });
     else if (kind === 18) steps.push({ atMs, kind: "read", node: rng.int(places.length) });
     else if (isPolitical) steps.push({ atMs, kind: "policy", node: rng.int(places.length), variant: rng.int(4) });
+  }
+  return steps;
+}
+
+/** An entry of one node is put at another and taken out at the first, before either can have heard of the other. */
+function raceSteps(rng: Rng, { places, clientCount, activeMs }: Pick<Plan, "places" | "clientCount" | "activeMs">): readonly Step[] {
+  const steps: Step[] = [];
+  for (let atMs = 2000 + rng.int(3000); atMs < activeMs - 6000; atMs += 1000 + rng.int(6000)) {
+    const [client, node, ttlMs] = [rng.int(clientCount), rng.int(places.length), TTLS_MS[rng.int(TTLS_MS.length)] ?? 0];
+    const home = places[node]?.clusterId;
+    const others = places.flatMap(({ clusterId }, i) => (clusterId === home && i !== node ? [i] : []));
+    const other = others[rng.int(Math.max(1, others.length))];
+    if (other === undefined) continue;
+    const put = { kind: "register", client, scope: SCOPE.ZONE, ttlMs } as const;
+    const againMs = atMs + 1500 + rng.int(2000);
+    steps.push({ atMs, ...put, node: rng.int(3) === 0 ? node : other, variant: 0 }, { atMs: againMs, ...put, node, variant: 1 });
+    steps.push({ atMs: againMs + 5 + rng.int(200), kind: "unregister", client, node: other });
   }
   return steps;
 }

@@ -37,6 +37,12 @@ function stopped(directory: string): void {
   cpSync(STOPPED.path, directory, { recursive: true });
 }
 
+/** As a crash right after a checkpoint leaves it: no checksum, and a log with nothing in it. */
+function unseal(directory: string): void {
+  rmSync(join(directory, "journal.sum"));
+  writeFileSync(join(directory, "journal.db-wal"), "");
+}
+
 function crashed(directory: string): void {
   cpSync(CRASHED.path, directory, { recursive: true });
 }
@@ -93,7 +99,7 @@ test.each([
 test("a row that changed in a file without a checksum is refused by its own", async () => {
   using directory = temporaryDirectory();
   stopped(directory.path);
-  rmSync(join(directory.path, "journal.sum"));
+  unseal(directory.path);
   flipText(db(directory.path), "svc.market/web-17");
   expect(await attempt(directory.path)).toEqual(refused(/row after seq \d+ is followed by a row whose checksum does not match/));
 });
@@ -101,7 +107,7 @@ test("a row that changed in a file without a checksum is refused by its own", as
 test("a page that is no page is refused in a file without a checksum", async () => {
   using directory = temporaryDirectory();
   stopped(directory.path);
-  rmSync(join(directory.path, "journal.sum"));
+  unseal(directory.path);
   const bytes = readFileSync(db(directory.path));
   bytes.fill(0xff, bytes.length - 4096, bytes.length - 4000);
   writeFileSync(db(directory.path), bytes);
@@ -111,7 +117,7 @@ test("a page that is no page is refused in a file without a checksum", async () 
 test.each([0, 50, 4096, 10_000])("a file cut to %i bytes is refused", async (sizeBytes) => {
   using directory = temporaryDirectory();
   stopped(directory.path);
-  rmSync(join(directory.path, "journal.sum"));
+  unseal(directory.path);
   truncateSync(db(directory.path), sizeBytes);
   expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged/));
 });
@@ -138,6 +144,32 @@ test("a log without its file is refused", async () => {
   crashed(directory.path);
   renameSync(db(directory.path), join(directory.path, "elsewhere"));
   expect(await attempt(directory.path)).toEqual(refused(/journal\.db-wal is there without/));
+});
+
+test("after a crash a directory whose log is gone is refused, and taken as it is with a new generation", async () => {
+  using directory = temporaryDirectory();
+  crashed(directory.path);
+  rmSync(join(directory.path, "journal.db-wal"));
+  expect(await attempt(directory.path)).toEqual(
+    refused(/journal\.db has lost its log: .*put the log back, or start with --new-generation/),
+  );
+  const { journal } = await openAndReplay(directory.path, { forceNewGeneration: true });
+  await journal.close();
+  expect(await attempt(directory.path)).toMatchObject({ message: "opened" });
+});
+
+test("a checksum whose file is gone is refused: an empty directory has none", async () => {
+  using directory = temporaryDirectory();
+  stopped(directory.path);
+  rmSync(db(directory.path));
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is missing beside its seal/));
+});
+
+test("a checksum that the first version wrote and a crash emptied is no statement", async () => {
+  using directory = temporaryDirectory();
+  stopped(directory.path);
+  writeFileSync(join(directory.path, "journal.sum"), "");
+  expect(await attempt(directory.path)).toMatchObject({ message: "opened" });
 });
 
 test("after a crash nothing is refused and every acknowledged row is there", async () => {

@@ -198,7 +198,7 @@ test("without a disk every start is a new generation and every write succeeds", 
   await first.write(batch({ puts: [put("k", 1)] }));
   await first.close();
   const second = openEphemeralJournal(options);
-  expect(second.restored).toMatchObject({ nodeId: "n1", generation: 2, lastSeq: 0, leases: [] });
+  expect(second.restored).toEqual({ nodeId: "n1", generation: 2, lastSeq: 0, floor: 0, leases: [], boots: 1 });
 });
 
 test("a new generation is durable by itself, between two batches, and what was written stays", async () => {

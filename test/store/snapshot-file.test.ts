@@ -49,3 +49,9 @@ test("when making it fails, what stood there stands", async () => {
   expect(statSync(path).size).toBe(100_000);
   expect(existsSync(`${path}.new`)).toBe(false);
 });
+
+test("the file is as old as what is in it from the moment it is there, also when nobody comes to say so afterwards", async () => {
+  const path = join(home, "old");
+  await writeSnapshotFile(path, blocks(1), { ...options, rightWallMs: 7000 });
+  expect(await readSnapshotFile(path, 1e6)).toMatchObject({ savedWallMs: 7000 });
+});

@@ -15,7 +15,7 @@ storeContract("sqlite", {
   runs: 10,
   open: async (bounds) => {
     const directory = temporaryDirectory();
-    const store = await openSqliteStore(directory.path, bounds);
+    const store = await openSqliteStore(directory.path, bounds === undefined ? {} : { bounds });
     const close = store.close.bind(store);
     const closeAll = async (): Promise<void> => {
       await close();
@@ -144,14 +144,33 @@ test("a disk that refuses is said, changes nothing, and does not stop what comes
   const path = join(directory.path, "control.db");
   rmSync(path.replace(".db", ".sum"));
   const db = new DatabaseSync(path);
+  db.exec("PRAGMA journal_mode = WAL");
   db.exec("CREATE TRIGGER refuse BEFORE INSERT ON items WHEN new.key = 'b' BEGIN SELECT RAISE(ABORT, 'disk full'); END");
   db.close();
+  writeFileSync(`${path}-wal`, "");
   await using store = await open(directory.path);
   using watch = store.watch("", 3);
   await expect(store.compareAndSwap("b", 0, bytes("x"))).rejects.toThrow("store_unavailable: disk full");
   expect(await store.get("b")).toBeUndefined();
   expect(await store.compareAndSwap("c", 0, bytes("y"))).toEqual({ isSwapped: true, version: 4 });
   expect((await watch.next())?.changes.map(({ key }) => key)).toEqual(["c"]);
+});
+
+test("after a crash a store whose log is gone is refused, and taken as it is when that is asked for", async () => {
+  using directory = temporaryDirectory();
+  await filled(directory.path);
+  const crashed = spawn(process.execPath, [join(import.meta.dirname, "store-child.ts"), directory.path], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  createInterface(crashed.stdout).on("line", () => crashed.kill("SIGKILL"));
+  await once(crashed, "close");
+  // The killed process's lock goes with the next that takes it.
+  for (const name of ["db-wal", "lock-journal", "pid"]) rmSync(join(directory.path, `control.${name}`), { force: true });
+  const before = directoryBytes(directory.path);
+  await expect(open(directory.path)).rejects.toThrow(/control\.db has lost its log: .*--new-generation/);
+  expect(directoryBytes(directory.path)).toEqual(before);
+  await using store = await openStore({ kind: "sqlite", directory: directory.path, takesAsItIs: true });
+  expect((await store.get("a"))?.version).toBe(1);
 });
 
 test("killed at any moment, the store has every swap it answered", async () => {

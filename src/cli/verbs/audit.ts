@@ -2,18 +2,26 @@
 import { type AuditRecord, AuditRecordSchema, PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
-import { AUDIT_COLUMNS, type AuditLog, type AuditQuery, logsOf, newestFirst, queryOf, readAuditPage } from "../audit-pages.ts";
+import {
+  AUDIT_COLUMNS,
+  type AuditLog,
+  type AuditPage,
+  type AuditQuery,
+  logsOf,
+  newestFirst,
+  queryOf,
+  readAuditPage,
+} from "../audit-pages.ts";
 import { EXIT, exitOf, UsageError } from "../exit.ts";
 import { factTable } from "../facts.ts";
 import { readInput } from "../input.ts";
-import { wholeJson } from "../output.ts";
+import { wholeJson } from "../message-json.ts";
+import { limitOf, MAX_PAGE, readPages } from "../pages.ts";
 import { sleep } from "../pause.ts";
 import type { Verb, VerbContext } from "../verb.ts";
 import { pastFlag } from "../when.ts";
 import type { ChainReading } from "../world.ts";
 
-const MAX_COUNT = 2_147_483_647;
-const MAX_PAGE = 1000;
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
 const MIN_INTERVAL_MS = 100;
@@ -26,10 +34,14 @@ export const accessAudit: Verb = (context) => onePage(context, "access");
 async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<typeof EXIT.done> {
   const now = Date.now();
   const query = queryOf(flags, { from: pastFlag(flags, "since", now), to: pastFlag(flags, "until", now) });
-  const page = { query, limit: flags.count("limit", MAX_COUNT) ?? 0, pageToken: flags.text("pageToken") ?? "" };
-  const { records, nextPageToken } = await readAuditPage(client(), log, page);
+  const paging = {
+    read: (page: { limit: number; pageToken: string }) => readAuditPage(client(), log, { query, ...page }),
+    join: (all: AuditPage, next: AuditPage) => all.records.push(...next.records),
+    count: (page: AuditPage) => page.records.length,
+  };
+  const { records, nextPageToken } = await readPages<AuditPage>(flags, paging, "page");
   const json = records.map((record) => wholeJson(AuditRecordSchema, record));
-  out.document({ records: json, next_page_token: nextPageToken }, table(records));
+  out.document({ records: json, nextPageToken }, table(records));
   if (nextPageToken !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${nextPageToken}`);
   return EXIT.done;
 }
@@ -41,7 +53,7 @@ function table(rows: readonly AuditRecord[]) {
 export const list: Verb = async ({ flags, out, client }) => {
   const now = Date.now();
   const query = queryOf(flags, { from: pastFlag(flags, "since", now), to: pastFlag(flags, "until", now) });
-  const count = flags.count("limit", MAX_COUNT) ?? DEFAULT_COUNT;
+  const count = limitOf(flags) ?? DEFAULT_COUNT;
   const found: AuditRecord[] = [];
   for (const log of logsOf(flags)) found.push(...(await readNewest(client(), log, { query, count })));
   const records = newestFirst(found).slice(0, count);
@@ -75,6 +87,7 @@ export const watch: Verb = async ({ world, flags, out, client }) => {
   const follower = new AuditFollower(client(), logsOf(flags), query);
   // Without --since, what is there already is not told.
   if (since === undefined) await follower.skip();
+  out.begun();
   for (let told = 0; !world.interrupt.aborted; ) {
     for (const record of await patiently(() => follower.next(), out.note.bind(out))) {
       out.line(wholeJson(AuditRecordSchema, record), table([record]));
@@ -152,11 +165,11 @@ export const verify: Verb = async ({ world, args, flags, out, client }) => {
   const json = {
     intact: isIntact,
     checked,
-    first_number: firstNumber,
-    last_number: lastNumber,
-    last_hash: lastHash,
+    firstNumber,
+    lastNumber,
+    lastHash,
     fault,
-    fault_number: faultNumber,
+    faultNumber,
     detail,
   };
   out.document(json, factTable(json));

@@ -1,5 +1,6 @@
 /** Verbs about settings, and reading a settings file for `serve`. */
 import { type Effective, listSettings, loadConfig, problemText, type SettingSource } from "../../config.ts";
+import { exposureFaults, exposureWarnings } from "../../config-exposure.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { readInput } from "../input.ts";
 import type { Verb } from "../verb.ts";
@@ -13,6 +14,14 @@ async function readSettings(world: World, name: string): Promise<NonNullable<Set
   return { name, format, text: await readInput(world, name, MAX_CONFIG_BYTES) };
 }
 
+/** As `readEffective`, for a node: what would leave it open by accident is refused like a setting that is wrong. */
+export async function readForNode(world: World, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
+  const effective = await readEffective(world, file, flags);
+  const faults = exposureFaults(effective.settings);
+  if (faults.length > 0) throw new CommandError(faults.join("\n"), EXIT.usage);
+  return effective;
+}
+
 /** Reads settings from a file, the environment and flags; throws with every problem when there are any. */
 export async function readEffective(world: World, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
   const loaded = loadConfig({ ...(file !== undefined && { file: await readSettings(world, file) }), env: world.env, flags });
@@ -24,11 +33,19 @@ export const validate: Verb = async ({ world, args, flags, out }) => {
   const name = args[0] ?? flags.text("config");
   if (name === undefined) throw new UsageError("which settings file is to be checked?");
   const loaded = loadConfig({ file: await readSettings(world, name), env: {}, flags: new Map() });
-  const problems = loaded.ok ? [] : loaded.problems;
-  if (out.isMachine) out.document({ valid: loaded.ok, problems }, { columns: [], rows: [] });
+  const source = `file ${name}`;
+  const problems = loaded.ok
+    ? exposureFaults(loaded.effective.settings).map((message) => ({ path: "", message, source }))
+    : loaded.problems;
+  const warnings = loaded.ok
+    ? [...exposureWarnings(loaded.effective.settings), ...(await world.secretFileWarnings(loaded.effective.settings))]
+    : [];
+  const isValid = problems.length === 0;
+  if (out.isMachine) out.document({ valid: isValid, problems, warnings }, { columns: [], rows: [] });
   else for (const problem of problems) out.error(problemText(problem));
-  if (loaded.ok) out.note(`${name} is valid`);
-  return loaded.ok ? EXIT.done : EXIT.failed;
+  for (const warning of warnings) out.note(`warning: ${warning}`);
+  if (isValid) out.note(`${name} is valid`);
+  return isValid ? EXIT.done : EXIT.usage;
 };
 
 export const show: Verb = async ({ world, flags, out }) => {

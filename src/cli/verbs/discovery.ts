@@ -21,42 +21,14 @@ import {
 import { EXIT } from "../exit.ts";
 import { factTable } from "../facts.ts";
 import { filterOf } from "../filter.ts";
-import type { Flags } from "../flags.ts";
-import { messageJson, type Output, type Table } from "../output.ts";
+import { messageJson } from "../message-json.ts";
+import type { Output, Table } from "../output.ts";
+import { limitOf, readPages } from "../pages.ts";
 import type { Verb } from "../verb.ts";
 import { timeText } from "../when.ts";
 import { ENTRY_COLUMNS, keyWords, kindOf, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
 
-const MAX_COUNT = 2_147_483_647;
-/** Entries a request when all pages are wanted. */
-const PAGE_SIZE = 1000;
-
 type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
-
-interface Page {
-  readonly nextPageToken: string;
-}
-
-/**
- * One page when --limit or --page-token is given, else all of them; `join` adds a page to those before.
- * The first page's facts (revision, cursor) stand for the whole: what changed since is what a watch from there tells.
- */
-async function readPages<P extends Page>(
-  flags: Flags,
-  read: (page: { readonly limit: number; readonly pageToken: string }) => Promise<P>,
-  join: (all: P, next: P) => void,
-): Promise<P> {
-  const limit = flags.count("limit", MAX_COUNT);
-  const token = flags.text("pageToken");
-  const all = await read({ limit: limit ?? (token === undefined ? PAGE_SIZE : 0), pageToken: token ?? "" });
-  if (limit !== undefined || token !== undefined) return all;
-  for (let { nextPageToken } = all; nextPageToken !== ""; ) {
-    const next = await read({ limit: PAGE_SIZE, pageToken: nextPageToken });
-    join(all, next);
-    ({ nextPageToken } = next);
-  }
-  return all;
-}
 
 function noteMore(out: Output, token: string): void {
   if (token !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${token}`);
@@ -67,15 +39,19 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
   const filter: QueryInit = {
     ...filterOf(flags, args),
     ...viewer,
+    subject: flags.text("subject") ?? "",
     explain: flags.isOn("explain"),
     ...(maxStalenessMs !== undefined && { maxStaleness: durationFromMs(maxStalenessMs) }),
   };
   const method = DiscoveryService.method.catalogQuery;
   const read = (page: { limit: number; pageToken: string }) => client().call(method, { ...filter, ...page });
-  const answer = await readPages<CatalogQueryResponse>(flags, read, (all, next) => {
-    all.items.push(...next.items);
-    all.explanation.push(...next.explanation);
-    all.nextPageToken = next.nextPageToken;
+  const answer = await readPages<CatalogQueryResponse>(flags, {
+    read,
+    join: (all, next) => {
+      all.items.push(...next.items);
+      all.explanation.push(...next.explanation);
+    },
+    count: ({ items }) => items.length,
   });
   const json = messageJson(CatalogQueryResponseSchema, answer);
   if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
@@ -115,7 +91,7 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
     ...((region !== undefined || zone !== undefined) && { prefer: { region: region ?? "", zone: zone ?? "" } }),
     policy: policyOf(flags.text("policy")),
     hashKey: flags.text("hashKey") ?? "",
-    limit: flags.count("limit", MAX_COUNT) ?? 0,
+    limit: limitOf(flags) ?? 0,
     explain: flags.isOn("explain"),
   });
   const json = messageJson(ResolveResponseSchema, answer);
@@ -144,12 +120,11 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
     scope: scopeOf(flags.text("scope")),
     namespaceFilter: flags.text("namespace") ?? "",
     capabilities: [...flags.list("capability")],
+    resources: [...flags.list("resource")],
   };
   const read = (page: { limit: number; pageToken: string }) => client().call(DiscoveryService.method.clusterMap, { ...filter, ...page });
-  const answer = await readPages<ClusterMapResponse>(flags, read, (all, next) => {
-    all.nodes.push(...next.nodes);
-    all.nextPageToken = next.nextPageToken;
-  });
+  const join = (all: ClusterMapResponse, next: ClusterMapResponse) => all.nodes.push(...next.nodes);
+  const answer = await readPages<ClusterMapResponse>(flags, { read, join, count: ({ nodes }) => nodes.length });
   out.document(messageJson(ClusterMapResponseSchema, answer), {
     columns: [
       { title: "NODE", cell: (node: Entry) => node.key?.name ?? "" },
@@ -157,6 +132,7 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
       { title: "REGION", cell: ({ region }) => region },
       { title: "ZONE", cell: ({ zone }) => zone },
       { title: "CAPABILITIES", isWide: true, cell: ({ capabilities }) => capabilities.join(",") },
+      { title: "RESOURCES", isWide: true, cell: ({ resources }) => resources.join(",") },
       { title: "URLS", cell: ({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.join(", ") : "") },
     ],
     rows: answer.nodes,
@@ -168,10 +144,8 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
 export const peers: Verb = async ({ flags, out, client }) => {
   const filter = { scope: scopeOf(flags.text("scope")), region: flags.text("region") ?? "" };
   const read = (page: { limit: number; pageToken: string }) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page });
-  const answer = await readPages<ListPeersResponse>(flags, read, (all, next) => {
-    all.peers.push(...next.peers);
-    all.nextPageToken = next.nextPageToken;
-  });
+  const join = (all: ListPeersResponse, next: ListPeersResponse) => all.peers.push(...next.peers);
+  const answer = await readPages<ListPeersResponse>(flags, { read, join, count: (page) => page.peers.length });
   out.document(messageJson(ListPeersResponseSchema, answer), {
     columns: [
       { title: "NODE", cell: (peer: Peer) => peer.nodeId },

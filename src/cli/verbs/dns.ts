@@ -65,7 +65,7 @@ function answerText(record: unknown): string {
 
 export const encode: Verb = async ({ world, args, out }) => {
   const [name = ""] = args;
-  const label = world.labels.encode(name);
+  const label = await world.labels.encode(name);
   if (label === undefined) {
     throw new CommandError(
       `${name}: no DNS label can carry it: 1 to 128 of A-Z a-z 0-9 . _ : / @ + -, at most 36 unless all are a-z 0-9 -`,
@@ -78,7 +78,7 @@ export const encode: Verb = async ({ world, args, out }) => {
 
 export const decode: Verb = async ({ world, args, out }) => {
   const [label = ""] = args;
-  const name = world.labels.decode(label);
+  const name = await world.labels.decode(label);
   if (name === undefined) throw new CommandError(`${label}: stands for no name; a label is a-z 0-9 -, or b32- and base32`);
   if (out.isMachine) out.document({ name, label }, { columns: [], rows: [] });
   else out.raw(`${name}\n`);

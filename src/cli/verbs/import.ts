@@ -2,7 +2,8 @@
 import { connect } from "../../client/channel.io.ts";
 import { CommandError, UsageError } from "../exit.ts";
 import { readInput } from "../input.ts";
-import { IMPORT_KEY, type KubernetesOptions, readKubernetes } from "../kubernetes.ts";
+import { readKubernetes } from "../kubernetes.ts";
+import { ADDRESS_SOURCES, type AddressSource, IMPORT_KEY, type KubernetesOptions } from "../kubernetes-entries.ts";
 import type { Output } from "../output.ts";
 import { carryOut, perform, type Transfer } from "../transfer.ts";
 import type { Verb } from "../verb.ts";
@@ -22,6 +23,7 @@ export const importKubernetes: Verb = async ({ world, args, flags, out, client }
     importer: flags.text("importer") ?? "kubernetes",
     clusterDomain: flags.text("clusterDomain") ?? "cluster.local",
     scope: scopeOf(flags.text("scope") ?? "zone"),
+    addresses: addressesOf(flags.list("address")),
   };
   if (!NAMESPACE.test(options.namespacePrefix))
     throw new UsageError(`--namespace-prefix ${options.namespacePrefix}: not a namespace such as k8s or east.k8s`);
@@ -34,6 +36,17 @@ export const importKubernetes: Verb = async ({ world, args, flags, out, client }
     { client, out },
   );
 };
+
+function addressesOf(words: readonly string[]): ReadonlySet<AddressSource> {
+  if (words.length === 0) return new Set(["endpoints"]);
+  return new Set(
+    words.map((word) => {
+      const source = ADDRESS_SOURCES.find((each) => each === word);
+      if (source === undefined) throw new UsageError(`--address ${word}: not one of ${ADDRESS_SOURCES.join(", ")}`);
+      return source;
+    }),
+  );
+}
 
 /** Only with --prune, and only what this importer registered. */
 function prunable(isPruning: boolean, { importer }: KubernetesOptions): Transfer["isPrunable"] {
@@ -66,7 +79,13 @@ function transferOf({ file, manifest, options, out }: Import): Omit<Transfer, "i
 
 /** Loads the demo catalog into the node that listens on `grpc`. */
 export async function loadDemo(world: World, grpc: string, out: Output): Promise<void> {
-  const options = { namespacePrefix: "k8s", importer: "demo", clusterDomain: "cluster.local", scope: scopeOf("zone") };
+  const options = {
+    namespacePrefix: "k8s",
+    importer: "demo",
+    clusterDomain: "cluster.local",
+    scope: scopeOf("zone"),
+    addresses: addressesOf([]),
+  };
   const { entries, problems } = readKubernetes(await world.readOwn(DEMO_FILE), options);
   if (problems.length > 0) throw new CommandError(problems.map(({ line, message }) => `${DEMO_FILE}:${line}: ${message}`).join("\n"));
   const client = connect({ servers: [grpc] });

@@ -16,7 +16,8 @@ import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { EXIT, exitOf } from "../exit.ts";
 import type { Flags } from "../flags.ts";
-import { type Column, type Output, wholeJson } from "../output.ts";
+import { wholeJson } from "../message-json.ts";
+import type { Column, Output } from "../output.ts";
 import { sleep } from "../pause.ts";
 import type { Verb } from "../verb.ts";
 import { timeText } from "../when.ts";
@@ -50,7 +51,7 @@ export const list: Verb = async ({ flags, out, client }) => {
     peers.push(...page.peers);
     ({ servedBy, nextPageToken: pageToken } = page);
   } while (pageToken !== "");
-  const json = { served_by: servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
+  const json = { servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
   out.document(json, { columns: PEER_COLUMNS, rows: peers });
   return EXIT.done;
 };
@@ -81,6 +82,7 @@ async function tellAll(
   { out, signal, isOneRound }: { readonly out: Output; readonly signal: AbortSignal; readonly isOneRound: boolean },
 ): Promise<boolean> {
   for await (const message of client.stream(PeerService.method.watch, whereOf(flags), { signal })) {
+    out.begun();
     tell(message, out);
     if (isOneRound && message.current) return true;
   }

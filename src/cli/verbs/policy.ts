@@ -4,6 +4,7 @@ import {
   ApplyPolicyResponseSchema,
   type Change,
   ExplainResponseSchema,
+  type PolicyHistoryResponse,
   PolicyHistoryResponseSchema,
   PolicyService,
   type PolicySet,
@@ -16,15 +17,16 @@ import { RequestError } from "../../client/request-error.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { factTable } from "../facts.ts";
 import type { Flags } from "../flags.ts";
-import { type Output, type Table, wholeJson } from "../output.ts";
+import { wholeJson } from "../message-json.ts";
+import type { Output, Table } from "../output.ts";
+import { readPages } from "../pages.ts";
 import { hasErrors, mergeProblems, problemOf, readPolicyFile, stageWords, tellProblems } from "../policy-file.ts";
 import type { Verb } from "../verb.ts";
 import { instantFlag, timeText } from "../when.ts";
 import { keyWords, scopeOf } from "../words.ts";
 import type { PolicyProblem, PolicyReading } from "../world.ts";
 
-const MAX_COUNT = 2_147_483_647;
-const MAX_NUMBER = 999_999_999_999_999;
+const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 
 const { method } = PolicyService;
 
@@ -35,6 +37,7 @@ export const status: Verb = async ({ out, client }) => {
   if (!answer.enabled) out.note("no policy was ever applied: everything is allowed");
   if (answer.degraded !== "") out.note(`warning: ${answer.degraded}`);
   if (answer.conflict !== "") out.note(`warning: ${answer.conflict}`);
+  if (answer.notTaken !== "") out.note(`warning: not taken: ${answer.notTaken}`);
   return EXIT.done;
 };
 
@@ -77,7 +80,7 @@ export const apply: Verb = async ({ world, args, flags, out, client }) => {
   const told = answer.problems.map((problem) => problemOf(problem, reading));
   const problems = mergeProblems(reading.problems, told);
   tellProblems(file, problems, out);
-  const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dry_run: isDryRun, problems };
+  const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dryRun: isDryRun, problems };
   out.document(json, changeTable(answer.changes));
   out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
   const stays = answer.number === 0n ? "there is no policy in force" : `version ${answer.number} stays in force`;
@@ -91,7 +94,7 @@ function refuseFile(file: string, problems: readonly PolicyProblem[], out: Outpu
   tellProblems(file, problems, out);
   const count = problems.filter(({ severity }) => severity === "error").length;
   out.error(`nothing was applied, because of ${countOf(count, "problem")}`);
-  if (out.isMachine) out.document({ applied: false, dry_run: false, changes: [], problems }, { columns: [], rows: [] });
+  if (out.isMachine) out.document({ applied: false, dryRun: false, changes: [], problems }, { columns: [], rows: [] });
   return EXIT.failed;
 }
 
@@ -195,17 +198,19 @@ export const rollback: Verb = async ({ flags, out, client }) => {
   };
   const { number } = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
-  out.document({ number: String(number), to_number: String(to) }, { columns: [], rows: [], whenEmpty: "" });
+  out.document({ number: String(number), toNumber: String(to) }, { columns: [], rows: [], whenEmpty: "" });
   out.note(`rules are those of ${words} again, as version ${number}`);
   return EXIT.done;
 };
 
 export const history: Verb = async ({ flags, out, client }) => {
-  const answer = await client().call(method.policyHistory, {
-    limit: flags.count("limit", MAX_COUNT) ?? 0,
-    pageToken: flags.text("pageToken") ?? "",
-    withoutRules: !(out.isMachine && flags.isOn("rules")),
-  });
+  const withoutRules = !(out.isMachine && flags.isOn("rules"));
+  const paging = {
+    read: (page: { limit: number; pageToken: string }) => client().call(method.policyHistory, { ...page, withoutRules }),
+    join: (all: PolicyHistoryResponse, next: PolicyHistoryResponse) => all.versions.push(...next.versions),
+    count: ({ versions }: PolicyHistoryResponse) => versions.length,
+  };
+  const answer = await readPages<PolicyHistoryResponse>(flags, paging, "page");
   const json = wholeJson(PolicyHistoryResponseSchema, answer);
   if (flags.isOn("diff")) out.document(json, diffTable(answer.versions));
   else out.document(json, historyTable(answer.versions));

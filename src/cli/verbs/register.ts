@@ -8,7 +8,7 @@ import { RequestError } from "../../client/request-error.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { EXIT, type Exit, UsageError } from "../exit.ts";
 import { type Flags } from "../flags.ts";
-import { messageJson } from "../output.ts";
+import { messageJson } from "../message-json.ts";
 import { sleep } from "../pause.ts";
 import type { Verb, VerbContext } from "../verb.ts";
 import { healthOf, keyWords, kindOf, scopeOf } from "../words.ts";
@@ -16,19 +16,19 @@ import { healthOf, keyWords, kindOf, scopeOf } from "../words.ts";
 const DEFAULT_KEEP_TTL_MS = 30_000;
 const RETRY = { baseMs: 250, maxMs: 5000 } as const;
 
-function required(flags: Flags, name: string): string {
-  const value = flags.text(name);
-  if (value === undefined || value === "") throw new UsageError(`--${name} is needed`);
-  return value;
-}
+/** What names one entry beside its kind. */
+const NAMES = ["namespace", "name", "instance"] as const;
 
 function keyOf(flags: Flags) {
+  const missing = NAMES.filter((name) => (flags.text(name) ?? "") === "");
+  if (missing.length > 0)
+    throw new UsageError(`${missing.map((name) => `--${name}`).join(", ")} ${missing.length > 1 ? "are" : "is"} needed`);
   const kind = flags.text("kind");
   return {
     kind: kind === undefined ? EntryKind.SERVICE : kindOf(kind),
-    namespace: required(flags, "namespace"),
-    name: required(flags, "name"),
-    instanceId: required(flags, "instance"),
+    namespace: flags.text("namespace") ?? "",
+    name: flags.text("name") ?? "",
+    instanceId: flags.text("instance") ?? "",
   };
 }
 
@@ -141,7 +141,7 @@ async function release(client: Client, leaseId: string): Promise<void> {
 
 export const unregister: Verb = async ({ flags, out, client }) => {
   const leaseId = flags.text("lease");
-  const isKeyed = ["namespace", "name", "instance"].some((name) => flags.text(name) !== undefined);
+  const isKeyed = NAMES.some((name) => flags.text(name) !== undefined);
   if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");
   const request = leaseId === undefined ? { keys: [keyOf(flags)] } : { leaseId };
   const answer = await client().call(DiscoveryService.method.unregister, request);

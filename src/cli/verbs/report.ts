@@ -81,8 +81,8 @@ function jsonOf({ namespace, entries, instances, clusters, status }: Row): unkno
     health: Object.fromEntries(HEALTHS.map((health) => [healthWord(health), instances.get(health) ?? 0])),
     clusters,
     owners: status.owners,
-    export_scopes: status.exportScopes.map(scopeWord),
-    policy_version: status.policyVersion,
+    exportScopes: status.exportScopes.map(scopeWord),
+    policyVersion: status.policyVersion,
     allowed: status.allowed,
     reason: status.reason,
   };

@@ -3,7 +3,7 @@ import { KNOB_ROWS } from "../../config.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import type { Verb } from "../verb.ts";
-import { readEffective } from "./config.ts";
+import { readForNode } from "./config.ts";
 import { loadDemo } from "./import.ts";
 
 /** `--grpc-port <port>` as commander names its value: `grpcPort`. */
@@ -24,7 +24,7 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 }
 
 export const serve: Verb = async ({ world, flags, out }) => {
-  const effective = await readEffective(world, flags.text("config"), settingFlags(flags));
+  const effective = await readForNode(world, flags.text("config"), settingFlags(flags));
   const hasDemo = flags.isOn("demo");
   // The demo comes in through the node's own listener, as any client would bring it.
   if (hasDemo && effective.settings.tls.certFile !== undefined) throw new UsageError("--demo is for a node without TLS");
@@ -32,7 +32,7 @@ export const serve: Verb = async ({ world, flags, out }) => {
     effective,
     ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(world, grpc, out) }),
     onReady: ({ nodeId, listeners }) => {
-      if (out.isMachine) out.line({ event: "ready", node_id: nodeId, listeners }, { columns: [], rows: [] });
+      if (out.isMachine) out.line({ event: "ready", nodeId, listeners }, { columns: [], rows: [] });
       else out.note(...readyLines(nodeId, listeners, hasDemo));
     },
   });

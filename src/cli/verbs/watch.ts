@@ -5,7 +5,8 @@ import { follow } from "../../client/follow.io.ts";
 import type { FollowEvent } from "../../client/follow.ts";
 import { EXIT } from "../exit.ts";
 import { filterOf } from "../filter.ts";
-import { type Column, messageJson, type Output } from "../output.ts";
+import { messageJson } from "../message-json.ts";
+import type { Column, Output } from "../output.ts";
 import type { Verb } from "../verb.ts";
 import { healthWord, targetText } from "../words.ts";
 
@@ -34,6 +35,7 @@ export const watch: Verb = async ({ world, args, flags, out, client, viewer }) =
   });
   let told = 0;
   for await (const event of events) {
+    out.begun();
     if (event.kind !== "synced") told += 1;
     tell(event, out);
     if (told >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
@@ -46,12 +48,12 @@ function tell(event: FollowEvent, out: Output): void {
     case "put": {
       const { key, entry, deltaId, revision } = event;
       const action = event.isNew ? "create" : "update";
-      const json = { event: action, delta_id: deltaId, revision: String(revision), entry: messageJson(EntrySchema, entry) };
+      const json = { event: action, deltaId, revision: String(revision), entry: messageJson(EntrySchema, entry) };
       return out.line(json, { columns: COLUMNS, rows: [{ action, key, entry }] });
     }
     case "remove": {
       const { key, deltaId, revision } = event;
-      const json = { event: "remove", delta_id: deltaId, revision: String(revision), key: messageJson(EntryKeySchema, key) };
+      const json = { event: "remove", deltaId, revision: String(revision), key: messageJson(EntryKeySchema, key) };
       return out.line(json, { columns: COLUMNS, rows: [{ action: "remove", key, entry: undefined }] });
     }
     case "synced": {

@@ -1,10 +1,16 @@
 # fish completion for waymark
 function __waymark_at
     set -l path
+    set -l skip 0
     for word in (commandline -opc)[2..-1]
+        if test $skip = 1
+            set skip 0
+            continue
+        end
+        contains -- $word --config --node-id --cluster-id --region --zone --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --reason --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --until --interval --known --status --dns-server --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -20,6 +26,7 @@ complete -c waymark -f -n '__waymark_at' -a 'report' -d 'How things stand, acros
 complete -c waymark -f -n '__waymark_at' -a 'mesh' -d 'The nodes and how they know each other.'
 complete -c waymark -f -n '__waymark_at' -a 'dns' -d 'Names and the DNS gateway.'
 complete -c waymark -f -n '__waymark_at' -a 'config' -d 'Settings.'
+complete -c waymark -f -n '__waymark_at' -a 'help' -d 'Help of a command.'
 complete -c waymark -f -n '__waymark_at' -a 'version' -d 'The version of this command.'
 complete -c waymark -f -n '__waymark_at' -a 'completion' -d 'A completion script for a shell.'
 complete -c waymark -n '__waymark_at serve' -l config -r -F -d 'Settings file, .toml or .json.'
@@ -31,14 +38,15 @@ complete -c waymark -n '__waymark_at serve' -l host -x -d 'Address the listeners
 complete -c waymark -n '__waymark_at serve' -l advertise-host -x -d 'Host others are told to connect to; when absent the bound address, or of a node bound to all of them the first that is not loopback. (setting listen.advertise_host)'
 complete -c waymark -n '__waymark_at serve' -l grpc-port -x -d 'Port of the gRPC listener; 0 means any free port. (setting listen.grpc_port)'
 complete -c waymark -n '__waymark_at serve' -l http-port -x -d 'Port of the HTTP edge; 0 means any free port. (setting listen.http_port)'
-complete -c waymark -n '__waymark_at serve' -l insecure -d 'Listen on other addresses than loopback although neither TLS nor a credential is configured: whoever reaches the node may do anything. (setting listen.insecure)'
+complete -c waymark -n '__waymark_at serve' -l insecure -d 'Listen on other addresses than loopback although neither TLS nor a credential is configured: whoever reaches the node may do what tenants.anonymous says. (setting listen.insecure)'
 complete -c waymark -n '__waymark_at serve' -l data-dir -x -d 'Directory for the journal and the node id. (setting persistence.data_dir)'
-complete -c waymark -n '__waymark_at serve' -l new-generation -d 'Start as a new origin though the journal is there: after restoring a backup. (setting persistence.new_generation)'
+complete -c waymark -n '__waymark_at serve' -l new-generation -d 'Start as a new origin with what the data directory holds: after restoring a backup, or when the directory was refused because its log is missing. (setting persistence.new_generation)'
 complete -c waymark -n '__waymark_at serve' -l ephemeral -d 'Keep nothing on disk; every start is a new generation. (setting persistence.ephemeral)'
 complete -c waymark -n '__waymark_at serve' -l dns-port -x -d 'UDP port of the DNS gateway; 0 means any free port. (setting dns.udp_port)'
 complete -c waymark -n '__waymark_at serve' -l fabric-port -x -d 'Port of the fabric listener, which only other nodes talk to; 0 means any free port. (setting fabric.port)'
 complete -c waymark -n '__waymark_at serve' -l join -x -d 'Fabric addresses (host:port) of nodes to join by; one that answers is enough, the rest is learned from it. (setting fabric.seeds)'
-complete -c waymark -n '__waymark_at serve' -l on-stop -x -a 'leave keep' -d 'What a stop makes of this node\'s entries while other nodes of its cluster are alive: leave ends them, keep lets them stand until it is back. Alone, a node keeps them. (setting fabric.on_stop)'
+complete -c waymark -n '__waymark_at serve' -l on-stop -x -a 'leave keep' -d 'What a stop makes of this node\'s entries while other nodes of its cluster are alive: leave ends those with a lease and hands static ones over to other nodes, keep lets them stand until it is back. Alone, a node keeps them. (setting fabric.on_stop)'
+complete -c waymark -n '__waymark_at serve' -l cluster-token-file -r -F -d 'File with the token that nodes of this cluster show each other; one line of 16 to 1024 printable characters. While it is changed, a second line with another that is taken as well. Read again on SIGHUP. (setting fabric.cluster_token_file)'
 complete -c waymark -n '__waymark_at serve' -l policy -r -F -d 'Policy file (YAML or JSON), applied at start and on SIGHUP when it says something else than it said last time. (setting policy.file)'
 complete -c waymark -n '__waymark_at serve' -l log-level -x -a 'trace debug info warn error silent' -d 'Least severity that is logged. (setting observability.log_level)'
 complete -c waymark -n '__waymark_at serve' -l log-scopes -x -d 'Components with a level of their own, as in dns=debug,server.grpc=trace; without a level it is debug. (setting observability.log_scopes)'
@@ -46,10 +54,12 @@ complete -c waymark -n '__waymark_at serve' -l demo -d 'Load the demo catalog, a
 complete -c waymark -n '__waymark_at apply' -l file -s f -r -F -d 'YAML or JSON with one or many entries; - reads standard input.'
 complete -c waymark -n '__waymark_at apply' -l dry-run -d 'Show what would change, and change nothing.'
 complete -c waymark -n '__waymark_at apply' -l partial -d 'Apply the good entries of a file that also has bad ones.'
-complete -c waymark -f -n '__waymark_at import' -a 'kubernetes' -d 'Register the Services and EndpointSlices of a manifest, under a static lease.'
+complete -c waymark -f -n '__waymark_at import' -a 'kubernetes' -d 'Register the Services of a manifest with their EndpointSlices or Endpoints, under a static lease.'
+complete -c waymark -n '__waymark_at import kubernetes' -F
 complete -c waymark -n '__waymark_at import kubernetes' -l namespace-prefix -x -d 'Kubernetes namespace ns becomes <prefix>.ns (default k8s).'
 complete -c waymark -n '__waymark_at import kubernetes' -l importer -x -d 'Who owns the entries; --prune stays within them (default kubernetes).'
-complete -c waymark -n '__waymark_at import kubernetes' -l cluster-domain -x -d 'Domain of the names of Services without EndpointSlices (default cluster.local).'
+complete -c waymark -n '__waymark_at import kubernetes' -l cluster-domain -x -d 'Domain of the names of Services without endpoints in the input (default cluster.local).'
+complete -c waymark -n '__waymark_at import kubernetes' -l address -x -d 'Which addresses become targets: endpoints (the default), cluster, load-balancer. One entry for each that a Service has.'
 complete -c waymark -n '__waymark_at import kubernetes' -l scope -x -a 'local zone region global' -d 'How far the entries may travel (default zone).'
 complete -c waymark -n '__waymark_at import kubernetes' -l dry-run -d 'Show what would change, and change nothing.'
 complete -c waymark -n '__waymark_at import kubernetes' -l prune -d 'Also remove what this importer registered before and the input no longer has.'
@@ -94,7 +104,9 @@ complete -c waymark -n '__waymark_at discovery query' -l resource -x -d 'All of 
 complete -c waymark -n '__waymark_at discovery query' -l cluster-id -x -d 'Only this cluster.'
 complete -c waymark -n '__waymark_at discovery query' -l region -x -d 'Only this region.'
 complete -c waymark -n '__waymark_at discovery query' -l health -x -a 'healthy degraded critical maintenance orphaned' -d 'Any of these health states.'
-complete -c waymark -n '__waymark_at discovery query' -l limit -x -d 'One page of at most this many (default all pages).'
+complete -c waymark -n '__waymark_at discovery query' -l version-range -x -d 'Functions whose version is in this range, such as ^1.2.0.'
+complete -c waymark -n '__waymark_at discovery query' -l subject -x -d 'Topics with a pattern that stands for this subject.'
+complete -c waymark -n '__waymark_at discovery query' -l limit -x -d 'At most this many (default all).'
 complete -c waymark -n '__waymark_at discovery query' -l page-token -x -d 'The page after the one that gave this token.'
 complete -c waymark -n '__waymark_at discovery query' -l max-staleness -x -d 'Fail rather than answer from older data.'
 complete -c waymark -n '__waymark_at discovery query' -l explain -d 'Say for each entry considered why it was kept or dropped.'
@@ -108,6 +120,7 @@ complete -c waymark -n '__waymark_at discovery watch' -l resource -x -d 'All of 
 complete -c waymark -n '__waymark_at discovery watch' -l cluster-id -x -d 'Only this cluster.'
 complete -c waymark -n '__waymark_at discovery watch' -l region -x -d 'Only this region.'
 complete -c waymark -n '__waymark_at discovery watch' -l health -x -a 'healthy degraded critical maintenance orphaned' -d 'Any of these health states.'
+complete -c waymark -n '__waymark_at discovery watch' -l version-range -x -d 'Functions whose version is in this range, such as ^1.2.0.'
 complete -c waymark -n '__waymark_at discovery watch' -l cursor -x -d 'Resume after this cursor instead of listing what is there.'
 complete -c waymark -n '__waymark_at discovery watch' -l names-only -d 'Keys without the rest of the entries.'
 complete -c waymark -n '__waymark_at discovery watch' -l until-synced -d 'Stop when everything that is there was shown.'
@@ -124,11 +137,12 @@ complete -c waymark -n '__waymark_at discovery resolve' -l explain -d 'Say for e
 complete -c waymark -n '__waymark_at discovery cluster-map' -l scope -x -a 'local zone region global' -d 'This node, its cluster, its region, or all.'
 complete -c waymark -n '__waymark_at discovery cluster-map' -l namespace -x -d 'Only nodes with entries in or below it.'
 complete -c waymark -n '__waymark_at discovery cluster-map' -l capability -x -d 'All of these capabilities.'
-complete -c waymark -n '__waymark_at discovery cluster-map' -l limit -x -d 'One page of at most this many (default all pages).'
+complete -c waymark -n '__waymark_at discovery cluster-map' -l resource -x -d 'All of these resources.'
+complete -c waymark -n '__waymark_at discovery cluster-map' -l limit -x -d 'At most this many (default all).'
 complete -c waymark -n '__waymark_at discovery cluster-map' -l page-token -x -d 'The page after the one that gave this token.'
 complete -c waymark -n '__waymark_at discovery peers' -l scope -x -a 'local zone region global' -d 'Relation to the serving node.'
 complete -c waymark -n '__waymark_at discovery peers' -l region -x -d 'Only this region.'
-complete -c waymark -n '__waymark_at discovery peers' -l limit -x -d 'One page of at most this many (default all pages).'
+complete -c waymark -n '__waymark_at discovery peers' -l limit -x -d 'At most this many (default all).'
 complete -c waymark -n '__waymark_at discovery peers' -l page-token -x -d 'The page after the one that gave this token.'
 complete -c waymark -f -n '__waymark_at discovery policy' -a 'status' -d ''
 complete -c waymark -f -n '__waymark_at namespace' -a 'policy' -d 'The policy set: check, apply, roll back, explain.'
@@ -139,7 +153,9 @@ complete -c waymark -f -n '__waymark_at namespace policy' -a 'rollback' -d 'Put 
 complete -c waymark -f -n '__waymark_at namespace policy' -a 'history' -d 'Earlier policy sets, newest first: who, when and why.'
 complete -c waymark -f -n '__waymark_at namespace policy' -a 'explain' -d 'Why a viewer may or may not do something; exit code 0 whatever the verdict is.'
 complete -c waymark -f -n '__waymark_at namespace policy' -a 'audit' -d 'Who changed which rule, newest first.'
+complete -c waymark -n '__waymark_at namespace policy validate' -F
 complete -c waymark -n '__waymark_at namespace policy validate' -l offline -d 'Check the file alone; do not ask the server what only it knows.'
+complete -c waymark -n '__waymark_at namespace policy apply' -F
 complete -c waymark -n '__waymark_at namespace policy apply' -l dry-run -d 'Show what would change, and change nothing.'
 complete -c waymark -n '__waymark_at namespace policy apply' -l expect -x -d 'Refuse unless this is the newest version\'s number.'
 complete -c waymark -n '__waymark_at namespace policy apply' -l percent -x -d 'Apply on this share of the nodes first, 1 to 100.'
@@ -191,6 +207,7 @@ complete -c waymark -n '__waymark_at audit watch' -l reason -x -d 'Only this out
 complete -c waymark -n '__waymark_at audit watch' -l since -x -d 'Begin with what happened since then (default now).'
 complete -c waymark -n '__waymark_at audit watch' -l interval -x -d 'How often to ask (default 1s).'
 complete -c waymark -n '__waymark_at audit watch' -l count -x -d 'Stop after this many.'
+complete -c waymark -n '__waymark_at audit verify' -F
 complete -c waymark -n '__waymark_at audit verify' -l known -x -d 'A record the server\'s log must have: last_number and last_hash of an earlier check.'
 complete -c waymark -f -n '__waymark_at report' -a 'namespace-health' -d 'Each namespace: its entries by health, its owners, and what policy says.'
 complete -c waymark -n '__waymark_at report namespace-health' -l namespace -x -d 'Exactly this namespace.'
@@ -221,13 +238,30 @@ complete -c waymark -f -n '__waymark_at dns resolve' -a 'PTR' -d ''
 complete -c waymark -n '__waymark_at dns resolve' -l dns-server -x -d 'DNS listener (default the one the server announces).'
 complete -c waymark -f -n '__waymark_at config' -a 'validate' -d 'Check a settings file: every problem, with its source.'
 complete -c waymark -f -n '__waymark_at config' -a 'show' -d 'The effective settings, each with where it came from; secrets masked.'
+complete -c waymark -n '__waymark_at config validate' -F
 complete -c waymark -n '__waymark_at config validate' -l config -r -F -d 'The same, as serve takes it.'
 complete -c waymark -n '__waymark_at config show' -l config -r -F -d 'Settings file, .toml or .json.'
+complete -c waymark -f -n '__waymark_at help' -a 'serve' -d 'Run a node.'
+complete -c waymark -f -n '__waymark_at help' -a 'apply' -d 'Register the entries of a file, under a static lease.'
+complete -c waymark -f -n '__waymark_at help' -a 'import' -d 'Bring in what other systems know.'
+complete -c waymark -f -n '__waymark_at help' -a 'register' -d 'Register one entry.'
+complete -c waymark -f -n '__waymark_at help' -a 'unregister' -d 'Remove one entry, or all entries of a lease.'
+complete -c waymark -f -n '__waymark_at help' -a 'discovery' -d 'Find and follow entries.'
+complete -c waymark -f -n '__waymark_at help' -a 'namespace' -d 'Who may see and export what.'
+complete -c waymark -f -n '__waymark_at help' -a 'audit' -d 'Who did what, and who was refused.'
+complete -c waymark -f -n '__waymark_at help' -a 'report' -d 'How things stand, across the catalog.'
+complete -c waymark -f -n '__waymark_at help' -a 'mesh' -d 'The nodes and how they know each other.'
+complete -c waymark -f -n '__waymark_at help' -a 'dns' -d 'Names and the DNS gateway.'
+complete -c waymark -f -n '__waymark_at help' -a 'config' -d 'Settings.'
+complete -c waymark -f -n '__waymark_at help' -a 'help' -d 'Help of a command.'
+complete -c waymark -f -n '__waymark_at help' -a 'version' -d 'The version of this command.'
+complete -c waymark -f -n '__waymark_at help' -a 'completion' -d 'A completion script for a shell.'
 complete -c waymark -f -n '__waymark_at completion' -a 'bash' -d ''
 complete -c waymark -f -n '__waymark_at completion' -a 'zsh' -d ''
 complete -c waymark -f -n '__waymark_at completion' -a 'fish' -d ''
 complete -c waymark -l server -x -d 'gRPC listener, or several separated by commas (WAYMARK_SERVER; default 127.0.0.1:17420).'
 complete -c waymark -l token -x -d 'Bearer token (WAYMARK_TOKEN).'
+complete -c waymark -l tls -d 'TLS, trusting the system\'s authorities (WAYMARK_TLS=1).'
 complete -c waymark -l ca -r -F -d 'PEM authorities to trust; turns TLS on (WAYMARK_CA).'
 complete -c waymark -l cert -r -F -d 'PEM certificate of this client (WAYMARK_CERT).'
 complete -c waymark -l key -r -F -d 'PEM private key of --cert (WAYMARK_KEY).'

@@ -186,7 +186,8 @@ export declare const ServiceDetailSchema: GenMessage<ServiceDetail>;
  */
 export declare type FunctionDetail = Message<"waymark.catalog.v1.FunctionDetail"> & {
   /**
-   * Stable id of the function over its versions; at most 128 of [A-Za-z0-9._:/@+-].
+   * Stable id of the function over its versions; in a namespace the instances of one name have one id, or none, and an id has one name.
+   * At most 128 of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string function_id = 1;
    */
@@ -227,7 +228,8 @@ export declare const FunctionDetailSchema: GenMessage<FunctionDetail>;
  */
 export declare type TopicDetail = Message<"waymark.catalog.v1.TopicDetail"> & {
   /**
-   * Subject patterns the topic carries; at most 64, each at most 256 characters.
+   * Subject patterns the topic carries; at most 64, each at most 256 characters: words separated by dots, where * stands for one word and
+   * # (or >, at the end only) for any number of words.
    *
    * @generated from field: repeated string patterns = 1;
    */
@@ -247,7 +249,8 @@ export declare const TopicDetailSchema: GenMessage<TopicDetail>;
  */
 export declare type QueueDetail = Message<"waymark.catalog.v1.QueueDetail"> & {
   /**
-   * For example at-least-once; at most 64, each 1 to 128 of [A-Za-z0-9._:/@+-].
+   * Of at-most-once, at-least-once, exactly-once, fire-and-forget, broadcast and quorum, each once. Records of other versions may have
+   * others; at most 64, each 1 to 128 of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string delivery_guarantees = 1;
    */
@@ -267,7 +270,8 @@ export declare const QueueDetailSchema: GenMessage<QueueDetail>;
  */
 export declare type CacheDetail = Message<"waymark.catalog.v1.CacheDetail"> & {
   /**
-   * For example primary or replica; at most 128 of [A-Za-z0-9._:/@+-].
+   * primary, replica, coordinator, synchronizer, monitor or edge; may be empty. Records of other versions may have another, at most 128
+   * of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string role = 1;
    */
@@ -300,6 +304,27 @@ export declare type CacheDetail = Message<"waymark.catalog.v1.CacheDetail"> & {
    * @generated from field: repeated string modes = 5;
    */
   modes: string[];
+
+  /**
+   * Where the replica stands, when that is not the node's region; at most 64 of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string region = 6;
+   */
+  region: string;
+
+  /**
+   * Share of the capacity in use, 0 to 1.
+   *
+   * @generated from field: double utilization = 7;
+   */
+  utilization: number;
+
+  /**
+   * Typical latency of a read in milliseconds, 0 to 1e9.
+   *
+   * @generated from field: double latency_ms = 8;
+   */
+  latencyMs: number;
 };
 
 /**
@@ -536,6 +561,14 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
     value: NodeDetail;
     case: "node";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Whoever registered an entry with aliases had the role mesh.admin: only then does an alias of a single label count. Stamped by the
+   * server.
+   *
+   * @generated from field: bool registered_by_admin = 25;
+   */
+  registeredByAdmin: boolean;
 };
 
 /**

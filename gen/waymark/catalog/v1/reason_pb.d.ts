@@ -155,6 +155,20 @@ export enum Reason {
    * @generated from enum value: REASON_HOPS_EXHAUSTED = 19;
    */
   HOPS_EXHAUSTED = 19,
+
+  /**
+   * FAILED_PRECONDITION: a policy would rest on a fabric that anybody can join; configure its token or certificates first.
+   *
+   * @generated from enum value: REASON_FABRIC_OPEN = 20;
+   */
+  FABRIC_OPEN = 20,
+
+  /**
+   * UNAVAILABLE: a clock is too far from the right time, so the write cannot be stamped.
+   *
+   * @generated from enum value: REASON_CLOCK_SKEW = 21;
+   */
+  CLOCK_SKEW = 21,
 }
 
 /**

@@ -446,6 +446,20 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
    * @generated from field: bool explain = 16;
    */
   explain: boolean;
+
+  /**
+   * Only FUNCTION entries whose version is in this npm-style range, such as ^1.2.0; at most 128 characters.
+   *
+   * @generated from field: string version_range = 21;
+   */
+  versionRange: string;
+
+  /**
+   * Only TOPIC entries that have a pattern which stands for this subject, such as orders.eu.created; at most 256 characters.
+   *
+   * @generated from field: string subject = 22;
+   */
+  subject: string;
 };
 
 /**
@@ -476,7 +490,7 @@ export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & 
 
   /**
    * kept, or what dropped it: scope, locality, namespace, names, kinds, capabilities, tags, resources, cluster_id, region, health,
-   * version_range, policy, rank, after_page.
+   * version_range, subject, policy, rank, after_page.
    *
    * @generated from field: string reason = 3;
    */
@@ -545,7 +559,7 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   servedBy: string;
 
   /**
-   * How old the data may be; zero where this node is the source of everything it holds.
+   * How old the data may be: time since the slowest peer said that nothing is missing here; zero for a node without peers.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -682,6 +696,13 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
    * @generated from field: bool with_digest = 20;
    */
   withDigest: boolean;
+
+  /**
+   * As in CatalogQueryRequest. Nodes of before this field ignore it.
+   *
+   * @generated from field: string version_range = 21;
+   */
+  versionRange: string;
 };
 
 /**
@@ -1066,6 +1087,13 @@ export declare type ClusterMapRequest = Message<"waymark.discovery.v1.ClusterMap
    * @generated from field: string page_token = 5;
    */
   pageToken: string;
+
+  /**
+   * All of these resources, such as gpu; at most 64.
+   *
+   * @generated from field: repeated string resources = 6;
+   */
+  resources: string[];
 };
 
 /**
@@ -1582,21 +1610,22 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   namespace: string;
 
   /**
-   * Label of the policy set in force; empty when none is.
+   * Label of the rule that applies, else of the policy set in force; empty when there is none. Of a namespace that the caller may not
+   * see: the label of the set.
    *
    * @generated from field: string policy_version = 2;
    */
   policyVersion: string;
 
   /**
-   * Owners of the rule that applies.
+   * Owners of the rule that applies: clusters or regions. Empty when it restricts nobody, when no rule applies, and when the caller may not see the namespace.
    *
    * @generated from field: repeated string owners = 3;
    */
   owners: string[];
 
   /**
-   * Scopes the rule lets out.
+   * Scopes that the rule lets out now: those of the open cutover window when it names some, else the rule's own. Empty as owners.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 4;
    */
@@ -1624,7 +1653,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   allowed: boolean;
 
   /**
-   * Why, for example policy_disabled.
+   * Why, for example policy_disabled; viewer_denied of every namespace that the caller may not see.
    *
    * @generated from field: string reason = 8;
    */
@@ -1761,6 +1790,14 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
    * @generated from field: repeated uint32 protocol_versions = 11;
    */
   protocolVersions: number[];
+
+  /**
+   * Static entries registered here that an unregister at another node ended, since the start; also one that was stamped by a clock ahead of
+   * the others, so that a registration after it is lost. The audit names them.
+   *
+   * @generated from field: uint64 static_entries_ended = 12;
+   */
+  staticEntriesEnded: bigint;
 };
 
 /**
@@ -1883,7 +1920,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof CatalogWatchResponseSchema;
   },
   /**
-   * Picks one endpoint of a service.
+   * Picks one endpoint of a service. Of a name with more than 1,000 instances each call considers another sample of them, healthy ones
+   * first, so that each instance has its chance.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Resolve
    */

@@ -33,6 +33,20 @@ export declare type Origin = Message<"waymark.fabric.v1.Origin"> & {
    * @generated from field: uint64 generation = 2;
    */
   generation: bigint;
+
+  /**
+   * Of who asks and who answers a call: its cluster. Not set elsewhere, nor by older nodes.
+   *
+   * @generated from field: string cluster_id = 3;
+   */
+  clusterId: string;
+
+  /**
+   * And its region.
+   *
+   * @generated from field: string region = 4;
+   */
+  region: string;
 };
 
 /**
@@ -220,6 +234,13 @@ export declare type VectorEntry = Message<"waymark.fabric.v1.VectorEntry"> & {
    * @generated from field: bool hidden = 4;
    */
   hidden: boolean;
+
+  /**
+   * The speaker refused some of its records, and passes none of them on: seq is 0.
+   *
+   * @generated from field: bool lacking = 5;
+   */
+  lacking: boolean;
 };
 
 /**
@@ -344,6 +365,28 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
    * @generated from field: bool wanted = 4;
    */
   wanted: boolean;
+
+  /**
+   * To a peer with the capability `offers`: more entries, of origins that the sender named among `entries` on this link before, by the
+   * low 32 bits of the hash of `node_id/generation` and 0. In a question: of origins that the receiver named so.
+   *
+   * @generated from field: repeated fixed32 hashes = 5;
+   */
+  hashes: number[];
+
+  /**
+   * Their numbers, in the same order.
+   *
+   * @generated from field: repeated uint64 seqs = 6;
+   */
+  seqs: bigint[];
+
+  /**
+   * News between two vectors, to a peer with the capability `offers`: it asks for what it lacks. The digest is not set.
+   *
+   * @generated from field: bool offer = 7;
+   */
+  offer: boolean;
 };
 
 /**
@@ -590,6 +633,13 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
    * @generated from field: string version = 9;
    */
   version: string;
+
+  /**
+   * Clusters beside its own whose policy it takes; told by those with the capability "policy_from", others take any.
+   *
+   * @generated from field: repeated string policy_from = 10;
+   */
+  policyFrom: string[];
 };
 
 /**
@@ -606,7 +656,7 @@ export declare const HelloFrameSchema: GenMessage<HelloFrame>;
 export declare type GoodbyeFrame = Message<"waymark.fabric.v1.GoodbyeFrame"> & {
   /**
    * leave, restart, duplicate_link, duplicate_node, wrong_cluster, wrong_token, wrong_identity, incompatible, too_many_links,
-   * bad_frame or not_needed.
+   * bad_frame, not_needed or other_region.
    *
    * @generated from field: string reason = 1;
    */
@@ -625,6 +675,34 @@ export declare type GoodbyeFrame = Message<"waymark.fabric.v1.GoodbyeFrame"> & {
  * Use `create(GoodbyeFrameSchema)` to create a new message.
  */
 export declare const GoodbyeFrameSchema: GenMessage<GoodbyeFrame>;
+
+/**
+ * A node that leaves hands its static entries over. Sent to nodes whose hello has the capability hand_over; without numbers, and not
+ * refused: the sender is leaving, and takes nothing itself.
+ *
+ * @generated from message waymark.fabric.v1.HandOverFrame
+ */
+export declare type HandOverFrame = Message<"waymark.fabric.v1.HandOverFrame"> & {
+  /**
+   * The sender's own records that the receiver is to take, by their numbers; at most 1024.
+   *
+   * @generated from field: repeated uint64 seqs = 1;
+   */
+  seqs: bigint[];
+
+  /**
+   * The sender does not take what the receiver offered.
+   *
+   * @generated from field: bool refused = 2;
+   */
+  refused: boolean;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.HandOverFrame.
+ * Use `create(HandOverFrameSchema)` to create a new message.
+ */
+export declare const HandOverFrameSchema: GenMessage<HandOverFrame>;
 
 /**
  * What travels on a link. An unknown frame is skipped.
@@ -693,6 +771,14 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
      */
     value: PolicyFrame;
     case: "policy";
+  } | {
+    /**
+     * Entries of a node that leaves.
+     *
+     * @generated from field: waymark.fabric.v1.HandOverFrame hand_over = 8;
+     */
+    value: HandOverFrame;
+    case: "handOver";
   } | { case: undefined; value?: undefined };
 };
 
@@ -859,6 +945,13 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: string accuser = 16;
    */
   accuser: string;
+
+  /**
+   * It stops, and nobody took its static entries over: they are neither hidden nor forgotten while it is away.
+   *
+   * @generated from field: bool keeps_entries = 17;
+   */
+  keepsEntries: boolean;
 };
 
 /**
@@ -920,6 +1013,13 @@ export declare type ProbeResponse = Message<"waymark.fabric.v1.ProbeResponse"> &
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate updates = 2;
    */
   updates: MemberUpdate[];
+
+  /**
+   * The answerer's wall clock, ms since 1970; 0: it does not say.
+   *
+   * @generated from field: uint64 wall_ms = 3;
+   */
+  wallMs: bigint;
 };
 
 /**
@@ -1004,6 +1104,40 @@ export declare type ProbeIndirectResponse = Message<"waymark.fabric.v1.ProbeIndi
 export declare const ProbeIndirectResponseSchema: GenMessage<ProbeIndirectResponse>;
 
 /**
+ * An origin that was forgotten and has not left.
+ *
+ * @generated from message waymark.fabric.v1.LostOrigin
+ */
+export declare type LostOrigin = Message<"waymark.fabric.v1.LostOrigin"> & {
+  /**
+   * Whose.
+   *
+   * @generated from field: waymark.fabric.v1.Origin origin = 1;
+   */
+  origin?: Origin | undefined;
+
+  /**
+   * Its number when it was forgotten: tombstones are kept for it.
+   *
+   * @generated from field: uint64 through = 2;
+   */
+  through: bigint;
+
+  /**
+   * What it wrote up to here stays hidden, for some tombstones could not be kept; 0: nothing.
+   *
+   * @generated from field: uint64 mark = 3;
+   */
+  mark: bigint;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.LostOrigin.
+ * Use `create(LostOriginSchema)` to create a new message.
+ */
+export declare const LostOriginSchema: GenMessage<LostOrigin>;
+
+/**
  * One side's table.
  *
  * @generated from message waymark.fabric.v1.PushPullRequest
@@ -1036,6 +1170,13 @@ export declare type PushPullRequest = Message<"waymark.fabric.v1.PushPullRequest
    * @generated from field: fixed64 digest = 4;
    */
   digest: bigint;
+
+  /**
+   * Lost origins that the asker knows of; at most 1000.
+   *
+   * @generated from field: repeated waymark.fabric.v1.LostOrigin lost = 5;
+   */
+  lost: LostOrigin[];
 };
 
 /**
@@ -1063,6 +1204,20 @@ export declare type PushPullResponse = Message<"waymark.fabric.v1.PushPullRespon
    * @generated from field: waymark.fabric.v1.Origin origin = 2;
    */
   origin?: Origin | undefined;
+
+  /**
+   * Why the answerer does not take what the asker says of itself, as text for people; empty when it does.
+   *
+   * @generated from field: string own_update_refused = 3;
+   */
+  ownUpdateRefused: string;
+
+  /**
+   * Lost origins that the answerer knows of; at most 1000.
+   *
+   * @generated from field: repeated waymark.fabric.v1.LostOrigin lost = 4;
+   */
+  lost: LostOrigin[];
 };
 
 /**

@@ -685,6 +685,13 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
    * @generated from field: string conflict = 11;
    */
   conflict: string;
+
+  /**
+   * A newer version that linked nodes have and this one does not take, and why; empty when there is none.
+   *
+   * @generated from field: string not_taken = 12;
+   */
+  notTaken: string;
 };
 
 /**

@@ -1,0 +1,235 @@
+/**
+ * How long does one turn of our own code hold the loop with a million entries? The longest call of: the giver of a snapshot, the newcomer, a
+ * change of policy, a neighbour's death, and of a watch meanwhile. Collections of garbage within a call are taken off and told apart.
+ * `npm run bench -- standstills [--entries 1000000]`
+ */
+
+import { PerformanceObserver, performance } from "node:perf_hooks";
+import { setTimeout as after, setImmediate as turn } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { create } from "@bufbuild/protobuf";
+import { EntryKeySchema, EntrySchema } from "../gen/waymark/catalog/v1/entry_pb.js";
+import { Drafter, sealEntry } from "../src/catalog/codec.ts";
+import { Feed } from "../src/catalog/feed.ts";
+import { ANY } from "../src/catalog/filter.ts";
+import { buildFrame, FrameReceiver } from "../src/catalog/frames.ts";
+import { Lookup } from "../src/catalog/lookup.ts";
+import { DEFAULT_BOUNDS } from "../src/catalog/names.ts";
+import { Replica } from "../src/catalog/replica.ts";
+import type { Relation } from "../src/catalog/scope.ts";
+import { Slab } from "../src/catalog/slab.ts";
+import { TraitsPool } from "../src/catalog/traits.ts";
+import { Fanout } from "../src/discovery/fanout.ts";
+import { isAdmitted, PolicySwitch } from "../src/discovery/policy-switch.ts";
+import { Reads } from "../src/discovery/reads.ts";
+import { Lives } from "../src/fabric/lives.ts";
+import { LIVES_DEFAULTS } from "../src/fabric/lives-options.ts";
+import type { MemberUpdate } from "../src/fabric/messages.ts";
+import type { Time } from "../src/lib/machine.ts";
+import { anonymousCaller } from "../src/policy/caller.ts";
+import { NO_POLICY, Policy } from "../src/policy/verdict.ts";
+import { report, round } from "./_results.ts";
+
+const { values } = parseArgs({ options: { entries: { type: "string", default: "1000000" } } });
+const ENTRIES = Number(values.entries);
+const NAMESPACES = 1000;
+/** To its own cluster's records the rules of owners do not apply. */
+const ELSEWHERE = "c2";
+const FRAME_BYTES = 64 * 1024;
+const MESSAGE_BYTES = 16 * 1024 - 512;
+/** As `runSlices` gives it. */
+const STEP_COUNT = 128;
+/** Calls between two turns of the loop. */
+const BATCH = 100;
+/** Calls above this are looked at. */
+const LONG_MS = 2;
+/** Until then every collection is told of. */
+const HEARD_MS = 200;
+const GOAL_MS = 20;
+const BOUNDS = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
+const GC_KINDS: Readonly<Record<number, string>> = { 1: "scavenge", 4: "mark-compact", 8: "incremental", 16: "weak callbacks" };
+
+interface Pause {
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly kind: string;
+}
+
+const pauses: Pause[] = [];
+const observer = new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    const detail: unknown = "detail" in entry ? entry.detail : undefined;
+    const kind = typeof detail === "object" && detail !== null && "kind" in detail ? Number(detail.kind) : 0;
+    pauses.push({ startMs: entry.startTime, endMs: entry.startTime + entry.duration, kind: GC_KINDS[kind] ?? String(kind) });
+  }
+});
+observer.observe({ entryTypes: ["gc"] });
+
+/** What a call took of this thread, in milliseconds of CPU: others on the machine do not count. */
+interface Call {
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly cpuMs: number;
+}
+
+function called(step: () => boolean): Call & { readonly isDone: boolean } {
+  const startMs = performance.now();
+  const before = process.threadCpuUsage();
+  const isDone = step();
+  const { user, system } = process.threadCpuUsage(before);
+  return { startMs, endMs: performance.now(), cpuMs: (user + system) / 1000, isDone };
+}
+
+/** Calls `step` until it says that all is done; the longest call, without and with what was collected in it. */
+async function longest(name: string, step: () => boolean) {
+  const startMs = performance.now();
+  const long: Call[] = [];
+  let [calls, isDone] = [0, false];
+  while (!isDone) {
+    for (let i = 0; i < BATCH && !isDone; i++) {
+      const call = called(step);
+      calls += 1;
+      if (call.cpuMs > LONG_MS || long.length === 0) long.push(call);
+      isDone = call.isDone;
+    }
+    await turn();
+  }
+  // What was collected is heard of later.
+  await after(HEARD_MS);
+  const gcMs = (call: Call) => {
+    const within = pauses.filter((pause) => pause.startMs < call.endMs && pause.endMs > call.startMs);
+    return within.reduce((sum, pause) => sum + pause.endMs - pause.startMs, 0);
+  };
+  const whole = Math.max(...long.map(({ cpuMs }) => cpuMs));
+  const own = Math.max(...long.map((call) => call.cpuMs - gcMs(call)));
+  const row = { turn: name, calls, "longest ms": round(own), "longest with gc ms": round(whole), "gc pauses": pausesSince(startMs) };
+  console.error(JSON.stringify(row));
+  return row;
+}
+
+/** The longest of each kind of pause. */
+function pausesSince(startMs: number): string {
+  const kinds = Map.groupBy(
+    pauses.filter((pause) => pause.startMs >= startMs),
+    ({ kind }) => kind,
+  );
+  const text = [...kinds].map(([kind, list]) => `${kind} ${round(Math.max(...list.map((pause) => pause.endMs - pause.startMs)))} ms`);
+  return text.length === 0 ? "none" : text.join(", ");
+}
+
+function now(): Time {
+  return { monoMs: performance.now(), wallMs: Date.now() };
+}
+
+function replicaOf(nodeId: string): Replica {
+  const place = { clusterId: "c1", region: "r1" };
+  return new Replica(new Lookup(), new Slab(), { nodeId, generation: 1, lastSeq: 0, floor: 0, place, ...BOUNDS });
+}
+
+const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+
+async function fill(replica: Replica): Promise<void> {
+  const stamp = { nodeId: replica.self.nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 1 };
+  for (let i = 0; i < ENTRIES; i++) {
+    const key = create(EntryKeySchema, { namespace: `org${i % NAMESPACES}.app`, name: `n${i % 7919}`, instanceId: `i${i}` });
+    const { content, ...draft } = drafter.draftOf(create(EntrySchema, { key, tags: [`t${i % 5}`] }), 0, stamp);
+    const bytes = sealEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined });
+    const hlc = (1_700_000_000_000 + i) * 2048;
+    replica.stagePut({ ...draft, hlc, bytes, principal: "", contentBytes: content.length, isFilterChange: true });
+    if (i % 1000 === 999) {
+      replica.commit(replica.lastSeq, now());
+      replica.takeTouched();
+      await turn();
+    }
+  }
+  replica.commit(replica.lastSeq, now());
+}
+
+/** A whole transfer; `newcomer` takes what is given. */
+async function give(giver: Replica, relation: Relation, clusterId: string, newcomer?: FrameReceiver) {
+  let from = { after: 0, isComplete: true };
+  let frame = buildFrame(giver, giver.self, from, { relation, clusterId }, FRAME_BYTES);
+  const build = () => {
+    frame = buildFrame(giver, giver.self, from, { relation, clusterId }, FRAME_BYTES);
+    from = { after: frame.through, isComplete: true };
+    return frame.isLast;
+  };
+  const giving = await longest(`giver: a frame for a peer of ${relation === "cluster" ? "its cluster" : "another cluster"}`, build);
+  if (newcomer === undefined) return [giving];
+  from = { after: 0, isComplete: true };
+  const taking = await longest("newcomer: a frame built and taken in, the last one too", () => {
+    const isLast = build();
+    newcomer.apply(frame, now(), { place: { clusterId: "c1", region: "r1" } });
+    return isLast;
+  });
+  return [giving, taking];
+}
+
+async function policySwitch(replica: Replica) {
+  const policies: { policy: Policy } = { policy: NO_POLICY };
+  replica.setAdmission((cell) => isAdmitted(policies.policy, cell, ELSEWHERE));
+  const facts = { nodeId: "b", clusterId: "c1", region: "r1", boot: "b" };
+  const reads = new Reads(replica, facts, { policies, onDenied: () => undefined });
+  const request = { filter: { ...ANY, namespace: "org0.app" }, isNamesOnly: false, withDigest: false };
+  const reader = reads.reader(anonymousCaller("c1", "127.0.0.1", []), request);
+  const feed = new Feed(reader, { from: undefined, bookmarkIntervalMs: 1e9 }, now());
+  const pull = () => feed.next(now(), MESSAGE_BYTES, true) === undefined && !feed.isUnfinished;
+  while (!pull());
+  const quota = { entries: 0, watches: 0, bytes: 0 };
+  const lists = { visibility: [], visibilityTenants: [], exportScopes: [], cutoverWindows: [] };
+  // Owners decide on half of the records.
+  const rules = Array.from({ length: NAMESPACES / 2 }, (_, i) => ({
+    ...lists,
+    pattern: `org${2 * i + 1}.app`,
+    owners: ["elsewhere"],
+    allowSummaries: false,
+    policyVersion: "",
+    priority: 0,
+    quota,
+  }));
+  policies.policy = new Policy({ version: "v1", defaultAllow: true, rules }, 1);
+  const change = { before: NO_POLICY, after: policies.policy };
+  const parts = { replica, reads, fanout: new Fanout(), clusterId: ELSEWHERE };
+  let running: PolicySwitch | undefined;
+  const switching = await longest("policy switch: its beginning, and a step", () => {
+    if (running !== undefined) return running.step(STEP_COUNT);
+    running = new PolicySwitch(parts, change);
+    return false;
+  });
+  const watching = await longest("a watch that a policy switch does not concern", pull);
+  return [switching, watching];
+}
+
+async function death(replica: Replica) {
+  const rest = { address: "", region: "r1", zone: "", version: "", protocolVersions: [1], transports: [], roles: [], labels: {} };
+  const told = { nodeId: "a", generation: 1, clusterId: "c1", healthScore: 0, incarnation: 1, accuser: "", ...rest };
+  let member: MemberUpdate = { ...told, status: "alive" };
+  const parts = { replica, clusterId: "c1", findMember: () => member, forgetOrigin: () => undefined, readmit: () => undefined };
+  const lives = new Lives(LIVES_DEFAULTS, parts);
+  lives.tick(now(), []);
+  member = { ...member, status: "dead" };
+  lives.memberChanged(member);
+  return longest("a neighbour's death: a tick", () => {
+    lives.tick(now(), []);
+    replica.takeTouched();
+    return !lives.isSettling;
+  });
+}
+
+const giver = replicaOf("a");
+await fill(giver);
+const newcomer = replicaOf("b");
+const rows = [
+  ...(await give(giver, "region", "c2")),
+  ...(await give(giver, "cluster", "c1", new FrameReceiver(newcomer, drafter, DEFAULT_BOUNDS))),
+  ...(await policySwitch(newcomer)),
+  await death(newcomer),
+];
+report({
+  name: "standstills",
+  tables: { [`turns with ${ENTRIES} entries`]: rows },
+  goals: rows.map((row) => ({ name: row.turn, value: row["longest ms"], unit: "ms", atMost: GOAL_MS })),
+  notes: [
+    "One process, the rooms' own code without sockets: the CPU time of the main thread that one call of it takes. Pauses of the collector that lie within a call are taken off; they stand in a column of their own.",
+  ],
+});

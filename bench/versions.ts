@@ -1,0 +1,226 @@
+/**
+ * What does this version cost beside another one? Both nodes run on one core, in rounds that alternate; the other is a checkout
+ * with its packages. `npm run bench -- versions --other ../waymark-before [--rounds 12] [--only query,dns]`. The ratio is of CPU
+ * time a unit of work, with its 95 % interval (Student's t over the logarithms of paired rounds): slower for sure is what has its
+ * lower end above 1.
+ */
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { Agent, request } from "node:http";
+import { parseArgs } from "node:util";
+import { create, toBinary } from "@bufbuild/protobuf";
+import dns from "dns-packet";
+import { RenewRequestSchema, ResolveRequestSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
+import { report, round, spread } from "./_results.ts";
+import { Watchers } from "./_watchers.ts";
+import { drive, exactQuery, leaseIn, loadNode, NAMESPACE, PATH, prefixQuery, registerBytes, tagQuery } from "./_work.ts";
+
+const { values } = parseArgs({
+  options: { other: { type: "string" }, rounds: { type: "string", default: "12" }, only: { type: "string" } },
+});
+const ROUNDS = Number(values.rounds);
+const ENTRIES = 20_000;
+/** CPU time of a round, about: a hundred times what the kernel counts in. */
+const ROUND_MS = 1000;
+const SERVICE = "/waymark.discovery.v1.DiscoveryService";
+
+/** Does `count` units of work against a node. */
+type Work = (count: number) => Promise<unknown>;
+
+interface Path {
+  readonly name: string;
+  readonly unit: string;
+  readonly flags?: readonly string[];
+  readonly isDurable?: boolean;
+  /** Whether a second node follows the first: it is that one which is measured. */
+  readonly isFollowed?: boolean;
+  readonly open: (node: Node) => Promise<Work>;
+}
+
+const calls =
+  (path: string, message: Uint8Array, inFlight = 64, connections = 4) =>
+  (node: Node) =>
+    Promise.resolve((count: number) => drive(node, path, { count, inFlight, connections, message: () => message }));
+
+function resolveBytes(name: string): Uint8Array {
+  return toBinary(ResolveRequestSchema, create(ResolveRequestSchema, { namespace: NAMESPACE, name }));
+}
+
+/** Keys that are new, or changed by each batch. */
+function registers(batch: number, inFlight: number): Path["open"] {
+  let version = 0;
+  return (node) =>
+    Promise.resolve((count: number) => {
+      version += 1;
+      const message = (i: number) => registerBytes((i * batch) % ENTRIES, ((i * batch) % ENTRIES) + batch, { version });
+      return drive(node, PATH.register, { count: Math.ceil(count / batch), inFlight, connections: 4, message });
+    });
+}
+
+async function renewals(node: Node): Promise<Work> {
+  const leaseIds: string[] = [];
+  const message = (i: number) => registerBytes(30_000 + i, 30_001 + i, { isStatic: false });
+  await drive(node, PATH.register, { count: 10, inFlight: 1, message, onAnswer: (answer) => leaseIds.push(leaseIn(answer)) });
+  const bytes = toBinary(RenewRequestSchema, create(RenewRequestSchema, { leaseIds }));
+  return (count) => drive(node, `${SERVICE}/Renew`, { count, inFlight: 64, connections: 4, message: () => bytes });
+}
+
+async function dnsQuestions(node: Node): Promise<Work> {
+  const [host = "", port = ""] = (node.listeners["dns"] ?? "").split(":");
+  const socket = createSocket("udp4");
+  socket.connect(Number(port), host);
+  await once(socket, "connect");
+  const name = `service-7.${NAMESPACE}.waymark`;
+  const question = dns.encode({ type: "query", id: 1, flags: dns.RECURSION_DESIRED, questions: [{ type: "A", name }] });
+  return async (count) => {
+    let [sent, got] = [0, 0];
+    await new Promise<void>((resolve, reject) => {
+      const send = () => {
+        if (sent < count) socket.send(question);
+        sent += 1;
+      };
+      socket.removeAllListeners("message").on("message", (bytes) => {
+        // ANCOUNT (RFC 1035, 4.1.1).
+        if (bytes.readUInt16BE(6) === 0) reject(new Error("an answer without addresses"));
+        got += 1;
+        if (got === count) resolve();
+        else send();
+      });
+      for (let i = 0; i < 16; i++) send();
+    });
+  };
+}
+
+async function httpQueries(node: Node): Promise<Work> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+  const body = JSON.stringify({ namespace: NAMESPACE, names: ["service-7"] });
+  const url = `http://${node.listeners["http"]}${PATH.query}`;
+  const one = () =>
+    new Promise<void>((resolve, reject) => {
+      const call = request(url, { agent, method: "POST", headers: { "content-type": "application/json" } }, (answer) => {
+        if (answer.statusCode !== 200) reject(new Error(`status ${answer.statusCode}`));
+        answer.resume().once("end", resolve);
+      });
+      call.once("error", reject).end(body);
+    });
+  return async (count) => {
+    let left = count;
+    const worker = async () => {
+      while (left-- > 0) await one();
+    };
+    await Promise.all(Array.from({ length: 8 }, worker));
+  };
+}
+
+/** To be closed before their nodes are stopped. */
+const watching: Watchers[] = [];
+
+async function fanOut(node: Node): Promise<Work> {
+  const watchers = await Watchers.open(node, { entryBytes: 0, etcdValue: Buffer.alloc(0) }, 100);
+  watching.push(watchers);
+  return async (count) => {
+    const end = watchers.delivered + count;
+    while (watchers.delivered < end) await watchers.wave(100, 32);
+  };
+}
+
+const PATHS: readonly Path[] = [
+  { name: "Register, batches of 100", unit: "entry", open: registers(100, 8) },
+  { name: "Register, durable", unit: "entry", isDurable: true, open: registers(10, 16) },
+  { name: "Renew of 10 leases", unit: "call", open: renewals },
+  { name: "CatalogQuery, exact", unit: "call", open: calls(PATH.query, exactQuery(500)) },
+  { name: "CatalogQuery, prefix page of 100", unit: "call", open: calls(PATH.query, prefixQuery(100)) },
+  { name: "CatalogQuery, by tag", unit: "call", open: calls(PATH.query, tagQuery(1, 10)) },
+  { name: "CatalogQuery, 100 calls on one connection", unit: "call", open: calls(PATH.query, exactQuery(500), 100, 1) },
+  { name: "Resolve, 10 instances", unit: "call", open: calls(`${SERVICE}/Resolve`, resolveBytes("service-7")) },
+  { name: "DNS, A of 10 instances", unit: "packet", open: dnsQuestions },
+  { name: "HTTP/JSON query", unit: "call", open: httpQueries },
+  { name: "watch, 100 streams", unit: "delta", open: fanOut },
+  { name: "replication, at the peer", unit: "entry", isFollowed: true, open: registers(100, 8) },
+];
+
+interface Side {
+  readonly measured: Node;
+  readonly nodes: readonly Node[];
+  readonly work: Work;
+}
+
+async function open({ isDurable = false, isFollowed = false, flags = [], open: begin }: Path, root: string | undefined): Promise<Side> {
+  const from = root === undefined ? {} : { root };
+  const node = await startNode({ ...from, ...(isDurable && { dataDir: scratchDir("versions") }), args: flags });
+  const follower = isFollowed ? await startNode({ ...from, args: ["--join", node.listeners["fabric"] ?? ""] }) : undefined;
+  await loadNode(node, ENTRIES);
+  return { measured: follower ?? node, nodes: follower === undefined ? [node] : [node, follower], work: await begin(node) };
+}
+
+/** µs of CPU a unit. */
+async function cost({ measured, work }: Side, count: number): Promise<number> {
+  const before = measured.cpuMs();
+  await work(count);
+  return ((measured.cpuMs() - before) * 1000) / count;
+}
+
+async function calibrate(side: Side): Promise<number> {
+  let count = 1000;
+  for (;;) {
+    const us = await cost(side, count);
+    const spentMs = (us * count) / 1000;
+    if (spentMs > ROUND_MS / 2) return Math.ceil((count * ROUND_MS) / spentMs / 1000) * 1000;
+    count *= spentMs < ROUND_MS / 20 ? 10 : 2;
+  }
+}
+
+/** 97.5 % quantile of Student's t (Hill, CACM algorithm 396, as its first terms; within 1 % from 5 degrees on). */
+function studentT(degrees: number): number {
+  const z = 1.96;
+  return z + (z ** 3 + z) / (4 * degrees) + (5 * z ** 5 + 16 * z ** 3 + 3 * z) / (96 * degrees ** 2);
+}
+
+function interval(ratios: readonly number[]): { readonly ratio: number; readonly low: number; readonly high: number } {
+  const logs = ratios.map(Math.log);
+  const mean = logs.reduce((sum, log) => sum + log, 0) / logs.length;
+  const variance = logs.reduce((sum, log) => sum + (log - mean) ** 2, 0) / (logs.length - 1);
+  const margin = studentT(logs.length - 1) * Math.sqrt(variance / logs.length);
+  return { ratio: round(Math.exp(mean)), low: round(Math.exp(mean - margin)), high: round(Math.exp(mean + margin)) };
+}
+
+async function compare(path: Path, other: string) {
+  console.error(path.name);
+  const [ours, theirs] = [await open(path, undefined), await open(path, other)];
+  try {
+    const count = await calibrate(ours);
+    await theirs.work(count);
+    const costs = { ours: [] as number[], theirs: [] as number[] };
+    for (let i = 0; i < ROUNDS; i++) {
+      if (i % 2 === 0) costs.ours.push(await cost(ours, count));
+      costs.theirs.push(await cost(theirs, count));
+      if (i % 2 === 1) costs.ours.push(await cost(ours, count));
+    }
+    const { ratio, low, high } = interval(costs.ours.map((us, i) => us / (costs.theirs[i] ?? Number.NaN)));
+    const row = { path: path.name, "CPU µs": spread(costs.ours), "other's": spread(costs.theirs), unit: path.unit, ratio, low, high };
+    console.error(JSON.stringify(row));
+    return row;
+  } finally {
+    for (const watchers of watching.splice(0)) watchers.close();
+    for (const node of [...ours.nodes, ...theirs.nodes]) await node.stop("SIGKILL");
+  }
+}
+
+const { other } = values;
+if (other === undefined) {
+  console.error("versions: no verdict without --other, a checkout to compare with");
+} else {
+  pinSelf();
+  const wanted = PATHS.filter(({ name }) => values.only === undefined || values.only.split(",").some((word) => name.includes(word)));
+  const rows = [];
+  for (const path of wanted) rows.push(await compare(path, other));
+  const worst = rows.reduce((most, row) => (row.low > most.low ? row : most), rows[0] ?? { path: "none", low: Number.NaN });
+  report({
+    name: "versions",
+    tables: { "CPU a unit of work beside the other version": rows },
+    goals: [{ name: `lower end of the ratio, at worst (${worst.path})`, value: worst.low, unit: "times", atMost: 1.05 }],
+    notes: ["Both nodes of a path run on the same core; rounds alternate, and the order of a pair changes with each."],
+  });
+}
+process.exit(0);

@@ -1,0 +1,32 @@
+/** Namespaces that lost their last visible entry, and when: a reader that is behind may hold something of them still. */
+
+/** Names kept; of what emptied before the oldest of them nobody can say any more. */
+const MAX_NAMES = 4096;
+
+export class EmptiedNamespaces {
+  /** In the order in which they emptied. */
+  readonly #revisions = new Map<string, number>();
+  #forgottenRevision = 0;
+
+  /** Up to this revision names may be missing. */
+  get forgottenRevision(): number {
+    return this.#forgottenRevision;
+  }
+
+  note(namespace: string, revision: number): void {
+    this.#revisions.delete(namespace);
+    this.#revisions.set(namespace, revision);
+    if (this.#revisions.size <= MAX_NAMES) return;
+    for (const [oldest, at] of this.#revisions) {
+      this.#revisions.delete(oldest);
+      this.#forgottenRevision = at;
+      return;
+    }
+  }
+
+  /** Those that emptied after a revision, whether they have entries again or not. */
+  since(revision: number): readonly string[] {
+    if (this.#revisions.size === 0) return [];
+    return [...this.#revisions].filter(([, at]) => at > revision).map(([namespace]) => namespace);
+  }
+}

@@ -1,0 +1,41 @@
+/** Marks, applied: what lost origins wrote up to them stays hidden (semantics.md, Orphans). */
+import type { Cell, Origin } from "./cell.ts";
+import type { LostOrigins } from "./lost.ts";
+import { BODY, type KeyText } from "./record.ts";
+import { isMarked } from "./view.ts";
+
+/** Of a replica. */
+interface Marking {
+  readonly lost: LostOrigins;
+  readonly self: Origin;
+  readonly origins: ReadonlyMap<string, Origin>;
+  readonly lastSeq: number;
+  own(key: KeyText): Cell | undefined;
+  touch(cell: Cell): void;
+}
+
+/**
+ * Hides what the marks say that were noted since the last call. Returns whether some of this node's own is among it: then it puts again
+ * what has a live lease, and ends the rest (`Endings.superseded`).
+ */
+export function applyMarks(replica: Marking): boolean {
+  const { lost, self } = replica;
+  if (!lost.takeMarked()) return false;
+  const before = self.markedSeq;
+  for (const origin of replica.origins.values()) {
+    // Its own node knows that it never wrote beyond this.
+    const mark = origin === self ? Math.min(lost.markOf(origin.id), replica.lastSeq) : lost.markOf(origin.id);
+    const shownSeq = origin.markedSeq;
+    if (mark <= shownSeq) continue;
+    origin.markedSeq = mark;
+    for (const cell of origin.log.list()) if (cell.body === BODY.ENTRY && cell.seq > shownSeq && cell.seq <= mark) replica.touch(cell);
+  }
+  return self.markedSeq > before;
+}
+
+/** This node's own entries that a mark hides. */
+export function ownMarked(replica: Pick<Marking, "self" | "own">): readonly Cell[] {
+  const { self } = replica;
+  if (self.markedSeq === 0) return [];
+  return self.log.list().filter((cell) => cell.body === BODY.ENTRY && isMarked(cell) && replica.own(cell.key) === cell);
+}

@@ -1,0 +1,99 @@
+/**
+ * How lately touched keys were seen before each touch: whether a reader that stands at an earlier revision holds a key is asked of it
+ * (semantics.md, Watch 2). A ring of the newest touches: what is older is not known any more, and then readers are told more than they need.
+ */
+import { Cell } from "./cell.ts";
+import { type Filter, type Locality, whyNot } from "./filter.ts";
+import { type CatalogRecord, HEALTH, type Health, KIND, type Kind, type OriginRef, type Traits, viewHealth } from "./record.ts";
+import { SCOPE, type Scope } from "./scope.ts";
+import { NO_TRAITS } from "./traits.ts";
+
+/** Touches remembered; some 120 bytes each. */
+const DEFAULT_TOUCHES = 16_384;
+
+/**
+ * How what was seen before a touch stands to what is known of it now. `renamed`: it had another generation; `unsure`: the life of an
+ * origin changed more than once before its records were touched, and readers may have seen any of it.
+ */
+export type Before = "seen" | "renamed" | "unsure";
+
+const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
+
+/** One touch. */
+class PastView {
+  before: Before | "nothing" = "nothing";
+  /** Revision of the touch of this key before this one; 0 for none that anybody could ask for. */
+  previous = 0;
+  namespace = "";
+  name = "";
+  kind: Kind = KIND.SERVICE;
+  scope: Scope = SCOPE.UNSET;
+  traits: Traits = NO_TRAITS;
+  origin: OriginRef = NOBODY;
+  generation = 0;
+  seq = 0;
+  /** As readers saw it. */
+  health: Health = HEALTH.UNSET;
+}
+
+/** A reader holds each key as it was seen at some revision from `settled` to `until`. */
+export interface Standpoint {
+  readonly settled: number;
+  readonly until: number;
+}
+
+/** What a reader holds of a key, beside what is seen now; `other` also where only its health is. */
+export type Holding = "unknown" | "nothing" | "same" | "other";
+
+export class PastViews {
+  readonly #max: number;
+  /** By revision, modulo their number. */
+  readonly #views: PastView[] = [];
+  #last = 0;
+
+  constructor(maxTouches = DEFAULT_TOUCHES) {
+    this.#max = maxTouches;
+  }
+
+  // HOT: once a record that is taken in (bench/register.ts): what is in the ring is written anew, not made anew.
+  /** Before the next touch, `seen` was seen of its key. Every revision is noted, in order. */
+  note(revision: number, previous: number, seen: CatalogRecord | undefined, before: Before): void {
+    this.#last = revision;
+    if (this.#views.length < this.#max) this.#views.push(new PastView());
+    const view = this.#at(revision);
+    if (view === undefined) return;
+    view.before = seen === undefined && before !== "unsure" ? "nothing" : before;
+    view.previous = previous;
+    if (seen === undefined) return;
+    view.namespace = seen.namespace;
+    view.name = seen.name;
+    view.kind = seen.kind;
+    view.scope = seen.scope;
+    view.traits = seen.traits;
+    view.origin = seen.origin;
+    view.generation = seen.origin.generation;
+    view.seq = seen.seq;
+    view.health = seen instanceof Cell ? seen.shownHealth : viewHealth(seen);
+  }
+
+  /** What a reader of the filter holds of a key that was last touched at `revision`; `now` is seen of it. */
+  holding(revision: number, now: Cell | undefined, { settled, until }: Standpoint, filter: Filter, self: Locality): Holding {
+    if (revision <= until) return "unknown";
+    let view = this.#noted(revision);
+    while (view !== undefined && view.previous > until) view = this.#noted(view.previous);
+    // In between it was seen in several ways, and the reader was told of one of them.
+    if (view === undefined || view.previous > settled || view.before === "unsure") return "unknown";
+    if (view.before === "nothing" || whyNot(filter, view, self, view.health) !== undefined) return "nothing";
+    if (view.before === "renamed" || now === undefined) return "other";
+    const isId = now.origin === view.origin && now.origin.generation === view.generation && now.seq === view.seq;
+    return isId && viewHealth(now) === view.health ? "same" : "other";
+  }
+
+  #noted(revision: number): PastView | undefined {
+    return revision > this.#last - this.#views.length ? this.#at(revision) : undefined;
+  }
+
+  #at(revision: number): PastView | undefined {
+    return this.#views[(revision - 1) % this.#max];
+  }
+}

@@ -1,0 +1,55 @@
+/** What commander complains of, in our words: all that is missing at once, what was meant, and what comes later. */
+import type { Command } from "commander";
+import { findNearest } from "../lib/nearest.ts";
+import { laterComplaint } from "./later.ts";
+import { VERBS } from "./verbs.ts";
+
+export function complaintOf(text: string, command: Command): string {
+  if (/^error: (?:required option|missing required argument) /.test(text)) return missingComplaint(command) ?? text;
+  const choice = /^error: .*(?:value|argument) '(?<word>[^']*)' is invalid[^]* Allowed choices are (?<choices>[^.]*)\./.exec(text)?.groups;
+  if (choice) return `${text.trimEnd()}${suggestion(choice["word"] ?? "", choice["choices"]?.split(", ") ?? [])}\n`;
+  // The word of a group that does something by itself was taken for an argument of that.
+  const [extra] = command.args;
+  if (text.startsWith("error: too many arguments") && extra !== undefined && command.registeredArguments.length === 0 && isDefault(command))
+    return laterComplaint(unknownCommand(extra, command.parent), pathOf(command.parent));
+  return laterComplaint(text, pathOf(command));
+}
+
+/** The command that these words name, from `program` on; throws commander's own error when there is none. */
+export function findCommand(program: Command, words: readonly string[]): Command {
+  let found = program;
+  for (const word of words) {
+    const next = found.commands.find((command) => command.name() === word);
+    if (next === undefined) return found.error(unknownCommand(word, found).trimEnd());
+    found = next;
+  }
+  return found;
+}
+
+/** The words that call the command, without `waymark`. */
+function pathOf(command: Command | null): string {
+  if (command === null || command.parent === null) return "";
+  const above = pathOf(command.parent);
+  return above === "" ? command.name() : `${above} ${command.name()}`;
+}
+
+function unknownCommand(word: string, group: Command | null): string {
+  return `error: unknown command '${word}'${suggestion(word, group?.commands.map((command) => command.name()) ?? [])}\n`;
+}
+
+function suggestion(word: string, words: readonly string[]): string {
+  const nearest = findNearest(word, words);
+  return nearest === undefined ? "" : `\n(Did you mean ${nearest}?)`;
+}
+
+function isDefault(command: Command): boolean {
+  return VERBS.some(({ path, isDefault: isOfGroup }) => isOfGroup === true && path === pathOf(command));
+}
+
+/** Everything that is required and not there; undefined when nothing is. */
+function missingComplaint(command: Command): string | undefined {
+  const words = command.registeredArguments.filter(({ required }, at) => required && command.args[at] === undefined);
+  const flags = command.options.filter((option) => option.mandatory && command.getOptionValue(option.attributeName()) === undefined);
+  const missing = [...words.map((argument) => `<${argument.name()}>`), ...flags.map((option) => option.flags.replace(/^-\w, /, ""))];
+  return missing.length === 0 ? undefined : `error: missing: ${missing.join(", ")}\n`;
+}

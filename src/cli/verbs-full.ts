@@ -1,0 +1,16 @@
+/** The VERBS table with the flags of `serve` that stand for settings: what they are takes longer to load than most commands take. */
+import { KNOB_ROWS } from "../config.ts";
+import type { FlagSpec, VerbSpec } from "./verb.ts";
+import { VERBS } from "./verbs.ts";
+
+const SETTING_FLAGS = KNOB_ROWS.flatMap(({ knob, path }): FlagSpec[] =>
+  knob.flag === undefined
+    ? []
+    : [{ flags: knob.flag, doc: `${knob.doc} (setting ${path})`, ...(knob.choices && { choices: knob.choices }) }],
+);
+
+export const ALL_VERBS: readonly VerbSpec[] = VERBS.map((verb) => {
+  if (verb.path !== "serve") return verb;
+  const [first = [], rest = []] = [verb.flags?.slice(0, 1), verb.flags?.slice(1)];
+  return { ...verb, flags: [...first, ...SETTING_FLAGS, ...rest] };
+});

@@ -1,0 +1,75 @@
+/** The methods of a service as functions with types: `client.discovery.catalogQuery({ namespacePrefix: "svc" })`. */
+import type {
+  DescMessage,
+  DescMethod,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+
+/** What a call may say beside its request. */
+export interface MethodOptions {
+  /** The whole call, tries at other servers included; the client's when absent. A stream has none. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+type UnaryFunction<I extends DescMessage, O extends DescMessage> = (
+  request: MessageInitShape<I>,
+  options?: MethodOptions,
+) => Promise<MessageShape<O>>;
+
+type StreamFunction<I extends DescMessage, O extends DescMessage> = (
+  request: MessageInitShape<I>,
+  options?: Omit<MethodOptions, "timeoutMs">,
+) => AsyncIterable<MessageShape<O>>;
+
+type MethodFunction<M> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? UnaryFunction<I, O>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? StreamFunction<I, O>
+      : never;
+
+/** One function a method, by its name in TypeScript. Methods to which the client streams have none here. */
+export type ServiceClient<S extends DescService> = {
+  readonly [K in keyof S["method"] as MethodFunction<S["method"][K]> extends never ? never : K]: MethodFunction<S["method"][K]>;
+};
+
+/** What carries the calls; `Client` does. */
+export interface Caller {
+  call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options?: MethodOptions,
+  ): Promise<MessageShape<O>>;
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    options?: Pick<MethodOptions, "signal">,
+  ): AsyncIterable<MessageShape<O>>;
+}
+
+/** The functions of `service`, each a call of `caller`. Failures are `RequestError`s. */
+export function serviceClient<S extends DescService>(service: S, caller: Caller): ServiceClient<S> {
+  const functions: Record<string, unknown> = {};
+  for (const method of service.methods) {
+    if (isUnary(method)) functions[method.localName] = (request: Init, options?: MethodOptions) => caller.call(method, request, options);
+    else if (isStream(method))
+      functions[method.localName] = (request: Init, options?: MethodOptions) => caller.stream(method, request, options);
+  }
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one function for each method that the type names, made above
+  return functions as ServiceClient<S>;
+}
+
+type Init = MessageInitShape<DescMessage>;
+
+function isUnary(method: DescMethod): method is DescMethodUnary {
+  return method.methodKind === "unary";
+}
+
+function isStream(method: DescMethod): method is DescMethodServerStreaming {
+  return method.methodKind === "server_streaming";
+}

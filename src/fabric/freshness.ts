@@ -1,0 +1,122 @@
+/** How old what is held here may be: the time since the slowest peer last said that this node lacks nothing of what it has (semantics.md, Age). */
+import type { Time } from "../lib/machine.ts";
+import { isListed } from "./members.ts";
+import type { MemberUpdate } from "./messages.ts";
+
+/** What is asked of membership and of the replica. */
+export interface FreshnessParts {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly members: () => Iterable<MemberUpdate>;
+  readonly findMember: (nodeId: string) => MemberUpdate | undefined;
+  /** Whether anything is held of an origin of that node. */
+  readonly holdsOf: (nodeId: string) => boolean;
+}
+
+interface Peer {
+  /** When it was last in step; before that, since when it counts. */
+  inStepMonoMs: number;
+  clusterId: string;
+  isWanted: boolean;
+  /** It said goodbye: until it is heard of again it writes nothing. */
+  hasSaidGoodbye: boolean;
+}
+
+/** What is known of how far behind this node may be. */
+export interface Behind {
+  readonly ageMs: number;
+  /** Peers out of step for longer than `quietMs`. */
+  readonly nodeIds: readonly string[];
+}
+
+/**
+ * Peers count as long as a link to them is wanted. One that died without goodbye counts on while more than half of its cluster is missing,
+ * or the only other node of ours: then it is more likely that we are cut off, and the others go on writing.
+ */
+export class Freshness {
+  readonly #parts: FreshnessParts;
+  readonly #peers = new Map<string, Peer>();
+  /** Clusters so much of which is missing that the missing count; undefined when it is to be found out anew. */
+  #halved: ReadonlySet<string> | undefined;
+
+  constructor(parts: FreshnessParts) {
+    this.#parts = parts;
+  }
+
+  /** From now on links are wanted to these. */
+  want(nodeIds: readonly string[], { monoMs }: Time): void {
+    this.#halved = undefined;
+    const wanted = new Set(nodeIds);
+    for (const [nodeId, peer] of this.#peers) {
+      if (wanted.has(nodeId)) continue;
+      peer.isWanted = false;
+      const status = this.#parts.findMember(nodeId)?.status;
+      if (status === "left" || (status !== undefined && isListed(status))) this.#peers.delete(nodeId);
+    }
+    for (const nodeId of wanted) {
+      const peer = this.#peers.get(nodeId);
+      const clusterId = this.#parts.findMember(nodeId)?.clusterId ?? "";
+      if (peer === undefined) this.#peers.set(nodeId, { inStepMonoMs: monoMs, clusterId, isWanted: true, hasSaidGoodbye: false });
+      else Object.assign(peer, { isWanted: true, clusterId });
+    }
+  }
+
+  /** The peer has just said that we lack nothing of what it has. */
+  inStep(nodeId: string, { monoMs }: Time): void {
+    const peer = this.#peers.get(nodeId);
+    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: monoMs, hasSaidGoodbye: false });
+  }
+
+  /** The peer's last word was that it goes, and we have all that it had. */
+  goodbye(nodeId: string): void {
+    const peer = this.#peers.get(nodeId);
+    if (peer !== undefined) peer.hasSaidGoodbye = true;
+  }
+
+  /** Membership, or what is held, is other than before. */
+  memberChanged(update: MemberUpdate | undefined): void {
+    this.#halved = undefined;
+    const peer = update === undefined ? undefined : this.#peers.get(update.nodeId);
+    if (update === undefined || peer === undefined) return;
+    if (update.status === "left") this.#peers.delete(update.nodeId);
+    else if (update.status === "alive") peer.hasSaidGoodbye = false;
+  }
+
+  // HOT: asked at every answer.
+  read({ monoMs }: Time, quietMs: number): Behind {
+    this.#halved ??= this.#findHalved();
+    const nodeIds: string[] = [];
+    let ageMs = 0;
+    for (const [nodeId, { inStepMonoMs, isWanted, hasSaidGoodbye, clusterId }] of this.#peers) {
+      if (hasSaidGoodbye || (!isWanted && !this.#halved.has(clusterId))) continue;
+      const silentMs = monoMs - inStepMonoMs;
+      ageMs = Math.max(ageMs, silentMs);
+      if (silentMs > quietMs) nodeIds.push(nodeId);
+    }
+    return { ageMs, nodeIds };
+  }
+
+  /** O(members), after a change only. */
+  #findHalved(): ReadonlySet<string> {
+    const { nodeId: self, clusterId: own, members, findMember, holdsOf } = this.#parts;
+    const present = new Map([[own, 1]]);
+    const missing = new Map<string, number>();
+    const add = (counts: Map<string, number>, clusterId: string) => counts.set(clusterId, (counts.get(clusterId) ?? 0) + 1);
+    for (const { nodeId, clusterId, status } of members()) {
+      if (nodeId === self || status === "left") continue;
+      if (isListed(status)) add(present, clusterId);
+      else if (this.#peers.get(nodeId)?.hasSaidGoodbye !== true) add(missing, clusterId);
+    }
+    for (const [nodeId, { clusterId, isWanted }] of this.#peers) {
+      if (isWanted || findMember(nodeId) !== undefined) continue;
+      // Membership remembers the dead for a while only; what is held of them may stand longer.
+      if (holdsOf(nodeId)) add(missing, clusterId);
+      else this.#peers.delete(nodeId);
+    }
+    const isHalved = ([clusterId, count]: readonly [string, number]) => {
+      const presentCount = present.get(clusterId) ?? 0;
+      return count > presentCount || (clusterId === own && presentCount === 1);
+    };
+    return new Set([...missing].filter(isHalved).map(([clusterId]) => clusterId));
+  }
+}

@@ -1,0 +1,79 @@
+/** A node that leaves, and who may take its static entries over: what is said of that on the links (semantics.md, Stop). */
+
+import type { HandOverFrame, Hello } from "./messages.ts";
+import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./seam.ts";
+
+/** Capability in the hello of a node that takes entries over. */
+export const HAND_OVER = "hand_over";
+
+interface Peer {
+  readonly link: LinkId;
+  readonly hello: Hello;
+  readonly frames: HandOverFrame[];
+  isLeaving: boolean;
+  /** How often it refused. */
+  refusals: number;
+}
+
+const LEAVING: HandOverFrame = { kind: "handOver", seqs: [], isRefused: false };
+const REFUSED: HandOverFrame = { kind: "handOver", seqs: [], isRefused: true };
+
+export class Leaving {
+  readonly #clusterId: string;
+  readonly #isReady: () => boolean;
+  readonly #peers = new Map<LinkId, Peer>();
+  #isLeaving = false;
+
+  constructor(clusterId: string, isReady: () => boolean) {
+    this.#clusterId = clusterId;
+    this.#isReady = isReady;
+  }
+
+  opened(link: LinkId, hello: Hello, out: FabricOutput[]): void {
+    if (hello.clusterId !== this.#clusterId || !hello.capabilities.includes(HAND_OVER)) return;
+    const peer: Peer = { link, hello, frames: [], isLeaving: false, refusals: 0 };
+    this.#peers.set(link, peer);
+    if (this.#isLeaving) this.#say(peer, LEAVING, out);
+  }
+
+  closed(link: LinkId): void {
+    this.#peers.delete(link);
+  }
+
+  /** Nodes of this cluster with a link, that are not leaving as far as they said, and how often each refused. */
+  takers(): readonly { readonly nodeId: string; readonly refusals: number }[] {
+    return [...this.#peers.values()]
+      .filter(({ isLeaving }) => !isLeaving)
+      .map(({ hello, refusals }) => ({ nodeId: hello.nodeId, refusals }));
+  }
+
+  handle(input: Extract<FabricInput, { kind: "leaving" | "offer" }>, out: FabricOutput[]): void {
+    const isNew = input.kind === "offer" || !this.#isLeaving;
+    this.#isLeaving = true;
+    const frame = input.kind === "leaving" ? LEAVING : ({ kind: "handOver", seqs: input.seqs, isRefused: false } as const);
+    for (const peer of this.#peers.values())
+      if (isNew && (input.kind === "leaving" || peer.hello.nodeId === input.nodeId)) this.#say(peer, frame, out);
+  }
+
+  /** The next frame of a link; to be asked when all own news is sent, so that what is offered is there before the offer. */
+  next(link: LinkId): HandOverFrame | undefined {
+    return this.#peers.get(link)?.frames.shift();
+  }
+
+  received(link: LinkId, { seqs, isRefused }: HandOverFrame, out: FabricOutput[]): void {
+    const peer = this.#peers.get(link);
+    if (peer === undefined) return;
+    const { nodeId, generation } = peer.hello;
+    if (isRefused) peer.refusals += 1;
+    else if (seqs.length === 0) {
+      if (!peer.isLeaving) out.push(eventOutput("member_leaving", "info", { nodeId }));
+      peer.isLeaving = true;
+    } else if (this.#isLeaving || !this.#isReady()) this.#say(peer, REFUSED, out);
+    else out.push({ kind: "offered", nodeId, generation, seqs });
+  }
+
+  #say(peer: Peer, frame: HandOverFrame, out: FabricOutput[]): void {
+    peer.frames.push(frame);
+    out.push({ kind: "send", link: peer.link });
+  }
+}

@@ -1,0 +1,69 @@
+/** Whose policy a node takes: that of its own cluster and of those its settings accept, with what these took (semantics.md, Policy). */
+import type { Hello, MemberFacts } from "./messages.ts";
+
+/** A hello with this capability says in `policyFrom` whose policy its node takes; nodes without it take any. */
+export const POLICY_FROM = "policy_from";
+
+/** What a peer is to this node when it offers a policy. */
+export type PolicySource =
+  | "accepted"
+  /** Of a cluster that is not accepted: its policy is its own affair. */
+  | "foreign"
+  /** This node's fabric is open: nobody's is taken, and beside a peer that has one this node would show what that hides. */
+  | "open";
+
+interface Place {
+  readonly clusterId: string;
+  readonly region: string;
+}
+
+/** Members whose news a newcomer waits for. */
+export interface Others {
+  readonly clusterId: string;
+  readonly ownCount: number;
+  readonly acceptedCount: number;
+}
+
+export class PolicySources {
+  readonly #clusterId: string;
+  readonly #accepted: ReadonlySet<string>;
+  readonly #isOpen: boolean;
+
+  constructor(own: { readonly clusterId: string; readonly acceptFrom: readonly string[]; readonly isOpen: boolean }) {
+    this.#clusterId = own.clusterId;
+    this.#accepted = new Set([own.clusterId, ...own.acceptFrom]);
+    this.#isOpen = own.isOpen;
+  }
+
+  of(clusterId: string): PolicySource {
+    if (this.#isOpen) return "open";
+    return this.#accepted.has(clusterId) ? "accepted" : "foreign";
+  }
+
+  /** What this node says of it in its hello; nothing that a node of the first version would not understand. */
+  get told(): readonly string[] {
+    return [...this.#accepted].filter((clusterId) => clusterId !== this.#clusterId);
+  }
+
+  /** Members of the region beside this node: of its own cluster, and, while it has no policy, of others whose policy it takes. */
+  others(members: readonly Pick<MemberFacts, "clusterId" | "region">[], here: Place, hasPolicy: boolean): Others {
+    const clusters = members.flatMap(({ clusterId, region }) => (region === here.region ? [clusterId] : []));
+    const count = (isCounted: (clusterId: string) => boolean) => clusters.filter(isCounted).length;
+    return {
+      clusterId: here.clusterId,
+      ownCount: count((id) => id === here.clusterId),
+      acceptedCount: hasPolicy ? 0 : count((id) => this.of(id) === "accepted"),
+    };
+  }
+
+  /** Whether a policy applied here comes into force in that cluster, as far as linked nodes tell: directly, or by way of clusters it accepts. */
+  reaches(target: string, hellos: readonly Hello[]): boolean {
+    const reached = new Set([this.#clusterId]);
+    for (let before = 0; before < reached.size; ) {
+      before = reached.size;
+      for (const { clusterId, capabilities, policyFrom = [] } of hellos)
+        if (!capabilities.includes(POLICY_FROM) || policyFrom.some((each) => reached.has(each))) reached.add(clusterId);
+    }
+    return reached.has(target);
+  }
+}

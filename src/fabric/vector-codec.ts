@@ -1,0 +1,86 @@
+/** `waymark.fabric.v1.VectorFrame`: entries with names, and short ones, which are two packed lists of equal length. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { VectorFrameSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
+import { isSeq } from "../catalog/record-codec.ts";
+import { invalid } from "../lib/errors.ts";
+import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
+import { parseList, refOf } from "./codec-parts.ts";
+import { checkCount, isCountable, type MessageBounds, numberField } from "./message-rules.ts";
+import type { ReplicationFrame, ShortEntry } from "./messages.ts";
+
+type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
+
+const TAG = {
+  hashes: tagOf(5, WIRE.BYTES),
+  hash: tagOf(5, WIRE.FIXED32),
+  seqs: tagOf(6, WIRE.BYTES),
+  seq: tagOf(6, WIRE.VARINT),
+} as const;
+const HASH_BYTES = 4;
+
+export function vectorOf(bytes: Uint8Array, bounds: MessageBounds): VectorFrame {
+  checkShortEntries(bytes, bounds);
+  const vector = parseList(VectorFrameSchema, bytes, { field: 1, max: bounds.maxVectorEntries });
+  const entries = vector.entries.map((entry) => ({
+    ...refOf(entry.origin, "vector.entries.origin", bounds),
+    seq: numberField(entry.seq, "vector.entries.seq"),
+    floor: numberField(entry.floor, "vector.entries.floor"),
+    ...(entry.hidden && { isHidden: true }),
+    ...(entry.lacking && { isLacking: true }),
+  }));
+  const short = shortEntriesOf(vector);
+  const said = { digest: vector.digest, isPartial: vector.partial, isWanted: vector.wanted };
+  return {
+    kind: "vector",
+    entries: entries.filter(isCountable),
+    ...(short.length > 0 && { short }),
+    ...said,
+    ...(vector.offer && { isOffer: true }),
+  };
+}
+
+/** Counts them before anything is built of them. */
+function checkShortEntries(bytes: Uint8Array, bounds: MessageBounds): void {
+  const reader = new WireReader(bytes);
+  let [hashes, seqs] = [0, 0];
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === TAG.hashes) hashes += Math.ceil(reader.view().length / HASH_BYTES);
+    else if (tag === TAG.seqs) seqs += reader.view().reduce((count, byte) => (byte < 0x80 ? count + 1 : count), 0);
+    else {
+      if (tag === TAG.hash) hashes += 1;
+      else if (tag === TAG.seq) seqs += 1;
+      reader.skip(tag);
+    }
+  }
+  checkCount(hashes, "vector.hashes", bounds.maxVectorEntries);
+  if (seqs !== hashes) throw invalid("vector.seqs", `${seqs} for ${hashes} hashes`);
+}
+
+/** Of a checked message. */
+function shortEntriesOf({ hashes, seqs }: { readonly hashes: readonly number[]; readonly seqs: readonly bigint[] }): readonly ShortEntry[] {
+  const short = hashes.map((hash, i) => ({ hash, seq: numberField(seqs[i] ?? 0n, "vector.seqs") }));
+  return short.filter(({ seq }) => isSeq(seq));
+}
+
+export function vectorInit({
+  entries,
+  short = [],
+  digest,
+  isPartial,
+  isWanted,
+  isOffer = false,
+}: VectorFrame): MessageInitShape<typeof VectorFrameSchema> {
+  return {
+    entries: entries.map(({ nodeId, generation, seq, floor, isHidden = false, isLacking = false }) => {
+      const origin = { nodeId, generation: BigInt(generation) };
+      return { origin, seq: BigInt(seq), floor: BigInt(floor), hidden: isHidden, lacking: isLacking };
+    }),
+    digest,
+    partial: isPartial,
+    wanted: isWanted,
+    offer: isOffer,
+    hashes: short.map(({ hash }) => hash),
+    seqs: short.map(({ seq }) => BigInt(seq)),
+  };
+}

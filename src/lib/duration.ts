@@ -1,0 +1,18 @@
+/** Durations as people write them. */
+
+const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** Milliseconds of a text such as `500ms`, `1.5s`, `10m`, `24h`, `7d`; undefined when it is not one. */
+export function parseDurationMs(written: string): number | undefined {
+  const match = /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)$/.exec(written);
+  if (!match) return written === "0" ? 0 : undefined;
+  const unit = Object.entries(DURATION_UNITS).find(([name]) => name === match[2]);
+  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit[1]);
+}
+
+/** The shortest exact text for a duration. */
+export function durationText(lengthMs: number): string {
+  if (lengthMs === 0) return "0s";
+  const exact = Object.entries(DURATION_UNITS).findLast(([, unitMs]) => lengthMs % unitMs === 0);
+  return exact === undefined ? `${lengthMs}ms` : `${lengthMs / exact[1]}${exact[0]}`;
+}

@@ -1,0 +1,172 @@
+/**
+ * Inflates compressed messages within one budget for all listeners that share it (inflation.ts). A gzip message says at its
+ * end how long it will be: it is charged and allocated by that, and one that lied is refused when it reaches it.
+ */
+import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import { DEFAULT_INFLATION_LIMITS, InflationBudget, type InflationLimits, type Ticket } from "./inflation.ts";
+
+/** Encodings of messages that are read, as `grpc-encoding` and `content-encoding` name them. */
+export type Encoding = "gzip" | "deflate";
+
+export interface Compressed {
+  readonly encoding: Encoding;
+  readonly bytes: Uint8Array;
+  /** The connection it came on. */
+  readonly owner: object;
+  /** Largest message, inflated. */
+  readonly maxMessageBytes: number;
+}
+
+export type Inflated = Uint8Array | WaymarkError;
+
+/** One message on its way. */
+export interface Inflation {
+  /** There at once for small messages and for refusals; otherwise `onResult` hears of it. */
+  readonly result: Inflated | undefined;
+  /** Called once when there was no result at once; never after `release`. */
+  onResult: ((result: Inflated) => void) | undefined;
+  /** What was inflated is handled, or nobody wants it any more. Harmless when done again. */
+  release(): void;
+}
+
+/** Up to here it is done at once: a trip to zlib's thread costs more. */
+const SMALL_BYTES = 16 * 1_024;
+/** zlib gains no more than this for each byte. */
+const MAX_RATIO = 1_032;
+/** Header and end of a gzip message. */
+const MIN_GZIP_BYTES = 18;
+/** How often what waits is looked at, in ms. */
+const CHECK_MS = 50;
+const RETRY_MS = 1_000;
+
+export class Inflater {
+  readonly #budget: InflationBudget;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(limits: Partial<InflationLimits> = {}) {
+    this.#budget = new InflationBudget({ ...DEFAULT_INFLATION_LIMITS, ...limits });
+  }
+
+  /** Begins to inflate a message, now or when its turn comes. */
+  inflate(message: Compressed): Inflation {
+    const { bytes } = message;
+    if (bytes.length === 0) return settled(bytes);
+    const size = inflatedSize(message);
+    if (size instanceof WaymarkError) return settled(size);
+    return new Running(message, size, this.#budget, () => this.#watch());
+  }
+
+  /** Looks at what waits until nothing does. */
+  #watch(): void {
+    this.#timer ??= setInterval(() => {
+      this.#budget.check(performance.now());
+      if (this.#budget.waitingCount > 0) return;
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }, CHECK_MS).unref();
+  }
+}
+
+function settled(result: Inflated): Inflation {
+  return { result, onResult: undefined, release: () => {} };
+}
+
+class Running implements Inflation {
+  result: Inflated | undefined;
+  onResult: ((result: Inflated) => void) | undefined;
+  readonly #message: Compressed;
+  readonly #size: number;
+  readonly #budget: InflationBudget;
+  readonly #ticket: Ticket;
+  #isReleased = false;
+  #isAtWork = false;
+
+  constructor(message: Compressed, size: number, budget: InflationBudget, watch: () => void) {
+    this.#message = message;
+    this.#size = size;
+    this.#budget = budget;
+    const { owner, bytes } = message;
+    const claim = { owner, wireBytes: bytes.length, inflatedBytes: size, decided: (isGranted: boolean) => this.#decided(isGranted) };
+    this.#ticket = budget.claim(claim, performance.now());
+    switch (this.#ticket.state) {
+      case "granted":
+        this.#begin();
+        return;
+      case "waiting":
+        watch();
+        return;
+      case "over":
+        this.result = busy();
+        return;
+    }
+  }
+
+  release(): void {
+    this.#isReleased = true;
+    // zlib's thread still writes into the memory that is charged.
+    if (!this.#isAtWork) this.#budget.release(this.#ticket, performance.now());
+  }
+
+  #decided(isGranted: boolean): void {
+    if (isGranted) this.#begin();
+    else this.#settle(busy());
+  }
+
+  #begin(): void {
+    const { encoding, bytes } = this.#message;
+    const size = Math.max(1, this.#size);
+    if (encoding === "gzip" && size <= SMALL_BYTES) {
+      this.#settle(inflatedNow(bytes, size));
+      return;
+    }
+    // One more byte than it says to be, so that it is written in one piece.
+    const options: ZlibOptions =
+      encoding === "gzip" ? { maxOutputLength: size, chunkSize: Math.max(64, size + 1) } : { maxOutputLength: size };
+    this.#isAtWork = true;
+    (encoding === "gzip" ? gunzip : inflate)(bytes, options, (error, inflated) => {
+      this.#isAtWork = false;
+      if (this.#isReleased) this.#budget.release(this.#ticket, performance.now());
+      else this.#settle(error === null ? inflated : unreadable(error));
+    });
+  }
+
+  #settle(result: Inflated): void {
+    if (this.#isReleased) return;
+    if (result instanceof WaymarkError) this.#budget.release(this.#ticket, performance.now());
+    if (this.onResult === undefined) this.result = result;
+    else this.onResult(result);
+  }
+}
+
+function inflatedNow(bytes: Uint8Array, size: number): Inflated {
+  try {
+    return gunzipSync(bytes, { maxOutputLength: size, chunkSize: Math.max(64, size + 1) });
+  } catch (error) {
+    return unreadable(error);
+  }
+}
+
+/** How long a message will be, at most; or why it is refused as it is. */
+function inflatedSize({ encoding, bytes, maxMessageBytes }: Compressed): number | WaymarkError {
+  if (encoding === "deflate") return Math.min(maxMessageBytes, bytes.length * MAX_RATIO);
+  if (bytes.length < MIN_GZIP_BYTES || bytes[0] !== 0x1f || bytes[1] !== 0x8b) return invalid("request", "not the bytes of a gzip message");
+  const size = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(bytes.length - 4, true);
+  return size <= maxMessageBytes ? size : tooLarge(maxMessageBytes);
+}
+
+function tooLarge(maxBytes: number): WaymarkError {
+  return new WaymarkError("quota_exceeded", `a message is at most ${maxBytes} bytes, this one is larger when inflated`);
+}
+
+function busy(): WaymarkError {
+  return new WaymarkError("quota_exceeded", "too many compressed messages are being inflated here; send it plain, or later", {
+    retryMs: RETRY_MS,
+  });
+}
+
+function unreadable(error: unknown): WaymarkError {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const why = code === "ERR_BUFFER_TOO_LARGE" ? "inflates to more than it may" : "cannot be inflated";
+  return invalid("request", `a compressed message ${why} (${code})`);
+}

@@ -1,0 +1,168 @@
+/**
+ * How much compressed messages may cost together: bytes being inflated or not handled yet, and what a second may gain over
+ * what came on the wire. A few kilobytes of gzip become megabytes, so who sends the most of them waits behind everybody
+ * else. Pure: time comes in, the shell inflates.
+ */
+
+/** Bounds over all connections. */
+export interface InflationLimits {
+  /** Inflated bytes being made or not yet handled. One message may always be larger. */
+  readonly maxBytes: number;
+  /** Bytes a second that inflating may gain, and how many may be saved up. A message needs what it gains, at most `burstBytes`. */
+  readonly gainPerSecond: number;
+  readonly burstBytes: number;
+  /** Messages that wait, and their bytes as they came; beyond it the dearest is refused. */
+  readonly maxWaiting: number;
+  readonly maxWaitingBytes: number;
+  /** What waited for so long is refused. */
+  readonly waitMs: number;
+}
+
+export const DEFAULT_INFLATION_LIMITS: InflationLimits = {
+  maxBytes: 8 * 1_024 * 1_024,
+  gainPerSecond: 2 * 1_024 * 1_024,
+  burstBytes: 4 * 1_024 * 1_024,
+  maxWaiting: 256,
+  maxWaitingBytes: 8 * 1_024 * 1_024,
+  waitMs: 2_000,
+};
+
+/** What a message may become for each byte that came, and what any may become: like this it costs no more than one sent plain. */
+const FREE_RATIO = 16;
+const FREE_BYTES = 4_096;
+
+/** A message that asks to be inflated. */
+export interface Claim {
+  /** Whose connection it came on: what it gains is charged to it. */
+  readonly owner: object;
+  /** As it came. */
+  readonly wireBytes: number;
+  /** As it will be. */
+  readonly inflatedBytes: number;
+  /** Called once for a claim that waited, later. */
+  readonly decided: (isGranted: boolean) => void;
+}
+
+/** A claim that was taken in. */
+export interface Ticket {
+  readonly claim: Claim;
+  readonly gainBytes: number;
+  /** Cheapest first: what it gains on top of what its connection gained lately. */
+  readonly price: number;
+  readonly untilMonoMs: number;
+  state: "waiting" | "granted" | "over";
+}
+
+interface Account {
+  chargedBytes: number;
+  monoMs: number;
+}
+
+export class InflationBudget {
+  readonly #limits: InflationLimits;
+  readonly #accounts = new WeakMap<object, Account>();
+  /** By price. */
+  readonly #waiting: Ticket[] = [];
+  #waitingBytes = 0;
+  #usedBytes = 0;
+  #gainBytes: number;
+  #gainMonoMs = 0;
+
+  constructor(limits: InflationLimits) {
+    this.#limits = limits;
+    this.#gainBytes = limits.burstBytes;
+  }
+
+  /** Inflated bytes being made or held. */
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  get waitingCount(): number {
+    return this.#waiting.length;
+  }
+
+  /** Takes a claim: the ticket is granted, waits for `decided`, or is over, which refuses it. */
+  claim(claim: Claim, monoMs: number): Ticket {
+    this.#save(monoMs);
+    const gainBytes = Math.max(0, claim.inflatedBytes - Math.max(FREE_BYTES, claim.wireBytes * FREE_RATIO));
+    const price = gainBytes === 0 ? 0 : gainBytes + this.#chargedTo(claim.owner, monoMs);
+    const ticket: Ticket = { claim, gainBytes, price, untilMonoMs: monoMs + this.#limits.waitMs, state: "waiting" };
+    const isFirst = price < (this.#waiting[0]?.price ?? Number.POSITIVE_INFINITY);
+    if (isFirst && this.#fits(ticket)) this.#grant(ticket, monoMs);
+    else this.#queue(ticket);
+    return ticket;
+  }
+
+  /** What was inflated is handled, or its stream is gone. Harmless when done again. */
+  release(ticket: Ticket, monoMs: number): void {
+    if (ticket.state === "waiting") this.#leave(ticket);
+    if (ticket.state === "granted") this.#usedBytes -= ticket.claim.inflatedBytes;
+    ticket.state = "over";
+    this.check(monoMs);
+  }
+
+  /** Grants what may go on by now, and refuses what waited too long. */
+  check(monoMs: number): void {
+    this.#save(monoMs);
+    for (const late of this.#waiting.filter((ticket) => ticket.untilMonoMs <= monoMs)) this.#refuse(late);
+    for (let next = this.#waiting[0]; next !== undefined && this.#fits(next); next = this.#waiting[0]) {
+      this.#leave(next);
+      this.#grant(next, monoMs);
+      next.claim.decided(true);
+    }
+  }
+
+  #fits({ claim, gainBytes }: Ticket): boolean {
+    if (this.#gainBytes < Math.min(gainBytes, this.#limits.burstBytes)) return false;
+    return this.#usedBytes === 0 || this.#usedBytes + claim.inflatedBytes <= this.#limits.maxBytes;
+  }
+
+  #grant(ticket: Ticket, monoMs: number): void {
+    const { claim, gainBytes } = ticket;
+    ticket.state = "granted";
+    this.#usedBytes += claim.inflatedBytes;
+    this.#gainBytes -= gainBytes;
+    if (gainBytes > 0) this.#accounts.set(claim.owner, { chargedBytes: this.#chargedTo(claim.owner, monoMs) + gainBytes, monoMs });
+  }
+
+  #queue(ticket: Ticket): void {
+    const at = this.#waiting.findIndex((other) => other.price > ticket.price);
+    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, ticket);
+    this.#waitingBytes += ticket.claim.wireBytes;
+    while (this.#waiting.length > this.#limits.maxWaiting || this.#waitingBytes > this.#limits.maxWaitingBytes) {
+      const dearest = this.#waiting.at(-1);
+      if (dearest === undefined) return;
+      if (dearest === ticket) {
+        this.#leave(ticket);
+        ticket.state = "over";
+      } else this.#refuse(dearest);
+    }
+  }
+
+  #leave(ticket: Ticket): void {
+    this.#waiting.splice(this.#waiting.indexOf(ticket), 1);
+    this.#waitingBytes -= ticket.claim.wireBytes;
+  }
+
+  #refuse(ticket: Ticket): void {
+    if (ticket.state !== "waiting") return; // What it makes room for may have refused it already.
+    this.#leave(ticket);
+    ticket.state = "over";
+    ticket.claim.decided(false);
+  }
+
+  /** What the connection gained, forgotten as fast as gains are allowed. */
+  #chargedTo(owner: object, monoMs: number): number {
+    const account = this.#accounts.get(owner);
+    if (account === undefined) return 0;
+    return Math.max(0, account.chargedBytes - ((monoMs - account.monoMs) * this.#limits.gainPerSecond) / 1_000);
+  }
+
+  #save(monoMs: number): void {
+    const { gainPerSecond, burstBytes } = this.#limits;
+    const saved = ((monoMs - this.#gainMonoMs) * gainPerSecond) / 1_000;
+    this.#gainBytes = Math.min(burstBytes, this.#gainBytes + Math.max(0, saved));
+    this.#gainMonoMs = monoMs;
+  }
+}

@@ -1,0 +1,42 @@
+/** What one turn does is bounded in records, whatever the catalog holds (semantics.md, Watch 11); `bench/standstills.ts` measures the time. */
+import { expect, test } from "vitest";
+import { Feed } from "../../src/catalog/feed.ts";
+import { ANY, type Filter } from "../../src/catalog/filter.ts";
+import { Reader } from "../../src/catalog/reader.ts";
+import { timeOf } from "../fakes/history.ts";
+import { counting, fill, keysOf } from "../fakes/many.ts";
+import { KEYS, MeshNode } from "../fakes/mesh.ts";
+
+const MANY = 12_000;
+const MOST = 10_001;
+const T = timeOf(1, 0);
+const LATER = timeOf(10_000, 0);
+
+function watch(node: MeshNode, filter: Filter): Feed {
+  const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: "e", isNamesOnly: false, withDigest: false };
+  return new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 100 }, T);
+}
+
+test("a watch that most changes do not concern looks at some of them at a time, and says when it is to be asked again", () => {
+  const node = new MeshNode("a");
+  const feed = watch(node, { ...ANY, namespace: "svc" });
+  while (feed.next(T, 1000, true) !== undefined);
+  fill(node, [...keysOf(MANY), KEYS[0]!]);
+  const before = feed.revision;
+  expect([feed.next(T, 1000, true), feed.isUnfinished]).toEqual([undefined, true]);
+  expect(feed.revision - before).toBeLessThanOrEqual(MOST);
+  expect([feed.next(T, 1000, true)?.changes.length, feed.isUnfinished, feed.revision]).toEqual([1, false, node.replica.revision]);
+  expect([feed.next(LATER, 1000, true)?.isBookmark, feed.isUnfinished]).toEqual([true, false]);
+});
+
+test("who gives looks at some records at a time, also where none of them is for the peer", () => {
+  const node = new MeshNode("a");
+  fill(node, keysOf(MANY));
+  const { self } = node.replica;
+  const visited = counting(self.log);
+  // Where nothing may be carried a frame is empty, and the next one goes on behind it.
+  const first = node.frame(self, { after: 0, isComplete: true }, 1_000_000_000);
+  expect([visited.count <= MOST, first.isLast, first.through]).toEqual([true, false, MOST - 1]);
+  const second = node.frame(self, { after: first.through, isComplete: true }, 1_000_000_000);
+  expect([second.isLast, first.records.length + second.records.length]).toEqual([true, MANY]);
+});

@@ -1,0 +1,36 @@
+/** The filter of a query that looks into the entry. */
+import { expect, test } from "vitest";
+import { ANY } from "../../src/catalog/filter.ts";
+import { KIND } from "../../src/catalog/record.ts";
+import { VersionRange } from "../../src/catalog/versions.ts";
+import { subjectTest } from "../../src/discovery/entry-tests.ts";
+import { at, draft, Registry } from "../fakes/registry.ts";
+
+function held() {
+  const registry = new Registry();
+  const key = { namespace: "svc", name: "orders", instanceId: "1", kind: KIND.TOPIC };
+  const topic = draft("orders", { key, detail: { case: "topic", value: { patterns: ["orders.*", "refunds.#"] } } });
+  registry.register("ann", [topic], at(0), { isStatic: true });
+  const [orders] = registry.replica.lookup.all.block(0);
+  if (orders === undefined) throw new Error("orders is not held");
+  return { replica: registry.replica, orders };
+}
+
+test("nothing is asked of entries unless a subject is given", () => {
+  expect(subjectTest("", ANY, held().replica)).toBeUndefined();
+});
+
+test("a subject is asked of topics, and the reason says what was there", () => {
+  const { replica, orders } = held();
+  const fault = (subject: string) => subjectTest(subject, { ...ANY, kindMask: 1 << KIND.TOPIC }, replica)?.(orders);
+  expect([fault("orders.eu"), fault("refunds")]).toEqual([undefined, undefined]);
+  expect(fault("other")).toEqual({ reason: "subject", detail: "none of its 2 patterns stands for other" });
+});
+
+test.each([
+  { subject: "a.*", asked: {}, says: "subject" },
+  { subject: "a", asked: { kindMask: 1 << KIND.SERVICE }, says: "only topics carry subjects" },
+  { subject: "a", asked: { versions: new VersionRange("^1"), kindMask: 1 << KIND.FUNCTION }, says: "give one of them" },
+])("$subject beside $asked is refused: $says", ({ subject, asked, says }) => {
+  expect(() => subjectTest(subject, { ...ANY, ...asked }, held().replica)).toThrow(says);
+});

@@ -1,0 +1,82 @@
+/** Static entries of a node that leaves, and of one that takes them (semantics.md, Stop). */
+import { expect, test } from "vitest";
+import { BODY } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { at, caller, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
+
+const HLC_PER_MS = 2048;
+const B = { nodeId: "b", generation: 1 };
+
+test("an offered record is put with its content and principal, one step above, under a static lease; its node's name is ours", () => {
+  const r = new Registry();
+  r.hear("web", BODY.ENTRY, 10, at(10));
+  expect(r.registrar.handOver.take(B, [1], at(20))).toBe(1);
+  r.flush(at(20));
+  const own = r.replica.own(keyOf("web"));
+  expect(own).toMatchObject({ body: BODY.ENTRY, principal: "ann", hlc: (WALL + 10) * HLC_PER_MS + 1, origin: { nodeId: "a" } });
+  expect(own?.traits.tags).toEqual(["theirs"]);
+  expect(r.leases.find(r.leases.leaseOf(keyOf("web")) ?? "")).toMatchObject({ ttlMs: undefined, principal: "ann", keyCount: 1 });
+  // After a restart as well.
+  expect(r.twin().names()).toEqual(["web"]);
+});
+
+test.each([
+  { what: "unregistered since", body: BODY.UNREGISTERED },
+  { what: "registered anew since", body: BODY.ENTRY },
+])("a record that another node has $what is not taken", ({ body }) => {
+  const r = new Registry();
+  r.hear("web", BODY.ENTRY, 10, at(10));
+  r.hear("web", body, 20, at(20), "c");
+  expect(r.registrar.handOver.take(B, [1], at(30))).toBe(0);
+});
+
+test("an unregister by who has not seen the hand-over wins, though its clock is behind", () => {
+  const r = new Registry();
+  r.hear("web", BODY.ENTRY, 60_000, at(0));
+  // As another node would stamp it, knowing the first record only.
+  r.registrar.unregisterKeys(caller("ann"), [keyOf("web")], at(0));
+  const unregistered = r.replica.own(keyOf("web"))?.hlc ?? 0;
+  r.flush(at(0));
+  expect(unregistered).toBeGreaterThan((WALL + 60_000) * HLC_PER_MS + 1000);
+  expect(r.registrar.handOver.take(B, [1], at(10))).toBe(0);
+});
+
+test("the leaver ends its record when it sees the successor, not before, and nothing when there is nobody", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web"), draft("db", { scope: SCOPE.LOCAL })], at(0), { isStatic: true });
+  r.register("ann", [draft("api")], at(0));
+  const { handOver } = r.registrar;
+  r.registrar.endOwn(0, 1000, at(100));
+  r.flush(at(100));
+  expect([r.names(), handOver.localEndedCount]).toEqual([["web"], 1]);
+  handOver.begin(at(100));
+  const takers = [{ nodeId: "b", refusals: 0 }];
+  const { offers } = handOver.step(takers, at(100));
+  expect(offers).toEqual([{ nodeId: "b", seqs: [r.replica.own(keyOf("web"))?.seq] }]);
+  r.flush(at(100));
+  expect(handOver.step(takers, at(150))).toEqual({ offers: [], isOver: false });
+  r.hear("web", BODY.ENTRY, 200, at(200));
+  expect(handOver.step(takers, at(200)).isOver).toBe(true);
+  r.flush(at(200));
+  expect([r.replica.own(keyOf("web"))?.body, handOver.takenCount, handOver.left(), r.leases.size]).toEqual([BODY.EXPIRED, 1, [], 0]);
+});
+
+test("who refuses, or takes too long, is passed over; without anybody it is over, and the entries stand", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0), { isStatic: true });
+  r.flush(at(0));
+  const { handOver } = r.registrar;
+  handOver.begin(at(0));
+  const [b, c] = [
+    { nodeId: "b", refusals: 0 },
+    { nodeId: "c", refusals: 0 },
+  ];
+  const asked = (step: { readonly offers: readonly { readonly nodeId: string }[] }) => step.offers.map(({ nodeId }) => nodeId);
+  expect(asked(handOver.step([b, c], at(0)))).toEqual(["b"]);
+  expect(asked(handOver.step([{ ...b, refusals: 1 }, c], at(10)))).toEqual(["c"]);
+  expect(asked(handOver.step([c], at(1000)))).toEqual([]);
+  expect(asked(handOver.step([{ ...b, refusals: 1 }, c], at(2100)))).toEqual(["b"]);
+  expect(handOver.step([], at(2200)).isOver).toBe(false);
+  expect(handOver.step([], at(3000)).isOver).toBe(true);
+  expect(handOver.left()).toHaveLength(1);
+});

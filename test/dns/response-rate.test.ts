@@ -1,0 +1,50 @@
+import { expect, test } from "vitest";
+import { Responder } from "../../src/dns/responder.ts";
+import { prefixOf, ResponseRate } from "../../src/dns/response-rate.ts";
+import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+import { queryBytes, responseText } from "../fakes/dns-text.ts";
+
+test.each([
+  { address: "192.0.2.7", prefix: "192.0.2" },
+  { address: "::ffff:192.0.2.7", prefix: "192.0.2" },
+  { address: "2001:db8:1:2345::1", prefix: "2001:db8:1:23" },
+  { address: "2001:db8:1:23ff:1:2:3:4", prefix: "2001:db8:1:23" },
+  { address: "2001:db8:1:45::1", prefix: "2001:db8:1:00" },
+  { address: "2001:db8::1", prefix: "2001:db8:0:00" },
+  { address: "fe80::1%eth0", prefix: "fe80:0:0:00" },
+  { address: "::1", prefix: "0:0:0:00" },
+])("$address is of network $prefix", ({ address, prefix }) => {
+  expect(prefixOf(address)).toBe(prefix);
+});
+
+test("a network has its answers of a second at once and then as they come back, whichever of its addresses asks", () => {
+  const rate = new ResponseRate({ perSecond: 4, maxNetworks: 100 });
+  const taken = (monoMs: number) => Array.from({ length: 10 }, (_, i) => rate.takes(`192.0.2.${i}`, monoMs)).filter(Boolean).length;
+  expect([taken(1000), taken(1000), taken(1500), taken(60_000)]).toEqual([4, 0, 2, 4]);
+  expect(rate.takes("192.0.3.1", 60_000)).toBe(true);
+});
+
+test("a crowd of forged addresses takes no more memory than was set", () => {
+  const rate = new ResponseRate({ perSecond: 1, maxNetworks: 64 });
+  for (let i = 0; i < 100_000; i++) rate.takes(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 0);
+  for (let i = 0; i < 10_000; i++) rate.takes(`10.${i >> 8}.${i & 255}.1`, 0);
+  expect(rate.size).toBeLessThanOrEqual(64);
+});
+
+test("a question that is cut is told TC and nothing else, in no more bytes than it had; what is no question gets nothing", () => {
+  const responder = new Responder({ settings: TEST_DNS_SETTINGS, random: () => 0.5 });
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  for (const bufsize of [undefined, 1232]) {
+    const query = queryBytes({ name: "web.market.waymark", type: "A", bufsize });
+    const reply = responder.cut(query);
+    expect(reply).toMatchObject({ isTruncated: true, rcode: "NOERROR", qtype: "A" });
+    expect(reply?.bytes.length).toBeLessThanOrEqual(query.length);
+    expect(responseText(reply?.bytes ?? new Uint8Array())).toBe("NOERROR tc");
+    // The next answer is whole again.
+    expect(responder.respond(query, "udp", () => catalog)?.isTruncated).toBe(false);
+  }
+  expect(responder.cut(new Uint8Array(5))).toBeUndefined();
+  const broken = Uint8Array.from(queryBytes({ name: "web", type: "A" }));
+  broken[5] = 7;
+  expect(responder.cut(broken)).toBeUndefined();
+});

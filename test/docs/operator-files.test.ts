@@ -1,0 +1,67 @@
+/** The files that operators copy: alerts, the systemd unit and the container. */
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { ALL_VERBS as VERBS } from "../../src/cli/verbs-full.ts";
+import { loadConfig } from "../../src/config.ts";
+import { parseDurationMs } from "../../src/lib/duration.ts";
+import { METRICS } from "../../src/lib/metrics.ts";
+
+const ALERTS = "docs/examples/prometheus/alerts.yaml";
+const isPromtool = spawnSync("promtool", ["--version"]).error === undefined;
+
+interface Rules {
+  readonly groups: readonly {
+    readonly rules: readonly { readonly alert: string; readonly expr: string; readonly annotations: Readonly<Record<string, string>> }[];
+  }[];
+}
+const rules = (parse(readFileSync(ALERTS, "utf8")) as Rules).groups.flatMap((group) => group.rules);
+
+describe.skipIf(!isPromtool)(`promtool${isPromtool ? "" : " (skipped: needs promtool)"}`, () => {
+  test.each([
+    { verb: "rules", file: "alerts.yaml", command: "check" },
+    { verb: "rules", file: "alerts.test.yaml", command: "test" },
+  ])("$command $verb takes $file", ({ command, verb, file }) => {
+    const { status, stdout, stderr } = spawnSync("promtool", [command, verb, file], { cwd: "docs/examples/prometheus", encoding: "utf8" });
+    expect({ status, stdout, stderr }).toMatchObject({ status: 0 });
+  });
+});
+
+test.each(rules)("the alert $alert asks for metrics that there are, and names a page that there is", ({ expr, annotations }) => {
+  const names = [...expr.matchAll(/\b(?:waymark|mesh|discovery|dns|rpc)_\w+/g)].map(([name]) => name.replace(/_bucket$/, ""));
+  expect(names.filter((name) => !(name in METRICS))).toEqual([]);
+  const pages = [
+    ...Object.values(annotations)
+      .join(" ")
+      .matchAll(/docs\/[\w/-]+\.md/g),
+  ].map(([page]) => page);
+  expect(pages.filter((page) => !existsSync(page))).toEqual([]);
+});
+
+test("the systemd unit runs commands that there are, and waits longer than a stop may take", () => {
+  const unit = readFileSync("docs/examples/systemd/waymark.service", "utf8");
+  const commands = [...unit.matchAll(/^Exec\w+=\/opt\/waymark\/bin\/waymark (.*)$/gm)].map(([, command = ""]) => command);
+  expect(commands).toHaveLength(2);
+  const known = commands.map((command) => VERBS.find(({ path }) => command.startsWith(`${path} `))?.path);
+  expect(known).toEqual(["config validate", "serve"]);
+  const loaded = loadConfig({ env: {}, flags: new Map() });
+  const stopMs = loaded.ok ? loaded.effective.settings.node.stopTimeoutMs : Number.NaN;
+  expect(parseDurationMs(/^TimeoutStopSec=(\S+)$/m.exec(unit)?.[1] ?? "")).toBeGreaterThan(stopMs);
+});
+
+test("the container opens the ports that a node has by default, and runs a Node.js that is new enough", () => {
+  const file = readFileSync("docs/examples/docker/Dockerfile", "utf8");
+  const loaded = loadConfig({ env: {}, flags: new Map() });
+  if (!loaded.ok) throw new Error("the defaults are no settings");
+  const { listen, fabric, dns } = loaded.effective.settings;
+  expect(/^EXPOSE (.*)$/m.exec(file)?.[1]?.split(" ")).toEqual([
+    `${listen.grpcPort}`,
+    `${fabric.port}`,
+    `${listen.httpPort}`,
+    `${dns.udpPort}/udp`,
+    `${dns.udpPort}/tcp`,
+  ]);
+  const { engines } = JSON.parse(readFileSync("package.json", "utf8")) as { readonly engines: { readonly node: string } };
+  expect(`>=${/^FROM node:(\d+)/m.exec(file)?.[1]}`).toBe(engines.node);
+});

@@ -1,0 +1,33 @@
+/** What README says of the tests themselves: what a machine may lack, so that a skip surprises nobody. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+
+/** Words of README, and how a test that may be skipped looks for what they name. */
+const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
+  { word: "`dig`", looksFor: /isDigThere|hasDig/ },
+  { word: "`strace`", looksFor: /hasStrace/ },
+  { word: "`libfaketime`", looksFor: /libfaketime/ },
+  { word: "`chromium`", looksFor: /hasChromium/ },
+  { word: "`promtool`", looksFor: /isPromtool/ },
+  { word: "`grpcurl`", looksFor: /isGrpcurlThere/ },
+  { word: "`go`", looksFor: /isGoThere/ },
+  { word: "`python3`", looksFor: /findPython/ },
+  { word: "being root", looksFor: /isRoot/ },
+  { word: "history of the repository", looksFor: /hasFirstVersion/ },
+  // Blocks of pages name their tool: `dig`, `grpcurl`.
+  { word: "`dig`", looksFor: /isHere\(block\)/ },
+  { word: "`/proc`", looksFor: /\/proc\/self/ },
+];
+
+test("README names everything without which a test of npm test is skipped", () => {
+  const readme = readFileSync("README.md", "utf8");
+  const files = readdirSync("test", { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".test.ts") && !/^(long|chaos|nightly|soak)\//.test(name) && name !== "docs/skips.test.ts")
+    .map((name) => ({ name, text: readFileSync(join("test", name), "utf8") }))
+    .filter(({ text }) => /\.(runIf|skipIf)\(/.test(text));
+  expect(files.length).toBeGreaterThan(8);
+  const said = NEEDS.filter(({ word }) => readme.includes(word));
+  const silent = files.filter(({ text }) => !said.some(({ looksFor }) => looksFor.test(text)));
+  expect(silent.map(({ name }) => name)).toEqual([]);
+});

@@ -1,0 +1,191 @@
+/** Aliases at several real nodes, as `dig` finds them: each is judged from its record, alike at all, and by the policy of the moment. */
+import { execFile, execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, describe, expect, test } from "vitest";
+import { eventually } from "../fakes/faulty-cluster.ts";
+import { type FirstVersion, hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+
+const run = promisify(execFile);
+function isDigThere(): boolean {
+  try {
+    execFileSync("dig", ["-v"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-alias-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+const FABRIC_TOKEN = join(HOME, "fabric.token");
+writeFileSync(FABRIC_TOKEN, "a-token-of-the-alias-tests\n", { mode: 0o600 });
+const ADMIN = "the-token-of-an-admin-of-the-mesh";
+const EVIL = "the-token-of-somebody-who-writes";
+const hashOf = (token: string): string => createHash("sha256").update(token).digest("hex");
+const CREDENTIALS = [
+  { tenant: "op", token_sha256: hashOf(ADMIN), roles: ["mesh.admin"] },
+  { tenant: "evil", token_sha256: hashOf(EVIL), roles: ["mesh.operate"] },
+];
+/** A node of the first version takes any alias from anybody, and knows fewer settings. */
+const SETTINGS = {
+  fabric: { cluster_token_file: FABRIC_TOKEN, interval: "400ms", ping_timeout: "250ms", join_timeout: "20s" },
+  tenants: { credentials: CREDENTIALS },
+  observability: { log_level: "warn" },
+};
+
+interface Start {
+  readonly seeds?: readonly NodeProcess[];
+  readonly zones?: readonly string[];
+  readonly flags?: readonly string[];
+  readonly program?: string;
+}
+
+async function start(name: string, { seeds = [], zones = ["waymark"], flags = [], program }: Start = {}): Promise<NodeProcess> {
+  const path = join(HOME, `${name}.json`);
+  writeFileSync(path, JSON.stringify({ ...SETTINGS, dns: { zones } }));
+  const joins = seeds.flatMap((seed) => ["--join", seed.listeners["fabric"] ?? ""]);
+  return startNodeProcess(
+    ["--node-id", name, "--data-dir", join(HOME, name), "--config", path, ...joins, ...flags],
+    [],
+    undefined,
+    program,
+  );
+}
+
+/** Status and records of the answer, without owner and ttl. */
+async function dig(node: NodeProcess, name: string): Promise<string> {
+  const [host = "", port = ""] = (node.listeners["dns"] ?? "").split(":");
+  const args = [`@${host}`, "-p", port, "+time=5", "+tries=2", "+norec", "+noall", "+comments", "+answer", "A", name];
+  const { stdout } = await run("dig", args);
+  const status = /status: ([A-Z]+)/.exec(stdout)?.[1] ?? "no answer";
+  const lines = stdout.split("\n").filter((line) => line !== "" && !line.startsWith(";"));
+  return [status, ...lines.map((line) => line.split(/\s+/).slice(3).join(" "))].join(" ");
+}
+
+/** Waits until each node answers each name so. */
+async function expectAnswers(nodes: readonly NodeProcess[], want: Readonly<Record<string, string>>): Promise<void> {
+  for (const node of nodes) {
+    await eventually(`what ${node.nodeId} answers`, async () => {
+      const found = await Promise.all(Object.keys(want).map(async (name) => [name, await dig(node, name)] as const));
+      return found.flatMap(([name, answer]) => (answer === want[name] ? [] : [`${name}: ${answer}`]));
+    });
+  }
+}
+
+interface Registration {
+  readonly token: string;
+  readonly namespace: string;
+  readonly aliases: readonly string[];
+}
+
+/** A service `web` with these aliases, under a static lease; beyond the cluster, where policy says who may. */
+function register(
+  node: NodeProcess,
+  { token, namespace, aliases }: Registration,
+): Promise<{ exit: number; stdout: string; stderr: string }> {
+  const named = [
+    "--namespace",
+    namespace,
+    "--name",
+    "web",
+    "--instance",
+    "1",
+    "--target",
+    "192.0.2.1:80",
+    "--scope",
+    "region",
+    "--token",
+    token,
+  ];
+  return node.run(["register", ...named, ...aliases.flatMap((alias) => ["--alias", alias])]);
+}
+
+async function applyPolicy(node: NodeProcess, name: string, owned: readonly string[]): Promise<void> {
+  const path = join(HOME, `${name}.yaml`);
+  const rules = owned.map((namespace) => `  - namespace: ${namespace}\n    owners: [bank]\n`);
+  writeFileSync(path, `version: ${name}\ndefault_allow: true\n${rules.length === 0 ? "" : `rules:\n${rules.join("")}`}`);
+  const { exit, stderr } = await node.run(["namespace", "policy", "apply", path, "--token", ADMIN]);
+  expect({ exit, stderr: exit === 0 ? "" : stderr }).toEqual({ exit: 0, stderr: "" });
+}
+
+const NONE = "NXDOMAIN";
+const OP = "NOERROR CNAME web.svc.op.waymark. A 192.0.2.1";
+const EVILS = "NOERROR CNAME web.svc.evil.waymark. A 192.0.2.1";
+
+describe.skipIf(!isDigThere())("an alias at several nodes", () => {
+  test("is judged alike at all, by each policy anew, after restarts and hand-overs, and by a newcomer", async () => {
+    await using nodes = new AsyncDisposableStack();
+    const begin = async (name: string, how: Start = {}) => nodes.use(await start(name, how));
+    const a = await begin("a");
+    const [b, c] = await Promise.all([begin("b", { seeds: [a] }), begin("c", { seeds: [a] })]);
+    const refused = await register(a, { token: EVIL, namespace: "svc.evil", aliases: ["root"] });
+    expect(refused.stderr).toContain("mesh.admin");
+    expect((await register(a, { token: EVIL, namespace: "svc.evil", aliases: ["api.svc.bank"] })).exit).toBe(0);
+    expect((await register(b, { token: ADMIN, namespace: "svc.op", aliases: ["root", "vault"] })).exit).toBe(0);
+    const free = { "root.waymark": OP, "vault.waymark": OP, "api.svc.bank.waymark": EVILS };
+    await expectAnswers([a, b, c], free);
+
+    await applyPolicy(c, "bank", ["svc.bank", "vault"]);
+    const owned = { "root.waymark": OP, "vault.waymark": NONE, "api.svc.bank.waymark": NONE };
+    await expectAnswers([a, b, c], owned);
+
+    // Its node leaves, and another takes the entry over; then that one is killed and finds it in its journal.
+    await b.stop("SIGTERM");
+    await expectAnswers([a, c], owned);
+    await Promise.all([a.stop("SIGKILL"), c.stop("SIGKILL")]);
+    const flags = ["--fabric-port", (a.listeners["fabric"] ?? "").split(":")[1] ?? "0"];
+    const again = await Promise.all([begin("a", { flags }), begin("c", { seeds: [a] }), begin("d", { seeds: [a] })]);
+    await expectAnswers(again, owned);
+
+    await applyPolicy(again[0], "open", []);
+    await expectAnswers(again, free);
+  }, 180_000);
+
+  test("that is a single label only in another node's zone counts there for an admin only, whatever its registrant says", async () => {
+    await using a = await start("one");
+    await using b = await start("two", { seeds: [a], zones: ["waymark", "corp"] });
+    const key = { namespace: "svc.evil", name: "web", instanceId: "1" };
+    const entry = { key, targets: [{ host: "192.0.2.1", port: 80 }], aliases: ["pay.corp"], registeredByAdmin: true };
+    const sent = await fetch(`http://${a.listeners["http"]}/waymark.discovery.v1.DiscoveryService/Register`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${EVIL}` },
+      body: JSON.stringify({ entries: [entry], static: true }),
+    });
+    expect(sent.status).toBe(200);
+    expect((await register(a, { token: ADMIN, namespace: "svc.op", aliases: ["root.corp"] })).exit).toBe(0);
+    await expectAnswers([a], { "pay.corp.waymark": EVILS });
+    await expectAnswers([b], { "root.corp": OP.replace("waymark", "corp"), "web.svc.evil.corp": "NOERROR A 192.0.2.1" });
+    expect(await dig(b, "pay.corp")).toBe(NONE);
+  }, 60_000);
+});
+
+const isOldThere = hasFirstVersion();
+describe.skipIf(!isDigThere() || !isOldThere)(
+  `an alias of the first version${isOldThere ? "" : " (skipped: needs the history of the repository)"}`,
+  () => {
+    test("of a single label does not count at this one, and does once an admin registers it again", async () => {
+      using first: FirstVersion = unpackFirstVersion();
+      await using old = await start("old", { program: first.program });
+      await using now = await start("now", { seeds: [old] });
+      expect((await register(old, { token: EVIL, namespace: "svc.evil", aliases: ["root", "api.svc.bank"] })).exit).toBe(0);
+      await expectAnswers([now], { "api.svc.bank.waymark": EVILS, "root.waymark": NONE });
+      expect((await register(old, { token: ADMIN, namespace: "svc.op", aliases: ["top"] })).exit).toBe(0);
+      expect((await register(now, { token: ADMIN, namespace: "svc.op2", aliases: ["top"] })).exit).toBe(0);
+      await expectAnswers([now], { "top.waymark": OP.replace("svc.op", "svc.op2"), "web.svc.op.waymark": "NOERROR A 192.0.2.1" });
+      // What it does not know is no reason for the first version to refuse a record.
+      await expectAnswers([old], { "web.svc.op2.waymark": "NOERROR A 192.0.2.1" });
+      // Its own directory, opened by this version: nobody noted who had registered it.
+      await old.stop("SIGKILL");
+      await using upgraded = await start("old", { seeds: [now] });
+      const both = { "api.svc.bank.waymark": EVILS, "root.waymark": NONE, "top.waymark": OP.replace("svc.op", "svc.op2") };
+      await expectAnswers([now, upgraded], both);
+      expect((await register(upgraded, { token: ADMIN, namespace: "svc.evil", aliases: ["root", "api.svc.bank"] })).exit).toBe(0);
+      await expectAnswers([now, upgraded], { ...both, "root.waymark": EVILS });
+    }, 120_000);
+  },
+);

@@ -1,0 +1,123 @@
+/** The first version beside this one: its directories are opened, and a cluster of both replicates both ways. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../fakes/faulty-cluster.ts";
+import { type FirstVersion, hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
+import { GrpcDoor } from "../fakes/node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-mixed-"));
+const TOKEN = join(HOME, "cluster.token");
+const FAST = join(HOME, "fast.json");
+const isThere = hasFirstVersion();
+let first: FirstVersion | undefined;
+
+beforeAll(() => {
+  writeFileSync(TOKEN, "one token for old and new nodes\n".replaceAll(" ", "-"), { mode: 0o600 });
+  writeFileSync(
+    FAST,
+    JSON.stringify({ fabric: { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", cluster_token_file: TOKEN } }),
+  );
+  if (isThere) first = unpackFirstVersion();
+});
+afterAll(() => {
+  first?.[Symbol.dispose]();
+  rmSync(HOME, { recursive: true, force: true });
+});
+
+class Member implements AsyncDisposable {
+  readonly node: NodeProcess;
+  readonly door: GrpcDoor;
+
+  constructor(node: NodeProcess) {
+    this.node = node;
+    this.door = new GrpcDoor(node.grpc);
+  }
+
+  get fabric(): string {
+    return this.node.listeners["fabric"] ?? "";
+  }
+
+  async register(name: string, isStatic: boolean): Promise<void> {
+    const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" }, scope: "SCOPE_REGION" };
+    const said = { entries: [{ ...entry, targets: [{ host: "10.0.0.1", port: 80, protocol: "http" }] }], static: isStatic };
+    const answer = await this.door.ask("register", said);
+    if (answer.code !== "OK") throw new Error(`${name} was not registered: ${answer.message}`);
+  }
+
+  async unregister(name: string): Promise<void> {
+    const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" };
+    const { response } = await this.door.ask("unregister", { keys: [key] });
+    if (response["removed"] !== 1) throw new Error(`${name} was not removed: ${JSON.stringify(response)}`);
+  }
+
+  async names(): Promise<readonly string[]> {
+    const { response } = await this.door.ask("catalogQuery", { namespacePrefix: "svc" });
+    return ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name).toSorted();
+  }
+
+  /** Waits until exactly these are visible; fails with what was visible last. */
+  async expectNames(names: readonly string[]): Promise<void> {
+    await eventually(`what ${this.node.nodeId} shows`, async () => {
+      const found = await this.names();
+      return JSON.stringify(found) === JSON.stringify(names) ? [] : [`${found.join(", ")} instead of ${names.join(", ")}`];
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.door[Symbol.dispose]();
+    await this.node[Symbol.asyncDispose]();
+  }
+}
+
+/** A node of the first version or of this one, by the same flags. */
+async function start(version: "first" | "this", nodeId: string, flags: readonly string[] = []): Promise<Member> {
+  const all = ["--node-id", nodeId, "--config", FAST, "--data-dir", join(HOME, nodeId), ...flags];
+  return new Member(await startNodeProcess(all, [], undefined, version === "first" ? first?.program : undefined));
+}
+
+describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs the history of the repository)"}`, () => {
+  test.each(["SIGTERM", "SIGKILL"] as const)(
+    "a directory of the first version is opened after %s, with all that it had acknowledged",
+    async (signal) => {
+      const nodeId = `alone-${signal}`;
+      await using old = await start("first", nodeId);
+      await old.register("static", true);
+      await old.register("leased", false);
+      await old.node.stop(signal);
+      await using now = await start("this", nodeId);
+      await now.expectNames(["leased", "static"]);
+      await now.unregister("static");
+      expect(await now.names()).toEqual(["leased"]);
+    },
+  );
+
+  test("a cluster of both replicates both ways, and is upgraded node by node", async () => {
+    await using a = await start("first", "a");
+    await using b = await start("this", "b", ["--join", a.fabric]);
+    await a.register("of-a", true);
+    await b.register("of-b", true);
+    await a.register("taken-out-at-b", true);
+    await b.register("taken-out-at-a", true);
+    const four = ["of-a", "of-b", "taken-out-at-a", "taken-out-at-b"];
+    await a.expectNames(four);
+    await b.expectNames(four);
+    await a.unregister("taken-out-at-a");
+    await b.unregister("taken-out-at-b");
+    await a.expectNames(["of-a", "of-b"]);
+    await b.expectNames(["of-a", "of-b"]);
+
+    // A third joins by way of the old one, and the old one is replaced in its own directory.
+    await using c = await start("this", "c", ["--join", a.fabric]);
+    await c.expectNames(["of-a", "of-b"]);
+    const port = a.fabric.slice(a.fabric.lastIndexOf(":") + 1);
+    await a.node.stop("SIGKILL");
+    await using upgraded = await start("this", "a", ["--join", b.fabric, "--fabric-port", port]);
+    await upgraded.expectNames(["of-a", "of-b"]);
+    await upgraded.register("after", true);
+    for (const member of [b, c]) await member.expectNames(["after", "of-a", "of-b"]);
+    expect(await upgraded.names()).toEqual(["after", "of-a", "of-b"]);
+  });
+});

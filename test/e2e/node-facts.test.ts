@@ -1,0 +1,45 @@
+/** What a node says of itself to clients of another: what it has, and how busy it is. */
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { afterAll, expect, test } from "vitest";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { eventually } from "../fakes/limited-node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-facts-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+function config(name: string, node: object): readonly string[] {
+  const path = join(HOME, `${name}.json`);
+  writeFileSync(path, JSON.stringify({ node: { id: name, ...node }, fabric: { interval: "400ms", ping_timeout: "250ms" } }));
+  return ["--ephemeral", "--config", path];
+}
+
+const clientOf = (node: NodeProcess) => createClient(DiscoveryService, createGrpcTransport({ baseUrl: `http://${node.grpc}` }));
+
+test("nodes are found by their resources, and a peer's load has clients and latency, not only utilisation", async () => {
+  await using big = await startNodeProcess(config("big", { resources: ["gpu", "ssd"] }));
+  await using small = await startNodeProcess([...config("small", { resources: ["ssd"] }), "--join", big.listeners["fabric"] ?? ""]);
+  const client = clientOf(small);
+  const found = async (...resources: string[]) =>
+    (await client.clusterMap({ resources })).nodes.map(({ key }) => key?.name ?? "").toSorted((a, b) => (a < b ? -1 : 1));
+  await eventually(async () => (await found()).length === 2);
+  expect(await found("ssd")).toEqual(["big", "small"]);
+  expect(await found("gpu")).toEqual(["big"]);
+  expect(await found("gpu", "ssd")).toEqual(["big"]);
+  expect(await found("tape")).toEqual([]);
+  const map = await small.run(["discovery", "cluster-map", "--resource", "gpu", "-o", "json"]);
+  expect(JSON.parse(map.stdout)).toMatchObject({ nodes: [{ key: { name: "big" }, resources: ["gpu", "ssd"] }] });
+
+  // The first report comes five seconds after the start.
+  for (let i = 0; i < 20; i++) await clientOf(big).catalogQuery({});
+  const loadOfBig = async () => (await client.listPeers({})).peers.find(({ nodeId }) => nodeId === "big")?.load;
+  await eventually(async () => (await loadOfBig()) !== undefined);
+  const load = await loadOfBig();
+  expect(load?.activeClients).toBeGreaterThan(0);
+  expect(load?.latencyMs).toBeGreaterThan(0);
+});

@@ -1,0 +1,68 @@
+/** Real nodes whose settings differ hold the same; where a record is refused all the same, everybody is told. */
+import type { JsonObject } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { eventually } from "../fakes/faulty-cluster.ts";
+import { GrpcDoor } from "../fakes/node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+
+const WEB = "svc.market";
+
+function start(nodeId: string, flags: readonly string[], settings: readonly string[] = []): Promise<NodeProcess> {
+  const place = ["--ephemeral", "--node-id", nodeId, "--cluster-id", "c1", "--region", "eu"];
+  return startNodeProcess([...place, ...flags], ["env", ...settings]);
+}
+
+const joining = (node: NodeProcess): readonly string[] => ["--join", node.listeners["fabric"] ?? ""];
+
+async function countAt(door: GrpcDoor, namespace = WEB): Promise<number> {
+  let count = 0;
+  for (let pageToken = ""; ; ) {
+    const { response } = await door.ask("catalogQuery", { namespace, limit: 1000, ...(pageToken !== "" && { pageToken }) });
+    const { items = [], nextPageToken = "" } = response as { items?: JsonObject[]; nextPageToken?: string };
+    count += items.length;
+    if (nextPageToken === "") return count;
+    pageToken = nextPageToken;
+  }
+}
+
+async function readiness(node: NodeProcess): Promise<string> {
+  return (await fetch(`http://${node.listeners["http"]}/readyz`)).text();
+}
+
+test("a node with narrow limits holds what a peer with wide ones took", async () => {
+  await using narrow = await start("a", [], ["WAYMARK_LIMITS__MAX_LIST_ITEMS=2", "WAYMARK_LIMITS__MAX_NAME_LENGTH=16"]);
+  await using wide = await start("b", joining(narrow));
+  using here = new GrpcDoor(narrow.grpc);
+  using there = new GrpcDoor(wide.grpc);
+  const key = { kind: "ENTRY_KIND_SERVICE", namespace: WEB, name: "a-name-that-is-longer-than-sixteen", instanceId: "1" };
+  const entry = { key, tags: ["one", "two", "three", "four"] };
+  expect((await here.ask("register", { entries: [entry], static: true })).code).toBe("INVALID_ARGUMENT");
+  expect((await there.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+  await eventually("it is there", async () => ((await countAt(here)) === 1 ? [] : ["not yet"]));
+  expect(await readiness(narrow)).not.toContain("partial");
+}, 60_000);
+
+test("more records of a node than are allowed: it is partial, both ends say so, and its peers are no source of it", async () => {
+  await using small = await start("a", [], ["WAYMARK_FABRIC__MAX_ORIGIN_RECORDS=1000"]);
+  await using full = await start("b", joining(small));
+  using here = new GrpcDoor(small.grpc);
+  using there = new GrpcDoor(full.grpc);
+  const entries = Array.from({ length: 1000 }, (_, n) => ({
+    key: { kind: "ENTRY_KIND_SERVICE", namespace: WEB, name: `web${n}`, instanceId: "1" },
+  }));
+  expect((await there.ask("register", { entries, static: true })).code).toBe("OK");
+  await eventually("the one beyond is refused", async () => {
+    const text = await readiness(small);
+    return text.includes("partial here") && text.includes("more than 1000 records of one origin") ? [] : [text];
+  });
+  expect(await countAt(here)).toBeLessThan(1000);
+  await full.command.errorLine(/origin_partial_at_peer/);
+  await small.command.errorLine(/"event":"origin_partial"/);
+  await eventually("its answers have an age", async () => {
+    const { code, reason } = await here.ask("catalogQuery", { namespace: WEB, maxStaleness: "1s" });
+    return code === "UNAVAILABLE" && reason === "too_stale" ? [] : [`${code} ${reason}`];
+  });
+  const own = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.own", name: "mine", instanceId: "1" } };
+  expect((await here.ask("register", { entries: [own], static: true })).code).toBe("OK");
+  await eventually("others go on", async () => ((await countAt(there, "svc.own")) === 1 ? [] : ["not yet"]));
+}, 90_000);

@@ -1,0 +1,109 @@
+/** How old what is held may be: whose silence counts. */
+import { expect, test } from "vitest";
+import { Freshness } from "../../src/fabric/freshness.ts";
+import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
+import { greetingOf } from "../fakes/fabric-world.ts";
+
+const QUIET_MS = 4000;
+const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
+
+/** The node "me" of cluster c1. */
+class Bench {
+  readonly members = new Map<string, MemberUpdate>();
+  readonly held = new Set<string>();
+  readonly freshness = new Freshness({
+    nodeId: "me",
+    clusterId: "c1",
+    members: () => this.members.values(),
+    findMember: (id) => this.members.get(id),
+    holdsOf: (id) => this.held.has(id),
+  });
+
+  /** Membership says so; links are wanted to all that are listed. */
+  say(status: MemberStatus, monoMs: number, ...nodeIds: readonly string[]): void {
+    for (const nodeId of nodeIds) {
+      const { capabilities: _c, clusterToken: _t, ...hello } = greetingOf(nodeId);
+      const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "" } as const;
+      const update = { ...hello, clusterId: nodeId.startsWith("x") ? "c2" : "c1", ...rest, status };
+      this.members.set(nodeId, update);
+      this.freshness.memberChanged(update);
+    }
+    const listed = [...this.members.values()].filter((member) => member.status === "alive" || member.status === "suspect");
+    this.freshness.want(
+      listed.map(({ nodeId }) => nodeId),
+      at(monoMs),
+    );
+  }
+
+  age(monoMs: number): number {
+    return this.freshness.read(at(monoMs), QUIET_MS).ageMs;
+  }
+}
+
+test("without peers there is no age; with them it is the silence of the slowest", () => {
+  const { freshness, ...bench } = new Bench();
+  expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 0, nodeIds: [] });
+  bench.members.clear();
+  freshness.want(["a", "b"], at(0));
+  freshness.inStep("a", at(9000));
+  freshness.inStep("b", at(5000));
+  expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 4000, nodeIds: [] });
+  expect(freshness.read(at(9001), QUIET_MS)).toEqual({ ageMs: 4001, nodeIds: ["b"] });
+  // One that nobody asked for never had a say.
+  freshness.inStep("stranger", at(9001));
+  expect(freshness.read(at(9002), QUIET_MS).ageMs).toBe(4002);
+});
+
+test.each<{ what: string; others: readonly string[]; dead: readonly string[]; counts: boolean }>([
+  { what: "one of two others", others: ["a", "b"], dead: ["a"], counts: false },
+  { what: "the only other node", others: ["a"], dead: ["a"], counts: true },
+  { what: "both others", others: ["a", "b"], dead: ["a", "b"], counts: true },
+  { what: "half of four", others: ["a", "b", "c"], dead: ["a", "b"], counts: false },
+  { what: "three of five", others: ["a", "b", "c", "d"], dead: ["a", "b", "c"], counts: true },
+  { what: "the only node of another cluster", others: ["a", "x1"], dead: ["x1"], counts: true },
+  { what: "half of another cluster", others: ["a", "x1", "x2"], dead: ["x1"], counts: false },
+])("a peer that died without goodbye counts on while more than half of its cluster is missing: $what", ({ others, dead, counts }) => {
+  const bench = new Bench();
+  bench.say("alive", 0, ...others);
+  bench.say("dead", 20_000, ...dead);
+  for (const id of others) if (!dead.includes(id)) bench.freshness.inStep(id, at(99_000));
+  expect(bench.age(100_000)).toBe(counts ? 100_000 : others.length > dead.length ? 1000 : 0);
+});
+
+test("it counts until it is back, or has left, or nothing of it is held and nobody remembers it", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a");
+  bench.say("dead", 20_000, "a");
+  expect(bench.age(50_000)).toBe(50_000);
+  bench.members.delete("a");
+  bench.held.add("a");
+  bench.freshness.memberChanged(undefined);
+  expect(bench.age(90_000_000)).toBe(90_000_000);
+  bench.held.delete("a");
+  bench.freshness.memberChanged(undefined);
+  expect(bench.age(90_000_001)).toBe(0);
+});
+
+test("a peer that is back is as old as its silence until it is in step; one that left is none", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a");
+  bench.say("dead", 20_000, "a");
+  bench.say("alive", 30_000, "a");
+  expect(bench.age(31_000)).toBe(31_000);
+  bench.freshness.inStep("a", at(31_000));
+  expect(bench.age(31_500)).toBe(500);
+  bench.say("left", 32_000, "a");
+  expect(bench.age(60_000)).toBe(0);
+});
+
+test("who said goodbye to restart is no age while away, and is again when it is heard of", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a");
+  bench.freshness.inStep("a", at(1000));
+  bench.freshness.goodbye("a");
+  expect(bench.age(5000)).toBe(0);
+  bench.say("dead", 20_000, "a");
+  expect(bench.age(30_000)).toBe(0);
+  bench.say("alive", 40_000, "a");
+  expect(bench.age(41_000)).toBe(40_000);
+});

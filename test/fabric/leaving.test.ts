@@ -1,0 +1,59 @@
+/** What is said on the links when a node leaves: to whom, in which order, and who refuses (semantics.md, Stop). */
+import { expect, test } from "vitest";
+import { HAND_OVER, Leaving } from "../../src/fabric/leaving.ts";
+import type { Hello } from "../../src/fabric/messages.ts";
+import type { FabricOutput } from "../../src/fabric/seam.ts";
+
+function hello(nodeId: string, more: Partial<Hello> = {}): Hello {
+  const place = { clusterId: "c1", region: "r1", zone: "z1", address: `${nodeId}:1`, version: "1" };
+  return { nodeId, generation: 1, ...place, protocolVersions: [1], capabilities: [HAND_OVER], clusterToken: "", ...more };
+}
+
+const SAYS_SO = { kind: "handOver", seqs: [], isRefused: false } as const;
+const REFUSAL = { kind: "handOver", seqs: [], isRefused: true } as const;
+const OFFER = { kind: "handOver", seqs: [3, 5], isRefused: false } as const;
+
+test("who leaves says so to nodes of its cluster that know what it means, also on later links, and offers to one of them", () => {
+  const leaving = new Leaving("c1", () => true);
+  const out: FabricOutput[] = [];
+  leaving.opened(1, hello("b"), out);
+  leaving.opened(2, hello("old", { capabilities: [] }), out);
+  leaving.opened(3, hello("other", { clusterId: "c2" }), out);
+  leaving.handle({ kind: "leaving" }, out);
+  leaving.opened(4, hello("c"), out);
+  expect(out).toEqual([
+    { kind: "send", link: 1 },
+    { kind: "send", link: 4 },
+  ]);
+  expect([1, 2, 3, 4].map((link) => leaving.next(link))).toEqual([SAYS_SO, undefined, undefined, SAYS_SO]);
+  leaving.handle({ kind: "offer", nodeId: "c", seqs: [3, 5] }, out);
+  expect([leaving.next(1), leaving.next(4), leaving.next(4)]).toEqual([undefined, OFFER, undefined]);
+});
+
+test("an offer is given to the node, with who made it; one that is not ready, or leaves itself, refuses", () => {
+  for (const [isReady, isLeaving, isTaken] of [
+    [true, false, true],
+    [false, false, false],
+    [true, true, false],
+  ] as const) {
+    const leaving = new Leaving("c1", () => isReady);
+    leaving.opened(1, hello("b"), []);
+    if (isLeaving) leaving.handle({ kind: "leaving" }, []);
+    while (leaving.next(1) !== undefined);
+    const out: FabricOutput[] = [];
+    leaving.received(1, OFFER, out);
+    expect(out).toEqual([isTaken ? { kind: "offered", nodeId: "b", generation: 1, seqs: [3, 5] } : { kind: "send", link: 1 }]);
+    expect(leaving.next(1)).toEqual(isTaken ? undefined : REFUSAL);
+  }
+});
+
+test("takers are those that are not leaving and still linked, with how often each refused", () => {
+  const leaving = new Leaving("c1", () => true);
+  const out: FabricOutput[] = [];
+  for (const [link, nodeId] of ["b", "c", "d"].entries()) leaving.opened(link, hello(nodeId), out);
+  leaving.received(0, SAYS_SO, out);
+  leaving.received(1, REFUSAL, out);
+  leaving.closed(2);
+  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1 }]);
+  expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
+});

@@ -1,0 +1,93 @@
+/** A standstill of this node counts for no deadline that judges others, and for all that limit itself (semantics.md, Deadlines and standstills). */
+import { expect, test } from "vitest";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import { Foreigners } from "../../src/fabric/foreigners.ts";
+import { Freshness } from "../../src/fabric/freshness.ts";
+import { Links } from "../../src/fabric/links.ts";
+import { LINKS_DEFAULTS, type LinksOutput } from "../../src/fabric/links-options.ts";
+import { Lives } from "../../src/fabric/lives.ts";
+import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
+import type { MemberUpdate } from "../../src/fabric/messages.ts";
+import { Quarantine } from "../../src/fabric/quarantine.ts";
+import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { greetingOf } from "../fakes/fabric-world.ts";
+
+const FROZEN_MS = 3_600_000;
+const at = (monoMs: number) => ({ monoMs, wallMs: 1_000_000 + monoMs });
+
+function memberOf(nodeId: string, more: Partial<MemberUpdate> = {}): MemberUpdate {
+  const { capabilities: _c, clusterToken: _t, ...hello } = greetingOf(nodeId);
+  const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, status: "alive", incarnation: 1, accuser: "" } as const;
+  return { ...hello, ...rest, ...more };
+}
+
+test("an origin that is away has what it had left of its grace", () => {
+  const replica = new Replica(new Lookup(), new Slab(), {
+    nodeId: "me",
+    generation: 1,
+    lastSeq: 0,
+    floor: 0,
+    tombstoneTtlMs: 3_600_000,
+    minTombstones: 10,
+  });
+  let member = memberOf("b");
+  const lives = new Lives(LIVES_DEFAULTS, {
+    replica,
+    clusterId: "c1",
+    findMember: () => member,
+    forgetOrigin: () => undefined,
+    readmit: () => undefined,
+  });
+  const origin = replica.origin("b", member.generation, { clusterId: "c1", region: "r1" });
+  lives.tick(at(0), []);
+  member = memberOf("b", { status: "dead" });
+  lives.memberChanged(member);
+  lives.tick(at(1000), []);
+  expect(origin.life).toBe("orphaned");
+  lives.postpone(FROZEN_MS);
+  lives.tick(at(1000 + FROZEN_MS), []);
+  expect(origin.life).toBe("orphaned");
+  lives.tick(at(1000 + FROZEN_MS + LIVES_DEFAULTS.orphanGraceMs - 1), []);
+  expect(origin.life).toBe("orphaned");
+  lives.tick(at(1000 + FROZEN_MS + LIVES_DEFAULTS.orphanGraceMs), []);
+  expect(origin.life).toBe("hidden");
+});
+
+test("a peer whose greeting waits unread keeps its link", () => {
+  const place = { clusterId: "c1", region: "r1" };
+  const foreigners = new Foreigners(place, { mode: "strict", clusters: [], hasCertificates: false }, () => false);
+  const trust = { nodeId: "m", ...place, clusterToken: "secret", isInsecure: false, foreigners };
+  const parts = { self: () => memberOf("m"), members: () => [], capabilities: () => [], trust, rng: new Rng(1) };
+  const links = new Links(LINKS_DEFAULTS, parts);
+  const said: LinksOutput[] = [];
+  const proof = { address: "10.0.0.9:5555", isLoopback: true, certificate: undefined, clusterToken: "" };
+  links.handle({ kind: "opened", link: 1, isIncoming: true, proof }, at(1000), said);
+  links.postpone(FROZEN_MS);
+  links.handle({ kind: "tick" }, at(1000 + FROZEN_MS), said);
+  expect([links.find(1)?.state, links.nextDeadlineMs()]).toEqual(["greeting", 1000 + FROZEN_MS + LINKS_DEFAULTS.helloTimeoutMs]);
+  links.handle({ kind: "tick" }, at(1000 + FROZEN_MS + LINKS_DEFAULTS.helloTimeoutMs), said);
+  expect(links.find(1)).toBeUndefined();
+});
+
+test("seeds have what was left of the join timeout; the age of a snapshot goes on", () => {
+  const nobody = { nodeId: "me", clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
+  const freshness = new Freshness(nobody);
+  const readiness = new Readiness(READINESS_DEFAULTS, { hasSeeds: true, startAgeMs: 1, freshness });
+  readiness.tick(false, at(0));
+  readiness.postpone(FROZEN_MS);
+  readiness.tick(false, at(FROZEN_MS));
+  expect(readiness.read(at(FROZEN_MS))).toMatchObject({ isReady: false, ageMs: FROZEN_MS + 1 });
+  readiness.tick(false, at(FROZEN_MS + READINESS_DEFAULTS.joinTimeoutMs));
+  expect(readiness.isReady).toBe(true);
+});
+
+test("a newcomer in quarantine is not forgotten for the time in which nobody was heard", () => {
+  const quarantine = new Quarantine({ maxQuarantined: 2, quarantineMs: 60_000, intervalMs: 1000 });
+  quarantine.add(memberOf("new"), "address", 0);
+  quarantine.postpone(FROZEN_MS);
+  expect(quarantine.due(FROZEN_MS).map(({ update }) => update.nodeId)).toEqual(["new"]);
+  expect([quarantine.due(FROZEN_MS + 60_000), quarantine.size]).toEqual([[], 0]);
+});

@@ -1,0 +1,45 @@
+/** A peer on the wire that says whatever bytes it likes: no encoder of ours stands between it and the listener. */
+import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { type LinkFrameSchema, LinkRequestSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
+import { encodeLinkFrame } from "../../src/fabric/codec.ts";
+import { callHeaders } from "../../src/fabric/dial.io.ts";
+import { framed } from "../../src/lib/grpc-frames.ts";
+import { helloOf } from "./fabric-values.ts";
+
+export type RawFrame = NonNullable<MessageInitShape<typeof LinkFrameSchema>["frame"]>;
+
+export class RawLink implements Disposable {
+  readonly #session: ClientHttp2Session;
+  readonly #stream: ClientHttp2Stream;
+  readonly #ended: Promise<void>;
+
+  /** Opens a link to a fabric listener and greets as this node; then says that it knows nothing. */
+  constructor(address: string, nodeId: string, generation: number, more: Parameters<typeof helloOf>[1] = {}) {
+    this.#session = connectHttp2(`http://${address}`);
+    this.#session.on("error", () => {});
+    this.#stream = this.#session.request(callHeaders("Link", "", undefined));
+    this.#stream.on("error", () => {});
+    this.#stream.resume();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#ended = promise;
+    for (const event of ["end", "close"]) this.#stream.once(event, () => resolve());
+    this.#stream.write(framed(encodeLinkFrame({ kind: "hello", hello: helloOf(nodeId, { generation, ...more }) })));
+    this.#stream.write(framed(encodeLinkFrame({ kind: "vector", entries: [], digest: 0n, isPartial: false, isWanted: false })));
+  }
+
+  say(frame: RawFrame): void {
+    if (!this.#stream.writable) return;
+    this.#stream.write(framed(toBinary(LinkRequestSchema, create(LinkRequestSchema, { frame: { frame } }))));
+  }
+
+  /** Ends the link with bytes that are no frame: when the listener has hung up, it has taken all that was said before. */
+  async end(): Promise<void> {
+    if (this.#stream.writable) this.#stream.write(framed(Uint8Array.of(255)));
+    await this.#ended;
+  }
+
+  [Symbol.dispose](): void {
+    this.#session.destroy();
+  }
+}

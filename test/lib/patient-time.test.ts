@@ -1,0 +1,28 @@
+import { expect, test } from "vitest";
+import { isJustAwake, patientNowMs, patientTimeout } from "../../src/lib/patient-time.io.ts";
+import { until } from "../fakes/until.ts";
+
+/** Keeps the event loop from running. */
+function standStill(forMs: number): void {
+  const endMonoMs = performance.now() + forMs;
+  while (performance.now() < endMonoMs);
+}
+
+test("a timer that ran out while the loop stood still has what was left of it, a refreshed one all of it, and a cleared one none", async () => {
+  const fired: string[] = [];
+  const startMs = patientNowMs();
+  const tookMs = () => patientNowMs() - startMs;
+  patientTimeout(() => fired.push("short"), 400);
+  const refreshed = patientTimeout(() => fired.push("refreshed"), 400);
+  const cleared = patientTimeout(() => fired.push("cleared"), 400);
+  standStill(1500);
+  // What waited in the sockets is read in this turn, before any of them.
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  expect([fired, isJustAwake()]).toEqual([[], true]);
+  cleared.clear();
+  refreshed.refresh();
+  await until("the first is due", () => fired.includes("short"));
+  expect(tookMs()).toBeGreaterThanOrEqual(399);
+  await until("the refreshed is due", () => fired.includes("refreshed"));
+  expect(fired).toEqual(["short", "refreshed"]);
+});

@@ -1,0 +1,89 @@
+/** What is inflated together is bounded, who gained most waits longest, and everything charged is given back. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type Claim, InflationBudget, type InflationLimits, type Ticket } from "../../src/server/inflation.ts";
+
+const LIMITS: InflationLimits = {
+  maxBytes: 1_000_000,
+  gainPerSecond: 100_000,
+  burstBytes: 400_000,
+  maxWaiting: 3,
+  maxWaitingBytes: 50_000,
+  waitMs: 2_000,
+};
+const BOMB = { wireBytes: 400, inflatedBytes: 400_000 };
+const decided: string[] = [];
+
+function claim(owner: object, size: { readonly wireBytes: number; readonly inflatedBytes: number }, name = ""): Claim {
+  return { owner, ...size, decided: (isGranted) => void decided.push(`${name} ${isGranted ? "granted" : "refused"}`) };
+}
+
+test("a message that gains little goes on at once, whatever waits, within the bytes that may be held", () => {
+  const budget = new InflationBudget(LIMITS);
+  const [bomber, honest] = [{}, {}];
+  for (let i = 0; i < 4; i++) budget.claim(claim(bomber, BOMB), 0);
+  const tickets = [1, 2, 3].map(() => budget.claim(claim(honest, { wireBytes: 20_000, inflatedBytes: 250_000 }), 0));
+  expect(tickets.map(({ state }) => state)).toEqual(["granted", "granted", "waiting"]);
+  expect(budget.usedBytes).toBeLessThanOrEqual(LIMITS.maxBytes);
+});
+
+test("what gains much waits for what may be gained, the cheapest connection's first; the dearest is refused, and so is who waited too long", () => {
+  decided.length = 0;
+  const budget = new InflationBudget(LIMITS);
+  const [bomber, other, late] = [{}, {}, {}];
+  const first = budget.claim(claim(bomber, BOMB), 0);
+  expect(first.state).toBe("granted");
+  const seconds = ["b1", "b2", "b3"].map((name) => budget.claim(claim(bomber, BOMB, name), 0).state);
+  expect(seconds).toEqual(["waiting", "waiting", "waiting"]);
+  expect(budget.claim(claim(bomber, BOMB, "b4"), 0).state).toBe("over");
+  expect(budget.claim(claim(other, { wireBytes: 100, inflatedBytes: 100_000 }, "other"), 0).state).toBe("waiting");
+  expect(decided).toEqual(["b3 refused"]);
+  budget.check(999);
+  budget.check(1_000);
+  expect(decided).toEqual(["b3 refused", "other granted"]);
+  expect(budget.claim(claim(late, BOMB, "late"), 1_500).state).toBe("waiting");
+  budget.check(2_000);
+  expect(decided.slice(2)).toEqual(["b1 refused", "b2 refused"]);
+  budget.check(3_499);
+  expect(decided.slice(4)).toEqual([]);
+  budget.check(5_000);
+  expect([decided.slice(4), budget.waitingCount]).toEqual([["late refused"], 0]);
+});
+
+test("a message over every bound is let through alone, so that a large limit of messages can be used", () => {
+  const budget = new InflationBudget(LIMITS);
+  const huge = { wireBytes: 10_000, inflatedBytes: 5_000_000 };
+  expect(budget.claim(claim({}, huge), 0).state).toBe("granted");
+  expect(budget.claim(claim({}, { wireBytes: 10_000, inflatedBytes: 10_000 }), 0).state).toBe("waiting");
+});
+
+test("whatever is claimed, decided and released in whatever order: the bytes held are those granted, and none at the end", () => {
+  const step = fc.record({
+    owner: fc.integer({ min: 0, max: 3 }),
+    wireBytes: fc.integer({ min: 1, max: 30_000 }),
+    ratio: fc.integer({ min: 1, max: 1_000 }),
+    afterMs: fc.integer({ min: 0, max: 700 }),
+    release: fc.option(fc.nat(20), { nil: undefined }),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const budget = new InflationBudget(LIMITS);
+      const owners = [{}, {}, {}, {}];
+      const tickets: Ticket[] = [];
+      let monoMs = 0;
+      for (const { owner, wireBytes, ratio, afterMs, release } of steps) {
+        monoMs += afterMs;
+        tickets.push(budget.claim(claim(owners[owner] ?? {}, { wireBytes, inflatedBytes: wireBytes * ratio }), monoMs));
+        const gone = release === undefined ? undefined : tickets[release];
+        if (gone !== undefined) budget.release(gone, monoMs);
+        const granted = tickets.filter(({ state }) => state === "granted");
+        expect(budget.usedBytes).toBe(granted.reduce((sum, { claim: { inflatedBytes } }) => sum + inflatedBytes, 0));
+        if (granted.length > 1) expect(budget.usedBytes).toBeLessThanOrEqual(LIMITS.maxBytes);
+        expect(budget.waitingCount).toBe(tickets.filter(({ state }) => state === "waiting").length);
+        expect(budget.waitingCount).toBeLessThanOrEqual(LIMITS.maxWaiting);
+      }
+      for (const ticket of tickets) budget.release(ticket, monoMs);
+      expect([budget.usedBytes, budget.waitingCount]).toEqual([0, 0]);
+    }),
+  );
+});

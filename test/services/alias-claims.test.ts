@@ -1,0 +1,126 @@
+/** Names that DNS answers by an alias, through the doors of a real node's inside: registered, asked for, and judged anew by another policy. */
+import assert from "node:assert/strict";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { parseZone } from "../../src/dns/names.ts";
+import { Responder } from "../../src/dns/responder.ts";
+import type { DnsCatalog } from "../../src/dns/subject.ts";
+import { runThrough } from "../../src/lib/slices.ts";
+import { now } from "../../src/node-core.ts";
+import { dnsCatalog } from "../../src/node-doors.ts";
+import { anonymousCaller, MESH_ROLES } from "../../src/policy/caller.ts";
+import type { Rule } from "../../src/policy/rules.ts";
+import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
+import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { rule, set } from "../fakes/policies.ts";
+
+class Bench {
+  readonly #inside: DiscoveryInside;
+  readonly #responder: Responder;
+  /** One for all questions, as in a node, where answers are kept by it. */
+  readonly #catalog: DnsCatalog;
+
+  constructor(inside: DiscoveryInside) {
+    this.#inside = inside;
+    this.#catalog = dnsCatalog(() => 0.5, inside.core);
+    const { dns } = inside.settings;
+    const { minTtlMs, maxTtlMs, negativeTtlMs } = dns;
+    const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: 30_000 };
+    const settings = { zones: dns.zones.map(parseZone), nodeId: "n", allowExternalNames: false, ...times };
+    this.#responder = new Responder({ settings, random: () => 0.5 });
+  }
+
+  async register(tenant: string, entry: MessageInitShape<typeof EntrySchema>, roles: readonly string[] = ["mesh.operate"]): Promise<void> {
+    const handler = this.#inside.service.handlers["register"];
+    assert(handler?.kind === "unary");
+    const caller = { ...anonymousCaller("local", "127.0.0.1", roles), principal: tenant, tenant };
+    const request = create(RegisterRequestSchema, {
+      entries: [{ targets: [{ host: "192.0.2.1", port: 1 }], scope: 3, ...entry }],
+      static: true,
+    });
+    await handler.handle(request as never, { caller, time: now(), requestId: "" });
+  }
+
+  async policy(rules: readonly Rule[]): Promise<void> {
+    const { core } = this.#inside;
+    const { policies } = core;
+    const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
+    policies.commit(runThrough(policies.draft(set(rules, { defaultAllow: true }), terms, now().wallMs)), 100);
+    await core.switchPolicy();
+  }
+
+  ask(name: string, zone = "waymark"): string {
+    const reply = this.#responder.respond(queryBytes({ name: `${name}.${zone}`, type: "A" }), "tcp", () => this.#catalog);
+    assert(reply !== undefined);
+    return responseText(reply.bytes).split("\n").slice(0, 2).join(" ");
+  }
+}
+
+async function open(zones?: readonly string[]): Promise<{ readonly bench: Bench; readonly stop: () => Promise<void> }> {
+  const inside = await startDiscovery(zones);
+  return { bench: new Bench(inside), stop: () => inside.stop() };
+}
+
+const key = (namespace: string, name: string) => ({ namespace, name, kind: 1, instanceId: "1" });
+
+test("an alias in a namespace that policy gives to another answers nothing, and is judged anew by the next policy", async () => {
+  const { bench, stop } = await open();
+  try {
+    await bench.register("evil", { key: key("svc.evil", "web"), aliases: ["api.svc.bank", "shop.svc.evil", "api.svc.bank.waymark"] });
+    expect(bench.ask("api.svc.bank")).toMatch(/^NOERROR.*CNAME/);
+    await bench.policy([rule("svc.bank", { owners: ["bank"] })]);
+    expect(bench.ask("api.svc.bank")).toMatch(/^NXDOMAIN/);
+    expect(bench.ask("svc.bank")).toMatch(/^NXDOMAIN/);
+    expect(bench.ask("shop.svc.evil")).toMatch(/^NOERROR.*CNAME/);
+    await bench.policy([rule("svc.bank", { visibilityTenants: ["bank"] })]);
+    expect(bench.ask("api.svc.bank")).toMatch(/^NXDOMAIN/);
+    await bench.policy([]);
+    expect(bench.ask("api.svc.bank")).toMatch(/^NOERROR.*CNAME/);
+  } finally {
+    await stop();
+  }
+});
+
+test("an alias loses to a real name, and one of a single label needs mesh.admin", async () => {
+  const { bench, stop } = await open();
+  try {
+    await bench.register("evil", { key: key("svc.evil", "web"), aliases: ["api.svc.bank"] });
+    await bench.register("bank", { key: key("svc.bank", "api") });
+    expect(bench.ask("api.svc.bank")).toMatch(/^NOERROR.* A 192/);
+    for (const alias of ["pay", "pay.waymark", "Pay."])
+      await expect(bench.register("evil", { key: key("svc.evil", "w"), aliases: ["a.b", alias] })).rejects.toMatchObject({
+        reason: "discovery_access_denied",
+      });
+    await bench.register("op", { key: key("svc.op", "web"), aliases: ["pay"] }, MESH_ROLES);
+    expect(bench.ask("pay")).toMatch(/^NOERROR.*CNAME/);
+  } finally {
+    await stop();
+  }
+});
+
+test("with several zones an alias is judged by the name it stands for in the zone that is asked", async () => {
+  const { bench, stop } = await open(["waymark", "corp", "eu.corp", "bank"]);
+  try {
+    // In full in the zone eu.corp, whatever corp makes of it.
+    const single = bench.register("evil", { key: key("svc.evil", "w"), aliases: ["pay.eu.corp"] });
+    await expect(single).rejects.toMatchObject({ reason: "discovery_access_denied" });
+    await bench.register("evil", { key: key("svc.evil", "web"), aliases: ["api.svc.bank", "api.svc.eu.corp"] });
+    const asked = (): readonly string[] =>
+      [bench.ask("api.svc.bank"), bench.ask("api.svc", "bank"), bench.ask("api.svc", "eu.corp"), bench.ask("api.svc.eu.corp")].map(
+        (answer) => answer.split(" ")[0] ?? "",
+      );
+    const [yes, no] = ["NOERROR", "NXDOMAIN"];
+    expect(asked()).toEqual([yes, yes, yes, yes]);
+    await bench.policy([rule("svc.bank", { owners: ["bank"] })]);
+    expect(asked()).toEqual([no, yes, yes, yes]);
+    expect(bench.ask("svc.bank")).toMatch(/^NXDOMAIN/);
+    await bench.policy([rule("svc", { owners: ["bank"] }), rule("svc.bank", {}), rule("svc.eu.corp", {}), rule("svc.evil", {})]);
+    expect(asked()).toEqual([yes, no, no, yes]);
+    await bench.policy([rule("svc.eu.corp", { owners: ["bank"] })]);
+    expect(asked()).toEqual([yes, yes, yes, no]);
+  } finally {
+    await stop();
+  }
+});
