@@ -37,7 +37,7 @@ test("under load, with loss, delay and a partition that heals, all five hold wha
   expect(watches.map(({ fault }) => fault)).toEqual([undefined, undefined]);
   for (const watch of watches) await watch[Symbol.asyncDispose]();
   // Every connection was known for whose it is, so the faults were there.
-  expect([...net.seen.keys()].filter((pair) => pair.startsWith("outside"))).toEqual([]);
+  expect(net.strangers).toEqual([]);
 }, 120_000);
 
 async function hasDig(): Promise<boolean> {

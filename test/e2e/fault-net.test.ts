@@ -135,6 +135,31 @@ test("other processes are told apart by what they hold", async () => {
   talk();
   await until("both are here", () => net.seen.size === 2, 10_000);
   expect(new Set(net.seen.keys())).toEqual(new Set(["c>b", "outside>b"]));
+  expect(net.strangers).toEqual([expect.stringMatching(/^to b: \d+ .*node -e const s=require/)]);
+});
+
+test("who speaks is told by both addresses, as the kernel gives one port to connections with different targets", async () => {
+  const { net, port } = await world();
+  // In the kernel's table the row of one target is before or after that of another by a hash of the address: some are before.
+  const hosts = Array.from({ length: 12 }, (_, i) => `127.0.2.${i + 1}`);
+  for (const host of hosts) {
+    const server = createServer().listen(port, host);
+    await once(server, "listening");
+    cleanups.push(() => server.close());
+  }
+  const code = `const {connect}=require("net");const all=${JSON.stringify(hosts)}.map((host)=>connect(
+    {host,port:${port},localAddress:"127.0.0.1"},()=>all.every((s)=>!s.connecting)&&console.log(all.map((s)=>s.localPort).join())))`;
+  const other = spawn(process.execPath, ["-e", code], { stdio: ["ignore", "pipe", "inherit"] });
+  cleanups.push(() => other.kill("SIGKILL"));
+  const [ports] = (await once(other.stdout, "data")) as [Buffer];
+  const taken = new Set(ports.toString().trim().split(","));
+  for (const localPort of taken) {
+    const socket = connect({ host: "127.0.0.1", port, localAddress: "127.0.0.1", localPort: Number(localPort) });
+    cleanups.push(() => socket.destroy());
+    await once(socket, "connect");
+  }
+  await until("all are here", () => [...net.seen.values()].reduce((sum, count) => sum + count, 0) === taken.size);
+  expect([...net.seen]).toEqual([["a>b", taken.size]]);
 });
 
 test("UDP packets are late or lost, each by itself", async () => {

@@ -40,6 +40,8 @@ export class FaultNet implements AsyncDisposable {
   readonly #pids = new Map<string, number>();
   /** Connections by who asked whom, as far as could be told. */
   readonly seen = new Map<string, number>();
+  /** What processes that are none of the nodes were when they connected: whom to, and their command line. */
+  readonly strangers: string[] = [];
 
   constructor(seed: string | number) {
     this.#rng = new Rng(seed);
@@ -101,7 +103,7 @@ export class FaultNet implements AsyncDisposable {
   }
 
   #accept(to: string, near: Socket, target: Endpoint): void {
-    const from = this.#sourceOf(near);
+    const from = this.#sourceOf(to, near);
     if (from === undefined) {
       near.on("error", () => {}).destroy();
       return;
@@ -132,14 +134,23 @@ export class FaultNet implements AsyncDisposable {
   }
 
   /** Whose connection it is; undefined when it is over already. */
-  #sourceOf({ remotePort = 0, localPort = 0 }: Socket): string | undefined {
+  #sourceOf(to: string, socket: Socket): string | undefined {
+    const { remoteAddress = "", remotePort = 0, localAddress = "", localPort = 0 } = socket;
+    const [far, near] = [
+      { host: remoteAddress, port: remotePort },
+      { host: localAddress, port: localPort },
+    ];
     // The kernel's table is no snapshot: a row can be missed while others come and go.
     for (let tries = 0; tries < 5; tries++) {
-      const inode = inodeOf(remotePort, localPort);
+      const inode = inodeOf(far, near);
       if (inode === undefined) continue;
       for (const [name, pid] of this.#pids) if (holdsSocket(pid, inode)) return name;
       // A process that is being killed has given up its sockets before the kernel closes them: then nobody holds this one.
-      if (inode !== "0" && tries > 0 && isHeld(inode)) return "outside";
+      const pid = inode !== "0" && tries > 0 ? holderOf(inode) : undefined;
+      if (pid !== undefined) {
+        this.strangers.push(`to ${to}: ${pid} ${commandOf(pid)}`);
+        return "outside";
+      }
     }
     return undefined;
   }
@@ -150,15 +161,23 @@ export class FaultNet implements AsyncDisposable {
   }
 }
 
-/** Inode of the other end of a connection between ports of this machine (proc(5), `net/tcp`); "0" when no process has it any more. */
-function inodeOf(farPort: number, nearPort: number): string | undefined {
-  const hex = (port: number) => `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  const [local, remote] = [hex(farPort), hex(nearPort)];
+/**
+ * Inode of the other end of a connection of this machine (proc(5), `net/tcp`); "0" when no process has it any more.
+ * Both addresses count: the kernel gives one port to several connections, when each goes to another address.
+ */
+function inodeOf(far: Endpoint, near: Endpoint): string | undefined {
+  const [local, remote] = [rowAddressOf(far), rowAddressOf(near)];
   for (const line of readFileSync("/proc/net/tcp", "utf8").split("\n")) {
     const columns = line.trim().split(/\s+/);
-    if (columns[1]?.endsWith(local) === true && columns[2]?.endsWith(remote) === true) return columns[9];
+    if (columns[1] === local && columns[2] === remote) return columns[9];
   }
   return undefined;
+}
+
+/** An IPv4 address as the table has it: the bytes of the host as a number of this machine, which is little-endian, then the port. */
+function rowAddressOf({ host, port }: Endpoint): string {
+  const bytes = host.split(".").map((byte) => Number(byte).toString(16).padStart(2, "0"));
+  return `${bytes.toReversed().join("")}:${port.toString(16).padStart(4, "0")}`.toUpperCase();
 }
 
 function holdsSocket(pid: number, inode: string): boolean {
@@ -170,9 +189,18 @@ function holdsSocket(pid: number, inode: string): boolean {
   }
 }
 
-/** Whether any process of this machine holds it, so far as this one may look. */
-function isHeld(inode: string): boolean {
-  return readdirSync("/proc").some((name) => /^\d+$/.test(name) && holdsSocket(Number(name), inode));
+/** A process of this machine that holds it, so far as this one may look. */
+function holderOf(inode: string): number | undefined {
+  const pids = readdirSync("/proc").map(Number).filter(Number.isInteger);
+  return pids.find((pid) => holdsSocket(pid, inode));
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").slice(0, 300);
+  } catch {
+    return "(gone)";
+  }
 }
 
 function isSocket(path: string, inode: string): boolean {
