@@ -1,40 +1,20 @@
 /**
  * Everything that must hold, cheapest first: `npm test`, and with an argument `quick`, `long`, `chaos`,
  * `nightly`, `soak` or `soak-cluster`.
- * Every check that is not a vitest run counts as one; the last line is `N passed, N failed` (and `, N skipped`).
+ * Every check that is not a vitest run counts as one; the last line is `N passed, N failed` (and `, N skipped`), and
+ * above it stands a line `FAILED …` for each that did, so that the end of a log says it all.
  */
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT, run } from "./run.ts";
-
-interface Tally {
-  readonly passed: number;
-  readonly failed: number;
-  readonly skipped: number;
-  /** Tests that took longer than any should that runs each time. */
-  readonly slow?: readonly string[];
-}
+import { SLOW_MS, type Tally, vitestTally, wholeTally } from "./tally.ts";
 
 interface Step {
   readonly name: string;
   readonly run: () => Promise<Tally>;
 }
 
-/** What takes longer belongs into `test:long` or `nightly`, with its rule in the simulator. */
-const SLOW_MS = 20_000;
 const REPORTS = join(ROOT, ".cache", "reports");
-
-/** What vitest's json reporter writes, as far as we read it. */
-interface VitestReport {
-  readonly numPassedTests: number;
-  readonly numFailedTests: number;
-  readonly numPendingTests: number;
-  readonly numTodoTests: number;
-  readonly testResults: readonly {
-    readonly status: string;
-    readonly assertionResults: readonly { readonly fullName: string; readonly duration?: number | null }[];
-  }[];
-}
 
 /** A tool that is right or wrong as a whole; its output is shown only when it is wrong. */
 function check(name: string, command: string, ...args: string[]): Step {
@@ -43,7 +23,7 @@ function check(name: string, command: string, ...args: string[]): Step {
     run: async () => {
       const { code, output } = await run(command, args);
       if (code !== 0) console.log(output.trimEnd());
-      return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+      return wholeTally(name, code === 0, `${command} ended with code ${code}`);
     },
   };
 }
@@ -65,7 +45,7 @@ function vitest(name: string, options: VitestOptions): Step {
       rmSync(report, { force: true });
       const args = ["run", ...projects, ...reporters, ...files, ...(options.args ?? [])];
       const { code } = await run("vitest", args, { live: true, env: options.env ?? {} });
-      return tallyOf(report, code);
+      return vitestTally(name, report, code);
     },
   };
 }
@@ -73,28 +53,6 @@ function vitest(name: string, options: VitestOptions): Step {
 /** Simulations of that many seeds in a row; `npm test` runs the first 300. */
 function seeds({ first, count }: { readonly first: number; readonly count: number }): VitestOptions {
   return { projects: ["sim"], args: ["test/sim/seeds.test.ts"], env: { WAYMARK_SEED: `${first}`, WAYMARK_RUNS: `${count}` } };
-}
-
-/** Counts of one vitest run. A file that did not load, or a failed threshold, is a failure that no test shows. */
-function tallyOf(reportFile: string, code: number): Tally {
-  let report: VitestReport;
-  try {
-    report = JSON.parse(readFileSync(reportFile, "utf8")) as VitestReport;
-  } catch {
-    // No report: vitest itself failed and has said why on the terminal.
-    return { passed: 0, failed: code === 0 ? 0 : 1, skipped: 0 };
-  }
-  const unloaded = report.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0).length;
-  const failed = report.numFailedTests + unloaded;
-  return {
-    passed: report.numPassedTests,
-    failed: code !== 0 && failed === 0 ? 1 : failed,
-    skipped: report.numPendingTests + report.numTodoTests,
-    slow: report.testResults
-      .flatMap((file) => file.assertionResults)
-      .filter(({ duration }) => (duration ?? 0) > SLOW_MS)
-      .map(({ fullName, duration }) => `${((duration ?? 0) / 1000).toFixed(1)} s  ${fullName}`),
-  };
 }
 
 const STATIC: readonly Step[] = [
@@ -142,26 +100,27 @@ if (steps === undefined) {
   process.exit(2);
 }
 mkdirSync(REPORTS, { recursive: true });
-let [passed, failed, skipped] = [0, 0, 0];
-const [lines, slow]: [string[], string[]] = [[], []];
+const tallies: Tally[] = [];
+const lines: string[] = [];
 for (const step of steps) {
   const started = performance.now();
   const tally = await step.run();
-  passed += tally.passed;
-  failed += tally.failed;
-  skipped += tally.skipped;
-  slow.push(...(tally.slow ?? []));
+  tallies.push(tally);
   const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
   const skips = tally.skipped > 0 ? `, ${tally.skipped} skipped` : "";
   const line = `${tally.failed === 0 ? "ok  " : "FAIL"} ${seconds} s  ${step.name}: ${tally.passed} passed, ${tally.failed} failed${skips}`;
   console.log(line);
   lines.push(line);
 }
+const sum = (count: "passed" | "failed" | "skipped") => tallies.reduce((total, tally) => total + tally[count], 0);
+const [passed, failed, skipped] = [sum("passed"), sum("failed"), sum("skipped")];
+const slow = tallies.flatMap((tally) => tally.slow);
 console.log(`\n${lines.join("\n")}\n`);
 // Not a failure: on a busy machine each may be.
 if (mode === "all" && slow.length > 0) console.log(`over ${SLOW_MS / 1000} s, too long for npm test:\n${slow.join("\n")}\n`);
 // A skip says that this machine lacks something; CI has installed everything, so there a skip is a failure.
 const skipsFail = skipped > 0 && ["1", "true"].includes(process.env["CI"] ?? "");
 if (skipsFail) console.log("in CI a skipped test counts as failed");
+for (const { failures, skips } of tallies) for (const each of skipsFail ? [...failures, ...skips] : failures) console.log(`FAILED ${each}`);
 console.log(`${passed} passed, ${failed + (skipsFail ? skipped : 0)} failed${skipped > 0 && !skipsFail ? `, ${skipped} skipped` : ""}`);
 process.exit(failed > 0 || skipsFail ? 1 : 0);

@@ -1,0 +1,92 @@
+/** What a run of vitest comes to: how many tests passed and failed, and a line for each that failed. */
+import { readFileSync } from "node:fs";
+import { relative } from "node:path";
+import { stripVTControlCharacters } from "node:util";
+import { ROOT } from "./run.ts";
+
+export interface Tally {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  /** One line each: the file, the whole name of the test, the first line of its error. */
+  readonly failures: readonly string[];
+  /** Those that were skipped, likewise. */
+  readonly skips: readonly string[];
+  /** Tests that took longer than any should that runs each time. */
+  readonly slow: readonly string[];
+}
+
+/** What takes longer belongs into `test:long` or `nightly`, with its rule in the simulator. */
+export const SLOW_MS = 20_000;
+/** An error's first line may be a whole answer; the list of failures has to be read at a glance. */
+const ERROR_CHARS = 300;
+
+interface VitestTest {
+  readonly fullName: string;
+  readonly status: string;
+  readonly duration?: number | null;
+  readonly failureMessages?: readonly string[] | null;
+}
+
+/** What vitest's json reporter writes, as far as we read it. */
+interface VitestReport {
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly numPendingTests: number;
+  readonly numTodoTests: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message: string;
+    readonly assertionResults: readonly VitestTest[];
+  }[];
+}
+
+/** A step that is right or wrong as a whole, and is named by itself. */
+export function wholeTally(name: string, isRight: boolean, why: string): Tally {
+  const failures = isRight ? [] : [`${name}: ${why}`];
+  return { passed: isRight ? 1 : 0, failed: failures.length, skipped: 0, failures, skips: [], slow: [] };
+}
+
+/** The tally of one vitest run. A file that did not load, a failed hook or threshold is a failure that no test shows. */
+export function vitestTally(name: string, reportFile: string, code: number): Tally {
+  let report: VitestReport;
+  try {
+    report = JSON.parse(readFileSync(reportFile, "utf8")) as VitestReport;
+  } catch {
+    // No report: vitest itself failed and has said why on the terminal.
+    return { ...wholeTally(name, code === 0, `vitest ended with code ${code} and wrote no report`), passed: 0 };
+  }
+  const failures = report.testResults.flatMap((file) => {
+    const path = relative(ROOT, file.name);
+    const tests = file.assertionResults
+      .filter(({ status }) => status === "failed")
+      .map((test) => `${path} > ${test.fullName.trim()}: ${firstLine(test.failureMessages?.[0])}`);
+    if (tests.length > 0 || file.status !== "failed") return tests;
+    return [`${path}, outside of its tests: ${firstLine(file.message)}`];
+  });
+  const unsaid = code !== 0 && failures.length === 0;
+  if (unsaid) failures.push(`${name}: vitest ended with code ${code} though no test failed; its output says why`);
+  const tests = report.testResults.flatMap((file) => file.assertionResults.map((test) => ({ ...test, path: relative(ROOT, file.name) })));
+  return {
+    passed: report.numPassedTests,
+    failed: failures.length,
+    skipped: report.numPendingTests + report.numTodoTests,
+    failures,
+    skips: tests
+      .filter(({ status }) => !["passed", "failed"].includes(status))
+      .map(({ path, fullName }) => `${path} > ${fullName.trim()}: skipped`),
+    slow: tests
+      .filter(({ duration }) => (duration ?? 0) > SLOW_MS)
+      .map(({ fullName, duration }) => `${((duration ?? 0) / 1000).toFixed(1)} s  ${fullName}`),
+  };
+}
+
+function firstLine(text: string | undefined): string {
+  const line =
+    stripVTControlCharacters(text ?? "")
+      .trim()
+      .split("\n", 1)[0] ?? "";
+  if (line === "") return "its error says nothing";
+  return line.length > ERROR_CHARS ? `${line.slice(0, ERROR_CHARS)} …` : line;
+}
