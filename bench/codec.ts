@@ -4,6 +4,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import { EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { Drafter, decodeEntry, sealEntry } from "../src/catalog/codec.ts";
+import { readEntry, readRegisteredMs } from "../src/catalog/entry-read.ts";
 import { DEFAULT_BOUNDS } from "../src/catalog/names.ts";
 import { BODY } from "../src/catalog/record.ts";
 import { decodeRecord, encodeRecord } from "../src/catalog/record-codec.ts";
@@ -31,6 +32,7 @@ const entries = Array.from({ length: ENTRIES }, (_, i) =>
 const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool() });
 const wire = entries.map((entry) => toBinary(EntrySchema, entry));
 const sealed = entries.map((entry) => sealEntry(drafter.draftOf(entry, 0, stamp).content, times));
+const contentBytes = sealed.map((bytes) => readEntry(bytes).contentBytes);
 const records = sealed.map((entry) => encodeRecord(head, { body: BODY.ENTRY, entry }));
 const slab = new Slab();
 const places = sealed.map((bytes) => slab.put(bytes));
@@ -59,6 +61,7 @@ const us = {
   draftAndSeal: measure((i) => sealEntry(drafter.draftOf(at(entries, i), i, stamp).content, times)),
   encodeRecord: measure((i) => encodeRecord(head, { body: BODY.ENTRY, entry: at(sealed, i) })),
   decodeRecord: measure((i) => decodeRecord(at(records, i), DEFAULT_BOUNDS)),
+  readRegisteredMs: measure((i) => readRegisteredMs(at(sealed, i), at(contentBytes, i))),
   draftOfStored: measure((i) => drafter.draftOfStored(at(sealed, i))),
   decodeEntry: measure((i) => decodeEntry(at(sealed, i), "live")),
   slabPutAndFree: measure((i) => slab.free(slab.put(at(sealed, i)), at(sealed, i).length)),

@@ -4,9 +4,10 @@
  */
 import type { Cell } from "../catalog/cell.ts";
 import { type Draft, type Drafter, sealEntry } from "../catalog/codec.ts";
+import { readRegisteredMs } from "../catalog/entry-read.ts";
 import type { LoadView } from "../catalog/entry-view.ts";
 import type { Leases } from "../catalog/leases.ts";
-import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
+import { BODY, type CatalogRecord, type Health, type KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { sameFilter } from "../catalog/traits.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
@@ -305,15 +306,14 @@ export class Registrar {
   }
 
   #grant(
-    caller: Pick<Caller, "principal">,
-    command: Pick<RegisterCommand, "idempotencyKey">,
+    { principal }: Pick<Caller, "principal">,
+    { idempotencyKey }: Pick<RegisterCommand, "idempotencyKey">,
     ttlMs: number | undefined,
     time: Time,
   ): string {
     const id = `${this.#options.nodeId}/${this.#options.newToken()}`;
-    this.#leases.grant(id, { ttlMs, principal: caller.principal }, this.leaseMs(time));
-    const { idempotencyKey } = command;
-    this.#newLeases.push({ leaseId: id, ttlMs: ttlMs ?? 0, principal: caller.principal, idempotencyKey, grantedWallMs: time.wallMs });
+    this.#leases.grant(id, { ttlMs, principal }, this.leaseMs(time));
+    this.#newLeases.push({ leaseId: id, ttlMs: ttlMs ?? 0, principal, idempotencyKey, grantedWallMs: time.wallMs });
     this.#undo.push(() => this.#leases.end(id));
     return id;
   }
@@ -321,16 +321,16 @@ export class Registrar {
   #put(caller: Caller, draft: Draft, leaseId: string, time: Time): void {
     const own = this.#replica.own(draft.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
-    const isCurrent = isLive && (own.revision === 0 || this.#replica.view(draft.key) === own);
+    const isOwn = isLive && own.principal === caller.principal && (own.revision === 0 || this.#replica.view(draft.key) === own);
     this.#attach(draft.key, leaseId, isLive);
-    const isOwn = isCurrent && own.principal === caller.principal;
     if (isOwn && this.#replica.slab.equals(own.at, own.contentBytes, draft.content)) return;
     this.#stagePut(draft, isLive ? own : undefined, caller.principal, draft.load, time);
   }
 
   #stagePut(draft: Draft, before: Cell | undefined, principal: string, load: LoadView | undefined, time: Time): void {
-    const stored = before === undefined ? undefined : this.#drafter.draftOfStored(this.#replica.slab.view(before.at, before.sizeBytes));
-    const bytes = sealEntry(draft.content, { registeredWallMs: stored?.registeredWallMs ?? time.wallMs, updatedWallMs: time.wallMs, load });
+    const { slab } = this.#replica;
+    const sinceMs = before === undefined ? time.wallMs : readRegisteredMs(slab.view(before.at, before.sizeBytes), before.contentBytes);
+    const bytes = sealEntry(draft.content, { registeredWallMs: sinceMs, updatedWallMs: time.wallMs, load });
     this.#gate.stage(draft.key, draft);
     this.#replica.stagePut({
       key: draft.key,
@@ -374,17 +374,17 @@ export class Registrar {
     const isLoadNews = report.load !== undefined && this.#loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
     if (isLoadNews) this.#undo.push(() => this.#loads.untell(report.key));
-    const stored = this.#drafter.draftOfStored(this.#replica.slab.view(own.at, own.sizeBytes));
-    const draft = isHealthChange ? this.#drafter.draftWithHealth(this.#replica.slab.view(own.at, own.sizeBytes), report.health) : stored;
-    this.#stagePut(draft, own, own.principal, this.loadOf(report.key) ?? stored.load, time);
+    this.#putAgain(report.key, time, report.health);
   }
 
-  /** As it is; its stamp is this moment's. */
-  #putAgain(key: KeyText, time: Time): void {
+  /** As it is but for the health, if one is given; its stamp is this moment's. */
+  #putAgain(key: KeyText, time: Time, health?: Health): void {
     const own = this.#replica.own(key);
     if (own === undefined) return;
-    const stored = this.#drafter.draftOfStored(this.#replica.slab.view(own.at, own.sizeBytes));
-    this.#stagePut(stored, own, own.principal, this.loadOf(key) ?? stored.load, time);
+    const bytes = this.#replica.slab.view(own.at, own.sizeBytes);
+    const stored = this.#drafter.draftOfStored(bytes);
+    const draft = health === undefined || health === own.health ? stored : this.#drafter.draftWithHealth(bytes, health);
+    this.#stagePut(draft, own, own.principal, this.loadOf(key) ?? stored.load, time);
   }
 
   #remember(caller: Caller, key: string, answer: Registered, time: Time): Registered {
