@@ -25,12 +25,13 @@ export function makeLives(options: LivesOptions, { replica, clusterId, membershi
   });
 }
 
-export function makeFreshness({ replica, clusterId, membership }: LifeParts): Freshness {
+export function makeFreshness({ replica, clusterId, membership, replication }: LifeParts): Freshness {
   return new Freshness({
     nodeId: replica.self.nodeId,
     clusterId,
     members: () => membership.members(),
     findMember: (id) => membership.find(id),
+    heartbeats: replication.heartbeats,
     holdsOf: (id) => replica.origins.values().some((origin) => origin.nodeId === id),
   });
 }

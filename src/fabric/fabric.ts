@@ -22,7 +22,7 @@ import { POLICY_FROM, PolicySources } from "./policy-sources.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
-import { OFFERS, READY, type SessionNews, Sessions } from "./sessions.ts";
+import { HEARTBEATS, OFFERS, READY, type SessionNews, Sessions } from "./sessions.ts";
 import { type ClusterTokens, isOwnLaterLife, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -70,7 +70,7 @@ export class Fabric implements FabricMachine {
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
       members: () => this.membership.listed(),
-      capabilities: () => [OFFERS, POLICY_FROM, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
+      capabilities: () => [OFFERS, HEARTBEATS, POLICY_FROM, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
       policyFrom: () => this.policySources.told,
       trust: this.#trust,
       rng: rng.fork("links"),

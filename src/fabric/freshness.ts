@@ -1,5 +1,6 @@
 /** How old what is held here may be: the time since the slowest peer last said that this node lacks nothing of what it has (semantics.md, Age). */
 import type { Time } from "../lib/machine.ts";
+import type { Heartbeats } from "./heartbeats.ts";
 import { isListed } from "./members.ts";
 import type { MemberUpdate } from "./messages.ts";
 
@@ -9,6 +10,8 @@ export interface FreshnessParts {
   readonly clusterId: string;
   readonly members: () => Iterable<MemberUpdate>;
   readonly findMember: (nodeId: string) => MemberUpdate | undefined;
+  /** Of nodes that no link is wanted to. */
+  readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version" | "isPassedOn">;
   /** Whether anything is held of an origin of that node. */
   readonly holdsOf: (nodeId: string) => boolean;
 }
@@ -22,15 +25,24 @@ interface Peer {
   hasSaidGoodbye: boolean;
 }
 
+/** One that no link is wanted to, of which a heartbeat came. */
+interface Distant {
+  readonly nodeId: string;
+  readonly provenMonoMs: number;
+}
+
+/** A heartbeat of a node that is well comes at least so often, by way of others too. */
+const HEARTBEAT_QUIET_MS = 15_000;
+
 /** What is known of how far behind this node may be. */
 export interface Behind {
   readonly ageMs: number;
-  /** Peers out of step for longer than `quietMs`. */
+  /** Peers out of step for longer than `quietMs`, and nodes without a heartbeat for three of their intervals. */
   readonly nodeIds: readonly string[];
 }
 
 /**
- * Peers count as long as a link to them is wanted. One that died without goodbye counts on while more than half of its cluster is missing,
+ * Peers count as long as a link to them is wanted; other members by their last heartbeat, once one has come. One that died without goodbye counts on while more than half of its cluster is missing,
  * or the only other node of ours: then it is more likely that we are cut off, and the others go on writing.
  */
 export class Freshness {
@@ -38,6 +50,10 @@ export class Freshness {
   readonly #peers = new Map<string, Peer>();
   /** Clusters so much of which is missing that the missing count; undefined when it is to be found out anew. */
   #halved: ReadonlySet<string> | undefined;
+  /** Those without a link that count, and the oldest heartbeat of them; as of `#distantVersion`, -1: to be found out anew. */
+  #distant: readonly Distant[] = [];
+  #oldestMonoMs = Number.POSITIVE_INFINITY;
+  #distantVersion = -1;
 
   constructor(parts: FreshnessParts) {
     this.#parts = parts;
@@ -45,7 +61,7 @@ export class Freshness {
 
   /** From now on links are wanted to these. */
   want(nodeIds: readonly string[], { monoMs }: Time): void {
-    this.#halved = undefined;
+    this.#changed();
     const wanted = new Set(nodeIds);
     for (const [nodeId, peer] of this.#peers) {
       if (wanted.has(nodeId)) continue;
@@ -55,8 +71,11 @@ export class Freshness {
     }
     for (const nodeId of wanted) {
       const peer = this.#peers.get(nodeId);
-      const clusterId = this.#parts.findMember(nodeId)?.clusterId ?? "";
-      if (peer === undefined) this.#peers.set(nodeId, { inStepMonoMs: monoMs, clusterId, isWanted: true, hasSaidGoodbye: false });
+      const member = this.#parts.findMember(nodeId);
+      const clusterId = member?.clusterId ?? "";
+      // What was known of it without a link is not forgotten with the first attempt.
+      const inStepMonoMs = Math.min(monoMs, (member && this.#provenMonoMs(member)) ?? monoMs);
+      if (peer === undefined) this.#peers.set(nodeId, { inStepMonoMs, clusterId, isWanted: true, hasSaidGoodbye: false });
       else Object.assign(peer, { isWanted: true, clusterId });
     }
   }
@@ -71,15 +90,26 @@ export class Freshness {
   goodbye(nodeId: string): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) peer.hasSaidGoodbye = true;
+    this.#changed();
   }
 
   /** Membership, or what is held, is other than before. */
   memberChanged(update: MemberUpdate | undefined): void {
-    this.#halved = undefined;
+    this.#changed();
     const peer = update === undefined ? undefined : this.#peers.get(update.nodeId);
     if (update === undefined || peer === undefined) return;
     if (update.status === "left") this.#peers.delete(update.nodeId);
     else if (update.status === "alive") peer.hasSaidGoodbye = false;
+  }
+
+  #changed(): void {
+    this.#halved = undefined;
+    this.#distantVersion = -1;
+  }
+
+  #provenMonoMs({ nodeId, generation }: MemberUpdate): number | undefined {
+    const { heartbeats } = this.#parts;
+    return heartbeats.isPassedOn ? heartbeats.provenMonoMs(`${nodeId}/${generation}`) : undefined;
   }
 
   // HOT: asked at every answer.
@@ -93,7 +123,28 @@ export class Freshness {
       ageMs = Math.max(ageMs, silentMs);
       if (silentMs > quietMs) nodeIds.push(nodeId);
     }
-    return { ageMs, nodeIds };
+    if (this.#distantVersion !== this.#parts.heartbeats.version) this.#findDistant(this.#halved);
+    const distantMs = monoMs - this.#oldestMonoMs;
+    if (distantMs > HEARTBEAT_QUIET_MS)
+      for (const { nodeId, provenMonoMs } of this.#distant) if (monoMs - provenMonoMs > HEARTBEAT_QUIET_MS) nodeIds.push(nodeId);
+    return { ageMs: Math.max(ageMs, distantMs), nodeIds };
+  }
+
+  /** O(members), after a heartbeat or a change. */
+  #findDistant(halved: ReadonlySet<string>): void {
+    const { members, heartbeats, nodeId: self } = this.#parts;
+    const distant: Distant[] = [];
+    this.#distantVersion = heartbeats.version;
+    this.#oldestMonoMs = Number.POSITIVE_INFINITY;
+    for (const member of members()) {
+      const { nodeId, status, clusterId } = member;
+      if (nodeId === self || this.#peers.has(nodeId) || status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
+      const provenMonoMs = this.#provenMonoMs(member);
+      if (provenMonoMs === undefined) continue;
+      distant.push({ nodeId, provenMonoMs });
+      this.#oldestMonoMs = Math.min(this.#oldestMonoMs, provenMonoMs);
+    }
+    this.#distant = distant;
   }
 
   /** O(members), after a change only. */

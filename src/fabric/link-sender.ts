@@ -245,6 +245,7 @@ export class LinkSender {
     }
     if (isOffer && entries.length + short.length === 0) return undefined;
     const digest = isOffer ? 0n : this.#view.saidDigest;
+    const heartbeats = isOffer ? [] : this.#view.heartbeats(time);
     return {
       kind: "vector",
       entries,
@@ -253,6 +254,7 @@ export class LinkSender {
       isPartial: true,
       isWanted: false,
       ...(isOffer && { isOffer }),
+      ...(heartbeats.length > 0 && { heartbeats }),
     };
   }
 

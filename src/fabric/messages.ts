@@ -126,6 +126,13 @@ export interface ShortEntry {
   readonly seq: number;
 }
 
+/** How long ago the sender's number of an origin was known to be all that this had written. */
+export interface Heartbeat {
+  /** Of its id (`shortHash`). */
+  readonly hash: number;
+  readonly ageMs: number;
+}
+
 export interface OriginDigest extends NodeRef {
   readonly through: number;
   readonly liveCount: number;
@@ -179,6 +186,8 @@ export type ReplicationFrame =
       readonly isWanted: boolean;
       /** News between two vectors, without a digest: the receiver asks for what it lacks. */
       readonly isOffer?: boolean;
+      /** Of origins that the receiver has no link to; only between peers with the capability `heartbeats`. */
+      readonly heartbeats?: readonly Heartbeat[];
     }
   | RecordsFrame
   | { readonly kind: "linked"; readonly nodeIds: readonly string[] }

@@ -20,6 +20,8 @@ export class PeerOrigin {
   isNamed = false;
   /** The peer told of it by its short hash, so it may be asked so. */
   isShort = false;
+  /** Until when the peer was last known to have all that this origin wrote, by this node's clock. */
+  provenMonoMs = Number.NEGATIVE_INFINITY;
   /** Known to be there, or sent on this link in order: the next frame starts here. */
   at = 0;
   /** The peer has had everything once, so news can follow without being asked for. */

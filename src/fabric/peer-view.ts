@@ -2,17 +2,25 @@
 import type { Origin } from "../catalog/cell.ts";
 import type { OriginPlace } from "../catalog/origins.ts";
 import type { Relation } from "../catalog/scope.ts";
+import type { Time } from "../lib/machine.ts";
 import { Sum64 } from "../lib/sum64.ts";
-import type { NodeRef, ShortEntry, VectorEntry } from "./messages.ts";
+import type { Heartbeat, NodeRef, ShortEntry, VectorEntry } from "./messages.ts";
 import { PeerOrigin } from "./peer-origin.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
-import { entryHash, shortHash } from "./vector.ts";
+import { entryHash, type Mark, shortHash } from "./vector.ts";
+
+/** In one frame; the rest goes with the next. */
+const MAX_HEARTBEATS = 1000;
+/** Ages travel in tenths of a second, rounded up: that makes up for the way. */
+const TENTH_MS = 100;
 
 export interface ReplicationPeer extends NodeRef, OriginPlace {
   /** How the two nodes stand to each other; decides what the link may carry. */
   readonly relation: Relation;
   /** It is offered the news of others, and asks for it; else it is passed on. */
   readonly takesOffers?: boolean;
+  /** It passes on the heartbeats of others, and is told them. */
+  readonly takesHeartbeats?: boolean;
 }
 
 export class PeerView {
@@ -85,6 +93,49 @@ export class PeerView {
     this.#said.subtract(entryHash(id, known.said));
     known.said = seq;
     this.#said.add(entryHash(id, seq));
+  }
+
+  /** Heartbeats of origins that the peer has no link to, where it is not known to have had as fresh a one lately. */
+  heartbeats({ monoMs }: Time): readonly Heartbeat[] {
+    const told: Heartbeat[] = [];
+    if (this.peer.takesHeartbeats !== true) return told;
+    const { heartbeats, vector, options } = this.#shared;
+    for (const id of heartbeats.ids()) {
+      const [known, mark, provenMonoMs] = [this.#origins.get(id), vector.find(id), heartbeats.provenMonoMs(id)];
+      if (known === undefined || mark === undefined || provenMonoMs === undefined) continue;
+      if (provenMonoMs < known.provenMonoMs + options.heartbeatIntervalMs || this.#isHeardElsewhere(mark)) continue;
+      known.provenMonoMs = provenMonoMs;
+      told.push({ hash: mark.short, ageMs: (Math.floor((monoMs - provenMonoMs) / TENTH_MS) + 1) * TENTH_MS });
+      if (told.length === MAX_HEARTBEATS) break;
+    }
+    return told;
+  }
+
+  /** Whether the peer is to hear of an origin from that itself, or cannot hear of it here. */
+  #isHeardElsewhere(mark: Mark): boolean {
+    const { vector } = this.#shared;
+    if (mark.nodeId === this.peer.nodeId || this.isLinkedTo(mark.nodeId)) return true;
+    return mark.seq === 0 || !vector.mayName(mark, this.peer) || vector.findShort(mark.short) !== mark;
+  }
+
+  /**
+   * The peer has just told its whole vector, or what of it is new, `lateMs` ago at most: what it says of its own origin is all that this
+   * wrote until then, and so is what it passes on of others.
+   */
+  hear(heartbeats: readonly Heartbeat[], lateMs: number, { monoMs }: Time): void {
+    const { vector, replica } = this.#shared;
+    const { nodeId, generation } = this.peer;
+    this.#hearOf(`${nodeId}/${generation}`, monoMs - lateMs);
+    for (const { hash, ageMs } of heartbeats) {
+      const id = vector.findShort(hash)?.id;
+      if (id !== undefined && id !== replica.self.id) this.#hearOf(id, monoMs - lateMs - ageMs);
+    }
+  }
+
+  #hearOf(id: string, provenMonoMs: number): void {
+    const known = this.#origins.get(id);
+    if (known !== undefined) known.provenMonoMs = Math.max(known.provenMonoMs, provenMonoMs);
+    this.#shared.heartbeats.heard(id, known?.told ?? 0, provenMonoMs);
   }
 
   setLinked(nodeIds: readonly string[]): void {

@@ -10,6 +10,7 @@ import type { Rng } from "../lib/rng.ts";
 import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { FrameShelf } from "./frame-shelf.ts";
+import { Heartbeats } from "./heartbeats.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { PartialOrigins } from "./partial.ts";
 import { Vector } from "./vector.ts";
@@ -21,6 +22,8 @@ export interface ReplicationOptions {
   readonly gatherMs: number;
   /** Time between two vectors on a link, give or take a quarter. */
   readonly vectorIntervalMs: number;
+  /** A peer is told again of an origin's heartbeat that is fresher by so much. */
+  readonly heartbeatIntervalMs: number;
   /** Time between two digests of origins on a link, give or take a quarter. */
   readonly digestIntervalMs: number;
   /** Origins compared in one exchange. */
@@ -67,6 +70,7 @@ export const REPLICATION_DEFAULTS: ReplicationOptions = {
   maxFrameBytes: 64 * 1024,
   gatherMs: 50,
   vectorIntervalMs: 1000,
+  heartbeatIntervalMs: 5000,
   digestIntervalMs: 60_000,
   digestOrigins: 4,
   digestSliceRecords: 4000,
@@ -163,6 +167,7 @@ export class ReplicationShared {
   readonly shelf: FrameShelf;
   readonly digests: OriginDigests;
   readonly partial: PartialOrigins;
+  readonly heartbeats: Heartbeats;
   readonly stats: ReplicationStats = { ...NO_STATS };
   /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
@@ -189,6 +194,7 @@ export class ReplicationShared {
     this.vector = new Vector(parts.place);
     this.shelf = new FrameShelf({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
+    this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
     this.#selfId = this.replica.self.id;
     const { self } = this.replica;
     self.clusterId = parts.place.clusterId;
@@ -254,6 +260,7 @@ export class ReplicationShared {
       this.vector.drop(origin.id);
       return false;
     }
+    this.heartbeats.arrived(origin);
     return this.vector.note(origin, origin.through);
   }
 
@@ -274,6 +281,7 @@ export class ReplicationShared {
   forgetOrigin(origin: Origin, time: Time, isOver = false): void {
     this.replica.forgetOrigin(origin, time, isOver);
     this.vector.drop(origin.id);
+    this.heartbeats.drop(origin.id);
     this.#fetches.forget(origin.id);
     this.partial.drop(origin);
   }

@@ -49,6 +49,9 @@ export class LinkReplication {
   /** When the peer's whole vector is asked for, again, and how often it was. */
   #wantMonoMs: number;
   #wantCount = 0;
+  /** When the last vector came, and for how long it may have been on its way. */
+  #vectorMonoMs: number;
+  #lateByMs = 0;
 
   constructor(shared: ReplicationShared, peer: ReplicationPeer, time: Time) {
     this.#shared = shared;
@@ -61,6 +64,7 @@ export class LinkReplication {
     this.#intake = new RecordIntake(shared, this.#view);
     this.#comparer = new LinkComparer(shared, this.#view, rng, (digest) => this.#sender.tell(digest), time);
     // A stream loses nothing; elsewhere the first vector may be lost.
+    this.#vectorMonoMs = time.monoMs;
     this.#wantMonoMs = time.monoMs + FIRST_WAIT_INTERVALS * shared.options.vectorIntervalMs;
   }
 
@@ -179,11 +183,21 @@ export class LinkReplication {
       this.#sender.offerAll();
     }
     if (!this.#view.isWholeTold) return;
-    if (this.#view.digest === frame.digest) this.#wantCount = 0;
-    else this.#wantWhole(time);
+    if (this.#view.digest === frame.digest) {
+      this.#wantCount = 0;
+      this.#view.hear(frame.heartbeats ?? [], this.#lateMs(time), time);
+    } else this.#wantWhole(time);
     if (this.#isEqual(frame)) stats.vectorsEqual += 1;
     else stats.vectorsDifferent += 1;
     this.#fetcher.check(time);
+  }
+
+  /** For how long a vector may have been on its way, by how much later than they are sent they came. */
+  #lateMs({ monoMs }: Time): number {
+    const { vectorIntervalMs } = this.#shared.options;
+    this.#lateByMs = Math.max(0, this.#lateByMs + monoMs - this.#vectorMonoMs - LATEST_INTERVALS * vectorIntervalMs);
+    this.#vectorMonoMs = monoMs;
+    return this.#lateByMs;
   }
 
   /** Whether a vector told of nothing that is not known here; and, of a peer that says all it knows, of all that is. */
@@ -265,3 +279,6 @@ function badFrame(reason: string): ReplicationOutput {
 
 /** Vector intervals until a whole vector that has not come is asked for. */
 const FIRST_WAIT_INTERVALS = 2;
+
+/** A vector goes at the latest so many intervals after the one before. */
+const LATEST_INTERVALS = 1.25;

@@ -15,6 +15,9 @@ export const READY = "ready";
 /** Capability in the hello of a node that asks for what it is offered: the news of others is not passed on to it. */
 export const OFFERS = "offers";
 
+/** Capability in the hello of a node that passes on heartbeats. */
+export const HEARTBEATS = "heartbeats";
+
 /** What became known by a link, for the rest of the room. */
 export type SessionNews =
   /** The peer has just said that we lack nothing of what it has. */
@@ -105,7 +108,9 @@ export class Sessions {
     const { nodeId, generation, clusterId, region } = hello;
     this.#shared.partial.greeted(nodeId, [generation, hello.version, ...hello.capabilities].join(" "), time);
     const takesOffers = hello.capabilities.includes(OFFERS);
-    const replication = new LinkReplication(this.#shared, { nodeId, generation, clusterId, region, relation, takesOffers }, time);
+    const takesHeartbeats = hello.capabilities.includes(HEARTBEATS);
+    const peer = { nodeId, generation, clusterId, region, relation, takesOffers, takesHeartbeats };
+    const replication = new LinkReplication(this.#shared, peer, time);
     this.#all.set(link, { link, hello, replication, isAwake: false, dueMonoMs: 0, isPolicyTurn: true });
     this.#dueMonoMs = 0;
     const takesAny = !hello.capabilities.includes(POLICY_FROM);
@@ -262,6 +267,8 @@ export class Sessions {
 
   #tellLinked(): void {
     this.#isAnyDue = true;
-    this.#shared.setLinked([...this.#all.values()].map(({ hello }) => hello.nodeId));
+    const hellos = [...this.#all.values()].map(({ hello }) => hello);
+    this.#shared.setLinked(hellos.map(({ nodeId }) => nodeId));
+    this.#shared.heartbeats.setPassedOn(hellos.every(({ capabilities }) => capabilities.includes(HEARTBEATS)));
   }
 }

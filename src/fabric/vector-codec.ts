@@ -6,7 +6,7 @@ import { invalid } from "../lib/errors.ts";
 import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
 import { parseList, refOf } from "./codec-parts.ts";
 import { checkCount, isCountable, type MessageBounds, numberField } from "./message-rules.ts";
-import type { ReplicationFrame, ShortEntry } from "./messages.ts";
+import type { Heartbeat, ReplicationFrame, ShortEntry } from "./messages.ts";
 
 type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
 
@@ -15,11 +15,18 @@ const TAG = {
   hash: tagOf(5, WIRE.FIXED32),
   seqs: tagOf(6, WIRE.BYTES),
   seq: tagOf(6, WIRE.VARINT),
+  heartbeatHashes: tagOf(8, WIRE.BYTES),
+  heartbeatHash: tagOf(8, WIRE.FIXED32),
+  heartbeatTenths: tagOf(9, WIRE.BYTES),
+  heartbeatTenth: tagOf(9, WIRE.VARINT),
 } as const;
 const HASH_BYTES = 4;
+const TENTH_MS = 100;
+/** Some years. */
+const MAX_TENTHS = 2 ** 31;
 
 export function vectorOf(bytes: Uint8Array, bounds: MessageBounds): VectorFrame {
-  checkShortEntries(bytes, bounds);
+  checkLists(bytes, bounds);
   const vector = parseList(VectorFrameSchema, bytes, { field: 1, max: bounds.maxVectorEntries });
   const entries = vector.entries.map((entry) => ({
     ...refOf(entry.origin, "vector.entries.origin", bounds),
@@ -36,31 +43,56 @@ export function vectorOf(bytes: Uint8Array, bounds: MessageBounds): VectorFrame 
     ...(short.length > 0 && { short }),
     ...said,
     ...(vector.offer && { isOffer: true }),
+    ...(vector.heartbeatHashes.length > 0 && { heartbeats: heartbeatsOf(vector) }),
   };
 }
 
-/** Counts them before anything is built of them. */
-function checkShortEntries(bytes: Uint8Array, bounds: MessageBounds): void {
+/** Counts short entries and heartbeats before anything is built of them. */
+function checkLists(bytes: Uint8Array, bounds: MessageBounds): void {
   const reader = new WireReader(bytes);
-  let [hashes, seqs] = [0, 0];
+  let [hashes, seqs, heartbeats, tenths] = [0, 0, 0, 0];
   while (!reader.isDone()) {
     const tag = reader.tag();
     if (tag === TAG.hashes) hashes += Math.ceil(reader.view().length / HASH_BYTES);
-    else if (tag === TAG.seqs) seqs += reader.view().reduce((count, byte) => (byte < 0x80 ? count + 1 : count), 0);
+    else if (tag === TAG.heartbeatHashes) heartbeats += Math.ceil(reader.view().length / HASH_BYTES);
+    else if (tag === TAG.seqs) seqs += countVarints(reader.view());
+    else if (tag === TAG.heartbeatTenths) tenths += countVarints(reader.view());
     else {
       if (tag === TAG.hash) hashes += 1;
       else if (tag === TAG.seq) seqs += 1;
+      else if (tag === TAG.heartbeatHash) heartbeats += 1;
+      else if (tag === TAG.heartbeatTenth) tenths += 1;
       reader.skip(tag);
     }
   }
   checkCount(hashes, "vector.hashes", bounds.maxVectorEntries);
   if (seqs !== hashes) throw invalid("vector.seqs", `${seqs} for ${hashes} hashes`);
+  checkCount(heartbeats, "vector.heartbeat_hashes", bounds.maxVectorEntries);
+  if (tenths !== heartbeats) throw invalid("vector.heartbeat_tenths", `${tenths} for ${heartbeats} hashes`);
+}
+
+function countVarints(packed: Uint8Array): number {
+  return packed.reduce((count, byte) => (byte < 0x80 ? count + 1 : count), 0);
 }
 
 /** Of a checked message. */
 function shortEntriesOf({ hashes, seqs }: { readonly hashes: readonly number[]; readonly seqs: readonly bigint[] }): readonly ShortEntry[] {
   const short = hashes.map((hash, i) => ({ hash, seq: numberField(seqs[i] ?? 0n, "vector.seqs") }));
   return short.filter(({ seq }) => isSeq(seq));
+}
+
+interface HeartbeatLists {
+  readonly heartbeatHashes: readonly number[];
+  readonly heartbeatTenths: readonly number[];
+}
+
+/** Of a checked message. */
+function heartbeatsOf({ heartbeatHashes, heartbeatTenths }: HeartbeatLists): readonly Heartbeat[] {
+  return heartbeatHashes.map((hash, i) => ({ hash, ageMs: (heartbeatTenths[i] ?? 0) * TENTH_MS }));
+}
+
+function tenthsOf({ ageMs }: Heartbeat): number {
+  return Math.min(Math.ceil(ageMs / TENTH_MS), MAX_TENTHS);
 }
 
 export function vectorInit({
@@ -70,6 +102,7 @@ export function vectorInit({
   isPartial,
   isWanted,
   isOffer = false,
+  heartbeats = [],
 }: VectorFrame): MessageInitShape<typeof VectorFrameSchema> {
   return {
     entries: entries.map(({ nodeId, generation, seq, floor, isHidden = false, isLacking = false }) => {
@@ -82,5 +115,7 @@ export function vectorInit({
     offer: isOffer,
     hashes: short.map(({ hash }) => hash),
     seqs: short.map(({ seq }) => BigInt(seq)),
+    heartbeatHashes: heartbeats.map(({ hash }) => hash),
+    heartbeatTenths: heartbeats.map(tenthsOf),
   };
 }

@@ -11,11 +11,15 @@ const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
 class Bench {
   readonly members = new Map<string, MemberUpdate>();
   readonly held = new Set<string>();
+  /** Of origins, by id. */
+  readonly proven = new Map<string, number>();
+  readonly heartbeats = { version: 0, isPassedOn: true, provenMonoMs: (id: string) => this.proven.get(id) };
   readonly freshness = new Freshness({
     nodeId: "me",
     clusterId: "c1",
     members: () => this.members.values(),
     findMember: (id) => this.members.get(id),
+    heartbeats: this.heartbeats,
     holdsOf: (id) => this.held.has(id),
   });
 
@@ -33,6 +37,11 @@ class Bench {
       listed.map(({ nodeId }) => nodeId),
       at(monoMs),
     );
+  }
+
+  beat(id: string, monoMs: number): void {
+    this.proven.set(id, monoMs);
+    this.heartbeats.version += 1;
   }
 
   age(monoMs: number): number {
@@ -106,4 +115,52 @@ test("who said goodbye to restart is no age while away, and is again when it is 
   expect(bench.age(30_000)).toBe(0);
   bench.say("alive", 40_000, "a");
   expect(bench.age(41_000)).toBe(40_000);
+});
+
+test("a member that no link is wanted to is as old as its last heartbeat; without one it is no age", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "far");
+  bench.freshness.want(["a"], at(0));
+  bench.freshness.inStep("a", at(20_000));
+  expect(bench.age(20_500)).toBe(500);
+  bench.beat("far/1", 14_000);
+  expect(bench.age(20_500)).toBe(6500);
+  expect(bench.freshness.read(at(20_500), QUIET_MS).nodeIds).toEqual([]);
+  bench.freshness.inStep("a", at(30_000));
+  expect(bench.freshness.read(at(30_000), QUIET_MS)).toEqual({ ageMs: 16_000, nodeIds: ["far"] });
+  // Where a link goes to a peer that passes none on, one that does not come says nothing.
+  bench.heartbeats.isPassedOn = false;
+  bench.heartbeats.version += 1;
+  expect(bench.age(30_000)).toBe(0);
+});
+
+test("a member whose heartbeats came by way of others and that a link is wanted to now is no fresher for that", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "far");
+  bench.freshness.want(["a"], at(0));
+  bench.beat("far/1", 1000);
+  bench.freshness.want(["a", "far"], at(20_000));
+  bench.freshness.inStep("a", at(20_000));
+  expect(bench.age(20_000)).toBe(19_000);
+  bench.freshness.inStep("far", at(20_500));
+  expect(bench.age(20_500)).toBe(500);
+});
+
+test.each<{ dead: readonly string[]; ageMs: number }>([
+  { dead: ["far"], ageMs: 500 },
+  { dead: ["far", "b", "c"], ageMs: 19_500 },
+])("the dead among them count while more than half of their cluster is missing: $dead", ({ dead, ageMs }) => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "b", "c", "far");
+  bench.freshness.want(["a"], at(0));
+  bench.freshness.inStep("a", at(20_000));
+  bench.beat("far/1", 1000);
+  expect(bench.age(20_500)).toBe(19_500);
+  bench.say("dead", 20_000, ...dead);
+  bench.freshness.want(["a"], at(20_000));
+  bench.freshness.inStep("a", at(20_000));
+  expect(bench.age(20_500)).toBe(ageMs);
+  bench.say("left", 20_000, "far");
+  bench.freshness.want(["a"], at(20_000));
+  expect(bench.age(20_500)).toBe(500);
 });

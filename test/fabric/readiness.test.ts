@@ -1,6 +1,7 @@
 /** When a node may answer, and how old what it says is. */
 import { expect, test } from "vitest";
 import { Freshness } from "../../src/fabric/freshness.ts";
+import { Heartbeats } from "../../src/fabric/heartbeats.ts";
 import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
 
 const { joinTimeoutMs, quietMs, catchUpTimeoutMs } = READINESS_DEFAULTS;
@@ -12,7 +13,8 @@ function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number 
   return { monoMs, wallMs: 0 };
 }
 
-const NOBODY = { nodeId: "me", clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
+const heartbeats = new Heartbeats(() => undefined);
+const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
 
 function readiness(hasSeeds: boolean, startAgeMs = 0, freshness = new Freshness(NOBODY)): Readiness {
   const made = new Readiness(READINESS_DEFAULTS, { hasSeeds, startAgeMs, freshness });

@@ -5,6 +5,7 @@ import { Replica } from "../../src/catalog/replica.ts";
 import { Slab } from "../../src/catalog/slab.ts";
 import { Foreigners } from "../../src/fabric/foreigners.ts";
 import { Freshness } from "../../src/fabric/freshness.ts";
+import { Heartbeats } from "../../src/fabric/heartbeats.ts";
 import { Links } from "../../src/fabric/links.ts";
 import { LINKS_DEFAULTS, type LinksOutput } from "../../src/fabric/links-options.ts";
 import { Lives } from "../../src/fabric/lives.ts";
@@ -73,7 +74,8 @@ test("a peer whose greeting waits unread keeps its link", () => {
 });
 
 test("seeds have what was left of the join timeout; the age of a snapshot goes on", () => {
-  const nobody = { nodeId: "me", clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
+  const heartbeats = new Heartbeats(() => undefined);
+  const nobody = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
   const freshness = new Freshness(nobody);
   const readiness = new Readiness(READINESS_DEFAULTS, { hasSeeds: true, startAgeMs: 1, freshness });
   readiness.tick(false, at(0));

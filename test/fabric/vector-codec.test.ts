@@ -1,5 +1,7 @@
 /** Vectors on the wire: short entries cost a few bytes, and what is no list of them is refused before anything is built. */
+import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { LinkRequestSchema, VectorFrameSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
 import type { LinkFrame } from "../../src/fabric/messages.ts";
 
@@ -29,4 +31,31 @@ test("a frame of before short entries is read as it was", () => {
   const entries = [{ nodeId: "n1", generation: 1, seq: 7, floor: 0 }];
   const frame: LinkFrame = { kind: "vector", entries, digest: 5n, isPartial: false, isWanted: false };
   expect(decodeLinkFrame(encodeLinkFrame(frame))).toEqual(frame);
+});
+
+test("a heartbeat costs its hash and its age in tenths of a second", () => {
+  const heartbeats = Array.from({ length: 100 }, (_, i) => ({ hash: 0xffffffff - i, ageMs: 100 * i }));
+  const frame: LinkFrame = { ...NOTHING, heartbeats };
+  const bytes = encodeLinkFrame(frame);
+  expect(bytes.length - encodeLinkFrame(NOTHING).length).toBeLessThanOrEqual(100 * 5 + 10);
+  expect(decodeLinkFrame(bytes)).toEqual(frame);
+  // The oldest that can be said, and more.
+  const oldest = decodeLinkFrame(encodeLinkFrame({ ...NOTHING, heartbeats: [{ hash: 1, ageMs: Number.MAX_SAFE_INTEGER }] }));
+  expect(oldest).toEqual({ ...NOTHING, heartbeats: [{ hash: 1, ageMs: 2 ** 31 * 100 }] });
+});
+
+test("heartbeats without ages, ages without heartbeats and too many of both are refused", () => {
+  const frame = (heartbeatHashes: readonly number[], heartbeatTenths: readonly number[]) => {
+    const vector = create(VectorFrameSchema, {
+      partial: true,
+      heartbeatHashes: [...heartbeatHashes],
+      heartbeatTenths: [...heartbeatTenths],
+    });
+    return toBinary(LinkRequestSchema, create(LinkRequestSchema, { frame: { frame: { case: "vector", value: vector } } }));
+  };
+  expect(decodeLinkFrame(frame([1], [2]))).toMatchObject({ heartbeats: [{ hash: 1, ageMs: 200 }] });
+  expect(() => decodeLinkFrame(frame([1, 2], [2]))).toThrow("vector.heartbeat_tenths");
+  expect(() => decodeLinkFrame(frame([], [2]))).toThrow("vector.heartbeat_tenths");
+  const many = Array.from({ length: 10_001 }, () => 1);
+  expect(() => decodeLinkFrame(frame(many, many))).toThrow("vector.heartbeat_hashes");
 });

@@ -104,8 +104,16 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
       isPartial: fc.boolean(),
       isWanted: fc.boolean(),
       isOffer: fc.boolean(),
+      heartbeats: fc.array(fc.record({ hash: fc.nat(0xffffffff), ageMs: fc.nat(0x7fffffff).map((tenths) => tenths * 100) }), {
+        maxLength: 6,
+      }),
     })
-    .map(({ short, isOffer, ...rest }) => ({ ...rest, ...(short.length > 0 && { short }), ...(isOffer && { isOffer }) })),
+    .map(({ short, isOffer, heartbeats, ...rest }) => ({
+      ...rest,
+      ...(short.length > 0 && { short }),
+      ...(isOffer && { isOffer }),
+      ...(heartbeats.length > 0 && { heartbeats }),
+    })),
   anyRecords,
   fc.record({ kind: fc.constant("linked" as const), nodeIds: ids }),
   fc.record({

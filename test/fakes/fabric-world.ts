@@ -13,7 +13,7 @@ import { TraitsPool } from "../../src/catalog/traits.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
 import type { TrustSettings } from "../../src/fabric/foreigners.ts";
-import type { Hello, PeerProof } from "../../src/fabric/messages.ts";
+import type { Hello, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/seam.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -198,6 +198,8 @@ export class FabricWorld {
   nowMs = 1000;
   /** Whether a message gets from one to the other. */
   reaches: (from: WorldNode, to: WorldNode) => boolean = () => true;
+  /** What arrives of a frame: a node of an older version says less. */
+  saying: (from: WorldNode, frame: LinkFrame) => LinkFrame = (_from, frame) => frame;
   /** Whether streams can be opened; calls get through all the same. */
   canOpen = true;
   readonly #queue: Due[] = [];
@@ -361,7 +363,7 @@ export class FabricWorld {
       if (end === undefined) continue;
       this.#later(this.delayMs, () => {
         if (end.node.ends.get(end.link)?.node === node && this.reaches(node, end.node))
-          this.input(end.node, { kind: "received", link: end.link, frame });
+          this.input(end.node, { kind: "received", link: end.link, frame: this.saying(node, frame) });
       });
     }
   }

@@ -31,6 +31,8 @@ export interface NodeSpec {
   readonly options?: Partial<ReplicationOptions>;
   /** False: as nodes before the capability `offers`. */
   readonly takesOffers?: boolean;
+  /** False: as nodes before the capability `heartbeats`. */
+  readonly takesHeartbeats?: boolean;
 }
 
 const pool = new TraitsPool(1024);
@@ -45,10 +47,12 @@ export class ReplicatingNode {
   readonly outputs: ReplicationOutput[] = [];
   readonly hlc = new Hlc();
   readonly takesOffers: boolean;
+  readonly takesHeartbeats: boolean;
   readonly #skewMs: number;
 
   constructor(spec: NodeSpec) {
     this.takesOffers = spec.takesOffers ?? false;
+    this.takesHeartbeats = spec.takesHeartbeats ?? false;
     this.nodeId = spec.nodeId;
     this.place = { clusterId: spec.clusterId ?? "c1", region: spec.region ?? "r1" };
     this.#skewMs = spec.skewMs ?? 0;
@@ -226,7 +230,9 @@ export function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: numbe
   const relation = relationOf(node.place, peer.place);
   // A node that does not know offers takes its peer for one that takes none.
   const takesOffers = node.takesOffers && peer.takesOffers;
-  const link = new LinkReplication(node.shared, { nodeId, generation, ...peer.place, relation, takesOffers }, node.timeOf(monoMs));
+  const takesHeartbeats = node.takesHeartbeats && peer.takesHeartbeats;
+  const facts = { nodeId, generation, ...peer.place, relation, takesOffers, takesHeartbeats };
+  const link = new LinkReplication(node.shared, facts, node.timeOf(monoMs));
   node.links.add(link);
   return link;
 }

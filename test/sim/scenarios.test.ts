@@ -1,6 +1,7 @@
 /** What many nodes must reach, with figures (printed): short worlds here, the full sizes in test/nightly/sim-scenarios.test.ts. */
 import { expect, test } from "vitest";
 import {
+  ageBeyondNeighbours,
   ageWhileCutOff,
   changesSpread,
   churn,
@@ -70,6 +71,18 @@ test("a node that is cut off says how old what it holds is, also when it has cal
   expect(cut.isAlone).toBe(true);
   expect(cut.lackedMs).toBeGreaterThan(55_000);
   expect(cut.shortMs).toBeLessThanOrEqual(0);
+});
+
+test("above max_links the age rests on the last heartbeat of each node, also of those beyond the neighbours", TIMEOUT, () => {
+  const beyond = ageBeyondNeighbours({ nodes: 16, maxLinks: 4, seed: 7 });
+  console.log("beyond neighbours:", beyond);
+  expect(beyond.farCount).toBeGreaterThan(5);
+  expect(beyond.quietMs).toBeLessThanOrEqual(15_000);
+  expect(beyond.wasInStep).toBe(true);
+  expect(beyond.lackedMs).toBeGreaterThan(15_000);
+  expect(beyond.shortMs).toBeLessThanOrEqual(0);
+  expect(beyond.isInStep).toBe(false);
+  expect(beyond.healedMs).toBeDefined();
 });
 
 test.each([

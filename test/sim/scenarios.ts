@@ -6,6 +6,7 @@ export interface World {
   readonly nodes: number;
   readonly seed: number;
   readonly loss?: number;
+  readonly maxLinks?: number;
 }
 
 /** A mesh in which everybody knows everybody, all links are up and all replicas are equal. */
@@ -227,6 +228,50 @@ export function ageWhileCutOff(world: World) {
     scenario.run(100);
   }
   return { before, shortMs, lackedMs, isAlone: !others.some(({ name }) => process.fabric.lists(name)) };
+}
+
+/**
+ * Above `maxLinks`: a node is cut off from those it has links to, in silence, and goes on registering; the others go on calling it alive.
+ * By how much the ages of those that never had a link to it fall short of the time for which they have lacked what it wrote.
+ */
+export function ageBeyondNeighbours(world: World & { readonly maxLinks: number }) {
+  const scenario = settled({ ...world, clientCount: world.nodes });
+  const { network, nodes } = scenario.sim;
+  nodes.forEach((_, i) => scenario.register(i, i));
+  scenario.run(30_000);
+  const cut = nodes[0]?.process;
+  if (cut === undefined) throw new Error("node 0 is not up");
+  const linked = new Set(cut.fabric.fabric.links().map(({ nodeId }) => nodeId));
+  const far = nodes.filter(({ name }, i) => i > 0 && !linked.has(name));
+  const says = ({ process }: (typeof far)[number]) => process?.fabric.fabric.readiness(process.time());
+  let quietMs = 0;
+  for (let i = 0; i < 100; i++) {
+    quietMs = Math.max(quietMs, ...far.map((node) => says(node)?.ageMs ?? 0));
+    scenario.run(100);
+  }
+  for (const { index, name } of nodes) {
+    if (!linked.has(name)) continue;
+    network.cut(0, index);
+    network.cut(index, 0);
+  }
+  const atMs = scenario.nowMs;
+  scenario.register(0, 0, 0, 1);
+  let [shortMs, lackedMs] = [Number.NEGATIVE_INFINITY, 0];
+  const wasInStep = far.every((node) => says(node)?.isInStep === true);
+  // Then it looks for other neighbours.
+  while (scenario.nowMs - atMs < 18_000) {
+    scenario.run(100);
+    for (const node of far) {
+      const has = node.process?.replica.origins.get(cut.replica.self.id)?.through ?? 0;
+      if (has >= cut.replica.self.through || node.process?.fabric.lists("n0") !== true) continue;
+      lackedMs = scenario.nowMs - atMs - 100;
+      shortMs = Math.max(shortMs, lackedMs - (says(node)?.ageMs ?? 0));
+    }
+  }
+  const isInStep = far.some((node) => says(node)?.isInStep === true);
+  network.healAll();
+  const healedMs = scenario.until(() => far.every((node) => (says(node)?.ageMs ?? 0) < 15_000), 120_000);
+  return { farCount: far.length, quietMs, wasInStep, shortMs, lackedMs, isInStep, healedMs };
 }
 
 /** All start at once and join by one node, or by hubs; then a quarter leaves for good and comes back, and another quarter dies. */

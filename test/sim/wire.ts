@@ -61,7 +61,12 @@ function sizeOfFrame(frame: LinkFrame): number {
     case "records":
       return frame.frame.records.reduce((sum, record) => sum + record.length + 3, 60);
     case "vector":
-      return (frame.isOffer === true ? 12 : 20) + 28 * frame.entries.length + 6 * (frame.short?.length ?? 0);
+      return (
+        (frame.isOffer === true ? 12 : 20) +
+        28 * frame.entries.length +
+        6 * (frame.short?.length ?? 0) +
+        5 * (frame.heartbeats?.length ?? 0)
+      );
     case "linked":
       return 8 + 12 * frame.nodeIds.length;
     case "digests":

@@ -387,6 +387,20 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
    * @generated from field: bool offer = 7;
    */
   offer: boolean;
+
+  /**
+   * To a peer with the capability `heartbeats`, of origins that it has no link to: hashes as above.
+   *
+   * @generated from field: repeated fixed32 heartbeat_hashes = 8;
+   */
+  heartbeatHashes: number[];
+
+  /**
+   * In the same order: for how many tenths of a second, rounded up, the sender's number of the origin may not have been all that it wrote.
+   *
+   * @generated from field: repeated uint32 heartbeat_tenths = 9;
+   */
+  heartbeatTenths: number[];
 };
 
 /**

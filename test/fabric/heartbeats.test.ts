@@ -1,0 +1,105 @@
+/** Up to when all that an origin wrote is here, and what a link tells of it. */
+import { expect, test } from "vitest";
+import type { Origin } from "../../src/catalog/cell.ts";
+import { Heartbeats } from "../../src/fabric/heartbeats.ts";
+import type { ReplicationFrame } from "../../src/fabric/messages.ts";
+import { shortHash } from "../../src/fabric/vector.ts";
+import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
+
+function bench(...ids: readonly string[]) {
+  const origins = new Map(ids.map((id) => [id, { id, through: 5, lacks: undefined } as unknown as Origin & { through: number }]));
+  return { origins, heartbeats: new Heartbeats((id) => origins.get(id)) };
+}
+
+test("a heartbeat counts when all is here that was written until then, and the freshest one does", () => {
+  const { heartbeats } = bench("a/1");
+  expect(heartbeats.provenMonoMs("a/1")).toBeUndefined();
+  heartbeats.heard("a/1", 5, 1000);
+  heartbeats.heard("a/1", 5, 700);
+  heartbeats.heard("unknown/1", 0, 2000);
+  expect([heartbeats.provenMonoMs("a/1"), heartbeats.provenMonoMs("unknown/1")]).toEqual([1000, undefined]);
+  heartbeats.drop("a/1");
+  expect(heartbeats.provenMonoMs("a/1")).toBeUndefined();
+});
+
+test("one that speaks of more than is here counts from when that has come, however much is written meanwhile", () => {
+  const { heartbeats, origins } = bench("a/1");
+  const a = origins.get("a/1")!;
+  heartbeats.heard("a/1", 6, 1000);
+  heartbeats.heard("a/1", 9, 2000);
+  expect(heartbeats.provenMonoMs("a/1")).toBeUndefined();
+  a.through = 6;
+  heartbeats.arrived(a);
+  expect(heartbeats.provenMonoMs("a/1")).toBe(1000);
+  // What was refused here is not all that it wrote.
+  heartbeats.heard("a/1", 7, 3000);
+  Object.assign(a, { through: 7, lacks: { count: 1, why: "test" } });
+  heartbeats.arrived(a);
+  heartbeats.heard("a/1", 7, 4000);
+  expect(heartbeats.provenMonoMs("a/1")).toBe(1000);
+});
+
+test("while a link goes to a peer that passes none on, that is known", () => {
+  const { heartbeats } = bench();
+  const before = heartbeats.version;
+  heartbeats.setPassedOn(false);
+  expect([heartbeats.isPassedOn, heartbeats.version > before]).toEqual([false, true]);
+});
+
+function node(nodeId: string, takesHeartbeats = true): ReplicatingNode {
+  return new ReplicatingNode({ nodeId, takesOffers: true, takesHeartbeats });
+}
+
+function toldOn(frames: readonly ReplicationFrame[]): number {
+  return frames.reduce((sum, frame) => sum + (frame.kind === "vector" ? (frame.heartbeats?.length ?? 0) : 0), 0);
+}
+
+/** `a`, `b` and `z` in a row. */
+function row(z: ReplicatingNode) {
+  const [a, b] = [node("a"), node("b")];
+  for (const each of [a, b, z]) each.put(each.nodeId, 0);
+  return { a, b, near: new Wire(a, b, 0), far: new Wire(b, z, 0) };
+}
+
+test("who has no link to an origin hears of it by way of others, every few seconds; who has one does not", () => {
+  const z = node("z");
+  const { a, b, near, far } = row(z);
+  const id = a.replica.self.id;
+  let now = 0;
+  for (let second = 0; second < 60; second++) {
+    now = run([near, far], now, 1000);
+    if (second > 10) expect(now - (z.shared.heartbeats.provenMonoMs(id) ?? 0)).toBeLessThan(5000 + 2500);
+    if (second > 10) expect(now - (b.shared.heartbeats.provenMonoMs(id) ?? 0)).toBeLessThan(2000);
+  }
+  expect(toldOn(far.log)).toBeLessThanOrEqual(2 * (60 / 5) + 2);
+  // From the moment its origin is silent, it ages.
+  near.close();
+  const proven = z.shared.heartbeats.provenMonoMs(id)!;
+  run([far], now, 60_000);
+  expect(z.shared.heartbeats.provenMonoMs(id)! - proven).toBeLessThanOrEqual(6000);
+});
+
+test("a peer of before heartbeats is told none", () => {
+  const { near, far } = row(node("z", false));
+  run([near, far], 0, 20_000);
+  expect(toldOn(far.log)).toBe(0);
+  expect(toldOn(near.log)).toBeGreaterThan(0);
+});
+
+test("what may have been long on its way is that much older", () => {
+  const [me, peer, other] = [node("me"), node("peer"), node("other")];
+  const link = open(me, peer, 0);
+  const direct = open(me, other, 0);
+  const id = other.replica.self.id;
+  other.put("x", 0);
+  const entries = [{ nodeId: "other", seq: 1 }];
+  link.receive(vectorOf(entries), me.timeOf(1000), []);
+  direct.receive(framesOf(other, 0), me.timeOf(1000), []);
+  expect(me.shared.heartbeats.provenMonoMs(id)).toBeUndefined();
+  const said = (ageMs: number) => ({ ...vectorOf(entries), isPartial: true, heartbeats: [{ hash: shortHash(id), ageMs }] });
+  link.receive(said(300), me.timeOf(2000), []);
+  expect(me.shared.heartbeats.provenMonoMs(id)).toBe(1700);
+  // Vectors come once a second: this one may have waited since the second after the last.
+  link.receive(said(300), me.timeOf(20_000), []);
+  expect(me.shared.heartbeats.provenMonoMs(id)).toBe(20_000 - 300 - (18_000 - 1250));
+});
