@@ -313,6 +313,23 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
+    name: "the dead are no age",
+    rule: "Age: a peer that died without goodbye counts on while more than half of its cluster is missing, or the only other node of ours",
+    edits: [
+      {
+        file: "src/fabric/freshness.ts",
+        find: "      if (hasSaidGoodbye || (!isWanted && !this.#halved.has(clusterId))) continue;",
+        replace: "      if (hasSaidGoodbye || !isWanted) continue;",
+      },
+      {
+        file: "src/fabric/freshness.ts",
+        find: "|| (!isListed(status) && !halved.has(clusterId))) continue;",
+        replace: "|| !isListed(status)) continue;",
+      },
+    ],
+    withinSeeds: 100,
+  },
+  {
     name: "END of a node behind its cursor",
     rule: "Watch 4: no END or bookmark until the own vector covers the cursor",
     edits: [

@@ -40,6 +40,8 @@ interface Answer {
 const CALM_MS = 20_000;
 /** What a peer says is on its way for a while. */
 const SPOKEN_MS = 2000;
+/** … and longer while something is wrong. */
+const DISTURBED_MS = 5000;
 
 export class SimReads {
   readonly #parts: ReadParts;
@@ -47,6 +49,8 @@ export class SimReads {
   readonly #told = new WeakMap<SimProcess, number>();
   /** Since when a process lists another, as far as was read. */
   readonly #listedMs = new WeakMap<SimProcess, Map<SimProcess, number>>();
+  /** Whom a process has listed, as far as was read. */
+  readonly #known = new WeakMap<SimProcess, Set<SimProcess>>();
   count = 0;
 
   constructor(parts: ReadParts) {
@@ -125,6 +129,7 @@ export class SimReads {
       checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);
       return;
     }
+    this.#checkMissing(process, ageMs);
     const listed = this.#listedMs.get(process) ?? new Map<SimProcess, number>();
     this.#listedMs.set(process, listed);
     const isCalm = disturbedMs() + CALM_MS < world.nowMs;
@@ -139,6 +144,35 @@ export class SimReads {
         lackedMs <= ageMs + SPOKEN_MS,
         "age",
         () => `${node.name} says that its age is ${ageMs} ms and lacks what ${peer.node.name} has had for ${lackedMs} ms`,
+      );
+    }
+  }
+
+  /** A node that misses more than half of its cluster, or the only other, is as old as what those write since: it is more likely that it is cut off. */
+  #checkMissing(process: SimProcess, ageMs: number): void {
+    const { world, checks, nodes } = this.#parts;
+    const { fabric, node } = process;
+    // Where there are more nodes than links, those that it never had one to are known by heartbeats, if any came.
+    if (nodes.length > node.options.fabric.links.maxLinks + 1) return;
+    const known = this.#known.get(process) ?? new Set<SimProcess>();
+    this.#known.set(process, known);
+    let presentCount = 1;
+    const missing: SimProcess[] = [];
+    for (const { process: peer, name, options } of nodes) {
+      if (peer === process || options.clusterId !== node.options.clusterId) continue;
+      if (fabric.lists(name)) {
+        presentCount += 1;
+        if (peer !== undefined) known.add(peer);
+      } else if (peer !== undefined && !peer.isStopped && known.has(peer) && fabric.fabric.membership.find(name)?.status === "dead")
+        missing.push(peer);
+    }
+    if (missing.length <= presentCount && !(presentCount === 1 && missing.length > 0)) return;
+    for (const peer of missing) {
+      const lackedMs = world.nowMs - this.#lacksSinceMs(process, peer);
+      checks.holds(
+        lackedMs <= ageMs + DISTURBED_MS || checks.isLost(peer.replica.self.id),
+        "age",
+        () => `${node.name} misses most, says that its age is ${ageMs} ms and lacks what ${peer.node.name} has had for ${lackedMs} ms`,
       );
     }
   }
