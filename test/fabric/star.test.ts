@@ -8,8 +8,8 @@ test.each([
   [12, 1, 4],
 ])("in a star of %i nodes around %i hubs, %i links wanted, all hear of everything and are in step", (count, hubCount, maxLinks) => {
   const star = runStar(count, hubCount, maxLinks);
-  expect(star.ageMs).toBeLessThan(1500);
-  expect(star.ageMs).toBeLessThan(1500);
+  // Spokes hear of each other by the hubs: of every heartbeat that is 5 s fresher.
+  expect(star.ageMs).toBeLessThan(10_000);
   expect(star).toMatchObject({ unaware: [], suspectCount: 0, deadCount: 0 });
   expect(star.aliveCounts).toEqual(star.aliveCounts.map(() => count - 1));
 });

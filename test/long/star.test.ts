@@ -9,8 +9,8 @@ test.each([
   "in a star of %i nodes around %i hubs all hear of everything, are in step, and nobody is suspected",
   (count, hubCount) => {
     const star = runStar(count, hubCount);
-    expect(star.ageMs).toBeLessThan(1500);
-    expect(star.ageMs).toBeLessThan(1500);
+    // Spokes hear of each other by the hubs: of every heartbeat that is 5 s fresher.
+    expect(star.ageMs).toBeLessThan(10_000);
     expect(star).toMatchObject({ unaware: [], suspectCount: 0, deadCount: 0 });
     expect(star.aliveCounts).toEqual(star.aliveCounts.map(() => count - 1));
   },
