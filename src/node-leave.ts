@@ -2,6 +2,7 @@
 import { performance } from "node:perf_hooks";
 import type { FabricDriver } from "./fabric/driver.io.ts";
 import type { Leaving } from "./fabric/leaving.ts";
+import { rethrowBroken } from "./lib/errors.ts";
 import type { Log } from "./lib/log.io.ts";
 import { type NodeCore, now } from "./node-core.ts";
 
@@ -17,7 +18,7 @@ const LEAVE_BATCH = 1000;
 /** How often is looked whether others have taken what was offered. */
 const STEP_MS = 20;
 
-/** Returns how many static entries nobody has taken by then: they stand, and the node says that it restarts. Never rejects. */
+/** Returns how many static entries nobody has taken by then: they stand, and the node says that it restarts. Rejects on a bug only. */
 export async function handOver({ core, driver, leaving, log }: LeaveParts, endMonoMs: number): Promise<number> {
   const { registrar, committer } = core;
   const { handOver: entries } = registrar;
@@ -37,6 +38,7 @@ export async function handOver({ core, driver, leaving, log }: LeaveParts, endMo
       if (!isOver) await new Promise((resolve) => setTimeout(resolve, STEP_MS));
     }
   } catch (error) {
+    rethrowBroken(error);
     log.warn({ err: error }, "own entries neither ended nor handed over: others keep them as orphans");
   }
   const leftCount = entries.left().length;

@@ -7,6 +7,7 @@ import { queryPage } from "./catalog/query.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "./catalog/record.ts";
 import type { Settings } from "./config.ts";
 import type { PolicyHead } from "./fabric/messages.ts";
+import { rethrowBroken } from "./lib/errors.ts";
 import type { Log } from "./lib/log.io.ts";
 import { checkClock } from "./node-clock.ts";
 import type { NodeCore } from "./node-core.ts";
@@ -117,9 +118,14 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
     },
     reload: () => {
       audit.reopenFile();
-      applyFile().catch((error: unknown) => log.error({ err: error }, "policy file not applied"));
+      applyFile().catch((error: unknown) => notApplied(error, log));
     },
   };
+}
+
+function notApplied(error: unknown, log: Log): void {
+  rethrowBroken(error);
+  log.error({ err: error }, "policy file not applied");
 }
 
 function tell(log: Log, { policies }: NodeCore): void {

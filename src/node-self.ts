@@ -3,7 +3,7 @@ import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import type { LoadView } from "./catalog/entry-view.ts";
 import type { KeyText } from "./catalog/record.ts";
 import type { Settings } from "./config.ts";
-import { WaymarkError } from "./lib/errors.ts";
+import { rethrowBroken, WaymarkError } from "./lib/errors.ts";
 import type { Log } from "./lib/log.io.ts";
 import { type NodeCore, now } from "./node-core.ts";
 import { NodeLoad } from "./node-load.ts";
@@ -71,6 +71,7 @@ function report({ registrar, committer }: NodeCore, said: { caller: Caller; key:
   try {
     registrar.renew(said.caller, [], [{ key: said.key, path: "load", health: undefined, load: said.load }], now());
   } catch (error) {
+    rethrowBroken(error);
     log.warn({ err: error }, "own load not reported");
   }
   committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));

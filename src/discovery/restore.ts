@@ -57,8 +57,16 @@ export function soundNumbers<T extends { readonly lastSeq: number; readonly floo
   newGeneration: () => number,
 ): T {
   const { lastSeq, floor, generation } = restored;
-  if (isSeq(lastSeq) && isSeq(floor) && isSeq(generation)) return restored;
-  return { ...restored, lastSeq: MAX_SEQ / 2, floor: Math.min(floor, MAX_SEQ / 2), generation: newGeneration() };
+  if (hasRoom(lastSeq) && isSeq(floor) && floor <= lastSeq && hasRoom(generation)) return restored;
+  const sound = hasRoom(lastSeq) ? lastSeq : MAX_SEQ / 2;
+  return { ...restored, lastSeq: sound, floor: Math.max(0, Math.min(floor, sound)), generation: newGeneration() };
+}
+
+/** More changes than a node makes in its life. */
+const ROOM = 2 ** 40;
+
+function hasRoom(n: number): boolean {
+  return isSeq(n) && n <= MAX_SEQ - ROOM;
 }
 
 /** Grants what was granted before; to be called before the rows. */

@@ -5,19 +5,20 @@
  */
 import type { Cell, Origin } from "../catalog/cell.ts";
 import type { Drafter } from "../catalog/codec.ts";
-import { buildFrame, FrameReceiver } from "../catalog/frames.ts";
+import { buildFrame, type Frame, FrameReceiver } from "../catalog/frames.ts";
 import { applyMarks, ownMarked } from "../catalog/marks.ts";
 import type { Bounds } from "../catalog/names.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { endsBeforeHlc } from "../catalog/view.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "./codec.ts";
 import {
-  type Block,
   blockOf,
   headerBlock,
   headerFault,
   KIND,
+  type OriginBlock,
   originBlock,
   readBlock,
   readHeader,
@@ -35,7 +36,13 @@ const UNKNOWN = "unknown";
 /** A snapshot that is whole, and ours. */
 export interface ReplicaSnapshot {
   readonly header: SnapshotHeader;
-  readonly blocks: readonly Block[];
+  readonly origins: readonly OriginFrames[];
+}
+
+/** An origin and its records; undefined for one whose numbers nobody can go on from. */
+interface OriginFrames {
+  readonly origin: OriginBlock | undefined;
+  readonly frames: Frame[];
 }
 
 /** What a restored snapshot brought. */
@@ -96,20 +103,36 @@ export function* readSnapshot(
   bytes: Uint8Array,
   self: { readonly nodeId: string; readonly clusterId: string },
 ): Generator<void, { readonly ok: true; readonly snapshot: ReplicaSnapshot } | { readonly ok: false; readonly fault: string }> {
-  const blocks: Block[] = [];
-  let at = 0;
-  while (at < bytes.length) {
-    const block = readBlock(bytes, at, blocks.length);
+  const origins: OriginFrames[] = [];
+  let header: SnapshotHeader | undefined;
+  let isWhole = false;
+  let index = 0;
+  for (let at = 0; at < bytes.length; index++) {
+    const block = readBlock(bytes, at, index);
     if (block === undefined) return { ok: false, fault: `it is cut off or changed at byte ${at}` };
     at = block.end;
-    blocks.push(block);
-    const fault = blocks.length === 1 ? headerFault(block, self) : "";
-    if (fault !== "") return { ok: false, fault };
+    isWhole = block.kind === KIND.END;
+    try {
+      const fault = index === 0 ? headerFault(block, self) : "";
+      if (fault !== "") return { ok: false, fault };
+      if (index === 0) header = readHeader(block);
+      else if (block.kind === KIND.ORIGIN) origins.push({ origin: readOrigin(block), frames: [] });
+      else if (block.kind === KIND.FRAME) addFrame(origins.at(-1), block.payload);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      return { ok: false, fault: error.message };
+    }
     yield;
   }
-  const [first] = blocks;
-  if (first === undefined || blocks.at(-1)?.kind !== KIND.END) return { ok: false, fault: "its end is missing" };
-  return { ok: true, snapshot: { header: readHeader(first), blocks } };
+  return header === undefined || !isWhole ? { ok: false, fault: "its end is missing" } : { ok: true, snapshot: { header, origins } };
+}
+
+/** A frame belongs to the origin before it. */
+function addFrame(to: OriginFrames | undefined, payload: Uint8Array): void {
+  const said = decodeLinkFrame(payload);
+  if (said.kind !== "records" || to?.origin === undefined) return;
+  const { nodeId, generation } = said.frame;
+  if (nodeId === to.origin.nodeId && generation === to.origin.generation) to.frames.push(said.frame);
 }
 
 /** Ids of the nodes that a snapshot tells of; undefined when it cannot be read to its end. */
@@ -119,8 +142,13 @@ export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefine
   for (let at = 0; at < bytes.length; index++) {
     const block = readBlock(bytes, at, index);
     if (block === undefined) return undefined;
-    const origin = block.kind === KIND.ORIGIN ? readOrigin(block) : undefined;
-    if (origin !== undefined) found.push(origin.nodeId);
+    try {
+      const origin = block.kind === KIND.ORIGIN ? readOrigin(block) : undefined;
+      if (origin !== undefined) found.push(origin.nodeId);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      return undefined;
+    }
     at = block.end;
   }
   return found;
@@ -136,7 +164,7 @@ interface RestoreParts {
 
 /** Puts a snapshot into a replica that knows only its own records. Yields after each block. */
 export function* restoreSnapshot(
-  { header, blocks }: ReplicaSnapshot,
+  { header, origins }: ReplicaSnapshot,
   { replica, drafter, bounds, isForeign = () => false }: RestoreParts,
   time: Time,
 ): Generator<void, Restored> {
@@ -146,35 +174,29 @@ export function* restoreSnapshot(
   const superseded: Cell[] = [];
   const partial: Origin[] = [];
   let [recordCount, refusedCount, maxHlc] = [0, 0, 0];
-  let isSkipped = false;
   replica.resumeForgotten(header.forgotten);
   for (const lost of header.lost) replica.lost.note(lost);
-  for (const block of blocks) {
-    if (block.kind === KIND.ORIGIN) {
-      const said = readOrigin(block);
-      if (said === undefined) continue;
-      const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = said;
-      isSkipped = clusterId !== "" && isForeign({ clusterId, region });
-      if (isSkipped) continue;
-      const origin = replica.origin(nodeId, generation, clusterId === "" ? undefined : { clusterId, region });
-      origin.life = life;
-      if (isOver === true) over.add(origin.id);
-      if (said.isPartial === true) partial.push(origin);
-      if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, header.savedWallMs));
-    } else if (block.kind === KIND.FRAME && !isSkipped) {
-      const frame = decodeLinkFrame(block.payload);
-      if (frame.kind !== "records") continue;
-      const applied = receiver.apply(frame.frame, time);
-      if (applied.kind !== "applied") {
-        refusedCount += frame.frame.records.length;
-        continue;
-      }
-      recordCount += applied.changedCount;
-      refusedCount += applied.refused.length;
-      maxHlc = Math.max(maxHlc, applied.maxHlc);
-      superseded.push(...applied.superseded);
+  for (const { origin: said, frames } of origins) {
+    if (said === undefined) continue;
+    const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = said;
+    // What this node says itself stands in its journal.
+    if (`${nodeId}/${generation}` === replica.self.id) continue;
+    if (clusterId !== "" && isForeign({ clusterId, region })) continue;
+    const origin = replica.origin(nodeId, generation, clusterId === "" ? undefined : { clusterId, region });
+    origin.life = life;
+    if (isOver === true) over.add(origin.id);
+    if (said.isPartial === true) partial.push(origin);
+    if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, header.savedWallMs, time.wallMs));
+    for (const frame of frames) {
+      const applied = receiver.apply(frame, time);
+      if (applied.kind === "applied") {
+        recordCount += applied.changedCount;
+        refusedCount += applied.refused.length;
+        maxHlc = Math.max(maxHlc, applied.maxHlc);
+        superseded.push(...applied.superseded);
+      } else refusedCount += frame.records.length;
+      yield;
     }
-    yield;
   }
   // A whole transfer among its own frames says nothing of what was refused before.
   for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted" };

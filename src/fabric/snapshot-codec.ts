@@ -3,10 +3,13 @@
  * follows it. The first is the header, the last says that it is whole.
  */
 import type { LostOrigin } from "../catalog/lost.ts";
+import { isName } from "../catalog/names.ts";
 import type { OriginLife } from "../catalog/record.ts";
 import { isSeq } from "../catalog/record-codec.ts";
 import { sha256 } from "../lib/crypto.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../lib/hlc.ts";
+import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 
 /** 1: the first. */
 const FORMAT = 1;
@@ -84,44 +87,100 @@ export function readBlock(bytes: Uint8Array, at: number, index: number): Block |
   return { kind: bytes[at + HEAD_BYTES - 1] ?? 0, payload: bytes.subarray(at + HEAD_BYTES, end), end };
 }
 
-/** Why a snapshot with this first block is of no use here; empty when it is. */
+/** Why a snapshot with this first block is of no use here; empty when it is. Throws `invalid_argument` on what no version writes. */
 export function headerFault(block: Block, self: { readonly nodeId: string; readonly clusterId: string }): string {
   if (block.kind !== KIND.HEADER) return "it does not begin with a header";
-  const said = jsonOf(block.payload) as SnapshotHeader & { readonly format: number };
-  if (said.format !== FORMAT) return `it has the format ${said.format}, which this version of waymark does not know`;
-  if (said.nodeId !== self.nodeId) return `it is of the node ${said.nodeId}`;
-  return said.clusterId === self.clusterId ? "" : `it is of the cluster ${said.clusterId}`;
+  const { format, nodeId, clusterId } = objectOf(block.payload);
+  if (format !== FORMAT) return `it has the format ${String(format)}, which this version of waymark does not know`;
+  if (nodeId !== self.nodeId) return `it is of the node ${String(nodeId)}`;
+  return clusterId === self.clusterId ? "" : `it is of the cluster ${String(clusterId)}`;
 }
 
+/** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
 export function readHeader({ payload }: Block): SnapshotHeader {
-  const {
-    nodeId,
-    clusterId,
-    savedWallMs,
-    forgotten,
-    lost = [],
-  } = jsonOf(payload) as Omit<SnapshotHeader, "lost"> & Partial<SnapshotHeader>;
+  const { nodeId, clusterId, savedWallMs, forgotten, lost = [] } = objectOf(payload);
+  if (typeof nodeId !== "string" || typeof clusterId !== "string") throw odd("whose it is", { nodeId, clusterId });
+  if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw odd("which origins are forgotten", forgotten);
+  if (!Array.isArray(lost) || !lost.every(isLost)) throw odd("which origins are lost", lost);
   const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
   return { nodeId, clusterId, savedWallMs: boundedMs(savedWallMs), forgotten, lost: lost.filter(isSound) };
 }
 
-/** Undefined for an origin whose numbers nobody can go on from: an older version took them over from a peer. */
+/**
+ * Undefined for an origin whose numbers nobody can go on from: an older version took them over from a peer. Throws `invalid_argument`
+ * on what no version writes.
+ */
 export function readOrigin({ payload }: Block): OriginBlock | undefined {
-  const { absentWallMs, ...origin } = jsonOf(payload) as OriginBlock;
-  if (!isSeq(origin.generation)) return undefined;
-  return { ...origin, absentWallMs: absentWallMs === undefined ? undefined : boundedMs(absentWallMs) };
+  const { nodeId, generation, clusterId, region, life, absentWallMs, isOver = false, isPartial = false } = objectOf(payload);
+  if (!isId(nodeId) || typeof generation !== "number") throw odd("which origin it is", { nodeId, generation });
+  if (!isPlace(clusterId) || !isPlace(region)) throw odd(`where ${nodeId} is at home`, { clusterId, region });
+  if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean") throw odd(`how ${nodeId} stands`, life);
+  if (!isSeq(generation)) return undefined;
+  return {
+    nodeId,
+    generation,
+    clusterId,
+    region,
+    life,
+    ...(isOver && { isOver }),
+    ...(isPartial && { isPartial }),
+    absentWallMs: absentWallMs === undefined ? undefined : boundedMs(absentWallMs),
+  };
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === "string" && isName(value, NODE_BOUNDS.maxIdLength);
+}
+
+/** Empty while it is not known. */
+function isPlace(value: unknown): value is string {
+  return value === "" || isId(value);
+}
+
+function isLife(value: unknown): value is OriginLife {
+  return value === "live" || value === "orphaned" || value === "hidden";
+}
+
+/** An id with its generation. */
+function isOriginId(value: unknown): value is string {
+  return typeof value === "string" && value.length <= NODE_BOUNDS.maxIdLength + MAX_GENERATION_LENGTH;
+}
+
+function isLost(value: unknown): value is LostOrigin {
+  if (typeof value !== "object" || value === null) return false;
+  const { nodeId, generation, through, mark } = value as Readonly<Record<string, unknown>>;
+  return isId(nodeId) && [generation, through, mark].every((number) => typeof number === "number");
+}
+
+/** `/` and the digits of a number. */
+const MAX_GENERATION_LENGTH = 24;
+/** Of a value that is shown to people. */
+const MAX_SHOWN = 100;
+
+function odd(what: string, value: unknown): WaymarkError {
+  return new WaymarkError(
+    "invalid_argument",
+    `it says ${what} as no version writes it: ${(JSON.stringify(value) ?? "nothing").slice(0, MAX_SHOWN)}`,
+  );
 }
 
 /** A time as far as one may be computed with. */
-function boundedMs(wallMs: number): number {
-  return Number.isFinite(wallMs) ? Math.max(0, Math.min(wallMs, MAX_WALL_MS)) : 0;
+function boundedMs(wallMs: unknown): number {
+  return typeof wallMs === "number" && Number.isFinite(wallMs) ? Math.max(0, Math.min(wallMs, MAX_WALL_MS)) : 0;
 }
 
 function jsonBytes(value: object): Uint8Array {
   return ENCODER.encode(JSON.stringify(value));
 }
 
-/** The block's check has shown that these are the bytes that were written. */
-function jsonOf(payload: Uint8Array): unknown {
-  return JSON.parse(DECODER.decode(payload));
+/** The block's check has shown that these are the bytes that were written; by whom, nobody knows. */
+function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(DECODER.decode(payload));
+  } catch (cause) {
+    throw new WaymarkError("invalid_argument", "a block of it is no JSON", { cause });
+  }
+  if (typeof value !== "object" || value === null) throw odd("a block", value);
+  return value as Readonly<Record<string, unknown>>;
 }

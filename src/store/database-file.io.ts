@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io.ts";
-import type { DatabaseFormat, FileProblem } from "./database-format.ts";
+import { type DatabaseFormat, damageText, type FileProblem } from "./database-format.ts";
 import { lockDirectory } from "./directory-lock.io.ts";
 import { walDamage } from "./wal-check.ts";
 
@@ -107,11 +107,7 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
 }
 
 export function damaged(path: string, problem: string, cause?: unknown): FileRefused {
-  return new FileRefused(
-    "corrupt",
-    `${path} is damaged: ${problem}; it was left as it is: restore a backup, or move the directory away to start empty`,
-    cause,
-  );
+  return new FileRefused("corrupt", damageText(path, problem), cause);
 }
 
 /** A disk that cannot be read says nothing about the file; what else SQLite complains of while reading is damage. */

@@ -15,3 +15,8 @@ export interface DatabaseFormat {
   /** Creates its tables. */
   readonly schema: string;
 }
+
+/** What to tell of a file that says what was never written to it. */
+export function damageText(path: string, problem: string): string {
+  return `${path} is damaged: ${problem}; it was left as it is: restore a backup, or move the directory away to start empty`;
+}

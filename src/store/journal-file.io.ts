@@ -4,10 +4,12 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { createIfMissing, damaged, Inspection, type InspectOptions, refusalOf } from "./database-file.io.ts";
 import type { DatabaseFormat } from "./database-format.ts";
-import { FORMAT_VERSION, type Row, visitRows } from "./journal-format.ts";
+import { FORMAT_VERSION, MAX_LEASE, NO_LEASE, type Row, visitRows } from "./journal-format.ts";
 import type { JournalMeta, NumberedLease } from "./journal-thread.ts";
 
 const REPLAY_ROWS = 1000;
+/** The longest ttl that any settings allow, and no version allowed more. */
+const MAX_TTL_MS = 24 * 3_600_000;
 
 export const JOURNAL: DatabaseFormat = {
   name: "journal",
@@ -50,7 +52,7 @@ export class JournalReader {
     this.#path = journalPath(directory);
     this.#file = new Inspection(this.#path, JOURNAL, options);
     this.meta = this.#file.read((db) => readMeta(db, this.#path));
-    this.leases = this.#file.read(readLeases);
+    this.leases = this.#file.read((db) => readLeases(db, this.#path));
     this.#next = this.#file.read((db) =>
       db.prepare(
         "SELECT CAST(group_concat(row, '' ORDER BY seq) AS BLOB) AS rows FROM (SELECT seq, row FROM records WHERE seq > ? ORDER BY seq LIMIT ?)",
@@ -95,6 +97,11 @@ export class JournalReader {
 function readMeta(db: DatabaseSync, path: string): JournalMeta {
   const row = db.prepare("SELECT node_id, generation, boots, last_seq, floor FROM meta WHERE one = 1").get();
   if (row === undefined) throw damaged(path, "it does not say which node it belongs to");
+  for (const column of ["generation", "boots", "last_seq", "floor"]) {
+    const number = Number(row[column]);
+    // An older version may have taken high ones over from a peer (`soundNumbers`). Boots it counted itself: one more must be a number too.
+    if (number < 0 || (column === "boots" && number === Number.MAX_SAFE_INTEGER)) throw damaged(path, `its ${column} is ${number}`);
+  }
   return {
     nodeId: String(row["node_id"]),
     generation: Number(row["generation"]),
@@ -104,18 +111,30 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
   };
 }
 
-function readLeases(db: DatabaseSync): readonly NumberedLease[] {
+/** What no version writes of a lease. */
+function leaseFault({ lease, leaseId, ttlMs }: NumberedLease, ids: ReadonlySet<string>): string | undefined {
+  if (lease <= NO_LEASE || lease > MAX_LEASE) return `a lease has the number ${lease}`;
+  if (leaseId === "" || ids.has(leaseId)) return leaseId === "" ? `lease ${lease} has no id` : `two leases have the id ${leaseId}`;
+  return ttlMs < 0 || ttlMs > MAX_TTL_MS ? `lease ${lease} has a ttl of ${ttlMs} ms` : undefined;
+}
+
+function readLeases(db: DatabaseSync, path: string): readonly NumberedLease[] {
   const leases: NumberedLease[] = [];
+  const ids = new Set<string>();
   const all = db.prepare("SELECT lease, lease_id, ttl_ms, principal, idempotency_key, granted_wall_ms FROM leases ORDER BY lease");
   for (const row of all.iterate()) {
-    leases.push({
+    const lease: NumberedLease = {
       lease: Number(row["lease"]),
       leaseId: String(row["lease_id"]),
       ttlMs: Number(row["ttl_ms"]),
       principal: String(row["principal"]),
       idempotencyKey: String(row["idempotency_key"]),
       grantedWallMs: Number(row["granted_wall_ms"]),
-    });
+    };
+    const fault = leaseFault(lease, ids);
+    if (fault !== undefined) throw damaged(path, fault);
+    ids.add(lease.leaseId);
+    leases.push(lease);
   }
   return leases;
 }

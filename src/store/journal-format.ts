@@ -46,6 +46,8 @@ const ROW = { CRC: 0, SEQ: 4, LEASE: 12, KEY_BYTES: 16, RECORD_BYTES: 20, KEY: 2
 
 /** Lease number of a row that has no lease. */
 export const NO_LEASE = 0;
+/** The highest number that a row has room for. */
+export const MAX_LEASE = 2 ** 32 - 1;
 
 const BATCH_HEAD_BYTES = 32;
 const encoder = new TextEncoder();

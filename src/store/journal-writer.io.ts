@@ -5,7 +5,7 @@ import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "./clean-stop.io.ts";
 import { journalPath } from "./journal-file.io.ts";
 import type { JournalLease } from "./journal-format.ts";
-import { batchMarks, NO_LEASE, type Row, rowLease, sealRow, visitBatch } from "./journal-format.ts";
+import { batchMarks, MAX_LEASE, NO_LEASE, type Row, rowLease, sealRow, visitBatch } from "./journal-format.ts";
 import type { JournalMeta, NumberedLease } from "./journal-thread.ts";
 import { hashBytes, KeyTable } from "./key-table.ts";
 
@@ -53,6 +53,7 @@ function prepareAll(db: DatabaseSync) {
     putLease: db.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)"),
     deleteLease: db.prepare("DELETE FROM leases WHERE lease = ? AND lease_id = ?"),
     isLease: db.prepare("SELECT 1 FROM leases WHERE lease = ? AND lease_id = ?"),
+    isNumber: db.prepare("SELECT 1 FROM leases WHERE lease = ?"),
     marks: db.prepare("UPDATE meta SET last_seq = max(last_seq, ?), floor = max(floor, ?)"),
     boot: db.prepare("UPDATE meta SET node_id = ?, generation = ?, boots = ?"),
     heal: db.prepare("UPDATE meta SET heals = heals + 1"),
@@ -67,6 +68,8 @@ export class JournalWriter {
   readonly #sql: ReturnType<typeof prepareAll>;
   /** Parts of a refused batch may still lie in the log, where only a later commit or a reset removes them. */
   #isLogSuspect = false;
+  /** Below it all numbers of leases were given; used when there is none above. */
+  #nextFree = NO_LEASE + 1;
 
   constructor(directory: string, index: JournalIndex) {
     this.#path = journalPath(directory);
@@ -168,7 +171,7 @@ export class JournalWriter {
       lease: (lease: JournalLease) => {
         const hash = index.hashText(lease.leaseId);
         const known = index.leases.find(hash, (number) => sql.isLease.get(number, lease.leaseId) !== undefined);
-        const number = known ?? index.nextLease++;
+        const number = known ?? this.#newLease();
         if (known === undefined) index.leases.replace(hash, number, () => false);
         sql.putLease.run(number, lease.leaseId, lease.ttlMs, lease.principal, lease.idempotencyKey, lease.grantedWallMs);
       },
@@ -182,6 +185,16 @@ export class JournalWriter {
         index.leases.remove(index.hashText(id), (number) => sql.deleteLease.run(number, id).changes === 1);
       },
     };
+  }
+
+  /** The next number; after the highest one, which only a file that somebody changed has so far, those that no lease has. */
+  #newLease(): number {
+    const index = this.#index;
+    if (index.nextLease <= MAX_LEASE) return index.nextLease++;
+    let number = this.#nextFree;
+    while (this.#sql.isNumber.get(number) !== undefined) number++;
+    this.#nextFree = number + 1;
+    return number;
   }
 
   #transaction(body: () => void): void {

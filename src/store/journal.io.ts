@@ -2,7 +2,7 @@
 import { randomInt } from "node:crypto";
 import type { Worker } from "node:worker_threads";
 import { assert, WaymarkError } from "../lib/errors.ts";
-import type { FileProblem } from "./database-format.ts";
+import { damageText, type FileProblem } from "./database-format.ts";
 import type { Journal, JournalStats, Restored } from "./journal.ts";
 import type { JournalBatch, JournalPut } from "./journal-format.ts";
 import { decodeRows, encodeBatch, FORMAT_VERSION } from "./journal-format.ts";
@@ -212,8 +212,14 @@ class DiskJournal implements Journal {
     try {
       decodeRows(chunk, (lease) => this.#leaseIds.get(lease), replay.onRow);
     } catch (error) {
-      replay.reject(error instanceof Error ? error : new Error(String(error)));
+      replay.reject(error instanceof WaymarkError ? this.#damaged(error) : error instanceof Error ? error : new Error(String(error)));
     }
+  }
+
+  /** A row has its checksum and says what no version writes. */
+  #damaged(cause: WaymarkError): WaymarkError {
+    const message = damageText(`${this.#directory}/journal.db`, `a row cannot be read: ${cause.message}`);
+    return new WaymarkError("store_unavailable", message, { cause, metadata: { problem: "corrupt", directory: this.#directory } });
   }
 
   #answered(): Waiting {

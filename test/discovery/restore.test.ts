@@ -85,8 +85,13 @@ test("rows whose stamps nobody can go on from come back under new numbers, with 
 test("a journal whose numbers are at the end goes on in a new generation, from half way up", () => {
   const restored = { lastSeq: Number.MAX_SAFE_INTEGER, floor: 3, generation: 5 };
   expect(soundNumbers(restored, () => 9)).toEqual({ lastSeq: 2 ** 51, floor: 3, generation: 9 });
-  const sound = { lastSeq: 2 ** 52, floor: 3, generation: 5 };
+  const sound = { lastSeq: 2 ** 52 - 2 ** 40, floor: 3, generation: 5 };
   expect(soundNumbers(sound, () => 9)).toBe(sound);
+  // Others refuse what comes after the last number there is.
+  expect(soundNumbers({ lastSeq: 2 ** 52, floor: 3, generation: 5 }, () => 9)).toEqual({ lastSeq: 2 ** 51, floor: 3, generation: 9 });
+  expect(soundNumbers({ lastSeq: 8, floor: 3, generation: 2 ** 52 }, () => 9)).toEqual({ lastSeq: 8, floor: 3, generation: 9 });
+  expect(soundNumbers({ lastSeq: 8, floor: 9, generation: 5 }, () => 9)).toEqual({ lastSeq: 8, floor: 8, generation: 9 });
+  expect(soundNumbers({ lastSeq: 8, floor: -5, generation: 5 }, () => 9)).toEqual({ lastSeq: 8, floor: 0, generation: 9 });
 });
 
 const admin = { principal: "ann", tenant: "", cluster: "c1", roles: [], isAuthenticated: true, address: "" };

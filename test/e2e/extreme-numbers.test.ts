@@ -240,3 +240,23 @@ test("a bug that nobody can show to have changed nothing ends the process, and t
   using door = new GrpcDoor(node.grpc);
   expect([...(await registered(door))]).toEqual(["kept"]);
 }, 60_000);
+
+test("a bug while a node ends its entries to leave ends the process: it neither says that it left nor loses what it had", async () => {
+  const [errors, handOver] = ["src/lib/errors.ts", "src/discovery/hand-over.ts"].map((path) => pathToFileURL(resolve(path)).href);
+  const plant =
+    `import { assert } from "${errors}"; import { HandOver } from "${handOver}"; ` +
+    `HandOver.prototype.stays = () => assert(false, "planted");`;
+  const wrapper = ["env", `NODE_OPTIONS=--import=data:text/javascript,${encodeURIComponent(plant)}`];
+  const flags = ["--data-dir", mkdtempSync(join(data, "leaving-")), "--node-id", "a"];
+  await using other = await startNodeProcess(["--ephemeral", "--node-id", "b"]);
+  {
+    await using node = await startNodeProcess([...flags, "--join", other.listeners["fabric"] ?? ""], wrapper);
+    using door = new GrpcDoor(node.grpc);
+    expect((await door.ask("register", { entries: entriesOf(["kept"]), static: true })).code).toBe("OK");
+    const { exit, stderr } = await node.stop("SIGTERM");
+    expect([exit, stderr.includes("assertion failed: planted")]).toEqual([1, true]);
+  }
+  await using node = await startNodeProcess(flags);
+  using door = new GrpcDoor(node.grpc);
+  expect([...(await registered(door))]).toEqual(["kept"]);
+}, 120_000);

@@ -1,14 +1,17 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Drafter } from "../../src/catalog/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { DEFAULT_BOUNDS, isName } from "../../src/catalog/names.ts";
 import { BODY, type OriginLife } from "../../src/catalog/record.ts";
 import type { Replica } from "../../src/catalog/replica.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
 import { nodesInSnapshot, readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
+import { KIND } from "../../src/fabric/snapshot-codec.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { resealed, saying } from "../fakes/poison.ts";
 
 const parts = { drafter: new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) }), bounds: DEFAULT_BOUNDS };
 const SELF = { nodeId: "n1", clusterId: "" };
@@ -199,4 +202,58 @@ test("of a cluster that is not let in any more nothing is restored", () => {
   expect(origins()[0]).toEqual(["n1/1", "n2/1", "n3/1"]);
   expect(origins(({ clusterId }) => clusterId === "c2")[0]).toEqual(["n1/1", "n3/1"]);
   expect(origins(() => true)).toEqual([["n1/1"], 0]);
+});
+
+/** Whatever JSON can say. */
+const ANY_VALUE = fc.oneof(
+  fc.constantFrom(0, -1, 0.5, 1e300, 2 ** 52, 2 ** 53, "", "n1", "n3", "x".repeat(5000), "two words", "live", true),
+  fc.jsonValue({ maxDepth: 2 }),
+  fc.constantFrom([["n2/1", "n1/1"]], [{ nodeId: "n2", generation: 1, through: 3, mark: 0 }], [[]], [{ nodeId: 5 }]),
+);
+const HEADER_FIELDS = ["savedWallMs", "forgotten", "lost", "format"];
+const ORIGIN_FIELDS = ["nodeId", "generation", "clusterId", "region", "life", "absentWallMs", "isOver", "isPartial"];
+
+test("whatever header and origins say, a snapshot is of no use, or what comes of it can be told, saved and restored again", () => {
+  const bytes = save(mesh()[0]);
+  const said = fc.record({ field: fc.constantFrom(...HEADER_FIELDS, ...ORIGIN_FIELDS), value: ANY_VALUE });
+  fc.assert(
+    fc.property(said, ({ field, value }) => {
+      const kind = HEADER_FIELDS.includes(field) ? KIND.HEADER : KIND.ORIGIN;
+      const poisoned = resealed(bytes, saying(kind, { [field]: value }));
+      const nodes = nodesInSnapshot(poisoned);
+      const read = runThrough(readSnapshot(poisoned, SELF));
+      const [n1] = mesh();
+      n1.restart(timeOf(4, 0), "disk kept");
+      const own = viewOf(n1.replica);
+      if (!read.ok) {
+        expect(viewOf(n1.replica)).toEqual(own);
+        return;
+      }
+      expect(nodes).toBeDefined();
+      runThrough(restoreSnapshot(read.snapshot, { ...parts, replica: n1.replica }, timeOf(4, 0)));
+      expect(n1.replica.self.life).toBe("live");
+      for (const { nodeId, generation, through: seq, floor } of n1.replica.origins.values()) {
+        const vector = {
+          kind: "vector",
+          entries: [{ nodeId, generation, seq, floor }],
+          digest: 0n,
+          isPartial: true,
+          isWanted: false,
+        } as const;
+        expect(decodeLinkFrame(encodeLinkFrame(vector))).toMatchObject({ entries: [{ nodeId, generation, seq, floor }] });
+      }
+      expect(n1.replica.lost.list.every(({ nodeId }) => isName(nodeId, 64))).toBe(true);
+      expect(runThrough(readSnapshot(save(n1), SELF)).ok).toBe(true);
+    }),
+    { numRuns: 400 },
+  );
+});
+
+test("what a snapshot says of this very origin is left: its journal says it", () => {
+  const [n1] = mesh();
+  const bytes = resealed(save(n1), saying(KIND.ORIGIN, { nodeId: "n1", generation: 1, life: "hidden", isPartial: true }));
+  n1.restart(timeOf(4, 0), "disk kept");
+  const before = viewOf(n1.replica);
+  restore(n1, bytes);
+  expect([n1.replica.self.life, n1.replica.self.lacks, viewOf(n1.replica)]).toEqual(["live", undefined, before]);
 });

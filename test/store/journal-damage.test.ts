@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { batch, directoryBytes, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
+import { poisonJournal } from "../fakes/poison.ts";
+import { batch, directoryBytes, lease, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
 
 const ROWS = 400;
 
@@ -210,4 +211,44 @@ test("a log cut off anywhere keeps the batches before the cut", async () => {
   const { journal, rows } = await openAndReplay(directory.path);
   expect(rows).toHaveLength(ROWS - 50);
   await journal.close();
+});
+
+const TOP = BigInt(Number.MAX_SAFE_INTEGER);
+
+test.each([
+  { what: "a floor below none", sql: "UPDATE meta SET floor = -5", says: /its floor is -5/ },
+  { what: "a generation below none", sql: "UPDATE meta SET generation = -1", says: /its generation is -1/ },
+  { what: "boots of which one more is no number", sql: `UPDATE meta SET boots = ${TOP}`, says: /its boots is 9007199254740991/ },
+  { what: "a number that is none here", sql: `UPDATE meta SET generation = ${2n ** 63n - 1n}`, says: /too large/ },
+  { what: "nobody's name", sql: "DELETE FROM meta", says: /does not say which node/ },
+  { what: "a lease without an id", sql: "UPDATE leases SET lease_id = '' WHERE lease = 1", says: /lease 1 has no id/ },
+  { what: "two leases of one id", sql: "UPDATE leases SET lease_id = 'x'", says: /two leases have the id x/ },
+  { what: "a lease numbered below none", sql: "UPDATE leases SET lease = -lease", says: /a lease has the number -/ },
+  { what: "a lease numbered beyond a row", sql: `UPDATE leases SET lease = ${2n ** 32n} WHERE lease = 2`, says: /the number 4294967296/ },
+  { what: "a ttl of a thousand years", sql: "UPDATE leases SET ttl_ms = 31536000000000", says: /has a ttl of 31536000000000 ms/ },
+  { what: "a ttl below none", sql: "UPDATE leases SET ttl_ms = -1", says: /has a ttl of -1 ms/ },
+])("sealed with $what it is refused, and says what to do", async ({ sql, says }) => {
+  using directory = temporaryDirectory();
+  const { journal } = await openAndReplay(directory.path);
+  await journal.write(batch({ leases: [lease("one"), lease("two")], puts: [put("svc.market/web", 1, { leaseId: "one" })] }));
+  await journal.close();
+  poisonJournal(directory.path, sql);
+  const said = await attempt(directory.path);
+  expect(said).toEqual(refused(/is damaged: .*left as it is: restore a backup, or move the directory away/));
+  expect(said.message).toMatch(says);
+});
+
+test("after the highest number that a lease may have, those go on that none has, and rows keep theirs", async () => {
+  using directory = temporaryDirectory();
+  const first = await openAndReplay(directory.path);
+  await first.journal.write(batch({ leases: [lease("one"), lease("two")], puts: [put("a", 1, { leaseId: "one" })] }));
+  await first.journal.close();
+  poisonJournal(directory.path, "UPDATE leases SET lease = 4294967295 WHERE lease_id = 'two'");
+  const second = await openAndReplay(directory.path);
+  await second.journal.write(batch({ leases: [lease("three"), lease("four")], puts: [put("b", 2, { leaseId: "three" })] }));
+  await second.journal.write(batch({ puts: [put("c", 3, { leaseId: "four" }), put("d", 4, { leaseId: "two" })] }));
+  await second.journal.close();
+  const { journal, rows } = await openAndReplay(directory.path);
+  await journal.close();
+  expect(rows.map(({ key, leaseId }) => `${key} ${leaseId}`)).toEqual(["a one", "b three", "c four", "d two"]);
 });
