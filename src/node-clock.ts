@@ -31,7 +31,7 @@ export class OwnClock {
     const [name, severity] = clock.isOff ? (["own_clock_off", "error"] as const) : (["own_clock_right", "info"] as const);
     const { aheadMs, offCount, knownCount } = clock;
     this.#tell({ name, severity, isAudited: true, detail: { ahead_ms: Math.round(aheadMs), off: offCount, known: knownCount } });
-    hooks.onClock();
+    hooks.onFault();
   }
 }
 

@@ -54,8 +54,8 @@ export interface NodeCore {
   readonly limits: NodeLimits;
   readonly journal: Journal;
   readonly metrics: Metrics;
-  /** `clockFault`: why this node takes no writes, because its clock is off; empty while it is not. */
-  readonly state: { isReady: boolean; isDraining: boolean; clockFault: string };
+  /** `clockFault`, `startFault`: why this node takes no writes, because its clock is off or another start goes under its id; else empty. */
+  readonly state: { isReady: boolean; isDraining: boolean; clockFault: string; startFault: string };
   /** What the fabric wants to hear and says; without one nothing. */
   readonly hooks: CoreHooks;
   /** The replica changed: names, watches and whoever waits hear of it. */
@@ -69,8 +69,8 @@ export interface NodeCore {
 export interface CoreHooks {
   /** Own records were committed. */
   onCommitted: () => void;
-  /** Whether the clock is off is other than before. */
-  onClock: () => void;
+  /** Why this node takes no writes is other than before. */
+  onFault: () => void;
   /** Whether tombstones may be collected. */
   collectsByAge: () => boolean;
   /** Before a policy is stored here: throws `fabric_open`, or closes an open fabric; what it returns opens it again. */
@@ -115,7 +115,7 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
 function noHooks(): CoreHooks {
   return {
     onCommitted: () => {},
-    onClock: () => {},
+    onFault: () => {},
     collectsByAge: () => true,
     securePolicy: () => () => {},
     policyNotTaken: () => "",
@@ -180,7 +180,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
     journal,
     metrics,
-    state: { isReady: false, isDraining: false, clockFault: "" },
+    state: { isReady: false, isDraining: false, clockFault: "", startFault: "" },
     ...policySwitches({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
   };
 }
@@ -260,7 +260,7 @@ function identityOf(
   at: { listeners: Record<string, string>; time: Time; replica: Replica },
 ): NodeIdentity {
   const { clusterId, region, zone, roles } = settings.node;
-  const { nodeId } = journal.restored;
+  const { nodeId, boot } = journal.restored;
   const { listeners, time, replica } = at;
   return {
     version,
@@ -270,7 +270,7 @@ function identityOf(
     zone,
     roles,
     listeners,
-    boot: token(8),
+    boot,
     startedMonoMs: time.monoMs,
     get generation() {
       return replica.self.generation;

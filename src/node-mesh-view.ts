@@ -139,18 +139,24 @@ function eventOf({ atWallMs, status, accuser, path, incarnation, via }: Evidence
 }
 
 /** The line of `/readyz` about the fabric, and whether it is ok. */
-export function meshReadiness(fabric: Fabric, time: Time): { readonly isReady: boolean; readonly detail: string } {
+export function meshReadiness(
+  fabric: Fabric,
+  { startFault }: { readonly startFault: string },
+  time: Time,
+): { readonly isReady: boolean; readonly detail: string } {
   const { isReady, detail } = fabric.readiness(time);
   const { alive, suspect } = fabric.membership.counts();
   const others = alive + suspect;
-  const parts = [detailOf(detail, fabric.lives.protectedClusters())];
+  const parts = [...(startFault === "" ? [] : [startFault]), detailOf(detail, fabric.lives.protectedClusters())];
   parts.push(others === 0 ? "no other members" : `${others} other members${suspect > 0 ? `, ${suspect} suspected` : ""}`);
   const partial = fabric.replication.partial.list();
   if (partial.length > 0) parts.push(partialText(partial));
   const refusers = fabric.membership.refusers();
   if (refusers.length > 0) parts.push(refusalText(refusers));
+  const second = fabric.membership.secondAddress(time);
+  if (second !== undefined) parts.push(`a second node with this id, at ${second}, is not accepted: stop it`);
   // A node that most others do not list is no member: nobody finds what is registered with it.
-  return { isReady: isReady && refusers.length * 2 <= others, detail: parts.join("; ") };
+  return { isReady: isReady && startFault === "" && refusers.length * 2 <= others, detail: parts.join("; ") };
 }
 
 /** What was refused of others, so that this node does not hold all of theirs. */

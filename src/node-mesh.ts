@@ -27,6 +27,7 @@ import { isPolicyTaken, MeshPolicy, notTakenText, type TravellingPolicy } from "
 import { MeshPeers, meshReadiness, meshView } from "./node-mesh-view.ts";
 import { WatchedFabric } from "./node-mesh-watch.ts";
 import { FabricGuard } from "./node-open-fabric.ts";
+import { OwnStart, startOfNode } from "./node-standing.ts";
 import { type Warm, WarmStart } from "./node-warm-start.ts";
 import { openAcceptor } from "./server/acceptor.io.ts";
 import { Http2Guard } from "./server/http2-guard.io.ts";
@@ -73,7 +74,8 @@ export async function openMesh(options: MeshOptions): Promise<NodeFabric> {
 }
 
 class MeshNode implements NodeFabric {
-  readonly ready: Promise<void>;
+  readonly #becameReady = Promise.withResolvers<void>();
+  readonly ready = this.#becameReady.promise;
   readonly peers: MeshPeers;
   readonly mesh: NodeFabric["mesh"];
   readonly #options: MeshOptions;
@@ -81,10 +83,10 @@ class MeshNode implements NodeFabric {
   readonly #warm: Warm | undefined;
   readonly #watched: WatchedFabric;
   readonly #driver: FabricDriver;
-  readonly #markReady: () => void;
   readonly #host: string;
   readonly #events: MeshEvents;
   readonly #clock: OwnClock;
+  readonly #start: OwnStart;
   readonly #guard: FabricGuard;
   readonly #policy: MeshPolicy;
   #tokens: ClusterTokens;
@@ -102,11 +104,10 @@ class MeshNode implements NodeFabric {
     this.#host = fabricHost(settings);
     this.#events = new MeshEvents(core, options.log);
     this.#clock = new OwnClock(core, (event) => this.#events.tell(event));
+    const onWon = () => void this.#renew({ kind: "generationLost", peerNodeId: "", seq: 0 });
+    this.#start = new OwnStart(core, { tell: (event) => this.#events.tell(event), onWon });
     this.#guard = new FabricGuard(settings, core, options.log);
     this.#tokens = readClusterTokens(settings);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.ready = promise;
-    this.#markReady = resolve;
     this.#watched = new WatchedFabric(
       () => this.#makeFabric(),
       core.metrics,
@@ -141,6 +142,7 @@ class MeshNode implements NodeFabric {
     const { fabric } = this.#watched;
     observeMesh({ metrics: core.metrics, fabric, driver: this.#driver, now });
     this.#tlsWatch = this.#watchTls();
+    this.#warmStart.starts = () => fabric.membership.acceptedStarts();
     this.#warmStart.start(
       settings.fabric.snapshotIntervalMs,
       (origin) => this.#stateOf(origin),
@@ -154,7 +156,7 @@ class MeshNode implements NodeFabric {
   }
 
   readiness(time: Time): { readonly isReady: boolean; readonly detail: string } {
-    return meshReadiness(this.#watched.fabric, time);
+    return meshReadiness(this.#watched.fabric, this.#options.core.state, time);
   }
 
   reload(): void {
@@ -264,6 +266,8 @@ class MeshNode implements NodeFabric {
       policyFrom: settings.policy.acceptFrom,
       trust: trustSettings(settings),
       startAgeMs,
+      earlierBoots: core.journal.restored.earlierBoots,
+      acceptedStarts: warm?.starts,
     });
     fabric.setTokens(this.#tokens);
     const { monoMs, wallMs } = now();
@@ -284,6 +288,7 @@ class MeshNode implements NodeFabric {
       roles,
       version,
       generation: core.replica.self.generation,
+      ...startOfNode(core.journal),
       address: hostPort(advertisedHost(settings, this.#host), settings.fabric.advertisePort || this.#driver.port),
       protocolVersions: PROTOCOL_VERSIONS,
       transports: ["h2"],
@@ -297,7 +302,8 @@ class MeshNode implements NodeFabric {
   #handled(time: Time): void {
     const { fabric } = this.#watched;
     this.#clock.look(fabric.membership, time);
-    if (fabric.isReady) this.#markReady();
+    this.#start.look(fabric.membership, time);
+    if (fabric.isReady && this.#options.core.state.startFault === "") this.#becameReady.resolve();
     const { isWhole } = fabric;
     if (isWhole === this.#isWhole) return;
     this.#isWhole = isWhole;

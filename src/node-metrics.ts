@@ -3,6 +3,7 @@ import { KIND, type Kind } from "./catalog/record.ts";
 import { SCOPE, SCOPE_NAMES } from "./catalog/scope.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { NodeCore } from "./node-core.ts";
+import { isFaultless } from "./node-standing.ts";
 
 const KIND_LABELS = { 1: "service", 2: "function", 3: "topic", 4: "queue", 5: "cache", 6: "node" } as const satisfies Record<Kind, string>;
 
@@ -44,7 +45,7 @@ function observeCatalog({ metrics, replica, leases, registrar, fanout, state }: 
   let lag = 0;
   for (const watcher of fanout.watchers()) lag = Math.max(lag, watcher.lagRevisions);
   metrics.set("waymark_watch_lag_revisions", {}, lag);
-  metrics.set("waymark_ready", {}, state.isReady && !state.isDraining && state.clockFault === "" ? 1 : 0);
+  metrics.set("waymark_ready", {}, state.isReady && !state.isDraining && isFaultless(state) ? 1 : 0);
 }
 
 function observeJournal({ metrics, journal, replica }: NodeCore): void {

@@ -9,10 +9,10 @@ import type { Settings } from "./config.ts";
 import type { PolicyHead } from "./fabric/messages.ts";
 import { rethrowBroken } from "./lib/errors.ts";
 import type { Log } from "./lib/log.io.ts";
-import { checkClock } from "./node-clock.ts";
 import type { NodeCore } from "./node-core.ts";
 import { now } from "./node-core.ts";
 import type { TravellingPolicy } from "./node-mesh-policy.ts";
+import { checkWrites } from "./node-standing.ts";
 import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
 import type { CatalogFacts, HeldEntry } from "./policy/policy-plan.ts";
 import { canonicalText, checksumOf } from "./policy/policy-text.ts";
@@ -53,7 +53,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
 function fabricOf({ hooks, state }: NodeCore): Pick<PolicyParts, "secure" | "notTaken" | "reaches"> {
   return {
     secure: () => {
-      checkClock(state);
+      checkWrites(state);
       return hooks.securePolicy();
     },
     notTaken: () => hooks.policyNotTaken(),

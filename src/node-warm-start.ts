@@ -8,6 +8,7 @@ import type { Cell, Origin } from "./catalog/cell.ts";
 import type { Drafter } from "./catalog/codec.ts";
 import type { Bounds } from "./catalog/names.ts";
 import type { Replica } from "./catalog/replica.ts";
+import type { AcceptedStart } from "./fabric/boots.ts";
 import { nodesInSnapshot, readSnapshot, restoreSnapshot, snapshotBlocks } from "./fabric/replica-snapshot.ts";
 import type { SnapshotOrigin } from "./fabric/snapshot-codec.ts";
 import { BrokenInvariant, rethrowBroken } from "./lib/errors.ts";
@@ -46,6 +47,8 @@ export interface Warm {
   readonly over: ReadonlySet<string>;
   /** Own live records that an `unregistered` of another origin ended: their leases end them (`Registrar`). */
   readonly superseded: readonly Cell[];
+  /** Starts of other nodes that were accepted last. */
+  readonly starts: readonly AcceptedStart[];
 }
 
 /** Whether a node with this data directory was ever up to date with others. */
@@ -62,6 +65,8 @@ export async function isOthersInSnapshot(directory: string, nodeId: string): Pro
 
 export class WarmStart {
   readonly #parts: WarmStartParts;
+  /** Starts of other nodes, to be written down with the rest; set when there is a fabric. */
+  starts: () => readonly AcceptedStart[] = () => [];
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -89,7 +94,7 @@ export class WarmStart {
       const { recordCount, refusedCount, absentWallMs, over, superseded } = restored;
       const [ageMs, tookMs] = [now().wallMs - savedWallMs, now().monoMs - startMonoMs].map(Math.round);
       log.info({ recordCount, refusedCount, ageMs, tookMs }, "what other nodes told is back from the snapshot");
-      return { savedWallMs, absentWallMs, over, superseded };
+      return { savedWallMs, absentWallMs, over, superseded, starts: read.snapshot.header.starts };
     } catch (error) {
       // A bug met half way through: nobody goes on with half a snapshot, and the next start does not meet it again.
       if (error instanceof BrokenInvariant) await setAsideSnapshotFile(this.#path);
@@ -121,7 +126,8 @@ export class WarmStart {
     if (path === undefined) return;
     const { replica, clusterId, log } = this.#parts;
     const { monoMs } = now();
-    const state = stateText(replica, stateOf);
+    const starts = this.starts();
+    const state = [...starts.map(({ nodeId, boot, address }) => `${nodeId} ${boot} ${address}`), stateText(replica, stateOf)].join("\n");
     try {
       if (this.#isForeign) await setAsideSnapshotFile(path);
       this.#isForeign = false;
@@ -129,7 +135,7 @@ export class WarmStart {
         await touchSnapshotFile(path, rightWallMs);
         return;
       }
-      const header = { nodeId: replica.self.nodeId, clusterId, savedWallMs: rightWallMs };
+      const header = { nodeId: replica.self.nodeId, clusterId, savedWallMs: rightWallMs, starts };
       const blocks = snapshotBlocks(replica, header, stateOf);
       const sizeBytes = await writeSnapshotFile(path, blocks, { maxBytes: MAX_BYTES, signal: this.#stop.signal, rightWallMs });
       if (sizeBytes !== undefined) this.#written = state;

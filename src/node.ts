@@ -4,7 +4,6 @@ import { performance } from "node:perf_hooks";
 import type { Settings } from "./config.ts";
 import { hostPort } from "./lib/host-port.ts";
 import { advertisedHost } from "./node-address.ts";
-import { checkClock } from "./node-clock.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
 import { type Doors, openDoors } from "./node-doors.ts";
 import { loneFabric, type NodeFabric } from "./node-fabric.ts";
@@ -13,6 +12,7 @@ import { openMesh } from "./node-mesh.ts";
 import { chooseFabric } from "./node-open-fabric.ts";
 import { type NodePolicy, openNodePolicy } from "./node-policy.ts";
 import { type PublishedSelf, publishSelf } from "./node-self.ts";
+import { checkStart, checkWrites, isFaultless } from "./node-standing.ts";
 import { hasSnapshot } from "./node-warm-start.ts";
 import { type AskedViewer, type Caller, viewerOf } from "./policy/caller.ts";
 import { discoveryService } from "./services/discovery.ts";
@@ -134,8 +134,8 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
   if (options.interrupt?.aborted !== true) {
     await awaitPolicy(core, false);
     state.isReady = true;
-    core.hooks.onClock = () => grpc.setServing(state.clockFault === "");
-    core.hooks.onClock();
+    core.hooks.onFault = () => grpc.setServing(isFaultless(state));
+    core.hooks.onFault();
     core.fanout.all();
     core.wakeup.kick();
     const { nodeId, generation } = identity;
@@ -193,7 +193,8 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     bounds: settings.limits,
     durable: () => core.committer.durable(),
     isReady: () => state.isReady && mesh.isWhole(),
-    checkClock: () => checkClock(state),
+    checkWrites: () => checkWrites(state),
+    checkStart: () => checkStart(state),
     mesh,
     now,
     random,

@@ -15,7 +15,7 @@ import {
 } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { MAX_LOST } from "../catalog/lost.ts";
 import { invalid } from "../lib/errors.ts";
-import { bytesOf, originInit, parseList, refOf, speakerInit, speakerOf } from "./codec-parts.ts";
+import { bytesOf, heldStartOf, originInit, parseList, refOf, speakerInit, speakerOf, startOf } from "./codec-parts.ts";
 import {
   addressField,
   checkCount,
@@ -77,7 +77,7 @@ export function decodeCallResponse(kind: CallKind, bytes: Uint8Array, bounds: Me
       const answer = parseList(ProbeResponseSchema, bytes, { field: 2, max: bounds.maxUpdates });
       const wallMs = numberField(answer.wallMs, "wall_ms");
       const said = { kind, from: speakerOf(answer.origin, "origin", bounds), updates: membersOf(answer.updates, bounds) } as const;
-      return wallMs === 0 ? said : { ...said, wallMs };
+      return { ...said, ...(wallMs !== 0 && { wallMs }), ...heldStartOf(answer, bounds) };
     }
     case "probeIndirect": {
       const answer = parseList(ProbeIndirectResponseSchema, bytes, { field: 2, max: bounds.maxUpdates });
@@ -87,7 +87,8 @@ export function decodeCallResponse(kind: CallKind, bytes: Uint8Array, bounds: Me
       const table = parseList(PushPullResponseSchema, bytes, { field: 1, max: bounds.maxMembers });
       const response = { kind, from: speakerOf(table.origin, "origin", bounds), members: membersOf(table.members, bounds) };
       const ownUpdateRefused = detailField(table.ownUpdateRefused, bounds);
-      return { ...response, ...(ownUpdateRefused !== "" && { ownUpdateRefused }), ...lostOf(table.lost, bounds) };
+      const refused = ownUpdateRefused !== "" && { ownUpdateRefused };
+      return { ...response, ...refused, ...lostOf(table.lost, bounds), ...heldStartOf(table, bounds) };
     }
   }
 }
@@ -116,6 +117,7 @@ export function encodeCallResponse(response: CallResponse): Uint8Array {
         ...speakerInit(response.from),
         updates: response.updates.map(memberInit),
         wallMs: BigInt(Math.max(0, Math.floor(response.wallMs ?? 0))),
+        ...(response.heldStart !== undefined && { heldStart: response.heldStart }),
       });
     case "probeIndirect":
       return bytesOf(ProbeIndirectResponseSchema, { acknowledged: response.isAcknowledged, updates: response.updates.map(memberInit) });
@@ -125,6 +127,7 @@ export function encodeCallResponse(response: CallResponse): Uint8Array {
         members: response.members.map(memberInit),
         ownUpdateRefused: response.ownUpdateRefused ?? "",
         lost: (response.lost ?? []).map(lostInit),
+        ...(response.heldStart !== undefined && { heldStart: response.heldStart }),
       });
   }
 }
@@ -158,6 +161,7 @@ function memberOf(update: MemberMessage, status: MemberStatus, bounds: MessageBo
     healthScore: healthScoreField(update.healthScore),
     accuser: optionalIdField(update.accuser, "updates.accuser", bounds),
     ...(update.keepsEntries && { keepsEntries: true }),
+    ...startOf(update, "updates", bounds),
   };
 }
 

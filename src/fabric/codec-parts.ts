@@ -3,8 +3,8 @@ import { create, type DescMessage, fromBinary, type MessageInitShape, type Messa
 import type { Origin as OriginMessage } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
-import { checkCount, idField, type MessageBounds, numberField, optionalIdField } from "./message-rules.ts";
-import type { NodeRef, Speaker } from "./messages.ts";
+import { addressField, checkCount, idField, type MessageBounds, numberField, optionalIdField } from "./message-rules.ts";
+import type { HeldStart, NodeRef, Speaker, Start } from "./messages.ts";
 
 /** protobuf-es, with one error for whatever it does not like; a field it does not know is skipped. */
 export function parse<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
@@ -46,7 +46,25 @@ export function speakerOf(origin: OriginMessage | undefined, field: string, boun
   const ref = refOf(origin, field, bounds);
   const clusterId = optionalIdField(origin?.clusterId ?? "", `${field}.cluster_id`, bounds);
   const region = optionalIdField(origin?.region ?? "", `${field}.region`, bounds);
-  return { ...ref, ...(clusterId !== "" && { clusterId }), ...(region !== "" && { region }) };
+  const place = { ...(clusterId !== "" && { clusterId }), ...(region !== "" && { region }) };
+  return { ...ref, ...place, ...startOf(origin ?? {}, field, bounds) };
+}
+
+/** Of a node that does not say what its start is called, nothing. */
+export function startOf({ boot = "", bootBefore = "" }: Start, field: string, bounds: MessageBounds): Start {
+  optionalIdField(boot, `${field}.boot`, bounds);
+  optionalIdField(bootBefore, `${field}.boot_before`, bounds);
+  return { ...(boot !== "" && { boot }), ...(bootBefore !== "" && { bootBefore }) };
+}
+
+export function heldStartOf(
+  { heldStart }: { readonly heldStart?: HeldStart | undefined },
+  bounds: MessageBounds,
+): { readonly heldStart?: HeldStart } {
+  if (heldStart === undefined) return {};
+  const { boot, address } = heldStart;
+  if (address !== "") addressField(address, "held_start.address", bounds);
+  return { heldStart: { boot: idField(boot, "held_start.boot", bounds), address } };
 }
 
 export function bytesOf<Desc extends DescMessage>(schema: Desc, init: MessageInitShape<Desc>): Uint8Array {
@@ -57,6 +75,6 @@ export function originInit(ref: NodeRef) {
   return { origin: { nodeId: ref.nodeId, generation: BigInt(ref.generation) } };
 }
 
-export function speakerInit({ nodeId, generation, clusterId = "", region = "" }: Speaker) {
-  return { origin: { nodeId, generation: BigInt(generation), clusterId, region } };
+export function speakerInit({ generation, ...from }: Speaker) {
+  return { origin: { ...from, generation: BigInt(generation) } };
 }

@@ -14,7 +14,7 @@ import {
 import { invalid } from "../lib/errors.ts";
 import { isStamp } from "../lib/hlc.ts";
 import { WIRE, WireReader } from "../lib/protowire.ts";
-import { bytesOf, originInit, parse, parseList, refOf } from "./codec-parts.ts";
+import { bytesOf, originInit, parse, parseList, refOf, speakerInit, startOf } from "./codec-parts.ts";
 import { encodeRecords, LINK_FRAME_TAG, readRecords } from "./frame-bytes.ts";
 import {
   checksumField,
@@ -101,6 +101,7 @@ function readKind(field: number, reader: WireReader, bounds: MessageBounds): Lin
 function helloOf(hello: MessageShape<typeof HelloFrameSchema>, bounds: MessageBounds): Hello {
   return {
     ...refOf(hello.origin, "hello.origin", bounds),
+    ...startOf(hello.origin ?? {}, "hello.origin", bounds),
     ...placeFields(hello, "hello", bounds),
     protocolVersions: versionsField(hello.protocolVersions, "hello.protocol_versions", bounds),
     capabilities: idsField(hello.capabilities, "hello.capabilities", bounds),
@@ -163,9 +164,10 @@ type FrameInit = NonNullable<MessageInitShape<typeof LinkFrameSchema>["frame"]>;
 function frameInit(frame: Exclude<LinkFrame, { kind: "records" }>): FrameInit {
   switch (frame.kind) {
     case "hello": {
-      const { nodeId, generation, protocolVersions, capabilities, policyFrom = [], ...plain } = frame.hello;
+      const { nodeId, generation, boot, bootBefore, protocolVersions, capabilities, policyFrom = [], ...plain } = frame.hello;
+      const start = { ...(boot !== undefined && { boot }), ...(bootBefore !== undefined && { bootBefore }) };
       const lists = { protocolVersions: [...protocolVersions], capabilities: [...capabilities], policyFrom: [...policyFrom] };
-      return { case: "hello", value: { ...plain, ...lists, ...originInit({ nodeId, generation }) } };
+      return { case: "hello", value: { ...plain, ...lists, ...speakerInit({ nodeId, generation, ...start }) } };
     }
     case "goodbye":
       return { case: "goodbye", value: { reason: frame.reason, detail: frame.detail } };

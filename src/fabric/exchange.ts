@@ -62,7 +62,7 @@ export class Exchange {
   }
 
   nextDeadlineMs(): number {
-    return Math.min(this.#pushPullAtMs, this.#reconnectAtMs, this.#joinAtMs);
+    return Math.min(this.#pushPullAtMs, this.#reconnectAtMs, this.#joinAtMs, this.#news.standing.nextDeadlineMs());
   }
 
   tick(time: Time, out: MembershipOutput[]): void {
@@ -70,6 +70,41 @@ export class Exchange {
     if (time.monoMs >= this.#joinAtMs) this.#join(time, out);
     if (time.monoMs >= this.#pushPullAtMs) this.#exchange(time, out);
     if (time.monoMs >= this.#reconnectAtMs) this.#reconnect(time, out);
+    if (time.monoMs >= this.#news.standing.nextDeadlineMs()) this.#askForStart(time, out);
+  }
+
+  /** Somebody answered: which start goes under our id there. */
+  heldStart(
+    purpose: Purpose,
+    { from, heldStart }: Exclude<CallResponse, { kind: "probeIndirect" }>,
+    time: Time,
+    out: MembershipOutput[],
+  ): void {
+    const { members, standing } = this.#news;
+    const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
+    if (address === undefined || !standing.hear({ ...from, address }, heldStart, time) || heldStart === undefined) return;
+    this.#news.follow(heldStart);
+    this.#compare(address, time, out);
+  }
+
+  /** Who holds another start under our id hears our own word again, and so does that one. */
+  #askForStart(time: Time, out: MembershipOutput[]): void {
+    for (const { address, held } of this.#news.standing.takeDue(time)) {
+      this.#news.follow(held);
+      this.#compare(address, time, out);
+      if (held.address !== "" && held.address !== address) this.#compare(held.address, time, out);
+    }
+  }
+
+  /** Another node asks under our id: it is told that we are there. */
+  askedByTwin(request: CallRequest, time: Time, out: MembershipOutput[]): CallResponse | undefined {
+    const { self } = this.#news;
+    const { boot, address } = self.update;
+    if (request.kind !== "pushPull" || boot === undefined || request.from.boot === undefined || request.from.boot === boot)
+      return undefined;
+    const told = request.members.find(({ nodeId }) => nodeId === self.ref.nodeId);
+    if (told !== undefined) this.#news.askedBySecond(told, time, out);
+    return { kind: "pushPull", from: self.ref, members: [], heldStart: { boot, address } };
   }
 
   join(addresses: readonly string[], time: Time): void {
@@ -96,6 +131,7 @@ export class Exchange {
         from: this.#news.self.ref,
         members,
         ...(refusal !== undefined && { ownUpdateRefused: UPDATE_REFUSALS[refusal] }),
+        ...this.#news.boots.insteadOf(request.from),
       },
     });
   }
@@ -108,6 +144,7 @@ export class Exchange {
   ): void {
     this.#count -= 1;
     const { self, members } = this.#news;
+    if (response === undefined) this.#news.standing.unanswered(self.ref.nodeId, purpose.address);
     if (response === undefined && purpose.step !== "whole") {
       this.#pushPullAtMs = Math.min(this.#pushPullAtMs, time.monoMs + this.#jittered(this.#options.intervalMs));
     }

@@ -4,6 +4,7 @@ import type { Bounds } from "../catalog/names.ts";
 import type { Replica } from "../catalog/replica.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Rng } from "../lib/rng.ts";
+import type { AcceptedStart } from "./boots.ts";
 import type { TrustSettings } from "./foreigners.ts";
 import { LINKS_DEFAULTS, type LinksOptions } from "./links-options.ts";
 import { LIVES_DEFAULTS, type LivesOptions } from "./lives-options.ts";
@@ -55,6 +56,10 @@ export interface FabricParts {
   readonly trust?: TrustSettings;
   /** How old the snapshot is that the replica started with; 0 without one. */
   readonly startAgeMs: number;
+  /** What earlier starts of this node were called; none without a disk. */
+  readonly earlierBoots?: readonly string[] | undefined;
+  /** Starts of others that were accepted before this node was restarted. */
+  readonly acceptedStarts?: readonly AcceptedStart[] | undefined;
 }
 
 /** What was not taken from others, since the start. */

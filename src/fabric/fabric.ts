@@ -23,7 +23,7 @@ import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
 import { HEARTBEATS, OFFERS, READY, type SessionNews, Sessions } from "./sessions.ts";
-import { type ClusterTokens, isOwnLaterLife, type TrustFacts } from "./trust.ts";
+import { type ClusterTokens, isOwnLaterLife, refusalOfStart, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 const EVERY_CLUSTER = { mode: "permissive", clusters: [], hasCertificates: false } as const;
@@ -66,13 +66,14 @@ export class Fabric implements FabricMachine {
     this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal, foreigners };
     this.calls = new CallGuard(this.#trust);
     this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
-    this.membership = new Membership(self, rng.fork("membership"), options.membership, foreigners);
+    this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners });
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
       members: () => this.membership.listed(),
       capabilities: () => [OFFERS, HEARTBEATS, POLICY_FROM, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
       policyFrom: () => this.policySources.told,
       trust: this.#trust,
+      refusalOfStart: (hello) => refusalOfStart(hello, this.membership.startOf(hello)),
       rng: rng.fork("links"),
     });
     const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };

@@ -2,7 +2,7 @@
 import type { Rng } from "../lib/rng.ts";
 import type { Goodbye, Hello, MemberFacts, MemberUpdate, PeerProof } from "./messages.ts";
 import type { FabricEvent, LinkId } from "./seam.ts";
-import type { TrustFacts } from "./trust.ts";
+import type { Refusal, TrustFacts } from "./trust.ts";
 
 export interface LinksOptions {
   /** Members a node wants links to: all of them up to so many, as many chosen ones above. */
@@ -63,6 +63,8 @@ export interface LinksParts {
   /** Clusters beside our own whose policy is taken here, for our hello. */
   readonly policyFrom?: () => readonly string[];
   readonly trust: TrustFacts;
+  /** What is against the start that greets; nothing when absent. */
+  readonly refusalOfStart?: (hello: Hello) => Refusal | undefined;
   readonly rng: Rng;
 }
 

@@ -1,6 +1,7 @@
 /** The node's links: whom to have one to, greeting, which of two stays, when to try again, and how one ends. */
 import type { Machine, Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
+import { startOf } from "./boots.ts";
 import { LinkPeers, type Peer } from "./link-peers.ts";
 import { duplicateNode, isQuiet, type LinkRow, loserOf, newRow, type Row, severityOf } from "./link-row.ts";
 import type { LinksInput, LinksOptions, LinksOutput, LinksParts } from "./links-options.ts";
@@ -72,6 +73,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
         return this.#tick(time, out);
       case "members":
         this.#chooseSoon(time);
+        this.#endOthers(time, out);
         return this.#tick(time, out);
       case "opened":
         return this.#opened(input, time, out);
@@ -257,13 +259,22 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#isStopping || incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
   }
 
+  /** Links of a start that does not go under its node's id any more. */
+  #endOthers(time: Time, out: LinksOutput[]): void {
+    for (const row of this.#up.values()) {
+      const refusal = row.hello === undefined ? undefined : this.#parts.refusalOfStart?.(row.hello);
+      if (refusal?.reason === "duplicate_node") this.#refuse(row, refusal, time, out, row.hello);
+    }
+  }
+
   /** Who opened a link greets first, and is answered only when it is trusted. */
   #greet(row: Row, out: LinksOutput[]): void {
-    const { nodeId, generation, clusterId, region, zone, address, version } = this.#parts.self();
+    const self = this.#parts.self();
+    const { nodeId, generation, clusterId, region, zone, address, version } = self;
     const clusterToken = row.proof?.certificate === undefined ? this.#parts.trust.clusterToken : "";
     const capabilities = this.#parts.capabilities();
     const policyFrom = this.#parts.policyFrom?.() ?? [];
-    const who = { nodeId, generation, clusterId, region, zone, address, version };
+    const who = { nodeId, generation, ...startOf(self), clusterId, region, zone, address, version };
     row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, capabilities, clusterToken, policyFrom } });
     out.push({ kind: "send", link: row.link });
   }
@@ -272,7 +283,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const { proof } = row;
     if (row.state === "ending" || row.state === "opening" || proof === undefined) return;
     if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
-    const refusal = refusalOfHello(hello, proof, this.#parts.trust);
+    const refusal = refusalOfHello(hello, proof, this.#parts.trust) ?? this.#parts.refusalOfStart?.(hello);
     if (refusal !== undefined) {
       if (refusal.reason === "wrong_cluster" || refusal.reason === "other_region") this.#parts.trust.foreigners.note(hello.nodeId, hello);
       return this.#refuse(row, refusal, time, out, hello);

@@ -1,17 +1,19 @@
 /** Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
 import type { Machine, Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
+import type { AcceptedStart, StartVerdict } from "./boots.ts";
 import { type ClockState, ClockWatch } from "./clock-watch.ts";
 import { Courier, type TrafficCounts } from "./courier.ts";
 import { Exchange } from "./exchange.ts";
-import type { Foreigners } from "./foreigners.ts";
-import type { Evidence, MemberCounts } from "./members.ts";
+import { type Evidence, isListed, type MemberCounts } from "./members.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
-import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerProof } from "./messages.ts";
-import { type MembershipOutput, News, type RefusedCounts } from "./news.ts";
+import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerProof, Start } from "./messages.ts";
+import { type MembershipOutput, News, type NewsParts } from "./news.ts";
+import type { Dispute } from "./own-standing.ts";
 import { Prober } from "./prober.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId, FabricInput } from "./seam.ts";
+import type { RefusedCounts } from "./update-rules.ts";
 
 export type MembershipInput =
   | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "lagged" }>
@@ -56,11 +58,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   #healthAtMs = NEVER;
   #refreshAtMs = NEVER;
 
-  constructor(facts: MemberFacts, rng: Rng, options: Partial<MembershipOptions> = {}, foreigners?: Foreigners) {
+  constructor(facts: MemberFacts, rng: Rng, options: Partial<MembershipOptions> = {}, parts: NewsParts = {}) {
     this.#o = { ...MEMBERSHIP_DEFAULTS, ...options };
     this.#rng = rng;
     this.#clocks = new ClockWatch(this.#o.maxClockSkewMs);
-    this.#news = new News(facts, rng, this.#o, foreigners);
+    this.#news = new News(facts, rng, this.#o, parts);
     this.#courier = new Courier(this.#news, this.#o);
     this.#prober = new Prober(this.#courier, rng, this.#o);
     this.#exchange = new Exchange(this.#courier, rng, this.#o);
@@ -180,7 +182,29 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** Listed members that do not take what this node says of itself, each with why. */
   refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
-    return this.#news.refusers();
+    return this.#news.standing.refusers((nodeId) => this.#news.isListed(nodeId));
+  }
+
+  /** Why this node is not the one to answer for its id; undefined while it is. */
+  dispute(time: Time): Dispute | undefined {
+    return this.#news.standing.dispute((nodeId) => this.isSelf(nodeId) || this.#news.isListed(nodeId), time);
+  }
+
+  /** The start of each other node that was accepted last: to be remembered over a restart. */
+  acceptedStarts(): readonly AcceptedStart[] {
+    return this.#news.boots.list();
+  }
+
+  /** Where a second node asked from under our id lately. */
+  secondAddress(time: Time): string | undefined {
+    return this.#news.standing.secondAddress(time);
+  }
+
+  /** How the start that greets stands to the one that goes under its id, and whether that one is listed at another address. */
+  startOf(hello: NodeRef & Start & { readonly address: string }): { readonly verdict: StartVerdict; readonly isElsewhere: boolean } {
+    const update = this.#news.members.find(hello.nodeId)?.update;
+    const isElsewhere = update !== undefined && isListed(update.status) && update.address !== hello.address;
+    return { verdict: this.#news.boots.verdict(hello), isElsewhere };
   }
 
   /** Updates about members that were not believed. */
@@ -236,6 +260,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const pending = this.#courier.finish(call, response);
     if (pending === undefined) return;
     const { purpose } = pending;
+    if (response !== undefined && response.kind !== "probeIndirect") this.#exchange.heldStart(purpose, response, time, out);
     if (response?.kind === "probe" && response.wallMs !== undefined && response.from.nodeId === askedNode(purpose))
       this.#clocks.note(response.from.nodeId, { wallMs: response.wallMs, sentMonoMs: pending.sentMonoMs }, time);
     switch (purpose.kind) {
@@ -275,9 +300,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const { certificate } = proof;
     const isProven = certificate === undefined || certificate.nodeId === request.from.nodeId;
     const isMeant = request.kind !== "probe" || request.targetNodeId === self.ref.nodeId;
-    if (!isProven || !isMeant || request.from.nodeId === self.ref.nodeId) {
+    const isTwin = request.from.nodeId === self.ref.nodeId;
+    if (!isProven || !isMeant || isTwin) {
       this.#courier.traffic.refused += 1;
-      out.push({ kind: "answer", call, response: undefined });
+      const isTold = isProven && isTwin && this.dispute(time) === undefined;
+      out.push({ kind: "answer", call, response: isTold ? this.#exchange.askedByTwin(request, time, out) : undefined });
       return;
     }
     this.#courier.traffic.taken += 1;
@@ -293,6 +320,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
             from: self.ref,
             updates: this.#courier.reply(request.updates, this.#courier.wrongAbout(nodeId)),
             wallMs: time.wallMs,
+            ...this.#news.boots.insteadOf(request.from),
           },
         });
         return;

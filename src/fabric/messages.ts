@@ -8,14 +8,27 @@ export interface NodeRef {
   readonly generation: number;
 }
 
+/** The start a node is in, as its data directory names it; absent of nodes without a disk and of older ones. */
+export interface Start {
+  readonly boot?: string;
+  /** The earlier start that this one says it follows. */
+  readonly bootBefore?: string;
+}
+
+/** The start that goes under an id at the speaker, and where; the address is empty when it is gone. */
+export interface HeldStart {
+  readonly boot: string;
+  readonly address: string;
+}
+
 /** Who asks or answers a call, and where it is at home; older nodes do not say that. */
-export interface Speaker extends NodeRef {
+export interface Speaker extends NodeRef, Start {
   readonly clusterId?: string;
   readonly region?: string;
 }
 
 /** What a member says of itself. */
-export interface MemberFacts extends NodeRef {
+export interface MemberFacts extends NodeRef, Start {
   /** Fabric address others reach it at, `host:port`. */
   readonly address: string;
   readonly clusterId: string;
@@ -81,6 +94,8 @@ export type CallResponse =
       readonly updates: readonly MemberUpdate[];
       /** The answerer's clock. Absent: an older peer's, which does not say. */
       readonly wallMs?: number;
+      /** Goes under the asker's id here, and is not the start that asked. */
+      readonly heldStart?: HeldStart;
     }
   | { readonly kind: "probeIndirect"; readonly isAcknowledged: boolean; readonly updates: readonly MemberUpdate[] }
   | {
@@ -90,10 +105,11 @@ export type CallResponse =
       /** Why the answerer does not take what the asker says of itself, for people; absent when it does. */
       readonly ownUpdateRefused?: string;
       readonly lost?: readonly LostWord[];
+      readonly heldStart?: HeldStart;
     };
 
 /** First frame both ways. */
-export interface Hello extends NodeRef {
+export interface Hello extends NodeRef, Start {
   readonly clusterId: string;
   readonly region: string;
   readonly zone: string;

@@ -1,16 +1,18 @@
 /** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
+import { type AcceptedStart, Boots, startOf } from "./boots.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { GossipQueue } from "./gossip.ts";
 import { addEvidence, type Evidence, isListed, type Member, Members, mergeVerdict } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
-import type { MemberFacts, MemberStatus, MemberUpdate } from "./messages.ts";
+import type { HeldStart, MemberFacts, MemberStatus, MemberUpdate } from "./messages.ts";
+import { OwnStanding } from "./own-standing.ts";
 import { Quarantine, type Waiting } from "./quarantine.ts";
 import { eventOutput, type FabricOutput } from "./seam.ts";
 import { Self } from "./self.ts";
 import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
-import { type UpdateRefusal, updateFault } from "./update-rules.ts";
+import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 export type MembershipOutput =
   | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" | "memberForgotten" }>
@@ -24,15 +26,15 @@ export interface Teller {
   readonly path: "gossip" | "table" | "newcomer";
 }
 
-/** Updates that were not believed, by why. */
-export type RefusedCounts = Record<
-  "status" | "number" | "ahead" | "text" | "list" | "foreign" | "full" | "quarantineFull" | "tooMany" | "ownAddress",
-  number
->;
+export interface NewsParts {
+  readonly foreigners?: Foreigners | undefined;
+  /** What earlier starts of this node were called. */
+  readonly earlierBoots?: readonly string[] | undefined;
+  /** Starts of others that were accepted before this node was restarted. */
+  readonly acceptedStarts?: readonly AcceptedStart[] | undefined;
+}
 
 const FORGET_SWEEP_MS = 60_000;
-/** An own conflict is told to the operator at most so often. */
-const CONFLICT_EVENT_MS = 60_000;
 /** A twin's address is contradicted at most so often. */
 const TWIN_CONTRADICTED_MS = 10_000;
 /** A death this old that is contradicted by an old word is told again: the speaker has been away. */
@@ -43,25 +45,14 @@ export class News {
   readonly members = new Members();
   readonly gossip = new GossipQueue();
   readonly health = new LocalHealth();
-  readonly refused: RefusedCounts = {
-    status: 0,
-    number: 0,
-    ahead: 0,
-    text: 0,
-    list: 0,
-    foreign: 0,
-    full: 0,
-    quarantineFull: 0,
-    tooMany: 0,
-    ownAddress: 0,
-  };
+  readonly refused = noRefusals();
   /** Listed now, and not before; to be given turns. The owner empties it. */
   readonly newlyListed: Member[] = [];
   /** Members to be probed out of turn. The owner empties it. */
   readonly doubted: Member[] = [];
   refutationCount = 0;
-  /** Others that do not take what this node says of itself, each with why. Bounded by the members there are. */
-  readonly #refusers = new Map<string, string>();
+  readonly boots: Boots;
+  readonly standing: OwnStanding;
   /** Dead members that turned out to live. The owner sets it back. */
   foundAgainCount = 0;
   readonly #options: MembershipOptions;
@@ -72,12 +63,12 @@ export class News {
   #suspectsAtMs = Number.POSITIVE_INFINITY;
   #sweepAtMs = Number.POSITIVE_INFINITY;
   #twinMs = Number.NEGATIVE_INFINITY;
-  #conflictToldMs = Number.NEGATIVE_INFINITY;
-  #isConflictGone = false;
 
-  constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, foreigners?: Foreigners) {
+  constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, parts: NewsParts = {}) {
     this.self = new Self(facts);
-    this.#foreigners = foreigners;
+    this.boots = new Boots(options.maxMembers, parts.acceptedStarts);
+    this.standing = new OwnStanding(parts.earlierBoots ?? []);
+    this.#foreigners = parts.foreigners;
     this.#rng = rng;
     this.#options = options;
     this.#quarantine = new Quarantine(options);
@@ -97,6 +88,8 @@ export class News {
     const refusal = this.#refusalOf(told, time);
     if (refusal !== undefined) this.refused[refusal] += 1;
     if (refusal === "foreign") this.#foreign(told, teller, out);
+    // A word about an earlier start is old; only from itself it is the word of a second node.
+    if (refusal === "start" && teller.nodeId === told.nodeId) this.#twoNodes(told, time, out);
     if (refusal !== undefined) return refusal;
     if (told.nodeId === this.self.ref.nodeId) this.#aboutSelf(told, teller, time, out);
     else this.#aboutOther(told, teller, time, out);
@@ -107,6 +100,7 @@ export class News {
     const fault = updateFault(told, time.wallMs);
     if (fault !== undefined || told.nodeId === this.self.ref.nodeId) return fault;
     if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
+    if (this.boots.verdict(told) === "stranger") return "start";
     if (this.members.find(told.nodeId) === undefined && this.members.size >= this.#options.maxMembers) return "full";
     return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
   }
@@ -130,16 +124,20 @@ export class News {
     }
     // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
     const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
-    const update: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
+    const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
+    const start = this.boots.verdict(told);
+    const update = start === "unsaid" ? { ...said, ...startOf(member.update) } : said;
     switch (mergeVerdict(member.update, update)) {
       case "apply":
-        this.#apply(update, teller, time, out);
+        if (isListed(member.update.status) && member.update.address !== told.address && (start === "follows" || start === "unsaid"))
+          this.#challenge(member, said, "start", time, out);
+        else this.#apply(update, teller, time, out);
         return;
       case "confirm":
         this.#confirm(member, update, teller, time);
         return;
       case "challenge":
-        this.#challenge(member, update, time, out);
+        this.#challenge(member, update, "life", time, out);
         return;
       case "stale":
         if (!isListed(member.update.status) && isListed(update.status) && time.monoMs - member.changedMonoMs >= RETELL_AFTER_MS) {
@@ -152,6 +150,12 @@ export class News {
   accuse(member: Member, path: "direct" | "indirect", via: readonly string[], time: Time, out: MembershipOutput[]): void {
     const { update } = member;
     const accuser = this.self.ref.nodeId;
+    const next = this.#quarantine.find(update.nodeId);
+    if (next !== undefined && next.reason !== "address" && next.update.boot !== undefined) {
+      // It moved with its disk, or was restored: its earlier start is silent, and that is enough.
+      this.#apply(next.update, { nodeId: accuser, path: "gossip" }, time, out);
+      return;
+    }
     if (update.status === "suspect") {
       if (member.suspicion?.confirm(accuser) === true) {
         this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
@@ -167,19 +171,30 @@ export class News {
 
   /** What another said of our own update when it answered; empty: it takes it. Told to the operator when it changes. */
   refusedBy(nodeId: string, why: string, out: MembershipOutput[]): void {
-    const before = this.#refusers.get(nodeId) ?? "";
-    if (why === "") this.#refusers.delete(nodeId);
-    else this.#refusers.set(nodeId, why);
-    if (why === before) return;
+    if (!this.standing.refusedBy(nodeId, why)) return;
     if (why === "") out.push(eventOutput("own_update_taken", "info", { nodeId }));
     else out.push(eventOutput("own_update_refused", "error", { nodeId, why }));
   }
 
-  /** Listed members that do not take what this node says of itself, each with why. */
-  refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
-    if (this.#refusers.size === 0) return [];
-    const all = [...this.#refusers].map(([nodeId, why]) => ({ nodeId, why }));
-    return all.filter(({ nodeId }) => isListed(this.members.find(nodeId)?.update.status ?? "dead"));
+  isListed(nodeId: string): boolean {
+    return isListed(this.members.find(nodeId)?.update.status ?? "dead");
+  }
+
+  /** What this node says of itself names the start that another one holds, if it was one of ours. */
+  follow({ boot }: HeldStart): void {
+    if (!this.self.isLeft && this.standing.isEarlier(boot) && this.self.update.bootBefore !== boot)
+      this.gossip.add(this.self.change({ ...this.self.update, bootBefore: boot }));
+  }
+
+  /** It answered: another start of its id that waits for its silence is a second node. */
+  stillThere({ update }: Member, time: Time, out: MembershipOutput[]): void {
+    const next = this.#quarantine.find(update.nodeId);
+    if (next?.reason === "start") this.#twoNodes(next.update, time, out);
+  }
+
+  #twoNodes(second: MemberUpdate, time: Time, out: MembershipOutput[]): void {
+    const event = this.boots.second(second, time);
+    if (event !== undefined) out.push(event);
   }
 
   /** Own facts are others now. */
@@ -246,19 +261,20 @@ export class News {
     return true;
   }
 
-  #challenge(member: Member, update: MemberUpdate, time: Time, out: MembershipOutput[]): void {
+  #challenge(member: Member, update: MemberUpdate, reason: "life" | "start", time: Time, out: MembershipOutput[]): void {
     if (!isListed(update.status)) {
       this.#quarantine.dropUpTo(update);
       return;
     }
-    this.#hold(update, "life", time, out);
+    this.#hold(update, reason, time, out);
     this.doubted.push(member);
   }
 
   #hold(update: MemberUpdate, reason: Waiting["reason"], time: Time, out: MembershipOutput[]): void {
     const held = this.#quarantine.add(update, reason, time.monoMs);
     if (held === "full") this.refused.quarantineFull += 1;
-    if (held !== "new") return;
+    // Most moved, and are taken in a moment.
+    if (held !== "new" || reason === "start") return;
     // Everybody has to know of it when the older one is gone.
     this.gossip.add(update);
     const detail = { nodeId: update.nodeId, generation: update.generation, address: update.address };
@@ -277,6 +293,7 @@ export class News {
 
   #put(update: MemberUpdate, source: Pick<Evidence, "accuser" | "path" | "via">, time: Time, out: MembershipOutput[], isNews = true): void {
     const { member, before } = this.members.put(update, time.monoMs);
+    this.boots.accept(update);
     this.#doubt(member, source.path, time);
     if (update.status !== "alive" || (before !== undefined && before !== "alive")) {
       addEvidence(member, { atWallMs: time.wallMs, status: update.status, incarnation: update.incarnation, ...source });
@@ -338,7 +355,7 @@ export class News {
         continue;
       }
       this.members.forget(member);
-      this.#refusers.delete(member.update.nodeId);
+      this.standing.forget(member.update.nodeId);
       this.gossip.drop(member.update.nodeId);
       out.push({ kind: "memberForgotten", nodeId: member.update.nodeId });
     }
@@ -369,15 +386,15 @@ export class News {
     out.push(eventOutput("contradicted_own_death", "info", detail));
   }
 
+  /** Another node asks under our own id. */
+  askedBySecond(told: MemberUpdate, time: Time, out: MembershipOutput[]): void {
+    this.standing.second(told.address, time);
+    this.#conflict(told, { nodeId: told.nodeId, path: "table" }, time, out);
+  }
+
   /** Somebody else uses our id, or did so after us. */
   #conflict(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
-    // That the other one is gone is worth a word of its own: then its life is to be followed by ours.
-    const isGone = !isListed(told.status);
-    if (time.monoMs - this.#conflictToldMs < CONFLICT_EVENT_MS && (!isGone || this.#isConflictGone)) return;
-    this.#conflictToldMs = time.monoMs;
-    this.#isConflictGone = isGone;
-    const detail = { nodeId: told.nodeId, generation: told.generation, address: told.address, status: told.status, toldBy: teller.nodeId };
-    out.push(eventOutput("own_id_used_by_another", "error", detail, { isAudited: true }));
-    out.push({ kind: "ownIdUsed", told, toldBy: teller.nodeId });
+    const event = this.standing.conflict(told, { address: this.self.update.address, toldBy: teller.nodeId }, time);
+    if (event !== undefined) out.push(event, { kind: "ownIdUsed", told, toldBy: teller.nodeId });
   }
 }

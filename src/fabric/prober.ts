@@ -81,7 +81,7 @@ export class Prober {
     }
     for (const { update, reason } of this.#news.checks(time)) {
       const older = this.#news.members.find(update.nodeId);
-      if (reason === "life" && older !== undefined) {
+      if (reason !== "address" && older !== undefined) {
         this.#news.doubted.push(older);
         continue;
       }
@@ -95,6 +95,7 @@ export class Prober {
       const rttMs = time.monoMs - pending.sentMonoMs;
       target.rttMs = target.rttMs === undefined ? rttMs : target.rttMs + (rttMs - target.rttMs) * RTT_SHARE;
       this.#news.members.setReach(target, true);
+      this.#news.stillThere(target, time, out);
       this.#endWell(round);
       return;
     }

@@ -4,8 +4,11 @@ import type { MemberUpdate } from "./messages.ts";
 export interface Waiting {
   readonly update: MemberUpdate;
   sinceMonoMs: number;
-  /** `address`: another id is listed there. `life`: the same id is listed elsewhere, in an older generation. */
-  readonly reason: "address" | "life";
+  /**
+   * `address`: another id is listed there. `life`: the same id is listed elsewhere, in an older generation. `start`: as `life`, in the
+   * start that this one follows.
+   */
+  readonly reason: "address" | "life" | "start";
   nextCheckMonoMs: number;
 }
 

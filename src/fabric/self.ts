@@ -1,5 +1,5 @@
 /** What this node says of itself, and the counter with which it contradicts others (SWIM §4.2). */
-import type { MemberFacts, MemberUpdate, NodeRef } from "./messages.ts";
+import type { MemberFacts, MemberUpdate, NodeRef, Start } from "./messages.ts";
 
 /** Larger counters are refused from others: two steps more would no longer be exact. */
 export const MAX_INCARNATION = 2 ** 52;
@@ -8,18 +8,18 @@ export const GENERATIONS_PER_S = 2 ** 20;
 
 export class Self {
   #update: MemberUpdate;
-  #ref: NodeRef;
+  #ref: NodeRef & Start;
 
   constructor(facts: MemberFacts) {
     this.#update = { ...facts, status: "alive", incarnation: 0, accuser: "" };
-    this.#ref = { nodeId: facts.nodeId, generation: facts.generation };
+    this.#ref = refOf(facts);
   }
 
   get update(): MemberUpdate {
     return this.#update;
   }
 
-  get ref(): NodeRef {
+  get ref(): NodeRef & Start {
     return this.#ref;
   }
 
@@ -44,7 +44,7 @@ export class Self {
   change(facts: MemberFacts): MemberUpdate {
     const { status, incarnation } = this.#update;
     this.#update = { ...facts, status, incarnation: incarnation + 1, accuser: "" };
-    this.#ref = { nodeId: facts.nodeId, generation: facts.generation };
+    this.#ref = refOf(facts);
     return this.#update;
   }
 
@@ -52,4 +52,8 @@ export class Self {
     this.#update = { ...this.#update, status: "left", incarnation: this.#update.incarnation + 1 };
     return this.#update;
   }
+}
+
+function refOf({ nodeId, generation, boot }: MemberFacts): NodeRef & Start {
+  return { nodeId, generation, ...(boot !== undefined && { boot }) };
 }

@@ -10,6 +10,7 @@ import { sha256 } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../lib/hlc.ts";
 import { NODE_BOUNDS } from "../lib/node-bounds.ts";
+import type { AcceptedStart } from "./boots.ts";
 
 /** 1: the first. */
 const FORMAT = 1;
@@ -30,6 +31,8 @@ export interface SnapshotHeader {
   readonly forgotten: readonly string[];
   /** Those that may come back, and marks. Older snapshots have none. */
   readonly lost: readonly LostOrigin[];
+  /** Starts of other nodes that were accepted last. Older snapshots have none. */
+  readonly starts: readonly AcceptedStart[];
 }
 
 /** How an origin stands; `absentWallMs`: since when its node is away, undefined while it is not. */
@@ -98,12 +101,20 @@ export function headerFault(block: Block, self: { readonly nodeId: string; reado
 
 /** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
 export function readHeader({ payload }: Block): SnapshotHeader {
-  const { nodeId, clusterId, savedWallMs, forgotten, lost = [] } = objectOf(payload);
+  const { nodeId, clusterId, savedWallMs, forgotten, lost = [], starts = [] } = objectOf(payload);
   if (typeof nodeId !== "string" || typeof clusterId !== "string") throw odd("whose it is", { nodeId, clusterId });
   if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw odd("which origins are forgotten", forgotten);
   if (!Array.isArray(lost) || !lost.every(isLost)) throw odd("which origins are lost", lost);
+  if (!Array.isArray(starts) || !starts.every(isStart)) throw odd("which starts were accepted", starts);
   const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
-  return { nodeId, clusterId, savedWallMs: boundedMs(savedWallMs), forgotten, lost: lost.filter(isSound) };
+  return {
+    nodeId,
+    clusterId,
+    savedWallMs: boundedMs(savedWallMs),
+    forgotten,
+    lost: lost.filter(isSound),
+    starts: starts.filter((start) => isSeq(start.generation)),
+  };
 }
 
 /**
@@ -150,6 +161,18 @@ function isLost(value: unknown): value is LostOrigin {
   if (typeof value !== "object" || value === null) return false;
   const { nodeId, generation, through, mark } = value as Readonly<Record<string, unknown>>;
   return isId(nodeId) && [generation, through, mark].every((number) => typeof number === "number");
+}
+
+function isStart(value: unknown): value is AcceptedStart {
+  if (typeof value !== "object" || value === null) return false;
+  const { nodeId, generation, boot, address } = value as Readonly<Record<string, unknown>>;
+  return (
+    isId(nodeId) &&
+    typeof generation === "number" &&
+    isId(boot) &&
+    typeof address === "string" &&
+    address.length <= NODE_BOUNDS.maxAddressLength
+  );
 }
 
 /** `/` and the digits of a number. */

@@ -1,6 +1,7 @@
 /** Whether a node may talk to us: what it claims against what its connection proves. */
 import { equalSecrets } from "../lib/crypto.ts";
 import { uriNames } from "../policy/certificates.ts";
+import type { StartVerdict } from "./boots.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { isListed } from "./members.ts";
 import type { CallRequest, CallResponse, Goodbye, Hello, MemberUpdate, PeerProof } from "./messages.ts";
@@ -66,6 +67,17 @@ export function refusalOfHello(hello: Hello, proof: PeerProof, facts: TrustFacts
   if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
     return { reason: "incompatible", detail: `speaks ${hello.protocolVersions.join(", ")}, not ${PROTOCOL_VERSIONS.join(", ")}` };
   return undefined;
+}
+
+/** A greeting of a start that does not go under its node's id here, or not yet; undefined when there is nothing against it. */
+export function refusalOfStart(
+  { nodeId, address }: Pick<Hello, "nodeId" | "address">,
+  { verdict, isElsewhere }: { readonly verdict: StartVerdict; readonly isElsewhere: boolean },
+): Refusal | undefined {
+  if (verdict === "stranger")
+    return { reason: "duplicate_node", detail: `the one at ${address} does not follow the start of ${nodeId} that was accepted last` };
+  if (verdict !== "follows" || !isElsewhere) return undefined;
+  return { reason: "not_needed", detail: `the last start of ${nodeId} is listed elsewhere, and looked for first` };
 }
 
 /** A call's asker against what its connection proves; undefined when it may ask. */

@@ -24,13 +24,26 @@ export const UPDATE_REFUSALS = {
   list: "its roles, labels, transports or protocol versions are too many or too long",
   foreign: "its cluster or region is foreign here (fabric.trust, fabric.clusters)",
   full: "the table of members is full",
+  start:
+    "it does not follow the start that was accepted last under its id: start it with --new-generation when no other node runs with this id",
   ownAddress: "its address is the one of the node that refuses it",
 } as const;
 
 export type UpdateRefusal = keyof typeof UPDATE_REFUSALS;
 
+/** Updates that were not believed, by why. */
+export type RefusedCounts = Record<UpdateRefusal | "quarantineFull" | "tooMany", number>;
+
+export function noRefusals(): RefusedCounts {
+  const faults = { status: 0, number: 0, ahead: 0, text: 0, list: 0, foreign: 0, start: 0 };
+  return { ...faults, full: 0, ownAddress: 0, quarantineFull: 0, tooMany: 0 };
+}
+
 /** What is wrong with the update by itself; undefined: nothing. */
-export function updateFault(update: MemberUpdate, wallMs: number): Exclude<UpdateRefusal, "full" | "ownAddress" | "foreign"> | undefined {
+export function updateFault(
+  update: MemberUpdate,
+  wallMs: number,
+): Exclude<UpdateRefusal, "full" | "ownAddress" | "foreign" | "start"> | undefined {
   if (!STATUSES.has(update.status)) return "status";
   if (!isCount(update.incarnation) || !isCount(update.generation) || !isCount(update.healthScore)) return "number";
   if (isFarAhead(update, wallMs)) return "ahead";
@@ -38,7 +51,7 @@ export function updateFault(update: MemberUpdate, wallMs: number): Exclude<Updat
   if (update.nodeId === "" || update.address === "" || update.clusterId === "") return "text";
   const { nodeId, address, clusterId, region, zone, version, accuser } = update;
   const { maxIdLength, maxAddressLength, maxVersionLength } = NODE_BOUNDS;
-  if (!areShort([nodeId, clusterId, region, zone, accuser], maxIdLength)) return "text";
+  if (!areShort([nodeId, clusterId, region, zone, accuser, update.boot ?? "", update.bootBefore ?? ""], maxIdLength)) return "text";
   if (address.length > maxAddressLength || version.length > maxVersionLength) return "text";
   return isListFault(update) ? "list" : undefined;
 }

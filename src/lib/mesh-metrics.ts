@@ -152,7 +152,9 @@ export const MESH_METRICS = {
     type: "counter",
     unit: "updates",
     help: "News about members that was not believed, by what is wrong with it.",
-    labels: { reason: ["status", "number", "ahead", "text", "list", "foreign", "full", "quarantine_full", "too_many", "own_address"] },
+    labels: {
+      reason: ["status", "number", "ahead", "text", "list", "foreign", "full", "quarantine_full", "too_many", "own_address", "start"],
+    },
   },
   mesh_quarantined_members: {
     type: "gauge",

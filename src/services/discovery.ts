@@ -74,8 +74,10 @@ export interface DiscoveryParts {
   /** Resolves when what was staged is durable; undefined when nothing is. */
   readonly durable: () => Promise<void> | undefined;
   readonly isReady: () => boolean;
-  /** Throws `clock_skew` while this node takes no writes. */
-  readonly checkClock: () => void;
+  /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
+  readonly checkWrites: () => void;
+  /** Throws `not_ready` while another start goes under this node's id: then renewals and watches go elsewhere too. */
+  readonly checkStart: () => void;
   readonly mesh: MeshView;
   readonly now: () => Time;
   readonly random: () => number;
@@ -141,7 +143,7 @@ class DiscoveryMethods {
     const { registrar, onRegister, onWrite } = this.#parts;
     let registered: ReturnType<Registrar["register"]>;
     try {
-      this.#parts.checkClock();
+      this.#parts.checkWrites();
       registered = registrar.register(context.caller, this.#command(request, context), context.time);
     } catch (error) {
       onRegister("refused");
@@ -177,7 +179,7 @@ class DiscoveryMethods {
     if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
     checkLeaseId(request.leaseId, "lease_id");
     if (request.keys.length > MAX_KEYS) throw invalid("keys", `${request.keys.length} are more than ${MAX_KEYS}`);
-    this.#parts.checkClock();
+    this.#parts.checkWrites();
     const removed =
       request.leaseId === ""
         ? registrar.unregisterKeys(
@@ -227,7 +229,8 @@ class DiscoveryMethods {
   }
 
   watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
-    const { reads, bounds, viewer } = this.#parts;
+    const { reads, bounds, viewer, checkStart } = this.#parts;
+    checkStart();
     const filter = filterOf(request, bounds);
     checkViewer(request.viewer, bounds);
     checkLength(request.cursor, "cursor", MAX_CURSOR_LENGTH);
@@ -312,7 +315,8 @@ class DiscoveryMethods {
     if (reports.length > MAX_KEYS) throw invalid("reports", `${reports.length} are more than ${MAX_KEYS}`);
     checkRenewedIds(leaseIds);
     // A lease goes on: it is measured by another clock. A report is stamped as every write is.
-    if (reports.length > 0) this.#parts.checkClock();
+    if (reports.length > 0) this.#parts.checkWrites();
+    else this.#parts.checkStart();
     const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
     const { expiredLeaseIds, ttlMs } = this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
     return ttlMs === undefined

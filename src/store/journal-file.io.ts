@@ -11,6 +11,9 @@ const REPLAY_ROWS = 1000;
 /** The longest ttl that any settings allow, and no version allowed more. */
 const MAX_TTL_MS = 24 * 3_600_000;
 
+/** What each start was called. The first version's files are without this table, and its programs pass it over. */
+export const STARTS_SCHEMA = "CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, boot TEXT NOT NULL) STRICT;";
+
 export const JOURNAL: DatabaseFormat = {
   name: "journal",
   // "WayM", so that no other program's database is taken for a journal.
@@ -23,6 +26,7 @@ CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), node_id TEXT NOT NUL
 CREATE TABLE leases (lease INTEGER PRIMARY KEY, lease_id TEXT NOT NULL, ttl_ms INTEGER NOT NULL, principal TEXT NOT NULL,
   idempotency_key TEXT NOT NULL, granted_wall_ms INTEGER NOT NULL) STRICT;
 CREATE TABLE records (seq INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
+${STARTS_SCHEMA}
 `,
 };
 
@@ -47,12 +51,15 @@ export class JournalReader {
   #rows = 0;
   readonly meta: JournalMeta;
   readonly leases: readonly NumberedLease[];
+  /** What earlier starts were called, the last one first. */
+  readonly earlierBoots: readonly string[];
 
   constructor(directory: string, options: InspectOptions) {
     this.#path = journalPath(directory);
     this.#file = new Inspection(this.#path, JOURNAL, options);
     this.meta = this.#file.read((db) => readMeta(db, this.#path));
     this.leases = this.#file.read((db) => readLeases(db, this.#path));
+    this.earlierBoots = this.#file.read((db) => readStarts(db, this.#path));
     this.#next = this.#file.read((db) =>
       db.prepare(
         "SELECT CAST(group_concat(row, '' ORDER BY seq) AS BLOB) AS rows FROM (SELECT seq, row FROM records WHERE seq > ? ORDER BY seq LIMIT ?)",
@@ -109,6 +116,18 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
     lastSeq: Number(row["last_seq"]),
     floor: Number(row["floor"]),
   };
+}
+
+/** The name of a start goes over the wire: one that no version writes would have every word of this node refused. */
+function readStarts(db: DatabaseSync, path: string): readonly string[] {
+  if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'starts'").get() === undefined) return [];
+  const boots = db
+    .prepare("SELECT boot FROM starts ORDER BY number DESC")
+    .all()
+    .map((row) => String(row["boot"]));
+  const odd = boots.find((boot) => !/^[0-9a-f]{16}$/.test(boot));
+  if (odd !== undefined) throw damaged(path, `a start has the name ${odd.slice(0, 32)}`);
+  return boots;
 }
 
 /** What no version writes of a lease. */

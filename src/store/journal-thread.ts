@@ -11,6 +11,8 @@ export interface OpenRequest {
   /** Taken when the directory is new or a new generation is forced. */
   readonly freshGeneration: number;
   readonly forceNewGeneration: boolean;
+  /** What this start is called. */
+  readonly boot: string;
   /** Keeps clients from choosing names that collide. */
   readonly hashSeed: number;
 }
@@ -48,7 +50,12 @@ export interface FileState {
 }
 
 export type FromWorker =
-  | { readonly kind: "opened"; readonly meta: JournalMeta; readonly leases: readonly NumberedLease[] }
+  | {
+      readonly kind: "opened";
+      readonly meta: JournalMeta;
+      readonly leases: readonly NumberedLease[];
+      readonly earlierBoots: readonly string[];
+    }
   | { readonly kind: "refused"; readonly problem: FileProblem; readonly message: string }
   | { readonly kind: "rows"; readonly chunk: Uint8Array<ArrayBuffer> }
   | { readonly kind: "replayed"; readonly state: FileState }

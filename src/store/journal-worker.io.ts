@@ -45,7 +45,7 @@ class JournalThread {
     this.#create();
     const reader = new JournalReader(directory, { takesAsItIs: this.#request.forceNewGeneration });
     this.#reader = reader;
-    const { meta, leases } = reader;
+    const { meta, leases, earlierBoots } = reader;
     if (nodeId !== undefined && nodeId !== meta.nodeId) {
       throw new FileRefused(
         "other_node",
@@ -55,7 +55,7 @@ class JournalThread {
     for (const lease of leases) this.#index.addLease(lease);
     const generation = this.#request.forceNewGeneration ? this.#request.freshGeneration : meta.generation;
     this.#meta = { ...meta, generation, boots: meta.boots + 1 };
-    return { kind: "opened", meta: this.#meta, leases };
+    return { kind: "opened", meta: this.#meta, leases, earlierBoots };
   }
 
   #create(): void {
@@ -77,7 +77,7 @@ class JournalThread {
     const writer = new JournalWriter(this.#request.directory, this.#index);
     this.#writer = writer;
     // Before anybody can see this boot's number or generation: neither may be used a second time.
-    if (this.#meta !== undefined) writer.begin(this.#meta);
+    if (this.#meta !== undefined) writer.begin(this.#meta, this.#request.boot);
     return writer;
   }
 

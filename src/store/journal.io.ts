@@ -1,5 +1,5 @@
 /** The journal as the rest of the node sees it: hands batches to the thread that owns the file, and never blocks. */
-import { randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import type { Worker } from "node:worker_threads";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import { damageText, type FileProblem } from "./database-format.ts";
@@ -47,6 +47,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     freshNodeId: options.newNodeId(),
     freshGeneration: options.newGeneration(),
     forceNewGeneration,
+    boot: newBoot(),
     hashSeed: randomInt(2 ** 32),
   };
   const worker = startThread("journal");
@@ -60,7 +61,12 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   });
   const opened = await promise;
   worker.removeAllListeners("error");
-  return new DiskJournal(worker, opened, options);
+  return new DiskJournal(worker, { ...opened, boot: request.boot }, options);
+}
+
+/** 64 bits of chance. */
+function newBoot(): string {
+  return randomBytes(8).toString("hex");
 }
 
 function refusal(message: { readonly problem: FileProblem; readonly message: string }, directory: string): WaymarkError {
@@ -96,13 +102,13 @@ class DiskJournal implements Journal {
   #broken: WaymarkError | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(worker: Worker, opened: FromWorker & { kind: "opened" }, options: JournalOptions) {
-    const { meta, leases } = opened;
+  constructor(worker: Worker, opened: FromWorker & { kind: "opened" } & { readonly boot: string }, options: JournalOptions) {
+    const { meta, leases, earlierBoots, boot } = opened;
     this.#worker = worker;
     this.#directory = options.directory;
     this.#log = options.log;
     this.#leaseIds = new Map(leases.map((lease) => [lease.lease, lease.leaseId]));
-    this.restored = { ...meta, leases: leases.map(withoutNumber) };
+    this.restored = { ...meta, leases: leases.map(withoutNumber), boot, earlierBoots };
     worker.on("message", (message: FromWorker) => this.#handle(message));
     worker.on("error", (error: Error) =>
       this.#break(new WaymarkError("store_unavailable", `the journal's thread failed: ${error.message}`, { cause: error })),
@@ -318,6 +324,8 @@ export function openEphemeralJournal(options: Pick<JournalOptions, "nodeId" | "n
     floor: 0,
     leases: [],
     boots: 1,
+    boot: newBoot(),
+    earlierBoots: undefined,
   };
   return {
     restored,

@@ -16,6 +16,10 @@ export interface Restored {
   readonly leases: readonly JournalLease[];
   /** How many times the directory was opened, this one included: differs from boot to boot. */
   readonly boots: number;
+  /** What this start is called: no other start of any directory has that name. Durable when `replay` resolves. */
+  readonly boot: string;
+  /** What earlier starts of the directory were called, the last one first; undefined without a disk. At most 1,000. */
+  readonly earlierBoots: readonly string[] | undefined;
 }
 
 /** For `/metrics/persistence`. */

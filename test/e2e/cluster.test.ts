@@ -300,7 +300,7 @@ test("a node restored from a backup takes a new generation: what it has is there
   await second.node.stop("SIGKILL");
   rmSync(join(HOME, "b3"), { recursive: true });
   cpSync(join(HOME, "b3-backup"), join(HOME, "b3"), { recursive: true });
-  await using restored = await start("b3", ["--join", a.fabric]);
+  await using restored = await start("b3", ["--join", a.fabric, "--new-generation"]);
   await eventually(
     "a new generation",
     async () => (await restored.door.ask("serverInfo")).response["generation"] !== before["generation"],

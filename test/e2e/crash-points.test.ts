@@ -33,7 +33,7 @@ const COUNT = {
     );
     reader.close();
     const writer = new JournalWriter(directory, index);
-    writer.begin({ ...reader.meta, boots: reader.meta.boots + 1 });
+    writer.begin({ ...reader.meta, boots: reader.meta.boots + 1 }, "00000000000b0010");
     writer.close();
     return rows;
   },

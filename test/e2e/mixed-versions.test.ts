@@ -1,5 +1,5 @@
 /** The first version beside this one: its directories are opened, and a cluster of both replicates both ways. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -7,6 +7,7 @@ import { eventually } from "../fakes/faulty-cluster.ts";
 import { type FirstVersion, hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-mixed-"));
 const TOKEN = join(HOME, "cluster.token");
@@ -93,6 +94,25 @@ describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs t
       expect(await now.names()).toEqual(["leased"]);
     },
   );
+
+  test("a copied directory is refused by a new node though a first-version one knows nothing of starts; that one goes on as before", async () => {
+    await using a = await start("first", "a4");
+    await using b = await start("this", "b4", ["--join", a.fabric]);
+    const before = await start("this", "n4", ["--join", b.fabric]);
+    await before.register("of-n", true);
+    await before.node.stop("SIGKILL");
+    await before[Symbol.asyncDispose]();
+    cpSync(join(HOME, "n4"), join(HOME, "n4-copy"), { recursive: true });
+    await using n = await start("this", "n4", ["--join", b.fabric]);
+    const flags = ["--node-id", "n4", "--config", FAST, "--data-dir", join(HOME, "n4-copy"), "--join", b.fabric];
+    await using copy = new UnreadyNode(flags, await freePorts(3));
+    await expect.poll(() => copy.command.stderr, { timeout: 60_000 }).toContain("own_start_refused");
+    expect([await readyz(copy.http), copy.command.stdout]).toEqual([expect.stringMatching(/^503/), ""]);
+    await n.register("goes-on", true);
+    await a.register("of-a", true);
+    await b.expectNames(["goes-on", "of-a", "of-n"]);
+    await n.expectNames(["goes-on", "of-a", "of-n"]);
+  });
 
   test("a cluster of both replicates both ways, and is upgraded node by node", async () => {
     await using a = await start("first", "a");

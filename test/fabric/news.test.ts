@@ -232,7 +232,7 @@ test("of nodes of another cluster or region there are no members; a place is tol
   const { clusterId, region } = factsOf("self");
   const trust = { mode: "strict", clusters: [], hasCertificates: true } as const;
   const foreigners = new Foreigners({ clusterId, region }, trust, () => false);
-  const made = new News(factsOf("self"), new Rng("news"), MEMBERSHIP_DEFAULTS, foreigners);
+  const made = new News(factsOf("self"), new Rng("news"), MEMBERSHIP_DEFAULTS, { foreigners });
   const out = learn(made, [
     said("a", "alive", { clusterId: "c9" }),
     said("b", "alive", { clusterId: "c9" }),

@@ -10,7 +10,8 @@ import {
   readOrigin,
 } from "../../src/fabric/snapshot-codec.ts";
 
-const HEADER = { nodeId: "n1", clusterId: "c1", savedWallMs: 1000, lost: [], forgotten: ["n9/1"] };
+const STARTS = [{ nodeId: "n9", generation: 7, boot: "b", address: "n9:1" }];
+const HEADER = { nodeId: "n1", clusterId: "c1", savedWallMs: 1000, lost: [], forgotten: ["n9/1"], starts: STARTS };
 const SELF = { nodeId: "n1", clusterId: "c1" };
 
 test("a block comes back at its place and its index, and nowhere else", () => {

@@ -1,6 +1,6 @@
 /** Arbitrary messages between nodes, all of them well-formed. */
 import fc from "fast-check";
-import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef } from "../../src/fabric/messages.ts";
+import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef, Start } from "../../src/fabric/messages.ts";
 import { GOODBYES } from "../../src/fabric/messages.ts";
 
 const anyId = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,64}$/);
@@ -26,7 +26,10 @@ const labels = fc
   )
   .map((each) => ({ ...each }));
 
-const anyUpdate: fc.Arbitrary<MemberUpdate> = fc.record({
+/** Some nodes say what their start is called, some what it follows too. */
+const anyStart: fc.Arbitrary<Start> = fc.record({ boot: anyId, bootBefore: anyId }, { requiredKeys: [], noNullPrototype: true });
+
+const anyPlainUpdate = fc.record({
   nodeId: anyId,
   generation: anyCount,
   address: anyAddress,
@@ -43,6 +46,7 @@ const anyUpdate: fc.Arbitrary<MemberUpdate> = fc.record({
   incarnation: anyCount,
   accuser: optionalId,
 });
+const anyUpdate: fc.Arbitrary<MemberUpdate> = fc.tuple(anyPlainUpdate, anyStart).map(([update, start]) => ({ ...update, ...start }));
 const updates = fc.array(anyUpdate, { maxLength: 5 });
 
 const anyHead = fc.record({
@@ -78,6 +82,7 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
     hello: fc
       .record({
         ref: anyRef,
+        start: anyStart,
         clusterId: anyId,
         region: anyId,
         zone: optionalId,
@@ -87,7 +92,7 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
         capabilities: ids,
         clusterToken: fc.stringMatching(/^[!-~]{0,80}$/),
       })
-      .map(({ ref, ...rest }) => ({ ...ref, ...rest })),
+      .map(({ ref, start, ...rest }) => ({ ...ref, ...start, ...rest })),
   }),
   fc.record({ kind: fc.constant("goodbye" as const), reason: fc.constantFrom(...GOODBYES), detail: fc.stringMatching(/^[ -~]{0,256}$/) }),
   fc
@@ -138,11 +143,14 @@ const lostWords = fc.array(
   { minLength: 1, maxLength: 4 },
 );
 
+const anySpeaker = fc.tuple(anyRef, anyStart).map(([ref, start]) => ({ ...ref, ...start }));
+const heldStart = fc.record({ boot: anyId, address: fc.oneof(fc.constant(""), anyAddress) });
+
 export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
-  fc.record({ kind: fc.constant("probe" as const), from: anyRef, targetNodeId: optionalId, updates }),
+  fc.record({ kind: fc.constant("probe" as const), from: anySpeaker, targetNodeId: optionalId, updates }),
   fc.record({
     kind: fc.constant("probeIndirect" as const),
-    from: anyRef,
+    from: anySpeaker,
     targetNodeId: anyId,
     targetAddress: anyAddress,
     timeoutMs: fc.integer({ min: 1, max: 60_000 }),
@@ -151,7 +159,7 @@ export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
   fc.record(
     {
       kind: fc.constant("pushPull" as const),
-      from: anyRef,
+      from: anySpeaker,
       isJoin: fc.boolean(),
       members: updates,
       digest: anyDigest.filter((digest) => digest > 0n),
@@ -162,15 +170,16 @@ export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
 );
 
 export const anyResponse: fc.Arbitrary<CallResponse> = fc.oneof(
-  fc.record({ kind: fc.constant("probe" as const), from: anyRef, updates }),
+  fc.record({ kind: fc.constant("probe" as const), from: anySpeaker, updates, heldStart }, { requiredKeys: ["kind", "from", "updates"] }),
   fc.record({ kind: fc.constant("probeIndirect" as const), isAcknowledged: fc.boolean(), updates }),
   fc.record(
     {
       kind: fc.constant("pushPull" as const),
-      from: anyRef,
+      from: anySpeaker,
       members: updates,
       ownUpdateRefused: fc.constantFrom("full", "too many roles"),
       lost: lostWords,
+      heldStart,
     },
     { requiredKeys: ["kind", "from", "members"] },
   ),

@@ -16,7 +16,7 @@ const MAX_SKEW_MS = 60_000;
 export function saveSnapshot(process: SimProcess): void {
   if (!process.isReady) return;
   const { node, replica } = process;
-  const header = { nodeId: replica.self.nodeId, clusterId: node.options.clusterId, savedWallMs: process.time().wallMs };
+  const header = { nodeId: replica.self.nodeId, clusterId: node.options.clusterId, savedWallMs: process.time().wallMs, starts: [] };
   const blocks = snapshotBlocks(replica, header, (origin) => stateOf(process, origin), BLOCK_BYTES);
   const done: Uint8Array[] = [];
   const go = () => {

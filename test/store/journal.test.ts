@@ -1,6 +1,8 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
+import { sealCleanStop } from "../../src/store/clean-stop.io.ts";
 import { openEphemeralJournal } from "../../src/store/journal.io.ts";
 import { batch, lease, open, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
 
@@ -88,6 +90,34 @@ test("Restart: the generation stays with the disk, unless a new one is forced; r
   expect(after.journal.restored).toMatchObject({ generation: 8, boots: 4 });
   expect(after.rows).toEqual([put("k", 1)]);
   await after.journal.close();
+});
+
+test("each start has a name that no other has, and knows those before it; a directory of the first version knows none", async () => {
+  using directory = temporaryDirectory();
+  const names: string[] = [];
+  for (const earlier of [0, 1, 2]) {
+    const { journal } = await openAndReplay(directory.path);
+    expect(journal.restored.earlierBoots).toEqual(names.slice(0, earlier));
+    names.unshift(journal.restored.boot);
+    await journal.close();
+  }
+  expect(new Set(names).size).toBe(3);
+  // A start that nobody heard of, since it ended before it could write, is none.
+  await (await open(directory.path)).close();
+  const file = join(directory.path, "journal.db");
+  const after = await openAndReplay(directory.path);
+  expect(after.journal.restored.earlierBoots).toEqual(names);
+  await after.journal.close();
+  const db = new DatabaseSync(file);
+  db.exec("DROP TABLE starts");
+  db.close();
+  sealCleanStop(file);
+  const old = await openAndReplay(directory.path);
+  expect(old.journal.restored.earlierBoots).toEqual([]);
+  await old.journal.close();
+  const next = await openAndReplay(directory.path);
+  expect(next.journal.restored.earlierBoots).toEqual([old.journal.restored.boot]);
+  await next.journal.close();
 });
 
 test("the node id is the directory's; settings that say another are refused", async () => {
@@ -198,7 +228,7 @@ test("without a disk every start is a new generation and every write succeeds", 
   await first.write(batch({ puts: [put("k", 1)] }));
   await first.close();
   const second = openEphemeralJournal(options);
-  expect(second.restored).toEqual({ nodeId: "n1", generation: 2, lastSeq: 0, floor: 0, leases: [], boots: 1 });
+  expect(second.restored).toMatchObject({ nodeId: "n1", generation: 2, lastSeq: 0, floor: 0, leases: [], boots: 1 });
 });
 
 test("a new generation is durable by itself, between two batches, and what was written stays", async () => {

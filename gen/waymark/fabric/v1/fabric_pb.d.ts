@@ -47,6 +47,20 @@ export declare type Origin = Message<"waymark.fabric.v1.Origin"> & {
    * @generated from field: string region = 4;
    */
   region: string;
+
+  /**
+   * Of who asks, answers or greets: the start it is in, as its data directory names it. Not set elsewhere, nor by nodes without a disk or older ones.
+   *
+   * @generated from field: string boot = 5;
+   */
+  boot: string;
+
+  /**
+   * And the one it says it follows.
+   *
+   * @generated from field: string boot_before = 6;
+   */
+  bootBefore: string;
 };
 
 /**
@@ -966,6 +980,20 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: bool keeps_entries = 17;
    */
   keepsEntries: boolean;
+
+  /**
+   * The start it is in, as its data directory names it; empty: it has no disk, or is an older node.
+   *
+   * @generated from field: string boot = 18;
+   */
+  boot: string;
+
+  /**
+   * The earlier start that this one says it follows; empty: none.
+   *
+   * @generated from field: string boot_before = 19;
+   */
+  bootBefore: string;
 };
 
 /**
@@ -973,6 +1001,33 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
  * Use `create(MemberUpdateSchema)` to create a new message.
  */
 export declare const MemberUpdateSchema: GenMessage<MemberUpdate>;
+
+/**
+ * A start of a node that goes under its id at the speaker.
+ *
+ * @generated from message waymark.fabric.v1.HeldStart
+ */
+export declare type HeldStart = Message<"waymark.fabric.v1.HeldStart"> & {
+  /**
+   * Which.
+   *
+   * @generated from field: string boot = 1;
+   */
+  boot: string;
+
+  /**
+   * Where, as fabric address host:port; empty: it is gone, and not known any more.
+   *
+   * @generated from field: string address = 2;
+   */
+  address: string;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.HeldStart.
+ * Use `create(HeldStartSchema)` to create a new message.
+ */
+export declare const HeldStartSchema: GenMessage<HeldStart>;
 
 /**
  * A ping, with news.
@@ -1034,6 +1089,13 @@ export declare type ProbeResponse = Message<"waymark.fabric.v1.ProbeResponse"> &
    * @generated from field: uint64 wall_ms = 3;
    */
   wallMs: bigint;
+
+  /**
+   * Goes under the asker's id here, and is not the start that asked; absent: that one is, or none is known.
+   *
+   * @generated from field: waymark.fabric.v1.HeldStart held_start = 4;
+   */
+  heldStart?: HeldStart | undefined;
 };
 
 /**
@@ -1232,6 +1294,13 @@ export declare type PushPullResponse = Message<"waymark.fabric.v1.PushPullRespon
    * @generated from field: repeated waymark.fabric.v1.LostOrigin lost = 4;
    */
   lost: LostOrigin[];
+
+  /**
+   * As in a ProbeResponse.
+   *
+   * @generated from field: waymark.fabric.v1.HeldStart held_start = 5;
+   */
+  heldStart?: HeldStart | undefined;
 };
 
 /**

@@ -1,0 +1,82 @@
+/** Which start of a node goes under its id: the rule of members (semantics.md, Two nodes with one id). */
+import type { Time } from "../lib/machine.ts";
+import type { HeldStart, MemberUpdate, NodeRef, Start } from "./messages.ts";
+import { eventOutput } from "./seam.ts";
+
+/**
+ * How a start stands to the one that was accepted last. `new`: there is nothing to compare it with; `unsaid`: an older node's word, or one
+ * that an older node passed on; `stranger`: it follows another start than the one that is remembered, so it began from a copy.
+ */
+export type StartVerdict = "new" | "unsaid" | "same" | "follows" | "stranger";
+
+/** The start of a node that was accepted last. */
+export interface AcceptedStart extends HeldStart, NodeRef {}
+
+interface Accepted extends AcceptedStart {
+  toldMonoMs: number;
+}
+
+/** An operator is told of a second node with one id at most so often. */
+const TELL_MS = 60_000;
+
+export class Boots {
+  readonly #max: number;
+  /** By node id; the one that was heard of longest ago is first, and the first to be forgotten. */
+  readonly #accepted = new Map<string, Accepted>();
+
+  /** `accepted`: what was remembered before this node was restarted. */
+  constructor(max: number, accepted: readonly AcceptedStart[] = []) {
+    this.#max = max;
+    for (const one of accepted.slice(-max)) this.#accepted.set(one.nodeId, { ...one, toldMonoMs: Number.NEGATIVE_INFINITY });
+  }
+
+  /** All that is remembered; the one that was heard of longest ago first. */
+  list(): readonly AcceptedStart[] {
+    return [...this.#accepted.values()].map(({ nodeId, generation, boot, address }) => ({ nodeId, generation, boot, address }));
+  }
+
+  find(nodeId: string): HeldStart | undefined {
+    return this.#accepted.get(nodeId);
+  }
+
+  verdict({ nodeId, generation, boot, bootBefore }: NodeRef & Start): StartVerdict {
+    const last = this.#accepted.get(nodeId);
+    // A new generation begins anew: membership has rules of its own for it.
+    if (last === undefined || generation !== last.generation) return "new";
+    if (boot === undefined) return "unsaid";
+    if (boot === last.boot) return "same";
+    return bootBefore === last.boot ? "follows" : "stranger";
+  }
+
+  /** From now on this is the one. What says no start does not change which one that is, unless its generation is another. */
+  accept({ nodeId, generation, boot, address }: MemberUpdate): void {
+    const last = this.#accepted.get(nodeId);
+    const name = boot ?? (last?.generation === generation ? last.boot : undefined);
+    this.#accepted.delete(nodeId);
+    if (name === undefined) return;
+    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, toldMonoMs: last?.toldMonoMs ?? Number.NEGATIVE_INFINITY });
+    const [oldest] = this.#accepted.keys();
+    if (this.#accepted.size > this.#max && oldest !== undefined) this.#accepted.delete(oldest);
+  }
+
+  /** What a node that asks is told: the start that goes under its id here, if that is another than the one that asks. */
+  insteadOf({ nodeId, boot }: NodeRef & Start): { readonly heldStart?: HeldStart } {
+    const last = this.#accepted.get(nodeId);
+    if (last === undefined || boot === undefined || boot === last.boot) return {};
+    return { heldStart: { boot: last.boot, address: last.address } };
+  }
+
+  /** There is a second one: for the operator, who is told now and then. */
+  second({ nodeId, generation, address }: MemberUpdate, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
+    const last = this.#accepted.get(nodeId);
+    if (last === undefined || monoMs - last.toldMonoMs < TELL_MS) return undefined;
+    last.toldMonoMs = monoMs;
+    const detail = { nodeId, generation, address, otherAddress: last.address };
+    return eventOutput("two_nodes_with_one_id", "warn", detail, { isAudited: true });
+  }
+}
+
+/** What was said of a start, and nothing else. */
+export function startOf({ boot, bootBefore }: Start): Start {
+  return { ...(boot !== undefined && { boot }), ...(bootBefore !== undefined && { bootBefore }) };
+}

@@ -1,0 +1,65 @@
+import { expect, test } from "vitest";
+import { Boots } from "../../src/fabric/boots.ts";
+import type { Start } from "../../src/fabric/messages.ts";
+import { updateOf } from "../fakes/fabric-values.ts";
+
+const said = (nodeId: string, start: Start & { readonly generation?: number }, address = "n:1") => updateOf(nodeId, { ...start, address });
+
+test.each([
+  { what: "a start that follows the last one", start: { boot: "c", bootBefore: "b" }, want: "follows" },
+  { what: "the last one itself", start: { boot: "b", bootBefore: "a" }, want: "same" },
+  { what: "one that began from a copy that was made before the last one", start: { boot: "x", bootBefore: "a" }, want: "stranger" },
+  { what: "the one before the last", start: { boot: "a" }, want: "stranger" },
+  { what: "one that follows none", start: { boot: "x" }, want: "stranger" },
+  { what: "one of a new generation", start: { boot: "x", generation: 9 }, want: "new" },
+  { what: "an older node's word", start: {}, want: "unsaid" },
+] as const)("$what → $want", ({ start, want }) => {
+  const boots = new Boots(10);
+  boots.accept(said("n", { boot: "b", bootBefore: "a" }));
+  expect(boots.verdict(said("n", start))).toBe(want);
+});
+
+test("whom nobody remembers is taken, whatever it follows: a seed with an empty table locks no node out", () => {
+  expect(new Boots(10).verdict(said("n", { boot: "b", bootBefore: "a" }))).toBe("new");
+});
+
+test("a word without a start does not make the last one forgotten; a new generation without one does", () => {
+  const boots = new Boots(10);
+  boots.accept(said("n", { boot: "b" }));
+  boots.accept(said("n", {}, "n:2"));
+  expect(boots.find("n")).toMatchObject({ boot: "b", address: "n:2" });
+  boots.accept(said("n", { generation: 9 }));
+  expect(boots.find("n")).toBeUndefined();
+});
+
+test("who asks is told of another start under its id, and not of its own; who says no start is told nothing", () => {
+  const boots = new Boots(10);
+  boots.accept(said("n", { boot: "b" }));
+  expect(boots.insteadOf({ nodeId: "n", generation: 1, boot: "x" })).toEqual({ heldStart: { boot: "b", address: "n:1" } });
+  for (const boot of ["b", undefined]) expect(boots.insteadOf({ nodeId: "n", generation: 1, ...(boot && { boot }) })).toEqual({});
+});
+
+test("at most so many are remembered: those that were heard of last", () => {
+  const boots = new Boots(2);
+  for (const nodeId of ["a", "b", "a", "c"]) boots.accept(said(nodeId, { boot: "1" }));
+  expect(["a", "b", "c"].map((nodeId) => boots.find(nodeId) !== undefined)).toEqual([true, false, true]);
+});
+
+test("what is remembered goes over a restart", () => {
+  const boots = new Boots(10);
+  for (const boot of ["a", "b"]) boots.accept(said("n", { boot }));
+  boots.accept(said("without-a-disk", {}));
+  expect(boots.list()).toEqual([{ nodeId: "n", generation: 1, boot: "b", address: "n:1" }]);
+  const restarted = new Boots(10, boots.list());
+  expect(restarted.verdict(said("n", { boot: "x", bootBefore: "a" }))).toBe("stranger");
+  expect(restarted.verdict(said("n", { boot: "c", bootBefore: "b" }))).toBe("follows");
+});
+
+test("an operator is told of a second node with one id, and where both are, once a minute", () => {
+  const boots = new Boots(10);
+  boots.accept(said("n", { boot: "b" }));
+  const second = said("n", { boot: "x" }, "n:2");
+  expect(boots.second(second, { monoMs: 0, wallMs: 0 })?.event.detail).toMatchObject({ address: "n:2", otherAddress: "n:1" });
+  expect(boots.second(second, { monoMs: 59_999, wallMs: 0 })).toBeUndefined();
+  expect(boots.second(second, { monoMs: 60_000, wallMs: 0 })).toBeDefined();
+});

@@ -1,0 +1,71 @@
+import { expect, test } from "vitest";
+import { OwnStanding } from "../../src/fabric/own-standing.ts";
+
+const at = (monoMs: number) => ({ monoMs, wallMs: 1_000_000 + monoMs });
+const peer = (nodeId: string) => ({ nodeId, boot: `boot-of-${nodeId}`, address: `${nodeId}:1` });
+const all = () => true;
+const EARLIER = { boot: "mine-before", address: "old:1" };
+const STRANGER = { boot: "x", address: "x:1" };
+
+test("a start that nobody has accepted yet waits for whoever holds an earlier one of its own", () => {
+  const standing = new OwnStanding(["mine-before"]);
+  expect(standing.dispute(all, at(0))).toBeUndefined();
+  expect(standing.hear(peer("m"), EARLIER, at(0))).toBe(true);
+  expect(standing.dispute(all, at(0))).toEqual({ nodeIds: ["m"], otherAddress: "old:1" });
+  expect(standing.hear(peer("m"), undefined, at(10))).toBe(false);
+  expect(standing.dispute(all, at(10))).toBeUndefined();
+});
+
+test("an accepted start is patient with who has not heard of it yet, and not with who holds another's", () => {
+  const standing = new OwnStanding(["mine-before"]);
+  standing.hear(peer("m"), undefined, at(0));
+  standing.hear(peer("late"), EARLIER, at(0));
+  expect(standing.dispute(all, at(4999))).toBeUndefined();
+  expect(standing.dispute(all, at(5000))?.nodeIds).toEqual(["late"]);
+  standing.hear(peer("late"), undefined, at(5000));
+  standing.hear(peer("k"), STRANGER, at(5000));
+  expect(standing.dispute(all, at(5000))).toEqual({ nodeIds: ["k"], otherAddress: "x:1" });
+});
+
+test("only the word of members counts, and of those that are forgotten none", () => {
+  const standing = new OwnStanding([]);
+  standing.hear(peer("m"), STRANGER, at(0));
+  expect(standing.dispute(() => false, at(0))).toBeUndefined();
+  standing.forget("m");
+  expect(standing.dispute(all, at(0))).toBeUndefined();
+});
+
+test("an older node's answer accepts nothing", () => {
+  const standing = new OwnStanding(["mine-before"]);
+  standing.hear({ nodeId: "older", address: "older:1" }, undefined, at(0));
+  standing.hear(peer("m"), EARLIER, at(0));
+  expect(standing.dispute(all, at(0))).toBeDefined();
+});
+
+test("who holds another start is asked again: soon at first, then once a second", () => {
+  const standing = new OwnStanding([]);
+  standing.hear(peer("m"), STRANGER, at(0));
+  const askedAt: number[] = [];
+  for (let monoMs = 0; monoMs <= 3100; monoMs = Math.max(monoMs + 1, standing.nextDeadlineMs())) {
+    if (standing.takeDue(at(monoMs)).length === 0) continue;
+    askedAt.push(monoMs);
+    expect(standing.hear(peer("m"), STRANGER, at(monoMs))).toBe(false);
+  }
+  expect(askedAt).toEqual([100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 3000]);
+});
+
+test("the other one under our id is believed for as long as it answers", () => {
+  const standing = new OwnStanding([]);
+  standing.hear({ nodeId: "self", boot: "x", address: "x:1" }, STRANGER, at(0));
+  standing.unanswered("self", "elsewhere:1");
+  expect(standing.dispute(all, at(0))).toBeDefined();
+  standing.unanswered("self", "x:1");
+  expect(standing.dispute(all, at(0))).toBeUndefined();
+});
+
+test("a second node that asked under our id is one for a minute", () => {
+  const standing = new OwnStanding([]);
+  expect(standing.secondAddress(at(0))).toBeUndefined();
+  standing.second("y:1", at(0));
+  expect([standing.secondAddress(at(59_999)), standing.secondAddress(at(60_000))]).toEqual(["y:1", undefined]);
+});

@@ -1,0 +1,96 @@
+/** What a member makes of several starts of one node. */
+import { expect, test } from "vitest";
+import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
+import type { MemberUpdate } from "../../src/fabric/messages.ts";
+import { type MembershipOutput, News, type Teller } from "../../src/fabric/news.ts";
+import { refusalOfStart } from "../../src/fabric/trust.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { updateOf } from "../fakes/fabric-values.ts";
+
+const at = (monoMs: number) => ({ monoMs, wallMs: 1_800_000_000_000 + monoMs });
+const said = (address: string, start: Partial<MemberUpdate>) => updateOf("n", { address, incarnation: 5, ...start });
+const FIRST = said("n:1", { boot: "a" });
+
+function member() {
+  const news = new News(updateOf("self", { address: "self:1" }), new Rng("starts"), MEMBERSHIP_DEFAULTS);
+  const out: MembershipOutput[] = [];
+  const hear = (update: MemberUpdate, from: Teller["nodeId"] = "n", path: Teller["path"] = "table") =>
+    news.learn(update, { nodeId: from, path }, at(1000), out);
+  hear(FIRST);
+  const events = () => out.flatMap((output) => (output.kind === "event" ? [output.event.name] : []));
+  return { news, out, hear, events, held: () => news.members.find("n")?.update };
+}
+
+test("a start that follows the accepted one is taken at once at its address, and where the last one left or died", () => {
+  for (const end of [undefined, "left", "dead"] as const) {
+    const { hear, held, events } = member();
+    if (end !== undefined) hear({ ...FIRST, status: end, incarnation: 6 }, "k", "gossip");
+    const next = said(end === undefined ? "n:1" : "n:2", { boot: "b", bootBefore: "a", incarnation: 9 });
+    expect(hear(next)).toBeUndefined();
+    expect([held(), events().includes("two_nodes_with_one_id")]).toEqual([next, false]);
+  }
+});
+
+test("at another address it waits for the last one's silence: one failed probe is enough", () => {
+  const { news, out, hear, held } = member();
+  const moved = said("n:2", { boot: "b", bootBefore: "a", incarnation: 9 });
+  hear(moved);
+  expect([held()?.boot, news.doubted.length, news.boots.insteadOf({ ...moved })]).toEqual([
+    "a",
+    1,
+    { heldStart: { boot: "a", address: "n:1" } },
+  ]);
+  const [older] = news.doubted;
+  if (older !== undefined) news.accuse(older, "direct", [], at(2000), out);
+  expect(held()).toEqual(moved);
+  expect(news.boots.insteadOf({ ...moved })).toEqual({});
+  // The last one comes back: it was frozen.
+  expect(hear({ ...FIRST, incarnation: 99 })).toBe("start");
+  expect(held()).toEqual(moved);
+});
+
+test("while the last one answers the next one is a second node, and the operator is told once", () => {
+  const { news, out, hear, held, events } = member();
+  hear(said("n:2", { boot: "b", bootBefore: "a", incarnation: 9 }));
+  const older = news.members.find("n");
+  for (const monoMs of [2000, 3000]) if (older !== undefined) news.stillThere(older, at(monoMs), out);
+  expect([held()?.boot, events().filter((name) => name === "two_nodes_with_one_id")]).toEqual(["a", ["two_nodes_with_one_id"]]);
+});
+
+test("a stranger is refused, told so, and stays so when the last one is gone; a new generation is taken", () => {
+  const { news, hear, held, events } = member();
+  const stranger = said("n:2", { boot: "x", bootBefore: "before-a", incarnation: 9 });
+  expect([hear(stranger), events()]).toEqual(["start", ["two_nodes_with_one_id"]]);
+  hear({ ...FIRST, status: "left", incarnation: 6 });
+  expect([hear({ ...stranger, incarnation: 10 }), news.refused.start, held()?.status]).toEqual(["start", 2, "left"]);
+  expect([hear({ ...stranger, generation: 2, incarnation: 11 }), held()?.boot]).toEqual([undefined, "x"]);
+});
+
+test("old news of an earlier start is no second node", () => {
+  const { hear, events, held } = member();
+  hear(said("n:1", { boot: "b", bootBefore: "a", incarnation: 9 }));
+  expect([hear({ ...FIRST, incarnation: 10, status: "suspect", accuser: "k" }, "k", "gossip"), events(), held()?.status]).toEqual([
+    "start",
+    [],
+    "alive",
+  ]);
+});
+
+test("what an older node passes on without a start keeps the start that is known; from elsewhere it has to wait", () => {
+  const { news, hear, held } = member();
+  hear(said("n:1", { incarnation: 8 }), "old", "gossip");
+  expect(held()).toMatchObject({ boot: "a", incarnation: 8 });
+  hear(said("n:2", { incarnation: 9 }), "old", "gossip");
+  expect([held()?.address, news.quarantinedCount]).toEqual(["n:1", 1]);
+});
+
+test.each([
+  { verdict: "stranger", isElsewhere: false, want: "duplicate_node" },
+  { verdict: "follows", isElsewhere: true, want: "not_needed" },
+  { verdict: "follows", isElsewhere: false, want: undefined },
+  { verdict: "same", isElsewhere: true, want: undefined },
+  { verdict: "new", isElsewhere: true, want: undefined },
+  { verdict: "unsaid", isElsewhere: true, want: undefined },
+] as const)("the greeting of one that is $verdict, with the last one elsewhere: $isElsewhere → $want", ({ want, ...standing }) => {
+  expect(refusalOfStart({ nodeId: "n", address: "n:2" }, standing)?.reason).toBe(want);
+});
