@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 
 /** Words of README, and how a test that may be skipped looks for what they name. */
 const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
-  { word: "`dig`", looksFor: /isDigThere|hasDig/ },
+  { word: "`dig`", looksFor: /isDigThere/ },
   { word: "`strace`", looksFor: /hasStrace/ },
   { word: "`libfaketime`", looksFor: /libfaketime/ },
   { word: "`chromium`", looksFor: /hasChromium/ },

@@ -5,8 +5,8 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { eventually } from "../fakes/limited-node.ts";
 import { startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-advertised-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -41,12 +41,15 @@ test("fabric.advertise_port is what other nodes are told and where they come", a
       const { peers } = (await answer.json()) as { readonly peers: readonly { nodeId: string; address: string; linked: boolean }[] };
       return peers.find(({ nodeId: id }) => id === "behind");
     };
-    await eventually(async () => (await peersOf())?.linked === true);
+    await until("linked", async () => (await peersOf())?.linked === true);
     expect(await peersOf()).toMatchObject({ address: `127.0.0.1:${port}` });
     expect(through.length).toBeGreaterThan(0);
-    const map = await other.run(["discovery", "cluster-map", "-o", "json"]);
-    const { nodes } = JSON.parse(map.stdout) as { readonly nodes: readonly { key: { name: string }; targets: object[] }[] };
-    expect(nodes.find(({ key }) => key.name === "behind")?.targets).toContainEqual(expect.objectContaining({ name: "fabric", port }));
+    const targetsOnMap = async () => {
+      const map = await other.run(["discovery", "cluster-map", "-o", "json"]);
+      const { nodes } = JSON.parse(map.stdout) as { readonly nodes: readonly { key: { name: string }; targets: object[] }[] };
+      return nodes.find(({ key }) => key.name === "behind")?.targets;
+    };
+    await expect.poll(targetsOnMap).toContainEqual(expect.objectContaining({ name: "fabric", port }));
   } finally {
     for (const socket of through) socket.destroy();
     forwarder.close();

@@ -19,22 +19,19 @@ test("the only other node is gone without a word: the age grows on after it is c
   const ask = (maxStaleness: string) => door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness });
   const ageMs = async () => 1000 * Number.parseFloat(textOf((await ask("3600s")).response["age"]));
   // In step a peer speaks every second.
-  await expect.poll(ageMs, { timeout: 20_000 }).toBeGreaterThan(0);
-  await expect.poll(ageMs, { timeout: 20_000 }).toBeLessThan(2000);
+  await expect.poll(ageMs).toBeGreaterThan(0);
+  await expect.poll(ageMs).toBeLessThan(2000);
 
   b.command.kill("SIGSTOP");
-  const stoppedMonoMs = performance.now();
   const peers = async () => (await door.ask("listPeers")).response["peers"] ?? [];
-  await expect.poll(peers, { timeout: 60_000 }).toEqual([]);
-  await expect.poll(ageMs, { timeout: 20_000 }).toBeGreaterThan(5000);
-  // What said that nothing was missing was sent before the stop, and may have come a little after.
-  const silentMs = performance.now() - stoppedMonoMs;
-  expect(await ageMs()).toBeGreaterThan(silentMs - 500);
+  await expect.poll(peers).toEqual([]);
+  const calledDeadMs = await ageMs();
+  await expect.poll(ageMs).toBeGreaterThan(Math.max(5000, calledDeadMs + 2000));
   expect(await ask("1s")).toMatchObject({ code: "UNAVAILABLE" });
   const lag = await a.run(["discovery", "lag", "-o", "json"]);
   expect(JSON.parse(lag.stdout)).toMatchObject({ detail: "not in step with b" });
 
   b.command.kill("SIGCONT");
-  await expect.poll(ageMs, { timeout: 60_000 }).toBeLessThan(2000);
-  expect((await ask("3s")).code).toBe("OK");
-}, 120_000);
+  await expect.poll(ageMs).toBeLessThan(2000);
+  await expect.poll(async () => (await ask("3s")).code).toBe("OK");
+});

@@ -123,5 +123,4 @@ test.runIf(hasStrace).each([
     expect(wrong).toEqual([]);
     expect(tried).toBeGreaterThan(20);
   },
-  60_000,
 );

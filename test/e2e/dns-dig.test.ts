@@ -1,20 +1,10 @@
 /** What `dig` gets from the gateway; skipped where dig is not installed. */
-import { execFile, execFileSync } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
+import { dig, isDigThere } from "../fakes/dig.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../fakes/dns-catalog.ts";
 import { startTestGateway, type TestGateway } from "../fakes/dns-gateway.ts";
-
-const run = promisify(execFile);
-function isDigThere(): boolean {
-  try {
-    execFileSync("dig", ["-v"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 function market(): FakeDnsCatalog {
   return new FakeDnsCatalog([
@@ -34,8 +24,8 @@ function market(): FakeDnsCatalog {
 }
 
 /** What dig prints, as status, flags and the lines of each section. */
-async function dig({ gateway }: TestGateway, ...args: string[]) {
-  const { stdout } = await run("dig", ["@127.0.0.1", "-p", String(gateway.udpPort), "+time=5", "+tries=1", "+norec", ...args]);
+async function ask({ gateway }: TestGateway, ...words: readonly string[]) {
+  const stdout = await dig(`127.0.0.1:${gateway.udpPort}`, ...words);
   const section = (name: string): string[] => {
     const text = stdout.split(`;; ${name} SECTION:\n`)[1]?.split("\n\n")[0] ?? "";
     return text
@@ -72,13 +62,13 @@ describe.skipIf(!isDigThere())("dig", () => {
     { type: "ANY", name: "web.market.waymark", lines: ['web.market.waymark. 5 IN HINFO "RFC8482" ""'] },
   ])("dig $type $name", async ({ type, name, lines }) => {
     await using world = await startTestGateway(market());
-    const reply = await dig(world, type, name);
+    const reply = await ask(world, type, name);
     expect(reply).toMatchObject({ status: "NOERROR", flags: "qr aa", answer: lines });
   });
 
   test("dig SRV gives targets and, beside them, their addresses, which dig can ask for again", async () => {
     await using world = await startTestGateway(market());
-    const reply = await dig(world, "SRV", "_svc._tcp.web.market.waymark");
+    const reply = await ask(world, "SRV", "_svc._tcp.web.market.waymark");
     expect(reply.answer.toSorted()).toEqual([
       "_svc._tcp.web.market.waymark. 30 IN SRV 0 1 9090 2001-db8-0-0-0-0-0-1.addr.node.waymark.",
       "_svc._tcp.web.market.waymark. 30 IN SRV 0 5 8080 10-0-0-1.addr.node.waymark.",
@@ -87,7 +77,7 @@ describe.skipIf(!isDigThere())("dig", () => {
       "10-0-0-1.addr.node.waymark. 30 IN A 10.0.0.1",
       "2001-db8-0-0-0-0-0-1.addr.node.waymark. 30 IN AAAA 2001:db8::1",
     ]);
-    expect((await dig(world, "A", "10-0-0-1.addr.node.waymark")).answer).toEqual(["10-0-0-1.addr.node.waymark. 60 IN A 10.0.0.1"]);
+    expect((await ask(world, "A", "10-0-0-1.addr.node.waymark")).answer).toEqual(["10-0-0-1.addr.node.waymark. 60 IN A 10.0.0.1"]);
   });
 
   test.each([
@@ -98,7 +88,7 @@ describe.skipIf(!isDigThere())("dig", () => {
     { what: "the root", type: "NS", name: ".", status: "REFUSED", authority: 0 },
   ])("$what: dig says $status", async ({ type, name, status, authority }) => {
     await using world = await startTestGateway(market());
-    const reply = await dig(world, type, name);
+    const reply = await ask(world, type, name);
     expect(reply.status).toBe(status);
     expect(reply.answer).toEqual([]);
     expect(reply.authority.length).toBe(authority);
@@ -108,29 +98,29 @@ describe.skipIf(!isDigThere())("dig", () => {
 
   test("dig SOA of the zone follows the catalog's revision", async () => {
     await using world = await startTestGateway(market());
-    expect((await dig(world, "SOA", "waymark")).answer).toEqual([
+    expect((await ask(world, "SOA", "waymark")).answer).toEqual([
       `waymark. 60 IN SOA n1.node.waymark. hostmaster.waymark. ${world.catalog.revision} 60 30 3600 5`,
     ]);
     world.catalog.add(entryView({ name: "more" }));
-    expect((await dig(world, "+short", "SOA", "waymark")).stdout).toContain(` ${world.catalog.revision} `);
+    expect((await ask(world, "+short", "SOA", "waymark")).stdout).toContain(` ${world.catalog.revision} `);
   });
 
   test("the question's case comes back", async () => {
     await using world = await startTestGateway(market());
-    const reply = await dig(world, "A", "WeB.mArKeT.WAYMARK");
+    const reply = await ask(world, "A", "WeB.mArKeT.WAYMARK");
     expect(reply.question).toEqual([";WeB.mArKeT.WAYMARK. IN A"]);
     expect(reply.answer).toEqual(["WeB.mArKeT.WAYMARK. 30 IN A 10.0.0.1"]);
   });
 
   test("a large answer is cut at 512 bytes with TC and whole over TCP, where dig goes by itself", async () => {
     await using world = await startTestGateway(market());
-    const cut = await dig(world, "+bufsize=512", "+ignore", "SRV", "_svc._tcp.big.market.waymark");
+    const cut = await ask(world, "+bufsize=512", "+ignore", "SRV", "_svc._tcp.big.market.waymark");
     expect(cut).toMatchObject({ status: "NOERROR", flags: "qr aa tc", transport: "UDP", additional: [] });
     expect(cut.answer.length).toBeGreaterThan(5);
     expect(cut.answer.length).toBeLessThan(40);
-    const plain = await dig(world, "+noedns", "+ignore", "SRV", "_svc._tcp.big.market.waymark");
+    const plain = await ask(world, "+noedns", "+ignore", "SRV", "_svc._tcp.big.market.waymark");
     expect(plain).toMatchObject({ flags: "qr aa tc", edns: undefined });
-    const whole = await dig(world, "+bufsize=512", "SRV", "_svc._tcp.big.market.waymark");
+    const whole = await ask(world, "+bufsize=512", "SRV", "_svc._tcp.big.market.waymark");
     expect(whole).toMatchObject({ flags: "qr aa", transport: "TCP" });
     expect(whole.answer.length).toBe(40);
     expect(whole.additional.length).toBe(40);
@@ -140,9 +130,9 @@ describe.skipIf(!isDigThere())("dig", () => {
 
   test("EDNS: our size is 1232, a newer version is BADVERS, unknown options and flags are ignored", async () => {
     await using world = await startTestGateway(market());
-    expect((await dig(world, "A", "web.market.waymark")).edns).toBe("version: 0, flags:; udp: 1232");
+    expect((await ask(world, "A", "web.market.waymark")).edns).toBe("version: 0, flags:; udp: 1232");
     expect(
-      await dig(
+      await ask(
         world,
         "+dnssec",
         "+nsid",
@@ -157,8 +147,8 @@ describe.skipIf(!isDigThere())("dig", () => {
       status: "NOERROR",
       edns: "version: 0, flags:; udp: 1232",
     });
-    expect((await dig(world, "+edns=1", "+noednsneg", "A", "web.market.waymark")).status).toBe("BADVERS");
-    expect(await dig(world, "+noedns", "A", "web.market.waymark")).toMatchObject({ status: "NOERROR", edns: undefined });
+    expect((await ask(world, "+edns=1", "+noednsneg", "A", "web.market.waymark")).status).toBe("BADVERS");
+    expect(await ask(world, "+noedns", "A", "web.market.waymark")).toMatchObject({ status: "NOERROR", edns: undefined });
   });
 
   test.each([
@@ -172,22 +162,13 @@ describe.skipIf(!isDigThere())("dig", () => {
     { flag: "+tcp", status: "NOERROR" },
   ])("dig $flag gets $status", async ({ flag, status }) => {
     await using world = await startTestGateway(market());
-    expect((await dig(world, flag, "A", "web.market.waymark")).status).toBe(status);
+    expect((await ask(world, flag, "A", "web.market.waymark")).status).toBe(status);
   });
 
   test("several questions on one TCP connection are answered in order", async () => {
     await using world = await startTestGateway(market());
     const questions = Array.from({ length: 20 }, (_, i) => ["A", i % 2 === 0 ? "web.market.waymark" : "n1.node.waymark"]).flat();
-    const { stdout } = await run("dig", [
-      "@127.0.0.1",
-      "-p",
-      String(world.gateway.tcpPort),
-      "+tcp",
-      "+keepopen",
-      "+short",
-      "+time=5",
-      ...questions,
-    ]);
+    const stdout = await dig(`127.0.0.1:${world.gateway.tcpPort}`, "+tcp", "+keepopen", "+short", ...questions);
     expect(stdout.trim().split("\n")).toEqual(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? "10.0.0.1" : "10.9.0.1")));
   });
 
@@ -200,10 +181,10 @@ describe.skipIf(!isDigThere())("dig", () => {
         return catalog;
       },
     });
-    expect((await dig(world, "A", "web.market.waymark")).status).toBe("SERVFAIL");
+    expect((await ask(world, "A", "web.market.waymark")).status).toBe("SERVFAIL");
     expect(world.faults).toEqual([new Error("the index is broken")]);
     isBroken = false;
-    expect((await dig(world, "A", "web.market.waymark")).status).toBe("NOERROR");
+    expect((await ask(world, "A", "web.market.waymark")).status).toBe("NOERROR");
   });
 
   test("garbage on UDP is answered FORMERR or not at all, and good queries go on", async () => {
@@ -221,6 +202,6 @@ describe.skipIf(!isDigThere())("dig", () => {
     expect([...(await promise)]).toEqual([0xab, 0xce, 0x81, 0x01, 0, 0, 0, 0, 0, 0, 0, 0]);
     socket.close();
     expect(world.count("dns_dropped_total", { reason: "malformed" })).toBe(2);
-    expect((await dig(world, "A", "web.market.waymark")).status).toBe("NOERROR");
+    expect((await ask(world, "A", "web.market.waymark")).status).toBe("NOERROR");
   });
 });

@@ -144,7 +144,7 @@ test("a peer that never reads is closed after the idle time", async () => {
   socket.write(
     Buffer.concat(Array.from({ length: 1_000 }, () => frame(queryBytes({ name: "_svc._tcp.huge.market.waymark", type: "SRV" })))),
   );
-  await expect.poll(() => world.count("dns_dropped_total", { reason: "idle" }), { timeout: 5_000 }).toBe(1);
+  await expect.poll(() => world.count("dns_dropped_total", { reason: "idle" })).toBe(1);
   expect(await isClosed(socket)).toBe(true);
 });
 
@@ -201,13 +201,11 @@ test("one connection too many closes the quietest, not the newest", async () => 
 });
 
 test("stop lets an open connection go and does not wait for a peer that stays", async () => {
-  const world = await startTestGateway(market());
+  // Longer than this test may take.
+  const world = await startTestGateway(market(), { limits: { idleTimeoutMs: 3_600_000 } });
   const socket = await connected(world.gateway.tcpPort);
   socket.on("error", () => {});
-  const startedMs = performance.now();
   await world.gateway.stop();
-  // A connection without a word is closed after ten.
-  expect(performance.now() - startedMs).toBeLessThan(8_000);
   expect(await isClosed(socket)).toBe(true);
 });
 

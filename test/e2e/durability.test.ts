@@ -7,8 +7,8 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { afterAll, expect, test } from "vitest";
 import { type Entry, EntryKeySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService, CatalogWatchResponse_Snapshot as Snapshot } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type Client, connect, RequestError } from "../../src/client/index.ts";
-import { CommandProcess, type Finished, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { type Client, RequestError } from "../../src/client/index.ts";
+import { CommandProcess, type Finished, startNodeProcess, withClient } from "../fakes/node-process.ts";
 import { allEntries, keyLine, WriteStorm } from "../fakes/write-storm.ts";
 import { directoryBytes } from "../store/journal-fixture.ts";
 
@@ -23,15 +23,6 @@ function folder(): string {
 afterAll(() => {
   for (const path of folders) rmSync(path, { recursive: true, force: true });
 });
-
-async function withClient<T>(node: NodeProcess, use: (client: Client) => Promise<T>): Promise<T> {
-  const client = connect({ servers: [node.grpc] });
-  try {
-    return await use(client);
-  } finally {
-    client.close();
-  }
-}
 
 const web = (instanceId: string, tags: readonly string[] = []) => ({
   key: { namespace: "svc.market", name: "web", instanceId },
@@ -59,7 +50,7 @@ test("kill -9 twice during 50,000 registrations: all that was acknowledged comes
 
 test("after kill -9 a lease has its ttl once more, a static lease stays, and what was unregistered stays gone", async () => {
   const data = folder();
-  const ttlMs = 3000;
+  const ttlMs = 6000;
   const leases = await (async () => {
     await using node = await startNodeProcess(["--data-dir", data]);
     return await withClient(node, async (client) => {
@@ -76,7 +67,6 @@ test("after kill -9 a lease has its ttl once more, a static lease stays, and wha
     });
   })();
   await new Promise((resolve) => setTimeout(resolve, ttlMs)); // The lease's time passes while nobody is there to see it.
-  const startedMonoMs = performance.now();
   await using node = await startNodeProcess(["--data-dir", data]);
   await withClient(node, async (client) => {
     expect(instances(await allEntries(client, "svc"))).toEqual(["kept", "leased", "static"]);
@@ -92,7 +82,6 @@ test("after kill -9 a lease has its ttl once more, a static lease stays, and wha
       break;
     }
     expect(removedMonoMs - renewedMonoMs).toBeGreaterThan(ttlMs - 10);
-    expect(removedMonoMs - startedMonoMs).toBeLessThan(ttlMs + 15_000);
     expect(instances(await allEntries(client, "svc"))).toEqual(["kept", "static"]);
   });
 });

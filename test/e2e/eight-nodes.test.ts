@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-eight-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -31,7 +31,7 @@ async function listEachOther(nodes: readonly NodeProcess[]): Promise<void> {
   const ids = nodes.map(({ nodeId }) => nodeId).toSorted();
   for (const node of nodes) {
     using door = new GrpcDoor(node.grpc);
-    await eventually(`${node.nodeId} lists ${ids.join()}`, async () => {
+    await until(`${node.nodeId} lists ${ids.join()}`, async () => {
       const { response: peers } = await door.ask("listPeers", {});
       const { response: map } = await door.ask("clusterMap", {});
       const listed = ((peers["peers"] ?? []) as { nodeId: string }[]).map(({ nodeId }) => nodeId);
@@ -45,30 +45,26 @@ async function listEachOther(nodes: readonly NodeProcess[]): Promise<void> {
 test.each([
   { shape: "a star", seedOf: () => 0 },
   { shape: "two hubs", seedOf: (i: number) => (i === 1 ? 0 : i % 2) },
-])(
-  "$shape of eight: all list all; after leaves, deaths and returns nobody who is gone is listed",
-  async ({ seedOf }) => {
-    const nodes: NodeProcess[] = [];
-    try {
-      nodes.push(await start(0, undefined));
-      nodes.push(await start(1, nodes[0]));
-      nodes.push(...(await Promise.all([2, 3, 4, 5, 6, 7].map((i) => start(i, nodes[seedOf(i)])))));
-      expect(nodes).toHaveLength(COUNT);
-      await listEachOther(nodes);
-      const [left, died] = [nodes.slice(6), nodes.slice(4, 6)];
-      await Promise.all(left.map((node) => node.stop("SIGTERM")));
-      await Promise.all(died.map((node) => node.stop("SIGKILL")));
-      await listEachOther(nodes.slice(0, 4));
-      const port = died[0]?.listeners["fabric"]?.split(":")[1];
-      nodes[4] = await start(4, nodes[1], port);
-      await listEachOther(nodes.slice(0, 5));
-    } finally {
-      await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
-      for (const { nodeId } of nodes) rmSync(join(HOME, nodeId), { recursive: true, force: true });
-    }
-  },
-  120_000,
-);
+])("$shape of eight: all list all; after leaves, deaths and returns nobody who is gone is listed", async ({ seedOf }) => {
+  const nodes: NodeProcess[] = [];
+  try {
+    nodes.push(await start(0, undefined));
+    nodes.push(await start(1, nodes[0]));
+    nodes.push(...(await Promise.all([2, 3, 4, 5, 6, 7].map((i) => start(i, nodes[seedOf(i)])))));
+    expect(nodes).toHaveLength(COUNT);
+    await listEachOther(nodes);
+    const [left, died] = [nodes.slice(6), nodes.slice(4, 6)];
+    await Promise.all(left.map((node) => node.stop("SIGTERM")));
+    await Promise.all(died.map((node) => node.stop("SIGKILL")));
+    await listEachOther(nodes.slice(0, 4));
+    const port = died[0]?.listeners["fabric"]?.split(":")[1];
+    nodes[4] = await start(4, nodes[1], port);
+    await listEachOther(nodes.slice(0, 5));
+  } finally {
+    await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
+    for (const { nodeId } of nodes) rmSync(join(HOME, nodeId), { recursive: true, force: true });
+  }
+});
 
 /** Counters of a node, and the bytes of its links by kind. */
 async function countersOf(node: NodeProcess): Promise<(name: string) => number> {
@@ -112,7 +108,7 @@ test("eight with three links: a change at each every second arrives about once a
     const everywhere = (round: number) =>
       Promise.all(
         nodes.map((node) =>
-          eventually(`${node.nodeId} shows round ${round}`, async () => {
+          until(`${node.nodeId} shows round ${round}`, async () => {
             const count = await shownAt(node, `t${round}`);
             return count === COUNT ? [] : [`${count} of ${COUNT}`];
           }),
@@ -144,4 +140,4 @@ test("eight with three links: a change at each every second arrives about once a
     await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
     for (const { nodeId } of nodes) rmSync(join(HOME, nodeId), { recursive: true, force: true });
   }
-}, 120_000);
+});

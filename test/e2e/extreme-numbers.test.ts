@@ -8,10 +8,10 @@ import { afterAll, expect, test } from "vitest";
 import { type Entry, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { RecordSchema, RecordsFrameSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { MAX_STAMP } from "../../src/lib/hlc.ts";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { type RawFrame, RawLink } from "../fakes/raw-link.ts";
+import { until } from "../fakes/until.ts";
 
 const data = mkdtempSync(join(tmpdir(), "waymark-extreme-"));
 afterAll(() => rmSync(data, { recursive: true, force: true }));
@@ -205,7 +205,7 @@ test("every number of every frame at its ends, then a write, an unregister, the 
       });
       expect(`${name} ${code} ${reason}`).toMatch(/OK|clock_skew/);
     }
-    await eventually("leases end", async () => {
+    await until("leases end", async () => {
       const names = await registered(door);
       return leased.filter((name) => names.has(name));
     });
@@ -221,7 +221,7 @@ test("every number of every frame at its ends, then a write, an unregister, the 
     door[Symbol.dispose]();
     await node[Symbol.asyncDispose]();
   }
-}, 120_000);
+});
 
 test("a bug that nobody can show to have changed nothing ends the process, and the next start has all that was acknowledged", async () => {
   const errors = pathToFileURL(resolve("src/lib/errors.ts")).href;
@@ -239,7 +239,7 @@ test("a bug that nobody can show to have changed nothing ends the process, and t
   await using node = await startNodeProcess(flags);
   using door = new GrpcDoor(node.grpc);
   expect([...(await registered(door))]).toEqual(["kept"]);
-}, 60_000);
+});
 
 test("a bug while a node ends its entries to leave ends the process: it neither says that it left nor loses what it had", async () => {
   const [errors, handOver] = ["src/lib/errors.ts", "src/discovery/hand-over.ts"].map((path) => pathToFileURL(resolve(path)).href);
@@ -259,4 +259,4 @@ test("a bug while a node ends its entries to leave ends the process: it neither 
   await using node = await startNodeProcess(flags);
   using door = new GrpcDoor(node.grpc);
   expect([...(await registered(door))]).toEqual(["kept"]);
-}, 120_000);
+});

@@ -274,7 +274,7 @@ describe("the end", () => {
     script.on = (input, out) => {
       if (input.kind !== "changed") return;
       for (const [i, to] of [other.address, gone.driver.address, other.address, gone.driver.address].entries())
-        out.push({ kind: "call", call: i + 1, to, request, timeoutMs: 2000 });
+        out.push({ kind: "call", call: i + 1, to, request, timeoutMs: 30_000 });
     };
     driver.input({ kind: "changed" });
     await until("all are answered", () => script.count("answered") === 4);

@@ -136,7 +136,7 @@ test("five nodes find each other by one seed, replicate to all, and hear of a fa
   await until("the others know who left", () => nodes.every((node) => node.fabric.membership.find("n4")?.status === "left"));
   // Who left is known by gossip too, before the link to it has closed.
   await until("and have no link to it", () => nodes.every((node) => node.upLinks().length === 3));
-}, 30_000);
+});
 
 test("with another cluster token nobody gets in, and the node that was asked says so", async () => {
   const a = await started({ nodeId: "a", clusterToken: "the-right-token-0" });

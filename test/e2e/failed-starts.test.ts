@@ -14,7 +14,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 const FREE = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
 /** From the message on: how long a process has that is about to end (the promise of `serve`). */
 const END_MS = 2000;
-const TRIES = 3;
+const TRIES = 5;
 /** Until a start has failed, on a busy machine. */
 const START_MS = 60_000;
 

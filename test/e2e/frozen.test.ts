@@ -4,4 +4,4 @@ import { frozenFor } from "../fakes/frozen-node.ts";
 
 test("a node frozen for 2 ttl ends no lease that is renewed; who moved meanwhile wins; who is silent is gone", async () => {
   expect(await frozenFor(2)).toEqual({ ended: [], removals: [] });
-}, 90_000);
+});

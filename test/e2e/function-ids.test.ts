@@ -46,7 +46,7 @@ test("where two nodes took one id for two names, both refuse all but the first n
     await apart.stop();
     await using two = await startNodeProcess([...alone, "--join", one.listeners["fabric"] ?? ""]);
     await expect
-      .poll(async () => [await namesAt(one), await namesAt(two)], { timeout: 30_000 })
+      .poll(async () => [await namesAt(one), await namesAt(two)])
       .toEqual([
         ["price", "tax"],
         ["price", "tax"],

@@ -43,7 +43,6 @@ function file(name: string, text: string): string {
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 
 /** Of what is waited for: several times what it takes on a busy machine. */
-const PATIENT = { timeout: 30_000 };
 
 // Told apart from all else that a log may hold.
 const TOKENS = {
@@ -252,9 +251,9 @@ describe("a node with credentials", () => {
       const { response } = await client.call(audit, {}, bearer(TOKENS.operate));
       return (response["records"] ?? []) as readonly JsonObject[];
     };
-    await expect.poll(records, PATIENT).toContainEqual(expect.objectContaining({ source: "127.0.0.1", reason: "unauthenticated" }));
+    await expect.poll(records).toContainEqual(expect.objectContaining({ source: "127.0.0.1", reason: "unauthenticated" }));
     const denied = async () => (await records()).find(({ principal }) => principal === "plain");
-    await expect.poll(denied, PATIENT).toMatchObject({ reason: "discovery_access_denied", action: "PolicyService/AccessAudit" });
+    await expect.poll(denied).toMatchObject({ reason: "discovery_access_denied", action: "PolicyService/AccessAudit" });
     const text = JSON.stringify(await records());
     for (const secret of [...Object.values(TOKENS), "tok-wrong-4Kd", expired, roleless]) expect(text.includes(secret)).toBe(false);
   });
@@ -496,6 +495,6 @@ test("a token file that was replaced counts after SIGHUP, and a bad one leaves w
   expect([await code("tok-old-1Hy"), node.command.stderr.includes("two words")]).toEqual(["OK", false]);
   file("rotating", "tok-new-6Gb\n");
   node.command.kill("SIGHUP");
-  await expect.poll(() => code("tok-new-6Gb"), PATIENT).toBe("OK");
+  await expect.poll(() => code("tok-new-6Gb")).toBe("OK");
   expect(await code("tok-old-1Hy")).toBe("UNAUTHENTICATED");
 });

@@ -28,7 +28,7 @@ function run(
   const options = work.inject.flatMap((fault) => ["-e", `inject=${fault}`]);
   const [command = "", ...args] =
     work.inject.length === 0 ? child : ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", ...options, ...child];
-  const { stdout, stderr } = spawnSync(command, args, { encoding: "utf8", timeout: 50_000 });
+  const { stdout, stderr } = spawnSync(command, args, { encoding: "utf8", timeout: 280_000 });
   const lines = stdout.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as Line]));
   if (lines.at(-1)?.done !== true) throw new Error(`the child did not come to its end: ${stderr}`);
   return lines;
@@ -87,10 +87,13 @@ test.runIf(hasStrace).each([
 test.runIf(hasStrace)("with fsync taking a second the writer waits and the event loop does not", () => {
   using directory = temporaryDirectory();
   run(directory.path, { batches: 1, rows: 1, inject: [] });
-  const lines = run(directory.path, { batches: 3, rows: 10, inject: ["fsync,fdatasync:delay_enter=1000000"] });
+  const work = () => run(directory.path, { batches: 3, rows: 10, inject: ["fsync,fdatasync:delay_enter=1000000"] });
+  const lines = work();
   expect(Math.min(...lines.flatMap((line) => line.ms ?? []))).toBeGreaterThan(1000);
-  // Some 10 ms on a quiet machine, tens on a busy one; a loop that waits for the disk stands still for a second and more.
-  expect(lines.at(-1)?.maxGapMs).toBeLessThan(900);
+  // Some 10 ms on a quiet machine, tens on a busy one; a loop that waits for the disk stands still for a second and more, each time.
+  let maxGapMs = lines.at(-1)?.maxGapMs ?? 0;
+  for (let tries = 1; tries < 5 && maxGapMs >= 900; tries++) maxGapMs = work().at(-1)?.maxGapMs ?? 0;
+  expect(maxGapMs).toBeLessThan(900);
 });
 
 test.runIf(isRoot)("a full disk refuses writes and nothing else; they work again when there is room", async () => {

@@ -1,18 +1,7 @@
 /** A Kubernetes manifest, imported into a real node, as `dig` finds it; skipped where dig is not installed. */
-import { execFile, execFileSync } from "node:child_process";
-import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
+import { dig, isDigThere, recordsIn } from "../fakes/dig.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
-
-const run = promisify(execFile);
-function isDigThere(): boolean {
-  try {
-    execFileSync("dig", ["-v"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 const service = (name: string, spec: string, status = ""): string =>
   `apiVersion: v1\nkind: Service\nmetadata: { name: ${name}, namespace: shop }\nspec: ${spec}\n${status}---\n`;
@@ -45,12 +34,8 @@ endpoints:
 ].join("");
 
 /** Records of the answer, without their ttl, in order of their text. */
-async function dig(node: NodeProcess, type: string, name: string): Promise<readonly string[]> {
-  const [host = "", port = ""] = (node.listeners["dns"] ?? "").split(":");
-  const args = [`@${host}`, "-p", port, "+time=5", "+tries=2", "+norec", "+noall", "+answer", type, `${name}.waymark`];
-  const { stdout } = await run("dig", args);
-  const lines = stdout.split("\n").filter((line) => line !== "" && !line.startsWith(";"));
-  return lines.map((line) => line.split(/\s+/).slice(3).join(" ")).toSorted();
+async function ask(node: NodeProcess, type: string, name: string): Promise<readonly string[]> {
+  return recordsIn(await dig(node.listeners["dns"] ?? "", "+noall", "+answer", type, `${name}.waymark`)).toSorted();
 }
 
 async function importing(node: NodeProcess, manifest: string, ...flags: readonly string[]): Promise<string> {
@@ -63,33 +48,33 @@ describe.skipIf(!isDigThere())("an imported manifest", () => {
   test("answers external names, named ports and the host names of headless pods", async () => {
     await using node = await startNodeProcess(["--ephemeral"]);
     await importing(node, MANIFEST);
-    expect(await dig(node, "A", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
-    expect(await dig(node, "CNAME", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
-    expect(await dig(node, "SRV", "_http._tcp.web.k8s.shop")).toEqual([
+    expect(await ask(node, "A", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
+    expect(await ask(node, "CNAME", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
+    expect(await ask(node, "SRV", "_http._tcp.web.k8s.shop")).toEqual([
       "SRV 0 0 8080 10-0-0-1.addr.node.waymark.",
       "SRV 0 0 8080 10-0-0-2.addr.node.waymark.",
       "SRV 0 0 8080 fd00-0-0-0-0-0-0-1.addr.node.waymark.",
     ]);
-    expect(await dig(node, "SRV", "_dns._udp.web.k8s.shop")).toHaveLength(3);
-    expect(await dig(node, "SRV", "_sig._sctp.web.k8s.shop")).toHaveLength(3);
-    expect(await dig(node, "SRV", "_svc._tcp.web.k8s.shop")).toHaveLength(3);
-    expect(await dig(node, "SRV", "_dns._tcp.web.k8s.shop")).toEqual([]);
-    expect(await dig(node, "SRV", "_grpc._tcp.web.k8s.shop")).toEqual([]);
-    expect(await dig(node, "A", "web-0.web.k8s.shop")).toEqual(["A 10.0.0.1"]);
-    expect(await dig(node, "AAAA", "web-0.web.k8s.shop")).toEqual(["AAAA fd00::1"]);
-    expect(await dig(node, "A", "web-1.web.k8s.shop")).toEqual(["A 10.0.0.2"]);
-    expect(await dig(node, "A", "web-2.web.k8s.shop")).toEqual([]);
-    expect(await dig(node, "A", "web.k8s.shop")).toEqual(["A 10.0.0.1", "A 10.0.0.2"]);
+    expect(await ask(node, "SRV", "_dns._udp.web.k8s.shop")).toHaveLength(3);
+    expect(await ask(node, "SRV", "_sig._sctp.web.k8s.shop")).toHaveLength(3);
+    expect(await ask(node, "SRV", "_svc._tcp.web.k8s.shop")).toHaveLength(3);
+    expect(await ask(node, "SRV", "_dns._tcp.web.k8s.shop")).toEqual([]);
+    expect(await ask(node, "SRV", "_grpc._tcp.web.k8s.shop")).toEqual([]);
+    expect(await ask(node, "A", "web-0.web.k8s.shop")).toEqual(["A 10.0.0.1"]);
+    expect(await ask(node, "AAAA", "web-0.web.k8s.shop")).toEqual(["AAAA fd00::1"]);
+    expect(await ask(node, "A", "web-1.web.k8s.shop")).toEqual(["A 10.0.0.2"]);
+    expect(await ask(node, "A", "web-2.web.k8s.shop")).toEqual([]);
+    expect(await ask(node, "A", "web.k8s.shop")).toEqual(["A 10.0.0.1", "A 10.0.0.2"]);
   });
 
   test("has the addresses of the cluster and of load balancers when they are asked for", async () => {
     await using node = await startNodeProcess(["--ephemeral"]);
     await importing(node, MANIFEST, "--address", "cluster", "--address", "load-balancer");
-    expect(await dig(node, "A", "front.k8s.shop")).toEqual(["A 10.96.0.1", "A 192.0.2.7"]);
-    expect(await dig(node, "A", "web.k8s.shop")).toEqual([]);
-    expect(await dig(node, "A", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
+    expect(await ask(node, "A", "front.k8s.shop")).toEqual(["A 10.96.0.1", "A 192.0.2.7"]);
+    expect(await ask(node, "A", "web.k8s.shop")).toEqual([]);
+    expect(await ask(node, "A", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
     await importing(node, MANIFEST, "--address", "load-balancer");
-    expect(await dig(node, "SRV", "_https._tcp.front.k8s.shop")).toEqual(["SRV 0 0 443 192-0-2-7.addr.node.waymark."]);
+    expect(await ask(node, "SRV", "_https._tcp.front.k8s.shop")).toEqual(["SRV 0 0 443 192-0-2-7.addr.node.waymark."]);
   });
 
   test("may be a raw list, whose items do not say what they are, and Endpoints", async () => {
@@ -97,13 +82,13 @@ describe.skipIf(!isDigThere())("an imported manifest", () => {
     const metadata = { name: "web", namespace: "shop" };
     const raw = { kind: "ServiceList", apiVersion: "v1", metadata: {}, items: [{ metadata, spec: { ports: [{ port: 80 }] } }] };
     await importing(node, JSON.stringify(raw));
-    expect(await dig(node, "A", "web.k8s.shop")).toEqual(["CNAME web.shop.svc.cluster.local."]);
+    expect(await ask(node, "A", "web.k8s.shop")).toEqual(["CNAME web.shop.svc.cluster.local."]);
     const subsets = [
       { addresses: [{ ip: "10.0.0.5", hostname: "web-0" }], notReadyAddresses: [{ ip: "10.0.0.6" }], ports: [{ port: 8080 }] },
     ];
     await importing(node, JSON.stringify({ kind: "EndpointsList", apiVersion: "v1", items: [{ metadata, subsets }] }));
-    expect(await dig(node, "A", "web.k8s.shop")).toEqual(["A 10.0.0.5"]);
-    expect(await dig(node, "SRV", "_svc._tcp.web.k8s.shop")).toHaveLength(2);
-    expect(await dig(node, "A", "web-0.web.k8s.shop")).toEqual(["A 10.0.0.5"]);
+    expect(await ask(node, "A", "web.k8s.shop")).toEqual(["A 10.0.0.5"]);
+    expect(await ask(node, "SRV", "_svc._tcp.web.k8s.shop")).toHaveLength(2);
+    expect(await ask(node, "A", "web-0.web.k8s.shop")).toEqual(["A 10.0.0.5"]);
   });
 });

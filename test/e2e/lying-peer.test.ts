@@ -10,7 +10,6 @@ import type { FabricTransport } from "../../src/fabric/transport.io.ts";
 import { framed } from "../../src/lib/grpc-frames.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, updateOf } from "../fakes/fabric-values.ts";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -18,7 +17,6 @@ import { until } from "../fakes/until.ts";
 /** The highest number that is taken from anybody. */
 const FAR = 2 ** 52;
 const LINK = 2;
-const PATIENCE_MS = 30_000;
 
 type Liar = FakeMachine & { readonly transport: FabricTransport };
 
@@ -43,7 +41,7 @@ beforeAll(async () => {
   a = await honest("a");
   b = await honest("b", ["--join", fabricOf(a)]);
   await goesOn();
-}, 3 * PATIENCE_MS);
+});
 
 afterEach(async () => {
   await Promise.all(liars.splice(0).map(({ transport }) => transport.stop(200)));
@@ -72,16 +70,12 @@ async function goesOn(more: readonly Honest[] = []): Promise<boolean> {
     expect((await door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
   }
   for (const [i, each] of all.entries())
-    await eventually(
-      `node ${i} has everything`,
-      async () => {
-        const seen = await seenBy(each);
-        const names = Array.from({ length: registered }, (_, n) => `w${n + 1}`);
-        const wrong = names.filter((name) => seen.get(name) !== "HEALTH_STATUS_HEALTHY");
-        return seen.size === registered ? wrong : [...wrong, `${seen.size} of ${registered}`];
-      },
-      PATIENCE_MS,
-    );
+    await until(`node ${i} has everything`, async () => {
+      const seen = await seenBy(each);
+      const names = Array.from({ length: registered }, (_, n) => `w${n + 1}`);
+      const wrong = names.filter((name) => seen.get(name) !== "HEALTH_STATUS_HEALTHY");
+      return seen.size === registered ? wrong : [...wrong, `${seen.size} of ${registered}`];
+    });
   return true;
 }
 
@@ -92,7 +86,7 @@ async function liar(nodeId = "evil", more: Parameters<typeof helloOf>[1] = {}): 
   machine.greeting = { kind: "hello", hello: helloOf(nodeId, { address: machine.transport.address, generation: Date.now(), ...more }) };
   machine.answer = () => ({ kind: "probe", from: { nodeId, generation: 1 }, updates: [] });
   machine.transport.openLink(LINK, fabricOf(a));
-  await until("linked", () => (machine.links.get(LINK)?.frames.length ?? 0) > 0 || machine.unopened.has(LINK), PATIENCE_MS);
+  await until("linked", () => (machine.links.get(LINK)?.frames.length ?? 0) > 0 || machine.unopened.has(LINK));
   return machine;
 }
 
@@ -124,32 +118,32 @@ test("a vector that is far ahead of everybody, of us too: what is missing is ask
   evil.say(LINK, vector([{ nodeId: "b", generation: await generationOf(b), seq: FAR, floor: 0 }], false));
   await goesOn();
   evil.say(LINK, vector([{ nodeId: "a", generation, seq: 1_000_000, floor: 0 }]));
-  await until("it takes a new generation", hasLogged(/taking a new generation/), PATIENCE_MS);
+  await until("it takes a new generation", hasLogged(/taking a new generation/));
   await goesOn();
   // Once is believed; every other time would cost as much.
   const renewed = await generationOf(a);
   for (let i = 0; i < 20; i++) evil.say(LINK, vector([{ nodeId: "a", generation: renewed, seq: FAR - i, floor: FAR - i }]));
   await goesOn();
   expect(await generationOf(a)).toBe(renewed);
-}, 120_000);
+});
 
 test("somebody else's origin, told to be far ahead: its own node finds out, and nothing of it is lost", async () => {
   const evil = await liar();
   evil.say(LINK, vector([], false));
   evil.say(LINK, records("b", await generationOf(b), { through: 1_000_000 }));
   expect(await goesOn()).toBe(true);
-}, 120_000);
+});
 
 test("our own origin is told by nobody; records that are none are refused alone", async () => {
   const evil = await liar();
   evil.say(LINK, vector([], false));
   const refused = await metric("mesh_refused_records_total");
   evil.say(LINK, records("a", await generationOf(a), { through: FAR }));
-  await until("refused", hasLogged(/our own origin/), PATIENCE_MS);
+  await until("refused", hasLogged(/our own origin/));
   evil.say(LINK, records("evil", 7, { through: 3, records: [new Uint8Array(200).fill(255), new Uint8Array(0), Uint8Array.of(8, 1)] }));
-  await eventually("counted", async () => ((await metric("mesh_refused_records_total")) >= refused + 3 ? [] : ["not yet"]));
+  await until("counted", async () => ((await metric("mesh_refused_records_total")) >= refused + 3 ? [] : ["not yet"]));
   expect(await goesOn()).toBe(true);
-}, 120_000);
+});
 
 test("10⁶ origins in vectors and 20,000 in frames: bounded, and a newcomer's are taken all the same", async () => {
   const evil = await liar();
@@ -158,42 +152,38 @@ test("10⁶ origins in vectors and 20,000 in frames: bounded, and a newcomer's a
   for (let i = 0; i < 100; i++)
     evil.say(LINK, vector(Array.from({ length: 10_000 }, (_, n) => ({ nodeId: `ghost${i}-${n}`, generation: 1, seq: 1, floor: 0 }))));
   for (let i = 0; i < 20_000; i++) evil.say(LINK, records(`phantom${i}`, 1));
-  await until("all are sent", () => evil.queues.get(LINK)?.length === 0, 120_000);
-  await until("too many are told of", hasLogged(/too many origins|more origins than are allowed/), PATIENCE_MS);
+  await until("all are sent", () => evil.queues.get(LINK)?.length === 0, 200_000);
+  await until("too many are told of", hasLogged(/too many origins|more origins than are allowed/));
   await goesOn();
-  expect((await metric("process_resident_memory_bytes")) - rssBefore).toBeLessThan(300 * 2 ** 20);
+  await until("memory is bounded", async () => (await metric("process_resident_memory_bytes")) - rssBefore < 300 * 2 ** 20);
   const c = await honest("c", ["--join", fabricOf(a)]);
   try {
-    await goesOn([c]);
+    expect(await goesOn([c])).toBe(true);
   } finally {
     c.door[Symbol.dispose]();
     await c.process.stop("SIGKILL");
     registered -= 1;
   }
-}, 240_000);
+});
 
 test.each([
   { what: "a frame cut short", bytes: framed(encodeLinkFrame(vector([{ nodeId: "x", generation: 1, seq: 1, floor: 0 }])).subarray(0, 5)) },
   { what: "a frame larger than any", bytes: Uint8Array.of(0, 64, 0, 0, 0) },
   { what: "garbage", bytes: framed(new Uint8Array(1000).fill(0xff)) },
-])(
-  "$what ends the link and nothing else",
-  async ({ bytes }) => {
-    const session = connectHttp2(`http://${fabricOf(a)}`);
-    session.on("error", () => {});
-    const stream = session.request(callHeaders("Link", "", undefined));
-    stream.on("error", () => {});
-    stream.resume();
-    const closed = { isSo: false };
-    stream.on("close", () => (closed.isSo = true));
-    stream.write(framed(encodeLinkFrame({ kind: "hello", hello: helloOf("evil", { generation: Date.now() }) })));
-    stream.write(bytes);
-    await until("the link ends", () => closed.isSo, PATIENCE_MS);
-    session.destroy();
-    expect(await goesOn()).toBe(true);
-  },
-  60_000,
-);
+])("$what ends the link and nothing else", async ({ bytes }) => {
+  const session = connectHttp2(`http://${fabricOf(a)}`);
+  session.on("error", () => {});
+  const stream = session.request(callHeaders("Link", "", undefined));
+  stream.on("error", () => {});
+  stream.resume();
+  const closed = { isSo: false };
+  stream.on("close", () => (closed.isSo = true));
+  stream.write(framed(encodeLinkFrame({ kind: "hello", hello: helloOf("evil", { generation: Date.now() }) })));
+  stream.write(bytes);
+  await until("the link ends", () => closed.isSo);
+  session.destroy();
+  expect(await goesOn()).toBe(true);
+});
 
 test("a peer that stops reading: others get everything, and nothing is kept for it", async () => {
   const session = connectHttp2(`http://${fabricOf(a)}`);
@@ -213,15 +203,15 @@ test("a peer that stops reading: others get everything, and nothing is kept for 
     }));
     expect((await a.door.ask("register", { entries, static: true })).code).toBe("OK");
   }
-  await eventually("b has the last of it", async () => {
+  await until("b has the last of it", async () => {
     const { response } = await b.door.ask("catalogQuery", { namespace: "bulk", names: ["b15-249"] });
     return Array.isArray(response["items"]) ? [] : ["not yet"];
   });
   expect(await goesOn()).toBe(true);
   // The catalog itself is half of it.
-  expect((await metric("process_resident_memory_bytes")) - rssBefore).toBeLessThan(300 * 2 ** 20);
+  await until("memory is bounded", async () => (await metric("process_resident_memory_bytes")) - rssBefore < 300 * 2 ** 20);
   session.destroy();
-}, 120_000);
+});
 
 test("frames and fields of a later version are passed over; a version of another age is turned away", async () => {
   const evil = await liar();
@@ -237,25 +227,25 @@ test("frames and fields of a later version are passed over; a version of another
     framed(encodeLinkFrame({ kind: "hello", hello: helloOf("later", { generation: Date.now(), protocolVersions: [1, 2, 3] }) })),
   );
   for (let i = 0; i < 10; i++) stream.write(framed(later));
-  await until("it is talked to", () => heard > 0, PATIENCE_MS);
+  await until("it is talked to", () => heard > 0);
   await goesOn();
   expect(stream.closed).toBe(false);
   session.destroy();
   expect(evil.links.get(LINK)?.closed).toBeUndefined();
   const ancient = await liar("ancient", { protocolVersions: [99] });
-  await until("turned away", () => JSON.stringify(ancient.links.get(LINK)).includes("incompatible"), PATIENCE_MS);
-}, 120_000);
+  await until("turned away", () => JSON.stringify(ancient.links.get(LINK)).includes("incompatible"));
+});
 
 test("the name of another node: of us, of one that is here; the rightful one stays", async () => {
   const self = await liar("a");
-  await until("turned away", () => JSON.stringify(self.links.get(LINK)).includes("duplicate_node"), PATIENCE_MS);
+  await until("turned away", () => JSON.stringify(self.links.get(LINK)).includes("duplicate_node"));
   const other = await liar("b", { generation: 5 });
   other.say(LINK, vector([], false));
   other.say(LINK, records("b", 5, { through: 10 }));
   await goesOn();
   const { response } = await a.door.ask("listPeers", {});
   expect(((response["peers"] ?? []) as JsonObject[]).filter((peer) => peer["nodeId"] === "b")).toHaveLength(1);
-}, 120_000);
+});
 
 test("false deaths and a crowd of members that are not there: the living contradict, the crowd is bounded", async () => {
   const generation = await generationOf(b);
@@ -272,16 +262,12 @@ test("false deaths and a crowd of members that are not there: the living contrad
     stream.end(framed(encodeCallRequest({ kind: "probe", from: { nodeId: "evil", generation: 1 }, targetNodeId: "a", updates: told })));
   }
   await goesOn();
-  await eventually(
-    "the crowd is taken for dead, b is not",
-    async () => {
-      const { response } = await a.door.ask("listPeers", {});
-      const peers = (response["peers"] ?? []) as JsonObject[];
-      const alive = peers.filter(({ status }) => status === "alive").map(({ nodeId }) => textOf(nodeId));
-      return alive.join() === "b" ? [] : alive.concat("…");
-    },
-    60_000,
-  );
+  await until("the crowd is taken for dead, b is not", async () => {
+    const { response } = await a.door.ask("listPeers", {});
+    const peers = (response["peers"] ?? []) as JsonObject[];
+    const alive = peers.filter(({ status }) => status === "alive").map(({ nodeId }) => textOf(nodeId));
+    return alive.join() === "b" ? [] : alive.concat("…");
+  });
   expect(session.destroyed).toBe(false);
   session.destroy();
-}, 120_000);
+});

@@ -3,11 +3,11 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { type FirstVersion, hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
+import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-mixed-"));
 const TOKEN = join(HOME, "cluster.token");
@@ -61,7 +61,7 @@ class Member implements AsyncDisposable {
 
   /** Waits until exactly these are visible; fails with what was visible last. */
   async expectNames(names: readonly string[]): Promise<void> {
-    await eventually(`what ${this.node.nodeId} shows`, async () => {
+    await until(`what ${this.node.nodeId} shows`, async () => {
       const found = await this.names();
       return JSON.stringify(found) === JSON.stringify(names) ? [] : [`${found.join(", ")} instead of ${names.join(", ")}`];
     });

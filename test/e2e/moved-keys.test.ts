@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-moved-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -36,7 +36,7 @@ test("REGION at one node, then ZONE at another: the other cluster does not show 
     expect((await door.ask("register", { entries: [{ ...entry, scope }], static: true })).code).toBe("OK");
   };
   const shows = (door: GrpcDoor, want: string): Promise<void> =>
-    eventually(`"${want}" is shown`, async () => {
+    until(`"${want}" is shown`, async () => {
       const seen = await seenAt(door);
       return seen === want ? [] : [seen];
     });
@@ -48,4 +48,4 @@ test("REGION at one node, then ZONE at another: the other cluster does not show 
   await shows(atC, "");
   await put(atA, "SCOPE_REGION");
   await shows(atC, "a");
-}, 90_000);
+});

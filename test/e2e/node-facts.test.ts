@@ -7,8 +7,8 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { eventually } from "../fakes/limited-node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-facts-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -27,7 +27,7 @@ test("nodes are found by their resources, and a peer's load has clients and late
   const client = clientOf(small);
   const found = async (...resources: string[]) =>
     (await client.clusterMap({ resources })).nodes.map(({ key }) => key?.name ?? "").toSorted((a, b) => (a < b ? -1 : 1));
-  await eventually(async () => (await found()).length === 2);
+  await until("both are found", async () => (await found()).length === 2);
   expect(await found("ssd")).toEqual(["big", "small"]);
   expect(await found("gpu")).toEqual(["big"]);
   expect(await found("gpu", "ssd")).toEqual(["big"]);
@@ -38,7 +38,7 @@ test("nodes are found by their resources, and a peer's load has clients and late
   // The first report comes five seconds after the start.
   for (let i = 0; i < 20; i++) await clientOf(big).catalogQuery({});
   const loadOfBig = async () => (await client.listPeers({})).peers.find(({ nodeId }) => nodeId === "big")?.load;
-  await eventually(async () => (await loadOfBig()) !== undefined);
+  await until("its load is told", async () => (await loadOfBig()) !== undefined);
   const load = await loadOfBig();
   expect(load?.activeClients).toBeGreaterThan(0);
   expect(load?.latencyMs).toBeGreaterThan(0);

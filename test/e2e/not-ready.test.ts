@@ -6,7 +6,6 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { CommandProcess } from "../fakes/node-process.ts";
 import { ProvedWatch } from "../fakes/proved-watch.ts";
@@ -47,7 +46,7 @@ async function freePort(): Promise<string> {
 test("while no seed answers: 503 with why, queries with an age, no END for a watch; after join_timeout it serves alone", async () => {
   await using seed = new Silent();
   const config = join(HOME, "node.json");
-  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "15s" } }));
+  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "30s" } }));
   const [grpcPort, httpPort, dnsPort] = [await freePort(), await freePort(), await freePort()];
   const ports = ["--grpc-port", grpcPort, "--http-port", httpPort, "--dns-port", dnsPort, "--fabric-port", "0"];
   const self = ["--node-id", "late", "--cluster-id", "c1", "--ephemeral", "--config", config];
@@ -57,7 +56,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
       const answer = await fetch(`http://127.0.0.1:${httpPort}/readyz`);
       return { status: answer.status, body: await answer.text() };
     };
-    await eventually("its doors are open", async () => ((await readyz()).status > 0 ? [] : ["no"]));
+    await until("its doors are open", async () => ((await readyz()).status > 0 ? [] : ["no"]));
     const { status, body } = await readyz();
     expect([status, body]).toEqual([503, expect.stringContaining("no seed has answered yet")]);
     using door = new GrpcDoor(`127.0.0.1:${grpcPort}`);
@@ -68,7 +67,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
       reason: "too_stale",
     });
     // DNS cannot say how old an answer is: no name is denied until this node knows the catalog.
-    const resolver = new Resolver({ tries: 1 });
+    const resolver = new Resolver({ tries: 1, timeout: 30_000 });
     resolver.setServers([`127.0.0.1:${dnsPort}`]);
     await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ESERVFAIL" });
     await using watch = new ProvedWatch([`127.0.0.1:${grpcPort}`]);
@@ -84,4 +83,4 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
     node.kill("SIGKILL");
     await node.finished();
   }
-}, 60_000);
+});

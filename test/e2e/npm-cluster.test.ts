@@ -5,8 +5,8 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { GrpcDoor } from "../fakes/node.ts";
+import { until } from "../fakes/until.ts";
 
 let home = "";
 let running: Cluster[] = [];
@@ -39,7 +39,7 @@ class Cluster {
 
   /** The table of nodes, when it is printed. */
   async nodes(): Promise<readonly Row[]> {
-    await eventually("the cluster is there", () => Promise.resolve(this.said.includes("Ctrl-C stops all.") ? [] : [this.said]));
+    await until("the cluster is there", () => Promise.resolve(this.said.includes("Ctrl-C stops all.") ? [] : [this.said]));
     const rows = this.said.matchAll(/^(n\d+) +(\d+) +(\S+) +\S+ +\S+ +\S+$/gm);
     return [...rows].map(([, name = "", pid = "", grpc = ""]) => ({ name, pid: Number(pid), grpc }));
   }
@@ -66,7 +66,7 @@ test("as many nodes as asked for are one cluster, the commands it suggests work,
   expect(nodes.map(({ name }) => name)).toEqual(["n1", "n2", "n3"]);
   for (const { name, grpc } of nodes) {
     using door = new GrpcDoor(grpc);
-    await eventually(`${name} lists the others`, async () => {
+    await until(`${name} lists the others`, async () => {
       const { response } = await door.ask("listPeers", {});
       const listed = ((response["peers"] ?? []) as { nodeId: string }[]).map(({ nodeId }) => nodeId).toSorted();
       return listed.join() === nodes.flatMap((other) => (other.name === name ? [] : [other.name])).join() ? [] : listed;
@@ -76,24 +76,20 @@ test("as many nodes as asked for are one cluster, the commands it suggests work,
   const [code] = (await once(spawn("sh", ["-c", suggested], { stdio: "ignore" }), "close")) as [number];
   expect([suggested.includes("--target"), code]).toEqual([true, 0]);
   using last = new GrpcDoor(nodes[2]?.grpc ?? "");
-  await eventually("seen at the last", async () => {
+  await until("seen at the last", async () => {
     const { response } = await last.ask("catalogQuery", { namespacePrefix: "svc" });
     return ((response["items"] ?? []) as unknown[]).length === 1 ? [] : ["nothing"];
   });
   expect(await cluster.stop()).toBe(0);
   expect(nodes.filter(({ pid }) => isRunning(pid))).toEqual([]);
   expect(existsSync(join(home, "n2"))).toBe(true);
-}, 60_000);
+});
 
 test.each([
   { flags: ["--nodes", "0"], says: "--nodes must be 1 to 50" },
   { flags: ["--base-port", "70000"], says: "--base-port must be" },
-])(
-  "$flags is refused with what would do",
-  async ({ flags, says }) => {
-    const cluster = new Cluster(...flags);
-    expect(await cluster.ended()).toBe(2);
-    expect(cluster.said).toContain(says);
-  },
-  20_000,
-);
+])("$flags is refused with what would do", async ({ flags, says }) => {
+  const cluster = new Cluster(...flags);
+  expect(await cluster.ended()).toBe(2);
+  expect(cluster.said).toContain(says);
+});

@@ -98,7 +98,7 @@ test("the packed package starts a node from compiled JavaScript alone", async ()
   expect(existsSync(join(home, "src"))).toBe(false);
   const address = await startNode(join(home, "bin/waymark"), [...SERVE, "--demo"], folder);
   expect((await fetch(`http://${address}/readyz`)).status).toBe(200);
-}, 120_000);
+});
 
 const USER_PROGRAM = `
 import { connect, EntryKind, RequestError, type Entry } from "waymark";
@@ -142,7 +142,7 @@ test("a program that imports the package compiles with its types, and calls a no
     rpc: "Explain",
     peers: "function",
   });
-}, 120_000);
+});
 
 test("the package brings its protos for other languages, and every page that its README links to", async () => {
   const home = join(await projectWithPackage(), "node_modules", "waymark");
@@ -151,7 +151,7 @@ test("the package brings its protos for other languages, and every page that its
   const links = [...readFileSync(join(home, "README.md"), "utf8").matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link = ""]) => link);
   expect(links.length).toBeGreaterThan(10);
   expect(links.filter((link) => !existsSync(join(home, link)))).toEqual([]);
-}, 120_000);
+});
 
 test("an install by the lockfile, as the guide and the Dockerfile have it, runs without tools and without install scripts", async () => {
   const archive = join(await projectWithPackage(), readdirSync(await projectWithPackage()).find((name) => name.endsWith(".tgz")) ?? "");
@@ -161,7 +161,7 @@ test("an install by the lockfile, as the guide and the Dockerfile have it, runs 
   await mustRun("npm", ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: home });
   expect(existsSync(join(home, "node_modules", "node"))).toBe(false);
   expect(await mustRun(join(home, "bin", "waymark"), ["--version"])).toMatch(/^waymark \d/);
-}, 120_000);
+});
 
 test("npm in a checkout warns of no engine: what runs is the Node of the dependencies", async () => {
   const home = temporary();
@@ -173,7 +173,7 @@ test("npm in a checkout warns of no engine: what runs is the Node of the depende
   expect(await warned()).toContain("EBADENGINE");
   cpSync(join(ROOT, ".npmrc"), join(home, ".npmrc"));
   expect(await warned()).not.toContain("EBADENGINE");
-}, 60_000);
+});
 
 /** Full name and whether the page says "later", for every unary rpc of docs/reference/api.md. */
 function documentedRpcs(): readonly { readonly path: string; readonly isLater: boolean }[] {
@@ -207,7 +207,7 @@ test("an rpc answers UNIMPLEMENTED exactly when the API page says that it comes 
     if (isLater && answer.message?.startsWith("unimplemented: ") !== true) wrong.push(`${path} says ${answer.message}`);
   }
   expect(wrong).toEqual([]);
-}, 60_000);
+});
 
 interface Sbom {
   readonly bomFormat: string;

@@ -1,9 +1,9 @@
 /** Real nodes whose settings differ hold the same; where a record is refused all the same, everybody is told. */
 import type { JsonObject } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 const WEB = "svc.market";
 
@@ -38,9 +38,9 @@ test("a node with narrow limits holds what a peer with wide ones took", async ()
   const entry = { key, tags: ["one", "two", "three", "four"] };
   expect((await here.ask("register", { entries: [entry], static: true })).code).toBe("INVALID_ARGUMENT");
   expect((await there.ask("register", { entries: [entry], static: true })).code).toBe("OK");
-  await eventually("it is there", async () => ((await countAt(here)) === 1 ? [] : ["not yet"]));
+  await until("it is there", async () => ((await countAt(here)) === 1 ? [] : ["not yet"]));
   expect(await readiness(narrow)).not.toContain("partial");
-}, 60_000);
+});
 
 test("more records of a node than are allowed: it is partial, both ends say so, and its peers are no source of it", async () => {
   await using small = await start("a", [], ["WAYMARK_FABRIC__MAX_ORIGIN_RECORDS=1000"]);
@@ -51,18 +51,18 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
     key: { kind: "ENTRY_KIND_SERVICE", namespace: WEB, name: `web${n}`, instanceId: "1" },
   }));
   expect((await there.ask("register", { entries, static: true })).code).toBe("OK");
-  await eventually("the one beyond is refused", async () => {
+  await until("the one beyond is refused", async () => {
     const text = await readiness(small);
     return text.includes("partial here") && text.includes("more than 1000 records of one origin") ? [] : [text];
   });
   expect(await countAt(here)).toBeLessThan(1000);
   await full.command.errorLine(/origin_partial_at_peer/);
   await small.command.errorLine(/"event":"origin_partial"/);
-  await eventually("its answers have an age", async () => {
+  await until("its answers have an age", async () => {
     const { code, reason } = await here.ask("catalogQuery", { namespace: WEB, maxStaleness: "1s" });
     return code === "UNAVAILABLE" && reason === "too_stale" ? [] : [`${code} ${reason}`];
   });
   const own = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.own", name: "mine", instanceId: "1" } };
   expect((await here.ask("register", { entries: [own], static: true })).code).toBe("OK");
-  await eventually("others go on", async () => ((await countAt(there, "svc.own")) === 1 ? [] : ["not yet"]));
-}, 90_000);
+  await until("others go on", async () => ((await countAt(there, "svc.own")) === 1 ? [] : ["not yet"]));
+});

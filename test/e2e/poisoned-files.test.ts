@@ -5,10 +5,10 @@ import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { KIND } from "../../src/fabric/snapshot-codec.ts";
-import { eventually } from "../fakes/faulty-cluster.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { poisonJournal, poisonRow, poisonSnapshot, saying } from "../fakes/poison.ts";
+import { until } from "../fakes/until.ts";
 
 const root = mkdtempSync(join(tmpdir(), "waymark-poison-"));
 const STOPPED = join(root, "stopped");
@@ -32,7 +32,7 @@ async function names(door: GrpcDoor): Promise<readonly string[]> {
 
 /** Waits until a node shows exactly these. */
 function shown(door: GrpcDoor, ...wanted: string[]): Promise<void> {
-  return eventually(`${wanted.join()} are shown`, async () => {
+  return until(`${wanted.join()} are shown`, async () => {
     const found = await names(door);
     return found.join() === wanted.join() ? [] : found;
   });
@@ -108,7 +108,7 @@ test.each(TAKEN)("with $what a node starts: a write, a removal, the end of a lea
   await shown(door, "again", "leased", ...theirs);
   await using neighbour = await start(`${directory}-n`, "n", "--join", node.listeners["fabric"] ?? "");
   using neighbourDoor = new GrpcDoor(neighbour.grpc);
-  await eventually("a newcomer hears of it", async () => {
+  await until("a newcomer hears of it", async () => {
     const found = await names(neighbourDoor);
     return ["again", "leased"].filter((name) => !found.includes(name));
   });

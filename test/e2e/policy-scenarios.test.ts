@@ -8,8 +8,9 @@ import { expect, test } from "vitest";
 import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { openStore } from "../../src/store/open.io.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
-import { eventually, type LimitedNode, outcomeOf, registration, startLimitedNode, type Who } from "../fakes/limited-node.ts";
+import { type LimitedNode, outcomeOf, registration, startLimitedNode, type Who } from "../fakes/limited-node.ts";
 import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { PATIENCE_MS, until } from "../fakes/until.ts";
 
 const POLICY = "/waymark.policy.v1.PolicyService";
 const DISCOVERY = "/waymark.discovery.v1.DiscoveryService";
@@ -160,21 +161,21 @@ test("delegation: another cluster's namespace takes local endpoints only, and wh
   expect(await outcomeOf(node.grpc.a.register(wide("2")))).toMatchObject({ reason: "ok" });
 });
 
-/** In ms after the edge: when the last that found the old verdict was asked, and when the first with the new one was answered. */
-async function flip(node: LimitedNode, edgeWallMs: number, wanted: boolean) {
+/** Longer than a busy machine takes to notice that it has begun. */
+const OPEN_MS = 5000;
+
+/** In ms after the edge: when the first with the new verdict was answered. */
+async function flip(node: LimitedNode, edgeWallMs: number, wanted: boolean): Promise<number> {
   // Until shortly before, nobody asks anything.
   await new Promise<void>((resolve) => setTimeout(resolve, edgeWallMs - Date.now() - 500));
-  let lastOldMs: number | undefined;
   for (;;) {
-    const askedMs = Date.now() - edgeWallMs;
     const { allowed = false } = await call(node, "operator", `${POLICY}/Explain`, {
       namespace: "shop",
       action: "export-summary",
       viewer: { clusterId: "local" },
     });
-    if (allowed === wanted) return { lastOldMs, firstNewMs: Date.now() - edgeWallMs };
-    lastOldMs = askedMs;
-    if (Date.now() > edgeWallMs + 3000) throw new Error("no flip");
+    if (allowed === wanted) return Date.now() - edgeWallMs;
+    if (Date.now() > edgeWallMs + PATIENCE_MS) throw new Error("no flip");
   }
 }
 
@@ -204,17 +205,14 @@ test("a cutover opens and closes at its times without traffic, expiry denies, an
   await apply(node, []); // The first takes longest.
   const startMs = Date.now() + 3000;
   const iso = (ms: number) => new Date(ms).toISOString();
-  const windows = [{ startsAt: iso(startMs), endsAt: iso(startMs + 2000), allowSummaries: true }];
+  const windows = [{ startsAt: iso(startMs), endsAt: iso(startMs + OPEN_MS), allowSummaries: true }];
   await apply(node, [{ namespace: "shop", owners: ["local"], cutoverWindows: windows }]);
+  // How soon after it is a matter of `test/policy/cutover.test.ts`: here a busy machine would be judged.
   for (const [edge, wanted] of [
     [startMs, true],
-    [startMs + 2000, false],
-  ] as const) {
-    const { lastOldMs, firstNewMs } = await flip(node, edge, wanted);
-    expect(firstNewMs).toBeGreaterThanOrEqual(-2);
-    // By when it was asked: how long the answer takes on a busy machine is not the policy's delay.
-    expect(lastOldMs).toBeLessThan(1000);
-  }
+    [startMs + OPEN_MS, false],
+  ] as const)
+    expect(await flip(node, edge, wanted)).toBeGreaterThanOrEqual(-2);
   const explain = () =>
     call(node, "operator", `${POLICY}/Explain`, { namespace: "shop", action: "export-summary", viewer: { clusterId: "local" } });
   expect(await explain()).toMatchObject({ reason: "cutover_closed" });
@@ -313,7 +311,7 @@ test("over its limit a tenant gets 429 with Retry-After, and the audit says so",
   let answer = await node.post("a", `${DISCOVERY}/CatalogQuery`, {});
   for (let i = 0; i < 5 && answer.status === 200; i++) answer = await node.post("a", `${DISCOVERY}/CatalogQuery`, {});
   expect([answer.status, Number(answer.headers.get("retry-after"))]).toEqual([429, expect.toSatisfy((n: number) => n > 0 && n <= 60)]);
-  await eventually(async () => {
+  await until("all are in the audit", async () => {
     const { records = [] } = await call(node, "operator", `${POLICY}/AccessAudit`, { reason: "rate_limited" });
     return (records as readonly unknown[]).length > 0;
   });

@@ -7,6 +7,7 @@ import { connect as connectTls } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
 import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 let folder = "";
 let authority: TestAuthority;
@@ -36,7 +37,7 @@ async function startTls(leaf: Pick<Leaf, "certFile" | "keyFile">, isMutual: bool
 /** Status of `/readyz`, or the error's words. */
 function readyz(node: NodeProcess, options: { readonly ca: Buffer; readonly cert?: Buffer; readonly key?: Buffer }): Promise<string> {
   return new Promise((resolve) => {
-    const call = request(`https://${node.listeners["http"]}/readyz`, { ...options, agent: false, timeout: 5000 }, (reply) => {
+    const call = request(`https://${node.listeners["http"]}/readyz`, { ...options, agent: false, timeout: 60_000 }, (reply) => {
       reply.resume();
       resolve(String(reply.statusCode));
     });
@@ -121,11 +122,7 @@ async function names(node: NodeProcess): Promise<readonly string[]> {
 }
 
 async function untilNames(node: NodeProcess, want: string): Promise<void> {
-  const signal = AbortSignal.timeout(30_000);
-  while (!(await names(node)).every((name) => name === want)) {
-    if (signal.aborted) throw new Error(`the listeners still do not show ${want}; the node said: ${node.command.stderr}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until(`the listeners show ${want}`, async () => ((await names(node)).every((name) => name === want) ? [] : [node.command.stderr]));
 }
 
 test("SIGHUP: new certificates are shown by both listeners; files that do not fit leave the old ones", async () => {

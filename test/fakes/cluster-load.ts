@@ -1,8 +1,8 @@
 /** Clients of a cluster that remember what they were promised, and whether the cluster keeps it. */
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import { Rng } from "../../src/lib/rng.ts";
-import { eventually, PATIENCE_MS } from "./faulty-cluster.ts";
 import { type Answer, type GrpcDoor, textOf } from "./node.ts";
+import { PATIENCE_MS, until } from "./until.ts";
 
 const NAMES_A_CLIENT = 25;
 const LONG_TTL = "600s";
@@ -52,6 +52,8 @@ class LoadClient {
   readonly brief: string[] = [];
   #version = 0;
   #stepCount = 0;
+  /** Whose answer it waits for. */
+  asks = "";
   readonly counts = { put: 0, removed: 0, renewed: 0, again: 0 };
 
   constructor(cluster: LoadedCluster, id: string, rng: Rng, { longTtl = LONG_TTL, scopeOf = () => "SCOPE_UNSPECIFIED" }: LoadOptions) {
@@ -94,7 +96,9 @@ class LoadClient {
   async #renew(): Promise<void> {
     const kept = this.#kept;
     const node = this.#cluster.running.find(({ name }) => name === kept.at);
+    this.asks = node?.name ?? "";
     const answer = await node?.door.ask("renew", { leaseIds: [kept.leaseId] });
+    this.asks = "";
     const isHeld = answer?.code === "OK" && ((answer.response["expiredLeaseIds"] ?? []) as string[]).length === 0;
     if (isHeld) {
       this.counts.renewed += 1;
@@ -148,7 +152,9 @@ class LoadClient {
     for (let tries = 1; ; tries++) {
       const { running } = this.#cluster;
       const node = running[this.#rng.uint32() % Math.max(1, running.length)];
+      this.asks = node?.name ?? "";
       const answer = await node?.door.ask(rpc, request);
+      this.asks = "";
       if (node !== undefined && answer?.code === "OK") {
         await nextMillisecond();
         return { ...answer, at: node.name, isFirst: tries === 1 };
@@ -213,10 +219,15 @@ export class ClusterLoad {
   /** Waits for so many more acknowledged calls: the load goes on through what happens. */
   async progress(count: number): Promise<void> {
     const wanted = this.ackCount + count;
-    await eventually(`${count} more calls`, () => {
+    await until(`${count} more calls`, () => {
       if (this.#fault !== undefined) throw this.#fault;
       return Promise.resolve(this.ackCount >= wanted ? [] : [`${wanted - this.ackCount} to go`]);
     });
+  }
+
+  /** Waits until nobody waits for an answer of that node: what it was asked is done, or never will be. */
+  async isAnswered(nodeName: string): Promise<void> {
+    await until(`${nodeName} has answered all`, () => this.#clients.every(({ asks }) => asks !== nodeName));
   }
 
   async stop(): Promise<void> {
@@ -237,7 +248,7 @@ export class ClusterLoad {
 
   /** Waits until every node holds just what was promised, all of them the same. */
   async isKept(): Promise<void> {
-    await eventually("all nodes hold what was promised", async () => {
+    await until("all nodes hold what was promised", async () => {
       const faults: string[] = [];
       const dumps = await Promise.all(this.#cluster.running.map(async ({ name }) => ({ name, held: await this.#cluster.dump(name) })));
       for (const { name, held } of dumps) faults.push(...this.#faultsOf(held).map((fault) => `${name}: ${fault}`));

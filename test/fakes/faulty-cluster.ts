@@ -6,9 +6,7 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { FaultNet } from "./fault-net.ts";
 import { GrpcDoor, textOf } from "./node.ts";
 import { type NodeProcess, startNodeProcess } from "./node-process.ts";
-
-/** Of everything that is waited for here: several times what it takes on a busy machine. */
-export const PATIENCE_MS = 60_000;
+import { until } from "./until.ts";
 
 export interface ClusterOptions {
   readonly count: number;
@@ -142,7 +140,7 @@ export class FaultyCluster implements AsyncDisposable {
   async meet(): Promise<void> {
     for (const { name } of this.running) {
       const others = this.running.flatMap((other) => (other.name === name ? [] : [`${other.name} alive`]));
-      await eventually(`${name} knows ${others.join()}`, async () => {
+      await until(`${name} knows ${others.join()}`, async () => {
         const peers = await this.peersOf(name);
         return peers.join() === others.toSorted().join() ? [] : peers;
       });
@@ -191,15 +189,4 @@ export class FaultyCluster implements AsyncDisposable {
 /** Each node has an address of the loopback to itself. */
 function hostOf(name: string): string {
   return `127.0.1.${name.slice(1)}`;
-}
-
-/** Waits until what is read is empty; fails with the last that was not. */
-export async function eventually(what: string, faults: () => Promise<readonly string[]>, withinMs: number = PATIENCE_MS): Promise<void> {
-  const end = performance.now() + withinMs;
-  for (;;) {
-    const found = await faults().catch((error: unknown) => [String(error)]);
-    if (found.length === 0) return;
-    if (performance.now() > end) throw new Error(`${what}: not within ${withinMs} ms: ${found.slice(0, 10).join("; ")}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
 }

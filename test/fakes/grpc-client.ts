@@ -78,13 +78,17 @@ export class RawClient {
     return { ...result, response: first === undefined ? undefined : fromBinary(schemas.output, first) };
   }
 
-  serverStream(rpc: string, request: Uint8Array, options: { readonly call?: CallOptions } = {}): ClientReadableStream<Buffer> {
+  serverStream(
+    rpc: string,
+    request: Uint8Array,
+    options: { readonly metadata?: Metadata; readonly call?: CallOptions } = {},
+  ): ClientReadableStream<Buffer> {
     return this.#client.makeServerStreamRequest(
       `${this.#prefix}${rpc}`,
       identity,
       identity,
       Buffer.from(request),
-      new Metadata(),
+      options.metadata ?? new Metadata(),
       options.call ?? {},
     );
   }

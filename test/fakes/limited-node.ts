@@ -90,12 +90,3 @@ export function registration(namespace: string, ...instanceIds: readonly string[
     })),
   };
 }
-
-/** Waits until something asked of the node is so. */
-export async function eventually(isTrue: () => Promise<boolean>, deadlineMs = 30_000): Promise<void> {
-  const end = performance.now() + deadlineMs;
-  while (!(await isTrue())) {
-    if (performance.now() > end) throw new Error(`did not happen within ${deadlineMs} ms`);
-    await new Promise<void>((resolve) => setTimeout(resolve, 20));
-  }
-}

@@ -7,7 +7,7 @@ import {
   CatalogWatchResponse_Snapshot as Snapshot,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Client, connect } from "../../src/client/index.ts";
-import { until } from "./until.ts";
+import { PATIENCE_MS, until } from "./until.ts";
 
 /** A careful reader: what it folded must come to the digest that the server says, at every END and bookmark. */
 export class ProvedWatch implements AsyncDisposable {
@@ -54,7 +54,7 @@ export class ProvedWatch implements AsyncDisposable {
   }
 
   /** Waits for an END or bookmark after now at which it holds just these. */
-  async holds(names: readonly string[], withinMs = 30_000): Promise<void> {
+  async holds(names: readonly string[], withinMs = PATIENCE_MS): Promise<void> {
     const before = this.checkedCount;
     const wanted = names.toSorted().join();
     const isSo = () => this.checkedCount > before && this.names.join() === wanted;

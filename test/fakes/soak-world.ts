@@ -5,11 +5,11 @@ import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { Rng } from "../../src/lib/rng.ts";
 import { ClusterLoad, type LoadedCluster } from "./cluster-load.ts";
-import { eventually } from "./faulty-cluster.ts";
 import { NetWorld } from "./net-world.ts";
 import { GrpcDoor, textOf } from "./node.ts";
 import { CommandProcess, type NodeProcess, startNodeProcess } from "./node-process.ts";
 import { ProvedWatch } from "./proved-watch.ts";
+import { until } from "./until.ts";
 
 export const LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const A_DAY_AHEAD = ["env", `LD_PRELOAD=${LIBRARY}`, "FAKETIME=+1d", "FAKETIME_DONT_FAKE_MONOTONIC=1"];
@@ -128,9 +128,9 @@ export class SoakWorld implements AsyncDisposable {
   /** Without cuts and without load: everybody has what was acknowledged, says the same, and each watch holds what its node shows. */
   async settle(): Promise<void> {
     await Promise.all(Object.values(this.loads).map((load) => load.stop()));
-    await eventually("all know each other, are ready and in step", () => this.#strangers(), SETTLE_MS);
+    await until("all know each other, are ready and in step", () => this.#strangers(), SETTLE_MS);
     for (const load of Object.values(this.loads)) await load.isKept();
-    await eventually("all nodes agree", () => this.#disagreements(), SETTLE_MS);
+    await until("all nodes agree", () => this.#disagreements(), SETTLE_MS);
     for (const watch of this.watches) {
       const held = await this.dump(watch.at);
       await watch.holds([...held.keys()]);
@@ -209,7 +209,7 @@ export class SoakWorld implements AsyncDisposable {
     }));
     // A namespace that is hidden takes nothing.
     if (this.#policyCount % 2 === 1) await this.switchPolicy(at);
-    await eventually("the veiled entries are registered", async () => {
+    await until("the veiled entries are registered", async () => {
       const answer = await this.#running.get(at)?.door.ask("register", { entries, static: true });
       return answer?.code === "OK" ? [] : [`${answer?.code} ${answer?.message}`];
     });
@@ -286,7 +286,7 @@ export class SoakWatch {
   }
 
   async holds(names: readonly string[]): Promise<void> {
-    await eventually(
+    await until(
       "the watch holds what its node shows",
       async () => {
         const before = this.checkedCount;

@@ -2,9 +2,9 @@
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually } from "./limited-node.ts";
 import { GrpcDoor } from "./node.ts";
 import { type NodeProcess, startNodeProcess } from "./node-process.ts";
+import { until } from "./until.ts";
 
 /** Starts one; it has told its own load once, which moves the revision, and tells it no more. */
 export async function startStillNode(flags: readonly string[]): Promise<{ readonly node: NodeProcess; readonly grpc: GrpcDoor }> {
@@ -12,6 +12,6 @@ export async function startStillNode(flags: readonly string[]): Promise<{ readon
   writeFileSync(config, JSON.stringify({ catalog: { load_interval: "1h" } }));
   const node = await startNodeProcess(["--ephemeral", "--config", config, ...flags]);
   const grpc = new GrpcDoor(node.grpc);
-  await eventually(async () => (await grpc.revision()) === 2);
+  await until("it has told its load", async () => (await grpc.revision()) === 2);
   return { node, grpc };
 }

@@ -61,8 +61,6 @@ let began: number | undefined;
 const timer = setInterval(() => {
   if (began === undefined) return;
   const due = ((performance.now() - began) * Number(perSecond)) / 1000;
-  // What a busy machine kept it from sending is not sent later, all at once: the flood is to be even.
-  sent = Math.max(sent, Math.floor(due - (2 * TICK_MS * Number(perSecond)) / 1000));
   for (; sent < due; sent++) {
     const [session, body] = [sessions[sent % CONNECTIONS], frames[sent % frames.length]];
     if (session !== undefined && body !== undefined) call(session, body);

@@ -79,7 +79,7 @@ test("ten times its limit from one tenant is refused call by call, and another t
   const shown = [0.5, 0.9, 0.99].map((ratio) => ({ ratio, aloneMs: percentile(alone, ratio), floodedMs: percentile(flooded, ratio) }));
   console.log(JSON.stringify({ total, shown }));
   // The flood did happen, was over its limit, and every call of it was answered.
-  expect(total.refused).toBeGreaterThan((0.4 * (TURNS * TURN_MS * FLOOD_PER_SECOND)) / 1000);
+  expect(total.refused).toBeGreaterThan(total.ok);
   expect(total.failed).toBe(0);
   // `askSteadily` rejects with the first call that is not answered.
   expect(flooded).toHaveLength(alone.length);
