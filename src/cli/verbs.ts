@@ -89,7 +89,8 @@ export const VERBS: readonly VerbSpec[] = [
       },
       SCOPE_FLAG,
       DRY_RUN,
-      { flags: "--prune", doc: "Also remove what this importer registered before and the input no longer has." },
+      { flags: "--prune", doc: "Also remove what this importer registered before and an input without problems no longer has." },
+      { flags: "--allow-empty", doc: "With --prune: an input that has nothing to register removes everything of this importer's." },
       { flags: "--partial", doc: "Import the good documents of a manifest that also has broken ones." },
     ],
     examples: [

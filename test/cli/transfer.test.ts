@@ -82,6 +82,36 @@ test("--prune removes what this importer registered, and nothing of anybody else
   expect([...fake.entries.values()].map(({ key }) => key?.name ?? "").toSorted()).toEqual(["byhand", "one", "theirs"]);
 });
 
+test.each([
+  { what: "nothing", text: "" },
+  { what: "an empty list", text: JSON.stringify({ kind: "List", apiVersion: "v1", items: [] }) },
+  { what: "other kinds only", text: "apiVersion: v1\nkind: Secret\nmetadata: { name: s }\n" },
+])("--prune with an input of $what removes nothing unless --allow-empty says that this is meant", async ({ text }) => {
+  const fake = await startFake();
+  await importing(fake, ONE);
+  const pruning = ["import", "kubernetes", "-", "--prune", "--server", fake.address];
+  for (const flags of [[], ["--dry-run"], ["--partial"]]) {
+    const refused = await waymark([...pruning, ...flags], { files: { "-": text } });
+    expect(refused).toMatchObject({ exit: 1, stdout: "" });
+    expect(refused.stderr).toContain("--prune would remove everything that kubernetes registered; pass --allow-empty");
+  }
+  expect(fake.entries.size).toBe(1);
+  expect(await waymark([...pruning, "--allow-empty"], { files: { "-": text } })).toMatchObject({ exit: 0 });
+  expect(fake.entries.size).toBe(0);
+});
+
+test("--prune removes nothing where a document is broken, also with --partial and --allow-empty", async () => {
+  const fake = await startFake();
+  await importing(fake, `${ONE}---\n${TWO}`);
+  const broken = "foo: 1\n";
+  for (const text of [broken, `${ONE}---\n${broken}`]) {
+    const { exit, stderr, result } = await importing(fake, text, ["--prune", "--partial", "--allow-empty"]);
+    expect({ exit, counts: result.counts }).toMatchObject({ exit: 1, counts: { remove: 0 } });
+    expect(stderr).toContain("nothing is removed: --prune needs an input without problems");
+  }
+  expect(fake.entries.size).toBe(2);
+});
+
 test("problems stop everything, with their lines, unless --partial", async () => {
   const fake = await startFake();
   const text = `${ONE}---\nkind: Service\napiVersion: v1\nmetadata: { name: Bad }\nspec: {}\n`;

@@ -31,11 +31,35 @@ export const importKubernetes: Verb = async ({ world, args, flags, out, client }
   if (!DOMAIN.test(options.clusterDomain)) throw new UsageError(`--cluster-domain ${options.clusterDomain}: not a DNS name`);
   const manifest = await readInput(world, file, MAX_MANIFEST_BYTES);
   const transfer = transferOf({ file, manifest, options, out });
+  const isPruning = flags.isOn("prune") && mayPrune(transfer, { importer: options.importer, mayBeEmpty: flags.isOn("allowEmpty"), out });
   return carryOut(
-    { ...transfer, isPartial: flags.isOn("partial"), isDryRun: flags.isOn("dryRun"), isPrunable: prunable(flags.isOn("prune"), options) },
+    { ...transfer, isPartial: flags.isOn("partial"), isDryRun: flags.isOn("dryRun"), isPrunable: prunable(isPruning, options) },
     { client, out },
   );
 };
+
+interface Pruning {
+  readonly importer: string;
+  readonly mayBeEmpty: boolean;
+  readonly out: Output;
+}
+
+/** Whether what the input does not hold may be taken for gone. Throws where it holds nothing: a `kubectl` that failed writes nothing either. */
+function mayPrune(
+  { file, entries, problems }: Pick<Transfer, "file" | "entries" | "problems">,
+  { importer, mayBeEmpty, out }: Pruning,
+): boolean {
+  if (problems.length > 0) {
+    // What a broken document would have said is not known, so nothing is known to be gone.
+    out.error("nothing is removed: --prune needs an input without problems");
+    return false;
+  }
+  if (entries.length > 0 || mayBeEmpty) return true;
+  throw new CommandError(
+    `nothing was changed: ${file} has nothing to register, so --prune would remove everything that ${importer} registered; ` +
+      "pass --allow-empty if that is meant",
+  );
+}
 
 function addressesOf(words: readonly string[]): ReadonlySet<AddressSource> {
   if (words.length === 0) return new Set(["endpoints"]);
