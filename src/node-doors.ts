@@ -3,6 +3,7 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { decodeEntry } from "./catalog/codec.ts";
 import type { EntryView } from "./catalog/entry-view.ts";
 import { ANY } from "./catalog/filter.ts";
+import { askedBounds } from "./catalog/names.ts";
 import { queryPage } from "./catalog/query.ts";
 import { type CatalogRecord, KIND } from "./catalog/record.ts";
 import { healthTier } from "./catalog/select.ts";
@@ -289,7 +290,7 @@ export function dnsCatalog(
 }
 
 function peerParts({ core, settings, fabric }: DoorOptions): PeerParts {
-  return { source: fabric.peers, nodeId: core.identity.nodeId, bounds: settings.limits };
+  return { source: fabric.peers, nodeId: core.identity.nodeId, bounds: askedBounds(settings.limits) };
 }
 
 function httpSources(options: DoorOptions): HttpSources {
@@ -312,7 +313,13 @@ function httpSources(options: DoorOptions): HttpSources {
     policy: (namespace, caller) => {
       const { monoMs, wallMs } = now();
       admit?.(caller, "read", monoMs);
-      return policyJson(core.policies, { namespace, caller, wallMs, bounds: settings.limits, notTaken: core.hooks.policyNotTaken() });
+      return policyJson(core.policies, {
+        namespace,
+        caller,
+        wallMs,
+        bounds: askedBounds(settings.limits),
+        notTaken: core.hooks.policyNotTaken(),
+      });
     },
     lag: () => lagJson(peerParts(options), now()),
     peers: (asked) => peersJson(peerParts(options), asked, now()),

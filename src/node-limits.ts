@@ -1,6 +1,6 @@
 /** Limits and quotas of a node: set by settings and policy, counted in metrics, told to the audit. */
 import type { Lookup } from "./catalog/lookup.ts";
-import { isNamespace } from "./catalog/names.ts";
+import { isNamespace, PROTOCOL_BOUNDS } from "./catalog/names.ts";
 import type { Settings } from "./config.ts";
 import type { Time } from "./lib/machine.ts";
 import type { Metrics } from "./lib/metrics.ts";
@@ -69,13 +69,14 @@ export class NodeLimits {
   /** What is asked once the request is read. */
   get admission(): Admission {
     const rates = this.#rates;
-    const { namespaceReadsPerMinute, namespaceWritesPerMinute, maxKeys: _maxKeys, ...bounds } = this.#options.settings.limits;
+    const { namespaceReadsPerMinute, namespaceWritesPerMinute } = this.#options.settings.limits;
     const isLimited = namespaceReadsPerMinute > 0 || namespaceWritesPerMinute > 0;
     const admitIn: Admission["admitIn"] = ({ context, demand, namespaces, asked }) => {
       const { caller, time } = context;
       // A name that is none is refused by the handler. What is hidden has no bucket: it would tell how busy it is.
       const counted = namespaces.filter(
-        (namespace) => isNamespace(namespace, bounds) && (demand === "write" || this.#sees(this.#viewer(caller, asked), namespace)),
+        (namespace) =>
+          isNamespace(namespace, PROTOCOL_BOUNDS) && (demand === "write" || this.#sees(this.#viewer(caller, asked), namespace)),
       );
       rates?.admitIn(counted, caller, demand, time.monoMs);
     };
@@ -83,7 +84,7 @@ export class NodeLimits {
       admitIn: rates !== undefined && isLimited ? admitIn : undefined,
       openWatch: (caller, namespace, asked) => {
         if (this.#options.settings.limits.watches === 0 && !this.quotas.isSet) return undefined;
-        const isSeen = isNamespace(namespace, bounds) && this.#sees(this.#viewer(caller, asked), namespace);
+        const isSeen = isNamespace(namespace, PROTOCOL_BOUNDS) && this.#sees(this.#viewer(caller, asked), namespace);
         const release = rates?.openWatch(caller);
         try {
           const leave = this.quotas.openWatch(caller, isSeen ? namespace : "");

@@ -2,6 +2,7 @@
 import { open } from "node:fs/promises";
 import type { Cell } from "./catalog/cell.ts";
 import { ANY } from "./catalog/filter.ts";
+import { askedBounds } from "./catalog/names.ts";
 import { Cursor } from "./catalog/ordered.ts";
 import { queryPage } from "./catalog/query.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "./catalog/record.ts";
@@ -101,7 +102,7 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
   return {
     service: policyService({
       keeper,
-      bounds: settings.limits,
+      bounds: askedBounds(settings.limits),
       regionOf,
       ...fabricOf(core),
       audit: auditHandlers(audit),

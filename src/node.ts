@@ -1,6 +1,8 @@
 /** The composition root: orders what a node starts and stops. `node-core.ts` builds its rooms, `node-doors.ts` its listeners. */
+
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
+import { askedBounds } from "./catalog/names.ts";
 import type { Settings } from "./config.ts";
 import { hostPort } from "./lib/host-port.ts";
 import { advertisedHost } from "./node-address.ts";
@@ -190,7 +192,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
   const deltaLag = metrics.histogram("discovery_delta_lag_ms", {});
   return discoveryService({
     ...core,
-    bounds: settings.limits,
+    bounds: askedBounds(settings.limits),
     durable: () => core.committer.durable(),
     isReady: () => state.isReady && mesh.isWhole(),
     checkWrites: () => checkWrites(state),
@@ -208,7 +210,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     resolve: resolveHandler({
       reads,
       bytes,
-      bounds: settings.limits,
+      bounds: askedBounds(settings.limits),
       nodeId: identity.nodeId,
       region: identity.region,
       zone: identity.zone,

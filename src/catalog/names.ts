@@ -55,6 +55,14 @@ export const DEFAULT_BOUNDS: Bounds = {
 /** What a record that is there already may be, whoever wrote it; `lib/record-bounds.ts` has the table. */
 export const PROTOCOL_BOUNDS: Bounds = RECORD_BOUNDS;
 
+/**
+ * What a request may name that registers nothing: whatever any node may hold, however little this one lets its own clients register. How
+ * much of it in one request is this node's own.
+ */
+export function askedBounds({ maxRequestEntries, maxRequestBytes }: Bounds): Bounds {
+  return { ...PROTOCOL_BOUNDS, maxRequestEntries, maxRequestBytes };
+}
+
 /** Namespaces are the control plane's own under this one. */
 const CONTROL_NAMESPACE = "discovery";
 /** Where nodes register themselves. */

@@ -5,7 +5,7 @@ import { fnv64, hashHex } from "../lib/fnv.ts";
 import type { Filter } from "./filter.ts";
 
 /** Longest token accepted, as in the proto; the longest key makes one of half that. */
-export const MAX_TOKEN_LENGTH = 2048;
+export const MAX_TOKEN_LENGTH = 8192;
 
 const VERSION = 1;
 const HASH_BYTES = 8;

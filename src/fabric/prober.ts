@@ -4,6 +4,7 @@ import type { Rng } from "../lib/rng.ts";
 import type { Courier, Pending } from "./courier.ts";
 import { isListed, type Member } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
+import { MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { CallRequest, CallResponse } from "./messages.ts";
 import type { MembershipOutput, News } from "./news.ts";
 import { missedNacks, newRound, ProbeTurns, type Round } from "./probe.ts";
@@ -111,7 +112,9 @@ export class Prober {
     const helpers = this.#helpersFor(target);
     round.helpers = helpers.map((helper) => helper.update.nodeId);
     const leftMs = Math.max(1, round.endsMonoMs - time.monoMs);
-    const timeoutMs = Math.ceil(Math.min(leftMs * NACK_SHARE, this.#news.health.scaleMs(this.#options.pingTimeoutMs)));
+    const wantedMs = Math.min(leftMs * NACK_SHARE, this.#news.health.scaleMs(this.#options.pingTimeoutMs));
+    // A helper refuses to be made to wait for longer, whatever this node's settings are.
+    const timeoutMs = Math.min(Math.ceil(wantedMs), MESSAGE_BOUNDS.maxTimeoutMs);
     // Once more directly, as memberlist does by another transport: one lost message among friends is not worth a suspicion.
     this.#courier.probe({ kind: "direct", round, helper: target }, target.update, timeoutMs, time, out);
     for (const helper of helpers) {

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
+import { PROTOCOL_BOUNDS } from "../../src/catalog/names.ts";
 import { decodePageToken, encodePageToken, filterHash, MAX_TOKEN_LENGTH } from "../../src/catalog/page-token.ts";
 import { VersionRange } from "../../src/catalog/versions.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
@@ -18,7 +19,13 @@ function refused(token: string): string | undefined {
   }
 }
 
-const ascii = fc.string({ unit: fc.integer({ min: 0, max: 0x7f }).map((code) => String.fromCharCode(code)), minLength: 1, maxLength: 540 });
+/** Of any node's settings; its four separators and its kind beside. */
+const LONGEST_KEY = PROTOCOL_BOUNDS.maxNamespaceLength + 2 * PROTOCOL_BOUNDS.maxNameLength + PROTOCOL_BOUNDS.maxIdLength + 8;
+const ascii = fc.string({
+  unit: fc.integer({ min: 0, max: 0x7f }).map((code) => String.fromCharCode(code)),
+  minLength: 1,
+  maxLength: LONGEST_KEY,
+});
 
 test("a token gives back its key, within its bound", () => {
   fc.assert(
@@ -29,6 +36,11 @@ test("a token gives back its key, within its bound", () => {
       expect(token.length).toBeLessThanOrEqual(MAX_TOKEN_LENGTH / 2);
     }),
   );
+});
+
+test("the longest key that any node may hold makes a token that is taken back", () => {
+  const key = "x".repeat(LONGEST_KEY);
+  expect(decodePageToken(encodePageToken(key, HASH), HASH)).toBe(key);
 });
 
 test("the token of one version is the same bytes for ever", () => {

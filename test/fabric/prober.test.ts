@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
+import { decodeCallRequest, encodeCallRequest } from "../../src/fabric/call-codec.ts";
 import { Courier } from "../../src/fabric/courier.ts";
-import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
+import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../src/fabric/membership-options.ts";
 import type { CallRequest, CallResponse } from "../../src/fabric/messages.ts";
 import { type MembershipOutput, News } from "../../src/fabric/news.ts";
 import { Prober } from "../../src/fabric/prober.ts";
@@ -18,9 +19,10 @@ function at(monoMs: number): Time {
 class Bench {
   readonly news = new News(factsOf("self"), new Rng("news"), MEMBERSHIP_DEFAULTS);
   readonly courier = new Courier(this.news, MEMBERSHIP_DEFAULTS);
-  readonly prober = new Prober(this.courier, new Rng("prober"), MEMBERSHIP_DEFAULTS);
+  readonly prober: Prober;
 
-  constructor(names: readonly string[]) {
+  constructor(names: readonly string[], options: Partial<MembershipOptions> = {}) {
+    this.prober = new Prober(this.courier, new Rng("prober"), { ...MEMBERSHIP_DEFAULTS, ...options });
     for (const name of names) {
       const update = { ...factsOf(name), status: "alive", incarnation: 1, accuser: "" } as const;
       this.news.learn(update, { nodeId: "a", path: "table" }, at(0), []);
@@ -144,6 +146,17 @@ test("a node that does badly gives others more time", () => {
   const first = bench.step();
   expect(first.calls[0]?.timeoutMs).toBe(2000);
   expect(bench.step().atMs).toBe(first.atMs + 4000);
+});
+
+test("nobody is asked to wait for longer than the protocol allows, whatever the settings and the health of the one that asks", () => {
+  const bench = new Bench(["a", "b", "c", "d", "e"], { intervalMs: 60_000, pingTimeoutMs: 30_000 });
+  bench.news.health.worsen(8);
+  const { atMs, calls } = bench.step();
+  const asked = bench
+    .answer(calls[0], undefined, atMs + 1000)
+    .flatMap(({ request }) => (request.kind === "probeIndirect" ? [request] : []));
+  expect(asked.length).toBe(3);
+  for (const request of asked) expect(decodeCallRequest("probeIndirect", encodeCallRequest(request))).toEqual(request);
 });
 
 test("forgotten rounds give no verdict, whatever comes later", () => {
