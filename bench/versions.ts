@@ -47,13 +47,17 @@ function resolveBytes(name: string): Uint8Array {
   return toBinary(ResolveRequestSchema, create(ResolveRequestSchema, { namespace: NAMESPACE, name }));
 }
 
-/** Keys that are new, or changed by each batch. */
-function registers(batch: number, inFlight: number): Path["open"] {
-  let version = 0;
+/** Keys that are held, by new leases: each batch changes its entries, or none does. */
+function registers(batch: number, inFlight: number, changes = true): Path["open"] {
+  let lap = 1;
   return (node) =>
     Promise.resolve((count: number) => {
-      version += 1;
-      const message = (i: number) => registerBytes((i * batch) % ENTRIES, ((i * batch) % ENTRIES) + batch, { version });
+      const first = lap;
+      if (changes) lap += Math.ceil(count / ENTRIES);
+      const message = (i: number) => {
+        const from = (i * batch) % ENTRIES;
+        return registerBytes(from, from + batch, { version: changes ? first + Math.floor((i * batch) / ENTRIES) : first });
+      };
       return drive(node, PATH.register, { count: Math.ceil(count / batch), inFlight, connections: 4, message });
     });
 }
@@ -127,6 +131,8 @@ async function fanOut(node: Node): Promise<Work> {
 
 const PATHS: readonly Path[] = [
   { name: "Register, batches of 100", unit: "entry", open: registers(100, 8) },
+  { name: "Register again, batches of 100", unit: "entry", open: registers(100, 8, false) },
+  { name: "Register, one at a time", unit: "entry", open: registers(1, 64) },
   { name: "Register, durable", unit: "entry", isDurable: true, open: registers(10, 16) },
   { name: "Renew of 10 leases", unit: "call", open: renewals },
   { name: "CatalogQuery, exact", unit: "call", open: calls(PATH.query, exactQuery(500)) },
