@@ -2,7 +2,7 @@
 import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Cell } from "./cell.ts";
-import type { LostOrigins } from "./lost.ts";
+import type { LostOrigins } from "./lost-origins.ts";
 import { BODY } from "./record.ts";
 import { endsBeforeHlc } from "./view.ts";
 

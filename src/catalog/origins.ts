@@ -1,7 +1,7 @@
 /** The origins a replica knows of, where each is at home, and those it has forgotten (semantics.md, Orphans). */
 import type { Cell, Origin } from "./cell.ts";
 import { ChangeLog } from "./change-log.ts";
-import { LostOrigins } from "./lost.ts";
+import { LostOrigins } from "./lost-origins.ts";
 
 /** Forgotten origins remembered by name. */
 const MAX_FORGOTTEN = 10_000;

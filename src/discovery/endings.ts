@@ -8,7 +8,7 @@ import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Answers } from "./answers.ts";
 import type { Loads } from "./loads.ts";
-import { Marked } from "./marked.ts";
+import { LostEntries } from "./lost-entries.ts";
 import type { QuotaGate } from "./quota-gate.ts";
 import type { UndoLog } from "./undo-log.ts";
 
@@ -34,11 +34,11 @@ export class Endings {
   #refused: KeyText[] = [];
   /** Static entries of this node that another origin's word ended, since the start. */
   endedStaticCount = 0;
-  readonly marked: Marked;
+  readonly lostEntries: LostEntries;
 
   constructor(parts: EndingParts) {
     this.#parts = parts;
-    this.marked = new Marked(parts);
+    this.lostEntries = new LostEntries(parts);
   }
 
   /** Leases that ended since the last call of `take`. */
@@ -93,7 +93,7 @@ export class Endings {
       const isHidden = this.#isHidden(own);
       if (own.body !== BODY.ENTRY || !(isHidden || isMarked(own))) continue;
       const leaseId = this.#parts.leases.leaseOf(key);
-      if (!isHidden && leaseId !== undefined && this.marked.keeps(key, this.#termsOf(leaseId), time)) {
+      if (!isHidden && leaseId !== undefined && this.lostEntries.keeps(key, this.#termsOf(leaseId), time)) {
         ended += 1;
         continue;
       }
@@ -149,7 +149,7 @@ export class Endings {
     const { leases, undo } = this.#parts;
     const { ttlMs, principal = "", deadlineMonoMs = 0 } = leases.find(id) ?? {};
     leases.end(id);
-    this.marked.ended(id);
+    this.lostEntries.ended(id);
     this.#endedLeases.push(id);
     // With the deadline it had: one that had run out is due again at once, and tried again with the next batch.
     undo.push(() => leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));

@@ -155,8 +155,8 @@ export class Registrar {
       const renewed = this.#leases.principalOfLease(id) === caller.principal ? this.#leases.renew(id, leaseMs) : undefined;
       if (renewed === undefined) expiredLeaseIds.push(id);
       else if (Number.isFinite(renewed) && (ttlMs === undefined || renewed < ttlMs)) ttlMs = renewed;
-      if (renewed !== undefined && this.endings.marked.has(id))
-        this.#whole(() => this.endings.marked.renewed(id, this.#leases.keysOf(id), time));
+      if (renewed !== undefined && this.endings.lostEntries.has(id))
+        this.#whole(() => this.endings.lostEntries.renewed(id, this.#leases.keysOf(id), time));
     }
     if (reports.length > 0) this.#whole(() => reports.forEach((report) => this.#report(report, time)));
     return { expiredLeaseIds, ttlMs };

@@ -13,7 +13,7 @@ import {
   PushPullRequestSchema,
   PushPullResponseSchema,
 } from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import { MAX_LOST } from "../catalog/lost.ts";
+import { MAX_LOST } from "../catalog/lost-origins.ts";
 import { invalid } from "../lib/errors.ts";
 import { bytesOf, heldStartOf, originInit, parseList, refOf, speakerInit, speakerOf, startOf } from "./codec-parts.ts";
 import {

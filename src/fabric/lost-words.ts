@@ -1,6 +1,7 @@
 /** What is told of lost origins, with every exchange of tables of members (semantics.md, Orphans). */
-import { MAX_LOST } from "../catalog/lost.ts";
-import { applyMarks, ownMarked } from "../catalog/marks.ts";
+
+import { applyMarks, ownMarked } from "../catalog/lost-marks.ts";
+import { MAX_LOST } from "../catalog/lost-origins.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { isListed } from "./members.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "./messages.ts";

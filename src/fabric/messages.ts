@@ -59,7 +59,7 @@ export interface MemberUpdate extends MemberFacts {
   readonly accuser: string;
 }
 
-/** What is told of an origin that was forgotten and has not left (`catalog/lost.ts`). */
+/** What is told of an origin that was forgotten and has not left (`catalog/lost-origins.ts`). */
 export interface LostWord extends NodeRef {
   readonly through: number;
   readonly mark: number;

@@ -6,7 +6,7 @@
 import type { Cell, Origin } from "../catalog/cell.ts";
 import type { Drafter } from "../catalog/codec.ts";
 import { buildFrame, type Frame, FrameReceiver } from "../catalog/frames.ts";
-import { applyMarks, ownMarked } from "../catalog/marks.ts";
+import { applyMarks, ownMarked } from "../catalog/lost-marks.ts";
 import type { Bounds } from "../catalog/names.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { endsBeforeHlc } from "../catalog/view.ts";

@@ -2,7 +2,7 @@
  * Blocks of a replica snapshot: `length u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian; the check is of what
  * follows it. The first is the header, the last says that it is whole.
  */
-import type { LostOrigin } from "../catalog/lost.ts";
+import type { LostOrigin } from "../catalog/lost-origins.ts";
 import { isName } from "../catalog/names.ts";
 import type { OriginLife } from "../catalog/record.ts";
 import { isSeq } from "../catalog/record-codec.ts";

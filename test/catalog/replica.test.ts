@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Graveyard } from "../../src/catalog/graveyard.ts";
-import { LostOrigins } from "../../src/catalog/lost.ts";
+import { LostOrigins } from "../../src/catalog/lost-origins.ts";
 import { BODY, deltaId } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { steps, take, timeOf } from "../fakes/history.ts";

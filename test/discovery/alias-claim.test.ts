@@ -1,6 +1,6 @@
 /** Which names an alias may take, and from whom. */
 import { expect, test } from "vitest";
-import { applyMarks, ownMarked } from "../../src/catalog/marks.ts";
+import { applyMarks, ownMarked } from "../../src/catalog/lost-marks.ts";
 import { BODY, HEALTH } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { type Claim, claimOf, isRightful, isSingleLabel, readClaim } from "../../src/discovery/alias-claim.ts";

@@ -53,7 +53,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Orphans: a mark replaces a tombstone that cannot be kept",
     edits: [
       {
-        file: "src/catalog/lost.ts",
+        file: "src/catalog/lost-origins.ts",
         find: "    for (const { nodeId, generation, through } of this.list) this.note",
         replace: "    for (const { nodeId, generation, through } of []) this.note",
       },
@@ -83,8 +83,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/discovery/registrar.ts",
-        find: "if (renewed !== undefined && this.endings.marked.has(id))",
-        replace: "if (renewed === undefined && this.endings.marked.has(id))",
+        find: "if (renewed !== undefined && this.endings.lostEntries.has(id))",
+        replace: "if (renewed === undefined && this.endings.lostEntries.has(id))",
       },
     ],
     withinSeeds: 40,

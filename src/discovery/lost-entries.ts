@@ -9,18 +9,18 @@ import { isMarked } from "../catalog/view.ts";
 import type { Time } from "../lib/machine.ts";
 import type { UndoLog } from "./undo-log.ts";
 
-interface MarkedParts {
+interface LostEntriesParts {
   readonly replica: Pick<Replica, "own">;
   readonly undo: UndoLog;
   /** Puts a live own record under a new number and stamp, as it is. */
   readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
-export class Marked {
-  readonly #parts: MarkedParts;
+export class LostEntries {
+  readonly #parts: LostEntriesParts;
   readonly #leaseIds = new Set<string>();
 
-  constructor(parts: MarkedParts) {
+  constructor(parts: LostEntriesParts) {
     this.#parts = parts;
   }
 

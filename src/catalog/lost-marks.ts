@@ -1,6 +1,6 @@
 /** Marks, applied: what lost origins wrote up to them stays hidden (semantics.md, Orphans). */
 import type { Cell, Origin } from "./cell.ts";
-import type { LostOrigins } from "./lost.ts";
+import type { LostOrigins } from "./lost-origins.ts";
 import { BODY, type KeyText } from "./record.ts";
 import { isMarked } from "./view.ts";
 

@@ -1,6 +1,6 @@
 /** What lives and freshness rest on in a fabric. */
 import { expect, test } from "vitest";
-import { makeFreshness, makeLives } from "../../src/fabric/fabric-lives.ts";
+import { makeFreshness, makeLives } from "../../src/fabric/life-parts.ts";
 import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
 import { Membership } from "../../src/fabric/membership.ts";
 import { Rng } from "../../src/lib/rng.ts";

@@ -1,6 +1,6 @@
 /** Origins that were forgotten and may come back, and marks (semantics.md, Orphans). */
 import { expect, test } from "vitest";
-import { LostOrigins, MAX_LOST } from "../../src/catalog/lost.ts";
+import { LostOrigins, MAX_LOST } from "../../src/catalog/lost-origins.ts";
 
 const lost = (nodeId: string, through: number, mark = 0, generation = 1) => ({ nodeId, generation, through, mark });
 

@@ -1,6 +1,6 @@
 /** What a mark hides (semantics.md, Orphans). */
 import { expect, test } from "vitest";
-import { applyMarks } from "../../src/catalog/marks.ts";
+import { applyMarks } from "../../src/catalog/lost-marks.ts";
 import { BODY } from "../../src/catalog/record.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 

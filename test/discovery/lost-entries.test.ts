@@ -1,6 +1,6 @@
 /** What a node does with entries of its own that a mark hides (semantics.md, Orphans). */
 import { expect, test } from "vitest";
-import { applyMarks, ownMarked } from "../../src/catalog/marks.ts";
+import { applyMarks, ownMarked } from "../../src/catalog/lost-marks.ts";
 import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
 
 /** The others have marked all that the node has written until now. */
