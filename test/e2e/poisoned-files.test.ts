@@ -50,7 +50,7 @@ beforeAll(async () => {
   await door.ask("unregister", { keys: [keyOf("gone")] });
   await shown(door, "kept", "leased", "theirs");
   await node.stop();
-}, 120_000);
+});
 
 function copy(what: string): string {
   const directory = join(root, what.replaceAll(/\W+/g, "-"));

@@ -72,7 +72,7 @@ test("what was unregistered while its node was away for longer than origin_forge
     await expect.poll(() => tombstones(b)).toBeGreaterThanOrEqual(5);
     await expect.poll(() => tombstones(b), WAIT).toBeLessThanOrEqual(3);
   };
-  await away({ meanwhile, left: ["late", "there"], endedCount: 0 });
+  await away({ meanwhile, left: ["late", "there"], endedCount: 3 });
 });
 
 test("where tombstones for it had no room, a mark keeps it all hidden, and its node reports the rest", async () => {
