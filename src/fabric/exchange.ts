@@ -83,6 +83,8 @@ export class Exchange {
     const { members, standing } = this.#news;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
     if (address === undefined || !standing.hear({ ...from, address }, heldStart, time) || heldStart === undefined) return;
+    // A newer word than the last start's: one that was restarted within a second counts from the same number.
+    this.#news.reassure();
     this.#news.follow(heldStart);
     this.#compare(address, time, out);
   }

@@ -4,7 +4,7 @@ import { updateSizeBytes } from "../../src/fabric/gossip.ts";
 import { Membership, type MembershipInput } from "../../src/fabric/membership.ts";
 import type { MembershipOptions } from "../../src/fabric/membership-options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberStatus, PeerProof } from "../../src/fabric/messages.ts";
-import type { MembershipOutput } from "../../src/fabric/news.ts";
+import type { MembershipOutput, NewsParts } from "../../src/fabric/news.ts";
 import type { CallId } from "../../src/fabric/seam.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
@@ -97,9 +97,9 @@ export class World {
     return (this.#hash >>> 0).toString(16);
   }
 
-  start(name: string, over: Partial<MemberFacts> = {}): WorldNode {
+  start(name: string, over: Partial<MemberFacts> = {}, parts: NewsParts = {}): WorldNode {
     const facts = factsOf(name, over);
-    const machine = new Membership(facts, this.#rng.fork(`${name}/${facts.generation}/${this.nowMs}`), this.#o.options ?? {});
+    const machine = new Membership(facts, this.#rng.fork(`${name}/${facts.generation}/${this.nowMs}`), this.#o.options ?? {}, parts);
     const node: WorldNode = { facts, machine, state: "up", backlog: [], wakeAtMs: Number.POSITIVE_INFINITY, side: 0 };
     this.nodes.set(name, node);
     this.at.set(facts.address, node);
