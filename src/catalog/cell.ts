@@ -54,8 +54,16 @@ export interface Unsettled {
   readonly until: number;
 }
 
-/** Up to here an origin's records are held as they were when it stood there: two nodes that are settled at one seq hold the same. */
-export function settledOf({ unsettled, through }: Origin): number {
+/**
+ * Up to here an origin's records are held as they were when it stood there: two nodes that are settled at one seq hold the same. Of one that
+ * is partial nobody knows which are missing: who goes on elsewhere is told all of it again, and who comes from elsewhere may hold more.
+ */
+export function settledOf(origin: Origin): number {
+  return origin.lacks === undefined ? tiedTo(origin) : 0;
+}
+
+/** As `settledOf`, but for what was refused. */
+function tiedTo({ unsettled, through }: Origin): number {
   return unsettled?.from ?? through;
 }
 
@@ -71,7 +79,7 @@ export function isFirm(origin: Origin): boolean {
 /** V moved on, by a sender that knew of changes up to `knownSeq`. */
 export function moveThrough(origin: Origin, through: number, knownSeq: number): void {
   if (through <= origin.through) return;
-  const from = settledOf(origin);
+  const from = tiedTo(origin);
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
   origin.through = through;
   origin.unsettled = until > through ? { from, until } : undefined;
@@ -80,7 +88,7 @@ export function moveThrough(origin: Origin, through: number, knownSeq: number): 
 /** Records above V were taken in: the others of that transfer are still to come. */
 export function holdAbove(origin: Origin, knownSeq: number): void {
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
-  if (until > origin.through) origin.unsettled = { from: settledOf(origin), until };
+  if (until > origin.through) origin.unsettled = { from: tiedTo(origin), until };
 }
 
 /** What a staged or received record says; the rest of a cell is this node's bookkeeping. */

@@ -212,6 +212,7 @@ export class FrameReceiver {
     if (known < origin.through && cell.body === BODY.ENTRY) this.#replica.undoEnd(cell);
     if (cell.seq <= known) {
       if (cell.sizeBytes > 0) this.#replica.slab.free(cell.at, cell.sizeBytes);
+      if (origin.lacks !== undefined && !this.#isHeld(cell)) taken.lackCount += 1;
     } else if (this.#replica.install(cell, time)) {
       taken.changedCount += 1;
       transfer?.installed();
@@ -220,9 +221,11 @@ export class FrameReceiver {
   }
 
   /** Whether a frame of a whole transfer is the next one; the first one starts it anew. What a lost one listed would count as gone. */
-  #continues({ after, through }: Frame, origin: Origin): boolean {
+  #continues({ after, through, knownSeq = through }: Frame, origin: Origin): boolean {
     let transfer = this.#transfers.get(origin.id);
     if (after === 0) {
+      // Not asked for: the sender was told of none of it. What was refused is not held, though V covers it.
+      if (origin.lacks !== undefined && knownSeq >= origin.through && !this.#repairs.has(origin.id)) this.repair(origin.id, origin.through);
       transfer = new WholeTransfer(origin);
       this.#transfers.set(origin.id, transfer);
     }
@@ -296,6 +299,11 @@ export class FrameReceiver {
   /** Whether an origin may have an entry of that key here: it has no more than its quota, or has the key already. */
   #hasRoom(key: KeyText, origin: Origin): boolean {
     return origin.log.size < this.#maxOriginRecords || this.#replica.records(key).some((record) => record.origin === origin);
+  }
+
+  /** Whether an entry, or what came after it, is here: also its end. */
+  #isHeld({ key, seq, body, origin }: Cell): boolean {
+    return body !== BODY.ENTRY || this.#replica.records(key).some((record) => record.origin === origin && record.seq >= seq);
   }
 
   /** Whether a record of that origin may be published this wide and be here (P1). */

@@ -259,7 +259,7 @@ export class Lives {
     if (member === undefined) return this.#overBefore.has(origin.id) ? "left" : unknown;
     // News of a new generation may come after its records.
     if (origin.generation < member.generation) return "replaced";
-    if (this.#away.has(origin.nodeId)) return "restarting";
+    if (this.#away.has(origin.nodeId)) return member.keepsEntries === true ? "kept" : "restarting";
     switch (member.status) {
       case "alive":
       case "suspect":
@@ -275,7 +275,7 @@ export class Lives {
     if ((row.absence === undefined) !== (absence === undefined)) row.sinceMonoMs = time.monoMs;
     row.absence = absence;
     if (absence === undefined) this.#change(row, "live");
-    else if (row.origin.life === "live") this.#change(row, "orphaned");
+    else if (row.origin.life === "live" || absence === "kept") this.#change(row, "orphaned");
   }
 
   /** Hides or forgets an absent origin when its time has come. */

@@ -176,6 +176,31 @@ test("what nobody took over when its node stopped is orphaned, and neither hidde
   expect(b.state()).toEqual(["a/1 hidden"]);
 });
 
+test("what its node stopped with is not hidden where the grace is shorter than a restart, nor where that word comes late", () => {
+  const short = new Bench({ orphanGraceMs: LIVES_DEFAULTS.restartMs / 2 });
+  short.origin("a");
+  short.say("a", "alive");
+  short.run(1000);
+  short.say("a", "alive", { keepsEntries: true, incarnation: 2 });
+  short.lives.away("a", short.time);
+  short.run(1000);
+  short.say("a", "dead", { keepsEntries: true, incarnation: 2 });
+  short.run(HOUR_MS);
+  expect(short.state()).toEqual(["a/1 orphaned"]);
+
+  // Cut off, this node sees a death, and hears why only when the cut is healed.
+  const late = new Bench();
+  late.origin("a");
+  late.say("a", "alive");
+  late.run(1000);
+  late.say("a", "dead");
+  late.run(HOUR_MS);
+  expect(late.state()).toEqual(["a/1 hidden"]);
+  late.say("a", "dead", { keepsEntries: true, incarnation: 2 });
+  late.run(HOUR_MS);
+  expect(late.state()).toEqual(["a/1 orphaned"]);
+});
+
 test("our own earlier generation is an orphan", () => {
   const numbers = { nodeId: "me", generation: 2, lastSeq: 0, floor: 0, tombstoneTtlMs: HOUR_MS, minTombstones: 10 };
   const bench = new Bench({}, new Replica(new Lookup(), new Slab(), numbers));

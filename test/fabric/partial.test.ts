@@ -78,6 +78,19 @@ test("it is fetched whole again after the retry time, and whole from then on", (
   expect([a.shared.partial.size, link.isInStep, a.shared.vector.find("b/1")?.seq]).toEqual([0, true, 3]);
 });
 
+test("a whole transfer that nobody asked for brings what was refused; one of a sender that knows less does not make it whole", () => {
+  const { a, b, link } = world();
+  link.receive(spoilt(b, 1), a.timeOf(10), a.outputs);
+  const names = () => a.shown().map((line) => line.split("|")[1]);
+  const whole = (records: Records): Records => ({ ...records, frame: { ...records.frame, isComplete: true, isLast: true } });
+  const { frame } = framesOf(b, 0);
+  const less: Records = { ...framesOf(b, 0), frame: { ...frame, through: 2, records: frame.records.slice(0, 2) } };
+  link.receive(whole(less), a.timeOf(15), a.outputs);
+  expect([names(), a.shared.partial.size]).toEqual([["x", "z"], 1]);
+  link.receive(whole(framesOf(b, 0)), a.timeOf(20), a.outputs);
+  expect([names(), a.shared.partial.size]).toEqual([["x", "y", "z"], 0]);
+});
+
 test("a hello that is another than before fetches it at once; the same again does not", () => {
   const { a, b, link } = world();
   a.shared.partial.greeted("b", "1 0.1.0", a.timeOf(0));

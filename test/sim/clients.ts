@@ -219,6 +219,7 @@ export class Client {
     const { wish } = this;
     if (wish === undefined) return;
     this.isAcknowledged = true;
+    this.isRefused = false;
     this.#stamp = hlc;
     const { state, scope, ttlMs } = wish;
     this.#parts.model.promised.set(this.keyAt(process.node), {
@@ -342,7 +343,8 @@ export class Client {
           process.arm();
         } catch (error) {
           if (!(error instanceof WaymarkError)) throw error;
-          this.isRefused = error.reason === "discovery_access_denied";
+          // Above the newest stamp that there may be nobody can write.
+          this.isRefused = error.reason === "discovery_access_denied" || error.reason === "clock_skew";
           fail();
         }
       });

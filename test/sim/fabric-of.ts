@@ -14,6 +14,8 @@ import type { SimProcess } from "./sim-node.ts";
 export const SIM_FABRIC: FabricOptions = {
   ...FABRIC_DEFAULTS,
   lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 25_000, originForgetMs: 900_000 },
+  // What was refused is tried again within a plan.
+  replication: { ...FABRIC_DEFAULTS.replication, partialRetryMs: 15_000 },
 };
 
 /** What a stop has for handing over. */
@@ -60,7 +62,8 @@ export class SimFabric {
       isInsecure: false,
       startAgeMs: warm?.startAgeMs ?? 0,
     };
-    this.fabric = new Fabric(options.fabric, given);
+    const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = process.node;
+    this.fabric = new Fabric({ ...options.fabric, replication: { ...options.fabric.replication, maxOriginRecords } }, given);
     if (warm === undefined) return;
     const { monoMs, wallMs } = process.time();
     const absent = new Map([...warm.absentWallMs].map(([id, atMs]) => [id, monoMs - (wallMs - atMs)]));

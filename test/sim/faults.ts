@@ -188,6 +188,13 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
     case "breakLinks":
       network.breakLinks(step.a, step.b);
       return;
+    case "tight":
+      resize(parts, step.node, step.records);
+      // No fault while it lasts: whoever reads is to be told the truth.
+      world.after(step.forMs, () => {
+        if (world.nowMs < endMs) resize(parts, step.node, undefined);
+      });
+      return;
     case "diskFull":
       setDiskFull(nodes[step.node], true);
       later(step.forMs, () => setDiskFull(nodes[step.node], false));
@@ -213,9 +220,23 @@ function restartLater({ world, nodes, gone, endMs }: FaultParts, index: number, 
   });
 }
 
+/** The node restarts with another setting. */
+function resize(parts: FaultParts, index: number, maxOriginRecords: number | undefined): void {
+  const node = parts.nodes[index];
+  if (node === undefined || parts.gone.has(index)) return;
+  node.maxOriginRecords = maxOriginRecords;
+  parts.disturb(parts.world.nowMs);
+  if (node.process === undefined) return;
+  node.crash({ isSilent: false, isBatchKept: true, isDiskLost: false });
+  restartLater(parts, index, 300);
+}
+
 function setDiskFull(node: SimNode | undefined, isFull: boolean): void {
   if (node?.process !== undefined) node.process.isDiskFull = isFull;
 }
+
+/** A node that starts so far ahead is taken for none by its peers. It says so, is not ready, and somebody starts it again. */
+const FAR_AHEAD_MS = 40 * 365 * 86_400_000;
 
 /** Ends every fault: what is cut is healed, what is down or frozen goes on, clocks are right and disks have room. */
 export function makeWell({ network, nodes, gone }: FaultParts, fair: { readonly delayMs: number }): void {
@@ -233,6 +254,11 @@ export function makeWell({ network, nodes, gone }: FaultParts, fair: { readonly 
     node.thaw();
     node.skewMs = 0;
     setDiskFull(node, false);
+    const isRefused = (node.process?.bootSkewMs ?? 0) > FAR_AHEAD_MS;
+    if (node.maxOriginRecords !== undefined || isRefused) {
+      node.maxOriginRecords = undefined;
+      node.crash({ isSilent: false, isBatchKept: true, isDiskLost: false });
+    }
     if (!gone.has(node.index)) node.start();
   }
 }

@@ -1,6 +1,6 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
 import { settledOf } from "../../src/catalog/cell.ts";
-import { BODY, type CatalogRecord, keyParts } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record.ts";
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { endsBeforeHlc } from "../../src/catalog/view.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
@@ -73,6 +73,7 @@ export class Invariants implements Watching {
   }
 
   turned(node: SimNode, process: SimProcess): void {
+    for (const key of process.registrar.endings.takeEndedStatic()) this.#parts.model.told.add(key);
     process.forEachNew((cell) => {
       this.#checkRecord(node, process, cell);
       return true;
@@ -147,6 +148,7 @@ export class Invariants implements Watching {
     const atMs = this.#parts.world.nowMs;
     this.#said.set(id, { said, atMs });
     checks.say(id, atMs);
+    if (isOwn && cell.body === BODY.ENTRY && cell.reach > cell.scope) model.narrowed(cell.key, cell.hlc);
     if (isOwn && cell.body === BODY.UNREGISTERED)
       model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach, atMs });
   }
@@ -173,6 +175,8 @@ export class Invariants implements Watching {
     const isThere = ({ node: peer, life: peerLife }: Known) =>
       peer.life === peerLife && peer.isUp && node.options.seeds.includes(peer.address);
     if (!life.known.some(isThere)) return;
+    // It may have caught up with one that is told of less than there is.
+    if (this.#parts.nodes.some((other) => other.maxOriginRecords !== undefined || isPartial(other))) return;
     const lacks = ({ vector }: Known) =>
       [...vector].filter(
         ([id, seq]) => !process.replica.forgotten.has(id) && !checks.isLost(id) && (process.replica.origins.get(id)?.through ?? 0) < seq,
@@ -210,6 +214,10 @@ function vectorOf(node: SimNode): ReadonlyMap<string, number> {
   const vector = new Map<string, number>();
   for (const { id, through, life } of node.process?.replica.origins.values() ?? []) if (life === "live") vector.set(id, through);
   return vector;
+}
+
+function isPartial({ process }: SimNode): boolean {
+  return [...(process?.replica.origins.values() ?? [])].some(({ lacks }) => lacks !== undefined);
 }
 
 // ---- at rest ----
@@ -334,6 +342,13 @@ function viewsOf(node: SimNode): ReadonlyMap<string, string> {
   return views;
 }
 
+/** Where a node never comes back, what nobody took over stands for as long as somebody knows how it stopped. */
+function isRemembered(key: KeyText, left: number, up: readonly SimNode[]): boolean {
+  const isKnownAt = ({ process }: SimNode) =>
+    process?.replica.own(key) !== undefined || process?.fabric.fabric.membership.find(`n${left}`)?.keepsEntries === true;
+  return up.some((node) => node.index === left || isKnownAt(node));
+}
+
 /** What clients were promised. */
 function wrongClient(
   client: Client,
@@ -350,6 +365,7 @@ function wrongClient(
   if (promised === undefined || checks.isLost(promised.originId)) return [];
   // A node that loses its disk takes with it what it had told nobody: nobody registers a static entry again, or ends one.
   const isKept = up.some((other) => other.process?.replica.self.id === promised.originId);
+  if (promised.isHandedOver === true && !isRemembered(key, promised.node, up)) return [];
   if (!isKept && promised.isHandedOver !== true && (wish.ttlMs === 0 || promised.state === "gone")) return [];
   return up.flatMap((node) => {
     if (node.options.clusterId !== home || node.process === undefined) return [];
@@ -365,8 +381,12 @@ function wrongClient(
     const giver = promised.isHandedOver === true ? node : up.find(({ index }) => index === promised.node);
     if (giver === undefined || !mayHold(promised.scope, relationOf(node, giver))) return [];
     // Stamped by a clock that was wrong by a day, an end outlasts the clock.
-    const isEnded = model.ended(key).some(({ hlc }) => hlc > promised.hlc);
+    const isEnded = model.isEnded(key, promised.hlc);
     const isThere = policies.policy.set === undefined ? replica.view(key) !== undefined : live.length > 0;
-    return isThere || isEnded ? [] : [`${node.name} lacks ${key.replaceAll("\0", "|")} of client ${client.index}`];
+    if (isThere) return [];
+    const what = `${key.replaceAll("\0", "|")} of client ${client.index}`;
+    if (!isEnded) return [`${node.name} lacks ${what}`];
+    const isHeld = up.some(({ process }) => process?.replica.own(key)?.body === BODY.ENTRY);
+    return !promised.isStatic || isHeld || model.told.has(key) ? [] : [`nobody was told that ${what} ended`];
   });
 }

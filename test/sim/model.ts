@@ -33,6 +33,11 @@ export interface Promised {
 export class Model {
   readonly #ended = new Map<KeyText, Ended[]>();
   readonly #newestHlc = new Map<KeyText, number>();
+  readonly #narrowedHlc = new Map<KeyText, number>();
+  /** Keys of static entries of which their node said that another's word ended them. */
+  readonly told = new Set<KeyText>();
+  /** How often a node lost what it held, or went for good. */
+  #lossCount = 0;
   /** By key: what its client was promised. Absent: nothing is sure. */
   readonly promised = new Map<KeyText, Promised>();
 
@@ -46,14 +51,36 @@ export class Model {
     return this.#newestHlc.get(key) ?? 0;
   }
 
-  /** A node left: what it promised is void, but for static entries, which live on elsewhere. */
-  left(node: number): void {
-    for (const [key, promised] of this.promised) {
-      if (promised.node !== node) continue;
-      if (promised.state === "present" && promised.isStatic && promised.scope !== SCOPE.LOCAL)
-        this.promised.set(key, { ...promised, isHandedOver: true });
-      else this.promised.delete(key);
-    }
+  /**
+   * A node begins to leave; call what is returned when it has left: what its origin promised is void then, but for static entries, which
+   * live on elsewhere.
+   */
+  leaving(originId: string): () => void {
+    const lossCount = this.#lossCount;
+    return () => {
+      for (const [key, promised] of this.promised) {
+        if (promised.originId !== originId) continue;
+        const livesOn = promised.state === "present" && promised.isStatic && promised.scope !== SCOPE.LOCAL;
+        if (livesOn && lossCount === this.#lossCount) this.promised.set(key, { ...promised, isHandedOver: true });
+        else this.promised.delete(key);
+      }
+    };
+  }
+
+  /** A node lost what it held, or never comes back: it may have been what it took over from one that left. */
+  lost(): void {
+    this.#lossCount += 1;
+    for (const [key, { isHandedOver }] of this.promised) if (isHandedOver === true) this.promised.delete(key);
+  }
+
+  /** A node put an entry for fewer readers than before: for the others that is the end of what is older, at whatever node. */
+  narrowed(key: KeyText, hlc: number): void {
+    this.#narrowedHlc.set(key, Math.max(this.#narrowedHlc.get(key) ?? 0, hlc));
+  }
+
+  /** Whether what was stamped so ended by a word that is stamped later: it was taken out, or narrowed at another node. */
+  isEnded(key: KeyText, hlc: number): boolean {
+    return (this.#narrowedHlc.get(key) ?? 0) > hlc || this.ended(key).some((ended) => ended.hlc > hlc);
   }
 
   unregistered(key: KeyText, ended: Ended): void {

@@ -104,6 +104,89 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 100,
   },
   {
+    name: "taken over though it was taken out",
+    rule: "Stop: who takes an entry over leaves what was taken out or written since",
+    edits: [
+      {
+        file: "src/discovery/hand-over.ts",
+        find: "(cell.body === BODY.ENTRY && cell.hlc > offered.hlc) || endsBeforeHlc(cell) > offered.hlc;",
+        replace: "cell.body === BODY.ENTRY && cell.hlc > offered.hlc;",
+      },
+    ],
+    withinSeeds: 200,
+  },
+  {
+    name: "what nobody took over is hidden",
+    rule: "Stop: what nobody took stands, neither hidden nor forgotten, though its node is away for long",
+    edits: [
+      {
+        file: "src/fabric/lives.ts",
+        find: 'return member.status === "dead" && member.keepsEntries === true ? "kept" : member.status;',
+        replace: "return member.status;",
+      },
+    ],
+    withinSeeds: 100,
+  },
+  {
+    name: "the end of a static entry is not told",
+    rule: "Several origins: a node tells of its static entries that another's word ended",
+    edits: [{ file: "src/discovery/endings.ts", find: "      this.#endedStatic.push(key);", replace: "" }],
+    withinSeeds: 100,
+  },
+  {
+    name: "what was refused counts as held",
+    rule: "Replication: a record that is refused makes its origin partial",
+    edits: [{ file: "src/catalog/frames.ts", find: "    if (lackCount === 0) return;", replace: "    if (lackCount >= 0) return;" }],
+    withinSeeds: 60,
+  },
+  {
+    name: "a cursor covers what was refused",
+    rule: "Replication: no cursor and no END vouches for a partial origin",
+    edits: [{ file: "src/catalog/cell.ts", find: "origin.lacks === undefined ? tiedTo(origin) : 0;", replace: "tiedTo(origin);" }],
+    withinSeeds: 60,
+  },
+  {
+    name: "whole by a transfer that left out what was refused",
+    rule: "Replication: a partial origin is whole when all that its transfer lists is held",
+    edits: [
+      {
+        file: "src/catalog/frames.ts",
+        find: "      if (origin.lacks !== undefined && !this.#isHeld(cell)) taken.lackCount += 1;\n",
+        replace: "",
+      },
+      {
+        file: "src/catalog/frames.ts",
+        find: "if (origin.lacks !== undefined && knownSeq >= origin.through && !this.#repairs.has(origin.id))",
+        replace: "if (origin.lacks === undefined && this.#repairs.has(origin.id))",
+      },
+    ],
+    withinSeeds: 200,
+  },
+  {
+    name: "a stamp above the newest that there may be",
+    rule: "Durability, numbers from outside: a write that cannot be stamped fails, alone",
+    edits: [
+      {
+        file: "src/lib/hlc.ts",
+        find: '    if (newestHlc >= MAX_STAMP) throw beyondStamps("the newest record of this key");\n',
+        replace: "",
+      },
+    ],
+    withinSeeds: 100,
+  },
+  {
+    name: "no lease ends when the clock is at its end",
+    rule: "Durability, numbers from outside: what ends an own record can always be stamped",
+    edits: [{ file: "src/lib/hlc.ts", find: "return isBeyond ? MAX_STAMP : this.stampAbove", replace: "return this.stampAbove" }],
+    withinSeeds: 60,
+  },
+  {
+    name: "what a refused batch took back is not looked at again",
+    rule: "Several origins: what another node unregistered is ended by its own node, also when the batch that ended it was refused",
+    edits: [{ file: "src/discovery/registrar.ts", find: "    this.endings.retry(time);\n", replace: "" }],
+    withinSeeds: 200,
+  },
+  {
     name: "a staged record outlives what ends it",
     rule: "Several origins: what another node unregistered is ended by its own node, also when it is still on its way to the disk",
     edits: [

@@ -50,6 +50,8 @@ export type FaultStep =
     }
   | { readonly kind: "slow"; readonly from: number; readonly to: number; readonly bytesPerSecond: number; readonly forMs: number }
   | { readonly kind: "breakLinks"; readonly a: number; readonly b: number }
+  /** The node runs with room for so few records of an origin; restarted before and after. */
+  | { readonly kind: "tight"; readonly node: number; readonly records: number; readonly forMs: number }
   | { readonly kind: "diskFull"; readonly node: number; readonly forMs: number }
   /** A copy of the disk is taken, and some time later the node runs from it. */
   | { readonly kind: "backup"; readonly node: number; readonly afterMs: number };

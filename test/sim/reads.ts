@@ -2,7 +2,7 @@
  * A client's read at a node, through the code that every door reads with: page by page, and by name as a resolver does. What it is told
  * is checked against what the node holds and what clients were promised there, decided naively.
  */
-import { settledOf } from "../../src/catalog/cell.ts";
+import { type Origin, settledOf } from "../../src/catalog/cell.ts";
 import { matches } from "../../src/catalog/filter.ts";
 import { BODY, type CatalogRecord, KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
@@ -183,7 +183,7 @@ export class SimReads {
     const known = process.replica.origins.get(self.id);
     let sinceMs = this.#parts.world.nowMs;
     for (const record of self.log.list()) {
-      if (known !== undefined && record.seq <= settledOf(known)) continue;
+      if (known !== undefined && record.seq <= settledOf(known) && !isRefused(process, record, known)) continue;
       if (!mayHold(record.body === BODY.ENTRY ? record.scope : record.reach, relationOf(process.node, peer.node))) continue;
       sinceMs = Math.min(sinceMs, this.#parts.checks.saidMs(`${self.id}/${record.seq}`) ?? sinceMs);
     }
@@ -221,6 +221,12 @@ export class SimReads {
       );
     }
   }
+}
+
+/** Of an origin part of which was refused here: it is not held, and was not ended since. */
+function isRefused({ replica }: SimProcess, { key, seq, body }: CatalogRecord, origin: Origin): boolean {
+  if (origin.lacks === undefined || body !== BODY.ENTRY) return false;
+  return !replica.records(key).some((held) => held.origin === origin && held.seq >= seq);
 }
 
 /** What a reader at the node should be told, from all that its origins' logs hold. */

@@ -32,7 +32,7 @@ import { restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
 import type { World } from "./world.ts";
 
 /** Wall time of the world's first instant. */
-const WALL_START_MS = 1_760_000_000_000;
+export const WALL_START_MS = 1_760_000_000_000;
 
 /** Least time between two loads of an entry that others are told. */
 export const LOAD_INTERVAL_MS = 5000;
@@ -150,6 +150,8 @@ export class SimProcess {
   readonly warm: Warm | undefined;
   readonly fabric: SimFabric;
   readonly bootMs: number;
+  /** How wrong the clock was when it started, which its incarnation is from. */
+  readonly bootSkewMs: number;
   readonly boot: string;
   /** Between the journal and its answer. */
   flight: { readonly batch: Batch; readonly waiting: readonly Done[] } | undefined;
@@ -173,6 +175,7 @@ export class SimProcess {
     const { nodeId, clusterId, region, zone, tombstoneTtlMs, minTombstones } = node.options;
     const { disk } = node;
     this.bootMs = node.parts.world.nowMs;
+    this.bootSkewMs = node.skewMs;
     this.boot = `${nodeId}-${node.life}`;
     const bounds = { tombstoneTtlMs, minTombstones, pastTouches: node.pastTouches };
     const numbers = { generation: disk.generation, lastSeq: disk.lastSeq, floor: disk.floor };
@@ -526,6 +529,8 @@ export class SimNode implements Host {
   /** It runs from a copy of its disk that is older than what it said. */
   isRestored = false;
   skewMs = 0;
+  /** Records of one origin that its next process takes; undefined: any number. */
+  maxOriginRecords: number | undefined;
   /** Records of differences that arrived, and those that changed something. */
   readonly differences = { received: 0, applied: 0 };
   #frozenSinceMs = 0;
@@ -602,10 +607,15 @@ export class SimNode implements Host {
     this.parts.network.hostDown(this);
   }
 
+  /** Whether it is told to stop, and is not stopping already. */
+  get canStop(): boolean {
+    return this.process !== undefined && !this.process.isClosed && !this.isFrozen;
+  }
+
   /** Stops in good order; what is said goodbye with is on its way when this returns. */
   stop(reason: "leave" | "restart", lingerMs: number): void {
     const { process, life } = this;
-    if (process === undefined || this.isFrozen) return;
+    if (process === undefined || !this.canStop) return;
     this.parts.trace.say(() => `${this.name} stops (${reason})`);
     process.isClosed = true;
     const goodbye = (said: "leave" | "restart") => {

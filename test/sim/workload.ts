@@ -4,6 +4,7 @@ import { LINKS_DEFAULTS } from "../../src/fabric/links-options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { faultSteps } from "./faults.ts";
 import type { Place, Plan, Step, WatchPlan } from "./plan.ts";
+import { races, storySteps } from "./stories.ts";
 import { FILTER_COUNT } from "./watch.ts";
 
 export interface Size {
@@ -12,6 +13,9 @@ export interface Size {
   /** Virtual minutes of work and faults; 0: 30 to 70 s. */
   readonly minutes: number;
 }
+
+/** Clients that no other work disturbs. */
+const STORY_CLIENTS = 4;
 
 export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 0 }): Plan {
   const rng = new Rng(`sim/${seed}`);
@@ -22,21 +26,24 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
   const places = placesOf(shape, count);
   const isCalm = shape.int(8) === 0;
   const activeMs = size.minutes > 0 ? size.minutes * 60_000 : 30_000 + shape.int(40_000);
-  const steps = isCalm ? [] : faultSteps(rng.fork("faults"), places, activeMs);
-  const isSomebodyGone = steps.some((step) => (step.kind === "crash" || step.kind === "stop") && step.downMs === undefined);
+  const faults = isCalm ? [] : faultSteps(rng.fork("faults"), places, activeMs);
   const clientCount = size.nodes > 0 ? Math.max(10, count) : 4 + shape.int(12);
   const hasLocal = shape.int(4) === 0;
   const race = rng.fork("race");
   const isRace = size.nodes === 0 && race.int(5) === 0;
   const work = workSteps(rng.fork("work"), { places, clientCount, activeMs, hasLocal });
-  const races = isRace ? raceSteps(race, { places, clientCount, activeMs }) : [];
+  const stage = { places, clientCount, activeMs };
+  const story = size.nodes > 0 ? [] : storySteps(rng.fork("story"), { ...stage, clientCount: clientCount + STORY_CLIENTS });
+  const stories = isRace ? [...races(race, stage), ...story] : story;
+  const steps = [...work, ...stories, ...faults].toSorted((a, b) => a.atMs - b.atMs);
+  const isSomebodyGone = steps.some((step) => (step.kind === "crash" || step.kind === "stop") && step.downMs === undefined);
   return {
     seed: String(seed),
     places,
     ...joinsOf(shape, places, isSomebodyGone),
-    clientCount,
+    clientCount: clientCount + (story.length > 0 ? STORY_CLIENTS : 0),
     watches: watchesOf(rng.fork("watches"), count),
-    steps: [...work, ...races, ...steps].toSorted((a, b) => a.atMs - b.atMs),
+    steps,
     activeMs,
     settleMs: 120_000,
     isUnruly: shape.int(3) === 0,
@@ -134,23 +141,6 @@ function workSteps(
     else if (kind === 17) steps.push({ atMs, kind: "watchMove", watch: rng.int(5), node: rng.int(places.length) });
     else if (kind === 18) steps.push({ atMs, kind: "read", node: rng.int(places.length) });
     else if (isPolitical) steps.push({ atMs, kind: "policy", node: rng.int(places.length), variant: rng.int(4) });
-  }
-  return steps;
-}
-
-/** An entry of one node is put at another and taken out at the first, before either can have heard of the other. */
-function raceSteps(rng: Rng, { places, clientCount, activeMs }: Pick<Plan, "places" | "clientCount" | "activeMs">): readonly Step[] {
-  const steps: Step[] = [];
-  for (let atMs = 2000 + rng.int(3000); atMs < activeMs - 6000; atMs += 1000 + rng.int(6000)) {
-    const [client, node, ttlMs] = [rng.int(clientCount), rng.int(places.length), TTLS_MS[rng.int(TTLS_MS.length)] ?? 0];
-    const home = places[node]?.clusterId;
-    const others = places.flatMap(({ clusterId }, i) => (clusterId === home && i !== node ? [i] : []));
-    const other = others[rng.int(Math.max(1, others.length))];
-    if (other === undefined) continue;
-    const put = { kind: "register", client, scope: SCOPE.ZONE, ttlMs } as const;
-    const againMs = atMs + 1500 + rng.int(2000);
-    steps.push({ atMs, ...put, node: rng.int(3) === 0 ? node : other, variant: 0 }, { atMs: againMs, ...put, node, variant: 1 });
-    steps.push({ atMs: againMs + 5 + rng.int(200), kind: "unregister", client, node: other });
   }
   return steps;
 }

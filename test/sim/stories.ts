@@ -1,0 +1,177 @@
+/** Courses of events that chance would hardly ever draw, laid over a plan: each is a few steps that belong together. */
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { hlcWallMs, MAX_STAMP } from "../../src/lib/hlc.ts";
+import type { Rng } from "../../src/lib/rng.ts";
+import type { Plan, Step } from "./plan.ts";
+import { WALL_START_MS } from "./sim-node.ts";
+
+export type Stage = Pick<Plan, "places" | "clientCount" | "activeMs">;
+
+type Story = (rng: Rng, stage: Stage) => readonly Step[];
+
+const TTLS_MS: readonly number[] = [0, 0, 3000, 5000, 8000];
+
+/** At most one a plan; a story named twice is twice as frequent, and most plans have none. */
+const STORIES: readonly Story[] = [leaving, leaving, refusing, aheadThenCut, refusedBatches, atTheBound];
+const PLANS_A_STORY = 12;
+
+export function storySteps(rng: Rng, stage: Stage): readonly Step[] {
+  return STORIES[rng.int(PLANS_A_STORY)]?.(rng, stage) ?? [];
+}
+
+function pick<T>(rng: Rng, from: readonly T[]): T {
+  const one = from[rng.int(from.length)];
+  if (one === undefined) throw new Error("nothing to choose from");
+  return one;
+}
+
+/** In a random order. */
+function shuffled<T>(rng: Rng, from: readonly T[]): readonly T[] {
+  const keyed = from.map((one) => [rng.next(), one] as const);
+  return keyed.toSorted(([a], [b]) => a - b).map(([, one]) => one);
+}
+
+/** The nodes of the cluster that has most. */
+function largest(places: Plan["places"]): readonly number[] {
+  const byCluster = new Map<string, number[]>();
+  places.forEach(({ clusterId }, i) => byCluster.set(clusterId, [...(byCluster.get(clusterId) ?? []), i]));
+  return [...byCluster.values()].toSorted((a, b) => b.length - a.length)[0] ?? [];
+}
+
+/** An entry of one node is put at another and taken out at the first, before either can have heard of the other. */
+export function races(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
+  const steps: Step[] = [];
+  for (let atMs = 2000 + rng.int(3000); atMs < activeMs - 6000; atMs += 1000 + rng.int(6000)) {
+    const [client, node, ttlMs] = [rng.int(clientCount), rng.int(places.length), TTLS_MS[rng.int(TTLS_MS.length)] ?? 0];
+    const home = places[node]?.clusterId;
+    const others = places.flatMap(({ clusterId }, i) => (clusterId === home && i !== node ? [i] : []));
+    const other = others[rng.int(Math.max(1, others.length))];
+    if (other === undefined) continue;
+    const put = { kind: "register", client, scope: SCOPE.ZONE, ttlMs } as const;
+    const againMs = atMs + 1500 + rng.int(2000);
+    steps.push({ atMs, ...put, node: rng.int(3) === 0 ? node : other, variant: 0 }, { atMs: againMs, ...put, node, variant: 1 });
+    steps.push({ atMs: againMs + 5 + rng.int(200), kind: "unregister", client, node: other });
+  }
+  return steps;
+}
+
+/**
+ * Two nodes leave at once, or all but one, or all, with static entries that are taken out, put anew or moved elsewhere meanwhile. Now and then
+ * those that stay cannot take anything, and one that left does not come back.
+ */
+function leaving(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
+  const cluster = shuffled(rng, largest(places));
+  if (cluster.length < 3) return [];
+  const steps: Step[] = [];
+  const leaverCount = pick(rng, [2, cluster.length - 1, cluster.length]);
+  const [leavers, stayers] = [cluster.slice(0, leaverCount), cluster.slice(leaverCount)];
+  const apartMs = pick(rng, [0, 60, 1500]);
+  const isUntaken = rng.int(3) === 0;
+  // The first two are whom the others find each other by.
+  const gone = isUntaken ? leavers.find((node) => node > 1) : undefined;
+  for (let atMs = 10_000 + rng.int(4000); atMs < activeMs - 8000; atMs += 22_000 + rng.int(8000)) {
+    for (const node of leavers) {
+      const downMs = node === gone ? undefined : 500 + rng.int(12_000);
+      steps.push({ atMs: atMs + rng.int(apartMs + 1), kind: "stop", node, reason: "leave", downMs });
+    }
+    if (isUntaken) for (const node of stayers) steps.push({ atMs: atMs - 50, kind: "diskFull", node, forMs: 2500 + apartMs });
+    for (let client = 0; client < clientCount; client++) {
+      const put = { kind: "register", client, scope: pick(rng, [SCOPE.ZONE, SCOPE.ZONE, SCOPE.REGION]), ttlMs: 0 } as const;
+      steps.push({ atMs: atMs - 3000 - rng.int(3000), ...put, node: pick(rng, leavers), variant: 0 });
+      const duringMs = atMs + rng.int(300);
+      const kind = rng.int(isUntaken ? 10 : 4);
+      if (kind < 2) steps.push({ atMs: duringMs, kind: "unregister", client, node: pick(rng, cluster) });
+      else if (kind === 2) steps.push({ atMs: duringMs, ...put, node: pick(rng, cluster), variant: 1 });
+    }
+    // What nobody took is left alone, so that it must still be there at the end.
+    if (isUntaken) break;
+  }
+  return steps;
+}
+
+/** A node has no room for what the others hold, and later it has. Watches come to it, and go on elsewhere. */
+function refusing(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
+  const cluster = shuffled(rng, largest(places));
+  const [node, ...others] = cluster;
+  if (node === undefined || others.length === 0) return [];
+  const steps: Step[] = [];
+  const atMs = 6000 + rng.int(4000);
+  const forMs = 10_000 + rng.int(activeMs);
+  steps.push({ atMs, kind: "tight", node, records: 1 + rng.int(4), forMs });
+  const scope = pick(rng, [SCOPE.ZONE, SCOPE.REGION]);
+  for (let client = 0; client < clientCount; client++) {
+    const put = { kind: "register", client, scope, ttlMs: 0, node: pick(rng, others.slice(0, 2)) } as const;
+    steps.push({ atMs: pick(rng, [atMs - 3000, atMs + 3000]) + rng.int(1000), ...put, variant: 0 });
+  }
+  for (let onMs = atMs + 4000; onMs < activeMs; onMs += 2000 + rng.int(4000))
+    steps.push({ atMs: onMs, kind: "watchMove", watch: rng.int(5), node: pick(rng, [node, pick(rng, others)]) });
+  return steps;
+}
+
+/** While a node's clock is a day ahead, its leases run out and its entries are taken out. Then it is right, and the cluster is cut in two. */
+function aheadThenCut(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
+  const cluster = shuffled(rng, largest(places));
+  const [ahead] = cluster;
+  if (ahead === undefined || cluster.length < 2) return [];
+  const steps: Step[] = [];
+  for (let atMs = 6000 + rng.int(3000); atMs < activeMs - 20_000; atMs += 24_000 + rng.int(4000)) {
+    steps.push({ atMs, kind: "skew", node: ahead, byMs: 86_400_000, forMs: 6500 });
+    const side = cluster.slice(0, 1 + rng.int(cluster.length - 1));
+    const rest = cluster.filter((node) => !side.includes(node));
+    steps.push({ atMs: atMs + 8000, kind: "partition", side, forMs: 6000 + rng.int(3000) });
+    for (let client = 0; client < clientCount; client++) {
+      const put = { kind: "register", client, scope: SCOPE.ZONE } as const;
+      steps.push({ atMs: atMs + 500 + rng.int(300), ...put, node: ahead, variant: 0, ttlMs: 3000 });
+      if (rng.int(4) === 0) steps.push({ atMs: atMs + 2000, kind: "unregister", client, node: pick(rng, cluster) });
+      else steps.push({ atMs: atMs + 1200, kind: "abandon", client });
+      const ttlMs = pick(rng, TTLS_MS);
+      steps.push({ atMs: atMs + 9000 + rng.int(1500), ...put, node: pick(rng, side), variant: 1, ttlMs });
+      if (rng.int(2) === 0) steps.push({ atMs: atMs + 11_000 + rng.int(1500), ...put, node: pick(rng, rest), variant: 2, ttlMs });
+      else steps.push({ atMs: atMs + 11_000 + rng.int(1500), kind: "unregister", client, node: pick(rng, cluster) });
+    }
+  }
+  return steps;
+}
+
+/** The disk of a node is full again and again, for a batch or a few, while entries are put, changed, moved and taken out, here and elsewhere. */
+function refusedBatches(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
+  const cluster = shuffled(rng, largest(places));
+  const [full] = cluster;
+  if (full === undefined || cluster.length < 2) return [];
+  const steps: Step[] = [];
+  for (let atMs = 5000 + rng.int(2000); atMs < activeMs - 6000; atMs += 700 + rng.int(2500)) {
+    steps.push({ atMs, kind: "diskFull", node: full, forMs: 20 + rng.int(600) });
+    for (let n = 0; n < 3; n++) {
+      const client = rng.int(clientCount);
+      const soonMs = atMs - 60 + rng.int(300);
+      const put = { kind: "register", client, scope: pick(rng, [SCOPE.ZONE, SCOPE.REGION]), ttlMs: pick(rng, TTLS_MS) } as const;
+      const kind = rng.int(4);
+      if (kind < 2) steps.push({ atMs: soonMs, ...put, node: full, variant: rng.int(5) });
+      else if (kind === 2) steps.push({ atMs: soonMs, ...put, node: pick(rng, cluster), variant: rng.int(5) });
+      else steps.push({ atMs: soonMs, kind: "report", client, health: pick(rng, [1, 2, 3]) });
+      if (rng.int(2) === 0) steps.push({ atMs: soonMs + rng.int(100), kind: "unregister", client, node: pick(rng, cluster) });
+    }
+  }
+  return steps;
+}
+
+/** A node's clock comes to the newest stamp that there may be while it is written to, and what it stamped is written over and taken out. */
+function atTheBound(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
+  const cluster = shuffled(rng, largest(places));
+  const [late] = cluster;
+  if (late === undefined) return [];
+  const steps: Step[] = [];
+  for (let atMs = 5000 + rng.int(2000); atMs < activeMs - 8000; atMs += 3500 + rng.int(2000)) {
+    const byMs = hlcWallMs(MAX_STAMP) - WALL_START_MS - atMs - rng.int(9);
+    steps.push({ atMs, kind: "skew", node: late, byMs, forMs: pick(rng, [300, 3000]) });
+    const clients = Array.from({ length: 3 }, () => rng.int(clientCount));
+    for (const client of clients) {
+      const put = { kind: "register", client, scope: pick(rng, [SCOPE.ZONE, SCOPE.REGION]) } as const;
+      const ttlMs = pick(rng, TTLS_MS);
+      steps.push({ atMs: atMs - 600, ...put, node: late, variant: 0, ttlMs }, { atMs, ...put, node: late, variant: 1, ttlMs });
+      for (let n = 1; n <= 4; n++) steps.push({ atMs: atMs + n * 600, ...put, node: pick(rng, cluster), variant: n, ttlMs });
+      steps.push({ atMs: atMs + 3000, kind: rng.int(2) === 0 ? "abandon" : "unregister", client, node: pick(rng, cluster) });
+    }
+  }
+  return steps;
+}
