@@ -3,6 +3,7 @@ import { Argument, Command, CommanderError, Option } from "commander";
 import type { ConnectOptions } from "../client/channel.io.ts";
 import type { Client } from "../client/client.ts";
 import { RequestError } from "../client/request-error.ts";
+import { isToken, TOKEN_RULE } from "../client/token.ts";
 import { parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
 import { complaintOf, findCommand } from "./complaint.ts";
@@ -178,6 +179,8 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
   const timeoutMs = timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDurationMs(timeout);
   if (timeoutMs === undefined || timeoutMs < 1) throw new UsageError(`--timeout ${timeout ?? ""}: not a duration such as 500ms or 30s`);
   const token = given("token", "WAYMARK_TOKEN");
+  if (token !== undefined && !isToken(token))
+    throw new UsageError(`${flags.text("token") === undefined ? "WAYMARK_TOKEN" : "--token"} is not a token: ${TOKEN_RULE}`);
   const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
   if ((certFile === undefined) !== (keyFile === undefined)) throw new UsageError("--cert and --key go together");
   const wantsTls = flags.isOn("tls") || ["1", "true"].includes(world.env["WAYMARK_TLS"] ?? "");

@@ -14,6 +14,7 @@ import { durationText } from "../lib/duration.ts";
 import { type Channel, Client } from "./client.ts";
 import { decodeFailure } from "./failure.ts";
 import type { RequestError } from "./request-error.ts";
+import { isToken, TOKEN_RULE } from "./token.ts";
 
 export interface TlsFiles {
   /** PEM of the authorities to trust; when absent those of the system, and of NODE_EXTRA_CA_CERTS. */
@@ -47,8 +48,10 @@ const CHANNEL_OPTIONS = {
   "grpc.enable_http_proxy": 0,
 };
 
-/** Opens a client; connections are made when first used. */
+/** Opens a client; connections are made when first used. Throws a RangeError for a token that no header can carry. */
 export function connect(options: ConnectOptions): Client {
+  // grpc-js would say it with the token in its words.
+  if (options.token !== undefined && !isToken(options.token)) throw new RangeError(`not a token: ${TOKEN_RULE}`);
   const channels = options.servers.map((server) => new GrpcChannel(server, options));
   return new Client(channels, { timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS, nowMs: () => performance.now() });
 }

@@ -2,6 +2,7 @@ import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { isLaterCommand, LATER_FLAGS } from "../../src/cli/later.ts";
 import { VERBS } from "../../src/cli/verbs.ts";
+import { connect } from "../../src/client/channel.io.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 
@@ -150,6 +151,22 @@ test("token and server come from the environment, and a flag wins", async () => 
   await waymark(["discovery", "status", "--token", "from-flag"], { env });
   expect(fake.callsOf("serverInfo").map(({ authorization }) => authorization)).toEqual(["Bearer from-env", "Bearer from-flag"]);
 });
+
+test.each(["SECRET\r", "SECRET\n", "SÉCRET", "SECRET SECRET"])(
+  "the token %j is bad usage, and nobody is told what is in it",
+  async (token) => {
+    for (const { named, argv, env } of [
+      { named: "WAYMARK_TOKEN", argv: [], env: { WAYMARK_TOKEN: token } },
+      { named: "--token", argv: ["--token", token], env: {} },
+    ]) {
+      const { exit, stdout, stderr } = await waymark(["discovery", "query", ...argv], { env });
+      expect({ exit, stdout }).toEqual({ exit: 2, stdout: "" });
+      expect(stderr).toContain(`${named} is not a token`);
+      expect(stderr).not.toContain("CRET");
+    }
+    expect(() => connect({ servers: ["127.0.0.1:1"], token })).toThrow(/^not a token: it must be/);
+  },
+);
 
 test("register sends what the flags say, under a static lease", async () => {
   const fake = await startFake();
