@@ -8,7 +8,7 @@ import type { PeersAsked } from "../services/peers.ts";
 import type { ServiceFilter } from "../services/prometheus-sd.ts";
 import { authorise, type Need } from "./authorise.ts";
 import { retryAfterSeconds } from "./edge-call.ts";
-import { CODE_NAMES, type RpcStatus } from "./status.ts";
+import { CODE_NAMES, type RpcStatus, refusal } from "./status.ts";
 
 /** One subsystem's part of the answer to "may this node be used". */
 export interface ReadyCheck {
@@ -182,8 +182,8 @@ async function checkAuthenticated(request: HttpRequest): Promise<void> {
 
 /** 405 with `Allow`, for a route or an RPC. */
 export function methodNotAllowed(allow: string, method: string): Answer {
-  const message = `invalid_argument: method ${method.slice(0, 20)} is not allowed here; use ${allow}`;
-  return { ...json(405, { code: "invalid_argument", message }), headers: { ...NO_STORE, allow } };
+  const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed here; use ${allow}`);
+  return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };
 }
 
 const HTTP_STATUS: Readonly<Record<Code, number>> = {

@@ -165,6 +165,11 @@ test.each(["POST", "PUT", "DELETE", "OPTIONS", "BREW"])("%s is not allowed and i
   const response = await ask({ method, target: "/readyz" });
   expect(response.status).toBe(405);
   expect(response.headers["allow"]).toBe("GET, HEAD");
+  expect(response.json()).toMatchObject({
+    code: "invalid_argument",
+    message: `invalid_argument: method ${method} is not allowed here; use GET, HEAD`,
+    details: [{ type: "google.rpc.ErrorInfo", debug: { reason: "INVALID_ARGUMENT", domain: "waymark" } }],
+  });
 });
 
 test("HEAD is answered as GET would be", async () => {
