@@ -1,4 +1,5 @@
 /** Settings of leases and of what is remembered of removals: the group `catalog` of KNOBS in config.ts, which is where to look first. */
+import { durationText } from "./lib/duration.ts";
 import { int, ms } from "./lib/knob.ts";
 
 const HOUR_MS = 3_600_000;
@@ -17,3 +18,20 @@ export const CATALOG_KNOBS = {
   }),
   minTombstones: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Removals remembered however few entries there are." }),
 } as const;
+
+interface LeaseTtls {
+  readonly defaultLeaseTtlMs: number;
+  readonly minLeaseTtlMs: number;
+  readonly maxLeaseTtlMs: number;
+}
+
+/** What is wrong between the bounds, by setting: the shortest ttl is at most the default, and that at most the longest. */
+export function leaseProblems({ defaultLeaseTtlMs, minLeaseTtlMs, maxLeaseTtlMs }: LeaseTtls): readonly (readonly [string, string])[] {
+  const rows = [
+    ["catalog.min_lease_ttl", minLeaseTtlMs, "catalog.default_lease_ttl", defaultLeaseTtlMs],
+    ["catalog.default_lease_ttl", defaultLeaseTtlMs, "catalog.max_lease_ttl", maxLeaseTtlMs],
+  ] as const;
+  return rows.flatMap(([low, lowMs, high, highMs]) =>
+    lowMs > highMs ? [[low, `${durationText(lowMs)} is more than ${high}, which is ${durationText(highMs)}`] as const] : [],
+  );
+}

@@ -5,7 +5,7 @@
 import { parse as parseToml, TomlError } from "smol-toml";
 import { z } from "zod";
 import { AUDIT_KNOBS } from "./config-audit.ts";
-import { CATALOG_KNOBS } from "./config-catalog.ts";
+import { CATALOG_KNOBS, leaseProblems } from "./config-catalog.ts";
 import { DNS_KNOBS } from "./config-dns.ts";
 import { FABRIC_KNOBS } from "./config-fabric.ts";
 import { LIMIT_KNOBS, QUOTA_KNOBS } from "./config-limits.ts";
@@ -349,6 +349,7 @@ function crossProblems(settings: Settings, origins: ReadonlyMap<string, string>)
   if (settings.policy.acceptFrom.length > MAX_ACCEPT_FROM)
     refuse("policy.accept_from", `has ${settings.policy.acceptFrom.length} clusters, more than ${MAX_ACCEPT_FROM}`);
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
+  for (const [path, message] of leaseProblems(settings.catalog)) refuse(path, message);
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
   return problems;

@@ -92,6 +92,22 @@ test.each([
   { toml: '[listen]\ngrpc_port = "1"\n', says: 'listen.grpc_port: "1" is not a whole number (file n.toml)' },
   { toml: "[dns]\nmin_ttl = 5\n", says: 'dns.min_ttl: 5 is not a duration such as "500ms", "30s" or "1h" (file n.toml)' },
   { toml: '[dns]\nmin_ttl = "2h"\n', says: "dns.min_ttl: is more than dns.max_ttl (file n.toml)" },
+  {
+    toml: '[catalog]\nmin_lease_ttl = "1m"\n',
+    says: "catalog.min_lease_ttl: 1m is more than catalog.default_lease_ttl, which is 30s (file n.toml)",
+  },
+  {
+    toml: '[catalog]\ndefault_lease_ttl = "1h"\nmax_lease_ttl = "10s"\n',
+    says: "catalog.default_lease_ttl: 1h is more than catalog.max_lease_ttl, which is 10s (file n.toml)",
+  },
+  {
+    toml: '[catalog]\nmax_lease_ttl = "10s"\n',
+    says: "catalog.default_lease_ttl: 30s is more than catalog.max_lease_ttl, which is 10s (default)",
+  },
+  {
+    toml: '[catalog]\nmin_lease_ttl = "10s"\ndefault_lease_ttl = "10s"\nmax_lease_ttl = "9s"\n',
+    says: "catalog.default_lease_ttl: 10s is more than catalog.max_lease_ttl, which is 9s (file n.toml)",
+  },
   { toml: "[dns]\nzones = []\n", says: "dns.zones: needs at least one zone while dns.enabled is true (file n.toml)" },
   { toml: "listen = 5\n", says: "listen: must be a table of settings (file n.toml)" },
   { toml: "a = [\n", says: "line 2, column 1: " },
