@@ -15,7 +15,8 @@ function encoded(status: RpcStatus): Readonly<Record<string, string>> {
   const trailers = {
     "grpc-status": String(status.code),
     "grpc-message": encodeURI(status.message),
-    "grpc-status-details-bin": Buffer.from(statusBytes(status)).toString("base64"),
+    // Whoever emits it should not pad; who reads it takes both.
+    "grpc-status-details-bin": Buffer.from(statusBytes(status)).toString("base64").replaceAll("=", ""),
   };
   if (status.reason === "discovery_rate_limited") known.set(status, trailers);
   return trailers;

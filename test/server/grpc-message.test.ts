@@ -10,3 +10,10 @@ test("trailers carry code, percent-encoded message, details and id", () => {
   expect(decodeURI(trailers["grpc-message"] ?? "")).toBe("not_found: no lease “x” at 100%");
   expect(Object.values(trailers).every((value) => /^[\x20-\x7e]*$/.test(value))).toBe(true);
 });
+
+test("details are base64 without padding, as gRPC wants of who emits it", () => {
+  for (const message of ["a", "ab", "abc"]) {
+    const trailers = statusTrailers(refusal(new WaymarkError("not_found", message)), "");
+    expect(trailers["grpc-status-details-bin"]).toMatch(/^[A-Za-z0-9+/]+$/);
+  }
+});
