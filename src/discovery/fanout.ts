@@ -85,9 +85,14 @@ export class Fanout {
     this.#readyAll(this.#watchers);
   }
 
+  /** Told of it; whoever wakes sets it. */
+  onAgain: () => void = () => undefined;
+
   /** It has not looked at everything yet. */
   again(watcher: Watcher): void {
-    if (this.#watchers.has(watcher)) this.#readyOne(watcher);
+    if (!this.#watchers.has(watcher)) return;
+    this.#readyOne(watcher);
+    this.onAgain();
   }
 
   /** The next to wake, taken out. */

@@ -22,6 +22,7 @@ export class Wakeup {
     this.#now = now;
     this.#timer = setInterval(() => this.#bookmarks(), BOOKMARK_TICK_MS);
     this.#timer.unref();
+    fanout.onAgain = () => this.kick();
   }
 
   /** Something is ready. */
@@ -47,9 +48,9 @@ export class Wakeup {
     let n = 0;
     for (let watcher = this.#fanout.take(); watcher !== undefined; watcher = this.#fanout.take()) {
       watcher.wake();
-      // The clock costs about as much as a wake: ask it now and then.
+      // The clock costs about as much as a wake: ask it now and then, and when one has looked at as much as a turn may.
       n += 1;
-      if (n === SLICE_WATCHERS || (n % 8 === 0 && this.#now().monoMs >= end)) break;
+      if (n === SLICE_WATCHERS || ((watcher.isReady || n % 8 === 0) && this.#now().monoMs >= end)) break;
     }
     if (this.#fanout.readyCount > 0) {
       setImmediate(() => this.#slice());

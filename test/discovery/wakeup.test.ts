@@ -1,0 +1,41 @@
+/** Who wakes watchers, and how many in one turn of the loop. */
+import { setImmediate as turn } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
+import { Wakeup } from "../../src/discovery/wakeup.io.ts";
+
+/** One that asks to be woken again `count` times; each wake takes 5 ms of a clock of its own. */
+function slowOne(count: number) {
+  const log: string[] = [];
+  let [monoMs, left] = [0, count];
+  const fanout = new Fanout();
+  const wakeup = new Wakeup(fanout, () => ({ monoMs, wallMs: 0 }));
+  const watcher = {
+    namespace: "svc",
+    prefix: "",
+    isReady: false,
+    dueMonoMs: Number.POSITIVE_INFINITY,
+    wake: () => {
+      log.push("wake");
+      monoMs += 5;
+      left -= 1;
+      if (left > 0) fanout.again(watcher);
+    },
+  } as unknown as Watcher;
+  fanout.add(watcher);
+  return { fanout, wakeup, watcher, log };
+}
+
+test("who has more to look at is woken at once, also when nobody else is, and others have their turn between", async () => {
+  const { fanout, wakeup, watcher, log } = slowOne(5);
+  watcher.isReady = false;
+  while (fanout.take() !== undefined);
+  fanout.again(watcher);
+  for (let n = 0; n < 20; n++) {
+    log.push("turn");
+    await turn();
+  }
+  wakeup.close();
+  expect(log.filter((what) => what === "wake")).toHaveLength(5);
+  expect(log.join(" ")).not.toContain("wake wake");
+});
