@@ -145,7 +145,8 @@ export class Feed {
   /** The last message before a stop: where another node goes on. Undefined when the stream stands at no such place. */
   farewell(time: Time, isReady: boolean): FeedMessage | undefined {
     const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes === undefined;
-    return isLive && isReady && !this.reader.isOwed && this.#revision === this.reader.replica.revision ? this.#bookmark(time) : undefined;
+    const isPlace = isLive && isReady && !this.reader.isOwed && this.#revision === this.reader.replica.revision;
+    return isPlace && this.reader.prepareDigest() ? this.#bookmark(time) : undefined;
   }
 
   #startPhase(start: FeedStart, time: Time): Phase {
@@ -260,7 +261,9 @@ export class Feed {
     const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { pageOf, settled: this.#settled, until: this.#until });
     this.#moveTo(to);
     this.isUnfinished = isShort && changes.length === 0;
-    const isEnd = isReady && to === reader.replica.revision && !reader.isOwed;
+    const mayEnd = isReady && to === reader.replica.revision && !reader.isOwed;
+    const isEnd = mayEnd && reader.prepareDigest();
+    if (mayEnd && !isEnd) this.isUnfinished = changes.length === 0;
     if (!isEnd) return changes.length === 0 ? undefined : reader.message({ changes, revision: to, snapshot: SNAPSHOT.CONTINUE });
     this.#phase = { kind: "live" };
     this.#stand();
@@ -326,6 +329,10 @@ export class Feed {
     this.isUnfinished = isShort && message === undefined;
     const isBookmarkDue = isReady && time.monoMs >= this.#bookmarkDueMonoMs && to === reader.replica.revision;
     if (!isBookmarkDue || reader.isOwed) return message;
+    if (!reader.prepareDigest()) {
+      this.isUnfinished = message === undefined;
+      return message;
+    }
     return this.#bookmark(time, message?.changes);
   }
 

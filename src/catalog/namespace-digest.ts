@@ -32,38 +32,77 @@ export class DigestSum {
   }
 }
 
-/** Sums by namespace; one that has entries is tracked from the first time it is asked for. */
+/** A namespace that is being summed for the first time. */
+interface Filling {
+  readonly sum: DigestSum;
+  /** What is visible of keys up to here is in the sum, and kept in it. */
+  upTo: string;
+}
+
+type Entry = Pick<CatalogRecord, "key" | "origin" | "seq">;
+
+/** Sums by namespace; one that has entries is tracked once it was summed for the first time, which may take many turns. */
 export class NamespaceDigests {
   readonly #sums = new Map<string, DigestSum>();
+  readonly #filling = new Map<string, Filling>();
 
-  /** The namespace's sum; `fill` lists the delta ids visible now and is called only the first time. */
-  of(namespace: string, fill: (add: (deltaId: string) => void) => void): DigestSum {
-    let sum = this.#sums.get(namespace);
-    if (sum === undefined) {
-      const fresh = new DigestSum();
-      fill((deltaId) => fresh.add(deltaId));
-      // Strangers may ask for any name; one without entries would be refilled from nothing.
-      if (fresh.count > 0) this.#sums.set(namespace, fresh);
-      sum = fresh;
+  /**
+   * Sums at most `maxCount` more entries of a namespace that is not tracked; `after` gives those visible now from behind a key on, in the
+   * order of their keys. Returns how many it summed.
+   */
+  fill(namespace: string, maxCount: number, after: (key: string) => () => Entry | undefined): number {
+    const filling = this.#filling.get(namespace) ?? { sum: new DigestSum(), upTo: namespace };
+    const next = after(filling.upTo);
+    for (let count = 0; count < maxCount; count++) {
+      const entry = next();
+      if (entry === undefined) {
+        this.#filling.delete(namespace);
+        // Strangers may ask for any name; one without entries would be refilled from nothing.
+        if (filling.sum.count > 0) this.#sums.set(namespace, filling.sum);
+        return count;
+      }
+      filling.sum.add(idOf(entry));
+      filling.upTo = entry.key;
     }
-    return sum;
+    this.#filling.set(namespace, filling);
+    return maxCount;
+  }
+
+  /** The namespace's sum; undefined when it is not tracked. */
+  find(namespace: string): DigestSum | undefined {
+    return this.#sums.get(namespace);
   }
 
   isTracked(namespace: string): boolean {
     return this.#sums.has(namespace);
   }
 
-  /** What a sum was or is to be told of a record; undefined where nobody asked for one. */
-  trackedDelta(record: CatalogRecord | undefined): string | undefined {
-    return record !== undefined && this.isTracked(record.namespace) ? idOf(record) : undefined;
+  /** Not all of it is summed yet. */
+  isFilling(namespace: string): boolean {
+    return this.#filling.has(namespace);
   }
 
-  /** The view of a key changed from one record to another; either may be absent. */
-  viewChanged(namespace: string, before: string | undefined, after: string | undefined): void {
-    const sum = this.#sums.get(namespace);
-    if (sum === undefined || before === after) return;
+  /** What a sum was or is to be told of a record; undefined where nobody asked for one. */
+  trackedDelta(record: CatalogRecord | undefined): string | undefined {
+    return record !== undefined && this.#isFollowed(record.namespace) ? idOf(record) : undefined;
+  }
+
+  /** Somebody asked for its sum, and perhaps not all of it is summed yet. */
+  #isFollowed(namespace: string): boolean {
+    return this.isTracked(namespace) || this.isFilling(namespace);
+  }
+
+  /** The view of a key changed from one record to another, by their delta ids; either may be absent. */
+  viewChanged({ namespace, key }: Pick<CatalogRecord, "namespace" | "key">, before: string | undefined, after: string | undefined): void {
+    if (before === after) return;
+    const filling = this.#filling.get(namespace);
+    // What is behind is summed when its turn comes, as it is then.
+    const sum = filling === undefined || key > filling.upTo ? this.#sums.get(namespace) : filling.sum;
+    if (sum === undefined) return;
     if (before !== undefined) sum.subtract(before);
     if (after !== undefined) sum.add(after);
-    if (sum.count === 0) this.#sums.delete(namespace);
+    if (sum.count > 0) return;
+    this.#sums.delete(namespace);
+    this.#filling.delete(namespace);
   }
 }

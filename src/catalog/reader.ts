@@ -6,9 +6,9 @@
 import { type Cell, type Origin, settledOf } from "./cell.ts";
 import { type CursorOrigin, portableCursorText, shortCursorText } from "./cursor.ts";
 import { coveredNamespaces, coversNamespace, type Filter, type Locality, matches, whyNot } from "./filter.ts";
-import type { DigestSum, ViewDigest } from "./namespace-digest.ts";
+import type { ViewDigest } from "./namespace-digest.ts";
 import type { Standpoint } from "./past-views.ts";
-import { type CatalogRecord, deltaId, viewHealth } from "./record.ts";
+import { type CatalogRecord, viewHealth } from "./record.ts";
 import type { Replica } from "./replica.ts";
 
 /** As on the wire: DiscoveryDelta.Action. */
@@ -68,6 +68,8 @@ const KEPT_MESSAGES = 4;
 
 /** Records that one scan looks at: most may be none of the reader's. */
 const MAX_LOOKED = 10_000;
+/** Entries that are summed for a digest in one turn: each is hashed. */
+const MAX_SUMMED = 4000;
 
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
@@ -265,20 +267,43 @@ export class Reader {
     return this.options.isOwedAny?.() === true;
   }
 
+  /** Sums some of what the digest covers and nobody asked for before; returns whether `digest` has nothing left to sum. */
+  prepareDigest(): boolean {
+    if (!this.options.withDigest) return true;
+    const { digests, lookup } = this.replica;
+    let left = MAX_SUMMED;
+    for (const namespace of coveredNamespaces(lookup.namespaces(), this.options.filter)) {
+      if (digests.isTracked(namespace) || !this.options.allowed(namespace)) continue;
+      if (left <= 0) return false;
+      left -= this.#sum(namespace, left);
+      if (digests.isFilling(namespace)) return false;
+    }
+    return true;
+  }
+
+  #sum(namespace: string, maxCount: number): number {
+    const { digests, lookup } = this.replica;
+    return digests.fill(namespace, maxCount, (key) => {
+      const cursor = lookup.cursor();
+      cursor.seek(`${key}\0`);
+      return () => {
+        const record = cursor.next();
+        return record?.namespace === namespace ? record : undefined;
+      };
+    });
+  }
+
   /** Count and digest of what the reader should now hold; undefined when it did not ask. */
   digest(): ViewDigest | undefined {
     if (!this.options.withDigest) return undefined;
-    const { filter } = this.options;
     const { digests, lookup } = this.replica;
     let count = 0;
     let digest = 0n;
-    for (const namespace of coveredNamespaces(lookup.namespaces(), filter)) {
+    for (const namespace of coveredNamespaces(lookup.namespaces(), this.options.filter)) {
       if (!this.options.allowed(namespace)) continue;
-      const sum: DigestSum = digests.of(namespace, (add) => {
-        const cursor = lookup.cursor();
-        cursor.seek(`${namespace}\0`);
-        for (let r = cursor.next(); r !== undefined && r.namespace === namespace; r = cursor.next()) add(deltaId(r));
-      });
+      if (!digests.isTracked(namespace)) this.#sum(namespace, Number.POSITIVE_INFINITY);
+      const sum = digests.find(namespace);
+      if (sum === undefined) continue;
       count += sum.count;
       digest = BigInt.asUintN(64, digest + sum.value);
     }

@@ -118,6 +118,6 @@ export function keyParts(key: KeyText): EntryKey {
 }
 
 /** `<node_id>/<generation>/<seq>`: the same on every node. */
-export function deltaId(record: CatalogRecord): string {
+export function deltaId(record: Pick<CatalogRecord, "origin" | "seq">): string {
   return `${record.origin.id}/${record.seq}`;
 }

@@ -14,11 +14,11 @@ export function renewSelf(replica: Replica, generation: number): void {
   const { self, digests } = replica;
   assert(generation > self.generation, "a new generation is above the one before", { generation });
   const cells = self.log.list();
-  const counted = cells.filter((cell) => replica.view(cell.key) === cell && digests.isTracked(cell.namespace));
+  const counted = cells.filter((cell) => replica.view(cell.key) === cell && digests.trackedDelta(cell) !== undefined);
   // Readers' digests are sums of names that hold the generation.
-  for (const cell of counted) digests.viewChanged(cell.namespace, deltaId(cell), undefined);
+  for (const cell of counted) digests.viewChanged(cell, deltaId(cell), undefined);
   replica.renameSelf(generation);
-  for (const cell of counted) digests.viewChanged(cell.namespace, undefined, deltaId(cell));
+  for (const cell of counted) digests.viewChanged(cell, undefined, deltaId(cell));
   for (const cell of cells) {
     // Of equal stamps the higher origin id comes first.
     cell.peers?.sort(compareForView);

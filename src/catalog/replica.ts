@@ -8,6 +8,7 @@ import { Cell, type CellFields, join, lastTouchOf, type Origin, recordOf } from 
 import { ChangeLog } from "./change-log.ts";
 import { EmptiedNamespaces } from "./emptied.ts";
 import { carriedHlc, endersOf, Graveyard, hiddenBy } from "./graveyard.ts";
+import { KeyShards } from "./key-shards.ts";
 import type { Lookup } from "./lookup.ts";
 import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
@@ -35,7 +36,7 @@ export class Replica {
   #admits: ((cell: Cell) => boolean) | undefined;
   readonly #origins = new Origins();
   /** A cell of every key that has records but no view: tombstones, hidden orphans. */
-  readonly #absent = new Map<KeyText, Cell>();
+  readonly #absent = new KeyShards<KeyText, Cell>();
   readonly #byRevision = new ChangeLog<Cell>((cell) => cell.revision);
   #revision = 0;
   #collectedRevision = 0;
@@ -270,9 +271,7 @@ export class Replica {
     this.#byRevision.retire(revision);
     this.#collectedRevision = Math.max(this.#collectedRevision, revision);
     const rest = this.#leave(cell);
-    if (this.#absent.get(cell.key) !== cell) return;
-    if (rest === undefined) this.#absent.delete(cell.key);
-    else this.#absent.set(cell.key, rest);
+    if (this.#absent.get(cell.key) === cell) this.#absent.replace(cell.key, rest);
   }
 
   // ---- reading in order of change ----
@@ -389,12 +388,12 @@ export class Replica {
     if (winner !== undefined) {
       winner.show();
       if (seen !== winner) this.lookup.put(winner);
-      this.#absent.delete(key);
+      this.#absent.replace(key, undefined);
     } else {
       if (seen !== undefined && this.lookup.remove(seen) === 0) this.emptied.note(seen.namespace, this.#revision);
-      this.#absent.set(key, any);
+      this.#absent.replace(key, any);
     }
-    this.digests.viewChanged(any.namespace, seenDelta, this.digests.trackedDelta(winner));
+    this.digests.viewChanged(any, seenDelta, this.digests.trackedDelta(winner));
     return winner !== undefined;
   }
 }

@@ -3,16 +3,12 @@
  * one does not look at everything at once.
  */
 import type { Cell, Origin } from "./cell.ts";
+import { KeyShards } from "./key-shards.ts";
 import { BODY } from "./record.ts";
-
-/** Sets that the keys are spread over: one that grows is made anew, which takes a long turn for a million. */
-const SHARDS = 64;
-/** Letters at the end of a key that decide on its set. */
-const HASHED_LETTERS = 24;
 
 export class WholeTransfer {
   readonly #origin: Origin;
-  readonly #listed: Set<string>[] = Array.from({ length: SHARDS }, () => new Set());
+  readonly #listed = new KeyShards<string, true>();
   /** Held when the frame that covers it was taken in, and not listed by then. */
   readonly #missing: Cell[] = [];
   readonly #addedBefore: number;
@@ -36,7 +32,7 @@ export class WholeTransfer {
   }
 
   list(key: string): void {
-    this.#shard(key).add(key);
+    this.#listed.replace(key, true);
   }
 
   /** A record of it is held now. */
@@ -55,13 +51,6 @@ export class WholeTransfer {
   }
 
   #isMissing({ body, key }: Cell): boolean {
-    return body === BODY.ENTRY && !this.#shard(key).has(key);
-  }
-
-  #shard(key: string): Set<string> {
-    let hash = 0;
-    for (let i = Math.max(0, key.length - HASHED_LETTERS); i < key.length; i++) hash = (hash * 31 + key.charCodeAt(i)) | 0;
-    // There is a set for each remainder.
-    return this.#listed[(hash >>> 8) % SHARDS] ?? new Set();
+    return body === BODY.ENTRY && this.#listed.get(key) === undefined;
   }
 }

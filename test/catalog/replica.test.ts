@@ -354,6 +354,6 @@ test("equal stamps: of entries the higher origin id wins, and a tombstone does n
 
 test("namespace digests: one that nobody has entries in is not remembered, whoever asks for it", () => {
   const { replica } = new MeshNode("a");
-  for (let n = 0; n < 100; n++) replica.digests.of(`asked.${n}`, () => undefined);
+  for (let n = 0; n < 100; n++) replica.digests.fill(`asked.${n}`, 1, () => () => undefined);
   expect(replica.digests.isTracked("asked.7")).toBe(false);
 });

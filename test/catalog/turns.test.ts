@@ -2,7 +2,9 @@
 import { expect, test } from "vitest";
 import { Feed } from "../../src/catalog/feed.ts";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
-import { Reader } from "../../src/catalog/reader.ts";
+import { DigestSum } from "../../src/catalog/namespace-digest.ts";
+import { Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
+import { BODY, deltaId } from "../../src/catalog/record.ts";
 import { timeOf } from "../fakes/history.ts";
 import { counting, fill, keysOf } from "../fakes/many.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -12,8 +14,8 @@ const MOST = 10_001;
 const T = timeOf(1, 0);
 const LATER = timeOf(10_000, 0);
 
-function watch(node: MeshNode, filter: Filter): Feed {
-  const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: "e", isNamesOnly: false, withDigest: false };
+function watch(node: MeshNode, filter: Filter, withDigest = false): Feed {
+  const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: "e", isNamesOnly: false, withDigest };
   return new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 100 }, T);
 }
 
@@ -39,4 +41,28 @@ test("who gives looks at some records at a time, also where none of them is for 
   expect([visited.count <= MOST, first.isLast, first.through]).toEqual([true, false, MOST - 1]);
   const second = node.frame(self, { after: first.through, isComplete: true }, 1_000_000_000);
   expect([second.isLast, first.records.length + second.records.length]).toEqual([true, MANY]);
+});
+
+test("the first digest of a large namespace is summed some entries at a time; what changes meanwhile is in it", () => {
+  const node = new MeshNode("a");
+  const keys = keysOf(MANY);
+  fill(node, keys);
+  const feed = watch(node, { ...ANY, namespace: "other" }, true);
+  let [message, turns] = [feed.next(T, 1_000_000, true), 0];
+  while (message?.snapshot !== SNAPSHOT.END) {
+    if (feed.isUnfinished) {
+      turns += 1;
+      // One of each end of the order, and one that goes.
+      fill(node, [keys[0]!, keys.at(-1)!]);
+      const gone = node.replica.view(keys[turns]!)!;
+      node.replica.stageTombstone(gone, BODY.EXPIRED, gone.hlc + 1);
+      node.replica.commit(node.replica.lastSeq, T);
+    }
+    message = feed.next(T, 1_000_000, true);
+  }
+  expect(turns).toBeGreaterThanOrEqual(2);
+  const visible = keys.flatMap((key) => node.replica.view(key) ?? []);
+  const sum = new DigestSum();
+  for (const record of visible) sum.add(deltaId(record));
+  expect(message.digest).toEqual({ count: MANY - turns, digest: sum.value });
 });

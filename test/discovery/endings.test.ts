@@ -1,9 +1,10 @@
 /** Own entries that end by another origin's word, or because the node leaves (semantics.md, Several origins for one key, Stop). */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, deltaId } from "../../src/catalog/record.ts";
 import { renewSelf } from "../../src/catalog/renew.ts";
 import { at, caller, command, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
+import { sumOf } from "../fakes/replica-check.ts";
 
 test("an own record that another origin's `unregistered` hides ends, and its lease only when that was static and is empty", () => {
   const r = new Registry();
@@ -92,7 +93,7 @@ test("a new generation holds what the old one held, staged or not, under the sam
   r.register("ann", [draft("web"), draft("db")], at(0));
   r.registrar.register(caller("ann"), again("api"), at(1));
   const { revision } = r.replica;
-  const sum = () => r.replica.digests.of("svc", (add) => seen(r).forEach((id) => add(id)));
+  const sum = () => sumOf(r.replica.digests, "svc", records(r));
   const before = sum().value;
   renewSelf(r.replica, 2);
   r.flush(at(2));
@@ -103,7 +104,7 @@ test("a new generation holds what the old one held, staged or not, under the sam
   expect(sum().value).not.toBe(before);
   const fresh = new Registry(r.disk);
   renewSelf(fresh.replica, 2);
-  expect(sum().value).toBe(fresh.replica.digests.of("svc", (add) => seen(fresh).forEach((id) => add(id))).value);
+  expect(sum().value).toBe(sumOf(fresh.replica.digests, "svc", records(fresh)).value);
 });
 
 test("what others hold of the old generation comes back as another origin's: newer wins, and what it unregistered stays gone", () => {
@@ -123,10 +124,14 @@ function again(name = "web") {
 
 /** Delta ids of what is visible, in key order. */
 function seen(r: Registry): readonly string[] {
-  const ids: string[] = [];
+  return records(r).map(deltaId);
+}
+
+function records(r: Registry): readonly CatalogRecord[] {
+  const all: CatalogRecord[] = [];
   const cursor = r.replica.lookup.cursor();
-  for (let record = cursor.next(); record !== undefined; record = cursor.next()) ids.push(`${record.origin.id}/${record.seq}`);
-  return ids;
+  for (let record = cursor.next(); record !== undefined; record = cursor.next()) all.push(record);
+  return all;
 }
 
 test("Why: an `expired` of a clock that is a day ahead draws no later write after it: those of two sides of a cut stay in order", () => {

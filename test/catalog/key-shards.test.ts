@@ -1,0 +1,34 @@
+/** Keys are spread over many maps, so that none of them becomes large. */
+import { expect, test } from "vitest";
+import { KeyShards, shardOf } from "../../src/catalog/key-shards.ts";
+import { type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
+
+function key(name: string, instanceId: string): KeyText {
+  return keyText({ kind: KIND.SERVICE, namespace: "svc.market", name, instanceId, clusterId: "c1" });
+}
+
+test.each<{ what: string; keyOf: (i: number) => KeyText }>([
+  { what: "numbered instances", keyOf: (i) => key("n", `i${i}`) },
+  { what: "numbered names", keyOf: (i) => key(`n${i}`, "1") },
+  { what: "host names", keyOf: (i) => key("web", `host-${i}.example.net`) },
+])("no map has more than three times its part of many keys: $what", ({ keyOf }) => {
+  const counts = new Map<number, number>();
+  for (let i = 0; i < 20_000; i++) counts.set(shardOf(keyOf(i)), (counts.get(shardOf(keyOf(i))) ?? 0) + 1);
+  expect(Math.max(...counts.values())).toBeLessThan((3 * 20_000) / 64);
+});
+
+test("it is a map", () => {
+  const shards = new KeyShards<KeyText, number>();
+  const [a, b] = [key("a", "1"), key("b", "1")];
+  shards.replace(a, undefined);
+  expect(shards.get(a)).toBeUndefined();
+  shards.replace(a, 1);
+  shards.replace(a, 2);
+  shards.replace(b, 3);
+  expect([shards.get(a), shards.get(b)]).toEqual([2, 3]);
+  shards.replace(a, undefined);
+  shards.replace(a, undefined);
+  expect([shards.get(a), shards.get(b)]).toEqual([undefined, 3]);
+  shards.replace(b, undefined);
+  expect(shards.get(b)).toBeUndefined();
+});
