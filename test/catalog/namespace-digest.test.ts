@@ -73,7 +73,7 @@ test("a namespace that became empty is forgotten and summed anew", () => {
 });
 
 test("it may be summed a few at a time: what changes meanwhile, before the place and behind it, is in the sum as it is in the end", () => {
-  const change = fc.tuple(fc.constantFrom(..."abcdefghij"), fc.boolean());
+  const change = fc.tuple(fc.constantFrom("a", "b", "c", "d", "e", "f", "g", "h"), fc.boolean());
   fc.assert(
     fc.property(fc.array(change), fc.array(fc.tuple(fc.integer({ min: 1, max: 3 }), fc.array(change))), (first, turns) => {
       const svc = new Visible();
