@@ -1,6 +1,6 @@
 /**
- * A node whose directory is copied, moved, restored and frozen, in small worlds of members: of two nodes with one id at most one takes writes,
- * and an honest one is never locked out (semantics.md, Two nodes with one id).
+ * A node whose directory is copied, moved, restored and frozen, in small worlds of members: of two nodes with one id at most one takes writes, one
+ * that answers keeps its id, none that lacks what was written gets it, and an honest one is never locked out (semantics.md, Two nodes with one id).
  */
 import { expect, test } from "vitest";
 import { Rng } from "../../src/lib/rng.ts";
@@ -64,18 +64,33 @@ test("of two nodes with one id at most one takes writes once news has gone round
     const { world, rng } = copies;
     const directories: Directory[] = [copies.start([], 0)];
     world.runFor(SETTLE_MS);
+    // Who took writes last, and whether it stood still since.
+    let last = copies.running[0];
+    let frozen: WorldNode | undefined;
     for (let step = 0; step < STEPS; step++) {
       const place = rng.int(3);
       const victim = copies.running[rng.int(Math.max(1, copies.running.length))]?.node;
       const from = directories[rng.int(directories.length)] ?? [];
       const isFree = copies.running.every((each) => each.place !== place);
       if (rng.int(3) === 0 && victim !== undefined) copies.kill(victim);
-      else if (rng.int(4) === 0 && victim?.state === "up") world.freeze(victim, rng.int(8000));
-      else if (isFree && copies.running.length < 3) directories.push(copies.start(from, place));
+      else if (rng.int(4) === 0 && victim?.state === "up") {
+        world.freeze(victim, rng.int(8000));
+        if (victim === last?.node) frozen = victim;
+      } else if (isFree && copies.running.length < 3) directories.push(copies.start(from, place));
       world.runFor(rng.int(2) === 0 ? rng.int(2000) : SETTLE_MS);
       if (copies.running.some(({ node }) => node.state === "frozen")) continue;
       world.runFor(SETTLE_MS);
       const writers = copies.writers();
+      const [writer] = writers;
+      const isUntouched = last !== undefined && last.node !== frozen && copies.running.some(({ node }) => node === last?.node);
+      if (isUntouched && writer !== last?.node)
+        expect.fail(`seed ${seed}, step ${step}: ${last?.node.facts.boot} lost its id though it answered`);
+      const taken = copies.running.find(({ node }) => node === writer);
+      const lastBoot = last?.node.facts.boot;
+      if (taken !== undefined && lastBoot !== undefined && !taken.directory.includes(lastBoot))
+        expect.fail(`seed ${seed}, step ${step}: ${writer?.facts.boot} was taken, and has nothing of ${lastBoot}`);
+      last = taken;
+      frozen = undefined;
       if (writers.length > 1)
         expect.fail(`seed ${seed}, step ${step}: ${writers.map(({ facts }) => facts.boot).join(" and ")} both take writes`);
       twoCount += copies.running.length > 1 ? 1 : 0;
