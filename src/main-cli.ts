@@ -41,6 +41,7 @@ const world = await openWorld({
     decode: async (label) => (await import("./dns/names.ts")).decodeLabel(label),
   },
   secretFileWarnings: async (settings) => (await import("./node-secret-files.ts")).secretFileWarnings(settings),
+  fileFaults: async (settings) => (await import("./node-file-faults.ts")).fileFaults(settings),
   readPolicy: async (text) => (await import("./main-policy.ts")).readPolicy(text),
   writePolicy: async (policy, format) => (await import("./main-policy.ts")).writePolicy(policy, format),
   verifyAudit: async (text) => (await import("./main-policy.ts")).verifyAudit(text),

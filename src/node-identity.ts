@@ -104,7 +104,7 @@ async function openTokens({ settings, log, now }: IdentityOptions, defaults: { r
   return verifier;
 }
 
-function readCredentials({ tenants }: Settings, clusterId: string): readonly Credential[] {
+export function readCredentials({ tenants }: Settings, clusterId: string): readonly Credential[] {
   const seen = new Map<string, number>();
   return tenants.credentials.map((row, i) => {
     const digest = row.tokenSha256 ?? sha256Hex(readToken(row.tokenFile ?? "", `tenants.credentials[${i}].token_file`));

@@ -73,6 +73,8 @@ export interface World {
   writePolicy(policy: PolicySet, format: "yaml" | "json"): Promise<string>;
   /** What is wrong with the files of keys and tokens that settings name, a line each. */
   secretFileWarnings(settings: Settings): Promise<readonly string[]>;
+  /** Why a node could not start with the files that settings name, a line each. */
+  fileFaults(settings: Settings): Promise<readonly string[]>;
   /** Follows the hash chain of an audit log in JSON lines. */
   verifyAudit(text: string): Promise<ChainReading>;
   /** Runs a node until it is told to stop. Throws when it cannot start. */

@@ -226,6 +226,11 @@ class Keys {
   }
 }
 
+/** Rejects when the file cannot be read or holds no keys. */
+export async function checkKeyFile(path: string): Promise<void> {
+  keySetOf(await readFile(path, "utf8"), path);
+}
+
 function keySetOf(text: string, from: string): JWTVerifyGetKey {
   try {
     // jose checks the form and takes a copy; the cast only gets it there.

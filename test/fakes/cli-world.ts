@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { runCli } from "../../src/cli/run.ts";
 import type { ServeRequest, World } from "../../src/cli/world.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main-policy.ts";
+import { fileFaults } from "../../src/node-file-faults.ts";
 import { secretFileWarnings } from "../../src/node-secret-files.ts";
 
 export interface Ran {
@@ -56,6 +57,7 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
       decode: async (label) => (label.startsWith("l-") ? label.slice(2) : undefined),
     },
     secretFileWarnings: async (settings) => secretFileWarnings(settings),
+    fileFaults,
     readPolicy: async (text) => readPolicy(text),
     writePolicy: async (policy, format) => writePolicy(policy, format),
     verifyAudit: async (text) => verifyAudit(text),

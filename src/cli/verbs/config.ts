@@ -1,5 +1,5 @@
 /** Verbs about settings, and reading a settings file for `serve`. */
-import { type Effective, listSettings, loadConfig, problemText, type SettingSource } from "../../config.ts";
+import { type Effective, listSettings, loadConfig, problemText, type SettingSource, type Settings } from "../../config.ts";
 import { exposureFaults, exposureWarnings } from "../../config-exposure.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { readInput } from "../input.ts";
@@ -14,10 +14,15 @@ async function readSettings(world: World, name: string): Promise<NonNullable<Set
   return { name, format, text: await readInput(world, name, MAX_CONFIG_BYTES) };
 }
 
-/** As `readEffective`, for a node: what would leave it open by accident is refused like a setting that is wrong. */
+/** Why a node would not start with settings that are right in themselves: it would be open by accident, or a file is not what it should be. */
+async function startFaults(world: World, settings: Settings): Promise<readonly string[]> {
+  return [...exposureFaults(settings), ...(await world.fileFaults(settings))];
+}
+
+/** As `readEffective`, for a node: what would keep it from starting is refused like a setting that is wrong. */
 export async function readForNode(world: World, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
   const effective = await readEffective(world, file, flags);
-  const faults = exposureFaults(effective.settings);
+  const faults = await startFaults(world, effective.settings);
   if (faults.length > 0) throw new CommandError(faults.join("\n"), EXIT.usage);
   return effective;
 }
@@ -35,7 +40,7 @@ export const validate: Verb = async ({ world, args, flags, out }) => {
   const loaded = loadConfig({ file: await readSettings(world, name), env: {}, flags: new Map() });
   const source = `file ${name}`;
   const problems = loaded.ok
-    ? exposureFaults(loaded.effective.settings).map((message) => ({ path: "", message, source }))
+    ? (await startFaults(world, loaded.effective.settings)).map((message) => ({ path: "", message, source }))
     : loaded.problems;
   const warnings = loaded.ok
     ? [...exposureWarnings(loaded.effective.settings), ...(await world.secretFileWarnings(loaded.effective.settings))]

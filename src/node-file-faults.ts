@@ -1,0 +1,67 @@
+/** Files that settings name and a start needs: what would keep a node from starting is found before anything is opened. */
+import { readFileSync } from "node:fs";
+import { createSecureContext } from "node:tls";
+import type { Settings } from "./config.ts";
+import { readCredentials } from "./node-identity.ts";
+import { readClusterTokens } from "./node-mesh-options.ts";
+import { checkKeyFile } from "./policy/tokens.io.ts";
+
+interface TlsSettings {
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+  readonly caFile: string | undefined;
+}
+
+/** Each in one line, naming the setting and the file and never what is in it. */
+export async function fileFaults(settings: Settings): Promise<readonly string[]> {
+  const { tls, fabric, tenants, node } = settings;
+  const hasFabric = fabric.enabled !== false;
+  const jwksFile = tenants.jwt?.jwksFile;
+  return [
+    ...tlsFaults("tls", tls),
+    ...(hasFabric ? tlsFaults("fabric", fabric) : []),
+    ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
+    ...(await faultOf(() => readCredentials(settings, node.clusterId))),
+    ...(jwksFile === undefined ? [] : await faultOf(() => checkKeyFile(jwksFile), "tenants.jwt.jwks_file: ")),
+  ];
+}
+
+async function faultOf(read: () => unknown, before = ""): Promise<readonly string[]> {
+  try {
+    await read();
+    return [];
+  } catch (error) {
+    return [`${before}${error instanceof Error ? error.message : String(error)}`];
+  }
+}
+
+/** Of certificate and key, what OpenSSL says of them is not passed on: no words of a key file may be told. */
+function tlsFaults(group: "tls" | "fabric", { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
+  const faults: string[] = [];
+  const read = (setting: string, path: string | undefined): Buffer | undefined => {
+    try {
+      return path === undefined ? undefined : readFileSync(path);
+    } catch (error) {
+      faults.push(`${group}.${setting}: ${error instanceof Error ? error.message : `cannot read ${path}`}`);
+      return undefined;
+    }
+  };
+  const [cert, key] = [read("cert_file", certFile), read("key_file", keyFile)];
+  read("ca_file", caFile);
+  const isCertFit = cert === undefined || isFit({ cert });
+  const isKeyFit = key === undefined || isFit({ key });
+  if (!isCertFit) faults.push(`${group}.cert_file: ${certFile} holds no certificate in PEM`);
+  if (!isKeyFit) faults.push(`${group}.key_file: ${keyFile} holds no private key in PEM that is not encrypted`);
+  if (cert && key && isCertFit && isKeyFit && !isFit({ cert, key }))
+    faults.push(`${group}.key_file: ${keyFile} is not the key of ${certFile}`);
+  return faults;
+}
+
+function isFit(parts: { readonly cert?: Buffer; readonly key?: Buffer }): boolean {
+  try {
+    createSecureContext(parts);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,85 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { newAuthority } from "./fakes/certificate.ts";
+import { waymark } from "./fakes/cli-world.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "waymark-files-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+const authority = newAuthority();
+const [one, other] = [authority.issue("one"), authority.issue("other")];
+const FILES = {
+  cert: file("cert.pem", one.cert),
+  key: file("key.pem", one.key),
+  ca: file("ca.pem", authority.cert),
+  otherKey: file("other.pem", other.key),
+  token: file("token", "a-token-long-enough-1\n"),
+  short: file("short", "SECRET\n"),
+  words: file("words", "SECRET of two words\n"),
+  keys: file("keys.json", '{ "keys": [] }'),
+};
+const SHA = "a".repeat(64);
+const JWT = { issuer: "https://issuer.example", audience: "waymark" };
+const absent = join(folder, "absent");
+
+test.each([
+  { settings: { fabric: { cluster_token_file: absent } }, says: ["fabric.cluster_token_file: ENOENT"] },
+  { settings: { fabric: { cluster_token_file: FILES.short } }, says: ["fabric.cluster_token_file: ", "16 to 1024"] },
+  { settings: { tls: { cert_file: absent, key_file: absent } }, says: ["tls.cert_file: ENOENT", "tls.key_file: ENOENT"] },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: absent } }, says: ["tls.ca_file: ENOENT"] },
+  { settings: { tls: { cert_file: FILES.words, key_file: FILES.key } }, says: ["tls.cert_file: ", "no certificate"] },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.words } }, says: ["tls.key_file: ", "no private key"] },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.otherKey } }, says: ["tls.key_file: ", "is not the key of"] },
+  { settings: { fabric: { cert_file: absent, key_file: FILES.key, ca_file: FILES.ca } }, says: ["fabric.cert_file: ENOENT"] },
+  { settings: { tenants: { credentials: [{ tenant: "t", token_file: absent }] } }, says: ["tenants.credentials[0].token_file: ENOENT"] },
+  { settings: { tenants: { credentials: [{ tenant: "t", token_file: FILES.words }] } }, says: ["credentials[0].token_file: ", "one line"] },
+  {
+    settings: {
+      tenants: {
+        credentials: [
+          { tenant: "t", token_sha256: SHA },
+          { tenant: "u", token_sha256: SHA },
+        ],
+      },
+    },
+    says: ["tenants.credentials[1] has the same token as tenants.credentials[0]"],
+  },
+  { settings: { tenants: { jwt: { ...JWT, jwks_file: absent } } }, says: ["tenants.jwt.jwks_file: ENOENT"] },
+  { settings: { tenants: { jwt: { ...JWT, jwks_file: FILES.words } } }, says: ["tenants.jwt.jwks_file: ", "holds no JWKS"] },
+])("config validate and serve refuse what a start needs and a file is not: $says", async ({ settings, says }) => {
+  const files = { "node.json": JSON.stringify(settings) };
+  const checked = await waymark(["config", "validate", "node.json"], { files });
+  let hasStarted = false;
+  const serve = async (): Promise<void> => {
+    hasStarted = true;
+  };
+  const served = await waymark(["serve", "--ephemeral", "--config", "node.json"], { files, serve });
+  expect([checked.exit, served.exit, hasStarted]).toEqual([2, 2, false]);
+  for (const { stderr } of [checked, served]) {
+    for (const words of says) expect(stderr).toContain(words);
+    expect(stderr).not.toContain("SECRET");
+  }
+});
+
+test("files that are as they should be pass, and those of a fabric that is off are not looked at", async () => {
+  const { cert, key, ca, token, keys } = FILES;
+  for (const settings of [
+    {
+      tls: { cert_file: cert, key_file: key, ca_file: ca },
+      fabric: { cluster_token_file: token, cert_file: cert, key_file: key, ca_file: ca },
+      tenants: { jwt: { ...JWT, jwks_file: keys }, credentials: [{ tenant: "t", token_file: token }] },
+    },
+    { fabric: { enabled: false, cluster_token_file: absent } },
+  ]) {
+    const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringContaining("node.json is valid") as string });
+  }
+});
