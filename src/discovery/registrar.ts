@@ -138,11 +138,11 @@ export class Registrar {
     return this.#remember(caller, command.idempotencyKey, { leaseId, ttlMs }, time);
   }
 
-  /** The ttl entries of a request get when they name none: their lease's. Throws `invalid_argument` on one that no lease may have. */
+  /** The ttl of a request's lease, in ms rounded up: entries that name none get it. Throws `invalid_argument` on one that no lease may have. */
   ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
     if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
     if (leaseId !== "") return this.#leases.find(leaseId)?.ttlMs;
-    return isStatic ? undefined : (ttlMs ?? this.#options.defaultTtlMs);
+    return isStatic ? undefined : Math.ceil(ttlMs ?? this.#options.defaultTtlMs);
   }
 
   /** Extends leases of this node; what it does not hold, or holds for somebody else, is reported as expired. */

@@ -305,7 +305,11 @@ export class MethodChain {
         if (this.#need.isForOwners && isDenied) this.#tellRefused(thrown, context.caller, context.requestId);
         return this.#refuse(thrown, exchange, context.requestId, context.time);
       }
-      exchange.succeed(response, context);
+      try {
+        exchange.succeed(response, context);
+      } catch (unsendable) {
+        return this.#refuse(unsendable, exchange, context.requestId, context.time);
+      }
       this.finish(exchange, context.time, 0);
     };
     const { timeoutMs } = exchange;

@@ -84,7 +84,7 @@ export function termsOf(terms: readonly string[], field: string, max: number, bo
   return terms.length === 1 ? terms : terms.toSorted();
 }
 
-/** A Duration in ms; undefined when absent. Throws when it is negative or not well-formed. */
+/** A Duration in ms, with what it has of a part of one; undefined when absent. Throws when it is negative or not well-formed. */
 export function durationMs(duration: Duration | undefined, field: string): number | undefined {
   if (duration === undefined) return undefined;
   const ms = Number(duration.seconds) * 1000 + duration.nanos / 1e6;

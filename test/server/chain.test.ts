@@ -152,6 +152,21 @@ test("a promise in time is answered with what it settles to, and its timer is ca
   expect(observed).toMatchObject([{ code: "INVALID_ARGUMENT" }]);
 });
 
+test.each(["at once", "later"])("an answer that cannot be sent, given %s, fails its own call and nothing else", async (when) => {
+  const { chain, observed } = demoChain();
+  const { service } = demoService();
+  const handle = () => (when === "later" ? Promise.resolve(new Uint8Array()) : new Uint8Array());
+  const method = chain.method(DiscoveryService.method.catalogQuery, { ...service.handlers["catalogQuery"], kind: "unary", handle });
+  const exchange = new FakeExchange();
+  exchange.succeed = () => {
+    throw new Error("cannot encode field waymark.discovery.v1.X.y");
+  };
+  method.unary(request("a"), exchange);
+  await settled();
+  expect(exchange.answers).toMatchObject([{ code: 13 }]);
+  expect(observed).toMatchObject([{ code: "INTERNAL" }]);
+});
+
 test("a draining server refuses new calls, and tells open streams to leave once", () => {
   const { chain } = demoChain();
   const told: WaymarkError[] = [];
