@@ -276,7 +276,8 @@ function refuseWhile(directory: string, condition: string): void {
 test("a disk that refuses is said to who waits; the records wait, in order, and are written when it takes them again", async () => {
   using directory = temporaryDirectory();
   await (await openLog(directory.path)).close();
-  refuseWhile(directory.path, `unixepoch('subsec') * 1000 < ${Date.now() + 1500}`);
+  // Longer than it may take a busy machine to open the log and to be refused once.
+  refuseWhile(directory.path, `unixepoch('subsec') * 1000 < ${Date.now() + 8000}`);
   const metrics = new Metrics();
   await using log = await openLog(directory.path, { metrics });
   for (const detail of ["one", "two"]) log.record(event({ detail }));
