@@ -90,7 +90,7 @@ export async function frozenFor(ttlCount: number): Promise<{ readonly ended: rea
   await using watch = new ProvedWatch([b.grpc]);
   await watch.holds(names);
 
-  await register(a, "moved", "15s", "old");
+  await register(a, "moved", "10s", "old");
   await watch.holds([...names, "moved"]);
   await freeze(a, ttlCount * TTL_MS, async () => void (await register(b, "moved", "60s", "new")));
   await answered();
