@@ -31,7 +31,7 @@ export interface ConnectOptions {
   readonly token?: string;
   /** TLS; plain text when absent. */
   readonly tls?: TlsFiles;
-  /** Deadline of a call that names none; default 10 s. */
+  /** Deadline of a call that names none, and of connecting for a stream; default 10 s. */
   readonly timeoutMs?: number;
 }
 
@@ -60,9 +60,11 @@ class GrpcChannel implements Channel {
   readonly server: string;
   readonly #client: GrpcClient;
   readonly #metadata: Metadata;
+  readonly #timeoutMs: number;
 
-  constructor(server: string, { token, tls }: ConnectOptions) {
+  constructor(server: string, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: ConnectOptions) {
     this.server = server;
+    this.#timeoutMs = timeoutMs;
     const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
     const channelCredentials = tls
       ? credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert))
@@ -112,13 +114,21 @@ class GrpcChannel implements Channel {
     const cancel = (): void => call.cancel();
     if (signal?.aborted === true) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
+    // A stream has no deadline, but the server must have said something: who has, and is silent then, has nothing to tell.
+    let isMute = false;
+    const opening = setTimeout(() => {
+      isMute = !this.#isConnected();
+      if (isMute) call.cancel();
+    }, this.#timeoutMs);
     try {
       const messages: AsyncIterable<MessageShape<O>> = call;
       yield* messages;
     } catch (error) {
+      if (isMute) throw this.#muteFailure();
       if (isServiceError(error)) throw this.#failure(error);
       throw error;
     } finally {
+      clearTimeout(opening);
       signal?.removeEventListener("abort", cancel);
       // An error event after the reader left has nobody to go to; it is the cancellation itself.
       call.on("error", () => {});
@@ -130,15 +140,24 @@ class GrpcChannel implements Channel {
     this.#client.close();
   }
 
+  /** Whether the server has spoken HTTP/2 to us, and is not known to be gone since. */
+  #isConnected(): boolean {
+    return this.#client.getChannel().getConnectivityState(false) === connectivityState.READY;
+  }
+
+  #muteFailure(): RequestError {
+    const message = `no answer within ${durationText(this.#timeoutMs)}`;
+    return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, server: this.server });
+  }
+
   #failure(error: ServiceError, timeoutMs?: number): RequestError {
     const details = error.metadata.get("grpc-status-details-bin")[0];
-    const isConnected = this.#client.getChannel().getConnectivityState(false) === connectivityState.READY;
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
     return decodeFailure({
       code: error.code,
       message: messageOf(error, timeoutMs),
       details: typeof details === "string" ? undefined : details,
-      isReachable: isConnected || !isTransport,
+      isReachable: this.#isConnected() || !isTransport,
       server: this.server,
     });
   }

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
@@ -58,6 +60,32 @@ test("nobody is told that a watch is still being worked on once it has begun", a
   interrupt.abort();
   expect((await watching).exit).toBe(0);
   expect(late.filter((text) => text.includes("still working"))).toEqual([]);
+});
+
+test("a watch ends at --timeout where a server takes the connection and says nothing", async () => {
+  const mute = createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
+  await once(mute, "listening");
+  const { port } = mute.address() as AddressInfo;
+  const argv = ["discovery", "watch", "--timeout", "500ms", "--quiet", "--server"];
+  const patience = AbortSignal.timeout(60_000);
+  const ran = await waymark([...argv, `127.0.0.1:${port}`], { interrupt: patience });
+  mute.close();
+  expect(ran).toMatchObject({ exit: 3, stdout: "" });
+  expect(ran.stderr).toContain("no answer within 500ms");
+});
+
+test("a watch that has nothing to tell lasts longer than --timeout", async () => {
+  const fake = await startFake();
+  fake.watchScript = [[]];
+  const interrupt = new AbortController();
+  const watching = waymark(["discovery", "watch", "--timeout", "300ms", "--quiet", "--server", fake.address], {
+    interrupt: interrupt.signal,
+  });
+  await until("it is open", () => fake.watchRequests.length > 0);
+  const openedMs = performance.now();
+  await until("the time is over", () => performance.now() > openedMs + 900);
+  interrupt.abort();
+  expect(await watching).toEqual({ exit: 0, stdout: "", stderr: "" });
 });
 
 test("a watch that is cut resumes from the last whole cursor and tells nothing twice", async () => {
