@@ -21,7 +21,7 @@ export interface RequestErrorFacts {
   readonly server: string;
 }
 
-/** A call that failed. Match `reason` or `code`, never the text. */
+/** A call that failed. Match `facts.reason` or `facts.code`, never the text. */
 export class RequestError extends Error {
   readonly facts: RequestErrorFacts;
 

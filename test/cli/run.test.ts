@@ -294,7 +294,7 @@ test("serve hands over settings with their origins and prints one ready line", a
     },
   });
   expect(exit).toBe(0);
-  expect(stdout).toBe('{"event":"ready","nodeId":"n1","listeners":{"grpc":"127.0.0.1:5"}}\n');
+  expect(stdout).toBe('{"event":"ready","node_id":"n1","listeners":{"grpc":"127.0.0.1:5"}}\n');
 });
 
 test.each([

@@ -106,14 +106,20 @@ export async function waymarkProcess(argv: readonly string[], input?: string): P
   return new CommandProcess(argv, input).finished();
 }
 
+/** The one line of `serve -o json`, the same in all versions. */
+interface ReadyLine {
+  readonly node_id: string;
+  readonly listeners: Readonly<Record<string, string>>;
+}
+
 export class NodeProcess implements AsyncDisposable {
   readonly command: CommandProcess;
   readonly nodeId: string;
   readonly listeners: Readonly<Record<string, string>>;
 
-  constructor(command: CommandProcess, ready: { readonly nodeId: string; readonly listeners: Readonly<Record<string, string>> }) {
+  constructor(command: CommandProcess, ready: ReadyLine) {
     this.command = command;
-    this.nodeId = ready.nodeId;
+    this.nodeId = ready.node_id;
     this.listeners = ready.listeners;
   }
 
@@ -162,8 +168,7 @@ export async function startNodeProcess(
     const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper, program);
     onSpawn(command.pid);
     try {
-      const ready: unknown = JSON.parse(await command.line(/"event":"ready"/));
-      return new NodeProcess(command, ready as ConstructorParameters<typeof NodeProcess>[1]);
+      return new NodeProcess(command, JSON.parse(await command.line(/"event":"ready"/)) as ReadyLine);
     } catch (error) {
       // Nobody else would stop it.
       await command[Symbol.asyncDispose]();

@@ -32,7 +32,7 @@ export const serve: Verb = async ({ world, flags, out }) => {
     effective,
     ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(world, grpc, out) }),
     onReady: ({ nodeId, listeners }) => {
-      if (out.isMachine) out.line({ event: "ready", nodeId, listeners }, { columns: [], rows: [] });
+      if (out.isMachine) out.line({ event: "ready", node_id: nodeId, listeners }, { columns: [], rows: [] });
       else out.note(...readyLines(nodeId, listeners, hasDemo));
     },
   });
