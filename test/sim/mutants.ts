@@ -430,8 +430,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/feed.ts",
-        find: "    const isEnd = isReady && to === reader.replica.revision && !reader.isOwed;",
-        replace: "    const isEnd = to === reader.replica.revision && !reader.isOwed;",
+        find: "    const mayEnd = isReady && to === reader.replica.revision && !reader.isOwed;",
+        replace: "    const mayEnd = to === reader.replica.revision && !reader.isOwed;",
       },
     ],
     withinSeeds: 200,
