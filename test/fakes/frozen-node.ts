@@ -92,7 +92,7 @@ export async function frozenFor(ttlCount: number): Promise<{ readonly ended: rea
 
   await register(a, "moved", "10s", "old");
   await watch.holds([...names, "moved"]);
-  await freeze(a, ttlCount * TTL_MS, async () => void (await register(b, "moved", "60s", "new")));
+  await freeze(a, ttlCount * TTL_MS, async () => void (await register(b, "moved", "600s", "new")));
   await answered();
   // The lease it left at the frozen node has what was left of it, then runs out, and ends nothing of the new one.
   await expect.poll(() => ranOut(a)).toBe(1);

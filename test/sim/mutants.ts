@@ -410,7 +410,7 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "|| !isListed(status)) continue;",
       },
     ],
-    withinSeeds: 100,
+    withinSeeds: 200,
   },
   {
     name: "END of a node behind its cursor",
