@@ -23,7 +23,8 @@ import { Hlc } from "./lib/hlc.ts";
 import type { RootLog } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { Metrics } from "./lib/metrics.ts";
-import { skippedNowMs } from "./lib/patient-time.io.ts";
+import type { Patience } from "./lib/patience.ts";
+import { patienceOfLoop } from "./lib/patient-time.io.ts";
 import { AccessTrail } from "./node-access.ts";
 import { NodeLimits } from "./node-limits.ts";
 import { HISTORY_BOUNDS, PolicyEngine } from "./policy/engine.ts";
@@ -85,8 +86,8 @@ export interface CoreOptions {
   readonly settings: Settings;
   readonly log: RootLog;
   readonly version: string;
-  /** As `RegistrarOptions.skippedMs`; the standstills of this process unless given. */
-  readonly skippedMs?: (monoMs: number) => number;
+  /** As `RegistrarOptions.patience`; the clock of this process's loop unless given. */
+  readonly patience?: Patience;
 }
 
 /** The process's two clocks. */
@@ -227,7 +228,7 @@ interface WriteRules {
 }
 
 function buildCatalog(
-  { settings: { node, catalog, limits }, skippedMs = skippedNowMs }: CoreOptions,
+  { settings: { node, catalog, limits }, patience = patienceOfLoop() }: CoreOptions,
   journal: Journal,
   { lookup, rules, hooks }: { lookup: Lookup; rules: WriteRules; hooks: CoreHooks },
 ) {
@@ -249,7 +250,7 @@ function buildCatalog(
     maxIdempotencyKeys: catalog.maxIdempotencyKeys,
     collectsByAge: () => hooks.collectsByAge(),
     newToken: () => token(12),
-    skippedMs,
+    patience,
   };
   return { replica, leases, drafter, hlc, registrar: new Registrar(options, { replica, leases, drafter, hlc, quotas }) };
 }

@@ -13,6 +13,7 @@ import { sameFilter } from "../catalog/traits.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
+import { ALL_TIME_COUNTS, type Patience } from "../lib/patience.ts";
 import type { Caller } from "../policy/caller.ts";
 import type { Quotas } from "../policy/quotas.ts";
 import { Answers, type Registered } from "./answers.ts";
@@ -39,8 +40,8 @@ export interface RegistrarOptions extends Publishing {
   readonly collectsByAge?: () => boolean;
   /** A new lease id's random part; 16 characters or so. */
   readonly newToken: () => string;
-  /** How much of the time until then does not count for leases, because this node stood still in it. Absent: nothing. */
-  readonly skippedMs?: (monoMs: number) => number;
+  /** The clock of leases, in which standstills of this node hardly count. Absent: all time counts. */
+  readonly patience?: Patience;
 }
 
 export interface RegistrarParts {
@@ -66,6 +67,7 @@ const TICK_COUNT = 2000;
 
 export class Registrar {
   readonly #options: RegistrarOptions;
+  readonly #patience: Patience;
   readonly #replica: Replica;
   readonly #leases: Leases;
   readonly #drafter: Drafter;
@@ -83,13 +85,12 @@ export class Registrar {
   /** Keys whose row must be written again though the record is the same: they moved to another lease. */
   #moved = new Set<KeyText>();
   #takenSeq: number;
-  /** Of the time until the last look. */
-  #skippedMs = 0;
   /** Leases that ran out since the start. */
   expiredCount = 0;
 
   constructor(options: RegistrarOptions, parts: RegistrarParts) {
     this.#options = options;
+    this.#patience = options.patience ?? ALL_TIME_COUNTS;
     this.#replica = parts.replica;
     this.#leases = parts.leases;
     this.#drafter = parts.drafter;
@@ -123,7 +124,7 @@ export class Registrar {
 
   /** Puts entries under a lease: all of them, or none. The answer holds once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): Registered {
-    const retry = this.#answers.find(caller, command.idempotencyKey, this.leaseMs(time));
+    const retry = this.#answers.find(caller, command.idempotencyKey, this.#patience.dueMs(time.monoMs));
     if (retry !== undefined) return retry;
     this.#checkKeys(caller, command.drafts);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
@@ -196,25 +197,24 @@ export class Registrar {
 
   /** Ends expired leases and collects old tombstones; a bounded amount a call. */
   tick(time: Time): void {
-    const leaseMs = this.leaseMs(time);
-    const expired = this.#leases.expire(leaseMs, TICK_COUNT);
+    const dueMs = this.#patience.dueMs(time.monoMs);
+    const expired = this.#leases.expire(dueMs, TICK_COUNT);
     this.expiredCount += expired.length;
     for (const id of expired) this.endings.lease(id, BODY.EXPIRED, time);
     this.endings.retry(time);
     this.#forget.push(...this.#replica.collect(time, TICK_COUNT, this.#collectsByAge ? "age" : "count"));
-    this.#answers.sweep(leaseMs);
+    this.#answers.sweep(dueMs);
   }
 
-  /** The time that leases are measured by: standstills of this node hardly count in it. */
+  /** The time from which a lease has its ttl: standstills of this node hardly count in it. */
   leaseMs({ monoMs }: Time): number {
-    this.#skippedMs = this.#options.skippedMs?.(monoMs) ?? 0;
-    return monoMs - this.#skippedMs;
+    return this.#patience.nowMs(monoMs);
   }
 
   /** Monotonic ms at which `tick` has something to do; a standstill until then makes it later. */
   nextDeadlineMs(): number | undefined {
     const leaseDueMs = this.#leases.nextDeadlineMs();
-    const expiry = leaseDueMs === undefined ? undefined : leaseDueMs + this.#skippedMs;
+    const expiry = leaseDueMs === undefined ? undefined : this.#patience.dueMonoMs(leaseDueMs);
     const collect = this.#collectsByAge ? this.#replica.nextCollectMonoMs() : undefined;
     return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
   }

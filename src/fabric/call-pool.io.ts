@@ -100,10 +100,10 @@ export class CallPool {
     channel.dialled.done.then(send, (error: Error) => over(undefined, { why: error.message, isRefused: false }));
   }
 
-  /** Closes what was idle for long. */
-  sweep(monoMs: number): void {
+  /** Closes what was idle for long, by `patientDueMs`. */
+  sweep(dueMs: number): void {
     for (const channel of this.#channels.values()) {
-      if (channel.callCount === 0 && monoMs - channel.usedMonoMs > this.#limits.idleMs) this.#drop(channel);
+      if (channel.callCount === 0 && dueMs - channel.usedMonoMs > this.#limits.idleMs) this.#drop(channel);
     }
   }
 

@@ -94,24 +94,24 @@ export class LinkStream {
     this.#over(detail);
   }
 
-  /** Looks at its clocks; called about four times a second. */
-  check(monoMs: number): void {
+  /** Looks at its clocks, by `patientDueMs`; called about four times a second. */
+  check(dueMs: number): void {
     const { stuckMs, drainMs, goodbyeMs } = this.#limits;
-    if (this.#writingSinceMonoMs !== undefined && monoMs - this.#writingSinceMonoMs > stuckMs) this.#over("peer takes nothing");
-    else if (this.#state === "draining" && monoMs - this.#closingMonoMs > drainMs) this.#over("peer takes no farewell");
-    else if (this.#state === "ended" && monoMs - this.#closingMonoMs > goodbyeMs) this.#over("closed");
-    else this.#keepAlive(monoMs);
+    if (this.#writingSinceMonoMs !== undefined && dueMs - this.#writingSinceMonoMs > stuckMs) this.#over("peer takes nothing");
+    else if (this.#state === "draining" && dueMs - this.#closingMonoMs > drainMs) this.#over("peer takes no farewell");
+    else if (this.#state === "ended" && dueMs - this.#closingMonoMs > goodbyeMs) this.#over("closed");
+    else this.#keepAlive(dueMs);
   }
 
-  #keepAlive(monoMs: number): void {
+  #keepAlive(dueMs: number): void {
     const { session } = this.#stream;
     if (session === undefined || session.destroyed) return;
     if (this.#pingedMonoMs !== undefined) {
-      if (monoMs - this.#pingedMonoMs > this.#limits.keepaliveTimeoutMs) this.#over("peer does not answer");
+      if (dueMs - this.#pingedMonoMs > this.#limits.keepaliveTimeoutMs) this.#over("peer does not answer");
       return;
     }
-    if (monoMs - this.#heardMonoMs < this.#limits.keepaliveTimeMs) return;
-    this.#pingedMonoMs = monoMs;
+    if (dueMs - this.#heardMonoMs < this.#limits.keepaliveTimeMs) return;
+    this.#pingedMonoMs = patientNowMs();
     session.ping((error) => {
       if (error === null) this.#heard();
     });

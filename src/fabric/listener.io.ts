@@ -227,18 +227,18 @@ export class FabricListener {
     stream.end(framed(bytes));
   }
 
-  /** Looks at its clocks; called about four times a second. */
-  check(monoMs: number): void {
-    for (const [link, untilMonoMs] of this.#silent) if (monoMs > untilMonoMs) link.destroy("said nothing");
+  /** Looks at its clocks, by `patientDueMs`; called about four times a second. */
+  check(dueMs: number): void {
+    for (const [link, untilMonoMs] of this.#silent) if (dueMs > untilMonoMs) link.destroy("said nothing");
     for (const [call, { stream, deadlineMonoMs }] of this.#pending) {
-      if (monoMs <= deadlineMonoMs) continue;
+      if (dueMs <= deadlineMonoMs) continue;
       this.#pending.delete(call);
       refuse(stream, STATUS.UNAVAILABLE, "no answer in time");
     }
     for (const peer of this.#peers.values()) {
-      if (peer.streamCount === 0 && monoMs - peer.idleSinceMonoMs > 2 * this.#options.limits.idleMs) peer.session.close();
+      if (peer.streamCount === 0 && dueMs - peer.idleSinceMonoMs > 2 * this.#options.limits.idleMs) peer.session.close();
     }
-    for (const link of this.#links) link.check(monoMs);
+    for (const link of this.#links) link.check(dueMs);
   }
 
   /** Takes nothing new, gives what is open `deadlineMs` to end, then cuts it. */

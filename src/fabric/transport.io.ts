@@ -2,7 +2,7 @@
 import { createSecureContext, type SecureContext } from "node:tls";
 import { isLoopbackHost } from "../lib/cidr.ts";
 import { WaymarkError } from "../lib/errors.ts";
-import { patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
+import { patientDueMs, patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
 import { decodeCallResponse, encodeCallRequest } from "./call-codec.ts";
 import { type CallFailure, CallPool } from "./call-pool.io.ts";
 import { callHeaders, type Dial, type Dialled, dial } from "./dial.io.ts";
@@ -140,7 +140,7 @@ export class FabricTransport {
       refused: (why: string, address: string) => events.refused(why, address),
     };
     this.#listener = new FabricListener({ ...options, traffic, limits: this.#limits }, listened);
-    this.#timer = setInterval(() => this.#check(patientNowMs()), CHECK_MS).unref();
+    this.#timer = setInterval(() => this.#check(patientDueMs()), CHECK_MS).unref();
   }
 
   open(): Promise<void> {
@@ -198,7 +198,7 @@ export class FabricTransport {
     const started = patientNowMs();
     const dialled = this.#dial(to, this.#limits.openTimeoutMs);
     this.#dials.set(link, dialled);
-    const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (patientNowMs() - started));
+    const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (patientDueMs() - started));
     dialled.done.then(greet, (error: Error) => this.#neverOpened(link, error.message));
   }
 
@@ -224,10 +224,10 @@ export class FabricTransport {
     clearInterval(this.#timer);
   }
 
-  #check(monoMs: number): void {
-    this.#listener.check(monoMs);
-    for (const link of this.#outgoing) link.check(monoMs);
-    this.#pool.sweep(monoMs);
+  #check(dueMs: number): void {
+    this.#listener.check(dueMs);
+    for (const link of this.#outgoing) link.check(dueMs);
+    this.#pool.sweep(dueMs);
   }
 
   #dial(address: string, timeoutMs: number): Dial {

@@ -1,20 +1,24 @@
 /** The patient clock of this process's event loop, and timers by it: for deadlines that judge others, and for none that limits ourselves. */
-import { LOOK_MS, PatientClock } from "./patience.ts";
+import { LOOK_MS, type Patience, PatientClock } from "./patience.ts";
 
 // One a process, as there is one event loop.
 const clock = new PatientClock();
 let looking: NodeJS.Timeout | undefined;
 
-/** How much of the time until now does not count. The first call begins to watch the loop. */
-export function skippedNowMs(monoMs: number): number {
-  looking ??= setInterval(() => clock.skippedMs(performance.now()), LOOK_MS).unref();
-  return clock.skippedMs(monoMs);
+/** The clock, which is watched from now on. */
+export function patienceOfLoop(): Patience {
+  looking ??= setInterval(() => clock.nowMs(performance.now()), LOOK_MS).unref();
+  return clock;
 }
 
-/** Monotonic ms in which a standstill of the loop counts at most 250. To be compared with itself only. */
+/** Monotonic ms in which a standstill of the loop counts at most 250: deadlines are set by it, and compared with `patientDueMs`. */
 export function patientNowMs(): number {
-  const monoMs = performance.now();
-  return monoMs - skippedNowMs(monoMs);
+  return patienceOfLoop().nowMs(performance.now());
+}
+
+/** Up to which of those ms deadlines are due: just after a standstill not yet up to now. */
+export function patientDueMs(): number {
+  return patienceOfLoop().dueMs(performance.now());
 }
 
 /** Whether the loop stood still until a moment ago: what others sent meanwhile may not be read yet. */
@@ -34,7 +38,7 @@ export function patientTimeout(callback: () => void, delayMs: number): PatientTi
   let dueMs = patientNowMs() + delayMs;
   let timer: NodeJS.Timeout;
   const look = () => {
-    const leftMs = dueMs - patientNowMs();
+    const leftMs = dueMs - patientDueMs();
     if (leftMs < 1) callback();
     else timer = setTimeout(look, leftMs);
   };

@@ -67,11 +67,18 @@ const WRITTEN_SHARE = 2;
 /** Frames of a quiet connection that mean nothing by themselves, such as the last WINDOW_UPDATE of a stream. */
 const FORGET_TRICKLE_MS = 5_000;
 
+/** Silence begins at `nowMs` and has lasted until `dueMs`: not the same just after a standstill. */
+interface PatientNow {
+  readonly nowMs: number;
+  readonly dueMs: number;
+}
+
 /** A reading of the connection's socket. */
 export interface ConnectionSample {
   readonly monoMs: number;
-  /** By the patient clock, for what judges silence. Absent: as `monoMs`. */
+  /** By the patient clock, for what judges silence: now, and up to when deadlines are due. Absent: as `monoMs`. */
   readonly patientMs?: number;
+  readonly patientDueMs?: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
 }
@@ -151,7 +158,7 @@ export class ConnectionMeter {
   /** Judges what came since the last check; called about once a second, and harmless when called more often. */
   check(now: ConnectionSample): Abuse | undefined {
     const last = this.#last;
-    const patientMs = now.patientMs ?? now.monoMs;
+    const since = { nowMs: now.patientMs ?? now.monoMs, dueMs: now.patientDueMs ?? now.patientMs ?? now.monoMs };
     const seconds = Math.max(1, (now.monoMs - last.monoMs) / 1_000);
     const written = now.bytesWritten - last.bytesWritten;
     const read = now.bytesRead - last.bytesRead;
@@ -168,34 +175,34 @@ export class ConnectionMeter {
     this.#settingsCount = 0;
     this.#headerGainBytes = 0;
 
-    if (!this.#isGreeted) return patientMs - this.#openedPatientMs > this.#limits.prefaceTimeoutMs ? "slow_preface" : undefined;
+    if (!this.#isGreeted) return since.dueMs - this.#openedPatientMs > this.#limits.prefaceTimeoutMs ? "slow_preface" : undefined;
     if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
     if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
     if (read - useful > this.#limits.uselessBytesPerSecond * seconds) return "useless_bytes";
     if (headerGain > this.#limits.headerGainPerSecond * seconds + read) return "header_bomb";
     if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
-    if (this.#isTrickling(patientMs, read > 0 && !isEventful, isEventful)) return "slow_headers";
-    return this.#isStuck(patientMs, written) ? "stuck_reader" : undefined;
+    if (this.#isTrickling(since, read > 0 && !isEventful, isEventful)) return "slow_headers";
+    return this.#isStuck(since, written) ? "stuck_reader" : undefined;
   }
 
-  #isTrickling(patientMs: number, isUseless: boolean, isEventful: boolean): boolean {
+  #isTrickling({ nowMs, dueMs }: PatientNow, isUseless: boolean, isEventful: boolean): boolean {
     if (isEventful) this.#trickleSinceMs = undefined;
     else if (isUseless) {
-      this.#trickleSinceMs ??= patientMs;
-      return patientMs - this.#trickleSinceMs >= this.#limits.trickleMs;
-    } else if (this.#trickleSinceMs !== undefined && patientMs - this.#trickleSinceMs > FORGET_TRICKLE_MS) {
+      this.#trickleSinceMs ??= nowMs;
+      return dueMs - this.#trickleSinceMs >= this.#limits.trickleMs;
+    } else if (this.#trickleSinceMs !== undefined && dueMs - this.#trickleSinceMs > FORGET_TRICKLE_MS) {
       this.#trickleSinceMs = undefined;
     }
     return false;
   }
 
-  #isStuck(patientMs: number, written: number): boolean {
+  #isStuck({ nowMs, dueMs }: PatientNow, written: number): boolean {
     // A keepalive ping and its kin are written to a stuck reader too; they are not answers taken.
     if (this.pendingBytes <= this.#limits.stuckBytes || written > 1_024) {
       this.#stuckSinceMs = undefined;
       return false;
     }
-    this.#stuckSinceMs ??= patientMs;
-    return patientMs - this.#stuckSinceMs >= this.#limits.stuckMs;
+    this.#stuckSinceMs ??= nowMs;
+    return dueMs - this.#stuckSinceMs >= this.#limits.stuckMs;
   }
 }

@@ -10,7 +10,7 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { isJustAwake, patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
+import { isJustAwake, patientDueMs, patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
 import type { Abuse } from "./abuse.ts";
 import type { Sharer, TurnBounds } from "./fair-turns.ts";
 import { type Connection, Http2Guard } from "./http2-guard.io.ts";
@@ -220,7 +220,7 @@ function closeWhenIdle(session: ServerHttp2Session, connection: Connection, idle
     if (bytes !== seenBytes || connection.meter.openStreams > 0) seenMs = patientNowMs();
     seenBytes = bytes;
     // The timer itself may be a little early or late.
-    if (patientNowMs() - seenMs >= idleMs - idleMs / IDLE_PARTS / 2) session.close();
+    if (patientDueMs() - seenMs >= idleMs - idleMs / IDLE_PARTS / 2) session.close();
   }, idleMs / IDLE_PARTS).unref();
   session.once("close", () => clearInterval(timer));
 }

@@ -8,7 +8,7 @@
  * bounds on connections and on open streams over all connections, and a fair share of each turn for each connection.
  */
 import type { Http2Session, ServerHttp2Session } from "node:http2";
-import { patientNowMs } from "../lib/patient-time.io.ts";
+import { patientDueMs, patientNowMs } from "../lib/patient-time.io.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 import { type Abuse, type AbuseLimits, ConnectionMeter, DEFAULT_ABUSE_LIMITS } from "./abuse.ts";
 import { FairTurns, type Sharer, type TurnBounds } from "./fair-turns.ts";
@@ -105,6 +105,7 @@ export class Http2Guard {
     const sample = () => ({
       monoMs: performance.now(),
       patientMs: patientNowMs(),
+      patientDueMs: patientDueMs(),
       bytesRead: socket.bytesRead,
       bytesWritten: socket.bytesWritten,
     });

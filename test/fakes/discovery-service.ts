@@ -1,6 +1,7 @@
 /** The real DiscoveryService over an empty catalog in memory, without listeners. */
 import { loadConfig, type Settings } from "../../src/config.ts";
 import { openLog } from "../../src/lib/log.io.ts";
+import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node-core.ts";
 import { discoveryService } from "../../src/services/discovery.ts";
 import { resolveHandler } from "../../src/services/discovery-resolve.ts";
@@ -18,7 +19,12 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   const loaded = loadConfig({ env: {}, flags: new Map([["persistence.ephemeral", true]]) });
   if (!loaded.ok) throw new Error("the defaults do not load");
   const settings = { ...loaded.effective.settings, dns: { ...loaded.effective.settings.dns, zones } };
-  const options = { settings, log: openLog({ level: "silent", scopes: new Map(), format: "json" }), version: "test", skippedMs: () => 0 };
+  const options = {
+    settings,
+    log: openLog({ level: "silent", scopes: new Map(), format: "json" }),
+    version: "test",
+    patience: ALL_TIME_COUNTS,
+  };
   const journal = await openStore(options);
   const core = await buildCore(options, journal);
   const { nodeId, region, zone } = core.identity;

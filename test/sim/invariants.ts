@@ -72,6 +72,10 @@ export class Invariants implements Watching {
     this.#parts.checks.holds(!isRepair, "P6", () => `${node.name} repairs ${JSON.stringify(detail)}`);
   }
 
+  endedEarly({ name }: SimNode, detail: string): void {
+    this.#parts.checks.holds(false, "lease", () => `${name}: ${detail}`);
+  }
+
   turned(node: SimNode, process: SimProcess): void {
     for (const key of process.registrar.endings.takeEndedStatic()) this.#parts.model.told.add(key);
     process.forEachNew((cell) => {

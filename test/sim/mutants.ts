@@ -98,6 +98,19 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
+    name: "what is renewed just after a standstill ends early",
+    rule: "Deadlines and standstills: a renewal just after a standstill gives the whole ttl",
+    edits: [
+      {
+        file: "src/lib/patience.ts",
+        find: "    return monoMs - this.#skippedMs;",
+        replace: "    return monoMs - this.#skippedMs - this.#graceMs;",
+      },
+      { file: "src/lib/patience.ts", find: "this.nowMs(monoMs) - this.#graceMs", replace: "this.nowMs(monoMs)" },
+    ],
+    withinSeeds: 100,
+  },
+  {
     name: "static entries end with their node",
     rule: "Stop: a node that leaves hands its static entries over",
     edits: [{ file: "src/discovery/hand-over.ts", find: "    return cell.scope !== SCOPE.LOCAL;", replace: "    return false;" }],

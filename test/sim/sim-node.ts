@@ -3,7 +3,6 @@
  * as `src/node-core.ts` joins them, with the journal, the clocks and the network replaced.
  */
 import { Drafter } from "../../src/catalog/codec.ts";
-import { Leases } from "../../src/catalog/leases.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { Replica } from "../../src/catalog/replica.ts";
@@ -27,6 +26,7 @@ import type { VersionRow } from "../../src/policy/version-facts.ts";
 import { SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
+import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
 import { restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
 import type { World } from "./world.ts";
@@ -80,6 +80,8 @@ export interface Watching {
   /** A turn of the event loop is over. */
   turned(node: SimNode, process: SimProcess): void;
   event(node: SimNode, event: FabricEvent): void;
+  /** A lease ran out before its ttl had passed. */
+  endedEarly(node: SimNode, detail: string): void;
 }
 
 export interface SimNodeOptions {
@@ -117,24 +119,6 @@ const HEARING_MS = 3000;
 const MARK = { input: 1, commit: 2, tick: 3, crash: 4, start: 5 } as const;
 
 type Done = (isDurable: boolean) => void;
-
-/** Remembers which leases ran out. */
-class SimLeases extends Leases {
-  readonly ranOut = new Set<string>();
-  /** Those that were not renewed any more, because another node's word ended an entry of theirs. */
-  readonly #everLost = new Set<string>();
-
-  override lose(id: string): void {
-    super.lose(id);
-    this.#everLost.add(id);
-  }
-
-  override expire(leaseMs: number, maxCount: number): readonly string[] {
-    const ids = super.expire(leaseMs, maxCount);
-    for (const id of ids) if (!this.#everLost.has(id)) this.ranOut.add(id);
-    return ids;
-  }
-}
 
 /** A process life. */
 export class SimProcess {
@@ -184,7 +168,8 @@ export class SimProcess {
     this.policies.restore(disk.policies);
     this.policies.takeChanged();
     this.replica.setAdmission((cell) => isAdmitted(this.policies.policy, cell, clusterId));
-    this.leases = new SimLeases(7);
+    const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
+    this.leases = new SimLeases(() => this.time().monoMs, onEarly);
     this.drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
     this.registrar = this.#makeRegistrar();
     const time = this.time();
@@ -224,7 +209,11 @@ export class SimProcess {
       maxIdempotencyKeys: 100,
       collectsByAge: () => this.fabric.fabric.mayCollect(this.time()),
       newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,
-      skippedMs: (monoMs: number) => this.#skippedMs(monoMs),
+      patience: {
+        nowMs: (monoMs: number) => this.#looked(monoMs).nowMs(monoMs),
+        dueMs: (monoMs: number) => this.#looked(monoMs).dueMs(monoMs),
+        dueMonoMs: (deadlineMs: number) => this.#patience.dueMonoMs(deadlineMs),
+      },
     };
     return new Registrar(options, { replica: this.replica, leases: this.leases, drafter: this.drafter, hlc: this.hlc });
   }
@@ -235,15 +224,16 @@ export class SimProcess {
   #lookedMs = 1000;
 
   /** A running loop looks at the clock all the time; a frozen one does not. */
-  #skippedMs(monoMs: number): number {
-    for (let atMs = this.#lookedMs + LOOK_MS; atMs < monoMs && !this.node.isFrozen; atMs += LOOK_MS) this.#patience.skippedMs(atMs);
+  #looked(monoMs: number): PatientClock {
+    for (let atMs = this.#lookedMs + LOOK_MS; atMs < monoMs && !this.node.isFrozen; atMs += LOOK_MS) this.#patience.nowMs(atMs);
     this.#lookedMs = Math.max(this.#lookedMs, monoMs);
-    return this.#patience.skippedMs(monoMs);
+    return this.#patience;
   }
 
   /** The loop stops, or goes on: nobody looked at the clock meanwhile. */
   look(): void {
-    this.#skippedMs(this.time().monoMs);
+    const { monoMs } = this.time();
+    this.#looked(monoMs).nowMs(monoMs);
   }
 
   /** Gives the fabric an input and does what it says. */

@@ -55,6 +55,8 @@ class EventCounter implements Watching {
 
   turned(): void {}
 
+  endedEarly(): void {}
+
   event(_node: SimNode, { name }: FabricEvent): void {
     this.#events.set(name, (this.#events.get(name) ?? 0) + 1);
   }
