@@ -94,10 +94,10 @@ function versionOf(command: string, args: readonly string[]): string {
   return (execFileSync(command, args, { encoding: "utf8" }).split("\n")[0] ?? "").trim();
 }
 
-/** The sources measured. */
-export function commit(): string {
+/** The sources in a checkout: those measured. */
+export function commit(root = ROOT): string {
   try {
-    const git = (...args: string[]) => execFileSync("git", ["-C", ROOT, ...args], { encoding: "utf8" }).trim();
+    const git = (...args: string[]) => execFileSync("git", ["-C", root, ...args], { encoding: "utf8" }).trim();
     return git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain", "--", "src") === "" ? "" : " with changes");
   } catch {
     return "unknown";

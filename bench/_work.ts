@@ -25,6 +25,7 @@ export const PATH = {
   info: `${SERVICE}/ServerInfo`,
   etcdRange: "/etcdserverpb.KV/Range",
   etcdPut: "/etcdserverpb.KV/Put",
+  etcdTxn: "/etcdserverpb.KV/Txn",
   etcdWatch: "/etcdserverpb.Watch/Watch",
   etcdGrant: "/etcdserverpb.Lease/LeaseGrant",
   etcdKeepAlive: "/etcdserverpb.Lease/LeaseKeepAlive",
@@ -116,6 +117,11 @@ export function etcdRange(prefix: string, limit = 0): Uint8Array {
 export function etcdPut(k: number, value: Uint8Array, leaseId = 0): Uint8Array {
   const parts = [field(1, etcdKey(k)), field(2, value)];
   return Buffer.concat(leaseId === 0 ? parts : [...parts, field(3, leaseId)]);
+}
+
+/** A transaction without conditions that puts keys `from` up to `to`; etcd takes 128 by default. */
+export function etcdTxn(from: number, to: number, value: Uint8Array): Uint8Array {
+  return Buffer.concat(Array.from({ length: to - from }, (_, i) => field(2, field(2, etcdPut(from + i, value)))));
 }
 
 export function etcdWatch(): Uint8Array {

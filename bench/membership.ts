@@ -225,6 +225,6 @@ report({
   notes: [
     `Times are taken when the line that says so reaches this process; each round takes the middle of ${KILLS} kills.`,
     `A third of the processes is stopped for ${FROZEN_MS} ms and runs for ${AWAKE_MS} ms, again and again for ${BURST_SECONDS} s; each time that one process says of another that it is dead counts.`,
-    "Ours are whole nodes with a catalog and links (a broken link makes a member be probed at once); theirs are memberlist with DefaultLANConfig and nothing else.",
+    "Ours are whole nodes with a catalog and links (a broken link makes a member be probed at once, and a kill breaks all of them; a machine that vanishes does not); theirs are memberlist with DefaultLANConfig and nothing else.",
   ],
 });

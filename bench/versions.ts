@@ -12,7 +12,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import dns from "dns-packet";
 import { RenewRequestSchema, ResolveRequestSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
-import { report, round, spread } from "./_results.ts";
+import { commit, report, round, spread } from "./_results.ts";
 import { Watchers } from "./_watchers.ts";
 import { drive, exactQuery, leaseIn, loadNode, NAMESPACE, PATH, prefixQuery, registerBytes, tagQuery } from "./_work.ts";
 
@@ -226,7 +226,10 @@ if (other === undefined) {
     name: "versions",
     tables: { "CPU a unit of work beside the other version": rows },
     goals: [{ name: `lower end of the ratio, at worst (${worst.path})`, value: worst.low, unit: "times", atMost: 1.05 }],
-    notes: ["Both nodes of a path run on the same core; rounds alternate, and the order of a pair changes with each."],
+    notes: [
+      `The other version is ${commit(other)}.`,
+      "Both nodes of a path run on the same core; rounds alternate, and the order of a pair changes with each.",
+    ],
   });
 }
 process.exit(0);

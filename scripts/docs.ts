@@ -1,19 +1,26 @@
 /**
- * Writes the reference pages from the tables the program itself uses: the protos, KNOBS, METRICS, REASONS and VERBS.
+ * Writes the reference pages from the tables the program itself uses (the protos, KNOBS, METRICS, REASONS and VERBS), and the page of
+ * measurements from what the benchmarks left.
  * With `--check` nothing is written: it fails and names the pages that are not fresh.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { performancePage } from "../bench/_page.ts";
 import { apiPage } from "./docs-api.ts";
 import { cliPage, configPage, metricsPage } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
 
-const PAGES = { api: apiPage, config: configPage, metrics: metricsPage, cli: cliPage };
+const PAGES: Readonly<Record<string, () => string>> = {
+  "docs/reference/api.md": apiPage,
+  "docs/reference/config.md": configPage,
+  "docs/reference/metrics.md": metricsPage,
+  "docs/reference/cli.md": cliPage,
+  "docs/performance.md": performancePage,
+};
 
 const isCheck = process.argv.includes("--check");
 let stale = 0;
-for (const [name, make] of Object.entries(PAGES)) {
-  const page = `docs/reference/${name}.md`;
+for (const [page, make] of Object.entries(PAGES)) {
   const text = make();
   const file = join(ROOT, page);
   if (existsSync(file) && readFileSync(file, "utf8") === text) continue;

@@ -1,0 +1,80 @@
+/** docs/performance.md, made from bench/results/*.json. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { cellText, type Goal, type Kept, verdict } from "./_results.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const RESULTS = join(ROOT, "bench", "results");
+
+const INTRO = `# Performance
+
+What each benchmark measured when it last ran. Written by \`npm run bench -- report\` from \`bench/results/*.json\`; to measure
+anew, run \`npm run bench\` on a machine that does nothing else, which runs every benchmark and then this.
+
+The server has core 0, the load core 1. A peer is started in the same run with as many cores (\`GOMAXPROCS=1\`) and gets the
+same work in rounds A B B A …; figures are medians, with the least and the most in brackets. Costs are CPU time of the whole
+server process from \`/proc/PID/stat\`: neighbours on the machine disturb them least. Times by the clock say nothing while
+others use the core: how much they did stands beside them, and a goal missed then has no verdict.
+
+Benchmarks of several nodes (cluster, membership) share both cores among the nodes, the load and the watches. Those called
+simulated have times of a virtual clock, which are the same on any machine; only their CPU seconds are this one's.
+
+## Before you quote a figure
+
+- Each section is of the commit and the date that it names, not of the newest version. \`versions\` says what the newest one costs beside an older one.
+- One machine, without a network between the programs and without TLS. Benchmarks beside a peer use one core; nothing is said about more.
+- \`query\`: one service is asked again and again. The ratio at full load holds for 64 requests under way at once. A request that comes alone costs
+  both peers more and us more than that: divide the CPU times of "latency at half load" for the ratio that most clients see.
+- \`query\`, prefix page: etcd counts the whole range for each page, so the ratio grows with the catalog. It says nothing of small ranges.
+- \`register\`: compare rows with as many entries a request. Many leases in one message is what a proxy sends; etcd has no such message. The figures
+  were taken beside much other work; on a quiet machine (commit 088678f45d1e) an entry in a batch of 100 took 16.4 µs of ours, and 59,373 went in
+  a second, but etcd was then given single puts, which is no comparison.
+- \`watch\`: all watchers have the same filter, so a change is encoded once for all of them, and what came within 2 ms shares a message. Watches with a
+  thousand different filters are not measured beside a peer. Sections before 2026-11-21 wrote nothing to disk on our side, where etcd wrote each change.
+- \`membership\`: a process is killed, so the kernel closes its connections, and our nodes probe it at once. A machine that vanishes closes
+  nothing: see "deaths" of \`simulated\`. memberlist runs with its \`DefaultLANConfig\` (version: \`bench/memberlist/go.mod\`); other settings of it are faster.
+- \`flood\`: the latency alone is that of a core that sleeps between calls, as its p50 shows; a ratio below 1 is no gain.
+- \`cluster-10\` is idle for less time than passes between push-pulls; \`cluster\` has the idle figures that count.
+- No result is kept of \`standstills\` (a million entries), \`journal\` and \`codec\`: run them.
+- Figures with a load average above 2 were taken beside other work. Their CPU times are higher than on a quiet machine, and their ratios less certain.
+`;
+
+function goalRow(goal: Goal): readonly string[] {
+  const wanted = goal.atLeast === undefined ? `≤ ${cellText(goal.atMost)}` : `≥ ${cellText(goal.atLeast)}`;
+  const value = goal.value === undefined ? "–" : `${cellText(goal.value)} ${goal.unit}`;
+  return [goal.name, `${wanted} ${goal.unit}`, value, goal.note === undefined ? verdict(goal) : `${verdict(goal)}: ${goal.note}`];
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+function section({ name, command, machine, versions, commit, date, goals, tables, notes }: Kept): string {
+  const { cpu, cores, memoryGiB, kernel, loadAverage } = machine;
+  const parts = [
+    `## ${name}`,
+    `\`${command}\`: commit ${commit}, ${date} UTC; ${cpu}, ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}, load average ${loadAverage}; Node ${versions.node}, etcd ${versions.etcd.replace(/^etcd Version: /, "")}, ${versions.h2load}.`,
+    table(["goal", "wanted", "measured", "verdict"], goals.map(goalRow)),
+  ];
+  for (const [title, rows] of Object.entries(tables)) {
+    const columns = Object.keys(rows[0] ?? {});
+    parts.push(
+      `### ${title}`,
+      table(
+        columns,
+        rows.map((row) => columns.map((column) => cellText(row[column]))),
+      ),
+    );
+  }
+  parts.push(notes.map((note) => `- ${note}`).join("\n"));
+  return parts.join("\n\n");
+}
+
+/** The whole page. Runs nothing: benchmarks leave their results when they run. */
+export function performancePage(): string {
+  const files = readdirSync(RESULTS).filter((file) => file.endsWith(".json"));
+  const kept = files.toSorted().map((file) => JSON.parse(readFileSync(join(RESULTS, file), "utf8")) as Kept);
+  return `${[INTRO.trimEnd(), ...kept.map(section)].join("\n\n")}\n`;
+}
