@@ -6,6 +6,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { takeBytes } from "../lib/byte-pool.ts";
 import { assert, invalid, WaymarkError } from "../lib/errors.ts";
+import { withHealth, withNode } from "./entry-edit.ts";
 import { type EntryFields, type KeyFields, type LoadFields, timeMs } from "./entry-fields.ts";
 import { readEntry, readLeadingKey } from "./entry-read.ts";
 import { checkEntry, checkKey, checkLoad, checkTime, kindOf } from "./entry-rules.ts";
@@ -134,16 +135,18 @@ export class Drafter {
     };
   }
 
-  /** The draft of a stored entry with another health; everything else, stamps included, is as stored. */
-  draftWithHealth(bytes: Uint8Array, health: Health): Draft {
-    const { entry } = readEntry(bytes);
-    return this.#draft({ ...entry, health }, { ...entry, receivedWallMs: 0 });
+  /** The draft of a stored entry with another health; all else, stamps and fields of later versions included, is as stored. */
+  draftWithHealth(bytes: Uint8Array, health: Health): StoredDraft {
+    return this.draftOfStored(withHealth(bytes, health));
   }
 
-  /** The draft of a stored entry as another node of its cluster serves it. */
-  draftWithNode(bytes: Uint8Array, nodeId: string): Draft {
-    const { entry } = readEntry(bytes);
-    return this.#draft(entry, { ...entry, nodeId, receivedWallMs: 0 });
+  /**
+   * A stored entry as another node of its cluster serves it: the same bytes, load and times included, but for the node's name. Throws
+   * `invalid_argument` when it would be too large under that.
+   */
+  storedAtNode(bytes: Uint8Array, nodeId: string): { readonly draft: StoredDraft; readonly bytes: Uint8Array } {
+    const moved = withNode(bytes, nodeId);
+    return { draft: this.draftOfStored(moved), bytes: moved };
   }
 
   #draft(entry: EntryFields, stamp: Stamp): Draft {

@@ -4,7 +4,7 @@
  * its own when it sees those. Whatever is written or taken out elsewhere meanwhile is stamped above both.
  */
 import type { Cell } from "../catalog/cell.ts";
-import { type Drafter, sealEntry } from "../catalog/codec.ts";
+import type { Drafter } from "../catalog/codec.ts";
 import type { Leases } from "../catalog/leases.ts";
 import { isReservedNamespace } from "../catalog/names.ts";
 import { BODY, type KeyText } from "../catalog/record.ts";
@@ -12,6 +12,8 @@ import type { Replica } from "../catalog/replica.ts";
 import { SCOPE } from "../catalog/scope.ts";
 import { sameFilter } from "../catalog/traits.ts";
 import { endsBeforeHlc } from "../catalog/view.ts";
+import { rethrowBroken } from "../lib/errors.ts";
+import { MAX_STAMP } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Endings } from "./endings.ts";
 import type { QuotaGate } from "./quota-gate.ts";
@@ -51,6 +53,8 @@ interface Asked {
   readonly refusals: number;
   readonly untilMonoMs: number;
 }
+
+type AtNode = ReturnType<Drafter["storedAtNode"]>;
 
 /** Records in one offer. */
 const OFFER_COUNT = 1000;
@@ -167,32 +171,43 @@ export class HandOver {
         return false;
       });
       if (cell === undefined || !this.#mayTake(cell)) continue;
+      const moved = this.#asOwn(cell);
+      if (moved === undefined) continue;
       const leaseId = leaseIds.get(cell.principal) ?? this.#parts.grant(cell.principal, time);
       leaseIds.set(cell.principal, leaseId);
-      this.#put(cell, leaseId);
+      this.#put(cell, moved, leaseId);
       taken += 1;
     }
     return taken;
   }
 
-  /** As it is, its times included; only its node is another. */
-  #put(cell: Cell, leaseId: string): void {
-    const { replica, drafter, gate, attach } = this.#parts;
+  /** As it is, its times and fields of later versions included; only its node is another. Undefined: too large under this one's name. */
+  #asOwn({ at, sizeBytes }: Cell): AtNode | undefined {
+    const { replica, drafter } = this.#parts;
+    try {
+      return drafter.storedAtNode(replica.slab.view(at, sizeBytes), replica.self.nodeId);
+    } catch (error) {
+      rethrowBroken(error);
+      return undefined;
+    }
+  }
+
+  #put(cell: Cell, { draft, bytes }: AtNode, leaseId: string): void {
+    const { replica, gate, attach } = this.#parts;
     const own = replica.own(cell.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     attach(cell.key, leaseId, isLive);
-    const { key, namespace, name, kind, scope, health, traits, principal } = cell;
-    const stored = drafter.draftOfStored(replica.slab.view(cell.at, cell.sizeBytes));
-    const draft = drafter.draftWithNode(replica.slab.view(cell.at, cell.sizeBytes), replica.self.nodeId);
-    const bytes = sealEntry(draft.content, stored);
+    const { key, namespace, name, kind, scope, health, principal } = cell;
     gate.stage(key, draft);
-    const said = { key, namespace, name, kind, scope, health, traits, principal, contentBytes: draft.content.length, bytes };
+    const said = { key, namespace, name, kind, scope, health, traits: draft.traits, principal, contentBytes: draft.contentBytes, bytes };
     replica.stagePut({ ...said, hlc: cell.hlc + 1, isFilterChange: !isLive || !sameFilter(own, cell) });
   }
 
   #mayTake(offered: Cell): boolean {
     const { replica } = this.#parts;
     if (offered.body !== BODY.ENTRY || offered.scope === SCOPE.LOCAL || isReservedNamespace(offered.namespace)) return false;
+    // One step on would be no stamp: everybody would refuse it.
+    if (offered.hlc >= MAX_STAMP) return false;
     const isLater = (cell: Cell) => (cell.body === BODY.ENTRY && cell.hlc > offered.hlc) || endsBeforeHlc(cell) > offered.hlc;
     const own = replica.own(offered.key);
     return !(own !== undefined && isLater(own)) && !replica.records(offered.key).some(isLater);

@@ -15,7 +15,7 @@ import {
   sealEntry,
 } from "../../src/catalog/codec.ts";
 import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../src/catalog/kinds.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { DEFAULT_BOUNDS, PROTOCOL_BOUNDS } from "../../src/catalog/names.ts";
 import { HEALTH, KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
@@ -186,7 +186,7 @@ test("that an admin registered an entry with aliases is noted, and kept whatever
   const admins = { ...STAMP, registeredByAdmin: true };
   const aliased = { ...PLAIN, aliases: ["pay"] };
   const bytes = stored(aliased, admins);
-  const drafts = [drafter().draftOfStored(bytes), drafter().draftWithHealth(bytes, HEALTH.CRITICAL), drafter().draftWithNode(bytes, "n2")];
+  const drafts = [drafter().draftOfStored(bytes), drafter().draftWithHealth(bytes, HEALTH.CRITICAL), drafter().storedAtNode(bytes, "n2").draft];
   for (const draft of drafts) {
     expect(draft.traits.registeredByAdmin).toBe(true);
     expect(drafter().draftOfStored(sealEntry(draft.content, TIMES)).traits.registeredByAdmin).toBe(true);
@@ -216,6 +216,30 @@ test("fields this version does not know are kept in what another node sends", ()
   const content = Uint8Array.of(...draft.content, 0xc0, 0x3e, 7);
   const sealed = sealEntry(content, TIMES);
   expect(drafter().draftOfStored(sealed).content).toEqual(content);
+});
+
+test("fields this version does not know are kept, wherever they stand, when the entry changes its health or its node", () => {
+  const { content } = draftOf(PLAIN);
+  const target = Uint8Array.of(0x1a, 7, 0x12, 1, 0x68, 0x18, 80, 0x40, 9); // targets: host "h", port 80, and a field 8.
+  const sealed = sealEntry(Uint8Array.of(...content, ...target, 0xc0, 0x3e, 7), TIMES);
+  const moved = drafter().storedAtNode(sealed, "another-node");
+  const wanted = Buffer.from(sealed).toString("latin1").replace("\x02n1", "\x0canother-node");
+  expect(Buffer.from(moved.bytes).toString("latin1")).toBe(wanted);
+  expect(moved.draft).toMatchObject({ traits: { nodeId: "another-node" }, contentBytes: content.length + 10 + target.length + 3 });
+  const { content: ill } = drafter().draftWithHealth(sealed, HEALTH.CRITICAL);
+  expect(ill).toHaveLength(content.length + target.length + 3);
+  expect(ill.filter((byte, i) => byte !== sealed[i])).toEqual(Uint8Array.of(HEALTH.CRITICAL));
+});
+
+test("an entry that would be too large under its next node's longer name is refused for it", () => {
+  const metadata: Record<string, string> = {};
+  for (let i = 0; i < 29; i++) metadata[`k${i + 10}`] = "x".repeat(1000);
+  const sized = (last: number) => ({ ...PLAIN, metadata: { ...metadata, last: "x".repeat(last) } });
+  const large = new Drafter({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(8) });
+  const sizeOf = (last: number) => large.draftOf(create(EntrySchema, sized(last)), 0, STAMP).content;
+  const content = sizeOf(200 + PROTOCOL_BOUNDS.maxEntryBytes - sizeOf(200).length);
+  expect(content).toHaveLength(PROTOCOL_BOUNDS.maxEntryBytes);
+  expect(() => large.storedAtNode(sealEntry(content, TIMES), "n1-longer")).toThrow("is 30007 bytes encoded, at most 30000");
 });
 
 test("an entry of exactly the bound is stored, one byte more is refused by its place in the request", () => {
@@ -367,7 +391,7 @@ test("damaged bytes are refused or read as protobuf-es reads them", () => {
 
 test("Load: a stored entry with another health is the same in everything else", () => {
   const changed = drafter().draftWithHealth(stored({ ...PLAIN, zone: "eu-b", metadata: { a: "1" } }), HEALTH.CRITICAL);
-  expect(changed).toEqual(draftOf({ ...PLAIN, zone: "eu-b", metadata: { a: "1" }, health: HEALTH.CRITICAL }));
+  expect(changed).toMatchObject(draftOf({ ...PLAIN, zone: "eu-b", metadata: { a: "1" }, health: HEALTH.CRITICAL }));
 });
 
 test("a request's key gets this cluster when it names none, and is refused by its path when it cannot be one", () => {

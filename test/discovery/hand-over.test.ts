@@ -1,7 +1,9 @@
 /** Static entries of a node that leaves, and of one that takes them (semantics.md, Stop). */
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record.ts";
+import { PROTOCOL_BOUNDS } from "../../src/catalog/names.ts";
+import { BODY, HEALTH } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
+import { MAX_STAMP } from "../../src/lib/hlc.ts";
 import { at, caller, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
 
 const HLC_PER_MS = 2048;
@@ -18,6 +20,45 @@ test("an offered record is put with its content and principal, one step above, u
   expect(r.leases.find(r.leases.leaseOf(keyOf("web")) ?? "")).toMatchObject({ ttlMs: undefined, principal: "ann", keyCount: 1 });
   // After a restart as well.
   expect(r.twin().names()).toEqual(["web"]);
+});
+
+test("fields of a later version are taken over as they are", () => {
+  const r = new Registry();
+  const later = Uint8Array.of(0xc0, 0x3e, 7);
+  const { content, ...rest } = draft("web");
+  r.receive({ ...rest, content: Uint8Array.of(...content, ...later) }, { body: BODY.ENTRY, hlcMs: 10, nodeId: "b" }, at(10));
+  expect(r.registrar.handOver.take(B, [1], at(20))).toBe(1);
+  r.flush(at(20));
+  const { at: from = 0, contentBytes = 0 } = r.replica.own(keyOf("web")) ?? {};
+  expect(r.replica.slab.view(from, contentBytes).slice(-later.length)).toEqual(later);
+  // And a report of its health, made here from now on, leaves them there.
+  r.registrar.renew(caller("ann"), [], [{ key: keyOf("web"), path: "", health: HEALTH.CRITICAL, load: undefined }], at(30));
+  r.flush(at(30));
+  const own = r.replica.own(keyOf("web"));
+  expect(own?.health).toBe(HEALTH.CRITICAL);
+  expect(r.replica.slab.view(own?.at ?? 0, own?.contentBytes ?? 0).slice(-later.length)).toEqual(later);
+});
+
+test("what would be too large under this node's name is left to others, and the rest of the offer is taken", () => {
+  const r = new Registry();
+  const { content, ...rest } = draft("huge");
+  // Without a node's name, and filled up by a field of a later version to all that a record may have.
+  const nameless = Buffer.from(Buffer.from(content).toString("latin1").replace("\x6a\x01a", ""), "latin1");
+  const sizeBytes = PROTOCOL_BOUNDS.maxEntryBytes - nameless.length - 5;
+  const head = Uint8Array.of(0xc2, 0x3e, (sizeBytes & 127) | 128, ((sizeBytes >>> 7) & 127) | 128, sizeBytes >>> 14);
+  const full = Uint8Array.from(Buffer.concat([nameless, head, Buffer.alloc(sizeBytes, 1)]));
+  r.receive({ ...rest, content: full }, { body: BODY.ENTRY, hlcMs: 10, nodeId: "b" }, at(10));
+  r.hear("web", BODY.ENTRY, 10, at(10));
+  expect(r.registrar.handOver.take(B, [1, 2], at(20))).toBe(1);
+  r.flush(at(20));
+  expect([r.replica.own(keyOf("huge")), r.replica.own(keyOf("web"))?.body]).toEqual([undefined, BODY.ENTRY]);
+  expect(r.unleased()).toEqual([]);
+});
+
+test("what has the newest stamp that there may be is left to its node: one step on would be refused by everybody", () => {
+  const r = new Registry();
+  r.hear("web", BODY.ENTRY, MAX_STAMP / HLC_PER_MS - WALL, at(10));
+  expect(r.registrar.handOver.take(B, [1], at(20))).toBe(0);
 });
 
 test.each([
