@@ -2,14 +2,18 @@
 import { performance } from "node:perf_hooks";
 import type { FabricDriver } from "./fabric/driver.io.ts";
 import type { Leaving } from "./fabric/leaving.ts";
+import type { FabricOutput } from "./fabric/seam.ts";
 import { rethrowBroken } from "./lib/errors.ts";
 import type { Log } from "./lib/log.io.ts";
 import { type NodeCore, now } from "./node-core.ts";
+import type { MeshEvents } from "./node-mesh-events.ts";
 
 export interface LeaveParts {
   readonly core: NodeCore;
   readonly driver: Pick<FabricDriver, "input">;
   readonly leaving: Leaving;
+  /** What became of the static entries: by then no door is open where somebody could ask for it. */
+  readonly events: Pick<MeshEvents, "tell">;
   readonly log: Log;
 }
 
@@ -19,7 +23,7 @@ const LEAVE_BATCH = 1000;
 const STEP_MS = 20;
 
 /** Returns how many static entries nobody has taken by then: they stand, and the node says that it restarts. Rejects on a bug only. */
-export async function handOver({ core, driver, leaving, log }: LeaveParts, endMonoMs: number): Promise<number> {
+export async function handOver({ core, driver, leaving, events, log }: LeaveParts, endMonoMs: number): Promise<number> {
   const { registrar, committer } = core;
   const { handOver: entries } = registrar;
   driver.input({ kind: "leaving" });
@@ -42,8 +46,25 @@ export async function handOver({ core, driver, leaving, log }: LeaveParts, endMo
     log.warn({ err: error }, "own entries neither ended nor handed over: others keep them as orphans");
   }
   const leftCount = entries.left().length;
-  const facts = { takenCount: entries.takenCount, leftCount, localEndedCount: entries.localEndedCount };
-  if (leftCount > 0) log.warn(facts, "nobody took all static entries over: they stand, and this node says that it restarts");
-  else log.info(facts, "static entries handed over");
+  const { takenCount, localEndedCount } = entries;
+  const detail = { takenCount, leftCount, localEndedCount };
+  const isAudited = takenCount + leftCount + localEndedCount > 0;
+  // Of what is left they stand, and this node says that it restarts.
+  if (leftCount > 0) events.tell({ name: "static_entries_left", severity: "warn", isAudited, detail });
+  else events.tell({ name: "static_entries_handed_over", severity: "info", isAudited, detail });
   return leftCount;
+}
+
+/** Another node leaves: its static entries are this one's from now on. */
+export function takeOver(
+  { core, log }: Pick<LeaveParts, "core" | "log">,
+  offer: Extract<FabricOutput, { readonly kind: "offered" }>,
+): void {
+  const count = core.registrar.handOver.take(offer, offer.seqs, now());
+  if (count === 0) return;
+  core.committer.durable()?.then(
+    () => core.metrics.counter("mesh_taken_over_entries_total", {}).inc(count),
+    // They are offered to another node.
+    (error: unknown) => log.warn({ err: error }, "entries of a node that leaves not taken over"),
+  );
 }

@@ -33,7 +33,7 @@ export class MeshEvents {
       source: `${detail["address"] ?? ""}`,
       action: `mesh.${name}`.slice(0, MAX_ACTION_CHARS),
       namespace: "",
-      outcome: "denied",
+      outcome: severity === "info" ? "allowed" : "denied",
       reason: `${detail["reason"] ?? name}`,
       rule: "",
       before: "",

@@ -99,10 +99,11 @@ function observeLinks({ metrics, fabric, driver }: MeshObserved): void {
 
 function observeReplication({ metrics, fabric, now }: MeshObserved): void {
   const { stats } = fabric.replication;
-  const { orphaned, hidden } = fabric.lives.counts();
+  const { orphaned, hidden, kept } = fabric.lives.counts();
   metrics.set("mesh_replication_lag_seconds", {}, fabric.readiness(now()).ageMs / 1000);
   metrics.set("mesh_orphans", { state: "orphaned" }, orphaned);
   metrics.set("mesh_orphans", { state: "hidden" }, hidden);
+  metrics.set("mesh_kept_origins", {}, kept);
   metrics.set("mesh_partial_origins", {}, fabric.replication.partial.size);
   metrics.set("mesh_orphan_protected", {}, fabric.lives.protectedClusters().length);
   metrics.counter("mesh_vector_exchanges_total", { outcome: "equal" }).set(stats.vectorsEqual);

@@ -19,7 +19,7 @@ import { advertisedHost, fabricHost } from "./node-address.ts";
 import { OwnClock } from "./node-clock.ts";
 import { type NodeCore, newGeneration, now } from "./node-core.ts";
 import type { NodeFabric } from "./node-fabric.ts";
-import { handOver } from "./node-leave.ts";
+import { handOver, takeOver } from "./node-leave.ts";
 import { MeshEvents } from "./node-mesh-events.ts";
 import { observeMesh } from "./node-mesh-metrics.ts";
 import { fabricOptions, foreignTo, readClusterTokens, readFabricTls, secretRng, trustSettings } from "./node-mesh-options.ts";
@@ -183,7 +183,7 @@ class MeshNode implements NodeFabric {
   /** How many entries nobody took. */
   async #handOver(endMonoMs: number): Promise<number> {
     const { core, log } = this.#options;
-    const parts = { core, driver: this.#driver, leaving: this.#watched.fabric.leaving, log };
+    const parts = { core, driver: this.#driver, leaving: this.#watched.fabric.leaving, events: this.#events, log };
     const leftCount = await handOver(parts, endMonoMs);
     if (leftCount > 0) this.#driver.input({ kind: "facts", facts: { ...this.#facts(), keepsEntries: true } });
     return leftCount;
@@ -326,7 +326,7 @@ class MeshNode implements NodeFabric {
         void this.#renew(output);
         return;
       case "offered":
-        this.#take(output);
+        if (!this.#isStopping) takeOver(this.#options, output);
         return;
       case "memberChanged":
         this.peers.changed(output.update.nodeId);
@@ -352,14 +352,6 @@ class MeshNode implements NodeFabric {
     if (core.registrar.endSuperseded(keys, now()) === 0) return;
     for (const key of core.registrar.endings.takeEndedStatic()) this.#events.staticEnded(keyParts(key));
     core.committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "entries that others took out not ended yet"));
-  }
-
-  /** A node leaves: its static entries are ours from now on. */
-  #take(offer: Extract<NodeOutput, { kind: "offered" }>): void {
-    const { core, log } = this.#options;
-    if (this.#isStopping || core.registrar.handOver.take(offer, offer.seqs, now()) === 0) return;
-    // Refused by the disk, they are offered to another node.
-    core.committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "entries of a node that leaves not taken over"));
   }
 
   /** A peer knows more of our generation than our journal: it was restored from a backup, or the disk lied. */

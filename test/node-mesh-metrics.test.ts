@@ -180,6 +180,23 @@ test("an origin whose node died is counted as orphaned, then as hidden, and no l
   world.runUntil(() => Object.keys(scrape("mesh_orphan")).length === 0, 30_000);
 });
 
+test("an origin whose node stopped with entries that nobody took is counted as kept, until it is back", () => {
+  const { world, nodes, scrape } = scraped(3);
+  const stopping = nodes[2];
+  const own = stopping?.fabric.membership.find("n2");
+  if (stopping === undefined || own === undefined) throw new Error("no node");
+  expect(scrape("mesh_kept")).toEqual({});
+  world.input(stopping, { kind: "facts", facts: { ...own, keepsEntries: true } });
+  world.input(stopping, { kind: "stop", reason: "restart" });
+  world.run(500);
+  world.kill(stopping);
+  world.run(60_000);
+  expect(scrape("mesh_kept")).toEqual({ mesh_kept_origins: 1 });
+  expect(scrape("mesh_orphans")).toEqual({ "mesh_orphans orphaned": 1 });
+  world.start({ nodeId: "n2", seeds: ["n0:1"], disk: stopping });
+  world.runUntil(() => Object.keys(scrape("mesh_kept")).length === 0, 30_000);
+});
+
 test("a cluster of which most vanished is counted as protected, and a silent peer is lag in seconds", () => {
   const { world, nodes, scrape } = scraped(5);
   for (const node of nodes.slice(2)) world.kill(node, "machine");

@@ -36,5 +36,9 @@ function replaced(sealed: Uint8Array, tag: number, field: Uint8Array): Uint8Arra
     out.set(sealed.subarray(from, reader.at), size);
     size += reader.at - from;
   }
+  if (!isPut) {
+    out.set(field, size);
+    size += field.length;
+  }
   return out.subarray(0, size);
 }

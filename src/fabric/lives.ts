@@ -102,8 +102,7 @@ export class Lives {
 
   /** Whether a node that has not said goodbye is away: it may come back with what it had. */
   get isAnybodyAway(): boolean {
-    for (const { absence } of this.#rows.values()) if (MAY_RETURN.includes(absence)) return true;
-    return false;
+    return this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
   }
 
   /** Clusters of which nothing is hidden now, because so many of their origins vanished at once. */
@@ -111,9 +110,10 @@ export class Lives {
     return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);
   }
 
-  counts(): Readonly<Record<OriginLife, number>> {
-    const counts = { live: 0, orphaned: 0, hidden: 0 };
+  counts(): Readonly<Record<OriginLife | "kept", number>> {
+    const counts = { live: 0, orphaned: 0, hidden: 0, kept: 0 };
     for (const { origin } of this.#rows.values()) counts[origin.life] += 1;
+    for (const { absence } of this.#rows.values()) if (absence === "kept") counts.kept += 1;
     return counts;
   }
 

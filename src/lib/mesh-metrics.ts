@@ -75,6 +75,18 @@ export const MESH_METRICS = {
     help: "Origins of records whose node is gone: still shown, or hidden.",
     labels: { state: ["orphaned", "hidden"] },
   },
+  mesh_kept_origins: {
+    type: "gauge",
+    unit: "origins",
+    help: "Origins whose node stopped and nobody took all of its static entries over: they stand as orphans until it is back.",
+    labels: {},
+  },
+  mesh_taken_over_entries_total: {
+    type: "counter",
+    unit: "entries",
+    help: "Static entries of nodes that left, taken over by this one. What a leaver handed over, left or ended is in its event static_entries_….",
+    labels: {},
+  },
   mesh_foreign_links_total: {
     type: "counter",
     unit: "links",

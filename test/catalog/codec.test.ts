@@ -186,7 +186,11 @@ test("that an admin registered an entry with aliases is noted, and kept whatever
   const admins = { ...STAMP, registeredByAdmin: true };
   const aliased = { ...PLAIN, aliases: ["pay"] };
   const bytes = stored(aliased, admins);
-  const drafts = [drafter().draftOfStored(bytes), drafter().draftWithHealth(bytes, HEALTH.CRITICAL), drafter().storedAtNode(bytes, "n2").draft];
+  const drafts = [
+    drafter().draftOfStored(bytes),
+    drafter().draftWithHealth(bytes, HEALTH.CRITICAL),
+    drafter().storedAtNode(bytes, "n2").draft,
+  ];
   for (const draft of drafts) {
     expect(draft.traits.registeredByAdmin).toBe(true);
     expect(drafter().draftOfStored(sealEntry(draft.content, TIMES)).traits.registeredByAdmin).toBe(true);
@@ -216,19 +220,6 @@ test("fields this version does not know are kept in what another node sends", ()
   const content = Uint8Array.of(...draft.content, 0xc0, 0x3e, 7);
   const sealed = sealEntry(content, TIMES);
   expect(drafter().draftOfStored(sealed).content).toEqual(content);
-});
-
-test("fields this version does not know are kept, wherever they stand, when the entry changes its health or its node", () => {
-  const { content } = draftOf(PLAIN);
-  const target = Uint8Array.of(0x1a, 7, 0x12, 1, 0x68, 0x18, 80, 0x40, 9); // targets: host "h", port 80, and a field 8.
-  const sealed = sealEntry(Uint8Array.of(...content, ...target, 0xc0, 0x3e, 7), TIMES);
-  const moved = drafter().storedAtNode(sealed, "another-node");
-  const wanted = Buffer.from(sealed).toString("latin1").replace("\x02n1", "\x0canother-node");
-  expect(Buffer.from(moved.bytes).toString("latin1")).toBe(wanted);
-  expect(moved.draft).toMatchObject({ traits: { nodeId: "another-node" }, contentBytes: content.length + 10 + target.length + 3 });
-  const { content: ill } = drafter().draftWithHealth(sealed, HEALTH.CRITICAL);
-  expect(ill).toHaveLength(content.length + target.length + 3);
-  expect(ill.filter((byte, i) => byte !== sealed[i])).toEqual(Uint8Array.of(HEALTH.CRITICAL));
 });
 
 test("an entry that would be too large under its next node's longer name is refused for it", () => {

@@ -438,6 +438,21 @@ test("what was restored keeps its age through another restart while nobody is th
   expect(Number.parseFloat(response["age"] as string) * 1000).toBeGreaterThanOrEqual(awayMs);
 });
 
+test("what a leaver handed over and what ended with it is in its audit; the other one counts what it took", async () => {
+  await using a = await start("t1");
+  const b = await start("t2", ["--join", a.fabric]);
+  for (const name of ["web", "db"]) await b.register(name);
+  await b.register("here", { scope: "SCOPE_LOCAL" });
+  await eventually("replicated", async () => (await a.seen()).toSorted(), ["db healthy", "web healthy"]);
+  await b.node.stop("SIGTERM");
+  const metrics = await (await fetch(`http://${a.node.listeners["http"]}/metrics`)).text();
+  expect(metrics).toMatch(/^mesh_taken_over_entries_total 2$/m);
+  await using again = await start("t2", ["--join", a.fabric]);
+  const { stdout } = await again.node.run(["audit", "list", "-o", "json"]);
+  expect(stdout).toContain("mesh.static_entries_handed_over");
+  expect(stdout).toContain("takenCount=2 leftCount=0 localEndedCount=1");
+});
+
 test("the last node of its cluster keeps everything too when it stops, though nodes of other clusters are members", async () => {
   await using other = await start("x1", ["--ephemeral", "--config", TWO, "--cluster-id", "c1"]);
   const flags = ["--config", TWO, "--cluster-id", "c2", "--join", other.fabric];

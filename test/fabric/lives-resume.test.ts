@@ -86,11 +86,11 @@ test("when the first table has come, whoever is dead in it or not in it is away,
   const lives = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => known.size > 0 });
   lives.resume(new Map(), new Set(), 10_000);
   lives.tick({ monoMs: 1000, wallMs: 0 }, []);
-  expect(lives.counts()).toEqual({ live: 3, orphaned: 0, hidden: 0 });
+  expect(lives.counts()).toEqual({ live: 3, orphaned: 0, hidden: 0, kept: 0 });
   for (const nodeId of ["n2", "n3"]) known.set(nodeId, updateOf(nodeId, { status: "dead" }));
   lives.memberChanged(updateOf("n2", { status: "dead" }));
   lives.tick({ monoMs: 2000, wallMs: 0 }, []);
-  expect(lives.counts()).toEqual({ live: 0, orphaned: 3, hidden: 0 });
+  expect(lives.counts()).toEqual({ live: 0, orphaned: 3, hidden: 0, kept: 0 });
   expect(lives.protectedClusters()).toEqual([]);
 });
 

@@ -261,15 +261,15 @@ test("protection ends when enough are back; who is still missing has the whole g
   const bench = meshed();
   for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "dead");
   bench.run(HOUR_MS);
-  expect([bench.lives.protectedClusters(), bench.lives.counts()]).toEqual([["c1"], { live: 2, orphaned: 4, hidden: 0 }]);
+  expect([bench.lives.protectedClusters(), bench.lives.counts()]).toEqual([["c1"], { live: 2, orphaned: 4, hidden: 0, kept: 0 }]);
   bench.say("a", "alive");
   bench.run(0);
   expect(bench.lives.protectedClusters()).toEqual(["c1"]);
   bench.say("b", "alive");
   bench.run(LIVES_DEFAULTS.orphanGraceMs - 1);
-  expect([bench.lives.protectedClusters(), bench.lives.counts()]).toEqual([[], { live: 4, orphaned: 2, hidden: 0 }]);
+  expect([bench.lives.protectedClusters(), bench.lives.counts()]).toEqual([[], { live: 4, orphaned: 2, hidden: 0, kept: 0 }]);
   bench.run(1);
-  expect(bench.lives.counts()).toEqual({ live: 4, orphaned: 0, hidden: 2 });
+  expect(bench.lives.counts()).toEqual({ live: 4, orphaned: 0, hidden: 2, kept: 0 });
   expect(bench.eventNames()).toEqual(expect.arrayContaining(["orphans_protected", "orphans_unprotected"]));
 });
 
@@ -281,7 +281,7 @@ test("protection ends too when nodes are back without their disks, though nothin
   bench.run(0);
   expect(bench.lives.protectedClusters()).toEqual([]);
   bench.run(LIVES_DEFAULTS.orphanGraceMs);
-  expect(bench.lives.counts()).toEqual({ live: 2, orphaned: 0, hidden: 4 });
+  expect(bench.lives.counts()).toEqual({ live: 2, orphaned: 0, hidden: 4, kept: 0 });
 });
 
 test("those who left or restart in good order do not count as vanished", () => {
@@ -295,7 +295,7 @@ test("Why: nothing is forgotten while its cluster is protected: the records coul
   const bench = meshed();
   for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "dead");
   bench.run(3 * LIVES_DEFAULTS.originForgetMs);
-  expect(bench.lives.counts()).toEqual({ live: 2, orphaned: 4, hidden: 0 });
+  expect(bench.lives.counts()).toEqual({ live: 2, orphaned: 4, hidden: 0, kept: 0 });
 });
 
 test("a large origin's records are visited in slices, each once, and the view follows", () => {
