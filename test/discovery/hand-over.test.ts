@@ -121,3 +121,37 @@ test("who refuses, or takes too long, is passed over; without anybody it is over
   expect(handOver.step([], at(3000)).isOver).toBe(true);
   expect(handOver.left()).toHaveLength(1);
 });
+
+test("a leaver without anybody to offer to waits half a second for somebody, and then its entries stay", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0), { isStatic: true });
+  r.flush(at(0));
+  const { handOver } = r.registrar;
+  handOver.begin(at(5000));
+  expect([5000, 5499, 5500].map((ms) => handOver.step([], at(ms)).isOver)).toEqual([false, false, true]);
+  expect(handOver.left()).toHaveLength(1);
+});
+
+test("all that is taken of one principal in one offer is under one lease", () => {
+  const r = new Registry();
+  for (const name of ["web", "db"]) r.hear(name, BODY.ENTRY, 10, at(10));
+  expect(r.registrar.handOver.take(B, [1, 2], at(20))).toBe(2);
+  r.flush(at(20));
+  const leases = ["web", "db"].map((name) => r.leases.leaseOf(keyOf(name)));
+  expect([r.leases.size, leases[0] === leases[1]]).toEqual([1, true]);
+});
+
+test("what is taken over an older record of our own counts as changed for filters where it differs in what they ask", () => {
+  for (const [tags, isChanged] of [
+    [["ours"], true],
+    [["theirs"], false],
+  ] as const) {
+    const r = new Registry();
+    r.register("ann", [draft("web", { tags: [...tags] })], at(0), { isStatic: true });
+    r.hear("web", BODY.ENTRY, 10, at(10));
+    expect(r.registrar.handOver.take(B, [1], at(20))).toBe(1);
+    r.flush(at(20));
+    const own = r.replica.own(keyOf("web"));
+    expect([own?.traits.tags, own?.filterSeq === own?.seq]).toEqual([["theirs"], isChanged]);
+  }
+});

@@ -123,3 +123,27 @@ test("a watch that lags hears also of a namespace that is empty by now", () => {
   // The third has been told of the removal already.
   expect(heard).toEqual(["red: svc", "blue: ", "red: "]);
 });
+
+test("what is registered meanwhile follows the new policy already and is not looked at: a switch ends however much that is", () => {
+  const { r, start } = open(10);
+  const work = start(OWNED_ELSEWHERE);
+  let steps = 0;
+  while (!work.step(5) && (steps += 1) < 20)
+    r.register(
+      "ann",
+      Array.from({ length: 10 }, (_, i) => draft(`more${steps}-${i}`, { scope: SCOPE.REGION })),
+      at(steps),
+      { isStatic: true },
+    );
+  expect(steps).toBeLessThan(10);
+  expect(r.names()).toEqual(["web0"]);
+});
+
+test("of a namespace that had nothing when the change began, who loses it is told nothing", () => {
+  const { r, heard, watch, start } = open(0);
+  watch(RED);
+  const work = start(FOR_BLUE);
+  r.register("ann", [draft("web")], at(1), { isStatic: true });
+  while (!work.step(100));
+  expect(heard).toEqual(["red: "]);
+});

@@ -43,6 +43,8 @@ test("at most so many are remembered: those that were heard of last", () => {
   const boots = new Boots(2);
   for (const nodeId of ["a", "b", "a", "c"]) boots.accept(said(nodeId, { boot: "1" }));
   expect(["a", "b", "c"].map((nodeId) => boots.find(nodeId) !== undefined)).toEqual([true, false, true]);
+  // Also after a restart with room for fewer.
+  expect(new Boots(1, boots.list()).list().map(({ nodeId }) => nodeId)).toEqual(["c"]);
 });
 
 test("what is remembered goes over a restart", () => {
@@ -60,6 +62,8 @@ test("an operator is told of a second node with one id, and where both are, once
   boots.accept(said("n", { boot: "b" }));
   const second = said("n", { boot: "x" }, "n:2");
   expect(boots.second(second, { monoMs: 0, wallMs: 0 })?.event.detail).toMatchObject({ address: "n:2", otherAddress: "n:1" });
+  // That the first one is heard of again meanwhile, as it is every second, makes no difference.
+  boots.accept(said("n", { boot: "b" }));
   expect(boots.second(second, { monoMs: 59_999, wallMs: 0 })).toBeUndefined();
   expect(boots.second(second, { monoMs: 60_000, wallMs: 0 })).toBeDefined();
 });

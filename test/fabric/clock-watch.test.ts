@@ -33,3 +33,8 @@ test("set right, it is right at once, and those that are no members any more hav
   expect(watch.read(listed, at(6000))).toEqual({ knownCount: 3, offCount: 0, isOff: false, aheadMs: 0 });
   expect(watch.read(new Set(["a"]), at(7000, 3_600_000))).toMatchObject({ knownCount: 1, isOff: false });
 });
+
+test("it is ahead by what the middle one of those that differ says, in whatever order they were heard", () => {
+  const { watch, listed } = heard({ a: 0, b: -7_200_000, c: 1_800_000 });
+  expect(watch.read(listed, at(2000, 3_600_000))).toMatchObject({ offCount: 3, aheadMs: 3_600_000 });
+});

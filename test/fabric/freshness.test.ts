@@ -164,3 +164,21 @@ test.each<{ dead: readonly string[]; ageMs: number }>([
   bench.freshness.want(["a"], at(20_000));
   expect(bench.age(20_500)).toBe(500);
 });
+
+test("who said goodbye and is in step again, without a new word of membership, is as old as its silence from then on", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a");
+  bench.freshness.goodbye("a");
+  bench.freshness.inStep("a", at(2000));
+  expect(bench.age(5000)).toBe(3000);
+});
+
+test.each(["said goodbye", "left"] as const)("those that %s are not missing: one that died beside them is no age", (how) => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "b", "c", "d", "e", "f");
+  for (const id of ["a", "b", "c"]) if (how === "said goodbye") bench.freshness.goodbye(id);
+  bench.say(how === "left" ? "left" : "dead", 10_000, "a", "b", "c");
+  bench.say("dead", 20_000, "f");
+  for (const id of ["d", "e"]) bench.freshness.inStep(id, at(99_000));
+  expect(bench.age(100_000)).toBe(1000);
+});

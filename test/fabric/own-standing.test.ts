@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { OwnStanding } from "../../src/fabric/own-standing.ts";
+import { updateOf } from "../fakes/fabric-values.ts";
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 1_000_000 + monoMs });
 const peer = (nodeId: string) => ({ nodeId, boot: `boot-of-${nodeId}`, address: `${nodeId}:1` });
@@ -68,4 +69,38 @@ test("a second node that asked under our id is one for a minute", () => {
   expect(standing.secondAddress(at(0))).toBeUndefined();
   standing.second("y:1", at(0));
   expect([standing.secondAddress(at(59_999)), standing.secondAddress(at(60_000))]).toEqual(["y:1", undefined]);
+});
+
+test("who accepts a start while another holds an earlier one makes it no accepted one: it waits for both", () => {
+  const standing = new OwnStanding(["mine-before"]);
+  standing.hear(peer("late"), EARLIER, at(0));
+  standing.hear(peer("m"), undefined, at(10));
+  expect(standing.dispute(all, at(20))?.nodeIds).toEqual(["late"]);
+});
+
+test("where the other one is, is known of whoever says it", () => {
+  const standing = new OwnStanding([]);
+  standing.hear(peer("m"), { boot: "x", address: "" }, at(0));
+  standing.hear(peer("k"), STRANGER, at(0));
+  expect(standing.dispute(all, at(0))).toEqual({ nodeIds: ["m", "k"], otherAddress: "x:1" });
+});
+
+test("who does not take what this node says of itself is named until it does, or is no member any more; news of it are told once", () => {
+  const standing = new OwnStanding([]);
+  expect([standing.refusedBy("m", "17 roles"), standing.refusedBy("m", "17 roles")]).toEqual([true, false]);
+  expect([standing.refusedBy("k", ""), standing.refusedBy("k", "17 roles")]).toEqual([false, true]);
+  expect(standing.refusers((nodeId) => nodeId !== "k")).toEqual([{ nodeId: "m", why: "17 roles" }]);
+  standing.forget("m");
+  expect(standing.refusers(all).map(({ nodeId }) => nodeId)).toEqual(["k"]);
+  expect([standing.refusedBy("k", ""), standing.refusers(all)]).toEqual([true, []]);
+});
+
+test("an operator hears of another under the own id once a minute, and at once that it is gone, but that once only", () => {
+  const standing = new OwnStanding([]);
+  const own = { address: "self:1", toldBy: "m" };
+  const isTold = (status: "alive" | "dead", monoMs: number) =>
+    standing.conflict(updateOf("self", { status }), own, at(monoMs)) !== undefined;
+  expect([isTold("alive", 0), isTold("alive", 59_999)]).toEqual([true, false]);
+  expect([isTold("dead", 59_999), isTold("dead", 60_000), isTold("alive", 60_001)]).toEqual([true, false, false]);
+  expect(isTold("alive", 119_999)).toBe(true);
 });

@@ -99,6 +99,8 @@ test("a hello that is another than before fetches it at once; the same again doe
   a.shared.partial.greeted("b", "1 0.1.0", a.timeOf(20));
   expect(due(21)).toBe(0);
   a.shared.partial.greeted("b", "1 0.2.0", a.timeOf(30));
+  // Asked of a link by which nobody can give it, it stays due.
+  expect(a.shared.partial.take(a.timeOf(30), () => false)).toEqual([]);
   expect([due(31), due(32)]).toEqual([1, 0]);
 });
 

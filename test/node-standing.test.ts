@@ -1,0 +1,65 @@
+/** What a node does while another start goes under its id (semantics.md, Two nodes with one id). */
+import { expect, test } from "vitest";
+import type { Watcher } from "../src/discovery/fanout.ts";
+import { checkWrites, isFaultless, OwnStart, startOfNode } from "../src/node-standing.ts";
+
+const DISPUTE = { nodeIds: ["m", "k"], otherAddress: "x:1" };
+
+function open(isReady = true) {
+  const said: string[] = [];
+  const state = { isReady, isDraining: false, clockFault: "", startFault: "" };
+  const watcher = { stop: () => said.push("watch ends") } as Partial<Watcher> as Watcher;
+  const core = {
+    identity: { nodeId: "n", listeners: { fabric: "n:1" } },
+    state,
+    hooks: { onFault: () => said.push(`fault: ${state.startFault === "" ? "none" : "some"}`) },
+    fanout: { watchers: () => [watcher] },
+  } as unknown as ConstructorParameters<typeof OwnStart>[0];
+  const start = new OwnStart(core, { tell: ({ name }) => said.push(name), onWon: () => said.push("won") });
+  /** What it does when it looks, and somebody disputes its start or nobody does. */
+  const look = (monoMs: number, isDisputed: boolean) => {
+    said.length = 0;
+    start.look({ dispute: () => (isDisputed ? DISPUTE : undefined) }, { monoMs, wallMs: 0 });
+    return [...said];
+  };
+  return { state, look };
+}
+
+test("it takes no writes at once, ends its watches, and says so after two seconds, once; then it may write again", () => {
+  const { state, look } = open();
+  expect([look(0, false), isFaultless(state)]).toEqual([[], true]);
+  expect(look(100, true)).toEqual(["fault: some", "watch ends"]);
+  expect(isFaultless(state)).toBe(false);
+  expect(() => checkWrites(state)).toThrow("another start of n at x:1 goes under its id (m and 1 more accepted it)");
+  expect([look(2099, true), look(2100, true), look(4000, true)]).toEqual([[], ["own_start_refused"], []]);
+  expect(look(5099, false)).toEqual(["fault: none", "own_start_accepted"]);
+  expect(look(9000, false)).toEqual([]);
+  expect(isFaultless(state)).toBe(true);
+});
+
+test("a dispute that is over before it was told of is not told of; each counts from its own beginning", () => {
+  const { look } = open();
+  expect([look(0, true), look(1999, false)].flat()).toEqual(["fault: some", "watch ends", "fault: none"]);
+  expect([look(3000, true), look(4999, true), look(5000, true)]).toEqual([["fault: some", "watch ends"], [], ["own_start_refused"]]);
+});
+
+test("after five seconds another may have written under the same numbers, so that it goes on under new ones", () => {
+  for (const [lastedMs, isWon] of [
+    [4999, false],
+    [5000, true],
+  ] as const) {
+    const { look } = open();
+    look(100, true);
+    expect(look(100 + lastedMs, false).includes("won")).toBe(isWon);
+  }
+});
+
+test("a node that is not ready yet ends no watch: nobody was told anything", () => {
+  expect(open(false).look(0, true)).toEqual(["fault: some"]);
+});
+
+test("what a node says of its start is what its directory says, and nothing without one", () => {
+  const startOf = (earlierBoots: readonly string[] | undefined) =>
+    startOfNode({ restored: { boot: "c", earlierBoots } } as unknown as Parameters<typeof startOfNode>[0]);
+  expect([startOf(["b", "a"]), startOf([]), startOf(undefined)]).toEqual([{ boot: "c", bootBefore: "b" }, { boot: "c" }, {}]);
+});
