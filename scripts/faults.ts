@@ -6,6 +6,7 @@ import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { Rng } from "../src/lib/rng.ts";
 import { type Fault, faultsIn, plant } from "./fault-places.ts";
@@ -38,6 +39,7 @@ const COMPILER = "compiler";
 /** A process that takes more of a processor's seconds than this goes round in a loop, which is found; so is a stage that comes to no end. */
 const PROCESS_SECONDS = 60;
 const STAGE_MS = 600_000;
+const MAX_REASON_LENGTH = 400;
 
 interface Stage {
   readonly name: string;
@@ -134,8 +136,8 @@ function faultsAt(where: string): readonly Fault[] {
 async function finderOf(fault: Fault): Promise<string | undefined> {
   return withFault(fault, async () => {
     for (const { name, command, args } of stagesOf(fault.file)) {
-      const code = await runIn(command, args);
-      if (code !== 0) return code === undefined ? `${name} (hangs)` : name;
+      const { code, reason } = await runIn(command, args);
+      if (code !== 0) return `${code === undefined ? `${name} (hangs)` : name}${reason}`;
     }
     return undefined;
   });
@@ -192,25 +194,38 @@ function read(file: string): string {
   return readFileSync(join(ROOT, file), "utf8");
 }
 
-/** Its exit code; undefined when it did not come to its end. All that it started ends with it. */
-function runIn(command: string, args: readonly string[]): Promise<number | undefined> {
+interface Outcome {
+  /** Undefined when it did not come to its end. */
+  readonly code: number | undefined;
+  /** Of the first test that failed, its name and what it said: one that was late on a busy machine found nothing. */
+  readonly reason: string;
+}
+
+/** All that it started ends with it. */
+function runIn(command: string, args: readonly string[]): Promise<Outcome> {
   const bin = join(ROOT, "node_modules", ".bin");
-  const env = { ...process.env, PATH: `${bin}:${process.env["PATH"] ?? ""}` };
+  const env = { ...process.env, NO_COLOR: "1", PATH: `${bin}:${process.env["PATH"] ?? ""}` };
   return new Promise((resolve) => {
     const child = spawn("sh", ["-c", `ulimit -t ${PROCESS_SECONDS}; exec "$0" "$@"`, command, ...args], {
       cwd: copy,
       env,
-      stdio: "ignore",
+      stdio: ["ignore", "pipe", "pipe"],
       detached: true,
     });
+    let reason = "";
+    for (const stream of [child.stdout, child.stderr])
+      createInterface(stream).on("line", (line) => {
+        if (reason.length < MAX_REASON_LENGTH && /^ FAIL |Error: /.test(line))
+          reason += ` | ${line.trim()}`.slice(0, MAX_REASON_LENGTH / 2);
+      });
     const timer = setTimeout(() => {
       if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
-      resolve(undefined);
+      resolve({ code: undefined, reason });
     }, STAGE_MS);
-    child.on("error", () => resolve(1));
+    child.on("error", () => resolve({ code: 1, reason }));
     child.on("close", (code) => {
       clearTimeout(timer);
-      resolve(code ?? 1);
+      resolve({ code: code ?? 1, reason });
     });
   });
 }

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { Replica } from "../../src/catalog/replica.ts";
 import { Slab } from "../../src/catalog/slab.ts";
+import { Fetches } from "../../src/fabric/fetches.ts";
 import { Foreigners } from "../../src/fabric/foreigners.ts";
 import { Freshness } from "../../src/fabric/freshness.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
@@ -11,10 +12,13 @@ import { LINKS_DEFAULTS, type LinksOutput } from "../../src/fabric/links-options
 import { Lives } from "../../src/fabric/lives.ts";
 import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
+import { POLICY_EXCHANGE_DEFAULTS } from "../../src/fabric/policy-exchange.ts";
 import { Quarantine } from "../../src/fabric/quarantine.ts";
 import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
+import { REPLICATION_DEFAULTS } from "../../src/fabric/replication-shared.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { greetingOf } from "../fakes/fabric-world.ts";
+import { FabricWorld, greetingOf, type WorldNode } from "../fakes/fabric-world.ts";
+import { version } from "../fakes/policy-versions.ts";
 
 const FROZEN_MS = 3_600_000;
 const at = (monoMs: number) => ({ monoMs, wallMs: 1_000_000 + monoMs });
@@ -92,4 +96,61 @@ test("a newcomer in quarantine is not forgotten for the time in which nobody was
   quarantine.postpone(FROZEN_MS);
   expect(quarantine.due(FROZEN_MS).map(({ update }) => update.nodeId)).toEqual(["new"]);
   expect([quarantine.due(FROZEN_MS + 60_000), quarantine.size]).toEqual([[], 0]);
+});
+
+/** A link over which nothing came yet. */
+const silentFetcher = () => ({ receivedMonoMs: 0, reconsider: () => undefined });
+
+test("who was asked for an origin before the standstill has what was left of its time", () => {
+  const fetches = new Fetches(REPLICATION_DEFAULTS);
+  const [first, other] = [silentFetcher(), silentFetcher()];
+  const origin = { id: "b/1", through: 0 };
+  expect(fetches.take(origin, first, at(1000))).toBe(true);
+  fetches.postpone(FROZEN_MS);
+  const dueMs = 1000 + FROZEN_MS + REPLICATION_DEFAULTS.fetchTimeoutMs;
+  expect([fetches.take(origin, other, at(dueMs - 1)), fetches.take(origin, other, at(dueMs))]).toEqual([false, true]);
+});
+
+/** Their loops stood still, while nothing else happened. */
+function freeze(world: FabricWorld, ...nodes: readonly WorldNode[]): void {
+  world.nowMs += FROZEN_MS;
+  for (const node of nodes) world.input(node, { kind: "lagged", lagMs: FROZEN_MS });
+}
+
+test("all of a node that stood still hears of it: orphans stay, and a greeting, records and seeds are waited for", () => {
+  const world = new FabricWorld();
+  const [a, , , d] = ["a", "b", "c", "d"].map((nodeId) => world.start({ nodeId, seeds: nodeId === "a" ? [] : ["a:1"] }));
+  if (a === undefined || d === undefined) throw new Error("nodes");
+  world.runUntil(() => a.upLinks().length === 3);
+  d.put("web");
+  world.run(500);
+  world.kill(d);
+  world.runUntil(() => a.view()[0] === "web (orphaned)");
+  const link = world.strangerOpens(a);
+  const alone = world.start({ nodeId: "alone", clusterId: "c9", seeds: ["nobody:1"] });
+  world.run(100);
+  const asksForRecords = () => a.fabric.replication.takeFetch("far/1", silentFetcher(), world.time());
+  expect(asksForRecords()).toBe(true);
+  freeze(world, a, alone);
+  expect(asksForRecords()).toBe(false);
+  expect(a.view()).toEqual(["web (orphaned)"]);
+  expect(a.fabric.links().find((each) => each.link === link)?.state).toBe("greeting");
+  expect(alone.fabric.isReady).toBe(false);
+  world.run(READINESS_DEFAULTS.joinTimeoutMs);
+  expect(alone.fabric.isReady).toBe(true);
+  expect(a.fabric.links().find((each) => each.link === link)).toBeUndefined();
+});
+
+test("a version of the policy that is being put in force while the node stands still is not given up", () => {
+  const world = new FabricWorld();
+  const [a, b] = ["a", "b"].map((nodeId) => world.start({ nodeId, seeds: nodeId === "a" ? [] : ["a:1"] }));
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  world.runUntil(() => a.upLinks().length === 1);
+  world.adoptMs = 1e9;
+  a.keepPolicy(version(1, "a"));
+  world.runUntil(() => b.outputs.some(({ kind }) => kind === "adoptPolicy"));
+  freeze(world, b);
+  expect(b.eventNames()).not.toContain("policy_not_adopted");
+  world.run(POLICY_EXCHANGE_DEFAULTS.patienceMs);
+  expect(b.eventNames()).toContain("policy_not_adopted");
 });
