@@ -123,6 +123,15 @@ test("when everybody has said no, nobody waits for the end of the period", () =>
   expect(bench.news.health.score).toBe(0);
 });
 
+test("one helper is enough for the evidence to name it", () => {
+  const bench = new Bench(["a", "b"]);
+  const { atMs, calls } = bench.step();
+  const target = targetOf(calls[0]?.request);
+  bench.answer(calls[0], undefined, atMs + 500);
+  bench.step();
+  expect(bench.news.members.find(target)?.evidence[0]).toMatchObject({ path: "indirect", via: [target === "a" ? "b" : "a"] });
+});
+
 test("an answer by another node at the address is none", () => {
   const bench = new Bench(["a", "b"]);
   const { atMs, calls } = bench.step();
