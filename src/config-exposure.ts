@@ -62,7 +62,7 @@ export function exposureFaults(settings: Settings): readonly string[] {
   return faults;
 }
 
-/** What these settings leave open, each in one line; a node starts with them all the same. */
+/** What these settings leave open, or say without effect, each in one line; a node starts with them all the same. */
 export function exposureWarnings(settings: Settings): readonly string[] {
   const { tls, listen } = settings;
   const warnings = [...trustWarnings(settings)];

@@ -26,12 +26,12 @@ export interface IdentityOptions {
   readonly now: () => Time;
 }
 
-/** Throws when a node would be open to everybody on the network and nobody said that this is meant; what else is open goes to the log. */
+/** Throws when a node would be open to everybody on the network and nobody said that this is meant; what else to look at goes to the log. */
 export function checkExposure(settings: Settings, log: Log): void {
   if (settings.fabric.enabled !== false) fabricHost(settings);
   const [fault] = exposureFaults(settings);
   if (fault !== undefined) throw new Error(fault);
-  for (const warning of [...exposureWarnings(settings), ...secretFileWarnings(settings)]) log.warn({ warning }, "open to others");
+  for (const warning of [...exposureWarnings(settings), ...secretFileWarnings(settings)]) log.warn({ warning }, "settings to look at");
 }
 
 /** Roles of callers without a credential: where there are no credentials to show, all that `tenants.anonymous` leaves. */

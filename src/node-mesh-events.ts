@@ -33,7 +33,7 @@ export class MeshEvents {
       source: `${detail["address"] ?? ""}`,
       action: `mesh.${name}`.slice(0, MAX_ACTION_CHARS),
       namespace: "",
-      outcome: severity === "info" ? "allowed" : "denied",
+      outcome: REFUSALS.has(name) ? "denied" : "noted",
       reason: `${detail["reason"] ?? name}`,
       rule: "",
       before: "",
@@ -68,4 +68,13 @@ export class MeshEvents {
 }
 
 const MAX_ACTION_CHARS = 64;
+/** Audited events by which somebody did not get what was asked for; the others only happened. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  "address_of_another_member",
+  "call_refused",
+  "own_start_refused",
+  "peer_refused",
+  "stranger_refused",
+  "two_nodes_with_one_id",
+]);
 const MAX_STATUSES = 10_000;

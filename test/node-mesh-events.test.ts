@@ -1,5 +1,6 @@
 /** Events of the mesh in log, audit and metrics: one id for the same event, and no more than is worth telling. */
 import { expect, test } from "vitest";
+import { KIND } from "../src/catalog/record.ts";
 import type { Log } from "../src/lib/log.io.ts";
 import { Metrics } from "../src/lib/metrics.ts";
 import type { NodeCore } from "../src/node-core.ts";
@@ -46,6 +47,16 @@ test("what is audited has one id in the log and in the audit, and says from wher
   });
   expect(audited[0]?.["detail"]).toBe(`reason=wrong_token nodeId=m address=10.0.0.9:5 event=${ids[0]}`);
   expect(metrics.counter("mesh_events_total", { event: "peer_refused" }).value).toBe(1);
+});
+
+test("what only happened is noted in the audit: nobody was denied anything", () => {
+  const { audited, events: mesh } = events();
+  mesh.staticEnded({ namespace: "svc", kind: KIND.SERVICE, name: "api", instanceId: "a", clusterId: "c" });
+  mesh.tell({ name: "own_clock_off", severity: "error", isAudited: true, detail: { ahead_ms: 1 } });
+  expect(audited.map((row) => [row["action"], row["outcome"]])).toEqual([
+    ["mesh.static_entry_ended", "noted"],
+    ["mesh.own_clock_off", "noted"],
+  ]);
 });
 
 test("a member is told of when its status changes, a death louder, an accuser only of a suspect", () => {

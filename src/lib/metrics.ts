@@ -72,7 +72,7 @@ export const METRICS = {
     type: "counter",
     unit: "records",
     help: "Audit events taken, by kind and outcome.",
-    labels: { kind: ["access", "policy", "admin"], outcome: ["allowed", "denied"] },
+    labels: { kind: ["access", "policy", "admin"], outcome: ["allowed", "denied", "noted"] },
   },
   waymark_audit_lost_total: { type: "counter", unit: "records", help: "Audit events lost: too many waited for the disk.", labels: {} },
   waymark_audit_pending_records: { type: "gauge", unit: "records", help: "Audit records waiting for the disk.", labels: {} },

@@ -2,24 +2,19 @@
 import { assert } from "../lib/errors.ts";
 import type { AuditEvent } from "./audit.ts";
 
-/** What stands in the log for events that were lost. */
-function lossEvent(lostCount: number, atWallMs: number): AuditEvent {
-  return {
-    atWallMs,
-    kind: "admin",
-    principal: "",
-    tenant: "",
-    source: "",
-    action: "audit.lost",
-    namespace: "",
-    outcome: "denied",
-    reason: "audit_overflow",
-    rule: "",
-    before: "",
-    after: "",
-    detail: `${lostCount} events lost`,
-  };
-}
+/** What stands in the log for events that were lost, but for when and why. */
+export const LOSS = {
+  kind: "admin",
+  principal: "",
+  tenant: "",
+  source: "",
+  action: "audit.lost",
+  namespace: "",
+  outcome: "noted",
+  rule: "",
+  before: "",
+  after: "",
+} as const satisfies Partial<AuditEvent>;
 
 /** Events in order; a batch of the oldest is on its way at a time and stays here until it is written. */
 export class AuditQueue {
@@ -83,7 +78,7 @@ export class AuditQueue {
   /** As soon as there is room, and before anything that came later. */
   #tellLoss(): void {
     if (this.#lostCount === 0 || this.pendingCount >= this.#maxEvents) return;
-    this.#add(lossEvent(this.#lostCount, this.#lastWallMs));
+    this.#add({ ...LOSS, atWallMs: this.#lastWallMs, reason: "audit_overflow", detail: `${this.#lostCount} events lost` });
     this.#lostCount = 0;
   }
 

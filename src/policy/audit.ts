@@ -4,7 +4,8 @@ import { sha256 } from "../lib/crypto.ts";
 /** access: who asked for or wrote what; policy: who changed which rule; admin: what operates the node. */
 export const AUDIT_KINDS = ["access", "policy", "admin"] as const;
 export type AuditKind = (typeof AUDIT_KINDS)[number];
-export const AUDIT_OUTCOMES = ["allowed", "denied"] as const;
+/** noted: something happened that nobody was to be allowed or denied. */
+export const AUDIT_OUTCOMES = ["allowed", "denied", "noted"] as const;
 export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 
 /** One act. Texts may be empty; none may hold a secret: a caller is named by its principal, never by what it showed. */

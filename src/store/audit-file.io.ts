@@ -9,7 +9,8 @@ import { type AuditEvent, type AuditRecord, CHAIN_START, type ChainPoint, chainE
 import { ChainCheck, type ChainProblem } from "../policy/audit-chain.ts";
 import { matchesAudit } from "../policy/audit-filter.ts";
 import type { AuditFileOptions, AuditScan } from "./audit-thread.ts";
-import { createIfMissing, damaged, Inspection, lockDatabase } from "./database-file.io.ts";
+import { syncDirectory } from "./clean-stop.io.ts";
+import { createIfMissing, damaged, fileBytes, Inspection, lockDatabase } from "./database-file.io.ts";
 import type { DatabaseFormat } from "./database-format.ts";
 
 const AUDIT: DatabaseFormat = {
@@ -24,6 +25,8 @@ CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER NOT NUL
 CREATE TABLE records (number INTEGER PRIMARY KEY, canonical BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
 `,
 };
+/** Whether somebody writes. Files of earlier versions are without this table, and their programs pass it over. */
+const LIFE_SCHEMA = "CREATE TABLE IF NOT EXISTS life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT NULL) STRICT";
 /** Rows looked at for one answer: about 10 ms, after which a batch that waits is written. */
 const SLICE_ROWS = 2000;
 /** Rows pruned in one transaction. */
@@ -54,13 +57,24 @@ function prepareAll(db: DatabaseSync) {
   };
 }
 
-/** The open file. Methods throw SQLite's errors as they are; nothing of what failed is kept. */
+/**
+ * The open file. Methods throw SQLite's errors as they are; nothing of what failed is kept.
+ *
+ * While records are written, the file itself says that it is open, and a log with something in it lies beside it; a clean stop
+ * takes the word back before the log goes. A file that says so and has no log has lost what was written last. It is opened all
+ * the same, since evidence must stay readable; the chain then goes on after a number that no record has, for every check to find.
+ */
 export class AuditFile {
   readonly #retentionMs: number;
   readonly #maxBytes: number;
   readonly #unlock: () => void;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
+  /** Undefined: in memory. */
+  readonly #directory: string | undefined;
+  /** Whether the file said at the start that its log belongs to it, and there was none. */
+  readonly hasLostLog: boolean;
+  #isMarkedOpen = false;
   #head: ChainPoint;
   #anchor: ChainPoint;
 
@@ -68,11 +82,14 @@ export class AuditFile {
   constructor({ directory, retentionMs, maxBytes }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
     this.#maxBytes = maxBytes;
-    const { db, unlock } = directory === undefined ? openInMemory() : openOnDisk(directory);
+    const { db, unlock, hasLostLog } = directory === undefined ? openInMemory() : openOnDisk(directory);
     this.#unlock = unlock;
     this.#db = db;
+    this.#directory = directory;
+    this.hasLostLog = hasLostLog;
     this.#sql = prepareAll(db);
     ({ head: this.#head, anchor: this.#anchor } = pointsOf(this.#sql.meta.get(), "the audit log"));
+    if (hasLostLog) this.#passOver();
   }
 
   get head(): ChainPoint {
@@ -99,6 +116,7 @@ export class AuditFile {
   append(events: readonly AuditEvent[]): readonly AuditRecord[] {
     const records: AuditRecord[] = [];
     let head = this.#head;
+    this.#markOpen();
     this.#transaction(() => {
       for (const event of events) {
         const { record, canonical } = chainEvent(event, head);
@@ -195,8 +213,33 @@ export class AuditFile {
   }
 
   close(): void {
+    try {
+      if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("UPDATE life SET is_open = 0");
+    } catch {
+      // The disk refuses. SQLite then keeps the log as well, unless the disk recovers this moment: the next start would miss a log.
+    }
     this.#db.close();
     this.#unlock();
+  }
+
+  /** The number after the head is given up: what had it is lost, and perhaps more. */
+  #passOver(): void {
+    const head: ChainPoint = { number: this.#head.number + 1, hash: NO_HASH };
+    this.#markOpen(() => this.#sql.moveHead.run(head.number, head.hash));
+    this.#head = head;
+  }
+
+  /** Before the first record: the log is on disk with something in it, and only then the file itself says that there must be one. */
+  #markOpen(first: () => void = () => {}): void {
+    if (this.#isMarkedOpen || this.#directory === undefined) return;
+    this.#transaction(() => {
+      this.#db.exec(`${LIFE_SCHEMA}; INSERT OR REPLACE INTO life VALUES (1, 1)`);
+      first();
+    });
+    syncDirectory(this.#directory);
+    const moved = this.#db.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
+    if (moved?.["busy"] !== 0 || moved["log"] !== moved["checkpointed"]) throw new Error("the checkpoint was not made to its end");
+    this.#isMarkedOpen = true;
   }
 
   #transaction(body: () => void): void {
@@ -215,7 +258,7 @@ function openInMemory() {
   const db = new DatabaseSync(":memory:");
   db.exec(AUDIT.schema);
   writeMeta(db);
-  return { db, unlock: () => {} };
+  return { db, unlock: () => {}, hasLostLog: false };
 }
 
 function openOnDisk(directory: string) {
@@ -224,16 +267,27 @@ function openOnDisk(directory: string) {
   try {
     createIfMissing(path, AUDIT, writeMeta);
     const inspection = new Inspection(path, AUDIT);
-    inspection.read((db) => pointsOf(prepareAll(db).meta.get(), path));
+    // An empty log holds nothing: SQLite makes one when it opens the file, before anything of ours is in it.
+    const hasLog = fileBytes(`${path}-wal`) > 0;
+    const hasLostLog = inspection.read((db) => {
+      pointsOf(prepareAll(db).meta.get(), path);
+      return !hasLog && isOpenIn(db);
+    });
     inspection.close();
     const db = new DatabaseSync(path);
     // Exclusive: no shared-memory file.
     db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
-    return { db, unlock };
+    return { db, unlock, hasLostLog };
   } catch (error) {
     unlock();
     throw error;
   }
+}
+
+/** Whether the file says that somebody writes to it. */
+function isOpenIn(db: DatabaseSync): boolean {
+  if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'life'").get() === undefined) return false;
+  return db.prepare("SELECT is_open FROM life WHERE one = 1").get()?.["is_open"] === 1;
 }
 
 function writeMeta(db: DatabaseSync): void {

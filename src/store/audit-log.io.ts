@@ -4,7 +4,7 @@ import type { Metrics } from "../lib/metrics.ts";
 import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint } from "../policy/audit.ts";
 import type { ChainProblem } from "../policy/audit-chain.ts";
 import type { AuditFilter } from "../policy/audit-filter.ts";
-import { AuditQueue } from "../policy/audit-queue.ts";
+import { AuditQueue, LOSS } from "../policy/audit-queue.ts";
 import type { AuditAnswer, AuditRequest, AuditState } from "./audit-thread.ts";
 import { messageOf } from "./database-file.io.ts";
 import { ThreadCalls } from "./thread-calls.io.ts";
@@ -191,8 +191,17 @@ class DiskAuditLog implements AuditLog {
     this.#show(opened.state);
     const { head, anchor } = opened.state;
     log.info({ directory, recordCount: head.number - anchor.number, newest: head.number }, "audit log opened");
-    if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log does not end with the record it wrote last");
+    if (opened.hasLostLog) this.#tellLostLog(head.number);
+    else if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log does not end with the record it wrote last");
     return calls;
+  }
+
+  /** In the log itself too, behind the break in the chain: `number` is the one that was passed over. */
+  #tellLostLog(number: number): void {
+    const { directory, log } = this.#options;
+    log.error({ directory, newest: number - 1 }, "audit log has lost what was written last: its audit.db-wal is missing");
+    const detail = `what was recorded after record ${number - 1} is lost: at a start after a crash audit.db-wal was missing`;
+    this.record({ ...LOSS, atWallMs: Date.now(), reason: "audit_log_lost", detail });
   }
 
   /** What was recorded, on disk if the disk takes it; what it does not take cannot be read yet. */

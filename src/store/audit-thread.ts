@@ -47,7 +47,14 @@ export type AuditRequest =
   | { readonly kind: "close" };
 
 export type AuditAnswer =
-  | { readonly kind: "opened"; readonly state: AuditState /** Whether the log ends where it says. */; readonly isTailWhole: boolean }
+  | {
+      readonly kind: "opened";
+      readonly state: AuditState;
+      /** Whether the log ends where it says. */
+      readonly isTailWhole: boolean;
+      /** Whether what was written last is gone with `audit.db-wal`. */
+      readonly hasLostLog: boolean;
+    }
   | { readonly kind: "appended"; readonly state: AuditState }
   | { readonly kind: "scanned"; readonly records: readonly AuditRecord[]; readonly nextBefore: number | undefined }
   | {

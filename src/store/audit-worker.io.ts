@@ -38,7 +38,7 @@ function serve(request: AuditRequest): Served<AuditAnswer> {
       if (request.file !== undefined) stream = new AuditStream(request.file);
       prune();
       pruning = setInterval(prune, PRUNE_EVERY_MS).unref();
-      return { answer: { kind: "opened", state: state(), isTailWhole: file.isTailWhole() } };
+      return { answer: { kind: "opened", state: state(), isTailWhole: file.isTailWhole(), hasLostLog: file.hasLostLog } };
     case "append": {
       const records = opened().append(request.events);
       stream?.write(records.map(auditLine));

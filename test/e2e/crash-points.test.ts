@@ -4,11 +4,13 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { AuditFile } from "../../src/store/audit-file.io.ts";
 import { ControlFile } from "../../src/store/control-file.io.ts";
 import { createJournalFile, JournalReader } from "../../src/store/journal-file.io.ts";
 import { JournalIndex, JournalWriter } from "../../src/store/journal-writer.io.ts";
 import { STORE_BOUNDS } from "../../src/store/store.ts";
 import { type CrashState, crashStates, type Files } from "../fakes/crash-disk.ts";
+import { tamper } from "../store/audit-fixture.ts";
 import { temporaryDirectory } from "../store/journal-fixture.ts";
 
 const CHILD = join(import.meta.dirname, "../store/crash-child.ts");
@@ -42,6 +44,13 @@ const COUNT = {
     const version = file.get("counter")?.version ?? 0;
     file.close();
     return version;
+  },
+  /** A chain with a break has no record that could be trusted. */
+  audit: (directory: string): number => {
+    const file = new AuditFile({ directory, retentionMs: 1e15, maxBytes: 1e9 });
+    const { problem } = file.verify(undefined);
+    file.close();
+    return problem === undefined ? file.head.number : -1;
   },
 } as const;
 
@@ -101,6 +110,11 @@ const BEFORE = {
     rmSync(join(directory, `${kind}.sum`));
     writeFileSync(join(directory, `${kind}.db-wal`), "");
   },
+  "closed by the first version": (directory: string, kind: Kind) => {
+    spawnSync(process.execPath, [CHILD, kind, directory]);
+    for (const name of readdirSync(directory)) if (!isKept(name)) rmSync(join(directory, name));
+    tamper(directory, "DROP TABLE life");
+  },
 } as const;
 
 test.runIf(hasStrace).each([
@@ -108,6 +122,8 @@ test.runIf(hasStrace).each([
   { kind: "journal", before: "crashed after a checkpoint of the first version" },
   { kind: "control", before: "new" },
   { kind: "control", before: "crashed after a checkpoint of the first version" },
+  { kind: "audit", before: "new" },
+  { kind: "audit", before: "closed by the first version" },
 ] as const)(
   "Durability: whatever a crash leaves of a $kind directory that was $before opens, and has what was acknowledged",
   ({ kind, before }) => {

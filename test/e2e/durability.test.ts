@@ -260,6 +260,19 @@ test("after kill -9 a directory whose log is gone is refused, and served as it i
   await withClient(third, async (client) => expect(instances(await allEntries(client, "svc"))).toEqual(["kept"]));
 });
 
+test("after kill -9 an audit whose log is gone is read as far as it goes, and audit verify says that its end is lost", async () => {
+  const data = folder();
+  const first = await startNodeProcess(["--data-dir", data]);
+  await withClient(first, async (client) => client.call(register, { entries: [web("lost")], static: true }));
+  expect((await first.run(["audit", "list", "-o", "json"])).stdout).toContain('"register"');
+  await first.stop("SIGKILL");
+  rmSync(join(data, "audit.db-wal"));
+  await using second = await startNodeProcess(["--data-dir", data]);
+  const { exit, stdout, stderr } = await second.run(["audit", "verify"]);
+  expect([exit, stdout + stderr]).toEqual([1, expect.stringContaining("record 1 is missing") as string]);
+  expect((await second.run(["audit", "list"])).stdout).toContain("audit_log_lost");
+});
+
 test("a taken port is told with its address and exit code 1, and the data directory is not left locked", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   const data = folder();

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
@@ -88,6 +88,61 @@ test("killed at any moment, the log has what was said to be durable, and its cha
   expect(details.length).toBeGreaterThanOrEqual(promised);
   expect(details.toReversed()).toEqual(numbers(details.length));
   expect((await log.verify()).problem).toBeUndefined();
+});
+
+/** What a killed process leaves after it recorded something. */
+async function killed(directory: string): Promise<void> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, "audit-child.ts"), directory], { stdio: ["ignore", "pipe", "inherit"] });
+  createInterface(child.stdout).on("line", () => child.kill("SIGKILL"));
+  await once(child, "close");
+}
+
+test.each([
+  { what: "is gone", lose: (path: string) => rmSync(path) },
+  { what: "was emptied", lose: (path: string) => truncateSync(path) },
+])("after a crash, audit.db whose audit.db-wal $what says that it lost what was recorded last, for ever", async ({ lose }) => {
+  using directory = temporaryDirectory();
+  await (await openLog(directory.path)).close();
+  await killed(directory.path);
+  lose(join(directory.path, "audit.db-wal"));
+  const errors: string[] = [];
+  {
+    await using log = await openLog(directory.path, { log: { info: () => {}, error: (_fields, message) => errors.push(message) } });
+    expect(errors).toEqual(["audit log has lost what was written last: its audit.db-wal is missing"]);
+    expect((await log.verify()).problem).toMatchObject({ kind: "truncated_head", number: 1, message: "record 1 is missing" });
+    expect((await log.read({ limit: 9, filter: EVERY_AUDIT })).records).toMatchObject([
+      { number: 2, outcome: "noted", reason: "audit_log_lost", detail: expect.stringContaining("after record 0 is lost") as string },
+    ]);
+    await recordAll(log, ["later"]);
+  }
+  await using log = await openLog(directory.path);
+  await recordAll(log, ["later still"]);
+  expect((await log.verify()).problem).toMatchObject({ number: 1 });
+  expect((await log.read({ limit: 9, filter: EVERY_AUDIT })).records.map(({ number }) => number)).toEqual([4, 3, 2]);
+});
+
+test("a break that was found is there at the next start too, whenever this one is killed", async () => {
+  using directory = temporaryDirectory();
+  {
+    await using log = await openLog(directory.path);
+    await recordAll(log, ["one"]);
+  }
+  await killed(directory.path);
+  rmSync(join(directory.path, "audit.db-wal"));
+  await killed(directory.path);
+  await using log = await openLog(directory.path);
+  expect((await log.verify()).problem).toMatchObject({ kind: "missing", number: 2 });
+});
+
+test("after a crash with its log, after a clean stop, and after a start that wrote nothing, nothing is missed", async () => {
+  using directory = temporaryDirectory();
+  await killed(directory.path);
+  for (const details of [[], ["one"], []]) {
+    await using log = await openLog(directory.path);
+    await recordAll(log, details);
+    expect((await log.verify()).problem).toBeUndefined();
+  }
+  expect(existsSync(join(directory.path, "audit.db-wal"))).toBe(false);
 });
 
 const SWAP = `

@@ -1,11 +1,12 @@
 /**
  * A process that opens a database, writes, checkpoints, stops, and does all of it once more, while the tests note its system calls:
- * `node crash-child.ts journal|control DIRECTORY`. What was acknowledged is told by the names of empty files in the directory.
+ * `node crash-child.ts journal|control|audit DIRECTORY`. What was acknowledged is told by the names of empty files in the directory.
  */
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { openStore } from "../../src/store/open.io.ts";
+import { openLog, recordAll } from "./audit-fixture.ts";
 import { batch, openAndReplay, put } from "./journal-fixture.ts";
 
 const [kind = "", directory = ""] = process.argv.slice(2);
@@ -41,4 +42,15 @@ async function controlLife(): Promise<void> {
   }
 }
 
-for (let life = 0; life < 2; life++) await (kind === "journal" ? journalLife() : controlLife());
+async function auditLife(): Promise<void> {
+  await using log = await openLog(directory);
+  const { head } = await log.verify();
+  for (let number = head.number + 1; number <= head.number + 3; number++) {
+    await recordAll(log, ["an act"]);
+    acknowledged(number);
+  }
+}
+
+const LIVES: Readonly<Record<string, () => Promise<void>>> = { journal: journalLife, control: controlLife, audit: auditLife };
+
+for (let life = 0; life < 2; life++) await LIVES[kind]?.();

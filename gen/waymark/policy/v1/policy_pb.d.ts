@@ -1133,7 +1133,7 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   tenant: string;
 
   /**
-   * allowed or denied.
+   * allowed or denied; noted when something happened that nobody was to be allowed or denied.
    *
    * @generated from field: string outcome = 13;
    */
