@@ -46,7 +46,8 @@ export function unknownNames(root: string, known: Known): readonly string[] {
   ]);
   const settings = new Set(known.settings);
   const groups = [...new Set(known.settings.map((key) => key.split(".")[0] ?? ""))];
-  const settingLike = new RegExp(`\`((?:${groups.join("|")})\\.[a-z_]+)\``, "g");
+  // `audit.db` is a file.
+  const settingLike = new RegExp(`\`((?:${groups.join("|")})\\.(?!db\`)[a-z_]+)\``, "g");
   const pages = [...filesBelow(root, "docs", [".md"]), "README.md", "CONTRIBUTING.md", "SECURITY.md"].filter(
     (page) => !page.startsWith("docs/decisions/"),
   );
@@ -64,13 +65,17 @@ export function unknownNames(root: string, known: Known): readonly string[] {
 }
 
 // Where the fabric names an event: the first argument of what makes one, its `name`, or the default of that.
-const NAMED = /\b(?:(?:event|clusterEvent|note)\(|name(?: =|:))([^,;)]*)/gi;
+const NAMED = /\b(?:(?:event|eventOutput|clusterEvent|note)\(|name(?: =|:))([^,;)]*)/gi;
+// Where the node does: a name before its severity.
+const TOLD = /(?:tell\(\{ name: |\[)"([a-z]+(?:_[a-z]+)+)", (?:severity|"(?:info|warn|error)")/g;
 
 /** Events of the mesh that `page` does not explain to whoever finds them in the log. */
 export function unexplainedEvents(root: string, page: string): readonly string[] {
   const code = texts(root, "src/fabric", [".ts"]).map(withoutComments).join("\n");
   const explained = readOrEmpty(join(root, page));
   const names = [...code.matchAll(NAMED)].flatMap(([, said = ""]) => said.match(/(?<=")[a-z]+(?:_[a-z]+)+(?=")/g) ?? []);
+  const node = filesBelow(root, "src", [".ts"]).filter((file) => file.startsWith("src/node-"));
+  for (const file of node) names.push(...[...readOrEmpty(join(root, file)).matchAll(TOLD)].map(([, name = ""]) => name));
   return [...new Set(names)].filter((name) => !explained.includes(`\`${name}\``)).toSorted();
 }
 

@@ -362,8 +362,14 @@ test("tidy names an event of the mesh that no page explains", () => {
     this.#note("was_noted", { a: 1 });
     const event = { name: isIt ? "first_one" : "second_one", severity: "warn" };
     tell(out, name = "by_default");
+    out.push(eventOutput("went_out", "info", row));
     // event("only_said")
   `;
-  const folder = plant({ "src/fabric/a.ts": source, "docs/a.md": "| `was_seen`, `second_one` | says |\n" });
-  expect(unexplainedEvents(folder, "docs/a.md")).toEqual(["by_default", "first_one", "was_noted"]);
+  const node = `
+    this.tell({ name: "node_told", severity: "warn", isAudited: true, detail });
+    const [name, severity] = isOff ? (["clock_off", "error"] as const) : (["clock_on", "info"] as const);
+  `;
+  const folder = plant({ "src/fabric/a.ts": source, "src/node-a.ts": node, "docs/a.md": "| `was_seen`, `second_one` | says |\n" });
+  const missing = ["by_default", "clock_off", "clock_on", "first_one", "node_told", "was_noted", "went_out"];
+  expect(unexplainedEvents(folder, "docs/a.md")).toEqual(missing);
 });
