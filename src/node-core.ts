@@ -80,6 +80,8 @@ export interface CoreHooks {
   policyNotTaken: () => string;
   /** Whether a policy applied here comes into force in a cluster, as far as linked nodes tell. */
   policyReaches: (clusterId: string) => boolean;
+  /** Why audit records are not where they should be; empty when they are. */
+  auditFault: () => string;
 }
 
 export interface CoreOptions {
@@ -121,6 +123,7 @@ function noHooks(): CoreHooks {
     securePolicy: () => () => {},
     policyNotTaken: () => "",
     policyReaches: () => true,
+    auditFault: () => "",
   };
 }
 

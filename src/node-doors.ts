@@ -327,9 +327,10 @@ function httpSources(options: DoorOptions): HttpSources {
   };
 }
 
-function readiness({ state, journal, policies }: NodeCore, fabric: NodeFabric, time: Time): Readiness {
+function readiness({ state, journal, policies, hooks }: NodeCore, fabric: NodeFabric, time: Time): Readiness {
   const mesh = fabric.readiness(time);
   const { isFailing, lastError } = journal.stats();
+  const auditFault = hooks.auditFault();
   return {
     isDraining: state.isDraining,
     checks: [
@@ -341,6 +342,8 @@ function readiness({ state, journal, policies }: NodeCore, fabric: NodeFabric, t
       { name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" },
       // A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody.
       { name: "policy", ok: true, detail: policyDetail(policies.status) },
+      // What is refused waits, or is counted as lost: nobody's answer depends on it.
+      { name: "audit", ok: true, detail: auditFault === "" ? "takes records" : auditFault },
     ],
   };
 }

@@ -1,9 +1,11 @@
 /** Files that settings name and a start needs: what would keep a node from starting is found before anything is opened. */
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Settings } from "./config.ts";
 import { readCredentials } from "./node-identity.ts";
 import { readClusterTokens } from "./node-mesh-options.ts";
+import { readFileText } from "./node-policy-file.ts";
 import { checkKeyFile } from "./policy/tokens.io.ts";
 
 interface TlsSettings {
@@ -14,7 +16,7 @@ interface TlsSettings {
 
 /** Each in one line, naming the setting and the file and never what is in it. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {
-  const { tls, fabric, tenants, node } = settings;
+  const { tls, fabric, tenants, node, policy, audit } = settings;
   const hasFabric = fabric.enabled !== false;
   const jwksFile = tenants.jwt?.jwksFile;
   return [
@@ -23,7 +25,32 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
     ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
     ...(await faultOf(() => readCredentials(settings, node.clusterId))),
     ...(jwksFile === undefined ? [] : await faultOf(() => checkKeyFile(jwksFile), "tenants.jwt.jwks_file: ")),
+    ...(policy.file === undefined ? [] : await policyFaults(policy.file)),
+    ...(audit.file === undefined ? [] : await faultOf(() => checkAppendable(audit.file ?? ""), "audit.file: ")),
   ];
+}
+
+/** Without its policy a new node would deny everything, and one that has a policy would not do what its operator wrote. */
+async function policyFaults(path: string): Promise<readonly string[]> {
+  const read = await readFileText(path);
+  if (read.ok) return [];
+  return [
+    `policy.file: ${path}: ${read.fault}; name a policy file that can be read (waymark namespace policy validate), or leave the setting out`,
+  ];
+}
+
+/** Throws when the file could not be written to, without creating it. */
+function checkAppendable(path: string): void {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isDirectory() === true) throw new Error(`${path} is a directory: name a file`);
+  const place = stat === undefined ? dirname(path) : path;
+  try {
+    accessSync(place, stat === undefined ? constants.W_OK | constants.X_OK : constants.W_OK);
+  } catch (error) {
+    throw new Error(
+      `${path} cannot be written: ${error instanceof Error ? error.message : place}; name a file in a directory that is there and may be written to`,
+    );
+  }
 }
 
 async function faultOf(read: () => unknown, before = ""): Promise<readonly string[]> {

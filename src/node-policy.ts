@@ -1,5 +1,4 @@
 /** The policy of a node: its store and audit log, the versions in them, the policy file, and the service over all of it. */
-import { open } from "node:fs/promises";
 import type { Cell } from "./catalog/cell.ts";
 import { ANY } from "./catalog/filter.ts";
 import { askedBounds } from "./catalog/names.ts";
@@ -13,16 +12,15 @@ import type { Log } from "./lib/log.io.ts";
 import type { NodeCore } from "./node-core.ts";
 import { now } from "./node-core.ts";
 import type { TravellingPolicy } from "./node-mesh-policy.ts";
+import { readFileText } from "./node-policy-file.ts";
 import { checkWrites } from "./node-standing.ts";
-import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
 import type { CatalogFacts, HeldEntry } from "./policy/policy-plan.ts";
-import { canonicalText, checksumOf } from "./policy/policy-text.ts";
 import type { Viewer } from "./policy/verdict.ts";
 import { auditHandlers } from "./services/audit.ts";
 import { type PolicyParts, policyService } from "./services/policy.ts";
-import { type FileText, PolicyKeeper } from "./services/policy-keeper.ts";
+import { PolicyKeeper } from "./services/policy-keeper.ts";
 import type { Service } from "./services/service.ts";
-import { openAuditLog } from "./store/audit-log.io.ts";
+import { type AuditLog, openAuditLog } from "./store/audit-log.io.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { openStore, type StoreKind } from "./store/open.io.ts";
 import type { Store } from "./store/store.ts";
@@ -64,11 +62,9 @@ function fabricOf({ hooks, state }: NodeCore): Pick<PolicyParts, "secure" | "not
 
 /** As `openNodePolicy`; what is on `opened` is closed when this fails. */
 async function openWith({ settings, log, core }: NodePolicyOptions, opened: AsyncDisposableStack): Promise<Omit<NodePolicy, "close">> {
-  const { policies, identity, metrics } = core;
+  const { policies, identity } = core;
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
-  const audit = await openAuditLog({ ...settings.audit, directory, metrics, log: log.child("audit") });
-  core.limits.audit = audit;
-  core.trail.audit = audit;
+  const audit = await openAudit({ settings, log, core }, directory);
   const takesAsItIs = settings.persistence.newGeneration;
   const store = await openOrRefuse(directory === undefined ? { kind: "memory" } : { kind: "sqlite", directory, takesAsItIs }, log);
   opened.defer(() => store.close());
@@ -124,6 +120,14 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
   };
 }
 
+async function openAudit({ settings, log, core }: NodePolicyOptions, directory: string | undefined): Promise<AuditLog> {
+  const audit = await openAuditLog({ ...settings.audit, directory, metrics: core.metrics, log: log.child("audit") });
+  core.limits.audit = audit;
+  core.trail.audit = audit;
+  core.hooks.auditFault = () => audit.fault;
+  return audit;
+}
+
 function notApplied(error: unknown, log: Log): void {
   rethrowBroken(error);
   log.error({ err: error }, "policy file not applied");
@@ -145,24 +149,6 @@ async function openOrRefuse(kind: StoreKind, log: Log): Promise<Store> {
     await away.close();
     return away;
   }
-}
-
-async function readFileText(path: string): Promise<FileText> {
-  let text: string;
-  try {
-    await using file = await open(path);
-    const { size } = await file.stat();
-    // UTF-8 has at least as many bytes as characters that it could stand for.
-    if (size > MAX_FILE_CHARS) return { ok: false, fault: `has ${size} bytes, more than ${MAX_FILE_CHARS}` };
-    text = await file.readFile("utf8");
-  } catch (error) {
-    return { ok: false, fault: error instanceof Error ? error.message : String(error) };
-  }
-  const { set, problems } = readPolicyFile(text);
-  if (set !== undefined) return { ok: true, set, checksum: checksumOf(canonicalText(set)) };
-  const [first] = problems.filter(({ severity }) => severity === "error");
-  const more = problems.length > 1 ? ` (and ${problems.length - 1} more problems)` : "";
-  return { ok: false, fault: `line ${first?.line}: ${first?.path === "" ? "" : `${first?.path}: `}${first?.message}${more}` };
 }
 
 /** The catalog as a dry run asks it, and who the settings say may look. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -25,6 +25,8 @@ const FILES = {
   short: file("short", "SECRET\n"),
   words: file("words", "SECRET of two words\n"),
   keys: file("keys.json", '{ "keys": [] }'),
+  policy: file("policy.yaml", "version: one\nrules: []\n"),
+  policyWords: file("words.yaml", "allow: everybody\n"),
 };
 const SHA = "a".repeat(64);
 const JWT = { issuer: "https://issuer.example", audience: "waymark" };
@@ -53,6 +55,10 @@ test.each([
     says: ["tenants.credentials[1] has the same token as tenants.credentials[0]"],
   },
   { settings: { tenants: { jwt: { ...JWT, jwks_file: absent } } }, says: ["tenants.jwt.jwks_file: ENOENT"] },
+  { settings: { policy: { file: absent } }, says: [`policy.file: ${absent}: ENOENT`, "leave the setting out"] },
+  { settings: { policy: { file: FILES.policyWords } }, says: ["policy.file: ", "line 1: "] },
+  { settings: { audit: { file: folder } }, says: [`audit.file: ${folder} is a directory`] },
+  { settings: { audit: { file: join(absent, "a.jsonl") } }, says: [`audit.file: ${join(absent, "a.jsonl")} cannot be written: ENOENT`] },
   { settings: { tenants: { jwt: { ...JWT, jwks_file: FILES.words } } }, says: ["tenants.jwt.jwks_file: ", "holds no JWKS"] },
 ])("config validate and serve refuse what a start needs and a file is not: $says", async ({ settings, says }) => {
   const files = { "node.json": JSON.stringify(settings) };
@@ -78,8 +84,10 @@ test("files that are as they should be pass, and those of a fabric that is off a
       tenants: { jwt: { ...JWT, jwks_file: keys }, credentials: [{ tenant: "t", token_file: token }] },
     },
     { fabric: { enabled: false, cluster_token_file: absent } },
+    { policy: { file: FILES.policy }, audit: { file: absent } },
   ]) {
     const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringContaining("node.json is valid") as string });
   }
+  expect(existsSync(absent)).toBe(false);
 });

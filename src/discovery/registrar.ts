@@ -3,26 +3,25 @@
  * loop and becomes visible, or is undone, when its journal batch has succeeded or failed (semantics.md, Leases and life).
  */
 import type { Cell } from "../catalog/cell.ts";
-import { type Draft, type Drafter, sealEntry } from "../catalog/codec.ts";
-import { readRegisteredMs } from "../catalog/entry-read.ts";
+import type { Draft, Drafter } from "../catalog/codec.ts";
 import type { LoadView } from "../catalog/entry-view.ts";
 import type { Leases } from "../catalog/leases.ts";
-import { BODY, type CatalogRecord, type Health, type KeyText } from "../catalog/record.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
-import { sameFilter } from "../catalog/traits.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import { ALL_TIME_COUNTS, type Patience } from "../lib/patience.ts";
 import type { Caller } from "../policy/caller.ts";
 import type { Quotas } from "../policy/quotas.ts";
-import { Answers, type Registered } from "./answers.ts";
+import { Answers, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
 import { attempt } from "./attempt.ts";
 import { type Batch, type BatchLease, putOf } from "./batch.ts";
-import { Endings, newestHlc } from "./endings.ts";
+import { Endings } from "./endings.ts";
 import { HandOver } from "./hand-over.ts";
 import { Loads, type Renewed, type Report } from "./loads.ts";
 import { checkOwner, checkPublishing, isAdmin, type Publishing, presentFor, unknownLease } from "./may-write.ts";
+import { Puts } from "./puts.ts";
 import { currentRecord, endableRecord, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
 import { WholeRequests } from "./whole-request.ts";
@@ -70,20 +69,17 @@ export class Registrar {
   readonly #patience: Patience;
   readonly #replica: Replica;
   readonly #leases: Leases;
-  readonly #drafter: Drafter;
-  readonly #hlc: Hlc;
   readonly #undo = new UndoLog();
   readonly #answers: Answers;
   readonly #loads: Loads;
   readonly #gate: QuotaGate;
+  readonly #puts: Puts;
   readonly requests: WholeRequests;
   readonly endings: Endings;
   /** Static entries, when this node or another one leaves. */
   readonly handOver: HandOver;
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
-  /** Keys whose row must be written again though the record is the same: they moved to another lease. */
-  #moved = new Set<KeyText>();
   #takenSeq: number;
   /** Leases that ran out since the start. */
   expiredCount = 0;
@@ -93,21 +89,21 @@ export class Registrar {
     this.#patience = options.patience ?? ALL_TIME_COUNTS;
     this.#replica = parts.replica;
     this.#leases = parts.leases;
-    this.#drafter = parts.drafter;
-    this.#hlc = parts.hlc;
     this.#takenSeq = parts.replica.lastSeq;
     this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxTtlMs });
     this.#loads = new Loads(options.loadIntervalMs);
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
     this.requests = new WholeRequests(parts.replica);
-    const putAgain = (key: KeyText, time: Time) => this.#putAgain(key, time);
-    this.endings = new Endings({ ...parts, undo: this.#undo, loads: this.#loads, gate: this.#gate, answers: this.#answers, putAgain });
+    const held = { undo: this.#undo, loads: this.#loads, gate: this.#gate };
+    this.#puts = new Puts({ ...parts, ...held, onEmptied: (leaseId) => this.endings.emptied(leaseId) });
+    const putAgain = (key: KeyText, time: Time) => this.#puts.again(key, time);
+    this.endings = new Endings({ ...parts, ...held, answers: this.#answers, putAgain });
     this.handOver = new HandOver({
       ...parts,
       endings: this.endings,
       gate: this.#gate,
-      grant: (principal, time) => this.#grant({ principal }, { idempotencyKey: "" }, undefined, time),
-      attach: (key, leaseId, isLive) => this.#attach(key, leaseId, isLive),
+      grant: (principal, time) => this.#grant({ principal }, NO_ATTEMPT, undefined, time),
+      attach: (key, leaseId, isLive) => this.#puts.attach(key, leaseId, isLive),
     });
   }
 
@@ -117,26 +113,27 @@ export class Registrar {
       this.#replica.lastSeq > this.#takenSeq ||
       this.#newLeases.length > 0 ||
       this.endings.count > 0 ||
-      this.#moved.size > 0 ||
+      this.#puts.moved.size > 0 ||
       this.#forget.length > 0
     );
   }
 
   /** Puts entries under a lease: all of them, or none. The answer holds once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): Registered {
-    const retry = this.#answers.find(caller, command.idempotencyKey, this.#patience.dueMs(time.monoMs));
-    if (retry !== undefined) return retry;
+    const asked = attemptOf(command);
+    const answered = this.#answers.find(caller, asked, this.#patience.dueMs(time.monoMs));
+    if (answered !== undefined) return answered;
     this.#checkKeys(caller, command.drafts);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
     const ttlMs = lease === undefined ? this.ttlOf("", command.ttlMs, command.isStatic) : lease.ttlMs;
     this.#gate.check(caller, command.drafts);
     const leaseId = this.#whole(() => {
-      const id = lease?.id ?? this.#grant(caller, command, ttlMs, time);
-      for (const draft of command.drafts) this.#put(caller, draft, id, time);
+      const id = lease?.id ?? this.#grant(caller, asked, ttlMs, time);
+      for (const draft of command.drafts) this.#puts.put(caller, draft, id, time);
       return id;
     });
     if (lease !== undefined) this.#leases.renew(lease.id, this.leaseMs(time));
-    return this.#remember(caller, command.idempotencyKey, { leaseId, ttlMs }, time);
+    return this.#remember(caller, asked, { leaseId, ttlMs }, time);
   }
 
   /** The ttl of a request's lease, in ms rounded up: entries that name none get it. Throws `invalid_argument` on one that no lease may have. */
@@ -231,7 +228,7 @@ export class Registrar {
     if (!this.hasWork) return undefined;
     const newest = new Map<KeyText, Cell>();
     for (const cell of this.#replica.staged) if (cell.seq > this.#takenSeq) newest.set(cell.key, cell);
-    for (const key of this.#moved) {
+    for (const key of this.#puts.moved) {
       const own = this.#replica.own(key);
       if (own !== undefined && own.body === BODY.ENTRY) newest.set(key, own);
     }
@@ -246,7 +243,7 @@ export class Registrar {
     };
     this.#takenSeq = this.#replica.lastSeq;
     [this.#newLeases, this.#forget] = [[], []];
-    this.#moved = new Set();
+    this.#puts.moved.clear();
     this.#undo.seal(batch.lastSeq);
     return batch;
   }
@@ -266,7 +263,7 @@ export class Registrar {
     this.#takenSeq = this.#replica.lastSeq;
     this.#newLeases = [];
     this.endings.take();
-    this.#moved = new Set();
+    this.#puts.moved.clear();
     // What was collected is gone from memory either way; the journal must still hear of it.
     this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
   }
@@ -305,60 +302,13 @@ export class Registrar {
       throw invalid("ttl", `must be ${minTtlMs / 1000} s to ${maxTtlMs / 1000} s, is ${ttlMs / 1000} s`);
   }
 
-  #grant(
-    { principal }: Pick<Caller, "principal">,
-    { idempotencyKey }: Pick<RegisterCommand, "idempotencyKey">,
-    ttlMs: number | undefined,
-    time: Time,
-  ): string {
+  #grant({ principal }: Pick<Caller, "principal">, asked: Attempt, ttlMs: number | undefined, time: Time): string {
+    const idempotencyKey = storedAttempt(asked);
     const id = `${this.#options.nodeId}/${this.#options.newToken()}`;
     this.#leases.grant(id, { ttlMs, principal }, this.leaseMs(time));
     this.#newLeases.push({ leaseId: id, ttlMs: ttlMs ?? 0, principal, idempotencyKey, grantedWallMs: time.wallMs });
     this.#undo.push(() => this.#leases.end(id));
     return id;
-  }
-
-  #put(caller: Caller, draft: Draft, leaseId: string, time: Time): void {
-    const own = this.#replica.own(draft.key);
-    const isLive = own !== undefined && own.body === BODY.ENTRY;
-    const isOwn = isLive && own.principal === caller.principal && (own.revision === 0 || this.#replica.view(draft.key) === own);
-    this.#attach(draft.key, leaseId, isLive);
-    if (isOwn && this.#replica.slab.equals(own.at, own.contentBytes, draft.content)) return;
-    this.#stagePut(draft, isLive ? own : undefined, caller.principal, draft.load, time);
-  }
-
-  #stagePut(draft: Draft, before: Cell | undefined, principal: string, load: LoadView | undefined, time: Time): void {
-    const { slab } = this.#replica;
-    const sinceMs = before === undefined ? time.wallMs : readRegisteredMs(slab.view(before.at, before.sizeBytes), before.contentBytes);
-    const bytes = sealEntry(draft.content, { registeredWallMs: sinceMs, updatedWallMs: time.wallMs, load });
-    this.#gate.stage(draft.key, draft);
-    this.#replica.stagePut({
-      key: draft.key,
-      namespace: draft.namespace,
-      name: draft.name,
-      kind: draft.kind,
-      hlc: this.#hlc.stampAbove(newestHlc(this.#replica, draft.key), time.wallMs),
-      scope: draft.scope,
-      health: draft.health,
-      traits: draft.traits,
-      principal,
-      contentBytes: draft.content.length,
-      bytes,
-      isFilterChange: before === undefined || !sameFilter(before, draft),
-    });
-  }
-
-  #attach(key: KeyText, leaseId: string, isLive: boolean): void {
-    if (this.#leases.leaseOf(key) === leaseId) return;
-    const old = this.#leases.attach(leaseId, key);
-    if (old === undefined) {
-      this.#undo.push(() => this.#leases.detach(key));
-      return;
-    }
-    this.#undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
-    if (isLive) this.#moved.add(key);
-    // Re-registered under a new lease: a lease that has lost its last key is gone, and its next renewal says so.
-    if (this.#leases.find(old)?.keyCount === 0) this.endings.emptied(old);
   }
 
   #checkReport(caller: Caller, report: Report): void {
@@ -374,27 +324,17 @@ export class Registrar {
     const isLoadNews = report.load !== undefined && this.#loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
     if (isLoadNews) this.#undo.push(() => this.#loads.untell(report.key));
-    this.#putAgain(report.key, time, report.health);
+    this.#puts.again(report.key, time, report.health);
   }
 
-  /** As it is but for the health, if one is given; its stamp is this moment's. */
-  #putAgain(key: KeyText, time: Time, health?: Health): void {
-    const own = this.#replica.own(key);
-    if (own === undefined) return;
-    const bytes = this.#replica.slab.view(own.at, own.sizeBytes);
-    const stored = this.#drafter.draftOfStored(bytes);
-    const draft = health === undefined || health === own.health ? stored : this.#drafter.draftWithHealth(bytes, health);
-    this.#stagePut(draft, own, own.principal, this.loadOf(key) ?? stored.load, time);
-  }
-
-  #remember(caller: Caller, key: string, answer: Registered, time: Time): Registered {
-    this.#answers.keep(caller, key, answer, this.leaseMs(time));
-    if (key !== "") this.#undo.push(() => this.#answers.forget(caller, key));
+  #remember(caller: Caller, asked: Attempt, answer: Registered, time: Time): Registered {
+    this.#answers.keep(caller, asked, answer, this.#patience.dueMs(time.monoMs));
+    if (asked.key !== "") this.#undo.push(() => this.#answers.forget(caller, asked.key));
     return answer;
   }
 
-  /** An answer given before a restart. */
-  restoreAnswer(principal: string, key: string, answer: Registered, leaseMs: number): void {
-    this.#answers.keep({ principal }, key, answer, leaseMs);
+  /** An answer given before a restart, by what the journal keeps of the request. */
+  restoreAnswer(principal: string, stored: string, answer: Registered, leaseMs: number): void {
+    this.#answers.keep({ principal }, restoredAttempt(stored), answer, leaseMs);
   }
 }

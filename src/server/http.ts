@@ -23,6 +23,12 @@ export interface Readiness {
   readonly checks: readonly ReadyCheck[];
 }
 
+/** An answer, and what of it a reader tells by whether anything changed. */
+export interface Steady {
+  readonly page: JsonValue;
+  readonly steady: JsonValue;
+}
+
 /** Where the routes get what they show. */
 export interface HttpSources {
   /** Who may read the routes that have no policy of their own: everybody, who showed a credential, or nobody. */
@@ -36,10 +42,10 @@ export interface HttpSources {
   prometheusTargets(filter: ServiceFilter, caller: Caller): Iterable<string>;
   /** Which policy is in force; asked about a namespace also what it says of the caller's view of it. Throws `invalid_argument`. */
   policy(namespace: string | undefined, caller: Caller): JsonValue;
-  /** How far replication is. */
-  lag(): JsonValue;
+  /** How far replication is, and what of it stays the same while nothing but time and traffic goes on. */
+  lag(): Steady;
   /** A page of members, and what of it stays the same while nobody joins, leaves or changes. Throws `invalid_argument`. */
-  peers(asked: PeersAsked): { readonly page: JsonValue; readonly steady: JsonValue };
+  peers(asked: PeersAsked): Steady;
   /** Throws `invalid_argument`. */
   parseServiceFilter(parameters: { readonly namespace?: string | undefined; readonly tag?: string | undefined }): ServiceFilter;
 }
@@ -126,7 +132,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
     parameters: [],
     answer: async (sources, _parameters, request) => {
       authorise(READ, await request.identify(), undefined);
-      return json(200, sources.lag());
+      return weaklyTagged(request, sources.lag());
     },
   },
   "/routing/trace": later(["destination"]),
@@ -135,9 +141,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
     answer: async (sources, parameters, request) => {
       authorise(READ, await request.identify(), undefined);
       const { status, region, limit, cluster_id: clusterId, page_token: pageToken } = parameters;
-      const { page, steady } = sources.peers({ status, clusterId, region, limit, pageToken });
-      // Weak: two pages with one tag may differ in what was measured meanwhile.
-      return tagged(request, page, { of: steady, isWeak: true });
+      return weaklyTagged(request, sources.peers({ status, clusterId, region, limit, pageToken }));
     },
   },
   "/control/clusters": later(PAGE),
@@ -231,6 +235,11 @@ function tagged({ ifNoneMatch }: HttpRequest, value: JsonValue, mark = { of: val
   const known = ifNoneMatch.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
   // Pieces, though there are none: a 304 must not say that the content it stands for has no bytes.
   return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
+}
+
+/** Two answers with one tag may differ in what was measured meanwhile. */
+function weaklyTagged(request: HttpRequest, { page, steady }: Steady): Answer {
+  return tagged(request, page, { of: steady, isWeak: true });
 }
 
 function pathOf(target: string): string {

@@ -190,9 +190,17 @@ function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { ti
   });
 }
 
-/** What `Lag` answers, for `GET /discovery/lag`. */
-export function lagJson(parts: PeerParts, time: Time): JsonValue {
-  return toJson(PeerServiceLagResponseSchema, lag(parts, time), { alwaysEmitImplicit: true });
+/** What `Lag` answers, for `GET /discovery/lag`, and the same without what each moment and each frame measures anew. */
+export function lagJson(parts: PeerParts, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
+  const answer = lag(parts, time);
+  const page = toJson(PeerServiceLagResponseSchema, answer, { alwaysEmitImplicit: true });
+  delete answer.age;
+  for (const link of answer.links) {
+    link.framesSent = 0n;
+    link.framesReceived = 0n;
+    delete link.behindFor;
+  }
+  return { page, steady: toJson(PeerServiceLagResponseSchema, answer) };
 }
 
 /**

@@ -1,5 +1,5 @@
 /** The audit log as the rest of the node sees it: takes events without blocking, and says when they are on disk. */
-import { WaymarkError } from "../lib/errors.ts";
+import { rethrowBroken, WaymarkError } from "../lib/errors.ts";
 import type { Metrics } from "../lib/metrics.ts";
 import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint } from "../policy/audit.ts";
 import type { ChainProblem } from "../policy/audit-chain.ts";
@@ -18,6 +18,9 @@ const GATHER_MS = 50;
 /** After the disk refused. */
 const RETRY_MS = 1000;
 const MAX_PAGE_RECORDS = 1000;
+/** How soon after records what became of their lines is looked at, and how often a file that takes none is told of. */
+const LOOK_MS = 500;
+const TELL_MS = 60_000;
 
 export interface AuditLogger {
   info(fields: object, message: string): void;
@@ -65,6 +68,8 @@ export interface AuditCheck {
 }
 
 export interface AuditLog extends AuditSink, AsyncDisposable {
+  /** Why records wait or lines are lost, for people; empty while all is well. */
+  readonly fault: string;
   /** What was recorded before the call is among what is read. Rejects with `store_unavailable` when the log cannot be read. */
   read(read: AuditRead): Promise<AuditPage>;
   /**
@@ -107,7 +112,12 @@ class DiskAuditLog implements AuditLog {
   #calls: Promise<Calls> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isWriting = false;
-  #isFailing = false;
+  /** Why the disk refused the last batch; undefined when it took it. */
+  #refusal: string | undefined;
+  #looking: NodeJS.Timeout | undefined;
+  #fileFault = "";
+  /** When a file that takes no lines was told of last; undefined when it was not, or takes them again. */
+  #fileToldMs: number | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(options: AuditLogOptions) {
@@ -122,13 +132,18 @@ class DiskAuditLog implements AuditLog {
     return this.#calls;
   }
 
+  get fault(): string {
+    if (this.#refusal !== undefined) return `refuses records, they wait: ${this.#refusal}`;
+    return this.#fileFault === "" ? "" : `audit.file takes no lines, they are lost: ${this.#fileFault}`;
+  }
+
   record(event: AuditEvent): void {
     if (this.#closed !== undefined || this.#queue.push(boundEvent(event)) === "lost") {
       this.#metrics.inc("waymark_audit_lost_total", {});
       return;
     }
     this.#metrics.inc("waymark_audit_records_total", { kind: event.kind, outcome: event.outcome });
-    if (this.#queue.pendingCount >= MAX_BATCH && !this.#isFailing) this.#startWriting();
+    if (this.#queue.pendingCount >= MAX_BATCH && this.#refusal === undefined) this.#startWriting();
     else this.#writeIn(GATHER_MS);
   }
 
@@ -172,7 +187,10 @@ class DiskAuditLog implements AuditLog {
 
   reopenFile(): void {
     // Without a thread there is no file either; a thread that is gone has been reported.
-    this.#calls?.then((calls) => calls.call({ kind: "reopen" }, "reopened")).catch(() => {});
+    this.#calls
+      ?.then((calls) => calls.call({ kind: "reopen" }, "reopened"))
+      .then(() => this.#lookSoon())
+      .catch(() => {});
   }
 
   close(): Promise<void> {
@@ -189,6 +207,7 @@ class DiskAuditLog implements AuditLog {
     const calls: Calls = new ThreadCalls("audit");
     const opened = await calls.call({ kind: "open", options: { directory, retentionMs, maxBytes }, file }, "opened");
     this.#show(opened.state);
+    this.#lookSoon();
     const { head, anchor } = opened.state;
     log.info({ directory, recordCount: head.number - anchor.number, newest: head.number }, "audit log opened");
     if (opened.hasLostLog) this.#tellLostLog(head.number);
@@ -229,7 +248,7 @@ class DiskAuditLog implements AuditLog {
 
   #writeIn(waitMs: number): void {
     if (this.#isWriting) return;
-    this.#timer ??= setTimeout(() => this.#startWriting(), this.#isFailing ? RETRY_MS : waitMs);
+    this.#timer ??= setTimeout(() => this.#startWriting(), this.#refusal !== undefined ? RETRY_MS : waitMs);
   }
 
   #startWriting(): void {
@@ -251,6 +270,7 @@ class DiskAuditLog implements AuditLog {
       try {
         const calls = await this.open();
         this.#show((await calls.call({ kind: "append", events }, "appended")).state);
+        this.#lookSoon();
       } catch (error) {
         this.#refused(error);
         return;
@@ -261,8 +281,8 @@ class DiskAuditLog implements AuditLog {
   }
 
   #accepted(): void {
-    if (this.#isFailing) this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log takes records again");
-    this.#isFailing = false;
+    if (this.#refusal !== undefined) this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log takes records again");
+    this.#refusal = undefined;
     const { writtenCount } = this.#queue;
     for (const waiter of this.#waiters) if (waiter.takenCount <= writtenCount) waiter.resolve();
     this.#waiters = this.#waiters.filter((waiter) => waiter.takenCount > writtenCount);
@@ -271,19 +291,46 @@ class DiskAuditLog implements AuditLog {
   #refused(error: unknown): void {
     this.#metrics.inc("waymark_audit_failures_total", {});
     // Said once, not for each batch: the metric has the count.
-    if (!this.#isFailing) this.#options.log.error({ error: messageOf(error) }, "audit log refuses records, they wait");
-    this.#isFailing = true;
+    if (this.#refusal === undefined) this.#options.log.error({ error: messageOf(error) }, "audit log refuses records, they wait");
+    this.#refusal = messageOf(error);
     const refusal = new WaymarkError("store_unavailable", "the audit log could not be written", { retryMs: RETRY_MS, cause: error });
     for (const waiter of this.#waiters.splice(0)) waiter.reject(refusal);
   }
 
-  #show({ usedBytes, fileLostCount }: AuditState): void {
+  #show({ usedBytes, fileLostCount, fileFault }: AuditState): void {
     this.#metrics.set("waymark_audit_bytes", {}, usedBytes);
     this.#metrics.counter("waymark_audit_file_lost_total", {}).set(fileLostCount);
+    this.#fileFault = fileFault;
+    const nowMs = performance.now();
+    const { file, log } = this.#options;
+    if (fileFault === "" && this.#fileToldMs !== undefined) {
+      this.#fileToldMs = undefined;
+      log.info({ file, lostCount: fileLostCount }, "audit file takes lines again");
+    } else if (fileFault !== "" && nowMs - (this.#fileToldMs ?? Number.NEGATIVE_INFINITY) >= TELL_MS) {
+      this.#fileToldMs = nowMs;
+      log.error({ file, lostCount: fileLostCount, error: fileFault }, "audit file takes no lines, they are lost (audit.file)");
+    }
+  }
+
+  /** Nobody waits for lines: what became of them is seen soon after, and again while some are on their way. */
+  #lookSoon(): void {
+    if (this.#options.file === undefined || this.#closed !== undefined || this.#looking !== undefined) return;
+    this.#looking = setTimeout(() => {
+      this.#looking = undefined;
+      // A thread that is gone is told of by who writes.
+      this.#look().catch(rethrowBroken);
+    }, LOOK_MS).unref();
+  }
+
+  async #look(): Promise<void> {
+    const { state } = await (await this.open()).call({ kind: "look" }, "looked");
+    this.#show(state);
+    if (state.isFileBusy) this.#lookSoon();
   }
 
   async #close(): Promise<void> {
     clearTimeout(this.#timer);
+    clearTimeout(this.#looking);
     await this.#written();
     if (this.#queue.pendingCount > 0) this.#options.log.error({ lostCount: this.#queue.pendingCount }, "audit records lost at the stop");
     try {

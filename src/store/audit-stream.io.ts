@@ -1,25 +1,38 @@
 /** The JSON-lines file of the audit log: lines appended without anybody waiting for them, what cannot be written is counted. */
 import { constants, type FileHandle, open } from "node:fs/promises";
+import { messageOf } from "./database-file.io.ts";
 
 /** Lines waiting for a file that does not take them; above it they are lost. In UTF-16 units. */
 const MAX_WAITING_LENGTH = 16 << 20;
 // Never waits for a reader: a named pipe that nobody reads is a failure like any other.
 const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
 
-/** One file, written in order. Nothing here throws or waits. */
+/** One file, written in order and opened at once. Nothing here throws or waits. */
 export class AuditStream {
   readonly #path: string;
   #waiting: string[] = [];
   #waitingLength = 0;
   #handle: FileHandle | undefined;
-  #mustReopen = false;
+  #mustReopen = true;
   /** A failed write may have left part of a line: the next begins on a line of its own. */
   #isLineOpen = false;
   #writing: Promise<void> | undefined;
   #lostCount = 0;
+  #fault = "";
 
   constructor(path: string) {
     this.#path = path;
+    this.#start();
+  }
+
+  /** Why the file took nothing last time, in the system's words; empty when it took it. */
+  get fault(): string {
+    return this.#fault;
+  }
+
+  /** Whether something is on its way to the file, so that the other answers will be others soon. */
+  get isBusy(): boolean {
+    return this.#writing !== undefined;
   }
 
   /** Lines that were not written. */
@@ -80,9 +93,11 @@ export class AuditStream {
         at += bytesWritten;
         this.#isLineOpen = at < bytes.length;
       }
+      this.#fault = "";
       return true;
-    } catch {
+    } catch (error) {
       // Full, forbidden, or gone: counted by the caller. The next lines try the path anew.
+      this.#fault = messageOf(error);
       await this.#closeHandle();
       return false;
     }

@@ -20,6 +20,10 @@ export interface AuditState {
   readonly usedBytes: number;
   /** Lines that could not be written to the JSON-lines file. */
   readonly fileLostCount: number;
+  /** Why that file took nothing last time; empty when it did, or there is none. */
+  readonly fileFault: string;
+  /** Whether lines are on their way to it. */
+  readonly isFileBusy: boolean;
 }
 
 /** Which records, by number, newest first. */
@@ -44,6 +48,8 @@ export type AuditRequest =
   | { readonly kind: "find"; readonly number: number }
   /** Opens the JSON-lines file again, after it was moved. */
   | { readonly kind: "reopen" }
+  /** How things stand. */
+  | { readonly kind: "look" }
   | { readonly kind: "close" };
 
 export type AuditAnswer =
@@ -68,4 +74,5 @@ export type AuditAnswer =
     }
   | { readonly kind: "foundHash"; readonly hash: Uint8Array | undefined }
   | { readonly kind: "reopened" }
+  | { readonly kind: "looked"; readonly state: AuditState }
   | { readonly kind: "closed" };

@@ -20,7 +20,8 @@ function opened(): AuditFile {
 
 function state(): AuditState {
   const { head, anchor } = opened();
-  return { head, anchor, usedBytes: opened().usedBytes(), fileLostCount: stream?.lostCount ?? 0 };
+  const { lostCount = 0, fault = "", isBusy = false } = stream ?? {};
+  return { head, anchor, usedBytes: opened().usedBytes(), fileLostCount: lostCount, fileFault: fault, isFileBusy: isBusy };
 }
 
 function prune(): void {
@@ -54,6 +55,8 @@ function serve(request: AuditRequest): Served<AuditAnswer> {
     case "reopen":
       stream?.reopen();
       return { answer: { kind: "reopened" } };
+    case "look":
+      return { answer: { kind: "looked", state: state() } };
     case "close":
       clearInterval(pruning);
       file?.close();

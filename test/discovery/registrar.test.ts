@@ -211,13 +211,24 @@ test("expiry costs what expires, a bounded amount a tick, and says when to come 
 test("an idempotency key gives the first answer for the ttl, to its own principal, also after a restart", () => {
   const r = new Registry();
   const first = r.register("ann", [draft("web")], at(0), { idempotencyKey: "k", ttlMs: 5_000 });
-  const again = (who = "ann", ms = 1): string => r.register(who, [draft(who)], at(ms), { idempotencyKey: "k", ttlMs: 5_000 });
+  const again = (who = "ann", ms = 1): string =>
+    r.register(who, [draft(who === "ann" ? "web" : who)], at(ms), { idempotencyKey: "k", ttlMs: 5_000 });
   expect(again()).toBe(first);
   expect(r.names()).toEqual(["web"]);
   expect(again("bob")).not.toBe(first);
   r.restart(at(0));
   expect(again()).toBe(first);
   expect(again("ann", 5_000)).not.toBe(first);
+});
+
+test("an idempotency key of another request is refused, and nothing of it is registered, also after a restart", () => {
+  const r = new Registry();
+  const first = r.register("ann", [draft("web")], at(0), { idempotencyKey: "k" });
+  const other = () => reasonOf(() => r.register("ann", [draft("db")], at(1), { idempotencyKey: "k" }));
+  expect(other()).toBe("invalid_argument");
+  r.restart(at(0));
+  expect([other(), r.names()]).toEqual(["invalid_argument", ["web"]]);
+  expect(r.register("ann", [draft("web")], at(1), { idempotencyKey: "k" })).toBe(first);
 });
 
 test("idempotency keys are bounded: the oldest is forgotten first", () => {

@@ -37,7 +37,7 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
     persistence: () => undefined,
     prometheusTargets: () => ["[]"],
     policy: () => ({}),
-    lag: () => ({}),
+    lag: () => ({ page: {}, steady: {} }),
     peers: () => ({ page: {}, steady: {} }),
     parseServiceFilter,
     ...options.sources,

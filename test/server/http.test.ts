@@ -15,7 +15,7 @@ function sources(overrides: Partial<HttpSources> = {}): HttpSources {
     persistence: () => ({ committed: 5 }),
     prometheusTargets: () => ["[", "]"],
     policy: (namespace) => ({ enabled: true, number: "7", ...(namespace !== undefined && { namespace }) }),
-    lag: () => ({ ready: true }),
+    lag: () => ({ page: { ready: true }, steady: {} }),
     peers: (asked) => ({
       page: { peers: [], asked: Object.entries(asked).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])) },
       steady: {},
@@ -102,6 +102,16 @@ test("/discovery/policy has an ETag, and is 304 without a body while nothing cha
   }
   const changed = await ask({ target: "/discovery/policy", identify, ifNoneMatch: etag }, sources({ policy: () => ({ number: "8" }) }));
   expect(changed.status).toBe(200);
+});
+
+test("the ETag of /discovery/lag stays while only time and traffic go on", async () => {
+  const identify = () => reader(["mesh.read"]);
+  const at = (frames: number, through: number) => sources({ lag: () => ({ page: { frames, through }, steady: { through } }) });
+  const { etag = "" } = (await ask({ target: "/discovery/lag", identify }, at(1, 5))).headers;
+  expect(etag).toMatch(/^W\/"[0-9a-f]{16}"$/);
+  const asked = { target: "/discovery/lag", identify, ifNoneMatch: etag };
+  expect(await ask(asked, at(2, 5))).toMatchObject({ status: 304, body: [], headers: { etag } });
+  expect((await ask(asked, at(2, 6))).status).toBe(200);
 });
 
 test("the ETag of /control/peers stays while only measurements change", async () => {

@@ -222,13 +222,16 @@ test.each([
 
 test("the JSON routes say what the rpcs say", () => {
   const { parts } = served(THREE());
-  expect(lagJson(parts, TIME)).toMatchObject({
+  expect(lagJson(parts, TIME).page).toMatchObject({
     servedBy: "n1",
     ready: true,
     age: "1.500s",
     origins: [{ nodeId: "n1", behind: "5" }],
     links: [{ nodeId: "n2", state: "up", behind: "5", behindFor: "0.250s" }],
   });
+  const { steady } = lagJson(parts, TIME);
+  expect(JSON.stringify(steady)).not.toMatch(/age|frames|behindFor/);
+  expect(steady).toMatchObject({ servedBy: "n1", origins: [{ through: "4" }], links: [{ behind: "5" }] });
   const steadyOf = (more: Partial<MemberRow>, time = TIME) => {
     const mesh = THREE();
     mesh.put(row("n2", more));

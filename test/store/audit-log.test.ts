@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
@@ -284,18 +284,24 @@ test("each record is a line of JSON in the file, which is opened again when it w
   expect(lines.map((line) => (JSON.parse(line) as { detail: string }).detail)).toEqual(["two", 'thr"ee\\u000a']);
 });
 
-test("a file that takes no lines is counted and keeps nobody from recording", async () => {
+test("a file that takes no lines is said once, every line of it counted, and keeps nobody from recording", async () => {
   using directory = temporaryDirectory();
   const file = join(directory.path, "is-a-directory");
   mkdirSync(file);
   const metrics = new Metrics();
-  await using log = await openLog(directory.path, { file, metrics });
+  const said: string[] = [];
+  const say = (_fields: object, message: string) => void said.push(message);
+  await using log = await openLog(directory.path, { file, metrics, log: { info: say, error: say } });
+  await until("it is said before anything was recorded", () => said.length > 1);
   await recordAll(log, ["one", "two"]);
-  await until("the lost lines are counted", () => {
-    log.record(event());
-    return metrics.counter("waymark_audit_file_lost_total", {}).value >= 2;
-  });
+  await until("the lost lines are counted", () => metrics.counter("waymark_audit_file_lost_total", {}).value === 2);
+  expect(log.fault).toMatch(/^audit.file takes no lines, they are lost: EISDIR/);
   expect((await log.verify()).problem).toBeUndefined();
+  rmdirSync(file);
+  await recordAll(log, ["three"]);
+  await until("it is written", () => log.fault === "");
+  expect(said).toEqual(["audit log opened", "audit file takes no lines, they are lost (audit.file)", "audit file takes lines again"]);
+  expect(metrics.counter("waymark_audit_file_lost_total", {}).value).toBe(2);
 });
 
 test("a file of a newer program, or one that is no log, is refused and left as it is", async () => {

@@ -70,7 +70,8 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
   leaseId: string;
 
   /**
-   * A retried request with the same key gets the first answer; kept at this node for the ttl. At most 128 characters.
+   * The same request with the same key gets the first answer, another request with it INVALID_ARGUMENT; kept at this node for the ttl.
+   * At most 128 characters.
    *
    * @generated from field: string idempotency_key = 4;
    */

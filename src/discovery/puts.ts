@@ -1,0 +1,100 @@
+/** Puts entries of this node: drafts become staged records, and keys are held by leases; what a refused batch undoes is noted. */
+import type { Cell } from "../catalog/cell.ts";
+import { type Draft, type Drafter, sealEntry } from "../catalog/codec.ts";
+import { readRegisteredMs } from "../catalog/entry-read.ts";
+import type { LoadView } from "../catalog/entry-view.ts";
+import type { Leases } from "../catalog/leases.ts";
+import { BODY, type Health, type KeyText } from "../catalog/record.ts";
+import type { Replica } from "../catalog/replica.ts";
+import { sameFilter } from "../catalog/traits.ts";
+import type { Hlc } from "../lib/hlc.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Caller } from "../policy/caller.ts";
+import { newestHlc } from "./endings.ts";
+import type { Loads } from "./loads.ts";
+import type { QuotaGate } from "./quota-gate.ts";
+import type { UndoLog } from "./undo-log.ts";
+
+export interface PutParts {
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly drafter: Drafter;
+  readonly hlc: Hlc;
+  readonly undo: UndoLog;
+  readonly loads: Loads;
+  readonly gate: QuotaGate;
+  /** A lease has lost its last key to another. */
+  readonly onEmptied: (leaseId: string) => void;
+}
+
+export class Puts {
+  readonly #parts: PutParts;
+  readonly #replica: Replica;
+  readonly #leases: Leases;
+  /** Keys whose row must be written again though the record is the same: they moved to another lease. */
+  readonly moved = new Set<KeyText>();
+
+  constructor(parts: PutParts) {
+    this.#parts = parts;
+    this.#replica = parts.replica;
+    this.#leases = parts.leases;
+  }
+
+  /** Puts a client's entry under a lease. The same content again, while that is what people see, makes no record. */
+  put(caller: Caller, draft: Draft, leaseId: string, time: Time): void {
+    const own = this.#replica.own(draft.key);
+    const isLive = own !== undefined && own.body === BODY.ENTRY;
+    const isOwn = isLive && own.principal === caller.principal && (own.revision === 0 || this.#replica.view(draft.key) === own);
+    this.attach(draft.key, leaseId, isLive);
+    if (isOwn && this.#replica.slab.equals(own.at, own.contentBytes, draft.content)) return;
+    this.#stage(draft, isLive ? own : undefined, caller.principal, draft.load, time);
+  }
+
+  /** As it is but for the health, if one is given; its stamp is this moment's. */
+  again(key: KeyText, time: Time, health?: Health): void {
+    const { drafter, loads } = this.#parts;
+    const own = this.#replica.own(key);
+    if (own === undefined) return;
+    const bytes = this.#replica.slab.view(own.at, own.sizeBytes);
+    const stored = drafter.draftOfStored(bytes);
+    const draft = health === undefined || health === own.health ? stored : drafter.draftWithHealth(bytes, health);
+    this.#stage(draft, own, own.principal, loads.of(key) ?? stored.load, time);
+  }
+
+  /** A key is held by one lease; `isLive`: it has an entry, whose row names the lease. */
+  attach(key: KeyText, leaseId: string, isLive: boolean): void {
+    if (this.#leases.leaseOf(key) === leaseId) return;
+    const { undo, onEmptied } = this.#parts;
+    const old = this.#leases.attach(leaseId, key);
+    if (old === undefined) {
+      undo.push(() => this.#leases.detach(key));
+      return;
+    }
+    undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
+    if (isLive) this.moved.add(key);
+    // Re-registered under a new lease: a lease that has lost its last key is gone, and its next renewal says so.
+    if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
+  }
+
+  #stage(draft: Draft, before: Cell | undefined, principal: string, load: LoadView | undefined, time: Time): void {
+    const { gate, hlc } = this.#parts;
+    const { slab } = this.#replica;
+    const sinceMs = before === undefined ? time.wallMs : readRegisteredMs(slab.view(before.at, before.sizeBytes), before.contentBytes);
+    const bytes = sealEntry(draft.content, { registeredWallMs: sinceMs, updatedWallMs: time.wallMs, load });
+    gate.stage(draft.key, draft);
+    this.#replica.stagePut({
+      key: draft.key,
+      namespace: draft.namespace,
+      name: draft.name,
+      kind: draft.kind,
+      hlc: hlc.stampAbove(newestHlc(this.#replica, draft.key), time.wallMs),
+      scope: draft.scope,
+      health: draft.health,
+      traits: draft.traits,
+      principal,
+      contentBytes: draft.content.length,
+      bytes,
+      isFilterChange: before === undefined || !sameFilter(before, draft),
+    });
+  }
+}

@@ -1,0 +1,45 @@
+import { expect, test } from "vitest";
+import { Drafter } from "../../src/catalog/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { HEALTH } from "../../src/catalog/record.ts";
+import { TraitsPool } from "../../src/catalog/traits.ts";
+import { Loads } from "../../src/discovery/loads.ts";
+import { Puts } from "../../src/discovery/puts.ts";
+import { QuotaGate } from "../../src/discovery/quota-gate.ts";
+import { UndoLog } from "../../src/discovery/undo-log.ts";
+import { Hlc } from "../../src/lib/hlc.ts";
+import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
+
+const ANN = caller("ann");
+
+/** Puts into a registry that has two leases, and what became of them. */
+function puts() {
+  const { replica, leases } = new Registry();
+  const undo = new UndoLog();
+  const emptied: string[] = [];
+  for (const id of ["one", "two"]) leases.grant(id, { ttlMs: 1000, principal: "ann" }, 0);
+  const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(8) });
+  const more = { loads: new Loads(1000), gate: new QuotaGate(replica, undefined), onEmptied: (id: string) => void emptied.push(id) };
+  return { replica, leases, undo, emptied, puts: new Puts({ replica, leases, drafter, hlc: new Hlc(), undo, ...more }) };
+}
+
+test("the same content again makes no record, other content or another health makes one", () => {
+  const { puts: made, replica } = puts();
+  made.put(ANN, draft("web"), "one", at(0));
+  made.put(ANN, draft("web"), "one", at(1));
+  expect(replica.staged).toHaveLength(1);
+  made.put(ANN, draft("web", { tags: ["new"] }), "one", at(2));
+  made.again(keyOf("web"), at(3), HEALTH.DEGRADED);
+  expect(replica.staged.map(({ health }) => health)).toEqual([HEALTH.HEALTHY, HEALTH.HEALTHY, HEALTH.DEGRADED]);
+});
+
+test("a key moves to another lease: its row is written again, the lease it leaves empty is told of, and an undo takes it back", () => {
+  const { puts: made, leases, undo, emptied } = puts();
+  made.put(ANN, draft("web"), "one", at(0));
+  undo.seal(1);
+  undo.forget(1);
+  made.put(ANN, draft("web"), "two", at(1));
+  expect([leases.leaseOf(keyOf("web")), [...made.moved], emptied]).toEqual(["two", [keyOf("web")], ["one"]]);
+  undo.undo();
+  expect(leases.leaseOf(keyOf("web"))).toBe("one");
+});
