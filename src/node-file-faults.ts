@@ -47,9 +47,8 @@ function checkAppendable(path: string): void {
   try {
     accessSync(place, stat === undefined ? constants.W_OK | constants.X_OK : constants.W_OK);
   } catch (error) {
-    throw new Error(
-      `${path} cannot be written: ${error instanceof Error ? error.message : place}; name a file in a directory that is there and may be written to`,
-    );
+    const why = error instanceof Error ? error.message : place;
+    throw new Error(`${path} cannot be written: ${why}; name a file in a directory that is there and may be written to`, { cause: error });
   }
 }
 
