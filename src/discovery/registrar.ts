@@ -328,7 +328,7 @@ export class Registrar {
   }
 
   #remember(caller: Caller, asked: Attempt, answer: Registered, time: Time): Registered {
-    this.#answers.keep(caller, asked, answer, this.#patience.dueMs(time.monoMs));
+    this.#answers.keep(caller, asked, answer, this.leaseMs(time));
     if (asked.key !== "") this.#undo.push(() => this.#answers.forget(caller, asked.key));
     return answer;
   }
