@@ -1,7 +1,8 @@
 /** What a query or a watch asks for, and the one decision whether a record is part of it (semantics.md, Scopes). */
+
+import { lacksVersion, type VersionRange } from "../lib/versions.ts";
 import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "./record.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "./scope.ts";
-import { lacksVersion, type VersionRange } from "./versions.ts";
 
 /** An empty text, list or mask filters nothing; fields combine with AND. */
 export interface Filter {

@@ -1,10 +1,10 @@
 /** Which of several entries to use, and which target of it (Resolve; semantics.md, Orphans: they are ranked last). */
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/fnv.ts";
+import { lacksVersion, VersionRange } from "../lib/versions.ts";
 import type { EntryView, TargetView } from "./entry-view.ts";
 import type { Sampling } from "./instances.ts";
 import { type CatalogRecord, HEALTH, type Health, type KeyText, KIND, type Kind, viewHealth } from "./record.ts";
-import { lacksVersion, VersionRange } from "./versions.ts";
 
 /** How to choose, as on the wire. */
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;

@@ -29,11 +29,6 @@ export function exitOf(error: unknown): Exit {
   return code === "NOT_FOUND" ? EXIT.notFound : EXIT.failed;
 }
 
-/** The system's own words out of the many that grpc-js wraps around them. */
-function ownWords(message: string): string {
-  return /Last error: (?:Error: )?(.+?)\.? Resolution note:/.exec(message)?.[1] ?? message;
-}
-
 /** Whether OpenSSL was answered by something that is no TLS. */
 function isPlain(message: string): boolean {
   return /wrong version number|packet length too long/.test(message);
@@ -46,7 +41,7 @@ export function errorLines(error: unknown, hint?: string): readonly string[] {
   if (!isReachable) {
     if (isPlain(error.message)) return [`cannot reach ${server} by TLS`, "the server there does not speak TLS: leave out --tls and --ca"];
     return [
-      `cannot reach ${server}: ${ownWords(error.message)}`,
+      `cannot reach ${server}: ${error.message}`,
       hint ?? "is the server running there? name another with --server host:port or WAYMARK_SERVER",
     ];
   }

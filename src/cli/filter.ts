@@ -1,4 +1,6 @@
 /** The filter flags that query and watch share. */
+import { WaymarkError } from "../lib/errors.ts";
+import { VersionRange } from "../lib/versions.ts";
 import { UsageError } from "./exit.ts";
 import type { Flags } from "./flags.ts";
 import { healthOf, kindOf, scopeOf } from "./words.ts";
@@ -20,6 +22,18 @@ export function filterOf(flags: Flags, names: readonly string[]) {
     clusterId: flags.text("clusterId") ?? "",
     region: flags.text("region") ?? "",
     health: flags.list("health").map(healthOf),
-    versionRange: flags.text("versionRange") ?? "",
+    versionRange: versionRangeOf(flags),
   };
+}
+
+/** Judged here by the rules of the server: what is wrong with a flag is told before anybody is asked. */
+export function versionRangeOf(flags: Flags): string {
+  const text = flags.text("versionRange") ?? "";
+  try {
+    return text === "" ? "" : new VersionRange(text).text;
+  } catch (error) {
+    const [violation] = error instanceof WaymarkError ? (error.details.violations ?? []) : [];
+    if (violation === undefined) throw error;
+    throw new UsageError(`--version-range: ${violation.description}`);
+  }
 }

@@ -4,6 +4,12 @@ import type { Place } from "../lib/documents.ts";
 
 export const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
+/** As DNS answers with it: labels of at most 63, with or without the dot at the end. */
+function isHostName(name: string): boolean {
+  const host = name.replace(/\.$/, "");
+  return host.length <= 253 && host.split(".").every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
+}
+
 const text = (what: string) =>
   z.string({ error: (issue) => (issue.input === undefined ? `${what} is missing` : `${what} is not text (quote it)`) });
 const dnsLabel = (what: string) => text(what).regex(DNS_LABEL, { error: `${what} is not a DNS label: a-z, 0-9 and -, at most 63` });
@@ -21,34 +27,42 @@ const METADATA = z.object({
 
 export const SERVICE = z.object({
   metadata: METADATA.extend({ name: dnsLabel("metadata.name") }),
-  spec: z.object(
-    {
-      type: z
-        .enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"], {
-          error: "type is none of ClusterIP, NodePort, LoadBalancer, ExternalName",
-        })
-        .nullish(),
-      clusterIP: text("clusterIP").nullish(),
-      clusterIPs: z.array(text("cluster address"), { error: "clusterIPs is not a list" }).nullish(),
-      externalName: text("externalName").nullish(),
-      ports: z
-        .array(
-          z.object(
-            {
-              name: text("port name").nullish(),
-              port: portNumber,
-              targetPort: z.union([portNumber, z.string()], { error: "targetPort is neither a port nor a name" }).nullish(),
-              protocol: transport.nullish(),
-              appProtocol: text("appProtocol").nullish(),
-            },
-            { error: "port is not a map" },
-          ),
-          { error: "ports is not a list" },
-        )
-        .nullish(),
-    },
-    { error: "spec is missing or not a map" },
-  ),
+  spec: z
+    .object(
+      {
+        type: z
+          .enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"], {
+            error: "type is none of ClusterIP, NodePort, LoadBalancer, ExternalName",
+          })
+          .nullish(),
+        clusterIP: text("clusterIP").nullish(),
+        clusterIPs: z.array(text("cluster address"), { error: "clusterIPs is not a list" }).nullish(),
+        externalName: text("externalName").nullish(),
+        ports: z
+          .array(
+            z.object(
+              {
+                name: text("port name").nullish(),
+                port: portNumber,
+                targetPort: z.union([portNumber, z.string()], { error: "targetPort is neither a port nor a name" }).nullish(),
+                protocol: transport.nullish(),
+                appProtocol: text("appProtocol").nullish(),
+              },
+              { error: "port is not a map" },
+            ),
+            { error: "ports is not a list" },
+          )
+          .nullish(),
+      },
+      { error: "spec is missing or not a map" },
+    )
+    .superRefine(({ type, externalName }, context) => {
+      if (type !== "ExternalName" || isHostName(externalName ?? "")) return;
+      const message = externalName
+        ? `${JSON.stringify(externalName.slice(0, 64))} is not a DNS name`
+        : "is missing: an ExternalName has one";
+      context.addIssue({ code: "custom", path: ["externalName"], message });
+    }),
   status: z
     .object({
       loadBalancer: z

@@ -1,8 +1,9 @@
 /** argv to exit code: builds the commands from the VERBS table, runs one, and says what went wrong. */
 import { Argument, Command, CommanderError, Option } from "commander";
-import type { ConnectOptions } from "../client/channel.io.ts";
 import type { Client } from "../client/client.ts";
+import { type ConnectOptions, MAX_TIMEOUT_MS } from "../client/connect-options.ts";
 import { RequestError } from "../client/request-error.ts";
+import { parseServer, SERVER_RULE } from "../client/server-name.ts";
 import { isToken, TOKEN_RULE } from "../client/token.ts";
 import { parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
@@ -174,10 +175,11 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
     const value = flags.text(flag) ?? world.env[variable];
     return value === "" ? undefined : value;
   };
-  const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER).split(",").map((server) => parseServer(server.trim()));
+  const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER).split(",").map((server) => serverOf(server.trim()));
   const timeout = flags.text("timeout");
   const timeoutMs = timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDurationMs(timeout);
-  if (timeoutMs === undefined || timeoutMs < 1) throw new UsageError(`--timeout ${timeout ?? ""}: not a duration such as 500ms or 30s`);
+  if (timeoutMs === undefined || timeoutMs < 1 || timeoutMs > MAX_TIMEOUT_MS)
+    throw new UsageError(`--timeout ${timeout ?? ""}: not a duration such as 500ms or 30s, of at most 24 days`);
   const token = given("token", "WAYMARK_TOKEN");
   if (token !== undefined && !isToken(token))
     throw new UsageError(`${flags.text("token") === undefined ? "WAYMARK_TOKEN" : "--token"} is not a token: ${TOKEN_RULE}`);
@@ -193,9 +195,8 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
 }
 
 /** `host:port`, with the default port when none is given. */
-function parseServer(text: string): string {
-  const match = /^(?<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?<port>\d{1,5}))?$/.exec(text);
-  const port = Number(match?.groups?.["port"] ?? 17_420);
-  if (!match || port < 1 || port > 65_535) throw new UsageError(`--server ${text}: not host:port, such as 127.0.0.1:17420 or [::1]:17420`);
-  return `${match.groups?.["host"] ?? ""}:${port}`;
+function serverOf(text: string): string {
+  const server = parseServer(text);
+  if (server === undefined) throw new UsageError(`--server ${text}: ${SERVER_RULE}`);
+  return server;
 }

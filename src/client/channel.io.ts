@@ -12,28 +12,9 @@ import {
 import { connectivityState, credentials, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
 import { type Channel, Client } from "./client.ts";
-import { decodeFailure } from "./failure.ts";
+import { type ConnectOptions, checkedServers } from "./connect-options.ts";
+import { decodeFailure, transportWords } from "./failure.ts";
 import type { RequestError } from "./request-error.ts";
-import { isToken, TOKEN_RULE } from "./token.ts";
-
-export interface TlsFiles {
-  /** PEM of the authorities to trust; when absent those of the system, and of NODE_EXTRA_CA_CERTS. */
-  readonly ca?: Uint8Array;
-  /** PEM of the client's certificate chain; needs `key`. */
-  readonly cert?: Uint8Array;
-  readonly key?: Uint8Array;
-}
-
-export interface ConnectOptions {
-  /** `host:port` each, tried in order. */
-  readonly servers: readonly string[];
-  /** Bearer token. */
-  readonly token?: string;
-  /** TLS; plain text when absent. */
-  readonly tls?: TlsFiles;
-  /** Deadline of a call that names none, and of connecting for a stream; default 10 s. */
-  readonly timeoutMs?: number;
-}
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
@@ -48,11 +29,9 @@ const CHANNEL_OPTIONS = {
   "grpc.enable_http_proxy": 0,
 };
 
-/** Opens a client; connections are made when first used. Throws a RangeError for a token that no header can carry. */
+/** Opens a client; connections are made when first used. Throws a TypeError or RangeError that names the option which is wrong. */
 export function connect(options: ConnectOptions): Client {
-  // grpc-js would say it with the token in its words.
-  if (options.token !== undefined && !isToken(options.token)) throw new RangeError(`not a token: ${TOKEN_RULE}`);
-  const channels = options.servers.map((server) => new GrpcChannel(server, options));
+  const channels = checkedServers(options).map((server) => new GrpcChannel(server, options));
   return new Client(channels, { timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS, nowMs: () => performance.now() });
 }
 
@@ -168,7 +147,7 @@ function messageOf({ code, details, message }: ServiceError, timeoutMs: number |
   const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
   // What was asked for: what came before this try took a little of it.
   if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(Math.ceil(timeoutMs / 100) * 100)}`;
-  return details === "" ? message : details;
+  return transportWords(details === "" ? message : details);
 }
 
 /** PEM of what the system trusts; undefined, which leaves it to Node's own list, where that is nothing. */

@@ -36,6 +36,15 @@ export interface FailedCall {
   readonly server: string;
 }
 
+/** What the system said of a connection, out of the many words that grpc-js puts around it. */
+export function transportWords(said: string): string {
+  const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(said)?.[1];
+  if (target !== undefined) return `no address is known for ${target}`;
+  if (!/^No connection established\b|Resolution note:/.test(said)) return said;
+  const last = /Last error: (?:Error: )?(.*?)\.?(?: Resolution note:|$)/.exec(said)?.[1] ?? "";
+  return last === "" || last === "null" ? "no connection could be made" : last;
+}
+
 /** Decodes a failed call; details that do not decode are ignored, for the code still tells the failure. */
 export function decodeFailure(failed: FailedCall): RequestError {
   const violations: Violation[] = [];

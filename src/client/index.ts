@@ -4,8 +4,9 @@
 export * from "../../gen/waymark/catalog/v1/delta_pb.js";
 export * from "../../gen/waymark/catalog/v1/entry_pb.js";
 export * from "../../gen/waymark/discovery/v1/discovery_pb.js";
-export { type ConnectOptions, connect, type TlsFiles } from "./channel.io.ts";
+export { connect } from "./channel.io.ts";
 export { type CallOptions, Client } from "./client.ts";
+export type { ConnectOptions, TlsFiles } from "./connect-options.ts";
 export { type FollowOptions, follow } from "./follow.io.ts";
 export type { FollowEvent } from "./follow.ts";
 export { RequestError, type RequestErrorFacts, type Violation } from "./request-error.ts";

@@ -135,13 +135,21 @@ export function retryAfterSeconds(status: RpcStatus): number | undefined {
   return undefined;
 }
 
+/** What Connect says, without its own names for things. */
+function plainWords(said: string): string {
+  const [, sizeBytes, maxBytes] = /^message size (\d+) is larger than configured readMaxBytes (\d+)$/.exec(said) ?? [];
+  if (maxBytes !== undefined) return `a message is at most ${maxBytes} bytes, this one has ${sizeBytes}`;
+  return said.replace(/^protocol error: /, "").replace(/^parse binary: /, "cannot be read as protobuf: ");
+}
+
 /** Our refusal for what Connect found wrong with the bytes of a request. */
 export function readingRefusal(error: ConnectError): WaymarkError {
   const { code, rawMessage, cause } = error;
   if (cause instanceof WaymarkError) return cause;
-  if (code === Code.ResourceExhausted) return new WaymarkError("quota_exceeded", rawMessage, { cause: error });
-  if (code === Code.Unimplemented) return new WaymarkError("unimplemented", rawMessage, { cause: error });
-  return invalid(rawMessage.includes("timeout") ? "timeout" : "request", rawMessage);
+  const said = plainWords(rawMessage);
+  if (code === Code.ResourceExhausted) return new WaymarkError("quota_exceeded", said, { cause: error });
+  if (code === Code.Unimplemented) return new WaymarkError("unimplemented", said, { cause: error });
+  return invalid(said.includes("timeout") ? "timeout" : "request", said);
 }
 
 /** Whether the client gave up, so that nobody reads an answer. */

@@ -4,8 +4,8 @@ import type { Filter } from "../catalog/filter.ts";
 import { type Bounds, isName, isNamespace, nameRule, namespaceRule } from "../catalog/names.ts";
 import { HEALTH, KIND } from "../catalog/record.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
-import { VersionRange } from "../catalog/versions.ts";
 import { invalid } from "../lib/errors.ts";
+import { VersionRange } from "../lib/versions.ts";
 
 const MAX_NAMES = 1000;
 const MAX_TERMS = 64;

@@ -5,7 +5,7 @@ import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ANY } from "../../src/catalog/filter.ts";
 import { Reader } from "../../src/catalog/reader.ts";
 import { type KeyText, KIND } from "../../src/catalog/record.ts";
-import { VersionRange } from "../../src/catalog/versions.ts";
+import { VersionRange } from "../../src/lib/versions.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode, V2 } from "../fakes/mesh.ts";
 

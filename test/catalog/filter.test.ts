@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { ANY, dropDetail, type Filter, isBelow, matches, whyNot } from "../../src/catalog/filter.ts";
 import { HEALTH, KIND, viewHealth } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { VersionRange } from "../../src/catalog/versions.ts";
+import { VersionRange } from "../../src/lib/versions.ts";
 import { type RecordSpec, testRecord } from "../fakes/records.ts";
 
 const V1 = new VersionRange("^1.2.0");

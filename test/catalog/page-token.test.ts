@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
 import { PROTOCOL_BOUNDS } from "../../src/catalog/names.ts";
 import { decodePageToken, encodePageToken, filterHash, MAX_TOKEN_LENGTH } from "../../src/catalog/page-token.ts";
-import { VersionRange } from "../../src/catalog/versions.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
+import { VersionRange } from "../../src/lib/versions.ts";
 
 const HASH = filterHash(ANY);
 

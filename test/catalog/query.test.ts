@@ -5,7 +5,7 @@ import { Lookup } from "../../src/catalog/lookup.ts";
 import { type Page, pageLimit, type QueryOptions, queryPage } from "../../src/catalog/query.ts";
 import { type CatalogRecord, HEALTH, KIND, type Kind } from "../../src/catalog/record.ts";
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { VersionRange } from "../../src/catalog/versions.ts";
+import { VersionRange } from "../../src/lib/versions.ts";
 import { byKey, testRecord } from "../fakes/records.ts";
 
 const SELF = { nodeId: "n1", clusterId: "c1", region: "r1" };

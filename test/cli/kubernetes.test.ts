@@ -78,6 +78,25 @@ test("ExternalName is a name for DNS, and a target where it names a port", () =>
 });
 
 test.each([
+  { name: "", says: "is missing" },
+  { name: "http://db.example.com", says: '"http://db.example.com" is not a DNS name' },
+  { name: "db example.com", says: "is not a DNS name" },
+  { name: "db..example.com", says: "is not a DNS name" },
+  { name: `${"a".repeat(64)}.example.com`, says: "is not a DNS name" },
+  { name: "db.example.com:5432", says: "is not a DNS name" },
+])("an ExternalName with the name '$name' is a problem, not an entry", ({ name, says }) => {
+  const { entries, problems } = read(service(`  type: ExternalName\n  externalName: "${name}"`));
+  expect(entries).toEqual([]);
+  expect(problems.map(({ message }) => message)).toEqual([expect.stringMatching(/^Service \S+: spec.externalName: /)]);
+  expect(problems[0]?.message).toContain(says);
+});
+
+test("an ExternalName may end with a dot, and other Services may say anything there", () => {
+  expect(read(service("  type: ExternalName\n  externalName: db.example.com.")).problems).toEqual([]);
+  expect(read(service('  type: ClusterIP\n  externalName: "not a name"')).problems).toEqual([]);
+});
+
+test.each([
   { conditions: "{}", want: "HEALTHY" },
   { conditions: "{ ready: true }", want: "HEALTHY" },
   { conditions: "{ ready: false }", want: "CRITICAL" },

@@ -57,6 +57,9 @@ test.each([
   { argv: ["discovery", "query", "--timeout", "1"], says: "not a duration" },
   { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key go together" },
   { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "exclude each other" },
+  { argv: ["discovery", "query", "--version-range", "1.2.3.4"], says: '--version-range: "1.2.3.4" is not a range such as ^1.2.0' },
+  { argv: ["discovery", "watch", "--version-range", "one"], says: "--version-range: " },
+  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--version-range", "x.y.z.w"], says: "--version-range: " },
   { argv: ["discovery", "query", "-o", "xml"], says: "table, wide, json, yaml" },
   { argv: ["completion", "csh"], says: "bash, zsh, fish" },
   { argv: ["config", "validate", "node.yaml"], says: ".toml or .json" },
@@ -164,7 +167,7 @@ test.each(["SECRET\r", "SECRET\n", "SÉCRET", "SECRET SECRET"])(
       expect(stderr).toContain(`${named} is not a token`);
       expect(stderr).not.toContain("CRET");
     }
-    expect(() => connect({ servers: ["127.0.0.1:1"], token })).toThrow(/^not a token: it must be/);
+    expect(() => connect({ servers: ["127.0.0.1:1"], token })).toThrow(/^connect: not a token: it must be/);
   },
 );
 

@@ -3,7 +3,7 @@ import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { decodeFailure } from "../../src/client/failure.ts";
+import { decodeFailure, transportWords } from "../../src/client/failure.ts";
 
 const failed = { code: 5, message: "not_found: no such entry", isReachable: true, server: "s:1" };
 
@@ -48,4 +48,16 @@ test("a Waymark reason proves that the server was reached", () => {
   const bytes = toBinary(StatusSchema, create(StatusSchema, { details }));
   expect(decodeFailure({ ...failed, code: 14, isReachable: false, details: bytes }).facts.isReachable).toBe(true);
   expect(decodeFailure({ ...failed, code: 14, isReachable: false, details: undefined }).facts.isReachable).toBe(false);
+});
+
+test.each([
+  { said: "Name resolution failed for target dns:nosuch.invalid:17420", words: "no address is known for nosuch.invalid:17420" },
+  {
+    said: "No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ",
+    words: "connect ECONNREFUSED 127.0.0.1:1",
+  },
+  { said: "No connection established. Last error: null. Resolution note: x", words: "no connection could be made" },
+  { said: "not_ready: the catalog is loading", words: "not_ready: the catalog is loading" },
+])("of a connection the system's own words are told: $words", ({ said, words }) => {
+  expect(transportWords(said)).toBe(words);
 });

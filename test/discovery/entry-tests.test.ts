@@ -2,8 +2,8 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/filter.ts";
 import { KIND } from "../../src/catalog/record.ts";
-import { VersionRange } from "../../src/catalog/versions.ts";
 import { subjectTest } from "../../src/discovery/entry-tests.ts";
+import { VersionRange } from "../../src/lib/versions.ts";
 import { at, draft, Registry } from "../fakes/registry.ts";
 
 function held() {

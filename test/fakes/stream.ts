@@ -7,8 +7,8 @@ import { ANY, type Filter } from "../../src/catalog/filter.ts";
 import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { VersionRange } from "../../src/catalog/versions.ts";
 import type { Time } from "../../src/lib/machine.ts";
+import { VersionRange } from "../../src/lib/versions.ts";
 import type { MeshNode } from "./mesh.ts";
 import { lineOf } from "./model.ts";
 

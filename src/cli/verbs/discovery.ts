@@ -20,7 +20,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { EXIT } from "../exit.ts";
 import { factTable } from "../facts.ts";
-import { filterOf } from "../filter.ts";
+import { filterOf, versionRangeOf } from "../filter.ts";
 import { messageJson } from "../message-json.ts";
 import type { Output, Table } from "../output.ts";
 import { limitOf, readPages } from "../pages.ts";
@@ -87,7 +87,7 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
     name,
     namespace: flags.text("namespace") ?? "",
     kind: kindOf(flags.text("kind")),
-    versionRange: flags.text("versionRange") ?? "",
+    versionRange: versionRangeOf(flags),
     ...((region !== undefined || zone !== undefined) && { prefer: { region: region ?? "", zone: zone ?? "" } }),
     policy: policyOf(flags.text("policy")),
     hashKey: flags.text("hashKey") ?? "",

@@ -1,6 +1,6 @@
 /** Versions that FUNCTION entries have, and npm-style ranges of them such as `^1.2.0`. */
 import { Range } from "semver";
-import { invalid } from "../lib/errors.ts";
+import { invalid } from "./errors.ts";
 
 /** Verdicts kept: the versions of a catalog are few, and parsing one costs more than all else that a filter looks at. */
 const MAX_KNOWN = 256;

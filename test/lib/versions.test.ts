@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { lacksVersion, VersionRange } from "../../src/catalog/versions.ts";
+import { lacksVersion, VersionRange } from "../../src/lib/versions.ts";
 
 test.each([
   { range: "^1.2.0", has: ["1.2.0", "1.9.4"], not: ["1.1.9", "2.0.0", "2.0.0-rc.1", "", "one"] },

@@ -1,0 +1,33 @@
+import { expect, test } from "vitest";
+import { type ConnectOptions, checkedServers } from "../../src/client/connect-options.ts";
+
+const PEM = new Uint8Array(3);
+const servers = ["a:1"];
+
+test.each([
+  { options: undefined, says: 'connect: servers is undefined, not a list of host:port: connect({ servers: ["127.0.0.1:17420"] })' },
+  { options: {}, says: "connect: servers is undefined, not a list" },
+  { options: { servers: "localhost:17420" }, says: 'connect: servers is "localhost:17420", not a list' },
+  { options: { servers: [] }, says: "connect: servers is empty" },
+  { options: { servers: ["a:1", "http://b"] }, says: 'connect: servers[1] "http://b" is not host:port' },
+  { options: { servers: [17420] }, says: "connect: servers[0] 17420 is not host:port" },
+  { options: { servers, token: "SECRET words" }, says: "connect: not a token" },
+  { options: { servers, token: 7 }, says: "connect: not a token" },
+  { options: { servers, timeoutMs: 0 }, says: "connect: timeoutMs is 0, not a number of milliseconds" },
+  { options: { servers, timeoutMs: "10s" }, says: 'connect: timeoutMs is "10s"' },
+  { options: { servers, tls: true }, says: "connect: tls is a value of type boolean" },
+  { options: { servers, tls: { ca: "-----BEGIN" } }, says: "connect: tls.ca is no bytes" },
+  { options: { servers, tls: { cert: PEM } }, says: "connect: tls.cert and tls.key go together" },
+])("connect($options) says what is wrong", ({ options, says }) => {
+  // Programs without types say such things.
+  const act = () => checkedServers(options as unknown as ConnectOptions);
+  expect(act).toThrow(says);
+  expect(act).not.toThrow("SECRET");
+});
+
+test("what is right passes, a server without a port has ours", () => {
+  expect(checkedServers({ servers: ["a", "[::1]:5"], token: "t", timeoutMs: 5, tls: { cert: PEM, key: PEM } })).toEqual([
+    "a:17420",
+    "[::1]:5",
+  ]);
+});
