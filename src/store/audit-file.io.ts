@@ -214,9 +214,10 @@ export class AuditFile {
 
   close(): void {
     try {
-      if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("UPDATE life SET is_open = 0");
+      // Moved to the file first: the log is then written from its start, in room that it has, so that a full disk does not refuse it.
+      if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("PRAGMA wal_checkpoint; UPDATE life SET is_open = 0");
     } catch {
-      // The disk refuses. SQLite then keeps the log as well, unless the disk recovers this moment: the next start would miss a log.
+      // The disk refuses, and SQLite keeps the log as well.
     }
     this.#db.close();
     this.#unlock();

@@ -122,12 +122,17 @@ test.runIf(isRoot)("a disk that is full at the start: the node says so, and star
       rmSync(filler);
     }
     await using node = await startNodeProcess(["--data-dir", data]);
-    // A node that stops while the disk is full leaves a directory that starts.
+    const client = connect({ servers: [node.grpc] });
+    expect(await new Writer(client).write()).toBeUndefined();
+    client.close();
+    expect((await node.run(["audit", "list"])).stdout).toContain("register");
+    // A node that stops while the disk is full leaves a directory that starts, and in which nothing is missed.
     fill();
     await node.stop();
     rmSync(filler);
     await using again = await startNodeProcess(["--data-dir", data]);
     expect(again.nodeId).toBe(node.nodeId);
+    expect(await again.run(["audit", "verify"])).toMatchObject({ exit: 0 });
   } finally {
     execFileSync("umount", [mount]);
     rmSync(mount, { recursive: true });
