@@ -18,8 +18,8 @@ export const SIM_FABRIC: FabricOptions = {
   replication: { ...FABRIC_DEFAULTS.replication, partialRetryMs: 15_000 },
 };
 
-/** What a stop has for handing over. */
-const HAND_OVER_MS = 1000;
+/** What a stop in a plan has for handing over. */
+export const HAND_OVER_MS = 1000;
 
 /** A fabric and what its shell does. */
 export class SimFabric {
@@ -134,7 +134,7 @@ export class SimFabric {
   }
 
   /** Ends and hands over the own entries when the node leaves others behind; alone it keeps everything. As `src/node-leave.ts` does it. */
-  leave(done: (reason: "leave" | "restart") => void): void {
+  leave(done: (reason: "leave" | "restart") => void, handOverMs: number): void {
     const process = this.#process;
     const { world } = process.node.parts;
     if (!this.hasPeers) {
@@ -144,7 +144,7 @@ export class SimFabric {
     process.input({ kind: "leaving" });
     process.registrar.endOwn(0, Number.MAX_SAFE_INTEGER, process.time());
     const { handOver } = process.registrar;
-    const endMs = world.nowMs + HAND_OVER_MS;
+    const endMs = world.nowMs + handOverMs;
     const step = () => {
       if (process.isStopped) return;
       const { offers, isOver } = handOver.step(this.fabric.leaving.takers(), process.time());

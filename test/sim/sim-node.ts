@@ -23,7 +23,7 @@ import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { PolicyEngine } from "../../src/policy/engine.ts";
 import type { VersionRow } from "../../src/policy/version-facts.ts";
-import { SimFabric } from "./fabric-of.ts";
+import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
@@ -603,7 +603,7 @@ export class SimNode implements Host {
   }
 
   /** Stops in good order; what is said goodbye with is on its way when this returns. */
-  stop(reason: "leave" | "restart", lingerMs: number): void {
+  stop(reason: "leave" | "restart", lingerMs: number, handOverMs = HAND_OVER_MS): void {
     const { process, life } = this;
     if (process === undefined || !this.canStop) return;
     this.parts.trace.say(() => `${this.name} stops (${reason})`);
@@ -612,7 +612,7 @@ export class SimNode implements Host {
       this.parts.trace.say(() => `${this.name} says ${said}`);
       process.durable(() => process.input({ kind: "stop", reason: said }));
     };
-    if (reason === "leave") process.fabric.leave(goodbye);
+    if (reason === "leave") process.fabric.leave(goodbye, handOverMs);
     else goodbye("restart");
     this.parts.world.after(lingerMs, () => {
       if (this.life === life && this.process === process) this.#gone(false);
