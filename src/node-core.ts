@@ -72,6 +72,8 @@ export interface CoreHooks {
   onCommitted: () => void;
   /** Why this node takes no writes is other than before. */
   onFault: () => void;
+  /** Before a write is taken, and before what is durable is acknowledged: see `OwnStart.confirmed`. */
+  confirmed: () => Promise<void> | undefined;
   /** Whether tombstones may be collected. */
   collectsByAge: () => boolean;
   /** Before a policy is stored here: throws `fabric_open`, or closes an open fabric; what it returns opens it again. */
@@ -119,6 +121,7 @@ function noHooks(): CoreHooks {
   return {
     onCommitted: () => {},
     onFault: () => {},
+    confirmed: () => undefined,
     collectsByAge: () => true,
     securePolicy: () => () => {},
     policyNotTaken: () => "",

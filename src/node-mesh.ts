@@ -130,6 +130,10 @@ class MeshNode implements NodeFabric {
     await this.#driver.open();
     this.#isOpen = true;
     core.hooks.onCommitted = () => this.#driver.changed();
+    core.hooks.confirmed = () => {
+      this.#driver.look();
+      return this.#start.confirmed(this.#watched.fabric.membership, now());
+    };
     core.hooks.collectsByAge = () => this.#watched.fabric.mayCollect(now());
     core.hooks.policyNotTaken = () => notTakenText(this.#watched.fabric);
     core.hooks.policyReaches = (clusterId) => isPolicyTaken(this.#watched.fabric, clusterId);

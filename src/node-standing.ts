@@ -21,6 +21,12 @@ export function startOfNode({ restored: { boot, earlierBoots } }: Pick<Journal, 
   return { boot, ...(bootBefore !== undefined && { bootBefore }) };
 }
 
+/** How this node stands with others: a `Membership`. */
+export interface Standing {
+  dispute(time: Time): Dispute | undefined;
+  isUnconfirmed(time: Time): boolean;
+}
+
 export interface OwnStartParts {
   readonly tell: (event: FabricEvent) => void;
   /** This node is the one again, and another may have been it meanwhile. */
@@ -32,14 +38,38 @@ export class OwnStart {
   readonly #parts: OwnStartParts;
   #sinceMonoMs: number | undefined;
   #isTold = false;
+  /** Writes that are durable, and not acknowledged yet. */
+  readonly #waiting: { readonly resolve: () => void; readonly reject: (error: WaymarkError) => void }[] = [];
 
   constructor(core: Pick<NodeCore, "identity" | "state" | "hooks" | "fanout">, parts: OwnStartParts) {
     this.#core = core;
     this.#parts = parts;
   }
 
-  look(membership: { dispute(time: Time): Dispute | undefined }, time: Time): void {
+  /**
+   * For a write, when it comes and when it is durable: undefined at once, but after a standstill of this process, in which others may have taken another start,
+   * a promise. It resolves when others have answered, and rejects with `not_ready` when another start goes under this id.
+   */
+  confirmed(membership: Standing, time: Time): Promise<void> | undefined {
+    if (!membership.isUnconfirmed(time)) {
+      // Nobody heard of a standstill: nothing but a known dispute is in the way.
+      if (this.#core.state.startFault === "") return undefined;
+      return Promise.reject(refused(this.#core.state));
+    }
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  look(membership: Standing, time: Time): void {
     const dispute = membership.dispute(time);
+    this.#note(dispute, time);
+    if (this.#waiting.length === 0 || (dispute === undefined && membership.isUnconfirmed(time))) return;
+    for (const { resolve, reject } of this.#waiting.splice(0)) {
+      if (dispute === undefined) resolve();
+      else reject(refused(this.#core.state));
+    }
+  }
+
+  #note(dispute: Dispute | undefined, time: Time): void {
     if (dispute === undefined) {
       if (this.#sinceMonoMs !== undefined) this.#ended(time.monoMs - this.#sinceMonoMs);
       return;
@@ -91,11 +121,15 @@ export function isFaultless({ clockFault, startFault }: NodeCore["state"]): bool
 
 /** Throws `not_ready` while another start goes under this node's id. */
 export function checkStart({ startFault }: { readonly startFault: string }): void {
-  if (startFault !== "") throw new WaymarkError("not_ready", startFault, { retryMs: RETRY_MS });
+  if (startFault !== "") throw refused({ startFault });
 }
 
 /** Throws `clock_skew` or `not_ready` while this node is to take no writes. */
 export function checkWrites(state: NodeCore["state"]): void {
   checkStart(state);
   checkClock(state);
+}
+
+function refused({ startFault }: { readonly startFault: string }): WaymarkError {
+  return new WaymarkError("not_ready", startFault, { retryMs: RETRY_MS });
 }

@@ -193,8 +193,12 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
   return discoveryService({
     ...core,
     bounds: askedBounds(settings.limits),
-    durable: () => core.committer.durable(),
+    durable: () => {
+      const durable = core.committer.durable();
+      return durable === undefined ? undefined : durable.then(() => core.hooks.confirmed());
+    },
     isReady: () => state.isReady && mesh.isWhole(),
+    confirmed: () => core.hooks.confirmed(),
     checkWrites: () => checkWrites(state),
     checkStart: () => checkStart(state),
     mesh,

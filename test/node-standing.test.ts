@@ -1,7 +1,8 @@
 /** What a node does while another start goes under its id (semantics.md, Two nodes with one id). */
 import { expect, test } from "vitest";
 import type { Watcher } from "../src/discovery/fanout.ts";
-import { checkWrites, isFaultless, OwnStart, startOfNode } from "../src/node-standing.ts";
+import type { Dispute } from "../src/fabric/own-standing.ts";
+import { checkWrites, isFaultless, OwnStart, type Standing, startOfNode } from "../src/node-standing.ts";
 
 const DISPUTE = { nodeIds: ["m", "k"], otherAddress: "x:1" };
 
@@ -19,7 +20,7 @@ function open(isReady = true) {
   /** What it does when it looks, and somebody disputes its start or nobody does. */
   const look = (monoMs: number, isDisputed: boolean) => {
     said.length = 0;
-    start.look({ dispute: () => (isDisputed ? DISPUTE : undefined) }, { monoMs, wallMs: 0 });
+    start.look({ dispute: () => (isDisputed ? DISPUTE : undefined), isUnconfirmed: () => false }, { monoMs, wallMs: 0 });
     return [...said];
   };
   return { state, look };
@@ -62,4 +63,44 @@ test("what a node says of its start is what its directory says, and nothing with
   const startOf = (earlierBoots: readonly string[] | undefined) =>
     startOfNode({ restored: { boot: "c", earlierBoots } } as unknown as Parameters<typeof startOfNode>[0]);
   expect([startOf(["b", "a"]), startOf([]), startOf(undefined)]).toEqual([{ boot: "c", bootBefore: "b" }, { boot: "c" }, {}]);
+});
+
+const TIME = { monoMs: 1000, wallMs: 0 };
+function started(standing: { isUnconfirmed: boolean; dispute: Dispute | undefined }) {
+  const state = { isReady: false, isDraining: false, clockFault: "", startFault: "" };
+  const core = { identity: { nodeId: "n", listeners: {} }, state, hooks: { onFault: () => undefined }, fanout: { watchers: () => [] } };
+  // Of the core only these four are asked.
+  const start = new OwnStart(core as unknown as ConstructorParameters<typeof OwnStart>[0], {
+    tell: () => undefined,
+    onWon: () => undefined,
+  });
+  const membership: Standing = { dispute: () => standing.dispute, isUnconfirmed: () => standing.isUnconfirmed };
+  return { start, membership };
+}
+
+test("nothing waits in normal operation", () => {
+  const { start, membership } = started({ isUnconfirmed: false, dispute: undefined });
+  expect(start.confirmed(membership, TIME)).toBeUndefined();
+});
+
+test("after a standstill a write waits until others have answered, and is acknowledged then", async () => {
+  const standing = { isUnconfirmed: true, dispute: undefined };
+  const { start, membership } = started(standing);
+  const write = start.confirmed(membership, TIME);
+  start.look(membership, TIME);
+  expect(await Promise.race([write, Promise.resolve("nobody has answered")])).toBe("nobody has answered");
+  standing.isUnconfirmed = false;
+  start.look(membership, TIME);
+  expect(await write).toBeUndefined();
+});
+
+test("a write that waits is refused when another start goes under this id, and so is one that was under way before that was known", async () => {
+  const standing: { isUnconfirmed: boolean; dispute: Dispute | undefined } = { isUnconfirmed: true, dispute: undefined };
+  const { start, membership } = started(standing);
+  const waiting = start.confirmed(membership, TIME);
+  standing.dispute = DISPUTE;
+  start.look(membership, TIME);
+  await expect(waiting).rejects.toThrow("not_ready: another start of n at x:1 goes under its id");
+  standing.isUnconfirmed = false;
+  await expect(start.confirmed(membership, TIME)).rejects.toThrow("not_ready");
 });

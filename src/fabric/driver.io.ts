@@ -103,6 +103,12 @@ export class FabricDriver {
     this.#transport?.setClusterToken(token);
   }
 
+  /** Tells the machine at once when the process stood still: for who decides something before the machine hears of anything. */
+  look(): void {
+    this.#look();
+    if (this.#inputs.length > 0) this.#run();
+  }
+
   /** Tells the machine something. From within `onOutput` it is told after the orders before it are carried out. */
   input(input: FabricInput): void {
     if (this.#isStopped) return;

@@ -9,7 +9,7 @@ import { type Evidence, isListed, type MemberCounts } from "./members.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerProof, Start } from "./messages.ts";
 import { type MembershipOutput, News, type NewsParts } from "./news.ts";
-import type { Dispute } from "./own-standing.ts";
+import { CONFIRMERS, type Dispute } from "./own-standing.ts";
 import { Prober } from "./prober.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId, FabricInput } from "./seam.ts";
@@ -82,6 +82,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         break;
       case "lagged":
         if (input.lagMs >= this.#o.lagMs) this.#news.health.worsen(Math.ceil(input.lagMs / this.#o.intervalMs));
+        if (input.lagMs >= this.#o.intervalMs / 2) this.#news.standing.woke(time);
         break;
       case "join":
         this.#exchange.join(input.addresses, time);
@@ -113,6 +114,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       this.#prober.nextDeadlineMs(),
       this.#exchange.nextDeadlineMs(),
       this.#news.nextDeadlineMs(),
+      this.#news.standing.confirmMonoMs,
     );
     return next === NEVER ? undefined : next;
   }
@@ -190,6 +192,14 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#news.standing.dispute((nodeId) => this.isSelf(nodeId) || this.#news.isListed(nodeId), time);
   }
 
+  /**
+   * Whether this node stood still, and nobody has said yet that it is still the one to answer for its id: nothing is acknowledged then. It
+   * ends by itself, also where nobody answers.
+   */
+  isUnconfirmed(time: Time): boolean {
+    return this.#news.standing.isUnconfirmed(this.#news.members.listed.length, this.#o.pingTimeoutMs, time);
+  }
+
   /** The start of each other node that was accepted last: to be remembered over a restart. */
   acceptedStarts(): readonly AcceptedStart[] {
     return this.#news.boots.list();
@@ -237,6 +247,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       kind: "event",
       event: { name: "woke_up_late", severity: "warn", isAudited: false, detail: { lateMs: Math.round(lateMs) } },
     });
+    if (lateMs >= this.#o.intervalMs / 2) this.#news.standing.woke(time);
     if (lateMs < this.#o.intervalMs || this.#news.self.isLeft) return;
     // Somebody has probed in vain by now: contradicted before it is heard, for there may not be much time before the next stop.
     this.#news.reassure();
@@ -251,6 +262,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#exchange.tick(time, out);
     if (nowMs >= this.#healthAtMs) this.#tellHealth(time);
     if (nowMs >= this.#refreshAtMs) this.#refresh(time);
+    if (nowMs >= this.#news.standing.confirmMonoMs) this.#confirm(time, out);
     if (this.#news.gossip.size === 0) this.#gossipAtMs = NEVER;
     else if (this.#gossipAtMs === NEVER) this.#gossipAtMs = Math.max(nowMs + this.#o.gossipDelayMs, this.#gossipedMs + this.#o.gossipMs);
     else if (nowMs >= this.#gossipAtMs) this.#gossipRound(time, out);
@@ -260,7 +272,10 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const pending = this.#courier.finish(call, response);
     if (pending === undefined) return;
     const { purpose } = pending;
-    if (response !== undefined && response.kind !== "probeIndirect") this.#exchange.heldStart(purpose, response, time, out);
+    if (response !== undefined && response.kind !== "probeIndirect") {
+      this.#exchange.heldStart(purpose, response, time, out);
+      if (response.heldStart === undefined) this.#news.standing.confirmed(response.from.nodeId, pending.sentMonoMs);
+    }
     if (response?.kind === "probe" && response.wallMs !== undefined && response.from.nodeId === askedNode(purpose))
       this.#clocks.note(response.from.nodeId, { wallMs: response.wallMs, sentMonoMs: pending.sentMonoMs }, time);
     switch (purpose.kind) {
@@ -331,6 +346,17 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       case "pushPull":
         this.#exchange.asked(call, request, time, out);
     }
+  }
+
+  /** Whoever holds another start of this id says so when it answers. */
+  #confirm(time: Time, out: MembershipOutput[]): void {
+    if (!this.isUnconfirmed(time)) {
+      this.#news.standing.settle();
+      return;
+    }
+    this.#news.standing.asked(time.monoMs + this.#o.pingTimeoutMs);
+    for (const { update } of this.#news.members.pick(this.#rng, CONFIRMERS))
+      this.#courier.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
   }
 
   /** A newer word with the same facts: who missed the last one has them now. */

@@ -27,6 +27,16 @@ const FIRST_ASK_MS = 100;
 const ASK_MS = 1000;
 /** An own conflict is told to the operator at most so often; and a second node that asked is one for so long. */
 const CONFLICT_EVENT_MS = 60_000;
+/** A node that stood still asks so many members whether it is still the one. */
+export const CONFIRMERS = 3;
+
+/** Since when this node has to be confirmed, because others may have taken another start of its id while it stood still. */
+interface Waking {
+  readonly sinceMonoMs: number;
+  /** Whom it asked and who knows of no other start. */
+  readonly confirmers: Set<string>;
+  askMonoMs: number;
+}
 
 export class OwnStanding {
   readonly #earlierBoots: ReadonlySet<string>;
@@ -38,6 +48,7 @@ export class OwnStanding {
   #isAccepted = false;
   #conflictToldMs = Number.NEGATIVE_INFINITY;
   #isConflictGone = false;
+  #waking: Waking | undefined;
   #second: { readonly address: string; readonly atMonoMs: number } | undefined;
 
   /** `earlierBoots`: what earlier starts of this directory were called. */
@@ -107,6 +118,42 @@ export class OwnStanding {
     });
     const otherAddress = said.find(([, { held }]) => held.address !== "")?.[1].held.address ?? "";
     return said.length === 0 ? undefined : { nodeIds: said.map(([nodeId]) => nodeId), otherAddress };
+  }
+
+  /** The process stood still for so long that others may have found it silent, and taken another start. */
+  woke({ monoMs }: Time): void {
+    this.#waking = { sinceMonoMs: monoMs, confirmers: new Set(), askMonoMs: monoMs };
+  }
+
+  /** Another answered what it was asked then, and holds no other start. */
+  confirmed(nodeId: string, sentMonoMs: number): void {
+    if (this.#waking !== undefined && sentMonoMs >= this.#waking.sinceMonoMs) this.#waking.confirmers.add(nodeId);
+  }
+
+  /**
+   * Whether what is written may not be acknowledged yet. It may when three of the `listedCount` others have answered, or all of fewer; after
+   * `roundMs` when one has; and at the end of patience whoever answered, as at every node that is cut off.
+   */
+  isUnconfirmed(listedCount: number, roundMs: number, { monoMs }: Time): boolean {
+    if (this.#waking === undefined) return false;
+    const { sinceMonoMs, confirmers } = this.#waking;
+    const count = confirmers.size;
+    const isOver = monoMs - sinceMonoMs >= PATIENCE_MS || (count > 0 && monoMs - sinceMonoMs >= roundMs);
+    return !isOver && count < Math.min(CONFIRMERS, listedCount);
+  }
+
+  /** When others are to be asked whether this start is still the one; `asked` says when next. */
+  get confirmMonoMs(): number {
+    return this.#waking?.askMonoMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  asked(nextMonoMs: number): void {
+    if (this.#waking !== undefined) this.#waking.askMonoMs = nextMonoMs;
+  }
+
+  /** It needs no confirmation any more. */
+  settle(): void {
+    this.#waking = undefined;
   }
 
   /** A second node asked under our id. */

@@ -74,6 +74,8 @@ export interface DiscoveryParts {
   /** Resolves when what was staged is durable; undefined when nothing is. */
   readonly durable: () => Promise<void> | undefined;
   readonly isReady: () => boolean;
+  /** Resolves, after a standstill of this process, when others say that it is still the one; undefined at all other times. */
+  readonly confirmed: () => Promise<void> | undefined;
   /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
   readonly checkWrites: () => void;
   /** Throws `not_ready` while another start goes under this node's id: then renewals and watches go elsewhere too. */
@@ -143,6 +145,7 @@ class DiscoveryMethods {
     const { registrar, onRegister, onWrite } = this.#parts;
     let registered: ReturnType<Registrar["register"]>;
     try {
+      await this.#parts.confirmed();
       this.#parts.checkWrites();
       registered = registrar.register(context.caller, this.#command(request, context), context.time);
     } catch (error) {
@@ -150,12 +153,8 @@ class DiscoveryMethods {
       throw error;
     }
     await this.#settled(onRegister);
-    onWrite(
-      context.caller,
-      "register",
-      request.entries.map((entry) => entry.key?.namespace ?? ""),
-      request.entries.length,
-    );
+    const namespaces = request.entries.map((entry) => entry.key?.namespace ?? "");
+    onWrite(context.caller, "register", namespaces, request.entries.length);
     const { revision, cursor } = this.#place();
     const ttl = registered.ttlMs === undefined ? {} : { ttl: durationFromMs(registered.ttlMs) };
     return create(RegisterResponseSchema, { leaseId: registered.leaseId, revision: BigInt(revision), cursor, ...ttl });
@@ -179,6 +178,7 @@ class DiscoveryMethods {
     if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
     checkLeaseId(request.leaseId, "lease_id");
     if (request.keys.length > MAX_KEYS) throw invalid("keys", `${request.keys.length} are more than ${MAX_KEYS}`);
+    await this.#parts.confirmed();
     this.#parts.checkWrites();
     const removed =
       request.leaseId === ""

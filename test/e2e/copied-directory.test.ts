@@ -51,6 +51,7 @@ test("a copy of a node's directory is not ready and takes no writes; the first g
   await expect.poll(() => readyz(second.http), PATIENT).toContain(fabricOf(again));
   await expect.poll(() => second.command.stderr, PATIENT).toContain("own_start_refused");
   expect(second.command.stderr).toContain(fabricOf(again));
+  expect(second.command.stderr).toContain("--new-generation");
   await expect.poll(() => readyz(again.listeners["http"] ?? ""), PATIENT).toContain(`at ${second.fabric}, is not accepted`);
   await expect.poll(() => again.command.stderr, PATIENT).toContain(second.fabric);
   expect(await readyz(again.listeners["http"] ?? "")).toMatch(/^200/);
@@ -114,7 +115,11 @@ test("a node that was frozen while its copy was taken takes no writes when it go
   cpSync(join(HOME, "frozen"), join(HOME, "frozen-copy"), { recursive: true });
   await using copy = await start("frozen", "frozen-copy", "--join", fabricOf(other));
   expect(await register(copy.grpc, "copy")).toBe("OK");
+  // What waits in its sockets it finds before it can have heard of the copy.
+  const waiting = ["w1", "w2", "w3"].map((name) => register(first.grpc, name));
+  await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before", "copy"]);
   first.command.kill("SIGCONT");
+  expect(await Promise.all(waiting)).toEqual(["UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE"]);
   await expect.poll(() => readyz(first.listeners["http"] ?? ""), PATIENT).toMatch(/^503/);
   expect(await register(first.grpc, "first")).toBe("UNAVAILABLE");
   expect(await register(copy.grpc, "goes-on")).toBe("OK");

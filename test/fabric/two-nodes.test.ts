@@ -51,6 +51,12 @@ class Copies {
     return this.running.map(({ node }) => node).filter(({ machine, state }) => state === "up" && machine.dispute(time) === undefined);
   }
 
+  /** Whether it would acknowledge what is written now. */
+  acknowledges({ machine, state }: WorldNode): boolean {
+    const time = { monoMs: this.world.nowMs, wallMs: this.world.nowMs };
+    return state === "up" && machine.dispute(time) === undefined && !machine.isUnconfirmed(time);
+  }
+
   /** The boot that each member holds. */
   held(): readonly (string | undefined)[] {
     return this.#members.map(({ machine }) => machine.find("x")?.boot);
@@ -118,4 +124,61 @@ test("one directory that is only restarted and moved is taken each time, also af
       world.runFor(rng.int(3000));
     }
   }
+});
+
+test("a node that stood still while a copy of it was accepted acknowledges nothing when it goes on, from its first moment", () => {
+  let lostCount = 0;
+  for (let seed = 0; seed < SEEDS; seed++) {
+    const copies = new Copies(2000 + seed);
+    const { world, rng } = copies;
+    const directory = copies.start([], 0);
+    world.runFor(SETTLE_MS);
+    const [first] = copies.running;
+    if (first === undefined) throw new Error("nobody runs");
+    world.freeze(first.node, 1000 + rng.int(8000));
+    copies.start(directory, 1);
+    const accepted = () => copies.held().every((boot) => boot !== directory[0]);
+    world.runFor(9000, () => first.node.state === "up", 1);
+    const isLost = accepted();
+    lostCount += isLost ? 1 : 0;
+    const isWrong = world.runFor(3000, () => accepted() && copies.acknowledges(first.node), 1);
+    expect(isLost && isWrong, `seed ${seed}: acknowledged at ${world.nowMs} what nobody else will see`).toBe(false);
+  }
+  expect(lostCount).toBeGreaterThan(SEEDS / 4);
+});
+
+test.each([
+  { what: "one of five", frozen: 1, isCut: false, withinMs: 300 },
+  { what: "all of five", frozen: 5, isCut: false, withinMs: 1000 },
+  { what: "one that is cut off when it goes on", frozen: 1, isCut: true, withinMs: 5000 },
+])("who stood still acknowledges again soon: $what", ({ frozen, isCut, withinMs }) => {
+  for (let seed = 0; seed < SEEDS; seed++) {
+    const copies = new Copies(3000 + seed);
+    const { world, running } = copies;
+    copies.start([], 0);
+    world.runFor(SETTLE_MS);
+    const all = [...running.map(({ node }) => node), ...world.nodes.values().filter(({ facts }) => facts.nodeId !== "x")].slice(0, frozen);
+    const [first] = running;
+    if (first === undefined) throw new Error("nobody runs");
+    for (const node of all) world.freeze(node, 3000);
+    if (isCut) {
+      first.node.side = 1;
+      world.isPartitioned = true;
+    }
+    world.runFor(3000);
+    expect(
+      world.runFor(withinMs, () => all.every((node) => copies.acknowledges(node)), 1),
+      `seed ${seed}`,
+    ).toBe(true);
+  }
+});
+
+test("alone a node acknowledges at once, however long it stood still", () => {
+  const world = new World({ seed: "alone" });
+  const [node] = world.startMany(1, () => []);
+  if (node === undefined) throw new Error("nobody runs");
+  world.runFor(SETTLE_MS);
+  world.freeze(node, 60_000);
+  world.runFor(60_000);
+  expect(node.machine.isUnconfirmed({ monoMs: world.nowMs, wallMs: world.nowMs })).toBe(false);
 });

@@ -38,6 +38,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     isReady: () => true,
     checkWrites: () => undefined,
     checkStart: () => undefined,
+    confirmed: () => undefined,
     mesh,
     now,
     random,
