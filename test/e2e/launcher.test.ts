@@ -12,7 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 /** What the launcher prints where `node` on the path says that it is of this major version, and else prints glibc's tunables. */
 function launch(major: number, tunables: Readonly<Record<string, string>>): string {
   const { GLIBC_TUNABLES: _tunables, ...env } = process.env;
-  const script = `#!/bin/sh\nif [ "$1" = -p ]; then echo ${major}; else echo "tunables: $GLIBC_TUNABLES"; fi\n`;
+  const script = `#!/bin/sh\nif [ "$1" = --version ]; then echo v${major}.1.0; else echo "tunables: $GLIBC_TUNABLES"; fi\n`;
   writeFileSync(join(folder, "node"), script, { mode: 0o755 });
   const PATH = `${folder}${delimiter}${process.env["PATH"] ?? ""}`;
   return execFileSync(WAYMARK, ["--version"], { env: { ...env, ...tunables, PATH }, encoding: "utf8" }).trim();
@@ -48,7 +48,7 @@ function launchInstalled(node: string | undefined): { readonly code: number | nu
 test.each([
   {
     there: "an old one",
-    node: '#!/bin/sh\nif [ "$1" = -p ]; then echo 20; else echo v20.1.0; fi\n',
+    node: "#!/bin/sh\necho v20.1.0\n",
     says: "the node on the path is v20.1.0",
   },
   { there: "none", node: undefined, says: "there is no node on the path" },

@@ -46,7 +46,7 @@ async function freePort(): Promise<string> {
 test("while no seed answers: 503 with why, queries with an age, no END for a watch; after join_timeout it serves alone", async () => {
   await using seed = new Silent();
   const config = join(HOME, "node.json");
-  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "30s" } }));
+  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "12s" } }));
   const [grpcPort, httpPort, dnsPort] = [await freePort(), await freePort(), await freePort()];
   const ports = ["--grpc-port", grpcPort, "--http-port", httpPort, "--dns-port", dnsPort, "--fabric-port", "0"];
   const self = ["--node-id", "late", "--cluster-id", "c1", "--ephemeral", "--config", config];

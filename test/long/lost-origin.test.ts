@@ -64,7 +64,7 @@ async function away({ meanwhile, left, endedCount }: Away): Promise<void> {
   }
 }
 
-test("what was unregistered while its node was away for longer than origin_forget stays gone, the rest is back", async () => {
+test.concurrent("what was unregistered while its node was away for longer than origin_forget stays gone, the rest is back", async () => {
   const meanwhile = async ([, b]: readonly [NodeProcess, NodeProcess]) => {
     // Half a minute after everybody is together old tombstones go by age: those of leases that ran out, too.
     const entries = Array.from({ length: 5 }, (_, i) => ({ key: key("brief", i), targets: [{ host: "10.0.0.1", port: 80 }] }));
@@ -75,7 +75,7 @@ test("what was unregistered while its node was away for longer than origin_forge
   await away({ meanwhile, left: ["late", "there"], endedCount: 3 });
 });
 
-test("where tombstones for it had no room, a mark keeps it all hidden, and its node reports the rest", async () => {
+test.concurrent("where tombstones for it had no room, a mark keeps it all hidden, and its node reports the rest", async () => {
   const meanwhile = async (nodes: readonly [NodeProcess, NodeProcess]) => {
     for (const node of nodes) {
       await put(node, `many-${node.nodeId}`, 4 * MIN_TOMBSTONES);
