@@ -14,6 +14,8 @@ export interface AcceptedStart extends HeldStart, NodeRef {}
 
 interface Accepted extends AcceptedStart {
   toldMonoMs: number;
+  /** The node said so itself; else others said it of it, and its own word is worth more. */
+  isProven: boolean;
 }
 
 /** An operator is told of a second node with one id at most so often. */
@@ -27,25 +29,29 @@ export class Boots {
   /** `accepted`: what was remembered before this node was restarted. */
   constructor(max: number, accepted: readonly AcceptedStart[] = []) {
     this.#max = max;
-    for (const one of accepted.slice(-max)) this.#accepted.set(one.nodeId, { ...one, toldMonoMs: Number.NEGATIVE_INFINITY });
+    for (const one of accepted.slice(-max))
+      this.#accepted.set(one.nodeId, { ...one, toldMonoMs: Number.NEGATIVE_INFINITY, isProven: true });
   }
 
-  /** All that is remembered; the one that was heard of longest ago first. */
+  /** What is to be remembered over a restart; the one that was heard of longest ago first. */
   list(): readonly AcceptedStart[] {
-    return [...this.#accepted.values()].map(({ nodeId, generation, boot, address }) => ({ nodeId, generation, boot, address }));
+    const proven = [...this.#accepted.values()].filter(({ isProven }) => isProven);
+    return proven.map(({ nodeId, generation, boot, address }) => ({ nodeId, generation, boot, address }));
   }
 
   find(nodeId: string): HeldStart | undefined {
     return this.#accepted.get(nodeId);
   }
 
-  verdict({ nodeId, generation, boot, bootBefore }: NodeRef & Start): StartVerdict {
+  /** `isOwnWord`: the node itself says so, which settles what only others said of it. */
+  verdict({ nodeId, generation, boot, bootBefore }: NodeRef & Start, isOwnWord: boolean): StartVerdict {
     const last = this.#accepted.get(nodeId);
     // A new generation begins anew: membership has rules of its own for it.
     if (last === undefined || generation !== last.generation) return "new";
     if (boot === undefined) return "unsaid";
     if (boot === last.boot) return "same";
-    return bootBefore === last.boot ? "follows" : "stranger";
+    if (bootBefore === last.boot) return "follows";
+    return isOwnWord && !last.isProven ? "new" : "stranger";
   }
 
   /** From now on this is the one. What says no start does not change which one that is, unless its generation is another. */
@@ -54,9 +60,17 @@ export class Boots {
     const name = boot ?? (last?.generation === generation ? last.boot : undefined);
     this.#accepted.delete(nodeId);
     if (name === undefined) return;
-    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, toldMonoMs: last?.toldMonoMs ?? Number.NEGATIVE_INFINITY });
+    const isProven = last?.isProven === true && last.generation === generation && last.boot === name;
+    const toldMonoMs = last?.toldMonoMs ?? Number.NEGATIVE_INFINITY;
+    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, toldMonoMs, isProven });
     const [oldest] = this.#accepted.keys();
     if (this.#accepted.size > this.#max && oldest !== undefined) this.#accepted.delete(oldest);
+  }
+
+  /** The node itself says so, or answered in this start. */
+  prove({ nodeId, generation, boot }: NodeRef & Start): void {
+    const last = this.#accepted.get(nodeId);
+    if (last?.generation === generation && last.boot === boot) last.isProven = true;
   }
 
   /** What a node that asks is told: the start that goes under its id here, if that is another than the one that asks. */

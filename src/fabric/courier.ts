@@ -2,10 +2,12 @@
 import type { Time } from "../lib/machine.ts";
 import { retransmitLimit } from "./gossip.ts";
 import type { MembershipOptions } from "./membership-options.ts";
+import type { MembershipOutput } from "./membership-seam.ts";
 import type { CallRequest, CallResponse, MemberUpdate } from "./messages.ts";
-import type { MembershipOutput, News, Teller } from "./news.ts";
+import type { News } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId } from "./seam.ts";
+import type { Teller } from "./teller.ts";
 import type { UpdateRefusal } from "./update-rules.ts";
 
 /** Calls that ended, since the start. */
@@ -99,7 +101,7 @@ export class Courier {
   /** Whether the one who was meant answered. */
   hearProbe(nodeId: string, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): boolean {
     if (response?.kind !== "probe" || response.from.nodeId !== nodeId) return false;
-    this.hear(response.updates, { nodeId, path: "gossip" }, time, out);
+    this.hear(response.updates, { nodeId, path: "gossip", clusterId: response.from.clusterId }, time, out);
     return true;
   }
 }

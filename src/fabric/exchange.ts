@@ -5,8 +5,9 @@ import type { Rng } from "../lib/rng.ts";
 import type { Courier } from "./courier.ts";
 import { isListed } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
+import type { MembershipOutput } from "./membership-seam.ts";
 import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "./messages.ts";
-import type { MembershipOutput, News } from "./news.ts";
+import type { News } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId } from "./seam.ts";
 import { makeTable, pushPullPeriodMs } from "./table.ts";
@@ -66,6 +67,7 @@ export class Exchange {
   }
 
   tick(time: Time, out: MembershipOutput[]): void {
+    for (const member of this.#news.untold.splice(0)) this.heardOf(member, time, out);
     if (this.#news.foundAgainCount > 0) this.#hurry(time);
     if (time.monoMs >= this.#joinAtMs) this.#join(time, out);
     if (time.monoMs >= this.#pushPullAtMs) this.#exchange(time, out);
@@ -80,7 +82,10 @@ export class Exchange {
     time: Time,
     out: MembershipOutput[],
   ): void {
-    const { members, standing } = this.#news;
+    const { members, standing, self } = this.#news;
+    // Which start goes under an id is for the id's own cluster to say.
+    const clusterId = from.clusterId ?? members.find(from.nodeId)?.update.clusterId ?? self.update.clusterId;
+    if (clusterId !== self.update.clusterId) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
     if (address === undefined || !standing.hear({ ...from, address }, heldStart, time) || heldStart === undefined) return;
     // A newer word than the last start's: one that was restarted within a second counts from the same number.
@@ -122,8 +127,16 @@ export class Exchange {
     if (!isKnown) this.#pushPull(member.address, time, out);
   }
 
-  asked(call: CallId, request: CallRequest & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
-    const refusal = this.#courier.hear(request.members, { nodeId: request.from.nodeId, path: "table" }, time, out);
+  /** `clusterId`: of the asker, as its certificate proves it. */
+  asked(
+    call: CallId,
+    request: CallRequest & { readonly kind: "pushPull" },
+    time: Time,
+    out: MembershipOutput[],
+    clusterId = request.from.clusterId,
+  ): void {
+    const { nodeId } = request.from;
+    const refusal = this.#courier.hear(request.members, { nodeId, clusterId, path: "table" }, time, out);
     const members = request.digest === this.#digest() ? [] : this.#table(time, request);
     out.push({
       kind: "answer",
@@ -151,10 +164,10 @@ export class Exchange {
       this.#pushPullAtMs = Math.min(this.#pushPullAtMs, time.monoMs + this.#jittered(this.#options.intervalMs));
     }
     if (response?.kind !== "pushPull" || response.from.nodeId === self.ref.nodeId) return;
-    const { nodeId } = response.from;
+    const { nodeId, clusterId } = response.from;
     this.#hasJoined = true;
     const refutations = this.#news.refutationCount;
-    this.#courier.hear(response.members, { nodeId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
+    this.#courier.hear(response.members, { nodeId, clusterId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
     const answerer = members.find(nodeId);
     if (answerer !== undefined) {
       members.setReach(answerer, true);

@@ -15,8 +15,8 @@ import type { Lives } from "./lives.ts";
 import { LostWords } from "./lost-words.ts";
 import { isListed } from "./members.ts";
 import { Membership, type MembershipInput } from "./membership.ts";
+import type { MembershipOutput } from "./membership-seam.ts";
 import type { LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
-import type { MembershipOutput } from "./news.ts";
 import { PolicyExchange } from "./policy-exchange.ts";
 import { POLICY_FROM, PolicySources } from "./policy-sources.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
@@ -80,7 +80,8 @@ export class Fabric implements FabricMachine {
     this.replication = new ReplicationShared({ ...shared, options: options.replication });
     this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
     this.#sessions = new Sessions(this.replication, this.policy, (id) => this.policySources.of(id));
-    this.#lost = new LostWords(replica, (id) => this.membership.find(id));
+    const findMember = (id: string) => this.membership.find(id);
+    this.#lost = new LostWords({ replica, clusterId, findMember, isLost: (seq, time) => this.replication.isLost(seq, time) });
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady);
     const lifeParts = { replica, clusterId, membership: this.membership, replication: this.replication };
     this.lives = makeLives(options.lives, lifeParts);
@@ -107,14 +108,14 @@ export class Fabric implements FabricMachine {
       case "asked":
         if (!this.calls.admits(input, time, out)) return;
         this.#toMembership(input, time, out);
-        return this.#lost.heard(input.request, out);
+        return this.#lost.heard(input.request, input.proof.certificate?.clusterId, time, out);
       case "lagged":
         this.#postpone(input.lagMs);
         return this.#toMembership(input, time, out);
       case "answered": {
         const response = this.calls.heard(input.response, time, out);
         this.#toMembership({ ...input, response }, time, out);
-        return this.#lost.heard(response, out);
+        return this.#lost.heard(response, undefined, time, out);
       }
       case "facts":
         return this.#toMembership(input, time, out);

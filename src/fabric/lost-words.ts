@@ -3,17 +3,27 @@
 import { applyMarks, ownMarked } from "../catalog/lost-marks.ts";
 import { MAX_LOST } from "../catalog/lost-origins.ts";
 import type { Replica } from "../catalog/replica.ts";
+import type { Time } from "../lib/machine.ts";
 import { isListed } from "./members.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "./messages.ts";
 import type { FabricOutput } from "./seam.ts";
 
-export class LostWords {
-  readonly #replica: Replica;
-  readonly #findMember: (nodeId: string) => MemberUpdate | undefined;
+export interface LostWordsParts {
+  readonly replica: Replica;
+  /** This node's cluster. */
+  readonly clusterId: string;
+  readonly findMember: (nodeId: string) => MemberUpdate | undefined;
+  /** Whether somebody's word that this node wrote up to that number is to be believed, though its journal has not: seldom. */
+  readonly isLost: (seq: number, time: Time) => boolean;
+}
 
-  constructor(replica: Replica, findMember: (nodeId: string) => MemberUpdate | undefined) {
-    this.#replica = replica;
-    this.#findMember = findMember;
+export class LostWords {
+  readonly #parts: LostWordsParts;
+  readonly #replica: Replica;
+
+  constructor(parts: LostWordsParts) {
+    this.#parts = parts;
+    this.#replica = parts.replica;
   }
 
   /** The same output, with what this node knows. */
@@ -26,18 +36,27 @@ export class LostWords {
     return output;
   }
 
-  /** Takes in what another node says. */
-  heard(said: CallRequest | CallResponse | undefined, out: FabricOutput[]): void {
+  /**
+   * Takes in what another node says. What a cluster has lost it knows itself: others' nodes are not heard, as they are by nobody about anything
+   * of this cluster. `clusterId`: as the speaker's certificate proves it.
+   */
+  heard(said: CallRequest | CallResponse | undefined, clusterId: string | undefined, time: Time, out: FabricOutput[]): void {
     if (said?.kind !== "pushPull" || said.lost === undefined) return;
-    for (const word of said.lost.slice(0, MAX_LOST)) this.#hear(word);
+    if ((clusterId ?? said.from.clusterId) !== this.#parts.clusterId) return;
+    for (const word of said.lost.slice(0, MAX_LOST)) this.#hear(word, said.from.nodeId, time, out);
     if (!applyMarks(this.#replica)) return;
     out.push({ kind: "superseded", keys: ownMarked(this.#replica).map(({ key }) => key) });
     out.push({ kind: "changed" });
   }
 
-  #hear({ nodeId, generation, through, mark }: LostWord): void {
-    const { lost } = this.#replica;
-    const member = this.#findMember(nodeId);
+  #hear({ nodeId, generation, through, mark }: LostWord, peerNodeId: string, time: Time, out: FabricOutput[]): void {
+    const { lost, self, lastSeq } = this.#replica;
+    if (nodeId === self.nodeId && generation === self.generation && Math.max(through, mark) > lastSeq) {
+      // Nobody can have forgotten what was never written: all that follows up to that number would be hidden everywhere.
+      if (this.#parts.isLost(Math.max(through, mark), time)) out.push({ kind: "generationLost", peerNodeId, seq: Math.max(through, mark) });
+      return;
+    }
+    const member = this.#parts.findMember(nodeId);
     const isThere = member !== undefined && isListed(member.status) && member.generation === generation;
     const isOver = member !== undefined && (member.generation > generation || member.status === "left");
     if (isOver) return;

@@ -7,8 +7,9 @@ import { Courier, type TrafficCounts } from "./courier.ts";
 import { Exchange } from "./exchange.ts";
 import { type Evidence, isListed, type MemberCounts } from "./members.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
+import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerProof, Start } from "./messages.ts";
-import { type MembershipOutput, News, type NewsParts } from "./news.ts";
+import { News } from "./news.ts";
 import { CONFIRMERS, type Dispute } from "./own-standing.ts";
 import { Prober } from "./prober.ts";
 import type { Purpose } from "./purpose.ts";
@@ -131,9 +132,10 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#news.members.listed.map((member) => member.update);
   }
 
-  /** How this node's wall clock stands to those of the listed. O(n). */
+  /** How this node's wall clock stands to those of its own cluster: another one's are not for this one to follow. O(n). */
   clock(time: Time): ClockState {
-    return this.#clocks.read(new Set(this.#news.members.listed.map(({ update }) => update.nodeId)), time);
+    const ours = this.listed().filter(({ clusterId }) => clusterId === this.#news.self.update.clusterId);
+    return this.#clocks.read(new Set(ours.map(({ nodeId }) => nodeId)), time);
   }
 
   find(nodeId: string): MemberUpdate | undefined {
@@ -214,7 +216,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   startOf(hello: NodeRef & Start & { readonly address: string }): { readonly verdict: StartVerdict; readonly isElsewhere: boolean } {
     const update = this.#news.members.find(hello.nodeId)?.update;
     const isElsewhere = update !== undefined && isListed(update.status) && update.address !== hello.address;
-    return { verdict: this.#news.boots.verdict(hello), isElsewhere };
+    return { verdict: this.#news.boots.verdict(hello, true), isElsewhere };
   }
 
   /** Updates about members that were not believed. */
@@ -313,9 +315,10 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   #asked(call: CallId, request: CallRequest, proof: PeerProof, time: Time, out: MembershipOutput[]): void {
     const { self } = this.#news;
     const { certificate } = proof;
-    const isProven = certificate === undefined || certificate.nodeId === request.from.nodeId;
+    const { nodeId, clusterId = certificate?.clusterId } = request.from;
+    const isProven = certificate === undefined || certificate.nodeId === nodeId;
     const isMeant = request.kind !== "probe" || request.targetNodeId === self.ref.nodeId;
-    const isTwin = request.from.nodeId === self.ref.nodeId;
+    const isTwin = nodeId === self.ref.nodeId;
     if (!isProven || !isMeant || isTwin) {
       this.#courier.traffic.refused += 1;
       const isTold = isProven && isTwin && this.dispute(time) === undefined;
@@ -323,10 +326,9 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       return;
     }
     this.#courier.traffic.taken += 1;
-    const { nodeId } = request.from;
     switch (request.kind) {
       case "probe":
-        this.#courier.hear(request.updates, { nodeId, path: "gossip" }, time, out);
+        this.#courier.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
         out.push({
           kind: "answer",
           call,
@@ -340,11 +342,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         });
         return;
       case "probeIndirect":
-        this.#courier.hear(request.updates, { nodeId, path: "gossip" }, time, out);
+        this.#courier.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
         this.#prober.relay(call, request, time, out);
         return;
       case "pushPull":
-        this.#exchange.asked(call, request, time, out);
+        this.#exchange.asked(call, request, time, out, clusterId);
     }
   }
 

@@ -1,42 +1,26 @@
 /** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
-import { type AcceptedStart, Boots, startOf } from "./boots.ts";
+import { Boots, startOf } from "./boots.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { GossipQueue } from "./gossip.ts";
 import { addEvidence, type Evidence, isListed, type Member, Members, mergeVerdict } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
-import type { HeldStart, MemberFacts, MemberStatus, MemberUpdate } from "./messages.ts";
+import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
+import type { HeldStart, MemberFacts, MemberUpdate, NodeRef, Start } from "./messages.ts";
 import { OwnStanding } from "./own-standing.ts";
 import { Quarantine, type Waiting } from "./quarantine.ts";
-import { eventOutput, type FabricOutput } from "./seam.ts";
+import { eventOutput } from "./seam.ts";
 import { Self } from "./self.ts";
 import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
+import { isOverBorder, isOwnWord, isToBeAsked, isWorthMeeting, type Teller } from "./teller.ts";
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
-
-export type MembershipOutput =
-  | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" | "memberForgotten" }>
-  | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
-  /** Others know this node's id in a later life, or somewhere else; said as seldom as it is told to the operator. */
-  | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string };
-
-/** Who told us. `newcomer`: in the table we got when we knew nobody, which is news to nobody else. */
-export interface Teller {
-  readonly nodeId: string;
-  readonly path: "gossip" | "table" | "newcomer";
-}
-
-export interface NewsParts {
-  readonly foreigners?: Foreigners | undefined;
-  /** What earlier starts of this node were called. */
-  readonly earlierBoots?: readonly string[] | undefined;
-  /** Starts of others that were accepted before this node was restarted. */
-  readonly acceptedStarts?: readonly AcceptedStart[] | undefined;
-}
 
 const FORGET_SWEEP_MS = 60_000;
 /** A twin's address is contradicted at most so often. */
 const TWIN_CONTRADICTED_MS = 10_000;
+/** Nodes that are asked themselves, at a time. */
+const MAX_UNTOLD = 8;
 /** A death this old that is contradicted by an old word is told again: the speaker has been away. */
 const RETELL_AFTER_MS = 60_000;
 
@@ -50,6 +34,8 @@ export class News {
   readonly newlyListed: Member[] = [];
   /** Members to be probed out of turn. The owner empties it. */
   readonly doubted: Member[] = [];
+  /** Nodes of our cluster of which only another cluster told: they are to be asked themselves. The owner empties it. */
+  readonly untold: MemberUpdate[] = [];
   refutationCount = 0;
   readonly boots: Boots;
   readonly standing: OwnStanding;
@@ -85,7 +71,7 @@ export class News {
 
   /** Takes in one update as another node told it; returns why it was refused, and undefined when it was not. */
   learn(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
-    const refusal = this.#refusalOf(told, time);
+    const refusal = this.#refusalOf(told, teller, time);
     if (refusal !== undefined) this.refused[refusal] += 1;
     if (refusal === "foreign") this.#foreign(told, teller, out);
     // A word about an earlier start is old; only from itself it is the word of a second node.
@@ -96,12 +82,20 @@ export class News {
     return undefined;
   }
 
-  #refusalOf(told: MemberUpdate, time: Time): UpdateRefusal | undefined {
-    const fault = updateFault(told, time.wallMs);
-    if (fault !== undefined || told.nodeId === this.self.ref.nodeId) return fault;
+  #refusalOf(told: MemberUpdate, teller: Teller, time: Time): UpdateRefusal | undefined {
+    const isOfSelf = told.nodeId === this.self.ref.nodeId;
+    const fault = updateFault(told, time.wallMs, isOfSelf || isOwnWord(told, teller));
+    if (fault !== undefined) return fault;
+    const member = this.members.find(told.nodeId)?.update;
+    const known = { own: this.self.update, teller: this.members.find(teller.nodeId)?.update, member };
+    if (isOverBorder(told, teller, known)) {
+      if (isWorthMeeting(told, known) && this.untold.length < MAX_UNTOLD) this.untold.push(told);
+      return "border";
+    }
+    if (isOfSelf) return undefined;
     if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
-    if (this.boots.verdict(told) === "stranger") return "start";
-    if (this.members.find(told.nodeId) === undefined && this.members.size >= this.#options.maxMembers) return "full";
+    if (this.boots.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
+    if (member === undefined && this.members.size >= this.#options.maxMembers) return "full";
     return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
   }
 
@@ -125,19 +119,19 @@ export class News {
     // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
     const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
     const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
-    const start = this.boots.verdict(told);
+    const start = this.boots.verdict(told, isOwnWord(told, teller));
     const update = start === "unsaid" ? { ...said, ...startOf(member.update) } : said;
     switch (mergeVerdict(member.update, update)) {
       case "apply":
-        if (isListed(member.update.status) && member.update.address !== told.address && (start === "follows" || start === "unsaid"))
-          this.#challenge(member, said, "start", time, out);
+        if (isListed(member.update.status) && isToBeAsked(told, teller, member.update, start))
+          this.#challenge(member, said, "start", teller, time, out);
         else this.#apply(update, teller, time, out);
         return;
       case "confirm":
         this.#confirm(member, update, teller, time);
         return;
       case "challenge":
-        this.#challenge(member, update, "life", time, out);
+        this.#challenge(member, update, "life", teller, time, out);
         return;
       case "stale":
         if (!isListed(member.update.status) && isListed(update.status) && time.monoMs - member.changedMonoMs >= RETELL_AFTER_MS) {
@@ -151,9 +145,9 @@ export class News {
     const { update } = member;
     const accuser = this.self.ref.nodeId;
     const next = this.#quarantine.find(update.nodeId);
-    if (next !== undefined && next.reason !== "address" && next.update.boot !== undefined) {
+    if (next !== undefined && next.reason !== "address" && next.update.boot !== undefined && next.update.address !== update.address) {
       // It moved with its disk, or was restored: its earlier start is silent, and that is enough.
-      this.#apply(next.update, { nodeId: accuser, path: "gossip" }, time, out);
+      this.#apply(next.update, { nodeId: next.tellerId, path: "gossip" }, time, out);
       return;
     }
     if (update.status === "suspect") {
@@ -186,10 +180,14 @@ export class News {
       this.gossip.add(this.self.change({ ...this.self.update, bootBefore: boot }));
   }
 
-  /** It answered: another start of its id that waits for its silence is a second node. */
-  stillThere({ update }: Member, time: Time, out: MembershipOutput[]): void {
+  /** It answered, in the start `from` says: another one of its id that waits is a second node, or what others made up. */
+  stillThere({ update }: Member, from: NodeRef & Start, time: Time, out: MembershipOutput[]): void {
+    this.boots.prove(from);
     const next = this.#quarantine.find(update.nodeId);
-    if (next?.reason === "start") this.#twoNodes(next.update, time, out);
+    if (next?.reason !== "start") return;
+    if (next.update.address !== update.address) return this.#twoNodes(next.update, time, out);
+    this.#quarantine.drop(update.nodeId);
+    if (next.update.boot === from.boot) this.#apply(next.update, { nodeId: update.nodeId, path: "gossip" }, time, out);
   }
 
   #twoNodes(second: MemberUpdate, time: Time, out: MembershipOutput[]): void {
@@ -248,30 +246,32 @@ export class News {
   }
 
   #apply(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
-    if (isListed(update.status) && this.#isAddressTaken(update, time, out)) return;
+    if (isListed(update.status) && this.#isAddressTaken(update, teller, time, out)) return;
     this.#quarantine.dropUpTo(update);
     const path = teller.path === "gossip" ? "gossip" : "table";
-    this.#put(update, { accuser: update.accuser, path, via: [teller.nodeId] }, time, out, teller.path !== "newcomer");
+    const source = { accuser: update.accuser, path, via: [teller.nodeId] } as const;
+    this.#put(update, source, time, out, teller.path !== "newcomer");
+    if (isOwnWord(update, teller)) this.boots.prove(update);
   }
 
-  #isAddressTaken(update: MemberUpdate, time: Time, out: MembershipOutput[]): boolean {
+  #isAddressTaken(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): boolean {
     const holder = this.members.holderOf(update.address);
     if (holder === undefined || holder.update.nodeId === update.nodeId) return false;
-    this.#hold(update, "address", time, out);
+    this.#hold(update, "address", teller, time, out);
     return true;
   }
 
-  #challenge(member: Member, update: MemberUpdate, reason: "life" | "start", time: Time, out: MembershipOutput[]): void {
+  #challenge(member: Member, update: MemberUpdate, reason: "life" | "start", teller: Teller, time: Time, out: MembershipOutput[]): void {
     if (!isListed(update.status)) {
       this.#quarantine.dropUpTo(update);
       return;
     }
-    this.#hold(update, reason, time, out);
+    this.#hold(update, reason, teller, time, out);
     this.doubted.push(member);
   }
 
-  #hold(update: MemberUpdate, reason: Waiting["reason"], time: Time, out: MembershipOutput[]): void {
-    const held = this.#quarantine.add(update, reason, time.monoMs);
+  #hold(update: MemberUpdate, reason: Waiting["reason"], teller: Teller, time: Time, out: MembershipOutput[]): void {
+    const held = this.#quarantine.add(update, reason, time.monoMs, teller.nodeId);
     if (held === "full") this.refused.quarantineFull += 1;
     // Most moved, and are taken in a moment.
     if (held !== "new" || reason === "start") return;

@@ -4,9 +4,10 @@ import type { Rng } from "../lib/rng.ts";
 import type { Courier, Pending } from "./courier.ts";
 import { isListed, type Member } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
+import type { MembershipOutput } from "./membership-seam.ts";
 import { MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { CallRequest, CallResponse } from "./messages.ts";
-import type { MembershipOutput, News } from "./news.ts";
+import type { News } from "./news.ts";
 import { missedNacks, newRound, ProbeTurns, type Round } from "./probe.ts";
 import type { CallId } from "./seam.ts";
 
@@ -96,7 +97,7 @@ export class Prober {
       const rttMs = time.monoMs - pending.sentMonoMs;
       target.rttMs = target.rttMs === undefined ? rttMs : target.rttMs + (rttMs - target.rttMs) * RTT_SHARE;
       this.#news.members.setReach(target, true);
-      this.#news.stillThere(target, time, out);
+      if (response?.kind === "probe") this.#news.stillThere(target, response.from, time, out);
       this.#endWell(round);
       return;
     }

@@ -10,6 +10,8 @@ export interface Waiting {
    */
   readonly reason: "address" | "life" | "start";
   nextCheckMonoMs: number;
+  /** Who told of it last. */
+  readonly tellerId: string;
 }
 
 export interface QuarantineOptions {
@@ -35,7 +37,7 @@ export class Quarantine {
   }
 
   /** "full" drops it; "known" keeps the time since when it waits. */
-  add(update: MemberUpdate, reason: Waiting["reason"], nowMonoMs: number): "new" | "known" | "full" {
+  add(update: MemberUpdate, reason: Waiting["reason"], nowMonoMs: number, tellerId: string): "new" | "known" | "full" {
     const known = this.#waiting.get(update.nodeId);
     if (known === undefined && this.#waiting.size >= this.#options.maxQuarantined) return "full";
     const isNewer =
@@ -45,7 +47,7 @@ export class Quarantine {
     if (!isNewer) return "known";
     const sinceMonoMs = known?.sinceMonoMs ?? nowMonoMs;
     const nextCheckMonoMs = known?.nextCheckMonoMs ?? nowMonoMs;
-    this.#waiting.set(update.nodeId, { update, sinceMonoMs, reason, nextCheckMonoMs });
+    this.#waiting.set(update.nodeId, { update, sinceMonoMs, reason, nextCheckMonoMs, tellerId });
     return known === undefined ? "new" : "known";
   }
 

@@ -12,7 +12,10 @@ const STATUSES: ReadonlySet<string> = new Set(MEMBER_STATUSES);
  */
 const MAX_AHEAD_S = 10 * 365 * 86_400;
 const FIRST_CLOCK_S = Date.UTC(2026, 0) / 1000;
-/** What contradicts a word at the bound must pass where clocks are behind. */
+/**
+ * What contradicts a word at the bound must pass where clocks are behind. The upper half of it is for what a node says of itself, and hears of
+ * itself: so there is no word of others that it cannot contradict.
+ */
 const CONTRADICTION_ROOM_S = 3600;
 
 /** Why an update is refused, by the name that counters have for it; the text tells it to the node that said it of itself. */
@@ -23,6 +26,7 @@ export const UPDATE_REFUSALS = {
   text: "an id, its address or its version is empty or too long",
   list: "its roles, labels, transports or protocol versions are too many or too long",
   foreign: "its cluster or region is foreign here (fabric.trust, fabric.clusters)",
+  border: "a node of another cluster says so of a node of this one",
   full: "the table of members is full",
   start:
     "it does not follow the start that was accepted last under its id: start it with --new-generation when no other node runs with this id",
@@ -35,18 +39,19 @@ export type UpdateRefusal = keyof typeof UPDATE_REFUSALS;
 export type RefusedCounts = Record<UpdateRefusal | "quarantineFull" | "tooMany", number>;
 
 export function noRefusals(): RefusedCounts {
-  const faults = { status: 0, number: 0, ahead: 0, text: 0, list: 0, foreign: 0, start: 0 };
+  const faults = { status: 0, number: 0, ahead: 0, text: 0, list: 0, foreign: 0, border: 0, start: 0 };
   return { ...faults, full: 0, ownAddress: 0, quarantineFull: 0, tooMany: 0 };
 }
 
-/** What is wrong with the update by itself; undefined: nothing. */
+/** What is wrong with the update by itself; undefined: nothing. `isOwn`: the node itself says so, or hears it of itself. */
 export function updateFault(
   update: MemberUpdate,
   wallMs: number,
-): Exclude<UpdateRefusal, "full" | "ownAddress" | "foreign" | "start"> | undefined {
+  isOwn = false,
+): Exclude<UpdateRefusal, "full" | "ownAddress" | "foreign" | "border" | "start"> | undefined {
   if (!STATUSES.has(update.status)) return "status";
   if (!isCount(update.incarnation) || !isCount(update.generation) || !isCount(update.healthScore)) return "number";
-  if (isFarAhead(update, wallMs)) return "ahead";
+  if (isFarAhead(update, wallMs, isOwn)) return "ahead";
   // Several clusters of a region are one membership: who may speak at all is decided by certificates and tokens.
   if (update.nodeId === "" || update.address === "" || update.clusterId === "") return "text";
   const { nodeId, address, clusterId, region, zone, version, accuser } = update;
@@ -64,10 +69,11 @@ function isListFault({ protocolVersions, transports, roles, labels }: MemberUpda
   return keys.length > maxLabels || !areShort(keys, maxLabelKeyLength) || !areShort(Object.values(labels), maxLabelValueLength);
 }
 
-function isFarAhead({ status, incarnation, generation }: MemberUpdate, wallMs: number): boolean {
+function isFarAhead({ status, incarnation, generation }: MemberUpdate, wallMs: number, isOwn: boolean): boolean {
   const newestS = Math.max(wallMs / 1000, FIRST_CLOCK_S) + MAX_AHEAD_S;
   if (generation > newestS * GENERATIONS_PER_S) return true;
-  return incarnation > newestS + (status === "alive" ? CONTRADICTION_ROOM_S : 0);
+  if (isOwn) return incarnation > newestS + CONTRADICTION_ROOM_S;
+  return incarnation > newestS + (status === "alive" ? CONTRADICTION_ROOM_S / 2 : 0);
 }
 
 function isCount(n: number): boolean {

@@ -165,7 +165,20 @@ export const MESH_METRICS = {
     unit: "updates",
     help: "News about members that was not believed, by what is wrong with it.",
     labels: {
-      reason: ["status", "number", "ahead", "text", "list", "foreign", "full", "quarantine_full", "too_many", "own_address", "start"],
+      reason: [
+        "status",
+        "number",
+        "ahead",
+        "text",
+        "list",
+        "foreign",
+        "border",
+        "full",
+        "quarantine_full",
+        "too_many",
+        "own_address",
+        "start",
+      ],
     },
   },
   mesh_quarantined_members: {

@@ -1,9 +1,15 @@
 import { expect, test } from "vitest";
 import { Boots } from "../../src/fabric/boots.ts";
-import type { Start } from "../../src/fabric/messages.ts";
+import type { MemberUpdate, Start } from "../../src/fabric/messages.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 
 const said = (nodeId: string, start: Start & { readonly generation?: number }, address = "n:1") => updateOf(nodeId, { ...start, address });
+
+/** By the node's own word. */
+function accept(boots: Boots, update: MemberUpdate): void {
+  boots.accept(update);
+  boots.prove(update);
+}
 
 test.each([
   { what: "a start that follows the last one", start: { boot: "c", bootBefore: "b" }, want: "follows" },
@@ -15,33 +21,47 @@ test.each([
   { what: "an older node's word", start: {}, want: "unsaid" },
 ] as const)("$what → $want", ({ start, want }) => {
   const boots = new Boots(10);
-  boots.accept(said("n", { boot: "b", bootBefore: "a" }));
-  expect(boots.verdict(said("n", start))).toBe(want);
+  accept(boots, said("n", { boot: "b", bootBefore: "a" }));
+  expect(boots.verdict(said("n", start), true)).toBe(want);
 });
 
 test("whom nobody remembers is taken, whatever it follows: a seed with an empty table locks no node out", () => {
-  expect(new Boots(10).verdict(said("n", { boot: "b", bootBefore: "a" }))).toBe("new");
+  expect(new Boots(10).verdict(said("n", { boot: "b", bootBefore: "a" }), true)).toBe("new");
 });
 
 test("a word without a start does not make the last one forgotten; a new generation without one does", () => {
   const boots = new Boots(10);
-  boots.accept(said("n", { boot: "b" }));
-  boots.accept(said("n", {}, "n:2"));
+  accept(boots, said("n", { boot: "b" }));
+  accept(boots, said("n", {}, "n:2"));
   expect(boots.find("n")).toMatchObject({ boot: "b", address: "n:2" });
-  boots.accept(said("n", { generation: 9 }));
+  accept(boots, said("n", { generation: 9 }));
   expect(boots.find("n")).toBeUndefined();
 });
 
 test("who asks is told of another start under its id, and not of its own; who says no start is told nothing", () => {
   const boots = new Boots(10);
-  boots.accept(said("n", { boot: "b" }));
+  accept(boots, said("n", { boot: "b" }));
   expect(boots.insteadOf({ nodeId: "n", generation: 1, boot: "x" })).toEqual({ heldStart: { boot: "b", address: "n:1" } });
   for (const boot of ["b", undefined]) expect(boots.insteadOf({ nodeId: "n", generation: 1, ...(boot && { boot }) })).toEqual({});
 });
 
+test("what a node says itself settles what only others said of it; once it said so, another start is a stranger", () => {
+  const boots = new Boots(10);
+  const [own, madeUp] = [said("n", { boot: "b", bootBefore: "a" }), said("n", { boot: "x", bootBefore: "b" })];
+  accept(boots, own);
+  boots.accept(madeUp);
+  expect([boots.verdict(own, false), boots.verdict(own, true)]).toEqual(["stranger", "new"]);
+  expect(boots.list()).toEqual([]);
+  accept(boots, own);
+  expect(boots.verdict(said("n", { boot: "copy", bootBefore: "a" }), true)).toBe("stranger");
+  boots.accept(madeUp);
+  boots.prove({ nodeId: "n", generation: 1, boot: "x" });
+  expect(boots.verdict(own, true)).toBe("stranger");
+});
+
 test("at most so many are remembered: those that were heard of last", () => {
   const boots = new Boots(2);
-  for (const nodeId of ["a", "b", "a", "c"]) boots.accept(said(nodeId, { boot: "1" }));
+  for (const nodeId of ["a", "b", "a", "c"]) accept(boots, said(nodeId, { boot: "1" }));
   expect(["a", "b", "c"].map((nodeId) => boots.find(nodeId) !== undefined)).toEqual([true, false, true]);
   // Also after a restart with room for fewer.
   expect(new Boots(1, boots.list()).list().map(({ nodeId }) => nodeId)).toEqual(["c"]);
@@ -49,17 +69,17 @@ test("at most so many are remembered: those that were heard of last", () => {
 
 test("what is remembered goes over a restart", () => {
   const boots = new Boots(10);
-  for (const boot of ["a", "b"]) boots.accept(said("n", { boot }));
-  boots.accept(said("without-a-disk", {}));
+  for (const boot of ["a", "b"]) accept(boots, said("n", { boot }));
+  accept(boots, said("without-a-disk", {}));
   expect(boots.list()).toEqual([{ nodeId: "n", generation: 1, boot: "b", address: "n:1" }]);
   const restarted = new Boots(10, boots.list());
-  expect(restarted.verdict(said("n", { boot: "x", bootBefore: "a" }))).toBe("stranger");
-  expect(restarted.verdict(said("n", { boot: "c", bootBefore: "b" }))).toBe("follows");
+  expect(restarted.verdict(said("n", { boot: "x", bootBefore: "a" }), true)).toBe("stranger");
+  expect(restarted.verdict(said("n", { boot: "c", bootBefore: "b" }), true)).toBe("follows");
 });
 
 test("an operator is told of a second node with one id, and where both are, once a minute", () => {
   const boots = new Boots(10);
-  boots.accept(said("n", { boot: "b" }));
+  accept(boots, said("n", { boot: "b" }));
   const second = said("n", { boot: "x" }, "n:2");
   expect(boots.second(second, { monoMs: 0, wallMs: 0 })?.event.detail).toMatchObject({ address: "n:2", otherAddress: "n:1" });
   // That the first one is heard of again meanwhile, as it is every second, makes no difference.

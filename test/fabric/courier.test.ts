@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { Courier } from "../../src/fabric/courier.ts";
 import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
+import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
-import { type MembershipOutput, News } from "../../src/fabric/news.ts";
+import { News } from "../../src/fabric/news.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { factsOf } from "./membership-world.ts";
 

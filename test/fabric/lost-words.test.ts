@@ -6,9 +6,9 @@ import type { FabricOutput } from "../../src/fabric/seam.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
 
-const answer = (lost?: readonly LostWord[]): CallResponse => ({
+const answer = (lost?: readonly LostWord[], clusterId = "c1"): CallResponse => ({
   kind: "pushPull",
-  from: nodeRef("b"),
+  from: { ...nodeRef("b"), clusterId },
   members: [],
   ...(lost !== undefined && { lost }),
 });
@@ -16,13 +16,19 @@ const word = (nodeId: string, through: number, mark = 0, generation = 1): LostWo
 
 function bench(...members: readonly MemberUpdate[]) {
   const node = new ReplicatingNode({ nodeId: "a" });
-  const words = new LostWords(node.replica, (nodeId) => members.find((member) => member.nodeId === nodeId));
-  const hear = (...lost: readonly LostWord[]): readonly FabricOutput[] => {
+  const words = new LostWords({
+    replica: node.replica,
+    clusterId: "c1",
+    findMember: (nodeId) => members.find((member) => member.nodeId === nodeId),
+    isLost: (seq, time) => node.shared.isLost(seq, time),
+  });
+  const said = (response: CallResponse | undefined, clusterId?: string): readonly FabricOutput[] => {
     const out: FabricOutput[] = [];
-    words.heard(answer(lost), out);
+    words.heard(response, clusterId, node.timeOf(0), out);
     return out;
   };
-  return { node, words, hear };
+  const hear = (...lost: readonly LostWord[]) => said(answer(lost));
+  return { node, words, hear, said };
 }
 
 test("tables carry what is known, and nothing where nothing is; other calls carry none", () => {
@@ -39,11 +45,8 @@ test("tables carry what is known, and nothing where nothing is; other calls carr
 });
 
 test("an older peer says nothing, and changes nothing", () => {
-  const { words, node } = bench();
-  const out: FabricOutput[] = [];
-  words.heard(answer(), out);
-  words.heard(undefined, out);
-  expect([out, node.replica.lost.list]).toEqual([[], []]);
+  const { said, node } = bench();
+  expect([said(answer()), said(undefined), node.replica.lost.list]).toEqual([[], [], []]);
 });
 
 test("of who is there only the mark is heard, of who has left or lives on in a later generation nothing", () => {
@@ -53,14 +56,31 @@ test("of who is there only the mark is heard, of who has left or lives on in a l
   expect(node.replica.lost.list).toEqual([word("there", 4, 4), word("dead", 9, 4), word("unknown", 9)]);
 });
 
-test("a mark of this node's own is for its registrar, once, and never beyond what it has written", () => {
+test("a node of another cluster, by its certificate or its own word, knows nothing of what is lost here", () => {
+  const { said, node } = bench(updateOf("there"));
+  said(answer([word("there", 9, 4), word("unknown", 9)], "other"));
+  said(answer([word("there", 9, 4), word("unknown", 9)]), "other");
+  expect(node.replica.lost.list).toEqual([]);
+});
+
+test("a mark of this node's own is for its registrar, once", () => {
   const { node, hear } = bench();
   node.put("web", 0);
   node.shared.changed(node.timeOf(0));
-  const { id, nodeId, generation } = node.replica.self;
-  const [first] = hear(word(nodeId, 900, 900, generation));
+  const { id, nodeId, generation, lastOrder } = { ...node.replica.self, lastOrder: node.replica.lastSeq };
+  const [first] = hear(word(nodeId, lastOrder, lastOrder, generation));
   expect(first).toMatchObject({ kind: "superseded" });
   expect(first?.kind === "superseded" && first.keys.length).toBe(1);
   expect([id, node.replica.self.markedSeq]).toEqual([`${nodeId}/${generation}`, 1]);
-  expect(hear(word(nodeId, 900, 900, generation))).toEqual([]);
+  expect(hear(word(nodeId, lastOrder, lastOrder, generation))).toEqual([]);
+});
+
+test("what this node never wrote nobody can have forgotten: nothing ends, and it takes a new generation, which no such word names", () => {
+  const { node, hear } = bench();
+  node.put("web", 0);
+  node.shared.changed(node.timeOf(0));
+  const { nodeId, generation } = node.replica.self;
+  const lie = word(nodeId, 2 ** 52 - 2, 2 ** 52 - 2, generation);
+  expect(hear(lie)).toEqual([{ kind: "generationLost", peerNodeId: "b", seq: 2 ** 52 - 2 }]);
+  expect([node.replica.lost.list, node.replica.self.markedSeq, hear(lie)]).toEqual([[], 0, []]);
 });

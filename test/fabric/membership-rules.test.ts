@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { Membership } from "../../src/fabric/membership.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../src/fabric/membership-options.ts";
+import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
 import type { CallRequest, CallResponse, MemberUpdate, PeerProof } from "../../src/fabric/messages.ts";
-import type { MembershipOutput } from "../../src/fabric/news.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { factsOf } from "./membership-world.ts";
 

@@ -3,8 +3,8 @@
 import { updateSizeBytes } from "../../src/fabric/gossip.ts";
 import { Membership, type MembershipInput } from "../../src/fabric/membership.ts";
 import type { MembershipOptions } from "../../src/fabric/membership-options.ts";
+import type { MembershipOutput, NewsParts } from "../../src/fabric/membership-seam.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberStatus, PeerProof } from "../../src/fabric/messages.ts";
-import type { MembershipOutput, NewsParts } from "../../src/fabric/news.ts";
 import type { CallId } from "../../src/fabric/seam.ts";
 import { Rng } from "../../src/lib/rng.ts";
 

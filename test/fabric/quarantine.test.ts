@@ -11,22 +11,22 @@ function claim(nodeId: string, address: string, incarnation = 1): MemberUpdate {
 
 test("newcomers are kept up to a bound, each in its newest word", () => {
   const quarantine = new Quarantine(OPTIONS);
-  expect(quarantine.add(claim("a", "x:1", 5), "address", 0)).toBe("new");
-  expect(quarantine.add(claim("a", "x:1", 4), "address", 0)).toBe("known");
-  expect(quarantine.add(claim("a", "y:1", 6), "address", 0)).toBe("known");
+  expect(quarantine.add(claim("a", "x:1", 5), "address", 0, "k")).toBe("new");
+  expect(quarantine.add(claim("a", "x:1", 4), "address", 0, "k")).toBe("known");
+  expect(quarantine.add(claim("a", "y:1", 6), "address", 0, "k")).toBe("known");
   expect(quarantine.find("a")?.update.address).toBe("y:1");
-  expect(quarantine.add({ ...claim("a", "z:1", 1), generation: 2 }, "life", 0)).toBe("known");
+  expect(quarantine.add({ ...claim("a", "z:1", 1), generation: 2 }, "life", 0, "k")).toBe("known");
   expect(quarantine.find("a")?.update.address).toBe("z:1");
-  expect(quarantine.add(claim("b", "x:1"), "address", 0)).toBe("new");
-  expect(quarantine.add(claim("c", "x:1"), "address", 0)).toBe("full");
+  expect(quarantine.add(claim("b", "x:1"), "address", 0, "k")).toBe("new");
+  expect(quarantine.add(claim("c", "x:1"), "address", 0, "k")).toBe("full");
   quarantine.drop("a");
   expect(quarantine.size).toBe(1);
 });
 
 test("who waited for an id or an address comes free with it", () => {
   const quarantine = new Quarantine(OPTIONS);
-  quarantine.add(claim("a", "x:1"), "address", 0);
-  quarantine.add(claim("b", "y:1"), "life", 0);
+  quarantine.add(claim("a", "x:1"), "address", 0, "k");
+  quarantine.add(claim("b", "y:1"), "life", 0, "k");
   expect(quarantine.release("other", "z:1")).toEqual([]);
   expect(quarantine.release("b", "z:1").map(({ nodeId }) => nodeId)).toEqual(["b"]);
   expect(quarantine.release("other", "x:1").map(({ nodeId }) => nodeId)).toEqual(["a"]);
@@ -36,7 +36,7 @@ test("who waited for an id or an address comes free with it", () => {
 test("each is checked once an interval, and forgotten when it waited too long", () => {
   const quarantine = new Quarantine(OPTIONS);
   expect(quarantine.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
-  quarantine.add(claim("a", "x:1"), "address", 100);
+  quarantine.add(claim("a", "x:1"), "address", 100, "k");
   expect(quarantine.due(100)).toHaveLength(1);
   expect(quarantine.due(1000)).toHaveLength(0);
   expect(quarantine.nextDeadlineMs()).toBe(1100);

@@ -1,8 +1,10 @@
 /** What a member makes of several starts of one node. */
 import { expect, test } from "vitest";
 import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
+import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
-import { type MembershipOutput, News, type Teller } from "../../src/fabric/news.ts";
+import { News } from "../../src/fabric/news.ts";
+import type { Teller } from "../../src/fabric/teller.ts";
 import { refusalOfStart } from "../../src/fabric/trust.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
@@ -53,7 +55,7 @@ test("while the last one answers the next one is a second node, and the operator
   const { news, out, hear, held, events } = member();
   hear(said("n:2", { boot: "b", bootBefore: "a", incarnation: 9 }));
   const older = news.members.find("n");
-  for (const monoMs of [2000, 3000]) if (older !== undefined) news.stillThere(older, at(monoMs), out);
+  for (const monoMs of [2000, 3000]) if (older !== undefined) news.stillThere(older, older.update, at(monoMs), out);
   expect([held()?.boot, events().filter((name) => name === "two_nodes_with_one_id")]).toEqual(["a", ["two_nodes_with_one_id"]]);
 });
 

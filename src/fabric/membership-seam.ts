@@ -1,0 +1,19 @@
+/** What membership begins with, and what its parts hand out. */
+import type { AcceptedStart } from "./boots.ts";
+import type { Foreigners } from "./foreigners.ts";
+import type { MemberStatus, MemberUpdate } from "./messages.ts";
+import type { FabricOutput } from "./seam.ts";
+
+export type MembershipOutput =
+  | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" | "memberForgotten" }>
+  | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
+  /** Others know this node's id in a later life, or somewhere else; said as seldom as it is told to the operator. */
+  | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string };
+
+export interface NewsParts {
+  readonly foreigners?: Foreigners | undefined;
+  /** What earlier starts of this node were called. */
+  readonly earlierBoots?: readonly string[] | undefined;
+  /** Starts of others that were accepted before this node was restarted. */
+  readonly acceptedStarts?: readonly AcceptedStart[] | undefined;
+}
