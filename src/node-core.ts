@@ -55,8 +55,7 @@ export interface NodeCore {
   readonly limits: NodeLimits;
   readonly journal: Journal;
   readonly metrics: Metrics;
-  /** `clockFault`, `startFault`: why this node takes no writes, because its clock is off or another start goes under its id; else empty. */
-  readonly state: { isReady: boolean; isDraining: boolean; clockFault: string; startFault: string };
+  readonly state: NodeState;
   /** What the fabric wants to hear and says; without one nothing. */
   readonly hooks: CoreHooks;
   /** The replica changed: names, watches and whoever waits hear of it. */
@@ -67,10 +66,22 @@ export interface NodeCore {
   policyHeard(): Promise<void>;
 }
 
+/** What `/readyz`, gRPC health and the metric `waymark_ready` say is made of this. */
+export interface NodeState {
+  /** It has once known the catalog as well as it can; what it misses afterwards is an age. */
+  isReady: boolean;
+  isDraining: boolean;
+  /** Why this node takes no writes, because its clock is off, or because another start goes under its id; else empty. */
+  clockFault: string;
+  startFault: string;
+  /** Most others refuse what this node says of itself. */
+  isRefused: boolean;
+}
+
 export interface CoreHooks {
   /** Own records were committed. */
   onCommitted: () => void;
-  /** Why this node takes no writes is other than before. */
+  /** What makes this node unready came or went. */
   onFault: () => void;
   /** Before a write is taken, and before what is durable is acknowledged: see `OwnStart.confirmed`. */
   confirmed: () => Promise<void> | undefined;
@@ -187,7 +198,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
     journal,
     metrics,
-    state: { isReady: false, isDraining: false, clockFault: "", startFault: "" },
+    state: { isReady: false, isDraining: false, clockFault: "", startFault: "", isRefused: false },
     ...policySwitches({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
   };
 }

@@ -6,6 +6,7 @@ import type { PartialOrigin } from "./fabric/partial.ts";
 import type { Time } from "./lib/machine.ts";
 import type { NodeCore } from "./node-core.ts";
 import type { WatchedFabric } from "./node-mesh-watch.ts";
+import { isRefusedByMost } from "./node-standing.ts";
 import type { MeshView } from "./services/mesh-view.ts";
 import type { LagReport, LinkLagRow, MemberEvent, MemberRow, MemberStory, PeerSource } from "./services/peers.ts";
 
@@ -155,8 +156,7 @@ export function meshReadiness(
   if (refusers.length > 0) parts.push(refusalText(refusers));
   const second = fabric.membership.secondAddress(time);
   if (second !== undefined) parts.push(`a second node with this id, at ${second}, is not accepted: stop it`);
-  // A node that most others do not list is no member: nobody finds what is registered with it.
-  return { isReady: isReady && startFault === "" && refusers.length * 2 <= others, detail: parts.join("; ") };
+  return { isReady: isReady && startFault === "" && !isRefusedByMost(fabric.membership), detail: parts.join("; ") };
 }
 
 /** What was refused of others, so that this node does not hold all of theirs. */

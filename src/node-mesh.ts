@@ -27,7 +27,7 @@ import { isPolicyTaken, MeshPolicy, notTakenText, type TravellingPolicy } from "
 import { MeshPeers, meshReadiness, meshView } from "./node-mesh-view.ts";
 import { WatchedFabric } from "./node-mesh-watch.ts";
 import { FabricGuard } from "./node-open-fabric.ts";
-import { OwnStart, startOfNode } from "./node-standing.ts";
+import { lookAtRefusers, OwnStart, startOfNode } from "./node-standing.ts";
 import { type Warm, WarmStart } from "./node-warm-start.ts";
 import { openAcceptor } from "./server/acceptor.io.ts";
 import { Http2Guard } from "./server/http2-guard.io.ts";
@@ -307,6 +307,7 @@ class MeshNode implements NodeFabric {
     const { fabric } = this.#watched;
     this.#clock.look(fabric.membership, time);
     this.#start.look(fabric.membership, time);
+    lookAtRefusers(this.#options.core, fabric.membership);
     if (fabric.isReady && this.#options.core.state.startFault === "") this.#becameReady.resolve();
     const { isWhole } = fabric;
     if (isWhole === this.#isWhole) return;

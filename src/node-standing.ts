@@ -1,11 +1,15 @@
-/** What it means for a node that another start goes under its id: it takes no writes, and is not ready (semantics.md, Two nodes with one id). */
+/**
+ * What others' view of a node means for it: where they accepted another start of its id it takes no writes and is not ready (semantics.md, Two
+ * nodes with one id); where most refuse what it says of itself it is not ready (Names and bounds).
+ */
+import type { Membership } from "./fabric/membership.ts";
 import type { Start } from "./fabric/messages.ts";
 import type { Dispute } from "./fabric/own-standing.ts";
 import type { FabricEvent } from "./fabric/seam.ts";
 import { WaymarkError } from "./lib/errors.ts";
 import type { Time } from "./lib/machine.ts";
 import { checkClock } from "./node-clock.ts";
-import type { NodeCore } from "./node-core.ts";
+import type { NodeCore, NodeState } from "./node-core.ts";
 import type { Journal } from "./store/journal.ts";
 
 const RETRY_MS = 1000;
@@ -114,9 +118,26 @@ function disputeText(nodeId: string, { nodeIds, otherAddress }: Dispute): string
   );
 }
 
-/** Whether nothing keeps this node from taking writes. */
-export function isFaultless({ clockFault, startFault }: NodeCore["state"]): boolean {
-  return clockFault === "" && startFault === "";
+type Refusals = Pick<Membership, "refusers" | "counts">;
+
+/** Whether most others refuse what this node says of itself: then it is no member, and nobody finds what is registered with it. */
+export function isRefusedByMost(membership: Refusals): boolean {
+  const refuserCount = membership.refusers().length;
+  if (refuserCount === 0) return false;
+  const { alive, suspect } = membership.counts();
+  return refuserCount * 2 > alive + suspect;
+}
+
+export function lookAtRefusers({ state, hooks }: Pick<NodeCore, "state" | "hooks">, membership: Refusals): void {
+  const isRefused = isRefusedByMost(membership);
+  if (isRefused === state.isRefused) return;
+  state.isRefused = isRefused;
+  hooks.onFault();
+}
+
+/** Whether nothing makes a node unready that knows the catalog. */
+export function isFaultless({ clockFault, startFault, isRefused }: NodeState): boolean {
+  return clockFault === "" && startFault === "" && !isRefused;
 }
 
 /** Throws `not_ready` while another start goes under this node's id. */
@@ -125,7 +146,7 @@ export function checkStart({ startFault }: { readonly startFault: string }): voi
 }
 
 /** Throws `clock_skew` or `not_ready` while this node is to take no writes. */
-export function checkWrites(state: NodeCore["state"]): void {
+export function checkWrites(state: NodeState): void {
   checkStart(state);
   checkClock(state);
 }

@@ -6,8 +6,11 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { Health } from "../../gen/grpc/health/v1/health_pb.js";
+import { openTestTransport } from "../fakes/fabric-transport.ts";
+import { helloOf, updateOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { CommandProcess } from "../fakes/node-process.ts";
+import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { ProvedWatch } from "../fakes/proved-watch.ts";
 import { until } from "../fakes/until.ts";
 
@@ -82,5 +85,37 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   } finally {
     node.kill("SIGKILL");
     await node.finished();
+  }
+});
+
+test("a node whose word about itself the others refuse is not ready: /readyz, gRPC health and the metric say the same", async () => {
+  const other = await openTestTransport();
+  const { address } = other.transport;
+  const from = { nodeId: "other", generation: 1 };
+  other.greeting = { kind: "hello", hello: helloOf("other", { address, capabilities: ["ready"] }) };
+  other.answer = ({ kind }) => {
+    if (kind === "pushPull") return { kind, from, members: [updateOf("other", { address })], ownUpdateRefused: "too many roles" };
+    return kind === "probe" ? { kind, from, updates: [] } : undefined;
+  };
+  try {
+    const self = ["--node-id", "odd", "--cluster-id", "c1", "--region", "eu", "--ephemeral", "--join", address];
+    const starting = startNodeProcess(self);
+    await until("the node is linked", () => other.links.size > 0);
+    for (const link of other.links.keys()) {
+      other.say(link, { kind: "policyHead", head: { number: 0, hlc: 0, nodeId: "", checksum: "" } });
+      other.say(link, { kind: "vector", entries: [], digest: 0n, isPartial: false, isWanted: false });
+    }
+    await using node = await starting;
+    using door = new GrpcDoor(node.grpc);
+    const ask = async (path: string) => (await fetch(`http://${node.listeners["http"]}${path}`)).text();
+    await until("/readyz says why", async () => {
+      const text = await ask("/readyz");
+      return text.includes("what this node says of itself is refused by other (too many roles)") ? [] : [text];
+    });
+    expect(await ask("/readyz")).toContain('"status":"not_ready"');
+    expect(/^waymark_ready .*$/m.exec(await ask("/metrics"))?.[0]).toBe("waymark_ready 0");
+    expect((await door.send(Health.method.check, new Uint8Array())).response["status"]).toBe("NOT_SERVING");
+  } finally {
+    await other.transport.stop(200);
   }
 });
