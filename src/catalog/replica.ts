@@ -6,7 +6,7 @@ import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { Cell, type CellFields, join, lastTouchOf, type Origin, recordOf } from "./cell.ts";
 import { ChangeLog } from "./change-log.ts";
-import { EmptiedNamespaces } from "./emptied.ts";
+import { EmptiedNamespaces } from "./emptied-namespaces.ts";
 import { carriedHlc, endersOf, Graveyard, hiddenBy } from "./graveyard.ts";
 import { KeyShards } from "./key-shards.ts";
 import type { Lookup } from "./lookup.ts";

@@ -7,11 +7,11 @@ import { parseServer, SERVER_RULE } from "../client/server-name.ts";
 import { isToken, TOKEN_RULE } from "../client/token.ts";
 import { parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
-import { complaintOf, findCommand } from "./complaint.ts";
 import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { readInput } from "./input.ts";
 import { FORMATS, Output } from "./output.ts";
+import { findCommand, usageErrorOf } from "./usage-errors.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
 import type { World } from "./world.ts";
@@ -80,7 +80,7 @@ function settle(command: Command, { stdout, stderr }: Pick<World, "stdout" | "st
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
-      outputError: (text, write) => write(complaintOf(text, command)),
+      outputError: (text, write) => write(usageErrorOf(text, command)),
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     });

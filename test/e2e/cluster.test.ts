@@ -7,8 +7,8 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
 import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
-import { type Answer, GrpcDoor } from "../fakes/node.ts";
-import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { Member } from "../fakes/member.ts";
+import { CommandProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { PATIENCE_MS } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-cluster-"));
@@ -34,57 +34,6 @@ writeFileSync(
     observability: { log_level: "warn" },
   }),
 );
-
-/** A started node with a client. */
-class Member implements AsyncDisposable {
-  readonly node: NodeProcess;
-  readonly door: GrpcDoor;
-
-  constructor(node: NodeProcess) {
-    this.node = node;
-    this.door = new GrpcDoor(node.grpc);
-  }
-
-  get fabric(): string {
-    return this.node.listeners["fabric"] ?? "";
-  }
-
-  async register(name: string, more: JsonObject = {}, lease: JsonObject = { static: true }): Promise<Answer> {
-    const entry = { key: { namespace: "svc.market", name, instanceId: "1" }, targets: [{ host: "10.0.0.1", port: 80 }], ...more };
-    const answer = await this.door.ask("register", { entries: [entry], ...lease });
-    if (answer.code !== "OK") throw new Error(`${name} was not registered: ${answer.message}`);
-    return answer;
-  }
-
-  /** `name health` of what is visible below `svc`. */
-  async seen(): Promise<readonly string[]> {
-    const { response } = await this.door.ask("catalogQuery", { namespacePrefix: "svc" });
-    const items = (response["items"] ?? []) as { key: { name: string }; health?: string }[];
-    return items.map(({ key, health = "" }) => `${key.name} ${health.replace("HEALTH_STATUS_", "").toLowerCase()}`);
-  }
-
-  async peers(): Promise<readonly string[]> {
-    const { response } = await this.door.ask("listPeers", {});
-    return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(({ nodeId, status }) => `${nodeId} ${status}`);
-  }
-
-  async http(path: string): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {
-    const answer = await fetch(`http://${this.node.listeners["http"]}${path}`);
-    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
-  }
-
-  /** Whether `GET /control/peers` has changed since it had this tag, and its tag now. */
-  async peersSince(etag: string): Promise<{ readonly status: number; readonly etag: string }> {
-    const answer = await fetch(`http://${this.node.listeners["http"]}/control/peers`, { headers: { "if-none-match": etag } });
-    await answer.arrayBuffer();
-    return { status: answer.status, etag: answer.headers.get("etag") ?? "" };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.door[Symbol.dispose]();
-    await this.node[Symbol.asyncDispose]();
-  }
-}
 
 async function start(nodeId: string, flags: readonly string[] = []): Promise<Member> {
   const where = flags.includes("--ephemeral") ? [] : ["--data-dir", join(HOME, nodeId)];

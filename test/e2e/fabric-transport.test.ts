@@ -293,6 +293,7 @@ describe("bad peers", () => {
     const limits = { keepaliveTimeMs: 200, keepaliveTimeoutMs: 5_000 };
     const [a, b] = [await started({ limits }), await started({ limits })];
     const middle: Socket[] = [];
+    let passedCount = 0;
     const proxy = createServer((near) => {
       const far = connectTcp(b.transport.port, "127.0.0.1");
       middle.push(near, far);
@@ -301,6 +302,7 @@ describe("bad peers", () => {
         [far, near],
       ] as const) {
         from.on("error", () => {});
+        from.on("data", () => (passedCount += 1));
         from.pipe(to);
       }
     }).listen(0, "127.0.0.1");
@@ -308,7 +310,9 @@ describe("bad peers", () => {
     a.greeting = hello("a");
     a.transport.openLink(2, `127.0.0.1:${(proxy.address() as AddressInfo).port}`);
     await until("linked", () => b.links.size === 1);
-    await setTimeout(1_000); // Several of them are asked for and answered.
+    // Nothing else is said on this link: a question and its answer are a piece each way.
+    const greetedCount = passedCount;
+    await until("several of them are asked for and answered", () => passedCount >= greetedCount + 12);
     expect([a.find(2).closed, b.incoming()[0]?.closed]).toEqual([undefined, undefined]);
     for (const socket of middle) socket.unpipe().pause();
     await until("noticed", () => a.find(2).closed !== undefined && b.incoming()[0]?.closed !== undefined);

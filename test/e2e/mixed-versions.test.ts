@@ -4,10 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type FirstVersion, hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
-import { GrpcDoor } from "../fakes/node.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { Member } from "../fakes/member.ts";
+import { startNodeProcess } from "../fakes/node-process.ts";
 import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
-import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-mixed-"));
 const TOKEN = join(HOME, "cluster.token");
@@ -28,51 +27,6 @@ afterAll(() => {
   rmSync(HOME, { recursive: true, force: true });
 });
 
-class Member implements AsyncDisposable {
-  readonly node: NodeProcess;
-  readonly door: GrpcDoor;
-
-  constructor(node: NodeProcess) {
-    this.node = node;
-    this.door = new GrpcDoor(node.grpc);
-  }
-
-  get fabric(): string {
-    return this.node.listeners["fabric"] ?? "";
-  }
-
-  async register(name: string, isStatic: boolean): Promise<void> {
-    const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" }, scope: "SCOPE_REGION" };
-    const said = { entries: [{ ...entry, targets: [{ host: "10.0.0.1", port: 80, protocol: "http" }] }], static: isStatic };
-    const answer = await this.door.ask("register", said);
-    if (answer.code !== "OK") throw new Error(`${name} was not registered: ${answer.message}`);
-  }
-
-  async unregister(name: string): Promise<void> {
-    const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" };
-    const { response } = await this.door.ask("unregister", { keys: [key] });
-    if (response["removed"] !== 1) throw new Error(`${name} was not removed: ${JSON.stringify(response)}`);
-  }
-
-  async names(): Promise<readonly string[]> {
-    const { response } = await this.door.ask("catalogQuery", { namespacePrefix: "svc" });
-    return ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name).toSorted();
-  }
-
-  /** Waits until exactly these are visible; fails with what was visible last. */
-  async expectNames(names: readonly string[]): Promise<void> {
-    await until(`what ${this.node.nodeId} shows`, async () => {
-      const found = await this.names();
-      return JSON.stringify(found) === JSON.stringify(names) ? [] : [`${found.join(", ")} instead of ${names.join(", ")}`];
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.door[Symbol.dispose]();
-    await this.node[Symbol.asyncDispose]();
-  }
-}
-
 /** A node of the first version or of this one, by the same flags. */
 async function start(version: "first" | "this", nodeId: string, flags: readonly string[] = []): Promise<Member> {
   const all = ["--node-id", nodeId, "--config", FAST, "--data-dir", join(HOME, nodeId), ...flags];
@@ -85,8 +39,8 @@ describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs t
     async (signal) => {
       const nodeId = `alone-${signal}`;
       await using old = await start("first", nodeId);
-      await old.register("static", true);
-      await old.register("leased", false);
+      await old.register("static");
+      await old.register("leased", {}, {});
       await old.node.stop(signal);
       await using now = await start("this", nodeId);
       await now.expectNames(["leased", "static"]);
@@ -99,7 +53,7 @@ describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs t
     await using a = await start("first", "a4");
     await using b = await start("this", "b4", ["--join", a.fabric]);
     const before = await start("this", "n4", ["--join", b.fabric]);
-    await before.register("of-n", true);
+    await before.register("of-n");
     await before.node.stop("SIGKILL");
     await before[Symbol.asyncDispose]();
     cpSync(join(HOME, "n4"), join(HOME, "n4-copy"), { recursive: true });
@@ -108,8 +62,8 @@ describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs t
     await using copy = new UnreadyNode(flags, await freePorts(3));
     await expect.poll(() => copy.command.stderr, { timeout: 60_000 }).toContain("own_start_refused");
     expect([await readyz(copy.http), copy.command.stdout]).toEqual([expect.stringMatching(/^503/), ""]);
-    await n.register("goes-on", true);
-    await a.register("of-a", true);
+    await n.register("goes-on");
+    await a.register("of-a");
     await b.expectNames(["goes-on", "of-a", "of-n"]);
     await n.expectNames(["goes-on", "of-a", "of-n"]);
   });
@@ -117,10 +71,10 @@ describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs t
   test("a cluster of both replicates both ways, and is upgraded node by node", async () => {
     await using a = await start("first", "a");
     await using b = await start("this", "b", ["--join", a.fabric]);
-    await a.register("of-a", true);
-    await b.register("of-b", true);
-    await a.register("taken-out-at-b", true);
-    await b.register("taken-out-at-a", true);
+    await a.register("of-a");
+    await b.register("of-b");
+    await a.register("taken-out-at-b");
+    await b.register("taken-out-at-a");
     const four = ["of-a", "of-b", "taken-out-at-a", "taken-out-at-b"];
     await a.expectNames(four);
     await b.expectNames(four);
@@ -136,7 +90,7 @@ describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs t
     await a.node.stop("SIGKILL");
     await using upgraded = await start("this", "a", ["--join", b.fabric, "--fabric-port", port]);
     await upgraded.expectNames(["of-a", "of-b"]);
-    await upgraded.register("after", true);
+    await upgraded.register("after");
     for (const member of [b, c]) await member.expectNames(["after", "of-a", "of-b"]);
     expect(await upgraded.names()).toEqual(["after", "of-a", "of-b"]);
   });

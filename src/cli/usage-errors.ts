@@ -1,11 +1,11 @@
-/** What commander complains of, in our words: all that is missing at once, what was meant, and what comes later. */
+/** Errors of a command line that commander cannot take, in our words: all that is missing at once, what was meant, and what comes later. */
 import type { Command } from "commander";
 import { findNearest } from "../lib/nearest.ts";
 import { laterComplaint } from "./later.ts";
 import { VERBS } from "./verbs.ts";
 
-export function complaintOf(text: string, command: Command): string {
-  if (/^error: (?:required option|missing required argument) /.test(text)) return missingComplaint(command) ?? text;
+export function usageErrorOf(text: string, command: Command): string {
+  if (/^error: (?:required option|missing required argument) /.test(text)) return missingError(command) ?? text;
   const choice = /^error: .*(?:value|argument) '(?<word>[^']*)' is invalid[^]* Allowed choices are (?<choices>[^.]*)\./.exec(text)?.groups;
   if (choice) return `${text.trimEnd()}${suggestion(choice["word"] ?? "", choice["choices"]?.split(", ") ?? [])}\n`;
   // The word of a group that does something by itself was taken for an argument of that.
@@ -47,7 +47,7 @@ function isDefault(command: Command): boolean {
 }
 
 /** Everything that is required and not there; undefined when nothing is. */
-function missingComplaint(command: Command): string | undefined {
+function missingError(command: Command): string | undefined {
   const words = command.registeredArguments.filter(({ required }, at) => required && command.args[at] === undefined);
   const flags = command.options.filter((option) => option.mandatory && command.getOptionValue(option.attributeName()) === undefined);
   const missing = [...words.map((argument) => `<${argument.name()}>`), ...flags.map((option) => option.flags.replace(/^-\w, /, ""))];
