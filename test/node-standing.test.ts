@@ -1,14 +1,14 @@
-/** What a node does while another start goes under its id (semantics.md, Two nodes with one id). */
+/** What a node does while another start goes under its id, or most others refuse its word (semantics.md, Two nodes with one id; Names and bounds). */
 import { expect, test } from "vitest";
 import type { Watcher } from "../src/discovery/fanout.ts";
 import type { Dispute } from "../src/fabric/own-standing.ts";
-import { checkWrites, isFaultless, OwnStart, type Standing, startOfNode } from "../src/node-standing.ts";
+import { checkWrites, isFaultless, lookAtRefusers, OwnStart, type Standing, startOfNode } from "../src/node-standing.ts";
 
 const DISPUTE = { nodeIds: ["m", "k"], otherAddress: "x:1" };
 
 function open(isReady = true) {
   const said: string[] = [];
-  const state = { isReady, isDraining: false, clockFault: "", startFault: "" };
+  const state = { isReady, isDraining: false, clockFault: "", startFault: "", isRefused: false };
   const watcher = { stop: () => said.push("watch ends") } as Partial<Watcher> as Watcher;
   const core = {
     identity: { nodeId: "n", listeners: { fabric: "n:1" } },
@@ -103,4 +103,25 @@ test("a write that waits is refused when another start goes under this id, and s
   await expect(waiting).rejects.toThrow("not_ready: another start of n at x:1 goes under its id");
   standing.isUnconfirmed = false;
   await expect(start.confirmed(membership, TIME)).rejects.toThrow("not_ready");
+
+test("more than half of the others must refuse what a node says of itself before it is not ready; it is told of each change once", () => {
+  const { state } = open();
+  const told: boolean[] = [];
+  const core = { state, hooks: { onFault: () => told.push(isFaultless(state)) } } as unknown as Parameters<typeof lookAtRefusers>[0];
+  const look = (refuserCount: number, alive: number, suspect: number) => {
+    const refusers = Array.from({ length: refuserCount }, (_, i) => ({ nodeId: `n${i}`, why: "too long" }));
+    lookAtRefusers(core, { refusers: () => refusers, counts: () => ({ alive, suspect, left: 0, dead: 0, quarantined: 0 }) });
+    return isFaultless(state);
+  };
+  expect([look(0, 0, 0), look(1, 1, 1), look(2, 2, 1), look(2, 2, 1), look(2, 3, 1), look(1, 1, 0), look(0, 0, 0)]).toEqual([
+    true,
+    true,
+    false,
+    false,
+    true,
+    false,
+    true,
+  ]);
+  expect(told).toEqual([false, true, false, true]);
+  expect(() => checkWrites(state)).not.toThrow();
 });
