@@ -80,10 +80,12 @@ function checkWord(word: string, known: readonly string[], field: string, proble
   if (word !== "" && !known.includes(word)) problems.add(field, `${quoted(word)} is none of ${known.join(", ")}`);
 }
 
+/** The highest number of a kind. They are dense from 1, and `KINDS satisfies Record<Kind, …>` keeps the table complete. */
+export const LAST_KIND = Math.max(...Object.values(KIND));
+
 /** The kind of a wire number, or undefined for a number this version does not know. */
 export function findKind(wire: number): Kind | undefined {
-  // The numbers are dense from 1, and `KINDS satisfies Record<Kind, …>` keeps the table complete.
-  return wire >= KIND.SERVICE && wire <= KIND.NODE && Number.isInteger(wire) ? (wire as Kind) : undefined;
+  return wire >= 1 && wire <= LAST_KIND && Number.isInteger(wire) ? (wire as Kind) : undefined;
 }
 
 function checkFunction(detail: DetailFields, path: string, problems: Problems): void {

@@ -1,6 +1,7 @@
 /** Requests → filters: what a query or a watch may ask for, checked by hand because it is asked on every call. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Filter } from "../catalog/filter.ts";
+import { LAST_KIND } from "../catalog/kinds.ts";
 import { type Bounds, isName, isNamespace, nameRule, namespaceRule } from "../catalog/names.ts";
 import { HEALTH, KIND } from "../catalog/record.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
@@ -29,7 +30,7 @@ export interface FilterRequest {
 
 /** The filter of a request. Throws `invalid_argument` with the field and the rule. */
 export function filterOf(request: FilterRequest, bounds: Bounds): Filter {
-  const kindMask = maskOf(request.kinds, "kinds", KIND.NODE);
+  const kindMask = maskOf(request.kinds, "kinds", LAST_KIND);
   const versions = versionsOf(request.versionRange, kindMask);
   return {
     namespace: namespaceOf(request.namespace, "namespace", bounds),

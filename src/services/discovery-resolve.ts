@@ -4,6 +4,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type ResolveRequest, ResolveResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../catalog/codec.ts";
 import type { LoadView } from "../catalog/entry-view.ts";
+import { findKind } from "../catalog/kinds.ts";
 import { type Bounds, isName, nameRule } from "../catalog/names.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind } from "../catalog/record.ts";
 import {
@@ -125,8 +126,9 @@ function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, n
 
 function kindOf(kind: number): Kind {
   if (kind === 0) return KIND.SERVICE;
-  if (Number.isInteger(kind) && kind >= KIND.SERVICE && kind <= KIND.NODE) return kind as Kind; // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
-  throw invalid("kind", `${kind} is not a known kind`);
+  const known = findKind(kind);
+  if (known === undefined) throw invalid("kind", `${kind} is not a known kind`);
+  return known;
 }
 
 function policyOf(policy: number): SelectPolicy {
