@@ -103,6 +103,7 @@ test("a write that waits is refused when another start goes under this id, and s
   await expect(waiting).rejects.toThrow("not_ready: another start of n at x:1 goes under its id");
   standing.isUnconfirmed = false;
   await expect(start.confirmed(membership, TIME)).rejects.toThrow("not_ready");
+});
 
 test("more than half of the others must refuse what a node says of itself before it is not ready; it is told of each change once", () => {
   const { state } = open();
