@@ -15,7 +15,7 @@ import { TENANT_KNOBS } from "./config-tenants.ts";
 import { bool, choice, int, type Knob, list, ms, optionalText, port, text } from "./lib/knob.ts";
 import { fileKey } from "./lib/knob-table.ts";
 import { findNearest } from "./lib/nearest.ts";
-import { NODE_HOST } from "./lib/node-bounds.ts";
+import { NODE_BOUNDS, NODE_HOST } from "./lib/node-bounds.ts";
 
 const HOUR_MS = 3_600_000;
 const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
@@ -323,9 +323,6 @@ function check(
   }
 }
 
-/** As many as a hello may name (`fabric/message-rules.ts`). */
-const MAX_ACCEPT_FROM = 256;
-
 /** Rules between settings. */
 function crossProblems(settings: Settings, origins: ReadonlyMap<string, string>): Problem[] {
   const problems: Problem[] = [];
@@ -346,8 +343,8 @@ function crossProblems(settings: Settings, origins: ReadonlyMap<string, string>)
   if (fabric.enabled === false && fabric.seeds.length > 0) refuse("fabric.seeds", "needs fabric.enabled");
   if (fabric.metadataRefreshMs > 0 && fabric.metadataRefreshMs < fabric.intervalMs)
     refuse("fabric.metadata_refresh", "must be 0 or at least fabric.interval");
-  if (settings.policy.acceptFrom.length > MAX_ACCEPT_FROM)
-    refuse("policy.accept_from", `has ${settings.policy.acceptFrom.length} clusters, more than ${MAX_ACCEPT_FROM}`);
+  if (settings.policy.acceptFrom.length > NODE_BOUNDS.maxPolicyFrom)
+    refuse("policy.accept_from", `has ${settings.policy.acceptFrom.length} clusters, more than ${NODE_BOUNDS.maxPolicyFrom}`);
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
   for (const [path, message] of leaseProblems(settings.catalog)) refuse(path, message);
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");

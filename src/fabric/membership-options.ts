@@ -88,7 +88,7 @@ export const MEMBERSHIP_DEFAULTS: MembershipOptions = {
   maxQuarantined: 256,
   quarantineMs: 60_000,
   maxRelays: 64,
-  maxSeeds: 64,
+  maxSeeds: 1_000,
   lagMs: 500,
   maxClockSkewMs: 60_000,
 };

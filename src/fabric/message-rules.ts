@@ -43,7 +43,7 @@ export interface MessageBounds {
 
 export const MESSAGE_BOUNDS: MessageBounds = {
   maxIdLength: NODE_BOUNDS.maxIdLength,
-  maxPolicyFrom: 256,
+  maxPolicyFrom: NODE_BOUNDS.maxPolicyFrom,
   maxAddressLength: NODE_BOUNDS.maxAddressLength,
   maxVersionLength: NODE_BOUNDS.maxVersionLength,
   maxTokenLength: 1_024,
@@ -65,7 +65,7 @@ export const MESSAGE_BOUNDS: MessageBounds = {
 
 const PRINTABLE = /^[\x20-\x7e]*$/;
 // A host as a name, an IPv4 literal, or an IPv6 literal in brackets.
-const ADDRESS = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):(\d{1,5})$/;
+const ADDRESS = /^(?:[A-Za-z0-9._-]{1,253}|\[(?=[^\]]{1,253}\])[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):(\d{1,5})$/;
 
 /** 1 to 64 of the alphabet of names. */
 export function idField(text: string, field: string, bounds: MessageBounds): string {

@@ -10,6 +10,8 @@ export const NODE_BOUNDS = {
   maxRoles: 16,
   maxTransports: 16,
   maxProtocolVersions: 16,
+  /** Clusters beside its own whose policy it takes. */
+  maxPolicyFrom: 256,
   maxLabels: 64,
   /** In characters of `[A-Za-z0-9._:/@+-]`. */
   maxLabelKeyLength: 63,

@@ -1,5 +1,14 @@
 /** What is wrong with a policy set: every problem with its path, none hidden behind the first (semantics.md, Policy). */
-import { DEFAULT_BOUNDS, isControlNamespace, isName, isNamespace, nameRule, namespaceRule, quoted } from "../catalog/names.ts";
+import {
+  DEFAULT_BOUNDS,
+  isControlNamespace,
+  isName,
+  isNamespace,
+  nameRule,
+  namespaceRule,
+  PROTOCOL_BOUNDS,
+  quoted,
+} from "../catalog/names.ts";
 import { SCOPE } from "../catalog/scope.ts";
 import { runThrough } from "../lib/slices.ts";
 import { findParent } from "./policy-diff.ts";
@@ -109,10 +118,10 @@ class Check {
   #pattern(pattern: string, path: string): boolean {
     const isBelow = pattern.endsWith(BELOW);
     const prefix = isBelow ? pattern.slice(0, -BELOW.length) : pattern;
-    if (!isNamespace(prefix, DEFAULT_BOUNDS)) {
+    if (!isNamespace(prefix, PROTOCOL_BOUNDS)) {
       const rule = prefix.includes("*")
         ? `${quoted(pattern)} may have a * only at its end, as the last label`
-        : namespaceRule(prefix, DEFAULT_BOUNDS);
+        : namespaceRule(prefix, PROTOCOL_BOUNDS);
       this.#error(path, `${rule}; a pattern is p for p and all below it, or p.* for what is below p only`);
       return false;
     }
@@ -121,7 +130,7 @@ class Check {
       return false;
     }
     // The shortest name below adds a dot and a letter.
-    if (isBelow && prefix.length + 2 > DEFAULT_BOUNDS.maxNamespaceLength)
+    if (isBelow && prefix.length + 2 > PROTOCOL_BOUNDS.maxNamespaceLength)
       this.#warn(path, `never applies: no namespace is long enough to be below ${quoted(prefix)}`);
     return true;
   }

@@ -76,7 +76,7 @@ test.each([
   { why: "a rule that repeats its prefix", rules: [rule("a"), rule("a.*")], path: "rules[1]", says: "the rule of a says already" },
   {
     why: "a pattern nothing can be below",
-    rules: [rule(`${"a".repeat(63)}.${"b".repeat(63)}.${"c".repeat(63)}.${"d".repeat(7)}.*`)],
+    rules: [rule(`${"a".repeat(63)}.${"b".repeat(63)}.${"c".repeat(63)}.${"d".repeat(47)}.*`)],
     path: "rules[0].namespace",
     says: "never applies",
   },
