@@ -21,14 +21,19 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   const { settings } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
-  const node = await startNode({ settings, log, version, beforeReady, interrupt });
-  const reload = (): void => node.reload();
-  process.on("SIGHUP", reload);
+  // A node that is not let in waits for another token or certificate: it has to hear of them before it is ready.
+  let reload = (): void => {};
+  const onHangUp = (): void => reload();
+  process.on("SIGHUP", onHangUp);
+  const onOpened = (opened: () => void): void => {
+    reload = opened;
+  };
+  const node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened });
   // Node keeps what it compiled when it ends, which kill -9 does not let it; the first start pays for this, later ones have it.
   flushCompileCache();
   if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
-  process.off("SIGHUP", reload);
+  process.off("SIGHUP", onHangUp);
   await node.stop();
   log.flush();
 }

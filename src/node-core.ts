@@ -74,6 +74,8 @@ export interface NodeState {
   /** Why this node takes no writes, because its clock is off, or because another start goes under its id; else empty. */
   clockFault: string;
   startFault: string;
+  /** Why whom it was to join turned it away, and it was never ready; then it takes no writes either. */
+  joinFault: string;
   /** Most others refuse what this node says of itself. */
   isRefused: boolean;
 }
@@ -198,7 +200,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
     journal,
     metrics,
-    state: { isReady: false, isDraining: false, clockFault: "", startFault: "", isRefused: false },
+    state: { isReady: false, isDraining: false, clockFault: "", startFault: "", isRefused: false, joinFault: "" },
     ...policySwitches({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
   };
 }

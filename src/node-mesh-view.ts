@@ -159,6 +159,13 @@ export function meshReadiness(
   return { isReady: isReady && startFault === "" && !isRefusedByMost(fabric.membership), detail: parts.join("; ") };
 }
 
+/** Why this node is to take no writes, for being turned away where it was to join; empty when it was not, or has been ready. */
+export function joinFaultOf(fabric: Fabric, time: Time): string {
+  if (fabric.isReady) return "";
+  const { reason, detail } = fabric.readiness(time);
+  return reason === "refused" ? detail : "";
+}
+
 /** What was refused of others, so that this node does not hold all of theirs. */
 function partialText(partial: readonly PartialOrigin[]): string {
   const [first] = partial;

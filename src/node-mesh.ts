@@ -24,7 +24,7 @@ import { MeshEvents } from "./node-mesh-events.ts";
 import { observeMesh } from "./node-mesh-metrics.ts";
 import { fabricOptions, foreignTo, readClusterTokens, readFabricTls, secretRng, trustSettings } from "./node-mesh-options.ts";
 import { isPolicyTaken, MeshPolicy, notTakenText, type TravellingPolicy } from "./node-mesh-policy.ts";
-import { MeshPeers, meshReadiness, meshView } from "./node-mesh-view.ts";
+import { joinFaultOf, MeshPeers, meshReadiness, meshView } from "./node-mesh-view.ts";
 import { WatchedFabric } from "./node-mesh-watch.ts";
 import { FabricGuard } from "./node-open-fabric.ts";
 import { lookAtRefusers, OwnStart, startOfNode } from "./node-standing.ts";
@@ -308,6 +308,7 @@ class MeshNode implements NodeFabric {
     this.#clock.look(fabric.membership, time);
     this.#start.look(fabric.membership, time);
     lookAtRefusers(this.#options.core, fabric.membership);
+    this.#options.core.state.joinFault = joinFaultOf(fabric, time);
     if (fabric.isReady && this.#options.core.state.startFault === "") this.#becameReady.resolve();
     const { isWhole } = fabric;
     if (isWhole === this.#isWhole) return;

@@ -149,6 +149,7 @@ export function checkStart({ startFault }: { readonly startFault: string }): voi
 export function checkWrites(state: NodeState): void {
   checkStart(state);
   checkClock(state);
+  if (state.joinFault !== "") throw new WaymarkError("not_ready", state.joinFault, { retryMs: RETRY_MS });
 }
 
 function refused({ startFault }: { readonly startFault: string }): WaymarkError {

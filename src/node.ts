@@ -26,14 +26,14 @@ export interface NodeOptions extends CoreOptions {
   readonly beforeReady?: ((grpc: string) => Promise<void>) | undefined;
   /** Aborts when the node is to stop, also while it is not ready yet. */
   readonly interrupt?: AbortSignal | undefined;
+  /** Runs when the doors are open, also of a node that is not ready: `reload` reads the certificates, the token files and the policy file again. */
+  readonly onOpened?: ((reload: () => void) => void) | undefined;
 }
 
 export interface RunningNode {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Reads the certificates, the token files and the policy file again. */
-  reload(): void;
   /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
   stop(): Promise<void>;
 }
@@ -131,6 +131,14 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
     connectionCount: () => grpc.connectionCount() + edge.connectionCount(),
   });
   opened.defer(() => self.close());
+  const reload = () => {
+    grpc.reloadTls();
+    edge.reloadTls();
+    fabric.reload();
+    identities.reload();
+    policy.reload();
+  };
+  options.onOpened?.(reload);
   await options.beforeReady?.(grpc.address);
   await Promise.race([fabric.ready, aborted(options.interrupt)]);
   if (options.interrupt?.aborted !== true) {
@@ -147,13 +155,6 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
   return {
     nodeId: identity.nodeId,
     listeners,
-    reload: () => {
-      grpc.reloadTls();
-      edge.reloadTls();
-      fabric.reload();
-      identities.reload();
-      policy.reload();
-    },
     stop: () => {
       stopping ??= stopNode(parts, { doors, self }, settings);
       return stopping;

@@ -8,7 +8,7 @@ const DISPUTE = { nodeIds: ["m", "k"], otherAddress: "x:1" };
 
 function open(isReady = true) {
   const said: string[] = [];
-  const state = { isReady, isDraining: false, clockFault: "", startFault: "", isRefused: false };
+  const state = { isReady, isDraining: false, clockFault: "", startFault: "", isRefused: false, joinFault: "" };
   const watcher = { stop: () => said.push("watch ends") } as Partial<Watcher> as Watcher;
   const core = {
     identity: { nodeId: "n", listeners: { fabric: "n:1" } },

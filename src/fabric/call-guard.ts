@@ -1,11 +1,11 @@
 /** Calls of strangers and of foreign nodes: refused before membership hears of them, told to the audit a few times, counted always. */
 import type { Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
-import type { CallResponse } from "./messages.ts";
 import { eventOutput, type FabricInput, type FabricOutput } from "./seam.ts";
 import { hostOf, refusalOfAnswer, refusalOfCall, type TrustFacts } from "./trust.ts";
 
 type Asked = Extract<FabricInput, { kind: "asked" }>;
+type Answered = Extract<FabricInput, { kind: "answered" }>;
 
 /** Refusals told a minute and address. */
 const MAX_TOLD = 6;
@@ -36,14 +36,15 @@ export class CallGuard {
     return false;
   }
 
-  /** What was answered; undefined when a foreign node answered. */
-  heard(response: CallResponse | undefined, time: Time, out: FabricOutput[]): CallResponse | undefined {
-    if (response === undefined || response.kind === "probeIndirect") return response;
+  /** What was answered; nothing when a foreign node answered, which is a refusal too: ours. */
+  heard(answered: Answered, time: Time, out: FabricOutput[]): Answered {
+    const { response } = answered;
+    if (response === undefined || response.kind === "probeIndirect") return answered;
     const refusal = refusalOfAnswer(response, this.#trust);
-    if (refusal === undefined) return response;
+    if (refusal === undefined) return answered;
     const { nodeId } = response.from;
     if (this.#told.take(`answer ${nodeId}`, time.monoMs) === 0) out.push(eventOutput("answer_refused", "warn", { ...refusal, nodeId }));
-    return undefined;
+    return { ...answered, response: undefined, refusal: refusal.detail };
   }
 
   /** The call or answer as it goes out: with where this node is at home. */

@@ -3,7 +3,7 @@ import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 
 import { WaymarkError } from "../lib/errors.ts";
 import { type AssemblyBounds, framed, MessageAssembler } from "../lib/grpc-frames.ts";
 import { patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
-import { callHeaders, type Dial, type Dialled } from "./dial.io.ts";
+import { callHeaders, type Dial, DialError, type Dialled } from "./dial.io.ts";
 import { detailField, MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { PeerProof } from "./messages.ts";
 
@@ -97,7 +97,9 @@ export class CallPool {
     const send = (dialled: Dialled) => {
       if (!isOver) stream = this.#send(call, dialled, over);
     };
-    channel.dialled.done.then(send, (error: Error) => over(undefined, { why: error.message, isRefused: false }));
+    channel.dialled.done.then(send, (error: Error) =>
+      over(undefined, { why: error.message, isRefused: error instanceof DialError && error.isRefused }),
+    );
   }
 
   /** Closes what was idle for long, by `patientDueMs`. */
@@ -167,8 +169,8 @@ export class CallPool {
     let bytes: Uint8Array | undefined;
     let status: unknown;
     let message: unknown;
-    const said = (headers: IncomingHttpHeaders) => {
-      status = headers["grpc-status"];
+    const said = (headers: IncomingHttpHeaders & { readonly ":status"?: number }) => {
+      status = headers["grpc-status"] ?? (isClientError(headers[":status"]) ? UNIMPLEMENTED : undefined);
       message = headers["grpc-message"];
     };
     stream.on("response", said);
@@ -179,32 +181,46 @@ export class CallPool {
         bytes ??= assembler.next();
       } catch (error) {
         if (!(error instanceof WaymarkError)) throw error;
-        over(undefined);
+        over(undefined, refusedWith(status, message) ?? NO_FABRIC);
       }
     });
     stream.on("error", () => over(undefined));
     stream.on("close", () => {
       assembler.drop();
       if (status === "0" && bytes !== undefined) over({ bytes, proof });
-      else over(undefined, status === PERMISSION_DENIED ? refusedWith(message) : undefined);
+      else over(undefined, refusedWith(status, message));
     });
     stream.end(framed(call.bytes));
     return stream;
   }
 }
 
-/** gRPC status of a listener that does not talk to us. */
+/** gRPC statuses of who does not talk to us. Any other may be another the next time: it is busy, or stops. */
+const INVALID_ARGUMENT = "3";
 const PERMISSION_DENIED = "7";
+const UNIMPLEMENTED = "12";
+const UNAUTHENTICATED = "16";
 const REFUSED: CallFailure = {
   why: "it refuses our calls: another cluster token, a certificate it does not take, or it has our own id",
+  isRefused: true,
+};
+const NO_FABRIC: CallFailure = {
+  why: "what answers there is no fabric listener: seeds are fabric addresses, at port 17421 unless set otherwise",
   isRefused: true,
 };
 /** What older nodes say, and those that say no more to whom they do not know. */
 const NO_REASON = "refused";
 
-function refusedWith(message: unknown): CallFailure {
+function refusedWith(status: unknown, message: unknown): CallFailure | undefined {
+  if (status === UNIMPLEMENTED || status === UNAUTHENTICATED) return NO_FABRIC;
+  if (status !== PERMISSION_DENIED && status !== INVALID_ARGUMENT) return undefined;
   if (typeof message !== "string" || message === NO_REASON) return REFUSED;
   return { why: `it refuses our calls: ${detailField(decoded(message), MESSAGE_BOUNDS)}`, isRefused: true };
+}
+
+/** An HTTP server that is not gRPC's. */
+function isClientError(httpStatus: number | undefined): boolean {
+  return httpStatus !== undefined && httpStatus >= 400 && httpStatus < 500;
 }
 
 /** As gRPC percent-encodes it; what is not is left as it is. */

@@ -78,6 +78,13 @@ export class Courier {
     return this.news.gossip.peek(this.#options.maxUpdatesBytes, said, first);
   }
 
+  /** What a probe is answered. */
+  answerTo({ from, updates }: CallRequest & { readonly kind: "probe" }, { wallMs }: Time): CallResponse {
+    const { self, boots } = this.news;
+    const news = this.reply(updates, this.wrongAbout(from.nodeId));
+    return { kind: "probe", from: self.ref, updates: news, wallMs, ...boots.insteadOf(from) };
+  }
+
   /** News for one message. */
   take(first?: MemberUpdate): readonly MemberUpdate[] {
     const { retransmitMult, maxUpdatesBytes } = this.#options;

@@ -1,7 +1,7 @@
 /** A connection to another node's fabric listener: TCP, TLS, HTTP/2, and who is there, all within one deadline. */
 import { type ClientHttp2Session, connect as connectHttp2, type OutgoingHttpHeaders } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
-import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
+import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { patientTimeout } from "../lib/patient-time.io.ts";
 import type { PeerProof } from "./messages.ts";
 import { proofOf } from "./peer-proof.io.ts";
@@ -31,7 +31,17 @@ export interface Dial {
   cancel(): void;
 }
 
-/** Rejects with a message for people when nobody, or nobody of the fabric, is there in time. */
+/** Why there is no connection. `isRefused`: somebody is there and is not one to talk to, or turned us away; else nobody was reached. */
+export class DialError extends Error {
+  readonly isRefused: boolean;
+
+  constructor(message: string, { isRefused }: { readonly isRefused: boolean }) {
+    super(message);
+    this.isRefused = isRefused;
+  }
+}
+
+/** Rejects with a `DialError` for people when nobody, or nobody of the fabric, is there in time. */
 export function dial(options: DialOptions): Dial {
   const { host, port } = splitAddress(options.address);
   if (!(port > 0 && port < 65_536)) return { done: Promise.reject(new Error(`${options.address}: not host:port`)), cancel: () => {} };
@@ -39,28 +49,58 @@ export function dial(options: DialOptions): Dial {
   socket.setNoDelay(true);
   let cancel = () => {};
   const done = new Promise<Dialled>((resolve, reject) => {
-    const fail = (why: string) => {
+    let isConnected = false;
+    let isOver = false;
+    let second: Socket | undefined;
+    const fail = (why: string, isRefused = false) => {
+      isOver = true;
       timer.clear();
       socket.destroy();
-      reject(new Error(`${options.address}: ${why}`));
+      second?.destroy();
+      reject(new DialError(`${options.address}: ${why}`, { isRefused }));
     };
     cancel = () => fail("given up");
     const timer = patientTimeout(() => fail("no connection in time"), options.timeoutMs);
-    socket.on("error", (error: Error) => fail(error.message));
-    socket.once("close", () => fail("connection closed"));
+    socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message, isRefusal(error, socket)));
+    socket.once("close", () => {
+      if (isOver) return;
+      if (options.tls !== undefined || !isConnected) return fail("connection closed", isConnected);
+      if (socket.bytesRead > 0) return fail("it does not speak the fabric's protocol", true);
+      // So closes a TLS server on who does not speak TLS, and a forwarder with nobody behind it.
+      second = asksForTls(host, port, (isTls) =>
+        fail(isTls ? "it speaks TLS, and this node has no certificates" : "connection closed", isTls),
+      );
+    });
     socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
+      isConnected = true;
       const proof = proofOf(socket, options.tls?.trustDomain);
-      if ("refused" in proof) return fail(proof.refused);
+      if ("refused" in proof) return fail(proof.refused, true);
       if (options.tls === undefined && !proof.isLoopback && !options.isInsecure)
-        return fail("another machine is talked to with certificates only");
+        return fail("another machine is talked to with certificates only", true);
       const session = startSession(socket);
       session.once("remoteSettings", () => {
+        isOver = true;
         timer.clear();
         resolve({ session, proof });
       });
     });
   });
   return { done, cancel: () => cancel() };
+}
+
+/** Whether somebody is there and is not one to talk to: one end did not take the other's certificate, or they speak different protocols. */
+function isRefusal({ code = "" }: NodeJS.ErrnoException, socket: Socket): boolean {
+  if (code.startsWith("ERR_SSL_") || code === "EPROTO" || code === "ERR_HTTP2_ERROR") return true;
+  return socket instanceof TLSSocket && Boolean(socket.authorizationError);
+}
+
+/** Whether a TLS server is there; told once, unless the socket is destroyed before. Nothing is sent on it but the greeting. */
+function asksForTls(host: string, port: number, told: (isTls: boolean) => void): Socket {
+  const socket = connectTls({ host, port, ALPNProtocols: ["h2"], rejectUnauthorized: false });
+  socket.once("secureConnect", () => told(true));
+  socket.on("error", (error: NodeJS.ErrnoException) => told(isRefusal(error, socket)));
+  socket.once("close", () => told(false));
+  return socket;
 }
 
 /** Names are not compared: a node is known by its id, whatever the address it is reached at. */

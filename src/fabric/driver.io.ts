@@ -155,7 +155,8 @@ export class FabricDriver {
   #events(): TransportEvents {
     return {
       asked: (call: CallId, request: CallRequest, proof: PeerProof) => this.input({ kind: "asked", call, request, proof }),
-      answered: (call: CallId, response: CallResponse | undefined) => this.input({ kind: "answered", call, response }),
+      answered: (call: CallId, response: CallResponse | undefined, refusal?: string) =>
+        this.input({ kind: "answered", call, response, ...(refusal !== undefined && { refusal }) }),
       opened: (link: LinkId, isIncoming: boolean, proof: PeerProof) => {
         this.#links.add(link);
         this.input({ kind: "opened", link, isIncoming, proof });

@@ -28,6 +28,10 @@ export class Exchange {
   #seeds: readonly string[] = [];
   #joinAttempt = 0;
   #hasJoined = false;
+  /** Seeds of the first round that have neither answered nor failed yet. */
+  readonly #unheard = new Set<string>();
+  /** Where this node was turned away last: asked again in each round, for as long as it is. */
+  #refuser: string | undefined;
   /** Grows to the usual period: who has just come, or found others again, may have missed some. */
   #periodMs: number;
   #pushPullAtMs = NEVER;
@@ -49,6 +53,11 @@ export class Exchange {
   /** Rounds of asking seeds, since `join`. */
   get joinAttempts(): number {
     return this.#joinAttempt;
+  }
+
+  /** Whether every seed of the first round has answered, refused, or was not reached: before that nobody knows whether this node is alone. */
+  get areSeedsHeard(): boolean {
+    return (this.#seeds.length === 0 || this.#joinAttempt > 0) && this.#unheard.size === 0;
   }
 
   begin(time: Time): void {
@@ -86,6 +95,8 @@ export class Exchange {
     // Which start goes under an id is for the id's own cluster to say.
     const clusterId = from.clusterId ?? members.find(from.nodeId)?.update.clusterId ?? self.update.clusterId;
     if (clusterId !== self.update.clusterId) return;
+    // Our own answer says nothing about how we stand with others.
+    if (from.nodeId === self.ref.nodeId && heldStart === undefined) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
     if (address === undefined || !standing.hear({ ...from, address }, heldStart, time) || heldStart === undefined) return;
     // A newer word than the last start's: one that was restarted within a second counts from the same number.
@@ -107,6 +118,9 @@ export class Exchange {
   askedByTwin(request: CallRequest, time: Time, out: MembershipOutput[]): CallResponse | undefined {
     const { self } = this.#news;
     const { boot, address } = self.update;
+    // It is this node itself, by a seed that is another name of its own address: nobody is turned away by that.
+    if (request.kind === "pushPull" && request.from.generation === self.ref.generation && request.from.boot === boot)
+      return { kind: "pushPull", from: self.ref, members: [] };
     if (request.kind !== "pushPull" || boot === undefined || request.from.boot === undefined || request.from.boot === boot)
       return undefined;
     const told = request.members.find(({ nodeId }) => nodeId === self.ref.nodeId);
@@ -153,11 +167,16 @@ export class Exchange {
 
   answered(
     purpose: Purpose & { readonly kind: "pushPull" },
-    response: CallResponse | undefined,
+    { response, refusal }: { readonly response: CallResponse | undefined; readonly refusal?: string | undefined },
     time: Time,
     out: MembershipOutput[],
   ): void {
     this.#count -= 1;
+    this.#unheard.delete(purpose.address);
+    if (refusal !== undefined) {
+      this.#refuser = purpose.address;
+      out.push({ kind: "turnedAway", address: purpose.address, why: refusal });
+    } else if (this.#refuser === purpose.address) this.#refuser = undefined;
     const { self, members } = this.#news;
     if (response === undefined) this.#news.standing.unanswered(self.ref.nodeId, purpose.address);
     if (response === undefined && purpose.step !== "whole") {
@@ -241,8 +260,13 @@ export class Exchange {
     // Who is known by gossip only may be few: without a table we have not joined.
     if (this.#seeds.length === 0 || (this.#hasJoined && this.#news.members.listed.length > 0)) return;
     const start = this.#rng.int(this.#seeds.length);
+    // First, so that what it refuses is known for as long as it does, however many seeds there are.
+    if (this.#refuser !== undefined) this.#pushPull(this.#refuser, time, out);
     for (let i = 0; i < Math.min(SEEDS_AT_ONCE, this.#seeds.length); i++) {
-      this.#pushPull(this.#seeds[(start + i) % this.#seeds.length] ?? "", time, out);
+      const seed = this.#seeds[(start + i) % this.#seeds.length] ?? "";
+      if (seed === this.#refuser) continue;
+      if (this.#joinAttempt === 0 && seed !== this.#news.self.update.address) this.#unheard.add(seed);
+      this.#pushPull(seed, time, out);
     }
     const { joinBaseMs, joinMaxMs } = this.#options;
     this.#joinAtMs = time.monoMs + backoffMs(this.#joinAttempt, this.#rng.next(), { baseMs: joinBaseMs, maxMs: joinMaxMs });

@@ -80,8 +80,7 @@ export class Fabric implements FabricMachine {
     this.replication = new ReplicationShared({ ...shared, options: options.replication });
     this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
     this.#sessions = new Sessions(this.replication, this.policy, (id) => this.policySources.of(id));
-    const findMember = (id: string) => this.membership.find(id);
-    this.#lost = new LostWords({ replica, clusterId, findMember, isLost: (seq, time) => this.replication.isLost(seq, time) });
+    this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady);
     const lifeParts = { replica, clusterId, membership: this.membership, replication: this.replication };
     this.lives = makeLives(options.lives, lifeParts);
@@ -113,9 +112,9 @@ export class Fabric implements FabricMachine {
         this.#postpone(input.lagMs);
         return this.#toMembership(input, time, out);
       case "answered": {
-        const response = this.calls.heard(input.response, time, out);
-        this.#toMembership({ ...input, response }, time, out);
-        return this.#lost.heard(response, undefined, time, out);
+        const answered = this.calls.heard(input, time, out);
+        this.#toMembership(answered, time, out);
+        return this.#lost.heard(answered.response, undefined, time, out);
       }
       case "facts":
         return this.#toMembership(input, time, out);
@@ -256,6 +255,9 @@ export class Fabric implements FabricMachine {
           if (output.kind === "memberForgotten") this.#freshness.memberChanged(undefined);
           out.push(output);
           break;
+        case "turnedAway":
+          this.#readiness.turnedAway(output, time);
+          break;
         case "ownIdUsed":
           this.#checkLife(output, out);
           break;
@@ -391,7 +393,7 @@ export class Fabric implements FabricMachine {
       if (events.length > 0) this.#freshness.memberChanged(undefined);
       for (const event of events) out.push({ kind: "event", event });
     }
-    this.#readiness.tick(this.#hasPeers, time);
+    this.#readiness.tick({ hasPeers: this.#hasPeers, areSeedsHeard: this.membership.areSeedsHeard }, time);
     this.#learn(this.#sessions.tick(time, { isStopping: this.#stop !== undefined }, out), time, out);
     if (!this.#readiness.hasCaughtUp) this.#judge(time);
   }

@@ -12,9 +12,9 @@ export interface LostWordsParts {
   readonly replica: Replica;
   /** This node's cluster. */
   readonly clusterId: string;
-  readonly findMember: (nodeId: string) => MemberUpdate | undefined;
+  readonly members: { find(nodeId: string): MemberUpdate | undefined };
   /** Whether somebody's word that this node wrote up to that number is to be believed, though its journal has not: seldom. */
-  readonly isLost: (seq: number, time: Time) => boolean;
+  readonly replication: { isLost(seq: number, time: Time): boolean };
 }
 
 export class LostWords {
@@ -53,10 +53,11 @@ export class LostWords {
     const { lost, self, lastSeq } = this.#replica;
     if (nodeId === self.nodeId && generation === self.generation && Math.max(through, mark) > lastSeq) {
       // Nobody can have forgotten what was never written: all that follows up to that number would be hidden everywhere.
-      if (this.#parts.isLost(Math.max(through, mark), time)) out.push({ kind: "generationLost", peerNodeId, seq: Math.max(through, mark) });
+      if (this.#parts.replication.isLost(Math.max(through, mark), time))
+        out.push({ kind: "generationLost", peerNodeId, seq: Math.max(through, mark) });
       return;
     }
-    const member = this.#parts.findMember(nodeId);
+    const member = this.#parts.members.find(nodeId);
     const isThere = member !== undefined && isListed(member.status) && member.generation === generation;
     const isOver = member !== undefined && (member.generation > generation || member.status === "left");
     if (isOver) return;

@@ -8,7 +8,7 @@ import { Exchange } from "./exchange.ts";
 import { type Evidence, isListed, type MemberCounts } from "./members.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
-import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerProof, Start } from "./messages.ts";
+import type { CallRequest, MemberFacts, MemberUpdate, NodeRef, PeerProof, Start } from "./messages.ts";
 import { News } from "./news.ts";
 import { CONFIRMERS, type Dispute } from "./own-standing.ts";
 import { Prober } from "./prober.ts";
@@ -79,7 +79,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         this.#asked(input.call, input.request, input.proof, time, out);
         break;
       case "answered":
-        this.#answered(input.call, input.response, time, out);
+        this.#answered(input, time, out);
         break;
       case "lagged":
         if (input.lagMs >= this.#o.lagMs) this.#news.health.worsen(Math.ceil(input.lagMs / this.#o.intervalMs));
@@ -167,6 +167,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   /** Somebody answered with a table. */
   get hasJoined(): boolean {
     return this.#exchange.hasJoined;
+  }
+
+  /** Whether it is known of the seeds that were asked first whether they are there. */
+  get areSeedsHeard(): boolean {
+    return this.#exchange.areSeedsHeard;
   }
 
   /** Rounds of asking seeds, since `join`. */
@@ -270,7 +275,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     else if (nowMs >= this.#gossipAtMs) this.#gossipRound(time, out);
   }
 
-  #answered(call: CallId, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
+  #answered({ call, response, refusal }: Extract<FabricInput, { kind: "answered" }>, time: Time, out: MembershipOutput[]): void {
     const pending = this.#courier.finish(call, response);
     if (pending === undefined) return;
     const { purpose } = pending;
@@ -297,7 +302,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         if (this.#courier.hearProbe(purpose.nodeId, response, time, out)) this.#news.answeredAs(purpose.nodeId, time, out);
         return;
       case "pushPull":
-        this.#exchange.answered(purpose, response, time, out);
+        this.#exchange.answered(purpose, { response, refusal }, time, out);
     }
   }
 
@@ -329,17 +334,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     switch (request.kind) {
       case "probe":
         this.#courier.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
-        out.push({
-          kind: "answer",
-          call,
-          response: {
-            kind: "probe",
-            from: self.ref,
-            updates: this.#courier.reply(request.updates, this.#courier.wrongAbout(nodeId)),
-            wallMs: time.wallMs,
-            ...this.#news.boots.insteadOf(request.from),
-          },
-        });
+        out.push({ kind: "answer", call, response: this.#courier.answerTo(request, time) });
         return;
       case "probeIndirect":
         this.#courier.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);

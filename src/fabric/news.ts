@@ -369,8 +369,7 @@ export class News {
       return;
     }
     if (told.generation < own.generation || told.incarnation < own.incarnation || this.self.isLeft) return;
-    const isEcho = told.status === "alive" && told.incarnation === own.incarnation && told.address === own.address;
-    if (isEcho) return;
+    if (told.status === "alive" && told.incarnation === own.incarnation && told.address === own.address) return;
     if (told.status === "alive" && told.address !== own.address) {
       this.#conflict(told, teller, time, out);
       // Two that run from copies of one journal would contradict each other as fast as gossip goes.

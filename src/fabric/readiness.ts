@@ -5,17 +5,24 @@ import type { Freshness } from "./freshness.ts";
 export interface ReadinessOptions {
   /** With seeds of which none answers, a node serves alone after so long; it goes on trying. */
   readonly joinTimeoutMs: number;
+  /** Who turned this node away keeps it from serving alone for so long; tried again well within that. */
+  readonly refusedMs: number;
   /** A peer in step speaks at least so often. */
   readonly quietMs: number;
   /** When all are starting, and somebody cannot be linked to, a node serves what it has after so long beyond the join timeout. */
   readonly catchUpTimeoutMs: number;
 }
 
-export const READINESS_DEFAULTS: ReadinessOptions = { joinTimeoutMs: 5000, quietMs: 4000, catchUpTimeoutMs: 30_000 };
+export const READINESS_DEFAULTS: ReadinessOptions = {
+  joinTimeoutMs: 5000,
+  refusedMs: 30_000,
+  quietMs: 4000,
+  catchUpTimeoutMs: 30_000,
+};
 
 export interface ReadyState {
   readonly isReady: boolean;
-  readonly reason: "alone" | "joining" | "catching_up" | "caught_up";
+  readonly reason: "alone" | "joining" | "refused" | "catching_up" | "caught_up";
   readonly detail: string;
   /**
    * How old what is held here may be: the time since the slowest peer last told that we lack nothing of what it has; 0 without peers. Of a
@@ -41,6 +48,12 @@ type State =
   /** For good: what is learned after this is news, also when it was alone. */
   | { readonly kind: "alone" | "caught_up" };
 
+/** An address where this node was turned away, and why. */
+export interface TurnedAway {
+  readonly address: string;
+  readonly why: string;
+}
+
 export interface ReadinessParts {
   readonly hasSeeds: boolean;
   readonly startAgeMs: number;
@@ -57,6 +70,9 @@ export class Readiness {
   #startMonoMs = 0;
   /** Time since then that does not count for others. */
   #postponedMs = 0;
+  #areSeedsHeard = false;
+  /** The last time that this node was turned away. */
+  #refusal: (TurnedAway & { readonly untilMonoMs: number }) | undefined;
   /** When what is caught up with by then is enough. */
   #dueMonoMs: number | undefined;
   readonly #freshness: Freshness;
@@ -71,9 +87,10 @@ export class Readiness {
     this.#startAgeMs = startAgeMs;
   }
 
-  /** At every tick. `hasPeers`: somebody is known whom to catch up with. */
-  tick(hasPeers: boolean, time: Time): void {
+  /** At every tick. `hasPeers`: somebody is known whom to catch up with. `areSeedsHeard`: none of those asked first may still answer. */
+  tick({ hasPeers, areSeedsHeard }: { readonly hasPeers: boolean; readonly areSeedsHeard: boolean }, time: Time): void {
     const { monoMs } = time;
+    this.#areSeedsHeard = areSeedsHeard;
     if (this.#state === undefined) {
       this.#startMonoMs = monoMs;
       this.#state = this.#hasSeeds ? { kind: "joining", deadlineMonoMs: monoMs + this.#options.joinTimeoutMs } : { kind: "alone" };
@@ -81,7 +98,7 @@ export class Readiness {
     switch (this.#state.kind) {
       case "joining":
         if (hasPeers) this.#state = { kind: "catching_up" };
-        else if (monoMs >= this.#state.deadlineMonoMs) this.#state = { kind: "alone" };
+        else if (areSeedsHeard && monoMs >= this.#aloneMonoMs(this.#state)) this.#state = { kind: "alone" };
         return;
       case "catching_up":
         if (!hasPeers) this.#state = { kind: "joining", deadlineMonoMs: monoMs + this.#options.joinTimeoutMs };
@@ -105,6 +122,11 @@ export class Readiness {
     else this.#dueMonoMs = dueMonoMs;
   }
 
+  /** Somebody is there and does not talk to this node: so it is not alone, and what it would be told there it lacks. */
+  turnedAway({ address, why }: TurnedAway, { monoMs }: Time): void {
+    this.#refusal = { address, why, untilMonoMs: monoMs + this.#options.refusedMs };
+  }
+
   /** Whether it has ever been in step with a peer. */
   get hasCaughtUp(): boolean {
     return this.#state?.kind === "caught_up";
@@ -114,6 +136,7 @@ export class Readiness {
   postpone(byMs: number): void {
     this.#postponedMs += byMs;
     if (this.#state?.kind === "joining") this.#state = { kind: "joining", deadlineMonoMs: this.#state.deadlineMonoMs + byMs };
+    if (this.#refusal !== undefined) this.#refusal = { ...this.#refusal, untilMonoMs: this.#refusal.untilMonoMs + byMs };
     if (this.#dueMonoMs !== undefined) this.#dueMonoMs += byMs;
   }
 
@@ -123,36 +146,57 @@ export class Readiness {
 
   nextDeadlineMs(): number | undefined {
     if (this.#state === undefined) return 0;
-    if (this.#state.kind === "joining") return this.#state.deadlineMonoMs;
+    if (this.#state.kind === "joining") return this.#areSeedsHeard ? this.#aloneMonoMs(this.#state) : undefined;
     return this.hasCaughtUp ? undefined : this.#dueMonoMs;
   }
 
   // HOT: asked at every answer.
   read(time: Time): ReadyState {
     const { isReady } = this;
-    const reason = this.#state?.kind ?? "joining";
+    const refusal = this.#refusal !== undefined && time.monoMs < this.#refusal.untilMonoMs ? this.#refusal : undefined;
+    const kind = this.#state?.kind ?? "joining";
+    const reason = kind === "joining" && refusal !== undefined ? "refused" : kind;
     const behind = this.#freshness.read(time, this.#options.quietMs);
     // Alone with what others told long ago is not fresher for serving it.
     const isCurrent = reason === "caught_up" || (reason === "alone" && (this.#startAgeMs === 0 || !this.#mayBeBehind()));
     const startedMs = this.#state === undefined ? 0 : time.monoMs - this.#startMonoMs;
     const ageMs = isCurrent ? behind.ageMs : this.#startAgeMs + startedMs;
     const isInStep = isReady && isCurrent && behind.nodeIds.length === 0;
-    return { isReady, reason, detail: detailOf(reason, behind.nodeIds), ageMs, isInStep };
+    return { isReady, reason, detail: detailOf(reason, behind.nodeIds, refusal), ageMs, isInStep };
+  }
+
+  /** When a node that nobody has let in serves alone. */
+  #aloneMonoMs({ deadlineMonoMs }: State & { readonly kind: "joining" }): number {
+    return Math.max(deadlineMonoMs, this.#refusal?.untilMonoMs ?? deadlineMonoMs);
   }
 }
 
 /** Names told in a detail. */
 const MAX_NAMES = 5;
 
-function detailOf(reason: ReadyState["reason"], behind: readonly string[]): string {
+function detailOf(reason: ReadyState["reason"], behind: readonly string[], refusal: TurnedAway | undefined): string {
   switch (reason) {
     case "joining":
       return "no seed has answered yet";
+    case "refused":
+      return `${refusalText(refusal)}: give this node the token, certificate, cluster and region that are taken there, or start it without seeds to run alone`;
     case "catching_up":
-      return "has not caught up with any peer yet";
+      return withRefusal("has not caught up with any peer yet", refusal);
     case "alone":
     case "caught_up":
-      if (behind.length === 0) return reason === "alone" ? "started alone" : "in step with all peers";
-      return `not in step with ${behind.slice(0, MAX_NAMES).join(", ")}${behind.length > MAX_NAMES ? ` and ${behind.length - MAX_NAMES} more` : ""}`;
+      if (behind.length === 0) return withRefusal(reason === "alone" ? "started alone" : "in step with all peers", refusal);
+      return withRefusal(
+        `not in step with ${behind.slice(0, MAX_NAMES).join(", ")}${behind.length > MAX_NAMES ? ` and ${behind.length - MAX_NAMES} more` : ""}`,
+        refusal,
+      );
   }
+}
+
+/** What else is so is not less so, but whoever reads it is to know. */
+function withRefusal(detail: string, refusal: TurnedAway | undefined): string {
+  return refusal === undefined ? detail : `${detail}; ${refusalText(refusal)}`;
+}
+
+function refusalText(refusal: TurnedAway | undefined): string {
+  return `turned away by ${refusal?.address ?? ""} (${refusal?.why ?? ""})`;
 }

@@ -11,8 +11,8 @@ export type FabricInput =
   | { readonly kind: "tick" }
   /** Another node asks; answered by an `answer` of the same id. */
   | { readonly kind: "asked"; readonly call: CallId; readonly request: CallRequest; readonly proof: PeerProof }
-  /** The response to a `call` of ours; undefined when it failed or took too long. */
-  | { readonly kind: "answered"; readonly call: CallId; readonly response: CallResponse | undefined }
+  /** The response to a `call` of ours; undefined when it failed or took too long. `refusal`: somebody is there and turned us away, and why. */
+  | { readonly kind: "answered"; readonly call: CallId; readonly response: CallResponse | undefined; readonly refusal?: string }
   /** A stream is open. `isIncoming`: the other side opened it, and `link` is new here. */
   | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly proof: PeerProof }
   | { readonly kind: "received"; readonly link: LinkId; readonly frame: LinkFrame }

@@ -47,7 +47,8 @@ const TRANSPORT_LIMITS: TransportLimits = {
 /** The machine's side; ids as in `seam.ts`. None is called from within a method of the transport but `stop`. */
 export interface TransportEvents {
   asked(call: CallId, request: CallRequest, proof: PeerProof): void;
-  answered(call: CallId, response: CallResponse | undefined): void;
+  /** `refusal`: somebody is there and turned us away, and why. */
+  answered(call: CallId, response: CallResponse | undefined, refusal?: string): void;
   opened(link: LinkId, isIncoming: boolean, proof: PeerProof): void;
   received(link: LinkId, frame: LinkFrame): void;
   /** The next frame for a link; undefined when there is none now. */
@@ -95,6 +96,11 @@ const METHODS = { probe: "Probe", probeIndirect: "ProbeIndirect", pushPull: "Pus
   string
 >;
 const CHECK_MS = 250;
+
+interface Answer {
+  readonly bytes: Uint8Array;
+  readonly proof: PeerProof;
+}
 
 interface DialTls {
   readonly context: SecureContext;
@@ -184,8 +190,9 @@ export class FabricTransport {
     this.#pool.call({ to, method: METHODS[kind], bytes, timeoutMs }, (answer, failure) => {
       // A probe that fails says nothing new; whoever cannot join wants to know why.
       if (failure !== undefined && kind === "pushPull") this.#events.unanswered(to, failure);
-      const response = answer === undefined ? undefined : this.#read(kind, answer);
-      this.#events.answered(call, response);
+      const read = answer === undefined ? undefined : this.#read(kind, answer);
+      if (read?.response !== undefined) return this.#events.answered(call, read.response);
+      this.#events.answered(call, undefined, read?.refusal ?? (failure?.isRefused === true ? failure.why : undefined));
     });
   }
 
@@ -239,21 +246,24 @@ export class FabricTransport {
     return this.#tls === undefined ? this.#clusterToken : "";
   }
 
-  #read(kind: CallRequest["kind"], { bytes, proof }: { readonly bytes: Uint8Array; readonly proof: PeerProof }): CallResponse | undefined {
+  #read(kind: CallRequest["kind"], { bytes, proof }: Answer): { readonly response?: CallResponse; readonly refusal?: string } {
+    let refusal: string;
     try {
       const response = decodeCallResponse(kind, bytes);
       this.traffic.count("received", kind, bytes.length);
-      if (response.kind === "probeIndirect" || proof.certificate === undefined) return response;
+      if (response.kind === "probeIndirect" || proof.certificate === undefined) return { response };
       const { nodeId, clusterId } = proof.certificate;
       const { from } = response;
-      if (nodeId === from.nodeId && (from.clusterId ?? clusterId) === clusterId) return { ...response, from: { ...from, clusterId } };
+      if (nodeId === from.nodeId && (from.clusterId ?? clusterId) === clusterId)
+        return { response: { ...response, from: { ...from, clusterId } } };
       const said = `${from.nodeId} of ${from.clusterId ?? "no cluster"}`;
-      this.#events.refused(`${kind}: ${said} answered with the certificate of ${nodeId} of ${clusterId}`, proof.address);
+      refusal = `${said} answered with the certificate of ${nodeId} of ${clusterId}`;
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      this.#events.refused(`${kind}: ${error.message}`, proof.address);
+      refusal = error.message;
     }
-    return undefined;
+    this.#events.refused(`${kind}: ${refusal}`, proof.address);
+    return { refusal };
   }
 
   /** Asks for the stream; it is open when the other side's headers are here. */

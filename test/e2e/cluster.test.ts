@@ -8,8 +8,10 @@ import { afterAll, expect, test } from "vitest";
 import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { Member } from "../fakes/member.ts";
+import { GrpcDoor } from "../fakes/node.ts";
 import { CommandProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
-import { PATIENCE_MS } from "../fakes/until.ts";
+import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
+import { PATIENCE_MS, until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-cluster-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -38,6 +40,24 @@ writeFileSync(
 async function start(nodeId: string, flags: readonly string[] = []): Promise<Member> {
   const where = flags.includes("--ephemeral") ? [] : ["--data-dir", join(HOME, nodeId)];
   return new Member(await startNodeProcess(["--node-id", nodeId, "--config", FAST, ...where, ...flags]));
+}
+
+/** A node that its seeds turn away, when it says so; it is not ready. */
+async function startRefused(nodeId: string, flags: readonly string[]): Promise<UnreadyNode> {
+  const config = flags.includes("--config") ? [] : ["--config", FAST];
+  const node = new UnreadyNode(["--node-id", nodeId, "--ephemeral", ...config, ...flags], await freePorts(3));
+  await until("it is turned away", async () => {
+    const said = await readyz(node.http);
+    return said.startsWith("503 ") && said.includes("turned away by") ? [] : [said];
+  });
+  return node;
+}
+
+/** What a node shows that is not ready. */
+async function seenAt({ grpc }: UnreadyNode): Promise<unknown> {
+  using door = new GrpcDoor(grpc);
+  const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
+  return response["items"] ?? [];
 }
 
 /** Waits until what is read is what is wanted; fails with what it was last. */
@@ -146,6 +166,13 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
   }
 });
 
+test("a node whose only seed is itself by another name serves alone after join_timeout", async () => {
+  const [port = ""] = await freePorts(1);
+  await using own = await start("own", ["--ephemeral", "--fabric-port", port, "--join", `localhost:${port}`]);
+  const { status, body } = await own.http("/readyz");
+  expect([status, JSON.stringify(body)]).toEqual([200, expect.stringContaining("started alone; no other members")]);
+});
+
 test("without an answer from a seed a node serves alone after join_timeout, and joins when the seed comes", async () => {
   await using early = await start("early", ["--ephemeral"]);
   const port = early.fabric.split(":")[1] ?? "";
@@ -161,15 +188,15 @@ test("without an answer from a seed a node serves alone after join_timeout, and 
   await eventually("replicated", () => seed.seen(), ["web healthy"]);
 });
 
-test("a node that speaks to something else, or to another cluster's token, serves alone", async () => {
+test("a node with another cluster's token, or without one, hears nothing and tells nothing; the token lets in", async () => {
   const token = join(HOME, "token");
   writeFileSync(token, "a-secret-of-this-cluster\n");
   const guarded = join(HOME, "guarded.json");
   writeFileSync(guarded, JSON.stringify({ fabric: { join_timeout: "1s", cluster_token_file: token } }));
   await using a = await start("a1", ["--ephemeral", "--config", guarded]);
-  await using stranger = await start("stranger", ["--ephemeral", "--join", `${a.fabric},${a.node.listeners["http"]}`]);
+  await using stranger = await startRefused("stranger", ["--join", `${a.fabric},${a.node.listeners["http"]}`]);
   await a.register("web");
-  expect([await stranger.peers(), await stranger.seen(), await a.peers()]).toEqual([[], [], []]);
+  expect([await seenAt(stranger), await a.peers()]).toEqual([[], []]);
   const audited = async () => (await a.node.run(["audit", "list", "--reason", "wrong_token", "-o", "json"])).stdout;
   await eventually("audited", audited, expect.stringMatching(/mesh\.call_refused[^]*nodeId=stranger/) as string);
   await using friend = await start("friend", ["--ephemeral", "--config", guarded, "--join", a.fabric]);
@@ -208,13 +235,13 @@ test("a cluster token is changed while nodes run: both are taken, then the new o
   await using c = await start("k3", [...guarded(file3, next), "--join", a.fabric]);
   await eventually("the new one lets in", () => c.seen(), ["web healthy"]);
   await change(`${next}\n`);
-  await using late = await start("k4", [...guarded(join(HOME, "k4.token"), old), "--join", a.fabric]);
-  expect(await late.seen()).toEqual([]);
+  await using late = await startRefused("k4", [...guarded(join(HOME, "k4.token"), old), "--join", a.fabric]);
+  expect(await seenAt(late)).toEqual([]);
   await change("short\n");
   await b.register("db");
   await eventually("still together", async () => (await c.seen()).toSorted(), ["db healthy", "web healthy"]);
-  for (const { node } of [a, b, c, late])
-    for (const secret of [old, next, "short\n"]) expect(`${node.command.stdout}${node.command.stderr}`).not.toContain(secret);
+  for (const { command } of [a.node, b.node, c.node, late])
+    for (const secret of [old, next, "short\n"]) expect(`${command.stdout}${command.stderr}`).not.toContain(secret);
 });
 
 test("scopes between two clusters of a region: LOCAL stays at its node, ZONE in its cluster, REGION goes to both", async () => {
@@ -324,8 +351,8 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   await using a = await start("t1", flags("t1", authority.issue("t1")));
   const [friend, stranger, plain, wrong] = await Promise.all([
     start("t2", [...flags("t2", authority.issue("t2")), "--join", a.fabric]),
-    start("t3", [...flags("t3", new FabricAuthority().issue("t3")), "--join", a.fabric]),
-    start("t4", ["--ephemeral", "--cluster-id", "c1", "--join", a.fabric]),
+    startRefused("t3", [...flags("t3", new FabricAuthority().issue("t3")), "--join", a.fabric]),
+    startRefused("t4", ["--ephemeral", "--cluster-id", "c1", "--join", a.fabric]),
     waymarkProcess([
       "serve",
       "--node-id",
@@ -346,7 +373,7 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   expect(wrong.stderr).toMatch(/fabric\.cert_file.*is of node t6.*this is node t5/);
   await a.register("web");
   await eventually("the friend has it", () => b.seen(), ["web healthy"]);
-  expect([await a.peers(), await c.peers(), await d.peers(), await c.seen(), await d.seen()]).toEqual([["t2 alive"], [], [], [], []]);
+  expect([await a.peers(), await seenAt(c), await seenAt(d)]).toEqual([["t2 alive"], [], []]);
   // A renewed certificate counts from SIGHUP on; one of another node leaves what was.
   files("t1", authority.issue("t9"));
   a.node.command.kill("SIGHUP");

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { TestAuthority } from "../fakes/certificates.ts";
-import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { readyz as doorOf, freePorts, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-open-fabric-"));
@@ -97,8 +98,9 @@ test("an open fabric with another node in it takes no policy, and one that takes
   expect((await lone.run(["register", ...entry])).exit).toBe(0);
   expect((await lone.run(["discovery", "query", "--prefix", "svc"])).stdout).toContain("svc.hidden");
   expect((await lone.run(["namespace", "policy", "apply", POLICY])).exit).toBe(0);
-  await using late = await startNodeProcess([...at("late"), ...open, "--join", lone.listeners["fabric"] ?? ""]);
-  const seen = await late.run(["discovery", "query", "--prefix", "svc", "-o", "json"]);
+  await using late = new UnreadyNode([...at("late"), ...open, "--join", lone.listeners["fabric"] ?? ""], await freePorts(3));
+  await until("it is turned away", async () => (await doorOf(late.http)).includes("turned away by"));
+  const seen = await waymarkProcess(["discovery", "query", "--prefix", "svc", "-o", "json", "--server", late.grpc]);
   expect(seen.stdout).not.toContain("svc.hidden");
   expect((await lone.run(["mesh", "peers", "list"])).stdout).not.toContain("late");
   expect((await lone.run(["namespace", "policy", "apply", POLICY])).exit).toBe(0);

@@ -8,6 +8,7 @@ import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-trust-"));
@@ -36,13 +37,17 @@ interface Started {
   readonly program?: string;
 }
 
-function start({ nodeId, clusterId, fabric, seed, program }: Started): Promise<NodeProcess> {
+function start(options: Started): Promise<NodeProcess> {
+  return startNodeProcess(flagsOf(options), [], undefined, options.program);
+}
+
+function flagsOf({ nodeId, clusterId, fabric, seed }: Started): readonly string[] {
   const path = join(HOME, `node-${files++}.json`);
   const fast = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s" };
   writeFileSync(path, JSON.stringify({ fabric: { ...fast, ...fabric }, observability: { log_level: "warn" } }));
   const joins = seed === undefined ? [] : ["--join", seed.listeners["fabric"] ?? ""];
   const named = ["--ephemeral", "--node-id", nodeId, "--cluster-id", clusterId, "--region", "eu", "--config", path];
-  return startNodeProcess([...named, ...joins], [], undefined, program);
+  return [...named, ...joins];
 }
 
 async function register(node: NodeProcess, name: string): Promise<void> {
@@ -100,15 +105,21 @@ test.each([
 ])("$what: another cluster is let in: $isIn; both sides say what to add where it is not", async ({ what, a: ofA, b: ofB, isIn }) => {
   await using a = await start({ nodeId: "a-1", clusterId: "a", fabric: ofA });
   await register(a, "of-a");
-  await using b = await start({ nodeId: "b-1", clusterId: "b", fabric: ofB, seed: a });
-  await register(b, "of-b");
+  const joining = { nodeId: "b-1", clusterId: "b", fabric: ofB, seed: a };
   if (isIn) {
+    await using b = await start(joining);
+    await register(b, "of-b");
     await shows(a, "b-1 of-a of-b");
     await shows(b, "a-1 of-a of-b");
   } else {
+    await using b = new UnreadyNode(flagsOf(joining), await freePorts(3));
     await a.command.errorLine(/fabric\.clusters = \[\\"b\\"\].*call_refused/);
     await b.command.errorLine(/fabric\.clusters = \[\\"b\\"\].*refused_by_peer/);
-    expect([await shown(a), await shown(b)]).toEqual(["of-a", "of-b"]);
+    await until("it is not ready for that", async () => {
+      const said = await readyz(b.http);
+      return said.startsWith("503 ") && said.includes("fabric.clusters = ") ? [] : [said];
+    });
+    expect(await shown(a)).toBe("of-a");
   }
   const isPermissive = what === "permissive";
   expect(await metric(a, "mesh_foreign_links_total")).toMatch(isPermissive ? / [1-9]\d*$/ : / 0$/);

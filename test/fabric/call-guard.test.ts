@@ -79,7 +79,8 @@ test("a node that is once known to be foreign is refused though it does not say 
     guard.admits({ kind: "asked", call: 1, request: { ...REQUEST, from: FROM_C9 }, proof: proof(1, "") }, time, []);
     const again = { kind: "asked", call: 2, request: { ...REQUEST, from: { nodeId: "z", generation: 1 } }, proof: proof(1, "") } as const;
     expect(guard.admits(again, time, [])).toBe(isMember);
-    expect(guard.heard(answer, time, []) === answer).toBe(isMember);
-    expect(guard.heard({ ...answer, from: FROM_C9 }, time, [])).toBeUndefined();
+    const heard = (response: CallResponse) => guard.heard({ kind: "answered", call: 1, response }, time, []);
+    expect(heard(answer).response === answer).toBe(isMember);
+    expect(heard({ ...answer, from: FROM_C9 })).toMatchObject({ response: undefined, refusal: expect.stringContaining("c9") as string });
   }
 });

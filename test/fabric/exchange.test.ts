@@ -47,11 +47,11 @@ class Bench {
     return calls;
   }
 
-  answer(call: Call | undefined, response: CallResponse | undefined, atMs: number): readonly MembershipOutput[] {
+  answer(call: Call | undefined, response: CallResponse | undefined, atMs: number, refusal?: string): readonly MembershipOutput[] {
     if (call === undefined) throw new Error("no call");
     const purpose = this.courier.finish(call.call, response)?.purpose;
     const out: MembershipOutput[] = [];
-    if (purpose?.kind === "pushPull") this.exchange.answered(purpose, response, at(atMs), out);
+    if (purpose?.kind === "pushPull") this.exchange.answered(purpose, { response, refusal }, at(atMs), out);
     return out;
   }
 }
@@ -76,6 +76,40 @@ test("seeds are asked at once, and again with growing waits until one answers wi
   expect(bench.news.members.listed).toHaveLength(2);
   // Told to a newcomer, known to all: not gossiped on.
   expect(bench.news.gossip.size).toBe(0);
+});
+
+test("who turned this node away is asked again in each round, among however many seeds, and told of each time until it does not", () => {
+  const bench = new Bench();
+  const seeds = Array.from({ length: 60 }, (_, i) => `s${i}:1`);
+  bench.exchange.join(seeds, at(0));
+  const [first, ...others] = bench.runUntil(0);
+  expect(bench.answer(first, undefined, 1, "another token")).toEqual([{ kind: "turnedAway", address: first?.to, why: "another token" }]);
+  expect(bench.exchange.areSeedsHeard).toBe(false);
+  for (const call of others) expect(bench.answer(call, undefined, 1)).toEqual([]);
+  expect(bench.exchange.areSeedsHeard).toBe(true);
+  let askedMs = 0;
+  while (bench.exchange.nextDeadlineMs() < 60_000) {
+    const atMs = bench.exchange.nextDeadlineMs();
+    for (const call of bench.runUntil(atMs)) {
+      const isRefuser = call.to === first?.to;
+      if (isRefuser) expect(atMs - askedMs).toBeLessThan(10_000);
+      if (isRefuser) askedMs = atMs;
+      expect(bench.answer(call, undefined, atMs, isRefuser ? "another token" : undefined)).toHaveLength(isRefuser ? 1 : 0);
+    }
+  }
+  expect(askedMs).toBeGreaterThan(50_000);
+});
+
+test("a seed that is this node itself under another name does not turn it away", () => {
+  const bench = new Bench();
+  const { ref, update } = bench.news.self;
+  const request = { kind: "pushPull", from: ref, isJoin: true, members: [update] } as const;
+  const response = bench.exchange.askedByTwin(request, at(0), []);
+  expect(response).toEqual({ kind: "pushPull", from: ref, members: [] });
+  bench.exchange.join(["localhost:1"], at(0));
+  const [call] = bench.runUntil(0);
+  expect(bench.answer(call, response, 1)).toEqual([]);
+  expect(bench.exchange.hasJoined).toBe(false);
 });
 
 test("after joining tables are exchanged soon, then ever more rarely", () => {

@@ -19,8 +19,8 @@ function bench(...members: readonly MemberUpdate[]) {
   const words = new LostWords({
     replica: node.replica,
     clusterId: "c1",
-    findMember: (nodeId) => members.find((member) => member.nodeId === nodeId),
-    isLost: (seq, time) => node.shared.isLost(seq, time),
+    members: { find: (nodeId) => members.find((member) => member.nodeId === nodeId) },
+    replication: node.shared,
   });
   const said = (response: CallResponse | undefined, clusterId?: string): readonly FabricOutput[] => {
     const out: FabricOutput[] = [];

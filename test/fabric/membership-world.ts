@@ -208,6 +208,7 @@ export class World {
         if (this.isWatched) this.events.push({ by: node.facts.nodeId, name: order.event.name });
         return;
       case "memberForgotten":
+      case "turnedAway":
       case "ownIdUsed":
     }
   }

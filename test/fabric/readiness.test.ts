@@ -4,7 +4,7 @@ import { Freshness } from "../../src/fabric/freshness.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
 import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
 
-const { joinTimeoutMs, quietMs, catchUpTimeoutMs } = READINESS_DEFAULTS;
+const { joinTimeoutMs, refusedMs, quietMs, catchUpTimeoutMs } = READINESS_DEFAULTS;
 
 /** One peer, which was ready when it greeted. */
 const ONE = { count: 1, readyCount: 1, wantedCount: 3 };
@@ -18,7 +18,7 @@ const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], f
 
 function readiness(hasSeeds: boolean, startAgeMs = 0, freshness = new Freshness(NOBODY)): Readiness {
   const made = new Readiness(READINESS_DEFAULTS, { hasSeeds, startAgeMs, freshness });
-  made.tick(false, at(0));
+  made.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   return made;
 }
 
@@ -29,15 +29,71 @@ test("without seeds a node is the first, and ready", () => {
 test("with seeds it waits for one, and serves alone when none answers in time", () => {
   const joining = readiness(true);
   expect(joining.nextDeadlineMs()).toBe(joinTimeoutMs);
-  joining.tick(false, at(joinTimeoutMs - 1));
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(joinTimeoutMs - 1));
   expect(joining.read(at(joinTimeoutMs - 1))).toMatchObject({ isReady: false, reason: "joining" });
-  joining.tick(false, at(joinTimeoutMs));
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(joinTimeoutMs));
   expect(joining.read(at(joinTimeoutMs))).toMatchObject({ isReady: true, reason: "alone" });
+});
+
+const AWAY = { address: "10.0.0.1:17421", why: "another cluster token" };
+
+test("Why: who is turned away is not alone: it does not serve as long as somebody there refuses it, and says who and why", () => {
+  const joining = readiness(true);
+  joining.turnedAway(AWAY, at(joinTimeoutMs - 1));
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(joinTimeoutMs));
+  const said = joining.read(at(joinTimeoutMs));
+  expect(said).toMatchObject({ isReady: false, reason: "refused" });
+  for (const part of [AWAY.address, AWAY.why, "without seeds"]) expect(said.detail).toContain(part);
+  // Refused again and again, and then no more.
+  joining.turnedAway(AWAY, at(60_000));
+  expect(joining.nextDeadlineMs()).toBe(60_000 + refusedMs);
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(60_000 + refusedMs - 1));
+  expect(joining.isReady).toBe(false);
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(60_000 + refusedMs));
+  expect(joining.read(at(60_000 + refusedMs))).toMatchObject({ isReady: true, reason: "alone", detail: "started alone" });
+});
+
+test("as long as a seed that was asked first may still answer it does not take itself for alone", () => {
+  const joining = readiness(true);
+  joining.tick({ hasPeers: false, areSeedsHeard: false }, at(joinTimeoutMs));
+  expect([joining.isReady, joining.nextDeadlineMs()]).toEqual([false, undefined]);
+  joining.turnedAway(AWAY, at(joinTimeoutMs + 10));
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(joinTimeoutMs + 10));
+  expect([joining.isReady, joining.nextDeadlineMs()]).toEqual([false, joinTimeoutMs + 10 + refusedMs]);
+});
+
+test("a standstill does not make it alone: who refuses could not be asked", () => {
+  const joining = readiness(true);
+  joining.turnedAway(AWAY, at(1000));
+  joining.postpone(100_000);
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(101_000 + refusedMs - 1));
+  expect(joining.isReady).toBe(false);
+});
+
+test("a member that takes it in is enough, whoever else refuses; who was ready stays so when it is refused, and says it", () => {
+  const node = readiness(true);
+  node.turnedAway(AWAY, at(100));
+  node.tick({ hasPeers: true, areSeedsHeard: true }, at(200));
+  expect(node.read(at(200))).toMatchObject({
+    isReady: false,
+    reason: "catching_up",
+    detail: expect.stringContaining(AWAY.address) as string,
+  });
+  node.caughtUpWith(ONE, at(300));
+  expect(node.read(at(300))).toMatchObject({ isReady: true, reason: "caught_up" });
+  for (const ready of [node, readiness(false)]) {
+    ready.turnedAway(AWAY, at(50_000));
+    expect(ready.read(at(50_001))).toMatchObject({
+      isReady: true,
+      detail: expect.stringContaining(`turned away by ${AWAY.address}`) as string,
+    });
+    expect(ready.read(at(50_000 + refusedMs)).detail).not.toContain("turned away");
+  }
 });
 
 test("alone with a snapshot it is ready, and as old as the snapshot until it is in step with somebody", () => {
   const warm = readiness(true, 50_000);
-  warm.tick(false, at(joinTimeoutMs));
+  warm.tick({ hasPeers: false, areSeedsHeard: true }, at(joinTimeoutMs));
   expect(warm.read(at(joinTimeoutMs))).toMatchObject({ isReady: true, reason: "alone", ageMs: 50_000 + joinTimeoutMs });
   warm.caughtUpWith(ONE, at(2000));
   expect(warm.read(at(60_000)).ageMs).toBe(0);
@@ -45,20 +101,20 @@ test("alone with a snapshot it is ready, and as old as the snapshot until it is 
 
 test("who has found a peer waits for what it has, as long as there is one", () => {
   const joining = readiness(true);
-  joining.tick(true, at(100));
-  joining.tick(true, at(60_000));
+  joining.tick({ hasPeers: true, areSeedsHeard: true }, at(100));
+  joining.tick({ hasPeers: true, areSeedsHeard: true }, at(60_000));
   expect(joining.read(at(60_000))).toMatchObject({ isReady: false, reason: "catching_up", ageMs: 60_000 });
-  joining.tick(false, at(61_000));
-  joining.tick(false, at(61_000 + joinTimeoutMs));
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(61_000));
+  joining.tick({ hasPeers: false, areSeedsHeard: true }, at(61_000 + joinTimeoutMs));
   expect(joining.isReady).toBe(true);
 });
 
 test("once in step with a peer it is ready for good, also when it had started alone", () => {
   for (const hasSeeds of [true, false]) {
     const node = readiness(hasSeeds);
-    node.tick(true, at(100));
+    node.tick({ hasPeers: true, areSeedsHeard: true }, at(100));
     node.caughtUpWith(ONE, at(100));
-    node.tick(false, at(200));
+    node.tick({ hasPeers: false, areSeedsHeard: true }, at(200));
     expect(node.read(at(200))).toMatchObject({ isReady: true, reason: "caught_up", detail: "in step with all peers" });
   }
 });
@@ -69,7 +125,7 @@ test.each([
   ["some, when none was ready", { count: 1, readyCount: 0, wantedCount: 3 }, joinTimeoutMs + catchUpTimeoutMs],
 ])("Why: when all start at once an empty view must not pass for the truth: caught up with %s", (_what, caughtUp, readyMs) => {
   const node = readiness(true);
-  node.tick(true, at(0));
+  node.tick({ hasPeers: true, areSeedsHeard: true }, at(0));
   node.caughtUpWith({ count: 0, readyCount: 0, wantedCount: 3 }, at(0));
   expect(node.nextDeadlineMs()).toBeUndefined();
   if (readyMs > 0) {
@@ -103,7 +159,7 @@ test("a snapshot has an age only while it holds something that may be written el
   let mayBeBehind = true;
   const freshness = new Freshness(NOBODY);
   const lone = new Readiness(READINESS_DEFAULTS, { hasSeeds: false, startAgeMs: 60_000, freshness, mayBeBehind: () => mayBeBehind });
-  lone.tick(false, at(0));
+  lone.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   expect(lone.read(at(1000))).toMatchObject({ isReady: true, ageMs: 61_000, isInStep: false });
   mayBeBehind = false;
   expect(lone.read(at(2000))).toMatchObject({ isReady: true, ageMs: 0, isInStep: true });

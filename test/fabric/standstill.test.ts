@@ -82,11 +82,11 @@ test("seeds have what was left of the join timeout; the age of a snapshot goes o
   const nobody = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
   const freshness = new Freshness(nobody);
   const readiness = new Readiness(READINESS_DEFAULTS, { hasSeeds: true, startAgeMs: 1, freshness });
-  readiness.tick(false, at(0));
+  readiness.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   readiness.postpone(FROZEN_MS);
-  readiness.tick(false, at(FROZEN_MS));
+  readiness.tick({ hasPeers: false, areSeedsHeard: true }, at(FROZEN_MS));
   expect(readiness.read(at(FROZEN_MS))).toMatchObject({ isReady: false, ageMs: FROZEN_MS + 1 });
-  readiness.tick(false, at(FROZEN_MS + READINESS_DEFAULTS.joinTimeoutMs));
+  readiness.tick({ hasPeers: false, areSeedsHeard: true }, at(FROZEN_MS + READINESS_DEFAULTS.joinTimeoutMs));
   expect(readiness.isReady).toBe(true);
 });
 
