@@ -66,6 +66,7 @@ export type OpenDoor = (options: {
   readonly maxConnections: number;
   readonly onConnection: (socket: Socket) => void;
   readonly onDrop: () => void;
+  readonly onHandshakeFailed: (why: string, address: string) => void;
   readonly onError: (error: Error) => void;
 }) => Promise<FabricDoor>;
 
@@ -187,6 +188,7 @@ export class FabricListener {
       maxConnections: limits.maxConnections,
       onConnection: (socket) => this.#server.emit("connection", socket),
       onDrop: () => this.#events.refused("too many connections", ""),
+      onHandshakeFailed: (why, address) => this.#events.refused(`TLS handshake: ${why}`, address),
       onError: (error) => this.#events.refused(error.message, ""),
     });
   }

@@ -1,8 +1,9 @@
 /** The accepting side of a TCP listener: binds, bounds connections, speaks TLS. */
 
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type SecureContextOptions, type Server as TlsServer } from "node:tls";
+import { createServer as createTlsServer, type SecureContextOptions, type Server as TlsServer, type TLSSocket } from "node:tls";
 import { assert } from "../lib/errors.ts";
+import { isJustAwake } from "../lib/patient-time.io.ts";
 
 /** Certificates of a listener, already read: PEM. */
 export interface TlsMaterial {
@@ -30,6 +31,11 @@ export interface AcceptOptions {
   readonly onConnection: (socket: Socket) => void;
   /** A connection beyond `maxConnections` was closed as it came. */
   readonly onDrop?: () => void;
+  /**
+   * The TLS handshake of a connection that said something, or stayed silent until its time was over, failed. Connections
+   * that were opened and closed without a byte, as port checks do, are not told of.
+   */
+  readonly onHandshakeFailed?: (why: string, address: string) => void;
   /** Accepting failed for once (no file left for a socket); the listener goes on. */
   readonly onError?: (error: Error) => void;
 }
@@ -62,12 +68,14 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     socket.setNoDelay(true);
     options.onConnection(socket);
   };
-  const handshakes = new Handshakes(Math.max(MIN_HANDSHAKES, Math.floor(options.maxConnections * HANDSHAKE_SHARE)));
+  const maxPerAddress = Math.max(MIN_HANDSHAKES, Math.floor(options.maxConnections * HANDSHAKE_SHARE));
+  const handshakes = new Handshakes(maxPerAddress, (why, address) => options.onHandshakeFailed?.(why, address));
   const secured = (socket: Socket) => {
     handshakes.done(socket);
     accept(socket);
   };
   const secureServer = options.tls === undefined ? undefined : openTls(options.tls, options.protocols, secured);
+  secureServer?.on("tlsClientError", (error, socket) => handshakes.failed(error, socket));
   const server: Server = secureServer ?? createServer(accept);
   server.maxConnections = options.maxConnections;
   // Raw sockets, so that a TLS connection counts before its handshake too.
@@ -101,15 +109,19 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
   });
 }
 
-/** TLS handshakes under way, counted by address. */
+/** TLS handshakes under way, counted by address, and those that fail. */
 class Handshakes {
   readonly #maxPerAddress: number;
+  readonly #onFailed: (why: string, address: string) => void;
   readonly #counts = new Map<string, number>();
   /** By address and port: what TLS makes of a socket is another object. */
   readonly #open = new Set<string>();
+  /** Why a handshake failed whose TLS socket does not say any more where it came from: its raw socket does, which closes now too. */
+  #lastFault: string | undefined;
 
-  constructor(maxPerAddress: number) {
+  constructor(maxPerAddress: number, onFailed: (why: string, address: string) => void) {
     this.#maxPerAddress = maxPerAddress;
+    this.#onFailed = onFailed;
   }
 
   /** Whether one more may begin. */
@@ -120,7 +132,11 @@ class Handshakes {
     this.#counts.set(address, count + 1);
     this.#open.add(`${address} ${remotePort}`);
     // Gone by then, the socket does not say any more where it came from.
-    socket.once("close", () => this.#end(address, remotePort));
+    socket.once("close", () => {
+      const isFailed = this.#end(address, remotePort) && socket.bytesRead > 0;
+      // The TLS socket, which knows why, closes before it or right after it.
+      if (isFailed) setImmediate(() => this.#tell(address));
+    });
     return true;
   }
 
@@ -128,12 +144,41 @@ class Handshakes {
     this.#end(remoteAddress, remotePort);
   }
 
-  #end(address: string, port: number): void {
-    if (!this.#open.delete(`${address} ${port}`)) return;
+  /** Node destroys the socket. */
+  failed(error: NodeJS.ErrnoException, { authorizationError, remoteAddress, remotePort = 0 }: TLSSocket): void {
+    const why = handshakeFault(error, authorizationError);
+    if (remoteAddress === undefined) this.#lastFault = why ?? this.#lastFault;
+    else if (this.#end(remoteAddress, remotePort)) this.#onFailed(why ?? GIVEN_UP, remoteAddress);
+  }
+
+  #tell(address: string): void {
+    // Whoever gave up while this process stood still was not refused.
+    if (!isJustAwake()) this.#onFailed(this.#lastFault ?? GIVEN_UP, address);
+    this.#lastFault = undefined;
+  }
+
+  /** Whether it was open. */
+  #end(address: string, port: number): boolean {
+    if (!this.#open.delete(`${address} ${port}`)) return false;
     const count = (this.#counts.get(address) ?? 1) - 1;
     if (count === 0) this.#counts.delete(address);
     else this.#counts.set(address, count);
+    return true;
   }
+}
+
+const GIVEN_UP = "given up by the other side";
+
+/** What was wrong with a handshake, for people; undefined when the client gave it up. */
+function handshakeFault({ code = "" }: NodeJS.ErrnoException, authorizationError: unknown): string | undefined {
+  // Typed as an error; Node gives the code of one, or null.
+  if (authorizationError !== undefined && authorizationError !== null)
+    return `its certificate is not accepted (${String(authorizationError)})`;
+  if (code === "ECONNRESET" || code === "EPIPE") return undefined;
+  return code
+    .replace(/^ERR_(SSL|TLS)_/, "")
+    .replaceAll("_", " ")
+    .toLowerCase();
 }
 
 function allClosed(sockets: ReadonlySet<Socket>, deadlineMs: number): Promise<void> {
@@ -151,8 +196,7 @@ function allClosed(sockets: ReadonlySet<Socket>, deadlineMs: number): Promise<vo
 
 function openTls(material: TlsMaterial, protocols: readonly string[], accept: (socket: Socket) => void): TlsServer {
   const options = { ...secureContext(material), ALPNProtocols: [...protocols], handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
-  // A failed handshake is the client's affair; node destroys its socket.
-  return createTlsServer(options, accept).on("tlsClientError", () => {});
+  return createTlsServer(options, accept);
 }
 
 function boundAddress(server: Server): AddressInfo {

@@ -14,7 +14,7 @@ import { changesNothing } from "./demand.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./edge-call.ts";
 import { gzipWithin, withInflation } from "./edge-inflate.io.ts";
 import { edgeHandlers, prepareRequest } from "./edge-rpc.ts";
-import { DEFAULT_EDGE_LIMITS, type EdgeLimits, type EdgeRequest, type EdgeResponse, EdgeSockets } from "./edge-sockets.io.ts";
+import { DEFAULT_EDGE_LIMITS, type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./edge-sockets.io.ts";
 import { isClosed, write, writeAnswer } from "./edge-writer.ts";
 import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "./http.ts";
 import type { Connection } from "./http2-guard.io.ts";
@@ -64,10 +64,12 @@ export interface EdgeListener {
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
   const limits = { ...DEFAULT_EDGE_LIMITS, ...options.limits };
   const front = new Front(options, limits);
+  const refused = (reason: Parameters<EdgeSocketEvents["onCut"]>[0] | "limit" | "handshake") =>
+    options.metrics.inc("waymark_connections_refused_total", { listener: "http", reason });
   const sockets: EdgeSockets = new EdgeSockets(limits, {
     onRequest: (request, response, transport) => front.take(request, response, { transport, connection: sockets.connectionOf(request) }),
     onCut: (reason, address) => {
-      options.metrics.inc("waymark_connections_refused_total", { listener: "http", reason });
+      refused(reason);
       options.log.warn({ listener: "http", reason, address }, "connection cut");
     },
   });
@@ -79,6 +81,8 @@ export async function startEdgeListener(options: EdgeListenerOptions): Promise<E
     protocols: ["h2", "http/1.1"],
     maxConnections: limits.maxConnections,
     onConnection: (socket) => sockets.accept(socket),
+    onDrop: () => refused("limit"),
+    onHandshakeFailed: () => refused("handshake"),
   });
   return new OpenEdge(options, { acceptor, sockets, front });
 }

@@ -65,8 +65,8 @@ export interface GrpcListenerOptions {
   readonly log: ListenerLog;
   /** Shared by all listeners of a node; one of its own unless given. */
   readonly inflater?: Inflater | undefined;
-  /** Counts connections turned away ("limit") or cut. */
-  readonly onCut?: ((reason: Abuse | "limit") => void) | undefined;
+  /** Counts connections turned away ("limit"), cut, or whose TLS handshake failed. */
+  readonly onCut?: ((reason: Abuse | "limit" | "handshake") => void) | undefined;
   /** Who may read the protos; everybody unless given. */
   readonly reflection?: "on" | "authenticated" | "off" | undefined;
   /** `FileDescriptorSet` bytes for reflection; the ones in `gen/` unless given. */
@@ -128,6 +128,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     maxConnections: limits.maxConnections,
     onConnection: (socket) => injector.injectConnection(socket),
     onDrop: () => options.onCut?.("limit"),
+    onHandshakeFailed: () => options.onCut?.("handshake"),
     onError: (error) => options.log.warn({ listener: "grpc", err: error }, "accepting failed"),
   });
   return new OpenListener(options, { server, acceptor, health, guard });

@@ -55,6 +55,9 @@ test("plain text, old TLS and half a handshake end nothing but themselves", asyn
   old.on("error", (error: Error) => refused.resolve(error.message)).on("secureConnect", () => refused.resolve("let in"));
   expect(await refused.promise).not.toBe("let in");
   expect(await queried(served, "1.1", { ca: files.authority.cert })).toBe("svc");
+  const failed = served.metrics.counter("waymark_connections_refused_total", { listener: "http", reason: "handshake" });
+  // The one that left in the middle may have been gone before a byte of it was read.
+  await until("those that were refused are counted", () => failed.value >= 2);
 });
 
 test("renewed certificates are used from the next connection on, broken ones are not", async () => {

@@ -1,6 +1,10 @@
 /** Real nodes with strange company: seeds that are gone, an id that is taken, a clock a day ahead, a certificate of another node. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { newAuthority } from "../fakes/certificate.ts";
 import { FabricAuthority, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf } from "../fakes/fabric-values.ts";
 import { FaultyCluster } from "../fakes/faulty-cluster.ts";
@@ -122,6 +126,49 @@ test("a clock a day ahead is told of and moves nobody else's; whatever it stampe
   await register(cluster, "n1", "near", 5);
   await unregister(cluster, "n1", "kept");
   await allShow(cluster, "changed 2 healthy", "gone 3 healthy", "near 5 healthy");
+});
+
+/** Knocks, and waits until the node has hung up. */
+function knock(socket: Socket, word?: string): Promise<void> {
+  socket.on("error", () => {}); // Cut, as is expected.
+  if (word !== undefined) socket.write(word);
+  socket.resume();
+  return new Promise((resolve) => socket.once("close", () => resolve()));
+}
+
+test("over TLS, whoever has no certificate, another authority's or speaks plain text is counted, logged and audited with its address", async () => {
+  await using cluster = await FaultyCluster.open({ count: 1, seed: "knocking" });
+  const tls = new FabricAuthority().issue("n1");
+  const at = (part: string, bytes: Uint8Array) => cluster.file(`n1.${part}`, Buffer.from(bytes).toString("utf8"));
+  const fabric = { cert_file: at("cert", tls.cert), key_file: at("key", tls.key), ca_file: at("ca", tls.clientCa), join_timeout: "3s" };
+  await cluster.runWith("n1", { flags: ["--config", cluster.file("n1.json", { node: { cluster_id: "c1" }, fabric })] });
+  const [host = "", port = ""] = cluster.fabricOf("n1").split(":");
+  const to = { host, port: Number(port) };
+  const other = newAuthority("another authority").issue("n2", { uris: ["spiffe://waymark/waymark/cluster/c1/node/n2"] });
+  const strangers = async () => {
+    const [, count = "0"] = /^mesh_refused_total\{what="stranger"\} (\d+)/m.exec(await cluster.metrics("n1")) ?? [];
+    return Number(count);
+  };
+  // A port check, as load balancers do, is nobody.
+  const check = connect(to);
+  await once(check, "connect");
+  check.end();
+  await once(check, "close");
+  await knock(connectTls({ ...to, rejectUnauthorized: false }));
+  await until("no certificate", async () => (await strangers()) === 1);
+  await knock(connectTls({ ...to, rejectUnauthorized: false, ...other }));
+  await until("another authority's", async () => (await strangers()) === 2);
+  await knock(connect(to), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  await until("plain text", async () => (await strangers()) === 3);
+  for (let n = 0; n < 20; n++) await knock(connectTls({ ...to, rejectUnauthorized: false }));
+  await until("each is counted", async () => (await strangers()) === 23);
+  await until("audited", async () => {
+    const { stdout } = await cluster.at("n1").process.run(["audit", "list", "-o", "json"]);
+    const whys = ["peer did not return a certificate", "its certificate is not accepted", "wrong version number"];
+    return [...whys, "127.0.0.1"].every((why) => stdout.includes(why)) ? [] : [stdout.slice(0, 2_000)];
+  });
+  // Told ten times a minute, whatever comes.
+  expect(cluster.at("n1").process.command.stderr.match(/stranger_refused/g)?.length).toBe(10);
 });
 
 test("over TLS, whoever has another node's certificate is not let in as somebody else, and the audit has it", async () => {

@@ -20,10 +20,9 @@ export interface LeafOptions {
   readonly endsInMs?: number;
 }
 
-/** A new certificate authority. */
-export function newAuthority(): Authority {
+/** A new certificate authority, called `issuer`. */
+export function newAuthority(issuer = "waymark test authority"): Authority {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const issuer = "waymark test authority";
   return {
     cert: certificate({ issuer, subject: issuer, publicKey, signer: privateKey, isAuthority: true }),
     issue: (subject, options) => {
