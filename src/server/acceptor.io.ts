@@ -1,7 +1,7 @@
 /** The accepting side of a TCP listener: binds, bounds connections, speaks TLS. */
 
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type SecureContextOptions, type Server as TlsServer, type TLSSocket } from "node:tls";
+import { createServer as createTlsServer, type SecureContextOptions, type TLSSocket, type Server as TlsServer } from "node:tls";
 import { assert } from "../lib/errors.ts";
 import { isJustAwake } from "../lib/patient-time.io.ts";
 
@@ -172,8 +172,7 @@ const GIVEN_UP = "given up by the other side";
 /** What was wrong with a handshake, for people; undefined when the client gave it up. */
 function handshakeFault({ code = "" }: NodeJS.ErrnoException, authorizationError: unknown): string | undefined {
   // Typed as an error; Node gives the code of one, or null.
-  if (authorizationError !== undefined && authorizationError !== null)
-    return `its certificate is not accepted (${String(authorizationError)})`;
+  if (typeof authorizationError === "string") return `its certificate is not accepted (${authorizationError})`;
   if (code === "ECONNRESET" || code === "EPIPE") return undefined;
   return code
     .replace(/^ERR_(SSL|TLS)_/, "")

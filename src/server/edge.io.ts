@@ -14,7 +14,14 @@ import { changesNothing } from "./demand.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./edge-call.ts";
 import { gzipWithin, withInflation } from "./edge-inflate.io.ts";
 import { edgeHandlers, prepareRequest } from "./edge-rpc.ts";
-import { DEFAULT_EDGE_LIMITS, type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./edge-sockets.io.ts";
+import {
+  DEFAULT_EDGE_LIMITS,
+  type EdgeLimits,
+  type EdgeRequest,
+  type EdgeResponse,
+  type EdgeSocketEvents,
+  EdgeSockets,
+} from "./edge-sockets.io.ts";
 import { isClosed, write, writeAnswer } from "./edge-writer.ts";
 import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "./http.ts";
 import type { Connection } from "./http2-guard.io.ts";
