@@ -216,8 +216,9 @@ async function replay(
   restoreLeases(leases, journal.restored.leases, registrar, time);
   const restoring = new Restoring({ ...rooms, bounds: PROTOCOL_BOUNDS, maxClockSkewMs: settings.fabric.maxClockSkewMs }, time);
   await journal.replay((row) => restoring.row(row));
-  const { generation } = replica.self;
-  if (generation !== journal.restored.generation) await journal.renewGeneration(generation);
+  const { generation, floor } = replica.self;
+  // With the numbers it goes on from: else each start would find those that nobody can go on from, and take yet another generation.
+  if (generation !== journal.restored.generation) await journal.renewGeneration(generation, { lastSeq: replica.lastSeq, floor });
   const againCount = restoring.finish();
   if (againCount > 0) log.child("journal").warn({ againCount }, "records with numbers that nobody can go on from are written again");
 }

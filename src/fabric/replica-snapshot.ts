@@ -186,7 +186,7 @@ export function* restoreSnapshot(
     origin.life = life;
     if (isOver === true) over.add(origin.id);
     if (said.isPartial === true) partial.push(origin);
-    if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, header.savedWallMs, time.wallMs));
+    if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, header.savedWallMs || time.wallMs, time.wallMs));
     for (const frame of frames) {
       const applied = receiver.apply(frame, time);
       if (applied.kind === "applied") {

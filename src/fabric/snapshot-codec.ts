@@ -26,6 +26,7 @@ const DECODER = new TextDecoder();
 export interface SnapshotHeader {
   readonly nodeId: string;
   readonly clusterId: string;
+  /** 0 where it says none that may be computed with. */
   readonly savedWallMs: number;
   /** Origins that are not to be taken in again. */
   readonly forgotten: readonly string[];
@@ -35,7 +36,10 @@ export interface SnapshotHeader {
   readonly starts: readonly AcceptedStart[];
 }
 
-/** How an origin stands; `absentWallMs`: since when its node is away, undefined while it is not. */
+/**
+ * How an origin stands; `absentWallMs`: since when its node is away, undefined while it is not. Where a snapshot says none that may be
+ * computed with it is the latest there is, which its reader bounds by when the snapshot was written: no origin is forgotten for it.
+ */
 export interface SnapshotOrigin {
   readonly life: OriginLife;
   readonly absentWallMs: number | undefined;
@@ -110,7 +114,7 @@ export function readHeader({ payload }: Block): SnapshotHeader {
   return {
     nodeId,
     clusterId,
-    savedWallMs: boundedMs(savedWallMs),
+    savedWallMs: soundMs(savedWallMs) ?? 0,
     forgotten,
     lost: lost.filter(isSound),
     starts: starts.filter((start) => isSeq(start.generation)),
@@ -135,7 +139,7 @@ export function readOrigin({ payload }: Block): OriginBlock | undefined {
     life,
     ...(isOver && { isOver }),
     ...(isPartial && { isPartial }),
-    absentWallMs: absentWallMs === undefined ? undefined : boundedMs(absentWallMs),
+    absentWallMs: absentWallMs === undefined ? undefined : (soundMs(absentWallMs) ?? MAX_WALL_MS),
   };
 }
 
@@ -187,9 +191,9 @@ function odd(what: string, value: unknown): WaymarkError {
   );
 }
 
-/** A time as far as one may be computed with. */
-function boundedMs(wallMs: unknown): number {
-  return typeof wallMs === "number" && Number.isFinite(wallMs) ? Math.max(0, Math.min(wallMs, MAX_WALL_MS)) : 0;
+/** A time that may be computed with. */
+function soundMs(wallMs: unknown): number | undefined {
+  return typeof wallMs === "number" && wallMs > 0 && wallMs <= MAX_WALL_MS ? wallMs : undefined;
 }
 
 function jsonBytes(value: object): Uint8Array {

@@ -38,6 +38,9 @@ export interface JournalBatch {
   readonly floor: number;
 }
 
+/** From where numbers are given out. */
+export type SeqNumbers = Pick<JournalBatch, "lastSeq" | "floor">;
+
 /** Version of what is on disk, rows and tables; a file with a higher one is refused. */
 export const FORMAT_VERSION = 1;
 

@@ -1,6 +1,6 @@
 /** The messages between the journal's two threads. */
 import type { FileProblem } from "./database-format.ts";
-import type { JournalLease } from "./journal-format.ts";
+import type { JournalLease, SeqNumbers } from "./journal-format.ts";
 
 export interface OpenRequest {
   readonly directory: string;
@@ -25,7 +25,7 @@ export type ToWorker =
   /** Make this batch durable; the answer is `written` or `failed`. */
   | { readonly kind: "write"; readonly batch: ArrayBuffer }
   /** The rows are another generation's from now on; the answer is `written` or `failed`. */
-  | { readonly kind: "renew"; readonly generation: number }
+  | { readonly kind: "renew"; readonly generation: number; readonly numbers: SeqNumbers | undefined }
   | { readonly kind: "close" };
 
 export interface NumberedLease extends JournalLease {

@@ -2,6 +2,7 @@
 import { parentPort } from "node:worker_threads";
 import { FileRefused, lockDatabase, messageOf, refusedBy } from "./database-file.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./journal-file.io.ts";
+import type { SeqNumbers } from "./journal-format.ts";
 import type { FileState, FromWorker, JournalMeta, OpenRequest, ToWorker } from "./journal-thread.ts";
 import { JournalIndex, JournalWriter } from "./journal-writer.io.ts";
 
@@ -85,11 +86,11 @@ class JournalThread {
     return this.#change((writer) => writer.write(batch));
   }
 
-  renew(generation: number): FromWorker {
+  renew(generation: number, numbers: SeqNumbers | undefined): FromWorker {
     return this.#change((writer) => {
       if (this.#meta === undefined) return;
-      const meta = { ...this.#meta, generation };
-      writer.boot(meta);
+      const meta = { ...this.#meta, generation, ...numbers };
+      writer.boot(meta, numbers);
       this.#meta = meta;
     });
   }
@@ -176,7 +177,7 @@ function serve(message: ToWorker): void {
       thread?.afterWrite();
       return;
     case "renew":
-      if (thread !== undefined) answer(thread.renew(message.generation));
+      if (thread !== undefined) answer(thread.renew(message.generation, message.numbers));
       thread?.afterWrite();
       return;
     case "close":

@@ -4,7 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "./clean-stop.io.ts";
 import { journalPath, STARTS_SCHEMA } from "./journal-file.io.ts";
-import type { JournalLease } from "./journal-format.ts";
+import type { JournalLease, SeqNumbers } from "./journal-format.ts";
 import { batchMarks, MAX_LEASE, NO_LEASE, type Row, rowLease, sealRow, visitBatch } from "./journal-format.ts";
 import type { JournalMeta, NumberedLease } from "./journal-thread.ts";
 import { hashBytes, KeyTable } from "./key-table.ts";
@@ -58,6 +58,8 @@ function prepareAll(db: DatabaseSync) {
     isLease: db.prepare("SELECT 1 FROM leases WHERE lease = ? AND lease_id = ?"),
     isNumber: db.prepare("SELECT 1 FROM leases WHERE lease = ?"),
     marks: db.prepare("UPDATE meta SET last_seq = max(last_seq, ?), floor = max(floor, ?)"),
+    settle: db.prepare("UPDATE meta SET last_seq = ?, floor = ?"),
+    highest: db.prepare("SELECT max(seq) AS seq FROM records"),
     boot: db.prepare("UPDATE meta SET node_id = ?, generation = ?, boots = ?"),
     heal: db.prepare("UPDATE meta SET heals = heals + 1"),
   };
@@ -71,6 +73,8 @@ export class JournalWriter {
   readonly #sql: ReturnType<typeof prepareAll>;
   /** Parts of a refused batch may still lie in the log, where only a later commit or a reset removes them. */
   #isLogSuspect = false;
+  /** No row has a number above those that are given out now. */
+  #isSettled = true;
   /** Below it all numbers of leases were given; used when there is none above. */
   #nextFree = NO_LEASE + 1;
 
@@ -136,9 +140,19 @@ export class JournalWriter {
     unsealCleanStop(this.#path);
   }
 
-  /** Who writes from now on. */
-  boot(meta: JournalMeta): void {
-    this.#transaction(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
+  /** Who writes from now on, and, where those on disk are none that anybody goes on from, from which numbers. */
+  boot(meta: JournalMeta, numbers: SeqNumbers | undefined): void {
+    this.#transaction(() => {
+      this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots);
+      if (numbers !== undefined) this.#settle(numbers);
+    });
+  }
+
+  /** Rows above are written again under new numbers by a batch to come: until then they are among those given out. */
+  #settle({ lastSeq, floor }: SeqNumbers): void {
+    const above = Number(this.#sql.highest.get()?.["seq"] ?? 0);
+    this.#sql.settle.run(Math.max(lastSeq, above), floor);
+    this.#isSettled = above <= lastSeq;
   }
 
   /** Applies an encoded batch in one transaction: when this returns, it is on disk. Rows in `buffer` are completed in place. */
@@ -151,7 +165,8 @@ export class JournalWriter {
     try {
       this.#transaction(() => {
         visitBatch(buffer, this.#visitor());
-        this.#sql.marks.run(marks.lastSeq, marks.floor);
+        if (this.#isSettled) this.#sql.marks.run(marks.lastSeq, marks.floor);
+        else this.#settle(marks);
       });
     } catch (error) {
       index.keys.rollback();

@@ -4,7 +4,7 @@ import type { Worker } from "node:worker_threads";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import { damageText, type FileProblem } from "./database-format.ts";
 import type { Journal, JournalStats, Restored } from "./journal.ts";
-import type { JournalBatch, JournalPut } from "./journal-format.ts";
+import type { JournalBatch, JournalPut, SeqNumbers } from "./journal-format.ts";
 import { decodeRows, encodeBatch, FORMAT_VERSION } from "./journal-format.ts";
 import type { FileState, FromWorker, NumberedLease, OpenRequest, ToWorker } from "./journal-thread.ts";
 import { startThread } from "./thread.io.ts";
@@ -136,10 +136,10 @@ class DiskJournal implements Journal {
     return this.#ask({ kind: "write", batch: encoded }, { rows: batch.puts.length, bytes: encoded.byteLength }, [encoded]);
   }
 
-  renewGeneration(generation: number): Promise<void> {
+  renewGeneration(generation: number, numbers?: SeqNumbers): Promise<void> {
     const refused = this.#refusal();
     if (refused !== undefined) return Promise.reject(refused);
-    return this.#ask({ kind: "renew", generation }, { rows: 0, bytes: 0 });
+    return this.#ask({ kind: "renew", generation, numbers }, { rows: 0, bytes: 0 });
   }
 
   #refusal(): WaymarkError | undefined {

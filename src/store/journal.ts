@@ -3,7 +3,7 @@
  * (semantics.md, Durability and Restart). `journal.io.ts` keeps it on disk or, for `--ephemeral`, nowhere.
  */
 
-import type { JournalBatch, JournalLease, JournalPut } from "./journal-format.ts";
+import type { JournalBatch, JournalLease, JournalPut, SeqNumbers } from "./journal-format.ts";
 
 /** What a directory knew when it was opened. */
 export interface Restored {
@@ -71,9 +71,10 @@ export interface Journal extends AsyncDisposable {
   write(batch: JournalBatch): Promise<void>;
   /**
    * Resolves when the rows are, durably, those of another generation; to be called after `replay`. Rejects with
-   * `store_unavailable` when the disk refuses, and then the generation is the one before.
+   * `store_unavailable` when the disk refuses, and then the generation is the one before. `numbers` replace what the file has: the
+   * ones a node goes on from where those on disk are beyond all that others take.
    */
-  renewGeneration(generation: number): Promise<void>;
+  renewGeneration(generation: number, numbers?: SeqNumbers): Promise<void>;
   stats(): JournalStats;
   /** Answers what was handed over, then closes. Idempotent. */
   close(): Promise<void>;

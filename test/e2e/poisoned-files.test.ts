@@ -6,7 +6,7 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { KIND } from "../../src/fabric/snapshot-codec.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
-import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { poisonJournal, poisonRow, poisonSnapshot, saying } from "../fakes/poison.ts";
 import { until } from "../fakes/until.ts";
 
@@ -28,6 +28,12 @@ async function names(door: GrpcDoor): Promise<readonly string[]> {
   expect(`${code} ${message}`).toBe("OK ");
   const found = ((response["items"] ?? []) as JsonObject[]).map((item) => textOf((item["key"] as JsonObject)["name"]));
   return found.toSorted();
+}
+
+async function generationOf(node: NodeProcess): Promise<string> {
+  const { stdout } = await node.run(["mesh", "peers", "list", "-o", "json"]);
+  const [, generation = `none in ${stdout}`] = /"generation":\s*"?(\d+)/.exec(stdout.slice(stdout.indexOf('"a"'))) ?? [];
+  return generation;
 }
 
 /** Waits until a node shows exactly these. */
@@ -72,6 +78,17 @@ const TAKEN: readonly { readonly what: string; readonly poison: (directory: stri
       );
     },
   },
+  {
+    what: "times that are none",
+    poison: (directory) => {
+      poisonSnapshot(directory, saying(KIND.HEADER, { savedWallMs: "soon" }));
+      poisonSnapshot(directory, saying(KIND.ORIGIN, { life: "orphaned", absentWallMs: -1 }));
+    },
+  },
+  {
+    what: "a floor above all numbers that were given out",
+    poison: (directory) => poisonJournal(directory, "UPDATE meta SET floor = last_seq + 1000"),
+  },
   { what: "the last number there is", poison: (directory) => poisonJournal(directory, "UPDATE meta SET last_seq = ?", 2n ** 52n) },
   {
     what: "an origin whose name is a number",
@@ -92,6 +109,7 @@ test.each(TAKEN)("with $what a node starts: a write, a removal, the end of a lea
   const directory = copy(row.what);
   row.poison(directory);
   const theirs = row.isBare === true ? [] : ["theirs"];
+  let generation = "";
   {
     await using node = await start(directory, "a");
     using door = new GrpcDoor(node.grpc);
@@ -101,10 +119,13 @@ test.each(TAKEN)("with $what a node starts: a write, a removal, the end of a lea
     const { code, message } = await door.ask("unregister", { keys: [keyOf("kept")] });
     expect(`${code} ${message}`).toBe("OK ");
     await shown(door, "again", "leased", ...theirs);
+    generation = await generationOf(node);
     await node.stop("SIGKILL");
   }
   await using node = await start(directory, "a");
   using door = new GrpcDoor(node.grpc);
+  // What was beyond all numbers is put right once: a generation at each start would be one more origin for everybody.
+  expect(await generationOf(node)).toBe(generation);
   await shown(door, "again", "leased", ...theirs);
   await using neighbour = await start(`${directory}-n`, "n", "--join", node.listeners["fabric"] ?? "");
   using neighbourDoor = new GrpcDoor(neighbour.grpc);
