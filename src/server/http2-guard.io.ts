@@ -128,12 +128,22 @@ export class Http2Guard {
       lastingOpened: () => room?.add(1),
       lastingClosed: () => room?.add(-1),
     };
-    const watched: Watched = { session, connection, sample };
+    let [seenStreams, unseenStreams, lookedBytes] = [0, 0, 0];
+    const look = () => {
+      if (socket.bytesRead === lookedBytes) return;
+      lookedBytes = socket.bytesRead;
+      // Clients number their streams 1, 3, 5: those that nobody here saw were refused by Node, for headers too many or too long.
+      const unseen = Math.max(unseenStreams, ((session.state.lastProcStreamID ?? 0) + 1) / 2 - seenStreams);
+      meter.refusalCount += unseen - unseenStreams;
+      unseenStreams = unseen;
+    };
+    const watched: Watched = { session, connection, sample, look };
     // The next to be looked at: who floods from the start is cut soon.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<Watched>();
     slice.add(watched);
     this.#connections.set(session, connection);
     session.on("stream", (_stream, _headers, _flags, fields: readonly string[]) => {
+      seenStreams += 1;
       if (meter.headers(fields) && !session.destroyed) this.#cut(watched, meter.check(sample()));
     });
     session.on("ping", () => this.#cut(watched, meter.ping()));
@@ -159,7 +169,9 @@ export class Http2Guard {
   #checkNext(): void {
     this.#turn += 1;
     for (const watched of this.#slices[this.#turn % SLICES] ?? []) {
-      if (!watched.session.destroyed) this.#cut(watched, watched.connection.meter.check(watched.sample()));
+      if (watched.session.destroyed) continue;
+      watched.look();
+      this.#cut(watched, watched.connection.meter.check(watched.sample()));
     }
   }
 
@@ -174,6 +186,8 @@ export class Http2Guard {
 interface Watched {
   readonly session: ServerHttp2Session;
   readonly connection: Connection;
+  /** Counts streams that were refused before anybody here saw them. */
+  readonly look: () => void;
   readonly sample: () => { readonly monoMs: number; readonly bytesRead: number; readonly bytesWritten: number };
 }
 

@@ -75,7 +75,7 @@ const ping = frame(TYPE.PING, { payload: Buffer.alloc(8) });
  * Calls whose few bytes of headers refer to one long field again and again (an HPACK bomb), as many at a time as the server
  * takes: an attacker that knows its bounds.
  */
-function headerBomb(references: number, options: { readonly isAcknowledging: boolean }): Attack {
+function headerBomb(references: number, options: { readonly isAcknowledging: boolean; readonly beside?: Uint8Array }): Attack {
   const headersOf = (stream: number, ...blocks: readonly Buffer[]) =>
     frame(TYPE.HEADERS, { flags: FLAG.END_HEADERS | FLAG.END_STREAM, stream, payload: Buffer.concat(blocks) });
   const bomb = Buffer.concat([callHeaders(QUERY), hpackRepeated(references)]);
@@ -86,9 +86,9 @@ function headerBomb(references: number, options: { readonly isAcknowledging: boo
     run: async (connection) => {
       connection.greet();
       await connection.heard(50);
-      connection.send(...opening);
+      connection.send(...opening, options.beside ?? Buffer.alloc(0));
       const end = performance.now() + ATTACK_MS;
-      for (let stream = 3; !connection.isClosed && performance.now() < end; stream += 2 * BOMBS_AT_ONCE) {
+      for (let stream = 5; !connection.isClosed && performance.now() < end; stream += 2 * BOMBS_AT_ONCE) {
         connection.send(...Array.from({ length: BOMBS_AT_ONCE }, (_, index) => headersOf(stream + 2 * index, bomb)));
         await connection.heard(20);
       }
@@ -118,6 +118,7 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
   "headers that refer to a long field": headerBomb(55, { isAcknowledging: true }),
   "headers that refer to a long field, no SETTINGS acknowledged": headerBomb(55, { isAcknowledging: false }),
   "headers that refer to a long field 1,000 times": headerBomb(1_000, { isAcknowledging: false }),
+  "headers that are refused, beside an open stream": headerBomb(55, { isAcknowledging: true, beside: open(3) }),
   "calls whose answers have no window": streams((id) => call(id), { window: 0 }),
   "calls whose answers are not read": streams((id) => call(id), { isReading: false }),
   "headers byte by byte": trickle(open(1), { opening: Buffer.concat([PREFACE, settings()]), pauseMs: 100 }),
