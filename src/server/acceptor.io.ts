@@ -152,9 +152,10 @@ class Handshakes {
   }
 
   #tell(address: string): void {
-    // Whoever gave up while this process stood still was not refused.
-    if (!isJustAwake()) this.#onFailed(this.#lastFault ?? GIVEN_UP, address);
+    const fault = this.#lastFault;
     this.#lastFault = undefined;
+    // Whoever gave up while this process stood still was not refused.
+    if (fault !== undefined || !isJustAwake()) this.#onFailed(fault ?? GIVEN_UP, address);
   }
 
   /** Whether it was open. */
