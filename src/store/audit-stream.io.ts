@@ -7,13 +7,13 @@ const MAX_WAITING_LENGTH = 16 << 20;
 // Never waits for a reader: a named pipe that nobody reads is a failure like any other.
 const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
 
-/** One file, written in order and opened at once. Nothing here throws or waits. */
+/** One file, written in order. Nothing here throws or waits. */
 export class AuditStream {
   readonly #path: string;
   #waiting: string[] = [];
   #waitingLength = 0;
   #handle: FileHandle | undefined;
-  #mustReopen = true;
+  #mustReopen = false;
   /** A failed write may have left part of a line: the next begins on a line of its own. */
   #isLineOpen = false;
   #writing: Promise<void> | undefined;
@@ -22,7 +22,6 @@ export class AuditStream {
 
   constructor(path: string) {
     this.#path = path;
-    this.#start();
   }
 
   /** Why the file took nothing last time, in the system's words; empty when it took it. */
@@ -52,7 +51,7 @@ export class AuditStream {
     this.#start();
   }
 
-  /** Closes the file and opens its path again before the next line: the old one was moved away. */
+  /** Opens the path before the next line, or again when the file was moved away: whether it can be had is known soon after. */
   reopen(): void {
     this.#mustReopen = true;
     this.#start();

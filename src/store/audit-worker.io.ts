@@ -37,6 +37,7 @@ function serve(request: AuditRequest): Served<AuditAnswer> {
     case "open":
       file = new AuditFile(request.options);
       if (request.file !== undefined) stream = new AuditStream(request.file);
+      stream?.reopen();
       prune();
       pruning = setInterval(prune, PRUNE_EVERY_MS).unref();
       return { answer: { kind: "opened", state: state(), isTailWhole: file.isTailWhole(), hasLostLog: file.hasLostLog } };
