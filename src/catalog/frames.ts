@@ -103,7 +103,7 @@ function encodeFor(replica: Replica, cell: Cell, link: Link): Uint8Array | undef
   if (!mayHold(cell.reach, link.relation)) return undefined;
   const key = keyParts(cell.key);
   // Never back into its origin's cluster by way of another: that cluster's own nodes would believe they had everything. A
-  // tombstone may be of another cluster's key: whoever registered it may take it out anywhere.
+  // tombstone may be of another cluster's key, from nodes that let it be taken out anywhere: it ends nothing.
   const home = cell.origin.clusterId === "" ? key.clusterId : cell.origin.clusterId;
   if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;
   if (cell.body !== BODY.ENTRY) return encodeRecord(cell, { body: cell.body, key }, unknownOf(cell));

@@ -53,6 +53,8 @@ export interface OriginRef {
   readonly nodeId: string;
   readonly generation: number;
   readonly life: OriginLife;
+  /** Where it is at home; empty or absent while unknown. */
+  readonly clusterId?: string;
   /** What it wrote up to here stays hidden (`marks.ts`); absent or 0: nothing. */
   readonly markedSeq?: number;
 }
@@ -97,7 +99,8 @@ export function viewHealth(record: Pick<CatalogRecord, "health"> & { readonly or
   return record.origin.life === "live" ? record.health : HEALTH.ORPHANED;
 }
 
-const SEPARATOR = "\0";
+/** Between the parts of a key text; no part has it. */
+export const SEPARATOR = "\0";
 
 export function keyText(key: EntryKey): KeyText {
   // The only cast to KeyText: the parts were parsed in names.ts and cannot contain the separator. `join` makes one flat

@@ -20,7 +20,7 @@ import type { ReplicaOptions } from "./replica-options.ts";
 import { SCOPE, widest } from "./scope.ts";
 import type { Slab } from "./slab.ts";
 import { type Ended, type OwnPut, Staging } from "./staging.ts";
-import { compareForView, endsBeforeHlc, isNarrowing, isShown, reachOf, winnerOf } from "./view.ts";
+import { compareForView, endsBeforeHlc, isNarrowing, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
 
 export class Replica {
   readonly lookup: Lookup;
@@ -156,7 +156,8 @@ export class Replica {
     const before = this.own(of.key);
     const seq = this.#staging.nextSeq();
     let reach = widest(before?.reach ?? SCOPE.UNSET, of.reach);
-    if (body === BODY.UNREGISTERED) for (const record of this.records(of.key)) reach = widest(reach, record.reach);
+    if (body === BODY.UNREGISTERED)
+      for (const record of this.records(of.key)) if (isOfKeysCluster(record)) reach = widest(reach, record.reach);
     const { key, namespace, name, kind, scope, health, traits, principal } = of;
     const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : carriedHlc(before);
     const numbers = { seq, hlc, firstSeq: before?.firstSeq ?? seq, filterSeq: seq, unregisteredHlc };

@@ -1,5 +1,5 @@
 /** Several origins' records of one key → what people see of it (semantics.md, Several origins for one key). */
-import { BODY, type CatalogRecord } from "./record.ts";
+import { BODY, type CatalogRecord, SEPARATOR } from "./record.ts";
 import { SCOPE, type Scope, widest } from "./scope.ts";
 
 /** Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher origin id. */
@@ -12,11 +12,21 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 /**
  * Records of the key with an older stamp than this stay hidden, whatever their origin: the stamp of an `unregistered`
  * tombstone, or of the one that this record of its origin replaced. 0: none. What no other node is told ends nothing of theirs:
- * they could not stamp above it, and this node would go on hiding what all of them show.
+ * they could not stamp above it, and this node would go on hiding what all of them show. Nor does what another cluster than the key's says.
  */
-export function endsBeforeHlc(record: Pick<CatalogRecord, "body" | "hlc" | "reach" | "unregisteredHlc">): number {
+export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "body" | "hlc" | "reach" | "unregisteredHlc">): number {
   if (record.reach === SCOPE.LOCAL) return 0;
-  return record.body === BODY.UNREGISTERED ? record.hlc : (record.unregisteredHlc ?? 0);
+  const endedHlc = record.body === BODY.UNREGISTERED ? record.hlc : (record.unregisteredHlc ?? 0);
+  return endedHlc > 0 && isOfKeysCluster(record) ? endedHlc : 0;
+}
+
+/**
+ * Whether the record's origin is of the cluster that its key names, and so may end anything under it: no other cluster has entries there. A
+ * function of key and origin alone, so that all nodes say the same. Of an origin whose cluster nobody told it is taken to be so.
+ */
+export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "origin">): boolean {
+  const { clusterId = "" } = origin;
+  return clusterId === "" || key.endsWith(`${SEPARATOR}${clusterId}`);
 }
 
 /**

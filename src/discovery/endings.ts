@@ -3,7 +3,7 @@ import type { Cell } from "../catalog/cell.ts";
 import type { Leases } from "../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
-import { endsBeforeHlc, isMarked } from "../catalog/view.ts";
+import { endsBeforeHlc, isMarked, isOfKeysCluster } from "../catalog/view.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Answers } from "./answers.ts";
@@ -230,6 +230,7 @@ const HAND_OVER_STEPS = 1024;
  * A write's stamp must be above this: the newest one held of a key that shows or ends anything of others, staged ones included, and what
  * may be handed over of it; 0 where there is none. That of an `expired` tombstone does not count: it ends its own origin's record whatever
  * its stamp, and one of a clock that is ahead would else draw every later write of the key after it, past the order in which they were made.
+ * Nor does what another cluster says of the key.
  */
 export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {
   let newest = saidHlc(replica.own(key));
@@ -242,6 +243,6 @@ function nothing(): boolean {
 }
 
 function saidHlc(record: Cell | undefined): number {
-  if (record === undefined) return 0;
+  if (record === undefined || !isOfKeysCluster(record)) return 0;
   return record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc;
 }

@@ -1,7 +1,7 @@
 /** Who may write what: the policy's owners, those who may see, and the principal an entry belongs to. */
 import type { Draft } from "../catalog/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
-import { type CatalogRecord, KIND } from "../catalog/record.ts";
+import { type CatalogRecord, KIND, keyParts } from "../catalog/record.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
 import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
@@ -62,6 +62,15 @@ export function checkOwner(caller: Caller, record: CatalogRecord, field: string)
   throw new WaymarkError("discovery_access_denied", `${field}: is registered by another principal`, {
     metadata: { namespace: record.namespace },
   });
+}
+
+/** As `checkOwner`, for who takes a record out; also throws where it is of another cluster: whatever is said of it here ends nothing. */
+export function checkEnding({ source }: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
+  checkOwner(caller, record, field);
+  const home = keyParts(record.key).clusterId;
+  if (home === source.clusterId) return;
+  const why = `${field}: is registered in cluster ${home}, whose nodes alone can take it out; this one is of ${source.clusterId}`;
+  throw new WaymarkError("discovery_access_denied", why, { metadata: { namespace: record.namespace } });
 }
 
 export function isAdmin(caller: Caller): boolean {

@@ -20,7 +20,7 @@ import { type Batch, type BatchLease, putOf } from "./batch.ts";
 import { Endings } from "./endings.ts";
 import { HandOver } from "./hand-over.ts";
 import { Loads, type Renewed, type Report } from "./loads.ts";
-import { checkOwner, checkPublishing, isAdmin, type Publishing, presentFor, unknownLease } from "./may-write.ts";
+import { checkEnding, checkOwner, checkPublishing, isAdmin, type Publishing, presentFor, unknownLease } from "./may-write.ts";
 import { Puts } from "./puts.ts";
 import { currentRecord, endableRecord, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
@@ -167,13 +167,13 @@ export class Registrar {
     return this.#whole(() => this.endings.lease(leaseId, BODY.UNREGISTERED, time));
   }
 
-  /** Removes keys wherever they were registered. Returns how many were there; refused as a whole when one is another's. */
+  /** Removes keys at whichever node of this cluster they were registered. Returns how many were there; refused as a whole when one is another's. */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
     const found = new Map<KeyText, CatalogRecord>();
     for (const key of keys) {
       const record = presentFor(this.#options, caller, endableRecord(this.#replica, key));
       if (record === undefined) continue;
-      checkOwner(caller, record, `keys[${keys.indexOf(key)}]`);
+      checkEnding(this.#options, caller, record, `keys[${keys.indexOf(key)}]`);
       found.set(key, record);
     }
     this.#whole(() => {

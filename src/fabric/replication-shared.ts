@@ -308,6 +308,8 @@ export class ReplicationShared {
     if (origin.clusterId === clusterId && origin.region === region) return;
     origin.clusterId = clusterId;
     origin.region = region;
+    // What they end is decided by where their origin is at home.
+    for (const cell of origin.log.list()) this.replica.touch(cell);
     this.noteOrigin(origin);
     this.heldChanged(origin);
   }

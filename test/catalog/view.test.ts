@@ -1,18 +1,23 @@
 import { expect, test } from "vitest";
-import { BODY, type CatalogRecord, type OriginLife } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, KIND, keyText, type OriginLife } from "../../src/catalog/record.ts";
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { compareForView, winnerOf } from "../../src/catalog/view.ts";
 
-type Said = Pick<CatalogRecord, "hlc" | "body" | "reach"> & { readonly origin: { readonly id: string; readonly life: OriginLife } };
+type Said = Pick<CatalogRecord, "key" | "hlc" | "body" | "reach" | "unregisteredHlc"> & {
+  readonly origin: { readonly id: string; readonly life: OriginLife; readonly clusterId: string };
+};
+
+const KEY = keyText({ kind: KIND.SERVICE, namespace: "svc", name: "web", instanceId: "1", clusterId: "c1" });
 
 function said(
   id: string,
   hlc: number,
   body: Said["body"],
-  { life = "live", reach = SCOPE.ZONE }: { readonly life?: OriginLife; readonly reach?: Scope } = {},
+  more: { readonly life?: OriginLife; readonly reach?: Scope; readonly clusterId?: string; readonly unregisteredHlc?: number } = {},
 ): CatalogRecord {
+  const { life = "live", reach = SCOPE.ZONE, clusterId = "c1", unregisteredHlc } = more;
   // Only these fields decide a view; the rest of a record is of no use here.
-  return { hlc, body, reach, origin: { id, life } } satisfies Said as unknown as CatalogRecord;
+  return { key: KEY, hlc, body, reach, unregisteredHlc, origin: { id, life, clusterId } } satisfies Said as unknown as CatalogRecord;
 }
 
 function winner(...records: readonly CatalogRecord[]): string | undefined {
@@ -34,6 +39,30 @@ test.each([
     name: "one that no other node is told of ends nothing of theirs",
     records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED, { reach: SCOPE.LOCAL })],
     want: "a",
+  },
+  {
+    name: "one of another cluster than the key's ends nothing, however far it reaches",
+    records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED, { reach: SCOPE.GLOBAL, clusterId: "c2" })],
+    want: "a",
+  },
+  {
+    name: "nor one of a cluster whose name the key's ends with",
+    records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED, { clusterId: "1" })],
+    want: "a",
+  },
+  {
+    name: "nor what another cluster says that it narrowed, or unregistered before",
+    records: [
+      said("a", 1, BODY.ENTRY),
+      said("b", 2, BODY.EXPIRED, { clusterId: "c2", unregisteredHlc: 2 }),
+      said("c", 3, BODY.EXPIRED, { clusterId: "c2", unregisteredHlc: 2 }),
+    ],
+    want: "a",
+  },
+  {
+    name: "what nobody has said the cluster of counts as of the key's",
+    records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED, { clusterId: "" })],
+    want: undefined,
   },
   { name: "a hidden origin is passed over", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, { life: "hidden" })], want: "a" },
   { name: "an orphaned one is not", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, { life: "orphaned" })], want: "b" },

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
+import { newestHlc } from "../../src/discovery/endings.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 function node(nodeId: string, clusterId = "c1", region = "r1"): ReplicatingNode {
@@ -152,16 +153,21 @@ test("P1: a border link carries REGION records of its own cluster and of third o
   expect([...c.links].every((link) => link.isCaughtUp)).toBe(true);
 });
 
-test("a key of another cluster that is taken out here is gone there too: a tombstone goes by who wrote it", () => {
+test("a key of another cluster that is said to be taken out here ends nothing, there or here, and draws no later stamp after it", () => {
   const [a, b] = [node("a", "c1"), node("b", "c2")];
   const wire = new Wire(a, b, 0);
   const key = a.put("x", 0, { scope: SCOPE.REGION });
   run([wire], 0, 500);
   expect(b.shown().length).toBe(1);
   b.end(key, BODY.UNREGISTERED, 500);
+  const drawnHlc = newestHlc(a.replica, key);
   run([wire], 500, 500);
-  expect(a.shown()).toEqual([]);
-  expect(a.outputs.filter(({ kind }) => kind === "superseded")).toEqual([{ kind: "superseded", keys: [key] }]);
+  expect(b.replica.records(key).map(({ body }) => body)).toEqual([BODY.UNREGISTERED, BODY.ENTRY]);
+  // It is held, so that both know all that the other wrote.
+  expect(a.replica.records(key).length).toBe(2);
+  for (const each of [a, b]) expect(each.shown().length).toBe(1);
+  expect(a.outputs.filter(({ kind }) => kind === "superseded")).toEqual([]);
+  expect(newestHlc(a.replica, key)).toBe(drawnHlc);
 });
 
 test("origins take turns: a large one does not hold up a small one", () => {

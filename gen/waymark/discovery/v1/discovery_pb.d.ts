@@ -288,7 +288,7 @@ export declare type UnregisterRequest = Message<"waymark.discovery.v1.Unregister
   leaseId: string;
 
   /**
-   * Removes these entries, wherever they were registered; at most 1000.
+   * Removes these entries, at whichever node of this cluster they were registered; at most 1000.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 2;
    */

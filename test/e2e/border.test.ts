@@ -1,0 +1,93 @@
+/** What a node of another cluster may not do to ours, though it is let in: real nodes, and one that lies on its link. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { afterAll, expect, test } from "vitest";
+import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { NO_TRAITS } from "../../src/catalog/traits.ts";
+import type { FabricTransport } from "../../src/fabric/transport.io.ts";
+import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
+import { helloOf } from "../fakes/fabric-values.ts";
+import { GrpcDoor, textOf } from "../fakes/node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { framesOf, ReplicatingNode } from "../fakes/replication.ts";
+import { until } from "../fakes/until.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-border-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+const CONFIG = join(HOME, "node.json");
+writeFileSync(CONFIG, JSON.stringify({ fabric: { trust: "explicit", clusters: ["c1", "c2", "c3"] } }));
+const LINK = 2;
+
+type Liar = FakeMachine & { readonly transport: FabricTransport };
+const SCOPES = ["LOCAL", "ZONE", "REGION"] as const;
+
+function start(nodeId: string, clusterId: string, peers: readonly NodeProcess[] = []): Promise<NodeProcess> {
+  const joins = peers.flatMap((peer) => ["--join", peer.listeners["fabric"] ?? ""]);
+  return startNodeProcess(["--ephemeral", "--config", CONFIG, "--node-id", nodeId, "--cluster-id", clusterId, "--region", "eu", ...joins]);
+}
+
+async function seenAt(door: GrpcDoor): Promise<readonly string[]> {
+  const { response } = await door.ask("catalogQuery", { namespace: "svc" });
+  return ((response["items"] ?? []) as JsonObject[]).map((item) => textOf((item["key"] as JsonObject)["name"])).toSorted();
+}
+
+function shows(door: GrpcDoor, names: readonly string[]): Promise<void> {
+  return until(`${names.join()} are shown`, async () => {
+    const seen = await seenAt(door);
+    return seen.join() === names.toSorted().join() ? [] : [seen.join()];
+  });
+}
+
+async function register(door: GrpcDoor, name: string, scope: string): Promise<void> {
+  const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name, instanceId: "1" }, scope: `SCOPE_${scope}` };
+  expect((await door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+}
+
+/** A node of cluster c2, with a link to that one and what it says of itself. */
+async function foreigner(to: NodeProcess): Promise<{ readonly machine: Liar; readonly mind: ReplicatingNode; readonly say: () => void }> {
+  const machine = await openTestTransport();
+  const mind = new ReplicatingNode({
+    nodeId: "evil",
+    clusterId: "c2",
+    region: "eu",
+    generation: Date.now(),
+    skewMs: Date.now() - 1_700_000_000_000,
+  });
+  const from = { nodeId: "evil", generation: mind.replica.self.generation };
+  machine.greeting = { kind: "hello", hello: helloOf("evil", { address: machine.transport.address, clusterId: "c2", ...from }) };
+  machine.answer = () => ({ kind: "probe", from: { ...from, clusterId: "c2", region: "eu" }, updates: [] });
+  machine.transport.openLink(LINK, to.listeners["fabric"] ?? "");
+  await until("linked", () => (machine.links.get(LINK)?.frames.length ?? 0) > 0);
+  return { machine, mind, say: () => machine.say(LINK, framesOf(mind, 0)) };
+}
+
+test("entries of ours stand whatever a node of another cluster unregisters: LOCAL, ZONE and REGION; its clients are told so", async () => {
+  await using a = await start("a", "c1");
+  await using b = await start("b", "c1", [a]);
+  using atA = new GrpcDoor(a.grpc);
+  using atB = new GrpcDoor(b.grpc);
+  for (const scope of SCOPES) await register(atA, scope.toLowerCase(), scope);
+  await shows(atB, ["region", "zone"]);
+  const { machine, mind, say } = await foreigner(a);
+  for (const scope of SCOPES) {
+    const key = keyText({ kind: KIND.SERVICE, namespace: "svc", name: scope.toLowerCase(), instanceId: "1", clusterId: "c1" });
+    const said = { key, namespace: "svc", name: scope.toLowerCase(), kind: KIND.SERVICE, scope: SCOPE.REGION, reach: SCOPE.REGION };
+    const ended = { ...said, health: HEALTH.HEALTHY, traits: NO_TRAITS, principal: "" };
+    mind.replica.stageTombstone(ended, BODY.UNREGISTERED, mind.hlc.stamp(Date.now() + 30_000));
+  }
+  mind.put("theirs", 0, { scope: SCOPE.REGION });
+  say();
+  await shows(atB, ["region", "theirs", "zone"]);
+  await shows(atA, ["local", "region", "theirs", "zone"]);
+  await machine.transport.stop(200);
+  await using c = await start("c", "c2", [a, b]);
+  using atC = new GrpcDoor(c.grpc);
+  await until("c has it", async () => ((await seenAt(atC)).includes("region") ? [] : ["not yet"]));
+  const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name: "region", instanceId: "1", clusterId: "c1" };
+  expect((await atC.ask("unregister", { keys: [key] })).code).toBe("PERMISSION_DENIED");
+  expect((await atB.ask("unregister", { keys: [key] })).code).toBe("OK");
+  await until("it is gone", async () => ((await seenAt(atC)).includes("region") ? ["still there"] : []));
+});
