@@ -1,6 +1,6 @@
 /** Real nodes of which one is killed and stays away for longer than `origin_forget`, the shortest there is (semantics.md, Orphans). */
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { expect, test } from "vitest";
+import { type ExpectStatic, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { ClusterHome } from "../fakes/cluster-home.ts";
 import { type NodeProcess, withClient } from "../fakes/node-process.ts";
@@ -28,6 +28,8 @@ function names(node: NodeProcess): Promise<readonly string[]> {
 }
 
 interface Away {
+  /** Of the test itself: two of them run beside each other. */
+  readonly expect: ExpectStatic;
   readonly meanwhile: (nodes: readonly [NodeProcess, NodeProcess]) => Promise<void>;
   /** What is there everywhere at the end, and how many of its static entries the one that was away says to have ended. */
   readonly left: readonly string[];
@@ -35,7 +37,7 @@ interface Away {
 }
 
 /** Three nodes; the last one is killed, and some of its entries are taken out while it is away and then forgotten. */
-async function away({ meanwhile, left, endedCount }: Away): Promise<void> {
+async function away({ expect, meanwhile, left, endedCount }: Away): Promise<void> {
   const catalog = { tombstone_ttl: "1s", min_tombstones: MIN_TOMBSTONES };
   using home = new ClusterHome({ fabric: { origin_forget: "1m", orphan_grace: "5s", snapshot_interval: "2s" }, catalog });
   await using a = await home.start("a");
@@ -64,7 +66,9 @@ async function away({ meanwhile, left, endedCount }: Away): Promise<void> {
   }
 }
 
-test.concurrent("what was unregistered while its node was away for longer than origin_forget stays gone, the rest is back", async () => {
+test.concurrent("what was unregistered while its node was away for longer than origin_forget stays gone, the rest is back", async ({
+  expect,
+}) => {
   const meanwhile = async ([, b]: readonly [NodeProcess, NodeProcess]) => {
     // Half a minute after everybody is together old tombstones go by age: those of leases that ran out, too.
     const entries = Array.from({ length: 5 }, (_, i) => ({ key: key("brief", i), targets: [{ host: "10.0.0.1", port: 80 }] }));
@@ -72,10 +76,10 @@ test.concurrent("what was unregistered while its node was away for longer than o
     await expect.poll(() => tombstones(b)).toBeGreaterThanOrEqual(5);
     await expect.poll(() => tombstones(b), WAIT).toBeLessThanOrEqual(3);
   };
-  await away({ meanwhile, left: ["late", "there"], endedCount: 3 });
+  await away({ expect, meanwhile, left: ["late", "there"], endedCount: 3 });
 });
 
-test.concurrent("where tombstones for it had no room, a mark keeps it all hidden, and its node reports the rest", async () => {
+test.concurrent("where tombstones for it had no room, a mark keeps it all hidden, and its node reports the rest", async ({ expect }) => {
   const meanwhile = async (nodes: readonly [NodeProcess, NodeProcess]) => {
     for (const node of nodes) {
       await put(node, `many-${node.nodeId}`, 4 * MIN_TOMBSTONES);
@@ -83,7 +87,7 @@ test.concurrent("where tombstones for it had no room, a mark keeps it all hidden
     }
     for (const node of nodes) await expect.poll(() => tombstones(node), WAIT).toBeLessThanOrEqual(MIN_TOMBSTONES);
   };
-  await away({ meanwhile, left: ["late"], endedCount: 6 });
+  await away({ expect, meanwhile, left: ["late"], endedCount: 6 });
 });
 
 async function tombstones(node: NodeProcess): Promise<number> {
