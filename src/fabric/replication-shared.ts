@@ -13,6 +13,7 @@ import { FrameShelf } from "./frame-shelf.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { PartialOrigins } from "./partial.ts";
+import type { ReplicationPeer } from "./peer-view.ts";
 import { Vector } from "./vector.ts";
 
 export interface ReplicationOptions {
@@ -173,6 +174,8 @@ export class ReplicationShared {
   readonly hiddenElsewhere = new Set<string>();
   readonly #fetches: Fetches;
   readonly #fetchers = new Set<Fetcher>();
+  /** Somebody of our own cluster has been linked, or another one was believed: nobody else is to say what our journal lost. */
+  #hasWitness = false;
   #selfId: string;
   #edgeMonoMs = Number.NEGATIVE_INFINITY;
   #workMonoMs = Number.NEGATIVE_INFINITY;
@@ -240,6 +243,16 @@ export class ReplicationShared {
   #renewed(oldId: string): void {
     this.vector.drop(oldId);
     for (const fetcher of this.#fetchers) fetcher.reconsider(oldId);
+  }
+
+  /**
+   * As `isLost`, of a node of another cluster: believed once a start, and only while nobody of our own cluster has been there to say it. A node
+   * that is alone in its cluster may have no other witness.
+   */
+  isLostAbroad(seq: number, time: Time): boolean {
+    if (this.#hasWitness || !this.isLost(seq, time)) return false;
+    this.#hasWitness = true;
+    return true;
   }
 
   /** A peer's vector names our own origin above what our journal ever gave out: believed once a generation, and not often. */
@@ -360,6 +373,11 @@ export class ReplicationShared {
   /** This node stood still: what it asked for may be here, unread. */
   postpone(byMs: number): void {
     this.#fetches.postpone(byMs);
+  }
+
+  /** A link is up, to a node of our own cluster or of another. */
+  linkedTo({ relation }: Pick<ReplicationPeer, "relation">): void {
+    this.#hasWitness ||= relation === "cluster";
   }
 
   addFetcher(fetcher: Fetcher): void {

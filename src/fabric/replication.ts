@@ -57,6 +57,7 @@ export class LinkReplication {
     this.#shared = shared;
     this.peer = peer;
     this.#selfId = shared.replica.self.id;
+    shared.linkedTo(peer);
     const rng = shared.rng.fork(`link ${peer.nodeId}/${peer.generation} ${time.monoMs}`);
     this.#view = new PeerView(shared, peer);
     this.#sender = new LinkSender(shared, this.#view, rng, time);
@@ -212,7 +213,7 @@ export class LinkReplication {
     const id = `${entry.nodeId}/${entry.generation}`;
     if (id === replica.self.id && entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
-      if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
+      if (this.#shared.isLostAbroad(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
       this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);

@@ -33,6 +33,12 @@ test.each(["production.toml", "hub.toml", "spoke.toml"])("%s proves who is who, 
   expect(fabric.onStop).toBe("keep");
 });
 
+test("hub.toml and spoke.toml let each other in", () => {
+  const [hub, spoke] = [settingsOf("hub.toml"), settingsOf("spoke.toml")];
+  expect(hub.fabric.clusters).toContain(spoke.node.clusterId);
+  expect(spoke.fabric.clusters).toContain(hub.node.clusterId);
+});
+
 test.each(["clustering.md", "production.md"])("the guide %s names only samples that are there", (page) => {
   const named = readFileSync(`docs/guides/${page}`, "utf8").matchAll(/examples\/settings\/([a-z]+\.toml)/g);
   expect([...named].map(([, name]) => name).filter((name) => !FILES.includes(name ?? ""))).toEqual([]);

@@ -19,6 +19,16 @@ test("Why: a node whose journal is an old one hears of it also where only anothe
   expect(restored.outputs).toContainEqual({ kind: "generationLost", seq: 5 });
 });
 
+test("another cluster is believed that our journal is an old one once, and not where somebody of our own cluster is there to say it", () => {
+  for (const hasOwnPeer of [false, true]) {
+    const node = new ReplicatingNode({ nodeId: "a" });
+    node.put("k", 0, { scope: SCOPE.REGION });
+    if (hasOwnPeer) node.shared.linkedTo({ relation: "cluster" });
+    const isLost = (monoMs: number) => node.shared.isLostAbroad(1_000_000, node.timeOf(monoMs));
+    expect([isLost(1000), isLost(1000 + 3_600_000)]).toEqual([!hasOwnPeer, false]);
+  }
+});
+
 test("P6: no tombstone goes while a member is silent, though it is not dead to anybody yet", () => {
   const world = new FabricWorld();
   const [a, b] = ["a", "b", "c", "d", "e", "f"].map((nodeId, i) => world.start({ nodeId, seeds: i === 0 ? [] : ["a:1"] }));
