@@ -64,10 +64,16 @@ export function exposureFaults(settings: Settings): readonly string[] {
 
 /** What these settings leave open, or say without effect, each in one line; a node starts with them all the same. */
 export function exposureWarnings(settings: Settings): readonly string[] {
-  const { tls, listen } = settings;
+  const { tls, listen, dns } = settings;
   const warnings = [...trustWarnings(settings)];
-  if (isLoopbackHost(listen.host)) return warnings;
   const access = anonymousAccess(settings);
+  const dnsHost = dns.host ?? listen.host;
+  if (access === "none" && dns.enabled && !isLoopbackHost(dnsHost))
+    warnings.push(
+      `tenants.anonymous = "none" and DNS on ${dnsHost}: DNS knows no credentials, so whoever reaches it reads names and addresses; ` +
+        'set dns.host = "127.0.0.1", or dns.enabled = false',
+    );
+  if (isLoopbackHost(listen.host)) return warnings;
   if (access === "all")
     warnings.push(`tenants.anonymous = "all" on ${listen.host}: whoever reaches the node may write; set "read" or "none"`);
   if (tls.certFile !== undefined && !hasCredentials(settings))

@@ -44,3 +44,14 @@ test.each([
   const warned = exposureWarnings(settings(file));
   expect(warned.map((line, i) => (line.startsWith(says[i] ?? "-") ? says[i] : line))).toEqual(says);
 });
+
+test.each([
+  { file: { tenants: { anonymous: "none" }, listen: { host: "0.0.0.0", insecure: true } }, isWarned: true },
+  { file: { tenants: { anonymous: "none" }, dns: { host: "10.0.0.1" } }, isWarned: true },
+  { file: { tenants: { anonymous: "none" }, listen: { host: "0.0.0.0", insecure: true }, dns: { host: "127.0.0.1" } }, isWarned: false },
+  { file: { tenants: { anonymous: "none" }, dns: { host: "10.0.0.1", enabled: false } }, isWarned: false },
+  { file: { tenants: { anonymous: "read" }, listen: { host: "0.0.0.0", insecure: true } }, isWarned: false },
+])("that DNS answers strangers where nobody else does is warned of: $file → $isWarned", ({ file, isWarned }) => {
+  const warned = exposureWarnings(settings(file));
+  expect(warned.some((line) => line.includes("DNS knows no credentials"))).toBe(isWarned);
+});
