@@ -18,7 +18,7 @@ process.on("SIGTERM", onSignal);
 // A reader such as `head` that has seen enough is no error.
 process.stdout.on("error", () => process.exit(0));
 
-/** How long a process may go on after its node has failed, in ms: its start has closed what it opened, and nothing is left to do. */
+/** How long a process may go on after its node has stopped or failed, in ms: it has closed what it opened, and nothing is left to do. */
 const CLOSE_MS = 1000;
 
 async function serve(request: ServeRequest): Promise<void> {
@@ -26,10 +26,9 @@ async function serve(request: ServeRequest): Promise<void> {
   const { serveNode } = await import("./main-serve.ts");
   try {
     await serveNode(request, { version: world.version, interrupt: interrupt.signal });
-  } catch (error) {
-    // A thread or a socket that does not close must not keep a failed process: whoever started it waits for its exit code.
+  } finally {
+    // A thread, a socket or a reader of stderr that stands still must not keep the process: whoever started it waits for its exit code.
     setTimeout(() => process.exit(), CLOSE_MS).unref();
-    throw error;
   }
 }
 

@@ -35,5 +35,5 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   if (!interrupt.aborted) await once(interrupt, "abort");
   process.off("SIGHUP", onHangUp);
   await node.stop();
-  log.flush();
+  await log.end();
 }

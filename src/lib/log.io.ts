@@ -22,8 +22,8 @@ export interface Log {
 export interface RootLog extends Log {
   /** Lines thrown away because whoever reads stderr does not. */
   droppedCount(): number;
-  /** Writes what is buffered; for the end of the process. */
-  flush(): void;
+  /** Ends the log: waits until what is buffered is written, 1 s at most, and drops what is logged later. For the end of the process. */
+  end(): Promise<void>;
 }
 
 export interface LogOptions {
@@ -40,10 +40,12 @@ const MAX_TEXT_CHARS = 2048;
 const MAX_MESSAGE_CHARS = 512;
 const MAX_BUFFER_BYTES = 1024 * 1024;
 const STDERR_FD = 2;
+/** What is not written by then is lost: a reader that has gone away, or stands still, must not keep the process. */
+const END_MS = 1000;
 
 /** Opens the process's log. Buffered lines above 1 MiB are dropped and counted, never waited for. */
 export function openLog(options: LogOptions): RootLog {
-  const sink = options.write === undefined ? openStderr() : { write: options.write, flush: () => {}, droppedCount: () => 0 };
+  const sink = options.write === undefined ? openStderr() : { write: options.write, end: () => Promise.resolve(), droppedCount: () => 0 };
   const isText = (options.format ?? (process.stderr.isTTY ? "text" : "json")) === "text";
   const hasColor = isText && options.write === undefined && process.stderr.isTTY && process.stderr.hasColors();
   const root = pino(
@@ -58,7 +60,7 @@ export function openLog(options: LogOptions): RootLog {
     },
     { write: (line: string) => sink.write(isText ? textLine(line, hasColor) : cut(line)) },
   );
-  return Object.assign(new ComponentLog(root, root, "", options), { droppedCount: sink.droppedCount, flush: sink.flush });
+  return Object.assign(new ComponentLog(root, root, "", options), { droppedCount: sink.droppedCount, end: sink.end });
 }
 
 class ComponentLog implements Log {
@@ -105,25 +107,32 @@ class ComponentLog implements Log {
   }
 }
 
-function openStderr(): { write: (line: string) => void; flush: () => void; droppedCount: () => number } {
+function openStderr(): { write: (line: string) => void; end: () => Promise<void>; droppedCount: () => number } {
   // Not synchronous: a reader of stderr that stops would stop every stream of this node.
-  const stderr = destination({ fd: STDERR_FD, sync: false, maxLength: MAX_BUFFER_BYTES });
+  // With no least length at all it would not say when everything is written.
+  const stderr = destination({ fd: STDERR_FD, sync: false, minLength: 1, maxLength: MAX_BUFFER_BYTES });
   let dropped = 0;
+  let isEnded = false;
   stderr.on("drop", () => dropped++);
   // A closed stderr must not end the process; what is logged after that is lost.
   stderr.on("error", () => dropped++);
   return {
     write: (line) => {
-      stderr.write(line);
+      if (isEnded) dropped++;
+      else stderr.write(line);
     },
-    flush: () => {
-      try {
-        stderr.flushSync();
-      } catch {
-        // Called at the end of the process: there is nobody left to tell.
-        dropped++;
-      }
-    },
+    // Not by `flushSync`, which never returns when the reader is gone, nor when it does not read.
+    end: () =>
+      new Promise((resolve) => {
+        const end = () => {
+          clearTimeout(timer);
+          isEnded = true;
+          stderr.destroy();
+          resolve();
+        };
+        const timer = setTimeout(end, END_MS);
+        stderr.flush(end);
+      }),
     droppedCount: () => dropped,
   };
 }

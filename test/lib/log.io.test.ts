@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { expect, test } from "vitest";
 import { type LogOptions, openLog, type RootLog, textLine } from "../../src/lib/log.io.ts";
 import { parseLogScopes } from "../../src/lib/log-scopes.ts";
@@ -91,4 +93,40 @@ test("colour is only added when asked for", () => {
   const line = JSON.stringify({ level: "error", time: "2026-01-01T10:11:12.123Z", msg: "broken" });
   expect(textLine(line, false)).toBe("10:11:12.123 ERROR broken\n");
   expect(textLine(line, true)).toBe("10:11:12.123 \u001b[31mERROR\u001b[0m broken\n");
+});
+
+const CHILD = `
+import { openLog } from ${JSON.stringify(new URL("../../src/lib/log.io.ts", import.meta.url).href)};
+const log = openLog({ level: "info", scopes: new Map(), format: "json" });
+process.stdin.once("data", async () => {
+  for (let i = 0; i < Number(process.argv[1]); i++) log.info({ i, text: "x".repeat(1000) }, "a line");
+  await log.end();
+  log.info({}, "after the end");
+  process.exit(0);
+});
+process.stdout.write("begun");
+`;
+
+test.each([
+  { reader: "reads", lines: 3, wants: 3 },
+  { reader: "is gone", lines: 3, wants: 0 },
+  { reader: "does not read", lines: 500, wants: 0 },
+])("the end of the log comes also where who reads stderr $reader", async ({ reader, lines, wants }) => {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", CHILD, String(lines)], { stdio: ["pipe", "pipe", "pipe"] });
+  try {
+    await once(child.stdout, "data");
+    let text = "";
+    const isRead = reader === "reads" ? once(child.stderr, "end") : undefined;
+    if (isRead !== undefined) child.stderr.on("data", (bytes: Buffer) => (text += bytes.toString()));
+    if (reader === "is gone") {
+      child.stderr.destroy();
+      await once(child.stderr, "close");
+    }
+    child.stdin.write("go");
+    const [code] = (await once(child, "exit")) as [number | null];
+    await isRead;
+    expect([code, text.split("\n").length - 1]).toEqual([0, wants]);
+  } finally {
+    child.kill("SIGKILL");
+  }
 });
