@@ -6,6 +6,7 @@ import { type RetryInfo, RetryInfoSchema } from "../../gen/google/rpc/error_deta
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 import type { Arrival, HeaderReader } from "./chain.ts";
+import { JsonShape } from "./json-shape.ts";
 import type { RpcStatus } from "./status.ts";
 
 /** Bytes of requests that have not wholly arrived, over all connections. */
@@ -45,6 +46,8 @@ export class EdgeCall implements Arrival {
   #isAdmitted = false;
   #heldBytes = 0;
   #inflation: { release(): void } | undefined;
+  /** Of a body that is one JSON text; the messages of a stream are small, and bounded by what a watch may ask. */
+  readonly #shape: JsonShape | undefined;
   /** What was read of a JSON body, so that a fault in it can be located; dropped on admission. */
   #chunks: Uint8Array[] = [];
 
@@ -59,6 +62,7 @@ export class EdgeCall implements Arrival {
     this.#budget = arrival.budget;
     this.#meter = arrival.meter;
     this.header = (name) => (name === "x-request-id" ? requestId : header(name));
+    this.#shape = (header("content-type") ?? "").startsWith("application/json") ? new JsonShape() : undefined;
   }
 
   /** The chain has it. An error before that is Connect's own, found while reading the request. */
@@ -77,6 +81,8 @@ export class EdgeCall implements Arrival {
    * admission. The size of one body is bounded by whoever reads it.
    */
   async *tapped(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const isPlain = this.header("content-encoding") === undefined;
+    let fault: WaymarkError | undefined;
     for await (const chunk of body) {
       if (this.#meter !== undefined) this.#meter.usefulBytes += chunk.length;
       this.#heldBytes += chunk.length;
@@ -85,8 +91,17 @@ export class EdgeCall implements Arrival {
         throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
       }
       if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(chunk);
+      if (isPlain) fault ??= this.#shape?.look(chunk);
       yield chunk;
     }
+    // Not before: what a refused request still sends would be taken for the next one of its connection.
+    if (fault !== undefined) throw unparsed(fault);
+  }
+
+  /** The message, inflated. Throws `invalid_argument` where parsing it would take too long. */
+  look(bytes: Uint8Array): void {
+    const fault = this.#shape?.look(bytes);
+    if (fault !== undefined) throw unparsed(fault);
   }
 
   /** A message is being inflated, in place of the one before; it is charged until the call has it, or is over. */
@@ -108,6 +123,10 @@ export class EdgeCall implements Arrival {
     const isEnveloped = !(this.header("content-type") ?? "").startsWith("application/json");
     return isEnveloped && bytes.length >= 5 ? bytes.toString("utf8", 5, 5 + bytes.readUInt32BE(1)) : bytes.toString("utf8");
   }
+}
+
+function unparsed(fault: WaymarkError): ConnectError {
+  return new ConnectError(fault.message, Code.InvalidArgument, undefined, undefined, fault);
 }
 
 /** The message of a handler's answer; one that gave bytes is decoded again, since Connect encodes. */

@@ -31,9 +31,14 @@ export function gzipWithin(inflater: Inflater): Compression {
         const inflation = inflater.inflate({ encoding: "gzip", bytes, owner: call.owner, maxMessageBytes });
         call.hold(inflation);
         const settle = (result: Inflated) => {
-          if (result instanceof WaymarkError) reject(connectErrorOf(result));
+          if (result instanceof WaymarkError) return reject(connectErrorOf(result));
+          try {
+            call.look(result);
+          } catch (error) {
+            return reject(error);
+          }
           // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- zlib's buffers are never shared.
-          else resolve(new Uint8Array(result.buffer as ArrayBuffer, result.byteOffset, result.byteLength));
+          resolve(new Uint8Array(result.buffer as ArrayBuffer, result.byteOffset, result.byteLength));
         };
         if (inflation.result === undefined) inflation.onResult = settle;
         else settle(inflation.result);

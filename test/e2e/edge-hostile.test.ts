@@ -1,6 +1,7 @@
 /** Clients of the HTTP edge that are slow, broken or rude: they are cut or refused, and everybody else is served. */
 import { request as httpRequest } from "node:http";
 import { type ClientHttp2Session, connect as connectHttp2, constants } from "node:http2";
+import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import type { EdgeLimits } from "../../src/server/edge-sockets.io.ts";
 import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
@@ -178,6 +179,27 @@ test("an idle HTTP/2 connection is closed, one with an open stream is not", asyn
   await until("the idle connection is closed", () => idle.closed);
   expect(busy.closed).toBe(false);
   busy.destroy();
+});
+
+test.each([
+  { what: "two million brackets", text: "[".repeat(2_000_000) + "]".repeat(2_000_000), says: "request: is nested deeper than 100" },
+  { what: "objects in objects", text: '{"namespace":'.repeat(200_000), says: "request: is nested deeper than 100" },
+  {
+    what: "300,000 names",
+    text: `{${Array.from({ length: 300_000 }, (_, i) => `"k${i}":0`).join()}}`,
+    says: "request: has more than 250000 names and items",
+  },
+])("a JSON text of $what is refused before it is parsed, plain and as gzip", async ({ text, says }) => {
+  await using served = await started({});
+  for (const encoding of [undefined, "gzip"]) {
+    const response = await fetch(`${served.base}/waymark.discovery.v1.DiscoveryService/CatalogQuery`, {
+      method: "POST",
+      body: encoding === undefined ? text : gzipSync(text),
+      headers: { "content-type": "application/json", ...(encoding !== undefined && { "content-encoding": encoding }) },
+    });
+    expect([response.status, ((await response.json()) as { message: string }).message]).toEqual([400, expect.stringContaining(says)]);
+  }
+  expect(await isServing(served)).toBe(true);
 });
 
 test("what unfinished requests hold is bounded over all connections", async () => {

@@ -1,0 +1,35 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { JsonShape } from "../../src/server/json-shape.ts";
+
+const faultOf = (text: string, pieceBytes = 7): string => {
+  const [shape, bytes] = [new JsonShape(), Buffer.from(text)];
+  let fault = "";
+  for (let at = 0; at < bytes.length; at += pieceBytes) fault = shape.look(bytes.subarray(at, at + pieceBytes))?.message ?? fault;
+  return fault;
+};
+
+test.each([
+  { what: "a request", text: '{"namespace":"svc.shop","limit":10}', says: "" },
+  { what: "100 deep", text: "[".repeat(100) + "]".repeat(100), says: "" },
+  { what: "101 deep", text: "[".repeat(101) + "]".repeat(101), says: "nested deeper than 100" },
+  { what: "objects 101 deep", text: `${'{"a":'.repeat(101)}1${"}".repeat(101)}`, says: "nested deeper than 100" },
+  { what: "brackets in a text", text: `{"a":"${"[".repeat(500)}"}`, says: "" },
+  { what: "brackets behind an escaped quote", text: `{"a":"\\"${"[".repeat(500)}"}`, says: "" },
+  { what: "brackets behind an escaped backslash and the end", text: `["\\\\"${",[".repeat(500)}`, says: "nested deeper than 100" },
+  { what: "250,000 items", text: `[${"1,".repeat(250_000)}1]`, says: "" },
+  { what: "more items than that", text: `[${"1,".repeat(250_001)}1]`, says: "more than 250000 names and items" },
+  { what: "more names than that", text: `{${'"a":1,'.repeat(125_001)}"a":1}`, says: "more than 250000 names and items" },
+  { what: "closed more often than opened", text: "]".repeat(500) + "[".repeat(100), says: "" },
+])("$what → $says", ({ text, says }) => {
+  const fault = faultOf(text, 4096);
+  expect(says === "" ? fault : fault.includes(says) || fault).toBe(says === "" ? "" : true);
+});
+
+test("what the pieces of a text are does not matter, and JSON that is not deep is let through", () => {
+  fc.assert(
+    fc.property(fc.json({ maxDepth: 20 }), fc.integer({ min: 1, max: 50 }), (text, pieceBytes) => {
+      expect(faultOf(text, pieceBytes)).toBe("");
+    }),
+  );
+});
