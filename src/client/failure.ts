@@ -41,7 +41,8 @@ export function transportWords(said: string): string {
   const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(said)?.[1];
   if (target !== undefined) return `no address is known for ${target}`;
   if (!/^No connection established\b|Resolution note:/.test(said)) return said;
-  const last = /Last error: (?:Error: )?(.*?)\.?(?: Resolution note:|$)/.exec(said)?.[1] ?? "";
+  // OpenSSL's words end in a line feed.
+  const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(said)?.[1]?.trim() ?? "";
   return last === "" || last === "null" ? "no connection could be made" : last;
 }
 

@@ -56,6 +56,10 @@ test.each([
     said: "No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ",
     words: "connect ECONNREFUSED 127.0.0.1:1",
   },
+  {
+    said: "No connection established. Last error: write EPROTO 80:error:0A00010B:SSL routines:wrong version number:record.c:1:\n. Resolution note: ",
+    words: "write EPROTO 80:error:0A00010B:SSL routines:wrong version number:record.c:1:",
+  },
   { said: "No connection established. Last error: null. Resolution note: x", words: "no connection could be made" },
   { said: "not_ready: the catalog is loading", words: "not_ready: the catalog is loading" },
 ])("of a connection the system's own words are told: $words", ({ said, words }) => {
