@@ -4,6 +4,7 @@ import type { Drafter } from "../catalog/codec.ts";
 import type { Bounds } from "../catalog/names.ts";
 import type { OriginPlace } from "../catalog/origins.ts";
 import type { Replica } from "../catalog/replica.ts";
+import type { Relation } from "../catalog/scope.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
@@ -13,7 +14,6 @@ import { FrameShelf } from "./frame-shelf.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { PartialOrigins } from "./partial.ts";
-import type { ReplicationPeer } from "./peer-view.ts";
 import { Vector } from "./vector.ts";
 
 export interface ReplicationOptions {
@@ -376,7 +376,7 @@ export class ReplicationShared {
   }
 
   /** A link is up, to a node of our own cluster or of another. */
-  linkedTo({ relation }: Pick<ReplicationPeer, "relation">): void {
+  linkedTo({ relation }: { readonly relation: Relation }): void {
     this.#hasWitness ||= relation === "cluster";
   }
 

@@ -98,10 +98,10 @@ export class EdgeCall implements Arrival {
     if (fault !== undefined) throw unparsed(fault);
   }
 
-  /** The message, inflated. Throws `invalid_argument` where parsing it would take too long. */
-  look(bytes: Uint8Array): void {
+  /** The message, inflated; returns `invalid_argument` where parsing it would take too long. */
+  look(bytes: Uint8Array): ConnectError | undefined {
     const fault = this.#shape?.look(bytes);
-    if (fault !== undefined) throw unparsed(fault);
+    return fault === undefined ? undefined : unparsed(fault);
   }
 
   /** A message is being inflated, in place of the one before; it is charged until the call has it, or is over. */

@@ -32,11 +32,8 @@ export function gzipWithin(inflater: Inflater): Compression {
         call.hold(inflation);
         const settle = (result: Inflated) => {
           if (result instanceof WaymarkError) return reject(connectErrorOf(result));
-          try {
-            call.look(result);
-          } catch (error) {
-            return reject(error);
-          }
+          const fault = call.look(result);
+          if (fault !== undefined) return reject(fault);
           // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- zlib's buffers are never shared.
           resolve(new Uint8Array(result.buffer as ArrayBuffer, result.byteOffset, result.byteLength));
         };
