@@ -7,6 +7,9 @@ const PURE_ROOMS = "{lib,catalog,policy,summary,fabric,resolver,discovery,dns,st
 /** Everything under test/ that is not a unit test has its own folder. */
 const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly", "soak"] as const;
 
+/** Long ones that start no process and measure no time: hours of virtual time, thousands of histories. Two files at a time. */
+const VIRTUAL = ["catalog", "leaks", "leaving-sim", "membership", "star"].map((name) => `test/long/${name}.test.ts`);
+
 export default defineConfig({
   test: {
     // Two cores are the machine this is tuned for; the processes that e2e tests start need one of them.
@@ -51,11 +54,13 @@ export default defineConfig({
         test: {
           name: "long",
           include: ["test/long/**/*.test.ts"],
+          exclude: VIRTUAL,
           fileParallelism: false,
           maxConcurrency: 2,
           testTimeout: 1_200_000,
         },
       },
+      { extends: true, test: { name: "long virtual", include: VIRTUAL, testTimeout: 1_200_000 } },
       // What takes tens of minutes; shorter forms of it are in the other kinds.
       {
         extends: true,

@@ -42,6 +42,20 @@ interface VitestReport {
   }[];
 }
 
+/** What several runs come to together. */
+export function sumOf(tallies: readonly Tally[]): Tally {
+  const sum = (count: "passed" | "failed" | "skipped") => tallies.reduce((total, tally) => total + tally[count], 0);
+  const all = (list: "failures" | "skips" | "slow") => tallies.flatMap((tally) => tally[list]);
+  return {
+    passed: sum("passed"),
+    failed: sum("failed"),
+    skipped: sum("skipped"),
+    failures: all("failures"),
+    skips: all("skips"),
+    slow: all("slow"),
+  };
+}
+
 /** A step that is right or wrong as a whole, and is named by itself. */
 export function wholeTally(name: string, isRight: boolean, why: string): Tally {
   const failures = isRight ? [] : [`${name}: ${why}`];

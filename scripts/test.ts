@@ -7,7 +7,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT, run } from "./run.ts";
-import { SLOW_MS, type Tally, vitestTally, wholeTally } from "./tally.ts";
+import { SLOW_MS, sumOf, type Tally, vitestTally, wholeTally } from "./tally.ts";
 
 interface Step {
   readonly name: string;
@@ -55,6 +55,14 @@ function seeds({ first, count }: { readonly first: number; readonly count: numbe
   return { projects: ["sim"], args: ["test/sim/seeds.test.ts"], env: { WAYMARK_SEED: `${first}`, WAYMARK_RUNS: `${count}` } };
 }
 
+/** Steps that use one core each, side by side. */
+function together(...steps: readonly Step[]): Step {
+  return {
+    name: steps.map(({ name }) => name).join(" and "),
+    run: async () => sumOf(await Promise.all(steps.map((step) => step.run()))),
+  };
+}
+
 const STATIC: readonly Step[] = [
   check("format", "biome", "ci", "--error-on-warnings"),
   check("types", "tsc", "-p", "."),
@@ -81,12 +89,19 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     vitest("docs", { projects: ["docs"] }),
   ],
   quick: [...STATIC, vitest("unit", { projects: ["unit"] })],
-  long: [vitest("long", { projects: ["long", "chaos"] }), vitest("long sim", seeds({ first: 301, count: 600 }))],
+  long: [
+    vitest("long", { projects: ["long", "chaos"] }),
+    vitest("long virtual", { projects: ["long virtual"] }),
+    together(
+      vitest("long sim from 301", seeds({ first: 301, count: 300 })),
+      vitest("long sim from 601", seeds({ first: 601, count: 300 })),
+    ),
+  ],
   chaos: [vitest("chaos", { projects: ["chaos"] })],
   // The sizes of the goals in virtual time, and seeds that nobody has run: about an hour.
   nightly: [vitest("nightly", { projects: ["nightly"] }), vitest("nightly sim", seeds({ first: 901, count: 10_000 }))],
   soak: [
-    vitest("soak", { projects: ["long", "chaos", "nightly"] }),
+    vitest("soak", { projects: ["long", "long virtual", "chaos", "nightly"] }),
     vitest("soak sim", seeds({ first: 1, count: Number(process.env["WAYMARK_RUNS"] ?? 30_000) })),
   ],
   // Real processes in network namespaces, half an hour: `WAYMARK_SOAK_MINUTES` sets how long.
@@ -112,15 +127,13 @@ for (const step of steps) {
   console.log(line);
   lines.push(line);
 }
-const sum = (count: "passed" | "failed" | "skipped") => tallies.reduce((total, tally) => total + tally[count], 0);
-const [passed, failed, skipped] = [sum("passed"), sum("failed"), sum("skipped")];
-const slow = tallies.flatMap((tally) => tally.slow);
+const { passed, failed, skipped, failures, skips, slow } = sumOf(tallies);
 console.log(`\n${lines.join("\n")}\n`);
 // Not a failure: on a busy machine each may be.
 if (mode === "all" && slow.length > 0) console.log(`over ${SLOW_MS / 1000} s, too long for npm test:\n${slow.join("\n")}\n`);
 // A skip says that this machine lacks something; CI has installed everything, so there a skip is a failure.
 const skipsFail = skipped > 0 && ["1", "true"].includes(process.env["CI"] ?? "");
 if (skipsFail) console.log("in CI a skipped test counts as failed");
-for (const { failures, skips } of tallies) for (const each of skipsFail ? [...failures, ...skips] : failures) console.log(`FAILED ${each}`);
+for (const each of skipsFail ? [...failures, ...skips] : failures) console.log(`FAILED ${each}`);
 console.log(`${passed} passed, ${failed + (skipsFail ? skipped : 0)} failed${skipped > 0 && !skipsFail ? `, ${skipped} skipped` : ""}`);
 process.exit(failed > 0 || skipsFail ? 1 : 0);
