@@ -104,7 +104,7 @@ function observeReplication({ metrics, fabric, now }: MeshObserved): void {
   metrics.set("mesh_orphans", { state: "orphaned" }, orphaned);
   metrics.set("mesh_orphans", { state: "hidden" }, hidden);
   metrics.set("mesh_kept_origins", {}, kept);
-  metrics.set("mesh_partial_origins", {}, fabric.replication.partial.size);
+  metrics.set("mesh_partial_origins", {}, fabric.replication.notWhole().length);
   metrics.set("mesh_orphan_protected", {}, fabric.lives.protectedClusters().length);
   metrics.counter("mesh_vector_exchanges_total", { outcome: "equal" }).set(stats.vectorsEqual);
   metrics.counter("mesh_vector_exchanges_total", { outcome: "differed" }).set(stats.vectorsDifferent);

@@ -150,7 +150,7 @@ export function meshReadiness(
   const others = alive + suspect;
   const parts = [...(startFault === "" ? [] : [startFault]), detailOf(detail, fabric.lives.protectedClusters())];
   parts.push(others === 0 ? "no other members" : `${others} other members${suspect > 0 ? `, ${suspect} suspected` : ""}`);
-  const partial = fabric.replication.partial.list();
+  const partial = fabric.replication.notWhole();
   if (partial.length > 0) parts.push(partialText(partial));
   const refusers = fabric.membership.refusers();
   if (refusers.length > 0) parts.push(refusalText(refusers));
@@ -166,11 +166,12 @@ export function joinFaultOf(fabric: Fabric, time: Time): string {
   return reason === "refused" ? detail : "";
 }
 
-/** What was refused of others, so that this node does not hold all of theirs. */
+/** What was refused of others, here or where it would have come from, so that this node does not hold all of theirs. */
 function partialText(partial: readonly PartialOrigin[]): string {
   const [first] = partial;
   const more = partial.length > 1 ? ` and ${partial.length - 1} more` : "";
-  return `partial here, for records that were refused: ${first?.id ?? ""} (${first?.count ?? 0}: ${first?.why ?? ""})${more}`;
+  const count = first === undefined || first.count === 0 ? "" : `${first.count}: `;
+  return `partial here, for records that were refused: ${first?.id ?? ""} (${count}${first?.why ?? ""})${more}`;
 }
 
 /** Names told in a detail. */

@@ -12,7 +12,7 @@ import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-option
 import type { MemberFacts } from "./messages.ts";
 import { POLICY_EXCHANGE_DEFAULTS, type PolicyExchangeOptions } from "./policy-exchange.ts";
 import { READINESS_DEFAULTS, type ReadinessOptions } from "./readiness.ts";
-import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./replication-shared.ts";
+import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./replication-options.ts";
 
 export interface FabricOptions {
   readonly membership: MembershipOptions;

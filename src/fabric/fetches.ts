@@ -7,6 +7,12 @@ export interface Fetcher {
   readonly receivedMonoMs: number;
   /** An origin is taken again that was refused before. */
   reconsider(id: string): void;
+  /** The node on the other side. */
+  readonly peerNodeId: string;
+  /** Origins of which it refused records, and of which less is here than it has heard of. */
+  readonly lacking: Iterable<string>;
+  /** This node stood still for so long. */
+  postpone(byMs: number): void;
 }
 
 export interface FetchOptions {

@@ -24,6 +24,10 @@ export class LinkFetcher implements Fetcher {
   readonly #behind = new Map<string, number>();
   /** What the peer's first whole vector named and is not here yet. */
   readonly #missing = new Map<string, number>();
+  /** Origins of which the peer refused records, and has heard of more than is here. */
+  readonly #lacking = new Set<string>();
+  /** Until then somebody who has those whole is waited for. */
+  #lackingUntilMonoMs: number;
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
 
@@ -33,7 +37,20 @@ export class LinkFetcher implements Fetcher {
     this.#ask = ask;
     this.receivedMonoMs = time.monoMs;
     this.#checkMonoMs = time.monoMs;
+    this.#lackingUntilMonoMs = time.monoMs + shared.options.lackingWaitMs;
     shared.addFetcher(this);
+  }
+
+  get peerNodeId(): string {
+    return this.#view.peer.nodeId;
+  }
+
+  get lacking(): Iterable<string> {
+    return [...this.#lacking].filter((id) => this.#isLacking(id));
+  }
+
+  postpone(byMs: number): void {
+    this.#lackingUntilMonoMs += byMs;
   }
 
   get isCaughtUp(): boolean {
@@ -49,10 +66,17 @@ export class LinkFetcher implements Fetcher {
     return this.#behind.size > 0 || this.#missing.size > 0 ? this.#checkMonoMs + CHECK_MS : undefined;
   }
 
-  /** Whether the peer has said that it knows more of an origin, or knows one of which records were refused here. */
+  /** Whether the peer has said that it knows more of an origin, or knows one of which records were refused, here or there. */
   // HOT: asked after every frame. Ends at the first that is so; what has come meanwhile is looked at once.
   get isBehind(): boolean {
-    for (const { id } of this.#shared.partial.origins) if ((this.#view.find(id)?.told ?? 0) > 0) return true;
+    for (const { id } of this.#shared.partial.origins) {
+      const known = this.#view.find(id);
+      if (known !== undefined && (known.told > 0 || known.lackingThrough > 0)) return true;
+    }
+    for (const id of this.#lacking) {
+      if (this.#isLacking(id)) return true;
+      this.#lacking.delete(id);
+    }
     for (const id of this.#behind.keys()) {
       if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) return true;
       this.#behind.delete(id);
@@ -70,6 +94,10 @@ export class LinkFetcher implements Fetcher {
 
   /** The peer's vector named an origin. */
   told(id: string, seq: number, time: Time): void {
+    if (this.#isLacking(id) && this.#isWelcome(id, time)) {
+      this.#lacking.add(id);
+      if (!this.#view.isWholeTold) this.#missing.set(id, this.#view.find(id)?.lackingThrough ?? 0);
+    }
     if (seq <= this.#throughOf(id) || !this.#isWelcome(id, time)) return;
     if (!this.#behind.has(id)) this.#behind.set(id, time.monoMs);
     if (!this.#view.isWholeTold) this.#missing.set(id, seq);
@@ -78,6 +106,7 @@ export class LinkFetcher implements Fetcher {
 
   reconsider(id: string): void {
     if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
+    if (this.#isLacking(id)) this.#lacking.add(id);
   }
 
   /** A frame did not join what is known. */
@@ -94,9 +123,11 @@ export class LinkFetcher implements Fetcher {
     this.#checkMonoMs = time.monoMs;
     for (const [id, seq] of this.#missing) {
       // It may have been forgotten there meanwhile, and be nowhere to be had.
-      const isWithdrawn = (this.#view.find(id)?.told ?? 0) < seq;
+      const isAwaited = time.monoMs < this.#lackingUntilMonoMs && this.#isLacking(id);
+      const isWithdrawn = (this.#view.find(id)?.told ?? 0) < seq && !isAwaited;
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     }
+    for (const id of this.#lacking) if (!this.#isLacking(id) || !this.#isWelcome(id, time)) this.#lacking.delete(id);
     for (const [id, sinceMonoMs] of this.#behind) {
       const through = this.#throughOf(id);
       if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id, time)) {
@@ -111,6 +142,7 @@ export class LinkFetcher implements Fetcher {
     this.#shared.dropFetcher(this);
     this.#behind.clear();
     this.#missing.clear();
+    this.#lacking.clear();
   }
 
   /** Most of what a peer has more is on its way here already; what was named at the start is not, unless it is the peer's own. */
@@ -128,6 +160,11 @@ export class LinkFetcher implements Fetcher {
 
   #wish(id: string): { readonly wanted: number; readonly isNews: boolean } {
     return { wanted: this.#view.find(id)?.told ?? 0, isNews: !this.#missing.has(id) && this.#isOffered(id) };
+  }
+
+  /** Whether the peer refused records of an origin, and has heard of more than is here: more than it gives. */
+  #isLacking(id: string): boolean {
+    return (this.#view.find(id)?.lackingThrough ?? 0) > this.#throughOf(id);
   }
 
   #throughOf(id: string): number {

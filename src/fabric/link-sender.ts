@@ -3,11 +3,12 @@ import { isFirm, type Origin } from "../catalog/cell.ts";
 import type { Link } from "../catalog/frames.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
+import { LackingWords } from "./lacking-words.ts";
 import type { NodeRef, OriginDigest, ReplicationFrame, ShortEntry, VectorEntry } from "./messages.ts";
 import type { PeerOrigin } from "./peer-origin.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
-import { type Mark, shortHash } from "./vector.ts";
+import { type Mark, refOf, shortHash } from "./vector.ts";
 
 /** A question for what comes after `seq`; `floor` above it: for all. */
 interface Ask {
@@ -30,7 +31,7 @@ export class LinkSender {
   /** Questions by origin. */
   readonly #asks = new Map<string, Ask>();
   readonly #digests: OriginDigest[] = [];
-  readonly #lackingTold = new Set<string>();
+  readonly #lacking: LackingWords;
   #linkedSent: readonly string[] | undefined;
   /** Ids of origins with something to send, in turn. */
   readonly #ready = new Set<string>();
@@ -48,6 +49,7 @@ export class LinkSender {
     this.#view = view;
     this.#rng = rng;
     this.#link = { relation: view.peer.relation, clusterId: view.peer.clusterId };
+    this.#lacking = new LackingWords(shared, view);
     this.#vectorMonoMs = this.#nextVectorMonoMs(time);
     this.#queueWhole();
   }
@@ -156,8 +158,9 @@ export class LinkSender {
     const { peer } = this.#view;
     const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
     const known = vector.entriesSince(0, peer).map((entry) => (isHidden(entry) ? { ...entry, isHidden: true } : entry));
-    const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking()];
     if (this.#takesOffers) this.#sayAll(known);
+    this.#lacking.again();
+    const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking.take()];
     const digest = this.#takesOffers ? this.#view.saidDigest : vector.digest(peer);
     this.#saidOrder = vector.order;
     this.#whole = [];
@@ -166,21 +169,6 @@ export class LinkSender {
       const isPartial = from + options.maxVectorEntries < entries.length;
       this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false });
     }
-  }
-
-  /** Partial origins of which the peer has not heard: who sent what was refused is to know it. Outside the digest, as nothing is known of them. */
-  #lacking(): readonly VectorEntry[] {
-    const { partial, vector } = this.#shared;
-    if (partial.size === 0) {
-      this.#lackingTold.clear();
-      return [];
-    }
-    const news = [...partial.origins].filter((origin) => {
-      const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOwn(origin.id);
-      return isFor && !this.#lackingTold.has(origin.id);
-    });
-    for (const { id } of news) this.#lackingTold.add(id);
-    return news.map(({ nodeId, generation }) => ({ nodeId, generation, seq: 0, floor: 0, isLacking: true }));
   }
 
   /**
@@ -204,7 +192,13 @@ export class LinkSender {
       return this.#whole.shift();
     }
     this.#saidOrder = vector.order;
-    return { kind: "vector", entries: [...entries, ...this.#lacking()], digest: vector.digest(peer), isPartial: true, isWanted: false };
+    return {
+      kind: "vector",
+      entries: [...entries, ...this.#lacking.take()],
+      digest: vector.digest(peer),
+      isPartial: true,
+      isWanted: false,
+    };
   }
 
   /** All entries of a whole vector are said. */
@@ -234,7 +228,7 @@ export class LinkSender {
         if (mark !== undefined) this.#say(mark, news);
       }
       this.#later.clear();
-      news.entries.push(...this.#lacking());
+      news.entries.push(...this.#lacking.take());
     }
     this.#passMonoMs = undefined;
     this.#seenMonoMs = time.monoMs;
@@ -291,9 +285,8 @@ export class LinkSender {
     for (const [id, { seq, floor, isShort }] of this.#asks) {
       if (entries.length + short.length >= this.#shared.options.maxVectorEntries) break;
       this.#asks.delete(id);
-      const at = id.lastIndexOf("/");
       if (isShort) short.push({ hash: shortHash(id), seq });
-      else entries.push({ nodeId: id.slice(0, at), generation: Number(id.slice(at + 1)), seq, floor });
+      else entries.push({ ...refOf(id), seq, floor });
     }
     this.#shared.stats.originsAsked += entries.length + short.length;
     return { kind: "vector", entries, ...(short.length > 0 && { short }), digest: 0n, isPartial: true, isWanted: true };

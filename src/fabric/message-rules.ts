@@ -108,8 +108,8 @@ export function numberField(value: bigint, field: string): number {
  * Whether somebody can count on from what an entry of a vector says. One that says more says nothing, and the rest of its frame counts:
  * an older node passes on what it was told.
  */
-export function isCountable({ generation, seq, floor }: VectorEntry): boolean {
-  return isSeq(generation) && isSeq(seq) && isSeq(floor);
+export function isCountable({ generation, seq, floor, lackingThrough = 0 }: VectorEntry): boolean {
+  return isSeq(generation) && isSeq(seq) && isSeq(floor) && isSeq(lackingThrough);
 }
 
 /** Throws when there are more than `max`. */

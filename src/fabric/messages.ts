@@ -133,6 +133,8 @@ export interface VectorEntry extends NodeRef {
   readonly isHidden?: boolean;
   /** The speaker refused some of its records, and passes none of them on: then `seq` is 0. */
   readonly isLacking?: boolean;
+  /** Of one that is lacking: the speaker has heard of its changes up to here. Older peers do not say. */
+  readonly lackingThrough?: number;
 }
 
 /** As a `VectorEntry`, of an origin that was named in full on the same link before. */

@@ -15,6 +15,8 @@ const PATIENCE = 3;
 export class PeerOrigin {
   /** As the peer's last vector said. */
   told = 0;
+  /** The peer refused records of it, passes none on, and has heard of its changes up to here; 0: not so. */
+  lackingThrough = 0;
   /** As our last vector said, and whether one has called it by its name; kept for peers that take offers. */
   said = 0;
   isNamed = false;

@@ -71,6 +71,7 @@ export class PeerView {
     if (!isShort && this.peer.takesOffers === true) this.#named.set(shortHash(id), { nodeId: entry.nodeId, generation: entry.generation });
     this.#told.subtract(entryHash(id, known.told));
     known.told = entry.seq;
+    known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
     this.#told.add(entryHash(id, entry.seq));
     known.reached(entry.seq);
     const origin = this.#shared.replica.origins.get(id);

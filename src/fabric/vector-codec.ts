@@ -33,7 +33,7 @@ export function vectorOf(bytes: Uint8Array, bounds: MessageBounds): VectorFrame 
     seq: numberField(entry.seq, "vector.entries.seq"),
     floor: numberField(entry.floor, "vector.entries.floor"),
     ...(entry.hidden && { isHidden: true }),
-    ...(entry.lacking && { isLacking: true }),
+    ...(entry.lacking && { isLacking: true, lackingThrough: numberField(entry.lackingThrough, "vector.entries.lacking_through") }),
   }));
   const short = shortEntriesOf(vector);
   const said = { digest: vector.digest, isPartial: vector.partial, isWanted: vector.wanted };
@@ -105,9 +105,16 @@ export function vectorInit({
   heartbeats = [],
 }: VectorFrame): MessageInitShape<typeof VectorFrameSchema> {
   return {
-    entries: entries.map(({ nodeId, generation, seq, floor, isHidden = false, isLacking = false }) => {
+    entries: entries.map(({ nodeId, generation, seq, floor, isHidden = false, isLacking = false, lackingThrough = 0 }) => {
       const origin = { nodeId, generation: BigInt(generation) };
-      return { origin, seq: BigInt(seq), floor: BigInt(floor), hidden: isHidden, lacking: isLacking };
+      return {
+        origin,
+        seq: BigInt(seq),
+        floor: BigInt(floor),
+        hidden: isHidden,
+        lacking: isLacking,
+        lackingThrough: BigInt(lackingThrough),
+      };
     }),
     digest,
     partial: isPartial,

@@ -7,7 +7,7 @@ import type { OriginPlace } from "../catalog/origins.ts";
 import { relationOf } from "../catalog/scope.ts";
 import { type Hash64, mix32 } from "../lib/fnv.ts";
 import { Sum64 } from "../lib/sum64.ts";
-import type { VectorEntry } from "./messages.ts";
+import type { NodeRef, VectorEntry } from "./messages.ts";
 
 const NOTHING: Hash64 = { high: 0, low: 0 };
 
@@ -38,6 +38,12 @@ export function entryHash(id: string, seq: number): Hash64 {
 /** What an origin is called on a link that has heard its name. Part of the protocol: never to be changed. */
 export function shortHash(id: string): number {
   return hashOf(id, 0).low;
+}
+
+/** Whose life an origin's id names. */
+export function refOf(id: string): NodeRef {
+  const at = id.lastIndexOf("/");
+  return { nodeId: id.slice(0, at), generation: Number(id.slice(at + 1)) };
 }
 
 /** One origin's number as it was last noted. */

@@ -139,7 +139,7 @@ export const MESH_METRICS = {
   mesh_partial_origins: {
     type: "gauge",
     unit: "origins",
-    help: "Origins of which records were refused here: not in step and not passed on until they have come whole.",
+    help: "Origins of which records were refused, here or at a linked peer while nobody else has given them: not in step, not passed on.",
     labels: {},
   },
   mesh_clock_skew_total: {

@@ -5,7 +5,14 @@ import { ReplicatingNode } from "../fakes/replication.ts";
 
 function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {
   const reconsidered: string[] = [];
-  return { receivedMonoMs, reconsidered, reconsider: (id) => reconsidered.push(id) };
+  return {
+    peerNodeId: "p",
+    lacking: [],
+    receivedMonoMs,
+    reconsidered,
+    reconsider: (id) => reconsidered.push(id),
+    postpone: () => undefined,
+  };
 }
 
 test("own news is told at once when nothing was lately, else 50 ms after what was told last", () => {

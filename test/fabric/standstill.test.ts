@@ -15,7 +15,7 @@ import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import { POLICY_EXCHANGE_DEFAULTS } from "../../src/fabric/policy-exchange.ts";
 import { Quarantine } from "../../src/fabric/quarantine.ts";
 import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
-import { REPLICATION_DEFAULTS } from "../../src/fabric/replication-shared.ts";
+import { REPLICATION_DEFAULTS } from "../../src/fabric/replication-options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../fakes/fabric-world.ts";
 import { version } from "../fakes/policy-versions.ts";
@@ -99,7 +99,7 @@ test("a newcomer in quarantine is not forgotten for the time in which nobody was
 });
 
 /** A link over which nothing came yet. */
-const silentFetcher = () => ({ receivedMonoMs: 0, reconsider: () => undefined });
+const silentFetcher = () => ({ peerNodeId: "p", lacking: [], receivedMonoMs: 0, reconsider: () => undefined, postpone: () => undefined });
 
 test("who was asked for an origin before the standstill has what was left of its time", () => {
   const fetches = new Fetches(REPLICATION_DEFAULTS);

@@ -33,6 +33,13 @@ test("a frame of before short entries is read as it was", () => {
   expect(decodeLinkFrame(encodeLinkFrame(frame))).toEqual(frame);
 });
 
+test("an origin of which the speaker refused records is told with how far it has heard; a number beyond all others' passes over it", () => {
+  const lacking = (lackingThrough: number) => ({ nodeId: "n1", generation: 1, seq: 0, floor: 0, isLacking: true, lackingThrough });
+  const frame: LinkFrame = { ...NOTHING, entries: [lacking(9)] };
+  expect(decodeLinkFrame(encodeLinkFrame(frame))).toEqual(frame);
+  expect(decodeLinkFrame(encodeLinkFrame({ ...NOTHING, entries: [lacking(Number.MAX_SAFE_INTEGER)] }))).toEqual(NOTHING);
+});
+
 test("a heartbeat costs its hash and its age in tenths of a second", () => {
   const heartbeats = Array.from({ length: 100 }, (_, i) => ({ hash: 0xffffffff - i, ageMs: 100 * i }));
   const frame: LinkFrame = { ...NOTHING, heartbeats };

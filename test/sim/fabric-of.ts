@@ -74,6 +74,11 @@ export class SimFabric {
     return this.fabric.isReady;
   }
 
+  /** Origins that it says it does not hold whole. */
+  notWhole(): readonly string[] {
+    return this.fabric.replication.notWhole().map(({ id }) => id);
+  }
+
   /** `node/generation` of everybody it takes for alive. */
   aliveMembers(): readonly string[] {
     const members = this.fabric.membership.members().filter(({ status }) => status === "alive");

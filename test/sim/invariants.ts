@@ -179,11 +179,16 @@ export class Invariants implements Watching {
     const isThere = ({ node: peer, life: peerLife }: Known) =>
       peer.life === peerLife && peer.isUp && node.options.seeds.includes(peer.address);
     if (!life.known.some(isThere)) return;
-    // It may have caught up with one that is told of less than there is.
-    if (this.#parts.nodes.some((other) => other.maxOriginRecords !== undefined || isPartial(other))) return;
+    const isTight = node.maxOriginRecords !== undefined;
+    // What it says that it lacks, where nobody is there who could give it.
+    const named = new Set(process.fabric.notWhole().filter((id) => isTight || this.#byId.get(id.split("/")[0] ?? "")?.isUp !== true));
     const lacks = ({ vector }: Known) =>
       [...vector].filter(
-        ([id, seq]) => !process.replica.forgotten.has(id) && !checks.isLost(id) && (process.replica.origins.get(id)?.through ?? 0) < seq,
+        ([id, seq]) =>
+          !process.replica.forgotten.has(id) &&
+          !checks.isLost(id) &&
+          !named.has(id) &&
+          (process.replica.origins.get(id)?.through ?? 0) < seq,
       );
     checks.holds(
       life.known.some((known) => lacks(known).length === 0),
@@ -218,10 +223,6 @@ function vectorOf(node: SimNode): ReadonlyMap<string, number> {
   const vector = new Map<string, number>();
   for (const { id, through, life } of node.process?.replica.origins.values() ?? []) if (life === "live") vector.set(id, through);
   return vector;
-}
-
-function isPartial({ process }: SimNode): boolean {
-  return [...(process?.replica.origins.values() ?? [])].some(({ lacks }) => lacks !== undefined);
 }
 
 // ---- at rest ----

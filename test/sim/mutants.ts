@@ -153,6 +153,18 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 60,
   },
   {
+    name: "partial origins are told to nobody",
+    rule: "Replication: a newcomer hears of the origins that its peer does not hold whole, and waits for them",
+    edits: [
+      {
+        file: "src/fabric/lacking-words.ts",
+        find: "if (partial.size === 0 && this.#told.size === 0) return [];",
+        replace: "if (partial.size >= 0) return [];",
+      },
+    ],
+    withinSeeds: 60,
+  },
+  {
     name: "a cursor covers what was refused",
     rule: "Replication: no cursor and no END vouches for a partial origin",
     edits: [{ file: "src/catalog/cell.ts", find: "origin.lacks === undefined ? tiedTo(origin) : 0;", replace: "tiedTo(origin);" }],

@@ -12,7 +12,7 @@ type Story = (rng: Rng, stage: Stage) => readonly Step[];
 const TTLS_MS: readonly number[] = [0, 0, 3000, 5000, 8000];
 
 /** At most one a plan; a story named twice is twice as frequent, and most plans have none. */
-const STORIES: readonly Story[] = [leaving, leaving, refusing, aheadThenCut, refusedBatches, atTheBound];
+const STORIES: readonly Story[] = [leaving, leaving, refusing, aheadThenCut, refusedBatches, atTheBound, meetsPartial];
 const PLANS_A_STORY = 12;
 
 export function storySteps(rng: Rng, stage: Stage): readonly Step[] {
@@ -105,6 +105,22 @@ function refusing(rng: Rng, { places, clientCount, activeMs }: Stage): readonly 
   }
   for (let onMs = atMs + 4000; onMs < activeMs; onMs += 2000 + rng.int(4000))
     steps.push({ atMs: onMs, kind: "watchMove", watch: rng.int(5), node: pick(rng, [node, pick(rng, others)]) });
+  return steps;
+}
+
+/** While a node has no room for what another holds, a third one comes back without its disk, again and again: whom it meets first is chance. */
+function meetsPartial(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
+  const cluster = shuffled(rng, largest(places));
+  const [node, origin, newcomer] = cluster;
+  if (node === undefined || origin === undefined || newcomer === undefined) return [];
+  const steps: Step[] = [];
+  const atMs = 5000 + rng.int(2000);
+  steps.push({ atMs, kind: "tight", node, records: 1 + rng.int(2), forMs: activeMs });
+  for (let client = 0; client < clientCount; client++)
+    steps.push({ atMs: atMs + 500 + rng.int(1000), kind: "register", client, node: origin, scope: SCOPE.ZONE, ttlMs: 0, variant: 0 });
+  const crash = { kind: "crash", nodes: [newcomer], isSilent: false, isBatchKept: true, isDiskLost: true } as const;
+  for (let onMs = atMs + 4000; onMs < activeMs - 6000; onMs += 6000 + rng.int(4000))
+    steps.push({ atMs: onMs, ...crash, downMs: 200 + rng.int(800) });
   return steps;
 }
 

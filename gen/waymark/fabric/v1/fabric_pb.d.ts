@@ -255,6 +255,13 @@ export declare type VectorEntry = Message<"waymark.fabric.v1.VectorEntry"> & {
    * @generated from field: bool lacking = 5;
    */
   lacking: boolean;
+
+  /**
+   * With lacking: the speaker has heard of the origin's changes up to here.
+   *
+   * @generated from field: uint64 lacking_through = 6;
+   */
+  lackingThrough: bigint;
 };
 
 /**

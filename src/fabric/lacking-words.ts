@@ -1,0 +1,50 @@
+/** What one link has told its peer of the origins that are partial here, and what is to be taken back. */
+import type { VectorEntry } from "./messages.ts";
+import type { PeerView } from "./peer-view.ts";
+import type { ReplicationShared } from "./replication-shared.ts";
+import { refOf } from "./vector.ts";
+
+export class LackingWords {
+  readonly #shared: ReplicationShared;
+  readonly #view: PeerView;
+  readonly #told = new Set<string>();
+
+  constructor(shared: ReplicationShared, view: PeerView) {
+    this.#shared = shared;
+    this.#view = view;
+  }
+
+  /**
+   * Partial origins of which the peer has not heard: who sent what was refused is to know it, and a newcomer that there is more than it
+   * gets here. Those that are not partial any more are taken back. Outside the digest, as nothing is known of them.
+   */
+  take(): readonly VectorEntry[] {
+    const { partial, vector } = this.#shared;
+    if (partial.size === 0 && this.#told.size === 0) return [];
+    const ids = new Set([...partial.origins].map(({ id }) => id));
+    const takenBack = [...this.#told].filter((id) => !ids.has(id));
+    for (const id of takenBack) this.#told.delete(id);
+    const news = [...partial.origins].filter((origin) => {
+      const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOwn(origin.id);
+      return isFor && !this.#told.has(origin.id);
+    });
+    for (const { id } of news) this.#told.add(id);
+    return [
+      ...takenBack.map((id) => ({ ...refOf(id), seq: this.#saidOf(id), floor: 0 })),
+      ...news.map(({ nodeId, generation, through }) => {
+        return { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };
+      }),
+    ];
+  }
+
+  /** The peer has lost what it was told: it is told all of it again. */
+  again(): void {
+    for (const { id } of this.#shared.partial.origins) this.#told.delete(id);
+  }
+
+  /** What the peer was last told of an origin's number. */
+  #saidOf(id: string): number {
+    if (this.#view.peer.takesOffers === true) return this.#view.find(id)?.said ?? 0;
+    return this.#shared.vector.find(id)?.seq ?? 0;
+  }
+}
