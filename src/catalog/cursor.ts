@@ -1,15 +1,16 @@
 /**
- * Cursor text: where a reader is (semantics.md, Watch 3). Short: this process life and a revision, a few bytes on every
+ * Cursor text: where a reader is (semantics.md, Watch 3). Short: whose it is and a revision, a few bytes on every
  * message. Portable: a version vector with each origin's life, good at every node of the cluster.
  */
-import { sha256 } from "../lib/crypto.ts";
+import { sha256, sha256Hex } from "../lib/crypto.ts";
 import { invalid } from "../lib/errors.ts";
 import { tagOf, WIRE, WireReader, writeText, writeVarint } from "../lib/protowire.ts";
 import type { OriginLife } from "./record.ts";
 
 export interface ShortCursor {
   readonly kind: "short";
-  readonly boot: string;
+  /** What `shortHolder` gives for this process life and the reader. */
+  readonly holder: string;
   readonly revision: number;
   /** Up to here the reader knows of every key; it is below `revision` in the middle of what several messages tell. */
   readonly settled: number;
@@ -44,9 +45,17 @@ const CHECK_BYTES = 4;
 const MAX_ORIGINS = 10_000;
 const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8, LOCAL: 9 } as const;
 
-export function shortCursorText(boot: string, revision: number, settled = revision): string {
+/**
+ * Whose a short cursor is: of this process life, and of a reader (`ReaderOptions.hash`). Without a reader it says how new an answer is,
+ * and nothing of what anybody holds. The two are one text, so that nodes of before take it for one of another life.
+ */
+export function shortHolder(boot: string, readerHash?: string): string {
+  return readerHash === undefined ? boot : `${boot}-${readerHash}`;
+}
+
+export function shortCursorText(holder: string, revision: number, settled = revision): string {
   const tail = settled === revision ? "" : `-${settled.toString(36)}`;
-  const body = `s1.${boot}.${revision.toString(36)}${tail}`;
+  const body = `s1.${holder}.${revision.toString(36)}${tail}`;
   return `${body}.${checkText(body)}`;
 }
 
@@ -78,10 +87,10 @@ export function parseCursor(text: string): Cursor {
 
 function parseShort(text: string): ShortCursor {
   const parts = /^(s1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11})(?:-([0-9a-z]{1,11}))?)\.([0-9a-z]+)$/.exec(text);
-  const [, body, boot, place, below, check] = parts ?? [];
-  if (body === undefined || boot === undefined || place === undefined || check !== checkText(body)) throw malformed();
+  const [, body, holder, place, below, check] = parts ?? [];
+  if (body === undefined || holder === undefined || place === undefined || check !== checkText(body)) throw malformed();
   const revision = Number.parseInt(place, 36);
-  return { kind: "short", boot, revision, settled: below === undefined ? revision : Number.parseInt(below, 36) };
+  return { kind: "short", holder, revision, settled: below === undefined ? revision : Number.parseInt(below, 36) };
 }
 
 function parsePortable(text: string): PortableCursor {
@@ -145,8 +154,7 @@ function malformed(): Error {
 }
 
 function checkText(body: string): string {
-  const digest = sha256(body);
-  return (((digest[0] ?? 0) << 8) | (digest[1] ?? 0)).toString(36);
+  return Number.parseInt(sha256Hex(body).slice(0, 4), 16).toString(36);
 }
 
 function writeString(out: Uint8Array, at: number, field: number, text: string): number {

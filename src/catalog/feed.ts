@@ -4,7 +4,7 @@
  */
 import type { Time } from "../lib/machine.ts";
 import type { Cell } from "./cell.ts";
-import type { PortableCursor } from "./cursor.ts";
+import type { Cursor } from "./cursor.ts";
 import { queryPage } from "./query.ts";
 import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
 import type { KeyText } from "./record.ts";
@@ -12,11 +12,8 @@ import { isOfReader, ResumeGap } from "./resume.ts";
 import { ToldPages } from "./told-pages.ts";
 
 export interface FeedStart {
-  /** Where to go on; undefined starts with a snapshot. */
-  readonly from:
-    | { readonly kind: "revision"; readonly revision: number; readonly settled: number }
-    | { readonly kind: "portable"; readonly cursor: PortableCursor }
-    | undefined;
+  /** Where to go on; undefined, and one that another reader was given, start with a snapshot. */
+  readonly from: Cursor | undefined;
   readonly bookmarkIntervalMs: number;
 }
 
@@ -74,7 +71,7 @@ export class Feed {
     this.#revision = reader.replica.revision;
     this.#settled = this.#revision;
     this.#until = this.#revision;
-    this.#phase = this.#startPhase(start, time);
+    this.#phase = this.#startPhase(start.from, time);
   }
 
   /** The revision up to which everything has been sent: what lag is measured from. */
@@ -149,18 +146,14 @@ export class Feed {
     return isPlace && this.reader.prepareDigest() ? this.#bookmark(time) : undefined;
   }
 
-  #startPhase(start: FeedStart, time: Time): Phase {
-    const snapshot = snapshotPhase();
-    const { replica } = this.reader;
-    if (start.from === undefined) return snapshot;
-    if (start.from.kind === "revision") {
-      if (start.from.revision < replica.collectedRevision) return snapshot;
-      this.#revision = start.from.revision;
-      this.#settled = start.from.settled;
+  #startPhase(cursor: Cursor | undefined, time: Time): Phase {
+    if (cursor === undefined || !isOfReader(cursor, this.reader)) return snapshotPhase();
+    if (cursor.kind === "short") {
+      if (cursor.revision < this.reader.replica.collectedRevision) return snapshotPhase();
+      this.#revision = cursor.revision;
+      this.#settled = cursor.settled;
       return { kind: "live" };
     }
-    const { cursor } = start.from;
-    if (!isOfReader(cursor, this.reader)) return snapshot;
     this.#until = Number.POSITIVE_INFINITY;
     const gap = new ResumeGap(cursor, this.reader, time);
     return { kind: gap.isTellable() ? "gap" : "waiting", gap };

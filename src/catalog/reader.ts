@@ -4,7 +4,7 @@
  */
 
 import { type Cell, type Origin, settledOf } from "./cell.ts";
-import { type CursorOrigin, portableCursorText, shortCursorText } from "./cursor.ts";
+import { type CursorOrigin, portableCursorText, shortCursorText, shortHolder } from "./cursor.ts";
 import { coveredNamespaces, coversNamespace, type Filter, type Locality, matches, whyNot } from "./filter.ts";
 import type { ViewDigest } from "./namespace-digest.ts";
 import type { Standpoint } from "./past-views.ts";
@@ -42,7 +42,7 @@ export interface ReaderOptions {
   readonly filter: Filter;
   /** Stands for filter, viewer and options; streams of equal names share a reader. */
   readonly name: string;
-  /** Stands for filter and viewer: what a reader holds, and so what its cursors are good for. */
+  /** Stands for filter, viewer and `isNamesOnly`: what a reader holds, and so what its cursors are good for. */
   readonly hash: string;
   /** What the reader may see; asked once a namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
@@ -121,7 +121,7 @@ export class Reader {
   }
 
   shortCursor(revision: number, settled = revision): string {
-    return shortCursorText(this.node.boot, revision, settled);
+    return shortCursorText(shortHolder(this.node.boot, this.options.hash), revision, settled);
   }
 
   /**

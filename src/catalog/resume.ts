@@ -1,7 +1,7 @@
 /** From a portable cursor to deltas, at any node, also one that is behind the cursor (semantics.md, Watch 3 and 4). */
 import type { Time } from "../lib/machine.ts";
 import { type Cell, type Origin, settledOf } from "./cell.ts";
-import type { PortableCursor } from "./cursor.ts";
+import { type Cursor, type PortableCursor, shortHolder } from "./cursor.ts";
 import { matches } from "./filter.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
 import { BODY, type KeyText } from "./record.ts";
@@ -14,7 +14,8 @@ const MAX_HELD_KEYS = 10_000;
 const MAX_WAIT_MS = 60_000;
 
 /** Whether the cursor was given to a reader of the same content in this cluster; any other needs a snapshot from scratch. */
-export function isOfReader(cursor: PortableCursor, { node, options }: Reader): boolean {
+export function isOfReader(cursor: Cursor, { node, options }: Reader): boolean {
+  if (cursor.kind === "short") return cursor.holder === shortHolder(node.boot, options.hash);
   return cursor.clusterId === node.clusterId && cursor.readerHash === options.hash;
 }
 

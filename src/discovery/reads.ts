@@ -1,5 +1,6 @@
 /** Reads every door shares: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
 import { decodeEntry } from "../catalog/codec.ts";
+import type { Cursor } from "../catalog/cursor.ts";
 import type { EntryView } from "../catalog/entry-view.ts";
 import { ANY, coveredNamespaces, type Filter } from "../catalog/filter.ts";
 import { allInstances, type InstanceName, MAX_INSTANCES, type Sampling, sampleInstances } from "../catalog/instances.ts";
@@ -207,12 +208,23 @@ export class Reads {
     };
   }
 
+  /** Stands for what a watch of this shows this caller: the cursors of one are good for another only where the two are the same. */
+  readerHash(caller: Caller, { filter, isNamesOnly }: Omit<WatchRequest, "withDigest">): string {
+    // What LOCAL means differs from node to node, so a cursor of such a watch is of no use at another.
+    const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
+    return filterHash(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
+  }
+
+  /** As much as a cursor is good for while a policy is put in force: for a snapshot, since nobody knows what its reader was told. */
+  placed(cursor: Cursor): Cursor | undefined {
+    if (this.isSettled) return cursor;
+    return cursor.kind === "short" ? undefined : { ...cursor, policyEpoch: "" };
+  }
+
   /** The shared reader of equal watches; `release` it when the stream closes. */
   reader(caller: Caller, request: WatchRequest): Reader {
-    // What LOCAL means differs from node to node, so a cursor of such a watch is of no use at another.
-    const place = request.filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
-    const hash = filterHash(request.filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}`);
-    const name = `${hash} ${request.isNamesOnly} ${request.withDigest}`;
+    const hash = this.readerHash(caller, request);
+    const name = `${hash} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {
       const epochOf = () => this.#policyEpoch;

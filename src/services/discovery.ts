@@ -20,8 +20,8 @@ import {
   UnregisterResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Drafter, draftKey, draftLoad, type Stamp } from "../catalog/codec.ts";
-import { type Cursor, parseCursor, shortCursorText } from "../catalog/cursor.ts";
-import { Feed, type FeedStart } from "../catalog/feed.ts";
+import { type Cursor, parseCursor } from "../catalog/cursor.ts";
+import { Feed } from "../catalog/feed.ts";
 import type { Bounds } from "../catalog/names.ts";
 import { pageLimit } from "../catalog/query.ts";
 import { HEALTH, type Health, type KeyText, KIND } from "../catalog/record.ts";
@@ -43,6 +43,7 @@ import { durationMs, filterOf, namespaceOf } from "./discovery-filter.ts";
 import { clusterMap, freshness, listPeers, WIRE_SCOPES } from "./discovery-nodes.ts";
 import { encodeExplanations } from "./explanations.ts";
 import type { MeshView } from "./mesh-view.ts";
+import { Places } from "./places.ts";
 import { checkAge, checkAliases, checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";
 import { WatchSource } from "./watch-source.ts";
@@ -127,18 +128,13 @@ export function discoveryService(parts: DiscoveryParts): Service {
   };
 }
 
-interface Place {
-  readonly revision: number;
-  readonly policyTurn: number;
-  readonly cursor: string;
-}
-
 class DiscoveryMethods {
   readonly #parts: DiscoveryParts;
-  #lastPlace: Place = { revision: -1, policyTurn: -1, cursor: "" };
+  readonly #places: Places;
 
   constructor(parts: DiscoveryParts) {
     this.#parts = parts;
+    this.#places = new Places(parts.reads);
   }
 
   async register(request: RegisterRequest, context: CallContext) {
@@ -155,7 +151,7 @@ class DiscoveryMethods {
     await this.#settled(onRegister);
     const namespaces = request.entries.map((entry) => entry.key?.namespace ?? "");
     onWrite(context.caller, "register", namespaces, request.entries.length);
-    const { revision, cursor } = this.#place();
+    const { revision, cursor } = this.#places.now(undefined);
     const ttl = registered.ttlMs === undefined ? {} : { ttl: durationFromMs(registered.ttlMs) };
     return create(RegisterResponseSchema, { leaseId: registered.leaseId, revision: BigInt(revision), cursor, ...ttl });
   }
@@ -191,7 +187,7 @@ class DiscoveryMethods {
     await this.#parts.durable();
     const namespaces = request.leaseId === "" ? request.keys.map((key) => key.namespace) : [""];
     this.#parts.onWrite(context.caller, "unregister", namespaces, removed);
-    return create(UnregisterResponseSchema, { removed, revision: BigInt(this.#place().revision) });
+    return create(UnregisterResponseSchema, { removed, revision: BigInt(this.#parts.reads.replica.revision) });
   }
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
@@ -204,7 +200,8 @@ class DiscoveryMethods {
     checkLength(subject, "subject", MAX_SUBJECT_LENGTH);
     const test = subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
-    const page = reads.page(viewer(context.caller, request.viewer), {
+    const caller = viewer(context.caller, request.viewer);
+    const page = reads.page(caller, {
       filter,
       test,
       limit: pageLimit(request.limit),
@@ -212,7 +209,9 @@ class DiscoveryMethods {
       isExplained: request.explain,
       salt: test === undefined ? "query" : `query\0\0${subject}`,
     });
-    const { revision, cursor } = this.#place();
+    // A watch has no subjects, and who takes the cursor of a later page may have missed what changed on an earlier one since.
+    const isFirst = test === undefined && request.pageToken === "";
+    const { revision, cursor } = this.#places.now(isFirst ? reads.readerHash(caller, { filter, isNamesOnly: false }) : undefined);
     const answer = bytes.query({
       records: page.records,
       nextToken: page.nextToken,
@@ -346,30 +345,18 @@ class DiscoveryMethods {
     return { nodeId, clusterId, region, zone, ...by, receivedWallMs: time.wallMs };
   }
 
-  /** What an answer rests on. HOT: asked on every query; the cursor's checksum is made once a revision. */
-  #place(): Place {
-    const { replica, node, policyTurn } = this.#parts.reads;
-    const { revision } = replica;
-    if (this.#lastPlace.revision !== revision || this.#lastPlace.policyTurn !== policyTurn) {
-      this.#lastPlace = { revision, policyTurn, cursor: shortCursorText(node.boot, revision) };
-    }
-    return this.#lastPlace;
-  }
-
-  /** A short cursor of another process life is honest but foreign: a snapshot. One of ours from the future was forged. */
-  #from(cursor: Cursor): FeedStart["from"] {
+  /** A short cursor of this process life from the future was forged. One that is honest but of no use here leads to a snapshot. */
+  #from(cursor: Cursor): Cursor | undefined {
+    const { reads, mesh, isReady, identity } = this.#parts;
     if (cursor.kind === "portable") {
       // Nobody will ever tell this node what it lacks (it came back without its disk): waiting to catch up would be for ever. While
       // it looks for its peers, somebody may.
-      const isAlone = this.#parts.isReady() && !this.#parts.mesh.hasPeers();
-      const isOutOfReach = isAlone && isAhead(cursor, this.#parts.reads.replica);
-      // Of no policy, so that it leads to a snapshot.
-      const placed = this.#parts.reads.isSettled ? cursor : { ...cursor, policyEpoch: "" };
-      return isOutOfReach ? undefined : { kind: "portable", cursor: placed };
+      const isAlone = isReady() && !mesh.hasPeers();
+      return isAlone && isAhead(cursor, reads.replica) ? undefined : reads.placed(cursor);
     }
-    if (!this.#parts.reads.isSettled || cursor.boot !== this.#parts.reads.node.boot) return undefined;
-    if (cursor.revision > this.#parts.reads.replica.revision) throw invalid("cursor", "is not a cursor this service gave out");
-    return { kind: "revision", revision: cursor.revision, settled: cursor.settled };
+    const isOfThisLife = cursor.holder.startsWith(identity.boot);
+    if (isOfThisLife && cursor.revision > reads.replica.revision) throw invalid("cursor", "is not a cursor this service gave out");
+    return reads.placed(cursor);
   }
 
   async #settled(onRegister: DiscoveryParts["onRegister"]): Promise<void> {

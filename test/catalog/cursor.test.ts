@@ -31,9 +31,9 @@ function isRefused(text: string): boolean {
 
 test("short cursors come back as they were given", () => {
   fc.assert(
-    fc.property(fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/), fc.nat(Number.MAX_SAFE_INTEGER), fc.nat(), (boot, revision, below) => {
+    fc.property(fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/), fc.nat(Number.MAX_SAFE_INTEGER), fc.nat(), (holder, revision, below) => {
       const settled = Math.max(0, revision - below);
-      expect(parseCursor(shortCursorText(boot, revision, settled))).toEqual({ kind: "short", boot, revision, settled });
+      expect(parseCursor(shortCursorText(holder, revision, settled))).toEqual({ kind: "short", holder, revision, settled });
     }),
   );
 });

@@ -1,5 +1,6 @@
 /** Where a stream's rules turn by one change: the place that collected tombstones leave behind, and the close of a snapshot (semantics.md, Watch 3, 5). */
 import { expect, test } from "vitest";
+import { shortHolder } from "../../src/catalog/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ANY } from "../../src/catalog/filter.ts";
 import { type FeedMessage, Reader } from "../../src/catalog/reader.ts";
@@ -44,7 +45,7 @@ function textOf(message: FeedMessage): string {
 }
 
 function at(revision: number): FeedStart["from"] {
-  return { kind: "revision", revision, settled: revision };
+  return { kind: "short", holder: shortHolder("a-1", "h"), revision, settled: revision };
 }
 
 function put(node: MeshNode, key: KeyText, variant = 0): void {

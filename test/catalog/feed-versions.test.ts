@@ -45,7 +45,7 @@ class Watch {
     this.told();
     const cursor = parseCursor(this.#last);
     if (cursor.kind !== "portable") throw new Error(`not portable: ${this.#last}`);
-    return { kind: "portable", cursor };
+    return cursor;
   }
 
   #next(isReady: boolean) {

@@ -2,7 +2,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
-import { parseCursor } from "../../src/catalog/cursor.ts";
+import { parseCursor, shortHolder } from "../../src/catalog/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
 import { ACTION, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
@@ -72,13 +72,13 @@ class Watch {
 }
 
 function at(revision: number): FeedStart["from"] {
-  return { kind: "revision", revision, settled: revision };
+  return { kind: "short", holder: shortHolder("a-1", "h"), revision, settled: revision };
 }
 
 function portable(text: string): FeedStart["from"] {
   const cursor = parseCursor(text);
   if (cursor.kind !== "portable") throw new Error(`not portable: ${text}`);
-  return { kind: "portable", cursor };
+  return cursor;
 }
 
 /** `BEGIN ns,… +created ~updated -removed .` with keys as letters and `*` for a bookmark. */
@@ -126,7 +126,7 @@ test("1: a snapshot comes in pages without cursors; its END has the cursors, and
     [true, true],
     [false, false],
   ]);
-  expect(parseCursor(messages[3]!.cursor)).toEqual({ kind: "short", boot: "a-1", revision: 3, settled: 3 });
+  expect(parseCursor(messages[3]!.cursor)).toEqual({ kind: "short", holder: "a-1-h", revision: 3, settled: 3 });
   put(node, K, GREEN);
   const delta = watch.next()!;
   expect([textOf(delta), delta.cursor !== "", delta.portableCursor]).toEqual(["~0", true, ""]);
@@ -282,7 +282,7 @@ test("2: a removal is told though a cut message, or a reconnect there, came betw
   expect(watches[0].all(T, 1)).toEqual(["~1", "~2", "-0"]);
   const cut = parseCursor(watches[1].next(T, 1)!.cursor);
   if (cut.kind !== "short") throw new Error("not short");
-  expect(new Watch(node, { ...cut, kind: "revision" }, BLUE_ONLY).all(T, 1)).toEqual(["~2", "-0"]);
+  expect(new Watch(node, cut, BLUE_ONLY).all(T, 1)).toEqual(["~2", "-0"]);
 });
 
 test("2: an origin's change of life visits its keys again, live and on resume", () => {
@@ -340,7 +340,19 @@ test("3: a portable cursor says what the vector is now, though no record changed
   watch.settle();
   b.replica.origins.get("a/1")!.through = 7;
   const from = portable(watch.next(LATER)!.portableCursor);
-  expect(from?.kind === "portable" && from.cursor.origins.map((o) => o.seq)).toEqual([0, 7]);
+  expect(from?.kind === "portable" && from.origins.map((o) => o.seq)).toEqual([0, 7]);
+});
+
+test("3: a short cursor is good for the reader that it was given to, in this process life: any other gets a snapshot", () => {
+  const node = nodeWith(K);
+  const [own, other, bare] = [shortHolder("a-1", "h"), shortHolder("a-1", "other"), shortHolder("a-1")];
+  const told = (holder: string) => new Watch(node, { kind: "short", holder, revision: 1, settled: 1 }).all();
+  expect([told(own), told(other), told(bare), told(shortHolder("a-2", "h"))]).toEqual([
+    [],
+    ["BEGIN +0", "END"],
+    ["BEGIN +0", "END"],
+    ["BEGIN +0", "END"],
+  ]);
 });
 
 test.each([
@@ -356,7 +368,7 @@ test.each([
   const node = nodeWith(K);
   const from = new Watch(node).settle();
   if (from?.kind !== "portable") throw new Error("not portable");
-  const watch = new Watch(node, { kind: "portable", cursor: { ...from.cursor, ...change } });
+  const watch = new Watch(node, { ...from, ...change });
   expect(watch.all()).toEqual(["BEGIN +0", "END"]);
 });
 
@@ -476,7 +488,7 @@ function cutAndWhole() {
 test("3 Why: a cursor says where frames that were cut left out a key, so that another node tells of it", () => {
   const { a, b, c } = cutAndWhole();
   const from = new Watch(b).settle();
-  expect(from?.kind === "portable" && from.cursor.origins).toContainEqual({ nodeId: "a", generation: 1, seq: 4, settled: 2, life: "live" });
+  expect(from?.kind === "portable" && from.origins).toContainEqual({ nodeId: "a", generation: 1, seq: 4, settled: 2, life: "live" });
   const watch = new Watch(c, from);
   expect(watch.all(LATER)).toEqual([]);
   c.copy(a, "a/1", T);
@@ -518,7 +530,7 @@ test("4: a snapshot that a resumed stream needs waits until the node has covered
   end(a, K);
   const from = new Watch(a).settle();
   if (from?.kind !== "portable") throw new Error("not portable");
-  const other = new Watch(behind, { kind: "portable", cursor: { ...from.cursor, policyEpoch: "other" } });
+  const other = new Watch(behind, { ...from, policyEpoch: "other" });
   const tooOld = new Watch(behind, from);
   expect([other.all(LATER), tooOld.all(LATER)]).toEqual([[], []]);
   for (const key of KEYS.slice(4, 12)) put(behind, key);

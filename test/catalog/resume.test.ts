@@ -1,6 +1,6 @@
 /** How a node stands to a portable cursor; what its streams make of that is in `feed.test.ts`. */
 import { expect, test } from "vitest";
-import type { CursorOrigin, PortableCursor } from "../../src/catalog/cursor.ts";
+import { type CursorOrigin, type PortableCursor, shortHolder } from "../../src/catalog/cursor.ts";
 import { ANY } from "../../src/catalog/filter.ts";
 import { Reader } from "../../src/catalog/reader.ts";
 import { isAhead, isOfReader, ResumeGap } from "../../src/catalog/resume.ts";
@@ -93,6 +93,13 @@ test("a cursor is a reader's own by cluster and by what it holds", () => {
   const cursor = cursorOf();
   expect([cursor, { ...cursor, clusterId: "c2" }, { ...cursor, readerHash: "g" }].map((c) => isOfReader(c, reader))).toEqual([
     true,
+    false,
+    false,
+  ]);
+  const holders = [shortHolder("b-1", "h"), shortHolder("b-1", "g"), shortHolder("b-1"), shortHolder("b-2", "h")];
+  expect(holders.map((holder) => isOfReader({ kind: "short", holder, revision: 1, settled: 1 }, reader))).toEqual([
+    true,
+    false,
     false,
     false,
   ]);

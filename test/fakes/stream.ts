@@ -1,7 +1,7 @@
 /** A reader of a feed: folds what it gets as the client does, and checks at every message what semantics.md promises. */
 import assert from "node:assert/strict";
 import { settledOf } from "../../src/catalog/cell.ts";
-import { type PortableCursor, parseCursor } from "../../src/catalog/cursor.ts";
+import { type PortableCursor, parseCursor, type ShortCursor } from "../../src/catalog/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ANY, type Filter } from "../../src/catalog/filter.ts";
 import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
@@ -60,7 +60,7 @@ export class Readers {
       const options = {
         filter: WATCH_FILTERS[filter]!,
         name,
-        hash: WATCH_FILTERS[filter]!.scope === SCOPE.LOCAL ? `f${filter} ${node.nodeId}` : `f${filter}`,
+        hash: WATCH_FILTERS[filter]!.scope === SCOPE.LOCAL ? `f${filter}-${node.nodeId}` : `f${filter}`,
         viewer: { clusterId: "c1", tenant: "" },
         allowed: (namespace: string) => !policy.denied.has(namespace),
         get policyEpoch() {
@@ -77,7 +77,7 @@ export class Readers {
 }
 
 export class Stream {
-  readonly filter: number;
+  filter: number;
   readonly #readers: Readers;
   readonly #policy: Policy;
   node: MeshNode;
@@ -85,7 +85,7 @@ export class Stream {
   /** Key to line; what the reader holds. */
   readonly held = new Map<string, string>();
   #staged: { readonly replaces: readonly string[]; readonly seen: Set<string> } | undefined;
-  #short: { readonly boot: string; readonly revision: number; readonly settled: number; readonly epoch: number } | undefined;
+  #short: { readonly cursor: ShortCursor; readonly boot: string; readonly epoch: number } | undefined;
   portable: PortableCursor | undefined;
   /** The cursor this stream was resumed from, while the node may be behind it. */
   #resumed: PortableCursor | undefined;
@@ -121,7 +121,7 @@ export class Stream {
     const isSame = how === "best" && short?.boot === node.facts.boot && short.epoch === this.#policy.epoch;
     this.#resumed = undefined;
     if (isSame) {
-      this.feed = this.#open({ kind: "revision", revision: short.revision, settled: short.settled }, time);
+      this.feed = this.#open(short.cursor, time);
     } else if (this.portable === undefined) {
       this.#newest.clear();
       this.feed = this.#open(undefined, time);
@@ -132,8 +132,14 @@ export class Stream {
       if (!isOurs) this.#newest.clear();
       this.#short = undefined;
       for (const key of this.#told) this.#doubted.add(key);
-      this.feed = this.#open({ kind: "portable", cursor: this.portable }, time);
+      this.feed = this.#open(this.portable, time);
     }
+  }
+
+  /** Asks for something else with the cursors that it has: what it holds is not what the other filter shows. */
+  refilter(filter: number, time: Time, how: "best" | "portable"): void {
+    this.filter = filter;
+    this.reconnect(this.node, time, how);
   }
 
   /** What a restarted or forgetful node may show again. */
@@ -199,7 +205,7 @@ export class Stream {
     if (isEnd) this.#swap();
     if (message.cursor !== "" && (this.#staged === undefined || isEnd)) {
       const parsed = parseCursor(message.cursor);
-      if (parsed.kind === "short") this.#short = { ...parsed, epoch: this.#policy.epoch };
+      if (parsed.kind === "short") this.#short = { cursor: parsed, boot: this.node.facts.boot, epoch: this.#policy.epoch };
     }
     if (isEnd || message.isBookmark) {
       assert(isReady, "END or bookmark of a node that is not ready");

@@ -4,21 +4,35 @@ import fc from "fast-check";
 
 import { type Step, steps, take, timeOf } from "./history.ts";
 import { KEYS, MeshNode, NAMESPACES } from "./mesh.ts";
-import { type Policy, Readers, Stream } from "./stream.ts";
+import { type Policy, Readers, Stream, WATCH_FILTERS } from "./stream.ts";
 
 interface Turn {
   readonly step: Step;
   /** What happens to a stream after the step. */
-  readonly action: "nothing" | "pull" | "drain" | "reconnect" | "move" | "policy" | "farewell" | "learn";
+  readonly action: "nothing" | "pull" | "drain" | "reconnect" | "move" | "refilter" | "policy" | "farewell" | "learn";
   readonly stream: number;
   readonly pick: number;
 }
 
-const ACTIONS: readonly Turn["action"][] = ["nothing", "pull", "pull", "pull", "drain", "reconnect", "move", "policy", "farewell", "learn"];
+const ACTIONS: readonly Turn["action"][] = [
+  "nothing",
+  "pull",
+  "pull",
+  "pull",
+  "drain",
+  "reconnect",
+  "move",
+  "refilter",
+  "policy",
+  "farewell",
+  "learn",
+];
+
+const RESUMES: readonly Turn["action"][] = ["reconnect", "move", "refilter"];
 
 /** `isUnbroken`: no stream ever goes on from a cursor. */
 export function turns(max: number, { isUnbroken = false } = {}): fc.Arbitrary<readonly Turn[]> {
-  const actions = ACTIONS.filter((action) => !isUnbroken || (action !== "reconnect" && action !== "move"));
+  const actions = ACTIONS.filter((action) => !isUnbroken || !RESUMES.includes(action));
   const turn = fc.record({
     step: steps({ max: 5, without: isUnbroken ? ["restart"] : [] }).map((list) => list[0]!),
     action: fc.constantFrom(...actions),
@@ -69,6 +83,9 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
         return;
       case "move":
         stream.reconnect(mesh[pick % 3]!, time, "portable");
+        return;
+      case "refilter":
+        stream.refilter(pick % WATCH_FILTERS.length, time, pick % 2 === 0 ? "best" : "portable");
         return;
       case "policy": {
         const namespace = NAMESPACES[pick % NAMESPACES.length]!;

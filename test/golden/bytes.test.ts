@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
-import { parseCursor, portableCursorText, shortCursorText } from "../../src/catalog/cursor.ts";
+import { parseCursor, portableCursorText, shortCursorText, shortHolder } from "../../src/catalog/cursor.ts";
 import { ANY } from "../../src/catalog/filter.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { decodePageToken, encodePageToken, filterHash } from "../../src/catalog/page-token.ts";
@@ -42,6 +42,7 @@ function hex(bytes: Uint8Array): string {
 
 test.each([
   { name: "cursor-short-1", text: () => shortCursorText("Ab3_-x", 123_456) },
+  { name: "cursor-short-2", text: () => shortCursorText(shortHolder("Ab3_-x", "0123456789abcdef"), 123_456) },
   { name: "cursor-portable-1", text: () => portableCursorText(CURSOR) },
   { name: "page-token-1", text: () => encodePageToken(keyText(KEY), filterHash(FILTER, "query")) },
   { name: "record-entry-1", text: () => hex(encodeRecord(HEAD, { body: BODY.ENTRY, entry: ENTRY })) },
@@ -51,7 +52,9 @@ test.each([
 });
 
 test("cursors that were given out are still read", () => {
-  expect(parseCursor(kept("cursor-short-1"))).toEqual({ kind: "short", boot: "Ab3_-x", revision: 123_456, settled: 123_456 });
+  expect(parseCursor(kept("cursor-short-1"))).toEqual({ kind: "short", holder: "Ab3_-x", revision: 123_456, settled: 123_456 });
+  const holder = "Ab3_-x-0123456789abcdef";
+  expect(parseCursor(kept("cursor-short-2"))).toEqual({ kind: "short", holder, revision: 123_456, settled: 123_456 });
   expect(parseCursor(kept("cursor-portable-1"))).toEqual({ kind: "portable", ...CURSOR });
 });
 

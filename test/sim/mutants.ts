@@ -450,6 +450,19 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 300,
   },
   {
+    name: "a short cursor is good for any reader",
+    rule: "Watch 3: a cursor of another filter or viewer makes a snapshot",
+    edits: [
+      {
+        file: "src/catalog/resume.ts",
+        find: "return cursor.holder === shortHolder(node.boot, options.hash);",
+        replace: "return cursor.holder.startsWith(shortHolder(node.boot));",
+      },
+    ],
+    withinSeeds: 20,
+    isCheap: true,
+  },
+  {
     name: "END of a node that is not ready",
     rule: "Watch 7: who has not caught up sends no END",
     edits: [

@@ -22,6 +22,8 @@ export type WorkStep =
   | { readonly kind: "policy"; readonly node: number; readonly variant: number }
   /** The stream is cut and goes on at a node from its best cursor. */
   | { readonly kind: "watchMove"; readonly watch: number; readonly node: number }
+  /** The stream is cut, and its cursors and content go to who asks for something else. */
+  | { readonly kind: "watchElse"; readonly watch: number; readonly asked: number }
   | { readonly kind: "read"; readonly node: number };
 
 /** What goes wrong; each undoes itself, so that any can be left out. */

@@ -194,6 +194,9 @@ export class Simulation {
       case "watchMove":
         this.watches[step.watch % Math.max(1, this.watches.length)]?.move(step.node);
         return;
+      case "watchElse":
+        this.watches[step.watch % Math.max(1, this.watches.length)]?.askElse(step.asked);
+        return;
       case "read":
         this.#reads.read(step.node, Math.floor(step.atMs));
         return;

@@ -15,6 +15,8 @@ import type { Trace } from "./trace.ts";
 import type { World } from "./world.ts";
 
 export const FILTER_COUNT = FILTERS.length;
+/** A filter, by one of two viewers. */
+export const ASKED_COUNT = 2 * FILTER_COUNT;
 /** Filters up to here are by namespace only, and ask for a digest. */
 const DIGESTED = 3;
 const BOOKMARK_MS = 3000;
@@ -44,6 +46,8 @@ export interface WatchParts {
 export class SimWatch {
   readonly index: number;
   readonly #plan: WatchPlan;
+  /** Filter and viewer, as one number below `ASKED_COUNT`. */
+  #asked: number;
   readonly #parts: WatchParts;
   #node: number;
   #open: Open | undefined;
@@ -69,6 +73,7 @@ export class SimWatch {
   constructor(index: number, plan: WatchPlan, parts: WatchParts) {
     this.index = index;
     this.#plan = plan;
+    this.#asked = plan.filter;
     this.#parts = parts;
     this.#node = plan.node;
   }
@@ -84,6 +89,12 @@ export class SimWatch {
   move(node: number): void {
     this.#close();
     this.#node = node;
+  }
+
+  /** The stream is cut; another is opened there, for something else or by somebody else, with the cursors and the content of this one. */
+  askElse(asked: number): void {
+    this.#close();
+    this.#asked = asked;
   }
 
   // ---- streams ----
@@ -131,15 +142,11 @@ export class SimWatch {
   }
 
   #resume(process: SimProcess): Open {
-    const { reads, replica } = process;
-    const reader = reads.reader(callerAt(process), this.#request);
+    const { reads } = process;
+    const reader = reads.reader(callerAt(process, this.#asked), this.#request);
     this.#resumed = undefined;
     const short = this.#short;
-    if (short !== undefined && short.boot === reads.node.boot && reads.isSettled) {
-      const cursor = parseCursor(short.text);
-      if (cursor.kind === "short" && cursor.revision <= replica.revision)
-        return this.#opened(process, { kind: "revision", revision: cursor.revision, settled: cursor.settled }, reader);
-    }
+    if (short !== undefined && short.boot === reads.node.boot) return this.#opened(process, reads.placed(parseCursor(short.text)), reader);
     this.#short = undefined;
     const portable = this.#portable === "" ? undefined : parseCursor(this.#portable);
     if (portable?.kind !== "portable") {
@@ -150,8 +157,7 @@ export class SimWatch {
     if (isOurs) this.#resumed = portable;
     else this.#newest.clear();
     for (const key of this.#told) this.#doubted.add(key);
-    const placed = reads.isSettled ? portable : { ...portable, policyEpoch: "" };
-    return this.#opened(process, { kind: "portable", cursor: placed }, reader);
+    return this.#opened(process, reads.placed(portable), reader);
   }
 
   #opened(process: SimProcess, from: FeedStart["from"], reader: Feed["reader"]): Open {
@@ -191,8 +197,8 @@ export class SimWatch {
   }
 
   get #request() {
-    const { filter } = this.#plan;
-    return { filter: FILTERS[filter % FILTERS.length] ?? FILTERS[0]!, isNamesOnly: filter % 2 === 1, withDigest: filter < DIGESTED };
+    const filter = this.#asked % FILTER_COUNT;
+    return { filter: FILTERS[filter]!, isNamesOnly: filter % 2 === 1, withDigest: filter < DIGESTED };
   }
 
   #beginAnew(): void {
@@ -289,7 +295,7 @@ export class SimWatch {
     checks.holds(
       wrong.length === 0,
       "P3",
-      () => `${what}, filter ${this.#plan.filter}: folded at ${message.isBookmark ? "bookmark" : "END"}: ${wrong.join("; ")}`,
+      () => `${what}, asked ${this.#asked}: folded at ${message.isBookmark ? "bookmark" : "END"}: ${wrong.join("; ")}`,
     );
     if (message.digest === undefined) return;
     const ids = records.map((record) => deltaId(record));
@@ -302,7 +308,7 @@ export class SimWatch {
     const records: CatalogRecord[] = [];
     let token = "";
     do {
-      const page = process.reads.page(callerAt(process), {
+      const page = process.reads.page(callerAt(process, this.#asked), {
         filter: this.#request.filter,
         limit: 100,
         token,
@@ -397,6 +403,8 @@ function wordsOf({ changes, snapshot, isBookmark, replaces }: FeedMessage): stri
   return `${SNAPSHOTS[snapshot]}${replaces.length > 0 ? `replaces ${replaces.join(",")} ` : ""}${isBookmark ? "bookmark " : ""}[${list.join("; ")}]`;
 }
 
-function callerAt({ node }: SimProcess) {
-  return anonymousCaller(node.options.clusterId, "127.0.0.1", []);
+/** Those who ask by the second half of `ASKED_COUNT` are of a tenant to whom some policies show what they hide from all others. */
+function callerAt({ node }: SimProcess, asked: number) {
+  const tenant = asked < FILTER_COUNT ? "" : "nobody";
+  return { ...anonymousCaller(node.options.clusterId, "127.0.0.1", []), tenant };
 }

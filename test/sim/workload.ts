@@ -5,7 +5,7 @@ import { Rng } from "../../src/lib/rng.ts";
 import { faultSteps } from "./faults.ts";
 import type { Place, Plan, Step, WatchPlan } from "./plan.ts";
 import { races, storySteps } from "./stories.ts";
-import { FILTER_COUNT } from "./watch.ts";
+import { ASKED_COUNT, FILTER_COUNT } from "./watch.ts";
 
 export interface Size {
   /** 0: 3 to 7. */
@@ -138,8 +138,12 @@ function workSteps(
     } else if (kind < 14) steps.push({ atMs, kind: "unregister", client, node: nodeFor(client) });
     else if (kind < 16) steps.push({ atMs, kind: "report", client, health: ([1, 2, 3] as const)[rng.int(3)] ?? 1 });
     else if (kind === 16) steps.push({ atMs, kind: "abandon", client });
-    else if (kind === 17) steps.push({ atMs, kind: "watchMove", watch: rng.int(5), node: rng.int(places.length) });
-    else if (kind === 18) steps.push({ atMs, kind: "read", node: rng.int(places.length) });
+    else if (kind === 17) {
+      const [watch, node] = [rng.int(5), rng.int(places.length)];
+      // Without another number drawn: plans of old stay as they were but for this.
+      if (atMs % 2 === 0) steps.push({ atMs, kind: "watchMove", watch, node });
+      else steps.push({ atMs, kind: "watchElse", watch, asked: atMs % ASKED_COUNT });
+    } else if (kind === 18) steps.push({ atMs, kind: "read", node: rng.int(places.length) });
     else if (isPolitical) steps.push({ atMs, kind: "policy", node: rng.int(places.length), variant: rng.int(4) });
   }
   return steps;

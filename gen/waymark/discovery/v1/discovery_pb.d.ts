@@ -119,7 +119,7 @@ export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterRes
   revision: bigint;
 
   /**
-   * Short cursor of that revision.
+   * Short cursor of that revision. It says of nothing that you hold it: a watch from here begins with a snapshot, which has the change.
    *
    * @generated from field: string cursor = 4;
    */
@@ -546,7 +546,7 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   revision: bigint;
 
   /**
-   * Short cursor of that revision; give it to CatalogWatch on the same node to follow on from here.
+   * Short cursor of that revision; give that of the first page to CatalogWatch on the same node, with the same filter, to follow on from here.
    *
    * @generated from field: string cursor = 5;
    */
@@ -671,7 +671,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   viewer?: Viewer | undefined;
 
   /**
-   * Resume after this short or portable cursor. Absent: start with a snapshot.
+   * Resume after this short or portable cursor. Absent, or given to another filter, names_only or viewer: start with a snapshot.
    *
    * @generated from field: string cursor = 17;
    */
