@@ -269,7 +269,7 @@ function pathText(path: readonly PropertyKey[]): string {
 }
 
 /** Environment variables of the command line's own, which are not settings. */
-const CLIENT_ENV = ["WAYMARK_SERVER", "WAYMARK_TOKEN", "WAYMARK_CA", "WAYMARK_CERT", "WAYMARK_KEY", "WAYMARK_TENANT"] as const;
+const CLIENT_ENV = new Set(["SERVER", "TLS", "TOKEN", "CA", "CERT", "KEY", "TENANT"].map((word) => `WAYMARK_${word}`));
 
 const ENV_WORDS = KNOB_ROWS.map((row) => row.env.slice("WAYMARK_".length));
 
@@ -279,9 +279,8 @@ const INJECTED = /^WAYMARK_(SERVICE|PORT)(_[A-Z0-9_]*)?$/;
 function envLayer(env: SettingSource["env"]): Layer {
   const values = new Map<string, { value: unknown; origin: string }>();
   const problems: Problem[] = [];
-  const ours = new Set<string>(CLIENT_ENV);
   for (const [name, raw] of Object.entries(env)) {
-    if (raw === undefined || !name.startsWith("WAYMARK_") || ours.has(name)) continue;
+    if (raw === undefined || !name.startsWith("WAYMARK_") || CLIENT_ENV.has(name)) continue;
     if (!name.includes("__") && INJECTED.test(name)) continue;
     const source = `environment ${name}`;
     const row = KNOB_ROWS.find((candidate) => candidate.env === name);

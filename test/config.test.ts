@@ -146,6 +146,7 @@ test("every problem of every source is reported at once", () => {
 test("variables of the command line, and those Kubernetes injects for a Service called waymark, are no settings", () => {
   const env = {
     WAYMARK_SERVER: "x:1",
+    WAYMARK_TLS: "1",
     WAYMARK_TOKEN: "t",
     WAYMARK_PORT: "tcp://1",
     WAYMARK_SERVICE_HOST: "1",
@@ -263,6 +264,7 @@ const label = (name: string, length: number): string => `${name}=${"v".repeat(le
 // The bounds of what a node says of itself are those that its peers and its own entry have: `lib/node-bounds.ts`.
 test.each([
   { what: "16 roles", env: { WAYMARK_NODE__ROLES: many(16, (i) => `r${i}`) }, want: [] },
+  { what: "a role twice", env: { WAYMARK_NODE__ROLES: "a,b,a" }, want: [/node\.roles: "a" is there twice/] },
   { what: "17 roles", env: { WAYMARK_NODE__ROLES: many(17, (i) => `r${i}`) }, want: [/node\.roles: 17 items are more than 16/] },
   { what: "64 labels", env: { WAYMARK_NODE__LABELS: many(64, (i) => `k${i}=v`) }, want: [] },
   { what: "65 labels", env: { WAYMARK_NODE__LABELS: many(65, (i) => `k${i}=v`) }, want: [/node\.labels: 65 pairs are more than 64/] },

@@ -1,5 +1,6 @@
 /** One gRPC connection on grpc-js, and `connect`, which opens several. */
-import { getCACertificates } from "node:tls";
+// By its default: an older Node, which has no such function, would end at the name before `connect` can say what it needs.
+import nodeTls from "node:tls";
 import {
   type DescMessage,
   type DescMethod,
@@ -29,8 +30,16 @@ const CHANNEL_OPTIONS = {
   "grpc.enable_http_proxy": 0,
 };
 
-/** Opens a client; connections are made when first used. Throws a TypeError or RangeError that names the option which is wrong. */
+const NEEDED_NODE = 24;
+
+/**
+ * Opens a client; connections are made when first used. Throws a TypeError or RangeError that names the option which is wrong, and
+ * an Error where Node.js is older than 24.
+ */
 export function connect(options: ConnectOptions): Client {
+  const { version, versions } = process;
+  if (Number(versions.node.split(".", 1)[0]) < NEEDED_NODE)
+    throw new Error(`waymark needs Node.js ${NEEDED_NODE} or newer; this is ${version}`);
   const channels = checkedServers(options).map((server) => new GrpcChannel(server, options));
   return new Client(channels, { timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS, nowMs: () => performance.now() });
 }
@@ -152,7 +161,7 @@ function messageOf({ code, details, message }: ServiceError, timeoutMs: number |
 
 /** PEM of what the system trusts; undefined, which leaves it to Node's own list, where that is nothing. */
 function systemRoots(): Buffer | undefined {
-  const roots = [...getCACertificates("system"), ...getCACertificates("extra")];
+  const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
   return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));
 }
 

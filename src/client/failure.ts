@@ -55,7 +55,7 @@ export function decodeFailure(failed: FailedCall): RequestError {
   for (const detail of decodeDetails(failed.details)) {
     const info = anyUnpack(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") {
-      reason = info.reason.toLowerCase();
+      reason = info.reason;
       metadata = info.metadata;
     }
     for (const { field, description } of anyUnpack(detail, BadRequestSchema)?.fieldViolations ?? [])

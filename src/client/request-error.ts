@@ -8,7 +8,7 @@ export interface Violation {
 export interface RequestErrorFacts {
   /** gRPC status name, for example `NOT_FOUND`. */
   readonly code: string;
-  /** Reason of a Waymark server in lower case, for example `lease_not_found`; undefined when something else answered, or nothing did. */
+  /** Reason of a Waymark server as the table of reasons has it, for example `LEASE_NOT_FOUND`; undefined when something else answered, or nothing did. */
   readonly reason: string | undefined;
   readonly violations: readonly Violation[];
   /** When the server thinks a retry may help. */

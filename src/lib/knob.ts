@@ -279,8 +279,14 @@ export function optionalChoice<const T extends string>(
 const MAX_ITEMS = 1000;
 
 /** Several texts; written `a,b` in the environment and in flags. At most `maxItems`, 1000 unless said. */
-export function list(options: KnobOptions<readonly string[]> & TextRule & { readonly maxItems?: number }): Knob<readonly string[]> {
-  const { maxItems = MAX_ITEMS } = options;
+export interface ListRule extends TextRule {
+  readonly maxItems?: number;
+  /** No item may be there twice. */
+  readonly isDistinct?: boolean;
+}
+
+export function list(options: KnobOptions<readonly string[]> & ListRule): Knob<readonly string[]> {
+  const { maxItems = MAX_ITEMS, isDistinct = false } = options;
   return {
     ...options,
     type: "list of text",
@@ -292,6 +298,7 @@ export function list(options: KnobOptions<readonly string[]> & TextRule & { read
       for (const item of raw) {
         const parsed = checkText(item, options);
         if ("problem" in parsed) return parsed;
+        if (isDistinct && value.includes(parsed.value)) return { problem: `${shown(parsed.value)} is there twice` };
         value.push(parsed.value);
       }
       return { value };

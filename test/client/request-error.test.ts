@@ -17,7 +17,7 @@ test("reason, violations, retry and facts come from the details", () => {
   expect(message).toBe("not_found: no such entry");
   expect(facts).toMatchObject({
     code: "NOT_FOUND",
-    reason: "lease_not_found",
+    reason: "LEASE_NOT_FOUND",
     violations: [{ field: "f", description: "d" }],
     retryMs: 1500,
     metadata: { lease: "l" },

@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
 import { mustRun, ROOT, run } from "../../scripts/run.ts";
@@ -121,6 +121,12 @@ console.log(JSON.stringify({ hasLease: leaseId !== "", names, first, refused, rp
 client.close();
 `;
 
+/** The Node of the machine, which may be as old as the README allows; ours where there is no other. */
+function machinesNode(): string {
+  const ways = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => !folder.includes("node_modules"));
+  return ways.map((folder) => join(folder, "node")).find((file) => existsSync(file)) ?? process.execPath;
+}
+
 test("a program that imports the package compiles with its types, and calls a node", async () => {
   const folder = await projectWithPackage();
   const compilerOptions = { module: "nodenext", target: "es2024", strict: true, types: ["node"], outDir: "out", skipLibCheck: false };
@@ -144,10 +150,26 @@ test("a program that imports the package compiles with its types, and calls a no
   });
 });
 
+test("a program on an older Node is told which it needs, and not which function is missing", async () => {
+  const node = machinesNode();
+  const version = await mustRun(node, ["--version"]);
+  const folder = await projectWithPackage();
+  const { code, output } = await run(
+    node,
+    ["--input-type=module", "--eval", 'import { connect } from "waymark"; connect({ servers: ["127.0.0.1:1"] });'],
+    { cwd: folder },
+  );
+  const isOld = Number(/^v(\d+)/.exec(version)?.[1]) < 24;
+  expect(code).toBe(isOld ? 1 : 0);
+  expect(output).toContain(isOld ? `waymark needs Node.js 24 or newer; this is ${version.trim()}` : "");
+});
+
 test("the package brings its protos for other languages, and every page that its README links to", async () => {
   const home = join(await projectWithPackage(), "node_modules", "waymark");
   expect(existsSync(join(home, "proto/waymark/discovery/v1/discovery.proto"))).toBe(true);
   expect(existsSync(join(home, "third_party/proto/buf/validate/validate.proto"))).toBe(true);
+  // The guide's `inputs` name the package's folder; it says itself where its protos begin.
+  await mustRun("buf", ["build", home, "-o", "/dev/null"]);
   const links = [...readFileSync(join(home, "README.md"), "utf8").matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link = ""]) => link);
   expect(links.length).toBeGreaterThan(10);
   expect(links.filter((link) => !existsSync(join(home, link)))).toEqual([]);

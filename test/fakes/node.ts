@@ -73,7 +73,14 @@ export class GrpcDoor implements Disposable {
           server: "",
         });
         const { code, reason = "", violations, retryMs } = failure.facts;
-        resolve({ code, reason, message: failure.message, fields: violations.map(({ field }) => field), retryMs, response: {} });
+        resolve({
+          code,
+          reason: reason.toLowerCase(),
+          message: failure.message,
+          fields: violations.map(({ field }) => field),
+          retryMs,
+          response: {},
+        });
       },
     );
     return promise;

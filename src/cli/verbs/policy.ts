@@ -114,7 +114,7 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
     const { reason, violations } = error.facts;
-    if (reason === "version_conflict") {
+    if (reason === "VERSION_CONFLICT") {
       const advice = "nothing was changed; see what came in between with: waymark namespace policy history --diff";
       throw new CommandError(`${error.message}\n${advice}`, EXIT.failed, error);
     }
