@@ -15,7 +15,7 @@ import { TENANT_KNOBS } from "./config-tenants.ts";
 import { bool, choice, int, type Knob, list, ms, optionalText, port, text } from "./lib/knob.ts";
 import { fileKey } from "./lib/knob-table.ts";
 import { findNearest } from "./lib/nearest.ts";
-import { NODE_BOUNDS, NODE_HOST } from "./lib/node-bounds.ts";
+import { NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "./lib/node-bounds.ts";
 
 const HOUR_MS = 3_600_000;
 const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
@@ -32,8 +32,8 @@ const KNOBS = {
   listen: {
     host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address the listeners bind to." }),
     advertiseHost: optionalText({
-      pattern: NODE_HOST,
-      what: "a host name, an IPv4 address or an IPv6 address",
+      pattern: REACHABLE_HOST,
+      what: "a host name, an IPv4 address or an IPv6 address that others can connect to",
       flag: "--advertise-host <host>",
       doc: "Host others are told to connect to; when absent the bound address, or of a node bound to all of them the first that is not loopback.",
     }),

@@ -280,6 +280,11 @@ test.each([
     env: { WAYMARK_LISTEN__ADVERTISE_HOST: "a%b" },
     want: [/listen\.advertise_host: "a%b" is not a host name/],
   },
+  ...["0.0.0.0", "::", "0:0:0:0:0:0:0:0"].map((host) => ({
+    what: `${host}, which is every address of whoever reads it`,
+    env: { WAYMARK_LISTEN__ADVERTISE_HOST: host },
+    want: [/listen\.advertise_host: ".*" is not a host name, an IPv4 address or an IPv6 address that others can connect to/],
+  })),
   { what: "an IPv6 host", env: { WAYMARK_LISTEN__ADVERTISE_HOST: "fe80::1%eth0" }, want: [] },
 ])("$what: a setting is refused where a peer would refuse it", ({ env, want }) => {
   expect(problemsOf({ env })).toEqual(want.map((pattern) => expect.stringMatching(pattern) as string));

@@ -24,6 +24,9 @@ export const NODE_BOUNDS = {
 /** A host of at most 253 characters: a name, an IPv4 literal, or an IPv6 literal with an optional zone. */
 export const NODE_HOST = /^(?=.{1,253}$)(?:[A-Za-z0-9._-]+|(?=[^%]*:)[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)$/;
 
+/** A host that others can connect to: none that means every address of whoever reads it (`0.0.0.0`, `::`). */
+export const REACHABLE_HOST = new RegExp(`^(?![0.:]+$)${NODE_HOST.source.slice(1)}`);
+
 const utf8 = new TextEncoder();
 
 /** Size of roles and labels together, in bytes of UTF-8. */
