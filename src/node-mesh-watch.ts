@@ -32,6 +32,10 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
     return this.#made;
   }
 
+  get calls(): Fabric["calls"] {
+    return this.fabric.calls;
+  }
+
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
     this.#note(input, time);
     const before = out.length;

@@ -1,8 +1,9 @@
 /** Calls of strangers and of foreign nodes: refused before membership hears of them, told to the audit a few times, counted always. */
 import type { Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
+import type { PeerProof } from "./messages.ts";
 import { eventOutput, type FabricInput, type FabricOutput } from "./seam.ts";
-import { hostOf, refusalOfAnswer, refusalOfCall, type TrustFacts } from "./trust.ts";
+import { hostOf, refusalOfAnswer, refusalOfCall, refusalOfCaller, type TrustFacts } from "./trust.ts";
 
 type Asked = Extract<FabricInput, { kind: "asked" }>;
 type Answered = Extract<FabricInput, { kind: "answered" }>;
@@ -19,6 +20,11 @@ export class CallGuard {
 
   constructor(trust: TrustFacts) {
     this.#trust = trust;
+  }
+
+  /** Whether this proves nothing that counts here, whoever asks. */
+  isStranger(proof: PeerProof): boolean {
+    return refusalOfCaller(proof, this.#trust) !== undefined;
   }
 
   /** Whether the asker may ask; else it is refused. */

@@ -155,6 +155,7 @@ export class FabricDriver {
   #events(): TransportEvents {
     return {
       asked: (call: CallId, request: CallRequest, proof: PeerProof) => this.input({ kind: "asked", call, request, proof }),
+      isStranger: (proof: PeerProof) => this.#machine.calls.isStranger(proof),
       answered: (call: CallId, response: CallResponse | undefined, refusal?: string) =>
         this.input({ kind: "answered", call, response, ...(refusal !== undefined && { refusal }) }),
       opened: (link: LinkId, isIncoming: boolean, proof: PeerProof) => {

@@ -31,7 +31,7 @@ export interface LinkEvents {
 }
 
 /** Of the first frame; what of it is here counts before anybody knows who sends it. */
-const MAX_FIRST_BYTES = 65_536;
+const MAX_FIRST_BYTES = 16_384;
 
 export class LinkStream {
   readonly #stream: Http2Stream;
@@ -129,6 +129,7 @@ export class LinkStream {
     try {
       this.#assembler.push(chunk);
       for (let message = this.#assembler.next(); message !== undefined; message = this.#assembler.next()) {
+        if (this.#silentBytes !== undefined) this.#checkSilent(message.length);
         this.#silentBytes = undefined;
         const frame = decodeLinkFrame(message);
         this.#traffic.count("received", frame.kind, message.length);

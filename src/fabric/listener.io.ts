@@ -14,11 +14,18 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { Socket } from "node:net";
-import { WaymarkError } from "../lib/errors.ts";
-import { type AssemblyBounds, framed, isGrpcType, MessageAssembler } from "../lib/grpc-frames.ts";
+import { type AssemblyBounds, isGrpcType } from "../lib/grpc-frames.ts";
 import { patientNowMs } from "../lib/patient-time.io.ts";
-import { decodeCallRequest, encodeCallResponse } from "./call-codec.ts";
 import { WINDOW_BYTES } from "./dial.io.ts";
+import {
+  HEADERS,
+  type IncomingCallEvents,
+  type IncomingCallLimits,
+  IncomingCalls,
+  refuse,
+  STATUS,
+  WITH_TRAILERS,
+} from "./incoming-calls.io.ts";
 import { type LinkEvents, type LinkLimits, LinkStream } from "./link-stream.io.ts";
 import { MESSAGE_BOUNDS } from "./message-rules.ts";
 import type { CallRequest, CallResponse, PeerProof } from "./messages.ts";
@@ -26,7 +33,7 @@ import { type FabricTls, proofOf, trustDomainOf } from "./peer-proof.io.ts";
 import type { CallId } from "./seam.ts";
 import type { WireTraffic } from "./wire-traffic.ts";
 
-export interface ListenerLimits extends LinkLimits {
+export interface ListenerLimits extends LinkLimits, IncomingCallLimits {
   /** Connections others opened. */
   readonly maxConnections: number;
   readonly maxStreamsPerConnection: number;
@@ -34,14 +41,6 @@ export interface ListenerLimits extends LinkLimits {
   readonly maxIncomingLinks: number;
   /** From the opening of a link by another node to its first frame. */
   readonly helloTimeoutMs: number;
-  /** Calls of others that wait for our answer. */
-  readonly maxIncomingCalls: number;
-  /** Longest a call of another may take, its arrival included. */
-  readonly answerTimeoutMs: number;
-  /** Largest message received. */
-  readonly maxMessageBytes: number;
-  /** Of messages that have not wholly arrived: over all links others opened, and as much over all their calls. */
-  readonly maxBufferedBytes: number;
   /** A connection without streams is closed after this. */
   readonly idleMs: number;
 }
@@ -98,12 +97,9 @@ export interface LinkedEvents extends LinkEvents {
   opened(): void;
 }
 
-export interface ListenerEvents {
-  asked(call: CallId, request: CallRequest, proof: PeerProof): void;
+export interface ListenerEvents extends IncomingCallEvents {
   /** Another node opened a link, and its first frame is here: who hears of the link from now on. */
   linked(stream: LinkStream, proof: PeerProof): LinkedEvents;
-  /** Somebody was turned away. */
-  refused(why: string, address: string): void;
 }
 
 interface Peer {
@@ -114,40 +110,24 @@ interface Peer {
   idleSinceMonoMs: number;
 }
 
-interface Pending {
-  readonly stream: ServerHttp2Stream;
-  readonly deadlineMonoMs: number;
-}
-
 const CALLS = new Map<string, CallRequest["kind"]>([
   ["Probe", "probe"],
   ["ProbeIndirect", "probeIndirect"],
   ["PushPull", "pushPull"],
 ]);
 const PREFIX = "/waymark.fabric.v1.FabricService/";
-const HEADERS = { ":status": 200, "content-type": "application/grpc+proto" } as const;
-/** Without `date`, which gRPC has no use for and Node formats anew for each answer. */
-const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
-const TRAILERS_ONLY = { endStream: true, sendDate: false } as const;
-/** gRPC status codes this listener answers with. */
-const STATUS = { OK: 0, INVALID_ARGUMENT: 3, PERMISSION_DENIED: 7, RESOURCE_EXHAUSTED: 8, UNIMPLEMENTED: 12, UNAVAILABLE: 14 } as const;
-
 export class FabricListener {
   readonly #options: ListenerOptions;
   readonly #events: ListenerEvents;
   readonly #server: Http2Server;
-  /** Links and calls apart: calls that never end must not cost a link its place. */
   readonly #linkBounds: AssemblyBounds;
-  readonly #callBounds: AssemblyBounds;
+  readonly #calls: IncomingCalls;
   readonly #peers = new Map<Http2Session, Peer>();
-  /** Calls of others: those that still arrive have no request yet. */
-  readonly #pending = new Map<CallId, Pending>();
   /** Links that said nothing yet, and until when they may. */
   readonly #silent = new Map<LinkStream, number>();
   readonly #links = new Set<LinkStream>();
   #trustDomain: string | undefined;
   #door: FabricDoor | undefined;
-  #nextCall = 1;
   #isStopping = false;
 
   constructor(options: ListenerOptions, events: ListenerEvents) {
@@ -156,7 +136,7 @@ export class FabricListener {
     this.#events = events;
     const { maxMessageBytes, maxBufferedBytes } = limits;
     this.#linkBounds = { maxMessageBytes, maxBufferedBytes, bufferedBytes: 0 };
-    this.#callBounds = { maxMessageBytes, maxBufferedBytes, bufferedBytes: 0 };
+    this.#calls = new IncomingCalls(limits, { events, traffic: options.traffic });
     this.#trustDomain = tls === undefined ? undefined : trustDomainOf(tls.cert);
     this.#server = createServer({
       maxSessionMemory: 16,
@@ -203,8 +183,8 @@ export class FabricListener {
     return {
       connections: this.#door?.sockets.size ?? 0,
       links: this.#links.size,
-      calls: this.#pending.size,
-      bufferedBytes: this.#linkBounds.bufferedBytes + this.#callBounds.bufferedBytes,
+      calls: this.#calls.size,
+      bufferedBytes: this.#linkBounds.bufferedBytes + this.#calls.bufferedBytes,
     };
   }
 
@@ -216,27 +196,14 @@ export class FabricListener {
   }
 
   /** Answers a call of another; undefined refuses it. A call that is gone or answered is passed over. */
-  answer(call: CallId, response: CallResponse | undefined, why = "refused"): void {
-    const pending = this.#pending.get(call);
-    if (pending === undefined) return;
-    this.#pending.delete(call);
-    const { stream } = pending;
-    if (response === undefined) return refuse(stream, STATUS.PERMISSION_DENIED, why);
-    if (stream.destroyed || stream.closed) return;
-    const bytes = encodeCallResponse(response);
-    this.#options.traffic.count("sent", response.kind, bytes.length);
-    stream.respond(HEADERS, WITH_TRAILERS);
-    stream.end(framed(bytes));
+  answer(call: CallId, response: CallResponse | undefined, why?: string): void {
+    this.#calls.answer(call, response, why);
   }
 
   /** Looks at its clocks, by `patientDueMs`; called about four times a second. */
   check(dueMs: number): void {
     for (const [link, untilMonoMs] of this.#silent) if (dueMs > untilMonoMs) link.destroy("said nothing");
-    for (const [call, { stream, deadlineMonoMs }] of this.#pending) {
-      if (dueMs <= deadlineMonoMs) continue;
-      this.#pending.delete(call);
-      refuse(stream, STATUS.UNAVAILABLE, "no answer in time");
-    }
+    this.#calls.check(dueMs);
     for (const peer of this.#peers.values()) {
       if (peer.streamCount === 0 && dueMs - peer.idleSinceMonoMs > 2 * this.#options.limits.idleMs) peer.session.close();
     }
@@ -297,11 +264,14 @@ export class FabricListener {
       refuse(stream, STATUS.UNIMPLEMENTED, "no such method on the fabric listener");
     } else if (this.#isStopping) refuse(stream, STATUS.UNAVAILABLE, "stopping");
     else if (kind === undefined) this.#acceptLink(stream, proof);
-    else this.#acceptCall(stream, kind, proof);
+    else this.#calls.accept(stream, kind, proof);
   }
 
   #acceptLink(stream: ServerHttp2Stream, proof: PeerProof): void {
     const { limits, traffic } = this.#options;
+    // Whoever is silent longest makes room: a stranger opens links faster than it is cut for saying nothing.
+    const [silent] = this.#silent.keys();
+    if (this.#links.size >= limits.maxIncomingLinks) silent?.destroy("said nothing, and another came");
     if (this.#links.size >= limits.maxIncomingLinks) {
       this.#events.refused("too many links", proof.address);
       return refuse(stream, STATUS.RESOURCE_EXHAUSTED, "too many links");
@@ -330,51 +300,6 @@ export class FabricListener {
     this.#links.add(link);
     this.#silent.set(link, patientNowMs() + limits.helloTimeoutMs);
   }
-
-  #acceptCall(stream: ServerHttp2Stream, kind: CallRequest["kind"], proof: PeerProof): void {
-    const { limits, traffic } = this.#options;
-    if (this.#pending.size >= limits.maxIncomingCalls) return refuse(stream, STATUS.RESOURCE_EXHAUSTED, "too many calls");
-    const call = this.#nextCall;
-    this.#nextCall += 2;
-    this.#pending.set(call, { stream, deadlineMonoMs: patientNowMs() + limits.answerTimeoutMs });
-    const assembler = new MessageAssembler(this.#callBounds);
-    let request: CallRequest | undefined;
-    const fail = (error: unknown) => {
-      if (!(error instanceof WaymarkError)) throw error;
-      this.#pending.delete(call);
-      assembler.drop();
-      this.#events.refused(`${kind}: ${error.message}`, proof.address);
-      refuse(stream, STATUS.INVALID_ARGUMENT, error.message);
-    };
-    stream.on("data", (chunk: Buffer) => {
-      if (!this.#pending.has(call) || request !== undefined) return;
-      try {
-        assembler.push(chunk);
-        const bytes = assembler.next();
-        if (bytes === undefined) return;
-        request = decodeCallRequest(kind, bytes);
-        traffic.count("received", kind, bytes.length);
-        assembler.drop();
-        this.#events.asked(call, request, proof);
-      } catch (error) {
-        fail(error);
-      }
-    });
-    stream.on("close", () => {
-      assembler.drop();
-      this.#pending.delete(call);
-    });
-  }
-}
-
-/** Headers and status in one; what the client still sends is not wanted. */
-function refuse(stream: ServerHttp2Stream, code: number, message: string): void {
-  if (stream.destroyed || stream.closed) return;
-  if (!stream.headersSent) {
-    const status = { "grpc-status": String(code), "grpc-message": encodeURI(message.toWellFormed()) };
-    stream.respond({ ...HEADERS, ...status }, TRAILERS_ONLY);
-  }
-  stream.close();
 }
 
 function sendStatus(stream: ServerHttp2Stream): void {

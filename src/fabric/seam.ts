@@ -90,4 +90,8 @@ export function eventOutput(
 export type FabricMachine = Machine<FabricInput, FabricOutput> & {
   /** The next frame for a link; undefined when there is nothing now. At most `maxFrameBytes` unless one record is larger. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
+  readonly calls: {
+    /** Whether calls of who proves this are refused, whatever they ask: little is read of them. */
+    isStranger(proof: PeerProof): boolean;
+  };
 };

@@ -36,8 +36,10 @@ const TRANSPORT_LIMITS: TransportLimits = {
   helloTimeoutMs: 5_000,
   openTimeoutMs: 5_000,
   maxIncomingCalls: 1_024,
+  maxStrangerCalls: 64,
   answerTimeoutMs: 10_000,
   maxMessageBytes: 4_194_304,
+  maxStrangerBytes: 4_096,
   maxBufferedBytes: 67_108_864,
   maxChannels: 64,
   maxCalls: 256,
@@ -47,6 +49,8 @@ const TRANSPORT_LIMITS: TransportLimits = {
 /** The machine's side; ids as in `seam.ts`. None is called from within a method of the transport but `stop`. */
 export interface TransportEvents {
   asked(call: CallId, request: CallRequest, proof: PeerProof): void;
+  /** Whether who proves this is refused, whatever it asks. */
+  isStranger(proof: PeerProof): boolean;
   /** `refusal`: somebody is there and turned us away, and why. */
   answered(call: CallId, response: CallResponse | undefined, refusal?: string): void;
   opened(link: LinkId, isIncoming: boolean, proof: PeerProof): void;
@@ -142,6 +146,7 @@ export class FabricTransport {
     });
     const listened = {
       asked: (call: CallId, request: CallRequest, proof: PeerProof) => events.asked(call, request, proof),
+      isStranger: (proof: PeerProof) => events.isStranger(proof),
       linked: (stream: LinkStream, proof: PeerProof) => this.#linked(stream, proof),
       refused: (why: string, address: string) => events.refused(why, address),
     };

@@ -80,10 +80,15 @@ export function refusalOfStart(
   return { reason: "not_needed", detail: `the last start of ${nodeId} is listed elsewhere, and looked for first` };
 }
 
+/** What a call's connection and headers prove, before anything is read of it; undefined when that is enough to be heard. */
+export function refusalOfCaller(proof: PeerProof, facts: TrustFacts): Refusal | undefined {
+  return refusalOfProof(proof, facts) ?? refusalOfToken({ clusterToken: "" }, proof, facts);
+}
+
 /** A call's asker against what its connection proves; undefined when it may ask. */
 export function refusalOfCall(request: CallRequest, proof: PeerProof, facts: TrustFacts): Refusal | undefined {
   const { nodeId } = request.from;
-  const refused = refusalOfProof(proof, facts) ?? refusalOfToken({ clusterToken: "" }, proof, facts);
+  const refused = refusalOfCaller(proof, facts);
   if (refused !== undefined) return refused;
   const { certificate } = proof;
   const { clusterId, region } = placeOfSpeaker(request);

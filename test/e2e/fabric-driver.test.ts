@@ -17,6 +17,7 @@ class Script implements FabricMachine {
   readonly queues = new Map<LinkId, LinkFrame[]>();
   on: (input: FabricInput, out: FabricOutput[], time: Time) => void = () => {};
   onPull: (out: FabricOutput[]) => void = () => {};
+  readonly calls = { isStranger: () => false };
   deadlineMonoMs: number | undefined;
   depth = 0;
   deepest = 0;

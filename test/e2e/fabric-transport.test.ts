@@ -239,6 +239,15 @@ describe("bad peers", () => {
     expect(b.links.size).toBe(0);
   });
 
+  test("many that say nothing make room for one that does", async () => {
+    const b = await started({ limits: { maxIncomingLinks: 2 } });
+    const silent = Array.from({ length: 3 }, () => rawLink(b.transport.address));
+    await until("the first made room", () => b.refusals.includes("link: said nothing, and another came"));
+    await linked(await started(), b);
+    expect(b.incoming().length).toBe(1);
+    for (const { session } of silent) session.destroy();
+  });
+
   test("one that sends half a message for ever is no link either", async () => {
     const b = await started({ limits: { helloTimeoutMs: 300 } });
     const raw = rawLink(b.transport.address);
@@ -253,7 +262,7 @@ describe("bad peers", () => {
     const b = await started({ limits: { maxBufferedBytes: 300_000, goodbyeMs: 200 } });
     const first = rawLink(b.transport.address);
     first.stream.write(Buffer.concat([Uint8Array.of(0, 0, 32, 0, 0), Buffer.alloc(100_000)]));
-    await until("cut", () => b.refusals.some((why) => why.includes("the first one has more than 65536 bytes")));
+    await until("cut", () => b.refusals.some((why) => why.includes("the first one has more than 16384 bytes")));
     const calls = Array.from({ length: 4 }, () => rawStream(b.transport.address, "PushPull"));
     for (const call of calls) call.stream.write(Buffer.concat([Uint8Array.of(0, 0, 32, 0, 0), Buffer.alloc(100_000)]));
     await until("one too many", () => b.refusals.some((why) => why.includes("too many unfinished")));

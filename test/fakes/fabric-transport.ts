@@ -32,6 +32,8 @@ export class FakeMachine implements TransportEvents {
   answer: (request: CallRequest) => CallResponse | undefined = () => undefined;
   transport: FabricTransport | undefined;
 
+  isStranger: (proof: PeerProof) => boolean = () => false;
+
   asked(call: number, request: CallRequest, proof: PeerProof): void {
     this.asks.push({ request, proof });
     this.transport?.answer(call, this.answer(request));
