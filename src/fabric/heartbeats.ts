@@ -59,9 +59,11 @@ export class Heartbeats {
     return provenMonoMs === Number.NEGATIVE_INFINITY ? undefined : provenMonoMs;
   }
 
-  /** Origins of which somebody has said so. */
-  ids(): Iterable<string> {
-    return this.#rows.keys();
+  /** Visits the origins of which somebody has said so, with the time until when all of each is here. */
+  forEach(visit: (provenMonoMs: number, id: string) => void): void {
+    this.#rows.forEach(({ provenMonoMs }, id) => {
+      if (provenMonoMs !== Number.NEGATIVE_INFINITY) visit(provenMonoMs, id);
+    });
   }
 
   drop(id: string): void {

@@ -4,7 +4,7 @@ import type { OriginPlace } from "../catalog/origins.ts";
 import type { Relation } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
 import { Sum64 } from "../lib/sum64.ts";
-import type { Heartbeat, NodeRef, ShortEntry, VectorEntry } from "./messages.ts";
+import type { Heartbeat, NodeRef, VectorEntry } from "./messages.ts";
 import { PeerOrigin } from "./peer-origin.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
 import { entryHash, type Mark, shortHash } from "./vector.ts";
@@ -23,6 +23,11 @@ export interface ReplicationPeer extends NodeRef, OriginPlace {
   readonly takesHeartbeats?: boolean;
 }
 
+/** An origin that the peer named: its id is made once. */
+interface NamedOrigin extends NodeRef {
+  readonly id: string;
+}
+
 export class PeerView {
   readonly peer: ReplicationPeer;
   readonly #shared: ReplicationShared;
@@ -32,7 +37,7 @@ export class PeerView {
   /** Sum over what our vectors said, where the peer takes offers. */
   readonly #said = new Sum64();
   /** Origins that the peer named in full, by their short hash. */
-  readonly #named = new Map<number, NodeRef>();
+  readonly #named = new Map<number, NamedOrigin>();
   #linked: ReadonlySet<string> | undefined;
   /** Its whole vector has come: what it never named it does not know. */
   isWholeTold = false;
@@ -58,9 +63,8 @@ export class PeerView {
   }
 
   /** What a short entry of the peer's vector stands for; undefined when the peer has not named it. */
-  entryOf({ hash, seq }: ShortEntry): VectorEntry | undefined {
-    const ref = this.#named.get(hash);
-    return ref === undefined ? undefined : { ...ref, seq, floor: 0 };
+  named(hash: number): NamedOrigin | undefined {
+    return this.#named.get(hash);
   }
 
   /** Learns an entry of the peer's vector; undefined when there are too many. `isShort`: the peer did not say the name again. */
@@ -68,7 +72,8 @@ export class PeerView {
     const known = this.take(id, false);
     if (known === undefined) return undefined;
     known.isShort = isShort;
-    if (!isShort && this.peer.takesOffers === true) this.#named.set(shortHash(id), { nodeId: entry.nodeId, generation: entry.generation });
+    if (!isShort && this.peer.takesOffers === true)
+      this.#named.set(shortHash(id), { id, nodeId: entry.nodeId, generation: entry.generation });
     this.#told.subtract(entryHash(id, known.told));
     known.told = entry.seq;
     known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
@@ -96,19 +101,21 @@ export class PeerView {
     this.#said.add(entryHash(id, seq));
   }
 
-  /** Heartbeats of origins that the peer has no link to, where it is not known to have had as fresh a one lately. */
+  /** Heartbeats of origins that the peer has no link to, where it is not known to have had as fresh a one lately. HOT: all origins, for every vector. */
   heartbeats({ monoMs }: Time): readonly Heartbeat[] {
     const told: Heartbeat[] = [];
     if (this.peer.takesHeartbeats !== true) return told;
     const { heartbeats, vector, options } = this.#shared;
-    for (const id of heartbeats.ids()) {
-      const [known, mark, provenMonoMs] = [this.#origins.get(id), vector.find(id), heartbeats.provenMonoMs(id)];
-      if (known === undefined || mark === undefined || provenMonoMs === undefined) continue;
-      if (provenMonoMs < known.provenMonoMs + options.heartbeatIntervalMs || this.#isHeardElsewhere(mark)) continue;
+    const { heartbeatIntervalMs } = options;
+    heartbeats.forEach((provenMonoMs, id) => {
+      const known = this.#origins.get(id);
+      // Most are not due: nothing more is looked up for them.
+      if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || told.length === MAX_HEARTBEATS) return;
+      const mark = vector.find(id);
+      if (mark === undefined || this.#isHeardElsewhere(mark)) return;
       known.provenMonoMs = provenMonoMs;
       told.push({ hash: mark.short, ageMs: (Math.floor((monoMs - provenMonoMs) / TENTH_MS) + 1) * TENTH_MS });
-      if (told.length === MAX_HEARTBEATS) break;
-    }
+    });
     return told;
   }
 

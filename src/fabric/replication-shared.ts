@@ -15,7 +15,7 @@ import { Heartbeats } from "./heartbeats.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { type PartialOrigin, PartialOrigins } from "./partial.ts";
 import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./replication-options.ts";
-import { Vector } from "./vector.ts";
+import { type Mark, Vector } from "./vector.ts";
 
 /** Counted since the start; each is a metric (`node-mesh-metrics.ts`). */
 export interface ReplicationStats {
@@ -99,6 +99,8 @@ export class ReplicationShared {
   /** Somebody of our own cluster has been linked, or another one was believed: nobody else is to say what our journal lost. */
   #hasWitness = false;
   #selfId: string;
+  /** Of our own origin, once it has one. */
+  #selfMark: Mark | undefined;
   #edgeMonoMs = Number.NEGATIVE_INFINITY;
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
@@ -134,8 +136,11 @@ export class ReplicationShared {
   // ---- own news ----
 
   /** The seq up to which own records are told of: those since are still being gathered. */
+  // HOT: several times an input and link.
   get horizon(): number {
-    return this.vector.find(this.replica.self.id)?.seq ?? 0;
+    const { id } = this.replica.self;
+    if (this.#selfMark?.id !== id) this.#selfMark = this.vector.find(id);
+    return this.#selfMark?.seq ?? 0;
   }
 
   /** Monotonic ms from which gathered own news may be told; undefined when there is none. */

@@ -169,11 +169,13 @@ export class LinkReplication {
       if (entries.length + short.length === 0) this.#sender.answerWhole(time);
       return;
     }
-    for (const entry of entries) this.#onEntry(entry, false, time, out);
-    for (const said of short) {
+    for (const entry of entries) this.#onEntry(`${entry.nodeId}/${entry.generation}`, entry, { isShort: false, time }, out);
+    for (const { hash, seq } of short) {
+      const named = this.#view.named(hash);
       // Of an unknown name the digest tells, with the next vector.
-      const entry = this.#view.entryOf(said);
-      if (entry !== undefined) this.#onEntry(entry, true, time, out);
+      if (named === undefined) continue;
+      const { id, nodeId, generation } = named;
+      this.#onEntry(id, { nodeId, generation, seq, floor: 0 }, { isShort: true, time }, out);
     }
     if (frame.isOffer === true) {
       this.#fetcher.check(time);
@@ -208,9 +210,9 @@ export class LinkReplication {
     return this.peer.relation === "cluster" ? digest === this.#shared.vector.digest(this.peer) : entries.length === 0;
   }
 
-  #onEntry(entry: VectorEntry, isShort: boolean, time: Time, out: ReplicationOutput[]): void {
+  #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: ReplicationOutput[]): void {
     const { replica, stats, options } = this.#shared;
-    const id = `${entry.nodeId}/${entry.generation}`;
+    const { isShort, time } = how;
     if (id === replica.self.id && entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
       if (this.#shared.isLostAbroad(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });

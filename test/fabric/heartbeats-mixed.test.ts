@@ -27,7 +27,11 @@ function started(oldCount: number): { readonly world: FabricWorld; readonly node
 }
 
 function heardOf(node: WorldNode): number {
-  return [...node.fabric.replication.heartbeats.ids()].length;
+  let count = 0;
+  node.fabric.replication.heartbeats.forEach(() => {
+    count += 1;
+  });
+  return count;
 }
 
 test.each([0, 1, 6, COUNT])("%i of twelve nodes are of the first version: all are in step, and say so", (oldCount) => {
