@@ -229,7 +229,8 @@ export class FrameReceiver {
       transfer = new WholeTransfer(origin);
       this.#transfers.set(origin.id, transfer);
     }
-    if (transfer?.through !== after) return false;
+    // An origin that was forgotten meanwhile begins anew.
+    if (transfer?.through !== after || transfer.origin !== origin) return false;
     transfer.through = through;
     return true;
   }

@@ -7,7 +7,7 @@ import { KeyShards } from "./key-shards.ts";
 import { BODY } from "./record.ts";
 
 export class WholeTransfer {
-  readonly #origin: Origin;
+  readonly origin: Origin;
   readonly #listed = new KeyShards<string, true>();
   /** Held when the frame that covers it was taken in, and not listed by then. */
   readonly #missing: Cell[] = [];
@@ -18,13 +18,13 @@ export class WholeTransfer {
   lackCount = 0;
 
   constructor(origin: Origin) {
-    this.#origin = origin;
+    this.origin = origin;
     this.#addedBefore = origin.log.addedCount;
   }
 
   /** A frame was taken in: what else is held of the numbers that it covers. */
   look({ after, through }: { readonly after: number; readonly through: number }): void {
-    this.#origin.log.forEachSince(after, (cell, seq) => {
+    this.origin.log.forEachSince(after, (cell, seq) => {
       if (seq > through) return false;
       if (this.#isMissing(cell)) this.#missing.push(cell);
       return true;
@@ -43,7 +43,7 @@ export class WholeTransfer {
   /** What is held of the numbers that it covered and not listed, once the last frame is taken in. */
   unlisted(): readonly Cell[] {
     // Somebody else's frames may have brought something under a number that was passed already.
-    if (this.#origin.log.addedCount !== this.#addedBefore + this.#addedCount) {
+    if (this.origin.log.addedCount !== this.#addedBefore + this.#addedCount) {
       this.#missing.length = 0;
       this.look({ after: 0, through: this.through });
     }

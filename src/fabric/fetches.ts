@@ -13,6 +13,8 @@ export interface Fetcher {
   readonly lacking: Iterable<string>;
   /** This node stood still for so long. */
   postpone(byMs: number): void;
+  /** An origin ends at that number: a peer that names more is not asked for it for a while. */
+  disbelieve(id: string, seq: number, time: Time): void;
 }
 
 export interface FetchOptions {

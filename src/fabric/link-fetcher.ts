@@ -28,6 +28,8 @@ export class LinkFetcher implements Fetcher {
   readonly #lacking = new Set<string>();
   /** Until then somebody who has those whole is waited for. */
   #lackingUntilMonoMs: number;
+  /** What it named and is not welcome for a while. */
+  readonly #later = new Set<string>();
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
 
@@ -98,7 +100,11 @@ export class LinkFetcher implements Fetcher {
       this.#lacking.add(id);
       if (!this.#view.isWholeTold) this.#missing.set(id, this.#view.find(id)?.lackingThrough ?? 0);
     }
-    if (seq <= this.#throughOf(id) || !this.#isWelcome(id, time)) return;
+    if (seq <= this.#throughOf(id)) return;
+    if (!this.#isWelcome(id, time)) {
+      this.#later.add(id);
+      return;
+    }
     if (!this.#behind.has(id)) this.#behind.set(id, time.monoMs);
     if (!this.#view.isWholeTold) this.#missing.set(id, seq);
     this.#behindMonoMs ??= time.monoMs;
@@ -107,6 +113,11 @@ export class LinkFetcher implements Fetcher {
   reconsider(id: string): void {
     if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
     if (this.#isLacking(id)) this.#lacking.add(id);
+  }
+
+  disbelieve(id: string, seq: number, time: Time): void {
+    const known = this.#view.find(id);
+    if (known !== undefined && known.told > seq) known.disbelieve(time.monoMs + this.#shared.options.refusedMs);
   }
 
   /** A frame did not join what is known. */
@@ -128,9 +139,15 @@ export class LinkFetcher implements Fetcher {
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     }
     for (const id of this.#lacking) if (!this.#isLacking(id) || !this.#isWelcome(id, time)) this.#lacking.delete(id);
+    for (const id of this.#later) {
+      if (this.#throughOf(id) < (this.#view.find(id)?.told ?? 0) && !this.#isWelcome(id, time)) continue;
+      this.#later.delete(id);
+      this.told(id, this.#view.find(id)?.told ?? 0, time);
+    }
     for (const [id, sinceMonoMs] of this.#behind) {
       const through = this.#throughOf(id);
       if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id, time)) {
+        if (through < (this.#view.find(id)?.told ?? 0)) this.#later.add(id);
         this.#behind.delete(id);
         this.#shared.endFetch(id, this);
       } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#shared.takeFetch(id, this, time, this.#wish(id))) this.#ask(id, through);
@@ -143,6 +160,7 @@ export class LinkFetcher implements Fetcher {
     this.#behind.clear();
     this.#missing.clear();
     this.#lacking.clear();
+    this.#later.clear();
   }
 
   /** Most of what a peer has more is on its way here already; what was named at the start is not, unless it is the peer's own. */
@@ -176,6 +194,8 @@ export class LinkFetcher implements Fetcher {
     const { replica } = this.#shared;
     if (id === replica.self.id || replica.forgotten.has(id) || !this.#shared.hasRoomFor(id, this.#view.isOwn(id))) return false;
     if (this.#shared.isForeign(id)) return false;
+    const { clusterId = "" } = replica.origins.get(id) ?? {};
+    if (this.#shared.hearsay.isHearsay(this.#view.peer, clusterId, time)) return false;
     return time.monoMs >= (this.#view.find(id)?.refusedUntilMonoMs ?? 0);
   }
 }

@@ -149,6 +149,8 @@ export interface Heartbeat {
   /** Of its id (`shortHash`). */
   readonly hash: number;
   readonly ageMs: number;
+  /** The number that it had not passed by then; said of origins of other clusters than the receiver's. */
+  readonly seq?: number;
 }
 
 export interface OriginDigest extends NodeRef {

@@ -32,6 +32,8 @@ export class PeerOrigin {
   isAsked = false;
   /** A frame of it was not to be taken here: it is not asked for on this link before that. */
   refusedUntilMonoMs = Number.NEGATIVE_INFINITY;
+  /** The peer named numbers that it never wrote: nothing of it is taken over this link before that. */
+  disbelievedUntilMonoMs = Number.NEGATIVE_INFINITY;
   /** A whole transfer: where it stands, and the origin's number and when it began. */
   #transfer: { after: number; readonly startThrough: number } | undefined;
   #isWholeWanted = false;
@@ -41,6 +43,22 @@ export class PeerOrigin {
 
   constructor(isFollowing: boolean) {
     this.isFollowing = isFollowing;
+  }
+
+  /** The peer named more than there can be: nothing is taken of it, nor asked for, for a while. */
+  disbelieve(untilMonoMs: number): void {
+    this.disbelievedUntilMonoMs = untilMonoMs;
+    this.refusedUntilMonoMs = untilMonoMs;
+  }
+
+  /** It does not any more. */
+  believe(): void {
+    if (this.isDisbelieved) this.disbelieve(Number.NEGATIVE_INFINITY);
+  }
+
+  /** The peer names still what it was not believed. */
+  get isDisbelieved(): boolean {
+    return this.disbelievedUntilMonoMs !== Number.NEGATIVE_INFINITY;
   }
 
   /** A whole transfer is under way, or was asked for in vain: it is not to wait for better. */

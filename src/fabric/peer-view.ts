@@ -14,6 +14,12 @@ const MAX_HEARTBEATS = 1000;
 /** Ages travel in tenths of a second, rounded up: that makes up for the way. */
 const TENTH_MS = 100;
 
+/** An origin that never wrote what is held of it beyond that number. */
+export interface Disproved {
+  readonly origin: Origin;
+  readonly seq: number;
+}
+
 export interface ReplicationPeer extends NodeRef, OriginPlace {
   /** How the two nodes stand to each other; decides what the link may carry. */
   readonly relation: Relation;
@@ -74,6 +80,7 @@ export class PeerView {
     known.isShort = isShort;
     if (!isShort && this.peer.takesOffers === true)
       this.#named.set(shortHash(id), { id, nodeId: entry.nodeId, generation: entry.generation });
+    if (entry.seq < known.told) known.believe();
     this.#told.subtract(entryHash(id, known.told));
     known.told = entry.seq;
     known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
@@ -101,43 +108,58 @@ export class PeerView {
     this.#said.add(entryHash(id, seq));
   }
 
-  /** Heartbeats of origins that the peer has no link to, where it is not known to have had as fresh a one lately. HOT: all origins, for every vector. */
+  /**
+   * Heartbeats of origins that the peer has no link to, where it is not known to have had as fresh a one lately; over a border our own too. HOT:
+   * all origins, for every vector.
+   */
   heartbeats({ monoMs }: Time): readonly Heartbeat[] {
     const told: Heartbeat[] = [];
     if (this.peer.takesHeartbeats !== true) return told;
-    const { heartbeats, vector, options } = this.#shared;
+    const { heartbeats, vector, options, replica } = this.#shared;
     const { heartbeatIntervalMs } = options;
-    heartbeats.forEach((provenMonoMs, id) => {
+    const tell = (provenMonoMs: number, id: string) => {
       const known = this.#origins.get(id);
       // Most are not due: nothing more is looked up for them.
       if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || told.length === MAX_HEARTBEATS) return;
       const mark = vector.find(id);
       if (mark === undefined || this.#isHeardElsewhere(mark)) return;
       known.provenMonoMs = provenMonoMs;
-      told.push({ hash: mark.short, ageMs: (Math.floor((monoMs - provenMonoMs) / TENTH_MS) + 1) * TENTH_MS });
-    });
+      const ageMs = (Math.floor((monoMs - provenMonoMs) / TENTH_MS) + 1) * TENTH_MS;
+      told.push({ hash: mark.short, ageMs, ...(mark.clusterId !== this.peer.clusterId && { seq: mark.seq }) });
+    };
+    if (this.peer.relation !== "cluster") tell(monoMs, replica.self.id);
+    heartbeats.forEach(tell);
     return told;
   }
 
   /** Whether the peer is to hear of an origin from that itself, or cannot hear of it here. */
   #isHeardElsewhere(mark: Mark): boolean {
-    const { vector } = this.#shared;
-    if (mark.nodeId === this.peer.nodeId || this.isLinkedTo(mark.nodeId)) return true;
+    const { vector, replica } = this.#shared;
+    const isSelf = mark.id === replica.self.id;
+    if (mark.nodeId === this.peer.nodeId || (!isSelf && this.isLinkedTo(mark.nodeId))) return true;
     return mark.seq === 0 || !vector.mayName(mark, this.peer) || vector.findShort(mark.short) !== mark;
   }
 
   /**
    * The peer has just told its whole vector, or what of it is new, `lateMs` ago at most: what it says of its own origin is all that this
-   * wrote until then, and so is what it passes on of others.
+   * wrote until then, and so is what it passes on of others, where it speaks for them. Returns origins of which that disproves what is held here.
    */
-  hear(heartbeats: readonly Heartbeat[], lateMs: number, { monoMs }: Time): void {
-    const { vector, replica } = this.#shared;
-    const { nodeId, generation } = this.peer;
-    this.#hearOf(`${nodeId}/${generation}`, monoMs - lateMs);
-    for (const { hash, ageMs } of heartbeats) {
-      const id = vector.findShort(hash)?.id;
-      if (id !== undefined && id !== replica.self.id) this.#hearOf(id, monoMs - lateMs - ageMs);
+  hear(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
+    const { vector, replica, hearsay } = this.#shared;
+    const { nodeId, generation, clusterId } = this.peer;
+    const disproved: Disproved[] = [];
+    hearsay.heard(clusterId, time);
+    this.#hearOf(`${nodeId}/${generation}`, time.monoMs - lateMs);
+    for (const { hash, ageMs, seq } of heartbeats) {
+      const mark = vector.findShort(hash);
+      if (mark === undefined || mark.id === replica.self.id || !hearsay.isFirstHand(this.peer, mark.clusterId)) continue;
+      const monoMs = time.monoMs - lateMs - ageMs;
+      hearsay.heard(mark.clusterId, time);
+      this.#hearOf(mark.id, monoMs);
+      const origin = replica.origins.get(mark.id);
+      if (origin !== undefined && seq !== undefined && hearsay.isDisproved(origin, { seq, monoMs }, time)) disproved.push({ origin, seq });
     }
+    return disproved;
   }
 
   #hearOf(id: string, provenMonoMs: number): void {

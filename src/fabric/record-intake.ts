@@ -41,6 +41,10 @@ export class RecordIntake {
     if (this.#isForeign(frame.nodeId, place, time, events)) return REFUSED;
     const refusal = this.#refusalOf(id, place);
     if (refusal !== undefined) return this.#refuse(id, refusal, time, events);
+    if (this.#isDoubtful(id, place, time)) {
+      this.#leave(id, time);
+      return REFUSED;
+    }
     stats.receivedRecords += frame.records.length;
     const applied = this.#receiver.apply(frame, time, { place, maxSkewMs: options.maxClockSkewMs });
     if (applied.kind === "refused") return this.#refuse(id, "malformed, or forgotten here", time, events);
@@ -98,14 +102,27 @@ export class RecordIntake {
     return undefined;
   }
 
+  /** Whether others are to be heard about it, who know better: no fault of a peer that passes on what it knows. */
+  #isDoubtful(id: string, { clusterId }: OriginPlace, time: Time): boolean {
+    const { hearsay, replica } = this.#shared;
+    const known = replica.origins.get(id)?.clusterId ?? "";
+    if (hearsay.isHearsay(this.#view.peer, clusterId, time) || hearsay.isHearsay(this.#view.peer, known, time)) return true;
+    return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
+  }
+
   #refuse(id: string, why: string, time: Time, events: FabricEvent[]): Intake {
+    this.#leave(id, time);
+    this.event("frame_refused", { origin: id, why }, time, events);
+    return REFUSED;
+  }
+
+  /** It is not asked for over this link for a while. */
+  #leave(id: string, { monoMs }: Time): void {
     const { stats, replica, options } = this.#shared;
     stats.refusedOrigins += 1;
     const known = this.#view.find(id);
     // One that was forgotten may be readmitted.
-    if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = time.monoMs + options.refusedMs;
-    this.event("frame_refused", { origin: id, why }, time, events);
-    return REFUSED;
+    if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = monoMs + options.refusedMs;
   }
 
   #learn(applied: Applied & { kind: "applied" }, id: string, time: Time, events: FabricEvent[]): void {

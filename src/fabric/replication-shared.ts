@@ -11,6 +11,7 @@ import type { Rng } from "../lib/rng.ts";
 import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { FrameShelf } from "./frame-shelf.ts";
+import { Hearsay } from "./hearsay.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { type PartialOrigin, PartialOrigins } from "./partial.ts";
@@ -91,6 +92,7 @@ export class ReplicationShared {
   readonly digests: OriginDigests;
   readonly partial: PartialOrigins;
   readonly heartbeats: Heartbeats;
+  readonly hearsay: Hearsay;
   readonly stats: ReplicationStats = { ...NO_STATS };
   /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
@@ -122,6 +124,7 @@ export class ReplicationShared {
     this.shelf = new FrameShelf({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
+    this.hearsay = new Hearsay(parts.place.clusterId);
     this.#selfId = this.replica.self.id;
     const { self } = this.replica;
     self.clusterId = parts.place.clusterId;
@@ -222,8 +225,19 @@ export class ReplicationShared {
     this.replica.forgetOrigin(origin, time, isOver);
     this.vector.drop(origin.id);
     this.heartbeats.drop(origin.id);
+    this.hearsay.drop(origin.id);
     this.#fetches.forget(origin.id);
     this.partial.drop(origin);
+  }
+
+  /**
+   * Who speaks for an origin says that it never wrote what is held of it here: all that is told of it beyond `seq` is left, and it is fetched
+   * anew. Nothing of it is lost anywhere, so no mark is kept of it.
+   */
+  disproved(origin: Origin, seq: number, time: Time): void {
+    this.forgetOrigin(origin, time, true);
+    for (const fetcher of this.#fetchers) fetcher.disbelieve(origin.id, seq, time);
+    this.readmit(origin.nodeId, origin.generation);
   }
 
   /** A forgotten origin is a live member again. */

@@ -6,7 +6,7 @@ import { LinkFetcher, type ReplicationLag } from "./link-fetcher.ts";
 import { LinkSender } from "./link-sender.ts";
 import type { RecordsFrame, ReplicationFrame, VectorEntry } from "./messages.ts";
 import type { PeerOrigin } from "./peer-origin.ts";
-import { PeerView, type ReplicationPeer } from "./peer-view.ts";
+import { type Disproved, PeerView, type ReplicationPeer } from "./peer-view.ts";
 import { RecordIntake } from "./record-intake.ts";
 import { MAX_LINKED, type ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent } from "./seam.ts";
@@ -109,7 +109,7 @@ export class LinkReplication {
     this.#noteRenewal(time);
     this.#fetcher.tick(time);
     if (!this.#view.isWholeTold) this.#wantWhole(time);
-    for (const origin of this.#shared.partial.take(time, (each) => this.#canGive(each))) {
+    for (const origin of this.#shared.partial.take(time, (each) => this.#canGive(each, time))) {
       this.#intake.repair(origin);
       this.#sender.ask(origin.id, 0, origin.through);
     }
@@ -121,7 +121,8 @@ export class LinkReplication {
   }
 
   /** Whether the peer has all of an origin: itself before all others, when it is linked. */
-  #canGive(origin: Origin): boolean {
+  #canGive(origin: Origin, time: Time): boolean {
+    if (this.#shared.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
     if (this.toldOf(origin.id) < Math.max(1, origin.through)) return false;
     return this.#view.isOwn(origin.id) || !this.#shared.linked.includes(origin.nodeId);
   }
@@ -188,11 +189,18 @@ export class LinkReplication {
     if (!this.#view.isWholeTold) return;
     if (this.#view.digest === frame.digest) {
       this.#wantCount = 0;
-      this.#view.hear(frame.heartbeats ?? [], this.#lateMs(time), time);
+      for (const each of this.#view.hear(frame.heartbeats ?? [], this.#lateMs(time), time)) this.#disprove(each, time, out);
     } else this.#wantWhole(time);
     if (this.#isEqual(frame)) stats.vectorsEqual += 1;
     else stats.vectorsDifferent += 1;
     this.#fetcher.check(time);
+  }
+
+  /** Somebody told a lie of an origin of another cluster before its own word came. */
+  #disprove({ origin, seq }: Disproved, time: Time, out: ReplicationOutput[]): void {
+    this.#note("origin_disproved", { origin: origin.id, through: origin.through, seq }, time, out);
+    this.#shared.disproved(origin, seq, time);
+    out.push({ kind: "changed" });
   }
 
   /** For how long a vector may have been on its way, by how much later than they are sent they came. */

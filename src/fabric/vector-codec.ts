@@ -19,6 +19,8 @@ const TAG = {
   heartbeatHash: tagOf(8, WIRE.FIXED32),
   heartbeatTenths: tagOf(9, WIRE.BYTES),
   heartbeatTenth: tagOf(9, WIRE.VARINT),
+  heartbeatSeqs: tagOf(10, WIRE.BYTES),
+  heartbeatSeq: tagOf(10, WIRE.VARINT),
 } as const;
 const HASH_BYTES = 4;
 const TENTH_MS = 100;
@@ -50,18 +52,20 @@ export function vectorOf(bytes: Uint8Array, bounds: MessageBounds): VectorFrame 
 /** Counts short entries and heartbeats before anything is built of them. */
 function checkLists(bytes: Uint8Array, bounds: MessageBounds): void {
   const reader = new WireReader(bytes);
-  let [hashes, seqs, heartbeats, tenths] = [0, 0, 0, 0];
+  let [hashes, seqs, heartbeats, tenths, ends] = [0, 0, 0, 0, 0];
   while (!reader.isDone()) {
     const tag = reader.tag();
     if (tag === TAG.hashes) hashes += Math.ceil(reader.view().length / HASH_BYTES);
     else if (tag === TAG.heartbeatHashes) heartbeats += Math.ceil(reader.view().length / HASH_BYTES);
     else if (tag === TAG.seqs) seqs += countVarints(reader.view());
     else if (tag === TAG.heartbeatTenths) tenths += countVarints(reader.view());
+    else if (tag === TAG.heartbeatSeqs) ends += countVarints(reader.view());
     else {
       if (tag === TAG.hash) hashes += 1;
       else if (tag === TAG.seq) seqs += 1;
       else if (tag === TAG.heartbeatHash) heartbeats += 1;
       else if (tag === TAG.heartbeatTenth) tenths += 1;
+      else if (tag === TAG.heartbeatSeq) ends += 1;
       reader.skip(tag);
     }
   }
@@ -69,6 +73,7 @@ function checkLists(bytes: Uint8Array, bounds: MessageBounds): void {
   if (seqs !== hashes) throw invalid("vector.seqs", `${seqs} for ${hashes} hashes`);
   checkCount(heartbeats, "vector.heartbeat_hashes", bounds.maxVectorEntries);
   if (tenths !== heartbeats) throw invalid("vector.heartbeat_tenths", `${tenths} for ${heartbeats} hashes`);
+  if (ends !== heartbeats && ends !== 0) throw invalid("vector.heartbeat_seqs", `${ends} for ${heartbeats} hashes`);
 }
 
 function countVarints(packed: Uint8Array): number {
@@ -84,11 +89,15 @@ function shortEntriesOf({ hashes, seqs }: { readonly hashes: readonly number[]; 
 interface HeartbeatLists {
   readonly heartbeatHashes: readonly number[];
   readonly heartbeatTenths: readonly number[];
+  readonly heartbeatSeqs: readonly bigint[];
 }
 
 /** Of a checked message. */
-function heartbeatsOf({ heartbeatHashes, heartbeatTenths }: HeartbeatLists): readonly Heartbeat[] {
-  return heartbeatHashes.map((hash, i) => ({ hash, ageMs: (heartbeatTenths[i] ?? 0) * TENTH_MS }));
+function heartbeatsOf({ heartbeatHashes, heartbeatTenths, heartbeatSeqs }: HeartbeatLists): readonly Heartbeat[] {
+  return heartbeatHashes.map((hash, i) => {
+    const seq = numberField(heartbeatSeqs[i] ?? 0n, "vector.heartbeat_seqs");
+    return { hash, ageMs: (heartbeatTenths[i] ?? 0) * TENTH_MS, ...(seq > 0 && isSeq(seq) && { seq }) };
+  });
 }
 
 function tenthsOf({ ageMs }: Heartbeat): number {
@@ -124,5 +133,6 @@ export function vectorInit({
     seqs: short.map(({ seq }) => BigInt(seq)),
     heartbeatHashes: heartbeats.map(({ hash }) => hash),
     heartbeatTenths: heartbeats.map(tenthsOf),
+    heartbeatSeqs: heartbeats.some(({ seq }) => seq !== undefined) ? heartbeats.map(({ seq = 0 }) => BigInt(seq)) : [],
   };
 }

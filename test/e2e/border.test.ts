@@ -7,12 +7,13 @@ import { afterAll, expect, test } from "vitest";
 import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { NO_TRAITS } from "../../src/catalog/traits.ts";
+import type { LinkFrame, NodeRef, ReplicationFrame } from "../../src/fabric/messages.ts";
 import type { FabricTransport } from "../../src/fabric/transport.io.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
-import { framesOf, ReplicatingNode } from "../fakes/replication.ts";
+import { framesOf, ReplicatingNode, vectorOf } from "../fakes/replication.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-border-"));
@@ -24,9 +25,9 @@ const LINK = 2;
 type Liar = FakeMachine & { readonly transport: FabricTransport };
 const SCOPES = ["LOCAL", "ZONE", "REGION"] as const;
 
-function start(nodeId: string, clusterId: string, peers: readonly NodeProcess[] = []): Promise<NodeProcess> {
+function start(nodeId: string, clusterId: string, peers: readonly NodeProcess[] = [], disk = ["--ephemeral"]): Promise<NodeProcess> {
   const joins = peers.flatMap((peer) => ["--join", peer.listeners["fabric"] ?? ""]);
-  return startNodeProcess(["--ephemeral", "--config", CONFIG, "--node-id", nodeId, "--cluster-id", clusterId, "--region", "eu", ...joins]);
+  return startNodeProcess([...disk, "--config", CONFIG, "--node-id", nodeId, "--cluster-id", clusterId, "--region", "eu", ...joins]);
 }
 
 async function seenAt(door: GrpcDoor): Promise<readonly string[]> {
@@ -90,4 +91,50 @@ test("entries of ours stand whatever a node of another cluster unregisters: LOCA
   expect((await atC.ask("unregister", { keys: [key] })).code).toBe("PERMISSION_DENIED");
   expect((await atB.ask("unregister", { keys: [key] })).code).toBe("OK");
   await until("it is gone", async () => ((await seenAt(atC)).includes("region") ? ["still there"] : []));
+});
+
+async function generationOf(node: NodeProcess): Promise<number> {
+  const { machine } = await foreigner(node);
+  const [greeting] = machine.links.get(LINK)?.frames ?? [];
+  await machine.transport.stop(200);
+  return greeting?.kind === "hello" ? greeting.hello.generation : 0;
+}
+
+/** All that there is of that origin, says its frame, up to a number that it never reaches: nothing. */
+function graveOf({ nodeId, generation }: NodeRef, clusterId: string): readonly LinkFrame[] {
+  const through = 2 ** 51;
+  const frame = { nodeId, generation, after: 0, through, records: [], isComplete: true, isLast: true, floor: 0 };
+  const said: ReplicationFrame = { kind: "records", frame, clusterId, region: "eu" };
+  return [vectorOf([{ nodeId, generation, seq: through }], { isPartial: true }), said];
+}
+
+test("what a node of a third cluster says was never written is there, and what is written later too: told before the truth, and after it", async () => {
+  const disk = ["--data-dir", join(HOME, "c")];
+  let generation = 0;
+  {
+    await using c = await start("c", "c3", [], disk);
+    using atC = new GrpcDoor(c.grpc);
+    await register(atC, "first", "REGION");
+    generation = await generationOf(c);
+  }
+  await using a = await start("a", "c1");
+  await using b = await start("b", "c1", [a]);
+  using atA = new GrpcDoor(a.grpc);
+  using atB = new GrpcDoor(b.grpc);
+  const { machine, mind } = await foreigner(a);
+  mind.put("theirs", 0, { scope: SCOPE.REGION });
+  machine.say(LINK, ...graveOf({ nodeId: "c", generation }, "c3"), framesOf(mind, 0));
+  await shows(atB, ["theirs"]);
+  await using c = await start("c", "c3", [a], disk);
+  using atC = new GrpcDoor(c.grpc);
+  await shows(atA, ["first", "theirs"]);
+  await shows(atB, ["first", "theirs"]);
+  // Alone in its cluster it believes once that its journal lost something.
+  machine.say(LINK, ...graveOf({ nodeId: "c", generation: await generationOf(c) }, "c3"));
+  mind.put("more", 0, { scope: SCOPE.REGION });
+  machine.say(LINK, framesOf(mind, 0));
+  await shows(atA, ["first", "more", "theirs"]);
+  await register(atC, "second", "REGION");
+  for (const door of [atA, atB]) await shows(door, ["first", "more", "second", "theirs"]);
+  expect(generation).toBeGreaterThan(0);
 });

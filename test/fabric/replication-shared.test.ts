@@ -12,6 +12,7 @@ function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readon
     reconsidered,
     reconsider: (id) => reconsidered.push(id),
     postpone: () => undefined,
+    disbelieve: () => undefined,
   };
 }
 

@@ -99,7 +99,14 @@ test("a newcomer in quarantine is not forgotten for the time in which nobody was
 });
 
 /** A link over which nothing came yet. */
-const silentFetcher = () => ({ peerNodeId: "p", lacking: [], receivedMonoMs: 0, reconsider: () => undefined, postpone: () => undefined });
+const silentFetcher = () => ({
+  peerNodeId: "p",
+  lacking: [],
+  receivedMonoMs: 0,
+  reconsider: () => undefined,
+  disbelieve: () => undefined,
+  postpone: () => undefined,
+});
 
 test("who was asked for an origin before the standstill has what was left of its time", () => {
   const fetches = new Fetches(REPLICATION_DEFAULTS);

@@ -70,6 +70,8 @@ export class Invariants implements Watching {
     // Digests find what must never be, and repair it: that is for bugs and lost journals.
     const isRepair = name === "origin_diverged" && !this.#parts.checks.hasLost;
     this.#parts.checks.holds(!isRepair, "P6", () => `${node.name} repairs ${JSON.stringify(detail)}`);
+    const isDisproved = name === "origin_disproved" && !this.#parts.checks.hasLost;
+    this.#parts.checks.holds(!isDisproved, "vector", () => `${node.name} forgets what was written: ${JSON.stringify(detail)}`);
   }
 
   endedEarly({ name }: SimNode, detail: string): void {

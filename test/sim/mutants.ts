@@ -372,6 +372,18 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 300,
   },
   {
+    name: "what is held is compared with an older word of its origin",
+    rule: "Whose word counts: what was held before the moment that an origin speaks of was never written, when it is more",
+    edits: [
+      {
+        file: "src/fabric/hearsay.ts",
+        find: "    return past !== undefined && past.through > seq;",
+        replace: "    return through > seq;",
+      },
+    ],
+    withinSeeds: 60,
+  },
+  {
     name: "clock clamped at the receiver",
     rule: "Several origins: stamps are compared as stamped, everywhere",
     edits: [

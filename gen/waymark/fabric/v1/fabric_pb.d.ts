@@ -422,6 +422,14 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
    * @generated from field: repeated uint32 heartbeat_tenths = 9;
    */
   heartbeatTenths: number[];
+
+  /**
+   * In the same order, or none at all: the number that an origin had not passed by then, of origins of other clusters than the receiver's; else 0. The
+   * sender's own origin is among them, for a node of another cluster. What is held beyond was never written.
+   *
+   * @generated from field: repeated uint64 heartbeat_seqs = 10;
+   */
+  heartbeatSeqs: bigint[];
 };
 
 /**

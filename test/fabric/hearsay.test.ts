@@ -1,0 +1,151 @@
+/** What a third cluster's node tells of another cluster's origins: heard only where neither that cluster nor ours tells of them. */
+import { create, toBinary } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { VectorFrameSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
+import { SCOPE } from "../../src/catalog/scope.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
+import { MESSAGE_BOUNDS } from "../../src/fabric/message-rules.ts";
+import type { ReplicationFrame } from "../../src/fabric/messages.ts";
+import { vectorOf as readVector } from "../../src/fabric/vector-codec.ts";
+import { open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
+
+const FAR = 2 ** 51;
+
+function node(nodeId: string, clusterId: string): ReplicatingNode {
+  return new ReplicatingNode({ nodeId, clusterId, takesOffers: true, takesHeartbeats: true });
+}
+
+const put = (of: ReplicatingNode, name: string, monoMs: number) => of.put(name, monoMs, { scope: SCOPE.REGION });
+
+/** Nodes a1 and a2 of cluster A, c of cluster C, and a link on which a node of cluster B tells a1 what it likes. */
+function mesh() {
+  const [a1, a2, c, evil] = [node("a1", "A"), node("a2", "A"), node("c", "C"), node("evil", "B")];
+  const link = open(a1, evil, 0);
+  a1.shared.setLinked(["evil"]);
+  /** An empty whole transfer of `c`: nothing of it is there, up to a number that it never reaches. */
+  const grave = (monoMs: number, place = c.place): void => {
+    const frame = { nodeId: "c", generation: 1, after: 0, through: FAR, records: [], isComplete: true, isLast: true, floor: 0 };
+    const frames: readonly ReplicationFrame[] = [vectorOf([{ nodeId: "c", seq: FAR }]), { kind: "records", frame, ...place }];
+    for (const each of frames) link.receive(each, a1.timeOf(monoMs), a1.outputs);
+  };
+  return { a1, a2, c, evil, link, grave };
+}
+
+function names(of: ReplicatingNode): readonly string[] {
+  return of.records().map(({ name }) => name);
+}
+
+function eventsOf(of: ReplicatingNode): readonly string[] {
+  return of.outputs.flatMap((output) => (output.kind === "event" ? [output.event.name] : []));
+}
+
+test("truth first, lie later: what a third cluster tells of an origin whose cluster is linked here is not taken", () => {
+  const { a1, c, grave } = mesh();
+  const wires = [new Wire(a1, c, 0)];
+  put(c, "x", 0);
+  let now = run(wires, 0, 2000);
+  grave(now);
+  put(c, "y", now);
+  now = run(wires, now, 2000);
+  expect([names(a1), a1.vector()]).toEqual([["x", "y"], ["c/1 2"]]);
+});
+
+test("truth first, lie later: nor where another node of ours has the link, and tells how old what it knows is", () => {
+  const { a1, a2, c, grave } = mesh();
+  const wires = [new Wire(a1, a2, 0), new Wire(a2, c, 0)];
+  put(c, "x", 0);
+  let now = run(wires, 0, 8000);
+  expect(names(a1)).toEqual(["x"]);
+  grave(now);
+  put(c, "y", now);
+  now = run(wires, now, 8000);
+  for (const each of [a1, a2]) expect([names(each), each.vector()]).toEqual([["x", "y"], ["c/1 2"]]);
+});
+
+test("lie first, truth later: what the origin itself says ends what was told of it, and what it writes later is taken", () => {
+  const { a1, c, grave } = mesh();
+  grave(0);
+  expect(a1.vector()).toEqual([`c/1 ${FAR}`]);
+  put(c, "x", 0);
+  const wires = [new Wire(a1, c, 0)];
+  let now = run(wires, 0, 20_000, () => names(a1).includes("x"));
+  expect(eventsOf(a1)).toEqual(["origin_disproved"]);
+  put(c, "y", now);
+  grave(now);
+  now = run(wires, now, 5000);
+  expect([names(a1), a1.vector()]).toEqual([["x", "y"], ["c/1 2"]]);
+});
+
+test("lie first, truth later: in all of our cluster, of which one node alone is linked to the origin", () => {
+  const { a1, a2, c, grave } = mesh();
+  const a3 = node("a3", "A");
+  grave(0);
+  const ours = [new Wire(a1, a2, 0), new Wire(a2, a3, 0), new Wire(a1, a3, 0)];
+  let now = run(ours, 0, 4000);
+  for (const each of [a1, a2, a3]) expect(each.vector()).toEqual([`c/1 ${FAR}`]);
+  put(c, "x", now);
+  const wires = [...ours, new Wire(a3, c, now)];
+  now = run(wires, now, 40_000);
+  for (const each of [a1, a2, a3]) expect([names(each), each.vector()]).toEqual([["x"], ["c/1 1"]]);
+  put(c, "y", now);
+  grave(now);
+  now = run(wires, now, 10_000);
+  for (const each of [a1, a2, a3]) expect([names(each), each.vector()]).toEqual([["x", "y"], ["c/1 2"]]);
+});
+
+test("a hub's word counts where nobody else tells: neither the origin's cluster nor ours", () => {
+  const [a1, a2, c, hub] = [node("a1", "A"), node("a2", "A"), node("c", "C"), node("hub", "B")];
+  const wires = [new Wire(a1, a2, 0), new Wire(a1, hub, 0), new Wire(hub, c, 0), new Wire(a2, hub, 0)];
+  put(c, "x", 0);
+  let now = run(wires, 0, 8000);
+  put(c, "y", now);
+  now = run(wires, now, 8000);
+  for (const each of [a1, a2]) expect(names(each)).toEqual(["x", "y"]);
+  // Its own link comes, goes, and the hub is heard again.
+  const own = new Wire(a1, c, now);
+  now = run([...wires, own], now, 8000);
+  own.close();
+  put(c, "z", now);
+  now = run(wires, now, 60_000);
+  for (const each of [a1, a2]) expect(names(each)).toEqual(["x", "y", "z"]);
+});
+
+test("an origin that is ahead for a moment, since another way is faster than its own link, is kept", () => {
+  const [a1, a2, c] = [node("a1", "A"), node("a2", "A"), node("c", "C")];
+  const wires = [new Wire(a1, a2, 0), new Wire(a2, c, 0), new Wire(a1, c, 0, { delayMs: 3000 })];
+  let now = 0;
+  for (let n = 0; n < 60; n++) {
+    put(c, `x${n}`, now);
+    now = run(wires, now, 500);
+  }
+  now = run(wires, now, 8000);
+  expect(names(a1).length).toBe(60);
+  expect(eventsOf(a1)).toEqual([]);
+});
+
+test("a node that a third cluster puts elsewhere than its own word does is heard all the same", () => {
+  const { a1, c, grave, evil } = mesh();
+  grave(0, evil.place);
+  put(c, "x", 0);
+  const wires = [new Wire(a1, c, 0)];
+  run(wires, 0, 20_000);
+  expect([names(a1), a1.vector()]).toEqual([["x"], ["c/1 1"]]);
+});
+
+test("heartbeats travel with their numbers, or without any; a list of another length is refused", () => {
+  const said = vectorOf([]);
+  if (said.kind !== "vector") throw new Error("a vector");
+  for (const heartbeats of [
+    [
+      { hash: 7, ageMs: 100, seq: 12 },
+      { hash: 8, ageMs: 200 },
+    ],
+    [{ hash: 7, ageMs: 100 }],
+  ])
+    expect(decodeLinkFrame(encodeLinkFrame({ ...said, heartbeats }))).toEqual({ ...said, heartbeats });
+  const uneven = toBinary(
+    VectorFrameSchema,
+    create(VectorFrameSchema, { heartbeatHashes: [1, 2], heartbeatTenths: [1, 1], heartbeatSeqs: [5n] }),
+  );
+  expect(() => readVector(uneven, MESSAGE_BOUNDS)).toThrow("1 for 2 hashes");
+});
