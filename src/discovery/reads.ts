@@ -5,13 +5,14 @@ import type { EntryView } from "../catalog/entry-view.ts";
 import { ANY, coveredNamespaces, type Filter } from "../catalog/filter.ts";
 import { allInstances, type InstanceName, MAX_INSTANCES, type Sampling, sampleInstances } from "../catalog/instances.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
-import { decodePageToken, encodePageToken, filterHash } from "../catalog/page-token.ts";
+import { decodePageToken, encodePageToken, filterHash, filterText } from "../catalog/page-token.ts";
 import { type Considered, type EntryTest, queryPage } from "../catalog/query.ts";
 import { type NodeFacts, Reader } from "../catalog/reader.ts";
 import { type CatalogRecord, KIND } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
 import { WaymarkError } from "../lib/errors.ts";
+import { textHash } from "../lib/fnv.ts";
 import type { Caller } from "../policy/caller.ts";
 import {
   Eyes,
@@ -208,11 +209,11 @@ export class Reads {
     };
   }
 
-  /** Stands for what a watch of this shows this caller: the cursors of one are good for another only where the two are the same. */
-  readerHash(caller: Caller, { filter, isNamesOnly }: Omit<WatchRequest, "withDigest">): string {
+  /** Says what a watch of this shows this caller: the cursors of one are good for another only where the two are the same. HOT: once a query. */
+  readerText(caller: Caller, { filter, isNamesOnly }: Omit<WatchRequest, "withDigest">): string {
     // What LOCAL means differs from node to node, so a cursor of such a watch is of no use at another.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
-    return filterHash(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
+    return filterText(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
   }
 
   /** As much as a cursor is good for while a policy is put in force: for a snapshot, since nobody knows what its reader was told. */
@@ -223,7 +224,7 @@ export class Reads {
 
   /** The shared reader of equal watches; `release` it when the stream closes. */
   reader(caller: Caller, request: WatchRequest): Reader {
-    const hash = this.readerHash(caller, request);
+    const hash = textHash(this.readerText(caller, request));
     const name = `${hash} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {

@@ -26,6 +26,11 @@ export function fnv64(text: string, from: Hash64 = START): Hash64 {
   return { high: high >>> 0, low: low >>> 0 };
 }
 
+/** `hashHex` of a text's hash. */
+export function textHash(text: string): string {
+  return hashHex(fnv64(text));
+}
+
 /** Sixteen lower-case hex digits. */
 export function hashHex(hash: Hash64): string {
   return hash.high.toString(16).padStart(8, "0") + hash.low.toString(16).padStart(8, "0");

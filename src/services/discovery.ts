@@ -151,7 +151,7 @@ class DiscoveryMethods {
     await this.#settled(onRegister);
     const namespaces = request.entries.map((entry) => entry.key?.namespace ?? "");
     onWrite(context.caller, "register", namespaces, request.entries.length);
-    const { revision, cursor } = this.#places.now(undefined);
+    const { revision, cursor } = this.#places.now();
     const ttl = registered.ttlMs === undefined ? {} : { ttl: durationFromMs(registered.ttlMs) };
     return create(RegisterResponseSchema, { leaseId: registered.leaseId, revision: BigInt(revision), cursor, ...ttl });
   }
@@ -211,7 +211,7 @@ class DiscoveryMethods {
     });
     // A watch has no subjects, and who takes the cursor of a later page may have missed what changed on an earlier one since.
     const isFirst = test === undefined && request.pageToken === "";
-    const { revision, cursor } = this.#places.now(isFirst ? reads.readerHash(caller, { filter, isNamesOnly: false }) : undefined);
+    const { revision, cursor } = this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined);
     const answer = bytes.query({
       records: page.records,
       nextToken: page.nextToken,

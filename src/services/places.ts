@@ -1,9 +1,12 @@
 /** What an answer rests on: a revision, and the cursor of whoever holds what was answered. */
 import { shortCursorText, shortHolder } from "../catalog/cursor.ts";
 import type { Reads } from "../discovery/reads.ts";
+import { textHash } from "../lib/fnv.ts";
 
 /** Cursors of one revision kept for the next who asks the same. */
 const MAX_CURSORS = 1000;
+/** Letters of what such a one is shown: with a thousand names it is long. */
+const MAX_KEPT_TEXT = 1000;
 
 export interface Place {
   readonly revision: number;
@@ -15,6 +18,7 @@ export class Places {
   #revision = -1;
   #policyTurn = -1;
   #boot = "";
+  /** By what their holders are shown; of nobody by an empty text. */
   readonly #cursors = new Map<string, string>();
 
   constructor(reads: Reads) {
@@ -22,10 +26,10 @@ export class Places {
   }
 
   /**
-   * The place of this moment. `readerHash` stands for what was answered; without one the cursor only names the revision, and a watch that
-   * begins with it begins with a snapshot. HOT: asked on every query; a cursor's checksum is made once a revision and reader.
+   * The place of this moment. `readerText` says what was answered; without one the cursor only names the revision, and a watch that
+   * begins with it begins with a snapshot. HOT: asked on every query; a cursor is made once a revision and reader.
    */
-  now(readerHash: string | undefined): Place {
+  now(readerText = ""): Place {
     const { replica, node, policyTurn } = this.#reads;
     const { revision } = replica;
     if (this.#revision !== revision || this.#policyTurn !== policyTurn) {
@@ -34,12 +38,11 @@ export class Places {
       this.#boot = node.boot;
       this.#cursors.clear();
     }
-    const holder = shortHolder(this.#boot, readerHash);
-    let cursor = this.#cursors.get(holder);
+    let cursor = this.#cursors.get(readerText);
     if (cursor === undefined) {
-      cursor = shortCursorText(holder, revision);
+      cursor = shortCursorText(shortHolder(this.#boot, readerText === "" ? undefined : textHash(readerText)), revision);
       if (this.#cursors.size >= MAX_CURSORS) this.#cursors.clear();
-      this.#cursors.set(holder, cursor);
+      if (readerText.length <= MAX_KEPT_TEXT) this.#cursors.set(readerText, cursor);
     }
     return { revision, cursor };
   }
