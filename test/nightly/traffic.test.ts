@@ -13,7 +13,7 @@ test.each([
     timeout: 60 * MINUTES,
   },
   ({ crashShare }) => {
-    const traffic = trafficUnderLoad({ nodes: 200, loss: 0.1, seconds: 60, crashShare, seed: 7 });
+    const traffic = trafficUnderLoad({ nodes: 200, loss: 0.1, seconds: 60, crashShare, seed: 7, say: (words) => console.error(words) });
     console.error("traffic:", traffic);
     expect(traffic.copies).toBeLessThanOrEqual(1.5);
     expect(traffic.wholeTransfers).toBe(0);

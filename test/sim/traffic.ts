@@ -33,18 +33,27 @@ function sumsOf(scenario: Scenario): Sums {
   return { received, applied, wholeTransfers, records, talk, wire };
 }
 
+function costBetween(before: Sums, after: Sums): (what: keyof Sums) => number {
+  return (what) => after[what] - before[what];
+}
+
 export interface TrafficWorld extends World {
   /** Each node changes one of its records once a second for so long. */
   readonly seconds: number;
   /** Of all nodes, this part dies without a word while that goes on. */
   readonly crashShare?: number;
+  /** Told what was found so far, now and then: two hundred nodes take a quarter of an hour and more. */
+  readonly say?: (words: string) => void;
 }
+
+/** Seconds of changes between two such words. */
+const SAY_SECONDS = 5;
 
 /**
  * Every node changes its one record once a second. Counted from the moment all have found each other and 10 s more have passed; what a change
  * takes to be everywhere is sampled of every seventh node's.
  */
-export function trafficUnderLoad({ seconds, crashShare = 0, ...world }: TrafficWorld) {
+export function trafficUnderLoad({ seconds, crashShare = 0, say = () => {}, ...world }: TrafficWorld) {
   const scenario = settled({ ...world, clientCount: world.nodes });
   const { nodes } = scenario.sim;
   for (let i = 0; i < world.nodes; i++) scenario.register(i, i);
@@ -54,6 +63,7 @@ export function trafficUnderLoad({ seconds, crashShare = 0, ...world }: TrafficW
   const idle = sumsOf(scenario);
   const idleBytes = (what: "talk" | "wire") => (idle[what] - idleFrom[what]) / 20 / world.nodes / world.nodes;
   const before = sumsOf(scenario);
+  say(`idle: ${idleBytes("wire").toFixed(1)} bytes a second, origin and node, ${idleBytes("talk").toFixed(1)} of them talk`);
   const spread = new Spreading(scenario);
   const crashes = Math.round(world.nodes * crashShare);
   const everyMs = 1000 / world.nodes;
@@ -69,9 +79,13 @@ export function trafficUnderLoad({ seconds, crashShare = 0, ...world }: TrafficW
     }
     scenario.run(everyMs);
     if (change % Math.ceil(world.nodes / 50) === 0) spread.look();
+    if (i === world.nodes - 1 && second % SAY_SECONDS === SAY_SECONDS - 1) {
+      const soFar = costBetween(before, sumsOf(scenario));
+      const copies = (soFar("received") / soFar("applied")).toFixed(3);
+      say(`after ${second + 1} s: ${copies} copies, talk ${(soFar("talk") / soFar("records")).toFixed(2)} of the records' bytes`);
+    }
   }
-  const after = sumsOf(scenario);
-  const cost = (what: keyof Sums) => after[what] - before[what];
+  const cost = costBetween(before, sumsOf(scenario));
   for (let i = 0; i < 100; i++) {
     scenario.run(50);
     spread.look();
