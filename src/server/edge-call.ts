@@ -6,6 +6,7 @@ import { type RetryInfo, RetryInfoSchema } from "../../gen/google/rpc/error_deta
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 import type { Arrival, HeaderReader } from "./chain.ts";
+import type { Arriving } from "./http2-guard.io.ts";
 import { JsonShape } from "./json-shape.ts";
 import type { RpcStatus } from "./status.ts";
 
@@ -28,6 +29,8 @@ export interface EdgeArrival {
   readonly budget: BodyBudget;
   /** Counts of the HTTP/2 connection it came on: what it brings and what it has not taken yet. */
   readonly meter: { usefulBytes: number; pendingBytes: number } | undefined;
+  /** Of that connection: requests that have not arrived. */
+  readonly arriving: Set<Arriving> | undefined;
   /** The connection, to charge what it makes us inflate. */
   readonly owner: object;
 }
@@ -43,6 +46,10 @@ export class EdgeCall implements Arrival {
   timeoutMs: number | undefined;
   readonly #budget: BodyBudget;
   readonly #meter: { usefulBytes: number } | undefined;
+  /** Whether anything came of its body. */
+  hasBegun = false;
+  /** It did not come in time, and its stream was closed: whoever reads it hears that, and not that it broke off. */
+  isGivenUp = false;
   #isAdmitted = false;
   #heldBytes = 0;
   #inflation: { release(): void } | undefined;
@@ -83,16 +90,21 @@ export class EdgeCall implements Arrival {
   async *tapped(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const isPlain = this.header("content-encoding") === undefined;
     let fault: WaymarkError | undefined;
-    for await (const chunk of body) {
-      if (this.#meter !== undefined) this.#meter.usefulBytes += chunk.length;
-      this.#heldBytes += chunk.length;
-      this.#budget.usedBytes += chunk.length;
-      if (this.#budget.usedBytes > this.#budget.maxBytes) {
-        throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
+    try {
+      for await (const chunk of body) {
+        if (this.#meter !== undefined) this.#meter.usefulBytes += chunk.length;
+        this.hasBegun = true;
+        this.#heldBytes += chunk.length;
+        this.#budget.usedBytes += chunk.length;
+        if (this.#budget.usedBytes > this.#budget.maxBytes) {
+          throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
+        }
+        if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(chunk);
+        if (isPlain) fault ??= this.#shape?.look(chunk);
+        yield chunk;
       }
-      if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(chunk);
-      if (isPlain) fault ??= this.#shape?.look(chunk);
-      yield chunk;
+    } catch (thrown) {
+      throw this.isGivenUp ? new ConnectError("the request did not come in time", Code.Canceled) : thrown;
     }
     // Not before: what a refused request still sends would be taken for the next one of its connection.
     if (fault !== undefined) throw unparsed(fault);

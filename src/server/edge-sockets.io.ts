@@ -10,9 +10,10 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { isJustAwake, patientDueMs, patientNowMs, patientTimeout } from "../lib/patient-time.io.ts";
+import { isJustAwake, patientTimeout } from "../lib/patient-time.io.ts";
 import type { Abuse } from "./abuse.ts";
 import type { Sharer, TurnBounds } from "./fair-turns.ts";
+import { watchRest } from "./http1-rest.io.ts";
 import { type Connection, Http2Guard } from "./http2-guard.io.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
@@ -33,9 +34,9 @@ export interface EdgeLimits {
   readonly maxHeaderBytes: number;
   /** From a connection's start, or a request's, to the end of its headers. */
   readonly headersTimeoutMs: number;
-  /** From a request's start to the end of its body; streams in both directions are not bound by it. */
+  /** From a request's start to the end of its body, or of a stream in both directions to its first bytes. */
   readonly requestTimeoutMs: number;
-  /** A connection without an open request is closed after this. */
+  /** A connection without an open request is closed after this, whatever else comes on it. */
   readonly idleTimeoutMs: number;
 }
 
@@ -86,12 +87,18 @@ export class EdgeSockets {
     this.#limits = limits;
     this.#events = events;
     this.#http1 = openHttp1(limits);
+    watchRest(this.#http1, { idleMs: limits.idleTimeoutMs, checkMs: CHECK_INTERVAL_MS });
     this.#http1.on("request", (request, response) => {
       this.#inTurn(this.#sharerOf(request.socket), () => {
         if (!request.destroyed) events.onRequest(request, response, "http1");
       });
     });
-    this.#guard = new Http2Guard({ turns: CALLS_PER_TURN, onCut: (abuse, address) => events.onCut(abuse, address) });
+    this.#guard = new Http2Guard({
+      turns: CALLS_PER_TURN,
+      idleMs: limits.idleTimeoutMs,
+      arrivalMs: limits.requestTimeoutMs,
+      onCut: (abuse, address) => events.onCut(abuse, address),
+    });
     this.#http2 = openHttp2(limits);
     this.#http2.on("session", (session) => this.#keep(session));
     this.#http2.on("request", (request, response) => this.#admit(request, response));
@@ -199,30 +206,7 @@ export class EdgeSockets {
       connection.opened();
       stream.once("close", () => connection.closed());
     });
-    closeWhenIdle(session, connection, this.#limits.idleTimeoutMs);
   }
-}
-
-/** How finely idleness is told: a connection is closed at most one part of its idle time late. */
-const IDLE_PARTS = 4;
-
-/**
- * Closes a connection on which no byte went for so long and no stream is open. Not session.setTimeout: Node 24 arms that
- * timer again while it destroys the session, so that a connection cut is held (3 KiB of it) until the timer is due.
- */
-function closeWhenIdle(session: ServerHttp2Session, connection: Connection, idleMs: number): void {
-  const { socket } = session;
-  let seenBytes = -1;
-  let seenMs = 0;
-  const timer = setInterval(() => {
-    if (session.destroyed) return;
-    const bytes = socket.bytesRead + socket.bytesWritten;
-    if (bytes !== seenBytes || connection.meter.openStreams > 0) seenMs = patientNowMs();
-    seenBytes = bytes;
-    // The timer itself may be a little early or late.
-    if (patientDueMs() - seenMs >= idleMs - idleMs / IDLE_PARTS / 2) session.close();
-  }, idleMs / IDLE_PARTS).unref();
-  session.once("close", () => clearInterval(timer));
 }
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");

@@ -24,7 +24,7 @@ import {
 } from "./edge-sockets.io.ts";
 import { isClosed, write, writeAnswer } from "./edge-writer.ts";
 import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "./http.ts";
-import type { Connection } from "./http2-guard.io.ts";
+import type { Arriving, Connection } from "./http2-guard.io.ts";
 import { Inflater } from "./inflater.io.ts";
 import { addressOf, knownCertificateOf } from "./peer.io.ts";
 import { refusal, statusFrom } from "./status.ts";
@@ -170,7 +170,6 @@ function later(expire: () => void, delayMs: number): () => void {
 class Front {
   isStopping = false;
   readonly #options: EdgeListenerOptions;
-  readonly #limits: EdgeLimits;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #budget: BodyBudget;
   readonly #door: WebDoor;
@@ -178,7 +177,6 @@ class Front {
   constructor(options: EdgeListenerOptions, limits: EdgeLimits) {
     this.#options = options;
     this.#door = new WebDoor({ takesAnyHost: options.tls !== undefined, hosts: [], corsOrigins: [], ...options.web });
-    this.#limits = limits;
     this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
     const { services, chain } = options;
     this.#handlers = edgeHandlers({
@@ -205,6 +203,7 @@ class Front {
       requestId,
       budget: this.#budget,
       meter: on.connection?.meter,
+      arriving: on.connection?.arriving,
       owner: on.connection ?? request.socket,
     };
     this.#answer(request, response, arrival).catch((thrown: unknown) => {
@@ -223,8 +222,8 @@ class Front {
     if (handler === undefined) return this.#answerRoute(request, response, arrival);
     const fault = request.method === "GET" ? queryFault(request.url ?? "") : undefined;
     if (fault !== undefined) return write(response, errorAnswer(refusal(fault)), arrival);
-    if (request instanceof Http2ServerRequest && !isBidi(handler)) this.#boundBody(request);
     const call = new EdgeCall(arrival);
+    boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
     response.once("close", () => call.release());
     request.once("error", () => call.release()); // A response that never had its turn does not close.
     const incoming = universalRequestFromNodeRequest(request, response, undefined, undefined);
@@ -280,14 +279,26 @@ class Front {
     metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
     await write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
   }
+}
 
-  // HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never ends would stay for ever.
-  #boundBody(request: Http2ServerRequest): void {
-    if (request.stream.endAfterHeaders) return;
-    const cancel = later(() => request.stream.close(constants.NGHTTP2_CANCEL), this.#limits.requestTimeoutMs);
-    request.once("end", cancel);
-    request.once("close", cancel);
-  }
+/** HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never comes would stay for ever. */
+function boundArrival(request: EdgeRequest, call: EdgeCall, { arriving, isStream }: Arrivals): void {
+  if (arriving === undefined || !(request instanceof Http2ServerRequest) || request.stream.endAfterHeaders) return;
+  const giveUp = () => {
+    arriving.delete(bound);
+    if (isStream && call.hasBegun) return;
+    call.isGivenUp = true;
+    request.stream.close(constants.NGHTTP2_CANCEL);
+  };
+  const bound: Arriving = { sinceMs: undefined, giveUp };
+  arriving.add(bound);
+  for (const event of ["end", "close"]) request.once(event, () => arriving.delete(bound));
+}
+
+interface Arrivals {
+  readonly arriving: Set<Arriving> | undefined;
+  /** In both directions: its first bytes are enough. */
+  readonly isStream: boolean;
 }
 
 function isBidi(handler: UniversalHandler): boolean {

@@ -100,6 +100,7 @@ export class EchoStream implements Taker {
       while (this.#waitsFor === undefined && !this.#isOver) {
         const bytes = this.#assembler.next();
         if (bytes === undefined) break;
+        this.#wire.arrived();
         if (this.#assembler.isCompressed) this.#inflate(bytes, context);
         else this.#echo(decodeRequest(this.#method.desc.input, bytes), context);
       }

@@ -110,6 +110,7 @@ export class GrpcFront {
     if (method === "foreign") {
       countUntilClosed(incoming);
       letLast(incoming);
+      boundArrival(incoming);
       if (this.#reflection === "authenticated" && REFLECTION.test(headers[":path"] ?? "")) void this.#lendToKnown(incoming);
       else this.#lend(incoming);
     } else if (method !== undefined) {
@@ -225,6 +226,13 @@ function countUntilClosed(incoming: Incoming): void {
 function letLast({ stream, connection }: Incoming): void {
   connection.lastingOpened();
   stream.once("close", () => connection.lastingClosed());
+}
+
+/** Also of a stream of requests, as reflection's is: its clients say what they have to say and go. */
+function boundArrival({ stream, connection }: Incoming): void {
+  const call = { sinceMs: undefined, giveUp: () => stream.close(constants.NGHTTP2_CANCEL) };
+  connection.arriving.add(call);
+  for (const event of ["end", "close"]) stream.once(event, () => connection.arriving.delete(call));
 }
 
 function countRefusal(incoming: Incoming): void {

@@ -8,7 +8,7 @@ import type { CallContext } from "../services/service.ts";
 import { type HeaderReader, parseGrpcTimeout, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { later, type Response } from "./grpc-calls.io.ts";
 import { statusTrailers } from "./grpc-message.ts";
-import type { Connection } from "./http2-guard.io.ts";
+import type { Arriving, Connection } from "./http2-guard.io.ts";
 import type { Encoding, Inflater, Inflation } from "./inflater.io.ts";
 import type { RpcStatus } from "./status.ts";
 
@@ -31,9 +31,10 @@ const WIRE: unique symbol = Symbol("waymark wire");
 type WiredStream = ServerHttp2Stream & { [WIRE]?: GrpcWire };
 
 // HOT: one object and five shared listeners a call; a closure for each instead cost 1.5 µs.
-export class GrpcWire implements UnaryExchange {
+export class GrpcWire implements UnaryExchange, Arriving {
   readonly transport = "grpc";
   readonly encoding = "proto";
+  sinceMs: number | undefined;
   /** Set when what came with the call cannot be read (its timeout): it is refused where its handler would run. */
   readonly fault: WaymarkError | undefined;
   readonly header: HeaderReader;
@@ -74,11 +75,21 @@ export class GrpcWire implements UnaryExchange {
     const stream = this.#stream;
     stream[WIRE] = this;
     this.#connection.opened();
+    this.#connection.arriving.add(this);
     this.#taker = taker;
     stream.on("data", onData);
     stream.on("end", onEnd);
     stream.on("close", onClose);
     stream.on("wantTrailers", onWantTrailers);
+  }
+
+  /** The request is here; of a stream of requests the first is enough. */
+  arrived(): void {
+    this.#connection.arriving.delete(this);
+  }
+
+  giveUp(): void {
+    if (!this.isGone) this.#stream.close(constants.NGHTTP2_CANCEL);
   }
 
   /** Inflates a message; it is charged until the next one, the answer, or the end of the stream. */
@@ -191,10 +202,12 @@ export class GrpcWire implements UnaryExchange {
 
   onEnd(): void {
     this.#isRequestEnded = true;
+    this.arrived();
     this.#taker?.ended();
   }
 
   onClose(): void {
+    this.arrived();
     this.#connection.meter.pendingBytes -= this.#pendingBytes;
     this.#pendingBytes = 0;
     this.#inflation?.release();

@@ -27,6 +27,10 @@ export interface GrpcLimits {
   readonly maxSessionMemoryMiB: number;
   readonly keepaliveTimeMs: number;
   readonly keepaliveTimeoutMs: number;
+  /** From a call's start to the end of its request, or of a stream of requests to its first. */
+  readonly requestTimeoutMs: number;
+  /** A connection without an open call is told to go away after this, whatever else comes on it; gRPC clients connect again at their next call. */
+  readonly idleTimeoutMs: number;
   /** A connection is told to go away at this age ± 10 %, so that clients spread again; 0 = never. */
   readonly maxConnectionAgeMs: number;
   /** After being told, open calls have this long. */
@@ -42,6 +46,8 @@ const DEFAULT_GRPC_LIMITS: GrpcLimits = {
   maxSessionMemoryMiB: 64,
   keepaliveTimeMs: 30_000,
   keepaliveTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  idleTimeoutMs: 300_000,
   maxConnectionAgeMs: 0,
   maxConnectionAgeGraceMs: 60_000,
 };
@@ -104,6 +110,8 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   const guard = new Http2Guard({
     limits: options.abuse,
     streams: { burst: BURST_STREAMS, most: limits.maxStreamsPerConnection },
+    idleMs: limits.idleTimeoutMs,
+    arrivalMs: limits.requestTimeoutMs,
     onCut: (abuse, address) => {
       options.log.warn({ listener: "grpc", abuse, address }, "connection cut");
       options.onCut?.(abuse);

@@ -5,6 +5,7 @@
  * floods (8 a header block), more than 64 header pairs or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acks,
  * 100 streams beyond the concurrent ones, protocol errors. Ours: PING and SETTINGS floods whose acks are read, floods of
  * frames Node does not show, of calls to nowhere, prefaces that never come, headers that trickle, answers never taken,
+ * requests that never come, connections that are not used,
  * bounds on connections and on open streams over all connections, and a fair share of each turn for each connection.
  */
 import type { Http2Session, ServerHttp2Session } from "node:http2";
@@ -35,6 +36,8 @@ export interface Connection {
   readonly meter: ConnectionMeter;
   /** Its share of the event loop. */
   readonly turns: Sharer;
+  /** Calls whose request has not arrived: each is given up when that takes too long. */
+  readonly arriving: Set<Arriving>;
   /** A stream of it was opened; `closed` is owed. */
   opened(): void;
   closed(): void;
@@ -43,12 +46,23 @@ export interface Connection {
   lastingClosed(): void;
 }
 
+/** A call whose request has not arrived. */
+export interface Arriving {
+  /** Since when, by the patient clock; set by the guard at its first look. */
+  sinceMs: number | undefined;
+  giveUp(): void;
+}
+
 export interface GuardOptions {
   readonly limits?: Partial<AbuseLimits> | undefined;
   /** Calls begun in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
   /** Streams of one connection, where those that last make room for more; absent, the listener's own setting stays. */
   readonly streams?: StreamBounds | undefined;
+  /** A connection on which no stream was open for so long is told to go away, whatever else came on it; never unless given. */
+  readonly idleMs?: number | undefined;
+  /** A request has so long to arrive; for ever unless given. */
+  readonly arrivalMs?: number | undefined;
   /** A connection was cut. */
   readonly onCut: (abuse: Abuse, address: string) => void;
 }
@@ -80,6 +94,8 @@ export class Http2Guard {
   readonly #limits: AbuseLimits;
   readonly #onCut: (abuse: Abuse, address: string) => void;
   readonly #streams: StreamBounds | undefined;
+  readonly #idleMs: number;
+  readonly #arrivalMs: number;
   readonly #slices: readonly Set<Watched>[];
   readonly #connections = new WeakMap<Http2Session, Connection>();
   readonly #timer: NodeJS.Timeout;
@@ -89,6 +105,8 @@ export class Http2Guard {
     this.#limits = { ...DEFAULT_ABUSE_LIMITS, ...options.limits };
     this.#onCut = options.onCut;
     this.#streams = options.streams;
+    this.#idleMs = options.idleMs ?? Number.POSITIVE_INFINITY;
+    this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
     this.turns = new FairTurns(options.turns ?? CALLS_PER_TURN, setImmediate);
     this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
@@ -116,6 +134,7 @@ export class Http2Guard {
       certificate: certificateOf(socket),
       meter,
       turns: this.turns.join(),
+      arriving: new Set(),
       opened: () => {
         this.#openStreams += 1;
         meter.openStreams += 1;
@@ -137,7 +156,7 @@ export class Http2Guard {
       meter.refusalCount += unseen - unseenStreams;
       unseenStreams = unseen;
     };
-    const watched: Watched = { session, connection, sample, look };
+    const watched: Watched = { session, connection, sample, look, usedMs: patientNowMs(), usedStreamCount: 0 };
     // The next to be looked at: who floods from the start is cut soon.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<Watched>();
     slice.add(watched);
@@ -172,7 +191,23 @@ export class Http2Guard {
       if (watched.session.destroyed) continue;
       watched.look();
       this.#cut(watched, watched.connection.meter.check(watched.sample()));
+      this.#checkUse(watched);
     }
+  }
+
+  /** Gives up requests that do not arrive, and connections that nobody uses. */
+  #checkUse(watched: Watched): void {
+    const { session, connection } = watched;
+    const [nowMs, dueMs] = [patientNowMs(), patientDueMs()];
+    for (const call of connection.arriving) {
+      call.sinceMs ??= nowMs;
+      if (dueMs - call.sinceMs > this.#arrivalMs) call.giveUp();
+    }
+    const { openStreams, streamCount } = connection.meter;
+    if (openStreams > 0 || streamCount !== watched.usedStreamCount) {
+      watched.usedStreamCount = streamCount;
+      watched.usedMs = nowMs;
+    } else if (dueMs - watched.usedMs > this.#idleMs) session.close();
   }
 
   #cut(watched: Watched, abuse: Abuse | undefined): void {
@@ -189,6 +224,9 @@ interface Watched {
   /** Counts streams that were refused before anybody here saw them. */
   readonly look: () => void;
   readonly sample: () => { readonly monoMs: number; readonly bytesRead: number; readonly bytesWritten: number };
+  /** When it last had a stream, and how many it had had by then. */
+  usedMs: number;
+  usedStreamCount: number;
 }
 
 /** How many streams the peer may have open: a burst more than those that last. */

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import type { EdgeLimits } from "../../src/server/edge-sockets.io.ts";
 import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
 import { until } from "../fakes/until.ts";
-import { call, FLAG, frame, hpack, PREFACE, RawConnection, settings, TYPE } from "./h2-frames.ts";
+import { call, FLAG, frame, hpack, PREFACE, RawConnection, settings, TYPE, u32 } from "./h2-frames.ts";
 
 const CALL = "POST /waymark.discovery.v1.DiscoveryService/CatalogQuery HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
 /** Soon for a test, and more than an honest request takes on a busy machine. */
@@ -180,6 +180,43 @@ test("an idle HTTP/2 connection is closed, one with an open stream is not", asyn
   expect(busy.closed).toBe(false);
   busy.destroy();
 });
+
+test.each([
+  { what: "PINGs", bytes: frame(TYPE.PING, { payload: Buffer.alloc(8) }) },
+  { what: "SETTINGS", bytes: settings() },
+  {
+    what: "PINGs and WINDOW_UPDATEs",
+    bytes: Buffer.concat([frame(TYPE.PING, { payload: Buffer.alloc(8) }), frame(TYPE.WINDOW_UPDATE, { payload: u32(1) })]),
+  },
+])("an HTTP/2 connection that only sends $what is closed when it had no stream for the idle time", async ({ bytes }) => {
+  await using served = await started();
+  const idle = new RawConnection(served.edge.port).greet();
+  const timer = setInterval(() => idle.send(bytes), 100);
+  await until("it is closed", () => idle.isClosed).finally(() => clearInterval(timer));
+  await expect.poll(() => served.edge.connectionCount()).toBe(0);
+});
+
+test("a connection of HTTP/1.1 that sends empty lines between requests is closed all the same", async () => {
+  await using served = await started();
+  await using raw = new RawClient(served.edge);
+  raw.send(`${CALL}content-length: 2\r\n\r\n{}`);
+  const timer = setInterval(() => raw.send("\r\n"), 100);
+  await raw.closed("the connection").finally(() => clearInterval(timer));
+  expect(await isServing(served)).toBe(true);
+});
+
+test.each(["/healthz", "/no/such", "/waymark.discovery.v1.DiscoveryService/KeepAlive"])(
+  "%s: a request of HTTP/2 whose body never comes keeps no stream open",
+  async (path) => {
+    await using served = await started();
+    const client = session(served);
+    const half = client.request({ ...HEADERS, ":path": path, "content-type": "application/connect+json" }).on("error", () => {});
+    half.resume();
+    await until("it is closed", () => half.closed);
+    expect(await isServing(served)).toBe(true);
+    client.destroy();
+  },
+);
 
 test.each([
   { what: "two million brackets", text: "[".repeat(2_000_000) + "]".repeat(2_000_000), says: "request: is nested deeper than 100" },
