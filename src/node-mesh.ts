@@ -195,8 +195,9 @@ class MeshNode implements NodeFabric {
 
   /** When what is held was right, as far as others told; undefined before that, or when no snapshots are wanted. */
   #rightWallMs(): number | undefined {
-    const { snapshotIntervalMs } = this.#options.settings.fabric;
-    if (!this.#isOpen || snapshotIntervalMs === 0 || !this.#watched.fabric.isReady) return undefined;
+    const { settings, core } = this.#options;
+    if (!this.#isOpen || settings.fabric.snapshotIntervalMs === 0 || !this.#watched.fabric.isReady) return undefined;
+    if (core.replica.isForgetting) return undefined;
     const time = now();
     return Math.round(time.wallMs - this.#watched.fabric.readiness(time).ageMs);
   }

@@ -260,6 +260,16 @@ export function join(any: Cell, cell: Cell): void {
   for (const peer of peers) peer.peers = peers;
 }
 
+/** Takes a cell out of its key's list; returns any that is left. */
+export function leave(cell: Cell): Cell | undefined {
+  const { peers } = cell;
+  if (peers === undefined) return undefined;
+  peers.splice(peers.indexOf(cell), 1);
+  if (peers.length === 1) for (const peer of peers) peer.peers = undefined;
+  cell.peers = undefined;
+  return peers[0];
+}
+
 /** Revision of the last touch of the key that `any` is a record of. */
 export function lastTouchOf(any: Cell | undefined): number {
   if (any?.peers === undefined) return any?.revision ?? 0;

@@ -2,20 +2,21 @@
 import type { Cell, Origin } from "./cell.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { BODY, type KeyText } from "./record.ts";
+import type { Sweeps } from "./sweeps.ts";
 import { isMarked } from "./view.ts";
 
 /** Of a replica. */
-interface Marking {
+export interface Marking {
   readonly lost: LostOrigins;
   readonly self: Origin;
   readonly origins: ReadonlyMap<string, Origin>;
   readonly lastSeq: number;
+  readonly sweeps: Sweeps;
   own(key: KeyText): Cell | undefined;
-  touch(cell: Cell): void;
 }
 
 /**
- * Hides what the marks say that were noted since the last call. Returns whether some of this node's own is among it: then it puts again
+ * Hides what the marks say that were noted since the last call, as soon as it is swept. Returns whether some of this node's own is among it: then it puts again
  * what has a live lease, and ends the rest (`Endings.superseded`).
  */
 export function applyMarks(replica: Marking): boolean {
@@ -28,7 +29,7 @@ export function applyMarks(replica: Marking): boolean {
     const shownSeq = origin.markedSeq;
     if (mark <= shownSeq) continue;
     origin.markedSeq = mark;
-    for (const cell of origin.log.list()) if (cell.body === BODY.ENTRY && cell.seq > shownSeq && cell.seq <= mark) replica.touch(cell);
+    replica.sweeps.owe(origin, { after: shownSeq, until: mark, withEnds: false });
   }
   return self.markedSeq > before;
 }

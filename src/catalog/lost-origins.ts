@@ -44,10 +44,9 @@ export class LostOrigins {
     return this.#byId.get(id)?.mark ?? 0;
   }
 
-  /** It is forgotten here; `enders` ended records of it. */
-  forgotten({ id, nodeId, generation, through, log }: Origin, enders: readonly Cell[]): void {
+  /** It is forgotten here. */
+  forgotten({ id, nodeId, generation, through, log }: Origin): void {
     this.#back.delete(id);
-    for (const cell of enders) this.#enders.add(cell);
     this.note({ nodeId, generation, through: Math.max(through, log.lastOrder), mark: 0 });
   }
 
@@ -64,9 +63,10 @@ export class LostOrigins {
     if (this.#byId.size > MAX_LOST) this.#drop(this.#eldest());
   }
 
-  /** Tombstones cannot be kept any more: all that those wrote before they were forgotten stays hidden instead. */
-  markAll(): void {
-    for (const { nodeId, generation, through } of this.list) this.note({ nodeId, generation, through, mark: through });
+  /** Tombstones cannot be kept any more: all that those wrote before they were forgotten stays hidden instead; but for one. */
+  markAll(exceptId?: string): void {
+    for (const { nodeId, generation, through } of this.list)
+      if (`${nodeId}/${generation}` !== exceptId) this.note({ nodeId, generation, through, mark: through });
   }
 
   /** It holds something that its node does not know to be gone, and the tombstone goes. */

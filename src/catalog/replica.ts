@@ -4,10 +4,11 @@
  */
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import { Cell, type CellFields, join, lastTouchOf, type Origin, recordOf } from "./cell.ts";
+import { Cell, type CellFields, join, lastTouchOf, leave, type Origin, recordOf } from "./cell.ts";
 import { ChangeLog } from "./change-log.ts";
 import { EmptiedNamespaces } from "./emptied-namespaces.ts";
-import { carriedHlc, endersOf, Graveyard, hiddenBy } from "./graveyard.ts";
+import { Forgetting } from "./forgetting.ts";
+import { carriedHlc, Graveyard } from "./graveyard.ts";
 import { KeyShards } from "./key-shards.ts";
 import type { Lookup } from "./lookup.ts";
 import { applyMarks } from "./lost-marks.ts";
@@ -20,7 +21,8 @@ import type { ReplicaOptions } from "./replica-options.ts";
 import { SCOPE, widest } from "./scope.ts";
 import type { Slab } from "./slab.ts";
 import { type Ended, type OwnPut, Staging } from "./staging.ts";
-import { compareForView, endsBeforeHlc, isNarrowing, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
+import { Sweeps } from "./sweeps.ts";
+import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
 
 export class Replica {
   readonly lookup: Lookup;
@@ -31,6 +33,11 @@ export class Replica {
   readonly past: PastViews;
   /** Namespaces in which this node has had LOCAL entries of its own. */
   readonly localNamespaces = new Set<string>();
+  /** Touches owed to records of others, done by `sweep`. */
+  readonly sweeps = new Sweeps((cell, before) => this.touch(cell, before));
+  #forgetting: Forgetting | undefined;
+  /** Origins forgotten in this process life. */
+  forgottenCount = 0;
   readonly #graveyard: Graveyard;
   /** Whether a record may be seen at all: what the owner rule denies is held, and hidden. */
   #admits: ((cell: Cell) => boolean) | undefined;
@@ -271,7 +278,7 @@ export class Replica {
     cell.origin.log.retire(seq);
     this.#byRevision.retire(revision);
     this.#collectedRevision = Math.max(this.#collectedRevision, revision);
-    const rest = this.#leave(cell);
+    const rest = leave(cell);
     if (this.#absent.get(cell.key) === cell) this.#absent.replace(cell.key, rest);
   }
 
@@ -317,29 +324,30 @@ export class Replica {
     for (const id of ids) this.#origins.remember(id);
   }
 
-  /** Forgets an origin altogether: no records, no vector entry (semantics.md, Orphans). `isOver`: its node never comes back as it. */
-  forgetOrigin(origin: Origin, time: Time, isOver = false): void {
+  /** Forgets an origin (semantics.md, Orphans), and drops so many of its records now; `sweep` drops the rest. `isOver`: its node never comes back as it. */
+  forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
     assert(origin !== this.self, "a node cannot forget itself");
-    const { lost } = this;
+    // What one ended may be what the other forgot.
+    while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");
-    const enders = isOver ? [] : origin.log.list().flatMap(endersOf);
-    let isNeeded = false;
-    for (const cell of origin.log.list()) {
-      const hidden = hiddenBy(cell);
-      isNeeded ||= lost.isEnder(cell) && endsBeforeHlc(cell) > 0 && !isNarrowing(cell);
-      this.#drop(cell);
-      // What it unregistered stays gone (P6). A record of our own is not ours to end here: its lease does.
-      for (const older of hidden) {
-        if (older.origin === this.self || isNarrowing(cell)) this.touch(older);
-        // Its node has not heard that it is gone, and would bring it back.
-        else if (older.origin.life !== "live") lost.markAs(older.origin);
-        else this.withdraw(older, time);
-      }
-    }
-    if (isNeeded) lost.markAll();
-    if (!isOver) lost.forgotten(origin, enders);
     this.#origins.forget(origin);
-    applyMarks(this);
+    this.forgottenCount += 1;
+    this.#forgetting = new Forgetting(origin, isOver, this, (cell) => this.#drop(cell));
+    this.sweep(maxCount, time);
+  }
+
+  /** Whether records of an origin that was forgotten are still here. */
+  get isForgetting(): boolean {
+    return this.#forgetting !== undefined;
+  }
+
+  /** Does at most so much of what is owed to many records at once; returns whether there was anything. */
+  sweep(maxCount: number, time: Time): boolean {
+    const swept = this.sweeps.step(maxCount);
+    if (this.#forgetting === undefined || this.sweeps.isOwed) return swept > 0;
+    this.#forgetting.step(maxCount - swept, time);
+    if (this.#forgetting.isDone) this.#forgetting = undefined;
+    return true;
   }
 
   /** A forgotten origin is a live member again: its frames are taken, from 0 on (semantics.md, Orphans). */
@@ -363,16 +371,6 @@ export class Replica {
   #any(key: KeyText): Cell | undefined {
     const seen = this.lookup.find(key);
     return seen instanceof Cell ? seen : this.#absent.get(key);
-  }
-
-  /** Takes a cell out of its key's list; returns any that is left. */
-  #leave(cell: Cell): Cell | undefined {
-    const { peers } = cell;
-    if (peers === undefined) return undefined;
-    peers.splice(peers.indexOf(cell), 1);
-    if (peers.length === 1) for (const peer of peers) peer.peers = undefined;
-    cell.peers = undefined;
-    return peers[0];
   }
 
   #moveTo(cell: Cell, revision: number): void {

@@ -18,7 +18,7 @@ export function makeLives(options: LivesOptions, { replica, clusterId, membershi
     replica,
     clusterId,
     findMember: (id) => membership.find(id),
-    forgetOrigin: (origin, time, isOver) => replication.forgetOrigin(origin, time, isOver),
+    forgetOrigin: (origin, time, isOver) => replication.forgetOrigin(origin, time, isOver, 0),
     hasTable: () => membership.hasJoined,
     wasHidden: (id) => replication.hiddenElsewhere.has(id),
     readmit: (id, generation) => replication.readmit(id, generation),

@@ -1,8 +1,8 @@
 /** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
-import type { Cell, Origin } from "../catalog/cell.ts";
-import type { Before } from "../catalog/past-views.ts";
-import { BODY, type OriginLife } from "../catalog/record.ts";
+import type { Origin } from "../catalog/cell.ts";
+import type { OriginLife } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
+import { ENTRIES } from "../catalog/sweeps.ts";
 import type { Time } from "../lib/machine.ts";
 import type { LivesOptions } from "./lives-options.ts";
 import { isListed } from "./members.ts";
@@ -26,8 +26,6 @@ interface Row {
   sinceMonoMs: number;
   /** Taken for live because it was before this node restarted, and nothing is known of its node yet. */
   isPresumed: boolean;
-  /** Records up to this seq have been visited since its life changed; undefined when all have. */
-  visited: { seq: number; readonly before: Before } | undefined;
 }
 
 interface Cluster {
@@ -64,8 +62,6 @@ export class Lives {
   /** Ids of the other origins of before this node restarted; until then they are presumed to be there, unless a table says who is. */
   readonly #presumed = new Set<string>();
   #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** Rows whose records are being visited. */
-  readonly #settling = new Set<Row>();
   /** Everybody is to be looked at anew. */
   #isDue = true;
   /** Origins that were heard of for the first time. */
@@ -83,9 +79,10 @@ export class Lives {
     return row?.origin === origin && row.absence !== undefined ? row.sinceMonoMs : undefined;
   }
 
-  /** Whether records of an origin whose life changed are still to be visited: what is told meanwhile is no whole view. */
+  /** Whether records are still to be touched or dropped, because of the life of their origin for one: what is told meanwhile is no whole view. */
   get isSettling(): boolean {
-    return this.#settling.size > 0;
+    const { sweeps, isForgetting } = this.#parts.replica;
+    return sweeps.isOwed || isForgetting;
   }
 
   /** Whether nobody writes an origin any more: its node has left, or lives in a later generation. */
@@ -170,7 +167,7 @@ export class Lives {
   }
 
   nextDeadlineMs(): number | undefined {
-    if (this.#isDue || this.#fresh.size > 0 || this.#settling.size > 0) return 0;
+    if (this.#isDue || this.#fresh.size > 0 || this.isSettling) return 0;
     return this.#nextMonoMs === Number.POSITIVE_INFINITY ? undefined : this.#nextMonoMs;
   }
 
@@ -189,7 +186,7 @@ export class Lives {
       }
     }
     this.#fresh.clear();
-    return this.#settle() || isChanged;
+    return this.#parts.replica.sweep(this.#options.maxTouches, time) || isChanged;
   }
 
   // ---- deciding ----
@@ -217,7 +214,7 @@ export class Lives {
     const absence = isPresumed ? undefined : this.#absenceOf(origin, member);
     let row = this.#rows.get(origin.id);
     if (row?.origin !== origin) {
-      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, visited: undefined };
+      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed };
       this.#rows.set(origin.id, row);
       // Whoever was gone before we heard of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
@@ -290,6 +287,12 @@ export class Lives {
     const hideMonoMs = row.sinceMonoMs + this.#options.orphanGraceMs;
     const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
     if (time.monoMs >= forgetMonoMs) {
+      this.#change(row, "hidden");
+      // All of it is hidden first, and one origin goes after the other.
+      if (replica.isForgetting || replica.sweeps.isOwedTo(row.origin)) {
+        this.#isDue = true;
+        return false;
+      }
       events.push(event("origin_forgotten", "warn", row));
       this.#drop(row);
       this.#parts.forgetOrigin(row.origin, time, !MAY_RETURN.includes(row.absence));
@@ -305,7 +308,6 @@ export class Lives {
 
   #drop(row: Row): void {
     this.#rows.delete(row.origin.id);
-    this.#settling.delete(row);
     this.#clusters.get(row.clusterId)?.vanished.delete(row.origin.id);
   }
 
@@ -367,30 +369,7 @@ export class Lives {
   #change(row: Row, life: OriginLife): void {
     if (row.origin.life === life) return;
     row.origin.life = life;
-    row.visited = { seq: 0, before: row.visited === undefined ? "seen" : "unsure" };
-    this.#settling.add(row);
-  }
-
-  /** Visits some of the records whose origin's life changed; returns whether there were any. */
-  #settle(): boolean {
-    let left = this.#options.maxTouches;
-    let isChanged = false;
-    for (const row of this.#settling) {
-      const cells: Cell[] = [];
-      const { visited = { seq: 0, before: "seen" } } = row;
-      row.origin.log.forEachSince(visited.seq, (cell, seq) => {
-        cells.push(cell);
-        visited.seq = seq;
-        return cells.length < left;
-      });
-      for (const cell of cells) if (cell.body === BODY.ENTRY) this.#parts.replica.touch(cell, visited.before);
-      left -= cells.length;
-      isChanged ||= cells.length > 0;
-      if (left <= 0) return true;
-      row.visited = undefined;
-      this.#settling.delete(row);
-    }
-    return isChanged;
+    this.#parts.replica.sweeps.owe(row.origin, ENTRIES);
   }
 }
 

@@ -31,6 +31,9 @@ import {
 const BLOCK_BYTES = 64 * 1024;
 /** Times an origin is begun anew because its tombstones were collected meanwhile; then it is left out. */
 const MAX_TRIES = 3;
+/** Records that are touched, and that are looked at, in one turn of a restore. */
+const SWEPT_A_SLICE = 128;
+const LOOKED_A_SLICE = 10_000;
 const UNKNOWN = "unknown";
 
 /** A snapshot that is whole, and ours. */
@@ -59,7 +62,10 @@ export interface Restored {
   readonly maxHlc: number;
 }
 
-/** The blocks of a snapshot, some records each; the replica may change between two of them. */
+/**
+ * The blocks of a snapshot, some records each; the replica may change between two of them. Not while an origin is forgotten: what it kept
+ * hidden would be in it, and perhaps not what hid it. Throws then.
+ */
 export function* snapshotBlocks(
   replica: Replica,
   header: Omit<SnapshotHeader, "forgotten" | "lost">,
@@ -67,14 +73,21 @@ export function* snapshotBlocks(
   blockBytes = BLOCK_BYTES,
 ): Generator<Uint8Array> {
   let index = 0;
+  const { forgottenCount } = replica;
+  const check = () => {
+    if (replica.isForgetting || replica.forgottenCount !== forgottenCount) throw new Error("an origin was forgotten meanwhile");
+  };
+  check();
   yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten], lost: replica.lost.list });
   for (const origin of replica.origins.values()) {
+    check();
     if (origin === replica.self) continue;
     const { nodeId, generation, clusterId, region } = origin;
     const isPartial = origin.lacks !== undefined;
     yield originBlock(index++, { nodeId, generation, clusterId, region, ...(isPartial && { isPartial }), ...stateOf(origin) });
     for (const frame of framesOf(replica, origin, blockBytes)) yield blockOf(index++, KIND.FRAME, frame);
   }
+  check();
   yield blockOf(index++, KIND.END, new Uint8Array());
 }
 
@@ -200,15 +213,26 @@ export function* restoreSnapshot(
   }
   // A whole transfer among its own frames says nothing of what was refused before.
   for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted" };
-  resumeLost(replica);
+  yield* resumeLost(replica, time);
   superseded.push(...ownMarked(replica));
   return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
 }
 
 /** Which tombstones ended records of lost origins is not in a snapshot: any may have. */
-function resumeLost(replica: Replica): void {
+function* resumeLost(replica: Replica, time: Time): Generator<void> {
   applyMarks(replica);
+  while (replica.sweep(SWEPT_A_SLICE, time)) yield;
   if (!replica.lost.isHolding) return;
-  for (const origin of replica.origins.values())
-    for (const cell of origin.log.list()) if (endsBeforeHlc(cell) > 0) replica.lost.ender(cell);
+  for (const origin of replica.origins.values()) {
+    let after = 0;
+    for (let left = 0; left <= 0; yield) {
+      left = LOOKED_A_SLICE;
+      origin.log.forEachSince(after, (cell, seq) => {
+        if (endsBeforeHlc(cell) > 0) replica.lost.ender(cell);
+        after = seq;
+        left -= 1;
+        return left > 0;
+      });
+    }
+  }
 }

@@ -221,8 +221,8 @@ export class ReplicationShared {
   }
 
   /** Forgets an origin, records and number together (semantics.md, Orphans). */
-  forgetOrigin(origin: Origin, time: Time, isOver = false): void {
-    this.replica.forgetOrigin(origin, time, isOver);
+  forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
+    this.replica.forgetOrigin(origin, time, isOver, maxCount);
     this.vector.drop(origin.id);
     this.heartbeats.drop(origin.id);
     this.hearsay.drop(origin.id);
@@ -272,7 +272,7 @@ export class ReplicationShared {
     origin.clusterId = clusterId;
     origin.region = region;
     // What they end is decided by where their origin is at home.
-    for (const cell of origin.log.list()) this.replica.touch(cell);
+    this.replica.sweeps.owe(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
     this.noteOrigin(origin);
     this.heldChanged(origin);
   }

@@ -16,6 +16,7 @@ test("what was written up to the mark is hidden, what comes later is not; also w
   for (const { replica } of [b, c]) {
     replica.lost.note(word);
     expect(applyMarks(replica)).toBe(false);
+    replica.sweep(Number.POSITIVE_INFINITY, time(2));
   }
   c.copy(a, "a/1", time(3));
   for (const { replica } of [b, c]) expect([replica.view(FIRST), replica.view(SECOND)?.seq]).toEqual([undefined, 2]);

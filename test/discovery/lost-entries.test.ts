@@ -8,6 +8,7 @@ function mark(r: Registry, ms: number): void {
   const { nodeId, generation, through } = r.replica.self;
   r.replica.lost.note({ nodeId, generation, through, mark: through + 5 });
   expect(applyMarks(r.replica)).toBe(true);
+  r.replica.sweep(Number.POSITIVE_INFINITY, at(ms));
   r.registrar.endSuperseded(
     ownMarked(r.replica).map(({ key }) => key),
     at(ms),

@@ -31,7 +31,7 @@ class Bench {
         replica: this.replica,
         clusterId: "c1",
         findMember: (nodeId) => this.members.get(nodeId),
-        forgetOrigin: (origin, time) => this.replica.forgetOrigin(origin, time),
+        forgetOrigin: (origin, time) => this.replica.forgetOrigin(origin, time, false, 0),
         readmit: (nodeId, generation) => this.replica.readmit(nodeId, generation),
       },
     );
@@ -321,4 +321,31 @@ test("a large origin's records are visited in slices, each once, and the view fo
   bench.say("a", "alive");
   bench.run(0);
   expect(here.replica.lookup.size).toBe(KEYS.length);
+});
+
+test("a large origin is hidden and then forgotten in slices, and until the last of them nobody is told that all is there", () => {
+  const [source, here] = [new MeshNode("a"), new MeshNode("me")];
+  const time = { monoMs: 0, wallMs: 0 };
+  for (const key of KEYS) source.put(key, 0, time);
+  source.commit(time);
+  here.copy(source, "a/1", time);
+  // Its time to be forgotten comes before it is hidden.
+  const bench = new Bench({ maxTouches: 3, originForgetMs: 1000, orphanGraceMs: 1000 }, here.replica);
+  bench.say("a", "alive");
+  bench.run(0);
+  const origin = here.replica.origins.get("a/1");
+  bench.say("a", "dead");
+  bench.run(0);
+  bench.nowMs += 1000;
+  const seen: [number, number | undefined, boolean][] = [];
+  do {
+    bench.lives.tick(bench.time, bench.events);
+    seen.push([here.replica.lookup.size, origin?.log.size, here.replica.origins.has("a/1")]);
+  } while (bench.lives.isSettling || bench.lives.nextDeadlineMs() === 0);
+  const slices = Math.ceil(KEYS.length / 3);
+  const visible = seen.map(([count]) => count);
+  expect(visible.slice(0, slices)).toEqual(Array.from({ length: slices }, (_, i) => Math.max(0, KEYS.length - 3 * (i + 1))));
+  expect(seen.filter(([count, , isKnown]) => !isKnown && count > 0)).toEqual([]);
+  expect(seen.filter(([, held, isKnown]) => !isKnown && held !== 0).length).toBe(slices - 1);
+  expect([origin?.log.size, here.replica.forgotten.has("a/1"), bench.lives.nextDeadlineMs() === 0]).toEqual([0, true, false]);
 });

@@ -10,10 +10,10 @@ import type { FabricOutput } from "../../src/fabric/seam.ts";
 import { adoptPolicy } from "./policies.ts";
 import type { SimProcess } from "./sim-node.ts";
 
-/** Short graces, so that a minute sees all of an origin's lives. */
+/** Short graces, so that a minute sees all of an origin's lives; and small slices, so that everybody meets what is half done. */
 export const SIM_FABRIC: FabricOptions = {
   ...FABRIC_DEFAULTS,
-  lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 25_000, originForgetMs: 900_000 },
+  lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 25_000, originForgetMs: 900_000, maxTouches: 2 },
   // What was refused is tried again within a plan.
   replication: { ...FABRIC_DEFAULTS.replication, partialRetryMs: 15_000 },
 };
@@ -77,6 +77,10 @@ export class SimFabric {
   /** Origins that it says it does not hold whole. */
   notWhole(): readonly string[] {
     return this.fabric.replication.notWhole().map(({ id }) => id);
+  }
+
+  get isWhole(): boolean {
+    return this.fabric.isWhole;
   }
 
   /** `node/generation` of everybody it takes for alive. */

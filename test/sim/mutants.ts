@@ -54,8 +54,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/lost-origins.ts",
-        find: "    for (const { nodeId, generation, through } of this.list) this.note",
-        replace: "    for (const { nodeId, generation, through } of []) this.note",
+        find: "    for (const { nodeId, generation, through } of this.list)\n",
+        replace: "    for (const { nodeId, generation, through } of [])\n",
       },
     ],
     withinSeeds: 40,
@@ -281,7 +281,7 @@ export const MUTANTS: readonly Mutant[] = [
         file: "src/fabric/lives.ts",
         find: '      this.#change(row, "hidden");\n      events.push',
         replace:
-          '      this.#change(row, "hidden");\n      for (const cell of row.origin.log.list()) if (cell.body === BODY.ENTRY) replica.withdraw(cell, time);\n      events.push',
+          '      this.#change(row, "hidden");\n      for (const cell of row.origin.log.list()) if (cell.sizeBytes > 0) replica.withdraw(cell, time);\n      events.push',
       },
     ],
     withinSeeds: 200,
@@ -291,8 +291,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 2: an origin's change of state touches its records",
     edits: [
       {
-        file: "src/fabric/lives.ts",
-        find: "      for (const cell of cells) if (cell.body === BODY.ENTRY) this.#parts.replica.touch(cell, visited.before);",
+        file: "src/catalog/sweeps.ts",
+        find: "      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#touch(cell, sweep.before);",
         replace: "      // not told",
       },
     ],

@@ -189,6 +189,11 @@ export class SimProcess {
     return this.fabric.isReady;
   }
 
+  /** Whether readers may be told that they have everything. */
+  get isWhole(): boolean {
+    return this.fabric.isWhole;
+  }
+
   time(): Time {
     const { world } = this.node.parts;
     // Each process starts its own count, so that two are never comparable.

@@ -14,12 +14,15 @@ const MAX_SKEW_MS = 60_000;
 
 /** Writes a snapshot, a few blocks at a time; the one before stands until the last. */
 export function saveSnapshot(process: SimProcess): void {
-  if (!process.isReady) return;
   const { node, replica } = process;
+  if (!process.isReady || replica.isForgetting) return;
   const header = { nodeId: replica.self.nodeId, clusterId: node.options.clusterId, savedWallMs: process.time().wallMs, starts: [] };
   const blocks = snapshotBlocks(replica, header, (origin) => stateOf(process, origin), BLOCK_BYTES);
   const done: Uint8Array[] = [];
+  const { forgottenCount } = replica;
   const go = () => {
+    // As there, where what is thrown then leaves the one before as it is.
+    if (replica.isForgetting || replica.forgottenCount !== forgottenCount) return;
     for (let n = 0; n < SLICES; n++) {
       const block = blocks.next();
       if (block.done === true) {

@@ -105,7 +105,7 @@ export class SimWatch {
     open.process.wakeWatches();
     for (let n = 0; n < MESSAGES; n++) {
       const { process, feed } = open;
-      const message = feed.next(process.time(), this.#plan.budgetBytes, process.isReady);
+      const message = feed.next(process.time(), this.#plan.budgetBytes, process.isWhole);
       if (message === undefined) {
         // What it is owed, or comes to know of what its cursor knew, it is told without a change.
         open.isWoken = feed.reader.isOwed || this.#resumed !== undefined;

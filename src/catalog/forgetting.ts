@@ -1,0 +1,66 @@
+/**
+ * An origin is forgotten: its name at once, its records in slices (semantics.md, Orphans). Whoever comes back under the name is another origin
+ * here, from 0 on. Its entries are hidden already, and each record goes together with what it kept hidden.
+ */
+import type { Time } from "../lib/machine.ts";
+import type { Cell, Origin } from "./cell.ts";
+import { endersOf, hiddenBy } from "./graveyard.ts";
+import { applyMarks, type Marking } from "./lost-marks.ts";
+import { endsBeforeHlc, isNarrowing } from "./view.ts";
+
+/** Of a replica. */
+interface Dropping extends Marking {
+  touch(cell: Cell): void;
+  withdraw(cell: Cell, time: Time): void;
+}
+
+export class Forgetting {
+  readonly #origin: Origin;
+  readonly #replica: Dropping;
+  readonly #take: (cell: Cell) => void;
+  /** Its node never comes back as it. */
+  readonly #isOver: boolean;
+
+  /** `take`: removes an invisible record without a trace. */
+  constructor(origin: Origin, isOver: boolean, replica: Dropping, take: (cell: Cell) => void) {
+    this.#origin = origin;
+    this.#isOver = isOver;
+    this.#replica = replica;
+    this.#take = take;
+    if (!isOver) replica.lost.forgotten(origin);
+  }
+
+  get isDone(): boolean {
+    return this.#origin.log.size === 0;
+  }
+
+  /** Drops at most so many records; returns how many. */
+  step(maxCount: number, time: Time): number {
+    const cells: Cell[] = [];
+    this.#origin.log.forEachSince(0, (cell) => {
+      if (cells.length >= maxCount) return false;
+      cells.push(cell);
+      return true;
+    });
+    const { lost } = this.#replica;
+    // Before any of them goes: nothing that it ended may be seen in between.
+    if (cells.some((cell) => lost.isEnder(cell) && endsBeforeHlc(cell) > 0 && !isNarrowing(cell))) lost.markAll(this.#origin.id);
+    for (const cell of cells) this.#drop(cell, time);
+    applyMarks(this.#replica);
+    return cells.length;
+  }
+
+  #drop(cell: Cell, time: Time): void {
+    const { self, lost } = this.#replica;
+    if (!this.#isOver) for (const ender of endersOf(cell)) lost.ender(ender);
+    const hidden = hiddenBy(cell);
+    this.#take(cell);
+    // What it unregistered stays gone (P6). A record of our own is not ours to end here: its lease does.
+    for (const older of hidden) {
+      if (older.origin === self || isNarrowing(cell)) this.#replica.touch(older);
+      // Its node has not heard that it is gone, and would bring it back.
+      else if (older.origin.life !== "live") lost.markAs(older.origin);
+      else this.#replica.withdraw(older, time);
+    }
+  }
+}

@@ -1,0 +1,62 @@
+/** Touches that many records are owed at once (semantics.md, Watch 11). */
+import { expect, test } from "vitest";
+import type { Cell, Origin } from "../../src/catalog/cell.ts";
+import { BODY } from "../../src/catalog/record.ts";
+import { ENTRIES, Sweeps } from "../../src/catalog/sweeps.ts";
+import { timeOf } from "../fakes/history.ts";
+import { KEYS, MeshNode } from "../fakes/mesh.ts";
+
+/** A node that knows entries 1 to 16 of n2. */
+function known(): { readonly node: MeshNode; readonly origin: Origin } {
+  const [node, other] = [new MeshNode("n1"), new MeshNode("n2")];
+  KEYS.forEach((key, n) => other.put(key, n, timeOf(n, 1)));
+  other.commit(timeOf(20, 1));
+  node.copy(other, "n2/1", timeOf(21, 0));
+  const origin = node.replica.origins.get("n2/1");
+  if (origin === undefined) throw new Error("n1 knows n2");
+  return { node, origin };
+}
+
+test("a mark hides in slices; a life that changes meanwhile is swept from the first record on", () => {
+  const { node, origin } = known();
+  const { replica } = node;
+  origin.markedSeq = origin.through;
+  replica.sweeps.owe(origin, { after: 0, until: origin.markedSeq, withEnds: false });
+  replica.sweep(3, timeOf(30, 0));
+  expect([replica.lookup.size, replica.sweeps.isOwed, replica.sweeps.isOwedTo(origin)]).toEqual([KEYS.length - 3, true, true]);
+  const { revision } = replica;
+  origin.life = "orphaned";
+  replica.sweeps.owe(origin, ENTRIES);
+  while (replica.sweep(3, timeOf(31, 0)));
+  expect([replica.lookup.size, replica.sweeps.isOwed, replica.revision - revision]).toEqual([0, false, KEYS.length]);
+});
+
+test("only what lies in the span is touched, tombstones only where asked for, and what was owed twice is unsure", () => {
+  const { node, origin } = known();
+  const [first] = origin.log.list();
+  if (first === undefined) throw new Error("there are records");
+  node.replica.withdraw(first, timeOf(30, 0));
+  expect(first.body).toBe(BODY.EXPIRED);
+  const touched: [number, string][] = [];
+  const sweeps = new Sweeps((cell: Cell, before) => touched.push([cell.seq, before]));
+  sweeps.owe(origin, { after: 0, until: 3, withEnds: false });
+  expect([sweeps.step(2), sweeps.isOwed]).toEqual([2, true]);
+  expect([sweeps.step(10), sweeps.isOwed]).toEqual([1, false]);
+  expect(touched.splice(0)).toEqual([
+    [2, "seen"],
+    [3, "seen"],
+  ]);
+  sweeps.owe(origin, { after: 0, until: 2, withEnds: true });
+  sweeps.owe(origin, { after: 14, until: 15, withEnds: false });
+  sweeps.step(2);
+  expect(touched).toEqual([
+    [1, "unsure"],
+    [2, "unsure"],
+  ]);
+});
+
+test("an origin without records is owed nothing", () => {
+  const { node } = known();
+  node.replica.sweeps.owe(node.replica.origin("n3", 1), ENTRIES);
+  expect([node.replica.sweeps.isOwed, node.replica.sweep(1, timeOf(30, 0))]).toEqual([false, false]);
+});
