@@ -5,6 +5,7 @@
 import type { Time } from "../lib/machine.ts";
 import type { Cell } from "./cell.ts";
 import type { Cursor } from "./cursor.ts";
+import type { Told } from "./past-views.ts";
 import { queryPage } from "./query.ts";
 import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
 import type { KeyText } from "./record.ts";
@@ -41,6 +42,9 @@ const MAX_SCOPES_LENGTH = 4096;
 const LAST_KEY = "\u{10FFFF}";
 /** Entries looked at for one page of a snapshot. */
 const PAGE_ENTRIES = 256;
+/** Looks remembered of a reader that lags. */
+const MAX_LOOKS = 64;
+const NO_LOOKS: readonly Told[] = [];
 
 export class Feed {
   readonly reader: Reader;
@@ -52,6 +56,8 @@ export class Feed {
   #settled: number;
   /** … and of each it holds what was seen at some revision up to this one. Beyond any: another node may have told it of something since. */
   #until: number;
+  /** What it was told between the two. */
+  #told = NO_LOOKS;
   #bookmarkDueMonoMs: number;
   /** Namespaces to be told anew; undefined when there are none. */
   #scopes: Set<string> | undefined;
@@ -184,8 +190,12 @@ export class Feed {
 
   /** Everything up to that revision is told. */
   #moveTo(revision: number): void {
+    const [from, at] = [this.#revision, this.reader.replica.revision];
     this.#revision = revision;
-    if (revision === this.reader.replica.revision) this.#settled = revision;
+    if (revision === at) {
+      this.#settled = revision;
+      this.#told = NO_LOOKS;
+    } else if (revision > from) this.#told = [...this.#told.slice(1 - MAX_LOOKS), { from, to: revision, at }];
     if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, revision);
   }
 
@@ -248,10 +258,15 @@ export class Feed {
   #close(phase: Phase & { kind: "closing" }, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
-    const place = { from: this.#revision, settled: this.#settled };
+    const place = { from: this.#revision, settled: this.#settled, told: this.#told };
     // What came and went before its page, while the reader could not see it, is none of its business.
     const pageOf = (cell: Cell) => (scopes?.has(cell.namespace) === false ? undefined : phase.told.of(cell.key, place));
-    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { pageOf, settled: this.#settled, until: this.#until });
+    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, {
+      pageOf,
+      settled: this.#settled,
+      until: this.#until,
+      told: this.#told,
+    });
     this.#moveTo(to);
     this.isUnfinished = isShort && changes.length === 0;
     const mayEnd = isReady && to === reader.replica.revision && !reader.isOwed;
@@ -299,6 +314,7 @@ export class Feed {
       isAhead: true,
       settled: this.#settled,
       until: this.#until,
+      told: this.#told,
     });
     this.#moveTo(to);
     const sendable = changes.filter((change) => gap.maySend(change));
@@ -317,7 +333,13 @@ export class Feed {
 
   #live(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
-    const { message, to, isShort } = reader.live({ from: this.#revision, settled: this.#settled, until: this.#until, budgetBytes });
+    const { message, to, isShort } = reader.live({
+      from: this.#revision,
+      settled: this.#settled,
+      until: this.#until,
+      told: this.#told,
+      budgetBytes,
+    });
     this.#moveTo(to);
     this.isUnfinished = isShort && message === undefined;
     const isBookmarkDue = isReady && time.monoMs >= this.#bookmarkDueMonoMs && to === reader.replica.revision;

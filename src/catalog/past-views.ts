@@ -36,10 +36,19 @@ class PastView {
   health: Health = HEALTH.UNSET;
 }
 
+/** What one look told: of every key touched last after `from` and up to `to`, as it was seen at `at`. */
+export interface Told {
+  readonly from: number;
+  readonly to: number;
+  readonly at: number;
+}
+
 /** A reader holds each key as it was seen at some revision from `settled` to `until`. */
 export interface Standpoint {
   readonly settled: number;
   readonly until: number;
+  /** Looks between the two that are remembered. */
+  readonly told?: readonly Told[] | undefined;
 }
 
 /** What a reader holds of a key, beside what is seen now; `other` also where only its health is. */
@@ -77,16 +86,31 @@ export class PastViews {
   }
 
   /** What a reader of the filter holds of a key that was last touched at `revision`; `now` is seen of it. */
-  holding(revision: number, now: Cell | undefined, { settled, until }: Standpoint, filter: Filter, self: Locality): Holding {
-    if (revision <= until) return "unknown";
-    let view = this.#noted(revision);
-    while (view !== undefined && view.previous > until) view = this.#noted(view.previous);
-    // In between it was seen in several ways, and the reader was told of one of them.
-    if (view === undefined || view.previous > settled || view.before === "unsure") return "unknown";
+  holding(revision: number, now: Cell | undefined, place: Standpoint, filter: Filter, self: Locality): Holding {
+    if (revision <= place.until) return "unknown";
+    const view = this.#held(revision, place);
+    if (view === undefined || view.before === "unsure") return "unknown";
     if (view.before === "nothing" || whyNot(filter, view, self, view.health) !== undefined) return "nothing";
     if (view.before === "renamed" || now === undefined) return "other";
     const isId = now.origin === view.origin && now.origin.generation === view.generation && now.seq === view.seq;
     return isId && viewHealth(now) === view.health ? "same" : "other";
+  }
+
+  /** The touch before which it was seen as the reader was told of it last. */
+  #held(revision: number, { settled, until, told = [] }: Standpoint): PastView | undefined {
+    let view = this.#noted(revision);
+    for (let next = revision; view !== undefined && view.previous > settled; view = this.#noted(next)) {
+      const touch = view.previous;
+      if (touch <= until) {
+        const look = told.find(({ from, to }) => touch > from && touch <= to);
+        // It was seen in several ways, and the reader was told of one of them.
+        if (look === undefined) return undefined;
+        // Where it had been touched again by then, the look passed it over.
+        if (next > look.at) return view;
+      }
+      next = touch;
+    }
+    return view;
   }
 
   #noted(revision: number): PastView | undefined {

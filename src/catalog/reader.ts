@@ -7,7 +7,7 @@ import { type Cell, type Origin, settledOf } from "./cell.ts";
 import { type CursorOrigin, portableCursorText, shortCursorText, shortHolder } from "./cursor.ts";
 import { coveredNamespaces, coversNamespace, type Filter, type Locality, matches, whyNot } from "./filter.ts";
 import type { ViewDigest } from "./namespace-digest.ts";
-import type { Standpoint } from "./past-views.ts";
+import type { Standpoint, Told } from "./past-views.ts";
 import { type CatalogRecord, viewHealth } from "./record.ts";
 import type { Replica } from "./replica.ts";
 
@@ -151,16 +151,17 @@ export class Reader {
   }
 
   /** The message that brings a reader from `from` on; shared by all readers that stand there. */
-  live({ from, settled, until, budgetBytes }: LivePlace): Kept {
+  live({ from, settled, until, told, budgetBytes }: LivePlace): Kept {
     const { revision } = this.replica;
     const { policyEpoch } = this.options;
-    const isSame = (k: Kept) => k.from === from && k.settled === settled && k.until === until && k.budgetBytes === budgetBytes;
-    const kept = this.#kept.find((k) => isSame(k) && k.at === revision && k.policyEpoch === policyEpoch);
+    const isThere = (k: Kept) =>
+      k.from === from && k.settled === settled && k.until === until && k.budgetBytes === budgetBytes && areSame(k.told, told);
+    const kept = this.#kept.find((k) => isThere(k) && k.at === revision && k.policyEpoch === policyEpoch);
     if (kept !== undefined) return kept;
-    const { changes, to, isShort } = this.scan(from, budgetBytes, { settled, until });
+    const { changes, to, isShort } = this.scan(from, budgetBytes, { settled, until, told });
     const cursor = this.shortCursor(to, to === revision ? to : settled);
     const message = changes.length === 0 ? undefined : this.message({ changes, revision: to, cursor });
-    const made = { from, settled, until, budgetBytes, at: revision, policyEpoch, to, isShort, message };
+    const made = { from, settled, until, told, budgetBytes, at: revision, policyEpoch, to, isShort, message };
     if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
     this.#kept.push(made);
     return made;
@@ -325,6 +326,12 @@ export class Reader {
       return verdict;
     };
   }
+}
+
+function areSame(some: readonly Told[] = [], others: readonly Told[] = []): boolean {
+  // HOT: nobody who keeps up has any.
+  if (some === others || some.length !== others.length) return some === others;
+  return some.every(({ from, to, at }, i) => from === others[i]?.from && to === others[i]?.to && at === others[i]?.at);
 }
 
 function placeOf(origin: Origin): CursorOrigin {

@@ -29,7 +29,7 @@ export class ToldPages {
    * As of when the key was told of; undefined above the last page, or where the reader has been told of every key since. Changes have been
    * told up to `from`, and of every key up to `settled`.
    */
-  of(key: string, { from, settled }: { readonly from: number; readonly settled: number }): Standpoint | undefined {
+  of(key: string, { from, settled, told }: Pick<Standpoint, "settled" | "told"> & { readonly from: number }): Standpoint | undefined {
     let [low, high] = [0, this.#stretches.length];
     while (low < high) {
       const middle = (low + high) >>> 1;
@@ -38,7 +38,7 @@ export class ToldPages {
     }
     const stretch = this.#stretches[low];
     if (stretch === undefined || stretch.until < settled) return undefined;
-    return from <= stretch.until ? stretch : { settled: stretch.settled, until: from };
+    return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, told };
   }
 
   /** Two neighbours become one, told at some revision of either. */

@@ -43,6 +43,18 @@ test("nobody knows which of several views it was told of, nor what was seen befo
   expect([held(short, 6, 3), held(short, 6, 5)]).toEqual(["unknown", "nothing"]);
 });
 
+test("of looks that are remembered it is known which of several views they told of", () => {
+  const past = pastOf([{ at: 1 }, { at: 4, seen: BLUE }, { at: 6, seen: GREEN }, { at: 9, seen: BLUE }]);
+  const holds = (...told: { from: number; to: number; at: number }[]) =>
+    past.holding(9, undefined, { settled: 3, until: 7, told }, BLUE_ONLY, SELF);
+  // Told when it had been touched at 6 and not again, at 4 and not again, or not at all: each time it came later again.
+  expect(holds({ from: 3, to: 7, at: 8 })).toBe("other");
+  expect(holds({ from: 3, to: 5, at: 5 }, { from: 5, to: 7, at: 10 })).toBe("nothing");
+  expect(holds({ from: 3, to: 5, at: 7 }, { from: 5, to: 7, at: 10 })).toBe("other");
+  // The look that passed it is forgotten.
+  expect(holds({ from: 3, to: 5, at: 5 })).toBe("unknown");
+});
+
 test("a life that changed twice before its records were touched leaves open what was seen", () => {
   expect(held(pastOf([{ at: 1 }, { at: 3, seen: GREEN, before: "unsure" }]), 3, 2)).toBe("unknown");
 });
