@@ -28,18 +28,27 @@ export interface Interface {
   readonly internal: boolean;
 }
 
-/** Host others are told: the one the settings say, the bound one, or of a node bound to all addresses the first that is not loopback. */
-export function advertisedHost(settings: Settings, bound: string, interfaces: readonly Interface[] = allInterfaces()): string {
+/**
+ * Host others are told: the one the settings say, the bound one, or of a node bound to all addresses the first that is not loopback. Throws
+ * when the system does not tell these.
+ */
+export function advertisedHost(settings: Settings, bound: string, interfaces: () => readonly Interface[] = allInterfaces): string {
   const { advertiseHost, host } = settings.listen;
   // The fabric alone on loopback is told as that: nobody reaches it elsewhere.
   if (isLoopbackHost(bound) && !isLoopbackHost(host)) return bound;
   if (advertiseHost !== undefined) return advertiseHost;
   if (!ANY.has(bound)) return bound;
-  const usable = interfaces.filter(({ internal, address }) => !internal && !address.toLowerCase().startsWith("fe80:"));
+  const usable = interfaces().filter(({ internal, address }) => !internal && !address.toLowerCase().startsWith("fe80:"));
   const found = usable.find(({ family }) => family === "IPv4") ?? usable.find(({ family }) => family === "IPv6");
   return found?.address ?? LOOPBACK;
 }
 
 function allInterfaces(): readonly Interface[] {
-  return Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  try {
+    return Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  } catch (cause) {
+    throw new Error("this machine's addresses cannot be read; set listen.advertise_host, or let the process use netlink sockets", {
+      cause,
+    });
+  }
 }

@@ -1,12 +1,15 @@
 /** The files that operators copy: alerts, the systemd unit and the container. */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { ROOT } from "../../scripts/run.ts";
 import { ALL_VERBS as VERBS } from "../../src/cli/verbs-full.ts";
 import { loadConfig } from "../../src/config.ts";
 import { parseDurationMs } from "../../src/lib/duration.ts";
 import { METRICS } from "../../src/lib/metrics.ts";
+import { startNodeProcess } from "../fakes/node-process.ts";
 
 const ALERTS = "docs/examples/prometheus/alerts.yaml";
 const isPromtool = spawnSync("promtool", ["--version"]).error === undefined;
@@ -48,6 +51,17 @@ test("the systemd unit runs commands that there are, and waits longer than a sto
   const loaded = loadConfig({ env: {}, flags: new Map() });
   const stopMs = loaded.ok ? loaded.effective.settings.node.stopTimeoutMs : Number.NaN;
   expect(parseDurationMs(/^TimeoutStopSec=(\S+)$/m.exec(unit)?.[1] ?? "")).toBeGreaterThan(stopMs);
+});
+
+test("a node starts with the address families that the systemd unit allows, and without netlink where it need not ask for its addresses", async () => {
+  const unit = readFileSync("docs/examples/systemd/waymark.service", "utf8");
+  const allowed = /^RestrictAddressFamilies=(.*)$/m.exec(unit)?.[1]?.replaceAll(" ", ",") ?? "";
+  const under = (families: string) => ["python3", join(ROOT, "test/fakes/only-families.py"), families];
+  const everywhere = ["--ephemeral", "--host", "0.0.0.0", "--insecure"];
+  await using _asPublished = await startNodeProcess(everywhere, under(allowed));
+  const without = under(allowed.replace(",AF_NETLINK", ""));
+  await using _toldItsAddress = await startNodeProcess([...everywhere, "--advertise-host", "127.0.0.1"], without);
+  await expect(startNodeProcess(everywhere, without)).rejects.toThrow(/set listen\.advertise_host/);
 });
 
 test("the container opens the ports that a node has by default, and runs a Node.js that is new enough", () => {
