@@ -39,7 +39,7 @@ const world = await openWorld({
     encode: async (text) => (await import("./dns/names.ts")).encodeLabel(text),
     decode: async (label) => (await import("./dns/names.ts")).decodeLabel(label),
   },
-  secretFileWarnings: async (settings) => (await import("./node-secret-files.ts")).secretFileWarnings(settings),
+  fileWarnings: async (settings) => (await import("./node-file-warnings.ts")).fileWarnings(settings),
   fileFaults: async (settings) => (await import("./node-file-faults.ts")).fileFaults(settings),
   readPolicy: async (text) => (await import("./main-policy.ts")).readPolicy(text),
   writePolicy: async (policy, format) => (await import("./main-policy.ts")).writePolicy(policy, format),

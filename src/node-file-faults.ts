@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Settings } from "./config.ts";
 import { readCredentials } from "./node-identity.ts";
-import { readClusterTokens } from "./node-mesh-options.ts";
+import { readClusterTokens, readFabricTls } from "./node-mesh-options.ts";
 import { readFileText } from "./node-policy-file.ts";
 import { checkKeyFile } from "./policy/tokens.io.ts";
 
@@ -21,7 +21,7 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
   const jwksFile = tenants.jwt?.jwksFile;
   return [
     ...tlsFaults("tls", tls),
-    ...(hasFabric ? tlsFaults("fabric", fabric) : []),
+    ...(hasFabric ? await fabricTlsFaults(settings) : []),
     ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
     ...(await faultOf(() => readCredentials(settings, node.clusterId))),
     ...(jwksFile === undefined ? [] : await faultOf(() => checkKeyFile(jwksFile), "tenants.jwt.jwks_file: ")),
@@ -59,6 +59,12 @@ async function faultOf(read: () => unknown, before = ""): Promise<readonly strin
   } catch (error) {
     return [`${before}${error instanceof Error ? error.message : String(error)}`];
   }
+}
+
+async function fabricTlsFaults(settings: Settings): Promise<readonly string[]> {
+  const faults = tlsFaults("fabric", settings.fabric);
+  const { id: nodeId, clusterId } = settings.node;
+  return faults.length > 0 ? faults : faultOf(() => readFabricTls(settings, { nodeId, clusterId }));
 }
 
 /** Of certificate and key, what OpenSSL says of them is not passed on: no words of a key file may be told. */

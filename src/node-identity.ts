@@ -7,7 +7,7 @@ import { sha256Hex } from "./lib/crypto.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { fabricHost } from "./node-address.ts";
-import { secretFileWarnings } from "./node-secret-files.ts";
+import { fileWarnings } from "./node-file-warnings.ts";
 import { type Caller, MESH_ROLES } from "./policy/caller.ts";
 import { type Credential, type Peer, Tenants } from "./policy/tenants.ts";
 import { TokenVerifier } from "./policy/tokens.io.ts";
@@ -31,7 +31,7 @@ export function checkExposure(settings: Settings, log: Log): void {
   if (settings.fabric.enabled !== false) fabricHost(settings);
   const [fault] = exposureFaults(settings);
   if (fault !== undefined) throw new Error(fault);
-  for (const warning of [...exposureWarnings(settings), ...secretFileWarnings(settings)]) log.warn({ warning }, "settings to look at");
+  for (const warning of [...exposureWarnings(settings), ...fileWarnings(settings)]) log.warn({ warning }, "settings to look at");
 }
 
 /** Roles of callers without a credential: where there are no credentials to show, all that `tenants.anonymous` leaves. */

@@ -90,16 +90,23 @@ export function readClusterTokens({ fabric }: Settings): ClusterTokens {
   );
 }
 
+interface Named {
+  /** Undefined where it is not known yet: then any node's of the cluster will do. */
+  readonly nodeId: string | undefined;
+  readonly clusterId: string;
+}
+
 /** Certificates of the fabric; undefined for plain connections. Throws when they are of another node. */
-export function readFabricTls({ fabric }: Settings, self: { readonly nodeId: string; readonly clusterId: string }): FabricTls | undefined {
+export function readFabricTls({ fabric }: Settings, self: Named): FabricTls | undefined {
   const { certFile, keyFile, caFile } = fabric;
   if (certFile === undefined || keyFile === undefined || caFile === undefined) return undefined;
   const cert = readFile(certFile, "fabric.cert_file");
   const named = nodeOfCertificate(new X509Certificate(cert).subjectAltName ?? "");
-  if (named?.nodeId !== self.nodeId || named.clusterId !== self.clusterId) {
+  const { nodeId = named?.nodeId ?? "with an id of its own", clusterId } = self;
+  if (named?.nodeId !== nodeId || named.clusterId !== clusterId) {
     const has = named === undefined ? "names no node" : `is of node ${named.nodeId} of cluster ${named.clusterId}`;
     throw new Error(
-      `fabric.cert_file: ${certFile} ${has}, and this is node ${self.nodeId} of cluster ${self.clusterId}: ` +
+      `fabric.cert_file: ${certFile} ${has}, and this is node ${nodeId} of cluster ${clusterId}: ` +
         "it must have one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>",
     );
   }

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -16,10 +16,16 @@ function file(name: string, text: string): string {
 
 const authority = newAuthority();
 const [one, other] = [authority.issue("one"), authority.issue("other")];
+const node = authority.issue("n1", { uris: ["spiffe://t.example/waymark/cluster/local/node/n1"] });
+const old = authority.issue("old", { endsInMs: -60_000 });
 const FILES = {
   cert: file("cert.pem", one.cert),
   key: file("key.pem", one.key),
   ca: file("ca.pem", authority.cert),
+  nodeCert: file("node-cert.pem", node.cert),
+  nodeKey: file("node-key.pem", node.key),
+  oldCert: file("old-cert.pem", old.cert),
+  oldKey: file("old-key.pem", old.key),
   otherKey: file("other.pem", other.key),
   token: file("token", "a-token-long-enough-1\n"),
   short: file("short", "SECRET\n"),
@@ -28,6 +34,8 @@ const FILES = {
   policy: file("policy.yaml", "version: one\nrules: []\n"),
   policyWords: file("words.yaml", "allow: everybody\n"),
 };
+for (const path of [FILES.key, FILES.nodeKey, FILES.oldKey]) chmodSync(path, 0o600);
+const OF_NODE = { cert_file: FILES.nodeCert, key_file: FILES.nodeKey, ca_file: FILES.ca };
 const SHA = "a".repeat(64);
 const JWT = { issuer: "https://issuer.example", audience: "waymark" };
 const absent = join(folder, "absent");
@@ -41,6 +49,12 @@ test.each([
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.words } }, says: ["tls.key_file: ", "no private key"] },
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.otherKey } }, says: ["tls.key_file: ", "is not the key of"] },
   { settings: { fabric: { cert_file: absent, key_file: FILES.key, ca_file: FILES.ca } }, says: ["fabric.cert_file: ENOENT"] },
+  { settings: { fabric: { ...OF_NODE, cert_file: FILES.cert, key_file: FILES.key } }, says: ["fabric.cert_file: ", "names no node"] },
+  {
+    settings: { node: { id: "n2" }, fabric: OF_NODE },
+    says: ["fabric.cert_file: ", "is of node n1 of cluster local, and this is node n2"],
+  },
+  { settings: { node: { cluster_id: "c2" }, fabric: OF_NODE }, says: ["fabric.cert_file: ", "is of node n1 of cluster local"] },
   { settings: { tenants: { credentials: [{ tenant: "t", token_file: absent }] } }, says: ["tenants.credentials[0].token_file: ENOENT"] },
   { settings: { tenants: { credentials: [{ tenant: "t", token_file: FILES.words }] } }, says: ["credentials[0].token_file: ", "one line"] },
   {
@@ -80,7 +94,7 @@ test("files that are as they should be pass, and those of a fabric that is off a
   for (const settings of [
     {
       tls: { cert_file: cert, key_file: key, ca_file: ca },
-      fabric: { cluster_token_file: token, cert_file: cert, key_file: key, ca_file: ca },
+      fabric: { cluster_token_file: token, ...OF_NODE },
       tenants: { jwt: { ...JWT, jwks_file: keys }, credentials: [{ tenant: "t", token_file: token }] },
     },
     { fabric: { enabled: false, cluster_token_file: absent } },
@@ -90,4 +104,11 @@ test("files that are as they should be pass, and those of a fabric that is off a
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringContaining("node.json is valid") as string });
   }
   expect(existsSync(absent)).toBe(false);
+});
+
+test("a certificate that has run out is warned of, and keeps nobody from starting: it may be renewed while the node runs", async () => {
+  const settings = { tls: { cert_file: FILES.oldCert, key_file: FILES.oldKey } };
+  const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
+  expect(exit).toBe(0);
+  expect(stderr).toMatch(/warning: tls\.cert_file: the certificate in \S+ ran out at \S+Z; nobody will take it/);
 });

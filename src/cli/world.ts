@@ -72,7 +72,7 @@ export interface World {
   /** A policy set as a file that `readPolicy` takes. */
   writePolicy(policy: PolicySet, format: "yaml" | "json"): Promise<string>;
   /** What is wrong with the files of keys and tokens that settings name, a line each. */
-  secretFileWarnings(settings: Settings): Promise<readonly string[]>;
+  fileWarnings(settings: Settings): Promise<readonly string[]>;
   /** Why a node could not start with the files that settings name, a line each. */
   fileFaults(settings: Settings): Promise<readonly string[]>;
   /** Follows the hash chain of an audit log in JSON lines. */

@@ -4,7 +4,7 @@ import { runCli } from "../../src/cli/run.ts";
 import type { ServeRequest, World } from "../../src/cli/world.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main-policy.ts";
 import { fileFaults } from "../../src/node-file-faults.ts";
-import { secretFileWarnings } from "../../src/node-secret-files.ts";
+import { fileWarnings } from "../../src/node-file-warnings.ts";
 
 export interface Ran {
   readonly exit: number;
@@ -56,7 +56,7 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
       encode: async (text) => (text === "bad name" ? undefined : `l-${text}`),
       decode: async (label) => (label.startsWith("l-") ? label.slice(2) : undefined),
     },
-    secretFileWarnings: async (settings) => secretFileWarnings(settings),
+    fileWarnings: async (settings) => fileWarnings(settings),
     fileFaults,
     readPolicy: async (text) => readPolicy(text),
     writePolicy: async (policy, format) => writePolicy(policy, format),

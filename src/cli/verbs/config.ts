@@ -43,7 +43,7 @@ export const validate: Verb = async ({ world, args, flags, out }) => {
     ? (await startFaults(world, loaded.effective.settings)).map((message) => ({ path: "", message, source }))
     : loaded.problems;
   const warnings = loaded.ok
-    ? [...exposureWarnings(loaded.effective.settings), ...(await world.secretFileWarnings(loaded.effective.settings))]
+    ? [...exposureWarnings(loaded.effective.settings), ...(await world.fileWarnings(loaded.effective.settings))]
     : [];
   const isValid = problems.length === 0;
   if (out.isMachine) out.document({ valid: isValid, problems, warnings }, { columns: [], rows: [] });
