@@ -29,6 +29,16 @@ export function exitOf(error: unknown): Exit {
   return code === "NOT_FOUND" ? EXIT.notFound : EXIT.failed;
 }
 
+/** What is the matter with a server's certificate, by OpenSSL's words and Node's; undefined when it is something else. */
+function distrust(message: string): string | undefined {
+  if (/certificate has expired/.test(message)) return "its certificate has run out: renew it there";
+  if (/does not match certificate|Hostname\/IP/.test(message))
+    return "its certificate is of another name: ask it by a name that its certificate has";
+  if (/self-signed certificate|unable to (?:verify|get)|certificate (?:signature failure|verify failed)/.test(message))
+    return "its certificate is of an authority that is not trusted here: name the authority's file with --ca";
+  return undefined;
+}
+
 /** Whether OpenSSL was answered by something that is no TLS. */
 function isPlain(message: string): boolean {
   return /wrong version number|packet length too long/.test(message);
@@ -40,6 +50,8 @@ export function errorLines(error: unknown, hint?: string): readonly string[] {
   const { violations, retryMs, isReachable, server, code } = error.facts;
   if (!isReachable) {
     if (isPlain(error.message)) return [`cannot reach ${server} by TLS`, "the server there does not speak TLS: leave out --tls and --ca"];
+    const advice = distrust(error.message);
+    if (advice !== undefined) return [`cannot trust ${server}: ${error.message}`, advice];
     return [
       `cannot reach ${server}: ${error.message}`,
       hint ?? "is the server running there? name another with --server host:port or WAYMARK_SERVER",

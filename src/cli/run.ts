@@ -172,8 +172,10 @@ async function hintOf(error: unknown, isTls: boolean): Promise<string | undefine
 
 async function connectOptions(flags: Flags, world: World): Promise<ConnectOptions> {
   const given = (flag: string, variable: string): string | undefined => {
-    const value = flags.text(flag) ?? world.env[variable];
-    return value === "" ? undefined : value;
+    const text = flags.text(flag);
+    if (text === "") throw new UsageError(`--${flag} is empty`);
+    // An empty variable is one that is not set.
+    return text ?? (world.env[variable] || undefined);
   };
   const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER).split(",").map((server) => serverOf(server.trim()));
   const timeout = flags.text("timeout");
@@ -187,10 +189,11 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
   if ((certFile === undefined) !== (keyFile === undefined)) throw new UsageError("--cert and --key go together");
   const wantsTls = flags.isOn("tls") || ["1", "true"].includes(world.env["WAYMARK_TLS"] ?? "");
   if (certFile !== undefined && caFile === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
-  const pem = async (file: string | undefined): Promise<Uint8Array | undefined> =>
-    file === undefined ? undefined : Buffer.from(await readInput(world, file, MAX_PEM_BYTES));
+  const pem = async (file: string | undefined) =>
+    file === undefined ? undefined : { file, bytes: Buffer.from(await readInput(world, file, MAX_PEM_BYTES)) };
   const [ca, cert, key] = [await pem(caFile), await pem(certFile), await pem(keyFile)];
-  const tls = (ca || wantsTls) && { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  if (ca !== undefined || cert !== undefined) (await import("./tls-flags.ts")).checkTlsFlags({ ca, cert, key });
+  const tls = (ca || wantsTls) && { ...(ca && { ca: ca.bytes }), ...(cert && { cert: cert.bytes }), ...(key && { key: key.bytes }) };
   return { servers, timeoutMs, ...(token !== undefined && { token }), ...(tls && { tls }) };
 }
 

@@ -155,8 +155,14 @@ class GrpcChannel implements Channel {
 function messageOf({ code, details, message }: ServiceError, timeoutMs: number | undefined): string {
   const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
   // What was asked for: what came before this try took a little of it.
-  if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(Math.ceil(timeoutMs / 100) * 100)}`;
+  if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(roundedUp(timeoutMs))}`;
   return transportWords(details === "" ? message : details);
+}
+
+/** To the tenth of a second, or below that to the millisecond. */
+function roundedUp(ms: number): number {
+  const step = ms > 100 ? 100 : 1;
+  return Math.ceil(ms / step) * step;
 }
 
 /** PEM of what the system trusts; undefined, which leaves it to Node's own list, where that is nothing. */

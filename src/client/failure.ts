@@ -43,7 +43,8 @@ export function transportWords(said: string): string {
   if (!/^No connection established\b|Resolution note:/.test(said)) return said;
   // OpenSSL's words end in a line feed.
   const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(said)?.[1]?.trim() ?? "";
-  return last === "" || last === "null" ? "no connection could be made" : last;
+  // The library's own word, with the time of day.
+  return last === "" || last === "null" || last.startsWith("Failed to connect") ? "no connection could be made" : last;
 }
 
 /** Decodes a failed call; details that do not decode are ignored, for the code still tells the failure. */

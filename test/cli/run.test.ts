@@ -155,6 +155,16 @@ test("token and server come from the environment, and a flag wins", async () => 
   expect(fake.callsOf("serverInfo").map(({ authorization }) => authorization)).toEqual(["Bearer from-env", "Bearer from-flag"]);
 });
 
+test.each([
+  { argv: ["discovery", "status", "--server", ""], says: "--server is empty" },
+  { argv: ["discovery", "query", "--limit", "0"], says: "--limit 0: at least 1" },
+  { argv: ["unregister"], says: "--namespace, --name and --instance, or --lease" },
+])("$argv is bad usage, and says what is missing", async ({ argv, says }) => {
+  const { exit, stderr } = await waymark(argv);
+  expect(exit).toBe(2);
+  expect(stderr).toContain(says);
+});
+
 test.each(["SECRET\r", "SECRET\n", "SÉCRET", "SECRET SECRET"])(
   "the token %j is bad usage, and nobody is told what is in it",
   async (token) => {

@@ -69,7 +69,10 @@ test("--tls trusts the system's authorities, an address warns of nothing, and wh
   expect(await ask(system, ["--tls"])).toEqual({ exit: 0, stderr: "" });
   expect(await ask([...system, "WAYMARK_TLS=1"], [])).toEqual({ exit: 0, stderr: "" });
   expect(await ask([], trust())).toEqual({ exit: 0, stderr: "" });
-  expect((await ask([], ["--tls"])).exit).toBe(3);
+  const distrusted = await ask([], ["--tls"]);
+  expect(distrusted.exit).toBe(3);
+  expect(distrusted.stderr).toContain("an authority that is not trusted here: name the authority's file with --ca");
+  expect(distrusted.stderr).not.toContain("is the server running");
   const plain = await ask([], []);
   expect(plain.exit).toBe(3);
   expect(plain.stderr).toContain("the server there speaks TLS: pass --ca");
@@ -79,6 +82,26 @@ test("--tls trusts the system's authorities, an address warns of nothing, and wh
   expect(late.stderr).toContain("the server there does not speak TLS: leave out --tls and --ca");
   // It runs, so nobody is asked whether it does.
   expect(late.stderr).not.toContain("is the server running");
+});
+
+test("wrong files of certificates are told by their flags, before a server is asked", async () => {
+  const words = join(folder, "words.pem");
+  writeFileSync(words, "SECRET");
+  const [one, other] = [authority.issue("one"), authority.issue("other")];
+  for (const { flags, says } of [
+    { flags: ["--ca", words], says: `--ca ${words}: holds no certificate` },
+    { flags: [...trust(), "--cert", words, "--key", one.keyFile], says: `--cert ${words}: holds no certificate` },
+    { flags: [...trust(), "--cert", one.certFile, "--key", words], says: `--key ${words}: holds no private key` },
+    {
+      flags: [...trust(), "--cert", one.certFile, "--key", other.keyFile],
+      says: `--key ${other.keyFile}: is not the key of --cert ${one.certFile}`,
+    },
+  ]) {
+    const { exit, stderr } = await waymarkProcess(["discovery", "status", "--server", "127.0.0.1:1", ...flags]);
+    expect(exit).toBe(2);
+    expect(stderr).toContain(says);
+    expect(stderr).not.toMatch(/SECRET|routines/);
+  }
 });
 
 test("TLS: both listeners answer who trusts the authority, and nobody in plain text or who trusts another", async () => {

@@ -143,6 +143,7 @@ export const unregister: Verb = async ({ flags, out, client }) => {
   const leaseId = flags.text("lease");
   const isKeyed = NAMES.some((name) => flags.text(name) !== undefined);
   if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");
+  if (leaseId === undefined && !isKeyed) throw new UsageError("what is to go? --namespace, --name and --instance, or --lease");
   const request = leaseId === undefined ? { keys: [keyOf(flags)] } : { leaseId };
   const answer = await client().call(DiscoveryService.method.unregister, request);
   if (answer.removed > 0 || out.isMachine) {

@@ -1,0 +1,37 @@
+/** Certificates and keys that flags name: what is wrong with them is told by the flag, before anybody is asked. */
+import { X509Certificate } from "node:crypto";
+import { createSecureContext } from "node:tls";
+import { UsageError } from "./exit.ts";
+
+interface NamedFile {
+  readonly file: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface TlsFlags {
+  readonly ca: NamedFile | undefined;
+  readonly cert: NamedFile | undefined;
+  readonly key: NamedFile | undefined;
+}
+
+/** Throws a UsageError that names the flag and the file, and never what is in it. */
+export function checkTlsFlags({ ca, cert, key }: TlsFlags): void {
+  for (const [flag, named] of [["--ca", ca] as const, ["--cert", cert] as const])
+    if (named !== undefined && !isRight(() => new X509Certificate(named.bytes)))
+      throw new UsageError(`${flag} ${named.file}: holds no certificate in PEM`);
+  if (cert === undefined || key === undefined) return;
+  const keyPem = Buffer.from(key.bytes);
+  if (!isRight(() => createSecureContext({ key: keyPem })))
+    throw new UsageError(`--key ${key.file}: holds no private key in PEM that is not encrypted`);
+  if (!isRight(() => createSecureContext({ cert: Buffer.from(cert.bytes), key: keyPem })))
+    throw new UsageError(`--key ${key.file}: is not the key of --cert ${cert.file}`);
+}
+
+function isRight(read: () => unknown): boolean {
+  try {
+    read();
+    return true;
+  } catch {
+    return false;
+  }
+}
