@@ -2,6 +2,7 @@
 import type { ClockState } from "./fabric/clock-watch.ts";
 import type { FabricEvent } from "./fabric/seam.ts";
 import { WaymarkError } from "./lib/errors.ts";
+import { isStamp, stampOf } from "./lib/hlc.ts";
 import type { Time } from "./lib/machine.ts";
 import type { NodeCore } from "./node-core.ts";
 
@@ -26,14 +27,16 @@ export class OwnClock {
     const { state, hooks } = this.#core;
     const clock = membership.clock(time);
     const before = state.clockFault;
-    state.clockFault = clockFaultOf(clock);
+    state.clockFault = isStamp(stampOf(time.wallMs)) ? clockFaultOf(clock) : BEYOND_STAMPS;
     if ((before === "") === (state.clockFault === "")) return;
-    const [name, severity] = clock.isOff ? (["own_clock_off", "error"] as const) : (["own_clock_right", "info"] as const);
+    const [name, severity] = state.clockFault !== "" ? (["own_clock_off", "error"] as const) : (["own_clock_right", "info"] as const);
     const { aheadMs, offCount, knownCount } = clock;
     this.#tell({ name, severity, isAudited: true, detail: { ahead_ms: Math.round(aheadMs), off: offCount, known: knownCount } });
     hooks.onFault();
   }
 }
+
+const BEYOND_STAMPS = "this node's clock stands in the year 2100 or later: set it right; until then it takes no writes";
 
 /** In words for people; empty while the clock is as others'. */
 function clockFaultOf({ isOff, aheadMs, offCount, knownCount }: ClockState): string {

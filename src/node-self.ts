@@ -1,10 +1,10 @@
 /** What this node publishes of itself: its NODE entry, and how busy it is. */
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
-import type { LoadView } from "./catalog/entry-view.ts";
 import type { KeyText } from "./catalog/record.ts";
 import type { Settings } from "./config.ts";
 import { rethrowBroken, WaymarkError } from "./lib/errors.ts";
 import type { Log } from "./lib/log.io.ts";
+import type { Time } from "./lib/machine.ts";
 import { type NodeCore, now } from "./node-core.ts";
 import { NodeLoad } from "./node-load.ts";
 import { anonymousCaller, type Caller } from "./policy/caller.ts";
@@ -39,19 +39,32 @@ export async function publishSelf(core: NodeCore, options: SelfOptions): Promise
     labels: settings.node.labels,
     listeners,
   });
-  const time = now();
-  const draft = drafter.draftOfNode(entry, { ...identity, tenantId: "", receivedWallMs: time.wallMs });
   const caller = selfCaller(core);
-  try {
+  let key: KeyText | undefined;
+  const publish = (time: Time): void => {
+    const draft = drafter.draftOfNode(entry, { ...identity, tenantId: "", receivedWallMs: time.wallMs });
     registrar.register(caller, { drafts: [draft], ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
+    ({ key } = draft);
+  };
+  try {
+    publish(now());
     await committer.durable();
   } catch (error) {
-    // What another node's clock says of this key ends no start: others find this node among the members all the same.
-    if (!(error instanceof WaymarkError) || error.reason !== "clock_skew") throw error;
-    log.error({ err: error }, "this node's own entry cannot be written");
+    // What this node's clock or another's says of this key ends no start: others find this node among the members all the same.
+    if (!isClockSkew(error)) throw error;
+    log.error({ err: error }, "this node's own entry cannot be written; it is tried again");
   }
   const load = new NodeLoad({ metrics: core.metrics, connectionCount: options.connectionCount, utilization: loopUtilization() });
-  const tell = () => report(core, { caller, key: draft.key, load: load.take(now().wallMs) }, log);
+  const tell = () => {
+    try {
+      if (key === undefined) publish(now());
+      if (key !== undefined) registrar.renew(caller, [], [{ key, path: "load", health: undefined, load: load.take(now().wallMs) }], now());
+    } catch (error) {
+      rethrowBroken(error);
+      if (!isClockSkew(error)) log.warn({ err: error }, "own load not reported");
+    }
+    committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));
+  };
   // Starting is not how busy it is.
   const first = setTimeout(tell, FIRST_MS).unref();
   const timer = setInterval(tell, REFRESH_MS).unref();
@@ -67,14 +80,8 @@ function selfCaller({ identity }: NodeCore): Caller {
   return { ...anonymousCaller(identity.clusterId, ""), principal: `${SELF_PRINCIPAL}${identity.nodeId}` };
 }
 
-function report({ registrar, committer }: NodeCore, said: { caller: Caller; key: KeyText; load: LoadView }, log: Log): void {
-  try {
-    registrar.renew(said.caller, [], [{ key: said.key, path: "load", health: undefined, load: said.load }], now());
-  } catch (error) {
-    rethrowBroken(error);
-    log.warn({ err: error }, "own load not reported");
-  }
-  committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));
+function isClockSkew(error: unknown): boolean {
+  return error instanceof WaymarkError && error.reason === "clock_skew";
 }
 
 /** Part of the time in which the event loop was busy since it was last asked. */

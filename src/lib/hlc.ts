@@ -15,6 +15,11 @@ export function hlcWallMs(stamp: number): number {
   return Math.floor(stamp / PER_MS);
 }
 
+/** The first stamp of a wall time; no stamp (`isStamp`) where that is beyond what may be stamped. */
+export function stampOf(wallMs: number): number {
+  return Math.floor(wallMs) * PER_MS;
+}
+
 /** Whether a number from outside is one that a clock may give. */
 export function isStamp(stamp: number): boolean {
   return Number.isSafeInteger(stamp) && stamp >= 0 && stamp <= MAX_STAMP;
@@ -40,7 +45,7 @@ export class Hlc {
 
   /** A stamp above every stamp given or merged before. Throws `clock_skew` where that is no stamp any more. */
   stamp(wallMs: number): number {
-    const stamp = Math.max(this.#last + 1, Math.floor(wallMs) * PER_MS);
+    const stamp = Math.max(this.#last + 1, stampOf(wallMs));
     if (!(stamp <= MAX_STAMP)) throw beyondStamps("this node's clock");
     this.#last = stamp;
     return stamp;
@@ -58,7 +63,7 @@ export class Hlc {
 
   /** As `stampAbove`, for what ends a record of this node's own: where nothing can be above it, the newest stamp there may be. */
   stampEnd(newestHlc: number, wallMs: number): number {
-    const isBeyond = newestHlc >= MAX_STAMP || Math.max(this.#last, Math.floor(wallMs) * PER_MS) >= MAX_STAMP;
+    const isBeyond = newestHlc >= MAX_STAMP || Math.max(this.#last, stampOf(wallMs)) >= MAX_STAMP;
     return isBeyond ? MAX_STAMP : this.stampAbove(newestHlc, wallMs);
   }
 

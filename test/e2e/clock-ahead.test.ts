@@ -94,3 +94,18 @@ test.skipIf(!isThere)(
       expect([await ready(node), (await register(node, [node.nodeId], { ttl: "600s" })).code]).toEqual([200, "OK"]);
   },
 );
+
+test.skipIf(!isThere)(`a node whose clock stands in 2150 is not ready and says why, also alone${skipped}`, async () => {
+  await using node = await start(
+    "far",
+    [],
+    ["env", `LD_PRELOAD=${LIBRARY}`, "FAKETIME=@2150-01-01 00:00:00", "FAKETIME_DONT_FAKE_MONOTONIC=1"],
+  );
+  await expect.poll(async () => (await fetch(`http://${node.listeners["http"]}/readyz`)).status).toBe(503);
+  const page = (await (await fetch(`http://${node.listeners["http"]}/readyz`)).json()) as { checks: { name: string; detail: string }[] };
+  expect(page.checks.find(({ name }) => name === "clock")?.detail).toMatch(
+    /^this node's clock stands in the year 2100 or later: set it right/,
+  );
+  expect(await register(node, ["late"], { ttl: "600s" })).toMatchObject({ code: "UNAVAILABLE", reason: "clock_skew" });
+  expect(node.command.stderr).not.toMatch(/\n\s+at .*registrar/);
+});
