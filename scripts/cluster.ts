@@ -27,24 +27,36 @@ interface Started {
   readonly listeners: Readonly<Record<string, string>>;
 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    nodes: { type: "string", default: "3" },
-    "base-port": { type: "string", default: "0" },
-    data: { type: "string" },
-    "cluster-id": { type: "string", default: "local" },
-    region: { type: "string", default: "local" },
-    "log-level": { type: "string", default: "warn" },
-    help: { type: "boolean", default: false },
-  },
-});
+const { values, positionals } = parsed();
+
+function parsed() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        nodes: { type: "string", default: "3" },
+        "base-port": { type: "string", default: "0" },
+        data: { type: "string" },
+        "cluster-id": { type: "string", default: "local" },
+        region: { type: "string", default: "local" },
+        "log-level": { type: "string", default: "warn" },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    return wrong(error instanceof Error ? (error.message.split(". ", 1)[0] ?? "") : String(error));
+  }
+}
+
+function wrong(why: string): never {
+  console.error(`${why}\n\n${USAGE}`);
+  process.exit(2);
+}
 
 function number(name: string, text: string, min: number, max: number): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= min && value <= max) return value;
-  console.error(`--${name} must be ${min} to ${max}, is ${text}\n\n${USAGE}`);
-  process.exit(2);
+  return wrong(`--${name} must be ${min} to ${max}, is ${text}`);
 }
 
 function portsOf(basePort: number, i: number): readonly string[] {

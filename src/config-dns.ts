@@ -10,7 +10,7 @@ export const DNS_KNOBS = {
   udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
   tcpPort: optionalPort({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
   zones: list({
-    pattern: /^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*\.?$/,
+    pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
     what: "a lower-case DNS name",
     default: ["waymark"],
     doc: "Zones answered for.",

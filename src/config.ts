@@ -5,17 +5,18 @@
 import { parse as parseToml, TomlError } from "smol-toml";
 import { z } from "zod";
 import { AUDIT_KNOBS } from "./config-audit.ts";
-import { CATALOG_KNOBS, leaseProblems } from "./config-catalog.ts";
+import { CATALOG_KNOBS } from "./config-catalog.ts";
 import { DNS_KNOBS } from "./config-dns.ts";
 import { FABRIC_KNOBS } from "./config-fabric.ts";
 import { LIMIT_KNOBS, QUOTA_KNOBS } from "./config-limits.ts";
-import { NODE_KNOBS, nodeFactsProblem } from "./config-node.ts";
+import { NODE_KNOBS } from "./config-node.ts";
 import { POLICY_KNOBS } from "./config-policy.ts";
+import { brokenRules } from "./config-rules.ts";
 import { TENANT_KNOBS } from "./config-tenants.ts";
 import { bool, choice, int, type Knob, list, ms, optionalText, port, text } from "./lib/knob.ts";
 import { fileKey } from "./lib/knob-table.ts";
 import { findNearest } from "./lib/nearest.ts";
-import { NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "./lib/node-bounds.ts";
+import { NODE_HOST, REACHABLE_HOST } from "./lib/node-bounds.ts";
 
 const HOUR_MS = 3_600_000;
 const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
@@ -322,35 +323,6 @@ function check(
   }
 }
 
-/** Rules between settings. */
-function crossProblems(settings: Settings, origins: ReadonlyMap<string, string>): Problem[] {
-  const problems: Problem[] = [];
-  const refuse = (path: string, message: string): void => {
-    problems.push({ path, message, source: origins.get(path) ?? "default" });
-  };
-  const { tls, dns, fabric } = settings;
-  if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
-  if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
-  if (tls.requireClientCert && tls.caFile === undefined)
-    refuse("tls.require_client_cert", "needs tls.ca_file, to know whose certificates to accept");
-  if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "needs tls.cert_file and tls.key_file too");
-  const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
-  if (files.some((file) => file !== undefined) && files.includes(undefined))
-    refuse("fabric.cert_file", "goes with fabric.key_file and fabric.ca_file: nodes check each other, so all three or none");
-  const factsProblem = nodeFactsProblem(settings.node);
-  if (factsProblem !== undefined) refuse("node.labels", factsProblem);
-  if (fabric.enabled === false && fabric.seeds.length > 0) refuse("fabric.seeds", "needs fabric.enabled");
-  if (fabric.metadataRefreshMs > 0 && fabric.metadataRefreshMs < fabric.intervalMs)
-    refuse("fabric.metadata_refresh", "must be 0 or at least fabric.interval");
-  if (settings.policy.acceptFrom.length > NODE_BOUNDS.maxPolicyFrom)
-    refuse("policy.accept_from", `has ${settings.policy.acceptFrom.length} clusters, more than ${NODE_BOUNDS.maxPolicyFrom}`);
-  if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
-  for (const [path, message] of leaseProblems(settings.catalog)) refuse(path, message);
-  if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
-  if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
-  return problems;
-}
-
 /** Reads all sources: the effective settings with the origin of each, or every problem found in any source. */
 export function loadConfig(source: SettingSource): Loaded {
   const layers = [...(source.file ? [fileLayer(source.file)] : []), envLayer(source.env), flagLayer(source.flags)];
@@ -368,7 +340,7 @@ export function loadConfig(source: SettingSource): Loaded {
   // Each value passed its own row's schema or is its default: this is the one place where the table becomes the type.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the parser's cast, as said above
   const settings = groups as unknown as Settings;
-  const crossed = crossProblems(settings, origins);
+  const crossed = brokenRules(settings).map(([path, message]) => ({ path, message, source: origins.get(path) ?? "default" }));
   return crossed.length > 0 ? { ok: false, problems: crossed } : { ok: true, effective: { settings, origins } };
 }
 

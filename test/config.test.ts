@@ -285,6 +285,18 @@ test.each([
     env: { WAYMARK_LISTEN__ADVERTISE_HOST: host },
     want: [/listen\.advertise_host: ".*" is not a host name, an IPv4 address or an IPv6 address that others can connect to/],
   })),
+  {
+    what: "one port for two listeners",
+    env: {
+      WAYMARK_LISTEN__HTTP_PORT: "7000",
+      WAYMARK_LISTEN__GRPC_PORT: "7000",
+      WAYMARK_FABRIC__PORT: "7000",
+      WAYMARK_DNS__UDP_PORT: "7000",
+    },
+    want: [/listen\.http_port: is the port of listen\.grpc_port too/, /fabric\.port: is the port of/, /dns\.tcp_port: is the port of/],
+  },
+  { what: "any free ports", env: { WAYMARK_LISTEN__HTTP_PORT: "0", WAYMARK_LISTEN__GRPC_PORT: "0" }, want: [] },
+  { what: "a zone that is no name", env: { WAYMARK_DNS__ZONES: "-bad" }, want: [/dns\.zones: "-bad" is not a lower-case DNS name/] },
   { what: "an IPv6 host", env: { WAYMARK_LISTEN__ADVERTISE_HOST: "fe80::1%eth0" }, want: [] },
 ])("$what: a setting is refused where a peer would refuse it", ({ env, want }) => {
   expect(problemsOf({ env })).toEqual(want.map((pattern) => expect.stringMatching(pattern) as string));

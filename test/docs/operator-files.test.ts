@@ -58,9 +58,11 @@ test("a node starts with the address families that the systemd unit allows, and 
   const allowed = /^RestrictAddressFamilies=(.*)$/m.exec(unit)?.[1]?.replaceAll(" ", ",") ?? "";
   const under = (families: string) => ["python3", join(ROOT, "test/fakes/only-families.py"), families];
   const everywhere = ["--ephemeral", "--host", "0.0.0.0", "--insecure"];
-  await using _asPublished = await startNodeProcess(everywhere, under(allowed));
+  await using published = await startNodeProcess(everywhere, under(allowed));
+  expect(published.grpc).not.toContain("127.0.0.1");
   const without = under(allowed.replace(",AF_NETLINK", ""));
-  await using _toldItsAddress = await startNodeProcess([...everywhere, "--advertise-host", "127.0.0.1"], without);
+  await using told = await startNodeProcess([...everywhere, "--advertise-host", "127.0.0.1"], without);
+  expect(told.grpc).toContain("127.0.0.1");
   await expect(startNodeProcess(everywhere, without)).rejects.toThrow(/set listen\.advertise_host/);
 });
 
