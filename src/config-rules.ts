@@ -1,9 +1,42 @@
 /** Rules between settings, each of which is right by itself. */
 
-import type { Settings } from "./config.ts";
 import { leaseProblems } from "./config-catalog.ts";
 import { nodeFactsProblem } from "./config-node.ts";
 import { NODE_BOUNDS } from "./lib/node-bounds.ts";
+
+/** What the rules are about, of all settings. */
+interface Settings {
+  readonly tls: {
+    readonly certFile: string | undefined;
+    readonly keyFile: string | undefined;
+    readonly caFile: string | undefined;
+    readonly requireClientCert: boolean;
+  };
+  readonly node: Parameters<typeof nodeFactsProblem>[0];
+  readonly catalog: Parameters<typeof leaseProblems>[0];
+  readonly policy: { readonly acceptFrom: readonly string[] };
+  readonly listen: { readonly host: string; readonly grpcPort: number; readonly httpPort: number };
+  readonly dns: {
+    readonly enabled: boolean;
+    readonly host: string | undefined;
+    readonly udpPort: number;
+    readonly tcpPort: number | undefined;
+    readonly minTtlMs: number;
+    readonly maxTtlMs: number;
+    readonly zones: readonly string[];
+  };
+  readonly fabric: {
+    readonly enabled: boolean | undefined;
+    readonly port: number;
+    readonly seeds: readonly string[];
+    readonly certFile: string | undefined;
+    readonly keyFile: string | undefined;
+    readonly caFile: string | undefined;
+    readonly metadataRefreshMs: number;
+    readonly intervalMs: number;
+    readonly pingTimeoutMs: number;
+  };
+}
 
 /** The path of a setting and what is wrong with it beside the others. */
 type Broken = readonly [path: string, message: string];

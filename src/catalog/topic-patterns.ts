@@ -4,7 +4,7 @@
 export type Pattern = readonly string[];
 
 export const PATTERN_RULE =
-  "must be words separated by dots, where * stands for one word, # for any number of words, and > for that at the end";
+  "must be words separated by dots, where * stands for one word, # for any number of words, and > at the end for one or more";
 export const SUBJECT_RULE = "must be words separated by dots, without *, # and >";
 /** Words and patterns longer than this are refused before anything is compared. */
 const MAX_LENGTH = 256;

@@ -18,7 +18,7 @@ export interface EntryFile {
 }
 
 /**
- * Reads entries: each document is one entry, a list of them, or `entries:` with a list. Fields are named as in the
+ * Reads entries: each document is one entry, a list of them, or `entries:` with a list (`items:`, as a query prints it). Fields are named as in the
  * contract, in snake_case or camelCase; enums also by their last word (`scope: zone`).
  */
 export function readEntryFile(text: string): EntryFile {
@@ -39,10 +39,10 @@ export function readEntryFile(text: string): EntryFile {
 function entryPlaces(place: Place): readonly Place[] {
   const { value } = place;
   if (Array.isArray(value)) return value.map((_, index) => place.at(index));
-  if (typeof value === "object" && value !== null && "entries" in value && Array.isArray(value.entries)) {
-    const list = place.at("entries");
-    return value.entries.map((_, index) => list.at(index));
-  }
+  if (typeof value !== "object" || value === null) return [place];
+  // A query prints its entries as `items`.
+  for (const [name, list] of Object.entries(value))
+    if ((name === "entries" || name === "items") && Array.isArray(list)) return list.map((_, index) => place.at(name).at(index));
   return [place];
 }
 

@@ -22,6 +22,7 @@ export interface ConnectOptions {
 }
 
 const WANTED = 'connect({ servers: ["127.0.0.1:17420"] })';
+const OPTIONS: ReadonlySet<string> = new Set<keyof ConnectOptions>(["servers", "token", "tls", "timeoutMs"]);
 /** The longest that a timer of Node takes. */
 export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
@@ -29,6 +30,8 @@ export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 export function checkedServers(options: ConnectOptions): readonly string[] {
   const said: Readonly<Record<string, unknown>> = { ...options };
   const { servers, token, tls, timeoutMs } = said;
+  const stranger = Object.keys(said).find((name) => !OPTIONS.has(name));
+  if (stranger !== undefined) throw new TypeError(`connect: ${stranger} is no option; there are ${[...OPTIONS].join(", ")}`);
   if (!Array.isArray(servers)) throw new TypeError(`connect: servers is ${kindOf(servers)}, not a list of host:port: ${WANTED}`);
   if (servers.length === 0) throw new RangeError(`connect: servers is empty: ${WANTED}`);
   // grpc-js would say it with the token in its words.

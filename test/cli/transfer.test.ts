@@ -187,8 +187,10 @@ test("what a query prints, apply takes", async () => {
   const { stdout } = await waymark(["discovery", "query", "-o", "json", "--server", fake.address]);
   // oxlint-disable-next-line typescript/no-unsafe-assignment -- the shape is what the test is about
   const { items } = JSON.parse(stdout);
-  const { result } = await applying(fake, JSON.stringify(items), ["--dry-run"]);
-  expect(result.counts).toEqual({ create: 0, update: 0, remove: 0, unchanged: 3 });
+  for (const text of [JSON.stringify(items), stdout]) {
+    const { result } = await applying(fake, text, ["--dry-run"]);
+    expect(result.counts).toEqual({ create: 0, update: 0, remove: 0, unchanged: 3 });
+  }
 });
 
 test("every problem of a file is told with its line, and nothing is applied", async () => {

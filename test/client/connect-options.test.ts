@@ -6,6 +6,7 @@ const servers = ["a:1"];
 
 test.each([
   { options: undefined, says: 'connect: servers is undefined, not a list of host:port: connect({ servers: ["127.0.0.1:17420"] })' },
+  { options: { servers, tokn: "SECRET" }, says: "connect: tokn is no option; there are servers, token, tls, timeoutMs" },
   { options: {}, says: "connect: servers is undefined, not a list" },
   { options: { servers: "localhost:17420" }, says: 'connect: servers is "localhost:17420", not a list' },
   { options: { servers: [] }, says: "connect: servers is empty" },

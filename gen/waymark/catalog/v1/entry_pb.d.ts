@@ -229,7 +229,7 @@ export declare const FunctionDetailSchema: GenMessage<FunctionDetail>;
 export declare type TopicDetail = Message<"waymark.catalog.v1.TopicDetail"> & {
   /**
    * Subject patterns the topic carries; at most 64, each at most 256 characters: words separated by dots, where * stands for one word and
-   * # (or >, at the end only) for any number of words.
+   * # (or >, at the end only) for any number of words (> for one at least).
    *
    * @generated from field: repeated string patterns = 1;
    */
