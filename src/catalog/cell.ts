@@ -252,12 +252,19 @@ export function recordOf(any: Cell | undefined, origin: Origin): Cell | undefine
   return any.peers.find((cell) => cell.origin === origin);
 }
 
-/** Puts a cell into the list of its key, of which `any` is in it already. */
+/** Puts a cell into the list of its key, of which `any` is in it already. Sorted anew each time, thousands of origins with one key would stand in everybody's way. */
 export function join(any: Cell, cell: Cell): void {
-  const peers = any.peers ?? [any];
-  peers.push(cell);
-  peers.sort(compareForView);
-  for (const peer of peers) peer.peers = peers;
+  any.peers ??= [any];
+  const { peers } = any;
+  let [low, high] = [0, peers.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const peer = peers[middle];
+    if (peer !== undefined && compareForView(peer, cell) <= 0) low = middle + 1;
+    else high = middle;
+  }
+  peers.splice(low, 0, cell);
+  cell.peers = peers;
 }
 
 /** Takes a cell out of its key's list; returns any that is left. */

@@ -6,6 +6,8 @@ import type { ReplicationShared } from "./replication-shared.ts";
 
 /** Looks at what is behind at most so often, in ms. */
 const CHECK_MS = 100;
+/** Origins looked at in one go. */
+const MAX_LOOKED = 1000;
 
 /** How far this node is behind the peer of a link. */
 export interface ReplicationLag {
@@ -29,7 +31,7 @@ export class LinkFetcher implements Fetcher {
   /** Until then somebody who has those whole is waited for. */
   #lackingUntilMonoMs: number;
   /** What it named and is not welcome for a while. */
-  readonly #later = new Set<string>();
+  readonly #later = new Map<string, number>();
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
 
@@ -102,7 +104,7 @@ export class LinkFetcher implements Fetcher {
     }
     if (seq <= this.#throughOf(id)) return;
     if (!this.#isWelcome(id, time)) {
-      this.#later.add(id);
+      this.#later.set(id, time.monoMs);
       return;
     }
     if (!this.#behind.has(id)) this.#behind.set(id, time.monoMs);
@@ -139,15 +141,15 @@ export class LinkFetcher implements Fetcher {
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     }
     for (const id of this.#lacking) if (!this.#isLacking(id) || !this.#isWelcome(id, time)) this.#lacking.delete(id);
-    for (const id of this.#later) {
+    for (const [id] of turn(this.#later)) {
       if (this.#throughOf(id) < (this.#view.find(id)?.told ?? 0) && !this.#isWelcome(id, time)) continue;
       this.#later.delete(id);
       this.told(id, this.#view.find(id)?.told ?? 0, time);
     }
-    for (const [id, sinceMonoMs] of this.#behind) {
+    for (const [id, sinceMonoMs] of turn(this.#behind)) {
       const through = this.#throughOf(id);
       if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id, time)) {
-        if (through < (this.#view.find(id)?.told ?? 0)) this.#later.add(id);
+        if (through < (this.#view.find(id)?.told ?? 0)) this.#later.set(id, time.monoMs);
         this.#behind.delete(id);
         this.#shared.endFetch(id, this);
       } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#shared.takeFetch(id, this, time, this.#wish(id))) this.#ask(id, through);
@@ -191,11 +193,26 @@ export class LinkFetcher implements Fetcher {
 
   /** Whether frames of that origin are taken here, from this peer. */
   #isWelcome(id: string, time: Time): boolean {
-    const { replica } = this.#shared;
-    if (id === replica.self.id || replica.forgotten.has(id) || !this.#shared.hasRoomFor(id, this.#view.isOwn(id))) return false;
+    const { replica, place } = this.#shared;
+    const { peer } = this.#view;
+    if (id === replica.self.id || replica.forgotten.has(id)) return false;
+    // Vectors name no cluster: what a node of another one tells of may be of that.
+    const of = peer.relation === "cluster" ? place.clusterId : peer.clusterId;
+    if (!this.#shared.hasRoomFor(id, this.#view.isOwn(id), of)) return false;
     if (this.#shared.isForeign(id)) return false;
     const { clusterId = "" } = replica.origins.get(id) ?? {};
-    if (this.#shared.hearsay.isHearsay(this.#view.peer, clusterId, time)) return false;
+    if (this.#shared.hearsay.isHearsay(peer, clusterId, time)) return false;
     return time.monoMs >= (this.#view.find(id)?.refusedUntilMonoMs ?? 0);
   }
+}
+
+/** Whose turn it is to be looked at: of very many some, and those that come next the next time. A peer may name what it never gives. */
+function turn(ids: Map<string, number>): readonly (readonly [string, number])[] {
+  if (ids.size <= MAX_LOOKED) return [...ids];
+  const first = ids.entries().take(MAX_LOOKED).toArray();
+  for (const [id, sinceMonoMs] of first) {
+    ids.delete(id);
+    ids.set(id, sinceMonoMs);
+  }
+  return first;
 }

@@ -33,6 +33,9 @@ export interface LinkEvents {
 /** Of the first frame; what of it is here counts before anybody knows who sends it. */
 const MAX_FIRST_BYTES = 16_384;
 
+/** A link is read for so long in one turn, and to the end of the frame that it is at. */
+const TURN_MS = 5;
+
 export class LinkStream {
   readonly #stream: Http2Stream;
   readonly #events: LinkEvents;
@@ -45,6 +48,8 @@ export class LinkStream {
   /** When it began to drain, and then when it ended. */
   #closingMonoMs = 0;
   #heardMonoMs = patientNowMs();
+  /** When it was read first in this turn of the event loop. */
+  #turnMonoMs: number | undefined;
   /** What came before the first frame was whole; undefined from then on. */
   #silentBytes: number | undefined = 0;
   #pingedMonoMs: number | undefined;
@@ -122,25 +127,45 @@ export class LinkStream {
     this.#pingedMonoMs = undefined;
   }
 
-  // HOT: once a message; the loop reads the state anew, because any frame may end the link.
   #arrived(chunk: Buffer): void {
     if (this.#state === "closed") return;
     this.#heard();
+    this.#read(chunk);
+  }
+
+  // HOT: once a message; the loop reads the state anew, because any frame may end the link.
+  #read(chunk?: Buffer): void {
     try {
-      this.#assembler.push(chunk);
+      if (chunk !== undefined) this.#assembler.push(chunk);
       for (let message = this.#assembler.next(); message !== undefined; message = this.#assembler.next()) {
         if (this.#silentBytes !== undefined) this.#checkSilent(message.length);
         this.#silentBytes = undefined;
         const frame = decodeLinkFrame(message);
         this.#traffic.count("received", frame.kind, message.length);
         this.#events.received(frame);
-        if (this.#isOver()) return;
+        if (this.#isOver() || this.#isTurnOver()) return;
       }
-      if (this.#silentBytes !== undefined) this.#checkSilent(this.#silentBytes + chunk.length);
+      if (this.#silentBytes !== undefined && chunk !== undefined) this.#checkSilent(this.#silentBytes + chunk.length);
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       this.#refuse(error.message);
     }
+  }
+
+  /** A peer that sends thousands of small frames at once is read a few milliseconds at a time: others' turns come in between. */
+  #isTurnOver(): boolean {
+    if (this.#turnMonoMs === undefined) {
+      this.#turnMonoMs = performance.now();
+      setImmediate(() => {
+        this.#turnMonoMs = undefined;
+        if (!this.#stream.isPaused() || this.#isOver()) return;
+        this.#read();
+        if (this.#turnMonoMs === undefined || performance.now() - this.#turnMonoMs < TURN_MS) this.#stream.resume();
+      });
+    }
+    if (performance.now() - this.#turnMonoMs < TURN_MS) return false;
+    this.#stream.pause();
+    return true;
   }
 
   /** A stranger's first frame is a hello, and a hello is small. */

@@ -94,7 +94,7 @@ export class RecordIntake {
     const { peer } = this.#view;
     if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region)) return "not where the peer says it is";
     const known = replica.origins.get(id);
-    if (known === undefined) return this.#shared.hasRoomFor(id, isOwn) ? undefined : "more origins than are allowed";
+    if (known === undefined) return this.#shared.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "more origins than are allowed";
     // Who it is itself knows best: somebody else may have told a lie before.
     if (isOwn) this.#shared.rehome(known, place);
     else if (known.clusterId !== "" && known.clusterId !== place.clusterId)

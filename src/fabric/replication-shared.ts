@@ -107,6 +107,9 @@ export class ReplicationShared {
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
   #lostMonoMs = Number.NEGATIVE_INFINITY;
+  /** Origins by cluster, as of when there were so many. */
+  readonly #counts = new Map<string, number>();
+  #countedSize = -1;
   #linked: readonly string[] = [];
   #linkedIds: ReadonlySet<string> = new Set();
 
@@ -271,6 +274,7 @@ export class ReplicationShared {
     if (origin.clusterId === clusterId && origin.region === region) return;
     origin.clusterId = clusterId;
     origin.region = region;
+    this.#countedSize = -1;
     // What they end is decided by where their origin is at home.
     this.replica.sweeps.owe(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
     this.noteOrigin(origin);
@@ -285,11 +289,28 @@ export class ReplicationShared {
 
   /**
    * Whether an origin that is not known yet may become so. Of those that peers speak of, up to the bound; a peer itself is let in
-   * beyond it (`isOwn`), up to twice as many: whoever made up the others keeps no newcomer out.
+   * beyond it (`isOwn`), up to twice as many: whoever made up the others keeps no newcomer out. One other cluster has a quarter of the room, and
+   * all of them half: the rest is for our own nodes. `clusterId`: its own, or as far as that is known that of who tells of it.
    */
-  hasRoomFor(id: string, isOwn: boolean): boolean {
-    const { maxOrigins } = this.options;
-    return this.replica.origins.has(id) || this.replica.origins.size < (isOwn ? 2 * maxOrigins : maxOrigins);
+  hasRoomFor(id: string, isOwn: boolean, clusterId: string): boolean {
+    const { origins } = this.replica;
+    if (origins.has(id)) return true;
+    const room = (isOwn ? 2 : 1) * this.options.maxOrigins;
+    if (origins.size >= room) return false;
+    const here = this.place.clusterId;
+    if (clusterId === here) return true;
+    return this.#countOf(clusterId) < room / 4 && origins.size - this.#countOf(here) - this.#countOf("") < room / 2;
+  }
+
+  /** Origins known of a cluster. O(origins) after one has come or gone. */
+  #countOf(clusterId: string): number {
+    const { origins } = this.replica;
+    if (this.#countedSize !== origins.size) {
+      this.#counts.clear();
+      for (const origin of origins.values()) this.#counts.set(origin.clusterId, (this.#counts.get(origin.clusterId) ?? 0) + 1);
+      this.#countedSize = origins.size;
+    }
+    return this.#counts.get(clusterId) ?? 0;
   }
 
   // ---- links ----

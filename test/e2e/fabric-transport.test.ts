@@ -210,6 +210,29 @@ describe("refused", () => {
 });
 
 describe("bad peers", () => {
+  test("a burst of small frames is read a few at a time, so that others have their turns in between, and every frame comes", async () => {
+    const b = await started();
+    const raw = rawLink(b.transport.address);
+    raw.stream.write(framed(encodeLinkFrame(hello("evil"))));
+    await until("it is linked", () => b.incoming().length === 1);
+    const readIn: number[] = [];
+    let turns = 0;
+    const count = (): void => {
+      turns += 1;
+      if (readIn.length < 200) setImmediate(count);
+    };
+    count();
+    b.received = () => {
+      const endMonoMs = performance.now() + 2;
+      while (performance.now() < endMonoMs);
+      readIn.push(turns);
+    };
+    raw.stream.write(Buffer.concat(Array.from({ length: 200 }, (_, i) => framed(encodeLinkFrame({ kind: "linked", nodeIds: [`n${i}`] })))));
+    await until("all frames arrived", () => readIn.length === 200);
+    const most = Math.max(...readIn.map((turn) => readIn.filter((other) => other === turn).length));
+    expect(most).toBeLessThanOrEqual(10);
+  });
+
   test.each([
     { what: "garbage", bytes: framed(Uint8Array.of(1, 2, 3)) },
     { what: "a frame cut short", bytes: framed(encodeLinkFrame(hello("evil")).subarray(0, 20)) },

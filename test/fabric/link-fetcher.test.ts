@@ -122,3 +122,20 @@ test("an origin that is refused here does not keep a node from having caught up"
   link.tick(a.timeOf(200), a.outputs);
   expect([link.isCaughtUp, questions(drain(link, a.timeOf(200)))]).toEqual([true, []]);
 });
+
+test("a peer that names thousands of origins which it never gives costs a look at a thousand each time, and each has its turn", () => {
+  const [a, b] = [node("a"), node("b")];
+  const link = open(a, b, 0);
+  const names = Array.from({ length: 2500 }, (_, n) => `x${n}`);
+  link.receive(vectorOf(names.map((nodeId) => ({ nodeId, seq: 5 }))), a.timeOf(0), a.outputs);
+  const counts: number[] = [];
+  const asked = new Set<string>();
+  for (let now = 0; now <= 500; now += 100) {
+    link.tick(a.timeOf(now), a.outputs);
+    const asks = questions(drain(link, a.timeOf(now)));
+    counts.push(asks.length);
+    for (const { nodeId } of asks) asked.add(nodeId);
+  }
+  expect(Math.max(...counts)).toBeLessThanOrEqual(1000);
+  expect(asked.size).toBe(2500);
+});

@@ -189,3 +189,18 @@ test("where an origin is at home is what it says itself, whatever was told befor
   link.receive(framesOf(b, 0), a.timeOf(10), a.outputs);
   expect([a.replica.origins.get("b/1")?.clusterId, a.shared.stats.refusedOrigins]).toEqual(["c1", 0]);
 });
+
+test("strangers do not use up the room of our own nodes: another cluster has a quarter of it, all others half, whoever passes them on", () => {
+  const a = new ReplicatingNode({ nodeId: "a", options: { maxOrigins: 40 } });
+  const takes = (clusterId: string, from: string, by = from): number => {
+    const link = open(a, new ReplicatingNode({ nodeId: `peer-${from}-${by}`, clusterId: by }), 0);
+    const before = a.replica.origins.size;
+    for (let n = 0; n < 60; n++) {
+      const other = new ReplicatingNode({ nodeId: `${from}-${by}-${n}`, clusterId });
+      other.put("x", 0, { scope: SCOPE.REGION });
+      link.receive(framesOf(other, 0), a.timeOf(n), a.outputs);
+    }
+    return a.replica.origins.size - before;
+  };
+  expect([takes("c2", "c2"), takes("c2", "c2", "c1"), takes("c3", "c3"), takes("c4", "c4"), takes("c1", "c1")]).toEqual([10, 0, 10, 0, 19]);
+});
