@@ -185,7 +185,10 @@ function stateText(replica: Replica, stateOf: (origin: Origin) => SnapshotOrigin
   const others = [...replica.origins.values()].filter((origin) => origin !== replica.self);
   // Since when is left out: it comes from another clock, and wavers.
   const lines = others.map((origin) => stateLine(origin, stateOf(origin)));
-  const lost = replica.lost.list.map((one) => `${one.nodeId}/${one.generation} ${one.through} ${one.mark}`);
+  const lost = replica.lost.list.map(({ nodeId, generation, through, mark }) => {
+    const id = `${nodeId}/${generation}`;
+    return `${id} ${through} ${mark} ${replica.lost.keysOf(id)?.through ?? 0}`;
+  });
   return [`${replica.forgotten.size}`, ...lost, ...lines].join("\n");
 }
 

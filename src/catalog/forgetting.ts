@@ -5,6 +5,7 @@
 import type { Time } from "../lib/machine.ts";
 import type { Cell, Origin } from "./cell.ts";
 import { endersOf, hiddenBy } from "./graveyard.ts";
+import { KeysLeft } from "./lost-keys.ts";
 import { applyMarks, type Marking } from "./lost-marks.ts";
 import { endsBeforeHlc, isNarrowing } from "./view.ts";
 
@@ -20,6 +21,7 @@ export class Forgetting {
   readonly #take: (cell: Cell) => void;
   /** Its node never comes back as it. */
   readonly #isOver: boolean;
+  readonly #keys: KeysLeft | undefined;
 
   /** `take`: removes an invisible record without a trace. */
   constructor(origin: Origin, isOver: boolean, replica: Dropping, take: (cell: Cell) => void) {
@@ -27,7 +29,9 @@ export class Forgetting {
     this.#isOver = isOver;
     this.#replica = replica;
     this.#take = take;
-    if (!isOver) replica.lost.forgotten(origin);
+    if (isOver) return;
+    replica.lost.forgotten(origin);
+    this.#keys = KeysLeft.of(origin);
   }
 
   get isDone(): boolean {
@@ -44,8 +48,10 @@ export class Forgetting {
     });
     const { lost } = this.#replica;
     // Before any of them goes: nothing that it ended may be seen in between.
-    if (cells.some((cell) => lost.isEnder(cell) && endsBeforeHlc(cell) > 0 && !isNarrowing(cell))) lost.markAll(this.#origin.id);
+    if (cells.some((cell) => lost.needs(cell) && endsBeforeHlc(cell) > 0 && !isNarrowing(cell))) lost.markAll(this.#origin.id);
     for (const cell of cells) this.#drop(cell, time);
+    // Until then any tombstone may have ended something of it.
+    if (this.isDone && this.#keys !== undefined) lost.noteKeys(this.#origin.id, this.#keys.all);
     applyMarks(this.#replica);
     return cells.length;
   }
@@ -53,6 +59,7 @@ export class Forgetting {
   #drop(cell: Cell, time: Time): void {
     const { self, lost } = this.#replica;
     if (!this.#isOver) for (const ender of endersOf(cell)) lost.ender(ender);
+    this.#keys?.add(cell);
     const hidden = hiddenBy(cell);
     this.#take(cell);
     // What it unregistered stays gone (P6). A record of our own is not ours to end here: its lease does.

@@ -71,7 +71,8 @@ export class Graveyard {
    * Gives to `drop` the tombstones older than their ttl, or above max(minTombstones, live records), oldest first; its false
    * says that one must wait. Looks at no more than `maxCount`. One that hides an older record of another origin is kept, and, where
    * there is room, one whose stamp is not past: who puts its key again must know it, as somebody who is away may come back with it. So
-   * is any that may have ended a record of a lost origin; a mark replaces those when nothing else is left to go.
+   * is any while an origin is lost. Without room those are kept of which it may have had an entry; a mark replaces them when nothing else
+   * is left to go.
    */
   collect(time: Time, bounds: CollectBounds, drop: (cell: Cell) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
@@ -96,7 +97,10 @@ export class Graveyard {
   /** Whether it is kept for the lost. */
   #isHeld(cell: Cell, limit: number): boolean {
     if (!this.#lost.isHolding || endsBeforeHlc(cell) === 0) return false;
-    this.#keptInARow = this.count <= limit ? 0 : this.#keptInARow + 1;
+    const isCrowded = this.count > limit;
+    // Before a mark has to hide all that they wrote, those go that ended nothing of it.
+    if (isCrowded && !this.#lost.mayNeed(cell.key)) return false;
+    this.#keptInARow = isCrowded ? this.#keptInARow + 1 : 0;
     if (this.#keptInARow <= this.count) return true;
     this.#lost.markAll();
     return false;

@@ -3,6 +3,8 @@
  * kept for them; and marks, where no tombstone could be (semantics.md, Orphans). No clock is in any of it: of two words the higher wins.
  */
 import type { Cell, Origin } from "./cell.ts";
+import { hasHash, keyHash, type LostKeys } from "./lost-keys.ts";
+import type { KeyText } from "./record.ts";
 
 /** What is told of one. */
 export interface LostOrigin {
@@ -16,6 +18,8 @@ export interface LostOrigin {
 
 /** Origins remembered so; also the most that a message tells of. */
 export const MAX_LOST = 1000;
+/** Keys remembered of all of them together: 4 MB. */
+const MAX_ALL_KEYS = 1_048_576;
 
 export class LostOrigins {
   readonly #byId = new Map<string, LostOrigin>();
@@ -23,6 +27,8 @@ export class LostOrigins {
   readonly #back = new Set<string>();
   /** Tombstones that ended a record of one that was forgotten here. */
   readonly #enders = new WeakSet<Cell>();
+  readonly #keys = new Map<string, LostKeys>();
+  #keyCount = 0;
   #holdingCount = 0;
   #hasNewMarks = false;
   #isBackNew = false;
@@ -50,6 +56,46 @@ export class LostOrigins {
     this.note({ nodeId, generation, through: Math.max(through, log.lastOrder), mark: 0 });
   }
 
+  /** Keys that one had entries of: those of its highest number count. Dropped where there is no room for more. */
+  noteKeys(id: string, keys: LostKeys): void {
+    const [held, before] = [this.#byId.get(id), this.#keys.get(id)];
+    if (held === undefined || held.through === held.mark || keys.through <= (before?.through ?? 0) || keys.through > held.through) return;
+    if (this.#keyCount - (before?.hashes.length ?? 0) + keys.hashes.length > MAX_ALL_KEYS) return;
+    this.#dropKeys(id);
+    this.#keys.set(id, keys);
+    this.#keyCount += keys.hashes.length;
+  }
+
+  keysOf(id: string): LostKeys | undefined {
+    return this.#keys.get(id);
+  }
+
+  /** Whether more keys may be taken in. */
+  get hasRoomForKeys(): boolean {
+    return this.#keyCount < MAX_ALL_KEYS;
+  }
+
+  /** Whether a tombstone of that key may have ended a record of one, above its mark. */
+  mayNeed(key: KeyText): boolean {
+    return this.#isOf(key, "maybe") || this.#isOf(key, "surely");
+  }
+
+  /** Whether it is to be marked that this tombstone goes: it ended a record of one, or its key is one of theirs. */
+  needs(cell: Cell): boolean {
+    return this.#isOf(cell.key, "surely") || (this.#enders.has(cell) && this.#isOf(cell.key, "maybe"));
+  }
+
+  /** `maybe`: of one whose keys are not all known. */
+  #isOf(key: KeyText, how: "surely" | "maybe"): boolean {
+    const hash = how === "surely" ? keyHash(key) : 0;
+    for (const [id, { through, mark }] of this.#byId) {
+      if (through === mark) continue;
+      const keys = this.#keys.get(id);
+      if (how === "maybe" ? keys === undefined || keys.through < through : keys !== undefined && hasHash(keys, hash)) return true;
+    }
+    return false;
+  }
+
   /** A word about one, from whomever: the higher numbers win. */
   note({ nodeId, generation, through, mark }: LostOrigin): void {
     const id = `${nodeId}/${generation}`;
@@ -57,9 +103,10 @@ export class LostOrigins {
     const [higher, highest] = [Math.max(through, mark, held?.through ?? 0), Math.max(mark, held?.mark ?? 0)];
     if (higher === 0 || (held?.through === higher && held.mark === highest)) return;
     if (highest > (held?.mark ?? 0)) this.#hasNewMarks = true;
-    this.#drop(id);
+    this.#leave(id);
     this.#byId.set(id, { nodeId, generation, through: higher, mark: highest });
     this.#holdingCount += Number(higher > highest);
+    if (higher === highest) this.#dropKeys(id);
     if (this.#byId.size > MAX_LOST) this.#drop(this.#eldest());
   }
 
@@ -94,10 +141,6 @@ export class LostOrigins {
     this.#enders.add(cell);
   }
 
-  isEnder(cell: Cell): boolean {
-    return this.#enders.has(cell);
-  }
-
   /** A node that is there in that generation is to hear what it missed; what it was before, and one that has left, is over. */
   memberChanged({ nodeId, generation }: Pick<LostOrigin, "nodeId" | "generation">, status: string): void {
     if (status === "dead") return;
@@ -122,6 +165,16 @@ export class LostOrigins {
   }
 
   #drop(id: string): void {
+    this.#leave(id);
+    this.#dropKeys(id);
+  }
+
+  #dropKeys(id: string): void {
+    this.#keyCount -= this.#keys.get(id)?.hashes.length ?? 0;
+    this.#keys.delete(id);
+  }
+
+  #leave(id: string): void {
     const held = this.#byId.get(id);
     if (held !== undefined && held.through > held.mark) this.#holdingCount -= 1;
     this.#byId.delete(id);

@@ -65,7 +65,12 @@ export function decodeCallRequest(kind: CallKind, bytes: Uint8Array, bounds: Mes
         isJoin: table.join,
         members: membersOf(table.members, bounds),
       };
-      return { ...request, ...(table.digest !== 0n && { digest: table.digest }), ...lostOf(table.lost, bounds) };
+      return {
+        ...request,
+        ...(table.digest !== 0n && { digest: table.digest }),
+        ...lostOf(table.lost, bounds),
+        ...(table.takesLostKeys && { takesLostKeys: true }),
+      };
     }
   }
 }
@@ -104,8 +109,9 @@ export function encodeCallRequest(request: CallRequest): Uint8Array {
       return bytesOf(ProbeIndirectRequestSchema, { origin, targetNodeId, targetAddress, timeout, updates: updates.map(memberInit) });
     }
     case "pushPull": {
-      const { isJoin: join, members, digest = 0n, lost = [] } = request;
-      return bytesOf(PushPullRequestSchema, { origin, join, members: members.map(memberInit), digest, lost: lost.map(lostInit) });
+      const { isJoin: join, members, digest = 0n, lost = [], takesLostKeys = false } = request;
+      const words = { members: members.map(memberInit), digest, lost: lost.map(lostInit), takesLostKeys };
+      return bytesOf(PushPullRequestSchema, { origin, join, ...words });
     }
   }
 }
@@ -132,17 +138,20 @@ export function encodeCallResponse(response: CallResponse): Uint8Array {
   }
 }
 
-function lostInit({ through, mark, ...ref }: LostWord) {
-  return { ...originInit(ref), through: BigInt(through), mark: BigInt(mark) };
+function lostInit({ through, mark, keysThrough = 0, keys, ...ref }: LostWord) {
+  const said = { through: BigInt(through), mark: BigInt(mark), keysThrough: BigInt(keysThrough) };
+  return { ...originInit(ref), ...said, ...(keys !== undefined && { keys }) };
 }
 
 function lostOf(words: readonly LostMessage[], bounds: MessageBounds): { readonly lost?: readonly LostWord[] } {
   checkCount(words.length, "lost", MAX_LOST);
   if (words.length === 0) return {};
-  const lost = words.map(({ origin, through, mark }) => ({
+  const lost = words.map(({ origin, through, mark, keysThrough, keys }) => ({
     ...refOf(origin, "lost.origin", bounds),
     through: numberField(through, "lost.through"),
     mark: numberField(mark, "lost.mark"),
+    ...(keysThrough > 0n && { keysThrough: numberField(keysThrough, "lost.keys_through") }),
+    ...(keys !== undefined && { keys }),
   }));
   return { lost };
 }

@@ -248,7 +248,7 @@ export class Fabric implements FabricMachine {
       switch (output.kind) {
         case "call":
         case "answer":
-          out.push(this.#lost.told(this.calls.signed(output)));
+          out.push(this.#lost.told(this.calls.signed(output), input.kind === "asked" ? input.request : undefined));
           break;
         case "event":
         case "memberForgotten":

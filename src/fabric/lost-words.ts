@@ -1,5 +1,6 @@
 /** What is told of lost origins, with every exchange of tables of members (semantics.md, Orphans). */
 
+import { bytesOfKeys, keysOfBytes, MAX_LOST_KEYS } from "../catalog/lost-keys.ts";
 import { applyMarks, ownMarked } from "../catalog/lost-marks.ts";
 import { MAX_LOST } from "../catalog/lost-origins.ts";
 import type { Replica } from "../catalog/replica.ts";
@@ -7,6 +8,9 @@ import type { Time } from "../lib/machine.ts";
 import { isListed } from "./members.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "./messages.ts";
 import type { FabricOutput } from "./seam.ts";
+
+/** Keys in one answer: those of the origin that has most. */
+const MAX_ANSWER_BYTES = 4 * MAX_LOST_KEYS;
 
 export interface LostWordsParts {
   readonly replica: Replica;
@@ -26,14 +30,35 @@ export class LostWords {
     this.#replica = parts.replica;
   }
 
-  /** The same output, with what this node knows. */
-  told<T extends Extract<FabricOutput, { kind: "call" | "answer" }>>(output: T): T {
+  /** The same output, with what this node knows. `asked`: what it answers. */
+  told<T extends Extract<FabricOutput, { kind: "call" | "answer" }>>(output: T, asked?: CallRequest): T {
     const { lost } = this.#replica;
     if (lost.size === 0) return output;
-    if (output.kind === "call" && output.request.kind === "pushPull") return { ...output, request: { ...output.request, lost: lost.list } };
+    const words = lost.list.map((word) => this.#withNumber(word));
+    if (output.kind === "call" && output.request.kind === "pushPull")
+      return { ...output, request: { ...output.request, lost: words, takesLostKeys: lost.hasRoomForKeys } };
     if (output.kind === "answer" && output.response?.kind === "pushPull")
-      return { ...output, response: { ...output.response, lost: lost.list } };
+      return { ...output, response: { ...output.response, lost: this.#withKeys(words, asked) } };
     return output;
+  }
+
+  #withNumber(word: LostWord): LostWord {
+    const keys = this.#replica.lost.keysOf(`${word.nodeId}/${word.generation}`);
+    return keys === undefined ? word : { ...word, keysThrough: keys.through };
+  }
+
+  /** With the keys that the asker said it does not know: the rest goes with the next answer. */
+  #withKeys(words: readonly LostWord[], asked: CallRequest | undefined): readonly LostWord[] {
+    if (asked?.kind !== "pushPull" || asked.takesLostKeys !== true) return words;
+    const known = new Map((asked.lost ?? []).map(({ nodeId, generation, keysThrough = 0 }) => [`${nodeId}/${generation}`, keysThrough]));
+    let leftBytes = MAX_ANSWER_BYTES;
+    return words.map((word) => {
+      const id = `${word.nodeId}/${word.generation}`;
+      const keys = this.#replica.lost.keysOf(id);
+      if (keys === undefined || keys.through <= (known.get(id) ?? 0) || keys.hashes.byteLength > leftBytes) return word;
+      leftBytes -= keys.hashes.byteLength;
+      return { ...word, keys: bytesOfKeys(keys) };
+    });
   }
 
   /**
@@ -49,7 +74,7 @@ export class LostWords {
     out.push({ kind: "changed" });
   }
 
-  #hear({ nodeId, generation, through, mark }: LostWord, peerNodeId: string, time: Time, out: FabricOutput[]): void {
+  #hear({ nodeId, generation, through, mark, keysThrough = 0, keys }: LostWord, peerNodeId: string, time: Time, out: FabricOutput[]): void {
     const { lost, self, lastSeq } = this.#replica;
     if (nodeId === self.nodeId && generation === self.generation && Math.max(through, mark) > lastSeq) {
       // Nobody can have forgotten what was never written: all that follows up to that number would be hidden everywhere.
@@ -63,5 +88,7 @@ export class LostWords {
     if (isOver) return;
     // Of one that is there only what stays hidden is of use; who is missing it hears it from us all.
     lost.note({ nodeId, generation, through: isThere ? mark : through, mark });
+    const taken = keys === undefined ? undefined : keysOfBytes(keys, keysThrough);
+    if (taken !== undefined) lost.noteKeys(`${nodeId}/${generation}`, taken);
   }
 }

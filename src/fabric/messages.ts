@@ -63,6 +63,10 @@ export interface MemberUpdate extends MemberFacts {
 export interface LostWord extends NodeRef {
   readonly through: number;
   readonly mark: number;
+  /** The speaker knows its keys when it stood there. Absent: it does not, or is older. */
+  readonly keysThrough?: number;
+  /** Those keys (`catalog/lost-keys.ts`), for an asker that takes them and has none as new. */
+  readonly keys?: Uint8Array;
 }
 
 /** Asked by unary calls: a shell sends it and hands the response back, or that there was none in time. */
@@ -85,6 +89,8 @@ export type CallRequest =
       readonly digest?: bigint;
       /** Absent: none, or an older peer. */
       readonly lost?: readonly LostWord[];
+      /** The asker takes keys of lost origins. */
+      readonly takesLostKeys?: boolean;
     };
 
 export type CallResponse =

@@ -6,6 +6,7 @@
 import type { Cell, Origin } from "../catalog/cell.ts";
 import type { Drafter } from "../catalog/codec.ts";
 import { buildFrame, type Frame, FrameReceiver } from "../catalog/frames.ts";
+import type { LostKeys } from "../catalog/lost-keys.ts";
 import { applyMarks, ownMarked } from "../catalog/lost-marks.ts";
 import type { Bounds } from "../catalog/names.ts";
 import type { Replica } from "../catalog/replica.ts";
@@ -18,10 +19,12 @@ import {
   headerBlock,
   headerFault,
   KIND,
+  lostKeysBlock,
   type OriginBlock,
   originBlock,
   readBlock,
   readHeader,
+  readLostKeys,
   readOrigin,
   type SnapshotHeader,
   type SnapshotOrigin,
@@ -39,6 +42,7 @@ const UNKNOWN = "unknown";
 /** A snapshot that is whole, and ours. */
 export interface ReplicaSnapshot {
   readonly header: SnapshotHeader;
+  readonly lostKeys: readonly { readonly id: string; readonly keys: LostKeys }[];
   readonly origins: readonly OriginFrames[];
 }
 
@@ -79,6 +83,10 @@ export function* snapshotBlocks(
   };
   check();
   yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten], lost: replica.lost.list });
+  for (const lost of replica.lost.list) {
+    const keys = replica.lost.keysOf(`${lost.nodeId}/${lost.generation}`);
+    if (keys !== undefined) yield lostKeysBlock(index++, lost, keys);
+  }
   for (const origin of replica.origins.values()) {
     check();
     if (origin === replica.self) continue;
@@ -117,6 +125,7 @@ export function* readSnapshot(
   self: { readonly nodeId: string; readonly clusterId: string },
 ): Generator<void, { readonly ok: true; readonly snapshot: ReplicaSnapshot } | { readonly ok: false; readonly fault: string }> {
   const origins: OriginFrames[] = [];
+  const lostKeys: { readonly id: string; readonly keys: LostKeys }[] = [];
   let header: SnapshotHeader | undefined;
   let isWhole = false;
   let index = 0;
@@ -129,6 +138,7 @@ export function* readSnapshot(
       const fault = index === 0 ? headerFault(block, self) : "";
       if (fault !== "") return { ok: false, fault };
       if (index === 0) header = readHeader(block);
+      else if (block.kind === KIND.LOST_KEYS) lostKeys.push(readLostKeys(block));
       else if (block.kind === KIND.ORIGIN) origins.push({ origin: readOrigin(block), frames: [] });
       else if (block.kind === KIND.FRAME) addFrame(origins.at(-1), block.payload);
     } catch (error) {
@@ -137,7 +147,9 @@ export function* readSnapshot(
     }
     yield;
   }
-  return header === undefined || !isWhole ? { ok: false, fault: "its end is missing" } : { ok: true, snapshot: { header, origins } };
+  return header === undefined || !isWhole
+    ? { ok: false, fault: "its end is missing" }
+    : { ok: true, snapshot: { header, lostKeys, origins } };
 }
 
 /** A frame belongs to the origin before it. */
@@ -177,7 +189,7 @@ interface RestoreParts {
 
 /** Puts a snapshot into a replica that knows only its own records. Yields after each block. */
 export function* restoreSnapshot(
-  { header, origins }: ReplicaSnapshot,
+  { header, lostKeys, origins }: ReplicaSnapshot,
   { replica, drafter, bounds, isForeign = () => false }: RestoreParts,
   time: Time,
 ): Generator<void, Restored> {
@@ -189,6 +201,7 @@ export function* restoreSnapshot(
   let [recordCount, refusedCount, maxHlc] = [0, 0, 0];
   replica.resumeForgotten(header.forgotten);
   for (const lost of header.lost) replica.lost.note(lost);
+  for (const { id, keys } of lostKeys) replica.lost.noteKeys(id, keys);
   for (const { origin: said, frames } of origins) {
     if (said === undefined) continue;
     const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = said;

@@ -2,6 +2,7 @@
  * Blocks of a replica snapshot: `length u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian; the check is of what
  * follows it. The first is the header, the last says that it is whole.
  */
+import { bytesOfKeys, keysOfBytes, type LostKeys } from "../catalog/lost-keys.ts";
 import type { LostOrigin } from "../catalog/lost-origins.ts";
 import { isName } from "../catalog/names.ts";
 import type { OriginLife } from "../catalog/record.ts";
@@ -11,12 +12,15 @@ import { WaymarkError } from "../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../lib/hlc.ts";
 import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import type { AcceptedStart } from "./boots.ts";
+import type { NodeRef } from "./messages.ts";
 
 /** 1: the first. */
 const FORMAT = 1;
-export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4 } as const;
+/** Readers pass over kinds that they do not know. */
+export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5 } as const;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
 const CHECK_BYTES = 8;
+const COUNT_BYTES = 4;
 /** Length, check, index and kind. */
 const HEAD_BYTES = 4 + CHECK_BYTES + 4 + 1;
 const ENCODER = new TextEncoder();
@@ -70,6 +74,27 @@ export function headerBlock(index: number, header: SnapshotHeader): Uint8Array {
 
 export function originBlock(index: number, origin: OriginBlock): Uint8Array {
   return blockOf(index, KIND.ORIGIN, jsonBytes(origin));
+}
+
+/** Of a lost origin: `length of the head u32 | head | hashes`. */
+export function lostKeysBlock(index: number, { nodeId, generation }: NodeRef, keys: LostKeys): Uint8Array {
+  const [head, hashes] = [jsonBytes({ nodeId, generation, through: keys.through }), bytesOfKeys(keys)];
+  const payload = new Uint8Array(COUNT_BYTES + head.length + hashes.length);
+  new DataView(payload.buffer).setUint32(0, head.length);
+  payload.set(head, COUNT_BYTES);
+  payload.set(hashes, COUNT_BYTES + head.length);
+  return blockOf(index, KIND.LOST_KEYS, payload);
+}
+
+/** Throws `invalid_argument` on what no version writes. */
+export function readLostKeys({ payload }: Block): { readonly id: string; readonly keys: LostKeys } {
+  const at = payload.length < COUNT_BYTES ? 0 : COUNT_BYTES + new DataView(payload.buffer, payload.byteOffset).getUint32(0);
+  const { nodeId, generation, through } = objectOf(payload.subarray(COUNT_BYTES, at));
+  if (!isId(nodeId) || typeof generation !== "number" || typeof through !== "number" || !isSeq(through))
+    throw odd("whose keys they are", { nodeId, generation, through });
+  const keys = keysOfBytes(payload.subarray(at), through);
+  if (keys === undefined) throw odd(`the keys of ${nodeId}`, payload.length);
+  return { id: `${nodeId}/${generation}`, keys };
 }
 
 export function blockOf(index: number, kind: number, payload: Uint8Array): Uint8Array {

@@ -1,7 +1,7 @@
 /** What is told of lost origins with tables of members. */
 import { expect, test } from "vitest";
 import { LostWords } from "../../src/fabric/lost-words.ts";
-import type { CallResponse, LostWord, MemberUpdate } from "../../src/fabric/messages.ts";
+import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "../../src/fabric/messages.ts";
 import type { FabricOutput } from "../../src/fabric/seam.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
@@ -39,7 +39,7 @@ test("tables carry what is known, and nothing where nothing is; other calls carr
   expect(words.told(table)).toEqual({ ...table, response: answer([word("x", 5)]) });
   const request = { kind: "pushPull", from: nodeRef("a"), isJoin: true, members: [] } as const;
   const call = { kind: "call", call: 2, to: "b:1", request, timeoutMs: 1 } as const;
-  expect(words.told(call)).toEqual({ ...call, request: { ...request, lost: [word("x", 5)] } });
+  expect(words.told(call)).toEqual({ ...call, request: { ...request, lost: [word("x", 5)], takesLostKeys: true } });
   const probe = { kind: "answer", call: 3, response: { kind: "probe", from: nodeRef("a"), updates: [] } } as const;
   expect(words.told(probe)).toBe(probe);
 });
@@ -83,4 +83,32 @@ test("what this node never wrote nobody can have forgotten: nothing ends, and it
   const lie = word(nodeId, 2 ** 52 - 2, 2 ** 52 - 2, generation);
   expect(hear(lie)).toEqual([{ kind: "generationLost", peerNodeId: "b", seq: 2 ** 52 - 2 }]);
   expect([node.replica.lost.list, node.replica.self.markedSeq, hear(lie)]).toEqual([[], 0, []]);
+});
+
+test("keys of lost origins go to an asker that takes them and has none as new; none to an older one", () => {
+  const [knowing, asking] = [bench(), bench()];
+  for (const { hear } of [knowing, asking]) hear(word("x", 5), word("y", 6));
+  const keys = { through: 5, hashes: Uint32Array.from([3, 9]) };
+  knowing.node.replica.lost.noteKeys("x/1", keys);
+  knowing.node.replica.lost.noteKeys("y/1", { through: 6, hashes: new Uint32Array() });
+  const ask = () => {
+    const request = { kind: "pushPull", from: nodeRef("b"), isJoin: false, members: [] } as const;
+    return asking.words.told({ kind: "call", call: 1, to: "a:1", request, timeoutMs: 1 } as const).request as CallRequest;
+  };
+  const answerTo = (request: CallRequest) => knowing.words.told({ kind: "answer", call: 1, response: answer() } as const, request).response;
+  const first = answerTo(ask());
+  expect(first).toEqual(
+    answer([
+      { ...word("x", 5), keysThrough: 5, keys: Uint8Array.of(3, 0, 0, 0, 9, 0, 0, 0) },
+      { ...word("y", 6), keysThrough: 6, keys: new Uint8Array() },
+    ]),
+  );
+  asking.said(first);
+  expect([asking.node.replica.lost.keysOf("x/1"), asking.node.replica.lost.keysOf("y/1")?.hashes.length]).toEqual([keys, 0]);
+  const withNumbers = answer([
+    { ...word("x", 5), keysThrough: 5 },
+    { ...word("y", 6), keysThrough: 6 },
+  ]);
+  expect(answerTo(ask())).toEqual(withNumbers);
+  expect(answerTo({ kind: "pushPull", from: nodeRef("old"), isJoin: false, members: [], lost: [word("x", 5)] })).toEqual(withNumbers);
 });

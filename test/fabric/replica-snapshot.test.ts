@@ -7,7 +7,8 @@ import type { Replica } from "../../src/catalog/replica.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
 import { nodesInSnapshot, readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
-import { KIND } from "../../src/fabric/snapshot-codec.ts";
+import { KIND, readLostKeys } from "../../src/fabric/snapshot-codec.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -256,4 +257,16 @@ test("what a snapshot says of this very origin is left: its journal says it", ()
   const before = viewOf(n1.replica);
   restore(n1, bytes);
   expect([n1.replica.self.life, n1.replica.self.lacks, viewOf(n1.replica)]).toEqual(["live", undefined, before]);
+});
+
+test("keys of lost origins are restored; a block of them that no version writes spoils the snapshot", () => {
+  const [n1, again] = [new MeshNode("n1"), new MeshNode("n1")];
+  for (const nodeId of ["x", "y"]) n1.replica.lost.note({ nodeId, generation: 1, through: 5, mark: 0 });
+  n1.replica.lost.noteKeys("x/1", { through: 5, hashes: Uint32Array.from([3, 9]) });
+  const bytes = save(n1);
+  restore(again, bytes);
+  expect([again.replica.lost.keysOf("x/1"), again.replica.lost.keysOf("y/1")]).toEqual([n1.replica.lost.keysOf("x/1"), undefined]);
+  const block = (payload: Uint8Array) => ({ kind: KIND.LOST_KEYS, payload, end: 0 });
+  for (const payload of [new Uint8Array(), new Uint8Array(9).fill(255), Buffer.from("\0\0\0\u0002{}"), Buffer.from("\0\0\0\u0002[]abc")])
+    expect(() => readLostKeys(block(payload))).toThrow(WaymarkError);
 });

@@ -139,7 +139,12 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
 
 /** Absent rather than empty, as it is decoded. */
 const lostWords = fc.array(
-  fc.record({ ref: anyRef, through: anyCount, mark: anyCount }).map(({ ref, ...rest }) => ({ ...ref, ...rest })),
+  fc
+    .record(
+      { ref: anyRef, through: anyCount, mark: anyCount, keysThrough: fc.integer({ min: 1 }), keys: fc.uint8Array({ maxLength: 40 }) },
+      { requiredKeys: ["ref", "through", "mark"] },
+    )
+    .map(({ ref, ...rest }) => ({ ...ref, ...rest })),
   { minLength: 1, maxLength: 4 },
 );
 
@@ -164,6 +169,7 @@ export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
       members: updates,
       digest: anyDigest.filter((digest) => digest > 0n),
       lost: lostWords,
+      takesLostKeys: fc.constant(true),
     },
     { requiredKeys: ["kind", "from", "isJoin", "members"] },
   ),

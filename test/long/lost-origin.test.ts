@@ -30,6 +30,8 @@ function names(node: NodeProcess): Promise<readonly string[]> {
 interface Away {
   /** Of the test itself: two of them run beside each other. */
   readonly expect: ExpectStatic;
+  /** Entries that are taken out. */
+  readonly goneCount?: number;
   readonly meanwhile: (nodes: readonly [NodeProcess, NodeProcess]) => Promise<void>;
   /** What is there everywhere at the end, and how many of its static entries the one that was away says to have ended. */
   readonly left: readonly string[];
@@ -37,20 +39,20 @@ interface Away {
 }
 
 /** Three nodes; the last one is killed, and some of its entries are taken out while it is away and then forgotten. */
-async function away({ expect, meanwhile, left, endedCount }: Away): Promise<void> {
+async function away({ expect, goneCount = 3, meanwhile, left, endedCount }: Away): Promise<void> {
   const catalog = { tombstone_ttl: "1s", min_tombstones: MIN_TOMBSTONES };
   using home = new ClusterHome({ fabric: { origin_forget: "1m", orphan_grace: "5s", snapshot_interval: "2s" }, catalog });
   await using a = await home.start("a");
   await using b = await home.start("b", [a]);
   const lost = await home.start("c", [a, b]);
   try {
-    await put(lost, "gone", 3);
+    await put(lost, "gone", goneCount);
     await put(lost, "there", 3);
     for (const node of [a, b]) await expect.poll(() => names(node)).toEqual(["gone", "there"]);
   } finally {
     await lost.stop("SIGKILL");
   }
-  await takeOut(a, "gone", 3);
+  await takeOut(a, "gone", goneCount);
   await Promise.all([a, b].map((node) => node.command.errorLine(/origin forgotten/, 300_000)));
   await meanwhile([a, b]);
   await using back = await home.start("c", [b]);
@@ -79,7 +81,7 @@ test.concurrent("what was unregistered while its node was away for longer than o
   await away({ expect, meanwhile, left: ["late", "there"], endedCount: 3 });
 });
 
-test.concurrent("where tombstones for it had no room, a mark keeps it all hidden, and its node reports the rest", async ({ expect }) => {
+test.concurrent("other entries that come and go meanwhile, more than there is room for, hide nothing of it", async ({ expect }) => {
   const meanwhile = async (nodes: readonly [NodeProcess, NodeProcess]) => {
     for (const node of nodes) {
       await put(node, `many-${node.nodeId}`, 4 * MIN_TOMBSTONES);
@@ -87,7 +89,15 @@ test.concurrent("where tombstones for it had no room, a mark keeps it all hidden
     }
     for (const node of nodes) await expect.poll(() => tombstones(node), WAIT).toBeLessThanOrEqual(MIN_TOMBSTONES);
   };
-  await away({ expect, meanwhile, left: ["late"], endedCount: 6 });
+  await away({ expect, meanwhile, left: ["late", "there"], endedCount: 3 });
+});
+
+test.concurrent("where tombstones for it had no room, a mark keeps it all hidden, and its node reports the rest", async ({ expect }) => {
+  const meanwhile = async (nodes: readonly [NodeProcess, NodeProcess]) => {
+    for (const node of nodes) await expect.poll(() => tombstones(node), WAIT).toBeLessThanOrEqual(MIN_TOMBSTONES);
+  };
+  const goneCount = 4 * MIN_TOMBSTONES;
+  await away({ expect, goneCount, meanwhile, left: ["late"], endedCount: goneCount + 3 });
 });
 
 async function tombstones(node: NodeProcess): Promise<number> {

@@ -24,8 +24,10 @@ const CHURNING = Array.from({ length: 16 }, (_, i) => 7 + i);
 interface Kind {
   /** The node is cut off with its clients; else it crashes, with its disk. */
   readonly isCutOff: boolean;
-  /** Tombstones have to go. */
+  /** Tombstones have to go: of other keys that came and went meanwhile. */
   readonly isCrowded: boolean;
+  /** There is no room even for those of the entries that were taken out. */
+  readonly isOverfull: boolean;
   /** A node that was not there, and whoever took out the entries is not when their node is back. */
   readonly hasNewcomer: boolean;
   /** The others restart, all at once, after they have forgotten it. */
@@ -36,13 +38,14 @@ interface Kind {
 
 function kindOf(rng: Rng): Kind {
   const leaves = (["", "", "early", "late"] as const)[rng.int(4)] ?? "";
-  const isCrowded = rng.int(3) === 0;
-  return { isCutOff: rng.int(2) === 0, isCrowded, hasNewcomer: rng.int(2) === 0, isRestarted: rng.int(2) === 0, leaves };
+  const isCrowded = rng.int(2) === 0;
+  const isOverfull = isCrowded && rng.int(2) === 0;
+  return { isCutOff: rng.int(2) === 0, isCrowded, isOverfull, hasNewcomer: rng.int(2) === 0, isRestarted: rng.int(2) === 0, leaves };
 }
 
 /** Whether every tombstone that is needed is kept: then static entries come back too. */
-function isExact({ isCrowded, leaves }: Kind): boolean {
-  return !isCrowded && leaves === "";
+function isExact({ isOverfull, leaves }: Kind): boolean {
+  return !isOverfull && leaves === "";
 }
 
 function stepsOf(kind: Kind, rng: Rng): readonly Step[] {
@@ -64,9 +67,14 @@ function stepsOf(kind: Kind, rng: Rng): readonly Step[] {
   if (kind.isCutOff) steps.push({ atMs: AWAY_MS.from, kind: "partition", side: [AWAY], forMs });
   else
     steps.push({ atMs: AWAY_MS.from, kind: "crash", nodes: [AWAY], isSilent: true, isBatchKept: true, isDiskLost: false, downMs: forMs });
-  if (kind.isCrowded)
+  // The second time at nodes that were started since.
+  const churns = [
+    { node: 0, atMs: 68_000 },
+    { node: rng.int(2) === 0 ? 0 : NEWCOMER, atMs: 95_000 },
+  ];
+  for (const { node, atMs } of kind.isCrowded ? churns : [])
     for (const client of CHURNING) {
-      steps.push(register(client, 0, 68_000 + client * 40, 0), { atMs: 72_000 + client * 40, kind: "unregister", client, node: 0 });
+      steps.push(register(client, node, atMs + client * 40, 0), { atMs: atMs + 4000 + client * 40, kind: "unregister", client, node });
     }
   if (kind.leaves !== "") steps.push({ atMs: endMs + 2000, kind: "stop", node: 1, reason: "leave", downMs: undefined });
   const crash = { kind: "crash", isSilent: false, isBatchKept: true, isDiskLost: false } as const;
@@ -99,7 +107,7 @@ function planOf(seed: string | number, kind: Kind, rng: Rng): Plan {
     maxLinks: 20,
     frameBytes: 64 * 1024,
     tombstoneTtlMs: 2000,
-    minTombstones: kind.isCrowded ? 4 : 1000,
+    minTombstones: kind.isOverfull ? 2 : kind.isCrowded ? 4 : 1000,
     hasLocal: false,
   };
 }

@@ -49,6 +49,52 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
+    name: "any tombstone may be a lost origin's",
+    rule: "Orphans: where there is no room, tombstones of keys that no lost origin had go before a mark hides all that it wrote",
+    edits: [
+      {
+        file: "src/catalog/graveyard.ts",
+        find: "    if (isCrowded && !this.#lost.mayNeed(cell.key)) return false;\n",
+        replace: "",
+      },
+    ],
+    withinSeeds: 40,
+    isOfLost: true,
+  },
+  {
+    name: "no tombstone is a lost origin's",
+    rule: "Orphans: tombstones of keys that a lost origin had are kept, or a mark takes their place",
+    edits: [{ file: "src/catalog/graveyard.ts", find: "!this.#lost.mayNeed(cell.key)", replace: "true" }],
+    withinSeeds: 60,
+    isOfLost: true,
+  },
+  {
+    name: "keys of lost origins forgotten over a restart",
+    rule: "Orphans: a snapshot keeps the keys of lost origins",
+    edits: [
+      {
+        file: "src/fabric/replica-snapshot.ts",
+        find: "  for (const { id, keys } of lostKeys) replica.lost.noteKeys(id, keys);\n",
+        replace: "",
+      },
+    ],
+    withinSeeds: 60,
+    isOfLost: true,
+  },
+  {
+    name: "keys of lost origins are told to nobody",
+    rule: "Orphans: a node that lacks the keys of a lost origin is told them with the table of members",
+    edits: [
+      {
+        file: "src/fabric/lost-words.ts",
+        find: "      leftBytes -= keys.hashes.byteLength;\n",
+        replace: "      if (leftBytes > 0) return word;\n",
+      },
+    ],
+    withinSeeds: 100,
+    isOfLost: true,
+  },
+  {
     name: "tombstones of a forgotten origin go without a mark",
     rule: "Orphans: a mark replaces a tombstone that cannot be kept",
     edits: [

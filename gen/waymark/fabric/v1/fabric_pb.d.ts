@@ -1220,6 +1220,20 @@ export declare type LostOrigin = Message<"waymark.fabric.v1.LostOrigin"> & {
    * @generated from field: uint64 mark = 3;
    */
   mark: bigint;
+
+  /**
+   * The speaker knows which keys it had entries of when it stood here; 0: it does not.
+   *
+   * @generated from field: uint64 keys_through = 4;
+   */
+  keysThrough: bigint;
+
+  /**
+   * Hashes of those keys, four bytes each, little-endian; in answers to an asker that takes them and said a lower number.
+   *
+   * @generated from field: optional bytes keys = 5;
+   */
+  keys?: Uint8Array | undefined;
 };
 
 /**
@@ -1268,6 +1282,13 @@ export declare type PushPullRequest = Message<"waymark.fabric.v1.PushPullRequest
    * @generated from field: repeated waymark.fabric.v1.LostOrigin lost = 5;
    */
   lost: LostOrigin[];
+
+  /**
+   * The asker takes keys of lost origins.
+   *
+   * @generated from field: bool takes_lost_keys = 6;
+   */
+  takesLostKeys: boolean;
 };
 
 /**
