@@ -68,6 +68,12 @@ export class NamespaceDigests {
     return maxCount;
   }
 
+  /** What entries are called has changed: whoever asks next has all summed anew. */
+  forget(): void {
+    this.#sums.clear();
+    this.#filling.clear();
+  }
+
   /** The namespace's sum; undefined when it is not tracked. */
   find(namespace: string): DigestSum | undefined {
     return this.#sums.get(namespace);

@@ -249,6 +249,8 @@ export class Replica {
     const hiddenSince = cell.filterRevision;
     const revision = ++this.#revision;
     this.past.note(revision, lastTouchOf(cell), seen, before);
+    // Of equal stamps the higher origin id comes first.
+    if (before !== "seen") cell.peers?.sort(compareForView);
     cell.filterRevision = revision;
     this.#moveTo(cell, revision);
     if (!this.#review(cell.key, seen, seenDelta, cell) && seen === undefined) cell.filterRevision = hiddenSince;

@@ -14,6 +14,8 @@ export interface Span {
   readonly until: number;
   /** Its tombstones too: what they end is decided anew. */
   readonly withEnds: boolean;
+  /** What was seen of them before; "seen" unless said otherwise. */
+  readonly before?: Before;
 }
 
 interface Sweep {
@@ -47,7 +49,7 @@ export class Sweeps {
   owe(origin: Origin, span: Span): void {
     if (origin.log.size === 0) return;
     const running = this.#byOrigin.get(origin);
-    if (running === undefined) this.#byOrigin.set(origin, { ...span, before: "seen" });
+    if (running === undefined) this.#byOrigin.set(origin, { before: "seen", ...span });
     else this.#byOrigin.set(origin, { ...ENTRIES, withEnds: span.withEnds || running.withEnds, before: "unsure" });
   }
 

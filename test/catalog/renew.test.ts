@@ -63,7 +63,10 @@ function renew(node: MeshNode, crash: (typeof CRASHES)[number], ms: number): voi
   if (crash === "crash before it is durable") node.restart(at(ms), "disk kept");
   node.disk.generation = GENERATION;
   if (crash === "crash after it is durable") node.restart(at(ms), "disk kept");
-  else renewSelf(node.replica, GENERATION);
+  else {
+    renewSelf(node.replica, GENERATION);
+    while (node.replica.sweep(2, at(ms)));
+  }
 }
 
 test("after a backup is restored all nodes agree, nothing that was unregistered comes back, and the newest put is there, crash or not", () => {

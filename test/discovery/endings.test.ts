@@ -97,6 +97,7 @@ test("a new generation holds what the old one held, staged or not, under the sam
   const before = sum().value;
   renewSelf(r.replica, 2);
   r.flush(at(2));
+  while (r.replica.sweep(1, at(2)));
   expect(r.names()).toEqual(["api", "db", "web"]);
   expect(seen(r)).toEqual(["a/2/3", "a/2/2", "a/2/1"]);
   expect([...r.replica.origins.keys()]).toEqual(["a/2"]);

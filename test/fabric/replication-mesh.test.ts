@@ -138,6 +138,7 @@ function take(step: Step, world: World, now: number): number {
       break;
     case "renew":
       renewSelf(node.replica, node.replica.self.generation + 1);
+      node.replica.sweep(Number.POSITIVE_INFINITY, node.timeOf(now));
       node.shared.changed(node.timeOf(now));
       break;
     case "wait":
