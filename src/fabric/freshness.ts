@@ -39,10 +39,12 @@ export interface Behind {
   readonly ageMs: number;
   /** Peers out of step for longer than `quietMs`, and nodes without a heartbeat for three of their intervals. */
   readonly nodeIds: readonly string[];
+  /** Peers of other clusters that are so: they make nothing of ours old. */
+  readonly otherNodeIds: readonly string[];
 }
 
 /**
- * Peers count as long as a link to them is wanted; other members by their last heartbeat, once one has come. One that died without goodbye counts on while more than half of its cluster is missing,
+ * Nodes of our own cluster count; one of another could name what it never gives, and make all that we answer stale. Peers count as long as a link to them is wanted; other members by their last heartbeat, once one has come. One that died without goodbye counts on while more than half of its cluster is missing,
  * or the only other node of ours: then it is more likely that we are cut off, and the others go on writing.
  */
 export class Freshness {
@@ -116,29 +118,38 @@ export class Freshness {
   read({ monoMs }: Time, quietMs: number): Behind {
     this.#halved ??= this.#findHalved();
     const nodeIds: string[] = [];
+    const otherNodeIds: string[] = [];
     let ageMs = 0;
     for (const [nodeId, { inStepMonoMs, isWanted, hasSaidGoodbye, clusterId }] of this.#peers) {
       if (hasSaidGoodbye || (!isWanted && !this.#halved.has(clusterId))) continue;
       const silentMs = monoMs - inStepMonoMs;
-      ageMs = Math.max(ageMs, silentMs);
-      if (silentMs > quietMs) nodeIds.push(nodeId);
+      const isOurs = clusterId === this.#parts.clusterId || clusterId === "";
+      if (isOurs) ageMs = Math.max(ageMs, silentMs);
+      if (silentMs > quietMs) (isOurs ? nodeIds : otherNodeIds).push(nodeId);
     }
     if (this.#distantVersion !== this.#parts.heartbeats.version) this.#findDistant(this.#halved);
     const distantMs = monoMs - this.#oldestMonoMs;
     if (distantMs > HEARTBEAT_QUIET_MS)
       for (const { nodeId, provenMonoMs } of this.#distant) if (monoMs - provenMonoMs > HEARTBEAT_QUIET_MS) nodeIds.push(nodeId);
-    return { ageMs: Math.max(ageMs, distantMs), nodeIds };
+    return { ageMs: Math.max(ageMs, distantMs), nodeIds, otherNodeIds };
   }
 
   /** O(members), after a heartbeat or a change. */
   #findDistant(halved: ReadonlySet<string>): void {
-    const { members, heartbeats, nodeId: self } = this.#parts;
+    const { members, heartbeats, nodeId: self, clusterId: own } = this.#parts;
     const distant: Distant[] = [];
     this.#distantVersion = heartbeats.version;
     this.#oldestMonoMs = Number.POSITIVE_INFINITY;
     for (const member of members()) {
       const { nodeId, status, clusterId } = member;
-      if (nodeId === self || this.#peers.has(nodeId) || status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
+      if (
+        nodeId === self ||
+        clusterId !== own ||
+        this.#peers.has(nodeId) ||
+        status === "left" ||
+        (!isListed(status) && !halved.has(clusterId))
+      )
+        continue;
       const provenMonoMs = this.#provenMonoMs(member);
       if (provenMonoMs === undefined) continue;
       distant.push({ nodeId, provenMonoMs });

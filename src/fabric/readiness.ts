@@ -1,6 +1,6 @@
 /** Whether this node may answer for the mesh, and how old what it would say is (semantics.md, Watch 7). */
 import type { Time } from "../lib/machine.ts";
-import type { Freshness } from "./freshness.ts";
+import type { Behind, Freshness } from "./freshness.ts";
 
 export interface ReadinessOptions {
   /** With seeds of which none answers, a node serves alone after so long; it goes on trying. */
@@ -162,7 +162,7 @@ export class Readiness {
     const startedMs = this.#state === undefined ? 0 : time.monoMs - this.#startMonoMs;
     const ageMs = isCurrent ? behind.ageMs : this.#startAgeMs + startedMs;
     const isInStep = isReady && isCurrent && behind.nodeIds.length === 0;
-    return { isReady, reason, detail: detailOf(reason, behind.nodeIds, refusal), ageMs, isInStep };
+    return { isReady, reason, detail: detailOf(reason, behind, refusal), ageMs, isInStep };
   }
 
   /** When a node that nobody has let in serves alone. */
@@ -174,7 +174,7 @@ export class Readiness {
 /** Names told in a detail. */
 const MAX_NAMES = 5;
 
-function detailOf(reason: ReadyState["reason"], behind: readonly string[], refusal: TurnedAway | undefined): string {
+function detailOf(reason: ReadyState["reason"], { nodeIds, otherNodeIds }: Behind, refusal: TurnedAway | undefined): string {
   switch (reason) {
     case "joining":
       return "no seed has answered yet";
@@ -184,12 +184,15 @@ function detailOf(reason: ReadyState["reason"], behind: readonly string[], refus
       return withRefusal("has not caught up with any peer yet", refusal);
     case "alone":
     case "caught_up":
-      if (behind.length === 0) return withRefusal(reason === "alone" ? "started alone" : "in step with all peers", refusal);
-      return withRefusal(
-        `not in step with ${behind.slice(0, MAX_NAMES).join(", ")}${behind.length > MAX_NAMES ? ` and ${behind.length - MAX_NAMES} more` : ""}`,
-        refusal,
-      );
+      if (nodeIds.length > 0) return withRefusal(`not in step with ${named(nodeIds)}`, refusal);
+      if (otherNodeIds.length > 0) return withRefusal(`in step with its cluster, not with ${named(otherNodeIds)} of others`, refusal);
+      return withRefusal(reason === "alone" ? "started alone" : "in step with all peers", refusal);
   }
+}
+
+function named(nodeIds: readonly string[]): string {
+  const moreCount = nodeIds.length - MAX_NAMES;
+  return `${nodeIds.slice(0, MAX_NAMES).join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;
 }
 
 /** What else is so is not less so, but whoever reads it is to know. */

@@ -269,6 +269,8 @@ export class Sessions {
     this.#isAnyDue = true;
     const hellos = [...this.#all.values()].map(({ hello }) => hello);
     this.#shared.setLinked(hellos.map(({ nodeId }) => nodeId));
-    this.#shared.heartbeats.setPassedOn(hellos.every(({ capabilities }) => capabilities.includes(HEARTBEATS)));
+    // What other clusters pass on counts for no age.
+    const ours = hellos.filter(({ clusterId }) => clusterId === this.#shared.place.clusterId);
+    this.#shared.heartbeats.setPassedOn(ours.every(({ capabilities }) => capabilities.includes(HEARTBEATS)));
   }
 }

@@ -51,13 +51,13 @@ class Bench {
 
 test("without peers there is no age; with them it is the silence of the slowest", () => {
   const { freshness, ...bench } = new Bench();
-  expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 0, nodeIds: [] });
+  expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 0, nodeIds: [], otherNodeIds: [] });
   bench.members.clear();
   freshness.want(["a", "b"], at(0));
   freshness.inStep("a", at(9000));
   freshness.inStep("b", at(5000));
-  expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 4000, nodeIds: [] });
-  expect(freshness.read(at(9001), QUIET_MS)).toEqual({ ageMs: 4001, nodeIds: ["b"] });
+  expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 4000, nodeIds: [], otherNodeIds: [] });
+  expect(freshness.read(at(9001), QUIET_MS)).toEqual({ ageMs: 4001, nodeIds: ["b"], otherNodeIds: [] });
   // One that nobody asked for never had a say.
   freshness.inStep("stranger", at(9001));
   expect(freshness.read(at(9002), QUIET_MS).ageMs).toBe(4002);
@@ -69,7 +69,7 @@ test.each<{ what: string; others: readonly string[]; dead: readonly string[]; co
   { what: "both others", others: ["a", "b"], dead: ["a", "b"], counts: true },
   { what: "half of four", others: ["a", "b", "c"], dead: ["a", "b"], counts: false },
   { what: "three of five", others: ["a", "b", "c", "d"], dead: ["a", "b", "c"], counts: true },
-  { what: "the only node of another cluster", others: ["a", "x1"], dead: ["x1"], counts: true },
+  { what: "the only node of another cluster", others: ["a", "x1"], dead: ["x1"], counts: false },
   { what: "half of another cluster", others: ["a", "x1", "x2"], dead: ["x1"], counts: false },
 ])("a peer that died without goodbye counts on while more than half of its cluster is missing: $what", ({ others, dead, counts }) => {
   const bench = new Bench();
@@ -127,7 +127,7 @@ test("a member that no link is wanted to is as old as its last heartbeat; withou
   expect(bench.age(20_500)).toBe(6500);
   expect(bench.freshness.read(at(20_500), QUIET_MS).nodeIds).toEqual([]);
   bench.freshness.inStep("a", at(30_000));
-  expect(bench.freshness.read(at(30_000), QUIET_MS)).toEqual({ ageMs: 16_000, nodeIds: ["far"] });
+  expect(bench.freshness.read(at(30_000), QUIET_MS)).toEqual({ ageMs: 16_000, nodeIds: ["far"], otherNodeIds: [] });
   // Where a link goes to a peer that passes none on, one that does not come says nothing.
   bench.heartbeats.isPassedOn = false;
   bench.heartbeats.version += 1;
@@ -181,4 +181,14 @@ test.each(["said goodbye", "left"] as const)("those that %s are not missing: one
   bench.say("dead", 20_000, "f");
   for (const id of ["d", "e"]) bench.freshness.inStep(id, at(99_000));
   expect(bench.age(100_000)).toBe(1000);
+});
+
+test("a node of another cluster that is never in step is named, and makes nothing of ours old", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "x1");
+  bench.freshness.inStep("a", at(9000));
+  expect(bench.freshness.read(at(9500), QUIET_MS)).toEqual({ ageMs: 500, nodeIds: [], otherNodeIds: ["x1"] });
+  bench.say("alive", 9500, "a");
+  bench.beat("x1/1", 100);
+  expect(bench.freshness.read(at(60_000), 100_000)).toMatchObject({ ageMs: 51_000, otherNodeIds: [] });
 });
