@@ -570,7 +570,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/past-views.ts",
-        find: '    if (revision <= until) return "unknown";',
+        find: '    if (revision <= place.until) return "unknown";',
         replace: '    if (revision > 0) return "unknown";',
       },
     ],
@@ -583,8 +583,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/past-views.ts",
-        find: "    while (view !== undefined && view.previous > until) view = this.#noted(view.previous);",
-        replace: "    if (view !== undefined && view.previous > until) settled = until = view.previous;",
+        find: "      if (touch <= until) {",
+        replace: "      if (touch > until) return view;\n      if (touch <= until) {",
       },
     ],
     withinSeeds: 100,
