@@ -11,6 +11,7 @@ import type { News } from "./news.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId } from "./seam.ts";
 import { makeTable, pushPullPeriodMs } from "./table.ts";
+import { isOfOurs } from "./teller.ts";
 import { UPDATE_REFUSALS } from "./update-rules.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -93,8 +94,7 @@ export class Exchange {
   ): void {
     const { members, standing, self } = this.#news;
     // Which start goes under an id is for the id's own cluster to say.
-    const clusterId = from.clusterId ?? members.find(from.nodeId)?.update.clusterId ?? self.update.clusterId;
-    if (clusterId !== self.update.clusterId) return;
+    if (!isOfOurs(from, members.find(from.nodeId)?.update, self.update.clusterId)) return;
     // Our own answer says nothing about how we stand with others.
     if (from.nodeId === self.ref.nodeId && heldStart === undefined) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;

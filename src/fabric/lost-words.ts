@@ -8,6 +8,7 @@ import type { Time } from "../lib/machine.ts";
 import { isListed } from "./members.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "./messages.ts";
 import type { FabricOutput } from "./seam.ts";
+import { isOfOurs } from "./teller.ts";
 
 /** Keys in one answer: those of the origin that has most. */
 const MAX_ANSWER_BYTES = 4 * MAX_LOST_KEYS;
@@ -67,7 +68,8 @@ export class LostWords {
    */
   heard(said: CallRequest | CallResponse | undefined, clusterId: string | undefined, time: Time, out: FabricOutput[]): void {
     if (said?.kind !== "pushPull" || said.lost === undefined) return;
-    if ((clusterId ?? said.from.clusterId) !== this.#parts.clusterId) return;
+    const { nodeId, clusterId: named } = said.from;
+    if (!isOfOurs({ clusterId: clusterId ?? named }, this.#parts.members.find(nodeId), this.#parts.clusterId)) return;
     for (const word of said.lost.slice(0, MAX_LOST)) this.#hear(word, said.from.nodeId, time, out);
     if (!applyMarks(this.#replica)) return;
     out.push({ kind: "superseded", keys: ownMarked(this.#replica).map(({ key }) => key) });

@@ -14,6 +14,7 @@ import { CONFIRMERS, type Dispute } from "./own-standing.ts";
 import { Prober } from "./prober.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId, FabricInput } from "./seam.ts";
+import { isOfOurs } from "./teller.ts";
 import type { RefusedCounts } from "./update-rules.ts";
 
 export type MembershipInput =
@@ -134,7 +135,8 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** How this node's wall clock stands to those of its own cluster: another one's are not for this one to follow. O(n). */
   clock(time: Time): ClockState {
-    const ours = this.listed().filter(({ clusterId }) => clusterId === this.#news.self.update.clusterId);
+    const { clusterId } = this.#news.self.update;
+    const ours = this.listed().filter((member) => isOfOurs(member, undefined, clusterId));
     return this.#clocks.read(new Set(ours.map(({ nodeId }) => nodeId)), time);
   }
 

@@ -18,6 +18,18 @@ interface Known {
   readonly member: MemberUpdate | undefined;
 }
 
+/**
+ * Whether a node is of our own cluster: by its certificate or as it says itself, else as the table of members has it. One of an older version that
+ * names none, and that nobody knows, is taken for ours.
+ */
+export function isOfOurs(
+  { clusterId }: { readonly clusterId?: string | undefined },
+  held: MemberUpdate | undefined,
+  ours: string,
+): boolean {
+  return (clusterId ?? held?.clusterId ?? ours) === ours;
+}
+
 /** Whether a node tells of itself. */
 export function isOwnWord(told: MemberUpdate, teller: Teller): boolean {
   return told.nodeId === teller.nodeId;
@@ -28,8 +40,7 @@ export function isOwnWord(told: MemberUpdate, teller: Teller): boolean {
  * dead it may say, for this node contradicts.
  */
 export function isOverBorder(told: MemberUpdate, teller: Teller, { own, teller: speaker, member }: Known): boolean {
-  const clusterId = teller.clusterId ?? speaker?.clusterId ?? own.clusterId;
-  if (clusterId === own.clusterId) return false;
+  if (isOfOurs(teller, speaker, own.clusterId)) return false;
   // Who knows nobody yet must know that there are others of its cluster, of whomever it hears so: it is not to take itself for all of it.
   if (teller.path === "newcomer" && member === undefined && told.nodeId !== own.nodeId) return false;
   if (told.nodeId === own.nodeId) return told.generation !== own.generation || told.address !== own.address;

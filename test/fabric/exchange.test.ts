@@ -237,3 +237,20 @@ test("the end stops everything", () => {
   bench.exchange.end();
   expect(bench.exchange.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
 });
+
+test.each([
+  { what: "of ours", from: { clusterId: factsOf("x").clusterId }, isHeard: true },
+  { what: "of another cluster", from: { clusterId: "other" }, isHeard: false },
+  { what: "that names no cluster and is held for one of another", from: {}, isHeard: false },
+])("which start goes under our id is for nodes of our cluster to say: one $what is heard: $isHeard", ({ from, isHeard }) => {
+  const bench = new Bench();
+  bench.learn([{ ...said("x"), clusterId: "other" }]);
+  const answer = {
+    kind: "probe",
+    from: { nodeId: "x", generation: 1, ...from },
+    updates: [],
+    heldStart: { boot: "ff", address: "y:1" },
+  } as const;
+  bench.exchange.heldStart({ kind: "pushPull", address: "x:1", isJoin: false, step: "whole" }, answer, at(1000), []);
+  expect(bench.news.standing.dispute(() => true, at(60_000)) !== undefined).toBe(isHeard);
+});

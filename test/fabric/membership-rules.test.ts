@@ -156,3 +156,29 @@ test("after leaving a node probes nobody, and is quiet when all is told", () => 
   expect(bench.machine.isQuiet).toBe(true);
   expect(bench.nowMs).toBeLessThan(2000);
 });
+
+test("only clocks of the own cluster count: others that all agree on another time say nothing of ours", () => {
+  const ours = ["a", "b"];
+  const strangers = ["x1", "x2", "x3", "x4", "x5"];
+  const bench = new Bench([...ours.map((id) => said(id)), ...strangers.map((id) => ({ ...said(id), clusterId: "other" }))]);
+  const heard = new Set<string>();
+  for (; heard.size < 7 && bench.nowMs < 60_000; bench.nowMs += 250) {
+    for (const output of bench.give({ kind: "tick" })) {
+      if (output.kind !== "call" || output.request.kind !== "probe") continue;
+      const nodeId = output.request.targetNodeId;
+      heard.add(nodeId);
+      const wallMs = 5000 + bench.nowMs + (ours.includes(nodeId) ? 0 : 86_400_000);
+      bench.give({
+        kind: "answered",
+        call: output.call,
+        response: { kind: "probe", from: { nodeId, generation: 1 }, updates: [], wallMs },
+      });
+    }
+  }
+  expect(heard.size).toBe(7);
+  expect(bench.machine.clock({ monoMs: bench.nowMs, wallMs: 5000 + bench.nowMs })).toMatchObject({
+    knownCount: 2,
+    offCount: 0,
+    isOff: false,
+  });
+});

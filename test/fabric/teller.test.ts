@@ -4,7 +4,7 @@ import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import { News } from "../../src/fabric/news.ts";
-import type { Teller } from "../../src/fabric/teller.ts";
+import { isOfOurs, type Teller } from "../../src/fabric/teller.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 
@@ -109,4 +109,14 @@ test("there is no word of others that a node cannot contradict: the highest they
   const { update } = news.self;
   expect(hear({ ...update, status: "dead", incarnation: highest + 1 }, "b")).toBeUndefined();
   expect(news.self.update.incarnation).toBe(highest + 2);
+});
+
+test.each([
+  { what: "says so itself", says: "c1", held: "c2", want: true },
+  { what: "names another", says: "c2", held: "c1", want: false },
+  { what: "names none, and is held for one of ours", says: undefined, held: "c1", want: true },
+  { what: "names none, and is held for one of another", says: undefined, held: "c2", want: false },
+  { what: "names none, and nobody knows it", says: undefined, held: undefined, want: true },
+])("a node is of our own cluster, or not, that $what", ({ says, held, want }) => {
+  expect(isOfOurs({ clusterId: says }, held === undefined ? undefined : updateOf("n", { clusterId: held }), "c1")).toBe(want);
 });
