@@ -37,7 +37,7 @@ const MAX_RATIO = 1_032;
 /** Header and end of a gzip message. */
 const MIN_GZIP_BYTES = 18;
 /** How often what waits is looked at, in ms. */
-const CHECK_MS = 50;
+const CHECK_MS = 20;
 const RETRY_MS = 1_000;
 
 export class Inflater {

@@ -13,6 +13,8 @@ export interface InflationLimits {
   readonly burstBytes: number;
   /** Messages that wait, and their bytes as they came; beyond it the dearest is refused. */
   readonly maxWaiting: number;
+  /** Of them, of one connection: more of its messages are refused at once. */
+  readonly maxWaitingEach: number;
   readonly maxWaitingBytes: number;
   /** What waited for so long is refused. */
   readonly waitMs: number;
@@ -23,6 +25,7 @@ export const DEFAULT_INFLATION_LIMITS: InflationLimits = {
   gainPerSecond: 2 * 1_024 * 1_024,
   burstBytes: 4 * 1_024 * 1_024,
   maxWaiting: 256,
+  maxWaitingEach: 16,
   maxWaitingBytes: 8 * 1_024 * 1_024,
   waitMs: 2_000,
 };
@@ -30,6 +33,9 @@ export const DEFAULT_INFLATION_LIMITS: InflationLimits = {
 /** What a message may become for each byte that came, and what any may become: like this it costs no more than one sent plain. */
 const FREE_RATIO = 16;
 const FREE_BYTES = 4_096;
+
+/** What came together is late together: each refusal is an answer to write, and 256 of them in one turn kept everybody waiting for 0.3 s. */
+const REFUSALS_A_CHECK = 8;
 
 /** A message that asks to be inflated. */
 export interface Claim {
@@ -56,6 +62,7 @@ export interface Ticket {
 interface Account {
   chargedBytes: number;
   monoMs: number;
+  waitingCount: number;
 }
 
 export class InflationBudget {
@@ -82,6 +89,11 @@ export class InflationBudget {
     return this.#waiting.length;
   }
 
+  /** Whether so much of a connection waits that more of what it sends is refused. */
+  isCrowdedBy(owner: object): boolean {
+    return (this.#accounts.get(owner)?.waitingCount ?? 0) >= this.#limits.maxWaitingEach;
+  }
+
   /** Takes a claim: the ticket is granted, waits for `decided`, or is over, which refuses it. */
   claim(claim: Claim, monoMs: number): Ticket {
     this.#save(monoMs);
@@ -90,6 +102,7 @@ export class InflationBudget {
     const ticket: Ticket = { claim, gainBytes, price, untilMonoMs: monoMs + this.#limits.waitMs, state: "waiting" };
     const isFirst = price < (this.#waiting[0]?.price ?? Number.POSITIVE_INFINITY);
     if (isFirst && this.#fits(ticket)) this.#grant(ticket, monoMs);
+    else if (gainBytes > 0 && this.isCrowdedBy(claim.owner)) ticket.state = "over";
     else this.#queue(ticket);
     return ticket;
   }
@@ -99,13 +112,18 @@ export class InflationBudget {
     if (ticket.state === "waiting") this.#leave(ticket);
     if (ticket.state === "granted") this.#usedBytes -= ticket.claim.inflatedBytes;
     ticket.state = "over";
-    this.check(monoMs);
+    this.#grantWaiting(monoMs);
   }
 
-  /** Grants what may go on by now, and refuses what waited too long. */
+  /** Grants what may go on by now, and refuses some of what waited too long; called often while anything waits. */
   check(monoMs: number): void {
+    const late = this.#waiting.filter((ticket) => ticket.untilMonoMs <= monoMs).slice(0, REFUSALS_A_CHECK);
+    for (const ticket of late) this.#refuse(ticket);
+    this.#grantWaiting(monoMs);
+  }
+
+  #grantWaiting(monoMs: number): void {
     this.#save(monoMs);
-    for (const late of this.#waiting.filter((ticket) => ticket.untilMonoMs <= monoMs)) this.#refuse(late);
     for (let next = this.#waiting[0]; next !== undefined && this.#fits(next); next = this.#waiting[0]) {
       this.#leave(next);
       this.#grant(next, monoMs);
@@ -123,13 +141,21 @@ export class InflationBudget {
     ticket.state = "granted";
     this.#usedBytes += claim.inflatedBytes;
     this.#gainBytes -= gainBytes;
-    if (gainBytes > 0) this.#accounts.set(claim.owner, { chargedBytes: this.#chargedTo(claim.owner, monoMs) + gainBytes, monoMs });
+    if (gainBytes > 0)
+      Object.assign(this.#accountOf(claim.owner), { chargedBytes: this.#chargedTo(claim.owner, monoMs) + gainBytes, monoMs });
+  }
+
+  #accountOf(owner: object): Account {
+    const account = this.#accounts.get(owner) ?? { chargedBytes: 0, monoMs: 0, waitingCount: 0 };
+    this.#accounts.set(owner, account);
+    return account;
   }
 
   #queue(ticket: Ticket): void {
     const at = this.#waiting.findIndex((other) => other.price > ticket.price);
     this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, ticket);
     this.#waitingBytes += ticket.claim.wireBytes;
+    this.#accountOf(ticket.claim.owner).waitingCount += 1;
     while (this.#waiting.length > this.#limits.maxWaiting || this.#waitingBytes > this.#limits.maxWaitingBytes) {
       const dearest = this.#waiting.at(-1);
       if (dearest === undefined) return;
@@ -143,6 +169,7 @@ export class InflationBudget {
   #leave(ticket: Ticket): void {
     this.#waiting.splice(this.#waiting.indexOf(ticket), 1);
     this.#waitingBytes -= ticket.claim.wireBytes;
+    this.#accountOf(ticket.claim.owner).waitingCount -= 1;
   }
 
   #refuse(ticket: Ticket): void {

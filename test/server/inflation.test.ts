@@ -8,6 +8,7 @@ const LIMITS: InflationLimits = {
   gainPerSecond: 100_000,
   burstBytes: 400_000,
   maxWaiting: 3,
+  maxWaitingEach: 3,
   maxWaitingBytes: 50_000,
   waitMs: 2_000,
 };
@@ -48,6 +49,36 @@ test("what gains much waits for what may be gained, the cheapest connection's fi
   expect(decided.slice(4)).toEqual([]);
   budget.check(5_000);
   expect([decided.slice(4), budget.waitingCount]).toEqual([["late refused"], 0]);
+});
+
+test("a crowd that waited too long is refused a few at a time, and not by what is given back", () => {
+  decided.length = 0;
+  const budget = new InflationBudget({ ...LIMITS, maxWaiting: 256, maxWaitingEach: 256 });
+  const bomber = {};
+  const first = budget.claim(claim(bomber, BOMB), 0);
+  for (let i = 0; i < 256; i++) budget.claim({ ...claim(bomber, BOMB, "bomb"), wireBytes: 100 }, 0);
+  budget.release(first, 2_000);
+  const refusals = () => decided.filter((each) => each === "bomb refused").length;
+  expect(refusals()).toBe(0);
+  const perCheck: number[] = [];
+  for (let before = 0; budget.waitingCount > 0; before = refusals()) {
+    budget.check(2_000);
+    if (refusals() === before) break;
+    perCheck.push(refusals() - before);
+  }
+  expect(Math.max(...perCheck)).toBeLessThanOrEqual(8);
+  expect(budget.waitingCount).toBe(0);
+});
+
+test("what one connection has beyond its places is refused at once, and others still wait for their turn", () => {
+  const budget = new InflationBudget({ ...LIMITS, maxWaiting: 100, maxWaitingEach: 2 });
+  const [bomber, other] = [{}, {}];
+  const states = Array.from({ length: 5 }, () => budget.claim(claim(bomber, BOMB), 0).state);
+  expect(states).toEqual(["granted", "waiting", "waiting", "over", "over"]);
+  expect([budget.isCrowdedBy(bomber), budget.isCrowdedBy(other)]).toEqual([true, false]);
+  expect(budget.claim(claim(other, BOMB), 0).state).toBe("waiting");
+  for (let i = 0; i < 4; i++) budget.check(60_000);
+  expect([budget.isCrowdedBy(bomber), budget.waitingCount]).toEqual([false, 0]);
 });
 
 test("a message over every bound is let through alone, so that a large limit of messages can be used", () => {
