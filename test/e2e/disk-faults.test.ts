@@ -71,7 +71,7 @@ async function compareAfterCrash(node: NodeProcess, data: string, writer: Writer
   client.close();
 }
 
-const STORE_UNAVAILABLE = { code: "UNAVAILABLE", reason: "store_unavailable", retryMs: 1000 };
+const STORE_UNAVAILABLE = { code: "UNAVAILABLE", reason: "STORE_UNAVAILABLE", retryMs: 1000 };
 
 test.runIf(isRoot)("a full disk: writes are refused with store_unavailable, reads go on, and writes heal when there is room", async () => {
   const mount = mkdtempSync(join(tmpdir(), "waymark-disk-"));

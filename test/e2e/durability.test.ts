@@ -182,7 +182,7 @@ test("SIGTERM hands every open watch a portable cursor and ends it with UNAVAILA
   for (const { portableCursor, error } of ended) {
     expect(portableCursor).toMatch(/^p1\./);
     if (!(error instanceof RequestError)) throw new Error("did not end with a status", { cause: error });
-    expect(error.facts).toMatchObject({ code: "UNAVAILABLE", reason: "draining" });
+    expect(error.facts).toMatchObject({ code: "UNAVAILABLE", reason: "DRAINING" });
     expect(error.facts.retryMs).toBeGreaterThan(0);
   }
   await using node = await startNodeProcess(["--data-dir", data]);

@@ -42,7 +42,7 @@ const STEPS: readonly { readonly what: string; readonly flags: () => readonly st
     what: "the certificate of the fabric is of no node",
     flags: () => ["--config", file("fabric.json", JSON.stringify({ fabric: certificateOfNobody() }))],
     says: /fabric\.cert_file.*names no node/,
-    exit: 1,
+    exit: 2,
   },
   {
     what: "the demo catalog is refused, when all listeners are open",
