@@ -10,7 +10,7 @@ import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-option
 import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
 import type { CallRequest, MemberFacts, MemberUpdate, NodeRef, PeerProof, Start } from "./messages.ts";
 import { News } from "./news.ts";
-import { CONFIRMERS, type Dispute } from "./own-standing.ts";
+import { type Dispute, OwnStanding } from "./own-standing.ts";
 import { Prober } from "./prober.ts";
 import type { Purpose } from "./purpose.ts";
 import type { CallId, FabricInput } from "./seam.ts";
@@ -354,7 +354,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       return;
     }
     this.#news.standing.asked(time.monoMs + this.#o.pingTimeoutMs);
-    for (const { update } of this.#news.members.pick(this.#rng, CONFIRMERS))
+    for (const { update } of this.#news.members.pick(this.#rng, OwnStanding.askedOf(this.#news.members.listed.length)))
       this.#courier.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
   }
 

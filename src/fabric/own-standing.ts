@@ -27,8 +27,14 @@ const FIRST_ASK_MS = 100;
 const ASK_MS = 1000;
 /** An own conflict is told to the operator at most so often; and a second node that asked is one for so long. */
 const CONFLICT_EVENT_MS = 60_000;
-/** A node that stood still asks so many members whether it is still the one. */
-export const CONFIRMERS = 3;
+/** A node that stood still asks at least so many members whether it is still the one, if there are, and is confirmed by at most so many. */
+const MIN_CONFIRMERS = 3;
+const MAX_CONFIRMERS = 20;
+
+/** More than half of the others; of very many as many as are hardly ever all of the smaller half, drawn by chance. */
+function mostOf(listedCount: number): number {
+  return Math.min(MAX_CONFIRMERS, Math.floor(listedCount / 2) + 1);
+}
 
 /** Since when this node has to be confirmed, because others may have taken another start of its id while it stood still. */
 interface Waking {
@@ -131,15 +137,20 @@ export class OwnStanding {
   }
 
   /**
-   * Whether what is written may not be acknowledged yet. It may when three of the `listedCount` others have answered, or all of fewer; after
-   * `roundMs` when one has; and at the end of patience whoever answered, as at every node that is cut off.
+   * Whether what is written may not be acknowledged yet. It may when more than half of the `listedCount` others have answered, and three, or all
+   * of fewer; after `roundMs` more than half are enough; and at the end of patience it may whoever answered, as at every node that is cut off.
    */
   isUnconfirmed(listedCount: number, roundMs: number, { monoMs }: Time): boolean {
     if (this.#waking === undefined) return false;
     const { sinceMonoMs, confirmers } = this.#waking;
-    const count = confirmers.size;
-    const isOver = monoMs - sinceMonoMs >= PATIENCE_MS || (count > 0 && monoMs - sinceMonoMs >= roundMs);
-    return !isOver && count < Math.min(CONFIRMERS, listedCount);
+    const waitedMs = monoMs - sinceMonoMs;
+    const least = waitedMs >= roundMs ? 0 : Math.min(MIN_CONFIRMERS, listedCount);
+    return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));
+  }
+
+  /** How many of the others to ask at a time: some of them may be gone. */
+  static askedOf(listedCount: number): number {
+    return mostOf(listedCount) + MIN_CONFIRMERS;
   }
 
   /** When others are to be asked whether this start is still the one; `asked` says when next. */

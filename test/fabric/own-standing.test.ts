@@ -104,3 +104,25 @@ test("an operator hears of another under the own id once a minute, and at once t
   expect([isTold("dead", 59_999), isTold("dead", 60_000), isTold("alive", 60_001)]).toEqual([true, false, false]);
   expect(isTold("alive", 119_999)).toBe(true);
 });
+
+test.each([
+  { listed: 1, most: 1, atOnce: 1 },
+  { listed: 2, most: 2, atOnce: 2 },
+  { listed: 3, most: 2, atOnce: 3 },
+  { listed: 5, most: 3, atOnce: 3 },
+  { listed: 10, most: 6, atOnce: 6 },
+  { listed: 200, most: 20, atOnce: 20 },
+])(
+  "a node that stood still beside $listed others is confirmed by $atOnce at once, by $most after a round, and at the end by nobody",
+  (row) => {
+    const { listed, most, atOnce } = row;
+    const standing = new OwnStanding([]);
+    standing.woke(at(0));
+    const isUnconfirmed = (monoMs: number) => standing.isUnconfirmed(listed, 500, at(monoMs));
+    for (let n = 1; n <= listed; n++) {
+      expect([isUnconfirmed(499), isUnconfirmed(4999), isUnconfirmed(5000)]).toEqual([n - 1 < atOnce, n - 1 < most, false]);
+      standing.confirmed(`n${n}`, 0);
+    }
+    expect(OwnStanding.askedOf(listed)).toBeGreaterThanOrEqual(most);
+  },
+);

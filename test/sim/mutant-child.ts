@@ -10,7 +10,7 @@ import { MUTANTS } from "./mutants.ts";
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", maxSeeds = "0"] = process.argv.slice(2);
 // "none" plants nothing: what the seeds find then is no mutant.
-const mutant = name === "none" ? { name, edits: [], isOfLost: false } : MUTANTS.find((one) => one.name === name);
+const mutant = name === "none" ? { name, edits: [], isOfLost: false, isOfStarts: false } : MUTANTS.find((one) => one.name === name);
 if (mutant === undefined) throw new Error(`there is no mutant ${JSON.stringify(name)}`);
 
 const planted = new Set<string>();
@@ -30,7 +30,9 @@ registerHooks({
   },
 });
 
-const { runSeed } = mutant.isOfLost === true ? await import("./lost.ts") : await import("./run-seed.ts");
+const worlds =
+  mutant.isOfLost === true ? import("./lost.ts") : mutant.isOfStarts === true ? import("./starts.ts") : import("./run-seed.ts");
+const { runSeed } = await worlds;
 let found: { seed: number; invariant: string; message: string } | undefined;
 let seed = 1;
 for (; seed <= Number(maxSeeds) && found === undefined; seed++) {

@@ -19,6 +19,8 @@ export interface Mutant {
   readonly withinSeeds: number;
   /** Found in the worlds of `lost.ts`, of which each is a seed too. */
   readonly isOfLost?: boolean;
+  /** As `isOfLost`, in the worlds of `starts.ts`. */
+  readonly isOfStarts?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -197,6 +199,19 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: a record that is refused makes its origin partial",
     edits: [{ file: "src/catalog/frames.ts", find: "    if (lackCount === 0) return;", replace: "    if (lackCount >= 0) return;" }],
     withinSeeds: 60,
+  },
+  {
+    name: "nobody is told of another start",
+    rule: "Two nodes with one id: whoever asks is told which start goes under its id",
+    edits: [
+      {
+        file: "src/fabric/boots.ts",
+        find: "boot === undefined || boot === last.boot) return {};",
+        replace: "boot !== undefined) return {};",
+      },
+    ],
+    withinSeeds: 100,
+    isOfStarts: true,
   },
   {
     name: "partial origins are told to nobody",
