@@ -14,6 +14,8 @@ export interface AcceptedStart extends HeldStart, NodeRef {}
 
 interface Accepted extends AcceptedStart {
   toldMonoMs: number;
+  /** When it last asked this node something in that start. */
+  heardMonoMs: number;
   /** The node said so itself; else others said it of it, and its own word is worth more. */
   isProven: boolean;
 }
@@ -30,7 +32,12 @@ export class Boots {
   constructor(max: number, accepted: readonly AcceptedStart[] = []) {
     this.#max = max;
     for (const one of accepted.slice(-max))
-      this.#accepted.set(one.nodeId, { ...one, toldMonoMs: Number.NEGATIVE_INFINITY, isProven: true });
+      this.#accepted.set(one.nodeId, {
+        ...one,
+        toldMonoMs: Number.NEGATIVE_INFINITY,
+        heardMonoMs: Number.NEGATIVE_INFINITY,
+        isProven: true,
+      });
   }
 
   /** What is to be remembered over a restart; the one that was heard of longest ago first. */
@@ -62,7 +69,7 @@ export class Boots {
     if (name === undefined) return;
     const isProven = last?.isProven === true && last.generation === generation && last.boot === name;
     const toldMonoMs = last?.toldMonoMs ?? Number.NEGATIVE_INFINITY;
-    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, toldMonoMs, isProven });
+    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, toldMonoMs, heardMonoMs: Number.NEGATIVE_INFINITY, isProven });
     const [oldest] = this.#accepted.keys();
     if (this.#accepted.size > this.#max && oldest !== undefined) this.#accepted.delete(oldest);
   }
@@ -71,6 +78,17 @@ export class Boots {
   prove({ nodeId, generation, boot }: NodeRef & Start): void {
     const last = this.#accepted.get(nodeId);
     if (last?.generation === generation && last.boot === boot) last.isProven = true;
+  }
+
+  /** The node asked something. In the start that was accepted it is there, whatever an earlier question to it came to. */
+  heard({ nodeId, generation, boot }: NodeRef & Start, { monoMs }: Time): void {
+    const last = this.#accepted.get(nodeId);
+    if (last?.generation === generation && last.boot === boot) last.heardMonoMs = monoMs;
+  }
+
+  /** Whether the start that was accepted asked something within that time. */
+  isHeard(nodeId: string, withinMs: number, { monoMs }: Time): boolean {
+    return monoMs - (this.#accepted.get(nodeId)?.heardMonoMs ?? Number.NEGATIVE_INFINITY) < withinMs;
   }
 
   /** What a node that asks is told: the start that goes under its id here, if that is another than the one that asks. */

@@ -9,7 +9,7 @@ import type { MembershipOptions } from "./membership-options.ts";
 import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
 import type { HeldStart, MemberFacts, MemberUpdate, NodeRef, Start } from "./messages.ts";
 import { OwnStanding } from "./own-standing.ts";
-import { Quarantine, type Waiting } from "./quarantine.ts";
+import { isStartElsewhere, Quarantine, type Waiting } from "./quarantine.ts";
 import { eventOutput } from "./seam.ts";
 import { Self } from "./self.ts";
 import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
@@ -145,7 +145,8 @@ export class News {
     const { update } = member;
     const accuser = this.self.ref.nodeId;
     const next = this.#quarantine.find(update.nodeId);
-    if (next !== undefined && next.reason !== "address" && next.update.boot !== undefined && next.update.address !== update.address) {
+    const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);
+    if (isSilent && next !== undefined && isStartElsewhere(next, update)) {
       // It moved with its disk, or was restored: its earlier start is silent, and that is enough.
       this.#apply(next.update, { nodeId: next.tellerId, path: "gossip" }, time, out);
       return;

@@ -1,6 +1,11 @@
 /** Newcomers that are not believed yet: somebody listed has their address, or an older life of their own id is still listed. */
 import type { MemberUpdate } from "./messages.ts";
 
+/** Whether what waits is another start of the listed node, at another address. */
+export function isStartElsewhere({ reason, update }: Waiting, listed: MemberUpdate): boolean {
+  return reason !== "address" && update.boot !== undefined && update.address !== listed.address;
+}
+
 export interface Waiting {
   readonly update: MemberUpdate;
   sinceMonoMs: number;

@@ -214,6 +214,32 @@ export const MUTANTS: readonly Mutant[] = [
     isOfStarts: true,
   },
   {
+    name: "a start that spoke meanwhile is taken for silent",
+    rule: "Two nodes with one id: a start that has just asked something is there, whatever an earlier question to it came to",
+    edits: [
+      {
+        file: "src/fabric/news.ts",
+        find: "const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);",
+        replace: "const isSilent = true;",
+      },
+    ],
+    withinSeeds: 250,
+    isOfStarts: true,
+  },
+  {
+    name: "a node that stood still writes at once",
+    rule: "Two nodes with one id: a node that stood still acknowledges nothing before others have answered",
+    edits: [
+      {
+        file: "src/fabric/own-standing.ts",
+        find: "return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));",
+        replace: "return listedCount > 0 && waitedMs < 0 && confirmers.size < Math.max(least, mostOf(listedCount));",
+      },
+    ],
+    withinSeeds: 100,
+    isOfStarts: true,
+  },
+  {
     name: "partial origins are told to nobody",
     rule: "Replication: a newcomer hears of the origins that its peer does not hold whole, and waits for them",
     edits: [

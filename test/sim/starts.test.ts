@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { runSeed } from "./starts.ts";
 
-const SEEDS = 150;
+const SEEDS = 250;
 
 test("of several starts of one directory at most one takes writes, and none that others do not see", { timeout: 300_000 }, () => {
   const happened = new Set<string>();

@@ -97,13 +97,15 @@ class Starts {
   /** It goes on while a copy of its directory is being taken, or was. From its first moment on it acknowledges nothing that most others do not see. */
   #freeze(process: Process): void {
     const { rng, world } = { rng: this.#rng, world: this.world };
-    const forMs = 1600 + rng.int(7000);
+    const forMs = 600 + rng.int(8000);
     const place = [0, 1, 2].find((each) => this.#running.every((other) => other.place !== each));
     const isCopied = rng.int(2) === 0 && place !== undefined;
     this.#count(isCopied ? "a start frozen and copied" : "a start frozen");
     world.freeze(process.node, forMs);
     if (isCopied) this.#start(process.directory, place);
     world.runFor(forMs, () => process.node.state === "up", 1);
+    // As the driver does before anything is acknowledged: a machine that probes seldom, since it was late before, has no deadline that tells.
+    world.give(process.node, { kind: "lagged", lagMs: forMs });
     const isOverruled = (): boolean => {
       const near = this.#members.filter((member) => this.#meets(process.node, member));
       const others = near.filter(
