@@ -142,14 +142,8 @@ export class Freshness {
     this.#oldestMonoMs = Number.POSITIVE_INFINITY;
     for (const member of members()) {
       const { nodeId, status, clusterId } = member;
-      if (
-        nodeId === self ||
-        clusterId !== own ||
-        this.#peers.has(nodeId) ||
-        status === "left" ||
-        (!isListed(status) && !halved.has(clusterId))
-      )
-        continue;
+      if (nodeId === self || clusterId !== own || this.#peers.has(nodeId)) continue;
+      if (status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
       const provenMonoMs = this.#provenMonoMs(member);
       if (provenMonoMs === undefined) continue;
       distant.push({ nodeId, provenMonoMs });

@@ -306,7 +306,7 @@ test.each([
     field: "topic.patterns[1]",
     says: '"orders..eu" must be words separated by dots',
   },
-  { case: "topic", value: { patterns: ["a.>.b"] }, field: "topic.patterns[0]", says: "and > for that at the end" },
+  { case: "topic", value: { patterns: ["a.>.b"] }, field: "topic.patterns[0]", says: "and > at the end for one or more" },
 ] as const)("a client may only say known words, a record may say others: $field $says", ({ field, says, ...about }) => {
   const key = { namespace: "svc", name: "web", instanceId: "1" };
   const entry = create(EntrySchema, { key: { ...key, kind: { topic: 3, queue: 4, cache: 5 }[about.case] }, detail: about } as EntryInit);

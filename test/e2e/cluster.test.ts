@@ -369,7 +369,7 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   await using b = friend;
   await using c = stranger;
   await using d = plain;
-  expect(wrong.exit).toBe(1);
+  expect(wrong.exit).toBe(2);
   expect(wrong.stderr).toMatch(/fabric\.cert_file.*is of node t6.*this is node t5/);
   await a.register("web");
   await eventually("the friend has it", () => b.seen(), ["web healthy"]);
