@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect } from "vitest";
+import type { ExpectStatic } from "vitest";
 import { GrpcDoor, textOf } from "./node.ts";
 import { type NodeProcess, startNodeProcess } from "./node-process.ts";
 import { ProvedWatch } from "./proved-watch.ts";
@@ -49,7 +49,7 @@ class Renewals implements Disposable {
 async function register(node: NodeProcess, name: string, ttl: string, note = ""): Promise<string> {
   using door = new GrpcDoor(node.grpc);
   const { code, response } = await door.ask("register", { entries: [entryOf(name, note)], ttl });
-  expect(code).toBe("OK");
+  if (code !== "OK") throw new Error(`not registered: ${code}`);
   return textOf(response["leaseId"]);
 }
 
@@ -77,7 +77,10 @@ async function freeze({ command }: NodeProcess, forMs: number, meanwhile: () => 
 }
 
 /** Freezes a node for so many ttl. Returns the leases that ended though they were renewed, and what a watch elsewhere saw removed. */
-export async function frozenFor(ttlCount: number): Promise<{ readonly ended: readonly string[]; readonly removals: readonly string[] }> {
+export async function frozenFor(
+  ttlCount: number,
+  expect: ExpectStatic,
+): Promise<{ readonly ended: readonly string[]; readonly removals: readonly string[] }> {
   await using a = await startNodeProcess(["--ephemeral", "--node-id", "a", "--config", CONFIG]);
   await using b = await startNodeProcess(["--ephemeral", "--node-id", "b", "--config", CONFIG, "--join", a.listeners["fabric"] ?? ""]);
   const names = Array.from({ length: LEASES }, (_, i) => `w${i}`);
