@@ -214,7 +214,7 @@ class Starts {
     const [left] = this.#running.length > 0 ? this.#running : [];
     // Whether the first one is gone, or comes back when the new one is there.
     const stays = this.#rng.int(2) === 0 ? left : undefined;
-    for (const process of [...this.#running]) {
+    for (const process of this.#running) {
       if (process !== stays) this.#kill(process);
       else this.world.freeze(process.node, 3 * SETTLE_MS);
     }
