@@ -7,8 +7,11 @@ const PURE_ROOMS = "{lib,catalog,policy,summary,fabric,resolver,discovery,dns,st
 /** Everything under test/ that is not a unit test has its own folder. */
 const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly", "soak"] as const;
 
-/** Long ones that start no process and measure no time: hours of virtual time, thousands of histories. Two files at a time. */
-const VIRTUAL = ["catalog", "leaks", "leaving-sim", "membership", "star"].map((name) => `test/long/${name}.test.ts`);
+const longOnes = (...names: readonly string[]) => names.map((name) => `test/long/${name}.test.ts`);
+/** Start no process and measure no time: hours of virtual time, thousands of histories. Two files at a time. */
+const VIRTUAL = longOnes("catalog", "leaks", "leaving-sim", "membership", "star");
+/** Real nodes that wait for minutes and use little of a core: all at a time. */
+const WAITING = longOnes("frozen", "lost-origin");
 
 export default defineConfig({
   test: {
@@ -54,13 +57,14 @@ export default defineConfig({
         test: {
           name: "long",
           include: ["test/long/**/*.test.ts"],
-          exclude: VIRTUAL,
+          exclude: [...VIRTUAL, ...WAITING],
           fileParallelism: false,
           maxConcurrency: 2,
           testTimeout: 1_200_000,
         },
       },
       { extends: true, test: { name: "long virtual", include: VIRTUAL, testTimeout: 1_200_000 } },
+      { extends: true, test: { name: "long waiting", include: WAITING, maxConcurrency: 3, testTimeout: 1_200_000 } },
       // What takes tens of minutes; shorter forms of it are in the other kinds.
       {
         extends: true,

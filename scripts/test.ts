@@ -55,7 +55,7 @@ function seeds({ first, count }: { readonly first: number; readonly count: numbe
   return { projects: ["sim"], args: ["test/sim/seeds.test.ts"], env: { WAYMARK_SEED: `${first}`, WAYMARK_RUNS: `${count}` } };
 }
 
-/** Steps that use one core each, side by side. */
+/** Steps that use one core each or less, side by side. */
 function together(...steps: readonly Step[]): Step {
   return {
     name: steps.map(({ name }) => name).join(" and "),
@@ -93,6 +93,7 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     vitest("long", { projects: ["long", "chaos"] }),
     vitest("long virtual", { projects: ["long virtual"] }),
     together(
+      vitest("long waiting", { projects: ["long waiting"] }),
       vitest("long sim from 301", seeds({ first: 301, count: 300 })),
       vitest("long sim from 601", seeds({ first: 601, count: 300 })),
     ),
@@ -101,7 +102,7 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
   // The sizes of the goals in virtual time, and seeds that nobody has run: about an hour.
   nightly: [vitest("nightly", { projects: ["nightly"] }), vitest("nightly sim", seeds({ first: 901, count: 10_000 }))],
   soak: [
-    vitest("soak", { projects: ["long", "long virtual", "chaos", "nightly"] }),
+    vitest("soak", { projects: ["long", "long virtual", "long waiting", "chaos", "nightly"] }),
     vitest("soak sim", seeds({ first: 1, count: Number(process.env["WAYMARK_RUNS"] ?? 30_000) })),
   ],
   // Real processes in network namespaces, half an hour: `WAYMARK_SOAK_MINUTES` sets how long.
