@@ -3,13 +3,17 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { BODY, KIND, keyParts, keyText } from "../../src/catalog/record.ts";
+import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
 import { anonymousCaller } from "../../src/policy/caller.ts";
+import { SIM_FABRIC } from "../sim/fabric-of.ts";
 import type { Scenario } from "../sim/scenario.ts";
 import { settled } from "../sim/scenarios.ts";
 import type { SimNode, SimProcess } from "../sim/sim-node.ts";
 
 const COUNT = 100_000;
 const BATCH = 1000;
+/** Records touched at a time as in the product: two, as in plans, would be 50,000 turns. */
+const FABRIC = { ...SIM_FABRIC, lives: { ...SIM_FABRIC.lives, maxTouches: LIVES_DEFAULTS.maxTouches } };
 
 function fill(process: SimProcess): void {
   const { registrar, drafter, node } = process;
@@ -32,7 +36,7 @@ function ownCount({ process }: SimNode): number {
 }
 
 function filled(nodes: number): { readonly scenario: Scenario; readonly leaver: SimNode; readonly others: readonly SimNode[] } {
-  const scenario = settled({ nodes, seed: 1 });
+  const scenario = settled({ nodes, seed: 1, fabric: FABRIC });
   const [leaver, ...others] = scenario.sim.nodes;
   if (leaver?.process === undefined) throw new Error("no node");
   fill(leaver.process);

@@ -1,6 +1,5 @@
 /** Measurements on simulated meshes: each builds a world, does one thing many times and returns figures in virtual time. */
-import type { Plan } from "./plan.ts";
-import { multiHub, quantile, Scenario, star } from "./scenario.ts";
+import { multiHub, quantile, Scenario, type Shape, star } from "./scenario.ts";
 
 export interface World {
   readonly nodes: number;
@@ -10,9 +9,7 @@ export interface World {
 }
 
 /** A mesh in which everybody knows everybody, all links are up and all replicas are equal. */
-export function settled(
-  world: World & { readonly clientCount?: number; readonly watches?: Plan["watches"]; readonly seeds?: Plan["seeds"] },
-): Scenario {
+export function settled(world: World & Partial<Pick<Shape, "clientCount" | "watches" | "seeds" | "fabric">>): Scenario {
   const scenario = new Scenario({ seeds: star(world.nodes), ...world });
   scenario.start(50);
   scenario.run(world.nodes * 50);
