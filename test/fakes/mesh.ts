@@ -189,6 +189,8 @@ export class MeshNode {
     const origin = this.replica.origins.get(originId);
     if (origin === undefined || origin === this.replica.self) return;
     this.replica.forgetOrigin(origin, time);
+    // What marks hide from then on is touched in slices too.
+    while (this.replica.sweeps.isOwed) this.replica.sweep(Number.POSITIVE_INFINITY, time);
     const { model } = this;
     const ended = model.records.filter((r) => r.origin.id === originId);
     // Of one that is away all is marked instead: its node has not heard of it.
