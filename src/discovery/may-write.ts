@@ -78,5 +78,8 @@ export function isAdmin(caller: Caller): boolean {
 }
 
 export function unknownLease(id: string): WaymarkError {
-  return new WaymarkError("lease_not_found", `this node holds no lease ${JSON.stringify(id.slice(0, 128))}; register again`);
+  return new WaymarkError(
+    "lease_not_found",
+    `this node holds no lease ${JSON.stringify(id.slice(0, 128))}: it has ended, or another node granted it; register again what is still wanted`,
+  );
 }

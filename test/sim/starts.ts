@@ -109,7 +109,7 @@ class Starts {
     const isOverruled = (): boolean => {
       const near = this.#members.filter((member) => this.#meets(process.node, member));
       const others = near.filter(
-        ({ machine }) => !["left", "dead", undefined].includes(machine.find("x")?.status) && !this.#isHeld(machine, process),
+        (member) => !["left", "dead", undefined].includes(member.machine.find("x")?.status) && !this.#holds(member, process),
       );
       return others.length * 2 > near.length;
     };
@@ -173,11 +173,7 @@ class Starts {
     return this.#reaches(node, member) && listed?.generation === member.facts.generation;
   }
 
-  #holds({ machine }: WorldNode, process: Process): boolean {
-    return this.#isHeld(machine, process);
-  }
-
-  #isHeld(machine: WorldNode["machine"], { node, directory }: Process): boolean {
+  #holds({ machine }: WorldNode, { node, directory }: Process): boolean {
     const held = machine.find("x");
     return held?.boot === node.facts.boot && held?.generation === directory.generation;
   }
