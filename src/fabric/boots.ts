@@ -67,9 +67,11 @@ export class Boots {
     const name = boot ?? (last?.generation === generation ? last.boot : undefined);
     this.#accepted.delete(nodeId);
     if (name === undefined) return;
-    const isProven = last?.isProven === true && last.generation === generation && last.boot === name;
     const toldMonoMs = last?.toldMonoMs ?? Number.NEGATIVE_INFINITY;
-    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, toldMonoMs, heardMonoMs: Number.NEGATIVE_INFINITY, isProven });
+    // Another word about the same start, as its first one after a standstill is, takes nothing from what is known of it.
+    const isSame = last?.generation === generation && last.boot === name;
+    const { isProven, heardMonoMs } = isSame ? last : { isProven: false, heardMonoMs: Number.NEGATIVE_INFINITY };
+    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, toldMonoMs, heardMonoMs, isProven });
     const [oldest] = this.#accepted.keys();
     if (this.#accepted.size > this.#max && oldest !== undefined) this.#accepted.delete(oldest);
   }

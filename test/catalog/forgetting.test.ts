@@ -116,4 +116,5 @@ test("two that are forgotten at once go one after the other, and what the first 
   while (replica.sweep(1, LATE));
   // What n2 wrote stays hidden: the tombstone that ended it is gone.
   expect([replica.lost.markOf("n2/1"), replica.lost.markOf("n3/1")]).toEqual([1, 0]);
+  expect(replica.records(KEYS[0]!)).toEqual([]);
 });

@@ -1,7 +1,7 @@
 /** What tombstones leave behind (semantics.md, Tombstones). */
 import { expect, test } from "vitest";
 import { carriedHlc } from "../../src/catalog/graveyard.ts";
-import { BODY } from "../../src/catalog/record.ts";
+import { BODY, type KeyText } from "../../src/catalog/record.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 
 const WALL = 1_760_000_000_000;
@@ -37,4 +37,47 @@ test.each([
 
 test("a key without a record carries nothing", () => {
   expect(carriedHlc(undefined)).toBeUndefined();
+});
+
+/** `c` has forgotten `a`, knows which keys that had, and takes from `b` what that put and unregistered under others meanwhile. */
+function afterLoss(lostKeys: readonly KeyText[]) {
+  const [a, b, c] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+  for (const key of lostKeys) a.put(key, 0, time(1));
+  a.commit(time(1));
+  c.copy(a, "a/1", time(2));
+  const origin = c.replica.origins.get("a/1");
+  if (origin === undefined) throw new Error("c knows a");
+  c.replica.forgetOrigin(origin, time(3));
+  const unregister = (keys: readonly KeyText[], monoMs: number) => {
+    for (const key of keys) {
+      b.put(key, 0, time(monoMs));
+      b.end(key, BODY.UNREGISTERED, time(monoMs));
+    }
+    b.commit(time(monoMs));
+    c.copy(b, "b/1", time(monoMs));
+  };
+  return { a, c, unregister };
+}
+
+test("while an origin is lost any tombstone is kept beyond its ttl where there is room: what it wrote unheard comes back with it, and stays gone", () => {
+  const { a, c, unregister } = afterLoss(KEYS.slice(0, 1));
+  const key = KEYS[1]!;
+  a.put(key, 0, time(4));
+  a.commit(time(4));
+  unregister([key], 5);
+  c.collect(time(60_000));
+  expect(c.replica.tombstoneCount).toBe(1);
+  c.replica.readmit("a", 1);
+  c.copy(a, "a/1", time(60_001));
+  expect([c.replica.view(KEYS[0]!)?.origin.id, c.replica.view(key)]).toEqual(["a/1", undefined]);
+});
+
+test("without room nothing is marked as long as other tombstones can go, however often it is looked for some", () => {
+  const { c, unregister } = afterLoss(KEYS.slice(0, 4));
+  unregister(KEYS.slice(0, 4), 5);
+  for (let n = 0; n < 20; n++) {
+    unregister(KEYS.slice(5, 6), 10 + n);
+    c.collect(time(10 + n));
+  }
+  expect([c.replica.tombstoneCount, c.replica.lost.markOf("a/1")]).toEqual([4, 0]);
 });

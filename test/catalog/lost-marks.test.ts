@@ -43,3 +43,15 @@ test("the tombstone's own origin is forgotten: what it hid of one that is away s
   c.replica.setLife(ofA, "live");
   expect([c.replica.view(FIRST), c.replica.lost.markOf("a/1")]).toEqual([undefined, 1]);
 });
+
+test("a mark of this node's own origin hides nothing that it has not written yet, whatever number it names", () => {
+  const a = new MeshNode("a");
+  a.put(FIRST, 0, time(1));
+  a.commit(time(1));
+  a.replica.lost.note({ nodeId: "a", generation: 1, through: 100, mark: 100 });
+  expect(applyMarks(a.replica)).toBe(true);
+  a.replica.sweep(Number.POSITIVE_INFINITY, time(2));
+  a.put(SECOND, 0, time(3));
+  a.commit(time(3));
+  expect([a.replica.view(FIRST), a.replica.view(SECOND)?.seq]).toEqual([undefined, 2]);
+});

@@ -1,6 +1,7 @@
 /** Origins that were forgotten and may come back, and marks (semantics.md, Orphans). */
 import { expect, test } from "vitest";
 import { LostOrigins, MAX_LOST } from "../../src/catalog/lost-origins.ts";
+import { KEYS, MeshNode } from "../fakes/mesh.ts";
 
 const lost = (nodeId: string, through: number, mark = 0, generation = 1) => ({ nodeId, generation, through, mark });
 
@@ -57,4 +58,14 @@ test("so many are remembered; the first to go are those that only have a mark", 
   expect([origins.size, origins.markOf("marked/1"), origins.list[0]?.nodeId]).toEqual([MAX_LOST, 0, "first"]);
   origins.note(lost("last", 1));
   expect([origins.size, origins.list[0]?.nodeId]).toEqual([MAX_LOST, "n0"]);
+});
+
+test("a tombstone that ended nothing of a lost origin is not marked when it goes, though that origin's keys are not all known", () => {
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  const cell = new MeshNode("b").put(key, 0, { monoMs: 1, wallMs: 1_760_000_000_000 });
+  const origins = having(lost("a", 10));
+  expect([origins.mayNeed(key), origins.needs(cell)]).toEqual([true, false]);
+  origins.ender(cell);
+  expect(origins.needs(cell)).toBe(true);
 });

@@ -155,3 +155,18 @@ test("what is taken over an older record of our own counts as changed for filter
     expect([own?.traits.tags, own?.filterSeq === own?.seq]).toEqual([["theirs"], isChanged]);
   }
 });
+
+test("a record that was put anew after it was offered is not waited for: nobody takes it under the number that was offered", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0), { isStatic: true });
+  r.flush(at(0));
+  const { handOver } = r.registrar;
+  const takers = [{ nodeId: "b", refusals: 0 }];
+  handOver.begin(at(0));
+  expect(handOver.step(takers, at(0)).offers).toHaveLength(1);
+  r.registrar.renew(caller("ann"), [], [{ key: keyOf("web"), path: "", health: HEALTH.CRITICAL, load: undefined }], at(10));
+  r.flush(at(10));
+  expect(handOver.step(takers, at(20))).toEqual({ offers: [], isOver: true });
+  // It stands, and the node says that it restarts.
+  expect(handOver.left()).toHaveLength(1);
+});

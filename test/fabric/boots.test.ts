@@ -87,3 +87,18 @@ test("an operator is told of a second node with one id, and where both are, once
   expect(boots.second(second, { monoMs: 59_999, wallMs: 0 })).toBeUndefined();
   expect(boots.second(second, { monoMs: 60_000, wallMs: 0 })).toBeDefined();
 });
+
+test("the start that was accepted is heard when it asks, whatever else is said of it then; a copy is not, nor is the next start before it asks", () => {
+  const at = (monoMs: number) => ({ monoMs, wallMs: monoMs });
+  const boots = new Boots(10);
+  accept(boots, said("n", { boot: "b" }));
+  boots.heard({ nodeId: "n", generation: 1, boot: "copy" }, at(100));
+  expect(boots.isHeard("n", 1000, at(100))).toBe(false);
+  boots.heard({ nodeId: "n", generation: 1, boot: "b" }, at(100));
+  // Its question brought a newer word of its own, or its probes failed meanwhile.
+  accept(boots, said("n", { boot: "b" }));
+  accept(boots, said("n", {}));
+  expect([boots.isHeard("n", 1000, at(1099)), boots.isHeard("n", 1000, at(1100))]).toEqual([true, false]);
+  accept(boots, said("n", { boot: "c", bootBefore: "b" }, "n:2"));
+  expect(boots.isHeard("n", 1000, at(100))).toBe(false);
+});

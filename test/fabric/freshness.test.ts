@@ -192,3 +192,21 @@ test("a node of another cluster that is never in step is named, and makes nothin
   bench.beat("x1/1", 100);
   expect(bench.freshness.read(at(60_000), 100_000)).toMatchObject({ ageMs: 51_000, otherNodeIds: [] });
 });
+
+test("a goodbye that comes when its node is taken for dead already changes at once how many are missing", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "b", "c", "d", "e", "f");
+  bench.say("dead", 1000, "a", "b", "c", "d");
+  for (const id of ["e", "f"]) bench.freshness.inStep(id, at(6000));
+  expect(bench.age(6000)).toBe(6000);
+  bench.freshness.goodbye("a");
+  expect(bench.age(6000)).toBe(0);
+});
+
+test("of another cluster one of two that died is not missing: only of ours the last other node counts", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "x1", "x2", "a");
+  bench.say("dead", 1000, "x2");
+  for (const id of ["x1", "a"]) bench.freshness.inStep(id, at(9000));
+  expect(bench.freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 0, nodeIds: [], otherNodeIds: [] });
+});

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { VectorFrameSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
+import { Hearsay } from "../../src/fabric/hearsay.ts";
 import { MESSAGE_BOUNDS } from "../../src/fabric/message-rules.ts";
 import type { ReplicationFrame } from "../../src/fabric/messages.ts";
 import { vectorOf as readVector } from "../../src/fabric/vector-codec.ts";
@@ -130,6 +131,38 @@ test("a node that a third cluster puts elsewhere than its own word does is heard
   const wires = [new Wire(a1, c, 0)];
   run(wires, 0, 20_000);
   expect([names(a1), a1.vector()]).toEqual([["x"], ["c/1 1"]]);
+});
+
+test("what is held is compared with a word of 5 s later, and not with an earlier one: the link of that may be slower than another way", () => {
+  const { a1 } = mesh();
+  const hearsay = new Hearsay("A");
+  const origin = a1.replica.origin("c", 1, { clusterId: "C", region: "eu" });
+  origin.through = 10;
+  const isDisprovedAt = (seq: number, monoMs: number) => hearsay.isDisproved(origin, { seq, monoMs }, a1.timeOf(monoMs));
+  expect([isDisprovedAt(10, 0), isDisprovedAt(9, 4999), isDisprovedAt(10, 5000), isDisprovedAt(9, 9999), isDisprovedAt(9, 10_000)]).toEqual(
+    [false, false, false, false, true],
+  );
+});
+
+test("an origin that was forgotten and is back from its first number on is not compared with what was held before", () => {
+  const { a1 } = mesh();
+  const hearsay = new Hearsay("A");
+  const origin = a1.replica.origin("c", 1, { clusterId: "C", region: "eu" });
+  origin.through = 10;
+  hearsay.isDisproved(origin, { seq: 10, monoMs: 0 }, a1.timeOf(0));
+  hearsay.drop(origin.id);
+  origin.through = 3;
+  expect(hearsay.isDisproved(origin, { seq: 3, monoMs: 6000 }, a1.timeOf(6000))).toBe(false);
+});
+
+test("of very many clusters the one that was told of longest ago is forgotten, not the one that was known first", () => {
+  const { a1, evil } = mesh();
+  const hearsay = new Hearsay("A");
+  for (let n = 0; n < 1000; n++) hearsay.heard(`c${n}`, a1.timeOf(n));
+  hearsay.heard("c0", a1.timeOf(1000));
+  hearsay.heard("one more", a1.timeOf(1001));
+  const isHearsay = (of: string) => hearsay.isHearsay({ relation: "region", clusterId: evil.place.clusterId }, of, a1.timeOf(1002));
+  expect([isHearsay("c0"), isHearsay("c1"), isHearsay("c2"), isHearsay("one more")]).toEqual([true, false, true, true]);
 });
 
 test("heartbeats travel with their numbers, or without any; a list of another length is refused", () => {

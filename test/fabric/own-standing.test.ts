@@ -126,3 +126,12 @@ test.each([
     expect(OwnStanding.askedOf(listed)).toBeGreaterThanOrEqual(most);
   },
 );
+
+test("an answer to what was asked before the standstill confirms nothing: it was given before another start can have been taken", () => {
+  const standing = new OwnStanding([]);
+  standing.woke(at(1000));
+  standing.confirmed("n1", 999);
+  expect(standing.isUnconfirmed(1, 500, at(1000))).toBe(true);
+  standing.confirmed("n1", 1000);
+  expect(standing.isUnconfirmed(1, 500, at(1000))).toBe(false);
+});

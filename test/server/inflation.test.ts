@@ -118,3 +118,12 @@ test("whatever is claimed, decided and released in whatever order: the bytes hel
     }),
   );
 });
+
+test("what gains nothing waits for the bytes that may be held, also behind more of its connection than may wait", () => {
+  const budget = new InflationBudget({ ...LIMITS, maxWaiting: 10, maxWaitingEach: 1 });
+  const owner = {};
+  const plain = { wireBytes: 20_000, inflatedBytes: 300_000 };
+  const states = [1, 2, 3, 4, 5].map(() => budget.claim(claim(owner, plain), 0).state);
+  expect(states).toEqual(["granted", "granted", "granted", "waiting", "waiting"]);
+  expect(budget.claim(claim(owner, BOMB), 0).state).toBe("over");
+});
