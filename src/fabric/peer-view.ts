@@ -137,7 +137,9 @@ export class PeerView {
     const { vector, replica } = this.#shared;
     const isSelf = mark.id === replica.self.id;
     if (mark.nodeId === this.peer.nodeId || (!isSelf && this.isLinkedTo(mark.nodeId))) return true;
-    return mark.seq === 0 || !vector.mayName(mark, this.peer) || vector.findShort(mark.short) !== mark;
+    if (mark.seq === 0 || !vector.mayName(mark, this.peer)) return true;
+    const { clusterId } = this.peer;
+    return vector.findShortOf(mark.short, clusterId, mark.clusterId === clusterId) !== mark;
   }
 
   /**
@@ -145,13 +147,14 @@ export class PeerView {
    * wrote until then, and so is what it passes on of others, where it speaks for them. Returns origins of which that disproves what is held here.
    */
   hear(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
-    const { vector, replica, hearsay } = this.#shared;
+    const { vector, replica, hearsay, place } = this.#shared;
     const { nodeId, generation, clusterId } = this.peer;
     const disproved: Disproved[] = [];
     hearsay.heard(clusterId, time);
     this.#hearOf(`${nodeId}/${generation}`, time.monoMs - lateMs);
     for (const { hash, ageMs, seq } of heartbeats) {
-      const mark = vector.findShort(hash);
+      // With a number it is of another cluster's origin.
+      const mark = vector.findShortOf(hash, place.clusterId, seq === undefined);
       if (mark === undefined || mark.id === replica.self.id || !hearsay.isFirstHand(this.peer, mark.clusterId)) continue;
       const monoMs = time.monoMs - lateMs - ageMs;
       hearsay.heard(mark.clusterId, time);

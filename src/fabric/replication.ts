@@ -155,7 +155,7 @@ export class LinkReplication {
   }
 
   #onVector(frame: VectorFrame, time: Time, out: ReplicationOutput[]): void {
-    const { options, stats, vector } = this.#shared;
+    const { options, stats, vector, place } = this.#shared;
     const { entries, short = [] } = frame;
     if (entries.length + short.length > options.maxOrigins) {
       out.push(badFrame(`vector of ${entries.length + short.length} origins, more than ${options.maxOrigins}`));
@@ -164,7 +164,7 @@ export class LinkReplication {
     if (frame.isPartial && frame.isWanted) {
       for (const entry of entries) this.#sender.onAsk(entry, time);
       for (const { hash, seq } of short) {
-        const mark = vector.findShort(hash);
+        const mark = vector.findShort(hash) ?? vector.findShortOf(hash, place.clusterId, true);
         if (mark !== undefined) this.#sender.onAsk({ nodeId: mark.nodeId, generation: mark.generation, seq, floor: 0 }, time);
       }
       if (entries.length + short.length === 0) this.#sender.answerWhole(time);

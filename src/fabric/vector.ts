@@ -78,8 +78,8 @@ export class Vector {
   readonly #all = new Sum64();
   readonly #byCluster = new Map<string, Sum64>();
   readonly #gone = new Set<string>();
-  /** Marks by their short hash; undefined where two have the same. */
-  readonly #byShort = new Map<number, Mark | undefined>();
+  /** Marks by their short hash. */
+  readonly #byShort = new Map<number, Set<Mark>>();
   #order = 0;
 
   constructor(place: OriginPlace) {
@@ -97,7 +97,16 @@ export class Vector {
 
   /** The origin of that short hash; undefined when there is none, or more than one. */
   findShort(hash: number): Mark | undefined {
-    return this.#byShort.get(hash);
+    return onlyOf(this.#byShort.get(hash) ?? []);
+  }
+
+  /**
+   * The origin of that short hash that is of the cluster, or the one that is not; undefined when there is none, or more than one. So what another
+   * cluster's nodes make up has the hash of none of ours.
+   */
+  findShortOf(hash: number, clusterId: string, isOfIt: boolean): Mark | undefined {
+    const all = this.#byShort.get(hash);
+    return all && onlyOf([...all].filter((mark) => (mark.clusterId === clusterId) === isOfIt));
   }
 
   /** An origin's number may have moved. Returns whether it had. */
@@ -108,7 +117,9 @@ export class Vector {
       if (seq === 0) return false;
       mark = { id, short: shortHash(id), nodeId, generation, clusterId, region, seq: 0, floor, order: 0, hash: NOTHING };
       this.#marks.set(id, mark);
-      this.#byShort.set(mark.short, this.#byShort.has(mark.short) ? undefined : mark);
+      const alike = this.#byShort.get(mark.short);
+      if (alike === undefined) this.#byShort.set(mark.short, new Set([mark]));
+      else alike.add(mark);
     }
     mark.floor = floor;
     if (mark.clusterId !== clusterId) this.#rehome(mark, { clusterId, region });
@@ -130,7 +141,9 @@ export class Vector {
     const gone = this.#marks.get(oldest);
     if (gone === undefined) return;
     this.#marks.delete(oldest);
-    if (this.#byShort.get(gone.short) === gone) this.#byShort.delete(gone.short);
+    const alike = this.#byShort.get(gone.short);
+    alike?.delete(gone);
+    if (alike?.size === 0) this.#byShort.delete(gone.short);
     const { order } = gone;
     gone.order = -1;
     this.#moves.retire(order);
@@ -213,4 +226,9 @@ export class Vector {
     }
     return sum;
   }
+}
+
+function onlyOf(marks: Iterable<Mark>): Mark | undefined {
+  const [mark, ...others] = marks;
+  return others.length === 0 ? mark : undefined;
 }

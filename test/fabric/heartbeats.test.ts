@@ -1,6 +1,7 @@
 /** Up to when all that an origin wrote is here, and what a link tells of it. */
 import { expect, test } from "vitest";
 import type { Origin } from "../../src/catalog/cell.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
 import type { ReplicationFrame } from "../../src/fabric/messages.ts";
 import { shortHash } from "../../src/fabric/vector.ts";
@@ -80,6 +81,44 @@ test("who has no link to an origin hears of it by way of others, every few secon
   const proven = z.shared.heartbeats.provenMonoMs(id)!;
   run([far], now, 60_000);
   expect(z.shared.heartbeats.provenMonoMs(id)! - proven).toBeLessThanOrEqual(6000);
+});
+
+/** Ids of nodes whose origins of generation 1 have one short hash. */
+const PAIR = ["n696399", "n898030"] as const;
+
+test("an origin that another cluster made up has the short hash of none of ours", () => {
+  const [a, b, z] = [node(PAIR[0]), node("b"), node("z")];
+  const evil = new ReplicatingNode({ nodeId: PAIR[1], clusterId: "c2", takesOffers: true, takesHeartbeats: true });
+  for (const each of [a, b, z]) each.put(each.nodeId, 0);
+  evil.put("made-up", 0, { scope: SCOPE.REGION });
+  const [id, madeUp] = [a.replica.self.id, evil.replica.self.id];
+  expect(shortHash(id)).toBe(shortHash(madeUp));
+  const wires = [new Wire(a, b, 0), new Wire(b, z, 0), new Wire(evil, b, 0), new Wire(evil, z, 0)];
+  let now = run(wires, 0, 10_000);
+  for (const each of [b, z]) expect(each.replica.origins.has(madeUp)).toBe(true);
+  for (let second = 0; second < 30; second++) {
+    now = run(wires, now, 1000);
+    expect(now - (z.shared.heartbeats.provenMonoMs(id) ?? 0)).toBeLessThan(5000 + 2500);
+  }
+});
+
+test("a heartbeat without a number is of an origin of ours, whether that is known here or not", () => {
+  const [me, peer] = [node("me"), node("peer")];
+  const evil = new ReplicatingNode({ nodeId: PAIR[1], clusterId: "c2", takesOffers: true, takesHeartbeats: true });
+  evil.put("made-up", 0, { scope: SCOPE.REGION });
+  const madeUp = evil.replica.self.id;
+  const [link, border] = [open(me, peer, 0), open(me, evil, 0)];
+  const entries = [{ nodeId: PAIR[1], seq: 1 }];
+  link.receive(vectorOf(entries), me.timeOf(1000), []);
+  border.receive(framesOf(evil, 0), me.timeOf(1000), []);
+  expect(me.replica.origins.has(madeUp)).toBe(true);
+  const say = (more: { readonly seq?: number }) => {
+    const heartbeats = [{ hash: shortHash(madeUp), ageMs: 300, ...more }];
+    const said = { ...vectorOf(entries), isPartial: true, heartbeats };
+    link.receive(said, me.timeOf(2000), []);
+    return me.shared.heartbeats.provenMonoMs(madeUp);
+  };
+  expect([say({}), say({ seq: 1 })]).toEqual([undefined, 1700]);
 });
 
 test("a peer of before heartbeats is told none", () => {
