@@ -34,7 +34,7 @@ export const FABRIC_KNOBS = {
     default: 5000,
     min: 100,
     max: HOUR_MS,
-    doc: "Time without an answer from any of fabric.seeds after which a node serves alone; it keeps trying.",
+    doc: "Time without an answer from any of fabric.seeds after which a node serves alone, when each was asked or 30 s more have passed; it keeps trying.",
   }),
   onStop: choice({
     choices: ["leave", "keep"],

@@ -17,8 +17,8 @@ import { UPDATE_REFUSALS } from "./update-rules.ts";
 const NEVER = Number.POSITIVE_INFINITY;
 /** Exchanges of tables at a time. */
 const MAX_PUSH_PULLS = 4;
-/** Seeds asked at a time. */
-const SEEDS_AT_ONCE = 3;
+/** Seeds asked at a time: one exchange is left for others. */
+const SEEDS_AT_ONCE = MAX_PUSH_PULLS - 1;
 
 export class Exchange {
   readonly #options: MembershipOptions;
@@ -28,8 +28,11 @@ export class Exchange {
   #count = 0;
   #seeds: readonly string[] = [];
   #joinAttempt = 0;
+  /** Times that all seeds were asked, and those that are still to be asked this time. */
+  #passCount = 0;
+  #unasked: string[] = [];
   #hasJoined = false;
-  /** Seeds of the first round that have neither answered nor failed yet. */
+  /** Seeds that have neither answered nor failed since `join`. */
   readonly #unheard = new Set<string>();
   /** Where this node was turned away last: asked again in each round, for as long as it is. */
   #refuser: string | undefined;
@@ -56,9 +59,9 @@ export class Exchange {
     return this.#joinAttempt;
   }
 
-  /** Whether every seed of the first round has answered, refused, or was not reached: before that nobody knows whether this node is alone. */
+  /** Whether every seed has answered, refused, or was not reached: before that nobody knows whether this node is alone. */
   get areSeedsHeard(): boolean {
-    return (this.#seeds.length === 0 || this.#joinAttempt > 0) && this.#unheard.size === 0;
+    return this.#unheard.size === 0;
   }
 
   begin(time: Time): void {
@@ -129,8 +132,12 @@ export class Exchange {
   }
 
   join(addresses: readonly string[], time: Time): void {
-    this.#seeds = addresses.slice(0, this.#options.maxSeeds);
+    this.#seeds = addresses.slice(0, this.#options.maxSeeds).filter((seed) => seed !== this.#news.self.update.address);
     this.#joinAttempt = 0;
+    this.#passCount = 0;
+    this.#unasked = [];
+    this.#unheard.clear();
+    for (const seed of this.#seeds) this.#unheard.add(seed);
     this.#joinAtMs = time.monoMs;
   }
 
@@ -255,22 +262,33 @@ export class Exchange {
     this.#courier.call(purpose, purpose.address, request, this.#options.pushPullTimeoutMs, time, out);
   }
 
+  /** Each seed is asked once, whoever has answered by then: who answers first may have nothing to give. Then all of them again until one answers. */
   #join(time: Time, out: MembershipOutput[]): void {
     this.#joinAtMs = NEVER;
-    // Who is known by gossip only may be few: without a table we have not joined.
-    if (this.#seeds.length === 0 || (this.#hasJoined && this.#news.members.listed.length > 0)) return;
-    const start = this.#rng.int(this.#seeds.length);
+    if (this.#unasked.length === 0 && !this.#beginPass()) return;
     // First, so that what it refuses is known for as long as it does, however many seeds there are.
     if (this.#refuser !== undefined) this.#pushPull(this.#refuser, time, out);
-    for (let i = 0; i < Math.min(SEEDS_AT_ONCE, this.#seeds.length); i++) {
-      const seed = this.#seeds[(start + i) % this.#seeds.length] ?? "";
+    while (this.#count < SEEDS_AT_ONCE) {
+      const seed = this.#unasked.shift();
+      if (seed === undefined) break;
       if (seed === this.#refuser) continue;
-      if (this.#joinAttempt === 0 && seed !== this.#news.self.update.address) this.#unheard.add(seed);
-      this.#pushPull(seed, time, out);
+      // A seed that is a member by now is asked as members are.
+      if (this.#hasJoined && this.#news.members.holderOf(seed) !== undefined) this.#unheard.delete(seed);
+      else this.#pushPull(seed, time, out);
     }
     const { joinBaseMs, joinMaxMs } = this.#options;
-    this.#joinAtMs = time.monoMs + backoffMs(this.#joinAttempt, this.#rng.next(), { baseMs: joinBaseMs, maxMs: joinMaxMs });
+    this.#joinAtMs = time.monoMs + backoffMs(this.#passCount - 1, this.#rng.next(), { baseMs: joinBaseMs, maxMs: joinMaxMs });
     this.#joinAttempt += 1;
+  }
+
+  /** All seeds are to be asked, if they still are to be. */
+  #beginPass(): boolean {
+    // Who is known by gossip only may be few: without a table we have not joined.
+    if (this.#seeds.length === 0 || (this.#hasJoined && this.#news.members.listed.length > 0)) return false;
+    const start = this.#rng.int(this.#seeds.length);
+    this.#unasked = [...this.#seeds.slice(start), ...this.#seeds.slice(0, start)];
+    this.#passCount += 1;
+    return true;
   }
 
   /** Now and then a dead member or an unlisted seed is asked: so halves that called each other dead find together again. */
@@ -278,7 +296,7 @@ export class Exchange {
     this.#reconnectAtMs = time.monoMs + this.#jittered(this.#options.reconnectMs);
     const { members } = this.#news;
     if (members.listed.length === 0 && this.#joinAtMs === NEVER) this.#joinAtMs = time.monoMs;
-    const missing = this.#seeds.filter((seed) => members.holderOf(seed) === undefined && seed !== this.#news.self.update.address);
+    const missing = this.#seeds.filter((seed) => members.holderOf(seed) === undefined);
     if (missing.length > 0) this.#pushPull(missing[this.#rng.int(missing.length)] ?? "", time, out);
     const { dead } = members.counts;
     // As serf does: the whole group together makes about one attempt for each of the dead.

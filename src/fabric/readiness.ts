@@ -9,7 +9,10 @@ export interface ReadinessOptions {
   readonly refusedMs: number;
   /** A peer in step speaks at least so often. */
   readonly quietMs: number;
-  /** When all are starting, and somebody cannot be linked to, a node serves what it has after so long beyond the join timeout. */
+  /**
+   * When all are starting, and somebody cannot be linked to, a node serves what it has after so long beyond the join timeout; and one with many
+   * silent seeds, when not each of them has had its time.
+   */
   readonly catchUpTimeoutMs: number;
 }
 
@@ -87,7 +90,7 @@ export class Readiness {
     this.#startAgeMs = startAgeMs;
   }
 
-  /** At every tick. `hasPeers`: somebody is known whom to catch up with. `areSeedsHeard`: none of those asked first may still answer. */
+  /** At every tick. `hasPeers`: somebody is known whom to catch up with. `areSeedsHeard`: each has been asked, and none may still answer. */
   tick({ hasPeers, areSeedsHeard }: { readonly hasPeers: boolean; readonly areSeedsHeard: boolean }, time: Time): void {
     const { monoMs } = time;
     this.#areSeedsHeard = areSeedsHeard;
@@ -98,7 +101,7 @@ export class Readiness {
     switch (this.#state.kind) {
       case "joining":
         if (hasPeers) this.#state = { kind: "catching_up" };
-        else if (areSeedsHeard && monoMs >= this.#aloneMonoMs(this.#state)) this.#state = { kind: "alone" };
+        else if (monoMs >= this.#aloneMonoMs(this.#state)) this.#state = { kind: "alone" };
         return;
       case "catching_up":
         if (!hasPeers) this.#state = { kind: "joining", deadlineMonoMs: monoMs + this.#options.joinTimeoutMs };
@@ -146,7 +149,7 @@ export class Readiness {
 
   nextDeadlineMs(): number | undefined {
     if (this.#state === undefined) return 0;
-    if (this.#state.kind === "joining") return this.#areSeedsHeard ? this.#aloneMonoMs(this.#state) : undefined;
+    if (this.#state.kind === "joining") return this.#aloneMonoMs(this.#state);
     return this.hasCaughtUp ? undefined : this.#dueMonoMs;
   }
 
@@ -167,7 +170,8 @@ export class Readiness {
 
   /** When a node that nobody has let in serves alone. */
   #aloneMonoMs({ deadlineMonoMs }: State & { readonly kind: "joining" }): number {
-    return Math.max(deadlineMonoMs, this.#refusal?.untilMonoMs ?? deadlineMonoMs);
+    const dueMonoMs = this.#areSeedsHeard ? deadlineMonoMs : deadlineMonoMs + this.#options.catchUpTimeoutMs;
+    return Math.max(dueMonoMs, this.#refusal?.untilMonoMs ?? dueMonoMs);
   }
 }
 

@@ -3,71 +3,22 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type DescField, type DescMessage, fromBinary, ScalarType, toBinary } from "@bufbuild/protobuf";
-import { type ReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
+import { type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { reflect } from "@bufbuild/protobuf/reflect";
 import { afterAll, expect, test } from "vitest";
 import { ProbeIndirectRequestSchema, ProbeRequestSchema, PushPullRequestSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { encodeCallRequest } from "../../src/fabric/call-codec.ts";
 import { callHeaders } from "../../src/fabric/dial.io.ts";
 import type { CallRequest } from "../../src/fabric/messages.ts";
 import { framed } from "../../src/lib/grpc-frames.ts";
-import { MAX_STAMP } from "../../src/lib/hlc.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
+import { changesOf } from "../fakes/field-ends.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const data = mkdtempSync(join(tmpdir(), "waymark-extreme-calls-"));
 afterAll(() => rmSync(data, { recursive: true, force: true }));
-
-const WIDE = [0n, 1n, 2n ** 32n, 2n ** 52n, 2n ** 52n + 1n, BigInt(MAX_STAMP), 2n ** 53n - 1n, 2n ** 53n, 2n ** 63n - 1n];
-const NARROW = [0, 1, 8, 9, 2 ** 31 - 1];
-
-/** What number fields can hold at their ends, and where a bound of ours may be. */
-const ENDS = new Map<ScalarType, readonly (bigint | number)[]>([
-  ...[ScalarType.UINT64, ScalarType.FIXED64].map((type) => [type, [...WIDE, 2n ** 63n, 2n ** 64n - 1n]] as const),
-  ...[ScalarType.INT64, ScalarType.SINT64, ScalarType.SFIXED64].map((type) => [type, [...WIDE, -1n, -(2n ** 63n)]] as const),
-  ...[ScalarType.UINT32, ScalarType.FIXED32].map((type) => [type, [...NARROW, 2 ** 31, 2 ** 32 - 1]] as const),
-  ...[ScalarType.INT32, ScalarType.SINT32, ScalarType.SFIXED32].map((type) => [type, [...NARROW, -1, -(2 ** 31)]] as const),
-]);
-
-/** Of a field, or of one in its list; none for fields that are no numbers. */
-function endsOf(field: DescField): readonly (bigint | number)[] {
-  const isScalar = field.fieldKind === "scalar" || (field.fieldKind === "list" && field.listKind === "scalar");
-  return (isScalar ? ENDS.get(field.scalar) : undefined) ?? [];
-}
-
-interface Change {
-  readonly what: string;
-  readonly make: (message: ReflectMessage) => void;
-}
-
-/** Each number of a message and of those within it, at each of its ends. */
-function changesOf(desc: DescMessage, path: string, within: (message: ReflectMessage) => ReflectMessage): readonly Change[] {
-  return desc.fields.flatMap((field): readonly Change[] => {
-    const at = `${path}.${field.name}`;
-    if (field.fieldKind === "message")
-      return changesOf(field.message, at, (message) => {
-        const parent = within(message);
-        if (!parent.isSet(field)) parent.set(field, reflect(field.message));
-        return parent.get(field);
-      });
-    if (field.fieldKind === "list" && field.listKind === "message")
-      return changesOf(field.message, at, (message) => {
-        const list = within(message).get(field);
-        if (list.size === 0) list.add(reflect(field.message));
-        return list.get(0) as ReflectMessage;
-      });
-    return endsOf(field).map((end) => ({
-      what: `${at} ${end}`,
-      make: (message) => {
-        const parent = within(message);
-        if (field.fieldKind === "list") parent.get(field).add(end);
-        else parent.set(field, end);
-      },
-    }));
-  });
-}
 
 interface Call {
   readonly method: string;
@@ -110,7 +61,7 @@ const CALLS: readonly Call[] = [
 /** All calls, as bytes. */
 function cases(): readonly { readonly what: string; readonly method: string; readonly bytes: Uint8Array }[] {
   return CALLS.flatMap(({ method, desc, sample }) =>
-    changesOf(desc, method, (message) => message).map(({ what, make }, n) => {
+    changesOf(desc, method, "numbers").map(({ what, make }, n) => {
       const message = fromBinary(desc, encodeCallRequest(sample(`evil-${method.toLowerCase()}-${n}`)));
       make(reflect(desc, message));
       return { what, method, bytes: toBinary(desc, message) };

@@ -86,7 +86,7 @@ test("who turned this node away is asked again in each round, among however many
   expect(bench.answer(first, undefined, 1, "another token")).toEqual([{ kind: "turnedAway", address: first?.to, why: "another token" }]);
   expect(bench.exchange.areSeedsHeard).toBe(false);
   for (const call of others) expect(bench.answer(call, undefined, 1)).toEqual([]);
-  expect(bench.exchange.areSeedsHeard).toBe(true);
+  expect(bench.exchange.areSeedsHeard).toBe(false);
   let askedMs = 0;
   while (bench.exchange.nextDeadlineMs() < 60_000) {
     const atMs = bench.exchange.nextDeadlineMs();
@@ -98,6 +98,48 @@ test("who turned this node away is asked again in each round, among however many
     }
   }
   expect(askedMs).toBeGreaterThan(50_000);
+  expect(bench.exchange.areSeedsHeard).toBe(true);
+});
+
+test("each of many seeds is asked within seconds, also when the first ones answered; those that are members by then are not", () => {
+  const bench = new Bench();
+  const seeds = Array.from({ length: 60 }, (_, i) => `s${i}:1`);
+  bench.exchange.join(seeds, at(0));
+  const asked: string[] = [];
+  const answer = (call: Call & { readonly atMs: number }) => {
+    asked.push(call.to);
+    // A table of two: its own node, and one of another seed.
+    const nodeId = call.to.slice(0, -2);
+    const members = [said(nodeId), said(`s${(Number(nodeId.slice(1)) + 30) % 60}`)];
+    bench.answer(call, { kind: "pushPull", from: { nodeId, generation: 1 }, members }, call.atMs);
+  };
+  while (bench.exchange.nextDeadlineMs() < 8_000)
+    for (const call of bench.runUntil(bench.exchange.nextDeadlineMs())) if (call.request.kind === "pushPull") answer(call);
+  expect(bench.exchange.areSeedsHeard).toBe(true);
+  expect(bench.news.members.listed).toHaveLength(60);
+  expect(new Set(asked).size).toBeLessThan(40);
+});
+
+test("seeds that do not answer for seconds take no turn from others: all are asked, and an exchange is left for whoever greets", () => {
+  const bench = new Bench();
+  bench.exchange.join(
+    Array.from({ length: 10 }, (_, i) => `s${i}:1`),
+    at(0),
+  );
+  const open: (Call & { readonly atMs: number })[] = [];
+  const asked = new Set<string>();
+  for (let atMs = 0; atMs < 25_000; atMs += 100) {
+    for (const call of open.filter((each) => each.atMs <= atMs - 5_000)) {
+      open.splice(open.indexOf(call), 1);
+      bench.answer(call, undefined, atMs);
+    }
+    for (const call of bench.runUntil(atMs)) open.push(call);
+    for (const { to } of open) asked.add(to);
+    // Later an unlisted seed is tried now and then as well.
+    if (atMs < 7_000) expect(open.length).toBeLessThanOrEqual(3);
+  }
+  expect(asked.size).toBe(10);
+  expect(bench.exchange.areSeedsHeard).toBe(true);
 });
 
 test("a seed that is this node itself under another name does not turn it away", () => {

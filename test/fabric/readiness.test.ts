@@ -53,10 +53,13 @@ test("Why: who is turned away is not alone: it does not serve as long as somebod
   expect(joining.read(at(60_000 + refusedMs))).toMatchObject({ isReady: true, reason: "alone", detail: "started alone" });
 });
 
-test("as long as a seed that was asked first may still answer it does not take itself for alone", () => {
+test("as long as a seed may still answer it does not take itself for alone, but for very many that are silent it does not wait for ever", () => {
   const joining = readiness(true);
   joining.tick({ hasPeers: false, areSeedsHeard: false }, at(joinTimeoutMs));
-  expect([joining.isReady, joining.nextDeadlineMs()]).toEqual([false, undefined]);
+  expect([joining.isReady, joining.nextDeadlineMs()]).toEqual([false, joinTimeoutMs + catchUpTimeoutMs]);
+  const patient = readiness(true);
+  patient.tick({ hasPeers: false, areSeedsHeard: false }, at(joinTimeoutMs + catchUpTimeoutMs));
+  expect(patient.isReady).toBe(true);
   joining.turnedAway(AWAY, at(joinTimeoutMs + 10));
   joining.tick({ hasPeers: false, areSeedsHeard: true }, at(joinTimeoutMs + 10));
   expect([joining.isReady, joining.nextDeadlineMs()]).toEqual([false, joinTimeoutMs + 10 + refusedMs]);

@@ -1,0 +1,155 @@
+/**
+ * Peers that answer a real node's calls with any field at the ends of what it can hold, or without it: the node is ready when it has heard of an honest
+ * one, lives, writes, ends leases and starts again.
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { reflect } from "@bufbuild/protobuf/reflect";
+import { afterAll, expect, test } from "vitest";
+import {
+  LinkResponseSchema,
+  ProbeIndirectResponseSchema,
+  ProbeResponseSchema,
+  PushPullResponseSchema,
+} from "../../gen/waymark/fabric/v1/fabric_pb.js";
+import { encodeCallResponse } from "../../src/fabric/call-codec.ts";
+import { encodeLinkFrame } from "../../src/fabric/codec.ts";
+import { type Answering, AnsweringPeer } from "../fakes/answering-peer.ts";
+import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
+import { type Change, changesOf } from "../fakes/field-ends.ts";
+import { GrpcDoor } from "../fakes/node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+const data = mkdtempSync(join(tmpdir(), "waymark-extreme-answers-"));
+afterAll(() => rmSync(data, { recursive: true, force: true }));
+
+const MIB = 1_048_576;
+
+interface Answer {
+  readonly desc: DescMessage;
+  readonly changes: readonly Change[];
+  readonly sample: (peer: Place) => Uint8Array;
+}
+
+interface Place {
+  readonly nodeId: string;
+  readonly address: string;
+}
+
+const alive = ({ nodeId, address }: Place) => updateOf(nodeId, { address, clusterId: "c1", region: "eu" });
+
+function answerOf(desc: DescMessage, name: string, sample: Answer["sample"], isOfIt: (what: string) => boolean = () => true): Answer {
+  // Which start goes under this node's id is for its own cluster to say, and keeps it from being ready (semantics.md, Two nodes with one id).
+  const changes = changesOf(desc, name, "all").filter(({ what }) => !what.includes(".held_start") && isOfIt(what));
+  return { desc, changes, sample };
+}
+
+const ANSWERS: Readonly<Record<string, Answer>> = {
+  Probe: answerOf(ProbeResponseSchema, "Probe", (peer) =>
+    encodeCallResponse({ kind: "probe", from: nodeRef(peer.nodeId), updates: [alive(peer)], wallMs: Date.now() }),
+  ),
+  ProbeIndirect: answerOf(ProbeIndirectResponseSchema, "ProbeIndirect", (peer) =>
+    encodeCallResponse({ kind: "probeIndirect", isAcknowledged: true, updates: [alive(peer)] }),
+  ),
+  PushPull: answerOf(PushPullResponseSchema, "PushPull", (peer) =>
+    encodeCallResponse({
+      kind: "pushPull",
+      from: nodeRef(peer.nodeId),
+      members: [alive(peer)],
+      lost: [{ nodeId: "gone", generation: 1, through: 5, mark: 0 }],
+    }),
+  ),
+  // A link is answered with a greeting or a farewell.
+  Link: answerOf(
+    LinkResponseSchema,
+    "Link",
+    ({ nodeId, address }) => encodeLinkFrame({ kind: "hello", hello: helloOf(nodeId, { address }) }),
+    (what) => /^Link\.frame (absent|empty)|^Link\.frame\.(hello|goodbye)\b/.test(what),
+  ),
+};
+
+/** The answer of that method with the nth of its changes; after the last one they begin anew. */
+function changed(method: string, n: number, peer: Place): Uint8Array | undefined {
+  const answer = ANSWERS[method];
+  if (answer === undefined) return undefined;
+  const message = fromBinary(answer.desc, answer.sample(peer));
+  answer.changes[n % answer.changes.length]?.make(reflect(answer.desc, message));
+  return toBinary(answer.desc, message);
+}
+
+function start(nodeId: string, ...more: readonly string[]): Promise<NodeProcess> {
+  const place = ["--node-id", nodeId, "--cluster-id", "c1", "--region", "eu"];
+  return startNodeProcess(["--data-dir", join(data, nodeId), "--on-stop", "keep", ...place, ...more]);
+}
+
+const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? "";
+
+const keyOf = (name: string) => ({ kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" });
+
+async function names(door: GrpcDoor): Promise<string> {
+  const { response } = await door.ask("catalogQuery", { namespace: "svc.market", limit: 1000 });
+  const items = (response["items"] ?? []) as { readonly key: { readonly name: string } }[];
+  return items
+    .map(({ key }) => key.name)
+    .toSorted()
+    .join();
+}
+
+async function registered(door: GrpcDoor, name: string, lease: object): Promise<void> {
+  const { code, reason, message } = await door.ask("register", { entries: [{ key: keyOf(name) }], ...lease });
+  expect(`${name}: ${code} ${reason} ${message}`).toMatch(/OK/);
+}
+
+function rssMib(pid: number): number {
+  const [, kib = "0"] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return (Number(kib) * 1024) / MIB;
+}
+
+/** A write, the end of a lease, and no more memory than a node has. */
+async function goesOn({ command }: NodeProcess, door: GrpcDoor, expected: string): Promise<void> {
+  await registered(door, "kept", { static: true });
+  await registered(door, "short", { ttl: "1s" });
+  await until("the lease ends", async () => {
+    const found = await names(door);
+    return found === expected ? [] : [found];
+  });
+  expect(command.isRunning).toBe(true);
+  expect(rssMib(command.pid)).toBeLessThan(400);
+}
+
+test.each([
+  { what: "thirty of thirty-one seeds", id: "most", honestCount: 1, liarCount: 30 },
+  { what: "two of five seeds", id: "few", honestCount: 3, liarCount: 2 },
+])(
+  "$what answer with fields at their ends: a node finds the honest ones among them, and again after a restart",
+  async ({ id, honestCount, liarCount }) => {
+    await using parts = new AsyncDisposableStack();
+    const honest: NodeProcess[] = [];
+    for (let n = 0; n < honestCount; n++)
+      honest.push(parts.use(await start(`${id}-honest-${n}`, ...honest.slice(0, 1).flatMap((first) => ["--join", fabricOf(first)]))));
+    const honestDoor = parts.use(new GrpcDoor(honest[0]?.grpc ?? ""));
+    await registered(honestDoor, "theirs", { static: true });
+    const liars: AnsweringPeer[] = [];
+    for (let first = 0; first < liarCount; first++) {
+      // Each call is answered with another change, and far from the one before.
+      const answering: Answering = (method, n, peer) => changed(method, (first + n * liarCount) * 13, peer);
+      liars.push(parts.use(await AnsweringPeer.start(`${id}-liar-${first}`, answering)));
+    }
+    const seeds = [...honest.map(fabricOf), ...liars.map(({ address }) => address)].join();
+    for (const life of ["first", "second"]) {
+      await using node = await start(`${id}-node`, "--join", seeds);
+      using door = new GrpcDoor(node.grpc);
+      // One pass over all seeds comes before the first wait. In its second life others may have named some of them as members by then.
+      await until(`each seed is asked in its ${life} life`, () => {
+        const unasked = liars.filter(({ asked }) => life === "first" && asked.get("PushPull") === undefined);
+        return unasked.map(({ nodeId }) => nodeId);
+      });
+      await goesOn(node, door, "kept,theirs");
+      expect(await names(honestDoor)).toBe("kept,theirs");
+      await node.stop("SIGKILL");
+    }
+  },
+);
