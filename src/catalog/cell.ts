@@ -32,10 +32,20 @@ export interface Origin extends OriginRef {
   unsettled?: Unsettled | undefined;
   /** Present while records of it were refused here: it is *partial* until it has come whole (semantics.md, Replication). */
   lacks?: Lacking | undefined;
+  /** Present while what a whole transfer did not list is being withdrawn. */
+  closing?: Closing | undefined;
   /** Tombstones at or below this seq may be missing here. */
   floor: number;
   /** Its records by seq. */
   readonly log: ChangeLog<Cell>;
+}
+
+/** A whole transfer that was taken in to its last frame. Until what it did not list is gone, it counts as under way: V stays where it was. */
+export interface Closing {
+  /** Everything up to there has come, with that transfer or after it: V is there at the end. */
+  reached: number;
+  /** What its senders knew of. */
+  knownSeq: number;
 }
 
 /** Records of an origin that could not be taken, since it last was whole. */
@@ -72,8 +82,13 @@ function tiedTo({ unsettled, through }: Origin): number {
  * come: then replicas have to agree on what there is.
  */
 export function isFirm(origin: Origin): boolean {
-  if (origin.lacks !== undefined) return false;
+  if (origin.lacks !== undefined || origin.closing !== undefined) return false;
   return origin.log.lastOrder <= origin.through && (origin.unsettled === undefined || origin.life !== "live");
+}
+
+/** Up to here everything of an origin was taken in: what comes of it again is no news. V, or where V is soon. */
+export function takenThrough({ closing, through }: Origin): number {
+  return closing?.reached ?? through;
 }
 
 /** V moved on, by a sender that knew of changes up to `knownSeq`. */
@@ -83,6 +98,13 @@ export function moveThrough(origin: Origin, through: number, knownSeq: number): 
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
   origin.through = through;
   origin.unsettled = until > through ? { from, until } : undefined;
+}
+
+/** More was taken in while a whole transfer is being closed. */
+export function followClosing(origin: Origin, closing: Closing, through: number, knownSeq: number): void {
+  closing.reached = Math.max(closing.reached, through);
+  closing.knownSeq = Math.max(closing.knownSeq, knownSeq);
+  holdAbove(origin, Math.max(closing.reached, closing.knownSeq));
 }
 
 /** Records above V were taken in: the others of that transfer are still to come. */

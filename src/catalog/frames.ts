@@ -5,7 +5,7 @@
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { hlcWallMs } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
-import { Cell, holdAbove, keepUnknown, moveThrough, type Origin, unknownOf } from "./cell.ts";
+import { Cell, followClosing, holdAbove, keepUnknown, moveThrough, type Origin, takenThrough, unknownOf } from "./cell.ts";
 import type { Drafter } from "./codec.ts";
 import type { Bounds } from "./names.ts";
 import type { OriginPlace } from "./origins.ts";
@@ -169,10 +169,13 @@ export class FrameReceiver {
     const id = `${frame.nodeId}/${frame.generation}`;
     if (id === self.id || this.#replica.forgotten.has(id) || !isSound(frame)) return { kind: "refused" };
     const origin = this.#replica.origin(frame.nodeId, frame.generation, place);
-    if (frame.isComplete ? !this.#continues(frame, origin) : frame.after > origin.through) return { kind: "gap", knows: origin.through };
     const taken = new Taken(time.wallMs + maxSkewMs);
+    // One whole transfer after the other: whoever is still behind after this one asks again.
+    if (frame.isComplete && origin.closing !== undefined) return taken;
+    const isGap = frame.isComplete ? !this.#continues(frame, origin) : frame.after > takenThrough(origin);
+    if (isGap) return { kind: "gap", knows: origin.through };
     // Many peers send the same: what is known already is not looked at.
-    if (!frame.isComplete && frame.through <= origin.through) return taken;
+    if (!frame.isComplete && frame.through <= takenThrough(origin)) return taken;
     const known = this.#knownIn(frame, origin);
     for (const bytes of frame.records) {
       try {
@@ -185,7 +188,7 @@ export class FrameReceiver {
     }
     if (frame.isComplete) this.#transfers.get(id)?.look(frame);
     this.#note(taken, frame, origin);
-    this.#settle(frame, origin, time);
+    this.#settle(frame, origin);
     return taken;
   }
 
@@ -193,7 +196,7 @@ export class FrameReceiver {
   #knownIn(frame: Frame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
     // A tombstone above what both sides held is gone: the sender may not have heard of that removal.
-    if (repaired === undefined || origin.floor > repaired) return origin.through;
+    if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }
 
@@ -244,28 +247,23 @@ export class FrameReceiver {
     origin.lacks = { count: (origin.lacks?.count ?? 0) + lackCount, why: (origin.lacks?.why ?? why).slice(0, MAX_WHY) };
   }
 
-  #settle(frame: Frame, origin: Origin, time: Time): void {
+  #settle(frame: Frame, origin: Origin): void {
     if (!frame.isComplete) {
       if (origin.through === 0) origin.floor = Math.max(origin.floor, frame.floor);
-      moveThrough(origin, frame.through, frame.knownSeq ?? 0);
+      if (origin.closing !== undefined) followClosing(origin, origin.closing, frame.through, frame.knownSeq ?? 0);
+      else moveThrough(origin, frame.through, frame.knownSeq ?? 0);
       return;
     }
-    // V moves at the end only: a transfer that breaks off in the middle has told of no removal yet.
+    // V moves at the end only, when also all removals are here: a transfer that breaks off in the middle has told of none yet.
     if (!frame.isLast) {
       holdAbove(origin, frame.knownSeq ?? frame.through);
       return;
     }
     const transfer = this.#transfers.get(origin.id);
-    const lackCount = transfer?.lackCount ?? 0;
     this.#transfers.delete(origin.id);
     this.#repairs.delete(origin.id);
-    if (lackCount === 0) origin.lacks = undefined;
-    else origin.lacks = { count: lackCount, why: origin.lacks?.why ?? "" };
-    // What was refused may have been among what is held.
-    const gone = lackCount === 0 ? (transfer?.unlisted() ?? []) : [];
-    for (const cell of gone) this.#replica.withdraw(cell, time);
-    origin.floor = Math.max(origin.floor, frame.floor);
-    moveThrough(origin, frame.through, frame.knownSeq ?? 0);
+    transfer?.end(frame);
+    if (transfer !== undefined) this.#replica.sweeps.close(transfer);
   }
 
   #cellOf(record: WireRecord, origin: Origin): Cell {

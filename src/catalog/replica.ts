@@ -33,8 +33,8 @@ export class Replica {
   readonly past: PastViews;
   /** Namespaces in which this node has had LOCAL entries of its own. */
   readonly localNamespaces = new Set<string>();
-  /** Touches owed to records of others, done by `sweep`. */
-  readonly sweeps = new Sweeps((cell, before) => this.touch(cell, before));
+  /** Touches and removals owed to many records, done by `sweep`. */
+  readonly sweeps = new Sweeps(this);
   #forgetting: Forgetting | undefined;
   /** Origins forgotten in this process life. */
   forgottenCount = 0;
@@ -57,8 +57,7 @@ export class Replica {
     this.past = new PastViews(options.pastTouches);
     this.#staging = new Staging(options.lastSeq);
     this.self = this.origin(options.nodeId, options.generation, options.place);
-    this.self.through = options.lastSeq;
-    this.self.floor = options.floor;
+    Object.assign(this.self, { through: options.lastSeq, floor: options.floor });
   }
 
   /** This node's number of the last change. */
@@ -333,6 +332,7 @@ export class Replica {
     while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");
     this.#origins.forget(origin);
+    this.sweeps.dropClosing(origin);
     this.forgottenCount += 1;
     this.#forgetting = new Forgetting(origin, isOver, this, (cell) => this.#drop(cell));
     this.sweep(maxCount, time);
@@ -345,7 +345,7 @@ export class Replica {
 
   /** Does at most so much of what is owed to many records at once; returns whether there was anything. */
   sweep(maxCount: number, time: Time): boolean {
-    const swept = this.sweeps.step(maxCount);
+    const swept = this.sweeps.step(maxCount, time);
     if (this.#forgetting === undefined || this.sweeps.isOwed) return swept > 0;
     this.#forgetting.step(maxCount - swept, time);
     if (this.#forgetting.isDone) this.#forgetting = undefined;

@@ -1,10 +1,13 @@
 /**
- * Touches owed to many records at once: something that decides on what is seen of them changed (the life of their origin, its mark, where it is at
- * home). They are done in slices; until then what is seen is partly as before, so no reader is told that it has everything.
+ * What is owed to many records at once: touches, since something that decides on what is seen of them changed (the life of their origin, its mark,
+ * where it is at home); and the removal of what a whole transfer did not list. It is done in slices; until then what is seen is partly as
+ * before, so no reader is told that it has everything.
  */
+import type { Time } from "../lib/machine.ts";
 import type { Cell, Origin } from "./cell.ts";
 import type { Before } from "./past-views.ts";
 import { BODY } from "./record.ts";
+import type { WholeTransfer } from "./whole-transfer.ts";
 
 /** Which records of an origin are to be touched. */
 export interface Span {
@@ -28,19 +31,29 @@ interface Sweep {
 /** All entries of an origin, also those that come meanwhile. */
 export const ENTRIES: Span = { after: 0, until: Number.POSITIVE_INFINITY, withEnds: false };
 
+/** Of a replica. */
+interface Swept {
+  touch(cell: Cell, before: Before): void;
+  withdraw(cell: Cell, time: Time): void;
+}
+
 export class Sweeps {
   readonly #byOrigin = new Map<Origin, Sweep>();
-  readonly #touch: (cell: Cell, before: Before) => void;
+  /** Whole transfers that were taken in, at most one an origin. */
+  readonly #closing = new Set<WholeTransfer>();
+  #closed: Origin[] = [];
+  readonly #replica: Swept;
 
-  constructor(touch: (cell: Cell, before: Before) => void) {
-    this.#touch = touch;
+  constructor(replica: Swept) {
+    this.#replica = replica;
   }
 
-  /** Whether any record is still to be touched. */
+  /** Whether any record is still to be touched or withdrawn. */
   get isOwed(): boolean {
-    return this.#byOrigin.size > 0;
+    return this.#byOrigin.size + this.#closing.size > 0;
   }
 
+  /** Whether any of its records is still to be touched. */
   isOwedTo(origin: Origin): boolean {
     return this.#byOrigin.has(origin);
   }
@@ -53,25 +66,61 @@ export class Sweeps {
     else this.#byOrigin.set(origin, { ...ENTRIES, withEnds: span.withEnds || running.withEnds, before: "unsure" });
   }
 
-  /** Touches at most so many records; returns how many it looked at. */
-  step(maxCount: number): number {
-    let left = maxCount;
+  /** A whole transfer was taken in: what it does not list goes, and then V moves. Where there is nothing, at once. */
+  close(transfer: WholeTransfer): void {
+    if (transfer.isDone) transfer.close();
+    else this.#closing.add(transfer);
+  }
+
+  /** Origins of which a whole transfer was closed since the last call, later than with its last frame. */
+  takeClosed(): readonly Origin[] {
+    const closed = this.#closed;
+    if (closed.length > 0) this.#closed = [];
+    return closed;
+  }
+
+  /** The origin is forgotten: nothing of it is left to be withdrawn. */
+  dropClosing({ closing }: Origin): void {
+    for (const transfer of this.#closing) if (transfer === closing) this.#closing.delete(transfer);
+  }
+
+  /** Touches and withdraws about so many records; returns how many it looked at. */
+  step(maxCount: number, time: Time): number {
+    const touched = this.#touchSome(maxCount);
+    return touched + this.#withdrawSome(maxCount - touched, time);
+  }
+
+  #touchSome(maxCount: number): number {
+    let looked = 0;
     for (const [origin, sweep] of this.#byOrigin) {
-      if (left <= 0) break;
+      if (looked >= maxCount) break;
       const cells: Cell[] = [];
       let isDone = true;
       origin.log.forEachSince(sweep.after, (cell, seq) => {
         if (seq > sweep.until) return false;
-        isDone = left > 0;
+        isDone = looked < maxCount;
         if (!isDone) return false;
-        left -= 1;
+        looked += 1;
         sweep.after = seq;
         cells.push(cell);
         return true;
       });
-      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#touch(cell, sweep.before);
+      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#replica.touch(cell, sweep.before);
       if (isDone) this.#byOrigin.delete(origin);
     }
-    return maxCount - left;
+    return looked;
+  }
+
+  #withdrawSome(maxCount: number, time: Time): number {
+    let spent = 0;
+    for (const transfer of this.#closing) {
+      if (spent >= maxCount) break;
+      spent += transfer.withdraw(maxCount - spent, (cell) => this.#replica.withdraw(cell, time));
+      if (!transfer.isDone) break;
+      this.#closing.delete(transfer);
+      transfer.close();
+      this.#closed.push(transfer.origin);
+    }
+    return spent;
   }
 }

@@ -1,19 +1,37 @@
 /**
- * A whole transfer of an origin under way: what it has listed, and what was held and not listed. Looked at as the frames come, so that the last
- * one does not look at everything at once.
+ * A whole transfer of an origin: what it has listed, and what was held and not listed. Looked at as the frames come, so that the last
+ * one does not look at everything at once; what is not listed is withdrawn after that, in slices (`Sweeps`), and only then V moves.
  */
-import type { Cell, Origin } from "./cell.ts";
+import { type Cell, type Closing, followClosing, type Lacking, moveThrough, type Origin } from "./cell.ts";
 import { KeyShards } from "./key-shards.ts";
 import { BODY } from "./record.ts";
 
-export class WholeTransfer {
+/** So many records that are looked at and stay cost as much as one that is withdrawn. */
+const LOOKS_A_WITHDRAWAL = 20;
+
+/** What the last frame says. */
+interface LastFrame {
+  readonly through: number;
+  readonly knownSeq?: number;
+  readonly floor: number;
+}
+
+export class WholeTransfer implements Closing {
   readonly origin: Origin;
   readonly #listed = new KeyShards<string, true>();
   /** Held when the frame that covers it was taken in, and not listed by then. */
-  readonly #missing: Cell[] = [];
+  #missing: Cell[] = [];
+  /** Of `#missing`: those that were looked at. */
+  #looked = 0;
+  /** Everything up to `through` is to be looked at again, from here on; undefined while `#missing` has all there is. */
+  #again: number | undefined;
   readonly #addedBefore: number;
   #addedCount = 0;
+  #floor = 0;
+  #lacks: Lacking | undefined;
   through = 0;
+  reached = 0;
+  knownSeq = 0;
   /** Records of it that were refused. */
   lackCount = 0;
 
@@ -40,14 +58,60 @@ export class WholeTransfer {
     this.#addedCount += 1;
   }
 
-  /** What is held of the numbers that it covered and not listed, once the last frame is taken in. */
-  unlisted(): readonly Cell[] {
+  /** The last frame is taken in. What it does not list is to be withdrawn before `close`, unless records were refused that may be among it. */
+  end({ through, knownSeq = 0, floor }: LastFrame): void {
+    const { origin } = this;
+    this.#floor = floor;
+    this.#lacks = origin.lacks;
+    if (this.lackCount > 0) this.#missing = [];
     // Somebody else's frames may have brought something under a number that was passed already.
-    if (this.origin.log.addedCount !== this.#addedBefore + this.#addedCount) {
-      this.#missing.length = 0;
-      this.look({ after: 0, through: this.through });
+    else if (origin.log.addedCount !== this.#addedBefore + this.#addedCount) this.#again = 0;
+    followClosing(origin, this, through, knownSeq);
+    origin.closing = this;
+  }
+
+  /** Whether all that it does not list is gone. */
+  get isDone(): boolean {
+    return this.#looked >= this.#missing.length && this.#again === undefined;
+  }
+
+  /** Withdraws about so many; returns what that cost, in withdrawals. */
+  withdraw(maxCount: number, withdraw: (cell: Cell) => void): number {
+    const gone: Cell[] = [];
+    let spent = 0;
+    const look = (cell: Cell) => {
+      const isGone = cell.seq >= 0 && cell.seq <= this.through && this.#isMissing(cell);
+      if (isGone) gone.push(cell);
+      spent += isGone ? 1 : 1 / LOOKS_A_WITHDRAWAL;
+    };
+    for (const cell of this.#missing.slice(this.#looked, this.#looked + LOOKS_A_WITHDRAWAL * Math.ceil(maxCount))) {
+      if (spent >= maxCount) break;
+      look(cell);
+      this.#looked += 1;
     }
-    return this.#missing.filter((cell) => cell.seq >= 0 && cell.seq <= this.through && this.#isMissing(cell));
+    if (spent < maxCount && this.#again !== undefined) {
+      let again: number | undefined;
+      this.origin.log.forEachSince(this.#again, (cell, seq) => {
+        if (seq > this.through) return false;
+        look(cell);
+        again = spent < maxCount ? undefined : seq;
+        return again === undefined;
+      });
+      this.#again = again;
+    }
+    for (const cell of gone) withdraw(cell);
+    return spent;
+  }
+
+  /** It is at its end: V moves. */
+  close(): void {
+    const { origin, lackCount } = this;
+    origin.closing = undefined;
+    if (lackCount > 0) origin.lacks = { count: lackCount, why: origin.lacks?.why ?? "" };
+    // What was refused since is still lacking.
+    else if (origin.lacks === this.#lacks) origin.lacks = undefined;
+    origin.floor = Math.max(origin.floor, this.#floor);
+    moveThrough(origin, this.reached, this.knownSeq);
   }
 
   #isMissing({ body, key }: Cell): boolean {

@@ -43,6 +43,8 @@ export interface LivesParts {
   readonly forgetOrigin: (origin: Origin, time: Time, isOver: boolean) => void;
   /** Whether a peer hid an origin before it was known here. */
   readonly wasHidden?: (id: string) => boolean;
+  /** All that a whole transfer did not list is gone, and the number of its origin has moved. */
+  readonly closed?: (origin: Origin, time: Time, events: FabricEvent[]) => void;
   /** Whether somebody has told who the members are. */
   readonly hasTable?: () => boolean;
   readonly readmit: (nodeId: string, generation: number) => void;
@@ -79,7 +81,7 @@ export class Lives {
     return row?.origin === origin && row.absence !== undefined ? row.sinceMonoMs : undefined;
   }
 
-  /** Whether records are still to be touched or dropped, because of the life of their origin for one: what is told meanwhile is no whole view. */
+  /** Whether records are still to be touched, withdrawn or dropped, because of the life of their origin for one: what is told meanwhile is no whole view. */
   get isSettling(): boolean {
     const { sweeps, isForgetting } = this.#parts.replica;
     return sweeps.isOwed || isForgetting;
@@ -186,7 +188,10 @@ export class Lives {
       }
     }
     this.#fresh.clear();
-    return this.#parts.replica.sweep(this.#options.maxTouches, time) || isChanged;
+    const { replica, closed } = this.#parts;
+    const isSwept = replica.sweep(this.#options.maxTouches, time);
+    for (const origin of replica.sweeps.takeClosed()) closed?.(origin, time, events);
+    return isSwept || isChanged;
   }
 
   // ---- deciding ----

@@ -16,6 +16,7 @@ import { Heartbeats } from "./heartbeats.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { type PartialOrigin, PartialOrigins } from "./partial.ts";
 import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./replication-options.ts";
+import type { FabricEvent } from "./seam.ts";
 import { type Mark, Vector } from "./vector.ts";
 
 /** Counted since the start; each is a metric (`node-mesh-metrics.ts`). */
@@ -216,6 +217,16 @@ export class ReplicationShared {
     this.digests.drop(origin);
   }
 
+  /** What a whole transfer of an origin did not list is gone, its number has moved, and it may be whole. */
+  closed(origin: Origin, time: Time, events: FabricEvent[]): void {
+    this.heldChanged(origin);
+    const { id } = origin;
+    if (this.partial.note(origin, time) === "whole")
+      events.push({ name: "origin_whole", severity: "info", isAudited: false, detail: { origin: id } });
+    this.noteOrigin(origin);
+    this.arrived(origin);
+  }
+
   /** A slice of summing, for all links together. */
   workDigests(time: Time): void {
     if (time.monoMs <= this.#workMonoMs) return;
@@ -333,7 +344,10 @@ export class ReplicationShared {
 
   /** Whether this link is to ask its peer for an origin now (`Fetches`). */
   takeFetch(id: string, fetcher: Fetcher, time: Time, wish?: FetchWish): boolean {
-    return this.#fetches.take({ id, through: this.replica.origins.get(id)?.through ?? 0 }, fetcher, time, wish);
+    const origin = this.replica.origins.get(id);
+    // It has come whole; its number moves when all that was removed is gone here too.
+    if (origin?.closing !== undefined) return false;
+    return this.#fetches.take({ id, through: origin?.through ?? 0 }, fetcher, time, wish);
   }
 
   /** More of an origin is here: the next question for it need not wait for the last one's end. */

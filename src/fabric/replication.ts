@@ -122,7 +122,7 @@ export class LinkReplication {
 
   /** Whether the peer has all of an origin: itself before all others, when it is linked. */
   #canGive(origin: Origin, time: Time): boolean {
-    if (this.#shared.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
+    if (origin.closing !== undefined || this.#shared.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
     if (this.toldOf(origin.id) < Math.max(1, origin.through)) return false;
     return this.#view.isOwn(origin.id) || !this.#shared.linked.includes(origin.nodeId);
   }

@@ -60,14 +60,18 @@ function told(node: MeshNode, link: Link, after = 0): readonly string[] {
     isLast: false,
     floor: 0,
   };
-  reader.receiver.apply(frame, T);
+  reader.apply(frame, T);
   const cells = reader.replica.origins.get("a/1")?.log.list() ?? [];
   return cells.map((cell) => `${KEYS.indexOf(cell.key)} ${cell.body === BODY.ENTRY ? "live" : "gone"}`);
 }
 
 test("P5: frames applied twice, late, in any order, with some lost, leave the replica that applying them in order leaves", () => {
   const history = steps({ max: 60, without: ["copy", "life", "forget", "restart", "abort"] });
-  const picks = fc.array(fc.record({ which: fc.nat(999), lost: fc.nat(9) }), { minLength: 5, maxLength: 30, size: "max" });
+  const picks = fc.array(fc.record({ which: fc.nat(999), lost: fc.nat(9), swept: fc.nat(3) }), {
+    minLength: 5,
+    maxLength: 30,
+    size: "max",
+  });
   fc.assert(
     fc.property(history, picks, fc.integer({ min: 80, max: 900 }), (done, order, budgetBytes) => {
       const [source, late, ordered] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
@@ -81,10 +85,12 @@ test("P5: frames applied twice, late, in any order, with some lost, leave the re
         else sent.push(...frames.map((frame) => [frame]));
         if (step.detail % 7 === 0) ordered.copy(source, "a/1", T, budgetBytes);
       });
-      for (const { which, lost } of order) {
+      for (const { which, lost, swept } of order) {
         const frames = sent[which % Math.max(1, sent.length)] ?? [];
         frames.forEach((frame, i) => (i !== 0 && i === lost) || late.receiver.apply(frame, T));
+        late.replica.sweep(swept, T);
       }
+      while (late.replica.sweep(3, T));
       for (const node of [late, ordered]) node.copy(source, "a/1", LATER, budgetBytes);
       const want = source.model.views().map(said);
       for (const node of [late, ordered]) {
@@ -269,7 +275,7 @@ test("P1: what is told of a narrowed entry to who had it carries what its origin
     return { ...frame, records: frame.records.map((record) => Uint8Array.from(record)) };
   };
   const heard = (): unknown => {
-    reader.receiver.apply(frameOf(), T);
+    reader.apply(frameOf(), T);
     return reader.replica.records(K).map(({ body, unregisteredHlc }) => ({ body, unregisteredHlc }));
   };
   expect(heard()).toEqual([{ body: BODY.ENTRY, unregisteredHlc: endedHlc }]);
@@ -283,7 +289,7 @@ test("P1 Why: moved to another node with a narrower scope, a key is gone where o
   const [a, b, c] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
   const tell = (from: MeshNode, to: MeshNode, link: Link): void => {
     const frame = buildFrame(from.replica, from.replica.self, { after: 0, isComplete: false }, link, 100_000);
-    to.receiver.apply({ ...frame, records: frame.records.map((record) => Uint8Array.from(record)) }, T);
+    to.apply({ ...frame, records: frame.records.map((record) => Uint8Array.from(record)) }, T);
   };
   put(a, K, REGION_WIDE, timeOf(1, 0));
   tell(a, b, { relation: "cluster", clusterId: "c1" });
@@ -321,7 +327,7 @@ test("a bad record is refused alone: the others of its frame are applied and the
     { body: BODY.EXPIRED, key: keyParts(K) },
   );
   const bad = [...frame.records, foreign, beyond, new Uint8Array([1, 2, 3])];
-  const applied = b.receiver.apply({ ...frame, through: 3, records: bad }, T);
+  const applied = b.apply({ ...frame, through: 3, records: bad }, T);
   expect(applied.kind === "applied" && applied.refused.map((error) => error.message)).toEqual([
     "invalid_argument: node_id: c is not the frame's origin a",
     "invalid_argument: seq: 9 is outside the frame's 0 to 3",
@@ -336,7 +342,7 @@ test("frames of this node's own origin are refused, whatever they say", () => {
   const a = new MeshNode("a");
   put(a);
   const frame = a.frame(a.replica.self, { after: 0, isComplete: false }, 100_000);
-  expect(a.receiver.apply({ ...frame, through: 99 }, T)).toEqual({ kind: "refused" });
+  expect(a.apply({ ...frame, through: 99 }, T)).toEqual({ kind: "refused" });
   expect(a.replica.self.through).toBe(1);
 });
 
@@ -357,7 +363,7 @@ test("Why: what an arriving unregister hides of this node's own is handed to its
   b.copy(a, "a/1", T);
   end(b, K, BODY.UNREGISTERED);
   const frame = b.frame(b.replica.self, { after: 0, isComplete: false }, 100_000);
-  const applied = a.receiver.apply(frame, T);
+  const applied = a.apply(frame, T);
   expect(applied.kind === "applied" && applied.superseded.map((cell) => cell.key)).toEqual([K]);
   expect(a.replica.view(K)).toBeUndefined();
 });

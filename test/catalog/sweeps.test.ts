@@ -6,6 +6,8 @@ import { ENTRIES, Sweeps } from "../../src/catalog/sweeps.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 
+const T = timeOf(40, 0);
+
 /** A node that knows entries 1 to 16 of n2. */
 function known(): { readonly node: MeshNode; readonly origin: Origin } {
   const [node, other] = [new MeshNode("n1"), new MeshNode("n2")];
@@ -38,17 +40,17 @@ test("only what lies in the span is touched, tombstones only where asked for, an
   node.replica.withdraw(first, timeOf(30, 0));
   expect(first.body).toBe(BODY.EXPIRED);
   const touched: [number, string][] = [];
-  const sweeps = new Sweeps((cell: Cell, before) => touched.push([cell.seq, before]));
+  const sweeps = new Sweeps({ touch: (cell: Cell, before) => touched.push([cell.seq, before]), withdraw: () => undefined });
   sweeps.owe(origin, { after: 0, until: 3, withEnds: false });
-  expect([sweeps.step(2), sweeps.isOwed]).toEqual([2, true]);
-  expect([sweeps.step(10), sweeps.isOwed]).toEqual([1, false]);
+  expect([sweeps.step(2, T), sweeps.isOwed]).toEqual([2, true]);
+  expect([sweeps.step(10, T), sweeps.isOwed]).toEqual([1, false]);
   expect(touched.splice(0)).toEqual([
     [2, "seen"],
     [3, "seen"],
   ]);
   sweeps.owe(origin, { after: 0, until: 2, withEnds: true });
   sweeps.owe(origin, { after: 14, until: 15, withEnds: false });
-  sweeps.step(2);
+  sweeps.step(2, T);
   expect(touched).toEqual([
     [1, "unsure"],
     [2, "unsure"],

@@ -19,7 +19,7 @@ test("the last frame of a whole transfer looks at what it covers, not at everyth
   const visited = counting(origin.log);
   for (const frame of frames) {
     const before = visited.count;
-    newcomer.receiver.apply(frame, T);
+    newcomer.apply(frame, T);
     expect(visited.count - before).toBeLessThanOrEqual(frame.records.length + 1);
   }
   expect([newcomer.replica.lookup.size, origin.through]).toEqual([2000, 2000]);
@@ -42,12 +42,12 @@ test("what others brought under a number that a whole transfer had passed is fou
     [3, 5],
   ]);
   const other = new FrameReceiver(newcomer.replica, new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(16) }), DEFAULT_BOUNDS);
-  newcomer.receiver.apply(frames[0]!, T);
-  newcomer.receiver.apply(frames[1]!, T);
+  newcomer.apply(frames[0]!, T);
+  newcomer.apply(frames[1]!, T);
   const old = behind.replica.origins.get("a/1")!;
   other.apply(behind.frame(old, { after: 0, isComplete: false }, 10_000), T);
   expect(newcomer.replica.view(KEYS[1]!)).toBeDefined();
-  newcomer.receiver.apply(frames[2]!, T);
+  newcomer.apply(frames[2]!, T);
   expect(KEYS.slice(0, 4).map((key) => newcomer.replica.view(key) !== undefined)).toEqual([true, false, true, true]);
 });
 
@@ -59,7 +59,7 @@ test("what was held and is not listed goes at the end of a whole transfer, also 
   origin.end(KEYS[2]!, BODY.EXPIRED, T);
   origin.commit(T);
   origin.collect(timeOf(1000, 0));
-  for (const frame of framesOf(origin, 1)) repaired.receiver.apply(frame, T);
+  for (const frame of framesOf(origin, 1)) repaired.apply(frame, T);
   expect(KEYS.slice(0, 6).map((key) => repaired.replica.view(key)?.seq)).toEqual([7, 2, undefined, 4, 5, 6]);
 });
 

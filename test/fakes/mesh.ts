@@ -160,11 +160,18 @@ export class MeshNode {
     }
   }
 
+  /** Applies a frame to the replica, and does all that then is to be done in slices. */
+  apply(frame: Frame, time: Time): Applied {
+    const applied = this.receiver.apply(frame, time);
+    while (this.replica.origins.get(`${frame.nodeId}/${frame.generation}`)?.closing !== undefined) this.replica.sweep(1000, time);
+    return applied;
+  }
+
   /** Applies a frame to the replica, and the same, naively, to the model. */
   receive(frame: Frame, time: Time, from: MeshNode): Applied {
     const id = `${frame.nodeId}/${frame.generation}`;
     const known = this.replica.origins.get(id)?.through ?? 0;
-    const applied = this.receiver.apply(frame, time);
+    const applied = this.apply(frame, time);
     if (applied.kind !== "applied") return applied;
     if (applied.refused.length > 0) throw new Error(`refused ${applied.refused.join(", ")}`);
     this.#hlc.merge(applied.maxHlc, time.wallMs, 60_000);

@@ -16,6 +16,7 @@ import type { ReplicationFrame, VectorEntry } from "../../src/fabric/messages.ts
 import { LinkReplication, type ReplicationOutput } from "../../src/fabric/replication.ts";
 import type { ReplicationOptions } from "../../src/fabric/replication-options.ts";
 import { ReplicationShared } from "../../src/fabric/replication-shared.ts";
+import type { FabricEvent } from "../../src/fabric/seam.ts";
 import { entryHash } from "../../src/fabric/vector.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -202,12 +203,21 @@ export class Wire {
 
   #run(from: End, to: End, monoMs: number): void {
     const time = from.node.timeOf(monoMs);
+    this.#sweep(from.node, time);
     if ((from.link.nextDeadlineMs() ?? Infinity) <= monoMs) from.link.tick(time, from.node.outputs);
     // A stream takes a few frames at a time.
     for (let n = 0; n < 8 && !this.isStalled && from.link.hasWork(time); n++) {
       const frame = from.link.next(time);
       if (frame !== undefined) this.#send(frame, to, monoMs);
     }
+  }
+
+  /** A slice of what is owed to many records, as the lives of origins do it. */
+  #sweep({ replica, shared, outputs }: ReplicatingNode, time: Time): void {
+    const events: FabricEvent[] = [];
+    replica.sweep(2, time);
+    for (const origin of replica.sweeps.takeClosed()) shared.closed(origin, time, events);
+    for (const event of events) outputs.push({ kind: "event", event });
   }
 
   #send(frame: ReplicationFrame, to: End, monoMs: number): void {
