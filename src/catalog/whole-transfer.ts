@@ -8,6 +8,8 @@ import { BODY } from "./record.ts";
 
 /** So many records that are looked at and stay cost as much as one that is withdrawn. */
 const LOOKS_A_WITHDRAWAL = 20;
+/** Records looked at with one frame: the last one may cover very many numbers of which it lists nothing. */
+const MAX_LOOKED = 10_000;
 
 /** What the last frame says. */
 interface LastFrame {
@@ -23,7 +25,7 @@ export class WholeTransfer implements Closing {
   #missing: Cell[] = [];
   /** Of `#missing`: those that were looked at. */
   #looked = 0;
-  /** Everything up to `through` is to be looked at again, from here on; undefined while `#missing` has all there is. */
+  /** Everything from here on up to `through` is to be looked at when all is taken in; undefined while `#missing` has all there is. */
   #again: number | undefined;
   readonly #addedBefore: number;
   #addedCount = 0;
@@ -42,10 +44,14 @@ export class WholeTransfer implements Closing {
 
   /** A frame was taken in: what else is held of the numbers that it covers. */
   look({ after, through }: { readonly after: number; readonly through: number }): void {
+    if (this.#again !== undefined) return;
+    let looked = 0;
     this.origin.log.forEachSince(after, (cell, seq) => {
       if (seq > through) return false;
-      if (this.#isMissing(cell)) this.#missing.push(cell);
-      return true;
+      looked += 1;
+      if (looked > MAX_LOOKED) this.#again = seq - 1;
+      else if (this.#isMissing(cell)) this.#missing.push(cell);
+      return this.#again === undefined;
     });
   }
 
@@ -63,7 +69,7 @@ export class WholeTransfer implements Closing {
     const { origin } = this;
     this.#floor = floor;
     this.#lacks = origin.lacks;
-    if (this.lackCount > 0) this.#missing = [];
+    if (this.lackCount > 0) [this.#missing, this.#again] = [[], undefined];
     // Somebody else's frames may have brought something under a number that was passed already.
     else if (origin.log.addedCount !== this.#addedBefore + this.#addedCount) this.#again = 0;
     followClosing(origin, this, through, knownSeq);

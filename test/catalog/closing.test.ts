@@ -6,6 +6,7 @@ import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { BODY } from "../../src/catalog/record.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
 import { timeOf } from "../fakes/history.ts";
+import { counting, fill, keysOf } from "../fakes/many.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 
 const T = timeOf(1, 0);
@@ -150,4 +151,28 @@ test("what others brought under a number that was passed is found in slices, and
   let slices = 0;
   while (b.replica.sweep(0.5, T)) slices += 1;
   expect([b.replica.view(KEYS[0]!), slices > 1, slices < 5]).toEqual([undefined, true, true]);
+});
+
+test("a last frame that covers very many numbers and lists none of them looks at no more than others; all of it goes all the same", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  const keys = keysOf(12_000);
+  fill(a, keys);
+  const receiver = otherLink(b);
+  for (let after = 0, isLast = false; !isLast; ) {
+    const frame = a.frame(a.replica.self, { after, isComplete: true }, 100_000);
+    receiver.apply(frame, T);
+    [after, isLast] = [frame.through, frame.isLast];
+  }
+  const origin = b.replica.origins.get("a/1")!;
+  const { through } = origin;
+  const visited = counting(origin.log);
+  receiver.repair("a/1", through);
+  const empty = { nodeId: "a", generation: 1, after: 0, through, floor: through, records: [], isComplete: true, isLast: true };
+  receiver.apply(empty, T);
+  expect([visited.count <= 10_001, b.replica.lookup.size, origin.through]).toEqual([true, 12_000, through]);
+  const before = visited.count;
+  b.replica.sweep(250, T);
+  expect([visited.count - before < 5001, b.replica.lookup.size]).toEqual([true, 11_750]);
+  while (b.replica.sweep(250, T));
+  expect([b.replica.lookup.size, origin.through, origin.closing]).toEqual([0, through, undefined]);
 });
