@@ -37,7 +37,7 @@ type Phase =
   | { readonly kind: "waiting"; readonly gap: ResumeGap };
 
 /** Letters of namespaces that one message names at most (semantics.md, Watch 10): above it the snapshot is of everything. */
-const MAX_SCOPES_LENGTH = 4096;
+export const MAX_SCOPES_LENGTH = 4096;
 /** Above every key. */
 const LAST_KEY = "\u{10FFFF}";
 /** Entries looked at for one page of a snapshot. */

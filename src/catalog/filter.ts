@@ -106,10 +106,13 @@ export function* coveredNamespaces(sorted: readonly string[], filter: Filter): G
     if (coversNamespace(filter, namespace)) yield namespace;
     return;
   }
-  for (let i = lowerBound(sorted, prefix); i < sorted.length; i++) {
+  if (prefix !== "" && sorted[lowerBound(sorted, prefix)] === prefix) yield prefix;
+  // `p-x` and `px` are not below `p`.
+  const below = prefix === "" ? "" : `${prefix}.`;
+  for (let i = lowerBound(sorted, below); i < sorted.length; i++) {
     const name = sorted[i] ?? "";
-    if (!name.startsWith(prefix)) return;
-    if (prefix === "" || isBelow(name, prefix)) yield name;
+    if (!name.startsWith(below)) return;
+    yield name;
   }
 }
 

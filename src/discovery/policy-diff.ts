@@ -1,21 +1,32 @@
-/** Which namespaces another policy shows and hides, by viewer: judged once for all namespaces that fall under the same two rules. */
+/**
+ * Which namespaces another policy shows and hides, by viewer: judged once for all namespaces that fall under the same two rules, and some at a
+ * time, since there may be very many of both.
+ */
+import { MAX_SCOPES_LENGTH } from "../catalog/feed.ts";
+import { coveredNamespaces, type Filter } from "../catalog/filter.ts";
+import { shardOf } from "../catalog/key-shards.ts";
+import { namespaceIndex } from "../catalog/lookup.ts";
 import { isControlNamespace } from "../catalog/names.ts";
 import type { Rule } from "../policy/rules.ts";
 import type { Policy, Viewer } from "../policy/verdict.ts";
 
-/** Namespaces that one rule of each policy decides on. */
-interface Group {
-  /** Any of them: a verdict on it is one on all. */
-  readonly example: string;
-  readonly all: string[];
-  /** Those that a watch can hold something of. */
-  readonly held: string[];
-}
-
-/** What a viewer is to be told anew. */
+/** What a viewer is to be told anew, sorted. */
 export interface Difference {
   readonly gained: readonly string[];
   readonly lost: readonly string[];
+}
+
+type Change = "gained" | "lost" | "same";
+
+/** A viewer for whom not everything is judged yet. */
+interface Judging {
+  readonly viewer: string;
+  /** By group. */
+  readonly changes: Change[];
+  readonly gained: string[];
+  readonly lost: string[];
+  /** Namespaces looked at. */
+  at: number;
 }
 
 const NONE: Difference = { gained: [], lost: [] };
@@ -23,49 +34,81 @@ const NONE: Difference = { gained: [], lost: [] };
 export class PolicyDiff {
   readonly #before: Policy;
   readonly #after: Policy;
-  readonly #groups = new Map<Rule | undefined, Map<Rule | undefined, Group>>();
+  /** Number of the group of namespaces that one rule of each policy decides on; in many maps, because one that grows is made anew. */
+  readonly #groups: Map<Rule | undefined, Map<Rule | undefined, number>>[] = [];
+  /** Any namespace of each group: a verdict on it is one on all. */
+  readonly #examples: string[] = [];
+  readonly #namespaces: { readonly name: string; readonly group: number; readonly isHeld: boolean }[] = [];
   readonly #byViewer = new Map<string, Difference>();
+  #judging: Judging | undefined;
 
   constructor(before: Policy, after: Policy) {
     this.#before = before;
     this.#after = after;
   }
 
-  /** Only before the first question. */
-  add(namespace: string, isHeld: boolean): void {
-    if (isControlNamespace(namespace)) return;
-    const [before, after] = [this.#before.ruleOf(namespace), this.#after.ruleOf(namespace)];
-    let groups = this.#groups.get(before);
-    if (groups === undefined) this.#groups.set(before, (groups = new Map<Rule | undefined, Group>()));
+  /** Only before the first question, in order. `isHeld`: a watch can hold something of it. */
+  add(name: string, isHeld: boolean): void {
+    if (isControlNamespace(name)) return;
+    const [before, after] = [this.#before.ruleOf(name), this.#after.ruleOf(name)];
+    const shard = (this.#groups[shardOf((after ?? before)?.pattern ?? "")] ??= new Map<Rule | undefined, Map<Rule | undefined, number>>());
+    let groups = shard.get(before);
+    if (groups === undefined) shard.set(before, (groups = new Map<Rule | undefined, number>()));
     let group = groups.get(after);
-    if (group === undefined) groups.set(after, (group = { example: namespace, all: [], held: [] }));
-    group.all.push(namespace);
-    if (isHeld) group.held.push(namespace);
+    if (group === undefined) groups.set(after, (group = this.#examples.push(name) - 1));
+    this.#namespaces.push({ name, group, isHeld });
+  }
+
+  /** Judges for a viewer, at most so many groups and namespaces; returns whether that was all. */
+  judge(viewer: Viewer, maxCount: number): boolean {
+    const id = idOf(viewer);
+    if (this.#byViewer.has(id)) return true;
+    if (this.#judging?.viewer !== id) this.#judging = { viewer: id, changes: [], gained: [], lost: [], at: 0 };
+    const { changes, gained, lost } = this.#judging;
+    const groups = this.#examples.slice(changes.length, changes.length + maxCount);
+    for (const example of groups) changes.push(this.changeOf(example, viewer));
+    if (changes.length < this.#examples.length) return false;
+    const { at } = this.#judging;
+    const namespaces = this.#namespaces.slice(at, at + maxCount - groups.length);
+    for (const { name, group, isHeld } of namespaces) {
+      const change = changes[group];
+      if (change === "gained") gained.push(name);
+      if (change === "lost" && isHeld) lost.push(name);
+    }
+    this.#judging.at += namespaces.length;
+    if (this.#judging.at < this.#namespaces.length) return false;
+    this.#byViewer.set(id, gained.length + lost.length === 0 ? NONE : { gained, lost });
+    this.#judging = undefined;
+    return true;
   }
 
   /** Of the namespaces added those that the viewer sees now and did not, and those held that it saw and does not now. */
   of(viewer: Viewer): Difference {
-    const name = `${viewer.clusterId}\0${viewer.tenant}`;
-    let known = this.#byViewer.get(name);
-    if (known === undefined) this.#byViewer.set(name, (known = this.#judge(viewer)));
-    return known;
+    this.judge(viewer, Number.POSITIVE_INFINITY);
+    return this.#byViewer.get(idOf(viewer)) ?? NONE;
   }
 
   /** How one namespace, added or not, changes for the viewer. */
-  changeOf(namespace: string, viewer: Viewer): "gained" | "lost" | "same" {
+  changeOf(namespace: string, viewer: Viewer): Change {
     const [did, does] = [this.#before.viewer(namespace, viewer).allowed, this.#after.viewer(namespace, viewer).allowed];
     return did === does ? "same" : does ? "gained" : "lost";
   }
+}
 
-  #judge(viewer: Viewer): Difference {
-    const [gained, lost]: [string[], string[]] = [[], []];
-    for (const groups of this.#groups.values()) {
-      for (const { example, all, held } of groups.values()) {
-        const change = this.changeOf(example, viewer);
-        if (change === "gained") for (const namespace of all) gained.push(namespace);
-        if (change === "lost") for (const namespace of held) lost.push(namespace);
-      }
-    }
-    return gained.length + lost.length === 0 ? NONE : { gained, lost };
+function idOf({ clusterId, tenant }: Viewer): string {
+  return `${clusterId}\0${tenant}`;
+}
+
+/** Those of a sorted list that the filter covers; where they are too many to be named, no more than shows that. */
+export function coveredIn(sorted: readonly string[], filter: Filter): readonly string[] {
+  const { namespace } = filter;
+  if (namespace !== "" && sorted[namespaceIndex(sorted, namespace)] !== namespace) return [];
+  const found: string[] = [];
+  let length = 0;
+  for (const name of coveredNamespaces(sorted, filter)) {
+    found.push(name);
+    length += name.length;
+    if (length > MAX_SCOPES_LENGTH) break;
   }
+  return found;
 }

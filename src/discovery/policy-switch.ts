@@ -4,9 +4,9 @@ import type { Reader } from "../catalog/reader.ts";
 import { BODY, keyParts } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { mayBeSeen } from "../policy/eyes.ts";
-import type { Policy, Source } from "../policy/verdict.ts";
+import type { Policy, Source, Viewer } from "../policy/verdict.ts";
 import type { Fanout, Watcher } from "./fanout.ts";
-import { PolicyDiff } from "./policy-diff.ts";
+import { coveredIn, PolicyDiff } from "./policy-diff.ts";
 import type { Reads } from "./reads.ts";
 
 export interface SwitchParts {
@@ -41,11 +41,11 @@ export class PolicySwitch {
   /** To be touched, each up to where it stood when the change began: what came since follows the new policy. */
   readonly #origins: { readonly origin: Origin; readonly until: number; after: number }[];
   #stage: "touch" | "group" | "tell" = "touch";
-  /** Namespaces that had entries to be seen when the change began. */
-  readonly #held: ReadonlySet<string>;
-  /** These, and those that have some now. */
-  #namespaces: readonly string[] = [];
-  #grouped = 0;
+  /** Namespaces that had entries to be seen when the change began, and that have some when all may be seen; sorted, as copies. */
+  readonly #held: readonly string[];
+  #shown: readonly string[] = [];
+  /** Of `#held` and of `#shown`: those that are grouped. */
+  readonly #grouped = { held: 0, shown: 0 };
   #watchers: readonly Watcher[] = [];
   #told = 0;
   readonly #changedByReader = new Map<Reader, readonly string[]>();
@@ -56,7 +56,7 @@ export class PolicySwitch {
     this.#before = change.before;
     this.#after = change.after;
     this.#diff = new PolicyDiff(change.before, change.after);
-    this.#held = new Set(parts.replica.lookup.namespaces());
+    this.#held = parts.replica.lookup.namespaces().slice();
     this.#origins = [...parts.replica.origins.values()].map((origin) => ({ origin, until: origin.log.lastOrder, after: 0 }));
   }
 
@@ -70,7 +70,7 @@ export class PolicySwitch {
         if (this.#groupSome(maxCount)) this.#stage = "tell";
         return false;
       case "tell":
-        if (!this.#tellSome(Math.ceil(maxCount / RECORDS_A_WATCH))) return false;
+        if (!this.#tellSome(maxCount)) return false;
         this.#parts.reads.settle(this.#after);
         return true;
     }
@@ -101,24 +101,35 @@ export class PolicySwitch {
     const { replica, reads, fanout } = this.#parts;
     reads.show(this.#after);
     this.#watchers = [...fanout.watchers()];
-    this.#namespaces = [...new Set([...this.#held, ...replica.lookup.namespaces()])];
+    this.#shown = replica.lookup.namespaces().slice();
     this.#stage = "group";
   }
 
   #groupSome(maxCount: number): boolean {
-    const end = Math.min(this.#namespaces.length, this.#grouped + maxCount);
-    for (; this.#grouped < end; this.#grouped += 1) {
-      const namespace = this.#namespaces[this.#grouped] ?? "";
-      this.#diff.add(namespace, this.#held.has(namespace));
+    const at = this.#grouped;
+    for (let n = 0; n < maxCount; n++) {
+      const [held, shown] = [this.#held[at.held], this.#shown[at.shown]];
+      if (held !== undefined && (shown === undefined || held <= shown)) {
+        this.#diff.add(held, true);
+        at.held += 1;
+        if (held === shown) at.shown += 1;
+      } else if (shown !== undefined) {
+        this.#diff.add(shown, false);
+        at.shown += 1;
+      } else return true;
     }
-    return this.#grouped === this.#namespaces.length;
+    return false;
   }
 
   #tellSome(maxCount: number): boolean {
-    const end = Math.min(this.#watchers.length, this.#told + maxCount);
-    for (; this.#told < end; this.#told += 1) {
-      const watcher = this.#watchers[this.#told];
-      if (watcher !== undefined) this.#tell(watcher);
+    const { reads } = this.#parts;
+    for (const watcher of this.#watchers.slice(this.#told, this.#told + Math.ceil(maxCount / RECORDS_A_WATCH))) {
+      const viewer = reads.viewerOf(watcher.reader);
+      if (viewer !== undefined) {
+        if (!this.#diff.judge(viewer, maxCount)) return false;
+        this.#tell(watcher, viewer);
+      }
+      this.#told += 1;
     }
     return this.#told === this.#watchers.length;
   }
@@ -127,15 +138,13 @@ export class PolicySwitch {
    * Also of namespaces that emptied when the watch has not been told of that yet: what it gained is told anew as a whole, so
    * that no removal from before reaches it; what it lost is told of only where it can have held something.
    */
-  #tell(watcher: Watcher): void {
-    const { replica, reads } = this.#parts;
+  #tell(watcher: Watcher, viewer: Viewer): void {
+    const { replica } = this.#parts;
     const { reader, settledRevision } = watcher;
-    const viewer = reads.viewerOf(reader);
-    if (viewer === undefined) return;
     let known = this.#changedByReader.get(reader);
     if (known === undefined) {
       const { gained, lost } = this.#diff.of(viewer);
-      known = [...gained, ...lost].filter((namespace) => reader.mayHoldNamespace(namespace));
+      known = [gained, lost].flatMap((namespaces) => coveredIn(namespaces, reader.options.filter));
       this.#changedByReader.set(reader, known);
     }
     // Nobody knows any more what else it may hold.
