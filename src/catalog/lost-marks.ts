@@ -34,9 +34,22 @@ export function applyMarks(replica: Marking): boolean {
   return self.markedSeq > before;
 }
 
-/** This node's own entries that a mark hides. */
-export function ownMarked(replica: Pick<Marking, "self" | "own">): readonly Cell[] {
+/** Of this node's own entries above a number, of which so many are looked at: those that a mark hides, and where to go on; undefined at the end. */
+export function ownMarked(
+  replica: Pick<Marking, "self" | "own">,
+  after = 0,
+  maxCount = Number.POSITIVE_INFINITY,
+): { readonly cells: readonly Cell[]; readonly next: number | undefined } {
   const { self } = replica;
-  if (self.markedSeq === 0) return [];
-  return self.log.list().filter((cell) => cell.body === BODY.ENTRY && isMarked(cell) && replica.own(cell.key) === cell);
+  const cells: Cell[] = [];
+  let next: number | undefined;
+  let left = maxCount;
+  self.log.forEachSince(after, (cell, seq) => {
+    if (seq > self.markedSeq) return false;
+    if (cell.body === BODY.ENTRY && isMarked(cell) && replica.own(cell.key) === cell) cells.push(cell);
+    left -= 1;
+    next = left > 0 ? undefined : seq;
+    return left > 0;
+  });
+  return { cells, next };
 }

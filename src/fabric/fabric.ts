@@ -181,6 +181,7 @@ export class Fabric implements FabricMachine {
       this.membership.nextDeadlineMs() ?? NEVER,
       this.#links.nextDeadlineMs() ?? NEVER,
       this.lives.nextDeadlineMs() ?? NEVER,
+      this.#lost.nextDeadlineMs() ?? NEVER,
       this.policy.nextDeadlineMs() ?? NEVER,
       this.#readiness.nextDeadlineMs() ?? NEVER,
       this.#sessions.nextDeadlineMs() ?? NEVER,
@@ -200,8 +201,7 @@ export class Fabric implements FabricMachine {
   /** Whether old tombstones may go. */
   mayCollect(time: Time): boolean {
     const { isInStep } = this.#readiness.read(time);
-    const { isAnybodyAway } = this.lives;
-    return this.#collecting.mayCollect({ isInStep, isAnybodyAway, lost: this.#parts.replica.lost }, time);
+    return this.#collecting.mayCollect({ isInStep, isAnybodyAway: this.lives.isAnybodyAway, lost: this.#parts.replica.lost }, time);
   }
 
   /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */
@@ -214,8 +214,8 @@ export class Fabric implements FabricMachine {
     if (this.#stop === undefined) return false;
     if (time.monoMs >= this.#stop.deadlineMonoMs) return true;
     if (this.#links.size > 0) return false;
-    const isUntold = this.#stop.reason === "restart" && this.membership.find(this.#trust.nodeId)?.keepsEntries !== true;
-    return isUntold || this.membership.isQuiet;
+    if (this.#stop.reason === "restart" && this.membership.find(this.#trust.nodeId)?.keepsEntries !== true) return true;
+    return this.membership.isQuiet;
   }
 
   /** All links, for people. */
@@ -379,20 +379,20 @@ export class Fabric implements FabricMachine {
   }
 
   #tick(time: Time, out: FabricOutput[]): void {
-    const { monoMs } = time;
-    if (monoMs >= (this.membership.nextDeadlineMs() ?? NEVER)) this.#toMembership({ kind: "tick" }, time, out);
-    if (monoMs >= (this.#links.nextDeadlineMs() ?? NEVER)) this.#toLinks({ kind: "tick" }, time, out);
-    if (monoMs >= (this.policy.nextDeadlineMs() ?? NEVER)) {
+    if (time.monoMs >= (this.membership.nextDeadlineMs() ?? NEVER)) this.#toMembership({ kind: "tick" }, time, out);
+    if (time.monoMs >= (this.#links.nextDeadlineMs() ?? NEVER)) this.#toLinks({ kind: "tick" }, time, out);
+    if (time.monoMs >= (this.policy.nextDeadlineMs() ?? NEVER)) {
       this.policy.tick(time, out);
       this.#sessions.wake();
     }
-    if (monoMs >= (this.lives.nextDeadlineMs() ?? NEVER)) {
+    if (time.monoMs >= (this.lives.nextDeadlineMs() ?? NEVER)) {
       const events: FabricEvent[] = [];
       if (this.lives.tick(time, events)) out.push({ kind: "changed" });
       // Of an origin that was forgotten nothing is held any more.
       if (events.length > 0) this.#freshness.memberChanged(undefined);
       for (const event of events) out.push({ kind: "event", event });
     }
+    this.#lost.tick(out);
     this.#readiness.tick({ hasPeers: this.#hasPeers, areSeedsHeard: this.membership.areSeedsHeard }, time);
     this.#learn(this.#sessions.tick(time, { isStopping: this.#stop !== undefined }, out), time, out);
     if (!this.#readiness.hasCaughtUp) this.#judge(time);

@@ -22,9 +22,14 @@ export interface LostWordsParts {
   readonly replication: { isLost(seq: number, time: Time): boolean };
 }
 
+/** Own entries looked at in one turn. */
+const LOOKED_A_TURN = 250;
+
 export class LostWords {
   readonly #parts: LostWordsParts;
   readonly #replica: Replica;
+  /** Own entries above this number are still to be looked at: a mark may hide them. */
+  #after: number | undefined;
 
   constructor(parts: LostWordsParts) {
     this.#parts = parts;
@@ -72,8 +77,20 @@ export class LostWords {
     if (!isOfOurs({ clusterId: clusterId ?? named }, this.#parts.members.find(nodeId), this.#parts.clusterId)) return;
     for (const word of said.lost.slice(0, MAX_LOST)) this.#hear(word, said.from.nodeId, time, out);
     if (!applyMarks(this.#replica)) return;
-    out.push({ kind: "superseded", keys: ownMarked(this.#replica).map(({ key }) => key) });
+    this.#after = 0;
     out.push({ kind: "changed" });
+  }
+
+  /** Some of what marks hide of this node's own is to be ended, or put again. */
+  tick(out: FabricOutput[]): void {
+    if (this.#after === undefined) return;
+    const { cells, next } = ownMarked(this.#replica, this.#after, LOOKED_A_TURN);
+    this.#after = next;
+    if (cells.length > 0) out.push({ kind: "superseded", keys: cells.map(({ key }) => key) });
+  }
+
+  nextDeadlineMs(): number | undefined {
+    return this.#after === undefined ? undefined : 0;
   }
 
   #hear({ nodeId, generation, through, mark, keysThrough = 0, keys }: LostWord, peerNodeId: string, time: Time, out: FabricOutput[]): void {

@@ -227,7 +227,7 @@ export function* restoreSnapshot(
   // A whole transfer among its own frames says nothing of what was refused before.
   for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted" };
   yield* resumeLost(replica, time);
-  superseded.push(...ownMarked(replica));
+  superseded.push(...ownMarked(replica).cells);
   return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
 }
 

@@ -105,7 +105,7 @@ test("that an admin registered it stays through a health report, a restart, a ma
   r.replica.lost.note({ nodeId, generation, through, mark: through + 5 });
   applyMarks(r.replica);
   r.replica.sweep(Number.POSITIVE_INFINITY, at(30));
-  const hidden = ownMarked(r.replica).map(({ key }) => key);
+  const hidden = ownMarked(r.replica).cells.map(({ key }) => key);
   r.registrar.endSuperseded(hidden, at(30));
   r.flush(at(30));
   r.registrar.renew(caller("ann"), [lease], [], at(40));

@@ -10,7 +10,7 @@ function mark(r: Registry, ms: number): void {
   expect(applyMarks(r.replica)).toBe(true);
   r.replica.sweep(Number.POSITIVE_INFINITY, at(ms));
   r.registrar.endSuperseded(
-    ownMarked(r.replica).map(({ key }) => key),
+    ownMarked(r.replica).cells.map(({ key }) => key),
     at(ms),
   );
 }

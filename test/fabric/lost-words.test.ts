@@ -63,16 +63,24 @@ test("a node of another cluster, by its certificate or its own word, knows nothi
   expect(node.replica.lost.list).toEqual([]);
 });
 
-test("a mark of this node's own is for its registrar, once", () => {
-  const { node, hear } = bench();
-  node.put("web", 0);
+test("a mark of this node's own is for its registrar, once, some entries a turn, those that it does not cover left out", () => {
+  const { node, hear, words } = bench();
+  for (let n = 0; n < 600; n++) node.put(`web${n}`, 0);
   node.shared.changed(node.timeOf(0));
-  const { id, nodeId, generation, lastOrder } = { ...node.replica.self, lastOrder: node.replica.lastSeq };
-  const [first] = hear(word(nodeId, lastOrder, lastOrder, generation));
-  expect(first).toMatchObject({ kind: "superseded" });
-  expect(first?.kind === "superseded" && first.keys.length).toBe(1);
-  expect([id, node.replica.self.markedSeq]).toEqual([`${nodeId}/${generation}`, 1]);
-  expect(hear(word(nodeId, lastOrder, lastOrder, generation))).toEqual([]);
+  const { nodeId, generation } = node.replica.self;
+  const turn = (): readonly string[] => {
+    const out: FabricOutput[] = [];
+    words.tick(out);
+    return out.flatMap((output) => (output.kind === "superseded" ? output.keys : [output.kind]));
+  };
+  expect([turn(), words.nextDeadlineMs()]).toEqual([[], undefined]);
+  expect(hear(word(nodeId, 590, 590, generation))).toEqual([{ kind: "changed" }]);
+  const turns: (readonly string[])[] = [];
+  while (words.nextDeadlineMs() === 0) turns.push(turn());
+  const keys = turns.flat();
+  expect([turns.map(({ length }) => length), new Set(keys).size]).toEqual([[250, 250, 90], 590]);
+  expect([node.replica.self.markedSeq, turn()]).toEqual([590, []]);
+  expect(hear(word(nodeId, 590, 590, generation))).toEqual([]);
 });
 
 test("what this node never wrote nobody can have forgotten: nothing ends, and it takes a new generation, which no such word names", () => {
