@@ -219,6 +219,8 @@ export class ReplicationShared {
 
   /** What a whole transfer of an origin did not list is gone, its number has moved, and it may be whole. */
   closed(origin: Origin, time: Time, events: FabricEvent[]): void {
+    // Forgotten since.
+    if (this.replica.origins.get(origin.id) !== origin) return;
     this.heldChanged(origin);
     const { id } = origin;
     if (this.partial.note(origin, time) === "whole")

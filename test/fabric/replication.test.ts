@@ -87,6 +87,17 @@ test("while some tombstones wait, a whole transfer to one far behind ends what i
   expect([b.shown(), a.shared.stats.wholeTransfers]).toEqual([a.shown(), 1]);
 });
 
+test("the end of a whole transfer is told of no origin that was forgotten since", () => {
+  const { shared, replica } = node("a");
+  const origin = replica.origin("b", 1);
+  origin.through = 5;
+  shared.closed(origin, { monoMs: 0, wallMs: 0 }, []);
+  expect(shared.vector.find("b/1")?.seq).toBe(5);
+  shared.forgetOrigin(origin, { monoMs: 0, wallMs: 0 }, true);
+  shared.closed(origin, { monoMs: 0, wallMs: 0 }, []);
+  expect(shared.vector.find("b/1")?.seq ?? 0).toBe(0);
+});
+
 test("a link that closes leaves what it was fetching to others", () => {
   const [a, b, c] = [node("a"), node("b"), node("c")];
   for (let n = 0; n < 9; n++) a.put(`x${n}`, 0);
