@@ -3,7 +3,7 @@ import { backoffMs } from "../lib/backoff.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { Courier } from "./courier.ts";
-import { isListed } from "./members.ts";
+import { isListed, type Member } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
 import type { MembershipOutput } from "./membership-seam.ts";
 import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "./messages.ts";
@@ -196,7 +196,7 @@ export class Exchange {
     this.#courier.hear(response.members, { nodeId, clusterId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
     const answerer = members.find(nodeId);
     if (answerer !== undefined) {
-      members.setReach(answerer, true);
+      answerer.isInReach = true;
       this.#news.refusedBy(nodeId, response.ownUpdateRefused ?? "", out);
     }
     if (purpose.isJoin) this.#hurry(time);
@@ -298,14 +298,16 @@ export class Exchange {
     if (members.listed.length === 0 && this.#joinAtMs === NEVER) this.#joinAtMs = time.monoMs;
     const missing = this.#seeds.filter((seed) => members.holderOf(seed) === undefined);
     if (missing.length > 0) this.#pushPull(missing[this.#rng.int(missing.length)] ?? "", time, out);
-    const { dead } = members.counts;
-    // As serf does: the whole group together makes about one attempt for each of the dead.
-    if (dead === 0 || this.#rng.next() * this.#news.count >= dead) return;
-    let skip = this.#rng.int(dead);
-    for (const { update } of members.all()) {
-      if (update.status !== "dead" || skip-- > 0) continue;
-      this.#pushPull(update.address, time, out);
-      return;
-    }
+    const dead = [...members.all()].filter(({ update }) => update.status === "dead");
+    const [ours, others] = [dead.filter((member) => members.isOurs(member)), dead.filter((member) => !members.isOurs(member))];
+    this.#retry(ours, members.ours.length + 1, time, out);
+    this.#retry(others, this.#news.count - members.ours.length, time, out);
+  }
+
+  /** As serf does: the `count` that are there make together about one attempt for each of the dead. */
+  #retry(dead: readonly Member[], count: number, time: Time, out: MembershipOutput[]): void {
+    if (dead.length === 0 || this.#rng.next() * count >= dead.length) return;
+    const member = dead[this.#rng.int(dead.length)];
+    if (member !== undefined) this.#pushPull(member.update.address, time, out);
   }
 }

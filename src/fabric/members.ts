@@ -78,11 +78,21 @@ export class Members {
   readonly #byId = new Map<string, Member>();
   readonly #byAddress = new Map<string, Member>();
   readonly #listed: Member[] = [];
-  readonly #outOfReach = new Set<Member>();
+  /** This node's cluster. */
+  readonly #here: string;
+  /** Remembered members of each cluster. */
+  readonly #clusters = new Map<string, number>();
+  /** The listed of this node's cluster; undefined when they are to be found out anew. */
+  #ours: readonly Member[] | undefined;
   /** Sum of the hashes of the listed, modulo 2^32 each. */
   #high = 0;
   #low = 0;
   readonly #counts = { alive: 0, suspect: 0, left: 0, dead: 0 };
+
+  /** `here`: this node's cluster. */
+  constructor(here = "") {
+    this.#here = here;
+  }
 
   get size(): number {
     return this.#byId.size;
@@ -95,6 +105,33 @@ export class Members {
   /** Alive and suspect members, in no promised but a deterministic order. */
   get listed(): readonly Member[] {
     return this.#listed;
+  }
+
+  /** Of `listed` those of this node's cluster. O(n) after a change. */
+  get ours(): readonly Member[] {
+    this.#ours ??= this.#listed.filter((member) => this.isOurs(member));
+    return this.#ours;
+  }
+
+  isOurs({ update }: Member): boolean {
+    return update.clusterId === this.#here;
+  }
+
+  /** The part of this node's probes that goes to its own cluster: at least half of them, however many nodes other clusters name. */
+  get ownShare(): number {
+    return this.ours.length === 0 ? 0 : Math.max(0.5, this.ours.length / this.#listed.length);
+  }
+
+  /** How many others may look for themselves whether a member is there; for one of ours its own cluster is enough. */
+  lookersAt(member: Member): number {
+    return Math.max(1, (this.isOurs(member) ? this.ours : this.#listed).length - 1);
+  }
+
+  /** Whether one more is remembered, of `max`. Of other clusters one has a quarter of the room, and all of them half. */
+  hasRoomFor(clusterId: string, max: number): boolean {
+    const countOf = (cluster: string) => this.#clusters.get(cluster) ?? 0;
+    if (clusterId === this.#here || this.size >= max) return this.size < max;
+    return countOf(clusterId) < max / 4 && this.size - countOf(this.#here) < max / 2;
   }
 
   /** Equal for tables that list the same lives of the same members, `own` included; suspicions pass and do not count. Never 0. */
@@ -123,8 +160,11 @@ export class Members {
     const formerAddress = known?.update.address;
     const isHolder = formerAddress !== undefined && this.#byAddress.get(formerAddress) === known;
     const member = known ?? newMember(update);
+    this.#ours = undefined;
+    this.#count(update.clusterId, 1);
     if (known === undefined) this.#byId.set(update.nodeId, member);
     else {
+      this.#count(known.update.clusterId, -1);
       this.#counts[known.update.status] -= 1;
       if (isHolder) this.#byAddress.delete(known.update.address);
     }
@@ -148,6 +188,8 @@ export class Members {
   }
 
   forget(member: Member): void {
+    this.#ours = undefined;
+    this.#count(member.update.clusterId, -1);
     this.#counts[member.update.status] -= 1;
     if (member.place >= 0) {
       this.#sum(member, -1);
@@ -155,40 +197,26 @@ export class Members {
     }
     if (this.#byAddress.get(member.update.address) === member) this.#byAddress.delete(member.update.address);
     this.#byId.delete(member.update.nodeId);
-    this.#outOfReach.delete(member);
   }
 
-  /** Whether this node can reach a member: it answered, or a link to it is up; false: it was asked, and did not answer. */
-  setReach(member: Member, isInReach: boolean): void {
-    if (member.isInReach === isInReach) return;
-    if (isInReach) this.#outOfReach.delete(member);
-    else this.#outOfReach.add(member);
-    member.isInReach = isInReach;
-  }
-
-  /** Up to `count` different listed members, by chance; of those out of reach only when there are no others. */
+  /**
+   * Up to `count` different listed members, by chance; of those out of reach only when there are no others. Half of them are of our own cluster,
+   * where other clusters' nodes are more.
+   */
   pick(rng: Rng, count: number, except?: Member): Member[] {
-    const picked: Member[] = [];
-    const size = this.#listed.length;
-    if (size === 0) return picked;
-    if (this.#outOfReach.size > 0) {
-      const inReach = this.#listed.filter((member) => member.isInReach !== false && member !== except);
-      while (picked.length < count && inReach.length > 0) picked.push(...inReach.splice(rng.int(inReach.length), 1));
-      if (picked.length > 0) return picked;
-    }
-    const start = rng.int(size);
-    if (size <= count + 1) {
-      for (let i = 0; i < size && picked.length < count; i++) {
-        const member = this.#listed[(start + i) % size];
-        if (member !== undefined && member !== except) picked.push(member);
-      }
-      return picked;
-    }
-    for (let tries = 0; tries < count * 4 && picked.length < count; tries++) {
-      const member = this.#listed[rng.int(size)];
-      if (member !== undefined && member !== except && !picked.includes(member)) picked.push(member);
-    }
-    return picked;
+    if (this.ownShare !== 0.5) return draw(this.#listed, rng, count, { except });
+    return draw(this.#listed, rng, count, { except, picked: this.pickOurs(rng, Math.floor(count / 2 + rng.next()), except) });
+  }
+
+  /** The same, of our own cluster. */
+  pickOurs(rng: Rng, count: number, except?: Member): Member[] {
+    return draw(this.ours, rng, count, { except });
+  }
+
+  #count(clusterId: string, more: 1 | -1): void {
+    const count = (this.#clusters.get(clusterId) ?? 0) + more;
+    if (count > 0) this.#clusters.set(clusterId, count);
+    else this.#clusters.delete(clusterId);
   }
 
   #sum({ hash }: Member, sign: 1 | -1): void {
@@ -210,6 +238,36 @@ export class Members {
 export function addEvidence(member: Member, evidence: Evidence): void {
   member.evidence.push(evidence);
   if (member.evidence.length > MAX_EVIDENCE) member.evidence.shift();
+}
+
+/** Adds to the picked until there are `count`. */
+function draw(
+  from: readonly Member[],
+  rng: Rng,
+  count: number,
+  { except, picked = [] }: { readonly except: Member | undefined; readonly picked?: Member[] },
+): Member[] {
+  const size = from.length;
+  const isFree = (member: Member) => member !== except && !picked.includes(member);
+  if (size === 0 || picked.length >= count) return picked;
+  if (from.some(({ isInReach }) => isInReach === false)) {
+    const inReach = from.filter((member) => member.isInReach !== false && isFree(member));
+    while (picked.length < count && inReach.length > 0) picked.push(...inReach.splice(rng.int(inReach.length), 1));
+    if (picked.length > 0) return picked;
+  }
+  const start = rng.int(size);
+  if (size <= count + 1) {
+    for (let i = 0; i < size && picked.length < count; i++) {
+      const member = from[(start + i) % size];
+      if (member !== undefined && isFree(member)) picked.push(member);
+    }
+    return picked;
+  }
+  for (let tries = 0; tries < count * 4 && picked.length < count; tries++) {
+    const member = from[rng.int(size)];
+    if (member !== undefined && isFree(member)) picked.push(member);
+  }
+  return picked;
 }
 
 function newMember(update: MemberUpdate): Member {

@@ -206,7 +206,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
    * ends by itself, also where nobody answers.
    */
   isUnconfirmed(time: Time): boolean {
-    return this.#news.standing.isUnconfirmed(this.#news.members.listed.length, this.#o.pingTimeoutMs, time);
+    return this.#news.standing.isUnconfirmed(this.#news.members.ours.length, this.#o.pingTimeoutMs, time);
   }
 
   /** The start of each other node that was accepted last: to be remembered over a restart. */
@@ -283,7 +283,8 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const { purpose } = pending;
     if (response !== undefined && response.kind !== "probeIndirect") {
       this.#exchange.heldStart(purpose, response, time, out);
-      if (response.heldStart === undefined) this.#news.standing.confirmed(response.from.nodeId, pending.sentMonoMs);
+      const isOurs = isOfOurs(response.from, this.#news.members.find(response.from.nodeId)?.update, this.#news.self.update.clusterId);
+      if (isOurs && response.heldStart === undefined) this.#news.standing.confirmed(response.from.nodeId, pending.sentMonoMs);
     }
     if (response?.kind === "probe" && response.wallMs !== undefined && response.from.nodeId === askedNode(purpose))
       this.#clocks.note(response.from.nodeId, { wallMs: response.wallMs, sentMonoMs: pending.sentMonoMs }, time);
@@ -355,7 +356,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       return;
     }
     this.#news.standing.asked(time.monoMs + this.#o.pingTimeoutMs);
-    for (const { update } of this.#news.members.pick(this.#rng, OwnStanding.askedOf(this.#news.members.listed.length)))
+    for (const { update } of this.#news.members.pickOurs(this.#rng, OwnStanding.askedOf(this.#news.members.ours.length)))
       this.#courier.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
   }
 

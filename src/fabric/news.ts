@@ -26,7 +26,7 @@ const RETELL_AFTER_MS = 60_000;
 
 export class News {
   readonly self: Self;
-  readonly members = new Members();
+  readonly members: Members;
   readonly gossip = new GossipQueue();
   readonly health = new LocalHealth();
   readonly refused = noRefusals();
@@ -52,6 +52,7 @@ export class News {
 
   constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, parts: NewsParts = {}) {
     this.self = new Self(facts);
+    this.members = new Members(facts.clusterId);
     this.boots = new Boots(options.maxMembers, parts.acceptedStarts);
     this.standing = new OwnStanding(parts.earlierBoots ?? []);
     this.#foreigners = parts.foreigners;
@@ -95,7 +96,7 @@ export class News {
     if (isOfSelf) return undefined;
     if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
     if (this.boots.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
-    if (member === undefined && this.members.size >= this.#options.maxMembers) return "full";
+    if (member === undefined && !this.members.hasRoomFor(told.clusterId, this.#options.maxMembers)) return "full";
     return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
   }
 
@@ -321,7 +322,7 @@ export class News {
       this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
       // A few look for themselves at once: real deaths are confirmed soon, and the living contradict soon.
       const isTold = path === "gossip" || path === "table";
-      if (isTold && this.#rng.next() * Math.max(1, this.count - 2) < this.#options.verifyCount) this.doubted.push(member);
+      if (isTold && this.#rng.next() * this.members.lookersAt(member) < this.#options.verifyCount) this.doubted.push(member);
     } else if (member.suspicion !== undefined) {
       member.suspicion = undefined;
       this.#suspects.delete(member);
@@ -339,9 +340,8 @@ export class News {
     for (const member of this.#suspects) {
       const { suspicion, update } = member;
       if (suspicion === undefined || suspicion.deadlineMonoMs > time.monoMs) continue;
-      const { accusers } = suspicion;
-      this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: accusers }, time, out);
-      out.push(eventOutput("member_dead", "warn", { nodeId: update.nodeId, accusers: accusers.join(" ") }));
+      this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: suspicion.accusers }, time, out);
+      out.push(eventOutput("member_dead", "warn", { nodeId: update.nodeId, accusers: suspicion.accusers.join(" ") }));
     }
     this.#schedule();
   }

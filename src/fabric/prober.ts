@@ -23,7 +23,10 @@ export class Prober {
   readonly #rng: Rng;
   readonly #courier: Courier;
   readonly #news: News;
-  readonly #turns: ProbeTurns;
+  readonly #ownTurns: ProbeTurns;
+  readonly #otherTurns: ProbeTurns;
+  /** At 1 our own cluster has the next turn. */
+  #ownCredit = 0;
   #rounds: Round[] = [];
   #relayCount = 0;
   #turnAtMs = Number.POSITIVE_INFINITY;
@@ -33,7 +36,8 @@ export class Prober {
     this.#rng = rng;
     this.#courier = courier;
     this.#news = courier.news;
-    this.#turns = new ProbeTurns(rng);
+    this.#ownTurns = new ProbeTurns(rng);
+    this.#otherTurns = new ProbeTurns(rng);
   }
 
   begin(time: Time): void {
@@ -66,14 +70,23 @@ export class Prober {
     }
     if (time.monoMs < this.#turnAtMs) return;
     this.#turnAtMs = time.monoMs + this.#news.health.scaleMs(this.#options.intervalMs);
-    const target = this.#turns.next();
+    const target = this.#nextInTurn();
     if (target !== undefined) this.#start(target, time, out);
+  }
+
+  /** Our own cluster has its share of the turns: who makes up nodes of another one does not keep us from finding out who is dead here. */
+  #nextInTurn(): Member | undefined {
+    this.#ownCredit += this.#news.members.ownShare;
+    const isOwn = this.#ownCredit >= 1;
+    if (isOwn) this.#ownCredit -= 1;
+    return isOwn ? (this.#ownTurns.next() ?? this.#otherTurns.next()) : (this.#otherTurns.next() ?? this.#ownTurns.next());
   }
 
   /** Does what the news asks for: turns for newcomers, probes of the doubted, checks of the quarantined. */
   settle(time: Time, out: MembershipOutput[]): void {
     const { newlyListed, doubted, self } = this.#news;
-    if (newlyListed.length > 0) for (const member of newlyListed.splice(0)) this.#turns.add(member);
+    if (newlyListed.length > 0)
+      for (const member of newlyListed.splice(0)) (this.#news.members.isOurs(member) ? this.#ownTurns : this.#otherTurns).add(member);
     if (doubted.length > 0) {
       for (const member of doubted.splice(0)) {
         const isUnderWay = this.#rounds.some((round) => round.target === member);
@@ -96,12 +109,12 @@ export class Prober {
     if (this.#courier.hearProbe(target.update.nodeId, response, time, out)) {
       const rttMs = time.monoMs - pending.sentMonoMs;
       target.rttMs = target.rttMs === undefined ? rttMs : target.rttMs + (rttMs - target.rttMs) * RTT_SHARE;
-      this.#news.members.setReach(target, true);
+      target.isInReach = true;
       if (response?.kind === "probe") this.#news.stillThere(target, response.from, time, out);
       this.#endWell(round);
       return;
     }
-    this.#news.members.setReach(target, false);
+    target.isInReach = false;
     if (round.isOver) return;
     round.failCount += 1;
     if (round.helpers === undefined) this.#askHelpers(round, time, out);
@@ -147,11 +160,11 @@ export class Prober {
   /** There is a link to it. */
   met(nodeId: string): void {
     const member = this.#news.members.find(nodeId);
-    if (member !== undefined) this.#news.members.setReach(member, true);
+    if (member !== undefined) member.isInReach = true;
   }
 
   indirectAnswered(round: Round, helper: Member, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
-    this.#news.members.setReach(helper, response !== undefined);
+    helper.isInReach = response !== undefined;
     if (response?.kind !== "probeIndirect") return;
     this.#courier.hear(response.updates, { nodeId: helper.update.nodeId, path: "gossip" }, time, out);
     if (response.isAcknowledged) {

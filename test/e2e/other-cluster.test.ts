@@ -91,3 +91,23 @@ test("that what a node of ours wrote is lost, up to numbers that it never gave o
   expect(await goesOn()).toBe(true);
   expect((await asHeld()).generation).toBe(generation);
 });
+
+test("that it has more nodes than a table holds: a newcomer of ours is a member all the same", async () => {
+  const held = await asHeld();
+  const members = Array.from({ length: 10_000 }, (_, i) => ({ ...held, ...FROM, nodeId: `made-up-${i}`, address: `127.0.0.1:${i + 1}` }));
+  for (const node of [a, b]) {
+    for (const half of [members.slice(0, 5000), members.slice(5000)])
+      await ask(node, "PushPull", { kind: "pushPull", from: FROM, isJoin: false, members: half });
+  }
+  const c = await home.start("c", [a]);
+  expect(await goesOn()).toBe(true);
+  const register = { entries: [{ key: { namespace: "svc.late", name: "web", instanceId: "1", kind: 1 } }], static: true };
+  await withClient(c, (client) => client.call(DiscoveryService.method.register, register));
+  for (const node of [a, b]) {
+    await until("what it takes is shown, healthy", async () => {
+      const entries = await withClient(node, (client) => allEntries(client, "svc.late"));
+      return entries.map(({ health }) => health).join() === String(HealthStatus.HEALTHY) ? [] : [`${entries.length} entries`];
+    });
+  }
+  await c.stop("SIGKILL");
+});
