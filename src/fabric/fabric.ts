@@ -77,7 +77,7 @@ export class Fabric implements FabricMachine {
       rng: rng.fork("links"),
     });
     const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };
-    this.replication = new ReplicationShared({ ...shared, options: options.replication });
+    this.replication = new ReplicationShared({ ...shared, options: options.replication, members: this.membership });
     this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
     this.#sessions = new Sessions(this.replication, this.policy, (id) => this.policySources.of(id));
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });

@@ -39,7 +39,7 @@ export class RecordIntake {
     const id = `${frame.nodeId}/${frame.generation}`;
     const place = { clusterId, region };
     if (this.#isForeign(frame.nodeId, place, time, events)) return REFUSED;
-    const refusal = this.#refusalOf(id, place);
+    const refusal = this.#refusalOf(frame.nodeId, id, place);
     if (refusal !== undefined) return this.#refuse(id, refusal, time, events);
     if (this.#isDoubtful(id, place, time)) {
       this.#leave(id, time);
@@ -83,13 +83,14 @@ export class RecordIntake {
   }
 
   /** Why a frame of that origin is not taken, whatever it says. */
-  #refusalOf(id: string, place: OriginPlace): string | undefined {
+  #refusalOf(nodeId: string, id: string, place: OriginPlace): string | undefined {
     const { replica, place: here } = this.#shared;
     const { relation } = this.#view.peer;
     if (relation === "remote") return "from another region";
     if (id === replica.self.id) return "our own origin";
     if (place.clusterId === "" || relationOf(here, place) === "remote") return "of another region";
     if (relation !== "cluster" && place.clusterId === here.clusterId) return "of our own cluster, by way of another";
+    if (place.clusterId !== here.clusterId && this.#shared.isOurs(nodeId)) return `of a node of ours, put in cluster ${place.clusterId}`;
     const isOwn = this.#view.isOwn(id);
     const { peer } = this.#view;
     if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region)) return "not where the peer says it is";

@@ -73,6 +73,7 @@ export interface SharedParts {
   readonly place: OriginPlace;
   readonly options?: Partial<ReplicationOptions>;
   readonly foreigners?: Foreigners;
+  readonly members?: { find(nodeId: string): OriginPlace | undefined };
 }
 
 /**
@@ -88,6 +89,7 @@ export class ReplicationShared {
   readonly place: OriginPlace;
   readonly options: ReplicationOptions;
   readonly foreigners: Foreigners | undefined;
+  readonly #members: SharedParts["members"];
   readonly vector: Vector;
   readonly shelf: FrameShelf;
   readonly digests: OriginDigests;
@@ -123,6 +125,7 @@ export class ReplicationShared {
     this.place = parts.place;
     this.options = { ...REPLICATION_DEFAULTS, ...parts.options };
     this.foreigners = parts.foreigners;
+    this.#members = parts.members;
     this.#fetches = new Fetches(this.options);
     this.vector = new Vector(parts.place);
     this.shelf = new FrameShelf({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
@@ -280,6 +283,11 @@ export class ReplicationShared {
   isForeign(id: string): boolean {
     const { foreigners } = this;
     return foreigners !== undefined && foreigners.size > 0 && foreigners.has(id.slice(0, id.lastIndexOf("/")));
+  }
+
+  /** Whether a node is or was a member of our own cluster. */
+  isOurs(nodeId: string): boolean {
+    return this.#members?.find(nodeId)?.clusterId === this.place.clusterId;
   }
 
   /** Where an origin is at home, as it says itself. */
