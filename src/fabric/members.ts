@@ -160,7 +160,6 @@ export class Members {
     const formerAddress = known?.update.address;
     const isHolder = formerAddress !== undefined && this.#byAddress.get(formerAddress) === known;
     const member = known ?? newMember(update);
-    this.#ours = undefined;
     this.#count(update.clusterId, 1);
     if (known === undefined) this.#byId.set(update.nodeId, member);
     else {
@@ -169,6 +168,7 @@ export class Members {
       if (isHolder) this.#byAddress.delete(known.update.address);
     }
     const wasListed = before !== undefined && isListed(before);
+    if (wasListed !== isListed(update.status) || known?.update.clusterId !== update.clusterId) this.#ours = undefined;
     if (wasListed) this.#sum(member, -1);
     if (member.update !== update && !isSameLife(member.update, update)) member.hash = wordHash(update);
     member.update = update;

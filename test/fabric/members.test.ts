@@ -71,7 +71,7 @@ test("the table counts, lists and finds by address what it holds", () => {
   const steps = fc.array(fc.record({ id: fc.nat(6), status: fc.constantFrom(...STATUSES), isForgotten: fc.boolean() }), { maxLength: 60 });
   fc.assert(
     fc.property(steps, (all) => {
-      const members = new Members();
+      const members = new Members(update("n0", "alive").clusterId);
       const model = new Map<string, MemberStatus>();
       for (const { id, status, isForgotten } of all) {
         const known = members.find(`n${id}`);
@@ -86,7 +86,8 @@ test("the table counts, lists and finds by address what it holds", () => {
       const held = [...model];
       const listed = held.filter(([, status]) => isListed(status)).map(([nodeId]) => nodeId);
       expect(members.size).toBe(model.size);
-      expect(members.listed.map((member) => member.update.nodeId).toSorted()).toEqual(listed.toSorted());
+      for (const names of [members.listed, members.ours])
+        expect(names.map(({ update: { nodeId } }) => nodeId).toSorted()).toEqual(listed.toSorted());
       for (const status of STATUSES) expect(members.counts[status]).toBe(held.filter(([, is]) => is === status).length);
       for (const [nodeId, status] of held) {
         expect(members.holderOf(`${nodeId}:1`)?.update.nodeId).toBe(isListed(status) ? nodeId : undefined);
