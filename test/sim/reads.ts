@@ -49,8 +49,8 @@ export class SimReads {
   readonly #told = new WeakMap<SimProcess, number>();
   /** Since when a process lists another, as far as was read. */
   readonly #listedMs = new WeakMap<SimProcess, Map<SimProcess, number>>();
-  /** Whom a process has listed, as far as was read. */
-  readonly #known = new WeakMap<SimProcess, Set<SimProcess>>();
+  /** Whom a process has listed, and since when, as far as was read. */
+  readonly #known = new WeakMap<SimProcess, Map<SimProcess, number>>();
   count = 0;
 
   constructor(parts: ReadParts) {
@@ -154,7 +154,7 @@ export class SimReads {
     const { fabric, node } = process;
     // Where there are more nodes than links, those that it never had one to are known by heartbeats, if any came.
     if (nodes.length > node.options.fabric.links.maxLinks + 1) return;
-    const known = this.#known.get(process) ?? new Set<SimProcess>();
+    const known = this.#known.get(process) ?? new Map<SimProcess, number>();
     this.#known.set(process, known);
     let presentCount = 1;
     const missing: SimProcess[] = [];
@@ -162,13 +162,14 @@ export class SimReads {
       if (peer === process || options.clusterId !== node.options.clusterId) continue;
       if (fabric.lists(name)) {
         presentCount += 1;
-        if (peer !== undefined) known.add(peer);
+        if (peer !== undefined && !known.has(peer)) known.set(peer, world.nowMs);
       } else if (peer !== undefined && !peer.isStopped && known.has(peer) && fabric.fabric.membership.find(name)?.status === "dead")
         missing.push(peer);
     }
     if (missing.length <= presentCount && !(presentCount === 1 && missing.length > 0)) return;
     for (const peer of missing) {
-      const lackedMs = world.nowMs - this.#lacksSinceMs(process, peer);
+      // Of one that it has not linked to since it started it knows nothing of before it heard of it.
+      const lackedMs = world.nowMs - Math.max(this.#lacksSinceMs(process, peer), known.get(peer) ?? 0);
       checks.holds(
         lackedMs <= ageMs + DISTURBED_MS || checks.isLost(peer.replica.self.id),
         "age",
