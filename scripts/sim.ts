@@ -11,6 +11,12 @@ const OPTIONS: Readonly<Record<string, string>> = {
   "--minutes": "WAYMARK_MINUTES",
 };
 
+if (process.argv.includes("--help")) {
+  console.log("npm run sim -- [--seed N] [--runs N] [--nodes N] [--minutes N] [what vitest takes]");
+  console.log("Without any of the first four, all simulations; with one, the random schedules only. A failure prints its seed.");
+  process.exit(0);
+}
+
 const env: Record<string, string> = {};
 const rest: string[] = [];
 const args = process.argv.slice(2);

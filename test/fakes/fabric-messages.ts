@@ -46,7 +46,9 @@ const anyPlainUpdate = fc.record({
   incarnation: anyCount,
   accuser: optionalId,
 });
-const anyUpdate: fc.Arbitrary<MemberUpdate> = fc.tuple(anyPlainUpdate, anyStart).map(([update, start]) => ({ ...update, ...start }));
+const anyUpdate: fc.Arbitrary<MemberUpdate> = fc
+  .tuple(anyPlainUpdate, anyStart, fc.boolean())
+  .map(([update, start, keepsEntries]) => ({ ...update, ...start, ...(keepsEntries && { keepsEntries }) }));
 const updates = fc.array(anyUpdate, { maxLength: 5 });
 
 const anyHead = fc.record({
@@ -91,17 +93,27 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
         protocolVersions: versions,
         capabilities: ids,
         clusterToken: fc.stringMatching(/^[!-~]{0,80}$/),
+        policyFrom: ids,
       })
-      .map(({ ref, start, ...rest }) => ({ ...ref, ...start, ...rest })),
+      .map(({ ref, start, policyFrom, ...rest }) => ({ ...ref, ...start, ...rest, ...(policyFrom.length > 0 && { policyFrom }) })),
   }),
   fc.record({ kind: fc.constant("goodbye" as const), reason: fc.constantFrom(...GOODBYES), detail: fc.stringMatching(/^[ -~]{0,256}$/) }),
   fc
     .record({
       kind: fc.constant("vector" as const),
       entries: fc.array(
-        fc.record({ ref: anyRef, seq: anyCount, floor: anyCount, isHidden: fc.boolean() }).map(({ ref, isHidden, ...rest }) => {
-          return { ...ref, ...rest, ...(isHidden && { isHidden }) };
-        }),
+        fc
+          .record({
+            ref: anyRef,
+            seq: anyCount,
+            floor: anyCount,
+            isHidden: fc.boolean(),
+            isLacking: fc.boolean(),
+            lackingThrough: anyCount,
+          })
+          .map(({ ref, isHidden, isLacking, lackingThrough, ...rest }) => {
+            return { ...ref, ...rest, ...(isHidden && { isHidden }), ...(isLacking && { isLacking, lackingThrough }) };
+          }),
         { maxLength: 6 },
       ),
       short: fc.array(fc.record({ hash: fc.nat(0xffffffff), seq: anyCount }), { maxLength: 6 }),
@@ -109,9 +121,17 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
       isPartial: fc.boolean(),
       isWanted: fc.boolean(),
       isOffer: fc.boolean(),
-      heartbeats: fc.array(fc.record({ hash: fc.nat(0xffffffff), ageMs: fc.nat(0x7fffffff).map((tenths) => tenths * 100) }), {
-        maxLength: 6,
-      }),
+      heartbeats: fc.array(
+        fc.record(
+          {
+            hash: fc.nat(0xffffffff),
+            ageMs: fc.nat(0x7fffffff).map((tenths) => tenths * 100),
+            seq: fc.integer({ min: 1, max: 2 ** 52 - 1 }),
+          },
+          { requiredKeys: ["hash", "ageMs"], noNullPrototype: true },
+        ),
+        { maxLength: 6 },
+      ),
     })
     .map(({ short, isOffer, heartbeats, ...rest }) => ({
       ...rest,
@@ -176,7 +196,10 @@ export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
 );
 
 export const anyResponse: fc.Arbitrary<CallResponse> = fc.oneof(
-  fc.record({ kind: fc.constant("probe" as const), from: anySpeaker, updates, heldStart }, { requiredKeys: ["kind", "from", "updates"] }),
+  fc.record(
+    { kind: fc.constant("probe" as const), from: anySpeaker, updates, wallMs: fc.integer({ min: 1, max: 2 ** 52 }), heldStart },
+    { requiredKeys: ["kind", "from", "updates"] },
+  ),
   fc.record({ kind: fc.constant("probeIndirect" as const), isAcknowledged: fc.boolean(), updates }),
   fc.record(
     {

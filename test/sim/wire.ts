@@ -65,7 +65,8 @@ function sizeOfFrame(frame: LinkFrame): number {
         (frame.isOffer === true ? 12 : 20) +
         28 * frame.entries.length +
         6 * (frame.short?.length ?? 0) +
-        5 * (frame.heartbeats?.length ?? 0)
+        5 * (frame.heartbeats?.length ?? 0) +
+        3 * (frame.heartbeats?.filter(({ seq }) => seq !== undefined).length ?? 0)
       );
     case "linked":
       return 8 + 12 * frame.nodeIds.length;
