@@ -105,9 +105,7 @@ export class RecordIntake {
 
   /** Whether others are to be heard about it, who know better: no fault of a peer that passes on what it knows. */
   #isDoubtful(id: string, { clusterId }: OriginPlace, time: Time): boolean {
-    const { hearsay, replica } = this.#shared;
-    const known = replica.origins.get(id)?.clusterId ?? "";
-    if (hearsay.isHearsay(this.#view.peer, clusterId, time) || hearsay.isHearsay(this.#view.peer, known, time)) return true;
+    if (this.#shared.hearsay.isHearsay(this.#view.peer, clusterId, time)) return true;
     return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
   }
 

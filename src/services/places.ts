@@ -13,15 +13,21 @@ export interface Place {
   readonly cursor: string;
 }
 
+/** Of `Reads`. */
+interface Seen extends Pick<Reads, "policyTurn"> {
+  readonly replica: Pick<Reads["replica"], "revision">;
+  readonly node: Pick<Reads["node"], "boot">;
+}
+
 export class Places {
-  readonly #reads: Reads;
+  readonly #reads: Seen;
   #revision = -1;
   #policyTurn = -1;
   #boot = "";
   /** By what their holders are shown; of nobody by an empty text. */
   readonly #cursors = new Map<string, string>();
 
-  constructor(reads: Reads) {
+  constructor(reads: Seen) {
     this.#reads = reads;
   }
 

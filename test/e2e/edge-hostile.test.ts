@@ -166,6 +166,21 @@ test("an HTTP/2 request whose body does not end is reset in time, and its connec
   client.destroy();
 });
 
+test("a connection of HTTP/1.1 on which one of two requests is answered is not idle: the watch behind it goes on", async () => {
+  await using served = await started();
+  await using raw = new RawClient(served.edge);
+  const message = Buffer.from([0, 0, 0, 0, 2, 0x7b, 0x7d]);
+  const watch = CALL.replace("CatalogQuery", "CatalogWatch").replace("application/json", "application/connect+json");
+  raw.send(`${CALL}content-length: 2\r\n\r\n{}`);
+  raw.send(Buffer.concat([Buffer.from(`${watch}content-length: ${message.length}\r\n\r\n`), message]));
+  await using other = new RawClient(served.edge);
+  await other.closed("a silent connection, which is given less time");
+  await using idle = new RawClient(served.edge);
+  idle.send(`${CALL}content-length: 2\r\n\r\n{}`);
+  await idle.closed("an idle connection");
+  expect(served.edge.connectionCount()).toBe(1);
+});
+
 test("an idle HTTP/2 connection is closed, one with an open stream is not", async () => {
   await using served = await started();
   const idle = session(served);

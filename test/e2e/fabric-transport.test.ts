@@ -84,6 +84,20 @@ describe("plain, on loopback", () => {
     expect(b.asks[0]).toMatchObject({ request: { updates: [updateOf("a")] }, proof: { clusterToken: "secret", isLoopback: true } });
   });
 
+  test("calls of strangers that never end take no room of the peers' calls", async () => {
+    const b = await started({ limits: { maxIncomingCalls: 1, maxStrangerCalls: 2 } });
+    b.isStranger = (proof) => proof.clusterToken !== "secret";
+    b.answer = () => ({ kind: "probe", from: nodeRef("b"), updates: [] });
+    const strangers = [1, 2, 3].map(() => rawStream(b.transport.address, "Probe"));
+    const refused = await Promise.any(strangers.map(({ stream }) => once(stream, "response")));
+    expect(refused[0]).toMatchObject({ "grpc-message": "too%20many%20calls" });
+    const a = await started({ clusterToken: "secret" });
+    a.transport.call(1, b.transport.address, { kind: "probe", from: nodeRef("a"), targetNodeId: "b", updates: [] }, CALL_MS);
+    await until("the peer is answered", () => a.answers.size === 1);
+    expect(a.answers.get(1)).toMatchObject({ kind: "probe" });
+    for (const { session } of strangers) session.destroy();
+  });
+
   test("a goodbye is the last thing said; both sides hear that the link closed", async () => {
     const [a, b] = [await started(), await started()];
     const { there } = await linked(a, b);

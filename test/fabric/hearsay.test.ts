@@ -2,6 +2,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { VectorFrameSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
+import { BODY } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
 import { Hearsay } from "../../src/fabric/hearsay.ts";
@@ -163,6 +164,35 @@ test("of very many clusters the one that was told of longest ago is forgotten, n
   hearsay.heard("one more", a1.timeOf(1001));
   const isHearsay = (of: string) => hearsay.isHearsay({ relation: "region", clusterId: evil.place.clusterId }, of, a1.timeOf(1002));
   expect([isHearsay("c0"), isHearsay("c1"), isHearsay("c2"), isHearsay("one more")]).toEqual([true, false, true, true]);
+});
+
+test("what is partial here is not asked of a third cluster's node while others tell of it: what that sends is not taken", () => {
+  const { a1, a2, c, link } = mesh();
+  put(c, "x", 0);
+  const now = run([new Wire(a1, a2, 0), new Wire(a2, c, 0)], 0, 8000);
+  link.receive(vectorOf([{ nodeId: "c", seq: 1 }]), a1.timeOf(now), a1.outputs);
+  const origin = a1.replica.origins.get("c/1");
+  if (origin === undefined) throw new Error("a1 knows c");
+  origin.lacks = { count: 1, why: "before" };
+  a1.shared.partial.resume(origin);
+  link.tick(a1.timeOf(now), a1.outputs);
+  expect(a1.shared.partial.take(a1.timeOf(now), () => true)).toEqual([origin]);
+});
+
+test("how far another cluster's tombstone of our key reaches does not carry our own end of it out of our cluster", () => {
+  const [a, evil] = [node("a1", "A"), node("evil", "B")];
+  const key = a.put("x", 0);
+  const own = a.replica.own(key);
+  if (own === undefined) throw new Error("it was just put");
+  const { namespace, name, kind, scope, health, traits, principal } = own;
+  const of = { key, namespace, name, kind, scope, health, traits, principal, reach: SCOPE.REGION };
+  evil.replica.stageTombstone(of, BODY.UNREGISTERED, own.hlc + 1);
+  evil.commit(0);
+  const now = run([new Wire(a, evil, 0)], 0, 2000);
+  expect(a.replica.records(key).map(({ origin, reach }) => [origin.nodeId, reach])).toContainEqual(["evil", SCOPE.REGION]);
+  a.end(key, BODY.UNREGISTERED, now);
+  const end = a.replica.own(key);
+  expect([end?.body, end?.reach]).toEqual([BODY.UNREGISTERED, SCOPE.ZONE]);
 });
 
 test("heartbeats travel with their numbers, or without any; a list of another length is refused", () => {
