@@ -51,6 +51,8 @@ test("of looks that are remembered it is known which of several views they told 
   expect(holds({ from: 3, to: 7, at: 8 })).toBe("other");
   expect(holds({ from: 3, to: 5, at: 5 }, { from: 5, to: 7, at: 10 })).toBe("nothing");
   expect(holds({ from: 3, to: 5, at: 7 }, { from: 5, to: 7, at: 10 })).toBe("other");
+  // By then it had just been touched at 6, and was passed over.
+  expect(holds({ from: 3, to: 5, at: 6 }, { from: 5, to: 7, at: 10 })).toBe("other");
   // The look that passed it is forgotten.
   expect(holds({ from: 3, to: 5, at: 5 })).toBe("unknown");
 });

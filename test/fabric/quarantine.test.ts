@@ -44,3 +44,14 @@ test("each is checked once an interval, and forgotten when it waited too long", 
   expect(quarantine.due(5100)).toHaveLength(0);
   expect(quarantine.size).toBe(0);
 });
+
+test("of words as new as each other the last one counts, and one as new as what was settled waits no longer", () => {
+  const quarantine = new Quarantine(OPTIONS);
+  quarantine.add(claim("a", "x:1", 5), "address", 0, "k");
+  expect(quarantine.add(claim("a", "y:1", 5), "start", 0, "l")).toBe("known");
+  expect(quarantine.find("a")).toMatchObject({ reason: "start", tellerId: "l", update: { address: "y:1" } });
+  quarantine.dropUpTo(claim("a", "z:1", 4));
+  expect(quarantine.size).toBe(1);
+  quarantine.dropUpTo(claim("a", "z:1", 5));
+  expect(quarantine.size).toBe(0);
+});

@@ -1,7 +1,8 @@
 /** What all links of a node share. */
 import { expect, test } from "vitest";
+import { BODY } from "../../src/catalog/record.ts";
 import type { Fetcher } from "../../src/fabric/fetches.ts";
-import { ReplicatingNode } from "../fakes/replication.ts";
+import { ReplicatingNode, run, Wire } from "../fakes/replication.ts";
 
 function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {
   const reconsidered: string[] = [];
@@ -79,3 +80,36 @@ function bound(
 ): Pick<ReplicatingNode, "shared"> & { timeOf: (monoMs: number) => ReturnType<ReplicatingNode["timeOf"]> } {
   return { shared: node.shared, timeOf: (monoMs) => node.timeOf(monoMs) };
 }
+
+test("of an origin that is disproved nothing is lost: no mark may hide what it writes later, and no tombstone is kept for it", () => {
+  const node = new ReplicatingNode({ nodeId: "a", clusterId: "A" });
+  const { replica, shared } = node;
+  const origin = replica.origin("c", 1, { clusterId: "C", region: "r1" });
+  origin.through = 100;
+  shared.disproved(origin, 3, node.timeOf(0));
+  expect([replica.lost.list, replica.lost.isHolding, replica.forgotten.has("c/1")]).toEqual([[], false, false]);
+});
+
+test("what an origin ended is seen again when it turns out to be another cluster's", () => {
+  const [a, b] = [new ReplicatingNode({ nodeId: "a", clusterId: "A" }), new ReplicatingNode({ nodeId: "b", clusterId: "A" })];
+  const wires = [new Wire(a, b, 0)];
+  const key = a.put("x", 0);
+  const now = run(wires, 0, 3000);
+  b.end(key, BODY.UNREGISTERED, now);
+  run(wires, now, 3000);
+  expect(a.replica.view(key)).toBeUndefined();
+  const origin = a.replica.origins.get("b/1");
+  if (origin === undefined) throw new Error("a knows b");
+  a.shared.rehome(origin, { clusterId: "B", region: "r1" });
+  a.replica.sweep(Number.POSITIVE_INFINITY, a.timeOf(now));
+  expect(a.replica.view(key)?.origin.id).toBe("a/1");
+});
+
+test("an origin that turns out to be our own cluster's takes no room of the other's any more", () => {
+  const { replica, shared } = new ReplicatingNode({ nodeId: "a", clusterId: "A", options: { maxOrigins: 8 } });
+  const [first] = ["b1", "b2"].map((nodeId) => replica.origin(nodeId, 1, { clusterId: "B", region: "r1" }));
+  expect(shared.hasRoomFor("b3/1", false, "B")).toBe(false);
+  if (first === undefined) throw new Error("there are two");
+  shared.rehome(first, { clusterId: "A", region: "r1" });
+  expect(shared.hasRoomFor("b3/1", false, "B")).toBe(true);
+});

@@ -4,7 +4,7 @@ import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import { News } from "../../src/fabric/news.ts";
-import { isOfOurs, type Teller } from "../../src/fabric/teller.ts";
+import { isOfOurs, isToBeAsked, type Teller } from "../../src/fabric/teller.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 
@@ -119,4 +119,19 @@ test.each([
   { what: "names none, and nobody knows it", says: undefined, held: undefined, want: true },
 ])("a node is of our own cluster, or not, that $what", ({ says, held, want }) => {
   expect(isOfOurs({ clusterId: says }, held === undefined ? undefined : updateOf("n", { clusterId: held }), "c1")).toBe(want);
+});
+
+test.each([
+  { start: "new", by: "others", isAsked: false, isAskedHere: false },
+  { start: "unsaid", by: "others", isAsked: true, isAskedHere: false },
+  { start: "same", by: "others", isAsked: true, isAskedHere: false },
+  { start: "follows", by: "others", isAsked: true, isAskedHere: true },
+  { start: "unsaid", by: "itself", isAsked: true, isAskedHere: false },
+  { start: "same", by: "itself", isAsked: false, isAskedHere: false },
+  { start: "follows", by: "itself", isAsked: true, isAskedHere: false },
+] as const)("a word of $by that a node moved, in a start that is $start: whether the old address is asked", ({ start, by, ...want }) => {
+  const held = updateOf("n", { address: "n:1" });
+  const teller = { nodeId: by === "itself" ? "n" : "m", path: "gossip" } as const;
+  const asked = (address: string) => isToBeAsked(updateOf("n", { address }), teller, held, start);
+  expect([asked("n:2"), asked("n:1")]).toEqual([want.isAsked, want.isAskedHere]);
 });
