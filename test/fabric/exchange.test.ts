@@ -296,3 +296,17 @@ test.each([
   bench.exchange.heldStart({ kind: "pushPull", address: "x:1", isJoin: false, step: "whole" }, answer, at(1000), []);
   expect(bench.news.standing.dispute(() => true, at(60_000)) !== undefined).toBe(isHeard);
 });
+
+test("an own answer, by a seed that is another name of our address, does not say that others take this start", () => {
+  const news = new News({ ...factsOf("self"), boot: "b2", bootBefore: "b1" }, new Rng("news"), MEMBERSHIP_DEFAULTS, {
+    earlierBoots: ["b1"],
+  });
+  news.self.begin(1000);
+  const exchange = new Exchange(new Courier(news, MEMBERSHIP_DEFAULTS), new Rng("exchange"), MEMBERSHIP_DEFAULTS);
+  const purpose = { kind: "pushPull", address: "self.example:1", isJoin: true, step: "whole" } as const;
+  exchange.heldStart(purpose, { kind: "pushPull", from: news.self.ref, members: [] }, at(1000), []);
+  const from = { nodeId: "m", generation: 1, boot: "m1", clusterId: news.self.update.clusterId };
+  const held = { boot: "b1", address: "old:1" };
+  exchange.heldStart({ ...purpose, address: "m:1" }, { kind: "pushPull", from, members: [], heldStart: held }, at(1001), []);
+  expect(news.standing.dispute(() => true, at(1001))).toEqual({ nodeIds: ["m"], otherAddress: "old:1" });
+});
