@@ -312,12 +312,16 @@ export class FrameReceiver {
     return mayHold(scope, relationOf(self, origin));
   }
 
-  /** This node's own record that is ended by it; also one that is on its way to the disk. */
+  /**
+   * This node's own record that is ended by it: the one that is on its way to the disk, or else the one before it, which
+   * stands again when that batch is refused.
+   */
   #superseded(cell: Cell): readonly Cell[] {
     const endedHlc = endsBeforeHlc(cell);
     if (endedHlc === 0) return [];
-    const own = this.#replica.own(cell.key);
-    return own !== undefined && own.body === BODY.ENTRY && own.hlc < endedHlc ? [own] : [];
+    const { self } = this.#replica;
+    const own = [this.#replica.own(cell.key) ?? [], this.#replica.records(cell.key).filter(({ origin }) => origin === self)].flat();
+    return own.filter((each) => each.body === BODY.ENTRY && each.hlc < endedHlc).slice(0, 1);
   }
 }
 

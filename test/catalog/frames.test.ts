@@ -357,6 +357,20 @@ test("Why: an unregister that arrives while this node's own is on its way to the
   expect(applied.kind === "applied" && applied.superseded.map((cell) => cell.key)).toEqual([K]);
 });
 
+test.each([
+  { what: "end", stage: (a: MeshNode) => a.end(K, BODY.UNREGISTERED, timeOf(9, 1)) },
+  { what: "newer entry", stage: (a: MeshNode) => a.put(K, 1, timeOf(9, 1)) },
+])("Why: an unregister that arrives while this node's own $what is on its way ends what stands again when that is refused", ({ stage }) => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  put(a);
+  b.copy(a, "a/1", T);
+  end(b, K, BODY.UNREGISTERED);
+  stage(a);
+  const frame = b.frame(b.replica.self, { after: 0, isComplete: false }, 100_000);
+  const applied = a.receiver.apply(frame, T);
+  expect(applied.kind === "applied" && applied.superseded.map((cell) => cell.key)).toEqual([K]);
+});
+
 test("Why: what an arriving unregister hides of this node's own is handed to its lease to be ended", () => {
   const [a, b] = [new MeshNode("a"), new MeshNode("b")];
   put(a);
