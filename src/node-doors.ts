@@ -3,6 +3,7 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { decodeEntry } from "./catalog/codec.ts";
 import type { EntryView } from "./catalog/entry-view.ts";
 import { ANY } from "./catalog/filter.ts";
+import { GOLDEN_RATIO } from "./catalog/instances.ts";
 import { askedBounds } from "./catalog/names.ts";
 import { queryPage } from "./catalog/query.ts";
 import { type CatalogRecord, KIND } from "./catalog/record.ts";
@@ -244,6 +245,8 @@ export function dnsCatalog(
   const counts = (claim: Claim) => isRightful(policies.policy, claim, identity.clusterId);
   const hidden = new Set<string>();
   let hasSampled = false;
+  // Drawn, so that the nodes of a cluster do not all begin with the same instances; then in turn, so that none waits for its luck.
+  let turn = random();
   return {
     get revision() {
       // Both only grow, so the sum changes whenever either does.
@@ -258,10 +261,11 @@ export function dnsCatalog(
         const entry = reads.entry(record);
         return suits(entry) ? { key: record.key, entry } : undefined;
       };
-      const sampling = { ...DNS_SAMPLING, at: random() };
+      const sampling = { ...DNS_SAMPLING, at: turn };
       const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits: entryOf });
       if (!isSample) return found.map(({ entry }) => entry);
       hasSampled = true;
+      turn = (turn + GOLDEN_RATIO) % 1;
       return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
     },
     takeSampled: () => {

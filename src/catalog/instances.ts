@@ -9,6 +9,9 @@ export const MAX_INSTANCES = 1000;
 /** Records whose rank is read at most to find the best ones; reading one costs a hundredth of considering it. */
 const MAX_RANKED = 100_000;
 
+/** What `at` moves on by from turn to turn: multiples of it fall evenly into any number of parts. */
+export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
+
 export interface InstanceName {
   readonly kind: Kind;
   readonly namespace: string;

@@ -3,7 +3,7 @@ import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/fnv.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
 import type { EntryView, TargetView } from "./entry-view.ts";
-import type { Sampling } from "./instances.ts";
+import { GOLDEN_RATIO, type Sampling } from "./instances.ts";
 import { type CatalogRecord, HEALTH, type Health, type KeyText, KIND, type Kind, viewHealth } from "./record.ts";
 
 /** How to choose, as on the wire. */
@@ -54,8 +54,6 @@ export interface Ranking {
   readonly reason: "kept" | "rank" | "version_range";
   readonly detail: string;
 }
-
-const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /** Candidates a choice explains at most. */
 export const MAX_EXPLAINED = 1000;
@@ -121,7 +119,6 @@ export function samplingOf(options: SelectOptions): Sampling {
     case SELECT_POLICY.HASH:
       return { ...ranking, form: "stretch", at: hashFraction(fnv64(options.hashKey)), wanted };
     case SELECT_POLICY.ROUND_ROBIN:
-      // The golden ratio's multiples fall evenly into any number of parts.
       return { ...ranking, form: "spread", at: (options.turn * GOLDEN_RATIO) % 1, wanted };
     case SELECT_POLICY.LOAD_AWARE:
     case SELECT_POLICY.RANDOM:
