@@ -38,7 +38,7 @@ export function encodeLinkFrame(frame: LinkFrame): Uint8Array {
   return bytesOf(LinkRequestSchema, { frame: { frame: frameInit(frame) } });
 }
 
-/** Refuses what is no frame; a frame of a kind this version does not know is `unknown`. */
+/** Refuses what is no frame; one of a kind this version does not know, or beside the frames it knows, is `unknown`. */
 export function decodeLinkFrame(bytes: Uint8Array, bounds: MessageBounds = MESSAGE_BOUNDS): LinkFrame {
   const reader = new WireReader(bytes);
   let frame: LinkFrame | undefined;
@@ -49,8 +49,8 @@ export function decodeLinkFrame(bytes: Uint8Array, bounds: MessageBounds = MESSA
       frame = readFrame(reader, bounds);
     } else reader.skipUnknown(tag, 1);
   }
-  if (frame === undefined) throw invalid("frame", "is missing");
-  return frame;
+  if (bytes.length === 0) throw invalid("frame", "is missing");
+  return frame ?? { kind: "unknown" };
 }
 
 /** Highest frame of `LinkFrame` this version knows. */

@@ -84,6 +84,14 @@ describe("a peer of another version", () => {
     expect(decodeLinkFrame(encodeLinkFrame({ kind: "unknown" }))).toEqual({ kind: "unknown" });
   });
 
+  test("a field from the future beside the frame is passed over, also where there is no frame", () => {
+    const later = Buffer.of(0xa2, 0x1f, 3, 1, 2, 3); // Field 500.
+    expect(decodeLinkFrame(later)).toEqual({ kind: "unknown" });
+    expect(decodeLinkFrame(Buffer.concat([later, encodeLinkFrame({ kind: "goodbye", reason: "leave", detail: "" })]))).toMatchObject({
+      kind: "goodbye",
+    });
+  });
+
   test("fields from the future are skipped, on every level", () => {
     fc.assert(
       fc.property(anyFrame, (frame) => {
