@@ -60,7 +60,8 @@ test("all seeds gone after the start: the rest goes on, a newcomer joins by any 
   await cluster.runWith("n1", { flags: ["--join", cluster.gateOf("n1")] });
   await cluster.meet();
   await allShow(cluster, "a 1 healthy", "b 1 healthy");
-  expect(await cluster.peersOf("n1")).toEqual(["n2 alive", "n3 alive", "n4 alive"]);
+  // A node that gets no CPU for a moment may be suspect at one look, and contradicts.
+  await expect.poll(() => cluster.peersOf("n1")).toEqual(["n2 alive", "n3 alive", "n4 alive"]);
 });
 
 test("a second node with an id that is taken: the first one stays, what it holds too, and operators are told", async () => {
