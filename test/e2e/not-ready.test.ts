@@ -12,6 +12,7 @@ import { helloOf, updateOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { ProvedWatch } from "../fakes/proved-watch.ts";
+import { freePorts } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-not-ready-"));
@@ -38,19 +39,11 @@ class Silent implements AsyncDisposable {
   }
 }
 
-/** A port that was free a moment ago: a node tells its own only when it is ready. */
-async function freePort(): Promise<string> {
-  const silent = new Silent();
-  const port = await silent.open();
-  await silent[Symbol.asyncDispose]();
-  return String(port);
-}
-
 test("while no seed answers: 503 with why, queries with an age, no END for a watch; after join_timeout it serves alone", async () => {
   await using seed = new Silent();
   const config = join(HOME, "node.json");
-  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "12s" } }));
-  const [grpcPort, httpPort, dnsPort] = [await freePort(), await freePort(), await freePort()];
+  writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "17s" } }));
+  const [grpcPort = "", httpPort = "", dnsPort = ""] = await freePorts(3);
   const ports = ["--grpc-port", grpcPort, "--http-port", httpPort, "--dns-port", dnsPort, "--fabric-port", "0"];
   const self = ["--node-id", "late", "--cluster-id", "c1", "--ephemeral", "--config", config];
   const node = new CommandProcess(["serve", "-o", "json", ...self, ...ports, "--join", `127.0.0.1:${await seed.open()}`]);

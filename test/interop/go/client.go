@@ -17,7 +17,7 @@ import (
 	discovery "waymark.example/interop/gen/waymark/discovery/v1"
 )
 
-const callTimeout = 10 * time.Second
+const callTimeout = 30 * time.Second
 
 // dial makes a client of the node at address (host:port).
 func dial(address string) (discovery.DiscoveryServiceClient, *grpc.ClientConn, error) {

@@ -28,7 +28,7 @@ const (
 	entries   = 250
 	pageLimit = 40
 	leaseTTL  = 5 * time.Second
-	patience  = 20 * time.Second
+	patience  = 60 * time.Second
 )
 
 // part is one stretch of a watch: how it began and what it told.

@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from waymark.catalog.v1 import entry_pb2
 from waymark.discovery.v1 import discovery_pb2, discovery_pb2_grpc
 
-CALL_TIMEOUT_S = 10
+CALL_TIMEOUT_S = 30
 
 
 def dial(address):

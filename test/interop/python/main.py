@@ -24,7 +24,7 @@ NAMESPACE = "interop.python"
 ENTRIES = 250
 PAGE_LIMIT = 40
 LEASE_TTL_S = 5
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class Run:
