@@ -44,9 +44,9 @@ export const SET_BOUNDS = {
 /** Errors reported, and warnings; a last one of each says that there are more. */
 const MAX_PROBLEMS = 1000;
 /** 9999-12-31T23:59:59.999Z: what RFC 3339 can say. */
-const MAX_WALL_MS = 253_402_300_799_999;
+export const MAX_WALL_MS = 253_402_300_799_999;
 /** 0001-01-01T00:00:00Z. */
-const MIN_WALL_MS = -62_135_596_800_000;
+export const MIN_WALL_MS = -62_135_596_800_000;
 
 /** Every problem of a set, in the order of its rules. A set without errors compiles. Cost: 10,000 rules in some 40 ms. */
 export function validate(set: PolicySet, known: Known = {}): readonly Problem[] {

@@ -1,4 +1,5 @@
 /** Whether parsed JSON has the shape of a version's facts and set: a version may come from another node, which may send anything. */
+import { MAX_WALL_MS, MIN_WALL_MS } from "./policy-set.ts";
 import type { PolicySet } from "./rules.ts";
 import type { VersionFacts } from "./version-facts.ts";
 
@@ -8,6 +9,10 @@ type Check = (value: unknown) => boolean;
 const isText: Check = (value) => typeof value === "string";
 const isFlag: Check = (value) => typeof value === "boolean";
 const isWhole: Check = (value) => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+const within =
+  (min: number, max: number): Check =>
+  (value) =>
+    Number.isInteger(value) && Number(value) >= min && Number(value) <= max;
 const isNumber: Check = (value) => typeof value === "number" && Number.isFinite(value);
 const listOf =
   (check: Check): Check =>
@@ -38,16 +43,17 @@ const isRule = shaped({
   quota: shaped({ entries: isNumber, watches: isNumber, bytes: isNumber }),
 });
 const isSetShape = shaped({ version: isText, defaultAllow: isFlag, rules: listOf(isRule) });
+const isPercent = within(1, 100);
 const isStage: Check = (value) =>
-  isFields(value) && (value["by"] === "percent" ? isNumber(value["percent"]) : value["by"] === "clusters" && isTexts(value["clusterIds"]));
+  isFields(value) && (value["by"] === "percent" ? isPercent(value["percent"]) : value["by"] === "clusters" && isTexts(value["clusterIds"]));
 const isFactsShape = shaped({
   number: isWhole,
   hlc: isWhole,
   nodeId: isText,
   version: isText,
   defaultAllow: isFlag,
-  ruleCount: isWhole,
-  appliedWallMs: isNumber,
+  ruleCount: within(0, 2 ** 32 - 1),
+  appliedWallMs: within(MIN_WALL_MS, MAX_WALL_MS),
   principal: isText,
   reason: isText,
   changeTicket: isText,
@@ -58,7 +64,7 @@ const isFactsShape = shaped({
   changesLeftOut: isWhole,
 });
 
-/** Whether every field of a version's facts is there, of its type. */
+/** Whether every field of a version's facts is there, of its type, and can be told: every answer about the policy has some of them. */
 export function isFacts(value: unknown): value is VersionFacts {
   return isFactsShape(value);
 }

@@ -14,8 +14,8 @@ export class RawLink implements Disposable {
   readonly #stream: ClientHttp2Stream;
   readonly #ended: Promise<void>;
 
-  /** Opens a link to a fabric listener and greets as this node; then says that it knows nothing. */
-  constructor(address: string, nodeId: string, generation: number, more: Parameters<typeof helloOf>[1] = {}) {
+  /** Opens a link to a fabric listener and greets as this node, or with these bytes; then says that it knows nothing. */
+  constructor(address: string, nodeId: string, generation: number, more: Parameters<typeof helloOf>[1] | Uint8Array = {}) {
     this.#session = connectHttp2(`http://${address}`);
     this.#session.on("error", () => {});
     this.#stream = this.#session.request(callHeaders("Link", "", undefined));
@@ -24,13 +24,17 @@ export class RawLink implements Disposable {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#ended = promise;
     for (const event of ["end", "close"]) this.#stream.once(event, () => resolve());
-    this.#stream.write(framed(encodeLinkFrame({ kind: "hello", hello: helloOf(nodeId, { generation, ...more }) })));
+    const isBytes = more instanceof Uint8Array;
+    this.#stream.write(framed(isBytes ? more : encodeLinkFrame({ kind: "hello", hello: helloOf(nodeId, { generation, ...more }) })));
     this.#stream.write(framed(encodeLinkFrame({ kind: "vector", entries: [], digest: 0n, isPartial: false, isWanted: false })));
   }
 
   say(frame: RawFrame): void {
-    if (!this.#stream.writable) return;
-    this.#stream.write(framed(toBinary(LinkRequestSchema, create(LinkRequestSchema, { frame: { frame } }))));
+    this.sayBytes(toBinary(LinkRequestSchema, create(LinkRequestSchema, { frame: { frame } })));
+  }
+
+  sayBytes(frame: Uint8Array): void {
+    if (this.#stream.writable) this.#stream.write(framed(frame));
   }
 
   /** Ends the link with bytes that are no frame: when the listener has hung up, it has taken all that was said before. */

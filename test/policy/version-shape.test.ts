@@ -47,5 +47,10 @@ test("facts with any field missing, or of another type, are none", () => {
   expect(Object.keys(FACTS).filter((field) => isFacts({ ...FACTS, [field]: Symbol("x") }))).toEqual([]);
   for (const stage of [{}, { by: "moon" }, { by: "percent" }, { by: "clusters", clusterIds: [1] }, 5])
     expect(isFacts({ ...FACTS, stage })).toBe(false);
+  // What no answer about the policy could say.
+  for (const percent of [0, 0.5, 101, -1]) expect(isFacts({ ...FACTS, stage: { by: "percent", percent } })).toBe(false);
+  for (const appliedWallMs of [0.1, 1e308, 253_402_300_800_000, -62_135_596_800_001])
+    expect(isFacts({ ...FACTS, appliedWallMs })).toBe(false);
+  for (const ruleCount of [-1, 2 ** 32]) expect(isFacts({ ...FACTS, ruleCount })).toBe(false);
   for (const number of [-1, 0.5, Number.MAX_SAFE_INTEGER + 1]) expect(isFacts({ ...FACTS, number })).toBe(false);
 });
