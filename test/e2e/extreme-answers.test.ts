@@ -5,20 +5,9 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { reflect } from "@bufbuild/protobuf/reflect";
 import { afterAll, expect, test } from "vitest";
-import {
-  LinkResponseSchema,
-  ProbeIndirectResponseSchema,
-  ProbeResponseSchema,
-  PushPullResponseSchema,
-} from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import { encodeCallResponse } from "../../src/fabric/call-codec.ts";
-import { encodeLinkFrame } from "../../src/fabric/codec.ts";
 import { type Answering, AnsweringPeer } from "../fakes/answering-peer.ts";
-import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
-import { type Change, changesOf } from "../fakes/field-ends.ts";
+import { changed } from "../fakes/changed-answers.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -27,58 +16,6 @@ const data = mkdtempSync(join(tmpdir(), "waymark-extreme-answers-"));
 afterAll(() => rmSync(data, { recursive: true, force: true }));
 
 const MIB = 1_048_576;
-
-interface Answer {
-  readonly desc: DescMessage;
-  readonly changes: readonly Change[];
-  readonly sample: (peer: Place) => Uint8Array;
-}
-
-interface Place {
-  readonly nodeId: string;
-  readonly address: string;
-}
-
-const alive = ({ nodeId, address }: Place) => updateOf(nodeId, { address, clusterId: "c1", region: "eu" });
-
-function answerOf(desc: DescMessage, name: string, sample: Answer["sample"], isOfIt: (what: string) => boolean = () => true): Answer {
-  // Which start goes under this node's id is for its own cluster to say, and keeps it from being ready (semantics.md, Two nodes with one id).
-  const changes = changesOf(desc, name, "all").filter(({ what }) => !what.includes(".held_start") && isOfIt(what));
-  return { desc, changes, sample };
-}
-
-const ANSWERS: Readonly<Record<string, Answer>> = {
-  Probe: answerOf(ProbeResponseSchema, "Probe", (peer) =>
-    encodeCallResponse({ kind: "probe", from: nodeRef(peer.nodeId), updates: [alive(peer)], wallMs: Date.now() }),
-  ),
-  ProbeIndirect: answerOf(ProbeIndirectResponseSchema, "ProbeIndirect", (peer) =>
-    encodeCallResponse({ kind: "probeIndirect", isAcknowledged: true, updates: [alive(peer)] }),
-  ),
-  PushPull: answerOf(PushPullResponseSchema, "PushPull", (peer) =>
-    encodeCallResponse({
-      kind: "pushPull",
-      from: nodeRef(peer.nodeId),
-      members: [alive(peer)],
-      lost: [{ nodeId: "gone", generation: 1, through: 5, mark: 0 }],
-    }),
-  ),
-  // A link is answered with a greeting or a farewell.
-  Link: answerOf(
-    LinkResponseSchema,
-    "Link",
-    ({ nodeId, address }) => encodeLinkFrame({ kind: "hello", hello: helloOf(nodeId, { address }) }),
-    (what) => /^Link\.frame (absent|empty)|^Link\.frame\.(hello|goodbye)\b/.test(what),
-  ),
-};
-
-/** The answer of that method with the nth of its changes; after the last one they begin anew. */
-function changed(method: string, n: number, peer: Place): Uint8Array | undefined {
-  const answer = ANSWERS[method];
-  if (answer === undefined) return undefined;
-  const message = fromBinary(answer.desc, answer.sample(peer));
-  answer.changes[n % answer.changes.length]?.make(reflect(answer.desc, message));
-  return toBinary(answer.desc, message);
-}
 
 function start(nodeId: string, ...more: readonly string[]): Promise<NodeProcess> {
   const place = ["--node-id", nodeId, "--cluster-id", "c1", "--region", "eu"];
