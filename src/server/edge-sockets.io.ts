@@ -52,8 +52,11 @@ export const DEFAULT_EDGE_LIMITS: EdgeLimits = {
   idleTimeoutMs: 60_000,
 };
 
-/** Calls begun in one turn of the event loop: each costs a quarter of a millisecond in Connect's machinery. */
-const CALLS_PER_TURN: TurnBounds = { each: 2, all: 4 };
+/**
+ * Calls begun in one turn of the event loop: each costs a quarter of a millisecond in Connect's machinery, and another
+ * connection's call waits for several turns: its arrival, its body, its answer.
+ */
+const CALLS_PER_TURN: TurnBounds = { each: 1, all: 2 };
 /** One connection's HTTP/2 state (headers, frames not yet taken), in MB. */
 const MAX_SESSION_MEMORY_MB = 16;
 const MAX_SETTINGS_ENTRIES = 32;

@@ -96,6 +96,7 @@ function headerBomb(references: number, options: { readonly isAcknowledging: boo
   };
 }
 const BOMBS_AT_ONCE = 30;
+const CALLS_AT_ONCE = 100;
 
 export const ATTACKS: Readonly<Record<string, Attack>> = {
   "PING flood": flood(repeated(ping, 1_000)),
@@ -127,20 +128,25 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
   "bytes that are no HTTP/2": { run: (connection) => connection.flood(() => Buffer.alloc(1_000, "A"), ATTACK_MS) },
 };
 
-/** What is bounded and not cut: the rest of an attack's time is the others'. */
-const FLOODS: Readonly<Record<string, Attack>> = {
-  "calls as fast as they are answered": {
+function unaryFlood(path: string): Attack {
+  return {
     run: async (connection) => {
       connection.greet();
       const end = performance.now() + FLOOD_MS;
       for (let stream = 1; !connection.isClosed && performance.now() < end; stream += 2 * CALLS_AT_ONCE) {
         // Room for the answers of all streams, and then the calls.
         connection.send(frame(TYPE.WINDOW_UPDATE, { payload: u32(CALLS_AT_ONCE * 2_000) }));
-        connection.send(...Array.from({ length: CALLS_AT_ONCE }, (_, index) => call(stream + 2 * index)));
+        connection.send(...Array.from({ length: CALLS_AT_ONCE }, (_, index) => call(stream + 2 * index, path)));
         await connection.heard(200);
       }
     },
-  },
+  };
+}
+
+/** What is bounded and not cut: the rest of an attack's time is the others'. */
+const FLOODS: Readonly<Record<string, Attack>> = {
+  "calls as fast as they are answered": unaryFlood(QUERY),
+  "probes of a stranger as fast as they are refused": unaryFlood("/waymark.fabric.v1.FabricService/Probe"),
   "1,000 calls for long answers that have no window": {
     run: async (connection) => {
       connection.greet([INITIAL_WINDOW_SIZE, 0]);
@@ -155,8 +161,6 @@ const FLOODS: Readonly<Record<string, Attack>> = {
     },
   },
 };
-
-const CALLS_AT_ONCE = 100;
 
 /** As `call`, in frames as large as may be. */
 function longCall(stream: number, message: Uint8Array): readonly Buffer[] {

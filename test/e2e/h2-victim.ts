@@ -44,8 +44,9 @@ export class Victim {
     this.#client.on("error", () => {});
   }
 
-  static async start(listener: "grpc" | "edge" = "grpc"): Promise<Victim> {
-    const child = spawn(process.execPath, [...VICTIM_FLAGS, path(`../fakes/${listener}-child.ts`)], {
+  /** `listener` is the file in test/fakes, and `args` are what it is started with. It is warm. */
+  static async start(listener: "grpc" | "edge" | "fabric" = "grpc", ...args: readonly string[]): Promise<Victim> {
+    const child = spawn(process.execPath, [...VICTIM_FLAGS, path(`../fakes/${listener}-child.ts`), ...args], {
       stdio: ["ignore", "pipe", "ignore", "ipc"],
     });
     const victim = new Victim(child, (await firstLine(child)) as { port: number; pid: number });
