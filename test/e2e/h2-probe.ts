@@ -42,7 +42,6 @@ export class Probe {
     await Promise.all([over, new Promise((resolve) => setTimeout(resolve, leastMs))]);
     const told = once(this.#child, "message");
     this.#child.send("stop");
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what our own child sends.
     const times = ((await told)[0] as readonly number[]).toSorted((a, b) => a - b);
     return times[Math.min(times.length - 1, Math.floor(times.length * 0.99))] ?? Number.NaN;
   }
