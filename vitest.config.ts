@@ -7,6 +7,22 @@ const PURE_ROOMS = "{lib,catalog,policy,summary,fabric,resolver,discovery,dns,st
 /** Everything under test/ that is not a unit test has its own folder. */
 const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly", "soak"] as const;
 
+/** Of e2e, those that judge how long something takes, or fill the machine themselves. */
+const ALONE = [
+  "browser",
+  "dns-rate",
+  "dns-sockets",
+  "edge-hostile",
+  "fabric-driver",
+  "fabric-transport",
+  "failed-starts",
+  "fault-net",
+  "gzip-places",
+  "hostile-http2",
+  "journal-faults",
+  "lying-peer",
+].map((name) => `test/e2e/${name}.test.ts`);
+
 const longOnes = (...names: readonly string[]) => names.map((name) => `test/long/${name}.test.ts`);
 /** Start no process and measure no time: hours of virtual time, thousands of histories. Two files at a time. */
 const VIRTUAL = longOnes("catalog", "leaks", "leaving-sim", "membership", "star");
@@ -38,8 +54,9 @@ export default defineConfig({
         test: { name: "unit", include: ["test/**/*.test.ts"], exclude: KINDS.map((kind) => `test/${kind}/**`) },
       },
       { extends: true, test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 600_000 } },
-      // One file at a time: they start servers and measure how long answers take.
-      { extends: true, test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], fileParallelism: false, testTimeout: 300_000 } },
+      // Two files at a time: real nodes wait more than they work.
+      { extends: true, test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], exclude: ALONE, testTimeout: 300_000 } },
+      { extends: true, test: { name: "e2e alone", include: ALONE, fileParallelism: false, testTimeout: 300_000 } },
       {
         extends: true,
         test: {

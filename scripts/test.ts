@@ -85,6 +85,7 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     // Counting what is covered makes a simulation several times slower.
     vitest("sim", { projects: ["sim"] }),
     vitest("e2e", { projects: ["e2e"] }),
+    vitest("e2e alone", { projects: ["e2e alone"] }),
     vitest("interop", { projects: ["interop"] }),
     vitest("docs", { projects: ["docs"] }),
   ],

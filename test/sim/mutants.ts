@@ -304,8 +304,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/frames.ts",
-        find: "    const own = this.#replica.own(cell.key);",
-        replace: "    const own = this.#replica.records(cell.key).find(({ origin }) => origin === this.#replica.self);",
+        find: "[this.#replica.own(cell.key) ?? [], this.#replica.records(cell.key).filter(({ origin }) => origin === self)].flat();",
+        replace: "this.#replica.records(cell.key).filter(({ origin }) => origin === self);",
       },
     ],
     withinSeeds: 120,
@@ -328,8 +328,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/frames.ts",
-        find: ': frame.after > origin.through) return { kind: "gap", knows: origin.through };',
-        replace: ': false) return { kind: "gap", knows: origin.through };',
+        find: ": frame.after > takenThrough(origin);",
+        replace: ": false;",
       },
     ],
     withinSeeds: 100,
@@ -341,8 +341,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/frames.ts",
-        find: ': frame.after > origin.through) return { kind: "gap", knows: origin.through };',
-        replace: ': frame.after > origin.through) return { kind: "gap", knows: (origin.through = frame.through) };',
+        find: 'if (isGap) return { kind: "gap", knows: origin.through };',
+        replace: 'if (isGap) return { kind: "gap", knows: (origin.through = frame.through) };',
       },
     ],
     withinSeeds: 100,
