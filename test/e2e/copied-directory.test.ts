@@ -12,7 +12,8 @@ import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
 const HOME = mkdtempSync(join(tmpdir(), "waymark-copied-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 const CONFIG = join(HOME, "node.json");
-const FABRIC = { interval: "300ms", ping_timeout: "250ms", join_timeout: "3s" };
+/** Who does not answer for so long is silent: longer than a busy machine keeps a node waiting. */
+const FABRIC = { interval: "1500ms", ping_timeout: "1s", join_timeout: "3s" };
 writeFileSync(CONFIG, JSON.stringify({ fabric: FABRIC, observability: { log_level: "info" } }));
 const PATIENT = { timeout: 60_000 };
 
