@@ -197,7 +197,8 @@ export class SimProcess {
   time(): Time {
     const { world } = this.node.parts;
     // Each process starts its own count, so that two are never comparable.
-    return { monoMs: 1000 + world.nowMs - this.bootMs, wallMs: WALL_START_MS + world.nowMs + this.node.skewMs };
+    // Whole milliseconds, as `Date.now()` has them: peers refuse a policy version with a fraction of one.
+    return { monoMs: 1000 + world.nowMs - this.bootMs, wallMs: Math.floor(WALL_START_MS + world.nowMs + this.node.skewMs) };
   }
 
   #makeRegistrar(): Registrar {
