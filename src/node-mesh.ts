@@ -371,7 +371,7 @@ class MeshNode implements NodeFabric {
     const { peerNodeId, seq, above = 0 } = told;
     const generation = Math.max(newGeneration(), lost + 1, above + 1);
     log.error(
-      { peerNodeId, seq, lastSeq: replica.lastSeq, lost, generation },
+      { peerNodeId, seq, lastSeq: replica.self.through, lost, generation },
       "journal is older than what others know, taking a new generation",
     );
     try {

@@ -10,7 +10,6 @@ export interface Marking {
   readonly lost: LostOrigins;
   readonly self: Origin;
   readonly origins: ReadonlyMap<string, Origin>;
-  readonly lastSeq: number;
   readonly sweeps: Sweeps;
   own(key: KeyText): Cell | undefined;
 }
@@ -24,8 +23,8 @@ export function applyMarks(replica: Marking): boolean {
   if (!lost.takeMarked()) return false;
   const before = self.markedSeq;
   for (const origin of replica.origins.values()) {
-    // Its own node knows that it never wrote beyond this.
-    const mark = origin === self ? Math.min(lost.markOf(origin.id), replica.lastSeq) : lost.markOf(origin.id);
+    // Its own node knows that it wrote nothing beyond this: what is staged, nobody can have heard of.
+    const mark = origin === self ? Math.min(lost.markOf(origin.id), origin.through) : lost.markOf(origin.id);
     const shownSeq = origin.markedSeq;
     if (mark <= shownSeq) continue;
     origin.markedSeq = mark;

@@ -94,9 +94,9 @@ export class LostWords {
   }
 
   #hear({ nodeId, generation, through, mark, keysThrough = 0, keys }: LostWord, peerNodeId: string, time: Time, out: FabricOutput[]): void {
-    const { lost, self, lastSeq } = this.#replica;
-    if (nodeId === self.nodeId && generation === self.generation && Math.max(through, mark) > lastSeq) {
-      // Nobody can have forgotten what was never written: all that follows up to that number would be hidden everywhere.
+    const { lost, self } = this.#replica;
+    if (nodeId === self.nodeId && generation === self.generation && Math.max(through, mark) > self.through) {
+      // Nobody can have forgotten what is not written yet: all that follows up to that number would be hidden everywhere.
       if (this.#parts.replication.isLost(Math.max(through, mark), time))
         out.push({ kind: "generationLost", peerNodeId, seq: Math.max(through, mark) });
       return;

@@ -192,10 +192,13 @@ export class ReplicationShared {
     return true;
   }
 
-  /** A peer's vector names our own origin above what our journal ever gave out: believed once a generation, and not often. */
+  /**
+   * A peer's vector names our own origin above what our journal holds: believed once a generation, and not often. A number that is staged was told
+   * to nobody, so a peer that names it has another record of it.
+   */
   isLost(seq: number, time: Time): boolean {
-    const { self, lastSeq } = this.replica;
-    if (seq <= lastSeq || this.#lostId === self.id || time.monoMs < this.#lostMonoMs + this.options.lostIntervalMs) return false;
+    const { self } = this.replica;
+    if (seq <= self.through || this.#lostId === self.id || time.monoMs < this.#lostMonoMs + this.options.lostIntervalMs) return false;
     this.#lostId = self.id;
     this.#lostMonoMs = time.monoMs;
     return true;

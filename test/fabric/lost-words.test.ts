@@ -93,6 +93,15 @@ test("what this node never wrote nobody can have forgotten: nothing ends, and it
   expect([node.replica.lost.list, node.replica.self.markedSeq, hear(lie)]).toEqual([[], 0, []]);
 });
 
+test("a number that is staged was told to nobody: who names it as forgotten means another record", () => {
+  const { node, hear } = bench();
+  node.put("web", 0);
+  node.stage("api", 0);
+  const { nodeId, generation } = node.replica.self;
+  expect(hear(word(nodeId, 2, 2, generation))).toEqual([{ kind: "generationLost", peerNodeId: "b", seq: 2 }]);
+  expect([node.replica.lost.list, node.replica.self.markedSeq]).toEqual([[], 0]);
+});
+
 test("keys of lost origins go to an asker that takes them and has none as new; none to an older one", () => {
   const [knowing, asking] = [bench(), bench()];
   for (const { hear } of [knowing, asking]) hear(word("x", 5), word("y", 6));

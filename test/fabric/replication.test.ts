@@ -47,6 +47,15 @@ test("Why: a peer that knows more of our generation than our journal does is bel
   expect(told()).toEqual([{ kind: "generationLost", seq: 7 }]);
 });
 
+test("Why: a peer that names a number which is staged here has another record of it: nobody was told of ours", () => {
+  const [a, b] = [node("a"), node("b")];
+  a.put("x", 0);
+  const link = open(a, b, 0);
+  a.stage("y", 0);
+  link.receive(vectorOf([{ nodeId: "a", seq: 2 }]), a.timeOf(0), a.outputs);
+  expect(a.outputs).toContainEqual({ kind: "generationLost", seq: 2 });
+});
+
 test("a peer that stops reading costs nothing that grows; when it reads again it gets each key once", () => {
   const [a, b] = [node("a"), node("b")];
   const wire = new Wire(a, b, 0);

@@ -69,7 +69,14 @@ export class ReplicatingNode {
   }
 
   /** Puts the service `name` and makes it visible. */
-  put(name: string, monoMs: number, { scope = SCOPE.ZONE, tag = "blue" }: { scope?: Scope; tag?: string } = {}): KeyText {
+  put(name: string, monoMs: number, how: { scope?: Scope; tag?: string } = {}): KeyText {
+    const key = this.stage(name, monoMs, how);
+    this.commit(monoMs);
+    return key;
+  }
+
+  /** As `put`, without `commit`: its journal does not hold it yet. */
+  stage(name: string, monoMs: number, { scope = SCOPE.ZONE, tag = "blue" }: { scope?: Scope; tag?: string } = {}): KeyText {
     const time = this.timeOf(monoMs);
     const key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1" });
     const entry = create(EntrySchema, { key, tags: [tag], health: HEALTH.HEALTHY, scope });
@@ -81,7 +88,6 @@ export class ReplicatingNode {
     const { namespace, kind, health, traits } = draft;
     const fields = { key: draft.key, namespace, name, kind, scope, health, traits, bytes, isFilterChange, principal: "p" };
     this.replica.stagePut({ ...fields, hlc: this.hlc.stamp(time.wallMs), contentBytes: draft.content.length });
-    this.commit(monoMs);
     return draft.key;
   }
 

@@ -316,7 +316,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/replication-shared.ts",
-        find: "    if (seq <= lastSeq || this.#lostId",
+        find: "    if (seq <= self.through || this.#lostId",
         replace: "    if (seq > 0 || this.#lostId",
       },
     ],
