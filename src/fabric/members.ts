@@ -31,6 +31,11 @@ export function isListed(status: MemberStatus): status is "alive" | "suspect" {
   return status === "alive" || status === "suspect";
 }
 
+/** In every table and its digest, however long ago it went: who left entries behind, they stand for as long as it is known why. */
+export function isAlwaysTold({ status, keepsEntries }: MemberUpdate): boolean {
+  return isListed(status) || keepsEntries === true;
+}
+
 /** Why a node believed something of a member. */
 export interface Evidence {
   readonly atWallMs: number;
@@ -61,7 +66,7 @@ export interface Member {
   readonly evidence: Evidence[];
   /** Place among the listed, or -1. */
   place: number;
-  /** Of who it is said to be, in the table's digest while it is listed. */
+  /** Of who it is said to be, in the table's digest while it is told to everybody (`isAlwaysTold`). */
   hash: Hash64;
   /** In the list of those to be probed; a gone member is taken out when its turn comes. */
   isInTurn: boolean;
@@ -84,7 +89,7 @@ export class Members {
   readonly #clusters = new Map<string, number>();
   /** The listed of this node's cluster; undefined when they are to be found out anew. */
   #ours: readonly Member[] | undefined;
-  /** Sum of the hashes of the listed, modulo 2^32 each. */
+  /** Sum of the hashes of those that are told to everybody, modulo 2^32 each. */
   #high = 0;
   #low = 0;
   readonly #counts = { alive: 0, suspect: 0, left: 0, dead: 0 };
@@ -134,7 +139,7 @@ export class Members {
     return countOf(clusterId) < max / 4 && this.size - countOf(this.#here) < max / 2;
   }
 
-  /** Equal for tables that list the same lives of the same members, `own` included; suspicions pass and do not count. Never 0. */
+  /** Equal for tables that always tell the same lives of the same members, `own` included; suspicions pass and do not count. Never 0. */
   digestWith(own: MemberUpdate): bigint {
     const { high, low } = wordHash(own);
     return (BigInt((this.#high + high) >>> 0) << 32n) | BigInt(((this.#low + low) | 1) >>> 0);
@@ -169,10 +174,10 @@ export class Members {
     }
     const wasListed = before !== undefined && isListed(before);
     if (wasListed !== isListed(update.status) || known?.update.clusterId !== update.clusterId) this.#ours = undefined;
-    if (wasListed) this.#sum(member, -1);
+    if (known !== undefined && isAlwaysTold(known.update)) this.#sum(member, -1);
     if (member.update !== update && !isSameLife(member.update, update)) member.hash = wordHash(update);
     member.update = update;
-    if (isListed(update.status)) this.#sum(member, 1);
+    if (isAlwaysTold(update)) this.#sum(member, 1);
     if (before !== update.status) member.changedMonoMs = nowMonoMs;
     this.#counts[update.status] += 1;
     if (isListed(update.status)) {
@@ -191,10 +196,8 @@ export class Members {
     this.#ours = undefined;
     this.#count(member.update.clusterId, -1);
     this.#counts[member.update.status] -= 1;
-    if (member.place >= 0) {
-      this.#sum(member, -1);
-      this.#unlist(member);
-    }
+    if (isAlwaysTold(member.update)) this.#sum(member, -1);
+    if (member.place >= 0) this.#unlist(member);
     if (this.#byAddress.get(member.update.address) === member) this.#byAddress.delete(member.update.address);
     this.#byId.delete(member.update.nodeId);
   }
@@ -286,9 +289,16 @@ function newMember(update: MemberUpdate): Member {
 }
 
 function isSameLife(a: MemberUpdate, b: MemberUpdate): boolean {
-  return a.incarnation === b.incarnation && a.generation === b.generation && a.address === b.address;
+  const isSameWord = a.incarnation === b.incarnation && a.generation === b.generation && a.address === b.address;
+  return isSameWord && goneWord(a) === goneWord(b);
 }
 
-function wordHash({ nodeId, generation, incarnation, address }: MemberUpdate): Hash64 {
-  return fnv64(`${nodeId} ${generation} ${incarnation} ${address}`);
+/** How it went; empty of one that is listed. */
+function goneWord({ status }: MemberUpdate): string {
+  return isListed(status) ? "" : ` ${status}`;
+}
+
+function wordHash(update: MemberUpdate): Hash64 {
+  const { nodeId, generation, incarnation, address } = update;
+  return fnv64(`${nodeId} ${generation} ${incarnation} ${address}${goneWord(update)}`);
 }

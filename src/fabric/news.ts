@@ -4,7 +4,7 @@ import type { Rng } from "../lib/rng.ts";
 import { Boots, startOf } from "./boots.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { GossipQueue } from "./gossip.ts";
-import { addEvidence, type Evidence, isListed, type Member, Members, mergeVerdict } from "./members.ts";
+import { addEvidence, type Evidence, isAlwaysTold, isListed, type Member, Members, mergeVerdict } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
 import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
 import type { HeldStart, MemberFacts, MemberUpdate, NodeRef, Start } from "./messages.ts";
@@ -350,7 +350,7 @@ export class News {
     let isAnyGone = false;
     for (const member of this.members.all()) {
       // Who left entries behind is remembered: they stand for as long as it is known why.
-      if (isListed(member.update.status) || member.update.keepsEntries === true) continue;
+      if (isAlwaysTold(member.update)) continue;
       if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) {
         isAnyGone = true;
         continue;

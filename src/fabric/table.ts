@@ -1,5 +1,5 @@
 /** Exchange of whole tables (memberlist's push-pull): what a node says of everybody, and how often. */
-import { isListed } from "./members.ts";
+import { isAlwaysTold } from "./members.ts";
 import type { MemberUpdate, NodeRef } from "./messages.ts";
 import type { News } from "./news.ts";
 
@@ -25,11 +25,7 @@ export function makeTable(
   for (const update of asker?.members ?? []) said.set(update.nodeId, update);
   const table = [self.update];
   for (const { update, isWitnessed, changedMonoMs } of members.all()) {
-    const isTold =
-      isListed(update.status) ||
-      update.keepsEntries === true ||
-      (isWitnessed && nowMonoMs - changedMonoMs < deadTellMs) ||
-      update.nodeId === asker?.from.nodeId;
+    const isTold = isAlwaysTold(update) || (isWitnessed && nowMonoMs - changedMonoMs < deadTellMs) || update.nodeId === asker?.from.nodeId;
     if (table.length >= maxMembers) break;
     if (!isTold || isSame(said.get(update.nodeId), update)) continue;
     table.push(update);

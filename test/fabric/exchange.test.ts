@@ -205,6 +205,20 @@ test("in its turn a member is sent a digest: it answers nothing to an equal one,
   expect(left.answer(call, answer, atMs)).toEqual([]);
 });
 
+test("Why: who came when a node was gone hears that it left entries behind, though all that is listed is known to it", () => {
+  const [knowing, newcomer] = [new Bench("other"), new Bench()];
+  knowing.learn([said("self"), said("a"), { ...said("kept", "dead"), keepsEntries: true }]);
+  newcomer.learn([knowing.news.self.update, said("a")]);
+  knowing.learn([newcomer.news.self.update]);
+  const [call] = newcomer.runUntil(60_000);
+  if (call?.request.kind !== "pushPull") throw new Error("no exchange");
+  const out: MembershipOutput[] = [];
+  knowing.exchange.asked(1, call.request, at(call.atMs), out);
+  expect(out).toMatchObject([
+    { response: { members: [{ nodeId: "other" }, { nodeId: "a" }, { nodeId: "kept", status: "dead", keepsEntries: true }] } },
+  ]);
+});
+
 test("an exchange that failed is made good soon, with somebody else", () => {
   const bench = new Bench();
   bench.learn([said("a"), said("b")]);

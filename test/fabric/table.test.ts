@@ -63,6 +63,22 @@ test("tables that list the same have equal digests, whatever came before; suspic
   expect(b.digestWith(own)).toBe(c.digestWith(own));
 });
 
+test("who left entries behind is in the digest after it went, by how it went, until it is forgotten", () => {
+  const kept = (status: MemberStatus): MemberUpdate => ({ ...said("kept", status), keepsEntries: true });
+  const own = said("self", "alive");
+  const digestOf = (...updates: readonly MemberUpdate[]): bigint => {
+    const members = new Members();
+    for (const update of updates) members.put(update, 0);
+    return members.digestWith(own);
+  };
+  const gone = digestOf(kept("dead"));
+  expect(new Set([digestOf(), digestOf(kept("alive")), gone, digestOf(kept("left"))]).size).toBe(4);
+  expect([digestOf(kept("alive"), kept("suspect"), kept("dead")), digestOf(said("kept", "dead"))]).toEqual([gone, digestOf()]);
+  const members = new Members();
+  members.forget(members.put(kept("dead"), 0).member);
+  expect(members.digestWith(own)).toBe(digestOf());
+});
+
 test("an asker hears what it did not say, and what is held of itself however old that is", () => {
   const asker = { from: { nodeId: "d", generation: 1 }, members: [said("d", "alive"), said("a", "alive"), said("b", "alive")] };
   expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000, maxMembers: 100 }, asker))).toEqual([
