@@ -199,7 +199,7 @@ class MeshNode implements NodeFabric {
     if (!this.#isOpen || settings.fabric.snapshotIntervalMs === 0 || !this.#watched.fabric.isReady) return undefined;
     if (core.replica.isForgetting) return undefined;
     const time = now();
-    return Math.round(time.wallMs - this.#watched.fabric.readiness(time).ageMs);
+    return Math.max(0, Math.round(time.wallMs - this.#watched.fabric.readiness(time).ageMs));
   }
 
   // ---- making it ----
@@ -256,7 +256,7 @@ class MeshNode implements NodeFabric {
     const { settings, core } = this.#options;
     const { replica, drafter, hlc } = core;
     const warm = this.#warm;
-    const startAgeMs = warm === undefined ? 0 : Math.max(0, now().wallMs - warm.savedWallMs);
+    const startAgeMs = warm === undefined ? undefined : Math.max(0, now().wallMs - warm.savedWallMs);
     const fabric = new Fabric(fabricOptions(settings), {
       self: this.#facts(),
       replica,

@@ -54,8 +54,8 @@ export interface FabricParts {
   readonly isOpen?: boolean;
   /** Which other clusters are let in; every one of the region when absent. */
   readonly trust?: TrustSettings;
-  /** How old the snapshot is that the replica started with; 0 without one. */
-  readonly startAgeMs: number;
+  /** How old the snapshot is that the replica started with; undefined without one. */
+  readonly startAgeMs: number | undefined;
   /** What earlier starts of this node were called; none without a disk. */
   readonly earlierBoots?: readonly string[] | undefined;
   /** Starts of others that were accepted before this node was restarted. */

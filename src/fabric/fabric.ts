@@ -293,7 +293,7 @@ export class Fabric implements FabricMachine {
           out.push(output);
           break;
         case "wanted":
-          this.#freshness.want(output.nodeIds, time);
+          this.#freshness.want(output.nodeIds, this.#readiness.knownMonoMs(time));
           break;
         case "up":
           this.#linkUp(output, time, out);

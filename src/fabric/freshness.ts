@@ -17,8 +17,10 @@ export interface FreshnessParts {
 }
 
 interface Peer {
-  /** When it was last in step; before that, since when it counts. */
+  /** When it was last in step; before that, up to when all that it had may be taken to be here. */
   inStepMonoMs: number;
+  /** It was in step since it is a peer. */
+  hasBeenInStep: boolean;
   clusterId: string;
   isWanted: boolean;
   /** It said goodbye: until it is heard of again it writes nothing. */
@@ -61,8 +63,8 @@ export class Freshness {
     this.#parts = parts;
   }
 
-  /** From now on links are wanted to these. */
-  want(nodeIds: readonly string[], { monoMs }: Time): void {
+  /** From now on links are wanted to these. Of one that was no peer before, of which no heartbeat came, all until `knownMonoMs` is taken to be here. */
+  want(nodeIds: readonly string[], knownMonoMs: number): void {
     this.#changed();
     const wanted = new Set(nodeIds);
     for (const [nodeId, peer] of this.#peers) {
@@ -76,8 +78,9 @@ export class Freshness {
       const member = this.#parts.findMember(nodeId);
       const clusterId = member?.clusterId ?? "";
       // What was known of it without a link is not forgotten with the first attempt.
-      const inStepMonoMs = Math.min(monoMs, (member && this.#provenMonoMs(member)) ?? monoMs);
-      if (peer === undefined) this.#peers.set(nodeId, { inStepMonoMs, clusterId, isWanted: true, hasSaidGoodbye: false });
+      const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? knownMonoMs;
+      if (peer === undefined)
+        this.#peers.set(nodeId, { inStepMonoMs, hasBeenInStep: false, clusterId, isWanted: true, hasSaidGoodbye: false });
       else Object.assign(peer, { isWanted: true, clusterId });
     }
   }
@@ -85,7 +88,7 @@ export class Freshness {
   /** The peer has just said that we lack nothing of what it has. */
   inStep(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
-    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: monoMs, hasSaidGoodbye: false });
+    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: monoMs, hasBeenInStep: true, hasSaidGoodbye: false });
   }
 
   /** The peer's last word was that it goes, and we have all that it had. */
@@ -114,15 +117,22 @@ export class Freshness {
     return heartbeats.isPassedOn ? heartbeats.provenMonoMs(`${nodeId}/${generation}`) : undefined;
   }
 
+  /** Of a peer that was never in step: what others have passed on of it is here. */
+  #untilMonoMs(nodeId: string, { inStepMonoMs }: Peer): number {
+    const member = this.#parts.findMember(nodeId);
+    return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
+  }
+
   // HOT: asked at every answer.
   read({ monoMs }: Time, quietMs: number): Behind {
     this.#halved ??= this.#findHalved();
     const nodeIds: string[] = [];
     const otherNodeIds: string[] = [];
     let ageMs = 0;
-    for (const [nodeId, { inStepMonoMs, isWanted, hasSaidGoodbye, clusterId }] of this.#peers) {
+    for (const [nodeId, peer] of this.#peers) {
+      const { isWanted, hasSaidGoodbye, clusterId } = peer;
       if (hasSaidGoodbye || (!isWanted && !this.#halved.has(clusterId))) continue;
-      const silentMs = monoMs - inStepMonoMs;
+      const silentMs = monoMs - (peer.hasBeenInStep ? peer.inStepMonoMs : this.#untilMonoMs(nodeId, peer));
       const isOurs = clusterId === this.#parts.clusterId || clusterId === "";
       if (isOurs) ageMs = Math.max(ageMs, silentMs);
       if (silentMs > quietMs) (isOurs ? nodeIds : otherNodeIds).push(nodeId);

@@ -29,7 +29,7 @@ export interface ReadyState {
   readonly detail: string;
   /**
    * How old what is held here may be: the time since the slowest peer last told that we lack nothing of what it has; 0 without peers. Of a
-   * node that is not ready, or alone with a snapshot, the age of what it started with.
+   * node that is not ready, or alone with a snapshot, the age of what it started with; without a snapshot, the time since 1970.
    */
   readonly ageMs: number;
   /** Ready, and every peer has told so within the last `quietMs`: what asks for a whole view asks for this. */
@@ -59,7 +59,7 @@ export interface TurnedAway {
 
 export interface ReadinessParts {
   readonly hasSeeds: boolean;
-  readonly startAgeMs: number;
+  readonly startAgeMs: number | undefined;
   readonly freshness: Freshness;
   /** Whether anything is held that may be written elsewhere: where there is nothing, a snapshot has no age. Absent: yes. */
   readonly mayBeBehind?: () => boolean;
@@ -68,7 +68,7 @@ export interface ReadinessParts {
 export class Readiness {
   readonly #options: ReadinessOptions;
   readonly #hasSeeds: boolean;
-  readonly #startAgeMs: number;
+  readonly #startAgeMs: number | undefined;
   #state: State | undefined;
   #startMonoMs = 0;
   /** Time since then that does not count for others. */
@@ -81,7 +81,7 @@ export class Readiness {
   readonly #freshness: Freshness;
   readonly #mayBeBehind: () => boolean;
 
-  /** `startAgeMs`: how old the snapshot is that the node started with. */
+  /** `startAgeMs`: how old the snapshot is that the node started with; undefined without one. */
   constructor(options: ReadinessOptions, { hasSeeds, startAgeMs, freshness, mayBeBehind = () => true }: ReadinessParts) {
     this.#freshness = freshness;
     this.#mayBeBehind = mayBeBehind;
@@ -160,12 +160,30 @@ export class Readiness {
     const kind = this.#state?.kind ?? "joining";
     const reason = kind === "joining" && refusal !== undefined ? "refused" : kind;
     const behind = this.#freshness.read(time, this.#options.quietMs);
-    // Alone with what others told long ago is not fresher for serving it.
-    const isCurrent = reason === "caught_up" || (reason === "alone" && (this.#startAgeMs === 0 || !this.#mayBeBehind()));
-    const startedMs = this.#state === undefined ? 0 : time.monoMs - this.#startMonoMs;
-    const ageMs = isCurrent ? behind.ageMs : this.#startAgeMs + startedMs;
+    const isCurrent = this.#isCurrent;
+    const ageMs = isCurrent ? behind.ageMs : time.monoMs - this.#begunMonoMs(time);
     const isInStep = isReady && isCurrent && behind.nodeIds.length === 0;
     return { isReady, reason, detail: detailOf(reason, behind, refusal), ageMs, isInStep };
+  }
+
+  /**
+   * Up to when all that a peer had, which is just heard of, may be taken to be here. Once this node has caught up, or is alone, the peer is taken
+   * for a new one; before, it may have written since this node's snapshot was made.
+   */
+  knownMonoMs(time: Time): number {
+    return this.#isCurrent ? time.monoMs : this.#begunMonoMs(time);
+  }
+
+  /** Alone with what others told long ago is not fresher for serving it. */
+  get #isCurrent(): boolean {
+    const kind = this.#state?.kind;
+    return kind === "caught_up" || (kind === "alone" && (this.#startAgeMs === undefined || !this.#mayBeBehind()));
+  }
+
+  /** When what this node started with was right. An empty replica is right as of 1970: nobody knows since when what it lacks was written. */
+  #begunMonoMs({ monoMs, wallMs }: Time): number {
+    if (this.#startAgeMs === undefined) return monoMs - wallMs;
+    return (this.#state === undefined ? monoMs : this.#startMonoMs) - this.#startAgeMs;
   }
 
   /** When a node that nobody has let in serves alone. */

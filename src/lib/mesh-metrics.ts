@@ -42,7 +42,7 @@ export const MESH_METRICS = {
   mesh_replication_lag_seconds: {
     type: "gauge",
     unit: "seconds",
-    help: "How old what this node holds of others may be: time since the slowest peer said that nothing is missing. 1 to 2 when all is well; 5 to 10 where not all are linked with all.",
+    help: "How old what this node holds of others may be: time since the slowest peer said that nothing is missing; since 1970 before anybody has. 1 to 2 when all is well; 5 to 10 where not all are linked with all.",
     labels: {},
   },
   mesh_links: {

@@ -35,7 +35,7 @@ class Bench {
     const listed = [...this.members.values()].filter((member) => member.status === "alive" || member.status === "suspect");
     this.freshness.want(
       listed.map(({ nodeId }) => nodeId),
-      at(monoMs),
+      monoMs,
     );
   }
 
@@ -53,7 +53,7 @@ test("without peers there is no age; with them it is the silence of the slowest"
   const { freshness, ...bench } = new Bench();
   expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 0, nodeIds: [], otherNodeIds: [] });
   bench.members.clear();
-  freshness.want(["a", "b"], at(0));
+  freshness.want(["a", "b"], 0);
   freshness.inStep("a", at(9000));
   freshness.inStep("b", at(5000));
   expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 4000, nodeIds: [], otherNodeIds: [] });
@@ -77,6 +77,17 @@ test.each<{ what: string; others: readonly string[]; dead: readonly string[]; co
   bench.say("dead", 20_000, ...dead);
   for (const id of others) if (!dead.includes(id)) bench.freshness.inStep(id, at(99_000));
   expect(bench.age(100_000)).toBe(counts ? 100_000 : others.length > dead.length ? 1000 : 0);
+});
+
+test("of a peer that was never in step counts what others passed on of it; of one that was, what it said itself", () => {
+  const bench = new Bench();
+  bench.say("alive", -60_000, "a");
+  expect(bench.age(1000)).toBe(61_000);
+  bench.beat("a/1", -2000);
+  expect(bench.age(1000)).toBe(3000);
+  bench.freshness.inStep("a", at(500));
+  bench.beat("a/1", 900);
+  expect(bench.age(1000)).toBe(500);
 });
 
 test("it counts until it is back, or has left, or nothing of it is held and nobody remembers it", () => {
@@ -120,7 +131,7 @@ test("who said goodbye to restart is no age while away, and is again when it is 
 test("a member that no link is wanted to is as old as its last heartbeat; without one it is no age", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "far");
-  bench.freshness.want(["a"], at(0));
+  bench.freshness.want(["a"], 0);
   bench.freshness.inStep("a", at(20_000));
   expect(bench.age(20_500)).toBe(500);
   bench.beat("far/1", 14_000);
@@ -137,9 +148,9 @@ test("a member that no link is wanted to is as old as its last heartbeat; withou
 test("a member whose heartbeats came by way of others and that a link is wanted to now is no fresher for that", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "far");
-  bench.freshness.want(["a"], at(0));
+  bench.freshness.want(["a"], 0);
   bench.beat("far/1", 1000);
-  bench.freshness.want(["a", "far"], at(20_000));
+  bench.freshness.want(["a", "far"], 20_000);
   bench.freshness.inStep("a", at(20_000));
   expect(bench.age(20_000)).toBe(19_000);
   bench.freshness.inStep("far", at(20_500));
@@ -152,16 +163,16 @@ test.each<{ dead: readonly string[]; ageMs: number }>([
 ])("the dead among them count while more than half of their cluster is missing: $dead", ({ dead, ageMs }) => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "b", "c", "far");
-  bench.freshness.want(["a"], at(0));
+  bench.freshness.want(["a"], 0);
   bench.freshness.inStep("a", at(20_000));
   bench.beat("far/1", 1000);
   expect(bench.age(20_500)).toBe(19_500);
   bench.say("dead", 20_000, ...dead);
-  bench.freshness.want(["a"], at(20_000));
+  bench.freshness.want(["a"], 20_000);
   bench.freshness.inStep("a", at(20_000));
   expect(bench.age(20_500)).toBe(ageMs);
   bench.say("left", 20_000, "far");
-  bench.freshness.want(["a"], at(20_000));
+  bench.freshness.want(["a"], 20_000);
   expect(bench.age(20_500)).toBe(500);
 });
 

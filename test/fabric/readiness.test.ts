@@ -16,7 +16,7 @@ function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number 
 const heartbeats = new Heartbeats(() => undefined);
 const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
 
-function readiness(hasSeeds: boolean, startAgeMs = 0, freshness = new Freshness(NOBODY)): Readiness {
+function readiness(hasSeeds: boolean, startAgeMs?: number, freshness = new Freshness(NOBODY)): Readiness {
   const made = new Readiness(READINESS_DEFAULTS, { hasSeeds, startAgeMs, freshness });
   made.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   return made;
@@ -103,7 +103,7 @@ test("alone with a snapshot it is ready, and as old as the snapshot until it is 
 });
 
 test("who has found a peer waits for what it has, as long as there is one", () => {
-  const joining = readiness(true);
+  const joining = readiness(true, 0);
   joining.tick({ hasPeers: true, areSeedsHeard: true }, at(100));
   joining.tick({ hasPeers: true, areSeedsHeard: true }, at(60_000));
   expect(joining.read(at(60_000))).toMatchObject({ isReady: false, reason: "catching_up", ageMs: 60_000 });
@@ -149,10 +149,29 @@ test("a node that started from a snapshot says how old that is until it has caug
   expect(warm.read(at(2000)).ageMs).toBe(0);
 });
 
+test("a peer that was heard of before this node caught up counts from the snapshot, and without one from 1970, until it is in step", () => {
+  const [startWallMs, time] = [1_760_000_000_000, (monoMs: number) => ({ monoMs, wallMs: 1_760_000_000_000 + monoMs })];
+  for (const startAgeMs of [undefined, 30_000]) {
+    const freshness = new Freshness(NOBODY);
+    const node = readiness(true, startAgeMs, freshness);
+    const lackedMs = 2000 + (startAgeMs ?? startWallMs);
+    expect(node.read(time(2000)).ageMs).toBe(lackedMs);
+    freshness.want(["a", "b"], node.knownMonoMs(time(1000)));
+    freshness.inStep("a", time(2000));
+    node.caughtUpWith(ONE, time(2000));
+    expect(node.read(time(2000))).toMatchObject({ isReady: true, ageMs: lackedMs, isInStep: false, detail: "not in step with b" });
+    freshness.inStep("b", time(2500));
+    expect(node.read(time(2500))).toMatchObject({ ageMs: 500, isInStep: true });
+    // Heard of later, it is taken for a new one.
+    freshness.want(["a", "b", "c"], node.knownMonoMs(time(3000)));
+    expect(node.read(time(3000)).ageMs).toBe(1000);
+  }
+});
+
 test("every moment of silence is age; out of step is who was silent for longer than a peer in step ever is", () => {
   const freshness = new Freshness(NOBODY);
-  const node = readiness(false, 0, freshness);
-  freshness.want(["a", "b", "c", "d", "e", "f", "g"], at(1000));
+  const node = readiness(false, undefined, freshness);
+  freshness.want(["a", "b", "c", "d", "e", "f", "g"], 1000);
   expect(node.read(at(1000 + quietMs))).toMatchObject({ ageMs: quietMs, isInStep: true, detail: "started alone" });
   const detail = "not in step with a, b, c, d, e and 2 more";
   expect(node.read(at(11_000))).toMatchObject({ ageMs: 10_000, isInStep: false, detail });

@@ -60,7 +60,7 @@ export class SimFabric {
       clusterToken,
       policyFrom: ["c1", "c2", "c3", "c4"],
       isInsecure: false,
-      startAgeMs: warm?.startAgeMs ?? 0,
+      startAgeMs: warm?.startAgeMs,
     };
     const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = process.node;
     this.fabric = new Fabric({ ...options.fabric, replication: { ...options.fabric.replication, maxOriginRecords } }, given);

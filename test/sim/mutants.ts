@@ -512,12 +512,24 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/readiness.ts",
-        find: "const ageMs = isCurrent ? behind.ageMs : this.#startAgeMs + startedMs;",
+        find: "const ageMs = isCurrent ? behind.ageMs : time.monoMs - this.#begunMonoMs(time);",
         replace: "const ageMs = 0;",
       },
     ],
     withinSeeds: 50,
     isCheap: true,
+  },
+  {
+    name: "what a peer had before this node started is no age",
+    rule: "Age: a peer that was heard of before this node caught up counts from the snapshot, and without one from 1970",
+    edits: [
+      {
+        file: "src/fabric/readiness.ts",
+        find: "return this.#isCurrent ? time.monoMs : this.#begunMonoMs(time);",
+        replace: "return time.monoMs;",
+      },
+    ],
+    withinSeeds: 300,
   },
   {
     name: "the dead are no age",

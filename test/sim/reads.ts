@@ -2,7 +2,7 @@
  * A client's read at a node, through the code that every door reads with: page by page, and by name as a resolver does. What it is told
  * is checked against what the node holds and what clients were promised there, decided naively.
  */
-import { type Origin, settledOf } from "../../src/catalog/cell.ts";
+import type { Origin } from "../../src/catalog/cell.ts";
 import { matches } from "../../src/catalog/filter.ts";
 import { BODY, type CatalogRecord, KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
@@ -49,7 +49,7 @@ export class SimReads {
   readonly #told = new WeakMap<SimProcess, number>();
   /** Since when a process lists another, as far as was read. */
   readonly #listedMs = new WeakMap<SimProcess, Map<SimProcess, number>>();
-  /** Whom a process has listed, and since when, as far as was read. */
+  /** Whom a process has listed, and how long what they had before was none of its business: until it heard of them, if it was ready by then. */
   readonly #known = new WeakMap<SimProcess, Map<SimProcess, number>>();
   count = 0;
 
@@ -124,8 +124,10 @@ export class SimReads {
   #checkAge(process: SimProcess, { ageMs }: Answer): void {
     const { world, checks, nodes, disturbedMs } = this.#parts;
     const { node, warm, bootMs } = process;
+    this.#noteKnown(process);
     if (!process.isReady) {
-      const leastMs = (warm?.startAgeMs ?? 0) + world.nowMs - bootMs;
+      // Nobody knows since when what an empty node lacks was written.
+      const leastMs = warm === undefined ? world.nowMs : warm.startAgeMs + world.nowMs - bootMs;
       checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);
       return;
     }
@@ -154,21 +156,19 @@ export class SimReads {
     const { fabric, node } = process;
     // Where there are more nodes than links, those that it never had one to are known by heartbeats, if any came.
     if (nodes.length > node.options.fabric.links.maxLinks + 1) return;
-    const known = this.#known.get(process) ?? new Map<SimProcess, number>();
-    this.#known.set(process, known);
+    const known = this.#noteKnown(process);
     let presentCount = 1;
     const missing: SimProcess[] = [];
     for (const { process: peer, name, options } of nodes) {
       if (peer === process || options.clusterId !== node.options.clusterId) continue;
       if (fabric.lists(name)) {
         presentCount += 1;
-        if (peer !== undefined && !known.has(peer)) known.set(peer, world.nowMs);
       } else if (peer !== undefined && !peer.isStopped && known.has(peer) && fabric.fabric.membership.find(name)?.status === "dead")
         missing.push(peer);
     }
     if (missing.length <= presentCount && !(presentCount === 1 && missing.length > 0)) return;
     for (const peer of missing) {
-      // Of one that it has not linked to since it started it knows nothing of before it heard of it.
+      // One that it heard of when it was ready it took for a new one.
       const lackedMs = world.nowMs - Math.max(this.#lacksSinceMs(process, peer), known.get(peer) ?? 0);
       checks.holds(
         lackedMs <= ageMs + DISTURBED_MS || checks.isLost(peer.replica.self.id),
@@ -178,13 +178,23 @@ export class SimReads {
     }
   }
 
+  #noteKnown(process: SimProcess): ReadonlyMap<SimProcess, number> {
+    const { world, nodes } = this.#parts;
+    const known = this.#known.get(process) ?? new Map<SimProcess, number>();
+    this.#known.set(process, known);
+    for (const { process: peer, name } of nodes)
+      if (peer !== undefined && !known.has(peer) && process.fabric.lists(name)) known.set(peer, process.isReady ? world.nowMs : 0);
+    return known;
+  }
+
   /** When the oldest of a peer's own records that this node may hold and does not have was made durable; now when it has all. */
   #lacksSinceMs(process: SimProcess, peer: SimProcess): number {
     const { self } = peer.replica;
     const known = process.replica.origins.get(self.id);
     let sinceMs = this.#parts.world.nowMs;
     for (const record of self.log.list()) {
-      if (known !== undefined && record.seq <= settledOf(known) && !isRefused(process, record, known)) continue;
+      // Also of a partial origin each record is looked at: it lacks what was refused, not what it held before.
+      if (known !== undefined && record.seq <= (known.unsettled?.from ?? known.through) && !isRefused(process, record, known)) continue;
       if (!mayHold(record.body === BODY.ENTRY ? record.scope : record.reach, relationOf(process.node, peer.node))) continue;
       sinceMs = Math.min(sinceMs, this.#parts.checks.saidMs(`${self.id}/${record.seq}`) ?? sinceMs);
     }

@@ -16,7 +16,9 @@ const MAX_SKEW_MS = 60_000;
 export function saveSnapshot(process: SimProcess): void {
   const { node, replica } = process;
   if (!process.isReady || replica.isForgetting) return;
-  const header = { nodeId: replica.self.nodeId, clusterId: node.options.clusterId, savedWallMs: process.time().wallMs, starts: [] };
+  const time = process.time();
+  const savedWallMs = Math.max(0, time.wallMs - process.fabric.fabric.readiness(time).ageMs);
+  const header = { nodeId: replica.self.nodeId, clusterId: node.options.clusterId, savedWallMs, starts: [] };
   const blocks = snapshotBlocks(replica, header, (origin) => stateOf(process, origin), BLOCK_BYTES);
   const done: Uint8Array[] = [];
   const { forgottenCount } = replica;

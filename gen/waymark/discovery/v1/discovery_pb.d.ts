@@ -560,7 +560,8 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   servedBy: string;
 
   /**
-   * How old the data may be: time since the slowest peer said that nothing is missing here; zero for a node without peers.
+   * How old the data may be: time since the slowest peer said that nothing is missing here; zero for a node without peers. Of a node that has
+   * nothing yet from its peers, the time since 1970.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
