@@ -204,6 +204,8 @@ export class Simulation {
         // Who leaves ends what it was given, and nobody registers a static entry again.
         if (step.reason === "leave" && this.nodes[step.node]?.canStop === true)
           this.world.after(LEAVE_MS, this.model.leaving(this.#originOf(step.node)));
+        // Alone it keeps everything, also what it took over from those that left before it; and nobody is there to hear of it.
+        if (step.downMs === undefined && this.nodes[step.node]?.process?.fabric.hasPeers === false) this.model.lost();
         inflict(step, this.#faults);
         return;
       case "crash":
