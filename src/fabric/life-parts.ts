@@ -20,6 +20,7 @@ export function makeLives(options: LivesOptions, { replica, clusterId, membershi
     findMember: (id) => membership.find(id),
     forgetOrigin: (origin, time, isOver) => replication.forgetOrigin(origin, time, isOver, 0),
     closed: (origin, time, events) => replication.closed(origin, time, events),
+    swept: (time) => replication.disproved.step(time),
     hasTable: () => membership.hasJoined,
     wasHidden: (id) => replication.hiddenElsewhere.has(id),
     readmit: (id, generation) => replication.readmit(id, generation),

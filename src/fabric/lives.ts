@@ -45,6 +45,8 @@ export interface LivesParts {
   readonly wasHidden?: (id: string) => boolean;
   /** All that a whole transfer did not list is gone, and the number of its origin has moved. */
   readonly closed?: (origin: Origin, time: Time, events: FabricEvent[]) => void;
+  /** A slice of what is owed to many records was done. */
+  readonly swept?: (time: Time) => void;
   /** Whether somebody has told who the members are. */
   readonly hasTable?: () => boolean;
   readonly readmit: (nodeId: string, generation: number) => void;
@@ -188,9 +190,10 @@ export class Lives {
       }
     }
     this.#fresh.clear();
-    const { replica, closed } = this.#parts;
+    const { replica, closed, swept } = this.#parts;
     const isSwept = replica.sweep(this.#options.maxTouches, time);
     for (const origin of replica.sweeps.takeClosed()) closed?.(origin, time, events);
+    swept?.(time);
     return isSwept || isChanged;
   }
 

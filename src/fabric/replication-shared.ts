@@ -8,6 +8,7 @@ import type { Relation } from "../catalog/scope.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
+import { Disproved } from "./disproved.ts";
 import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { FrameShelf } from "./frame-shelf.ts";
@@ -96,6 +97,7 @@ export class ReplicationShared {
   readonly partial: PartialOrigins;
   readonly heartbeats: Heartbeats;
   readonly hearsay: Hearsay;
+  readonly disproved: Disproved;
   readonly stats: ReplicationStats = { ...NO_STATS };
   /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
@@ -132,6 +134,13 @@ export class ReplicationShared {
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
     this.hearsay = new Hearsay(parts.place.clusterId);
+    this.disproved = new Disproved({
+      replica: parts.replica,
+      // Nothing of it is lost anywhere, so no mark is kept of it.
+      forget: (origin, time) => this.forgetOrigin(origin, time, true, 0),
+      disbelieve: ({ id }, seq, time) => this.#fetchers.forEach((fetcher) => fetcher.disbelieve(id, seq, time)),
+      readmit: (nodeId, generation) => this.readmit(nodeId, generation),
+    });
     this.#selfId = this.replica.self.id;
     const { self } = this.replica;
     self.clusterId = parts.place.clusterId;
@@ -252,18 +261,9 @@ export class ReplicationShared {
     this.partial.drop(origin);
   }
 
-  /**
-   * Who speaks for an origin says that it never wrote what is held of it here: all that is told of it beyond `seq` is left, and it is fetched
-   * anew. Nothing of it is lost anywhere, so no mark is kept of it.
-   */
-  disproved(origin: Origin, seq: number, time: Time): void {
-    this.forgetOrigin(origin, time, true);
-    for (const fetcher of this.#fetchers) fetcher.disbelieve(origin.id, seq, time);
-    this.readmit(origin.nodeId, origin.generation);
-  }
-
-  /** A forgotten origin is a live member again. */
+  /** A forgotten origin is a live member again. One that is disproved waits until the last of it is gone. */
   readmit(nodeId: string, generation: number): void {
+    if (this.disproved.isUnderWay(`${nodeId}/${generation}`)) return;
     this.replica.readmit(nodeId, generation);
     this.reconsider(nodeId, generation);
   }

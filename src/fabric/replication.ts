@@ -198,8 +198,9 @@ export class LinkReplication {
 
   /** Somebody told a lie of an origin of another cluster before its own word came. */
   #disprove({ origin, seq }: Disproved, time: Time, out: ReplicationOutput[]): void {
-    this.#note("origin_disproved", { origin: origin.id, through: origin.through, seq }, time, out);
-    this.#shared.disproved(origin, seq, time);
+    const { through } = origin;
+    if (!this.#shared.disproved.add(origin, seq, time)) return;
+    this.#note("origin_disproved", { origin: origin.id, through, seq }, time, out);
     out.push({ kind: "changed" });
   }
 

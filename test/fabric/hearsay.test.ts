@@ -9,7 +9,7 @@ import { Hearsay } from "../../src/fabric/hearsay.ts";
 import { MESSAGE_BOUNDS } from "../../src/fabric/message-rules.ts";
 import type { ReplicationFrame } from "../../src/fabric/messages.ts";
 import { vectorOf as readVector } from "../../src/fabric/vector-codec.ts";
-import { open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
+import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 const FAR = 2 ** 51;
 
@@ -93,6 +93,35 @@ test("lie first, truth later: in all of our cluster, of which one node alone is 
   grave(now);
   now = run(wires, now, 10_000);
   for (const each of [a1, a2, a3]) expect([names(each), each.vector()]).toEqual([["x", "y"], ["c/1 2"]]);
+});
+
+/** What another node of the name of `c` wrote, of which `c` knows nothing: a hundred entries, and the end of "x". */
+function madeUp(monoMs: number): ReplicatingNode {
+  const liar = node("c", "C");
+  for (let n = 0; n < 100; n++) put(liar, `lie${n}`, monoMs);
+  liar.end(put(liar, "x", monoMs), BODY.UNREGISTERED, monoMs + 60_000);
+  return liar;
+}
+
+test("lie first, truth later: what was told of an origin goes in slices, and what it says itself comes after that, whole", () => {
+  const { a1, c, link } = mesh();
+  const liar = madeUp(0);
+  for (const frame of [vectorOf([{ nodeId: "c", seq: 102 }]), framesOf(liar, 0)]) link.receive(frame, a1.timeOf(0), a1.outputs);
+  expect(a1.records().length).toBe(100);
+  put(c, "x", 0);
+  const wires = [new Wire(a1, c, 0)];
+  let [now, longest, heldTwice] = [0, 0, 0];
+  while (now < 30_000 && names(a1).join() !== "x") {
+    const { revision } = a1.replica;
+    now = run(wires, now, 5);
+    longest = Math.max(longest, a1.replica.revision - revision);
+    if (a1.replica.isForgetting && a1.replica.origins.has("c/1")) heldTwice += 1;
+    // As its node's word in the table of members does.
+    if (a1.replica.forgotten.has("c/1")) a1.shared.readmit("c", 1);
+  }
+  expect([names(a1), a1.vector(), eventsOf(a1)]).toEqual([["x"], ["c/1 1"], ["origin_disproved"]]);
+  expect(longest).toBeLessThan(10);
+  expect(heldTwice).toBe(0);
 });
 
 test("a hub's word counts where nobody else tells: neither the origin's cluster nor ours", () => {

@@ -86,7 +86,7 @@ test("of an origin that is disproved nothing is lost: no mark may hide what it w
   const { replica, shared } = node;
   const origin = replica.origin("c", 1, { clusterId: "C", region: "r1" });
   origin.through = 100;
-  shared.disproved(origin, 3, node.timeOf(0));
+  shared.disproved.add(origin, 3, node.timeOf(0));
   expect([replica.lost.list, replica.lost.isHolding, replica.forgotten.has("c/1")]).toEqual([[], false, false]);
 });
 

@@ -223,6 +223,7 @@ export class Wire {
     const events: FabricEvent[] = [];
     replica.sweep(2, time);
     for (const origin of replica.sweeps.takeClosed()) shared.closed(origin, time, events);
+    shared.disproved.step(time);
     for (const event of events) outputs.push({ kind: "event", event });
   }
 
