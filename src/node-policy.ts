@@ -158,7 +158,7 @@ function catalogFacts({ replica, reads, identity }: NodeCore, { tenants }: Setti
   for (const { cluster, tenant } of [...tenants.credentials, ...tenants.certificates])
     viewers.push({ clusterId: cluster ?? clusterId, tenant: tenant ?? tenants.default ?? "" });
   return {
-    namespaces: () => replica.lookup.namespaces(),
+    namespaces: () => replica.lookup.namespaces.list(),
     count: (namespace) => replica.lookup.namespaceCount(namespace),
     examples: (namespace, max) =>
       queryPage(

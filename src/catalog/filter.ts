@@ -3,6 +3,7 @@
 import { lacksVersion, type VersionRange } from "../lib/versions.ts";
 import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "./record.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "./scope.ts";
+import { nameIndex, type SortedNames } from "./sorted-names.ts";
 
 /** An empty text, list or mask filters nothing; fields combine with AND. */
 export interface Filter {
@@ -99,21 +100,25 @@ export function coversNamespace(filter: Filter, namespace: string): boolean {
   return filter.prefix === "" || isBelow(namespace, filter.prefix);
 }
 
-/** The namespaces of a sorted list that the filter covers, and one that it names whether it is in the list or not. */
-export function* coveredNamespaces(sorted: readonly string[], filter: Filter): Generator<string> {
+/** Of names in order those that the filter covers, and one that it names whether it is among them or not. */
+export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Filter): Generator<string> {
   const { namespace, prefix } = filter;
   if (namespace !== "") {
     if (coversNamespace(filter, namespace)) yield namespace;
     return;
   }
-  if (prefix !== "" && sorted[lowerBound(sorted, prefix)] === prefix) yield prefix;
+  if (prefix !== "" && firstOf(names.from(prefix)) === prefix) yield prefix;
   // `p-x` and `px` are not below `p`.
   const below = prefix === "" ? "" : `${prefix}.`;
-  for (let i = lowerBound(sorted, below); i < sorted.length; i++) {
-    const name = sorted[i] ?? "";
+  for (const name of names.from(below)) {
     if (!name.startsWith(below)) return;
     yield name;
   }
+}
+
+function firstOf(names: Iterable<string>): string | undefined {
+  for (const name of names) return name;
+  return undefined;
 }
 
 /** Whether the namespace is the prefix or below it: `svc.market` covers `svc.market.eu`, not `svc.marketing`. */
@@ -170,19 +175,7 @@ function isWithin(scope: Scope, record: Filtered, self: Locality): boolean {
 }
 
 function hasName(names: readonly string[], name: string): boolean {
-  return names[lowerBound(names, name)] === name;
-}
-
-/** Index of the first name ≥ `name` in a sorted list. */
-function lowerBound(names: readonly string[], name: string): number {
-  let low = 0;
-  let high = names.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((names[middle] ?? "") < name) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return names[nameIndex(names, name)] === name;
 }
 
 function hasAll(held: readonly string[], wanted: readonly string[]): boolean {

@@ -1,4 +1,5 @@
 /** What namespaces and tenants hold of the visible records: entries, and bytes of content. Kept as records come and go. */
+import { KeyShards } from "./key-shards.ts";
 import type { Traits } from "./record.ts";
 
 /** Visible entries, and their bytes without load and times. */
@@ -21,8 +22,8 @@ export interface Weight {
 }
 
 export class Holdings {
-  readonly #namespaces = new Map<string, Sum>();
-  readonly #tenants = new Map<string, Sum>();
+  readonly #namespaces = new KeyShards<string, Sum>();
+  readonly #tenants = new KeyShards<string, Sum>();
 
   ofNamespace(namespace: string): Holding {
     return this.#namespaces.get(namespace) ?? NOTHING;
@@ -46,19 +47,19 @@ export class Holdings {
   }
 }
 
-function add(sums: Map<string, Sum>, name: string, bytes: number): void {
+function add(sums: KeyShards<string, Sum>, name: string, bytes: number): void {
   const sum = sums.get(name);
-  if (sum === undefined) sums.set(name, { entries: 1, bytes });
+  if (sum === undefined) sums.replace(name, { entries: 1, bytes });
   else {
     sum.entries += 1;
     sum.bytes += bytes;
   }
 }
 
-function subtract(sums: Map<string, Sum>, name: string, bytes: number): void {
+function subtract(sums: KeyShards<string, Sum>, name: string, bytes: number): void {
   const sum = sums.get(name);
   if (sum === undefined) return;
   sum.entries -= 1;
   sum.bytes -= bytes;
-  if (sum.entries === 0) sums.delete(name);
+  if (sum.entries === 0) sums.replace(name, undefined);
 }

@@ -4,6 +4,7 @@ import { Cursor, OrderedRecords } from "./ordered.ts";
 import { Postings } from "./postings.ts";
 import type { CatalogRecord, Kind, Traits } from "./record.ts";
 import { SCOPE, type Scope } from "./scope.ts";
+import { SortedNames } from "./sorted-names.ts";
 
 /** What of a record decides which lists and sums it is in, besides its key. A record is its own facets. */
 export interface Facets {
@@ -27,8 +28,7 @@ export class Lookup {
   readonly #capabilities = new Postings();
   readonly #resources = new Postings();
   readonly #holdings = new Holdings();
-  // Sorted; spliced when a namespace gets its first record or loses its last.
-  readonly #namespaces: string[] = [];
+  readonly #namespaces = new SortedNames();
   readonly #counts = new Int32Array(KIND_COUNT * SCOPE_COUNT);
 
   /** Number of visible records. */
@@ -72,8 +72,8 @@ export class Lookup {
     return new Cursor(this.#all);
   }
 
-  /** Namespaces with at least one record, sorted. Do not keep: the array changes in place. */
-  namespaces(): readonly string[] {
+  /** Those with at least one record. */
+  get namespaces(): Pick<SortedNames, "from" | "list"> {
     return this.#namespaces;
   }
 
@@ -177,27 +177,15 @@ export class Lookup {
   #enterNamespace(record: CatalogRecord): void {
     const { namespace } = record;
     this.#holdings.enter(namespace, record);
-    if (this.namespaceCount(namespace) === 1) this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 0, namespace);
+    if (this.namespaceCount(namespace) === 1) this.#namespaces.add(namespace);
   }
 
   #leaveNamespace(namespace: string, before: Facets): number {
     this.#holdings.leave(namespace, before);
     const left = this.namespaceCount(namespace);
-    if (left === 0) this.#namespaces.splice(namespaceIndex(this.#namespaces, namespace), 1);
+    if (left === 0) this.#namespaces.remove(namespace);
     return left;
   }
-}
-
-/** Index of the first namespace ≥ `namespace` in the order of keys, which for namespaces is code-unit order. */
-export function namespaceIndex(namespaces: readonly string[], namespace: string): number {
-  let low = 0;
-  let high = namespaces.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((namespaces[middle] ?? "") < namespace) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 function repost(postings: Postings, record: CatalogRecord, before: readonly string[], after: readonly string[]): void {

@@ -1,7 +1,7 @@
 /** Pages of the catalog in key order, from the smallest list that holds the answer (semantics.md, Scopes; P2). */
 import { invalid } from "../lib/errors.ts";
 import { coversNamespace, type DropReason, dropDetail, type Filter, type Locality, whyNot } from "./filter.ts";
-import { type Lookup, namespaceIndex } from "./lookup.ts";
+import type { Lookup } from "./lookup.ts";
 import { MergeCursor } from "./merge.ts";
 import { Cursor, type RecordCursor } from "./ordered.ts";
 import type { Postings } from "./postings.ts";
@@ -113,18 +113,14 @@ function note(considered: Considered[] | undefined, record: CatalogRecord, reaso
  */
 function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean, after: string): string | undefined {
   if (filter.namespace !== "") return undefined;
-  const namespaces = lookup.namespaces();
   const belowPrefix = `${filter.prefix}.`;
-  for (let i = namespaceIndex(namespaces, after); i < namespaces.length; i += 1) {
-    const namespace = namespaces[i] ?? "";
+  for (const namespace of lookup.namespaces.from(after)) {
     if (namespace === after) continue;
     if (coversNamespace(filter, namespace)) {
       if (allowed(namespace)) return namespace;
-    } else if (namespace < belowPrefix) {
-      // `p-x` and the like sort between `p` and `p.y`.
-      i = namespaceIndex(namespaces, belowPrefix) - 1;
     } else {
-      return undefined;
+      // `p-x` and the like sort between `p` and `p.y`.
+      return namespace < belowPrefix ? nextNamespace(lookup, filter, allowed, belowPrefix) : undefined;
     }
   }
   return undefined;

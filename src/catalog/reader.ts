@@ -273,7 +273,7 @@ export class Reader {
     if (!this.options.withDigest) return true;
     const { digests, lookup } = this.replica;
     let left = MAX_SUMMED;
-    for (const namespace of coveredNamespaces(lookup.namespaces(), this.options.filter)) {
+    for (const namespace of coveredNamespaces(lookup.namespaces, this.options.filter)) {
       if (digests.isTracked(namespace) || !this.options.allowed(namespace)) continue;
       if (left <= 0) return false;
       left -= this.#sum(namespace, left);
@@ -300,7 +300,7 @@ export class Reader {
     const { digests, lookup } = this.replica;
     let count = 0;
     let digest = 0n;
-    for (const namespace of coveredNamespaces(lookup.namespaces(), this.options.filter)) {
+    for (const namespace of coveredNamespaces(lookup.namespaces, this.options.filter)) {
       if (!this.options.allowed(namespace)) continue;
       if (!digests.isTracked(namespace)) this.#sum(namespace, Number.POSITIVE_INFINITY);
       const sum = digests.find(namespace);

@@ -3,6 +3,7 @@
  * each time, of the policy there is then (`alias-claim.ts`).
  */
 import { decodeEntry } from "../catalog/codec.ts";
+import { KeyShards } from "../catalog/key-shards.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { hasField } from "../lib/protowire.ts";
@@ -30,9 +31,10 @@ export class DnsNames {
   /** Everything up to here is indexed. */
   #revision = 0;
   readonly #zones: readonly string[];
-  readonly #namespaces = new Set<string>();
+  /** Those with entries. */
+  readonly #namespaces = new KeyShards<string, true>();
   /** For a suffix, by namespace or by the claim of an alias, how many names end so. */
-  readonly #suffixes = new Map<string, Map<string, number>>();
+  readonly #suffixes = new KeyShards<string, KeyShards<string, number>>();
   readonly #aliases = new Map<string, Set<KeyText>>();
   readonly #aliasesOf = new Map<KeyText, readonly Held[]>();
 
@@ -63,7 +65,7 @@ export class DnsNames {
   }
 
   #sweep(touched: Set<string>): void {
-    for (const namespace of this.#namespaces) touched.add(namespace);
+    for (const namespace of this.#namespaces.keys()) touched.add(namespace);
     for (const key of this.#aliasesOf.keys()) if (this.#replica.view(key) === undefined) this.#setAliases(key, undefined, NONE);
   }
 
@@ -124,9 +126,8 @@ export class DnsNames {
   }
 
   #setNamespace(namespace: string, isThere: boolean): void {
-    if (isThere === this.#namespaces.has(namespace)) return;
-    if (isThere) this.#namespaces.add(namespace);
-    else this.#namespaces.delete(namespace);
+    if (isThere === (this.#namespaces.get(namespace) === true)) return;
+    this.#namespaces.replace(namespace, isThere ? true : undefined);
     this.#count(namespace, namespace, isThere ? 1 : -1);
   }
 
@@ -134,12 +135,10 @@ export class DnsNames {
   #count(name: string, holder: string, by: number): void {
     for (let at = 0; ; ) {
       const suffix = name.slice(at);
-      const counts = this.#suffixes.get(suffix) ?? new Map<string, number>();
+      const counts = this.#suffixes.get(suffix) ?? new KeyShards<string, number>();
       const count = (counts.get(holder) ?? 0) + by;
-      if (count === 0) counts.delete(holder);
-      else counts.set(holder, count);
-      if (counts.size === 0) this.#suffixes.delete(suffix);
-      else this.#suffixes.set(suffix, counts);
+      counts.replace(holder, count === 0 ? undefined : count);
+      this.#suffixes.replace(suffix, counts.size === 0 ? undefined : counts);
       const dot = name.indexOf(".", at);
       if (dot < 0) return;
       at = dot + 1;

@@ -5,8 +5,8 @@
 import { MAX_SCOPES_LENGTH } from "../catalog/feed.ts";
 import { coveredNamespaces, type Filter } from "../catalog/filter.ts";
 import { shardOf } from "../catalog/key-shards.ts";
-import { namespaceIndex } from "../catalog/lookup.ts";
 import { isControlNamespace } from "../catalog/names.ts";
+import { nameIndex } from "../catalog/sorted-names.ts";
 import type { Rule } from "../policy/rules.ts";
 import type { Policy, Viewer } from "../policy/verdict.ts";
 
@@ -102,13 +102,17 @@ function idOf({ clusterId, tenant }: Viewer): string {
 /** Those of a sorted list that the filter covers; where they are too many to be named, no more than shows that. */
 export function coveredIn(sorted: readonly string[], filter: Filter): readonly string[] {
   const { namespace } = filter;
-  if (namespace !== "" && sorted[namespaceIndex(sorted, namespace)] !== namespace) return [];
+  if (namespace !== "" && sorted[nameIndex(sorted, namespace)] !== namespace) return [];
   const found: string[] = [];
   let length = 0;
-  for (const name of coveredNamespaces(sorted, filter)) {
+  for (const name of coveredNamespaces({ from: (first) => namesFrom(sorted, first) }, filter)) {
     found.push(name);
     length += name.length;
     if (length > MAX_SCOPES_LENGTH) break;
   }
   return found;
+}
+
+function* namesFrom(sorted: readonly string[], first: string): Generator<string> {
+  for (let i = nameIndex(sorted, first); i < sorted.length; i++) yield sorted[i] ?? "";
 }

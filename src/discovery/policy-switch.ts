@@ -56,7 +56,7 @@ export class PolicySwitch {
     this.#before = change.before;
     this.#after = change.after;
     this.#diff = new PolicyDiff(change.before, change.after);
-    this.#held = parts.replica.lookup.namespaces().slice();
+    this.#held = parts.replica.lookup.namespaces.list();
     this.#origins = [...parts.replica.origins.values()].map((origin) => ({ origin, until: origin.log.lastOrder, after: 0 }));
   }
 
@@ -101,7 +101,7 @@ export class PolicySwitch {
     const { replica, reads, fanout } = this.#parts;
     reads.show(this.#after);
     this.#watchers = [...fanout.watchers()];
-    this.#shown = replica.lookup.namespaces().slice();
+    this.#shown = replica.lookup.namespaces.list();
     this.#stage = "group";
   }
 

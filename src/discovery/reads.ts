@@ -318,7 +318,7 @@ export class Reads {
     const turn = this.policyTurn;
     if (shared.owed?.turn !== turn) {
       let isAny = false;
-      for (const namespace of coveredNamespaces(this.replica.lookup.namespaces(), shared.reader.options.filter)) {
+      for (const namespace of coveredNamespaces(this.replica.lookup.namespaces, shared.reader.options.filter)) {
         isAny = this.#isChanged(namespace, shared.viewer);
         if (isAny) break;
       }

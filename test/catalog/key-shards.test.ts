@@ -32,3 +32,24 @@ test("it is a map", () => {
   shards.replace(b, undefined);
   expect(shards.get(b)).toBeUndefined();
 });
+
+test("it is a map when the few have become many, and when hardly any of these is left", () => {
+  const shards = new KeyShards<KeyText, number>();
+  const model = new Map<KeyText, number>();
+  const put = (i: number, value: number | undefined) => {
+    const at = key(`n${i}`, "1");
+    shards.replace(at, value);
+    if (value === undefined) model.delete(at);
+    else model.set(at, value);
+  };
+  const check = () => {
+    expect([shards.size, [...shards.keys()].toSorted()]).toEqual([model.size, [...model.keys()].toSorted()]);
+    for (const [at, value] of model) expect(shards.get(at)).toBe(value);
+  };
+  for (let i = 0; i < 1024; i++) put(i, i);
+  check();
+  for (let i = 1000; i < 3000; i++) put(i, -i);
+  check();
+  for (let i = 0; i < 2999; i++) put(i, undefined);
+  check();
+});

@@ -30,7 +30,7 @@ function said(lookup: Lookup): unknown {
   ];
   return {
     all: drain(lookup.cursor()),
-    namespaces: lookup.namespaces(),
+    namespaces: lookup.namespaces.list(),
     namespaceCounts: NAMESPACES.map((namespace) => lookup.namespaceCount(namespace)),
     holdings: [...NAMESPACES.map((name) => lookup.namespaceHolding(name)), ...TENANTS.map((name) => lookup.tenantHolding(name))],
     kinds: KINDS.map((kind) => [lookup.ofKind(kind).size, SCOPES.map((scope) => lookup.count(kind, scope))]),
