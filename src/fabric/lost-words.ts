@@ -34,6 +34,8 @@ export class LostWords {
   constructor(parts: LostWordsParts) {
     this.#parts = parts;
     this.#replica = parts.replica;
+    // A mark that came back with a snapshot.
+    if (this.#replica.self.markedSeq > 0) this.#after = 0;
   }
 
   /** The same output, with what this node knows. `asked`: what it answers. */

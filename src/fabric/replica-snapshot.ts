@@ -7,7 +7,7 @@ import type { Cell, Origin } from "../catalog/cell.ts";
 import type { Drafter } from "../catalog/codec.ts";
 import { buildFrame, type Frame, FrameReceiver } from "../catalog/frames.ts";
 import type { LostKeys } from "../catalog/lost-keys.ts";
-import { applyMarks, ownMarked } from "../catalog/lost-marks.ts";
+import { applyMarks } from "../catalog/lost-marks.ts";
 import type { Bounds } from "../catalog/names.ts";
 import type { Replica } from "../catalog/replica.ts";
 import { endsBeforeHlc } from "../catalog/view.ts";
@@ -227,7 +227,6 @@ export function* restoreSnapshot(
   // A whole transfer among its own frames says nothing of what was refused before.
   for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted" };
   yield* resumeLost(replica, time);
-  superseded.push(...ownMarked(replica).cells);
   return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
 }
 

@@ -1,5 +1,7 @@
 /** What is told of lost origins with tables of members. */
+
 import { expect, test } from "vitest";
+import { applyMarks } from "../../src/catalog/lost-marks.ts";
 import { LostWords } from "../../src/fabric/lost-words.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "../../src/fabric/messages.ts";
 import type { FabricOutput } from "../../src/fabric/seam.ts";
@@ -15,7 +17,17 @@ const answer = (lost?: readonly LostWord[], clusterId = "c1"): CallResponse => (
 const word = (nodeId: string, through: number, mark = 0, generation = 1): LostWord => ({ nodeId, generation, through, mark });
 
 function bench(...members: readonly MemberUpdate[]) {
-  const node = new ReplicatingNode({ nodeId: "a" });
+  return benchOf(new ReplicatingNode({ nodeId: "a" }), members);
+}
+
+/** What a turn of it brings the registrar. */
+function turnOf(words: LostWords): readonly string[] {
+  const out: FabricOutput[] = [];
+  words.tick(out);
+  return out.flatMap((output) => (output.kind === "superseded" ? output.keys : [output.kind]));
+}
+
+function benchOf(node: ReplicatingNode, members: readonly MemberUpdate[] = []) {
   const words = new LostWords({
     replica: node.replica,
     clusterId: "c1",
@@ -68,11 +80,7 @@ test("a mark of this node's own is for its registrar, once, some entries a turn,
   for (let n = 0; n < 600; n++) node.put(`web${n}`, 0);
   node.shared.changed(node.timeOf(0));
   const { nodeId, generation } = node.replica.self;
-  const turn = (): readonly string[] => {
-    const out: FabricOutput[] = [];
-    words.tick(out);
-    return out.flatMap((output) => (output.kind === "superseded" ? output.keys : [output.kind]));
-  };
+  const turn = () => turnOf(words);
   expect([turn(), words.nextDeadlineMs()]).toEqual([[], undefined]);
   expect(hear(word(nodeId, 590, 590, generation))).toEqual([{ kind: "changed" }]);
   const turns: (readonly string[])[] = [];
@@ -81,6 +89,18 @@ test("a mark of this node's own is for its registrar, once, some entries a turn,
   expect([turns.map(({ length }) => length), new Set(keys).size]).toEqual([[250, 250, 90], 590]);
   expect([node.replica.self.markedSeq, turn()]).toEqual([590, []]);
   expect(hear(word(nodeId, 590, 590, generation))).toEqual([]);
+});
+
+test("a mark that was known before a restart hides entries of the journal: they are for the registrar too, some a turn", () => {
+  const node = new ReplicatingNode({ nodeId: "a" });
+  for (let n = 0; n < 600; n++) node.put(`web${n}`, 0);
+  const { nodeId, generation } = node.replica.self;
+  node.replica.lost.note({ nodeId, generation, through: 590, mark: 590 });
+  applyMarks(node.replica);
+  const { words } = benchOf(node);
+  const turns: (readonly string[])[] = [];
+  while (words.nextDeadlineMs() === 0) turns.push(turnOf(words));
+  expect([turns.map(({ length }) => length), new Set(turns.flat()).size]).toEqual([[250, 250, 90], 590]);
 });
 
 test("what this node never wrote nobody can have forgotten: nothing ends, and it takes a new generation, which no such word names", () => {
