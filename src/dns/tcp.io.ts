@@ -24,6 +24,8 @@ export interface TcpHandlers {
 /** A query shorter than a header is not one. */
 const MIN_QUERY_BYTES = 12;
 const LENGTH_BYTES = 2;
+/** Queries answered in one turn of the event loop, over all connections: thousands may arrive at once, and everybody else waits meanwhile. */
+const ANSWERS_PER_TURN = 16;
 
 /** The connections of one listener. */
 export class TcpConnections {
@@ -31,6 +33,8 @@ export class TcpConnections {
   readonly #handlers: TcpHandlers;
   /** Quietest first: a connection moves to the end with each query. */
   readonly #open = new Set<TcpConnection>();
+  /** Those with a whole query to answer; who waited longest first. */
+  readonly #ready = new Set<TcpConnection>();
 
   constructor(limits: TcpLimits, handlers: TcpHandlers) {
     this.#limits = limits;
@@ -55,9 +59,29 @@ export class TcpConnections {
         return this.#handlers.answer(query, peer);
       },
       dropped: (reason) => this.#handlers.dropped(reason),
+      ready: () => this.#wait(connection),
     });
     this.#open.add(connection);
-    socket.once("close", () => this.#open.delete(connection));
+    socket.once("close", () => {
+      this.#open.delete(connection);
+      this.#ready.delete(connection);
+    });
+  }
+
+  #wait(connection: TcpConnection): void {
+    if (this.#ready.size === 0) setImmediate(() => this.#turn());
+    this.#ready.add(connection);
+  }
+
+  /** One query each, in turn. */
+  #turn(): void {
+    for (let left = ANSWERS_PER_TURN; left > 0; left--) {
+      const [first] = this.#ready;
+      if (first === undefined) return;
+      this.#ready.delete(first);
+      if (first.answerNext()) this.#ready.add(first);
+    }
+    if (this.#ready.size > 0) setImmediate(() => this.#turn());
   }
 
   /** Lets what is written go out, then closes; those that are not done after `graceMs` are cut. */
@@ -70,10 +94,15 @@ export class TcpConnections {
   }
 }
 
+interface ConnectionHandlers extends TcpHandlers {
+  /** It has a whole query, and waits for `answerNext`. */
+  ready(): void;
+}
+
 class TcpConnection {
   readonly #socket: Socket;
   readonly #limits: TcpLimits;
-  readonly #handlers: TcpHandlers;
+  readonly #handlers: ConnectionHandlers;
   readonly #peerAddress: string;
   readonly #idle: PatientTimeout;
   #pending: Buffer = Buffer.alloc(0);
@@ -82,7 +111,7 @@ class TcpConnection {
   /** We have said our last word; what the peer still sends is not read. */
   #isClosing = false;
 
-  constructor(socket: Socket, limits: TcpLimits, handlers: TcpHandlers) {
+  constructor(socket: Socket, limits: TcpLimits, handlers: ConnectionHandlers) {
     this.#socket = socket;
     this.#limits = limits;
     this.#handlers = handlers;
@@ -94,10 +123,10 @@ class TcpConnection {
     }, limits.idleTimeoutMs);
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
-    socket.on("drain", () => this.#goOn());
+    socket.on("drain", () => this.#drained());
     socket.on("end", () => {
       this.#hasPeerEnded = true;
-      if (!this.#isWaitingForDrain) socket.end();
+      this.#goOn();
     });
     // The peer went away; "close" follows, and there is nobody left to tell.
     socket.on("error", () => {});
@@ -121,37 +150,57 @@ class TcpConnection {
   #take(chunk: Buffer): void {
     if (this.#isClosing) return;
     this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk]);
-    this.#answerPending();
+    this.#goOn();
   }
 
-  #goOn(): void {
+  #drained(): void {
     if (!this.#isWaitingForDrain || this.#isClosing) return;
     this.#isWaitingForDrain = false;
     this.#idle.refresh();
-    this.#answerPending();
+    this.#goOn();
+  }
+
+  /** Waits for its turn where there is a whole query, and reads no more until it is answered; else reads on. */
+  #goOn(): void {
     if (this.#isWaitingForDrain) return;
+    if (this.#nextEnd() !== undefined) {
+      this.#socket.pause();
+      this.#handlers.ready();
+      return;
+    }
     this.#socket.resume();
     if (this.#hasPeerEnded) this.#socket.end();
   }
 
-  /** Answers whole queries until the peer stops reading; then reads no more until it does. */
-  #answerPending(): void {
-    let at = 0;
-    while (this.#pending.length - at >= LENGTH_BYTES && !this.#isWaitingForDrain) {
-      const length = this.#pending.readUInt16BE(at);
-      if (length < MIN_QUERY_BYTES || length > this.#limits.maxQueryBytes) return this.#refuse();
-      const end = at + LENGTH_BYTES + length;
-      if (end > this.#pending.length) break;
-      const answer = this.#handlers.answer(this.#pending.subarray(at + LENGTH_BYTES, end), this.#peerAddress);
-      if (answer === undefined) return this.#refuse();
-      at = end;
-      this.#idle.refresh();
-      if (!this.#socket.write(framed(answer))) {
-        this.#isWaitingForDrain = true;
-        this.#socket.pause();
-      }
+  /** Where the first query ends; undefined: it has not come whole. One that cannot be a query ends at once. */
+  #nextEnd(): number | undefined {
+    if (this.#pending.length < LENGTH_BYTES) return undefined;
+    const length = this.#pending.readUInt16BE(0);
+    if (this.#isRefused(length)) return LENGTH_BYTES;
+    return LENGTH_BYTES + length > this.#pending.length ? undefined : LENGTH_BYTES + length;
+  }
+
+  #isRefused(length: number): boolean {
+    return length < MIN_QUERY_BYTES || length > this.#limits.maxQueryBytes;
+  }
+
+  /** Answers the first query. Returns whether there is another, and the peer reads what it is sent. */
+  answerNext(): boolean {
+    const end = this.#isClosing || this.#socket.destroyed ? undefined : this.#nextEnd();
+    if (end === undefined) return false;
+    const query = this.#pending.subarray(LENGTH_BYTES, end);
+    const answer = this.#isRefused(query.length) ? undefined : this.#handlers.answer(query, this.#peerAddress);
+    if (answer === undefined) {
+      this.#refuse();
+      return false;
     }
-    this.#pending = this.#pending.subarray(at);
+    this.#pending = this.#pending.subarray(end);
+    this.#idle.refresh();
+    this.#isWaitingForDrain = !this.#socket.write(framed(answer));
+    if (this.#isWaitingForDrain) return false;
+    if (this.#nextEnd() !== undefined) return true;
+    this.#goOn();
+    return false;
   }
 
   #refuse(): void {

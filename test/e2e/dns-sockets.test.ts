@@ -224,3 +224,24 @@ test("resets in the middle of an answer end their connection and nothing else", 
   for await (const message of messages(socket)) expect(responseText(message)).toContain("10.0.0.1");
   expect(world.faults).toEqual([]);
 });
+
+test("thousands of queries on many connections keep nobody else waiting for more than a few of them", async () => {
+  await using world = await startTestGateway(market());
+  const many = Buffer.concat(Array.from({ length: 500 }, () => frame(QUERY)));
+  const sockets = await Promise.all(Array.from({ length: 20 }, () => connected(world.gateway.tcpPort)));
+  const done = sockets.map(async (socket) => {
+    socket.end(many);
+    let count = 0;
+    for await (const message of messages(socket)) count += Number(message.length > 12);
+    return count;
+  });
+  const answered = () => world.count("dns_queries_total", { qtype: "A", rcode: "NOERROR", transport: "tcp" });
+  let most = 0;
+  for (let before = 0; before < 10_000; ) {
+    await new Promise((resolve) => setImmediate(resolve));
+    most = Math.max(most, answered() - before);
+    before = answered();
+  }
+  expect(most).toBeLessThanOrEqual(32);
+  expect(await Promise.all(done)).toEqual(sockets.map(() => 500));
+});
