@@ -35,6 +35,13 @@ export interface EdgeArrival {
   readonly owner: object;
 }
 
+/**
+ * What comes in chunks of a few bytes is handed on in pieces of so many bytes, or chunks: Connect joins what it is given in a time that grows
+ * with the square of their number.
+ */
+const PIECE_BYTES = 16_384;
+const PIECE_CHUNKS = 1_024;
+
 export class EdgeCall implements Arrival {
   readonly transport: "http1" | "h2";
   readonly encoding: "json" | "proto";
@@ -84,12 +91,19 @@ export class EdgeCall implements Arrival {
   }
 
   /**
-   * The body as it comes, counted against the budget of all requests until `release`. Of a JSON one a copy is kept until
-   * admission. The size of one body is bounded by whoever reads it.
+   * The body as it comes, counted against the budget of all requests until `release`; of a unary call in pieces of more than a few bytes.
+   * Of a JSON one a copy is kept until admission. The size of one body is bounded by whoever reads it.
    */
-  async *tapped(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  async *tapped(body: AsyncIterable<Uint8Array>, { isUnary }: { readonly isUnary: boolean }): AsyncGenerator<Uint8Array> {
     const isPlain = this.header("content-encoding") === undefined;
     let fault: WaymarkError | undefined;
+    const see = (piece: Uint8Array) => {
+      if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(piece);
+      if (isPlain) fault ??= this.#shape?.look(piece);
+      return piece;
+    };
+    let waiting: Uint8Array[] = [];
+    let waitingBytes = 0;
     try {
       for await (const chunk of body) {
         if (this.#meter !== undefined) this.#meter.usefulBytes += chunk.length;
@@ -99,13 +113,16 @@ export class EdgeCall implements Arrival {
         if (this.#budget.usedBytes > this.#budget.maxBytes) {
           throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
         }
-        if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(chunk);
-        if (isPlain) fault ??= this.#shape?.look(chunk);
-        yield chunk;
+        waiting.push(chunk);
+        waitingBytes += chunk.length;
+        if (isUnary && waitingBytes < PIECE_BYTES && waiting.length < PIECE_CHUNKS) continue;
+        yield see(joined(waiting));
+        [waiting, waitingBytes] = [[], 0];
       }
     } catch (thrown) {
       throw this.isGivenUp ? new ConnectError("the request did not come in time", Code.Canceled) : thrown;
     }
+    if (waiting.length > 0) yield see(joined(waiting));
     // Not before: what a refused request still sends would be taken for the next one of its connection.
     if (fault !== undefined) throw unparsed(fault);
   }
@@ -135,6 +152,11 @@ export class EdgeCall implements Arrival {
     const isEnveloped = !(this.header("content-type") ?? "").startsWith("application/json");
     return isEnveloped && bytes.length >= 5 ? bytes.toString("utf8", 5, 5 + bytes.readUInt32BE(1)) : bytes.toString("utf8");
   }
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const [first] = chunks;
+  return chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks);
 }
 
 function unparsed(fault: WaymarkError): ConnectError {

@@ -46,12 +46,20 @@ export function edgeHandlers(options: EdgeRpcOptions): ReadonlyMap<string, Unive
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }
 
-/** A request for one of the handlers: with our timeout instead of Connect's, whose timers overflow at 25 days. */
-export function prepareRequest(request: UniversalServerRequest, call: EdgeCall): UniversalServerRequest {
+/**
+ * A request for one of the handlers: with our timeout instead of Connect's, whose timers overflow at 25 days, and without a length that it
+ * would take the memory for before anything has come. One beyond the bound stays: that is refused at once.
+ */
+export function prepareRequest(
+  request: UniversalServerRequest,
+  call: EdgeCall,
+  { isUnary, maxMessageBytes }: { readonly isUnary: boolean; readonly maxMessageBytes: number },
+): UniversalServerRequest {
   call.timeoutMs = takeTimeout(request.header);
+  if (Number(request.header.get("content-length")) <= maxMessageBytes) request.header.delete("content-length");
   const { body } = request;
   const isBytes = typeof body === "object" && body !== null && Symbol.asyncIterator in body;
-  return { ...request, contextValues: createContextValues().set(CALL, call), body: isBytes ? call.tapped(body) : body };
+  return { ...request, contextValues: createContextValues().set(CALL, call), body: isBytes ? call.tapped(body, { isUnary }) : body };
 }
 
 /** Takes a well-formed timeout out of the headers; a malformed one stays for Connect to refuse in its protocol's way. */

@@ -172,12 +172,14 @@ class Front {
   readonly #options: EdgeListenerOptions;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #budget: BodyBudget;
+  readonly #maxMessageBytes: number;
   readonly #door: WebDoor;
 
   constructor(options: EdgeListenerOptions, limits: EdgeLimits) {
     this.#options = options;
     this.#door = new WebDoor({ takesAnyHost: options.tls !== undefined, hosts: [], corsOrigins: [], ...options.web });
     this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
+    this.#maxMessageBytes = limits.maxMessageBytes;
     const { services, chain } = options;
     this.#handlers = edgeHandlers({
       services,
@@ -229,7 +231,8 @@ class Front {
     const incoming = universalRequestFromNodeRequest(request, response, undefined, undefined);
     // Connect leaves a body it refuses half-read; that must not take the connection, with our answer, along.
     const body = request.iterator({ destroyOnReturn: false });
-    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest({ ...incoming, body }, call)));
+    const bounds = { isUnary: handler.method.methodKind === "unary", maxMessageBytes: this.#maxMessageBytes };
+    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest({ ...incoming, body }, call, bounds)));
     const plain = plainRefusal(answer, handler, request);
     if (plain === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
     else await write(response, plain, arrival);

@@ -267,6 +267,27 @@ test("what unfinished requests hold is bounded over all connections", async () =
   expect(await isServing(served)).toBe(true);
 });
 
+test("a length that a request only names takes no memory", async () => {
+  await using served = await started({});
+  const before = process.memoryUsage().arrayBuffers;
+  const clients = Array.from({ length: 50 }, () => new RawClient(served.edge));
+  for (const client of clients) client.send(`${CALL}content-length: 4194304\r\n\r\n{`);
+  await until("all are connected", () => served.edge.connectionCount() === clients.length);
+  for (let asked = 0; asked < 20; asked++) expect(await isServing(served)).toBe(true);
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(50_000_000);
+  for (const client of clients) client.socket.destroy();
+  await using larger = new RawClient(served.edge);
+  larger.send(`${CALL}content-length: 4194305\r\n\r\n{`);
+  await larger.says("HTTP/1.1 429");
+});
+
+test("a body in chunks of one byte is a request like any other", async () => {
+  await using served = await started({});
+  await using raw = new RawClient(served.edge);
+  raw.send(`${CALL}transfer-encoding: chunked\r\n\r\n${"1\r\n \r\n".repeat(10_000)}13\r\n{"namespace":"svc"}\r\n0\r\n\r\n`);
+  await raw.says('{"servedBy":"svc"}');
+});
+
 test("a stream nobody reads is not pulled, over HTTP/1.1 and HTTP/2", async () => {
   await using served = await started({});
   await using raw = new RawClient(served.edge, { isReading: false });
