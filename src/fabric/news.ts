@@ -58,7 +58,7 @@ export class News {
     this.#foreigners = parts.foreigners;
     this.#rng = rng;
     this.#options = options;
-    this.#quarantine = new Quarantine(options);
+    this.#quarantine = new Quarantine(options, facts.clusterId);
   }
 
   /** Listed members and self. */

@@ -27,10 +27,13 @@ export interface QuarantineOptions {
 
 export class Quarantine {
   readonly #options: QuarantineOptions;
+  readonly #here: string;
   readonly #waiting = new Map<string, Waiting>();
 
-  constructor(options: QuarantineOptions) {
+  /** `here`: this node's cluster. */
+  constructor(options: QuarantineOptions, here: string) {
     this.#options = options;
+    this.#here = here;
   }
 
   get size(): number {
@@ -44,7 +47,7 @@ export class Quarantine {
   /** "full" drops it; "known" keeps the time since when it waits. */
   add(update: MemberUpdate, reason: Waiting["reason"], nowMonoMs: number, tellerId: string): "new" | "known" | "full" {
     const known = this.#waiting.get(update.nodeId);
-    if (known === undefined && this.#waiting.size >= this.#options.maxQuarantined) return "full";
+    if (known === undefined && !this.#hasRoomFor(update.clusterId)) return "full";
     const isNewer =
       known === undefined ||
       update.generation > known.update.generation ||
@@ -54,6 +57,18 @@ export class Quarantine {
     const nextCheckMonoMs = known?.nextCheckMonoMs ?? nowMonoMs;
     this.#waiting.set(update.nodeId, { update, sinceMonoMs, reason, nextCheckMonoMs, tellerId });
     return known === undefined ? "new" : "known";
+  }
+
+  /** As in the table of members: of other clusters one has a quarter of the room, and all of them half. */
+  #hasRoomFor(clusterId: string): boolean {
+    const max = this.#options.maxQuarantined;
+    if (clusterId === this.#here || this.#waiting.size >= max) return this.#waiting.size < max;
+    let [same, others] = [0, 0];
+    for (const { update } of this.#waiting.values()) {
+      if (update.clusterId === clusterId) same += 1;
+      if (update.clusterId !== this.#here) others += 1;
+    }
+    return same < max / 4 && others < max / 2;
   }
 
   drop(nodeId: string): void {

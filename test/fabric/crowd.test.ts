@@ -83,3 +83,38 @@ test("who stood still is confirmed by its own cluster, and asks nobody else", ()
   world.runFor(2001);
   expect(first!.machine.isUnconfirmed({ monoMs: world.nowMs, wallMs: 0 })).toBe(false);
 });
+
+test("one other cluster has a quarter of the places of those who wait, all of them half, and one of ours that moved waits among them", () => {
+  const { maxQuarantined } = MEMBERSHIP_DEFAULTS;
+  const world = new World({ seed: "waiting" });
+  const [first, , moving] = world.startMany(3, (i) => (i === 0 ? [] : ["n0"]));
+  world.runFor(5000);
+  const tell = (from: string, clusterId: string, members: readonly MemberUpdate[]) => {
+    const request: CallRequest = {
+      kind: "pushPull",
+      from: { nodeId: from, generation: 1, clusterId, region: "r1" },
+      isJoin: false,
+      members,
+    };
+    world.give(first!, { kind: "asked", call: 2, request, proof: PROOF });
+  };
+  const atNode1 = (clusterId: string): MemberUpdate[] =>
+    Array.from({ length: maxQuarantined }, (_, i) => ({
+      ...factsOf(`${clusterId}-${i}`, { ...THEIRS, clusterId }),
+      address: "n1:1",
+      status: "alive",
+      incarnation: 1,
+      accuser: "",
+    }));
+  const waiting = () => first!.machine.counts().quarantined;
+  tell("evil", "other", atNode1("other"));
+  expect(waiting()).toBe(maxQuarantined / 4);
+  for (const clusterId of ["other-2", "other-3", "other-4"]) tell(`evil-${clusterId}`, clusterId, atNode1(clusterId));
+  expect(waiting()).toBe(maxQuarantined / 2);
+  const held = first!.machine.find("n2");
+  world.crash(moving!);
+  tell("n1", "c1", [{ ...factsOf("n2"), address: "n2:2", generation: held!.generation + 1, status: "alive", incarnation: 1, accuser: "" }]);
+  expect(waiting()).toBe(maxQuarantined / 2 + 1);
+  world.runFor(20_000);
+  expect(first!.machine.find("n2")).toMatchObject({ address: "n2:2", generation: held!.generation + 1 });
+});

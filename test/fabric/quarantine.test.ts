@@ -10,7 +10,7 @@ function claim(nodeId: string, address: string, incarnation = 1): MemberUpdate {
 }
 
 test("newcomers are kept up to a bound, each in its newest word", () => {
-  const quarantine = new Quarantine(OPTIONS);
+  const quarantine = new Quarantine(OPTIONS, "c1");
   expect(quarantine.add(claim("a", "x:1", 5), "address", 0, "k")).toBe("new");
   expect(quarantine.add(claim("a", "x:1", 4), "address", 0, "k")).toBe("known");
   expect(quarantine.add(claim("a", "y:1", 6), "address", 0, "k")).toBe("known");
@@ -24,7 +24,7 @@ test("newcomers are kept up to a bound, each in its newest word", () => {
 });
 
 test("who waited for an id or an address comes free with it", () => {
-  const quarantine = new Quarantine(OPTIONS);
+  const quarantine = new Quarantine(OPTIONS, "c1");
   quarantine.add(claim("a", "x:1"), "address", 0, "k");
   quarantine.add(claim("b", "y:1"), "life", 0, "k");
   expect(quarantine.release("other", "z:1")).toEqual([]);
@@ -34,7 +34,7 @@ test("who waited for an id or an address comes free with it", () => {
 });
 
 test("each is checked once an interval, and forgotten when it waited too long", () => {
-  const quarantine = new Quarantine(OPTIONS);
+  const quarantine = new Quarantine(OPTIONS, "c1");
   expect(quarantine.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
   quarantine.add(claim("a", "x:1"), "address", 100, "k");
   expect(quarantine.due(100)).toHaveLength(1);
@@ -46,7 +46,7 @@ test("each is checked once an interval, and forgotten when it waited too long", 
 });
 
 test("of words as new as each other the last one counts, and one as new as what was settled waits no longer", () => {
-  const quarantine = new Quarantine(OPTIONS);
+  const quarantine = new Quarantine(OPTIONS, "c1");
   quarantine.add(claim("a", "x:1", 5), "address", 0, "k");
   expect(quarantine.add(claim("a", "y:1", 5), "start", 0, "l")).toBe("known");
   expect(quarantine.find("a")).toMatchObject({ reason: "start", tellerId: "l", update: { address: "y:1" } });

@@ -91,7 +91,7 @@ test("seeds have what was left of the join timeout; the age of a snapshot goes o
 });
 
 test("a newcomer in quarantine is not forgotten for the time in which nobody was heard", () => {
-  const quarantine = new Quarantine({ maxQuarantined: 2, quarantineMs: 60_000, intervalMs: 1000 });
+  const quarantine = new Quarantine({ maxQuarantined: 2, quarantineMs: 60_000, intervalMs: 1000 }, "c1");
   quarantine.add(memberOf("new"), "address", 0, "k");
   quarantine.postpone(FROZEN_MS);
   expect(quarantine.due(FROZEN_MS).map(({ update }) => update.nodeId)).toEqual(["new"]);
