@@ -286,6 +286,7 @@ test("a body in chunks of one byte is a request like any other", async () => {
   await using raw = new RawClient(served.edge);
   raw.send(`${CALL}transfer-encoding: chunked\r\n\r\n${"1\r\n \r\n".repeat(10_000)}13\r\n{"namespace":"svc"}\r\n0\r\n\r\n`);
   await raw.says('{"servedBy":"svc"}');
+  expect(await isServing(served)).toBe(true);
 });
 
 test("a stream nobody reads is not pulled, over HTTP/1.1 and HTTP/2", async () => {

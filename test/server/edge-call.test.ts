@@ -18,8 +18,8 @@ function call() {
   });
 }
 
-async function* chunksOf(...sizes: readonly number[]): AsyncGenerator<Uint8Array> {
-  for (const size of sizes) yield await Promise.resolve(new Uint8Array(size));
+async function* chunksOf(...lengths: readonly number[]): AsyncGenerator<Uint8Array> {
+  for (const length of lengths) yield await Promise.resolve(new Uint8Array(length));
 }
 
 async function sizes(pieces: AsyncIterable<Uint8Array>): Promise<readonly number[]> {
