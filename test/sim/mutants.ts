@@ -520,16 +520,16 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
-    name: "what a peer had before this node started is no age",
-    rule: "Age: a peer that was heard of before this node caught up counts from the snapshot, and without one from 1970",
+    name: "an empty node is as old as its start",
+    rule: "Age: without a snapshot what a node lacks may have been there since 1970",
     edits: [
       {
         file: "src/fabric/readiness.ts",
-        find: "return this.#isCurrent ? time.monoMs : this.#begunMonoMs(time);",
-        replace: "return time.monoMs;",
+        find: "if (this.#startAgeMs === undefined) return monoMs - wallMs;",
+        replace: "if (this.#startAgeMs === undefined) return this.#startMonoMs;",
       },
     ],
-    withinSeeds: 300,
+    withinSeeds: 50,
   },
   {
     name: "the dead are no age",

@@ -132,6 +132,7 @@ export class SimReads {
       return;
     }
     this.#checkMissing(process, ageMs);
+    this.#checkKnown(process, ageMs);
     const listed = this.#listedMs.get(process) ?? new Map<SimProcess, number>();
     this.#listedMs.set(process, listed);
     const isCalm = disturbedMs() + CALM_MS < world.nowMs;
@@ -174,6 +175,24 @@ export class SimReads {
         lackedMs <= ageMs + DISTURBED_MS || checks.isLost(peer.replica.self.id),
         "age",
         () => `${node.name} misses most, says that its age is ${ageMs} ms and lacks what ${peer.node.name} has had for ${lackedMs} ms`,
+      );
+    }
+  }
+
+  /** What a peer has that this node heard of before it was ready is lacked since it was written, also while something is wrong. */
+  #checkKnown(process: SimProcess, ageMs: number): void {
+    const { world, checks, nodes } = this.#parts;
+    const { fabric, node } = process;
+    if (nodes.length > node.options.fabric.links.maxLinks + 1) return;
+    for (const [peer, sinceMs] of this.#noteKnown(process)) {
+      const { name, options } = peer.node;
+      if (sinceMs > 0 || peer.isStopped || options.clusterId !== node.options.clusterId || !fabric.lists(name)) continue;
+      const lackedMs = world.nowMs - this.#lacksSinceMs(process, peer);
+      checks.holds(
+        lackedMs <= ageMs + DISTURBED_MS || checks.isLost(peer.replica.self.id),
+        "age",
+        () =>
+          `${node.name} heard of ${name} before it was ready, says that its age is ${ageMs} ms and lacks what that has had for ${lackedMs} ms`,
       );
     }
   }
