@@ -42,7 +42,6 @@ export class Fabric implements FabricMachine {
   readonly #lost: LostWords;
   readonly #options: FabricOptions;
   readonly #parts: FabricParts;
-  readonly #seeds: readonly string[];
   readonly #trust: TrustFacts;
   readonly #links: Links;
   readonly #freshness: Freshness;
@@ -57,7 +56,6 @@ export class Fabric implements FabricMachine {
   constructor(options: FabricOptions, parts: FabricParts) {
     this.#options = options;
     this.#parts = parts;
-    this.#seeds = parts.seeds.filter((seed) => seed !== parts.self.address);
     const { self, replica, drafter, bounds, hlc, rng, clusterToken, isInsecure } = parts;
     const { nodeId, clusterId, region } = self;
     const isMember = (id: string) => isListed(this.membership.find(id)?.status ?? "dead");
@@ -86,7 +84,7 @@ export class Fabric implements FabricMachine {
     this.lives = makeLives(options.lives, lifeParts);
     this.#freshness = makeFreshness(lifeParts);
     const held = { freshness: this.#freshness, startAgeMs: parts.startAgeMs, mayBeBehind: () => this.lives.isAnybodyElsewhere };
-    this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: this.#seeds.length > 0 });
+    this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: parts.seeds.some((seed) => seed !== self.address) });
   }
 
   /** From now on; links that are up stay. */
@@ -237,7 +235,7 @@ export class Fabric implements FabricMachine {
 
   #begin(time: Time, out: FabricOutput[]): void {
     this.#isBegun = true;
-    if (this.#seeds.length > 0) this.#toMembership({ kind: "join", addresses: this.#seeds }, time, out);
+    if (this.#parts.seeds.length > 0) this.#toMembership({ kind: "join", addresses: this.#parts.seeds }, time, out);
   }
 
   #toMembership(input: MembershipInput, time: Time, out: FabricOutput[]): void {
@@ -310,6 +308,7 @@ export class Fabric implements FabricMachine {
     this.foreigners.admitted(hello, out);
     this.lives.back(hello.nodeId);
     this.#toMembership({ kind: "heardOf", member: hello }, time, out);
+    this.#freshness.met(hello.nodeId);
   }
 
   #linkDown({ link, hello, goodbye }: Extract<LinksOutput, { kind: "down" }>, time: Time, out: FabricOutput[]): void {

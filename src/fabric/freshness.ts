@@ -19,8 +19,8 @@ export interface FreshnessParts {
 interface Peer {
   /** When it was last in step; before that, up to when all that it had may be taken to be here. */
   inStepMonoMs: number;
-  /** It was in step since it is a peer. */
-  hasBeenInStep: boolean;
+  /** There was a link to it: what it says of itself counts, not what others say of it. */
+  wasMet: boolean;
   clusterId: string;
   isWanted: boolean;
   /** It said goodbye: until it is heard of again it writes nothing. */
@@ -79,16 +79,21 @@ export class Freshness {
       const clusterId = member?.clusterId ?? "";
       // What was known of it without a link is not forgotten with the first attempt.
       const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? knownMonoMs;
-      if (peer === undefined)
-        this.#peers.set(nodeId, { inStepMonoMs, hasBeenInStep: false, clusterId, isWanted: true, hasSaidGoodbye: false });
+      if (peer === undefined) this.#peers.set(nodeId, { inStepMonoMs, wasMet: false, clusterId, isWanted: true, hasSaidGoodbye: false });
       else Object.assign(peer, { isWanted: true, clusterId });
     }
+  }
+
+  /** A link to the peer is up. */
+  met(nodeId: string): void {
+    const peer = this.#peers.get(nodeId);
+    if (peer !== undefined) peer.wasMet = true;
   }
 
   /** The peer has just said that we lack nothing of what it has. */
   inStep(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
-    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: monoMs, hasBeenInStep: true, hasSaidGoodbye: false });
+    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: monoMs, wasMet: true, hasSaidGoodbye: false });
   }
 
   /** The peer's last word was that it goes, and we have all that it had. */
@@ -117,7 +122,7 @@ export class Freshness {
     return heartbeats.isPassedOn ? heartbeats.provenMonoMs(`${nodeId}/${generation}`) : undefined;
   }
 
-  /** Of a peer that was never in step: what others have passed on of it is here. */
+  /** Of a peer that was never met: what others have passed on of it is here. */
   #untilMonoMs(nodeId: string, { inStepMonoMs }: Peer): number {
     const member = this.#parts.findMember(nodeId);
     return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
@@ -132,7 +137,7 @@ export class Freshness {
     for (const [nodeId, peer] of this.#peers) {
       const { isWanted, hasSaidGoodbye, clusterId } = peer;
       if (hasSaidGoodbye || (!isWanted && !this.#halved.has(clusterId))) continue;
-      const silentMs = monoMs - (peer.hasBeenInStep ? peer.inStepMonoMs : this.#untilMonoMs(nodeId, peer));
+      const silentMs = monoMs - (peer.wasMet ? peer.inStepMonoMs : this.#untilMonoMs(nodeId, peer));
       const isOurs = clusterId === this.#parts.clusterId || clusterId === "";
       if (isOurs) ageMs = Math.max(ageMs, silentMs);
       if (silentMs > quietMs) (isOurs ? nodeIds : otherNodeIds).push(nodeId);

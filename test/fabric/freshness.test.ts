@@ -79,12 +79,15 @@ test.each<{ what: string; others: readonly string[]; dead: readonly string[]; co
   expect(bench.age(100_000)).toBe(counts ? 100_000 : others.length > dead.length ? 1000 : 0);
 });
 
-test("of a peer that was never in step counts what others passed on of it; of one that was, what it said itself", () => {
+test("of a peer that was never met counts what others passed on of it; of one that was, what it said itself", () => {
   const bench = new Bench();
   bench.say("alive", -60_000, "a");
   expect(bench.age(1000)).toBe(61_000);
   bench.beat("a/1", -2000);
   expect(bench.age(1000)).toBe(3000);
+  // It may hold what others wrote and we lack: then it does not say that we are in step.
+  bench.freshness.met("a");
+  expect(bench.age(1000)).toBe(61_000);
   bench.freshness.inStep("a", at(500));
   bench.beat("a/1", 900);
   expect(bench.age(1000)).toBe(500);
