@@ -25,12 +25,15 @@ const TELL_MS = 60_000;
 
 export class Boots {
   readonly #max: number;
+  /** This node's cluster. */
+  readonly #here: string;
   /** By node id; the one that was heard of longest ago is first, and the first to be forgotten. */
   readonly #accepted = new Map<string, Accepted>();
 
   /** `accepted`: what was remembered before this node was restarted. */
-  constructor(max: number, accepted: readonly AcceptedStart[] = []) {
+  constructor(max: number, here: string, accepted: readonly AcceptedStart[] = []) {
     this.#max = max;
+    this.#here = here;
     for (const one of accepted.slice(-max))
       this.#accepted.set(one.nodeId, {
         ...one,
@@ -50,15 +53,23 @@ export class Boots {
     return this.#accepted.get(nodeId);
   }
 
-  /** `isOwnWord`: the node itself says so, which settles what only others said of it. */
-  verdict({ nodeId, generation, boot, bootBefore }: NodeRef & Start, isOwnWord: boolean): StartVerdict {
+  /**
+   * `isOwnWord`: the node itself says so, which settles what only others said of it. Which start goes under the id of another cluster's node is for
+   * that cluster to say: what such a node says itself is taken for the next start, as whoever was away for several has missed those between.
+   */
+  verdict(
+    { nodeId, generation, boot, bootBefore, clusterId }: NodeRef & Start & { readonly clusterId: string },
+    isOwnWord: boolean,
+  ): StartVerdict {
     const last = this.#accepted.get(nodeId);
     // A new generation begins anew: membership has rules of its own for it.
     if (last === undefined || generation !== last.generation) return "new";
     if (boot === undefined) return "unsaid";
     if (boot === last.boot) return "same";
     if (bootBefore === last.boot) return "follows";
-    return isOwnWord && !last.isProven ? "new" : "stranger";
+    if (!isOwnWord) return "stranger";
+    if (!last.isProven) return "new";
+    return clusterId === this.#here ? "stranger" : "follows";
   }
 
   /** From now on this is the one. What says no start does not change which one that is, unless its generation is another. */

@@ -8,7 +8,7 @@ import { Exchange } from "./exchange.ts";
 import { type Evidence, isListed, type MemberCounts } from "./members.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
-import type { CallRequest, MemberFacts, MemberUpdate, NodeRef, PeerProof, Start } from "./messages.ts";
+import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerProof } from "./messages.ts";
 import { News } from "./news.ts";
 import { type Dispute, OwnStanding } from "./own-standing.ts";
 import { Prober } from "./prober.ts";
@@ -220,7 +220,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   }
 
   /** How the start that greets stands to the one that goes under its id, and whether that one is listed at another address. */
-  startOf(hello: NodeRef & Start & { readonly address: string }): { readonly verdict: StartVerdict; readonly isElsewhere: boolean } {
+  startOf(hello: Hello): { readonly verdict: StartVerdict; readonly isElsewhere: boolean } {
     const update = this.#news.members.find(hello.nodeId)?.update;
     const isElsewhere = update !== undefined && isListed(update.status) && update.address !== hello.address;
     return { verdict: this.#news.boots.verdict(hello, true), isElsewhere };

@@ -53,7 +53,7 @@ export class News {
   constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, parts: NewsParts = {}) {
     this.self = new Self(facts);
     this.members = new Members(facts.clusterId);
-    this.boots = new Boots(options.maxMembers, parts.acceptedStarts);
+    this.boots = new Boots(options.maxMembers, facts.clusterId, parts.acceptedStarts);
     this.standing = new OwnStanding(parts.earlierBoots ?? []);
     this.#foreigners = parts.foreigners;
     this.#rng = rng;

@@ -20,17 +20,17 @@ test.each([
   { what: "one of a new generation", start: { boot: "x", generation: 9 }, want: "new" },
   { what: "an older node's word", start: {}, want: "unsaid" },
 ] as const)("$what → $want", ({ start, want }) => {
-  const boots = new Boots(10);
+  const boots = new Boots(10, "c1");
   accept(boots, said("n", { boot: "b", bootBefore: "a" }));
   expect(boots.verdict(said("n", start), true)).toBe(want);
 });
 
 test("whom nobody remembers is taken, whatever it follows: a seed with an empty table locks no node out", () => {
-  expect(new Boots(10).verdict(said("n", { boot: "b", bootBefore: "a" }), true)).toBe("new");
+  expect(new Boots(10, "c1").verdict(said("n", { boot: "b", bootBefore: "a" }), true)).toBe("new");
 });
 
 test("a word without a start does not make the last one forgotten; a new generation without one does", () => {
-  const boots = new Boots(10);
+  const boots = new Boots(10, "c1");
   accept(boots, said("n", { boot: "b" }));
   accept(boots, said("n", {}, "n:2"));
   expect(boots.find("n")).toMatchObject({ boot: "b", address: "n:2" });
@@ -39,14 +39,14 @@ test("a word without a start does not make the last one forgotten; a new generat
 });
 
 test("who asks is told of another start under its id, and not of its own; who says no start is told nothing", () => {
-  const boots = new Boots(10);
+  const boots = new Boots(10, "c1");
   accept(boots, said("n", { boot: "b" }));
   expect(boots.insteadOf({ nodeId: "n", generation: 1, boot: "x" })).toEqual({ heldStart: { boot: "b", address: "n:1" } });
   for (const boot of ["b", undefined]) expect(boots.insteadOf({ nodeId: "n", generation: 1, ...(boot && { boot }) })).toEqual({});
 });
 
 test("what a node says itself settles what only others said of it; once it said so, another start is a stranger", () => {
-  const boots = new Boots(10);
+  const boots = new Boots(10, "c1");
   const [own, madeUp] = [said("n", { boot: "b", bootBefore: "a" }), said("n", { boot: "x", bootBefore: "b" })];
   accept(boots, own);
   boots.accept(madeUp);
@@ -60,25 +60,25 @@ test("what a node says itself settles what only others said of it; once it said 
 });
 
 test("at most so many are remembered: those that were heard of last", () => {
-  const boots = new Boots(2);
+  const boots = new Boots(2, "c1");
   for (const nodeId of ["a", "b", "a", "c"]) accept(boots, said(nodeId, { boot: "1" }));
   expect(["a", "b", "c"].map((nodeId) => boots.find(nodeId) !== undefined)).toEqual([true, false, true]);
   // Also after a restart with room for fewer.
-  expect(new Boots(1, boots.list()).list().map(({ nodeId }) => nodeId)).toEqual(["c"]);
+  expect(new Boots(1, "c1", boots.list()).list().map(({ nodeId }) => nodeId)).toEqual(["c"]);
 });
 
 test("what is remembered goes over a restart", () => {
-  const boots = new Boots(10);
+  const boots = new Boots(10, "c1");
   for (const boot of ["a", "b"]) accept(boots, said("n", { boot }));
   accept(boots, said("without-a-disk", {}));
   expect(boots.list()).toEqual([{ nodeId: "n", generation: 1, boot: "b", address: "n:1" }]);
-  const restarted = new Boots(10, boots.list());
+  const restarted = new Boots(10, "c1", boots.list());
   expect(restarted.verdict(said("n", { boot: "x", bootBefore: "a" }), true)).toBe("stranger");
   expect(restarted.verdict(said("n", { boot: "c", bootBefore: "b" }), true)).toBe("follows");
 });
 
 test("an operator is told of a second node with one id, and where both are, once a minute", () => {
-  const boots = new Boots(10);
+  const boots = new Boots(10, "c1");
   accept(boots, said("n", { boot: "b" }));
   const second = said("n", { boot: "x" }, "n:2");
   expect(boots.second(second, { monoMs: 0, wallMs: 0 })?.event.detail).toMatchObject({ address: "n:2", otherAddress: "n:1" });
@@ -90,7 +90,7 @@ test("an operator is told of a second node with one id, and where both are, once
 
 test("the start that was accepted is heard when it asks, whatever else is said of it then; a copy is not, nor is the next start before it asks", () => {
   const at = (monoMs: number) => ({ monoMs, wallMs: monoMs });
-  const boots = new Boots(10);
+  const boots = new Boots(10, "c1");
   accept(boots, said("n", { boot: "b" }));
   boots.heard({ nodeId: "n", generation: 1, boot: "copy" }, at(100));
   expect(boots.isHeard("n", 1000, at(100))).toBe(false);
@@ -101,4 +101,10 @@ test("the start that was accepted is heard when it asks, whatever else is said o
   expect([boots.isHeard("n", 1000, at(1099)), boots.isHeard("n", 1000, at(1100))]).toEqual([true, false]);
   accept(boots, said("n", { boot: "c", bootBefore: "b" }, "n:2"));
   expect(boots.isHeard("n", 1000, at(100))).toBe(false);
+});
+
+test("a node of another cluster that was started several times meanwhile is taken by its own word, and only by that", () => {
+  const boots = new Boots(10, "c2", [{ nodeId: "n", generation: 1, boot: "a", address: "n:1" }]);
+  const third = said("n", { boot: "c", bootBefore: "b" });
+  expect([boots.verdict(third, false), boots.verdict(third, true)]).toEqual(["stranger", "follows"]);
 });

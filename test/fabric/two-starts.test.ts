@@ -96,3 +96,17 @@ test.each([
 ] as const)("the greeting of one that is $verdict, with the last one elsewhere: $isElsewhere → $want", ({ want, ...standing }) => {
   expect(refusalOfStart({ nodeId: "n", address: "n:2" }, standing)?.reason).toBe(want);
 });
+
+test("a node of another cluster that was started several times meanwhile is met again, elsewhere when nobody answers at its old place", () => {
+  for (const address of ["n:1", "n:2"]) {
+    const { news, out, hear, held } = member();
+    const abroad = (start: Partial<MemberUpdate>) => updateOf("m", { address: "m:1", incarnation: 5, clusterId: "c2", ...start });
+    hear(abroad({ boot: "a" }), "m");
+    const third = abroad({ boot: "c", bootBefore: "b", incarnation: 9, address: address.replace("n", "m") });
+    expect(hear(third, "k", "gossip")).toBe("start");
+    expect(hear(third, "m")).toBeUndefined();
+    const older = news.members.find("m");
+    if (address === "n:2" && older !== undefined) news.accuse(older, "direct", [], at(2000), out);
+    expect([news.members.find("m")?.update, held()?.boot]).toEqual([third, "a"]);
+  }
+});
