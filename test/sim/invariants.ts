@@ -241,7 +241,7 @@ export function unrest(
     ...up.flatMap((node) => wrongMembers(node, up)),
     ...up.flatMap((node) => wrongOrigins(node, up, checks)),
     ...up.flatMap(wrongOwn),
-    ...wrongViews(up),
+    ...wrongViews(up, checks),
     ...clients.flatMap((client) => wrongClient(client, up, { model, checks })),
   ];
 }
@@ -318,8 +318,8 @@ export function wrongRecords(
   return [...missing.map((line) => `${name} lacks ${show(line)}`), ...extra.map((line) => `${name} still has ${show(line)}`)];
 }
 
-/** All nodes of a cluster show the same. */
-function wrongViews(up: readonly SimNode[]): readonly string[] {
+/** All nodes of a cluster show the same, but of origins whose seqs a restored disk used again (semantics.md, Durability). */
+function wrongViews(up: readonly SimNode[], checks: Checks): readonly string[] {
   const wrong: string[] = [];
   const first = new Map<string, { readonly name: string; readonly views: ReadonlyMap<string, string> }>();
   for (const node of up) {
@@ -331,6 +331,8 @@ function wrongViews(up: readonly SimNode[]): readonly string[] {
     }
     for (const key of new Set([...views.keys(), ...other.views.keys()])) {
       const [here, there] = [views.get(key), other.views.get(key)];
+      const isTwofold = [here, there].some((view) => view !== undefined && checks.isLost(view.slice(0, view.indexOf(":"))));
+      if (isTwofold) continue;
       // Its own LOCAL entry hides there what the others see.
       if (here !== there && here !== LOCAL && there !== LOCAL)
         wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
