@@ -6,6 +6,7 @@ import { type KeyText, keyParts } from "./catalog/record.ts";
 import { renewSelf } from "./catalog/renew.ts";
 import type { Settings } from "./config.ts";
 import { isFabricOpen } from "./config-exposure.ts";
+import { WINDOW_BYTES } from "./fabric/dial.io.ts";
 import { FabricDriver, type NodeOutput } from "./fabric/driver.io.ts";
 import { Fabric } from "./fabric/fabric.ts";
 import type { MemberFacts } from "./fabric/messages.ts";
@@ -244,6 +245,7 @@ class MeshNode implements NodeFabric {
       clusterToken: this.#tokens.clusterToken,
       openDoor: openAcceptor,
       guard: new Http2Guard({
+        limits: { unreadBytes: WINDOW_BYTES },
         onCut: (reason, address) => {
           metrics.inc("waymark_connections_refused_total", { listener: "fabric", reason });
           log.warn({ reason, address }, "connection cut");

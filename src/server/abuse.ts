@@ -11,6 +11,8 @@ export interface AbuseLimits {
   readonly settingsPerSecond: number;
   /** Bytes that opened no stream and were no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
+  /** What came and is not looked at yet, in the windows of its streams: it may turn out to be messages. */
+  readonly unreadBytes: number;
   /** What headers are beyond 4 KiB a call and beyond what came for them: long fields that a byte refers to again and again. */
   readonly headerGainPerSecond: number;
   /** Calls to nothing: unknown methods, other content types, calls over the stream bound. */
@@ -30,6 +32,7 @@ export const DEFAULT_ABUSE_LIMITS: AbuseLimits = {
   pingsPerSecond: 200,
   settingsPerSecond: 20,
   uselessBytesPerSecond: 256 * 1_024,
+  unreadBytes: 0,
   headerGainPerSecond: 512 * 1_024,
   refusalsPerSecond: 500,
   prefaceTimeoutMs: 2_000,
@@ -100,6 +103,8 @@ export class ConnectionMeter {
   #isGreeted = false;
   #pendingBytes = 0;
   #headerGainBytes = 0;
+  /** Beyond the rate; less again when what was unread is looked at. */
+  #uselessBytes = 0;
   /** Calls that wait until answers are taken; as many as may be open. */
   readonly #parked: (() => void)[] = [];
   #last: ConnectionSample & { readonly usefulBytes: number; readonly streamCount: number; readonly refusalCount: number };
@@ -178,7 +183,8 @@ export class ConnectionMeter {
     if (!this.#isGreeted) return since.dueMs - this.#openedPatientMs > this.#limits.prefaceTimeoutMs ? "slow_preface" : undefined;
     if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
     if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
-    if (read - useful > this.#limits.uselessBytesPerSecond * seconds) return "useless_bytes";
+    this.#uselessBytes = Math.max(0, this.#uselessBytes + read - useful - this.#limits.uselessBytesPerSecond * seconds);
+    if (this.#uselessBytes > this.#limits.unreadBytes) return "useless_bytes";
     if (headerGain > this.#limits.headerGainPerSecond * seconds + read) return "header_bomb";
     if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
     if (this.#isTrickling(since, read > 0 && !isEventful, isEventful)) return "slow_headers";

@@ -6,6 +6,7 @@ const LIMITS: AbuseLimits = {
   pingsPerSecond: 10,
   settingsPerSecond: 5,
   uselessBytesPerSecond: 1_000,
+  unreadBytes: 5_000,
   headerGainPerSecond: 100_000,
   untakenBytes: 1_000_000,
   refusalsPerSecond: 100,
@@ -59,7 +60,8 @@ const times = (count: number, second: Second) => Array.from({ length: count }, (
 test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: Abuse; within: number }>([
   { name: "pings beyond the rate", seconds: times(2, { pings: 11, read: 187 }), want: "ping_flood", within: 1 },
   { name: "settings beyond the rate", seconds: times(2, { settings: 6 }), want: "settings_flood", within: 1 },
-  { name: "bytes that are nothing, with a stream open", seconds: times(2, { read: 2_000, open: 1 }), want: "useless_bytes", within: 1 },
+  { name: "bytes that are nothing, with a stream open", seconds: times(9, { read: 2_000, open: 1 }), want: "useless_bytes", within: 6 },
+  { name: "very many of them", seconds: times(2, { read: 7_000, open: 1 }), want: "useless_bytes", within: 1 },
   { name: "a few bytes that are long headers", seconds: times(2, { bombs: 3, read: 450, opened: 3 }), want: "header_bomb", within: 1 },
   { name: "no preface", seconds: times(9, {}), greeted: false, want: "slow_preface", within: 4 },
   { name: "half a preface, byte by byte", seconds: times(9, { read: 1 }), greeted: false, want: "slow_preface", within: 4 },
@@ -74,6 +76,10 @@ test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: Abuse; wit
 
 test.each<{ name: string; seconds: Second[] }>([
   { name: "an idle connection", seconds: times(100, {}) },
+  {
+    name: "messages that are read a second after they came, again and again",
+    seconds: Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? { read: 5_900, open: 1 } : { read: 900, useful: 5_900, open: 1 })),
+  },
   { name: "a client that pings now and then", seconds: times(100, { pings: 1, read: 17, written: 17 }) },
   {
     name: "a watcher that pings to measure bandwidth while it is sent to",
