@@ -1,5 +1,5 @@
 /** The table of members: which word about a member beats which (SWIM §4.2), and who is listed at what address. */
-import { fnv64, type Hash64 } from "../lib/fnv.ts";
+import { fnv64, type Hash64, mix32 } from "../lib/fnv.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { MemberStatus, MemberUpdate } from "./messages.ts";
 import type { Suspicion } from "./suspicion.ts";
@@ -68,8 +68,8 @@ export interface Member {
   place: number;
   /** Of who it is said to be, in the table's digest while it is told to everybody (`isAlwaysTold`). */
   hash: Hash64;
-  /** In the list of those to be probed; a gone member is taken out when its turn comes. */
-  isInTurn: boolean;
+  /** What its id chooses, the same on every node: see `idKey`. */
+  readonly key: number;
 }
 
 export interface MemberCounts {
@@ -87,8 +87,9 @@ export class Members {
   readonly #here: string;
   /** Remembered members of each cluster. */
   readonly #clusters = new Map<string, number>();
-  /** The listed of this node's cluster; undefined when they are to be found out anew. */
+  /** The listed of this node's cluster, and of others; undefined when they are to be found out anew. */
   #ours: readonly Member[] | undefined;
+  #others: readonly Member[] | undefined;
   /** Sum of the hashes of those that are told to everybody, modulo 2^32 each. */
   #high = 0;
   #low = 0;
@@ -112,10 +113,16 @@ export class Members {
     return this.#listed;
   }
 
-  /** Of `listed` those of this node's cluster. O(n) after a change. */
+  /** Of `listed` those of this node's cluster: the same array until they change. O(n) after a change. */
   get ours(): readonly Member[] {
     this.#ours ??= this.#listed.filter((member) => this.isOurs(member));
     return this.#ours;
+  }
+
+  /** The other ones, likewise. */
+  get others(): readonly Member[] {
+    this.#others ??= this.#listed.filter((member) => !this.isOurs(member));
+    return this.#others;
   }
 
   isOurs({ update }: Member): boolean {
@@ -127,9 +134,20 @@ export class Members {
     return this.ours.length === 0 ? 0 : Math.max(0.5, this.ours.length / this.#listed.length);
   }
 
-  /** How many others may look for themselves whether a member is there; for one of ours its own cluster is enough. */
-  lookersAt(member: Member): number {
-    return Math.max(1, (this.isOurs(member) ? this.ours : this.#listed).length - 1);
+  /**
+   * Whether this node is one of the `count` that look for themselves whether a suspect is there; for one of ours its own cluster is enough. Who knows the
+   * same members chooses the same ones, so it is never luck that nobody looks (rendezvous hashing, Thaler and Ravishankar 1998). O(n), few in most cases.
+   */
+  isLooker(selfId: string, suspect: Member, count: number): boolean {
+    const { nodeId, incarnation, accuser } = suspect.update;
+    const about = fnv64(`${nodeId} ${incarnation}`).low;
+    const own = mix32(idKey(selfId) ^ about);
+    let before = 0;
+    for (const { update, key } of this.isOurs(suspect) ? this.ours : this.#listed) {
+      if (before >= count) return false;
+      if (update.status === "alive" && update.nodeId !== accuser && mix32(key ^ about) < own) before += 1;
+    }
+    return before < count;
   }
 
   /** Whether one more is remembered, of `max`. Of other clusters one has a quarter of the room, and all of them half. */
@@ -173,7 +191,7 @@ export class Members {
       if (isHolder) this.#byAddress.delete(known.update.address);
     }
     const wasListed = before !== undefined && isListed(before);
-    if (wasListed !== isListed(update.status) || known?.update.clusterId !== update.clusterId) this.#ours = undefined;
+    if (wasListed !== isListed(update.status) || known?.update.clusterId !== update.clusterId) this.#regroup();
     if (known !== undefined && isAlwaysTold(known.update)) this.#sum(member, -1);
     if (member.update !== update && !isSameLife(member.update, update)) member.hash = wordHash(update);
     member.update = update;
@@ -193,7 +211,7 @@ export class Members {
   }
 
   forget(member: Member): void {
-    this.#ours = undefined;
+    this.#regroup();
     this.#count(member.update.clusterId, -1);
     this.#counts[member.update.status] -= 1;
     if (isAlwaysTold(member.update)) this.#sum(member, -1);
@@ -216,6 +234,11 @@ export class Members {
     return draw(this.ours, rng, count, { except });
   }
 
+  #regroup(): void {
+    this.#ours = undefined;
+    this.#others = undefined;
+  }
+
   #count(clusterId: string, more: 1 | -1): void {
     const count = (this.#clusters.get(clusterId) ?? 0) + more;
     if (count > 0) this.#clusters.set(clusterId, count);
@@ -235,6 +258,11 @@ export class Members {
     }
     member.place = -1;
   }
+}
+
+/** Spread evenly over 32 bits; two ids may have the same. */
+export function idKey(nodeId: string): number {
+  return mix32(fnv64(nodeId).low);
 }
 
 /** Keeps the newest. */
@@ -283,7 +311,7 @@ function newMember(update: MemberUpdate): Member {
     isInReach: undefined,
     evidence: [],
     place: -1,
-    isInTurn: false,
+    key: idKey(update.nodeId),
     hash: wordHash(update),
   };
 }

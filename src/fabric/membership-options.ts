@@ -24,7 +24,7 @@ export interface MembershipOptions {
   readonly suspicionMinMs: number;
   /** Own facts are told anew after this, though nothing changed; 0 never. */
   readonly refreshMs: number;
-  /** Members that check a suspicion they hear of at once, in the whole group, on average. */
+  /** Members that check a suspicion they hear of at once, in the whole group. */
   readonly verifyCount: number;
   /** Time between two exchanges of tables; longer above 32 members. */
   readonly pushPullMs: number;

@@ -64,7 +64,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#o = { ...MEMBERSHIP_DEFAULTS, ...options };
     this.#rng = rng;
     this.#clocks = new ClockWatch(this.#o.maxClockSkewMs);
-    this.#news = new News(facts, rng, this.#o, parts);
+    this.#news = new News(facts, this.#o, parts);
     this.#courier = new Courier(this.#news, this.#o);
     this.#prober = new Prober(this.#courier, rng, this.#o);
     this.#exchange = new Exchange(this.#courier, rng, this.#o);

@@ -1,6 +1,5 @@
 /** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
 import type { Time } from "../lib/machine.ts";
-import type { Rng } from "../lib/rng.ts";
 import { Boots, startOf } from "./boots.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { GossipQueue } from "./gossip.ts";
@@ -30,8 +29,6 @@ export class News {
   readonly gossip = new GossipQueue();
   readonly health = new LocalHealth();
   readonly refused = noRefusals();
-  /** Listed now, and not before; to be given turns. The owner empties it. */
-  readonly newlyListed: Member[] = [];
   /** Members to be probed out of turn. The owner empties it. */
   readonly doubted: Member[] = [];
   /** Nodes of our cluster of which only another cluster told: they are to be asked themselves. The owner empties it. */
@@ -42,7 +39,6 @@ export class News {
   /** Dead members that turned out to live. The owner sets it back. */
   foundAgainCount = 0;
   readonly #options: MembershipOptions;
-  readonly #rng: Rng;
   readonly #foreigners: Foreigners | undefined;
   readonly #quarantine: Quarantine;
   readonly #suspects = new Set<Member>();
@@ -50,13 +46,12 @@ export class News {
   #sweepAtMs = Number.POSITIVE_INFINITY;
   #twinMs = Number.NEGATIVE_INFINITY;
 
-  constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, parts: NewsParts = {}) {
+  constructor(facts: MemberFacts, options: MembershipOptions, parts: NewsParts = {}) {
     this.self = new Self(facts);
     this.members = new Members(facts.clusterId);
     this.boots = new Boots(options.maxMembers, facts.clusterId, parts.acceptedStarts);
     this.standing = new OwnStanding(parts.earlierBoots ?? []);
     this.#foreigners = parts.foreigners;
-    this.#rng = rng;
     this.#options = options;
     this.#quarantine = new Quarantine(options, facts.clusterId);
   }
@@ -302,7 +297,6 @@ export class News {
     }
     if (isListed(update.status)) {
       if (before === "dead") this.foundAgainCount += 1;
-      if (!member.isInTurn) this.newlyListed.push(member);
     } else {
       this.#sweepAtMs = Math.min(this.#sweepAtMs, time.monoMs + FORGET_SWEEP_MS);
       for (const waiting of this.#quarantine.release(update.nodeId, update.address)) {
@@ -322,7 +316,7 @@ export class News {
       this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
       // A few look for themselves at once: real deaths are confirmed soon, and the living contradict soon.
       const isTold = path === "gossip" || path === "table";
-      if (isTold && this.#rng.next() * this.members.lookersAt(member) < this.#options.verifyCount) this.doubted.push(member);
+      if (isTold && this.members.isLooker(this.self.ref.nodeId, member, this.#options.verifyCount)) this.doubted.push(member);
     } else if (member.suspicion !== undefined) {
       member.suspicion = undefined;
       this.#suspects.delete(member);

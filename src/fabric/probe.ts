@@ -1,54 +1,30 @@
-/** Whose turn it is to be probed (SWIM §4.3), and what a round of direct and indirect probes has found so far. */
-import type { Rng } from "../lib/rng.ts";
-import { isListed, type Member } from "./members.ts";
+/** Whose turn it is to be probed, and what a round of direct and indirect probes has found so far. */
+import { idKey, type Member } from "./members.ts";
 
-/** Everybody once in each pass, in an order shuffled anew: bounds the time until a death is noticed. */
+/**
+ * All stand on a ring, in the order of their ids' keys. In each period every node probes the one that stands a step further from it than in the period
+ * before. Where clocks agree and all know the same members, each is so probed by one node in each period. Where they do not, it is as if by chance
+ * (SWIM §3.1). In both cases a node probes everybody once in each pass (SWIM §4.3).
+ */
 export class ProbeTurns {
-  readonly #rng: Rng;
-  readonly #turns: Member[] = [];
-  #next = 0;
+  readonly #key: number;
+  #members: readonly Member[] | undefined;
+  #ring: readonly Member[] = [];
+  /** Of the ring, those that stand before this node. */
+  #place = 0;
 
-  constructor(rng: Rng) {
-    this.#rng = rng;
+  constructor(selfId: string) {
+    this.#key = idKey(selfId);
   }
 
-  /** At a random place, so that newcomers are not all probed by everybody at the same time. */
-  add(member: Member): void {
-    if (member.isInTurn) return;
-    member.isInTurn = true;
-    const place = this.#rng.int(this.#turns.length + 1);
-    const moved = this.#turns[place];
-    this.#turns[place] = member;
-    if (moved !== undefined) this.#turns.push(moved);
-  }
-
-  /** Undefined when there is nobody. */
-  next(): Member | undefined {
-    while (this.#turns.length > 0) {
-      if (this.#next >= this.#turns.length) this.#shuffle();
-      const member = this.#turns[this.#next];
-      if (member !== undefined && isListed(member.update.status) && member.place >= 0) {
-        this.#next += 1;
-        return member;
-      }
-      if (member !== undefined) member.isInTurn = false;
-      const last = this.#turns.pop();
-      if (last !== undefined && this.#next < this.#turns.length) this.#turns[this.#next] = last;
+  /** The one of the members, this node not among them, whose turn is in the period of this number. Undefined when there is nobody. O(1) while the array is the same one. */
+  at(period: number, members: readonly Member[]): Member | undefined {
+    if (members !== this.#members) {
+      this.#members = members;
+      this.#ring = members.toSorted((a, b) => a.key - b.key || (a.update.nodeId < b.update.nodeId ? -1 : 1));
+      this.#place = this.#ring.filter(({ key }) => key < this.#key).length;
     }
-    return undefined;
-  }
-
-  /** Fisher and Yates. */
-  #shuffle(): void {
-    this.#next = 0;
-    for (let i = this.#turns.length - 1; i > 0; i--) {
-      const j = this.#rng.int(i + 1);
-      const a = this.#turns[i];
-      const b = this.#turns[j];
-      if (a === undefined || b === undefined) continue;
-      this.#turns[i] = b;
-      this.#turns[j] = a;
-    }
+    return this.#ring[(this.#place + period) % this.#ring.length];
   }
 }
 

@@ -25,8 +25,8 @@ export class Prober {
   readonly #news: News;
   readonly #ownTurns: ProbeTurns;
   readonly #otherTurns: ProbeTurns;
-  /** At 1 our own cluster has the next turn. */
-  #ownCredit = 0;
+  /** Wall clock less monotonic clock at the begin: periods are counted from what all nodes share, and no later change of the clock turns them back. */
+  #offsetMs = 0;
   #rounds: Round[] = [];
   #relayCount = 0;
   #turnAtMs = Number.POSITIVE_INFINITY;
@@ -36,11 +36,12 @@ export class Prober {
     this.#rng = rng;
     this.#courier = courier;
     this.#news = courier.news;
-    this.#ownTurns = new ProbeTurns(rng);
-    this.#otherTurns = new ProbeTurns(rng);
+    this.#ownTurns = new ProbeTurns(this.#news.self.ref.nodeId);
+    this.#otherTurns = new ProbeTurns(this.#news.self.ref.nodeId);
   }
 
   begin(time: Time): void {
+    this.#offsetMs = time.wallMs - time.monoMs;
     // Nodes started together do not probe together.
     this.#turnAtMs = time.monoMs + this.#rng.next() * this.#options.intervalMs;
   }
@@ -69,24 +70,26 @@ export class Prober {
       if (round !== undefined && time.monoMs >= round.endsMonoMs) this.#fail(round, time, out);
     }
     if (time.monoMs < this.#turnAtMs) return;
-    this.#turnAtMs = time.monoMs + this.#news.health.scaleMs(this.#options.intervalMs);
-    const target = this.#nextInTurn();
+    const periodMs = this.#news.health.scaleMs(this.#options.intervalMs);
+    this.#turnAtMs = time.monoMs + periodMs;
+    const target = this.#nextInTurn(time, periodMs);
     if (target !== undefined) this.#start(target, time, out);
   }
 
   /** Our own cluster has its share of the turns: who makes up nodes of another one does not keep us from finding out who is dead here. */
-  #nextInTurn(): Member | undefined {
-    this.#ownCredit += this.#news.members.ownShare;
-    const isOwn = this.#ownCredit >= 1;
-    if (isOwn) this.#ownCredit -= 1;
-    return isOwn ? (this.#ownTurns.next() ?? this.#otherTurns.next()) : (this.#otherTurns.next() ?? this.#ownTurns.next());
+  #nextInTurn({ monoMs }: Time, periodMs: number): Member | undefined {
+    const { ownShare, ours, others } = this.#news.members;
+    const period = Math.floor((this.#offsetMs + monoMs) / periodMs);
+    // How many of the periods so far were for our own; this one is where the next makes it one more.
+    const ownCount = Math.floor(period * ownShare);
+    return Math.floor((period + 1) * ownShare) > ownCount
+      ? this.#ownTurns.at(ownCount, ours)
+      : this.#otherTurns.at(period - ownCount, others);
   }
 
-  /** Does what the news asks for: turns for newcomers, probes of the doubted, checks of the quarantined. */
+  /** Does what the news asks for: probes of the doubted, checks of the quarantined. */
   settle(time: Time, out: MembershipOutput[]): void {
-    const { newlyListed, doubted, self } = this.#news;
-    if (newlyListed.length > 0)
-      for (const member of newlyListed.splice(0)) (this.#news.members.isOurs(member) ? this.#ownTurns : this.#otherTurns).add(member);
+    const { doubted, self } = this.#news;
     if (doubted.length > 0) {
       for (const member of doubted.splice(0)) {
         const isUnderWay = this.#rounds.some((round) => round.target === member);

@@ -4,7 +4,6 @@ import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import { News } from "../../src/fabric/news.ts";
-import { Rng } from "../../src/lib/rng.ts";
 import { factsOf } from "./membership-world.ts";
 
 const TIME = { monoMs: 0, wallMs: 0 };
@@ -14,7 +13,7 @@ function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberU
 }
 
 function courier(): Courier {
-  return new Courier(new News(factsOf("self"), new Rng("courier"), MEMBERSHIP_DEFAULTS), MEMBERSHIP_DEFAULTS);
+  return new Courier(new News(factsOf("self"), MEMBERSHIP_DEFAULTS), MEMBERSHIP_DEFAULTS);
 }
 
 test("calls are counted, and each is answered once", () => {

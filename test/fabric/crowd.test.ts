@@ -78,7 +78,7 @@ test("who stood still is confirmed by its own cluster, and asks nobody else", ()
   expect(first!.machine.isUnconfirmed({ monoMs: world.nowMs, wallMs: 0 })).toBe(false);
   // Alone in its cluster, it has nobody to ask.
   for (const node of others) world.crash(node);
-  world.runFor(60_000);
+  expect(world.runFor(180_000, () => first!.machine.listed().every(({ clusterId }) => clusterId !== "c1"))).toBe(true);
   world.freeze(first!, 2000);
   world.runFor(2001);
   expect(first!.machine.isUnconfirmed({ monoMs: world.nowMs, wallMs: 0 })).toBe(false);

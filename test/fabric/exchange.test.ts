@@ -25,7 +25,7 @@ class Bench {
   readonly exchange: Exchange;
 
   constructor(name = "self") {
-    this.news = new News(factsOf(name), new Rng("news"), MEMBERSHIP_DEFAULTS);
+    this.news = new News(factsOf(name), MEMBERSHIP_DEFAULTS);
     this.news.self.begin(1000);
     this.courier = new Courier(this.news, MEMBERSHIP_DEFAULTS);
     this.exchange = new Exchange(this.courier, new Rng("exchange"), MEMBERSHIP_DEFAULTS);
@@ -312,7 +312,7 @@ test.each([
 });
 
 test("an own answer, by a seed that is another name of our address, does not say that others take this start", () => {
-  const news = new News({ ...factsOf("self"), boot: "b2", bootBefore: "b1" }, new Rng("news"), MEMBERSHIP_DEFAULTS, {
+  const news = new News({ ...factsOf("self"), boot: "b2", bootBefore: "b1" }, MEMBERSHIP_DEFAULTS, {
     earlierBoots: ["b1"],
   });
   news.self.begin(1000);

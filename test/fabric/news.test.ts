@@ -22,7 +22,7 @@ function said(nodeId: string, status: MemberStatus, over: Partial<MemberUpdate> 
 }
 
 function news(over: Partial<MembershipOptions> = {}): News {
-  const made = new News(factsOf("self"), new Rng("news"), { ...MEMBERSHIP_DEFAULTS, ...over });
+  const made = new News(factsOf("self"), { ...MEMBERSHIP_DEFAULTS, ...over });
   made.self.begin(5000);
   return made;
 }
@@ -215,26 +215,44 @@ test("a newer life of a listed member elsewhere waits, and goes with its own dea
   expect(made.members.find("a")?.update).toMatchObject({ generation: 2, status: "alive" });
 });
 
-test("about as many as are wanted check a suspicion they hear of, however many there are", () => {
-  let checkCount = 0;
-  for (let i = 0; i < 400; i++) {
-    const made = new News(factsOf("self"), new Rng(i), MEMBERSHIP_DEFAULTS);
-    learn(
-      made,
-      Array.from({ length: 99 }, (_, n) => said(`n${n}`, "alive")),
-    );
-    learn(made, [said("n5", "suspect")]);
-    checkCount += made.doubted.length;
-  }
-  expect(checkCount).toBeGreaterThan(4);
-  expect(checkCount).toBeLessThan(24);
+test.each([4, 12, 100])("of %i nodes as many as are wanted check a suspicion they hear of, and not the same ones each time", (count) => {
+  const ids = Array.from({ length: count }, (_, i) => `n${i}`);
+  const lookersAt = (incarnation: number) =>
+    ids.filter((selfId) => {
+      if (selfId === "n0" || selfId === "n1") return false;
+      const made = new News(factsOf(selfId), MEMBERSHIP_DEFAULTS);
+      learn(
+        made,
+        ids.filter((id) => id !== selfId).map((id) => said(id, "alive", { incarnation: 1 })),
+      );
+      learn(made, [said("n0", "suspect", { incarnation, accuser: "n1" })]);
+      return made.doubted.length > 0;
+    });
+  const found = [2, 3, 4, 5].map((incarnation) => lookersAt(incarnation));
+  for (const lookers of found) expect(lookers).toHaveLength(Math.min(MEMBERSHIP_DEFAULTS.verifyCount, count - 2));
+  expect(new Set(found.flat()).size).toBeGreaterThan(Math.min(MEMBERSHIP_DEFAULTS.verifyCount, count - 3));
+});
+
+test("who is suspect itself is not counted among those that check", () => {
+  const made = new News(factsOf("self"), { ...MEMBERSHIP_DEFAULTS, verifyCount: 1 });
+  const others = Array.from({ length: 30 }, (_, i) => `n${i}`);
+  learn(
+    made,
+    ["gone", ...others].map((id) => said(id, "alive", { incarnation: 1 })),
+  );
+  learn(made, [said("gone", "suspect", { incarnation: 2 })]);
+  expect(made.doubted).toHaveLength(0);
+  learn(made, [said("gone", "alive", { incarnation: 3 }), ...others.map((id) => said(id, "suspect", { incarnation: 1 }))]);
+  made.doubted.length = 0;
+  learn(made, [said("gone", "suspect", { incarnation: 4 })]);
+  expect(made.doubted.map(({ update }) => update.nodeId)).toEqual(["gone"]);
 });
 
 test("of nodes of another cluster or region there are no members; a place is told once, and our own cluster elsewhere by its own name", () => {
   const { clusterId, region } = factsOf("self");
   const trust = { mode: "strict", clusters: [], hasCertificates: true } as const;
   const foreigners = new Foreigners({ clusterId, region }, trust, () => false);
-  const made = new News(factsOf("self"), new Rng("news"), MEMBERSHIP_DEFAULTS, { foreigners });
+  const made = new News(factsOf("self"), MEMBERSHIP_DEFAULTS, { foreigners });
   const out = learn(made, [
     said("a", "alive", { clusterId: "c9" }),
     said("b", "alive", { clusterId: "c9" }),

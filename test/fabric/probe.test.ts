@@ -1,57 +1,46 @@
 import { expect, test } from "vitest";
 import { Members } from "../../src/fabric/members.ts";
 import { missedNacks, newRound, ProbeTurns } from "../../src/fabric/probe.ts";
-import { Rng } from "../../src/lib/rng.ts";
 import { factsOf } from "./membership-world.ts";
 
 function table(count: number): Members {
-  const members = new Members();
+  const members = new Members(factsOf("n0").clusterId);
   for (let i = 0; i < count; i++) members.put({ ...factsOf(`n${i}`), status: "alive", incarnation: 1, accuser: "" }, 0);
   return members;
 }
 
-test("everybody has a turn once in each pass, in changing order: nobody waits longer than two passes", () => {
-  const members = table(20);
-  const turns = new ProbeTurns(new Rng("turns"));
-  for (const member of members.listed) turns.add(member);
-  const passes = Array.from({ length: 5 }, () => Array.from({ length: 20 }, () => turns.next()?.update.nodeId ?? ""));
-  const [first, ...others] = passes;
-  for (const pass of others) {
-    expect(new Set(pass).size).toBe(20);
-    expect(pass).not.toEqual(first);
+const idOf = (member: { readonly update: { readonly nodeId: string } } | undefined) => member?.update.nodeId;
+
+test("in as many periods as there are others, a node probes each of them once, from whatever period it begins", () => {
+  const { listed } = table(20);
+  const turns = new ProbeTurns("self");
+  for (const first of [0, 7, 1_700_000_000]) {
+    expect(new Set(Array.from({ length: 20 }, (_, i) => idOf(turns.at(first + i, listed)))).size).toBe(20);
   }
 });
 
-test("a newcomer comes at any place; added twice it has one turn", () => {
-  const places = new Set<number>();
-  for (let seed = 0; seed < 60; seed++) {
-    const members = table(10);
-    const turns = new ProbeTurns(new Rng(seed));
-    const [newcomer, ...others] = members.listed;
-    for (const member of others) turns.add(member);
-    if (newcomer === undefined) throw new Error("no newcomer");
-    turns.add(newcomer);
-    turns.add(newcomer);
-    const pass = Array.from({ length: 10 }, () => turns.next());
-    expect(pass.filter((member) => member === newcomer)).toHaveLength(1);
-    places.add(pass.indexOf(newcomer));
+test("in one period each is probed by one node, where all know the same", () => {
+  const tables = Array.from({ length: 20 }, (_, i) => table(20).listed.filter(({ update }) => update.nodeId !== `n${i}`));
+  for (const period of [0, 1, 2, 18, 1_700_000_000]) {
+    const probed = tables.map((listed, i) => idOf(new ProbeTurns(`n${i}`).at(period, listed)));
+    expect(new Set(probed).size).toBe(20);
+    expect(probed).not.toContain(undefined);
   }
-  expect(places.size).toBeGreaterThan(5);
 });
 
 test("who is gone has no turn, and has one again when it returns", () => {
   const members = table(3);
-  const turns = new ProbeTurns(new Rng("gone"));
-  for (const member of members.listed) turns.add(member);
+  const turns = new ProbeTurns("self");
+  const pass = () => Array.from({ length: 3 }, (_, i) => turns.at(i, members.ours));
   const gone = members.find("n1");
   if (gone === undefined) throw new Error("no n1");
+  expect(pass()).toContain(gone);
   members.put({ ...gone.update, status: "dead" }, 0);
-  for (let i = 0; i < 20; i++) expect(turns.next()).not.toBe(gone);
+  expect(pass()).not.toContain(gone);
   members.put({ ...gone.update, status: "alive", incarnation: 2 }, 0);
-  turns.add(gone);
-  expect(Array.from({ length: 6 }, () => turns.next()).filter((member) => member === gone).length).toBeGreaterThan(0);
+  expect(pass()).toContain(gone);
   for (const nodeId of ["n0", "n1", "n2"]) members.put({ ...factsOf(nodeId), status: "left", incarnation: 3, accuser: "" }, 0);
-  expect(turns.next()).toBeUndefined();
+  expect(pass()).toEqual([undefined, undefined, undefined]);
 });
 
 test("what speaks against ourselves: helpers that did not even say no, or that there are no helpers", () => {

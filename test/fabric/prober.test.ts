@@ -18,14 +18,19 @@ function at(monoMs: number): Time {
 
 /** A prober among `names`, and the hands of its composer. */
 class Bench {
-  readonly news = new News(factsOf("self"), new Rng("news"), MEMBERSHIP_DEFAULTS);
+  readonly news = new News(factsOf("self"), MEMBERSHIP_DEFAULTS);
   readonly courier = new Courier(this.news, MEMBERSHIP_DEFAULTS);
   readonly prober: Prober;
 
-  constructor(names: readonly string[], options: Partial<MembershipOptions> = {}) {
+  constructor(names: readonly string[], options: Partial<MembershipOptions> = {}, others: readonly string[] = []) {
     this.prober = new Prober(this.courier, new Rng("prober"), { ...MEMBERSHIP_DEFAULTS, ...options });
-    for (const name of names) {
-      const update = { ...factsOf(name), status: "alive", incarnation: 1, accuser: "" } as const;
+    for (const name of [...names, ...others]) {
+      const update = {
+        ...factsOf(name, others.includes(name) ? { clusterId: "other" } : {}),
+        status: "alive",
+        incarnation: 1,
+        accuser: "",
+      } as const;
       this.news.learn(update, { nodeId: "a", path: "table" }, at(0), []);
     }
     this.prober.begin(at(0));
@@ -67,6 +72,41 @@ function targetOf(request: CallRequest | undefined): string {
 
 const NO: CallResponse = { kind: "probeIndirect", isAcknowledged: false, updates: [] };
 const YES: CallResponse = { kind: "probeIndirect", isAcknowledged: true, updates: [] };
+
+/** Who is probed in so many periods, of which each has one probe that is answered. */
+function probedBy(bench: Bench, periods: number): string[] {
+  return Array.from({ length: periods }, () => {
+    const { atMs, calls } = bench.step();
+    const [call] = calls;
+    const nodeId = targetOf(call?.request);
+    const from = { nodeId, generation: 1, clusterId: bench.news.members.find(nodeId)?.update.clusterId ?? "", region: "r1" };
+    bench.answer(call, { kind: "probe", from, updates: [] }, atMs);
+    return nodeId;
+  });
+}
+
+test.each([
+  [4, 0],
+  [4, 1],
+  [4, 6],
+  [5, 20],
+  [1, 3],
+])("of %i nodes of its own cluster and %i of another each is probed once in each pass", (ownCount, otherCount) => {
+  const own = Array.from({ length: ownCount }, (_, i) => `n${i}`);
+  const others = Array.from({ length: otherCount }, (_, i) => `other${i}`);
+  const share = Math.max(0.5, ownCount / (ownCount + otherCount));
+  const bench = new Bench(own, {}, others);
+  const probed = probedBy(bench, 4 * Math.ceil(Math.max(ownCount / share, otherCount === 0 ? 0 : otherCount / (1 - share))));
+  for (const [names, part] of [
+    [own, share],
+    [others, 1 - share],
+  ] as const) {
+    for (const name of names) {
+      const count = probed.filter((id) => id === name).length;
+      expect(Math.abs(count - (probed.length * part) / names.length), name).toBeLessThanOrEqual(1);
+    }
+  }
+});
 
 test("a period has one direct probe; its answer gives the round trip", () => {
   const bench = new Bench(["a", "b", "c", "d", "e"]);

@@ -4,7 +4,6 @@ import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
 import { News } from "../../src/fabric/news.ts";
 import { makeTable, pushPullPeriodMs } from "../../src/fabric/table.ts";
-import { Rng } from "../../src/lib/rng.ts";
 import { factsOf } from "./membership-world.ts";
 
 test.each([
@@ -22,7 +21,7 @@ function said(nodeId: string, status: MemberStatus, incarnation = 1): MemberUpda
 }
 
 function known(): News {
-  const news = new News(factsOf("self"), new Rng("table"), MEMBERSHIP_DEFAULTS);
+  const news = new News(factsOf("self"), MEMBERSHIP_DEFAULTS);
   const time = { monoMs: 0, wallMs: 0 };
   for (const update of [said("a", "alive"), said("b", "suspect"), said("c", "alive"), said("c", "left"), said("d", "dead")]) {
     news.learn(update, { nodeId: "a", path: "table" }, time, []);

@@ -5,7 +5,6 @@ import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import { News } from "../../src/fabric/news.ts";
 import { isOfOurs, isToBeAsked, type Teller } from "../../src/fabric/teller.ts";
-import { Rng } from "../../src/lib/rng.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 
 const WALL_MS = Date.UTC(2027, 0);
@@ -15,7 +14,7 @@ const TEN_YEARS_S = 10 * 365 * 86_400;
 
 /** A node of cluster c1 that knows `a` and `b` of its own cluster and `evil` of another one, each by its own word. */
 function member() {
-  const news = new News(updateOf("self", { address: "self:1" }), new Rng("teller"), MEMBERSHIP_DEFAULTS);
+  const news = new News(updateOf("self", { address: "self:1" }), MEMBERSHIP_DEFAULTS);
   news.self.begin(WALL_MS);
   const out: MembershipOutput[] = [];
   const own = (nodeId: string, more: Partial<MemberUpdate> = {}) =>

@@ -6,7 +6,6 @@ import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import { News } from "../../src/fabric/news.ts";
 import type { Teller } from "../../src/fabric/teller.ts";
 import { refusalOfStart } from "../../src/fabric/trust.ts";
-import { Rng } from "../../src/lib/rng.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 1_800_000_000_000 + monoMs });
@@ -14,7 +13,7 @@ const said = (address: string, start: Partial<MemberUpdate>) => updateOf("n", { 
 const FIRST = said("n:1", { boot: "a" });
 
 function member() {
-  const news = new News(updateOf("self", { address: "self:1" }), new Rng("starts"), MEMBERSHIP_DEFAULTS);
+  const news = new News(updateOf("self", { address: "self:1" }), MEMBERSHIP_DEFAULTS);
   const out: MembershipOutput[] = [];
   const hear = (update: MemberUpdate, from: Teller["nodeId"] = "n", path: Teller["path"] = "table") =>
     news.learn(update, { nodeId: from, path }, at(1000), out);

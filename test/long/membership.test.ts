@@ -15,8 +15,8 @@ test("P8: no false death among 200 nodes in an hour with 10 % loss", () => {
   expect(world.isConverged()).toBe(true);
 }, 600_000);
 
-test("P9: of 60 real deaths among 200 nodes, with 10 % loss, each is known to all in 10 s", () => {
-  const world = new World({ seed: "deaths", lossRatio: 0.1 });
+test.each(["deaths", "more deaths", "deaths again"])("P9: of 60 real deaths among 200 nodes, with 10 %% loss, each is known to all in 10 s (%s)", (seed) => {
+  const world = new World({ seed, lossRatio: 0.1 });
   const nodes = world.startMany(200, (i) => (i === 0 ? [] : [`n${Math.floor(i / 10)}`]));
   expect(world.runFor(30_000, () => world.isConverged())).toBe(true);
   const tookMs: number[] = [];
@@ -30,7 +30,6 @@ test("P9: of 60 real deaths among 200 nodes, with 10 % loss, each is known to al
   }
   tookMs.sort((a, b) => a - b);
   process.stdout.write(`60 deaths: median ${tookMs[30]} ms, slowest three ${tookMs.slice(-3).join(", ")} ms\n`);
-  // A node's turn comes by chance (SWIM §3.1: e^-t that nobody probes it for t periods), so this is of a fixed seed.
   expect(tookMs).toHaveLength(60);
   expect(tookMs.at(-1)).toBeLessThanOrEqual(10_000);
   expect(world.falseDeaths).toBe(0);
@@ -102,10 +101,8 @@ test.each(SIZES)(
         `decided ${mean(verdictMs).toFixed(0)} ms (at most ${Math.max(...verdictMs).toFixed(0)}) after its own suspicion by who was first, ` +
         `memberlist's formula: at least ${formulaMs.toFixed(0)}; ${mean(detectedMs).toFixed(0)} ms after the crash\n`,
     );
-    // What the formula gives with all confirmations, which it wants, is the soonest it can be there. Once in some hundred deaths one of those
-    // who look for themselves starts late: over 6,000 deaths on 30 seeds of 12 nodes, 17 took longer, and 8 before nodes had turns by cluster.
-    const nearlyAll = verdictMs.toSorted((a, b) => a - b)[Math.floor(verdictMs.length * 0.99)] ?? Number.NaN;
-    expect(nearlyAll).toBeLessThanOrEqual(formulaMs + 1);
+    // What the formula gives with all confirmations, which it wants, is the soonest it can be there.
+    expect(Math.max(...verdictMs)).toBeLessThanOrEqual(formulaMs + 1);
     expect(mean(detectedMs)).toBeLessThanOrEqual(FIRST_PROBE_MS + formulaMs);
     expect(quiet.messages).toBeLessThan(2.2);
     expect(quiet.bytes).toBeLessThan(200);
