@@ -109,7 +109,11 @@ export class Freshness {
     const peer = update === undefined ? undefined : this.#peers.get(update.nodeId);
     if (update === undefined || peer === undefined) return;
     if (update.status === "left") this.#peers.delete(update.nodeId);
-    else if (update.status === "alive") peer.hasSaidGoodbye = false;
+    else if (isListed(update.status)) {
+      // It is there again: what it wrote while it was called dead is lacked from now on, not only once a link to it is wanted.
+      peer.isWanted = true;
+      if (update.status === "alive") peer.hasSaidGoodbye = false;
+    }
   }
 
   #changed(): void {

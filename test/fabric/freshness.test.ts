@@ -63,6 +63,22 @@ test("without peers there is no age; with them it is the silence of the slowest"
   expect(freshness.read(at(9002), QUIET_MS).ageMs).toBe(4002);
 });
 
+test("one that was called dead counts from the moment it is listed again, before a link to it is wanted", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "b");
+  for (const id of ["a", "b"]) bench.freshness.inStep(id, at(1000));
+  bench.say("dead", 20_000, "a");
+  bench.freshness.inStep("b", at(30_000));
+  expect(bench.age(30_000)).toBe(0);
+  const back = { ...bench.members.get("a")!, status: "alive", incarnation: 2 } as const;
+  bench.members.set("a", back);
+  bench.freshness.memberChanged(back);
+  expect(bench.age(30_000)).toBe(29_000);
+  // No link is wanted to it, as where each node has only some: its heartbeats count from now on.
+  bench.freshness.want(["b"], 30_000);
+  expect(bench.age(30_000)).toBe(0);
+});
+
 test.each<{ what: string; others: readonly string[]; dead: readonly string[]; counts: boolean }>([
   { what: "one of two others", others: ["a", "b"], dead: ["a"], counts: false },
   { what: "the only other node", others: ["a"], dead: ["a"], counts: true },
