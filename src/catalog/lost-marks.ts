@@ -1,7 +1,7 @@
 /** Marks, applied: what lost origins wrote up to them stays hidden (semantics.md, Orphans). */
 import type { Cell, Origin } from "./cell.ts";
 import type { LostOrigins } from "./lost-origins.ts";
-import { BODY, type KeyText } from "./record.ts";
+import { BODY } from "./record.ts";
 import type { Sweeps } from "./sweeps.ts";
 import { isMarked } from "./view.ts";
 
@@ -11,7 +11,6 @@ export interface Marking {
   readonly self: Origin;
   readonly origins: ReadonlyMap<string, Origin>;
   readonly sweeps: Sweeps;
-  own(key: KeyText): Cell | undefined;
 }
 
 /**
@@ -33,19 +32,21 @@ export function applyMarks(replica: Marking): boolean {
   return self.markedSeq > before;
 }
 
-/** Of this node's own entries above a number, of which so many are looked at: those that a mark hides, and where to go on; undefined at the end. */
+/**
+ * Of this node's own entries above a number, of which so many are looked at: those that a mark hides, and where to go on; undefined at the end.
+ * Also those of which something newer is only staged: refused, it leaves the one that is hidden.
+ */
 export function ownMarked(
-  replica: Pick<Marking, "self" | "own">,
+  { self }: Pick<Marking, "self">,
   after = 0,
   maxCount = Number.POSITIVE_INFINITY,
 ): { readonly cells: readonly Cell[]; readonly next: number | undefined } {
-  const { self } = replica;
   const cells: Cell[] = [];
   let next: number | undefined;
   let left = maxCount;
   self.log.forEachSince(after, (cell, seq) => {
     if (seq > self.markedSeq) return false;
-    if (cell.body === BODY.ENTRY && isMarked(cell) && replica.own(cell.key) === cell) cells.push(cell);
+    if (cell.body === BODY.ENTRY && isMarked(cell)) cells.push(cell);
     left -= 1;
     next = left > 0 ? undefined : seq;
     return left > 0;

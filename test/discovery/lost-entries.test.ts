@@ -1,7 +1,8 @@
 /** What a node does with entries of its own that a mark hides (semantics.md, Orphans). */
 import { expect, test } from "vitest";
 import { applyMarks, ownMarked } from "../../src/catalog/lost-marks.ts";
-import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
+import { BODY } from "../../src/catalog/record.ts";
+import { at, caller, command, draft, keyOf, Registry } from "../fakes/registry.ts";
 
 /** The others have marked all that the node has written until now. */
 function mark(r: Registry, ms: number): void {
@@ -71,4 +72,23 @@ test("what is registered after the mark is seen, and what was hidden by it can b
   r.flush(at(20));
   expect(r.names()).toEqual(["new", "web"]);
   expect(r.registrar.unregisterKeys(caller("ann"), [keyOf("db")], at(30))).toBe(1);
+});
+
+test.each([
+  { what: "static entry, put again", isStatic: true, left: [] },
+  { what: "leased entry, put again", isStatic: false, left: ["web"] },
+])("a $what while the mark comes, is as the mark says when the disk refuses what is newer", ({ isStatic, left }) => {
+  const r = new Registry();
+  const lease = r.register("ann", [draft("web")], at(0), { isStatic });
+  const again = command([draft("web", { tags: ["newer"] })], isStatic ? { isStatic } : { leaseId: lease });
+  r.registrar.register(caller("ann"), again, at(10));
+  mark(r, 10);
+  r.refuse();
+  expect([r.names(), r.replica.own(keyOf("web"))?.body]).toEqual([[], BODY.ENTRY]);
+  r.registrar.tick(at(20));
+  r.flush(at(20));
+  if (!isStatic) r.registrar.renew(caller("ann"), [lease], [], at(30));
+  r.flush(at(30));
+  expect([r.names(), r.unleased()]).toEqual([left, []]);
+  if (isStatic) expect(r.replica.own(keyOf("web"))?.body).toBe(BODY.EXPIRED);
 });
