@@ -59,6 +59,11 @@ export class PolicyDiff {
     this.#namespaces.push({ name, group, isHeld });
   }
 
+  /** Whether all is judged for a viewer. */
+  isJudged(viewer: Viewer): boolean {
+    return this.#byViewer.has(idOf(viewer));
+  }
+
   /** Judges for a viewer, at most so many groups and namespaces; returns whether that was all. */
   judge(viewer: Viewer, maxCount: number): boolean {
     const id = idOf(viewer);

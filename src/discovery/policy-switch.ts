@@ -125,11 +125,12 @@ export class PolicySwitch {
     const { reads } = this.#parts;
     for (const watcher of this.#watchers.slice(this.#told, this.#told + Math.ceil(maxCount / RECORDS_A_WATCH))) {
       const viewer = reads.viewerOf(watcher.reader);
-      if (viewer !== undefined) {
-        if (!this.#diff.judge(viewer, maxCount)) return false;
-        this.#tell(watcher, viewer);
-      }
+      const isJudged = viewer === undefined || this.#diff.isJudged(viewer);
+      if (!isJudged && !this.#diff.judge(viewer, maxCount)) return false;
+      if (viewer !== undefined) this.#tell(watcher, viewer);
       this.#told += 1;
+      // One viewer's judgement may cost as much as a step may: the next one waits for its own.
+      if (!isJudged) break;
     }
     return this.#told === this.#watchers.length;
   }

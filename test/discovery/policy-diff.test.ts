@@ -71,4 +71,18 @@ test("of a sorted list a watch is told what its filter covers, and of very many 
   const many = Array.from({ length: 100_000 }, (_, i) => `n${String(i).padStart(6, "0")}`);
   const found = coveredIn(many, ANY);
   expect([found.length < 1000, found.join("").length > 4096]).toEqual([true, true]);
+  // 512 of these have 4096 letters, which is not too many.
+  expect(
+    coveredIn(
+      many.map((name) => `${name}x`),
+      ANY,
+    ),
+  ).toHaveLength(513);
+});
+
+test("who is asked for while somebody else is half judged is judged for itself, and so is the other one after that", () => {
+  const diff = diffOf(forTenant("red"), forTenant("blue"));
+  expect(diff.judge(RED, 4)).toBe(false);
+  expect(diff.of(BLUE)).toEqual({ gained: ["svc", "svc.eu"], lost: [] });
+  expect(diff.of(RED)).toEqual({ gained: [], lost: ["svc"] });
 });

@@ -1,6 +1,7 @@
 /** From one policy to the next, in slices: which records are told of anew, and what each watch hears. */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/filter.ts";
+import { KIND } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
@@ -8,7 +9,7 @@ import { Reads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/caller.ts";
 import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
-import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
+import { at, caller, draft, draftAt, keyOf, Registry } from "../fakes/registry.ts";
 
 const BLUE: Caller = { ...caller("ann"), tenant: "blue" };
 const RED: Caller = { ...caller("bob"), tenant: "red" };
@@ -38,7 +39,7 @@ function open(count = 5) {
       reader,
       isReady: false,
       wake: () => {},
-      refresh: (namespaces) => void heard.push(`${who.tenant}: ${namespaces === "all" ? "all" : [...new Set(namespaces)].join(" ")}`),
+      refresh: (namespaces) => void heard.push(`${who.tenant}: ${namespaces === "all" ? "all" : namespaces.join(" ")}`),
       isTelling: false,
       stop: () => {},
     };
@@ -147,3 +148,30 @@ test("of a namespace that had nothing when the change began, who loses it is tol
   while (!work.step(100));
   expect(heard).toEqual(["red: "]);
 });
+
+test.each([5, 100])(
+  "a step judges at most %i times, however many rules there are and viewers that nothing is judged for yet",
+  (maxCount) => {
+    const { r, reads, heard, watch, start } = open(0);
+    const names = Array.from({ length: 40 }, (_, i) => `svc.n${i}`);
+    const drafts = names.map((namespace) =>
+      draftAt({ kind: KIND.SERVICE, namespace, name: "web", instanceId: "1" }, { scope: SCOPE.REGION }),
+    );
+    r.register("ann", drafts, at(0), { isStatic: true });
+    for (let i = 0; i < 7; i++) watch({ ...RED, tenant: `t${i}` });
+    const after = new Policy(set(names.map((name) => rule(name, { visibilityTenants: ["blue"] }))), 1);
+    let judged = 0;
+    const ask = after.viewer.bind(after);
+    after.viewer = (namespace, viewer) => {
+      judged += 1;
+      return ask(namespace, viewer);
+    };
+    const work = start(after);
+    for (let isDone = false; !isDone; ) {
+      judged = 0;
+      isDone = work.step(maxCount);
+      expect(judged).toBeLessThanOrEqual(maxCount);
+    }
+    expect([heard.length, reads.isSettled]).toEqual([7, true]);
+  },
+);
