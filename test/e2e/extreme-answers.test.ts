@@ -8,37 +8,16 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { type Answering, AnsweringPeer } from "../fakes/answering-peer.ts";
 import { changed } from "../fakes/changed-answers.ts";
+import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";
+import { names, registered } from "../fakes/market.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import type { NodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const data = mkdtempSync(join(tmpdir(), "waymark-extreme-answers-"));
 afterAll(() => rmSync(data, { recursive: true, force: true }));
 
 const MIB = 1_048_576;
-
-function start(nodeId: string, ...more: readonly string[]): Promise<NodeProcess> {
-  const place = ["--node-id", nodeId, "--cluster-id", "c1", "--region", "eu"];
-  return startNodeProcess(["--data-dir", join(data, nodeId), "--on-stop", "keep", ...place, ...more]);
-}
-
-const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? "";
-
-const keyOf = (name: string) => ({ kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" });
-
-async function names(door: GrpcDoor): Promise<string> {
-  const { response } = await door.ask("catalogQuery", { namespace: "svc.market", limit: 1000 });
-  const items = (response["items"] ?? []) as { readonly key: { readonly name: string } }[];
-  return items
-    .map(({ key }) => key.name)
-    .toSorted()
-    .join();
-}
-
-async function registered(door: GrpcDoor, name: string, lease: object): Promise<void> {
-  const { code, reason, message } = await door.ask("register", { entries: [{ key: keyOf(name) }], ...lease });
-  expect(`${name}: ${code} ${reason} ${message}`).toMatch(/OK/);
-}
 
 function rssMib(pid: number): number {
   const [, kib = "0"] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
@@ -66,7 +45,9 @@ test.each([
     await using parts = new AsyncDisposableStack();
     const honest: NodeProcess[] = [];
     for (let n = 0; n < honestCount; n++)
-      honest.push(parts.use(await start(`${id}-honest-${n}`, ...honest.slice(0, 1).flatMap((first) => ["--join", fabricOf(first)]))));
+      honest.push(
+        parts.use(await startKeptNode(data, `${id}-honest-${n}`, ...honest.slice(0, 1).flatMap((first) => ["--join", fabricOf(first)]))),
+      );
     const honestDoor = parts.use(new GrpcDoor(honest[0]?.grpc ?? ""));
     await registered(honestDoor, "theirs", { static: true });
     const liars: AnsweringPeer[] = [];
@@ -77,7 +58,7 @@ test.each([
     }
     const seeds = [...honest.map(fabricOf), ...liars.map(({ address }) => address)].join();
     for (const life of ["first", "second"]) {
-      await using node = await start(`${id}-node`, "--join", seeds);
+      await using node = await startKeptNode(data, `${id}-node`, "--join", seeds);
       using door = new GrpcDoor(node.grpc);
       // One pass over all seeds comes before the first wait. In its second life others may have named some of them as members by then.
       await until(`each seed is asked in its ${life} life`, () => {

@@ -13,8 +13,9 @@ import type { CallRequest } from "../../src/fabric/messages.ts";
 import { framed } from "../../src/lib/grpc-frames.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { changesOf } from "../fakes/field-ends.ts";
+import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";
+import { keyOf, names, registered } from "../fakes/market.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const data = mkdtempSync(join(tmpdir(), "waymark-extreme-calls-"));
@@ -77,38 +78,16 @@ function ask(session: ClientHttp2Session, method: string, bytes: Uint8Array): Pr
   return new Promise((resolve) => stream.once("close", () => resolve()));
 }
 
-function start(nodeId: string, ...more: readonly string[]): Promise<NodeProcess> {
-  const place = ["--node-id", nodeId, "--cluster-id", "c1", "--region", "eu"];
-  return startNodeProcess(["--data-dir", join(data, nodeId), "--on-stop", "keep", ...place, ...more]);
-}
-
-const keyOf = (name: string) => ({ kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" });
-
-async function names(door: GrpcDoor): Promise<string> {
-  const { response, code } = await door.ask("catalogQuery", { namespace: "svc.market", limit: 1000 });
-  expect(code).toBe("OK");
-  const items = (response["items"] ?? []) as { readonly key: { readonly name: string } }[];
-  return items
-    .map(({ key }) => key.name)
-    .toSorted()
-    .join();
-}
-
-async function registered(door: GrpcDoor, name: string, lease: object): Promise<void> {
-  const { code, reason, message } = await door.ask("register", { entries: [{ key: keyOf(name) }], ...lease });
-  expect(`${name}: ${code} ${reason} ${message}`).toMatch(/OK/);
-}
-
 test("every number of probes and tables at its ends, then a write, an unregister, the end of a lease, a restart, and a newcomer", async () => {
   const all = cases();
   // Every message's numbers were found, those of messages within messages too.
   for (const found of ["Probe.origin.generation", "Probe.updates.incarnation", "ProbeIndirect.timeout.seconds", "PushPull.lost.through"])
     expect(all.map(({ what }) => what.split(" ")[0])).toContain(found);
   {
-    await using node = await start("a");
+    await using node = await startKeptNode(data, "a");
     using door = new GrpcDoor(node.grpc);
     await registered(door, "before", { static: true });
-    const session = connectHttp2(`http://${node.listeners["fabric"] ?? ""}`).on("error", () => {});
+    const session = connectHttp2(`http://${fabricOf(node)}`).on("error", () => {});
     for (const [n, { what, method, bytes }] of all.entries()) {
       await ask(session, method, bytes);
       if (!node.command.isRunning) throw new Error(`${what} ended the node: ${node.command.stderr.slice(-1_000)}`);
@@ -123,10 +102,10 @@ test("every number of probes and tables at its ends, then a write, an unregister
     await until("the lease ends", async () => (await names(door)) === "before,kept,now-and-again");
     await node.stop("SIGKILL");
   }
-  await using node = await start("a");
+  await using node = await startKeptNode(data, "a");
   using door = new GrpcDoor(node.grpc);
   expect(await names(door)).toBe("before,kept,now-and-again");
-  await using newcomer = await start("n", "--join", node.listeners["fabric"] ?? "");
+  await using newcomer = await startKeptNode(data, "n", "--join", fabricOf(node));
   using newcomerDoor = new GrpcDoor(newcomer.grpc);
   await registered(newcomerDoor, "theirs", { static: true });
   for (const each of [door, newcomerDoor])

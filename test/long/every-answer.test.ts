@@ -13,8 +13,9 @@ import { framed } from "../../src/lib/grpc-frames.ts";
 import { AnsweringPeer } from "../fakes/answering-peer.ts";
 import { changeCount, changed, honestAnswer } from "../fakes/changed-answers.ts";
 import { nodeRef } from "../fakes/fabric-values.ts";
+import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";
+import { names, registered } from "../fakes/market.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { RawLink } from "../fakes/raw-link.ts";
 import { until } from "../fakes/until.ts";
 
@@ -23,28 +24,6 @@ afterAll(() => rmSync(data, { recursive: true, force: true }));
 
 /** Probes for others at a time. */
 const RELAYS = 20;
-
-function start(nodeId: string, ...more: readonly string[]): Promise<NodeProcess> {
-  const place = ["--node-id", nodeId, "--cluster-id", "c1", "--region", "eu"];
-  return startNodeProcess(["--data-dir", join(data, nodeId), "--on-stop", "keep", ...place, ...more]);
-}
-
-const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? "";
-
-async function registered(door: GrpcDoor, name: string, lease: object): Promise<void> {
-  const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" };
-  const { code, reason, message } = await door.ask("register", { entries: [{ key }], ...lease });
-  expect(`${name}: ${code} ${reason} ${message}`).toMatch(/OK/);
-}
-
-async function names(door: GrpcDoor): Promise<string> {
-  const { response } = await door.ask("catalogQuery", { namespace: "svc.market" });
-  const items = (response["items"] ?? []) as { readonly key: { readonly name: string } }[];
-  return items
-    .map(({ key }) => key.name)
-    .toSorted()
-    .join();
-}
 
 /** Has the node probe somebody there. */
 function relay(address: string, to: AnsweringPeer): Promise<unknown> {
@@ -60,11 +39,11 @@ function relay(address: string, to: AnsweringPeer): Promise<unknown> {
 }
 
 test("every answer to a probe, and every table, with each field at its ends, then a write, the end of a lease and a restart", async () => {
-  await using honest = await start("honest");
+  await using honest = await startKeptNode(data, "honest");
   using honestDoor = new GrpcDoor(honest.grpc);
   await registered(honestDoor, "theirs", { static: true });
   {
-    await using node = await start("a", "--join", fabricOf(honest));
+    await using node = await startKeptNode(data, "a", "--join", fabricOf(honest));
     using door = new GrpcDoor(node.grpc);
     const isRunning = (what: string) => {
       if (!node.command.isRunning) throw new Error(`${what}: ${node.command.stderr.slice(-1_000)}`);
@@ -95,7 +74,7 @@ test("every answer to a probe, and every table, with each field at its ends, the
     await until("the lease ends", async () => (await names(door)) === "kept,theirs");
     await node.stop("SIGKILL");
   }
-  await using node = await start("a", "--join", fabricOf(honest));
+  await using node = await startKeptNode(data, "a", "--join", fabricOf(honest));
   using door = new GrpcDoor(node.grpc);
   expect(await names(door)).toBe("kept,theirs");
   await registered(door, "again", { static: true });

@@ -16,8 +16,10 @@ import { encodeVersion } from "../../src/policy/version-codec.ts";
 import type { PolicyVersion } from "../../src/policy/version-facts.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf } from "../fakes/fabric-values.ts";
+import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";
+import { names, registered } from "../fakes/market.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import type { NodeProcess } from "../fakes/node-process.ts";
 import { rule, set, span } from "../fakes/policies.ts";
 import { until } from "../fakes/until.ts";
 
@@ -129,8 +131,7 @@ function start(nodeId: string, ...more: readonly string[]): Promise<NodeProcess>
   writeFileSync(token, TOKEN, { mode: 0o600 });
   const config = join(data, "config.json");
   writeFileSync(config, JSON.stringify({ fabric: { cluster_token_file: token } }));
-  const place = ["--config", config, "--node-id", nodeId, "--cluster-id", "c1", "--region", "eu", "--on-stop", "keep"];
-  return startNodeProcess(["--data-dir", join(data, nodeId), ...place, ...more]);
+  return startKeptNode(data, nodeId, "--config", config, ...more);
 }
 
 type Peer = FakeMachine & { readonly transport: FabricTransport };
@@ -168,21 +169,6 @@ async function policyOf(door: GrpcDoor): Promise<JsonObject> {
   return status.response;
 }
 
-async function registered(door: GrpcDoor, name: string, lease: object): Promise<void> {
-  const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" };
-  const { code, reason, message } = await door.ask("register", { entries: [{ key }], ...lease });
-  expect(`${name}: ${code} ${reason} ${message}`).toMatch(/OK/);
-}
-
-async function names(door: GrpcDoor): Promise<string> {
-  const { response } = await door.ask("catalogQuery", { namespace: "svc.market" });
-  const items = (response["items"] ?? []) as { readonly key: { readonly name: string } }[];
-  return items
-    .map(({ key }) => key.name)
-    .toSorted()
-    .join();
-}
-
 test("every field of a policy document at its ends, then a good one, a write, the end of a lease, a restart, and a newcomer", async () => {
   const places = pathsOf(versionOf(1)).flatMap((path) => ENDS.map((end) => ({ path, end })));
   const documents = places.map(({ path, end }, n) => documentOf(n + 1, path, end));
@@ -194,7 +180,7 @@ test("every field of a policy document at its ends, then a good one, a write, th
   {
     await using node = await start("a");
     using door = new GrpcDoor(node.grpc);
-    const address = node.listeners["fabric"] ?? "";
+    const address = fabricOf(node);
     for (let from = 0; from < documents.length; from += PER_LINK) {
       await offer(peer, 2 * from + 2, address, documents.slice(from, from + PER_LINK));
       // Of everything that was kept it is asked now and then: there is much of it, and older versions are dropped.
@@ -216,7 +202,7 @@ test("every field of a policy document at its ends, then a good one, a write, th
   using door = new GrpcDoor(node.grpc);
   expect(await policyOf(door)).toMatchObject({ number: String(last.head.number) });
   expect(await names(door)).toBe("kept");
-  await using newcomer = await start("n", "--join", node.listeners["fabric"] ?? "");
+  await using newcomer = await start("n", "--join", fabricOf(node));
   using newcomerDoor = new GrpcDoor(newcomer.grpc);
   expect(await policyOf(newcomerDoor)).toMatchObject({ number: String(last.head.number) });
   await registered(newcomerDoor, "theirs", { static: true });
