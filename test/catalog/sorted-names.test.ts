@@ -30,3 +30,19 @@ test("what is added and removed stands in order, from any name on: few, thousand
   for (const name of model) names.remove(name);
   expect(names.list()).toEqual([]);
 });
+
+test.each([
+  { what: "in the middle", gone: 1 },
+  { what: "at the end", gone: 2 },
+])("a block $what that is emptied beside full ones is gone: later names stand in order", ({ gone }) => {
+  const names = new SortedNames();
+  const block = (n: number, count = 500) => Array.from({ length: count }, (_, i) => `${n}.${String(i).padStart(3, "0")}`);
+  // The first three halves of what is split become blocks, which then are filled.
+  const all = [0, 1, 2].flatMap((n) => block(n));
+  for (const name of [0, 1, 2].flatMap((n) => block(n, 256))) names.add(name);
+  for (const name of all.filter((each) => Number(each.slice(2)) >= 256)) names.add(name);
+  const left = all.filter((name) => !name.startsWith(`${gone}.`));
+  for (const name of all.filter((each) => each.startsWith(`${gone}.`))) names.remove(name);
+  names.add("0.0001");
+  expect(names.list()).toEqual([...left, "0.0001"].toSorted());
+});

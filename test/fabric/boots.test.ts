@@ -108,3 +108,11 @@ test("a node of another cluster that was started several times meanwhile is take
   const third = said("n", { boot: "c", bootBefore: "b" });
   expect([boots.verdict(third, false), boots.verdict(third, true)]).toEqual(["stranger", "follows"]);
 });
+
+test("a new generation of the same start begins anew: it has said nothing and asked nothing", () => {
+  const boots = new Boots(10, "c1");
+  accept(boots, said("n", { boot: "b" }));
+  boots.heard({ nodeId: "n", generation: 1, boot: "b" }, { monoMs: 100, wallMs: 100 });
+  boots.accept(said("n", { boot: "b", generation: 2 }));
+  expect([boots.isHeard("n", 1000, { monoMs: 100, wallMs: 100 }), boots.list()]).toEqual([false, []]);
+});

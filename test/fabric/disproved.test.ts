@@ -1,7 +1,7 @@
 /** An origin of which more is held than was ever written: when it goes, and when it does not. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { framesOf, open, ReplicatingNode } from "../fakes/replication.ts";
+import { framesOf, open, ReplicatingNode, vectorOf } from "../fakes/replication.ts";
 
 /** A node that holds three entries of an origin of another cluster. */
 function told() {
@@ -12,7 +12,7 @@ function told() {
   tell(0);
   const origin = a.replica.origins.get("c/1");
   if (origin === undefined) throw new Error("a knows c");
-  return { a, origin, tell, disproved: a.shared.disproved };
+  return { a, c, link, origin, tell, disproved: a.shared.disproved };
 }
 
 test("it is hidden, then dropped, some a turn; what comes of it meanwhile is not taken, and what comes after that is", () => {
@@ -48,4 +48,46 @@ test("one whose node comes back while it is being hidden is hidden again before 
   expect(a.records().length).toBe(3);
   disproved.step(a.timeOf(3));
   expect([a.replica.forgotten.has("c/1"), a.replica.sweeps.isOwedTo(origin)]).toEqual([false, true]);
+});
+
+test("what is told of it beyond what it wrote is not taken while it is being hidden", () => {
+  const { a, c, link, origin, tell, disproved } = told();
+  link.receive(vectorOf([{ nodeId: "c", seq: 4 }]), a.timeOf(1), a.outputs);
+  disproved.add(origin, 1, a.timeOf(1));
+  c.put("later", 2, { scope: SCOPE.REGION });
+  tell(2);
+  expect([origin.log.size, a.vector()]).toEqual([3, ["c/1 3"]]);
+});
+
+test("nor is it for a while from whoever told of it while it was being dropped", () => {
+  const { a, link, origin, tell, disproved } = told();
+  disproved.add(origin, 1, a.timeOf(1));
+  a.replica.sweep(3, a.timeOf(2));
+  disproved.step(a.timeOf(2));
+  expect([a.replica.forgotten.has("c/1"), disproved.isUnderWay("c/1")]).toEqual([true, true]);
+  link.receive(vectorOf([{ nodeId: "c", seq: 3 }]), a.timeOf(3), a.outputs);
+  a.replica.sweep(Number.POSITIVE_INFINITY, a.timeOf(4));
+  disproved.step(a.timeOf(4));
+  expect([a.replica.forgotten.has("c/1"), disproved.isUnderWay("c/1")]).toEqual([false, false]);
+  tell(5);
+  expect(a.vector()).toEqual([]);
+  tell(a.shared.options.refusedMs + 4);
+  expect(a.vector()).toEqual(["c/1 3"]);
+});
+
+test("it waits until another one that is being dropped is gone: two at once would take one long turn", () => {
+  const { a, origin, disproved } = told();
+  const d = new ReplicatingNode({ nodeId: "d" });
+  for (const name of ["u", "v", "w"]) d.put(name, 0, { scope: SCOPE.REGION });
+  open(a, d, 0).receive(framesOf(d, 0), a.timeOf(0), a.outputs);
+  const other = a.replica.origins.get("d/1");
+  if (other === undefined) throw new Error("a knows d");
+  disproved.add(origin, 1, a.timeOf(1));
+  a.replica.sweep(Number.POSITIVE_INFINITY, a.timeOf(1));
+  a.replica.forgetOrigin(other, a.timeOf(1), true, 1);
+  disproved.step(a.timeOf(2));
+  expect([other.log.size > 0, a.replica.forgotten.has("c/1")]).toEqual([true, false]);
+  while (a.replica.sweep(1, a.timeOf(3)));
+  disproved.step(a.timeOf(3));
+  expect(a.replica.forgotten.has("c/1")).toBe(true);
 });

@@ -78,6 +78,28 @@ test("seeds are asked at once, and again with growing waits until one answers wi
   expect(bench.news.gossip.size).toBe(0);
 });
 
+test("this node's own address among its seeds is nobody to ask or to wait for", () => {
+  const bench = new Bench();
+  bench.exchange.join(["self:1"], at(0));
+  expect([bench.runUntil(60_000), bench.exchange.areSeedsHeard]).toEqual([[], true]);
+  bench.exchange.join(["a:1", "self:1"], at(60_000));
+  const calls = bench.runUntil(60_000);
+  expect(calls.map(({ to }) => to)).toEqual(["a:1"]);
+  bench.answer(calls[0], undefined, 60_010);
+  expect(bench.exchange.areSeedsHeard).toBe(true);
+});
+
+test("whoever is given other seeds asks those, and waits for none of the earlier ones", () => {
+  const bench = new Bench();
+  bench.exchange.join(["a:1", "b:1", "c:1", "d:1", "e:1"], at(0));
+  for (const call of bench.runUntil(0)) bench.answer(call, undefined, 1);
+  bench.exchange.join(["x:1"], at(10));
+  const calls = bench.runUntil(10);
+  expect(calls.map(({ to }) => to)).toEqual(["x:1"]);
+  bench.answer(calls[0], undefined, 20);
+  expect(bench.exchange.areSeedsHeard).toBe(true);
+});
+
 test("who turned this node away is asked again in each round, among however many seeds, and told of each time until it does not", () => {
   const bench = new Bench();
   const seeds = Array.from({ length: 60 }, (_, i) => `s${i}:1`);
@@ -90,7 +112,9 @@ test("who turned this node away is asked again in each round, among however many
   let askedMs = 0;
   while (bench.exchange.nextDeadlineMs() < 60_000) {
     const atMs = bench.exchange.nextDeadlineMs();
-    for (const call of bench.runUntil(atMs)) {
+    const calls = bench.runUntil(atMs);
+    expect(new Set(calls.map(({ to }) => to)).size).toBe(calls.length);
+    for (const call of calls) {
       const isRefuser = call.to === first?.to;
       if (isRefuser) expect(atMs - askedMs).toBeLessThan(10_000);
       if (isRefuser) askedMs = atMs;
@@ -247,9 +271,15 @@ test("an unlisted seed is tried again now and then, also when others are known",
   expect(later.filter((to) => to === "lost:1").length).toBeGreaterThan(5);
 });
 
-test("about one attempt for each of the dead is made by all together", () => {
+test.each([
+  { what: "ours, alone", ours: 9, others: 0, cluster: {} },
+  { what: "ours, beside many of another cluster", ours: 9, others: 60, cluster: {} },
+  { what: "another cluster, which all others' nodes look for together", ours: 27, others: 9, cluster: { clusterId: "other" } },
+])("about one attempt for each of the dead is made by all together: one of $what", ({ ours, others, cluster }) => {
   const bench = new Bench();
-  bench.learn([...Array.from({ length: 9 }, (_, i) => said(`n${i}`)), said("gone"), said("gone", "dead")]);
+  bench.learn(Array.from({ length: ours }, (_, i) => said(`n${i}`)));
+  bench.learn(Array.from({ length: others }, (_, i) => ({ ...said(`f${i}`), clusterId: "other" })));
+  bench.learn([said("gone"), said("gone", "dead")].map((update) => ({ ...update, ...cluster })));
   let attempts = 0;
   for (let i = 0; i < 1200; i++) {
     const atMs = bench.exchange.nextDeadlineMs();
