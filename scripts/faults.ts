@@ -47,6 +47,14 @@ interface Stage {
   readonly args: readonly string[];
 }
 
+if (process.argv.includes("--help")) {
+  console.log("npm run faults -- [--seed N] [--count N] [--part FROM-TO] [--at FILE[:LINE[-LINE]]]... [--seeds N] [--list]");
+  console.log("Draws --count faults (40) by --seed (1); --part tries some of them. With --at, all faults of those lines instead.");
+  console.log("The simulator tries --seeds (60) schedules against each. --list names the faults and tries none.");
+  console.log("The exit code is 1 when a fault lives: no test found it.");
+  process.exit(0);
+}
+
 const { values } = parseArgs({
   options: {
     seed: { type: "string", default: "1" },

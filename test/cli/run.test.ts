@@ -242,6 +242,20 @@ test("a query reads all pages into one JSON document, with lists even when empty
   expect(JSON.parse(all.stdout)).toHaveProperty("items.length", 3);
 });
 
+test.each([
+  { argv: [], stderr: "nothing found\n" },
+  { argv: ["-o", "wide"], stderr: "nothing found\n" },
+  { argv: ["--explain"], stderr: "nothing found\n" },
+  { argv: ["--quiet"], stderr: "" },
+  { argv: ["-o", "json"], stderr: "" },
+  { argv: ["-o", "yaml"], stderr: "" },
+])("a query that nothing matches says so on stderr to people only, and is no failure: $argv", async ({ argv, stderr }) => {
+  const fake = await startFake();
+  const ran = await waymark(["discovery", "query", "wbe", "--namespace", "svc.market", ...argv, "--server", fake.address]);
+  expect(ran).toMatchObject({ exit: 0, stderr });
+  expect(ran.stdout === "").toBe(!["json", "yaml"].includes(argv[1] ?? ""));
+});
+
 test("a query answers as many as --limit asks for, though a page has at most 1000", async () => {
   const fake = await startFake();
   await waymark(["register", "--namespace", "a", "--name", "n", "--instance", "i", "--server", fake.address]);
