@@ -381,3 +381,14 @@ test("Why: what an arriving unregister hides of this node's own is handed to its
   expect(applied.kind === "applied" && applied.superseded.map((cell) => cell.key)).toEqual([K]);
   expect(a.replica.view(K)).toBeUndefined();
 });
+
+test("Why: what this node put with the very stamp of an arriving unregister is shown, so it is not ended", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  put(a, K, 0, timeOf(9, 0));
+  put(b, K, 0, timeOf(1, 0));
+  b.end(K, BODY.UNREGISTERED, timeOf(9, 0));
+  b.commit(timeOf(9, 0));
+  expect(b.replica.records(K)[0]?.hlc).toBe(a.replica.own(K)?.hlc);
+  const applied = a.receive(b.frame(b.replica.self, { after: 0, isComplete: false }, 100_000), timeOf(9, 0), b);
+  expect([applied.kind === "applied" && applied.superseded, a.replica.view(K)?.origin.id]).toEqual([[], "a/1"]);
+});

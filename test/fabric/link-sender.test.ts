@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { newestHlc } from "../../src/discovery/endings.ts";
+import { shortHash } from "../../src/fabric/vector.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 function node(nodeId: string, clusterId = "c1", region = "r1"): ReplicatingNode {
@@ -189,4 +190,15 @@ test("origins take turns: a large one does not hold up a small one", () => {
   );
   const order = stretches(drain(link, c.timeOf(0))).map((text) => text[0]);
   expect([order.indexOf("b"), order.filter((id) => id === "a").length]).toEqual([1, 10]);
+});
+
+test("who asks by a short hash that an origin of another cluster has too is sent the one of our cluster", () => {
+  const [ours, theirs] = [node("n696399"), "n898030"];
+  ours.put("x", 0);
+  ours.shared.vector.note({ id: `${theirs}/1`, nodeId: theirs, generation: 1, clusterId: "c2", region: "r1", floor: 0 }, 9);
+  const link = open(ours, node("b"), 0);
+  drain(link, ours.timeOf(0));
+  const short = [{ hash: shortHash(`${theirs}/1`), seq: 0 }];
+  link.receive({ kind: "vector", entries: [], short, digest: 0n, isPartial: true, isWanted: true }, ours.timeOf(100), ours.outputs);
+  expect(stretches(drain(link, ours.timeOf(100)))).toEqual(["n696399 0-1"]);
 });

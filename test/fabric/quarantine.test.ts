@@ -55,3 +55,13 @@ test("of words as new as each other the last one counts, and one as new as what 
   quarantine.dropUpTo(claim("a", "z:1", 5));
   expect(quarantine.size).toBe(0);
 });
+
+test("another cluster's newcomers have no more than what is free, and what ours take is none of their half", () => {
+  const quarantine = new Quarantine({ ...OPTIONS, maxQuarantined: 8 }, claim("a", "x:1").clusterId);
+  const add = (nodeId: string, clusterId: string) => quarantine.add({ ...claim(nodeId, "x:1"), clusterId }, "address", 0, "k");
+  const { clusterId } = claim("a", "x:1");
+  for (let i = 0; i < 4; i++) add(`ours${i}`, clusterId);
+  expect(add("theirs", "other")).toBe("new");
+  for (let i = 4; i < 7; i++) expect(add(`ours${i}`, clusterId)).toBe("new");
+  expect([quarantine.size, add("theirs-too", "other"), add("ours7", clusterId)]).toEqual([8, "full", "full"]);
+});

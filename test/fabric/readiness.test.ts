@@ -143,6 +143,8 @@ test.each([
 });
 
 test("a node that started from a snapshot says how old that is until it has caught up", () => {
+  const unbegun = new Readiness(READINESS_DEFAULTS, { hasSeeds: true, startAgeMs: 30_000, freshness: new Freshness(NOBODY) });
+  expect(unbegun.read(at(2000)).ageMs).toBe(30_000);
   const warm = readiness(true, 30_000);
   expect(warm.read(at(2000)).ageMs).toBe(32_000);
   warm.caughtUpWith(ONE, at(2000));

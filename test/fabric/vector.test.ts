@@ -1,7 +1,7 @@
 /** The vector as links tell it: what moved, and a digest of the whole that needs no walk. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { entryHash, hashOf, Vector } from "../../src/fabric/vector.ts";
+import { entryHash, hashOf, shortHash, Vector } from "../../src/fabric/vector.ts";
 import { Sum64 } from "../../src/lib/sum64.ts";
 
 const HOME = { clusterId: "c1", region: "r1" };
@@ -103,4 +103,35 @@ test("the hash is part of the protocol: its values stand", () => {
       },
     ]
   `);
+});
+
+/** Their origins have one short hash. */
+const ALIKE = ["n696399", "n898030"] as const;
+
+test("of two origins with one short hash each is found as its cluster's; two of one cluster are told apart by nothing", () => {
+  const [ours, theirs] = ALIKE;
+  const hash = shortHash(`${ours}/1`);
+  expect(shortHash(`${theirs}/1`)).toBe(hash);
+  const vector = new Vector(HOME);
+  const found = () => [vector.findShort(hash), vector.findShortOf(hash, "c1", true), vector.findShortOf(hash, "c1", false)];
+  const names = () => found().map((mark) => mark?.nodeId);
+  expect(names()).toEqual([undefined, undefined, undefined]);
+  vector.note(origin(ours), 1);
+  expect(names()).toEqual([ours, ours, undefined]);
+  vector.note(origin(theirs, "c2"), 1);
+  expect(names()).toEqual([undefined, ours, theirs]);
+  vector.note(origin(theirs, "c1"), 2);
+  expect(names()).toEqual([undefined, undefined, undefined]);
+});
+
+test("an origin that went so long ago that it is forgotten is found when it is back, once", () => {
+  const vector = new Vector(HOME);
+  vector.note(origin("a"), 1);
+  for (const nodeId of ["a", ...Array.from({ length: 1000 }, (_, i) => `n${i}`)]) {
+    vector.note(origin(nodeId), 1);
+    vector.drop(`${nodeId}/1`);
+  }
+  expect(vector.findShort(shortHash("a/1"))).toBeUndefined();
+  vector.note(origin("a"), 2);
+  expect(vector.findShort(shortHash("a/1"))).toMatchObject({ nodeId: "a", seq: 2 });
 });

@@ -49,8 +49,11 @@ test("facts with any field missing, or of another type, are none", () => {
     expect(isFacts({ ...FACTS, stage })).toBe(false);
   // What no answer about the policy could say.
   for (const percent of [0, 0.5, 101, -1]) expect(isFacts({ ...FACTS, stage: { by: "percent", percent } })).toBe(false);
+  for (const appliedWallMs of [-62_135_596_800_000, -1, 253_402_300_799_999]) expect(isFacts({ ...FACTS, appliedWallMs })).toBe(true);
   for (const appliedWallMs of [0.1, 1e308, 253_402_300_800_000, -62_135_596_800_001])
     expect(isFacts({ ...FACTS, appliedWallMs })).toBe(false);
+  for (const percent of [1, 100]) expect(isFacts({ ...FACTS, stage: { by: "percent", percent } })).toBe(true);
+  expect(isFacts({ ...FACTS, ruleCount: 2 ** 32 - 1 })).toBe(true);
   for (const ruleCount of [-1, 2 ** 32]) expect(isFacts({ ...FACTS, ruleCount })).toBe(false);
   for (const number of [-1, 0.5, Number.MAX_SAFE_INTEGER + 1]) expect(isFacts({ ...FACTS, number })).toBe(false);
 });

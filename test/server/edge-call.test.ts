@@ -1,6 +1,7 @@
 /** What a request's body is on its way to Connect, which joins it in a time that grows with the square of its chunks. */
 import { expect, test } from "vitest";
 import { EdgeCall } from "../../src/server/edge-call.ts";
+import { prepareRequest } from "../../src/server/edge-rpc.ts";
 
 function call() {
   const budget = { maxBytes: 10_000_000, usedBytes: 0 };
@@ -37,4 +38,15 @@ test("many small chunks of a unary call become few pieces, and large ones stay a
 
 test("what a stream says is handed on as it comes", async () => {
   expect(await sizes(call().tapped(chunksOf(1, 2, 3), { isUnary: false }))).toEqual([1, 2, 3]);
+});
+
+test.each([
+  { named: "100", isLeft: false },
+  { named: "101", isLeft: true },
+  { named: undefined, isLeft: false },
+])("of a body that names the length $named, where 100 bytes may come, Connect hears the length: $isLeft", ({ named, isLeft }) => {
+  const header = new Headers(named === undefined ? {} : { "content-length": named });
+  const request = { httpVersion: "1.1", url: "", method: "POST", header, body: chunksOf(1), signal: new AbortController().signal };
+  const prepared = prepareRequest(request, call(), { isUnary: true, maxMessageBytes: 100 });
+  expect(prepared.header.has("content-length")).toBe(isLeft);
 });
