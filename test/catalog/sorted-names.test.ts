@@ -33,16 +33,17 @@ test("what is added and removed stands in order, from any name on: few, thousand
 
 test.each([
   { what: "in the middle", gone: 1 },
-  { what: "at the end", gone: 2 },
-])("a block $what that is emptied beside full ones is gone: later names stand in order", ({ gone }) => {
+  { what: "at the end", gone: 3 },
+])("a block $what whose names are all taken out beside long ones is gone: names added since stand in order", ({ gone }) => {
   const names = new SortedNames();
-  const block = (n: number, count = 500) => Array.from({ length: count }, (_, i) => `${n}.${String(i).padStart(3, "0")}`);
-  // The first three halves of what is split become blocks, which then are filled.
-  const all = [0, 1, 2].flatMap((n) => block(n));
-  for (const name of [0, 1, 2].flatMap((n) => block(n, 256))) names.add(name);
-  for (const name of all.filter((each) => Number(each.slice(2)) >= 256)) names.add(name);
-  const left = all.filter((name) => !name.startsWith(`${gone}.`));
-  for (const name of all.filter((each) => each.startsWith(`${gone}.`))) names.remove(name);
-  names.add("0.0001");
-  expect(names.list()).toEqual([...left, "0.0001"].toSorted());
+  // One after the other these make four blocks of 256.
+  const blocks = [0, 1, 2, 3].map((block) => Array.from({ length: 256 }, (_, i) => `${block}.${String(i).padStart(3, "0")}`));
+  for (const name of blocks.flat()) names.add(name);
+  names.add("4");
+  const longer = blocks.filter((_, block) => block !== gone).flatMap((block) => block.slice(0, 200).map((name) => `${name}+`));
+  for (const name of longer) names.add(name);
+  const left = [...blocks.filter((_, block) => block !== gone).flat(), ...longer];
+  for (const name of [...(blocks[gone] ?? []), "4"]) names.remove(name);
+  for (const name of ["0.100++", "2.100++"]) names.add(name);
+  expect(names.list()).toEqual([...left, "0.100++", "2.100++"].toSorted());
 });

@@ -73,6 +73,13 @@ test("who loses sight of a namespace and who gains it hears so, and nobody else"
   expect(heard.toSorted()).toEqual(["blue: ", "red: ", "red: svc"]);
 });
 
+test("a namespace that had entries before and has some after is named once", () => {
+  const { heard, watch, change } = open();
+  watch(RED, "");
+  for (const after of [FOR_BLUE, NO_POLICY]) change(after);
+  expect(heard).toEqual(["red: svc", "red: svc"]);
+});
+
 test("what owner rules hide is told as gone and comes back, but what stays in the cluster stays", () => {
   const { r, change } = open();
   const revision = () => r.replica.revision;

@@ -262,6 +262,31 @@ test("the age of the data is that of the longest silence of a peer, about a seco
   expect(detail).toBe("not in step with b");
 });
 
+test("a newcomer that caught up with one of two and never reached the other says that what it holds may be as old as 1970", () => {
+  const { world, nodes } = cluster(2);
+  const [a, b] = nodes;
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  world.run(10_000);
+  world.reaches = (from, to) => !([from, to].includes(b) && [from, to].some(({ spec }) => spec.nodeId === "c"));
+  const c = world.start({ nodeId: "c", seeds: ["a:1"] });
+  world.runUntil(() => c.fabric.isReady);
+  expect(c.fabric.readiness(world.time())).toMatchObject({ reason: "caught_up", isInStep: false, detail: "not in step with b" });
+  expect(c.fabric.readiness(world.time()).ageMs).toBe(world.time().wallMs);
+  world.reaches = () => true;
+  world.runUntil(() => c.fabric.readiness(world.time()).ageMs < 1500);
+});
+
+test("own entries that a mark hides are looked at turn by turn after a restart, without waiting for anything else", () => {
+  const world = new FabricWorld();
+  const before = world.start({ nodeId: "a" });
+  for (let n = 0; n < 2000; n++) before.put(`web${n}`);
+  before.replica.lost.note({ nodeId: "a", generation: 1, through: 2000, mark: 2000 });
+  world.kill(before);
+  const again = world.start({ nodeId: "a", disk: before });
+  world.run(0);
+  expect(new Set(again.outputs.flatMap((output) => (output.kind === "superseded" ? output.keys : []))).size).toBe(2000);
+});
+
 test("a node that is cut off says how old what it holds is for as long as it is, also when it has called the others dead", () => {
   const { world, nodes } = cluster(3);
   const [a, b] = nodes;

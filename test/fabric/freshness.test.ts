@@ -109,6 +109,15 @@ test("of a peer that was never met counts what others passed on of it; of one th
   expect(bench.age(1000)).toBe(500);
 });
 
+test("one that was linked before it was wanted is met when it is in step", () => {
+  const bench = new Bench();
+  bench.freshness.met("a");
+  bench.say("alive", 0, "a");
+  bench.freshness.inStep("a", at(500));
+  bench.beat("a/1", 900);
+  expect(bench.age(1000)).toBe(500);
+});
+
 test("it counts until it is back, or has left, or nothing of it is held and nobody remembers it", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a");

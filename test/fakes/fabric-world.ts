@@ -4,6 +4,7 @@ import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_
 import { Cell } from "../../src/catalog/cell.ts";
 import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
+import { applyMarks } from "../../src/catalog/lost-marks.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record.ts";
 import { Replica } from "../../src/catalog/replica.ts";
@@ -111,12 +112,12 @@ export class WorldNode {
         isOpen: spec.isOpen === true,
         policyFrom: spec.policyFrom ?? [],
         ...(spec.trust !== undefined && { trust: spec.trust }),
-        startAgeMs: 0,
+        startAgeMs: undefined,
       },
     );
   }
 
-  /** As from a journal: own records under their own numbers. */
+  /** As from a journal and a snapshot: own records under their own numbers, and the marks that were known. */
   #restore({ replica }: WorldNode): void {
     for (const cell of replica.self.log.list()) {
       const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal } = cell;
@@ -126,6 +127,9 @@ export class WorldNode {
       this.replica.install(new Cell({ ...said, origin: this.replica.self, at, sizeBytes, contentBytes }), this.#world.time());
       this.#hlc.merge(hlc, 0, Number.POSITIVE_INFINITY);
     }
+    for (const word of replica.lost.list) this.replica.lost.note(word);
+    applyMarks(this.replica);
+    this.replica.sweep(Number.POSITIVE_INFINITY, this.#world.time());
   }
 
   /** Registers an entry and tells the fabric. */
