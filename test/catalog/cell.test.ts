@@ -55,3 +55,11 @@ test("what is held may be taken for the origin's when nothing is cut off or refu
   partial.lacks = { count: 1, why: "too long" };
   expect([whole, cut, orphan, partial].map(isFirm)).toEqual([true, false, true, false]);
 });
+
+test("an origin that is gone is not to be taken for its own while what a whole transfer did not list is being withdrawn", () => {
+  const gone = origin(10);
+  gone.life = "hidden";
+  expect(isFirm(gone)).toBe(true);
+  gone.closing = { reached: 12, knownSeq: 12 };
+  expect(isFirm(gone)).toBe(false);
+});

@@ -2,7 +2,8 @@
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record.ts";
 import type { Fetcher } from "../../src/fabric/fetches.ts";
-import { ReplicatingNode, run, Wire } from "../fakes/replication.ts";
+import type { FabricEvent } from "../../src/fabric/seam.ts";
+import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {
   const reconsidered: string[] = [];
@@ -112,4 +113,52 @@ test("an origin that turns out to be our own cluster's takes no room of the othe
   if (first === undefined) throw new Error("there are two");
   shared.rehome(first, { clusterId: "A", region: "r1" });
   expect(shared.hasRoomFor("b3/1", false, "B")).toBe(true);
+});
+
+/** A node that holds five of b's records; `close` is what happens when the last of what a whole transfer did not list is gone. */
+function holding() {
+  const [a, b] = [new ReplicatingNode({ nodeId: "a" }), new ReplicatingNode({ nodeId: "b" })];
+  for (let n = 0; n < 5; n++) b.put(`x${n}`, 0);
+  const link = open(a, b, 0);
+  for (const frame of [vectorOf([{ nodeId: "b", seq: 5 }]), framesOf(b, 0)]) link.receive(frame, a.timeOf(0), a.outputs);
+  const origin = a.replica.origins.get("b/1");
+  if (origin === undefined) throw new Error("a knows b");
+  const close = (monoMs: number) => {
+    origin.closing = undefined;
+    const events: FabricEvent[] = [];
+    a.shared.closed(origin, a.timeOf(monoMs), events);
+    return events.map(({ name }) => name);
+  };
+  return { a, link, origin, close };
+}
+
+test("an origin that came whole is asked for nowhere while the rest is being withdrawn, and when that is gone at once", () => {
+  const { a, origin, close } = holding();
+  const take = (monoMs: number) => a.shared.takeFetch("b/1", fetcher(), a.timeOf(monoMs), { wanted: 9, isNews: false });
+  expect(take(10)).toBe(true);
+  origin.closing = { reached: 9, knownSeq: 9 };
+  expect(take(60_000)).toBe(false);
+  origin.closing = undefined;
+  expect([take(60_000), take(60_010)]).toEqual([true, false]);
+  origin.through = 9;
+  close(60_020);
+  expect(take(60_020)).toBe(true);
+});
+
+test("what is partial is not asked for as a whole meanwhile; one that is whole then is told as that, and no other", () => {
+  const { a, link, origin, close } = holding();
+  expect(close(10)).toEqual([]);
+  origin.lacks = { count: 1, why: "too large" };
+  a.shared.partial.note(origin, a.timeOf(10));
+  origin.closing = { reached: 9, knownSeq: 9 };
+  const asked = (monoMs: number) => {
+    link.tick(a.timeOf(monoMs), a.outputs);
+    return drain(link, a.timeOf(monoMs)).some((frame) => frame.kind === "vector" && frame.isWanted && frame.entries.length > 0);
+  };
+  const dueMs = 10 + a.shared.options.partialRetryMs;
+  expect([asked(dueMs), asked(dueMs + 5)]).toEqual([false, false]);
+  origin.closing = undefined;
+  expect(asked(dueMs + 10)).toBe(true);
+  origin.lacks = undefined;
+  expect([close(dueMs + 20), close(dueMs + 30)]).toEqual([["origin_whole"], []]);
 });
