@@ -11,8 +11,10 @@ import { afterAll, expect, test } from "vitest";
 import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type LinkFrameSchema, LinkRequestSchema, type RecordsFrameSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { type Change, changesOf } from "../fakes/field-ends.ts";
+import { startKeptNode } from "../fakes/kept-node.ts";
+import { keyOf, registered } from "../fakes/market.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import type { NodeProcess } from "../fakes/node-process.ts";
 import { RawLink } from "../fakes/raw-link.ts";
 import { until } from "../fakes/until.ts";
 
@@ -137,11 +139,8 @@ function start(nodeId: string, ...more: readonly string[]): Promise<NodeProcess>
   writeFileSync(token, TOKEN, { mode: 0o600 });
   const config = join(data, "config.json");
   writeFileSync(config, JSON.stringify({ fabric: { cluster_token_file: token, max_links: AT_ONCE / 2, snapshot_interval: "1s" } }));
-  const place = ["--config", config, "--node-id", nodeId, "--cluster-id", "c1", "--region", "eu", "--on-stop", "keep"];
-  return startNodeProcess(["--data-dir", join(data, nodeId), ...place, ...more]);
+  return startKeptNode(data, nodeId, "--config", config, ...more);
 }
-
-const keyOf = (name: string) => ({ kind: "ENTRY_KIND_SERVICE", namespace: NAMESPACE, name, instanceId: "1" });
 
 /** Names of what that node registered. */
 async function names(door: GrpcDoor, nodeId: string): Promise<ReadonlySet<string>> {
@@ -153,11 +152,6 @@ async function names(door: GrpcDoor, nodeId: string): Promise<ReadonlySet<string
     if (typeof response["nextPageToken"] !== "string" || response["nextPageToken"] === "") return found;
     pageToken = response["nextPageToken"];
   }
-}
-
-async function registered(door: GrpcDoor, name: string, lease: object): Promise<void> {
-  const { code, reason, message } = await door.ask("register", { entries: [{ key: keyOf(name) }], ...lease });
-  expect(`${name}: ${code} ${reason} ${message}`).toMatch(/OK/);
 }
 
 async function say(address: string, all: readonly Case[], from: number): Promise<void> {
