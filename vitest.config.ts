@@ -18,6 +18,7 @@ const ALONE = [
   "failed-starts",
   "fault-net",
   "gzip-places",
+  "honest-bursts",
   "hostile-http2",
   "journal-faults",
   "lying-peer",

@@ -11,7 +11,7 @@ export interface AbuseLimits {
   readonly settingsPerSecond: number;
   /** Bytes that opened no stream and were no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
-  /** What came and is not looked at yet, in the windows of its streams: it may turn out to be messages. */
+  /** What came and is not looked at yet, though its stream is served: it may turn out to be messages. */
   readonly unreadBytes: number;
   /** What headers are beyond 4 KiB a call and beyond what came for them: long fields that a byte refers to again and again. */
   readonly headerGainPerSecond: number;
@@ -59,6 +59,9 @@ const AT_ONCE = 10;
 /** What a stream's HEADERS (and its RST_STREAM) may have cost on the wire; generous, tokens are long. */
 const HEADER_BYTES = 8_192;
 
+/** What may have come on a stream whose call waits to be begun: HTTP/2's initial window. It may turn out to be a message. */
+const WAITING_BYTES = 65_535;
+
 /** Headers of an honest call, of which most were sent before and are referred to. */
 const FREE_HEADER_BYTES = 4_096;
 /** What a header field counts beside its text (RFC 7541, 4.1). */
@@ -84,6 +87,8 @@ export interface ConnectionSample {
   readonly patientDueMs?: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
+  /** Calls that wait for their turn; those that wait until answers are taken are known here. None unless given. */
+  readonly waitingCalls?: number;
 }
 
 /** Counts of one connection. The fields are raised by the guard and the listener; `check` judges them about once a second. */
@@ -184,7 +189,8 @@ export class ConnectionMeter {
     if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
     if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
     this.#uselessBytes = Math.max(0, this.#uselessBytes + read - useful - this.#limits.uselessBytesPerSecond * seconds);
-    if (this.#uselessBytes > this.#limits.unreadBytes) return "useless_bytes";
+    const waiting = this.#parked.length + (now.waitingCalls ?? 0);
+    if (this.#uselessBytes > this.#limits.unreadBytes + waiting * WAITING_BYTES) return "useless_bytes";
     if (headerGain > this.#limits.headerGainPerSecond * seconds + read) return "header_bomb";
     if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
     if (this.#isTrickling(since, read > 0 && !isEventful, isEventful)) return "slow_headers";

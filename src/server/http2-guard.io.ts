@@ -120,12 +120,14 @@ export class Http2Guard {
   /** Watches a new session until it closes. Sessions whose preface was not read yet, so give each at its "session" event. */
   adopt(session: ServerHttp2Session): Connection {
     const { socket } = session;
+    const turns = this.turns.join();
     const sample = () => ({
       monoMs: performance.now(),
       patientMs: patientNowMs(),
       patientDueMs: patientDueMs(),
       bytesRead: socket.bytesRead,
       bytesWritten: socket.bytesWritten,
+      waitingCalls: turns.waiting.length,
     });
     const meter = new ConnectionMeter(this.#limits, sample());
     const room = this.#streams === undefined ? undefined : new Room(session, this.#streams);
@@ -133,7 +135,7 @@ export class Http2Guard {
       address: addressOf(socket),
       certificate: certificateOf(socket),
       meter,
-      turns: this.turns.join(),
+      turns,
       arriving: new Set(),
       opened: () => {
         this.#openStreams += 1;

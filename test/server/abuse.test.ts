@@ -33,7 +33,7 @@ function play(seconds: readonly Second[], greeted = true): { readonly abuse: Abu
     meter.openStreams = second.open ?? 0;
     meter.refusalCount += second.refused ?? 0;
     meter.pendingBytes = second.pending ?? 0;
-    const abuse = meter.check({ monoMs: (index + 1) * 1_000, bytesRead, bytesWritten });
+    const abuse = meter.check({ monoMs: (index + 1) * 1_000, bytesRead, bytesWritten, waitingCalls: second.waiting ?? 0 });
     if (abuse !== undefined) return { abuse, second: index + 1 };
   }
   return undefined;
@@ -53,6 +53,7 @@ interface Second {
   readonly refused?: number;
   readonly open?: number;
   readonly pending?: number;
+  readonly waiting?: number;
 }
 
 const times = (count: number, second: Second) => Array.from({ length: count }, () => second);
@@ -61,6 +62,12 @@ test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: Abuse; wit
   { name: "pings beyond the rate", seconds: times(2, { pings: 11, read: 187 }), want: "ping_flood", within: 1 },
   { name: "settings beyond the rate", seconds: times(2, { settings: 6 }), want: "settings_flood", within: 1 },
   { name: "bytes that are nothing, with a stream open", seconds: times(9, { read: 2_000, open: 1 }), want: "useless_bytes", within: 6 },
+  {
+    name: "more of them than calls that wait can have sent",
+    seconds: times(9, { read: 40_000, open: 2, waiting: 2 }),
+    want: "useless_bytes",
+    within: 4,
+  },
   { name: "very many of them", seconds: times(2, { read: 7_000, open: 1 }), want: "useless_bytes", within: 1 },
   { name: "a few bytes that are long headers", seconds: times(2, { bombs: 3, read: 450, opened: 3 }), want: "header_bomb", within: 1 },
   { name: "no preface", seconds: times(9, {}), greeted: false, want: "slow_preface", within: 4 },
@@ -79,6 +86,13 @@ test.each<{ name: string; seconds: Second[] }>([
   {
     name: "messages that are read a second after they came, again and again",
     seconds: Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? { read: 5_900, open: 1 } : { read: 900, useful: 5_900, open: 1 })),
+  },
+  {
+    name: "many calls with long bodies that wait for their turn, and are begun some a second",
+    seconds: [
+      { read: 6_000_000, open: 100, waiting: 100 },
+      ...Array.from({ length: 10 }, (_, i) => ({ opened: 10, useful: 600_000, open: 90 - 10 * i, waiting: 90 - 10 * i })),
+    ],
   },
   { name: "a client that pings now and then", seconds: times(100, { pings: 1, read: 17, written: 17 }) },
   {
@@ -105,6 +119,14 @@ test("a flood far beyond the rate is cut at once, not at the next check", () => 
   expect(verdicts.indexOf("ping_flood")).toBe(100);
   const settings = Array.from({ length: 200 }, () => meter.settings());
   expect(settings.indexOf("settings_flood")).toBe(50);
+});
+
+test("what came for calls that wait until answers are taken is not useless", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  meter.settings();
+  for (let call = 0; call < 10; call++) meter.park(() => {});
+  expect(meter.check({ monoMs: 1_000, bytesRead: 600_000, bytesWritten: 0 })).toBeUndefined();
+  expect(meter.check({ monoMs: 2_000, bytesRead: 700_000, bytesWritten: 0 })).toBe("useless_bytes");
 });
 
 test("calls wait while more is untaken than may be, and run in order once it is taken", () => {
