@@ -1,6 +1,5 @@
 /** Runs the fabric in a node: opens its listener, carries out what its machine orders, and leaves in good order. */
 import { performance } from "node:perf_hooks";
-import type { Origin } from "./catalog/cell.ts";
 import { PROTOCOL_BOUNDS } from "./catalog/names.ts";
 import { type KeyText, keyParts } from "./catalog/record.ts";
 import { renewSelf } from "./catalog/renew.ts";
@@ -9,8 +8,8 @@ import { isFabricOpen } from "./config-exposure.ts";
 import { WINDOW_BYTES } from "./fabric/dial.io.ts";
 import { FabricDriver, type NodeOutput } from "./fabric/driver.io.ts";
 import { Fabric } from "./fabric/fabric.ts";
+import { standingOf } from "./fabric/life-parts.ts";
 import type { MemberFacts } from "./fabric/messages.ts";
-import type { SnapshotOrigin } from "./fabric/snapshot-codec.ts";
 import { type ClusterTokens, PROTOCOL_VERSIONS } from "./fabric/trust.ts";
 import { rethrowBroken } from "./lib/errors.ts";
 import { hostPort } from "./lib/host-port.ts";
@@ -28,6 +27,7 @@ import { isPolicyTaken, MeshPolicy, notTakenText, type TravellingPolicy } from "
 import { joinFaultOf, MeshPeers, meshReadiness, meshView } from "./node-mesh-view.ts";
 import { WatchedFabric } from "./node-mesh-watch.ts";
 import { FabricGuard } from "./node-open-fabric.ts";
+import { RosterKeeper } from "./node-roster.ts";
 import { lookAtRefusers, OwnStart, startOfNode } from "./node-standing.ts";
 import { type Warm, WarmStart } from "./node-warm-start.ts";
 import { openAcceptor } from "./server/acceptor.io.ts";
@@ -90,6 +90,7 @@ class MeshNode implements NodeFabric {
   readonly #start: OwnStart;
   readonly #guard: FabricGuard;
   readonly #policy: MeshPolicy;
+  readonly #roster: RosterKeeper;
   #tokens: ClusterTokens;
   #isRenewing = false;
   #isStopping = false;
@@ -109,6 +110,7 @@ class MeshNode implements NodeFabric {
     this.#start = new OwnStart(core, { tell: (event) => this.#events.tell(event), onWon });
     this.#guard = new FabricGuard(settings, core, options.log);
     this.#tokens = readClusterTokens(settings);
+    this.#roster = new RosterKeeper(settings.persistence, core.identity, options.log);
     this.#watched = new WatchedFabric(
       () => this.#makeFabric(),
       core.metrics,
@@ -150,7 +152,7 @@ class MeshNode implements NodeFabric {
     this.#warmStart.starts = () => fabric.membership.acceptedStarts();
     this.#warmStart.start(
       settings.fabric.snapshotIntervalMs,
-      (origin) => this.#stateOf(origin),
+      (origin) => standingOf(fabric.lives, origin, now()),
       () => this.#rightWallMs(),
     );
   }
@@ -180,9 +182,11 @@ class MeshNode implements NodeFabric {
     await this.#driver.stop(isLeaving && leftCount === 0 ? "leave" : "restart", Math.max(0, endMonoMs - performance.now()));
     if (rightWallMs !== undefined) {
       const leftMs = Math.max(MIN_SNAPSHOT_MS, endMonoMs - performance.now());
-      await this.#warmStart.finish((origin) => this.#stateOf(origin), rightWallMs, leftMs);
+      const { lives } = this.#watched.fabric;
+      await this.#warmStart.finish((origin) => standingOf(lives, origin, now()), rightWallMs, leftMs);
     }
     await this.#warmStart.close();
+    await this.#roster.close();
   }
 
   /** How many entries nobody took. */
@@ -275,6 +279,7 @@ class MeshNode implements NodeFabric {
       startAgeMs,
       earlierBoots: core.journal.restored.earlierBoots,
       acceptedStarts: warm?.starts,
+      remembered: this.#roster.remembered,
     });
     fabric.setTokens(this.#tokens);
     const { monoMs, wallMs } = now();
@@ -310,6 +315,7 @@ class MeshNode implements NodeFabric {
     const { fabric } = this.#watched;
     this.#clock.look(fabric.membership, time);
     this.#start.look(fabric.membership, time);
+    this.#roster.look(fabric.lives.roster);
     lookAtRefusers(this.#options.core, fabric.membership);
     this.#options.core.state.joinFault = joinFaultOf(fabric, time);
     if (fabric.isReady && this.#options.core.state.startFault === "") this.#becameReady.resolve();
@@ -389,12 +395,5 @@ class MeshNode implements NodeFabric {
     } finally {
       this.#isRenewing = false;
     }
-  }
-
-  #stateOf(origin: Origin): SnapshotOrigin {
-    const sinceMonoMs = this.#watched.fabric.lives.absentSinceMonoMs(origin);
-    const { monoMs, wallMs } = now();
-    const absentWallMs = sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs);
-    return { life: origin.life, absentWallMs, isOver: this.#watched.fabric.lives.isOver(origin) };
   }
 }

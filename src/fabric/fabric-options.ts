@@ -60,6 +60,8 @@ export interface FabricParts {
   readonly earlierBoots?: readonly string[] | undefined;
   /** Starts of others that were accepted before this node was restarted. */
   readonly acceptedStarts?: readonly AcceptedStart[] | undefined;
+  /** The members of its own cluster before this node was restarted (`Roster`). */
+  readonly remembered?: readonly string[] | undefined;
 }
 
 /** What was not taken from others, since the start. */

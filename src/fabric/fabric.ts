@@ -81,7 +81,7 @@ export class Fabric implements FabricMachine {
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady);
     const lifeParts = { replica, clusterId, membership: this.membership, replication: this.replication };
-    this.lives = makeLives(options.lives, lifeParts);
+    this.lives = makeLives(options.lives, { ...lifeParts, remembered: parts.remembered, maxMembers: options.membership.maxMembers });
     this.#freshness = makeFreshness(lifeParts);
     const held = { freshness: this.#freshness, startAgeMs: parts.startAgeMs, mayBeBehind: () => this.lives.isAnybodyElsewhere };
     this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: parts.seeds.some((seed) => seed !== self.address) });

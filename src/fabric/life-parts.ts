@@ -1,22 +1,27 @@
 /** What the lives of origins, and the age of what is held, rest on in a fabric. */
+import type { Origin } from "../catalog/cell.ts";
 import type { Replica } from "../catalog/replica.ts";
+import type { Time } from "../lib/machine.ts";
 import { Freshness } from "./freshness.ts";
 import { Lives } from "./lives.ts";
 import type { LivesOptions } from "./lives-options.ts";
 import type { Membership } from "./membership.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
+import type { SnapshotOrigin } from "./snapshot-codec.ts";
 
 export interface LifeParts {
   readonly replica: Replica;
   readonly clusterId: string;
   readonly membership: Membership;
   readonly replication: ReplicationShared;
+  /** The members of the own cluster before this node was restarted, and as many as are remembered. */
+  readonly remembered?: readonly string[] | undefined;
+  readonly maxMembers?: number;
 }
 
-export function makeLives(options: LivesOptions, { replica, clusterId, membership, replication }: LifeParts): Lives {
+export function makeLives(options: LivesOptions, { membership, replication, ...parts }: LifeParts): Lives {
   return new Lives(options, {
-    replica,
-    clusterId,
+    ...parts,
     findMember: (id) => membership.find(id),
     forgetOrigin: (origin, time, isOver) => replication.forgetOrigin(origin, time, isOver, 0),
     closed: (origin, time, events) => replication.closed(origin, time, events),
@@ -36,4 +41,11 @@ export function makeFreshness({ replica, clusterId, membership, replication }: L
     heartbeats: replication.heartbeats,
     holdsOf: (id) => replica.origins.values().some((origin) => origin.nodeId === id),
   });
+}
+
+/** How an origin stands, for a snapshot. */
+export function standingOf(lives: Lives, origin: Origin, { monoMs, wallMs }: Time): SnapshotOrigin {
+  const sinceMonoMs = lives.absentSinceMonoMs(origin);
+  const absentWallMs = sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs);
+  return { life: origin.life, absentWallMs, isOver: lives.isOver(origin) };
 }

@@ -7,6 +7,7 @@ import type { Time } from "../lib/machine.ts";
 import type { LivesOptions } from "./lives-options.ts";
 import { isListed } from "./members.ts";
 import type { MemberUpdate } from "./messages.ts";
+import { Roster } from "./roster.ts";
 import { eventOutput, type FabricEvent } from "./seam.ts";
 
 /** Nodes remembered as restarting. */
@@ -38,6 +39,9 @@ interface Cluster {
 export interface LivesParts {
   readonly replica: Replica;
   readonly clusterId: string;
+  /** The members of the own cluster before this node was restarted, and as many as are remembered. */
+  readonly remembered?: readonly string[] | undefined;
+  readonly maxMembers?: number;
   readonly findMember: (nodeId: string) => MemberUpdate | undefined;
   /** Who keeps the version vector forgets with the replica. */
   readonly forgetOrigin: (origin: Origin, time: Time, isOver: boolean) => void;
@@ -55,6 +59,8 @@ export interface LivesParts {
 export class Lives {
   readonly #options: LivesOptions;
   readonly #parts: LivesParts;
+  /** Who else belongs to this cluster, whether or not anything is held of it. */
+  readonly roster: Roster;
   readonly #rows = new Map<string, Row>();
   readonly #clusters = new Map<string, Cluster>();
   /** Node id to the monotonic ms until which it is taken for away. */
@@ -75,6 +81,9 @@ export class Lives {
   constructor(options: LivesOptions, parts: LivesParts) {
     this.#options = options;
     this.#parts = parts;
+    const { replica, clusterId, remembered, maxMembers = Number.POSITIVE_INFINITY } = parts;
+    const { originForgetMs } = options;
+    this.roster = new Roster({ nodeId: replica.self.nodeId, clusterId, maxMembers, originForgetMs }, remembered);
   }
 
   /** Since when an origin's node is away; undefined while it is not. */
@@ -101,9 +110,9 @@ export class Lives {
     return origins.values().some((origin) => origin.nodeId !== self.nodeId && !this.isOver(origin));
   }
 
-  /** Whether a node that has not said goodbye is away: it may come back with what it had. */
+  /** Whether a node that has not said goodbye is away: it may come back with what it had, or with its first records. */
   get isAnybodyAway(): boolean {
-    return this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
+    return this.roster.isAnybodyAway || this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
   }
 
   /** Clusters of which nothing is hidden now, because so many of their origins vanished at once. */
@@ -141,8 +150,10 @@ export class Lives {
   }
 
   /** Membership knows something new. */
-  memberChanged({ nodeId, generation, status }: MemberUpdate): void {
+  memberChanged(update: MemberUpdate): void {
+    const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
+    this.roster.memberChanged(update);
     if (isListed(status) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.readmit(nodeId, generation);
     lost.memberChanged({ nodeId, generation }, status);
     this.#isDue = true;
@@ -167,6 +178,7 @@ export class Lives {
     for (const { vanished } of this.#clusters.values()) for (const [id, atMonoMs] of vanished) vanished.set(id, atMonoMs + byMs);
     this.#absentBefore = new Map([...this.#absentBefore].map(([id, sinceMonoMs]) => [id, sinceMonoMs + byMs]));
     this.#presumedUntilMonoMs += byMs;
+    this.roster.postpone(byMs);
     this.#isDue = true;
   }
 
@@ -207,7 +219,7 @@ export class Lives {
     }
     this.#reviewClusters(time, events);
     let isChanged = false;
-    this.#nextMonoMs = Math.min(Number.POSITIVE_INFINITY, ...this.#away.values());
+    this.#nextMonoMs = Math.min(this.roster.tick(time), ...this.#away.values());
     // Nobody may have asked whether one is presumed: then they are still listed.
     if (time.monoMs >= this.#presumedUntilMonoMs) this.#presumed.clear();
     else if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);

@@ -1,6 +1,6 @@
 /**
  * Blocks of a replica snapshot: `length u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian; the check is of what
- * follows it. The first is the header, the last says that it is whole.
+ * follows it. The first is the header, the last says that it is whole. The roster is one block, in a file of its own.
  */
 import { bytesOfKeys, keysOfBytes, type LostKeys } from "../catalog/lost-keys.ts";
 import type { LostOrigin } from "../catalog/lost-origins.ts";
@@ -17,7 +17,7 @@ import type { NodeRef } from "./messages.ts";
 /** 1: the first. */
 const FORMAT = 1;
 /** Readers pass over kinds that they do not know. */
-export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5 } as const;
+export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5, ROSTER: 6 } as const;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
 const CHECK_BYTES = 8;
 const COUNT_BYTES = 4;
@@ -26,10 +26,14 @@ const HEAD_BYTES = 4 + CHECK_BYTES + 4 + 1;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
-/** Whose snapshot it is, and of when. */
-export interface SnapshotHeader {
+/** Whose file it is. */
+export interface OwnerOfFile {
   readonly nodeId: string;
   readonly clusterId: string;
+}
+
+/** Whose snapshot it is, and of when. */
+export interface SnapshotHeader extends OwnerOfFile {
   /** 0 where it says none that may be computed with. */
   readonly savedWallMs: number;
   /** Origins that are not to be taken in again. */
@@ -70,6 +74,21 @@ export interface OriginBlock extends SnapshotOrigin {
 
 export function headerBlock(index: number, header: SnapshotHeader): Uint8Array {
   return blockOf(index, KIND.HEADER, jsonBytes({ format: FORMAT, ...header }));
+}
+
+/** The members of a node's own cluster (`Roster`), as a file. */
+export function rosterFile(self: OwnerOfFile, nodeIds: readonly string[]): Uint8Array {
+  return blockOf(0, KIND.ROSTER, jsonBytes({ format: FORMAT, nodeId: self.nodeId, clusterId: self.clusterId, nodeIds }));
+}
+
+/** What is in such a file, at most `max`; ids that no version writes are passed over. Throws `invalid_argument` when it is of no use here. */
+export function readRosterFile(bytes: Uint8Array, self: OwnerOfFile, max: number): readonly string[] {
+  const block = readBlock(bytes, 0, 0);
+  if (block?.end !== bytes.length) throw new WaymarkError("invalid_argument", "it is cut off or changed");
+  const fault = block.kind === KIND.ROSTER ? ownerFault(block, self) : "it is no list of members";
+  if (fault !== "") throw new WaymarkError("invalid_argument", fault);
+  const { nodeIds } = objectOf(block.payload);
+  return Array.isArray(nodeIds) ? nodeIds.filter(isId).slice(0, max) : [];
 }
 
 export function originBlock(index: number, origin: OriginBlock): Uint8Array {
@@ -120,8 +139,11 @@ export function readBlock(bytes: Uint8Array, at: number, index: number): Block |
 }
 
 /** Why a snapshot with this first block is of no use here; empty when it is. Throws `invalid_argument` on what no version writes. */
-export function headerFault(block: Block, self: { readonly nodeId: string; readonly clusterId: string }): string {
-  if (block.kind !== KIND.HEADER) return "it does not begin with a header";
+export function headerFault(block: Block, self: OwnerOfFile): string {
+  return block.kind === KIND.HEADER ? ownerFault(block, self) : "it does not begin with a header";
+}
+
+function ownerFault(block: Block, self: OwnerOfFile): string {
   const { format, nodeId, clusterId } = objectOf(block.payload);
   if (format !== FORMAT) return `it has the format ${String(format)}, which this version of waymark does not know`;
   if (nodeId !== self.nodeId) return `it is of the node ${String(nodeId)}`;

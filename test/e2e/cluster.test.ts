@@ -65,6 +65,12 @@ function eventually<T>(what: string, read: () => Promise<T>, want: T): Promise<v
   return expect.poll(read, { message: what, timeout: PATIENCE_MS }).toEqual(want);
 }
 
+/** Whether the node's directory names the other one as a member of its cluster. */
+function remembers(nodeId: string, other: string): boolean {
+  const path = join(HOME, nodeId, "members");
+  return existsSync(path) && readFileSync(path).includes(`"${other}"`);
+}
+
 const CHECKED = ["web healthy", "db healthy", "api healthy"];
 
 test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a return heals them, a leave ends them", async () => {
@@ -305,6 +311,7 @@ test("a restarted node serves at once what others told it, marked with its age, 
     await Promise.all([b.node.stop("SIGKILL"), a.node.stop("SIGKILL")]);
     return a.fabric.split(":")[1] ?? "";
   })();
+  expect(remembers("w2", "w1")).toBe(true);
   await using warm = await start("w2", ["--config", often, "--join", `127.0.0.1:${port}`]);
   expect(await warm.seen()).toEqual(["web orphaned"]);
   const { response } = await warm.door.ask("catalogQuery", { namespacePrefix: "svc" });
@@ -466,8 +473,10 @@ test("a node is not stale for having been restarted alone: neither one that neve
   const b = await start("guest", ["--join", again.fabric]);
   await b.register("db", {}, { ttl: "60s" });
   await eventually("both", async () => (await again.seen()).toSorted(), ["db healthy", "web healthy"]);
+  await eventually("the guest is remembered", async () => remembers("lone", "guest"), true);
   await b.node.stop("SIGTERM");
   await eventually("what the guest had is ended", () => again.seen(), ["web healthy"]);
+  await eventually("who has left is not remembered", async () => remembers("lone", "guest"), false);
   await again.node.stop("SIGTERM");
   await using last = await start("lone");
   expect(existsSync(join(HOME, "lone", "replica.snapshot"))).toBe(true);

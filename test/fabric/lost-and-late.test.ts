@@ -42,6 +42,25 @@ test("P6: no tombstone goes while a member is silent, though it is not dead to a
   expect([a.fabric.membership.find("b")?.status === "dead", a.fabric.lives.isAnybodyAway, may()]).toEqual([false, false, false]);
 });
 
+test("P6: no tombstone goes while a member is away that had written nothing yet: what it writes meanwhile comes with it", () => {
+  const world = new FabricWorld();
+  const [a, b] = ["a", "b", "c", "d", "e", "f"].map((nodeId, i) => world.start({ nodeId, seeds: i === 0 ? [] : ["a:1"] }));
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  const may = (): boolean => a.fabric.mayCollect(world.time());
+  world.runUntil(may, 90_000);
+  world.reaches = (from, to) => (from === b) === (to === b);
+  for (const other of world.nodes.values()) world.cut(b, other);
+  world.runUntil(() => a.fabric.membership.find("b")?.status === "dead");
+  expect([a.replica.origins.has("b/1"), a.fabric.readiness(world.time()).isInStep]).toEqual([false, true]);
+  for (let second = 0; second < 60; second++) {
+    world.run(1000);
+    expect(may()).toBe(false);
+  }
+  world.reaches = () => true;
+  world.runUntil(may, 120_000);
+  expect(a.fabric.membership.find("b")?.status).toBe("alive");
+});
+
 test("a link that is lost as soon as it is up is tried ever more rarely; one that held for a while is not", () => {
   const world = new FabricWorld();
   const [a, b] = ["a", "b"].map((nodeId, i) => world.start({ nodeId, seeds: i === 0 ? [] : ["a:1"] }));

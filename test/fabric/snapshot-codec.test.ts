@@ -8,6 +8,8 @@ import {
   readBlock,
   readHeader,
   readOrigin,
+  readRosterFile,
+  rosterFile,
 } from "../../src/fabric/snapshot-codec.ts";
 
 const STARTS = [{ nodeId: "n9", generation: 7, boot: "b", address: "n9:1" }];
@@ -50,4 +52,26 @@ test("an origin comes back as it was", () => {
   const block = readBlock(originBlock(3, origin), 0, 3);
   if (block === undefined) throw new Error("there is a block");
   expect(readOrigin(block)).toEqual(origin);
+});
+
+test("the members of a cluster come back from their file; another node's or cluster's, or one that was changed, is of no use", () => {
+  const bytes = rosterFile(SELF, ["n2", "n3"]);
+  expect(readRosterFile(bytes, SELF, 10)).toEqual(["n2", "n3"]);
+  expect(() => readRosterFile(bytes, { ...SELF, nodeId: "n2" }, 10)).toThrow("it is of the node n1");
+  expect(() => readRosterFile(bytes, { ...SELF, clusterId: "c2" }, 10)).toThrow("it is of the cluster c1");
+  expect(() => readRosterFile(headerBlock(0, HEADER), SELF, 10)).toThrow("it is no list of members");
+  for (const spoilt of [
+    new Uint8Array(),
+    bytes.subarray(0, -1),
+    Uint8Array.from([...bytes, 0]),
+    bytes.map((byte, i) => (i === 30 ? byte ^ 1 : byte)),
+  ])
+    expect(() => readRosterFile(spoilt, SELF, 10)).toThrow("it is cut off or changed");
+});
+
+test("of members that no version writes none is taken, and no more than there is room for", () => {
+  const fileOf = (nodeIds: unknown) => blockOf(0, KIND.ROSTER, new TextEncoder().encode(JSON.stringify({ format: 1, ...SELF, nodeIds })));
+  expect(readRosterFile(fileOf(["n2", 7, "", "a b", [], "x".repeat(1000), "n3", "n4"]), SELF, 2)).toEqual(["n2", "n3"]);
+  for (const odd of [undefined, "n2", { length: 3 }, 7]) expect(readRosterFile(fileOf(odd), SELF, 2)).toEqual([]);
+  expect(() => readRosterFile(blockOf(0, KIND.ROSTER, Uint8Array.of(1)), SELF, 2)).toThrow("a block of it is no JSON");
 });

@@ -61,6 +61,7 @@ export class SimFabric {
       policyFrom: ["c1", "c2", "c3", "c4"],
       isInsecure: false,
       startAgeMs: warm?.startAgeMs,
+      remembered: process.roster.remembered,
     };
     const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = process.node;
     this.fabric = new Fabric({ ...options.fabric, replication: { ...options.fabric.replication, maxOriginRecords } }, given);

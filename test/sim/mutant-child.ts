@@ -5,12 +5,13 @@
 import { registerHooks } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { MUTANTS } from "./mutants.ts";
+import { MUTANTS, type Mutant } from "./mutants.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", maxSeeds = "0"] = process.argv.slice(2);
 // "none" plants nothing: what the seeds find then is no mutant.
-const mutant = name === "none" ? { name, edits: [], isOfLost: false, isOfStarts: false } : MUTANTS.find((one) => one.name === name);
+const mutant: Pick<Mutant, "edits" | "isOfLost" | "isOfStarts" | "isOfRestarted"> | undefined =
+  name === "none" ? { edits: [] } : MUTANTS.find((one) => one.name === name);
 if (mutant === undefined) throw new Error(`there is no mutant ${JSON.stringify(name)}`);
 
 const planted = new Set<string>();
@@ -30,9 +31,7 @@ registerHooks({
   },
 });
 
-const worlds =
-  mutant.isOfLost === true ? import("./lost.ts") : mutant.isOfStarts === true ? import("./starts.ts") : import("./run-seed.ts");
-const { runSeed } = await worlds;
+const { runSeed } = await worldsOf(mutant);
 let found: { seed: number; invariant: string; message: string } | undefined;
 let seed = 1;
 for (; seed <= Number(maxSeeds) && found === undefined; seed++) {
@@ -40,3 +39,9 @@ for (; seed <= Number(maxSeeds) && found === undefined; seed++) {
   if (violation !== undefined) found = { seed, invariant: violation.invariant, message: violation.message.slice(0, 300) };
 }
 console.log(JSON.stringify({ isPlanted: planted.size === mutant.edits.length, found }));
+
+function worldsOf({ isOfLost, isOfStarts, isOfRestarted }: Pick<Mutant, "isOfLost" | "isOfStarts" | "isOfRestarted">) {
+  if (isOfLost === true) return import("./lost.ts");
+  if (isOfStarts === true) return import("./starts.ts");
+  return isOfRestarted === true ? import("./restarted.ts") : import("./run-seed.ts");
+}

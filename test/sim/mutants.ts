@@ -21,6 +21,8 @@ export interface Mutant {
   readonly isOfLost?: boolean;
   /** As `isOfLost`, in the worlds of `starts.ts`. */
   readonly isOfStarts?: boolean;
+  /** As `isOfLost`, in the worlds of `restarted.ts`. */
+  readonly isOfRestarted?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -457,6 +459,28 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     withinSeeds: 300,
+  },
+  {
+    name: "members forgotten over a restart",
+    rule: "Tombstones: a node remembers who belongs to its cluster, and who was not met since it started is away",
+    edits: [
+      {
+        file: "src/fabric/roster.ts",
+        find: "    for (const nodeId of remembered) if (nodeId !== parts.nodeId) this.#setAway(nodeId);",
+        replace: "    void remembered;",
+      },
+    ],
+    withinSeeds: 20,
+    isOfRestarted: true,
+    isCheap: true,
+  },
+  {
+    name: "the dead of whom nothing is held are not away",
+    rule: "Tombstones: a member of the own cluster that died may come back with its first records",
+    edits: [{ file: "src/fabric/roster.ts", find: "    else this.#setAway(nodeId);\n", replace: "    else this.#setThere(nodeId);\n" }],
+    withinSeeds: 40,
+    isOfRestarted: true,
+    isCheap: true,
   },
   {
     name: "what is held is compared with an older word of its origin",

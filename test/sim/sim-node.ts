@@ -28,7 +28,7 @@ import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
-import { restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
+import { restoreWarm, SimRoster, saveSnapshot, type Warm } from "./warm-start.ts";
 import type { World } from "./world.ts";
 
 /** Wall time of the world's first instant. */
@@ -47,6 +47,8 @@ export class SimDisk {
   policies: VersionRow[] = [];
   /** Of what other nodes told. */
   snapshot: Uint8Array | undefined;
+  /** Members of the own cluster. */
+  roster: Uint8Array | undefined;
 
   constructor(generation: number) {
     this.generation = generation;
@@ -69,6 +71,7 @@ export class SimDisk {
     copy.leases = new Map(this.leases);
     copy.policies = [...this.policies];
     copy.snapshot = this.snapshot;
+    copy.roster = this.roster;
     return copy;
   }
 }
@@ -132,6 +135,7 @@ export class SimProcess {
   readonly reads: Reads;
   readonly fanout = new Fanout();
   readonly warm: Warm | undefined;
+  readonly roster: SimRoster;
   readonly fabric: SimFabric;
   readonly bootMs: number;
   /** How wrong the clock was when it started, which its incarnation is from. */
@@ -179,6 +183,7 @@ export class SimProcess {
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
     this.warm = restoreWarm(this);
+    this.roster = new SimRoster(this);
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };
     this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
@@ -317,6 +322,7 @@ export class SimProcess {
   #turned(): void {
     if (this.isStopped) return;
     this.startBatch();
+    this.roster.look();
     this.arm();
     this.node.parts.watching.turned(this.node, this);
   }

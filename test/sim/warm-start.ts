@@ -1,9 +1,9 @@
 /** Warm start in a simulated node: a snapshot of what others told, on its disk, as `src/node-warm-start.ts` makes and uses it. */
-import type { Origin } from "../../src/catalog/cell.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import type { KeyText } from "../../src/catalog/record.ts";
+import { standingOf } from "../../src/fabric/life-parts.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
-import type { SnapshotOrigin } from "../../src/fabric/snapshot-codec.ts";
+import { readRosterFile, rosterFile } from "../../src/fabric/snapshot-codec.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import type { SimProcess } from "./sim-node.ts";
 
@@ -11,6 +11,9 @@ import type { SimProcess } from "./sim-node.ts";
 const BLOCK_BYTES = 300;
 const SLICES = 3;
 const MAX_SKEW_MS = 60_000;
+const MAX_REMEMBERED = 1000;
+/** Until the roster is on disk; no chance in it, so that it changes no other course of events. */
+const WRITE_MS = 5;
 
 /** Writes a snapshot, a few blocks at a time; the one before stands until the last. */
 export function saveSnapshot(process: SimProcess): void {
@@ -19,7 +22,7 @@ export function saveSnapshot(process: SimProcess): void {
   const time = process.time();
   const savedWallMs = Math.max(0, time.wallMs - process.fabric.fabric.readiness(time).ageMs);
   const header = { nodeId: replica.self.nodeId, clusterId: node.options.clusterId, savedWallMs, starts: [] };
-  const blocks = snapshotBlocks(replica, header, (origin) => stateOf(process, origin), BLOCK_BYTES);
+  const blocks = snapshotBlocks(replica, header, (origin) => standingOf(process.fabric.fabric.lives, origin, process.time()), BLOCK_BYTES);
   const done: Uint8Array[] = [];
   const { forgottenCount } = replica;
   const go = () => {
@@ -36,13 +39,6 @@ export function saveSnapshot(process: SimProcess): void {
     process.afterDisk(go);
   };
   go();
-}
-
-function stateOf(process: SimProcess, origin: Origin): SnapshotOrigin {
-  const sinceMonoMs = process.fabric.fabric.lives.absentSinceMonoMs(origin);
-  const { monoMs, wallMs } = process.time();
-  const absentWallMs = sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs);
-  return { life: origin.life, absentWallMs, isOver: process.fabric.fabric.lives.isOver(origin) };
 }
 
 export interface Warm {
@@ -66,4 +62,37 @@ export function restoreWarm(process: SimProcess): Warm | undefined {
   node.parts.trace.say(() => `${node.name} is back with ${restored.recordCount} records, ${time.wallMs - savedWallMs} ms old`);
   const superseded = restored.superseded.map(({ key }) => key);
   return { startAgeMs: time.wallMs - savedWallMs, absentWallMs: restored.absentWallMs, over: restored.over, superseded };
+}
+
+/** The members of its cluster that it remembers; with what was on disk when it started. */
+export class SimRoster {
+  readonly remembered: readonly string[];
+  readonly #process: SimProcess;
+  #writtenVersion = 0;
+  #isWriting = false;
+
+  constructor(process: SimProcess) {
+    this.#process = process;
+    const { disk, identity } = process.node;
+    this.remembered = disk.roster === undefined ? [] : readRosterFile(disk.roster, identity, MAX_REMEMBERED);
+  }
+
+  /** After each turn: writes what has changed, as `src/node-roster.ts` does. */
+  look(): void {
+    const process = this.#process;
+    const { roster } = process.fabric.fabric.lives;
+    const { version } = roster;
+    if (this.#isWriting || version === this.#writtenVersion || process.isDiskFull) return;
+    const bytes = rosterFile(process.node.identity, roster.list());
+    const { node } = process;
+    const { life } = node;
+    this.#isWriting = true;
+    node.parts.world.after(WRITE_MS, () => {
+      if (node.life !== life || process.isStopped) return;
+      node.disk.roster = bytes;
+      this.#writtenVersion = version;
+      this.#isWriting = false;
+      this.look();
+    });
+  }
 }

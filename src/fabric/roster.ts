@@ -1,0 +1,98 @@
+/**
+ * The members of this node's own cluster that are not known to have left, remembered over a restart. Whoever of them is not there may come
+ * back with a record that only a tombstone ends, also when nothing of it was ever held here (semantics.md, Tombstones).
+ */
+import type { Time } from "../lib/machine.ts";
+import { isListed } from "./members.ts";
+import type { MemberUpdate } from "./messages.ts";
+
+export interface RosterParts {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  /** As many as the table of members has room for. */
+  readonly maxMembers: number;
+  /** Who is away for so long is forgotten, as origins are. */
+  readonly originForgetMs: number;
+}
+
+export class Roster {
+  readonly #parts: RosterParts;
+  readonly #nodeIds = new Set<string>();
+  /** Since when those are away that are not listed, the first to go first; undefined until the next tick. */
+  readonly #away = new Map<string, number | undefined>();
+  #version = 0;
+
+  /** `remembered`: the members before this node was restarted. They are away until they are met. */
+  constructor(parts: RosterParts, remembered: readonly string[] = []) {
+    this.#parts = parts;
+    for (const nodeId of remembered) if (nodeId !== parts.nodeId) this.#setAway(nodeId);
+  }
+
+  /** Another number whenever other members are to be remembered. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Ids, to be remembered over a restart. */
+  list(): readonly string[] {
+    return [...this.#nodeIds];
+  }
+
+  /** Whether one of them is not there, and may come back. */
+  get isAnybodyAway(): boolean {
+    return this.#away.size > 0;
+  }
+
+  /** Membership knows something new. */
+  memberChanged({ nodeId, clusterId, status }: MemberUpdate): void {
+    if (nodeId === this.#parts.nodeId) return;
+    if (clusterId !== this.#parts.clusterId || status === "left") this.#remove(nodeId);
+    else if (isListed(status)) this.#setThere(nodeId);
+    else this.#setAway(nodeId);
+  }
+
+  /** This node stood still: who is away has so much longer to come back. */
+  postpone(byMs: number): void {
+    for (const [nodeId, sinceMonoMs] of this.#away) if (sinceMonoMs !== undefined) this.#away.set(nodeId, sinceMonoMs + byMs);
+  }
+
+  /** Forgets who was away for too long. Returns when the next one will have been (monotonic ms). */
+  tick({ monoMs }: Time): number {
+    let nextMonoMs = Number.POSITIVE_INFINITY;
+    for (const [nodeId, sinceMonoMs = monoMs] of this.#away) {
+      const forgetMonoMs = sinceMonoMs + this.#parts.originForgetMs;
+      if (monoMs >= forgetMonoMs) this.#remove(nodeId);
+      else {
+        this.#away.set(nodeId, sinceMonoMs);
+        nextMonoMs = Math.min(nextMonoMs, forgetMonoMs);
+      }
+    }
+    return nextMonoMs;
+  }
+
+  #setThere(nodeId: string): void {
+    this.#add(nodeId);
+    this.#away.delete(nodeId);
+  }
+
+  #setAway(nodeId: string): void {
+    this.#add(nodeId);
+    if (!this.#away.has(nodeId)) this.#away.set(nodeId, undefined);
+  }
+
+  /** Remembers it; where there is no room, instead of who went first. */
+  #add(nodeId: string): void {
+    if (this.#nodeIds.has(nodeId)) return;
+    if (this.#nodeIds.size >= this.#parts.maxMembers) {
+      const [first] = this.#away.size > 0 ? this.#away.keys() : this.#nodeIds;
+      if (first !== undefined) this.#remove(first);
+    }
+    this.#nodeIds.add(nodeId);
+    this.#version += 1;
+  }
+
+  #remove(nodeId: string): void {
+    this.#away.delete(nodeId);
+    if (this.#nodeIds.delete(nodeId)) this.#version += 1;
+  }
+}

@@ -1,0 +1,71 @@
+import { expect, test } from "vitest";
+import { Lives } from "../../src/fabric/lives.ts";
+import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
+import { Roster } from "../../src/fabric/roster.ts";
+import { updateOf } from "../fakes/fabric-values.ts";
+import { MeshNode } from "../fakes/mesh.ts";
+
+const SELF = { nodeId: "a", clusterId: "c1", maxMembers: 3, originForgetMs: 90_000 };
+const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
+
+test("P6: a member that is remembered is away until it is met, and for no longer than an origin is remembered", () => {
+  const roster = new Roster(SELF, ["a", "b", "c"]);
+  expect([roster.list(), roster.isAnybodyAway, roster.tick(at(1000))]).toEqual([["b", "c"], true, 91_000]);
+  roster.memberChanged(updateOf("b", { status: "alive" }));
+  expect([roster.isAnybodyAway, roster.tick(at(90_999))]).toEqual([true, 91_000]);
+  expect([roster.tick(at(91_000)), roster.isAnybodyAway, roster.list()]).toEqual([Number.POSITIVE_INFINITY, false, ["b"]]);
+});
+
+test("P6: a member that died is away from then on, whatever is said of it after, until it is back or has left", () => {
+  const roster = new Roster(SELF);
+  const say = (status: "alive" | "suspect" | "dead" | "left") => {
+    roster.memberChanged(updateOf("b", { status }));
+    return roster.isAnybodyAway;
+  };
+  expect([say("alive"), say("suspect"), say("dead"), roster.tick(at(5000)), say("dead"), roster.tick(at(6000))]).toEqual([
+    false,
+    false,
+    true,
+    95_000,
+    true,
+    95_000,
+  ]);
+  expect([say("alive"), say("dead"), roster.tick(at(7000)), say("left"), roster.list()]).toEqual([false, true, 97_000, false, []]);
+});
+
+test("members of another cluster, and a node that never had a peer, hold nothing up", () => {
+  const roster = new Roster(SELF);
+  expect([roster.isAnybodyAway, roster.tick(at(0))]).toEqual([false, Number.POSITIVE_INFINITY]);
+  roster.memberChanged(updateOf("x", { clusterId: "c2", status: "dead" }));
+  roster.memberChanged(updateOf("a", { status: "dead" }));
+  expect([roster.isAnybodyAway, roster.list()]).toEqual([false, []]);
+});
+
+test("there is room for as many as for members; who went first makes place", () => {
+  const roster = new Roster(SELF, ["b", "c", "d"]);
+  roster.memberChanged(updateOf("b"));
+  roster.memberChanged(updateOf("e"));
+  expect(roster.list()).toEqual(["b", "d", "e"]);
+  const { version } = roster;
+  roster.memberChanged(updateOf("e", { status: "dead" }));
+  expect(roster.version).toBe(version);
+  roster.memberChanged(updateOf("e", { status: "left" }));
+  expect(roster.version).not.toBe(version);
+});
+
+test("time in which this node stood still does not count for who is away", () => {
+  const roster = new Roster(SELF, ["b"]);
+  roster.tick(at(1000));
+  roster.postpone(60_000);
+  expect(roster.tick(at(91_000))).toBe(151_000);
+});
+
+test("who is remembered holds tombstones up, is nobody elsewhere as to the age of what is held, and wakes its owner when its time is over", () => {
+  const { replica } = new MeshNode("a");
+  const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, forgetOrigin: () => undefined };
+  const lives = new Lives(LIVES_DEFAULTS, { ...parts, remembered: ["b"] });
+  lives.tick(at(0), []);
+  expect([lives.isAnybodyAway, lives.isAnybodyElsewhere, lives.nextDeadlineMs()]).toEqual([true, false, LIVES_DEFAULTS.originForgetMs]);
+  lives.tick(at(LIVES_DEFAULTS.originForgetMs), []);
+  expect([lives.isAnybodyAway, lives.nextDeadlineMs()]).toEqual([false, undefined]);
+});
