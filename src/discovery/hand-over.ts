@@ -150,11 +150,9 @@ export class HandOver {
     this.#waiting.push(...cells);
   }
 
-  /** Another node's live record of the key is above ours: taken over, or registered anew. */
+  /** A node that is there has a live record of the key above ours: taken over, or registered anew. */
   #hasSuccessor(own: Cell): boolean {
-    return this.#parts.replica
-      .records(own.key)
-      .some(({ origin, body, hlc }) => origin !== own.origin && body === BODY.ENTRY && hlc > own.hlc);
+    return this.#parts.replica.records(own.key).some((cell) => cell.origin !== own.origin && isEntryAbove(cell, own));
   }
 
   // ---- the node that takes ----
@@ -208,8 +206,13 @@ export class HandOver {
     if (offered.body !== BODY.ENTRY || offered.scope === SCOPE.LOCAL || isReservedNamespace(offered.namespace)) return false;
     // One step on would be no stamp: everybody would refuse it.
     if (offered.hlc >= MAX_STAMP) return false;
-    const isLater = (cell: Cell) => (cell.body === BODY.ENTRY && cell.hlc > offered.hlc) || endsBeforeHlc(cell) > offered.hlc;
+    const isLater = (cell: Cell) => isEntryAbove(cell, offered) || endsBeforeHlc(cell) > offered.hlc;
     const own = replica.own(offered.key);
     return !(own !== undefined && isLater(own)) && !replica.records(offered.key).some(isLater);
   }
+}
+
+/** Whether a key has an entry above this one that stays: that of a node which is gone may be hidden and forgotten tomorrow. */
+function isEntryAbove({ origin, body, hlc }: Cell, than: Cell): boolean {
+  return body === BODY.ENTRY && origin.life === "live" && hlc > than.hlc;
 }

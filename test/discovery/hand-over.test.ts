@@ -102,6 +102,25 @@ test("the leaver ends its record when it sees the successor, not before, and not
   expect([r.replica.own(keyOf("web"))?.body, handOver.takenCount, handOver.left(), r.leases.size]).toEqual([BODY.EXPIRED, 1, [], 0]);
 });
 
+test("what a node has above that is gone is no successor: it keeps nobody from taking a record, and no leaver ends its own for it", () => {
+  const taker = new Registry();
+  taker.hear("web", BODY.ENTRY, 10, at(10));
+  taker.hear("web", BODY.ENTRY, 60_000, at(10), "gone");
+  taker.replica.origins.get("gone/1")!.life = "orphaned";
+  expect(taker.registrar.handOver.take(B, [1], at(20))).toBe(1);
+  const leaver = new Registry();
+  leaver.register("ann", [draft("web")], at(0), { isStatic: true });
+  leaver.flush(at(0));
+  leaver.hear("web", BODY.ENTRY, 60_000, at(10), "gone");
+  leaver.replica.origins.get("gone/1")!.life = "orphaned";
+  const { handOver } = leaver.registrar;
+  handOver.begin(at(20));
+  handOver.step([{ nodeId: "b", refusals: 0 }], at(20));
+  expect([handOver.step([{ nodeId: "b", refusals: 0 }], at(30)).isOver, handOver.takenCount]).toEqual([false, 0]);
+  leaver.hear("web", BODY.ENTRY, 1, at(40), "b");
+  expect([handOver.step([{ nodeId: "b", refusals: 0 }], at(50)).isOver, handOver.takenCount]).toEqual([true, 1]);
+});
+
 test("who refuses, or takes too long, is passed over; without anybody it is over, and the entries stand", () => {
   const r = new Registry();
   r.register("ann", [draft("web")], at(0), { isStatic: true });
