@@ -212,7 +212,8 @@ export function* restoreSnapshot(
     origin.life = life;
     if (isOver === true) over.add(origin.id);
     if (said.isPartial === true) partial.push(origin);
-    if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, header.savedWallMs || time.wallMs, time.wallMs));
+    // Not bounded by when what is held was right: that may be 1970, and all that was away would be forgotten at once.
+    if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, time.wallMs));
     for (const frame of frames) {
       const applied = receiver.apply(frame, time);
       if (applied.kind === "applied") {

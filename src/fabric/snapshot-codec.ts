@@ -46,7 +46,7 @@ export interface SnapshotHeader extends OwnerOfFile {
 
 /**
  * How an origin stands; `absentWallMs`: since when its node is away, undefined while it is not. Where a snapshot says none that may be
- * computed with it is the latest there is, which its reader bounds by when the snapshot was written: no origin is forgotten for it.
+ * computed with it is the latest there is, which its reader bounds by its own clock: no origin is forgotten for it.
  */
 export interface SnapshotOrigin {
   readonly life: OriginLife;

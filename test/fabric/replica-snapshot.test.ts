@@ -205,6 +205,17 @@ test("of a cluster that is not let in any more nothing is restored", () => {
   expect(origins(() => true)).toEqual([["n1/1"], 0]);
 });
 
+test.each([
+  { what: "of a node that was right as of 1970, with what its clock was put right by since", savedWallMs: 0.35 },
+  { what: "of a node that was alone for long", savedWallMs: 60 },
+])("who was away is away since it went, not since when what is held was right: $what", ({ savedWallMs }) => {
+  const [n1] = mesh();
+  n1.setLife("n3/1", "hidden");
+  const bytes = resealed(save(n1), saying(KIND.HEADER, { savedWallMs }));
+  n1.restart(timeOf(4, 0), "disk kept");
+  expect(restore(n1, bytes).absentWallMs).toEqual(new Map([["n3/1", 77]]));
+});
+
 /** Whatever JSON can say. */
 const ANY_VALUE = fc.oneof(
   fc.constantFrom(0, -1, 0.5, 1e300, 2 ** 52, 2 ** 53, "", "n1", "n3", "x".repeat(5000), "two words", "live", true),
