@@ -92,8 +92,15 @@ export function* snapshotBlocks(
     if (origin === replica.self) continue;
     const { nodeId, generation, clusterId, region } = origin;
     const isPartial = origin.lacks !== undefined;
-    yield originBlock(index++, { nodeId, generation, clusterId, region, ...(isPartial && { isPartial }), ...stateOf(origin) });
-    for (const frame of framesOf(replica, origin, blockBytes)) yield blockOf(index++, KIND.FRAME, frame);
+    const said = { nodeId, generation, clusterId, region };
+    yield originBlock(index++, { ...said, ...(isPartial && { isPartial }), ...stateOf(origin) });
+    let wasPartial = isPartial;
+    for (const frame of framesOf(replica, origin, blockBytes)) {
+      wasPartial ||= origin.lacks !== undefined;
+      yield blockOf(index++, KIND.FRAME, frame);
+    }
+    // What was refused between two of its blocks is in none of them: the origin is named once more.
+    if (wasPartial && !isPartial) yield originBlock(index++, { ...said, isPartial: true, ...stateOf(origin) });
   }
   check();
   yield blockOf(index++, KIND.END, new Uint8Array());

@@ -216,6 +216,23 @@ test.each([
   expect(restore(n1, bytes).absentWallMs).toEqual(new Map([["n3/1", 77]]));
 });
 
+test.each([
+  { what: "and still is", isWholeAgain: false },
+  { what: "and is whole again before the last block", isWholeAgain: true },
+])("an origin of which a record is refused while it is written is partial after the restart: $what", ({ isWholeAgain }) => {
+  const [n1] = mesh();
+  const bytes = save(n1, (n) => {
+    const origin = n1.replica.origins.get("n2/1");
+    if (origin === undefined) throw new Error("an origin");
+    // The header and the origin's own block are written by then.
+    if (n === 2) origin.lacks = { count: 1, why: "quota_exceeded" };
+    if (n === 3 && isWholeAgain) origin.lacks = undefined;
+  });
+  n1.restart(timeOf(4, 0), "disk kept");
+  restore(n1, bytes);
+  expect([...n1.replica.origins.values()].filter(({ lacks }) => lacks !== undefined).map(({ id }) => id)).toEqual(["n2/1"]);
+});
+
 /** Whatever JSON can say. */
 const ANY_VALUE = fc.oneof(
   fc.constantFrom(0, -1, 0.5, 1e300, 2 ** 52, 2 ** 53, "", "n1", "n3", "x".repeat(5000), "two words", "live", true),
