@@ -172,8 +172,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/discovery/hand-over.ts",
-        find: "(cell.body === BODY.ENTRY && cell.hlc > offered.hlc) || endsBeforeHlc(cell) > offered.hlc;",
-        replace: "cell.body === BODY.ENTRY && cell.hlc > offered.hlc;",
+        find: "isEntryAbove(cell, offered) || endsBeforeHlc(cell) > offered.hlc;",
+        replace: "isEntryAbove(cell, offered);",
       },
     ],
     withinSeeds: 200,
