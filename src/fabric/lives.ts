@@ -30,9 +30,9 @@ interface Row {
 }
 
 interface Cluster {
-  /** Ids of origins whose nodes died lately, and when. */
+  /** Ids of nodes that died lately, and when. One that lost its disk again and again has several origins, and is one node. */
   readonly vanished: Map<string, number>;
-  /** While protected: origins it had before they vanished. */
+  /** While protected: nodes with entries that it had before they vanished. */
   protectedTotal: number | undefined;
 }
 
@@ -248,8 +248,8 @@ export class Lives {
     if (wasPresumed && absence !== undefined) row.sinceMonoMs = this.#awaySince(origin, time);
     const cluster = this.#cluster(row.clusterId);
     // One that was dead when this node came back did not vanish now.
-    if (absence === "dead" && was === undefined && !wasPresumed) cluster.vanished.set(origin.id, time.monoMs);
-    else if (absence === undefined) cluster.vanished.delete(origin.id);
+    if (absence === "dead" && was === undefined && !wasPresumed) cluster.vanished.set(origin.nodeId, time.monoMs);
+    else if (absence === undefined) cluster.vanished.delete(origin.nodeId);
     if (absence === undefined) events.push(event("origin_back", "info", row));
     else if (was === undefined) events.push(event("origin_orphaned", "info", row));
     return row;
@@ -328,7 +328,8 @@ export class Lives {
 
   #drop(row: Row): void {
     this.#rows.delete(row.origin.id);
-    this.#clusters.get(row.clusterId)?.vanished.delete(row.origin.id);
+    if (this.#rows.values().some(({ origin }) => origin.nodeId === row.origin.nodeId)) return;
+    this.#clusters.get(row.clusterId)?.vanished.delete(row.origin.nodeId);
   }
 
   // ---- protecting ----
@@ -339,13 +340,13 @@ export class Lives {
     return cluster;
   }
 
-  /** Of these origins those whose node is back in another generation of which nothing is heard yet. */
-  #backCount(ids: ReadonlyMap<string, number>): number {
+  /** Of these nodes those that are back in another generation of which nothing is heard yet. */
+  #backCount(nodeIds: ReadonlyMap<string, number>): number {
     const rows = [...this.#rows.values()];
     const heard = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
-    const statusOf = ({ nodeId }: Origin) => (heard.has(nodeId) ? undefined : this.#parts.findMember(nodeId)?.status);
-    const isBack = (origin: Origin) => statusOf(origin) === "alive" || statusOf(origin) === "suspect";
-    return rows.filter(({ origin, absence }) => absence === "replaced" && ids.has(origin.id) && isBack(origin)).length;
+    const isBack = ({ nodeId }: Origin) => !heard.has(nodeId) && isListed(this.#parts.findMember(nodeId)?.status ?? "left");
+    const back = rows.filter(({ origin, absence }) => absence === "replaced" && nodeIds.has(origin.nodeId) && isBack(origin));
+    return new Set(back.map(({ origin }) => origin.nodeId)).size;
   }
 
   #reviewClusters(time: Time, events: FabricEvent[]): void {

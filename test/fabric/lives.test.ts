@@ -273,6 +273,18 @@ test("protection ends when enough are back; who is still missing has the whole g
   expect(bench.eventNames()).toEqual(expect.arrayContaining(["orphans_protected", "orphans_unprotected"]));
 });
 
+test("a node that died again and again without its disk is one node that vanished", () => {
+  const bench = new Bench();
+  for (const generation of [1, 2, 3]) {
+    bench.origin("a", generation);
+    bench.say("a", "alive", { generation });
+    bench.run(1000);
+    bench.say("a", "dead", { generation });
+    bench.run(1000);
+  }
+  expect([bench.lives.protectedClusters(), bench.eventNames()]).toEqual([[], expect.not.arrayContaining(["orphans_protected"])]);
+});
+
 test("protection ends too when nodes are back without their disks, though nothing is heard of their new generation", () => {
   const bench = meshed();
   for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "dead");
