@@ -17,6 +17,7 @@ const DEFAULT_TOUCHES = 16_384;
  */
 export type Before = "seen" | "renamed" | "unsure";
 
+const NEVER = Number.MAX_SAFE_INTEGER;
 const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
 /** One touch. */
@@ -34,6 +35,9 @@ class PastView {
   seq = 0;
   /** As readers saw it. */
   health: Health = HEALTH.UNSET;
+  /** Whoever looked at this revision or later, before the touch, may have seen it as it was after: with that health, if it was seen. */
+  since = NEVER;
+  healthSince: Health = HEALTH.UNSET;
 }
 
 /** What one look told: of every key touched last after `from` and up to `to`, as it was seen at `at`. */
@@ -65,14 +69,18 @@ export class PastViews {
   }
 
   // HOT: once a record that is taken in (bench/register.ts): what is in the ring is written anew, not made anew.
-  /** Before the next touch, `seen` was seen of its key. Every revision is noted, in order. */
-  note(revision: number, previous: number, seen: CatalogRecord | undefined, before: Before): void {
+  /**
+   * Before the next touch, `seen` was seen of its key. Every revision is noted, in order. `since`: the revision at which something that
+   * decides on what is seen of the key changed, where that was before this touch.
+   */
+  note(revision: number, previous: number, seen: CatalogRecord | undefined, before: Before, since = NEVER): void {
     this.#last = revision;
     if (this.#views.length < this.#max) this.#views.push(new PastView());
     const view = this.#at(revision);
     if (view === undefined) return;
     view.before = seen === undefined && before !== "unsure" ? "nothing" : before;
     view.previous = previous;
+    view.since = since;
     if (seen === undefined) return;
     view.namespace = seen.namespace;
     view.name = seen.name;
@@ -83,34 +91,56 @@ export class PastViews {
     view.generation = seen.origin.generation;
     view.seq = seen.seq;
     view.health = seen instanceof Cell ? seen.shownHealth : viewHealth(seen);
+    view.healthSince = viewHealth(seen);
+  }
+
+  /** After that touch `now` is seen of its key. Where it is the same as before, it was all the time. */
+  touched(revision: number, now: CatalogRecord | undefined): void {
+    const view = this.#at(revision);
+    if (view === undefined || (now === undefined) !== (view.before === "nothing")) return;
+    const isSame = now === undefined || (now.origin === view.origin && now.seq === view.seq && viewHealth(now) === view.health);
+    if (isSame) view.since = NEVER;
   }
 
   /** What a reader of the filter holds of a key that was last touched at `revision`; `now` is seen of it. */
   holding(revision: number, now: Cell | undefined, place: Standpoint, filter: Filter, self: Locality): Holding {
     if (revision <= place.until) return "unknown";
-    const view = this.#held(revision, place);
-    if (view === undefined || view.before === "unsure") return "unknown";
-    if (view.before === "nothing" || whyNot(filter, view, self, view.health) !== undefined) return "nothing";
+    const held = this.#held(revision, place);
+    if (held === undefined || held.view.before === "unsure") return "unknown";
+    const { view, isSure } = held;
+    if (view.before === "nothing" || whyNot(filter, view, self, view.health) !== undefined) {
+      if (isSure) return "nothing";
+      // It may hold what was seen of the key since then.
+      const isOut = view.before === "nothing" ? now !== undefined : whyNot(filter, view, self, view.healthSince) !== undefined;
+      return isOut ? "nothing" : "unknown";
+    }
     if (view.before === "renamed" || now === undefined) return "other";
     const isId = now.origin === view.origin && now.origin.generation === view.generation && now.seq === view.seq;
-    return isId && viewHealth(now) === view.health ? "same" : "other";
+    return isId && isSure && viewHealth(now) === view.health ? "same" : "other";
   }
 
-  /** The touch before which it was seen as the reader was told of it last. */
-  #held(revision: number, { settled, until, told = [] }: Standpoint): PastView | undefined {
+  /** The touch before which it was seen as the reader was told of it last; and whether nothing that decides on it had changed by then. */
+  #held(revision: number, { settled, until, told = [] }: Standpoint): { readonly view: PastView; readonly isSure: boolean } | undefined {
     let view = this.#noted(revision);
-    for (let next = revision; view !== undefined && view.previous > settled; view = this.#noted(next)) {
+    let since = view?.since ?? NEVER;
+    let lookedAt = settled;
+    while (view !== undefined && view.previous > settled) {
       const touch = view.previous;
       if (touch <= until) {
         const look = told.find(({ from, to }) => touch > from && touch <= to);
         // It was seen in several ways, and the reader was told of one of them.
         if (look === undefined) return undefined;
         // Where it had been touched again by then, the look passed it over.
-        if (next > look.at) return view;
+        if (revision > look.at) {
+          lookedAt = look.at;
+          break;
+        }
       }
-      next = touch;
+      revision = touch;
+      view = this.#noted(revision);
+      since = Math.min(since, view?.since ?? NEVER);
     }
-    return view;
+    return view && { view, isSure: lookedAt < since };
   }
 
   #noted(revision: number): PastView | undefined {

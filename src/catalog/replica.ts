@@ -241,18 +241,19 @@ export class Replica {
     if (isVisible) this.lookup.update(held, before);
   }
 
-  /** A touch without a new record: an origin's life changed, so what people see of its keys may have. */
-  touch(cell: Cell, before: Before = "seen"): void {
+  /** A touch without a new record: an origin's life changed, at the revision `since`, so what people see of its keys may have. */
+  touch(cell: Cell, before: Before = "seen", since?: number): void {
     const seen = this.lookup.find(cell.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = cell.filterRevision;
     const revision = ++this.#revision;
-    this.past.note(revision, lastTouchOf(cell), seen, before);
+    this.past.note(revision, lastTouchOf(cell), seen, before, since);
     // Of equal stamps the higher origin id comes first.
     if (before !== "seen") cell.peers?.sort(compareForView);
     cell.filterRevision = revision;
     this.#moveTo(cell, revision);
     if (!this.#review(cell.key, seen, seenDelta, cell) && seen === undefined) cell.filterRevision = hiddenSince;
+    if (since !== undefined) this.past.touched(revision, this.lookup.find(cell.key));
   }
 
   /** Ends a record that a complete transfer of its origin did not list: its removal was collected before we heard of it. */
@@ -365,9 +366,7 @@ export class Replica {
   }
 
   #stage(fields: CellFields): Cell {
-    const cell = new Cell(fields);
-    this.#staging.add(cell);
-    return cell;
+    return this.#staging.add(new Cell(fields));
   }
 
   #any(key: KeyText): Cell | undefined {

@@ -45,9 +45,10 @@ export class Staging {
     return this.#byKey.get(key);
   }
 
-  add(cell: Cell): void {
+  add(cell: Cell): Cell {
     this.#cells.push(cell);
     this.#byKey.set(cell.key, cell);
+    return cell;
   }
 
   /** Takes out the records above a seq, oldest first: they were staged by a call that failed. Their numbers stay used. */

@@ -26,6 +26,8 @@ interface Sweep {
   readonly until: number;
   readonly withEnds: boolean;
   readonly before: Before;
+  /** This node's revision when it was owed. */
+  readonly since: number;
 }
 
 /** All entries of an origin, also those that come meanwhile. */
@@ -33,7 +35,8 @@ export const ENTRIES: Span = { after: 0, until: Number.POSITIVE_INFINITY, withEn
 
 /** Of a replica. */
 interface Swept {
-  touch(cell: Cell, before: Before): void;
+  readonly revision: number;
+  touch(cell: Cell, before: Before, since: number): void;
   withdraw(cell: Cell, time: Time): void;
 }
 
@@ -62,8 +65,9 @@ export class Sweeps {
   owe(origin: Origin, span: Span): void {
     if (origin.log.size === 0) return;
     const running = this.#byOrigin.get(origin);
-    if (running === undefined) this.#byOrigin.set(origin, { before: "seen", ...span });
-    else this.#byOrigin.set(origin, { ...ENTRIES, withEnds: span.withEnds || running.withEnds, before: "unsure" });
+    const { revision: since } = this.#replica;
+    if (running === undefined) this.#byOrigin.set(origin, { before: "seen", ...span, since });
+    else this.#byOrigin.set(origin, { ...ENTRIES, withEnds: span.withEnds || running.withEnds, before: "unsure", since: running.since });
   }
 
   /** A whole transfer was taken in: what it does not list goes, and then V moves. Where there is nothing, at once. */
@@ -105,7 +109,7 @@ export class Sweeps {
         cells.push(cell);
         return true;
       });
-      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#replica.touch(cell, sweep.before);
+      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#replica.touch(cell, sweep.before, sweep.since);
       if (isDone) this.#byOrigin.delete(origin);
     }
     return looked;

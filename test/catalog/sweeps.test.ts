@@ -1,22 +1,24 @@
 /** Touches that many records are owed at once (semantics.md, Watch 11). */
 import { expect, test } from "vitest";
 import type { Cell, Origin } from "../../src/catalog/cell.ts";
-import { BODY } from "../../src/catalog/record.ts";
+import { Feed } from "../../src/catalog/feed.ts";
+import { BODY, HEALTH, viewHealth } from "../../src/catalog/record.ts";
 import { ENTRIES, Sweeps } from "../../src/catalog/sweeps.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { Readers } from "../fakes/stream.ts";
 
 const T = timeOf(40, 0);
 
 /** A node that knows entries 1 to 16 of n2. */
-function known(): { readonly node: MeshNode; readonly origin: Origin } {
+function known(): { readonly node: MeshNode; readonly origin: Origin; readonly other: MeshNode } {
   const [node, other] = [new MeshNode("n1"), new MeshNode("n2")];
   KEYS.forEach((key, n) => other.put(key, n, timeOf(n, 1)));
   other.commit(timeOf(20, 1));
   node.copy(other, "n2/1", timeOf(21, 0));
   const origin = node.replica.origins.get("n2/1");
   if (origin === undefined) throw new Error("n1 knows n2");
-  return { node, origin };
+  return { node, origin, other };
 }
 
 test("a mark hides in slices; a life that changes meanwhile is swept from the first record on", () => {
@@ -40,7 +42,7 @@ test("only what lies in the span is touched, tombstones only where asked for, an
   node.replica.withdraw(first, timeOf(30, 0));
   expect(first.body).toBe(BODY.EXPIRED);
   const touched: [number, string][] = [];
-  const sweeps = new Sweeps({ touch: (cell: Cell, before) => touched.push([cell.seq, before]), withdraw: () => undefined });
+  const sweeps = new Sweeps({ revision: 7, touch: (cell: Cell, before) => touched.push([cell.seq, before]), withdraw: () => undefined });
   sweeps.owe(origin, { after: 0, until: 3, withEnds: false });
   expect([sweeps.step(2, T), sweeps.isOwed]).toEqual([2, true]);
   expect([sweeps.step(10, T), sweeps.isOwed]).toEqual([1, false]);
@@ -55,6 +57,34 @@ test("only what lies in the span is touched, tombstones only where asked for, an
     [1, "unsure"],
     [2, "unsure"],
   ]);
+});
+
+test("who was told of a record between a change of life and its touch is told again, though the life changed back by then", () => {
+  const { node, origin, other } = known();
+  const { replica } = node;
+  const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, 0), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+  const held = new Map<string, number>();
+  const read = (isReady: boolean) => {
+    for (let message = feed.next(T, 1e6, isReady); message !== undefined; message = feed.next(T, 1e6, isReady))
+      for (const { record } of message.changes) held.set(record.key, viewHealth(record));
+  };
+  read(true);
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  other.put(key, 1, timeOf(30, 1));
+  other.commit(timeOf(31, 1));
+  node.copy(other, "n2/1", timeOf(32, 0));
+  origin.life = "orphaned";
+  replica.sweeps.owe(origin, ENTRIES);
+  read(false);
+  expect(held.get(key)).toBe(HEALTH.ORPHANED);
+  while (replica.sweep(3, T));
+  origin.life = "live";
+  replica.sweeps.owe(origin, ENTRIES);
+  while (replica.sweep(3, T));
+  read(true);
+  const view = replica.view(key);
+  expect(view && held.get(key)).toBe(view && viewHealth(view));
 });
 
 test("an origin without records is owed nothing", () => {
