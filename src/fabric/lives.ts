@@ -82,8 +82,7 @@ export class Lives {
     this.#options = options;
     this.#parts = parts;
     const { replica, clusterId, remembered, maxMembers = Number.POSITIVE_INFINITY } = parts;
-    const { originForgetMs } = options;
-    this.roster = new Roster({ nodeId: replica.self.nodeId, clusterId, maxMembers, originForgetMs }, remembered);
+    this.roster = new Roster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
   }
 
   /** Since when an origin's node is away; undefined while it is not. */
