@@ -71,17 +71,17 @@ export class PastViews {
   // HOT: once a record that is taken in (bench/register.ts): what is in the ring is written anew, not made anew.
   /**
    * Before the next touch, `seen` was seen of its key. Every revision is noted, in order. `since`: the revision at which something that
-   * decides on what is seen of the key changed, where that was before this touch.
+   * decides on what is seen of the key changed, where that was before this touch. Returns the revision.
    */
-  note(revision: number, previous: number, seen: CatalogRecord | undefined, before: Before, since = NEVER): void {
+  note(revision: number, previous: number, seen: CatalogRecord | undefined, before: Before, since = NEVER): number {
     this.#last = revision;
     if (this.#views.length < this.#max) this.#views.push(new PastView());
     const view = this.#at(revision);
-    if (view === undefined) return;
+    if (view === undefined) return revision;
     view.before = seen === undefined && before !== "unsure" ? "nothing" : before;
     view.previous = previous;
     view.since = since;
-    if (seen === undefined) return;
+    if (seen === undefined) return revision;
     view.namespace = seen.namespace;
     view.name = seen.name;
     view.kind = seen.kind;
@@ -92,6 +92,7 @@ export class PastViews {
     view.seq = seen.seq;
     view.health = seen instanceof Cell ? seen.shownHealth : viewHealth(seen);
     view.healthSince = viewHealth(seen);
+    return revision;
   }
 
   /** After that touch `now` is seen of its key. Where it is the same as before, it was all the time. */

@@ -34,7 +34,7 @@ export class Replica {
   /** Namespaces in which this node has had LOCAL entries of its own. */
   readonly localNamespaces = new Set<string>();
   /** Touches and removals owed to many records, done by `sweep`. */
-  readonly sweeps = new Sweeps(this);
+  readonly sweeps = new Sweeps(this, () => this.past.note(++this.#revision, 0, undefined, "seen"));
   #forgetting: Forgetting | undefined;
   /** Origins forgotten in this process life. */
   forgottenCount = 0;

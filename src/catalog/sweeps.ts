@@ -26,7 +26,7 @@ interface Sweep {
   readonly until: number;
   readonly withEnds: boolean;
   readonly before: Before;
-  /** This node's revision when it was owed. */
+  /** The revision at which it was owed. */
   readonly since: number;
 }
 
@@ -35,7 +35,6 @@ export const ENTRIES: Span = { after: 0, until: Number.POSITIVE_INFINITY, withEn
 
 /** Of a replica. */
 interface Swept {
-  readonly revision: number;
   touch(cell: Cell, before: Before, since: number): void;
   withdraw(cell: Cell, time: Time): void;
 }
@@ -46,9 +45,12 @@ export class Sweeps {
   readonly #closing = new Set<WholeTransfer>();
   #closed: Origin[] = [];
   readonly #replica: Swept;
+  readonly #nextRevision: () => number;
 
-  constructor(replica: Swept) {
+  /** `nextRevision` gives a revision of its own, at which nothing is touched: who looked before has not seen what changed. */
+  constructor(replica: Swept, nextRevision: () => number) {
     this.#replica = replica;
+    this.#nextRevision = nextRevision;
   }
 
   /** Whether any record is still to be touched or withdrawn. */
@@ -65,7 +67,7 @@ export class Sweeps {
   owe(origin: Origin, span: Span): void {
     if (origin.log.size === 0) return;
     const running = this.#byOrigin.get(origin);
-    const { revision: since } = this.#replica;
+    const since = this.#nextRevision();
     if (running === undefined) this.#byOrigin.set(origin, { before: "seen", ...span, since });
     else this.#byOrigin.set(origin, { ...ENTRIES, withEnds: span.withEnds || running.withEnds, before: "unsure", since: running.since });
   }
