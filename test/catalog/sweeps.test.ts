@@ -87,6 +87,26 @@ test("who was told of a record between a change of life and its touch is told ag
   expect(view && held.get(key)).toBe(view && viewHealth(view));
 });
 
+test("who looked before the change of life, and not in between, is told nothing of what is seen as before", () => {
+  const { node, origin } = known();
+  const { replica } = node;
+  const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, 0), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+  const told: string[] = [];
+  const read = () => {
+    for (let message = feed.next(T, 1e6, true); message !== undefined; message = feed.next(T, 1e6, true))
+      for (const { record } of message.changes) told.push(record.key);
+  };
+  read();
+  expect(told.splice(0)).toHaveLength(KEYS.length);
+  for (const life of ["orphaned", "live"] as const) {
+    origin.life = life;
+    replica.sweeps.owe(origin, ENTRIES);
+    while (replica.sweep(3, T));
+  }
+  read();
+  expect(told).toEqual([]);
+});
+
 test("an origin without records is owed nothing", () => {
   const { node } = known();
   node.replica.sweeps.owe(node.replica.origin("n3", 1), ENTRIES);

@@ -381,7 +381,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/sweeps.ts",
-        find: "      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#replica.touch(cell, sweep.before);",
+        find: "      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#replica.touch(cell, sweep.before, sweep.since);",
         replace: "      // not told",
       },
     ],
