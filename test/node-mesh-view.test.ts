@@ -163,5 +163,8 @@ test("a node whose word about itself most others refuse is no member: it is not 
   const { isReady, detail } = meshReadiness(odd.fabric, { startFault: "" }, world.time());
   expect(isReady).toBe(false);
   expect(detail).toContain("what this node says of itself is refused by n1 (its roles, labels, transports or protocol versions are too");
-  expect(meshReadiness(node.fabric, { startFault: "" }, world.time())).toEqual({ isReady: true, detail: "in step with all peers; 1 other members" });
+  expect(meshReadiness(node.fabric, { startFault: "" }, world.time())).toEqual({
+    isReady: true,
+    detail: "in step with all peers; 1 other members",
+  });
 });
