@@ -49,7 +49,7 @@ const NAMESPACES = Number(values.namespaces);
 const WATCHES = Number(values.watches);
 /** To its own cluster's records the rules of owners do not apply. */
 const ELSEWHERE = "c2";
-const FRAME_BYTES = 64 * 1024;
+const FRAME_BYTES = 32 * 1024;
 const MESSAGE_BYTES = 16 * 1024 - 512;
 /** As `runSlices` gives it. */
 const STEP_COUNT = 128;
