@@ -5,7 +5,7 @@ import type { Replica } from "../catalog/replica.ts";
 import { ENTRIES } from "../catalog/sweeps.ts";
 import type { Time } from "../lib/machine.ts";
 import type { LivesOptions } from "./lives-options.ts";
-import { isListed } from "./members.ts";
+import { isAlwaysTold, isListed } from "./members.ts";
 import type { MemberUpdate } from "./messages.ts";
 import { Roster } from "./roster.ts";
 import { eventOutput, type FabricEvent } from "./seam.ts";
@@ -153,7 +153,7 @@ export class Lives {
     const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
     this.roster.memberChanged(update);
-    if (isListed(status) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.readmit(nodeId, generation);
+    if (isAlwaysTold(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.readmit(nodeId, generation);
     lost.memberChanged({ nodeId, generation }, status);
     this.#isDue = true;
   }

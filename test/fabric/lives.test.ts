@@ -201,6 +201,21 @@ test("what its node stopped with is not hidden where the grace is shorter than a
   expect(late.state()).toEqual(["a/1 orphaned"]);
 });
 
+test("what its node stopped with is taken again where that word comes after it was forgotten, and then stands", () => {
+  const b = new Bench();
+  b.origin("a");
+  b.say("a", "alive");
+  b.run(1000);
+  b.say("a", "dead");
+  b.run(25 * HOUR_MS);
+  expect([b.state(), b.replica.forgotten.has("a/1")]).toEqual([[], true]);
+  b.say("a", "dead", { keepsEntries: true, incarnation: 2 });
+  expect(b.replica.forgotten.has("a/1")).toBe(false);
+  b.origin("a");
+  b.run(72 * HOUR_MS);
+  expect(b.state()).toEqual(["a/1 orphaned"]);
+});
+
 test("our own earlier generation is an orphan", () => {
   const numbers = { nodeId: "me", generation: 2, lastSeq: 0, floor: 0, tombstoneTtlMs: HOUR_MS, minTombstones: 10 };
   const bench = new Bench({}, new Replica(new Lookup(), new Slab(), numbers));

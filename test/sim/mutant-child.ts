@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { MUTANTS, type Mutant } from "./mutants.ts";
 
+type Worlds = "isOfLost" | "isOfStarts" | "isOfRestarted" | "isOfLeft";
+
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", maxSeeds = "0"] = process.argv.slice(2);
 // "none" plants nothing: what the seeds find then is no mutant.
-const mutant: Pick<Mutant, "edits" | "isOfLost" | "isOfStarts" | "isOfRestarted"> | undefined =
-  name === "none" ? { edits: [] } : MUTANTS.find((one) => one.name === name);
+const mutant: Pick<Mutant, "edits" | Worlds> | undefined = name === "none" ? { edits: [] } : MUTANTS.find((one) => one.name === name);
 if (mutant === undefined) throw new Error(`there is no mutant ${JSON.stringify(name)}`);
 
 const planted = new Set<string>();
@@ -40,8 +41,9 @@ for (; seed <= Number(maxSeeds) && found === undefined; seed++) {
 }
 console.log(JSON.stringify({ isPlanted: planted.size === mutant.edits.length, found }));
 
-function worldsOf({ isOfLost, isOfStarts, isOfRestarted }: Pick<Mutant, "isOfLost" | "isOfStarts" | "isOfRestarted">) {
+function worldsOf({ isOfLost, isOfStarts, isOfRestarted, isOfLeft }: Pick<Mutant, Worlds>) {
   if (isOfLost === true) return import("./lost.ts");
   if (isOfStarts === true) return import("./starts.ts");
+  if (isOfLeft === true) return import("./left.ts");
   return isOfRestarted === true ? import("./restarted.ts") : import("./run-seed.ts");
 }

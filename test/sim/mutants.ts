@@ -23,6 +23,8 @@ export interface Mutant {
   readonly isOfStarts?: boolean;
   /** As `isOfLost`, in the worlds of `restarted.ts`. */
   readonly isOfRestarted?: boolean;
+  /** As `isOfLost`, in the worlds of `left.ts`. */
+  readonly isOfLeft?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -189,6 +191,20 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     withinSeeds: 100,
+  },
+  {
+    name: "what nobody took over stays forgotten",
+    rule: "Stop: who had forgotten what nobody took over takes it again when it hears how its node stopped",
+    edits: [
+      {
+        file: "src/fabric/lives.ts",
+        find: "if (isAlwaysTold(update) && forgotten",
+        replace: "if (isListed(status) && forgotten",
+      },
+    ],
+    withinSeeds: 3,
+    isOfLeft: true,
+    isCheap: true,
   },
   {
     name: "the end of a static entry is not told",
