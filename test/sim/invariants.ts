@@ -6,7 +6,7 @@ import { endsBeforeHlc } from "../../src/catalog/view.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
-import type { Model } from "./model.ts";
+import type { Model, Promised } from "./model.ts";
 import { type SimNode, type SimProcess, type Watching } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
@@ -63,6 +63,22 @@ export class Invariants implements Watching {
     for (const old of this.#lives.keys()) if (old.node === node) this.#lives.delete(old);
     this.#lives.set(process, { throughs: new Map(), known, wasReady: false });
     for (const cell of process.replica.self.log.list()) this.#note(node, process, cell);
+    this.#noteHolders(node, process);
+  }
+
+  ended(node: SimNode, process: SimProcess): void {
+    this.#noteHolders(node, process);
+  }
+
+  /** Of what a node held that is gone, or holds that has started: whether any node of its cluster that runs holds it now. */
+  #noteHolders({ options: { clusterId } }: SimNode, process: SimProcess): void {
+    const { nodes, model } = this.#parts;
+    const holds = (key: KeyText, by: SimProcess | undefined) => by?.replica.records(key).some(({ body }) => body === BODY.ENTRY) === true;
+    for (const [key, promised] of model.promised) {
+      if (keyParts(key).clusterId !== clusterId || !holds(key, process)) continue;
+      const isRunning = nodes.some((other) => other.options.clusterId === clusterId && holds(key, other.process));
+      model.promised.set(key, { ...promised, isOnDisks: !isRunning });
+    }
   }
 
   event(node: SimNode, { name, detail }: FabricEvent): void {
@@ -351,10 +367,13 @@ function viewsOf(node: SimNode): ReadonlyMap<string, string> {
   return views;
 }
 
-/** Where a node never comes back, what nobody took over stands for as long as somebody knows how it stopped. */
-function isRemembered(key: KeyText, left: number, up: readonly SimNode[]): boolean {
+/**
+ * Where a node never comes back, what nobody took over stands for as long as somebody knows how it stopped, and somebody of its cluster held
+ * it all the while.
+ */
+function isRemembered(key: KeyText, { node: left, isOnDisks = false }: Promised, up: readonly SimNode[]): boolean {
   const isKnownAt = ({ process }: SimNode) =>
-    process?.replica.own(key) !== undefined || process?.fabric.fabric.membership.find(`n${left}`)?.keepsEntries === true;
+    process?.replica.own(key) !== undefined || (!isOnDisks && process?.fabric.fabric.membership.find(`n${left}`)?.keepsEntries === true);
   return up.some((node) => node.index === left || isKnownAt(node));
 }
 
@@ -374,7 +393,7 @@ function wrongClient(
   if (promised === undefined || checks.isLost(promised.originId)) return [];
   // A node that loses its disk takes with it what it had told nobody: nobody registers a static entry again, or ends one.
   const isKept = up.some((other) => other.process?.replica.self.id === promised.originId);
-  if (promised.isHandedOver === true && !isRemembered(key, promised.node, up)) return [];
+  if (promised.isHandedOver === true && !isRemembered(key, promised, up)) return [];
   if (!isKept && promised.isHandedOver !== true && (wish.ttlMs === 0 || promised.state === "gone")) return [];
   return up.flatMap((node) => {
     if (node.options.clusterId !== home || node.process === undefined) return [];

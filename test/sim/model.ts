@@ -26,6 +26,8 @@ export interface Promised {
   readonly isStatic: boolean;
   /** Its node has left since: another one has it, or it stands as that node left it. */
   readonly isHandedOver?: boolean;
+  /** No running node of its cluster holds it: it is on disks alone, or nowhere. */
+  readonly isOnDisks?: boolean;
   /** Stamp of the record or tombstone that it was about. */
   readonly hlc: number;
 }

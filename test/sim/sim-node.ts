@@ -80,6 +80,8 @@ export class SimDisk {
 export interface Watching {
   /** A process has started with what its disk held. */
   started(node: SimNode, process: SimProcess): void;
+  /** A process is gone, however it ended. */
+  ended(node: SimNode, process: SimProcess): void;
   /** A turn of the event loop is over. */
   turned(node: SimNode, process: SimProcess): void;
   event(node: SimNode, event: FabricEvent): void;
@@ -599,9 +601,11 @@ export class SimNode implements Host {
   }
 
   #gone(isSilent: boolean): void {
-    if (this.process !== undefined) this.process.isStopped = true;
+    const { process } = this;
+    if (process !== undefined) process.isStopped = true;
     this.parts.trace.mix(MARK.crash, this.index, isSilent ? 1 : 0);
     this.process = undefined;
+    if (process !== undefined) this.parts.watching.ended(this, process);
     this.isSilent = isSilent;
     this.isFrozen = false;
     this.#inbox = [];

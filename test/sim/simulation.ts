@@ -53,6 +53,8 @@ class EventCounter implements Watching {
 
   started(): void {}
 
+  ended(): void {}
+
   turned(): void {}
 
   endedEarly(): void {}
