@@ -71,12 +71,15 @@ export class Invariants implements Watching {
   }
 
   /** Of what a node held that is gone, or holds that has started: whether any node of its cluster that runs holds it now. */
-  #noteHolders({ options: { clusterId } }: SimNode, process: SimProcess): void {
+  #noteHolders(node: SimNode, process: SimProcess): void {
     const { nodes, model } = this.#parts;
+    const { clusterId } = node.options;
+    // What its snapshot had it must have when it has started.
+    const hasSaved = (key: KeyText) => node.process === process && node.disk.saved.has(key);
     const holds = (key: KeyText, by: SimProcess | undefined) => by?.replica.records(key).some(({ body }) => body === BODY.ENTRY) === true;
     for (const [key, promised] of model.promised) {
-      if (keyParts(key).clusterId !== clusterId || !holds(key, process)) continue;
-      const isRunning = nodes.some((other) => other.options.clusterId === clusterId && holds(key, other.process));
+      if (keyParts(key).clusterId !== clusterId || !(holds(key, process) || hasSaved(key))) continue;
+      const isRunning = hasSaved(key) || nodes.some((other) => other.options.clusterId === clusterId && holds(key, other.process));
       model.promised.set(key, { ...promised, isOnDisks: !isRunning });
     }
   }

@@ -5,6 +5,7 @@
 import { Drafter } from "../../src/catalog/codec.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import type { KeyText } from "../../src/catalog/record.ts";
 import { Replica } from "../../src/catalog/replica.ts";
 import { Slab } from "../../src/catalog/slab.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
@@ -47,6 +48,8 @@ export class SimDisk {
   policies: VersionRow[] = [];
   /** Of what other nodes told. */
   snapshot: Uint8Array | undefined;
+  /** Keys of others' entries that are in the snapshot, for the invariants. */
+  saved: ReadonlySet<KeyText> = new Set();
   /** Members of the own cluster. */
   roster: Uint8Array | undefined;
 
@@ -71,6 +74,7 @@ export class SimDisk {
     copy.leases = new Map(this.leases);
     copy.policies = [...this.policies];
     copy.snapshot = this.snapshot;
+    copy.saved = this.saved;
     copy.roster = this.roster;
     return copy;
   }

@@ -10,9 +10,9 @@ const PLACES = [0, 1, 2, 3, 4, 5].map((index) => ({ clusterId: index % 2 === 0 ?
 
 function stepsOf(downMs: number | undefined): readonly Step[] {
   return [
+    { atMs: 6000, kind: "stop", node: 0, reason: "leave", downMs: 15_000 },
     { atMs: 8323, kind: "register", client: 1, node: 4, variant: 0, scope: SCOPE.REGION, ttlMs: 0 },
     { atMs: 12_389, kind: "diskFull", node: 2, forMs: 2560 },
-    { atMs: 12_456, kind: "stop", node: 0, reason: "leave", downMs: 8255 },
     { atMs: 12_475, kind: "stop", node: 4, reason: "leave", downMs },
     { atMs: 16_565, kind: "crash", nodes: [2], isSilent: false, isBatchKept: false, isDiskLost: false, downMs: 600 },
   ];

@@ -1,6 +1,6 @@
 /** Warm start in a simulated node: a snapshot of what others told, on its disk, as `src/node-warm-start.ts` makes and uses it. */
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import type { KeyText } from "../../src/catalog/record.ts";
+import { BODY, type KeyText } from "../../src/catalog/record.ts";
 import { standingOf } from "../../src/fabric/life-parts.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
 import { readRosterFile, rosterFile } from "../../src/fabric/snapshot-codec.ts";
@@ -25,6 +25,7 @@ export function saveSnapshot(process: SimProcess): void {
   const blocks = snapshotBlocks(replica, header, (origin) => standingOf(process.fabric.fabric.lives, origin, process.time()), BLOCK_BYTES);
   const done: Uint8Array[] = [];
   const { forgottenCount } = replica;
+  const before = heldOfOthers(process);
   const go = () => {
     // As there, where what is thrown then leaves the one before as it is.
     if (replica.isForgetting || replica.forgottenCount !== forgottenCount) return;
@@ -32,6 +33,7 @@ export function saveSnapshot(process: SimProcess): void {
       const block = blocks.next();
       if (block.done === true) {
         node.disk.snapshot = Buffer.concat(done);
+        node.disk.saved = heldOfOthers(process).intersection(before);
         return;
       }
       done.push(Uint8Array.from(block.value));
@@ -39,6 +41,12 @@ export function saveSnapshot(process: SimProcess): void {
     process.afterDisk(go);
   };
   go();
+}
+
+/** Keys of the entries of others that a node holds. */
+function heldOfOthers({ replica }: SimProcess): ReadonlySet<KeyText> {
+  const others = [...replica.origins.values()].filter((origin) => origin !== replica.self && origin.lacks === undefined);
+  return new Set(others.flatMap(({ log }) => log.list().flatMap(({ key, body }) => (body === BODY.ENTRY ? [key] : []))));
 }
 
 export interface Warm {
