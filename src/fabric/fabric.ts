@@ -107,7 +107,7 @@ export class Fabric implements FabricMachine {
         this.#toMembership(input, time, out);
         return this.#lost.heard(input.request, input.proof.certificate?.clusterId, time, out);
       case "lagged":
-        this.#postpone(input.lagMs);
+        this.#postpone(input.lagMs, time);
         return this.#toMembership(input, time, out);
       case "answered": {
         const answered = this.calls.heard(input, time, out);
@@ -136,7 +136,8 @@ export class Fabric implements FabricMachine {
   }
 
   /** We stood still: for others that time does not count (semantics.md, Deadlines and standstills). Membership sees to itself. */
-  #postpone(byMs: number): void {
+  #postpone(byMs: number, time: Time): void {
+    this.#freshness.stoodStill(byMs, time);
     this.#links.postpone(byMs);
     this.lives.postpone(byMs);
     this.policy.postpone(byMs);

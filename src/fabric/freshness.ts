@@ -36,6 +36,9 @@ interface Distant {
 /** A heartbeat of a node that is well comes at least so often, by way of others too. */
 const HEARTBEAT_QUIET_MS = 15_000;
 
+/** What waited while this node stood still is worked off by then. */
+const MAX_OLD_MS = 4000;
+
 /** What is known of how far behind this node may be. */
 export interface Behind {
   readonly ageMs: number;
@@ -58,6 +61,9 @@ export class Freshness {
   #distant: readonly Distant[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
+  #stillSinceMonoMs = Number.NEGATIVE_INFINITY;
+  /** Until then what is heard may have been said since `#stillSinceMonoMs`. */
+  #oldUntilMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: FreshnessParts) {
     this.#parts = parts;
@@ -93,7 +99,15 @@ export class Freshness {
   /** The peer has just said that we lack nothing of what it has. */
   inStep(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
-    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: monoMs, wasMet: true, hasSaidGoodbye: false });
+    if (peer === undefined) return;
+    const saidMonoMs = monoMs < this.#oldUntilMonoMs ? Math.max(peer.inStepMonoMs, this.#stillSinceMonoMs) : monoMs;
+    Object.assign(peer, { inStepMonoMs: saidMonoMs, wasMet: true, hasSaidGoodbye: false });
+  }
+
+  /** This node stood still until now: what waited for it was said meanwhile, nobody knows when, and takes a while to be worked off. */
+  stoodStill(byMs: number, { monoMs }: Time): void {
+    this.#stillSinceMonoMs = monoMs - byMs;
+    this.#oldUntilMonoMs = monoMs + Math.min(byMs, MAX_OLD_MS);
   }
 
   /** The peer's last word was that it goes, and we have all that it had. */

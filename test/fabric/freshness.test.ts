@@ -63,6 +63,32 @@ test("without peers there is no age; with them it is the silence of the slowest"
   expect(freshness.read(at(9002), QUIET_MS).ageMs).toBe(4002);
 });
 
+test.each([
+  { stillMs: 300, saidMs: 299, ageMs: 599 },
+  { stillMs: 300, saidMs: 300, ageMs: 0 },
+  { stillMs: 15_000, saidMs: 3999, ageMs: 18_999 },
+  { stillMs: 15_000, saidMs: 4000, ageMs: 0 },
+])(
+  "after a standstill of $stillMs ms what a peer says $saidMs ms later is counted from where it must be: $ageMs ms",
+  ({ stillMs, saidMs, ageMs }) => {
+    const bench = new Bench();
+    bench.say("alive", 0, "a");
+    bench.freshness.inStep("a", at(1000));
+    bench.freshness.stoodStill(stillMs, at(30_000));
+    bench.freshness.inStep("a", at(30_000 + saidMs));
+    expect(bench.age(30_000 + saidMs)).toBe(ageMs);
+  },
+);
+
+test("what was said before a standstill is not older for what is said after it", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a");
+  bench.freshness.inStep("a", at(29_900));
+  bench.freshness.stoodStill(1000, at(30_000));
+  bench.freshness.inStep("a", at(30_100));
+  expect(bench.age(30_100)).toBe(200);
+});
+
 test("one that was called dead counts from the moment it is listed again, before a link to it is wanted", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "b");
