@@ -17,7 +17,8 @@ const DEFAULT_TOUCHES = 16_384;
  */
 export type Before = "seen" | "renamed" | "unsure";
 
-const NEVER = Number.MAX_SAFE_INTEGER;
+/** A revision after all others. */
+export const NEVER = Number.MAX_SAFE_INTEGER;
 const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
 /** One touch. */
@@ -91,7 +92,7 @@ export class PastViews {
     view.generation = seen.origin.generation;
     view.seq = seen.seq;
     view.health = seen instanceof Cell ? seen.shownHealth : viewHealth(seen);
-    view.healthSince = viewHealth(seen);
+    view.healthSince = since === NEVER ? view.health : viewHealth(seen);
     return revision;
   }
 

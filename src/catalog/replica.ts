@@ -209,7 +209,7 @@ export class Replica {
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
     const revision = ++this.#revision;
-    this.past.note(revision, lastTouchOf(any), seen, "seen");
+    this.past.note(revision, lastTouchOf(any), seen, "seen", this.sweeps.since);
     const cell = held ?? next;
     if (held === undefined) {
       if (any !== undefined) join(any, next);

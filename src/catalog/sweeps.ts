@@ -5,7 +5,7 @@
  */
 import type { Time } from "../lib/machine.ts";
 import type { Cell, Origin } from "./cell.ts";
-import type { Before } from "./past-views.ts";
+import { type Before, NEVER } from "./past-views.ts";
 import { BODY } from "./record.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
@@ -44,6 +44,7 @@ export class Sweeps {
   /** Whole transfers that were taken in, at most one an origin. */
   readonly #closing = new Set<WholeTransfer>();
   #closed: Origin[] = [];
+  #since = NEVER;
   readonly #replica: Swept;
   readonly #nextRevision: () => number;
 
@@ -58,6 +59,11 @@ export class Sweeps {
     return this.#byOrigin.size + this.#closing.size > 0;
   }
 
+  /** The revision since which touches are owed; after all others when none is. What is seen of a key may have changed then, though it was not touched. */
+  get since(): number {
+    return this.#since;
+  }
+
   /** Whether any of its records is still to be touched. */
   isOwedTo(origin: Origin): boolean {
     return this.#byOrigin.has(origin);
@@ -68,6 +74,7 @@ export class Sweeps {
     if (origin.log.size === 0) return;
     const running = this.#byOrigin.get(origin);
     const since = this.#nextRevision();
+    if (this.#byOrigin.size === 0) this.#since = since;
     if (running === undefined) this.#byOrigin.set(origin, { before: "seen", ...span, since });
     else this.#byOrigin.set(origin, { ...ENTRIES, withEnds: span.withEnds || running.withEnds, before: "unsure", since: running.since });
   }
@@ -114,6 +121,7 @@ export class Sweeps {
       for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#replica.touch(cell, sweep.before, sweep.since);
       if (isDone) this.#byOrigin.delete(origin);
     }
+    if (this.#byOrigin.size === 0) this.#since = NEVER;
     return looked;
   }
 

@@ -2,11 +2,12 @@
 import { expect, test } from "vitest";
 import type { Cell, Origin } from "../../src/catalog/cell.ts";
 import { Feed } from "../../src/catalog/feed.ts";
+import { ACTION } from "../../src/catalog/reader.ts";
 import { BODY, HEALTH, viewHealth } from "../../src/catalog/record.ts";
 import { ENTRIES, Sweeps } from "../../src/catalog/sweeps.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
-import { Readers } from "../fakes/stream.ts";
+import { FILTERS, Readers } from "../fakes/stream.ts";
 
 const T = timeOf(40, 0);
 
@@ -85,6 +86,34 @@ test("who was told of a record between a change of life and its touch is told ag
   read(true);
   const view = replica.view(key);
   expect(view && held.get(key)).toBe(view && viewHealth(view));
+});
+
+test("who was told of a record between a change of life and its touch is told that it is gone, though it went before the touch", () => {
+  const { node, origin, other } = known();
+  const { replica } = node;
+  const orphans = FILTERS.findIndex(({ healthMask }) => (healthMask & (1 << HEALTH.ORPHANED)) !== 0);
+  const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, orphans), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+  const held = new Set<string>();
+  const read = (isReady: boolean) => {
+    for (let message = feed.next(T, 1e6, isReady); message !== undefined; message = feed.next(T, 1e6, isReady))
+      for (const { action, record } of message.changes) held[action === ACTION.REMOVE ? "delete" : "add"](record.key);
+  };
+  read(true);
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  other.put(key, 1, timeOf(30, 1));
+  other.commit(timeOf(31, 1));
+  node.copy(other, "n2/1", timeOf(32, 0));
+  origin.life = "orphaned";
+  replica.sweeps.owe(origin, ENTRIES);
+  read(false);
+  expect(held.has(key)).toBe(true);
+  other.end(key, BODY.UNREGISTERED, timeOf(33, 1));
+  other.commit(timeOf(34, 1));
+  node.copy(other, "n2/1", timeOf(35, 0));
+  while (replica.sweep(3, T));
+  read(true);
+  expect(held.has(key)).toBe(false);
 });
 
 test("who looked before the change of life, and not in between, is told nothing of what is seen as before", () => {
