@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { Cell, Origin } from "../../src/catalog/cell.ts";
 import { Feed } from "../../src/catalog/feed.ts";
 import { ACTION } from "../../src/catalog/reader.ts";
-import { BODY, HEALTH, viewHealth } from "../../src/catalog/record.ts";
+import { BODY, HEALTH, type KeyText, viewHealth } from "../../src/catalog/record.ts";
 import { ENTRIES, Sweeps } from "../../src/catalog/sweeps.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -20,6 +20,18 @@ function known(): { readonly node: MeshNode; readonly origin: Origin; readonly o
   const origin = node.replica.origins.get("n2/1");
   if (origin === undefined) throw new Error("n1 knows n2");
   return { node, origin, other };
+}
+
+/** One entry of n2 is put again, and then n2 is an orphan: what is seen of that entry has changed, and it is not touched for it yet. */
+function orphanWithNews({ node, origin, other }: ReturnType<typeof known>): KeyText {
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  other.put(key, 1, timeOf(30, 1));
+  other.commit(timeOf(31, 1));
+  node.copy(other, "n2/1", timeOf(32, 0));
+  origin.life = "orphaned";
+  node.replica.sweeps.owe(origin, ENTRIES);
+  return key;
 }
 
 test("a mark hides in slices; a life that changes meanwhile is swept from the first record on", () => {
@@ -61,7 +73,8 @@ test("only what lies in the span is touched, tombstones only where asked for, an
 });
 
 test("who was told of a record between a change of life and its touch is told again, though the life changed back by then", () => {
-  const { node, origin, other } = known();
+  const all = known();
+  const { node, origin } = all;
   const { replica } = node;
   const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, 0), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
   const held = new Map<string, number>();
@@ -70,13 +83,7 @@ test("who was told of a record between a change of life and its touch is told ag
       for (const { record } of message.changes) held.set(record.key, viewHealth(record));
   };
   read(true);
-  const [key] = KEYS;
-  if (key === undefined) throw new Error("there are keys");
-  other.put(key, 1, timeOf(30, 1));
-  other.commit(timeOf(31, 1));
-  node.copy(other, "n2/1", timeOf(32, 0));
-  origin.life = "orphaned";
-  replica.sweeps.owe(origin, ENTRIES);
+  const key = orphanWithNews(all);
   read(false);
   expect(held.get(key)).toBe(HEALTH.ORPHANED);
   while (replica.sweep(3, T));
@@ -89,7 +96,8 @@ test("who was told of a record between a change of life and its touch is told ag
 });
 
 test("who was told of a record between a change of life and its touch is told that it is gone, though it went before the touch", () => {
-  const { node, origin, other } = known();
+  const all = known();
+  const { node, other } = all;
   const { replica } = node;
   const orphans = FILTERS.findIndex(({ healthMask }) => (healthMask & (1 << HEALTH.ORPHANED)) !== 0);
   const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, orphans), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
@@ -99,13 +107,7 @@ test("who was told of a record between a change of life and its touch is told th
       for (const { action, record } of message.changes) held[action === ACTION.REMOVE ? "delete" : "add"](record.key);
   };
   read(true);
-  const [key] = KEYS;
-  if (key === undefined) throw new Error("there are keys");
-  other.put(key, 1, timeOf(30, 1));
-  other.commit(timeOf(31, 1));
-  node.copy(other, "n2/1", timeOf(32, 0));
-  origin.life = "orphaned";
-  replica.sweeps.owe(origin, ENTRIES);
+  const key = orphanWithNews(all);
   read(false);
   expect(held.has(key)).toBe(true);
   other.end(key, BODY.UNREGISTERED, timeOf(33, 1));
