@@ -40,6 +40,11 @@ const MIN_GZIP_BYTES = 18;
 const CHECK_MS = 20;
 const RETRY_MS = 1_000;
 
+/** One for all: an error costs 20 µs to make, for its stack, and thousands of these may be due in a second. */
+const BUSY = new WaymarkError("quota_exceeded", "too many compressed messages are being inflated here; send it plain, or later", {
+  retryMs: RETRY_MS,
+});
+
 export class Inflater {
   readonly #budget: InflationBudget;
   #timer: NodeJS.Timeout | undefined;
@@ -97,7 +102,7 @@ class Running implements Inflation {
         watch();
         return;
       case "over":
-        this.result = busy();
+        this.result = BUSY;
         return;
     }
   }
@@ -110,7 +115,7 @@ class Running implements Inflation {
 
   #decided(isGranted: boolean): void {
     if (isGranted) this.#begin();
-    else this.#settle(busy());
+    else this.#settle(BUSY);
   }
 
   #begin(): void {
@@ -157,12 +162,6 @@ function inflatedSize({ encoding, bytes, maxMessageBytes }: Compressed): number 
 
 function tooLarge(maxBytes: number): WaymarkError {
   return new WaymarkError("quota_exceeded", `a message is at most ${maxBytes} bytes, this one is larger when inflated`);
-}
-
-function busy(): WaymarkError {
-  return new WaymarkError("quota_exceeded", "too many compressed messages are being inflated here; send it plain, or later", {
-    retryMs: RETRY_MS,
-  });
 }
 
 function unreadable(error: unknown): WaymarkError {
