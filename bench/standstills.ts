@@ -9,7 +9,7 @@ import { PerformanceObserver, performance } from "node:perf_hooks";
 import { setTimeout as after, setImmediate as turn } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../gen/waymark/catalog/v1/entry_pb.js";
 import type { Origin } from "../src/catalog/cell.ts";
 import { Drafter, sealEntry } from "../src/catalog/codec.ts";
@@ -146,11 +146,38 @@ function replicaOf(nodeId: string): Replica {
 
 const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
 
+/** One in five is a function with an id, and one has an alias. */
+function indexed(i: number): MessageInitShape<typeof EntrySchema> {
+  if (i % 5 === 0) return { detail: { case: "function", value: { functionId: `f${i}` } } };
+  return i % 5 === 1 ? { aliases: [`n${i}.example`] } : {};
+}
+
+/** What a node brings up to date after each change. */
+class Indexes {
+  readonly #replica: Replica;
+  readonly #names: DnsNames;
+  readonly #ids: FunctionIds;
+  readonly #fanout = new Fanout();
+
+  constructor(replica: Replica) {
+    this.#replica = replica;
+    this.#names = new DnsNames(replica, []);
+    this.#ids = new FunctionIds(replica);
+    this.refresh();
+  }
+
+  refresh(): void {
+    this.#names.refresh();
+    this.#ids.refresh();
+    this.#fanout.changed(this.#replica.takeTouched());
+  }
+}
+
 async function fill(replica: Replica): Promise<void> {
   const stamp = { nodeId: replica.self.nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 1 };
   for (let i = 0; i < ENTRIES; i++) {
     const key = create(EntryKeySchema, { namespace: `org${i % NAMESPACES}.app`, name: `n${i % 7919}`, instanceId: `i${i}` });
-    const { content, ...draft } = drafter.draftOf(create(EntrySchema, { key, tags: [`t${i % 5}`] }), 0, stamp);
+    const { content, ...draft } = drafter.draftOf(create(EntrySchema, { key, tags: [`t${i % 5}`], ...indexed(i) }), 0, stamp);
     const bytes = sealEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined });
     const hlc = (1_700_000_000_000 + i) * 2048;
     replica.stagePut({ ...draft, hlc, bytes, principal: "", contentBytes: content.length, isFilterChange: true });
@@ -181,12 +208,10 @@ async function give(giver: Replica, relation: Relation, clusterId: string, newco
   if (newcomer === undefined) return [giving];
   from = { after: 0, isComplete: true };
   const { receiver, replica } = newcomer;
-  const [names, ids, fanout] = [new DnsNames(replica, []), new FunctionIds(replica), new Fanout()];
+  const indexes = new Indexes(replica);
   const take = () => {
     receiver.apply(frame, now(), { place: { clusterId: "c1", region: "r1" } });
-    names.refresh();
-    ids.refresh();
-    fanout.changed(replica.takeTouched());
+    indexes.refresh();
     return frame.isLast;
   };
   const taking = await longest("newcomer: a frame of a whole transfer, from the first to the last", take, build);
@@ -262,6 +287,7 @@ const MEMBER = { ...FACTS, nodeId: "a", generation: 1, clusterId: "c1", healthSc
 
 /** Ticks of what the death, a mark and the end of a neighbour make. */
 async function lives(replica: Replica) {
+  const indexes = new Indexes(replica);
   let member: MemberUpdate = { ...MEMBER, status: "alive" };
   let time = now();
   const parts = {
@@ -275,7 +301,7 @@ async function lives(replica: Replica) {
   origins.tick(time, []);
   const tick = () => {
     origins.tick(time, []);
-    replica.takeTouched();
+    indexes.refresh();
     return origins.nextDeadlineMs() !== 0;
   };
   const { orphanGraceMs, originForgetMs } = LIVES_DEFAULTS;
@@ -288,6 +314,7 @@ async function lives(replica: Replica) {
   const marked = await longest("a mark on half of it: told, and a tick", () => {
     if (isMarked) return tick();
     applyMarks(replica);
+    indexes.refresh();
     isMarked = true;
     return false;
   });
@@ -303,23 +330,25 @@ async function withdrawal({ replica, receiver }: Newcomer) {
   const through = ENTRIES + 1;
   const head = { nodeId: "a", generation: 1, after: 0, through, floor: through, records: [], isComplete: true, isLast: true };
   receiver.repair("a/1", ENTRIES);
+  const indexes = new Indexes(replica);
   let isTaken = false;
   return longest("newcomer: the last frame of a transfer that lists nothing any more, and what follows", () => {
     if (!isTaken) receiver.apply(head, now(), { place: { clusterId: "c1", region: "r1" } });
     else replica.sweep(LIVES_DEFAULTS.maxTouches, now());
     isTaken = true;
-    replica.takeTouched();
+    indexes.refresh();
     return replica.origins.get("a/1")?.through === through && !replica.sweeps.isOwed;
   });
 }
 
 function renewal(replica: Replica) {
+  const indexes = new Indexes(replica);
   let isRenewed = false;
   return longest("a new generation of what this node has itself, and what follows", () => {
     if (!isRenewed) renewSelf(replica, 2);
     else replica.sweep(LIVES_DEFAULTS.maxTouches, now());
     isRenewed = true;
-    replica.takeTouched();
+    indexes.refresh();
     return !replica.sweeps.isOwed;
   });
 }

@@ -35,8 +35,8 @@ export class DnsNames {
   readonly #namespaces = new KeyShards<string, true>();
   /** For a suffix, by namespace or by the claim of an alias, how many names end so. */
   readonly #suffixes = new KeyShards<string, KeyShards<string, number>>();
-  readonly #aliases = new Map<string, Set<KeyText>>();
-  readonly #aliasesOf = new Map<KeyText, readonly Held[]>();
+  readonly #aliases = new KeyShards<string, Set<KeyText>>();
+  readonly #aliasesOf = new KeyShards<KeyText, readonly Held[]>();
 
   /** `zones`: in lower case and without a final dot, to know the single labels. */
   constructor(replica: Replica, zones: readonly string[]) {
@@ -111,18 +111,17 @@ export class DnsNames {
     if (before === undefined && aliases.length === 0) return;
     for (const { alias, claim } of before ?? []) {
       const keys = this.#aliases.get(alias);
-      if (keys?.delete(key) === true && keys.size === 0) this.#aliases.delete(alias);
+      if (keys?.delete(key) === true && keys.size === 0) this.#aliases.replace(alias, undefined);
       this.#count(alias, claim, -1);
     }
     const next = shown === undefined ? [] : aliases.map((alias) => ({ alias, claim: claimOf(shown, alias).text }));
     for (const { alias, claim } of next) {
       const keys = this.#aliases.get(alias);
-      if (keys === undefined) this.#aliases.set(alias, new Set([key]));
+      if (keys === undefined) this.#aliases.replace(alias, new Set([key]));
       else keys.add(key);
       this.#count(alias, claim, 1);
     }
-    if (next.length === 0) this.#aliasesOf.delete(key);
-    else this.#aliasesOf.set(key, next);
+    this.#aliasesOf.replace(key, next.length === 0 ? undefined : next);
   }
 
   #setNamespace(namespace: string, isThere: boolean): void {

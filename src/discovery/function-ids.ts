@@ -1,5 +1,6 @@
 /** Which names give which function_id, of what is seen and what is on its way to the disk: an id has one name in a namespace of a cluster. */
 import { functionId } from "../catalog/codec.ts";
+import { KeyShards } from "../catalog/key-shards.ts";
 import { BODY, type CatalogRecord, type KeyText, KIND } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
 
@@ -19,8 +20,8 @@ export class FunctionIds {
   /** Everything up to here is indexed. */
   #revision = 0;
   /** By cluster, namespace and id: how many instances of which name say it. */
-  readonly #names = new Map<string, Map<string, number>>();
-  readonly #ofKey = new Map<KeyText, Said>();
+  readonly #names = new KeyShards<string, Map<string, number>>();
+  readonly #ofKey = new KeyShards<KeyText, Said>();
   /** Who said an id last of those that may not be on disk yet; asked again whether it still does. */
   readonly #staged = new Map<string, { readonly key: KeyText; readonly name: string }>();
 
@@ -75,11 +76,11 @@ export class FunctionIds {
     if (before?.id === place) return;
     if (before !== undefined) this.#count(before, -1);
     if (shown === undefined || place === "") {
-      this.#ofKey.delete(key);
+      this.#ofKey.replace(key, undefined);
       return;
     }
     const said = { id: place, name: shown.name };
-    this.#ofKey.set(key, said);
+    this.#ofKey.replace(key, said);
     this.#count(said, 1);
   }
 
@@ -88,8 +89,7 @@ export class FunctionIds {
     const count = (names.get(name) ?? 0) + by;
     if (count === 0) names.delete(name);
     else names.set(name, count);
-    if (names.size === 0) this.#names.delete(id);
-    else this.#names.set(id, names);
+    this.#names.replace(id, names.size === 0 ? undefined : names);
   }
 
   #idOf(record: CatalogRecord): string {
