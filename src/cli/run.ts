@@ -124,7 +124,7 @@ async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Ex
   // commander turns --no-color into color: false.
   const wantsColor = flags.isOn("color") && (world.env["NO_COLOR"] ?? "") === "";
   const toYaml = format === "yaml" ? (await import("yaml")).stringify : undefined;
-  let slow: NodeJS.Timeout | undefined;
+  let cancelSlow: (() => void) | undefined;
   const out: Output = new Output({
     format,
     stdout: world.stdout,
@@ -132,7 +132,7 @@ async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Ex
     wantsColor,
     isQuiet: flags.isOn("quiet"),
     ...(toYaml && { toYaml }),
-    onBegun: () => clearTimeout(slow),
+    onBegun: () => cancelSlow?.(),
   });
   const opened: Client[] = [];
   let isTls = false;
@@ -148,15 +148,15 @@ async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Ex
     };
     const tenantId = flags.text("tenant") ?? world.env["WAYMARK_TENANT"];
     const verb = await spec.load();
-    if (spec.path !== "serve") slow = setTimeout(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
+    if (spec.path !== "serve") cancelSlow = world.later(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
     return await verb({ world, args, flags, out, client, viewer: tenantId === undefined ? {} : { viewer: { tenantId } } });
   } catch (error) {
-    clearTimeout(slow);
+    cancelSlow?.();
     for (const line of errorLines(error, await hintOf(error, isTls))) out.error(line);
     if (error instanceof UsageError) out.note(`run waymark ${spec.path} --help for usage`);
     return exitOf(error);
   } finally {
-    clearTimeout(slow);
+    cancelSlow?.();
     for (const client of opened) client.close();
   }
 }

@@ -42,6 +42,10 @@ export async function openWorld(
     env: process.env,
     stdout: terminal(process.stdout),
     stderr: terminal(process.stderr),
+    later: (act, delayMs) => {
+      const timer = setTimeout(act, delayMs);
+      return () => clearTimeout(timer);
+    },
     readText,
     readOwn: (path) => readFile(join(FOLDER, path), "utf8"),
   };

@@ -61,6 +61,8 @@ export interface World {
   readonly stderr: Terminal;
   /** Aborts on SIGINT or SIGTERM. */
   readonly interrupt: AbortSignal;
+  /** Does it in so many ms, unless what this returns is called before. */
+  later(act: () => void, delayMs: number): () => void;
   /** Contents of a file as text; `-` is standard input. Throws when there are more than `maxBytes`. */
   readText(path: string, maxBytes: number): Promise<string>;
   /** Contents of a file that belongs to Waymark itself, by its path in the package. */

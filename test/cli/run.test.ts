@@ -393,13 +393,27 @@ test.each([
 
 test("a command that takes more than a second says on stderr that it goes on, unless it is to be quiet", async () => {
   const fake = await startFake();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  fake.held.set("serverInfo", promise);
   const argv = ["discovery", "status", "-o", "json", "--server", fake.address];
-  const quiet = waymark([...argv, "--quiet"]);
-  const ran = await waymark(argv, { onStderr: () => resolve() });
-  expect(ran).toMatchObject({ exit: 0, stderr: "still working on discovery status …\n" });
-  expect(await quiet).toMatchObject({ exit: 0, stderr: "" });
+  const later = (act: () => void, delayMs: number) => {
+    expect(delayMs).toBe(1_000);
+    act();
+    return () => {};
+  };
+  expect(await waymark(argv, { later })).toMatchObject({ exit: 0, stderr: "still working on discovery status …\n" });
+  expect(await waymark([...argv, "--quiet"], { later })).toMatchObject({ exit: 0, stderr: "" });
+});
+
+test.each([
+  { name: "was answered", argv: [] },
+  { name: "failed", argv: ["--server", "127.0.0.1:1"] },
+])("of a command that $name nobody is told that it goes on", async ({ argv }) => {
+  const fake = await startFake();
+  let isCancelled = false;
+  const later = () => () => {
+    isCancelled = true;
+  };
+  await waymark(["discovery", "status", "--server", fake.address, ...argv], { later });
+  expect(isCancelled).toBe(true);
 });
 
 test("a request without an answer ends at --timeout with exit code 1: the server was reached", async () => {

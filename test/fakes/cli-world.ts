@@ -17,6 +17,8 @@ export interface WorldOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly isTty?: boolean;
   readonly interrupt?: AbortSignal;
+  /** As the world's; absent, no time passes. */
+  readonly later?: World["later"];
   readonly serve?: (request: ServeRequest) => Promise<void>;
   /** Told of each write to standard output. */
   readonly onStdout?: (text: string) => void;
@@ -46,6 +48,7 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
       isTty,
     },
     interrupt: options.interrupt ?? new AbortController().signal,
+    later: options.later ?? (() => () => {}),
     readText: async (path) => {
       const text = files[path];
       if (text === undefined) throw new Error("there is no such file");
