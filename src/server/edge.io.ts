@@ -3,7 +3,6 @@ import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest } from "node:http2";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
-import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
 import { withoutMapping } from "../lib/host-port.ts";
 import type { Metrics } from "../lib/metrics.ts";
@@ -13,6 +12,7 @@ import { type Chain, type HeaderReader, sentRequestId } from "./chain.ts";
 import { changesNothing } from "./demand.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./edge-call.ts";
 import { gzipWithin, withInflation } from "./edge-inflate.io.ts";
+import { authorityOf, hasUsableUrl, universalRequest } from "./edge-request.io.ts";
 import { edgeHandlers, prepareRequest } from "./edge-rpc.ts";
 import {
   DEFAULT_EDGE_LIMITS,
@@ -228,11 +228,9 @@ class Front {
     boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
     response.once("close", () => call.release());
     request.once("error", () => call.release()); // A response that never had its turn does not close.
-    const incoming = universalRequestFromNodeRequest(request, response, undefined, undefined);
-    // Connect leaves a body it refuses half-read; that must not take the connection, with our answer, along.
-    const body = request.iterator({ destroyOnReturn: false });
+    const incoming = universalRequest(request, response);
     const bounds = { isUnary: handler.method.methodKind === "unary", maxMessageBytes: this.#maxMessageBytes };
-    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest({ ...incoming, body }, call, bounds)));
+    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest(incoming, call, bounds)));
     const plain = plainRefusal(answer, handler, request);
     if (plain === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
     else await write(response, plain, arrival);
@@ -335,17 +333,6 @@ function queryFault(target: string): WaymarkError | undefined {
   } catch {
     return invalid("message", "is not base64, though base64=1 says so");
   }
-}
-
-function authorityOf(request: EdgeRequest): string | undefined {
-  if (!(request instanceof Http2ServerRequest)) return request.headers.host;
-  return request.authority === "" ? request.headers.host : request.authority;
-}
-
-/** Connect puts the target behind the authority and throws where that makes no URL. */
-function hasUsableUrl(request: EdgeRequest): boolean {
-  const authority = request instanceof Http2ServerRequest ? request.authority : request.headers.host;
-  return authority !== undefined && URL.canParse(request.url ?? "", `http://${authority}`) && URL.canParse(`http://${authority}`);
 }
 
 /** Connect answers a wrong method, media type or HTTP version with a bare status; ours says what would be right. */
