@@ -13,6 +13,7 @@ import { TLSSocket } from "node:tls";
 import { isJustAwake, patientTimeout } from "../lib/patient-time.io.ts";
 import type { Abuse } from "./abuse.ts";
 import type { Sharer, TurnBounds } from "./fair-turns.ts";
+import { Http1Lines } from "./http1-lines.io.ts";
 import { watchRest } from "./http1-rest.io.ts";
 import { type Connection, Http2Guard } from "./http2-guard.io.ts";
 
@@ -71,9 +72,11 @@ const CHECK_INTERVAL_MS = 1_000;
 
 export interface EdgeSocketEvents {
   onRequest(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void;
-  /** A connection was cut: it said nothing at all, or abused HTTP/2. */
-  onCut(why: Abuse | "silent", address: string): void;
+  onCut(why: CutReason, address: string): void;
 }
+
+/** Why a connection was cut: it said nothing at all, asked more than it waited for answers to, or abused HTTP/2. */
+type CutReason = Abuse | "silent" | "queued_requests";
 
 /** Both servers; neither listens, connections are given to `accept`. */
 export class EdgeSockets {
@@ -85,17 +88,15 @@ export class EdgeSockets {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #undecided = new Set<Socket>();
   readonly #sharers = new WeakMap<Socket, Sharer>();
+  readonly #lines: Http1Lines;
 
   constructor(limits: EdgeLimits, events: EdgeSocketEvents) {
     this.#limits = limits;
     this.#events = events;
+    this.#lines = new Http1Lines(limits.maxStreamsPerConnection);
     this.#http1 = openHttp1(limits);
     watchRest(this.#http1, { idleMs: limits.idleTimeoutMs, checkMs: CHECK_INTERVAL_MS });
-    this.#http1.on("request", (request, response) => {
-      this.#inTurn(this.#sharerOf(request.socket), () => {
-        if (!request.destroyed) events.onRequest(request, response, "http1");
-      });
-    });
+    this.#http1.on("request", (request, response) => this.#line(request, response));
     this.#guard = new Http2Guard({
       turns: CALLS_PER_TURN,
       idleMs: limits.idleTimeoutMs,
@@ -105,6 +106,22 @@ export class EdgeSockets {
     this.#http2 = openHttp2(limits);
     this.#http2.on("session", (session) => this.#keep(session));
     this.#http2.on("request", (request, response) => this.#admit(request, response));
+  }
+
+  #line(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
+    if (socket.destroyed) return;
+    const isIn = this.#lines.enter(request, response, () => {
+      this.#inTurn(this.#sharerOf(socket), () => {
+        if (!request.destroyed) this.#events.onRequest(request, response, "http1");
+      });
+    });
+    if (!isIn) this.#cut(socket, "queued_requests");
+  }
+
+  #cut(socket: Socket, why: CutReason): void {
+    this.#events.onCut(why, socket.remoteAddress ?? "");
+    socket.destroy();
   }
 
   #admit(request: Http2ServerRequest, response: Http2ServerResponse): void {
@@ -164,11 +181,7 @@ export class EdgeSockets {
   #peek(socket: Socket): void {
     this.#undecided.add(socket);
     let head: Buffer = Buffer.alloc(0);
-    const cut = (why: Abuse | "silent") => {
-      this.#events.onCut(why, socket.remoteAddress ?? "");
-      socket.destroy();
-    };
-    let timer = patientTimeout(() => cut("silent"), this.#limits.headersTimeoutMs);
+    let timer = patientTimeout(() => this.#cut(socket, "silent"), this.#limits.headersTimeoutMs);
     const leave = () => {
       timer.clear();
       this.#undecided.delete(socket);
@@ -184,7 +197,7 @@ export class EdgeSockets {
       if (isPreface && head.length < PREFACE.length) {
         if (!isFirst) return;
         timer.clear();
-        timer = patientTimeout(() => cut("slow_preface"), Math.min(PREFACE_TIMEOUT_MS, this.#limits.headersTimeoutMs));
+        timer = patientTimeout(() => this.#cut(socket, "slow_preface"), Math.min(PREFACE_TIMEOUT_MS, this.#limits.headersTimeoutMs));
         return;
       }
       leave();

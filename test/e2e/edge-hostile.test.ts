@@ -9,6 +9,7 @@ import { until } from "../fakes/until.ts";
 import { call, FLAG, frame, hpack, PREFACE, RawConnection, settings, TYPE, u32 } from "./h2-frames.ts";
 
 const CALL = "POST /waymark.discovery.v1.DiscoveryService/CatalogQuery HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+const queryOf = (name: string) => `${CALL}content-length: ${16 + name.length}\r\n\r\n{"namespace":"${name}"}`;
 /** Soon for a test, and more than an honest request takes on a busy machine. */
 const FAST: Partial<EdgeLimits> = { headersTimeoutMs: 300, requestTimeoutMs: 600, idleTimeoutMs: 600 };
 
@@ -91,9 +92,27 @@ test.each([
 test("requests sent one after another without waiting are answered in order", async () => {
   await using served = await started({});
   await using raw = new RawClient(served.edge);
-  raw.send(["late", "b", "c"].map((name) => `${CALL}content-length: ${16 + name.length}\r\n\r\n{"namespace":"${name}"}`).join(""));
+  raw.send(["late", "b", "c"].map(queryOf).join(""));
   await raw.says('{"servedBy":"c"}');
   expect(raw.text.indexOf('"b"')).toBeLessThan(raw.text.indexOf('"c"'));
+});
+
+test("a request that comes before the one before it is answered is not begun, so that no answer waits for another", async () => {
+  await using served = await started({});
+  await using raw = new RawClient(served.edge, { isReading: false });
+  raw.send(["never", ...Array.from({ length: 100 }, () => "later")].map(queryOf).join(""));
+  await until("the first is begun", () => served.demo.contexts.length === 1);
+  for (let turn = 0; turn < 50; turn++) expect(await isServing(served)).toBe(true);
+  expect(served.demo.contexts.length - 50).toBe(1);
+});
+
+test("a connection with more requests in line than HTTP/2 would have open is cut, and counted", async () => {
+  await using served = await started({ maxStreamsPerConnection: 10 });
+  await using raw = new RawClient(served.edge);
+  raw.send(["never", ...Array.from({ length: 11 }, () => "later")].map(queryOf).join(""));
+  await raw.closed("the connection");
+  expect(served.metrics.counter("waymark_connections_refused_total", { listener: "http", reason: "queued_requests" }).value).toBe(1);
+  expect(await isServing(served)).toBe(true);
 });
 
 test.each([
