@@ -25,6 +25,9 @@ const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
 /** CNAMEs followed in one answer; an alias needs one, host names that lead to each other may want more. */
 const MAX_CHAIN = 8;
 
+/** Entries and targets looked through for the additional section of one plan; names after them go without, and are asked for by themselves. */
+const MAX_GLUE_COST = 4_096;
+
 /** One question of a query. `name` is lower case without the final dot; a label we could not have made may hold `\DDD`. */
 export interface Question {
   readonly name: string;
@@ -139,21 +142,23 @@ function canonicalRecord(type: number, subject: Subject, context: RecordContext)
 
 function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog): Plan {
   const glue = new Map<string, readonly DnsRecord[]>();
+  let cost = 0;
   for (const record of groups.flat()) {
     const target = targetOf(record);
-    if (target !== undefined && !glue.has(target)) glue.set(target, glueFor(target, record.ttlSeconds, { context, catalog }));
+    if (target === undefined || glue.has(target)) continue;
+    const place = splitZone(target, context.settings.zones);
+    if (place === undefined) continue;
+    if (cost >= MAX_GLUE_COST) break;
+    const subject = findSubject(place.relative, place.zone, catalog);
+    cost += subject.kind === "entries" ? 1 + subject.entries.length + subject.targets.length : 1;
+    glue.set(target, glueOf(subject, { ...context, owner: target, zone: place.zone }, record.ttlSeconds));
   }
   return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
 }
 
-/** The addresses of a name that an answer mentions, when the name is ours: the synthesised one of an IP target, or a node. */
-function glueFor(target: string, ttl: number, { context, catalog }: { context: RecordContext; catalog: DnsCatalog }): readonly DnsRecord[] {
-  const name = target.toLowerCase();
-  const place = splitZone(name, context.settings.zones);
-  if (place === undefined) return [];
-  const subject = findSubject(place.relative, place.zone, catalog);
-  if (subject.kind === "address") return [addressRecord(name, subject.address, ttl)];
-  const own = { ...context, owner: name, zone: place.zone };
+/** The addresses of a name of ours that an answer mentions: the synthesised one of an IP target, or a node. */
+function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly DnsRecord[] {
+  if (subject.kind === "address") return [addressRecord(own.owner, subject.address, ttl)];
   return [...recordsOf("A", subject, own), ...recordsOf("AAAA", subject, own)].flat();
 }
 
@@ -161,8 +166,9 @@ function negative(rcode: Rcode, groups: readonly (readonly DnsRecord[])[], conte
   return { rcode, isAuthoritative: true, groups, authority: [negativeSoa(context.zone, context)], glue: new Map() };
 }
 
+/** In lower case: a host may be written in any, and all of them are one name. */
 function targetOf(record: DnsRecord): string | undefined {
-  return record.type === "SRV" || record.type === "NS" ? record.data.target : undefined;
+  return record.type === "SRV" || record.type === "NS" ? record.data.target.toLowerCase() : undefined;
 }
 
 /** Fisher and Yates. */

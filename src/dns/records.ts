@@ -257,7 +257,9 @@ function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV
     if (seen.has(identity)) continue;
     seen.add(identity);
     const rank = healthRank(entry.health);
-    groups.set(rank, [...(groups.get(rank) ?? []), { type: "SRV", name: context.owner, ttlSeconds: ttl, data }]);
+    const group = groups.get(rank) ?? [];
+    if (group.length === 0) groups.set(rank, group);
+    group.push({ type: "SRV", name: context.owner, ttlSeconds: ttl, data });
   }
   return [...groups.values()];
 }

@@ -33,6 +33,12 @@ export interface SubjectTarget {
   readonly address: Address | undefined;
 }
 
+/**
+ * Targets of one name that an answer is drawn from, the same number of each entry, at least one: as many as the shortest records the
+ * largest answer holds (65,535 bytes, 16 an address). More would only be time in which nobody else is served.
+ */
+const MAX_TARGETS = 4_096;
+
 export type Subject =
   | { readonly kind: "apex" }
   /** Entries with the targets this name shows, best health first. */
@@ -116,9 +122,13 @@ function entriesSubject(
 ): Subject {
   if (entries.length === 0) return ABSENT;
   // A stable sort: within a rank the catalog's order stays, so that the same catalog gives the same answer.
-  const ranked = entries.toSorted((a, b) => healthRank(a.health) - healthRank(b.health));
+  const ranked = entries.toSorted((a, b) => healthRank(a.health) - healthRank(b.health)).slice(0, MAX_TARGETS);
+  const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
   const targets = ranked.flatMap((entry) =>
-    entry.targets.filter((target) => shows(target, entry)).map((target) => ({ entry, target, address: parseAddress(target.host) })),
+    entry.targets
+      .filter((target) => shows(target, entry))
+      .slice(0, most)
+      .map((target) => ({ entry, target, address: parseAddress(target.host) })),
   );
   return { kind: "entries", shape, entries: ranked, targets };
 }

@@ -149,3 +149,57 @@ test("outside our zones nothing is denied, only refused, also when such names ar
   expect(ask(market(), "A", "", settings).rcode).toBe(RCODE.REFUSED);
   expect(ask(market(), "A", "nope.waymark", settings).rcode).toBe(RCODE.NXDOMAIN);
 });
+
+/** A catalog that counts how often it is asked. */
+function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; readonly asked: () => number } {
+  let count = 0;
+  const counted: DnsCatalog = {
+    revision: 1,
+    find: (...name) => {
+      count += 1;
+      return catalog.find(...name);
+    },
+    hasNameUnder: (suffix, zone) => catalog.hasNameUnder(suffix, zone),
+    findAlias: (name, zone) => catalog.findAlias(name, zone),
+  };
+  return { catalog: counted, asked: () => count };
+}
+
+/** The letters of a text in upper case where the number has a bit. */
+function spelled(text: string, number: number): string {
+  return text.replaceAll(/[a-z]/g, (letter, at: number) => ((number >> at) & 1 ? letter.toUpperCase() : letter));
+}
+
+test("a name is looked up once for the additional section, however its letters are written", () => {
+  const back = entryView({ name: "back", targets: [{ host: "10.0.0.1" }] });
+  const hosts = Array.from({ length: 60 }, (_, i) => ({ host: spelled("back.market.waymark", i), port: i + 1 }));
+  const { catalog, asked } = counting(new FakeDnsCatalog([back, entryView({ name: "web", targets: hosts })]));
+  const { answers, additional } = ask(catalog, "SRV", "_svc._tcp.web.market.waymark");
+  expect(answers.length).toBe(60);
+  expect(additional.map((record) => [record.name, record.type])).toEqual([["back.market.waymark", "A"]]);
+  expect(asked()).toBe(2);
+});
+
+test("names with many addresses are looked up for the additional section until it is full, whoever leads to how many of them", () => {
+  const backs = Array.from({ length: 30 }, (_, i) =>
+    entryView({ name: `back-${i}`, targets: Array.from({ length: 1_000 }, (_, at) => ({ host: `10.${i}.${at >> 8}.${at & 255}` })) }),
+  );
+  const web = entryView({ name: "web", targets: backs.map(({ key }) => ({ host: `${key.name}.market.waymark` })) });
+  const { catalog, asked } = counting(new FakeDnsCatalog([...backs, web]));
+  expect(ask(catalog, "SRV", "_svc._tcp.web.market.waymark").answers.length).toBe(30);
+  expect(asked()).toBeLessThan(10);
+});
+
+test("of more targets than fit into any answer each entry has its part", () => {
+  const entries = Array.from({ length: 1_000 }, (_, i) =>
+    entryView({
+      name: "big",
+      instanceId: `i${i}`,
+      targets: Array.from({ length: 64 }, (_, at) => ({ host: `h${i}-${at}.example`, port: 1 })),
+    }),
+  );
+  const { answers } = ask(new FakeDnsCatalog(entries), "SRV", "_svc._tcp.big.market.waymark");
+  const carriers = new Set(answers.map((record) => (record.type === "SRV" ? record.data.target.split("-")[0] : "")));
+  expect(answers.length).toBe(4_000);
+  expect(carriers.size).toBe(1_000);
+});
