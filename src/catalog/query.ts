@@ -19,8 +19,14 @@ const MAX_LIMIT = 1000;
 /** Lists this short are walked without looking for a shorter one. */
 const SHORT = 64;
 
-/** Why a record that the filter keeps is left out after all, undefined when it is not. Asked of each such record: it may decode the entry. */
-export type EntryTest = (record: CatalogRecord) => { readonly reason: "subject"; readonly detail: string } | undefined;
+/**
+ * Why a record that the filter keeps is left out after all, without a fault when it is not, and what it cost beyond looking at the record, in
+ * records. Asked of each such record: it may decode the entry.
+ */
+export type EntryTest = (record: CatalogRecord) => {
+  readonly fault?: { readonly reason: "subject"; readonly detail: string };
+  readonly cost: number;
+};
 
 export interface QueryOptions {
   /** Records a page, at least 1; see `pageLimit`. */
@@ -39,7 +45,7 @@ export interface QueryOptions {
 export interface Considered {
   readonly key: KeyText;
   readonly kept: boolean;
-  readonly reason: "kept" | "after_page" | DropReason | NonNullable<ReturnType<EntryTest>>["reason"];
+  readonly reason: "kept" | "after_page" | DropReason | NonNullable<ReturnType<EntryTest>["fault"]>["reason"];
   readonly detail: string;
 }
 
@@ -83,7 +89,8 @@ export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions)
       namespace = record.namespace;
     }
     const reason = whyNot(filter, record, self, viewHealth(record));
-    const fault = reason === undefined ? test?.(record) : undefined;
+    const tested = reason === undefined ? test?.(record) : undefined;
+    const fault = tested?.fault;
     if (fault !== undefined) {
       note(considered, record, fault.reason, fault.detail);
     } else if (reason === undefined && records.length === limit) {
@@ -96,7 +103,7 @@ export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions)
       note(considered, record, reason, dropDetail(filter, record, reason));
     }
     lastKey = record.key;
-    examinedCount += 1;
+    examinedCount += 1 + (tested?.cost ?? 0);
     if (examinedCount >= scanBudget) return { records, nextKey: lastKey, considered };
   }
   return { records, nextKey: undefined, considered };

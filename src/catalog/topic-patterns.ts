@@ -10,13 +10,18 @@ export const SUBJECT_RULE = "must be words separated by dots, without *, # and >
 const MAX_LENGTH = 256;
 const WORD = /^[^.*#>\s\p{Cc}]+$/u;
 
-/** Undefined for text that is no pattern. A `>` at the end is `#`, as NATS writes it, but stands for one word at least. */
+/** Undefined for text that is no pattern. */
 export function parsePattern(text: string): Pattern | undefined {
   if (text.length > MAX_LENGTH) return undefined;
-  const words = text.split(".");
-  const isTail = words.at(-1) === ">";
-  if (isTail) words.splice(-1, 1, "*", "#");
+  const words = patternWords(text);
   return words.every((word) => word === "*" || word === "#" || WORD.test(word)) ? words : undefined;
+}
+
+/** The words of what is known to be a pattern. A `>` at the end is `#`, as NATS writes it, but stands for one word at least. */
+export function patternWords(text: string): Pattern {
+  const words = text.split(".");
+  if (words.at(-1) === ">") words.splice(-1, 1, "*", "#");
+  return words;
 }
 
 /** The words of a subject, or undefined for text that is none. */
@@ -26,18 +31,30 @@ export function parseSubject(text: string): readonly string[] | undefined {
   return words.every((word) => WORD.test(word)) ? words : undefined;
 }
 
-/** Whether a pattern stands for the subject. Cost: their lengths multiplied, whatever the pattern. */
-export function matchesSubject(pattern: Pattern, subject: readonly string[]): boolean {
-  // Row by row: whether the words so far of the pattern stand for the first n words of the subject.
-  let reached = subject.map(() => false);
-  reached.unshift(true);
-  for (const word of pattern) {
-    const next = reached.map(() => false);
-    for (let n = 0; n <= subject.length; n++) {
-      if (word === "#") next[n] = reached[n] === true || (n > 0 && next[n - 1] === true);
-      else if (n > 0) next[n] = reached[n - 1] === true && (word === "*" || word === subject[n - 1]);
+/** Whether a pattern stands for the subject. `tally` counts the words looked at: at most their lengths multiplied, mostly their sum. */
+export function matchesSubject(pattern: Pattern, subject: readonly string[], tally = { steps: 0 }): boolean {
+  let at = 0;
+  let said = 0;
+  // The last `#`, and the subject's word after those that it stands for so far.
+  let tail: { readonly at: number; said: number } | undefined;
+  while (said < subject.length) {
+    tally.steps += 1;
+    const word = pattern[at];
+    if (word === "#") {
+      tail = { at, said };
+      at += 1;
+    } else if (word !== undefined && (word === "*" || word === subject[said])) {
+      at += 1;
+      said += 1;
+    } else if (tail === undefined) {
+      return false;
+    } else {
+      // It stands for one word more. No earlier `#` has to: what they left is the most there is.
+      tail.said += 1;
+      said = tail.said;
+      at = tail.at + 1;
     }
-    reached = next;
   }
-  return reached.at(-1) === true;
+  while (pattern[at] === "#") at += 1;
+  return at === pattern.length;
 }

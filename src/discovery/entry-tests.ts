@@ -4,8 +4,11 @@ import type { Filter } from "../catalog/filter.ts";
 import type { EntryTest } from "../catalog/query.ts";
 import { KIND } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
-import { matchesSubject, parsePattern, parseSubject, SUBJECT_RULE } from "../catalog/topic-patterns.ts";
+import { matchesSubject, parseSubject, patternWords, SUBJECT_RULE } from "../catalog/topic-patterns.ts";
 import { invalid } from "../lib/errors.ts";
+
+/** Words looked at that take as long as another record. */
+const STEPS_A_RECORD = 256;
 
 /** Subject that a pattern of the topic must stand for; undefined when empty. Throws `invalid_argument` where it is none, or no topic is asked for. */
 export function subjectTest(subject: string, { kindMask, versions }: Filter, replica: Replica): EntryTest | undefined {
@@ -19,9 +22,13 @@ export function subjectTest(subject: string, { kindMask, versions }: Filter, rep
 }
 
 function patternsFault(patterns: readonly string[], subject: readonly string[]): ReturnType<EntryTest> {
+  const tally = { steps: 0 };
   const carries = patterns.some((text) => {
-    const pattern = parsePattern(text);
-    return pattern !== undefined && matchesSubject(pattern, subject);
+    const words = patternWords(text);
+    tally.steps += words.length;
+    return matchesSubject(words, subject, tally);
   });
-  return carries ? undefined : { reason: "subject", detail: `none of its ${patterns.length} patterns stands for ${subject.join(".")}` };
+  const cost = tally.steps / STEPS_A_RECORD;
+  if (carries) return { cost };
+  return { cost, fault: { reason: "subject", detail: `none of its ${patterns.length} patterns stands for ${subject.join(".")}` } };
 }

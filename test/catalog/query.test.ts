@@ -132,6 +132,14 @@ test("P2: an entry alive throughout is on exactly one page while others come and
   );
 });
 
+test("a record whose test cost much counts as many in the scan budget: the page ends short, and pages joined hold all", () => {
+  const lookup = new Lookup();
+  for (let i = 0; i < 100; i += 1) lookup.put(testRecord({ name: `n${i}` }));
+  const pages = readAll(lookup, ANY, { ...OPTIONS, limit: 1000, scanBudget: 100, test: () => ({ cost: 9 }) });
+  expect(pages.map(({ records }) => records.length)).toEqual(Array.from({ length: 10 }, () => 10).concat(0));
+  expect(new Set(recordsOf(pages).map(({ key }) => key)).size).toBe(100);
+});
+
 /** 20 namespaces × 100 services × 10 instances, a rare tag, a rare kind. */
 function bigCatalog(): Lookup {
   const lookup = new Lookup();

@@ -46,6 +46,16 @@ test("a pattern matches as the regular expression that says the same", () => {
   );
 });
 
+test.each([
+  { pattern: "#.".concat("*.#.".repeat(60), "zz"), atMost: 512 },
+  { pattern: "#.a.".repeat(60).concat("b"), atMost: 512 },
+  { pattern: "#.".concat("a.".repeat(60), "b"), atMost: 128 * 64 },
+])("the words looked at for a hostile pattern are few: $pattern", ({ pattern, atMost }) => {
+  const tally = { steps: 0 };
+  expect(matchesSubject(parsePattern(pattern) ?? ["?"], parseSubject("a.".repeat(127).concat("a")) ?? [], tally)).toBe(false);
+  expect(tally.steps).toBeLessThan(atMost);
+});
+
 test("a hostile pattern costs no more than its length", () => {
   const pattern = Array.from({ length: 128 }, () => "#").join(".");
   expect(matches(pattern, Array.from({ length: 100 }, () => "a").join("."))).toBe(true);

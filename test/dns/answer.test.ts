@@ -181,9 +181,8 @@ test("a name is looked up once for the additional section, however its letters a
 });
 
 test("names with many addresses are looked up for the additional section until it is full, whoever leads to how many of them", () => {
-  const backs = Array.from({ length: 30 }, (_, i) =>
-    entryView({ name: `back-${i}`, targets: Array.from({ length: 1_000 }, (_, at) => ({ host: `10.${i}.${at >> 8}.${at & 255}` })) }),
-  );
+  const thousand = (net: number) => Array.from({ length: 1_000 }, (_, i) => ({ host: `10.${net}.${i >> 8}.${i & 255}` }));
+  const backs = Array.from({ length: 30 }, (_, i) => entryView({ name: `back-${i}`, targets: thousand(i) }));
   const web = entryView({ name: "web", targets: backs.map(({ key }) => ({ host: `${key.name}.market.waymark` })) });
   const { catalog, asked } = counting(new FakeDnsCatalog([...backs, web]));
   expect(ask(catalog, "SRV", "_svc._tcp.web.market.waymark").answers.length).toBe(30);
@@ -191,13 +190,8 @@ test("names with many addresses are looked up for the additional section until i
 });
 
 test("of more targets than fit into any answer each entry has its part", () => {
-  const entries = Array.from({ length: 1_000 }, (_, i) =>
-    entryView({
-      name: "big",
-      instanceId: `i${i}`,
-      targets: Array.from({ length: 64 }, (_, at) => ({ host: `h${i}-${at}.example`, port: 1 })),
-    }),
-  );
+  const targets = (instance: number) => Array.from({ length: 64 }, (_, i) => ({ host: `h${instance}-${i}.example`, port: 1 }));
+  const entries = Array.from({ length: 1_000 }, (_, i) => entryView({ name: "big", instanceId: `i${i}`, targets: targets(i) }));
   const { answers } = ask(new FakeDnsCatalog(entries), "SRV", "_svc._tcp.big.market.waymark");
   const carriers = new Set(answers.map((record) => (record.type === "SRV" ? record.data.target.split("-")[0] : "")));
   expect(answers.length).toBe(4_000);
