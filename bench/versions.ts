@@ -10,7 +10,8 @@ import { Agent, request } from "node:http";
 import { parseArgs } from "node:util";
 import { create, toBinary } from "@bufbuild/protobuf";
 import dns from "dns-packet";
-import { RenewRequestSchema, ResolveRequestSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
+import { EntryKind, EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
+import { RegisterRequestSchema, RenewRequestSchema, ResolveRequestSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { commit, report, round, spread } from "./_results.ts";
 import { Watchers } from "./_watchers.ts";
@@ -70,31 +71,54 @@ async function renewals(node: Node): Promise<Work> {
   return (count) => drive(node, `${SERVICE}/Renew`, { count, inFlight: 64, connections: 4, message: () => bytes });
 }
 
-async function dnsQuestions(node: Node): Promise<Work> {
-  const [host = "", port = ""] = (node.listeners["dns"] ?? "").split(":");
-  const socket = createSocket("udp4");
-  socket.connect(Number(port), host);
-  await once(socket, "connect");
-  const name = `service-7.${NAMESPACE}.waymark`;
-  const question = dns.encode({ type: "query", id: 1, flags: dns.RECURSION_DESIRED, questions: [{ type: "A", name }] });
-  return async (count) => {
-    let [sent, got] = [0, 0];
-    await new Promise<void>((resolve, reject) => {
-      const send = () => {
-        if (sent < count) socket.send(question);
-        sent += 1;
-      };
-      socket.removeAllListeners("message").on("message", (bytes) => {
-        // ANCOUNT (RFC 1035, 4.1.1).
-        if (bytes.readUInt16BE(6) === 0) reject(new Error("an answer without addresses"));
-        got += 1;
-        if (got === count) resolve();
-        else send();
-      });
-      for (let i = 0; i < 16; i++) send();
-    });
-  };
+/** A name with a thousand instances, beside the others with ten. */
+const CROWD = "crowd";
+
+async function openCrowd(node: Node): Promise<void> {
+  const entries = Array.from({ length: 1000 }, (_, i) =>
+    create(EntrySchema, {
+      key: { kind: EntryKind.SERVICE, namespace: NAMESPACE, name: CROWD, instanceId: `i-${i}` },
+      scope: Scope.REGION,
+      targets: [{ host: `10.9.${i >> 8}.${i & 255}`, port: 8080, protocol: "grpc" }],
+    }),
+  );
+  const message = toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, static: true }));
+  await drive(node, PATH.register, { count: 1, inFlight: 1, message: () => message });
 }
+
+/** `begin`, of a node that has the crowd too. */
+const crowded = (begin: Path["open"]) => async (node: Node) => {
+  await openCrowd(node);
+  return begin(node);
+};
+
+const dnsQuestions =
+  (service: string) =>
+  async (node: Node): Promise<Work> => {
+    const [host = "", port = ""] = (node.listeners["dns"] ?? "").split(":");
+    const socket = createSocket("udp4");
+    socket.connect(Number(port), host);
+    await once(socket, "connect");
+    const name = `${service}.${NAMESPACE}.waymark`;
+    const question = dns.encode({ type: "query", id: 1, flags: dns.RECURSION_DESIRED, questions: [{ type: "A", name }] });
+    return async (count) => {
+      let [sent, got] = [0, 0];
+      await new Promise<void>((resolve, reject) => {
+        const send = () => {
+          if (sent < count) socket.send(question);
+          sent += 1;
+        };
+        socket.removeAllListeners("message").on("message", (bytes) => {
+          // ANCOUNT (RFC 1035, 4.1.1).
+          if (bytes.readUInt16BE(6) === 0) reject(new Error("an answer without addresses"));
+          got += 1;
+          if (got === count) resolve();
+          else send();
+        });
+        for (let i = 0; i < 16; i++) send();
+      });
+    };
+  };
 
 async function httpQueries(node: Node): Promise<Work> {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
@@ -140,7 +164,13 @@ const PATHS: readonly Path[] = [
   { name: "CatalogQuery, by tag", unit: "call", open: calls(PATH.query, tagQuery(1, 10)) },
   { name: "CatalogQuery, 100 calls on one connection", unit: "call", open: calls(PATH.query, exactQuery(500), 100, 1) },
   { name: "Resolve, 10 instances", unit: "call", open: calls(`${SERVICE}/Resolve`, resolveBytes("service-7")) },
-  { name: "DNS, A of 10 instances", unit: "packet", open: dnsQuestions },
+  {
+    name: "Resolve, 1,000 instances",
+    unit: "call",
+    open: crowded(calls(`${SERVICE}/Resolve`, resolveBytes(CROWD))),
+  },
+  { name: "DNS, A of 10 instances", unit: "packet", open: dnsQuestions("service-7") },
+  { name: "DNS, A of 1,000 instances", unit: "packet", open: crowded(dnsQuestions(CROWD)) },
   { name: "HTTP/JSON query", unit: "call", open: httpQueries },
   { name: "watch, 100 streams", unit: "delta", open: fanOut },
   { name: "replication, at the peer", unit: "entry", isFollowed: true, open: registers(100, 8) },

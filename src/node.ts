@@ -1,9 +1,10 @@
 /** The composition root: orders what a node starts and stops. `node-core.ts` builds its rooms, `node-doors.ts` its listeners. */
 
-import { randomBytes } from "node:crypto";
+import { randomFillSync } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { askedBounds } from "./catalog/names.ts";
 import type { Settings } from "./config.ts";
+import { draws } from "./lib/draws.ts";
 import { hostPort } from "./lib/host-port.ts";
 import { advertisedHost } from "./node-address.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./node-core.ts";
@@ -37,6 +38,9 @@ export interface RunningNode {
   /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
   stop(): Promise<void>;
 }
+
+/** 0 to below 1, of all nodes of this process. */
+const random = draws(randomFillSync);
 
 /** What a failed start may take to close what it has opened, in ms. What is still open then ends with the process. */
 const FAILED_CLOSE_MS = 1000;
@@ -225,11 +229,6 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
       random,
     }),
   });
-}
-
-/** 0 to below 1. */
-function random(): number {
-  return randomBytes(4).readUInt32BE() / 0x1_0000_0000;
 }
 
 /** Time the fabric has at least for its goodbye, however long open calls took. */
