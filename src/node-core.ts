@@ -30,6 +30,7 @@ import { NodeLimits } from "./node-limits.ts";
 import { HISTORY_BOUNDS, PolicyEngine } from "./policy/engine.ts";
 import type { OnDenied } from "./policy/eyes.ts";
 import type { Quotas } from "./policy/quotas.ts";
+import type { RefusedAct } from "./policy/refusals.ts";
 import type { NodeIdentity } from "./services/discovery.ts";
 import { DiscoveryBytes } from "./services/discovery-bytes.ts";
 import { openEphemeralJournal, openJournal } from "./store/journal.io.ts";
@@ -151,7 +152,8 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const policies = new PolicyEngine({ nodeId: journal.restored.nodeId, clusterId: settings.node.clusterId, ...HISTORY_BOUNDS });
   const lookup = new Lookup();
   const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
-  const rules = { policies, onDenied: trail.onDenied, quotas: limits.quotas };
+  const onRefused = (refusal: RefusedAct) => limits.note(refusal);
+  const rules = { policies, onDenied: trail.onDenied, onRefused, quotas: limits.quotas };
   const hooks = noHooks();
   const { replica, leases, drafter, hlc, registrar } = buildCatalog(options, journal, { lookup, rules, hooks });
   const time = now();
@@ -244,6 +246,7 @@ function policySwitches(
 interface WriteRules {
   readonly policies: PolicyEngine;
   readonly onDenied: OnDenied;
+  readonly onRefused: (refusal: RefusedAct) => void;
   readonly quotas: Quotas;
 }
 
@@ -252,7 +255,7 @@ function buildCatalog(
   journal: Journal,
   { lookup, rules, hooks }: { lookup: Lookup; rules: WriteRules; hooks: CoreHooks },
 ) {
-  const { policies, onDenied, quotas } = rules;
+  const { policies, onDenied, onRefused, quotas } = rules;
   const replica = new Replica(lookup, new Slab(), { ...soundNumbers(journal.restored, newGeneration), ...catalog });
   replica.setAdmission((cell) => isAdmitted(policies.policy, cell, node.clusterId));
   const leases = new Leases(randomBytes(4).readUInt32BE());
@@ -261,6 +264,7 @@ function buildCatalog(
   const options = {
     policies,
     onDenied,
+    onRefused,
     source: node,
     nodeId: journal.restored.nodeId,
     defaultTtlMs: catalog.defaultLeaseTtlMs,

@@ -212,6 +212,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
     viewer,
     onWrite: core.trail.onWrite,
+    onRefused: (refusal) => core.limits.note(refusal),
     onRead: core.trail.onRead,
     onDelta: (lagMs) => deltaLag.observe(lagMs),
     onRestart: () => metrics.inc("discovery_delta_dropped_total", {}),

@@ -5,6 +5,7 @@ import { type CatalogRecord, KIND, keyParts } from "../catalog/record.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
 import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
+import type { RefusedAct } from "../policy/refusals.ts";
 import type { Source, Verdict } from "../policy/verdict.ts";
 
 export interface Publishing {
@@ -12,6 +13,14 @@ export interface Publishing {
   readonly source: Source;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
+  /** A write was refused that policy has nothing against: for the audit. */
+  readonly onRefused: (refusal: RefusedAct) => void;
+}
+
+/** What a caller was about to do to a record, and the field that names it. */
+export interface AskedWrite {
+  readonly action: "register" | "unregister" | "renew";
+  readonly field: string;
 }
 
 /**
@@ -56,21 +65,32 @@ export function presentFor<R extends CatalogRecord>(
  * Throws `discovery_access_denied` where the record is another principal's and the caller neither an admin nor an owner of
  * its namespace. What nodes say of themselves is theirs alone, also from admins: on loopback everybody is one.
  */
-export function checkOwner(caller: Caller, record: CatalogRecord, field: string): void {
+export function checkOwner(publishing: Pick<Publishing, "onRefused">, caller: Caller, record: CatalogRecord, asked: AskedWrite): void {
   if (record.principal === caller.principal) return;
   if (isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace)) return;
-  throw new WaymarkError("discovery_access_denied", `${field}: is registered by another principal`, {
-    metadata: { namespace: record.namespace },
-  });
+  throw refused(publishing, caller, record.namespace, { ...asked, why: "is registered by another principal" });
+}
+
+function refused(
+  { onRefused }: Pick<Publishing, "onRefused">,
+  caller: Caller,
+  namespace: string,
+  { action, field, why }: AskedWrite & { readonly why: string },
+): WaymarkError {
+  const error = new WaymarkError("discovery_access_denied", `${field}: ${why}`, { metadata: { namespace } });
+  onRefused({ caller, action, namespace, reason: error.reason, detail: error.message });
+  return error;
 }
 
 /** As `checkOwner`, for who takes a record out; also throws where it is of another cluster: whatever is said of it here ends nothing. */
-export function checkEnding({ source }: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
-  checkOwner(caller, record, field);
+export function checkEnding(publishing: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
+  const asked = { action: "unregister", field } as const;
+  checkOwner(publishing, caller, record, asked);
+  const { clusterId } = publishing.source;
   const home = keyParts(record.key).clusterId;
-  if (home === source.clusterId) return;
-  const why = `${field}: is registered in cluster ${home}, whose nodes alone can take it out; this one is of ${source.clusterId}`;
-  throw new WaymarkError("discovery_access_denied", why, { metadata: { namespace: record.namespace } });
+  if (home === clusterId) return;
+  const why = `is registered in cluster ${home}, whose nodes alone can take it out; this one is of ${clusterId}`;
+  throw refused(publishing, caller, record.namespace, { ...asked, why });
 }
 
 export function isAdmin(caller: Caller): boolean {

@@ -283,7 +283,7 @@ export class Registrar {
     drafts.forEach((draft, i) => {
       checkPublishing(this.#options, caller, draft, `entries[${i}].key.namespace`);
       const current = currentRecord(this.#replica, draft.key);
-      if (current !== undefined) checkOwner(caller, current, `entries[${i}].key`);
+      if (current !== undefined) checkOwner(this.#options, caller, current, { action: "register", field: `entries[${i}].key` });
     });
     this.requests.check(drafts);
   }
@@ -314,7 +314,7 @@ export class Registrar {
   #checkReport(caller: Caller, report: Report): void {
     const own = presentFor(this.#options, caller, this.#replica.own(report.key));
     if (own === undefined || own.body !== BODY.ENTRY) throw new WaymarkError("not_found", `${report.path}: this node holds no such entry`);
-    checkOwner(caller, own, report.path);
+    checkOwner(this.#options, caller, own, { action: "renew", field: report.path });
   }
 
   #report(report: Report, time: Time): void {

@@ -38,6 +38,7 @@ import type { Time } from "../lib/machine.ts";
 import { type AskedViewer, type Caller, hasRole } from "../policy/caller.ts";
 import { exportScopesAt } from "../policy/cutover.ts";
 import { HIDDEN_REASON } from "../policy/eyes.ts";
+import type { RefusedAct } from "../policy/refusals.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
 import { durationMs, filterOf, namespaceOf } from "./discovery-filter.ts";
 import { clusterMap, freshness, listPeers, WIRE_SCOPES } from "./discovery-nodes.ts";
@@ -88,6 +89,8 @@ export interface DiscoveryParts {
   readonly viewer: (caller: Caller, asked: AskedViewer | undefined) => Caller;
   /** A write was taken: for the audit. */
   readonly onWrite: (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number) => void;
+  /** A write was refused that policy has nothing against: for the audit. */
+  readonly onRefused: (refusal: RefusedAct) => void;
   /** A read was answered: for the audit. */
   readonly onRead: (caller: Caller, namespace: string) => void;
   readonly onQuery: (startMonoMs: number) => void;
@@ -290,7 +293,7 @@ class DiscoveryMethods {
   }
 
   #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
-    const { drafter, bounds, registrar, dnsNames } = this.#parts;
+    const { drafter, bounds, registrar, dnsNames, onRefused } = this.#parts;
     const count = request.entries.length;
     if (count === 0) throw invalid("entries", "at least one is required");
     if (count > bounds.maxRequestEntries) throw invalid("entries", `${count} are more than ${bounds.maxRequestEntries}`);
@@ -300,9 +303,10 @@ class DiscoveryMethods {
     const stamp = this.#stamp(caller, time);
     const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.static);
     const ttl = entryTtlMs === undefined ? undefined : durationFromMs(entryTtlMs);
+    const isSingle = (alias: string) => dnsNames.isSingleLabel(alias);
     const drafts = request.entries.map((entry, i) => {
       if (entry.ttl === undefined && ttl !== undefined) entry.ttl = ttl;
-      if (entry.aliases.length > 0) checkAliases(entry.aliases, `entries[${i}].aliases`, caller, (alias) => dnsNames.isSingleLabel(alias));
+      if (entry.aliases.length > 0) checkAliases(entry, `entries[${i}].aliases`, caller, { isSingle, onRefused });
       return drafter.draftOf(entry, i, stamp);
     });
     return { drafts, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.static };

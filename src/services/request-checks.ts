@@ -1,8 +1,10 @@
 /** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.test.ts holds them equal to the contract. */
+import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Bounds } from "../catalog/names.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { utf8Size } from "../lib/protowire.ts";
 import { type Caller, hasRole } from "../policy/caller.ts";
+import type { RefusedAct } from "../policy/refusals.ts";
 import { idOf } from "./discovery-filter.ts";
 
 const MAX_LEASE_ID_LENGTH = 256;
@@ -23,11 +25,18 @@ export function checkRenewedIds(ids: readonly string[]): void {
 }
 
 /** Throws `discovery_access_denied` where an alias is a single label and the caller no admin: such a name stands above everybody's. */
-export function checkAliases(aliases: readonly string[], field: string, caller: Caller, isSingle: (alias: string) => boolean): void {
-  const at = hasRole(caller, "mesh.admin") ? -1 : aliases.findIndex(isSingle);
+export function checkAliases(
+  { aliases, key }: Pick<Entry, "aliases" | "key">,
+  field: string,
+  caller: Caller,
+  rules: { readonly isSingle: (alias: string) => boolean; readonly onRefused: (refusal: RefusedAct) => void },
+): void {
+  const at = hasRole(caller, "mesh.admin") ? -1 : aliases.findIndex(rules.isSingle);
   if (at < 0) return;
   const message = `${field}[${at}]: an alias of one label needs the role mesh.admin`;
-  throw new WaymarkError("discovery_access_denied", message, { metadata: { role: "mesh.admin" } });
+  const error = new WaymarkError("discovery_access_denied", message, { metadata: { role: "mesh.admin" } });
+  rules.onRefused({ caller, action: "register", namespace: key?.namespace ?? "", reason: error.reason, detail: error.message });
+  throw error;
 }
 
 /** Throws `too_stale` when what is held may be older than the caller takes. */

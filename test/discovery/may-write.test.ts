@@ -19,6 +19,7 @@ const RULE = {
   priority: 0,
   quota: { entries: 0, watches: 0, bytes: 0 },
 };
+const ASKED = { action: "unregister", field: "keys[0]" } as const;
 const OWNED = new Policy({ version: "v1", defaultAllow: false, rules: [RULE] }, 1);
 const NODE_ENTRY = { ...draft("n1"), namespace: NODES_NAMESPACE, kind: KIND.NODE };
 
@@ -34,6 +35,7 @@ test.each([
   const publishing = {
     source: { clusterId: cluster, region: "r1" },
     policies: { policy },
+    onRefused: () => undefined,
     onDenied: (_caller: unknown, { action, verdict }: { action: string; verdict: { reason: string } }) =>
       denials.push(`${action} ${verdict.reason}`),
   };
@@ -51,11 +53,13 @@ test.each([
   { who: caller("bob", ["mesh.operate"]), allowed: false },
   { who: caller("bob", ["mesh.admin"]), allowed: true },
 ])("an entry of ann's may be changed by $who.principal with roles $who.roles: $allowed", ({ who, allowed }) => {
+  const told: string[] = [];
   const check = () => {
-    checkOwner(who, { ...testRecord(), principal: "ann" }, "keys[0]");
+    checkOwner({ onRefused: ({ detail }) => told.push(detail) }, who, { ...testRecord(), principal: "ann" }, ASKED);
   };
   if (allowed) expect(check).not.toThrow();
   else expect(check).toThrow("discovery_access_denied: keys[0]: is registered by another principal");
+  expect(told).toHaveLength(allowed ? 0 : 1);
   expect(isAdmin(who)).toBe(who.roles.includes("mesh.admin"));
 });
 
@@ -72,6 +76,7 @@ test.each([
   const publishing = {
     source: { clusterId: "c1", region: "r1" },
     policies: { policy: HIDDEN },
+    onRefused: () => undefined,
     onDenied: (_caller: unknown, { verdict }: { verdict: { reason: string } }) => denials.push(verdict.reason),
   };
   const check = () => {

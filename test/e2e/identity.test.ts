@@ -198,6 +198,30 @@ describe("a node with credentials", () => {
     expect((await client.call(unregister, { keys }, owner)).response["removed"]).toBe(1);
   });
 
+  test("who would write what is not theirs stands in the audit, by name and namespace", async () => {
+    const signed = async (subject: string, roles: readonly string[] = []) => bearer(await issuer.token({ subject, claims: { roles } }));
+    const key = { ...ENTRY.key, instanceId: "web-taken" };
+    await stampedTenant(client, bearer(TOKENS.plain), "web-taken");
+    const { unregister } = DiscoveryService.method;
+    const alias = { ...ENTRY, key: { ...ENTRY.key, instanceId: "web-alias" }, aliases: ["bank"] };
+    const { code: registering } = await client.call(register, { entries: [{ ...ENTRY, key }] }, await signed("taker"));
+    const { code: ending } = await client.call(unregister, { keys: [key] }, await signed("ender"));
+    const { code: naming } = await client.call(register, { entries: [alias] }, await signed("namer"));
+    expect([registering, ending, naming]).toEqual(["PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"]);
+    const audit = await node.run(["discovery", "access-audit", "--namespace", "svc.market", "-o", "json", "--token", TOKENS.operate]);
+    const { records } = JSON.parse(audit.stdout) as { readonly records: readonly JsonObject[] };
+    const refusal = { namespace: "svc.market", outcome: "denied", reason: "discovery_access_denied" };
+    const another = "is registered by another principal";
+    for (const [principal, action, what] of [
+      ["taker", "register", `entries[0].key: ${another}`],
+      ["ender", "unregister", `keys[0]: ${another}`],
+      ["namer", "register", "entries[0].aliases[0]: an alias of one label needs the role mesh.admin"],
+    ] as const) {
+      const detail = `discovery_access_denied: ${what}`;
+      expect(records).toContainEqual(expect.objectContaining({ ...refusal, principal, action, detail }));
+    }
+  });
+
   test("not even an admin takes a node's own entry away", async () => {
     const keys = [{ kind: "ENTRY_KIND_NODE", namespace: "discovery.nodes", name: node.nodeId, instanceId: node.nodeId }];
     const { response } = await client.call(catalogQuery, { namespace: "discovery.nodes" }, bearer(TOKENS.admin));

@@ -44,6 +44,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     random,
     viewer: (caller) => caller,
     onWrite: () => {},
+    onRefused: () => {},
     onRead: () => {},
     onQuery: () => {},
     onDelta: () => {},

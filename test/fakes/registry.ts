@@ -110,6 +110,7 @@ export class Registry {
         source: { clusterId: "c1", region: "r1" },
         policies: { policy: NO_POLICY },
         onDenied: () => undefined,
+        onRefused: () => undefined,
         nodeId: "a",
         defaultTtlMs: 30_000,
         minTtlMs: 1_000,

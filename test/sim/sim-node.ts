@@ -218,6 +218,7 @@ export class SimProcess {
       source: { clusterId, region },
       policies: this.policies,
       onDenied: () => undefined,
+      onRefused: () => undefined,
       nodeId,
       defaultTtlMs: 10_000,
       minTtlMs: 1000,
