@@ -23,12 +23,12 @@ export class Flags {
     return this.#values[name] === true;
   }
 
-  /** A whole number from 0 to `max`. */
+  /** A whole number from 1 to `max`: on the wire 0 means that nothing was said, so a 0 that somebody wrote would do something else. */
   count(name: string, max: number): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
-    if (!/^\d{1,15}$/.test(text) || Number(text) > max)
-      throw new UsageError(`${dashed(name)} ${text}: not a whole number from 0 to ${max}`);
+    if (!/^\d{1,16}$/.test(text) || Number(text) < 1 || Number(text) > max)
+      throw new UsageError(`${dashed(name)} ${text}: not a whole number from 1 to ${max}`);
     return Number(text);
   }
 

@@ -1,5 +1,4 @@
 /** Lists as the command line reads them: as many pages as `--limit` needs, because a server answers at most 1000 of anything at a time. */
-import { UsageError } from "./exit.ts";
 import type { Flags } from "./flags.ts";
 
 /** The largest page a server gives; a larger limit is cut to it without a word (the contract of lists). */
@@ -21,9 +20,7 @@ export interface Paging<P extends Page> {
 
 /** `--limit`; undefined when it was not given. */
 export function limitOf(flags: Flags): number | undefined {
-  const limit = flags.count("limit", MAX_COUNT);
-  if (limit === 0) throw new UsageError("--limit 0: at least 1");
-  return limit;
+  return flags.count("limit", MAX_COUNT);
 }
 
 /**

@@ -187,7 +187,7 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
     throw new UsageError(`${flags.text("token") === undefined ? "WAYMARK_TOKEN" : "--token"} is not a token: ${TOKEN_RULE}`);
   const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
   if ((certFile === undefined) !== (keyFile === undefined)) throw new UsageError("--cert and --key go together");
-  const wantsTls = flags.isOn("tls") || ["1", "true"].includes(world.env["WAYMARK_TLS"] ?? "");
+  const wantsTls = flags.isOn("tls") || saysTls(world.env["WAYMARK_TLS"] ?? "");
   if (certFile !== undefined && caFile === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
   const pem = async (file: string | undefined) =>
     file === undefined ? undefined : { file, bytes: Buffer.from(await readInput(world, file, MAX_PEM_BYTES)) };
@@ -195,6 +195,13 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
   if (ca !== undefined || cert !== undefined) (await import("./tls-flags.ts")).checkTlsFlags({ ca, cert, key });
   const tls = (ca || wantsTls) && { ...(ca && { ca: ca.bytes }), ...(cert && { cert: cert.bytes }), ...(key && { key: key.bytes }) };
   return { servers, timeoutMs, ...(token !== undefined && { token }), ...(tls && { tls }) };
+}
+
+/** What `WAYMARK_TLS` says. Throws where it is neither yes nor no: who means TLS must not be sent over plain text, with a token. */
+function saysTls(text: string): boolean {
+  if (text === "1" || text === "true") return true;
+  if (text === "" || text === "0" || text === "false") return false;
+  throw new UsageError(`WAYMARK_TLS ${JSON.stringify(text)}: 1 or true for TLS, 0 or false for none`);
 }
 
 /** `host:port`, with the default port when none is given. */

@@ -170,8 +170,8 @@ test.each([
 });
 
 test.each([
-  { argv: ["namespace", "policy", "apply", "good.yaml", "--percent", "0"], says: "1 to 100" },
-  { argv: ["namespace", "policy", "apply", "good.yaml", "--percent", "101"], says: "from 0 to 100" },
+  { argv: ["namespace", "policy", "apply", "good.yaml", "--percent", "0"], says: "from 1 to 100" },
+  { argv: ["namespace", "policy", "apply", "good.yaml", "--percent", "101"], says: "from 1 to 100" },
   { argv: ["namespace", "policy", "apply", "good.yaml", "--percent", "5", "--cluster", "east"], says: "exclude each other" },
   { argv: ["namespace", "policy", "apply", "none.yaml"], says: "cannot read none.yaml" },
   { argv: ["namespace", "policy", "explain"], says: "--namespace" },

@@ -46,7 +46,8 @@ test.each([
   { argv: ["dns", "resolve", "web.waymark", "SVR"], says: "Did you mean SRV?" },
   { argv: ["discovery", "query", "--health", "healty"], says: "Did you mean healthy?" },
   { argv: [...REGISTER, "--target", "nowhere"], says: "not host:port" },
-  { argv: [...REGISTER, "--target", "h:99999"], says: "not host:port" },
+  { argv: [...REGISTER, "--target", "h:99999"], says: "the port 99999 is not 1 to 65535" },
+  { argv: [...REGISTER, "--target", "h:0/http"], says: "the port 0 is not 1 to 65535" },
   { argv: [...REGISTER, "--target", "h:1,weight=x"], says: "weight=0" },
   { argv: [...REGISTER, "--metadata", "k"], says: "not key=value" },
   { argv: [...REGISTER, "--metadata", "k=1", "--metadata", "k=2"], says: "given twice" },
@@ -157,12 +158,33 @@ test("token and server come from the environment, and a flag wins", async () => 
 
 test.each([
   { argv: ["discovery", "status", "--server", ""], says: "--server is empty" },
-  { argv: ["discovery", "query", "--limit", "0"], says: "--limit 0: at least 1" },
+  { argv: ["discovery", "query", "--limit", "0"], says: "--limit 0: not a whole number from 1 to 2147483647" },
+  { argv: ["discovery", "watch", "--count", "0"], says: "--count 0: not a whole number from 1 to" },
+  { argv: ["audit", "watch", "--count", "0"], says: "--count 0: not a whole number from 1 to" },
+  { argv: ["namespace", "policy", "apply", "policy.yaml", "--expect", "0"], says: "--expect 0: not a whole number from 1 to" },
+  { argv: ["namespace", "policy", "apply", "policy.yaml", "--percent", "0"], says: "--percent 0: not a whole number from 1 to 100" },
+  { argv: ["namespace", "policy", "rollback", "--expect", "0"], says: "--expect 0: not a whole number from 1 to" },
+  { argv: ["namespace", "policy", "rollback", "--to", "0"], says: "--to 0: not a whole number from 1 to" },
+  { argv: ["namespace", "policy", "export", "--number", "0"], says: "--number 0: not a whole number from 1 to" },
   { argv: ["unregister"], says: "--namespace, --name and --instance, or --lease" },
 ])("$argv is bad usage, and says what is missing", async ({ argv, says }) => {
   const { exit, stderr } = await waymark(argv);
   expect(exit).toBe(2);
   expect(stderr).toContain(says);
+});
+
+test.each(["yes", "TRUE", "on", "2", " 1"])("WAYMARK_TLS=%j is bad usage: nobody is asked in plain text who was to be asked over TLS", async (value) => {
+  const fake = await startFake();
+  const env = { WAYMARK_SERVER: fake.address, WAYMARK_TLS: value };
+  const { exit, stderr } = await waymark(["discovery", "status"], { env });
+  expect([exit, fake.callsOf("serverInfo")]).toEqual([2, []]);
+  expect(stderr).toContain(`WAYMARK_TLS ${JSON.stringify(value)}: 1 or true for TLS, 0 or false for none`);
+});
+
+test.each(["", "0", "false"])("WAYMARK_TLS=%j is no TLS", async (value) => {
+  const fake = await startFake();
+  const env = { WAYMARK_SERVER: fake.address, WAYMARK_TLS: value };
+  expect((await waymark(["discovery", "status"], { env })).exit).toBe(0);
 });
 
 test.each(["SECRET\r", "SECRET\n", "SÉCRET", "SECRET SECRET"])(

@@ -102,7 +102,6 @@ function stageOf(flags: Flags) {
   const percent = flags.count("percent", 100);
   const clusterIds = [...flags.list("cluster")];
   if (percent !== undefined && clusterIds.length > 0) throw new UsageError("--percent and --cluster exclude each other");
-  if (percent === 0) throw new UsageError("--percent 0: 1 to 100; leave it out to apply everywhere");
   if (percent !== undefined) return { by: { case: "percent", value: percent } } as const;
   return clusterIds.length === 0 ? undefined : ({ by: { case: "clusters", value: { clusterIds } } } as const);
 }
