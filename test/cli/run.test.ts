@@ -173,13 +173,16 @@ test.each([
   expect(stderr).toContain(says);
 });
 
-test.each(["yes", "TRUE", "on", "2", " 1"])("WAYMARK_TLS=%j is bad usage: nobody is asked in plain text who was to be asked over TLS", async (value) => {
-  const fake = await startFake();
-  const env = { WAYMARK_SERVER: fake.address, WAYMARK_TLS: value };
-  const { exit, stderr } = await waymark(["discovery", "status"], { env });
-  expect([exit, fake.callsOf("serverInfo")]).toEqual([2, []]);
-  expect(stderr).toContain(`WAYMARK_TLS ${JSON.stringify(value)}: 1 or true for TLS, 0 or false for none`);
-});
+test.each(["yes", "TRUE", "on", "2", " 1"])(
+  "WAYMARK_TLS=%j is bad usage: nobody is asked in plain text who was to be asked over TLS",
+  async (value) => {
+    const fake = await startFake();
+    const env = { WAYMARK_SERVER: fake.address, WAYMARK_TLS: value };
+    const { exit, stderr } = await waymark(["discovery", "status"], { env });
+    expect([exit, fake.callsOf("serverInfo")]).toEqual([2, []]);
+    expect(stderr).toContain(`WAYMARK_TLS ${JSON.stringify(value)}: 1 or true for TLS, 0 or false for none`);
+  },
+);
 
 test.each(["", "0", "false"])("WAYMARK_TLS=%j is no TLS", async (value) => {
   const fake = await startFake();

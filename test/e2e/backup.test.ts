@@ -1,0 +1,42 @@
+/** A backup as the guide says: what a copy of a data directory brings back depends on how the node was stopped. */
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { GrpcDoor } from "../fakes/node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-backup-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+/** The nodes whose entries of the namespace a node has. */
+async function holdersAt(node: NodeProcess): Promise<readonly unknown[]> {
+  using door = new GrpcDoor(node.grpc);
+  const { response } = await door.ask("catalogQuery", { namespace: "svc" });
+  return ((response["items"] ?? []) as { nodeId: string }[]).map(({ nodeId }) => nodeId);
+}
+
+test.each([
+  { onStop: "keep", signal: "SIGTERM", holders: ["b"] },
+  { onStop: "leave", signal: "SIGKILL", holders: ["b"] },
+  // What a node hands over when it leaves is no longer in its directory as its own.
+  { onStop: "leave", signal: "SIGTERM", holders: ["a"] },
+] as const)("the copy of a node that stops by $signal with on_stop = $onStop: its static entry is that of $holders", async (how) => {
+  const { onStop, signal, holders } = how;
+  const disk = join(HOME, `${onStop}-${signal}`);
+  const copy = `${disk}-copy`;
+  {
+    await using a = await startNodeProcess(["--ephemeral", "--node-id", "a"]);
+    const joining = ["--node-id", "b", "--join", a.listeners["fabric"] ?? "", "--data-dir", disk, "--on-stop", onStop];
+    await using b = await startNodeProcess(joining);
+    using door = new GrpcDoor(b.grpc);
+    const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name: "web", instanceId: "1" };
+    expect((await door.ask("register", { entries: [{ key }], static: true })).code).toBe("OK");
+    await until("a has it", async () => ((await holdersAt(a)).length === 1 ? [] : ["not yet"]));
+    await b.stop(signal);
+    cpSync(disk, copy, { recursive: true });
+  }
+  await using restored = await startNodeProcess(["--node-id", "b", "--data-dir", copy, "--new-generation"]);
+  expect(await holdersAt(restored)).toEqual(holders);
+});
