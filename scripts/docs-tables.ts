@@ -109,7 +109,7 @@ const ABOUT_CLI = `In a clone the command is \`./bin/waymark\`; installed, \`way
 const EXIT_MEANS: Readonly<Record<string, string>> = {
   done: "done",
   failed: "the request failed",
-  usage: "the command was called wrongly",
+  usage: "the command was called wrongly, or a setting is wrong",
   unreachable: "the server cannot be reached",
   denied: "denied",
   notFound: "not found",
