@@ -105,7 +105,7 @@ class MeshNode implements NodeFabric {
     this.#warm = warm;
     this.#host = fabricHost(settings);
     this.#events = new MeshEvents(core, options.log);
-    this.#clock = new OwnClock(core, (event) => this.#events.tell(event));
+    this.#clock = new OwnClock(core, settings.fabric.seeds.length > 0, (event) => this.#events.tell(event));
     const onWon = () => void this.#renew({ kind: "generationLost", peerNodeId: "", seq: 0 });
     this.#start = new OwnStart(core, { tell: (event) => this.#events.tell(event), onWon });
     this.#guard = new FabricGuard(settings, core, options.log);
@@ -318,7 +318,7 @@ class MeshNode implements NodeFabric {
     this.#roster.look(fabric.lives.roster);
     lookAtRefusers(this.#options.core, fabric.membership);
     this.#options.core.state.joinFault = joinFaultOf(fabric, time);
-    if (fabric.isReady && this.#options.core.state.startFault === "") this.#becameReady.resolve();
+    if (fabric.isReady && this.#options.core.state.startFault === "" && !this.#clock.isComparing) this.#becameReady.resolve();
     const { isWhole } = fabric;
     if (isWhole === this.#isWhole) return;
     this.#isWhole = isWhole;

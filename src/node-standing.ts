@@ -148,8 +148,8 @@ export function checkStart({ startFault }: { readonly startFault: string }): voi
 /** Throws `clock_skew` or `not_ready` while this node is to take no writes. */
 export function checkWrites(state: NodeState): void {
   checkStart(state);
-  checkClock(state);
   if (state.joinFault !== "") throw new WaymarkError("not_ready", state.joinFault, { retryMs: RETRY_MS });
+  checkClock(state);
 }
 
 function refused({ startFault }: { readonly startFault: string }): WaymarkError {

@@ -10,6 +10,8 @@ export interface ClockState {
   readonly isOff: boolean;
   /** By how much it is ahead of the middle one of those; below zero: behind. */
   readonly aheadMs: number;
+  /** There are enough others to judge this clock by, and too few of them have been heard. */
+  readonly isUnheard: boolean;
 }
 
 interface Clock {
@@ -20,7 +22,7 @@ interface Clock {
 }
 
 /** Two may be wrong about each other; of three, one is. */
-const LEAST_OTHERS = 2;
+export const LEAST_OTHERS = 2;
 
 export class ClockWatch {
   readonly #maxSkewMs: number;
@@ -34,6 +36,10 @@ export class ClockWatch {
   note(nodeId: string, { wallMs, sentMonoMs }: { readonly wallMs: number; readonly sentMonoMs: number }, { monoMs }: Time): void {
     const doubtMs = (monoMs - sentMonoMs) / 2;
     this.#clocks.set(nodeId, { baseMs: wallMs - sentMonoMs - doubtMs, doubtMs });
+  }
+
+  has(nodeId: string): boolean {
+    return this.#clocks.has(nodeId);
   }
 
   /** Compared with those of `listed`; the rest is forgotten. O(clocks). */
@@ -51,6 +57,7 @@ export class ClockWatch {
     }
     off.sort((a, b) => a - b);
     const isOff = knownCount >= LEAST_OTHERS && off.length * 2 > knownCount;
-    return { knownCount, offCount: off.length, isOff, aheadMs: off[off.length >>> 1] ?? 0 };
+    const isUnheard = knownCount < LEAST_OTHERS && listed.size >= LEAST_OTHERS;
+    return { knownCount, offCount: off.length, isOff, aheadMs: off[off.length >>> 1] ?? 0, isUnheard };
   }
 }

@@ -2,7 +2,7 @@
 import type { Machine, Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { AcceptedStart, StartVerdict } from "./boots.ts";
-import { type ClockState, ClockWatch } from "./clock-watch.ts";
+import { type ClockState, ClockWatch, LEAST_OTHERS } from "./clock-watch.ts";
 import { Courier, type TrafficCounts } from "./courier.ts";
 import { Exchange } from "./exchange.ts";
 import { type Evidence, isListed, type MemberCounts } from "./members.ts";
@@ -12,7 +12,7 @@ import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerProof 
 import { News } from "./news.ts";
 import { type Dispute, OwnStanding } from "./own-standing.ts";
 import { Prober } from "./prober.ts";
-import type { Purpose } from "./purpose.ts";
+import { askedNode } from "./purpose.ts";
 import type { CallId, FabricInput } from "./seam.ts";
 import { isOfOurs } from "./teller.ts";
 import type { RefusedCounts } from "./update-rules.ts";
@@ -135,9 +135,13 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** How this node's wall clock stands to those of its own cluster: another one's are not for this one to follow. O(n). */
   clock(time: Time): ClockState {
-    const { clusterId } = this.#news.self.update;
-    const ours = this.listed().filter((member) => isOfOurs(member, undefined, clusterId));
-    return this.#clocks.read(new Set(ours.map(({ nodeId }) => nodeId)), time);
+    return this.#clocks.read(new Set(this.#news.members.ours.map(({ update }) => update.nodeId)), time);
+  }
+
+  /** Members of the own cluster whose clocks were never heard are probed with the next input: as many as it takes to judge this node's. */
+  askClocks(): void {
+    const unheard = this.#news.members.ours.filter(({ update }) => !this.#clocks.has(update.nodeId));
+    this.#news.doubted.push(...unheard.slice(0, LEAST_OTHERS));
   }
 
   find(nodeId: string): MemberUpdate | undefined {
@@ -381,20 +385,5 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#prober.end();
     this.#exchange.end();
     this.#gossipRound(time, out, LEAVE_FANOUT);
-  }
-}
-
-/** Whom a probe was for; undefined of other calls. */
-function askedNode(purpose: Purpose): string | undefined {
-  switch (purpose.kind) {
-    case "direct":
-      return purpose.round.target.update.nodeId;
-    case "gossip":
-    case "check":
-    case "relay":
-      return purpose.nodeId;
-    case "indirect":
-    case "pushPull":
-      return undefined;
   }
 }

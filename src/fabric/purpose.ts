@@ -17,3 +17,18 @@ export type Purpose =
  * same. `rest`: it does not, and gets what it did not say.
  */
 export type TableStep = "whole" | "digest" | "rest";
+
+/** Whom a probe was for; undefined of other calls. */
+export function askedNode(purpose: Purpose): string | undefined {
+  switch (purpose.kind) {
+    case "direct":
+      return purpose.round.target.update.nodeId;
+    case "gossip":
+    case "check":
+    case "relay":
+      return purpose.nodeId;
+    case "indirect":
+    case "pushPull":
+      return undefined;
+  }
+}

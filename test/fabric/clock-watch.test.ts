@@ -29,12 +29,27 @@ test.each([
 
 test("set right, it is right at once, and those that are no members any more have no say", () => {
   const { watch, listed } = heard({ a: 0, b: 0, c: 0 });
-  expect(watch.read(listed, at(5000, 3_600_000))).toEqual({ knownCount: 3, offCount: 3, isOff: true, aheadMs: 3_600_000 });
-  expect(watch.read(listed, at(6000))).toEqual({ knownCount: 3, offCount: 0, isOff: false, aheadMs: 0 });
+  expect(watch.read(listed, at(5000, 3_600_000))).toEqual({
+    knownCount: 3,
+    offCount: 3,
+    isOff: true,
+    aheadMs: 3_600_000,
+    isUnheard: false,
+  });
+  expect(watch.read(listed, at(6000))).toEqual({ knownCount: 3, offCount: 0, isOff: false, aheadMs: 0, isUnheard: false });
   expect(watch.read(new Set(["a"]), at(7000, 3_600_000))).toMatchObject({ knownCount: 1, isOff: false });
 });
 
 test("it is ahead by what the middle one of those that differ says, in whatever order they were heard", () => {
   const { watch, listed } = heard({ a: 0, b: -7_200_000, c: 1_800_000 });
   expect(watch.read(listed, at(2000, 3_600_000))).toMatchObject({ offCount: 3, aheadMs: 3_600_000 });
+});
+
+test("while there are two others or more, and not two of them were heard, nobody can say whether this clock is right", () => {
+  const { watch } = heard({ a: 0 });
+  expect(watch.read(new Set(["a"]), at(2000)).isUnheard).toBe(false);
+  expect(watch.read(new Set(["a", "b"]), at(2000)).isUnheard).toBe(true);
+  expect([watch.has("a"), watch.has("b")]).toEqual([true, false]);
+  watch.note("b", { wallMs: WALL + 2050, sentMonoMs: 2000 }, at(2100));
+  expect(watch.read(new Set(["a", "b", "c"]), at(2200)).isUnheard).toBe(false);
 });
