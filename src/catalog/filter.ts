@@ -68,7 +68,9 @@ export type DropReason =
   | "version_range";
 
 /** What a filter looks at beside the health that readers see. */
-type Filtered = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & { readonly origin: Pick<OriginRef, "nodeId"> };
+export type Filtered = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
+  readonly origin: Pick<OriginRef, "nodeId">;
+};
 
 /** Whether the record is part of the answer. */
 export function matches(filter: Filter, record: CatalogRecord, self: Locality): boolean {

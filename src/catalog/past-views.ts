@@ -3,7 +3,7 @@
  * (semantics.md, Watch 2). A ring of the newest touches: what is older is not known any more, and then readers are told more than they need.
  */
 import { Cell } from "./cell.ts";
-import { type Filter, type Locality, whyNot } from "./filter.ts";
+import { type Filter, type Filtered, type Locality, whyNot } from "./filter.ts";
 import { type CatalogRecord, HEALTH, type Health, KIND, type Kind, type OriginRef, type Traits, viewHealth } from "./record.ts";
 import { SCOPE, type Scope } from "./scope.ts";
 import { NO_TRAITS } from "./traits.ts";
@@ -21,6 +21,26 @@ export type Before = "seen" | "renamed" | "unsure";
 export const NEVER = Number.MAX_SAFE_INTEGER;
 const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
+/** What is seen of a key changed at a revision, and it is not touched for that yet (semantics.md, Watch 2). */
+export interface Owed {
+  /** How what was seen before that stands to what is known of it. */
+  readonly before: Before;
+  /** That revision; after all others when nothing is owed. */
+  readonly since: number;
+  /** What is seen since then. */
+  readonly between?: CatalogRecord | undefined;
+}
+
+export const NOTHING_OWED: Owed = { before: "seen", since: NEVER };
+
+/** Whether anybody may have been told of a key, of which that was seen before what is owed to it. */
+export function wasSeen(seen: CatalogRecord | undefined, { before, between }: Owed): boolean {
+  return seen !== undefined || between !== undefined || before === "unsure";
+}
+
+/** As readers were told of a record: what filters look at. */
+type Shown = Filtered & Pick<CatalogRecord, "origin" | "health">;
+
 /** One touch. */
 class PastView {
   before: Before | "nothing" = "nothing";
@@ -36,9 +56,10 @@ class PastView {
   seq = 0;
   /** As readers saw it. */
   health: Health = HEALTH.UNSET;
-  /** Whoever looked at this revision or later, before the touch, may have seen it as it was after: with that health, if it was seen. */
+  /** Whoever looked at this revision or later, before the touch, may have seen it with that health, or something else instead. */
   since = NEVER;
   healthSince: Health = HEALTH.UNSET;
+  between: Shown | undefined;
 }
 
 /** What one look told: of every key touched last after `from` and up to `to`, as it was seen at `at`. */
@@ -70,11 +91,8 @@ export class PastViews {
   }
 
   // HOT: once a record that is taken in (bench/register.ts): what is in the ring is written anew, not made anew.
-  /**
-   * Before the next touch, `seen` was seen of its key. Every revision is noted, in order. `since`: the revision at which something that
-   * decides on what is seen of the key changed, where that was before this touch. Returns the revision.
-   */
-  note(revision: number, previous: number, seen: CatalogRecord | undefined, before: Before, since = NEVER): number {
+  /** Before the next touch, `seen` was seen of its key, or what was owed to it by then. Every revision is noted, in order. Returns the revision. */
+  note(revision: number, previous: number, seen: CatalogRecord | undefined, { before, since, between }: Owed = NOTHING_OWED): number {
     this.#last = revision;
     if (this.#views.length < this.#max) this.#views.push(new PastView());
     const view = this.#at(revision);
@@ -82,6 +100,7 @@ export class PastViews {
     view.before = seen === undefined && before !== "unsure" ? "nothing" : before;
     view.previous = previous;
     view.since = since;
+    view.between = between && shownOf(between);
     if (seen === undefined) return revision;
     view.namespace = seen.namespace;
     view.name = seen.name;
@@ -96,10 +115,10 @@ export class PastViews {
     return revision;
   }
 
-  /** After that touch `now` is seen of its key. Where it is the same as before, it was all the time. */
-  touched(revision: number, now: CatalogRecord | undefined): void {
+  /** After that touch `now` is seen of its key. Where it is the same as before, and as it was in between, it was all the time. */
+  touched(revision: number, now: CatalogRecord | undefined, { between }: Owed): void {
     const view = this.#at(revision);
-    if (view === undefined || (now === undefined) !== (view.before === "nothing")) return;
+    if (between !== now || view === undefined || (now === undefined) !== (view.before === "nothing")) return;
     const isSame = now === undefined || (now.origin === view.origin && now.seq === view.seq && viewHealth(now) === view.health);
     if (isSame) view.since = NEVER;
   }
@@ -111,10 +130,7 @@ export class PastViews {
     if (held === undefined || held.view.before === "unsure") return "unknown";
     const { view, isSure } = held;
     if (view.before === "nothing" || whyNot(filter, view, self, view.health) !== undefined) {
-      if (isSure) return "nothing";
-      // It may hold what was seen of the key since then.
-      const isOut = view.before === "nothing" ? now !== undefined : whyNot(filter, view, self, view.healthSince) !== undefined;
-      return isOut ? "nothing" : "unknown";
+      return isSure || !mayHaveMatched(filter, view, self) ? "nothing" : "unknown";
     }
     if (view.before === "renamed" || now === undefined) return "other";
     const isId = now.origin === view.origin && now.origin.generation === view.generation && now.seq === view.seq;
@@ -152,4 +168,17 @@ export class PastViews {
   #at(revision: number): PastView | undefined {
     return this.#views[(revision - 1) % this.#max];
   }
+}
+
+/** Whether what was seen of it in between matched: in a page still the record of before, elsewhere what is seen after. */
+function mayHaveMatched(filter: Filter, view: PastView, self: Locality): boolean {
+  const { before, between, healthSince } = view;
+  if (before !== "nothing" && whyNot(filter, view, self, healthSince) === undefined) return true;
+  return between !== undefined && whyNot(filter, between, self, between.health) === undefined;
+}
+
+/** A copy: what is seen of the record may be something else by the time that it is asked for. */
+function shownOf(record: CatalogRecord): Shown {
+  const { namespace, name, kind, scope, traits, origin } = record;
+  return { namespace, name, kind, scope, traits, origin, health: viewHealth(record) };
 }

@@ -15,7 +15,7 @@ import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
 import { type OriginPlace, Origins } from "./origins.ts";
-import { type Before, PastViews } from "./past-views.ts";
+import { NEVER, PastViews, wasSeen } from "./past-views.ts";
 import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "./record.ts";
 import type { ReplicaOptions } from "./replica-options.ts";
 import { SCOPE, widest } from "./scope.ts";
@@ -34,7 +34,7 @@ export class Replica {
   /** Namespaces in which this node has had LOCAL entries of its own. */
   readonly localNamespaces = new Set<string>();
   /** Touches and removals owed to many records, done by `sweep`. */
-  readonly sweeps = new Sweeps(this, () => this.past.note(++this.#revision, 0, undefined, "seen"));
+  readonly sweeps = new Sweeps(this, () => this.past.note(++this.#revision, 0, undefined));
   #forgetting: Forgetting | undefined;
   /** Origins forgotten in this process life. */
   forgottenCount = 0;
@@ -208,8 +208,8 @@ export class Replica {
     const seen = this.lookup.find(next.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
-    const revision = ++this.#revision;
-    this.past.note(revision, lastTouchOf(any), seen, "seen", this.sweeps.since);
+    const owed = this.sweeps.owedTo(any);
+    const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, owed);
     const cell = held ?? next;
     if (held === undefined) {
       if (any !== undefined) join(any, next);
@@ -220,7 +220,7 @@ export class Replica {
     this.#moveTo(cell, revision);
     if (cell.body !== BODY.ENTRY) this.#graveyard.bury(cell, time);
     // Also when what filters look at is as it was: policy may hide now what it showed then.
-    if (!this.#review(cell.key, seen, seenDelta, cell)) cell.filterRevision = seen === undefined ? hiddenSince : revision;
+    if (!this.#review(cell.key, seen, seenDelta, cell)) cell.filterRevision = wasSeen(seen, owed) ? revision : hiddenSince;
     return true;
   }
 
@@ -241,27 +241,27 @@ export class Replica {
     if (isVisible) this.lookup.update(held, before);
   }
 
-  /** A touch without a new record: an origin's life changed, at the revision `since`, so what people see of its keys may have. */
-  touch(cell: Cell, before: Before = "seen", since?: number): void {
+  /** A touch without a new record: what people see of its key may have changed, by what was owed to it or by something else. */
+  touch(cell: Cell, owed = this.sweeps.owedBeside(cell)): void {
     const seen = this.lookup.find(cell.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = cell.filterRevision;
-    const revision = ++this.#revision;
-    this.past.note(revision, lastTouchOf(cell), seen, before, since);
+    const revision = this.past.note(++this.#revision, lastTouchOf(cell), seen, owed);
     // Of equal stamps the higher origin id comes first.
-    if (before !== "seen") cell.peers?.sort(compareForView);
+    if (owed.before !== "seen") cell.peers?.sort(compareForView);
     cell.filterRevision = revision;
     this.#moveTo(cell, revision);
-    if (!this.#review(cell.key, seen, seenDelta, cell) && seen === undefined) cell.filterRevision = hiddenSince;
-    if (since !== undefined) this.past.touched(revision, this.lookup.find(cell.key));
+    if (!this.#review(cell.key, seen, seenDelta, cell) && !wasSeen(seen, owed)) cell.filterRevision = hiddenSince;
+    if (owed.since !== NEVER) this.past.touched(revision, this.lookup.find(cell.key), owed);
   }
 
   /** Ends a record that a complete transfer of its origin did not list: its removal was collected before we heard of it. */
   withdraw(cell: Cell, time: Time): void {
+    const owed = this.sweeps.owedTo(cell);
     if (cell.sizeBytes > 0) this.slab.free(cell.at, cell.sizeBytes);
     cell.expire();
     this.#graveyard.bury(cell, time);
-    this.touch(cell);
+    this.touch(cell, owed);
   }
 
   /** Makes room for an entry where a tombstone of the same number stands: it was ended here, and lives at its origin. */

@@ -5,7 +5,7 @@
  */
 import type { Time } from "../lib/machine.ts";
 import type { Cell, Origin } from "./cell.ts";
-import { type Before, NEVER } from "./past-views.ts";
+import { type Before, NEVER, NOTHING_OWED, type Owed } from "./past-views.ts";
 import { BODY } from "./record.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
@@ -35,7 +35,8 @@ export const ENTRIES: Span = { after: 0, until: Number.POSITIVE_INFINITY, withEn
 
 /** Of a replica. */
 interface Swept {
-  touch(cell: Cell, before: Before, since: number): void;
+  winner(cell: Cell): Cell | undefined;
+  touch(cell: Cell, owed: Owed): void;
   withdraw(cell: Cell, time: Time): void;
 }
 
@@ -44,7 +45,6 @@ export class Sweeps {
   /** Whole transfers that were taken in, at most one an origin. */
   readonly #closing = new Set<WholeTransfer>();
   #closed: Origin[] = [];
-  #since = NEVER;
   readonly #replica: Swept;
   readonly #nextRevision: () => number;
 
@@ -59,9 +59,25 @@ export class Sweeps {
     return this.#byOrigin.size + this.#closing.size > 0;
   }
 
-  /** The revision since which touches are owed; after all others when none is. What is seen of a key may have changed then, though it was not touched. */
-  get since(): number {
-    return this.#since;
+  /** What is owed to the records of a cell's key, to be noted by whatever touches it first. Ask before anything else of the key changes. */
+  owedTo(any: Cell | undefined): Owed {
+    // HOT: once a record that is taken in.
+    if (this.#byOrigin.size === 0 || any === undefined) return NOTHING_OWED;
+    const [sweep, ...others] = (any.peers ?? [any]).flatMap((cell) => this.#sweepOf(cell) ?? []);
+    if (sweep === undefined) return NOTHING_OWED;
+    const since = Math.min(sweep.since, ...others.map((other) => other.since));
+    return { before: others.length > 0 ? "unsure" : sweep.before, since, between: this.#replica.winner(any) };
+  }
+
+  /** What is noted of a touch for something else that changed before it: where more is owed to the key, what was seen in between is not known. */
+  owedBeside(any: Cell, other = NOTHING_OWED): Owed {
+    const { since } = this.owedTo(any);
+    return since === NEVER ? other : { before: "unsure", since: Math.min(since, other.since) };
+  }
+
+  #sweepOf(cell: Cell): Sweep | undefined {
+    const sweep = this.#byOrigin.get(cell.origin);
+    return sweep !== undefined && cell.seq > sweep.after && cell.seq <= sweep.until && isOf(sweep, cell) ? sweep : undefined;
   }
 
   /** Whether any of its records is still to be touched. */
@@ -74,7 +90,6 @@ export class Sweeps {
     if (origin.log.size === 0) return;
     const running = this.#byOrigin.get(origin);
     const since = this.#nextRevision();
-    if (this.#byOrigin.size === 0) this.#since = since;
     if (running === undefined) this.#byOrigin.set(origin, { before: "seen", ...span, since });
     else this.#byOrigin.set(origin, { ...ENTRIES, withEnds: span.withEnds || running.withEnds, before: "unsure", since: running.since });
   }
@@ -118,11 +133,14 @@ export class Sweeps {
         cells.push(cell);
         return true;
       });
-      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#replica.touch(cell, sweep.before, sweep.since);
+      for (const cell of cells) if (isOf(sweep, cell)) this.#touch(cell, sweep);
       if (isDone) this.#byOrigin.delete(origin);
     }
-    if (this.#byOrigin.size === 0) this.#since = NEVER;
     return looked;
+  }
+
+  #touch(cell: Cell, { before, since }: Sweep): void {
+    this.#replica.touch(cell, this.owedBeside(cell, { before, since, between: this.#replica.winner(cell) }));
   }
 
   #withdrawSome(maxCount: number, time: Time): number {
@@ -137,4 +155,8 @@ export class Sweeps {
     }
     return spent;
   }
+}
+
+function isOf({ withEnds }: Sweep, { body }: Cell): boolean {
+  return withEnds || body === BODY.ENTRY;
 }

@@ -1,7 +1,7 @@
 /** What a reader holds of a key, by what was seen of it (semantics.md, Watch 2); `feed.test.ts` shows what follows from it. */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/filter.ts";
-import { PastViews } from "../../src/catalog/past-views.ts";
+import { NOTHING_OWED, PastViews } from "../../src/catalog/past-views.ts";
 import type { CatalogRecord } from "../../src/catalog/record.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -21,7 +21,7 @@ function pastOf(
   let previous = 0;
   for (let revision = 1; revision <= (touches.at(-1)?.at ?? 0); revision++) {
     const touch = touches.find(({ at }) => at === revision);
-    past.note(revision, touch === undefined ? 0 : previous, touch?.seen, touch?.before ?? "seen");
+    past.note(revision, touch === undefined ? 0 : previous, touch?.seen, { ...NOTHING_OWED, ...touch });
     if (touch !== undefined) previous = revision;
   }
   return past;

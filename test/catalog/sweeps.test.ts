@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { Cell, Origin } from "../../src/catalog/cell.ts";
 import { Feed } from "../../src/catalog/feed.ts";
 import { ACTION } from "../../src/catalog/reader.ts";
-import { BODY, HEALTH, type KeyText, viewHealth } from "../../src/catalog/record.ts";
+import { BODY, HEALTH, type KeyText, KIND, keyText, type OriginLife, viewHealth } from "../../src/catalog/record.ts";
 import { ENTRIES, Sweeps } from "../../src/catalog/sweeps.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -34,6 +34,28 @@ function orphanWithNews({ node, origin, other }: ReturnType<typeof known>): KeyT
   return key;
 }
 
+/** A watch with one of the filters, and what it holds. */
+function watchOf(
+  node: MeshNode,
+  filter: number,
+): { readonly held: Set<string>; readonly told: string[]; readonly read: (isReady: boolean) => void } {
+  const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, filter), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+  const held = new Set<string>();
+  const told: string[] = [];
+  const read = (isReady: boolean) => {
+    for (let message = feed.next(T, 1e6, isReady); message !== undefined; message = feed.next(T, 1e6, isReady))
+      for (const { action, record } of message.changes) {
+        told.push(record.key);
+        held[action === ACTION.REMOVE ? "delete" : "add"](record.key);
+      }
+  };
+  return { held, told, read };
+}
+
+const BLUE = FILTERS.findIndex(({ tags }) => tags.includes("blue"));
+const ORPHANED = FILTERS.findIndex(({ healthMask }) => (healthMask & (1 << HEALTH.ORPHANED)) !== 0);
+const HEALTHY = FILTERS.findIndex(({ healthMask }) => healthMask === 1 << HEALTH.HEALTHY);
+
 test("a mark hides in slices; a life that changes meanwhile is swept from the first record on", () => {
   const { node, origin } = known();
   const { replica } = node;
@@ -55,7 +77,10 @@ test("only what lies in the span is touched, tombstones only where asked for, an
   node.replica.withdraw(first, timeOf(30, 0));
   expect(first.body).toBe(BODY.EXPIRED);
   const touched: [number, string][] = [];
-  const sweeps = new Sweeps({ touch: (cell: Cell, before) => touched.push([cell.seq, before]), withdraw: () => undefined }, () => 7);
+  const sweeps = new Sweeps(
+    { winner: (cell) => cell, touch: (cell: Cell, { before }) => touched.push([cell.seq, before]), withdraw: () => undefined },
+    () => 7,
+  );
   sweeps.owe(origin, { after: 0, until: 3, withEnds: false });
   expect([sweeps.step(2, T), sweeps.isOwed]).toEqual([2, true]);
   expect([sweeps.step(10, T), sweeps.isOwed]).toEqual([1, false]);
@@ -99,13 +124,7 @@ test("who was told of a record between a change of life and its touch is told th
   const all = known();
   const { node, other } = all;
   const { replica } = node;
-  const orphans = FILTERS.findIndex(({ healthMask }) => (healthMask & (1 << HEALTH.ORPHANED)) !== 0);
-  const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, orphans), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
-  const held = new Set<string>();
-  const read = (isReady: boolean) => {
-    for (let message = feed.next(T, 1e6, isReady); message !== undefined; message = feed.next(T, 1e6, isReady))
-      for (const { action, record } of message.changes) held[action === ACTION.REMOVE ? "delete" : "add"](record.key);
-  };
+  const { held, read } = watchOf(node, ORPHANED);
   read(true);
   const key = orphanWithNews(all);
   read(false);
@@ -136,6 +155,135 @@ test("who looked before the change of life, and not in between, is told nothing 
   }
   read();
   expect(told).toEqual([]);
+});
+
+/** Another life, which its records are not touched for yet. */
+function live(node: MeshNode, origin: Origin, life: OriginLife): void {
+  origin.life = life;
+  node.replica.sweeps.owe(origin, ENTRIES);
+}
+
+type Known = ReturnType<typeof known>;
+
+test.each<readonly [string, (all: Known, key: KeyText) => void]>([
+  [
+    "it is ended",
+    ({ node, other }, key) => {
+      other.end(key, BODY.UNREGISTERED, timeOf(33, 1));
+      other.commit(timeOf(34, 1));
+      node.copy(other, "n2/1", timeOf(35, 0));
+    },
+  ],
+  [
+    "it is put again with other tags",
+    ({ node, other }, key) => {
+      other.put(key, 1, timeOf(33, 1));
+      other.commit(timeOf(34, 1));
+      node.copy(other, "n2/1", timeOf(35, 0));
+    },
+  ],
+  [
+    "a whole transfer does not list it",
+    ({ node }, key) => {
+      const [cell] = node.replica.records(key);
+      if (cell !== undefined) node.replica.withdraw(cell, timeOf(35, 0));
+    },
+  ],
+])("who was told of what is no longer hidden, before its touch, is told that it is gone when %s before that", (_, change) => {
+  const all = known();
+  const { node, origin, other } = all;
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  live(node, origin, "hidden");
+  while (node.replica.sweep(3, T));
+  const watch = watchOf(node, BLUE);
+  watch.read(true);
+  // It comes while its origin is hidden, and nobody has looked at it yet when that is so no more.
+  other.put(key, 0, timeOf(30, 1));
+  other.commit(timeOf(31, 1));
+  node.copy(other, "n2/1", timeOf(32, 0));
+  live(node, origin, "live");
+  watch.read(false);
+  expect(watch.held.has(key)).toBe(true);
+  change(all, key);
+  while (node.replica.sweep(3, T));
+  watch.read(true);
+  expect(watch.held.has(key)).toBe(false);
+});
+
+test("who was told of an entry between two changes of life and its touch is told that it is gone, though it went before the touch", () => {
+  const all = known();
+  const { node, origin, other } = all;
+  live(node, origin, "orphaned");
+  while (node.replica.sweep(3, T));
+  const watch = watchOf(node, HEALTHY);
+  watch.read(true);
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  other.put(key, 0, timeOf(30, 1));
+  other.commit(timeOf(31, 1));
+  node.copy(other, "n2/1", timeOf(32, 0));
+  live(node, origin, "live");
+  watch.read(false);
+  expect(watch.held.has(key)).toBe(true);
+  live(node, origin, "orphaned");
+  other.end(key, BODY.UNREGISTERED, timeOf(33, 1));
+  other.commit(timeOf(34, 1));
+  node.copy(other, "n2/1", timeOf(35, 0));
+  while (node.replica.sweep(3, T));
+  watch.read(true);
+  expect(watch.held.has(key)).toBe(false);
+});
+
+test("who was told of another origin's record of the key, before the touch of the one that hid it, is told that it is gone", () => {
+  const { node, origin } = known();
+  const third = new MeshNode("n3");
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  // n2's entry is newer, and is none of the watch's.
+  const watch = watchOf(node, BLUE + 1);
+  watch.read(true);
+  third.put(key, 1, timeOf(0, 0), 1);
+  third.commit(timeOf(31, 1));
+  node.copy(third, "n3/1", timeOf(32, 0));
+  live(node, origin, "hidden");
+  watch.read(false);
+  expect(watch.held.has(key)).toBe(true);
+  third.end(key, BODY.EXPIRED, timeOf(33, 1));
+  third.commit(timeOf(34, 1));
+  node.copy(third, "n3/1", timeOf(35, 0));
+  while (node.replica.sweep(3, T));
+  watch.read(true);
+  expect(watch.held.has(key)).toBe(false);
+});
+
+test("who was told in a page of what is hidden, before its touch, is told that it is gone", () => {
+  const { node, origin } = known();
+  live(node, origin, "hidden");
+  const watch = watchOf(node, ORPHANED);
+  watch.read(false);
+  expect(watch.held.size).toBe(KEYS.length);
+  while (node.replica.sweep(3, T));
+  watch.read(true);
+  expect(watch.held.size).toBe(0);
+});
+
+test("while touches are owed to one origin, it is known what was seen of the others' records: what came and went is told to nobody", () => {
+  const { node, origin } = known();
+  const third = new MeshNode("n3");
+  const key = keyText({ kind: KIND.SERVICE, namespace: "svc", name: "db", instanceId: "9", clusterId: "c1" });
+  live(node, origin, "orphaned");
+  const watch = watchOf(node, 0);
+  watch.read(false);
+  watch.told.length = 0;
+  third.put(key, 0, timeOf(30, 1));
+  third.commit(timeOf(31, 1));
+  node.copy(third, "n3/1", timeOf(32, 0));
+  third.end(key, BODY.UNREGISTERED, timeOf(33, 1));
+  third.commit(timeOf(34, 1));
+  node.copy(third, "n3/1", timeOf(35, 0));
+  watch.read(false);
+  expect(watch.told).toEqual([]);
 });
 
 test("an origin without records is owed nothing", () => {

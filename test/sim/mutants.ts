@@ -397,7 +397,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/sweeps.ts",
-        find: "      for (const cell of cells) if (sweep.withEnds || cell.body === BODY.ENTRY) this.#replica.touch(cell, sweep.before, sweep.since);",
+        find: "      for (const cell of cells) if (isOf(sweep, cell)) this.#touch(cell, sweep);",
         replace: "      // not told",
       },
     ],
