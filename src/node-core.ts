@@ -152,8 +152,7 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   const policies = new PolicyEngine({ nodeId: journal.restored.nodeId, clusterId: settings.node.clusterId, ...HISTORY_BOUNDS });
   const lookup = new Lookup();
   const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
-  const onRefused = (refusal: RefusedAct) => limits.note(refusal);
-  const rules = { policies, onDenied: trail.onDenied, onRefused, quotas: limits.quotas };
+  const rules: WriteRules = { policies, onDenied: trail.onDenied, onRefused: (act) => limits.note(act), quotas: limits.quotas };
   const hooks = noHooks();
   const { replica, leases, drafter, hlc, registrar } = buildCatalog(options, journal, { lookup, rules, hooks });
   const time = now();
