@@ -42,7 +42,7 @@ export interface ReaderOptions {
   readonly filter: Filter;
   /** Stands for filter, viewer and options; streams of equal names share a reader. */
   readonly name: string;
-  /** Stands for filter, viewer and `isNamesOnly`: what a reader holds, and so what its cursors are good for. */
+  /** Stands for filter, viewer and `isNamesOnly`: what a reader holds, and so what its cursors are good for. May be forged: decides nothing else. */
   readonly hash: string;
   /** What the reader may see; asked once a namespace and scan. */
   readonly allowed: (namespace: string) => boolean;

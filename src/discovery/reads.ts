@@ -30,6 +30,10 @@ import type { Policy, Verdict, Viewer } from "../policy/verdict.ts";
 
 /** Encoded entries of one page, in bytes: well below what clients accept by default (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;
+/** Text of filters that open watches keep in all: one may be 150,000 characters, and 50,000 open. Filters up to SHORT_FILTER always fit. */
+const MAX_FILTER_CHARS = 128 * 1024 * 1024;
+const SHORT_FILTER = 1024;
+const ROOM_RETRY_MS = 1000;
 /** A newcomer learns the policy within moments. */
 const PENDING_RETRY_MS = 500;
 
@@ -78,6 +82,8 @@ export class Reads {
   readonly #policies: PolicySource;
   readonly #onDenied: OnDenied;
   readonly #readers = new Map<string, Shared>();
+  /** Of the names of readers that are not short. */
+  #filterChars = 0;
   /** How often the policy changed or settled in this process life: a short cursor from before is of no use. */
   #policyTurn = 0;
   #turnPolicy: Policy;
@@ -224,16 +230,18 @@ export class Reads {
 
   /** The shared reader of equal watches; `release` it when the stream closes. */
   reader(caller: Caller, request: WatchRequest): Reader {
-    const hash = textHash(this.readerText(caller, request));
-    const name = `${hash} ${request.withDigest}`;
+    const text = this.readerText(caller, request);
+    // The text itself: a hash that is not made against forgers would give one tenant the reader of another.
+    const name = `${text} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {
+      this.#keepFilter(name);
       const epochOf = () => this.#policyEpoch;
       const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
       const options = {
         ...request,
         name,
-        hash,
+        hash: textHash(text),
         allowed: sightOf(this, caller),
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#owesAny(name),
@@ -253,7 +261,20 @@ export class Reads {
     const shared = this.#readers.get(name);
     if (shared === undefined) return;
     shared.streams -= 1;
-    if (shared.streams === 0) this.#readers.delete(name);
+    if (shared.streams > 0) return;
+    this.#readers.delete(name);
+    this.#filterChars -= keptChars(name);
+  }
+
+  #keepFilter(name: string): void {
+    const chars = keptChars(name);
+    if (chars > 0 && this.#filterChars + chars > MAX_FILTER_CHARS)
+      throw new WaymarkError(
+        "quota_exceeded",
+        "the filters of the watches that are open are too long in all; name a namespace or a prefix, or fewer names and tags",
+        { retryMs: ROOM_RETRY_MS },
+      );
+    this.#filterChars += chars;
   }
 
   /** The namespaces a caller sees, for scans that are not told of in the audit. */
@@ -358,6 +379,10 @@ function suiting<T>(records: readonly CatalogRecord[], suits: FindOptions<T>["su
 
 /** Entries looked at in one go for who holds a namespace. */
 const HOLDERS_PAGE = 1000;
+
+function keptChars(name: string): number {
+  return name.length > SHORT_FILTER ? name.length : 0;
+}
 
 /** The filter of NODE entries. */
 export const NODES: Filter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };

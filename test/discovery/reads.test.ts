@@ -1,6 +1,7 @@
 /** Reads of one caller under one policy and between two. */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/filter.ts";
+import type { Reader } from "../../src/catalog/reader.ts";
 import { KIND } from "../../src/catalog/record.ts";
 import { healthTier } from "../../src/catalog/select.ts";
 import { Reads } from "../../src/discovery/reads.ts";
@@ -125,6 +126,35 @@ test("equal watches of one class of viewers share a reader until the last is clo
   reads.release(one);
   reads.release(one);
   expect(reads.reader(RED, request)).not.toBe(one);
+});
+
+test("a filter made for it, whose 64-bit hash is that of another tenant's watch, does not get that one's reader", () => {
+  const { reads, change } = open();
+  change(HIDING);
+  const options = { isNamesOnly: false, withDigest: false };
+  const seen = reads.reader(BLUE, { ...options, filter: { ...ANY, namespace: "svc" } });
+  const forged = { ...ANY, namespace: "open", resources: ["fFc:m5ih-alwvANhL1msuBVBiJjp"] };
+  const got = reads.reader(RED, { ...options, filter: forged });
+  expect(got.options.hash).toBe(seen.options.hash);
+  expect(got).not.toBe(seen);
+  expect([seen.options.allowed("svc"), got.options.allowed("svc")]).toEqual([true, false]);
+});
+
+test("open watches keep so much text of long filters in all, short ones go on, and what is closed makes room", () => {
+  const { reads } = open();
+  const names = Array.from({ length: 1_000 }, (_, i) => String(i).padEnd(128, "x"));
+  const long = (number: number) => ({ filter: { ...ANY, names, region: `r${number}` }, isNamesOnly: false, withDigest: false });
+  const opened: Reader[] = [];
+  expect(() => {
+    for (let i = 0; i < 10_000; i += 1) opened.push(reads.reader(RED, long(i)));
+  }).toThrow("filters of the watches that are open");
+  expect(opened.length).toBeGreaterThan(400);
+  expect(opened.length).toBeLessThan(1_200);
+  reads.reader(RED, { filter: { ...ANY, names: names.slice(0, 10) }, isNamesOnly: false, withDigest: false });
+  reads.reader(RED, long(0));
+  const [, second] = opened;
+  if (second !== undefined) reads.release(second);
+  expect(() => reads.reader(RED, long(20_000))).not.toThrow();
 });
 
 test("a watch is owed what another policy changes for its viewer in namespaces that it is about, until it is told", () => {
