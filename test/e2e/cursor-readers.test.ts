@@ -10,6 +10,7 @@ interface Request {
   readonly namespace?: string;
   readonly namespacePrefix?: string;
   readonly names?: string[];
+  readonly resources?: string[];
   readonly withDigest?: boolean;
   readonly namesOnly?: boolean;
 }
@@ -116,6 +117,15 @@ test("the same filter and credential go on without a snapshot, by gRPC and HTTP,
     const held = page.items.map(({ key }) => key?.instanceId ?? "");
     expect(await follow(reader, TEAMS, { held, cursor: page.cursor })).toMatchObject({ isAnew: false, held: ["a1", "a2", "c1"], count: 3 });
   }
+});
+
+test("a filter made for it, whose 64-bit hash is that of another tenant's open watch, shows nothing of that one", async () => {
+  const { a, b } = node.grpc;
+  const open = a.catalogWatch({ namespacePrefix: "team" }, { signal: AbortSignal.timeout(60_000) })[Symbol.asyncIterator]();
+  await open.next();
+  const forged = await follow(b, { namespacePrefix: "team", resources: ["/1UtxGhEfP@pvMHnvWZ+.ugOkmQA"] }, NOTHING);
+  expect(forged).toMatchObject({ isAnew: true, held: [] });
+  await open.return?.();
 });
 
 test("a list of something else leads to a snapshot: another filter, another viewer, a later page, topics of a subject", async () => {
