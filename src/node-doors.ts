@@ -3,7 +3,7 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { decodeEntry } from "./catalog/codec.ts";
 import type { EntryView } from "./catalog/entry-view.ts";
 import { ANY } from "./catalog/filter.ts";
-import { GOLDEN_RATIO } from "./catalog/instances.ts";
+import { GOLDEN_RATIO, sampleOf } from "./catalog/instances.ts";
 import { askedBounds } from "./catalog/names.ts";
 import { queryPage } from "./catalog/query.ts";
 import { type CatalogRecord, KIND } from "./catalog/record.ts";
@@ -288,7 +288,14 @@ export function dnsCatalog(
         if (!isSeen) hidden.add(namespace);
         return isSeen;
       };
-      return dnsNames.findAlias(name, zone, { sees: seesOrHides, counts }).map((record) => reads.entry(record));
+      const sample = (carriers: readonly CatalogRecord[]) => {
+        const { records, stride } = sampleOf(carriers, { ...DNS_SAMPLING, at: turn });
+        hasSampled ||= stride > 1;
+        return records;
+      };
+      const records = dnsNames.findAlias(name, zone, { sees: seesOrHides, counts }, sample);
+      if (hasSampled) turn = (turn + GOLDEN_RATIO) % 1;
+      return records.map((record) => reads.entry(record));
     },
   };
 }

@@ -48,7 +48,15 @@ export interface Instances {
 
 /** All instances of a name, or a sample of them. Cost: at most `most` records, and the ranks of all while too few of the best are found. */
 export function sampleInstances(lookup: Lookup, name: InstanceName, sampling: Sampling): Instances {
-  const range = instanceRange(lookup, name);
+  return sampled(instanceRange(lookup, name), sampling);
+}
+
+/** As `sampleInstances`, of the records that are given. */
+export function sampleOf(records: readonly CatalogRecord[], sampling: Sampling): Instances {
+  return sampled({ count: records.length, at: (index) => existing(records[index]), all: () => records }, sampling);
+}
+
+function sampled(range: InstanceRange, sampling: Sampling): Instances {
   const { count } = range;
   const most = sampling.most ?? MAX_INSTANCES;
   if (count <= most) return { records: range.all(), count, stride: 1 };

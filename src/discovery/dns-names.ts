@@ -88,12 +88,26 @@ export class DnsNames {
     return false;
   }
 
-  /** Records that carry the name of that zone as an alias, rightly, and that the viewer sees: in key order, those that have it in full last. */
-  findAlias(name: string, zone: string, { sees, counts }: NameView): readonly CatalogRecord[] {
-    const keys = new Set([name, `${name}.${zone}`].flatMap((alias) => [...(this.#aliases.get(alias) ?? [])].toSorted()));
-    const records = [...keys].flatMap((key) => this.#replica.view(key) ?? []);
-    const rightful = records.filter((record) => counts(claimOf(record, name)));
-    return rightful.filter((record) => sees(record.namespace));
+  /**
+   * Records that carry the name of that zone as an alias, rightly, and that the viewer sees: in key order, those that have it in full last.
+   * Of many, those that `sample` takes. Cost: the records that carry it.
+   */
+  findAlias(
+    name: string,
+    zone: string,
+    { sees, counts }: NameView,
+    sample: (records: readonly CatalogRecord[]) => readonly CatalogRecord[] = (records) => records,
+  ): readonly CatalogRecord[] {
+    const short = this.#aliases.get(name);
+    return [name, `${name}.${zone}`].flatMap((alias) => {
+      const records: CatalogRecord[] = [];
+      for (const key of this.#aliases.get(alias) ?? []) {
+        if (alias !== name && short?.has(key) === true) continue;
+        const record = this.#replica.view(key);
+        if (record !== undefined && counts(claimOf(record, name)) && sees(record.namespace)) records.push(record);
+      }
+      return sample(records).toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    });
   }
 
   #aliasesIn(record: CatalogRecord): readonly string[] {

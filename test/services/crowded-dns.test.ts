@@ -11,7 +11,7 @@ import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service
 
 const COUNT = 5000;
 
-async function registerAll({ service }: DiscoveryInside, name: string): Promise<void> {
+async function registerAll({ service }: DiscoveryInside, name: string, aliases: string[] = []): Promise<void> {
   const handler = service.handlers["register"];
   assert(handler?.kind === "unary");
   const caller = { ...anonymousCaller("local", "127.0.0.1", ["mesh.operate"]), principal: "p", tenant: "" };
@@ -19,6 +19,7 @@ async function registerAll({ service }: DiscoveryInside, name: string): Promise<
     const entries = Array.from({ length: 1000 }, (_, n) => ({
       key: { namespace: "svc.market", name, kind: KIND.SERVICE, instanceId: `i${from + n}` },
       targets: [{ host: "192.0.2.1", port: 1 }],
+      aliases,
     }));
     await handler.handle(create(RegisterRequestSchema, { entries, static: true }) as never, { caller, time: now(), requestId: "" });
   }
@@ -35,6 +36,25 @@ test.each([0, 0.3, 0.999])("each of 5,000 instances is in one of ten samples, wh
       for (const name of ["web", "api"] as const)
         for (const { key } of catalog.find(KIND.SERVICE, "svc.market", name, () => true)) seen[name].add(key.instanceId);
     expect([seen.web.size, seen.api.size]).toEqual([COUNT, COUNT]);
+  } finally {
+    await inside.stop();
+  }
+});
+
+test("of 5,000 instances with one alias an answer considers a thousand, in turn", async () => {
+  const inside = await startDiscovery();
+  try {
+    await registerAll(inside, "web", ["web.example"]);
+    const catalog = dnsCatalog(() => 0, inside.core);
+    const seen = new Set<string>();
+    for (let i = 0; i < 10; i++) {
+      const carriers = catalog.findAlias("web.example", "waymark").map(({ key }) => key.instanceId);
+      expect(carriers).toHaveLength(1000);
+      expect(carriers).toEqual(carriers.toSorted());
+      expect(catalog.takeSampled?.()).toBe(true);
+      for (const id of carriers) seen.add(id);
+    }
+    expect(seen.size).toBe(COUNT);
   } finally {
     await inside.stop();
   }
