@@ -15,7 +15,7 @@ import { Fanout } from "./discovery/fanout.ts";
 import { runSlices, SwitchQueue } from "./discovery/policy-switch.io.ts";
 import { isAdmitted, PolicySwitch, type SwitchParts } from "./discovery/policy-switch.ts";
 import { Reads } from "./discovery/reads.ts";
-import { Registrar } from "./discovery/registrar.ts";
+import { type CollectsBy, Registrar } from "./discovery/registrar.ts";
 import { Restoring, restoreLeases, soundNumbers } from "./discovery/restore.ts";
 import { Wakeup } from "./discovery/wakeup.io.ts";
 import { GENERATIONS_PER_S } from "./fabric/self.ts";
@@ -88,8 +88,8 @@ export interface CoreHooks {
   onFault: () => void;
   /** Before a write is taken, and before what is durable is acknowledged: see `OwnStart.confirmed`. */
   confirmed: () => Promise<void> | undefined;
-  /** Whether tombstones may be collected. */
-  collectsByAge: () => boolean;
+  /** Which tombstones may be collected: none before the fabric is open, which knows the lost origins. */
+  collectsBy: () => CollectsBy;
   /** Before a policy is stored here: throws `fabric_open`, or closes an open fabric; what it returns opens it again. */
   securePolicy: () => () => void;
   /** A newer policy that linked nodes have and this one does not take, and why; empty when there is none. */
@@ -130,13 +130,13 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
   return openJournal({ ...made, directory: persistence.dataDir, forceNewGeneration: persistence.newGeneration, log: log.child("journal") });
 }
 
-/** Of a node that has no fabric. */
+/** Of a node whose fabric is not open yet. */
 function noHooks(): CoreHooks {
   return {
     onCommitted: () => {},
     onFault: () => {},
     confirmed: () => undefined,
-    collectsByAge: () => true,
+    collectsBy: () => "nothing",
     securePolicy: () => () => {},
     policyNotTaken: () => "",
     policyReaches: () => true,
@@ -271,7 +271,7 @@ function buildCatalog(
     maxTtlMs: catalog.maxLeaseTtlMs,
     loadIntervalMs: catalog.loadIntervalMs,
     maxIdempotencyKeys: catalog.maxIdempotencyKeys,
-    collectsByAge: () => hooks.collectsByAge(),
+    collectsBy: () => hooks.collectsBy(),
     newToken: () => token(12),
     patience,
   };

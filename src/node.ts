@@ -109,6 +109,7 @@ async function openFabric({ settings, log, version }: NodeOptions, core: NodeCor
   const choice = await chooseFabric(settings, core);
   if (choice.kind === "joined") return openMesh({ settings, log: fabricLog, version, core, policy: policy.travelling });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "no fabric");
+  core.hooks.collectsBy = () => "age";
   return loneFabric(core, choice.detail);
 }
 

@@ -26,6 +26,9 @@ import { currentRecord, endableRecord, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
 import { WholeRequests } from "./whole-request.ts";
 
+/** The old tombstones too, only what is above their number, or none. */
+export type CollectsBy = "age" | "count" | "nothing";
+
 export interface RegistrarOptions extends Publishing {
   readonly nodeId: string;
   readonly defaultTtlMs: number;
@@ -35,8 +38,11 @@ export interface RegistrarOptions extends Publishing {
   readonly loadIntervalMs: number;
   /** Retried requests remembered. */
   readonly maxIdempotencyKeys: number;
-  /** Whether old tombstones may go: while somebody may still come with a record they end, they are kept. Absent: always. */
-  readonly collectsByAge?: () => boolean;
+  /**
+   * Which tombstones may go. The old ones too (`age`), but not while somebody may still come with a record they end; and none at all (`nothing`) while it
+   * is not known yet which origins are lost. Absent: the old ones.
+   */
+  readonly collectsBy?: () => CollectsBy;
   /** A new lease id's random part; 16 characters or so. */
   readonly newToken: () => string;
   /** The clock of leases, in which standstills of this node hardly count. Absent: all time counts. */
@@ -199,7 +205,8 @@ export class Registrar {
     this.expiredCount += expired.length;
     for (const id of expired) this.endings.lease(id, BODY.EXPIRED, time);
     this.endings.retry(time);
-    this.#forget.push(...this.#replica.collect(time, TICK_COUNT, this.#collectsByAge ? "age" : "count"));
+    const by = this.#collectsBy;
+    if (by !== "nothing") this.#forget.push(...this.#replica.collect(time, TICK_COUNT, by));
     this.#answers.sweep(dueMs);
   }
 
@@ -212,7 +219,7 @@ export class Registrar {
   nextDeadlineMs(): number | undefined {
     const leaseDueMs = this.#leases.nextDeadlineMs();
     const expiry = leaseDueMs === undefined ? undefined : this.#patience.dueMonoMs(leaseDueMs);
-    const collect = this.#collectsByAge ? this.#replica.nextCollectMonoMs() : undefined;
+    const collect = this.#collectsBy === "age" ? this.#replica.nextCollectMonoMs() : undefined;
     return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
   }
 
@@ -275,8 +282,8 @@ export class Registrar {
     return attempt({ replica, undo, gate, endings, newLeases }, call);
   }
 
-  get #collectsByAge(): boolean {
-    return this.#options.collectsByAge?.() !== false;
+  get #collectsBy(): CollectsBy {
+    return this.#options.collectsBy?.() ?? "age";
   }
 
   #checkKeys(caller: Caller, drafts: readonly Draft[]): void {

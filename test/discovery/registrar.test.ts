@@ -468,15 +468,38 @@ test("P6: while somebody may still come with what they end, old tombstones stay,
   r.flush(at(1));
   r.registrar.unregisterLease(ANN, "a/1", at(1));
   r.flush(at(1));
-  r.collectsByAge = false;
+  r.collectsBy = "count";
   r.registrar.tick(at(NEVER_BEFORE));
   r.flush(at(NEVER_BEFORE));
   expect([r.replica.tombstoneCount, r.disk.rows.size, r.registrar.nextDeadlineMs()]).toEqual([1, 1, undefined]);
-  r.collectsByAge = true;
+  r.collectsBy = "age";
   expect(r.registrar.nextDeadlineMs()).toBe(3_600_001);
   r.registrar.tick(at(NEVER_BEFORE));
   r.flush(at(NEVER_BEFORE));
   expect([r.replica.tombstoneCount, r.disk.rows.size, r.registrar.nextDeadlineMs()]).toEqual([0, 0, undefined]);
+});
+
+test("P6: before it is known which origins are lost no tombstone goes, neither for its age nor for their number", () => {
+  const r = new Registry();
+  const names = ["a", "b", "c", "d", "e", "f"];
+  r.register(
+    "ann",
+    names.map((name) => draft(name)),
+    at(0),
+  );
+  r.registrar.unregisterKeys(
+    ANN,
+    names.map((name) => keyOf(name)),
+    at(1),
+  );
+  r.flush(at(1));
+  r.collectsBy = "nothing";
+  r.registrar.tick(at(NEVER_BEFORE));
+  r.flush(at(NEVER_BEFORE));
+  expect([r.replica.tombstoneCount, r.disk.rows.size]).toEqual([6, 6]);
+  r.collectsBy = "count";
+  r.registrar.tick(at(NEVER_BEFORE));
+  expect(r.replica.tombstoneCount).toBe(4);
 });
 
 function durableState(r: Registry): unknown {

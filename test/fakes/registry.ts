@@ -11,7 +11,7 @@ import { Replica } from "../../src/catalog/replica.ts";
 import { Slab } from "../../src/catalog/slab.ts";
 import { TraitsPool } from "../../src/catalog/traits.ts";
 import type { Batch, BatchLease, BatchPut } from "../../src/discovery/batch.ts";
-import { type RegisterCommand, Registrar } from "../../src/discovery/registrar.ts";
+import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/discovery/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -81,7 +81,7 @@ export class Registry {
   leases!: Leases;
   registrar!: Registrar;
   /** Whether old tombstones may go. */
-  collectsByAge = true;
+  collectsBy: CollectsBy = "age";
   #flight: Batch | undefined;
 
   readonly #quotasOf: ((replica: Replica) => Quotas) | undefined;
@@ -117,7 +117,7 @@ export class Registry {
         maxTtlMs: 86_400_000,
         loadIntervalMs: 30_000,
         maxIdempotencyKeys: 4,
-        collectsByAge: () => this.collectsByAge,
+        collectsBy: () => this.collectsBy,
         newToken: () => `${(this.#tokens += 1)}`,
       },
       { replica: this.replica, leases: this.leases, drafter, hlc, quotas: this.#quotasOf?.(this.replica) },

@@ -225,7 +225,7 @@ export class SimProcess {
       maxTtlMs: 86_400_000,
       loadIntervalMs: LOAD_INTERVAL_MS,
       maxIdempotencyKeys: 100,
-      collectsByAge: () => this.fabric.fabric.mayCollect(this.time()),
+      collectsBy: () => (this.fabric.fabric.mayCollect(this.time()) ? "age" : "count"),
       newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,
       patience: {
         nowMs: (monoMs: number) => this.#looked(monoMs).nowMs(monoMs),
