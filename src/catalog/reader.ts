@@ -159,8 +159,11 @@ export class Reader {
     const kept = this.#kept.find((k) => isThere(k) && k.at === revision && k.policyEpoch === policyEpoch);
     if (kept !== undefined) return kept;
     const { changes, to, isShort } = this.scan(from, budgetBytes, { settled, until, told });
-    const cursor = this.shortCursor(to, to === revision ? to : settled);
-    const message = changes.length === 0 ? undefined : this.message({ changes, revision: to, cursor });
+    // A cursor costs a hash: most that are woken by a change to their namespace are told nothing.
+    const message =
+      changes.length === 0
+        ? undefined
+        : this.message({ changes, revision: to, cursor: this.shortCursor(to, to === revision ? to : settled) });
     const made = { from, settled, until, told, budgetBytes, at: revision, policyEpoch, to, isShort, message };
     if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
     this.#kept.push(made);
