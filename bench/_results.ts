@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
-import { basename, join } from "node:path";
+import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { hasTool } from "./_processes.ts";
 
@@ -69,12 +69,12 @@ export function percentile(values: readonly number[], p: number): number {
 }
 
 /** Rounds of two peers in the order A B B A …, so that a drift of the machine favours neither; `b` may be absent. */
-export async function paired<T>(
+export async function paired<A, B = A>(
   rounds: number,
-  a: () => Promise<T>,
-  b: (() => Promise<T>) | undefined,
-): Promise<{ readonly a: readonly T[]; readonly b: readonly T[] }> {
-  const results: { a: T[]; b: T[] } = { a: [], b: [] };
+  a: () => Promise<A>,
+  b: (() => Promise<B>) | undefined,
+): Promise<{ readonly a: readonly A[]; readonly b: readonly B[] }> {
+  const results: { a: A[]; b: B[] } = { a: [], b: [] };
   for (let i = 0; i < rounds; i++) {
     const isOurs = i % 2 === 0;
     if (isOurs) results.a.push(await a());
@@ -104,12 +104,17 @@ export function commit(root = ROOT): string {
   }
 }
 
+/** A folder of this machine as others may have it: beside their own. */
+function anywhere(argument: string): string {
+  return isAbsolute(argument) ? `../${basename(argument)}` : argument;
+}
+
 /** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results. */
 export function report(result: Report): void {
   const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? cpus()[0]?.model ?? "unknown";
   const whole: Kept = {
     ...result,
-    command: `npm run bench -- ${[basename(process.argv[1] ?? "", ".ts"), ...process.argv.slice(2)].join(" ")}`,
+    command: `npm run bench -- ${[basename(process.argv[1] ?? "", ".ts"), ...process.argv.slice(2).map(anywhere)].join(" ")}`,
     machine: {
       cpu: model,
       cores: cpus().length,

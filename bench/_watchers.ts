@@ -2,7 +2,7 @@
 import { countField } from "./_frames.ts";
 import type { Running } from "./_processes.ts";
 import { type Stream, Wire } from "./_wire.ts";
-import { etcdPut, etcdWatch, PATH, registerBytes, type Sizes, watchBytes } from "./_work.ts";
+import { etcdPut, etcdWatch, INSTANCES, PATH, registerBytes, type Sizes, watchBytes } from "./_work.ts";
 
 export const STREAMS_A_CONNECTION = 100;
 
@@ -14,7 +14,7 @@ const RETRY_MS = 100;
 /** How each peer is watched and changed. */
 interface Dialect {
   readonly watch: string;
-  readonly watchBytes: Uint8Array;
+  readonly watchBytes: (service?: number) => Uint8Array;
   /** Tag of a change in a watch message. */
   readonly changeTag: number;
   readonly change: string;
@@ -25,14 +25,14 @@ export function dialectOf(server: Running, { etcdValue }: Sizes): Dialect {
   if (server.name === "waymark")
     return {
       watch: PATH.watch,
-      watchBytes: watchBytes(),
+      watchBytes,
       changeTag: 0x0a,
       change: PATH.register,
       changeBytes: (k, version) => registerBytes(k, k + 1, { version }),
     };
   return {
     watch: PATH.etcdWatch,
-    watchBytes: etcdWatch(),
+    watchBytes: etcdWatch,
     changeTag: 0x5a,
     change: PATH.etcdPut,
     changeBytes: (k, version) => etcdPut(k, Buffer.from(etcdValue).fill(String(version % 10), 0, 1)),
@@ -43,7 +43,7 @@ export interface Closer {
   close(): void;
 }
 
-/** Streams that all follow the namespace, and one connection that changes it. */
+/** Streams that all follow the namespace, or each a service of its own, and one connection that changes it. */
 export class Watchers {
   readonly #server: Running;
   readonly #dialect: Dialect;
@@ -51,6 +51,7 @@ export class Watchers {
   readonly #streams: Stream[] = [];
   readonly #changer: Wire;
   readonly #seen: Float64Array;
+  readonly #isOwn: boolean;
   #version = 0;
   #isClosing = false;
   #greeted = 0;
@@ -62,16 +63,18 @@ export class Watchers {
   /** Changes the server refused and was asked for again. */
   refusals = 0;
 
-  private constructor(server: Running, sizes: Sizes, count: number, changer: Wire) {
+  private constructor(server: Running, sizes: Sizes, options: { readonly count: number; readonly changer: Wire; readonly isOwn: boolean }) {
+    const { count, changer, isOwn } = options;
     this.#server = server;
+    this.#isOwn = isOwn;
     this.#dialect = dialectOf(server, sizes);
     this.#seen = new Float64Array(count);
     this.#changer = changer;
   }
 
-  /** Opens `count` streams and waits until each has its first message: END of the snapshot, or etcd's "created". */
-  static async open(server: Running, sizes: Sizes, count: number): Promise<Watchers> {
-    const watchers = new Watchers(server, sizes, count, await Wire.open(server.grpc));
+  /** Opens `count` streams and waits until each has its first message: END of the snapshot, or etcd's "created". `isOwn`: stream i follows service i. */
+  static async open(server: Running, sizes: Sizes, count: number, { isOwn = false } = {}): Promise<Watchers> {
+    const watchers = new Watchers(server, sizes, { count, changer: await Wire.open(server.grpc), isOwn });
     await new Promise<void>((resolve, reject) => {
       const late = setTimeout(
         () => reject(new Error(`${server.name}: ${count - watchers.#greeted} of ${count} watches have not begun`)),
@@ -89,7 +92,7 @@ export class Watchers {
   }
 
   async #openAll(count: number, onGreeted: () => void): Promise<void> {
-    const { watch, watchBytes: first } = this.#dialect;
+    const { watch } = this.#dialect;
     for (let i = 0; i < count; i++) {
       let wire = this.#wires[Math.floor(i / STREAMS_A_CONNECTION)];
       if (wire === undefined) this.#wires.push((wire = await Wire.open(this.#server.grpc)));
@@ -107,7 +110,7 @@ export class Watchers {
           if (!this.#isClosing) abort(`${this.#server.name} ended watch ${i}: ${why}`);
         },
       });
-      stream.send(first);
+      stream.send(this.#dialect.watchBytes(this.#isOwn ? i : undefined));
       if (this.#server.name === "waymark") stream.end();
       this.#streams.push(stream);
     }
@@ -185,6 +188,16 @@ export class Watchers {
     let next = 0;
     const worker = async () => {
       while (next < keys) await this.#change(next++);
+    };
+    await Promise.all([...Array.from({ length: inFlight }, worker), heard]);
+  }
+
+  /** A wave of streams that follow a service each: one instance of every service changes, so that each stream hears of one change. */
+  async ownWave(inFlight: number): Promise<void> {
+    const heard = this.#all((this.#seen[0] ?? 0) + 1);
+    let next = 0;
+    const worker = async () => {
+      while (next < this.#seen.length) await this.#change(next++ * INSTANCES);
     };
     await Promise.all([...Array.from({ length: inFlight }, worker), heard]);
   }

@@ -94,8 +94,10 @@ export function tagQuery(pool: number, limit: number): Uint8Array {
   );
 }
 
-export function watchBytes(): Uint8Array {
-  return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, { namespace: NAMESPACE }));
+/** Everything in the namespace, or one service of it. */
+export function watchBytes(service?: number): Uint8Array {
+  const names = service === undefined ? [] : [`service-${service}`];
+  return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, { namespace: NAMESPACE, names }));
 }
 
 /** A key whose service comes first and in order, as a user of etcd would choose it. */
@@ -124,8 +126,10 @@ export function etcdTxn(from: number, to: number, value: Uint8Array): Uint8Array
   return Buffer.concat(Array.from({ length: to - from }, (_, i) => field(2, field(2, etcdPut(from + i, value)))));
 }
 
-export function etcdWatch(): Uint8Array {
-  return field(1, Buffer.concat([field(1, `/${NAMESPACE}/`), field(2, afterPrefix(`/${NAMESPACE}/`))]));
+/** Everything in the namespace, or one service of it. */
+export function etcdWatch(service?: number): Uint8Array {
+  const prefix = service === undefined ? `/${NAMESPACE}/` : `/${NAMESPACE}/service-${service}/`;
+  return field(1, Buffer.concat([field(1, prefix), field(2, afterPrefix(prefix))]));
 }
 
 /** Runs `count` requests, `inFlight` at a time over `connections` connections; returns seconds by the clock. */

@@ -1,7 +1,7 @@
 /**
- * How long until everybody knows that a process was killed, and how many healthy processes are called dead while others freeze
- * in bursts? Ours beside HashiCorp memberlist, one after the other, as many real processes each: `npm run bench -- membership
- * [--nodes 12] [--rounds 3] [--kills 3] [--burst-seconds 30]`. Without Go only ours.
+ * How long until everybody knows that a process was killed, or has fallen silent, and how many healthy processes are called dead while others
+ * freeze in bursts? Ours beside HashiCorp memberlist with its settings for a network and those for one machine, one after the other, as many
+ * real processes each: `npm run bench -- membership [--nodes 12] [--rounds 3] [--kills 3] [--burst-seconds 30]`. Without Go only ours.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -42,7 +42,7 @@ interface Said {
 }
 
 interface Kind {
-  readonly name: "waymark" | "memberlist";
+  readonly name: string;
   readonly command: readonly string[];
   flags(name: string, seed: string | undefined): readonly string[];
   /** The address to join by, when the line tells it. */
@@ -61,10 +61,10 @@ const WAYMARK: Kind = {
     typeof msg === "string" && msg.startsWith("member is ") ? { of: String(nodeId), isDead: status === "dead" } : undefined,
 };
 
-function memberlist(program: string): Kind {
+function memberlist(program: string, config: "LAN" | "Local"): Kind {
   return {
-    name: "memberlist",
-    command: [program],
+    name: `memberlist, Default${config}Config`,
+    command: config === "Local" ? [program, "-local"] : [program],
     flags: (name, seed) => ["-name", name, ...(seed === undefined ? [] : ["-join", seed])],
     addressIn: ({ what, address }) => (what === "ready" ? String(address) : undefined),
     saidIn: ({ what, node }) => (what === "join" || what === "leave" ? { of: String(node), isDead: what === "leave" } : undefined),
@@ -78,6 +78,8 @@ process.on("exit", () => started.forEach((child) => child.kill("SIGKILL")));
 class Group {
   readonly #kind: Kind;
   readonly #children = new Map<string, ChildProcess>();
+  /** Stopped for good. */
+  readonly #silent: ChildProcess[] = [];
   readonly #alive = new Map<string, Set<string>>();
   readonly said: Said[] = [];
 
@@ -99,10 +101,12 @@ class Group {
     this.#children.get(name)?.kill(signal);
   }
 
-  /** Kills it; gives the time until all others say so. */
-  async kill(name: string): Promise<number> {
+  /** Kills it, or stops it for good as if its machine were gone: no connection closes. Gives the time until all others say that it is dead. */
+  async end(name: string, how: "SIGKILL" | "SIGSTOP"): Promise<number> {
     const startMs = performance.now();
-    this.signal(name, "SIGKILL");
+    this.signal(name, how);
+    const child = this.#children.get(name);
+    if (child !== undefined) this.#silent.push(child);
     this.#children.delete(name);
     await this.#until(() => this.names.every((other) => this.#alive.get(other)?.has(name) === false), `${name} is dead to all`);
     const lastMs = Math.max(...this.said.filter(({ of, isDead, atMs }) => of === name && isDead && atMs > startMs).map(({ atMs }) => atMs));
@@ -110,7 +114,7 @@ class Group {
   }
 
   stop(): void {
-    for (const child of this.#children.values()) child.kill("SIGKILL");
+    for (const child of [...this.#children.values(), ...this.#silent]) child.kill("SIGKILL");
   }
 
   #holds(name: string): number {
@@ -159,7 +163,8 @@ function sleep(ms: number): Promise<void> {
 }
 
 interface Measured {
-  readonly detectMs: number;
+  readonly killedMs: number;
+  readonly silentMs: number;
   /** Times that a process said of one that was never frozen that it is dead. */
   readonly falseDeaths: number;
   /** The same of those that were frozen, and lived. */
@@ -183,48 +188,62 @@ async function measure(kind: Kind): Promise<Measured> {
     await sleep(15_000);
     const deaths = group.said.filter(({ isDead, atMs }) => isDead && atMs > startMs);
     const frozenDeaths = deaths.filter(({ of }) => frozen.includes(of)).length;
-    const tookMs: number[] = [];
-    for (let i = 1; i <= KILLS; i++) tookMs.push(await group.kill(`n${NODES - i}`));
-    return { detectMs: spread(tookMs).median, falseDeaths: deaths.length - frozenDeaths, frozenDeaths };
+    const ends = async (how: "SIGKILL" | "SIGSTOP", from: number) => {
+      const tookMs: number[] = [];
+      for (let i = from; i < from + KILLS; i++) tookMs.push(await group.end(`n${NODES - i}`, how));
+      return spread(tookMs).median;
+    };
+    const killedMs = await ends("SIGKILL", 1);
+    const silentMs = await ends("SIGSTOP", 1 + KILLS);
+    return { killedMs, silentMs, falseDeaths: deaths.length - frozenDeaths, frozenDeaths };
   } finally {
     group.stop();
   }
 }
 
-function buildMemberlist(): Kind | undefined {
-  if (!hasTool("go")) return undefined;
+function buildMemberlist(): readonly Kind[] {
+  if (!hasTool("go")) return [];
   const program = join(scratchDir("memberlist"), "memberlist");
   execFileSync("go", ["build", "-o", program, "."], { cwd: join(ROOT, "bench", "memberlist"), stdio: "inherit" });
-  return memberlist(program);
+  return [memberlist(program, "LAN"), memberlist(program, "Local")];
 }
 
-const peer = buildMemberlist();
-const { a: ours, b: theirs } = await paired(ROUNDS, () => measure(WAYMARK), peer === undefined ? undefined : () => measure(peer));
+const peers = buildMemberlist();
+async function measurePeers(): Promise<readonly Measured[]> {
+  const all: Measured[] = [];
+  for (const peer of peers) all.push(await measure(peer));
+  return all;
+}
+if (NODES < 2 * KILLS + 2) throw new Error("two have to be left when all kills are done: --nodes or --kills");
+const { a: ours, b: rounds } = await paired(ROUNDS, () => measure(WAYMARK), peers.length === 0 ? undefined : measurePeers);
+const theirs = peers.map((_, i) => rounds.flatMap((measured) => measured[i] ?? []));
+/** The network's settings are what programs that use memberlist run with, ours too are for a network. */
 const ratio = ratioOf(
-  ours.map(({ detectMs }) => detectMs),
-  theirs.map(({ detectMs }) => detectMs),
+  ours.map(({ killedMs }) => killedMs),
+  (theirs[0] ?? []).map(({ killedMs }) => killedMs),
 );
 const isSteady = ratio !== undefined && (ratio.max - ratio.min) / ratio.median <= MAX_SPREAD;
 const goal: Goal = {
-  name: "time until all know of a kill -9, ours over memberlist's",
+  name: "time until all know of a kill -9, ours over memberlist's with DefaultLANConfig",
   value: isSteady || (ratio !== undefined && ratio.max <= 1) ? ratio?.median : undefined,
   unit: "×",
   atMost: 1,
   ...(ratio !== undefined && !isSteady && { note: `spread ${round((ratio.max - ratio.min) / ratio.median)} is above ${MAX_SPREAD}` }),
 };
-const rowOf = (name: string, rounds: readonly Measured[]) => ({
+const rowOf = (name: string, measured: readonly Measured[]) => ({
   program: name,
-  "all know of a kill -9 after ms": spread(rounds.map(({ detectMs }) => round(detectMs))),
-  "healthy called dead": spread(rounds.map(({ falseDeaths }) => falseDeaths)),
-  "frozen called dead": spread(rounds.map(({ frozenDeaths }) => frozenDeaths)),
+  "all know of a kill -9 after ms": spread(measured.map(({ killedMs }) => round(killedMs))),
+  "of one that falls silent": spread(measured.map(({ silentMs }) => round(silentMs))),
+  "healthy called dead": spread(measured.map(({ falseDeaths }) => falseDeaths)),
+  "frozen called dead": spread(measured.map(({ frozenDeaths }) => frozenDeaths)),
 });
 report({
   name: "membership",
-  tables: { [`${NODES} processes`]: [rowOf("waymark", ours), ...(theirs.length === 0 ? [] : [rowOf("memberlist", theirs)])] },
+  tables: { [`${NODES} processes`]: [rowOf("waymark", ours), ...peers.map(({ name }, i) => rowOf(name, theirs[i] ?? []))] },
   goals: [goal],
   notes: [
-    `Times are taken when the line that says so reaches this process; each round takes the middle of ${KILLS} kills.`,
+    `Times are taken when the line that says so reaches this process; each round takes the middle of ${KILLS} kills, and of ${KILLS} that are stopped for good, which closes no connection, as when a machine vanishes.`,
     `A third of the processes is stopped for ${FROZEN_MS} ms and runs for ${AWAKE_MS} ms, again and again for ${BURST_SECONDS} s; each time that one process says of another that it is dead counts.`,
-    "Ours are whole nodes with a catalog and links (a broken link makes a member be probed at once, and a kill breaks all of them; a machine that vanishes does not); theirs are memberlist with DefaultLANConfig and nothing else.",
+    "Ours are whole nodes with a catalog and links (a broken link makes a member be probed at once, and a kill breaks all of them; one that falls silent breaks none); theirs are memberlist and nothing else.",
   ],
 });

@@ -28,8 +28,12 @@ func (watcher) NotifyUpdate(node *memberlist.Node) { say("update", node) }
 func main() {
 	name := flag.String("name", "", "node name")
 	join := flag.String("join", "", "host:port of a member")
+	local := flag.Bool("local", false, "the configuration for one machine, not that for a network")
 	flag.Parse()
 	config := memberlist.DefaultLANConfig()
+	if *local {
+		config = memberlist.DefaultLocalConfig()
+	}
 	config.Name = *name
 	config.BindAddr = "127.0.0.1"
 	config.BindPort = 0
