@@ -1,6 +1,7 @@
 /** The HTTP edge: Connect, gRPC-Web and gRPC for our services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
 import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest } from "node:http2";
+import type { DescMethod } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
@@ -243,17 +244,22 @@ class Front {
     to: { readonly arrival: EdgeArrival; readonly handler: UniversalHandler | undefined },
   ): Promise<void> | undefined {
     const { arrival, handler } = to;
-    const { header } = arrival;
+    const { header, requestId, address } = arrival;
     const origin = header("origin");
+    const path = pathOf(request.url ?? "");
     const refused = this.#door.check({
       host: authorityOf(request),
-      path: pathOf(request.url ?? ""),
+      path,
       origin,
       fetchSite: header("sec-fetch-site"),
       localAddress: withoutMapping(request.socket.localAddress ?? ""),
       isWrite: handler !== undefined && !changesNothing(handler.method),
     });
-    if (refused !== undefined) return write(response, errorAnswer(refusal(refused)), arrival);
+    if (refused !== undefined) {
+      const called = handler === undefined ? { service: "http", method: path } : namesOf(handler.method);
+      this.#options.chain.ports.onRefused?.({ ...called, requestId, address, caller: undefined, error: refused });
+      return write(response, errorAnswer(refusal(refused)), arrival);
+    }
     const isPreflight = request.method === "OPTIONS" && header("access-control-request-method") !== undefined;
     const cors = isPreflight ? this.#door.preflightHeaders(origin) : this.#door.corsHeaders(origin);
     if (cors === undefined) return undefined;
@@ -364,4 +370,8 @@ function statusClass(status: number): "2xx" | "3xx" | "4xx" | "5xx" {
   if (status < 300) return "2xx";
   if (status < 400) return "3xx";
   return status < 500 ? "4xx" : "5xx";
+}
+
+function namesOf(method: DescMethod): { readonly service: string; readonly method: string } {
+  return { service: method.parent.typeName, method: method.name };
 }

@@ -222,6 +222,18 @@ describe("a node with credentials", () => {
     }
   });
 
+  test("a web page that may not act here stands in the audit, with what it tried", async () => {
+    const page = { ...bearer(TOKENS.admin), "content-type": "application/json", origin: "https://evil.example" };
+    const address = `http://${node.listeners["http"]}${pathOf(register)}`;
+    expect((await fetch(address, { method: "POST", headers: page, body: "{}" })).status).toBe(403);
+    const audit = await node.run(["discovery", "access-audit", "-o", "json", "--token", TOKENS.operate]);
+    const { records } = JSON.parse(audit.stdout) as { readonly records: readonly JsonObject[] };
+    const told = records.find(({ action }) => action === "DiscoveryService/Register");
+    // Nobody looks at what such a page shows.
+    expect(told).toMatchObject({ outcome: "denied", reason: "discovery_access_denied", principal: "", source: "127.0.0.1" });
+    expect(told?.["detail"]).toContain("evil.example");
+  });
+
   test("not even an admin takes a node's own entry away", async () => {
     const keys = [{ kind: "ENTRY_KIND_NODE", namespace: "discovery.nodes", name: node.nodeId, instanceId: node.nodeId }];
     const { response } = await client.call(catalogQuery, { namespace: "discovery.nodes" }, bearer(TOKENS.admin));
