@@ -14,6 +14,7 @@ export function protectingSetting({ tenants, tls, policy }: Settings): string | 
   if (tenants.trustedHeader !== undefined) return "tenants.trusted_header";
   if (tenants.certificates.length > 0) return "tenants.certificates";
   if (tenants.mode) return "tenants.mode";
+  if (tenants.anonymous === "none" || tenants.anonymous === "read") return "tenants.anonymous";
   if (tls.certFile !== undefined) return "tls.cert_file";
   return policy.file === undefined ? undefined : "policy.file";
 }

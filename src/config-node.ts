@@ -19,7 +19,11 @@ export const NODE_KNOBS = {
     flag: "--node-id <id>",
     doc: "Id of this node; a random one is made and kept in the data directory when absent.",
   }),
-  name: optionalText({ pattern: /^.{1,128}$/, what: "1 to 128 characters", doc: "Name for people; the id when absent." }),
+  name: optionalText({
+    pattern: /^.{1,128}$/,
+    what: "1 to 128 characters",
+    doc: "Name for people: in the NODE entry of ClusterMap, as the metadata `waymark.node.name`.",
+  }),
   clusterId: text({ ...ID, default: "local", flag: "--cluster-id <id>", doc: "Cluster this node belongs to." }),
   region: text({ ...ID, default: "local", flag: "--region <name>", doc: "Region of this node." }),
   zone: text({ ...ID, default: "local", flag: "--zone <name>", doc: "Locality inside the region; entries that name no zone get it." }),

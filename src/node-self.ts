@@ -35,6 +35,7 @@ export async function publishSelf(core: NodeCore, options: SelfOptions): Promise
   const entry = nodeEntry({
     nodeId: identity.nodeId,
     roles: identity.roles,
+    name: settings.node.name,
     resources: settings.node.resources,
     labels: settings.node.labels,
     listeners,

@@ -19,6 +19,9 @@ test.each([
   { file: { tenants: { trusted_header: { name: "x-tenant", from: ["10.0.0.1"] } } }, setting: "tenants.trusted_header" },
   { file: { tenants: { certificates: [{ principal: "p" }] } }, setting: "tenants.certificates" },
   { file: { tenants: { mode: true } }, setting: "tenants.mode" },
+  { file: { tenants: { anonymous: "none" } }, setting: "tenants.anonymous" },
+  { file: { tenants: { anonymous: "read" } }, setting: "tenants.anonymous" },
+  { file: { tenants: { anonymous: "all" } }, setting: undefined },
   { file: { tls: { cert_file: "c", key_file: "k" } }, setting: "tls.cert_file" },
   { file: { policy: { file: "p" } }, setting: "policy.file" },
 ])("of $file what protects is $setting", ({ file, setting }) => {

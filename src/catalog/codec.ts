@@ -78,6 +78,11 @@ export class Drafter {
     this.#problems = new Problems(options.bounds);
   }
 
+  /** Longest advisory ttl that an entry may say. */
+  get maxTtlMs(): number {
+    return this.#bounds.maxEntryTtlMs;
+  }
+
   /**
    * A client's entry. Throws `invalid_argument` with every violation found in it, each by its path in the request
    * (`entries[3].targets[0].port`). Unknown fields and the times it carries are dropped.

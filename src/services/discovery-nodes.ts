@@ -15,6 +15,7 @@ import type { LoadView } from "../catalog/entry-view.ts";
 import type { Bounds } from "../catalog/names.ts";
 import { pageLimit } from "../catalog/query.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record.ts";
+import { SCOPE } from "../catalog/scope.ts";
 import { NODES, type Reads } from "../discovery/reads.ts";
 import type { Time } from "../lib/machine.ts";
 import type { DiscoveryBytes } from "./discovery-bytes.ts";
@@ -38,9 +39,11 @@ export const WIRE_SCOPES = [Scope.UNSPECIFIED, Scope.LOCAL, Scope.ZONE, Scope.RE
 /** NODE entries of nodes that are there, a page: whoever left or died is not listed, though its entry may still be held. */
 export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
   const { reads, bytes, identity, bounds, mesh } = parts;
+  const scope = scopeOf(request.scope, "scope");
   const filter = {
     ...NODES,
-    scope: scopeOf(request.scope, "scope"),
+    // Only a locality is meant here: the entries of nodes are of scope REGION, and none is as wide as GLOBAL.
+    scope: scope === SCOPE.GLOBAL ? SCOPE.UNSET : scope,
     capabilities: termsOf(request.capabilities, "capabilities", 64, bounds),
     resources: termsOf(request.resources, "resources", 64, bounds),
   };

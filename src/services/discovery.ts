@@ -302,7 +302,7 @@ class DiscoveryMethods {
     const ttlMs = durationMs(request.ttl, "ttl");
     const stamp = this.#stamp(caller, time);
     const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.static);
-    const ttl = entryTtlMs === undefined ? undefined : durationFromMs(entryTtlMs);
+    const ttl = entryTtlMs === undefined ? undefined : durationFromMs(Math.min(entryTtlMs, drafter.maxTtlMs));
     const isSingle = (alias: string) => dnsNames.isSingleLabel(alias);
     const drafts = request.entries.map((entry, i) => {
       if (entry.ttl === undefined && ttl !== undefined) entry.ttl = ttl;

@@ -7,6 +7,8 @@ import { hostPort } from "../lib/host-port.ts";
 
 export interface NodeFactsToPublish {
   readonly nodeId: string;
+  /** For people; undefined where the id is to do. */
+  readonly name: string | undefined;
   readonly roles: readonly string[];
   readonly resources: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
@@ -22,6 +24,7 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
   return create(EntrySchema, {
     key: { kind: EntryKind.NODE, namespace: NODES_NAMESPACE, name: facts.nodeId, instanceId: facts.nodeId },
     scope: Scope.REGION,
+    ...(facts.name !== undefined && { metadata: { "waymark.node.name": facts.name } }),
     capabilities: [...facts.roles],
     resources: [...new Set(facts.resources)],
     targets: listeners.map(([name, { host, port }]) => ({ name, host, port, protocol: PROTOCOLS[name] ?? "tcp" })),

@@ -54,3 +54,15 @@ test("a node with narrow limits finds, pages, resolves and unregisters what one 
   // What its own clients register is bounded as before.
   expect(await door.ask("register", { entries: [{ key: keyOf("1") }] })).toMatchObject({ code: "INVALID_ARGUMENT" });
 });
+
+test("an entry that says no ttl gets its lease's, as far as limits.max_entry_ttl lets it", async () => {
+  const brief = join(root, "brief.toml");
+  writeFileSync(brief, '[limits]\nmax_entry_ttl = "10s"\n');
+  await using node = await startNodeProcess(["--ephemeral", "--config", brief]);
+  using door = new GrpcDoor(node.grpc);
+  const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "web", instanceId: "1" };
+  expect(await door.ask("register", { entries: [{ key }], ttl: "30s" })).toMatchObject({ code: "OK", response: { ttl: "30s" } });
+  expect((await door.ask("catalogQuery", { namespace: "svc.market" })).response).toMatchObject({ items: [{ ttl: "10s" }] });
+  const said = await door.ask("register", { entries: [{ key, ttl: "11s" }], ttl: "30s" });
+  expect(said).toMatchObject({ code: "INVALID_ARGUMENT", fields: ["entries[0].ttl"] });
+});

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, expect, test } from "vitest";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -22,7 +23,7 @@ function config(name: string, node: object): readonly string[] {
 const clientOf = (node: NodeProcess) => createClient(DiscoveryService, createGrpcTransport({ baseUrl: `http://${node.grpc}` }));
 
 test("nodes are found by their resources, and a peer's load has clients and latency, not only utilisation", async () => {
-  await using big = await startNodeProcess(config("big", { resources: ["gpu", "ssd"] }));
+  await using big = await startNodeProcess(config("big", { name: "the big one", resources: ["gpu", "ssd"] }));
   await using small = await startNodeProcess([...config("small", { resources: ["ssd"] }), "--join", big.listeners["fabric"] ?? ""]);
   const client = clientOf(small);
   const found = async (...resources: string[]) =>
@@ -32,6 +33,11 @@ test("nodes are found by their resources, and a peer's load has clients and late
   expect(await found("gpu")).toEqual(["big"]);
   expect(await found("gpu", "ssd")).toEqual(["big"]);
   expect(await found("tape")).toEqual([]);
+  const within = async (scope: Scope) => (await client.clusterMap({ scope })).nodes.length;
+  expect(await within(Scope.LOCAL)).toBe(1);
+  for (const scope of [Scope.UNSPECIFIED, Scope.ZONE, Scope.REGION, Scope.GLOBAL])
+    expect(`${scope}: ${await within(scope)}`).toBe(`${scope}: 2`);
+  expect((await client.clusterMap({ resources: ["gpu"] })).nodes[0]?.metadata).toEqual({ "waymark.node.name": "the big one" });
   const map = await small.run(["discovery", "cluster-map", "--resource", "gpu", "-o", "json"]);
   expect(JSON.parse(map.stdout)).toMatchObject({ nodes: [{ key: { name: "big" }, resources: ["gpu", "ssd"] }] });
 

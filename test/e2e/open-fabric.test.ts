@@ -53,6 +53,7 @@ const CERTIFICATE = new TestAuthority(HOME, "ca").issue("node");
 const PROTECTED = [
   { name: "tenants.credentials", settings: { tenants: { credentials: [KEY] } } },
   { name: "tenants.mode", settings: { tenants: { mode: true } } },
+  { name: "tenants.anonymous", settings: { tenants: { anonymous: "read" } } },
   { name: "policy.file", settings: { policy: { file: POLICY } } },
   { name: "tls.cert_file", settings: { tls: { cert_file: CERTIFICATE.certFile, key_file: CERTIFICATE.keyFile } } },
 ];

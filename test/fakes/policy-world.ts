@@ -527,6 +527,7 @@ export class PolicyWorld {
     const { core } = this.#inside;
     const entry = nodeEntry({
       nodeId: core.identity.nodeId,
+      name: undefined,
       roles: [],
       resources: [],
       labels: {},

@@ -1843,7 +1843,8 @@ export enum ResolvePolicy {
   RANDOM = 3,
 
   /**
-   * Rendezvous hash of hash_key: the same key finds the same instance while it lives.
+   * Rendezvous hash of hash_key: the same key finds the same instance while it lives. HEALTHY and DEGRADED count alike, so that a key
+   * does not move when its instance degrades.
    *
    * @generated from enum value: RESOLVE_POLICY_HASH = 4;
    */
