@@ -36,13 +36,19 @@ export interface FailedCall {
   readonly server: string;
 }
 
+const NO_GRPC = "what answers there does not speak gRPC";
+
 /** What the system said of a connection, out of the many words that grpc-js puts around it. */
 export function transportWords(said: string): string {
   const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(said)?.[1];
   if (target !== undefined) return `no address is known for ${target}`;
+  const httpStatus = /^Received HTTP status code (\d+)$/.exec(said)?.[1];
+  if (httpStatus !== undefined) return `${NO_GRPC}: it answered HTTP ${httpStatus}`;
   if (!/^No connection established\b|Resolution note:/.test(said)) return said;
   // OpenSSL's words end in a line feed.
   const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(said)?.[1]?.trim() ?? "";
+  // HTTP/2 was answered in another protocol, such as HTTP/1.1.
+  if (last.startsWith("Protocol error")) return NO_GRPC;
   // The library's own word, with the time of day.
   return last === "" || last === "null" || last.startsWith("Failed to connect") ? "no connection could be made" : last;
 }
