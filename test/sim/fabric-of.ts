@@ -13,7 +13,7 @@ import type { SimProcess } from "./sim-node.ts";
 /** Short graces, so that a minute sees all of an origin's lives; and small slices, so that everybody meets what is half done. */
 export const SIM_FABRIC: FabricOptions = {
   ...FABRIC_DEFAULTS,
-  lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 25_000, originForgetMs: 900_000, maxTouches: 2 },
+  lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 25_000, originForgetMs: 900_000, maxTouches: 1 },
   // What was refused is tried again within a plan.
   replication: { ...FABRIC_DEFAULTS.replication, partialRetryMs: 15_000 },
 };

@@ -26,6 +26,7 @@ import { PolicyEngine } from "../../src/policy/engine.ts";
 import type { VersionRow } from "../../src/policy/version-facts.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
+import { SimOwed } from "./owed.ts";
 import { headOf } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
@@ -120,6 +121,9 @@ export interface SimParts {
 /** Ticks of one process in one instant: more, and a machine asks for them without end. */
 const MAX_TICKS = 1000;
 
+/** Between two slices of what is owed to many records at most: other events fall between them. */
+const SWEEP_APART_MS = 200;
+
 /** Between two slices of a change of policy at most, and after it before the next. */
 const SLICE_APART_MS = 400;
 const HEARING_MS = 3000;
@@ -159,6 +163,7 @@ export class SimProcess {
   #isSwitching = false;
   readonly #unheard: (() => void)[] = [];
   #tokens = 0;
+  readonly owed: SimOwed;
   #checkedRevision = 0;
   isStopped = false;
   /** It stops, and clients reach it no more. */
@@ -174,6 +179,7 @@ export class SimProcess {
     const bounds = { tombstoneTtlMs, minTombstones, pastTouches: node.pastTouches };
     const numbers = { generation: disk.generation, lastSeq: disk.lastSeq, floor: disk.floor };
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId, ...numbers, ...bounds });
+    this.owed = new SimOwed(this.replica);
     this.policies = new PolicyEngine({ nodeId, clusterId, maxVersions: 10, maxBytes: 1 << 20 });
     this.policies.restore(disk.policies);
     this.policies.takeChanged();
@@ -330,6 +336,7 @@ export class SimProcess {
     if (this.isStopped) return;
     this.startBatch();
     this.roster.look();
+    this.owed.note(this.node.parts.world.nowMs);
     this.arm();
     this.node.parts.watching.turned(this.node, this);
   }
@@ -338,7 +345,8 @@ export class SimProcess {
   arm(): void {
     const { world } = this.node.parts;
     const offsetMs = world.nowMs - this.time().monoMs;
-    const due = Math.min(this.fabric.fabric.nextDeadlineMs() ?? Number.POSITIVE_INFINITY, this.#registrarDueMs());
+    const fabricDue = this.fabric.fabric.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
+    const due = Math.min(this.fabric.fabric.lives.isSettling ? Math.max(fabricDue, this.#sweepMs) : fabricDue, this.#registrarDueMs());
     const atMs = Math.max(world.nowMs, due + offsetMs);
     if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
     this.#timerMs = atMs;
@@ -365,6 +373,8 @@ export class SimProcess {
   #leaseDueMs: number | undefined;
   #tickedMs = 0;
   #ticksNow = 0;
+  /** While records are owed anything: when the next of them have their turn. */
+  #sweepMs = 0;
 
   begin(): void {
     if (this.warm !== undefined) this.registrar.endSuperseded(this.warm.superseded, this.time());
@@ -396,6 +406,7 @@ export class SimProcess {
       this.registrar.tick(time);
       this.#leaseDueMs = undefined;
     }
+    this.#sweepMs = time.monoMs + 1 + this.node.parts.rng.int(SWEEP_APART_MS);
     this.input({ kind: "tick" });
   }
 

@@ -149,6 +149,51 @@ function aheadThenCut(rng: Rng, { places, clientCount, activeMs }: Stage): reado
   return steps;
 }
 
+/**
+ * Nodes are cut off, or down, while most entries of another are taken out, and its tombstones are collected by number: it tells them all it has,
+ * and they withdraw the rest in slices. Meanwhile entries are put again, there or here, and taken out; links break, and one of the nodes starts
+ * anew. There is no other work: what is put where nobody hears of its end may come back when that end is collected by number.
+ */
+export function unheardEnds(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
+  const cluster = shuffled(rng, largest(places));
+  const [origin, ...others] = cluster;
+  if (origin === undefined || others.length === 0) return [];
+  const steps: Step[] = [];
+  const put = { kind: "register", scope: SCOPE.ZONE, ttlMs: 0 } as const;
+  for (let atMs = 6000 + rng.int(2000); atMs < activeMs - 6000; atMs += 11_000 + rng.int(4000)) {
+    const behind = others.slice(0, 1 + rng.int(others.length));
+    const overMs = atMs + 2000 + rng.int(2500);
+    const crash = { kind: "crash", isSilent: rng.int(2) === 0, isBatchKept: true, isDiskLost: false } as const;
+    const isDown = rng.int(4) === 0;
+    const isApart = rng.int(2) === 0;
+    for (const node of isApart ? behind : behind.slice(0, 1)) {
+      const fromMs = isApart ? atMs + rng.int(1000) : atMs;
+      const forMs = overMs - fromMs;
+      if (isDown) steps.push({ atMs: fromMs, ...crash, nodes: isApart ? [node] : behind, downMs: forMs });
+      else steps.push({ atMs: fromMs, kind: "partition", side: isApart ? [node] : behind, forMs });
+    }
+    for (let client = 0; client < clientCount; client++) {
+      steps.push({ atMs: atMs - 3000 + rng.int(isApart ? 3500 : 1500), ...put, client, node: origin, variant: 0 });
+      if (rng.int(8) > 0) steps.push({ atMs: atMs + 700 + rng.int(800), kind: "unregister", client, node: origin });
+      const againMs = overMs + 200 + rng.int(1000);
+      const isAgain = rng.int(2) === 0;
+      if (isAgain)
+        steps.push({ atMs: againMs, ...put, client, node: rng.int(4) === 0 ? pick(rng, others) : origin, variant: 1 + rng.int(4) });
+      if (rng.int(8) === 0) steps.push({ atMs: againMs + rng.int(600), kind: "unregister", client, node: pick(rng, cluster) });
+    }
+    const [a, b] = [pick(rng, behind), pick(rng, cluster)];
+    const duringMs = overMs + 300 + rng.int(2000);
+    const kind = rng.int(6);
+    if (kind < 2 && a !== b) steps.push({ atMs: duringMs, kind: "breakLinks", a, b });
+    else if (kind === 2) steps.push({ atMs: duringMs, ...crash, nodes: [a], downMs: 200 + rng.int(1500) });
+    else if (kind === 3) steps.push({ atMs: duringMs, kind: "freeze", node: b, forMs: 500 + rng.int(2000) });
+    for (let n = rng.int(3); n > 0; n--)
+      steps.push({ atMs: overMs + rng.int(2500), kind: "watchMove", watch: rng.int(5), node: pick(rng, cluster) });
+    for (let n = rng.int(4); n > 0; n--) steps.push({ atMs: overMs + rng.int(2500), kind: "read", node: pick(rng, behind) });
+  }
+  return steps;
+}
+
 /** The disk of a node is full again and again, for a batch or a few, while entries are put, changed, moved and taken out, here and elsewhere. */
 function refusedBatches(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
   const cluster = shuffled(rng, largest(places));

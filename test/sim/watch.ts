@@ -32,6 +32,11 @@ interface Open {
   readonly watcher: Watcher;
   /** It never resumed, and its node remembers what was seen before. */
   readonly isMeasured: boolean;
+  readonly openedMs: number;
+  /** When each key was told of last. */
+  readonly toldMs: Map<string, number>;
+  /** By origin, when it last looked while touches were owed to its records. */
+  readonly betweenMs: Map<string, number>;
   /** Something may have come since it last had nothing to say: it is new, was woken, or told to look anew. */
   isWoken: boolean;
 }
@@ -103,6 +108,7 @@ export class SimWatch {
     const open = this.#openStream();
     if (open === undefined || open.process.node.isFrozen) return;
     open.process.wakeWatches();
+    for (const id of open.process.owed.owing()) open.betweenMs.set(id, this.#parts.world.nowMs);
     for (let n = 0; n < MESSAGES; n++) {
       const { process, feed } = open;
       const message = feed.next(process.time(), this.#plan.budgetBytes, process.isWhole);
@@ -192,7 +198,8 @@ export class SimWatch {
     };
     process.fanout.add(watcher);
     const isMeasured = from === undefined && process.node.pastTouches > MANY_TOUCHES;
-    const open: Open = { process, feed, watcher, isMeasured, isWoken: true };
+    const openedMs = this.#parts.world.nowMs;
+    const open: Open = { process, feed, watcher, isMeasured, openedMs, toldMs: new Map(), betweenMs: new Map(), isWoken: true };
     return open;
   }
 
@@ -239,7 +246,7 @@ export class SimWatch {
       );
       this.#newest.set(id, action === ACTION.REMOVE ? Math.max(record.seq, newest) : record.seq);
       this.#told.add(record.key);
-      if (open.isMeasured) this.#measure(action, record);
+      if (open.isMeasured) this.#measure(open, action, record);
       if (action === ACTION.REMOVE) this.#held.delete(record.key);
       else {
         this.#held.set(record.key, lineOf(record.key, record));
@@ -262,14 +269,23 @@ export class SimWatch {
     if (this.#doubted.size > 0) this.#beginAnew();
   }
 
-  #measure(action: Action, record: CatalogRecord): void {
+  #measure(open: Open, action: Action, record: CatalogRecord): void {
     const { key, namespace } = record;
     const staged = this.#staged;
     const isReplaced = staged !== undefined && (staged.replaces.length === 0 || staged.replaces.includes(namespace));
     const line = isReplaced && !staged.seen.has(key) ? undefined : this.#held.get(key);
+    const isKnown = !this.#isUnsure(open, record);
     this.told.count += 1;
-    if (action === ACTION.REMOVE) this.told.useless += Number(!this.#held.has(key));
-    else this.told.repeated += Number(line === lineOf(key, record));
+    if (action === ACTION.REMOVE) this.told.useless += Number(isKnown && !this.#held.has(key));
+    else this.told.repeated += Number(isKnown && line === lineOf(key, record));
+    open.toldMs.set(key, this.#parts.world.nowMs);
+  }
+
+  /** Whether its node cannot know what this stream was told of a key: it looked between a change and its touch, or there were two before the touch. */
+  #isUnsure({ process, openedMs, toldMs, betweenMs }: Open, { key }: CatalogRecord): boolean {
+    const sinceMs = toldMs.get(key) ?? openedMs;
+    const ids = process.replica.records(key).map(({ origin }) => origin.id);
+    return ids.some((id) => (betweenMs.get(id) ?? -1) >= sinceMs) || process.owed.changedTwice(ids, sinceMs);
   }
 
   /** A stream is asked for changes when the fan-out says that there are some: what it has to say without that would not have come. */

@@ -4,7 +4,7 @@ import { LINKS_DEFAULTS } from "../../src/fabric/links-options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { faultSteps } from "./faults.ts";
 import type { Place, Plan, Step, WatchPlan } from "./plan.ts";
-import { races, storySteps } from "./stories.ts";
+import { races, storySteps, unheardEnds } from "./stories.ts";
 import { ASKED_COUNT, FILTER_COUNT } from "./watch.ts";
 
 export interface Size {
@@ -16,6 +16,8 @@ export interface Size {
 
 /** Clients that no other work disturbs. */
 const STORY_CLIENTS = 4;
+/** Enough for a withdrawal in many slices. */
+const UNHEARD_CLIENTS = 30;
 
 export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 0 }): Plan {
   const rng = new Rng(`sim/${seed}`);
@@ -35,13 +37,17 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
   const stage = { places, clientCount, activeMs };
   const story = size.nodes > 0 ? [] : storySteps(rng.fork("story"), { ...stage, clientCount: clientCount + STORY_CLIENTS });
   const stories = isRace ? [...races(race, stage), ...story] : story;
-  const steps = [...work, ...stories, ...faults].toSorted((a, b) => a.atMs - b.atMs);
+  const ends = rng.fork("ends");
+  const isOfEnds = size.nodes === 0 && ends.int(12) === 0;
+  const steps = (isOfEnds ? unheardEnds(ends, { ...stage, clientCount: UNHEARD_CLIENTS }) : [...work, ...stories, ...faults]).toSorted(
+    (a, b) => a.atMs - b.atMs,
+  );
   const isSomebodyGone = steps.some((step) => (step.kind === "crash" || step.kind === "stop") && step.downMs === undefined);
   return {
     seed: String(seed),
     places,
     ...joinsOf(shape, places, isSomebodyGone),
-    clientCount: clientCount + (story.length > 0 ? STORY_CLIENTS : 0),
+    clientCount: isOfEnds ? UNHEARD_CLIENTS : clientCount + (story.length > 0 ? STORY_CLIENTS : 0),
     watches: watchesOf(rng.fork("watches"), count),
     steps,
     activeMs,
@@ -52,7 +58,7 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
     frameBytes: shape.int(3) === 0 ? 200 + shape.int(600) : 64 * 1024,
     tombstoneTtlMs: shape.int(2) === 0 ? 300_000 : 12_000,
     // Collected by number, a tombstone may go before everybody has heard of it: at 100,000, not at ten.
-    minTombstones: 1000,
+    minTombstones: isOfEnds ? 1 : 1000,
     snapshotMs: shape.int(2) === 0 ? 0 : 2000 + shape.int(15_000),
     hasLocal,
     maxLinks: isSparse ? 8 : LINKS_DEFAULTS.maxLinks,
