@@ -774,9 +774,9 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Tombstones: watches get no END and no bookmark until what was not listed is gone",
     edits: [
       {
-        file: "src/catalog/sweeps.ts",
-        find: "    return this.#byOrigin.size + this.#closing.size > 0;",
-        replace: "    return this.#byOrigin.size > 0;",
+        file: "src/fabric/fabric.ts",
+        find: "    return this.#readiness.isReady && !this.lives.isSettling;",
+        replace: "    return this.#readiness.isReady;",
       },
     ],
     withinSeeds: 200,

@@ -260,6 +260,8 @@ export class SimWatch {
       this.#short = { text: message.cursor, boot: open.process.reads.node.boot };
     if (!isEnd && !message.isBookmark) return;
     checks.holds(open.process.isReady, "readiness", () => `${what}: END or bookmark of a node that is not ready`);
+    const { isSettling } = open.process.fabric.fabric.lives;
+    checks.holds(!isSettling, "P3", () => `${what}: END or bookmark while records are still to be touched, withdrawn or dropped`);
     if (isEnd && isFull) {
       this.#unsee((key) => this.#doubted.has(key));
       this.#doubted.clear();
@@ -281,7 +283,10 @@ export class SimWatch {
     open.toldMs.set(key, this.#parts.world.nowMs);
   }
 
-  /** Whether its node cannot know what this stream was told of a key: it looked between a change and its touch, or there were two before the touch. */
+  /**
+   * Whether its node cannot know what this stream was told of a key (semantics.md, Watch 2): since then it looked between a change of an origin and the touch
+   * of its records, or there were two changes before the touch.
+   */
   #isUnsure({ process, openedMs, toldMs, betweenMs }: Open, { key }: CatalogRecord): boolean {
     const sinceMs = toldMs.get(key) ?? openedMs;
     const ids = process.replica.records(key).map(({ origin }) => origin.id);
