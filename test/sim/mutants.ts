@@ -2,6 +2,7 @@
  * Bugs to plant: each breaks one rule that semantics.md marks with a *Why*, or one that a rule rests on. They are edits of the source,
  * made while it is loaded (`mutant-child.ts`), so that the source knows nothing of them; one that no longer fits fails its test.
  */
+import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
 interface Edit {
   readonly file: string;
@@ -727,100 +728,5 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 40,
     isCheap: true,
   },
-  {
-    name: "a withdrawal that never goes on",
-    rule: "Tombstones: what is not listed is withdrawn in slices, and the transfer is over when the last of it is gone",
-    edits: [
-      {
-        file: "src/catalog/sweeps.ts",
-        find: "      if (!transfer.isDone) break;\n      this.#closing.delete(transfer);\n",
-        replace: "      this.#closing.delete(transfer);\n      if (!transfer.isDone) break;\n",
-      },
-    ],
-    withinSeeds: 200,
-  },
-  {
-    name: "a withdrawal over with its first slice",
-    rule: "Tombstones: V moves when the last of what was not listed is gone",
-    edits: [{ file: "src/catalog/sweeps.ts", find: "      if (!transfer.isDone) break;\n", replace: "" }],
-    withinSeeds: 200,
-  },
-  {
-    name: "what is put again is withdrawn",
-    rule: "Tombstones: what news puts again while a transfer is being closed is not withdrawn",
-    edits: [
-      {
-        file: "src/catalog/whole-transfer.ts",
-        find: "cell.seq >= 0 && cell.seq <= this.through && this.#isMissing(cell)",
-        replace: "cell.seq >= 0 && this.#isMissing(cell)",
-      },
-    ],
-    withinSeeds: 250,
-  },
-  {
-    name: "V moved by a last frame",
-    rule: "Tombstones: until the last of what was not listed is gone, peers and the snapshot are told the old V",
-    edits: [
-      {
-        file: "src/catalog/whole-transfer.ts",
-        find: "    followClosing(origin, this, through, knownSeq);\n",
-        replace: "    followClosing(origin, this, through, knownSeq);\n    moveThrough(origin, through, knownSeq);\n",
-      },
-    ],
-    withinSeeds: 200,
-  },
-  {
-    name: "told that all is there in the middle of a withdrawal",
-    rule: "Tombstones: watches get no END and no bookmark until what was not listed is gone",
-    edits: [
-      {
-        file: "src/fabric/fabric.ts",
-        find: "    return this.#readiness.isReady && !this.lives.isSettling;",
-        replace: "    return this.#readiness.isReady;",
-      },
-    ],
-    withinSeeds: 200,
-  },
-  {
-    name: "tombstones collected by number leave no floor",
-    rule: "Tombstones: who is below an origin's floor gets a whole transfer, and drops what is not listed",
-    edits: [
-      {
-        file: "src/catalog/replica.ts",
-        find: "      cell.origin.floor = Math.max(cell.origin.floor, cell.seq);\n",
-        replace: '      if (by === "age") cell.origin.floor = Math.max(cell.origin.floor, cell.seq);\n',
-      },
-    ],
-    withinSeeds: 200,
-  },
-  {
-    name: "whoever looked before a touch holds what was before",
-    rule: "Watch 2: who was told of a record between a change of its origin's life and its touch is told again when it changed back",
-    edits: [{ file: "src/catalog/past-views.ts", find: "isSure: lookedAt < since", replace: "isSure: true" }],
-    withinSeeds: 200,
-  },
-  {
-    name: "what is owed to one origin is owed to all",
-    rule: "Watch 2: what was seen of a key is known while touches are owed to others",
-    edits: [
-      {
-        file: "src/catalog/sweeps.ts",
-        find: "    return sweep !== undefined && cell.seq > sweep.after && cell.seq <= sweep.until && isOf(sweep, cell) ? sweep : undefined;",
-        replace: "    return sweep ?? this.#byOrigin.values().next().value;",
-      },
-    ],
-    withinSeeds: 200,
-  },
-  {
-    name: "what comes before an owed touch is taken for all that was seen",
-    rule: "Watch 2: who was told of a record in between is told again, also when it is put again or ended before the touch",
-    edits: [
-      {
-        file: "src/catalog/replica.ts",
-        find: "this.past.note(++this.#revision, lastTouchOf(any), seen, owed)",
-        replace: "this.past.note(++this.#revision, lastTouchOf(any), seen)",
-      },
-    ],
-    withinSeeds: 200,
-  },
+  ...SLICE_MUTANTS,
 ];
