@@ -3,7 +3,7 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { decodeEntry } from "./catalog/codec.ts";
 import type { EntryView } from "./catalog/entry-view.ts";
 import { ANY } from "./catalog/filter.ts";
-import { GOLDEN_RATIO, sampleOf } from "./catalog/instances.ts";
+import { GOLDEN_RATIO } from "./catalog/instances.ts";
 import { askedBounds } from "./catalog/names.ts";
 import { queryPage } from "./catalog/query.ts";
 import { type CatalogRecord, KIND } from "./catalog/record.ts";
@@ -247,6 +247,10 @@ export function dnsCatalog(
   let hasSampled = false;
   // Drawn, so that the nodes of a cluster do not all begin with the same instances; then in turn, so that none waits for its luck.
   let turn = random();
+  const took = () => {
+    hasSampled = true;
+    turn = (turn + GOLDEN_RATIO) % 1;
+  };
   return {
     get revision() {
       // Both only grow, so the sum changes whenever either does.
@@ -264,8 +268,7 @@ export function dnsCatalog(
       const sampling = { ...DNS_SAMPLING, at: turn };
       const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits: entryOf });
       if (!isSample) return found.map(({ entry }) => entry);
-      hasSampled = true;
-      turn = (turn + GOLDEN_RATIO) % 1;
+      took();
       return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
     },
     takeSampled: () => {
@@ -282,19 +285,11 @@ export function dnsCatalog(
     onHidden,
     hasNameUnder: (suffix, zone) => dnsNames.hasNameUnder(suffix, zone, { sees: reads.allowed(viewer), counts }),
     findAlias: (name, zone) => {
-      const sees = reads.allowed(viewer);
-      const seesOrHides = (namespace: string) => {
-        const isSeen = sees(namespace);
-        if (!isSeen) hidden.add(namespace);
-        return isSeen;
-      };
-      const sample = (carriers: readonly CatalogRecord[]) => {
-        const { records, stride } = sampleOf(carriers, { ...DNS_SAMPLING, at: turn });
-        hasSampled ||= stride > 1;
-        return records;
-      };
-      const records = dnsNames.findAlias(name, zone, { sees: seesOrHides, counts }, sample);
-      if (hasSampled) turn = (turn + GOLDEN_RATIO) % 1;
+      const allowed = reads.allowed(viewer);
+      const sees = (namespace: string) => allowed(namespace) || (hidden.add(namespace), false);
+      const sampling = { ...DNS_SAMPLING, at: turn };
+      const { records, isSample } = dnsNames.findAlias(name, zone, { sees, counts }, sampling);
+      if (isSample) took();
       return records.map((record) => reads.entry(record));
     },
   };

@@ -3,6 +3,7 @@
  * each time, of the policy there is then (`alias-claim.ts`).
  */
 import { decodeEntry } from "../catalog/codec.ts";
+import { type Sampling, sampleOf } from "../catalog/instances.ts";
 import { KeyShards } from "../catalog/key-shards.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record.ts";
 import type { Replica } from "../catalog/replica.ts";
@@ -18,6 +19,12 @@ const MAX_CLAIMS = 256;
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
   readonly counts: (claim: Claim) => boolean;
+}
+
+export interface FoundAlias {
+  readonly records: readonly CatalogRecord[];
+  /** There are more: another `at` may find others. */
+  readonly isSample: boolean;
 }
 
 interface Held {
@@ -89,25 +96,24 @@ export class DnsNames {
   }
 
   /**
-   * Records that carry the name of that zone as an alias, rightly, and that the viewer sees: in key order, those that have it in full last.
-   * Of many, those that `sample` takes. Cost: the records that carry it.
+   * Records that carry the name of that zone as an alias, rightly, and that the viewer sees: in key order, those that have it in full last;
+   * of a crowd a sample, where `sampling` is given. Cost: the records that carry it.
    */
-  findAlias(
-    name: string,
-    zone: string,
-    { sees, counts }: NameView,
-    sample: (records: readonly CatalogRecord[]) => readonly CatalogRecord[] = (records) => records,
-  ): readonly CatalogRecord[] {
+  findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
     const short = this.#aliases.get(name);
-    return [name, `${name}.${zone}`].flatMap((alias) => {
-      const records: CatalogRecord[] = [];
+    let isSample = false;
+    const records = [name, `${name}.${zone}`].flatMap((alias) => {
+      const carriers: CatalogRecord[] = [];
       for (const key of this.#aliases.get(alias) ?? []) {
         if (alias !== name && short?.has(key) === true) continue;
         const record = this.#replica.view(key);
-        if (record !== undefined && counts(claimOf(record, name)) && sees(record.namespace)) records.push(record);
+        if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) carriers.push(record);
       }
-      return sample(records).toSorted((a, b) => (a.key < b.key ? -1 : 1));
+      const taken = sampling === undefined ? carriers : sampleOf(carriers, sampling).records;
+      isSample ||= taken.length < carriers.length;
+      return taken.toSorted((a, b) => (a.key < b.key ? -1 : 1));
     });
+    return { records, isSample };
   }
 
   #aliasesIn(record: CatalogRecord): readonly string[] {

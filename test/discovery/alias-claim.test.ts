@@ -86,7 +86,7 @@ function holders({ replica }: Registry): readonly (readonly string[])[] {
   names.refresh();
   const view = { sees: () => true, counts: (claim: Claim) => isRightful(NO_POLICY, claim, "c1") };
   expect(["pay", "root"].map((alias) => names.hasNameUnder(alias, "waymark", view))).toEqual([true, false]);
-  return ["pay", "root"].map((alias) => names.findAlias(alias, "waymark", view).map(({ name }) => name));
+  return ["pay", "root"].map((alias) => names.findAlias(alias, "waymark", view).records.map(({ name }) => name));
 }
 
 test("that an admin registered it stays through a health report, a restart, a mark and a renewal, and is not to be had otherwise", () => {

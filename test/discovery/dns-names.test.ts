@@ -38,8 +38,8 @@ test("aliases and the names above them are what a scan of all entries finds, aft
       names.refresh();
       for (const alias of ["shop.example", "www.shop.example", "pay"]) {
         const want = [...held].filter(([, list]) => list.includes(alias)).map(([name]) => name);
-        expect(names.findAlias(alias, "waymark", anyone).map((record) => record.name)).toEqual(want.toSorted());
-        expect(names.findAlias(alias, "waymark", { ...anyone, sees: () => false })).toEqual([]);
+        expect(names.findAlias(alias, "waymark", anyone).records.map((record) => record.name)).toEqual(want.toSorted());
+        expect(names.findAlias(alias, "waymark", { ...anyone, sees: () => false }).records).toEqual([]);
       }
       const all = [...(held.size > 0 ? ["svc"] : []), ...[...held.values()].flat()];
       for (const suffix of ["example", "shop.example", "pay", "svc", "op.example", "nothing"])
