@@ -98,11 +98,11 @@ export interface Served<Answer> {
 }
 
 /**
- * Answers every request with what `serve` returns or throws; ends when the first, which opens the file, is refused. For
- * the module of a thread only.
+ * Answers every request with what `serve` returns or throws; ends when the first, which opens the file, is refused, and at `close`
+ * whatever the disk says to it. For the module of a thread only.
  */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it names what the other side sends, which no parameter shows
-export function serveThread<Request>(serve: (request: Request) => Served<Kinded>): void {
+export function serveThread<Request extends Kinded>(serve: (request: Request) => Served<Kinded>): void {
   const port = parentPort;
   if (!port) throw new Error("a thread of the store was started as a program");
   let isOpen = false;
@@ -114,7 +114,7 @@ export function serveThread<Request>(serve: (request: Request) => Served<Kinded>
       if (isLast === true) port.close();
     } catch (error) {
       port.postMessage(failureOf(error));
-      if (!isOpen) port.close();
+      if (!isOpen || request.kind === "close") port.close();
     }
   });
 }

@@ -104,6 +104,14 @@ test.runIf(isRoot)("a full disk: writes are refused with store_unavailable, read
   }
 });
 
+test("a node whose data directory is gone ends when it is told to", async () => {
+  const data = mkdtempSync(join(tmpdir(), "waymark-gone-"));
+  await using node = await startNodeProcess(["--data-dir", data, "--demo"]);
+  rmSync(data, { recursive: true });
+  const { exit } = await node.stop();
+  expect(exit).toBe(0);
+});
+
 test.runIf(isRoot)("a disk that is full at the start: the node says so, and starts when there is room", async () => {
   const mount = mkdtempSync(join(tmpdir(), "waymark-disk-"));
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", mount]);
