@@ -191,7 +191,9 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "return member.status;",
       },
     ],
-    withinSeeds: 100,
+    withinSeeds: 3,
+    isOfLeft: true,
+    isCheap: true,
   },
   {
     name: "what nobody took over stays forgotten",
