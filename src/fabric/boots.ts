@@ -93,10 +93,12 @@ export class Boots {
     if (last?.generation === generation && last.boot === boot) last.isProven = true;
   }
 
-  /** The node asked something. In the start that was accepted it is there, whatever an earlier question to it came to. */
-  heard({ nodeId, generation, boot }: NodeRef & Start, { monoMs }: Time): void {
-    const last = this.#accepted.get(nodeId);
-    if (last?.generation === generation && last.boot === boot) last.heardMonoMs = monoMs;
+  /** The node itself asked something, in that start: if it is the accepted one, it is there, whatever an earlier question to it came to. */
+  heard(from: NodeRef & Start, { monoMs }: Time): void {
+    const last = this.#accepted.get(from.nodeId);
+    if (last?.generation !== from.generation || last.boot !== from.boot) return;
+    last.heardMonoMs = monoMs;
+    last.isProven = true;
   }
 
   /** Whether the start that was accepted asked something within that time. */

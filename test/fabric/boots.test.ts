@@ -59,6 +59,16 @@ test("what a node says itself settles what only others said of it; once it said 
   expect(boots.verdict(own, true)).toBe("stranger");
 });
 
+test("a start that others told of is remembered over a restart once it has asked something itself: it was told then that it is the one", () => {
+  const boots = new Boots(10, "c1");
+  accept(boots, said("n", { boot: "a" }));
+  boots.accept(said("n", { boot: "b", bootBefore: "a" }));
+  expect(boots.list()).toEqual([]);
+  boots.heard({ nodeId: "n", generation: 1, boot: "b" }, { monoMs: 0, wallMs: 0 });
+  const restarted = new Boots(10, "c1", boots.list());
+  expect(restarted.verdict(said("n", { boot: "copy", bootBefore: "a" }), true)).toBe("stranger");
+});
+
 test("at most so many are remembered: those that were heard of last", () => {
   const boots = new Boots(2, "c1");
   for (const nodeId of ["a", "b", "a", "c"]) accept(boots, said(nodeId, { boot: "1" }));
