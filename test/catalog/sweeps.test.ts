@@ -56,6 +56,13 @@ const BLUE = FILTERS.findIndex(({ tags }) => tags.includes("blue"));
 const ORPHANED = FILTERS.findIndex(({ healthMask }) => (healthMask & (1 << HEALTH.ORPHANED)) !== 0);
 const HEALTHY = FILTERS.findIndex(({ healthMask }) => healthMask === 1 << HEALTH.HEALTHY);
 
+/** What the other one ended comes here, and nothing is owed any more. */
+function comesToRest(node: MeshNode, other: MeshNode): void {
+  other.commit(timeOf(34, 1));
+  node.copy(other, other.replica.self.id, timeOf(35, 0));
+  while (node.replica.sweep(3, T));
+}
+
 test("a mark hides in slices; a life that changes meanwhile is swept from the first record on", () => {
   const { node, origin } = known();
   const { replica } = node;
@@ -228,9 +235,7 @@ test("who was told of an entry between two changes of life and its touch is told
   expect(watch.held.has(key)).toBe(true);
   live(node, origin, "orphaned");
   other.end(key, BODY.UNREGISTERED, timeOf(33, 1));
-  other.commit(timeOf(34, 1));
-  node.copy(other, "n2/1", timeOf(35, 0));
-  while (node.replica.sweep(3, T));
+  comesToRest(node, other);
   watch.read(true);
   expect(watch.held.has(key)).toBe(false);
 });
@@ -250,9 +255,7 @@ test("who was told of another origin's record of the key, before the touch of th
   watch.read(false);
   expect(watch.held.has(key)).toBe(true);
   third.end(key, BODY.EXPIRED, timeOf(33, 1));
-  third.commit(timeOf(34, 1));
-  node.copy(third, "n3/1", timeOf(35, 0));
-  while (node.replica.sweep(3, T));
+  comesToRest(node, third);
   watch.read(true);
   expect(watch.held.has(key)).toBe(false);
 });
