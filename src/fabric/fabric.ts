@@ -107,7 +107,7 @@ export class Fabric implements FabricMachine {
         this.#toMembership(input, time, out);
         return this.#lost.heard(input.request, input.proof.certificate?.clusterId, time, out);
       case "lagged":
-        this.#postpone(input.lagMs, time);
+        this.#postpone(input.lagMs);
         return this.#toMembership(input, time, out);
       case "answered": {
         const answered = this.calls.heard(input, time, out);
@@ -136,8 +136,7 @@ export class Fabric implements FabricMachine {
   }
 
   /** We stood still: for others that time does not count (semantics.md, Deadlines and standstills). Membership sees to itself. */
-  #postpone(byMs: number, time: Time): void {
-    this.#freshness.stoodStill(byMs, time);
+  #postpone(byMs: number): void {
     this.#links.postpone(byMs);
     this.lives.postpone(byMs);
     this.policy.postpone(byMs);
@@ -251,7 +250,7 @@ export class Fabric implements FabricMachine {
           break;
         case "event":
         case "memberForgotten":
-          if (output.kind === "memberForgotten") this.#freshness.memberChanged(undefined);
+          if (output.kind === "memberForgotten") this.#freshness.changed();
           out.push(output);
           break;
         case "turnedAway":
@@ -263,7 +262,7 @@ export class Fabric implements FabricMachine {
         case "memberChanged":
           isChanged = true;
           this.lives.memberChanged(output.update);
-          this.#freshness.memberChanged(output.update);
+          this.#freshness.memberChanged(output.update, time);
           this.#sessions.wake();
           out.push({ kind: "memberChanged", update: output.update });
           if (this.foreigners.forget(output.update.nodeId)) this.replication.reconsider(output.update.nodeId, output.update.generation);
@@ -292,7 +291,7 @@ export class Fabric implements FabricMachine {
           out.push(output);
           break;
         case "wanted":
-          this.#freshness.want(output.nodeIds, this.#readiness.knownMonoMs(time));
+          this.#freshness.want(output.nodeIds, this.#readiness.knownMonoMs(time), time);
           break;
         case "up":
           this.#linkUp(output, time, out);
@@ -303,8 +302,8 @@ export class Fabric implements FabricMachine {
     }
   }
 
-  #linkUp({ link, hello }: Extract<LinksOutput, { kind: "up" }>, time: Time, out: FabricOutput[]): void {
-    this.#sessions.open(link, hello, relationOf(this.#trust, hello), time);
+  #linkUp({ link, hello, greetedMonoMs }: Extract<LinksOutput, { kind: "up" }>, time: Time, out: FabricOutput[]): void {
+    this.#sessions.open(link, { hello, relation: relationOf(this.#trust, hello), greetedMonoMs }, time);
     this.leaving.opened(link, hello, out);
     this.foreigners.admitted(hello, out);
     this.lives.back(hello.nodeId);
@@ -324,7 +323,7 @@ export class Fabric implements FabricMachine {
     for (const output of news) {
       switch (output.kind) {
         case "inStep":
-          this.#freshness.inStep(output.nodeId, time);
+          this.#freshness.inStep(output.nodeId, output.monoMs);
           break;
         case "badFrame":
           this.#toLinks({ kind: "end", link: output.link, reason: "bad_frame", detail: output.detail }, time, out);
@@ -389,7 +388,7 @@ export class Fabric implements FabricMachine {
       const events: FabricEvent[] = [];
       if (this.lives.tick(time, events)) out.push({ kind: "changed" });
       // Of an origin that was forgotten nothing is held any more.
-      if (events.length > 0) this.#freshness.memberChanged(undefined);
+      if (events.length > 0) this.#freshness.changed();
       for (const event of events) out.push({ kind: "event", event });
     }
     this.#lost.tick(out);

@@ -23,9 +23,13 @@ interface Peer {
   wasMet: boolean;
   clusterId: string;
   isWanted: boolean;
+  /** It was called dead and is listed again: it counts until then, though no link to it is wanted, as long as no heartbeat of it has come. */
+  backUntilMonoMs: number;
   /** It said goodbye: until it is heard of again it writes nothing. */
   hasSaidGoodbye: boolean;
 }
+
+const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, hasSaidGoodbye: false } as const satisfies Partial<Peer>;
 
 /** One that no link is wanted to, of which a heartbeat came. */
 interface Distant {
@@ -36,8 +40,8 @@ interface Distant {
 /** A heartbeat of a node that is well comes at least so often, by way of others too. */
 const HEARTBEAT_QUIET_MS = 15_000;
 
-/** What waited while this node stood still is worked off by then. */
-const MAX_OLD_MS = 4000;
+/** One that is listed again and has neither a link nor a heartbeat after so long is one that does not talk to us, and whom others do not vouch for. */
+const BACK_MS = 30_000;
 
 /** What is known of how far behind this node may be. */
 export interface Behind {
@@ -61,23 +65,21 @@ export class Freshness {
   #distant: readonly Distant[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
-  #stillSinceMonoMs = Number.NEGATIVE_INFINITY;
-  /** Until then what is heard may have been said since `#stillSinceMonoMs`. */
-  #oldUntilMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: FreshnessParts) {
     this.#parts = parts;
   }
 
   /** From now on links are wanted to these. Of one that was no peer before, of which no heartbeat came, all until `knownMonoMs` is taken to be here. */
-  want(nodeIds: readonly string[], knownMonoMs: number): void {
-    this.#changed();
+  want(nodeIds: readonly string[], knownMonoMs: number, { monoMs }: Time): void {
+    this.changed();
     const wanted = new Set(nodeIds);
     for (const [nodeId, peer] of this.#peers) {
       if (wanted.has(nodeId)) continue;
       peer.isWanted = false;
-      const status = this.#parts.findMember(nodeId)?.status;
-      if (status === "left" || (status !== undefined && isListed(status))) this.#peers.delete(nodeId);
+      const member = this.#parts.findMember(nodeId);
+      if (member?.status === "left" || (member !== undefined && isListed(member.status) && !this.#isBack(member, peer, monoMs)))
+        this.#peers.delete(nodeId);
     }
     for (const nodeId of wanted) {
       const peer = this.#peers.get(nodeId);
@@ -85,8 +87,8 @@ export class Freshness {
       const clusterId = member?.clusterId ?? "";
       // What was known of it without a link is not forgotten with the first attempt.
       const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? knownMonoMs;
-      if (peer === undefined) this.#peers.set(nodeId, { inStepMonoMs, wasMet: false, clusterId, isWanted: true, hasSaidGoodbye: false });
-      else Object.assign(peer, { isWanted: true, clusterId });
+      if (peer === undefined) this.#peers.set(nodeId, { ...NEW_PEER, inStepMonoMs, clusterId });
+      else Object.assign(peer, { isWanted: true, clusterId, backUntilMonoMs: 0 });
     }
   }
 
@@ -96,43 +98,42 @@ export class Freshness {
     if (peer !== undefined) peer.wasMet = true;
   }
 
-  /** The peer has just said that we lack nothing of what it has. */
-  inStep(nodeId: string, { monoMs }: Time): void {
+  /** We lack nothing of what the peer had then. */
+  inStep(nodeId: string, monoMs: number): void {
     const peer = this.#peers.get(nodeId);
-    if (peer === undefined) return;
-    const saidMonoMs = monoMs < this.#oldUntilMonoMs ? Math.max(peer.inStepMonoMs, this.#stillSinceMonoMs) : monoMs;
-    Object.assign(peer, { inStepMonoMs: saidMonoMs, wasMet: true, hasSaidGoodbye: false });
-  }
-
-  /** This node stood still until now: what waited for it was said meanwhile, nobody knows when, and takes a while to be worked off. */
-  stoodStill(byMs: number, { monoMs }: Time): void {
-    this.#stillSinceMonoMs = monoMs - byMs;
-    this.#oldUntilMonoMs = monoMs + Math.min(byMs, MAX_OLD_MS);
+    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: Math.max(peer.inStepMonoMs, monoMs), wasMet: true, hasSaidGoodbye: false });
   }
 
   /** The peer's last word was that it goes, and we have all that it had. */
   goodbye(nodeId: string): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) peer.hasSaidGoodbye = true;
-    this.#changed();
+    this.changed();
   }
 
-  /** Membership, or what is held, is other than before. */
-  memberChanged(update: MemberUpdate | undefined): void {
-    this.#changed();
-    const peer = update === undefined ? undefined : this.#peers.get(update.nodeId);
-    if (update === undefined || peer === undefined) return;
+  /** Membership says something else of a member. */
+  memberChanged(update: MemberUpdate, { monoMs }: Time): void {
+    this.changed();
+    const peer = this.#peers.get(update.nodeId);
+    if (peer === undefined) return;
     if (update.status === "left") this.#peers.delete(update.nodeId);
     else if (isListed(update.status)) {
       // It is there again: what it wrote while it was called dead is lacked from now on, not only once a link to it is wanted.
+      if (!peer.isWanted) peer.backUntilMonoMs = monoMs + BACK_MS;
       peer.isWanted = true;
       if (update.status === "alive") peer.hasSaidGoodbye = false;
     }
   }
 
-  #changed(): void {
+  /** A member is forgotten, or what is held is other than before. */
+  changed(): void {
     this.#halved = undefined;
     this.#distantVersion = -1;
+  }
+
+  /** Whether one that no link is wanted to counts all the same: it was called dead, and no heartbeat tells how far it is known. */
+  #isBack(member: MemberUpdate, { backUntilMonoMs }: Peer, monoMs: number): boolean {
+    return monoMs < backUntilMonoMs && this.#provenMonoMs(member) === undefined;
   }
 
   #provenMonoMs({ nodeId, generation }: MemberUpdate): number | undefined {
@@ -149,18 +150,18 @@ export class Freshness {
   // HOT: asked at every answer.
   read({ monoMs }: Time, quietMs: number): Behind {
     this.#halved ??= this.#findHalved();
+    if (this.#distantVersion !== this.#parts.heartbeats.version) this.#findDistant(this.#halved);
     const nodeIds: string[] = [];
     const otherNodeIds: string[] = [];
     let ageMs = 0;
     for (const [nodeId, peer] of this.#peers) {
-      const { isWanted, hasSaidGoodbye, clusterId } = peer;
-      if (hasSaidGoodbye || (!isWanted && !this.#halved.has(clusterId))) continue;
+      const { isWanted, backUntilMonoMs, hasSaidGoodbye, clusterId } = peer;
+      if (hasSaidGoodbye || !(isWanted || monoMs < backUntilMonoMs || this.#halved.has(clusterId))) continue;
       const silentMs = monoMs - (peer.wasMet ? peer.inStepMonoMs : this.#untilMonoMs(nodeId, peer));
       const isOurs = clusterId === this.#parts.clusterId || clusterId === "";
       if (isOurs) ageMs = Math.max(ageMs, silentMs);
       if (silentMs > quietMs) (isOurs ? nodeIds : otherNodeIds).push(nodeId);
     }
-    if (this.#distantVersion !== this.#parts.heartbeats.version) this.#findDistant(this.#halved);
     const distantMs = monoMs - this.#oldestMonoMs;
     if (distantMs > HEARTBEAT_QUIET_MS)
       for (const { nodeId, provenMonoMs } of this.#distant) if (monoMs - provenMonoMs > HEARTBEAT_QUIET_MS) nodeIds.push(nodeId);
@@ -175,10 +176,13 @@ export class Freshness {
     this.#oldestMonoMs = Number.POSITIVE_INFINITY;
     for (const member of members()) {
       const { nodeId, status, clusterId } = member;
-      if (nodeId === self || clusterId !== own || this.#peers.has(nodeId)) continue;
+      if (nodeId === self || clusterId !== own || this.#peers.get(nodeId)?.isWanted === true) continue;
       if (status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
       const provenMonoMs = this.#provenMonoMs(member);
       if (provenMonoMs === undefined) continue;
+      // One that is back is as old as its heartbeat from now on; one that is dead counts as the peer that it was.
+      if (isListed(status)) this.#peers.delete(nodeId);
+      else if (this.#peers.has(nodeId)) continue;
       distant.push({ nodeId, provenMonoMs });
       this.#oldestMonoMs = Math.min(this.#oldestMonoMs, provenMonoMs);
     }

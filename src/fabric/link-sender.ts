@@ -8,6 +8,7 @@ import type { NodeRef, OriginDigest, ReplicationFrame, ShortEntry, VectorEntry }
 import type { PeerOrigin } from "./peer-origin.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
+import type { SaidTimes } from "./said-times.ts";
 import { type Mark, refOf, shortHash } from "./vector.ts";
 
 /** A question for what comes after `seq`; `floor` above it: for all. */
@@ -17,12 +18,19 @@ interface Ask {
   readonly isShort: boolean;
 }
 
+/** What the sender shares with the rest of its link. */
+interface LinkParts {
+  readonly rng: Rng;
+  readonly saidTimes: SaidTimes;
+}
+
 /** Holds no frames but the parts of a whole vector; everything else is read when it is asked for. */
 export class LinkSender {
   readonly #shared: ReplicationShared;
   readonly #view: PeerView;
   readonly #link: Link;
   readonly #rng: Rng;
+  readonly #saidTimes: SaidTimes;
   /** Parts of a whole vector. */
   #whole: ReplicationFrame[] = [];
   #wholeMonoMs = Number.NEGATIVE_INFINITY;
@@ -44,14 +52,15 @@ export class LinkSender {
   /** Ids of origins that the next vector may have to say more of; the peer needs no offer of them. */
   readonly #later = new Set<string>();
 
-  constructor(shared: ReplicationShared, view: PeerView, rng: Rng, time: Time) {
+  constructor(shared: ReplicationShared, view: PeerView, { rng, saidTimes }: LinkParts, time: Time) {
     this.#shared = shared;
+    this.#saidTimes = saidTimes;
     this.#view = view;
     this.#rng = rng;
     this.#link = { relation: view.peer.relation, clusterId: view.peer.clusterId };
     this.#lacking = new LackingWords(shared, view);
     this.#vectorMonoMs = this.#nextVectorMonoMs(time);
-    this.#queueWhole();
+    this.#queueWhole(time);
   }
 
   hasWork(time: Time): boolean {
@@ -116,7 +125,7 @@ export class LinkSender {
   answerWhole(time: Time): void {
     if (time.monoMs < this.#wholeMonoMs + this.#shared.options.vectorIntervalMs) return;
     this.#wholeMonoMs = time.monoMs;
-    this.#queueWhole();
+    this.#queueWhole(time);
   }
 
   /** The peer asked for an origin. */
@@ -153,7 +162,7 @@ export class LinkSender {
     return time.monoMs + this.#shared.options.vectorIntervalMs * (0.75 + 0.5 * this.#rng.next());
   }
 
-  #queueWhole(): void {
+  #queueWhole(time: Time): void {
     const { vector, options, replica } = this.#shared;
     const { peer } = this.#view;
     const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
@@ -162,12 +171,13 @@ export class LinkSender {
     this.#lacking.again();
     const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking.take()];
     const digest = this.#takesOffers ? this.#view.saidDigest : vector.digest(peer);
+    const said = this.#saidTimes.stamp(time);
     this.#saidOrder = vector.order;
     this.#whole = [];
     for (let from = 0; from === 0 || from < entries.length; from += options.maxVectorEntries) {
       const part = entries.slice(from, from + options.maxVectorEntries);
       const isPartial = from + options.maxVectorEntries < entries.length;
-      this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false });
+      this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false, said });
     }
   }
 
@@ -188,7 +198,7 @@ export class LinkSender {
     if (this.#takesOffers) return this.#newsFrame(time, false);
     const entries = vector.entriesSince(this.#saidOrder, peer);
     if (entries.length > options.maxVectorEntries) {
-      this.#queueWhole();
+      this.#queueWhole(time);
       return this.#whole.shift();
     }
     this.#saidOrder = vector.order;
@@ -198,6 +208,7 @@ export class LinkSender {
       digest: vector.digest(peer),
       isPartial: true,
       isWanted: false,
+      said: this.#saidTimes.stamp(time),
     };
   }
 
@@ -234,7 +245,7 @@ export class LinkSender {
     this.#seenMonoMs = time.monoMs;
     const { entries, short } = news;
     if (entries.length + short.length > options.maxVectorEntries) {
-      this.#queueWhole();
+      this.#queueWhole(time);
       return this.#whole.shift();
     }
     if (isOffer && entries.length + short.length === 0) return undefined;
@@ -247,7 +258,7 @@ export class LinkSender {
       digest,
       isPartial: true,
       isWanted: false,
-      ...(isOffer && { isOffer }),
+      ...(isOffer ? { isOffer } : { said: this.#saidTimes.stamp(time) }),
       ...(heartbeats.length > 0 && { heartbeats }),
     };
   }

@@ -86,7 +86,13 @@ export type LinksOutput =
   | { readonly kind: "event"; readonly event: FabricEvent }
   /** From now on links are wanted to these and no others. */
   | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
-  /** Both have greeted. */
-  | { readonly kind: "up"; readonly link: LinkId; readonly hello: Hello; readonly proof: PeerProof }
+  /** Both have greeted; this node not before `greetedMonoMs`. */
+  | {
+      readonly kind: "up";
+      readonly link: LinkId;
+      readonly hello: Hello;
+      readonly proof: PeerProof;
+      readonly greetedMonoMs: number;
+    }
   /** A link that was up is not any more; `goodbye` is the peer's reason, undefined when it gave none. */
   | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined };

@@ -308,13 +308,14 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       this.#end(loser, { reason: "duplicate_link", detail: "" }, time, out);
       if (loser === row) return;
     }
+    const greetedMonoMs = row.isIncoming ? time.monoMs : row.sinceMonoMs;
     row.state = "up";
     row.sinceMonoMs = time.monoMs;
     row.deadlineMonoMs = Number.POSITIVE_INFINITY;
     this.#up.set(hello.nodeId, row);
     this.#reach.reached(hello.nodeId);
     if (row.isIncoming) this.#greet(row, out);
-    out.push({ kind: "up", link: row.link, hello, proof });
+    out.push({ kind: "up", link: row.link, hello, proof, greetedMonoMs });
   }
 
   #farewell(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {

@@ -195,6 +195,14 @@ export interface RecordsFrame {
 }
 
 /** What replication says on a link. */
+/** When a vector was made, in times that only its link knows; whole milliseconds (`SaidTimes`). */
+export interface Said {
+  /** By the sender's clock; above 0. */
+  readonly atMs: number;
+  /** The receiver's newest `atMs` that the sender has, and for how long it has had that. */
+  readonly echo?: { readonly atMs: number; readonly sinceMs: number };
+}
+
 export type ReplicationFrame =
   | {
       readonly kind: "vector";
@@ -214,6 +222,8 @@ export type ReplicationFrame =
       readonly isOffer?: boolean;
       /** Of origins that the receiver has no link to; only between peers with the capability `heartbeats`. */
       readonly heartbeats?: readonly Heartbeat[];
+      /** Of a vector, not of a question or an offer; nor of one that a peer of an older version sent. */
+      readonly said?: Said;
     }
   | RecordsFrame
   | { readonly kind: "linked"; readonly nodeIds: readonly string[] }

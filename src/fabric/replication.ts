@@ -9,6 +9,7 @@ import type { PeerOrigin } from "./peer-origin.ts";
 import { type Disproved, PeerView, type ReplicationPeer } from "./peer-view.ts";
 import { RecordIntake } from "./record-intake.ts";
 import { MAX_LINKED, type ReplicationShared } from "./replication-shared.ts";
+import { SaidTimes } from "./said-times.ts";
 import type { FabricEvent } from "./seam.ts";
 
 export type ReplicationOutput =
@@ -52,15 +53,20 @@ export class LinkReplication {
   /** When the last vector came, and for how long it may have been on its way. */
   #vectorMonoMs: number;
   #lateByMs = 0;
+  readonly #saidTimes: SaidTimes;
+  /** Since when, at the earliest, the peer's newest vector has been so. */
+  #saidMonoMs = Number.NEGATIVE_INFINITY;
 
-  constructor(shared: ReplicationShared, peer: ReplicationPeer, time: Time) {
+  /** `greetedMonoMs`: when this node greeted; the peer says nothing before it has heard that. */
+  constructor(shared: ReplicationShared, peer: ReplicationPeer, time: Time, greetedMonoMs: number) {
     this.#shared = shared;
     this.peer = peer;
     this.#selfId = shared.replica.self.id;
     shared.linkedTo(peer);
     const rng = shared.rng.fork(`link ${peer.nodeId}/${peer.generation} ${time.monoMs}`);
     this.#view = new PeerView(shared, peer);
-    this.#sender = new LinkSender(shared, this.#view, rng, time);
+    this.#saidTimes = new SaidTimes(time, greetedMonoMs);
+    this.#sender = new LinkSender(shared, this.#view, { rng, saidTimes: this.#saidTimes }, time);
     this.#fetcher = new LinkFetcher(shared, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
     this.#intake = new RecordIntake(shared, this.#view);
     this.#comparer = new LinkComparer(shared, this.#view, rng, (digest) => this.#sender.tell(digest), time);
@@ -90,9 +96,10 @@ export class LinkReplication {
     return Math.min(this.#sender.nextDeadlineMs(), fetch, this.#comparer.nextDeadlineMs(), want);
   }
 
-  /** Whether this node has caught up, and knows all that the peer has told of since. */
-  get isInStep(): boolean {
-    return this.#fetcher.isCaughtUp && !this.#fetcher.isBehind;
+  /** Until when nothing is lacked of what the peer had: when it said its newest vector. Undefined as long as this node is behind that. */
+  get inStepMonoMs(): number | undefined {
+    const isInStep = this.#saidMonoMs !== Number.NEGATIVE_INFINITY && this.#fetcher.isCaughtUp && !this.#fetcher.isBehind;
+    return isInStep ? this.#saidMonoMs : undefined;
   }
 
   /** The peer's number of an origin, as far as it told; 0 when it never did. */
@@ -186,10 +193,12 @@ export class LinkReplication {
       this.#view.isWholeTold = true;
       this.#sender.offerAll();
     }
+    const lateMs = this.#lateMs(frame, time);
     if (!this.#view.isWholeTold) return;
     if (this.#view.digest === frame.digest) {
       this.#wantCount = 0;
-      for (const each of this.#view.hear(frame.heartbeats ?? [], this.#lateMs(time), time)) this.#disprove(each, time, out);
+      this.#saidMonoMs = Math.max(this.#saidMonoMs, time.monoMs - lateMs);
+      for (const each of this.#view.hear(frame.heartbeats ?? [], lateMs, time)) this.#disprove(each, time, out);
     } else this.#wantWhole(time);
     if (this.#isEqual(frame)) stats.vectorsEqual += 1;
     else stats.vectorsDifferent += 1;
@@ -204,8 +213,10 @@ export class LinkReplication {
     out.push({ kind: "changed" });
   }
 
-  /** For how long a vector may have been on its way, by how much later than they are sent they came. */
-  #lateMs({ monoMs }: Time): number {
+  /** For how long a vector may have been on its way: by what it echoes, and where it says nothing, by how much later than they are sent they came. */
+  #lateMs({ said }: VectorFrame, time: Time): number {
+    const { monoMs } = time;
+    if (said !== undefined) return monoMs - this.#saidTimes.heard(said, time);
     const { vectorIntervalMs } = this.#shared.options;
     this.#lateByMs = Math.max(0, this.#lateByMs + monoMs - this.#vectorMonoMs - LATEST_INTERVALS * vectorIntervalMs);
     this.#vectorMonoMs = monoMs;

@@ -20,10 +20,17 @@ export const HEARTBEATS = "heartbeats";
 
 /** What became known by a link, for the rest of the room. */
 export type SessionNews =
-  /** The peer has just said that we lack nothing of what it has. */
-  | { readonly kind: "inStep"; readonly nodeId: string }
+  /** We lack nothing of what the peer had then. */
+  | { readonly kind: "inStep"; readonly nodeId: string; readonly monoMs: number }
   /** The peer broke the protocol. */
   | { readonly kind: "badFrame"; readonly link: LinkId; readonly detail: string };
+
+/** Of a link that came up. */
+export interface Greeted {
+  readonly hello: Hello;
+  readonly relation: Relation;
+  readonly greetedMonoMs: number;
+}
 
 export interface Session {
   readonly link: LinkId;
@@ -104,13 +111,14 @@ export class Sessions {
     return { count: hellos.length, readyCount, wantedCount };
   }
 
-  open(link: LinkId, hello: Hello, relation: Relation, time: Time): void {
+  /** `greetedMonoMs`: when this node greeted on the link, at the earliest. */
+  open(link: LinkId, { hello, relation, greetedMonoMs }: Greeted, time: Time): void {
     const { nodeId, generation, clusterId, region } = hello;
     this.#shared.partial.greeted(nodeId, [generation, hello.version, ...hello.capabilities].join(" "), time);
     const takesOffers = hello.capabilities.includes(OFFERS);
     const takesHeartbeats = hello.capabilities.includes(HEARTBEATS);
     const peer = { nodeId, generation, clusterId, region, relation, takesOffers, takesHeartbeats };
-    const replication = new LinkReplication(this.#shared, peer, time);
+    const replication = new LinkReplication(this.#shared, peer, time, greetedMonoMs);
     this.#all.set(link, { link, hello, replication, isAwake: false, dueMonoMs: 0, isPolicyTurn: true });
     this.#dueMonoMs = 0;
     const takesAny = !hello.capabilities.includes(POLICY_FROM);
@@ -163,7 +171,8 @@ export class Sessions {
         const said: ReplicationOutput[] = [];
         session.replication.receive(frame, time, said);
         const news = this.#pass(session, said, out);
-        if (session.replication.isInStep) news.push({ kind: "inStep", nodeId: session.hello.nodeId });
+        const { inStepMonoMs } = session.replication;
+        if (inStepMonoMs !== undefined) news.push({ kind: "inStep", nodeId: session.hello.nodeId, monoMs: inStepMonoMs });
         return news;
       }
     }

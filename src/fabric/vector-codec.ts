@@ -6,7 +6,7 @@ import { invalid } from "../lib/errors.ts";
 import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
 import { parseList, refOf } from "./codec-parts.ts";
 import { checkCount, isCountable, type MessageBounds, numberField } from "./message-rules.ts";
-import type { Heartbeat, ReplicationFrame, ShortEntry } from "./messages.ts";
+import type { Heartbeat, ReplicationFrame, Said, ShortEntry } from "./messages.ts";
 
 type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
 
@@ -46,6 +46,7 @@ export function vectorOf(bytes: Uint8Array, bounds: MessageBounds): VectorFrame 
     ...said,
     ...(vector.offer && { isOffer: true }),
     ...(vector.heartbeatHashes.length > 0 && { heartbeats: heartbeatsOf(vector) }),
+    ...(vector.saidMs > 0n && { said: saidOf(vector) }),
   };
 }
 
@@ -100,6 +101,12 @@ function heartbeatsOf({ heartbeatHashes, heartbeatTenths, heartbeatSeqs }: Heart
   });
 }
 
+function saidOf(vector: { readonly saidMs: bigint; readonly echoMs: bigint; readonly echoSinceMs: bigint }): Said {
+  const atMs = numberField(vector.saidMs, "vector.said_ms");
+  const echo = { atMs: numberField(vector.echoMs, "vector.echo_ms"), sinceMs: numberField(vector.echoSinceMs, "vector.echo_since_ms") };
+  return echo.atMs > 0 ? { atMs, echo } : { atMs };
+}
+
 function tenthsOf({ ageMs }: Heartbeat): number {
   return Math.min(Math.ceil(ageMs / TENTH_MS), MAX_TENTHS);
 }
@@ -112,6 +119,7 @@ export function vectorInit({
   isWanted,
   isOffer = false,
   heartbeats = [],
+  said,
 }: VectorFrame): MessageInitShape<typeof VectorFrameSchema> {
   return {
     entries: entries.map(({ nodeId, generation, seq, floor, isHidden = false, isLacking = false, lackingThrough = 0 }) => {
@@ -134,5 +142,8 @@ export function vectorInit({
     heartbeatHashes: heartbeats.map(({ hash }) => hash),
     heartbeatTenths: heartbeats.map(tenthsOf),
     heartbeatSeqs: heartbeats.some(({ seq }) => seq !== undefined) ? heartbeats.map(({ seq = 0 }) => BigInt(seq)) : [],
+    saidMs: BigInt(said?.atMs ?? 0),
+    echoMs: BigInt(said?.echo?.atMs ?? 0),
+    echoSinceMs: BigInt(said?.echo?.sinceMs ?? 0),
   };
 }

@@ -30,12 +30,13 @@ class Bench {
       const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "" } as const;
       const update = { ...hello, clusterId: nodeId.startsWith("x") ? "c2" : "c1", ...rest, status };
       this.members.set(nodeId, update);
-      this.freshness.memberChanged(update);
+      this.freshness.memberChanged(update, at(monoMs));
     }
     const listed = [...this.members.values()].filter((member) => member.status === "alive" || member.status === "suspect");
     this.freshness.want(
       listed.map(({ nodeId }) => nodeId),
       monoMs,
+      at(monoMs),
     );
   }
 
@@ -53,56 +54,56 @@ test("without peers there is no age; with them it is the silence of the slowest"
   const { freshness, ...bench } = new Bench();
   expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 0, nodeIds: [], otherNodeIds: [] });
   bench.members.clear();
-  freshness.want(["a", "b"], 0);
-  freshness.inStep("a", at(9000));
-  freshness.inStep("b", at(5000));
+  freshness.want(["a", "b"], 0, at(0));
+  freshness.inStep("a", 9000);
+  freshness.inStep("b", 5000);
   expect(freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 4000, nodeIds: [], otherNodeIds: [] });
   expect(freshness.read(at(9001), QUIET_MS)).toEqual({ ageMs: 4001, nodeIds: ["b"], otherNodeIds: [] });
   // One that nobody asked for never had a say.
-  freshness.inStep("stranger", at(9001));
+  freshness.inStep("stranger", 9001);
   expect(freshness.read(at(9002), QUIET_MS).ageMs).toBe(4002);
 });
 
-test.each([
-  { stillMs: 300, saidMs: 299, ageMs: 599 },
-  { stillMs: 300, saidMs: 300, ageMs: 0 },
-  { stillMs: 15_000, saidMs: 3999, ageMs: 18_999 },
-  { stillMs: 15_000, saidMs: 4000, ageMs: 0 },
-])(
-  "after a standstill of $stillMs ms what a peer says $saidMs ms later is counted from where it must be: $ageMs ms",
-  ({ stillMs, saidMs, ageMs }) => {
-    const bench = new Bench();
-    bench.say("alive", 0, "a");
-    bench.freshness.inStep("a", at(1000));
-    bench.freshness.stoodStill(stillMs, at(30_000));
-    bench.freshness.inStep("a", at(30_000 + saidMs));
-    expect(bench.age(30_000 + saidMs)).toBe(ageMs);
-  },
-);
-
-test("what was said before a standstill is not older for what is said after it", () => {
+test("what a peer said before is not made older by what it said even earlier", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a");
-  bench.freshness.inStep("a", at(29_900));
-  bench.freshness.stoodStill(1000, at(30_000));
-  bench.freshness.inStep("a", at(30_100));
+  bench.freshness.inStep("a", 29_900);
+  bench.freshness.inStep("a", 29_000);
   expect(bench.age(30_100)).toBe(200);
 });
 
 test("one that was called dead counts from the moment it is listed again, before a link to it is wanted", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "b");
-  for (const id of ["a", "b"]) bench.freshness.inStep(id, at(1000));
+  for (const id of ["a", "b"]) bench.freshness.inStep(id, 1000);
   bench.say("dead", 20_000, "a");
-  bench.freshness.inStep("b", at(30_000));
+  bench.freshness.inStep("b", 30_000);
   expect(bench.age(30_000)).toBe(0);
   const back = { ...bench.members.get("a")!, status: "alive", incarnation: 2 } as const;
   bench.members.set("a", back);
-  bench.freshness.memberChanged(back);
+  bench.freshness.memberChanged(back, at(30_000));
   expect(bench.age(30_000)).toBe(29_000);
-  // No link is wanted to it, as where each node has only some: its heartbeats count from now on.
-  bench.freshness.want(["b"], 30_000);
-  expect(bench.age(30_000)).toBe(0);
+  // No link is wanted to it, as where each node has only some: its heartbeats count as soon as one has come.
+  bench.freshness.want(["b"], 30_100, at(30_100));
+  expect(bench.age(30_100)).toBe(29_100);
+  bench.beat("a/1", 30_000);
+  expect(bench.age(31_000)).toBe(1000);
+  bench.freshness.want(["b"], 31_000, at(31_000));
+  expect(bench.age(31_000)).toBe(1000);
+});
+
+test("one that is listed again, and neither lets us in nor is vouched for, makes nothing old for longer than 30 s", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "b");
+  bench.say("dead", 20_000, "a");
+  const back = { ...bench.members.get("a")!, status: "alive", incarnation: 2 } as const;
+  bench.members.set("a", back);
+  bench.freshness.memberChanged(back, at(30_000));
+  bench.freshness.want(["b"], 30_100, at(30_100));
+  for (const monoMs of [30_100, 45_000, 59_999, 60_000, 100_000]) {
+    bench.freshness.inStep("b", monoMs - 1);
+    expect([monoMs, bench.age(monoMs)]).toEqual([monoMs, monoMs < 60_000 ? monoMs : 1]);
+  }
 });
 
 test.each<{ what: string; others: readonly string[]; dead: readonly string[]; counts: boolean }>([
@@ -117,7 +118,7 @@ test.each<{ what: string; others: readonly string[]; dead: readonly string[]; co
   const bench = new Bench();
   bench.say("alive", 0, ...others);
   bench.say("dead", 20_000, ...dead);
-  for (const id of others) if (!dead.includes(id)) bench.freshness.inStep(id, at(99_000));
+  for (const id of others) if (!dead.includes(id)) bench.freshness.inStep(id, 99_000);
   expect(bench.age(100_000)).toBe(counts ? 100_000 : others.length > dead.length ? 1000 : 0);
 });
 
@@ -130,7 +131,7 @@ test("of a peer that was never met counts what others passed on of it; of one th
   // It may hold what others wrote and we lack: then it does not say that we are in step.
   bench.freshness.met("a");
   expect(bench.age(1000)).toBe(61_000);
-  bench.freshness.inStep("a", at(500));
+  bench.freshness.inStep("a", 500);
   bench.beat("a/1", 900);
   expect(bench.age(1000)).toBe(500);
 });
@@ -139,7 +140,7 @@ test("one that was linked before it was wanted is met when it is in step", () =>
   const bench = new Bench();
   bench.freshness.met("a");
   bench.say("alive", 0, "a");
-  bench.freshness.inStep("a", at(500));
+  bench.freshness.inStep("a", 500);
   bench.beat("a/1", 900);
   expect(bench.age(1000)).toBe(500);
 });
@@ -151,10 +152,10 @@ test("it counts until it is back, or has left, or nothing of it is held and nobo
   expect(bench.age(50_000)).toBe(50_000);
   bench.members.delete("a");
   bench.held.add("a");
-  bench.freshness.memberChanged(undefined);
+  bench.freshness.changed();
   expect(bench.age(90_000_000)).toBe(90_000_000);
   bench.held.delete("a");
-  bench.freshness.memberChanged(undefined);
+  bench.freshness.changed();
   expect(bench.age(90_000_001)).toBe(0);
 });
 
@@ -164,7 +165,7 @@ test("a peer that is back is as old as its silence until it is in step; one that
   bench.say("dead", 20_000, "a");
   bench.say("alive", 30_000, "a");
   expect(bench.age(31_000)).toBe(31_000);
-  bench.freshness.inStep("a", at(31_000));
+  bench.freshness.inStep("a", 31_000);
   expect(bench.age(31_500)).toBe(500);
   bench.say("left", 32_000, "a");
   expect(bench.age(60_000)).toBe(0);
@@ -173,7 +174,7 @@ test("a peer that is back is as old as its silence until it is in step; one that
 test("who said goodbye to restart is no age while away, and is again when it is heard of", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a");
-  bench.freshness.inStep("a", at(1000));
+  bench.freshness.inStep("a", 1000);
   bench.freshness.goodbye("a");
   expect(bench.age(5000)).toBe(0);
   bench.say("dead", 20_000, "a");
@@ -185,13 +186,13 @@ test("who said goodbye to restart is no age while away, and is again when it is 
 test("a member that no link is wanted to is as old as its last heartbeat; without one it is no age", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "far");
-  bench.freshness.want(["a"], 0);
-  bench.freshness.inStep("a", at(20_000));
+  bench.freshness.want(["a"], 0, at(0));
+  bench.freshness.inStep("a", 20_000);
   expect(bench.age(20_500)).toBe(500);
   bench.beat("far/1", 14_000);
   expect(bench.age(20_500)).toBe(6500);
   expect(bench.freshness.read(at(20_500), QUIET_MS).nodeIds).toEqual([]);
-  bench.freshness.inStep("a", at(30_000));
+  bench.freshness.inStep("a", 30_000);
   expect(bench.freshness.read(at(30_000), QUIET_MS)).toEqual({ ageMs: 16_000, nodeIds: ["far"], otherNodeIds: [] });
   // Where a link goes to a peer that passes none on, one that does not come says nothing.
   bench.heartbeats.isPassedOn = false;
@@ -202,12 +203,12 @@ test("a member that no link is wanted to is as old as its last heartbeat; withou
 test("a member whose heartbeats came by way of others and that a link is wanted to now is no fresher for that", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "far");
-  bench.freshness.want(["a"], 0);
+  bench.freshness.want(["a"], 0, at(0));
   bench.beat("far/1", 1000);
-  bench.freshness.want(["a", "far"], 20_000);
-  bench.freshness.inStep("a", at(20_000));
+  bench.freshness.want(["a", "far"], 20_000, at(20_000));
+  bench.freshness.inStep("a", 20_000);
   expect(bench.age(20_000)).toBe(19_000);
-  bench.freshness.inStep("far", at(20_500));
+  bench.freshness.inStep("far", 20_500);
   expect(bench.age(20_500)).toBe(500);
 });
 
@@ -217,16 +218,16 @@ test.each<{ dead: readonly string[]; ageMs: number }>([
 ])("the dead among them count while more than half of their cluster is missing: $dead", ({ dead, ageMs }) => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "b", "c", "far");
-  bench.freshness.want(["a"], 0);
-  bench.freshness.inStep("a", at(20_000));
+  bench.freshness.want(["a"], 0, at(0));
+  bench.freshness.inStep("a", 20_000);
   bench.beat("far/1", 1000);
   expect(bench.age(20_500)).toBe(19_500);
   bench.say("dead", 20_000, ...dead);
-  bench.freshness.want(["a"], 20_000);
-  bench.freshness.inStep("a", at(20_000));
+  bench.freshness.want(["a"], 20_000, at(20_000));
+  bench.freshness.inStep("a", 20_000);
   expect(bench.age(20_500)).toBe(ageMs);
   bench.say("left", 20_000, "far");
-  bench.freshness.want(["a"], 20_000);
+  bench.freshness.want(["a"], 20_000, at(20_000));
   expect(bench.age(20_500)).toBe(500);
 });
 
@@ -234,7 +235,7 @@ test("who said goodbye and is in step again, without a new word of membership, i
   const bench = new Bench();
   bench.say("alive", 0, "a");
   bench.freshness.goodbye("a");
-  bench.freshness.inStep("a", at(2000));
+  bench.freshness.inStep("a", 2000);
   expect(bench.age(5000)).toBe(3000);
 });
 
@@ -244,14 +245,14 @@ test.each(["said goodbye", "left"] as const)("those that %s are not missing: one
   for (const id of ["a", "b", "c"]) if (how === "said goodbye") bench.freshness.goodbye(id);
   bench.say(how === "left" ? "left" : "dead", 10_000, "a", "b", "c");
   bench.say("dead", 20_000, "f");
-  for (const id of ["d", "e"]) bench.freshness.inStep(id, at(99_000));
+  for (const id of ["d", "e"]) bench.freshness.inStep(id, 99_000);
   expect(bench.age(100_000)).toBe(1000);
 });
 
 test("a node of another cluster that is never in step is named, and makes nothing of ours old", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "x1");
-  bench.freshness.inStep("a", at(9000));
+  bench.freshness.inStep("a", 9000);
   expect(bench.freshness.read(at(9500), QUIET_MS)).toEqual({ ageMs: 500, nodeIds: [], otherNodeIds: ["x1"] });
   bench.say("alive", 9500, "a");
   bench.beat("x1/1", 100);
@@ -262,7 +263,7 @@ test("a goodbye that comes when its node is taken for dead already changes at on
   const bench = new Bench();
   bench.say("alive", 0, "a", "b", "c", "d", "e", "f");
   bench.say("dead", 1000, "a", "b", "c", "d");
-  for (const id of ["e", "f"]) bench.freshness.inStep(id, at(6000));
+  for (const id of ["e", "f"]) bench.freshness.inStep(id, 6000);
   expect(bench.age(6000)).toBe(6000);
   bench.freshness.goodbye("a");
   expect(bench.age(6000)).toBe(0);
@@ -272,6 +273,6 @@ test("of another cluster one of two that died is not missing: only of ours the l
   const bench = new Bench();
   bench.say("alive", 0, "x1", "x2", "a");
   bench.say("dead", 1000, "x2");
-  for (const id of ["x1", "a"]) bench.freshness.inStep(id, at(9000));
+  for (const id of ["x1", "a"]) bench.freshness.inStep(id, 9000);
   expect(bench.freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 0, nodeIds: [], otherNodeIds: [] });
 });

@@ -45,7 +45,7 @@ test("a refused record makes its origin partial: the rest of it is here, and it 
   expect(a.shown().map((line) => line.split("|")[1])).toEqual(["x", "z"]);
   expect(events(a)).toContain("origin_partial");
   expect(a.shared.partial.list()).toMatchObject([{ id: "b/1", count: 1 }]);
-  expect([link.isInStep, link.isCaughtUp]).toEqual([false, true]);
+  expect([link.inStepMonoMs, link.isCaughtUp]).toEqual([undefined, true]);
   const origin = a.replica.origins.get("b/1");
   if (origin === undefined) throw new Error("b is not known");
   expect(a.shared.digests.find(origin, "cluster", a.timeOf(20))).toBeUndefined();
@@ -75,7 +75,7 @@ test("it is fetched whole again after the retry time, and whole from then on", (
   link.receive({ ...whole, frame: { ...whole.frame, isComplete: true, isLast: true } }, a.timeOf(600_020), a.outputs);
   expect(a.shown().map((line) => line.split("|")[1])).toEqual(["x", "y", "z"]);
   expect(events(a)).toContain("origin_whole");
-  expect([a.shared.partial.size, link.isInStep, a.shared.vector.find("b/1")?.seq]).toEqual([0, true, 3]);
+  expect([a.shared.partial.size, link.inStepMonoMs !== undefined, a.shared.vector.find("b/1")?.seq]).toEqual([0, true, 3]);
 });
 
 test("a whole transfer that nobody asked for brings what was refused; one of a sender that knows less does not make it whole", () => {

@@ -158,14 +158,14 @@ test("a peer that was heard of before this node caught up counts from the snapsh
     const node = readiness(true, startAgeMs, freshness);
     const lackedMs = 2000 + (startAgeMs ?? startWallMs);
     expect(node.read(time(2000)).ageMs).toBe(lackedMs);
-    freshness.want(["a", "b"], node.knownMonoMs(time(1000)));
-    freshness.inStep("a", time(2000));
+    freshness.want(["a", "b"], node.knownMonoMs(time(1000)), time(1000));
+    freshness.inStep("a", 2000);
     node.caughtUpWith(ONE, time(2000));
     expect(node.read(time(2000))).toMatchObject({ isReady: true, ageMs: lackedMs, isInStep: false, detail: "not in step with b" });
-    freshness.inStep("b", time(2500));
+    freshness.inStep("b", 2500);
     expect(node.read(time(2500))).toMatchObject({ ageMs: 500, isInStep: true });
     // Heard of later, it is taken for a new one.
-    freshness.want(["a", "b", "c"], node.knownMonoMs(time(3000)));
+    freshness.want(["a", "b", "c"], node.knownMonoMs(time(3000)), time(3000));
     expect(node.read(time(3000)).ageMs).toBe(1000);
   }
 });
@@ -173,7 +173,7 @@ test("a peer that was heard of before this node caught up counts from the snapsh
 test("every moment of silence is age; out of step is who was silent for longer than a peer in step ever is", () => {
   const freshness = new Freshness(NOBODY);
   const node = readiness(false, undefined, freshness);
-  freshness.want(["a", "b", "c", "d", "e", "f", "g"], 1000);
+  freshness.want(["a", "b", "c", "d", "e", "f", "g"], 1000, at(1000));
   expect(node.read(at(1000 + quietMs))).toMatchObject({ ageMs: quietMs, isInStep: true, detail: "started alone" });
   const detail = "not in step with a, b, c, d, e and 2 more";
   expect(node.read(at(11_000))).toMatchObject({ ageMs: 10_000, isInStep: false, detail });

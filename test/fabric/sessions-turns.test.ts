@@ -18,7 +18,7 @@ test("records go out between the parts of a policy, and the policy between recor
   const sessions = new Sessions(node.shared, policy);
   const out: FabricOutput[] = [];
   policy.headChanged(large.head);
-  sessions.open(1, greetingOf("b"), "cluster", AT);
+  sessions.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, AT);
   const drain = (): readonly string[] => {
     const kinds: string[] = [];
     for (let frame = sessions.next(1, AT); frame !== undefined; frame = sessions.next(1, AT)) kinds.push(frame.kind);

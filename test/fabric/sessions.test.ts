@@ -1,5 +1,6 @@
 /** Links that are up: looked at when there is something, told once, and never in a hurry for a peer that does not read. */
 import { expect, test } from "vitest";
+import type { Said } from "../../src/fabric/messages.ts";
 import { PolicyExchange } from "../../src/fabric/policy-exchange.ts";
 import type { FabricOutput } from "../../src/fabric/seam.ts";
 import { Sessions } from "../../src/fabric/sessions.ts";
@@ -17,7 +18,7 @@ function opened(): { readonly sessions: Sessions; readonly out: FabricOutput[] }
   const policy = new PolicyExchange();
   const sessions = new Sessions(new ReplicatingNode({ nodeId: "a" }).shared, policy);
   const out: FabricOutput[] = [];
-  sessions.open(1, greetingOf("b"), "cluster", at(0));
+  sessions.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, at(0));
   sessions.tick(at(0), GOING, out);
   return { sessions, out };
 }
@@ -54,7 +55,16 @@ test("caught up is who got what the peer had, and knows of its policy", () => {
   expect(sessions.caughtUpWith()).toEqual([]);
   sessions.receive(1, { kind: "policyHead", head: { number: 0, hlc: 0, nodeId: "", checksum: "" } }, at(1), out);
   expect(sessions.caughtUpWith().map(({ nodeId }) => nodeId)).toEqual(["b"]);
-  expect(sessions.receive(1, WHOLE, at(2), out)).toContainEqual({ kind: "inStep", nodeId: "b" });
+  expect(sessions.receive(1, WHOLE, at(2), out)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 2 });
+});
+
+test("in step is up to when the peer said its vector: not before this node greeted, where it echoes nothing of ours", () => {
+  const { sessions, out } = opened();
+  const says = (said: Said, monoMs: number) => sessions.receive(1, { ...WHOLE, said }, at(monoMs), out);
+  expect(says({ atMs: 1 }, 900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 0 });
+  expect(says({ atMs: 400, echo: { atMs: 1, sinceMs: 700 } }, 1900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 700 });
+  // Records, and whom it is linked to, say nothing of what else it has.
+  expect(sessions.receive(1, { kind: "linked", nodeIds: [] }, at(5000), out)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 700 });
 });
 
 test("what breaks the protocol is news for whoever ends links", () => {

@@ -162,14 +162,13 @@ test("a version of the policy that is being put in force while the node stands s
   expect(b.eventNames()).toContain("policy_not_adopted");
 });
 
-test("what a peer says right after a standstill may have been said when it began, and the age tells so; 4 s later it is about a second", () => {
+test("the time for which a node stood still is age, until its peer speaks again", () => {
   const world = new FabricWorld();
   const [a] = [world.start({ nodeId: "a", seeds: ["b:1"] }), world.start({ nodeId: "b", seeds: ["a:1"] })] as const;
   world.run(20_000);
   expect(a.fabric.readiness(world.time()).ageMs).toBeLessThan(1500);
   freeze(world, a);
-  world.run(2000);
   expect(a.fabric.readiness(world.time()).ageMs).toBeGreaterThan(FROZEN_MS);
-  world.run(4000);
+  world.run(2000);
   expect(a.fabric.readiness(world.time()).ageMs).toBeLessThan(1500);
 });

@@ -174,6 +174,8 @@ export class Wire {
   readonly #rng: Rng;
   /** The other side of a stalled end does not read: nothing is pulled. */
   isStalled = false;
+  /** What is on its way to that node waits. */
+  heldFrom: ReplicatingNode | undefined;
   sentFrames = 0;
   sentRecords = 0;
   sentBytes = 0;
@@ -198,7 +200,7 @@ export class Wire {
 
   /** One moment: what is due arrives, timers run, what can be sent is sent. */
   step(monoMs: number): void {
-    const due = this.#flights.filter((flight) => flight.dueMonoMs <= monoMs);
+    const due = this.#flights.filter(({ dueMonoMs, to }) => dueMonoMs <= monoMs && to.node !== this.heldFrom);
     for (const flight of due) {
       this.#flights.splice(this.#flights.indexOf(flight), 1);
       flight.to.link.receive(flight.frame, flight.to.node.timeOf(monoMs), flight.to.node.outputs);
@@ -250,7 +252,7 @@ export function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: numbe
   const takesOffers = node.takesOffers && peer.takesOffers;
   const takesHeartbeats = node.takesHeartbeats && peer.takesHeartbeats;
   const facts = { nodeId, generation, ...peer.place, relation, takesOffers, takesHeartbeats };
-  const link = new LinkReplication(node.shared, facts, node.timeOf(monoMs));
+  const link = new LinkReplication(node.shared, facts, node.timeOf(monoMs), monoMs);
   node.links.add(link);
   return link;
 }

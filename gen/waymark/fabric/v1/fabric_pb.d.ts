@@ -430,6 +430,28 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
    * @generated from field: repeated uint64 heartbeat_seqs = 10;
    */
   heartbeatSeqs: bigint[];
+
+  /**
+   * When the frame was made: milliseconds since the link came up at the sender, and one; 0 in a question, in an offer, and from a sender that does
+   * not say.
+   *
+   * @generated from field: uint64 said_ms = 11;
+   */
+  saidMs: bigint;
+
+  /**
+   * The highest `said_ms` that the sender has of the receiver on this link; 0 when it has none.
+   *
+   * @generated from field: uint64 echo_ms = 12;
+   */
+  echoMs: bigint;
+
+  /**
+   * For how many milliseconds, rounded down, the sender had had that when it made the frame.
+   *
+   * @generated from field: uint64 echo_since_ms = 13;
+   */
+  echoSinceMs: bigint;
 };
 
 /**

@@ -1,0 +1,35 @@
+/** When a peer said what comes over a link, by this node's own clock: not before what it echoes of ours (semantics.md, Age). */
+import type { Time } from "../lib/machine.ts";
+import type { Said } from "./messages.ts";
+
+/**
+ * Each side of a link stamps its vectors with a time of its own, and tells the newest stamp of the peer that it has, and for how long it has had
+ * it. What carries such an echo was said after our stamp by as much, whatever held it up on its way here; and no two clocks are compared. The
+ * bound is that of Cristian, "Probabilistic clock synchronization" (1989): it is too early by the time that our stamp was on its way.
+ */
+export class SaidTimes {
+  readonly #startMonoMs: number;
+  readonly #greetedMonoMs: number;
+  /** The peer's newest stamp, and when it came. */
+  #newest: { readonly atMs: number; readonly monoMs: number } | undefined;
+
+  /** Of one link, from now on. `greetedMonoMs`: when this node greeted; the peer says nothing on the link before it has heard that. */
+  constructor({ monoMs }: Time, greetedMonoMs: number) {
+    this.#startMonoMs = monoMs;
+    this.#greetedMonoMs = greetedMonoMs;
+  }
+
+  /** For a frame that says what is so now. Rounded so that the peer takes it for said earlier, never later. */
+  stamp({ monoMs }: Time): Said {
+    const atMs = Math.floor(monoMs - this.#startMonoMs) + 1;
+    if (this.#newest === undefined) return { atMs };
+    return { atMs, echo: { atMs: this.#newest.atMs, sinceMs: Math.max(0, Math.floor(monoMs - this.#newest.monoMs)) } };
+  }
+
+  /** Since when at the earliest, by our clock, what came with this stamp has been so. */
+  heard({ atMs, echo }: Said, { monoMs }: Time): number {
+    if (this.#newest === undefined || atMs > this.#newest.atMs) this.#newest = { atMs, monoMs };
+    const saidMonoMs = echo === undefined ? this.#greetedMonoMs : this.#startMonoMs + echo.atMs - 1 + echo.sinceMs;
+    return Math.min(saidMonoMs, monoMs);
+  }
+}
