@@ -563,6 +563,12 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
+    name: "what was held up is said when it comes",
+    rule: "Age: what a peer says counts from when it said it",
+    edits: [{ file: "src/fabric/said-times.ts", find: "return Math.min(saidMonoMs, monoMs);", replace: "return monoMs;" }],
+    withinSeeds: 50,
+  },
+  {
     name: "an empty node is as old as its start",
     rule: "Age: without a snapshot what a node lacks may have been there since 1970",
     edits: [
@@ -580,8 +586,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/freshness.ts",
-        find: "      if (hasSaidGoodbye || (!isWanted && !this.#halved.has(clusterId))) continue;",
-        replace: "      if (hasSaidGoodbye || !isWanted) continue;",
+        find: "      if (hasSaidGoodbye || !(isWanted || monoMs < backUntilMonoMs || this.#halved.has(clusterId))) continue;",
+        replace: "      if (hasSaidGoodbye || !(isWanted || monoMs < backUntilMonoMs)) continue;",
       },
       {
         file: "src/fabric/freshness.ts",

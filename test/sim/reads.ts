@@ -25,8 +25,6 @@ export interface ReadParts {
   readonly clients: readonly Client[];
   readonly model: Model;
   readonly checks: Checks;
-  /** When something went wrong last, or was put right. */
-  readonly disturbedMs: () => number;
 }
 
 /** An answer, as the services make it. */
@@ -37,19 +35,13 @@ interface Answer {
   readonly records: readonly CatalogRecord[];
 }
 
-/** After a fault so long old messages may still come, and members find each other. */
-const CALM_MS = 20_000;
-/** What a peer says is on its way for a while. */
-const SPOKEN_MS = 2000;
-/** … and longer while something is wrong. */
-const DISTURBED_MS = 5000;
+/** An age is that of a moment before: nothing is older than it says, but for the rounding of numbers. */
+const ROUNDING_MS = 1;
 
 export class SimReads {
   readonly #parts: ReadParts;
   /** Highest revision that a process told. */
   readonly #told = new WeakMap<SimProcess, number>();
-  /** Since when a process lists another, as far as was read. */
-  readonly #listedMs = new WeakMap<SimProcess, Map<SimProcess, number>>();
   /** Whom a process has listed, and how long what they had before was none of its business: until it heard of them, if it was ready by then. */
   readonly #known = new WeakMap<SimProcess, Map<SimProcess, number>>();
   count = 0;
@@ -131,7 +123,7 @@ export class SimReads {
 
   /** A node that is not ready says how long it has been starting; one that is, never that it is fresher than what it lacks allows. */
   #checkAge(process: SimProcess, { ageMs }: Answer): void {
-    const { world, checks, nodes, disturbedMs } = this.#parts;
+    const { world, checks } = this.#parts;
     const { node, warm, bootMs } = process;
     this.#noteKnown(process);
     if (!process.isReady) {
@@ -141,21 +133,21 @@ export class SimReads {
       return;
     }
     this.#checkMissing(process, ageMs);
-    this.#checkKnown(process, ageMs);
-    const listed = this.#listedMs.get(process) ?? new Map<SimProcess, number>();
-    this.#listedMs.set(process, listed);
-    const isCalm = disturbedMs() + CALM_MS < world.nowMs;
-    for (const { process: peer } of nodes) {
-      if (peer === undefined || peer === process || peer.node.options.clusterId !== node.options.clusterId) continue;
-      if (!isCalm || !process.fabric.lists(peer.node.name)) listed.delete(peer);
-      else if (!listed.has(peer)) listed.set(peer, world.nowMs);
-      const listedMs = listed.get(peer);
-      if (listedMs === undefined || world.nowMs - listedMs < SPOKEN_MS || checks.isLost(peer.replica.self.id)) continue;
-      const lackedMs = world.nowMs - this.#lacksSinceMs(process, peer);
+    this.#checkListed(process, ageMs);
+  }
+
+  /** Whatever the weather: what a listed peer has that this node heard of is lacked since it was written, or since it was heard of by a node that was ready. */
+  #checkListed(process: SimProcess, ageMs: number): void {
+    const { world, checks, nodes } = this.#parts;
+    const { fabric, node } = process;
+    for (const [peer, sinceMs] of this.#noteKnown(process)) {
+      const { name, options } = peer.node;
+      if (nodes[peer.node.index]?.process !== peer || options.clusterId !== node.options.clusterId || !fabric.lists(name)) continue;
+      const lackedMs = world.nowMs - Math.max(this.#lacksSinceMs(process, peer), sinceMs);
       checks.holds(
-        lackedMs <= ageMs + SPOKEN_MS,
+        lackedMs <= ageMs + ROUNDING_MS || checks.isLost(peer.replica.self.id),
         "age",
-        () => `${node.name} says that its age is ${ageMs} ms and lacks what ${peer.node.name} has had for ${lackedMs} ms`,
+        () => `${node.name} says that its age is ${ageMs} ms and lacks what ${name} has had for ${lackedMs} ms`,
       );
     }
   }
@@ -181,27 +173,9 @@ export class SimReads {
       // One that it heard of when it was ready it took for a new one.
       const lackedMs = world.nowMs - Math.max(this.#lacksSinceMs(process, peer), known.get(peer) ?? 0);
       checks.holds(
-        lackedMs <= ageMs + DISTURBED_MS || checks.isLost(peer.replica.self.id),
+        lackedMs <= ageMs + ROUNDING_MS || checks.isLost(peer.replica.self.id),
         "age",
         () => `${node.name} misses most, says that its age is ${ageMs} ms and lacks what ${peer.node.name} has had for ${lackedMs} ms`,
-      );
-    }
-  }
-
-  /** What a peer has that this node heard of before it was ready is lacked since it was written, also while something is wrong. */
-  #checkKnown(process: SimProcess, ageMs: number): void {
-    const { world, checks, nodes } = this.#parts;
-    const { fabric, node } = process;
-    if (nodes.length > node.options.fabric.links.maxLinks + 1) return;
-    for (const [peer, sinceMs] of this.#noteKnown(process)) {
-      const { name, options } = peer.node;
-      if (sinceMs > 0 || peer.isStopped || options.clusterId !== node.options.clusterId || !fabric.lists(name)) continue;
-      const lackedMs = world.nowMs - this.#lacksSinceMs(process, peer);
-      checks.holds(
-        lackedMs <= ageMs + DISTURBED_MS || checks.isLost(peer.replica.self.id),
-        "age",
-        () =>
-          `${node.name} heard of ${name} before it was ready, says that its age is ${ageMs} ms and lacks what that has had for ${lackedMs} ms`,
       );
     }
   }

@@ -120,7 +120,7 @@ export class Simulation {
     const clientParts = { world, nodes, model, checks, rng: rng.fork("clients") };
     this.clients = Array.from({ length: plan.clientCount }, (_, i) => new Client(i, clientParts));
     this.watches = plan.watches.map((watch, i) => new SimWatch(i, watch, { world, nodes, checks, trace: this.trace }));
-    this.#reads = new SimReads({ world, nodes, clients: this.clients, model, checks, disturbedMs: () => this.#disturbedMs });
+    this.#reads = new SimReads({ world, nodes, clients: this.clients, model, checks });
     this.#faults = {
       world,
       network: this.network,
