@@ -267,6 +267,12 @@ test("tidy names a link to a file or a heading that is not there", () => {
   expect(linkFaults(folder)).toHaveLength(2);
 });
 
+test("tidy names a file in code that a page names and that is not there; the changelog tells of what was", () => {
+  const named = "`src/lib/a.ts` `src/lib/gone.ts` `a.ts`\n";
+  const folder = plant({ "src/lib/a.ts": "/** A. */\n", "docs/a.md": named, "CHANGELOG.md": named });
+  expect(linkFaults(folder)).toEqual(["docs/a.md: names src/lib/gone.ts, which is not there"]);
+});
+
 test("tidy names a lockfile of other majors, with a registry in it, or without the packages of other platforms", () => {
   const manifest = JSON.stringify({ dependencies: { a: "2.0.0", b: "^1.0.0" } });
   const a = { version: "1.9.0", resolved: "https://example.org/a.tgz", optionalDependencies: { "a-linux-x64": "1.9.0" } };

@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
 import { mustRun, ROOT, run } from "../../scripts/run.ts";
@@ -164,15 +164,18 @@ test("a program on an older Node is told which it needs, and not which function 
   expect(output).toContain(isOld ? `waymark needs Node.js 24 or newer; this is ${version.trim()}` : "");
 });
 
-test("the package brings its protos for other languages, and every page that its README links to", async () => {
+test("the package brings its protos for other languages, and its pages link to what is in it", async () => {
   const home = join(await projectWithPackage(), "node_modules", "waymark");
   expect(existsSync(join(home, "proto/waymark/discovery/v1/discovery.proto"))).toBe(true);
   expect(existsSync(join(home, "third_party/proto/buf/validate/validate.proto"))).toBe(true);
   // The guide's `inputs` name the package's folder; it says itself where its protos begin.
   await mustRun("buf", ["build", home, "-o", "/dev/null"]);
-  const links = [...readFileSync(join(home, "README.md"), "utf8").matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link = ""]) => link);
-  expect(links.length).toBeGreaterThan(10);
-  expect(links.filter((link) => !existsSync(join(home, link)))).toEqual([]);
+  const pages = (readdirSync(home, { recursive: true }) as string[]).filter((file) => file.endsWith(".md"));
+  const links = pages.flatMap((page) =>
+    [...readFileSync(join(home, page), "utf8").matchAll(/\]\((?![a-z]+:)([^)#\s]+)/g)].map(([, link = ""]) => ({ page, link })),
+  );
+  expect(links.filter(({ page }) => page === "README.md").length).toBeGreaterThan(10);
+  expect(links.filter(({ page, link }) => !existsSync(join(home, dirname(page), link)))).toEqual([]);
 });
 
 test("an install by the lockfile, as the guide and the Dockerfile have it, runs without tools and without install scripts", async () => {
