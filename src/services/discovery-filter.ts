@@ -2,7 +2,7 @@
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Filter } from "../catalog/filter.ts";
 import { LAST_KIND } from "../catalog/kinds.ts";
-import { type Bounds, isName, isNamespace, nameRule, namespaceRule } from "../catalog/names.ts";
+import { type Bounds, isName, isNamespace, nameRule, namespaceCovers, namespaceRule } from "../catalog/names.ts";
 import { HEALTH, KIND } from "../catalog/record.ts";
 import { SCOPE, type Scope } from "../catalog/scope.ts";
 import { invalid } from "../lib/errors.ts";
@@ -32,9 +32,10 @@ export interface FilterRequest {
 export function filterOf(request: FilterRequest, bounds: Bounds): Filter {
   const kindMask = maskOf(request.kinds, "kinds", LAST_KIND);
   const versions = versionsOf(request.versionRange, kindMask);
+  const namespace = namespaceOf(request.namespace, "namespace", bounds);
   return {
-    namespace: namespaceOf(request.namespace, "namespace", bounds),
-    prefix: namespaceOf(request.namespacePrefix, "namespace_prefix", bounds),
+    namespace,
+    prefix: prefixOf(request.namespacePrefix, namespace, bounds),
     names: termsOf(request.names, "names", MAX_NAMES, bounds),
     kindMask: versions === undefined ? kindMask : 1 << KIND.FUNCTION,
     scope: scopeOf(request.scope, "scope"),
@@ -46,6 +47,13 @@ export function filterOf(request: FilterRequest, bounds: Bounds): Filter {
     healthMask: maskOf(request.health, "health", HEALTH.ORPHANED),
     versions,
   };
+}
+
+/** Empty, or a namespace that covers the one that is asked for: else nothing could match, and an empty answer would not say why. */
+function prefixOf(text: string, namespace: string, bounds: Bounds): string {
+  const prefix = namespaceOf(text, "namespace_prefix", bounds);
+  if (namespace === "" || namespaceCovers(prefix, namespace)) return prefix;
+  throw invalid("namespace_prefix", `namespace ${namespace} must be ${prefix} or below it; give one of the two alone, or both that agree`);
 }
 
 function versionsOf(text: string, kindMask: number): VersionRange | undefined {

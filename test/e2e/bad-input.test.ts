@@ -166,6 +166,8 @@ describe("Names and bounds", () => {
     { rule: "a bad namespace", request: { namespace: "A" }, field: "namespace" },
     { rule: "a namespace of 241 characters", request: { namespace: `${"abcd.".repeat(48)}a` }, field: "namespace" },
     { rule: "a bad prefix", request: { namespacePrefix: "svc." }, field: "namespace_prefix" },
+    { rule: "a prefix beside the namespace", request: { namespace: "svc.market", namespacePrefix: "svc.mark" }, field: "namespace_prefix" },
+    { rule: "a prefix below the namespace", request: { namespace: "svc", namespacePrefix: "svc.market" }, field: "namespace_prefix" },
     { rule: "1,001 names", request: { names: many(1001) }, field: "names" },
     { rule: "an empty name", request: { names: ["a", ""] }, field: "names[1]" },
     { rule: "an unset kind", request: { kinds: [0] }, field: "kinds[0]" },
@@ -252,6 +254,15 @@ describe("Names and bounds", () => {
     const refusal = await watchRefusal(fromJson(CatalogWatchRequestSchema, request));
     expect(refusal).toMatchObject({ code: "INVALID_ARGUMENT", reason: "INVALID_ARGUMENT" });
     expect(refusal?.violations.map((violation) => violation.field)).toContain(field);
+  });
+
+  test("a namespace and a prefix that covers it are taken together", async () => {
+    const alone = await grpc.ask("catalogQuery", { namespace: "svc.market" });
+    expect(alone.response["items"]).not.toEqual([]);
+    for (const namespacePrefix of ["svc", "svc.market"]) {
+      const both = await grpc.ask("catalogQuery", { namespace: "svc.market", namespacePrefix });
+      expect(both).toMatchObject({ code: "OK", response: { items: alone.response["items"] } });
+    }
   });
 
   test("what stands on every bound is taken", async () => {

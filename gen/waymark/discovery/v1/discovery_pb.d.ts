@@ -344,6 +344,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
 
   /**
    * This namespace and those below it, on label boundaries: svc.market covers svc.market.eu, not svc.marketing.
+   * Beside namespace it must be that or above it; else INVALID_ARGUMENT.
    *
    * @generated from field: string namespace_prefix = 2;
    */
@@ -595,7 +596,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   namespace: string;
 
   /**
-   * This namespace and those below it, on label boundaries.
+   * This namespace and those below it, on label boundaries. Beside namespace it must be that or above it; else INVALID_ARGUMENT.
    *
    * @generated from field: string namespace_prefix = 2;
    */
