@@ -43,6 +43,7 @@ function webHeaders(headers: IncomingHttpHeaders): Headers {
   const made = new Headers();
   for (const [name, value] of Object.entries(headers)) {
     if (value === undefined || name.startsWith(":")) continue;
+    // Set-Cookie, the one header that Node leaves apart, is for answers, and yet anybody may send it.
     for (const one of Array.isArray(value) ? value : [value]) made.append(name, one);
   }
   return made;
