@@ -20,10 +20,14 @@ async function killWhenReady(folders: Readonly<Record<string, string>>, store: r
     env: { ...env, ...folders },
   });
   const ended = once(child, "exit");
-  const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
-  expect(JSON.parse(line)).toMatchObject({ event: "ready" });
-  child.kill("SIGKILL");
-  await ended;
+  try {
+    const signal = AbortSignal.timeout(60_000);
+    const [line] = (await once(createInterface({ input: child.stdout }), "line", { signal })) as [string];
+    expect(JSON.parse(line)).toMatchObject({ event: "ready" });
+  } finally {
+    child.kill("SIGKILL");
+    await ended;
+  }
 }
 
 /** Compiled files below the folder; Node names a folder by its version and the user. */
@@ -52,6 +56,8 @@ test("so is that of the threads that own its files", async () => {
 test.each([
   { what: "no folder is known", folders: {} },
   { what: "the folder cannot be made", folders: { HOME: "/dev/null" } },
+  { what: "the parent of the folder takes no folders", folders: { HOME: "/proc" } },
+  { what: "the folder for caches takes none", folders: { XDG_CACHE_HOME: "/proc/self" } },
 ])("a node starts where $what", async ({ folders }) => {
   await expect(killWhenReady(folders)).resolves.toBeUndefined();
 });
