@@ -261,7 +261,35 @@ function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV
     if (group.length === 0) groups.set(rank, group);
     group.push({ type: "SRV", name: context.owner, ttlSeconds: ttl, data });
   }
-  return [...groups.values()];
+  return byHealth([...groups.values()]);
+}
+
+/**
+ * Groups, best health first, with priorities that say so: a client goes by these and not by the order (RFC 2782). The best keep what
+ * their targets say; each next group is moved behind the one before it, and keeps its order.
+ */
+function byHealth(groups: readonly RecordOf<"SRV">[][]): RecordOf<"SRV">[][] {
+  let free = 0;
+  const moved = groups.map((group) => {
+    const priorities = group.map(({ data }) => data.priority);
+    const by = Math.max(0, free - Math.min(...priorities));
+    free = Math.max(...priorities) + by + 1;
+    return by === 0 ? group : group.map((record) => withPriority(record, record.data.priority + by));
+  });
+  return free > HIGHEST_PRIORITY + 1 ? numbered(moved) : moved;
+}
+
+/** The same order in the smallest numbers, for priorities that do not fit into their field; there are fewer targets than numbers. */
+function numbered(groups: readonly RecordOf<"SRV">[][]): RecordOf<"SRV">[][] {
+  const used = new Set(groups.flat().map(({ data }) => data.priority));
+  const numbers = new Map([...used].toSorted((a, b) => a - b).map((priority, i) => [priority, i]));
+  return groups.map((group) => group.map((record) => withPriority(record, numbers.get(record.data.priority) ?? HIGHEST_PRIORITY)));
+}
+
+const HIGHEST_PRIORITY = 65_535;
+
+function withPriority(record: RecordOf<"SRV">, priority: number): RecordOf<"SRV"> {
+  return { ...record, data: { ...record.data, priority } };
 }
 
 function textRecords(subject: Subject, context: RecordContext): RecordOf<"TXT">[][] {

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { HEALTH } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { findRecordType, isRecordType, RECORDS, type RecordContext, recordText, ttlSeconds } from "../../src/dns/records.ts";
-import { findSubject } from "../../src/dns/subject.ts";
+import { findSubject, healthRank } from "../../src/dns/subject.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 
 function contextOf(owner: string): RecordContext {
@@ -26,6 +27,49 @@ test.each([
   { ttlMs: 86_400_000, want: 60 },
 ])("an entry's ttl of $ttlMs ms is $want s in DNS", ({ ttlMs, want }) => {
   expect(ttlSeconds(ttlMs, TEST_DNS_SETTINGS)).toBe(want);
+});
+
+/** Entries of one name with one target each. */
+const SRV_WORLD = fc.array(
+  fc.record({
+    health: fc.constantFrom(HEALTH.HEALTHY, HEALTH.DEGRADED, HEALTH.CRITICAL, HEALTH.MAINTENANCE, HEALTH.ORPHANED),
+    priority: fc.oneof(fc.nat(3), fc.integer({ min: 65_530, max: 65_535 })),
+  }),
+  { minLength: 1, maxLength: 12 },
+);
+
+test("a client that goes by the priorities of SRV meets the healthiest first, and among equals those that the entries prefer", () => {
+  fc.assert(
+    fc.property(SRV_WORLD, (world) => {
+      const entries = world.map(({ health, priority }, i) =>
+        entryView({
+          name: "web",
+          instanceId: `i${i}`,
+          health,
+          targets: [{ host: `h${i}.example`, port: 80, protocol: "tcp", priority, weight: 1 }],
+        }),
+      );
+      const subject = findSubject("_svc._tcp.web.market", "waymark", new FakeDnsCatalog(entries));
+      const records = RECORDS.SRV.find(subject, contextOf("_svc._tcp.web.market.waymark")).flat();
+      const told = new Map(records.map(({ data }) => [data.target, data.priority]));
+      const all = world.map((one, i) => ({ ...one, rank: healthRank(one.health), told: told.get(`h${i}.example`) ?? Number.NaN }));
+      const best = Math.min(...all.map(({ rank }) => rank));
+      for (const a of all) {
+        expect(Number.isInteger(a.told) && a.told >= 0 && a.told <= 65_535).toBe(true);
+        for (const b of all) expect(Math.sign(a.told - b.told)).toBe(Math.sign(a.rank - b.rank || a.priority - b.priority));
+      }
+      // Where all are alike, nothing is changed.
+      if (all.every(({ rank }) => rank === best)) expect(all.map((one) => one.told)).toEqual(all.map(({ priority }) => priority));
+    }),
+  );
+});
+
+test("an address that a healthy and a sick entry have is told once, with the priority of the healthy one", () => {
+  const targets = [{ host: "10.0.0.1", port: 80, protocol: "tcp", priority: 3, weight: 1 }];
+  const entries = [HEALTH.CRITICAL, HEALTH.HEALTHY].map((health, i) => entryView({ name: "web", instanceId: `i${i}`, health, targets }));
+  const subject = findSubject("_svc._tcp.web.market", "waymark", new FakeDnsCatalog(entries));
+  const records = RECORDS.SRV.find(subject, contextOf("_svc._tcp.web.market.waymark")).flat();
+  expect(records.map(({ data }) => data.priority)).toEqual([3]);
 });
 
 test("a record reads as a line of a zone file", () => {
