@@ -315,7 +315,7 @@ export class Fabric implements FabricMachine {
     this.#sessions.close(link);
     this.leaving.closed(link);
     if (goodbye === "restart") this.lives.away(hello.nodeId, time);
-    if (goodbye === "restart" || goodbye === "leave") this.#freshness.goodbye(hello.nodeId);
+    if (goodbye === "restart" || goodbye === "leave") this.#freshness.goodbye(hello.nodeId, time);
     if (goodbye === undefined) this.#toMembership({ kind: "doubted", nodeId: hello.nodeId }, time, out);
   }
 

@@ -25,11 +25,11 @@ interface Peer {
   isWanted: boolean;
   /** It was called dead and is listed again: it counts until then, though no link to it is wanted, as long as no heartbeat of it has come. */
   backUntilMonoMs: number;
-  /** It said goodbye: until it is heard of again it writes nothing. */
-  hasSaidGoodbye: boolean;
+  /** It said goodbye: until then, or until it is heard of again, it is taken to write nothing. */
+  goneUntilMonoMs: number;
 }
 
-const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, hasSaidGoodbye: false } as const satisfies Partial<Peer>;
+const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, goneUntilMonoMs: 0 } as const satisfies Partial<Peer>;
 
 /** One that no link is wanted to, of which a heartbeat came. */
 interface Distant {
@@ -39,6 +39,9 @@ interface Distant {
 
 /** A heartbeat of a node that is well comes at least so often, by way of others too. */
 const HEARTBEAT_QUIET_MS = 15_000;
+
+/** One that said goodbye is not back sooner, most likely; later it may be, where we cannot hear it. */
+const GONE_MS = 60_000;
 
 /** One that is listed again and has neither a link nor a heartbeat after so long is one that does not talk to us, and whom others do not vouch for. */
 const BACK_MS = 30_000;
@@ -61,6 +64,8 @@ export class Freshness {
   readonly #peers = new Map<string, Peer>();
   /** Clusters so much of which is missing that the missing count; undefined when it is to be found out anew. */
   #halved: ReadonlySet<string> | undefined;
+  /** Then one that said goodbye is missing, too. */
+  #halvedUntilMonoMs = Number.POSITIVE_INFINITY;
   /** Those without a link that count, and the oldest heartbeat of them; as of `#distantVersion`, -1: to be found out anew. */
   #distant: readonly Distant[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
@@ -101,13 +106,13 @@ export class Freshness {
   /** We lack nothing of what the peer had then. */
   inStep(nodeId: string, monoMs: number): void {
     const peer = this.#peers.get(nodeId);
-    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: Math.max(peer.inStepMonoMs, monoMs), wasMet: true, hasSaidGoodbye: false });
+    if (peer !== undefined) Object.assign(peer, { inStepMonoMs: Math.max(peer.inStepMonoMs, monoMs), wasMet: true, goneUntilMonoMs: 0 });
   }
 
   /** The peer's last word was that it goes, and we have all that it had. */
-  goodbye(nodeId: string): void {
+  goodbye(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
-    if (peer !== undefined) peer.hasSaidGoodbye = true;
+    if (peer !== undefined) peer.goneUntilMonoMs = monoMs + GONE_MS;
     this.changed();
   }
 
@@ -121,7 +126,7 @@ export class Freshness {
       // It is there again: what it wrote while it was called dead is lacked from now on, not only once a link to it is wanted.
       if (!peer.isWanted) peer.backUntilMonoMs = monoMs + BACK_MS;
       peer.isWanted = true;
-      if (update.status === "alive") peer.hasSaidGoodbye = false;
+      if (update.status === "alive") peer.goneUntilMonoMs = 0;
     }
   }
 
@@ -149,14 +154,15 @@ export class Freshness {
 
   // HOT: asked at every answer.
   read({ monoMs }: Time, quietMs: number): Behind {
-    this.#halved ??= this.#findHalved();
+    if (monoMs >= this.#halvedUntilMonoMs) this.changed();
+    this.#halved ??= this.#findHalved(monoMs);
     if (this.#distantVersion !== this.#parts.heartbeats.version) this.#findDistant(this.#halved);
     const nodeIds: string[] = [];
     const otherNodeIds: string[] = [];
     let ageMs = 0;
     for (const [nodeId, peer] of this.#peers) {
-      const { isWanted, backUntilMonoMs, hasSaidGoodbye, clusterId } = peer;
-      if (hasSaidGoodbye || !(isWanted || monoMs < backUntilMonoMs || this.#halved.has(clusterId))) continue;
+      const { isWanted, backUntilMonoMs, goneUntilMonoMs, clusterId } = peer;
+      if (monoMs < goneUntilMonoMs || !(isWanted || monoMs < backUntilMonoMs || this.#halved.has(clusterId))) continue;
       const silentMs = monoMs - (peer.wasMet ? peer.inStepMonoMs : this.#untilMonoMs(nodeId, peer));
       const isOurs = clusterId === this.#parts.clusterId || clusterId === "";
       if (isOurs) ageMs = Math.max(ageMs, silentMs);
@@ -190,15 +196,20 @@ export class Freshness {
   }
 
   /** O(members), after a change only. */
-  #findHalved(): ReadonlySet<string> {
+  #findHalved(monoMs: number): ReadonlySet<string> {
     const { nodeId: self, clusterId: own, members, findMember, holdsOf } = this.#parts;
     const present = new Map([[own, 1]]);
     const missing = new Map<string, number>();
+    this.#halvedUntilMonoMs = Number.POSITIVE_INFINITY;
     const add = (counts: Map<string, number>, clusterId: string) => counts.set(clusterId, (counts.get(clusterId) ?? 0) + 1);
     for (const { nodeId, clusterId, status } of members()) {
       if (nodeId === self || status === "left") continue;
       if (isListed(status)) add(present, clusterId);
-      else if (this.#peers.get(nodeId)?.hasSaidGoodbye !== true) add(missing, clusterId);
+      else {
+        const goneUntilMonoMs = this.#peers.get(nodeId)?.goneUntilMonoMs ?? 0;
+        if (monoMs >= goneUntilMonoMs) add(missing, clusterId);
+        else this.#halvedUntilMonoMs = Math.min(this.#halvedUntilMonoMs, goneUntilMonoMs);
+      }
     }
     for (const [nodeId, { clusterId, isWanted }] of this.#peers) {
       if (isWanted || findMember(nodeId) !== undefined) continue;

@@ -171,7 +171,7 @@ export class LinkSender {
     this.#lacking.again();
     const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking.take()];
     const digest = this.#takesOffers ? this.#view.saidDigest : vector.digest(peer);
-    const said = this.#saidTimes.stamp(time);
+    const said = this.#saidTimes.stamp(this.#shared.toldMonoMs(time), time);
     this.#saidOrder = vector.order;
     this.#whole = [];
     for (let from = 0; from === 0 || from < entries.length; from += options.maxVectorEntries) {
@@ -208,7 +208,7 @@ export class LinkSender {
       digest: vector.digest(peer),
       isPartial: true,
       isWanted: false,
-      said: this.#saidTimes.stamp(time),
+      said: this.#saidTimes.stamp(this.#shared.toldMonoMs(time), time),
     };
   }
 
@@ -258,7 +258,7 @@ export class LinkSender {
       digest,
       isPartial: true,
       isWanted: false,
-      ...(isOffer ? { isOffer } : { said: this.#saidTimes.stamp(time) }),
+      ...(isOffer ? { isOffer } : { said: this.#saidTimes.stamp(this.#shared.toldMonoMs(time), time) }),
       ...(heartbeats.length > 0 && { heartbeats }),
     };
   }

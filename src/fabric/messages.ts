@@ -199,8 +199,8 @@ export interface RecordsFrame {
 export interface Said {
   /** By the sender's clock; above 0. */
   readonly atMs: number;
-  /** The receiver's newest `atMs` that the sender has, and for how long it has had that. */
-  readonly echo?: { readonly atMs: number; readonly sinceMs: number };
+  /** Since when what it says has been so, by the receiver's times: its newest `atMs` that the sender has, and for how long the sender had that. */
+  readonly asOfMs?: number;
 }
 
 export type ReplicationFrame =

@@ -101,6 +101,8 @@ export class ReplicationShared {
   readonly stats: ReplicationStats = { ...NO_STATS };
   /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
+  /** When own news was last made known. */
+  edgeMonoMs = Number.NEGATIVE_INFINITY;
   readonly #fetches: Fetches;
   readonly #fetchers = new Set<Fetcher>();
   /** Somebody of our own cluster has been linked, or another one was believed: nobody else is to say what our journal lost. */
@@ -108,7 +110,6 @@ export class ReplicationShared {
   #selfId: string;
   /** Of our own origin, once it has one. */
   #selfMark: Mark | undefined;
-  #edgeMonoMs = Number.NEGATIVE_INFINITY;
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
   #lostMonoMs = Number.NEGATIVE_INFINITY;
@@ -166,12 +167,12 @@ export class ReplicationShared {
   get edgeDueMonoMs(): number | undefined {
     const { self } = this.replica;
     if (self.id === this.#selfId && self.through === this.horizon) return undefined;
-    return this.#edgeMonoMs + this.options.gatherMs;
+    return this.edgeMonoMs + this.options.gatherMs;
   }
 
-  /** When own news was last made known. */
-  get edgeMonoMs(): number {
-    return this.#edgeMonoMs;
+  /** Since when what links are told has been all there is: what is written while news is gathered they are told of later. */
+  toldMonoMs({ monoMs }: Time): number {
+    return this.edgeDueMonoMs === undefined ? monoMs : Math.min(monoMs, this.edgeMonoMs);
   }
 
   /** Own records may have been committed: told at once when nothing was lately, else gathered. */
@@ -181,7 +182,7 @@ export class ReplicationShared {
     const { self } = this.replica;
     if (self.id !== this.#selfId) this.#renewed(this.#selfId);
     this.#selfId = self.id;
-    this.#edgeMonoMs = time.monoMs;
+    this.edgeMonoMs = time.monoMs;
     this.noteOrigin(self);
   }
 

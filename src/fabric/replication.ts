@@ -54,7 +54,7 @@ export class LinkReplication {
   #vectorMonoMs: number;
   #lateByMs = 0;
   readonly #saidTimes: SaidTimes;
-  /** Since when, at the earliest, the peer's newest vector has been so. */
+  /** Since when, at the earliest, the peer's newest vector has been so; of a peer that does not say it, when it came. */
   #saidMonoMs = Number.NEGATIVE_INFINITY;
 
   /** `greetedMonoMs`: when this node greeted; the peer says nothing before it has heard that. */
@@ -193,11 +193,12 @@ export class LinkReplication {
       this.#view.isWholeTold = true;
       this.#sender.offerAll();
     }
-    const lateMs = this.#lateMs(frame, time);
+    const { said } = frame;
+    const lateMs = said === undefined ? this.#lateMs(time) : time.monoMs - this.#saidTimes.heard(said, time);
     if (!this.#view.isWholeTold) return;
     if (this.#view.digest === frame.digest) {
       this.#wantCount = 0;
-      this.#saidMonoMs = Math.max(this.#saidMonoMs, time.monoMs - lateMs);
+      this.#saidMonoMs = Math.max(this.#saidMonoMs, said === undefined ? time.monoMs : time.monoMs - lateMs);
       for (const each of this.#view.hear(frame.heartbeats ?? [], lateMs, time)) this.#disprove(each, time, out);
     } else this.#wantWhole(time);
     if (this.#isEqual(frame)) stats.vectorsEqual += 1;
@@ -213,10 +214,8 @@ export class LinkReplication {
     out.push({ kind: "changed" });
   }
 
-  /** For how long a vector may have been on its way: by what it echoes, and where it says nothing, by how much later than they are sent they came. */
-  #lateMs({ said }: VectorFrame, time: Time): number {
-    const { monoMs } = time;
-    if (said !== undefined) return monoMs - this.#saidTimes.heard(said, time);
+  /** For how long a vector of a peer that does not say it may have been on its way, by how much later than they are sent they came. */
+  #lateMs({ monoMs }: Time): number {
     const { vectorIntervalMs } = this.#shared.options;
     this.#lateByMs = Math.max(0, this.#lateByMs + monoMs - this.#vectorMonoMs - LATEST_INTERVALS * vectorIntervalMs);
     this.#vectorMonoMs = monoMs;

@@ -19,17 +19,17 @@ export class SaidTimes {
     this.#greetedMonoMs = greetedMonoMs;
   }
 
-  /** For a frame that says what is so now. Rounded so that the peer takes it for said earlier, never later. */
-  stamp({ monoMs }: Time): Said {
+  /** For a frame that is made now, and says what was so `asOfMonoMs`. Rounded so that the peer takes it for earlier, never later. */
+  stamp(asOfMonoMs: number, { monoMs }: Time): Said {
     const atMs = Math.floor(monoMs - this.#startMonoMs) + 1;
-    if (this.#newest === undefined) return { atMs };
-    return { atMs, echo: { atMs: this.#newest.atMs, sinceMs: Math.max(0, Math.floor(monoMs - this.#newest.monoMs)) } };
+    const asOfMs = this.#newest === undefined ? 0 : this.#newest.atMs + Math.floor(asOfMonoMs - this.#newest.monoMs);
+    return asOfMs > 0 ? { atMs, asOfMs } : { atMs };
   }
 
   /** Since when at the earliest, by our clock, what came with this stamp has been so. */
-  heard({ atMs, echo }: Said, { monoMs }: Time): number {
+  heard({ atMs, asOfMs }: Said, { monoMs }: Time): number {
     if (this.#newest === undefined || atMs > this.#newest.atMs) this.#newest = { atMs, monoMs };
-    const saidMonoMs = echo === undefined ? this.#greetedMonoMs : this.#startMonoMs + echo.atMs - 1 + echo.sinceMs;
-    return Math.min(saidMonoMs, monoMs);
+    const soMonoMs = asOfMs === undefined ? this.#greetedMonoMs : this.#startMonoMs + asOfMs - 1;
+    return Math.min(soMonoMs, monoMs);
   }
 }

@@ -101,10 +101,9 @@ function heartbeatsOf({ heartbeatHashes, heartbeatTenths, heartbeatSeqs }: Heart
   });
 }
 
-function saidOf(vector: { readonly saidMs: bigint; readonly echoMs: bigint; readonly echoSinceMs: bigint }): Said {
-  const atMs = numberField(vector.saidMs, "vector.said_ms");
-  const echo = { atMs: numberField(vector.echoMs, "vector.echo_ms"), sinceMs: numberField(vector.echoSinceMs, "vector.echo_since_ms") };
-  return echo.atMs > 0 ? { atMs, echo } : { atMs };
+function saidOf({ saidMs, asOfMs }: { readonly saidMs: bigint; readonly asOfMs: bigint }): Said {
+  const atMs = numberField(saidMs, "vector.said_ms");
+  return asOfMs > 0n ? { atMs, asOfMs: numberField(asOfMs, "vector.as_of_ms") } : { atMs };
 }
 
 function tenthsOf({ ageMs }: Heartbeat): number {
@@ -143,7 +142,6 @@ export function vectorInit({
     heartbeatTenths: heartbeats.map(tenthsOf),
     heartbeatSeqs: heartbeats.some(({ seq }) => seq !== undefined) ? heartbeats.map(({ seq = 0 }) => BigInt(seq)) : [],
     saidMs: BigInt(said?.atMs ?? 0),
-    echoMs: BigInt(said?.echo?.atMs ?? 0),
-    echoSinceMs: BigInt(said?.echo?.sinceMs ?? 0),
+    asOfMs: BigInt(said?.asOfMs ?? 0),
   };
 }

@@ -175,7 +175,7 @@ test("who said goodbye to restart is no age while away, and is again when it is 
   const bench = new Bench();
   bench.say("alive", 0, "a");
   bench.freshness.inStep("a", 1000);
-  bench.freshness.goodbye("a");
+  bench.freshness.goodbye("a", at(1000));
   expect(bench.age(5000)).toBe(0);
   bench.say("dead", 20_000, "a");
   expect(bench.age(30_000)).toBe(0);
@@ -234,7 +234,7 @@ test.each<{ dead: readonly string[]; ageMs: number }>([
 test("who said goodbye and is in step again, without a new word of membership, is as old as its silence from then on", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a");
-  bench.freshness.goodbye("a");
+  bench.freshness.goodbye("a", at(1000));
   bench.freshness.inStep("a", 2000);
   expect(bench.age(5000)).toBe(3000);
 });
@@ -242,11 +242,28 @@ test("who said goodbye and is in step again, without a new word of membership, i
 test.each(["said goodbye", "left"] as const)("those that %s are not missing: one that died beside them is no age", (how) => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "b", "c", "d", "e", "f");
-  for (const id of ["a", "b", "c"]) if (how === "said goodbye") bench.freshness.goodbye(id);
+  for (const id of ["a", "b", "c"]) if (how === "said goodbye") bench.freshness.goodbye(id, at(9000));
   bench.say(how === "left" ? "left" : "dead", 10_000, "a", "b", "c");
   bench.say("dead", 20_000, "f");
-  for (const id of ["d", "e"]) bench.freshness.inStep(id, 99_000);
-  expect(bench.age(100_000)).toBe(1000);
+  for (const id of ["d", "e"]) bench.freshness.inStep(id, 67_000);
+  expect(bench.age(68_000)).toBe(1000);
+});
+
+test.each<{ what: string; others: readonly string[]; gone: readonly string[]; counts: boolean }>([
+  { what: "the only other node", others: ["a"], gone: ["a"], counts: true },
+  { what: "more than half", others: ["a", "b", "c"], gone: ["a", "b", "c"], counts: true },
+  { what: "one of three", others: ["a", "b"], gone: ["a"], counts: false },
+])("who said goodbye and is not heard of for a minute may be back where we cannot hear it: $what", ({ others, gone, counts }) => {
+  const bench = new Bench();
+  bench.say("alive", 0, ...others);
+  for (const id of others) bench.freshness.inStep(id, 5000);
+  for (const id of gone) bench.freshness.goodbye(id, at(5100));
+  bench.say("dead", 10_000, ...gone);
+  const age = (monoMs: number) => {
+    for (const id of others) if (!gone.includes(id)) bench.freshness.inStep(id, monoMs);
+    return bench.age(monoMs);
+  };
+  expect([age(10_000), age(65_099), age(65_100), age(100_000)]).toEqual(counts ? [0, 0, 60_100, 95_000] : [0, 0, 0, 0]);
 });
 
 test("a node of another cluster that is never in step is named, and makes nothing of ours old", () => {
@@ -265,7 +282,7 @@ test("a goodbye that comes when its node is taken for dead already changes at on
   bench.say("dead", 1000, "a", "b", "c", "d");
   for (const id of ["e", "f"]) bench.freshness.inStep(id, 6000);
   expect(bench.age(6000)).toBe(6000);
-  bench.freshness.goodbye("a");
+  bench.freshness.goodbye("a", at(6000));
   expect(bench.age(6000)).toBe(0);
 });
 

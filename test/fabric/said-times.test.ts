@@ -8,34 +8,59 @@ import { ReplicatingNode, Wire } from "../fakes/replication.ts";
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
 
-test("what echoes a stamp of ours was said after it, by as much as the peer had it; what echoes none, after we greeted", () => {
+test("what is so as of a stamp of ours was so after it, by as much as the peer had it; what names none, after we greeted", () => {
   // This node's clock is 9,000 s ahead of the peer's.
   const [me, peer] = [new SaidTimes(at(9_000_100), 9_000_000), new SaidTimes(at(50), 0)];
-  expect(me.heard(peer.stamp(at(60)), at(9_004_000))).toBe(9_000_000);
-  const mine = me.stamp(at(9_005_000.9));
-  expect(mine).toEqual({ atMs: 4901, echo: { atMs: 11, sinceMs: 1000 } });
+  const stamp = (by: SaidTimes, monoMs: number) => by.stamp(monoMs, at(monoMs));
+  expect(me.heard(stamp(peer, 60), at(9_004_000))).toBe(9_000_000);
+  const mine = stamp(me, 9_005_000.9);
+  expect(mine).toEqual({ atMs: 4901, asOfMs: 11 + 1000 });
   peer.heard(mine, at(5055));
-  const said = peer.stamp(at(5755.5));
+  const said = stamp(peer, 5755.5);
   // On its way for 20 s, and then another for no time: both count from when they were said.
   expect(me.heard(said, at(9_025_000))).toBe(9_005_700);
-  expect(me.heard(peer.stamp(at(25_055)), at(9_025_010))).toBe(9_025_000);
+  expect(me.heard(stamp(peer, 25_055), at(9_025_010))).toBe(9_025_000);
+  // What was so some time before it is said counts from then.
+  expect(me.heard(peer.stamp(25_005, at(25_060)), at(9_025_020))).toBe(9_024_950);
+  expect(peer.stamp(100, at(25_070))).toEqual({ atMs: 25_021 });
 });
 
 test("a peer that claims to have said it later than it came is taken at its coming", () => {
   const me = new SaidTimes(at(0), 0);
-  expect(me.heard({ atMs: 1, echo: { atMs: Number.MAX_SAFE_INTEGER, sinceMs: Number.MAX_SAFE_INTEGER } }, at(500))).toBe(500);
-  expect(me.heard({ atMs: Number.MAX_SAFE_INTEGER }, at(600))).toBe(0);
-  expect(me.stamp(at(700)).echo).toEqual({ atMs: Number.MAX_SAFE_INTEGER, sinceMs: 100 });
+  expect(me.heard({ atMs: 1, asOfMs: Number.MAX_SAFE_INTEGER }, at(500))).toBe(500);
+  expect(me.heard({ atMs: Number.MAX_SAFE_INTEGER - 200 }, at(600))).toBe(0);
+  expect(me.stamp(700, at(700)).asOfMs).toBe(Number.MAX_SAFE_INTEGER - 100);
 });
 
 test("stamps travel in a few bytes, and a frame without them is read as it was", () => {
   const nothing: LinkFrame = { kind: "vector", entries: [], digest: 0n, isPartial: true, isWanted: false };
-  for (const said of [{ atMs: 1 }, { atMs: 86_400_000, echo: { atMs: 86_400_000, sinceMs: 1250 } }]) {
+  for (const said of [{ atMs: 1 }, { atMs: 86_400_000, asOfMs: 86_400_000 }]) {
     const bytes = encodeLinkFrame({ ...nothing, said });
-    expect(bytes.length - encodeLinkFrame(nothing).length).toBeLessThanOrEqual(15);
+    expect(bytes.length - encodeLinkFrame(nothing).length).toBeLessThanOrEqual(12);
     expect(decodeLinkFrame(bytes)).toEqual({ ...nothing, said });
   }
   expect(decodeLinkFrame(encodeLinkFrame(nothing))).toEqual(nothing);
+});
+
+test("own writes that are still gathered were not there when the vector was made: it is as of the last that are told", () => {
+  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, takesOffers: true }));
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  const wire = new Wire(a, b, 0, { delayMs: 1 });
+  const writtenMs = new Map<number, number>();
+  let worstMs = 0;
+  // A change every 7 ms, while news is gathered for 50.
+  for (let monoMs = 0; monoMs < 20_000; monoMs += 1) {
+    if (monoMs % 7 === 0) {
+      b.put(`x${monoMs % 5}`, monoMs);
+      writtenMs.set(b.replica.self.through, monoMs);
+    }
+    wire.step(monoMs);
+    const through = a.replica.origins.get(b.replica.self.id)?.through ?? 0;
+    for (const seq of [...writtenMs.keys()]) if (seq <= through) writtenMs.delete(seq);
+    const lackedMs = Math.min(Number.POSITIVE_INFINITY, ...writtenMs.values());
+    worstMs = Math.max(worstMs, (wire.a.link.inStepMonoMs ?? 0) - lackedMs);
+  }
+  expect(worstMs).toBeLessThanOrEqual(0);
 });
 
 test.each([1, 2, 3, 4, 5, 6, 7, 8])(

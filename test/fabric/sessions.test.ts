@@ -58,11 +58,11 @@ test("caught up is who got what the peer had, and knows of its policy", () => {
   expect(sessions.receive(1, WHOLE, at(2), out)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 2 });
 });
 
-test("in step is up to when the peer said its vector: not before this node greeted, where it echoes nothing of ours", () => {
+test("in step is up to when the peer said its vector: not before this node greeted, where it names none of our times", () => {
   const { sessions, out } = opened();
   const says = (said: Said, monoMs: number) => sessions.receive(1, { ...WHOLE, said }, at(monoMs), out);
   expect(says({ atMs: 1 }, 900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 0 });
-  expect(says({ atMs: 400, echo: { atMs: 1, sinceMs: 700 } }, 1900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 700 });
+  expect(says({ atMs: 400, asOfMs: 701 }, 1900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 700 });
   // Records, and whom it is linked to, say nothing of what else it has.
   expect(sessions.receive(1, { kind: "linked", nodeIds: [] }, at(5000), out)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 700 });
 });

@@ -565,7 +565,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "what was held up is said when it comes",
     rule: "Age: what a peer says counts from when it said it",
-    edits: [{ file: "src/fabric/said-times.ts", find: "return Math.min(saidMonoMs, monoMs);", replace: "return monoMs;" }],
+    edits: [{ file: "src/fabric/said-times.ts", find: "return Math.min(soMonoMs, monoMs);", replace: "return monoMs;" }],
     withinSeeds: 50,
   },
   {
@@ -586,8 +586,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/freshness.ts",
-        find: "      if (hasSaidGoodbye || !(isWanted || monoMs < backUntilMonoMs || this.#halved.has(clusterId))) continue;",
-        replace: "      if (hasSaidGoodbye || !(isWanted || monoMs < backUntilMonoMs)) continue;",
+        find: "      if (monoMs < goneUntilMonoMs || !(isWanted || monoMs < backUntilMonoMs || this.#halved.has(clusterId))) continue;",
+        replace: "      if (monoMs < goneUntilMonoMs || !(isWanted || monoMs < backUntilMonoMs)) continue;",
       },
       {
         file: "src/fabric/freshness.ts",

@@ -62,7 +62,7 @@ function sizeOfFrame(frame: LinkFrame): number {
       return frame.frame.records.reduce((sum, record) => sum + record.length + 3, 60);
     case "vector":
       return (
-        (frame.isOffer === true ? 12 : 33) +
+        (frame.isOffer === true ? 12 : 30) +
         28 * frame.entries.length +
         6 * (frame.short?.length ?? 0) +
         5 * (frame.heartbeats?.length ?? 0) +

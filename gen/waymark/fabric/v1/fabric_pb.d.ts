@@ -440,18 +440,12 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
   saidMs: bigint;
 
   /**
-   * The highest `said_ms` that the sender has of the receiver on this link; 0 when it has none.
+   * Since when what the frame says has been so, at the earliest, in times like the receiver's `said_ms`: the highest that the sender has of it on this link,
+   * and the whole milliseconds for which it had had that. 0 when it has none.
    *
-   * @generated from field: uint64 echo_ms = 12;
+   * @generated from field: uint64 as_of_ms = 12;
    */
-  echoMs: bigint;
-
-  /**
-   * For how many milliseconds, rounded down, the sender had had that when it made the frame.
-   *
-   * @generated from field: uint64 echo_since_ms = 13;
-   */
-  echoSinceMs: bigint;
+  asOfMs: bigint;
 };
 
 /**
