@@ -261,7 +261,7 @@ export function unrest(
     ...up.flatMap((node) => wrongOrigins(node, up, checks)),
     ...up.flatMap(wrongOwn),
     ...wrongViews(up, checks),
-    ...clients.flatMap((client) => wrongClient(client, up, { model, checks })),
+    ...clients.flatMap((client) => wrongClient(client, up, { model, checks, nodes })),
   ];
 }
 
@@ -372,19 +372,27 @@ function viewsOf(node: SimNode): ReadonlyMap<string, string> {
 
 /**
  * Where a node never comes back, what nobody took over stands for as long as somebody knows how it stopped, and somebody of its cluster held
- * it all the while.
+ * it all the while. Who gave it on to one that never comes back has it no more.
  */
-function isRemembered(key: KeyText, { node: left, isOnDisks = false }: Promised, up: readonly SimNode[]): boolean {
-  const isKnownAt = ({ process }: SimNode) =>
-    process?.replica.own(key) !== undefined || (!isOnDisks && process?.fabric.fabric.membership.find(`n${left}`)?.keepsEntries === true);
-  return up.some((node) => node.index === left || isKnownAt(node));
+function isRemembered(key: KeyText, { node: left, hlc, isOnDisks = false }: Promised, nodes: readonly SimNode[]): boolean {
+  const isAway = ({ process, disk }: SimNode) => process === undefined && (disk.rows.get(key)?.leaseId ?? "") !== "";
+  const isGivenOn = nodes.some(isAway);
+  return nodes.some(({ index, process }) => {
+    if (process === undefined) return false;
+    const own = process.replica.own(key);
+    // What a node had itself before is not what it took over: that has the promised stamp at least.
+    const hasTaken = own !== undefined && own.hlc >= hlc && (own.body === BODY.ENTRY || !isGivenOn);
+    return (
+      (index === left && !isGivenOn) || hasTaken || (!isOnDisks && process.fabric.fabric.membership.find(`n${left}`)?.keepsEntries === true)
+    );
+  });
 }
 
 /** What clients were promised. */
 function wrongClient(
   client: Client,
   up: readonly SimNode[],
-  { model, checks }: Pick<InvariantParts, "model" | "checks">,
+  { model, checks, nodes }: Pick<InvariantParts, "model" | "checks" | "nodes">,
 ): readonly string[] {
   const { wish, key } = client;
   if (wish === undefined || key === undefined || client.isAbandoned || client.isRefused) return [];
@@ -396,7 +404,7 @@ function wrongClient(
   if (promised === undefined || checks.isLost(promised.originId)) return [];
   // A node that loses its disk takes with it what it had told nobody: nobody registers a static entry again, or ends one.
   const isKept = up.some((other) => other.process?.replica.self.id === promised.originId);
-  if (promised.isHandedOver === true && !isRemembered(key, promised, up)) return [];
+  if (promised.isHandedOver === true && !isRemembered(key, promised, nodes)) return [];
   if (!isKept && promised.isHandedOver !== true && (wish.ttlMs === 0 || promised.state === "gone")) return [];
   return up.flatMap((node) => {
     if (node.options.clusterId !== home || node.process === undefined) return [];
