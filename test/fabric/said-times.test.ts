@@ -56,7 +56,7 @@ test("own writes that are still gathered were not there when the vector was made
     }
     wire.step(monoMs);
     const through = a.replica.origins.get(b.replica.self.id)?.through ?? 0;
-    for (const seq of [...writtenMs.keys()]) if (seq <= through) writtenMs.delete(seq);
+    for (const seq of writtenMs.keys()) if (seq <= through) writtenMs.delete(seq);
     const lackedMs = Math.min(Number.POSITIVE_INFINITY, ...writtenMs.values());
     worstMs = Math.max(worstMs, (wire.a.link.inStepMonoMs ?? 0) - lackedMs);
   }
