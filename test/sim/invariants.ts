@@ -42,6 +42,8 @@ export class Invariants implements Watching {
   readonly #byId = new Map<string, SimNode>();
   /** Origin and seq to what was said under it, and when it was first seen. */
   readonly #said = new Map<string, { readonly said: string; readonly atMs: number }>();
+  /** What nodes on restored disks said. */
+  readonly #again = new Set<string>();
   readonly #lives = new Map<SimProcess, Life>();
 
   constructor(parts: InvariantParts) {
@@ -157,12 +159,16 @@ export class Invariants implements Watching {
 
   /** A seq is never used twice. */
   #note(node: SimNode, process: SimProcess, cell: CatalogRecord): void {
-    const { checks, model } = this.#parts;
+    const { checks } = this.#parts;
     const isOwn = cell.origin === process.replica.self;
-    // Until its peers tell it, a node on a restored disk cannot know what it said already.
-    if (isOwn && node.isRestored) return;
     const id = `${cell.origin.id}/${cell.seq}`;
     const said = `${cell.key} stamped ${cell.hlc}`;
+    // Until its peers tell it, a node on a restored disk cannot know what it said already. What it ends is ended all the same.
+    if (isOwn && node.isRestored) {
+      if (!this.#again.has(`${id} ${said}`) && this.#said.get(id)?.said !== said) this.#noteEnd(cell);
+      this.#again.add(`${id} ${said}`);
+      return;
+    }
     const before = this.#said.get(id);
     checks.holds(
       before === undefined || before.said === said || checks.isLost(cell.origin.id),
@@ -173,9 +179,14 @@ export class Invariants implements Watching {
     const atMs = this.#parts.world.nowMs;
     this.#said.set(id, { said, atMs });
     checks.say(id, atMs);
-    if (isOwn && cell.body === BODY.ENTRY && cell.reach > cell.scope) model.narrowed(cell.key, cell.hlc);
-    if (isOwn && cell.body === BODY.UNREGISTERED)
-      model.unregistered(cell.key, { originId: cell.origin.id, seq: cell.seq, hlc: cell.hlc, reach: cell.reach, atMs });
+    if (isOwn) this.#noteEnd(cell);
+  }
+
+  /** What it says ends what is older, at whatever node. */
+  #noteEnd({ key, origin, seq, hlc, body, scope, reach }: CatalogRecord): void {
+    const { model, world } = this.#parts;
+    if (body === BODY.ENTRY && reach > scope) model.narrowed(key, hlc);
+    if (body === BODY.UNREGISTERED) model.unregistered(key, { originId: origin.id, seq, hlc, reach, atMs: world.nowMs });
   }
 
   #checkVector(node: SimNode, process: SimProcess, life: Life): void {
