@@ -33,6 +33,7 @@ interface Known {
 
 interface Life {
   readonly throughs: Map<string, number>;
+  floor: number;
   readonly known: readonly Known[];
   wasReady: boolean;
 }
@@ -63,7 +64,7 @@ export class Invariants implements Watching {
     );
     const known = ready.map((other) => ({ node: other, life: other.life, vector: vectorOf(other) }));
     for (const old of this.#lives.keys()) if (old.node === node) this.#lives.delete(old);
-    this.#lives.set(process, { throughs: new Map(), known, wasReady: false });
+    this.#lives.set(process, { throughs: new Map(), floor: process.replica.self.floor, known, wasReady: false });
     for (const cell of process.replica.self.log.list()) this.#note(node, process, cell);
     this.#noteHolders(node, process);
   }
@@ -108,6 +109,7 @@ export class Invariants implements Watching {
     const life = this.#lives.get(process);
     if (life === undefined) return;
     this.#checkVector(node, process, life);
+    this.#noteDropped(node, process, life);
     if (process.isReady && !life.wasReady) {
       life.wasReady = true;
       this.#checkReadiness(node, process, life);
@@ -189,6 +191,22 @@ export class Invariants implements Watching {
     if (body === BODY.UNREGISTERED) model.unregistered(key, { originId: origin.id, seq, hlc, reach, atMs: world.nowMs });
   }
 
+  /** A tombstone that goes for the number of them, and not for its age, may go before everybody has heard of it (semantics.md, Tombstones). */
+  #noteDropped(node: SimNode, { replica }: SimProcess, life: Life): void {
+    const { id, floor } = replica.self;
+    if (life.floor === floor) return;
+    life.floor = floor;
+    const { model, nodes, world } = this.#parts;
+    for (const [key, { state, originId, hlc }] of model.promised) {
+      if (state !== "gone" || originId !== id || replica.own(key) !== undefined) continue;
+      const ended = model.ended(key).find((end) => end.originId === id && end.hlc === hlc);
+      const isYoung = ended !== undefined && world.nowMs - ended.atMs < node.options.tombstoneTtlMs;
+      // It comes back from where it still is. Of origins that were forgotten, a mark hides it.
+      const isLost = (older: string) => replica.lost.list.some((lost) => older === `${lost.nodeId}/${lost.generation}`);
+      if (isYoung && nodes.some((other) => withOlder(other, key, hlc).some((older) => !isLost(older)))) model.promised.delete(key);
+    }
+  }
+
   #checkVector(node: SimNode, process: SimProcess, life: Life): void {
     for (const { id, through } of process.replica.origins.values()) {
       const before = life.throughs.get(id);
@@ -236,6 +254,13 @@ export class Invariants implements Watching {
       },
     );
   }
+}
+
+/** Origins of which a node has an entry of the key, in memory or on its disk, that was stamped before. */
+function withOlder({ name, process, disk }: SimNode, key: KeyText, hlc: number): readonly string[] {
+  const held = process?.replica.records(key).filter((record) => record.body === BODY.ENTRY && record.hlc < hlc) ?? [];
+  const isOnDisk = (disk.rows.get(key)?.leaseId ?? "") !== "";
+  return [...held.map(({ origin }) => origin.id), ...(isOnDisk ? [`${name}/${disk.generation}`] : [])];
 }
 
 /** Who may hold an entry, as the table of semantics.md says it. */
