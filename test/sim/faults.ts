@@ -2,7 +2,7 @@
 import type { Rng } from "../../src/lib/rng.ts";
 import type { Network } from "./network.ts";
 import type { FaultStep, Place, Step } from "./plan.ts";
-import type { SimNode } from "./sim-node.ts";
+import type { SimDisk, SimNode } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
 type Make = (rng: Rng, count: number) => FaultStep;
@@ -104,6 +104,8 @@ export interface FaultParts {
   readonly endMs: number;
   /** Part of what an origin said is not on its disk any more. */
   readonly lose: (originId: string) => void;
+  /** A copy of a node's disk, made then, is put back. */
+  readonly putBack: (node: SimNode, copy: SimDisk, sinceMs: number) => void;
   /** Something keeps messages from arriving, or processes from answering, until then. */
   readonly disturb: (untilMs: number) => void;
 }
@@ -202,11 +204,13 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
     case "backup": {
       const node = nodes[step.node];
       const copy = node?.disk.copy();
+      const copiedMs = world.nowMs;
       later(step.afterMs, () => {
         if (node === undefined || copy === undefined || gone.has(step.node)) return;
         node.crash({ isSilent: false, isBatchKept: true, isDiskLost: false });
         node.isRestored = true;
         for (const generation of [copy.generation, node.disk.generation]) parts.lose(`${node.name}/${generation}`);
+        parts.putBack(node, copy, copiedMs);
         node.disk = copy;
         restartLater(parts, step.node, 500);
       });

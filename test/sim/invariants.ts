@@ -296,7 +296,7 @@ export function unrest(
     ...up.flatMap((node) => wrongMembers(node, up)),
     ...up.flatMap((node) => wrongOrigins(node, up, checks)),
     ...up.flatMap(wrongOwn),
-    ...wrongViews(up, checks),
+    ...wrongViews(up, { model, checks }),
     ...clients.flatMap((client) => wrongClient(client, up, { model, checks, nodes })),
   ];
 }
@@ -373,10 +373,10 @@ export function wrongRecords(
   return [...missing.map((line) => `${name} lacks ${show(line)}`), ...extra.map((line) => `${name} still has ${show(line)}`)];
 }
 
-/** All nodes of a cluster show the same, but of origins whose seqs a restored disk used again (semantics.md, Durability). */
-function wrongViews(up: readonly SimNode[], checks: Checks): readonly string[] {
+/** All nodes of a cluster show the same, but of origins whose seqs a restored disk used again, and what it brought back (semantics.md, Durability). */
+function wrongViews(up: readonly SimNode[], { model, checks }: Pick<InvariantParts, "model" | "checks">): readonly string[] {
   const wrong: string[] = [];
-  const first = new Map<string, { readonly name: string; readonly views: ReadonlyMap<string, string> }>();
+  const first = new Map<string, { readonly name: string; readonly views: ReadonlyMap<KeyText, string> }>();
   for (const node of up) {
     const views = viewsOf(node);
     const other = first.get(node.options.clusterId);
@@ -387,7 +387,7 @@ function wrongViews(up: readonly SimNode[], checks: Checks): readonly string[] {
     for (const key of new Set([...views.keys(), ...other.views.keys()])) {
       const [here, there] = [views.get(key), other.views.get(key)];
       const isTwofold = [here, there].some((view) => view !== undefined && checks.isLost(view.slice(0, view.indexOf(":"))));
-      if (isTwofold) continue;
+      if (isTwofold || up.some(({ process }) => isPutBack(process?.replica.view(key), model))) continue;
       // Its own LOCAL entry hides there what the others see.
       if (here !== there && here !== LOCAL && there !== LOCAL)
         wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
@@ -398,8 +398,12 @@ function wrongViews(up: readonly SimNode[], checks: Checks): readonly string[] {
 
 const LOCAL = "local";
 
-function viewsOf(node: SimNode): ReadonlyMap<string, string> {
-  const views = new Map<string, string>();
+function isPutBack(record: CatalogRecord | undefined, model: Model): boolean {
+  return record !== undefined && model.isPutBack(record.key, record.origin.nodeId, record.seq);
+}
+
+function viewsOf(node: SimNode): ReadonlyMap<KeyText, string> {
+  const views = new Map<KeyText, string>();
   const cursor = node.process?.replica.lookup.cursor();
   for (let record = cursor?.next(); record !== undefined; record = cursor?.next())
     views.set(record.key, record.scope === SCOPE.LOCAL ? LOCAL : `${record.origin.id}:${record.seq} ${record.origin.life}`);
@@ -448,7 +452,8 @@ function wrongClient(
     const live = replica.records(key).filter(({ body }) => body === BODY.ENTRY);
     if (promised.state === "gone") {
       const isNewest = promised.hlc >= model.newestHlc(key);
-      return isNewest && replica.view(key)?.origin.life === "live"
+      const seen = replica.view(key);
+      return isNewest && seen?.origin.life === "live" && !isPutBack(seen, model)
         ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`]
         : [];
     }

@@ -38,6 +38,8 @@ export class Model {
   readonly #narrowedHlc = new Map<KeyText, number>();
   /** Keys of static entries of which their node said that another's word ended them. */
   readonly told = new Set<KeyText>();
+  /** Records that a copy of a disk brought back after everybody may have forgotten that they ended. */
+  readonly #putBack = new Set<string>();
   /** How often a node lost what it held, or went for good. */
   #lossCount = 0;
   /** By key: what its client was promised. Absent: nothing is sure. */
@@ -83,6 +85,24 @@ export class Model {
   /** Whether what was stamped so ended by a word that is stamped later: it was taken out, or narrowed at another node. */
   isEnded(key: KeyText, hlc: number): boolean {
     return (this.#narrowedHlc.get(key) ?? 0) > hlc || this.ended(key).some((ended) => ended.hlc > hlc);
+  }
+
+  /**
+   * A copy of a node's disk is put back, with entries and their numbers: those that ended after it was made, longer ago than tombstones are
+   * kept, are there again, and nobody need know that they ended.
+   */
+  putBack(
+    nodeId: string,
+    entries: ReadonlyMap<KeyText, number>,
+    { sinceMs, untilMs }: { readonly sinceMs: number; readonly untilMs: number },
+  ): void {
+    for (const [key, seq] of entries)
+      if (this.ended(key).some(({ atMs }) => atMs >= sinceMs && atMs <= untilMs)) this.#putBack.add(`${key} ${nodeId}:${seq}`);
+  }
+
+  /** Whether a record is one that a copy of a disk brought back. Its number is the same in each generation. */
+  isPutBack(key: KeyText, nodeId: string, seq: number): boolean {
+    return this.#putBack.has(`${key} ${nodeId}:${seq}`);
   }
 
   unregistered(key: KeyText, ended: Ended): void {

@@ -1,5 +1,6 @@
 /** Runs a plan: builds the world, plays the steps, lets everything come to rest, and says what broke. */
 
+import type { KeyText } from "../../src/catalog/record.ts";
 import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -130,6 +131,11 @@ export class Simulation {
       lose: (originId) => {
         checks.lose(originId);
         model.lost();
+      },
+      putBack: ({ name, options }, { rows }, sinceMs) => {
+        const entries = [...rows].filter(([, { leaseId }]) => leaseId !== "");
+        const seqs = new Map(entries.map(([key, { seq }]) => [key as KeyText, seq]));
+        model.putBack(name, seqs, { sinceMs, untilMs: world.nowMs - options.tombstoneTtlMs });
       },
       disturb: (untilMs) => {
         this.#disturbedMs = Math.max(this.#disturbedMs, untilMs);
