@@ -276,7 +276,8 @@ export class ClusterLoad {
       }
     }
     // What else is there had a lease that ended.
-    for (const name of held.keys()) if (name.startsWith(this.#prefix) && !known.has(name)) faults.push(`${name} is still there`);
+    for (const [name, entry] of held)
+      if (name.startsWith(this.#prefix) && !known.has(name)) faults.push(`${name} is still there: ${JSON.stringify(entry)}`);
     return faults;
   }
 
