@@ -19,6 +19,8 @@ const CLUSTERS: Readonly<Record<string, readonly string[]>> = { c1: ["n1", "n2",
 const VEILED = 200;
 /** What a settled world may take to agree: several times what it takes on a busy machine. */
 const SETTLE_MS = 120_000;
+/** Of a log, when something is wrong. */
+const LAST_LINES = 40;
 
 interface SoakNode {
   readonly name: string;
@@ -135,6 +137,16 @@ export class SoakWorld implements AsyncDisposable {
       const held = await this.dump(watch.at);
       await watch.holds([...held.keys()]);
     }
+  }
+
+  /** The last words of each node's log, for people. */
+  said(): string {
+    const last = ({ name, process }: { readonly name: string; readonly process: NodeProcess }) =>
+      process.command.stderr
+        .split("\n")
+        .slice(-LAST_LINES)
+        .map((line) => `${name} ${line}`);
+    return [...this.#running.values()].flatMap(last).join("\n");
   }
 
   resume(): void {

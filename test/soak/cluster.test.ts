@@ -96,7 +96,10 @@ test.skipIf(!canRun)(
       await Promise.all(Object.values(world.loads).map((load) => load.progress(30)));
       const settleMonoMs = performance.now();
       console.error(`${round} ${kind} (${where ?? ""})`);
-      await world.settle();
+      await world.settle().catch((error: unknown) => {
+        console.error(world.said());
+        throw error;
+      });
       const [faultMs, settledMs] = [settleMonoMs - startMonoMs, performance.now() - settleMonoMs];
       console.error(`${round} ${kind} (${where ?? ""}): ${(faultMs / 1000).toFixed(1)} s, settled in ${(settledMs / 1000).toFixed(1)} s`);
       counts.set(kind, (counts.get(kind) ?? 0) + 1);
