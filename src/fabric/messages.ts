@@ -194,7 +194,6 @@ export interface RecordsFrame {
   readonly region: string;
 }
 
-/** What replication says on a link. */
 /** When a vector was made, in times that only its link knows; whole milliseconds (`SaidTimes`). */
 export interface Said {
   /** By the sender's clock; above 0. */
@@ -203,6 +202,7 @@ export interface Said {
   readonly asOfMs?: number;
 }
 
+/** What replication says on a link. */
 export type ReplicationFrame =
   | {
       readonly kind: "vector";

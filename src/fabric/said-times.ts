@@ -1,11 +1,11 @@
-/** When a peer said what comes over a link, by this node's own clock: not before what it echoes of ours (semantics.md, Age). */
+/** When a peer said what comes over a link, by this node's own clock: not before the time of ours that comes with it (semantics.md, Age). */
 import type { Time } from "../lib/machine.ts";
 import type { Said } from "./messages.ts";
 
 /**
  * Each side of a link stamps its vectors with a time of its own, and tells the newest stamp of the peer that it has, and for how long it has had
- * it. What carries such an echo was said after our stamp by as much, whatever held it up on its way here; and no two clocks are compared. The
- * bound is that of Cristian, "Probabilistic clock synchronization" (1989): it is too early by the time that our stamp was on its way.
+ * it, in one number. What comes with that number was so at that time of ours at the earliest, whatever held it up on its way here; and no two clocks
+ * are compared. The bound is that of Cristian, "Probabilistic clock synchronization" (1989): it is too early by the time that our stamp was on its way.
  */
 export class SaidTimes {
   readonly #startMonoMs: number;

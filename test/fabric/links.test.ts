@@ -100,6 +100,20 @@ test("an incoming link is answered only when its hello is trusted", () => {
   expect(bench.links.next(1)?.kind).toBe("hello");
 });
 
+test("who answers a greeting may have said it since we greeted; who greets us says nothing more before it has our answer", () => {
+  const greetedMonoMs = (out: readonly LinksOutput[]) => out.flatMap((output) => (output.kind === "up" ? [output.greetedMonoMs] : []));
+  const outgoing = new Bench("m");
+  outgoing.know(memberOf("z"));
+  const openedMonoMs = outgoing.nowMs;
+  outgoing.handle({ kind: "opened", link: 2, isIncoming: false, proof: PROOF });
+  outgoing.nowMs += 4000;
+  expect(greetedMonoMs(outgoing.handle({ kind: "hello", link: 2, hello: greetingOf("z") }))).toEqual([openedMonoMs]);
+  const incoming = new Bench("m");
+  incoming.handle({ kind: "opened", link: 1, isIncoming: true, proof: PROOF });
+  incoming.nowMs += 4000;
+  expect(greetedMonoMs(incoming.handle({ kind: "hello", link: 1, hello: greetingOf("z") }))).toEqual([incoming.nowMs]);
+});
+
 test("the token is not told to a node that proves itself by a certificate, nor on a connection that proves nothing", () => {
   const bench = new Bench("m");
   bench.know(memberOf("z"));
