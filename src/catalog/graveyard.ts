@@ -4,7 +4,7 @@ import type { Time } from "../lib/machine.ts";
 import type { Cell } from "./cell.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { BODY } from "./record.ts";
-import { endsBeforeHlc } from "./view.ts";
+import { endsBeforeHlc, endsEarlierGeneration } from "./view.ts";
 
 interface Grave {
   readonly cell: Cell;
@@ -125,8 +125,10 @@ export function endersOf({ body, hlc, peers }: Cell): readonly Cell[] {
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
 }
 
-/** Entries that this record keeps from being seen by what its origin unregistered. */
+/** Entries that this record keeps from being seen by what its origin unregistered, or since it is of a later generation of their node. */
 export function hiddenBy(record: Cell): readonly Cell[] {
+  const { peers } = record;
+  if (peers === undefined) return [];
   const endedHlc = endsBeforeHlc(record);
-  return endedHlc === 0 ? [] : (record.peers ?? []).filter((cell) => cell.body === BODY.ENTRY && cell.hlc < endedHlc);
+  return peers.filter((cell) => cell.body === BODY.ENTRY && (cell.hlc < endedHlc || endsEarlierGeneration(record, cell)));
 }

@@ -40,7 +40,7 @@ export interface Traits {
   readonly version: string;
 }
 
-/** What a record says of its key. `expired` ends its own origin's record; `unregistered` hides older ones of any origin. */
+/** What a record says of its key. `expired` ends what its own node said; `unregistered` hides older ones of any origin. */
 export const BODY = { ENTRY: 0, EXPIRED: 1, UNREGISTERED: 2 } as const;
 export type Body = (typeof BODY)[keyof typeof BODY];
 

@@ -156,7 +156,7 @@ export class Replica {
 
   /**
    * Numbers a tombstone of this node for a key held here, whatever its origin, and stages it. `unregistered` hides older
-   * records of every origin, so it reaches as far as any of them; `expired` ends this origin's own only.
+   * records of every origin, so it reaches as far as any of them; `expired` ends what this node said, and takes the stamp of that.
    */
   stageTombstone(of: Ended, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): Cell {
     const before = this.own(of.key);

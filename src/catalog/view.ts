@@ -2,6 +2,9 @@
 import { BODY, type CatalogRecord, SEPARATOR } from "./record.ts";
 import { SCOPE, type Scope, widest } from "./scope.ts";
 
+/** What decides on what a record ends. */
+type Ending = Pick<CatalogRecord, "body" | "reach" | "origin" | "hlc">;
+
 /** Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher origin id. */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
   if (a.hlc !== b.hlc) return b.hlc - a.hlc;
@@ -48,16 +51,25 @@ export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, 
 }
 
 /**
+ * Whether a tombstone of a later generation of an entry's node ends it too: it took the place of what that node said of the key, up to its
+ * stamp. A node that goes on in a new generation has its records twice where others hold the old one, and its leases end once.
+ */
+export function endsEarlierGeneration(end: Ending, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
+  if (end.body === BODY.ENTRY || end.reach === SCOPE.LOCAL || end.hlc < entry.hlc) return false;
+  return end.origin.nodeId === entry.origin.nodeId && end.origin.generation > entry.origin.generation;
+}
+
+/**
  * The record people see of a key, or undefined. `records` are sorted by `compareForView`. What was unregistered hides every
- * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone and a LOCAL
- * one end only their own; a hidden origin's record is passed over, and one that `admits` refuses.
+ * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone ends only what its own
+ * node said, and a LOCAL one only its own origin's; a hidden origin's record is passed over, and one that `admits` refuses.
  */
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = everything): T | undefined {
   let endedHlc = 0;
   for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
   for (const record of records) {
     if (record.hlc < endedHlc) return undefined;
-    if (record.body === BODY.ENTRY && isShown(record) && admits(record)) return record;
+    if (record.body === BODY.ENTRY && isShown(record) && admits(record) && !isOfEndedGeneration(record, records)) return record;
   }
   return undefined;
 }
@@ -76,7 +88,12 @@ export function isShown(record: Pick<CatalogRecord, "seq" | "origin">): boolean 
 export function hiddenOrphanOf<T extends CatalogRecord>(records: readonly T[]): T | undefined {
   let endedHlc = 0;
   for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
-  return records.find((record) => record.body === BODY.ENTRY && record.hlc >= endedHlc && !isShown(record));
+  const isHidden = (record: T) => record.body === BODY.ENTRY && record.hlc >= endedHlc && !isShown(record);
+  return records.find((record) => isHidden(record) && !isOfEndedGeneration(record, records));
+}
+
+function isOfEndedGeneration(entry: CatalogRecord, records: readonly CatalogRecord[]): boolean {
+  return records.some((record) => endsEarlierGeneration(record, entry));
 }
 
 function everything(): boolean {

@@ -155,11 +155,13 @@ export class Endings {
     undo.push(() => leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
   }
 
-  #stampOf({ key }: CatalogRecord, body: End, time: Time): number {
+  /**
+   * What ends this node's own record has the stamp of that: a lease ends whatever anybody's clock said; and where others hold what an
+   * earlier generation of this node said, it ends that up to there, and nothing that this one never knew.
+   */
+  #stampOf(record: CatalogRecord, body: End, time: Time): number {
     const { replica, hlc } = this.#parts;
-    const newest = newestHlc(replica, key);
-    // What ends this node's own record only needs to be above nothing: a lease ends whatever anybody's clock said.
-    return body === BODY.EXPIRED ? hlc.stampEnd(newest, time.wallMs) : hlc.stampAbove(newest, time.wallMs);
+    return body === BODY.EXPIRED ? record.hlc : hlc.stampAbove(newestHlc(replica, record.key), time.wallMs);
   }
 
   #bury(record: CatalogRecord, body: End, hlc: number): void {

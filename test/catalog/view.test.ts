@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
-import { BODY, type CatalogRecord, KIND, keyText, type OriginLife } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, KIND, keyText, type OriginLife, type OriginRef } from "../../src/catalog/record.ts";
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { compareForView, winnerOf } from "../../src/catalog/view.ts";
 
 type Said = Pick<CatalogRecord, "key" | "hlc" | "body" | "reach" | "unregisteredHlc"> & {
-  readonly origin: { readonly id: string; readonly life: OriginLife; readonly clusterId: string };
+  readonly origin: OriginRef;
 };
 
 const KEY = keyText({ kind: KIND.SERVICE, namespace: "svc", name: "web", instanceId: "1", clusterId: "c1" });
@@ -17,7 +17,9 @@ function said(
 ): CatalogRecord {
   const { life = "live", reach = SCOPE.ZONE, clusterId = "c1", unregisteredHlc } = more;
   // Only these fields decide a view; the rest of a record is of no use here.
-  return { key: KEY, hlc, body, reach, unregisteredHlc, origin: { id, life, clusterId } } satisfies Said as unknown as CatalogRecord;
+  const [nodeId = "", generation = 1] = id.split("/");
+  const origin = { id, nodeId, generation: Number(generation), life, clusterId };
+  return { key: KEY, hlc, body, reach, unregisteredHlc, origin } satisfies Said as unknown as CatalogRecord;
 }
 
 function winner(...records: readonly CatalogRecord[]): string | undefined {
@@ -63,6 +65,31 @@ test.each([
     name: "what nobody has said the cluster of counts as of the key's",
     records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED, { clusterId: "" })],
     want: undefined,
+  },
+  {
+    name: "an expired one ends what earlier generations of its node said, up to its stamp",
+    records: [said("a/1", 2, BODY.ENTRY), said("a/2", 2, BODY.EXPIRED)],
+    want: undefined,
+  },
+  {
+    name: "not what they said after that: a disk was put back, and the later generation never knew of it",
+    records: [said("a/1", 3, BODY.ENTRY), said("a/2", 2, BODY.EXPIRED)],
+    want: "a/1",
+  },
+  {
+    name: "nor what a later one says, or a node whose name begins like it",
+    records: [said("a/3", 1, BODY.ENTRY), said("ab/1", 1, BODY.ENTRY), said("a/2", 2, BODY.EXPIRED)],
+    want: "ab/1",
+  },
+  {
+    name: "nor where no other node is told of it",
+    records: [said("a/1", 1, BODY.ENTRY), said("a/2", 2, BODY.EXPIRED, { reach: SCOPE.LOCAL })],
+    want: "a/1",
+  },
+  {
+    name: "and what is left of other nodes is seen",
+    records: [said("b", 1, BODY.ENTRY), said("a/1", 2, BODY.ENTRY), said("a/2", 3, BODY.EXPIRED)],
+    want: "b",
   },
   { name: "a hidden origin is passed over", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, { life: "hidden" })], want: "a" },
   { name: "an orphaned one is not", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, { life: "orphaned" })], want: "b" },

@@ -14,7 +14,7 @@ import { TraitsPool } from "../../src/catalog/traits.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
 import type { TrustSettings } from "../../src/fabric/foreigners.ts";
-import type { Hello, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
+import type { Hello, LinkFrame, MemberFacts, PeerProof } from "../../src/fabric/messages.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/seam.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -66,6 +66,8 @@ export class WorldNode {
   readonly spec: NodeSpec;
   readonly address: string;
   readonly replica: Replica;
+  /** What it said of itself when it started. */
+  readonly facts: MemberFacts;
   readonly fabric: Fabric;
   readonly events: FabricEvent[] = [];
   readonly outputs: FabricOutput[] = [];
@@ -97,10 +99,11 @@ export class WorldNode {
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq, floor: 0, ...bounds });
     if (disk !== undefined) this.#restore(disk);
     const facts = { nodeId, generation, address: this.address, clusterId, region, zone: "z1", version: "1", healthScore: 0 };
+    this.facts = { ...facts, protocolVersions: [1], transports: ["h2"], roles: spec.roles ?? [], labels: {} };
     this.fabric = new Fabric(
       { ...FABRIC_DEFAULTS, ...spec.options },
       {
-        self: { ...facts, protocolVersions: [1], transports: ["h2"], roles: spec.roles ?? [], labels: {} },
+        self: this.facts,
         replica: this.replica,
         drafter,
         bounds: DEFAULT_BOUNDS,
@@ -154,9 +157,8 @@ export class WorldNode {
 
   /** Ends all own entries, as a node that leaves does. */
   endAll(): void {
-    const time = this.#world.time();
     for (const cell of this.replica.self.log.list())
-      if (cell.body === BODY.ENTRY) this.replica.stageTombstone(cell, BODY.EXPIRED, this.#hlc.stamp(time.wallMs));
+      if (cell.body === BODY.ENTRY) this.replica.stageTombstone(cell, BODY.EXPIRED, cell.hlc);
     this.#commit();
   }
 

@@ -122,7 +122,7 @@ export class MeshNode {
     const own = this.replica.own(key);
     const of = body === BODY.UNREGISTERED ? (this.replica.view(key) ?? own) : own;
     if (of === undefined || of.body !== BODY.ENTRY) return false;
-    this.replica.stageTombstone(of, body, this.#hlc.stamp(time.wallMs));
+    this.replica.stageTombstone(of, body, body === BODY.EXPIRED ? of.hlc : this.#hlc.stamp(time.wallMs));
     return true;
   }
 

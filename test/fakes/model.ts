@@ -30,7 +30,7 @@ export class Model {
     return this.lives.get(originId) ?? "live";
   }
 
-  /** The live record with the highest stamp that no `unregistered` tombstone with a higher stamp hides. */
+  /** The live record with the highest stamp that no `unregistered` tombstone with a higher stamp hides, nor any of a later generation of its node. */
   view(key: KeyText): CatalogRecord | undefined {
     const all = this.records.filter((r) => r.key === key);
     const shown = all.filter(
@@ -38,7 +38,8 @@ export class Model {
         r.body === BODY.ENTRY &&
         this.lifeOf(r.origin.id) !== "hidden" &&
         r.seq > this.markOf(r.origin.id) &&
-        !all.some((other) => (other.body === BODY.UNREGISTERED ? other.hlc : (other.unregisteredHlc ?? 0)) > r.hlc),
+        !all.some((other) => (other.body === BODY.UNREGISTERED ? other.hlc : (other.unregisteredHlc ?? 0)) > r.hlc) &&
+        !all.some((other) => other.body !== BODY.ENTRY && other.hlc >= r.hlc && isEarlier(r, other)),
     );
     const [best] = shown.toSorted((a, b) => b.hlc - a.hlc || (a.origin.id < b.origin.id ? 1 : -1));
     return best === undefined ? undefined : { ...best, origin: { ...best.origin, life: this.lifeOf(best.origin.id) } };
@@ -60,6 +61,10 @@ export class Model {
     const sum = ids.reduce((total, id) => total + BigInt(`0x${Buffer.from(sha256(id).subarray(0, 8)).toString("hex")}`), 0n);
     return { count: ids.length, digest: BigInt.asUintN(64, sum) };
   }
+}
+
+function isEarlier({ origin }: CatalogRecord, { origin: later }: CatalogRecord): boolean {
+  return origin.nodeId === later.nodeId && origin.generation < later.generation;
 }
 
 /** What a reader can tell of an entry it was sent. */

@@ -310,8 +310,20 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "no lease ends when the clock is at its end",
     rule: "Durability, numbers from outside: what ends an own record can always be stamped",
-    edits: [{ file: "src/lib/hlc.ts", find: "return isBeyond ? MAX_STAMP : this.stampAbove", replace: "return this.stampAbove" }],
+    edits: [{ file: "src/discovery/endings.ts", find: "body === BODY.EXPIRED ? record.hlc : hlc.stampAbove", replace: "hlc.stampAbove" }],
     withinSeeds: 60,
+  },
+  {
+    name: "an ended lease comes back with a new generation",
+    rule: "Several origins: what ends a record of a later generation of a node ends what its earlier ones said up to its stamp",
+    edits: [
+      {
+        file: "src/catalog/view.ts",
+        find: "entry.origin.nodeId && end.origin.generation > entry",
+        replace: "entry.origin.nodeId && end.origin.generation < entry",
+      },
+    ],
+    withinSeeds: 200,
   },
   {
     name: "what a refused batch took back is not looked at again",

@@ -225,7 +225,8 @@ export class SimReads {
       }
       const own = held.find(({ origin }) => origin === process.replica.self);
       const isHidden = own !== undefined && !isVisible(process, own);
-      const isSuperseded = held.some((record) => record.hlc > promised.hlc || (record.unregisteredHlc ?? 0) > promised.hlc);
+      const isEnded = own !== undefined && own.body !== BODY.ENTRY && own.hlc >= promised.hlc;
+      const isSuperseded = isEnded || held.some(({ hlc, unregisteredHlc = 0 }) => Math.max(hlc, unregisteredHlc) > promised.hlc);
       const isSeen = shown !== undefined && shown.hlc >= promised.hlc;
       checks.holds(
         isSeen || isHidden || isSuperseded,
@@ -258,11 +259,18 @@ function visibleAt(process: SimProcess): readonly CatalogRecord[] {
     let best: CatalogRecord | undefined;
     for (const record of records) {
       if (record.body !== BODY.ENTRY || isAway(record) || record.hlc < endedHlc || !isOwned(process, record)) continue;
+      if (records.some((later) => isReplaced(record, later))) continue;
       const isBetter = best === undefined || record.hlc > best.hlc || (record.hlc === best.hlc && record.origin.id > best.origin.id);
       if (isBetter) best = record;
     }
     return best !== undefined && isShown(process, best) ? [best] : [];
   });
+}
+
+/** Its node went on in another generation, and ended there what it had taken over. */
+function isReplaced({ origin, hlc }: CatalogRecord, later: CatalogRecord): boolean {
+  const isSameNode = later.origin.nodeId === origin.nodeId && later.origin.generation > origin.generation;
+  return isSameNode && later.body !== BODY.ENTRY && later.reach !== SCOPE.LOCAL && later.hlc >= hlc;
 }
 
 /** A key with a record that is owed a touch, or that is still to be dropped, is seen as before until it has had it (semantics.md, Watch 2 and Orphans). */
