@@ -40,3 +40,21 @@ test.each([
   await using restored = await startNodeProcess(["--node-id", "b", "--data-dir", copy, "--new-generation"]);
   expect(await holdersAt(restored)).toEqual(holders);
 });
+
+test("a restored copy goes on in a new generation, and what it held under a lease ends once, at every node", async () => {
+  const disk = join(HOME, "leased");
+  const copy = `${disk}-copy`;
+  await using a = await startNodeProcess(["--ephemeral", "--node-id", "a"]);
+  const joining = ["--node-id", "b", "--join", a.listeners["fabric"] ?? ""];
+  {
+    await using b = await startNodeProcess([...joining, "--data-dir", disk]);
+    using door = new GrpcDoor(b.grpc);
+    const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name: "web", instanceId: "1" };
+    expect((await door.ask("register", { entries: [{ key }], ttl: "2s" })).code).toBe("OK");
+    await until("a has it", async () => ((await holdersAt(a)).length === 1 ? [] : ["not yet"]));
+    await b.stop("SIGKILL");
+    cpSync(disk, copy, { recursive: true });
+  }
+  await using restored = await startNodeProcess([...joining, "--data-dir", copy, "--new-generation"]);
+  for (const node of [restored, a]) await until("it is gone", async () => holdersAt(node));
+});
