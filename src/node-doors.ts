@@ -266,7 +266,8 @@ export function dnsCatalog(
         return suits(entry) ? { key: record.key, entry } : undefined;
       };
       const sampling = { ...DNS_SAMPLING, at: turn };
-      const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits: entryOf });
+      const maySuit = (record: CatalogRecord) => suits({ targets: reads.targets(record) });
+      const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits: entryOf, maySuit });
       if (!isSample) return found.map(({ entry }) => entry);
       took();
       return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);

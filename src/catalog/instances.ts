@@ -51,6 +51,55 @@ export function sampleInstances(lookup: Lookup, name: InstanceName, sampling: Sa
   return sampled(instanceRange(lookup, name), sampling);
 }
 
+export interface FindOptions<T> {
+  readonly sampling: Sampling;
+  /** What the answer is made of, or undefined for a record that does not suit it. */
+  readonly suits: (record: CatalogRecord) => T | undefined;
+  /** False where `suits` finds nothing, at a small part of its cost: asked where all instances are looked at. */
+  readonly maySuit?: (record: CatalogRecord) => boolean;
+}
+
+/** Of instances that were found; `isSample`: another `at` may find others. */
+export interface FoundInstances<T> {
+  readonly found: readonly T[];
+  readonly isSample: boolean;
+}
+
+/**
+ * What an answer is made of, of the instances of one name; of a crowded one of a sample, unless none of that suits and is fit for traffic. Then,
+ * because those that suit may be few, all are looked at, best rank first and from one on that `at` says, until there are as many as an answer
+ * considers. Cost: `suits` of about twice a sample, and the ranks and `maySuit` of all.
+ */
+export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling, suits, maySuit }: FindOptions<T>): FoundInstances<T> {
+  const { records, count } = sampleInstances(lookup, name, sampling);
+  const found: T[] = [];
+  let isFit = false;
+  for (const record of records) {
+    const value = suits(record);
+    if (value === undefined) continue;
+    found.push(value);
+    isFit ||= sampling.rank(record) <= sampling.fit;
+  }
+  const isSample = records.length < count;
+  if (!isSample || isFit || found.length === records.length) return { found, isSample };
+  const most = sampling.most ?? MAX_INSTANCES;
+  const all: T[] = [];
+  for (const record of byRank(allInstances(lookup, name), sampling)) {
+    if (all.length > most) break;
+    const value = maySuit?.(record) === false ? undefined : suits(record);
+    if (value !== undefined) all.push(value);
+  }
+  return { found: all.slice(0, most), isSample: all.length > most };
+}
+
+/** Best rank first; within one in key order, from a place on that `at` says. */
+function byRank(records: readonly CatalogRecord[], { rank, at }: Sampling): readonly CatalogRecord[] {
+  const first = Math.floor(at * records.length);
+  const ranked: CatalogRecord[][] = [];
+  for (const part of [records.slice(first), records.slice(0, first)]) for (const record of part) (ranked[rank(record)] ??= []).push(record);
+  return ranked.flat();
+}
+
 /** As `sampleInstances`, of the records that are given. */
 export function sampleOf(records: readonly CatalogRecord[], sampling: Sampling): Instances {
   return sampled({ count: records.length, at: (index) => existing(records[index]), all: () => records }, sampling);

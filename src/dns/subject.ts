@@ -8,12 +8,15 @@ import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, pars
 /** Where NODE entries live (semantics.md, Names and bounds). */
 const NODES_NAMESPACE = "discovery.nodes";
 
+/** What decides on whether an entry is found under a name. */
+export type Targeted = Pick<EntryView, "targets">;
+
 /** The catalog as one class of viewers sees it: what is hidden from them is absent here. */
 export interface DnsCatalog {
   /** Changes whenever any answer below may have changed: an entry, an origin's life, policy, a window's edge. */
   readonly revision: number;
-  /** Entries of that kind, namespace and name that suit, in catalog order; of a crowded name a sample, another one each time. */
-  find(kind: Kind, namespace: string, name: string, suits: (entry: EntryView) => boolean): readonly EntryView[];
+  /** Entries of that kind, namespace and name whose targets suit, in catalog order; of a crowded name a sample, another one each time. */
+  find(kind: Kind, namespace: string, name: string, suits: (entry: Targeted) => boolean): readonly EntryView[];
   /** Whether a namespace with a visible entry is `suffix` or ends in `.suffix`; the same for aliases, also in full. No final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
   /** Entries that carry this name of the zone (lower case, no final dot) as an alias, in catalog order; those that have it in full last. */
@@ -91,9 +94,9 @@ function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
       return { kind: "apex" };
     case "located": {
       const { port, transport } = name;
-      const shows = (target: TargetView, entry: EntryView) =>
+      const shows = (target: TargetView, entry: Targeted) =>
         transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
-      const suits = (entry: EntryView) =>
+      const suits = (entry: Targeted) =>
         port === undefined ? speaks(entry, transport) : entry.targets.some((target) => shows(target, entry));
       return entriesSubject("located", catalog.find(name.kind, name.namespace, name.name, suits), shows);
     }
@@ -118,7 +121,7 @@ function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
 function entriesSubject(
   shape: "located" | "direct" | "node",
   entries: readonly EntryView[],
-  shows: (target: TargetView, entry: EntryView) => boolean,
+  shows: (target: TargetView, entry: Targeted) => boolean,
 ): Subject {
   if (entries.length === 0) return ABSENT;
   // A stable sort: within a rank the catalog's order stays, so that the same catalog gives the same answer.
@@ -178,12 +181,12 @@ function isAboveSomething(
   if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
-  const suits = (entry: EntryView) => name.form === "direct" || speaks(entry, name.transport);
+  const suits = (entry: Targeted) => name.form === "direct" || speaks(entry, name.transport);
   return LOCATED_KINDS.some((kind) => catalog.find(kind, name.namespace, name.name, suits).length > 0);
 }
 
 /** An entry without targets still has its texts, under `_tcp`. */
-function speaks(entry: EntryView, transport: Transport): boolean {
+function speaks(entry: Targeted, transport: Transport): boolean {
   if (entry.targets.length === 0) return transport === "tcp";
   return entry.targets.some((target) => transportOf(target) === transport);
 }
@@ -202,7 +205,7 @@ function commonTransport(targets: readonly TargetView[]): Transport {
 }
 
 /** Whether this is the port of that name: at a second address it has none, since names are unique in an entry. */
-function isPort(target: TargetView, { targets }: EntryView, port: string): boolean {
+function isPort(target: TargetView, { targets }: Targeted, port: string): boolean {
   if (target.name !== "") return target.name === port;
   return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
 }

@@ -80,7 +80,9 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     return undefined;
   };
   const viewer = parts.viewer(context.caller, request.viewer);
-  const { found, isSample } = reads.find(viewer, { kind, namespace, name: request.name }, { sampling: samplingOf(options), suits });
+  const maySuit = isFit && ((record: CatalogRecord) => isFit({ functionVersion: record.traits.version }));
+  const asked = { sampling: samplingOf(options), suits, ...(maySuit && { maySuit }) };
+  const { found, isSample } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
   const choice = select(found, { ...options, isSample });
   const [best, ...others] = choice.ranked;
   if (best === undefined)

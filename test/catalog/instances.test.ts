@@ -1,7 +1,7 @@
 /** Which instances of a crowded name an answer looks at. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { allInstances, type Sampling, sampleInstances } from "../../src/catalog/instances.ts";
+import { allInstances, findInstances, type Sampling, sampleInstances } from "../../src/catalog/instances.ts";
 import { Lookup } from "../../src/catalog/lookup.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../src/catalog/record.ts";
 import { healthTier } from "../../src/catalog/select.ts";
@@ -75,4 +75,41 @@ test("a stretch changes by two at most when an instance comes or goes", () => {
   const before = stretches();
   if (gone !== undefined) lookup.remove(gone);
   for (const [i, after] of stretches().entries()) expect(after.filter((key) => !before[i]?.includes(key)).length).toBeLessThanOrEqual(2);
+});
+
+test("where none of a sample suits, the few that do are found, and hardly more than they are looked into", () => {
+  const rare = new Set([123, 7777, 9001]);
+  const lookup = crowd(10_000, (i) => ({ health: i % 2 === 0 ? HEALTH.HEALTHY : HEALTH.CRITICAL, tags: rare.has(i) ? ["udp"] : ["tcp"] }));
+  const suited = (record: CatalogRecord) => record.traits.tags.includes("udp");
+  for (const wanted of [true, false]) {
+    let looked = 0;
+    const suits = (record: CatalogRecord) => {
+      looked += 1;
+      return suited(record) && wanted ? record : undefined;
+    };
+    const maySuit = (record: CatalogRecord) => suited(record) && wanted;
+    const { found, isSample } = findInstances(lookup, NAME, { sampling: { ...SAMPLING, at: 0.5 }, suits, maySuit });
+    expect([found.length, isSample, looked <= 1003]).toEqual([wanted ? 3 : 0, false, true]);
+  }
+});
+
+test("where many suit and none is fit for traffic, an answer looks into a thousand, best first, and each has its chance", () => {
+  const lookup = crowd(10_000, (i) => ({ health: i % 3 === 0 ? HEALTH.MAINTENANCE : HEALTH.CRITICAL, tags: i % 2 === 0 ? ["udp"] : [] }));
+  const seen = new Set<string>();
+  for (let i = 0; i < 20; i++) {
+    let looked = 0;
+    const suits = (record: CatalogRecord) => {
+      looked += 1;
+      return record.traits.tags.length > 0 ? record : undefined;
+    };
+    const maySuit = (record: CatalogRecord) => record.traits.tags.length > 0;
+    const { found, isSample } = findInstances(lookup, NAME, { sampling: { ...SAMPLING, at: i / 20 }, suits, maySuit });
+    expect([found.length, isSample, looked <= 2001]).toEqual([1000, true, true]);
+    for (const { key, health } of found) {
+      expect(health).toBe(HEALTH.CRITICAL);
+      seen.add(key);
+    }
+  }
+  // All of those that are critical and suit.
+  expect(seen.size).toBe(3333);
 });

@@ -11,7 +11,7 @@ const HOME = mkdtempSync(join(tmpdir(), "waymark-backup-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
 /** The nodes whose entries of the namespace a node has. */
-async function holdersAt(node: NodeProcess): Promise<readonly unknown[]> {
+async function holdersAt(node: NodeProcess): Promise<readonly string[]> {
   using door = new GrpcDoor(node.grpc);
   const { response } = await door.ask("catalogQuery", { namespace: "svc" });
   return ((response["items"] ?? []) as { nodeId: string }[]).map(({ nodeId }) => nodeId);
