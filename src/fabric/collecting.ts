@@ -9,6 +9,8 @@ const TOGETHER_MS = 30_000;
 interface Asked extends Pick<ReadyState, "isInStep"> {
   readonly isAnybodyAway: boolean;
   readonly lost?: LostOrigins;
+  /** This node's clock differs from those of most others: what it takes for long ago may be yet to come. */
+  readonly isClockOff?: boolean;
 }
 
 export class Collecting {
@@ -16,7 +18,7 @@ export class Collecting {
   #togetherMonoMs: number | undefined;
 
   /** Not until whoever was away has had the time to hear of them. */
-  mayCollect({ isInStep, isAnybodyAway, lost }: Asked, { monoMs }: Time): boolean {
+  mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: Asked, { monoMs }: Time): boolean {
     const isSomebodyBack = lost?.takeBack() === true;
     if (!isInStep || isAnybodyAway || isSomebodyBack) {
       this.#togetherMonoMs = undefined;
@@ -26,6 +28,6 @@ export class Collecting {
     const may = monoMs - this.#togetherMonoMs >= TOGETHER_MS;
     // Who was lost, and came back, has heard all that it missed.
     if (may) lost?.settle();
-    return may;
+    return may && isClockOff !== true;
   }
 }

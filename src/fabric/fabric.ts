@@ -196,10 +196,10 @@ export class Fabric implements FabricMachine {
     return this.#readiness.isReady;
   }
 
-  /** Whether old tombstones may go. */
-  mayCollect(time: Time): boolean {
-    const { isInStep } = this.#readiness.read(time);
-    return this.#collecting.mayCollect({ isInStep, isAnybodyAway: this.lives.isAnybodyAway, lost: this.#parts.replica.lost }, time);
+  /** Whether old tombstones may go; not while the node's clock is off. */
+  mayCollect(time: Time, isClockOff = false): boolean {
+    const asked = { isInStep: this.#readiness.read(time).isInStep, isAnybodyAway: this.lives.isAnybodyAway, isClockOff };
+    return this.#collecting.mayCollect({ ...asked, lost: this.#parts.replica.lost }, time);
   }
 
   /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */

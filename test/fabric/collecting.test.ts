@@ -18,3 +18,10 @@ test.each([
   expect(collecting.mayCollect({ ...TOGETHER, ...apart }, at(40_000))).toBe(false);
   expect([40_001, 70_000, 70_001].map((ms) => collecting.mayCollect(TOGETHER, at(ms)))).toEqual([false, false, true]);
 });
+
+test("a node whose clock is off keeps them until it is right again: some that end what is yet to come look old to it", () => {
+  const collecting = new Collecting();
+  const off = { ...TOGETHER, isClockOff: true };
+  expect([0, 40_000].map((ms) => collecting.mayCollect(off, at(ms)))).toEqual([false, false]);
+  expect(collecting.mayCollect(TOGETHER, at(40_001))).toBe(true);
+});

@@ -16,7 +16,7 @@ import type { Checks } from "./checks.ts";
 import { type Client, NAMESPACES } from "./clients.ts";
 import { mayHold, relationOf } from "./invariants.ts";
 import type { Model } from "./model.ts";
-import type { SimNode, SimProcess } from "./sim-node.ts";
+import { type SimNode, type SimProcess, WALL_START_MS } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
 export interface ReadParts {
@@ -37,6 +37,8 @@ interface Answer {
 
 /** An age is that of a moment before: nothing is older than it says, but for the rounding of numbers. */
 const ROUNDING_MS = 1;
+/** Who said goodbye is taken to write nothing for so long, unless it is heard of. */
+const GONE_MS = 60_000;
 
 export class SimReads {
   readonly #parts: ReadParts;
@@ -165,8 +167,9 @@ export class SimReads {
       if (peer === process || options.clusterId !== node.options.clusterId) continue;
       if (fabric.lists(name)) {
         presentCount += 1;
-      } else if (peer !== undefined && !peer.isStopped && known.has(peer) && fabric.fabric.membership.find(name)?.status === "dead")
-        missing.push(peer);
+      } else if (peer !== undefined && !peer.isStopped && known.has(peer) && fabric.fabric.membership.find(name)?.status === "dead") {
+        if (!isTakenForGone(process, peer, world.nowMs)) missing.push(peer);
+      }
     }
     if (missing.length <= presentCount && !(presentCount === 1 && missing.length > 0)) return;
     for (const peer of missing) {
@@ -235,6 +238,13 @@ export class SimReads {
       );
     }
   }
+}
+
+/** Its last start that is known here said goodbye a minute ago at most, or may have: nothing was heard of the one after it. */
+function isTakenForGone({ fabric }: SimProcess, { node, bootMs, bootSkewMs }: SimProcess, nowMs: number): boolean {
+  const { incarnation = 0 } = fabric.fabric.membership.find(node.name) ?? {};
+  const isHeard = incarnation >= Math.floor((WALL_START_MS + bootMs + bootSkewMs) / 1000);
+  return !isHeard && nowMs - bootMs < GONE_MS;
 }
 
 /** Of an origin part of which was refused here: it is not held, and was not ended since. */
