@@ -3,13 +3,14 @@ import { BODY, type CatalogRecord, SEPARATOR } from "./record.ts";
 import { SCOPE, type Scope, widest } from "./scope.ts";
 
 /** What decides on what a record ends. */
-type Ending = Pick<CatalogRecord, "body" | "reach" | "origin" | "hlc">;
+type Ending = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
-/** Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher origin id. */
+/** Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher origin id, of one node the later generation. */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
   if (a.hlc !== b.hlc) return b.hlc - a.hlc;
   if (a.body !== b.body && (a.body === BODY.ENTRY || b.body === BODY.ENTRY)) return a.body === BODY.ENTRY ? -1 : 1;
-  return a.origin.id < b.origin.id ? 1 : a.origin.id > b.origin.id ? -1 : 0;
+  if (a.origin.nodeId === b.origin.nodeId) return b.origin.generation - a.origin.generation;
+  return a.origin.id < b.origin.id ? 1 : -1;
 }
 
 /**
@@ -51,12 +52,36 @@ export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, 
 }
 
 /**
- * Whether a tombstone of a later generation of an entry's node ends it too: it took the place of what that node said of the key, up to its
- * stamp. A node that goes on in a new generation has its records twice where others hold the old one, and its leases end once.
+ * Whether a tombstone of a later generation of an entry's node ends it too, once that node lives in the entry's generation no more: it took
+ * the place of what that node said of the key, up to its stamp. A node that goes on in a new generation has its records twice where others hold the
+ * old one, and its leases end once. What a node says in the generation that it lives in only itself ends; and no cluster ends anything under
+ * another's keys, whatever it calls its origins.
  */
 export function endsEarlierGeneration(end: Ending, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
-  if (end.body === BODY.ENTRY || end.reach === SCOPE.LOCAL || end.hlc < entry.hlc) return false;
-  return end.origin.nodeId === entry.origin.nodeId && end.origin.generation > entry.origin.generation;
+  if (end.origin.nodeId !== entry.origin.nodeId || end.origin.generation <= entry.origin.generation) return false;
+  return isEndForEarlier(end) && end.hlc >= entry.hlc;
+}
+
+/** What no other node is told of, or another cluster than the key's says, ends nothing but its own origin's record. */
+function isEndForEarlier(end: Ending): boolean {
+  return end.body !== BODY.ENTRY && end.reach !== SCOPE.LOCAL && isOfKeysCluster(end);
+}
+
+/** As `endsEarlierGeneration`, by any of the records, which are in view order; to be asked of entries in that order. Cost: one pass over the records for all of them. */
+function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRecord) => boolean {
+  let next = 0;
+  /** By node, the newest generation with an end at or above the stamp that was asked of last. */
+  let newest: Map<string, number> | undefined;
+  return ({ origin, hlc }) => {
+    if (origin.life === "live") return false;
+    for (let record = records[next]; record !== undefined && record.hlc >= hlc; record = records[++next]) {
+      if (!isEndForEarlier(record)) continue;
+      const { nodeId, generation } = record.origin;
+      newest ??= new Map();
+      newest.set(nodeId, Math.max(generation, newest.get(nodeId) ?? 0));
+    }
+    return (newest?.get(origin.nodeId) ?? 0) > origin.generation;
+  };
 }
 
 /**
@@ -67,9 +92,10 @@ export function endsEarlierGeneration(end: Ending, entry: Pick<CatalogRecord, "o
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = everything): T | undefined {
   let endedHlc = 0;
   for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
+  const isEnded = endedGenerations(records);
   for (const record of records) {
     if (record.hlc < endedHlc) return undefined;
-    if (record.body === BODY.ENTRY && isShown(record) && admits(record) && !isOfEndedGeneration(record, records)) return record;
+    if (record.body === BODY.ENTRY && isShown(record) && admits(record) && !isEnded(record)) return record;
   }
   return undefined;
 }
@@ -88,12 +114,8 @@ export function isShown(record: Pick<CatalogRecord, "seq" | "origin">): boolean 
 export function hiddenOrphanOf<T extends CatalogRecord>(records: readonly T[]): T | undefined {
   let endedHlc = 0;
   for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
-  const isHidden = (record: T) => record.body === BODY.ENTRY && record.hlc >= endedHlc && !isShown(record);
-  return records.find((record) => isHidden(record) && !isOfEndedGeneration(record, records));
-}
-
-function isOfEndedGeneration(entry: CatalogRecord, records: readonly CatalogRecord[]): boolean {
-  return records.some((record) => endsEarlierGeneration(record, entry));
+  const isEnded = endedGenerations(records);
+  return records.find((record) => record.body === BODY.ENTRY && record.hlc >= endedHlc && !isShown(record) && !isEnded(record));
 }
 
 function everything(): boolean {

@@ -118,3 +118,42 @@ test("two that are forgotten at once go one after the other, and what the first 
   expect([replica.lost.markOf("n2/1"), replica.lost.markOf("n3/1")]).toEqual([1, 0]);
   expect(replica.records(KEYS[0]!)).toEqual([]);
 });
+
+/** n1 knows n2's entry, and n3's end of it, which n2 has not heard of. n2 is in that state when n3 is forgotten for good. */
+function endedUnheard(life: "live" | "orphaned" | "hidden", hasEndedAgain: boolean): Replica {
+  const [n1, n2, n3] = ["n1", "n2", "n3"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode];
+  n2.put(KEYS[0]!, 0, timeOf(1, 1));
+  n2.commit(timeOf(1, 1));
+  n3.copy(n2, "n2/1", timeOf(2, 2));
+  n3.end(KEYS[0]!, BODY.UNREGISTERED, timeOf(30, 2));
+  n3.commit(timeOf(30, 2));
+  if (hasEndedAgain) {
+    n3.put(KEYS[0]!, 1, timeOf(31, 2));
+    n3.commit(timeOf(31, 2));
+    n3.end(KEYS[0]!, BODY.EXPIRED, timeOf(32, 2));
+    n3.commit(timeOf(32, 2));
+  }
+  n1.copy(n2, "n2/1", timeOf(33, 0));
+  n1.copy(n3, "n3/1", timeOf(33, 0));
+  n1.setLife("n2/1", life);
+  n1.setLife("n3/1", "hidden");
+  expect(n1.replica.view(KEYS[0]!)).toBeUndefined();
+  n1.replica.forgetOrigin(n1.replica.origins.get("n3/1")!, LATE, true);
+  while (n1.replica.sweep(1, LATE));
+  return n1.replica;
+}
+
+test.each([
+  { life: "live", mark: 0 },
+  // It comes back and does not know: nobody but the mark tells it.
+  { life: "orphaned", mark: 1 },
+  { life: "hidden", mark: 1 },
+] as const)(
+  "what an origin unregistered stays gone when that is forgotten, its entry's node being $life: by a mark, where it may come back",
+  ({ life, mark }) => {
+    for (const hasEndedAgain of [false, true]) {
+      const replica = endedUnheard(life, hasEndedAgain);
+      expect([replica.lost.markOf("n2/1"), replica.view(KEYS[0]!)]).toEqual([mark, undefined]);
+    }
+  },
+);

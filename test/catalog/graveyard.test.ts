@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { carriedHlc } from "../../src/catalog/graveyard.ts";
 import { BODY, type KeyText } from "../../src/catalog/record.ts";
+import { renewSelf } from "../../src/catalog/renew.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 
 const WALL = 1_760_000_000_000;
@@ -80,4 +81,44 @@ test("without room nothing is marked as long as other tombstones can go, however
     c.collect(time(10 + n));
   }
   expect([c.replica.tombstoneCount, c.replica.lost.markOf("a/1")]).toEqual([4, 0]);
+});
+
+test.each(["age", "count"] as const)(
+  "an end by %s that a later generation of a node says is kept while what an earlier one said is held: it would be shown again as an orphan",
+  (by) => {
+    const [a, c] = [new MeshNode("a"), new MeshNode("c")];
+    const key = KEYS[0]!;
+    a.put(key, 0, time(1));
+    a.commit(time(1));
+    c.copy(a, "a/1", time(2));
+    renewSelf(a.replica, 2);
+    a.end(key, BODY.EXPIRED, time(3));
+    a.commit(time(3));
+    c.copy(a, "a/2", time(4));
+    c.setLife("a/1", "orphaned");
+    expect(c.replica.view(key)).toBeUndefined();
+    // More tombstones than there is room for.
+    for (const other of KEYS.slice(4, 12)) {
+      a.put(other, 0, time(5));
+      a.end(other, BODY.EXPIRED, time(5));
+    }
+    a.commit(time(5));
+    c.copy(a, "a/2", time(5));
+    c.collect(time(60_000), 100, by);
+    expect([c.replica.view(key), c.replica.records(key).length]).toEqual([undefined, 2]);
+    expect(c.replica.tombstoneCount).toBeLessThan(9);
+  },
+);
+
+test("what is kept beyond its ttl is looked at again after another ttl, and not all the time", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  const key = KEYS[0]!;
+  a.put(key, 0, time(1));
+  a.commit(time(1));
+  b.copy(a, "a/1", time(2));
+  b.end(key, BODY.UNREGISTERED, time(3));
+  b.commit(time(3));
+  const ttlMs = (b.replica.nextCollectMonoMs() ?? 0) - 3;
+  b.collect(time(3 + ttlMs));
+  expect([b.replica.tombstoneCount, b.replica.nextCollectMonoMs()]).toEqual([1, 3 + 2 * ttlMs]);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { BODY, type CatalogRecord, KIND, keyText, type OriginLife, type OriginRef } from "../../src/catalog/record.ts";
 import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { compareForView, winnerOf } from "../../src/catalog/view.ts";
+import { compareForView, hiddenOrphanOf, winnerOf } from "../../src/catalog/view.ts";
 
 type Said = Pick<CatalogRecord, "key" | "hlc" | "body" | "reach" | "unregisteredHlc"> & {
   readonly origin: OriginRef;
@@ -21,6 +21,9 @@ function said(
   const origin = { id, nodeId, generation: Number(generation), life, clusterId };
   return { key: KEY, hlc, body, reach, unregisteredHlc, origin } satisfies Said as unknown as CatalogRecord;
 }
+
+/** Its node lives in another generation by now, or is away. */
+const AWAY = { life: "orphaned" } as const;
 
 function winner(...records: readonly CatalogRecord[]): string | undefined {
   return winnerOf(records.toSorted(compareForView))?.origin.id;
@@ -68,28 +71,59 @@ test.each([
   },
   {
     name: "an expired one ends what earlier generations of its node said, up to its stamp",
-    records: [said("a/1", 2, BODY.ENTRY), said("a/2", 2, BODY.EXPIRED)],
+    records: [said("a/1", 2, BODY.ENTRY, AWAY), said("a/2", 2, BODY.EXPIRED)],
     want: undefined,
   },
   {
+    name: "not in the generation that the node lives in: who speaks for a later one is not that node",
+    records: [said("a/1", 2, BODY.ENTRY), said("a/2", 3, BODY.EXPIRED)],
+    want: "a/1",
+  },
+  {
+    name: "nor where another cluster than the key's says so of its own",
+    records: [said("a/1", 2, BODY.ENTRY, AWAY), said("a/2", 3, BODY.EXPIRED, { clusterId: "c2" })],
+    want: "a/1",
+  },
+  {
+    name: "nor where another cluster says that it unregistered it",
+    records: [said("a/1", 2, BODY.ENTRY, AWAY), said("a/2", 3, BODY.UNREGISTERED, { clusterId: "c2" })],
+    want: "a/1",
+  },
+  {
     name: "not what they said after that: a disk was put back, and the later generation never knew of it",
-    records: [said("a/1", 3, BODY.ENTRY), said("a/2", 2, BODY.EXPIRED)],
+    records: [said("a/1", 3, BODY.ENTRY, AWAY), said("a/2", 2, BODY.EXPIRED)],
     want: "a/1",
   },
   {
     name: "nor what a later one says, or a node whose name begins like it",
-    records: [said("a/3", 1, BODY.ENTRY), said("ab/1", 1, BODY.ENTRY), said("a/2", 2, BODY.EXPIRED)],
+    records: [said("a/3", 1, BODY.ENTRY, AWAY), said("ab/1", 1, BODY.ENTRY, AWAY), said("a/2", 2, BODY.EXPIRED)],
     want: "ab/1",
   },
   {
     name: "nor where no other node is told of it",
-    records: [said("a/1", 1, BODY.ENTRY), said("a/2", 2, BODY.EXPIRED, { reach: SCOPE.LOCAL })],
+    records: [said("a/1", 1, BODY.ENTRY, AWAY), said("a/2", 2, BODY.EXPIRED, { reach: SCOPE.LOCAL })],
     want: "a/1",
   },
   {
     name: "and what is left of other nodes is seen",
-    records: [said("b", 1, BODY.ENTRY), said("a/1", 2, BODY.ENTRY), said("a/2", 3, BODY.EXPIRED)],
+    records: [said("b", 1, BODY.ENTRY), said("a/1", 2, BODY.ENTRY, AWAY), said("a/2", 3, BODY.EXPIRED)],
     want: "b",
+  },
+  {
+    name: "of several ends the newest generation counts, and each up to its own stamp",
+    records: [
+      said("a/1", 1, BODY.ENTRY, AWAY),
+      said("a/2", 2, BODY.ENTRY, AWAY),
+      said("a/4", 1, BODY.EXPIRED),
+      said("a/3", 2, BODY.EXPIRED),
+      said("a/3", 3, BODY.ENTRY, AWAY),
+    ],
+    want: "a/3",
+  },
+  {
+    name: "of equal stamps of one node its later generation",
+    records: [said("a/9", 1, BODY.ENTRY, AWAY), said("a/10", 1, BODY.ENTRY)],
+    want: "a/10",
   },
   { name: "a hidden origin is passed over", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, { life: "hidden" })], want: "a" },
   { name: "an orphaned one is not", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY, { life: "orphaned" })], want: "b" },
@@ -101,4 +135,15 @@ test.each([
 test("a record that is not admitted is passed over like a hidden one", () => {
   const records = [said("b", 2, BODY.ENTRY), said("a", 1, BODY.ENTRY)];
   expect(winnerOf(records, (record) => record.origin.id !== "b")?.origin.id).toBe("a");
+});
+
+test.each([
+  { what: "that nothing ended", end: [], want: "a/1" },
+  { what: "that a later generation of its node ended", end: [said("a/2", 2, BODY.EXPIRED)], want: undefined },
+  { what: "with the very stamp of what another node unregistered", end: [said("b", 2, BODY.UNREGISTERED)], want: "a/1" },
+  { what: "older than that", end: [said("b", 3, BODY.UNREGISTERED)], want: undefined },
+  { what: "that was put after what a later generation ended", end: [said("a/2", 1, BODY.EXPIRED)], want: "a/1" },
+])("of an entry whose node is away for too long, $what, an unregister ends $want", ({ end, want }) => {
+  const records = [said("a/1", 2, BODY.ENTRY, { life: "hidden" }), ...end].toSorted(compareForView);
+  expect(hiddenOrphanOf(records)?.origin.id).toBe(want);
 });

@@ -31,3 +31,15 @@ test("a lease ends, whatever stamp its entry has", () => {
   r.flush(at(2000));
   expect(r.replica.own(keyOf("a"))?.body).toBe(BODY.EXPIRED);
 });
+
+test("a lease that ran out before is over for the journal too: after a restart its client is told so, and does not renew nothing", () => {
+  const r = new Registry();
+  const over = r.register("ann", [draft("a")], at(0), { ttlMs: 1000 });
+  r.flush(at(0));
+  r.hear("stuck", BODY.ENTRY, hlcWallMs(MAX_STAMP) - WALL, at(1));
+  r.registrar.tick(at(2000));
+  expect(() => r.registrar.register(ann, command([draft("d"), draft("stuck")]), at(2000))).toThrow("clock_skew");
+  r.flush(at(2001));
+  r.restart(at(3000));
+  expect(r.registrar.renew(ann, [over], [], at(3000)).expiredLeaseIds).toEqual([over]);
+});

@@ -197,3 +197,12 @@ test("of more targets than fit into any answer each entry has its part", () => {
   expect(answers.length).toBe(4_000);
   expect(carriers.size).toBe(1_000);
 });
+
+test("a service with addresses and host names has no CNAME beside its addresses: for a family that it lacks there is just none", () => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "db.example.org" }, { host: "10.0.0.1" }] })]);
+  expect(ask(catalog, "A", "web.market.waymark").answers.map(({ type }) => type)).toEqual(["A"]);
+  for (const type of ["AAAA", "CNAME"] as const) {
+    const { rcode, answers } = ask(catalog, type, "web.market.waymark");
+    expect([rcode, answers]).toEqual([RCODE.NOERROR, []]);
+  }
+});

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { LostOrigins } from "../../src/catalog/lost-origins.ts";
 import { Collecting } from "../../src/fabric/collecting.ts";
 
 const TOGETHER = { isInStep: true, isAnybodyAway: false };
@@ -24,4 +25,15 @@ test("a node whose clock is off keeps them until it is right again: some that en
   const off = { ...TOGETHER, isClockOff: true };
   expect([0, 40_000].map((ms) => collecting.mayCollect(off, at(ms)))).toEqual([false, false]);
   expect(collecting.mayCollect(TOGETHER, at(40_001))).toBe(true);
+});
+
+test("P6: who was forgotten and is back has that time too, however long the others have been together", () => {
+  const [collecting, lost] = [new Collecting(), new LostOrigins()];
+  lost.note({ nodeId: "a", generation: 1, through: 10, mark: 0 });
+  const mayCollect = (ms: number) => collecting.mayCollect({ ...TOGETHER, lost }, at(ms));
+  expect([mayCollect(0), mayCollect(60_000)]).toEqual([false, true]);
+  lost.memberChanged({ nodeId: "a", generation: 1 }, "alive");
+  expect([mayCollect(60_001), mayCollect(90_000), lost.isHolding]).toEqual([false, false, true]);
+  expect(mayCollect(90_002)).toBe(false);
+  expect([mayCollect(120_002), lost.isHolding]).toEqual([true, false]);
 });

@@ -376,3 +376,16 @@ test("a large origin is hidden and then forgotten in slices, and until the last 
   expect(seen.filter(([, held, isKnown]) => !isKnown && held !== 0).length).toBe(slices - 1);
   expect([origin?.log.size, here.replica.forgotten.has("a/1"), bench.lives.nextDeadlineMs() === 0]).toEqual([0, true, false]);
 });
+
+test("a node that vanished counts on when what it was before it lost its disk is forgotten meanwhile", () => {
+  const bench = meshed({ orphanGraceMs: 30_000, originForgetMs: 60_000 });
+  bench.origin("a", 2);
+  bench.say("a", "alive", { generation: 2 });
+  bench.run(55_000);
+  bench.say("a", "dead", { generation: 2 });
+  bench.run(10_000);
+  expect(bench.replica.origins.has("a/1")).toBe(false);
+  for (const nodeId of ["b", "c"]) bench.say(nodeId, "dead");
+  bench.run(0);
+  expect(bench.lives.protectedClusters()).toEqual(["c1"]);
+});

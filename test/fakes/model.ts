@@ -30,7 +30,7 @@ export class Model {
     return this.lives.get(originId) ?? "live";
   }
 
-  /** The live record with the highest stamp that no `unregistered` tombstone with a higher stamp hides, nor any of a later generation of its node. */
+  /** The live record with the highest stamp that no `unregistered` tombstone with a higher stamp hides, nor, of a node that lives on in another generation, one of that. */
   view(key: KeyText): CatalogRecord | undefined {
     const all = this.records.filter((r) => r.key === key);
     const shown = all.filter(
@@ -39,7 +39,9 @@ export class Model {
         this.lifeOf(r.origin.id) !== "hidden" &&
         r.seq > this.markOf(r.origin.id) &&
         !all.some((other) => (other.body === BODY.UNREGISTERED ? other.hlc : (other.unregisteredHlc ?? 0)) > r.hlc) &&
-        !all.some((other) => other.body !== BODY.ENTRY && other.hlc >= r.hlc && isEarlier(r, other)),
+        !(
+          this.lifeOf(r.origin.id) !== "live" && all.some((other) => other.body !== BODY.ENTRY && other.hlc >= r.hlc && isEarlier(r, other))
+        ),
     );
     const [best] = shown.toSorted((a, b) => b.hlc - a.hlc || (a.origin.id < b.origin.id ? 1 : -1));
     return best === undefined ? undefined : { ...best, origin: { ...best.origin, life: this.lifeOf(best.origin.id) } };

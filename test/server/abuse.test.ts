@@ -147,3 +147,12 @@ test("calls wait while more is untaken than may be, and run in order once it is 
   meter.pendingBytes = 0;
   expect(done).toEqual(["a", "b", "c", "d"]);
 });
+
+test("all calls that wait run once what was untaken is, also those that answer nothing for now, such as a watch", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  const done: string[] = [];
+  meter.pendingBytes = 10 * LIMITS.untakenBytes;
+  for (const name of ["a", "b", "c"]) meter.park(() => done.push(name));
+  meter.pendingBytes = 0;
+  expect(done).toEqual(["a", "b", "c"]);
+});

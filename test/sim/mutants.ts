@@ -319,8 +319,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/view.ts",
-        find: "entry.origin.nodeId && end.origin.generation > entry",
-        replace: "entry.origin.nodeId && end.origin.generation < entry",
+        find: "(newest?.get(origin.nodeId) ?? 0) > origin.generation",
+        replace: "false",
       },
     ],
     withinSeeds: 200,

@@ -5,7 +5,7 @@
 import type { Origin } from "../../src/catalog/cell.ts";
 import { matches } from "../../src/catalog/filter.ts";
 import { NEVER } from "../../src/catalog/past-views.ts";
-import { BODY, type CatalogRecord, KIND } from "../../src/catalog/record.ts";
+import { BODY, type CatalogRecord, KIND, keyParts } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { healthTier } from "../../src/catalog/select.ts";
 import { anonymousCaller } from "../../src/policy/caller.ts";
@@ -279,8 +279,10 @@ function visibleAt(process: SimProcess): readonly CatalogRecord[] {
 
 /** Its node went on in another generation, and ended there what it had taken over. */
 function isReplaced({ origin, hlc }: CatalogRecord, later: CatalogRecord): boolean {
-  const isSameNode = later.origin.nodeId === origin.nodeId && later.origin.generation > origin.generation;
-  return isSameNode && later.body !== BODY.ENTRY && later.reach !== SCOPE.LOCAL && later.hlc >= hlc;
+  const { key, origin: by, body, reach } = later;
+  if (origin.life === "live" || by.nodeId !== origin.nodeId || by.generation <= origin.generation) return false;
+  const isOfKeysCluster = by.clusterId === undefined || by.clusterId === "" || by.clusterId === keyParts(key).clusterId;
+  return body !== BODY.ENTRY && reach !== SCOPE.LOCAL && later.hlc >= hlc && isOfKeysCluster;
 }
 
 /** A key with a record that is owed a touch, or that is still to be dropped, is seen as before until it has had it (semantics.md, Watch 2 and Orphans). */
