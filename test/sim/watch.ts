@@ -307,7 +307,7 @@ export class SimWatch {
   #compare(open: Open, message: FeedMessage, what: string): void {
     const { checks } = this.#parts;
     const records = this.#query(open.process);
-    // A restored disk used numbers again that this stream's cursor has (semantics.md, What is not covered).
+    // A restored disk used numbers again that this stream's cursor has (semantics.md, Durability).
     const isTwofold = (key: string) => open.process.replica.records(key as KeyText).some(({ origin }) => checks.isLost(origin.id));
     const isSure = (key: string) => !this.#doubted.has(key) && (open.isMeasured || !isTwofold(key));
     const want = new Map(records.map((record) => [record.key as string, lineOf(record.key, record)]));
