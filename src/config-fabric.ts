@@ -120,7 +120,7 @@ export const FABRIC_KNOBS = {
     default: MINUTE_MS,
     min: 100,
     max: HOUR_MS,
-    doc: "How far ahead another node's clock may be before its stamps no longer move ours.",
+    doc: "How far ahead another node's clock may be before its stamps no longer move ours, and how far ours may be from most others' before this node takes no writes.",
   }),
   maxOriginRecords: int({
     default: 2_000_000,
