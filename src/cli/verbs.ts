@@ -48,7 +48,10 @@ export const VERBS: readonly VerbSpec[] = [
     summary: "Run a node.",
     flags: [
       { flags: "--config <file>", doc: "Settings file, .toml or .json." },
-      { flags: "--demo", doc: "Load the demo catalog, an online shop of twelve services, before the node is ready." },
+      {
+        flags: "--demo",
+        doc: "Load the demo catalog, an online shop of twelve services, before the node is ready; at each start, so what was unregistered of it is back.",
+      },
     ],
     examples: [
       ["serve", "a node on 127.0.0.1 that keeps its data in ./waymark-data"],

@@ -50,7 +50,7 @@ complete -c waymark -n '__waymark_at serve' -l cluster-token-file -r -F -d 'File
 complete -c waymark -n '__waymark_at serve' -l policy -r -F -d 'Policy file (YAML or JSON), applied at start and on SIGHUP when it says something else than it said last time. (setting policy.file)'
 complete -c waymark -n '__waymark_at serve' -l log-level -x -a 'trace debug info warn error silent' -d 'Least severity that is logged. (setting observability.log_level)'
 complete -c waymark -n '__waymark_at serve' -l log-scopes -x -d 'Components with a level of their own, as in dns=debug,server.grpc=trace; without a level it is debug. (setting observability.log_scopes)'
-complete -c waymark -n '__waymark_at serve' -l demo -d 'Load the demo catalog, an online shop of twelve services, before the node is ready.'
+complete -c waymark -n '__waymark_at serve' -l demo -d 'Load the demo catalog, an online shop of twelve services, before the node is ready; at each start, so what was unregistered of it is back.'
 complete -c waymark -n '__waymark_at apply' -l file -s f -r -F -d 'YAML or JSON with one or many entries; - reads standard input.'
 complete -c waymark -n '__waymark_at apply' -l dry-run -d 'Show what would change, and change nothing.'
 complete -c waymark -n '__waymark_at apply' -l partial -d 'Apply the good entries of a file that also has bad ones.'
