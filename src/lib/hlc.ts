@@ -61,7 +61,10 @@ export class Hlc {
     return Math.max(this.stamp(wallMs), newestHlc + 1);
   }
 
-  /** As `stampAbove`, for what ends a record of this node's own: where nothing can be above it, the newest stamp there may be. */
+  /**
+   * As `stampAbove`, for what is not to fail: rows of a journal that are put again, and versions of policy. Where nothing can be above
+   * `newestHlc`, it is the newest stamp there may be.
+   */
   stampEnd(newestHlc: number, wallMs: number): number {
     const isBeyond = newestHlc >= MAX_STAMP || Math.max(this.#last, stampOf(wallMs)) >= MAX_STAMP;
     return isBeyond ? MAX_STAMP : this.stampAbove(newestHlc, wallMs);

@@ -32,7 +32,7 @@ function winner(...records: readonly CatalogRecord[]): string | undefined {
 test.each([
   { name: "the newest stamp wins", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY)], want: "b" },
   { name: "of equal stamps the higher origin id", records: [said("a", 1, BODY.ENTRY), said("b", 1, BODY.ENTRY)], want: "b" },
-  { name: "an expired record ends only its own origin's", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.EXPIRED)], want: "a" },
+  { name: "an expired record ends nothing of another node's", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.EXPIRED)], want: "a" },
   {
     name: "an unregistered one hides what is older",
     records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.UNREGISTERED)],

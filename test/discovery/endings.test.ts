@@ -21,7 +21,7 @@ test("an own record that another origin's `unregistered` hides ends, and its lea
 
 test.each([
   { what: "put again since", put: 30, body: BODY.UNREGISTERED, want: 0 },
-  { what: "hidden by nobody: an `expired` ends its own origin's record only", put: 0, body: BODY.EXPIRED, want: 0 },
+  { what: "hidden by nobody: an `expired` ends nothing that another node said", put: 0, body: BODY.EXPIRED, want: 0 },
   { what: "older", put: 0, body: BODY.UNREGISTERED, want: 1 },
 ])("a record that is $what: $want end", ({ put, body, want }) => {
   const r = new Registry();

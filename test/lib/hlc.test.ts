@@ -61,7 +61,7 @@ test("a write is stamped above what its writer saw, and a wrong clock elsewhere 
   expect(clock.stampAbove(0, WALL)).toBe(WALL * 2048 + 1);
 });
 
-test("a write that no stamp can be above fails alone, and the clock goes on; what ends a record gets the last stamp there is", () => {
+test("a write that no stamp can be above fails alone, and the clock goes on; what is not to fail gets the last stamp there is", () => {
   const clock = new Hlc();
   expect(() => clock.stampAbove(MAX_STAMP, WALL)).toThrow("clock_skew");
   expect(clock.stampAbove(MAX_STAMP - 1, WALL)).toBe(MAX_STAMP);
@@ -70,7 +70,7 @@ test("a write that no stamp can be above fails alone, and the clock goes on; wha
   expect(hlcWallMs(clock.stamp(WALL))).toBe(WALL);
 });
 
-test("a wall past the year 2100 refuses writes, and ends what is to end", () => {
+test("a wall past the year 2100 refuses writes, and what is not to fail gets the last stamp there is", () => {
   const clock = new Hlc();
   const wall = hlcWallMs(MAX_STAMP) + 1;
   expect(() => clock.stamp(wall)).toThrow("clock_skew");

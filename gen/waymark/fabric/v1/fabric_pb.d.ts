@@ -110,7 +110,7 @@ export enum Tombstone_Cause {
   UNSPECIFIED = 0,
 
   /**
-   * The lease ended: ends the record of its own origin only.
+   * The lease ended: ends what the node of its origin said of the key up to its stamp, in this generation and earlier ones.
    *
    * @generated from enum value: CAUSE_EXPIRED = 1;
    */
