@@ -369,7 +369,7 @@ class MeshNode implements NodeFabric {
     core.committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "entries that others took out not ended yet"));
   }
 
-  /** A peer knows more of our generation than our journal: it was restored from a backup, or the disk lied. */
+  /** A peer knows more of our generation than our journal (a backup, or a disk that lied); with no peer named, a disputed start was accepted. */
   async #renew(told: Extract<NodeOutput, { kind: "generationLost" }>): Promise<void> {
     const { core, log } = this.#options;
     const { replica, journal } = core;
@@ -378,10 +378,9 @@ class MeshNode implements NodeFabric {
     const { generation: lost } = replica.self;
     const { peerNodeId, seq, above = 0 } = told;
     const generation = Math.max(newGeneration(), lost + 1, above + 1);
-    log.error(
-      { peerNodeId, seq, lastSeq: replica.self.through, lost, generation },
-      "journal is older than what others know, taking a new generation",
-    );
+    const facts = { lastSeq: replica.self.through, lost, generation };
+    if (peerNodeId === "") log.error(facts, "another start went under this id for a while, taking a new generation");
+    else log.error({ peerNodeId, seq, ...facts }, "journal is older than what others know, taking a new generation");
     try {
       await journal.renewGeneration(generation);
       renewSelf(replica, generation);

@@ -45,7 +45,7 @@ export interface Warm {
   readonly absentWallMs: ReadonlyMap<string, number>;
   /** Origins that nobody writes any more. */
   readonly over: ReadonlySet<string>;
-  /** Own live records that an `unregistered` of another origin ended: their leases end them (`Registrar`). */
+  /** Own live records that an `unregistered` of another origin hides: they are ended as soon as the mesh is open (`Endings.superseded`). */
   readonly superseded: readonly Cell[];
   /** Starts of other nodes that were accepted last. */
   readonly starts: readonly AcceptedStart[];

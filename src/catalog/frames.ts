@@ -119,7 +119,7 @@ export type Applied =
       readonly kind: "applied";
       /** Records refused alone, and why. */
       readonly refused: readonly WaymarkError[];
-      /** This node's own live records that an arriving `unregistered` tombstone hides: to be dropped by their lease. */
+      /** This node's own live records that an arriving `unregistered` tombstone hides: to be ended at once (`Endings.superseded`). */
       readonly superseded: readonly Cell[];
       /** Stamps seen, for the clock: the newest that is no more than the bound ahead of the wall, and the newest beyond. */
       readonly maxHlc: number;

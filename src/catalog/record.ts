@@ -55,7 +55,7 @@ export interface OriginRef {
   readonly life: OriginLife;
   /** Where it is at home; empty or absent while unknown. */
   readonly clusterId?: string;
-  /** What it wrote up to here stays hidden (`marks.ts`); absent or 0: nothing. */
+  /** What it wrote up to here stays hidden (`lost-marks.ts`); absent or 0: nothing. */
   readonly markedSeq?: number;
 }
 

@@ -15,7 +15,7 @@ import type { FabricEvent } from "./seam.ts";
 export type ReplicationOutput =
   /** The replica changed: readers are to be woken, and every link may have something to send. */
   | { readonly kind: "changed" }
-  /** Own live records that another origin's `unregistered` hides: their leases end them. */
+  /** Own live records that another origin's `unregistered` hides: they are to be ended at once (`Endings.superseded`). */
   | { readonly kind: "superseded"; readonly keys: readonly string[] }
   /** The peer knows more of our own generation than our journal does. */
   | { readonly kind: "generationLost"; readonly seq: number }
@@ -30,8 +30,9 @@ type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
  * so a peer that stops reading costs a small object an origin and nothing that grows.
  *
  * - First both sides send their whole vector and whom they are linked to. A node's own records go out at once from where the peer's vector
- *   says; those of an origin that the peer has no link to as soon as they come, if the peer was up to date before. Everything else is
- *   fetched: a node sees in the periodic vectors that it is behind, waits for what is on its way, then asks, one link at a time.
+ *   says. News of an origin that the peer has no link to is offered by its number, and sent when the peer asks. To a peer without the
+ *   capability `offers` its records go as soon as they come, if the peer was up to date before. Everything else is fetched: a node sees in
+ *   the periodic vectors that it is behind, waits for what is on its way, then asks, one link at a time.
  * - So nothing is sent twice on the sender's own account. A frame that is lost (a stream loses none) is a gap or a number behind at the
  *   receiver, who asks; whoever asks for the same again and again is answered ever more rarely.
  * - After `receive`, `tick`, `ReplicationShared.changed` and any output `changed` of another link, ask `hasWork` of every link: what one brought, others pass on.

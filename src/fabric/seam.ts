@@ -49,9 +49,12 @@ export type FabricOutput =
   | { readonly kind: "close"; readonly link: LinkId }
   /** The replica changed by what was received. */
   | { readonly kind: "changed" }
-  /** Own live records that another origin's `unregistered` ended: their leases end them (by `Registrar`). */
+  /** Own live records that another origin's `unregistered`, or a mark, hides: whoever drives this ends them at once (`Endings.superseded`). */
   | { readonly kind: "superseded"; readonly keys: readonly string[] }
-  /** A peer knows more of our own generation than our journal does: take a new generation and put everything again. `above`: others know that one already. */
+  /**
+   * A peer knows more of our own generation than our journal does: take a new generation. All that is held goes on under it (`renewSelf`), and
+   * nothing is written again. `above`: others know that generation already.
+   */
   | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number; readonly above?: number }
   /** A node that leaves offers records of its own: to be taken over, unless somebody has written or taken out their keys since. */
   | { readonly kind: "offered"; readonly nodeId: string; readonly generation: number; readonly seqs: readonly number[] }
