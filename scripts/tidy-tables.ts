@@ -3,31 +3,35 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { filesBelow, withoutComments } from "./imports.ts";
 
-function texts(root: string, folder: string, endings: readonly string[], except: readonly string[] = []): readonly string[] {
+function texts(root: string, folder: string, endings: readonly string[], except?: RegExp): readonly string[] {
   return filesBelow(root, folder, endings)
-    .filter((file) => !except.includes(file))
+    .filter((file) => except?.test(file) !== true)
     .map((file) => readFileSync(join(root, file), "utf8"));
 }
 
-/**
- * Names nobody in src/ says: rows that do nothing. A name used as text counts wherever it stands between quotes (a table's
- * own keys do not); one used as a property must be said outside the table's file.
- */
-export function unusedNames(
-  root: string,
-  names: readonly string[],
-  table: { readonly file: string; readonly quoted: boolean },
-): readonly string[] {
-  const code = texts(root, "src", [".ts"], table.quoted ? [] : [table.file])
-    .map(withoutComments)
-    .join("\n");
-  return names.filter((name) => !(table.quoted ? new RegExp(`["'\`]${name}["'\`]`) : new RegExp(`\\b${name}\\b`)).test(code));
+/** Names nobody in src/ says: rows that do nothing. A name counts wherever it stands between quotes; a table's own keys do not. */
+export function unusedNames(root: string, names: readonly string[]): readonly string[] {
+  const code = sourceOf(root);
+  return names.filter((name) => !new RegExp(`["'\`]${name}["'\`]`).test(code));
+}
+
+/** The files with the rows of settings, and the one that only compares them with each other: what they say is not read by anybody. */
+const SETTING_TABLES = /^src\/config(?:-(?!exposure\.)[a-z-]+)?\.ts$/;
+
+/** Settings that nobody in src/ reads: whoever sets one changes nothing. */
+export function unreadSettings(root: string, names: readonly string[]): readonly string[] {
+  const code = sourceOf(root, SETTING_TABLES);
+  return names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code));
+}
+
+function sourceOf(root: string, except?: RegExp): string {
+  return texts(root, "src", [".ts"], except).map(withoutComments).join("\n");
 }
 
 /** Reasons that src/ refuses with and no test names: nobody has seen them happen. */
 export function untestedReasons(root: string, reasons: readonly string[]): readonly string[] {
-  const unused = new Set(unusedNames(root, reasons, { file: "src/lib/errors.ts", quoted: true }));
-  const tests = texts(root, "test", [".ts", ".txt", ".go", ".py"], ["test/tidy.test.ts", "test/checks.test.ts"]).join("\n");
+  const unused = new Set(unusedNames(root, reasons));
+  const tests = texts(root, "test", [".ts", ".txt", ".go", ".py"], /^test\/(?:tidy|checks)\.test\.ts$/).join("\n");
   const isNamed = (reason: string) => new RegExp(`\\b(?:${reason}|${reason.toUpperCase()})\\b`).test(tests);
   return reasons.filter((reason) => !unused.has(reason) && !isNamed(reason));
 }

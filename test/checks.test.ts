@@ -16,7 +16,7 @@ import {
   ruleFaults,
   untestedFiles,
 } from "../scripts/tidy.ts";
-import { unexplainedEvents, unknownNames, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
+import { unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
 
 /** The configuration of the checks, as it is; the sources beside it are planted. */
 const CONFIGURATION = [
@@ -346,7 +346,18 @@ test("tidy names a file and a planted bug that the page of rules has and nobody 
 
 test("tidy names a row of a table that nobody uses", () => {
   const folder = plant({ "src/lib/metrics.ts": "idle_total: 1,\n", "src/lib/a.ts": '// "idle_total"\nexport const a = "busy_total";\n' });
-  expect(unusedNames(folder, ["busy_total", "idle_total"], { file: "src/lib/metrics.ts", quoted: true })).toEqual(["idle_total"]);
+  expect(unusedNames(folder, ["busy_total", "idle_total"])).toEqual(["idle_total"]);
+});
+
+test("tidy names a setting that stands in a table and in a rule, and that nobody reads", () => {
+  const folder = plant({
+    "src/config.ts": "const KNOBS = { a: A_KNOBS, b: { soloMs: ms({}) } };\n",
+    "src/config-a.ts": "export const A_KNOBS = { readMs: ms({}), guardMs: ms({}), idleMs: ms({}) };\n",
+    "src/config-rules.ts": "if (settings.a.idleMs > settings.a.readMs) say();\n",
+    "src/config-exposure.ts": "if (settings.a.guardMs > 0) warn();\n",
+    "src/node.ts": "start(settings.a.readMs);\n",
+  });
+  expect(unreadSettings(folder, ["readMs", "guardMs", "idleMs", "soloMs"])).toEqual(["idleMs", "soloMs"]);
 });
 
 test("tidy names a reason that is thrown and that no test names", () => {
