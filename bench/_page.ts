@@ -26,7 +26,7 @@ simulated have times of a virtual clock, which are the same on any machine; only
 - One machine, without a network between the programs and without TLS. Benchmarks beside a peer use one core; nothing is said about more.
 - etcd is 3.4.23 as Debian builds it (Go 1.19), and a newer one is cheaper: beside 3.5.21 built with Go 1.26, on 2026-11-22 at a load average of 28, three rounds, an
   exact query of ten among 10,000 entries took 34 to 44 µs of ours and 56 to 61 of etcd's, a page of 100 took 100 to 135 and 735 to 970 µs. Minutes later 3.4.23 took 109 to
-  114 and 1,230 to 1,495 µs. So the ratios of \`query\` below are those of an old etcd; beside a current one they are about half. Nothing was measured beside 3.6. It
+  114 and 1,230 to 1,495 µs. So the ratios of \`query\` below are those of an old etcd; beside 3.5.21 they were 1.3 to 1.8 for an exact query and 5 to 10 for a page. Nothing was measured beside 3.6. It
   runs on one core, as we do, which is not how it is deployed.
 - "With changes" after a commit: something in the tree was not committed, so nobody can build exactly that again.
 - A ratio is the median of the rounds' own ratios, so it may differ from that of the medians beside it: in \`policy\`, taken at a load average of 13, it is
