@@ -110,7 +110,7 @@ export enum Tombstone_Cause {
   UNSPECIFIED = 0,
 
   /**
-   * The lease ended: ends what the node of its origin said of the key up to its stamp, in this generation and earlier ones.
+   * The lease ended: ends what the node of its origin said of the key up to its stamp, in this generation and in earlier ones that it has left.
    *
    * @generated from enum value: CAUSE_EXPIRED = 1;
    */
