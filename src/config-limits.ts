@@ -54,7 +54,12 @@ export const LIMIT_KNOBS = {
     max: RECORD_BOUNDS.maxNameLength,
     doc: "Longest name, instance id, tag, capability or resource.",
   }),
-  maxIdLength: int({ default: 64, min: 16, max: RECORD_BOUNDS.maxIdLength, doc: "Longest node, cluster, region, zone or tenant id." }),
+  maxIdLength: int({
+    default: 64,
+    min: 16,
+    max: RECORD_BOUNDS.maxIdLength,
+    doc: "Longest id of a region, zone, cluster, node or tenant that the entry of a client says; those that a node, a token or a policy says have at most 64 characters.",
+  }),
   maxHostLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxHostLength, doc: "Longest host of a target." }),
   maxAliasLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxAliasLength, doc: "Longest alias." }),
   maxTargets: int({ default: 64, min: 1, max: RECORD_BOUNDS.maxTargets, doc: "Most targets of an entry." }),

@@ -71,19 +71,19 @@ export const NODES_NAMESPACE = "discovery.nodes";
 const NODE_NAMESPACE = "node";
 
 /** Throws `invalid_argument` naming `field`. */
-export function parseNamespace(text: string, field: string, bounds: Bounds = DEFAULT_BOUNDS): Namespace {
+export function parseNamespace(text: string, field: string, bounds: Bounds): Namespace {
   if (!isNamespace(text, bounds)) throw invalid(field, namespaceRule(text, bounds));
   return text as Namespace; // The only cast to Namespace.
 }
 
 /** Throws `invalid_argument` naming `field`. */
-export function parseName(text: string, field: string, bounds: Bounds = DEFAULT_BOUNDS): Name {
+export function parseName(text: string, field: string, bounds: Bounds): Name {
   if (!isName(text, bounds.maxNameLength)) throw invalid(field, nameRule(text, bounds.maxNameLength));
   return text as Name; // The only cast to Name.
 }
 
 /** Throws `invalid_argument` naming `field`. */
-export function parseId(text: string, field: string, bounds: Bounds = DEFAULT_BOUNDS): Id {
+export function parseId(text: string, field: string, bounds: Bounds): Id {
   if (!isName(text, bounds.maxIdLength)) throw invalid(field, nameRule(text, bounds.maxIdLength));
   return text as Id; // The only cast to Id.
 }

@@ -5,6 +5,7 @@ import { createValidator } from "@bufbuild/protovalidate";
 import { type Entry, EntryKind, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type LineProblem, type Place, readDocuments } from "../lib/documents.ts";
 import { findNearest } from "../lib/nearest.ts";
+import { RECORD_BOUNDS } from "../lib/record-bounds.ts";
 
 /** An entry and where it came from. */
 export interface FileEntry {
@@ -54,10 +55,13 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
     const before = problems.length;
     const refuse = (message: string): void => void problems.push({ line: place.line(), message });
     const result = validator.validate(EntrySchema, entry);
-    if (result.kind === "invalid") for (const { field, message } of result.violations) refuse(`${pathToString(field)}: ${message}`);
-    else if (result.kind === "error") refuse(result.error.message);
+    if (result.kind === "invalid") {
+      for (const { field, message, ruleId } of result.violations) if (!SIZE_RULES.has(ruleId)) refuse(`${pathToString(field)}: ${message}`);
+    }
+    if (result.kind === "error") refuse(result.error.message);
     const sizeBytes = toBinary(EntrySchema, entry).length;
-    if (sizeBytes > MAX_ENTRY_BYTES) refuse(`is ${sizeBytes} bytes encoded; at most ${MAX_ENTRY_BYTES} are allowed`);
+    if (sizeBytes > RECORD_BOUNDS.maxEntryBytes)
+      refuse(`is ${sizeBytes} bytes encoded; at most ${RECORD_BOUNDS.maxEntryBytes} are allowed`);
     const key = keyOf(entry);
     const first = firstOfKey.get(key);
     if (first === undefined) firstOfKey.set(key, place);
@@ -66,7 +70,8 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
   });
 }
 
-const MAX_ENTRY_BYTES = 16_384;
+/** How long and how many is for the server to judge: the contract has the defaults of settings, and a node may be given others. */
+const SIZE_RULES: ReadonlySet<string> = new Set(["string.max_len", "string.max_bytes", "repeated.max_items", "map.max_pairs"]);
 
 /** Identity of an entry as the server will see it, without the cluster. */
 export function keyOf({ key, detail }: Entry): string {

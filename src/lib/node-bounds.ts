@@ -1,7 +1,7 @@
 /** Bounds of what a node says of itself: one table for its settings, for its own entry, and for what its peers take of it. */
 
 export const NODE_BOUNDS = {
-  /** Of ids of nodes, clusters, regions and zones, and of roles and transports; in characters of `[A-Za-z0-9._:/@+-]`. */
+  /** Of ids of nodes, clusters, regions, zones and tenants, and of roles and transports; in characters of `[A-Za-z0-9._:/@+-]`. */
   maxIdLength: 64,
   /** `host:port`, with a host of 253 characters in brackets. */
   maxAddressLength: 263,

@@ -1,6 +1,7 @@
 /** A verified token's claims → an identity. Pure: `tokens.io.ts` verified the signature, issuer, audience and times. */
 import { isName } from "../catalog/names.ts";
 import { WaymarkError } from "../lib/errors.ts";
+import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import { type Identity, isRole } from "./caller.ts";
 import { isPrincipal } from "./certificates.ts";
 
@@ -18,7 +19,6 @@ export interface IdentityDefaults {
   readonly cluster: string;
 }
 
-const MAX_ID_LENGTH = 64;
 /** Most roles read of a token; identity providers put in what they have. */
 const MAX_ROLES = 1000;
 
@@ -52,8 +52,8 @@ function claimOf(claims: Claims, name: string): unknown {
 function idOf(claims: Claims, name: string): string | undefined {
   const value = claimOf(claims, name);
   if (value === undefined || value === null) return undefined;
-  if (typeof value !== "string" || !isName(value, MAX_ID_LENGTH))
-    throw unauthenticated(`token's claim ${name} is not an id: 1 to ${MAX_ID_LENGTH} of A-Z a-z 0-9 . _ : / @ + -`);
+  if (typeof value !== "string" || !isName(value, NODE_BOUNDS.maxIdLength))
+    throw unauthenticated(`token's claim ${name} is not an id: 1 to ${NODE_BOUNDS.maxIdLength} of A-Z a-z 0-9 . _ : / @ + -`);
   return value;
 }
 

@@ -14,9 +14,10 @@ import {
   type Stage as WireStage,
   type CutoverWindow as WireWindow,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { DEFAULT_BOUNDS, isName, nameRule } from "../catalog/names.ts";
+import { isName, nameRule } from "../catalog/names.ts";
 import type { Scope } from "../catalog/scope.ts";
 import { invalid } from "../lib/errors.ts";
+import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import type { Problem } from "./policy-set.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
 import type { Stage } from "./version-facts.ts";
@@ -125,7 +126,7 @@ export function decodeStage(wire: WireStage | undefined): Stage | undefined {
       if (clusterIds.length > MAX_CLUSTERS)
         throw invalid("stage.clusters.cluster_ids", `${clusterIds.length} items are more than ${MAX_CLUSTERS}`);
       for (const [index, id] of clusterIds.entries()) {
-        const { maxIdLength } = DEFAULT_BOUNDS;
+        const { maxIdLength } = NODE_BOUNDS;
         if (!isName(id, maxIdLength)) throw invalid(`stage.clusters.cluster_ids[${index}]`, nameRule(id, maxIdLength));
       }
       return { by: "clusters", clusterIds };

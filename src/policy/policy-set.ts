@@ -1,15 +1,7 @@
 /** What is wrong with a policy set: every problem with its path, none hidden behind the first (semantics.md, Policy). */
-import {
-  DEFAULT_BOUNDS,
-  isControlNamespace,
-  isName,
-  isNamespace,
-  nameRule,
-  namespaceRule,
-  PROTOCOL_BOUNDS,
-  quoted,
-} from "../catalog/names.ts";
+import { isControlNamespace, isName, isNamespace, nameRule, namespaceRule, PROTOCOL_BOUNDS, quoted } from "../catalog/names.ts";
 import { SCOPE } from "../catalog/scope.ts";
+import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import { runThrough } from "../lib/slices.ts";
 import { findParent } from "./policy-diff.ts";
 import { canonicalRule } from "./policy-text.ts";
@@ -142,7 +134,7 @@ class Check {
     }
     const seen = new Set<string>();
     for (const [index, id] of ids.entries()) {
-      if (!isName(id, DEFAULT_BOUNDS.maxIdLength)) this.#error(`${path}[${index}]`, nameRule(id, DEFAULT_BOUNDS.maxIdLength));
+      if (!isName(id, NODE_BOUNDS.maxIdLength)) this.#error(`${path}[${index}]`, nameRule(id, NODE_BOUNDS.maxIdLength));
       else if (seen.has(id)) this.#error(`${path}[${index}]`, `${quoted(id)} is there twice`);
       seen.add(id);
     }

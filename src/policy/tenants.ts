@@ -7,6 +7,7 @@ import { isName } from "../catalog/names.ts";
 import { type AddressBlock, isWithin } from "../lib/cidr.ts";
 import { equalSecrets, sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
+import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import { anonymousCaller, type Caller, type Identity } from "./caller.ts";
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
 import type { IdentityDefaults } from "./claims.ts";
@@ -61,7 +62,6 @@ export interface TenantOptions {
 
 /** Longest token looked at, in characters. */
 const MAX_TOKEN_LENGTH = 8_192;
-const MAX_ID_LENGTH = 64;
 const BEARER = /^bearer +([^\s]+) *$/i;
 
 /** The table of who is who. Immutable: new settings make a new one. */
@@ -149,7 +149,8 @@ export class Tenants {
     const tenant = trustedHeader === undefined ? undefined : header(trustedHeader.name);
     if (trustedHeader === undefined || tenant === undefined) return undefined;
     if (!isWithin(trustedHeader.from, address)) throw refused(`header ${trustedHeader.name} counts only from the configured proxies`);
-    if (!isName(tenant, MAX_ID_LENGTH)) throw refused(`header ${trustedHeader.name} is not an id of 1 to ${MAX_ID_LENGTH} characters`);
+    if (!isName(tenant, NODE_BOUNDS.maxIdLength))
+      throw refused(`header ${trustedHeader.name} is not an id of 1 to ${NODE_BOUNDS.maxIdLength} characters`);
     return { principal: tenant, tenant, cluster: defaults.cluster, roles: [], isAuthenticated: true, address };
   }
 }

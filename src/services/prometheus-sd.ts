@@ -1,6 +1,6 @@
 /** `/sd/prometheus`: SERVICE entries as Prometheus http_sd target groups (https://prometheus.io/docs/prometheus/latest/http_sd/). */
 import type { EntryView, TargetView } from "../catalog/entry-view.ts";
-import { parseName, parseNamespace } from "../catalog/names.ts";
+import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/names.ts";
 import type { Health } from "../catalog/record.ts";
 import { SCOPE_NAMES } from "../catalog/scope.ts";
 
@@ -22,15 +22,15 @@ const HEALTH_TEXT = {
 /** The body is handed out in pieces of about this many characters, so that a large catalog neither blocks nor piles up. */
 const PIECE_CHARS = 64 * 1024;
 
-/** Throws `invalid_argument` naming the parameter. */
+/** Bounded as what may be held, whatever this node lets its own clients register. Throws `invalid_argument` naming the parameter. */
 export function parseServiceFilter(parameters: {
   readonly namespace?: string | undefined;
   readonly tag?: string | undefined;
 }): ServiceFilter {
   const { namespace, tag } = parameters;
   return {
-    namespace: namespace === undefined ? undefined : parseNamespace(namespace, "namespace"),
-    tag: tag === undefined ? undefined : parseName(tag, "tag"),
+    namespace: namespace === undefined ? undefined : parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS),
+    tag: tag === undefined ? undefined : parseName(tag, "tag", PROTOCOL_BOUNDS),
   };
 }
 

@@ -40,8 +40,8 @@ test.each([
   { text: "své", ok: false },
 ])("Names and bounds: namespace $text → $ok", ({ text, ok }) => {
   expect(isNamespace(text, DEFAULT_BOUNDS)).toBe(ok);
-  if (ok) expect(parseNamespace(text, "namespace")).toBe(text);
-  else expect(() => parseNamespace(text, "namespace")).toThrow(WaymarkError);
+  if (ok) expect(parseNamespace(text, "namespace", DEFAULT_BOUNDS)).toBe(text);
+  else expect(() => parseNamespace(text, "namespace", DEFAULT_BOUNDS)).toThrow(WaymarkError);
 });
 
 test("namespaces are what the pattern of the contract says, to the character", () => {
@@ -60,11 +60,12 @@ test("namespaces are what the pattern of the contract says, to the character", (
 
 test("names and ids are 1 to 128 and 1 to 64 of their characters", () => {
   const all = "ABCZabcz0189._:/@+-";
-  expect(parseName(all, "name")).toBe(all);
-  expect(parseName("x".repeat(128), "name")).toHaveLength(128);
-  expect(parseId("x".repeat(64), "node_id")).toHaveLength(64);
-  for (const bad of ["", "x".repeat(129), "a b", "a\0", "a,b", "ä", "a*"]) expect(() => parseName(bad, "name")).toThrow("name: ");
-  expect(() => parseId("x".repeat(65), "node_id")).toThrow('node_id: "xxxx');
+  expect(parseName(all, "name", DEFAULT_BOUNDS)).toBe(all);
+  expect(parseName("x".repeat(128), "name", DEFAULT_BOUNDS)).toHaveLength(128);
+  expect(parseId("x".repeat(64), "node_id", DEFAULT_BOUNDS)).toHaveLength(64);
+  for (const bad of ["", "x".repeat(129), "a b", "a\0", "a,b", "ä", "a*"])
+    expect(() => parseName(bad, "name", DEFAULT_BOUNDS)).toThrow("name: ");
+  expect(() => parseId("x".repeat(65), "node_id", DEFAULT_BOUNDS)).toThrow('node_id: "xxxx');
 });
 
 test("only the characters of a class are of that class", () => {
@@ -114,6 +115,6 @@ test.each([
 });
 
 test("a refusal quotes the value, cut and without control characters", () => {
-  expect(() => parseName("a\u001b[31m", "name")).toThrow('name: "a\\u001b[31m" (6 characters)');
-  expect(() => parseName("é".repeat(500), "name")).toThrow("(500 characters)");
+  expect(() => parseName("a\u001b[31m", "name", DEFAULT_BOUNDS)).toThrow('name: "a\\u001b[31m" (6 characters)');
+  expect(() => parseName("é".repeat(500), "name", DEFAULT_BOUNDS)).toThrow("(500 characters)");
 });

@@ -230,8 +230,8 @@ test("every problem of a file is told with its line, and nothing is applied", as
 
 test("an entry beyond its size is refused before it is sent", async () => {
   const fake = await startFake();
-  const metadata = Object.fromEntries(Array.from({ length: 20 }, (_, n) => [`k${n}`, "x".repeat(1000)]));
+  const metadata = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`k${n}`, "x".repeat(1000)]));
   const { exit, stderr } = await applying(fake, JSON.stringify({ key: { namespace: "a", name: "b", instance_id: "c" }, metadata }));
   expect(exit).toBe(1);
-  expect(stderr).toContain("at most 16384");
+  expect(stderr).toContain("at most 30000");
 });

@@ -55,6 +55,33 @@ test("a node with narrow limits finds, pages, resolves and unregisters what one 
   expect(await door.ask("register", { entries: [{ key: keyOf("1") }] })).toMatchObject({ code: "INVALID_ARGUMENT" });
 });
 
+test("what a node with wide limits holds, its other doors and the command line take too", async () => {
+  await using wide = await startNodeProcess(["--ephemeral", "--config", config]);
+  using door = new GrpcDoor(wide.grpc);
+  const entry = { key: keyOf("1"), tags: [tag], targets: [{ host: "10.0.0.1", port: 80, protocol: "http" }] };
+  expect(await door.ask("register", { entries: [entry], static: true })).toMatchObject({ code: "OK" });
+
+  for (const filter of [`namespace=${namespace}`, `tag=${tag}`]) {
+    const answer = await fetch(`http://${wide.listeners["http"]}/sd/prometheus?${filter}`);
+    expect([answer.status, await answer.json()]).toMatchObject([200, [{ targets: ["10.0.0.1:80"] }]]);
+  }
+
+  const { stdout } = await wide.run(["discovery", "query", "--namespace", namespace, "-o", "yaml"]);
+  expect(stdout).toContain(name);
+  const applied = await wide.run(["apply", "-f", "-", "-o", "json"], stdout);
+  expect(`${applied.stderr} ${applied.stdout}`).toContain('"unchanged": 1');
+
+  const manifest = "apiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { ports: [{ port: 80 }] }\n";
+  const prefix = namespace.slice(0, 218);
+  const imported = await wide.run(["import", "kubernetes", "-", "--namespace-prefix", prefix, "-o", "json"], manifest);
+  expect(`${imported.stderr} ${imported.stdout}`).toContain('"create": 1');
+  // The bounds are the server's: one with narrow limits refuses what it is sent, and says where.
+  await using narrow = await startNodeProcess(["--ephemeral"]);
+  const refused = await narrow.run(["apply", "-f", "-"], stdout);
+  expect(refused.exit).toBe(1);
+  expect(refused.stderr).toContain("entries[0].key.name");
+});
+
 test("an entry that says no ttl gets its lease's, as far as limits.max_entry_ttl lets it", async () => {
   const brief = join(root, "brief.toml");
   writeFileSync(brief, '[limits]\nmax_entry_ttl = "10s"\n');
