@@ -59,3 +59,20 @@ test.each([
     stderr: `waymark needs Node.js 24 or newer, and ${says}; install it: this package does not bring one\n`,
   });
 });
+
+const REFUSAL = "node: --bogus is not allowed in NODE_OPTIONS";
+
+test("a Node.js that does not run is no missing one: the launcher says what it said", () => {
+  const { code, stderr } = launchInstalled(`#!/bin/sh\necho "${REFUSAL}" >&2\nexit 9\n`);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^waymark: \S+\/node --version failed: /);
+  expect(stderr).toContain(REFUSAL);
+  expect(stderr).not.toContain("install it");
+});
+
+test("in a checkout too, where no Node.js takes the options of NODE_OPTIONS", () => {
+  const { status, stderr } = spawnSync(WAYMARK, ["--version"], { env: { ...process.env, NODE_OPTIONS: "--bogus" }, encoding: "utf8" });
+  expect(status).toBe(1);
+  expect(stderr).toContain("--bogus is not allowed in NODE_OPTIONS");
+  expect(stderr).not.toContain("npm ci");
+});
