@@ -25,7 +25,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy validate",
-    summary: "Check a policy file: every problem, with its line.",
+    summary: "Check a policy file: every error at once, with its line; then warnings.",
     args: [FILE],
     flags: [{ flags: "--offline", doc: "Check the file alone; do not ask the server what only it knows." }],
     examples: [

@@ -4,7 +4,7 @@ import { SCOPE, SCOPE_NAMES, type Scope } from "../catalog/scope.ts";
 import { type Place, readDocuments } from "../lib/documents.ts";
 import { findNearest } from "../lib/nearest.ts";
 import { formatTime, parseTime } from "../lib/rfc3339.ts";
-import { hasErrors, type Known, type Problem, validate } from "./policy-set.ts";
+import { hasErrors, type Known, MIN_WALL_MS, type Problem, validate } from "./policy-set.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
 
 export interface FileProblem extends Problem {
@@ -15,7 +15,7 @@ export interface FileProblem extends Problem {
 export interface PolicyFile {
   /** Undefined when the file cannot be read as a policy; otherwise there is no error among the problems. */
   readonly set: PolicySet | undefined;
-  /** In the order of lines. */
+  /** In the order of lines: every error, and the warnings about rules where all of the file could be read. */
   readonly problems: readonly FileProblem[];
 }
 
@@ -35,11 +35,13 @@ export function readPolicyFile(text: string, known: Known = {}): PolicyFile {
   if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file has one");
   const reader = new Reader();
   const set = reader.set(place);
-  const problems = [...reader.problems];
-  if (!hasErrors(problems)) {
-    for (const problem of validate(set, known)) problems.push({ ...problem, line: lineOf(place, problem.path) });
+  const isWhole = !hasErrors(reader.problems);
+  for (const problem of validate(set, known)) {
+    // Of what could not be read it sees defaults, and a rule that lacks a part says little about what it is good for.
+    if (isWhole || (problem.severity === "error" && !reader.isUnread(problem.path)))
+      reader.tell({ ...problem, line: lineOf(place, problem.path) });
   }
-  const sorted = problems.toSorted((a, b) => a.line - b.line);
+  const sorted = reader.problems.toSorted((a, b) => a.line - b.line);
   return { set: hasErrors(sorted) ? undefined : set, problems: sorted };
 }
 
@@ -125,6 +127,8 @@ interface Spot {
 class Reader {
   readonly problems: FileProblem[] = [];
   readonly #counts = { error: 0, warning: 0 };
+  /** Paths of values that have their defaults because of a problem. */
+  readonly #unread = new Set<string>();
 
   set(place: Place): PolicySet {
     const spot = { place, path: "" };
@@ -136,9 +140,16 @@ class Reader {
     };
   }
 
+  /** Whether this value, or one that it is part of, could not be read. */
+  isUnread(path: string): boolean {
+    for (let end = path.length; end > 0; end = Math.max(path.lastIndexOf(".", end - 1), path.lastIndexOf("[", end - 1)))
+      if (this.#unread.has(path.slice(0, end))) return true;
+    return false;
+  }
+
   #rule(spot: Spot): Rule {
     const isMap = this.#keys(spot, RULE_KEYS);
-    if (isMap && part(spot, "namespace").place.value === undefined) this.#error(spot, "has no namespace");
+    if (isMap && part(spot, "namespace").place.value === undefined) this.#error(spot, "has no namespace", `${spot.path}.namespace`);
     const owners = this.#texts(part(spot, "owners"));
     return {
       pattern: this.#text(part(spot, "namespace")),
@@ -157,9 +168,10 @@ class Reader {
   #window(spot: Spot): CutoverWindow {
     const isMap = this.#keys(spot, WINDOW_KEYS);
     const start = part(spot, "starts_at");
-    if (isMap && start.place.value === undefined) this.#error(spot, "has no starts_at");
+    if (isMap && start.place.value === undefined) this.#error(spot, "has no starts_at", `${spot.path}.starts_at`);
     return {
-      startsWallMs: this.#time(start) ?? 0,
+      // One that cannot be read is before every end.
+      startsWallMs: this.#time(start) ?? MIN_WALL_MS,
       endsWallMs: this.#time(part(spot, "ends_at")),
       exportScopes: this.#scopes(part(spot, "export_scopes")),
       allowSummaries: this.#flag(part(spot, "allow_summaries")),
@@ -196,7 +208,7 @@ class Reader {
     const { value } = spot.place;
     if (Array.isArray(value) && value.length === 0) {
       const message = "is empty: with visibility and visibility_tenants both empty everybody sees it";
-      this.#tell({ line: spot.place.line(), path: spot.path, severity: "warning", message });
+      this.tell({ line: spot.place.line(), path: spot.path, severity: "warning", message });
     }
     return this.#texts(spot);
   }
@@ -209,7 +221,7 @@ class Reader {
     return this.#list(spot, (item) => {
       const scope = SCOPE_WORDS.get(item.place.value);
       if (scope === undefined) this.#error(item, `unknown scope ${shown(item.place.value)}: must be local, zone, region or global`);
-      return scope ?? SCOPE.LOCAL;
+      return scope ?? SCOPE.UNSET;
     });
   }
 
@@ -258,11 +270,13 @@ class Reader {
     return wallMs;
   }
 
-  #error({ place, path }: Spot, message: string): void {
-    this.#tell({ line: place.line(), path, severity: "error", message });
+  /** `unread` is the path of the value that has its default for it. */
+  #error({ place, path }: Spot, message: string, unread = path): void {
+    this.#unread.add(unread);
+    this.tell({ line: place.line(), path, severity: "error", message });
   }
 
-  #tell(problem: FileProblem): void {
+  tell(problem: FileProblem): void {
     const { severity } = problem;
     this.#counts[severity] += 1;
     if (this.#counts[severity] <= MAX_PROBLEMS) this.problems.push(problem);

@@ -128,8 +128,8 @@ test("a file with errors is not sent", async () => {
     files: FILES,
   });
   expect(exit).toBe(1);
-  expect(stderr).toContain("nothing was applied, because of 2 problems");
-  expect(JSON.parse(stdout)).toMatchObject({ applied: false, problems: [{ line: 4 }, { line: 6 }] });
+  expect(stderr).toContain("nothing was applied, because of 3 problems");
+  expect(JSON.parse(stdout)).toMatchObject({ applied: false, problems: [{ line: 4 }, { line: 5 }, { line: 6 }] });
   expect(fake.callsOf("applyPolicy")).toEqual([]);
 });
 

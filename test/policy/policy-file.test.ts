@@ -211,3 +211,40 @@ test("no text makes it throw", () => {
     }),
   );
 });
+
+test("all errors are told at once: what cannot be read does not hide what is wrong with the rest", () => {
+  const text = `version: x
+rules:
+  - namespace: svc.market
+    ownrs: [a]
+  - namespace: Not.One
+    export_scopes: [glob, local, local]
+    quota: { entries: -1, bytes: many }
+  - owners: [eu-1, eu-1, 7]
+  - namespace: svc.market
+    cutover_windows:
+      - { starts_at: 2026-12-02T00:00:00Z, ends_at: 2026-12-01T00:00:00Z }
+      - { starts_at: soon, ends_at: 1960-01-01T00:00:00Z }
+`;
+  const { set: read, problems } = readPolicyFile(text);
+  expect(read).toBeUndefined();
+  expect(problems.map(({ line, path }) => `${line}: ${path}`)).toEqual([
+    "4: rules[0].ownrs",
+    "5: rules[1].namespace",
+    "6: rules[1].export_scopes[0]",
+    "6: rules[1].export_scopes[2]",
+    "7: rules[1].quota.bytes",
+    "7: rules[1].quota.entries",
+    "8: rules[2]",
+    "8: rules[2].owners[2]",
+    "8: rules[2].owners[1]",
+    "9: rules[3].namespace",
+    "11: rules[3].cutover_windows[0].ends_at",
+    "12: rules[3].cutover_windows[1].starts_at",
+  ]);
+});
+
+test("a warning about a rule waits until the rule can be read", () => {
+  const text = "rules:\n- namespace: svc\n  ownrs: [a]\n- namespace: svc.market\n";
+  expect(readPolicyFile(text).problems.map(({ path }) => path)).toEqual(["rules[0].ownrs"]);
+});

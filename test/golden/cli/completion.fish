@@ -147,7 +147,7 @@ complete -c waymark -n '__waymark_at discovery peers' -l limit -x -d 'At most th
 complete -c waymark -n '__waymark_at discovery peers' -l page-token -x -d 'The page after the one that gave this token.'
 complete -c waymark -f -n '__waymark_at discovery policy' -a 'status' -d ''
 complete -c waymark -f -n '__waymark_at namespace' -a 'policy' -d 'The policy set: check, apply, roll back, explain.'
-complete -c waymark -f -n '__waymark_at namespace policy' -a 'validate' -d 'Check a policy file: every problem, with its line.'
+complete -c waymark -f -n '__waymark_at namespace policy' -a 'validate' -d 'Check a policy file: every error at once, with its line; then warnings.'
 complete -c waymark -f -n '__waymark_at namespace policy' -a 'apply' -d 'Put a policy set in force, and show what it changes for whom.'
 complete -c waymark -f -n '__waymark_at namespace policy' -a 'export' -d 'Print the policy set in force, as a file that apply takes.'
 complete -c waymark -f -n '__waymark_at namespace policy' -a 'rollback' -d 'Put an earlier policy set in force again.'
