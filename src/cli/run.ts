@@ -177,7 +177,9 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
     // An empty variable is one that is not set.
     return text ?? (world.env[variable] || undefined);
   };
-  const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER).split(",").map((server) => serverOf(server.trim()));
+  const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER)
+    .split(",")
+    .map((server) => serverOf(server.trim(), flags.text("server") === undefined ? "WAYMARK_SERVER" : "--server"));
   const timeout = flags.text("timeout");
   const timeoutMs = timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDurationMs(timeout);
   if (timeoutMs === undefined || timeoutMs < 1 || timeoutMs > MAX_TIMEOUT_MS)
@@ -186,7 +188,8 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
   if (token !== undefined && !isToken(token))
     throw new UsageError(`${flags.text("token") === undefined ? "WAYMARK_TOKEN" : "--token"} is not a token: ${TOKEN_RULE}`);
   const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
-  if ((certFile === undefined) !== (keyFile === undefined)) throw new UsageError("--cert and --key go together");
+  if ((certFile === undefined) !== (keyFile === undefined))
+    throw new UsageError("--cert and --key go together, or WAYMARK_CERT and WAYMARK_KEY");
   const wantsTls = flags.isOn("tls") || saysTls(world.env["WAYMARK_TLS"] ?? "");
   if (certFile !== undefined && caFile === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
   const pem = async (file: string | undefined) =>
@@ -204,9 +207,9 @@ function saysTls(text: string): boolean {
   throw new UsageError(`WAYMARK_TLS ${JSON.stringify(text)}: 1 or true for TLS, 0 or false for none`);
 }
 
-/** `host:port`, with the default port when none is given. */
-function serverOf(text: string): string {
+/** `host:port`, with the default port when none is given. `source` is the flag or variable that says it. */
+function serverOf(text: string, source: string): string {
   const server = parseServer(text);
-  if (server === undefined) throw new UsageError(`--server ${text}: ${SERVER_RULE}`);
+  if (server === undefined) throw new UsageError(`${source} ${text}: ${SERVER_RULE}`);
   return server;
 }

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { findNearest } from "../lib/nearest.ts";
 import { laterComplaint } from "./later.ts";
-import { VERBS } from "./verbs.ts";
+import { GROUPS, VERBS } from "./verbs.ts";
 
 export function usageErrorOf(text: string, command: Command): string {
   if (/^error: (?:required option|missing required argument) /.test(text)) return missingError(command) ?? text;
@@ -12,7 +12,8 @@ export function usageErrorOf(text: string, command: Command): string {
   const [extra] = command.args;
   if (text.startsWith("error: too many arguments") && extra !== undefined && command.registeredArguments.length === 0 && isDefault(command))
     return laterComplaint(unknownCommand(extra, command.parent), pathOf(command.parent));
-  return laterComplaint(text, pathOf(command));
+  const word = /^error: unknown command '(?<word>[^']*)'\n?$/.exec(text)?.groups?.["word"];
+  return laterComplaint(word === undefined ? text : unknownCommand(word, command), pathOf(command));
 }
 
 /** The command that these words name, from `program` on; throws commander's own error when there is none. */
@@ -34,7 +35,17 @@ function pathOf(command: Command | null): string {
 }
 
 function unknownCommand(word: string, group: Command | null): string {
-  return `error: unknown command '${word}'${suggestion(word, group?.commands.map((command) => command.name()) ?? [])}\n`;
+  const near = suggestion(word, group?.commands.map((command) => command.name()) ?? []);
+  return `error: unknown command '${word}'${near === "" ? elsewhere(word) : near}\n`;
+}
+
+/** Commands and groups whose last word was meant, wherever they are: `discovery query` for `query`. */
+function elsewhere(word: string): string {
+  const lastOf = (path: string): string => path.slice(path.lastIndexOf(" ") + 1);
+  const paths = [...new Set([...Object.keys(GROUPS), ...VERBS.map(({ path }) => path)])];
+  const nearest = findNearest(word, paths.map(lastOf));
+  const meant = paths.filter((path) => lastOf(path) === nearest);
+  return meant.length === 0 ? "" : `\n(Did you mean ${meant.length === 1 ? "" : "one of "}${meant.join(", ")}?)`;
 }
 
 function suggestion(word: string, words: readonly string[]): string {

@@ -52,6 +52,18 @@ test.each([
   { argv: [...REGISTER, "--metadata", "k"], says: "not key=value" },
   { argv: [...REGISTER, "--metadata", "k=1", "--metadata", "k=2"], says: "given twice" },
   { argv: [...REGISTER, "--ttl", "soon"], says: "not a duration" },
+  { argv: ["query"], says: "(Did you mean discovery query?)" },
+  { argv: ["quer"], says: "(Did you mean discovery query?)" },
+  { argv: ["watch"], says: "(Did you mean one of discovery watch, audit watch, mesh peers watch?)" },
+  { argv: ["policy", "apply"], says: "namespace policy" },
+  { argv: ["discovery", "register"], says: "(Did you mean register?)" },
+  { argv: ["help", "resolve"], says: "discovery resolve" },
+  { argv: ["dns", "resolve", ""], says: '"": not a DNS name' },
+  { argv: ["dns", "resolve", "x..y"], says: '"x..y": not a DNS name' },
+  { argv: ["dns", "resolve", `${"a".repeat(70)}.waymark`], says: ": not a DNS name: labels of 1 to 63 characters" },
+  { argv: ["dns", "resolve", "abcdefg.".repeat(33)], says: "at most 253" },
+  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash"], says: "--policy hash needs --hash-key" },
+  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash", "--hash-key", ""], says: "needs --hash-key" },
   { argv: ["apply"], says: "--file" },
   { argv: ["apply", "-f", "missing.yaml"], says: "cannot read missing.yaml" },
   { argv: ["discovery", "query", "--server", "host:port"], says: "not host:port" },
@@ -137,6 +149,16 @@ test("every field the server refused is listed", async () => {
   });
   const { stderr } = await waymark([...REGISTER, "--server", fake.address]);
   for (const { field, description } of violations) expect(stderr).toContain(`${field}: ${description}`);
+});
+
+test("a server that is none is named as it was given, by variable or by flag", async () => {
+  const env = { WAYMARK_SERVER: "nope:xx" };
+  expect(await waymark(["discovery", "status"], { env })).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining("error: WAYMARK_SERVER nope:xx: not host:port") as string,
+  });
+  const { stderr } = await waymark(["discovery", "status", "--server", "other:xx"], { env });
+  expect(stderr).toContain("error: --server other:xx: not host:port");
 });
 
 test("the next server is asked when the first is away", async () => {

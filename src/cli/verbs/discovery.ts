@@ -18,7 +18,7 @@ import {
   ResolveResponseSchema,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { EXIT } from "../exit.ts";
+import { EXIT, UsageError } from "../exit.ts";
 import { factTable } from "../facts.ts";
 import { filterOf, versionRangeOf } from "../filter.ts";
 import { messageJson } from "../message-json.ts";
@@ -82,6 +82,8 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
   const [name = ""] = args;
   const region = flags.text("preferRegion");
   const zone = flags.text("preferZone");
+  if (flags.text("policy") === "hash" && (flags.text("hashKey") ?? "") === "")
+    throw new UsageError("--policy hash needs --hash-key: the same key is sent to the same instance");
   const answer = await client().call(DiscoveryService.method.resolve, {
     ...viewer,
     name,

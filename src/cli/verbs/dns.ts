@@ -9,6 +9,7 @@ const TIMEOUT_MS = 2000;
 
 export const resolveName: Verb = async ({ args, flags, out, client }) => {
   const [name = "", type = "A"] = args;
+  if (!isDnsName(name)) throw notDnsName(name);
   const server = flags.text("dnsServer") ?? (await client().call(DiscoveryService.method.serverInfo, {})).listeners["dns"];
   if (server === undefined || server === "") throw new CommandError("the server runs no DNS gateway; name one with --dns-server host:port");
   const resolver = new Resolver({ timeout: TIMEOUT_MS, tries: 2 });
@@ -30,6 +31,18 @@ export const resolveName: Verb = async ({ args, flags, out, client }) => {
   return EXIT.done;
 };
 
+/** Whether the lengths are those of a DNS name; a dot at the end is none of them. */
+function isDnsName(name: string): boolean {
+  const labels = name.replace(/\.$/, "");
+  return name === "." || (labels.length <= 253 && labels.split(".").every((label) => label.length > 0 && label.length <= 63));
+}
+
+function notDnsName(name: string, cause?: unknown): UsageError {
+  return new UsageError(`${JSON.stringify(name)}: not a DNS name: labels of 1 to 63 characters with a dot between, at most 253 in all`, {
+    cause,
+  });
+}
+
 interface Question {
   readonly name: string;
   readonly type: string;
@@ -42,6 +55,7 @@ async function ask(resolver: Resolver, { name, type, server }: Question): Promis
     return (Array.isArray(found) ? found : [found]).map(answerText);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    if (code === "EBADNAME") throw notDnsName(name, error);
     if (code === "ENOTFOUND") throw new CommandError(`${name}: no such name (NXDOMAIN)`, EXIT.notFound, error);
     if (code === "ENODATA") throw new CommandError(`${name}: the name is there, but has no ${type} record`, EXIT.notFound, error);
     if (code === "ETIMEOUT" || code === "ECONNREFUSED")
