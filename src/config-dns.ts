@@ -12,6 +12,7 @@ export const DNS_KNOBS = {
   zones: list({
     pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
     what: "a lower-case DNS name",
+    itemKey: (zone) => zone.replace(/\.$/, ""),
     default: ["waymark"],
     doc: "Zones answered for.",
   }),

@@ -104,7 +104,7 @@ export const FABRIC_KNOBS = {
     default: 5 * MINUTE_MS,
     min: 1000,
     max: 24 * HOUR_MS,
-    doc: "How long entries of a node that died are served, ranked last, before they are hidden.",
+    doc: "How long entries of a node that died are served, ranked last, before they are hidden; at most fabric.origin_forget.",
   }),
   originForgetMs: ms({
     default: 24 * HOUR_MS,

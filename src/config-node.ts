@@ -34,7 +34,7 @@ export const NODE_KNOBS = {
     default: [],
     doc: "What this node has, for example gpu; at most 64. ClusterMap filters by them.",
   }),
-  roles: list({ ...ID, maxItems: NODE_BOUNDS.maxRoles, isDistinct: true, default: [], doc: "Roles this node announces; at most 16." }),
+  roles: list({ ...ID, maxItems: NODE_BOUNDS.maxRoles, default: [], doc: "Roles this node announces; at most 16." }),
   labels: pairs({
     ...LABELS,
     default: {},

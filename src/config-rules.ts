@@ -35,6 +35,8 @@ interface Settings {
     readonly metadataRefreshMs: number;
     readonly intervalMs: number;
     readonly pingTimeoutMs: number;
+    readonly orphanGraceMs: number;
+    readonly originForgetMs: number;
   };
 }
 
@@ -62,6 +64,8 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   if (settings.policy.acceptFrom.length > NODE_BOUNDS.maxPolicyFrom)
     refuse("policy.accept_from", `has ${settings.policy.acceptFrom.length} clusters, more than ${NODE_BOUNDS.maxPolicyFrom}`);
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
+  // What is forgotten is shown no longer, whatever its grace.
+  if (fabric.orphanGraceMs > fabric.originForgetMs) refuse("fabric.orphan_grace", "is more than fabric.origin_forget");
   broken.push(...leaseProblems(settings.catalog));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");

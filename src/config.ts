@@ -117,6 +117,7 @@ const KNOBS = {
     logScopes: list({
       pattern: /^[a-z][a-z0-9.-]{0,63}(?:=(?:trace|debug|info|warn|error|silent))?$/,
       what: "component or component=level",
+      itemKey: (scope) => scope.replace(/=.*/, ""),
       default: [],
       flag: "--log-scopes <scopes>",
       doc: "Components with a level of their own, as in dns=debug,server.grpc=trace; without a level it is debug.",

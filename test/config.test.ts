@@ -301,3 +301,26 @@ test.each([
 ])("$what: a setting is refused where a peer would refuse it", ({ env, want }) => {
   expect(problemsOf({ env })).toEqual(want.map((pattern) => expect.stringMatching(pattern) as string));
 });
+
+test.each([
+  { what: "a zone twice", env: { WAYMARK_DNS__ZONES: "a.b,c,a.b." }, want: [/dns\.zones: "a\.b\." is there twice/] },
+  { what: "a seed twice", env: { WAYMARK_FABRIC__SEEDS: "a:1,a:1" }, want: [/fabric\.seeds: "a:1" is there twice/] },
+  {
+    what: "a log scope twice",
+    env: { WAYMARK_OBSERVABILITY__LOG_SCOPES: "dns,server=info,dns=trace" },
+    want: [/observability\.log_scopes: "dns=trace" is there twice/],
+  },
+  { what: "a label twice", env: { WAYMARK_NODE__LABELS: "a=1,b=2,a=3" }, want: [/node\.labels: the name a is there twice/] },
+  {
+    what: "entries shown for longer than they are kept",
+    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "1d", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
+    want: [/fabric\.orphan_grace: is more than fabric\.origin_forget/],
+  },
+  {
+    what: "entries shown for as long as they are kept",
+    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "1m", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
+    want: [],
+  },
+])("$what: what is there twice, or past what forgets it, is refused", ({ env, want }) => {
+  expect(problemsOf({ env })).toEqual(want.map((pattern) => expect.stringMatching(pattern) as string));
+});

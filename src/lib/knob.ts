@@ -278,15 +278,15 @@ export function optionalChoice<const T extends string>(
 
 const MAX_ITEMS = 1000;
 
-/** Several texts; written `a,b` in the environment and in flags. At most `maxItems`, 1000 unless said. */
+/** Several texts, none of them twice; written `a,b` in the environment and in flags. At most `maxItems`, 1000 unless said. */
 export interface ListRule extends TextRule {
   readonly maxItems?: number;
-  /** No item may be there twice. */
-  readonly isDistinct?: boolean;
+  /** What of an item no other may have; all of it unless said. */
+  readonly itemKey?: (item: string) => string;
 }
 
 export function list(options: KnobOptions<readonly string[]> & ListRule): Knob<readonly string[]> {
-  const { maxItems = MAX_ITEMS, isDistinct = false } = options;
+  const { maxItems = MAX_ITEMS, itemKey = (item) => item } = options;
   return {
     ...options,
     type: "list of text",
@@ -295,10 +295,13 @@ export function list(options: KnobOptions<readonly string[]> & ListRule): Knob<r
       if (!Array.isArray(raw)) return { problem: `${shown(raw)} is not a list` };
       if (raw.length > maxItems) return { problem: `${raw.length} items are more than ${maxItems}, the most allowed` };
       const value: string[] = [];
+      const keys = new Set<string>();
       for (const item of raw) {
         const parsed = checkText(item, options);
         if ("problem" in parsed) return parsed;
-        if (isDistinct && value.includes(parsed.value)) return { problem: `${shown(parsed.value)} is there twice` };
+        const key = itemKey(parsed.value);
+        if (keys.has(key)) return { problem: `${shown(parsed.value)} is there twice` };
+        keys.add(key);
         value.push(parsed.value);
       }
       return { value };
@@ -327,6 +330,19 @@ export interface PairsRule {
   readonly maxValueLength: number;
 }
 
+/** The pairs of `a=b,c=d`; undefined where the text is none. */
+function writtenPairs(raw: string): readonly (readonly [name: string, value: string])[] | undefined {
+  const parts = raw.split(",").map((part) => part.trim());
+  if (parts.some((part) => !/^[^=]+=/.test(part))) return undefined;
+  return parts.map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]);
+}
+
+/** A name that `a=b,a=d` has twice. */
+function repeatedName(raw: string): string | undefined {
+  const names = writtenPairs(raw)?.map(([name]) => name) ?? [];
+  return names.find((name, at) => names.indexOf(name) < at);
+}
+
 /** Names with texts; in the environment and in flags JSON, as every table, or `a=b,c=d`. */
 export function pairs(options: KnobOptions<Readonly<Record<string, string>>> & PairsRule): Knob<Readonly<Record<string, string>>> {
   const { maxItems, name: namePattern, nameWhat, maxValueLength } = options;
@@ -335,6 +351,8 @@ export function pairs(options: KnobOptions<Readonly<Record<string, string>>> & P
     type: "table of text",
     suffix: "",
     schema: schemaOf<Readonly<Record<string, string>>>((raw) => {
+      const repeated = typeof raw === "string" ? repeatedName(raw) : undefined;
+      if (repeated !== undefined) return { problem: `the name ${repeated} is there twice` };
       if (typeof raw !== "object" || raw === null || Array.isArray(raw))
         return { problem: `${shown(raw)} is not a table of name = "text"` };
       const entries = Object.entries(raw);
@@ -353,9 +371,8 @@ export function pairs(options: KnobOptions<Readonly<Record<string, string>>> & P
       if (raw === "") return {};
       const table = fromJson(raw);
       if (typeof table === "object") return table;
-      const parts = raw.split(",").map((part) => part.trim());
-      if (parts.some((part) => !/^[^=]+=/.test(part))) return raw;
-      return Object.fromEntries(parts.map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]));
+      const written = writtenPairs(raw);
+      return written === undefined || repeatedName(raw) !== undefined ? raw : Object.fromEntries(written);
     },
     toText: (value) => {
       const entries = Object.entries(value);
