@@ -47,7 +47,7 @@ export function loneFabric({ identity, replica, state }: NodeCore, detail: strin
         ...ALONE_LAG,
         detail,
         isReady: state.isReady,
-        origins: [...replica.origins.values()].map((origin) => ({ ...origin, known: origin.through })),
+        origins: [...replica.origins.values()].map((origin) => ({ ...origin, known: origin.through, refused: 0, whyPartial: "" })),
       }),
       follow: () => () => {},
     },

@@ -8,7 +8,7 @@ import type { NodeCore } from "./node-core.ts";
 import type { WatchedFabric } from "./node-mesh-watch.ts";
 import { isRefusedByMost } from "./node-standing.ts";
 import type { MeshView } from "./services/mesh-view.ts";
-import type { LagReport, LinkLagRow, MemberEvent, MemberRow, MemberStory, PeerSource } from "./services/peers.ts";
+import type { LagReport, LinkLagRow, MemberEvent, MemberRow, MemberStory, OriginLagRow, PeerSource } from "./services/peers.ts";
 
 /** The age is asked for at every query and changes slowly. */
 const AGE_MS = 50;
@@ -68,19 +68,17 @@ export class MeshPeers implements PeerSource {
   }
 
   lag(time: Time): LagReport {
-    const { core, watched } = this.#parts;
-    const { fabric } = watched;
+    const { fabric } = this.#parts.watched;
     const { isReady, reason, detail, ageMs } = fabric.readiness(time);
     const protectedClusters = fabric.lives.protectedClusters();
+    const partial = fabric.replication.notWhole();
     return {
       isReady,
-      isCaughtUp: reason === "caught_up" || reason === "alone",
+      isCaughtUp: partial.length === 0 && (reason === "caught_up" || reason === "alone"),
       isProtected: protectedClusters.length > 0,
-      detail: detailOf(detail, protectedClusters),
+      detail: [detailOf(detail, protectedClusters), ...(partial.length > 0 ? [partialText(partial)] : [])].join("; "),
       ageMs,
-      origins: [...core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor }) => {
-        return { nodeId, generation, life, through, floor, known: Math.max(through, fabric.sessions.toldOf(id)) };
-      }),
+      origins: this.#origins(new Map(partial.map((row) => [row.id, row]))),
       links: fabric.links().map((row): LinkLagRow => {
         const { link, hello, state, isIncoming, isCaughtUp, framesSent, framesReceived } = row;
         const lag = fabric.sessions.find(link)?.replication.lag(time);
@@ -89,7 +87,7 @@ export class MeshPeers implements PeerSource {
           address: hello?.address ?? "",
           state,
           isIncoming,
-          isCaughtUp,
+          isCaughtUp: isCaughtUp && lag?.isPartial !== true,
           framesSent,
           framesReceived,
           behind: lag?.behindSeqs ?? 0,
@@ -107,6 +105,25 @@ export class MeshPeers implements PeerSource {
   /** A member changed, or is forgotten. */
   changed(nodeId: string): void {
     for (const follower of this.#followers) follower(nodeId);
+  }
+
+  /** Those that are here, and those of which nothing is, since a peer refused some of it. Of what was refused here nobody knows where it was. */
+  #origins(partial: Map<string, PartialOrigin>): readonly OriginLagRow[] {
+    const { core, watched } = this.#parts;
+    const { sessions } = watched.fabric;
+    const rows = [...core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor, lacks }): OriginLagRow => {
+      const { count: refused, why } = partial.get(id) ?? { count: 0, why: undefined };
+      partial.delete(id);
+      const whyPartial = why === "" ? "records of it were refused" : (why ?? "");
+      const known = Math.max(through, sessions.heardOf(id));
+      return { nodeId, generation, life, through: lacks === undefined ? through : 0, floor, known, refused, whyPartial };
+    });
+    const absent = [...partial.values()].map(({ id, count, why }): OriginLagRow => {
+      const at = id.lastIndexOf("/");
+      const [nodeId, generation] = [id.slice(0, at), Number(id.slice(at + 1))];
+      return { nodeId, generation, life: "unknown", through: 0, floor: 0, known: sessions.heardOf(id), refused: count, whyPartial: why };
+    });
+    return [...rows, ...absent];
   }
 
   #linked(): ReadonlySet<string> {

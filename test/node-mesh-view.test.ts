@@ -145,6 +145,20 @@ test("lag: what a peer says exists and is not here yet is behind, by origin and 
   expect(peers.lag(world.time()).links).toMatchObject([{ nodeId: "n1", state: "up", behind: 4, behindMs: 300 }]);
 });
 
+test("lag: an origin of which a peer refused records, and nobody gave any, is told as not whole", () => {
+  const { world, nodes, peers, node } = watched(2);
+  expect(peers.lag(world.time())).toMatchObject({ isCaughtUp: true });
+  const link = node.fabric.links()[0]?.link ?? 0;
+  const entries = [{ nodeId: "x", generation: 3, seq: 0, floor: 0, isLacking: true, lackingThrough: 9 }];
+  world.input(node, { kind: "received", link, frame: { kind: "vector", entries, digest: 0n, isPartial: true, isWanted: false } });
+  const { isCaughtUp, origins } = peers.lag(world.time());
+  expect(isCaughtUp).toBe(false);
+  const why = expect.stringContaining("n1 refused records of it") as unknown;
+  const row = { nodeId: "x", generation: 3, life: "unknown", through: 0, known: 9, floor: 0, refused: 0, whyPartial: why };
+  expect(origins.filter(({ nodeId }) => nodeId === "x")).toEqual([row]);
+  expect(nodes).toHaveLength(2);
+});
+
 test("lag says what is protected", () => {
   const { world, nodes, peers } = watched(5);
   for (const node of nodes) node.put(node.spec.nodeId);

@@ -222,7 +222,7 @@ export class Fabric implements FabricMachine {
   }
 
   /** Links that are up, to be looked at. */
-  get sessions(): Pick<Sessions, "find" | "toldOf"> {
+  get sessions(): Pick<Sessions, "find" | "heardOf"> {
     return this.#sessions;
   }
 

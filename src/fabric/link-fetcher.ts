@@ -15,6 +15,8 @@ export interface ReplicationLag {
   readonly behindMs: number;
   /** By how many numbers; some of them were never anything, because changes of one key are told once. */
   readonly behindSeqs: number;
+  /** Whether an origin that the peer has is partial here: all of what it said of that one counts as behind. */
+  readonly isPartial: boolean;
 }
 
 export class LinkFetcher implements Fetcher {
@@ -91,9 +93,18 @@ export class LinkFetcher implements Fetcher {
 
   /** O(n) in the origins it is behind of. */
   lag(time: Time): ReplicationLag {
+    const { partial, replica } = this.#shared;
     let behindSeqs = 0;
-    for (const id of this.#behind.keys()) behindSeqs += Math.max(0, (this.#view.find(id)?.told ?? 0) - this.#throughOf(id));
-    return { behindMs: behindSeqs > 0 && this.#behindMonoMs !== undefined ? time.monoMs - this.#behindMonoMs : 0, behindSeqs };
+    for (const id of this.#behind.keys())
+      if (replica.origins.get(id)?.lacks === undefined) behindSeqs += Math.max(0, this.#toldOf(id) - this.#throughOf(id));
+    const behindMs = behindSeqs > 0 && this.#behindMonoMs !== undefined ? time.monoMs - this.#behindMonoMs : 0;
+    let refusedSeqs = 0;
+    for (const { id } of partial.origins) {
+      const { told = 0, at = 0, lackingThrough = 0 } = this.#view.find(id) ?? {};
+      // What the peer sent it has, also before its next vector says so.
+      refusedSeqs += lackingThrough > 0 ? told : Math.max(told, at);
+    }
+    return { behindMs, behindSeqs: behindSeqs + refusedSeqs, isPartial: refusedSeqs > 0 };
   }
 
   /** The peer's vector named an origin. */
@@ -185,6 +196,10 @@ export class LinkFetcher implements Fetcher {
   /** Whether the peer refused records of an origin, and has heard of more than is here: more than it gives. */
   #isLacking(id: string): boolean {
     return (this.#view.find(id)?.lackingThrough ?? 0) > this.#throughOf(id);
+  }
+
+  #toldOf(id: string): number {
+    return this.#view.find(id)?.told ?? 0;
   }
 
   #throughOf(id: string): number {

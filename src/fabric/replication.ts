@@ -108,6 +108,11 @@ export class LinkReplication {
     return this.#view.find(id)?.told ?? 0;
   }
 
+  /** As `toldOf`, or how far the peer has heard of an origin of which it refused records. */
+  heardOf(id: string): number {
+    return Math.max(this.toldOf(id), this.#view.find(id)?.lackingThrough ?? 0);
+  }
+
   lag(time: Time): ReplicationLag {
     return this.#fetcher.lag(time);
   }

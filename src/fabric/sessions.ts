@@ -80,11 +80,11 @@ export class Sessions {
     return this.#all.values();
   }
 
-  /** Highest number of an origin that a linked peer told; 0 when none did. */
-  toldOf(id: string): number {
-    let told = 0;
-    for (const { replication } of this.#all.values()) told = Math.max(told, replication.toldOf(id));
-    return told;
+  /** Highest number of an origin that a linked peer has, or has heard of and refused; 0 when none does. */
+  heardOf(id: string): number {
+    let heard = 0;
+    for (const { replication } of this.#all.values()) heard = Math.max(heard, replication.heardOf(id));
+    return heard;
   }
 
   find(link: LinkId): Session | undefined {

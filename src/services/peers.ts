@@ -56,11 +56,17 @@ export interface MemberStory {
 export interface OriginLagRow {
   readonly nodeId: string;
   readonly generation: number;
-  readonly life: OriginLife;
+  /** "unknown" where nothing of it is here. */
+  readonly life: OriginLife | "unknown";
+  /** 0 while records of it were refused here. */
   readonly through: number;
-  /** Highest number a peer is known to hold; at least `through`. */
+  /** Highest number a peer is known to hold, or that was taken in here; at least `through`. */
   readonly known: number;
   readonly floor: number;
+  /** Records refused since it last was whole. */
+  readonly refused: number;
+  /** Why it is partial; empty when it is not. */
+  readonly whyPartial: string;
 }
 
 export interface LinkLagRow {
@@ -249,6 +255,8 @@ function lag({ source, nodeId }: PeerParts, time: Time) {
         known: BigInt(row.known),
         behind: BigInt(Math.max(0, row.known - row.through)),
         floor: BigInt(row.floor),
+        refused: BigInt(row.refused),
+        whyPartial: row.whyPartial,
       }),
     ),
     links: report.links.map((row) =>

@@ -36,6 +36,15 @@ const LAG = {
   origins: [
     { nodeId: "n1", generation: 7n, life: "live", through: 12n, known: 12n, behind: 0n, floor: 0n },
     { nodeId: "n2", generation: 9n, life: "orphaned", through: 40n, known: 45n, behind: 5n, floor: 3n },
+    {
+      nodeId: "n3",
+      generation: 2n,
+      life: "live",
+      known: 30n,
+      behind: 30n,
+      refused: 4n,
+      whyPartial: "more than 1000 records of one origin",
+    },
   ],
   links: [
     { nodeId: "n2", address: "10.0.0.2:17421", state: "up", behind: 5n, behindFor: { seconds: 12n, nanos: 0 } },
@@ -119,7 +128,11 @@ test("lag is told by origin or by link, with whether the node is ready", async (
   const links = await waymark(["discovery", "lag", "--links", "--server", fake.address]);
   await expect(links.stdout).toMatchFileSnapshot("../golden/cli/lag-links.table.txt");
   const json = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
-  expect(JSON.parse(json.stdout)).toMatchObject({ ready: false, protected: true, origins: [{ behind: "0" }, { behind: "5" }] });
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    ready: false,
+    protected: true,
+    origins: [{ behind: "0" }, { behind: "5" }, { behind: "30" }],
+  });
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, detail: "in step with all peers", age: { seconds: 0n, nanos: 0 } }));
   const fresh = await waymark(["discovery", "lag", "--server", fake.address]);
   expect(fresh.stderr).toMatch(/^n1 is ready: in step with all peers\n/);

@@ -29,6 +29,17 @@ async function readiness(node: NodeProcess): Promise<string> {
   return (await fetch(`http://${node.listeners["http"]}/readyz`)).text();
 }
 
+interface Lag {
+  readonly caughtUp: boolean;
+  readonly detail: string;
+  readonly origins: readonly JsonObject[];
+  readonly links: readonly JsonObject[];
+}
+
+async function lagAt(node: NodeProcess): Promise<Lag> {
+  return (await (await fetch(`http://${node.listeners["http"]}/discovery/lag`)).json()) as Lag;
+}
+
 test("a node with narrow limits holds what a peer with wide ones took", async () => {
   await using narrow = await start("a", [], ["WAYMARK_LIMITS__MAX_LIST_ITEMS=2", "WAYMARK_LIMITS__MAX_NAME_LENGTH=16"]);
   await using wide = await start("b", joining(narrow));
@@ -62,6 +73,15 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
     const { code, reason } = await here.ask("catalogQuery", { namespace: WEB, maxStaleness: "1s" });
     return code === "UNAVAILABLE" && reason === "too_stale" ? [] : [`${code} ${reason}`];
   });
+  const { caughtUp, detail, origins, links } = await lagAt(small);
+  expect([caughtUp, detail]).toEqual([false, expect.stringContaining("partial here") as unknown]);
+  const told = origins.find(({ nodeId }) => nodeId === "b");
+  const known = told?.["known"];
+  expect(told).toMatchObject({ through: "0", known, behind: known, whyPartial: "quota_exceeded: more than 1000 records of one origin" });
+  expect([Number(known) > 1000, Number(told?.["refused"]) > 0]).toEqual([true, true]);
+  expect(links).toMatchObject([{ nodeId: "b", caughtUp: false, behind: known }]);
+  const table = await small.run(["discovery", "lag"]);
+  expect(table.stdout).toMatch(/b +live +0 +(\d+) +\1 +no/);
   const own = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.own", name: "mine", instanceId: "1" } };
   expect((await here.ask("register", { entries: [own], static: true })).code).toBe("OK");
   await until("others go on", async () => ((await countAt(there, "svc.own")) === 1 ? [] : ["not yet"]));

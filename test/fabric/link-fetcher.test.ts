@@ -83,7 +83,7 @@ test("a lying vector costs a few questions, ever more rarely", () => {
   expect(asks.length).toBeGreaterThan(5);
   expect(asks.length).toBeLessThan(25);
   expect(link.isCaughtUp).toBe(false);
-  expect(link.lag(a.timeOf(300_000))).toEqual({ behindMs: 300_000, behindSeqs: 2 ** 50 });
+  expect(link.lag(a.timeOf(300_000))).toEqual({ behindMs: 300_000, behindSeqs: 2 ** 50, isPartial: false });
 });
 
 test("a gap is asked about once, from what is known, however many frames do not join", () => {

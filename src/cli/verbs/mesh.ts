@@ -132,7 +132,10 @@ const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
   { title: "THROUGH", cell: ({ through }) => String(through) },
   { title: "KNOWN", cell: ({ known }) => String(known) },
   { title: "BEHIND", cell: ({ behind }) => String(behind) },
+  { title: "WHOLE", cell: ({ whyPartial }) => (whyPartial === "" ? "yes" : "no") },
   { title: "FLOOR", isWide: true, cell: ({ floor }) => String(floor) },
+  { title: "REFUSED", isWide: true, cell: ({ refused }) => String(refused) },
+  { title: "WHY", isWide: true, cell: ({ whyPartial }) => whyPartial },
 ];
 
 const LINK_COLUMNS: readonly Column<LinkLag>[] = [

@@ -460,21 +460,21 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   generation: bigint;
 
   /**
-   * live, orphaned or hidden.
+   * live, orphaned or hidden; unknown when nothing of it is here.
    *
    * @generated from field: string life = 3;
    */
   life: string;
 
   /**
-   * Everything up to here is held.
+   * Everything up to here is held; 0 while records of it were refused here.
    *
    * @generated from field: uint64 through = 4;
    */
   through: bigint;
 
   /**
-   * Highest number any peer is known to hold.
+   * Highest number any peer is known to hold or to have heard of, or that was taken in here.
    *
    * @generated from field: uint64 known = 5;
    */
@@ -493,6 +493,20 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
    * @generated from field: uint64 floor = 7;
    */
   floor: bigint;
+
+  /**
+   * Records of it that were refused here since it last was whole. One that came again counts again.
+   *
+   * @generated from field: uint64 refused = 8;
+   */
+  refused: bigint;
+
+  /**
+   * Why it is partial: why the first record was refused here, or which peer refused some that nobody else has given. Empty when it is not.
+   *
+   * @generated from field: string why_partial = 9;
+   */
+  whyPartial: string;
 };
 
 /**
@@ -536,21 +550,22 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   incoming: boolean;
 
   /**
-   * Whether all of what the peer had when the link came up is here.
+   * Whether all of what the peer had when the link came up is here. Not while records of an origin that the peer has were refused here.
    *
    * @generated from field: bool caught_up = 5;
    */
   caughtUp: boolean;
 
   /**
-   * Changes of which the peer says that it has them and the serving node has not; an upper bound.
+   * Changes of which the peer says that it has them and the serving node has not; an upper bound. An origin of which records were
+   * refused here counts as a whole.
    *
    * @generated from field: uint64 behind = 6;
    */
   behind: bigint;
 
   /**
-   * How long that has been so; unset when nothing is behind.
+   * How long changes have been on their way; unset when none is, or what is behind was refused here.
    *
    * @generated from field: google.protobuf.Duration behind_for = 7;
    */
@@ -619,7 +634,7 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   protected: boolean;
 
   /**
-   * Whether it has caught up with a peer, or knows that there is none.
+   * Whether it has caught up with a peer, or knows that there is none. Not while an origin is partial.
    *
    * @generated from field: bool caught_up = 6;
    */
