@@ -61,6 +61,7 @@ const CALLS_PER_TURN: TurnBounds = { each: 1, all: 2 };
 /** One connection's HTTP/2 state (headers, frames not yet taken), in MB. */
 const MAX_SESSION_MEMORY_MB = 16;
 const MAX_SETTINGS_ENTRIES = 32;
+/** Fields of one request; with HTTP/2 its pseudo-headers count. */
 const MAX_HEADER_PAIRS = 64;
 const MAX_UNANSWERED_PINGS = 10;
 /** Streams a client may reset at once, and how many a second it gets back. */
@@ -113,7 +114,7 @@ export class EdgeSockets {
     if (socket.destroyed) return;
     const isIn = this.#lines.enter(request, response, () => {
       this.#inTurn(this.#sharerOf(socket), () => {
-        if (!request.destroyed) this.#events.onRequest(request, response, "http1");
+        if (!request.destroyed) this.#hand(request, response, "http1");
       });
     });
     if (!isIn) this.#cut(socket, "queued_requests");
@@ -141,8 +142,19 @@ export class EdgeSockets {
 
   #begin(request: Http2ServerRequest, response: Http2ServerResponse, connection: Connection): void {
     if (request.stream.closed || request.stream.destroyed) return;
-    if (connection.meter.isTaking) this.#events.onRequest(request, response, "h2");
+    if (connection.meter.isTaking) this.#hand(request, response, "h2");
     else connection.meter.park(() => this.#begin(request, response, connection));
+  }
+
+  /** Node drops fields beyond a count in silence, and bounds a list of HTTP/2 at 64 KiB whatever we announced: both are refused here. */
+  #hand(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void {
+    const { maxHeaderBytes } = this.#limits;
+    const isTooMuch = transport === "http1" ? request.rawHeaders.length > 2 * MAX_HEADER_PAIRS : listSize(request) > maxHeaderBytes;
+    if (!isTooMuch) return this.#events.onRequest(request, response, transport);
+    response.statusCode = 431;
+    response.setHeader("content-type", "text/plain");
+    if (transport === "http1") response.setHeader("connection", "close");
+    response.end(`the headers of a request are at most ${MAX_HEADER_PAIRS} fields and ${maxHeaderBytes} bytes\n`);
   }
 
   #inTurn(sharer: Sharer, act: () => void): void {
@@ -226,6 +238,13 @@ export class EdgeSockets {
 }
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+/** As HTTP/2 counts: each field costs 32 more than its name and its value. */
+function listSize({ rawHeaders }: EdgeRequest): number {
+  let size = 16 * rawHeaders.length;
+  for (const text of rawHeaders) size += text.length;
+  return size;
+}
 
 function openHttp1(limits: EdgeLimits): Http1Server {
   const server = createHttp1({

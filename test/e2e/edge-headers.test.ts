@@ -1,0 +1,51 @@
+/** How many headers the HTTP edge takes, and how long: what operations.md says, over HTTP/1.1 and HTTP/2. */
+import { once } from "node:events";
+import { request as httpRequest } from "node:http";
+import { connect as connectHttp2 } from "node:http2";
+import { expect, test } from "vitest";
+import { type DemoEdge, startDemoEdge } from "../fakes/edge.ts";
+
+type Fields = Readonly<Record<string, string>>;
+
+const fieldsOf = (count: number): Fields => Object.fromEntries(Array.from({ length: count }, (_, n) => [`x-f${n}`, "v"]));
+
+/** The status of an answer; 0 where the stream was reset. */
+async function http1(served: DemoEdge, fields: Fields): Promise<number> {
+  const request = httpRequest(`${served.base}/healthz`, { headers: { connection: "close", ...fields } });
+  request.end();
+  const [response] = (await once(request, "response")) as [{ readonly statusCode: number; resume(): void }];
+  response.resume();
+  return response.statusCode;
+}
+
+async function http2(served: DemoEdge, fields: Fields): Promise<number> {
+  const session = connectHttp2(served.base);
+  session.on("error", () => {});
+  const stream = session.request({ ":path": "/healthz", ...fields });
+  const status = await new Promise<number>((resolve) => {
+    stream.on("error", () => resolve(0));
+    stream.once("response", (headers) => resolve(headers[":status"] ?? 0));
+    stream.once("close", () => resolve(0));
+  });
+  session.destroy();
+  return status;
+}
+
+/** With `host` and `connection` these are all that HTTP/1.1 sends, with the four pseudo-headers all that HTTP/2 does. */
+const [OWN_HTTP1, OWN_HTTP2] = [2, 4];
+
+test("over HTTP/1.1 the edge takes 64 header fields of 16 KiB in all; more are answered 431, and none is dropped in silence", async () => {
+  await using served = await startDemoEdge();
+  expect(await http1(served, fieldsOf(64 - OWN_HTTP1))).toBe(200);
+  expect(await http1(served, fieldsOf(65 - OWN_HTTP1))).toBe(431);
+  expect(await http1(served, { "x-a": "v".repeat(15_000) })).toBe(200);
+  expect(await http1(served, { "x-a": "v".repeat(16_384) })).toBe(431);
+});
+
+test("over HTTP/2 it takes as many; a longer list is answered 431, more fields reset the stream", async () => {
+  await using served = await startDemoEdge();
+  expect(await http2(served, fieldsOf(64 - OWN_HTTP2))).toBe(200);
+  expect(await http2(served, fieldsOf(65 - OWN_HTTP2))).toBe(0);
+  expect(await http2(served, { "x-a": "v".repeat(15_000) })).toBe(200);
+  expect(await http2(served, { "x-a": "v".repeat(16_384) })).toBe(431);
+});
