@@ -1,6 +1,7 @@
 /**
  * Inflates compressed messages within one budget for all listeners that share it (inflation.ts). A gzip message says at its
- * end how long it will be: it is charged and allocated by that, and one that lied is refused when it reaches it.
+ * end how long it will be: it is charged and allocated by that, and one that lied is refused when it reaches it. Of a message of several
+ * members, or with other bytes behind it, the end says something else: both are refused, as nothing else says how long they will be.
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
 import { invalid, WaymarkError } from "../lib/errors.ts";
@@ -36,6 +37,8 @@ const SMALL_BYTES = 16 * 1_024;
 const MAX_RATIO = 1_032;
 /** Header and end of a gzip message. */
 const MIN_GZIP_BYTES = 18;
+/** Why the length at the end of a gzip message is not the one of what is in it. */
+const NOT_TAKEN = "several members in one, bytes behind the message and one that is cut short are not taken";
 /** How often what waits is looked at, in ms. */
 const CHECK_MS = 20;
 const RETRY_MS = 1_000;
@@ -122,7 +125,7 @@ class Running implements Inflation {
     const { encoding, bytes } = this.#message;
     const size = Math.max(1, this.#size);
     if (encoding === "gzip" && size <= SMALL_BYTES) {
-      this.#settle(inflatedNow(bytes, size));
+      this.#settle(this.#inflateNow());
       return;
     }
     // One more byte than it says to be, so that it is written in one piece.
@@ -132,8 +135,34 @@ class Running implements Inflation {
     (encoding === "gzip" ? gunzip : inflate)(bytes, options, (error, inflated) => {
       this.#isAtWork = false;
       if (this.#isReleased) this.#budget.release(this.#ticket, performance.now());
-      else this.#settle(error === null ? inflated : unreadable(error));
+      else this.#settle(error === null ? this.#checked(inflated) : this.#unreadable(error));
     });
+  }
+
+  #inflateNow(): Inflated {
+    const size = Math.max(1, this.#size);
+    try {
+      return this.#checked(gunzipSync(this.#message.bytes, { maxOutputLength: size, chunkSize: Math.max(64, size + 1) }));
+    } catch (error) {
+      return this.#unreadable(error);
+    }
+  }
+
+  /** Node passes over what follows. */
+  #checked(inflated: Uint8Array): Inflated {
+    if (this.#message.encoding === "deflate" || inflated.length === this.#size) return inflated;
+    return invalid(
+      "request",
+      `a gzip message inflates to ${inflated.length} bytes, not to the ${this.#size} that its last four say; ${NOT_TAKEN}`,
+    );
+  }
+
+  #unreadable(error: unknown): WaymarkError {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    if (code !== "ERR_BUFFER_TOO_LARGE")
+      return invalid("request", `a compressed message cannot be inflated (${code}): it is damaged, cut short, or other bytes follow it`);
+    if (this.#message.encoding === "deflate") return tooLarge(this.#message.maxMessageBytes, "is larger when inflated");
+    return invalid("request", `a gzip message inflates to more than the ${this.#size} bytes that its last four say; ${NOT_TAKEN}`);
   }
 
   #settle(result: Inflated): void {
@@ -144,28 +173,20 @@ class Running implements Inflation {
   }
 }
 
-function inflatedNow(bytes: Uint8Array, size: number): Inflated {
-  try {
-    return gunzipSync(bytes, { maxOutputLength: size, chunkSize: Math.max(64, size + 1) });
-  } catch (error) {
-    return unreadable(error);
-  }
-}
-
 /** How long a message will be, at most; or why it is refused as it is. */
 function inflatedSize({ encoding, bytes, maxMessageBytes }: Compressed): number | WaymarkError {
   if (encoding === "deflate") return Math.min(maxMessageBytes, bytes.length * MAX_RATIO);
   if (bytes.length < MIN_GZIP_BYTES || bytes[0] !== 0x1f || bytes[1] !== 0x8b) return invalid("request", "not the bytes of a gzip message");
   const size = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(bytes.length - 4, true);
-  return size <= maxMessageBytes ? size : tooLarge(maxMessageBytes);
+  if (size <= maxMessageBytes) return size;
+  if (size > bytes.length * MAX_RATIO)
+    return invalid(
+      "request",
+      `a gzip message of ${bytes.length} bytes says at its end that it inflates to ${size}, which so few bytes never do; ${NOT_TAKEN}`,
+    );
+  return tooLarge(maxMessageBytes, `says at its end that it inflates to ${size}`);
 }
 
-function tooLarge(maxBytes: number): WaymarkError {
-  return new WaymarkError("quota_exceeded", `a message is at most ${maxBytes} bytes, this one is larger when inflated`);
-}
-
-function unreadable(error: unknown): WaymarkError {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const why = code === "ERR_BUFFER_TOO_LARGE" ? "inflates to more than it may" : "cannot be inflated";
-  return invalid("request", `a compressed message ${why} (${code})`);
+function tooLarge(maxBytes: number, what: string): WaymarkError {
+  return new WaymarkError("quota_exceeded", `a message is at most ${maxBytes} bytes, this one ${what}`);
 }

@@ -122,10 +122,10 @@ test.each<{ name: string; encoding: string; chunks: Uint8Array[]; code: string }
   { name: "a megabyte of gzip", encoding: "gzip", chunks: [framed(gzipSync(query("a".repeat(1e6))), 1)], code: "0" },
   { name: "gzip that is none", encoding: "gzip", chunks: [framed(Buffer.alloc(40), 1)], code: "3" },
   {
-    name: "gzip cut short, so that its last bytes say a length beyond the bound",
+    name: "gzip cut short, so that its last bytes say a length that so few never have",
     encoding: "gzip",
     chunks: [framed(gzipSync(query("a".repeat(99))).subarray(0, 20), 1)],
-    code: "8",
+    code: "3",
   },
   {
     name: "gzip that says it is shorter than it is",
@@ -135,7 +135,7 @@ test.each<{ name: string; encoding: string; chunks: Uint8Array[]; code: string }
   },
   { name: "gzip that says it is longer than it is", encoding: "gzip", chunks: [framed(lying(gzipSync(query("eu")), 1e6), 1)], code: "3" },
   { name: "gzip of more than a message may be", encoding: "gzip", chunks: [framed(gzipSync(Buffer.alloc(5e6)), 1)], code: "8" },
-  { name: "deflate of more than a message may be", encoding: "deflate", chunks: [framed(deflateSync(Buffer.alloc(5e6)), 1)], code: "3" },
+  { name: "deflate of more than a message may be", encoding: "deflate", chunks: [framed(deflateSync(Buffer.alloc(5e6)), 1)], code: "8" },
   { name: "an encoding that is not read here", encoding: "br", chunks: [framed(query("eu"), 1)], code: "12" },
 ])("$name answers $code", async ({ encoding, chunks, code }) => {
   expect((await raw({ "grpc-encoding": encoding }, chunks)).code).toBe(code);

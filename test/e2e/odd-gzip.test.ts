@@ -1,0 +1,58 @@
+/** gzip that is not one message and nothing else: what is refused, and what is said of it. */
+import { gzipSync } from "node:zlib";
+import { expect, test } from "vitest";
+import { startDemoEdge } from "../fakes/edge.ts";
+
+const QUERY = '{"namespace":"svc"}';
+const empty = gzipSync("");
+const whole = gzipSync(QUERY);
+const junk = (...bytes: readonly number[]) => Buffer.concat([whole, Buffer.from(bytes)]);
+
+test.each([
+  { what: "two letters behind it", body: Buffer.concat([gzipSync("{}"), Buffer.from("xx")]), why: "so few bytes never do" },
+  { what: "four zeros behind it", body: junk(0, 0, 0, 0), why: "inflates to more than the 0 bytes that its last four say" },
+  { what: "a small number behind it", body: junk(0, 100, 0, 0, 0), why: "inflates to 19 bytes, not to the 100 that its last four say" },
+  { what: "what begins no member behind it", body: junk(100, 0, 0, 0), why: "it is damaged, cut short, or other bytes follow it" },
+  {
+    what: "a number behind more than is inflated at once",
+    body: behindLarge(),
+    why: "inflates to 20000 bytes, not to the 30000 that its last four say",
+  },
+  { what: "a second member", body: Buffer.concat([gzipSync('{"namespace":'), gzipSync('"svc"}')]), why: "several members in one" },
+  { what: "an empty second member", body: Buffer.concat([whole, empty]), why: "several members in one" },
+])("gzip with $what is refused for what it is", async ({ body, why }) => {
+  await using served = await startDemoEdge();
+  const { status, text } = await asked(served.base, body);
+  expect(text).toContain(why);
+  expect(status).toBe(400);
+});
+
+test("gzip that inflates to more than a message may be is refused with both lengths", async () => {
+  await using served = await startDemoEdge();
+  const { status, text } = await asked(served.base, gzipSync(Buffer.alloc(5_000_000)));
+  expect([status, text]).toEqual([
+    429,
+    expect.stringContaining("at most 4194304 bytes, this one says at its end that it inflates to 5000000") as unknown,
+  ]);
+});
+
+test("an empty member before the message changes nothing", async () => {
+  await using served = await startDemoEdge();
+  expect(await asked(served.base, Buffer.concat([empty, whole]))).toMatchObject({ status: 200 });
+});
+
+function behindLarge(): Buffer {
+  const number = Buffer.alloc(5);
+  number.writeUInt32LE(30_000, 1);
+  return Buffer.concat([gzipSync(" ".repeat(20_000)), number]);
+}
+
+async function asked(base: string, body: Uint8Array): Promise<{ readonly status: number; readonly text: string }> {
+  const headers = { "content-type": "application/json", "content-encoding": "gzip" };
+  const answer = await fetch(`${base}/waymark.discovery.v1.DiscoveryService/CatalogQuery`, {
+    method: "POST",
+    body: new Uint8Array(body),
+    headers,
+  });
+  return { status: answer.status, text: await answer.text() };
+}
