@@ -223,7 +223,8 @@ class Front {
     const answered = this.#atTheDoor(request, response, { arrival, handler });
     if (answered !== undefined) return answered;
     if (handler === undefined) return this.#answerRoute(request, response, arrival);
-    const fault = request.method === "GET" ? queryFault(request.url ?? "") : undefined;
+    const isRead = request.method === "GET" && handler.allowedMethods.includes("GET");
+    const fault = isRead ? queryFault(request.url ?? "") : undefined;
     if (fault !== undefined) return write(response, errorAnswer(refusal(fault)), arrival);
     const call = new EdgeCall(arrival);
     boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
@@ -329,9 +330,16 @@ function pathOf(target: string): string {
   return target.split("?", 1)[0] ?? "";
 }
 
-/** What Connect throws of, as if the fault were ours. */
+/** What Connect throws of, as if the fault were ours, or refuses as a content type that a GET does not have. */
 function queryFault(target: string): WaymarkError | undefined {
   const query = new URLSearchParams(target.slice(pathOf(target).length));
+  const encoding = query.get("encoding");
+  if (encoding !== "json" && encoding !== "proto") {
+    const is = encoding === null ? "it is missing" : `it is ${JSON.stringify(encoding.slice(0, 64))}`;
+    return invalid("encoding", `the query of a GET says how its message is written, json or proto; ${is}`);
+  }
+  if (encoding === "json" && (query.get("message") ?? "") === "")
+    return invalid("message", "the query of a GET has the request as JSON, at least {}");
   if (query.get("base64") !== "1") return undefined;
   try {
     base64Decode(query.get("message") ?? "");

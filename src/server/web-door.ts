@@ -54,13 +54,15 @@ export class WebDoor {
     if (!OPEN_PATHS.has(request.path) && !this.#isOurs(request)) {
       return new WaymarkError(
         "discovery_access_denied",
-        `host ${shown(request.host)} is no name of this node: use a loopback name or an address of it, or list the name in listen.allowed_hosts`,
+        `${request.host === undefined ? "a request without Host has no name of this node" : `host ${shown(request.host)} is no name of this node`}: use a loopback name or an address of it, or list the name in listen.allowed_hosts`,
       );
     }
     return request.isWrite && this.#isForeign(request)
       ? new WaymarkError(
           "discovery_access_denied",
-          `a page of ${shown(request.origin)} may not write here; list its origin in listen.cors_origins to let it`,
+          request.origin === undefined
+            ? "a browser's write with Sec-Fetch-Site: cross-site and no Origin is not taken: nothing says whose page sends it; pages of origins in listen.cors_origins write with their Origin"
+            : `a page of ${shown(request.origin)} may not write here; list its origin in listen.cors_origins to let it`,
         )
       : undefined;
   }
@@ -124,6 +126,6 @@ function plainHost(host: string): string {
   return host.toLowerCase().replace(/\.$/, "");
 }
 
-function shown(text: string | undefined): string {
-  return text === undefined ? "(none)" : JSON.stringify(text.slice(0, 200));
+function shown(text: string): string {
+  return JSON.stringify(text.slice(0, 200));
 }

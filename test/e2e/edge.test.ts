@@ -328,6 +328,23 @@ test.each([
   expect((await fetch(`${served.base}${SERVICE}/CatalogQuery?${asked.toString()}`)).status).toBe(status);
 });
 
+const MESSAGE = '{"namespace":"svc"}';
+
+test.each([
+  { what: "no parameters", query: {}, field: "encoding" },
+  { what: "no encoding", query: { message: MESSAGE }, field: "encoding" },
+  { what: "another encoding", query: { message: MESSAGE, encoding: "xml" }, field: "encoding" },
+  { what: "no message", query: { encoding: "json" }, field: "message" },
+  { what: "an empty message", query: { encoding: "json", message: "" }, field: "message" },
+])("a GET with $what is refused under the parameter's name", async ({ query, field }) => {
+  await using served = await startDemoEdge();
+  const response = await fetch(`${served.base}${SERVICE}/CatalogQuery?${new URLSearchParams({ ...query }).toString()}`);
+  expect(await response.json()).toMatchObject({ details: [{}, { debug: { fieldViolations: [{ field }] } }] });
+  expect(response.status).toBe(400);
+  const write = await fetch(`${served.base}${SERVICE}/Register?${new URLSearchParams({ ...query }).toString()}`);
+  expect([write.status, write.headers.get("allow")]).toEqual([405, "POST"]);
+});
+
 test("a GET whose message is wrong is refused under the field's name", async () => {
   await using served = await startDemoEdge();
   const query = new URLSearchParams({ connect: "v1", encoding: "json", message: '{"colour":1}' });

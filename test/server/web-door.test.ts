@@ -80,6 +80,16 @@ test.each<{ what: string; request: Partial<WebRequest>; isRefused: boolean }>([
   expect(plain.check({ ...READ, ...request })).toBeUndefined();
 });
 
+test("what is refused is named: a write across sites without an origin, a request without a host", () => {
+  const [write, hostless] = [
+    plain.check({ ...READ, fetchSite: "cross-site", isWrite: true })?.message,
+    plain.check({ ...READ, host: undefined })?.message,
+  ];
+  expect(write).toContain("Sec-Fetch-Site: cross-site and no Origin");
+  expect(hostless).toContain("a request without Host");
+  expect(`${write}${hostless}`).not.toContain("(none)");
+});
+
 test("with TLS and whatever host, writes of foreign pages are refused too", () => {
   expect(secure.check({ ...READ, host: "a.example", origin: "https://b.example", isWrite: true })?.message).toMatch(/listen\.cors_origins/);
 });
