@@ -146,7 +146,10 @@ export class EdgeSockets {
     else connection.meter.park(() => this.#begin(request, response, connection));
   }
 
-  /** Node drops fields beyond a count in silence, and bounds a list of HTTP/2 at 64 KiB whatever we announced: both are refused here. */
+  /**
+   * Node would drop fields of HTTP/1.1 beyond a count in silence. Over HTTP/2 it resets a stream whose list is longer than we announced,
+   * but not before the client has taken our settings: until then it takes 64 KiB.
+   */
   #hand(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void {
     const { maxHeaderBytes } = this.#limits;
     const isTooMuch = transport === "http1" ? request.rawHeaders.length > 2 * MAX_HEADER_PAIRS : listSize(request) > maxHeaderBytes;

@@ -42,7 +42,7 @@ test("over HTTP/1.1 the edge takes 64 header fields of 16 KiB in all; more are a
   expect(await http1(served, { "x-a": "v".repeat(16_384) })).toBe(431);
 });
 
-test("over HTTP/2 it takes as many; a longer list is answered 431, more fields reset the stream", async () => {
+test("over HTTP/2 it takes as many, also before the client has taken the settings: a longer list is answered 431, more fields reset the stream", async () => {
   await using served = await startDemoEdge();
   expect(await http2(served, fieldsOf(64 - OWN_HTTP2))).toBe(200);
   expect(await http2(served, fieldsOf(65 - OWN_HTTP2))).toBe(0);
