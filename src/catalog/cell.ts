@@ -134,6 +134,8 @@ export interface CellFields {
   readonly at: number;
   readonly sizeBytes: number;
   readonly contentBytes: number;
+  /** Absent: it is to be found out from the entry's bytes. */
+  readonly hasAliases?: boolean | undefined;
 }
 
 /** Fields of newer versions, by cell: hardly any record has some, and none pays for it. */
@@ -154,6 +156,7 @@ const SCOPE_SHIFT = 5;
 const REACH_SHIFT = 8;
 const HEALTH_SHIFT = 11;
 const SHOWN_SHIFT = 14;
+const NO_ALIASES = 1 << 17;
 const THREE_BITS = 7;
 const SIZE_BITS = 15;
 const SIZE_MASK = (1 << SIZE_BITS) - 1;
@@ -222,6 +225,10 @@ export class Cell implements CatalogRecord {
   get shownHealth(): Health {
     return ((this.#bits >> SHOWN_SHIFT) & THREE_BITS) as Health;
   }
+  /** False: its entry has none for sure, and its bytes need not be looked at. */
+  get mayHaveAliases(): boolean {
+    return (this.#bits & NO_ALIASES) === 0;
+  }
   get sizeBytes(): number {
     return this.#sizes >>> SIZE_BITS;
   }
@@ -264,7 +271,8 @@ function pack(fields: CellFields): number {
     (fields.body << BODY_SHIFT) |
     (fields.scope << SCOPE_SHIFT) |
     (fields.reach << REACH_SHIFT) |
-    (fields.health << HEALTH_SHIFT)
+    (fields.health << HEALTH_SHIFT) |
+    (fields.hasAliases === false ? NO_ALIASES : 0)
   );
 }
 

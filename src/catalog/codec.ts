@@ -44,6 +44,7 @@ export interface Draft {
   readonly scope: Scope;
   readonly health: Health;
   readonly traits: Traits;
+  readonly hasAliases: boolean;
   /** The encoded entry without load and times: equal bytes are equal content. */
   readonly content: Uint8Array;
   readonly load: LoadView | undefined;
@@ -132,6 +133,7 @@ export class Drafter {
       scope: entry.scope as Scope, // Checked: it is 1 to 4.
       health: entry.health > HEALTH.MAINTENANCE ? HEALTH.UNSET : (entry.health as Health),
       traits: this.#traits.intern(entry, versionOf(entry)),
+      hasAliases: entry.aliases.length > 0,
       content: bytes.subarray(0, contentBytes),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, timeMs(updatedAt)),
       contentBytes,
@@ -184,6 +186,7 @@ export class Drafter {
         },
         versionOf(entry),
       ),
+      hasAliases: entry.aliases.length > 0,
       content: this.#encode(entry, { key: entryKey, scope, health, clusterId, region, zone, nodeId, tenantId, registeredByAdmin }),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, stamp.receivedWallMs),
     };

@@ -286,12 +286,12 @@ export class FrameReceiver {
     if (origin.clusterId !== "" && draft.traits.clusterId !== origin.clusterId)
       throw invalid("cluster_id", `${draft.traits.clusterId} is not the origin's ${origin.clusterId}`);
     if (!this.#mayBeHere(draft.scope, origin)) throw new OutOfReach(SCOPE_NAMES[draft.scope]);
-    const { key, namespace, name, kind, scope, health, traits, contentBytes } = draft;
+    const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = draft;
     if (!this.#hasRoom(key, origin)) throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
     const at = this.#replica.slab.put(record.entry);
     const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc } = head;
     const numbers = { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc };
-    const fields = { key, namespace, name, kind, scope, health, traits, contentBytes, ...numbers };
+    const fields = { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes, ...numbers };
     return new Cell({ ...fields, origin, body: BODY.ENTRY, at, sizeBytes: record.entry.length });
   }
 

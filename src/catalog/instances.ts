@@ -5,7 +5,7 @@ import { lowerBound, OrderedRecords } from "./ordered.ts";
 import type { CatalogRecord, Kind } from "./record.ts";
 
 /** Instances that an answer considers at most, and decodes. */
-export const MAX_INSTANCES = 1000;
+const MAX_INSTANCES = 1000;
 /** Records whose rank is read at most to find the best ones; reading one costs a hundredth of considering it. */
 const MAX_RANKED = 100_000;
 

@@ -2,6 +2,7 @@
  * What DNS asks beside entries: which names have something below them, and which entries carry an alias. Whether an alias counts is asked
  * each time, of the policy there is then (`alias-claim.ts`).
  */
+import type { Cell } from "../catalog/cell.ts";
 import { decodeEntry } from "../catalog/codec.ts";
 import { type Sampling, sampleOf } from "../catalog/instances.ts";
 import { KeyShards } from "../catalog/key-shards.ts";
@@ -116,7 +117,8 @@ export class DnsNames {
     return { records, isSample };
   }
 
-  #aliasesIn(record: CatalogRecord): readonly string[] {
+  #aliasesIn(record: Cell): readonly string[] {
+    if (!record.mayHaveAliases) return NONE;
     const { slab } = this.#replica;
     const bytes = slab.view(record.at, record.sizeBytes);
     // HOT: once a change, and once an entry at a restart. Few have aliases: decoding all was a sixth of a restart.

@@ -92,6 +92,7 @@ export class Puts {
       health: draft.health,
       traits: draft.traits,
       principal,
+      hasAliases: draft.hasAliases,
       contentBytes: draft.content.length,
       bytes,
       isFilterChange: before === undefined || !sameFilter(before, draft),

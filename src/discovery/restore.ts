@@ -94,10 +94,10 @@ export function restoreRow(row: BatchPut, parts: RestoreParts, time: Time): numb
     replica.install(new Cell({ ...head, ...record.key, ...gone, key: keyText(record.key) }), time);
     return record.hlc;
   }
-  const { key, namespace, name, kind, scope, health, traits, contentBytes } = drafter.draftOfStored(record.entry);
+  const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = drafter.draftOfStored(record.entry);
   const at = replica.slab.put(record.entry);
   replica.install(
-    new Cell({ ...head, key, namespace, name, kind, scope, health, traits, at, sizeBytes: record.entry.length, contentBytes }),
+    new Cell({ ...head, key, namespace, name, kind, scope, health, traits, hasAliases, at, sizeBytes: record.entry.length, contentBytes }),
     time,
   );
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, key);
@@ -118,9 +118,9 @@ function putAgain(row: BatchPut, parts: RestoringParts, time: Time): void {
     replica.stageTombstone({ ...record.key, key, ...gone }, record.body, hlc.stampEnd(newestHlc(replica, key), time.wallMs));
     return;
   }
-  const { key, namespace, name, kind, scope, health, traits, contentBytes } = drafter.draftOfStored(record.entry);
+  const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = drafter.draftOfStored(record.entry);
   const stamp = hlc.stampEnd(newestHlc(replica, key), time.wallMs);
-  const said = { key, namespace, name, kind, scope, health, traits, contentBytes, principal, reach };
+  const said = { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes, principal, reach };
   replica.stagePut({ ...said, hlc: stamp, bytes: record.entry.slice(), isFilterChange: true });
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, key);
 }
