@@ -282,7 +282,7 @@ export class Reads {
     return decodeEntry(this.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
   }
 
-  /** The targets of a record's entry. Cost: a tenth of a decode. */
+  /** The targets of a record's entry. Cost: a third of a decode. */
   targets(record: CatalogRecord): readonly TargetView[] {
     return readTargets(this.replica.slab.view(record.at, record.sizeBytes));
   }

@@ -1,6 +1,13 @@
 /** Names below a suffix, and aliases, kept up with a replica. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { Drafter } from "../../src/catalog/codec.ts";
+import { buildFrame, FrameReceiver } from "../../src/catalog/frames.ts";
+import { Lookup } from "../../src/catalog/lookup.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { Replica } from "../../src/catalog/replica.ts";
+import { Slab } from "../../src/catalog/slab.ts";
+import { TraitsPool } from "../../src/catalog/traits.ts";
 import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -67,4 +74,19 @@ test("names of an origin that was hidden, came back, or was forgotten at once", 
   b.forget("a/1", T);
   seen.push(has());
   expect(seen).toEqual([true, false, true, false]);
+});
+
+test("an alias is known wherever its record came from: by a registration, by a peer's frame and after a restart", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web", { aliases: ["www.shop.example"] }), draft("db")], at(0));
+  const place = { nodeId: "b", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
+  const peer = new Replica(new Lookup(), new Slab(), place);
+  const receiver = new FrameReceiver(peer, new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) }), DEFAULT_BOUNDS);
+  const frame = buildFrame(r.replica, r.replica.self, { after: 0, isComplete: false }, { relation: "cluster", clusterId: "c1" }, 10_000);
+  receiver.apply(frame, at(1), { place: { clusterId: "c1", region: "r1" } });
+  for (const replica of [r.replica, peer, r.twin().replica]) {
+    const names = new DnsNames(replica, ["waymark"]);
+    names.refresh();
+    expect(names.findAlias("www.shop.example", "waymark", anyone).records.map(({ name }) => name)).toEqual(["web"]);
+  }
 });
