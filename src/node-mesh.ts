@@ -137,7 +137,7 @@ class MeshNode implements NodeFabric {
       this.#driver.look();
       return this.#start.confirmed(this.#watched.fabric.membership, now());
     };
-    core.hooks.collectsBy = () => (this.#watched.fabric.mayCollect(now(), core.state.clockFault !== "") ? "age" : "count");
+    core.hooks.collectsBy = () => (this.#watched.fabric.mayCollect(now()) ? "age" : "count");
     core.hooks.policyNotTaken = () => notTakenText(this.#watched.fabric);
     core.hooks.policyReaches = (clusterId) => isPolicyTaken(this.#watched.fabric, clusterId);
     core.hooks.securePolicy = () => this.#guard.secure(this.#watched.fabric);

@@ -1,5 +1,6 @@
 /** When old tombstones may go: not while somebody is away or cut off who may come with a record that only they end (P6). */
 import type { LostOrigins } from "../catalog/lost-origins.ts";
+import { isStamp, stampOf } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ReadyState } from "./readiness.ts";
 
@@ -10,7 +11,7 @@ interface Asked extends Pick<ReadyState, "isInStep"> {
   readonly isAnybodyAway: boolean;
   readonly lost?: LostOrigins;
   /** This node's clock differs from those of most others: what it takes for long ago may be yet to come. */
-  readonly isClockOff?: boolean;
+  readonly isClockOff: boolean;
 }
 
 export class Collecting {
@@ -18,7 +19,7 @@ export class Collecting {
   #togetherMonoMs: number | undefined;
 
   /** Not until whoever was away has had the time to hear of them. */
-  mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: Asked, { monoMs }: Time): boolean {
+  mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: Asked, { monoMs, wallMs }: Time): boolean {
     const isSomebodyBack = lost?.takeBack() === true;
     if (!isInStep || isAnybodyAway || isSomebodyBack) {
       this.#togetherMonoMs = undefined;
@@ -28,6 +29,6 @@ export class Collecting {
     const may = monoMs - this.#togetherMonoMs >= TOGETHER_MS;
     // Who was lost, and came back, has heard all that it missed.
     if (may) lost?.settle();
-    return may && isClockOff !== true;
+    return may && !isClockOff && isStamp(stampOf(wallMs));
   }
 }

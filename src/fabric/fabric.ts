@@ -197,8 +197,9 @@ export class Fabric implements FabricMachine {
   }
 
   /** Whether old tombstones may go; not while the node's clock is off. */
-  mayCollect(time: Time, isClockOff = false): boolean {
-    const asked = { isInStep: this.#readiness.read(time).isInStep, isAnybodyAway: this.lives.isAnybodyAway, isClockOff };
+  mayCollect(time: Time): boolean {
+    const { isInStep } = this.#readiness.read(time);
+    const asked = { isInStep, isAnybodyAway: this.lives.isAnybodyAway, isClockOff: this.membership.clock(time).isOff };
     return this.#collecting.mayCollect({ ...asked, lost: this.#parts.replica.lost }, time);
   }
 

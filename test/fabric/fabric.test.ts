@@ -358,6 +358,20 @@ test("P6: who left in good order holds no tombstones up; who restarts does, unti
   expect(a.view()).toEqual(["a", "c"]);
 });
 
+test("P6: a node whose clock is off keeps tombstones, for what it takes for long ago may be yet to come", () => {
+  const { world, nodes } = cluster(3);
+  const [a, b] = nodes;
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  const may = (node: typeof a): boolean => node.fabric.mayCollect(world.timeOf(node));
+  world.runUntil(() => may(a) && may(b), 60_000);
+  a.aheadMs = 86_400_000;
+  world.runUntil(() => !may(a), 60_000);
+  world.run(60_000);
+  expect([may(a), may(b)]).toEqual([false, true]);
+  a.aheadMs = 0;
+  world.runUntil(() => may(a), 60_000);
+});
+
 test("P6: a node that has not caught up keeps what it has; one that is alone may do as it likes", () => {
   const world = new FabricWorld();
   const a = world.start({ nodeId: "a" });

@@ -79,6 +79,8 @@ export class WorldNode {
   /** Stops at once: a kill -9. */
   isDead = false;
   isFrozen = false;
+  /** How far its wall clock is ahead of the world's. */
+  aheadMs = 0;
   nextIncoming = 1;
 
   constructor(world: FabricWorld, spec: NodeSpec) {
@@ -221,6 +223,12 @@ export class FabricWorld {
     return { monoMs: this.nowMs, wallMs: WALL_START_MS + this.nowMs };
   }
 
+  /** As the node's own clocks say it. */
+  timeOf({ aheadMs }: WorldNode): Time {
+    const { monoMs, wallMs } = this.time();
+    return { monoMs, wallMs: wallMs + aheadMs };
+  }
+
   /** Starts a node; one of the same address takes the older one's place. */
   start(spec: NodeSpec): WorldNode {
     const node = new WorldNode(this, spec);
@@ -240,7 +248,7 @@ export class FabricWorld {
   input(node: WorldNode, input: FabricInput): void {
     if (node.isDead) return;
     const out: FabricOutput[] = [];
-    node.fabric.handle(input, this.time(), out);
+    node.fabric.handle(input, this.timeOf(node), out);
     this.trace.push(`${this.nowMs} ${node.spec.nodeId} ${input.kind} ${out.map(({ kind }) => kind).join(" ")}`);
     this.#carryOut(node, out);
   }
@@ -361,7 +369,7 @@ export class FabricWorld {
     if (node.isDead) return;
     for (;;) {
       const out: FabricOutput[] = [];
-      const frame = node.fabric.pull(link, this.time(), out);
+      const frame = node.fabric.pull(link, this.timeOf(node), out);
       this.#carryOut(node, out);
       if (frame === undefined) return;
       this.trace.push(`${this.nowMs} ${node.spec.nodeId} sends ${frame.kind}`);

@@ -231,10 +231,7 @@ export class SimProcess {
       maxTtlMs: 86_400_000,
       loadIntervalMs: LOAD_INTERVAL_MS,
       maxIdempotencyKeys: 100,
-      collectsBy: () => {
-        const time = this.time();
-        return this.fabric.fabric.mayCollect(time, this.fabric.fabric.membership.clock(time).isOff) ? "age" : "count";
-      },
+      collectsBy: () => (this.fabric.fabric.mayCollect(this.time()) ? "age" : "count"),
       newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,
       patience: {
         nowMs: (monoMs: number) => this.#looked(monoMs).nowMs(monoMs),
