@@ -11,7 +11,7 @@ import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { readInput } from "./input.ts";
 import { FORMATS, Output } from "./output.ts";
-import { findCommand, usageErrorOf } from "./usage-errors.ts";
+import { findCommand, pathOf, usageErrorOf } from "./usage-errors.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
 import type { World } from "./world.ts";
@@ -73,7 +73,7 @@ function buildProgram(verbs: readonly VerbSpec[], world: Pick<World, "version" |
 function settle(command: Command, { stdout, stderr }: Pick<World, "stdout" | "stderr">): Command {
   return command
     .exitOverride()
-    .showHelpAfterError("run with --help for usage")
+    .showHelpAfterError(`run ${["waymark", pathOf(command), "--help"].filter(Boolean).join(" ")} for usage`)
     .helpOption("-h, --help", "Show help.")
     .helpCommand(false)
     .configureHelp({ showGlobalOptions: true, helpWidth: 110 })

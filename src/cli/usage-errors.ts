@@ -28,7 +28,7 @@ export function findCommand(program: Command, words: readonly string[]): Command
 }
 
 /** The words that call the command, without `waymark`. */
-function pathOf(command: Command | null): string {
+export function pathOf(command: Command | null): string {
   if (command === null || command.parent === null) return "";
   const above = pathOf(command.parent);
   return above === "" ? command.name() : `${above} ${command.name()}`;
@@ -44,7 +44,7 @@ function elsewhere(word: string): string {
   const lastOf = (path: string): string => path.slice(path.lastIndexOf(" ") + 1);
   const paths = [...new Set([...Object.keys(GROUPS), ...VERBS.map(({ path }) => path)])];
   const nearest = findNearest(word, paths.map(lastOf));
-  const meant = paths.filter((path) => lastOf(path) === nearest);
+  const meant = paths.filter((path) => lastOf(path) === nearest).map((path) => `waymark ${path}`);
   return meant.length === 0 ? "" : `\n(Did you mean ${meant.length === 1 ? "" : "one of "}${meant.join(", ")}?)`;
 }
 
