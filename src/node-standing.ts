@@ -135,9 +135,13 @@ export function lookAtRefusers({ state, hooks }: Pick<NodeCore, "state" | "hooks
   hooks.onFault();
 }
 
-/** Whether nothing makes a node unready that knows the catalog. */
-export function isFaultless({ clockFault, startFault, isRefused }: NodeState): boolean {
-  return clockFault === "" && startFault === "" && !isRefused;
+/** What makes a node unready that knows the catalog; empty when nothing does. */
+export function faultOf({ clockFault, startFault, isRefused }: NodeState): string {
+  return clockFault || startFault || (isRefused ? "most other nodes refuse what this one says of itself" : "");
+}
+
+export function isFaultless(state: NodeState): boolean {
+  return faultOf(state) === "";
 }
 
 /** Throws `not_ready` while another start goes under this node's id. */

@@ -15,7 +15,7 @@ import { openMesh } from "./node-mesh.ts";
 import { chooseFabric } from "./node-open-fabric.ts";
 import { type NodePolicy, openNodePolicy } from "./node-policy.ts";
 import { type PublishedSelf, publishSelf } from "./node-self.ts";
-import { checkStart, checkWrites, isFaultless } from "./node-standing.ts";
+import { checkStart, checkWrites, faultOf, isFaultless } from "./node-standing.ts";
 import { hasSnapshot } from "./node-warm-start.ts";
 import { type AskedViewer, type Caller, viewerOf } from "./policy/caller.ts";
 import { discoveryService } from "./services/discovery.ts";
@@ -35,6 +35,8 @@ export interface RunningNode {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
+  /** Why it was not ready although its start is over, as with a clock that is off; empty when it was. */
+  readonly fault: string;
   /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
   stop(): Promise<void>;
 }
@@ -149,17 +151,24 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
   if (options.interrupt?.aborted !== true) {
     await awaitPolicy(core, false);
     state.isReady = true;
-    core.hooks.onFault = () => grpc.setServing(isFaultless(state));
+    const { nodeId, generation } = identity;
+    let wasReady = false;
+    core.hooks.onFault = () => {
+      const isReady = isFaultless(state);
+      grpc.setServing(isReady);
+      if (isReady && !wasReady) log.info({ nodeId, generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
+      wasReady ||= isReady;
+    };
     core.hooks.onFault();
     core.fanout.all();
     core.wakeup.kick();
-    const { nodeId, generation } = identity;
-    log.info({ nodeId, generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
+    if (!wasReady) log.warn({ nodeId, generation, ...listeners, fault: faultOf(state) }, "node answers and is not ready");
   }
   let stopping: Promise<void> | undefined;
   return {
     nodeId: identity.nodeId,
     listeners,
+    fault: faultOf(state),
     stop: () => {
       stopping ??= stopNode(parts, { doors, self }, settings);
       return stopping;
@@ -250,9 +259,11 @@ async function stopNode(
   self.close();
   doors.grpc.drain();
   for (const watcher of Array.from(fanout.watchers())) watcher.stop();
-  await stopDoors(doors, timeoutMs);
+  const { grpc, edge, dns } = doors;
+  await Promise.all([grpc.stop(timeoutMs), dns?.stop(), edge.drain(timeoutMs)]);
   // Nobody registers any more: what ends now ends for good.
   await fabric.stop(settings.fabric.onStop, Math.max(MIN_GOODBYE_MS, endMonoMs - now().monoMs));
+  await edge.stop(Math.max(0, endMonoMs - now().monoMs));
   await closeCore(core);
   await policy.close();
   await journal.close();

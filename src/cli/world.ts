@@ -7,11 +7,13 @@ export interface Terminal {
   readonly isTty: boolean;
 }
 
-/** What a started node tells when `/readyz` first answers 200. */
+/** What a node tells when its start is over. */
 export interface ReadyFacts {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
+  /** Why `/readyz` does not answer 200 all the same, as with a clock that is off; empty when it does. */
+  readonly fault: string;
 }
 
 export interface ServeRequest {

@@ -1,4 +1,5 @@
 /** The HTTP edge: Connect, gRPC-Web and gRPC for our services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
+import { once } from "node:events";
 import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest } from "node:http2";
 import type { DescMethod } from "@bufbuild/protobuf";
@@ -62,6 +63,8 @@ export interface EdgeListener {
   readonly port: number;
   /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
   reloadTls(): void;
+  /** Waits up to `deadlineMs` for the requests that are open now, then cuts what is left of them. New ones go on: health is told to the end. */
+  drain(deadlineMs: number): Promise<void>;
   /** Stops accepting, closes idle connections, waits up to `deadlineMs` for open requests, then cuts what is left. Idempotent. */
   stop(deadlineMs: number): Promise<void>;
   /** Open connections now. */
@@ -124,6 +127,13 @@ class OpenEdge implements EdgeListener {
     return this.#parts.acceptor.sockets.size;
   }
 
+  async drain(deadlineMs: number): Promise<void> {
+    const open = this.#parts.front.drain();
+    const signal = AbortSignal.timeout(deadlineMs);
+    await Promise.all(open.map((response) => once(response, "close", { signal }).catch(() => {})));
+    for (const response of open) response.destroy();
+  }
+
   stop(deadlineMs: number): Promise<void> {
     this.#stopping ??= this.#stop(deadlineMs);
     return this.#stopping;
@@ -132,32 +142,18 @@ class OpenEdge implements EdgeListener {
   async #stop(deadlineMs: number): Promise<void> {
     const { acceptor, sockets, front } = this.#parts;
     this.#tlsWatch?.stop();
-    front.isStopping = true;
+    front.drain();
     acceptor.close();
     sockets.closeIdle();
     // A connection that answers its last request now becomes idle only then, and nothing says so.
     const again = setInterval(() => sockets.closeIdle(), IDLE_CHECK_MS);
-    await allClosed(acceptor, deadlineMs);
+    await acceptor.allClosed(deadlineMs);
     clearInterval(again);
     for (const socket of acceptor.sockets) socket.destroy();
   }
 }
 
 const IDLE_CHECK_MS = 20;
-
-function allClosed(acceptor: Acceptor, deadlineMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, deadlineMs);
-    const check = () => {
-      if (acceptor.sockets.size > 0) return;
-      clearTimeout(timer);
-      resolve();
-    };
-    // The acceptor's own listener takes a socket out of the set before ours runs.
-    for (const socket of acceptor.sockets) socket.once("close", check);
-    check();
-  });
-}
 
 /** Longest delay a Node timer takes. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
@@ -169,7 +165,8 @@ function later(expire: () => void, delayMs: number): () => void {
 
 /** Takes requests and sees that each is answered; nothing one does can end the process. */
 class Front {
-  isStopping = false;
+  #isStopping = false;
+  readonly #open = new Set<EdgeResponse>();
   readonly #options: EdgeListenerOptions;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #budget: BodyBudget;
@@ -191,10 +188,18 @@ class Front {
     });
   }
 
+  /** From now on HTTP/1.1 connections end with their answers. Returns what is not answered yet. */
+  drain(): readonly EdgeResponse[] {
+    this.#isStopping = true;
+    return [...this.#open];
+  }
+
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
     request.on("error", () => {}); // The client went away; what waits for it is told by "close".
     response.on("error", () => {});
-    if (this.isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
+    this.#open.add(response);
+    response.once("close", () => this.#open.delete(response));
+    if (this.#isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
     const header = headerReader(request);
     const requestId = sentRequestId(header) ?? this.#options.chain.ports.newRequestId();
     const arrival: EdgeArrival = {

@@ -2,6 +2,7 @@ import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { isLaterCommand, LATER_FLAGS } from "../../src/cli/later.ts";
 import { VERBS } from "../../src/cli/verbs.ts";
+import type { ServeRequest } from "../../src/cli/world.ts";
 import { connect } from "../../src/client/channel.io.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
@@ -367,11 +368,24 @@ test("serve hands over settings with their origins and prints one ready line", a
       expect(effective.settings.listen.grpcPort).toBe(0);
       expect(effective.settings.persistence.ephemeral).toBe(true);
       expect(effective.origins.get("node.region")).toBe("environment WAYMARK_NODE__REGION");
-      onReady({ nodeId: "n1", listeners: { grpc: "127.0.0.1:5" } });
+      onReady({ nodeId: "n1", listeners: { grpc: "127.0.0.1:5" }, fault: "" });
     },
   });
   expect(exit).toBe(0);
   expect(stdout).toBe('{"event":"ready","node_id":"n1","listeners":{"grpc":"127.0.0.1:5"}}\n');
+});
+
+test.each([
+  { argv: [], out: "", err: "node n1 is not ready (the clock is off): gRPC 127.0.0.1:5, HTTP 127.0.0.1:6\n" },
+  {
+    argv: ["-o", "json"],
+    out: '{"event":"not_ready","fault":"the clock is off","node_id":"n1","listeners":{"grpc":"127.0.0.1:5","http":"127.0.0.1:6"}}\n',
+    err: "",
+  },
+])("a node whose start is over and that is not ready says so, and not that it is: $argv", async ({ argv, out, err }) => {
+  const listeners = { grpc: "127.0.0.1:5", http: "127.0.0.1:6" };
+  const serve = async ({ onReady }: ServeRequest) => onReady({ nodeId: "n1", listeners, fault: "the clock is off" });
+  expect(await waymark(["serve", ...argv], { serve })).toMatchObject({ stdout: out, stderr: err });
 });
 
 test.each([

@@ -84,6 +84,8 @@ test.skipIf(!isThere)(
     // At once: what it took before it had heard the others' clocks would win over what they write for a day.
     expect(await register(ahead, ["late"], { ttl: "600s" })).toMatchObject({ code: "UNAVAILABLE", reason: "clock_skew" });
     expect(await ready(ahead)).toBe(503);
+    expect(ahead.command.stdout).toMatch(/^\{"event":"not_ready","fault":"this node's clock is 86\d{3} s ahead/);
+    expect(ahead.command.stderr).toContain("node answers and is not ready");
     using door = new GrpcDoor(ahead.grpc);
     expect((await door.ask("unregister", { keys: [keyOf("early")] })).reason).toBe("clock_skew");
     expect((await door.ask("renew", { leaseIds: [before.leaseId] })).response).not.toHaveProperty("expiredLeaseIds");

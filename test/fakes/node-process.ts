@@ -168,7 +168,7 @@ export async function startNodeProcess(
     const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper, program);
     onSpawn(command.pid);
     try {
-      return new NodeProcess(command, JSON.parse(await command.line(/"event":"ready"/)) as ReadyLine);
+      return new NodeProcess(command, JSON.parse(await command.line(/"event":"(?:not_)?ready"/)) as ReadyLine);
     } catch (error) {
       // Nobody else would stop it.
       await command[Symbol.asyncDispose]();

@@ -31,16 +31,17 @@ export const serve: Verb = async ({ world, flags, out }) => {
   await world.serve({
     effective,
     ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(world, grpc, out) }),
-    onReady: ({ nodeId, listeners }) => {
-      if (out.isMachine) out.line({ event: "ready", node_id: nodeId, listeners }, { columns: [], rows: [] });
-      else out.note(...readyLines(nodeId, listeners, hasDemo));
+    onReady: ({ nodeId, listeners, fault }) => {
+      const said = fault === "" ? { event: "ready" } : { event: "not_ready", fault };
+      if (out.isMachine) out.line({ ...said, node_id: nodeId, listeners }, { columns: [], rows: [] });
+      else out.note(...readyLines(nodeId, listeners, fault, hasDemo));
     },
   });
   return EXIT.done;
 };
 
 /** What a person who just started a node wants to know. */
-function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>, hasDemo: boolean): readonly string[] {
+function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>, fault: string, hasDemo: boolean): readonly string[] {
   const { grpc = "", http = "", dns, fabric } = listeners;
   const server = grpc === "127.0.0.1:17420" ? "" : ` --server ${grpc}`;
   const [host = "", port = ""] = dns === undefined ? [] : [dns.slice(0, dns.lastIndexOf(":")), dns.slice(dns.lastIndexOf(":") + 1)];
@@ -51,9 +52,7 @@ function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>,
         `  curl -s http://${http}/sd/prometheus`,
       ]
     : [`  ./bin/waymark register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http${server}`];
-  return [
-    `node ${nodeId} is ready: gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}${fabric === undefined ? "" : `, fabric ${fabric}`}`,
-    "try, in another terminal:",
-    ...tries,
-  ];
+  const where = `gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}${fabric === undefined ? "" : `, fabric ${fabric}`}`;
+  if (fault !== "") return [`node ${nodeId} is not ready (${fault}): ${where}`];
+  return [`node ${nodeId} is ready: ${where}`, "try, in another terminal:", ...tries];
 }

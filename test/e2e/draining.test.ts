@@ -1,0 +1,28 @@
+/** What a node that stops says of itself, for as long as something holds its stop up. */
+import { once } from "node:events";
+import { connect } from "node:http2";
+import { expect, test } from "vitest";
+import { startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+test("a node that drains takes new connections at its edge: /healthz is 200, /readyz 503 with the word, calls are refused with a hint", async () => {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  // A call that its client never ends holds the stop up, for as long as node.stop_timeout.
+  const session = connect(`http://${node.grpc}`);
+  const path = "/grpc.health.v1.Health/Watch";
+  const held = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" });
+  for (const each of [session, held]) each.on("error", () => {});
+  held.end(Buffer.alloc(5));
+  await once(held, "data");
+  const stopped = node.stop("SIGTERM");
+  const ask = async (door: string, init: RequestInit = {}) =>
+    fetch(`http://${node.listeners["http"]}${door}`, { ...init, headers: { connection: "close", "content-type": "application/json" } });
+  await until("it drains", async () => (await (await ask("/readyz")).text()).includes('"draining"'));
+  expect([(await ask("/healthz")).status, (await ask("/readyz")).status]).toEqual([200, 503]);
+  const refused = await ask("/waymark.discovery.v1.DiscoveryService/CatalogQuery", { method: "POST", body: "{}" });
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+  expect(await refused.json()).toMatchObject({ details: [{ debug: { reason: "DRAINING" } }, {}] });
+  session.destroy();
+  await stopped;
+  await expect(ask("/healthz")).rejects.toThrow("fetch failed");
+});
