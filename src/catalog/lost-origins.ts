@@ -23,8 +23,8 @@ const MAX_ALL_KEYS = 1_048_576;
 
 export class LostOrigins {
   readonly #byId = new Map<string, LostOrigin>();
-  /** Ids of those that are there again and may not have heard everything yet. */
-  readonly #back = new Set<string>();
+  /** Ids of those that are there again and may not have heard everything yet, and whether they are in a later generation, to which no mark goes over. */
+  readonly #back = new Map<string, boolean>();
   /** Tombstones that ended a record of one that was forgotten here. */
   readonly #enders = new WeakSet<Cell>();
   readonly #keys = new Map<string, LostKeys>();
@@ -141,25 +141,29 @@ export class LostOrigins {
     this.#enders.add(cell);
   }
 
-  /** A node that is there in that generation is to hear what it missed; what it was before, and one that has left, is over. */
+  /**
+   * A node that is there is to hear what it missed, in a later generation too: what it had may go on in that one. One that has left, and a mark of
+   * what a node was before, is over.
+   */
   memberChanged({ nodeId, generation }: Pick<LostOrigin, "nodeId" | "generation">, status: string): void {
     if (status === "dead") return;
     for (const [id, lost] of this.#byId) {
       if (lost.nodeId !== nodeId || lost.generation > generation) continue;
-      if (status === "left" || lost.generation < generation) this.#drop(id);
-      else if (lost.through > lost.mark && !this.#back.has(id)) {
-        this.#back.add(id);
-        this.#isBackNew = true;
+      const isLater = lost.generation < generation;
+      if (status === "left" || (isLater && lost.through === lost.mark)) this.#drop(id);
+      else if (lost.through > lost.mark) {
+        if (!this.#back.has(id)) this.#isBackNew = true;
+        this.#back.set(id, isLater);
       }
     }
   }
 
   /** Everybody has been in step for long: who was back has heard everything. Marks stay. */
   settle(): void {
-    for (const id of this.#back) {
+    for (const [id, isLater] of this.#back) {
       const { nodeId, generation, mark } = this.#byId.get(id) ?? { nodeId: "", generation: 0, mark: 0 };
       this.#drop(id);
-      if (mark > 0) this.#byId.set(id, { nodeId, generation, through: mark, mark });
+      if (mark > 0 && !isLater) this.#byId.set(id, { nodeId, generation, through: mark, mark });
     }
     this.#back.clear();
   }

@@ -42,7 +42,7 @@ test("who is back is waited for until everybody was in step; its mark stays", ()
 test.each([
   ["left", 1, []],
   ["left", 2, []],
-  ["alive", 2, []],
+  ["alive", 2, [lost("a", 10)]],
   ["dead", 1, [lost("a", 10)]],
   ["dead", 2, [lost("a", 10)]],
   ["left", 0, [lost("a", 10)]],

@@ -38,3 +38,13 @@ test("P6: who was forgotten and is back has that time too, however long the othe
   expect(mayCollect(90_002)).toBe(false);
   expect([mayCollect(120_002), lost.isHolding]).toEqual([true, false]);
 });
+
+test("P6: so it is with one that is back in a later generation: what it had goes on in that one", () => {
+  const [collecting, lost] = [new Collecting(), new LostOrigins()];
+  for (const mark of [0, 7]) lost.note({ nodeId: mark === 0 ? "a" : "b", generation: 1, through: 10, mark });
+  const mayCollect = (ms: number) => collecting.mayCollect({ ...TOGETHER, lost }, at(ms));
+  expect([mayCollect(0), mayCollect(60_000)]).toEqual([false, true]);
+  for (const nodeId of ["a", "b"]) lost.memberChanged({ nodeId, generation: 2 }, "alive");
+  expect([mayCollect(60_001), mayCollect(90_000), lost.isHolding]).toEqual([false, false, true]);
+  expect([mayCollect(120_000), lost.list]).toEqual([true, []]);
+});
