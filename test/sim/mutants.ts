@@ -2,6 +2,7 @@
  * Bugs to plant: each breaks one rule that semantics.md marks with a *Why*, or one that a rule rests on. They are edits of the source,
  * made while it is loaded (`mutant-child.ts`), so that the source knows nothing of them; one that no longer fits fails its test.
  */
+import { GENERATION_MUTANTS } from "./mutants-generations.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
 interface Edit {
@@ -26,6 +27,8 @@ export interface Mutant {
   readonly isOfRestarted?: boolean;
   /** As `isOfLost`, in the worlds of `left.ts`. */
   readonly isOfLeft?: boolean;
+  /** As `isOfLost`, in the worlds of `generations.ts`. */
+  readonly isOfGenerations?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -748,5 +751,6 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 40,
     isCheap: true,
   },
+  ...GENERATION_MUTANTS,
   ...SLICE_MUTANTS,
 ];
