@@ -42,3 +42,8 @@ test("it is ready at once, behind nobody, and says why", async () => {
   expect(fabric.peers.lag(TIME).origins).toMatchObject([{ nodeId: "a", generation: 7, life: "live", through: 0, known: 0 }]);
   expect(fabric.peers.story("a", TIME).events).toEqual([]);
 });
+
+test("what it holds of itself is whole", () => {
+  const row = { nodeId: "a", generation: 7, life: "live", through: 0, known: 0, floor: 0, refused: 0, whyPartial: "" };
+  expect(lone().peers.lag(TIME).origins).toMatchObject([row]);
+});

@@ -145,18 +145,41 @@ test("lag: what a peer says exists and is not here yet is behind, by origin and 
   expect(peers.lag(world.time()).links).toMatchObject([{ nodeId: "n1", state: "up", behind: 4, behindMs: 300 }]);
 });
 
-test("lag: an origin of which a peer refused records, and nobody gave any, is told as not whole", () => {
+test.each(["x", "eu/x"])("lag: an origin of which a peer refused records, and nobody gave any, is told as not whole: %s", (nodeId) => {
   const { world, nodes, peers, node } = watched(2);
   expect(peers.lag(world.time())).toMatchObject({ isCaughtUp: true });
   const link = node.fabric.links()[0]?.link ?? 0;
-  const entries = [{ nodeId: "x", generation: 3, seq: 0, floor: 0, isLacking: true, lackingThrough: 9 }];
+  const entries = [{ nodeId, generation: 3, seq: 0, floor: 0, isLacking: true, lackingThrough: 9 }];
   world.input(node, { kind: "received", link, frame: { kind: "vector", entries, digest: 0n, isPartial: true, isWanted: false } });
   const { isCaughtUp, origins } = peers.lag(world.time());
   expect(isCaughtUp).toBe(false);
   const why = expect.stringContaining("n1 refused records of it") as unknown;
-  const row = { nodeId: "x", generation: 3, life: "unknown", through: 0, known: 9, floor: 0, refused: 0, whyPartial: why };
-  expect(origins.filter(({ nodeId }) => nodeId === "x")).toEqual([row]);
+  const row = { nodeId, generation: 3, life: "unknown", through: 0, known: 9, floor: 0, refused: 0, whyPartial: why };
+  expect(origins.filter((told) => told.nodeId === nodeId)).toEqual([row]);
   expect(nodes).toHaveLength(2);
+});
+
+test("lag: what is known of an origin is the highest that any link tells, whatever the others tell", () => {
+  const { world, nodes, peers, node } = watched(3);
+  for (const each of nodes) each.put(each.spec.nodeId);
+  world.run(500);
+  const links = node.fabric.links().map(({ link }) => link);
+  expect(links).toHaveLength(2);
+  for (const [first, second] of [links, links.toReversed()]) {
+    for (const [link, seq] of [
+      [first, 9],
+      [second, 5],
+    ] as const) {
+      const entries = [{ nodeId: "n1", generation: 1, seq, floor: 0 }];
+      world.input(node, {
+        kind: "received",
+        link: link ?? 0,
+        frame: { kind: "vector", entries, digest: 0n, isPartial: true, isWanted: false },
+      });
+    }
+    const known = peers.lag(world.time()).origins.flatMap((row) => (row.nodeId === "n1" ? [row.known] : []));
+    expect(known).toEqual([9]);
+  }
 });
 
 test("lag says what is protected", () => {

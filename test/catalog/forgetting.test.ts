@@ -157,3 +157,33 @@ test.each([
     }
   },
 );
+
+test("an own entry that an origin unregistered stays when that is forgotten: its lease ends it, and peers are told", () => {
+  const [n1, n3] = ["n1", "n3"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode];
+  const key = KEYS[0]!;
+  n1.put(key, 0, timeOf(1, 1));
+  n1.commit(timeOf(1, 1));
+  n3.copy(n1, "n1/1", timeOf(2, 2));
+  n3.end(key, BODY.UNREGISTERED, timeOf(30, 2));
+  n3.commit(timeOf(30, 2));
+  n1.copy(n3, "n3/1", timeOf(33, 0));
+  n1.setLife("n3/1", "hidden");
+  n1.replica.forgetOrigin(n1.replica.origins.get("n3/1")!, LATE, true);
+  while (n1.replica.sweep(1, LATE));
+  expect(n1.replica.own(key)?.body).toBe(BODY.ENTRY);
+});
+
+test("an origin that unregistered nothing is forgotten without marks for others that have the same keys", () => {
+  const [n1, n2, n3] = ["n1", "n2", "n3"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode];
+  for (const [i, node] of [n2, n3].entries()) {
+    node.put(KEYS[0]!, 0, timeOf(1 + i, 1 + i));
+    node.commit(timeOf(1 + i, 1 + i));
+    n1.copy(node, `${node.replica.self.nodeId}/1`, timeOf(10, 0));
+    n1.setLife(`${node.replica.self.nodeId}/1`, "hidden");
+  }
+  for (const id of ["n2/1", "n3/1"]) {
+    n1.replica.forgetOrigin(n1.replica.origins.get(id)!, LATE);
+    while (n1.replica.sweep(1, LATE));
+  }
+  expect([n1.replica.lost.size, n1.replica.lost.markOf("n2/1"), n1.replica.lost.markOf("n3/1")]).toEqual([2, 0, 0]);
+});

@@ -113,3 +113,14 @@ test("where many suit and none is fit for traffic, an answer looks into a thousa
   // All of those that are critical and suit.
   expect(seen.size).toBe(3333);
 });
+
+test("where half of a sample suits and is fit for traffic, nothing else is looked at", () => {
+  const lookup = crowd(10_000, (i) => ({ tags: i % 2 === 0 ? ["udp"] : ["tcp"] }));
+  let looked = 0;
+  const suits = (record: CatalogRecord) => {
+    looked += 1;
+    return record.traits.tags.includes("udp") ? record : undefined;
+  };
+  const { found, isSample } = findInstances(lookup, NAME, { sampling: { ...SAMPLING, form: "stretch" }, suits, maySuit: suits as never });
+  expect([found.length, isSample, looked]).toEqual([500, true, 1000]);
+});

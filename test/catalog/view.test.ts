@@ -121,6 +121,11 @@ test.each([
     want: "a/3",
   },
   {
+    name: "of several ends above one entry the newest generation counts, also where an older one's comes after it",
+    records: [said("a/4", 5, BODY.EXPIRED), said("a/2", 4, BODY.EXPIRED), said("a/3", 3, BODY.ENTRY, AWAY)],
+    want: undefined,
+  },
+  {
     name: "of equal stamps of one node its later generation",
     records: [said("a/9", 1, BODY.ENTRY, AWAY), said("a/10", 1, BODY.ENTRY)],
     want: "a/10",

@@ -145,3 +145,15 @@ test("Why: an `expired` of a clock that is a day ahead draws no later write afte
   expect(r.replica.own(keyOf("api"))?.hlc).toBeGreaterThan((WALL + 86_400_000) * 2048);
   expect(r.names()).toEqual(["api", "web"]);
 });
+
+test("a lease's end has the stamp of what it ends, whatever is newer: what an earlier generation of this node said after that is not ended by it", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0), { ttlMs: 1000 });
+  r.flush(at(0));
+  const stamp = r.replica.own(keyOf("web"))?.hlc;
+  r.hear("web", BODY.ENTRY, 500, at(1));
+  r.registrar.tick(at(2000));
+  r.flush(at(2000));
+  const own = r.replica.own(keyOf("web"));
+  expect([own?.body, own?.hlc]).toEqual([BODY.EXPIRED, stamp]);
+});

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
 import type { KeyText } from "../../src/catalog/record.ts";
 import { decodeStoredRecord, encodeRecord } from "../../src/catalog/record-codec.ts";
+import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { soundNumbers } from "../../src/discovery/restore.ts";
 import { MAX_STAMP } from "../../src/lib/hlc.ts";
 import { at, draft, keyOf, Registry } from "../fakes/registry.ts";
@@ -63,6 +64,19 @@ test.each([
   expect((r.replica.own(keyOf("b"))?.hlc ?? 0) > stamp).toBe(isDragged);
   r.register("ann", [draft("a", { tags: ["new"] })], at(2));
   expect(r.replica.own(keyOf("a"))?.hlc).toBeGreaterThan(stamp);
+});
+
+test("an entry that comes back under a new number has its aliases", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web", { aliases: ["www.shop.example"] })], at(0));
+  r.flush(at(0));
+  poison(r, keyOf("web"));
+  r.restart(at(1));
+  r.flush(at(1));
+  const names = new DnsNames(r.replica, ["waymark"]);
+  names.refresh();
+  const anyone = { sees: () => true, counts: () => true };
+  expect(names.findAlias("www.shop.example", "waymark", anyone).records.map(({ name }) => name)).toEqual(["web"]);
 });
 
 test("rows whose stamps nobody can go on from come back under new numbers, with their leases, and can be written again", () => {

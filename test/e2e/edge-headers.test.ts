@@ -49,3 +49,19 @@ test("over HTTP/2 it takes as many, also before the client has taken the setting
   expect(await http2(served, { "x-a": "v".repeat(15_000) })).toBe(200);
   expect(await http2(served, { "x-a": "v".repeat(16_384) })).toBe(431);
 });
+
+test("over HTTP/2 each field counts 32 bytes more than it has, also before the client has taken the settings", async () => {
+  await using served = await startDemoEdge();
+  // 15,600 bytes of text, and 1,920 for their number.
+  expect(await http2(served, Object.fromEntries(Array.from({ length: 56 }, (_, n) => [`x-f${10 + n}`, "v".repeat(270)])))).toBe(431);
+  expect(await http2(served, Object.fromEntries(Array.from({ length: 56 }, (_, n) => [`x-f${10 + n}`, "v".repeat(240)])))).toBe(200);
+});
+
+test("a connection whose request had too many fields is not used for another one", async () => {
+  await using served = await startDemoEdge();
+  const request = httpRequest(`${served.base}/healthz`, { headers: { connection: "keep-alive", ...fieldsOf(65) } });
+  request.end();
+  const [response] = (await once(request, "response")) as [{ readonly headers: Fields; resume(): void }];
+  response.resume();
+  expect(response.headers["connection"]).toBe("close");
+});

@@ -389,3 +389,11 @@ test("a node that vanished counts on when what it was before it lost its disk is
   bench.run(0);
   expect(bench.lives.protectedClusters()).toEqual(["c1"]);
 });
+
+test("what this node itself was in an earlier generation is over: it keeps no tombstone up, and did not vanish", () => {
+  const bench = new Bench({ orphanProtectMinCount: 1, orphanProtectRatio: 0 });
+  bench.origin("me", 0);
+  bench.run(0);
+  const [before] = [...bench.replica.origins.values()].filter(({ generation }) => generation === 0);
+  expect([before === undefined ? undefined : bench.lives.isOver(before), bench.lives.isAnybodyAway]).toEqual([true, false]);
+});

@@ -1,6 +1,7 @@
 /** What must not be lost by being late: numbers that only strangers know, tombstones while somebody is silent, back-off of links that flap. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/scope.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
 import { FabricWorld } from "../fakes/fabric-world.ts";
 import { drain, open, ReplicatingNode, run, Wire } from "../fakes/replication.ts";
 
@@ -75,4 +76,23 @@ test("a link that is lost as soon as it is up is tried ever more rarely; one tha
   world.run(20_000);
   world.cut(a, b);
   expect(world.runUntil(isUp, 30_000)).toBeLessThan(1000);
+});
+
+test("P6: who was forgotten and comes back has time to hear of all tombstones; then none is held for it any more", () => {
+  const options = { lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 20_000, originForgetMs: 60_000 } };
+  const world = new FabricWorld();
+  const nodes = ["a", "b", "c"].map((nodeId, i) => world.start({ nodeId, seeds: i === 0 ? [] : ["a:1"], options }));
+  const [a, b] = nodes;
+  if (a === undefined || b === undefined) throw new Error("nodes");
+  for (const node of nodes) node.put(node.spec.nodeId);
+  const may = (): boolean => a.fabric.mayCollect(world.time());
+  world.runUntil(may, 90_000);
+  world.reaches = (from, to) => (from === b) === (to === b);
+  for (const other of nodes) if (other !== b) world.cut(b, other);
+  world.runUntil(() => a.replica.lost.isHolding, 200_000);
+  world.reaches = () => true;
+  world.runUntil(() => a.view().includes("b"), 60_000);
+  expect(may()).toBe(false);
+  world.runUntil(may, 90_000);
+  expect(a.replica.lost.isHolding).toBe(false);
 });

@@ -129,3 +129,12 @@ test("both ends tell of it: the one that refused says so in its vector, and its 
   for (const frame of vectors) back.receive(frame, b.timeOf(3001), b.outputs);
   expect(events(b)).toContain("origin_partial_at_peer");
 });
+
+test("of a partial origin all that the peer has counts as behind, once, and before its next vector says so", () => {
+  const { a, b, link } = world();
+  b.put("w", 5);
+  link.receive(spoilt(b, 1), a.timeOf(10), a.outputs);
+  expect(link.lag(a.timeOf(10))).toEqual({ behindMs: 0, behindSeqs: 4, isPartial: true });
+  link.receive(vectorOf([{ nodeId: "b", seq: 6 }]), a.timeOf(20), a.outputs);
+  expect(link.lag(a.timeOf(20))).toMatchObject({ behindSeqs: 6, isPartial: true });
+});
