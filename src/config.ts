@@ -13,6 +13,7 @@ import { NODE_KNOBS } from "./config-node.ts";
 import { POLICY_KNOBS } from "./config-policy.ts";
 import { brokenRules } from "./config-rules.ts";
 import { TENANT_KNOBS } from "./config-tenants.ts";
+import { RepeatedKey, readJson } from "./lib/json-lines.ts";
 import { bool, choice, int, type Knob, list, ms, optionalText, port, text } from "./lib/knob.ts";
 import { fileKey } from "./lib/knob-table.ts";
 import { findNearest } from "./lib/nearest.ts";
@@ -43,12 +44,14 @@ const KNOBS = {
     allowedHosts: list({
       pattern: NODE_HOST,
       what: "a host name, an IPv4 address or an IPv6 address",
+      itemKey: (host) => host.toLowerCase().replace(/\.$/, ""),
       default: [],
       doc: "Names that requests to a plain HTTP edge may give as `Host`, beside loopback names and addresses of this node: a web page could make any other mean this node (DNS rebinding). With TLS every name is taken, and with tenants.anonymous = none too, unless there is a tenants.trusted_header.",
     }),
     corsOrigins: list({
       pattern: /^https?:\/\/[A-Za-z0-9.[\]:-]{1,253}$/,
       what: "an origin as browsers write it: https://ui.example",
+      itemKey: (origin) => (URL.canParse(origin) ? new URL(origin).origin : origin),
       default: [],
       doc: "Origins whose web pages may read from the HTTP edge and write to it; writes from pages of other origins are refused.",
     }),
@@ -224,7 +227,7 @@ interface Layer {
 }
 
 function parseFile(file: NonNullable<SettingSource["file"]>): unknown {
-  if (file.format === "json") return JSON.parse(file.text);
+  if (file.format === "json") return readJson(file.text);
   return parseToml(file.text);
 }
 
@@ -243,6 +246,7 @@ function fileLayer(file: NonNullable<SettingSource["file"]>): Layer {
   } catch (error) {
     return { values: new Map(), problems: [{ path: "", message: parserMessage(error), source }] };
   }
+  if (raw instanceof RepeatedKey) return { values: new Map(), problems: [repeatedProblem(raw, [], source)] };
   const checked = FILE_SCHEMA.safeParse(raw);
   const problems = checked.success ? [] : checked.error.issues.flatMap((issue) => fileProblems(issue, source));
   const values = new Map<string, { value: unknown; origin: string }>();
@@ -263,6 +267,10 @@ function fileProblems(issue: z.core.$ZodIssue, source: string): Problem[] {
     const candidates = path === "" ? Object.keys(KNOBS) : KNOB_ROWS.map((row) => row.path);
     return { path: full, message: `unknown key${didYouMean(full, candidates)}`, source };
   });
+}
+
+function repeatedProblem({ path, key }: RepeatedKey, above: readonly string[], source: string): Problem {
+  return { path: pathText([...above, ...path]), message: `the name ${key} is there twice`, source };
 }
 
 /** `tenants.credentials[2].roles`. */
@@ -315,6 +323,10 @@ function check(
   values: Map<string, { value: unknown; origin: string }>,
   problems: Problem[],
 ): void {
+  if (given.raw instanceof RepeatedKey) {
+    problems.push(repeatedProblem(given.raw, [row.path], given.source));
+    return;
+  }
   const checked = row.knob.schema.safeParse(given.raw);
   if (checked.success) values.set(row.path, { value: checked.data, origin: given.source });
   else {

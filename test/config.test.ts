@@ -312,6 +312,46 @@ test.each([
   },
   { what: "a label twice", env: { WAYMARK_NODE__LABELS: "a=1,b=2,a=3" }, want: [/node\.labels: the name a is there twice/] },
   {
+    what: "a label twice in JSON",
+    env: { WAYMARK_NODE__LABELS: '{"a":"1","\\u0061":"2"}' },
+    want: [/node\.labels: the name a is there twice/],
+  },
+  {
+    what: "a name twice in a table of JSON",
+    env: { WAYMARK_TENANTS__CREDENTIALS: '[{"tenant":"a"},{"tenant":"hunter2","tenant":"b"}]' },
+    want: [/^tenants\.credentials\[1\]: the name tenant is there twice \(environment WAYMARK_TENANTS__CREDENTIALS\)$/],
+  },
+  {
+    what: "a host twice in another case",
+    env: { WAYMARK_LISTEN__ALLOWED_HOSTS: "a.example,A.example" },
+    want: [/"A\.example" is there twice/],
+  },
+  {
+    what: "a host twice with its last dot",
+    env: { WAYMARK_LISTEN__ALLOWED_HOSTS: "a.example,a.example." },
+    want: [/hosts: "a\.example\." is .*twice/],
+  },
+  {
+    what: "an origin twice in another case",
+    env: { WAYMARK_LISTEN__CORS_ORIGINS: "https://a.b,https://A.b" },
+    want: [/"https:\/\/A\.b" is there twice/],
+  },
+  {
+    what: "an origin twice with its port",
+    env: { WAYMARK_LISTEN__CORS_ORIGINS: "https://a.b,https://a.b:443" },
+    want: [/"https:\/\/a\.b:443" is there twice/],
+  },
+  {
+    what: "an origin twice, with port 80 first",
+    env: { WAYMARK_LISTEN__CORS_ORIGINS: "http://a.b:80,http://a.b" },
+    want: [/"http:\/\/a\.b" is there twice/],
+  },
+  {
+    what: "origins of several schemes and ports",
+    env: { WAYMARK_LISTEN__CORS_ORIGINS: "http://a.b,https://a.b,http://a.b:443,https://a.b:80" },
+    want: [],
+  },
+  {
     what: "entries shown for longer than they are kept",
     env: { WAYMARK_FABRIC__ORPHAN_GRACE: "1d", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
     want: [/fabric\.orphan_grace: is more than fabric\.origin_forget/],
@@ -323,4 +363,16 @@ test.each([
   },
 ])("$what: what is there twice, or past what forgets it, is refused", ({ env, want }) => {
   expect(problemsOf({ env })).toEqual(want.map((pattern) => expect.stringMatching(pattern) as string));
+});
+
+test.each([
+  { json: '{"node":{"id":"x1"},"node":{"zone":"z"}}', says: "the name node is there twice (file n.json)" },
+  { json: '{"node":{"id":"x1","zone":"z","id":"x2"}}', says: "node: the name id is there twice (file n.json)" },
+  { json: '{"node":{"labels":{"a":"1","a":"2"}}}', says: "node.labels: the name a is there twice (file n.json)" },
+  {
+    json: '{"listen":{"host":"a"},"tenants":{"credentials":[{},{"roles":["a","b"],"roles":[]}]}}',
+    says: "tenants.credentials[1]: the name roles is there twice (file n.json)",
+  },
+])("a file with $json is refused: of what is there twice the last would be taken without a word", ({ json, says }) => {
+  expect(problemsOf({ json })).toEqual([says]);
 });

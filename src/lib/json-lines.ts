@@ -123,21 +123,48 @@ function endOfString(text: string, from: number): number {
   return at;
 }
 
+/** A key that a map of a JSON text has twice. */
+export class RepeatedKey {
+  readonly key: string;
+  /** Where the map is. */
+  readonly path: readonly (string | number)[];
+  /** Of the key, the second time. */
+  readonly offset: number;
+
+  constructor(key: string, path: readonly (string | number)[], offset: number) {
+    this.key = key;
+    this.path = path;
+    this.offset = offset;
+  }
+}
+
+/** The value of a JSON text, or what it has twice. Throws as JSON.parse does, which takes the last of such keys. */
+export function readJson(text: string): unknown {
+  const value: unknown = JSON.parse(text);
+  return findRepeatedKey(text) ?? value;
+}
+
 /** The first key that a map of a JSON text has twice, which JSON.parse lets pass. The text must be valid JSON: anything else has none. */
-export function findRepeatedKey(text: string): { readonly key: string; readonly offset: number } | undefined {
-  const open: (Set<string> | undefined)[] = [];
+export function findRepeatedKey(text: string): RepeatedKey | undefined {
+  /** The maps and lists around this place: the keys of a map so far, and the part that is read now. */
+  const open: { readonly keys?: Set<string>; part: string | number }[] = [];
   for (let at = 0; at < text.length; at++) {
     const char = text[at];
-    if (char === "{") open.push(new Set());
-    else if (char === "[") open.push(undefined);
+    const inner = open.at(-1);
+    if (char === "{") open.push({ keys: new Set(), part: "" });
+    else if (char === "[") open.push({ part: 0 });
     else if (char === "}" || char === "]") open.pop();
+    else if (char === "," && typeof inner?.part === "number") inner.part += 1;
     else if (char === '"') {
       const end = endOfString(text, at);
-      const keys = open.at(-1);
-      if (keys !== undefined && text[skipSpace(text, end + 1)] === ":") {
-        const key: unknown = JSON.parse(text.slice(at, end + 1));
-        if (typeof key === "string" && keys.has(key)) return { key, offset: at };
-        keys.add(String(key));
+      if (inner?.keys !== undefined && text[skipSpace(text, end + 1)] === ":") {
+        const key = String(JSON.parse(text.slice(at, end + 1)));
+        if (inner.keys.has(key)) {
+          const path = open.slice(0, -1).map(({ part }) => part);
+          return new RepeatedKey(key, path, at);
+        }
+        inner.keys.add(key);
+        inner.part = key;
       }
       at = end;
     }

@@ -1,5 +1,6 @@
 /** Settings that are tables of settings: one (`record`) or several (`rows`). In files they are tables, in the environment JSON. */
 import { z } from "zod";
+import { readJson } from "./json-lines.ts";
 import type { Knob, KnobOptions } from "./knob.ts";
 import { findNearest } from "./nearest.ts";
 
@@ -102,7 +103,7 @@ function shownTable<F extends Fields>(table: TableOf<F>, { fields }: TableOption
 /** Text from the environment: JSON. What is none comes back for the schema to refuse, cut and without its content. */
 function fromJson(raw: string): unknown {
   try {
-    return JSON.parse(raw);
+    return readJson(raw);
   } catch {
     return `${raw.length} characters that are no JSON`.slice(0, MAX_SHOWN);
   }

@@ -1,6 +1,7 @@
 /** Row constructors for a table of settings: one row says type, unit, default, bounds, and how text becomes a value. */
 import { z } from "zod";
 import { durationText, parseDurationMs } from "./duration.ts";
+import { readJson } from "./json-lines.ts";
 
 export interface KnobOptions<T> {
   readonly default: T;
@@ -28,7 +29,10 @@ export interface Knob<T> extends KnobOptions<T> {
   readonly fields?: Readonly<Record<string, { readonly knob: Knob<unknown>; readonly isRequired: boolean }>>;
   /** Checks a value as a file holds it. */
   readonly schema: z.ZodType<T>;
-  /** Text from the environment or a flag, as a file would hold it. Text that is no such value comes back unchanged, for `schema` to refuse. */
+  /**
+   * Text from the environment or a flag, as a file would hold it. Text that is no such value comes back unchanged, for `schema` to refuse;
+   * of JSON with a name twice, the `RepeatedKey`.
+   */
   fromText(raw: string): unknown;
   /** The value as a person would write it. */
   toText(value: T): string;
@@ -311,10 +315,10 @@ export function list(options: KnobOptions<readonly string[]> & ListRule): Knob<r
   };
 }
 
-/** A JSON value of this text, or the text itself when it is none. */
+/** A JSON value of this text, what it has twice, or the text itself when it is none. */
 function fromJson(raw: string): unknown {
   try {
-    return JSON.parse(raw);
+    return readJson(raw);
   } catch {
     return raw;
   }

@@ -40,13 +40,15 @@ test("every path of every JSON value leads to the text of its value or key, howe
 });
 
 test.each([
-  { text: '{"a": 1, "b": {"a": 2}, "a": 3}', key: "a", at: '"a": 3' },
-  { text: '[{"a": 1}, {"a": 1, "\\u0061": 2}]', key: "a", at: '"\\u0061": 2' },
+  { text: '{"a": 1, "b": {"a": 2}, "a": 3}', key: "a", at: '"a": 3', path: [] },
+  { text: '[{"a": 1}, {"a": 1, "\\u0061": 2}]', key: "a", at: '"\\u0061": 2', path: [1] },
+  { text: '{"p,": [[1, 2], [{"q": {}}, {"r": {"s": 1, "s": 2}}]]}', key: "s", at: '"s": 2', path: ["p,", 1, 1, "r"] },
   { text: '{"x": ["a", "a"], "y": "x", "z": [{"k:": 1}, {"k:": 2}]}', key: undefined, at: "" },
   { text: '{"a\\"": "a\\"", "b": "a"}', key: undefined, at: "" },
-])("in $text the key $key is there twice", ({ text, key, at }) => {
+])("in $text the key $key is there twice", ({ text, key, at, path }) => {
   const found = findRepeatedKey(text);
   expect(found?.key).toBe(key);
+  expect(found?.path).toEqual(path);
   if (found !== undefined) expect(text.slice(found.offset, found.offset + at.length)).toBe(at);
 });
 
