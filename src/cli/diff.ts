@@ -3,7 +3,7 @@ import { clone, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, HealthStatus, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { keyOf } from "./entry-file.ts";
 
-export type Action = "create" | "update" | "remove" | "unchanged";
+export type Action = "create" | "update" | "move" | "remove" | "unchanged";
 
 export interface Change {
   readonly action: Action;
@@ -13,15 +13,23 @@ export interface Change {
   readonly fields: readonly string[];
 }
 
-/** Changes in key order. `isOwned` says which held entries may be removed when they are not wanted. */
-export function diffEntries(wanted: readonly Entry[], held: readonly Entry[], isOwned: (entry: Entry) => boolean): readonly Change[] {
+export interface DiffRules {
+  /** Held entries that may be removed when they are not wanted. */
+  readonly isOwned: (entry: Entry) => boolean;
+  /** The node that takes over what is held alike at others; undefined when such entries stay where they are. */
+  readonly movesTo: string | undefined;
+}
+
+/** Changes in key order. */
+export function diffEntries(wanted: readonly Entry[], held: readonly Entry[], { isOwned, movesTo }: DiffRules): readonly Change[] {
   const heldByKey = new Map(held.map((entry) => [keyOf(entry), entry]));
   const wantedKeys = new Set(wanted.map(keyOf));
   const changes = wanted.map((entry): Change => {
     const before = heldByKey.get(keyOf(entry));
     if (before === undefined) return { action: "create", entry, fields: [] };
     const fields = differingFields(entry, before);
-    return { action: fields.length === 0 ? "unchanged" : "update", entry, fields };
+    if (fields.length > 0) return { action: "update", entry, fields };
+    return { action: movesTo === undefined || before.nodeId === movesTo ? "unchanged" : "move", entry, fields };
   });
   for (const [key, entry] of heldByKey) {
     if (!wantedKeys.has(key) && isOwned(entry)) changes.push({ action: "remove", entry, fields: [] });

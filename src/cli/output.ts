@@ -51,6 +51,7 @@ const STYLES: Readonly<Record<string, Parameters<typeof styleText>[0]>> = {
   orphaned: "magenta",
   create: "green",
   update: "yellow",
+  move: "yellow",
   remove: "red",
   unchanged: "gray",
   allowed: "green",

@@ -54,20 +54,23 @@ export async function perform(
   transfer: Pick<Transfer, "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">,
   client: Client,
 ): Promise<{ readonly changes: readonly Change[]; readonly leaseId: string }> {
-  const held = await readHeld(client, transfer.namespaces);
+  const { held, nodeId } = await readHeld(client, transfer.namespaces);
   const wanted = transfer.entries.map(({ entry }) => entry);
-  const changes = diffEntries(wanted, held, transfer.isPrunable);
+  const changes = diffEntries(wanted, held, { isOwned: transfer.isPrunable, movesTo: transfer.claimsUnchanged ? nodeId : undefined });
   const leaseId = transfer.isDryRun ? "" : await apply(client, changes, transfer.claimsUnchanged);
   return { changes, leaseId };
 }
 
-/** What this cluster holds of its own; the same key may live in other clusters too. */
-async function readHeld(client: Client, namespaces: Transfer["namespaces"]): Promise<readonly Entry[]> {
-  if (namespaces.length === 0) return [];
-  const { clusterId } = await client.call(DiscoveryService.method.serverInfo, {});
+/** What this cluster holds of its own, and the node that says so; the same key may live in other clusters too. */
+async function readHeld(
+  client: Client,
+  namespaces: Transfer["namespaces"],
+): Promise<{ readonly held: readonly Entry[]; readonly nodeId?: string }> {
+  if (namespaces.length === 0) return { held: [] };
+  const { clusterId, nodeId } = await client.call(DiscoveryService.method.serverInfo, {});
   const held: Entry[] = [];
   for (const filter of namespaces) held.push(...(await readAll(client, { ...filter, clusterId })));
-  return held;
+  return { held, nodeId };
 }
 
 const MAX_BATCH_ENTRIES = 1000;
@@ -75,7 +78,7 @@ const MAX_BATCH_BYTES = 3 * 1024 * 1024;
 
 /** Registers what is new or differs, removes what is to go; returns the lease's id, empty when nothing needed one. */
 async function apply(client: Client, changes: readonly Change[], claimsUnchanged: boolean): Promise<string> {
-  const wanted = changes.filter(({ action }) => action === "create" || action === "update" || (claimsUnchanged && action === "unchanged"));
+  const wanted = changes.filter(({ action }) => action !== "remove" && (claimsUnchanged || action !== "unchanged"));
   let leaseId = "";
   for (const entries of batches(wanted.map(({ entry }) => entry))) {
     const request = leaseId === "" ? { entries, static: true } : { entries, leaseId };
@@ -112,7 +115,7 @@ interface Printed {
 }
 
 function print(changes: readonly Change[], { problems, isDryRun, facts }: Transfer, { out, leaseId, isApplied }: Printed): void {
-  const counts = { create: 0, update: 0, remove: 0, unchanged: 0 };
+  const counts = { create: 0, update: 0, move: 0, remove: 0, unchanged: 0 };
   for (const { action } of changes) counts[action] += 1;
   const json = {
     applied: isApplied,
@@ -133,7 +136,8 @@ function print(changes: readonly Change[], { problems, isDryRun, facts }: Transf
     whenEmpty: "",
     rows: out.format === "wide" ? changes : changes.filter(({ action }) => action !== "unchanged"),
   });
-  const words = `${counts.create} created, ${counts.update} updated, ${counts.remove} removed, ${counts.unchanged} unchanged`;
+  const moved = counts.move === 0 ? "" : `${counts.move} moved from other nodes, `;
+  const words = `${counts.create} created, ${counts.update} updated, ${moved}${counts.remove} removed, ${counts.unchanged} unchanged`;
   out.note(isDryRun ? `dry run, nothing was changed: ${words}` : words);
 }
 

@@ -70,7 +70,7 @@ export const VERBS: readonly VerbSpec[] = [
     ],
     examples: [
       ["apply -f shop.yaml", "register everything in shop.yaml, or report every problem in it"],
-      ["apply -f shop.yaml --dry-run", "show what would be created and updated"],
+      ["apply -f shop.yaml --dry-run", "show what would be created, updated and moved from other nodes"],
     ],
     load: async () => (await import("./verbs/apply.ts")).apply,
   },

@@ -44,11 +44,11 @@ async function importing(fake: FakeDiscovery, text: string, flags: readonly stri
 test("an import registers everything once; the same import again registers nothing", async () => {
   const fake = await startFake();
   const first = await importing(fake, DEMO["shop.yaml"]);
-  expect(first.result.counts).toEqual({ create: 20, update: 0, remove: 0, unchanged: 0 });
+  expect(first.result.counts).toEqual({ create: 20, update: 0, move: 0, remove: 0, unchanged: 0 });
   expect(fake.callsOf("register")).toHaveLength(1);
   expect(fake.callsOf("register")[0]?.request).toMatchObject({ static: true });
   const second = await importing(fake, DEMO["shop.yaml"]);
-  expect(second).toMatchObject({ exit: 0, result: { counts: { create: 0, update: 0, remove: 0, unchanged: 20 }, leaseId: "" } });
+  expect(second).toMatchObject({ exit: 0, result: { counts: { create: 0, update: 0, move: 0, remove: 0, unchanged: 20 }, leaseId: "" } });
   expect(fake.callsOf("register")).toHaveLength(1);
 });
 
@@ -178,7 +178,19 @@ test("apply reads entries in the contract's words, and applying again changes no
     { key: { name: "web" }, scope: 3, targets: [{ port: 8080 }], metadata: { team: "shop" } },
   ]);
   const again = await applying(fake, ENTRIES);
-  expect(again.result.counts).toEqual({ create: 0, update: 0, remove: 0, unchanged: 3 });
+  expect(again.result.counts).toEqual({ create: 0, update: 0, move: 0, remove: 0, unchanged: 3 });
+});
+
+test("what is held alike at another node is told as moved: applying takes it to the node that is asked", async () => {
+  const fake = await startFake();
+  await applying(fake, ENTRIES);
+  for (const [key, entry] of fake.entries) if (entry.key?.name === "web") fake.entries.set(key, { ...entry, nodeId: "another" });
+  const dry = await applying(fake, ENTRIES, ["--dry-run"]);
+  expect(dry.stderr).toBe("dry run, nothing was changed: 0 created, 0 updated, 1 moved from other nodes, 0 removed, 2 unchanged\n");
+  const { result } = await applying(fake, ENTRIES);
+  expect(result.counts).toEqual({ create: 0, update: 0, move: 1, remove: 0, unchanged: 2 });
+  expect(result.changes.filter(({ action }) => action === "move")).toMatchObject([{ key: { name: "web" }, fields: [] }]);
+  expect((await applying(fake, ENTRIES)).result.counts).toMatchObject({ move: 0, unchanged: 3 });
 });
 
 test("what a query prints, apply takes", async () => {
@@ -189,7 +201,7 @@ test("what a query prints, apply takes", async () => {
   const { items } = JSON.parse(stdout);
   for (const text of [JSON.stringify(items), stdout]) {
     const { result } = await applying(fake, text, ["--dry-run"]);
-    expect(result.counts).toEqual({ create: 0, update: 0, remove: 0, unchanged: 3 });
+    expect(result.counts).toEqual({ create: 0, update: 0, move: 0, remove: 0, unchanged: 3 });
   }
 });
 
