@@ -66,6 +66,10 @@ test.each([
   { argv: ["dns", "resolve", "x..y"], says: '"x..y": not a DNS name' },
   { argv: ["dns", "resolve", `${"a".repeat(70)}.waymark`], says: ": not a DNS name: labels of 1 to 63 characters" },
   { argv: ["dns", "resolve", "abcdefg.".repeat(33)], says: "at most 253" },
+  {
+    argv: ["dns", "resolve", "a b", "--dns-server", "127.0.0.1:9"],
+    says: '"a b": not a name to ask DNS for: it may have letters, digits, - _ * / and dots',
+  },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash"], says: "--policy hash needs --hash-key" },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash", "--hash-key", ""], says: "needs --hash-key" },
   { argv: ["apply"], says: "--file" },

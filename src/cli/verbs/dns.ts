@@ -9,7 +9,9 @@ const TIMEOUT_MS = 2000;
 
 export const resolveName: Verb = async ({ args, flags, out, client }) => {
   const [name = "", type = "A"] = args;
-  if (!isDnsName(name)) throw notDnsName(name);
+  if (!isDnsName(name)) {
+    throw new UsageError(`${JSON.stringify(name)}: not a DNS name: labels of 1 to 63 characters with a dot between, at most 253 in all`);
+  }
   const server = flags.text("dnsServer") ?? (await client().call(DiscoveryService.method.serverInfo, {})).listeners["dns"];
   if (server === undefined || server === "") throw new CommandError("the server runs no DNS gateway; name one with --dns-server host:port");
   const resolver = new Resolver({ timeout: TIMEOUT_MS, tries: 2 });
@@ -37,12 +39,6 @@ function isDnsName(name: string): boolean {
   return name === "." || (labels.length <= 253 && labels.split(".").every((label) => label.length > 0 && label.length <= 63));
 }
 
-function notDnsName(name: string, cause?: unknown): UsageError {
-  return new UsageError(`${JSON.stringify(name)}: not a DNS name: labels of 1 to 63 characters with a dot between, at most 253 in all`, {
-    cause,
-  });
-}
-
 interface Question {
   readonly name: string;
   readonly type: string;
@@ -55,7 +51,12 @@ async function ask(resolver: Resolver, { name, type, server }: Question): Promis
     return (Array.isArray(found) ? found : [found]).map(answerText);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    if (code === "EBADNAME") throw notDnsName(name, error);
+    // The lengths are right by now: what is left is c-ares's rule on the characters of a host.
+    if (code === "EBADNAME") {
+      throw new UsageError(`${JSON.stringify(name)}: not a name to ask DNS for: it may have letters, digits, - _ * / and dots`, {
+        cause: error,
+      });
+    }
     if (code === "ENOTFOUND") throw new CommandError(`${name}: no such name (NXDOMAIN)`, EXIT.notFound, error);
     if (code === "ENODATA") throw new CommandError(`${name}: the name is there, but has no ${type} record`, EXIT.notFound, error);
     if (code === "ETIMEOUT" || code === "ECONNREFUSED")
