@@ -247,7 +247,7 @@ export class Replica {
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = cell.filterRevision;
     const revision = this.past.note(++this.#revision, lastTouchOf(cell), seen, owed);
-    // Of equal stamps the higher origin id comes first.
+    // Its origin may be in a later generation now: of equal stamps of one node that comes first.
     if (owed.before !== "seen") cell.peers?.sort(compareForView);
     cell.filterRevision = revision;
     this.#moveTo(cell, revision);

@@ -5,12 +5,15 @@ import { SCOPE, type Scope, widest } from "./scope.ts";
 /** What decides on what a record ends. */
 type Ending = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
-/** Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher origin id, of one node the later generation. */
+/**
+ * Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher node id, of one node the later
+ * generation. The ids are compared with the slash that origin ids have behind them: so did versions that compared those.
+ */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
   if (a.hlc !== b.hlc) return b.hlc - a.hlc;
   if (a.body !== b.body && (a.body === BODY.ENTRY || b.body === BODY.ENTRY)) return a.body === BODY.ENTRY ? -1 : 1;
   if (a.origin.nodeId === b.origin.nodeId) return b.origin.generation - a.origin.generation;
-  return a.origin.id < b.origin.id ? 1 : -1;
+  return `${a.origin.nodeId}/` < `${b.origin.nodeId}/` ? 1 : -1;
 }
 
 /**

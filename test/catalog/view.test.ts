@@ -17,7 +17,7 @@ function said(
 ): CatalogRecord {
   const { life = "live", reach = SCOPE.ZONE, clusterId = "c1", unregisteredHlc } = more;
   // Only these fields decide a view; the rest of a record is of no use here.
-  const [nodeId = "", generation = 1] = id.split("/");
+  const [, nodeId = id, generation = 1] = /^(.*)\/(\d+)$/.exec(id) ?? [];
   const origin = { id, nodeId, generation: Number(generation), life, clusterId };
   return { key: KEY, hlc, body, reach, unregisteredHlc, origin } satisfies Said as unknown as CatalogRecord;
 }
@@ -32,6 +32,11 @@ function winner(...records: readonly CatalogRecord[]): string | undefined {
 test.each([
   { name: "the newest stamp wins", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY)], want: "b" },
   { name: "of equal stamps the higher origin id", records: [said("a", 1, BODY.ENTRY), said("b", 1, BODY.ENTRY)], want: "b" },
+  {
+    name: "and of ids it is the text with a slash behind",
+    records: [said("a-b/1", 1, BODY.ENTRY), said("a/1", 1, BODY.ENTRY)],
+    want: "a/1",
+  },
   { name: "an expired record ends nothing of another node's", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.EXPIRED)], want: "a" },
   {
     name: "an unregistered one hides what is older",
@@ -135,6 +140,15 @@ test.each([
   { name: "nothing is seen of no records", records: [], want: undefined },
 ])("$name", ({ records, want }) => {
   expect(winner(...records)).toBe(want);
+});
+
+test("of equal stamps the same is seen in whatever order the records came, where a node's id goes on from another's with a slash", () => {
+  const records = ["a/9", "a/10", "a/2/1"].map((id) => said(id, 1, BODY.ENTRY));
+  const orders = records.flatMap((first) => {
+    const [second, third] = records.filter((record) => record !== first);
+    return second && third ? [winner(first, second, third), winner(first, third, second)] : [];
+  });
+  expect(orders).toEqual(Array.from({ length: 6 }, () => "a/2/1"));
 });
 
 test("a record that is not admitted is passed over like a hidden one", () => {
