@@ -6,11 +6,9 @@ import { afterEach, expect, test } from "vitest";
 import { Probe } from "../e2e/h2-probe.ts";
 import { Victim } from "../e2e/h2-victim.ts";
 
-/** p50 of two shared cores jumps by this much without any attack. */
-const NOISE_MS = 15;
-/** And p99 by this much: one collection of garbage while another process has the second core. */
+/** p99 of two shared cores jumps by this much without any attack: one collection of garbage while another process has the second core. */
 const NOISE_P99_MS = 30;
-/** What is the attack's is felt in each round; another process can be a worse neighbour in some. */
+/** What is the attack's is felt in each round; another process can be a worse neighbour in some. So one good round is enough. */
 const ROUNDS = 8;
 
 interface Felt {
@@ -18,8 +16,11 @@ interface Felt {
   readonly duringMs: number;
 }
 
-/** On two shared cores the attackers' own processes take more from the other client than the node does. */
-const isBounded = ({ calmMs, duringMs }: Felt, noiseMs = NOISE_MS): boolean => duringMs <= Math.max(3 * calmMs, noiseMs);
+/** Whether others' calls took at most three times as long, or no longer than noise is. On two shared cores the attackers' own processes take more from the other client than the node does. */
+const isBounded = ({ calmMs, duringMs }: Felt, noiseMs: number): boolean => duringMs <= Math.max(3 * calmMs, noiseMs);
+
+/** For p50: each round allows a millisecond more than the one before it, and the first allows none. */
+const isQuickEnough = (round: Felt, roundsBefore: number): boolean => isBounded(round, roundsBefore);
 
 let victim: Victim | undefined;
 let probe: Probe | undefined;
@@ -37,7 +38,7 @@ const TOKEN = "the-token-of-this-cluster";
 const LISTENERS = ["grpc", "edge", "fabric"] as const;
 
 test.each(LISTENERS.flatMap((listener) => [1, 4].map((attackers) => ({ listener, attackers }))))(
-  `$listener: $attackers × ${BOMB}: the p99 of others is at most tripled`,
+  `$listener: $attackers × ${BOMB}: in one of ${ROUNDS} rounds the p99 of others is at most tripled, or ${NOISE_P99_MS} ms`,
   async ({ listener, attackers }) => {
     const node = await Victim.start(listener, ...(listener === "fabric" ? [TOKEN] : []));
     victim = node;
@@ -57,19 +58,19 @@ test.each(LISTENERS.flatMap((listener) => [1, 4].map((attackers) => ({ listener,
 );
 
 test.each([{ listener: "grpc", attackers: 4, name: CALLS }] as const)(
-  "$listener: $attackers × $name: others' calls take at most three times as long",
+  `$listener: $attackers × $name: in one of ${ROUNDS} rounds the p50 of others is at most tripled, or a ms for each round before it`,
   async ({ listener, attackers, name }) => {
     const node = await Victim.start(listener);
     victim = node;
     let felt: readonly Felt[] = [];
-    while (felt.length < ROUNDS && !felt.some(isBounded)) {
+    while (felt.length < ROUNDS && !felt.some(isQuickEnough)) {
       const { p50Ms: calmMs } = await node.latency(700);
       const attacks = Promise.all(Array.from({ length: attackers }, () => node.attacked(name, 1)));
       const { p50Ms: duringMs } = await node.latency(700, attacks);
       felt = [...felt, { calmMs, duringMs }];
     }
     expect(node.isAlive).toBe(true);
-    expect(felt).toSatisfy((rounds: readonly Felt[]) => rounds.some(isBounded));
+    expect(felt).toSatisfy((rounds: readonly Felt[]) => rounds.some(isQuickEnough));
   },
 );
 
