@@ -100,8 +100,6 @@ export interface DiscoveryParts {
   readonly resolve: Service["handlers"][string];
 }
 
-const MAX_LEASES = 1000;
-const MAX_KEYS = 1000;
 const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
 const MAX_SUBJECT_LENGTH = 256;
 const MAX_CURSOR_LENGTH = 65_536;
@@ -176,7 +174,7 @@ class DiscoveryMethods {
     const { registrar } = this.#parts;
     if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
     checkLeaseId(request.leaseId, "lease_id");
-    if (request.keys.length > MAX_KEYS) throw invalid("keys", `${request.keys.length} are more than ${MAX_KEYS}`);
+    this.#checkCount(request.keys, "keys");
     await this.#parts.confirmed();
     this.#parts.checkWrites();
     const removed =
@@ -293,10 +291,9 @@ class DiscoveryMethods {
   }
 
   #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
-    const { drafter, bounds, registrar, dnsNames, onRefused } = this.#parts;
-    const count = request.entries.length;
-    if (count === 0) throw invalid("entries", "at least one is required");
-    if (count > bounds.maxRequestEntries) throw invalid("entries", `${count} are more than ${bounds.maxRequestEntries}`);
+    const { drafter, registrar, dnsNames, onRefused } = this.#parts;
+    if (request.entries.length === 0) throw invalid("entries", "at least one is required");
+    this.#checkCount(request.entries, "entries");
     checkLength(request.idempotencyKey, "idempotency_key", MAX_IDEMPOTENCY_KEY_LENGTH);
     checkLeaseId(request.leaseId, "lease_id");
     const ttlMs = durationMs(request.ttl, "ttl");
@@ -314,8 +311,8 @@ class DiscoveryMethods {
 
   #renew(request: RenewRequest, context: CallContext) {
     const { leaseIds, reports } = request;
-    if (leaseIds.length > MAX_LEASES) throw invalid("lease_ids", `${leaseIds.length} are more than ${MAX_LEASES}`);
-    if (reports.length > MAX_KEYS) throw invalid("reports", `${reports.length} are more than ${MAX_KEYS}`);
+    this.#checkCount(leaseIds, "lease_ids");
+    this.#checkCount(reports, "reports");
     checkRenewedIds(leaseIds);
     // A lease goes on: it is measured by another clock. A report is stamped as every write is.
     if (reports.length > 0) this.#parts.checkWrites();
@@ -337,6 +334,11 @@ class DiscoveryMethods {
       health: health === 0 ? undefined : (health as Health), // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
       load: report.load === undefined ? undefined : draftLoad(report.load, `${path}.load`, time.wallMs, this.#parts.bounds),
     };
+  }
+
+  #checkCount({ length }: readonly unknown[], field: string): void {
+    const most = this.#parts.bounds.maxRequestEntries;
+    if (length > most) throw invalid(field, `${length} are more than the ${most} of limits.max_request_entries`);
   }
 
   #key(key: WireKey, path: string): KeyText {

@@ -2,6 +2,7 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { expect, test } from "vitest";
+import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
 import { type LimitedNode, outcomeOf, registration, startLimitedNode } from "../fakes/limited-node.ts";
 import { until } from "../fakes/until.ts";
@@ -156,4 +157,22 @@ test("DNS over the limit is REFUSED", async () => {
   for (let i = 0; i < 8; i++) statuses.push(await dnsStatus(port));
   expect(statuses.slice(0, 5)).toEqual(Array.from({ length: 5 }, () => "NXDOMAIN"));
   expect(statuses.at(-1)).toBe("REFUSED");
+});
+
+test.each([
+  { most: 5, count: 6, says: "invalid_argument" },
+  { most: 5000, count: 1500, says: "ok" },
+])("limits.max_request_entries = $most holds for $count entries, leases, reports and keys", async ({ most, count, says }) => {
+  await using node = await startLimitedNode(`[limits]\nmax_request_entries = ${most}\n`);
+  const keys = Array.from({ length: count }, (_, i) => ({ kind: EntryKind.SERVICE, namespace: "svc.a", name: "web", instanceId: `w${i}` }));
+  const { a } = node.grpc;
+  const asked = [
+    await outcomeOf(a.register({ entries: keys.map((key) => ({ key })) })),
+    await outcomeOf(a.renew({ leaseIds: keys.map((_, i) => `a/${i}`) })),
+    await outcomeOf(a.renew({ reports: keys.map((key) => ({ key })) })),
+    await outcomeOf(a.unregister({ keys })),
+  ];
+  expect(asked.map(({ reason }) => reason)).toEqual([says, says, says, says]);
+  const refusal = says === "ok" ? "" : `${count} are more than the ${most} of limits.max_request_entries`;
+  for (const { message } of asked) expect(message).toContain(refusal);
 });

@@ -49,7 +49,8 @@ export declare const ViewerSchema: GenMessage<Viewer>;
  */
 export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequest"> & {
   /**
-   * 1 to 1000 entries with distinct keys. Stamped fields (node_id, cluster_id, region, tenant_id, times) are overwritten.
+   * 1 to 1000 entries (unless the node's limits.max_request_entries says otherwise) with distinct keys.
+   * Stamped fields (node_id, cluster_id, region, tenant_id, times) are overwritten.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry entries = 1;
    */
@@ -173,14 +174,14 @@ export declare const EntryReportSchema: GenMessage<EntryReport>;
  */
 export declare type RenewRequest = Message<"waymark.discovery.v1.RenewRequest"> & {
   /**
-   * At most 1000 leases.
+   * At most 1000 leases, unless the node's limits.max_request_entries says otherwise.
    *
    * @generated from field: repeated string lease_ids = 1;
    */
   leaseIds: string[];
 
   /**
-   * At most 1000 reports.
+   * At most 1000 reports, unless the node's limits.max_request_entries says otherwise.
    *
    * @generated from field: repeated waymark.discovery.v1.EntryReport reports = 2;
    */
@@ -227,14 +228,14 @@ export declare const RenewResponseSchema: GenMessage<RenewResponse>;
  */
 export declare type KeepAliveRequest = Message<"waymark.discovery.v1.KeepAliveRequest"> & {
   /**
-   * At most 1000 leases.
+   * At most 1000 leases, unless the node's limits.max_request_entries says otherwise.
    *
    * @generated from field: repeated string lease_ids = 1;
    */
   leaseIds: string[];
 
   /**
-   * At most 1000 reports.
+   * At most 1000 reports, unless the node's limits.max_request_entries says otherwise.
    *
    * @generated from field: repeated waymark.discovery.v1.EntryReport reports = 2;
    */
@@ -288,7 +289,8 @@ export declare type UnregisterRequest = Message<"waymark.discovery.v1.Unregister
   leaseId: string;
 
   /**
-   * Removes these entries, at whichever node of this cluster they were registered; at most 1000.
+   * Removes these entries, at whichever node of this cluster they were registered; at most 1000,
+   * unless the node's limits.max_request_entries says otherwise.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 2;
    */
