@@ -3,6 +3,7 @@ import { type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../client/client.ts";
+import { RequestError } from "../client/request-error.ts";
 import type { LineProblem } from "../lib/documents.ts";
 import { type Change, diffEntries } from "./diff.ts";
 import type { FileEntry } from "./entry-file.ts";
@@ -49,15 +50,17 @@ export async function carryOut(
   return problems.length > 0 ? EXIT.failed : EXIT.done;
 }
 
+type Performed = Pick<Transfer, "file" | "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">;
+
 /** Compares with the catalog and, unless it is a dry run, registers and removes. `leaseId` is empty when no lease was needed. */
 export async function perform(
-  transfer: Pick<Transfer, "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">,
+  transfer: Performed,
   client: Client,
 ): Promise<{ readonly changes: readonly Change[]; readonly leaseId: string }> {
   const { held, nodeId } = await readHeld(client, transfer.namespaces);
   const wanted = transfer.entries.map(({ entry }) => entry);
   const changes = diffEntries(wanted, held, { isOwned: transfer.isPrunable, movesTo: transfer.claimsUnchanged ? nodeId : undefined });
-  const leaseId = transfer.isDryRun ? "" : await apply(client, changes, transfer.claimsUnchanged);
+  const leaseId = transfer.isDryRun ? "" : await apply(transfer, changes, client);
   return { changes, leaseId };
 }
 
@@ -73,39 +76,85 @@ async function readHeld(
   return { held, nodeId };
 }
 
-const MAX_BATCH_ENTRIES = 1000;
+const MAX_BATCH_ITEMS = 1000;
 const MAX_BATCH_BYTES = 3 * 1024 * 1024;
 
 /** Registers what is new or differs, removes what is to go; returns the lease's id, empty when nothing needed one. */
-async function apply(client: Client, changes: readonly Change[], claimsUnchanged: boolean): Promise<string> {
+async function apply({ file, entries, claimsUnchanged }: Performed, changes: readonly Change[], client: Client): Promise<string> {
   const wanted = changes.filter(({ action }) => action !== "remove" && (claimsUnchanged || action !== "unchanged"));
+  const placeOf = new Map(entries.map(({ entry, place }) => [entry, place]));
   let leaseId = "";
-  for (const entries of batches(wanted.map(({ entry }) => entry))) {
-    const request = leaseId === "" ? { entries, static: true } : { entries, leaseId };
-    ({ leaseId } = await client.call(DiscoveryService.method.register, request));
-  }
-  const removed = changes.flatMap(({ action, entry }) => (action === "remove" && entry.key ? [entry.key] : []));
-  for (let at = 0; at < removed.length; at += MAX_BATCH_ENTRIES) {
-    await client.call(DiscoveryService.method.unregister, { keys: removed.slice(at, at + MAX_BATCH_ENTRIES) });
-  }
+  await sendAll(wanted, {
+    field: "entries",
+    sizeOf: ({ entry }) => toBinary(EntrySchema, entry).length,
+    nameOf: ({ entry }) => `${file}:${placeOf.get(entry)?.line() ?? 0}`,
+    send: async (batch) => {
+      const request = { entries: batch.map(({ entry }) => entry), ...(leaseId === "" ? { static: true } : { leaseId }) };
+      ({ leaseId } = await client.call(DiscoveryService.method.register, request));
+    },
+  });
+  await sendAll(
+    changes.flatMap(({ action, entry }) => (action === "remove" && entry.key ? [entry.key] : [])),
+    {
+      field: "keys",
+      sizeOf: (key) => toBinary(EntryKeySchema, key).length,
+      nameOf: keyWords,
+      send: async (keys) => void (await client.call(DiscoveryService.method.unregister, { keys: [...keys] })),
+    },
+  );
   return leaseId;
 }
 
-function batches(entries: readonly Entry[]): readonly Entry[][] {
-  const all: Entry[][] = [];
-  let sizeBytes = Number.POSITIVE_INFINITY;
-  for (const entry of entries) {
-    const entryBytes = toBinary(EntrySchema, entry).length + 8;
-    const last = all.at(-1);
-    if (last === undefined || last.length >= MAX_BATCH_ENTRIES || sizeBytes + entryBytes > MAX_BATCH_BYTES) {
-      all.push([entry]);
-      sizeBytes = entryBytes;
-    } else {
-      last.push(entry);
-      sizeBytes += entryBytes;
+interface Sending<T> {
+  /** The field of the request that has the items, as a refusal names it. */
+  readonly field: string;
+  readonly sizeOf: (item: T) => number;
+  /** What a person calls the item. */
+  readonly nameOf: (item: T) => string;
+  readonly send: (batch: readonly T[]) => Promise<void>;
+}
+
+/** Sends all items in as many requests as it takes: half as much in each from then on, when the server takes less in one. */
+async function sendAll<T>(items: readonly T[], sending: Sending<T>): Promise<void> {
+  let most = MAX_BATCH_ITEMS;
+  let sent = 0;
+  while (sent < items.length) {
+    const batch = batchOf(items.slice(sent, sent + most), sending.sizeOf);
+    try {
+      await sending.send(batch);
+      sent += batch.length;
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      if (batch.length === 1 || !isTooMuch(error, sending.field)) throw named(error, batch, sending);
+      most = Math.ceil(batch.length / 2);
     }
   }
-  return all;
+}
+
+/** As many of the first items as fit into a request, one at least. */
+function batchOf<T>(items: readonly T[], sizeOf: (item: T) => number): readonly T[] {
+  let sizeBytes = 0;
+  const end = items.findIndex((item, at) => {
+    sizeBytes += sizeOf(item) + 8;
+    return at > 0 && sizeBytes > MAX_BATCH_BYTES;
+  });
+  return end < 0 ? items : items.slice(0, end);
+}
+
+/** Whether the server would take less in one request: fewer items, or fewer bytes. */
+function isTooMuch({ facts }: RequestError, field: string): boolean {
+  return facts.metadata["max_bytes"] !== undefined || facts.violations.some((violation) => violation.field === field);
+}
+
+/** The refusal with the names of items: it has their places in a request, which nobody sees. */
+function named<T>({ message, facts, cause }: RequestError, batch: readonly T[], { field, nameOf }: Sending<T>): RequestError {
+  const rename = (text: string): string =>
+    text.replaceAll(new RegExp(`\\b${field}\\[(\\d+)\\](\\.)?`, "g"), (path, index, dot) => {
+      const item = batch[Number(index)];
+      return item === undefined ? path : `${nameOf(item)}${dot === undefined ? "" : ": "}`;
+    });
+  const violations = facts.violations.map((violation) => ({ ...violation, field: rename(violation.field) }));
+  return new RequestError(rename(message), { ...facts, violations }, cause);
 }
 
 interface Printed {

@@ -212,3 +212,41 @@ test("labels of node ids come from the DNS room", async () => {
   expect(stdout).toMatch(/^b32-[a-z2-7]+\n$/);
   expect((await waymarkProcess(["dns", "node-decode", stdout.trim()])).stdout).toBe("Node:7\n");
 });
+
+/** A file of entries with a kilobyte of metadata each; those named have a tag that is too long for a node with short names. */
+function entryFile(count: number, wrong: readonly number[] = []): string {
+  const file = join(folder(), "many.json");
+  const entries = Array.from({ length: count }, (_, i) => ({
+    key: { kind: "SERVICE", namespace: "svc.many", name: "web", instance_id: `w${i}` },
+    metadata: { note: "x".repeat(1000) },
+    tags: [wrong.includes(i) ? "a-tag-of-more-than-sixteen" : "short"],
+  }));
+  writeFileSync(file, `[${entries.map((entry) => JSON.stringify(entry)).join(",\n")}]\n`);
+  return file;
+}
+
+test.each(["max_request_entries = 7", 'max_request_bytes = "64KiB"'])(
+  "apply, import, its removals and the demo take as many requests as a node with %s needs",
+  async (limit) => {
+    const settings = join(folder(), "node.toml");
+    writeFileSync(settings, `[limits]\n${limit}\n`);
+    await using node = await startNodeProcess(["--ephemeral", "--demo", "--config", settings]);
+    const applied = await node.run(["apply", "-f", entryFile(300)]);
+    expect(applied.stderr).toContain("300 created, 0 updated, 0 removed, 0 unchanged\n");
+    expect(await node.run(["import", "kubernetes", MANIFEST])).toMatchObject({ exit: 0 });
+    const none = join(folder(), "none.yaml");
+    writeFileSync(none, "");
+    const pruned = await node.run(["import", "kubernetes", none, "--prune", "--allow-empty"]);
+    expect(pruned.stderr).toContain("20 removed");
+  },
+);
+
+test("an entry that the node refuses is told by its line in the file, whichever request it was in", async () => {
+  const settings = join(folder(), "node.toml");
+  writeFileSync(settings, "[limits]\nmax_name_length = 16\n");
+  await using node = await startNodeProcess(["--ephemeral", "--config", settings]);
+  const file = entryFile(2500, [2300]);
+  const { exit, stderr } = await node.run(["apply", "-f", file]);
+  expect(exit).toBe(1);
+  expect(stderr).toContain(`${file}:2301: tags[0]: `);
+});

@@ -115,7 +115,8 @@ export async function loadDemo(world: World, grpc: string, out: Output): Promise
   const client = connect({ servers: [grpc] });
   try {
     const namespaces = [{ namespacePrefix: options.namespacePrefix }];
-    const { changes } = await perform({ entries, namespaces, isPrunable: () => false, isDryRun: false, claimsUnchanged: false }, client);
+    const transfer = { file: DEMO_FILE, entries, namespaces, isPrunable: () => false, isDryRun: false, claimsUnchanged: false };
+    const { changes } = await perform(transfer, client);
     out.note(`demo catalog of ${changes.length} entries from ${DEMO_FILE}`);
   } finally {
     client.close();
