@@ -1,5 +1,5 @@
 /** argv to exit code: builds the commands from the VERBS table, runs one, and says what went wrong. */
-import { Argument, Command, CommanderError, Option } from "commander";
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { Client } from "../client/client.ts";
 import { type ConnectOptions, MAX_TIMEOUT_MS } from "../client/connect-options.ts";
 import { RequestError } from "../client/request-error.ts";
@@ -11,7 +11,7 @@ import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { readInput } from "./input.ts";
 import { FORMATS, Output } from "./output.ts";
-import { findCommand, pathOf, usageErrorOf } from "./usage-errors.ts";
+import { findCommand, IS_EMPTY, IS_TWICE, pathOf, usageErrorOf } from "./usage-errors.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
 import type { World } from "./world.ts";
@@ -97,18 +97,19 @@ function describe(command: Command, spec: VerbSpec): void {
   command.addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
 }
 
-function optionOf({ flags, doc, choices, isRepeatable, isRequired }: FlagSpec): Option {
+function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty }: FlagSpec): Option {
   const option = new Option(flags, doc);
   if (choices) option.choices(choices);
-  if (isRepeatable) {
-    const parseOne = option.parseArg;
-    option.argParser((value: string, before: unknown) => {
-      // commander's own check of the choices still speaks for each value.
-      parseOne?.(value, undefined);
-      const values: readonly unknown[] = Array.isArray(before) ? before : [];
-      return [...values, value];
-    });
-  }
+  // commander's own check of the choices still speaks for each value; flags without a value are never parsed.
+  const parseOne = option.parseArg;
+  option.argParser((value: string, before: unknown) => {
+    parseOne?.(value, undefined);
+    // An empty value is a variable of a shell that is not set: taken for no value at all, the flag would do something else.
+    if (value === "" && mayBeEmpty !== true) throw new InvalidArgumentError(IS_EMPTY);
+    if (isRepeatable) return [...(Array.isArray(before) ? (before as readonly unknown[]) : []), value];
+    if (before !== undefined) throw new InvalidArgumentError(IS_TWICE);
+    return value;
+  });
   if (isRequired) option.makeOptionMandatory();
   return option;
 }
@@ -172,10 +173,8 @@ async function hintOf(error: unknown, isTls: boolean): Promise<string | undefine
 
 async function connectOptions(flags: Flags, world: World): Promise<ConnectOptions> {
   const given = (flag: string, variable: string): string | undefined => {
-    const text = flags.text(flag);
-    if (text === "") throw new UsageError(`--${flag} is empty`);
     // An empty variable is one that is not set.
-    return text ?? (world.env[variable] || undefined);
+    return flags.text(flag) ?? (world.env[variable] || undefined);
   };
   const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER)
     .split(",")

@@ -4,7 +4,13 @@ import { findNearest } from "../lib/nearest.ts";
 import { laterComplaint } from "./later.ts";
 import { GROUPS, VERBS } from "./verbs.ts";
 
+/** What is wrong with a flag whatever its value. The value is not told again: it may be a token. */
+export const IS_EMPTY = "is empty";
+export const IS_TWICE = "is given twice";
+
 export function usageErrorOf(text: string, command: Command): string {
+  const flag = /^error: option '(?:-\w, )?(?<name>--[\w-]+)[^]* is invalid\. (?<rule>is empty|is given twice)\n?$/.exec(text)?.groups;
+  if (flag) return `error: ${flag["name"] ?? ""} ${flag["rule"] ?? ""}\n`;
   if (/^error: (?:required option|missing required argument) /.test(text)) return missingError(command) ?? text;
   const choice = /^error: .*(?:value|argument) '(?<word>[^']*)' is invalid[^]* Allowed choices are (?<choices>[^.]*)\./.exec(text)?.groups;
   if (choice) return `${text.trimEnd()}${suggestion(choice["word"] ?? "", choice["choices"]?.split(", ") ?? [])}\n`;

@@ -26,6 +26,8 @@ export interface FlagSpec {
   readonly isRepeatable?: true;
   readonly choices?: readonly string[];
   readonly isRequired?: true;
+  /** An empty value says something, and not that a variable of the shell was not set. */
+  readonly mayBeEmpty?: true;
 }
 
 export interface ArgSpec {

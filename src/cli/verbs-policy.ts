@@ -10,7 +10,7 @@ const SCOPES = ["zone", "region", "global"] as const;
 /** Of lists that go back in time: one page unless a token says which. */
 export const NEWEST_FLAGS: readonly FlagSpec[] = [
   { flags: "--limit <count>", doc: "At most this many, newest first (default 100)." },
-  { flags: "--page-token <token>", doc: "The page after the one that gave this token." },
+  { flags: "--page-token <token>", doc: "The page after the one that gave this token.", mayBeEmpty: true },
 ];
 
 const policy = () => import("./verbs/policy.ts");

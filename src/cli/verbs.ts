@@ -35,7 +35,7 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
 ];
 const PAGE_FLAGS: readonly FlagSpec[] = [
   { flags: "--limit <count>", doc: "At most this many (default all)." },
-  { flags: "--page-token <token>", doc: "The page after the one that gave this token." },
+  { flags: "--page-token <token>", doc: "The page after the one that gave this token.", mayBeEmpty: true },
 ];
 
 const discovery = () => import("./verbs/discovery.ts");
@@ -173,7 +173,7 @@ export const VERBS: readonly VerbSpec[] = [
     args: [{ name: "[names...]", doc: "Any of these names." }],
     flags: [
       ...FILTER_FLAGS,
-      { flags: "--cursor <cursor>", doc: "Resume after this cursor instead of listing what is there." },
+      { flags: "--cursor <cursor>", doc: "Resume after this cursor instead of listing what is there.", mayBeEmpty: true },
       { flags: "--names-only", doc: "Keys without the rest of the entries." },
       { flags: "--until-synced", doc: "Stop when everything that is there was shown." },
       { flags: "--count <count>", doc: "Stop after this many changes." },

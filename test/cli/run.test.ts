@@ -71,7 +71,7 @@ test.each([
     says: '"a b": not a name to ask DNS for: it may have letters, digits, - _ * / and dots',
   },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash"], says: "--policy hash needs --hash-key" },
-  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash", "--hash-key", ""], says: "needs --hash-key" },
+  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash", "--hash-key", ""], says: "--hash-key is empty" },
   { argv: ["apply"], says: "--file" },
   { argv: ["apply", "-f", "missing.yaml"], says: "cannot read missing.yaml" },
   { argv: ["discovery", "query", "--server", "host:port"], says: "not host:port" },
@@ -86,12 +86,31 @@ test.each([
   { argv: ["config", "validate", "node.yaml"], says: ".toml or .json" },
   { argv: ["serve", "--grpc-port", "70000"], says: "65535" },
   { argv: ["serve", "extra"], says: "too many arguments" },
+  { argv: ["discovery", "query", "--namespace", ""], says: "error: --namespace is empty\n" },
+  { argv: ["discovery", "watch", "--prefix="], says: "error: --prefix is empty\n" },
+  { argv: ["audit", "list", "--namespace", ""], says: "error: --namespace is empty\n" },
+  { argv: ["mesh", "peers", "list", "--cluster-id", ""], says: "error: --cluster-id is empty\n" },
+  { argv: ["discovery", "query", "--tag", "a", "--tag", ""], says: "error: --tag is empty\n" },
+  { argv: ["serve", "--config", ""], says: "error: --config is empty\n" },
+  { argv: ["discovery", "query", "--namespace", "a", "--namespace", "b"], says: "error: --namespace is given twice\n" },
+  { argv: ["apply", "-f", "a.yaml", "--file", "b.yaml"], says: "error: --file is given twice\n" },
+  { argv: ["--token", "a-secret", "discovery", "status", "--token", "b-secret"], says: "error: --token is given twice\n" },
+  { argv: ["discovery", "query", "-o", "json", "-o", "yaml"], says: "error: --output is given twice\n" },
+  { argv: ["serve", "--zone", "a", "--zone", "b"], says: "error: --zone is given twice\n" },
+  { argv: ["config", "validate", "good.toml", "--config", "bad.toml"], says: "given twice: good.toml and --config bad.toml" },
+  { argv: [...REGISTER, "--target", "h:1,weight=1,weight=2"], says: "--target h:1,weight=1,weight=2: weight is given twice" },
   { argv: [], says: "Usage" },
 ])("$argv is bad usage and says $says", async ({ argv, says }) => {
   const { exit, stdout, stderr } = await waymark(argv);
   expect(exit).toBe(2);
   expect(stderr).toContain(says);
+  expect(stderr).not.toContain("secret");
   expect(stdout).toBe("");
+});
+
+test("an empty page token is that of the first page", async () => {
+  const fake = await startFake();
+  expect(await waymark(["discovery", "query", "--page-token", "", "--server", fake.address])).toMatchObject({ exit: 0 });
 });
 
 test("help of a command is what its --help says, of a group and of all too", async () => {
@@ -472,15 +491,15 @@ test("a command that takes more than a second says on stderr that it goes on, un
 });
 
 test.each([
-  { name: "was answered", argv: [] },
-  { name: "failed", argv: ["--server", "127.0.0.1:1"] },
-])("of a command that $name nobody is told that it goes on", async ({ argv }) => {
+  { name: "was answered", server: undefined },
+  { name: "failed", server: "127.0.0.1:1" },
+])("of a command that $name nobody is told that it goes on", async ({ server }) => {
   const fake = await startFake();
   let isCancelled = false;
   const later = () => () => {
     isCancelled = true;
   };
-  await waymark(["discovery", "status", "--server", fake.address, ...argv], { later });
+  await waymark(["discovery", "status", "--server", server ?? fake.address], { later });
   expect(isCancelled).toBe(true);
 });
 

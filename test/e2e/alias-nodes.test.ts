@@ -37,7 +37,7 @@ interface Start {
 async function start(name: string, { seeds = [], zones = ["waymark"], flags = [], program }: Start = {}): Promise<NodeProcess> {
   const path = join(HOME, `${name}.json`);
   writeFileSync(path, JSON.stringify({ ...SETTINGS, dns: { zones } }));
-  const joins = seeds.flatMap((seed) => ["--join", seed.listeners["fabric"] ?? ""]);
+  const joins = seeds.length === 0 ? [] : ["--join", seeds.map((seed) => seed.listeners["fabric"] ?? "").join()];
   return startNodeProcess(
     ["--node-id", name, "--data-dir", join(HOME, name), "--config", path, ...joins, ...flags],
     [],

@@ -26,7 +26,7 @@ type Liar = FakeMachine & { readonly transport: FabricTransport };
 const SCOPES = ["LOCAL", "ZONE", "REGION"] as const;
 
 function start(nodeId: string, clusterId: string, peers: readonly NodeProcess[] = [], disk = ["--ephemeral"]): Promise<NodeProcess> {
-  const joins = peers.flatMap((peer) => ["--join", peer.listeners["fabric"] ?? ""]);
+  const joins = peers.length === 0 ? [] : ["--join", peers.map((peer) => peer.listeners["fabric"] ?? "").join()];
   return startNodeProcess([...disk, "--config", CONFIG, "--node-id", nodeId, "--cluster-id", clusterId, "--region", "eu", ...joins]);
 }
 

@@ -37,15 +37,17 @@ writeFileSync(
   }),
 );
 
+/** The usual settings, unless the flags name others. */
+const configOf = (flags: readonly string[]): readonly string[] => (flags.includes("--config") ? [] : ["--config", FAST]);
+
 async function start(nodeId: string, flags: readonly string[] = []): Promise<Member> {
   const where = flags.includes("--ephemeral") ? [] : ["--data-dir", join(HOME, nodeId)];
-  return new Member(await startNodeProcess(["--node-id", nodeId, "--config", FAST, ...where, ...flags]));
+  return new Member(await startNodeProcess(["--node-id", nodeId, ...configOf(flags), ...where, ...flags]));
 }
 
 /** A node that its seeds turn away, when it says so; it is not ready. */
 async function startRefused(nodeId: string, flags: readonly string[]): Promise<UnreadyNode> {
-  const config = flags.includes("--config") ? [] : ["--config", FAST];
-  const node = new UnreadyNode(["--node-id", nodeId, "--ephemeral", ...config, ...flags], await freePorts(3));
+  const node = new UnreadyNode(["--node-id", nodeId, "--ephemeral", ...configOf(flags), ...flags], await freePorts(3));
   await until("it is turned away", async () => {
     const said = await readyz(node.http);
     return said.startsWith("503 ") && said.includes("turned away by") ? [] : [said];

@@ -14,7 +14,7 @@ const CONFIG = join(HOME, "node.json");
 writeFileSync(CONFIG, JSON.stringify({ fabric: { trust: "explicit", clusters: ["c1", "c2"] } }));
 
 function start(nodeId: string, clusterId: string, peers: readonly NodeProcess[]): Promise<NodeProcess> {
-  const joins = peers.flatMap((peer) => ["--join", peer.listeners["fabric"] ?? ""]);
+  const joins = peers.length === 0 ? [] : ["--join", peers.map((peer) => peer.listeners["fabric"] ?? "").join()];
   return startNodeProcess(["--ephemeral", "--config", CONFIG, "--node-id", nodeId, "--cluster-id", clusterId, "--region", "eu", ...joins]);
 }
 

@@ -35,7 +35,8 @@ const CONFIG = config("node", "20s");
 const IMPATIENT = config("impatient", "1s");
 
 async function start(nodeId: string, flags: readonly string[] = []): Promise<NodeProcess> {
-  return startNodeProcess(["--node-id", nodeId, "--config", CONFIG, "--data-dir", join(HOME, nodeId), ...flags]);
+  const settings = flags.includes("--config") ? [] : ["--config", CONFIG];
+  return startNodeProcess(["--node-id", nodeId, ...settings, "--data-dir", join(HOME, nodeId), ...flags]);
 }
 
 const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? "";

@@ -15,7 +15,7 @@ export class ClusterHome implements Disposable {
 
   /** Starts a node, on its disk when it had one, that joins by way of these. */
   start(name: string, seeds: readonly NodeProcess[] = []): Promise<NodeProcess> {
-    const joins = seeds.flatMap(({ listeners }) => ["--join", listeners["fabric"] ?? ""]);
+    const joins = seeds.length === 0 ? [] : ["--join", seeds.map(({ listeners }) => listeners["fabric"] ?? "").join()];
     return startNodeProcess(["--node-id", name, "--config", this.#config, "--data-dir", join(this.#folder, name), ...joins]);
   }
 

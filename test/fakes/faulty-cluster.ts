@@ -92,9 +92,10 @@ export class FaultyCluster implements AsyncDisposable {
 
   async runWith(name: string, { flags = [], wrapper = [] }: Run): Promise<ClusterNode> {
     const door = this.#doors.get(name);
-    const self = ["--node-id", name, "--config", this.#config, "--data-dir", join(this.#home, name), "--on-stop", "keep"];
+    const own = (flag: string, value: string) => (flags.includes(flag) ? [] : [flag, value]);
+    const self = ["--node-id", name, ...own("--config", this.#config), "--data-dir", join(this.#home, name), "--on-stop", "keep"];
     const where = ["--host", hostOf(name), "--advertise-host", "127.0.0.1", "--fabric-port", String(this.#gates.get(name))];
-    const seeds = ["--join", this.names.map((each) => this.gateOf(each)).join()];
+    const seeds = own("--join", this.names.map((each) => this.gateOf(each)).join());
     const ports = door === undefined ? [] : ["--grpc-port", door];
     const process = await startNodeProcess([...self, ...where, ...seeds, ...ports, ...flags], wrapper, (pid) => this.net.isIn(name, pid));
     this.#doors.set(name, process.grpc.split(":")[1] ?? "0");

@@ -35,7 +35,8 @@ export async function readEffective(world: World, file: string | undefined, flag
 }
 
 export const validate: Verb = async ({ world, args, flags, out }) => {
-  const name = args[0] ?? flags.text("config");
+  const [name, other] = [...args, flags.text("config")].filter((file) => file !== undefined);
+  if (other !== undefined) throw new UsageError(`the settings file is given twice: ${name ?? ""} and --config ${other}`);
   if (name === undefined) throw new UsageError("which settings file is to be checked?");
   const loaded = loadConfig({ file: await readSettings(world, name), env: {}, flags: new Map() });
   const source = `file ${name}`;

@@ -44,6 +44,7 @@ export function parseTarget(text: string): MessageInitShape<typeof TargetSchema>
   for (const option of options) {
     const [key = "", value = ""] = option.split("=");
     const number = /^\d{1,5}$/.test(value) ? Number(value) : 65_536;
+    if (Object.hasOwn(extra, key)) throw new UsageError(`--target ${text}: ${key} is given twice`);
     if (key === "name") extra.name = value;
     else if ((key === "weight" || key === "priority") && number <= 65_535) extra[key] = number;
     else throw new UsageError(`--target ${text}: ${option} is none of name=…, weight=0…65535, priority=0…65535`);
