@@ -2,11 +2,12 @@
 import { UsageError } from "./exit.ts";
 import type { World } from "./world.ts";
 
-/** Reads a file named on the command line (`-` is standard input); one that cannot be read is bad usage. */
-export async function readInput(world: World, file: string, maxBytes: number): Promise<string> {
+/** Reads a file named on the command line (`-` is standard input); one that cannot be read is bad usage. `source` is the flag or variable that names it. */
+export async function readInput(world: World, file: string, maxBytes: number, source?: string): Promise<string> {
   try {
     return await world.readText(file, maxBytes);
   } catch (error) {
-    throw new UsageError(`cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    const named = source === undefined ? file : `${source} ${file}`;
+    throw new UsageError(`cannot read ${named}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }

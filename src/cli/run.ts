@@ -172,28 +172,29 @@ async function hintOf(error: unknown, isTls: boolean): Promise<string | undefine
 }
 
 async function connectOptions(flags: Flags, world: World): Promise<ConnectOptions> {
-  const given = (flag: string, variable: string): string | undefined => {
-    // An empty variable is one that is not set.
-    return flags.text(flag) ?? (world.env[variable] || undefined);
-  };
+  // An empty variable is one that is not set.
+  const given = (flag: string, variable: string): string | undefined => flags.text(flag) ?? (world.env[variable] || undefined);
+  const sourceOf = (flag: string, variable: string): string => (flags.text(flag) === undefined ? variable : `--${flag}`);
   const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER)
     .split(",")
-    .map((server) => serverOf(server.trim(), flags.text("server") === undefined ? "WAYMARK_SERVER" : "--server"));
+    .map((server) => serverOf(server.trim(), sourceOf("server", "WAYMARK_SERVER")));
   const timeout = flags.text("timeout");
   const timeoutMs = timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDurationMs(timeout);
   if (timeoutMs === undefined || timeoutMs < 1 || timeoutMs > MAX_TIMEOUT_MS)
     throw new UsageError(`--timeout ${timeout ?? ""}: not a duration such as 500ms or 30s, of at most 24 days`);
   const token = given("token", "WAYMARK_TOKEN");
-  if (token !== undefined && !isToken(token))
-    throw new UsageError(`${flags.text("token") === undefined ? "WAYMARK_TOKEN" : "--token"} is not a token: ${TOKEN_RULE}`);
+  if (token !== undefined && !isToken(token)) throw new UsageError(`${sourceOf("token", "WAYMARK_TOKEN")} is not a token: ${TOKEN_RULE}`);
   const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
   if ((certFile === undefined) !== (keyFile === undefined))
     throw new UsageError("--cert and --key go together, or WAYMARK_CERT and WAYMARK_KEY");
   const wantsTls = flags.isOn("tls") || saysTls(world.env["WAYMARK_TLS"] ?? "");
   if (certFile !== undefined && caFile === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
-  const pem = async (file: string | undefined) =>
-    file === undefined ? undefined : { file, bytes: Buffer.from(await readInput(world, file, MAX_PEM_BYTES)) };
-  const [ca, cert, key] = [await pem(caFile), await pem(certFile), await pem(keyFile)];
+  const pem = async (file: string | undefined, flag: string, variable: string) => {
+    const source = sourceOf(flag, variable);
+    return file === undefined ? undefined : { source, file, bytes: Buffer.from(await readInput(world, file, MAX_PEM_BYTES, source)) };
+  };
+  const ca = await pem(caFile, "ca", "WAYMARK_CA");
+  const [cert, key] = [await pem(certFile, "cert", "WAYMARK_CERT"), await pem(keyFile, "key", "WAYMARK_KEY")];
   if (ca !== undefined || cert !== undefined) (await import("./tls-flags.ts")).checkTlsFlags({ ca, cert, key });
   const tls = (ca || wantsTls) && { ...(ca && { ca: ca.bytes }), ...(cert && { cert: cert.bytes }), ...(key && { key: key.bytes }) };
   return { servers, timeoutMs, ...(token !== undefined && { token }), ...(tls && { tls }) };
@@ -209,6 +210,6 @@ function saysTls(text: string): boolean {
 /** `host:port`, with the default port when none is given. `source` is the flag or variable that says it. */
 function serverOf(text: string, source: string): string {
   const server = parseServer(text);
-  if (server === undefined) throw new UsageError(`${source} ${text}: ${SERVER_RULE}`);
+  if (server === undefined) throw new UsageError(`${source} ${text || '""'}: ${SERVER_RULE}`);
   return server;
 }

@@ -4,6 +4,8 @@ import { createSecureContext } from "node:tls";
 import { UsageError } from "./exit.ts";
 
 interface NamedFile {
+  /** The flag or variable that names it. */
+  readonly source: string;
   readonly file: string;
   readonly bytes: Uint8Array;
 }
@@ -14,17 +16,17 @@ export interface TlsFlags {
   readonly key: NamedFile | undefined;
 }
 
-/** Throws a UsageError that names the flag and the file, and never what is in it. */
+/** Throws a UsageError that names the flag or variable and the file, and never what is in it. */
 export function checkTlsFlags({ ca, cert, key }: TlsFlags): void {
-  for (const [flag, named] of [["--ca", ca] as const, ["--cert", cert] as const])
+  for (const named of [ca, cert])
     if (named !== undefined && !isRight(() => new X509Certificate(named.bytes)))
-      throw new UsageError(`${flag} ${named.file}: holds no certificate in PEM`);
+      throw new UsageError(`${named.source} ${named.file}: holds no certificate in PEM`);
   if (cert === undefined || key === undefined) return;
   const keyPem = Buffer.from(key.bytes);
   if (!isRight(() => createSecureContext({ key: keyPem })))
-    throw new UsageError(`--key ${key.file}: holds no private key in PEM that is not encrypted`);
+    throw new UsageError(`${key.source} ${key.file}: holds no private key in PEM that is not encrypted`);
   if (!isRight(() => createSecureContext({ cert: Buffer.from(cert.bytes), key: keyPem })))
-    throw new UsageError(`--key ${key.file}: is not the key of --cert ${cert.file}`);
+    throw new UsageError(`${key.source} ${key.file}: is not the key of ${cert.source} ${cert.file}`);
 }
 
 function isRight(read: () => unknown): boolean {

@@ -2,6 +2,13 @@
 
 const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
+/** An age is counted from 1970 where it is not known; no node has run for so long as this. */
+const MAX_AGE_MS = 20 * 365 * DURATION_UNITS.d;
+
+export function isKnownAge(ageMs: number): boolean {
+  return ageMs < MAX_AGE_MS;
+}
+
 /** Milliseconds of a text such as `500ms`, `1.5s`, `10m`, `24h`, `7d`; undefined when it is not one. */
 export function parseDurationMs(written: string): number | undefined {
   const match = /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)$/.exec(written);

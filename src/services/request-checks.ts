@@ -1,6 +1,7 @@
 /** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.test.ts holds them equal to the contract. */
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Bounds } from "../catalog/names.ts";
+import { isKnownAge } from "../lib/duration.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { utf8Size } from "../lib/protowire.ts";
 import { type Caller, hasRole } from "../policy/caller.ts";
@@ -42,7 +43,9 @@ export function checkAliases(
 /** Throws `too_stale` when what is held may be older than the caller takes. */
 export function checkAge(ageMs: number, maxStalenessMs: number | undefined): void {
   if (maxStalenessMs === undefined || ageMs <= maxStalenessMs) return;
-  const message = `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`;
+  const message = isKnownAge(ageMs)
+    ? `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
+    : `this node does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
   throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }
 

@@ -72,8 +72,9 @@ test.each([
   },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash"], says: "--policy hash needs --hash-key" },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash", "--hash-key", ""], says: "--hash-key is empty" },
+  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--hash-key", "k"], says: "--hash-key needs --policy hash" },
   { argv: ["apply"], says: "--file" },
-  { argv: ["apply", "-f", "missing.yaml"], says: "cannot read missing.yaml" },
+  { argv: ["apply", "-f", "missing.yaml"], says: "cannot read --file missing.yaml" },
   { argv: ["discovery", "query", "--server", "host:port"], says: "not host:port" },
   { argv: ["discovery", "query", "--timeout", "1"], says: "not a duration" },
   { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key go together" },
@@ -186,6 +187,22 @@ test("a server that is none is named as it was given, by variable or by flag", a
   });
   const { stderr } = await waymark(["discovery", "status", "--server", "other:xx"], { env });
   expect(stderr).toContain("error: --server other:xx: not host:port");
+  expect((await waymark(["discovery", "status"], { env: { WAYMARK_SERVER: "a:1," } })).stderr).toContain(
+    'WAYMARK_SERVER "": not host:port',
+  );
+});
+
+test.each([
+  { argv: ["discovery", "status", "--ca", "none.pem"], env: {}, says: "cannot read --ca none.pem: " },
+  { argv: ["discovery", "status"], env: { WAYMARK_CA: "none.pem" }, says: "cannot read WAYMARK_CA none.pem: " },
+  { argv: ["discovery", "status"], env: { WAYMARK_CA: "no.pem" }, says: "WAYMARK_CA no.pem: holds no certificate" },
+  { argv: ["serve", "--config", "none.toml"], env: {}, says: "cannot read --config none.toml: " },
+  { argv: ["config", "validate", "--config", "none.toml"], env: {}, says: "cannot read --config none.toml: " },
+  { argv: ["config", "validate", "none.toml"], env: {}, says: "cannot read none.toml: " },
+])("a file that cannot be used is told with what names it: $argv $env", async ({ argv, env, says }) => {
+  const { exit, stderr } = await waymark(argv, { env, files: { "no.pem": "words" } });
+  expect(exit).toBe(2);
+  expect(stderr).toContain(says);
 });
 
 test("the next server is asked when the first is away", async () => {

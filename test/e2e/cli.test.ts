@@ -145,6 +145,8 @@ test("the demo catalog is there when the node is ready, also for DNS", async () 
   await using node = await startNodeProcess(["--ephemeral", "--demo"]);
   const srv = await node.run(["dns", "resolve", "_svc._tcp.redis-cart.k8s.default.waymark", "SRV", "-o", "json"]);
   expect(json(srv.stdout)).toMatchObject({ answers: [expect.stringMatching(/^0 \d+ 6379 /)] });
+  const soa = await node.run(["dns", "resolve", "waymark", "SOA", "-o", "json"]);
+  expect(json(soa.stdout)).toMatchObject({ answers: [expect.stringMatching(/^\S+\.node\.waymark hostmaster\.waymark \d+ 60 30 3600 5$/)] });
   const resolved = await node.run(["discovery", "resolve", "redis-cart", "--namespace", "k8s.default", "-o", "json"]);
   expect(json(resolved.stdout)).toMatchObject({ target: { host: "10.20.0.20", port: 6379 } });
 });

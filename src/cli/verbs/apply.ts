@@ -8,7 +8,7 @@ const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
 export const apply: Verb = async ({ world, flags, out, client }) => {
   const file = flags.text("file") ?? "";
-  const { entries, problems } = readEntryFile(await readInput(world, file, MAX_FILE_BYTES));
+  const { entries, problems } = readEntryFile(await readInput(world, file, MAX_FILE_BYTES, "--file"));
   const namespaces = [...new Set(entries.map(({ entry }) => entry.key?.namespace ?? ""))].map((namespace) => ({ namespace }));
   if (entries.length === 0 && problems.length === 0) out.note(`${file} holds no entries`);
   return carryOut(

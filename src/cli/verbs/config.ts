@@ -8,10 +8,10 @@ import type { World } from "../world.ts";
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
-async function readSettings(world: World, name: string): Promise<NonNullable<SettingSource["file"]>> {
+async function readSettings(world: World, name: string, source?: "--config"): Promise<NonNullable<SettingSource["file"]>> {
   const format = name.endsWith(".json") ? "json" : name.endsWith(".toml") ? "toml" : undefined;
   if (format === undefined) throw new UsageError(`${name}: a settings file ends in .toml or .json`);
-  return { name, format, text: await readInput(world, name, MAX_CONFIG_BYTES) };
+  return { name, format, text: await readInput(world, name, MAX_CONFIG_BYTES, source) };
 }
 
 /** Why a node would not start with settings that are right in themselves: it would be open by accident, or a file is not what it should be. */
@@ -29,7 +29,7 @@ export async function readForNode(world: World, file: string | undefined, flags:
 
 /** Reads settings from a file, the environment and flags; throws with every problem when there are any. */
 export async function readEffective(world: World, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
-  const loaded = loadConfig({ ...(file !== undefined && { file: await readSettings(world, file) }), env: world.env, flags });
+  const loaded = loadConfig({ ...(file !== undefined && { file: await readSettings(world, file, "--config") }), env: world.env, flags });
   if (!loaded.ok) throw new CommandError(loaded.problems.map(problemText).join("\n"), EXIT.usage);
   return loaded.effective;
 }
@@ -38,7 +38,11 @@ export const validate: Verb = async ({ world, args, flags, out }) => {
   const [name, other] = [...args, flags.text("config")].filter((file) => file !== undefined);
   if (other !== undefined) throw new UsageError(`the settings file is given twice: ${name ?? ""} and --config ${other}`);
   if (name === undefined) throw new UsageError("which settings file is to be checked?");
-  const loaded = loadConfig({ file: await readSettings(world, name), env: {}, flags: new Map() });
+  const loaded = loadConfig({
+    file: await readSettings(world, name, args.length === 0 ? "--config" : undefined),
+    env: {},
+    flags: new Map(),
+  });
   const source = `file ${name}`;
   const problems = loaded.ok
     ? (await startFaults(world, loaded.effective.settings)).map((message) => ({ path: "", message, source }))

@@ -84,6 +84,7 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
   const zone = flags.text("preferZone");
   if (flags.text("policy") === "hash" && (flags.text("hashKey") ?? "") === "")
     throw new UsageError("--policy hash needs --hash-key: the same key is sent to the same instance");
+  if (flags.text("policy") !== "hash" && flags.text("hashKey") !== undefined) throw new UsageError("--hash-key needs --policy hash");
   const answer = await client().call(DiscoveryService.method.resolve, {
     ...viewer,
     name,

@@ -66,16 +66,20 @@ async function ask(resolver: Resolver, { name, type, server }: Question): Promis
   }
 }
 
+/** The fields of a record as a zone file has them; an answer may have others beside them. */
+const FIELDS = [
+  ["priority", "weight", "port", "name"],
+  ["nsname", "hostmaster", "serial", "refresh", "retry", "expire", "minttl"],
+] as const;
+
 /** One record as in a zone file: an SRV is `priority weight port name`. */
 function answerText(record: unknown): string {
   if (typeof record === "string") return record;
   if (Array.isArray(record)) return record.map((part) => JSON.stringify(part)).join(" ");
   if (typeof record !== "object" || record === null) return String(record);
   const fields = new Map<string, unknown>(Object.entries(record));
-  if (fields.has("priority") && fields.has("port")) {
-    return ["priority", "weight", "port", "name"].map((field) => String(fields.get(field))).join(" ");
-  }
-  return [...fields.values()].map((value) => plain(String(value))).join(" ");
+  const names = FIELDS.find((each) => each.every((field) => fields.has(field))) ?? [...fields.keys()];
+  return names.map((field) => plain(String(fields.get(field)))).join(" ");
 }
 
 export const encode: Verb = async ({ world, args, out }) => {

@@ -14,6 +14,7 @@ import {
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
+import { isKnownAge } from "../../lib/duration.ts";
 import { EXIT, exitOf } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { wholeJson } from "../message-json.ts";
@@ -154,7 +155,7 @@ export const lag: Verb = async ({ flags, out, client }) => {
   if (!out.isMachine) {
     const { age: since } = answer;
     const isFresh = since === undefined || (since.seconds === 0n && since.nanos === 0);
-    const age = isFresh ? "" : `; what it serves may be ${durationText(since)} old`;
+    const age = isFresh ? "" : `; ${ageWords(since)}`;
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
     if (answer.protected) out.note("so many origins vanished at once that none is hidden");
   }
@@ -165,6 +166,10 @@ export const lag: Verb = async ({ flags, out, client }) => {
 
 function whereOf(flags: Flags): { readonly clusterId: string; readonly region: string } {
   return { clusterId: flags.text("clusterId") ?? "", region: flags.text("region") ?? "" };
+}
+
+function ageWords(age: Duration): string {
+  return isKnownAge(durationMs(age)) ? `what it serves may be ${durationText(age)} old` : "how old what it serves is, it does not know yet";
 }
 
 /** Milliseconds below ten seconds, else seconds; empty when absent. */
