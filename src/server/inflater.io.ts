@@ -5,7 +5,7 @@
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import { DEFAULT_INFLATION_LIMITS, InflationBudget, type InflationLimits, type Ticket } from "./inflation.ts";
+import { DEFAULT_INFLATION_LIMITS, FREE_WORK_BYTES, InflationBudget, type InflationLimits, type Ticket } from "./inflation.ts";
 
 /** Encodings of messages that are read, as `grpc-encoding` and `content-encoding` name them. */
 export type Encoding = "gzip" | "deflate";
@@ -31,12 +31,15 @@ export interface Inflation {
   release(): void;
 }
 
-/** Up to here it is done at once: a trip to zlib's thread costs more. */
+/** Up to here, and of few bytes as it came, it is done at once: a trip to zlib's thread costs more. */
 const SMALL_BYTES = 16 * 1_024;
 /** zlib gains no more than this for each byte. */
 const MAX_RATIO = 1_032;
 /** Header and end of a gzip message. */
 const MIN_GZIP_BYTES = 18;
+/** What gzip adds to bytes that it cannot compress is a thousandth, and this for its header with a name: twice as much is not made by compressing. */
+const MAX_GROWTH = 2;
+const MAX_ADDED_BYTES = 1_024;
 /** Why the length at the end of a gzip message is not the one of what is in it. */
 const NOT_TAKEN = "several members in one, bytes behind the message and one that is cut short are not taken";
 /** How often what waits is looked at, in ms. */
@@ -124,7 +127,7 @@ class Running implements Inflation {
   #begin(): void {
     const { encoding, bytes } = this.#message;
     const size = Math.max(1, this.#size);
-    if (encoding === "gzip" && size <= SMALL_BYTES) {
+    if (encoding === "gzip" && size <= SMALL_BYTES && bytes.length <= FREE_WORK_BYTES) {
       this.#settle(this.#inflateNow());
       return;
     }
@@ -178,6 +181,11 @@ function inflatedSize({ encoding, bytes, maxMessageBytes }: Compressed): number 
   if (encoding === "deflate") return Math.min(maxMessageBytes, bytes.length * MAX_RATIO);
   if (bytes.length < MIN_GZIP_BYTES || bytes[0] !== 0x1f || bytes[1] !== 0x8b) return invalid("request", "not the bytes of a gzip message");
   const size = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(bytes.length - 4, true);
+  if (bytes.length > size * MAX_GROWTH + MAX_ADDED_BYTES)
+    return invalid(
+      "request",
+      `a gzip message of ${bytes.length} bytes says at its end that it inflates to ${size}, which gzip makes of far fewer; ${NOT_TAKEN}`,
+    );
   if (size <= maxMessageBytes) return size;
   if (size > bytes.length * MAX_RATIO)
     return invalid(

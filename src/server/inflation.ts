@@ -1,7 +1,7 @@
 /**
- * How much compressed messages may cost together: bytes being inflated or not handled yet, and what a second may gain over
- * what came on the wire. A few kilobytes of gzip become megabytes, so who sends the most of them waits behind everybody
- * else. Pure: time comes in, the shell inflates.
+ * How much compressed messages may cost together: bytes being inflated or not handled yet, what a second may gain over
+ * what came on the wire, and what came itself. A few kilobytes of gzip become megabytes, and a few megabytes that become nothing
+ * take half a second to read, so who sends the most of them waits behind everybody else. Pure: time comes in, the shell inflates.
  */
 
 /** Bounds over all connections. */
@@ -11,6 +11,9 @@ export interface InflationLimits {
   /** Bytes a second that inflating may gain, and how many may be saved up. A message needs what it gains, at most `burstBytes`. */
   readonly gainPerSecond: number;
   readonly burstBytes: number;
+  /** Bytes a second, as they came, that may be read, and how many may be saved up: each takes up to 0.1 µs, whatever it becomes. */
+  readonly workPerSecond: number;
+  readonly workBurstBytes: number;
   /** Messages that wait, and their bytes as they came; beyond it the dearest is refused. */
   readonly maxWaiting: number;
   /** Of them, of one connection: more of its messages are refused at once. */
@@ -24,6 +27,8 @@ export const DEFAULT_INFLATION_LIMITS: InflationLimits = {
   maxBytes: 8 * 1_024 * 1_024,
   gainPerSecond: 2 * 1_024 * 1_024,
   burstBytes: 4 * 1_024 * 1_024,
+  workPerSecond: 4 * 1_024 * 1_024,
+  workBurstBytes: 4 * 1_024 * 1_024,
   maxWaiting: 256,
   maxWaitingEach: 16,
   maxWaitingBytes: 8 * 1_024 * 1_024,
@@ -33,6 +38,8 @@ export const DEFAULT_INFLATION_LIMITS: InflationLimits = {
 /** What a message may become for each byte that came, and what any may become: like this it costs no more than one sent plain. */
 const FREE_RATIO = 16;
 const FREE_BYTES = 4_096;
+/** A message of up to so many bytes, as it came, is read in 0.1 ms at most: as many bytes of small plain calls take longer. */
+export const FREE_WORK_BYTES = 1_024;
 
 /** What came together is late together: each refusal is an answer to write, and 256 of them in one turn kept everybody waiting for 0.3 s. */
 const REFUSALS_A_CHECK = 8;
@@ -53,7 +60,8 @@ export interface Claim {
 export interface Ticket {
   readonly claim: Claim;
   readonly gainBytes: number;
-  /** Cheapest first: what it gains on top of what its connection gained lately. */
+  readonly workBytes: number;
+  /** Cheapest first: what it gains and takes to read on top of what its connection did lately. 0 for one that need not wait for either. */
   readonly price: number;
   readonly untilMonoMs: number;
   state: "waiting" | "granted" | "over";
@@ -72,12 +80,13 @@ export class InflationBudget {
   readonly #waiting: Ticket[] = [];
   #waitingBytes = 0;
   #usedBytes = 0;
-  #gainBytes: number;
-  #gainMonoMs = 0;
+  readonly #gains: Savings;
+  readonly #work: Savings;
 
   constructor(limits: InflationLimits) {
     this.#limits = limits;
-    this.#gainBytes = limits.burstBytes;
+    this.#gains = new Savings(limits.gainPerSecond, limits.burstBytes);
+    this.#work = new Savings(limits.workPerSecond, limits.workBurstBytes);
   }
 
   /** Inflated bytes being made or held. */
@@ -98,8 +107,10 @@ export class InflationBudget {
   claim(claim: Claim, monoMs: number): Ticket {
     this.#save(monoMs);
     const gainBytes = Math.max(0, claim.inflatedBytes - Math.max(FREE_BYTES, claim.wireBytes * FREE_RATIO));
-    const price = gainBytes === 0 ? 0 : gainBytes + this.#chargedTo(claim.owner, monoMs);
-    const ticket: Ticket = { claim, gainBytes, price, untilMonoMs: monoMs + this.#limits.waitMs, state: "waiting" };
+    const workBytes = claim.wireBytes <= FREE_WORK_BYTES ? 0 : claim.wireBytes;
+    const isFree = gainBytes === 0 && this.#work.has(workBytes);
+    const price = isFree ? 0 : gainBytes + workBytes + this.#chargedTo(claim.owner, monoMs);
+    const ticket: Ticket = { claim, gainBytes, workBytes, price, untilMonoMs: monoMs + this.#limits.waitMs, state: "waiting" };
     const isFirst = price < (this.#waiting[0]?.price ?? Number.POSITIVE_INFINITY);
     if (isFirst && this.#fits(ticket)) this.#grant(ticket, monoMs);
     else if (gainBytes > 0 && this.isCrowdedBy(claim.owner)) ticket.state = "over";
@@ -131,18 +142,19 @@ export class InflationBudget {
     }
   }
 
-  #fits({ claim, gainBytes }: Ticket): boolean {
-    if (this.#gainBytes < Math.min(gainBytes, this.#limits.burstBytes)) return false;
+  #fits({ claim, gainBytes, workBytes }: Ticket): boolean {
+    if (!this.#gains.has(gainBytes) || !this.#work.has(workBytes)) return false;
     return this.#usedBytes === 0 || this.#usedBytes + claim.inflatedBytes <= this.#limits.maxBytes;
   }
 
   #grant(ticket: Ticket, monoMs: number): void {
-    const { claim, gainBytes } = ticket;
+    const { claim, gainBytes, workBytes } = ticket;
     ticket.state = "granted";
     this.#usedBytes += claim.inflatedBytes;
-    this.#gainBytes -= gainBytes;
-    if (gainBytes > 0)
-      Object.assign(this.#accountOf(claim.owner), { chargedBytes: this.#chargedTo(claim.owner, monoMs) + gainBytes, monoMs });
+    this.#gains.spend(gainBytes);
+    this.#work.spend(workBytes);
+    const bytes = gainBytes + workBytes;
+    if (bytes > 0) Object.assign(this.#accountOf(claim.owner), { chargedBytes: this.#chargedTo(claim.owner, monoMs) + bytes, monoMs });
   }
 
   #accountOf(owner: object): Account {
@@ -179,7 +191,7 @@ export class InflationBudget {
     ticket.claim.decided(false);
   }
 
-  /** What the connection gained, forgotten as fast as gains are allowed. */
+  /** What the connection gained and made us read, forgotten as fast as gains are allowed. */
   #chargedTo(owner: object, monoMs: number): number {
     const account = this.#accounts.get(owner);
     if (account === undefined) return 0;
@@ -187,9 +199,35 @@ export class InflationBudget {
   }
 
   #save(monoMs: number): void {
-    const { gainPerSecond, burstBytes } = this.#limits;
-    const saved = ((monoMs - this.#gainMonoMs) * gainPerSecond) / 1_000;
-    this.#gainBytes = Math.min(burstBytes, this.#gainBytes + Math.max(0, saved));
-    this.#gainMonoMs = monoMs;
+    this.#gains.save(monoMs);
+    this.#work.save(monoMs);
+  }
+}
+
+/** Bytes that come back at a rate, up to a bound. */
+class Savings {
+  readonly #perSecond: number;
+  readonly #most: number;
+  #bytes: number;
+  #monoMs = 0;
+
+  constructor(perSecond: number, most: number) {
+    this.#perSecond = perSecond;
+    this.#most = most;
+    this.#bytes = most;
+  }
+
+  /** Whether so many are there, or all that ever are. */
+  has(bytes: number): boolean {
+    return this.#bytes >= Math.min(bytes, this.#most);
+  }
+
+  spend(bytes: number): void {
+    this.#bytes -= bytes;
+  }
+
+  save(monoMs: number): void {
+    this.#bytes = Math.min(this.#most, this.#bytes + Math.max(0, ((monoMs - this.#monoMs) * this.#perSecond) / 1_000));
+    this.#monoMs = monoMs;
   }
 }

@@ -11,6 +11,7 @@ import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discov
 import { type GrpcListener, startGrpcListener } from "../../src/server/grpc.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
+import { slowGzip } from "../fakes/slow-gzip.ts";
 import { until } from "../fakes/until.ts";
 import { QUERY, WATCH } from "./h2-frames.ts";
 
@@ -134,6 +135,7 @@ test.each<{ name: string; encoding: string; chunks: Uint8Array[]; code: string }
     code: "3",
   },
   { name: "gzip that says it is longer than it is", encoding: "gzip", chunks: [framed(lying(gzipSync(query("eu")), 1e6), 1)], code: "3" },
+  { name: "much gzip that becomes nothing", encoding: "gzip", chunks: [framed(slowGzip(100_000, 0), 1)], code: "3" },
   { name: "gzip of more than a message may be", encoding: "gzip", chunks: [framed(gzipSync(Buffer.alloc(5e6)), 1)], code: "8" },
   { name: "deflate of more than a message may be", encoding: "deflate", chunks: [framed(deflateSync(Buffer.alloc(5e6)), 1)], code: "8" },
   { name: "an encoding that is not read here", encoding: "br", chunks: [framed(query("eu"), 1)], code: "12" },

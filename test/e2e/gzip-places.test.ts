@@ -1,10 +1,14 @@
-/** Of the gzip messages of one connection that become a thousand times as long a few wait for their turn; the others are refused at once. */
+/**
+ * Of the gzip messages of one connection that become a thousand times as long, and of those that take long to read, a few wait for their
+ * turn; the others are refused at once.
+ */
 import { once } from "node:events";
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { framed } from "../../src/lib/grpc-frames.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { slowGzip } from "../fakes/slow-gzip.ts";
 import { QUERY } from "./h2-frames.ts";
 
 /** A request of one field that nobody knows, long and easily compressed. */
@@ -26,6 +30,9 @@ const LATER = 50;
 const GRPC = { ":method": "POST", ":path": QUERY, "content-type": "application/grpc", te: "trailers" };
 const HTTP = { ":method": "POST", ":path": QUERY, "content-type": "application/proto" };
 const NOTHING = new Uint8Array(0);
+/** It becomes about as long as it is, and takes a twentieth of a second to read; a dozen is what may come at once and wait. */
+const slow = slowGzip(1_000_000, 48);
+const SLOW_BOMBS = 20;
 
 interface Sent {
   readonly headers: OutgoingHttpHeaders;
@@ -33,7 +40,8 @@ interface Sent {
 }
 
 interface Kind {
-  readonly bomb: Sent;
+  readonly long: Sent;
+  readonly slow: Sent;
   readonly plain: Sent;
   /** Header or trailer with the outcome. */
   readonly status: string;
@@ -43,14 +51,16 @@ interface Kind {
 
 const KINDS: Readonly<Record<"grpc" | "http", Kind>> = {
   grpc: {
-    bomb: { headers: { ...GRPC, "grpc-encoding": "gzip" }, body: compressed(bomb) },
+    long: { headers: { ...GRPC, "grpc-encoding": "gzip" }, body: compressed(bomb) },
+    slow: { headers: { ...GRPC, "grpc-encoding": "gzip" }, body: compressed(slow) },
     plain: { headers: GRPC, body: framed(NOTHING) },
     status: "grpc-status",
     ok: "0",
     refused: "8",
   },
   http: {
-    bomb: { headers: { ...HTTP, "content-encoding": "gzip" }, body: bomb },
+    long: { headers: { ...HTTP, "content-encoding": "gzip" }, body: bomb },
+    slow: { headers: { ...HTTP, "content-encoding": "gzip" }, body: slow },
     plain: { headers: HTTP, body: NOTHING },
     status: ":status",
     ok: "200",
@@ -81,12 +91,12 @@ async function answer(session: ClientHttp2Session, { headers, body }: Sent, stat
 }
 
 test.each(["grpc", "http"] as const)("%s: beyond its places a connection is refused at once, while others are answered", async (name) => {
-  const { bomb: sent, plain, status, ok, refused } = KINDS[name];
+  const { long, plain, status, ok, refused } = KINDS[name];
   const url = `http://${node.listeners[name]}`;
   const [bomber, other] = [connect(url), connect(url)];
   try {
     const answers: string[] = [];
-    const bombs = Array.from({ length: BOMBS }, async () => answers.push(await answer(bomber, sent, status)));
+    const bombs = Array.from({ length: BOMBS }, async () => answers.push(await answer(bomber, long, status)));
     const others: string[] = [];
     for (let i = 0; i < LATER; i++) others.push(await answer(other, plain, status));
     expect([...new Set(others)]).toEqual([ok]);
@@ -98,3 +108,26 @@ test.each(["grpc", "http"] as const)("%s: beyond its places a connection is refu
     other.destroy();
   }
 });
+
+test.each(["grpc", "http"] as const)(
+  "%s: what takes long to read is refused beyond what may come, and others are answered",
+  async (name) => {
+    const { slow: sent, plain, status, ok, refused } = KINDS[name];
+    const url = `http://${node.listeners[name]}`;
+    // As much as all of them: Node's client resets the streams of a session that holds 10 MB.
+    const [bomber, other] = [connect(url, { maxSessionMemory: 100 }), connect(url)];
+    try {
+      const others: string[] = [];
+      const bombing = { isOver: false };
+      const bombs = Promise.all(Array.from({ length: SLOW_BOMBS }, () => answer(bomber, sent, status))).finally(
+        () => (bombing.isOver = true),
+      );
+      while (!bombing.isOver) others.push(await answer(other, plain, status));
+      expect([...new Set(others)]).toEqual([ok]);
+      expect(await bombs).toContain(refused);
+    } finally {
+      bomber.destroy();
+      other.destroy();
+    }
+  },
+);

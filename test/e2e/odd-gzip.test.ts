@@ -2,6 +2,7 @@
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { startDemoEdge } from "../fakes/edge.ts";
+import { slowGzip } from "../fakes/slow-gzip.ts";
 
 const QUERY = '{"namespace":"svc"}';
 const empty = gzipSync("");
@@ -19,6 +20,7 @@ test.each([
     why: "inflates to 20000 bytes, not to the 30000 that its last four say",
   },
   { what: "a second member", body: Buffer.concat([gzipSync('{"namespace":'), gzipSync('"svc"}')]), why: "several members in one" },
+  { what: "much that becomes nothing", body: slowGzip(100_000, 0), why: "inflates to 0, which gzip makes of far fewer" },
   { what: "an empty second member", body: Buffer.concat([whole, empty]), why: "several members in one" },
 ])("gzip with $what is refused for what it is", async ({ body, why }) => {
   await using served = await startDemoEdge();

@@ -7,6 +7,8 @@ const LIMITS: InflationLimits = {
   maxBytes: 1_000_000,
   gainPerSecond: 100_000,
   burstBytes: 400_000,
+  workPerSecond: 100_000,
+  workBurstBytes: 200_000,
   maxWaiting: 3,
   maxWaitingEach: 3,
   maxWaitingBytes: 50_000,
@@ -126,4 +128,23 @@ test("what gains nothing waits for the bytes that may be held, also behind more 
   const states = [1, 2, 3, 4, 5].map(() => budget.claim(claim(owner, plain), 0).state);
   expect(states).toEqual(["granted", "granted", "granted", "waiting", "waiting"]);
   expect(budget.claim(claim(owner, BOMB), 0).state).toBe("over");
+});
+
+test("what came is paid for whatever it becomes: who makes us read much waits, behind who makes us read less, and small messages go on", () => {
+  decided.length = 0;
+  const budget = new InflationBudget({ ...LIMITS, maxWaitingBytes: 1_000_000 });
+  const [reader, other] = [{}, {}];
+  const long = { wireBytes: 150_000, inflatedBytes: 150_000 };
+  expect(budget.claim(claim(reader, long), 0).state).toBe("granted");
+  expect(budget.claim(claim(reader, long, "long"), 0).state).toBe("waiting");
+  expect(budget.claim(claim(other, { wireBytes: 60_000, inflatedBytes: 300_000 }, "other"), 0).state).toBe("waiting");
+  expect(budget.claim(claim(reader, { wireBytes: 1_024, inflatedBytes: 16_000 }), 0).state).toBe("granted");
+  budget.check(99);
+  expect(decided).toEqual([]);
+  budget.check(100);
+  expect(decided).toEqual(["other granted"]);
+  budget.check(1_599);
+  expect(decided).toEqual(["other granted"]);
+  budget.check(1_600);
+  expect(decided).toEqual(["other granted", "long granted"]);
 });
