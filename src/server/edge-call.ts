@@ -7,7 +7,7 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/certificates.ts";
 import type { Arrival, HeaderReader } from "./chain.ts";
 import type { Arriving } from "./http2-guard.io.ts";
-import { JsonShape } from "./json-shape.ts";
+import { EnvelopedShape, JsonShape } from "./json-shape.ts";
 import type { RpcStatus } from "./status.ts";
 
 /** Bytes of requests that have not wholly arrived, over all connections. */
@@ -60,10 +60,13 @@ export class EdgeCall implements Arrival {
   #isAdmitted = false;
   #heldBytes = 0;
   #inflation: { release(): void } | undefined;
-  /** Of a body that is one JSON text; the messages of a stream are small, and bounded by what a watch may ask. */
-  readonly #shape: JsonShape | undefined;
-  /** What was read of a JSON body, so that a fault in it can be located; dropped on admission. */
+  /** Whether its messages stand behind a flag byte and their length. */
+  readonly #isEnveloped: boolean;
+  /** Of a JSON body; what is compressed is looked at when it is inflated. */
+  readonly #shape: JsonShape | EnvelopedShape | undefined;
+  /** What was read of a JSON body, and what its message was inflated to, so that a fault in it can be located; dropped on admission. */
   #chunks: Uint8Array[] = [];
+  #inflated: Uint8Array | undefined;
 
   constructor(arrival: EdgeArrival) {
     const { header, requestId } = arrival;
@@ -76,7 +79,9 @@ export class EdgeCall implements Arrival {
     this.#budget = arrival.budget;
     this.#meter = arrival.meter;
     this.header = (name) => (name === "x-request-id" ? requestId : header(name));
-    this.#shape = (header("content-type") ?? "").startsWith("application/json") ? new JsonShape() : undefined;
+    this.#isEnveloped = !(header("content-type") ?? "").toLowerCase().startsWith("application/json");
+    if (this.encoding !== "json" || !isPlain(header("content-encoding"))) return;
+    this.#shape = this.#isEnveloped ? new EnvelopedShape() : new JsonShape();
   }
 
   /** The chain has it. An error before that is Connect's own, found while reading the request. */
@@ -87,6 +92,7 @@ export class EdgeCall implements Arrival {
   admit(): void {
     this.#isAdmitted = true;
     this.#chunks = [];
+    this.#inflated = undefined;
     this.release();
   }
 
@@ -95,17 +101,19 @@ export class EdgeCall implements Arrival {
    * Of a JSON one a copy is kept until admission. The size of one body is bounded by whoever reads it.
    */
   async *tapped(body: AsyncIterable<Uint8Array>, { isUnary }: { readonly isUnary: boolean }): AsyncGenerator<Uint8Array> {
-    const isPlain = this.header("content-encoding") === undefined;
     let fault: WaymarkError | undefined;
     const see = (piece: Uint8Array) => {
       if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(piece);
-      if (isPlain) fault ??= this.#shape?.look(piece);
+      fault ??= this.#shape?.look(piece);
       return piece;
     };
+    // Of a text alone Connect parses nothing before its end, which is when it is refused.
+    const isHeldBack = () => fault !== undefined && this.#isEnveloped;
     let waiting: Uint8Array[] = [];
     let waitingBytes = 0;
     try {
       for await (const chunk of body) {
+        if (isHeldBack()) continue;
         if (this.#meter !== undefined) this.#meter.usefulBytes += chunk.length;
         this.hasBegun = true;
         this.#heldBytes += chunk.length;
@@ -116,20 +124,27 @@ export class EdgeCall implements Arrival {
         waiting.push(chunk);
         waitingBytes += chunk.length;
         if (isUnary && waitingBytes < PIECE_BYTES && waiting.length < PIECE_CHUNKS) continue;
-        yield see(joined(waiting));
+        const piece = see(joined(waiting));
         [waiting, waitingBytes] = [[], 0];
+        if (!isHeldBack()) yield piece;
+        else if (this.transport === "h2") break;
       }
     } catch (thrown) {
       throw this.isGivenUp ? new ConnectError("the request did not come in time", Code.Canceled) : thrown;
     }
-    if (waiting.length > 0) yield see(joined(waiting));
-    // Not before: what a refused request still sends would be taken for the next one of its connection.
+    if (waiting.length > 0) {
+      const piece = see(joined(waiting));
+      if (!isHeldBack()) yield piece;
+    }
+    // Over HTTP/1.1 not before: what a refused request still sends would be taken for the next one of its connection.
     if (fault !== undefined) throw unparsed(fault);
   }
 
   /** The message, inflated; returns `invalid_argument` where parsing it would take too long. */
   look(bytes: Uint8Array): ConnectError | undefined {
-    const fault = this.#shape?.look(bytes);
+    if (this.encoding !== "json") return undefined;
+    if (!this.#isAdmitted) this.#inflated = bytes;
+    const fault = new JsonShape().look(bytes);
     return fault === undefined ? undefined : unparsed(fault);
   }
 
@@ -148,10 +163,15 @@ export class EdgeCall implements Arrival {
 
   /** The text of the JSON message read so far; in streams it stands behind a flag byte and its length. */
   readText(): string {
+    if (this.#inflated !== undefined) return Buffer.from(this.#inflated).toString("utf8");
     const bytes = Buffer.concat(this.#chunks);
-    const isEnveloped = !(this.header("content-type") ?? "").startsWith("application/json");
-    return isEnveloped && bytes.length >= 5 ? bytes.toString("utf8", 5, 5 + bytes.readUInt32BE(1)) : bytes.toString("utf8");
+    return this.#isEnveloped && bytes.length >= 5 ? bytes.toString("utf8", 5, 5 + bytes.readUInt32BE(1)) : bytes.toString("utf8");
   }
+}
+
+/** As `content-encoding` names it. */
+function isPlain(encoding: string | undefined): boolean {
+  return encoding === undefined || encoding === "identity";
 }
 
 function joined(chunks: readonly Uint8Array[]): Uint8Array {

@@ -3,6 +3,7 @@
  * listener. Opens no socket: `edge.io.ts` brings the requests.
  */
 import type { Message } from "@bufbuild/protobuf";
+import { base64Decode } from "@bufbuild/protobuf/wire";
 import {
   Code,
   ConnectError,
@@ -161,12 +162,15 @@ function unreadable(error: ConnectError, context: HandlerContext, call: EdgeCall
     error.cause instanceof Error &&
     !(error.cause instanceof WaymarkError);
   const fault = isText
-    ? findJsonFault(context.method.input, context.requestMethod === "GET" ? messageOf(context.url) : call.readText())
+    ? findJsonFault(context.method.input, (context.requestMethod === "GET" ? messageOf(context.url) : undefined) ?? call.readText())
     : undefined;
   return fault === undefined ? readingRefusal(error) : invalid(fault.field, fault.description);
 }
 
-/** The JSON of a GET; a base64 one is not looked into. */
-function messageOf(url: string): string {
-  return new URL(url).searchParams.get("message") ?? "";
+/** The JSON of a GET, unless that is compressed: then the call has it. */
+function messageOf(url: string): string | undefined {
+  const { searchParams: query } = new URL(url);
+  if ((query.get("compression") ?? "identity") !== "identity") return undefined;
+  const message = query.get("message") ?? "";
+  return query.get("base64") === "1" ? Buffer.from(base64Decode(message)).toString("utf8") : message;
 }

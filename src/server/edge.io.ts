@@ -327,17 +327,21 @@ function headerReader(request: EdgeRequest): HeaderReader {
 }
 
 function encodingOf(request: EdgeRequest, header: HeaderReader): "json" | "proto" {
-  if (request.method !== "GET") return (header("content-type") ?? "").includes("json") ? "json" : "proto";
-  return (request.url ?? "").includes("encoding=json") ? "json" : "proto";
+  if (request.method !== "GET") return (header("content-type") ?? "").toLowerCase().includes("json") ? "json" : "proto";
+  return queryOf(request.url ?? "").get("encoding") === "json" ? "json" : "proto";
 }
 
 function pathOf(target: string): string {
   return target.split("?", 1)[0] ?? "";
 }
 
+function queryOf(target: string): URLSearchParams {
+  return new URLSearchParams(target.slice(pathOf(target).length));
+}
+
 /** What Connect throws of, as if the fault were ours, or refuses as a content type that a GET does not have. */
 function queryFault(target: string): WaymarkError | undefined {
-  const query = new URLSearchParams(target.slice(pathOf(target).length));
+  const query = queryOf(target);
   const encoding = query.get("encoding");
   if (encoding !== "json" && encoding !== "proto") {
     const is = encoding === null ? "it is missing" : `it is ${JSON.stringify(encoding.slice(0, 64))}`;

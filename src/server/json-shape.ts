@@ -2,6 +2,7 @@
  * How a JSON text is built, seen before it is parsed: a parser takes seconds of one turn for four million brackets, or for names without an end.
  */
 import { invalid, type WaymarkError } from "../lib/errors.ts";
+import { PREFIX_BYTES, sizeIn } from "../lib/grpc-frames.ts";
 
 /** As deep as a message may be (`json-fault.ts`). */
 const MAX_DEPTH = 100;
@@ -16,6 +17,9 @@ const BACKSLASH = 0x5c;
 const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
+
+/** The flag before a text of a stream. */
+const COMPRESSED = 1;
 
 /** Of one text, piece by piece. Whether it is JSON at all is for the parser to say. */
 export class JsonShape {
@@ -55,5 +59,35 @@ export class JsonShape {
         // What was too deep stays so.
         if (this.#depth <= MAX_DEPTH) this.#depth -= 1;
     }
+  }
+}
+
+/** Of texts of a stream, each behind a flag byte and its length. Compressed ones are passed over. */
+export class EnvelopedShape {
+  readonly #prefix = new Uint8Array(PREFIX_BYTES);
+  #prefixBytes = 0;
+  /** Of the text that is coming. */
+  #leftBytes = 0;
+  #shape = new JsonShape();
+
+  /** As `JsonShape`. */
+  look(bytes: Uint8Array): WaymarkError | undefined {
+    let fault: WaymarkError | undefined;
+    for (let at = 0; at < bytes.length && fault === undefined; ) {
+      if (this.#leftBytes === 0) {
+        this.#prefix[this.#prefixBytes] = bytes[at] ?? 0;
+        at += 1;
+        this.#prefixBytes = (this.#prefixBytes + 1) % PREFIX_BYTES;
+        if (this.#prefixBytes !== 0) continue;
+        this.#leftBytes = sizeIn(this.#prefix);
+        this.#shape = new JsonShape();
+      } else {
+        const part = bytes.subarray(at, at + this.#leftBytes);
+        at += part.length;
+        this.#leftBytes -= part.length;
+        if (((this.#prefix[0] ?? 0) & COMPRESSED) === 0) fault = this.#shape.look(part);
+      }
+    }
+    return fault;
   }
 }

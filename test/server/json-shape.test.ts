@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { JsonShape } from "../../src/server/json-shape.ts";
+import { framed } from "../../src/lib/grpc-frames.ts";
+import { EnvelopedShape, JsonShape } from "../../src/server/json-shape.ts";
 
 const faultOf = (text: string, pieceBytes = 7): string => {
   const [shape, bytes] = [new JsonShape(), Buffer.from(text)];
@@ -32,4 +33,24 @@ test("what the pieces of a text are does not matter, and JSON that is not deep i
       expect(faultOf(text, pieceBytes)).toBe("");
     }),
   );
+});
+
+test("each text of a stream is judged by itself, in whatever pieces it comes, and compressed ones are passed over", () => {
+  const deep = "[".repeat(60);
+  const stream = (last: string, flag: number) => {
+    const frame = framed(Buffer.from(last));
+    frame[0] = flag;
+    return Buffer.concat([framed(Buffer.from(deep)), framed(new Uint8Array()), framed(Buffer.from(deep)), frame]);
+  };
+  const streamFaultOf = (bytes: Uint8Array, pieceBytes: number) => {
+    const shape = new EnvelopedShape();
+    let fault: string | undefined;
+    for (let at = 0; at < bytes.length; at += pieceBytes) fault ??= shape.look(bytes.subarray(at, at + pieceBytes))?.message;
+    return fault;
+  };
+  for (const pieceBytes of [1, 7, 10_000]) {
+    expect(streamFaultOf(stream("[".repeat(100), 0), pieceBytes)).toBeUndefined();
+    expect(streamFaultOf(stream("[".repeat(101), 0), pieceBytes)).toContain("nested deeper than 100");
+    expect(streamFaultOf(stream("[".repeat(101), 1), pieceBytes)).toBeUndefined();
+  }
 });
