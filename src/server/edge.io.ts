@@ -5,7 +5,7 @@ import { constants, Http2ServerRequest } from "node:http2";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
-import { invalid, type WaymarkError } from "../lib/errors.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
 import { withoutMapping } from "../lib/host-port.ts";
 import type { Metrics } from "../lib/metrics.ts";
 import type { Service } from "../services/service.ts";
@@ -155,6 +155,8 @@ class OpenEdge implements EdgeListener {
 
 const IDLE_CHECK_MS = 20;
 
+const UNREAD_CODING = "bodies are read in transfer-encoding chunked and in no other; content-encoding says what is compressed";
+
 /** Longest delay a Node timer takes. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
@@ -222,6 +224,11 @@ class Front {
   }
 
   async #answer(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
+    const coding = arrival.header("transfer-encoding")?.toLowerCase() ?? "chunked";
+    if (coding !== "chunked" && response instanceof ServerResponse) {
+      response.setHeader("connection", "close");
+      return write(response, errorAnswer(refusal(new WaymarkError("unimplemented", UNREAD_CODING))), arrival);
+    }
     const handler = this.#handlers.get(pathOf(request.url ?? ""));
     if (handler !== undefined && !hasUsableUrl(request))
       return write(response, errorAnswer(refusal(invalid("host", "not a host"))), arrival);

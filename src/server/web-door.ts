@@ -88,7 +88,7 @@ export class WebDoor {
   #isOurs({ host, localAddress }: WebRequest): boolean {
     if (this.#rules.takesAnyHost) return true;
     if (host === undefined) return false;
-    const name = plainHost(hostOf(host));
+    const name = plainHost(hostOf(host) ?? "");
     return isLoopbackName(name) || name === plainHost(localAddress) || this.#hosts.has(name);
   }
 
@@ -114,12 +114,13 @@ function isLoopbackName(name: string): boolean {
   return name === "localhost" || name.endsWith(".localhost") || isLoopbackHost(name);
 }
 
-/** Without port and brackets. */
-function hostOf(authority: string): string {
-  const bracket = authority.startsWith("[") ? authority.indexOf("]") : -1;
-  if (bracket > 0) return authority.slice(1, bracket);
-  const colon = authority.indexOf(":");
-  return colon === -1 || authority.indexOf(":", colon + 1) !== -1 ? authority : authority.slice(0, colon);
+/** A name or an IPv4 address, or an IPv6 address in brackets, each with a port or without. */
+const AUTHORITY = /^(?:([a-z0-9._-]+)|\[([0-9a-f:.]+(?:%[a-z0-9._-]+)?)\])(?::\d*)?$/i;
+
+/** Without port and brackets; undefined for what has anything else, such as a user. */
+function hostOf(authority: string): string | undefined {
+  const [, name, address] = AUTHORITY.exec(authority) ?? [];
+  return name ?? address;
 }
 
 function plainHost(host: string): string {

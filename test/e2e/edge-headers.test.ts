@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { request as httpRequest } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
 import { expect, test } from "vitest";
-import { type DemoEdge, startDemoEdge } from "../fakes/edge.ts";
+import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
 
 type Fields = Readonly<Record<string, string>>;
 
@@ -65,3 +65,27 @@ test("a connection whose request had too many fields is not used for another one
   response.resume();
   expect(response.headers["connection"]).toBe("close");
 });
+
+const CHUNKED = "\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+
+test.each([
+  { coding: "chunked", status: 200 },
+  { coding: "Chunked", status: 200 },
+  { coding: "gzip, chunked", status: 501 },
+  { coding: "identity, chunked", status: 501 },
+  { coding: "gzip\r\ntransfer-encoding: chunked", status: 501 },
+])(
+  "a body in transfer-encoding $coding is answered $status: a coding that is not read is not taken for plain",
+  async ({ coding, status }) => {
+    await using served = await startDemoEdge();
+    for (const path of ["/waymark.discovery.v1.DiscoveryService/CatalogQuery", "/healthz"]) {
+      await using raw = new RawClient(served.edge);
+      const begin = path === "/healthz" ? "GET" : "POST";
+      raw.send(`${begin} ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: ${coding}${CHUNKED}`);
+      await raw.says(`HTTP/1.1 ${status} `);
+      if (status !== 501) continue;
+      await raw.says("transfer-encoding chunked");
+      await raw.closed("the connection");
+    }
+  },
+);
