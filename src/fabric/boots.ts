@@ -13,7 +13,6 @@ export type StartVerdict = "new" | "unsaid" | "same" | "follows" | "stranger";
 export interface AcceptedStart extends HeldStart, NodeRef {}
 
 interface Accepted extends AcceptedStart {
-  toldMonoMs: number;
   /** When it last asked this node something in that start. */
   heardMonoMs: number;
   /** The node said so itself; else others said it of it, and its own word is worth more. */
@@ -29,6 +28,8 @@ export class Boots {
   readonly #here: string;
   /** By node id; the one that was heard of longest ago is first, and the first to be forgotten. */
   readonly #accepted = new Map<string, Accepted>();
+  /** Node id to when the operator was told of a second one; the one told of longest ago is first. */
+  readonly #toldMonoMs = new Map<string, number>();
 
   /** `accepted`: what was remembered before this node was restarted. */
   constructor(max: number, here: string, accepted: readonly AcceptedStart[] = []) {
@@ -37,7 +38,6 @@ export class Boots {
     for (const one of accepted.slice(-max))
       this.#accepted.set(one.nodeId, {
         ...one,
-        toldMonoMs: Number.NEGATIVE_INFINITY,
         heardMonoMs: Number.NEGATIVE_INFINITY,
         isProven: true,
       });
@@ -78,11 +78,10 @@ export class Boots {
     const name = boot ?? (last?.generation === generation ? last.boot : undefined);
     this.#accepted.delete(nodeId);
     if (name === undefined) return;
-    const toldMonoMs = last?.toldMonoMs ?? Number.NEGATIVE_INFINITY;
     // Another word about the same start, as its first one after a standstill is, takes nothing from what is known of it.
     const isSame = last?.generation === generation && last.boot === name;
     const { isProven, heardMonoMs } = isSame ? last : { isProven: false, heardMonoMs: Number.NEGATIVE_INFINITY };
-    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, toldMonoMs, heardMonoMs, isProven });
+    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, heardMonoMs, isProven });
     const [oldest] = this.#accepted.keys();
     if (this.#accepted.size > this.#max && oldest !== undefined) this.#accepted.delete(oldest);
   }
@@ -113,12 +112,20 @@ export class Boots {
     return { heldStart: { boot: last.boot, address: last.address } };
   }
 
-  /** There is a second one: for the operator, who is told now and then. */
-  second({ nodeId, generation, address }: MemberUpdate, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
-    const last = this.#accepted.get(nodeId);
-    if (last === undefined || monoMs - last.toldMonoMs < TELL_MS) return undefined;
-    last.toldMonoMs = monoMs;
-    const detail = { nodeId, generation, address, otherAddress: last.address };
+  /** There is a second one, beside the start that was accepted, or `listed`: for the operator, who is told now and then. */
+  second(
+    { nodeId, generation, address }: MemberUpdate,
+    { monoMs }: Time,
+    listed?: MemberUpdate,
+  ): ReturnType<typeof eventOutput> | undefined {
+    const otherAddress = (this.#accepted.get(nodeId) ?? listed)?.address;
+    if (otherAddress === undefined) return undefined;
+    if (monoMs - (this.#toldMonoMs.get(nodeId) ?? Number.NEGATIVE_INFINITY) < TELL_MS) return undefined;
+    this.#toldMonoMs.delete(nodeId);
+    this.#toldMonoMs.set(nodeId, monoMs);
+    const [oldest] = this.#toldMonoMs.keys();
+    if (this.#toldMonoMs.size > this.#max && oldest !== undefined) this.#toldMonoMs.delete(oldest);
+    const detail = { nodeId, generation, address, otherAddress };
     return eventOutput("two_nodes_with_one_id", "warn", detail, { isAudited: true });
   }
 }

@@ -338,7 +338,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       return;
     }
     this.#courier.traffic.taken += 1;
-    this.#news.boots.heard(request.from, time);
+    this.#news.asked(request.from, time, out);
     switch (request.kind) {
       case "probe":
         this.#courier.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);

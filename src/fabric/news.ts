@@ -177,18 +177,25 @@ export class News {
       this.gossip.add(this.self.change({ ...this.self.update, bootBefore: boot }));
   }
 
+  /** It asked something: it is still there, even where this node cannot reach it. */
+  asked(from: NodeRef & Start, time: Time, out: MembershipOutput[]): void {
+    this.boots.heard(from, time);
+    const next = this.#quarantine.find(from.nodeId);
+    if (next?.reason === "life" && next.update.generation > from.generation) this.#twoNodes(next.update, time, out);
+  }
+
   /** It answered, in the start `from` says: another one of its id that waits is a second node, or what others made up. */
   stillThere({ update }: Member, from: NodeRef & Start, time: Time, out: MembershipOutput[]): void {
     this.boots.prove(from);
     const next = this.#quarantine.find(update.nodeId);
-    if (next?.reason !== "start") return;
-    if (next.update.address !== update.address) return this.#twoNodes(next.update, time, out);
+    if (next === undefined || next.reason === "address" || from.generation !== update.generation) return;
+    if (next.reason === "life" || next.update.address !== update.address) return this.#twoNodes(next.update, time, out);
     this.#quarantine.drop(update.nodeId);
     if (next.update.boot === from.boot) this.#apply(next.update, { nodeId: update.nodeId, path: "gossip" }, time, out);
   }
 
   #twoNodes(second: MemberUpdate, time: Time, out: MembershipOutput[]): void {
-    const event = this.boots.second(second, time);
+    const event = this.boots.second(second, time, this.members.find(second.nodeId)?.update);
     if (event !== undefined) out.push(event);
   }
 
@@ -270,13 +277,12 @@ export class News {
   #hold(update: MemberUpdate, reason: Waiting["reason"], teller: Teller, time: Time, out: MembershipOutput[]): void {
     const held = this.#quarantine.add(update, reason, time.monoMs, teller.nodeId);
     if (held === "full") this.refused.quarantineFull += 1;
-    // Most moved, and are taken in a moment.
     if (held !== "new" || reason === "start") return;
-    // Everybody has to know of it when the older one is gone.
+    // Everybody has to know of it when the older one is gone. That there are two is told once that one has shown that it is still there.
     this.gossip.add(update);
-    const detail = { nodeId: update.nodeId, generation: update.generation, address: update.address };
-    const name = reason === "address" ? "address_of_another_member" : "two_nodes_with_one_id";
-    out.push(eventOutput(name, "warn", detail, { isAudited: true }));
+    if (reason === "life") return;
+    const { nodeId, generation, address } = update;
+    out.push(eventOutput("address_of_another_member", "warn", { nodeId, generation, address }, { isAudited: true }));
   }
 
   #confirm(member: Member, update: MemberUpdate, teller: Teller, time: Time): void {

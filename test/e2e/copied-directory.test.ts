@@ -105,6 +105,25 @@ test("a node whose directory was moved is taken at once, though its last start i
   await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["after", "before"]);
 });
 
+test.each([["--new-generation"], ["--ephemeral"]])(
+  "a node that was killed and is started at once in a new generation (%s) is one node: nobody tells of two, and nothing is denied",
+  async (flag) => {
+    const name = flag.slice(2);
+    await using other = await start(`by-${name}`);
+    await using first = await start(name, name, "--join", fabricOf(other));
+    expect(await register(first.grpc, "before")).toBe("OK");
+    await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before"]);
+    await first.stop("SIGKILL");
+    const again = ["--node-id", name, "--config", CONFIG, "--join", fabricOf(other), flag];
+    await using second = await startNodeProcess(flag === "--ephemeral" ? again : again.concat("--data-dir", join(HOME, name)));
+    expect(await register(second.grpc, "after")).toBe("OK");
+    await expect.poll(() => namesAt(other.grpc), PATIENT).toContain("after");
+    expect(other.command.stderr).not.toContain("two_nodes_with_one_id");
+    const audit = await other.run(["audit", "list", "-o", "json"]);
+    expect([audit.exit, audit.stdout.includes("two_nodes_with_one_id")]).toEqual([0, false]);
+  },
+);
+
 test("a node that was frozen while its copy was taken takes no writes when it goes on, and its watches end with a cursor", async () => {
   await using other = await start("m3");
   await using first = await start("frozen", "frozen", "--join", fabricOf(other));

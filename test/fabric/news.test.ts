@@ -207,12 +207,34 @@ test("a newer life of a listed member elsewhere waits, and goes with its own dea
   const made = news();
   learn(made, [said("a", "alive")]);
   const twin = said("a", "alive", { generation: 2, address: "twin:1" });
-  expect(eventNames(learn(made, [twin]))).toEqual(["two_nodes_with_one_id"]);
+  expect(eventNames(learn(made, [twin]))).toEqual([]);
   expect(made.doubted.map(({ update }) => update.nodeId)).toEqual(["a"]);
+  const [older] = made.doubted;
+  const out: MembershipOutput[] = [];
+  for (const monoMs of [10, 20]) if (older !== undefined) made.stillThere(older, older.update, at(monoMs), out);
+  expect(out).toMatchObject([{ event: { name: "two_nodes_with_one_id", detail: { address: "twin:1", otherAddress: "a:1" } } }]);
+  expect(made.members.find("a")?.update.generation).toBe(1);
   learn(made, [{ ...twin, status: "dead" }]);
   expect(made.quarantinedCount).toBe(0);
   learn(made, [twin, said("a", "dead")]);
   expect(made.members.find("a")?.update).toMatchObject({ generation: 2, status: "alive" });
+});
+
+test("a newer life elsewhere is told of as a second node when the older one asks or answers, and not when that one is silent", () => {
+  const twin = said("a", "alive", { generation: 2, address: "twin:1", boot: "b" });
+  const older = { nodeId: "a", generation: 1, boot: "a" };
+  const told = (then: (made: News, out: MembershipOutput[]) => void) => {
+    const made = news();
+    learn(made, [said("a", "alive", { boot: "a" }), twin]);
+    const out: MembershipOutput[] = [];
+    then(made, out);
+    return [eventNames(out), made.members.find("a")?.update.generation];
+  };
+  const member = (made: News) => made.members.find("a") ?? expect.fail();
+  expect(told((made, out) => made.asked(older, at(10), out))).toEqual([["two_nodes_with_one_id"], 1]);
+  expect(told((made, out) => made.asked({ ...older, generation: 2, boot: "b" }, at(10), out))).toEqual([[], 1]);
+  expect(told((made, out) => made.stillThere(member(made), older, at(10), out))).toEqual([["two_nodes_with_one_id"], 1]);
+  expect(told((made, out) => made.accuse(member(made), "direct", [], at(10), out))).toEqual([[], 2]);
 });
 
 test.each([4, 12, 100])("of %i nodes as many as are wanted check a suspicion they hear of, and not the same ones each time", (count) => {
