@@ -53,6 +53,8 @@ export interface Lacking {
   readonly count: number;
   /** Why the first of them was refused. */
   readonly why: string;
+  /** It was so before this node restarted: what was refused is not remembered, only that something was. */
+  readonly isFromBefore?: boolean;
 }
 
 /**

@@ -244,7 +244,8 @@ export class FrameReceiver {
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
     if (transfer !== undefined) transfer.lackCount += lackCount;
     const why = refused.find((error) => !(error instanceof OutOfReach))?.message ?? "";
-    origin.lacks = { count: (origin.lacks?.count ?? 0) + lackCount, why: (origin.lacks?.why ?? why).slice(0, MAX_WHY) };
+    const before = origin.lacks?.isFromBefore === true && why !== "" ? undefined : origin.lacks;
+    origin.lacks = { ...before, count: (before?.count ?? 0) + lackCount, why: (before?.why ?? why).slice(0, MAX_WHY) };
   }
 
   #settle(frame: Frame, origin: Origin): void {

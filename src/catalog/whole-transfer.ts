@@ -113,7 +113,7 @@ export class WholeTransfer implements Closing {
   close(): void {
     const { origin, lackCount } = this;
     origin.closing = undefined;
-    if (lackCount > 0) origin.lacks = { count: lackCount, why: origin.lacks?.why ?? "" };
+    if (lackCount > 0) origin.lacks ??= { count: lackCount, why: "" };
     // What was refused since is still lacking.
     else if (origin.lacks === this.#lacks) origin.lacks = undefined;
     origin.floor = Math.max(origin.floor, this.#floor);

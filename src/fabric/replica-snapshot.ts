@@ -233,7 +233,7 @@ export function* restoreSnapshot(
     }
   }
   // A whole transfer among its own frames says nothing of what was refused before.
-  for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted" };
+  for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted", isFromBefore: true };
   yield* resumeLost(replica, time);
   return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
 }

@@ -1,11 +1,18 @@
 /** Real nodes whose settings differ hold the same; where a record is refused all the same, everybody is told. */
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
-import { expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
 const WEB = "svc.market";
+const HOME = mkdtempSync(join(tmpdir(), "waymark-partial-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
 function start(nodeId: string, flags: readonly string[], settings: readonly string[] = []): Promise<NodeProcess> {
   const place = ["--ephemeral", "--node-id", nodeId, "--cluster-id", "c1", "--region", "eu"];
@@ -25,8 +32,10 @@ async function countAt(door: GrpcDoor, namespace = WEB): Promise<number> {
   }
 }
 
+const httpOf = ({ listeners }: NodeProcess): string => listeners["http"] ?? "";
+
 async function readiness(node: NodeProcess): Promise<string> {
-  return (await fetch(`http://${node.listeners["http"]}/readyz`)).text();
+  return (await fetch(`http://${httpOf(node)}/readyz`)).text();
 }
 
 interface Lag {
@@ -36,8 +45,8 @@ interface Lag {
   readonly links: readonly JsonObject[];
 }
 
-async function lagAt(node: NodeProcess): Promise<Lag> {
-  return (await (await fetch(`http://${node.listeners["http"]}/discovery/lag`)).json()) as Lag;
+async function lagAt(http: string): Promise<Lag> {
+  return (await (await fetch(`http://${http}/discovery/lag`)).json()) as Lag;
 }
 
 test("a node with narrow limits holds what a peer with wide ones took", async () => {
@@ -73,7 +82,7 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
     const { code, reason } = await here.ask("catalogQuery", { namespace: WEB, maxStaleness: "1s" });
     return code === "UNAVAILABLE" && reason === "too_stale" ? [] : [`${code} ${reason}`];
   });
-  const { caughtUp, detail, origins, links } = await lagAt(small);
+  const { caughtUp, detail, origins, links } = await lagAt(httpOf(small));
   expect([caughtUp, detail]).toEqual([false, expect.stringContaining("partial here") as unknown]);
   expect(origins.map(({ nodeId }) => nodeId).toSorted()).toEqual(["a", "b"]);
   const told = origins.find(({ nodeId }) => nodeId === "b");
@@ -86,4 +95,33 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   const own = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.own", name: "mine", instanceId: "1" } };
   expect((await here.ask("register", { entries: [own], static: true })).code).toBe("OK");
   await until("others go on", async () => ((await countAt(there, "svc.own")) === 1 ? [] : ["not yet"]));
+});
+
+test("a node that restarts while an origin is partial says why its records are refused, and counts them", async () => {
+  await using full = await start("b", []);
+  using there = new GrpcDoor(full.grpc);
+  const config = join(HOME, "a.json");
+  writeFileSync(config, JSON.stringify({ node: { id: "a", cluster_id: "c1", region: "eu" }, fabric: { max_origin_records: 1000 } }));
+  const flags = ["--config", config, "--data-dir", join(HOME, "a"), ...joining(full)];
+  const isTold = async (http: string) => {
+    const row = (await lagAt(http)).origins.find(({ nodeId }) => nodeId === "b");
+    const isRight = row?.["whyPartial"] === "quota_exceeded: more than 1000 records of one origin" && Number(row["refused"]) > 500;
+    return isRight ? [] : [JSON.stringify(row)];
+  };
+  {
+    await using small = await startNodeProcess(flags);
+    for (const from of [0, 750]) {
+      const entries = Array.from({ length: 750 }, (_, n) => ({
+        key: { kind: "ENTRY_KIND_SERVICE", namespace: WEB, name: `web${from + n}`, instanceId: "1" },
+      }));
+      expect((await there.ask("register", { entries, static: true })).code).toBe("OK");
+    }
+    await until("what is beyond is refused", () => isTold(httpOf(small)));
+    await small.stop("SIGTERM");
+  }
+  // It waits for somebody who has the origin whole before it is ready.
+  await using again = new UnreadyNode(flags, await freePorts(3));
+  await until("its door is open", async () => ((await readyz(again.http)).startsWith("0") ? ["not yet"] : []));
+  await until("what is beyond is refused again", () => isTold(again.http));
+  expect(await readyz(again.http)).not.toContain("before this node restarted");
 });

@@ -116,6 +116,15 @@ test("a whole transfer that is refused in part ends nothing that is held", () =>
   expect(a.shared.partial.size).toBe(1);
 });
 
+test("each record that is refused counts, also one that comes again in a whole transfer; why is the first one's", () => {
+  const { a, b, link } = world();
+  const whole = (records: Records): Records => ({ ...records, frame: { ...records.frame, isComplete: true, isLast: true } });
+  link.receive(spoilt(b, 1), a.timeOf(10), a.outputs);
+  const [first] = a.shared.partial.list();
+  link.receive(whole(spoilt(b, 2)), a.timeOf(20), a.outputs);
+  expect([first?.count, a.shared.partial.list()]).toEqual([1, [{ ...first, count: 2 }]]);
+});
+
 test("both ends tell of it: the one that refused says so in its vector, and its origin hears it", () => {
   const { a, b, link } = world();
   link.receive(framesOf(b, 0), a.timeOf(5), a.outputs);

@@ -233,6 +233,26 @@ test.each([
   expect([...n1.replica.origins.values()].filter(({ lacks }) => lacks !== undefined).map(({ id }) => id)).toEqual(["n2/1"]);
 });
 
+test("of what was refused before a restart it is only known that something was, until a record is refused again: that one is the first", () => {
+  const [n1] = mesh();
+  const originOf = () => n1.replica.origins.get("n2/1") ?? expect.fail();
+  originOf().lacks = { count: 7, why: "quota_exceeded" };
+  const bytes = save(n1);
+  n1.restart(timeOf(4, 0), "disk kept");
+  restore(n1, bytes);
+  const origin = originOf();
+  expect(origin.lacks).toMatchObject({ count: 1, why: "refused before this node restarted" });
+  const refuse = () => {
+    const { nodeId, generation, through: after } = origin;
+    const numbers = { after, through: after + 1, floor: 0, isComplete: false, isLast: false };
+    n1.receiver.apply({ nodeId, generation, ...numbers, records: [Uint8Array.of(255)] }, timeOf(5, 0));
+    return origin.lacks;
+  };
+  const first = refuse();
+  expect([first?.count, first?.why]).toEqual([1, expect.not.stringMatching(/before this node|^$/)]);
+  expect(refuse()).toEqual({ ...first, count: 2 });
+});
+
 /** Whatever JSON can say. */
 const ANY_VALUE = fc.oneof(
   fc.constantFrom(0, -1, 0.5, 1e300, 2 ** 52, 2 ** 53, "", "n1", "n3", "x".repeat(5000), "two words", "live", true),
