@@ -104,13 +104,13 @@ export const FABRIC_KNOBS = {
     default: 5 * MINUTE_MS,
     min: 1000,
     max: 24 * HOUR_MS,
-    doc: "How long entries of a node that died are served, ranked last, before they are hidden; at most fabric.origin_forget.",
+    doc: "How long entries of a node that died are served, ranked last, before they are hidden; at most half of fabric.origin_forget.",
   }),
   originForgetMs: ms({
     default: 24 * HOUR_MS,
     min: MINUTE_MS,
     max: 720 * HOUR_MS,
-    doc: "How long after its death a node's records are kept hidden, for its return.",
+    doc: "How long after its death a node's records are kept hidden, for its return; at least twice fabric.orphan_grace.",
   }),
   orphanProtectRatio: ratio({
     default: 0.5,

@@ -2,6 +2,7 @@
 
 import { leaseProblems } from "./config-catalog.ts";
 import { nodeFactsProblem } from "./config-node.ts";
+import { durationText } from "./lib/duration.ts";
 import { NODE_BOUNDS } from "./lib/node-bounds.ts";
 
 /** What the rules are about, of all settings. */
@@ -64,8 +65,12 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   if (settings.policy.acceptFrom.length > NODE_BOUNDS.maxPolicyFrom)
     refuse("policy.accept_from", `has ${settings.policy.acceptFrom.length} clusters, more than ${NODE_BOUNDS.maxPolicyFrom}`);
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
-  // What is forgotten is shown no longer, whatever its grace.
-  if (fabric.orphanGraceMs > fabric.originForgetMs) refuse("fabric.orphan_grace", "is more than fabric.origin_forget");
+  // Who heard last of an origin hides it before others forget what ended its entries (semantics.md, Orphans).
+  const { orphanGraceMs, originForgetMs } = fabric;
+  if (orphanGraceMs > originForgetMs / 2) {
+    const most = `half of fabric.origin_forget, which is ${durationText(originForgetMs)}`;
+    refuse("fabric.orphan_grace", `${durationText(orphanGraceMs)} is more than ${most}`);
+  }
   broken.push(...leaseProblems(settings.catalog));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");

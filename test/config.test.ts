@@ -352,13 +352,23 @@ test.each([
     want: [],
   },
   {
-    what: "entries shown for longer than they are kept",
-    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "1d", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
-    want: [/fabric\.orphan_grace: is more than fabric\.origin_forget/],
+    what: "entries shown for longer than half of the time for which they are kept",
+    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "31s", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
+    want: [/fabric\.orphan_grace: 31s is more than half of fabric\.origin_forget, which is 1m/],
   },
   {
-    what: "entries shown for as long as they are kept",
-    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "1m", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
+    what: "entries kept for less than twice the default of the time for which they are shown",
+    env: { WAYMARK_FABRIC__ORIGIN_FORGET: "9m" },
+    want: [/fabric\.orphan_grace: 5m is more than half of fabric\.origin_forget, which is 9m/],
+  },
+  {
+    what: "entries shown for more than half of the default of the time for which they are kept",
+    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "13h" },
+    want: [/fabric\.orphan_grace: 13h is more than half of fabric\.origin_forget, which is 1d/],
+  },
+  {
+    what: "entries shown for half of the time for which they are kept",
+    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "30s", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
     want: [],
   },
 ])("$what: what is there twice, or past what forgets it, is refused", ({ env, want }) => {
