@@ -300,15 +300,22 @@ test("a node that died again and again without its disk is one node that vanishe
   expect([bench.lives.protectedClusters(), bench.eventNames()]).toEqual([[], expect.not.arrayContaining(["orphans_protected"])]);
 });
 
-test("protection ends too when nodes are back without their disks, though nothing is heard of their new generation", () => {
+test.each([
+  ["nodes are back without their disks, though nothing is heard of their new generation", ["a", "b"], 2, 2],
+  ["other nodes join in place of the dead, of which none is back", ["e", "f"], 1, 4],
+] as const)("protection ends too when %s", (_what, nodeIds, generation, live) => {
   const bench = meshed();
   for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "dead");
   bench.run(HOUR_MS);
-  for (const nodeId of ["a", "b"]) bench.say(nodeId, "alive", { generation: 2 });
-  bench.run(0);
+  for (const nodeId of nodeIds) {
+    expect(bench.lives.protectedClusters()).toEqual(["c1"]);
+    if (generation === 1) bench.origin(nodeId);
+    bench.say(nodeId, "alive", { generation });
+    bench.run(0);
+  }
   expect(bench.lives.protectedClusters()).toEqual([]);
   bench.run(LIVES_DEFAULTS.orphanGraceMs);
-  expect(bench.lives.counts()).toEqual({ live: 2, orphaned: 0, hidden: 4, kept: 0 });
+  expect(bench.lives.counts()).toEqual({ live, orphaned: 0, hidden: 4, kept: 0 });
 });
 
 test("those who left or restart in good order do not count as vanished", () => {
