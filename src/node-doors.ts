@@ -256,18 +256,15 @@ export function dnsCatalog(
       // Both only grow, so the sum changes whenever either does.
       return replica.revision + reads.policyTurn;
     },
-    find: (kind, namespace, name, suits) => {
+    find: (kind, namespace, name, port) => {
       if (!reads.verdict(viewer, namespace).allowed) {
         hidden.add(namespace);
         return [];
       }
-      const entryOf = (record: CatalogRecord) => {
-        const entry = reads.entry(record);
-        return suits(entry) ? { key: record.key, entry } : undefined;
-      };
       const sampling = { ...DNS_SAMPLING, at: turn };
-      const maySuit = (record: CatalogRecord) => suits({ targets: reads.targets(record) });
-      const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits: entryOf, maySuit });
+      const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
+      const read = (record: CatalogRecord) => ({ key: record.key, entry: reads.entry(record) });
+      const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits, read });
       if (!isSample) return found.map(({ entry }) => entry);
       took();
       return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);

@@ -14,6 +14,7 @@ import type { EntryView, LoadView } from "./entry-view.ts";
 import { contentRoom, ENTRY_TAG, loadViewOf, MAX_TAIL_BYTES, type Stamped, type Tail, writeContent, writeTail } from "./entry-wire.ts";
 import { findKind } from "./kinds.ts";
 import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
+import { portWords } from "./ports.ts";
 import { Problems } from "./problems.ts";
 import { type EntryKey, HEALTH, type Health, type KeyText, type Kind, keyText, type OriginLife, type Traits } from "./record.ts";
 import { SCOPE, type Scope } from "./scope.ts";
@@ -132,7 +133,7 @@ export class Drafter {
       name: entryKey.name,
       scope: entry.scope as Scope, // Checked: it is 1 to 4.
       health: entry.health > HEALTH.MAINTENANCE ? HEALTH.UNSET : (entry.health as Health),
-      traits: this.#traits.intern(entry, versionOf(entry)),
+      traits: this.#traits.intern(entry, versionOf(entry), portWords(entry.targets)),
       hasAliases: entry.aliases.length > 0,
       content: bytes.subarray(0, contentBytes),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, timeMs(updatedAt)),
@@ -185,6 +186,7 @@ export class Drafter {
           registeredByAdmin,
         },
         versionOf(entry),
+        portWords(entry.targets),
       ),
       hasAliases: entry.aliases.length > 0,
       content: this.#encode(entry, { key: entryKey, scope, health, clusterId, region, zone, nodeId, tenantId, registeredByAdmin }),

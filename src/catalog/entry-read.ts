@@ -171,18 +171,6 @@ function readRest(reader: WireReader, tag: number, entry: Mutable<EntryFields>):
   }
 }
 
-/** The targets of a sealed entry alone. */
-export function readTargets(sealed: Uint8Array): readonly TargetFields[] {
-  const reader = new WireReader(sealed);
-  const targets: TargetFields[] = [];
-  while (!reader.isDone()) {
-    const tag = reader.tag();
-    if (tag === ENTRY_TAG.targets) targets.push(readTarget(reader));
-    else reader.skip(tag);
-  }
-  return targets;
-}
-
 /** When a sealed entry was registered; `from` is where its content ends. HOT: reading it whole costs ten times as much (bench/codec.ts). */
 export function readRegisteredMs(sealed: Uint8Array, from: number): number {
   const reader = new WireReader(sealed, from);

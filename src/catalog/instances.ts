@@ -53,10 +53,10 @@ export function sampleInstances(lookup: Lookup, name: InstanceName, sampling: Sa
 
 export interface FindOptions<T> {
   readonly sampling: Sampling;
-  /** What the answer is made of, or undefined for a record that does not suit it. */
-  readonly suits: (record: CatalogRecord) => T | undefined;
-  /** False where `suits` finds nothing, at a small part of its cost: asked where all instances are looked at. */
-  readonly maySuit?: (record: CatalogRecord) => boolean;
+  /** Whether a record suits the answer, by the record alone: it may be asked of all instances. All suit when it is absent. */
+  readonly suits?: ((record: CatalogRecord) => boolean) | undefined;
+  /** What the answer is made of; of records that suit. */
+  readonly read: (record: CatalogRecord) => T;
 }
 
 /** Of instances that were found; `isSample`: another `at` may find others. */
@@ -68,28 +68,18 @@ export interface FoundInstances<T> {
 /**
  * What an answer is made of, of the instances of one name; of a crowded one of a sample, unless none of that suits and is fit for traffic. Then,
  * because those that suit may be few, all are looked at, best rank first and from one on that `at` says, until there are as many as an answer
- * considers. Cost: `suits` of about twice a sample, and the ranks and `maySuit` of all.
+ * considers. Cost: `read` of what is found, and `suits` of all.
  */
-export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling, suits, maySuit }: FindOptions<T>): FoundInstances<T> {
+export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
   const { records, count } = sampleInstances(lookup, name, sampling);
-  const found: T[] = [];
-  let isFit = false;
-  for (const record of records) {
-    const value = suits(record);
-    if (value === undefined) continue;
-    found.push(value);
-    isFit ||= sampling.rank(record) <= sampling.fit;
-  }
   const isSample = records.length < count;
-  if (!isSample || isFit || found.length === records.length) return { found, isSample };
+  if (suits === undefined) return { found: records.map(read), isSample };
+  const suited = records.filter(suits);
+  const isFit = suited.some((record) => sampling.rank(record) <= sampling.fit);
+  if (!isSample || isFit || suited.length === records.length) return { found: suited.map(read), isSample };
   const most = sampling.most ?? MAX_INSTANCES;
-  const all: T[] = [];
-  for (const record of byRank(allInstances(lookup, name), sampling)) {
-    if (all.length > most) break;
-    const value = maySuit?.(record) === false ? undefined : suits(record);
-    if (value !== undefined) all.push(value);
-  }
-  return { found: all.slice(0, most), isSample: all.length > most };
+  const all = byRank(allInstances(lookup, name).filter(suits), sampling);
+  return { found: all.slice(0, most).map(read), isSample: all.length > most };
 }
 
 /** Best rank first; within one in key order, from a place on that `at` says. */

@@ -29,6 +29,8 @@ export interface Traits {
   readonly tags: readonly string[];
   readonly capabilities: readonly string[];
   readonly resources: readonly string[];
+  /** Transports and named ports of its targets, as `portWords` has them. */
+  readonly ports: readonly string[];
   readonly clusterId: string;
   readonly region: string;
   readonly zone: string;

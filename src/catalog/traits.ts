@@ -1,5 +1,6 @@
 /** Shares what many entries have in common, so that a record costs one small object. */
 import { assert } from "../lib/errors.ts";
+import { PLAIN_PORTS } from "./ports.ts";
 import type { Health, Traits } from "./record.ts";
 import type { Scope } from "./scope.ts";
 
@@ -33,6 +34,9 @@ function sameList(a: readonly string[], b: readonly string[]): boolean {
   return true;
 }
 
+/** As an entry says them; version and ports are in parts of it. */
+type GivenTraits = Omit<Traits, "version" | "ports">;
+
 const NOTHING: readonly string[] = [];
 const LIST_END = 0x2c;
 
@@ -61,15 +65,16 @@ export class TraitsPool {
   }
 
   /** The shared copy of these traits, made if there is none. The lists given are not kept. */
-  intern(fields: Omit<Traits, "version">, version: string): Traits {
+  intern(fields: GivenTraits, version: string, ports: readonly string[]): Traits {
     // HOT: once per draft; a text key for a Map costs 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
-    const slot = hashOf(fields, version) & (this.#maxSize - 1);
+    const slot = hashOf(fields, version, ports) & (this.#maxSize - 1);
     const known = this.#slots[slot];
-    if (known !== undefined && known.version === version && sameTraits(known, fields)) return known;
+    if (known !== undefined && known.version === version && sameTraits(known, fields) && sameList(known.ports, ports)) return known;
     const traits: Traits = {
       tags: this.#list(fields.tags),
       capabilities: this.#list(fields.capabilities),
       resources: this.#list(fields.resources),
+      ports: ports === PLAIN_PORTS ? PLAIN_PORTS : this.#list(ports),
       clusterId: this.text(fields.clusterId),
       region: this.text(fields.region),
       zone: this.text(fields.zone),
@@ -96,8 +101,8 @@ export class TraitsPool {
   }
 }
 
-/** Their versions apart. */
-function sameTraits(a: Traits, b: Omit<Traits, "version">): boolean {
+/** Their versions and ports apart. */
+function sameTraits(a: Traits, b: GivenTraits): boolean {
   return (
     a.clusterId === b.clusterId &&
     a.region === b.region &&
@@ -112,12 +117,13 @@ function sameTraits(a: Traits, b: Omit<Traits, "version">): boolean {
 }
 
 /** Node and zone stand for the ids: they differ where the others do. */
-function hashOf(fields: Omit<Traits, "version">, version: string): number {
+function hashOf(fields: GivenTraits, version: string, ports: readonly string[]): number {
   let hash = hashText(hashText(0, fields.nodeId), fields.zone);
   hash = hashText(hash, fields.tenantId);
   hash = hashList(hash, fields.tags);
   hash = hashList(hash, fields.capabilities);
   hash = hashList(hash, fields.resources);
+  hash = hashList(hash, ports);
   hash = hashText(hash, version);
   hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
   return (hash ^ (hash >>> 13)) >>> 0;
@@ -140,6 +146,7 @@ export const NO_TRAITS: Traits = {
   tags: NOTHING,
   capabilities: NOTHING,
   resources: NOTHING,
+  ports: NOTHING,
   clusterId: "",
   region: "",
   zone: "",

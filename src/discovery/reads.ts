@@ -1,8 +1,7 @@
 /** Reads every door shares: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
 import { decodeEntry } from "../catalog/codec.ts";
 import type { Cursor } from "../catalog/cursor.ts";
-import { readTargets } from "../catalog/entry-read.ts";
-import type { EntryView, TargetView } from "../catalog/entry-view.ts";
+import type { EntryView } from "../catalog/entry-view.ts";
 import { ANY, coveredNamespaces, type Filter } from "../catalog/filter.ts";
 import { type FindOptions, type FoundInstances, findInstances, type InstanceName } from "../catalog/instances.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
@@ -280,11 +279,6 @@ export class Reads {
   /** A record's entry as plain values. Cost: a decode. */
   entry(record: CatalogRecord): EntryView {
     return decodeEntry(this.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
-  }
-
-  /** The targets of a record's entry. Cost: a third of a decode. */
-  targets(record: CatalogRecord): readonly TargetView[] {
-    return readTargets(this.replica.slab.view(record.at, record.sizeBytes));
   }
 
   /** Visible entries of one name; of a crowded one a sample (`findInstances`). */

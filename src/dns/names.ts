@@ -3,6 +3,7 @@
  * Names are handled as lower-case text without the final dot; the root is the empty text.
  */
 import { KINDS } from "../catalog/kinds.ts";
+import type { Transport } from "../catalog/ports.ts";
 import { KIND, type Kind } from "../catalog/record.ts";
 import { invalid } from "../lib/errors.ts";
 import { type Address, addressLabel, parseAddressLabel } from "./addresses.ts";
@@ -16,8 +17,6 @@ const SAFE_LABEL = /^[a-z0-9-]{1,63}$/;
 const NAME_TEXT = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 const B32_PREFIX = "b32-";
 const B32_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
-
-export type Transport = "tcp" | "udp" | "sctp";
 
 /** What a name below a zone says, before the catalog is asked whether it exists. */
 export type DnsName =

@@ -1,22 +1,23 @@
 /** What a name below a zone stands for in the catalog, as one viewer sees it. */
 import type { EntryView, TargetView } from "../catalog/entry-view.ts";
+import { portWord, type Transport, transportOf } from "../catalog/ports.ts";
 import { HEALTH, type Health, KIND, type Kind } from "../catalog/record.ts";
 import type { Address } from "./addresses.ts";
 import { parseAddress } from "./addresses.ts";
-import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels, type Transport } from "./names.ts";
+import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "./names.ts";
 
 /** Where NODE entries live (semantics.md, Names and bounds). */
 const NODES_NAMESPACE = "discovery.nodes";
-
-/** What decides on whether an entry is found under a name. */
-export type Targeted = Pick<EntryView, "targets">;
 
 /** The catalog as one class of viewers sees it: what is hidden from them is absent here. */
 export interface DnsCatalog {
   /** Changes whenever any answer below may have changed: an entry, an origin's life, policy, a window's edge. */
   readonly revision: number;
-  /** Entries of that kind, namespace and name whose targets suit, in catalog order; of a crowded name a sample, another one each time. */
-  find(kind: Kind, namespace: string, name: string, suits: (entry: Targeted) => boolean): readonly EntryView[];
+  /**
+   * Entries of that kind, namespace and name, in catalog order; with `port` those that have this word among their `portWords`. Of a crowded
+   * name a sample, another one each time.
+   */
+  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
   /** Whether a namespace with a visible entry is `suffix` or ends in `.suffix`; the same for aliases, also in full. No final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
   /** Entries that carry this name of the zone (lower case, no final dot) as an alias, in catalog order; those that have it in full last. */
@@ -94,20 +95,14 @@ function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
       return { kind: "apex" };
     case "located": {
       const { port, transport } = name;
-      const shows = (target: TargetView, entry: Targeted) =>
+      const shows = (target: TargetView, entry: EntryView) =>
         transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
-      const suits = (entry: Targeted) =>
-        port === undefined ? speaks(entry, transport) : entry.targets.some((target) => shows(target, entry));
-      return entriesSubject("located", catalog.find(name.kind, name.namespace, name.name, suits), shows);
+      return entriesSubject("located", catalog.find(name.kind, name.namespace, name.name, portWord(transport, port)), shows);
     }
     case "direct":
-      return entriesSubject(
-        "direct",
-        catalog.find(KIND.SERVICE, name.namespace, name.name, () => true),
-        () => true,
-      );
+      return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);
     case "node":
-      return entriesSubject("node", catalog.find(KIND.NODE, NODES_NAMESPACE, name.nodeId, () => true).map(withAdvertised), () => true);
+      return entriesSubject("node", catalog.find(KIND.NODE, NODES_NAMESPACE, name.nodeId).map(withAdvertised), () => true);
     case "address":
       return { kind: "address", address: name.address };
     case "fixed":
@@ -121,7 +116,7 @@ function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
 function entriesSubject(
   shape: "located" | "direct" | "node",
   entries: readonly EntryView[],
-  shows: (target: TargetView, entry: Targeted) => boolean,
+  shows: (target: TargetView, entry: EntryView) => boolean,
 ): Subject {
   if (entries.length === 0) return ABSENT;
   // A stable sort: within a rank the catalog's order stays, so that the same catalog gives the same answer.
@@ -181,19 +176,8 @@ function isAboveSomething(
   if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
-  const suits = (entry: Targeted) => name.form === "direct" || speaks(entry, name.transport);
-  return LOCATED_KINDS.some((kind) => catalog.find(kind, name.namespace, name.name, suits).length > 0);
-}
-
-/** An entry without targets still has its texts, under `_tcp`. */
-function speaks(entry: Targeted, transport: Transport): boolean {
-  if (entry.targets.length === 0) return transport === "tcp";
-  return entry.targets.some((target) => transportOf(target) === transport);
-}
-
-function transportOf(target: TargetView): Transport {
-  const protocol = target.protocol.toLowerCase();
-  return protocol === "udp" || protocol === "sctp" ? protocol : "tcp";
+  const port = name.form === "direct" ? undefined : portWord(name.transport);
+  return LOCATED_KINDS.some((kind) => catalog.find(kind, name.namespace, name.name, port).length > 0);
 }
 
 /** The transport of all, else TCP. */
@@ -205,7 +189,7 @@ function commonTransport(targets: readonly TargetView[]): Transport {
 }
 
 /** Whether this is the port of that name: at a second address it has none, since names are unique in an entry. */
-function isPort(target: TargetView, { targets }: Targeted, port: string): boolean {
+function isPort(target: TargetView, { targets }: EntryView, port: string): boolean {
   if (target.name !== "") return target.name === port;
   return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
 }

@@ -70,18 +70,19 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
   if (!isName(request.name, bounds.maxNameLength)) throw invalid("name", nameRule(request.name, bounds.maxNameLength));
   const options = optionsOf(request, parts, turn, context.time.wallMs);
   const isFit = versionTest(kind, request.versionRange);
-  const unfit = new Map<KeyText, Found>();
-  const suits = (record: CatalogRecord): Found | undefined => {
+  const unfit = new Set<CatalogRecord>();
+  const suits = (record: CatalogRecord): boolean => {
+    if (isFit?.({ functionVersion: record.traits.version }) !== false) return true;
+    if (unfit.size < MAX_EXPLAINED) unfit.add(record);
+    return false;
+  };
+  const read = (record: CatalogRecord): Found => {
     const load = parts.loadOf(record.key);
     const view = reads.entry(record);
-    const found = { key: record.key, record, view: load === undefined ? view : { ...view, load } };
-    if (isFit === undefined || isFit(view)) return found;
-    if (unfit.size < MAX_EXPLAINED) unfit.set(record.key, found);
-    return undefined;
+    return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
   };
   const viewer = parts.viewer(context.caller, request.viewer);
-  const maySuit = isFit && ((record: CatalogRecord) => isFit({ functionVersion: record.traits.version }));
-  const asked = { sampling: samplingOf(options), suits, ...(maySuit && { maySuit }) };
+  const asked = { sampling: samplingOf(options), suits: isFit && suits, read };
   const { found, isSample } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
   const choice = select(found, { ...options, isSample });
   const [best, ...others] = choice.ranked;
@@ -97,7 +98,7 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     servedBy: parts.nodeId,
     revision: BigInt(reads.replica.revision),
     age: durationFromMs(Math.round(parts.ageMs(context.time))),
-    explanation: request.explain ? explained(choice, [...unfit.values()], request.versionRange) : [],
+    explanation: request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [],
   });
 }
 

@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { readEntry, readLeadingKey, readRegisteredMs, readTargets } from "../../src/catalog/entry-read.ts";
+import { readEntry, readLeadingKey, readRegisteredMs } from "../../src/catalog/entry-read.ts";
 
 test("what is read starts with its key and knows where its content ends", () => {
   const key = { kind: 1, namespace: "svc.market", name: "web", instanceId: "web-1", clusterId: "local" };
@@ -23,18 +23,5 @@ test("when a sealed entry was registered is read without the rest, after a load 
     const { contentBytes } = readEntry(bytes);
     expect(readRegisteredMs(bytes, contentBytes)).toBe(1_760_000_000_123);
     expect(() => readRegisteredMs(bytes, bytes.length)).toThrow("registered_at");
-  }
-});
-
-test("targets are read without the rest, wherever they stand", () => {
-  const targets = [
-    { name: "http", host: "10.0.0.1", port: 80, protocol: "tcp" },
-    { host: "::1", port: 5353, priority: 1, weight: 2, protocol: "UDP" },
-  ];
-  const entry = { key: { namespace: "svc", name: "web" }, tags: ["targets"], metadata: { target: "none" }, updatedAt: { seconds: 2n } };
-  for (const many of [targets, []]) {
-    const bytes = toBinary(EntrySchema, create(EntrySchema, { ...entry, targets: many }));
-    expect(readTargets(bytes)).toEqual(readEntry(bytes).entry.targets);
-    expect(readTargets(bytes)).toHaveLength(many.length);
   }
 });

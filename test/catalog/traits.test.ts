@@ -9,6 +9,7 @@ const BASE: Traits = {
   tags: ["a", "b"],
   capabilities: ["c"],
   resources: [],
+  ports: ["tcp"],
   clusterId: "c1",
   region: "eu",
   zone: "z",
@@ -19,7 +20,7 @@ const BASE: Traits = {
 };
 
 function intern(pool: TraitsPool, traits: Traits): Traits {
-  return pool.intern(traits, traits.version);
+  return pool.intern(traits, traits.version, traits.ports);
 }
 
 test("equal traits are one object, different ones are not", () => {
@@ -29,6 +30,7 @@ test("equal traits are one object, different ones are not", () => {
     tags: list,
     capabilities: list,
     resources: list,
+    ports: list,
     clusterId: word,
     region: word,
     zone: word,
@@ -54,6 +56,7 @@ test.each([
   "tags",
   "capabilities",
   "resources",
+  "ports",
   "clusterId",
   "region",
   "zone",
@@ -72,8 +75,8 @@ test.each([
 test("functions of many versions share what each of them has", () => {
   const pool = new TraitsPool();
   const versions = Array.from({ length: 100 }, (_, i) => `1.${i}.0`);
-  const first = versions.map((version) => pool.intern(BASE, version));
-  expect(versions.every((version, i) => pool.intern(structuredClone(BASE), version) === first[i])).toBe(true);
+  const first = versions.map((version) => pool.intern(BASE, version, BASE.ports));
+  expect(versions.every((version, i) => pool.intern(structuredClone(BASE), version, [...BASE.ports]) === first[i])).toBe(true);
 });
 
 test("lists given are not kept: changing them later changes nothing", () => {

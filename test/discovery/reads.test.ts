@@ -82,7 +82,7 @@ test("a name is found by who sees it", () => {
   const { reads, denials, change } = open();
   change(HIDING);
   const key = { kind: KIND.SERVICE, namespace: "svc", name: "a" };
-  const find = (who: Caller) => reads.find(who, key, { sampling: SAMPLING, suits: (record) => record });
+  const find = (who: Caller) => reads.find(who, key, { sampling: SAMPLING, read: (record) => record });
   expect(find(BLUE).found).toHaveLength(1);
   expect(find(RED)).toEqual({ found: [], isSample: false });
   expect(denials).toEqual(["red query svc viewer_denied"]);

@@ -68,7 +68,7 @@ test("what is hidden from a viewer and what does not exist are told apart by not
   const visible = market();
   const hiding: DnsCatalog = {
     revision: 6,
-    find: (kind, namespace, name, suits) => (name === "web" ? [] : visible.find(kind, namespace, name, suits)),
+    find: (kind, namespace, name, port) => (name === "web" ? [] : visible.find(kind, namespace, name, port)),
     hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
     findAlias: () => [],
   };

@@ -1,5 +1,6 @@
 /** A catalog for the DNS room: entries in a list, everything visible, found by looking at each. */
 import type { EntryView } from "../../src/catalog/entry-view.ts";
+import { portWords } from "../../src/catalog/ports.ts";
 import { HEALTH, KIND, type Kind } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import type { DnsSettings } from "../../src/dns/records.ts";
@@ -23,9 +24,9 @@ export class FakeDnsCatalog implements DnsCatalog {
     this.revision++;
   }
 
-  find(kind: Kind, namespace: string, name: string, suits: (entry: EntryView) => boolean): readonly EntryView[] {
+  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
     const isNamed = ({ key }: EntryView) => key.kind === kind && key.namespace === namespace && key.name === name;
-    return this.#entries.filter((entry) => isNamed(entry) && suits(entry));
+    return this.#entries.filter((entry) => isNamed(entry) && (port === undefined || portWords(entry.targets).includes(port)));
   }
 
   hasNameUnder(suffix: string, zone: string): boolean {

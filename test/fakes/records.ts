@@ -1,4 +1,5 @@
 /** Records for tests of the lookup and the queries: plain values with defaults. */
+import { PLAIN_PORTS } from "../../src/catalog/ports.ts";
 import {
   BODY,
   type CatalogRecord,
@@ -27,6 +28,7 @@ export interface RecordSpec {
   readonly tags?: readonly string[];
   readonly capabilities?: readonly string[];
   readonly resources?: readonly string[];
+  readonly ports?: readonly string[];
   readonly tenantId?: string;
   readonly version?: string;
   readonly contentBytes?: number;
@@ -40,6 +42,7 @@ export function testTraits(spec: RecordSpec): Traits {
     tags: spec.tags ?? [],
     capabilities: spec.capabilities ?? [],
     resources: spec.resources ?? [],
+    ports: spec.ports ?? PLAIN_PORTS,
     clusterId: spec.clusterId ?? "c1",
     region: spec.region ?? "r1",
     zone: spec.zone ?? "z1",

@@ -1,28 +1,51 @@
-/** DNS names with more instances than one answer considers, as a node's inside gives them. */
+/** Names with more instances than one answer considers, as a node's inside gives them to DNS and to `Resolve`. */
 import assert from "node:assert/strict";
-import { create } from "@bufbuild/protobuf";
+import { create, type Message, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { RegisterRequestSchema, ResolveRequestSchema, type ResolveResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { KIND } from "../../src/catalog/record.ts";
+import { planAnswer, RCODE } from "../../src/dns/answer.ts";
+import { RECORDS } from "../../src/dns/records.ts";
 import { now } from "../../src/node-core.ts";
 import { dnsCatalog } from "../../src/node-doors.ts";
 import { anonymousCaller } from "../../src/policy/caller.ts";
+import type { Service } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
+import { TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 
 const COUNT = 5000;
 
-async function registerAll({ service }: DiscoveryInside, name: string, aliases: string[] = []): Promise<void> {
-  const handler = service.handlers["register"];
-  assert(handler?.kind === "unary");
-  const caller = { ...anonymousCaller("local", "127.0.0.1", ["mesh.operate"]), principal: "p", tenant: "" };
+type Init = Omit<MessageInitShape<typeof EntrySchema>, "$typeName">;
+
+async function registerAll({ service }: DiscoveryInside, name: string, initOf: (i: number) => Init = () => ({})): Promise<void> {
   for (let from = 0; from < COUNT; from += 1000) {
     const entries = Array.from({ length: 1000 }, (_, n) => ({
       key: { namespace: "svc.market", name, kind: KIND.SERVICE, instanceId: `i${from + n}` },
       targets: [{ host: "192.0.2.1", port: 1 }],
-      aliases,
+      ...initOf(from + n),
     }));
-    await handler.handle(create(RegisterRequestSchema, { entries, static: true }) as never, { caller, time: now(), requestId: "" });
+    await call(service, "register", create(RegisterRequestSchema, { entries, static: true }));
   }
+}
+
+async function call(service: Service, rpc: string, request: Message): Promise<unknown> {
+  const handler = service.handlers[rpc];
+  assert(handler?.kind === "unary");
+  const caller = { ...anonymousCaller("local", "127.0.0.1", ["mesh.operate"]), principal: "p", tenant: "" };
+  return handler.handle(request as never, { caller, time: now(), requestId: "" });
+}
+
+/** Counts the entries that are looked into from now on. */
+function counting({ core }: DiscoveryInside): { count: number } {
+  const { slab } = core.replica;
+  const looked = { count: 0 };
+  const view = slab.view.bind(slab);
+  slab.view = (at, sizeBytes) => {
+    looked.count += 1;
+    return view(at, sizeBytes);
+  };
+  return looked;
 }
 
 test.each([0, 0.3, 0.999])("each of 5,000 instances is in one of ten samples, whatever is drawn: %d", async (drawn) => {
@@ -34,7 +57,7 @@ test.each([0, 0.3, 0.999])("each of 5,000 instances is in one of ten samples, wh
     const seen = { web: new Set<string>(), api: new Set<string>() };
     for (let i = 0; i < 10; i++)
       for (const name of ["web", "api"] as const)
-        for (const { key } of catalog.find(KIND.SERVICE, "svc.market", name, () => true)) seen[name].add(key.instanceId);
+        for (const { key } of catalog.find(KIND.SERVICE, "svc.market", name)) seen[name].add(key.instanceId);
     expect([seen.web.size, seen.api.size]).toEqual([COUNT, COUNT]);
   } finally {
     await inside.stop();
@@ -44,7 +67,7 @@ test.each([0, 0.3, 0.999])("each of 5,000 instances is in one of ten samples, wh
 test("of 5,000 instances with one alias an answer considers a thousand, in turn", async () => {
   const inside = await startDiscovery();
   try {
-    await registerAll(inside, "web", ["web.example"]);
+    await registerAll(inside, "web", () => ({ aliases: ["web.example"] }));
     const catalog = dnsCatalog(() => 0, inside.core);
     const seen = new Set<string>();
     for (let i = 0; i < 10; i++) {
@@ -55,6 +78,55 @@ test("of 5,000 instances with one alias an answer considers a thousand, in turn"
       for (const id of carriers) seen.add(id);
     }
     expect(seen.size).toBe(COUNT);
+  } finally {
+    await inside.stop();
+  }
+});
+
+test("of 5,000 instances those with a rare port are found, and a question for a port that none has looks into none", async () => {
+  const inside = await startDiscovery();
+  try {
+    const ports = Array.from({ length: 16 }, (_, i) => ({ host: "192.0.2.1", port: 1 + i, name: `p${i}` }));
+    const rare = (i: number) => ({ host: "192.0.2.2", port: i, name: "rare", protocol: "UDP" });
+    await registerAll(inside, "web", (i) => ({ targets: i % 2000 === 7 ? [...ports, rare(i)] : ports }));
+    const catalog = dnsCatalog(() => 0, inside.core);
+    const looked = counting(inside);
+    const ask = (name: string) => {
+      looked.count = 0;
+      const question = { name: `${name}.web.svc.market.waymark`, type: RECORDS.SRV.code, class: 1 };
+      const { rcode, groups } = planAnswer(question, catalog, TEST_DNS_SETTINGS);
+      return { rcode, records: groups.flat().length, looked: looked.count };
+    };
+    for (let i = 0; i < 20; i++) expect(ask(`_nope${i}._tcp`)).toEqual({ rcode: RCODE.NXDOMAIN, records: 0, looked: 0 });
+    expect(ask("_rare._tcp")).toEqual({ rcode: RCODE.NXDOMAIN, records: 0, looked: 0 });
+    expect(ask("_sctp")).toEqual({ rcode: RCODE.NXDOMAIN, records: 0, looked: 0 });
+    for (let i = 0; i < 5; i++) expect(ask("_rare._udp")).toEqual({ rcode: RCODE.NOERROR, records: 3, looked: 3 });
+    expect(ask("_p3._tcp")).toEqual({ rcode: RCODE.NOERROR, records: 1, looked: 1000 });
+  } finally {
+    await inside.stop();
+  }
+});
+
+test("of 5,000 functions the one of a rare version is found, and a range that none is in looks into none", async () => {
+  const inside = await startDiscovery();
+  try {
+    await registerAll(inside, "f", (i) => ({
+      key: { namespace: "svc.market", name: "f", kind: KIND.FUNCTION, instanceId: `i${i}` },
+      detail: { case: "function", value: { version: i === 7 ? "2.0.0" : "1.0.0" } },
+    }));
+    const looked = counting(inside);
+    const ask = async (versionRange: string, explain = false) => {
+      looked.count = 0;
+      const named = { namespace: "svc.market", name: "f", kind: KIND.FUNCTION };
+      const request = create(ResolveRequestSchema, { ...named, versionRange, limit: 10, explain });
+      return (await call(inside.service, "resolve", request)) as ResolveResponse;
+    };
+    await expect(ask("^3")).rejects.toThrow("nothing named f in svc.market fits ^3");
+    expect(looked.count).toBe(0);
+    const { entry, alternatives } = await ask("^2");
+    expect([entry?.key?.instanceId, alternatives.length, looked.count]).toEqual(["i7", 0, 1]);
+    const { explanation } = await ask("^2", true);
+    expect([explanation.length, explanation[1]?.reason, looked.count <= 1001]).toEqual([1000, "version_range", true]);
   } finally {
     await inside.stop();
   }

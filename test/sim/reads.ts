@@ -101,7 +101,7 @@ export class SimReads {
     const namespace = NAMESPACES[salt % NAMESPACES.length] ?? "svc";
     const name = `n${salt % 5}`;
     const sampling = { form: "spread", at: 0, rank: healthTier, ideal: 0, fit: 0, wanted: 1 } as const;
-    const { found } = reads.find(callerAt(process), { kind: KIND.SERVICE, namespace, name }, { sampling, suits: (record) => record });
+    const { found } = reads.find(callerAt(process), { kind: KIND.SERVICE, namespace, name }, { sampling, read: (record) => record });
     const named = visible.filter((record) => record.namespace === namespace && record.name === name && record.kind === KIND.SERVICE);
     this.#same(
       `${what}: by name ${namespace} ${name}`,
