@@ -12,6 +12,11 @@ export interface OriginPlace {
   readonly region: string;
 }
 
+/** Whether an origin is known to be of another cluster than `here`. */
+export function isOfOtherCluster({ clusterId }: OriginPlace, here: string): boolean {
+  return clusterId !== "" && clusterId !== here;
+}
+
 export class Origins {
   readonly #known = new Map<string, Origin>();
   readonly #forgotten = new Set<string>();

@@ -3,6 +3,7 @@ import type { Time } from "../lib/machine.ts";
 import { type Cell, type Origin, settledOf } from "./cell.ts";
 import { type Cursor, type PortableCursor, shortHolder } from "./cursor.ts";
 import { matches } from "./filter.ts";
+import { isOfOtherCluster } from "./origins.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
 import { BODY, type KeyText } from "./record.ts";
 import type { Replica } from "./replica.ts";
@@ -104,7 +105,7 @@ export class ResumeGap {
     const waitedMs = isReady ? time.monoMs - this.#sinceMonoMs : 0;
     const [hasWaited, isOverdue] = [waitedMs >= MAX_WAIT_MS, waitedMs >= MAX_UNSETTLED_MS];
     let isLost = false;
-    for (const { nodeId, generation, seq } of this.#cursor.origins) {
+    for (const { nodeId, generation, seq, settled } of this.#cursor.origins) {
       const id = `${nodeId}/${generation}`;
       const origin = replica.origins.get(id);
       if (origin !== undefined && settledOf(origin) >= seq) {
@@ -115,12 +116,17 @@ export class ResumeGap {
       // A cursor above our own number is from a journal that was lost.
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
-      else if (hasWaited && !this.#mayGrow(origin)) isLost = true;
+      else if (hasWaited && (!this.#mayGrow(origin) || (settled === 0 && this.#isAbroad(origin)))) isLost = true;
       // What was cut off comes at once, or never: it was lost with its node, or somebody claimed that there is more than there is.
       else if (isOverdue && origin !== undefined && origin.through >= seq) isLost = true;
       else return "behind";
     }
     return isLost ? "lost" : "covered";
+  }
+
+  /** Of another cluster, what was refused where the cursor is from may never come: that cluster has no say over when readers here have everything. */
+  #isAbroad(origin: Origin | undefined): boolean {
+    return origin !== undefined && isOfOtherCluster(origin, this.#reader.node.clusterId);
   }
 
   /** Whether more can be heard of the origin: its node is alive, and in this generation. */

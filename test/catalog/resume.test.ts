@@ -79,6 +79,20 @@ test("more of an origin that is away, or has a newer generation, is given up aft
   expect(new ResumeGap(cursorOf(knowing("a", 1)), readerOf(forgetful), T).standing(T, false)).toBe("lost");
 });
 
+test("what a node refused of another cluster is not waited for elsewhere beyond a minute, though its node is alive; of ours it is", () => {
+  const standings = (clusterId: string, settled?: number) => {
+    const node = nodeB();
+    node.replica.origin("a", 1).clusterId = clusterId;
+    const gap = new ResumeGap(cursorOf({ ...knowing("a", 2), ...(settled !== undefined && { settled }) }), readerOf(node), T);
+    return [gap.standing(T, true), gap.standing(LONG_AFTER, true)];
+  };
+  expect(standings("c2", 0)).toEqual(["behind", "lost"]);
+  expect([standings("c1", 0), standings("c2")]).toEqual([
+    ["behind", "behind"],
+    ["behind", "behind"],
+  ]);
+});
+
 test("the difference is tellable while no tombstone beyond the cursor was collected and the policy is the cursor's", () => {
   const node = nodeB();
   const gap = new ResumeGap(cursorOf(knowing("b", 2)), readerOf(node), T);
