@@ -1,4 +1,5 @@
 /** What one link has told its peer of the origins that are partial here, and what is to be taken back. */
+import { isOfOtherCluster } from "../catalog/origins.ts";
 import type { VectorEntry } from "./messages.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
@@ -7,7 +8,8 @@ import { refOf } from "./vector.ts";
 export class LackingWords {
   readonly #shared: ReplicationShared;
   readonly #view: PeerView;
-  readonly #told = new Set<string>();
+  /** Origins that it was told of, and whether as of another cluster than ours. */
+  readonly #told = new Map<string, boolean>();
 
   constructor(shared: ReplicationShared, view: PeerView) {
     this.#shared = shared;
@@ -19,22 +21,22 @@ export class LackingWords {
    * gets here. Those that are not partial any more are taken back. Outside the digest, as nothing is known of them.
    */
   take(): readonly VectorEntry[] {
-    const { partial, vector } = this.#shared;
+    const { partial, vector, place } = this.#shared;
     if (partial.size === 0 && this.#told.size === 0) return [];
     const ids = new Set([...partial.origins].map(({ id }) => id));
-    const takenBack = [...this.#told].filter((id) => !ids.has(id));
+    const takenBack = [...this.#told.keys()].filter((id) => !ids.has(id));
     for (const id of takenBack) this.#told.delete(id);
-    const news = [...partial.origins].filter((origin) => {
-      const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOwn(origin.id);
-      return isFor && !this.#told.has(origin.id);
-    });
-    for (const { id } of news) this.#told.add(id);
-    return [
-      ...takenBack.map((id) => ({ ...refOf(id), seq: this.#saidOf(id), floor: 0 })),
-      ...news.map(({ nodeId, generation, through }) => {
-        return { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };
-      }),
-    ];
+    const words: VectorEntry[] = takenBack.map((id) => ({ ...refOf(id), seq: this.#saidOf(id), floor: 0 }));
+    for (const origin of partial.origins) {
+      const { id, nodeId, generation, through } = origin;
+      const isOther = isOfOtherCluster(origin, place.clusterId);
+      const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOwn(id);
+      if (!isFor || this.#told.get(id) === isOther) continue;
+      this.#told.set(id, isOther);
+      const word = { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };
+      words.push(isOther ? { ...word, isOfOtherCluster: true } : word);
+    }
+    return words;
   }
 
   /** The peer has lost what it was told: it is told all of it again. */

@@ -1,4 +1,5 @@
 /** What the peer of one link knows and this node does not, and when to ask for it. */
+import { isOfOtherCluster } from "../catalog/origins.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Fetcher } from "./fetches.ts";
 import type { PeerView } from "./peer-view.ts";
@@ -28,8 +29,8 @@ export class LinkFetcher implements Fetcher {
   readonly #behind = new Map<string, number>();
   /** What the peer's first whole vector named and is not here yet. */
   readonly #missing = new Map<string, number>();
-  /** Origins of which the peer refused records, and has heard of more than is here. */
-  readonly #lacking = new Set<string>();
+  /** Origins of which the peer refused records, and has heard of more than is here; whether what is held is old for that. */
+  readonly #lacking = new Map<string, boolean>();
   /** Until then somebody who has those whole is waited for. */
   #lackingUntilMonoMs: number;
   /** What it named and is not welcome for a while. */
@@ -52,7 +53,7 @@ export class LinkFetcher implements Fetcher {
   }
 
   get lacking(): Iterable<string> {
-    return [...this.#lacking].filter((id) => this.#isLacking(id));
+    return [...this.#lacking.keys()].filter((id) => this.#isLacking(id));
   }
 
   postpone(byMs: number): void {
@@ -72,14 +73,20 @@ export class LinkFetcher implements Fetcher {
     return this.#behind.size > 0 || this.#missing.size > 0 ? this.#checkMonoMs + CHECK_MS : undefined;
   }
 
-  /** Whether the peer has said that it knows more of an origin, or knows one of which records were refused, here or there. */
+  /**
+   * Whether the peer has said that it knows more of an origin, or knows one of which records were refused, here or there. Within our cluster
+   * only our own refused origins count: another cluster would make all of us stale by one bad record.
+   */
   // HOT: asked after every frame. Ends at the first that is so; what has come meanwhile is looked at once.
   get isBehind(): boolean {
-    for (const { id } of this.#shared.partial.origins) {
-      const known = this.#view.find(id);
+    const { partial, place } = this.#shared;
+    for (const origin of partial.origins) {
+      if (this.#isWithin && isOfOtherCluster(origin, place.clusterId)) continue;
+      const known = this.#view.find(origin.id);
       if (known !== undefined && (known.told > 0 || known.lackingThrough > 0)) return true;
     }
-    for (const id of this.#lacking) {
+    for (const [id, makesOld] of this.#lacking) {
+      if (!makesOld) continue;
       if (this.#isLacking(id)) return true;
       this.#lacking.delete(id);
     }
@@ -110,7 +117,7 @@ export class LinkFetcher implements Fetcher {
   /** The peer's vector named an origin. */
   told(id: string, seq: number, time: Time): void {
     if (this.#isLacking(id) && this.#isWelcome(id, time)) {
-      this.#lacking.add(id);
+      this.#noteLacking(id);
       if (!this.#view.isWholeTold) this.#missing.set(id, this.#view.find(id)?.lackingThrough ?? 0);
     }
     if (seq <= this.#throughOf(id)) return;
@@ -125,7 +132,7 @@ export class LinkFetcher implements Fetcher {
 
   reconsider(id: string): void {
     if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
-    if (this.#isLacking(id)) this.#lacking.add(id);
+    if (this.#isLacking(id)) this.#noteLacking(id);
   }
 
   disbelieve(id: string, seq: number, time: Time): void {
@@ -151,7 +158,7 @@ export class LinkFetcher implements Fetcher {
       const isWithdrawn = (this.#view.find(id)?.told ?? 0) < seq && !isAwaited;
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     }
-    for (const id of this.#lacking) if (!this.#isLacking(id) || !this.#isWelcome(id, time)) this.#lacking.delete(id);
+    for (const id of this.#lacking.keys()) if (!this.#isLacking(id) || !this.#isWelcome(id, time)) this.#lacking.delete(id);
     for (const [id] of turn(this.#later)) {
       if (this.#throughOf(id) < (this.#view.find(id)?.told ?? 0) && !this.#isWelcome(id, time)) continue;
       this.#later.delete(id);
@@ -196,6 +203,16 @@ export class LinkFetcher implements Fetcher {
   /** Whether the peer refused records of an origin, and has heard of more than is here: more than it gives. */
   #isLacking(id: string): boolean {
     return (this.#view.find(id)?.lackingThrough ?? 0) > this.#throughOf(id);
+  }
+
+  #noteLacking(id: string): void {
+    const isAbroad = this.#view.find(id)?.isOfOtherCluster === true;
+    this.#lacking.set(id, !(isAbroad && this.#isWithin));
+  }
+
+  /** Whether the peer is of our own cluster. */
+  get #isWithin(): boolean {
+    return this.#view.peer.relation === "cluster";
   }
 
   #toldOf(id: string): number {

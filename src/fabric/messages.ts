@@ -141,6 +141,8 @@ export interface VectorEntry extends NodeRef {
   readonly isLacking?: boolean;
   /** Of one that is lacking: the speaker has heard of its changes up to here. Older peers do not say. */
   readonly lackingThrough?: number;
+  /** Of one that is lacking: it is of another cluster than the speaker. Older peers do not say. */
+  readonly isOfOtherCluster?: boolean;
 }
 
 /** As a `VectorEntry`, of an origin that was named in full on the same link before. */

@@ -17,6 +17,8 @@ export class PeerOrigin {
   told = 0;
   /** The peer refused records of it, passes none on, and has heard of its changes up to here; 0: not so. */
   lackingThrough = 0;
+  /** Of one of which the peer refused records: it is of another cluster than the peer, as that says. */
+  isOfOtherCluster = false;
   /** As our last vector said, and whether one has called it by its name; kept for peers that take offers. */
   said = 0;
   isNamed = false;

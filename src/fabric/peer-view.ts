@@ -83,7 +83,9 @@ export class PeerView {
     if (entry.seq < known.told) known.believe();
     this.#told.subtract(entryHash(id, known.told));
     known.told = entry.seq;
-    known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
+    // A short 0 says no more than that it is in the vector no longer: whether for what was refused the whole entries say.
+    if (!isShort || entry.seq > 0) known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
+    if (entry.isLacking === true) known.isOfOtherCluster = entry.isOfOtherCluster === true;
     this.#told.add(entryHash(id, entry.seq));
     known.reached(entry.seq);
     const origin = this.#shared.replica.origins.get(id);

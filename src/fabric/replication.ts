@@ -99,8 +99,8 @@ export class LinkReplication {
 
   /** Until when nothing is lacked of what the peer had: when it said its newest vector. Undefined as long as this node is behind that. */
   get inStepMonoMs(): number | undefined {
-    const isInStep = this.#saidMonoMs !== Number.NEGATIVE_INFINITY && this.#fetcher.isCaughtUp && !this.#fetcher.isBehind;
-    return isInStep ? this.#saidMonoMs : undefined;
+    const hasSaid = this.#saidMonoMs !== Number.NEGATIVE_INFINITY;
+    return hasSaid && !this.#fetcher.isBehind ? this.#saidMonoMs : undefined;
   }
 
   /** The peer's number of an origin, as far as it told; 0 when it never did. */

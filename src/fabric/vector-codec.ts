@@ -36,6 +36,7 @@ export function vectorOf(bytes: Uint8Array, bounds: MessageBounds): VectorFrame 
     floor: numberField(entry.floor, "vector.entries.floor"),
     ...(entry.hidden && { isHidden: true }),
     ...(entry.lacking && { isLacking: true, lackingThrough: numberField(entry.lackingThrough, "vector.entries.lacking_through") }),
+    ...(entry.lacking && entry.otherCluster && { isOfOtherCluster: true }),
   }));
   const short = shortEntriesOf(vector);
   const said = { digest: vector.digest, isPartial: vector.partial, isWanted: vector.wanted };
@@ -121,17 +122,20 @@ export function vectorInit({
   said,
 }: VectorFrame): MessageInitShape<typeof VectorFrameSchema> {
   return {
-    entries: entries.map(({ nodeId, generation, seq, floor, isHidden = false, isLacking = false, lackingThrough = 0 }) => {
-      const origin = { nodeId, generation: BigInt(generation) };
-      return {
-        origin,
-        seq: BigInt(seq),
-        floor: BigInt(floor),
-        hidden: isHidden,
-        lacking: isLacking,
-        lackingThrough: BigInt(lackingThrough),
-      };
-    }),
+    entries: entries.map(
+      ({ nodeId, generation, seq, floor, isHidden = false, isLacking = false, lackingThrough = 0, isOfOtherCluster = false }) => {
+        const origin = { nodeId, generation: BigInt(generation) };
+        return {
+          origin,
+          seq: BigInt(seq),
+          floor: BigInt(floor),
+          hidden: isHidden,
+          lacking: isLacking,
+          lackingThrough: BigInt(lackingThrough),
+          otherCluster: isOfOtherCluster,
+        };
+      },
+    ),
     digest,
     partial: isPartial,
     wanted: isWanted,

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
 import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record.ts";
+import { encodeRecord } from "../../src/catalog/record-codec.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import { NO_TRAITS } from "../../src/catalog/traits.ts";
 import type { LinkFrame, NodeRef, ReplicationFrame } from "../../src/fabric/messages.ts";
@@ -91,6 +92,34 @@ test("entries of ours stand whatever a node of another cluster unregisters: LOCA
   expect((await atC.ask("unregister", { keys: [key] })).code).toBe("PERMISSION_DENIED");
   expect((await atB.ask("unregister", { keys: [key] })).code).toBe("OK");
   await until("it is gone", async () => ((await seenAt(atC)).includes("region") ? ["still there"] : []));
+});
+
+test("a record of theirs that a node of ours refuses makes no other one of ours stale, nor a newcomer, also when they are gone", async () => {
+  await using a = await start("a", "c1");
+  await using b = await start("b", "c1", [a]);
+  using atA = new GrpcDoor(a.grpc);
+  await register(atA, "ours", "ZONE");
+  const { machine } = await foreigner(a);
+  const key = { kind: KIND.SERVICE, namespace: "svc", name: "theirs", instanceId: "1", clusterId: "c2" };
+  const head = { seq: 1, hlc: Date.now() * 2048, reach: SCOPE.REGION, filterSeq: 0, firstSeq: 0, principal: "" };
+  // There is no such cause.
+  const bad = encodeRecord(head, { body: 77 as typeof BODY.UNREGISTERED, key });
+  const frame = { nodeId: "nobody", generation: 5, after: 0, through: 1, records: [bad], isComplete: false, isLast: false, floor: 0 };
+  machine.say(LINK, vectorOf([]), { kind: "records", frame, clusterId: "c2", region: "eu" });
+  const lagOf = async (node: NodeProcess) => (await fetch(`http://${node.listeners["http"]}/discovery/lag`)).text();
+  for (const node of [a, b]) await until("it is known", async () => ((await lagOf(node)).includes("nobody/5") ? [] : [await lagOf(node)]));
+  await machine.transport.stop(200);
+  await using c = await start("c", "c1", [a]);
+  for (const node of [c, b, a]) {
+    using door = new GrpcDoor(node.grpc);
+    await until("fresh", async () => {
+      const { code, message } = await door.ask("catalogQuery", { namespace: "svc", maxStaleness: "3s" });
+      return code === "OK" ? [] : [message ?? code];
+    });
+  }
+  // It would never be in step with a if what a lacks counted.
+  await until("in step", async () => ((await lagOf(c)).includes("in step with all peers") ? [] : [await lagOf(c)]));
+  expect(await lagOf(c)).toContain("nobody/5");
 });
 
 async function generationOf(node: NodeProcess): Promise<number> {

@@ -85,6 +85,23 @@ test("it comes from a third node that has it whole, though its own node is gone"
   expect(names(c)).toEqual(ALL);
 });
 
+test("who got some of it by way of that peer before any was refused lacks the rest", () => {
+  const fabrics = new FabricWorld();
+  const a = fabrics.start({ nodeId: "a" });
+  const b = fabrics.start({ nodeId: "b", seeds: ["a:1"], options: TIGHT });
+  const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
+  fabrics.reaches = (from, to) => from === b || to === b || (from !== a && to !== a);
+  fabrics.run(10_000);
+  for (const name of ["w", "x", "y", "z"]) {
+    a.put(name);
+    fabrics.run(3000);
+  }
+  fabrics.kill(a);
+  fabrics.run(15_000);
+  expect(names(c)).toEqual(["w", "x"]);
+  expect([c.fabric.replication.notWhole().map(({ id }) => id), c.fabric.readiness(fabrics.time()).isInStep]).toEqual([["a/1"], false]);
+});
+
 test("when the peer has forgotten the origin, it is missed no more", () => {
   const { world: fabrics, a, b } = world();
   fabrics.kill(a);

@@ -37,6 +37,8 @@ test("an origin of which the speaker refused records is told with how far it has
   const lacking = (lackingThrough: number) => ({ nodeId: "n1", generation: 1, seq: 0, floor: 0, isLacking: true, lackingThrough });
   const frame: LinkFrame = { ...NOTHING, entries: [lacking(9)] };
   expect(decodeLinkFrame(encodeLinkFrame(frame))).toEqual(frame);
+  const ofOther: LinkFrame = { ...NOTHING, entries: [{ ...lacking(9), isOfOtherCluster: true }] };
+  expect(decodeLinkFrame(encodeLinkFrame(ofOther))).toEqual(ofOther);
   expect(decodeLinkFrame(encodeLinkFrame({ ...NOTHING, entries: [lacking(Number.MAX_SAFE_INTEGER)] }))).toEqual(NOTHING);
 });
 

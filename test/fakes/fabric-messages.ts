@@ -110,9 +110,11 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
             isHidden: fc.boolean(),
             isLacking: fc.boolean(),
             lackingThrough: anyCount,
+            isOfOtherCluster: fc.boolean(),
           })
-          .map(({ ref, isHidden, isLacking, lackingThrough, ...rest }) => {
-            return { ...ref, ...rest, ...(isHidden && { isHidden }), ...(isLacking && { isLacking, lackingThrough }) };
+          .map(({ ref, isHidden, isLacking, lackingThrough, isOfOtherCluster, ...rest }) => {
+            const lacking = { isLacking, lackingThrough, ...(isOfOtherCluster && { isOfOtherCluster }) };
+            return { ...ref, ...rest, ...(isHidden && { isHidden }), ...(isLacking && lacking) };
           }),
         { maxLength: 6 },
       ),

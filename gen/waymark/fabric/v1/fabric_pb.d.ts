@@ -262,6 +262,13 @@ export declare type VectorEntry = Message<"waymark.fabric.v1.VectorEntry"> & {
    * @generated from field: uint64 lacking_through = 6;
    */
   lackingThrough: bigint;
+
+  /**
+   * With lacking: the origin is of another cluster than the speaker. To a peer of the speaker's cluster nothing is old for lacking it.
+   *
+   * @generated from field: bool other_cluster = 7;
+   */
+  otherCluster: boolean;
 };
 
 /**
