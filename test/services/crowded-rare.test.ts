@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, ResolveRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { portWord } from "../../src/catalog/ports.ts";
 import { KIND } from "../../src/catalog/record.ts";
 import { now } from "../../src/node-core.ts";
 import { dnsCatalog } from "../../src/node-doors.ts";
@@ -59,7 +60,7 @@ test("DNS finds the few of a crowded service that speak UDP, each time", async (
     }
     const catalog = dnsCatalog(() => 0, inside.core);
     for (let i = 0; i < 5; i++) {
-      const found = catalog.find(KIND.SERVICE, "svc.market", "web", ({ targets }) => targets.some(({ protocol }) => protocol === "udp"));
+      const found = catalog.find(KIND.SERVICE, "svc.market", "web", portWord("udp"));
       expect(found.map(({ key }) => key.instanceId)).toEqual(["i2222", "i777"]);
     }
   } finally {
