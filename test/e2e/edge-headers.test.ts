@@ -83,9 +83,8 @@ test.each([
       const begin = path === "/healthz" ? "GET" : "POST";
       raw.send(`${begin} ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: ${coding}${CHUNKED}`);
       await raw.says(`HTTP/1.1 ${status} `);
-      if (status !== 501) continue;
-      await raw.says("transfer-encoding chunked");
-      await raw.closed("the connection");
+      if (status === 501) await raw.closed("the connection");
+      expect(raw.text.includes("transfer-encoding chunked")).toBe(status === 501);
     }
   },
 );
