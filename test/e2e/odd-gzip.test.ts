@@ -1,6 +1,7 @@
 /** gzip that is not one message and nothing else: what is refused, and what is said of it. */
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
+import { Inflater } from "../../src/server/inflater.io.ts";
 import { startDemoEdge } from "../fakes/edge.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";
 
@@ -41,6 +42,15 @@ test("gzip that inflates to more than a message may be is refused with both leng
 test("an empty member before the message changes nothing", async () => {
   await using served = await startDemoEdge();
   expect(await asked(served.base, Buffer.concat([empty, whole]))).toMatchObject({ status: 200 });
+});
+
+test("gzip that takes long to read is refused beyond what may come, whatever it becomes, and small messages are read", async () => {
+  const inflater = new Inflater({ workPerSecond: 1, workBurstBytes: 50_000, waitMs: 50 });
+  await using served = await startDemoEdge({ listener: { inflater } });
+  const slow = slowGzip(40_000, 48);
+  const statuses = [];
+  for (const body of [slow, slow, whole]) statuses.push((await asked(served.base, body)).status);
+  expect(statuses).toEqual([400, 429, 200]);
 });
 
 function behindLarge(): Buffer {
