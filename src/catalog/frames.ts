@@ -207,6 +207,11 @@ export class FrameReceiver {
       throw invalid("seq", `${record.seq} is outside the frame's ${frame.after} to ${frame.through}`);
     if (record.seq <= known && !frame.isComplete) return;
     const cell = this.#cellOf(record, origin);
+    // Where many origins have a key, one record of it costs what ten of other keys do.
+    if (!taken.isFirstOf(cell.key)) {
+      if (cell.sizeBytes > 0) this.#replica.slab.free(cell.at, cell.sizeBytes);
+      throw invalid("key", "is in the frame twice, which has the newest record of each");
+    }
     if (record.unknown !== undefined) keepUnknown(cell, record.unknown);
     taken.stamp(cell.hlc);
     // A tombstone may have the number of the entry held here: a sender that was told of no removal gave it none of its own.
@@ -352,9 +357,15 @@ class Taken {
   /** Refused records that should be here. */
   lackCount = 0;
   readonly #latestWallMs: number;
+  readonly #keys = new Set<KeyText>();
 
   constructor(latestWallMs: number) {
     this.#latestWallMs = latestWallMs;
+  }
+
+  isFirstOf(key: KeyText): boolean {
+    const before = this.#keys.size;
+    return this.#keys.add(key).size > before;
   }
 
   stamp(hlc: number): void {

@@ -100,6 +100,7 @@ function writeNumber(out: Uint8Array, at: number, tag: number, value: number): n
 /** Reads the `RecordsFrame` a reader was narrowed to; records are views of the reader's bytes. HOT. */
 export function readRecords(reader: WireReader, bounds: MessageBounds): RecordsFrame {
   const records: Uint8Array[] = [];
+  let recordsBytes = 0;
   const frame = { after: 0, through: 0, floor: 0, isComplete: false, isLast: false };
   let knownSeq = 0;
   let origin = { nodeId: "", generation: 0 };
@@ -108,8 +109,11 @@ export function readRecords(reader: WireReader, bounds: MessageBounds): RecordsF
   while (!reader.isDone()) {
     const tag = reader.tag();
     if (tag === TAG.record) {
-      records.push(reader.view());
+      const record = reader.view();
+      records.push(record);
+      recordsBytes += record.length;
       checkCount(records.length, "records.records", bounds.maxRecords);
+      if (records.length > 1) checkCount(recordsBytes, "records.bytes", bounds.maxRecordsBytes);
     } else if (tag === TAG.origin) origin = readOrigin(reader);
     else if (tag === TAG.after) frame.after = reader.varint();
     else if (tag === TAG.through) frame.through = reader.varint();

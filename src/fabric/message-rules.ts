@@ -33,6 +33,8 @@ export interface MessageBounds {
   /** Node ids in a `linked`, origins in a `digests`. */
   readonly maxOrigins: number;
   readonly maxRecords: number;
+  /** Of the records of a frame, unless it has one alone: the most that any version sends. */
+  readonly maxRecordsBytes: number;
   /** Numbers in a `handOver`. */
   readonly maxOffered: number;
   readonly maxPolicyPartBytes: number;
@@ -57,6 +59,7 @@ export const MESSAGE_BOUNDS: MessageBounds = {
   maxVectorEntries: 10_000,
   maxOrigins: 256,
   maxRecords: 16_384,
+  maxRecordsBytes: 65_536,
   maxOffered: 1_024,
   maxPolicyPartBytes: 262_144,
   maxPolicyBytes: 16_777_216,

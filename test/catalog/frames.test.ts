@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { buildFrame, type Frame, type Link } from "../../src/catalog/frames.ts";
 import { BODY, keyParts } from "../../src/catalog/record.ts";
 import { encodeRecord } from "../../src/catalog/record-codec.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { steps, take, timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -336,6 +337,21 @@ test("a bad record is refused alone: the others of its frame are applied and the
   expect([b.replica.lookup.size, b.replica.origins.get("a/1")?.through]).toEqual([2, 3]);
   const held = [...KEYS].reduce((sum, key) => sum + b.replica.records(key).reduce((s, r) => s + Math.ceil(r.sizeBytes / 16) * 16, 0), 0);
   expect(b.replica.slab.stats().usedBytes).toBe(held);
+});
+
+test("a key that is in a frame twice is taken once, and its origin is not whole: no honest frame has it twice", () => {
+  const b = new MeshNode("b");
+  const key = keyParts(K);
+  const put = (seq: number) =>
+    encodeRecord({ reach: SCOPE.REGION, seq, hlc: seq, filterSeq: 1, firstSeq: 1, principal: "" }, { body: BODY.EXPIRED, key });
+  const frame = { nodeId: "a", generation: 1, after: 0, through: 500, isComplete: false, isLast: false, floor: 0 };
+  const records = Array.from({ length: 500 }, (_, i) => put(i + 1));
+  const before = b.replica.revision;
+  const applied = b.receiver.apply({ ...frame, records }, T);
+  expect(applied.kind === "applied" && [applied.changedCount, applied.refused.length, b.replica.revision - before]).toEqual([1, 499, 1]);
+  expect(applied.kind === "applied" && applied.refused[0]?.message).toContain("key: is in the frame twice");
+  const origin = b.replica.origins.get("a/1");
+  expect([origin?.through, origin?.lacks?.count]).toEqual([500, 499]);
 });
 
 test("frames of this node's own origin are refused, whatever they say", () => {

@@ -185,6 +185,10 @@ test.each([
   { what: "a frame cut short", bytes: framed(encodeLinkFrame(vector([{ nodeId: "x", generation: 1, seq: 1, floor: 0 }])).subarray(0, 5)) },
   { what: "a frame larger than any", bytes: Uint8Array.of(0, 64, 0, 0, 0) },
   { what: "garbage", bytes: framed(new Uint8Array(1000).fill(0xff)) },
+  {
+    what: "a frame with more records than any version sends at once",
+    bytes: framed(encodeLinkFrame(records("evil", 7, { through: 4000, records: Array.from({ length: 4000 }, () => new Uint8Array(42)) }))),
+  },
 ])("$what ends the link and nothing else", async ({ bytes }) => {
   const session = connectHttp2(`http://${fabricOf(a)}`);
   session.on("error", () => {});

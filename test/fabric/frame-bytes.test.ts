@@ -54,6 +54,18 @@ test("a frame is encoded once, whoever sends it", () => {
   expect(encodeRecords({ ...message, frame: { ...frame } })).not.toBe(encodeRecords(message));
 });
 
+test("a frame has no more bytes of records than any version sends, unless it has one record alone", () => {
+  const frame = { nodeId: "n1", generation: 1, after: 0, through: 9, isComplete: false, isLast: false, floor: 0 };
+  const read = (...sizes: readonly number[]) => {
+    const records = sizes.map((size) => new Uint8Array(size));
+    return decodeLinkFrame(encodeRecords({ kind: "records", frame: { ...frame, records }, clusterId: "c1", region: "eu" }).message);
+  };
+  expect(read(65_535, 1).kind).toBe("records");
+  expect(read(100_000).kind).toBe("records");
+  expect(() => read(65_535, 2)).toThrow("records.bytes: 65537 are more than 65536");
+  expect(() => read(100_000, 0)).toThrow("records.bytes: 100000 are more than 65536");
+});
+
 test("records that were read are views of what was received", () => {
   const record = encodeRecord(
     { seq: 1, hlc: 1, reach: 2, filterSeq: 1, firstSeq: 1, principal: "" },
