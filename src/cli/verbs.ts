@@ -278,7 +278,7 @@ export const VERBS: readonly VerbSpec[] = [
   {
     path: "config validate",
     isAlone: true,
-    summary: "Check a settings file: every problem, with its source.",
+    summary: "Check a settings file: every value that is wrong; with none, what contradicts each other; then the files it names.",
     args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
     flags: [{ flags: "--config <file>", doc: "The same, as serve takes it." }],
     examples: [["config validate node.toml", "exit 0 when it is good"]],

@@ -54,6 +54,7 @@ export const validate: Verb = async ({ world, args, flags, out }) => {
   if (out.isMachine) out.document({ valid: isValid, problems, warnings }, { columns: [], rows: [] });
   else for (const problem of problems) out.error(problemText(problem));
   for (const warning of warnings) out.note(`warning: ${warning}`);
+  if (!loaded.ok) out.note("there may be more: settings that contradict each other, and files, are looked at once these are right");
   if (isValid) out.note(`${name} is valid`);
   return isValid ? EXIT.done : EXIT.usage;
 };

@@ -237,7 +237,7 @@ complete -c waymark -f -n '__waymark_at dns resolve' -a 'NS' -d ''
 complete -c waymark -f -n '__waymark_at dns resolve' -a 'SOA' -d ''
 complete -c waymark -f -n '__waymark_at dns resolve' -a 'PTR' -d ''
 complete -c waymark -n '__waymark_at dns resolve' -l dns-server -x -d 'DNS listener (default the one the server announces).'
-complete -c waymark -f -n '__waymark_at config' -a 'validate' -d 'Check a settings file: every problem, with its source.'
+complete -c waymark -f -n '__waymark_at config' -a 'validate' -d 'Check a settings file: every value that is wrong; with none, what contradicts each other; then the files it names.'
 complete -c waymark -f -n '__waymark_at config' -a 'show' -d 'The effective settings, each with where it came from; secrets masked.'
 complete -c waymark -n '__waymark_at config validate' -F
 complete -c waymark -n '__waymark_at config validate' -l config -r -F -d 'The same, as serve takes it.'
