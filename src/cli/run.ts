@@ -100,7 +100,9 @@ function describe(command: Command, spec: VerbSpec): void {
 function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty }: FlagSpec): Option {
   const option = new Option(flags, doc);
   if (choices) option.choices(choices);
-  // commander's own check of the choices still speaks for each value; flags without a value are never parsed.
+  // One that takes no value says the same twice as once.
+  if (option.isBoolean()) return option;
+  // commander's own check of the choices still speaks for each value.
   const parseOne = option.parseArg;
   option.argParser((value: string, before: unknown) => {
     parseOne?.(value, undefined);

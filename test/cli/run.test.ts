@@ -109,6 +109,11 @@ test.each([
   expect(stdout).toBe("");
 });
 
+test("a flag without a value may be given twice", async () => {
+  const fake = await startFake();
+  expect(await waymark(["discovery", "query", "--quiet", "--quiet", "--server", fake.address])).toMatchObject({ exit: 0 });
+});
+
 test("an empty page token is that of the first page", async () => {
   const fake = await startFake();
   expect(await waymark(["discovery", "query", "--page-token", "", "--server", fake.address])).toMatchObject({ exit: 0 });
