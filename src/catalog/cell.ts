@@ -32,6 +32,8 @@ export interface Origin extends OriginRef {
   unsettled?: Unsettled | undefined;
   /** Present while records of it were refused here: it is *partial* until it has come whole (semantics.md, Replication). */
   lacks?: Lacking | undefined;
+  /** More is held of it than its node ever wrote: what it ended was not ended. */
+  isDisproved?: true;
   /** Present while what a whole transfer did not list is being withdrawn. */
   closing?: Closing | undefined;
   /** Tombstones at or below this seq may be missing here. */

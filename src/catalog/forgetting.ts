@@ -63,9 +63,9 @@ export class Forgetting {
     const hidden = hiddenBy(cell);
     const unregisteredHlc = isNarrowing(cell) ? 0 : endsBeforeHlc(cell);
     this.#take(cell);
-    // What it unregistered stays gone (P6). A record of our own is not ours to end here: its lease does.
+    // What it unregistered stays gone (P6), unless it never did. A record of our own is not ours to end here: its lease does.
     for (const older of hidden) {
-      if (older.origin === self || older.hlc >= unregisteredHlc) this.#replica.touch(older);
+      if (older.origin === self || older.hlc >= unregisteredHlc || this.#origin.isDisproved === true) this.#replica.touch(older);
       // Its node has not heard that it is gone, and would bring it back.
       else if (older.origin.life !== "live") lost.markAs(older.origin);
       else this.#replica.withdraw(older, time);

@@ -34,6 +34,7 @@ export class Disproved {
   add(origin: Origin, seq: number, time: Time): boolean {
     if (this.#rows.has(origin)) return false;
     this.#rows.set(origin, { seq, stage: "hide" });
+    origin.isDisproved = true;
     this.#parts.disbelieve(origin, seq, time);
     this.step(time);
     return true;

@@ -3,6 +3,7 @@
  * of it (semantics.md, Membership: Whose word counts).
  */
 import type { Origin } from "../catalog/cell.ts";
+import type { OriginPlace } from "../catalog/origins.ts";
 import type { Relation } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
 
@@ -19,8 +20,24 @@ interface Speaker {
   readonly clusterId: string;
 }
 
+/** The table of members. */
+interface MemberTable {
+  find(nodeId: string): (OriginPlace & { readonly generation: number }) | undefined;
+}
+
+/** In which generation a node of another cluster lived at a time, as was said first hand. */
+export interface Living {
+  readonly generation: number;
+  readonly clusterId: string;
+  readonly monoMs: number;
+}
+
+/** Below every number that a record has. */
+const NOTHING_SEQ = -1;
+
 export class Hearsay {
   readonly #here: string;
+  readonly #members: MemberTable | undefined;
   /** When a cluster was last told of by its own nodes or ours; the one that was heard of longest ago first. */
   readonly #heardMonoMs = new Map<string, number>();
 
@@ -28,8 +45,14 @@ export class Hearsay {
   readonly #past = new Map<string, { readonly through: number; readonly monoMs: number }>();
 
   /** `here`: this node's cluster. */
-  constructor(here: string) {
+  constructor(here: string, members?: MemberTable) {
     this.#here = here;
+    this.#members = members;
+  }
+
+  /** Whether a node is or was a member of our own cluster. */
+  isOurs(nodeId: string): boolean {
+    return this.#members?.find(nodeId)?.clusterId === this.#here;
   }
 
   /** Whether a node speaks for the origins of that cluster: it is of it, or of ours. */
@@ -62,6 +85,17 @@ export class Hearsay {
     if (past !== undefined && monoMs < past.monoMs + DOUBT_MS) return false;
     this.#past.set(id, { through, monoMs: now.monoMs });
     return past !== undefined && past.through > seq;
+  }
+
+  /**
+   * Whether an origin was made up: its node lived in an earlier generation when all of this one was held here already. The table of members may know
+   * of a renewal that was not said on every link. Nobody may ever have heard the origin itself.
+   */
+  isInvented(origin: Origin, living: Living, now: Time): boolean {
+    const { nodeId, generation, clusterId } = origin;
+    if (generation <= living.generation || clusterId !== living.clusterId) return false;
+    if ((this.#members?.find(nodeId)?.generation ?? 0) >= generation) return false;
+    return this.isDisproved(origin, { seq: NOTHING_SEQ, monoMs: living.monoMs }, now);
   }
 
   /** An origin is forgotten. */

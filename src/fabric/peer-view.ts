@@ -4,6 +4,7 @@ import type { OriginPlace } from "../catalog/origins.ts";
 import type { Relation } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
 import { Sum64 } from "../lib/sum64.ts";
+import type { Living } from "./hearsay.ts";
 import type { Heartbeat, NodeRef, VectorEntry } from "./messages.ts";
 import { PeerOrigin } from "./peer-origin.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
@@ -45,12 +46,15 @@ export class PeerView {
   /** Origins that the peer named in full, by their short hash. */
   readonly #named = new Map<number, NamedOrigin>();
   #linked: ReadonlySet<string> | undefined;
+  /** The generation that the peer lives in: a link stands while its node takes a new one, and the peer's vector names that. */
+  #generation: number;
   /** Its whole vector has come: what it never named it does not know. */
   isWholeTold = false;
 
   constructor(shared: ReplicationShared, peer: ReplicationPeer) {
     this.#shared = shared;
     this.peer = peer;
+    this.#generation = peer.generation;
   }
 
   find(id: string): PeerOrigin | undefined {
@@ -78,6 +82,7 @@ export class PeerView {
     const known = this.take(id, false);
     if (known === undefined) return undefined;
     known.isShort = isShort;
+    if (entry.nodeId === this.peer.nodeId) this.#generation = Math.max(this.#generation, entry.generation);
     if (!isShort && this.peer.takesOffers === true)
       this.#named.set(shortHash(id), { id, nodeId: entry.nodeId, generation: entry.generation });
     if (entry.seq < known.told) known.believe();
@@ -150,10 +155,12 @@ export class PeerView {
    */
   hear(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
     const { vector, replica, hearsay, place } = this.#shared;
-    const { nodeId, generation, clusterId } = this.peer;
+    const { nodeId, clusterId } = this.peer;
     const disproved: Disproved[] = [];
+    const living = new Map<string, Living>();
+    if (clusterId !== place.clusterId) living.set(nodeId, { generation: this.#generation, clusterId, monoMs: time.monoMs - lateMs });
     hearsay.heard(clusterId, time);
-    this.#hearOf(`${nodeId}/${generation}`, time.monoMs - lateMs);
+    this.#hearOf(`${nodeId}/${this.#generation}`, time.monoMs - lateMs);
     for (const { hash, ageMs, seq } of heartbeats) {
       // With a number it is of another cluster's origin.
       const mark = vector.findShortOf(hash, place.clusterId, seq === undefined);
@@ -162,9 +169,19 @@ export class PeerView {
       hearsay.heard(mark.clusterId, time);
       this.#hearOf(mark.id, monoMs);
       const origin = replica.origins.get(mark.id);
-      if (origin !== undefined && seq !== undefined && hearsay.isDisproved(origin, { seq, monoMs }, time)) disproved.push({ origin, seq });
+      if (origin === undefined || seq === undefined) continue;
+      if (hearsay.isDisproved(origin, { seq, monoMs }, time)) disproved.push({ origin, seq });
+      living.set(mark.nodeId, { generation: mark.generation, clusterId: mark.clusterId, monoMs });
     }
+    if (living.size > 0)
+      for (const origin of replica.origins.values()) if (this.#isInvented(origin, living, time)) disproved.push({ origin, seq: 0 });
     return disproved;
+  }
+
+  #isInvented(origin: Origin, living: ReadonlyMap<string, Living>, time: Time): boolean {
+    const { heartbeats, hearsay } = this.#shared;
+    const of = living.get(origin.nodeId);
+    return of !== undefined && heartbeats.provenMonoMs(origin.id) === undefined && hearsay.isInvented(origin, of, time);
   }
 
   #hearOf(id: string, provenMonoMs: number): void {

@@ -90,7 +90,8 @@ export class RecordIntake {
     if (id === replica.self.id) return "our own origin";
     if (place.clusterId === "" || relationOf(here, place) === "remote") return "of another region";
     if (relation !== "cluster" && place.clusterId === here.clusterId) return "of our own cluster, by way of another";
-    if (place.clusterId !== here.clusterId && this.#shared.isOurs(nodeId)) return `of a node of ours, put in cluster ${place.clusterId}`;
+    if (place.clusterId !== here.clusterId && this.#shared.hearsay.isOurs(nodeId))
+      return `of a node of ours, put in cluster ${place.clusterId}`;
     const isOwn = this.#view.isOwn(id);
     const { peer } = this.#view;
     if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region)) return "not where the peer says it is";

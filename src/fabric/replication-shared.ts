@@ -74,7 +74,7 @@ export interface SharedParts {
   readonly place: OriginPlace;
   readonly options?: Partial<ReplicationOptions>;
   readonly foreigners?: Foreigners;
-  readonly members?: { find(nodeId: string): OriginPlace | undefined };
+  readonly members?: ConstructorParameters<typeof Hearsay>[1];
 }
 
 /**
@@ -90,7 +90,6 @@ export class ReplicationShared {
   readonly place: OriginPlace;
   readonly options: ReplicationOptions;
   readonly foreigners: Foreigners | undefined;
-  readonly #members: SharedParts["members"];
   readonly vector: Vector;
   readonly shelf: FrameShelf;
   readonly digests: OriginDigests;
@@ -128,13 +127,12 @@ export class ReplicationShared {
     this.place = parts.place;
     this.options = { ...REPLICATION_DEFAULTS, ...parts.options };
     this.foreigners = parts.foreigners;
-    this.#members = parts.members;
     this.#fetches = new Fetches(this.options);
     this.vector = new Vector(parts.place);
     this.shelf = new FrameShelf({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
-    this.hearsay = new Hearsay(parts.place.clusterId);
+    this.hearsay = new Hearsay(parts.place.clusterId, parts.members);
     this.disproved = new Disproved({
       replica: parts.replica,
       // Nothing of it is lost anywhere, so no mark is kept of it.
@@ -287,11 +285,6 @@ export class ReplicationShared {
   isForeign(id: string): boolean {
     const { foreigners } = this;
     return foreigners !== undefined && foreigners.size > 0 && foreigners.has(id.slice(0, id.lastIndexOf("/")));
-  }
-
-  /** Whether a node is or was a member of our own cluster. */
-  isOurs(nodeId: string): boolean {
-    return this.#members?.find(nodeId)?.clusterId === this.place.clusterId;
   }
 
   /** Where an origin is at home, as it says itself. */

@@ -167,3 +167,34 @@ test("what a node of a third cluster says was never written is there, and what i
   for (const door of [atA, atB]) await shows(door, ["first", "more", "second", "theirs"]);
   expect(generation).toBeGreaterThan(0);
 });
+
+test("a later generation of a node, made up by a third cluster's while that node was away, shows and hides nothing once it is back", async () => {
+  const disk = ["--data-dir", join(HOME, "d")];
+  {
+    await using d = await start("d", "c3", [], disk);
+    using atD = new GrpcDoor(d.grpc);
+    for (const name of ["ended", "rewritten"]) await register(atD, name, "REGION");
+  }
+  await using a = await start("a", "c1");
+  await using b = await start("b", "c1", [a]);
+  using atA = new GrpcDoor(a.grpc);
+  using atB = new GrpcDoor(b.grpc);
+  const { machine } = await foreigner(a);
+  const skewMs = Date.now() + 20_000 - 1_700_000_000_000;
+  const liar = new ReplicatingNode({ nodeId: "d", clusterId: "c3", region: "eu", generation: 4e15, skewMs });
+  for (const name of ["forged", "rewritten"]) liar.put(name, 0, { scope: SCOPE.REGION });
+  liar.end(liar.put("ended", 0, { scope: SCOPE.REGION }), BODY.UNREGISTERED, 1);
+  machine.say(LINK, vectorOf([{ nodeId: "d", generation: 4e15, seq: 4 }], { isPartial: true }), framesOf(liar, 0));
+  await shows(atB, ["forged", "rewritten"]);
+  await machine.transport.stop(200);
+  await using d = await start("d", "c3", [a], disk);
+  using atD = new GrpcDoor(d.grpc);
+  for (const door of [atA, atB]) await shows(door, ["ended", "rewritten"]);
+  // Nor is anything left of it that would stand against what is registered from now on.
+  await register(atD, "forged", "REGION");
+  await shows(atB, ["ended", "forged", "rewritten"]);
+  const all = async (door: GrpcDoor) => JSON.stringify((await door.ask("catalogQuery", { namespace: "svc" })).response["items"]);
+  const want = await all(atD);
+  for (const door of [atA, atB]) await until("it shows the same", async () => ((await all(door)) === want ? [] : [await all(door)]));
+  expect(want).toContain("forged");
+});
