@@ -391,8 +391,7 @@ function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler
 }
 
 function statusClass(status: number): "2xx" | "3xx" | "4xx" | "5xx" {
-  if (status < 300) return "2xx";
-  if (status < 400) return "3xx";
+  if (status < 400) return status < 300 ? "2xx" : "3xx";
   return status < 500 ? "4xx" : "5xx";
 }
 

@@ -342,10 +342,10 @@ test("a bad record is refused alone: the others of its frame are applied and the
 test("a key that is in a frame twice is taken once, and its origin is not whole: no honest frame has it twice", () => {
   const b = new MeshNode("b");
   const key = keyParts(K);
-  const put = (seq: number) =>
+  const written = (seq: number) =>
     encodeRecord({ reach: SCOPE.REGION, seq, hlc: seq, filterSeq: 1, firstSeq: 1, principal: "" }, { body: BODY.EXPIRED, key });
   const frame = { nodeId: "a", generation: 1, after: 0, through: 500, isComplete: false, isLast: false, floor: 0 };
-  const records = Array.from({ length: 500 }, (_, i) => put(i + 1));
+  const records = Array.from({ length: 500 }, (_, i) => written(i + 1));
   const before = b.replica.revision;
   const applied = b.receiver.apply({ ...frame, records }, T);
   expect(applied.kind === "applied" && [applied.changedCount, applied.refused.length, b.replica.revision - before]).toEqual([1, 499, 1]);
