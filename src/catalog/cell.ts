@@ -32,6 +32,8 @@ export interface Origin extends OriginRef {
   unsettled?: Unsettled | undefined;
   /** Present while records of it were refused here: it is *partial* until it has come whole (semantics.md, Replication). */
   lacks?: Lacking | undefined;
+  /** Its node has said itself, on a link of its own, where it is at home: no other cluster's node is taken for it. */
+  isAtHome?: true;
   /** More is held of it than its node ever wrote: what it ended was not ended. */
   isDisproved?: true;
   /** Present while what a whole transfer did not list is being withdrawn. */

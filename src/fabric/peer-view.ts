@@ -160,7 +160,11 @@ export class PeerView {
     const living = new Map<string, Living>();
     if (clusterId !== place.clusterId) living.set(nodeId, { generation: this.#generation, clusterId, monoMs: time.monoMs - lateMs });
     hearsay.heard(clusterId, time);
-    this.#hearOf(`${nodeId}/${this.#generation}`, time.monoMs - lateMs);
+    const id = `${nodeId}/${this.#generation}`;
+    const own = replica.origins.get(id);
+    // A node of another cluster may have the same name.
+    if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#hearOf(id, time.monoMs - lateMs);
+    if (own?.clusterId === clusterId) own.isAtHome = true;
     for (const { hash, ageMs, seq } of heartbeats) {
       // With a number it is of another cluster's origin.
       const mark = vector.findShortOf(hash, place.clusterId, seq === undefined);

@@ -97,11 +97,19 @@ export class RecordIntake {
     if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region)) return "not where the peer says it is";
     const known = replica.origins.get(id);
     if (known === undefined) return this.#shared.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "more origins than are allowed";
-    // Who it is itself knows best: somebody else may have told a lie before.
+    const isElsewhere = known.clusterId !== "" && known.clusterId !== place.clusterId;
+    if (isElsewhere && !(isOwn && this.#mayMove(known))) return `of cluster ${place.clusterId}, known in ${known.clusterId}`;
     if (isOwn) this.#shared.rehome(known, place);
-    else if (known.clusterId !== "" && known.clusterId !== place.clusterId)
-      return `of cluster ${place.clusterId}, known in ${known.clusterId}`;
     return undefined;
+  }
+
+  /**
+   * Whether an origin may be of the peer's cluster, as the peer says of its own: somebody else may have told a lie before. Where it said itself that it is of
+   * another cluster, or our own nodes of ours, the peer is another node with its name. Whom our own cluster lets in as its node is believed.
+   */
+  #mayMove({ isAtHome, clusterId }: Origin): boolean {
+    if (this.#view.peer.relation === "cluster") return true;
+    return isAtHome !== true && clusterId !== this.#shared.place.clusterId;
   }
 
   /** Whether others are to be heard about it, who know better: no fault of a peer that passes on what it knows. */

@@ -92,7 +92,7 @@ export function* snapshotBlocks(
     if (origin === replica.self) continue;
     const { nodeId, generation, clusterId, region } = origin;
     const isPartial = origin.lacks !== undefined;
-    const said = { nodeId, generation, clusterId, region };
+    const said = { nodeId, generation, clusterId, region, ...(origin.isAtHome === true && { isAtHome: true }) };
     yield originBlock(index++, { ...said, ...(isPartial && { isPartial }), ...stateOf(origin) });
     let wasPartial = isPartial;
     for (const frame of framesOf(replica, origin, blockBytes)) {
@@ -217,6 +217,7 @@ export function* restoreSnapshot(
     if (clusterId !== "" && isForeign({ clusterId, region })) continue;
     const origin = replica.origin(nodeId, generation, clusterId === "" ? undefined : { clusterId, region });
     origin.life = life;
+    if (said.isAtHome === true) origin.isAtHome = true;
     if (isOver === true) over.add(origin.id);
     if (said.isPartial === true) partial.push(origin);
     // Not bounded by when what is held was right: that may be 1970, and all that was away would be forgotten at once.

@@ -66,6 +66,8 @@ export interface Block {
 export interface OriginBlock extends SnapshotOrigin {
   /** Some of its records were refused: it is not whole. */
   readonly isPartial?: boolean;
+  /** Its node has said itself where it is at home. Older snapshots do not say it. */
+  readonly isAtHome?: boolean;
   readonly nodeId: string;
   readonly generation: number;
   readonly clusterId: string;
@@ -173,10 +175,11 @@ export function readHeader({ payload }: Block): SnapshotHeader {
  * on what no version writes.
  */
 export function readOrigin({ payload }: Block): OriginBlock | undefined {
-  const { nodeId, generation, clusterId, region, life, absentWallMs, isOver = false, isPartial = false } = objectOf(payload);
+  const { nodeId, generation, clusterId, region, life, absentWallMs, isOver = false, isPartial = false, isAtHome = false } = objectOf(payload);
   if (!isId(nodeId) || typeof generation !== "number") throw odd("which origin it is", { nodeId, generation });
   if (!isPlace(clusterId) || !isPlace(region)) throw odd(`where ${nodeId} is at home`, { clusterId, region });
-  if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean") throw odd(`how ${nodeId} stands`, life);
+  if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean" || typeof isAtHome !== "boolean")
+    throw odd(`how ${nodeId} stands`, life);
   if (!isSeq(generation)) return undefined;
   return {
     nodeId,
@@ -186,6 +189,7 @@ export function readOrigin({ payload }: Block): OriginBlock | undefined {
     life,
     ...(isOver && { isOver }),
     ...(isPartial && { isPartial }),
+    ...(isAtHome && { isAtHome }),
     absentWallMs: absentWallMs === undefined ? undefined : (soundMs(absentWallMs) ?? MAX_WALL_MS),
   };
 }

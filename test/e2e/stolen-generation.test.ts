@@ -1,4 +1,4 @@
-/** A node of another cluster that speaks under the name of a node, in a later generation, ends nothing of that node's. */
+/** A node of another cluster that speaks under the name of a node, in a later generation or in its own, ends nothing of that node's. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -108,4 +108,44 @@ test("of a node of our own cluster that was away when this one started", async (
   await shows(again, "of-g");
   await steal(again, "g", "of-g", "c1");
   expect(await shown(again)).toBe("of-g");
+});
+
+/** Of each origin that it holds, its generation and how far it is. */
+async function heldAt(node: NodeProcess): Promise<ReadonlyMap<string, { readonly generation: number; readonly through: number }>> {
+  const lag = (await (await fetch(`http://${node.listeners["http"] ?? ""}/discovery/lag`)).json()) as { readonly origins: JsonObject[] };
+  return new Map(
+    lag.origins.map((row) => [textOf(row["nodeId"]), { generation: Number(row["generation"]), through: Number(row["through"]) }]),
+  );
+}
+
+test("a certificate of another cluster that carries the id of a node that is away says nothing of that node: of a third cluster's, and of ours", async () => {
+  const first = await start("l", "c1");
+  const [ours, theirs] = [await start("h", "c1", first), await start("d", "c3", first)];
+  await register(ours, "of-h");
+  await register(theirs, "of-d");
+  await shows(first, "of-d of-h");
+  const held = await heldAt(first);
+  for (const node of [ours, theirs]) await node.stop("SIGKILL");
+  await first.stop();
+  await using again = await start("l", "c1");
+  await shows(again, "of-d of-h");
+  for (const [nodeId, home] of [
+    ["h", "c1"],
+    ["d", "c3"],
+  ] as const) {
+    const { generation = 0, through = 0 } = held.get(nodeId) ?? {};
+    const machine = await openTestTransport({ tls: authority.issue(nodeId, { clusterId: "c2" }) });
+    machine.greeting = { kind: "hello", hello: helloOf(nodeId, { clusterId: "c2", address: machine.transport.address, generation }) };
+    machine.transport.openLink(LINK, again.listeners["fabric"] ?? "");
+    await until("linked", () => (machine.links.get(LINK)?.frames.length ?? 0) > 0);
+    const hlc = (Date.now() + 20_000) * 2048;
+    const head = { seq: through + 1, hlc, reach: SCOPE.REGION, filterSeq: 0, firstSeq: 0, principal: "" };
+    const key = { kind: KIND.SERVICE, namespace: "svc.bank", name: `of-${nodeId}`, instanceId: "1", clusterId: home };
+    const records = [encodeRecord(head, { body: BODY.UNREGISTERED, key })];
+    const frame = { nodeId, generation, after: through, through: through + 1, records, isComplete: false, isLast: false, floor: 0 };
+    machine.say(LINK, { kind: "records", clusterId: "c2", region: "eu", frame });
+    await until("it is refused", () => again.command.stderr.includes(`of cluster c2, known in ${home}`));
+    await machine.transport.stop(200);
+  }
+  expect(await shown(again)).toBe("of-d of-h");
 });

@@ -260,7 +260,7 @@ const ANY_VALUE = fc.oneof(
   fc.constantFrom([["n2/1", "n1/1"]], [{ nodeId: "n2", generation: 1, through: 3, mark: 0 }], [[]], [{ nodeId: 5 }]),
 );
 const HEADER_FIELDS = ["savedWallMs", "forgotten", "lost", "format"];
-const ORIGIN_FIELDS = ["nodeId", "generation", "clusterId", "region", "life", "absentWallMs", "isOver", "isPartial"];
+const ORIGIN_FIELDS = ["nodeId", "generation", "clusterId", "region", "life", "absentWallMs", "isOver", "isPartial", "isAtHome"];
 
 test("whatever header and origins say, a snapshot is of no use, or what comes of it can be told, saved and restored again", () => {
   const bytes = save(mesh()[0]);
@@ -305,6 +305,17 @@ test("what a snapshot says of this very origin is left: its journal says it", ()
   const before = viewOf(n1.replica);
   restore(n1, bytes);
   expect([n1.replica.self.life, n1.replica.self.lacks, viewOf(n1.replica)]).toEqual(["live", undefined, before]);
+});
+
+test("of which origins the nodes said themselves where they are at home is known after a restart", () => {
+  const [n1] = mesh();
+  const [said] = [...n1.replica.origins.values()].filter(({ id }) => id === "n2/1");
+  if (said === undefined) throw new Error("n1 knows n2");
+  said.isAtHome = true;
+  const bytes = save(n1);
+  n1.restart(timeOf(4, 0), "disk kept");
+  restore(n1, bytes);
+  expect(["n2/1", "n3/1"].map((id) => n1.replica.origins.get(id)?.isAtHome)).toEqual([true, undefined]);
 });
 
 test("keys of lost origins are restored; a block of them that no version writes spoils the snapshot", () => {

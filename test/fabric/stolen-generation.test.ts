@@ -1,9 +1,9 @@
-/** A node of another cluster that speaks for a later generation of somebody else's node. */
+/** A node of another cluster that speaks for somebody else's node: for a later generation of it, or under its very name. */
 import { expect, test } from "vitest";
 import { BODY, type KeyText, keyParts } from "../../src/catalog/record.ts";
 import { encodeRecord } from "../../src/catalog/record-codec.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { framesOf, open, ReplicatingNode, vectorOf } from "../fakes/replication.ts";
+import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 /** What `x` of c3 says to `o` of c1 of an origin that it calls `nodeId`, in its generation 2: the end of a key. */
 function told(o: ReplicatingNode, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, { key, hlc }: { key: KeyText; hlc: number }) {
@@ -40,3 +40,46 @@ test.each([
     }
   },
 );
+
+/** A node of cluster c1 that knew `b` of `clusterId` by a link of its own; `another` is what the node of that name in that cluster says then. */
+function knowing(clusterId: string) {
+  const node = (nodeId: string, of: string) => new ReplicatingNode({ nodeId, clusterId: of, takesOffers: true, takesHeartbeats: true });
+  const [k, b] = [node("k", "c1"), node("b", clusterId)];
+  for (const name of ["one", "two"]) b.put(name, 0, { scope: SCOPE.REGION });
+  const wire = new Wire(k, b, 0);
+  const now = run([wire], 0, 5000);
+  wire.close();
+  const another = (of: string, monoMs: number) => {
+    const other = node("b", of);
+    const keys = ["one", "two", "three"].map((name) => other.put(name, monoMs, { scope: SCOPE.REGION }));
+    for (const key of keys) other.end(key, BODY.UNREGISTERED, monoMs);
+    other.put("theirs", monoMs, { scope: SCOPE.REGION });
+    return run([new Wire(k, other, monoMs)], monoMs, 10_000);
+  };
+  const shown = () => k.records().map(({ name, origin }) => `${name} of ${origin.clusterId}`);
+  return { k, b, now, another, shown };
+}
+
+test.each(["c3", "c1"])(
+  "an origin of %s that its node told of itself is not another cluster's, whatever name and generation a node of that has",
+  (home) => {
+    const { k, b, now, another, shown } = knowing(home);
+    const want = [`one of ${home}`, `two of ${home}`];
+    expect(shown()).toEqual(want);
+    const later = another("c2", now);
+    expect([shown(), k.vector()]).toEqual([want, ["b/1 2"]]);
+    const events = k.outputs.flatMap((output) => (output.kind === "event" ? [output.event] : []));
+    expect(events).toMatchObject([{ name: "frame_refused", detail: { why: `of cluster c2, known in ${home}` } }]);
+    // Nor is it taken for a sign that the node is there.
+    expect(k.shared.heartbeats.provenMonoMs("b/1")).toBeLessThan(now);
+    b.put("three", later, { scope: SCOPE.REGION });
+    run([new Wire(k, b, later)], later, 5000);
+    expect(shown()).toEqual([...want.slice(0, 1), `three of ${home}`, ...want.slice(1)]);
+  },
+);
+
+test("a node that was in another cluster, and is let in as one of ours, is believed", () => {
+  const { now, another, shown } = knowing("c3");
+  another("c1", now);
+  expect(shown()).toContain("theirs of c1");
+});
