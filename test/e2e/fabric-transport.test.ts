@@ -55,7 +55,7 @@ describe("plain, on loopback", () => {
     const { there } = await linked(a, b);
     expect(a.find(2)).toMatchObject({ isIncoming: false, frames: [hello("b")], proof: { isLoopback: true, certificate: undefined } });
     expect(b.find(there)).toMatchObject({ isIncoming: true, frames: [hello("a")] });
-    a.say(2, ...Array.from({ length: 50 }, (_, i) => records(20_000, 10, i + 1)));
+    a.say(2, ...Array.from({ length: 50 }, (_, i) => records(6_000, 10, i + 1)));
     b.say(there, ...Array.from({ length: 50 }, (_, i): LinkFrame => ({ kind: "linked", nodeIds: [`n${i}`] })));
     await until("all frames arrived", () => a.find(2).frames.length === 51 && b.find(there).frames.length === 51);
     expect(
@@ -64,7 +64,7 @@ describe("plain, on loopback", () => {
         .frames.slice(1)
         .map((frame) => (frame.kind === "records" ? frame.frame.through : 0)),
     ).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
-    const [seventh, wanted] = [b.find(there).frames[7], records(20_000, 10, 7)].map(
+    const [seventh, wanted] = [b.find(there).frames[7], records(6_000, 10, 7)].map(
       (frame) => frame?.kind === "records" && frame.frame.records,
     );
     expect(Buffer.concat(seventh || []).equals(Buffer.concat(wanted || []))).toBe(true);

@@ -13,7 +13,8 @@ const CONFIG = join(HOME, "node.json");
 writeFileSync(CONFIG, JSON.stringify({ fabric: { interval: "400ms", ping_timeout: "250ms", join_timeout: "2s" } }));
 
 function start(nodeId: string, ...flags: readonly string[]): Promise<NodeProcess> {
-  return startNodeProcess(["--ephemeral", "--node-id", nodeId, "--cluster-id", "c1", "--config", CONFIG, ...flags]);
+  const settings = flags.includes("--config") ? [] : ["--config", CONFIG];
+  return startNodeProcess(["--ephemeral", "--node-id", nodeId, "--cluster-id", "c1", ...settings, ...flags]);
 }
 
 const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? "";
