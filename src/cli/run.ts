@@ -97,7 +97,7 @@ function describe(command: Command, spec: VerbSpec): void {
   command.addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
 }
 
-function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty }: FlagSpec): Option {
+function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty, isOverridable }: FlagSpec): Option {
   const option = new Option(flags, doc);
   if (choices) option.choices(choices);
   // One that takes no value says the same twice as once.
@@ -109,7 +109,7 @@ function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty }:
     // An empty value is a variable of a shell that is not set: taken for no value at all, the flag would do something else.
     if (value === "" && mayBeEmpty !== true) throw new InvalidArgumentError(IS_EMPTY);
     if (isRepeatable) return [...(Array.isArray(before) ? (before as readonly unknown[]) : []), value];
-    if (before !== undefined) throw new InvalidArgumentError(IS_TWICE);
+    if (before !== undefined && isOverridable !== true) throw new InvalidArgumentError(IS_TWICE);
     return value;
   });
   if (isRequired) option.makeOptionMandatory();

@@ -26,6 +26,8 @@ export interface FlagSpec {
   readonly isRepeatable?: true;
   readonly choices?: readonly string[];
   readonly isRequired?: true;
+  /** Given twice, the last one counts, so that whoever calls a command of somebody else's can override it; elsewhere that is a mistake. */
+  readonly isOverridable?: true;
   /** An empty value says something, and not that a variable of the shell was not set. */
   readonly mayBeEmpty?: true;
 }

@@ -6,7 +6,16 @@ import { VERBS } from "./verbs.ts";
 const SETTING_FLAGS = KNOB_ROWS.flatMap(({ knob, path }): FlagSpec[] =>
   knob.flag === undefined
     ? []
-    : [{ flags: knob.flag, doc: `${knob.doc} (setting ${path})`, mayBeEmpty: true, ...(knob.choices && { choices: knob.choices }) }],
+    : [
+        {
+          flags: knob.flag,
+          doc: `${knob.doc} (setting ${path})`,
+          mayBeEmpty: true,
+          // Of a list the first half would be lost without a word.
+          ...(!knob.type.startsWith("list") && { isOverridable: true }),
+          ...(knob.choices && { choices: knob.choices }),
+        },
+      ],
 );
 
 export const ALL_VERBS: readonly VerbSpec[] = VERBS.map((verb) => {

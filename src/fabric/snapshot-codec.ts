@@ -175,7 +175,17 @@ export function readHeader({ payload }: Block): SnapshotHeader {
  * on what no version writes.
  */
 export function readOrigin({ payload }: Block): OriginBlock | undefined {
-  const { nodeId, generation, clusterId, region, life, absentWallMs, isOver = false, isPartial = false, isAtHome = false } = objectOf(payload);
+  const {
+    nodeId,
+    generation,
+    clusterId,
+    region,
+    life,
+    absentWallMs,
+    isOver = false,
+    isPartial = false,
+    isAtHome = false,
+  } = objectOf(payload);
   if (!isId(nodeId) || typeof generation !== "number") throw odd("which origin it is", { nodeId, generation });
   if (!isPlace(clusterId) || !isPlace(region)) throw odd(`where ${nodeId} is at home`, { clusterId, region });
   if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean" || typeof isAtHome !== "boolean")

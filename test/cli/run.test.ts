@@ -97,7 +97,8 @@ test.each([
   { argv: ["apply", "-f", "a.yaml", "--file", "b.yaml"], says: "error: --file is given twice\n" },
   { argv: ["--token", "a-secret", "discovery", "status", "--token", "b-secret"], says: "error: --token is given twice\n" },
   { argv: ["discovery", "query", "-o", "json", "-o", "yaml"], says: "error: --output is given twice\n" },
-  { argv: ["serve", "--zone", "a", "--zone", "b"], says: "error: --zone is given twice\n" },
+  { argv: ["serve", "--join", "a:1", "--join", "b:1"], says: "error: --join is given twice\n" },
+  { argv: ["serve", "--config", "a.toml", "--config", "b.toml"], says: "error: --config is given twice\n" },
   { argv: ["config", "validate", "good.toml", "--config", "bad.toml"], says: "given twice: good.toml and --config bad.toml" },
   { argv: [...REGISTER, "--target", "h:1,weight=1,weight=2"], says: "--target h:1,weight=1,weight=2: weight is given twice" },
   { argv: [], says: "Usage" },
@@ -107,6 +108,13 @@ test.each([
   expect(stderr).toContain(says);
   expect(stderr).not.toContain("secret");
   expect(stdout).toBe("");
+});
+
+test("of a setting with one value that serve is given twice the last one counts", async () => {
+  const zones: string[] = [];
+  const serve = async ({ effective }: ServeRequest) => void zones.push(effective.settings.node.zone);
+  expect(await waymark(["serve", "--zone", "a", "--zone", "b"], { serve })).toMatchObject({ exit: 0 });
+  expect(zones).toEqual(["b"]);
 });
 
 test("a flag without a value may be given twice", async () => {

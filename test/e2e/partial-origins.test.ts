@@ -84,7 +84,8 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   });
   const { caughtUp, detail, origins, links } = await lagAt(httpOf(small));
   expect([caughtUp, detail]).toEqual([false, expect.stringContaining("partial here") as unknown]);
-  expect(origins.map(({ nodeId }) => nodeId).toSorted((x, y) => String(x).localeCompare(String(y)))).toEqual(["a", "b"]);
+  expect(origins).toHaveLength(2);
+  expect(origins).toEqual(expect.arrayContaining(["a", "b"].map((nodeId): unknown => expect.objectContaining({ nodeId }))));
   const told = origins.find(({ nodeId }) => nodeId === "b");
   const known = told?.["known"];
   expect(told).toMatchObject({ through: "0", known, behind: known, whyPartial: "quota_exceeded: more than 1000 records of one origin" });
