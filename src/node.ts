@@ -156,7 +156,8 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
     core.hooks.onFault = () => {
       const isReady = isFaultless(state);
       grpc.setServing(isReady);
-      if (isReady && !wasReady) log.info({ nodeId, generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
+      if (isReady && !wasReady && !state.isDraining)
+        log.info({ nodeId, generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
       wasReady ||= isReady;
     };
     core.hooks.onFault();

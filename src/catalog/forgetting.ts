@@ -47,8 +47,9 @@ export class Forgetting {
       return true;
     });
     const { lost } = this.#replica;
-    // Before any of them goes: nothing that it ended may be seen in between.
-    if (cells.some((cell) => lost.needs(cell) && endsBeforeHlc(cell) > 0 && !isNarrowing(cell))) lost.markAll(this.#origin.id);
+    // Before any of them goes: nothing that it ended may be seen in between. What is disproved ended nothing.
+    if (this.#origin.isDisproved !== true && cells.some((cell) => lost.needs(cell) && endsBeforeHlc(cell) > 0 && !isNarrowing(cell)))
+      lost.markAll(this.#origin.id);
     for (const cell of cells) this.#drop(cell, time);
     // Until then any tombstone may have ended something of it.
     if (this.isDone && this.#keys !== undefined) lost.noteKeys(this.#origin.id, this.#keys.all);

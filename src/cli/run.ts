@@ -101,7 +101,7 @@ function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty, i
   const option = new Option(flags, doc);
   if (choices) option.choices(choices);
   // One that takes no value says the same twice as once.
-  if (option.isBoolean()) return option;
+  if (option.isBoolean() || option.negate) return option;
   // commander's own check of the choices still speaks for each value.
   const parseOne = option.parseArg;
   option.argParser((value: string, before: unknown) => {

@@ -55,6 +55,12 @@ export class Hearsay {
     return this.#members?.find(nodeId)?.clusterId === this.#here;
   }
 
+  /** Whether the table of members has a node of that id in another cluster. */
+  isElsewhere(nodeId: string, clusterId: string): boolean {
+    const listed = this.#members?.find(nodeId);
+    return listed !== undefined && listed.clusterId !== clusterId;
+  }
+
   /** Whether a node speaks for the origins of that cluster: it is of it, or of ours. */
   isFirstHand({ relation, clusterId }: Speaker, of: string): boolean {
     return relation === "cluster" || clusterId === of;

@@ -30,7 +30,7 @@ export class LackingWords {
     for (const origin of partial.origins) {
       const { id, nodeId, generation, through } = origin;
       const isOther = isOfOtherCluster(origin, place.clusterId);
-      const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOwn(id);
+      const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOfPeer(origin);
       if (!isFor || this.#told.get(id) === isOther) continue;
       this.#told.set(id, isOther);
       const word = { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };

@@ -102,7 +102,7 @@ export class LinkComparer {
     const { replica, linked, options, stats } = this.#shared;
     if (origin === replica.self) return false;
     const isNearer = this.#view.isLinkedTo(origin.nodeId) || this.#view.peer.nodeId < replica.self.nodeId;
-    if (!this.#view.isOwn(origin.id) && (linked.includes(origin.nodeId) || !isNearer)) return false;
+    if (!this.#view.isOfPeer(origin) && (linked.includes(origin.nodeId) || !isNearer)) return false;
     const lastMonoMs = this.#repairedMonoMs.get(origin.id) ?? Number.NEGATIVE_INFINITY;
     // A record that is refused here for good would otherwise be repaired for ever.
     if (time.monoMs < lastMonoMs + options.repairIntervalMs) return false;

@@ -35,6 +35,9 @@ interface NamedOrigin extends NodeRef {
   readonly id: string;
 }
 
+/** Made-up origins are looked for so often. */
+const LOOK_MS = 1000;
+
 export class PeerView {
   readonly peer: ReplicationPeer;
   readonly #shared: ReplicationShared;
@@ -48,6 +51,9 @@ export class PeerView {
   #linked: ReadonlySet<string> | undefined;
   /** The generation that the peer lives in: a link stands while its node takes a new one, and the peer's vector names that. */
   #generation: number;
+  /** In which generation nodes of other clusters live, as was heard since `#lookedMonoMs`. */
+  readonly #living = new Map<string, Living>();
+  #lookedMonoMs = Number.NEGATIVE_INFINITY;
   /** Its whole vector has come: what it never named it does not know. */
   isWholeTold = false;
 
@@ -155,16 +161,17 @@ export class PeerView {
    */
   hear(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
     const { vector, replica, hearsay, place } = this.#shared;
-    const { nodeId, clusterId } = this.peer;
+    const { nodeId, clusterId, generation } = this.peer;
     const disproved: Disproved[] = [];
-    const living = new Map<string, Living>();
-    if (clusterId !== place.clusterId) living.set(nodeId, { generation: this.#generation, clusterId, monoMs: time.monoMs - lateMs });
+    if (clusterId !== place.clusterId) this.#living.set(nodeId, { generation: this.#generation, clusterId, monoMs: time.monoMs - lateMs });
     hearsay.heard(clusterId, time);
     const id = `${nodeId}/${this.#generation}`;
     const own = replica.origins.get(id);
     // A node of another cluster may have the same name.
     if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#hearOf(id, time.monoMs - lateMs);
-    if (own?.clusterId === clusterId) own.isAtHome = true;
+    if (own !== undefined) this.noteHome(own);
+    // A node of ours may name a later generation than its own, which others hold of a life before its disk was put back.
+    if (clusterId === place.clusterId && generation !== this.#generation) this.#hearOf(`${nodeId}/${generation}`, time.monoMs - lateMs);
     for (const { hash, ageMs, seq } of heartbeats) {
       // With a number it is of another cluster's origin.
       const mark = vector.findShortOf(hash, place.clusterId, seq === undefined);
@@ -175,16 +182,30 @@ export class PeerView {
       const origin = replica.origins.get(mark.id);
       if (origin === undefined || seq === undefined) continue;
       if (hearsay.isDisproved(origin, { seq, monoMs }, time)) disproved.push({ origin, seq });
-      living.set(mark.nodeId, { generation: mark.generation, clusterId: mark.clusterId, monoMs });
+      this.#living.set(mark.nodeId, { generation: mark.generation, clusterId: mark.clusterId, monoMs });
     }
-    if (living.size > 0)
-      for (const origin of replica.origins.values()) if (this.#isInvented(origin, living, time)) disproved.push({ origin, seq: 0 });
+    for (const origin of this.#invented(time)) disproved.push({ origin, seq: 0 });
     return disproved;
   }
 
-  #isInvented(origin: Origin, living: ReadonlyMap<string, Living>, time: Time): boolean {
+  /** The peer says where its own origin is at home: on its own link, and not as another node of its name. */
+  noteHome(own: Origin): void {
+    const { nodeId, clusterId } = this.peer;
+    if (own.clusterId === clusterId && !this.#shared.hearsay.isElsewhere(nodeId, clusterId)) own.isAtHome = true;
+  }
+
+  /** Origins that were made up, as far as was heard since the last look. All origins are looked at: once a second, however often the peer speaks. */
+  #invented(time: Time): readonly Origin[] {
+    if (this.#living.size === 0 || time.monoMs < this.#lookedMonoMs + LOOK_MS) return [];
+    this.#lookedMonoMs = time.monoMs;
+    const invented = [...this.#shared.replica.origins.values()].filter((origin) => this.#isInvented(origin, time));
+    this.#living.clear();
+    return invented;
+  }
+
+  #isInvented(origin: Origin, time: Time): boolean {
     const { heartbeats, hearsay } = this.#shared;
-    const of = living.get(origin.nodeId);
+    const of = this.#living.get(origin.nodeId);
     return of !== undefined && heartbeats.provenMonoMs(origin.id) === undefined && hearsay.isInvented(origin, of, time);
   }
 
@@ -212,6 +233,11 @@ export class PeerView {
   /** Whether that is the peer's own origin. */
   isOwn(id: string): boolean {
     return id === `${this.peer.nodeId}/${this.peer.generation}`;
+  }
+
+  /** Whether it is the peer's in whatever generation: a link stands while its node takes a new one. */
+  isOfPeer({ nodeId, clusterId }: Origin): boolean {
+    return nodeId === this.peer.nodeId && clusterId === this.peer.clusterId;
   }
 
   /** Whether the link may carry anything of that origin. */

@@ -52,6 +52,7 @@ export class RecordIntake {
     this.#learn(applied, id, time, events);
     const origin = replica.origins.get(id);
     if (origin === undefined) return REFUSED;
+    if (this.#view.isOwn(id)) this.#view.noteHome(origin);
     if (!frame.isComplete || frame.isLast) this.#view.take(id, false)?.reached(frame.through);
     // A whole transfer can change what is held of numbers that others were told of already.
     if (frame.isComplete && frame.isLast) this.#shared.heldChanged(origin);
@@ -105,11 +106,13 @@ export class RecordIntake {
 
   /**
    * Whether an origin may be of the peer's cluster, as the peer says of its own: somebody else may have told a lie before. Where it said itself that it is of
-   * another cluster, or our own nodes of ours, the peer is another node with its name. Whom our own cluster lets in as its node is believed.
+   * another cluster, or our own nodes of ours, or the table of members has it in another, the peer is another node with its name. Whom our own cluster lets
+   * in as its node is believed.
    */
-  #mayMove({ isAtHome, clusterId }: Origin): boolean {
-    if (this.#view.peer.relation === "cluster") return true;
-    return isAtHome !== true && clusterId !== this.#shared.place.clusterId;
+  #mayMove({ nodeId, isAtHome, clusterId }: Origin): boolean {
+    const { peer } = this.#view;
+    if (peer.relation === "cluster") return true;
+    return isAtHome !== true && clusterId !== this.#shared.place.clusterId && !this.#shared.hearsay.isElsewhere(nodeId, peer.clusterId);
   }
 
   /** Whether others are to be heard about it, who know better: no fault of a peer that passes on what it knows. */

@@ -137,7 +137,7 @@ export class LinkReplication {
   #canGive(origin: Origin, time: Time): boolean {
     if (origin.closing !== undefined || this.#shared.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
     if (this.toldOf(origin.id) < Math.max(1, origin.through)) return false;
-    return this.#view.isOwn(origin.id) || !this.#shared.linked.includes(origin.nodeId);
+    return this.#view.isOfPeer(origin) || !this.#shared.linked.includes(origin.nodeId);
   }
 
   receive(frame: ReplicationFrame, time: Time, out: ReplicationOutput[]): void {

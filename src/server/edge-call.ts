@@ -80,8 +80,10 @@ export class EdgeCall implements Arrival {
     this.#meter = arrival.meter;
     this.header = (name) => (name === "x-request-id" ? requestId : header(name));
     this.#isEnveloped = !(header("content-type") ?? "").toLowerCase().startsWith("application/json");
-    if (this.encoding !== "json" || !isPlain(header("content-encoding"))) return;
-    this.#shape = this.#isEnveloped ? new EnvelopedShape() : new JsonShape();
+    if (this.encoding !== "json") return;
+    // What stands in envelopes says itself which of it is compressed: nobody else looks at this header.
+    if (this.#isEnveloped) this.#shape = new EnvelopedShape();
+    else if (isPlain(header("content-encoding"))) this.#shape = new JsonShape();
   }
 
   /** The chain has it. An error before that is Connect's own, found while reading the request. */

@@ -61,15 +61,14 @@ export interface Ticket {
   readonly claim: Claim;
   readonly gainBytes: number;
   readonly workBytes: number;
-  /** Cheapest first: what it gains and takes to read on top of what its connection did lately. 0 for one that need not wait for either. */
+  /** Lowest first: where its connection's turn is, and what it gains and takes to read on top. 0 for one that does neither. */
   readonly price: number;
   readonly untilMonoMs: number;
   state: "waiting" | "granted" | "over";
 }
 
 interface Account {
-  chargedBytes: number;
-  monoMs: number;
+  chargedUntil: number;
   waitingCount: number;
 }
 
@@ -108,8 +107,7 @@ export class InflationBudget {
     this.#save(monoMs);
     const gainBytes = Math.max(0, claim.inflatedBytes - Math.max(FREE_BYTES, claim.wireBytes * FREE_RATIO));
     const workBytes = claim.wireBytes <= FREE_WORK_BYTES ? 0 : claim.wireBytes;
-    const isFree = gainBytes === 0 && this.#work.has(workBytes);
-    const price = isFree ? 0 : gainBytes + workBytes + this.#chargedTo(claim.owner, monoMs);
+    const price = gainBytes + workBytes === 0 ? 0 : this.#costOf({ gainBytes, workBytes }) + this.#chargedUntil(claim.owner, monoMs);
     const ticket: Ticket = { claim, gainBytes, workBytes, price, untilMonoMs: monoMs + this.#limits.waitMs, state: "waiting" };
     const isFirst = price < (this.#waiting[0]?.price ?? Number.POSITIVE_INFINITY);
     if (isFirst && this.#fits(ticket)) this.#grant(ticket, monoMs);
@@ -153,12 +151,12 @@ export class InflationBudget {
     this.#usedBytes += claim.inflatedBytes;
     this.#gains.spend(gainBytes);
     this.#work.spend(workBytes);
-    const bytes = gainBytes + workBytes;
-    if (bytes > 0) Object.assign(this.#accountOf(claim.owner), { chargedBytes: this.#chargedTo(claim.owner, monoMs) + bytes, monoMs });
+    const cost = this.#costOf(ticket);
+    if (cost > 0) Object.assign(this.#accountOf(claim.owner), { chargedUntil: this.#chargedUntil(claim.owner, monoMs) + cost });
   }
 
   #accountOf(owner: object): Account {
-    const account = this.#accounts.get(owner) ?? { chargedBytes: 0, monoMs: 0, waitingCount: 0 };
+    const account = this.#accounts.get(owner) ?? { chargedUntil: 0, waitingCount: 0 };
     this.#accounts.set(owner, account);
     return account;
   }
@@ -168,7 +166,9 @@ export class InflationBudget {
     this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, ticket);
     this.#waitingBytes += ticket.claim.wireBytes;
     this.#accountOf(ticket.claim.owner).waitingCount += 1;
-    while (this.#waiting.length > this.#limits.maxWaiting || this.#waitingBytes > this.#limits.maxWaitingBytes) {
+    const isTooMuch = () => this.#waiting.length > this.#limits.maxWaiting || this.#waitingBytes > this.#limits.maxWaitingBytes;
+    // One message may always be larger.
+    while (this.#waiting.length > 1 && isTooMuch()) {
       const dearest = this.#waiting.at(-1);
       if (dearest === undefined) return;
       if (dearest === ticket) {
@@ -191,11 +191,17 @@ export class InflationBudget {
     ticket.claim.decided(false);
   }
 
-  /** What the connection gained and made us read, forgotten as fast as gains are allowed. */
-  #chargedTo(owner: object, monoMs: number): number {
-    const account = this.#accounts.get(owner);
-    if (account === undefined) return 0;
-    return Math.max(0, account.chargedBytes - ((monoMs - account.monoMs) * this.#limits.gainPerSecond) / 1_000);
+  /** In bytes of gain: what came counts as much less as more of it is allowed a second. */
+  #costOf({ gainBytes, workBytes }: Pick<Ticket, "gainBytes" | "workBytes">): number {
+    return gainBytes + (workBytes * this.#limits.gainPerSecond) / this.#limits.workPerSecond;
+  }
+
+  /**
+   * Where the connection's turn is, in bytes that may have been gained since the clock's beginning: behind what it cost, and not before now. So who asks
+   * again and again moves behind who waits (start-time fair queueing: Goyal, Vin, Cheng 1996).
+   */
+  #chargedUntil(owner: object, monoMs: number): number {
+    return Math.max(this.#accounts.get(owner)?.chargedUntil ?? 0, (monoMs * this.#limits.gainPerSecond) / 1_000);
   }
 
   #save(monoMs: number): void {
@@ -223,7 +229,7 @@ class Savings {
   }
 
   spend(bytes: number): void {
-    this.#bytes -= bytes;
+    this.#bytes -= Math.min(bytes, this.#most);
   }
 
   save(monoMs: number): void {

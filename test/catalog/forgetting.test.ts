@@ -187,3 +187,32 @@ test("an origin that unregistered nothing is forgotten without marks for others 
   }
   expect([n1.replica.lost.size, n1.replica.lost.markOf("n2/1"), n1.replica.lost.markOf("n3/1")]).toEqual([2, 0, 0]);
 });
+
+test.each([
+  { isDisproved: false, mark: 1 },
+  { isDisproved: true, mark: 0 },
+])(
+  "of an origin that unregistered something marks are left for the lost ones, unless it never did: disproved $isDisproved",
+  ({ isDisproved, mark }) => {
+    const [n1, n2, n3] = ["n1", "n2", "n3"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode];
+    const key = KEYS[0]!;
+    n2.put(key, 0, timeOf(1, 1));
+    n2.commit(timeOf(1, 1));
+    n3.copy(n2, "n2/1", timeOf(2, 2));
+    n3.end(key, BODY.UNREGISTERED, timeOf(30, 2));
+    n3.commit(timeOf(30, 2));
+    n1.copy(n2, "n2/1", timeOf(10, 0));
+    for (const [node, id] of [
+      [n2, "n2/1"],
+      [n3, "n3/1"],
+    ] as const) {
+      if (node === n3) n1.copy(n3, id, timeOf(33, 0));
+      n1.setLife(id, "hidden");
+      const origin = n1.replica.origins.get(id)!;
+      if (node === n3 && isDisproved) origin.isDisproved = true;
+      n1.replica.forgetOrigin(origin, LATE);
+      while (n1.replica.sweep(1, LATE));
+    }
+    expect(n1.replica.lost.markOf("n2/1")).toBe(mark);
+  },
+);

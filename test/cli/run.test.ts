@@ -397,7 +397,8 @@ test.each([
 ])("$name: colour $hasColor", async ({ isTty, argv, env, hasColor }) => {
   const fake = await startFake();
   await waymark([...REGISTER, "--server", fake.address]);
-  const { stdout } = await waymark(["discovery", "query", "--server", fake.address, ...argv], { isTty, env });
+  const { exit, stdout } = await waymark(["discovery", "query", "--server", fake.address, ...argv], { isTty, env });
+  expect(exit).toBe(0);
   expect(stdout.includes("\u001b[")).toBe(hasColor);
 });
 

@@ -44,6 +44,11 @@ const WAYS: Readonly<Record<string, (text: string) => Asked>> = {
   "a watch in gzip": (text) =>
     posted(WATCH, zippedInEnvelope(text), { "content-type": "application/connect+json", "connect-content-encoding": "gzip" }),
   "gRPC-Web": (text) => posted(QUERY, enveloped(text), { "content-type": "application/grpc-web+json" }),
+  // Connect reads another header there.
+  "a watch that says it is gzip and is plain": (text) =>
+    posted(WATCH, enveloped(text), { "content-type": "application/connect+json", "content-encoding": "gzip" }),
+  "gRPC-Web with a content-encoding that there is not": (text) =>
+    posted(QUERY, enveloped(text), { "content-type": "application/grpc-web+json", "content-encoding": "x" }),
   "gRPC-Web in gzip": (text) =>
     posted(QUERY, zippedInEnvelope(text), { "content-type": "application/grpc-web+json", "grpc-encoding": "gzip" }),
   "a GET in gzip": (text) => got(zippedInQuery(text)),

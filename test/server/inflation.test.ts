@@ -53,6 +53,30 @@ test("what gains much waits for what may be gained, the cheapest connection's fi
   expect([decided.slice(4), budget.waitingCount]).toEqual([["late refused"], 0]);
 });
 
+test("a connection whose messages gain nothing, as fast as they may come, does not keep another one's longer message from being read", () => {
+  decided.length = 0;
+  const budget = new InflationBudget({ ...LIMITS, maxWaitingBytes: 500_000 });
+  const [steady, honest] = [{}, {}];
+  const short = { wireBytes: 10_000, inflatedBytes: 10_000 };
+  for (let i = 0; i < 20; i++) budget.claim(claim(steady, short), 0);
+  expect(budget.claim(claim(honest, { wireBytes: 150_000, inflatedBytes: 150_000 }, "long"), 0).state).toBe("waiting");
+  for (let monoMs = 100; monoMs < 2000; monoMs += 100) {
+    budget.check(monoMs);
+    budget.claim(claim(steady, short), monoMs);
+  }
+  expect(decided.filter((word) => word.startsWith("long"))).toEqual(["long granted"]);
+});
+
+test("a message that is longer than what may be saved up, or may wait, is read all the same, and others after it as soon as after the longest other", () => {
+  decided.length = 0;
+  const budget = new InflationBudget(LIMITS);
+  const long = { wireBytes: 2_000_000, inflatedBytes: 2_000_000 };
+  expect(budget.claim(claim({}, long), 0).state).toBe("granted");
+  expect(budget.claim(claim({}, long, "second"), 0).state).toBe("waiting");
+  budget.check(1_999);
+  expect(decided).toEqual([]);
+});
+
 test("a crowd that waited too long is refused a few at a time, and not by what is given back", () => {
   decided.length = 0;
   const budget = new InflationBudget({ ...LIMITS, maxWaiting: 256, maxWaitingEach: 256 });
