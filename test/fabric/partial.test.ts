@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record.ts";
 import { encodeRecord } from "../../src/catalog/record-codec.ts";
+import { renewSelf } from "../../src/catalog/renew.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
 import type { ReplicationFrame } from "../../src/fabric/messages.ts";
 import type { LinkReplication } from "../../src/fabric/replication.ts";
@@ -76,6 +77,20 @@ test("it is fetched whole again after the retry time, and whole from then on", (
   expect(a.shown().map((line) => line.split("|")[1])).toEqual(["x", "y", "z"]);
   expect(events(a)).toContain("origin_whole");
   expect([a.shared.partial.size, link.inStepMonoMs !== undefined, a.shared.vector.find("b/1")?.seq]).toEqual([0, true, 3]);
+});
+
+test("what a node says in a generation that it took while its link stood is fetched whole from it as well, though the link began in the one before", () => {
+  const { a, b, link } = world();
+  link.receive(framesOf(b, 0), a.timeOf(5), a.outputs);
+  a.shared.setLinked(["b"]);
+  renewSelf(b.replica, 2);
+  link.receive(vectorOf([{ nodeId: "b", generation: 2, seq: 3 }]), a.timeOf(9), a.outputs);
+  link.receive(spoilt(b, 1), a.timeOf(10), a.outputs);
+  expect(a.shared.partial.list()).toMatchObject([{ id: "b/2" }]);
+  said(a, link, 1000);
+  link.tick(a.timeOf(600_011), a.outputs);
+  const asked = said(a, link, 600_012).flatMap((frame) => (frame.kind === "vector" && frame.isWanted ? frame.entries : []));
+  expect(asked).toContainEqual({ nodeId: "b", generation: 2, seq: 0, floor: 3 });
 });
 
 test("a whole transfer that nobody asked for brings what was refused; one of a sender that knows less does not make it whole", () => {
