@@ -93,6 +93,17 @@ test("what a node says in a generation that it took while its link stood is fetc
   expect(asked).toContainEqual({ nodeId: "b", generation: 2, seq: 0, floor: 3 });
 });
 
+test("a node of another cluster is told that a generation which it took while its link stood is partial here", () => {
+  const [a, b] = [new ReplicatingNode({ nodeId: "a" }), new ReplicatingNode({ nodeId: "b", clusterId: "c2" })];
+  for (const name of ["x", "y", "z"]) b.put(name, 0, { scope: SCOPE.REGION });
+  const link = open(a, b, 0);
+  renewSelf(b.replica, 2);
+  link.receive(vectorOf([{ nodeId: "b", generation: 2, seq: 3 }]), a.timeOf(0), a.outputs);
+  link.receive(spoilt(b, 1), a.timeOf(10), a.outputs);
+  const told = [20, 1000, 3000].flatMap((ms) => said(a, link, ms)).flatMap((frame) => (frame.kind === "vector" ? frame.entries : []));
+  expect(told).toContainEqual(expect.objectContaining({ nodeId: "b", generation: 2, isLacking: true }));
+});
+
 test("a whole transfer that nobody asked for brings what was refused; one of a sender that knows less does not make it whole", () => {
   const { a, b, link } = world();
   link.receive(spoilt(b, 1), a.timeOf(10), a.outputs);

@@ -83,3 +83,20 @@ test("a node that was in another cluster, and is let in as one of ours, is belie
   another("c1", now);
   expect(shown()).toContain("theirs of c1");
 });
+
+test.each([
+  { what: "its node gave its first records on its own link", listed: undefined, teller: "b" },
+  { what: "the table of members has its node there", listed: "c3", teller: "hub" },
+])("an origin of c3 is not moved to c2 by a node of that name there: $what", ({ listed, teller }) => {
+  const members = {
+    find: (nodeId: string) => (nodeId === "b" && listed !== undefined ? { clusterId: listed, region: "r1", generation: 1 } : undefined),
+  };
+  const k = new ReplicatingNode({ nodeId: "k", clusterId: "c1", members });
+  const [b, other] = ["c3", "c2"].map((clusterId) => new ReplicatingNode({ nodeId: "b", clusterId })) as [ReplicatingNode, ReplicatingNode];
+  for (const node of [b, other]) node.put("one", 0, { scope: SCOPE.REGION });
+  const hub = teller === "b" ? b : new ReplicatingNode({ nodeId: "hub", clusterId: "c1" });
+  // Before any word of how long ago it was.
+  open(k, hub, 0).receive(framesOf(b, 0), k.timeOf(1), k.outputs);
+  open(k, other, 2).receive(framesOf(other, 0), k.timeOf(3), k.outputs);
+  expect(k.records().map(({ origin }) => origin.clusterId)).toEqual(["c3"]);
+});

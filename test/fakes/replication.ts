@@ -35,6 +35,8 @@ export interface NodeSpec {
   readonly takesOffers?: boolean;
   /** False: as nodes before the capability `heartbeats`. */
   readonly takesHeartbeats?: boolean;
+  /** The table of members. */
+  readonly members?: ConstructorParameters<typeof ReplicationShared>[0]["members"];
 }
 
 const pool = new TraitsPool(1024);
@@ -61,7 +63,8 @@ export class ReplicatingNode {
     const numbers = { generation: spec.generation ?? 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, ...numbers, place: this.place });
     const parts = { replica: this.replica, drafter, bounds: DEFAULT_BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
-    this.shared = new ReplicationShared({ ...parts, ...(spec.options === undefined ? {} : { options: spec.options }) });
+    const { options, members } = spec;
+    this.shared = new ReplicationShared({ ...parts, ...(options !== undefined && { options }), ...(members !== undefined && { members }) });
   }
 
   timeOf(monoMs: number): Time {
