@@ -131,10 +131,12 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
   const { grpc, edge } = doors;
   opened.defer(() => stopDoors(doors, 0));
   fabric.start();
+  const advertised = nameListeners(settings, listeners, doors, fabric);
+  log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   const self = await publishSelf(core, {
     settings,
     log: log.child("self"),
-    listeners: nameListeners(settings, listeners, doors, fabric),
+    listeners: advertised,
     connectionCount: () => grpc.connectionCount() + edge.connectionCount(),
   });
   opened.defer(() => self.close());

@@ -10,7 +10,7 @@ import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { Member } from "../fakes/member.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { CommandProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
-import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
+import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
 import { PATIENCE_MS, until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-cluster-"));
@@ -47,7 +47,7 @@ async function start(nodeId: string, flags: readonly string[] = []): Promise<Mem
 
 /** A node that its seeds turn away, when it says so; it is not ready. */
 async function startRefused(nodeId: string, flags: readonly string[]): Promise<UnreadyNode> {
-  const node = new UnreadyNode(["--node-id", nodeId, "--ephemeral", ...configOf(flags), ...flags], await freePorts(3));
+  const node = await UnreadyNode.start(["--node-id", nodeId, "--ephemeral", ...configOf(flags), ...flags]);
   await until("it is turned away", async () => {
     const said = await readyz(node.http);
     return said.startsWith("503 ") && said.includes("turned away by") ? [] : [said];
@@ -175,7 +175,9 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
 });
 
 test("a node whose only seed is itself by another name serves alone after join_timeout", async () => {
-  const [port = ""] = await freePorts(1);
+  const before = await start("own", ["--ephemeral"]);
+  const port = before.fabric.split(":")[1] ?? "";
+  await before.node.stop("SIGKILL");
   await using own = await start("own", ["--ephemeral", "--fabric-port", port, "--join", `localhost:${port}`]);
   const { status, body } = await own.http("/readyz");
   expect([status, JSON.stringify(body)]).toEqual([200, expect.stringContaining("started alone; no other members")]);

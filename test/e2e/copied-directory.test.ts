@@ -7,7 +7,7 @@ import { afterAll, expect, test } from "vitest";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { ProvedWatch } from "../fakes/proved-watch.ts";
-import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
+import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-copied-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -22,8 +22,7 @@ const flagsOf = (nodeId: string, directory: string, more: readonly string[]) =>
 const start = (nodeId: string, directory = nodeId, ...more: readonly string[]) => startNodeProcess(flagsOf(nodeId, directory, more));
 const fabricOf = ({ listeners }: NodeProcess) => listeners["fabric"] ?? "";
 
-const startSecond = async (nodeId: string, directory: string, ...more: readonly string[]) =>
-  new UnreadyNode(flagsOf(nodeId, directory, more), await freePorts(3));
+const startSecond = (nodeId: string, directory: string, ...more: readonly string[]) => UnreadyNode.start(flagsOf(nodeId, directory, more));
 
 async function register(grpc: string, name: string): Promise<string> {
   using door = new GrpcDoor(grpc);

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type FirstVersion, hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { Member } from "../fakes/member.ts";
 import { startNodeProcess } from "../fakes/node-process.ts";
-import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
+import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-mixed-"));
 const TOKEN = join(HOME, "cluster.token");
@@ -59,7 +59,7 @@ describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs t
     cpSync(join(HOME, "n4"), join(HOME, "n4-copy"), { recursive: true });
     await using n = await start("this", "n4", ["--join", b.fabric]);
     const flags = ["--node-id", "n4", "--config", FAST, "--data-dir", join(HOME, "n4-copy"), "--join", b.fabric];
-    await using copy = new UnreadyNode(flags, await freePorts(3));
+    await using copy = await UnreadyNode.start(flags);
     await expect.poll(() => copy.command.stderr, { timeout: 60_000 }).toContain("own_start_refused");
     expect([await readyz(copy.http), copy.command.stdout]).toEqual([expect.stringMatching(/^503/), ""]);
     await n.register("goes-on");

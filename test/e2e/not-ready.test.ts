@@ -10,9 +10,9 @@ import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, updateOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { startNodeProcess } from "../fakes/node-process.ts";
 import { ProvedWatch } from "../fakes/proved-watch.ts";
-import { freePorts } from "../fakes/unready-node.ts";
+import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-not-ready-"));
@@ -43,44 +43,31 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   await using seed = new Silent();
   const config = join(HOME, "node.json");
   writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "17s" } }));
-  const [grpcPort = "", httpPort = "", dnsPort = ""] = await freePorts(3);
-  const ports = ["--grpc-port", grpcPort, "--http-port", httpPort, "--dns-port", dnsPort, "--fabric-port", "0"];
   const self = ["--node-id", "late", "--cluster-id", "c1", "--ephemeral", "--config", config];
-  const node = new CommandProcess(["serve", "-o", "json", ...self, ...ports, "--join", `127.0.0.1:${await seed.open()}`]);
-  try {
-    const readyz = async () => {
-      const answer = await fetch(`http://127.0.0.1:${httpPort}/readyz`);
-      return { status: answer.status, body: await answer.text() };
-    };
-    await until("its doors are open", async () => ((await readyz()).status > 0 ? [] : ["no"]));
-    const { status, body } = await readyz();
-    expect([status, body]).toEqual([503, expect.stringContaining("no seed has answered yet")]);
-    using door = new GrpcDoor(`127.0.0.1:${grpcPort}`);
-    const { code, response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
-    expect([code, response["items"] ?? [], response["age"]]).toEqual(["OK", [], expect.stringMatching(/^(?!0s$)\d/)]);
-    // Nobody has told it anything yet: what it lacks may have been there for years.
-    expect(await door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness: "31536000s" })).toMatchObject({
-      code: "UNAVAILABLE",
-      reason: "too_stale",
-      message: expect.stringContaining("does not know yet how old what it holds is") as string,
-    });
-    // DNS cannot say how old an answer is: no name is denied until this node knows the catalog.
-    const resolver = new Resolver({ tries: 1, timeout: 30_000 });
-    resolver.setServers([`127.0.0.1:${dnsPort}`]);
-    await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ESERVFAIL" });
-    await using watch = new ProvedWatch([`127.0.0.1:${grpcPort}`]);
-    await until("the watch has begun", () => watch.beginCount === 1);
-    // Bookmarks come every second where there may be any.
-    await new Promise((resolve) => setTimeout(resolve, 2500));
-    expect([watch.checkedCount, node.stdout, (await readyz()).status]).toEqual([0, "", 503]);
-    await node.line(/"event":"ready"/);
-    await until("the watch is told that this is all", () => watch.checkedCount > 0);
-    expect((await readyz()).status).toBe(200);
-    await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ENOTFOUND" });
-  } finally {
-    node.kill("SIGKILL");
-    await node.finished();
-  }
+  await using node = await UnreadyNode.start([...self, "--join", `127.0.0.1:${await seed.open()}`]);
+  expect(await readyz(node.http)).toMatch(/^503 .*no seed has answered yet/s);
+  using door = new GrpcDoor(node.grpc);
+  const { code, response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
+  expect([code, response["items"] ?? [], response["age"]]).toEqual(["OK", [], expect.stringMatching(/^(?!0s$)\d/)]);
+  // Nobody has told it anything yet: what it lacks may have been there for years.
+  expect(await door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness: "31536000s" })).toMatchObject({
+    code: "UNAVAILABLE",
+    reason: "too_stale",
+    message: expect.stringContaining("does not know yet how old what it holds is") as string,
+  });
+  // DNS cannot say how old an answer is: no name is denied until this node knows the catalog.
+  const resolver = new Resolver({ tries: 1, timeout: 30_000 });
+  resolver.setServers([node.dns]);
+  await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ESERVFAIL" });
+  await using watch = new ProvedWatch([node.grpc]);
+  await until("the watch has begun", () => watch.beginCount === 1);
+  // Bookmarks come every second where there may be any.
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  expect([watch.checkedCount, node.command.stdout, await readyz(node.http)]).toEqual([0, "", expect.stringMatching(/^503 /)]);
+  await node.command.line(/"event":"ready"/);
+  await until("the watch is told that this is all", () => watch.checkedCount > 0);
+  expect(await readyz(node.http)).toMatch(/^200 /);
+  await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ENOTFOUND" });
 });
 
 test("a node whose word about itself the others refuse is not ready: /readyz, gRPC health and the metric say the same", async () => {

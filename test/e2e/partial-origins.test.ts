@@ -7,7 +7,7 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
-import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
+import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
 const WEB = "svc.market";
@@ -121,8 +121,7 @@ test("a node that restarts while an origin is partial says why its records are r
     await small.stop("SIGTERM");
   }
   // It waits for somebody who has the origin whole before it is ready.
-  await using again = new UnreadyNode(flags, await freePorts(3));
-  await until("its door is open", async () => ((await readyz(again.http)).startsWith("0") ? ["not yet"] : []));
+  await using again = await UnreadyNode.start(flags);
   await until("what is beyond is refused again", () => isTold(again.http));
   expect(await readyz(again.http)).not.toContain("before this node restarted");
 });

@@ -8,8 +8,8 @@ import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
-import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
-import { PATIENCE_MS, until } from "../fakes/until.ts";
+import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
+import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-refused-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -54,7 +54,6 @@ async function staysOut(node: UnreadyNode, seed: string, why: string): Promise<v
     const said = await readyz(node.http);
     return wanted.every((part) => (typeof part === "string" ? said.includes(part) : part.test(said))) ? [] : [said];
   };
-  await until("its doors are open", async () => (await readyz(node.http)) !== "0", 2 * PATIENCE_MS);
   await until(`it says that ${seed} refuses it`, lacking);
   expect(await tryToRegister(node)).toMatchObject({
     code: "UNAVAILABLE",
@@ -112,10 +111,10 @@ test("who is refused is not ready, names the seed and why, and takes no writes, 
   const wrong = await Promise.all(
     REFUSALS.map(async ({ what, by, joiner: ofJoiner, clusterId = "c1", listener = "fabric", why }, row) => {
       const address = seeds[names.indexOf(by)]?.listeners[listener] ?? "";
-      const joiner = parts.use(new UnreadyNode([...flags(`j${row}`, ofJoiner, clusterId), "--join", address], await freePorts(3)));
+      const joiner = parts.use(await UnreadyNode.start([...flags(`j${row}`, ofJoiner, clusterId), "--join", address]));
       return staysOut(joiner, address, why).then(
         () => [],
-        (error: unknown) => [`${what}: ${String(error)}`],
+        (error: unknown) => [`${what}: ${String(error)}; it said: ${joiner.command.stderr}`],
       );
     }),
   );
@@ -126,7 +125,7 @@ test("once it is let in it is ready and has everything; a node that was ready an
   const [right, wrong] = ["a-token-of-the-cluster", "a-token-of-another"];
   await using seed = await startNodeProcess(flags("s20", token("s20", right)));
   const address = seed.listeners["fabric"] ?? "";
-  await using joiner = new UnreadyNode([...flags("j20", token("j20", wrong)), "--join", address], await freePorts(3));
+  await using joiner = await UnreadyNode.start([...flags("j20", token("j20", wrong)), "--join", address]);
   await until("it is refused", async () => (await readyz(joiner.http)).includes(`turned away by ${address}`));
   token("j20", right);
   joiner.command.kill("SIGHUP");

@@ -8,7 +8,7 @@ import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
-import { freePorts, readyz, UnreadyNode } from "../fakes/unready-node.ts";
+import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-trust-"));
@@ -112,7 +112,7 @@ test.each([
     await shows(a, "b-1 of-a of-b");
     await shows(b, "a-1 of-a of-b");
   } else {
-    await using b = new UnreadyNode(flagsOf(joining), await freePorts(3));
+    await using b = await UnreadyNode.start(flagsOf(joining));
     await a.command.errorLine(/fabric\.clusters = \[\\"b\\"\].*call_refused/);
     await b.command.errorLine(/fabric\.clusters = \[\\"b\\"\].*refused_by_peer/);
     await until("it is not ready for that", async () => {
