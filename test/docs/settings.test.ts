@@ -33,6 +33,16 @@ test.each(["production.toml", "hub.toml", "spoke.toml"])("%s proves who is who, 
   expect(fabric.onStop).toBe("keep");
 });
 
+test("production.toml lets nobody in without a certificate or a token", () => {
+  const { tenants, tls } = settingsOf("production.toml");
+  expect([tenants.anonymous, tenants.mode, tenants.credentials.length > 0, tls.certFile === undefined]).toEqual([
+    "none",
+    true,
+    true,
+    false,
+  ]);
+});
+
 test("hub.toml and spoke.toml let each other in", () => {
   const [hub, spoke] = [settingsOf("hub.toml"), settingsOf("spoke.toml")];
   expect(hub.fabric.clusters).toContain(spoke.node.clusterId);

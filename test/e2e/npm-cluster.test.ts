@@ -1,7 +1,7 @@
 /** `npm run cluster`: a local cluster of real nodes for people to play with. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -72,6 +72,9 @@ test("as many nodes as asked for are one cluster, the commands it suggests work,
       return listed.join() === nodes.flatMap((other) => (other.name === name ? [] : [other.name])).join() ? [] : listed;
     });
   }
+  const token = join(home, "fabric.token");
+  expect([statSync(token).mode & 0o777, readFileSync(token, "utf8")]).toEqual([0o600, expect.stringMatching(/^[\w-]{43}\n$/)]);
+  for (const { pid } of nodes) expect(readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")).toContain(token);
   const suggested = /^ {2}(\.\/bin\/waymark register .*)$/m.exec(cluster.said)?.[1] ?? "";
   const [code] = (await once(spawn("sh", ["-c", suggested], { stdio: "ignore" }), "close")) as [number];
   expect([suggested.includes("--target"), code]).toEqual([true, 0]);
