@@ -138,4 +138,4 @@ const skipsFail = skipped > 0 && ["1", "true"].includes(process.env["CI"] ?? "")
 if (skipsFail) console.log("in CI a skipped test counts as failed");
 for (const each of skipsFail ? [...failures, ...skips] : failures) console.log(`FAILED ${each}`);
 console.log(`${passed} passed, ${failed + (skipsFail ? skipped : 0)} failed${skipped > 0 && !skipsFail ? `, ${skipped} skipped` : ""}`);
-process.exit(failed > 0 || skipsFail ? 1 : 0);
+process.exitCode = failed > 0 || skipsFail ? 1 : 0;

@@ -5,6 +5,7 @@
  */
 import { connect } from "node:http2";
 import { gzipSync } from "node:zlib";
+import { endNow } from "../fakes/end-now.ts";
 import { QUERY } from "./h2-frames.ts";
 
 const [port = "", name = "", count = ""] = process.argv.slice(2);
@@ -61,4 +62,4 @@ const calls = Array.from({ length: CONNECTIONS }, () => {
 });
 await Promise.all(calls.flat());
 console.log(JSON.stringify(counts));
-process.exit();
+endNow();

@@ -1,4 +1,5 @@
 /** The attacker's process: `h2-attacker-child.ts PORT NAME [SECONDS]` attacks once, or again and again, and prints JSON. */
+import { endNow } from "../fakes/end-now.ts";
 import { attack } from "./h2-attacks.ts";
 
 const [port = "", name = "", seconds = "0"] = process.argv.slice(2);
@@ -10,4 +11,4 @@ while (performance.now() < end) {
   result = await attack(name, Number(port));
 }
 console.log(JSON.stringify({ ...result, count }));
-process.exit();
+endNow();

@@ -4,6 +4,7 @@
  * due; a call that failed took a minute.
  */
 import { connect, type IncomingHttpHeaders } from "node:http2";
+import { endNow } from "../fakes/end-now.ts";
 
 const [port = "", path = "", perSecond = "", token = "", body = ""] = process.argv.slice(2);
 const session = connect(`http://127.0.0.1:${port}`);
@@ -61,4 +62,4 @@ process.on("message", (order) => {
   isOver = true;
   if (open === 0) tell();
 });
-process.on("disconnect", () => process.exit());
+process.on("disconnect", endNow);

@@ -1,6 +1,7 @@
 /** What a child process holds after a full garbage collection, told to its parent over IPC; the child runs with --expose-gc. */
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { endNow } from "./end-now.ts";
 
 /** Bytes held, and what is open. */
 export interface Held {
@@ -18,7 +19,7 @@ export function tellMemory(): void {
   // The parent's channel alone keeps nobody alive.
   process.channel?.unref();
   // Nor does it outlive a parent that ended without a word.
-  process.on("disconnect", () => process.exit());
+  process.on("disconnect", endNow);
 }
 
 async function held(): Promise<Held> {
