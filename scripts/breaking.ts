@@ -49,4 +49,4 @@ for (const [commit, name] of await baselines()) {
   }
 }
 if (!broken) console.log(compared === 0 ? "no earlier contract to compare with" : `compatible with ${compared} earlier contract(s)`);
-process.exit(broken ? 1 : 0);
+process.exitCode = broken ? 1 : 0;

@@ -50,4 +50,4 @@ for (const room of Object.keys(ROOMS)) {
 const faults = [...upwardArrows(imports), ...cycles(imports).map((path) => `cycle: ${path}`)];
 for (const fault of faults) console.log(fault);
 console.log(faults.length === 0 ? "no cycle, no upward arrow" : `${faults.length} fault(s)`);
-process.exit(faults.length === 0 ? 0 : 1);
+process.exitCode = faults.length === 0 ? 0 : 1;

@@ -21,12 +21,16 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   const { settings } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
-  // A node that is not let in waits for another token or certificate: it has to hear of them before it is ready.
-  let reload = (): void => {};
+  // A node that is not let in waits for another token or certificate: it has to hear of them before it is ready, and what is asked while it opens is not lost.
+  let isAsked = false;
+  let reload = (): void => {
+    isAsked = true;
+  };
   const onHangUp = (): void => reload();
   process.on("SIGHUP", onHangUp);
   const onOpened = (opened: () => void): void => {
     reload = opened;
+    if (isAsked) opened();
   };
   const node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened });
   // Node keeps what it compiled when it ends, which kill -9 does not let it; the first start pays for this, later ones have it.

@@ -131,15 +131,6 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
   const { grpc, edge } = doors;
   opened.defer(() => stopDoors(doors, 0));
   fabric.start();
-  const advertised = nameListeners(settings, listeners, doors, fabric);
-  log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
-  const self = await publishSelf(core, {
-    settings,
-    log: log.child("self"),
-    listeners: advertised,
-    connectionCount: () => grpc.connectionCount() + edge.connectionCount(),
-  });
-  opened.defer(() => self.close());
   const reload = () => {
     grpc.reloadTls();
     edge.reloadTls();
@@ -148,6 +139,16 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
     policy.reload();
   };
   options.onOpened?.(reload);
+  const advertised = nameListeners(settings, listeners, doors, fabric);
+  // From here on it can be asked, and told of another token: whoever reads this line may do so at once.
+  log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
+  const self = await publishSelf(core, {
+    settings,
+    log: log.child("self"),
+    listeners: advertised,
+    connectionCount: () => grpc.connectionCount() + edge.connectionCount(),
+  });
+  opened.defer(() => self.close());
   await options.beforeReady?.(grpc.address);
   await Promise.race([fabric.ready, aborted(options.interrupt)]);
   if (options.interrupt?.aborted !== true) {

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { loadConfig, problemText } from "../../src/config.ts";
+import { anonymousAccess, exposureFaults, exposureWarnings } from "../../src/config-exposure.ts";
 
 const FOLDER = "docs/examples/settings";
 const FILES = readdirSync(FOLDER);
@@ -34,13 +35,16 @@ test.each(["production.toml", "hub.toml", "spoke.toml"])("%s proves who is who, 
 });
 
 test("production.toml lets nobody in without a certificate or a token", () => {
-  const { tenants, tls } = settingsOf("production.toml");
-  expect([tenants.anonymous, tenants.mode, tenants.credentials.length > 0, tls.certFile === undefined]).toEqual([
-    "none",
+  const settings = settingsOf("production.toml");
+  const { tenants, tls } = settings;
+  expect(anonymousAccess(settings)).toBe("none");
+  expect([tenants.mode, tenants.credentials.length > 0, tls.caFile === undefined, tenants.trustedHeader]).toEqual([
     true,
     true,
     false,
+    undefined,
   ]);
+  expect([exposureFaults(settings), exposureWarnings(settings)]).toEqual([[], []]);
 });
 
 test("hub.toml and spoke.toml let each other in", () => {

@@ -42,8 +42,6 @@ function file(name: string, text: string): string {
 
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 
-/** Of what is waited for: several times what it takes on a busy machine. */
-
 // Told apart from all else that a log may hold.
 const TOKENS = {
   plain: "tok-plain-5bX",

@@ -74,7 +74,7 @@ test("as many nodes as asked for are one cluster, the commands it suggests work,
   }
   const token = join(home, "fabric.token");
   expect([statSync(token).mode & 0o777, readFileSync(token, "utf8")]).toEqual([0o600, expect.stringMatching(/^[\w-]{43}\n$/)]);
-  for (const { pid } of nodes) expect(readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")).toContain(token);
+  for (const { pid } of nodes) expect(readFileSync(`/proc/${pid}/cmdline`, "utf8")).toContain(`\0--cluster-token-file\0${token}\0`);
   const suggested = /^ {2}(\.\/bin\/waymark register .*)$/m.exec(cluster.said)?.[1] ?? "";
   const [code] = (await once(spawn("sh", ["-c", suggested], { stdio: "ignore" }), "close")) as [number];
   expect([suggested.includes("--target"), code]).toEqual([true, 0]);

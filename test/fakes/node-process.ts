@@ -15,10 +15,15 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Those that were not seen to end. A test that runs out of time disposes of nothing: then its process ends them. */
+/** Those that were not seen to end. A test that runs out of time disposes of nothing: then its process ends them when it ends, by itself or by SIGTERM. */
 const running = new Set<ChildProcess>();
-process.on("exit", () => {
+function endAll(): void {
   for (const child of running) child.kill("SIGKILL");
+}
+process.on("exit", endAll);
+process.once("SIGTERM", () => {
+  endAll();
+  process.kill(process.pid, "SIGTERM");
 });
 
 /** A started command: what it said so far, and its end. */
@@ -40,10 +45,18 @@ export class CommandProcess implements AsyncDisposable {
     this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.#said.stdout += text));
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.#said.stderr += text));
     this.#child.stdin?.end(input);
-    this.#ended = once(this.#child, "close").then(([code, signal]) => {
-      this.#isOver = true;
-      running.delete(this.#child);
-      return typeof code === "number" ? code : -(typeof signal === "string" ? 1 : 2);
+    this.#ended = new Promise((resolve) => {
+      const over = (exit: number): void => {
+        this.#isOver = true;
+        running.delete(this.#child);
+        resolve(exit);
+      };
+      this.#child.once("close", (code: number | null) => over(code ?? -1));
+      // It could not be started, or a signal could not be sent: only the first of them is an end.
+      this.#child.on("error", (error) => {
+        this.#said.stderr += `${error.message}\n`;
+        if (this.#child.pid === undefined) over(-1);
+      });
     });
   }
 
