@@ -13,6 +13,7 @@ const ALONE = [
   "dns-rate",
   "dns-sockets",
   "edge-hostile",
+  "eight-nodes",
   "fabric-driver",
   "fabric-transport",
   "failed-starts",

@@ -24,6 +24,8 @@ const CREDENTIALS = [
 const SETTINGS = {
   fabric: { cluster_token_file: FABRIC_TOKEN, interval: "400ms", ping_timeout: "250ms", join_timeout: "20s" },
   tenants: { credentials: CREDENTIALS },
+  // As long as a busy machine takes to hand over what a node has that leaves.
+  node: { stop_timeout: "60s" },
   observability: { log_level: "warn" },
 };
 

@@ -281,7 +281,7 @@ describe("Names and bounds", () => {
     expect(code).toBe("OK");
     expect(await grpc.ask("unregister", { leaseId: response["leaseId"] ?? "" })).toMatchObject({ response: { removed: 1 } });
     const thousand = many(1000, (i) => goodEntry({}, { name: "thousand", instanceId: `i${i}` }));
-    const stored = await grpc.ask("register", { entries: thousand, ttl: "1s" });
+    const stored = await grpc.ask("register", { entries: thousand, ttl: "60s" });
     expect(stored.code).toBe("OK");
     const more = await grpc.ask("register", {
       entries: [goodEntry({}, { name: "thousand", instanceId: "last" })],

@@ -175,7 +175,7 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
 });
 
 test("a node whose only seed is itself by another name serves alone after join_timeout", async () => {
-  const before = await start("own", ["--ephemeral"]);
+  await using before = await start("own", ["--ephemeral"]);
   const port = before.fabric.split(":")[1] ?? "";
   await before.node.stop("SIGKILL");
   await using own = await start("own", ["--ephemeral", "--fabric-port", port, "--join", `localhost:${port}`]);
@@ -312,10 +312,10 @@ test("a restarted node serves at once what others told it, marked with its age, 
     await eventually("replicated", () => b.seen(), ["web healthy"]);
     const snapshot = join(HOME, "w2", "replica.snapshot");
     await eventually("a snapshot of it", async () => existsSync(snapshot) && readFileSync(snapshot).includes("web"), true);
+    await eventually("it is remembered", async () => remembers("w2", "w1"), true);
     await Promise.all([b.node.stop("SIGKILL"), a.node.stop("SIGKILL")]);
     return a.fabric.split(":")[1] ?? "";
   })();
-  expect(remembers("w2", "w1")).toBe(true);
   await using warm = await start("w2", ["--config", often, "--join", `127.0.0.1:${port}`]);
   expect((await warm.seen()).map((text) => text.split(" ")[0])).toEqual(["web"]);
   // At the end of the join time; where the node stood still, so much later.

@@ -54,7 +54,7 @@ async function started(tls: TlsFiles, warnings: string[] = []): Promise<GrpcList
 async function query(listener: GrpcListener, authority: Buffer, leaf?: Leaf): Promise<number> {
   const raw = new RawClient(listener.address, { credentials: credentials.createSsl(authority, leaf?.key ?? null, leaf?.cert ?? null) }); // oxlint-disable-line unicorn/no-null -- grpc-js means null.
   clients.push(raw);
-  return (await raw.unary("CatalogQuery", new Uint8Array(), { call: { deadline: Date.now() + 3_000 } })).code;
+  return (await raw.unary("CatalogQuery", new Uint8Array(), { call: { deadline: Date.now() + 30_000 } })).code;
 }
 
 /** The protocol a handshake ends with, or why it failed. */

@@ -34,7 +34,7 @@ afterAll(async () => {
 async function ask(node: NodeProcess, path: "Probe" | "PushPull", request: CallRequest): Promise<CallResponse> {
   const session = connectHttp2(`http://${node.listeners["fabric"]}`);
   session.on("error", () => {});
-  const stream = session.request(callHeaders(path, "", 5000));
+  const stream = session.request(callHeaders(path, "", 30_000));
   stream.on("error", () => {});
   stream.end(framed(encodeCallRequest(request)));
   const answer = await buffer(stream);

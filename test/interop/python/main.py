@@ -23,7 +23,7 @@ from waymark.discovery.v1 import discovery_pb2  # noqa: E402
 NAMESPACE = "interop.python"
 ENTRIES = 250
 PAGE_LIMIT = 40
-LEASE_TTL_S = 5
+LEASE_TTL_S = 15
 PATIENCE_S = 60
 
 
