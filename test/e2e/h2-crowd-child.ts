@@ -1,5 +1,5 @@
 /** A crowd in a process of its own: `h2-crowd-child.ts PORT COUNT KIND` opens connections, says so, and holds them until killed. */
-import { call, PREFACE, RawConnection, settings, WATCH } from "./h2-frames.ts";
+import { PREFACE, RawConnection, settings } from "./h2-frames.ts";
 
 const [port = "", count = "", kind = "greeted"] = process.argv.slice(2);
 const connections: RawConnection[] = [];
@@ -7,7 +7,6 @@ for (let i = 0; i < Number(count); i++) {
   const connection = new RawConnection(Number(port));
   connections.push(connection);
   if (kind !== "silent") connection.send(PREFACE, settings());
-  if (kind === "watching") connection.send(call(1, WATCH));
   // A listen queue holds a thousand or so; more at once would wait for SYN retries.
   if (i % 200 === 199) await new Promise((resolve) => setTimeout(resolve, 30));
 }

@@ -2,42 +2,38 @@
  * Hostile HTTP/2, the long forms: attackers that come back as soon as they are cut, ten thousand idle connections, and
  * random frames. The process lives, memory is bounded, and the others are served.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, type TestContext, test } from "vitest";
 import { ATTACKS } from "../e2e/h2-attacks.ts";
 import { call, callHeaders, FLAG, frame, RawConnection } from "../e2e/h2-frames.ts";
 import { Victim } from "../e2e/h2-victim.ts";
 import { until } from "../fakes/until.ts";
 
-let victim: Victim;
-const crowds: ChildProcess[] = [];
-
-beforeEach(async () => {
-  victim = await Victim.start();
-});
-
-afterEach(() => {
-  for (const child of crowds.splice(0)) child.kill("SIGKILL");
-  victim.stop();
-});
+/** A listener of the test's own, which ends with it. */
+async function attackedBy({ onTestFinished }: TestContext): Promise<Victim> {
+  const victim = await Victim.start();
+  onTestFinished(() => victim.stop());
+  return victim;
+}
 
 /** Others are served as before, as soon as the machine lets them. */
-async function isQuickAgain(): Promise<void> {
-  await expect.poll(async () => (await victim.latency(500)).p50Ms, { timeout: 300_000 }).toBeLessThan(50);
+async function isQuickAgain(context: TestContext, victim: Victim): Promise<void> {
+  await context.expect.poll(async () => (await victim.latency(500)).p50Ms, { timeout: 300_000 }).toBeLessThan(50);
+}
+
+interface Crowd {
+  readonly port: number;
+  readonly count: number;
+  readonly kind: "silent" | "greeted";
 }
 
 /** Opens so many connections from another process; `openCount()` is what it last said. */
-function crowd(count: number, kind: "silent" | "greeted" | "watching"): { readonly openCount: () => number | undefined } {
-  const child = spawn(
-    process.execPath,
-    [fileURLToPath(new URL("../e2e/h2-crowd-child.ts", import.meta.url)), String(victim.port), String(count), kind],
-    {
-      stdio: ["ignore", "pipe", "inherit"],
-    },
-  );
-  crowds.push(child);
+function crowd({ onTestFinished }: TestContext, { port, count, kind }: Crowd): { readonly openCount: () => number | undefined } {
+  const path = fileURLToPath(new URL("../e2e/h2-crowd-child.ts", import.meta.url));
+  const child = spawn(process.execPath, [path, String(port), String(count), kind], { stdio: ["ignore", "pipe", "inherit"] });
+  onTestFinished(() => void child.kill("SIGKILL"));
   let openCount: number | undefined;
   createInterface({ input: child.stdout }).on("line", (line) => {
     openCount = (JSON.parse(line) as { openCount: number }).openCount;
@@ -45,9 +41,11 @@ function crowd(count: number, kind: "silent" | "greeted" | "watching"): { readon
   return { openCount: () => openCount };
 }
 
-test.each(Object.keys(ATTACKS))(
+// Each attacker and its listener are processes of their own, and no time of theirs is judged: two attacks at a time.
+test.concurrent.for(Object.keys(ATTACKS))(
   "an attacker that comes back for 6 s (%s): the process lives, in bounded memory, and answers",
-  async (name) => {
+  async (name, context) => {
+    const victim = await attackedBy(context);
     const beforeMiB = victim.rssMiB();
     const attack = victim.attacked(name, 6);
     const during = await victim.latency(6_000, attack);
@@ -56,15 +54,16 @@ test.each(Object.keys(ATTACKS))(
     // Each call was answered; how soon is judged by `floods`, and by the bench.
     expect(during.maxMs).not.toBe(Number.POSITIVE_INFINITY);
     expect(victim.rssMiB() - beforeMiB).toBeLessThan(300);
-    await isQuickAgain();
+    await isQuickAgain(context, victim);
   },
 );
 
-test("10,000 idle connections cost memory in proportion, and the others nothing", async () => {
+test("10,000 idle connections cost memory in proportion, and the others nothing", async (context) => {
+  const victim = await attackedBy(context);
   const calm = await victim.latency(1_000);
   const calmMiB = victim.rssMiB();
-  const crowdA = crowd(5_000, "greeted");
-  const crowdB = crowd(5_000, "greeted");
+  const crowdA = crowd(context, { port: victim.port, count: 5_000, kind: "greeted" });
+  const crowdB = crowd(context, { port: victim.port, count: 5_000, kind: "greeted" });
   await until("all are connected", () => crowdA.openCount() === 5_000 && crowdB.openCount() === 5_000, 300_000);
   expect((victim.rssMiB() - calmMiB) / 10_000).toBeLessThan(70 / 1_024);
   // The crowd stays: what it costs the others is felt each time, what another process costs them is not.
@@ -72,18 +71,20 @@ test("10,000 idle connections cost memory in proportion, and the others nothing"
   await expect.poll(crowdedMs, { timeout: 300_000 }).toBeLessThanOrEqual(Math.max(10 * calm.p99Ms, 25));
 });
 
-test("10,000 connections that say nothing are cut", async () => {
+test("10,000 connections that say nothing are cut", async (context) => {
+  const victim = await attackedBy(context);
   const calmCount = victim.openFileCount();
-  const silent = crowd(10_000, "silent");
+  const silent = crowd(context, { port: victim.port, count: 10_000, kind: "silent" });
   await until("the crowd is at the door", () => victim.openFileCount() > calmCount + 100);
   await until("the crowd is there", () => silent.openCount() !== undefined, 300_000);
   // Counted at the server: a client whose handshake the full listen queue dropped believes that it is connected.
   await until("the crowd is gone", () => victim.openFileCount() <= calmCount + 50);
   expect(victim.isAlive).toBe(true);
-  await isQuickAgain();
+  await isQuickAgain(context, victim);
 });
 
-test("random frames on 3,000 connections never end the process", async () => {
+test("random frames on 3,000 connections never end the process", async (context) => {
+  const victim = await attackedBy(context);
   const calmCount = victim.openFileCount();
   let seed = 8_123;
   const random = (below: number) => {
