@@ -2,6 +2,7 @@
 import { runCli } from "./cli/run.ts";
 import { openWorld } from "./cli/world.io.ts";
 import type { ServeRequest } from "./cli/world.ts";
+import { holdHangUp } from "./main-hang-up.ts";
 
 const interrupt = new AbortController();
 let signals = 0;
@@ -22,6 +23,7 @@ process.stdout.on("error", () => process.exit(0));
 const CLOSE_MS = 1000;
 
 async function serve(request: ServeRequest): Promise<void> {
+  holdHangUp();
   // Loaded only here: the server's rooms and libraries cost a client's command half of its start.
   const { serveNode } = await import("./main-serve.ts");
   try {

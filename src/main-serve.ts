@@ -6,6 +6,7 @@ import type { ServeRequest } from "./cli/world.ts";
 import { openLog } from "./lib/log.io.ts";
 import { parseLogScopes } from "./lib/log-scopes.ts";
 import { V8_FLAGS } from "./lib/v8-flags.ts";
+import { heedHangUp } from "./main-hang-up.ts";
 import { startNode } from "./node.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);
@@ -21,23 +22,13 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   const { settings } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
-  // A node that is not let in waits for another token or certificate: it has to hear of them before it is ready, and what is asked while it opens is not lost.
-  let isAsked = false;
-  let reload = (): void => {
-    isAsked = true;
-  };
-  const onHangUp = (): void => reload();
-  process.on("SIGHUP", onHangUp);
-  const onOpened = (opened: () => void): void => {
-    reload = opened;
-    if (isAsked) opened();
-  };
-  const node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened });
+  const node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened: heedHangUp });
   // Node keeps what it compiled when it ends, which kill -9 does not let it; the first start pays for this, later ones have it.
   flushCompileCache();
   if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
-  process.off("SIGHUP", onHangUp);
+  // A node that says goodbye reads nothing again.
+  heedHangUp(() => {});
   await node.stop();
   await log.end();
 }

@@ -92,6 +92,8 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
     if (file !== undefined) await keeper.applyFile(file, await readFileText(file));
     tell(log, core);
   };
+  // Two at a time might put in force last what was read first.
+  const applyAgain = inTurn(() => applyFile().catch((error: unknown) => notApplied(error, log)));
   await keeper.restore();
   await applyFile();
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regions(core).get(clusterId) ?? ""));
@@ -115,8 +117,26 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
     },
     reload: () => {
       audit.reopenFile();
-      applyFile().catch((error: unknown) => notApplied(error, log));
+      applyAgain();
     },
+  };
+}
+
+/** A function that has `work` done after each of its calls, one run at a time; one run serves all calls that came before it. */
+function inTurn(work: () => Promise<void>): () => void {
+  let isAsked = false;
+  let isRunning = false;
+  const run = async (): Promise<void> => {
+    isRunning = true;
+    while (isAsked) {
+      isAsked = false;
+      await work();
+    }
+    isRunning = false;
+  };
+  return () => {
+    isAsked = true;
+    if (!isRunning) void run();
   };
 }
 

@@ -140,7 +140,7 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
   };
   options.onOpened?.(reload);
   const advertised = nameListeners(settings, listeners, doors, fabric);
-  // From here on it can be asked, and told of another token: whoever reads this line may do so at once.
+  // Whoever reads this line may ask the node at once, or change a token and tell it.
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   const self = await publishSelf(core, {
     settings,

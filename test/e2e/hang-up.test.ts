@@ -1,8 +1,10 @@
-/** SIGHUP to a node that is not open yet, or has just said that it listens: the files that were changed count; real processes on a slow disk. */
+/** SIGHUP at any moment of a node's life: the files that were changed count, and it ends nothing; real processes. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { connect as connectTcp } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { AnyClient } from "../fakes/any-call.ts";
@@ -56,4 +58,70 @@ test.skipIf(!hasStrace)("a token file of a caller that is changed while the node
   const codeOf = async (text: string) =>
     (await client.call(DiscoveryService.method.serverInfo, {}, { authorization: `Bearer ${text}` })).code;
   expect([await codeOf("tok-old-1Hy"), await codeOf("tok-new-6Gb")]).toEqual(["UNAUTHENTICATED", "OK"]);
+});
+
+test("a node that still reads its settings is not ended", async () => {
+  const settings = join(HOME, "settings.json");
+  expect(spawnSync("mkfifo", [settings]).status).toBe(0);
+  await using node = new CommandProcess(["serve", "--ephemeral", "-o", "json", ...ANY_PORTS, "--config", settings]);
+  let pipe = -1;
+  // It cannot be opened for writing until somebody reads.
+  await until("it reads its settings", () => {
+    pipe = openSync(settings, constants.O_WRONLY | constants.O_NONBLOCK);
+    return true;
+  });
+  node.kill("SIGHUP");
+  writeSync(pipe, "{}");
+  closeSync(pipe);
+  await node.line(/"event":"ready"/);
+});
+
+test("a node that stops goes on with its goodbye", async () => {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  const door = node.listeners["http"] ?? "";
+  const [host = "", port = ""] = door.split(":");
+  // A request whose body does not end keeps a node that drains.
+  const unfinished = connectTcp(Number(port), host).on("error", () => {});
+  unfinished.write("POST /waymark.discovery.v1.DiscoveryService/Resolve HTTP/1.1\r\nHost: localhost\r\n");
+  unfinished.write("Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{");
+  await until("the request is there", async () => (await fetch(`http://${door}/healthz`)).ok);
+  node.command.kill("SIGTERM");
+  await until("it drains", async () => (await fetch(`http://${door}/readyz`)).status === 503);
+  node.command.kill("SIGHUP");
+  unfinished.destroy();
+  expect((await node.command.finished()).exit).toBe(0);
+});
+
+test("what the policy file says at the last of two SIGHUPs is in force", async () => {
+  const path = join(HOME, "policy.yaml");
+  // Where it is replaced at once, nobody reads half of it.
+  const put = (version: string, ruleCount: number): void => {
+    const rules = Array.from({ length: ruleCount }, (_, i) => `  - namespace: ${version}.x${i}\n    visibility: [c]\n`).join("");
+    writeFileSync(`${path}.new`, `version: ${version}\ndefault_allow: true\nrules:\n${rules}`);
+    renameSync(`${path}.new`, path);
+  };
+  put("v0", 1);
+  await using node = await startNodeProcess(["--data-dir", join(HOME, "ruled"), "--policy", path]);
+  const inForce = async () => {
+    const { version, degraded } = (await (await fetch(`http://${node.listeners["http"]}/discovery/policy`)).json()) as Record<
+      string,
+      string
+    >;
+    return [version, degraded];
+  };
+  for (let round = 1; round <= 20; round++) {
+    put(`long-${round}`, 1_000);
+    node.command.kill("SIGHUP");
+    // While the long one is being read, checked or stored: each round at another moment of that.
+    await setTimeout(3 * round);
+    put(`short-${round}`, 1);
+    node.command.kill("SIGHUP");
+    await until(`round ${round}`, async () => {
+      const [version, degraded] = await inForce();
+      return version === `short-${round}` && degraded === "" ? [] : [`${version}, degraded: ${degraded}`];
+    });
+  }
+  // Nothing that was read before comes after it.
+  node.command.kill("SIGHUP");
+  expect(await inForce()).toEqual(["short-20", ""]);
 });
