@@ -20,6 +20,7 @@ const KINDS = {
   handOver: "hand_over",
   policyHead: "policy",
   policyWanted: "policy",
+  policySettled: "policy",
   policyPart: "policy",
   unknown: "other",
   probe: "probe",

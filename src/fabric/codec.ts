@@ -134,6 +134,10 @@ function digestsOf(bytes: Uint8Array, bounds: MessageBounds): LinkFrame {
 function policyOf(bytes: Uint8Array, bounds: MessageBounds): LinkFrame {
   const policy = parse(PolicyFrameSchema, bytes);
   const wanted = numberField(policy.wantedNumber, "policy.wanted_number");
+  if (policy.settled !== undefined) {
+    const settled = headOf(policy.settled, bounds);
+    return isStamp(settled.hlc) ? { kind: "policySettled", head: settled } : { kind: "unknown" };
+  }
   if (policy.head === undefined) {
     if (wanted === 0) throw invalid("policy", "has neither head nor wanted_number");
     return { kind: "policyWanted", number: wanted };
@@ -181,6 +185,8 @@ function frameInit(frame: Exclude<LinkFrame, { kind: "records" }>): FrameInit {
       return { case: "policy", value: { head: headInit(frame.head) } };
     case "policyWanted":
       return { case: "policy", value: { wantedNumber: BigInt(frame.number) } };
+    case "policySettled":
+      return { case: "policy", value: { settled: headInit(frame.head) } };
     case "policyPart": {
       const { head, part, offset, sizeBytes } = frame;
       return { case: "policy", value: { head: headInit(head), part, offset: BigInt(offset), sizeBytes: BigInt(sizeBytes) } };

@@ -18,7 +18,7 @@ import { Membership, type MembershipInput } from "./membership.ts";
 import type { MembershipOutput } from "./membership-seam.ts";
 import type { LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import { PolicyExchange } from "./policy-exchange.ts";
-import { POLICY_FROM, PolicySources } from "./policy-sources.ts";
+import { POLICY_FIRST, POLICY_FROM, PolicySources } from "./policy-sources.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
@@ -60,15 +60,15 @@ export class Fabric implements FabricMachine {
     const { nodeId, clusterId, region } = self;
     const isMember = (id: string) => isListed(this.membership.find(id)?.status ?? "dead");
     this.foreigners = new Foreigners({ clusterId, region }, parts.trust ?? EVERY_CLUSTER, isMember);
-    const { foreigners, seal } = this;
-    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal, foreigners };
+    const { foreigners } = this;
+    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal: this.seal, foreigners };
     this.calls = new CallGuard(this.#trust);
     this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
     this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners });
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
       members: () => this.membership.listed(),
-      capabilities: () => [OFFERS, HEARTBEATS, POLICY_FROM, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
+      capabilities: () => [OFFERS, HEARTBEATS, POLICY_FROM, POLICY_FIRST, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
       policyFrom: () => this.policySources.told,
       trust: this.#trust,
       refusalOfStart: (hello) => refusalOfStart(hello, this.membership.startOf(hello)),
@@ -166,7 +166,7 @@ export class Fabric implements FabricMachine {
 
   /** When all own news is sent: what is handed over and, while stopping, the goodbye. */
   #lastly(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    if (this.#sessions.find(link) === undefined || this.replication.edgeDueMonoMs !== undefined) return undefined;
+    if (this.#sessions.find(link)?.replication.isHeld !== false || this.replication.edgeDueMonoMs !== undefined) return undefined;
     const offer = this.leaving.next(link);
     if (offer !== undefined || this.#stop === undefined) return offer;
     this.#toLinks({ kind: "end", link, reason: this.#stop.reason, detail: "" }, time, out);
@@ -348,6 +348,7 @@ export class Fabric implements FabricMachine {
       case "digests":
       case "policyHead":
       case "policyWanted":
+      case "policySettled":
       case "policyPart":
         return this.#receivedOn(link, frame, time, out);
       case "handOver":

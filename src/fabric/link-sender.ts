@@ -36,6 +36,8 @@ export class LinkSender {
   #wholeMonoMs = Number.NEGATIVE_INFINITY;
   /** The peer's whole vector is to be asked for. */
   isWholeWanted = false;
+  /** No records are given for now: the peer is to have the policy before. */
+  isHeld = false;
   /** Questions by origin. */
   readonly #asks = new Map<string, Ask>();
   readonly #digests: OriginDigest[] = [];
@@ -66,7 +68,7 @@ export class LinkSender {
   hasWork(time: Time): boolean {
     this.#look(time);
     if (this.#whole.length > 0 || this.isWholeWanted || this.#asks.size > 0 || this.#digests.length > 0) return true;
-    if (this.#linkedSent !== this.#shared.linked || this.#ready.size > 0) return true;
+    if (this.#linkedSent !== this.#shared.linked || (this.#ready.size > 0 && !this.isHeld)) return true;
     return time.monoMs >= this.#vectorMonoMs || this.#isOfferDue(time);
   }
 
@@ -95,7 +97,7 @@ export class LinkSender {
     if (this.#asks.size > 0) return this.#askFrame();
     if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
     if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
-    return this.#recordsFrame(time) ?? this.#offerFrame(time);
+    return (this.isHeld ? undefined : this.#recordsFrame(time)) ?? this.#offerFrame(time);
   }
 
   get #takesOffers(): boolean {

@@ -1,12 +1,14 @@
 /**
  * How the policy travels (semantics.md, Policy): every link tells its newest head, who is behind asks for the version, checks it
- * and tells its own links in turn. Which of two versions wins is `policy/version-order.ts`'s to say.
+ * and tells its own links in turn. Who does not take it says so, since it is given no records before. Which of two versions wins is
+ * `policy/version-order.ts`'s to say.
  */
 import type { Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/version-codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/version-order.ts";
 import type { PolicyFrame, PolicyHead } from "./messages.ts";
-import type { PolicySource } from "./policy-sources.ts";
+import { differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf } from "./policy-heads.ts";
+import { ANY_PEER, newPolicyLink, type PolicyLink, type PolicyPeer, whyNot } from "./policy-link.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./seam.ts";
 
 export interface PolicyExchangeOptions {
@@ -31,38 +33,6 @@ export const POLICY_EXCHANGE_DEFAULTS: PolicyExchangeOptions = {
 const MAX_UNUSABLE = 64;
 /** Concurrent versions told of a link: one that makes up heads must not fill the audit. */
 const MAX_CONFLICTS = 8;
-/** A node that has no version takes a number below this; far above it there is room for all that follow. */
-const FIRST_NUMBER_LIMIT = 2 ** 52;
-/** How far above its own number a node takes another: who makes numbers up cannot use up those that follow. */
-const MAX_NUMBER_STEP = 1_000_000;
-
-/** The other end of a link, as far as the policy is concerned. */
-export interface PolicyPeer {
-  readonly nodeId: string;
-  readonly clusterId: string;
-  readonly source: PolicySource;
-  /** An older node, which takes anybody's policy and passes it on. */
-  readonly takesAny?: boolean;
-}
-
-const ANY_PEER: PolicyPeer = { nodeId: "", clusterId: "", source: "accepted" };
-
-interface LinkState {
-  readonly peer: PolicyPeer;
-  /** The newest head it told. */
-  heard: PolicyHead | undefined;
-  /** The last head told to it. */
-  told: PolicyHead | undefined;
-  /** The number it asks for, until its bytes are read. */
-  wanted: number;
-  /** What is being sent to it. */
-  sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
-  /** A head whose number is too far above ours; it is not taken as heard. */
-  tooFar: PolicyHead | undefined;
-  strikes: number;
-  conflictCount: number;
-  notTakenCount: number;
-}
 
 /** A version that is newer than ours and not taken. */
 export interface NotTaken {
@@ -85,7 +55,7 @@ export class PolicyExchange {
   readonly #options: PolicyExchangeOptions;
   readonly #isForeign: (nodeId: string) => boolean;
   #head: PolicyHead = NO_PLACE;
-  readonly #links = new Map<LinkId, LinkState>();
+  readonly #links = new Map<LinkId, PolicyLink>();
   #fetch: Fetch | undefined;
   /** Handed to the shell, which has not answered. */
   #adopting: { readonly head: PolicyHead; deadlineMonoMs: number } | undefined;
@@ -115,18 +85,19 @@ export class PolicyExchange {
     return !this.#isOffer(state) && this.#adopting === undefined;
   }
 
+  /**
+   * Whether the peer is to have what is newest here, or to say that it does not take it, before it is given records: what they tell may be
+   * what the policy hides. Never of a peer that does not say such a thing.
+   */
+  isBehind(link: LinkId): boolean {
+    const state = this.#links.get(link);
+    if (state?.peer.settles !== true || this.#head.number === 0) return false;
+    if (state.settled !== undefined && isSamePlace(state.settled, this.#head)) return false;
+    return state.latest === undefined || isNewer(this.#head, state.latest);
+  }
+
   opened(link: LinkId, peer: PolicyPeer = ANY_PEER): void {
-    this.#links.set(link, {
-      peer,
-      heard: undefined,
-      told: undefined,
-      wanted: 0,
-      sending: undefined,
-      strikes: 0,
-      conflictCount: 0,
-      tooFar: undefined,
-      notTakenCount: 0,
-    });
+    this.#links.set(link, newPolicyLink(peer));
   }
 
   closed(link: LinkId): void {
@@ -144,6 +115,9 @@ export class PolicyExchange {
         break;
       case "policyWanted":
         this.#wanted(state, frame.number, out);
+        break;
+      case "policySettled":
+        state.settled = frame.head;
         break;
       case "policyPart":
         this.#part(link, frame, time, out);
@@ -166,6 +140,10 @@ export class PolicyExchange {
       fetch.deadlineMonoMs = time.monoMs + this.#options.patienceMs;
       return { kind: "policyWanted", number: fetch.head.number };
     }
+    if (this.#isSettling(state)) {
+      state.toldSettled = state.latest;
+      return { kind: "policySettled", head: state.latest };
+    }
     return this.#nextPart(state);
   }
 
@@ -173,7 +151,7 @@ export class PolicyExchange {
     const state = this.#links.get(link);
     if (state === undefined) return false;
     const isNews = state.told === undefined || !isSamePlace(state.told, this.#head);
-    return isNews || state.sending !== undefined || (this.#fetch?.link === link && !this.#fetch.isAsked);
+    return isNews || state.sending !== undefined || this.#isSettling(state) || (this.#fetch?.link === link && !this.#fetch.isAsked);
   }
 
   /** The newest version kept here is another now: applied here, or adopted. */
@@ -216,7 +194,10 @@ export class PolicyExchange {
       this.#adopting = undefined;
     }
     const fetch = this.#fetch;
-    if (fetch?.isAsked === true && monoMs >= fetch.deadlineMonoMs) this.#strike(fetch, "it was asked for and did not come", out);
+    if (fetch?.isAsked === true && monoMs >= fetch.deadlineMonoMs) {
+      // It may have stood still: others are asked before it, and then it again.
+      this.#strike(fetch, "it was asked for and did not come", out, fetch.head);
+    }
     this.#choose();
   }
 
@@ -233,9 +214,11 @@ export class PolicyExchange {
     return Math.min(fetch, adopting);
   }
 
-  #hear(link: LinkId, state: LinkState, head: PolicyHead, out: FabricOutput[]): void {
-    state.tooFar = isHead(head) && !this.#isWithin(head) ? head : undefined;
-    if (!this.#isWithin(head)) {
+  #hear(link: LinkId, state: PolicyLink, head: PolicyHead, out: FabricOutput[]): void {
+    const isTaken = isWithin(head, this.#head.number);
+    state.tooFar = isHead(head) && !isTaken ? head : undefined;
+    if (isHead(head)) state.latest = head;
+    if (!isTaken) {
       this.refusedCount += 1;
       state.strikes += 1;
       const detail = state.tooFar === undefined ? "it is no policy head" : "its number is too far above ours";
@@ -258,13 +241,7 @@ export class PolicyExchange {
     if (fetch?.link === link && fetch.bytes === undefined && !isSamePlace(fetch.head, head)) this.#fetch = undefined;
   }
 
-  /** Whether it is a head, of a number that may follow ours. */
-  #isWithin(head: PolicyHead): boolean {
-    const { number } = this.#head;
-    return isHead(head) && (number === 0 ? head.number < FIRST_NUMBER_LIMIT : head.number <= number + MAX_NUMBER_STEP);
-  }
-
-  #wanted(state: LinkState, number: number, out: FabricOutput[]): void {
+  #wanted(state: PolicyLink, number: number, out: FabricOutput[]): void {
     // One transfer at a time a link: a second wish while one is served starts it anew.
     state.sending = undefined;
     if (number !== this.#head.number || number === 0) {
@@ -276,7 +253,7 @@ export class PolicyExchange {
     if (!isBeingRead) out.push({ kind: "readPolicy", number });
   }
 
-  #nextPart(state: LinkState): PolicyFrame | undefined {
+  #nextPart(state: PolicyLink): PolicyFrame | undefined {
     const { sending } = state;
     if (sending === undefined) return undefined;
     const { head, bytes, offset } = sending;
@@ -290,7 +267,7 @@ export class PolicyExchange {
     const fetch = this.#fetch;
     // Late, of a transfer that was given up: nobody's fault.
     if (fetch?.link !== link || !fetch.isAsked || fetch.head.number !== head.number) return;
-    if (offset === 0 && fetch.bytes === undefined && this.#isWithin(head) && isNewer(head, this.#head)) fetch.head = head;
+    if (offset === 0 && fetch.bytes === undefined && isWithin(head, this.#head.number) && isNewer(head, this.#head)) fetch.head = head;
     const isNext = isSamePlace(fetch.head, head) && offset === fetch.filled && part.length > 0;
     const isFit = sizeBytes <= this.#options.maxBytes && offset + part.length <= sizeBytes;
     if (!isNext || !isFit || (fetch.bytes !== undefined && fetch.bytes.length !== sizeBytes)) {
@@ -314,34 +291,48 @@ export class PolicyExchange {
     }
     this.#fetch = undefined;
     this.#adopting = { head, deadlineMonoMs: time.monoMs + this.#options.patienceMs };
-    const { nodeId = "", clusterId = "" } = this.#links.get(fetch.link)?.peer ?? {};
+    const state = this.#links.get(fetch.link);
+    if (state !== undefined) state.strikes = 0;
+    const { nodeId = "", clusterId = "" } = state?.peer ?? {};
     out.push({ kind: "adoptPolicy", head, bytes, via: { nodeId, clusterId } });
   }
 
-  /** A transfer that is no good: others are tried first, and this link again only with another head. */
-  #strike(fetch: Fetch, detail: string, out: FabricOutput[]): void {
+  /** A transfer that is no good: others are tried first, and this link again only with another head, or with `heard`. */
+  #strike(fetch: Fetch, detail: string, out: FabricOutput[], heard: PolicyHead = NO_PLACE): void {
     this.#fetch = undefined;
     this.refusedCount += 1;
     const state = this.#links.get(fetch.link);
     if (state !== undefined) {
       state.strikes += 1;
-      state.heard = NO_PLACE;
+      state.heard = heard;
     }
     out.push(eventOutput("policy_refused", "warn", { link: fetch.link, number: fetch.head.number, nodeId: fetch.head.nodeId, detail }));
   }
 
-  /** The newest that any link offers is fetched, one at a time for the whole node. */
+  /** The newest that any link offers is fetched, one at a time for the whole node; from the one that failed least. */
   #choose(): void {
     if (this.#fetch !== undefined || this.#adopting !== undefined) return;
-    let best: { readonly link: LinkId; readonly head: PolicyHead } | undefined;
+    let best: { readonly link: LinkId; readonly head: PolicyHead; readonly strikes: number } | undefined;
     for (const [link, state] of this.#links) {
       if (!this.#isOffer(state)) continue;
-      if (best === undefined || isNewer(state.heard, best.head)) best = { link, head: state.heard };
+      const { heard: head, strikes } = state;
+      const isBetter = best === undefined || isNewer(head, best.head) || (isSamePlace(head, best.head) && strikes < best.strikes);
+      if (isBetter) best = { link, head, strikes };
     }
-    if (best !== undefined) this.#fetch = { ...best, isAsked: false, bytes: undefined, filled: 0, deadlineMonoMs: 0 };
+    if (best === undefined) return;
+    const { link, head } = best;
+    this.#fetch = { link, head, isAsked: false, bytes: undefined, filled: 0, deadlineMonoMs: 0 };
   }
 
-  #isOffer(state: LinkState): state is LinkState & { heard: PolicyHead } {
+  /** Whether the peer waits to hear that its newest version is not taken here. One that may yet come by another link is waited for. */
+  #isSettling(state: PolicyLink): state is PolicyLink & { latest: PolicyHead } {
+    const { latest, toldSettled, peer } = state;
+    if (peer.settles !== true || latest === undefined || !isNewer(latest, this.#head) || this.#isOffer(state)) return false;
+    if (toldSettled !== undefined && isSamePlace(toldSettled, latest)) return false;
+    return this.#whyNot(peer, latest) !== "" || (this.#fetch === undefined && this.#adopting === undefined);
+  }
+
+  #isOffer(state: PolicyLink): state is PolicyLink & { heard: PolicyHead } {
     const { heard, strikes } = state;
     if (heard === undefined || strikes >= this.#options.maxStrikes) return false;
     return isNewer(heard, this.#head) && !this.#unusable.has(nameOf(heard)) && this.#whyNot(state.peer, heard) === "";
@@ -365,7 +356,7 @@ export class PolicyExchange {
   }
 
   /** Once a head, since peers tell each other the same one; and a few times a link. */
-  #tellNotTaken(state: LinkState, out: FabricOutput[]): void {
+  #tellNotTaken(state: PolicyLink, out: FabricOutput[]): void {
     const { notTaken } = this;
     if (notTaken === undefined || isSamePlace(notTaken.head, this.#notTakenTold) || state.notTakenCount++ >= MAX_CONFLICTS) return;
     const { head, peer, why } = notTaken;
@@ -373,27 +364,4 @@ export class PolicyExchange {
     const detail = { number: head.number, nodeId: head.nodeId, peerNodeId: peer.nodeId, clusterId: peer.clusterId, detail: why };
     out.push(eventOutput("policy_not_taken", "warn", detail));
   }
-}
-
-/** Why no policy is taken from a peer; empty when it is. */
-function whyNot({ source, clusterId }: PolicyPeer): string {
-  if (source === "open") return "the fabric of this node has neither token nor certificates";
-  return source === "foreign" ? `policy.accept_from does not name its cluster, ${clusterId}` : "";
-}
-
-function nameOf({ number, hlc, nodeId, checksum }: PolicyHead): string {
-  return `${number} ${hlc} ${nodeId} ${checksum}`;
-}
-
-function isHead({ number, hlc, nodeId, checksum }: PolicyHead): boolean {
-  if (number === 0) return true;
-  const isNumber = Number.isSafeInteger(number) && number > 0 && Number.isSafeInteger(hlc) && hlc >= 0;
-  return isNumber && nodeId.length <= 64 && /^[0-9a-f]{64}$/.test(checksum);
-}
-
-/** How a version differs from the head it was offered under; empty when it does not. */
-function differing(head: PolicyHead, facts: PolicyHead): string {
-  return isSamePlace(head, facts)
-    ? ""
-    : `it is version ${facts.number} of ${facts.nodeId === "" ? "nobody" : facts.nodeId}, not what its head says`;
 }

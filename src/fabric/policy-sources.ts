@@ -4,6 +4,9 @@ import type { Hello, MemberFacts } from "./messages.ts";
 /** A hello with this capability says in `policyFrom` whose policy its node takes; nodes without it take any. */
 export const POLICY_FROM = "policy_from";
 
+/** A hello with this capability: its node says which policy versions it does not take, and is given no records before it has or refuses ours. */
+export const POLICY_FIRST = "policy_first";
+
 /** What a peer is to this node when it offers a policy. */
 export type PolicySource =
   | "accepted"

@@ -81,6 +81,15 @@ export class LinkReplication {
     return this.#fetcher.isCaughtUp;
   }
 
+  /** Whether no records are given, because the peer is to have the policy before; all else goes on. */
+  get isHeld(): boolean {
+    return this.#sender.isHeld;
+  }
+
+  set isHeld(isHeld: boolean) {
+    this.#sender.isHeld = isHeld;
+  }
+
   /** Whether `next` has a frame. */
   hasWork(time: Time): boolean {
     return this.#sender.hasWork(time);

@@ -3,7 +3,7 @@ import type { Relation } from "../catalog/scope.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Hello, LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
 import type { PolicyExchange } from "./policy-exchange.ts";
-import { type Others, POLICY_FROM, type PolicySource } from "./policy-sources.ts";
+import { type Others, POLICY_FIRST, POLICY_FROM, type PolicySource } from "./policy-sources.ts";
 import type { CaughtUp } from "./readiness.ts";
 import { LinkReplication, type ReplicationOutput } from "./replication.ts";
 import type { ReplicationShared } from "./replication-shared.ts";
@@ -122,7 +122,8 @@ export class Sessions {
     this.#all.set(link, { link, hello, replication, isAwake: false, dueMonoMs: 0, isPolicyTurn: true });
     this.#dueMonoMs = 0;
     const takesAny = !hello.capabilities.includes(POLICY_FROM);
-    this.#policy.opened(link, { nodeId, clusterId, source: this.#sourceOf(clusterId), takesAny });
+    const settles = hello.capabilities.includes(POLICY_FIRST);
+    this.#policy.opened(link, { nodeId, clusterId, source: this.#sourceOf(clusterId), takesAny, settles });
     this.#tellLinked();
   }
 
@@ -140,6 +141,7 @@ export class Sessions {
     const session = this.#all.get(link);
     if (session === undefined) return undefined;
     const { replication, isPolicyTurn } = session;
+    replication.isHeld = this.#policy.isBehind(link);
     // In turns, the policy first: without it a newcomer is not ready, and a large one must not hold up what is new.
     session.isPolicyTurn = !isPolicyTurn;
     const frame = isPolicyTurn
@@ -160,6 +162,7 @@ export class Sessions {
     switch (frame.kind) {
       case "policyHead":
       case "policyWanted":
+      case "policySettled":
       case "policyPart":
         this.#policy.receive(link, frame, time, out);
         this.#isAnyDue = true;
@@ -240,6 +243,7 @@ export class Sessions {
       replication.tick(time, said);
       news = this.#pass(session, said, out);
     }
+    replication.isHeld = this.#policy.isBehind(link);
     if (!session.isAwake && (isStopping || replication.hasWork(time) || this.#policy.hasWork(link))) {
       session.isAwake = true;
       out.push({ kind: "send", link });

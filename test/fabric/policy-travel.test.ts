@@ -29,7 +29,7 @@ test("what is applied at one node is at all others within half a second, also in
   expect(world.runUntil(() => hasAll(nodes, next))).toBeLessThan(500);
 });
 
-test("a newcomer is not ready before the cluster's policy is in force there", () => {
+test("a newcomer gets nothing and is not ready before the cluster's policy is in force there", () => {
   const world = new FabricWorld();
   const [a] = start(world, 2);
   const newest = version(3, "n0");
@@ -38,11 +38,11 @@ test("a newcomer is not ready before the cluster's policy is in force there", ()
   world.run(1000);
   world.adoptMs = 2000;
   const late = world.start({ nodeId: "late", seeds: ["n1:1"] });
-  world.runUntil(() => late.view().length === 1);
+  world.runUntil(() => late.upLinks().length === 2);
   world.run(1000);
-  expect([late.policy, late.fabric.readiness(world.time()).reason]).toEqual([undefined, "catching_up"]);
+  expect([late.view().length, late.policy, late.fabric.readiness(world.time()).reason]).toEqual([0, undefined, "catching_up"]);
   world.runUntil(() => late.fabric.readiness(world.time()).isReady, 3000);
-  expect(late.policy?.head).toEqual(newest.head);
+  expect([late.view().length, late.policy?.head]).toEqual([1, newest.head]);
 });
 
 test("what was applied on both sides of a partition is one policy after it, the later one of the higher number", () => {

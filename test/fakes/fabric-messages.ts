@@ -153,6 +153,7 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
     ),
   }),
   fc.record({ kind: fc.constant("policyHead" as const), head: anyHead }),
+  fc.record({ kind: fc.constant("policySettled" as const), head: anyHead }),
   fc.record({ kind: fc.constant("policyWanted" as const), number: anyCount.map((n) => Math.max(1, n)) }),
   fc
     .record({ head: anyHead, part: fc.uint8Array({ maxLength: 300 }), offset: fc.nat(10_000), more: fc.integer({ min: 1, max: 10_000 }) })

@@ -44,6 +44,7 @@ const FRAMES: Readonly<Record<string, LinkFrame>> = {
   "frame-digests-1": { kind: "digests", origins: [{ ...nodeRef("n1", GENERATION), through: 43, liveCount: 2, digest: 2n ** 64n - 1n }] },
   "frame-policy-head-1": { kind: "policyHead", head: POLICY },
   "frame-policy-wanted-1": { kind: "policyWanted", number: 7 },
+  "frame-policy-settled-1": { kind: "policySettled", head: POLICY },
   "frame-policy-part-1": { kind: "policyPart", head: POLICY, part: Uint8Array.of(1, 2, 3), offset: 262_144, sizeBytes: 262_147 },
 };
 const REQUESTS: Readonly<Record<string, CallRequest>> = {

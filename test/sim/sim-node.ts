@@ -751,6 +751,7 @@ function wordsOf(frame: LinkFrame): string {
     case "digests":
     case "policyHead":
     case "policyWanted":
+    case "policySettled":
     case "policyPart":
       return frame.kind;
   }

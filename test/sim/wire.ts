@@ -81,6 +81,7 @@ function sizeOfFrame(frame: LinkFrame): number {
     case "unknown":
     case "policyHead":
     case "policyWanted":
+    case "policySettled":
       return 120;
   }
 }

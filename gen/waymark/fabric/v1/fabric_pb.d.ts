@@ -623,6 +623,14 @@ export declare type PolicyFrame = Message<"waymark.fabric.v1.PolicyFrame"> & {
    * @generated from field: uint64 size_bytes = 5;
    */
   sizeBytes: bigint;
+
+  /**
+   * The receiver's newest version, which the sender does not take; other fields unset. Only between nodes whose hellos have the
+   * capability "policy_first": they give no records to a peer that neither has their newest version nor refused it.
+   *
+   * @generated from field: waymark.fabric.v1.PolicyHead settled = 6;
+   */
+  settled?: PolicyHead | undefined;
 };
 
 /**

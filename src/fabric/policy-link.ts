@@ -1,0 +1,64 @@
+/** What is known of the other end of a link, as far as the policy is concerned. */
+import type { PolicyHead } from "./messages.ts";
+import type { PolicySource } from "./policy-sources.ts";
+
+/** The other end of a link, as far as the policy is concerned. */
+export interface PolicyPeer {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly source: PolicySource;
+  /** An older node, which takes anybody's policy and passes it on. */
+  readonly takesAny?: boolean;
+  /** It says which versions it does not take, and waits to be told; older nodes do neither. */
+  readonly settles?: boolean;
+}
+
+export const ANY_PEER: PolicyPeer = { nodeId: "", clusterId: "", source: "accepted" };
+
+/** What was said on a link, both ways. */
+export interface PolicyLink {
+  readonly peer: PolicyPeer;
+  /** The newest head it told that may be asked for. */
+  heard: PolicyHead | undefined;
+  /** The newest head it told, whatever is thought of it. */
+  latest: PolicyHead | undefined;
+  /** The last head of ours that it says it does not take. */
+  settled: PolicyHead | undefined;
+  /** The last head of it that it was told is not taken here. */
+  toldSettled: PolicyHead | undefined;
+  /** The last head told to it. */
+  told: PolicyHead | undefined;
+  /** The number it asks for, until its bytes are read. */
+  wanted: number;
+  /** What is being sent to it. */
+  sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
+  /** A head whose number is too far above ours; it is not taken as heard. */
+  tooFar: PolicyHead | undefined;
+  strikes: number;
+  conflictCount: number;
+  notTakenCount: number;
+}
+
+/** Of a link that just opened. */
+export function newPolicyLink(peer: PolicyPeer): PolicyLink {
+  return {
+    peer,
+    heard: undefined,
+    latest: undefined,
+    settled: undefined,
+    toldSettled: undefined,
+    told: undefined,
+    wanted: 0,
+    sending: undefined,
+    strikes: 0,
+    conflictCount: 0,
+    tooFar: undefined,
+    notTakenCount: 0,
+  };
+}
+
+/** Why no policy is taken from a peer; empty when it is. */
+export function whyNot({ source, clusterId }: PolicyPeer): string {
+  if (source === "open") return "the fabric of this node has neither token nor certificates";
+  return source === "foreign" ? `policy.accept_from does not name its cluster, ${clusterId}` : "";
+}
