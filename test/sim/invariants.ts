@@ -4,6 +4,7 @@ import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/cata
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
 import { endsBeforeHlc } from "../../src/catalog/view.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
+import { isNewer } from "../../src/policy/version-order.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
 import type { Model, Promised } from "./model.ts";
@@ -94,6 +95,15 @@ export class Invariants implements Watching {
     this.#parts.checks.holds(!isRepair, "P6", () => `${node.name} repairs ${JSON.stringify(detail)}`);
     const isDisproved = name === "origin_disproved" && !this.#parts.checks.hasLost;
     this.#parts.checks.holds(!isDisproved, "vector", () => `${node.name} forgets what was written: ${JSON.stringify(detail)}`);
+  }
+
+  /** Everybody takes everybody's policy here, so who is given records has the policy of who gives them. */
+  gave({ name }: SimNode, process: SimProcess, { nodeId, generation }: { readonly nodeId: string; readonly generation: number }): void {
+    const peer = this.#byId.get(nodeId)?.process;
+    if (peer?.replica.self.generation !== generation) return;
+    const [ours, theirs] = [process.fabric.fabric.policy.head, peer.policies.place];
+    const words = () => `${name} with policy ${ours.number} gives ${nodeId} records, which has ${theirs.number}`;
+    this.#parts.checks.holds(!isNewer(ours, theirs), "policy first", words);
   }
 
   endedEarly({ name }: SimNode, detail: string): void {

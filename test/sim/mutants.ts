@@ -663,6 +663,15 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 200,
   },
   {
+    name: "records overtake the policy",
+    rule: "Policy: a node gives no records to a peer that lacks its newest version and has not refused it",
+    edits: [
+      { file: "src/fabric/policy-exchange.ts", find: "state?.peer.settles !== true || this.#head.number === 0", replace: "this.#head.number >= 0" },
+    ],
+    withinSeeds: 100,
+    isCheap: true,
+  },
+  {
     name: "bookmark between two policies",
     rule: "Watch 5: no END and no bookmark while a change of policy is still to be told",
     edits: [{ file: "src/catalog/reader.ts", find: "    return this.options.isOwedAny?.() === true;", replace: "    return false;" }],

@@ -90,6 +90,8 @@ export interface Watching {
   /** A turn of the event loop is over. */
   turned(node: SimNode, process: SimProcess): void;
   event(node: SimNode, event: FabricEvent): void;
+  /** Records go to a peer, in the generation that it greeted with. */
+  gave(node: SimNode, process: SimProcess, peer: { readonly nodeId: string; readonly generation: number }): void;
   /** A lease ran out before its ttl had passed. */
   endedEarly(node: SimNode, detail: string): void;
 }
@@ -272,7 +274,10 @@ export class SimProcess {
   /** Asks for the next frame of a link. */
   pull(link: number): LinkFrame | undefined {
     if (this.isStopped) return undefined;
-    const frame = this.fabric.fabric.pull(link, this.time(), this.#outputs);
+    const { fabric } = this.fabric;
+    const frame = fabric.pull(link, this.time(), this.#outputs);
+    const peer = frame?.kind === "records" ? fabric.sessions.find(link)?.hello : undefined;
+    if (peer !== undefined) this.node.parts.watching.gave(this.node, this, peer);
     this.#drain();
     return frame;
   }

@@ -58,6 +58,8 @@ class EventCounter implements Watching {
 
   turned(): void {}
 
+  gave(): void {}
+
   endedEarly(): void {}
 
   event(_node: SimNode, { name }: FabricEvent): void {
