@@ -91,8 +91,8 @@ function isMarked({ persistence }: Settings): boolean {
   return !persistence.ephemeral && existsSync(join(persistence.dataDir, MARK));
 }
 
-/** Also for a data directory from before the mark: by what is in it of others. */
-async function hadPeers(settings: Settings, { identity, policies }: NodeCore): Promise<boolean> {
+/** Whether this node was ever a member beside others; of a data directory from before the mark, by what is in it of others. */
+export async function hadPeers(settings: Settings, { identity, policies }: NodeCore): Promise<boolean> {
   const { dataDir, ephemeral } = settings.persistence;
   if (ephemeral) return false;
   const { nodeId } = identity;

@@ -6,12 +6,14 @@ import { Cursor } from "./catalog/ordered.ts";
 import { queryPage } from "./catalog/query.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "./catalog/record.ts";
 import type { Settings } from "./config.ts";
+import { wantsPeers } from "./config-exposure.ts";
 import type { PolicyHead } from "./fabric/messages.ts";
 import { rethrowBroken } from "./lib/errors.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { NodeCore } from "./node-core.ts";
 import { now } from "./node-core.ts";
 import type { TravellingPolicy } from "./node-mesh-policy.ts";
+import { hadPeers } from "./node-open-fabric.ts";
 import { readFileText } from "./node-policy-file.ts";
 import { checkWrites } from "./node-standing.ts";
 import type { CatalogFacts, HeldEntry } from "./policy/policy-plan.ts";
@@ -62,7 +64,7 @@ function fabricOf({ hooks, state }: NodeCore): Pick<PolicyParts, "secure" | "not
 
 /** As `openNodePolicy`; what is on `opened` is closed when this fails. */
 async function openWith({ settings, log, core }: NodePolicyOptions, opened: AsyncDisposableStack): Promise<Omit<NodePolicy, "close">> {
-  const { policies, identity } = core;
+  const { policies, identity, state } = core;
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const audit = await openAudit({ settings, log, core }, directory);
   const takesAsItIs = settings.persistence.newGeneration;
@@ -88,13 +90,14 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
     heard: () => core.policyHeard(),
   });
   const { file } = settings.policy;
+  await keeper.restore();
+  const wasLetIn = !wantsPeers(settings) || (await hadPeers(settings, core));
   const applyFile = async (): Promise<void> => {
-    if (file !== undefined) await keeper.applyFile(file, await readFileText(file));
+    if (file !== undefined) await keeper.applyFile(file, await readFileText(file), wasLetIn || state.isReady);
     tell(log, core);
   };
   // Two at a time might put in force last what was read first.
   const applyAgain = inTurn(() => applyFile().catch((error: unknown) => notApplied(error, log)));
-  await keeper.restore();
   await applyFile();
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regions(core).get(clusterId) ?? ""));
   return {

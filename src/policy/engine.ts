@@ -31,7 +31,7 @@ export interface Terms {
   readonly principal: string;
   readonly reason: string;
   readonly changeTicket: string;
-  /** What a node begins with, knowing of no version: anything applied elsewhere meanwhile wins over it. */
+  /** What a node begins with, knowing of no version but what it began with before: anything applied elsewhere meanwhile wins over it. */
   readonly isInitial?: boolean;
 }
 
@@ -123,6 +123,12 @@ export class PolicyEngine {
     return this.#kept.at(-1)?.number ?? 0;
   }
 
+  /** Whether nothing is known but what this node itself began with, if anything. */
+  get isBeginning(): boolean {
+    const newest = this.#newest;
+    return this.newestNumber === 0 || (this.newestNumber === 1 && newest?.hlc === 0 && newest.nodeId === this.#options.nodeId);
+  }
+
   get status(): PolicyStatus {
     return {
       isEnabled: this.#policy.set !== undefined,
@@ -198,10 +204,11 @@ export class PolicyEngine {
     yield;
     const canonical = yield* canonicalSlices(set);
     yield;
-    const before = this.#newest;
+    const isInitial = terms.isInitial === true;
+    const before = isInitial ? undefined : this.#newest;
     return {
-      number: newest + 1,
-      hlc: terms.isInitial === true ? 0 : new Hlc().stampEnd(before?.hlc ?? 0, wallMs),
+      number: isInitial ? 1 : newest + 1,
+      hlc: isInitial ? 0 : new Hlc().stampEnd(before?.hlc ?? 0, wallMs),
       nodeId: this.#options.nodeId,
       version: set.version,
       defaultAllow: set.defaultAllow,
@@ -238,6 +245,13 @@ export class PolicyEngine {
     this.#superseded.clear();
     this.#settle(version);
     return this.#trim();
+  }
+
+  /** As `commit`, of a draft that `isInitial`: what this node began with before is no more. Throws `version_conflict` when it knows another version. */
+  begin(version: PolicyVersion, sizeBytes: number): void {
+    if (!this.isBeginning) throw conflict(this.newestNumber, 0);
+    this.#kept.length = 0;
+    this.commit(version, sizeBytes);
   }
 
   /** Another node's version, which `isNewer` than `place` and is stored: in force where its stage says so, or where nothing else is. */

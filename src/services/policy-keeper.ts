@@ -129,7 +129,7 @@ export class PolicyKeeper {
     const version = await this.#inSlices(engine.draft(set, { ...terms, expectedNumber, principal: actor.principal }, now().wallMs));
     const plan = await this.#inSlices(planChanges(before, set, { catalog, self, wallMs: now().wallMs }));
     if (isDryRun) return { number: engine.policy.number, plan, warnings: all };
-    await this.#put(actor, version, "policy.apply");
+    await this.#put(actor, version, "policy.apply", terms.isInitial);
     return { number: version.number, plan, warnings: all };
   }
 
@@ -195,9 +195,10 @@ export class PolicyKeeper {
 
   /**
    * The policy file as it is now. It is applied when it says something else than it said last time, so that what was
-   * applied or rolled back by call since then stays until somebody edits the file. A broken file changes nothing.
+   * applied or rolled back by call since then stays until somebody edits the file. A broken file changes nothing. Of a node that its cluster
+   * has not let in yet (`isLetIn`), an edit is a beginning as the file was before: what the cluster has wins over it.
    */
-  async applyFile(name: string, file: FileText): Promise<void> {
+  async applyFile(name: string, file: FileText, isLetIn = true): Promise<void> {
     const { engine, store, onChange } = this.#parts;
     if (!file.ok) {
       engine.fileRead(`policy file ${name}: ${file.fault}`);
@@ -212,9 +213,13 @@ export class PolicyKeeper {
       // With no version that can be read, what the file says is better than denying everything.
       if (engine.isDenied || (isNews && !isInForce)) {
         const reason = `policy file ${name} says something new`;
-        const isInitial = engine.newestNumber === 0;
+        const isInitial = engine.newestNumber === 0 || (!isLetIn && engine.isBeginning);
         const terms = { expectedNumber: 0, stage: undefined, reason, changeTicket: "", isInitial };
-        await this.apply(FILE_ACTOR, { set: file.set, problems: [], terms, isDryRun: false });
+        const applied = this.apply(FILE_ACTOR, { set: file.set, problems: [], terms, isDryRun: false });
+        await applied.catch((error: unknown) => {
+          // What the cluster has came meanwhile.
+          if (!isInitial || engine.isBeginning) throw error;
+        });
       }
       if (isNews) await this.#keepFile(kept, checksum);
       engine.fileRead("");
@@ -249,12 +254,13 @@ export class PolicyKeeper {
   }
 
   /** Stores a draft where its number is free, puts it in force, and answers when that is audited. */
-  async #put(actor: Actor, version: PolicyVersion, action: string): Promise<void> {
+  async #put(actor: Actor, version: PolicyVersion, action: string, isInitial = false): Promise<void> {
     const { engine, store, audit, now, onChange } = this.#parts;
     const before = engine.status.newest?.checksum ?? "";
     const bytes = encodeVersion(version);
     await this.#parts.pause();
     const dropped = await this.#alone(async () => {
+      if (isInitial) return this.#begin(version, bytes);
       const swap = await store.compareAndSwap(keyOf(version.number), 0, bytes);
       if (!swap.isSwapped) await this.#catchUp();
       if (!swap.isSwapped || version.number <= engine.newestNumber) throw conflict(engine.newestNumber, version.number - 1);
@@ -281,6 +287,19 @@ export class PolicyKeeper {
     });
     for (const old of dropped) await this.#drop(keyOf(old));
     await audit.durable();
+  }
+
+  /** Stores a beginning, in the place of the one before. Nobody else has had that. */
+  async #begin(version: PolicyVersion, bytes: Uint8Array): Promise<readonly number[]> {
+    const { engine, store, onChange } = this.#parts;
+    if (!engine.isBeginning) throw conflict(engine.newestNumber, 0);
+    const key = keyOf(version.number);
+    const item = await store.get(key);
+    const swap = await store.compareAndSwap(key, item?.version ?? 0, bytes);
+    if (!swap.isSwapped) throw new WaymarkError("store_unavailable", `policy version ${version.number} was changed in the store meanwhile`);
+    engine.begin(version, bytes.length);
+    await onChange();
+    return [];
   }
 
   /** Stores another's version in the place of what has its number here, which is kept apart first, and puts it in force. */
