@@ -64,7 +64,7 @@ function fabricOf({ hooks, state }: NodeCore): Pick<PolicyParts, "secure" | "not
 
 /** As `openNodePolicy`; what is on `opened` is closed when this fails. */
 async function openWith({ settings, log, core }: NodePolicyOptions, opened: AsyncDisposableStack): Promise<Omit<NodePolicy, "close">> {
-  const { policies, identity, state } = core;
+  const { policies, identity } = core;
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const audit = await openAudit({ settings, log, core }, directory);
   const takesAsItIs = settings.persistence.newGeneration;
@@ -89,13 +89,8 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
     },
     heard: () => core.policyHeard(),
   });
-  const { file } = settings.policy;
   await keeper.restore();
-  const wasLetIn = !wantsPeers(settings) || (await hadPeers(settings, core));
-  const applyFile = async (): Promise<void> => {
-    if (file !== undefined) await keeper.applyFile(file, await readFileText(file), wasLetIn || state.isReady);
-    tell(log, core);
-  };
+  const applyFile = await fileApplied(keeper, { settings, log, core });
   // Two at a time might put in force last what was read first.
   const applyAgain = inTurn(() => applyFile().catch((error: unknown) => notApplied(error, log)));
   await applyFile();
@@ -122,6 +117,16 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
       audit.reopenFile();
       applyAgain();
     },
+  };
+}
+
+/** Reads the policy file and puts it in force, each time that it is called. */
+async function fileApplied(keeper: PolicyKeeper, { settings, log, core }: NodePolicyOptions): Promise<() => Promise<void>> {
+  const { file } = settings.policy;
+  const wasLetIn = !wantsPeers(settings) || (await hadPeers(settings, core));
+  return async () => {
+    if (file !== undefined) await keeper.applyFile(file, await readFileText(file), wasLetIn || core.state.isReady);
+    tell(log, core);
   };
 }
 

@@ -1,9 +1,9 @@
 /** The policy in force at this node: versions one after another, staging, rollback, the last known good (semantics.md, Policy). */
-import { invalid, WaymarkError } from "../lib/errors.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import { Hlc } from "../lib/hlc.ts";
 import { edgesOf } from "./cutover.ts";
 import { diffSlices } from "./policy-diff.ts";
-import { type Problem, validate } from "./policy-set.ts";
+import { validate } from "./policy-set.ts";
 import { canonicalSlices, checksumOf } from "./policy-text.ts";
 import type { PolicySet } from "./rules.ts";
 import { checkStage, isStaged } from "./stage.ts";
@@ -363,22 +363,6 @@ export class PolicyEngine {
     return removed;
   }
 }
-
-/** `invalid_argument` with every error of a set. */
-export function refuseSet(problems: readonly Problem[]): WaymarkError {
-  const violations = problems
-    .filter(({ severity }) => severity === "error")
-    .map(({ path, message }) => ({ field: path === "" ? "policy" : `policy.${path}`, description: message }));
-  const [first] = violations;
-  if (first === undefined) return invalid("policy", "is refused");
-  const more = violations.length === 1 ? "" : ` (and ${violations.length - 1} more problems)`;
-  return new WaymarkError("invalid_argument", `${first.field}: ${first.description}${more}`, {
-    violations: violations.slice(0, MAX_VIOLATIONS),
-  });
-}
-
-/** Status details travel in headers. */
-const MAX_VIOLATIONS = 20;
 
 /** `version_conflict` with both numbers. */
 export function conflict(newest: number, expected: number): WaymarkError {

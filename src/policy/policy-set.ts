@@ -1,6 +1,7 @@
 /** What is wrong with a policy set: every problem with its path, none hidden behind the first (semantics.md, Policy). */
 import { isControlNamespace, isName, isNamespace, nameRule, namespaceRule, PROTOCOL_BOUNDS, quoted } from "../catalog/names.ts";
 import { SCOPE } from "../catalog/scope.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
 import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import { runThrough } from "../lib/slices.ts";
 import { findParent } from "./policy-diff.ts";
@@ -244,3 +245,19 @@ function isLimited({ visibility, visibilityTenants }: Rule): boolean {
 function timeText(wallMs: number): string {
   return new Date(wallMs).toISOString();
 }
+
+/** `invalid_argument` with every error of a set. */
+export function refuseSet(problems: readonly Problem[]): WaymarkError {
+  const violations = problems
+    .filter(({ severity }) => severity === "error")
+    .map(({ path, message }) => ({ field: path === "" ? "policy" : `policy.${path}`, description: message }));
+  const [first] = violations;
+  if (first === undefined) return invalid("policy", "is refused");
+  const more = violations.length === 1 ? "" : ` (and ${violations.length - 1} more problems)`;
+  return new WaymarkError("invalid_argument", `${first.field}: ${first.description}${more}`, {
+    violations: violations.slice(0, MAX_VIOLATIONS),
+  });
+}
+
+/** Status details travel in headers. */
+const MAX_VIOLATIONS = 20;

@@ -49,9 +49,7 @@ test.each([
   if (isRestarted) {
     first.command.kill("SIGTERM");
     await first.command.finished();
-    joiner = again.use(
-      await UnreadyNode.start([...flags(nodeId, { policy: { file: join(HOME, `${nodeId}.yaml`) } }), ...joins]),
-    );
+    joiner = again.use(await UnreadyNode.start([...flags(nodeId, { policy: { file: join(HOME, `${nodeId}.yaml`) } }), ...joins]));
   } else first.command.kill("SIGHUP");
   await until("the edit is in force", async () => (await policyAt(joiner.http))["version"] === "open-2");
   tokenOf(nodeId, "a-token-of-the-cluster");

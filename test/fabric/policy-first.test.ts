@@ -15,7 +15,11 @@ const CAPABILITY = "policy_first";
 /** A cluster in a full mesh, or above `maxLinks` in a looser one. */
 function start(world: FabricWorld, count: number, maxLinks = 20): readonly WorldNode[] {
   const nodes = Array.from({ length: count }, (_, i) => {
-    const node = world.start({ nodeId: `n${i}`, seeds: i === 0 ? [] : ["n0:1"], options: { links: { ...FABRIC_DEFAULTS.links, maxLinks } } });
+    const node = world.start({
+      nodeId: `n${i}`,
+      seeds: i === 0 ? [] : ["n0:1"],
+      options: { links: { ...FABRIC_DEFAULTS.links, maxLinks } },
+    });
     world.run(500);
     return node;
   });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Scope } from "../../src/catalog/scope.ts";
-import { hasErrors, openedRules, SET_BOUNDS, validate } from "../../src/policy/policy-set.ts";
+import { hasErrors, openedRules, refuseSet, SET_BOUNDS, validate } from "../../src/policy/policy-set.ts";
 import type { PolicySet } from "../../src/policy/rules.ts";
 import { Policy } from "../../src/policy/verdict.ts";
 import { CLUSTERS, containing, rule, set, someNamespace, somePattern, someSet, span, TENANTS } from "../fakes/policies.ts";
@@ -170,4 +170,12 @@ test("P10: a default that denies shows no more than one that allows", () => {
       expect(newlySeeing(namespace, { ...any, defaultAllow: true }, { ...any, defaultAllow: false })).toEqual([]);
     }),
   );
+});
+
+test("a set with errors is refused with all of them, as many as fit", () => {
+  const problems = validate(set(Array.from({ length: 30 }, (_, i) => rule(`x${i}`, { priority: 0.5 }))));
+  const refusal = refuseSet(problems);
+  expect(refusal.message).toContain("invalid_argument: policy.rules[0].priority: 0.5 must be a whole number");
+  expect(refusal.message).toContain("(and 29 more problems)");
+  expect(refusal.details.violations).toHaveLength(20);
 });

@@ -666,7 +666,11 @@ export const MUTANTS: readonly Mutant[] = [
     name: "records overtake the policy",
     rule: "Policy: a node gives no records to a peer that lacks its newest version and has not refused it",
     edits: [
-      { file: "src/fabric/policy-exchange.ts", find: "state?.peer.settles !== true || this.#head.number === 0", replace: "this.#head.number >= 0" },
+      {
+        file: "src/fabric/policy-exchange.ts",
+        find: "state?.peer.settles !== true || this.#head.number === 0",
+        replace: "this.#head.number >= 0",
+      },
     ],
     withinSeeds: 100,
     isCheap: true,
