@@ -73,13 +73,16 @@ export class Fabric implements FabricMachine {
       refusalOfStart: (hello) => refusalOfStart(hello, this.membership.startOf(hello)),
       rng: rng.fork("links"),
     });
-    const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region } };
-    this.replication = new ReplicationShared({
-      ...shared,
-      foreigners: this.foreigners,
+    const shared = {
+      replica,
+      drafter,
+      bounds,
+      hlc,
       options: options.replication,
-      members: this.membership,
-    });
+      rng: rng.fork("replication"),
+      place: { clusterId, region },
+    };
+    this.replication = new ReplicationShared({ ...shared, foreigners: this.foreigners, members: this.membership });
     this.policy = new PolicyExchange(options.policy, (id) => this.foreigners.has(id));
     this.#sessions = new Sessions(this.replication, this.policy, (id) => this.policySources.of(id));
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
