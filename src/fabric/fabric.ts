@@ -60,10 +60,11 @@ export class Fabric implements FabricMachine {
     const { nodeId, clusterId, region } = self;
     const isMember = (id: string) => isListed(this.membership.find(id)?.status ?? "dead");
     this.foreigners = new Foreigners({ clusterId, region }, parts.trust ?? EVERY_CLUSTER, isMember);
-    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal: this.seal, foreigners: this.foreigners };
+    const { foreigners } = this;
+    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal: this.seal, foreigners };
     this.calls = new CallGuard(this.#trust);
     this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
-    this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners: this.foreigners });
+    this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners });
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
       members: () => this.membership.listed(),
@@ -73,17 +74,9 @@ export class Fabric implements FabricMachine {
       refusalOfStart: (hello) => refusalOfStart(hello, this.membership.startOf(hello)),
       rng: rng.fork("links"),
     });
-    const shared = {
-      replica,
-      drafter,
-      bounds,
-      hlc,
-      options: options.replication,
-      rng: rng.fork("replication"),
-      place: { clusterId, region },
-    };
-    this.replication = new ReplicationShared({ ...shared, foreigners: this.foreigners, members: this.membership });
-    this.policy = new PolicyExchange(options.policy, (id) => this.foreigners.has(id));
+    const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };
+    this.replication = new ReplicationShared({ ...shared, options: options.replication, members: this.membership });
+    this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
     this.#sessions = new Sessions(this.replication, this.policy, (id) => this.policySources.of(id));
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady);
@@ -329,13 +322,8 @@ export class Fabric implements FabricMachine {
 
   #learn(news: readonly SessionNews[], time: Time, out: FabricOutput[]): void {
     for (const output of news) {
-      switch (output.kind) {
-        case "inStep":
-          this.#freshness.inStep(output.nodeId, output.monoMs);
-          break;
-        case "badFrame":
-          this.#toLinks({ kind: "end", link: output.link, reason: "bad_frame", detail: output.detail }, time, out);
-      }
+      if (output.kind === "inStep") this.#freshness.inStep(output.nodeId, output.monoMs);
+      else this.#toLinks({ kind: "end", link: output.link, reason: "bad_frame", detail: output.detail }, time, out);
     }
   }
 
@@ -349,8 +337,6 @@ export class Fabric implements FabricMachine {
       case "unknown":
         this.#unknownFrameCount += 1;
         return;
-      case "handOver":
-        return this.leaving.received(link, frame, out);
       case "vector":
       case "records":
       case "linked":
@@ -360,6 +346,8 @@ export class Fabric implements FabricMachine {
       case "policySettled":
       case "policyPart":
         return this.#receivedOn(link, frame, time, out);
+      case "handOver":
+        return this.leaving.received(link, frame, out);
     }
   }
 
