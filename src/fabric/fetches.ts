@@ -36,6 +36,8 @@ interface Fetch extends FetchWish {
   readonly fetcher: Fetcher;
   sinceMonoMs: number;
   through: number;
+  /** When it was first asked for since something came. */
+  firstMonoMs: number;
   /** Asked again without an answer. */
   attempts: number;
 }
@@ -45,9 +47,15 @@ const ALL: FetchWish = { wanted: Number.POSITIVE_INFINITY, isNews: false };
 /** Questions for an origin before the waits grow: a net that loses a fifth of all frames needs some. */
 const QUICK_ATTEMPTS = 5;
 
+/** News that takes long to come is waited for at most so long: a peer that does not answer must not hold it up. */
+const MAX_NEWS_WAIT_MS = 3000;
+
 export class Fetches {
   readonly #options: FetchOptions;
   readonly #all = new Map<string, Fetch>();
+  /** What answers took, and how much that varies (RFC 6298, 2.3); undefined before the first. */
+  #answerMs: number | undefined;
+  #varianceMs = 0;
 
   constructor(options: FetchOptions) {
     this.#options = options;
@@ -62,35 +70,57 @@ export class Fetches {
   ): boolean {
     const fetch = this.#all.get(id);
     if (fetch === undefined) {
-      this.#all.set(id, { ...wish, fetcher, sinceMonoMs: monoMs, through, attempts: 0 });
+      this.#all.set(id, { ...wish, fetcher, sinceMonoMs: monoMs, firstMonoMs: monoMs, through, attempts: 0 });
       return true;
     }
     if (through > fetch.through) {
       fetch.through = through;
       fetch.sinceMonoMs = monoMs;
+      fetch.firstMonoMs = monoMs;
       fetch.attempts = 0;
       return false;
     }
-    const { fetchTimeoutMs, fetchMaxWaitMs, newsTimeoutMs, newsPatienceMs } = this.#options;
-    const [timeoutMs, patienceMs] = fetch.isNews ? [newsTimeoutMs, newsPatienceMs] : [fetchTimeoutMs, fetchMaxWaitMs];
+    const { fetchTimeoutMs, fetchMaxWaitMs, newsPatienceMs } = this.#options;
+    const newsMs = this.#newsTimeoutMs;
+    const [timeoutMs, patienceMs] = fetch.isNews ? [newsMs, Math.max(newsMs, newsPatienceMs)] : [fetchTimeoutMs, fetchMaxWaitMs];
     const isSame = fetch.fetcher === fetcher;
     // Another goes first; and who does not give after a few questions is asked ever more rarely.
     const growth = 1.5 ** Math.max(0, fetch.attempts - QUICK_ATTEMPTS);
     const waitMs = Math.min(fetchMaxWaitMs, timeoutMs * (isSame ? 1.5 : 1) * growth);
     const busyMonoMs = Math.min(fetch.fetcher.receivedMonoMs, fetch.sinceMonoMs + patienceMs);
     if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
-    this.#all.set(id, { ...wish, fetcher, sinceMonoMs: monoMs, through, attempts: fetch.attempts + 1 });
+    this.#all.set(id, { ...wish, fetcher, sinceMonoMs: monoMs, firstMonoMs: fetch.firstMonoMs, through, attempts: fetch.attempts + 1 });
     return true;
+  }
+
+  /** Where the net is slow, answers are waited for longer: who asks a second peer meanwhile gets everything twice. */
+  get #newsTimeoutMs(): number {
+    const { newsTimeoutMs } = this.#options;
+    return Math.max(newsTimeoutMs, Math.min(MAX_NEWS_WAIT_MS, (this.#answerMs ?? 0) + 4 * this.#varianceMs));
   }
 
   /** More of an origin is here. */
   // HOT: once a frame.
-  arrived({ id, through }: { readonly id: string; readonly through: number }): void {
-    if (through >= (this.#all.get(id)?.wanted ?? Number.POSITIVE_INFINITY)) this.#all.delete(id);
+  arrived({ id, through }: { readonly id: string; readonly through: number }, { monoMs }: Time): void {
+    const fetch = this.#all.get(id);
+    if (fetch === undefined || through < fetch.wanted) return;
+    this.#all.delete(id);
+    if (fetch.isNews) this.#noteAnswer(monoMs - fetch.firstMonoMs);
+  }
+
+  /** As RFC 6298 smooths round trips. One that was asked for again counts from the first question, so that the wait grows where answers are late. */
+  #noteAnswer(tookMs: number): void {
+    const before = this.#answerMs;
+    if (before === undefined) this.#varianceMs = tookMs / 2;
+    else this.#varianceMs += (Math.abs(before - tookMs) - this.#varianceMs) / 4;
+    this.#answerMs = before === undefined ? tookMs : before + (tookMs - before) / 8;
   }
 
   postpone(byMs: number): void {
-    for (const fetch of this.#all.values()) fetch.sinceMonoMs += byMs;
+    for (const fetch of this.#all.values()) {
+      fetch.sinceMonoMs += byMs;
+      fetch.firstMonoMs += byMs;
+    }
   }
 
   forget(id: string): void {

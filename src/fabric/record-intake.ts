@@ -58,7 +58,7 @@ export class RecordIntake {
     if (frame.isComplete && frame.isLast) this.#shared.heldChanged(origin);
     this.#notePartial(origin, time, events);
     const hasMoved = this.#shared.noteOrigin(origin);
-    this.#shared.arrived(origin);
+    this.#shared.arrived(origin, time);
     return { kind: "taken", hasChanged: hasMoved || applied.changedCount > 0, superseded: applied.superseded };
   }
 

@@ -240,7 +240,7 @@ export class ReplicationShared {
     if (this.partial.note(origin, time) === "whole")
       events.push({ name: "origin_whole", severity: "info", isAudited: false, detail: { origin: id } });
     this.noteOrigin(origin);
-    this.arrived(origin);
+    this.arrived(origin, time);
   }
 
   /** A slice of summing, for all links together. */
@@ -358,8 +358,8 @@ export class ReplicationShared {
   }
 
   /** More of an origin is here: the next question for it need not wait for the last one's end. */
-  arrived(origin: Origin): void {
-    this.#fetches.arrived(origin);
+  arrived(origin: Origin, time: Time): void {
+    this.#fetches.arrived(origin, time);
   }
 
   /** This node stood still: what it asked for may be here, unread. */

@@ -100,7 +100,8 @@ export class Invariants implements Watching {
   /** Everybody takes everybody's policy here, so who is given records has the policy of who gives them. */
   gave({ name }: SimNode, process: SimProcess, { nodeId, generation }: { readonly nodeId: string; readonly generation: number }): void {
     const peer = this.#byId.get(nodeId)?.process;
-    if (peer?.replica.self.generation !== generation) return;
+    // What a restored backup holds may be older than what its node said before.
+    if (peer?.replica.self.generation !== generation || this.#parts.checks.hasLostOf(nodeId)) return;
     const [ours, theirs] = [process.fabric.fabric.policy.head, peer.policies.place];
     const words = () => `${name} with policy ${ours.number} gives ${nodeId} records, which has ${theirs.number}`;
     this.#parts.checks.holds(!isNewer(ours, theirs), "policy first", words);
