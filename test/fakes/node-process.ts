@@ -15,16 +15,18 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Those that were not seen to end. A test that runs out of time disposes of nothing: then its process ends them when it ends, by itself or by SIGTERM. */
+/** Those that were not seen to end. A test that runs out of time disposes of nothing: then its process ends them when it ends, by itself or by one of two signals. */
 const running = new Set<ChildProcess>();
 function endAll(): void {
   for (const child of running) child.kill("SIGKILL");
 }
 process.on("exit", endAll);
-process.once("SIGTERM", () => {
-  endAll();
-  process.kill(process.pid, "SIGTERM");
-});
+for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => {
+    endAll();
+    process.kill(process.pid, signal);
+  });
+}
 
 /** A started command: what it said so far, and its end. */
 export class CommandProcess implements AsyncDisposable {
