@@ -8,19 +8,18 @@ import { setTimeout } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { AnyClient } from "../fakes/any-call.ts";
-import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { CommandProcess, onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
 import { hasStrace, slowDisk } from "../fakes/slow-disk.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-hang-up-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
-const ANY_PORTS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
 /** A node with a directory of its own on a disk where each write takes 0.1 s more. */
 function slowNode(name: string, toml: string): CommandProcess {
   const config = file(`${name}.toml`, toml);
   const place = ["--data-dir", join(HOME, name), "--cluster-id", "c1", "--region", "eu", "--node-id", name];
-  const argv = ["serve", "-o", "json", ...ANY_PORTS, ...place, "--config", config, "--log-level", "info"];
+  const argv = ["serve", "-o", "json", ...onFreePorts(place), "--config", config, "--log-level", "info"];
   return new CommandProcess(argv, "", slowDisk(100));
 }
 
@@ -64,7 +63,7 @@ test.skipIf(!hasStrace)("a token file of a caller that is changed while the node
 test("a node that still reads its settings is not ended", async () => {
   const settings = join(HOME, "settings.json");
   expect(spawnSync("mkfifo", [settings]).status).toBe(0);
-  await using node = new CommandProcess(["serve", "--ephemeral", "-o", "json", ...ANY_PORTS, "--config", settings]);
+  await using node = new CommandProcess(["serve", "-o", "json", ...onFreePorts(["--ephemeral", "--config", settings])]);
   let pipe = -1;
   // It cannot be opened for writing until somebody reads.
   await until("it reads its settings", () => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
-import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 let folder = "";
@@ -175,20 +175,7 @@ test("SIGHUP: new certificates are shown by both listeners; files that do not fi
 test("a certificate file that is not there is told with its setting, with exit code 2", async () => {
   const config = join(folder, "absent.json");
   writeFileSync(config, JSON.stringify({ tls: { cert_file: join(folder, "absent.pem"), key_file: client.keyFile } }));
-  const { exit, stderr } = await waymarkProcess([
-    "serve",
-    "--ephemeral",
-    "--grpc-port",
-    "0",
-    "--http-port",
-    "0",
-    "--dns-port",
-    "0",
-    "--fabric-port",
-    "0",
-    "--config",
-    config,
-  ]);
+  const { exit, stderr } = await waymarkProcess(["serve", ...onFreePorts(["--ephemeral", "--config", config])]);
   expect(exit).toBe(2);
   expect(stderr).toMatch(/tls\.cert_file: .*absent\.pem/);
   expect(stderr).not.toMatch(/\n\s+at /);
