@@ -224,7 +224,9 @@ test("the comparison with what was published ends with 0 where it is kept, and w
     expect(await inFolder("git", ...args)).toEqual({ code: 0, output: "" });
   expect(await compared()).toEqual({ code: 0, output: "compatible with 1 earlier contract(s)\n" });
   writeFileSync(join(folder, file), PROTO("bytes"));
-  expect(await compared()).toEqual({ code: 1, output: expect.stringContaining("the protos break what main") });
+  const broken = await compared();
+  expect(broken.output).toContain("the protos break what main");
+  expect(broken.code).toBe(1);
 });
 
 test.each([
@@ -243,7 +245,8 @@ test.each([
   },
 ])("the import graph ends with $code where there is $fault", async ({ files, code, says }) => {
   const ran = await run("node", ["scripts/structure.ts"], { cwd: plantWithScripts(files) });
-  expect(ran).toEqual({ code, output: expect.stringContaining(says) });
+  expect(ran.output).toContain(says);
+  expect(ran.code).toBe(code);
 });
 
 test.each([

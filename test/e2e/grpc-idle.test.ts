@@ -59,6 +59,7 @@ test("a connection whose calls are over is closed when it had none for the idle 
   await until("the query is answered", () => query.closed);
   watch.close();
   await until("it is closed", () => client.closed);
+  await expect.poll(() => listener?.connectionCount()).toBe(0);
 });
 
 test("a connection with an open watch stays, however quiet", async () => {
