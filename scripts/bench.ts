@@ -18,4 +18,4 @@ for (const name of wanted === undefined ? names : [wanted]) {
   const { code } = await run("node", [`bench/${name}.ts`, ...args], { live: true });
   if (code !== 0) failed += 1;
 }
-process.exit(failed === 0 ? 0 : 1);
+process.exitCode = failed === 0 ? 0 : 1;

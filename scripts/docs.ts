@@ -34,4 +34,4 @@ for (const [page, make] of Object.entries(PAGES)) {
   console.log(`written: ${page}`);
 }
 if (stale > 0) console.log("run `npm run gen` and commit what it writes");
-process.exit(stale > 0 ? 1 : 0);
+process.exitCode = stale > 0 ? 1 : 0;

@@ -92,7 +92,7 @@ for (const candidates of draws()) {
   }
 }
 console.log(`${living} of ${count} live`);
-process.exit(living > 0 ? 1 : 0);
+process.exitCode = living > 0 ? 1 : 0;
 
 /** The project as it is in the working folder, without what is built or fetched. */
 async function makeCopy(): Promise<void> {

@@ -37,4 +37,4 @@ for (let i = 0; i < args.length; i++) {
 // A seed or a size is about the random schedules; the other simulations are as they are.
 const files = Object.keys(env).length > 0 ? ["test/sim/seeds.test.ts"] : [];
 const { code } = await run("vitest", ["run", "--project", "sim", ...files, ...rest], { live: true, env });
-process.exit(code);
+process.exitCode = code;

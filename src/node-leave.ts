@@ -9,12 +9,12 @@ import { type NodeCore, now } from "./node-core.ts";
 import type { MeshEvents } from "./node-mesh-events.ts";
 
 export interface LeaveParts {
-  readonly core: NodeCore;
+  readonly core: Pick<NodeCore, "registrar"> & { readonly committer: Pick<NodeCore["committer"], "durable"> };
   readonly driver: Pick<FabricDriver, "input">;
-  readonly leaving: Leaving;
+  readonly leaving: Pick<Leaving, "takers">;
   /** What became of the static entries: by then no door is open where somebody could ask for it. */
   readonly events: Pick<MeshEvents, "tell">;
-  readonly log: Log;
+  readonly log: Pick<Log, "warn">;
 }
 
 /** Entries ended in one batch. */
@@ -57,7 +57,7 @@ export async function handOver({ core, driver, leaving, events, log }: LeavePart
 
 /** Another node leaves: its static entries are this one's from now on. */
 export function takeOver(
-  { core, log }: Pick<LeaveParts, "core" | "log">,
+  { core, log }: Pick<LeaveParts, "log"> & { readonly core: NodeCore },
   offer: Extract<FabricOutput, { readonly kind: "offered" }>,
 ): void {
   const count = core.registrar.handOver.take(offer, offer.seqs, now());

@@ -201,6 +201,54 @@ test("buf names a change of the contract that breaks its readers, and a badly na
   expect((await run("buf", ["lint"], { cwd: ugly })).output).toContain("lower_snake_case");
 });
 
+/** A project with the scripts too, which work on the project that they stand in. */
+function plantWithScripts(files: Readonly<Record<string, string>>): string {
+  const folder = plant(files);
+  cpSync(join(ROOT, "scripts"), join(folder, "scripts"), { recursive: true });
+  return folder;
+}
+
+test("the comparison with what was published ends with 0 where it is kept, and with 1 where it is broken", async () => {
+  const file = "proto/planted/v1/planted.proto";
+  const folder = plantWithScripts({ [file]: PROTO("string"), [KEPT]: PROTO("string").replace("planted.v1", "kept.v1") });
+  // Whatever a hook that runs this says of its own repository.
+  const own = { GIT_DIR: join(folder, ".git"), GIT_WORK_TREE: folder, GIT_CONFIG_GLOBAL: "/dev/null" };
+  const inFolder = (command: string, ...args: readonly string[]) => run(command, args, { cwd: folder, env: own });
+  const compared = () => inFolder("node", "scripts/breaking.ts");
+  const author = ["-c", "user.name=planter", "-c", "user.email=planter@example.org"];
+  for (const args of [
+    ["init", "-q", "-b", "main"],
+    ["add", "buf.yaml", "proto", "third_party"],
+    [...author, "commit", "-q", "-m", "published"],
+  ])
+    expect(await inFolder("git", ...args)).toEqual({ code: 0, output: "" });
+  expect(await compared()).toEqual({ code: 0, output: "compatible with 1 earlier contract(s)\n" });
+  writeFileSync(join(folder, file), PROTO("bytes"));
+  const broken = await compared();
+  expect(broken.output).toContain("the protos break what main");
+  expect(broken.code).toBe(1);
+});
+
+test.each([
+  { fault: "nothing", files: { "src/lib/a.ts": "export const a = 1;\n" }, code: 0, says: "no cycle, no upward arrow" },
+  {
+    fault: "an arrow upwards",
+    files: { "src/lib/a.ts": 'import { b } from "../dns/b.ts";\n' },
+    code: 1,
+    says: "lib may not import dns",
+  },
+  {
+    fault: "a cycle",
+    files: { "src/lib/a.ts": 'import { b } from "./b.ts";\n', "src/lib/b.ts": 'import { a } from "./a.ts";\n' },
+    code: 1,
+    says: "cycle: src/lib/a.ts → src/lib/b.ts → src/lib/a.ts",
+  },
+])("the import graph ends with $code where there is $fault", async ({ files, code, says }) => {
+  const ran = await run("node", ["scripts/structure.ts"], { cwd: plantWithScripts(files) });
+  expect(ran.output).toContain(says);
+  expect(ran.code).toBe(code);
+});
+
 test.each([
   { fault: "an import upward", files: { "src/lib/a.ts": 'import { b } from "../catalog/b.ts";\n' }, says: "lib may not import catalog" },
   {

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { ClusterHome } from "../fakes/cluster-home.ts";
 import { type NodeProcess, withClient } from "../fakes/node-process.ts";
+import { hasStrace, slowDisk } from "../fakes/slow-disk.ts";
 import { allEntries } from "../fakes/write-storm.ts";
 
 const { register, unregister } = DiscoveryService.method;
@@ -84,4 +85,16 @@ test("all stopped at once: nobody takes what the others have, and each has it wh
   } finally {
     for (const node of again) await node[Symbol.asyncDispose]();
   }
+});
+
+test.skipIf(!hasStrace)("a node on a slow disk is waited for, as long as the stop may take", async () => {
+  using home = new ClusterHome(PATIENT);
+  await using leaver = await home.start("a");
+  await fill(leaver);
+  // Its files are made on a quick disk.
+  await (await home.start("b")).stop("SIGTERM");
+  // It has taken nothing before its first fsync is over: that is twice as long as a hand-over lasts in the shortest stop.
+  await using taker = await home.start("b", [leaver], slowDisk(1000));
+  await expectAll([taker], COUNT);
+  expect((await leaver.stop("SIGTERM")).stderr).toContain("static entries handed over");
 });

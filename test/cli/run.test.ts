@@ -325,6 +325,21 @@ test("register --keep unregisters its lease when interrupted", async () => {
   expect(fake.callsOf("unregister")[0]?.request).toMatchObject({ leaseId: "lease-1" });
 });
 
+test.each([3_000, 90_000, 3_600_000])("register --keep renews a lease of %i ms at each third of it", async (ttlMs) => {
+  const fake = await startFake();
+  const interrupt = new AbortController();
+  const waits: number[] = [];
+  const later = (act: () => void, delayMs: number): (() => void) => {
+    waits.push(delayMs);
+    queueMicrotask(fake.callsOf("renew").length === 2 ? () => interrupt.abort() : act);
+    return () => {};
+  };
+  const flags = ["--keep", "--ttl", `${ttlMs}ms`, "--server", fake.address];
+  expect((await waymark([...REGISTER, ...flags], { interrupt: interrupt.signal, later })).exit).toBe(0);
+  // The first is that of every command, after which it says that it goes on.
+  expect(waits.slice(1)).toEqual(Array(3).fill(ttlMs / 3));
+});
+
 test("unregister of what is not there is exit code 5", async () => {
   const fake = await startFake();
   await waymark([...REGISTER, "--server", fake.address]);

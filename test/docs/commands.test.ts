@@ -3,6 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { until } from "../fakes/until.ts";
 import { type Block, blocksOf, isAsSaid, isBegunAsSaid, unrunOf } from "./commands.ts";
 
 const PAGES = ["README.md", "docs/quickstart.md", "docs/guides/policy.md"];
@@ -39,12 +40,8 @@ class Script {
   }
 
   /** Waits until it is true of what was printed so far. */
-  async until(isTrue: () => boolean): Promise<void> {
-    const signal = AbortSignal.timeout(DEADLINE_MS);
-    while (!isTrue()) {
-      if (signal.aborted) throw new Error(`did not come; stdout: ${this.stdout}; stderr: ${this.stderr}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+  until(isTrue: () => boolean): Promise<void> {
+    return until("what a page says", () => (isTrue() ? [] : [`stdout: ${this.stdout}`, `stderr: ${this.stderr}`]), DEADLINE_MS);
   }
 }
 

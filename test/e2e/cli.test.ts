@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { connect, follow } from "../../src/client/index.ts";
-import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 
 const MANIFEST = "docs/examples/online-boutique.yaml";
 const folder = (): string => mkdtempSync(join(tmpdir(), "waymark-cli-"));
@@ -81,20 +81,7 @@ test.each([["version"], ["--version"], ["--help"], ["help"], ["help", "discovery
 test("a taken port is told clearly, with exit code 1", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   const port = node.grpc.split(":")[1] ?? "";
-  const { exit, stderr, stdout } = await waymarkProcess([
-    "serve",
-    "--ephemeral",
-    "--http-port",
-    "0",
-    "--dns-port",
-    "0",
-    "--fabric-port",
-    "0",
-    "--grpc-port",
-    port,
-    "-o",
-    "json",
-  ]);
+  const { exit, stderr, stdout } = await waymarkProcess(["serve", "-o", "json", ...onFreePorts(["--ephemeral", "--grpc-port", port])]);
   expect(exit).toBe(1);
   expect(stderr).toContain(`address already in use: ${node.grpc}`);
   expect(stdout).toBe("");

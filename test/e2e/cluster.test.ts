@@ -9,9 +9,9 @@ import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { Member } from "../fakes/member.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { CommandProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { CommandProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
-import { PATIENCE_MS, until } from "../fakes/until.ts";
+import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-cluster-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -64,7 +64,7 @@ async function seenAt({ grpc }: UnreadyNode): Promise<unknown> {
 
 /** Waits until what is read is what is wanted; fails with what it was last. */
 function eventually<T>(what: string, read: () => Promise<T>, want: T): Promise<void> {
-  return expect.poll(read, { message: what, timeout: PATIENCE_MS }).toEqual(want);
+  return expect.poll(read, { message: what }).toEqual(want);
 }
 
 /** Whether the node's directory names the other one as a member of its cluster. */
@@ -366,18 +366,7 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
     start("t2", [...flags("t2", authority.issue("t2")), "--join", a.fabric]),
     startRefused("t3", [...flags("t3", new FabricAuthority().issue("t3")), "--join", a.fabric]),
     startRefused("t4", ["--ephemeral", "--cluster-id", "c1", "--join", a.fabric]),
-    waymarkProcess([
-      "serve",
-      "--node-id",
-      "t5",
-      ...flags("t5", authority.issue("t6")),
-      "--grpc-port",
-      "0",
-      "--http-port",
-      "0",
-      "--fabric-port",
-      "0",
-    ]),
+    waymarkProcess(["serve", ...onFreePorts(["--node-id", "t5", ...flags("t5", authority.issue("t6"))])]),
   ]);
   await using b = friend;
   await using c = stranger;

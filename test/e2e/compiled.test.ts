@@ -6,16 +6,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
+import { onFreePorts } from "../fakes/node-process.ts";
 
 const WAYMARK = "bin/waymark";
-const PORTS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
 const folder = mkdtempSync(join(tmpdir(), "waymark-compiled-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Starts a node in an environment without folders of its own but these, and kills it as soon as it is ready. */
 async function killWhenReady(folders: Readonly<Record<string, string>>, store: readonly string[] = ["--ephemeral"]): Promise<void> {
   const { HOME: _home, XDG_CACHE_HOME: _caches, NODE_COMPILE_CACHE: _node, ...env } = process.env;
-  const child = spawn(WAYMARK, ["serve", ...store, ...PORTS, "-o", "json", "--log-level", "error"], {
+  const child = spawn(WAYMARK, ["serve", ...onFreePorts(store), "-o", "json", "--log-level", "error"], {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...env, ...folders },
   });

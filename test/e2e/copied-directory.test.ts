@@ -15,7 +15,6 @@ const CONFIG = join(HOME, "node.json");
 /** Who does not answer for so long is silent: longer than a busy machine keeps a node waiting. */
 const FABRIC = { interval: "1500ms", ping_timeout: "1s", join_timeout: "3s" };
 writeFileSync(CONFIG, JSON.stringify({ fabric: FABRIC, observability: { log_level: "info" } }));
-const PATIENT = { timeout: 60_000 };
 
 const flagsOf = (nodeId: string, directory: string, more: readonly string[]) =>
   ["--node-id", nodeId, "--config", CONFIG, "--data-dir", join(HOME, directory)].concat(more);
@@ -47,24 +46,24 @@ test("a copy of a node's directory is not ready and takes no writes; the first g
   expect(await register(again.grpc, "first")).toBe("OK");
 
   await using second = await startSecond("n", "n-copy", "--join", fabricOf(other));
-  await expect.poll(() => readyz(second.http), PATIENT).toContain(`503`);
-  await expect.poll(() => readyz(second.http), PATIENT).toContain(fabricOf(again));
-  await expect.poll(() => second.command.stderr, PATIENT).toContain("own_start_refused");
+  await expect.poll(() => readyz(second.http)).toContain(`503`);
+  await expect.poll(() => readyz(second.http)).toContain(fabricOf(again));
+  await expect.poll(() => second.command.stderr).toContain("own_start_refused");
   expect(second.command.stderr).toContain(fabricOf(again));
   expect(second.command.stderr).toContain("--new-generation");
-  await expect.poll(() => readyz(again.listeners["http"] ?? ""), PATIENT).toContain(`at ${second.fabric}, is not accepted`);
-  await expect.poll(() => again.command.stderr, PATIENT).toContain(second.fabric);
+  await expect.poll(() => readyz(again.listeners["http"] ?? "")).toContain(`at ${second.fabric}, is not accepted`);
+  await expect.poll(() => again.command.stderr).toContain(second.fabric);
   expect(await readyz(again.listeners["http"] ?? "")).toMatch(/^200/);
   expect(await register(second.grpc, "second")).toBe("UNAVAILABLE");
   expect(await register(again.grpc, "goes-on")).toBe("OK");
-  await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before", "first", "goes-on"]);
+  await expect.poll(() => namesAt(other.grpc)).toEqual(["before", "first", "goes-on"]);
 
   // The first is stopped and started once more while the copy runs: it is not locked out.
   await again.stop("SIGKILL");
   await using third = await start("n", "n", "--join", fabricOf(other), "--fabric-port", port);
   expect(await register(third.grpc, "third")).toBe("OK");
   expect(second.command.stdout).toBe("");
-  await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before", "first", "goes-on", "third"]);
+  await expect.poll(() => namesAt(other.grpc)).toEqual(["before", "first", "goes-on", "third"]);
 });
 
 test("a member remembers over its own restart whom it accepted: a copy is refused also when the first is gone, until it has a new generation", async () => {
@@ -77,19 +76,19 @@ test("a member remembers over its own restart whom it accepted: a copy is refuse
     cpSync(join(HOME, "gone"), join(HOME, "gone-copy"), { recursive: true });
     await using again = await start("gone", "gone", "--join", fabricOf(other));
     expect(await register(again.grpc, "last")).toBe("OK");
-    await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before", "last"]);
+    await expect.poll(() => namesAt(other.grpc)).toEqual(["before", "last"]);
     await again.stop("SIGKILL");
   }
   await other.stop("SIGTERM");
   await using back = await start("m4", "m4", "--fabric-port", port);
   {
     await using copy = await startSecond("gone", "gone-copy", "--join", fabricOf(back));
-    await expect.poll(() => copy.command.stderr, PATIENT).toContain("own_start_refused");
+    await expect.poll(() => copy.command.stderr).toContain("own_start_refused");
     expect([copy.command.stdout, await register(copy.grpc, "copy")]).toEqual(["", "UNAVAILABLE"]);
   }
   await using taken = await start("gone", "gone-copy", "--join", fabricOf(back), "--new-generation");
   expect(await register(taken.grpc, "taken")).toBe("OK");
-  await expect.poll(() => namesAt(back.grpc), PATIENT).toEqual(["before", "last", "taken"]);
+  await expect.poll(() => namesAt(back.grpc)).toEqual(["before", "last", "taken"]);
 });
 
 test("a node whose directory was moved is taken at once, though its last start is still held for alive", async () => {
@@ -101,7 +100,7 @@ test("a node whose directory was moved is taken at once, though its last start i
   await using there = await start("moved", "moved-there", "--join", fabricOf(other));
   expect(fabricOf(there)).not.toBe(fabricOf(first));
   expect(await register(there.grpc, "after")).toBe("OK");
-  await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["after", "before"]);
+  await expect.poll(() => namesAt(other.grpc)).toEqual(["after", "before"]);
 });
 
 test.each([["--new-generation"], ["--ephemeral"]])(
@@ -111,12 +110,12 @@ test.each([["--new-generation"], ["--ephemeral"]])(
     await using other = await start(`by-${name}`);
     await using first = await start(name, name, "--join", fabricOf(other));
     expect(await register(first.grpc, "before")).toBe("OK");
-    await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before"]);
+    await expect.poll(() => namesAt(other.grpc)).toEqual(["before"]);
     await first.stop("SIGKILL");
     const again = ["--node-id", name, "--config", CONFIG, "--join", fabricOf(other), flag];
     await using second = await startNodeProcess(flag === "--ephemeral" ? again : again.concat("--data-dir", join(HOME, name)));
     expect(await register(second.grpc, "after")).toBe("OK");
-    await expect.poll(() => namesAt(other.grpc), PATIENT).toContain("after");
+    await expect.poll(() => namesAt(other.grpc)).toContain("after");
     expect(other.command.stderr).not.toContain("two_nodes_with_one_id");
     const audit = await other.run(["audit", "list", "-o", "json"]);
     expect([audit.exit, audit.stdout.includes("two_nodes_with_one_id")]).toEqual([0, false]);
@@ -127,7 +126,7 @@ test("a node that was frozen while its copy was taken takes no writes when it go
   await using other = await start("m3");
   await using first = await start("frozen", "frozen", "--join", fabricOf(other));
   expect(await register(first.grpc, "before")).toBe("OK");
-  await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before"]);
+  await expect.poll(() => namesAt(other.grpc)).toEqual(["before"]);
   await using watch = new ProvedWatch([first.grpc]);
   await watch.holds(["before"], 60_000);
   first.command.kill("SIGSTOP");
@@ -136,10 +135,10 @@ test("a node that was frozen while its copy was taken takes no writes when it go
   expect(await register(copy.grpc, "copy")).toBe("OK");
   // What waits in its sockets it finds before it can have heard of the copy.
   const waiting = ["w1", "w2", "w3"].map((name) => register(first.grpc, name));
-  await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before", "copy"]);
+  await expect.poll(() => namesAt(other.grpc)).toEqual(["before", "copy"]);
   first.command.kill("SIGCONT");
   expect(await Promise.all(waiting)).toEqual(["UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE"]);
-  await expect.poll(() => readyz(first.listeners["http"] ?? ""), PATIENT).toMatch(/^503/);
+  await expect.poll(() => readyz(first.listeners["http"] ?? "")).toMatch(/^503/);
   expect(await register(first.grpc, "first")).toBe("UNAVAILABLE");
   expect(await register(copy.grpc, "goes-on")).toBe("OK");
   // What it was told last is a place to go on from, elsewhere.
@@ -148,5 +147,5 @@ test("a node that was frozen while its copy was taken takes no writes when it go
   await using resumed = new ProvedWatch([other.grpc], watch);
   await resumed.holds(["before", "copy", "goes-on"], 60_000);
   expect(await readyz(copy.listeners["http"] ?? "")).toMatch(/^200/);
-  await expect.poll(() => namesAt(other.grpc), PATIENT).toEqual(["before", "copy", "goes-on"]);
+  await expect.poll(() => namesAt(other.grpc)).toEqual(["before", "copy", "goes-on"]);
 });

@@ -12,7 +12,7 @@ import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";
 import { names, registered } from "../fakes/market.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import type { NodeProcess } from "../fakes/node-process.ts";
-import { PATIENCE_MS, until } from "../fakes/until.ts";
+import { until } from "../fakes/until.ts";
 
 const data = mkdtempSync(join(tmpdir(), "waymark-extreme-answers-"));
 afterAll(() => rmSync(data, { recursive: true, force: true }));
@@ -67,7 +67,7 @@ test.each([
       });
       await goesOn(node, door, "kept,theirs");
       // What one node knows another knows a moment later.
-      await expect.poll(() => names(honestDoor), { timeout: PATIENCE_MS }).toBe("kept,theirs");
+      await expect.poll(() => names(honestDoor)).toBe("kept,theirs");
       await node.stop("SIGKILL");
     }
   },

@@ -7,12 +7,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { serverFiles } from "../fakes/certificate.ts";
-import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { CommandProcess, onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
 
 const root = mkdtempSync(join(tmpdir(), "waymark-failed-start-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const FREE = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
 /** From the message on: how long a process has that is about to end (the promise of `serve`). */
 const END_MS = 2000;
 const TRIES = 5;
@@ -81,7 +80,7 @@ async function expectEnd(flags: readonly string[], says: RegExp, exit = 1): Prom
 }
 
 async function endedAfterMs(flags: readonly string[], says: RegExp, code: number): Promise<number> {
-  await using command = new CommandProcess(["serve", "-o", "json", ...FREE, ...flags]);
+  await using command = new CommandProcess(["serve", "-o", "json", ...onFreePorts(flags)]);
   await command.errorLine(says, START_MS);
   const saidMs = performance.now();
   const { exit, stdout } = await command.finished();

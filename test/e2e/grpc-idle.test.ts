@@ -7,8 +7,8 @@ import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { until } from "../fakes/until.ts";
 import { call, frame, QUERY, RawConnection, settings, TYPE, WATCH } from "./h2-frames.ts";
 
-/** Soon for a test, and more than an honest request takes on a busy machine. */
-const FAST: Partial<GrpcLimits> = { idleTimeoutMs: 600, requestTimeoutMs: 600 };
+/** Soon for a test, and more than an honest request takes on a busy machine; nobody is ended for PINGs without an answer. */
+const FAST: Partial<GrpcLimits> = { idleTimeoutMs: 600, requestTimeoutMs: 600, keepaliveTimeMs: 600_000 };
 const PING = frame(TYPE.PING, { payload: Buffer.alloc(8) });
 const KEEP_ALIVE = "/waymark.discovery.v1.DiscoveryService/KeepAlive";
 
@@ -50,6 +50,15 @@ test.each([
   const idle = new RawConnection(port).greet();
   const timer = setInterval(() => idle.send(bytes), 100);
   await until("it is closed", () => idle.isClosed).finally(() => clearInterval(timer));
+  await expect.poll(() => listener?.connectionCount()).toBe(0);
+});
+
+test("a connection whose calls are over is closed when it had none for the idle time", async () => {
+  const client = session(await started());
+  const [query, watch] = [opened(client, QUERY).end(Buffer.alloc(5)), opened(client, WATCH).end(Buffer.alloc(5))];
+  await until("the query is answered", () => query.closed);
+  watch.close();
+  await until("it is closed", () => client.closed);
   await expect.poll(() => listener?.connectionCount()).toBe(0);
 });
 

@@ -175,6 +175,8 @@ function longCall(stream: number, message: Uint8Array): readonly Buffer[] {
 
 /** How one attack ended. */
 export interface AttackResult {
+  /** Whether the listener was reached at all: a refused connection is closed as one that is cut. */
+  readonly isConnected: boolean;
   readonly isCut: boolean;
   /** From connecting to being cut. */
   readonly afterMs: number;
@@ -191,7 +193,7 @@ export async function attack(name: string, port: number): Promise<AttackResult> 
   const nudge = setInterval(() => connection.send(ping), 20);
   await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 500))]);
   clearInterval(nudge);
-  const result = { isCut: connection.isClosed, afterMs: Math.round(connection.closedAfterMs ?? Number.POSITIVE_INFINITY) };
+  const { isConnected, isClosed: isCut, closedAfterMs = Number.POSITIVE_INFINITY } = connection;
   connection.destroy();
-  return result;
+  return { isConnected, isCut, afterMs: Math.round(closedAfterMs) };
 }

@@ -105,6 +105,7 @@ export function call(stream: number, path: string = QUERY, message: Uint8Array =
 /** One attacker's connection. What comes in is thrown away unless `isReading` is false: then it stays in the kernel. */
 export class RawConnection {
   readonly socket: Socket;
+  isConnected = false;
   isClosed = false;
   closedAfterMs: number | undefined;
   receivedBytes = 0;
@@ -113,6 +114,9 @@ export class RawConnection {
   constructor(port: number, options: { readonly isReading?: boolean } = {}) {
     this.socket = connect({ host: "127.0.0.1", port });
     this.socket.setNoDelay(true);
+    this.socket.on("connect", () => {
+      this.isConnected = true;
+    });
     this.socket.on("error", () => {});
     this.socket.on("close", () => {
       this.isClosed = true;

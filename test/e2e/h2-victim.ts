@@ -107,12 +107,14 @@ export class Victim {
     return { count: times.length, p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) };
   }
 
-  /** Lets another process attack; resolves when it is through. */
+  /** Lets another process attack; resolves to how its last round ended. Rejects when it never reached the listener: then it was no attack. */
   async attacked(name: string, seconds = 0): Promise<AttackResult> {
     const child = spawn(process.execPath, [path("h2-attacker-child.ts"), String(this.port), name, String(seconds)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
-    return (await firstLine(child)) as AttackResult;
+    const result = (await firstLine(child)) as AttackResult & { readonly reachedCount: number };
+    if (result.reachedCount === 0) throw new Error(`${name}: no round of it reached the listener`);
+    return result;
   }
 
   stop(): void {

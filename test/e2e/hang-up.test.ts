@@ -8,24 +8,19 @@ import { setTimeout } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { AnyClient } from "../fakes/any-call.ts";
-import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { CommandProcess, onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
+import { hasStrace, slowDisk } from "../fakes/slow-disk.ts";
 import { until } from "../fakes/until.ts";
 
-const hasStrace = spawnSync("strace", ["-V"]).status === 0;
 const HOME = mkdtempSync(join(tmpdir(), "waymark-hang-up-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
-const ANY_PORTS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
-const SYNCS = "fsync,fdatasync";
-/** Each write to the disk takes 0.1 s more. The node keeps its process id: strace stands aside (`-D`). */
-const SLOW_DISK = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", `trace=${SYNCS}`, "-e"];
-
-/** A node with a directory of its own on a slow disk. */
+/** A node with a directory of its own on a disk where each write takes 0.1 s more. */
 function slowNode(name: string, toml: string): CommandProcess {
   const config = file(`${name}.toml`, toml);
   const place = ["--data-dir", join(HOME, name), "--cluster-id", "c1", "--region", "eu", "--node-id", name];
-  const argv = ["serve", "-o", "json", ...ANY_PORTS, ...place, "--config", config, "--log-level", "info"];
-  return new CommandProcess(argv, "", [...SLOW_DISK, `inject=${SYNCS}:delay_enter=100000`]);
+  const argv = ["serve", "-o", "json", ...onFreePorts(place), "--config", config, "--log-level", "info"];
+  return new CommandProcess(argv, "", slowDisk(100));
 }
 
 function file(name: string, text: string): string {
@@ -40,7 +35,7 @@ test.skipIf(!hasStrace)("who reads that the node listens may change its cluster 
   await using seed = await startNodeProcess(["--ephemeral", "--cluster-id", "c1", "--region", "eu", "--config", guarded]);
   const token = file("token", "a-token-of-another\n");
   await using joiner = slowNode("joiner", `[fabric]\nseeds = ["${seed.listeners["fabric"]}"]\ncluster_token_file = "${token}"\n`);
-  await joiner.errorLine(/"msg":"node listens"/);
+  expect(await joiner.errorLine(/"msg":"node listens"/)).toContain('"level":"info"');
   file("token", "a-token-of-the-cluster\n");
   joiner.kill("SIGHUP");
   expect(await joiner.line(/"event":"ready"/)).toContain('"node_id":"joiner"');
@@ -58,12 +53,17 @@ test.skipIf(!hasStrace)("a token file of a caller that is changed while the node
   const codeOf = async (text: string) =>
     (await client.call(DiscoveryService.method.serverInfo, {}, { authorization: `Bearer ${text}` })).code;
   expect([await codeOf("tok-old-1Hy"), await codeOf("tok-new-6Gb")]).toEqual(["UNAUTHENTICATED", "OK"]);
+  // One that came early was not the last that is heeded.
+  file("credential", "tok-next-8Kd\n");
+  node.kill("SIGHUP");
+  await until("it takes the token that was changed later", async () => (await codeOf("tok-next-8Kd")) === "OK");
+  expect(await codeOf("tok-new-6Gb")).toBe("UNAUTHENTICATED");
 });
 
 test("a node that still reads its settings is not ended", async () => {
   const settings = join(HOME, "settings.json");
   expect(spawnSync("mkfifo", [settings]).status).toBe(0);
-  await using node = new CommandProcess(["serve", "--ephemeral", "-o", "json", ...ANY_PORTS, "--config", settings]);
+  await using node = new CommandProcess(["serve", "-o", "json", ...onFreePorts(["--ephemeral", "--config", settings])]);
   let pipe = -1;
   // It cannot be opened for writing until somebody reads.
   await until("it reads its settings", () => {

@@ -25,7 +25,7 @@ import {
 } from "../fakes/any-call.ts";
 import { newAuthority } from "../fakes/certificate.ts";
 import { AUDIENCE, ISSUER, TestIssuer } from "../fakes/issuer.ts";
-import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-identity-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -480,18 +480,7 @@ describe("a node without credentials", () => {
   });
 
   test("on other addresses it refuses to start, and says what to do", async () => {
-    const { exit, stderr } = await waymarkProcess([
-      "serve",
-      "--ephemeral",
-      "--host",
-      "0.0.0.0",
-      "--grpc-port",
-      "0",
-      "--http-port",
-      "0",
-      "--dns-port",
-      "0",
-    ]);
+    const { exit, stderr } = await waymarkProcess(["serve", ...onFreePorts(["--ephemeral", "--host", "0.0.0.0"])]);
     expect(exit).toBe(2);
     expect(stderr).toMatch(
       /refusing to listen on 0\.0\.0\.0: neither TLS nor a credential.*tls\.cert_file.*tenants\.credentials.*--insecure/,
@@ -500,8 +489,7 @@ describe("a node without credentials", () => {
 
   test("nor does it answer DNS there while the rest is on loopback", async () => {
     const dns = file("dns.toml", '[dns]\nhost = "0.0.0.0"\n');
-    const ports = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
-    const { exit, stderr } = await waymarkProcess(["serve", "--ephemeral", "--config", dns, ...ports]);
+    const { exit, stderr } = await waymarkProcess(["serve", ...onFreePorts(["--ephemeral", "--config", dns])]);
     expect(exit).toBe(2);
     expect(stderr).toContain("refusing to listen on 0.0.0.0");
     await using insecure = await startNodeProcess(["--ephemeral", "--config", dns, "--insecure"]);

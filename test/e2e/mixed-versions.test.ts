@@ -60,7 +60,7 @@ describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs t
     await using n = await start("this", "n4", ["--join", b.fabric]);
     const flags = ["--node-id", "n4", "--config", FAST, "--data-dir", join(HOME, "n4-copy"), "--join", b.fabric];
     await using copy = await UnreadyNode.start(flags);
-    await expect.poll(() => copy.command.stderr, { timeout: 60_000 }).toContain("own_start_refused");
+    await expect.poll(() => copy.command.stderr).toContain("own_start_refused");
     expect([await readyz(copy.http), copy.command.stdout]).toEqual([expect.stringMatching(/^503/), ""]);
     await n.register("goes-on");
     await a.register("of-a");

@@ -1,9 +1,9 @@
 /** What other tests rely on: a process of theirs that cannot start is told of at once, and none outlives the process of its test. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { CommandProcess } from "../fakes/node-process.ts";
+import { isRunning } from "../fakes/running.ts";
 import { until } from "../fakes/until.ts";
 
 test("a program that is not there ends the wait for its line with why", async () => {
@@ -12,7 +12,8 @@ test("a program that is not there ends the wait for its line with why", async ()
   expect(await absent.finished()).toMatchObject({ exit: -1 });
 });
 
-test("a node of a test that is ended from outside ends with it", async () => {
+// SIGHUP is what the terminal's processes get when it is closed; a node alone would read its files again.
+test.each(["SIGTERM", "SIGHUP"] as const)("a node of a test that is ended from outside by %s ends with it", async (signal) => {
   const work = `
     const { startNodeProcess } = await import("./test/fakes/node-process.ts");
     const node = await startNodeProcess(["--ephemeral"]);
@@ -22,9 +23,10 @@ test("a node of a test that is ended from outside ends with it", async () => {
   const ended = once(child, "close");
   const [line] = (await once(child.stdout, "data")) as [Buffer];
   const pid = Number(line.toString());
-  expect(existsSync(`/proc/${pid}`)).toBe(true);
-  child.kill("SIGTERM");
-  const [, signal] = (await ended) as [unknown, string];
-  expect(signal).toBe("SIGTERM");
-  await until("the node has ended", () => !existsSync(`/proc/${pid}`));
+  onTestFinished(() => void (isRunning(pid) && process.kill(pid, "SIGKILL")));
+  expect(isRunning(pid)).toBe(true);
+  child.kill(signal);
+  const [, by] = (await ended) as [unknown, string];
+  expect(by).toBe(signal);
+  await until("the node has ended", () => !isRunning(pid));
 });

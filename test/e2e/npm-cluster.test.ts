@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { GrpcDoor } from "../fakes/node.ts";
+import { isRunning } from "../fakes/running.ts";
 import { until } from "../fakes/until.ts";
 
 let home = "";
@@ -54,10 +55,6 @@ class Cluster {
     if (this.#child.exitCode === null) this.#child.kill("SIGINT");
     return this.ended();
   }
-}
-
-function isRunning(pid: number): boolean {
-  return existsSync(`/proc/${pid}`);
 }
 
 test("as many nodes as asked for are one cluster, the commands it suggests work, and Ctrl-C ends all of them", async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { TestAuthority } from "../fakes/certificates.ts";
-import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { readyz as doorOf, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
@@ -18,7 +18,6 @@ const POLICY = join(HOME, "policy.yaml");
 writeFileSync(POLICY, "version: v1\ndefault_allow: true\nrules:\n  - namespace: svc.hidden\n    visibility_tenants: [blue]\n");
 const KEY = { tenant: "blue", token_sha256: "a".repeat(64), roles: ["mesh.admin"] };
 const NOBODY = "127.0.0.1:9";
-const FREE = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
 
 let configs = 0;
 function config(settings: { readonly fabric?: object } & object): readonly string[] {
@@ -62,7 +61,7 @@ test.each(PROTECTED)(
   "$name beside an open fabric: a node that is to have peers does not start and says what to set; one that is not stands alone and says so",
   async ({ name, settings }) => {
     for (const fabric of [{ seeds: [NOBODY] }, { enabled: true }]) {
-      await using refused = new CommandProcess(["serve", "--ephemeral", ...FREE, ...config({ ...settings, fabric })]);
+      await using refused = new CommandProcess(["serve", ...onFreePorts(["--ephemeral", ...config({ ...settings, fabric })])]);
       const { exit, stderr } = await refused.finished();
       expect(exit).toBe(2);
       for (const word of [name, "fabric.cluster_token_file", "fabric.cert_file"]) expect(stderr).toContain(word);
@@ -121,7 +120,7 @@ test("the nodes of an open cluster with a stored policy do not start until they 
   // As the first version left it: nothing in the directory says that there were peers but what they told.
   for (const id of ["u1", "u2"]) rmSync(join(HOME, id, "had-peers"), { force: true });
   for (const id of ["u1", "u2"]) {
-    await using refused = new CommandProcess(["serve", ...FREE, ...at(id), ...open]);
+    await using refused = new CommandProcess(["serve", ...onFreePorts([...at(id), ...open])]);
     const { exit, stderr } = await refused.finished();
     expect([id, exit]).toEqual([id, 1]);
     for (const word of ["a stored policy", "fabric.cluster_token_file"]) expect(stderr).toContain(word);

@@ -17,6 +17,7 @@ import { delimiter, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
 import { mustRun, ROOT, run } from "../../scripts/run.ts";
+import { onFreePorts } from "../fakes/node-process.ts";
 
 const folders: string[] = [];
 const children: ChildProcess[] = [];
@@ -32,22 +33,7 @@ function temporary(): string {
   return folder;
 }
 
-const SERVE = [
-  "serve",
-  "--ephemeral",
-  "--grpc-port",
-  "0",
-  "--http-port",
-  "0",
-  "--dns-port",
-  "0",
-  "--fabric-port",
-  "0",
-  "-o",
-  "json",
-  "--log-level",
-  "error",
-];
+const SERVE = ["serve", "-o", "json", "--log-level", "error", ...onFreePorts(["--ephemeral"])];
 
 /** Starts a node and resolves with the address of its HTTP edge, once it is ready. */
 async function startNode(command: string, args: readonly string[], cwd: string): Promise<string> {

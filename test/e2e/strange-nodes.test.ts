@@ -9,7 +9,7 @@ import { FabricAuthority, openTestTransport } from "../fakes/fabric-transport.ts
 import { helloOf } from "../fakes/fabric-values.ts";
 import { FaultyCluster } from "../fakes/faulty-cluster.ts";
 import { textOf } from "../fakes/node.ts";
-import { CommandProcess } from "../fakes/node-process.ts";
+import { CommandProcess, onFreePorts } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const DAY_MS = 86_400_000;
@@ -73,8 +73,7 @@ test("a second node with an id that is taken: the first one stays, what it holds
   const self = ["--node-id", "n1", "--cluster-id", "c1", "--ephemeral", "--host", "127.0.1.3", "--advertise-host", "127.0.0.1"];
   const seeds = ["--join", `${cluster.gateOf("n1")},${cluster.gateOf("n2")}`];
   const port = cluster.gateOf("n3").split(":")[1] ?? "";
-  const free = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0"];
-  const second = new CommandProcess(["serve", "-o", "json", ...self, ...seeds, ...free, "--fabric-port", port]);
+  const second = new CommandProcess(["serve", "-o", "json", ...onFreePorts([...self, ...seeds, "--fabric-port", port])]);
   try {
     await second.errorLine(/duplicate_node.*two nodes call themselves n1/);
     expect(second.stdout).toBe("");

@@ -1,12 +1,12 @@
 /** TLS and mutual TLS of a whole node, from the files its settings name, on both listeners; new certificates without a restart. */
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
-import { CommandProcess, type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 let folder = "";
@@ -148,14 +148,16 @@ async function untilNames(node: NodeProcess, want: string): Promise<void> {
   await until(`the listeners show ${want}`, async () => ((await names(node)).every((name) => name === want) ? [] : [node.command.stderr]));
 }
 
+const WRITTEN = new Date("2026-01-01T00:00:00Z");
+
 test("SIGHUP: new certificates are shown by both listeners; files that do not fit leave the old ones", async () => {
   const [first, second] = [authority.issue("first"), authority.issue("second")];
   const live = { certFile: join(folder, "live.pem"), keyFile: join(folder, "live.key") };
+  // In place, and with the time they had: the look at the files' times every ten seconds takes them for unchanged.
   const install = (cert: Buffer, key: Buffer): void => {
-    writeFileSync(`${live.certFile}.new`, cert);
-    writeFileSync(`${live.keyFile}.new`, key);
-    renameSync(`${live.certFile}.new`, live.certFile);
-    renameSync(`${live.keyFile}.new`, live.keyFile);
+    writeFileSync(live.certFile, cert);
+    writeFileSync(live.keyFile, key);
+    for (const path of [live.certFile, live.keyFile]) utimesSync(path, WRITTEN, WRITTEN);
   };
   install(first.cert, first.key);
   await using node = await startTls(live, false);
@@ -173,20 +175,7 @@ test("SIGHUP: new certificates are shown by both listeners; files that do not fi
 test("a certificate file that is not there is told with its setting, with exit code 2", async () => {
   const config = join(folder, "absent.json");
   writeFileSync(config, JSON.stringify({ tls: { cert_file: join(folder, "absent.pem"), key_file: client.keyFile } }));
-  const { exit, stderr } = await waymarkProcess([
-    "serve",
-    "--ephemeral",
-    "--grpc-port",
-    "0",
-    "--http-port",
-    "0",
-    "--dns-port",
-    "0",
-    "--fabric-port",
-    "0",
-    "--config",
-    config,
-  ]);
+  const { exit, stderr } = await waymarkProcess(["serve", ...onFreePorts(["--ephemeral", "--config", config])]);
   expect(exit).toBe(2);
   expect(stderr).toMatch(/tls\.cert_file: .*absent\.pem/);
   expect(stderr).not.toMatch(/\n\s+at /);

@@ -13,10 +13,10 @@ export class ClusterHome implements Disposable {
     writeFileSync(this.#config, JSON.stringify(settings));
   }
 
-  /** Starts a node, on its disk when it had one, that joins by way of these. */
-  start(name: string, seeds: readonly NodeProcess[] = []): Promise<NodeProcess> {
+  /** Starts a node, on its disk when it had one, that joins by way of these; `wrapper` as that of `startNodeProcess`. */
+  start(name: string, seeds: readonly NodeProcess[] = [], wrapper: readonly string[] = []): Promise<NodeProcess> {
     const joins = seeds.length === 0 ? [] : ["--join", seeds.map(({ listeners }) => listeners["fabric"] ?? "").join()];
-    return startNodeProcess(["--node-id", name, "--config", this.#config, "--data-dir", join(this.#folder, name), ...joins]);
+    return startNodeProcess(["--node-id", name, "--config", this.#config, "--data-dir", join(this.#folder, name), ...joins], wrapper);
   }
 
   [Symbol.dispose](): void {

@@ -44,12 +44,15 @@ export interface Demo {
   readonly service: Service;
   readonly sources: DemoSource[];
   readonly contexts: CallContext[];
+  /** One for each call for "held", which answers it. */
+  readonly held: ((answer: Uint8Array) => void)[];
 }
 
 /** CatalogQuery by namespace: "" answers bytes, and the words below misbehave; CatalogWatch hands out DemoSources. */
 export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
   const sources: DemoSource[] = [];
   const contexts: CallContext[] = [];
+  const held: ((answer: Uint8Array) => void)[] = [];
   const query = (request: CatalogQueryRequest, context: CallContext) => {
     if (request.namespace === "") return answer;
     contexts.push(context);
@@ -60,6 +63,8 @@ export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
         throw new TypeError("secret of the stack");
       case "late":
         return new Promise<Uint8Array>((resolve) => setTimeout(() => resolve(answer), 60).unref());
+      case "held":
+        return new Promise<Uint8Array>((resolve) => held.push(resolve));
       case "never":
         return new Promise<Uint8Array>(() => {});
       case "reject":
@@ -90,7 +95,7 @@ export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
       keepAlive: { kind: "echoStream", handle: echo satisfies EchoStreamHandler<KeepAliveRequest> },
     },
   };
-  return { service, sources, contexts };
+  return { service, sources, contexts, held };
 }
 
 /** A query response of about so many bytes. */

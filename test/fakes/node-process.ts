@@ -15,16 +15,18 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Those that were not seen to end. A test that runs out of time disposes of nothing: then its process ends them when it ends, by itself or by SIGTERM. */
+/** Those that were not seen to end. A test that runs out of time disposes of nothing: then its process ends them when it ends, by itself or by one of two signals. */
 const running = new Set<ChildProcess>();
 function endAll(): void {
   for (const child of running) child.kill("SIGKILL");
 }
 process.on("exit", endAll);
-process.once("SIGTERM", () => {
-  endAll();
-  process.kill(process.pid, "SIGTERM");
-});
+for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => {
+    endAll();
+    process.kill(process.pid, signal);
+  });
+}
 
 /** A started command: what it said so far, and its end. */
 export class CommandProcess implements AsyncDisposable {
@@ -114,6 +116,12 @@ export class CommandProcess implements AsyncDisposable {
   }
 }
 
+/** Flags of `serve`, and a free port for each listener of which they say none. */
+export function onFreePorts(flags: readonly string[]): readonly string[] {
+  const free = ["--grpc-port", "--http-port", "--dns-port", "--fabric-port"].filter((flag) => !flags.includes(flag));
+  return [...free.flatMap((flag) => [flag, "0"]), ...flags];
+}
+
 /** Runs a command to its end. */
 export async function waymarkProcess(argv: readonly string[], input?: string): Promise<Finished> {
   return new CommandProcess(argv, input).finished();
@@ -176,9 +184,8 @@ export async function startNodeProcess(
   onSpawn: (pid: number) => void = () => {},
   program: string = WAYMARK,
 ): Promise<NodeProcess> {
-  const free = ["--grpc-port", "--http-port", "--dns-port", "--fabric-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
   for (const endMonoMs = performance.now() + START_MS; ; ) {
-    const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags], "", wrapper, program);
+    const command = new CommandProcess(["serve", "-o", "json", ...onFreePorts(flags)], "", wrapper, program);
     onSpawn(command.pid);
     try {
       return new NodeProcess(command, JSON.parse(await command.line(/"event":"(?:not_)?ready"/)) as ReadyLine);

@@ -1,5 +1,5 @@
 /** A real node that may never be ready: it tells where it listens all the same, in its log. */
-import { CommandProcess } from "./node-process.ts";
+import { CommandProcess, onFreePorts } from "./node-process.ts";
 
 /** A node that may never be ready, by its doors, which are open. */
 export class UnreadyNode implements AsyncDisposable {
@@ -14,8 +14,7 @@ export class UnreadyNode implements AsyncDisposable {
 
   /** Starts it on free ports, or on those the flags say, and waits until it listens. */
   static async start(flags: readonly string[]): Promise<UnreadyNode> {
-    const free = ["--grpc-port", "--http-port", "--dns-port", "--fabric-port"].flatMap((flag) => (flags.includes(flag) ? [] : [flag, "0"]));
-    const command = new CommandProcess(["serve", "-o", "json", ...free, ...flags, "--log-level", "info"]);
+    const command = new CommandProcess(["serve", "-o", "json", ...onFreePorts(flags), "--log-level", "info"]);
     try {
       return new UnreadyNode(command, JSON.parse(await command.errorLine(/"msg":"node listens"/)) as Record<string, string>);
     } catch (error) {

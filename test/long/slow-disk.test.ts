@@ -1,5 +1,4 @@
 /** A disk whose fsync takes a second must not be felt by readers: p99 of queries beside the same node on a quick disk. */
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,22 +6,15 @@ import { afterAll, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Client, connect } from "../../src/client/index.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { hasStrace, slowDisk } from "../fakes/slow-disk.ts";
 
 const { register, catalogQuery } = DiscoveryService.method;
-const hasStrace = spawnSync("strace", ["-V"]).status === 0;
 
 const ROUNDS = 21;
 const TRIES = 3;
 const QUERIES_A_ROUND = 300;
 const QUERY_EVERY_MS = 2;
 const DELAY_MS = 1000;
-
-/** The node under `strace`, which stops it at fsync only (seccomp), so that both sides pay the same for being watched. */
-const traced = (delayMs: number): readonly string[] => {
-  const calls = "fsync,fdatasync";
-  const fault = `inject=${calls}:delay_enter=${delayMs * 1000}`;
-  return ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", `trace=${calls}`, "-e", fault];
-};
 
 const web = (i: number) => ({ key: { namespace: "svc", name: "web", instanceId: `w${i}` }, targets: [{ host: "10.0.0.1", port: 80 }] });
 
@@ -95,7 +87,8 @@ test.runIf(hasStrace)("with fsync delayed by 1 s the p99 of queries stays within
     folders.push(data);
     // The files are made without delay: there are some thirty fsyncs in that.
     await (await startNodeProcess(["--data-dir", data])).stop();
-    return new Side(await startNodeProcess(["--data-dir", data], traced(delayMs)));
+    // Both under `strace`, so that both pay the same for being watched.
+    return new Side(await startNodeProcess(["--data-dir", data], slowDisk(delayMs)));
   };
   await using slow = await start(DELAY_MS);
   await using quick = await start(0.001);

@@ -94,7 +94,7 @@ export const watch: Verb = async ({ world, flags, out, client }) => {
       told += 1;
       if (told >= most) return EXIT.done;
     }
-    await sleep(intervalMs, world.interrupt);
+    await sleep(world, intervalMs);
   }
   return EXIT.done;
 };

@@ -71,7 +71,7 @@ export const watch: Verb = async ({ world, flags, out, client }) => {
       out.note(`watch broke off: ${error.message}; opening it again`);
       client().failOver(server);
     }
-    await sleep(RETRY_MS, world.interrupt);
+    await sleep(world, RETRY_MS);
   }
   return EXIT.done;
 };

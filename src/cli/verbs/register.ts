@@ -108,7 +108,7 @@ async function keep({ world, out, client }: VerbContext, { request, ttlMs, lease
   let leaseId = first;
   let failures = 0;
   while (!interrupt.aborted) {
-    await sleep(failures === 0 ? ttlMs / 3 : backoffMs(failures - 1, Math.random(), RETRY), interrupt);
+    await sleep(world, failures === 0 ? ttlMs / 3 : backoffMs(failures - 1, Math.random(), RETRY));
     if (interrupt.aborted) break;
     try {
       const { expiredLeaseIds } = await client().call(DiscoveryService.method.renew, { leaseIds: [leaseId] });
