@@ -218,7 +218,7 @@ class MeshNode implements NodeFabric {
       const tls = readFabricTls(settings, core.identity);
       if (tls !== undefined) this.#driver.setTls(tls);
     };
-    return watchTls({ certFile, keyFile, clientCaFile }, apply, {
+    return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
       onReload: () => log.info({}, "certificates of the fabric reloaded"),
       onError: (error) => log.warn({ err: error }, "certificates of the fabric not reloaded, keeping the old ones"),
     });
