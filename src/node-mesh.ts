@@ -231,6 +231,7 @@ class MeshNode implements NodeFabric {
       const tokens = readClusterTokens(settings);
       this.#driver.setClusterToken(tokens.clusterToken);
       this.#watched.fabric.setTokens(tokens);
+      this.#driver.input({ kind: "tick" });
       this.#tokens = tokens;
       log.info({ areTwoTaken: tokens.otherToken !== undefined }, "cluster token reloaded");
     } catch (error) {
