@@ -130,7 +130,7 @@ class MeshNode implements NodeFabric {
 
   async open(): Promise<void> {
     const { core, settings } = this.#options;
-    await this.#driver.open();
+    await this.#driver.open(() => core.journal.nameStart());
     this.#isOpen = true;
     core.hooks.onCommitted = () => this.#driver.changed();
     core.hooks.confirmed = () => {
