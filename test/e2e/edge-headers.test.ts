@@ -99,7 +99,8 @@ test.each(["/healthz", "/waymark.discovery.v1.DiscoveryService/ServerInfo?encodi
     ]) {
       await using raw = new RawClient(served.edge);
       raw.send(`GET ${path} HTTP/1.1\r\n${hosts.map((host, at) => `${at === 0 ? "Host" : "hOST"}: ${host}\r\n`).join("")}\r\n`);
-      await raw.says("HTTP/1.1 400 ");
+      await raw.says("\r\n\r\n");
+      expect(raw.text).toMatch(/^HTTP\/1\.1 400 /);
     }
   },
 );

@@ -58,12 +58,12 @@ afterEach(async () => {
 
 async function driven(script: Script, options: Partial<DriverOptions["transport"]> = {}) {
   const outputs: NodeOutput[] = [];
-  const driver = await startFabricDriver(script, { transport: transport(options), onOutput: (output) => outputs.push(output) });
+  const driver = await startFabricDriver(script, { transport: openTransport(options), onOutput: (output) => outputs.push(output) });
   drivers.push(driver);
   return { driver, outputs };
 }
 
-function transport(options: Partial<DriverOptions["transport"]> = {}): DriverOptions["transport"] {
+function openTransport(options: Partial<DriverOptions["transport"]> = {}): DriverOptions["transport"] {
   const guard = new Http2Guard({ onCut: () => {} });
   const open = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openDoor: openAcceptor };
   return { ...open, guard, ...options };
@@ -80,7 +80,7 @@ function namesOf(outputs: readonly NodeOutput[]): readonly string[] {
 describe("orders and inputs", () => {
   test("before its machine may begin, what others ask waits, and comes after the first tick as it came", async () => {
     const [script, peer] = [new Script(), new Script()];
-    const driver = new FabricDriver(script, { transport: transport(), onOutput: () => {} });
+    const driver = new FabricDriver(script, { transport: openTransport(), onOutput: () => {} });
     drivers.push(driver);
     const mayBegin = Promise.withResolvers<void>();
     const opened = driver.open(() => mayBegin.promise);
