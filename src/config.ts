@@ -295,7 +295,9 @@ function envLayer(env: SettingSource["env"]): Layer {
     const source = `environment ${name}`;
     const row = KNOB_ROWS.find((candidate) => candidate.env === name);
     if (row === undefined) {
-      const nearest = findNearest(name.slice("WAYMARK_".length), ENV_WORDS);
+      const word = name.slice("WAYMARK_".length);
+      // Whoever leaves out the group has the rest right.
+      const nearest = ENV_WORDS.find((known) => known.endsWith(`__${word}`)) ?? findNearest(word, ENV_WORDS);
       const hint = nearest === undefined ? "" : `; did you mean WAYMARK_${nearest}?`;
       problems.push({ path: "", message: `unknown key${hint}`, source });
       continue;

@@ -1,8 +1,9 @@
 /** Files that settings name and a start needs: what would keep a node from starting is found before anything is opened. */
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Settings } from "./config.ts";
+import { MAX_PEM_BYTES, readNamedFile } from "./lib/named-file.io.ts";
 import { readCredentials } from "./node-identity.ts";
 import { readClusterTokens, readFabricTls } from "./node-mesh-options.ts";
 import { readFileText } from "./node-policy-file.ts";
@@ -72,9 +73,9 @@ function tlsFaults(group: "tls" | "fabric", { certFile, keyFile, caFile }: TlsSe
   const faults: string[] = [];
   const read = (setting: string, path: string | undefined): Buffer | undefined => {
     try {
-      return path === undefined ? undefined : readFileSync(path);
+      return path === undefined ? undefined : readNamedFile({ setting: `${group}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
     } catch (error) {
-      faults.push(`${group}.${setting}: ${error instanceof Error ? error.message : `cannot read ${path}`}`);
+      faults.push(error instanceof Error ? error.message : String(error));
       return undefined;
     }
   };

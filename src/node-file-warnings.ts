@@ -1,7 +1,8 @@
 /** Files that settings name: who else could read a secret, whether a token is too short to be one, and certificates that do not count today. */
 import { X509Certificate } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import type { Settings } from "./config.ts";
+import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "./lib/named-file.io.ts";
 
 /** Shorter ones can be guessed. */
 const MIN_TOKEN_CHARS = 16;
@@ -28,7 +29,8 @@ function secretWarnings({ setting, path, isToken }: SecretFile): readonly string
   try {
     const mode = statSync(path).mode;
     const isReadable = (mode & OTHERS_READ) !== 0;
-    const isShort = isToken && readFileSync(path, "utf8").trimEnd().length < MIN_TOKEN_CHARS;
+    const isShort =
+      isToken && readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8").trimEnd().length < MIN_TOKEN_CHARS;
     return [
       ...(isReadable ? [`${setting}: every user of this machine can read ${path}; chmod 600 it`] : []),
       ...(isShort ? [`${setting}: the token in ${path} has less than ${MIN_TOKEN_CHARS} characters; make one of 32 random bytes`] : []),
@@ -43,7 +45,7 @@ function secretWarnings({ setting, path, isToken }: SecretFile): readonly string
 function certificateWarnings(setting: string, path: string | undefined, wallMs: number): readonly string[] {
   if (path === undefined) return [];
   try {
-    const { validFromDate, validToDate } = new X509Certificate(readFileSync(path));
+    const { validFromDate, validToDate } = new X509Certificate(readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES }));
     if (wallMs > validToDate.getTime())
       return [`${setting}: the certificate in ${path} ran out at ${validToDate.toISOString()}; nobody will take it`];
     if (wallMs < validFromDate.getTime())

@@ -1,11 +1,11 @@
 /** Who calls this node: settings and files → the table of `policy/tenants.ts`, and what a node without credentials may do. */
-import { readFileSync } from "node:fs";
 import type { Settings } from "./config.ts";
 import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "./config-exposure.ts";
 import { isLoopbackHost, parseBlock } from "./lib/cidr.ts";
 import { sha256Hex } from "./lib/crypto.ts";
 import type { Log } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
+import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "./lib/named-file.io.ts";
 import { fabricHost } from "./node-address.ts";
 import { fileWarnings } from "./node-file-warnings.ts";
 import { type Caller, MESH_ROLES } from "./policy/caller.ts";
@@ -118,12 +118,7 @@ export function readCredentials({ tenants }: Settings, clusterId: string): reado
 
 /** The one line of a token file; the message names the file and never what is in it. */
 function readToken(path: string, setting: string): string {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new Error(`${setting}: ${cause instanceof Error ? cause.message : `cannot read ${path}`}`, { cause });
-  }
+  const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8");
   const token = text.replace(/\r?\n$/, "");
   if (/^[\x21-\x7e]{1,8192}$/.test(token)) return token;
   throw new Error(`${setting}: ${path} does not hold one line of 1 to 8192 printable ASCII characters without spaces`);

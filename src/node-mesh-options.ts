@@ -1,11 +1,11 @@
 /** Settings and files → what the fabric is made of. */
 import { randomBytes, X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { Settings } from "./config.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "./fabric/fabric-options.ts";
 import { Foreigners, type Place, type TrustSettings } from "./fabric/foreigners.ts";
 import type { FabricTls } from "./fabric/peer-proof.io.ts";
 import { type ClusterTokens, nodeOfCertificate } from "./fabric/trust.ts";
+import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "./lib/named-file.io.ts";
 import { Rng } from "./lib/rng.ts";
 
 /** Chance that nobody foresees, in the form that machines take. */
@@ -78,7 +78,7 @@ const MAX_TOKENS = 2;
 export function readClusterTokens({ fabric }: Settings): ClusterTokens {
   const path = fabric.clusterTokenFile;
   if (path === undefined) return { clusterToken: "" };
-  const lines = readFile(path, "fabric.cluster_token_file")
+  const lines = readNamedFile({ setting: "fabric.cluster_token_file", path, maxBytes: MAX_TOKEN_FILE_BYTES })
     .toString("utf8")
     .split(/\r?\n/, MAX_TOKENS + 2);
   if (lines.at(-1) === "") lines.pop();
@@ -100,7 +100,7 @@ interface Named {
 export function readFabricTls({ fabric }: Settings, self: Named): FabricTls | undefined {
   const { certFile, keyFile, caFile } = fabric;
   if (certFile === undefined || keyFile === undefined || caFile === undefined) return undefined;
-  const cert = readFile(certFile, "fabric.cert_file");
+  const cert = readPem("fabric.cert_file", certFile);
   const named = nodeOfCertificate(new X509Certificate(cert).subjectAltName ?? "");
   const { nodeId = named?.nodeId ?? "with an id of its own", clusterId } = self;
   if (named?.nodeId !== nodeId || named.clusterId !== clusterId) {
@@ -110,13 +110,9 @@ export function readFabricTls({ fabric }: Settings, self: Named): FabricTls | un
         "it must have one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>",
     );
   }
-  return { cert, key: readFile(keyFile, "fabric.key_file"), clientCa: readFile(caFile, "fabric.ca_file") };
+  return { cert, key: readPem("fabric.key_file", keyFile), clientCa: readPem("fabric.ca_file", caFile) };
 }
 
-function readFile(path: string, setting: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new Error(`${setting}: ${cause instanceof Error ? cause.message : `cannot read ${path}`}`, { cause });
-  }
+function readPem(setting: string, path: string): Buffer {
+  return readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES });
 }

@@ -130,7 +130,7 @@ class MeshNode implements NodeFabric {
 
   async open(): Promise<void> {
     const { core, settings } = this.#options;
-    await this.#driver.open();
+    await this.#driver.open(() => core.journal.nameStart());
     this.#isOpen = true;
     core.hooks.onCommitted = () => this.#driver.changed();
     core.hooks.confirmed = () => {
@@ -218,7 +218,7 @@ class MeshNode implements NodeFabric {
       const tls = readFabricTls(settings, core.identity);
       if (tls !== undefined) this.#driver.setTls(tls);
     };
-    return watchTls({ certFile, keyFile, clientCaFile }, apply, {
+    return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
       onReload: () => log.info({}, "certificates of the fabric reloaded"),
       onError: (error) => log.warn({ err: error }, "certificates of the fabric not reloaded, keeping the old ones"),
     });
@@ -231,6 +231,7 @@ class MeshNode implements NodeFabric {
       const tokens = readClusterTokens(settings);
       this.#driver.setClusterToken(tokens.clusterToken);
       this.#watched.fabric.setTokens(tokens);
+      this.#driver.input({ kind: "tick" });
       this.#tokens = tokens;
       log.info({ areTwoTaken: tokens.otherToken !== undefined }, "cluster token reloaded");
     } catch (error) {

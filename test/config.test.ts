@@ -119,6 +119,8 @@ test.each([
     env: { WAYMARK_LISTEN__GRPC_PROT: "1" },
     says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT? (environment WAYMARK_LISTEN__GRPC_PROT)",
   },
+  { env: { WAYMARK_GRPC_PORT: "1" }, says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT?" },
+  { env: { WAYMARK_HTTP_PORT: "1" }, says: "unknown key; did you mean WAYMARK_LISTEN__HTTP_PORT?" },
   { env: { WAYMARK_LISTEN_GRPC_PORT: "1" }, says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT?" },
   { env: { WAYMARK_DNS__ENABLED: "yes" }, says: 'dns.enabled: "yes" is neither true nor false (environment WAYMARK_DNS__ENABLED)' },
   { env: { WAYMARK_NODE__LABELS: "a" }, says: "node.labels: " },

@@ -1,4 +1,5 @@
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -41,21 +42,27 @@ const JWT = { issuer: "https://issuer.example", audience: "waymark" };
 const absent = join(folder, "absent");
 
 test.each([
-  { settings: { fabric: { cluster_token_file: absent } }, says: ["fabric.cluster_token_file: ENOENT"] },
+  { settings: { fabric: { cluster_token_file: absent } }, says: [`fabric.cluster_token_file: ${absent}: ENOENT`] },
   { settings: { fabric: { cluster_token_file: FILES.short } }, says: ["fabric.cluster_token_file: ", "16 to 1024"] },
-  { settings: { tls: { cert_file: absent, key_file: absent } }, says: ["tls.cert_file: ENOENT", "tls.key_file: ENOENT"] },
-  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: absent } }, says: ["tls.ca_file: ENOENT"] },
+  {
+    settings: { tls: { cert_file: absent, key_file: absent } },
+    says: [`tls.cert_file: ${absent}: ENOENT`, `tls.key_file: ${absent}: ENOENT`],
+  },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: absent } }, says: [`tls.ca_file: ${absent}: ENOENT`] },
   { settings: { tls: { cert_file: FILES.words, key_file: FILES.key } }, says: ["tls.cert_file: ", "no certificate"] },
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.words } }, says: ["tls.key_file: ", "no private key"] },
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.otherKey } }, says: ["tls.key_file: ", "is not the key of"] },
-  { settings: { fabric: { cert_file: absent, key_file: FILES.key, ca_file: FILES.ca } }, says: ["fabric.cert_file: ENOENT"] },
+  { settings: { fabric: { cert_file: absent, key_file: FILES.key, ca_file: FILES.ca } }, says: [`fabric.cert_file: ${absent}: ENOENT`] },
   { settings: { fabric: { ...OF_NODE, cert_file: FILES.cert, key_file: FILES.key } }, says: ["fabric.cert_file: ", "names no node"] },
   {
     settings: { node: { id: "n2" }, fabric: OF_NODE },
     says: ["fabric.cert_file: ", "is of node n1 of cluster local, and this is node n2"],
   },
   { settings: { node: { cluster_id: "c2" }, fabric: OF_NODE }, says: ["fabric.cert_file: ", "is of node n1 of cluster local"] },
-  { settings: { tenants: { credentials: [{ tenant: "t", token_file: absent }] } }, says: ["tenants.credentials[0].token_file: ENOENT"] },
+  {
+    settings: { tenants: { credentials: [{ tenant: "t", token_file: absent }] } },
+    says: [`tenants.credentials[0].token_file: ${absent}: ENOENT`],
+  },
   { settings: { tenants: { credentials: [{ tenant: "t", token_file: FILES.words }] } }, says: ["credentials[0].token_file: ", "one line"] },
   {
     settings: {
@@ -68,7 +75,7 @@ test.each([
     },
     says: ["tenants.credentials[1] has the same token as tenants.credentials[0]"],
   },
-  { settings: { tenants: { jwt: { ...JWT, jwks_file: absent } } }, says: ["tenants.jwt.jwks_file: ENOENT"] },
+  { settings: { tenants: { jwt: { ...JWT, jwks_file: absent } } }, says: [`tenants.jwt.jwks_file: ${absent}: ENOENT`] },
   { settings: { policy: { file: absent } }, says: [`policy.file: ${absent}: ENOENT`, "leave the setting out"] },
   { settings: { policy: { file: FILES.policyWords } }, says: ["policy.file: ", "line 1: "] },
   { settings: { audit: { file: folder } }, says: [`audit.file: ${folder} is a directory`] },
@@ -86,6 +93,50 @@ test.each([
   for (const { stderr } of [checked, served]) {
     for (const words of says) expect(stderr).toContain(words);
     expect(stderr).not.toContain("SECRET");
+  }
+});
+
+/** Files that would stop a node, or fill its memory, if they were read. */
+const ENDLESS: readonly { readonly path: string; readonly says: string }[] = [
+  { path: fifo("pipe"), says: "it is a named pipe; name a regular file of at most" },
+  { path: folder, says: "it is a directory; name a regular file of at most" },
+  { path: "/dev/zero", says: "it is a device; name a regular file of at most" },
+  { path: large("large"), says: "it has 1600000000 bytes; name a regular file of at most" },
+];
+
+function fifo(name: string): string {
+  const path = join(folder, name);
+  execFileSync("mkfifo", [path]);
+  return path;
+}
+
+/** Nothing but a hole: it takes no place on the disk. */
+function large(name: string): string {
+  const path = file(name, "");
+  truncateSync(path, 1_600_000_000);
+  return path;
+}
+
+/** Each setting that names a file which is read at the start. */
+const NAMING: readonly { readonly setting: string; readonly settings: (path: string) => object }[] = [
+  { setting: "fabric.cluster_token_file", settings: (path) => ({ fabric: { cluster_token_file: path } }) },
+  ...(["cert_file", "key_file", "ca_file"] as const).flatMap((name) => [
+    {
+      setting: `tls.${name}`,
+      settings: (path: string) => ({ tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: FILES.ca, [name]: path } }),
+    },
+    { setting: `fabric.${name}`, settings: (path: string) => ({ fabric: { ...OF_NODE, [name]: path } }) },
+  ]),
+  { setting: "tenants.credentials[0].token_file", settings: (path) => ({ tenants: { credentials: [{ tenant: "t", token_file: path }] } }) },
+  { setting: "tenants.jwt.jwks_file", settings: (path) => ({ tenants: { jwt: { ...JWT, jwks_file: path } } }) },
+  { setting: "policy.file", settings: (path) => ({ policy: { file: path } }) },
+];
+
+test.each(NAMING)("$setting names a regular file of bounded size: any other is refused at once, by its name and the rule", async (row) => {
+  for (const { path, says } of ENDLESS) {
+    const files = { "node.json": JSON.stringify(row.settings(path)) };
+    const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files });
+    expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining(`${row.setting}: ${path}: ${says}`) as string });
   }
 });
 

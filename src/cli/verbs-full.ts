@@ -10,9 +10,8 @@ const SETTING_FLAGS = KNOB_ROWS.flatMap(({ knob, path }): FlagSpec[] =>
         {
           flags: knob.flag,
           doc: `${knob.doc} (setting ${path})`,
-          mayBeEmpty: true,
-          // Of a list the first half would be lost without a word.
-          ...(!knob.type.startsWith("list") && { isOverridable: true }),
+          // Of a list the first half would be lost without a word; and with a variable that is not set a node that is to join would start alone.
+          ...(!knob.type.startsWith("list") && { mayBeEmpty: true, isOverridable: true }),
           ...(knob.choices && { choices: knob.choices }),
         },
       ],

@@ -1,29 +1,44 @@
 /** The real world of the command line: this process's terminals, files and signals. */
+import { constants, createReadStream, openSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
+import { Socket } from "node:net";
 import { join } from "node:path";
+import { addAbortSignal, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Terminal, World } from "./world.ts";
 
 /** Folder that holds package.json: the clone's, or `dist` of a packed Waymark, which carries what is read at run time. */
 const FOLDER = fileURLToPath(new URL("../..", import.meta.url));
 
-async function readStdin(maxBytes: number): Promise<string> {
+/** What a person names may be a pipe or a device, and not end: only as much is read as is taken, and only until a signal comes. */
+async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
-  for await (const chunk of process.stdin) {
-    const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
-    sizeBytes += bytes.length;
-    if (sizeBytes > maxBytes) throw new Error(`it has more than ${maxBytes} bytes`);
-    chunks.push(bytes);
+  try {
+    for await (const chunk of addAbortSignal(interrupt, stream)) {
+      const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+      sizeBytes += bytes.length;
+      if (sizeBytes > maxBytes) throw new Error(`it has more than ${maxBytes} bytes`);
+      chunks.push(bytes);
+    }
+  } catch (error) {
+    if (interrupt.aborted) throw new Error("interrupted before its end", { cause: error });
+    throw error;
   }
   return Buffer.concat(chunks).toString("utf8");
 }
 
-async function readText(path: string, maxBytes: number): Promise<string> {
-  if (path === "-") return readStdin(maxBytes);
-  const { size } = await stat(path);
-  if (size > maxBytes) throw new Error(`it has ${size} bytes, more than ${maxBytes}`);
-  return readFile(path, "utf8");
+async function readText(path: string, maxBytes: number, interrupt: AbortSignal): Promise<string> {
+  if (path === "-") return readStream(process.stdin, maxBytes, interrupt);
+  const stats = await stat(path);
+  if (stats.isDirectory()) throw new Error("it is a directory: name a file");
+  if (stats.size > maxBytes) throw new Error(`it has ${stats.size} bytes, more than ${maxBytes}`);
+  return readStream(stats.isFIFO() ? openPipe(path) : createReadStream(path), maxBytes, interrupt);
+}
+
+/** As a socket, which the event loop waits for. A thread that waits for a writer who never comes would keep the process from ending. */
+function openPipe(path: string): Readable {
+  return new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
 }
 
 function terminal(stream: NodeJS.WriteStream): Terminal {
@@ -46,7 +61,7 @@ export async function openWorld(
       const timer = setTimeout(act, delayMs);
       return () => clearTimeout(timer);
     },
-    readText,
+    readText: (path, maxBytes) => readText(path, maxBytes, own.interrupt),
     readOwn: (path) => readFile(join(FOLDER, path), "utf8"),
   };
 }

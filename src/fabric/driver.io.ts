@@ -49,6 +49,7 @@ export class FabricDriver {
   #timerMonoMs = Number.POSITIVE_INFINITY;
   #lagTimer: NodeJS.Timeout | undefined;
   #lookedMonoMs = performance.now();
+  #isBegun = false;
   #isRunning = false;
   #isChangeDue = false;
   #isStopped = false;
@@ -63,8 +64,11 @@ export class FabricDriver {
     this.#options = options;
   }
 
-  async open(): Promise<void> {
+  /** `beforeBegin` runs once the listener is bound; until it has ended, the machine says nothing, and what others say waits. */
+  async open(beforeBegin?: () => Promise<void>): Promise<void> {
     this.#transport = await openFabricTransport(this.#options.transport, this.#events());
+    await beforeBegin?.();
+    this.#isBegun = true;
     this.#sampleLag();
     this.input({ kind: "tick" });
   }
@@ -113,7 +117,7 @@ export class FabricDriver {
   input(input: FabricInput): void {
     if (this.#isStopped) return;
     // Whatever runs first after a standstill: before it judges anybody the machine knows that nobody could be heard.
-    this.#look();
+    if (this.#isBegun) this.#look();
     this.#inputs.push(input);
     this.#run();
   }
@@ -185,7 +189,7 @@ export class FabricDriver {
 
   /** One input after the other, each with its orders carried out before the next. */
   #run(): void {
-    if (this.#isRunning) return;
+    if (this.#isRunning || !this.#isBegun) return;
     this.#isRunning = true;
     try {
       this.#carryOut();

@@ -4,7 +4,7 @@ import type { Time } from "../lib/machine.ts";
 import { CallGuard } from "./call-guard.ts";
 import { Collecting } from "./collecting.ts";
 import type { FabricOptions, FabricParts, Refusals } from "./fabric-options.ts";
-import { Foreigners } from "./foreigners.ts";
+import { EVERY_CLUSTER, Foreigners } from "./foreigners.ts";
 import type { Freshness } from "./freshness.ts";
 import { HAND_OVER, Leaving } from "./leaving.ts";
 import { makeFreshness, makeLives } from "./life-parts.ts";
@@ -26,7 +26,6 @@ import { HEARTBEATS, OFFERS, READY, type SessionNews, Sessions } from "./session
 import { type ClusterTokens, isOwnLaterLife, refusalOfStart, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-const EVERY_CLUSTER = { mode: "permissive", clusters: [], hasCertificates: false } as const;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
@@ -56,12 +55,11 @@ export class Fabric implements FabricMachine {
   constructor(options: FabricOptions, parts: FabricParts) {
     this.#options = options;
     this.#parts = parts;
-    const { self, replica, drafter, bounds, hlc, rng, clusterToken, isInsecure } = parts;
+    const { self, replica, drafter, bounds, hlc, rng, clusterToken, isInsecure, trust = EVERY_CLUSTER } = parts;
     const { nodeId, clusterId, region } = self;
-    const isMember = (id: string) => isListed(this.membership.find(id)?.status ?? "dead");
-    this.foreigners = new Foreigners({ clusterId, region }, parts.trust ?? EVERY_CLUSTER, isMember);
-    const { foreigners } = this;
-    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal: this.seal, foreigners };
+    this.foreigners = new Foreigners({ clusterId, region }, trust, (id) => isListed(this.membership.find(id)?.status ?? "dead"));
+    const { foreigners, seal } = this;
+    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal, foreigners };
     this.calls = new CallGuard(this.#trust);
     this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
     this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners });
@@ -87,9 +85,10 @@ export class Fabric implements FabricMachine {
     this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: parts.seeds.some((seed) => seed !== self.address) });
   }
 
-  /** From now on; links that are up stay. */
+  /** From now on. Links that are up stay, and who was refused, or refused this node, is tried again with the next input. */
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
     Object.assign(this.#trust, { clusterToken, otherToken });
+    this.#links.retryNow();
   }
 
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
@@ -255,7 +254,8 @@ export class Fabric implements FabricMachine {
           out.push(output);
           break;
         case "turnedAway":
-          this.#readiness.turnedAway(output, time);
+        case "letIn":
+          this.#readiness.met(output, time);
           break;
         case "ownIdUsed":
           this.#checkLife(output, out);

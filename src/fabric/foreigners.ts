@@ -16,6 +16,9 @@ export interface TrustSettings {
   readonly hasCertificates: boolean;
 }
 
+/** Of a node without settings. */
+export const EVERY_CLUSTER: TrustSettings = { mode: "permissive", clusters: [], hasCertificates: false };
+
 export interface Place {
   readonly clusterId: string;
   readonly region: string;

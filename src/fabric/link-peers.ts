@@ -100,6 +100,14 @@ export class LinkPeers {
     peer.openMonoMs = time.monoMs + Math.round((isRefused ? refusedRetryMs : reconnectMaxMs) * (0.5 + this.#rng.next()));
   }
 
+  /** Nothing that was heard of any of them keeps it from being tried again at once. */
+  retryNow(): void {
+    for (const peer of this.#peers.values()) {
+      peer.attempt = 0;
+      peer.openMonoMs = Number.NEGATIVE_INFINITY;
+    }
+  }
+
   /** Both may open the link of a pair; the smaller id goes first, so that there are seldom two. */
   #yieldMs(nodeId: string): number {
     return this.#nodeId < nodeId ? 0 : Math.round(this.#options.yieldMs * (0.5 + this.#rng.next()));

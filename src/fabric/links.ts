@@ -9,7 +9,7 @@ import { isListed } from "./members.ts";
 import type { Goodbye, Hello, LinkFrame } from "./messages.ts";
 import { Neighbours } from "./neighbours.ts";
 import { Reach } from "./reach.ts";
-import type { FabricEvent, LinkId } from "./seam.ts";
+import { eventOutput, type FabricEvent, type LinkId } from "./seam.ts";
 import { commonVersion, hostOf, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof } from "./trust.ts";
 
 export class Links implements Machine<LinksInput, LinksOutput> {
@@ -121,6 +121,12 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#peers.clear();
     this.#reach.clear();
     this.#chooseMonoMs = undefined;
+  }
+
+  /** What was refused before may be taken now. */
+  retryNow(): void {
+    this.#peers.retryNow();
+    this.#dueMonoMs = undefined;
   }
 
   /** This node stood still: who is to answer or to greet has so much longer. */
@@ -254,8 +260,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
 
   /** Whether one link more from outside is too many. */
   #isFull(): boolean {
-    let incoming = 0;
-    for (const row of this.#rows.values()) if (row.isIncoming) incoming += 1;
+    const incoming = [...this.#rows.values()].filter(({ isIncoming }) => isIncoming).length;
     return this.#isStopping || incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
   }
 
@@ -329,10 +334,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (!isQuiet(goodbye.reason) || !wasUp) {
       const detail = { reason: goodbye.reason, detail: goodbye.detail, nodeId, address: row.proof?.address ?? "" };
       if (this.#events.take(`${goodbye.reason} ${nodeId}`, time.monoMs) === 0)
-        out.push({
-          kind: "event",
-          event: { name: "link_refused_by_peer", severity: severityOf(goodbye.reason), isAudited: false, detail },
-        });
+        out.push(eventOutput("link_refused_by_peer", severityOf(goodbye.reason), detail));
     }
   }
 
@@ -384,8 +386,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (this.#events.take(`${refusal.reason} ${hostOf(row.proof)}`, time.monoMs) === 0) {
       const facts = { reason: refusal.reason, detail: refusal.detail, nodeId, clusterId: hello?.clusterId ?? "" };
       const detail = { ...facts, address: row.proof?.address ?? "", refusedCount: this.refusedCount + this.tooManyCount };
-      const event = { name: "peer_refused", severity: severityOf(refusal.reason), isAudited: !isQuiet(refusal.reason), detail };
-      out.push({ kind: "event", event });
+      out.push(eventOutput("peer_refused", severityOf(refusal.reason), detail, { isAudited: !isQuiet(refusal.reason) }));
     }
     this.#end(row, refusal, time, out);
   }
@@ -394,6 +395,6 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     // Whoever connects again and again must not fill the log.
     if (this.#events.take(`${name} ${row.isIncoming ? hostOf(row.proof) : row.nodeId}`, time.monoMs) !== 0) return;
     const facts = { detail, nodeId: row.nodeId, address: row.proof?.address ?? "", direction: row.isIncoming ? "in" : "out" };
-    out.push({ kind: "event", event: { name, severity, isAudited: false, detail: facts } });
+    out.push(eventOutput(name, severity, facts));
   }
 }

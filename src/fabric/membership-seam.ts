@@ -9,6 +9,8 @@ export type MembershipOutput =
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
   /** Somebody was asked to exchange tables, is there, and does not talk to this node. */
   | { readonly kind: "turnedAway"; readonly address: string; readonly why: string }
+  /** Whoever is at that address exchanged tables with this node. */
+  | { readonly kind: "letIn"; readonly address: string }
   /** Others know this node's id in a later life, or somewhere else; said as seldom as it is told to the operator. */
   | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string };
 

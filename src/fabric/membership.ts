@@ -96,6 +96,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         this.#news.changeFacts(input.facts);
         break;
       case "heardOf":
+        out.push({ kind: "letIn", address: input.member.address });
         this.#exchange.heardOf(input.member, time, out);
         this.#prober.met(input.member.nodeId);
         break;
@@ -310,6 +311,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         return;
       case "pushPull":
         this.#exchange.answered(purpose, { response, refusal }, time, out);
+        if (response !== undefined) out.push({ kind: "letIn", address: purpose.address });
     }
   }
 

@@ -57,6 +57,9 @@ export interface TurnedAway {
   readonly why: string;
 }
 
+/** How this node was met at an address. */
+export type Met = ({ readonly kind: "turnedAway" } & TurnedAway) | { readonly kind: "letIn"; readonly address: string };
+
 export interface ReadinessParts {
   readonly hasSeeds: boolean;
   readonly startAgeMs: number | undefined;
@@ -125,9 +128,18 @@ export class Readiness {
     else this.#dueMonoMs = dueMonoMs;
   }
 
-  /** Somebody is there and does not talk to this node: so it is not alone, and what it would be told there it lacks. */
-  turnedAway({ address, why }: TurnedAway, { monoMs }: Time): void {
-    this.#refusal = { address, why, untilMonoMs: monoMs + this.#options.refusedMs };
+  /**
+   * Somebody is there. Who turns this node away makes it known that it is not alone, and what it would be told there it lacks; once that one lets it in,
+   * that counts no more.
+   */
+  met(said: Met, { monoMs }: Time): void {
+    switch (said.kind) {
+      case "turnedAway":
+        this.#refusal = { address: said.address, why: said.why, untilMonoMs: monoMs + this.#options.refusedMs };
+        return;
+      case "letIn":
+        if (this.#refusal?.address === said.address) this.#refusal = undefined;
+    }
   }
 
   /** Whether it has ever been in step with a peer. */

@@ -1,8 +1,8 @@
 /** Signed bearer tokens (JWT): verified with jose against the issuer's published keys; what was verified is remembered until it expires. */
-import { readFile } from "node:fs/promises";
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
 import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
+import { MAX_JWKS_BYTES, readBounded } from "../lib/named-file.io.ts";
 import type { Identity } from "./caller.ts";
 import { type ClaimNames, type IdentityDefaults, identityOfClaims } from "./claims.ts";
 import type { TokenPort } from "./tenants.ts";
@@ -35,7 +35,6 @@ const MAX_KEYS_AGE_MS = 300_000;
 /** Least time between two readings that tokens with unknown keys may cause, in ms. */
 const COOLDOWN_MS = 5_000;
 const FETCH_MS = 5_000;
-const MAX_JWKS_BYTES = 1_048_576;
 
 interface Remembered {
   readonly identity: Identity;
@@ -218,7 +217,7 @@ class Keys {
   async #read(): Promise<void> {
     this.#readMonoMs = this.#ports.monoMs();
     const { jwksFile, jwksUrl } = this.#settings;
-    const text = jwksFile === undefined ? await fetchText(jwksUrl ?? "") : await readFile(jwksFile, "utf8");
+    const text = jwksFile === undefined ? await fetchText(jwksUrl ?? "") : readKeyFile(jwksFile);
     if (text === this.#text) return;
     this.#set = keySetOf(text, jwksFile ?? jwksUrl ?? "");
     this.#text = text;
@@ -226,9 +225,15 @@ class Keys {
   }
 }
 
-/** Rejects when the file cannot be read or holds no keys. */
-export async function checkKeyFile(path: string): Promise<void> {
-  keySetOf(await readFile(path, "utf8"), path);
+/** Throws when the file cannot be read or holds no keys. */
+export function checkKeyFile(path: string): void {
+  keySetOf(readKeyFile(path), path);
+}
+
+function readKeyFile(path: string): string {
+  const read = readBounded(path, MAX_JWKS_BYTES);
+  if (read.bytes === undefined) throw new Error(`${path}: ${read.fault}`);
+  return read.bytes.toString("utf8");
 }
 
 function keySetOf(text: string, from: string): JWTVerifyGetKey {

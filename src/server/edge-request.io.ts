@@ -9,6 +9,13 @@ export function authorityOf(request: EdgeRequest): string | undefined {
   return request.authority === "" ? request.headers.host : request.authority;
 }
 
+/** RFC 9112 §3.2: with two, whoever is in front may have gone by the other. Node takes the first without a word. */
+export function hasTwoHosts({ rawHeaders }: EdgeRequest): boolean {
+  let count = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) if (rawHeaders[at]?.toLowerCase() === "host") count += 1;
+  return count > 1;
+}
+
 /** Connect puts the target behind the authority and throws where that makes no URL. */
 export function hasUsableUrl(request: EdgeRequest): boolean {
   const authority = request instanceof Http2ServerRequest ? request.authority : request.headers.host;

@@ -1,8 +1,11 @@
 /** Certificates of the listeners: read from files, read again when they change or when told to (SIGHUP). */
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
+import { MAX_PEM_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import type { TlsMaterial } from "./acceptor.io.ts";
 
 export interface TlsFiles {
+  /** The group of settings that names them; absent: `tls`. */
+  readonly group?: "tls" | "fabric";
   readonly certFile: string;
   readonly keyFile: string;
   /** With it clients must show a certificate it signed (mutual TLS). */
@@ -11,12 +14,14 @@ export interface TlsFiles {
   readonly isClientOptional?: boolean | undefined;
 }
 
-/** Reads the files; throws an error that names the one that cannot be read. */
+/** Reads the files; throws an error that names the setting and the file that cannot be read. */
 export function readTls(files: TlsFiles): TlsMaterial {
+  const read = (setting: string, path: string) =>
+    readNamedFile({ setting: `${files.group ?? "tls"}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
   return {
-    cert: readFileSync(files.certFile),
-    key: readFileSync(files.keyFile),
-    clientCa: files.clientCaFile === undefined ? undefined : readFileSync(files.clientCaFile),
+    cert: read("cert_file", files.certFile),
+    key: read("key_file", files.keyFile),
+    clientCa: files.clientCaFile === undefined ? undefined : read("ca_file", files.clientCaFile),
     isClientOptional: files.isClientOptional,
   };
 }

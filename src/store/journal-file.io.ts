@@ -51,7 +51,7 @@ export class JournalReader {
   #rows = 0;
   readonly meta: JournalMeta;
   readonly leases: readonly NumberedLease[];
-  /** What earlier starts were called, the last one first. */
+  /** What earlier starts were called of which others may have heard, the last one first. */
   readonly earlierBoots: readonly string[];
 
   constructor(directory: string, options: InspectOptions) {

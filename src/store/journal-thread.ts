@@ -26,6 +26,8 @@ export type ToWorker =
   | { readonly kind: "write"; readonly batch: ArrayBuffer }
   /** The rows are another generation's from now on; the answer is `written` or `failed`. */
   | { readonly kind: "renew"; readonly generation: number; readonly numbers: SeqNumbers | undefined }
+  /** Others are about to hear what this start is called; the answer is `written` or `failed`. */
+  | { readonly kind: "name" }
   | { readonly kind: "close" };
 
 export interface NumberedLease extends JournalLease {

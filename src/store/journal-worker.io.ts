@@ -78,7 +78,7 @@ class JournalThread {
     const writer = new JournalWriter(this.#request.directory, this.#index);
     this.#writer = writer;
     // Before anybody can see this boot's number or generation: neither may be used a second time.
-    if (this.#meta !== undefined) writer.begin(this.#meta, this.#request.boot);
+    if (this.#meta !== undefined) writer.begin(this.#meta);
     return writer;
   }
 
@@ -93,6 +93,10 @@ class JournalThread {
       writer.boot(meta, numbers);
       this.#meta = meta;
     });
+  }
+
+  nameStart(): FromWorker {
+    return this.#change((writer) => writer.nameStart(this.#request.boot));
   }
 
   #change(act: (writer: JournalWriter) => void): FromWorker {
@@ -178,6 +182,10 @@ function serve(message: ToWorker): void {
       return;
     case "renew":
       if (thread !== undefined) answer(thread.renew(message.generation, message.numbers));
+      thread?.afterWrite();
+      return;
+    case "name":
+      if (thread !== undefined) answer(thread.nameStart());
       thread?.afterWrite();
       return;
     case "close":

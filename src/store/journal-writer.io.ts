@@ -9,7 +9,7 @@ import { batchMarks, MAX_LEASE, NO_LEASE, type Row, rowLease, sealRow, visitBatc
 import type { JournalMeta, NumberedLease } from "./journal-thread.ts";
 import { hashBytes, KeyTable } from "./key-table.ts";
 
-/** Starts remembered: so many may fail one after the other before anybody hears of one. */
+/** Starts remembered: so many may end one after the other before anybody hears of one. */
 const MAX_STARTS = 1000;
 
 /** What is stored under which number; filled while the file is read, kept in step by the writer. */
@@ -128,16 +128,20 @@ export class JournalWriter {
     if (this.#db.isOpen) closeSealed(this.#path, this.#db, () => this.checkpoint());
   }
 
-  /** To be called before all other writes: notes who writes and what this start is called, and then puts the seal of the last stop away. */
-  begin(meta: JournalMeta, boot: string): void {
+  /** To be called before all other writes: notes who writes, and then puts the seal of the last stop away. */
+  begin(meta: JournalMeta): void {
+    this.#transaction(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
+    unsealCleanStop(this.#path);
+  }
+
+  /** Notes what this start is called, before anybody hears of it. */
+  nameStart(boot: string): void {
     this.#transaction(() => {
       this.#db.exec(STARTS_SCHEMA);
       this.#db.prepare("DELETE FROM starts WHERE number <= (SELECT max(number) FROM starts) - ?").run(MAX_STARTS);
       // Numbered by itself: a program of the first version may have run in between, and counts without a name.
       this.#db.prepare("INSERT INTO starts (number, boot) SELECT 1 + ifnull(max(number), 0), ? FROM starts").run(boot);
-      this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots);
     });
-    unsealCleanStop(this.#path);
   }
 
   /** Who writes from now on, and, where those on disk are none that anybody goes on from, from which numbers. */

@@ -142,6 +142,12 @@ class DiskJournal implements Journal {
     return this.#ask({ kind: "renew", generation, numbers }, { rows: 0, bytes: 0 });
   }
 
+  nameStart(): Promise<void> {
+    const refused = this.#refusal();
+    if (refused !== undefined) return Promise.reject(refused);
+    return this.#ask({ kind: "name" }, { rows: 0, bytes: 0 });
+  }
+
   #refusal(): WaymarkError | undefined {
     if (this.#closed !== undefined || this.#broken !== undefined)
       return this.#broken ?? new WaymarkError("store_unavailable", "the journal is closing");
@@ -332,6 +338,7 @@ export function openEphemeralJournal(options: Pick<JournalOptions, "nodeId" | "n
     replay: () => Promise.resolve(),
     write: () => Promise.resolve(),
     renewGeneration: () => Promise.resolve(),
+    nameStart: () => Promise.resolve(),
     stats: () => numbers.stats("", 0),
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),

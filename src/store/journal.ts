@@ -16,9 +16,9 @@ export interface Restored {
   readonly leases: readonly JournalLease[];
   /** How many times the directory was opened, this one included: differs from boot to boot. */
   readonly boots: number;
-  /** What this start is called: no other start of any directory has that name. Durable when `replay` resolves. */
+  /** What this start is called: no other start of any directory has that name. Durable when `nameStart` resolves. */
   readonly boot: string;
-  /** What earlier starts of the directory were called, the last one first; undefined without a disk. At most 1,000. */
+  /** What those earlier starts of the directory were called of which others may have heard, the last one first; undefined without a disk. At most 1,000. */
   readonly earlierBoots: readonly string[] | undefined;
 }
 
@@ -75,6 +75,11 @@ export interface Journal extends AsyncDisposable {
    * ones a node goes on from where those on disk are beyond all that others take.
    */
   renewGeneration(generation: number, numbers?: SeqNumbers): Promise<void>;
+  /**
+   * Resolves when it is on disk that this start was one; to be called once, after `replay` and before others hear of it. A start that ends
+   * before is none for those that follow. Rejects with `store_unavailable` when the disk refuses.
+   */
+  nameStart(): Promise<void>;
   stats(): JournalStats;
   /** Answers what was handed over, then closes. Idempotent. */
   close(): Promise<void>;

@@ -93,6 +93,7 @@ test.each([
   { argv: ["mesh", "peers", "list", "--cluster-id", ""], says: "error: --cluster-id is empty\n" },
   { argv: ["discovery", "query", "--tag", "a", "--tag", ""], says: "error: --tag is empty\n" },
   { argv: ["serve", "--config", ""], says: "error: --config is empty\n" },
+  { argv: ["serve", "--join", ""], says: "error: --join is empty\n" },
   { argv: ["discovery", "query", "--namespace", "a", "--namespace", "b"], says: "error: --namespace is given twice\n" },
   { argv: ["apply", "-f", "a.yaml", "--file", "b.yaml"], says: "error: --file is given twice\n" },
   { argv: ["--token", "a-secret", "discovery", "status", "--token", "b-secret"], says: "error: --token is given twice\n" },

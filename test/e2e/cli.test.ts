@@ -1,11 +1,12 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { connect, follow } from "../../src/client/index.ts";
 import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 const MANIFEST = "docs/examples/online-boutique.yaml";
 const folder = (): string => mkdtempSync(join(tmpdir(), "waymark-cli-"));
@@ -238,4 +239,38 @@ test("an entry that the node refuses is told by its line in the file, whichever 
   const { exit, stderr } = await node.run(["apply", "-f", file]);
   expect(exit).toBe(1);
   expect(stderr).toContain(`${file}:2301: tags[0]: `);
+});
+
+test.each([
+  { what: "a device without an end", path: "/dev/zero", says: "cannot read --file /dev/zero: it has more than 16777216 bytes" },
+  { what: "a directory", path: tmpdir(), says: `cannot read --file ${tmpdir()}: it is a directory` },
+])("$what is no file to apply", async ({ path, says }) => {
+  const { exit, stderr } = await waymarkProcess(["apply", "--file", path]);
+  expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining(says) as string });
+});
+
+/** A named pipe that is there already, and its end for writing: it cannot be had until somebody reads. */
+async function writerOf(pipe: string): Promise<number> {
+  let end = -1;
+  await until(`${pipe} is read`, () => {
+    end = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
+    return true;
+  });
+  return end;
+}
+
+test("a command reads a named pipe to its end, and ends at a signal while nobody writes to it", async () => {
+  const [entries, settings] = [join(folder(), "entries.yaml"), join(folder(), "settings.toml")];
+  for (const pipe of [entries, settings]) expect(spawnSync("mkfifo", [pipe]).status).toBe(0);
+  await using reader = new CommandProcess(["apply", "--file", entries]);
+  const end = await writerOf(entries);
+  writeSync(end, "entries: [");
+  closeSync(end);
+  expect((await reader.finished()).stderr).toContain(`${entries}:1: Flow sequence`);
+  await using node = new CommandProcess(["serve", "--ephemeral", "--config", settings]);
+  const silent = await writerOf(settings);
+  node.kill("SIGTERM");
+  const { exit, stderr } = await node.finished();
+  closeSync(silent);
+  expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining("interrupted before its end") as string });
 });

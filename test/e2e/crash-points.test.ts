@@ -35,7 +35,8 @@ const COUNT = {
     );
     reader.close();
     const writer = new JournalWriter(directory, index);
-    writer.begin({ ...reader.meta, boots: reader.meta.boots + 1 }, "00000000000b0010");
+    writer.begin({ ...reader.meta, boots: reader.meta.boots + 1 });
+    writer.nameStart("00000000000b0010");
     writer.close();
     return rows;
   },

@@ -88,3 +88,19 @@ test.each([
     }
   },
 );
+
+test.each(["/healthz", "/waymark.discovery.v1.DiscoveryService/ServerInfo?encoding=json&message={}"])(
+  "a request with two Host lines is refused with 400, whatever it asks: %s",
+  async (path) => {
+    await using served = await startDemoEdge();
+    for (const hosts of [
+      ["localhost", "other.example"],
+      ["localhost", "localhost"],
+    ]) {
+      await using raw = new RawClient(served.edge);
+      raw.send(`GET ${path} HTTP/1.1\r\n${hosts.map((host, at) => `${at === 0 ? "Host" : "hOST"}: ${host}\r\n`).join("")}\r\n`);
+      await raw.says("\r\n\r\n");
+      expect(raw.text).toMatch(/^HTTP\/1\.1 400 /);
+    }
+  },
+);

@@ -58,21 +58,15 @@ afterEach(async () => {
 
 async function driven(script: Script, options: Partial<DriverOptions["transport"]> = {}) {
   const outputs: NodeOutput[] = [];
-  const driver = await startFabricDriver(script, {
-    transport: {
-      host: "127.0.0.1",
-      port: 0,
-      tls: undefined,
-      isInsecure: false,
-      clusterToken: "",
-      openDoor: openAcceptor,
-      guard: new Http2Guard({ onCut: () => {} }),
-      ...options,
-    },
-    onOutput: (output) => outputs.push(output),
-  });
+  const driver = await startFabricDriver(script, { transport: openTransport(options), onOutput: (output) => outputs.push(output) });
   drivers.push(driver);
   return { driver, outputs };
+}
+
+function openTransport(options: Partial<DriverOptions["transport"]> = {}): DriverOptions["transport"] {
+  const guard = new Http2Guard({ onCut: () => {} });
+  const open = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openDoor: openAcceptor };
+  return { ...open, guard, ...options };
 }
 
 function changed(name: string): FabricOutput {
@@ -84,6 +78,29 @@ function namesOf(outputs: readonly NodeOutput[]): readonly string[] {
 }
 
 describe("orders and inputs", () => {
+  test("before its machine may begin, what others ask waits, and comes after the first tick as it came", async () => {
+    const [script, peer] = [new Script(), new Script()];
+    const driver = new FabricDriver(script, { transport: openTransport(), onOutput: () => {} });
+    drivers.push(driver);
+    const mayBegin = Promise.withResolvers<void>();
+    const opened = driver.open(() => mayBegin.promise);
+    const { driver: other } = await driven(peer);
+    await until("the listener is bound", () => driver.port > 0);
+    peer.on = (input, out) => {
+      if (input.kind === "changed") out.push({ kind: "call", call: 7, to: driver.address, request: ASK, timeoutMs: 20_000 });
+    };
+    script.on = (input, out) => {
+      if (input.kind === "asked") out.push({ kind: "answer", call: input.call, response: undefined });
+    };
+    other.input({ kind: "changed" });
+    await until("the call has come", () => driver.stats().some((row) => row.direction === "received"));
+    expect(script.inputs).toEqual([]);
+    mayBegin.resolve();
+    await opened;
+    await until("the peer is answered", () => peer.count("answered") === 1);
+    expect(script.kinds().toSorted()).toEqual(["asked", "tick"]);
+  });
+
   test("orders come out in their order, those of a pull among them, and no input comes while another is handled", async () => {
     const [script, peer] = [new Script(), new Script()];
     const { driver, outputs } = await driven(script);

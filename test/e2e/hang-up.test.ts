@@ -125,3 +125,30 @@ test("what the policy file says at the last of two SIGHUPs is in force", async (
   node.command.kill("SIGHUP");
   expect(await inForce()).toEqual(["short-20", ""]);
 });
+
+test("a file that is none any more leaves what was in force, is told in the log, and holds up nothing", async () => {
+  const token = file("in-force", "tok-in-force-7Hk\n");
+  const clusterToken = file("of-cluster", "a-token-of-the-cluster\n");
+  const policy = file("in-force.yaml", "version: one\ndefault_allow: true\nrules: []\n");
+  const config = file(
+    "guarded.json",
+    JSON.stringify({
+      tenants: { credentials: [{ tenant: "t", token_file: token, roles: ["mesh.read"] }] },
+      fabric: { cluster_token_file: clusterToken },
+      policy: { file: policy },
+    }),
+  );
+  await using node = await startNodeProcess(["--ephemeral", "--config", config]);
+  using client = new AnyClient(node.listeners["grpc"] ?? "");
+  for (const path of [token, clusterToken, policy]) {
+    rmSync(path);
+    // Nobody ever writes to it.
+    expect(spawnSync("mkfifo", [path]).status).toBe(0);
+  }
+  node.command.kill("SIGHUP");
+  for (const path of [token, clusterToken, policy])
+    await node.command.errorLine(new RegExp(`${path}: it is a named pipe; name a regular file`));
+  const answer = await client.call(DiscoveryService.method.serverInfo, {}, { authorization: "Bearer tok-in-force-7Hk" });
+  expect(answer.code).toBe("OK");
+  expect((await node.stop()).exit).toBe(0);
+});

@@ -1,10 +1,12 @@
 /** Nodes of two clusters: one of them was away while the other was started more than once, from its disk. */
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { GrpcDoor } from "../fakes/node.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-missed-"));
@@ -51,4 +53,36 @@ test("they meet again, and one sees what the other has registered since", async 
     const { response } = await here.ask("catalogQuery", { namespace: "svc" });
     return ((response["items"] ?? []) as unknown[]).length === 1 ? [] : ["nothing"];
   });
+});
+
+test("a start that failed before anybody heard of it is none: the next one follows the last that was", async () => {
+  const flags = (nodeId: string) => ["--node-id", nodeId, "--cluster-id", "c1", "--region", "eu", "--log-level", "info"];
+  await using witness = await startNodeProcess([...flags("witness"), "--ephemeral"]);
+  const disk = ["--data-dir", join(HOME, "failing"), "--join", witness.listeners["fabric"] ?? ""];
+  await using first = await startNodeProcess([...flags("failing"), ...disk]);
+  const port = (first.listeners["fabric"] ?? "").split(":")[1] ?? "";
+  await first.stop("SIGKILL");
+  // The witness asks there whether the killed one lives.
+  const holder = createServer((socket) => socket.destroy()).listen(Number(port), "127.0.0.1");
+  await once(holder, "listening");
+  await using failed = new CommandProcess([
+    "serve",
+    ...flags("failing"),
+    ...disk,
+    "--fabric-port",
+    port,
+    "--grpc-port",
+    "0",
+    "--http-port",
+    "0",
+  ]);
+  const { exit, stderr } = await failed.finished();
+  expect({ exit, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining("address already in use") as string });
+  expect(stderr).toContain("journal opened");
+  holder.close();
+  await once(holder, "close");
+  await using again = await startNodeProcess([...flags("failing"), ...disk, "--fabric-port", port]);
+  await until("the witness knows it again", async () => ((await peersOf(witness)).includes("failing alive") ? [] : ["not yet"]));
+  for (const { command } of [witness, again])
+    expect(command.stderr).not.toMatch(/two_nodes_with_one_id|own_start_refused|own_update_refused/);
 });

@@ -137,6 +137,7 @@ test("once it is let in it is ready and has everything; a node that was ready an
   joiner.command.kill("SIGHUP");
   await joiner.command.line(/"event":"ready"/);
   await until("it is a member", async () => (await readyz(joiner.http)).startsWith("200 "));
+  expect(await readyz(joiner.http)).not.toContain("turned away");
   expect((await tryToRegister(joiner)).code).toBe("OK");
 
   token("s20", wrong);

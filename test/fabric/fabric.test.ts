@@ -190,6 +190,37 @@ test("a wrong cluster token is refused, told to the audit, and not tried again f
   expect(a.events.length).toBeLessThan(20);
 });
 
+test("who joined, was refused its links for its token, and has the right one again, is linked at once, as is whoever it refused", () => {
+  const world = new FabricWorld();
+  const a = world.start({ nodeId: "a", seeds: [] });
+  world.canOpen = false;
+  const c = world.start({ nodeId: "c", seeds: ["a:1"] });
+  world.runUntil(() => c.fabric.membership.find("a") !== undefined);
+  c.fabric.setTokens({ clusterToken: "mistaken" });
+  world.canOpen = true;
+  world.runUntil(() => [a, c].some(({ events }) => events.some(({ name }) => name === "link_refused_by_peer")));
+  world.run(3000);
+  expect([c.upLinks(), c.fabric.isReady]).toEqual([[], false]);
+  c.fabric.setTokens({ clusterToken: "secret" });
+  world.input(c, { kind: "tick" });
+  expect(world.runUntil(() => c.fabric.isReady)).toBeLessThan(2000);
+});
+
+test("a refusal is not told any more once a link to that address is up, or tables are exchanged with it", () => {
+  for (const by of ["link", "table"]) {
+    const world = new FabricWorld();
+    const a = world.start({ nodeId: "a", seeds: [] });
+    world.canOpen = by === "link";
+    const c = world.start({ nodeId: "c", seeds: ["a:1"] });
+    const call = c.outputs.find((output) => output.kind === "call");
+    world.input(c, { kind: "answered", call: call?.call ?? 0, response: undefined, refusal: "another token" });
+    expect(c.fabric.readiness(world.time()).detail).toContain("turned away by a:1 (another token)");
+    if (by === "link") world.input(a, { kind: "tick" });
+    world.runUntil(() => (by === "link" ? c.upLinks().length > 0 : c.fabric.membership.hasJoined));
+    expect(c.fabric.readiness(world.time()).detail).not.toContain("turned away");
+  }
+});
+
 test("a stranger that opens a link is refused by its hello, once told and counted", () => {
   const { world, a } = pair();
   for (let i = 0; i < 10; i++) {

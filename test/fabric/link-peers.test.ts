@@ -66,6 +66,16 @@ test.each([
   expect(waitMs).toBeLessThanOrEqual(aboutMs * 1.5);
 });
 
+test("when what was refused may be taken now, all are tried at once, and the next failure is the first again", () => {
+  const peers = peersOf("z");
+  for (let i = 0; i < 10; i++) peers.retryLater("z", at(5000));
+  peers.retryAfter("z", "wrong_token", at(5000));
+  peers.retryNow();
+  expect(peers.list[0]?.openMonoMs).toBeLessThanOrEqual(5000);
+  peers.retryLater("z", at(5000));
+  expect(peers.list[0]?.openMonoMs).toBeLessThanOrEqual(5000 + LINKS_DEFAULTS.reconnectBaseMs);
+});
+
 test("strangers are not remembered", () => {
   const peers = peersOf("z");
   peers.retryLater("stranger", at(0));

@@ -209,6 +209,7 @@ export class World {
         return;
       case "memberForgotten":
       case "turnedAway":
+      case "letIn":
       case "ownIdUsed":
     }
   }

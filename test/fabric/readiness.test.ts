@@ -35,17 +35,17 @@ test("with seeds it waits for one, and serves alone when none answers in time", 
   expect(joining.read(at(joinTimeoutMs))).toMatchObject({ isReady: true, reason: "alone" });
 });
 
-const AWAY = { address: "10.0.0.1:17421", why: "another cluster token" };
+const AWAY = { kind: "turnedAway", address: "10.0.0.1:17421", why: "another cluster token" } as const;
 
 test("Why: who is turned away is not alone: it does not serve as long as somebody there refuses it, and says who and why", () => {
   const joining = readiness(true);
-  joining.turnedAway(AWAY, at(joinTimeoutMs - 1));
+  joining.met(AWAY, at(joinTimeoutMs - 1));
   joining.tick({ hasPeers: false, areSeedsHeard: true }, at(joinTimeoutMs));
   const said = joining.read(at(joinTimeoutMs));
   expect(said).toMatchObject({ isReady: false, reason: "refused" });
   for (const part of [AWAY.address, AWAY.why, "without seeds"]) expect(said.detail).toContain(part);
   // Refused again and again, and then no more.
-  joining.turnedAway(AWAY, at(60_000));
+  joining.met(AWAY, at(60_000));
   expect(joining.nextDeadlineMs()).toBe(60_000 + refusedMs);
   joining.tick({ hasPeers: false, areSeedsHeard: true }, at(60_000 + refusedMs - 1));
   expect(joining.isReady).toBe(false);
@@ -60,22 +60,36 @@ test("as long as a seed may still answer it does not take itself for alone, but 
   const patient = readiness(true);
   patient.tick({ hasPeers: false, areSeedsHeard: false }, at(joinTimeoutMs + catchUpTimeoutMs));
   expect(patient.isReady).toBe(true);
-  joining.turnedAway(AWAY, at(joinTimeoutMs + 10));
+  joining.met(AWAY, at(joinTimeoutMs + 10));
   joining.tick({ hasPeers: false, areSeedsHeard: true }, at(joinTimeoutMs + 10));
   expect([joining.isReady, joining.nextDeadlineMs()]).toEqual([false, joinTimeoutMs + 10 + refusedMs]);
 });
 
 test("a standstill does not make it alone: who refuses could not be asked", () => {
   const joining = readiness(true);
-  joining.turnedAway(AWAY, at(1000));
+  joining.met(AWAY, at(1000));
   joining.postpone(100_000);
   joining.tick({ hasPeers: false, areSeedsHeard: true }, at(101_000 + refusedMs - 1));
   expect(joining.isReady).toBe(false);
 });
 
+test("a refusal is forgotten once that address lets it in, and by no other", () => {
+  const node = readiness(true);
+  const letIn = (address: string, monoMs: number) => node.met({ kind: "letIn", address }, at(monoMs));
+  node.met(AWAY, at(100));
+  letIn("10.0.0.2:17421", 150);
+  node.tick({ hasPeers: true, areSeedsHeard: true }, at(200));
+  expect(node.read(at(200)).detail).toContain(`turned away by ${AWAY.address}`);
+  letIn(AWAY.address, 250);
+  expect(node.read(at(250)).detail).not.toContain("turned away");
+  // It left again: whoever has let it in is not in the way of serving alone.
+  node.tick({ hasPeers: false, areSeedsHeard: true }, at(300));
+  expect([node.read(at(300)).reason, node.nextDeadlineMs()]).toEqual(["joining", 300 + joinTimeoutMs]);
+});
+
 test("a member that takes it in is enough, whoever else refuses; who was ready stays so when it is refused, and says it", () => {
   const node = readiness(true);
-  node.turnedAway(AWAY, at(100));
+  node.met(AWAY, at(100));
   node.tick({ hasPeers: true, areSeedsHeard: true }, at(200));
   expect(node.read(at(200))).toMatchObject({
     isReady: false,
@@ -85,7 +99,7 @@ test("a member that takes it in is enough, whoever else refuses; who was ready s
   node.caughtUpWith(ONE, at(300));
   expect(node.read(at(300))).toMatchObject({ isReady: true, reason: "caught_up" });
   for (const ready of [node, readiness(false)]) {
-    ready.turnedAway(AWAY, at(50_000));
+    ready.met(AWAY, at(50_000));
     expect(ready.read(at(50_001))).toMatchObject({
       isReady: true,
       detail: expect.stringContaining(`turned away by ${AWAY.address}`) as string,

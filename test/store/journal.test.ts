@@ -92,18 +92,20 @@ test("Restart: the generation stays with the disk, unless a new one is forced; r
   await after.journal.close();
 });
 
-test("each start has a name that no other has, and knows those before it; a directory of the first version knows none", async () => {
+test("each start has a name that no other has, and knows those before it of which others may have heard; a directory of the first version knows none", async () => {
   using directory = temporaryDirectory();
   const names: string[] = [];
   for (const earlier of [0, 1, 2]) {
     const { journal } = await openAndReplay(directory.path);
     expect(journal.restored.earlierBoots).toEqual(names.slice(0, earlier));
+    await journal.nameStart();
     names.unshift(journal.restored.boot);
     await journal.close();
   }
   expect(new Set(names).size).toBe(3);
-  // A start that nobody heard of, since it ended before it could write, is none.
+  // A start that nobody heard of, since it ended before it could write, or before it said anything, is none.
   await (await open(directory.path)).close();
+  await (await openAndReplay(directory.path)).journal.close();
   const file = join(directory.path, "journal.db");
   const after = await openAndReplay(directory.path);
   expect(after.journal.restored.earlierBoots).toEqual(names);
@@ -114,6 +116,7 @@ test("each start has a name that no other has, and knows those before it; a dire
   sealCleanStop(file);
   const old = await openAndReplay(directory.path);
   expect(old.journal.restored.earlierBoots).toEqual([]);
+  await old.journal.nameStart();
   await old.journal.close();
   const next = await openAndReplay(directory.path);
   expect(next.journal.restored.earlierBoots).toEqual([old.journal.restored.boot]);

@@ -1,0 +1,87 @@
+/** Files that settings name: regular files of a bounded size, read whole and without waiting for anybody. */
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
+
+/** Certificates, keys and authorities: a bundle of all public authorities has a quarter of it. */
+export const MAX_PEM_BYTES = 1 << 20;
+/** Files that hold one token or two. */
+export const MAX_TOKEN_FILE_BYTES = 1 << 16;
+export const MAX_JWKS_BYTES = 1 << 20;
+const CHUNK_BYTES = 1 << 16;
+
+/** What a setting names. */
+export interface NamedFile {
+  readonly setting: string;
+  readonly path: string;
+  readonly maxBytes: number;
+}
+
+/** The whole file. Throws an error that names the setting, the file and the rule, and never what is in it. */
+export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
+  const read = readBounded(path, maxBytes);
+  if (read.bytes !== undefined) return read.bytes;
+  throw new Error(`${setting}: ${path}: ${read.fault}`);
+}
+
+export type BoundedRead = { readonly bytes: Buffer } | { readonly bytes: undefined; readonly fault: string };
+
+/**
+ * The whole file, or why not in words that follow its name. A named pipe, a device or a file without an end would stop the process, or fill its
+ * memory: they are refused unread.
+ */
+export function readBounded(path: string, maxBytes: number): BoundedRead {
+  let descriptor: number;
+  try {
+    // Never waits for the other end of a named pipe.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (cause) {
+    return { bytes: undefined, fault: isCode(cause, "ENXIO") ? notRegular("a socket or a device", maxBytes) : wordsOf(cause) };
+  }
+  try {
+    const stats = fstatSync(descriptor);
+    if (!stats.isFile()) return { bytes: undefined, fault: notRegular(kindOf(stats), maxBytes) };
+    if (stats.size > maxBytes) return { bytes: undefined, fault: tooLarge(`${stats.size} bytes`, maxBytes) };
+    return readUpTo(descriptor, maxBytes);
+  } catch (cause) {
+    return { bytes: undefined, fault: wordsOf(cause) };
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Files under `/proc` say that they are empty, and any file may grow meanwhile: what counts is what is read. */
+function readUpTo(descriptor: number, maxBytes: number): BoundedRead {
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  for (;;) {
+    const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, maxBytes + 1 - sizeBytes));
+    const readBytes = readSync(descriptor, chunk);
+    if (readBytes === 0) return { bytes: Buffer.concat(chunks, sizeBytes) };
+    chunks.push(chunk.subarray(0, readBytes));
+    sizeBytes += readBytes;
+    if (sizeBytes > maxBytes) return { bytes: undefined, fault: tooLarge(`more than ${maxBytes} bytes`, maxBytes) };
+  }
+}
+
+function notRegular(what: string, maxBytes: number): string {
+  return `it is ${what}; name a regular file of at most ${maxBytes} bytes`;
+}
+
+function tooLarge(has: string, maxBytes: number): string {
+  return `it has ${has}; name a regular file of at most ${maxBytes} bytes`;
+}
+
+function kindOf(stats: Stats): string {
+  if (stats.isDirectory()) return "a directory";
+  if (stats.isFIFO()) return "a named pipe";
+  return "a device";
+}
+
+/** In the system's words, without the path, which is said before. */
+function wordsOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.message.replace(/, \w+(?: '.*')?$/s, "");
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
+}
