@@ -250,6 +250,8 @@ export class LinkReplication {
     if (id === replica.self.id && entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
       if (this.#shared.isLostAbroad(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
+      // What it has of us it is not sent once more.
+      else if (entry.seq <= replica.self.through) this.#view.take(id, false)?.reached(entry.seq);
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
       this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);
