@@ -9,8 +9,8 @@ export interface OpenLoopOptions {
   readonly connections: number;
 }
 
-/** Open calls on one connection at most: servers take a thousand or so. What is due meanwhile waits, and its wait counts. */
-const MAX_OPEN = 500;
+/** Open calls on one connection at most: a node takes 128, and ends a connection that opens more. What is due meanwhile waits, and its wait counts. */
+const MAX_OPEN = 100;
 
 /** Latency of each request in ms, from when it was due to when its answer was read. */
 export async function openLoop(server: Running, path: string, options: OpenLoopOptions): Promise<readonly number[]> {

@@ -28,6 +28,8 @@ export interface Goal {
 
 export interface Report {
   readonly name: string;
+  /** False: it is only told. */
+  readonly isKept?: boolean;
   /** One row a case; columns are the same in a table. */
   readonly tables: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
   readonly goals: readonly Goal[];
@@ -36,7 +38,7 @@ export interface Report {
 }
 
 /** A report as it lies in bench/results. */
-export interface Kept extends Report {
+export interface Kept extends Omit<Report, "isKept"> {
   readonly command: string;
   readonly machine: {
     readonly cpu: string;
@@ -109,8 +111,8 @@ function anywhere(argument: string): string {
   return isAbsolute(argument) ? `../${basename(argument)}` : argument;
 }
 
-/** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results. */
-export function report(result: Report): void {
+/** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results unless it says otherwise. */
+export function report({ isKept = true, ...result }: Report): void {
   const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? cpus()[0]?.model ?? "unknown";
   const whole: Kept = {
     ...result,
@@ -128,9 +130,11 @@ export function report(result: Report): void {
   };
   for (const [title, rows] of Object.entries(result.tables)) console.error(`\n${result.name}: ${title}\n${textTable(rows)}`);
   for (const goal of result.goals) console.error(goalText(goal));
-  const folder = join(ROOT, "bench", "results");
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, `${result.name}.json`), `${JSON.stringify(whole, undefined, 2)}\n`);
+  if (isKept) {
+    const folder = join(ROOT, "bench", "results");
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `${result.name}.json`), `${JSON.stringify(whole, undefined, 2)}\n`);
+  }
   console.log(JSON.stringify(whole));
 }
 

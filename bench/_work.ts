@@ -142,10 +142,12 @@ export async function drive(
     readonly connections?: number;
     readonly message: (i: number) => Uint8Array;
     readonly onAnswer?: (answer: Buffer, tookMs: number) => void;
+    /** Shown with every call. */
+    readonly token?: string | undefined;
   },
 ): Promise<number> {
-  const { count, inFlight, connections = 1, message, onAnswer } = options;
-  const wires = await Promise.all(Array.from({ length: connections }, () => Wire.open(server.grpc)));
+  const { count, inFlight, connections = 1, message, onAnswer, token = "" } = options;
+  const wires = await Promise.all(Array.from({ length: connections }, () => Wire.open(server.grpc, { token })));
   const startMs = performance.now();
   let next = 0;
   const worker = async (wire: Wire) => {
@@ -169,9 +171,10 @@ export interface Sizes {
 
 const NODE_BATCH = 1000;
 
-/** Registers `count` entries with our node; `from` continues an earlier load. */
-export async function loadNode(node: Running, count: number, from = 0): Promise<void> {
+/** Registers `count` entries with our node; `from` continues an earlier load. `token`: where the node has credentials. */
+export async function loadNode(node: Running, count: number, from = 0, token?: string): Promise<void> {
   await drive(node, PATH.register, {
+    token,
     count: Math.ceil((count - from) / NODE_BATCH),
     inFlight: 4,
     message: (i) => registerBytes(from + i * NODE_BATCH, Math.min(count, from + (i + 1) * NODE_BATCH)),

@@ -43,7 +43,7 @@ const SYNC_MS = 120_000;
 /** How long a watch may take to show the last of the changes before they count as never seen. */
 const SEEN_MS = 30_000;
 /** Open calls on one connection at most, as in _open-loop.ts: what is due meanwhile waits, and its wait counts. */
-const MAX_OPEN = 500;
+const MAX_OPEN = 100;
 const MIB = 1024 * 1024;
 
 async function countOn(node: Node): Promise<number> {

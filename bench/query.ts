@@ -213,7 +213,7 @@ report({
   tables: { "CPU time a request at full load": cost, "latency at half load": latency },
   goals,
   notes: [
-    `Closed loop of ${CONNECTIONS} connections × ${STREAMS} streams by h2load for cost; open loop at the rate that takes half of the server's core for latency, counted from when a request was due.`,
+    `Closed loop of ${CONNECTIONS} connections × ${STREAMS} streams by ${hasTool("h2load") ? "h2load" : "our own driver"} for cost; open loop at the rate that takes half of the server's core for latency, counted from when a request was due.`,
     "Values in etcd are shorter than our entries by what its own keys and revisions take, so that answers are equally long.",
     "etcd counts all keys of a range, also beyond its limit: its page of a prefix costs more the more there are.",
     "For etcd: it decodes no filter and checks no scope. For us: it keeps everything on disk and keeps history; our node ran --ephemeral, which a query does not touch.",

@@ -87,7 +87,7 @@ export class Graveyard {
       this.#first += 1;
       if (isGone) continue;
       const isAhead = this.count <= limit && hlcWallMs(endsBeforeHlc(cell)) > time.wallMs;
-      if (isAhead || hiddenBy(cell).length > 0 || this.#isHeld(cell, limit)) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });
+      if (isAhead || isHiding(cell) || this.#isHeld(cell, limit)) this.#graves.push({ cell, seq, dugMonoMs: time.monoMs });
       else if (drop(cell)) this.#keptInARow = 0;
       else this.#graves.push(grave);
     }
@@ -123,6 +123,10 @@ export function carriedHlc(before: Cell | undefined): number | undefined {
 /** Records of the key that keep this one hidden by what their origins unregistered. */
 export function endersOf({ body, hlc, peers }: Cell): readonly Cell[] {
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
+}
+
+function isHiding(record: Cell): boolean {
+  return record.peers !== undefined && hiddenBy(record).length > 0;
 }
 
 /** Entries that this record keeps from being seen by what its origin unregistered, or since it is of a later generation of their node. */

@@ -17,6 +17,9 @@ export class KeyLinks {
   #previous = new Int32Array(START_CAPACITY);
   #freeLink = NONE;
   #size = 0;
+  /** HOT: one registration or its end asks for its key three times in a row (`versions`, keys that come and go). */
+  #hashedKey: KeyText | undefined;
+  #hash = 0;
   // By owner: its newest link and how many it has.
   #heads = new Int32Array(START_CAPACITY).fill(NONE);
   #counts = new Int32Array(START_CAPACITY);
@@ -32,7 +35,7 @@ export class KeyLinks {
   }
 
   ownerOf(key: KeyText): number | undefined {
-    const link = this.#table[this.#find(key, hashOf(key, this.#seed))] ?? NONE;
+    const link = this.#table[this.#find(key, this.#hashOf(key))] ?? NONE;
     return link === NONE ? undefined : this.#owners[link];
   }
 
@@ -42,7 +45,7 @@ export class KeyLinks {
 
   /** Gives the key to the owner; returns the owner it had before. */
   attach(key: KeyText, owner: number): number | undefined {
-    const hash = hashOf(key, this.#seed);
+    const hash = this.#hashOf(key);
     let place = this.#find(key, hash);
     let link = this.#table[place] ?? NONE;
     let before: number | undefined;
@@ -65,7 +68,7 @@ export class KeyLinks {
 
   /** Takes the key from its owner; unknown keys are ignored. */
   detach(key: KeyText): void {
-    const place = this.#find(key, hashOf(key, this.#seed));
+    const place = this.#find(key, this.#hashOf(key));
     const link = this.#table[place] ?? NONE;
     if (link === NONE) return;
     this.#unlink(link);
@@ -87,6 +90,14 @@ export class KeyLinks {
     const keys = this.listOf(owner);
     for (const key of keys) this.detach(key);
     return keys;
+  }
+
+  #hashOf(key: KeyText): number {
+    if (key !== this.#hashedKey) {
+      this.#hashedKey = key;
+      this.#hash = hashOf(key, this.#seed);
+    }
+    return this.#hash;
   }
 
   /** Place in the table of the key's link, or the empty place where it would go. */

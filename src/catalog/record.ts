@@ -102,7 +102,7 @@ export function viewHealth(record: Pick<CatalogRecord, "health"> & { readonly or
 }
 
 /** Between the parts of a key text; no part has it. */
-export const SEPARATOR = "\0";
+const SEPARATOR = "\0";
 
 export function keyText(key: EntryKey): KeyText {
   // The only cast to KeyText: the parts were parsed in names.ts and cannot contain the separator. `join` makes one flat
@@ -120,6 +120,11 @@ export function keyParts(key: KeyText): EntryKey {
     instanceId: instanceId ?? "",
     clusterId: clusterId ?? "",
   };
+}
+
+/** Whether a key names this cluster. HOT: once or more a record that is put, taken out or taken in (`versions`, keys that come and go). */
+export function isKeyOf(clusterId: string, key: KeyText): boolean {
+  return key.endsWith(clusterId) && key[key.length - clusterId.length - 1] === SEPARATOR;
 }
 
 /** `<node_id>/<generation>/<seq>`: the same on every node. */

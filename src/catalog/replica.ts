@@ -20,7 +20,7 @@ import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "./recor
 import type { ReplicaOptions } from "./replica-options.ts";
 import { SCOPE, widest } from "./scope.ts";
 import type { Slab } from "./slab.ts";
-import { type Ended, type OwnPut, Staging } from "./staging.ts";
+import { type Ended, endOf, type OwnPut, Staging } from "./staging.ts";
 import { Sweeps } from "./sweeps.ts";
 import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
 
@@ -164,11 +164,8 @@ export class Replica {
     let reach = widest(before?.reach ?? SCOPE.UNSET, of.reach);
     if (body === BODY.UNREGISTERED)
       for (const record of this.records(of.key)) if (isOfKeysCluster(record)) reach = widest(reach, record.reach);
-    const { key, namespace, name, kind, scope, health, traits, principal } = of;
     const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : carriedHlc(before);
-    const numbers = { seq, hlc, firstSeq: before?.firstSeq ?? seq, filterSeq: seq, unregisteredHlc };
-    const said = { key, namespace, name, kind, scope, reach, health, traits, principal };
-    return this.#stage({ ...said, ...numbers, origin: this.self, body, at: 0, sizeBytes: 0, contentBytes: 0 });
+    return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc, firstSeq: before?.firstSeq ?? seq, unregisteredHlc }));
   }
 
   /** Records staged and not yet committed, oldest first. */

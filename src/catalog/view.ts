@@ -1,5 +1,5 @@
 /** Several origins' records of one key → what people see of it (semantics.md, Several origins for one key). */
-import { BODY, type CatalogRecord, SEPARATOR } from "./record.ts";
+import { BODY, type CatalogRecord, isKeyOf } from "./record.ts";
 import { SCOPE, type Scope, widest } from "./scope.ts";
 
 /** What decides on what a record ends. */
@@ -33,7 +33,7 @@ export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "bo
  */
 export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "origin">): boolean {
   const { clusterId = "" } = origin;
-  return clusterId === "" || key.endsWith(`${SEPARATOR}${clusterId}`);
+  return clusterId === "" || isKeyOf(clusterId, key);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Who may write what: the policy's owners, those who may see, and the principal an entry belongs to. */
 import type { Draft } from "../catalog/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
-import { type CatalogRecord, KIND, keyParts } from "../catalog/record.ts";
+import { type CatalogRecord, isKeyOf, KIND, keyParts } from "../catalog/record.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
 import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../policy/eyes.ts";
@@ -87,8 +87,8 @@ export function checkEnding(publishing: Publishing, caller: Caller, record: Cata
   const asked = { action: "unregister", field } as const;
   checkOwner(publishing, caller, record, asked);
   const { clusterId } = publishing.source;
+  if (isKeyOf(clusterId, record.key)) return;
   const home = keyParts(record.key).clusterId;
-  if (home === clusterId) return;
   const why = `is registered in cluster ${home}, whose nodes alone can take it out; this one is of ${clusterId}`;
   throw refused(publishing, caller, record.namespace, { ...asked, why });
 }

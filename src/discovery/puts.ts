@@ -27,6 +27,13 @@ export interface PutParts {
   readonly onEmptied: (leaseId: string) => void;
 }
 
+/** The lease that holds what is put. */
+export interface HeldUnder {
+  readonly id: string;
+  /** It was granted by the same call: what undoes that takes its keys from it too. */
+  readonly isNew: boolean;
+}
+
 export class Puts {
   readonly #parts: PutParts;
   readonly #replica: Replica;
@@ -41,11 +48,11 @@ export class Puts {
   }
 
   /** Puts a client's entry under a lease. The same content again, while that is what people see, makes no record. */
-  put(caller: Caller, draft: Draft, leaseId: string, time: Time): void {
+  put(caller: Caller, draft: Draft, lease: HeldUnder, time: Time): void {
     const own = this.#replica.own(draft.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     const isOwn = isLive && own.principal === caller.principal && (own.revision === 0 || this.#replica.view(draft.key) === own);
-    this.attach(draft.key, leaseId, isLive);
+    this.attach(draft.key, lease, isLive);
     if (isOwn && this.#replica.slab.equals(own.at, own.contentBytes, draft.content)) return;
     this.#stage(draft, isLive ? own : undefined, caller.principal, draft.load, time);
   }
@@ -62,12 +69,12 @@ export class Puts {
   }
 
   /** A key is held by one lease; `isLive`: it has an entry, whose row names the lease. */
-  attach(key: KeyText, leaseId: string, isLive: boolean): void {
-    if (this.#leases.leaseOf(key) === leaseId) return;
+  attach(key: KeyText, { id, isNew }: HeldUnder, isLive: boolean): void {
+    if (this.#leases.leaseOf(key) === id) return;
     const { undo, onEmptied } = this.#parts;
-    const old = this.#leases.attach(leaseId, key);
+    const old = this.#leases.attach(id, key);
     if (old === undefined) {
-      undo.push(() => this.#leases.detach(key));
+      if (!isNew) undo.push(() => this.#leases.detach(key));
       return;
     }
     undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));

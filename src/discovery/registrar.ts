@@ -109,7 +109,7 @@ export class Registrar {
       endings: this.endings,
       gate: this.#gate,
       grant: (principal, time) => this.#grant({ principal }, NO_ATTEMPT, undefined, time),
-      attach: (key, leaseId, isLive) => this.#puts.attach(key, leaseId, isLive),
+      attach: (key, id, isLive) => this.#puts.attach(key, { id, isNew: false }, isLive),
     });
   }
 
@@ -135,7 +135,8 @@ export class Registrar {
     this.#gate.check(caller, command.drafts);
     const leaseId = this.#whole(() => {
       const id = lease?.id ?? this.#grant(caller, asked, ttlMs, time);
-      for (const draft of command.drafts) this.#puts.put(caller, draft, id, time);
+      const held = { id, isNew: lease === undefined };
+      for (const draft of command.drafts) this.#puts.put(caller, draft, held, time);
       return id;
     });
     if (lease !== undefined) this.#leases.renew(lease.id, this.leaseMs(time));
@@ -176,10 +177,10 @@ export class Registrar {
   /** Removes keys at whichever node of this cluster they were registered. Returns how many were there; refused as a whole when one is another's. */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
     const found = new Map<KeyText, CatalogRecord>();
-    for (const key of keys) {
+    for (const [i, key] of keys.entries()) {
       const record = presentFor(this.#options, caller, endableRecord(this.#replica, key));
       if (record === undefined) continue;
-      checkEnding(this.#options, caller, record, `keys[${keys.indexOf(key)}]`);
+      checkEnding(this.#options, caller, record, `keys[${i}]`);
       found.set(key, record);
     }
     this.#whole(() => {

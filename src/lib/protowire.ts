@@ -54,7 +54,8 @@ export function writeVarint64(out: Uint8Array, at: number, value: bigint): numbe
 
 /** Writes the bytes alone, without tag or length; returns the offset after them. */
 export function writeBytes(out: Uint8Array, at: number, bytes: Uint8Array): number {
-  out.set(bytes, at);
+  // HOT: records mostly have none of a kind, and the call alone costs as much as a field of theirs (`versions`, keys that come and go).
+  if (bytes.length > 0) out.set(bytes, at);
   return at + bytes.length;
 }
 

@@ -53,3 +53,21 @@ test("it is a map when the few have become many, and when hardly any of these is
   for (let i = 0; i < 2999; i++) put(i, undefined);
   check();
 });
+
+test("what was asked for last is told as it is since, in each of its states and while the few become many", () => {
+  const shards = new KeyShards<KeyText, number>();
+  const asked = key("asked", "1");
+  const twin = key("asked", "1");
+  shards.replace(key("other", "1"), 0);
+  for (const value of [undefined, 1, 2, undefined, 3]) {
+    shards.replace(asked, value);
+    expect([shards.get(asked), shards.get(twin), shards.size]).toEqual([value, value, value === undefined ? 1 : 2]);
+  }
+  for (let i = 0; i < 3000; i++) {
+    shards.replace(key(`n${i}`, "1"), i);
+    expect([shards.get(asked), shards.get(key(`n${i}`, "1"))]).toEqual([3, i]);
+  }
+  expect(shards.get(key("n3000", "1"))).toBeUndefined();
+  shards.replace(key("n3000", "1"), 3000);
+  expect([shards.get(key("n3000", "1")), shards.size]).toEqual([3000, 3003]);
+});

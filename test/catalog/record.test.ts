@@ -5,6 +5,7 @@ import {
   deltaId,
   type EntryKey,
   HEALTH,
+  isKeyOf,
   KIND,
   keyParts,
   keyText,
@@ -62,4 +63,15 @@ test.each([
 
 test("a delta is named after its origin's node, generation and seq, the same everywhere", () => {
   expect(deltaId(recordOf({ health: HEALTH.HEALTHY, life: "live", seq: 42 }))).toBe("n1/3/42");
+});
+
+test.each([
+  { clusterId: "c1", asked: "c1", want: true },
+  { clusterId: "c1", asked: "c2", want: false },
+  { clusterId: "dc1", asked: "c1", want: false },
+  { clusterId: "c1", asked: "dc1", want: false },
+  { clusterId: "", asked: "", want: true },
+  { clusterId: "c1", asked: "", want: false },
+])("a key of cluster $clusterId is one of $asked: $want", ({ clusterId, asked, want }) => {
+  expect(isKeyOf(asked, keyText({ kind: KIND.SERVICE, namespace: "svc", name: "web", instanceId: "1", clusterId }))).toBe(want);
 });

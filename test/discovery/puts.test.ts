@@ -11,6 +11,7 @@ import { Hlc } from "../../src/lib/hlc.ts";
 import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
 
 const ANN = caller("ann");
+const ONE = { id: "one", isNew: false };
 
 /** Puts into a registry that has two leases, and what became of them. */
 function puts() {
@@ -25,21 +26,37 @@ function puts() {
 
 test("the same content again makes no record, other content or another health makes one", () => {
   const { puts: made, replica } = puts();
-  made.put(ANN, draft("web"), "one", at(0));
-  made.put(ANN, draft("web"), "one", at(1));
+  made.put(ANN, draft("web"), ONE, at(0));
+  made.put(ANN, draft("web"), ONE, at(1));
   expect(replica.staged).toHaveLength(1);
-  made.put(ANN, draft("web", { tags: ["new"] }), "one", at(2));
+  made.put(ANN, draft("web", { tags: ["new"] }), ONE, at(2));
   made.again(keyOf("web"), at(3), HEALTH.DEGRADED);
   expect(replica.staged.map(({ health }) => health)).toEqual([HEALTH.HEALTHY, HEALTH.HEALTHY, HEALTH.DEGRADED]);
 });
 
 test("a key moves to another lease: its row is written again, the lease it leaves empty is told of, and an undo takes it back", () => {
   const { puts: made, leases, undo, emptied } = puts();
-  made.put(ANN, draft("web"), "one", at(0));
+  made.put(ANN, draft("web"), ONE, at(0));
   undo.seal(1);
   undo.forget(1);
-  made.put(ANN, draft("web"), "two", at(1));
+  made.put(ANN, draft("web"), { ...ONE, id: "two" }, at(1));
   expect([leases.leaseOf(keyOf("web")), [...made.moved], emptied]).toEqual(["two", [keyOf("web")], ["one"]]);
   undo.undo();
   expect(leases.leaseOf(keyOf("web"))).toBe("one");
+});
+
+test.each([
+  { what: "a lease that was there before stays, without the key", lease: ONE, undone: true },
+  { what: "a lease of the same call takes its keys along: nothing is noted for each", lease: { id: "new", isNew: true }, undone: false },
+])("an undo: $what", ({ lease, undone }) => {
+  const { puts: made, leases, undo } = puts();
+  if (lease.isNew) {
+    leases.grant(lease.id, { ttlMs: 1000, principal: "ann" }, 0);
+    undo.push(() => void leases.end(lease.id));
+  }
+  const mark = undo.mark;
+  made.put(ANN, draft("web"), lease, at(0));
+  expect([leases.leaseOf(keyOf("web")), undo.mark > mark]).toEqual([lease.id, undone]);
+  undo.undo();
+  expect([leases.leaseOf(keyOf("web")), leases.keyCount, leases.has(ONE.id), leases.has("new")]).toEqual([undefined, 0, true, false]);
 });
