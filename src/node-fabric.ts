@@ -13,6 +13,8 @@ export interface NodeFabric {
   start(): void;
   /** Resolves when what this node holds may be told as the truth: it has caught up with somebody, or decided that it is alone. */
   readonly ready: Promise<void>;
+  /** Whether it serves alone though it was to join others, which may have what it lacks. */
+  readonly mayBeOthers: () => boolean;
   /** One line for `/readyz`, and whether it is ok. */
   readiness(time: Time): { readonly isReady: boolean; readonly detail: string };
   /** Reads certificates and cluster tokens again. */
@@ -53,6 +55,7 @@ export function loneFabric({ identity, replica, state }: NodeCore, detail: strin
     },
     start: () => {},
     ready: Promise.resolve(),
+    mayBeOthers: () => false,
     readiness: () => ({ isReady: true, detail }),
     reload: () => {},
     stop: () => Promise.resolve(),

@@ -4,7 +4,7 @@ import { PROTOCOL_BOUNDS } from "./catalog/names.ts";
 import { type KeyText, keyParts } from "./catalog/record.ts";
 import { renewSelf } from "./catalog/renew.ts";
 import type { Settings } from "./config.ts";
-import { isFabricOpen } from "./config-exposure.ts";
+import { isFabricOpen, wantsPeers } from "./config-exposure.ts";
 import { WINDOW_BYTES } from "./fabric/dial.io.ts";
 import { FabricDriver, type NodeOutput } from "./fabric/driver.io.ts";
 import { Fabric } from "./fabric/fabric.ts";
@@ -77,6 +77,7 @@ export async function openMesh(options: MeshOptions): Promise<NodeFabric> {
 class MeshNode implements NodeFabric {
   readonly #becameReady = Promise.withResolvers<void>();
   readonly ready = this.#becameReady.promise;
+  readonly mayBeOthers = () => wantsPeers(this.#options.settings) && this.#watched.fabric.readiness(now()).reason === "alone";
   readonly peers: MeshPeers;
   readonly mesh: NodeFabric["mesh"];
   readonly #options: MeshOptions;

@@ -2,7 +2,7 @@
 import { readBounded } from "./lib/named-file.io.ts";
 import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
 import { canonicalText, checksumOf } from "./policy/policy-text.ts";
-import type { FileText } from "./services/policy-keeper.ts";
+import type { FileText } from "./services/kept-policy-file.ts";
 
 /** Reads a policy file and what it says. Never rejects: what is wrong with it is a fault in one line. */
 export async function readFileText(path: string): Promise<FileText> {

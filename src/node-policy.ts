@@ -19,6 +19,7 @@ import { checkWrites } from "./node-standing.ts";
 import type { CatalogFacts, HeldEntry } from "./policy/policy-plan.ts";
 import type { Viewer } from "./policy/verdict.ts";
 import { auditHandlers } from "./services/audit.ts";
+import { KeptPolicyFile, type PolicyFileParts } from "./services/kept-policy-file.ts";
 import { type PolicyParts, policyService } from "./services/policy.ts";
 import { PolicyKeeper } from "./services/policy-keeper.ts";
 import type { Service } from "./services/service.ts";
@@ -31,6 +32,8 @@ export interface NodePolicy {
   readonly service: Service;
   /** For other nodes. */
   readonly travelling: TravellingPolicy;
+  /** This node is ready; `mayBeOthers`: it serves alone, and did not reach those that it was to join. */
+  letIn(mayBeOthers: boolean): Promise<void>;
   /** Reads the policy file again, and opens the audit file again. */
   reload(): void;
   close(): Promise<void>;
@@ -90,10 +93,10 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
     heard: () => core.policyHeard(),
   });
   await keeper.restore();
-  const applyFile = await fileApplied(keeper, { settings, log, core });
+  const applied = await appliedFile({ keeper, store, onChange: () => core.switchPolicy() }, { settings, log, core });
   // Two at a time might put in force last what was read first.
-  const applyAgain = inTurn(() => applyFile().catch((error: unknown) => notApplied(error, log)));
-  await applyFile();
+  const applyAgain = inTurn(() => applied.again().catch((error: unknown) => notApplied(error, log)));
+  await applied.first();
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regions(core).get(clusterId) ?? ""));
   return {
     service: policyService({
@@ -113,6 +116,7 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
         onHead = listener;
       },
     },
+    letIn: (mayBeOthers) => applied.letIn(mayBeOthers).catch((error: unknown) => notApplied(error, log)),
     reload: () => {
       audit.reopenFile();
       applyAgain();
@@ -120,14 +124,30 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
   };
 }
 
-/** Reads the policy file and puts it in force, each time that it is called. */
-async function fileApplied(keeper: PolicyKeeper, { settings, log, core }: NodePolicyOptions): Promise<() => Promise<void>> {
+/** Puts the policy file in force: first at the start, again when it may have been edited, and when this node is let in. */
+interface AppliedFile {
+  first(): Promise<void>;
+  again(): Promise<void>;
+  letIn(mayBeOthers: boolean): Promise<void>;
+}
+
+async function appliedFile(parts: PolicyFileParts, { settings, log, core }: NodePolicyOptions): Promise<AppliedFile> {
   const { file } = settings.policy;
-  const wasLetIn = !wantsPeers(settings) || (await hadPeers(settings, core));
-  return async () => {
-    if (file !== undefined) await keeper.applyFile(file, await readFileText(file), wasLetIn || core.state.isReady);
+  const kept = new KeptPolicyFile(parts);
+  const wasLetIn = !wantsPeers(settings) || (await kept.wasReady()) || (await hadPeers(settings, core));
+  if (!wasLetIn) kept.awaitCluster();
+  const first = async (): Promise<void> => {
+    if (file !== undefined) await kept.apply(file, await readFileText(file));
     tell(log, core);
   };
+  const again = async (): Promise<void> => {
+    if (kept.isLetIn) return first();
+    log.warn({ file }, "policy file not read again before this node is ready: its cluster may have another policy");
+  };
+  const letIn = async (mayBeOthers: boolean): Promise<void> => {
+    if (file !== undefined) await kept.letIn(file, await readFileText(file), mayBeOthers);
+  };
+  return { first, again, letIn };
 }
 
 /** A function that has `work` done after each of its calls, one run at a time; one run serves all calls that came before it. */

@@ -26,6 +26,8 @@ import { HEARTBEATS, OFFERS, READY, type SessionNews, Sessions } from "./session
 import { type ClusterTokens, isOwnLaterLife, refusalOfStart, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
+/** A peer that is to have the policy before the last records is waited for so long before it is told goodbye. */
+const HELD_GOODBYE_MS = 1000;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
@@ -49,7 +51,7 @@ export class Fabric implements FabricMachine {
   readonly #collecting = new Collecting();
   #hasPeers = false;
   #isBegun = false;
-  #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number } | undefined;
+  #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number; readonly heldUntilMonoMs: number } | undefined;
   #unknownFrameCount = 0;
 
   constructor(options: FabricOptions, parts: FabricParts) {
@@ -165,9 +167,11 @@ export class Fabric implements FabricMachine {
 
   /** When all own news is sent: what is handed over and, while stopping, the goodbye. */
   #lastly(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    if (this.#sessions.find(link)?.replication.isHeld !== false || this.replication.edgeDueMonoMs !== undefined) return undefined;
-    const offer = this.leaving.next(link);
+    const isHeld = this.#sessions.find(link)?.replication.isHeld;
+    if (isHeld === undefined || this.replication.edgeDueMonoMs !== undefined) return undefined;
+    const offer = isHeld ? undefined : this.leaving.next(link);
     if (offer !== undefined || this.#stop === undefined) return offer;
+    if (isHeld && time.monoMs < this.#stop.heldUntilMonoMs) return undefined;
     this.#toLinks({ kind: "end", link, reason: this.#stop.reason, detail: "" }, time, out);
     return this.#links.next(link);
   }
@@ -368,7 +372,7 @@ export class Fabric implements FabricMachine {
 
   #stopFor(reason: "leave" | "restart", time: Time, out: FabricOutput[]): void {
     if (this.#stop !== undefined) return;
-    this.#stop = { reason, deadlineMonoMs: time.monoMs + this.#options.stopTimeoutMs };
+    this.#stop = { reason, deadlineMonoMs: time.monoMs + this.#options.stopTimeoutMs, heldUntilMonoMs: time.monoMs + HELD_GOODBYE_MS };
     this.#links.stop();
     for (const { link, state } of this.#links.rows) if (state !== "up") this.#toLinks({ kind: "end", link, reason, detail: "" }, time, out);
     if (reason === "leave") this.#toMembership({ kind: "leave" }, time, out);

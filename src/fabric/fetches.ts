@@ -105,7 +105,7 @@ export class Fetches {
     const fetch = this.#all.get(id);
     if (fetch === undefined || through < fetch.wanted) return;
     this.#all.delete(id);
-    if (fetch.isNews) this.#noteAnswer(monoMs - fetch.firstMonoMs);
+    if (fetch.isNews) this.#noteAnswer(Math.min(MAX_NEWS_WAIT_MS, monoMs - fetch.firstMonoMs));
   }
 
   /** As RFC 6298 smooths round trips. One that was asked for again counts from the first question, so that the wait grows where answers are late. */

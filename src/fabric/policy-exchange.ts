@@ -14,17 +14,17 @@ import { eventOutput, type FabricOutput, type LinkId } from "./seam.ts";
 export interface PolicyExchangeOptions {
   /** An encoded version is at most this long. */
   readonly maxBytes: number;
-  /** Bytes of a version in one frame, which is at most 256 KiB with its envelope. */
+  /** Bytes of a version in one frame, which is at most 256 KiB with its envelope. Small, so that over a slow link one comes within `patienceMs`. */
   readonly partBytes: number;
   /** A peer that sends no part, and a shell that does not answer, is given up after so long. */
   readonly patienceMs: number;
-  /** Bad transfers after which a link is not asked any more. */
+  /** Transfers against the rules after which a link is not asked any more. */
   readonly maxStrikes: number;
 }
 
 export const POLICY_EXCHANGE_DEFAULTS: PolicyExchangeOptions = {
   maxBytes: 16 * 1024 * 1024,
-  partBytes: 255 * 1024,
+  partBytes: 32 * 1024,
   patienceMs: 10_000,
   maxStrikes: 3,
 };
@@ -45,6 +45,8 @@ interface Fetch {
   readonly link: LinkId;
   head: PolicyHead;
   isAsked: boolean;
+  /** Its link was asked before, and may send parts of that still. */
+  readonly isAgain: boolean;
   /** Undefined until the first part. */
   bytes: Uint8Array | undefined;
   filled: number;
@@ -57,6 +59,8 @@ export class PolicyExchange {
   #head: PolicyHead = NO_PLACE;
   readonly #links = new Map<LinkId, PolicyLink>();
   #fetch: Fetch | undefined;
+  /** The last one that was late: the rest may still be on its way. */
+  #late: Fetch | undefined;
   /** Handed to the shell, which has not answered. */
   #adopting: { readonly head: PolicyHead; deadlineMonoMs: number } | undefined;
   /** Names of heads that could not be put in force here. */
@@ -195,8 +199,7 @@ export class PolicyExchange {
     }
     const fetch = this.#fetch;
     if (fetch?.isAsked === true && monoMs >= fetch.deadlineMonoMs) {
-      // It may have stood still: others are asked before it, and then it again.
-      this.#strike(fetch, "it was asked for and did not come", out, fetch.head);
+      this.#putOff(fetch, out);
     }
     this.#choose();
   }
@@ -238,7 +241,9 @@ export class PolicyExchange {
     state.heard = head;
     this.#tellNotTaken(state, out);
     // It says what it has instead of what it was asked for.
-    if (fetch?.link === link && fetch.bytes === undefined && !isSamePlace(fetch.head, head)) this.#fetch = undefined;
+    if (fetch?.link !== link || fetch.bytes !== undefined || isSamePlace(fetch.head, head)) return;
+    this.#fetch = undefined;
+    state.missedCount += 1;
   }
 
   #wanted(state: PolicyLink, number: number, out: FabricOutput[]): void {
@@ -267,6 +272,7 @@ export class PolicyExchange {
     const fetch = this.#fetch;
     // Late, of a transfer that was given up: nobody's fault.
     if (fetch?.link !== link || !fetch.isAsked || fetch.head.number !== head.number) return;
+    if (fetch.isAgain && this.#isOfBefore(fetch, offset)) return;
     if (offset === 0 && fetch.bytes === undefined && isWithin(head, this.#head.number) && isNewer(head, this.#head)) fetch.head = head;
     const isNext = isSamePlace(fetch.head, head) && offset === fetch.filled && part.length > 0;
     const isFit = sizeBytes <= this.#options.maxBytes && offset + part.length <= sizeBytes;
@@ -281,6 +287,14 @@ export class PolicyExchange {
     if (fetch.filled === sizeBytes) this.#complete(fetch, fetch.bytes, time, out);
   }
 
+  /** Parts of what the link was asked for before come first; where those that were asked for now begin, all begins anew. */
+  #isOfBefore(fetch: Fetch, offset: number): boolean {
+    if (offset > 0) return offset !== fetch.filled;
+    fetch.bytes = undefined;
+    fetch.filled = 0;
+    return false;
+  }
+
   #complete(fetch: Fetch, bytes: Uint8Array, time: Time, out: FabricOutput[]): void {
     const { head } = fetch;
     const facts = decodeFacts(bytes);
@@ -292,44 +306,62 @@ export class PolicyExchange {
     this.#fetch = undefined;
     this.#adopting = { head, deadlineMonoMs: time.monoMs + this.#options.patienceMs };
     const state = this.#links.get(fetch.link);
-    if (state !== undefined) state.strikes = 0;
+    if (state !== undefined) state.missedCount = 0;
     const { nodeId = "", clusterId = "" } = state?.peer ?? {};
     out.push({ kind: "adoptPolicy", head, bytes, via: { nodeId, clusterId } });
   }
 
-  /** A transfer that is no good: others are tried first, and this link again only with another head, or with `heard`. */
-  #strike(fetch: Fetch, detail: string, out: FabricOutput[], heard: PolicyHead = NO_PLACE): void {
+  /** It may have stood still, or its link be slow: others are asked before it, and then it again. */
+  #putOff(fetch: Fetch, out: FabricOutput[]): void {
+    const { link, head } = fetch;
+    this.#fetch = undefined;
+    this.#late = fetch;
+    const state = this.#links.get(link);
+    if (state === undefined) return;
+    state.missedCount += 1;
+    const detail = { link, number: head.number, nodeId: head.nodeId, detail: "it was asked for and did not come in time" };
+    out.push(eventOutput("policy_late", "warn", detail));
+  }
+
+  /** A transfer that is no good: others are tried first, and this link again only with another head. */
+  #strike(fetch: Fetch, detail: string, out: FabricOutput[]): void {
     this.#fetch = undefined;
     this.refusedCount += 1;
     const state = this.#links.get(fetch.link);
     if (state !== undefined) {
       state.strikes += 1;
-      state.heard = heard;
+      state.heard = NO_PLACE;
     }
     out.push(eventOutput("policy_refused", "warn", { link: fetch.link, number: fetch.head.number, nodeId: fetch.head.nodeId, detail }));
   }
 
-  /** The newest that any link offers is fetched, one at a time for the whole node; from the one that failed least. */
+  /**
+   * The newest that any link offers is fetched, one at a time for the whole node; first from those that failed least, so that one that tells of what it
+   * never gives does not keep out what others have.
+   */
   #choose(): void {
     if (this.#fetch !== undefined || this.#adopting !== undefined) return;
-    let best: { readonly link: LinkId; readonly head: PolicyHead; readonly strikes: number } | undefined;
+    let best: { readonly link: LinkId; readonly head: PolicyHead; readonly missedCount: number } | undefined;
     for (const [link, state] of this.#links) {
       if (!this.#isOffer(state)) continue;
-      const { heard: head, strikes } = state;
-      const isBetter = best === undefined || isNewer(head, best.head) || (isSamePlace(head, best.head) && strikes < best.strikes);
-      if (isBetter) best = { link, head, strikes };
+      const { heard: head, missedCount } = state;
+      const isAsGood = best === undefined || (missedCount === best.missedCount && isNewer(head, best.head));
+      if (isAsGood || missedCount < (best?.missedCount ?? 0)) best = { link, head, missedCount };
     }
     if (best === undefined) return;
-    const { link, head } = best;
-    this.#fetch = { link, head, isAsked: false, bytes: undefined, filled: 0, deadlineMonoMs: 0 };
+    const { link, head, missedCount } = best;
+    const late = this.#late?.link === link && isSamePlace(this.#late.head, head) ? this.#late : undefined;
+    this.#late = undefined;
+    const { bytes, filled } = late ?? { bytes: undefined, filled: 0 };
+    this.#fetch = { link, head, isAsked: false, isAgain: missedCount > 0, bytes, filled, deadlineMonoMs: 0 };
   }
 
-  /** Whether the peer waits to hear that its newest version is not taken here. One that may yet come by another link is waited for. */
+  /** Whether the peer waits to hear that its newest version is not taken here. What failed on its way is not told: it may hide what the peer has. */
   #isSettling(state: PolicyLink): state is PolicyLink & { latest: PolicyHead } {
     const { latest, toldSettled, peer } = state;
     if (peer.settles !== true || latest === undefined || !isNewer(latest, this.#head) || this.#isOffer(state)) return false;
     if (toldSettled !== undefined && isSamePlace(toldSettled, latest)) return false;
-    return this.#whyNot(peer, latest) !== "" || (this.#fetch === undefined && this.#adopting === undefined);
+    return this.#whyNot(peer, latest) !== "" || state.tooFar !== undefined || this.#unusable.has(nameOf(latest));
   }
 
   #isOffer(state: PolicyLink): state is PolicyLink & { heard: PolicyHead } {

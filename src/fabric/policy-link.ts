@@ -34,7 +34,10 @@ export interface PolicyLink {
   sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
   /** A head whose number is too far above ours; it is not taken as heard. */
   tooFar: PolicyHead | undefined;
+  /** Transfers against the rules. */
   strikes: number;
+  /** What was asked for and did not come, since the last that came. */
+  missedCount: number;
   conflictCount: number;
   notTakenCount: number;
 }
@@ -51,6 +54,7 @@ export function newPolicyLink(peer: PolicyPeer): PolicyLink {
     wanted: 0,
     sending: undefined,
     strikes: 0,
+    missedCount: 0,
     conflictCount: 0,
     tooFar: undefined,
     notTakenCount: 0,

@@ -123,10 +123,10 @@ export class PolicyEngine {
     return this.#kept.at(-1)?.number ?? 0;
   }
 
-  /** Whether nothing is known but what this node itself began with, if anything. */
-  get isBeginning(): boolean {
+  /** The newest version, where that is what this node itself began with. */
+  get beginning(): PolicyVersion | undefined {
     const newest = this.#newest;
-    return this.newestNumber === 0 || (this.newestNumber === 1 && newest?.hlc === 0 && newest.nodeId === this.#options.nodeId);
+    return this.newestNumber === 1 && newest?.hlc === 0 && newest.nodeId === this.#options.nodeId ? newest : undefined;
   }
 
   get status(): PolicyStatus {
@@ -247,9 +247,9 @@ export class PolicyEngine {
     return this.#trim();
   }
 
-  /** As `commit`, of a draft that `isInitial`: what this node began with before is no more. Throws `version_conflict` when it knows another version. */
-  begin(version: PolicyVersion, sizeBytes: number): void {
-    if (!this.isBeginning) throw conflict(this.newestNumber, 0);
+  /** As `commit`, of a version in the place of `beginning`, under its number. Throws `version_conflict` when that is not the newest any more. */
+  beginAgain(version: PolicyVersion, sizeBytes: number): void {
+    if (this.beginning === undefined) throw conflict(this.newestNumber, 0);
     this.#kept.length = 0;
     this.commit(version, sizeBytes);
   }

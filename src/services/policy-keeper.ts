@@ -1,6 +1,7 @@
 /** Puts policy versions in the store and in force: validate, draft, swap, commit, audit; what the service and the policy file share. */
 import type { PolicyVia } from "../fabric/seam.ts";
 import { WaymarkError } from "../lib/errors.ts";
+import { Hlc } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AuditSink } from "../policy/audit.ts";
 import type { DecodedSet } from "../policy/codec.ts";
@@ -13,7 +14,7 @@ import type { Source } from "../policy/verdict.ts";
 import { decodeFacts, decodeVersion, encodeVersion } from "../policy/version-codec.ts";
 import type { PolicyVersion, VersionFacts, VersionRow } from "../policy/version-facts.ts";
 import { isNewer, isSamePlace, type VersionPlace } from "../policy/version-order.ts";
-import type { Store, StoreItem } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 import { tellTaken } from "./policy-trail.ts";
 
 export interface KeeperParts {
@@ -72,8 +73,6 @@ export type Adopted = { readonly isAdopted: true } | { readonly isAdopted: false
 
 const VERSIONS = "policy/versions/";
 const SUPERSEDED = "policy/superseded/";
-/** Where the checksum of the policy file is kept that was applied last. */
-const FILE = "policy/file";
 
 export class PolicyKeeper {
   readonly #parts: KeeperParts;
@@ -131,6 +130,16 @@ export class PolicyKeeper {
     if (isDryRun) return { number: engine.policy.number, plan, warnings: all };
     await this.#put(actor, version, "policy.apply", terms.isInitial);
     return { number: version.number, plan, warnings: all };
+  }
+
+  /** What this node began with is a version as any other from now on, with a stamp: no beginning of another node wins over it. */
+  async establish(): Promise<void> {
+    await this.#alone(async () => {
+      const { beginning } = this.engine;
+      if (beginning === undefined) return;
+      const version = { ...beginning, hlc: new Hlc().stampEnd(0, this.#parts.now().wallMs) };
+      await this.#beginAgain(version, encodeVersion(version));
+    });
   }
 
   /** Puts an earlier set in force again, as a new version everywhere. Rejects as `apply` does, and with `not_found`. */
@@ -194,48 +203,6 @@ export class PolicyKeeper {
   }
 
   /**
-   * The policy file as it is now. It is applied when it says something else than it said last time, so that what was
-   * applied or rolled back by call since then stays until somebody edits the file. A broken file changes nothing. Of a node that its cluster
-   * has not let in yet (`isLetIn`), an edit is a beginning as the file was before: what the cluster has wins over it.
-   */
-  async applyFile(name: string, file: FileText, isLetIn = true): Promise<void> {
-    const { engine, store, onChange } = this.#parts;
-    if (!file.ok) {
-      engine.fileRead(`policy file ${name}: ${file.fault}`);
-      await onChange();
-      return;
-    }
-    try {
-      const { checksum } = file;
-      const kept = await store.get(FILE);
-      const isNews = kept === undefined || DECODER.decode(kept.value) !== checksum || engine.newestNumber === 0;
-      const isInForce = engine.status.newest?.checksum === checksum;
-      // With no version that can be read, what the file says is better than denying everything.
-      if (engine.isDenied || (isNews && !isInForce)) {
-        const reason = `policy file ${name} says something new`;
-        const isInitial = engine.newestNumber === 0 || (!isLetIn && engine.isBeginning);
-        const terms = { expectedNumber: 0, stage: undefined, reason, changeTicket: "", isInitial };
-        const applied = this.apply(FILE_ACTOR, { set: file.set, problems: [], terms, isDryRun: false });
-        await applied.catch((error: unknown) => {
-          // What the cluster has came meanwhile.
-          if (!isInitial || engine.isBeginning) throw error;
-        });
-      }
-      if (isNews) await this.#keepFile(kept, checksum);
-      engine.fileRead("");
-    } catch (error) {
-      if (!(error instanceof WaymarkError)) throw error;
-      engine.fileRead(`policy file ${name}: ${error.message}`);
-      await onChange();
-    }
-  }
-
-  async #keepFile(kept: StoreItem | undefined, checksum: string): Promise<void> {
-    // A swap that is lost only means that the file is looked at again at the next start.
-    await this.#parts.store.compareAndSwap(FILE, kept?.version ?? 0, ENCODER.encode(checksum));
-  }
-
-  /**
    * Whether an actor may put a set in the place of what there is: of the newest version, and of the one that is in force
    * where a stage leaves this node out. Returns the number that the draft must then expect, so that nothing which was not
    * looked at here is overwritten.
@@ -260,7 +227,10 @@ export class PolicyKeeper {
     const bytes = encodeVersion(version);
     await this.#parts.pause();
     const dropped = await this.#alone(async () => {
-      if (isInitial) return this.#begin(version, bytes);
+      if (isInitial && engine.newestNumber > 0) {
+        await this.#beginAgain(version, bytes);
+        return [];
+      }
       const swap = await store.compareAndSwap(keyOf(version.number), 0, bytes);
       if (!swap.isSwapped) await this.#catchUp();
       if (!swap.isSwapped || version.number <= engine.newestNumber) throw conflict(engine.newestNumber, version.number - 1);
@@ -289,17 +259,16 @@ export class PolicyKeeper {
     await audit.durable();
   }
 
-  /** Stores a beginning, in the place of the one before. Nobody else has had that. */
-  async #begin(version: PolicyVersion, bytes: Uint8Array): Promise<readonly number[]> {
+  /** Stores a version in the place of what this node began with. */
+  async #beginAgain(version: PolicyVersion, bytes: Uint8Array): Promise<void> {
     const { engine, store, onChange } = this.#parts;
-    if (!engine.isBeginning) throw conflict(engine.newestNumber, 0);
+    if (engine.beginning === undefined) throw conflict(engine.newestNumber, 0);
     const key = keyOf(version.number);
     const item = await store.get(key);
     const swap = await store.compareAndSwap(key, item?.version ?? 0, bytes);
     if (!swap.isSwapped) throw new WaymarkError("store_unavailable", `policy version ${version.number} was changed in the store meanwhile`);
-    engine.begin(version, bytes.length);
+    engine.beginAgain(version, bytes.length);
     await onChange();
-    return [];
   }
 
   /** Stores another's version in the place of what has its number here, which is kept apart first, and puts it in force. */
@@ -370,15 +339,6 @@ export class PolicyKeeper {
     }
   }
 }
-
-/** A policy file that was read: its set without errors, or why there is none. */
-export type FileText =
-  | { readonly ok: true; readonly set: PolicySet /** Of the set. */; readonly checksum: string }
-  | { readonly ok: false; readonly fault: string };
-
-const FILE_ACTOR: Actor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
-const ENCODER = new TextEncoder();
-const DECODER = new TextDecoder();
 
 function notOwned(why: string): WaymarkError {
   const need = "the caller must have the role mesh.admin, or change only rules of namespaces that it owns";

@@ -50,8 +50,11 @@ test.each([
     first.command.kill("SIGTERM");
     await first.command.finished();
     joiner = again.use(await UnreadyNode.start([...flags(nodeId, { policy: { file: join(HOME, `${nodeId}.yaml`) } }), ...joins]));
-  } else first.command.kill("SIGHUP");
-  await until("the edit is in force", async () => (await policyAt(joiner.http))["version"] === "open-2");
+    expect(await policyAt(joiner.http)).toMatchObject({ version: "open-2", number: "1" });
+  } else {
+    first.command.kill("SIGHUP");
+    await first.command.errorLine(/policy file not read again before this node is ready/);
+  }
   tokenOf(nodeId, "a-token-of-the-cluster");
   joiner.command.kill("SIGHUP");
   await joiner.command.line(/"event":"ready"/);

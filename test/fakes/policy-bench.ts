@@ -2,6 +2,7 @@
 import type { AuditEvent } from "../../src/policy/audit.ts";
 import { PolicyEngine } from "../../src/policy/engine.ts";
 import type { PolicySet } from "../../src/policy/rules.ts";
+import { KeptPolicyFile } from "../../src/services/kept-policy-file.ts";
 import { PolicyKeeper } from "../../src/services/policy-keeper.ts";
 import type { Store } from "../../src/store/store.ts";
 
@@ -15,6 +16,7 @@ export class Bench {
   durableCount = 0;
   changeCount = 0;
   readonly keeper: PolicyKeeper;
+  readonly file: KeptPolicyFile;
 
   constructor(store: Store, node: { readonly nodeId: string; readonly clusterId: string } = { nodeId: "n1", clusterId: "eu-1" }) {
     this.engine = new PolicyEngine({ ...node, maxVersions: 3, maxBytes: 1e6 });
@@ -45,6 +47,7 @@ export class Bench {
         return Promise.resolve();
       },
     });
+    this.file = new KeptPolicyFile({ keeper: this.keeper, store, onChange: () => Promise.resolve() });
   }
 
   apply(one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) {

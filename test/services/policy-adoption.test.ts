@@ -132,51 +132,17 @@ test("what a joining node's policy file says gives way to what somebody applied 
   await a.apply(only("red"));
   b.wallMs += 5000;
   const file = { ok: true, set: only("blue"), checksum: checksumOf(canonicalText(only("blue"))) } as const;
-  await b.keeper.applyFile("p.yaml", file);
+  await b.file.apply("p.yaml", file);
   expect(b.engine.status.inForce?.version).toBe("blue");
   expect([await send(b, a), await send(a, b)]).toMatchObject([{ isAdopted: false }, { isAdopted: true }]);
   expect(b.engine.status.inForce?.version).toBe("red");
   // It is what it was, also when it is read again; an edit is news.
-  await b.keeper.applyFile("p.yaml", file);
+  await b.file.apply("p.yaml", file);
   expect(b.engine.newestNumber).toBe(1);
   const edited = { ok: true, set: only("green"), checksum: checksumOf(canonicalText(only("green"))) } as const;
-  await b.keeper.applyFile("p.yaml", edited);
+  await b.file.apply("p.yaml", edited);
   expect(await send(b, a)).toEqual({ isAdopted: true });
   expect(a.engine.place).toMatchObject({ number: 2, nodeId: "b" });
-});
-
-test("an edited policy file of a node that was never let in is a beginning as before: it gives way, also after a restart", async () => {
-  const store = new MemoryStore();
-  const [a, b] = [node("a"), node("b", store)];
-  await a.apply(only("red"));
-  const fileOf = (team: string) => ({ ok: true, set: only(team), checksum: checksumOf(canonicalText(only(team))) }) as const;
-  await b.keeper.applyFile("p.yaml", fileOf("blue"), false);
-  await b.keeper.applyFile("p.yaml", fileOf("green"), false);
-  expect(b.engine.inForce).toMatchObject({ number: 1, hlc: 0, version: "green" });
-  expect(b.engine.history()).toHaveLength(1);
-  const again = node("b", store);
-  await again.keeper.restore();
-  expect(again.engine.inForce).toMatchObject({ number: 1, version: "green" });
-  await again.keeper.applyFile("p.yaml", fileOf("white"), false);
-  expect(again.engine.inForce).toMatchObject({ number: 1, hlc: 0, version: "white" });
-  expect([await send(again, a), await send(a, again)]).toMatchObject([{ isAdopted: false }, { isAdopted: true }]);
-  expect([a, again].map(({ engine }) => engine.inForce?.version)).toEqual(["red", "red"]);
-  // What it says stays a beginning that has given way, until somebody edits it at a node that was let in.
-  await again.keeper.applyFile("p.yaml", fileOf("white"), true);
-  expect(again.engine.newestNumber).toBe(1);
-  await again.keeper.applyFile("p.yaml", fileOf("black"), true);
-  expect(again.engine.inForce).toMatchObject({ number: 2, version: "black" });
-});
-
-test("a version that comes while an edited beginning is read wins over it, and the file is no news any more", async () => {
-  const [a, b] = [node("a"), node("b")];
-  await a.apply(only("red"));
-  const fileOf = (team: string) => ({ ok: true, set: only(team), checksum: checksumOf(canonicalText(only(team))) }) as const;
-  await b.keeper.applyFile("p.yaml", fileOf("blue"), false);
-  await Promise.all([send(a, b), b.keeper.applyFile("p.yaml", fileOf("green"), false)]);
-  expect(b.engine.status).toMatchObject({ inForce: { version: "red" }, degraded: "" });
-  await b.keeper.applyFile("p.yaml", fileOf("green"), true);
-  expect(b.engine.place).toEqual(a.engine.place);
 });
 
 test("each node decides by the stage itself, and one that knows nothing else takes what the cluster has", async () => {

@@ -1,0 +1,115 @@
+/** The policy file of a node beside its cluster's policy: a beginning gives way, an edit of a member is news. */
+import { expect, test } from "vitest";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { canonicalText, checksumOf } from "../../src/policy/policy-text.ts";
+import type { PolicySet } from "../../src/policy/rules.ts";
+import { encodeVersion } from "../../src/policy/version-codec.ts";
+import { MemoryStore } from "../../src/store/memory.ts";
+import { containing, rule, set } from "../fakes/policies.ts";
+import { Bench } from "../fakes/policy-bench.ts";
+
+function only(team: string): PolicySet {
+  return set([rule("svc.a", { visibilityTenants: [team] })], { version: team });
+}
+
+const fileOf = (team: string) => ({ ok: true, set: only(team), checksum: checksumOf(canonicalText(only(team))) }) as const;
+
+function node(nodeId: string, store = new MemoryStore()): Bench {
+  return new Bench(store, { nodeId, clusterId: "eu-1" });
+}
+
+/** Offers what is newest at one node to another, as a link does; whether it was taken. */
+async function send(from: Bench, to: Bench): Promise<boolean> {
+  const { newest } = from.engine;
+  if (newest === undefined) return false;
+  return (await to.keeper.adoptForeign(from.engine.place, encodeVersion(newest), { nodeId: "n", clusterId: "eu-1" })).isAdopted;
+}
+
+test("the file of a node that was never let in is a beginning, also when it is edited and the node restarted: it gives way", async () => {
+  const store = new MemoryStore();
+  const [a, b] = [node("a"), node("b", store)];
+  await a.apply(only("red"));
+  b.file.awaitCluster();
+  await b.file.apply("p.yaml", fileOf("blue"));
+  const again = node("b", store);
+  await again.keeper.restore();
+  expect(await again.file.wasReady()).toBe(false);
+  again.file.awaitCluster();
+  await again.file.apply("p.yaml", fileOf("green"));
+  expect(again.engine.inForce).toMatchObject({ number: 1, hlc: 0, version: "green" });
+  expect([await send(again, a), await send(a, again)]).toEqual([false, true]);
+  // Edited since, before it was let in.
+  await again.file.letIn("p.yaml", fileOf("white"), false);
+  expect([a, again].map(({ engine }) => engine.inForce?.version)).toEqual(["red", "red"]);
+  await again.file.apply("p.yaml", fileOf("white"));
+  expect(again.engine.newestNumber).toBe(1);
+  await again.file.apply("p.yaml", fileOf("black"));
+  expect(again.engine.inForce).toMatchObject({ number: 2, version: "black" });
+  expect(await again.file.wasReady()).toBe(true);
+});
+
+test("what a node began with is a version as any other once it is ready: the beginning of a newcomer never wins over it", async () => {
+  const [a, z] = [node("a"), node("z")];
+  await a.file.apply("p.yaml", fileOf("strict"));
+  await a.file.letIn("p.yaml", fileOf("strict"), false);
+  expect(a.engine.inForce).toMatchObject({ number: 1, hlc: expect.any(Number) as number, version: "strict" });
+  expect(a.engine.place.hlc).toBeGreaterThan(0);
+  z.file.awaitCluster();
+  await z.file.apply("p.yaml", fileOf("open"));
+  expect([await send(z, a), await send(a, z)]).toEqual([false, true]);
+  // The same node, whose disk was lost and whose file says something else now.
+  const wiped = node("a");
+  wiped.file.awaitCluster();
+  await wiped.file.apply("p.yaml", fileOf("open"));
+  expect([await send(wiped, z), await send(z, wiped)]).toEqual([false, true]);
+});
+
+test("who serves alone and did not reach those that it was to join keeps a beginning, and an edit of it is news", async () => {
+  const store = new MemoryStore();
+  const a = node("a", store);
+  a.file.awaitCluster();
+  await a.file.apply("p.yaml", fileOf("old"));
+  await a.file.letIn("p.yaml", fileOf("old"), true);
+  expect(a.engine.place).toMatchObject({ number: 1, hlc: 0 });
+  const again = node("a", store);
+  await again.keeper.restore();
+  expect(await again.file.wasReady()).toBe(true);
+  await again.file.apply("p.yaml", fileOf("edited"));
+  expect(again.engine.inForce).toMatchObject({ number: 2, version: "edited" });
+});
+
+test("an edit that waited until the node was ready is news where the cluster has nothing else", async () => {
+  const a = node("a");
+  a.file.awaitCluster();
+  await a.file.apply("p.yaml", fileOf("old"));
+  await a.file.letIn("p.yaml", fileOf("edited"), false);
+  expect(a.engine.inForce).toMatchObject({ number: 2, version: "edited" });
+});
+
+test("a file that could not be read at the start is applied when the node is ready, where there is no policy", async () => {
+  const a = node("a");
+  a.file.awaitCluster();
+  await a.file.apply("p.yaml", { ok: false, fault: "line 3: broken" });
+  expect(a.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; everything is denied");
+  await a.file.letIn("p.yaml", fileOf("mended"), false);
+  expect(a.engine.status).toMatchObject({ inForce: { version: "mended" }, degraded: "" });
+});
+
+test("a beginning overwrites nothing that the store has and that could not be read for a moment", async () => {
+  const store = new MemoryStore();
+  const before = node("n1", store);
+  await before.file.apply("p.yaml", fileOf("file"));
+  for (const team of ["two", "three"]) await before.apply(only(team));
+  let isFailing = true;
+  const list: MemoryStore["list"] = async (...asked) => {
+    if (!isFailing) return MemoryStore.prototype.list.apply(store, asked);
+    isFailing = false;
+    throw new WaymarkError("store_unavailable", "a moment");
+  };
+  Object.assign(store, { list });
+  const again = node("n1", store);
+  await again.keeper.restore();
+  expect(again.engine.status.degraded).toEqual(containing("a moment"));
+  await again.file.apply("p.yaml", fileOf("file"));
+  expect(again.engine.inForce).toMatchObject({ number: 3, version: "three" });
+});
