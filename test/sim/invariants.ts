@@ -191,7 +191,7 @@ export class Invariants implements Watching {
     if (before !== undefined) return;
     const atMs = this.#parts.world.nowMs;
     this.#said.set(id, { said, atMs });
-    checks.say(id, atMs);
+    checks.say(cell, atMs);
     if (isOwn) this.#noteEnd(cell);
   }
 
