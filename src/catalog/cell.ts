@@ -78,6 +78,11 @@ export function settledOf(origin: Origin): number {
   return origin.lacks === undefined ? tiedTo(origin) : 0;
 }
 
+/** Up to here nothing is missing that the origin held: what frames left out is still to come. What a dead one's left out may never come. */
+export function heldThrough(origin: Origin): number {
+  return origin.life === "live" ? tiedTo(origin) : origin.through;
+}
+
 /** As `settledOf`, but for what was refused. */
 function tiedTo({ unsettled, through }: Origin): number {
   return unsettled?.from ?? through;

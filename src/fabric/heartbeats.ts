@@ -1,5 +1,5 @@
 /** Up to when all that each origin wrote is here, as far as somebody has said: by its own vectors, or by what others pass on (semantics.md, Age). */
-import type { Origin } from "../catalog/cell.ts";
+import { heldThrough, type Origin } from "../catalog/cell.ts";
 
 interface Row {
   provenMonoMs: number;
@@ -77,6 +77,6 @@ export class Heartbeats {
   }
 }
 
-function isHere({ through, lacks }: Origin, seq: number): boolean {
-  return lacks === undefined && through >= seq;
+function isHere(origin: Origin, seq: number): boolean {
+  return origin.lacks === undefined && heldThrough(origin) >= seq;
 }

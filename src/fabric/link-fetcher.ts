@@ -1,4 +1,5 @@
 /** What the peer of one link knows and this node does not, and when to ask for it. */
+import { heldThrough, type Origin } from "../catalog/cell.ts";
 import { isOfOtherCluster } from "../catalog/origins.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Fetcher } from "./fetches.ts";
@@ -74,17 +75,18 @@ export class LinkFetcher implements Fetcher {
   }
 
   /**
-   * Whether the peer has said that it knows more of an origin, or knows one of which records were refused, here or there. Within our cluster
-   * only our own refused origins count: another cluster would make all of us stale by one bad record.
+   * Whether the peer has said that it knows more of an origin, or knows one of which records were refused, here or there, or of which frames left
+   * something out. Of those only our own count within our cluster: another cluster would make all of us stale by one bad record.
    */
   // HOT: asked after every frame. Ends at the first that is so; what has come meanwhile is looked at once.
   get isBehind(): boolean {
-    const { partial, place } = this.#shared;
+    const { partial, unsettled } = this.#shared;
     for (const origin of partial.origins) {
-      if (this.#isWithin && isOfOtherCluster(origin, place.clusterId)) continue;
+      if (!this.#makesOld(origin)) continue;
       const known = this.#view.find(origin.id);
       if (known !== undefined && (known.told > 0 || known.lackingThrough > 0)) return true;
     }
+    for (const origin of unsettled) if (this.#makesOld(origin) && this.#toldOf(origin.id) > heldThrough(origin)) return true;
     for (const [id, makesOld] of this.#lacking) {
       if (!makesOld) continue;
       if (this.#isLacking(id)) return true;
@@ -203,6 +205,10 @@ export class LinkFetcher implements Fetcher {
   /** Whether the peer refused records of an origin, and has heard of more than is here: more than it gives. */
   #isLacking(id: string): boolean {
     return (this.#view.find(id)?.lackingThrough ?? 0) > this.#throughOf(id);
+  }
+
+  #makesOld(origin: Origin): boolean {
+    return !(this.#isWithin && isOfOtherCluster(origin, this.#shared.place.clusterId));
   }
 
   #noteLacking(id: string): void {

@@ -100,6 +100,8 @@ export class ReplicationShared {
   readonly stats: ReplicationStats = { ...NO_STATS };
   /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
+  /** Origins whose frames left out keys that changed again meanwhile (`Unsettled`). */
+  readonly unsettled = new Set<Origin>();
   /** When own news was last made known. */
   edgeMonoMs = Number.NEGATIVE_INFINITY;
   readonly #fetches: Fetches;
@@ -216,6 +218,8 @@ export class ReplicationShared {
 
   /** An origin's number may have moved; links tell of it. Returns whether it had. */
   noteOrigin(origin: Origin): boolean {
+    if (origin.unsettled === undefined) this.unsettled.delete(origin);
+    else this.unsettled.add(origin);
     // What is not whole here is for nobody to fetch from here.
     if (origin.lacks !== undefined) {
       this.vector.drop(origin.id);
@@ -258,6 +262,7 @@ export class ReplicationShared {
     this.hearsay.drop(origin.id);
     this.#fetches.forget(origin.id);
     this.partial.drop(origin);
+    this.unsettled.delete(origin);
   }
 
   /** A forgotten origin is a live member again. One that is disproved waits until the last of it is gone. */

@@ -266,7 +266,11 @@ export class LinkReplication {
 
   #learn(id: string, entry: VectorEntry, isShort: boolean): PeerOrigin | undefined {
     const before = this.#view.find(id)?.told ?? 0;
-    if (entry.seq < before) this.#sender.tellAgain(id);
+    if (entry.seq < before) {
+      this.#sender.tellAgain(id);
+      // It may be an old frame that was overtaken: then what it says was not so any more when the newest was said.
+      this.#saidMonoMs = Number.NEGATIVE_INFINITY;
+    }
     return this.#view.learn(id, entry, isShort);
   }
 

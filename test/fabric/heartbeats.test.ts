@@ -43,6 +43,23 @@ test("one that speaks of more than is here counts from when that has come, howev
   expect(heartbeats.provenMonoMs("a/1")).toBe(1000);
 });
 
+test("of an origin of which frames left something out it counts once that has come, or may never come", () => {
+  const { heartbeats, origins } = bench("a/1");
+  const a = origins.get("a/1")!;
+  Object.assign(a, { life: "live", through: 7, unsettled: { from: 5, until: 8 } });
+  heartbeats.heard("a/1", 5, 1000);
+  heartbeats.heard("a/1", 7, 2000);
+  expect(heartbeats.provenMonoMs("a/1")).toBe(1000);
+  Object.assign(a, { life: "orphaned" });
+  heartbeats.arrived(a);
+  expect(heartbeats.provenMonoMs("a/1")).toBe(2000);
+  Object.assign(a, { life: "live" });
+  heartbeats.heard("a/1", 8, 3000);
+  Object.assign(a, { through: 8, unsettled: undefined });
+  heartbeats.arrived(a);
+  expect(heartbeats.provenMonoMs("a/1")).toBe(3000);
+});
+
 test("while a link goes to a peer that passes none on, that is known", () => {
   const { heartbeats } = bench();
   const before = heartbeats.version;

@@ -1,5 +1,6 @@
 /** Fetching what a peer knows and this node does not: once, from one peer at a time, and never in a loop. */
 import { expect, test } from "vitest";
+import { SCOPE } from "../../src/catalog/scope.ts";
 import type { ReplicationFrame, VectorEntry } from "../../src/fabric/messages.ts";
 import type { LinkReplication } from "../../src/fabric/replication.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
@@ -138,4 +139,38 @@ test("a peer that names thousands of origins which it never gives costs a look a
   }
   expect(Math.max(...counts)).toBeLessThanOrEqual(1000);
   expect(asked.size).toBe(2500);
+});
+
+test("what a cut frame left out, since its key had changed again, is lacked until it comes; of a dead node it may never", () => {
+  for (const isDead of [false, true]) {
+    const [a, b] = [node("a"), node("b")];
+    const link = open(a, b, 0);
+    b.put("x", 0);
+    link.receive(framesOf(b, 0), a.timeOf(0), a.outputs);
+    b.put("x", 1000);
+    b.put("y", 1000);
+    link.receive(vectorOf([{ nodeId: "b", seq: 3 }]), a.timeOf(1500), a.outputs);
+    b.put("x", 2000);
+    // Of the numbers up to 3 it has only that of y.
+    const cut = framesOf(b, 1, 1);
+    expect(cut.frame).toMatchObject({ through: 3, knownSeq: 4, records: { length: 1 } });
+    link.receive(cut, a.timeOf(2000), a.outputs);
+    expect(link.inStepMonoMs).toBeUndefined();
+    if (isDead) a.replica.setLife(a.replica.origin("b", 1), "orphaned");
+    else link.receive(framesOf(b, 3), a.timeOf(2500), a.outputs);
+    expect(link.inStepMonoMs).toBe(1500);
+  }
+});
+
+test("what a cut frame left out of another cluster's node puts no two nodes of ours out of step, only us and nodes of that cluster", () => {
+  for (const relation of ["within", "over the border"]) {
+    const [a, x] = [node("a"), new ReplicatingNode({ nodeId: "x", clusterId: "c2" })];
+    const link = open(a, relation === "within" ? node("b") : x, 0);
+    const put = (name: string) => x.put(name, 0, { scope: SCOPE.REGION });
+    for (const name of ["x", "y", "x"]) put(name);
+    link.receive(vectorOf([{ nodeId: "x", seq: 2 }]), a.timeOf(0), a.outputs);
+    link.receive(framesOf(x, 0, 1), a.timeOf(0), a.outputs);
+    expect(a.replica.origins.get("x/1")).toMatchObject({ through: 2, unsettled: { from: 0, until: 3 } });
+    expect(link.inStepMonoMs).toBe(relation === "within" ? 0 : undefined);
+  }
 });

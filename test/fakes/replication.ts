@@ -278,7 +278,7 @@ export function drain(link: LinkReplication, time: Time): readonly ReplicationFr
 export function vectorOf(
   entries: readonly (Partial<VectorEntry> & { readonly nodeId: string; readonly seq: number })[],
   { isPartial = false, isWanted = false }: { isPartial?: boolean; isWanted?: boolean } = {},
-): ReplicationFrame {
+): ReplicationFrame & { readonly kind: "vector" } {
   const sum = new Sum64();
   const all = entries.map((entry) => ({ generation: 1, floor: 0, ...entry }));
   for (const { nodeId, generation, seq } of all) sum.add(entryHash(`${nodeId}/${generation}`, seq));

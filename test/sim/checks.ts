@@ -1,4 +1,13 @@
 /** Where a promise broken becomes a failure: by the name of the invariant and what was seen. */
+import { BODY, type CatalogRecord } from "../../src/catalog/record.ts";
+import type { Scope } from "../../src/catalog/scope.ts";
+
+/** A record that was seen: of which number, how far it is to travel, and when it was first seen. */
+interface Said {
+  readonly seq: number;
+  readonly reach: Scope;
+  readonly atMs: number;
+}
 
 export class Violation extends Error {
   readonly invariant: string;
@@ -12,7 +21,8 @@ export class Violation extends Error {
 export class Checks {
   /** Origins part of whose journal was lost: a backup was restored. What they said is taken back. */
   readonly #lost = new Set<string>();
-  readonly #saidMs = new Map<string, number>();
+  /** By origin and key, in order. */
+  readonly #said = new Map<string, Said[]>();
   count = 0;
 
   holds(isTrue: boolean, invariant: string, detail: () => string): void {
@@ -20,13 +30,18 @@ export class Checks {
     if (!isTrue) throw new Violation(invariant, detail());
   }
 
-  /** A record, by origin and seq, was seen for the first time. */
-  say(id: string, atMs: number): void {
-    this.#saidMs.set(id, atMs);
+  /** A record was seen for the first time. */
+  say({ origin, key, seq, body, scope, reach }: CatalogRecord, atMs: number): void {
+    const id = `${origin.id} ${key}`;
+    const said = { seq, reach: body === BODY.ENTRY ? scope : reach, atMs };
+    const before = this.#said.get(id);
+    if (before === undefined) this.#said.set(id, [said]);
+    else before.push(said);
   }
 
-  saidMs(id: string): number | undefined {
-    return this.#saidMs.get(id);
+  /** All that an origin ever said of a key. */
+  said(originId: string, key: string): readonly Said[] {
+    return this.#said.get(`${originId} ${key}`) ?? [];
   }
 
   lose(originId: string): void {

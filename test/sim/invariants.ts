@@ -191,7 +191,7 @@ export class Invariants implements Watching {
     if (before !== undefined) return;
     const atMs = this.#parts.world.nowMs;
     this.#said.set(id, { said, atMs });
-    checks.say(id, atMs);
+    checks.say(cell, atMs);
     if (isOwn) this.#noteEnd(cell);
   }
 
@@ -237,8 +237,9 @@ export class Invariants implements Watching {
   #checkReadiness(node: SimNode, process: SimProcess, life: Life): void {
     const { checks, disturbedMs } = this.#parts;
     if (disturbedMs() >= process.bootMs) return;
+    // Who stops is there for nobody: it says goodbye, and is not waited for.
     const isThere = ({ node: peer, life: peerLife }: Known) =>
-      peer.life === peerLife && peer.isUp && node.options.seeds.includes(peer.address);
+      peer.life === peerLife && peer.isUp && peer.process?.isClosed === false && node.options.seeds.includes(peer.address);
     if (!life.known.some(isThere)) return;
     const isTight = node.maxOriginRecords !== undefined;
     // What it says that it lacks, where nobody is there who could give it.

@@ -192,16 +192,24 @@ export class SimReads {
     return known;
   }
 
-  /** When the oldest of a peer's own records that this node may hold and does not have was made durable; now when it has all. */
+  /**
+   * When the oldest of what a peer said itself that this node may hold and does not have was made durable; now when it has all. What the peer said of a
+   * key before its newest record is lacked, too, where neither is here; a record that is here is not, though others of its time were left out of a frame.
+   */
   #lacksSinceMs(process: SimProcess, peer: SimProcess): number {
+    const { checks, world } = this.#parts;
     const { self } = peer.replica;
     const known = process.replica.origins.get(self.id);
-    let sinceMs = this.#parts.world.nowMs;
+    const relation = relationOf(process.node, peer.node);
+    let sinceMs = world.nowMs;
     for (const record of self.log.list()) {
+      if (!mayHold(record.body === BODY.ENTRY ? record.scope : record.reach, relation)) continue;
       // Also of a partial origin each record is looked at: it lacks what was refused, not what it held before.
-      if (known !== undefined && record.seq <= (known.unsettled?.from ?? known.through) && !isRefused(process, record, known)) continue;
-      if (!mayHold(record.body === BODY.ENTRY ? record.scope : record.reach, relationOf(process.node, peer.node))) continue;
-      sinceMs = Math.min(sinceMs, this.#parts.checks.saidMs(`${self.id}/${record.seq}`) ?? sinceMs);
+      const wholeSeq = known === undefined || isRefused(process, record, known) ? 0 : (known.unsettled?.from ?? known.through);
+      const held = process.replica.records(record.key).find(({ origin }) => origin === known);
+      const hasSeq = Math.max(wholeSeq, held?.seq ?? 0);
+      const lacked = checks.said(self.id, record.key).find(({ seq, reach }) => seq > hasSeq && mayHold(reach, relation));
+      if (record.seq > hasSeq && lacked !== undefined) sinceMs = Math.min(sinceMs, lacked.atMs);
     }
     return sinceMs;
   }
