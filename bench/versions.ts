@@ -272,7 +272,7 @@ async function cost({ measured, nodes, work }: Side, count: number): Promise<num
   const known = isFollower ? await changesOf(measured) : 0;
   const before = measured.cpuMs();
   await work(count);
-  while (isFollower && (await changesOf(measured)) < known + count) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  if (isFollower) while ((await changesOf(measured)) < known + count) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   return ((measured.cpuMs() - before) * 1000) / count;
 }
 
