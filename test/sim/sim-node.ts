@@ -708,11 +708,12 @@ export class SimNode implements Host {
   received(link: number, frame: LinkFrame, isTaken: () => void, isCopy: boolean): void {
     this.enqueue(() => {
       this.parts.trace.say(() => `${this.name} gets ${wordsOf(frame)} on ${link}`);
-      const { receivedRecords = 0, appliedRecords = 0 } = this.process?.fabric.fabric.replication.stats ?? {};
+      const { receivedRecords = 0, appliedRecords = 0, refusedRecords = 0 } = this.process?.fabric.fabric.replication.stats ?? {};
       this.process?.input({ kind: "received", link, frame });
       if (frame.kind === "records" && !frame.frame.isComplete && !isCopy && this.process !== undefined) {
         const { stats } = this.process.fabric.fabric.replication;
-        this.differences.received += stats.receivedRecords - receivedRecords;
+        // What limits of this node refuse is known here no more than before.
+        this.differences.received += stats.receivedRecords - receivedRecords - (stats.refusedRecords - refusedRecords);
         this.differences.applied += stats.appliedRecords - appliedRecords;
       }
       isTaken();
