@@ -50,6 +50,8 @@ export interface Closing {
   reached: number;
   /** What its senders knew of. */
   knownSeq: number;
+  /** The giver's: of what was removed up to there no tombstone came. */
+  readonly floor: number;
 }
 
 /** Records of an origin that could not be taken, since it last was whole. */

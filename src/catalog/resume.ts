@@ -95,7 +95,9 @@ export class ResumeGap {
     for (const { origin, after } of this.#stretches) {
       const known = this.#known.get(origin.id);
       if (replica.origins.get(origin.id) !== origin) return false;
-      if (known !== undefined && origin.floor > Math.max(known, after)) return false;
+      // What a whole transfer did not list goes in slices: some of it may be gone, and nothing tells of it any more.
+      const floor = Math.max(origin.floor, origin.closing?.floor ?? 0);
+      if (known !== undefined && floor > Math.max(known, after)) return false;
     }
     return (this.#told.get(replica.self.id) ?? 0) <= replica.self.through;
   }

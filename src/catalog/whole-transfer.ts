@@ -29,9 +29,9 @@ export class WholeTransfer implements Closing {
   #again: number | undefined;
   readonly #addedBefore: number;
   #addedCount = 0;
-  #floor = 0;
   #lacks: Lacking | undefined;
   through = 0;
+  floor = 0;
   reached = 0;
   knownSeq = 0;
   /** Records of it that were refused. */
@@ -67,7 +67,7 @@ export class WholeTransfer implements Closing {
   /** The last frame is taken in. What it does not list is to be withdrawn before `close`, unless records were refused that may be among it. */
   end({ through, knownSeq = 0, floor }: LastFrame): void {
     const { origin } = this;
-    this.#floor = floor;
+    this.floor = floor;
     this.#lacks = origin.lacks;
     if (this.lackCount > 0) [this.#missing, this.#again] = [[], undefined];
     // Somebody else's frames may have brought something under a number that was passed already.
@@ -116,7 +116,7 @@ export class WholeTransfer implements Closing {
     if (lackCount > 0) origin.lacks ??= { count: lackCount, why: "" };
     // What was refused since is still lacking.
     else if (origin.lacks === this.#lacks) origin.lacks = undefined;
-    origin.floor = Math.max(origin.floor, this.#floor);
+    origin.floor = Math.max(origin.floor, this.floor);
     moveThrough(origin, this.reached, this.knownSeq);
   }
 

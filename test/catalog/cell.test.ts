@@ -60,6 +60,6 @@ test("an origin that is gone is not to be taken for its own while what a whole t
   const gone = origin(10);
   gone.life = "hidden";
   expect(isFirm(gone)).toBe(true);
-  gone.closing = { reached: 12, knownSeq: 12 };
+  gone.closing = { reached: 12, knownSeq: 12, floor: 0 };
   expect(isFirm(gone)).toBe(false);
 });

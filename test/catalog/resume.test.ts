@@ -3,11 +3,13 @@ import { expect, test } from "vitest";
 import { type CursorOrigin, type PortableCursor, shortHolder } from "../../src/catalog/cursor.ts";
 import { ANY } from "../../src/catalog/filter.ts";
 import { Reader } from "../../src/catalog/reader.ts";
+import { BODY } from "../../src/catalog/record.ts";
 import { isAhead, isOfReader, ResumeGap } from "../../src/catalog/resume.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
 
 const T = timeOf(0, 0);
+const GONE = 10;
 const LONG_AFTER = timeOf(6_000, 0);
 
 /** Node b with two records of its own (seq 1 and 2) and one of node a (seq 1). */
@@ -100,6 +102,24 @@ test("the difference is tellable while no tombstone beyond the cursor was collec
   const other = new ResumeGap({ ...cursorOf(knowing("b", 2)), policyEpoch: "f" }, readerOf(node), T);
   node.replica.self.floor = 2;
   expect([gap.isTellable(), old.isTellable(), other.isTellable()]).toEqual([true, false, false]);
+});
+
+test("what a whole transfer did not list goes in slices: who was not told of it by then needs a snapshot, also before V moves", () => {
+  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  for (const key of KEYS) a.put(key, 0, T);
+  a.commit(T);
+  b.copy(a, "a/1", T);
+  for (const key of KEYS.slice(0, GONE)) a.end(key, BODY.EXPIRED, T);
+  a.commit(T);
+  a.collect(timeOf(2000, 0));
+  const origin = b.replica.origins.get("a/1");
+  const { through = 0 } = origin ?? {};
+  const gapAt = (seq: number) => new ResumeGap(cursorOf(knowing("a", seq)), readerOf(b), T);
+  expect(gapAt(through).isTellable()).toBe(true);
+  b.receiver.apply(a.frame(a.replica.self, { after: 0, isComplete: true }, 10_000), T);
+  expect([gapAt(through).isTellable(), gapAt(through + GONE).isTellable()]).toEqual([false, true]);
+  b.replica.sweep(4, T);
+  expect([gapAt(through).isTellable(), origin?.through]).toEqual([false, through]);
 });
 
 test("a cursor is a reader's own by cluster and by what it holds", () => {

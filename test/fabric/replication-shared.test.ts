@@ -136,7 +136,7 @@ test("an origin that came whole is asked for nowhere while the rest is being wit
   const { a, origin, close } = holding();
   const take = (monoMs: number) => a.shared.takeFetch("b/1", fetcher(), a.timeOf(monoMs), { wanted: 9, isNews: false });
   expect(take(10)).toBe(true);
-  origin.closing = { reached: 9, knownSeq: 9 };
+  origin.closing = { reached: 9, knownSeq: 9, floor: 0 };
   expect(take(60_000)).toBe(false);
   origin.closing = undefined;
   expect([take(60_000), take(60_010)]).toEqual([true, false]);
@@ -150,7 +150,7 @@ test("what is partial is not asked for as a whole meanwhile; one that is whole t
   expect(close(10)).toEqual([]);
   origin.lacks = { count: 1, why: "too large" };
   a.shared.partial.note(origin, a.timeOf(10));
-  origin.closing = { reached: 9, knownSeq: 9 };
+  origin.closing = { reached: 9, knownSeq: 9, floor: 0 };
   const asked = (monoMs: number) => {
     link.tick(a.timeOf(monoMs), a.outputs);
     return drain(link, a.timeOf(monoMs)).some((frame) => frame.kind === "vector" && frame.isWanted && frame.entries.length > 0);
