@@ -27,7 +27,12 @@ interface Peer {
   backUntilMonoMs: number;
   /** It said goodbye: until then, or until it is heard of again, it is taken to write nothing. */
   goneUntilMonoMs: number;
+  /** The life that said so, as membership knew it then. */
+  goneLife?: Life | undefined;
 }
+
+/** Membership counts them up: whatever is said of a later one was heard of a node that went on. */
+type Life = Pick<MemberUpdate, "generation" | "incarnation">;
 
 const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, goneUntilMonoMs: 0 } as const satisfies Partial<Peer>;
 
@@ -112,7 +117,7 @@ export class Freshness {
   /** The peer's last word was that it goes, and we have all that it had. */
   goodbye(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
-    if (peer !== undefined) peer.goneUntilMonoMs = monoMs + GONE_MS;
+    if (peer !== undefined) Object.assign(peer, { goneUntilMonoMs: monoMs + GONE_MS, goneLife: this.#parts.findMember(nodeId) });
     this.changed();
   }
 
@@ -121,13 +126,16 @@ export class Freshness {
     this.changed();
     const peer = this.#peers.get(update.nodeId);
     if (peer === undefined) return;
-    if (update.status === "left") this.#peers.delete(update.nodeId);
-    else if (isListed(update.status)) {
-      // It is there again: what it wrote while it was called dead is lacked from now on, not only once a link to it is wanted.
-      if (!peer.isWanted) peer.backUntilMonoMs = monoMs + BACK_MS;
-      peer.isWanted = true;
-      if (update.status === "alive") peer.goneUntilMonoMs = 0;
+    if (update.status === "left") {
+      this.#peers.delete(update.nodeId);
+      return;
     }
+    // It was back, also where the first word of that is that it is silent again.
+    if (update.status === "alive" || isLater(update, peer.goneLife)) peer.goneUntilMonoMs = 0;
+    if (!isListed(update.status)) return;
+    // It is there again: what it wrote while it was called dead is lacked from now on, not only once a link to it is wanted.
+    if (!peer.isWanted) peer.backUntilMonoMs = monoMs + BACK_MS;
+    peer.isWanted = true;
   }
 
   /** A member is forgotten, or what is held is other than before. */
@@ -223,4 +231,9 @@ export class Freshness {
     };
     return new Set([...missing].filter(isHalved).map(([clusterId]) => clusterId));
   }
+}
+
+function isLater({ generation, incarnation }: Life, than: Life | undefined): boolean {
+  if (than === undefined || generation > than.generation) return true;
+  return generation === than.generation && incarnation > than.incarnation;
 }

@@ -183,6 +183,24 @@ test("who said goodbye to restart is no age while away, and is again when it is 
   expect(bench.age(41_000)).toBe(40_000);
 });
 
+test.each<{ status: MemberStatus; what: string; word: Partial<MemberUpdate>; counts: boolean }>([
+  { status: "suspect", what: "the life that said goodbye", word: {}, counts: false },
+  { status: "suspect", what: "the next one", word: { incarnation: 2 }, counts: true },
+  { status: "suspect", what: "another generation", word: { generation: 2, incarnation: 0 }, counts: true },
+  { status: "dead", what: "the life that said goodbye", word: {}, counts: false },
+  { status: "dead", what: "the next one", word: { incarnation: 2 }, counts: true },
+])("who said goodbye and is called $status counts where that is said of a later life: $what", ({ status, word, counts }) => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a");
+  bench.freshness.inStep("a", 1000);
+  bench.freshness.goodbye("a", at(1000));
+  const told = { ...bench.members.get("a")!, ...word, status };
+  bench.members.set("a", told);
+  bench.freshness.memberChanged(told, at(20_000));
+  bench.freshness.want(status === "dead" ? [] : ["a"], 20_000, at(20_000));
+  expect(bench.age(21_000)).toBe(counts ? 20_000 : 0);
+});
+
 test("a member that no link is wanted to is as old as its last heartbeat; without one it is no age", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "far");
