@@ -138,13 +138,17 @@ export class SimReads {
     this.#checkListed(process, ageMs);
   }
 
-  /** Whatever the weather: what a listed peer has that this node heard of is lacked since it was written, or since it was heard of by a node that was ready. */
+  /**
+   * Whatever the weather: what a listed peer has that this node heard of is lacked since it was written, or since it was heard of by a node that was
+   * ready. Who said goodbye may still be listed when it is back unheard of.
+   */
   #checkListed(process: SimProcess, ageMs: number): void {
     const { world, checks, nodes } = this.#parts;
     const { fabric, node } = process;
     for (const [peer, sinceMs] of this.#noteKnown(process)) {
       const { name, options } = peer.node;
       if (nodes[peer.node.index]?.process !== peer || options.clusterId !== node.options.clusterId || !fabric.lists(name)) continue;
+      if (isTakenForGone(process, peer, world.nowMs)) continue;
       const lackedMs = world.nowMs - Math.max(this.#lacksSinceMs(process, peer), sinceMs);
       checks.holds(
         lackedMs <= ageMs + ROUNDING_MS || checks.isLost(peer.replica.self.id),
@@ -248,11 +252,11 @@ export class SimReads {
   }
 }
 
-/** Its last start that is known here said goodbye a minute ago at most, or may have: nothing was heard of the one after it. */
-function isTakenForGone({ fabric }: SimProcess, { node, bootMs, bootSkewMs }: SimProcess, nowMs: number): boolean {
+/** Its last start that is known here said goodbye a minute ago at most, here itself: nothing was heard of the one after it. */
+function isTakenForGone({ fabric, goodbyes }: SimProcess, { node, bootMs, bootSkewMs }: SimProcess, nowMs: number): boolean {
   const { incarnation = 0 } = fabric.fabric.membership.find(node.name) ?? {};
   const isHeard = incarnation >= Math.floor((WALL_START_MS + bootMs + bootSkewMs) / 1000);
-  return !isHeard && nowMs - bootMs < GONE_MS;
+  return !isHeard && nowMs - (goodbyes.get(node.name) ?? Number.NEGATIVE_INFINITY) < GONE_MS;
 }
 
 /** Of an origin part of which was refused here: it is not held, and was not ended since. */

@@ -16,7 +16,7 @@ import { Reads } from "../../src/discovery/reads.ts";
 import { Registrar } from "../../src/discovery/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/restore.ts";
 import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
-import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
+import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/seam.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -168,6 +168,8 @@ export class SimProcess {
   readonly owed: SimOwed;
   #checkedRevision = 0;
   isStopped = false;
+  /** When a peer that goes said so last, by the name of its node. */
+  readonly goodbyes = new Map<string, number>();
   /** It stops, and clients reach it no more. */
   isClosed = false;
 
@@ -269,6 +271,13 @@ export class SimProcess {
     this.fabric.fabric.handle(input, this.time(), this.#outputs);
     this.#drain();
     this.#turned();
+  }
+
+  /** To be told before the fabric is: then the link is no more. */
+  noteGoodbye(link: number, reason: Goodbye): void {
+    const nodeId = this.fabric.fabric.sessions.find(link)?.hello.nodeId;
+    const isGoing = reason === "restart" || reason === "leave";
+    if (nodeId !== undefined && isGoing && !this.isStopped) this.goodbyes.set(nodeId, this.node.parts.world.nowMs);
   }
 
   /** Asks for the next frame of a link. */
@@ -709,6 +718,7 @@ export class SimNode implements Host {
     this.enqueue(() => {
       this.parts.trace.say(() => `${this.name} gets ${wordsOf(frame)} on ${link}`);
       const { receivedRecords = 0, appliedRecords = 0, refusedRecords = 0 } = this.process?.fabric.fabric.replication.stats ?? {};
+      if (frame.kind === "goodbye") this.process?.noteGoodbye(link, frame.reason);
       this.process?.input({ kind: "received", link, frame });
       if (frame.kind === "records" && !frame.frame.isComplete && !isCopy && this.process !== undefined) {
         const { stats } = this.process.fabric.fabric.replication;
