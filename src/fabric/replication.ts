@@ -247,16 +247,18 @@ export class LinkReplication {
   #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: ReplicationOutput[]): void {
     const { replica, stats, options } = this.#shared;
     const { isShort, time } = how;
+    // Of what it refused, the peer knows how far that went.
+    const heard = Math.max(entry.seq, entry.lackingThrough ?? 0);
     if (id === replica.self.id && entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
-      if (this.#shared.isLostAbroad(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
+      if (this.#shared.isLostAbroad(heard, time)) out.push({ kind: "generationLost", seq: heard });
       // What it has of us it is not sent once more.
       else if (entry.seq <= replica.self.through) this.#view.take(id, false)?.reached(entry.seq);
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
       this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
-      if (this.#shared.isLost(entry.seq, time)) out.push({ kind: "generationLost", seq: entry.seq });
+      if (this.#shared.isLost(heard, time)) out.push({ kind: "generationLost", seq: heard });
     } else {
       this.#shared.noteLife(id, entry.isHidden === true);
       if (entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);

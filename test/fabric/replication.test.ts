@@ -47,6 +47,19 @@ test("Why: a peer that knows more of our generation than our journal does is bel
   expect(told()).toEqual([{ kind: "generationLost", seq: 7 }]);
 });
 
+test("a peer that refused records of ours says how far it has heard: that is more than our journal holds, too", () => {
+  const [a, b] = [node("a"), node("b")];
+  a.put("x", 0);
+  const link = open(a, b, 0);
+  const lacking = { nodeId: "a", generation: 1, seq: 0, floor: 0, isLacking: true };
+  const hear = (lackingThrough: number) =>
+    link.receive({ ...vectorOf([]), entries: [{ ...lacking, lackingThrough }] }, a.timeOf(0), a.outputs);
+  hear(1);
+  expect(a.outputs.some(({ kind }) => kind === "generationLost")).toBe(false);
+  hear(6);
+  expect(a.outputs).toContainEqual({ kind: "generationLost", seq: 6 });
+});
+
 test("Why: a peer that names a number which is staged here has another record of it: nobody was told of ours", () => {
   const [a, b] = [node("a"), node("b")];
   a.put("x", 0);
