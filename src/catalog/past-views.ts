@@ -11,11 +11,11 @@ import { NO_TRAITS } from "./traits.ts";
 /** Touches remembered; some 120 bytes each. */
 const DEFAULT_TOUCHES = 16_384;
 
-/**
- * How what was seen before a touch stands to what is known of it now. `renamed`: it had another generation; `unsure`: the life of an
- * origin changed more than once before its records were touched, and readers may have seen any of it.
- */
-export type Before = "seen" | "renamed" | "unsure";
+/** How what was seen before a touch stands to what is known of it now. `renamed`: it had another generation. */
+export type Before = "seen" | "renamed";
+
+/** Several changes followed one another before a record was touched: whoever looked in between may have seen any of what they made of it. */
+export const UNSURE = "unsure";
 
 /** A revision after all others. */
 export const NEVER = Number.MAX_SAFE_INTEGER;
@@ -28,14 +28,14 @@ export interface Owed {
   /** That revision; after all others when nothing is owed. */
   readonly since: number;
   /** What is seen since then. */
-  readonly between?: CatalogRecord | undefined;
+  readonly between?: CatalogRecord | typeof UNSURE | undefined;
 }
 
 export const NOTHING_OWED: Owed = { before: "seen", since: NEVER };
 
 /** Whether anybody may have been told of a key, of which that was seen before what is owed to it. */
-export function wasSeen(seen: CatalogRecord | undefined, { before, between }: Owed): boolean {
-  return seen !== undefined || between !== undefined || before === "unsure";
+export function wasSeen(seen: CatalogRecord | undefined, { between }: Owed): boolean {
+  return seen !== undefined || between !== undefined;
 }
 
 /** As readers were told of a record: what filters look at. */
@@ -59,7 +59,7 @@ class PastView {
   /** Whoever looked at this revision or later, before the touch, may have seen it with that health, or something else instead. */
   since = NEVER;
   healthSince: Health = HEALTH.UNSET;
-  between: Shown | undefined;
+  between: Shown | typeof UNSURE | undefined;
 }
 
 /** What one look told: of every key touched last after `from` and up to `to`, as it was seen at `at`. */
@@ -97,10 +97,10 @@ export class PastViews {
     if (this.#views.length < this.#max) this.#views.push(new PastView());
     const view = this.#at(revision);
     if (view === undefined) return revision;
-    view.before = seen === undefined && before !== "unsure" ? "nothing" : before;
+    view.before = seen === undefined ? "nothing" : before;
     view.previous = previous;
     view.since = since;
-    view.between = between && shownOf(between);
+    view.between = between === UNSURE ? UNSURE : between && shownOf(between);
     if (seen === undefined) return revision;
     view.namespace = seen.namespace;
     view.name = seen.name;
@@ -127,8 +127,9 @@ export class PastViews {
   holding(revision: number, now: Cell | undefined, place: Standpoint, filter: Filter, self: Locality): Holding {
     if (revision <= place.until) return "unknown";
     const held = this.#held(revision, place);
-    if (held === undefined || held.view.before === "unsure") return "unknown";
+    if (held === undefined) return "unknown";
     const { view, isSure } = held;
+    if (!isSure && view.between === UNSURE) return "unknown";
     if (view.before === "nothing" || whyNot(filter, view, self, view.health) !== undefined) {
       return isSure || !mayHaveMatched(filter, view, self) ? "nothing" : "unknown";
     }
@@ -174,7 +175,7 @@ export class PastViews {
 function mayHaveMatched(filter: Filter, view: PastView, self: Locality): boolean {
   const { before, between, healthSince } = view;
   if (before !== "nothing" && whyNot(filter, view, self, healthSince) === undefined) return true;
-  return between !== undefined && whyNot(filter, between, self, between.health) === undefined;
+  return typeof between === "object" && whyNot(filter, between, self, between.health) === undefined;
 }
 
 /** A copy: what is seen of the record may be something else by the time that it is asked for. */

@@ -245,7 +245,7 @@ export class Replica {
     const hiddenSince = cell.filterRevision;
     const revision = this.past.note(++this.#revision, lastTouchOf(cell), seen, owed);
     // Its origin may be in a later generation now: of equal stamps of one node that comes first.
-    if (owed.before !== "seen") cell.peers?.sort(compareForView);
+    if (owed.before === "renamed") cell.peers?.sort(compareForView);
     cell.filterRevision = revision;
     this.#moveTo(cell, revision);
     if (!this.#review(cell.key, seen, seenDelta, cell) && !wasSeen(seen, owed)) cell.filterRevision = hiddenSince;

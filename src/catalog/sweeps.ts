@@ -5,7 +5,7 @@
  */
 import type { Time } from "../lib/machine.ts";
 import type { Cell, Origin } from "./cell.ts";
-import { type Before, NEVER, NOTHING_OWED, type Owed } from "./past-views.ts";
+import { type Before, NEVER, NOTHING_OWED, type Owed, UNSURE } from "./past-views.ts";
 import { BODY } from "./record.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
@@ -26,8 +26,10 @@ interface Sweep {
   readonly until: number;
   readonly withEnds: boolean;
   readonly before: Before;
-  /** The revision at which it was owed. */
+  /** The revision at which it was owed first. */
   readonly since: number;
+  /** Whether it was owed again before all was touched. */
+  readonly isAgain: boolean;
 }
 
 /** All entries of an origin, also those that come meanwhile. */
@@ -66,13 +68,14 @@ export class Sweeps {
     const [sweep, ...others] = (any.peers ?? [any]).flatMap((cell) => this.#sweepOf(cell) ?? []);
     if (sweep === undefined) return NOTHING_OWED;
     const since = Math.min(sweep.since, ...others.map((other) => other.since));
-    return { before: others.length > 0 ? "unsure" : sweep.before, since, between: this.#replica.winner(any) };
+    const before = others.reduce((said, other) => earlier(said, other.before), sweep.before);
+    return { before, since, between: others.length > 0 || sweep.isAgain ? UNSURE : this.#replica.winner(any) };
   }
 
   /** What is noted of a touch for something else that changed before it: where more is owed to the key, what was seen in between is not known. */
   owedBeside(any: Cell, other = NOTHING_OWED): Owed {
-    const { since } = this.owedTo(any);
-    return since === NEVER ? other : { before: "unsure", since: Math.min(since, other.since) };
+    const { before, since } = this.owedTo(any);
+    return since === NEVER ? other : { before: earlier(before, other.before), since: Math.min(since, other.since), between: UNSURE };
   }
 
   #sweepOf(cell: Cell): Sweep | undefined {
@@ -90,8 +93,16 @@ export class Sweeps {
     if (origin.log.size === 0) return;
     const running = this.#byOrigin.get(origin);
     const since = this.#nextRevision();
-    if (running === undefined) this.#byOrigin.set(origin, { before: "seen", ...span, since });
-    else this.#byOrigin.set(origin, { ...ENTRIES, withEnds: span.withEnds || running.withEnds, before: "unsure", since: running.since });
+    const { before = "seen", withEnds } = span;
+    if (running === undefined) this.#byOrigin.set(origin, { ...span, before, since, isAgain: false });
+    else
+      this.#byOrigin.set(origin, {
+        ...ENTRIES,
+        withEnds: withEnds || running.withEnds,
+        before: earlier(running.before, before),
+        since: running.since,
+        isAgain: true,
+      });
   }
 
   /** A whole transfer was taken in: what it does not list goes, and then V moves. Where there is nothing, at once. */
@@ -139,8 +150,9 @@ export class Sweeps {
     return looked;
   }
 
-  #touch(cell: Cell, { before, since }: Sweep): void {
-    this.#replica.touch(cell, this.owedBeside(cell, { before, since, between: this.#replica.winner(cell) }));
+  #touch(cell: Cell, { before, since, isAgain }: Sweep): void {
+    const between = isAgain ? UNSURE : this.#replica.winner(cell);
+    this.#replica.touch(cell, this.owedBeside(cell, { before, since, between }));
   }
 
   #withdrawSome(maxCount: number, time: Time): number {
@@ -159,4 +171,9 @@ export class Sweeps {
 
 function isOf({ withEnds }: Sweep, { body }: Cell): boolean {
   return withEnds || body === BODY.ENTRY;
+}
+
+/** How what was seen before both of two changes stands to what is known of it now. */
+function earlier(one: Before, other: Before): Before {
+  return one === "renamed" ? one : other;
 }

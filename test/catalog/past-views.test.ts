@@ -1,7 +1,7 @@
 /** What a reader holds of a key, by what was seen of it (semantics.md, Watch 2); `feed.test.ts` shows what follows from it. */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/filter.ts";
-import { NOTHING_OWED, PastViews } from "../../src/catalog/past-views.ts";
+import { NOTHING_OWED, type Owed, PastViews, UNSURE } from "../../src/catalog/past-views.ts";
 import type { CatalogRecord } from "../../src/catalog/record.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -13,15 +13,12 @@ const BLUE = testRecord({ tags: ["blue"] });
 const GREEN = testRecord({ tags: ["green"] });
 
 /** The key was touched at these revisions: what was seen before each, and how that is known. */
-function pastOf(
-  touches: readonly { readonly at: number; readonly seen?: CatalogRecord; readonly before?: "unsure" }[],
-  max?: number,
-): PastViews {
+function pastOf(touches: readonly { readonly at: number; readonly seen?: CatalogRecord; readonly owed?: Owed }[], max?: number): PastViews {
   const past = new PastViews(max);
   let previous = 0;
   for (let revision = 1; revision <= (touches.at(-1)?.at ?? 0); revision++) {
     const touch = touches.find(({ at }) => at === revision);
-    past.note(revision, touch === undefined ? 0 : previous, touch?.seen, { ...NOTHING_OWED, ...touch });
+    past.note(revision, touch === undefined ? 0 : previous, touch?.seen, touch?.owed ?? NOTHING_OWED);
     if (touch !== undefined) previous = revision;
   }
   return past;
@@ -57,8 +54,11 @@ test("of looks that are remembered it is known which of several views they told 
   expect(holds({ from: 3, to: 5, at: 5 })).toBe("unknown");
 });
 
-test("a life that changed twice before its records were touched leaves open what was seen", () => {
-  expect(held(pastOf([{ at: 1 }, { at: 3, seen: GREEN, before: "unsure" }]), 3, 2)).toBe("unknown");
+test("of a life that changed twice before its records were touched, only who looked in between may have been told anything", () => {
+  const owed: Owed = { before: "seen", since: 4, between: UNSURE };
+  const past = (seen: CatalogRecord) => pastOf([{ at: 1 }, { at: 7, seen, owed }]);
+  expect([3, 4, 6].map((settled) => held(past(BLUE), 7, settled))).toEqual(["other", "unknown", "unknown"]);
+  expect([3, 4, 6].map((settled) => held(past(GREEN), 7, settled))).toEqual(["nothing", "unknown", "unknown"]);
 });
 
 test("the ring goes round without losing the newest touches", () => {

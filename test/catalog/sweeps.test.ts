@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import type { Cell, Origin } from "../../src/catalog/cell.ts";
 import { Feed } from "../../src/catalog/feed.ts";
+import { UNSURE } from "../../src/catalog/past-views.ts";
 import { ACTION } from "../../src/catalog/reader.ts";
 import { BODY, HEALTH, type KeyText, KIND, keyText, type OriginLife, viewHealth } from "../../src/catalog/record.ts";
 import { ENTRIES, Sweeps } from "../../src/catalog/sweeps.ts";
@@ -83,24 +84,28 @@ test("only what lies in the span is touched, tombstones only where asked for, an
   if (first === undefined) throw new Error("there are records");
   node.replica.withdraw(first, timeOf(30, 0));
   expect(first.body).toBe(BODY.EXPIRED);
-  const touched: [number, string][] = [];
+  const touched: [number, "sure" | typeof UNSURE][] = [];
   const sweeps = new Sweeps(
-    { winner: (cell) => cell, touch: (cell: Cell, { before }) => touched.push([cell.seq, before]), withdraw: () => undefined },
+    {
+      winner: (cell) => cell,
+      touch: (cell: Cell, { between }) => touched.push([cell.seq, between === UNSURE ? UNSURE : "sure"]),
+      withdraw: () => undefined,
+    },
     () => 7,
   );
   sweeps.owe(origin, { after: 0, until: 3, withEnds: false });
   expect([sweeps.step(2, T), sweeps.isOwed]).toEqual([2, true]);
   expect([sweeps.step(10, T), sweeps.isOwed]).toEqual([1, false]);
   expect(touched.splice(0)).toEqual([
-    [2, "seen"],
-    [3, "seen"],
+    [2, "sure"],
+    [3, "sure"],
   ]);
   sweeps.owe(origin, { after: 0, until: 2, withEnds: true });
   sweeps.owe(origin, { after: 14, until: 15, withEnds: false });
   sweeps.step(2, T);
   expect(touched).toEqual([
-    [1, "unsure"],
-    [2, "unsure"],
+    [1, UNSURE],
+    [2, UNSURE],
   ]);
 });
 
@@ -162,6 +167,22 @@ test("who looked before the change of life, and not in between, is told nothing 
   }
   read();
   expect(told).toEqual([]);
+});
+
+test("who looked before two changes of life, and not in between, is told only of what is seen otherwise, though nothing was touched between them", () => {
+  const { node, origin, other } = known();
+  const watches = [0, BLUE, ORPHANED].map((filter) => watchOf(node, filter));
+  for (const { read, told } of watches) {
+    read(true);
+    told.length = 0;
+  }
+  for (const life of ["orphaned", "live"] as const) live(node, origin, life);
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  other.end(key, BODY.UNREGISTERED, timeOf(33, 1));
+  comesToRest(node, other);
+  for (const { read } of watches) read(true);
+  expect(watches.map(({ told }) => told)).toEqual([[key], [key], []]);
 });
 
 /** Another life, which its records are not touched for yet. */

@@ -26,7 +26,6 @@ import { PolicyEngine } from "../../src/policy/engine.ts";
 import type { VersionRow } from "../../src/policy/version-facts.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
-import { SimOwed } from "./owed.ts";
 import { headOf } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
@@ -165,7 +164,6 @@ export class SimProcess {
   #isSwitching = false;
   readonly #unheard: (() => void)[] = [];
   #tokens = 0;
-  readonly owed: SimOwed;
   #checkedRevision = 0;
   isStopped = false;
   /** When a peer that goes said so last, by the name of its node. */
@@ -183,7 +181,6 @@ export class SimProcess {
     const bounds = { tombstoneTtlMs, minTombstones, pastTouches: node.pastTouches };
     const numbers = { generation: disk.generation, lastSeq: disk.lastSeq, floor: disk.floor };
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId, ...numbers, ...bounds });
-    this.owed = new SimOwed(this.replica);
     this.policies = new PolicyEngine({ nodeId, clusterId, maxVersions: 10, maxBytes: 1 << 20 });
     this.policies.restore(disk.policies);
     this.policies.takeChanged();
@@ -350,7 +347,6 @@ export class SimProcess {
     if (this.isStopped) return;
     this.startBatch();
     this.roster.look();
-    this.owed.note(this.node.parts.world.nowMs);
     this.arm();
     this.node.parts.watching.turned(this.node, this);
   }

@@ -3,6 +3,7 @@ import { type PortableCursor, parseCursor } from "../../src/catalog/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
 import { ACTION, type Action, type FeedMessage, SNAPSHOT } from "../../src/catalog/reader.ts";
 import { type CatalogRecord, deltaId, type KeyText } from "../../src/catalog/record.ts";
+import type { Replica } from "../../src/catalog/replica.ts";
 import type { Watcher } from "../../src/discovery/fanout.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
 import { anonymousCaller } from "../../src/policy/caller.ts";
@@ -108,7 +109,7 @@ export class SimWatch {
     const open = this.#openStream();
     if (open === undefined || open.process.node.isFrozen) return;
     open.process.wakeWatches();
-    for (const id of open.process.owed.owing()) open.betweenMs.set(id, this.#parts.world.nowMs);
+    for (const id of owing(open.process.replica)) open.betweenMs.set(id, this.#parts.world.nowMs);
     for (let n = 0; n < MESSAGES; n++) {
       const { process, feed } = open;
       const message = feed.next(process.time(), this.#plan.budgetBytes, process.isWhole);
@@ -285,12 +286,12 @@ export class SimWatch {
 
   /**
    * Whether its node cannot know what this stream was told of a key (semantics.md, Watch 2): since then it looked between a change of an origin and the touch
-   * of its records, or there were two changes before the touch.
+   * of its records.
    */
   #isUnsure({ process, openedMs, toldMs, betweenMs }: Open, { key }: CatalogRecord): boolean {
     const sinceMs = toldMs.get(key) ?? openedMs;
     const ids = process.replica.records(key).map(({ origin }) => origin.id);
-    return ids.some((id) => (betweenMs.get(id) ?? -1) >= sinceMs) || process.owed.changedTwice(ids, sinceMs);
+    return ids.some((id) => (betweenMs.get(id) ?? -1) >= sinceMs);
   }
 
   /** A stream is asked for changes when the fan-out says that there are some: what it has to say without that would not have come. */
@@ -430,4 +431,9 @@ function wordsOf({ changes, snapshot, isBookmark, replaces }: FeedMessage): stri
 function callerAt({ node }: SimProcess, asked: number) {
   const tenant = asked < FILTER_COUNT ? "" : "nobody";
   return { ...anonymousCaller(node.options.clusterId, "127.0.0.1", []), tenant };
+}
+
+/** Origins to whose records touches are owed now. */
+function owing({ origins, sweeps }: Replica): readonly string[] {
+  return sweeps.isOwed ? [...origins.values()].filter((origin) => sweeps.isOwedTo(origin)).map(({ id }) => id) : [];
 }
