@@ -26,17 +26,17 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
     ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
     ...(await faultOf(() => readCredentials(settings, node.clusterId))),
     ...(jwksFile === undefined ? [] : await faultOf(() => checkKeyFile(jwksFile), "tenants.jwt.jwks_file: ")),
-    ...(policy.file === undefined ? [] : await policyFaults(policy.file)),
+    ...(policy.file === undefined ? [] : policyFaults(policy.file)),
     ...(audit.file === undefined ? [] : await faultOf(() => checkAppendable(audit.file ?? ""), "audit.file: ")),
   ];
 }
 
 /** Without its policy a new node would deny everything, and one that has a policy would not do what its operator wrote. */
-async function policyFaults(path: string): Promise<readonly string[]> {
-  const read = await readFileText(path);
+function policyFaults(path: string): readonly string[] {
+  const read = readFileText(path);
   if (read.ok) return [];
   return [
-    `policy.file: ${path}: ${read.fault}; name a policy file that can be read (waymark namespace policy validate), or leave the setting out`,
+    `policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`,
   ];
 }
 

@@ -4,8 +4,8 @@ import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
 import { canonicalText, checksumOf } from "./policy/policy-text.ts";
 import type { FileText } from "./services/kept-policy-file.ts";
 
-/** Reads a policy file and what it says. Never rejects: what is wrong with it is a fault in one line. */
-export async function readFileText(path: string): Promise<FileText> {
+/** Reads a policy file and what it says. Never throws: what is wrong with it is a fault in one line. */
+export function readFileText(path: string): FileText {
   // UTF-8 has at least as many bytes as characters that it could stand for.
   const read = readBounded(path, MAX_FILE_CHARS);
   if (read.bytes === undefined) return { ok: false, fault: read.fault };

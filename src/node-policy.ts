@@ -137,7 +137,7 @@ async function appliedFile(parts: PolicyFileParts, { settings, log, core }: Node
   const wasLetIn = !wantsPeers(settings) || (await kept.wasReady()) || (await hadPeers(settings, core));
   if (!wasLetIn) kept.awaitCluster();
   const first = async (): Promise<void> => {
-    if (file !== undefined) await kept.apply(file, await readFileText(file));
+    if (file !== undefined) await kept.apply(file, () => readFileText(file));
     tell(log, core);
   };
   const again = async (): Promise<void> => {
@@ -145,7 +145,7 @@ async function appliedFile(parts: PolicyFileParts, { settings, log, core }: Node
     log.warn({ file }, "policy file not read again before this node is ready: its cluster may have another policy");
   };
   const letIn = async (mayBeOthers: boolean): Promise<void> => {
-    if (file !== undefined) await kept.letIn(file, await readFileText(file), mayBeOthers);
+    if (file !== undefined) await kept.letIn(file, () => readFileText(file), mayBeOthers);
   };
   return { first, again, letIn };
 }

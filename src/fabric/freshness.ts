@@ -76,13 +76,21 @@ export class Freshness {
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
 
+  /** When the first was heard of as listed that is no peer yet: to which links are wanted is chosen a while later. */
+  #heardMonoMs: number | undefined;
+
   constructor(parts: FreshnessParts) {
     this.#parts = parts;
   }
 
-  /** From now on links are wanted to these. Of one that was no peer before, of which no heartbeat came, all until `knownMonoMs` is taken to be here. */
+  /**
+   * From now on links are wanted to these. Of one that was no peer before, of which no heartbeat came, all until `knownMonoMs` is taken to be here, or until
+   * it was heard of.
+   */
   want(nodeIds: readonly string[], knownMonoMs: number, { monoMs }: Time): void {
     this.changed();
+    const newMonoMs = Math.min(knownMonoMs, this.#heardMonoMs ?? knownMonoMs);
+    this.#heardMonoMs = undefined;
     const wanted = new Set(nodeIds);
     for (const [nodeId, peer] of this.#peers) {
       if (wanted.has(nodeId)) continue;
@@ -96,7 +104,7 @@ export class Freshness {
       const member = this.#parts.findMember(nodeId);
       const clusterId = member?.clusterId ?? "";
       // What was known of it without a link is not forgotten with the first attempt.
-      const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? knownMonoMs;
+      const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? newMonoMs;
       if (peer === undefined) this.#peers.set(nodeId, { ...NEW_PEER, inStepMonoMs, clusterId });
       else Object.assign(peer, { isWanted: true, clusterId, backUntilMonoMs: 0 });
     }
@@ -125,7 +133,10 @@ export class Freshness {
   memberChanged(update: MemberUpdate, { monoMs }: Time): void {
     this.changed();
     const peer = this.#peers.get(update.nodeId);
-    if (peer === undefined) return;
+    if (peer === undefined) {
+      if (isListed(update.status)) this.#heardMonoMs ??= monoMs;
+      return;
+    }
     if (update.status === "left") {
       this.#peers.delete(update.nodeId);
       return;

@@ -26,6 +26,8 @@ export interface PolicyFileParts {
 export class KeptPolicyFile {
   readonly #parts: PolicyFileParts;
   #isLetIn = true;
+  /** What is being done with the file: one thing at a time, for else what was read first might be put in force last. */
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(parts: PolicyFileParts) {
     this.#parts = parts;
@@ -50,9 +52,13 @@ export class KeptPolicyFile {
 
   /**
    * Puts in force what the file says when that is something else than it said last time, so that what was applied or rolled back by call since
-   * then stays until somebody edits the file. A broken file changes nothing, and is told.
+   * then stays until somebody edits the file. A broken file changes nothing, and is told. `read` is called when all calls before this one are done.
    */
-  async apply(name: string, file: FileText): Promise<void> {
+  apply(name: string, read: () => FileText): Promise<void> {
+    return this.#inTurn(() => this.#apply(name, read()));
+  }
+
+  async #apply(name: string, file: FileText): Promise<void> {
     const { keeper } = this.#parts;
     const { engine } = keeper;
     await this.#withFile(name, file, async ({ set, checksum }, isNews) => {
@@ -70,15 +76,25 @@ export class KeptPolicyFile {
    * This node is ready. What the file says by now is an edit of what this node began with; where the cluster has a policy, it is nothing.
    * `mayBeOthers`: it serves alone, and others that it did not reach may have a policy; what it began with then stays a beginning.
    */
-  async letIn(name: string, file: FileText, mayBeOthers: boolean): Promise<void> {
+  letIn(name: string, read: () => FileText, mayBeOthers: boolean): Promise<void> {
+    return this.#inTurn(() => this.#letIn(name, read(), mayBeOthers));
+  }
+
+  async #letIn(name: string, file: FileText, mayBeOthers: boolean): Promise<void> {
     const { keeper, store } = this.#parts;
     const isFirst = !this.#isLetIn;
     this.#isLetIn = true;
     const { beginning, newestNumber } = keeper.engine;
     if (isFirst && newestNumber > 0 && beginning === undefined) await this.#withFile(name, file, () => Promise.resolve());
-    else await this.apply(name, file);
+    else await this.#apply(name, file);
     if (!mayBeOthers) await keeper.establish();
     await store.compareAndSwap(LET_IN, 0, ENCODER.encode("1"));
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const run = this.#turn.then(work);
+    this.#turn = run.catch(() => undefined);
+    return run;
   }
 
   async #withFile(

@@ -92,6 +92,23 @@ test("one that was called dead counts from the moment it is listed again, before
   expect(bench.age(31_000)).toBe(1000);
 });
 
+test("one that is no peer counts from when it was heard of, not from when a link to it is wanted", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a");
+  const { capabilities: _c, clusterToken: _t, ...hello } = greetingOf("b");
+  const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "", status: "alive" } as const;
+  bench.freshness.memberChanged({ ...hello, clusterId: "c1", ...rest }, at(10_000));
+  bench.freshness.inStep("a", 10_900);
+  bench.freshness.want(["a", "b"], 10_900, at(10_900));
+  expect(bench.age(11_000)).toBe(1000);
+  // The next that is heard of counts from its own time.
+  bench.freshness.inStep("b", 11_900);
+  bench.freshness.want(["a", "b", "c"], 12_000, at(12_000));
+  bench.freshness.inStep("a", 12_000);
+  bench.freshness.inStep("b", 12_000);
+  expect(bench.age(12_500)).toBe(500);
+});
+
 test("one that is listed again, and neither lets us in nor is vouched for, makes nothing old for longer than 30 s", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a", "b");

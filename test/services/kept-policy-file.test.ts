@@ -13,6 +13,7 @@ function only(team: string): PolicySet {
 }
 
 const fileOf = (team: string) => ({ ok: true, set: only(team), checksum: checksumOf(canonicalText(only(team))) }) as const;
+const says = (team: string) => () => fileOf(team);
 
 function node(nodeId: string, store = new MemoryStore()): Bench {
   return new Bench(store, { nodeId, clusterId: "eu-1" });
@@ -30,37 +31,37 @@ test("the file of a node that was never let in is a beginning, also when it is e
   const [a, b] = [node("a"), node("b", store)];
   await a.apply(only("red"));
   b.file.awaitCluster();
-  await b.file.apply("p.yaml", fileOf("blue"));
+  await b.file.apply("p.yaml", says("blue"));
   const again = node("b", store);
   await again.keeper.restore();
   expect(await again.file.wasReady()).toBe(false);
   again.file.awaitCluster();
-  await again.file.apply("p.yaml", fileOf("green"));
+  await again.file.apply("p.yaml", says("green"));
   expect(again.engine.inForce).toMatchObject({ number: 1, hlc: 0, version: "green" });
   expect([await send(again, a), await send(a, again)]).toEqual([false, true]);
   // Edited since, before it was let in.
-  await again.file.letIn("p.yaml", fileOf("white"), false);
+  await again.file.letIn("p.yaml", says("white"), false);
   expect([a, again].map(({ engine }) => engine.inForce?.version)).toEqual(["red", "red"]);
-  await again.file.apply("p.yaml", fileOf("white"));
+  await again.file.apply("p.yaml", says("white"));
   expect(again.engine.newestNumber).toBe(1);
-  await again.file.apply("p.yaml", fileOf("black"));
+  await again.file.apply("p.yaml", says("black"));
   expect(again.engine.inForce).toMatchObject({ number: 2, version: "black" });
   expect(await again.file.wasReady()).toBe(true);
 });
 
 test("what a node began with is a version as any other once it is ready: the beginning of a newcomer never wins over it", async () => {
   const [a, z] = [node("a"), node("z")];
-  await a.file.apply("p.yaml", fileOf("strict"));
-  await a.file.letIn("p.yaml", fileOf("strict"), false);
+  await a.file.apply("p.yaml", says("strict"));
+  await a.file.letIn("p.yaml", says("strict"), false);
   expect(a.engine.inForce).toMatchObject({ number: 1, hlc: expect.any(Number) as number, version: "strict" });
   expect(a.engine.place.hlc).toBeGreaterThan(0);
   z.file.awaitCluster();
-  await z.file.apply("p.yaml", fileOf("open"));
+  await z.file.apply("p.yaml", says("open"));
   expect([await send(z, a), await send(a, z)]).toEqual([false, true]);
   // The same node, whose disk was lost and whose file says something else now.
   const wiped = node("a");
   wiped.file.awaitCluster();
-  await wiped.file.apply("p.yaml", fileOf("open"));
+  await wiped.file.apply("p.yaml", says("open"));
   expect([await send(wiped, z), await send(z, wiped)]).toEqual([false, true]);
 });
 
@@ -68,37 +69,37 @@ test("who serves alone and did not reach those that it was to join keeps a begin
   const store = new MemoryStore();
   const a = node("a", store);
   a.file.awaitCluster();
-  await a.file.apply("p.yaml", fileOf("old"));
-  await a.file.letIn("p.yaml", fileOf("old"), true);
+  await a.file.apply("p.yaml", says("old"));
+  await a.file.letIn("p.yaml", says("old"), true);
   expect(a.engine.place).toMatchObject({ number: 1, hlc: 0 });
   const again = node("a", store);
   await again.keeper.restore();
   expect(await again.file.wasReady()).toBe(true);
-  await again.file.apply("p.yaml", fileOf("edited"));
+  await again.file.apply("p.yaml", says("edited"));
   expect(again.engine.inForce).toMatchObject({ number: 2, version: "edited" });
 });
 
 test("an edit that waited until the node was ready is news where the cluster has nothing else", async () => {
   const a = node("a");
   a.file.awaitCluster();
-  await a.file.apply("p.yaml", fileOf("old"));
-  await a.file.letIn("p.yaml", fileOf("edited"), false);
+  await a.file.apply("p.yaml", says("old"));
+  await a.file.letIn("p.yaml", says("edited"), false);
   expect(a.engine.inForce).toMatchObject({ number: 2, version: "edited" });
 });
 
 test("a file that could not be read at the start is applied when the node is ready, where there is no policy", async () => {
   const a = node("a");
   a.file.awaitCluster();
-  await a.file.apply("p.yaml", { ok: false, fault: "line 3: broken" });
+  await a.file.apply("p.yaml", () => ({ ok: false, fault: "line 3: broken" }));
   expect(a.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; everything is denied");
-  await a.file.letIn("p.yaml", fileOf("mended"), false);
+  await a.file.letIn("p.yaml", says("mended"), false);
   expect(a.engine.status).toMatchObject({ inForce: { version: "mended" }, degraded: "" });
 });
 
 test("a beginning overwrites nothing that the store has and that could not be read for a moment", async () => {
   const store = new MemoryStore();
   const before = node("n1", store);
-  await before.file.apply("p.yaml", fileOf("file"));
+  await before.file.apply("p.yaml", says("file"));
   for (const team of ["two", "three"]) await before.apply(only(team));
   let isFailing = true;
   const list: MemoryStore["list"] = async (...asked) => {
@@ -110,6 +111,20 @@ test("a beginning overwrites nothing that the store has and that could not be re
   const again = node("n1", store);
   await again.keeper.restore();
   expect(again.engine.status.degraded).toEqual(containing("a moment"));
-  await again.file.apply("p.yaml", fileOf("file"));
+  await again.file.apply("p.yaml", says("file"));
   expect(again.engine.inForce).toMatchObject({ number: 3, version: "three" });
+});
+
+test("an edit that is told while the node is let in is read after that: what was read first is never put in force last", async () => {
+  const a = node("a");
+  a.file.awaitCluster();
+  await a.file.apply("p.yaml", says("old"));
+  let text = "mended";
+  const read = () => fileOf(text);
+  const letIn = a.file.letIn("p.yaml", read, false);
+  // It has been read for that; SIGHUP tells of the edit at once.
+  await Promise.resolve();
+  text = "edited";
+  await Promise.all([letIn, a.file.apply("p.yaml", read)]);
+  expect([a.engine.inForce?.version, a.engine.newestNumber]).toEqual(["edited", 3]);
 });

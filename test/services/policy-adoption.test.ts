@@ -132,15 +132,15 @@ test("what a joining node's policy file says gives way to what somebody applied 
   await a.apply(only("red"));
   b.wallMs += 5000;
   const file = { ok: true, set: only("blue"), checksum: checksumOf(canonicalText(only("blue"))) } as const;
-  await b.file.apply("p.yaml", file);
+  await b.file.apply("p.yaml", () => file);
   expect(b.engine.status.inForce?.version).toBe("blue");
   expect([await send(b, a), await send(a, b)]).toMatchObject([{ isAdopted: false }, { isAdopted: true }]);
   expect(b.engine.status.inForce?.version).toBe("red");
   // It is what it was, also when it is read again; an edit is news.
-  await b.file.apply("p.yaml", file);
+  await b.file.apply("p.yaml", () => file);
   expect(b.engine.newestNumber).toBe(1);
   const edited = { ok: true, set: only("green"), checksum: checksumOf(canonicalText(only("green"))) } as const;
-  await b.file.apply("p.yaml", edited);
+  await b.file.apply("p.yaml", () => edited);
   expect(await send(b, a)).toEqual({ isAdopted: true });
   expect(a.engine.place).toMatchObject({ number: 2, nodeId: "b" });
 });

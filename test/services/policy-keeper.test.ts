@@ -131,46 +131,46 @@ test("a store that is away at the start means that everything is denied", async 
 test("the policy file is applied when it says something new, and leaves alone what was applied since", async () => {
   const store = new MemoryStore();
   const bench = new Bench(store);
-  await bench.file.apply("p.yaml", file(only("blue")));
+  await bench.file.apply("p.yaml", () => file(only("blue")));
   expect(bench.engine.inForce).toMatchObject({ number: 1, version: "blue", principal: "policy file" });
   await bench.apply(only("red"));
-  await bench.file.apply("p.yaml", file(only("blue")));
+  await bench.file.apply("p.yaml", () => file(only("blue")));
   const again = new Bench(store);
   await again.keeper.restore();
-  await again.file.apply("p.yaml", file(only("blue")));
+  await again.file.apply("p.yaml", () => file(only("blue")));
   expect(again.engine.inForce?.version).toBe("red");
-  await again.file.apply("p.yaml", file(only("green")));
+  await again.file.apply("p.yaml", () => file(only("green")));
   expect(again.engine.inForce).toMatchObject({ number: 3, version: "green" });
   // What is in force already is not applied once more.
   await again.apply(only("blue"));
-  await again.file.apply("p.yaml", file(only("blue")));
+  await again.file.apply("p.yaml", () => file(only("blue")));
   expect(again.engine.newestNumber).toBe(4);
 });
 
 test("a policy file that is broken changes nothing and is told; with no policy before it everything is denied", async () => {
   const bench = new Bench(new MemoryStore());
-  await bench.file.apply("p.yaml", { ok: false, fault: "line 3: broken" });
+  await bench.file.apply("p.yaml", () => ({ ok: false, fault: "line 3: broken" }));
   expect(bench.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; everything is denied");
-  await bench.file.apply("p.yaml", file(only("blue")));
-  await bench.file.apply("p.yaml", { ok: false, fault: "line 3: broken" });
+  await bench.file.apply("p.yaml", () => file(only("blue")));
+  await bench.file.apply("p.yaml", () => ({ ok: false, fault: "line 3: broken" }));
   expect(bench.engine.status).toMatchObject({
     inForce: { version: "blue" },
     degraded: containing("line 3: broken; version 1 is in force"),
   });
-  await bench.file.apply("p.yaml", file(only("blue")));
+  await bench.file.apply("p.yaml", () => file(only("blue")));
   expect(bench.engine.status.degraded).toBe("");
 });
 
 test("a policy file that did not change is applied all the same when no stored version can be read", async () => {
   const store = new MemoryStore();
   const before = new Bench(store);
-  await before.file.apply("p.yaml", file(only("blue")));
+  await before.file.apply("p.yaml", () => file(only("blue")));
   const [item] = (await store.list("policy/versions/")).items;
   await store.compareAndSwap(item?.key ?? "", item?.version ?? 0, new Uint8Array(9));
   const bench = new Bench(store);
   await bench.keeper.restore();
   expect(bench.engine.isDenied).toBe(true);
-  await bench.file.apply("p.yaml", file(only("blue")));
+  await bench.file.apply("p.yaml", () => file(only("blue")));
   expect(bench.engine.status).toMatchObject({ inForce: { number: 2, version: "blue" }, degraded: "" });
 });
 
