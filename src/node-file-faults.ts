@@ -35,9 +35,7 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
 function policyFaults(path: string): readonly string[] {
   const read = readFileText(path);
   if (read.ok) return [];
-  return [
-    `policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`,
-  ];
+  return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`];
 }
 
 /** Throws when the file could not be written to, without creating it. */

@@ -10,7 +10,8 @@ export const IS_TWICE = "is given twice";
 
 export function usageErrorOf(text: string, command: Command): string {
   const flag = /^error: option '(?:-\w, )?(?<name>--[\w-]+)[^]* is invalid\. (?<rule>is empty|is given twice)\n?$/.exec(text)?.groups;
-  if (flag) return `error: ${flag["name"] ?? ""} ${flag["rule"] ?? ""}; ${flag["rule"] === IS_EMPTY ? "give it a value, or leave it out" : "give it once"}\n`;
+  if (flag)
+    return `error: ${flag["name"] ?? ""} ${flag["rule"] ?? ""}; ${flag["rule"] === IS_EMPTY ? "give it a value, or leave it out" : "give it once"}\n`;
   if (/^error: (?:required option|missing required argument) /.test(text)) return missingError(command) ?? text;
   const choice = /^error: .*(?:value|argument) '(?<word>[^']*)' is invalid[^]* Allowed choices are (?<choices>[^.]*)\./.exec(text)?.groups;
   if (choice) return `${text.trimEnd()}${suggestion(choice["word"] ?? "", choice["choices"]?.split(", ") ?? [])}\n`;

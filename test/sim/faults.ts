@@ -105,7 +105,7 @@ export interface FaultParts {
   /** Part of what an origin said is not on its disk any more. */
   readonly lose: (originId: string) => void;
   /** A copy of a node's disk, made then, is put back. */
-  readonly putBack: (node: SimNode, copy: SimDisk, sinceMs: number) => void;
+  readonly putBack: (node: SimNode, copy: SimDisk) => void;
   /** Something keeps messages from arriving, or processes from answering, until then. */
   readonly disturb: (untilMs: number) => void;
 }
@@ -204,13 +204,12 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
     case "backup": {
       const node = nodes[step.node];
       const copy = node?.disk.copy();
-      const copiedMs = world.nowMs;
       later(step.afterMs, () => {
         if (node === undefined || copy === undefined || gone.has(step.node)) return;
         node.crash({ isSilent: false, isBatchKept: true, isDiskLost: false });
         node.isRestored = true;
         for (const generation of [copy.generation, node.disk.generation]) parts.lose(`${node.name}/${generation}`);
-        parts.putBack(node, copy, copiedMs);
+        parts.putBack(node, copy);
         node.disk = copy;
         restartLater(parts, step.node, 500);
       });

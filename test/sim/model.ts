@@ -88,16 +88,16 @@ export class Model {
   }
 
   /**
-   * A copy of a node's disk is put back, with entries and their numbers: those that ended after it was made, longer ago than tombstones are
-   * kept, are there again, and nobody need know that they ended.
+   * A copy of a node's disk is put back, with entries, their numbers and when they were written: those that ended elsewhere since, longer ago than
+   * tombstones are kept, are there again, and nobody need know that they ended.
    */
   putBack(
     nodeId: string,
-    entries: ReadonlyMap<KeyText, number>,
-    { sinceMs, untilMs }: { readonly sinceMs: number; readonly untilMs: number },
+    entries: Iterable<{ readonly key: KeyText; readonly seq: number; readonly writtenMs: number }>,
+    untilMs: number,
   ): void {
-    for (const [key, seq] of entries)
-      if (this.ended(key).some(({ atMs }) => atMs >= sinceMs && atMs <= untilMs)) this.#putBack.add(`${key} ${nodeId}:${seq}`);
+    for (const { key, seq, writtenMs } of entries)
+      if (this.ended(key).some(({ atMs }) => atMs >= writtenMs && atMs <= untilMs)) this.#putBack.add(`${key} ${nodeId}:${seq}`);
   }
 
   /** Whether a record is one that a copy of a disk brought back. Its number is the same in each generation. */

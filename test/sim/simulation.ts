@@ -134,10 +134,14 @@ export class Simulation {
         checks.lose(originId);
         model.lost();
       },
-      putBack: ({ name, options }, { rows }, sinceMs) => {
+      putBack: ({ name, options }, { rows, generation }) => {
         const entries = [...rows].filter(([, { leaseId }]) => leaseId !== "");
-        const seqs = new Map(entries.map(([key, { seq }]) => [key as KeyText, seq]));
-        model.putBack(name, seqs, { sinceMs, untilMs: world.nowMs - options.tombstoneTtlMs });
+        const written = entries.map(([text, { seq }]) => {
+          const key = text as KeyText;
+          const { atMs = 0 } = checks.said(`${name}/${generation}`, key).find((said) => said.seq === seq) ?? {};
+          return { key, seq, writtenMs: atMs };
+        });
+        model.putBack(name, written, world.nowMs - options.tombstoneTtlMs);
       },
       disturb: (untilMs) => {
         this.#disturbedMs = Math.max(this.#disturbedMs, untilMs);
