@@ -345,16 +345,16 @@ function readiness({ state, journal, policies, hooks }: NodeCore, fabric: NodeFa
       // Reads go on while the disk does not take writes; who must write looks at this line.
       { name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" },
       // A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody.
-      { name: "policy", ok: true, detail: policyDetail(policies.status) },
+      { name: "policy", ok: true, detail: policyDetail(policies.status, hooks.policyNotTaken()) },
       // What is refused waits, or is counted as lost: nobody's answer depends on it.
       { name: "audit", ok: true, detail: auditFault === "" ? "takes records" : auditFault },
     ],
   };
 }
 
-function policyDetail({ isEnabled, inForce, degraded }: PolicyStatus): string {
-  if (degraded !== "") return degraded;
-  return isEnabled ? `version ${inForce?.number} in force` : "none configured";
+function policyDetail({ isEnabled, inForce, degraded }: PolicyStatus, notTaken: string): string {
+  const here = degraded || (isEnabled ? `version ${inForce?.number} in force` : "none configured");
+  return notTaken === "" ? here : `${here}; not taken: ${notTaken}`;
 }
 
 function persistence({ journal, identity, replica }: NodeCore): JsonValue {

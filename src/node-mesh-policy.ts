@@ -16,6 +16,8 @@ export interface TravellingPolicy {
 }
 
 export class MeshPolicy {
+  /** For people: the last version of another node that could not be kept here, and why; empty when the last one could. */
+  fault = "";
   readonly #policy: TravellingPolicy;
   readonly #input: (input: FabricInput) => void;
   readonly #log: Log;
@@ -40,9 +42,11 @@ export class MeshPolicy {
   async adopt({ head, bytes, via }: Extract<FabricOutput, { kind: "adoptPolicy" }>): Promise<void> {
     try {
       const adopted = await this.#policy.adoptForeign(head, bytes, via);
+      this.fault = "";
       if (!adopted.isAdopted && adopted.fault !== "") this.#input({ kind: "policyRefused", head, detail: adopted.fault });
     } catch (error) {
       rethrowBroken(error);
+      this.fault = told(head, via, `it cannot be kept here: ${error instanceof Error ? error.message : String(error)}`);
       this.#log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy of another node not adopted");
     }
   }
@@ -53,7 +57,11 @@ export function notTakenText({ policy }: Pick<Fabric, "policy">): string {
   const { notTaken } = policy;
   if (notTaken === undefined) return "";
   const { head, peer, why } = notTaken;
-  return `version ${head.number} of node ${head.nodeId}, told by node ${peer.nodeId} of cluster ${peer.clusterId}: ${why}`;
+  return told(head, peer, why);
+}
+
+function told(head: PolicyHead, by: PolicyVia, why: string): string {
+  return `version ${head.number} of node ${head.nodeId}, told by node ${by.nodeId} of cluster ${by.clusterId}: ${why}`;
 }
 
 /** Whether a policy applied here comes into force in a cluster, as far as linked nodes tell. */

@@ -139,7 +139,7 @@ class MeshNode implements NodeFabric {
       return this.#start.confirmed(this.#watched.fabric.membership, now());
     };
     core.hooks.collectsBy = () => (this.#watched.fabric.mayCollect(now()) ? "age" : "count");
-    core.hooks.policyNotTaken = () => notTakenText(this.#watched.fabric);
+    core.hooks.policyNotTaken = () => this.#policy.fault || notTakenText(this.#watched.fabric);
     core.hooks.policyReaches = (clusterId) => isPolicyTaken(this.#watched.fabric, clusterId);
     core.hooks.securePolicy = () => this.#guard.secure(this.#watched.fabric);
     this.#policy.open();
