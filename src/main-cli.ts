@@ -2,7 +2,7 @@
 import { runCli } from "./cli/run.ts";
 import { openWorld } from "./cli/world.io.ts";
 import type { ServeRequest } from "./cli/world.ts";
-import { holdHangUp } from "./main-hang-up.ts";
+import { letHangUpEnd } from "./main-hang-up.ts";
 
 const interrupt = new AbortController();
 let signals = 0;
@@ -23,7 +23,6 @@ process.stdout.on("error", () => process.exit(0));
 const CLOSE_MS = 1000;
 
 async function serve(request: ServeRequest): Promise<void> {
-  holdHangUp();
   // Loaded only here: the server's rooms and libraries cost a client's command half of its start.
   const { serveNode } = await import("./main-serve.ts");
   try {
@@ -36,6 +35,7 @@ async function serve(request: ServeRequest): Promise<void> {
 
 const world = await openWorld({
   interrupt: interrupt.signal,
+  runsNoNode: letHangUpEnd,
   serve,
   labels: {
     encode: async (text) => (await import("./dns/names.ts")).encodeLabel(text),

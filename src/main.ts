@@ -2,7 +2,7 @@
 import { keepCompiled } from "./lib/compile-cache.io.ts";
 import { holdHangUp } from "./main-hang-up.ts";
 
-// Before all that takes time. Other commands end with their terminal.
-if (process.argv.slice(2).find((word) => !word.startsWith("-")) === "serve") holdHangUp();
+// Before all that takes time: which command it is shows when the command line is read.
+holdHangUp();
 keepCompiled();
 await import("./main-cli.ts");

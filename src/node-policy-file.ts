@@ -1,13 +1,13 @@
 /** The policy file that settings name: read, bounded and checked before anything is done with it. */
 import { readBounded } from "./lib/named-file.io.ts";
-import { MAX_FILE_CHARS, readPolicyFile } from "./policy/policy-file.ts";
+import { POLICY_BOUNDS } from "./lib/policy-bounds.ts";
+import { readPolicyFile } from "./policy/policy-file.ts";
 import { canonicalText, checksumOf } from "./policy/policy-text.ts";
 import type { FileText } from "./services/kept-policy-file.ts";
 
 /** Reads a policy file and what it says. Never throws: what is wrong with it is a fault in one line. */
 export function readFileText(path: string): FileText {
-  // UTF-8 has at least as many bytes as characters that it could stand for.
-  const read = readBounded(path, MAX_FILE_CHARS);
+  const read = readBounded(path, POLICY_BOUNDS.maxFileBytes);
   if (read.bytes === undefined) return { ok: false, fault: read.fault };
   const { set, problems } = readPolicyFile(read.bytes.toString("utf8"));
   if (set !== undefined) return { ok: true, set, checksum: checksumOf(canonicalText(set)) };

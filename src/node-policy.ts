@@ -94,8 +94,6 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
   });
   await keeper.restore();
   const applied = await appliedFile({ keeper, store, onChange: () => core.switchPolicy() }, { settings, log, core });
-  // Two at a time might put in force last what was read first.
-  const applyAgain = inTurn(() => applied.again().catch((error: unknown) => notApplied(error, log)));
   await applied.first();
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regions(core).get(clusterId) ?? ""));
   return {
@@ -119,7 +117,7 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
     letIn: (mayBeOthers) => applied.letIn(mayBeOthers).catch((error: unknown) => notApplied(error, log)),
     reload: () => {
       audit.reopenFile();
-      applyAgain();
+      void applied.again().catch((error: unknown) => notApplied(error, log));
     },
   };
 }
@@ -148,24 +146,6 @@ async function appliedFile(parts: PolicyFileParts, { settings, log, core }: Node
     if (file !== undefined) await kept.letIn(file, () => readFileText(file), mayBeOthers);
   };
   return { first, again, letIn };
-}
-
-/** A function that has `work` done after each of its calls, one run at a time; one run serves all calls that came before it. */
-function inTurn(work: () => Promise<void>): () => void {
-  let isAsked = false;
-  let isRunning = false;
-  const run = async (): Promise<void> => {
-    isRunning = true;
-    while (isAsked) {
-      isAsked = false;
-      await work();
-    }
-    isRunning = false;
-  };
-  return () => {
-    isAsked = true;
-    if (!isRunning) void run();
-  };
 }
 
 async function openAudit({ settings, log, core }: NodePolicyOptions, directory: string | undefined): Promise<AuditLog> {

@@ -1,9 +1,6 @@
 /** Collects what is wrong with one entry, and small checks that report into it. */
-import { type FieldViolation, WaymarkError } from "../lib/errors.ts";
+import { type FieldViolation, MAX_VIOLATIONS, WaymarkError } from "../lib/errors.ts";
 import { type Bounds, CHARS, type Chars, consistsOf, nameRule, quoted } from "./names.ts";
-
-/** Enough to repair an entry with; a hostile one does not get a megabyte of answers. */
-const MAX_VIOLATIONS = 32;
 
 export class Problems {
   readonly bounds: Bounds;

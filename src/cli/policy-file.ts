@@ -1,15 +1,13 @@
 /** Policy files as the command line sees them: reading one, and telling what is wrong with it and where. */
 import type { Stage } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { POLICY_BOUNDS } from "../lib/policy-bounds.ts";
 import { readInput } from "./input.ts";
 import type { Output } from "./output.ts";
 import type { PolicyProblem, PolicyReading, World } from "./world.ts";
 
-/** 10,000 rules with long lists are some 5 MiB; JSON may be as large as a request. */
-const MAX_FILE_BYTES = 16 * 1024 * 1024;
-
 /** Reads a policy file named on the command line. */
 export async function readPolicyFile(world: World, file: string): Promise<PolicyReading> {
-  return world.readPolicy(await readInput(world, file, MAX_FILE_BYTES));
+  return world.readPolicy(await readInput(world, file, POLICY_BOUNDS.maxFileBytes));
 }
 
 /** Where a version is applied first, for people; empty when everywhere. */

@@ -27,6 +27,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<Exi
   // Its flags are all settings there are, which take longer to load than most commands take.
   const verbs = argv.includes("serve") ? (await import("./verbs-full.ts")).ALL_VERBS : VERBS;
   const program = buildProgram(verbs, world, async (spec, command, args) => {
+    if (spec.path !== "serve") world.runsNoNode();
     if (spec.path === "help") findCommand(program, args).outputHelp();
     else exit = await runVerb(spec, { world, args, flags: new Flags(command.optsWithGlobals()) });
   });

@@ -47,7 +47,10 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
 
 /** The world as it is; what only the entry point knows comes in. */
 export async function openWorld(
-  own: Pick<World, "interrupt" | "serve" | "labels" | "readPolicy" | "writePolicy" | "verifyAudit" | "fileWarnings" | "fileFaults">,
+  own: Pick<
+    World,
+    "interrupt" | "runsNoNode" | "serve" | "labels" | "readPolicy" | "writePolicy" | "verifyAudit" | "fileWarnings" | "fileFaults"
+  >,
 ): Promise<World> {
   const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));
   const version = typeof facts === "object" && facts !== null && "version" in facts ? String(facts.version) : "unknown";

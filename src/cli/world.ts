@@ -81,6 +81,8 @@ export interface World {
   fileFaults(settings: Settings): Promise<readonly string[]>;
   /** Follows the hash chain of an audit log in JSON lines. */
   verifyAudit(text: string): Promise<ChainReading>;
+  /** This command line runs no node: whatever hangs up ends it. */
+  runsNoNode(): void;
   /** Runs a node until it is told to stop. Throws when it cannot start. */
   serve(request: ServeRequest): Promise<void>;
 }

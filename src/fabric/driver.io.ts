@@ -136,8 +136,9 @@ export class FabricDriver {
   async stop(reason: "leave" | "restart", deadlineMs: number): Promise<void> {
     if (this.#isStopped) return;
     const end = performance.now() + deadlineMs;
-    this.input({ kind: "stop", reason });
-    await this.#allLinksGone(deadlineMs / 2);
+    const withinMs = deadlineMs / 2;
+    this.input({ kind: "stop", reason, withinMs });
+    await this.#allLinksGone(withinMs);
     this.#isStopped = true;
     clearTimeout(this.#timer);
     clearInterval(this.#lagTimer);

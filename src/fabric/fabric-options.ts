@@ -23,6 +23,8 @@ export interface FabricOptions {
   readonly policy: PolicyExchangeOptions;
   /** A stop ends at the latest after so long, said goodbye or not. */
   readonly stopTimeoutMs: number;
+  /** For so long, or half of a stop that is shorter, a peer that is to have the policy before the last records is not told goodbye yet. */
+  readonly heldGoodbyeMs: number;
 }
 
 export const FABRIC_DEFAULTS: FabricOptions = {
@@ -33,6 +35,7 @@ export const FABRIC_DEFAULTS: FabricOptions = {
   readiness: READINESS_DEFAULTS,
   policy: POLICY_EXCHANGE_DEFAULTS,
   stopTimeoutMs: 5000,
+  heldGoodbyeMs: 1000,
 };
 
 export interface FabricParts {

@@ -21,13 +21,11 @@ import { PolicyExchange } from "./policy-exchange.ts";
 import { POLICY_FIRST, POLICY_FROM, PolicySources } from "./policy-sources.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationShared } from "./replication-shared.ts";
-import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
+import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./seam.ts";
 import { HEARTBEATS, OFFERS, READY, type SessionNews, Sessions } from "./sessions.ts";
 import { type ClusterTokens, isOwnLaterLife, refusalOfStart, type TrustFacts } from "./trust.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-/** A peer that is to have the policy before the last records is waited for so long before it is told goodbye. */
-const HELD_GOODBYE_MS = 1000;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
@@ -132,7 +130,7 @@ export class Fabric implements FabricMachine {
       case "offer":
         return this.leaving.handle(input, out);
       case "stop":
-        return this.#stopFor(input.reason, time, out);
+        return this.#stopFor(input, time, out);
     }
   }
 
@@ -370,9 +368,10 @@ export class Fabric implements FabricMachine {
     this.#readiness.caughtUpWith(this.#sessions.caughtUp({ ...others, maxLinks: this.#options.links.maxLinks }), time);
   }
 
-  #stopFor(reason: "leave" | "restart", time: Time, out: FabricOutput[]): void {
+  #stopFor({ reason, withinMs = this.#options.stopTimeoutMs }: StopInput, time: Time, out: FabricOutput[]): void {
     if (this.#stop !== undefined) return;
-    this.#stop = { reason, deadlineMonoMs: time.monoMs + this.#options.stopTimeoutMs, heldUntilMonoMs: time.monoMs + HELD_GOODBYE_MS };
+    const heldUntilMonoMs = time.monoMs + Math.min(this.#options.heldGoodbyeMs, withinMs / 2);
+    this.#stop = { reason, deadlineMonoMs: time.monoMs + this.#options.stopTimeoutMs, heldUntilMonoMs };
     this.#links.stop();
     for (const { link, state } of this.#links.rows) if (state !== "up") this.#toLinks({ kind: "end", link, reason, detail: "" }, time, out);
     if (reason === "leave") this.#toMembership({ kind: "leave" }, time, out);

@@ -3,6 +3,7 @@ import { isName, quoted } from "../catalog/names.ts";
 import { isSeq } from "../catalog/record-codec.ts";
 import { invalid } from "../lib/errors.ts";
 import { NODE_BOUNDS } from "../lib/node-bounds.ts";
+import { POLICY_BOUNDS } from "../lib/policy-bounds.ts";
 import type { HandOverFrame, VectorEntry } from "./messages.ts";
 import { WORST_SCORE } from "./suspicion.ts";
 
@@ -62,7 +63,7 @@ export const MESSAGE_BOUNDS: MessageBounds = {
   maxRecordsBytes: 65_536,
   maxOffered: 1_024,
   maxPolicyPartBytes: 262_144,
-  maxPolicyBytes: 16_777_216,
+  maxPolicyBytes: POLICY_BOUNDS.maxVersionBytes,
   maxTimeoutMs: 60_000,
 };
 

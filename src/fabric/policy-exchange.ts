@@ -4,6 +4,7 @@
  * `policy/version-order.ts`'s to say.
  */
 import type { Time } from "../lib/machine.ts";
+import { POLICY_BOUNDS } from "../lib/policy-bounds.ts";
 import { decodeFacts } from "../policy/version-codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/version-order.ts";
 import type { PolicyFrame, PolicyHead } from "./messages.ts";
@@ -23,7 +24,7 @@ export interface PolicyExchangeOptions {
 }
 
 export const POLICY_EXCHANGE_DEFAULTS: PolicyExchangeOptions = {
-  maxBytes: 16 * 1024 * 1024,
+  maxBytes: POLICY_BOUNDS.maxVersionBytes,
   partBytes: 32 * 1024,
   patienceMs: 10_000,
   maxStrikes: 3,

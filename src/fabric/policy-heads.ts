@@ -1,4 +1,5 @@
 /** Heads of policy versions as peers tell them: which are heads, and which may follow ours. */
+import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import { isSamePlace } from "../policy/version-order.ts";
 import type { PolicyHead } from "./messages.ts";
 
@@ -10,7 +11,7 @@ export const MAX_NUMBER_STEP = 1_000_000;
 export function isHead({ number, hlc, nodeId, checksum }: PolicyHead): boolean {
   if (number === 0) return true;
   const isNumber = Number.isSafeInteger(number) && number > 0 && Number.isSafeInteger(hlc) && hlc >= 0;
-  return isNumber && nodeId.length <= 64 && /^[0-9a-f]{64}$/.test(checksum);
+  return isNumber && nodeId.length <= NODE_BOUNDS.maxIdLength && /^[0-9a-f]{64}$/.test(checksum);
 }
 
 /** Whether it is a head, of a number that may follow `ourNumber`. */

@@ -34,8 +34,10 @@ export type FabricInput =
   | { readonly kind: "leaving" }
   /** Asks another node to take own records over, by their numbers. */
   | { readonly kind: "offer"; readonly nodeId: string; readonly seqs: readonly number[] }
-  /** Says goodbye to everybody; `Fabric.isStopped` when nothing is left to send. */
-  | { readonly kind: "stop"; readonly reason: "leave" | "restart" };
+  /** Says goodbye to everybody within `withinMs`, or else in its own time; `Fabric.isStopped` when nothing is left to send. */
+  | { readonly kind: "stop"; readonly reason: "leave" | "restart"; readonly withinMs?: number };
+
+export type StopInput = Extract<FabricInput, { readonly kind: "stop" }>;
 
 export type FabricOutput =
   | { readonly kind: "call"; readonly call: CallId; readonly to: string; readonly request: CallRequest; readonly timeoutMs: number }

@@ -42,6 +42,9 @@ export const REASONS = {
 } as const satisfies Record<string, Code>;
 export type Reason = keyof typeof REASONS;
 
+/** Broken fields that one refusal names at most: enough to repair a request with, and a hostile one does not get a megabyte of answers. */
+export const MAX_VIOLATIONS = 32;
+
 export interface FieldViolation {
   /** Path of the field as in the proto, for example `entries[3].targets[0].port`. */
   readonly field: string;

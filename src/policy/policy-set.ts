@@ -1,7 +1,7 @@
 /** What is wrong with a policy set: every problem with its path, none hidden behind the first (semantics.md, Policy). */
 import { isControlNamespace, isName, isNamespace, nameRule, namespaceRule, PROTOCOL_BOUNDS, quoted } from "../catalog/names.ts";
 import { SCOPE } from "../catalog/scope.ts";
-import { invalid, WaymarkError } from "../lib/errors.ts";
+import { invalid, MAX_VIOLATIONS, WaymarkError } from "../lib/errors.ts";
 import { NODE_BOUNDS } from "../lib/node-bounds.ts";
 import { runThrough } from "../lib/slices.ts";
 import { findParent } from "./policy-diff.ts";
@@ -258,6 +258,3 @@ export function refuseSet(problems: readonly Problem[]): WaymarkError {
     violations: violations.slice(0, MAX_VIOLATIONS),
   });
 }
-
-/** Status details travel in headers. */
-const MAX_VIOLATIONS = 20;

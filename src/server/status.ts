@@ -3,7 +3,7 @@ import { create, type DescMessage, type Message, type MessageShape, toBinary } f
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { type Code, REASONS, type Reason, WaymarkError } from "../lib/errors.ts";
+import { type Code, MAX_VIOLATIONS, REASONS, type Reason, WaymarkError } from "../lib/errors.ts";
 
 /** `ErrorInfo.domain` of everything we refuse. */
 const ERROR_DOMAIN = "waymark";
@@ -29,7 +29,6 @@ export const CODE_NAMES: Readonly<Record<number, string>> = {
 const MAX_DETAILS_BYTES = 4_096;
 const MAX_MESSAGE_CHARS = 1_024;
 const MAX_TEXT_CHARS = 256;
-const MAX_VIOLATIONS = 32;
 const MAX_METADATA = 16;
 
 /** One `google.rpc` detail in the shape both gRPC and Connect take. */

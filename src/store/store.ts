@@ -10,11 +10,12 @@
  *   in between may be left out.
  */
 import { invalid, WaymarkError } from "../lib/errors.ts";
+import { POLICY_BOUNDS } from "../lib/policy-bounds.ts";
 
 /** Keys are printable ASCII, so that their order is the same in every store: that of their bytes. */
 export const MAX_KEY_LENGTH = 512;
-/** A policy set of 10,000 rules fits. */
-export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
+/** A version of a policy fits. */
+export const MAX_VALUE_BYTES = POLICY_BOUNDS.maxVersionBytes;
 /** Items of a page of a list, and changes of one step of a watch. */
 export const MAX_PAGE_ITEMS = 1000;
 /** A page ends early when its values reach this; it has at least one item. */

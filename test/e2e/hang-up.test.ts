@@ -60,20 +60,42 @@ test.skipIf(!hasStrace)("a token file of a caller that is changed while the node
   expect(await codeOf("tok-new-6Gb")).toBe("UNAUTHENTICATED");
 });
 
-test("a node that still reads its settings is not ended", async () => {
-  const settings = join(HOME, "settings.json");
-  expect(spawnSync("mkfifo", [settings]).status).toBe(0);
-  await using node = new CommandProcess(["serve", "-o", "json", ...onFreePorts(["--ephemeral", "--config", settings])]);
-  let pipe = -1;
-  // It cannot be opened for writing until somebody reads.
-  await until("it reads its settings", () => {
-    pipe = openSync(settings, constants.O_WRONLY | constants.O_NONBLOCK);
-    return true;
-  });
+/** A pipe, and what opens it for writing, which cannot be done before somebody reads. */
+function pipeOf(name: string): { readonly path: string; readonly opened: () => Promise<number> } {
+  const path = join(HOME, name);
+  expect(spawnSync("mkfifo", [path]).status).toBe(0);
+  const opened = async () => {
+    let pipe = -1;
+    await until("somebody reads it", () => {
+      pipe = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+      return true;
+    });
+    return pipe;
+  };
+  return { path, opened };
+}
+
+test.each([
+  { name: "first", words: ["serve", "-o", "json"] },
+  { name: "later", words: ["-o", "json", "--tenant", "blue", "serve"] },
+])("a node that still reads its settings is not ended, with its command $name on the line", async ({ name, words }) => {
+  const settings = pipeOf(`${name}.json`);
+  await using node = new CommandProcess([...words, ...onFreePorts(["--ephemeral", "--config", settings.path])]);
+  const pipe = await settings.opened();
   node.kill("SIGHUP");
   writeSync(pipe, "{}");
   closeSync(pipe);
-  await node.line(/"event":"ready"/);
+  expect(await node.line(/"event":"ready"/)).toContain('"node_id"');
+});
+
+test("a command that runs no node is ended, also where a value of it is the word serve", async () => {
+  const entries = pipeOf("entries.yaml");
+  await using command = new CommandProcess(["--tenant", "serve", "apply", "-f", entries.path]);
+  const pipe = await entries.opened();
+  command.kill("SIGHUP");
+  // No exit code: the signal ended it.
+  expect(await command.finished()).toMatchObject({ exit: -1, stdout: "", stderr: "" });
+  closeSync(pipe);
 });
 
 test("a node that stops goes on with its goodbye", async () => {

@@ -87,6 +87,18 @@ describe("in a cluster", () => {
     expect(world.runUntil(() => a?.fabric.isStopped(world.time()) === true, 30_000)).toBeLessThanOrEqual(2500);
   });
 
+  test.each([300, 1000, 5000])("a peer that never gets the policy is told goodbye by a stop of %i ms, too", (withinMs) => {
+    const world = new FabricWorld();
+    const [a] = start(world, 2);
+    world.adoptMs = 1e9;
+    a?.keepPolicy(version(1, "n0"));
+    a?.put("web");
+    world.run(100);
+    if (a !== undefined) world.input(a, { kind: "stop", reason: "restart", withinMs });
+    world.run(withinMs);
+    expect(a?.fabric.isStopped(world.time())).toBe(true);
+  });
+
   test("an older peer, which says nothing of it, gets records as before", () => {
     const world = new FabricWorld();
     world.saying = (from, frame) => (from.spec.nodeId === "n1" ? asOlder(frame) : frame);

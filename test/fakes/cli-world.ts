@@ -47,6 +47,7 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
       },
       isTty,
     },
+    runsNoNode: () => {},
     interrupt: options.interrupt ?? new AbortController().signal,
     later: options.later ?? (() => () => {}),
     readText: async (path) => {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { formatPolicyFile, MAX_FILE_CHARS, readPolicyFile } from "../../src/policy/policy-file.ts";
+import { POLICY_BOUNDS } from "../../src/lib/policy-bounds.ts";
+import { formatPolicyFile, readPolicyFile } from "../../src/policy/policy-file.ts";
 import { containing, rule, set, someSet } from "../fakes/policies.ts";
 
 const WHOLE = `# Who sees the market
@@ -140,7 +141,11 @@ test.each([
 
 test("a file above 8 MiB is refused before it is looked at", () => {
   const started = process.cpuUsage();
-  expect(readPolicyFile("[".repeat(MAX_FILE_CHARS + 1)).problems).toMatchObject([{ message: containing("more than 8388608") }]);
+  // Each has three bytes in a file.
+  expect(readPolicyFile(`# ${"\u{20ac}".repeat(2_796_203)}`).problems).toMatchObject([
+    { message: containing("8388611 bytes, more than 8388608") },
+  ]);
+  expect(readPolicyFile("[".repeat(POLICY_BOUNDS.maxFileBytes + 1)).problems).toMatchObject([{ message: containing("more than 8388608") }]);
   // Of this process alone, whatever else the machine does; looking at it takes seconds.
   const { user, system } = process.cpuUsage(started);
   expect((user + system) / 1000).toBeLessThan(500);

@@ -72,8 +72,8 @@ export const SLICE_MUTANTS = [
     edits: [
       {
         file: "src/catalog/sweeps.ts",
-        find: "    return sweep !== undefined && cell.seq > sweep.after && cell.seq <= sweep.until && isOf(sweep, cell) ? sweep : undefined;",
-        replace: "    return sweep ?? this.#byOrigin.values().next().value;",
+        find: "    if (sweep === undefined) return NOTHING_OWED;",
+        replace: '    if (sweep === undefined) return { before: "seen", since: 0, between: UNSURE };',
       },
     ],
     withinSeeds: 200,
