@@ -32,8 +32,8 @@ export interface NodePolicy {
   readonly service: Service;
   /** For other nodes. */
   readonly travelling: TravellingPolicy;
-  /** This node is ready; `mayBeOthers`: it serves alone, and did not reach those that it was to join. */
-  letIn(mayBeOthers: boolean): Promise<void>;
+  /** This node is ready; `mayBeOthers`: whether it serves alone, and has not reached those that it was to join. Asked again at each `reload`. */
+  letIn(mayBeOthers: () => boolean): Promise<void>;
   /** Reads the policy file again, and opens the audit file again. */
   reload(): void;
   close(): Promise<void>;
@@ -126,7 +126,7 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
 interface AppliedFile {
   first(): Promise<void>;
   again(): Promise<void>;
-  letIn(mayBeOthers: boolean): Promise<void>;
+  letIn(mayBeOthers: () => boolean): Promise<void>;
 }
 
 async function appliedFile(parts: PolicyFileParts, { settings, log, core }: NodePolicyOptions): Promise<AppliedFile> {
@@ -138,12 +138,15 @@ async function appliedFile(parts: PolicyFileParts, { settings, log, core }: Node
     if (file !== undefined) await kept.apply(file, () => readFileText(file));
     tell(log, core);
   };
+  let isAlone: (() => boolean) | undefined;
   const again = async (): Promise<void> => {
-    if (kept.isLetIn) return first();
-    log.warn({ file }, "policy file not read again before this node is ready: its cluster may have another policy");
+    if (isAlone?.() === false) kept.join();
+    if (kept.isLetIn || isAlone !== undefined) return first();
+    log.warn({ file }, "policy file not read again before this node is ready: then what it says counts where the cluster has no policy");
   };
-  const letIn = async (mayBeOthers: boolean): Promise<void> => {
-    if (file !== undefined) await kept.letIn(file, () => readFileText(file), mayBeOthers);
+  const letIn = async (mayBeOthers: () => boolean): Promise<void> => {
+    isAlone = mayBeOthers;
+    if (file !== undefined) await kept.letIn(file, () => readFileText(file), mayBeOthers());
   };
   return { first, again, letIn };
 }

@@ -166,7 +166,7 @@ async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDis
     core.hooks.onFault();
     core.fanout.all();
     core.wakeup.kick();
-    await policy.letIn(fabric.mayBeOthers());
+    await policy.letIn(fabric.mayBeOthers);
     if (!wasReady) log.warn({ nodeId, generation, ...listeners, fault: faultOf(state) }, "node answers and is not ready");
   }
   let stopping: Promise<void> | undefined;

@@ -12,7 +12,7 @@ export type FileText =
 const FILE_ACTOR: Actor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
 /** Where the checksum of the policy file is kept that was applied last. */
 const FILE = "policy/file";
-/** Is there from when this node was ready for the first time. */
+/** Is there once a node with a policy file was ready, and not alone beside others that it did not reach. */
 const LET_IN = "policy/let-in";
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
@@ -41,7 +41,7 @@ export class KeptPolicyFile {
     );
   }
 
-  /** Until `letIn` an edit is a beginning as the file was before: what the cluster has wins over it. */
+  /** Until `letIn` or `join` an edit is a beginning as the file was before: what the cluster has wins over it. */
   awaitCluster(): void {
     this.#isLetIn = false;
   }
@@ -74,7 +74,8 @@ export class KeptPolicyFile {
 
   /**
    * This node is ready. What the file says by now is an edit of what this node began with; where the cluster has a policy, it is nothing.
-   * `mayBeOthers`: it serves alone, and others that it did not reach may have a policy; what it began with then stays a beginning.
+   * `mayBeOthers`: it serves alone, and others that it did not reach may have a policy. What a new node began with then stays a beginning, and so does each edit
+   * of it until `join`.
    */
   letIn(name: string, read: () => FileText, mayBeOthers: boolean): Promise<void> {
     return this.#inTurn(() => this.#letIn(name, read(), mayBeOthers));
@@ -82,13 +83,19 @@ export class KeptPolicyFile {
 
   async #letIn(name: string, file: FileText, mayBeOthers: boolean): Promise<void> {
     const { keeper, store } = this.#parts;
+    if (mayBeOthers) return this.#apply(name, file);
     const isFirst = !this.#isLetIn;
     this.#isLetIn = true;
     const { beginning, newestNumber } = keeper.engine;
     if (isFirst && newestNumber > 0 && beginning === undefined) await this.#withFile(name, file, () => Promise.resolve());
     else await this.#apply(name, file);
-    if (!mayBeOthers) await keeper.establish();
+    await keeper.establish();
     await store.compareAndSwap(LET_IN, 0, ENCODER.encode("1"));
+  }
+
+  /** It has met others since it was ready: from now on an edit is news for all. */
+  join(): void {
+    this.#isLetIn = true;
   }
 
   #inTurn(work: () => Promise<void>): Promise<void> {

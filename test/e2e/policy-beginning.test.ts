@@ -20,9 +20,11 @@ const policyOf = (name: string, version: string, isOpen: boolean) =>
   file(`${name}.yaml`, `version: ${version}\ndefault_allow: ${isOpen}\n`);
 const tokenOf = (name: string, secret: string) => file(`${name}.token`, `${secret}\n`);
 
-function flags(nodeId: string, more: Record<string, unknown> = {}): readonly string[] {
-  const fabric = { cluster_token_file: join(HOME, `${nodeId}.token`), interval: "400ms", ping_timeout: "250ms" };
-  const config = file(`${nodeId}.json`, JSON.stringify({ fabric, ...more }));
+const QUICK = { interval: "400ms", ping_timeout: "250ms" };
+
+function flags(nodeId: string, { fabric = QUICK, ...more }: Record<string, unknown> & { readonly fabric?: object } = {}): readonly string[] {
+  const all = { fabric: { cluster_token_file: join(HOME, `${nodeId}.token`), ...fabric }, ...more };
+  const config = file(`${nodeId}.json`, JSON.stringify(all));
   return ["--node-id", nodeId, "--cluster-id", "c1", "--region", "eu", "--data-dir", join(HOME, `data-${nodeId}`), "--config", config];
 }
 
@@ -64,4 +66,29 @@ test.each([
   policyOf(nodeId, "open-3", true);
   joiner.command.kill("SIGHUP");
   await until("all have the edit", async () => (await policyAt(seed.listeners["http"] ?? ""))["version"] === "open-3");
+});
+
+test("a file that is edited at a new node that serves alone, as its seeds are away, does not replace the policy of the cluster that it meets later", async () => {
+  for (const nodeId of ["far", "alone"]) tokenOf(nodeId, "a-token-of-the-cluster");
+  const alone = flags("alone", { policy: { file: policyOf("alone", "open-1", true) }, fabric: { ...QUICK, join_timeout: "500ms" } });
+  {
+    await using far = await startNodeProcess(flags("far"));
+    expect((await far.run(["namespace", "policy", "apply", policyOf("strict", "strict", false)])).exit).toBe(0);
+  }
+  await using node = await startNodeProcess([...alone, "--join", "127.0.0.1:9"]);
+  for (const version of ["open-2", "open-3"]) {
+    policyOf("alone", version, true);
+    node.command.kill("SIGHUP");
+    await until(`it has ${version}`, async () => (await policyAt(node.listeners["http"] ?? ""))["version"] === version);
+  }
+  await using far = await startNodeProcess([...flags("far"), "--join", node.listeners["fabric"] ?? ""]);
+  const both = async () => Promise.all([far, node].map(async ({ listeners }) => policyAt(listeners["http"] ?? "")));
+  await until("both have the cluster's", async () => (await both()).every(({ version }) => version === "strict"));
+  expect(await both()).toMatchObject([{ number: "1" }, { number: "1" }]);
+  // By now it is a member: its edit is news for everybody.
+  policyOf("alone", "open-4", true);
+  await until("all have the edit", async () => {
+    node.command.kill("SIGHUP");
+    return (await both()).every(({ version }) => version === "open-4");
+  });
 });

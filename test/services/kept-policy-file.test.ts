@@ -65,18 +65,35 @@ test("what a node began with is a version as any other once it is ready: the beg
   expect([await send(wiped, z), await send(z, wiped)]).toEqual([false, true]);
 });
 
-test("who serves alone and did not reach those that it was to join keeps a beginning, and an edit of it is news", async () => {
+test("a new node that serves alone, and did not reach those that it was to join, has a beginning however often it is edited, until it meets them", async () => {
   const store = new MemoryStore();
-  const a = node("a", store);
+  const [cluster, a] = [node("c"), node("a", store)];
+  await cluster.apply(only("red"));
   a.file.awaitCluster();
   await a.file.apply("p.yaml", says("old"));
-  await a.file.letIn("p.yaml", says("old"), true);
-  expect(a.engine.place).toMatchObject({ number: 1, hlc: 0 });
+  await a.file.letIn("p.yaml", says("new"), true);
+  await a.file.apply("p.yaml", says("newer"));
+  expect([a.engine.inForce?.version, a.engine.place]).toMatchObject(["newer", { number: 1, hlc: 0 }]);
   const again = node("a", store);
   await again.keeper.restore();
-  expect(await again.file.wasReady()).toBe(true);
+  expect(await again.file.wasReady()).toBe(false);
+  again.file.awaitCluster();
+  await again.file.letIn("p.yaml", says("newest"), true);
+  expect(again.engine.place).toMatchObject({ number: 1, hlc: 0 });
+  expect([await send(again, cluster), await send(cluster, again)]).toEqual([false, true]);
+  again.file.join();
+  await again.file.apply("p.yaml", says("newest"));
+  expect(again.engine.inForce?.version).toBe("red");
   await again.file.apply("p.yaml", says("edited"));
   expect(again.engine.inForce).toMatchObject({ number: 2, version: "edited" });
+});
+
+test("an edit of a member that serves alone for a while is news", async () => {
+  const a = node("a");
+  await a.file.apply("p.yaml", says("old"));
+  await a.file.letIn("p.yaml", says("old"), true);
+  await a.file.apply("p.yaml", says("edited"));
+  expect(a.engine.inForce).toMatchObject({ number: 2, version: "edited" });
 });
 
 test("an edit that waited until the node was ready is news where the cluster has nothing else", async () => {
