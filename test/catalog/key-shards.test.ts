@@ -71,3 +71,11 @@ test("what was asked for last is told as it is since, in each of its states and 
   shards.replace(key("n3000", "1"), 3000);
   expect([shards.get(key("n3000", "1")), shards.size]).toEqual([3000, 3003]);
 });
+
+test.each([1023, 1024, 1025, 1026])("with %i keys the last one can be changed and taken out at once", (count) => {
+  const shards = new KeyShards<KeyText, number>();
+  for (let i = 1; i <= count; i++) for (const value of [i, -i]) shards.replace(key(`n${i}`, "1"), value);
+  for (let i = 1; i <= count; i++) expect(shards.get(key(`n${i}`, "1"))).toBe(-i);
+  for (let i = 1; i <= count; i++) for (const value of [i, undefined]) shards.replace(key(`x${i}`, "1"), value);
+  expect([shards.size, [...shards.keys()].filter((at) => at === key(`n${count}`, "1") || at.includes("x")).length]).toEqual([count, 1]);
+});

@@ -5,16 +5,16 @@ import { type Fetcher, Fetches } from "../../src/fabric/fetches.ts";
 const OPTIONS = { fetchTimeoutMs: 1000, fetchMaxWaitMs: 30_000, newsTimeoutMs: 400, newsPatienceMs: 1000 };
 const NEWS = { wanted: 1, isNews: true };
 
-function fetcher(peerNodeId: string): Fetcher {
+function fetcher(peerNodeId: string, receivedMonoMs = Number.NEGATIVE_INFINITY): Fetcher {
   const nothing = () => {};
-  return { peerNodeId, receivedMonoMs: Number.NEGATIVE_INFINITY, reconsider: nothing, lacking: [], postpone: nothing, disbelieve: nothing };
+  return { peerNodeId, receivedMonoMs, reconsider: nothing, lacking: [], postpone: nothing, disbelieve: nothing };
 }
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
 
 /** After how many ms a second peer is asked for news that does not come. */
-function waits(fetches: Fetches, fromMs: number): number {
-  const [a, b] = [fetcher("a"), fetcher("b")];
+function waits(fetches: Fetches, fromMs: number, a = fetcher("a")): number {
+  const b = fetcher("b");
   const id = `o/${fromMs}`;
   expect(fetches.take({ id, through: 0 }, a, at(fromMs), NEWS)).toBe(true);
   for (let ms = 1; ms < 60_000; ms++) if (fetches.take({ id, through: 0 }, b, at(fromMs + ms), NEWS)) return ms;
@@ -68,4 +68,37 @@ test("what a standstill of this node added is no answer's time, and whole transf
     fetches.arrived({ id: `y/${n}`, through: 1 }, at(100_000 * n + 50_000));
   }
   expect(waits(fetches, 10_000_000)).toBe(400);
+});
+
+test("after one answer it is waited for three times as long as that took (RFC 6298, 2.2)", () => {
+  const fetches = new Fetches(OPTIONS);
+  answer(fetches, [600]);
+  expect(waits(fetches, 10_000)).toBe(1800);
+});
+
+test("one answer that took an hour is soon forgotten", () => {
+  const fetches = new Fetches(OPTIONS);
+  answer(fetches, [3_600_000]);
+  answer(fetches, Array(30).fill(20), 4_000_000);
+  expect(waits(fetches, 5_000_000)).toBeLessThan(1000);
+});
+
+test("news that comes piece by piece took as long as its last piece", () => {
+  const fetches = new Fetches(OPTIONS);
+  const wish = { wanted: 3, isNews: true };
+  for (let n = 0; n < 30; n++) {
+    const id = `x/${n}`;
+    const askMs = 10_000 * n;
+    fetches.take({ id, through: 0 }, fetcher("a"), at(askMs), wish);
+    fetches.take({ id, through: 1 }, fetcher("a"), at(askMs + 1500), wish);
+    fetches.arrived({ id, through: 3 }, at(askMs + 1510));
+  }
+  expect(waits(fetches, 1_000_000)).toBe(400);
+});
+
+test("a peer that sends other things meanwhile is waited for as long as answers take, where that is longer than its patience", () => {
+  const fetches = new Fetches(OPTIONS);
+  answer(fetches, Array(60).fill(2500));
+  // What it sends last comes 2 s after the question.
+  expect(waits(fetches, 1_000_000, fetcher("a", 1_002_000))).toBeGreaterThan(4400);
 });

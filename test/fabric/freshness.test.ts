@@ -23,8 +23,8 @@ class Bench {
     holdsOf: (id) => this.held.has(id),
   });
 
-  /** Membership says so; links are wanted to all that are listed. */
-  say(status: MemberStatus, monoMs: number, ...nodeIds: readonly string[]): void {
+  /** Membership says so. */
+  hear(status: MemberStatus, monoMs: number, ...nodeIds: readonly string[]): void {
     for (const nodeId of nodeIds) {
       const { capabilities: _c, clusterToken: _t, ...hello } = greetingOf(nodeId);
       const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "" } as const;
@@ -32,6 +32,11 @@ class Bench {
       this.members.set(nodeId, update);
       this.freshness.memberChanged(update, at(monoMs));
     }
+  }
+
+  /** As `hear`; links are wanted to all that are listed. */
+  say(status: MemberStatus, monoMs: number, ...nodeIds: readonly string[]): void {
+    this.hear(status, monoMs, ...nodeIds);
     const listed = [...this.members.values()].filter((member) => member.status === "alive" || member.status === "suspect");
     this.freshness.want(
       listed.map(({ nodeId }) => nodeId),
@@ -92,20 +97,18 @@ test("one that was called dead counts from the moment it is listed again, before
   expect(bench.age(31_000)).toBe(1000);
 });
 
-test("one that is no peer counts from when it was heard of, not from when a link to it is wanted", () => {
+test("one that is no peer counts from when it was heard of, not from when a link to it is wanted; of several the first", () => {
   const bench = new Bench();
   bench.say("alive", 0, "a");
-  const { capabilities: _c, clusterToken: _t, ...hello } = greetingOf("b");
-  const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "", status: "alive" } as const;
-  bench.freshness.memberChanged({ ...hello, clusterId: "c1", ...rest }, at(10_000));
+  bench.hear("alive", 10_000, "b");
+  bench.hear("alive", 10_500, "c");
   bench.freshness.inStep("a", 10_900);
-  bench.freshness.want(["a", "b"], 10_900, at(10_900));
+  bench.freshness.want(["a", "b", "c"], 10_900, at(10_900));
   expect(bench.age(11_000)).toBe(1000);
   // The next that is heard of counts from its own time.
-  bench.freshness.inStep("b", 11_900);
-  bench.freshness.want(["a", "b", "c"], 12_000, at(12_000));
-  bench.freshness.inStep("a", 12_000);
-  bench.freshness.inStep("b", 12_000);
+  for (const id of ["b", "c"]) bench.freshness.inStep(id, 11_900);
+  bench.freshness.want(["a", "b", "c", "d"], 12_000, at(12_000));
+  for (const id of ["a", "b", "c"]) bench.freshness.inStep(id, 12_000);
   expect(bench.age(12_500)).toBe(500);
 });
 
@@ -327,4 +330,40 @@ test("of another cluster one of two that died is not missing: only of ours the l
   bench.say("dead", 1000, "x2");
   for (const id of ["x1", "a"]) bench.freshness.inStep(id, 9000);
   expect(bench.freshness.read(at(9000), QUIET_MS)).toEqual({ ageMs: 0, nodeIds: [], otherNodeIds: [] });
+});
+
+test("one that died counts as the peer that it was, once, and not by an older heartbeat", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a");
+  bench.freshness.inStep("a", 10_000);
+  bench.beat("a/1", 5000);
+  bench.say("dead", 20_000, "a");
+  expect(bench.freshness.read(at(30_000), QUIET_MS)).toEqual({ ageMs: 20_000, nodeIds: ["a"], otherNodeIds: [] });
+});
+
+test("of several that said goodbye each is missing as soon as its own minute is over", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "b");
+  for (const [id, monoMs] of [
+    ["a", 10_000],
+    ["b", 50_000],
+  ] as const) {
+    bench.freshness.inStep(id, monoMs);
+    bench.freshness.goodbye(id, at(monoMs));
+    bench.hear("dead", monoMs, id);
+  }
+  bench.freshness.want([], 50_000, at(50_000));
+  expect([bench.age(60_000), bench.age(71_000)]).toEqual([0, 61_000]);
+});
+
+test("one that was back, had its link again and is wanted no more is no age, however soon that was", () => {
+  const bench = new Bench();
+  bench.say("alive", 0, "a", "b");
+  bench.say("dead", 20_000, "a");
+  bench.hear("alive", 30_000, "a");
+  bench.freshness.want(["a", "b"], 30_100, at(30_100));
+  bench.freshness.inStep("a", 30_500);
+  bench.freshness.want(["b"], 31_000, at(31_000));
+  bench.freshness.inStep("b", 40_000);
+  expect(bench.age(40_000)).toBe(0);
 });

@@ -10,6 +10,8 @@ function node(nodeId: string, clusterId = "c1"): ReplicatingNode {
   return new ReplicatingNode({ nodeId, clusterId, options: OFTEN });
 }
 
+type Pair = [ReplicatingNode, ReplicatingNode];
+
 /** Two nodes in step on a's five records. */
 function inStep(clusters: readonly [string, string] = ["c1", "c1"]): { a: ReplicatingNode; b: ReplicatingNode; wire: Wire } {
   const [a, b] = [node("a", clusters[0]), node("b", clusters[1])];
@@ -111,4 +113,20 @@ test("a large origin is summed in slices, and one that moves meanwhile is left f
   a.put("y", 2, { tag: "green" });
   digests.work(T);
   expect(digests.isBusy).toBe(false);
+});
+
+test("a record that is missing comes back at the first attempt also from an origin that was told of in a few bytes: all of it is asked for by name", () => {
+  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, takesOffers: true, options: OFTEN })) as Pair;
+  for (let n = 0; n < 5; n++) a.put(`x${n}`, 0);
+  const wire = new Wire(a, b, 0);
+  let now = run([wire], 0, 1000);
+  for (let n = 0; n < 5; n++) {
+    a.put("y", now, { tag: `t${n}` });
+    now = run([wire], now, 1000);
+  }
+  const { length } = b.shown();
+  lose(b, "a/1", 0);
+  expect(b.shown()).toHaveLength(length - 1);
+  run([wire], now, 30_000, () => b.shown().length === length);
+  expect([b.shown().length, b.shared.stats.repairs]).toEqual([length, 1]);
 });

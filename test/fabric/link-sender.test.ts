@@ -10,6 +10,10 @@ function node(nodeId: string, clusterId = "c1", region = "r1"): ReplicatingNode 
   return new ReplicatingNode({ nodeId, clusterId, region });
 }
 
+function offering(nodeId: string): ReplicatingNode {
+  return new ReplicatingNode({ nodeId, takesOffers: true });
+}
+
 /** The numbers of the records frames among these. */
 function stretches(
   frames: readonly {
@@ -201,4 +205,48 @@ test("who asks by a short hash that an origin of another cluster has too is sent
   const short = [{ hash: shortHash(`${theirs}/1`), seq: 0 }];
   link.receive({ kind: "vector", entries: [], short, digest: 0n, isPartial: true, isWanted: true }, ours.timeOf(100), ours.outputs);
   expect(stretches(drain(link, ours.timeOf(100)))).toEqual(["n696399 0-1"]);
+});
+
+test("a link that is held has no work for what it does not give, still offers what is heard of others, and gives all once it is held no more", () => {
+  const [a, b, c] = [offering("a"), offering("b"), offering("c")];
+  const [toB, toC] = [open(a, b, 0), open(a, c, 0)];
+  for (const link of [toB, toC]) {
+    link.receive(vectorOf([]), a.timeOf(0), a.outputs);
+    drain(link, a.timeOf(0));
+  }
+  toB.isHeld = true;
+  a.put("x", 100);
+  c.put("y", 100);
+  toC.receive(framesOf(c, 0), a.timeOf(100), a.outputs);
+  const kinds: string[] = [];
+  for (let now = 100; now < 700; now += 10) {
+    kinds.push(...drain(toB, a.timeOf(now)).map((frame) => (frame.kind === "vector" && frame.isOffer === true ? "offer" : frame.kind)));
+    expect(toB.hasWork(a.timeOf(now))).toBe(false);
+  }
+  expect(kinds).not.toContain("records");
+  expect(kinds).toContain("offer");
+  toB.isHeld = false;
+  expect(toB.hasWork(a.timeOf(700))).toBe(true);
+  expect(drain(toB, a.timeOf(700)).map(({ kind }) => kind)).toContain("records");
+});
+
+test("what was asked for in a few bytes and did not come is asked for by name", () => {
+  const [a, b] = [offering("a"), offering("b")];
+  const link = open(a, b, 0);
+  link.receive(vectorOf([{ nodeId: "c", seq: 0 }]), a.timeOf(0), a.outputs);
+  drain(link, a.timeOf(0));
+  const short = [{ hash: shortHash("c/1"), seq: 5 }];
+  link.receive(
+    { kind: "vector", entries: [], short, digest: 0n, isPartial: true, isWanted: false, isOffer: true },
+    a.timeOf(10),
+    a.outputs,
+  );
+  const asked: string[] = [];
+  for (let now = 10; now < 10_000; now += 10) {
+    link.tick(a.timeOf(now), []);
+    for (const frame of drain(link, a.timeOf(now)))
+      if (frame.kind === "vector" && frame.isWanted && frame.entries.length + (frame.short ?? []).length > 0)
+        asked.push(frame.entries.length > 0 ? "by name" : "short");
+  }
+  expect(asked.slice(0, 2)).toEqual(["short", "by name"]);
 });

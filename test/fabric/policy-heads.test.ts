@@ -8,6 +8,8 @@ const { head } = version(3, "n");
 test.each([
   { what: "of a version", change: {}, is: true },
   { what: "of none", change: NO_PLACE, is: true },
+  { what: "of what a node began with", change: { number: 1, hlc: 0 }, is: true },
+  { what: "of a node with the longest id", change: { nodeId: "n".repeat(64) }, is: true },
   { what: "below zero", change: { number: -1 }, is: false },
   { what: "with a part of a number", change: { number: 1.5 }, is: false },
   { what: "with a stamp below zero", change: { hlc: -1 }, is: false },

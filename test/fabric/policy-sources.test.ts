@@ -22,3 +22,18 @@ test("a policy reaches who accepts us, who accepts those, and nodes of the first
   const reached = ["a", "b", "c", "d", "old", "x", "y", "unknown"].filter((id) => sources.reaches(id, hellos));
   expect(reached).toEqual(["a", "b", "c", "d", "old"]);
 });
+
+test("members of other regions are none that a newcomer waits for, and of accepted clusters none once it has a policy", () => {
+  const sources = new PolicySources({ clusterId: "c1", acceptFrom: ["c2"], isOpen: false });
+  const members = [
+    { clusterId: "c1", region: "r1" },
+    { clusterId: "c1", region: "r2" },
+    { clusterId: "c2", region: "r1" },
+    { clusterId: "c2", region: "r2" },
+    { clusterId: "c3", region: "r1" },
+  ];
+  const here = { clusterId: "c1", region: "r1" };
+  // Our own cluster is accepted, too.
+  expect(sources.others(members, here, false)).toEqual({ clusterId: "c1", ownCount: 1, acceptedCount: 2 });
+  expect(sources.others(members, here, true)).toEqual({ clusterId: "c1", ownCount: 1, acceptedCount: 0 });
+});

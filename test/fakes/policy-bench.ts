@@ -15,6 +15,10 @@ export class Bench {
   readonly events: AuditEvent[] = [];
   durableCount = 0;
   changeCount = 0;
+  /** The policy changes that were on their way are through. */
+  heard = Promise.resolve();
+  /** Every door shows what is in force. */
+  shown = Promise.resolve();
   readonly keeper: PolicyKeeper;
   readonly file: KeptPolicyFile;
 
@@ -41,10 +45,10 @@ export class Bench {
       knownPlaces: () => new Set(["eu-1", "eu"]),
       now: () => ({ monoMs: 0, wallMs: this.wallMs }),
       pause: () => Promise.resolve(),
-      heard: () => Promise.resolve(),
+      heard: () => this.heard,
       onChange: () => {
         this.changeCount += 1;
-        return Promise.resolve();
+        return this.shown;
       },
     });
     this.file = new KeptPolicyFile({ keeper: this.keeper, store, onChange: () => Promise.resolve() });

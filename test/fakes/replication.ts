@@ -264,10 +264,14 @@ function relink(node: ReplicatingNode): void {
   node.shared.setLinked([...node.links].map((link) => link.peer.nodeId));
 }
 
+/** A side that has more than so many frames to send at one time does not come to an end. */
+const MAX_DRAINED = 100_000;
+
 /** Everything a side has to send now. */
 export function drain(link: LinkReplication, time: Time): readonly ReplicationFrame[] {
   const frames: ReplicationFrame[] = [];
-  while (link.hasWork(time)) {
+  for (let n = 0; link.hasWork(time); n++) {
+    if (n === MAX_DRAINED) throw new Error(`the link has work without end: ${frames.length} of ${n} times it gave a frame`);
     const frame = link.next(time);
     if (frame !== undefined) frames.push(frame);
   }

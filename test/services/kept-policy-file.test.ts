@@ -1,9 +1,11 @@
 /** The policy file of a node beside its cluster's policy: a beginning gives way, an edit of a member is news. */
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
+import { Hlc } from "../../src/lib/hlc.ts";
 import { canonicalText, checksumOf } from "../../src/policy/policy-text.ts";
 import type { PolicySet } from "../../src/policy/rules.ts";
 import { encodeVersion } from "../../src/policy/version-codec.ts";
+import { KeptPolicyFile } from "../../src/services/kept-policy-file.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { containing, rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
@@ -144,4 +146,63 @@ test("an edit that is told while the node is let in is read after that: what was
   text = "edited";
   await Promise.all([letIn, a.file.apply("p.yaml", read)]);
   expect([a.engine.inForce?.version, a.engine.newestNumber]).toEqual(["edited", 3]);
+});
+
+test("what a node began with gets the stamp of when it was ready: of two such the later wins", async () => {
+  const a = node("a");
+  await a.file.apply("p.yaml", says("old"));
+  await a.file.letIn("p.yaml", says("old"), false);
+  expect(a.engine.place.hlc).toBe(new Hlc().stampEnd(0, a.wallMs));
+});
+
+test("what a node began with gets its stamp once, and another's beginning gets none here", async () => {
+  const [a, z] = [node("a"), node("z")];
+  await a.file.apply("p.yaml", says("old"));
+  expect(await send(a, z)).toBe(true);
+  await z.keeper.establish();
+  expect(z.engine.place).toEqual(a.engine.place);
+  await a.keeper.establish();
+  const { place } = a.engine;
+  a.wallMs += 1000;
+  await a.keeper.establish();
+  expect(a.engine.place).toEqual(place);
+});
+
+test("an edit between the start of a node that was ready before and its being ready is put in force", async () => {
+  const a = node("a");
+  await a.file.apply("p.yaml", says("old"));
+  await a.file.letIn("p.yaml", says("old"), false);
+  await a.file.letIn("p.yaml", says("edited"), false);
+  expect(a.engine.inForce?.version).toBe("edited");
+});
+
+test("a store that is away does not say that this node was ready before", async () => {
+  const store = new MemoryStore();
+  const { file } = node("a", store);
+  store.get = () => Promise.reject(new WaymarkError("store_unavailable", "away"));
+  expect(await file.wasReady()).toBe(false);
+});
+
+test("a store that is away for one reading of the file keeps none that follows from being applied", async () => {
+  const store = new MemoryStore();
+  const a = node("a", store);
+  a.file.awaitCluster();
+  await a.file.apply("p.yaml", says("old"));
+  const swap = store.compareAndSwap.bind(store);
+  let isAway = true;
+  store.compareAndSwap = (key, ...rest) =>
+    isAway && key === "policy/let-in" ? Promise.reject(new WaymarkError("store_unavailable", "away")) : swap(key, ...rest);
+  await expect(a.file.letIn("p.yaml", says("old"), false)).rejects.toThrow("away");
+  isAway = false;
+  await a.file.apply("p.yaml", says("new"));
+  expect(a.engine.inForce?.version).toBe("new");
+});
+
+test("a file that is broken is shown at every door at once", async () => {
+  const store = new MemoryStore();
+  const { keeper, engine } = node("a", store);
+  const told: string[] = [];
+  const file = new KeptPolicyFile({ keeper, store, onChange: () => Promise.resolve(void told.push(engine.status.degraded)) });
+  await file.apply("p.yaml", () => ({ ok: false, fault: "line 3: broken" }));
+  expect(told).toEqual(["policy file p.yaml: line 3: broken; everything is denied"]);
 });

@@ -231,3 +231,20 @@ test("of an owner and an admin at the same time, the owner does not overwrite wh
   const pair = bench.engine.inForce?.set;
   expect([both("green", "red"), both("blue", "green")]).toContainEqual(pair);
 });
+
+test("a version is stored when the change before is through, and establishing is done when every door shows it", async () => {
+  const bench = new Bench(new MemoryStore());
+  await bench.file.apply("p.yaml", () => file(only("blue")));
+  const [heard, shown] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  Object.assign(bench, { heard: heard.promise, shown: shown.promise });
+  let isDone = false;
+  const establishing = bench.keeper.establish().then(() => (isDone = true));
+  const turns = () => new Promise((resolve) => setImmediate(resolve));
+  await turns();
+  expect(bench.engine.place.hlc).toBe(0);
+  heard.resolve();
+  await turns();
+  expect([bench.engine.place.hlc > 0, isDone]).toEqual([true, false]);
+  shown.resolve();
+  await establishing;
+});
