@@ -124,6 +124,15 @@ test("told on in the middle, it says no more than V does; hidden and shown again
   expect(KEYS.map((key) => b.replica.view(key) !== undefined)).toEqual(KEYS.map((_, n) => n >= GONE));
 });
 
+test("a floor that rose meanwhile stays where it is: what is below it cannot be told one by one", () => {
+  const { a, b, origin } = known();
+  b.receiver.apply(whole(a), T);
+  const raised = a.replica.self.floor + 5;
+  origin.floor = raised;
+  while (b.replica.sweep(3, T));
+  expect([origin.closing, origin.floor]).toEqual([undefined, raised]);
+});
+
 test("what is refused meanwhile is lacking after the end, too", () => {
   const { a, b, origin } = known();
   b.receiver.apply(whole(a), T);

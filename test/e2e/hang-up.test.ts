@@ -98,8 +98,9 @@ test("a command that runs no node is ended, also where a value of it is the word
   closeSync(pipe);
 });
 
-test("a node that stops goes on with its goodbye", async () => {
-  await using node = await startNodeProcess(["--ephemeral"]);
+test("a node that stops goes on with its goodbye, and reads nothing again", async () => {
+  const policy = file("stopping.yaml", "version: one\ndefault_allow: true\nrules: []\n");
+  await using node = await startNodeProcess(["--ephemeral", "--policy", policy]);
   const door = node.listeners["http"] ?? "";
   const [host = "", port = ""] = door.split(":");
   // A request whose body does not end keeps a node that drains.
@@ -109,9 +110,12 @@ test("a node that stops goes on with its goodbye", async () => {
   await until("the request is there", async () => (await fetch(`http://${door}/healthz`)).ok);
   node.command.kill("SIGTERM");
   await until("it drains", async () => (await fetch(`http://${door}/readyz`)).status === 503);
+  rmSync(policy);
+  expect(spawnSync("mkfifo", [policy]).status).toBe(0);
   node.command.kill("SIGHUP");
   unfinished.destroy();
-  expect((await node.command.finished()).exit).toBe(0);
+  const { exit, stderr } = await node.command.finished();
+  expect([exit, stderr.includes("named pipe")]).toEqual([0, false]);
 });
 
 test("what the policy file says at the last of two SIGHUPs is in force", async () => {

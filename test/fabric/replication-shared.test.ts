@@ -115,6 +115,17 @@ test("an origin that turns out to be our own cluster's takes no room of the othe
   expect(shared.hasRoomFor("b3/1", false, "B")).toBe(true);
 });
 
+test("an origin whose frames left something out is looked at no more once it is forgotten", () => {
+  const node = new ReplicatingNode({ nodeId: "a" });
+  const { replica, shared } = node;
+  const origin = replica.origin("b", 1);
+  origin.unsettled = { from: 0, until: 3 };
+  shared.noteOrigin(origin);
+  expect([...shared.unsettled]).toEqual([origin]);
+  shared.forgetOrigin(origin, node.timeOf(0));
+  expect(shared.unsettled.size).toBe(0);
+});
+
 /** A node that holds five of b's records; `close` is what happens when the last of what a whole transfer did not list is gone. */
 function holding() {
   const [a, b] = [new ReplicatingNode({ nodeId: "a" }), new ReplicatingNode({ nodeId: "b" })];
