@@ -5,6 +5,7 @@ import { Feed } from "../../src/catalog/feed.ts";
 import { UNSURE } from "../../src/catalog/past-views.ts";
 import { ACTION } from "../../src/catalog/reader.ts";
 import { BODY, HEALTH, type KeyText, KIND, keyText, type OriginLife, viewHealth } from "../../src/catalog/record.ts";
+import { renewSelf } from "../../src/catalog/renew.ts";
 import { ENTRIES, Sweeps } from "../../src/catalog/sweeps.ts";
 import { timeOf } from "../fakes/history.ts";
 import { KEYS, MeshNode } from "../fakes/mesh.ts";
@@ -314,4 +315,43 @@ test("an origin without records is owed nothing", () => {
   const { node } = known();
   node.replica.sweeps.owe(node.replica.origin("n3", 1), ENTRIES);
   expect([node.replica.sweeps.isOwed, node.replica.sweep(1, timeOf(30, 0))]).toEqual([false, false]);
+});
+
+/** Of two origins of a key, n1 itself has a new generation and n2 another life; who is to be touched for that is not touched yet. */
+function renamedBeside(first: "n1" | "n2", hlc?: number) {
+  const all = known();
+  const { node, origin } = all;
+  const [key] = KEYS;
+  if (key === undefined) throw new Error("there are keys");
+  live(node, origin, "hidden");
+  while (node.replica.sweep(3, T));
+  node.put(key, 0, timeOf(30, 0), hlc);
+  node.commit(timeOf(30, 0));
+  const watch = watchOf(node, 0);
+  watch.read(true);
+  watch.told.length = 0;
+  if (first === "n2") live(node, origin, "orphaned");
+  renewSelf(node.replica, 2);
+  if (first === "n1") live(node, origin, "orphaned");
+  return { ...all, key, watch };
+}
+
+test.each(["n1", "n2"] as const)(
+  "who was told of a record whose origin is in a new generation is told again, where another origin of its key is owed a touch at once: %s is first",
+  (first) => {
+    const { node, key, watch } = renamedBeside(first);
+    expect(node.replica.records(key)).toHaveLength(2);
+    while (node.replica.sweep(1, T));
+    watch.read(true);
+    expect(watch.told).toContain(key);
+  },
+);
+
+test.each(["n1", "n2"] as const)("so it is where the other record of its key goes before either is touched: %s is first", (first) => {
+  // That one is the newer of the two.
+  const { node, other, key, watch } = renamedBeside(first, 1);
+  other.end(key, BODY.EXPIRED, timeOf(33, 1));
+  comesToRest(node, other);
+  watch.read(true);
+  expect(watch.told).toContain(key);
 });

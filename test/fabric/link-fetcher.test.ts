@@ -59,6 +59,16 @@ test("a peer's own records come by themselves; when they do not, they are asked 
   expect(asksOf(a, link, 0, 2000)).toEqual(["1000: b 0"]);
 });
 
+test("a peer's own records are on their way while anything of it comes: they are asked for when nothing has for a while", () => {
+  const [a, b] = [node("a"), node("b")];
+  const link = open(a, b, 0);
+  link.receive(vectorOf([{ nodeId: "b", seq: 7 }]), a.timeOf(0), a.outputs);
+  b.put("x", 0);
+  const before = asksOf(a, link, 0, 900);
+  link.receive(framesOf(b, 0), a.timeOf(900), a.outputs);
+  expect([before, asksOf(a, link, 900, 1500)]).toEqual([[], ["1900: b 1"]]);
+});
+
 test("when one peer does not give, another is asked", () => {
   const [a, b, c] = [node("a"), node("b"), node("c")];
   const links = [open(a, b, 0), open(a, c, 0)] as const;
@@ -173,4 +183,39 @@ test("what a cut frame left out of another cluster's node puts no two nodes of o
     expect(a.replica.origins.get("x/1")).toMatchObject({ through: 2, unsettled: { from: 0, until: 3 } });
     expect(link.inStepMonoMs).toBe(relation === "within" ? 0 : undefined);
   }
+});
+
+test("a peer that hides or lacks what is partial here has told of more than there is: this node is behind it", () => {
+  const [a, x] = [node("a"), node("x")];
+  x.put("k", 0);
+  open(a, x, 0).receive(framesOf(x, 0), a.timeOf(0), a.outputs);
+  const origin = a.replica.origins.get("x/1")!;
+  origin.lacks = { count: 1, why: "too large" };
+  a.shared.partial.note(origin, a.timeOf(0));
+  const link = open(a, node("b"), 0);
+  link.receive(vectorOf([]), a.timeOf(0), a.outputs);
+  expect(link.inStepMonoMs).toBe(0);
+  link.receive(vectorOf([{ nodeId: "x", seq: 0, isLacking: true, lackingThrough: 1 }], { isPartial: true }), a.timeOf(100), a.outputs);
+  expect(link.inStepMonoMs).toBeUndefined();
+});
+
+test.each([0, 20_000])("what the first peer refused is waited for, and not while this node stood still: for %i ms", (stoodMs) => {
+  const [a, b] = [node("a"), node("b")];
+  const link = open(a, b, 0);
+  link.receive(vectorOf([{ nodeId: "x", seq: 0, isLacking: true, lackingThrough: 5 }]), a.timeOf(0), a.outputs);
+  a.shared.postpone(stoodMs);
+  let now = 0;
+  for (; !link.isCaughtUp && now < 100_000; now += 100) link.tick(a.timeOf(now), a.outputs);
+  expect(now - stoodMs).toBe(a.shared.options.lackingWaitMs + 100);
+});
+
+test("what there is no room for any more is asked for when there is room again, without another word of the peer", () => {
+  const a = new ReplicatingNode({ nodeId: "a", options: { maxOrigins: 2 } });
+  const link = open(a, node("b"), 0);
+  link.receive(vectorOf([]), a.timeOf(0), a.outputs);
+  link.receive(vectorOf([{ nodeId: "x", seq: 7 }], { isPartial: true }), a.timeOf(0), a.outputs);
+  const other = a.replica.origin("y", 1, a.place);
+  expect(asksOf(a, link, 0, 5000)).toEqual([]);
+  a.shared.forgetOrigin(other, a.timeOf(5000));
+  expect(asksOf(a, link, 5000, 1000).map((ask) => ask.split(": ")[1])).toEqual(["x 0"]);
 });

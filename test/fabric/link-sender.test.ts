@@ -250,3 +250,56 @@ test("what was asked for in a few bytes and did not come is asked for by name", 
   }
   expect(asked.slice(0, 2)).toEqual(["short", "by name"]);
 });
+
+test("a whole vector that is made while own news is gathered says that it was so when news was told last", () => {
+  const [a, b] = [offering("a"), offering("b")];
+  const link = open(a, b, 0);
+  link.receive({ ...vectorOf([]), said: { atMs: 1 } }, a.timeOf(0), a.outputs);
+  drain(link, a.timeOf(0));
+  a.put("x", 100);
+  a.put("y", 110);
+  link.receive(vectorOf([], { isPartial: true, isWanted: true }), a.timeOf(120), a.outputs);
+  const whole = drain(link, a.timeOf(120)).filter((frame) => frame.kind === "vector" && !frame.isPartial);
+  expect(whole).toMatchObject([{ said: { atMs: 121, asOfMs: 101 } }]);
+});
+
+test("a peer hears how far its own records are known, though it said so itself", () => {
+  const [a, b] = [offering("a"), offering("b")];
+  const link = open(a, b, 0);
+  drain(link, a.timeOf(0));
+  b.put("x", 0);
+  for (const frame of [vectorOf([{ nodeId: "b", seq: 1 }]), framesOf(b, 0)]) link.receive(frame, a.timeOf(10), a.outputs);
+  const told = drain(link, a.timeOf(3000)).flatMap((frame) => (frame.kind === "vector" ? frame.entries : []));
+  expect(told).toContainEqual({ nodeId: "b", generation: 1, seq: 1, floor: 0 });
+});
+
+test("all of an origin whose frames left something out is given when that has come, or to who asked for it again and again", () => {
+  for (const isSettled of [true, false]) {
+    const [a, b, c] = [node("a"), node("b"), node("c")];
+    c.put("x", 0);
+    open(a, c, 0).receive(framesOf(c, 0), a.timeOf(0), a.outputs);
+    const origin = a.replica.origins.get("c/1")!;
+    origin.unsettled = { from: 0, until: 2 };
+    const link = open(a, b, 0);
+    const ask = (monoMs: number) => {
+      const all = vectorOf([{ nodeId: "c", seq: 0, floor: 1 }], { isPartial: true, isWanted: true });
+      link.receive(all, a.timeOf(monoMs), a.outputs);
+      return stretches(drain(link, a.timeOf(monoMs)));
+    };
+    expect([ask(10), ask(10_000)]).toEqual([[], []]);
+    if (isSettled) origin.unsettled = undefined;
+    else expect(ask(20_000)).toEqual([]);
+    expect(ask(60_000)).toEqual(["c 0-1"]);
+  }
+});
+
+test("all of an own origin is given up to its last record, also while news is being gathered", () => {
+  const [a, b] = [node("a"), node("b")];
+  const link = open(a, b, 0);
+  drain(link, a.timeOf(0));
+  a.put("x", 100);
+  a.put("y", 102);
+  const all = vectorOf([{ nodeId: "a", seq: 0, floor: 1 }], { isPartial: true, isWanted: true });
+  link.receive(all, a.timeOf(103), a.outputs);
+  expect(stretches(drain(link, a.timeOf(103)))).toEqual(["a 0-2"]);
+});

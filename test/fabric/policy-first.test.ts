@@ -76,6 +76,21 @@ describe("in a cluster", () => {
     expect(b?.policy?.head.number).toBe(1);
   });
 
+  test("a leaver hands over to a peer when that has the policy and what was registered under it", () => {
+    const world = new FabricWorld();
+    const [a, b] = start(world, 2);
+    if (a === undefined || b === undefined) throw new Error("two nodes");
+    world.adoptMs = 1000;
+    a.keepPolicy(version(1, "n0"));
+    a.put("web");
+    world.input(a, { kind: "leaving" });
+    world.input(a, { kind: "offer", nodeId: "n1", seqs: [a.replica.lastSeq] });
+    const offered = () => b.outputs.some(({ kind }) => kind === "offered");
+    world.runUntil(() => b.view().length === 1 || offered(), 5000);
+    expect([b.policy?.head.number, b.view().length]).toEqual([1, 1]);
+    world.runUntil(offered, 5000);
+  });
+
   test("a stop does not wait for a peer that never gets the policy", () => {
     const world = new FabricWorld();
     const [a] = start(world, 2);

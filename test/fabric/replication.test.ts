@@ -1,6 +1,7 @@
 /** One link's replication, both sides together (semantics.md, Replication). */
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record.ts";
+import { SCOPE } from "../../src/catalog/scope.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 function node(nodeId: string): ReplicatingNode {
@@ -45,6 +46,17 @@ test("Why: a peer that knows more of our generation than our journal does is bel
   expect(told()).toEqual([]);
   for (let now = 0; now < 5000; now += 500) link.receive(vectorOf([{ nodeId: "a", seq: 7 }]), a.timeOf(now), a.outputs);
   expect(told()).toEqual([{ kind: "generationLost", seq: 7 }]);
+});
+
+test("a peer abroad that claims more of ours than there is gets what is written next all the same", () => {
+  const [a, b] = [node("a"), new ReplicatingNode({ nodeId: "b", clusterId: "c2" })];
+  a.put("x", 0, { scope: SCOPE.REGION });
+  const link = open(a, b, 0);
+  for (const now of [0, 100]) link.receive(vectorOf([{ nodeId: "a", seq: 9 }]), a.timeOf(now), a.outputs);
+  drain(link, a.timeOf(100));
+  a.put("y", 1000, { scope: SCOPE.REGION });
+  const sent = drain(link, a.timeOf(1000)).flatMap((frame) => (frame.kind === "records" ? [frame.frame.through] : []));
+  expect(sent).toEqual([2]);
 });
 
 test("a peer that refused records of ours says how far it has heard: that is more than our journal holds, too", () => {

@@ -115,6 +115,17 @@ test("a file that could not be read at the start is applied when the node is rea
   expect(a.engine.status).toMatchObject({ inForce: { version: "mended" }, degraded: "" });
 });
 
+test("a file that says what it said last time is put in force all the same where no version is left", async () => {
+  const [store, rest] = [new MemoryStore(), new MemoryStore()];
+  await node("n1", store).file.apply("p.yaml", says("file"));
+  const { items } = await store.list("policy/");
+  for (const { key, value } of items) if (!key.startsWith("policy/versions/")) await rest.compareAndSwap(key, 0, value);
+  const again = node("n1", rest);
+  await again.keeper.restore();
+  await again.file.apply("p.yaml", says("file"));
+  expect(again.engine.inForce?.version).toBe("file");
+});
+
 test("a beginning overwrites nothing that the store has and that could not be read for a moment", async () => {
   const store = new MemoryStore();
   const before = node("n1", store);
