@@ -23,33 +23,36 @@ test.each<{ what: string; seeds: readonly string[]; wasReady: boolean; hadPeers:
     hadPeers: true,
     isRead: true,
   },
-])("an edit of the policy file that is told before a node is ready is read at once, as a version of its own: $isRead of one $what", async (row) => {
-  const dataDir = mkdtempSync(join(HOME, "data-"));
-  const file = join(dataDir, "policy.yaml");
-  const put = (version: string) => writeFileSync(file, `version: ${version}\ndefault_allow: true\n`);
-  const inside = await startDiscovery();
-  const warned: string[] = [];
-  const log = openLog({ level: "warn", scopes: new Map(), format: "json", write: (line) => void warned.push(line) });
-  const start = async (): Promise<{ readonly policy: NodePolicy; readonly policies: PolicyEngine }> => {
-    const { core, settings } = inside;
-    const policies = new PolicyEngine({ ...core.identity, maxVersions: 3, maxBytes: 1e6 });
-    const persistence = { ...settings.persistence, ephemeral: false, dataDir };
-    const changed = { ...settings, persistence, fabric: { ...settings.fabric, seeds: row.seeds }, policy: { ...settings.policy, file } };
-    const policy = await openNodePolicy({ settings: changed, log: log.child("policy"), core: { ...core, policies } });
-    return { policy, policies };
-  };
-  put("first");
-  const before = await start();
-  if (row.wasReady) await before.policy.letIn(() => false);
-  await before.policy.close();
-  if (row.hadPeers) writeFileSync(join(dataDir, "had-peers"), "");
-  const { policy, policies } = await start();
-  put("edited");
-  policy.reload();
-  await until("it is read, or told that it is not", () => policies.inForce?.version === "edited" || warned.length > 0);
-  expect([policies.inForce?.version, policies.newestNumber, warned.filter((line) => line.includes("not read again")).length]).toEqual(
-    row.isRead ? ["edited", 2, 0] : ["first", 1, 1],
-  );
-  await policy.close();
-  await inside.stop();
-});
+])(
+  "an edit of the policy file that is told before a node is ready is read at once, as a version of its own: $isRead of one $what",
+  async (row) => {
+    const dataDir = mkdtempSync(join(HOME, "data-"));
+    const file = join(dataDir, "policy.yaml");
+    const put = (version: string) => writeFileSync(file, `version: ${version}\ndefault_allow: true\n`);
+    const inside = await startDiscovery();
+    const warned: string[] = [];
+    const log = openLog({ level: "warn", scopes: new Map(), format: "json", write: (line) => void warned.push(line) });
+    const start = async (): Promise<{ readonly policy: NodePolicy; readonly policies: PolicyEngine }> => {
+      const { core, settings } = inside;
+      const policies = new PolicyEngine({ ...core.identity, maxVersions: 3, maxBytes: 1e6 });
+      const persistence = { ...settings.persistence, ephemeral: false, dataDir };
+      const changed = { ...settings, persistence, fabric: { ...settings.fabric, seeds: row.seeds }, policy: { ...settings.policy, file } };
+      const policy = await openNodePolicy({ settings: changed, log: log.child("policy"), core: { ...core, policies } });
+      return { policy, policies };
+    };
+    put("first");
+    const before = await start();
+    if (row.wasReady) await before.policy.letIn(() => false);
+    await before.policy.close();
+    if (row.hadPeers) writeFileSync(join(dataDir, "had-peers"), "");
+    const { policy, policies } = await start();
+    put("edited");
+    policy.reload();
+    await until("it is read, or told that it is not", () => policies.inForce?.version === "edited" || warned.length > 0);
+    expect([policies.inForce?.version, policies.newestNumber, warned.filter((line) => line.includes("not read again")).length]).toEqual(
+      row.isRead ? ["edited", 2, 0] : ["first", 1, 1],
+    );
+    await policy.close();
+    await inside.stop();
+  },
+);

@@ -22,7 +22,10 @@ const tokenOf = (name: string, secret: string) => file(`${name}.token`, `${secre
 
 const QUICK = { interval: "400ms", ping_timeout: "250ms" };
 
-function flags(nodeId: string, { fabric = QUICK, ...more }: Record<string, unknown> & { readonly fabric?: object } = {}): readonly string[] {
+function flags(
+  nodeId: string,
+  { fabric = QUICK, ...more }: Record<string, unknown> & { readonly fabric?: object } = {},
+): readonly string[] {
   const all = { fabric: { cluster_token_file: join(HOME, `${nodeId}.token`), ...fabric }, ...more };
   const config = file(`${nodeId}.json`, JSON.stringify(all));
   return ["--node-id", nodeId, "--cluster-id", "c1", "--region", "eu", "--data-dir", join(HOME, `data-${nodeId}`), "--config", config];
