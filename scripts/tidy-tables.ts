@@ -18,10 +18,46 @@ export function unusedNames(root: string, names: readonly string[]): readonly st
 /** The files with the rows of settings, and the one that only compares them with each other: what they say is not read by anybody. */
 const SETTING_TABLES = /^src\/config(?:-(?!exposure\.)[a-z-]+)?\.ts$/;
 
-/** Settings that nobody in src/ reads: whoever sets one changes nothing. */
-export function unreadSettings(root: string, names: readonly string[]): readonly string[] {
-  const code = sourceOf(root, SETTING_TABLES);
-  return names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code));
+/** Groups that the node hands over as they are, and who takes them: there a setting is a member of whatever it is called, or of a parameter. */
+const HANDED_OVER: Readonly<Record<string, RegExp>> = {
+  audit: /^src\/store\/audit/,
+  catalog: /^src\/catalog\//,
+  limits: /^src\/(?:catalog\/|policy\/limits\.ts$)/,
+  server: /^src\/server\//,
+};
+
+export interface Setting {
+  readonly group: string;
+  /** In code, with its unit. */
+  readonly name: string;
+}
+
+/**
+ * Settings that nobody in src/ reads: whoever sets one changes nothing. Only the node's own files know settings. There one is read as
+ * `dns.minTtlMs`, or taken out of its group: `{ minTtlMs } = settings.dns`. The same word elsewhere is something else.
+ */
+export function unreadSettings(root: string, settings: readonly Setting[]): readonly string[] {
+  const files = filesBelow(root, "src", [".ts"]).map((file) => ({ file, code: withoutComments(readOrEmpty(join(root, file))) }));
+  const own = files.filter(({ file }) => !file.slice("src/".length).includes("/") && !SETTING_TABLES.test(file));
+  const isRead = ({ group, name }: Setting) => {
+    if (own.some(({ code }) => isMemberOf(code, `\\b${group}`, name))) return true;
+    const takers = HANDED_OVER[group];
+    return (
+      takers !== undefined &&
+      files.some(({ file, code }) => takers.test(file) && (isMemberOf(code, "[\\w\\])]", name) || isOfParameter(code, name)))
+    );
+  };
+  return settings.filter((setting) => !isRead(setting)).map(({ group, name }) => `${group}.${name}`);
+}
+
+/** `{ name }: Group` */
+function isOfParameter(code: string, name: string): boolean {
+  return new RegExp(`\\{[^{}]*\\b${name}\\b[^{}]*\\}: \\w+[,)]`).test(code);
+}
+
+/** Whether code reads a member of an object: `object.name` or `{ name } = object`. What `object` matches is how the object's expression ends. */
+function isMemberOf(code: string, object: string, name: string): boolean {
+  return new RegExp(`${object}\\??\\.${name}\\b|\\{[^{}]*\\b${name}\\b[^{}]*\\} = [^;{}\\n]*${object};`).test(code);
 }
 
 function sourceOf(root: string, except?: RegExp): string {

@@ -140,6 +140,14 @@ export function linkFaults(root: string): readonly string[] {
   });
 }
 
+/** Messages and comments of the lint settings name rules by numbers that CONTRIBUTING.md has. */
+export function lintRuleFaults(root: string): readonly string[] {
+  const file = ".oxlintrc.json";
+  const count = [...read(root, "CONTRIBUTING.md").matchAll(/^\d+\. /gm)].length;
+  const cited = matchesOf(file, read(root, file), /\brules? \d+(?:(?:, | and | to )\d+)*/gi, (match) => match);
+  return cited.filter((said) => (said.split(": ")[1]?.match(/\d+/g) ?? []).some((rule) => Number(rule) > count));
+}
+
 interface LockedPackage {
   readonly version?: string;
   readonly resolved?: string;
@@ -265,17 +273,34 @@ function citationFaults(file: string, source: string, rules: Rules): readonly st
   return [...headings, ...unknown.map((said) => `${said} is no property of ${RULES}`)];
 }
 
-/** Comments cite headings, items and properties that the page of rules has; the page names files, bugs and checks that there are. */
-export function ruleFaults(root: string): readonly string[] {
+/** What the simulator checks, and the bugs that it must find, by name. */
+export interface Simulated {
+  readonly invariants: readonly string[];
+  readonly mutants: readonly string[];
+}
+
+/** The page of rules names every invariant and every mutant that there is, and no other. */
+function simulatedFaults(page: string, { invariants, mutants }: Simulated): readonly string[] {
+  return Object.entries({ invariant: invariants, mutant: mutants }).flatMap(([kind, names]) => {
+    const said = new Set(
+      [...page.matchAll(new RegExp(`\\b${kind}\\s+"([^"]+)"`, "g"))].map(([, name = ""]) => name.replaceAll(/\s+/g, " ")),
+    );
+    return [
+      ...names.filter((name) => !said.has(name)).map((name) => `${RULES}: no rule names the ${kind} "${name}", which it holds`),
+      ...[...said].filter((name) => !names.includes(name)).map((name) => `${RULES}: test/sim knows no ${kind} "${name}"`),
+    ];
+  });
+}
+
+/** Comments cite headings, items and properties that the page of rules has; the page names files that there are, and bugs and checks, all of them. */
+export function ruleFaults(root: string, simulated: Simulated): readonly string[] {
   const page = read(root, RULES);
   const rules = rulesOf(page);
   const files = ["src", "test"].flatMap((folder) => filesBelow(root, folder, [".ts"]));
   const paths = [...page.matchAll(/`((?:src|test|scripts)\/[^`\s]+\.ts)`/g)].map(([, path = ""]) => path);
-  const simulated = filesBelow(root, "test/sim", [".ts"]).map((file) => read(root, file));
-  const names = [...page.matchAll(/\b(?:mutant|invariant)\s+("[^"]+")/g)].map(([, name = ""]) => name.replaceAll(/\s+/g, " "));
   return [
     ...files.flatMap((file) => citationFaults(file, read(root, file), rules)),
     ...paths.filter((path) => !existsSync(join(root, path))).map((path) => `${RULES}: there is no ${path}`),
-    ...names.filter((name) => !simulated.some((text) => text.includes(name))).map((name) => `${RULES}: test/sim knows no ${name}`),
+    ...simulatedFaults(page, simulated),
   ];
 }

@@ -67,7 +67,7 @@ export interface NodeCore {
   policyHeard(): Promise<void>;
 }
 
-/** What `/readyz`, gRPC health and the metric `waymark_ready` say is made of this. */
+/** Of this `faultOf` makes what keeps a node unready: for `/readyz`, gRPC health and the metric `waymark_ready` alike. */
 export interface NodeState {
   /** It has once known the catalog as well as it can; what it misses afterwards is an age. */
   isReady: boolean;

@@ -13,7 +13,7 @@ export interface NodeFabric {
   start(): void;
   /** Resolves when what this node holds may be told as the truth: it has caught up with somebody, or decided that it is alone. */
   readonly ready: Promise<void>;
-  /** Whether it serves alone though it was to join others, which may have what it lacks. */
+  /** Whether it serves alone though it was to join others: these may be there, and have what this node lacks. */
   readonly mayBeOthers: () => boolean;
   /** One line for `/readyz`, and whether it is ok. */
   readiness(time: Time): { readonly isReady: boolean; readonly detail: string };

@@ -4,9 +4,9 @@ import { type Evidence, isListed } from "./fabric/members.ts";
 import type { MemberUpdate } from "./fabric/messages.ts";
 import type { PartialOrigin } from "./fabric/partial.ts";
 import type { Time } from "./lib/machine.ts";
-import type { NodeCore } from "./node-core.ts";
+import type { NodeCore, NodeState } from "./node-core.ts";
 import type { WatchedFabric } from "./node-mesh-watch.ts";
-import { isRefusedByMost } from "./node-standing.ts";
+import { faultOf } from "./node-standing.ts";
 import type { MeshView } from "./services/mesh-view.ts";
 import type { LagReport, LinkLagRow, MemberEvent, MemberRow, MemberStory, OriginLagRow, PeerSource } from "./services/peers.ts";
 
@@ -157,15 +157,13 @@ function eventOf({ atWallMs, status, accuser, path, incarnation, via }: Evidence
 }
 
 /** The line of `/readyz` about the fabric, and whether it is ok. */
-export function meshReadiness(
-  fabric: Fabric,
-  { startFault }: { readonly startFault: string },
-  time: Time,
-): { readonly isReady: boolean; readonly detail: string } {
+export function meshReadiness(fabric: Fabric, state: NodeState, time: Time): { readonly isReady: boolean; readonly detail: string } {
   const { isReady, detail } = fabric.readiness(time);
   const { alive, suspect } = fabric.membership.counts();
   const others = alive + suspect;
-  const parts = [...(startFault === "" ? [] : [startFault]), detailOf(detail, fabric.lives.protectedClusters())];
+  // The clock has a line of its own.
+  const fault = faultOf({ ...state, clockFault: "" });
+  const parts = [...(fault === "" ? [] : [fault]), detailOf(detail, fabric.lives.protectedClusters())];
   parts.push(others === 0 ? "no other members" : `${others} other members${suspect > 0 ? `, ${suspect} suspected` : ""}`);
   const partial = fabric.replication.notWhole();
   if (partial.length > 0) parts.push(partialText(partial));
@@ -173,7 +171,7 @@ export function meshReadiness(
   if (refusers.length > 0) parts.push(refusalText(refusers));
   const second = fabric.membership.secondAddress(time);
   if (second !== undefined) parts.push(`a second node with this id, at ${second}, is not accepted: stop it`);
-  return { isReady: isReady && startFault === "" && !isRefusedByMost(fabric.membership), detail: parts.join("; ") };
+  return { isReady: isReady && fault === "", detail: parts.join("; ") };
 }
 
 /** Why this node is to take no writes, for being turned away where it was to join; empty when it was not, or has been ready. */

@@ -121,7 +121,7 @@ function disputeText(nodeId: string, { nodeIds, otherAddress }: Dispute): string
 type Refusals = Pick<Membership, "refusers" | "counts">;
 
 /** Whether most others refuse what this node says of itself: then it is no member, and nobody finds what is registered with it. */
-export function isRefusedByMost(membership: Refusals): boolean {
+function isRefusedByMost(membership: Refusals): boolean {
   const refuserCount = membership.refusers().length;
   if (refuserCount === 0) return false;
   const { alive, suspect } = membership.counts();

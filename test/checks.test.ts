@@ -8,6 +8,7 @@ import {
   fabricMapFaults,
   headerFaults,
   linkFaults,
+  lintRuleFaults,
   lockfileFaults,
   markFaults,
   pureFaults,
@@ -362,15 +363,15 @@ See \`src/lib/a.ts\`.
 
 ### Stop
 `;
-const SIMULATED = { "test/sim/mutants.ts": 'export const NAME = "there";\n' };
+const SIMULATED = { invariants: [], mutants: ["there"] };
 
 test("tidy knows a cited rule by its heading and its number, alone or among others, also over the end of a line", () => {
   const source = `/** What it is (${CITED}, Names and bounds): why. ${CITED}, Watch, and more; (${CITED}, Watch 1 and 2; ${KNOWN}). */
     // Twice (${CITED},
     // Watch 2 and Stop) and plain ${CITED} says so.
   `;
-  const folder = plant({ "docs/design/semantics.md": RULE_PAGE, "src/lib/a.ts": source, ...SIMULATED });
-  expect(ruleFaults(folder)).toEqual([]);
+  const folder = plant({ "docs/design/semantics.md": RULE_PAGE, "src/lib/a.ts": source });
+  expect(ruleFaults(folder, SIMULATED)).toEqual([]);
 });
 
 test.each([
@@ -381,15 +382,32 @@ test.each([
   { fault: "a number", said: `(${CITED}, Watch 2 and 3)`, want: "has no Watch 3" },
   { fault: "a property", said: `keeps ${UNKNOWN}`, want: `${UNKNOWN} is no property` },
 ])("tidy names $fault that is cited and not on the page of rules", ({ said, want }) => {
-  const folder = plant({ "docs/design/semantics.md": RULE_PAGE, "src/lib/a.ts": `\n/** Does it: ${said}. */\n`, ...SIMULATED });
-  const faults = ruleFaults(folder);
+  const folder = plant({ "docs/design/semantics.md": RULE_PAGE, "src/lib/a.ts": `\n/** Does it: ${said}. */\n` });
+  const faults = ruleFaults(folder, SIMULATED);
   expect(faults).toHaveLength(1);
   expect(faults[0]).toMatch(new RegExp(`^src/lib/a\\.ts:2: .*${want}`));
 });
 
-test("tidy names a file and a planted bug that the page of rules has and nobody else", () => {
-  const faults = ruleFaults(plant({ "docs/design/semantics.md": RULE_PAGE }));
-  expect(faults.join("\n")).toMatch(/there is no src\/lib\/a\.ts\n.*knows no "there"/);
+test("tidy names a file, an invariant and a planted bug that the page of rules has and nobody else, and those that it forgets", () => {
+  const folder = plant({ "docs/design/semantics.md": `${RULE_PAGE}\nSee invariant "age", invariant "there".\n` });
+  const faults = ruleFaults(folder, { invariants: ["age", "bounds"], mutants: ["age", "left out"] });
+  expect(faults.map((fault) => fault.replace(/^[^:]*: /, ""))).toEqual([
+    "there is no src/lib/a.ts",
+    'no rule names the invariant "bounds", which it holds',
+    'test/sim knows no invariant "there"',
+    'no rule names the mutant "age", which it holds',
+    'no rule names the mutant "left out", which it holds',
+    'test/sim knows no mutant "there"',
+  ]);
+});
+
+test("tidy names a rule of the lint settings that CONTRIBUTING.md does not have", () => {
+  const rules = "1. One.\n2. Two.\n";
+  const folder = plant({
+    "CONTRIBUTING.md": rules,
+    ".oxlintrc.json": '{\n// Rules 1 and 2: a.\n"message": "no (style rule 7)", // rules 2, 4 to 5\n}',
+  });
+  expect(lintRuleFaults(folder)).toEqual([".oxlintrc.json:3: rule 7", ".oxlintrc.json:3: rules 2, 4 to 5"]);
 });
 
 test("tidy names a row of a table that nobody uses", () => {
@@ -397,15 +415,20 @@ test("tidy names a row of a table that nobody uses", () => {
   expect(unusedNames(folder, ["busy_total", "idle_total"])).toEqual(["idle_total"]);
 });
 
-test("tidy names a setting that stands in a table and in a rule, and that nobody reads", () => {
+test("tidy names a setting that stands in a table and in a rule, or as a word of a room, and that nobody reads", () => {
   const folder = plant({
-    "src/config.ts": "const KNOBS = { a: A_KNOBS, b: { soloMs: ms({}) } };\n",
-    "src/config-a.ts": "export const A_KNOBS = { readMs: ms({}), guardMs: ms({}), idleMs: ms({}) };\n",
+    "src/config.ts": "const KNOBS = { a: A_KNOBS, b: { soloMs: ms({}) }, server: { maxStreams: int({}), maxCalls: int({}) } };\n",
+    "src/config-a.ts": "export const A_KNOBS = { readMs: ms({}), takenMs: ms({}), guardMs: ms({}), idleMs: ms({}) };\n",
     "src/config-rules.ts": "if (settings.a.idleMs > settings.a.readMs) say();\n",
     "src/config-exposure.ts": "if (settings.a.guardMs > 0) warn();\n",
-    "src/node.ts": "start(settings.a.readMs);\n",
+    "src/node.ts": "const { x,\n takenMs: ms } = settings.a;\nstart(settings.a.readMs, { ...settings.server });\nother.soloMs = 1;\n",
+    "src/fabric/idle.ts": "interface A { readonly idleMs: number }\nwait(a.idleMs, b.soloMs);\n",
+    "src/server/grpc.io.ts":
+      "interface Limits { readonly maxStreams: number; readonly maxCalls: number }\nopen(options.limits.maxStreams);\n",
   });
-  expect(unreadSettings(folder, ["readMs", "guardMs", "idleMs", "soloMs"])).toEqual(["idleMs", "soloMs"]);
+  const rows = { a: ["readMs", "takenMs", "guardMs", "idleMs"], b: ["soloMs"], server: ["maxStreams", "maxCalls"] };
+  const settings = Object.entries(rows).flatMap(([group, names]) => names.map((name) => ({ group, name })));
+  expect(unreadSettings(folder, settings)).toEqual(["a.idleMs", "b.soloMs", "server.maxCalls"]);
 });
 
 test("tidy names a reason that is thrown and that no test names", () => {

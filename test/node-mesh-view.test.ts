@@ -1,10 +1,13 @@
 /** What services are told of the mesh, read from real fabrics in virtual time. */
 import { expect, test } from "vitest";
 import { Metrics } from "../src/lib/metrics.ts";
-import type { NodeCore } from "../src/node-core.ts";
+import type { NodeCore, NodeState } from "../src/node-core.ts";
 import { MeshPeers, meshReadiness, meshView } from "../src/node-mesh-view.ts";
 import { WatchedFabric } from "../src/node-mesh-watch.ts";
+import { faultOf } from "../src/node-standing.ts";
 import { FabricWorld, type WorldNode } from "./fakes/fabric-world.ts";
+
+const WELL: NodeState = { isReady: true, isDraining: false, clockFault: "", startFault: "", joinFault: "", isRefused: false };
 
 /** The first of `count` nodes that know each other, as services see it. */
 function watched(count: number) {
@@ -197,11 +200,25 @@ test("a node whose word about itself most others refuse is no member: it is not 
   const odd = world.start({ nodeId: "odd", seeds: ["n1:1"], roles: Array.from({ length: 17 }, (_, i) => `r${i}`) });
   world.runUntil(() => odd.fabric.membership.refusers().length === 2 && odd.fabric.isReady, 120_000);
   expect(odd.eventNames()).toContain("own_update_refused");
-  const { isReady, detail } = meshReadiness(odd.fabric, { startFault: "" }, world.time());
+  const { isReady, detail } = meshReadiness(odd.fabric, { ...WELL, isRefused: true }, world.time());
   expect(isReady).toBe(false);
   expect(detail).toContain("what this node says of itself is refused by n1 (its roles, labels, transports or protocol versions are too");
-  expect(meshReadiness(node.fabric, { startFault: "" }, world.time())).toEqual({
+  expect(meshReadiness(node.fabric, WELL, world.time())).toEqual({
     isReady: true,
     detail: "in step with all peers; 1 other members",
   });
+});
+
+test.each<{ what: string; fault: Partial<NodeState> }>([
+  { what: "another start goes under its id", fault: { startFault: "another start of n0 goes under its id" } },
+  { what: "most others refuse it", fault: { isRefused: true } },
+])("the fabric's line of /readyz is not ready and says why, as gRPC health is: $what", ({ fault }) => {
+  const { world, node } = watched(2);
+  world.runUntil(() => node.fabric.isReady, 60_000);
+  const state = { ...WELL, ...fault };
+  const { isReady, detail } = meshReadiness(node.fabric, state, world.time());
+  expect(isReady).toBe(false);
+  expect(detail).toMatch(new RegExp(`^${faultOf(state)}; `));
+  // A clock that is off has a line of its own.
+  expect(meshReadiness(node.fabric, { ...WELL, clockFault: "an hour ahead" }, world.time()).isReady).toBe(true);
 });

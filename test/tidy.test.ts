@@ -6,6 +6,7 @@ import {
   fabricMapFaults,
   headerFaults,
   linkFaults,
+  lintRuleFaults,
   lockfileFaults,
   markFaults,
   pureFaults,
@@ -18,6 +19,8 @@ import { unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unuse
 import { KNOB_ROWS } from "../src/config.ts";
 import { REASONS } from "../src/lib/errors.ts";
 import { METRICS } from "../src/lib/metrics.ts";
+import { INVARIANTS } from "./sim/checks.ts";
+import { MUTANTS } from "./sim/mutants.ts";
 
 test("rooms: imports point down the list, and fenced libraries are imported in their one place", () => {
   expect(roomFaults(ROOT)).toEqual([]);
@@ -55,13 +58,16 @@ test("the map of the fabric in the architecture page is complete", () => {
   expect(fabricMapFaults(ROOT)).toEqual([]);
 });
 
-test("comments cite rules that the page of rules has, and the page names what there is", () => {
-  expect(ruleFaults(ROOT)).toEqual([]);
+test("comments cite rules that the page of rules has, and the page names what there is, with all invariants and mutants", () => {
+  expect(ruleFaults(ROOT, { invariants: INVARIANTS, mutants: MUTANTS.map(({ name }) => name) })).toEqual([]);
+});
+
+test("the lint settings name rules that CONTRIBUTING.md has", () => {
+  expect(lintRuleFaults(ROOT)).toEqual([]);
 });
 
 test("every setting is read by someone", () => {
-  const names = KNOB_ROWS.map((row) => row.name);
-  expect(unreadSettings(ROOT, names)).toEqual([]);
+  expect(unreadSettings(ROOT, KNOB_ROWS)).toEqual([]);
 });
 
 test("every metric is counted by someone", () => {

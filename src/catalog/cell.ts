@@ -295,7 +295,10 @@ export function recordOf(any: Cell | undefined, origin: Origin): Cell | undefine
   return any.peers.find((cell) => cell.origin === origin);
 }
 
-/** Puts a cell into the list of its key, of which `any` is in it already. Sorted anew each time, thousands of origins with one key would stand in everybody's way. */
+/**
+ * Puts a cell into the list of its key, of which `any` is in it already. Sorted anew each time, thousands of origins with one key would stand in
+ * everybody's way.
+ */
 export function join(any: Cell, cell: Cell): void {
   any.peers ??= [any];
   const { peers } = any;

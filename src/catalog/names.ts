@@ -7,7 +7,6 @@ export type Namespace = string & { readonly __brand: "Namespace" };
 /** Name, instance id, tag, capability or resource: 1 to 128 of `[A-Za-z0-9._:/@+-]`. */
 export type Name = string & { readonly __brand: "Name" };
 /** Node, cluster, region, zone or tenant id: 1 to 64 of `[A-Za-z0-9._:/@+-]`. */
-export type Id = string & { readonly __brand: "Id" };
 
 /** What one entry and one request may be; lengths in characters unless the name says bytes. */
 export interface Bounds {
@@ -80,12 +79,6 @@ export function parseNamespace(text: string, field: string, bounds: Bounds): Nam
 export function parseName(text: string, field: string, bounds: Bounds): Name {
   if (!isName(text, bounds.maxNameLength)) throw invalid(field, nameRule(text, bounds.maxNameLength));
   return text as Name; // The only cast to Name.
-}
-
-/** Throws `invalid_argument` naming `field`. */
-export function parseId(text: string, field: string, bounds: Bounds): Id {
-  if (!isName(text, bounds.maxIdLength)) throw invalid(field, nameRule(text, bounds.maxIdLength));
-  return text as Id; // The only cast to Id.
 }
 
 /** Whether a prefix covers a namespace, on label boundaries: `svc.market` covers `svc.market.eu`, not `svc.marketing`. Empty covers all. */

@@ -6,7 +6,8 @@ export const BLOCK_SIZE = 256;
 
 /**
  * V8 grows an array by half and 16 slots. Short arrays grow by exactly one slot instead, for that would triple a ten-entry list; so do nearly
- * full blocks, which would get room for 331. Between the two a half block's first growth (209 slots) lasts. Measured at 1M records put in random order: 9 % less.
+ * full blocks, which would get room for 331. Between the two a half block's first growth (209 slots) lasts. Measured at 1M records put in random
+ * order: 9 % less.
  */
 const EXACT_GROWTH_BELOW = 32;
 const EXACT_GROWTH_FROM = 209;

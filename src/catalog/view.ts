@@ -70,7 +70,10 @@ function isEndForEarlier(end: Ending): boolean {
   return end.body !== BODY.ENTRY && end.reach !== SCOPE.LOCAL && isOfKeysCluster(end);
 }
 
-/** As `endsEarlierGeneration`, by any of the records, which are in view order; to be asked of entries in that order. Cost: one pass over the records for all of them. */
+/**
+ * As `endsEarlierGeneration`, by any of the records, which are in view order; to be asked of entries in that order. Cost: one pass over the records
+ * for all of them.
+ */
 function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRecord) => boolean {
   let next = 0;
   /** By node, the newest generation with an end at or above the stamp that was asked of last. */

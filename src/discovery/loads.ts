@@ -70,7 +70,10 @@ export class Loads {
   }
 }
 
-/** Quarters of utilisation, powers of two of latency and of four of clients, errors none, below 1 %, below 10 %, more: a report in the same band says nothing new. */
+/**
+ * Quarters of utilisation, powers of two of latency and of four of clients, errors none, below 1 %, below 10 %, more. A report in the same band says
+ * nothing new.
+ */
 export function loadBand(load: LoadView): number {
   const quarter = Math.min(3, Math.floor(load.utilization * 4));
   const octave = load.latencyMs < 1 ? 0 : Math.min(LATENCY_BANDS - 1, 1 + Math.floor(Math.log2(load.latencyMs)));

@@ -27,7 +27,7 @@ export type RecordType = keyof RecordData;
 
 /** One resource record of class IN. `name` is lower-case text without the final dot. */
 export type DnsRecord = { readonly [T in RecordType]: RecordOf<T> }[RecordType];
-interface RecordOf<T extends RecordType> {
+export interface RecordOf<T extends RecordType> {
   readonly type: T;
   readonly name: string;
   readonly ttlSeconds: number;
@@ -168,11 +168,6 @@ export function isRecordType(text: string): text is RecordType {
 /** The type with this number, when it is one of ours. */
 export function findRecordType(code: number): RecordType | undefined {
   return TYPES_BY_CODE.get(code);
-}
-
-/** A record as a line of a zone file. */
-export function recordText<T extends RecordType>(record: RecordOf<T>): string {
-  return `${record.name}. ${record.ttlSeconds} IN ${record.type} ${RECORDS[record.type].text(record.data)}`;
 }
 
 /** Writes a record's data, without its length. */

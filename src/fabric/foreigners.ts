@@ -77,7 +77,10 @@ export class Foreigners {
     return this.#listed.has(clusterId) && (mode === "explicit" || hasCertificates);
   }
 
-  /** A node of a foreign place was heard of. Returns whether nobody of that place was before, so it is worth telling. Members are not marked: who says so of one lies. */
+  /**
+   * A node of a foreign place was heard of. Returns whether nobody of that place was before, so it is worth telling. Members are not marked: who says
+   * so of one lies.
+   */
   note(nodeId: string, { clusterId, region }: Place): boolean {
     if (!this.#isMember(nodeId)) remember(this.#known, nodeId, MAX_KNOWN);
     return remember(this.#told, `${clusterId}\0${region}`, MAX_TOLD);

@@ -61,8 +61,9 @@ export interface Behind {
 }
 
 /**
- * Nodes of our own cluster count; one of another could name what it never gives, and make all that we answer stale. Peers count as long as a link to them is wanted; other members by their last heartbeat, once one has come. One that died without goodbye counts on while more than half of its cluster is missing,
- * or the only other node of ours: then it is more likely that we are cut off, and the others go on writing.
+ * Only nodes of our own cluster count: one of another could name what it never gives, and make all that we answer stale. A peer counts as long
+ * as a link to it is wanted. Another member counts by its last heartbeat, once one has come. One that died without goodbye counts on while more
+ * than half of its cluster is missing, or the only other node of ours: then it is more likely that we are cut off, and the others go on writing.
  */
 export class Freshness {
   readonly #parts: FreshnessParts;
@@ -76,7 +77,10 @@ export class Freshness {
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
 
-  /** When the first was heard of as listed that is no peer yet: to which links are wanted is chosen a while later. */
+  /**
+   * When a member was first listed that is no peer yet; undefined when there is none. Whether a link to it is wanted is chosen a while later, and
+   * what it wrote in between counts then.
+   */
   #heardMonoMs: number | undefined;
 
   constructor(parts: FreshnessParts) {
@@ -84,8 +88,8 @@ export class Freshness {
   }
 
   /**
-   * From now on links are wanted to these. Of one that was no peer before, of which no heartbeat came, all until `knownMonoMs` is taken to be here, or until
-   * it was heard of.
+   * From now on links are wanted to these. Of one that was no peer before, and of which no heartbeat came, it is taken that all is here that it wrote
+   * before `knownMonoMs`, or before `#heardMonoMs`, whichever is earlier.
    */
   want(nodeIds: readonly string[], knownMonoMs: number, { monoMs }: Time): void {
     this.changed();

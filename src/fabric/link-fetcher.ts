@@ -75,8 +75,9 @@ export class LinkFetcher implements Fetcher {
   }
 
   /**
-   * Whether the peer has said that it knows more of an origin, or knows one of which records were refused, here or there, or of which frames left
-   * something out. Of those only our own count within our cluster: another cluster would make all of us stale by one bad record.
+   * Whether we are behind the peer. So we are when it has said that it knows more of an origin than we do. So we are, too, when it knows an origin that
+   * is not whole: of which records were refused, here or there, or of which frames left something out. To a peer of our own cluster an origin that is
+   * not whole counts only where it is of our cluster: else another cluster could make all of us stale by one bad record.
    */
   // HOT: asked after every frame. Ends at the first that is so; what has come meanwhile is looked at once.
   get isBehind(): boolean {

@@ -91,8 +91,8 @@ export class PolicyExchange {
   }
 
   /**
-   * Whether the peer is to have what is newest here, or to say that it does not take it, before it is given records: what they tell may be
-   * what the policy hides. Never of a peer that does not say such a thing.
+   * Whether the peer is behind us: it has neither our newest version nor said that it does not take it. Until then it is held: it is given no records,
+   * since they may tell what the policy hides. A peer of an older version says no such thing, and is never behind.
    */
   isBehind(link: LinkId): boolean {
     const state = this.#links.get(link);

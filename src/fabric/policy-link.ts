@@ -22,7 +22,7 @@ export interface PolicyLink {
   heard: PolicyHead | undefined;
   /** The newest head it told, whatever is thought of it. */
   latest: PolicyHead | undefined;
-  /** The last head of ours that it says it does not take. */
+  /** The last head of ours that it says it does not take: so that one is settled, and holds up no records. */
   settled: PolicyHead | undefined;
   /** The last head of it that it was told is not taken here. */
   toldSettled: PolicyHead | undefined;
@@ -34,7 +34,7 @@ export interface PolicyLink {
   sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
   /** A head whose number is too far above ours; it is not taken as heard. */
   tooFar: PolicyHead | undefined;
-  /** Transfers against the rules. */
+  /** Transfers from it that were no good, and versions of it that were refused. */
   strikes: number;
   /** What was asked for and did not come, since the last that came. */
   missedCount: number;

@@ -17,7 +17,10 @@ export class ProbeTurns {
     this.#key = idKey(selfId);
   }
 
-  /** The one of the members, this node not among them, whose turn is in the period of this number. Undefined when there is nobody. O(1) while the array is the same one. */
+  /**
+   * The one of the members, this node not among them, whose turn is in the period of this number. Undefined when there is nobody. O(1) while the array
+   * is the same one.
+   */
   at(period: number, members: readonly Member[]): Member | undefined {
     if (members !== this.#members) {
       this.#members = members;

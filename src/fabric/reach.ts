@@ -87,7 +87,8 @@ export class Reach {
 
   /**
    * Whom to choose neighbours from now: all but those passed over, or all of them where that is nobody: then it is this node
-   * that is cut off, and behind everybody. So with its own `cluster`: what that writes comes back into it by no other. Whoever is not a member any more is forgotten.
+   * that is cut off, and behind everybody. So with its own `cluster`: what that writes comes back into it by no other. Whoever is not a member any
+   * more is forgotten.
    */
   candidates<T extends { readonly nodeId: string }>(
     members: readonly T[],

@@ -129,8 +129,8 @@ export class Readiness {
   }
 
   /**
-   * Somebody is there. Who turns this node away makes it known that it is not alone, and what it would be told there it lacks; once that one lets it in,
-   * that counts no more.
+   * Somebody is there. Who turns this node away shows that it is not alone, and that it lacks what it would be told there. Once the same one lets it
+   * in, the refusal counts no more.
    */
   met(said: Met, { monoMs }: Time): void {
     switch (said.kind) {

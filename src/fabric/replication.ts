@@ -35,7 +35,8 @@ type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
  *   the periodic vectors that it is behind, waits for what is on its way, then asks, one link at a time.
  * - So nothing is sent twice on the sender's own account. A frame that is lost (a stream loses none) is a gap or a number behind at the
  *   receiver, who asks; whoever asks for the same again and again is answered ever more rarely.
- * - After `receive`, `tick`, `ReplicationShared.changed` and any output `changed` of another link, ask `hasWork` of every link: what one brought, others pass on.
+ * - After `receive`, `tick`, `ReplicationShared.changed` and any output `changed` of another link, ask `hasWork` of every link: what one brought,
+ *   others pass on.
  * - The same inputs give the same outputs to the byte.
  */
 export class LinkReplication {

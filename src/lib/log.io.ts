@@ -1,8 +1,8 @@
-/** Log lines on stderr: pino as JSON, or one readable line each for a terminal; bounded, and without secrets. */
+/** Log lines on stderr: pino as JSON, or one readable line each for a terminal; bounded. Nothing is masked here: who logs names no secret. */
 import { destination, type Logger, pino, stdSerializers, stdTimeFunctions } from "pino";
 import { type LogLevel, type LogScopes, levelOf } from "./log-scopes.ts";
 
-/** Facts of one event; names end in units, values are bounded and `Secret`s masked when written. */
+/** Facts of one event; names end in units, values are bounded when written. No field holds a token, a key or a password. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
 /** A component's log. The message is a constant lower-case phrase; what varies is a field. */

@@ -1,5 +1,5 @@
 /** Checks a stored chain of audit records: the first record that was altered, removed, moved or cut off. */
-import { type AuditRecord, CHAIN_START, type ChainPoint, canonicalBytes, chainHash, parseCanonical } from "./audit.ts";
+import { CHAIN_START, type ChainPoint, chainHash, parseCanonical } from "./audit.ts";
 
 /** A record as it is stored. `place` is where it was found: the number its neighbours give it. */
 export interface StoredRecord {
@@ -77,31 +77,6 @@ export class ChainCheck {
     const isFirst = this.#last.number === this.#anchor.number;
     return { kind: isFirst ? "truncated_head" : "missing", number: expected, message: `${which} missing` };
   }
-}
-
-/** The first problem of a chain that starts after `anchor` and, when `head` is known, ends there; undefined when there is none. */
-export function verifyChain(
-  records: readonly AuditRecord[],
-  anchor: ChainPoint = CHAIN_START,
-  head?: ChainPoint,
-): ChainProblem | undefined {
-  const check = new ChainCheck(anchor);
-  for (const [at, record] of records.entries()) {
-    // A record out of its place says another number than its neighbours give it.
-    const place = record.number === check.last.number + 1 ? record.number : placeOf(records, at);
-    const problem = check.add({ place, canonical: canonicalBytes(record.number, record), hash: record.hash });
-    if (problem !== undefined) return problem;
-    if (!equalBytes(record.previousHash, at === 0 ? anchor.hash : (records[at - 1]?.hash ?? anchor.hash)))
-      return { kind: "altered", number: record.number, message: `record ${record.number} does not name the hash of the one before it` };
-  }
-  return check.end(head);
-}
-
-/** Where a record with the wrong number stands: in the next place if its own comes later, else where its number says. */
-function placeOf(records: readonly AuditRecord[], at: number): number {
-  const number = records[at]?.number ?? 0;
-  const expected = (records[at - 1]?.number ?? number - 1) + 1;
-  return records.some((other, index) => index > at && other.number === expected) ? expected : number;
 }
 
 function equalBytes(a: Uint8Array, b: Uint8Array): boolean {

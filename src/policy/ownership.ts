@@ -1,17 +1,14 @@
 /** What the owner of a namespace may change of a policy: the rules at and below it, but not the bounds that others set it. */
-import { runThrough } from "../lib/slices.ts";
 import { diffSlices, findParent, type RuleChange } from "./policy-diff.ts";
 import { BELOW, type PolicySet, type Rule } from "./rules.ts";
 
 /** Whether a caller owns a namespace; `isOwnerOf` of caller.ts. */
 export type Owns = (namespace: string) => boolean;
 
-/** Why an owner may not put `after` in the place of `before`; undefined when it may. For tests and small sets. */
-export function foreignChange(before: PolicySet | undefined, after: PolicySet, owns: Owns): string | undefined {
-  return runThrough(foreignChangeSlices(before, after, owns));
-}
-
-/** `foreignChange` that yields between slices of work. The text names one rule, which the caller may not be allowed to read. */
+/**
+ * Why an owner may not put `after` in the place of `before`; undefined when it may. Yields between slices of work. The text names one rule, which the
+ * caller may not be allowed to read.
+ */
 export function* foreignChangeSlices(before: PolicySet | undefined, after: PolicySet, owns: Owns): Generator<void, string | undefined> {
   const changes = yield* diffSlices(before, after);
   const outside = changes.find((change) => !isOwned(change, owns));

@@ -9,8 +9,6 @@ import type { Caller } from "./caller.ts";
 import { once, type Refusal } from "./limits.ts";
 import type { Quota } from "./rules.ts";
 
-export const NO_QUOTA: Quota = { entries: 0, watches: 0, bytes: 0 };
-
 export type QuotaBound = keyof Quota;
 export type QuotaHolder = "namespace" | "tenant";
 

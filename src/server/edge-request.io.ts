@@ -2,7 +2,10 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { Http2ServerRequest } from "node:http2";
 import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
+import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { EdgeRequest, EdgeResponse } from "./edge-sockets.io.ts";
+
+const RIGHT_HOST = "name this node or its address, with the port behind it, like node1.example:17480";
 
 export function authorityOf(request: EdgeRequest): string | undefined {
   if (!(request instanceof Http2ServerRequest)) return request.headers.host;
@@ -10,16 +13,19 @@ export function authorityOf(request: EdgeRequest): string | undefined {
 }
 
 /** RFC 9112 §3.2: with two, whoever is in front may have gone by the other. Node takes the first without a word. */
-export function hasTwoHosts({ rawHeaders }: EdgeRequest): boolean {
+export function twoHostsFault({ rawHeaders }: EdgeRequest): WaymarkError | undefined {
   let count = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) if (rawHeaders[at]?.toLowerCase() === "host") count += 1;
-  return count > 1;
+  return count > 1 ? invalid("host", `is there ${count} times: send one Host line`) : undefined;
 }
 
 /** Connect puts the target behind the authority and throws where that makes no URL. */
-export function hasUsableUrl(request: EdgeRequest): boolean {
-  const authority = request instanceof Http2ServerRequest ? request.authority : request.headers.host;
-  return authority !== undefined && URL.canParse(request.url ?? "", `http://${authority}`) && URL.canParse(`http://${authority}`);
+export function urlFault(request: EdgeRequest): WaymarkError | undefined {
+  const authority = (request instanceof Http2ServerRequest ? request.authority : request.headers.host) ?? "";
+  if (authority === "") return invalid("host", `is empty: ${RIGHT_HOST}`);
+  if (!URL.canParse(`http://${authority}`)) return invalid("host", `${quoted(authority)} is no host: ${RIGHT_HOST}`);
+  const target = request.url ?? "";
+  return URL.canParse(target, `http://${authority}`) ? undefined : invalid("url", `${quoted(target)} is no path or URL`);
 }
 
 /** One for all: whoever went away is told nothing. */
@@ -43,6 +49,11 @@ export function universalRequest(request: EdgeRequest, response: EdgeResponse): 
     body: request.iterator({ destroyOnReturn: false }),
     signal: gone.signal,
   };
+}
+
+/** As it may stand in a message. */
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
 /** Without the pseudo-headers of HTTP/2. */

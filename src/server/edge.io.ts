@@ -14,7 +14,7 @@ import { type Chain, type HeaderReader, sentRequestId } from "./chain.ts";
 import { changesNothing } from "./demand.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./edge-call.ts";
 import { gzipWithin, withInflation } from "./edge-inflate.io.ts";
-import { authorityOf, hasTwoHosts, hasUsableUrl, universalRequest } from "./edge-request.io.ts";
+import { authorityOf, twoHostsFault, universalRequest, urlFault } from "./edge-request.io.ts";
 import { edgeHandlers, prepareRequest } from "./edge-rpc.ts";
 import {
   DEFAULT_EDGE_LIMITS,
@@ -230,8 +230,8 @@ class Front {
       return write(response, errorAnswer(refusal(new WaymarkError("unimplemented", UNREAD_CODING))), arrival);
     }
     const handler = this.#handlers.get(pathOf(request.url ?? ""));
-    if (hasTwoHosts(request) || (handler !== undefined && !hasUsableUrl(request)))
-      return write(response, errorAnswer(refusal(invalid("host", "not one host"))), arrival);
+    const wrongHost = twoHostsFault(request) ?? (handler === undefined ? undefined : urlFault(request));
+    if (wrongHost !== undefined) return write(response, errorAnswer(refusal(wrongHost)), arrival);
     const answered = this.#atTheDoor(request, response, { arrival, handler });
     if (answered !== undefined) return answered;
     if (handler === undefined) return this.#answerRoute(request, response, arrival);

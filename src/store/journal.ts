@@ -18,7 +18,7 @@ export interface Restored {
   readonly boots: number;
   /** What this start is called: no other start of any directory has that name. Durable when `nameStart` resolves. */
   readonly boot: string;
-  /** What those earlier starts of the directory were called of which others may have heard, the last one first; undefined without a disk. At most 1,000. */
+  /** What earlier starts of the directory were called, the last one first; undefined without a disk. Only those of which others may have heard, 1,000 at most. */
   readonly earlierBoots: readonly string[] | undefined;
 }
 

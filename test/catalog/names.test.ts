@@ -9,7 +9,6 @@ import {
   isNamespace,
   isReservedNamespace,
   namespaceCovers,
-  parseId,
   parseName,
   parseNamespace,
 } from "../../src/catalog/names.ts";
@@ -58,14 +57,12 @@ test("namespaces are what the pattern of the contract says, to the character", (
   );
 });
 
-test("names and ids are 1 to 128 and 1 to 64 of their characters", () => {
+test("names are 1 to 128 of their characters", () => {
   const all = "ABCZabcz0189._:/@+-";
   expect(parseName(all, "name", DEFAULT_BOUNDS)).toBe(all);
   expect(parseName("x".repeat(128), "name", DEFAULT_BOUNDS)).toHaveLength(128);
-  expect(parseId("x".repeat(64), "node_id", DEFAULT_BOUNDS)).toHaveLength(64);
   for (const bad of ["", "x".repeat(129), "a b", "a\0", "a,b", "ä", "a*"])
     expect(() => parseName(bad, "name", DEFAULT_BOUNDS)).toThrow("name: ");
-  expect(() => parseId("x".repeat(65), "node_id", DEFAULT_BOUNDS)).toThrow('node_id: "xxxx');
 });
 
 test("only the characters of a class are of that class", () => {

@@ -5,9 +5,10 @@ import type { Draft } from "../../src/catalog/codec.ts";
 import { BODY } from "../../src/catalog/record.ts";
 import type { Replica } from "../../src/catalog/replica.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { NO_QUOTA, Quotas } from "../../src/policy/quotas.ts";
+import { Quotas } from "../../src/policy/quotas.ts";
 import { at, caller, command, draft, keyOf, Registry } from "../fakes/registry.ts";
 
+const NO_QUOTA = { entries: 0, watches: 0, bytes: 0 };
 const MAX_ENTRIES = 3;
 
 function quotasOf(replica: Replica): Quotas {

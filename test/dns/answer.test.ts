@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
 import { HEALTH, KIND } from "../../src/catalog/record.ts";
 import { CLASS_IN, drawAnswer, planAnswer, RCODE } from "../../src/dns/answer.ts";
-import { type DnsSettings, RECORDS, type RecordType, recordText } from "../../src/dns/records.ts";
+import { type DnsSettings, RECORDS, type RecordType } from "../../src/dns/records.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+import { recordText } from "./record-text.ts";
 
 const FIRST = (): number => 0.999_999;
 

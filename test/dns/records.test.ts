@@ -2,9 +2,10 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record.ts";
 import { SCOPE } from "../../src/catalog/scope.ts";
-import { findRecordType, isRecordType, RECORDS, type RecordContext, recordText, ttlSeconds } from "../../src/dns/records.ts";
+import { findRecordType, isRecordType, RECORDS, type RecordContext, ttlSeconds } from "../../src/dns/records.ts";
 import { findSubject, healthRank } from "../../src/dns/subject.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+import { recordText } from "./record-text.ts";
 
 function contextOf(owner: string): RecordContext {
   return { owner, zone: "waymark", revision: 1, settings: TEST_DNS_SETTINGS };

@@ -101,6 +101,20 @@ test.each(["/healthz", "/waymark.discovery.v1.DiscoveryService/ServerInfo?encodi
       raw.send(`GET ${path} HTTP/1.1\r\n${hosts.map((host, at) => `${at === 0 ? "Host" : "hOST"}: ${host}\r\n`).join("")}\r\n`);
       await raw.says("\r\n\r\n");
       expect(raw.text).toMatch(/^HTTP\/1\.1 400 /);
+      await raw.says("host: is there 2 times: send one Host line");
     }
   },
 );
+
+test.each([
+  { host: "", says: "host: is empty: name this node or its address" },
+  { host: "local host", says: 'host: \\"local host\\" is no host: name this node or its address' },
+  { host: "localhost:99999", says: 'host: \\"localhost:99999\\" is no host: name this node or its address' },
+])("a call with the Host line `$host` is refused with 400, and told what is wrong with it", async ({ host, says }) => {
+  await using served = await startDemoEdge();
+  await using raw = new RawClient(served.edge);
+  raw.send(`GET /waymark.discovery.v1.DiscoveryService/ServerInfo?encoding=json&message={} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+  await raw.says("like node1.example:17480");
+  expect(raw.text).toMatch(/^HTTP\/1\.1 400 /);
+  expect(raw.text).toContain(says);
+});

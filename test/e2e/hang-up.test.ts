@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { AnyClient } from "../fakes/any-call.ts";
 import { CommandProcess, onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
 import { hasStrace, slowDisk } from "../fakes/slow-disk.ts";
@@ -147,9 +148,17 @@ test("what the policy file says at the last of two SIGHUPs is in force", async (
       return version === `short-${round}` && degraded === "" ? [] : [`${version}, degraded: ${degraded}`];
     });
   }
-  // Nothing that was read before comes after it.
+  // One more, after which nothing that was read before can come: each waits for the one before it.
+  put("last", 1);
   node.command.kill("SIGHUP");
-  expect(await inForce()).toEqual(["short-20", ""]);
+  await until("the last one is in force", async () => (await inForce())[0] === "last");
+  // So the history is whole. Some long ones were never read; no version stands after one that was written later.
+  using client = new AnyClient(node.listeners["grpc"] ?? "");
+  const { response } = await client.call(PolicyService.method.policyHistory, { limit: 100, withoutRules: true });
+  const { versions } = response as unknown as { readonly versions: readonly { readonly policy: { readonly version: string } }[] };
+  const labels = versions.map(({ policy }) => policy.version).toReversed();
+  const written = ["v0", ...Array.from({ length: 20 }, (_, i) => [`long-${i + 1}`, `short-${i + 1}`]).flat(), "last"];
+  expect(labels).toEqual(written.filter((label) => !label.startsWith("long") || labels.includes(label)));
 });
 
 test("a file that is none any more leaves what was in force, is told in the log, and holds up nothing", async () => {

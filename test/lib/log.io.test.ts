@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { expect, test } from "vitest";
 import { type LogOptions, openLog, type RootLog, textLine } from "../../src/lib/log.io.ts";
 import { parseLogScopes } from "../../src/lib/log-scopes.ts";
-import { Secret } from "../../src/lib/secret.ts";
 
 function opened(options: Partial<LogOptions> = {}): { readonly log: RootLog; readonly lines: string[] } {
   const lines: string[] = [];
@@ -36,14 +35,6 @@ test("scopes raise and lower single components", () => {
   expect(parsed(lines)).toMatchObject([{ msg: "asked" }, { msg: "shown" }]);
   expect(log.child("dns").isEnabled("debug")).toBe(true);
   expect(log.child("store").isEnabled("debug")).toBe(false);
-});
-
-test("secrets are masked wherever they stand in the fields", () => {
-  const { log, lines } = opened();
-  const token = new Secret("hunter2");
-  log.info({ token, deep: { list: [{ token }] }, text: token.toString() }, "configured");
-  expect(lines.join("")).not.toContain("hunter2");
-  expect(parsed(lines)[0]).toMatchObject({ token: "[secret]", deep: { list: [{ token: "[secret]" }] } });
 });
 
 test("an error is written with its message and stack", () => {

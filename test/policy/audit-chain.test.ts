@@ -1,8 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type AuditRecord, CHAIN_START, NO_HASH } from "../../src/policy/audit.ts";
-import { verifyChain } from "../../src/policy/audit-chain.ts";
-import { chain } from "./audit-fixture.ts";
+import { chain, verifyChain } from "./audit-fixture.ts";
 
 const FIVE = chain(5);
 const last = (records: readonly AuditRecord[]) => records.at(-1) ?? { number: 0, hash: NO_HASH };

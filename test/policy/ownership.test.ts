@@ -1,11 +1,13 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { runThrough } from "../../src/lib/slices.ts";
 import { isOwnerOf } from "../../src/policy/caller.ts";
-import { foreignChange } from "../../src/policy/ownership.ts";
+import { foreignChangeSlices, type Owns } from "../../src/policy/ownership.ts";
 import type { PolicySet } from "../../src/policy/rules.ts";
 import { Policy } from "../../src/policy/verdict.ts";
 import { CLUSTERS, rule, set, someNamespace, someSet, TENANTS } from "../fakes/policies.ts";
 
+const foreignChange = (before: PolicySet | undefined, after: PolicySet, owns: Owns) => runThrough(foreignChangeSlices(before, after, owns));
 const ownsMarket = (namespace: string) => isOwnerOf({ roles: ["owner:svc.market"] }, namespace);
 const QUOTA = { entries: 5, watches: 0, bytes: 0 };
 const base = set([

@@ -3,9 +3,10 @@ import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/caller.ts";
 import type { Refusal } from "../../src/policy/limits.ts";
-import { type Change, type Held, NO_QUOTA, type QuotaBound, type QuotaHolder, Quotas } from "../../src/policy/quotas.ts";
+import { type Change, type Held, type QuotaBound, type QuotaHolder, Quotas } from "../../src/policy/quotas.ts";
 import type { Quota } from "../../src/policy/rules.ts";
 
+const NO_QUOTA: Quota = { entries: 0, watches: 0, bytes: 0 };
 const CALLER = { ...anonymousCaller("c1", "192.0.2.1"), tenant: "t" };
 
 /** A catalog that is a map of key to entry, and quotas over it. */

@@ -9,10 +9,43 @@ interface Said {
   readonly atMs: number;
 }
 
-export class Violation extends Error {
-  readonly invariant: string;
+/** What must hold; each stands beside its rule in docs/design/semantics.md (`test/tidy.test.ts`). */
+export const INVARIANTS = [
+  "P1",
+  "P3",
+  "P6",
+  "age",
+  "bounds",
+  "generations",
+  "lease",
+  "load",
+  "needless",
+  "new generation",
+  "one",
+  "own write",
+  "policy first",
+  "read",
+  "readiness",
+  "rest",
+  "resurrected",
+  "seen",
+  "seq",
+  "stamp",
+  "thawed",
+  "traffic",
+  "vector",
+  "waking",
+] as const;
 
-  constructor(invariant: string, detail: string) {
+export type Invariant = (typeof INVARIANTS)[number];
+
+/** A bug that threw is none of them. */
+type Broken = Invariant | `error ${string}`;
+
+export class Violation extends Error {
+  readonly invariant: Broken;
+
+  constructor(invariant: Broken, detail: string) {
     super(`${invariant}: ${detail.replaceAll("\0", "|")}`);
     this.invariant = invariant;
   }
@@ -25,7 +58,7 @@ export class Checks {
   readonly #said = new Map<string, Said[]>();
   count = 0;
 
-  holds(isTrue: boolean, invariant: string, detail: () => string): void {
+  holds(isTrue: boolean, invariant: Invariant, detail: () => string): void {
     this.count += 1;
     if (!isTrue) throw new Violation(invariant, detail());
   }

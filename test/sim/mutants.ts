@@ -746,7 +746,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "a change wakes no watch of a prefix",
-    rule: "Watch 6: a change is told to whom it concerns, when it comes",
+    rule: "Watch 12: a change wakes the watches that it concerns, as it comes",
     edits: [{ file: "src/discovery/fanout.ts", find: "      this.#readyAll(this.#prefix.get(namespace));", replace: "" }],
     withinSeeds: 40,
     isCheap: true,

@@ -2,8 +2,10 @@
  * Small worlds of members in which the directory of one node is copied and started again, while its first start answers, is frozen, dead or cut
  * off; members forget, and at the end an operator chooses (semantics.md, Two nodes with one id). Membership alone, without records.
  */
+
 import { Rng } from "../../src/lib/rng.ts";
 import { World, type WorldNode } from "../fabric/membership-world.ts";
+import type { Invariant } from "./checks.ts";
 
 /** A data directory: what its starts were called, the last one first. */
 interface Directory {
@@ -19,7 +21,7 @@ interface Process {
 }
 
 export interface Outcome {
-  readonly violation: { readonly invariant: string; readonly message: string } | undefined;
+  readonly violation: { readonly invariant: Invariant; readonly message: string } | undefined;
   /** What happened, each by how often. */
   readonly happened: ReadonlyMap<string, number>;
 }
@@ -198,7 +200,7 @@ class Starts {
     return members.map(({ facts, machine }) => `${facts.nodeId} holds ${machine.find("x")?.boot ?? "none"}`).join(", ");
   }
 
-  #fail(invariant: string, message: string): void {
+  #fail(invariant: Invariant, message: string): void {
     this.violation ??= { invariant, message: `${message} (${this.world.nowMs} ms)` };
   }
 
