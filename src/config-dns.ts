@@ -1,5 +1,5 @@
 /** Settings of the DNS gateway: the group `dns` of KNOBS in config.ts, which is where to look first. */
-import { bool, int, list, ms, optionalInt, optionalPort, optionalText, port } from "./lib/knob.ts";
+import { bool, bytes, int, list, ms, optionalInt, optionalPort, optionalText, port } from "./lib/knob.ts";
 
 const HOUR_MS = 3_600_000;
 const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
@@ -29,6 +29,12 @@ export const DNS_KNOBS = {
     min: 2,
     max: 10_000_000,
     doc: "Networks whose answers are counted for dns.rate; those that asked longest ago go first.",
+  }),
+  maxPlansBytes: bytes({
+    default: 33_554_432,
+    min: 1_048_576,
+    max: 17_179_869_184,
+    doc: "Memory for answers that are planned already, at most 10,000 of them; the oldest go first, and none takes more than an eighth.",
   }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix; otherwise they are refused." }),
 } as const;

@@ -215,6 +215,7 @@ function openDns({ settings, log, core, random, now }: DoorOptions): Promise<Dns
       admitDns?.(asker, now().monoMs);
       return view;
     },
+    maxPlansBytes: dns.maxPlansBytes,
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks },
     random,
     metrics: core.metrics,

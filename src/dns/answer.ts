@@ -54,14 +54,18 @@ export interface Answer {
   readonly additional: readonly DnsRecord[];
 }
 
-/** What we say to a question of this viewer. Cost: one look-up a name in the chain, and its entries. */
-export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings): Plan {
+/** The plan of the name that an alias leads to, for the same type, where there is one that can be shared; it begins with no CNAME. */
+export type EndingOf = (question: Question) => Plan | undefined;
+
+/** What we say to a question of this viewer. Cost: one look-up a name in the chain, and its entries; those of an ending are its own. */
+export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings, endingOf: EndingOf = noEnding): Plan {
+  const sources: Sources = { catalog, settings, endingOf };
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
   const place = splitZone(question.name, settings.zones);
-  if (place !== undefined) return planInZone(question, place, { catalog, settings });
+  if (place !== undefined) return planInZone(question, place, sources);
   const zone = settings.zones[0];
   if (zone === undefined || !settings.allowExternalNames || question.name === "") return failure(RCODE.REFUSED);
-  const plan = planInZone(question, { zone, relative: question.name }, { catalog, settings });
+  const plan = planInZone(question, { zone, relative: question.name }, sources);
   // Outside our zones we cannot say that a name does not exist, only that it is not ours.
   return plan.rcode === RCODE.NXDOMAIN ? failure(RCODE.REFUSED) : plan;
 }
@@ -90,10 +94,15 @@ export function failure(rcode: Rcode): Plan {
 interface Sources {
   readonly catalog: DnsCatalog;
   readonly settings: DnsSettings;
+  readonly endingOf: EndingOf;
+}
+
+function noEnding(): undefined {
+  return undefined;
 }
 
 function planInZone(question: Question, place: { readonly zone: string; readonly relative: string }, sources: Sources): Plan {
-  const { catalog, settings } = sources;
+  const { catalog, settings, endingOf } = sources;
   const groups: (readonly DnsRecord[])[] = [];
   let { zone, relative } = place;
   let owner = question.name;
@@ -112,6 +121,9 @@ function planInZone(question: Question, place: { readonly zone: string; readonly
     const next = question.type === RECORDS.CNAME.code ? undefined : splitZone(owner, settings.zones);
     // Outside our zones the resolver goes on by itself; a loop of host names it must find out by itself too.
     if (next === undefined || visited.has(owner) || step === MAX_CHAIN) return positive(groups, context, catalog);
+    // HOT: a miss of the plans that are kept. A thousand instances have thousands of aliases: one copy of their records is enough.
+    const ending = subject.kind === "alias" ? endingOf({ ...question, name: owner }) : undefined;
+    if (ending !== undefined) return { ...ending, groups: [...groups, ...ending.groups] };
     ({ zone, relative } = next);
   }
 }
@@ -166,13 +178,13 @@ function negative(rcode: Rcode, groups: readonly (readonly DnsRecord[])[], conte
   return { rcode, isAuthoritative: true, groups, authority: [negativeSoa(context.zone, context)], glue: new Map() };
 }
 
-/** In lower case: a host may be written in any, and all of them are one name. */
-function targetOf(record: DnsRecord): string | undefined {
+/** The name of an SRV or NS record. In lower case: a host may be written in any, and all of them are one name. */
+export function targetOf(record: DnsRecord): string | undefined {
   return record.type === "SRV" || record.type === "NS" ? record.data.target.toLowerCase() : undefined;
 }
 
 /** Fisher and Yates. */
-function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
+export function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
   if (items.length < 2) return items;
   const out = [...items];
   for (let i = out.length - 1; i > 0; i--) {

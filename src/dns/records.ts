@@ -352,17 +352,21 @@ function entryStrings(entry: EntryView): string[] {
 /** `key=a,b,c` in as few strings as it takes. An item is at most 128 characters, so one always fits. */
 function listStrings(key: string, items: readonly string[]): string[] {
   const strings: string[] = [];
-  let current = "";
+  let parts: string[] = [];
+  let length = 0;
+  // Joined, because a text that grows by `+=` is kept as all of its pieces, several times its size.
+  const finish = (): void => {
+    if (parts.length > 0) strings.push(parts.join(","));
+    parts = [];
+  };
   for (const item of items) {
     if (item === "") continue;
-    if (current === "") current = `${key}=${item}`;
-    else if (current.length + 1 + item.length <= MAX_STRING_BYTES) current += `,${item}`;
-    else {
-      strings.push(current);
-      current = `${key}=${item}`;
-    }
+    if (parts.length > 0 && length + 1 + item.length > MAX_STRING_BYTES) finish();
+    length = 1 + item.length + (parts.length === 0 ? key.length : length);
+    parts.push(parts.length === 0 ? `${key}=${item}` : item);
   }
-  return current === "" ? strings : [...strings, current];
+  finish();
+  return strings;
 }
 
 function quote(text: string): string {

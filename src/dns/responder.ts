@@ -1,7 +1,8 @@
 /** Query bytes to response bytes: decode, plan (kept until the catalog changes), draw, encode. */
 import { WaymarkError } from "../lib/errors.ts";
 import type { LabelsOf } from "../lib/metrics.ts";
-import { drawAnswer, failure, type Plan, planAnswer, type Question, RCODE, type Rcode } from "./answer.ts";
+import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "./answer.ts";
+import { PlanCache } from "./plan-cache.ts";
 import { type DnsSettings, findRecordType } from "./records.ts";
 import type { DnsCatalog } from "./subject.ts";
 import { type Decoded, type DnsTransport, decodeQuery, ResponseEncoder, responseLimitBytes } from "./wire.ts";
@@ -25,12 +26,14 @@ export interface ResponderOptions {
   /** Numbers in [0, 1); shuffles answers. */
   readonly random: () => number;
   /** Plans kept for one catalog view; 10,000 unless set. At the bound the oldest goes. */
-  readonly maxPlans?: number;
+  readonly maxPlans?: number | undefined;
+  /** Memory of the plans kept for one catalog view; 32 MiB unless set. At the bound the oldest go. */
+  readonly maxPlansBytes?: number | undefined;
 }
 
 const DEFAULT_MAX_PLANS = 10_000;
+const DEFAULT_MAX_PLANS_BYTES = 32 * 1024 * 1024;
 const TYPE_ANY = 255;
-const NOTHING_HIDDEN: readonly string[] = [];
 const NO_QUESTION = new Uint8Array();
 const CUT: Plan = failure(RCODE.NOERROR);
 const RCODE_LABELS = {
@@ -44,17 +47,22 @@ const RCODE_LABELS = {
 } as const satisfies Record<Rcode, QueryLabels["rcode"]>;
 
 export class Responder {
-  readonly #settings: DnsSettings;
+  readonly #options: ResponderOptions;
   readonly #random: () => number;
-  readonly #maxPlans: number;
   readonly #encoder = new ResponseEncoder();
   /** A view's plans go with the view. */
   readonly #plans = new WeakMap<DnsCatalog, PlanCache>();
+  /** Of the view that came last: a node has one. */
+  #newest: PlanCache | undefined;
 
   constructor(options: ResponderOptions) {
-    this.#settings = options.settings;
+    this.#options = options;
     this.#random = options.random;
-    this.#maxPlans = options.maxPlans ?? DEFAULT_MAX_PLANS;
+  }
+
+  /** Memory of the plans kept now, and plans that found no room or made it for others. */
+  planStats(): { readonly sizeBytes: number; readonly droppedCount: number } {
+    return { sizeBytes: this.#newest?.sizeBytes ?? 0, droppedCount: this.#newest?.droppedCount ?? 0 };
   }
 
   /**
@@ -89,10 +97,12 @@ export class Responder {
   #plan(question: Question, catalog: DnsCatalog): Plan {
     let cache = this.#plans.get(catalog);
     if (cache === undefined) {
-      cache = new PlanCache(this.#maxPlans);
+      const { settings, maxPlans = DEFAULT_MAX_PLANS, maxPlansBytes = DEFAULT_MAX_PLANS_BYTES } = this.#options;
+      cache = new PlanCache({ settings, random: this.#random, maxPlans, maxBytes: maxPlansBytes });
       this.#plans.set(catalog, cache);
+      this.#newest = cache;
     }
-    return cache.plan(question, catalog, this.#settings);
+    return cache.plan(question, catalog);
   }
 
   #encode(
@@ -112,50 +122,6 @@ export class Responder {
       isCut,
     });
     return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault };
-  }
-}
-
-/** Answers drawn from one sample of a crowded name: a plan costs as much as some hundred answers from it, and a sample has some forty. */
-const ANSWERS_PER_SAMPLE = 16;
-
-interface Kept {
-  readonly plan: Plan;
-  readonly hidden: readonly string[];
-  answersLeft: number;
-}
-
-/** Plans by question. One change in the catalog empties it: no answer outlives what it was made from. */
-class PlanCache {
-  readonly #max: number;
-  readonly #byQuestion = new Map<string, Kept>();
-  #revision = -1;
-
-  constructor(max: number) {
-    this.#max = max;
-  }
-
-  plan(question: Question, catalog: DnsCatalog, settings: DnsSettings): Plan {
-    if (catalog.revision !== this.#revision) {
-      this.#byQuestion.clear();
-      this.#revision = catalog.revision;
-    }
-    const key = `${question.name} ${question.type} ${question.class}`;
-    const kept = this.#byQuestion.get(key);
-    if (kept !== undefined && kept.answersLeft > 0) {
-      kept.answersLeft -= 1;
-      if (kept.hidden.length > 0) catalog.onHidden?.(kept.hidden);
-      return kept.plan;
-    }
-    const plan = planAnswer(question, catalog, settings);
-    const hidden = catalog.takeHidden?.() ?? NOTHING_HIDDEN;
-    if (hidden.length > 0) catalog.onHidden?.(hidden);
-    const answersLeft = catalog.takeSampled?.() === true ? ANSWERS_PER_SAMPLE - 1 : Infinity;
-    if (kept === undefined && this.#byQuestion.size >= this.#max) {
-      const oldest = this.#byQuestion.keys().next();
-      if (!oldest.done) this.#byQuestion.delete(oldest.value);
-    }
-    this.#byQuestion.set(key, { plan, hidden, answersLeft });
-    return plan;
   }
 }
 

@@ -28,6 +28,8 @@ export interface DnsGatewayOptions {
   /** A fault of ours or of a socket; the gateway goes on. */
   readonly onFault: (fault: unknown) => void;
   readonly limits?: Partial<DnsLimits>;
+  /** Memory for answers planned already; the responder's own bound when absent. */
+  readonly maxPlansBytes?: number | undefined;
   /** Bounds whole answers over UDP; any number when absent. */
   readonly rate?: ResponseRateOptions | undefined;
 }
@@ -79,7 +81,14 @@ class Desk {
   constructor(options: DnsGatewayOptions) {
     this.#options = options;
     this.#rate = options.rate === undefined ? undefined : new ResponseRate(options.rate);
-    this.#responder = new Responder({ settings: options.settings, random: options.random });
+    const { settings, random, maxPlansBytes, metrics } = options;
+    const responder = new Responder({ settings, random, maxPlansBytes });
+    this.#responder = responder;
+    metrics.onCollect(() => {
+      const { sizeBytes, droppedCount } = responder.planStats();
+      metrics.set("dns_plans_bytes", {}, sizeBytes);
+      metrics.counter("dns_plans_dropped_total", {}).set(droppedCount);
+    });
   }
 
   /** The response, valid until the next call. */

@@ -183,12 +183,14 @@ export const METRICS = {
     help: "UDP questions over `dns.rate`: told to ask again over TCP.",
     labels: {},
   },
-  dns_policy_denials_total: {
-    type: "counter",
-    unit: "answers",
-    help: "DNS questions whose data the policy hid.",
+  dns_plans_bytes: {
+    type: "gauge",
+    unit: "bytes",
+    help: "Memory of answers that are planned already, at most `dns.max_plans_bytes`; counted too high rather than too low.",
     labels: {},
   },
+  dns_plans_dropped_total: { type: "counter", unit: "plans", help: "Planned answers that made room, or had none.", labels: {} },
+  dns_policy_denials_total: { type: "counter", unit: "answers", help: "DNS questions whose data the policy hid.", labels: {} },
   dns_dropped_total: {
     type: "counter",
     unit: "packets",
