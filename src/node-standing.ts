@@ -79,12 +79,12 @@ export class OwnStart {
       return;
     }
     const { identity, state } = this.#core;
-    const fault = disputeText(identity.nodeId, dispute);
+    const address = identity.listeners["fabric"] ?? "";
+    const fault = disputeText({ nodeId: identity.nodeId, address }, dispute);
     state.startFault = fault;
     if (this.#sinceMonoMs === undefined) this.#began(time);
     if (this.#isTold || time.monoMs - (this.#sinceMonoMs ?? 0) < TELL_MS) return;
     this.#isTold = true;
-    const address = identity.listeners["fabric"] ?? "";
     const detail = { nodeId: identity.nodeId, address, otherAddress: dispute.otherAddress, toldBy: dispute.nodeIds.join(" "), fault };
     this.#parts.tell({ name: "own_start_refused", severity: "error", isAudited: true, detail });
   }
@@ -107,11 +107,19 @@ export class OwnStart {
   }
 }
 
-/** In words for people. */
-function disputeText(nodeId: string, { nodeIds, otherAddress }: Dispute): string {
+/** In words for people. Of what is remembered at this node's own address nobody says that it is a second node. */
+function disputeText(
+  { nodeId, address }: { readonly nodeId: string; readonly address: string },
+  { nodeIds, otherAddress }: Dispute,
+): string {
   const where = otherAddress === "" ? "" : ` at ${otherAddress}`;
   const [first = ""] = nodeIds;
   const who = first === nodeId ? "it answers there" : `${first}${nodeIds.length > 1 ? ` and ${nodeIds.length - 1} more` : ""} accepted it`;
+  if (otherAddress !== "" && otherAddress === address && first !== nodeId)
+    return (
+      `another start of ${nodeId} at this same address goes under its id (${who}): this one takes no writes; if that lasts and no other node ` +
+      "runs with this id, its directory is older than that start, as a backup is: start it with --new-generation"
+    );
   return (
     `another start of ${nodeId}${where} goes under its id (${who}): this one takes no writes; stop one of the two, ` +
     "and if this one is to go on, start it with --new-generation when the other one is gone"

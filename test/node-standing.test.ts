@@ -94,6 +94,28 @@ test("after a standstill a write waits until others have answered, and is acknow
   expect(await write).toBeUndefined();
 });
 
+test("of a start that is remembered at this node's own address nobody says that one of two is to be stopped", () => {
+  for (const [otherAddress, wanted] of [
+    ["n:1", "another start of n at this same address goes under its id (m accepted it)"],
+    ["x:1", "stop one of the two"],
+    ["", "stop one of the two"],
+  ] as const) {
+    const state = { isReady: false, isDraining: false, clockFault: "", startFault: "" };
+    const core = {
+      identity: { nodeId: "n", listeners: { fabric: "n:1" } },
+      state,
+      hooks: { onFault: () => undefined },
+      fanout: { watchers: () => [] },
+    };
+    // Of the core only these four are asked.
+    const parts = { tell: () => undefined, onWon: () => undefined };
+    const start = new OwnStart(core as unknown as ConstructorParameters<typeof OwnStart>[0], parts);
+    start.look({ dispute: () => ({ nodeIds: ["m"], otherAddress }), isUnconfirmed: () => false }, TIME);
+    expect(state.startFault).toContain(wanted);
+    expect(state.startFault.includes("stop one") || otherAddress === "n:1").toBe(true);
+  }
+});
+
 test("a write that waits is refused when another start goes under this id, and so is one that was under way before that was known", async () => {
   const standing: { isUnconfirmed: boolean; dispute: Dispute | undefined } = { isUnconfirmed: true, dispute: undefined };
   const { start, membership } = started(standing);

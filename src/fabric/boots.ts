@@ -19,8 +19,32 @@ interface Accepted extends AcceptedStart {
   isProven: boolean;
 }
 
-/** An operator is told of a second node with one id at most so often. */
+/** A stranger that speaks of itself. */
+interface Stranger {
+  readonly boot: string;
+  sinceMonoMs: number;
+  /** When the accepted start showed last that it is there too. */
+  contradictedMonoMs: number;
+}
+
+/**
+ * What is known of a stranger that speaks: `first`: nothing yet; `unsure`: it may be about to name the accepted start as an earlier one of its
+ * own; `lasting`: it had the time to, and did not; `two`: the accepted start is there as well.
+ */
+export type StrangerStanding = "first" | "unsure" | "lasting" | "two";
+
+/** How a start that greets stands to the one that goes under its id. */
+export type StartStanding =
+  | {
+      readonly verdict: Exclude<StartVerdict, "stranger"> /** The accepted one is listed at another address. */;
+      readonly isElsewhere: boolean;
+    }
+  | { readonly verdict: "stranger"; readonly standing: StrangerStanding };
+
+/** An operator is told of a second node with one id at most so often; and what shows that there are two does so for so long. */
 const TELL_MS = 60_000;
+/** Who is told which start is remembered of it names it at its next word, if it was one of its own. */
+const LASTING_MS = 5000;
 
 export class Boots {
   readonly #max: number;
@@ -28,6 +52,8 @@ export class Boots {
   readonly #here: string;
   /** By node id; the one that was heard of longest ago is first, and the first to be forgotten. */
   readonly #accepted = new Map<string, Accepted>();
+  /** By node id, while another start is accepted. The one that was met longest ago is first. */
+  readonly #strangers = new Map<string, Stranger>();
   /** Node id to when the operator was told of a second one; the one told of longest ago is first. */
   readonly #toldMonoMs = new Map<string, number>();
 
@@ -80,24 +106,47 @@ export class Boots {
     if (name === undefined) return;
     // Another word about the same start, as its first one after a standstill is, takes nothing from what is known of it.
     const isSame = last?.generation === generation && last.boot === name;
+    if (!isSame) this.#strangers.delete(nodeId);
     const { isProven, heardMonoMs } = isSame ? last : { isProven: false, heardMonoMs: Number.NEGATIVE_INFINITY };
     this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, heardMonoMs, isProven });
-    const [oldest] = this.#accepted.keys();
-    if (this.#accepted.size > this.#max && oldest !== undefined) this.#accepted.delete(oldest);
+    dropOldest(this.#accepted, this.#max);
   }
 
-  /** The node itself says so, or answered in this start. */
-  prove({ nodeId, generation, boot }: NodeRef & Start): void {
+  /** The node itself says so, or answered in this start: then a stranger that was met is a second one. */
+  prove({ nodeId, generation, boot }: NodeRef & Start, { monoMs }: Time): void {
     const last = this.#accepted.get(nodeId);
-    if (last?.generation === generation && last.boot === boot) last.isProven = true;
+    if (last?.generation !== generation || last.boot !== boot) return;
+    last.isProven = true;
+    const stranger = this.#strangers.get(nodeId);
+    if (stranger !== undefined) stranger.contradictedMonoMs = monoMs;
   }
 
   /** The node itself asked something, in that start: if it is the accepted one, it is there, whatever an earlier question to it came to. */
-  heard(from: NodeRef & Start, { monoMs }: Time): void {
+  heard(from: NodeRef & Start, time: Time): void {
     const last = this.#accepted.get(from.nodeId);
     if (last?.generation !== from.generation || last.boot !== from.boot) return;
-    last.heardMonoMs = monoMs;
-    last.isProven = true;
+    last.heardMonoMs = time.monoMs;
+    this.prove(from, time);
+  }
+
+  /** A stranger speaks of itself. It is not believed; whether there is a second node is another question. */
+  meet({ nodeId, boot = "" }: NodeRef & Start, { monoMs }: Time): StrangerStanding {
+    const known = this.#strangers.get(nodeId);
+    if (known?.boot === boot) {
+      if (monoMs - known.contradictedMonoMs < TELL_MS) return "two";
+      return monoMs - known.sinceMonoMs < LASTING_MS ? "unsure" : "lasting";
+    }
+    this.#strangers.delete(nodeId);
+    const contradictedMonoMs = known?.contradictedMonoMs ?? Number.NEGATIVE_INFINITY;
+    this.#strangers.set(nodeId, { boot, sinceMonoMs: monoMs, contradictedMonoMs });
+    dropOldest(this.#strangers, this.#max);
+    // Whoever makes up one name after the other has the accepted start looked for once.
+    return known === undefined || monoMs - known.sinceMonoMs >= LASTING_MS ? "first" : "unsure";
+  }
+
+  /** This node stood still: who was met has so much longer to name an earlier start. */
+  postpone(byMs: number): void {
+    for (const stranger of this.#strangers.values()) stranger.sinceMonoMs += byMs;
   }
 
   /** Whether the start that was accepted asked something within that time. */
@@ -117,17 +166,22 @@ export class Boots {
     { nodeId, generation, address }: MemberUpdate,
     { monoMs }: Time,
     listed?: MemberUpdate,
-  ): ReturnType<typeof eventOutput> | undefined {
+  ): readonly ReturnType<typeof eventOutput>[] {
     const otherAddress = (this.#accepted.get(nodeId) ?? listed)?.address;
-    if (otherAddress === undefined) return undefined;
-    if (monoMs - (this.#toldMonoMs.get(nodeId) ?? Number.NEGATIVE_INFINITY) < TELL_MS) return undefined;
+    if (otherAddress === undefined) return [];
+    if (monoMs - (this.#toldMonoMs.get(nodeId) ?? Number.NEGATIVE_INFINITY) < TELL_MS) return [];
     this.#toldMonoMs.delete(nodeId);
     this.#toldMonoMs.set(nodeId, monoMs);
-    const [oldest] = this.#toldMonoMs.keys();
-    if (this.#toldMonoMs.size > this.#max && oldest !== undefined) this.#toldMonoMs.delete(oldest);
+    dropOldest(this.#toldMonoMs, this.#max);
     const detail = { nodeId, generation, address, otherAddress };
-    return eventOutput("two_nodes_with_one_id", "warn", detail, { isAudited: true });
+    return [eventOutput("two_nodes_with_one_id", "warn", detail, { isAudited: true })];
   }
+}
+
+/** Takes out the first, where there is one more than there may be. */
+function dropOldest(map: Map<string, unknown>, max: number): void {
+  const [oldest] = map.keys();
+  if (map.size > max && oldest !== undefined) map.delete(oldest);
 }
 
 /** What was said of a start, and nothing else. */

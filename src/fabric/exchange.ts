@@ -197,7 +197,9 @@ export class Exchange {
     const answerer = members.find(nodeId);
     if (answerer !== undefined) {
       answerer.isInReach = true;
-      this.#news.refusedBy(nodeId, response.ownUpdateRefused ?? "", out);
+      const { standing } = this.#news;
+      const event = standing.refusedBy(nodeId, standing.lastingRefusal(response));
+      if (event !== undefined) out.push(event);
     }
     if (purpose.isJoin) this.#hurry(time);
     if (purpose.step === "digest" && response.members.length > 0) this.#tellRest(purpose.address, response, time, out);

@@ -69,7 +69,7 @@ export class Fabric implements FabricMachine {
       capabilities: () => [OFFERS, HEARTBEATS, POLICY_FROM, POLICY_FIRST, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
       policyFrom: () => this.policySources.told,
       trust: this.#trust,
-      refusalOfStart: (hello) => refusalOfStart(hello, this.membership.startOf(hello)),
+      refusalOfStart: (hello, time) => refusalOfStart(hello, this.membership.startOf(hello, time)),
       rng: rng.fork("links"),
     });
     const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };

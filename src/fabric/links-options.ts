@@ -1,8 +1,9 @@
 /** Bounds and times of links, and what links are told and say. */
+import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { Goodbye, Hello, MemberFacts, MemberUpdate, PeerProof } from "./messages.ts";
 import type { FabricEvent, LinkId } from "./seam.ts";
-import type { Refusal, TrustFacts } from "./trust.ts";
+import type { StartRefusal, TrustFacts } from "./trust.ts";
 
 export interface LinksOptions {
   /** Members a node wants links to: all of them up to so many, as many chosen ones above. */
@@ -64,7 +65,7 @@ export interface LinksParts {
   readonly policyFrom?: () => readonly string[];
   readonly trust: TrustFacts;
   /** What is against the start that greets; nothing when absent. */
-  readonly refusalOfStart?: (hello: Hello) => Refusal | undefined;
+  readonly refusalOfStart?: (hello: Hello, time: Time) => StartRefusal | undefined;
   readonly rng: Rng;
 }
 

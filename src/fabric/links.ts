@@ -267,8 +267,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   /** Links of a start that does not go under its node's id any more. */
   #endOthers(time: Time, out: LinksOutput[]): void {
     for (const row of this.#up.values()) {
-      const refusal = row.hello === undefined ? undefined : this.#parts.refusalOfStart?.(row.hello);
-      if (refusal?.reason === "duplicate_node") this.#refuse(row, refusal, time, out, row.hello);
+      const refusal = row.hello === undefined ? undefined : this.#parts.refusalOfStart?.(row.hello, time);
+      if (refusal?.isStranger === true) this.#refuse(row, refusal, time, out, row.hello);
     }
   }
 
@@ -288,7 +288,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const { proof } = row;
     if (row.state === "ending" || row.state === "opening" || proof === undefined) return;
     if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
-    const refusal = refusalOfHello(hello, proof, this.#parts.trust) ?? this.#parts.refusalOfStart?.(hello);
+    const refusal = refusalOfHello(hello, proof, this.#parts.trust) ?? this.#parts.refusalOfStart?.(hello, time);
     if (refusal !== undefined) {
       if (refusal.reason === "wrong_cluster" || refusal.reason === "other_region") this.#parts.trust.foreigners.note(hello.nodeId, hello);
       return this.#refuse(row, refusal, time, out, hello);

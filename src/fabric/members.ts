@@ -31,6 +31,11 @@ export function isListed(status: MemberStatus): status is "alive" | "suspect" {
   return status === "alive" || status === "suspect";
 }
 
+/** Whether it is listed, at another place than the one that says where it is. */
+export function isListedElsewhere({ status, address }: MemberUpdate, said: { readonly address: string }): boolean {
+  return isListed(status) && address !== said.address;
+}
+
 /** In every table and its digest, however long ago it went: who left entries behind, they stand for as long as it is known why. */
 export function isAlwaysTold({ status, keepsEntries }: MemberUpdate): boolean {
   return isListed(status) || keepsEntries === true;

@@ -1,11 +1,11 @@
 /** Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
 import type { Machine, Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
-import type { AcceptedStart, StartVerdict } from "./boots.ts";
+import type { AcceptedStart, StartStanding } from "./boots.ts";
 import { type ClockState, ClockWatch, LEAST_OTHERS } from "./clock-watch.ts";
 import { Courier, type TrafficCounts } from "./courier.ts";
 import { Exchange } from "./exchange.ts";
-import { type Evidence, isListed, type MemberCounts } from "./members.ts";
+import { type Evidence, isListedElsewhere, type MemberCounts } from "./members.ts";
 import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership-options.ts";
 import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
 import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerProof } from "./messages.ts";
@@ -225,10 +225,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   }
 
   /** How the start that greets stands to the one that goes under its id, and whether that one is listed at another address. */
-  startOf(hello: Hello): { readonly verdict: StartVerdict; readonly isElsewhere: boolean } {
+  startOf(hello: Hello, time: Time): StartStanding {
+    const verdict = this.#news.boots.verdict(hello, true);
+    if (verdict === "stranger") return { verdict, standing: this.#news.meet(hello, time) };
     const update = this.#news.members.find(hello.nodeId)?.update;
-    const isElsewhere = update !== undefined && isListed(update.status) && update.address !== hello.address;
-    return { verdict: this.#news.boots.verdict(hello, true), isElsewhere };
+    return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
   }
 
   /** Updates about members that were not believed. */

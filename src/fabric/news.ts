@@ -1,9 +1,9 @@
 /** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
 import type { Time } from "../lib/machine.ts";
-import { Boots, startOf } from "./boots.ts";
+import { Boots, type StrangerStanding, startOf } from "./boots.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { GossipQueue } from "./gossip.ts";
-import { addEvidence, type Evidence, isAlwaysTold, isListed, type Member, Members, mergeVerdict } from "./members.ts";
+import { addEvidence, type Evidence, isAlwaysTold, isListed, isListedElsewhere, type Member, Members, mergeVerdict } from "./members.ts";
 import type { MembershipOptions } from "./membership-options.ts";
 import type { MembershipOutput, NewsParts } from "./membership-seam.ts";
 import type { HeldStart, MemberFacts, MemberUpdate, NodeRef, Start } from "./messages.ts";
@@ -70,8 +70,8 @@ export class News {
     const refusal = this.#refusalOf(told, teller, time);
     if (refusal !== undefined) this.refused[refusal] += 1;
     if (refusal === "foreign") this.#foreign(told, teller, out);
-    // A word about an earlier start is old; only from itself it is the word of a second node.
-    if (refusal === "start" && teller.nodeId === told.nodeId) this.#twoNodes(told, time, out);
+    // A word about an earlier start is old; only from itself it may be the word of a second node.
+    if (refusal === "start" && isOwnWord(told, teller) && this.meet(told, time) === "two") this.#twoNodes(told, time, out);
     if (refusal !== undefined) return refusal;
     if (told.nodeId === this.self.ref.nodeId) this.#aboutSelf(told, teller, time, out);
     else this.#aboutOther(told, teller, time, out);
@@ -160,11 +160,12 @@ export class News {
     out.push(eventOutput("member_suspected", "info", { nodeId: update.nodeId, path, via: via.join(" ") }));
   }
 
-  /** What another said of our own update when it answered; empty: it takes it. Told to the operator when it changes. */
-  refusedBy(nodeId: string, why: string, out: MembershipOutput[]): void {
-    if (!this.standing.refusedBy(nodeId, why)) return;
-    if (why === "") out.push(eventOutput("own_update_taken", "info", { nodeId }));
-    else out.push(eventOutput("own_update_refused", "error", { nodeId, why }));
+  /** A stranger speaks of itself: the accepted start is looked for at its own address, for only if it is there too there are two. */
+  meet(stranger: NodeRef & Start & { readonly address: string }, time: Time): StrangerStanding {
+    const standing = this.boots.meet(stranger, time);
+    const member = this.members.find(stranger.nodeId);
+    if (standing === "first" && member !== undefined && isListedElsewhere(member.update, stranger)) this.doubted.push(member);
+    return standing;
   }
 
   isListed(nodeId: string): boolean {
@@ -186,7 +187,7 @@ export class News {
 
   /** It answered, in the start `from` says: another one of its id that waits is a second node, or what others made up. */
   stillThere({ update }: Member, from: NodeRef & Start, time: Time, out: MembershipOutput[]): void {
-    this.boots.prove(from);
+    this.boots.prove(from, time);
     const next = this.#quarantine.find(update.nodeId);
     if (next === undefined || next.reason === "address" || from.generation !== update.generation) return;
     if (next.reason === "life" || next.update.address !== update.address) return this.#twoNodes(next.update, time, out);
@@ -195,8 +196,7 @@ export class News {
   }
 
   #twoNodes(second: MemberUpdate, time: Time, out: MembershipOutput[]): void {
-    const event = this.boots.second(second, time, this.members.find(second.nodeId)?.update);
-    if (event !== undefined) out.push(event);
+    out.push(...this.boots.second(second, time, this.members.find(second.nodeId)?.update));
   }
 
   /** Own facts are others now. */
@@ -240,6 +240,7 @@ export class News {
   /** The process slept: what was not heard meanwhile proves nothing. */
   postpone(byMs: number, nowMonoMs: number): void {
     this.#quarantine.postpone(byMs);
+    this.boots.postpone(byMs);
     // Others may have been contradicted meanwhile: who slept long does not hear that word again unless it says what it suspects.
     const isLong = byMs >= this.#options.intervalMs;
     for (const { suspicion } of this.#suspects) {
@@ -252,10 +253,9 @@ export class News {
   #apply(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
     if (isListed(update.status) && this.#isAddressTaken(update, teller, time, out)) return;
     this.#quarantine.dropUpTo(update);
-    const path = teller.path === "gossip" ? "gossip" : "table";
-    const source = { accuser: update.accuser, path, via: [teller.nodeId] } as const;
+    const source = { accuser: update.accuser, path: teller.path === "gossip" ? "gossip" : "table", via: [teller.nodeId] } as const;
     this.#put(update, source, time, out, teller.path !== "newcomer");
-    if (isOwnWord(update, teller)) this.boots.prove(update);
+    if (isOwnWord(update, teller)) this.boots.prove(update, time);
   }
 
   #isAddressTaken(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): boolean {

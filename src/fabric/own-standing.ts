@@ -3,6 +3,7 @@ import type { Time } from "../lib/machine.ts";
 import { isListed } from "./members.ts";
 import type { HeldStart, MemberUpdate } from "./messages.ts";
 import { eventOutput } from "./seam.ts";
+import { UPDATE_REFUSALS } from "./update-rules.ts";
 
 /** Another start goes under this node's id. */
 export interface Dispute {
@@ -193,12 +194,22 @@ export class OwnStanding {
     return eventOutput("own_id_used_by_another", "error", detail, { isAudited: true });
   }
 
-  /** What another said of our own update when it answered; empty: it takes it. Whether that is other than before. */
-  refusedBy(nodeId: string, why: string): boolean {
+  /** What another said of our own update when it answered; empty: it takes it. Told to the operator when it changes. */
+  refusedBy(nodeId: string, why: string): ReturnType<typeof eventOutput> | undefined {
     const before = this.#refusers.get(nodeId) ?? "";
     if (why === "") this.#refusers.delete(nodeId);
     else this.#refusers.set(nodeId, why);
-    return why !== before;
+    if (why === before) return undefined;
+    return why === "" ? eventOutput("own_update_taken", "info", { nodeId }) : eventOutput("own_update_refused", "error", { nodeId, why });
+  }
+
+  /**
+   * Why our own update was refused, as far as it concerns anybody. That it does not follow the `held` start is none where that was one of our
+   * own: it is named at once, and until it is taken there is a dispute.
+   */
+  lastingRefusal({ ownUpdateRefused = "", heldStart }: { readonly ownUpdateRefused?: string; readonly heldStart?: HeldStart }): string {
+    const isBehind = ownUpdateRefused === UPDATE_REFUSALS.start && heldStart !== undefined && this.isEarlier(heldStart.boot);
+    return isBehind ? "" : ownUpdateRefused;
   }
 
   /** Listed members that do not take what this node says of itself, each with why. */

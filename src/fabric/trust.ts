@@ -1,7 +1,7 @@
 /** Whether a node may talk to us: what it claims against what its connection proves. */
 import { equalSecrets } from "../lib/crypto.ts";
 import { uriNames } from "../policy/certificates.ts";
-import type { StartVerdict } from "./boots.ts";
+import type { StartStanding } from "./boots.ts";
 import type { Foreigners } from "./foreigners.ts";
 import { isListed } from "./members.ts";
 import type { CallRequest, CallResponse, Goodbye, Hello, MemberUpdate, PeerProof } from "./messages.ts";
@@ -69,15 +69,21 @@ export function refusalOfHello(hello: Hello, proof: PeerProof, facts: TrustFacts
   return undefined;
 }
 
+/** Why a start is not linked with. */
+export interface StartRefusal extends Refusal {
+  /** Another start goes under its id: no link of it stays, also where nobody knows yet whether there are two nodes. */
+  readonly isStranger: boolean;
+}
+
 /** A greeting of a start that does not go under its node's id here, or not yet; undefined when there is nothing against it. */
-export function refusalOfStart(
-  { nodeId, address }: Pick<Hello, "nodeId" | "address">,
-  { verdict, isElsewhere }: { readonly verdict: StartVerdict; readonly isElsewhere: boolean },
-): Refusal | undefined {
-  if (verdict === "stranger")
-    return { reason: "duplicate_node", detail: `the one at ${address} does not follow the start of ${nodeId} that was accepted last` };
-  if (verdict !== "follows" || !isElsewhere) return undefined;
-  return { reason: "not_needed", detail: `the last start of ${nodeId} is listed elsewhere, and looked for first` };
+export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: StartStanding): StartRefusal | undefined {
+  if (start.verdict === "stranger") {
+    const detail = `the one at ${address} does not follow the start of ${nodeId} that was accepted last`;
+    const isSure = start.standing === "lasting" || start.standing === "two";
+    return { reason: isSure ? "duplicate_node" : "not_needed", detail, isStranger: true };
+  }
+  if (start.verdict !== "follows" || !start.isElsewhere) return undefined;
+  return { reason: "not_needed", detail: `the last start of ${nodeId} is listed elsewhere, and looked for first`, isStranger: false };
 }
 
 /** What a call's connection and headers prove, before anything is read of it; undefined when that is enough to be heard. */

@@ -8,7 +8,7 @@ const said = (nodeId: string, start: Start & { readonly generation?: number }, a
 /** By the node's own word. */
 function accept(boots: Boots, update: MemberUpdate): void {
   boots.accept(update);
-  boots.prove(update);
+  boots.prove(update, { monoMs: 0, wallMs: 0 });
 }
 
 test.each([
@@ -55,7 +55,7 @@ test("what a node says itself settles what only others said of it; once it said 
   accept(boots, own);
   expect(boots.verdict(said("n", { boot: "copy", bootBefore: "a" }), true)).toBe("stranger");
   boots.accept(madeUp);
-  boots.prove({ nodeId: "n", generation: 1, boot: "x" });
+  boots.prove({ nodeId: "n", generation: 1, boot: "x" }, { monoMs: 0, wallMs: 0 });
   expect(boots.verdict(own, true)).toBe("stranger");
 });
 
@@ -91,11 +91,46 @@ test("an operator is told of a second node with one id, and where both are, once
   const boots = new Boots(10, "c1");
   accept(boots, said("n", { boot: "b" }));
   const second = said("n", { boot: "x" }, "n:2");
-  expect(boots.second(second, { monoMs: 0, wallMs: 0 })?.event.detail).toMatchObject({ address: "n:2", otherAddress: "n:1" });
+  const detail = { address: "n:2", otherAddress: "n:1" };
+  expect(boots.second(second, { monoMs: 0, wallMs: 0 })).toMatchObject([{ event: { name: "two_nodes_with_one_id", detail } }]);
   // That the first one is heard of again meanwhile, as it is every second, makes no difference.
   boots.accept(said("n", { boot: "b" }));
-  expect(boots.second(second, { monoMs: 59_999, wallMs: 0 })).toBeUndefined();
-  expect(boots.second(second, { monoMs: 60_000, wallMs: 0 })).toBeDefined();
+  expect(boots.second(second, { monoMs: 59_999, wallMs: 0 })).toEqual([]);
+  expect(boots.second(second, { monoMs: 60_000, wallMs: 0 })).toHaveLength(1);
+});
+
+const atMs = (monoMs: number) => ({ monoMs, wallMs: monoMs });
+const startOfN = (boot: string) => ({ nodeId: "n", generation: 1, boot });
+
+test("a stranger is a second node once the accepted start has shown that it is there too; one that is alone only lasts", () => {
+  const boots = new Boots(10, "c1");
+  accept(boots, said("n", { boot: "b" }));
+  expect([0, 100, 4999, 5000].map((monoMs) => boots.meet(startOfN("x"), atMs(monoMs)))).toEqual(["first", "unsure", "unsure", "lasting"]);
+  boots.postpone(1000);
+  expect(boots.meet(startOfN("x"), atMs(5999))).toBe("unsure");
+  boots.heard(startOfN("x"), atMs(5999));
+  expect(boots.meet(startOfN("x"), atMs(6000))).toBe("lasting");
+  boots.heard(startOfN("b"), atMs(7000));
+  expect([7000, 66_999, 67_000].map((monoMs) => boots.meet(startOfN("x"), atMs(monoMs)))).toEqual(["two", "two", "lasting"]);
+  // What is known of one stranger says nothing of how long the next one lasts.
+  expect([67_000, 67_001].map((monoMs) => boots.meet(startOfN("y"), atMs(monoMs)))).toEqual(["first", "unsure"]);
+});
+
+test("two copies that speak in turn are second nodes too; of a stranger that is taken after all nothing is left", () => {
+  const boots = new Boots(10, "c1");
+  accept(boots, said("n", { boot: "b" }));
+  boots.meet(startOfN("x"), atMs(0));
+  boots.prove(startOfN("b"), atMs(1));
+  expect(["y", "y", "x", "x"].map((boot) => boots.meet(startOfN(boot), atMs(2)))).toEqual(["unsure", "two", "unsure", "two"]);
+  accept(boots, said("n", { boot: "x", bootBefore: "b" }));
+  expect(boots.meet(startOfN("y"), atMs(3))).toBe("first");
+  expect(boots.meet(startOfN("y"), atMs(4))).toBe("unsure");
+});
+
+test("at most so many strangers are remembered: those that were met last", () => {
+  const boots = new Boots(2, "c1");
+  for (const nodeId of ["a", "b", "c"]) boots.meet({ nodeId, generation: 1, boot: "x" }, atMs(0));
+  expect(["c", "b", "a"].map((nodeId) => boots.meet({ nodeId, generation: 1, boot: "x" }, atMs(1)))).toEqual(["unsure", "unsure", "first"]);
 });
 
 test("the start that was accepted is heard when it asks, whatever else is said of it then; a copy is not, nor is the next start before it asks", () => {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { OwnStanding } from "../../src/fabric/own-standing.ts";
+import { UPDATE_REFUSALS } from "../../src/fabric/update-rules.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 1_000_000 + monoMs });
@@ -87,12 +88,13 @@ test("where the other one is, is known of whoever says it", () => {
 
 test("who does not take what this node says of itself is named until it does, or is no member any more; news of it are told once", () => {
   const standing = new OwnStanding([]);
-  expect([standing.refusedBy("m", "17 roles"), standing.refusedBy("m", "17 roles")]).toEqual([true, false]);
-  expect([standing.refusedBy("k", ""), standing.refusedBy("k", "17 roles")]).toEqual([false, true]);
+  const told = (nodeId: string, why: string) => standing.refusedBy(nodeId, why)?.event.name;
+  expect([told("m", "17 roles"), told("m", "17 roles")]).toEqual(["own_update_refused", undefined]);
+  expect([told("k", ""), told("k", "17 roles")]).toEqual([undefined, "own_update_refused"]);
   expect(standing.refusers((nodeId) => nodeId !== "k")).toEqual([{ nodeId: "m", why: "17 roles" }]);
   standing.forget("m");
   expect(standing.refusers(all).map(({ nodeId }) => nodeId)).toEqual(["k"]);
-  expect([standing.refusedBy("k", ""), standing.refusers(all)]).toEqual([true, []]);
+  expect([told("k", ""), standing.refusers(all)]).toEqual(["own_update_taken", []]);
 });
 
 test("an operator hears of another under the own id once a minute, and at once that it is gone, but that once only", () => {
@@ -134,4 +136,14 @@ test("an answer to what was asked before the standstill confirms nothing: it was
   expect(standing.isUnconfirmed(1, 500, at(1000))).toBe(true);
   standing.confirmed("n1", 1000);
   expect(standing.isUnconfirmed(1, 500, at(1000))).toBe(false);
+});
+
+test("that it does not follow a start of its own that others remember is no refusal; that it follows another's is one, and so is all else", () => {
+  const standing = new OwnStanding(["mine-before"]);
+  const why = UPDATE_REFUSALS.start;
+  expect(standing.lastingRefusal({ ownUpdateRefused: why, heldStart: EARLIER })).toBe("");
+  expect(standing.lastingRefusal({ ownUpdateRefused: why, heldStart: STRANGER })).toBe(why);
+  expect(standing.lastingRefusal({ ownUpdateRefused: why })).toBe(why);
+  expect(standing.lastingRefusal({ ownUpdateRefused: "17 roles", heldStart: EARLIER })).toBe("17 roles");
+  expect(standing.lastingRefusal({ heldStart: EARLIER })).toBe("");
 });

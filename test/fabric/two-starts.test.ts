@@ -58,10 +58,28 @@ test("while the last one answers the next one is a second node, and the operator
   expect([held()?.boot, events().filter((name) => name === "two_nodes_with_one_id")]).toEqual(["a", ["two_nodes_with_one_id"]]);
 });
 
-test("a stranger is refused, told so, and stays so when the last one is gone; a new generation is taken", () => {
-  const { news, hear, held, events } = member();
+test("a stranger is refused and the last one looked for; that there are two is told once that one has shown that it is there", () => {
+  const { news, out, hear, held, events } = member();
   const stranger = said("n:2", { boot: "x", bootBefore: "before-a", incarnation: 9 });
-  expect([hear(stranger), events()]).toEqual(["start", ["two_nodes_with_one_id"]]);
+  expect([hear(stranger), hear(stranger), events(), news.doubted.map(({ update }) => update)]).toEqual(["start", "start", [], [FIRST]]);
+  const older = news.members.find("n");
+  if (older !== undefined) news.stillThere(older, older.update, at(1000), out);
+  expect([hear(stranger), events(), held()]).toEqual(["start", ["two_nodes_with_one_id"], FIRST]);
+});
+
+test("a stranger at the address of the last one is refused and accused of nothing, however long it asks", () => {
+  const { news, out, hear, events } = member();
+  const stranger = said("n:1", { boot: "x", bootBefore: "before-a", incarnation: 9 });
+  const refusals = [0, 1000, 60_000].map((monoMs) => news.learn(stranger, { nodeId: "n", path: "table" }, at(monoMs), out));
+  expect([refusals, news.doubted, events()]).toEqual([["start", "start", "start"], [], []]);
+  // It follows the last one after all.
+  expect(hear({ ...stranger, bootBefore: "a" })).toBeUndefined();
+});
+
+test("a stranger is refused, and stays so when the last one is gone; a new generation is taken", () => {
+  const { news, hear, held } = member();
+  const stranger = said("n:2", { boot: "x", bootBefore: "before-a", incarnation: 9 });
+  expect(hear(stranger)).toBe("start");
   hear({ ...FIRST, status: "left", incarnation: 6 });
   expect([hear({ ...stranger, incarnation: 10 }), news.refused.start, held()?.status]).toEqual(["start", 2, "left"]);
   expect([hear({ ...stranger, generation: 2, incarnation: 11 }), held()?.boot]).toEqual([undefined, "x"]);
@@ -86,14 +104,23 @@ test("what an older node passes on without a start keeps the start that is known
 });
 
 test.each([
-  { verdict: "stranger", isElsewhere: false, want: "duplicate_node" },
+  { standing: "first", want: "not_needed" },
+  { standing: "unsure", want: "not_needed" },
+  { standing: "lasting", want: "duplicate_node" },
+  { standing: "two", want: "duplicate_node" },
+] as const)("the greeting of a stranger of which is known: $standing → $want, and no link of it stays", ({ standing, want }) => {
+  const refusal = refusalOfStart({ nodeId: "n", address: "n:2" }, { verdict: "stranger", standing });
+  expect(refusal).toMatchObject({ reason: want, isStranger: true });
+});
+
+test.each([
   { verdict: "follows", isElsewhere: true, want: "not_needed" },
   { verdict: "follows", isElsewhere: false, want: undefined },
   { verdict: "same", isElsewhere: true, want: undefined },
   { verdict: "new", isElsewhere: true, want: undefined },
   { verdict: "unsaid", isElsewhere: true, want: undefined },
-] as const)("the greeting of one that is $verdict, with the last one elsewhere: $isElsewhere → $want", ({ want, ...standing }) => {
-  expect(refusalOfStart({ nodeId: "n", address: "n:2" }, standing)?.reason).toBe(want);
+] as const)("the greeting of one that is $verdict, with the last one elsewhere: $isElsewhere → $want", ({ want, ...start }) => {
+  expect(refusalOfStart({ nodeId: "n", address: "n:2" }, start)?.reason).toBe(want);
 });
 
 test("a node of another cluster that was started several times meanwhile is met again, elsewhere when nobody answers at its old place", () => {
