@@ -1,6 +1,6 @@
 /** Files that settings name and a start needs: what would keep a node from starting is found before anything is opened. */
-import { accessSync, closeSync, constants, openSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Settings } from "./config.ts";
 import { MAX_PEM_BYTES, readNamedFile } from "./lib/named-file.io.ts";
@@ -18,10 +18,11 @@ interface TlsSettings {
 
 /** Each in one line, naming the setting and the file and never what is in it. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {
-  const { tls, fabric, tenants, node, policy, audit } = settings;
+  const { tls, fabric, tenants, node, policy, audit, persistence } = settings;
   const hasFabric = fabric.enabled !== false;
   const jwksFile = tenants.jwt?.jwksFile;
   return [
+    ...(persistence.ephemeral ? [] : directoryFaults(persistence.dataDir)),
     ...tlsFaults("tls", tls),
     ...(hasFabric ? await fabricTlsFaults(settings) : []),
     ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
@@ -37,6 +38,24 @@ function policyFaults(path: string): readonly string[] {
   const read = readFileText(path);
   if (read.ok) return [];
   return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`];
+}
+
+/** Nothing is made here: only what no start can make a directory of, or in, is told. */
+function directoryFaults(path: string): readonly string[] {
+  for (let place = resolve(path); ; place = dirname(place)) {
+    const stat = statOf(place);
+    if (stat?.isDirectory() === true || place === dirname(place)) return [];
+    if (stat !== undefined) return [`persistence.data_dir: ${path}: ${place} is no directory; name another one (flag --data-dir)`];
+  }
+}
+
+/** Undefined also of what lies below a file. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
 }
 
 /**
