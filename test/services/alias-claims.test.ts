@@ -129,8 +129,7 @@ test("an alias that can be no name in DNS is refused where it is registered, and
   const inside = await startDiscovery();
   onTestFinished(() => inside.stop());
   const bench = new Bench(inside);
-  const key = { kind: 1, namespace: "svc.a", name: "web", instanceId: "w1" };
-  const register = (aliases: readonly string[]) => bench.register("t", { key, aliases: [...aliases] }, MESH_ROLES);
+  const register = (aliases: readonly string[]) => bench.register("t", { key: key("svc.a", "web"), aliases: [...aliases] }, MESH_ROLES);
   const label = "x".repeat(63);
   for (const alias of ["a..b", ".a", "a.b..", `${label}x.b`])
     await expect(register(["fine.example", alias])).rejects.toThrow(/entries\[0\]\.aliases\[1\]: must have labels of 1 to 63 characters/);
