@@ -10,7 +10,8 @@ const RESULTS = join(ROOT, "bench", "results");
 const INTRO = `# Performance
 
 What each benchmark measured when it last ran. Written by \`npm run bench -- report\` from \`bench/results/*.json\`; to measure
-anew, run \`npm run bench\` on a machine that does nothing else, which runs every benchmark and then this.
+anew, run \`npm run bench\` on a machine that does nothing else, which runs every benchmark as it is without flags and then this.
+Sections whose command has flags keep what they say, and so does \`versions\`, which needs another checkout: run their commands.
 
 The server has core 0, the load core 1. A peer is started in the same run with as many cores (\`GOMAXPROCS=1\`) and gets the
 same work in rounds A B B A …; figures are medians, with the least and the most in brackets. Costs are CPU time of the whole

@@ -134,7 +134,7 @@ export function report({ isKept = true, ...result }: Report): void {
     const folder = join(ROOT, "bench", "results");
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, `${result.name}.json`), `${JSON.stringify(whole, undefined, 2)}\n`);
-  }
+  } else console.error(`${result.name}: only told, since it is a part or too short; bench/results/${result.name}.json stays as it is`);
   console.log(JSON.stringify(whole));
 }
 

@@ -309,8 +309,9 @@ async function compare(path: Path, other: string) {
   console.error(path.name);
   const [ours, theirs] = [await open(path, undefined), await open(path, other)];
   try {
-    const count = await calibrate(ours);
-    await theirs.work(count);
+    // Both are warmed alike, so that neither is compiled better when it is measured.
+    const count = Math.min(await calibrate(ours), await calibrate(theirs));
+    for (const side of [ours, theirs]) await side.work(count);
     const costs = { ours: [] as number[], theirs: [] as number[] };
     for (let i = 0; i < ROUNDS; i++) {
       if (i % 2 === 0) costs.ours.push(await cost(ours, count));
@@ -330,6 +331,7 @@ async function compare(path: Path, other: string) {
 const { other } = values;
 if (other === undefined) {
   console.error("versions: no verdict without --other, a checkout to compare with");
+  process.exitCode = 2;
 } else {
   pinSelf();
   const wanted = PATHS.filter(({ name }) => values.only === undefined || values.only.split(",").some((word) => name.includes(word)));
@@ -349,4 +351,4 @@ if (other === undefined) {
     ],
   });
 }
-process.exit(0);
+process.exit();

@@ -227,7 +227,8 @@ interface Layer {
 }
 
 function parseFile(file: NonNullable<SettingSource["file"]>): unknown {
-  if (file.format === "json") return readJson(file.text);
+  // Some editors begin a file with a mark of its encoding; TOML's parser passes over it.
+  if (file.format === "json") return readJson(file.text.replace(/^\uFEFF/, ""));
   return parseToml(file.text);
 }
 

@@ -1,6 +1,6 @@
 /** Files that settings name and a start needs: what would keep a node from starting is found before anything is opened. */
-import { accessSync, constants, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Settings } from "./config.ts";
 import { MAX_PEM_BYTES, readNamedFile } from "./lib/named-file.io.ts";
@@ -8,6 +8,7 @@ import { readCredentials } from "./node-identity.ts";
 import { readClusterTokens, readFabricTls } from "./node-mesh-options.ts";
 import { readFileText } from "./node-policy-file.ts";
 import { checkKeyFile } from "./policy/tokens.io.ts";
+import { APPENDING } from "./store/audit-stream.io.ts";
 
 interface TlsSettings {
   readonly certFile: string | undefined;
@@ -17,10 +18,11 @@ interface TlsSettings {
 
 /** Each in one line, naming the setting and the file and never what is in it. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {
-  const { tls, fabric, tenants, node, policy, audit } = settings;
+  const { tls, fabric, tenants, node, policy, audit, persistence } = settings;
   const hasFabric = fabric.enabled !== false;
   const jwksFile = tenants.jwt?.jwksFile;
   return [
+    ...(persistence.ephemeral ? [] : directoryFaults(persistence.dataDir)),
     ...tlsFaults("tls", tls),
     ...(hasFabric ? await fabricTlsFaults(settings) : []),
     ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
@@ -38,16 +40,41 @@ function policyFaults(path: string): readonly string[] {
   return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`];
 }
 
-/** Throws when the file could not be written to, without creating it. */
+/** Nothing is made here: only what no start can make a directory of, or in, is told. */
+function directoryFaults(path: string): readonly string[] {
+  for (let place = resolve(path); ; place = dirname(place)) {
+    const stat = statOf(place);
+    if (stat?.isDirectory() === true || place === dirname(place)) return [];
+    if (stat !== undefined) return [`persistence.data_dir: ${path}: ${place} is no directory; name another one (flag --data-dir)`];
+  }
+}
+
+/** Undefined also of what lies below a file. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Throws when the file could not be opened as the audit log will open it. What is not there is not created, what is there not changed; only whoever reads a
+ * named pipe sees a writer come and go.
+ */
 function checkAppendable(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat?.isDirectory() === true) throw new Error(`${path} is a directory: name a file`);
-  const place = stat === undefined ? dirname(path) : path;
   try {
-    accessSync(place, stat === undefined ? constants.W_OK | constants.X_OK : constants.W_OK);
+    if (stat === undefined) accessSync(dirname(path), constants.W_OK | constants.X_OK);
+    else closeSync(openSync(path, APPENDING));
   } catch (error) {
-    const why = error instanceof Error ? error.message : place;
-    throw new Error(`${path} cannot be written: ${why}; name a file in a directory that is there and may be written to`, { cause: error });
+    const why = error instanceof Error ? error.message : path;
+    const rule =
+      stat?.isFIFO() === true
+        ? "nobody reads this named pipe: start its reader first, or name a file"
+        : "name a file in a directory that is there and may be written to";
+    throw new Error(`${path} cannot be written: ${why}; ${rule}`, { cause: error });
   }
 }
 

@@ -24,6 +24,11 @@ export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly 
   ];
 }
 
+/** Of the files that are read again while a node runs, and decide who is let in. */
+export function credentialWarnings({ tenants }: Settings): readonly string[] {
+  return credentialFiles(tenants).flatMap(secretWarnings);
+}
+
 function secretWarnings({ setting, path, isToken }: SecretFile): readonly string[] {
   if (path === undefined) return [];
   try {
@@ -61,6 +66,10 @@ function secretFiles({ tls, fabric, tenants }: Settings): readonly SecretFile[] 
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },
     { setting: "fabric.key_file", path: fabric.keyFile, isToken: false },
     { setting: "fabric.cluster_token_file", path: fabric.clusterTokenFile, isToken: false },
-    ...tenants.credentials.map((row, i) => ({ setting: `tenants.credentials[${i}].token_file`, path: row.tokenFile, isToken: true })),
+    ...credentialFiles(tenants),
   ];
+}
+
+function credentialFiles({ credentials }: Settings["tenants"]): readonly SecretFile[] {
+  return credentials.map((row, i) => ({ setting: `tenants.credentials[${i}].token_file`, path: row.tokenFile, isToken: true }));
 }

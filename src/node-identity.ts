@@ -7,7 +7,7 @@ import type { Log } from "./lib/log.io.ts";
 import type { Time } from "./lib/machine.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "./lib/named-file.io.ts";
 import { fabricHost } from "./node-address.ts";
-import { fileWarnings } from "./node-file-warnings.ts";
+import { credentialWarnings, fileWarnings } from "./node-file-warnings.ts";
 import { type Caller, MESH_ROLES } from "./policy/caller.ts";
 import { type Credential, type Peer, Tenants } from "./policy/tenants.ts";
 import { TokenVerifier } from "./policy/tokens.io.ts";
@@ -69,6 +69,7 @@ export async function openIdentities(options: IdentityOptions): Promise<Identiti
       try {
         table = build();
         options.log.info({}, "credentials reloaded");
+        for (const warning of credentialWarnings(settings)) options.log.warn({ warning }, "settings to look at");
       } catch (error) {
         options.log.warn({ err: error }, "credentials not reloaded, keeping the old ones");
       }

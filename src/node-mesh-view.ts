@@ -164,7 +164,8 @@ export function meshReadiness(fabric: Fabric, state: NodeState, time: Time): { r
   // The clock has a line of its own.
   const fault = faultOf({ ...state, clockFault: "" });
   const parts = [...(fault === "" ? [] : [fault]), detailOf(detail, fabric.lives.protectedClusters())];
-  parts.push(others === 0 ? "no other members" : `${others} other members${suspect > 0 ? `, ${suspect} suspected` : ""}`);
+  const members = others === 1 ? "1 other member" : `${others === 0 ? "no" : others} other members`;
+  parts.push(`${members}${suspect > 0 ? `, ${suspect} suspected` : ""}`);
   const partial = fabric.replication.notWhole();
   if (partial.length > 0) parts.push(partialText(partial));
   const refusers = fabric.membership.refusers();

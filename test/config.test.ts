@@ -89,6 +89,8 @@ test.each([
   { toml: "[listn]\n", says: "listn: unknown key; did you mean listen? (file n.toml)" },
   { toml: "[listen]\ngrpc_prt = 1\n", says: "listen.grpc_prt: unknown key; did you mean listen.grpc_port? (file n.toml)" },
   { toml: "[listen]\ngrpc_port = 70000\n", says: "listen.grpc_port: 70000 is more than 65535, the largest allowed (file n.toml)" },
+  { toml: "[fabric]\norphan_protect_ratio = nan\n", says: "fabric.orphan_protect_ratio: nan is not a number from 0 to 1 (file n.toml)" },
+  { json: '{"listen":{"grpc_port":1e400}}', says: "listen.grpc_port: a number that is too large is not a whole number (file n.json)" },
   { toml: '[listen]\ngrpc_port = "1"\n', says: 'listen.grpc_port: "1" is not a whole number (file n.toml)' },
   { toml: "[dns]\nmin_ttl = 5\n", says: 'dns.min_ttl: 5 is not a duration such as "500ms", "30s" or "1h" (file n.toml)' },
   { toml: '[dns]\nmin_ttl = "2h"\n', says: "dns.min_ttl: is more than dns.max_ttl (file n.toml)" },
@@ -134,6 +136,10 @@ test.each([
   { flags: { "node.id": "a b" }, says: 'node.id: "a b" is not 1 to 64 of A-Z a-z 0-9 . _ : / @ + - (flag --node-id)' },
 ])("a mistake is told with what would be right: $says", ({ says, ...source }) => {
   expect(problemsOf(source).join("\n")).toContain(says);
+});
+
+test("a settings file may begin with a byte order mark", () => {
+  expect([problemsOf({ json: "\uFEFF{}" }), problemsOf({ toml: "\uFEFF[listen]\n" })]).toEqual([[], []]);
 });
 
 test("every problem of every source is reported at once", () => {

@@ -1,5 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -116,6 +127,35 @@ function large(name: string): string {
   truncateSync(path, 1_600_000_000);
   return path;
 }
+
+test.each(["words", "words/below"])("a data directory that no start can make is refused as a setting that is wrong: %s", async (name) => {
+  const path = join(folder, name);
+  const { exit, stderr } = await waymark(["serve", "--data-dir", path]);
+  expect({ exit, stderr }).toEqual({
+    exit: 2,
+    stderr: `error: persistence.data_dir: ${path}: ${FILES.words} is no directory; name another one (flag --data-dir)\n`,
+  });
+});
+
+test("audit.file is opened as it will be: a named pipe that nobody reads is refused, one that is read is taken, and a file stays as it is", async () => {
+  const validate = (path: string) =>
+    waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify({ audit: { file: path } }) } });
+  const pipe = fifo("audit-pipe");
+  const unread = await validate(pipe);
+  expect([unread.exit, unread.stderr]).toEqual([
+    2,
+    expect.stringMatching(/audit\.file: \S+audit-pipe cannot be written: ENXIO.*nobody reads this named pipe/),
+  ]);
+  const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    expect((await validate(pipe)).exit).toBe(0);
+  } finally {
+    closeSync(reader);
+  }
+  const kept = file("audit.jsonl", "a line\n");
+  expect((await validate(kept)).exit).toBe(0);
+  expect(readFileSync(kept, "utf8")).toBe("a line\n");
+});
 
 /** Each setting that names a file which is read at the start. */
 const NAMING: readonly { readonly setting: string; readonly settings: (path: string) => object }[] = [

@@ -195,6 +195,17 @@ test("lag says what is protected", () => {
   expect(peers.lag(world.time()).detail).toContain("so many nodes of c1 vanished at once that nothing of theirs is hidden");
 });
 
+test("readiness counts the others as people do, and a node whose others have left is in step with nobody", () => {
+  const { world, nodes, node, peers } = watched(3);
+  const detail = () => meshReadiness(node.fabric, { startFault: "" }, world.time()).detail;
+  world.runUntil(() => detail() === "in step with all peers; 2 other members", 30_000);
+  leave(world, nodes[1]);
+  world.runUntil(() => detail() === "in step with all peers; 1 other member", 30_000);
+  leave(world, nodes[2]);
+  world.runUntil(() => detail() === "alone now; no other members", 30_000);
+  expect(peers.lag(world.time()).detail).toBe("alone now");
+});
+
 test("a node whose word about itself most others refuse is no member: it is not ready, and says why", () => {
   const { world, node } = watched(2);
   const odd = world.start({ nodeId: "odd", seeds: ["n1:1"], roles: Array.from({ length: 17 }, (_, i) => `r${i}`) });
@@ -205,7 +216,7 @@ test("a node whose word about itself most others refuse is no member: it is not 
   expect(detail).toContain("what this node says of itself is refused by n1 (its roles, labels, transports or protocol versions are too");
   expect(meshReadiness(node.fabric, WELL, world.time())).toEqual({
     isReady: true,
-    detail: "in step with all peers; 1 other members",
+    detail: "in step with all peers; 1 other member",
   });
 });
 

@@ -261,7 +261,11 @@ export class FabricListener {
     const proof = { ...peer.proof, clusterToken: typeof token === "string" ? token.slice(0, MESSAGE_BOUNDS.maxTokenLength) : "" };
     if (headers[":method"] !== "POST" || !isGrpcType(headers["content-type"]) || (kind === undefined && method !== "Link")) {
       connection.meter.refusalCount += 1;
-      refuse(stream, STATUS.UNIMPLEMENTED, "no such method on the fabric listener");
+      refuse(
+        stream,
+        STATUS.UNIMPLEMENTED,
+        "no such method on the fabric listener, which is for nodes: clients use the port of listen.grpc_port",
+      );
     } else if (this.#isStopping) refuse(stream, STATUS.UNAVAILABLE, "stopping");
     else if (kind === undefined) this.#acceptLink(stream, proof);
     else this.#calls.accept(stream, kind, proof);

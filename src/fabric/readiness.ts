@@ -77,6 +77,7 @@ export class Readiness {
   /** Time since then that does not count for others. */
   #postponedMs = 0;
   #areSeedsHeard = false;
+  #hasPeers = false;
   /** The last time that this node was turned away. */
   #refusal: (TurnedAway & { readonly untilMonoMs: number }) | undefined;
   /** When what is caught up with by then is enough. */
@@ -97,6 +98,7 @@ export class Readiness {
   tick({ hasPeers, areSeedsHeard }: { readonly hasPeers: boolean; readonly areSeedsHeard: boolean }, time: Time): void {
     const { monoMs } = time;
     this.#areSeedsHeard = areSeedsHeard;
+    this.#hasPeers = hasPeers;
     if (this.#state === undefined) {
       this.#startMonoMs = monoMs;
       this.#state = this.#hasSeeds ? { kind: "joining", deadlineMonoMs: monoMs + this.#options.joinTimeoutMs } : { kind: "alone" };
@@ -175,7 +177,7 @@ export class Readiness {
     const isCurrent = this.#isCurrent;
     const ageMs = isCurrent ? behind.ageMs : time.monoMs - this.#begunMonoMs(time);
     const isInStep = isReady && isCurrent && behind.nodeIds.length === 0;
-    return { isReady, reason, detail: detailOf(reason, behind, refusal), ageMs, isInStep };
+    return { isReady, reason, detail: detailOf(reason, behind, { refusal, hasPeers: this.#hasPeers }), ageMs, isInStep };
   }
 
   /**
@@ -207,8 +209,16 @@ export class Readiness {
 
 /** Names told in a detail. */
 const MAX_NAMES = 5;
+/** What is told goes by who is there now, not only by how the node began. */
+const ALONE = { true: "catching up with its first peers", false: "started alone" } as const;
+const IN_STEP = { true: "in step with all peers", false: "alone now" } as const;
 
-function detailOf(reason: ReadyState["reason"], { nodeIds, otherNodeIds }: Behind, refusal: TurnedAway | undefined): string {
+interface Around {
+  readonly refusal: TurnedAway | undefined;
+  readonly hasPeers: boolean;
+}
+
+function detailOf(reason: ReadyState["reason"], { nodeIds, otherNodeIds }: Behind, { refusal, hasPeers }: Around): string {
   switch (reason) {
     case "joining":
       return "no seed has answered yet";
@@ -220,7 +230,7 @@ function detailOf(reason: ReadyState["reason"], { nodeIds, otherNodeIds }: Behin
     case "caught_up":
       if (nodeIds.length > 0) return withRefusal(`not in step with ${named(nodeIds)}`, refusal);
       if (otherNodeIds.length > 0) return withRefusal(`in step with its cluster, not with ${named(otherNodeIds)} of others`, refusal);
-      return withRefusal(reason === "alone" ? "started alone" : "in step with all peers", refusal);
+      return withRefusal(reason === "alone" ? ALONE[`${hasPeers}`] : IN_STEP[`${hasPeers}`], refusal);
   }
 }
 

@@ -50,6 +50,9 @@ function schemaOf<T>(parse: (raw: unknown) => Parsed<T>): z.ZodType<T> {
 }
 
 function shown(raw: unknown): string {
+  // JSON has no word for these, and would say null.
+  if (typeof raw === "number" && !Number.isFinite(raw))
+    return Number.isNaN(raw) ? "nan" : `a number that is too ${raw > 0 ? "large" : "small"}`;
   return JSON.stringify(raw) ?? String(raw);
 }
 

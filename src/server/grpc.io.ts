@@ -37,7 +37,7 @@ export interface GrpcLimits {
   readonly maxConnectionAgeGraceMs: number;
 }
 
-const DEFAULT_GRPC_LIMITS: GrpcLimits = {
+export const DEFAULT_GRPC_LIMITS: GrpcLimits = {
   maxConnections: 20_000,
   maxStreamsPerConnection: 1_000,
   maxMessageBytes: 4 * 1_024 * 1_024,

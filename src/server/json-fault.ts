@@ -1,6 +1,15 @@
 /** Where a JSON request is wrong: the path of the first field that cannot be read, and why. Only run once reading has failed. */
-import { type DescField, type DescMessage, fromJson, type JsonValue } from "@bufbuild/protobuf";
+import {
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  type DescOneof,
+  fromJson,
+  type JsonObject,
+  type JsonValue,
+} from "@bufbuild/protobuf";
 import type { FieldViolation } from "../lib/errors.ts";
+import { findRepeatedKey } from "../lib/json-lines.ts";
 
 const MAX_SHOWN_CHARS = 80;
 /** A request is at most this deep; deeper ones were refused by the parser already. */
@@ -15,7 +24,15 @@ export function findJsonFault(desc: DescMessage, text: string): FieldViolation |
   } catch (error) {
     return { field: "request", description: `not JSON: ${error instanceof Error ? shown(error.message) : "unreadable"}` };
   }
-  return faultOfMessage(desc, value, "", 0);
+  return repeatedName(text) ?? faultOfMessage(desc, value, "", 0);
+}
+
+/** A name that is twice in one object, of which a parse keeps the last. */
+function repeatedName(text: string): FieldViolation | undefined {
+  const found = findRepeatedKey(text);
+  if (found === undefined) return undefined;
+  const path = found.path.reduce<string>((to, part) => (typeof part === "number" ? `${to}[${part}]` : joined(to, shown(part))), "");
+  return { field: joined(path, shown(found.key)), description: "the name is there twice" };
 }
 
 function faultOfMessage(desc: DescMessage, value: JsonValue, path: string, depth: number): FieldViolation | undefined {
@@ -24,11 +41,33 @@ function faultOfMessage(desc: DescMessage, value: JsonValue, path: string, depth
     return { field: path || "request", description: `expected an object, got ${shownValue(value)}` };
   }
   for (const [key, member] of Object.entries(value)) {
-    const field = desc.fields.find((known) => known.jsonName === key || known.name === key);
+    const field = fieldOf(desc, key);
     const fault = field === undefined ? unknownField(desc, key, path) : faultOfField(desc, field, { key, member, path, depth });
     if (fault !== undefined) return fault;
   }
-  return faultOfWhole(desc, value, path);
+  const fault = faultOfWhole(desc, value, path);
+  return fault?.description.includes("set multiple times") === true ? (crowded(desc, value, path) ?? fault) : fault;
+}
+
+function fieldOf(desc: DescMessage, key: string): DescField | undefined {
+  return desc.fields.find((known) => known.jsonName === key || known.name === key);
+}
+
+/** One field under both of its names, or two of which only one may be set: the parser does not say where. */
+function crowded(desc: DescMessage, value: JsonObject, path: string): FieldViolation | undefined {
+  const taken = new Map<DescField | DescOneof, string>();
+  for (const [key, member] of Object.entries(value)) {
+    const field = fieldOf(desc, key);
+    if (field === undefined) continue;
+    const other = taken.get(field);
+    if (other !== undefined) return { field: joined(path, field.name), description: `is there twice, as ${other} and as ${key}` };
+    taken.set(field, key);
+    if (field.oneof === undefined || member === null) continue;
+    const rival = taken.get(field.oneof);
+    if (rival !== undefined) return { field: path || "request", description: `has ${rival} and ${key}, of which only one may be there` };
+    taken.set(field.oneof, key);
+  }
+  return undefined;
 }
 
 interface Place {
@@ -52,7 +91,7 @@ function faultOfField(desc: DescMessage, field: DescField, { key, member, path, 
         const fault =
           listKind === "message"
             ? faultOfMessage(field.message, item, itemPlace, depth + 1)
-            : faultOfWhole(desc, { [key]: [item] }, itemPlace);
+            : faultOfWhole(desc, { [key]: [item] }, itemPlace, field.enum);
         if (fault !== undefined) return fault;
       }
       return undefined;
@@ -61,14 +100,14 @@ function faultOfField(desc: DescMessage, field: DescField, { key, member, path, 
       if (typeof member !== "object" || Array.isArray(member))
         return { field: place, description: `expected an object, got ${shownValue(member)}` };
       for (const [name, item] of Object.entries(member)) {
-        const fault = faultOfWhole(desc, { [key]: { [name]: item } }, `${place}[${JSON.stringify(shown(name))}]`);
+        const fault = faultOfWhole(desc, { [key]: { [name]: item } }, `${place}[${JSON.stringify(shown(name))}]`, field.enum);
         if (fault !== undefined) return fault;
       }
       return undefined;
     }
     case "scalar":
     case "enum":
-      return faultOfWhole(desc, { [key]: member }, place);
+      return faultOfWhole(desc, { [key]: member }, place, field.enum);
   }
 }
 
@@ -76,13 +115,14 @@ function unknownField(desc: DescMessage, key: string, path: string): FieldViolat
   return { field: joined(path, shown(key)), description: `${desc.name} has no such field` };
 }
 
-function faultOfWhole(desc: DescMessage, value: JsonValue, path: string): FieldViolation | undefined {
+/** `choices`: what the value is one of, where it is of an enum. */
+function faultOfWhole(desc: DescMessage, value: JsonValue, path: string, choices?: DescEnum): FieldViolation | undefined {
   try {
     fromJson(desc, value, { ignoreUnknownFields: false });
     return undefined;
   } catch (error) {
     const form = WELL_KNOWN[desc.typeName];
-    const description = form === undefined ? parserWords(error) : `expected ${form}, got ${shownValue(value)}`;
+    const description = form === undefined ? parserWords(error, choices) : `expected ${form}, got ${shownValue(value)}`;
     return { field: path || "request", description };
   }
 }
@@ -94,11 +134,13 @@ const WELL_KNOWN: Readonly<Record<string, string>> = {
 };
 
 /** The parser's own words without the type path, which our field path replaces. */
-function parserWords(error: unknown): string {
+function parserWords(error: unknown, choices: DescEnum | undefined): string {
   const text = error instanceof Error ? error.message : "unreadable";
   const words = /from JSON: (.*)$/s.exec(text)?.[1] ?? text;
   const name = /^cannot decode enum \S*?([^.\s]+) from JSON/.exec(text)?.[1];
-  return shown(name === undefined ? words.replace(/^(list item #\d+|map entry ".*?"): /, "") : `${words} is no value of ${name}`);
+  if (name === undefined) return shown(words.replace(/^(list item #\d+|map entry ".*?"): /, ""));
+  const names = choices?.values.flatMap((value) => (value.number === 0 ? [] : [value.name])) ?? [];
+  return `${shown(words)} is no value of ${name}${names.length === 0 ? "" : `, which has ${names.join(", ")}`}`;
 }
 
 function joined(path: string, name: string): string {

@@ -97,7 +97,7 @@ export function termsOf(terms: readonly string[], field: string, max: number, bo
 export function durationMs(duration: Duration | undefined, field: string): number | undefined {
   if (duration === undefined) return undefined;
   const ms = Number(duration.seconds) * 1000 + duration.nanos / 1e6;
-  const isWellFormed = Number.isFinite(ms) && Math.abs(duration.nanos) < 1e9 && ms >= 0;
+  const isWellFormed = Number.isFinite(ms) && duration.nanos >= 0 && duration.nanos < 1e9 && ms >= 0;
   if (!isWellFormed) throw invalid(field, "must be a duration of 0 s or more");
   return ms;
 }

@@ -1,6 +1,7 @@
 /** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.test.ts holds them equal to the contract. */
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Bounds } from "../catalog/names.ts";
+import { plainName } from "../discovery/dns-names.ts";
 import { isKnownAge } from "../lib/duration.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { utf8Size } from "../lib/protowire.ts";
@@ -25,13 +26,33 @@ export function checkRenewedIds(ids: readonly string[]): void {
   }
 }
 
-/** Throws `discovery_access_denied` where an alias is a single label and the caller no admin: such a name stands above everybody's. */
+/** Longest label of a DNS name (RFC 1035, 2.3.4). */
+const MAX_LABEL_LENGTH = 63;
+
+/** Throws `invalid_argument` for an alias that can be no name in DNS, and for two that are one there. Asked of what is registered: what is held stays. */
+function checkNames(aliases: readonly string[], field: string): void {
+  const known = new Map<string, number>();
+  aliases.forEach((alias, i) => {
+    const name = plainName(alias);
+    if (!name.split(".").every((label) => label.length >= 1 && label.length <= MAX_LABEL_LENGTH))
+      throw invalid(`${field}[${i}]`, `must have labels of 1 to ${MAX_LABEL_LENGTH} characters, with a dot between two`);
+    const same = known.get(name);
+    if (same !== undefined) throw invalid(`${field}[${i}]`, `is the same name in DNS as ${field}[${same}]`);
+    known.set(name, i);
+  });
+}
+
+/**
+ * Throws `invalid_argument` where an alias can be no name in DNS, and `discovery_access_denied` where one is a single label and the caller no admin: such a
+ * name stands above everybody's.
+ */
 export function checkAliases(
   { aliases, key }: Pick<Entry, "aliases" | "key">,
   field: string,
   caller: Caller,
   rules: { readonly isSingle: (alias: string) => boolean; readonly onRefused: (refusal: RefusedAct) => void },
 ): void {
+  checkNames(aliases, field);
   const at = hasRole(caller, "mesh.admin") ? -1 : aliases.findIndex(rules.isSingle);
   if (at < 0) return;
   const message = `${field}[${at}]: an alias of one label needs the role mesh.admin`;

@@ -4,8 +4,8 @@ import { messageOf } from "./database-file.io.ts";
 
 /** Lines waiting for a file that does not take them; above it they are lost. In UTF-16 units. */
 const MAX_WAITING_LENGTH = 16 << 20;
-// Never waits for a reader: a named pipe that nobody reads is a failure like any other.
-const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
+/** How a file that is there is opened. Never waits for a reader: a named pipe that nobody reads is a failure like any other. */
+export const APPENDING = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK;
 
 /** One file, written in order. Nothing here throws or waits. */
 export class AuditStream {
@@ -85,7 +85,7 @@ export class AuditStream {
 
   async #append(text: string): Promise<boolean> {
     try {
-      this.#handle ??= await open(this.#path, FLAGS, 0o600);
+      this.#handle ??= await open(this.#path, APPENDING | constants.O_CREAT, 0o600);
       const bytes = Buffer.from(this.#isLineOpen ? `\n${text}` : text);
       for (let at = 0; at < bytes.length; ) {
         const { bytesWritten } = await this.#handle.write(bytes, at);

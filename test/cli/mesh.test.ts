@@ -136,6 +136,10 @@ test("lag is told by origin or by link, with whether the node is ready", async (
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, detail: "in step with all peers", age: { seconds: 0n, nanos: 0 } }));
   const fresh = await waymark(["discovery", "lag", "--server", fake.address]);
   expect(fresh.stderr).toMatch(/^n1 is ready: in step with all peers\n/);
+  const lonely = { servedBy: "n1", ready: true, detail: "not in step with n2", age: { seconds: 13n, nanos: 0 } };
+  fake.mesh.set("lag", () => lonely);
+  const unlinked = await waymark(["discovery", "lag", "--links", "--server", fake.address]);
+  await expect(unlinked.stderr + unlinked.stdout).toMatchFileSnapshot("../golden/cli/lag-no-links.table.txt");
   fake.mesh.set("lag", () => ({ servedBy: "n1", detail: "looking for peers", age: { seconds: 1_795_345_062n, nanos: 0 } }));
   const unknown = await waymark(["discovery", "lag", "--server", fake.address]);
   expect(unknown.stderr).toMatch(/^n1 is not ready: looking for peers; how old what it serves is, it does not know yet\n/);

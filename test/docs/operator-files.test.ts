@@ -53,6 +53,12 @@ test("the systemd unit runs commands that there are, and waits longer than a sto
   expect(parseDurationMs(/^TimeoutStopSec=(\S+)$/m.exec(unit)?.[1] ?? "")).toBeGreaterThan(stopMs);
 });
 
+test("the systemd unit starts a node again that a reload ended before its program ran: a death by SIGHUP is a clean end to systemd", () => {
+  const unit = readFileSync("docs/examples/systemd/waymark.service", "utf8");
+  expect(/^ExecReload=.* -HUP /m.test(unit)).toBe(true);
+  expect(/^RestartForceExitStatus=(.*)$/m.exec(unit)?.[1]?.split(" ")).toContain("SIGHUP");
+});
+
 test("a node starts with the address families that the systemd unit allows, and without netlink where it need not ask for its addresses", async () => {
   const unit = readFileSync("docs/examples/systemd/waymark.service", "utf8");
   const allowed = /^RestrictAddressFamilies=(.*)$/m.exec(unit)?.[1]?.replaceAll(" ", ",") ?? "";

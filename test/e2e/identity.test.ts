@@ -504,19 +504,20 @@ describe("a node without credentials", () => {
   });
 });
 
-test("a token file that was replaced counts after SIGHUP, and a bad one leaves what was", async () => {
-  const token = file("rotating", "tok-old-1Hy\n");
+test("a token file that was replaced counts after SIGHUP, a short one with a warning as at the start, and a bad one leaves what was", async () => {
+  const token = file("rotating", "tok-old-1Hy-long-enough\n");
   const toml = `[[tenants.credentials]]\ntenant = "t"\ntoken_file = "${token}"\nroles = ["mesh.read"]\n`;
   await using node = await startNodeProcess(["--ephemeral", "--config", file("rotating.toml", toml)]);
   using client = new AnyClient(node.grpc);
   const code = async (text: string) => (await client.call(serverInfo, {}, bearer(text))).code;
-  expect([await code("tok-old-1Hy"), await code("tok-new-6Gb")]).toEqual(["OK", "UNAUTHENTICATED"]);
+  expect([await code("tok-old-1Hy-long-enough"), await code("tok-new-6Gb")]).toEqual(["OK", "UNAUTHENTICATED"]);
   file("rotating", "two words\n");
   node.command.kill("SIGHUP");
   await node.command.errorLine(/credentials not reloaded/);
-  expect([await code("tok-old-1Hy"), node.command.stderr.includes("two words")]).toEqual(["OK", false]);
+  expect([await code("tok-old-1Hy-long-enough"), node.command.stderr.includes("two words")]).toEqual(["OK", false]);
   file("rotating", "tok-new-6Gb\n");
   node.command.kill("SIGHUP");
+  await node.command.errorLine(/token_file: the token in \S+ has less than 16 characters/);
   await expect.poll(() => code("tok-new-6Gb")).toBe("OK");
-  expect(await code("tok-old-1Hy")).toBe("UNAUTHENTICATED");
+  expect(await code("tok-old-1Hy-long-enough")).toBe("UNAUTHENTICATED");
 });

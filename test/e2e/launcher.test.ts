@@ -29,6 +29,16 @@ test("a Node.js that is too old is passed over for the one among the dependencie
   expect(launch(20, {})).toMatch(/^waymark \d+\.\d+\.\d+$/);
 });
 
+test("a launcher in a folder that is reached through a link is the checkout's all the same", () => {
+  const [bin, old] = [join(folder, "linked"), join(folder, "old")];
+  symlinkSync(join(process.cwd(), "bin"), bin);
+  mkdirSync(old);
+  writeFileSync(join(old, "node"), "#!/bin/sh\necho v20.1.0\n", { mode: 0o755 });
+  const env = { ...process.env, PATH: `${old}${delimiter}${process.env["PATH"] ?? ""}` };
+  const { status, stdout, stderr } = spawnSync(join(bin, "waymark"), ["--version"], { env, encoding: "utf8" });
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: expect.stringMatching(/^waymark \d/) as string, stderr: "" });
+});
+
 /** The launcher of an installed package, which has no sources, where `node` on the path is the given program. */
 function launchInstalled(node: string | undefined): { readonly code: number | null; readonly stderr: string } {
   const home = mkdtempSync(join(folder, "package-"));

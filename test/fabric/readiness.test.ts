@@ -131,9 +131,18 @@ test("once in step with a peer it is ready for good, also when it had started al
     const node = readiness(hasSeeds);
     node.tick({ hasPeers: true, areSeedsHeard: true }, at(100));
     node.caughtUpWith(ONE, at(100));
+    expect(node.read(at(100))).toMatchObject({ isReady: true, reason: "caught_up", detail: "in step with all peers" });
     node.tick({ hasPeers: false, areSeedsHeard: true }, at(200));
-    expect(node.read(at(200))).toMatchObject({ isReady: true, reason: "caught_up", detail: "in step with all peers" });
+    expect(node.read(at(200))).toMatchObject({ isReady: true, reason: "caught_up", detail: "alone now" });
   }
+});
+
+test("what it says of itself goes by who is there now: it started alone until it knows somebody, whatever it has heard from that one yet", () => {
+  const node = readiness(false);
+  node.tick({ hasPeers: true, areSeedsHeard: true }, at(100));
+  expect(node.read(at(100))).toMatchObject({ isReady: true, reason: "alone", detail: "catching up with its first peers" });
+  node.tick({ hasPeers: false, areSeedsHeard: true }, at(200));
+  expect(node.read(at(200)).detail).toBe("started alone");
 });
 
 test.each([

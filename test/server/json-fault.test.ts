@@ -20,6 +20,14 @@ test.each([
   { json: '{"pageToken":{}}', field: "page_token", says: "expected string" },
   { json: '{"maxStaleness":"5"}', field: "max_staleness", says: 'expected a duration in seconds such as "1.5s", got "5"' },
   { json: '{"maxStaleness":1}', field: "max_staleness", says: 'expected a duration in seconds such as "1.5s", got 1' },
+  {
+    json: '{"namespacePrefix":"a","namespace_prefix":"b"}',
+    field: "namespace_prefix",
+    says: "is there twice, as namespacePrefix and as namespace_prefix",
+  },
+  { json: '{"namespace":"a","namespace":"b"}', field: "namespace", says: "the name is there twice" },
+  { json: '{"viewer":{"tenantId":"a","tenantId":"b"}}', field: "viewer.tenantId", says: "the name is there twice" },
+  { json: '{"kinds":["service"]}', field: "kinds[0]", says: '"service" is no value of EntryKind, which has ENTRY_KIND_SERVICE, ' },
 ])("a query's fault is named by its path: $json → $field", ({ json, field, says }) => {
   const fault = findJsonFault(CatalogQueryRequestSchema, json);
   expect(fault?.field).toBe(field);
@@ -34,6 +42,13 @@ test.each([
   { json: '{"entries":[{"load":{"observedAt":"today"}}]}', field: "entries[0].load.observed_at" },
 ])("a fault deep in a registration is named by its path: $field", ({ json, field }) => {
   expect(findJsonFault(RegisterRequestSchema, json)?.field).toBe(field);
+});
+
+test("two of which only one may be there are named", () => {
+  expect(findJsonFault(RegisterRequestSchema, '{"entries":[{"service":{},"function":{}}]}')).toEqual({
+    field: "entries[0]",
+    description: "has service and function, of which only one may be there",
+  });
 });
 
 test("a null member is absent, and what reads well has no fault", () => {

@@ -1,7 +1,7 @@
 /** Names that DNS answers by an alias, through the doors of a real node's inside: registered, asked for, and judged anew by another policy. */
 import assert from "node:assert/strict";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { parseZone } from "../../src/dns/names.ts";
@@ -123,4 +123,17 @@ test("with several zones an alias is judged by the name it stands for in the zon
   } finally {
     await stop();
   }
+});
+
+test("an alias that can be no name in DNS is refused where it is registered, and so are two that are one name there", async () => {
+  const inside = await startDiscovery();
+  onTestFinished(() => inside.stop());
+  const bench = new Bench(inside);
+  const register = (aliases: readonly string[]) => bench.register("t", { key: key("svc.a", "web"), aliases: [...aliases] }, MESH_ROLES);
+  const label = "x".repeat(63);
+  for (const alias of ["a..b", ".a", "a.b..", `${label}x.b`])
+    await expect(register(["fine.example", alias])).rejects.toThrow(/entries\[0\]\.aliases\[1\]: must have labels of 1 to 63 characters/);
+  for (const alias of ["A.b", "a.b."])
+    await expect(register(["a.b", alias])).rejects.toThrow(/aliases\[1\]: is the same name in DNS as entries\[0\]\.aliases\[0\]/);
+  await expect(register([`${label}.b`, "_x.b", "c.d."])).resolves.toBeUndefined();
 });

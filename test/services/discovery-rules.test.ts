@@ -279,3 +279,9 @@ test.each([
     );
   },
 );
+
+test("a duration whose parts have two signs is none, as Duration has it", async () => {
+  const entries = [{ key: { kind: 1, namespace: "svc", name: "signs", instanceId: "1" } }];
+  const message = create(RegisterRequestSchema, { entries, ttl: { seconds: 5n, nanos: -5 } });
+  expect(await refusedByUs("register", message)).toEqual([{ field: "ttl", description: "must be a duration of 0 s or more" }]);
+});

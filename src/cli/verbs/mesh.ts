@@ -159,7 +159,8 @@ export const lag: Verb = async ({ flags, out, client }) => {
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
     if (answer.protected) out.note("so many origins vanished at once that none is hidden");
   }
-  if (flags.isOn("links")) out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links: the node is alone" });
+  if (flags.isOn("links"))
+    out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes at the moment" });
   else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no origins: nothing was ever registered" });
   return EXIT.done;
 };

@@ -438,7 +438,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   ttl?: Duration | undefined;
 
   /**
-   * Other DNS names for this entry; at most 64, each at most 253 characters.
+   * Other DNS names for this entry; at most 64, each at most 253 characters, of labels of 1 to 63. No two are one name in DNS, which
+   * does not tell upper case from lower and passes over a dot at the end.
    *
    * @generated from field: repeated string aliases = 9;
    */

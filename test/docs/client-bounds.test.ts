@@ -1,0 +1,39 @@
+/** What the guides say that clients may do is what the listeners let them do. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { DEFAULT_EDGE_LIMITS } from "../../src/server/edge-sockets.io.ts";
+import { DEFAULT_GRPC_LIMITS } from "../../src/server/grpc.io.ts";
+
+/** The cells of the two listeners, by the words of the row that come first. */
+function bounds(row: string): readonly string[] {
+  const lines = readFileSync("docs/guides/operations.md", "utf8").split("\n");
+  const found = lines.filter((line) => line.startsWith(`| ${row} `));
+  expect(found).toHaveLength(1);
+  const [grpc = "", edge = ""] = (found[0] ?? "").split("|").slice(2);
+  return [grpc.trim(), edge.trim()];
+}
+
+const seconds = (ms: number): string => `${ms / 1000} s`;
+const whole = (count: number): string => count.toLocaleString("en");
+const MIB = 1 << 20;
+
+test.each([
+  { row: "connections", of: "maxConnections", unit: whole },
+  { row: "open streams on one connection", of: "maxStreamsPerConnection", unit: whole },
+  { row: "open streams in all", of: "maxStreams", unit: whole },
+  { row: "one request,", of: "maxMessageBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
+  { row: "unfinished requests together", of: "maxBufferedBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
+  { row: "a whole request within", of: "requestTimeoutMs", unit: seconds },
+  { row: "a connection without an open call is closed after", of: "idleTimeoutMs", unit: seconds },
+] as const)("the table of what clients may do has the bounds of both listeners: $row", ({ row, of, unit }) => {
+  const [grpc, edge] = bounds(row);
+  expect([grpc, edge]).toEqual(
+    [DEFAULT_GRPC_LIMITS, DEFAULT_EDGE_LIMITS].map((limits) => expect.stringContaining(unit(limits[of])) as string),
+  );
+});
+
+test("the guide for clients says after how long an idle connection of gRPC is closed", () => {
+  expect(readFileSync("docs/guides/clients.md", "utf8")).toContain(
+    `no call was open for ${DEFAULT_GRPC_LIMITS.idleTimeoutMs / 60_000} minutes`,
+  );
+});
