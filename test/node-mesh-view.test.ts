@@ -197,7 +197,7 @@ test("lag says what is protected", () => {
 
 test("readiness counts the others as people do, and a node whose others have left is in step with nobody", () => {
   const { world, nodes, node, peers } = watched(3);
-  const detail = () => meshReadiness(node.fabric, { startFault: "" }, world.time()).detail;
+  const detail = () => meshReadiness(node.fabric, WELL, world.time()).detail;
   world.runUntil(() => detail() === "in step with all peers; 2 other members", 30_000);
   leave(world, nodes[1]);
   world.runUntil(() => detail() === "in step with all peers; 1 other member", 30_000);

@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import type { EntryView } from "../../src/catalog/entry-view.ts";
 import { PlanCache } from "../../src/dns/plan-cache.ts";
-import { RECORDS, type RecordType, recordText } from "../../src/dns/records.ts";
+import { RECORDS, type RecordType } from "../../src/dns/records.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+import { recordText } from "./record-text.ts";
 
 const ALIASES = 300;
 const INSTANCES = 100;
