@@ -4,7 +4,7 @@ import type { Time } from "../lib/machine.ts";
 import type { Cell } from "./cell.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { BODY } from "./record.ts";
-import { endsBeforeHlc, endsEarlierGeneration } from "./view.ts";
+import { endsBeforeHlc, endsEarlierGeneration, isNarrowing } from "./view.ts";
 
 interface Grave {
   readonly cell: Cell;
@@ -96,7 +96,10 @@ export class Graveyard {
 
   /** Whether it is kept for the lost. */
   #isHeld(cell: Cell, limit: number): boolean {
-    if (!this.#lost.isHolding || endsBeforeHlc(cell) === 0) return false;
+    const endedHlc = endsBeforeHlc(cell);
+    if (!this.#lost.isHolding || endedHlc === 0) return false;
+    // It says again what another origin unregistered, and that is held: of two there would be no room.
+    if (cell.body === BODY.EXPIRED && isEndedBeside(cell, endedHlc)) return false;
     const isCrowded = this.count > limit;
     // Before a mark has to hide all that they wrote, those go that ended nothing of it.
     if (isCrowded && !this.#lost.mayNeed(cell.key)) return false;
@@ -120,9 +123,25 @@ export function carriedHlc(before: Cell | undefined): number | undefined {
   return before === undefined ? undefined : endsBeforeHlc(before) || undefined;
 }
 
+/**
+ * What an end of this node's own says of what was unregistered: what the record `before` carries, and all that is held of the key. It may
+ * come before those words to a third node, which would see again what they hide. Narrower readers are no such word.
+ */
+export function knownEndHlc(before: Cell | undefined, records: readonly Cell[]): number | undefined {
+  let newest = carriedHlc(before) ?? 0;
+  for (const record of records) if (!isNarrowing(record)) newest = Math.max(newest, endsBeforeHlc(record));
+  return newest || undefined;
+}
+
 /** Records of the key that keep this one hidden by what their origins unregistered. */
 export function endersOf({ body, hlc, peers }: Cell): readonly Cell[] {
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
+}
+
+/** Whether the key has another record than this one that keeps hidden for good what was stamped before `hlc`. What is disproved ended nothing. */
+export function isEndedBeside(cell: Cell, hlc: number): boolean {
+  const ends = (peer: Cell) => endsBeforeHlc(peer) >= hlc && !isNarrowing(peer) && peer.origin.isDisproved !== true;
+  return (cell.peers ?? []).some((peer) => peer !== cell && ends(peer));
 }
 
 function isHiding(record: Cell): boolean {

@@ -61,7 +61,7 @@ export interface RecordHead {
   readonly firstSeq: number;
   /** Empty for anonymous; at most 512 characters. */
   readonly principal: string;
-  /** Stamp of the `unregistered` tombstone of this origin that came before; undefined: none. */
+  /** Stamp of the `unregistered` tombstone of this origin that came before, of an end the newest that it knew of; undefined: none. */
   readonly unregisteredHlc?: number | undefined;
 }
 

@@ -86,7 +86,7 @@ export interface CatalogRecord {
   readonly traits: Traits;
   /** Who registered it; empty for anonymous. */
   readonly principal: string;
-  /** Stamp of the `unregistered` tombstone of this origin that came before this record; undefined: none. */
+  /** Stamp of the `unregistered` tombstone of this origin that came before this record, of an end the newest that it knew of; undefined: none. */
   readonly unregisteredHlc?: number | undefined;
   /** Address of the entry's bytes in the slab; meaningless for a tombstone. */
   readonly at: number;

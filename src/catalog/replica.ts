@@ -8,7 +8,7 @@ import { Cell, type CellFields, join, lastTouchOf, leave, type Origin, recordOf 
 import { ChangeLog } from "./change-log.ts";
 import { EmptiedNamespaces } from "./emptied-namespaces.ts";
 import { Forgetting } from "./forgetting.ts";
-import { carriedHlc, Graveyard } from "./graveyard.ts";
+import { carriedHlc, Graveyard, knownEndHlc } from "./graveyard.ts";
 import { KeyShards } from "./key-shards.ts";
 import type { Lookup } from "./lookup.ts";
 import { applyMarks } from "./lost-marks.ts";
@@ -20,7 +20,7 @@ import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "./recor
 import type { ReplicaOptions } from "./replica-options.ts";
 import { SCOPE, widest } from "./scope.ts";
 import type { Slab } from "./slab.ts";
-import { type Ended, endOf, type OwnPut, Staging } from "./staging.ts";
+import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
 import { Sweeps } from "./sweeps.ts";
 import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
 
@@ -156,7 +156,8 @@ export class Replica {
 
   /**
    * Numbers a tombstone of this node for a key held here, whatever its origin, and stages it. `unregistered` hides older
-   * records of every origin, so it reaches as far as any of them; `expired` ends what this node said, and takes the stamp of that.
+   * records of every origin, so it reaches as far as any of them; `expired` ends what this node said, takes the stamp of that, and
+   * says what is known to be unregistered of the key: whoever hears of that later would see what is older again.
    */
   stageTombstone(of: Ended, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): Cell {
     const before = this.own(of.key);
@@ -164,8 +165,10 @@ export class Replica {
     let reach = widest(before?.reach ?? SCOPE.UNSET, of.reach);
     if (body === BODY.UNREGISTERED)
       for (const record of this.records(of.key)) if (isOfKeysCluster(record)) reach = widest(reach, record.reach);
-    const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : carriedHlc(before);
-    return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc, firstSeq: before?.firstSeq ?? seq, unregisteredHlc }));
+    const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : knownEndHlc(before, this.records(of.key));
+    const stamp = stampWith(hlc, unregisteredHlc);
+    const firstSeq = before?.firstSeq ?? seq;
+    return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc }));
   }
 
   /** Records staged and not yet committed, oldest first. */

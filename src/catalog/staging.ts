@@ -1,4 +1,5 @@
 /** This node's own records between being asked for and being durable: numbered, and visible to nobody. */
+import { MAX_STAMP } from "../lib/hlc.ts";
 import type { Cell, CellFields } from "./cell.ts";
 import { KeyShards } from "./key-shards.ts";
 import type { CatalogRecord, KeyText } from "./record.ts";
@@ -43,6 +44,11 @@ export function endOf(
     sizeBytes: 0,
     contentBytes: 0,
   };
+}
+
+/** The stamp of what says that something was unregistered: above that, or it would narrow (`isNarrowing`), and older versions refuse what is below. */
+export function stampWith(hlc: number, unregisteredHlc: number | undefined): number {
+  return unregisteredHlc === undefined || unregisteredHlc < hlc ? hlc : Math.min(unregisteredHlc + 1, MAX_STAMP);
 }
 
 export class Staging {

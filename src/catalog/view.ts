@@ -18,7 +18,7 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 
 /**
  * Records of the key with an older stamp than this stay hidden, whatever their origin: the stamp of an `unregistered`
- * tombstone, or of the one that this record of its origin replaced. 0: none. What no other node is told ends nothing of theirs:
+ * tombstone, of the one that this record of its origin replaced, or that its node knew of when it ended it. 0: none. What no other node is told ends nothing of theirs:
  * they could not stamp above it, and this node would go on hiding what all of them show. Nor does what another cluster than the key's says.
  */
 export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "body" | "hlc" | "reach" | "unregisteredHlc">): number {
@@ -92,8 +92,8 @@ function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRec
 
 /**
  * The record people see of a key, or undefined. `records` are sorted by `compareForView`. What was unregistered hides every
- * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone ends only what its own
- * node said, and a LOCAL one only its own origin's; a hidden origin's record is passed over, and one that `admits` refuses.
+ * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone by itself ends only what
+ * its own node said, and a LOCAL one only its own origin's; a hidden origin's record is passed over, and one that `admits` refuses.
  */
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = everything): T | undefined {
   let endedHlc = 0;

@@ -230,8 +230,8 @@ const HAND_OVER_STEPS = 1024;
 
 /**
  * A write's stamp must be above this: the newest one held of a key that shows or ends anything of others, staged ones included, and what
- * may be handed over of it; 0 where there is none. That of an `expired` tombstone does not count: it ends nothing that another node
- * says, and one of a clock that is ahead would else draw every later write of the key after it, past the order in which they were made.
+ * may be handed over of it; 0 where there is none. That of an `expired` tombstone does not count, but for what it carries: it ends nothing that
+ * another node says, and one of a clock that is ahead would else draw every later write of the key after it, past the order in which they were made.
  * Nor does what another cluster says of the key.
  */
 export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {

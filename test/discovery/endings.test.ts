@@ -19,6 +19,22 @@ test("an own record that another origin's `unregistered` hides ends, and its lea
   expect(r.twin().names()).toEqual(["db"]);
 });
 
+test("what ends because of an `unregistered` says so, stamped one step above it, also after a restart: it may be heard of before that word", () => {
+  const r = new Registry();
+  r.register("ann", [draft("web")], at(0));
+  r.hear("web", BODY.UNREGISTERED, 10, at(10));
+  const [their] = r.replica.records(keyOf("web"));
+  r.registrar.endSuperseded([keyOf("web")], at(20));
+  r.flush(at(20));
+  const said = () => {
+    const { hlc = 0, unregisteredHlc, body } = r.replica.own(keyOf("web")) ?? {};
+    return [body, hlc - (their?.hlc ?? 0), unregisteredHlc];
+  };
+  expect(said()).toEqual([BODY.EXPIRED, 1, their?.hlc]);
+  r.restart(at(30));
+  expect(said()).toEqual([BODY.EXPIRED, 1, their?.hlc]);
+});
+
 test.each([
   { what: "put again since", put: 30, body: BODY.UNREGISTERED, want: 0 },
   { what: "hidden by nobody: an `expired` ends nothing that another node said", put: 0, body: BODY.EXPIRED, want: 0 },

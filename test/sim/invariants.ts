@@ -7,7 +7,7 @@ import type { FabricEvent } from "../../src/fabric/seam.ts";
 import { isNewer } from "../../src/policy/version-order.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
-import type { Model, Promised } from "./model.ts";
+import type { Ended, Model, Promised } from "./model.ts";
 import { type SimNode, type SimProcess, type Watching } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
@@ -32,6 +32,14 @@ interface Known {
   readonly vector: ReadonlyMap<string, number>;
 }
 
+/** An end that was written by a node that knew of an `unregistered` of the key. */
+interface KnowingEnd extends Said {
+  readonly of: Ended;
+}
+
+/** Whose word, its number, and how far it is told. */
+type Said = Pick<Ended, "originId" | "seq" | "reach">;
+
 interface Life {
   readonly throughs: Map<string, number>;
   floor: number;
@@ -47,6 +55,9 @@ export class Invariants implements Watching {
   /** What nodes on restored disks said. */
   readonly #again = new Set<string>();
   readonly #lives = new Map<SimProcess, Life>();
+  /** Ends that were seen when they were staged, by origin and seq. */
+  readonly #staged = new Set<string>();
+  readonly #knowing = new Map<KeyText, KnowingEnd[]>();
 
   constructor(parts: InvariantParts) {
     this.#parts = parts;
@@ -113,6 +124,7 @@ export class Invariants implements Watching {
 
   turned(node: SimNode, process: SimProcess): void {
     for (const key of process.registrar.endings.takeEndedStatic()) this.#parts.model.told.add(key);
+    this.#noteStaged(node, process);
     process.forEachNew((cell) => {
       this.#checkRecord(node, process, cell);
       return true;
@@ -153,20 +165,50 @@ export class Invariants implements Watching {
       // One that no other node is told of ends its own origin's record only.
       if (reach === SCOPE.LOCAL && seen.origin.id !== originId) continue;
       if (isOld || seen.hlc >= hlc || saidMs > atMs || process.replica.forgotten.has(originId)) continue;
-      const known = process.replica.origins.get(originId);
-      const ender = this.#byId.get(known?.nodeId ?? "");
-      const isKnown =
-        known !== undefined &&
-        ender !== undefined &&
-        mayHold(reach, relationOf(node, ender)) &&
-        settledOf(known) >= seq &&
-        known.floor < seq &&
-        !checks.isLost(originId);
       checks.holds(
-        !isKnown,
+        !this.#isTold(node, process, { originId, seq, reach }),
         "resurrected",
         () => `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`,
       );
+    }
+    // Nor where an end is known that was written by who knew that it was.
+    for (const { of, ...end } of this.#knowing.get(cell.key) ?? []) {
+      const isOld = this.#parts.world.nowMs - of.atMs > node.options.tombstoneTtlMs;
+      if (isOld || seen.hlc >= of.hlc || saidMs > of.atMs) continue;
+      checks.holds(
+        !this.#isTold(node, process, end),
+        "overtaken",
+        () =>
+          `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, and has ${end.originId}:${end.seq} of who knew that ${of.originId}:${of.seq} unregistered it`,
+      );
+    }
+  }
+
+  /** Whether a node must have what an origin said. */
+  #isTold(node: SimNode, { replica }: SimProcess, { originId, seq, reach }: Said): boolean {
+    const known = replica.origins.get(originId);
+    const sayer = this.#byId.get(known?.nodeId ?? "");
+    return (
+      known !== undefined &&
+      sayer !== undefined &&
+      mayHold(reach, relationOf(node, sayer)) &&
+      settledOf(known) >= seq &&
+      known.floor < seq &&
+      !this.#parts.checks.isLost(originId)
+    );
+  }
+
+  /** What its node knows when it ends a record of its own: more may come while that is on its way to the disk. */
+  #noteStaged(node: SimNode, process: SimProcess): void {
+    const { self, staged } = process.replica;
+    for (const { key, body, seq, reach } of staged) {
+      const id = `${self.id}/${seq}`;
+      if (body !== BODY.EXPIRED || reach === SCOPE.LOCAL || node.isRestored || this.#staged.has(id)) continue;
+      this.#staged.add(id);
+      if (keyParts(key).clusterId !== node.options.clusterId) continue;
+      const ended = this.#parts.model.ended(key).filter((each) => each.reach !== SCOPE.LOCAL && this.#isTold(node, process, each));
+      const list = this.#knowing.get(key) ?? [];
+      this.#knowing.set(key, [...list, ...ended.map((of) => ({ originId: self.id, seq, reach, of }))]);
     }
   }
 

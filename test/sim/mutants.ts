@@ -470,6 +470,32 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 100,
   },
   {
+    name: "an end says nothing of what was unregistered elsewhere",
+    rule: "Several origins: an end that overtakes the `unregistered` that its node knew hides what that hides",
+    edits: [
+      {
+        file: "src/catalog/graveyard.ts",
+        find: "  for (const record of records) if (!isNarrowing(record)) newest = Math.max(newest, endsBeforeHlc(record));\n",
+        replace: "  void [records, isNarrowing];\n",
+      },
+    ],
+    withinSeeds: 20,
+    isCheap: true,
+  },
+  {
+    name: "an end that says again what is held takes its room",
+    rule: "Tombstones: while an origin is lost, of two records that hide the same the `expired` one goes",
+    edits: [
+      {
+        file: "src/catalog/graveyard.ts",
+        find: "    if (cell.body === BODY.EXPIRED && isEndedBeside(cell, endedHlc)) return false;\n",
+        replace: "",
+      },
+    ],
+    withinSeeds: 20,
+    isOfLost: true,
+  },
+  {
     name: "unregistered counts as expired",
     rule: "Several origins: what was unregistered at B does not show A's old record",
     edits: [

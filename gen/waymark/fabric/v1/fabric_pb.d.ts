@@ -201,8 +201,8 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Stamp of the origin's last `unregistered` tombstone of the key, which this record replaced: records of other origins with
-   * an older stamp stay hidden. 0: none.
+   * Stamp of the origin's last `unregistered` tombstone of the key, which this record replaced, or, in an `expired` one, of the newest
+   * that the origin knew of, whosever it is: records of other origins with an older stamp stay hidden. 0: none.
    *
    * @generated from field: uint64 unregistered_hlc = 9;
    */
