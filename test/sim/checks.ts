@@ -22,6 +22,7 @@ export const INVARIANTS = [
   "needless",
   "new generation",
   "one",
+  "overtaken",
   "own write",
   "policy first",
   "read",
