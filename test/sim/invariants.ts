@@ -174,7 +174,9 @@ export class Invariants implements Watching {
     // Nor where an end is known that was written by who knew that it was.
     for (const { of, ...end } of this.#knowing.get(cell.key) ?? []) {
       const isOld = this.#parts.world.nowMs - of.atMs > node.options.tombstoneTtlMs;
-      if (isOld || seen.hlc >= of.hlc || saidMs > of.atMs) continue;
+      // What a full disk or a crash took away before it was durable was never said.
+      const isSaid = this.#said.get(`${end.originId}/${end.seq}`)?.said.startsWith(`${cell.key} stamped `) === true;
+      if (!isSaid || isOld || seen.hlc >= of.hlc || saidMs > of.atMs) continue;
       checks.holds(
         !this.#isTold(node, process, end),
         "overtaken",
