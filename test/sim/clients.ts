@@ -134,7 +134,8 @@ export class Client {
       if (isLoadTold) this.#checkLoad(process, key);
       return (isDurable) => {
         if (isLoadTold && turn === this.#turn) this.#loadTold = isDurable ? { process, key, monoMs: time.monoMs } : undefined;
-        if (isDurable && turn === this.#turn && after !== undefined) this.#promise(process, after.hlc);
+        // A lease that it gave up for a static entry is back where a backup was: that promises nothing of the entry.
+        if (isDurable && turn === this.#turn && after !== undefined && wish.ttlMs > 0) this.#promise(process, after.hlc);
       };
     });
   }
