@@ -203,6 +203,8 @@ export class Invariants implements Watching {
   /** What its node knows when it ends a record of its own: more may come while that is on its way to the disk. */
   #noteStaged(node: SimNode, process: SimProcess): void {
     const { self, staged } = process.replica;
+    // A leaver ends its records between two turns: what comes with the next one it did not know.
+    if (process.isClosed) return;
     for (const { key, body, seq, reach } of staged) {
       const id = `${self.id}/${seq}`;
       if (body !== BODY.EXPIRED || reach === SCOPE.LOCAL || node.isRestored || this.#staged.has(id)) continue;
