@@ -311,7 +311,8 @@ export class SimWatch {
     // A restored disk used numbers again that this stream's cursor has (semantics.md, Durability).
     const originOf = (line = "") => / (\S+)\/\d+ \d+$/.exec(line)?.[1] ?? "";
     const isTwofold = (key: string) =>
-      checks.isLost(originOf(this.#held.get(key))) || open.process.replica.records(key as KeyText).some(({ origin }) => checks.isLost(origin.id));
+      checks.isLost(originOf(this.#held.get(key))) ||
+      open.process.replica.records(key as KeyText).some(({ origin }) => checks.isLost(origin.id));
     const isSure = (key: string) => !this.#doubted.has(key) && (open.isMeasured || !isTwofold(key));
     const want = new Map(records.map((record) => [record.key as string, lineOf(record.key, record)]));
     const wrong: string[] = [];
