@@ -67,7 +67,11 @@ function checkAppendable(path: string): void {
   if (stat?.isDirectory() === true) throw new Error(`${path} is a directory: name a file`);
   try {
     if (stat === undefined) accessSync(dirname(path), constants.W_OK | constants.X_OK);
-    else closeSync(openSync(path, APPENDING));
+    else {
+      const descriptor = openSync(path, APPENDING);
+      // The reader of a pipe would see its end, and go before the log opens it: it stays open for as long as this process runs.
+      if (!stat.isFIFO()) closeSync(descriptor);
+    }
   } catch (error) {
     const why = error instanceof Error ? error.message : path;
     const rule =

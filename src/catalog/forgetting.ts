@@ -4,7 +4,7 @@
  */
 import type { Time } from "../lib/machine.ts";
 import type { Cell, Origin } from "./cell.ts";
-import { endersOf, hiddenBy, isEndedBeside } from "./graveyard.ts";
+import { endersOf, endsBeside, hiddenBy } from "./graveyard.ts";
 import { KeysLeft } from "./lost-keys.ts";
 import { applyMarks, type Marking } from "./lost-marks.ts";
 import { endsBeforeHlc, isNarrowing } from "./view.ts";
@@ -48,12 +48,22 @@ export class Forgetting {
     });
     const { lost } = this.#replica;
     // Before any of them goes: nothing that it ended may be seen in between. What is disproved ended nothing.
-    if (this.#origin.isDisproved !== true && cells.some((cell) => lost.needs(cell) && isLastEnd(cell))) lost.markAll(this.#origin.id);
+    if (this.#origin.isDisproved !== true && cells.some((cell) => this.#isNeeded(cell))) lost.markAll(this.#origin.id);
     for (const cell of cells) this.#drop(cell, time);
     // Until then any tombstone may have ended something of it.
     if (this.isDone && this.#keys !== undefined) lost.noteKeys(this.#origin.id, this.#keys.all);
     applyMarks(this.#replica);
     return cells.length;
+  }
+
+  /** Whether what it keeps hidden of a lost origin would be seen without it. Where others who knew it too stay, their ends are needed from now on. */
+  #isNeeded(cell: Cell): boolean {
+    const { lost } = this.#replica;
+    const endedHlc = endsBeforeHlc(cell);
+    if (endedHlc === 0 || isNarrowing(cell) || !lost.needs(cell)) return false;
+    const others = endsBeside(cell, endedHlc);
+    lost.handOn(cell, others);
+    return others.length === 0;
   }
 
   #drop(cell: Cell, time: Time): void {
@@ -65,7 +75,7 @@ export class Forgetting {
     this.#take(cell);
     // What it unregistered stays gone (P6), unless it never did. A record of our own is not ours to end here: its lease does.
     const isLeft = (older: Cell) =>
-      older.hlc >= unregisteredHlc || this.#origin.isDisproved === true || isEndedBeside(older, older.hlc + 1);
+      older.hlc >= unregisteredHlc || this.#origin.isDisproved === true || endsBeside(older, older.hlc + 1).length > 0;
     for (const older of hidden) {
       if (older.origin === self || isLeft(older)) this.#replica.touch(older);
       // Its node has not heard that it is gone, and would bring it back.
@@ -73,10 +83,4 @@ export class Forgetting {
       else this.#replica.withdraw(older, time);
     }
   }
-}
-
-/** Whether what it keeps hidden would be seen without it: of others who knew it too the ends stay. */
-function isLastEnd(cell: Cell): boolean {
-  const endedHlc = endsBeforeHlc(cell);
-  return endedHlc > 0 && !isNarrowing(cell) && !isEndedBeside(cell, endedHlc);
 }

@@ -24,6 +24,8 @@ export interface CollectBounds {
 const SPARE_GRAVES = 1024;
 
 export interface GraveyardOptions {
+  /** This node. */
+  readonly nodeId: string;
   readonly tombstoneTtlMs: number;
   /** Tombstones kept even when there are fewer live records than that. */
   readonly minTombstones: number;
@@ -98,8 +100,7 @@ export class Graveyard {
   #isHeld(cell: Cell, limit: number): boolean {
     const endedHlc = endsBeforeHlc(cell);
     if (!this.#lost.isHolding || endedHlc === 0) return false;
-    // It says again what another origin unregistered, and that is held: of two there would be no room.
-    if (cell.body === BODY.EXPIRED && isEndedBeside(cell, endedHlc)) return false;
+    if (this.#givesWay(cell, endedHlc)) return false;
     const isCrowded = this.count > limit;
     // Before a mark has to hide all that they wrote, those go that ended nothing of it.
     if (isCrowded && !this.#lost.mayNeed(cell.key)) return false;
@@ -107,6 +108,17 @@ export class Graveyard {
     if (this.#keptInARow <= this.count) return true;
     this.#lost.markAll();
     return false;
+  }
+
+  /**
+   * Whether it says again what another origin unregistered, and a record stays that says so too: of two there would be no room. This node's own stays, for its
+   * next record of the key goes on from it: two nodes that each gave way to the other's would both forget it.
+   */
+  #givesWay(cell: Cell, endedHlc: number): boolean {
+    if (cell.body !== BODY.EXPIRED || cell.origin.nodeId === this.#options.nodeId) return false;
+    const others = endsBeside(cell, endedHlc);
+    this.#lost.handOn(cell, others);
+    return others.length > 0;
   }
 }
 
@@ -138,10 +150,10 @@ export function endersOf({ body, hlc, peers }: Cell): readonly Cell[] {
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
 }
 
-/** Whether the key has another record than this one that keeps hidden for good what was stamped before `hlc`. What is disproved ended nothing. */
-export function isEndedBeside(cell: Cell, hlc: number): boolean {
+/** Other records of the key than this one that keep hidden for good what was stamped before `hlc`. What is disproved ended nothing. */
+export function endsBeside(cell: Cell, hlc: number): readonly Cell[] {
   const ends = (peer: Cell) => endsBeforeHlc(peer) >= hlc && !isNarrowing(peer) && peer.origin.isDisproved !== true;
-  return (cell.peers ?? []).some((peer) => peer !== cell && ends(peer));
+  return (cell.peers ?? []).filter((peer) => peer !== cell && ends(peer));
 }
 
 function isHiding(record: Cell): boolean {

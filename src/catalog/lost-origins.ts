@@ -141,6 +141,11 @@ export class LostOrigins {
     this.#enders.add(cell);
   }
 
+  /** A record goes that may have ended something of one, and these, which say the same, stay: now they may have. */
+  handOn(cell: Cell, others: readonly Cell[]): void {
+    if (this.#enders.has(cell)) for (const other of others) this.#enders.add(other);
+  }
+
   /**
    * A node that is there is to hear what it missed, in a later generation too: what it had may go on in that one. One that has left, and a mark of
    * what a node was before, is over.

@@ -3,7 +3,6 @@ import type { GraveyardOptions } from "./graveyard.ts";
 import type { OriginPlace } from "./origins.ts";
 
 export interface ReplicaOptions extends GraveyardOptions {
-  readonly nodeId: string;
   readonly generation: number;
   /** Highest seq this origin ever handed out; a seq is never used twice. */
   readonly lastSeq: number;

@@ -99,7 +99,7 @@ export class PlanCache {
     let sizeBytes = otherBytes + planBytes(plan);
     const isPart = sizeBytes * LEAST_PLANS > maxBytes;
     if (isPart) {
-      plan = thinned(plan, random);
+      plan = thinned(plan, random, Math.floor(maxBytes / LEAST_PLANS) - otherBytes);
       sizeBytes = otherBytes + planBytes(plan);
     }
     const shared = ending?.sample ?? { answersLeft: Infinity };

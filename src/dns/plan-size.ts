@@ -24,20 +24,28 @@ export function planBytes({ groups, authority, glue }: Plan): number {
 
 /**
  * A plan of as many records as the largest answer has room for, drawn as an answer is: groups in order, of each any of its records. One
- * answer from it is like one from the whole; after some, another part is to be drawn.
+ * answer from it is like one from the whole; after some, another part is to be drawn. Of very many small records only those are taken that fit into `maxBytes`
+ * of memory.
  */
-export function thinned(plan: Plan, random: () => number): Plan {
+export function thinned(plan: Plan, random: () => number, maxBytes: number): Plan {
   const groups: (readonly DnsRecord[])[] = [];
   const glue = new Map<string, readonly DnsRecord[]>();
   let room = ANSWER_ROOM_BYTES;
+  let left = maxBytes - planBytes({ ...plan, groups: [], glue });
   for (const group of plan.groups) {
     const part: DnsRecord[] = [];
     for (const record of shuffled(group, random)) {
-      if (room <= 0) break;
-      part.push(record);
-      room -= dataBytes(record);
       const target = targetOf(record);
       const addresses = target === undefined ? undefined : plan.glue.get(target);
+      left -=
+        recordBytes(record) +
+        (addresses ?? []).reduce(
+          (sum, address) => sum + recordBytes(address),
+          addresses === undefined ? 0 : GLUE_BYTES + (target ?? "").length,
+        );
+      if (room <= 0 || left < 0) break;
+      part.push(record);
+      room -= dataBytes(record);
       if (target !== undefined && addresses !== undefined) glue.set(target, addresses);
     }
     if (part.length > 0) groups.push(part);

@@ -23,6 +23,11 @@ interface Accepted extends AcceptedStart {
 interface Stranger {
   readonly boot: string;
   sinceMonoMs: number;
+  /** When it spoke last. */
+  lastMonoMs: number;
+  /** Since when strangers of this id have spoken without a pause of `LASTING_MS`, and how often the name was another. */
+  firstMonoMs: number;
+  readonly nameCount: number;
   /** When the accepted start showed last that it is there too. */
   contradictedMonoMs: number;
 }
@@ -45,6 +50,8 @@ export type StartStanding =
 const TELL_MS = 60_000;
 /** Who is told which start is remembered of it names it at its next word, if it was one of its own. */
 const LASTING_MS = 5000;
+/** Names that two nodes have, of which one was started again. */
+const MANY_NAMES = 3;
 
 export class Boots {
   readonly #max: number;
@@ -133,20 +140,29 @@ export class Boots {
   meet({ nodeId, boot = "" }: NodeRef & Start, { monoMs }: Time): StrangerStanding {
     const known = this.#strangers.get(nodeId);
     if (known?.boot === boot) {
+      known.lastMonoMs = monoMs;
       if (monoMs - known.contradictedMonoMs < TELL_MS) return "two";
       return monoMs - known.sinceMonoMs < LASTING_MS ? "unsure" : "lasting";
     }
     this.#strangers.delete(nodeId);
     const contradictedMonoMs = known?.contradictedMonoMs ?? Number.NEGATIVE_INFINITY;
-    this.#strangers.set(nodeId, { boot, sinceMonoMs: monoMs, contradictedMonoMs });
+    const isOngoing = known !== undefined && monoMs - known.lastMonoMs < LASTING_MS;
+    const { firstMonoMs, nameCount } = isOngoing ? known : { firstMonoMs: monoMs, nameCount: 0 };
+    const one = { boot, sinceMonoMs: monoMs, lastMonoMs: monoMs, firstMonoMs, nameCount: nameCount + 1, contradictedMonoMs };
+    this.#strangers.set(nodeId, one);
     dropOldest(this.#strangers, this.#max);
-    // Whoever makes up one name after the other has the accepted start looked for once.
+    // Whoever takes one name after the other lasts as one that keeps its name, and has the accepted start looked for once.
+    if (one.nameCount > MANY_NAMES && monoMs - firstMonoMs >= LASTING_MS) return "lasting";
     return known === undefined || monoMs - known.sinceMonoMs >= LASTING_MS ? "first" : "unsure";
   }
 
   /** This node stood still: who was met has so much longer to name an earlier start. */
   postpone(byMs: number): void {
-    for (const stranger of this.#strangers.values()) stranger.sinceMonoMs += byMs;
+    for (const stranger of this.#strangers.values()) {
+      stranger.sinceMonoMs += byMs;
+      stranger.lastMonoMs += byMs;
+      stranger.firstMonoMs += byMs;
+    }
   }
 
   /** Whether the start that was accepted asked something within that time. */

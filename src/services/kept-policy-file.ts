@@ -83,12 +83,12 @@ export class KeptPolicyFile {
 
   async #letIn(name: string, file: FileText, mayBeOthers: boolean): Promise<void> {
     const { keeper, store } = this.#parts;
-    if (mayBeOthers) return this.#apply(name, file);
     const isFirst = !this.#isLetIn;
-    this.#isLetIn = true;
+    if (!mayBeOthers) this.#isLetIn = true;
     const { beginning, newestNumber } = keeper.engine;
     if (isFirst && newestNumber > 0 && beginning === undefined) await this.#withFile(name, file, () => Promise.resolve());
     else await this.#apply(name, file);
+    if (mayBeOthers) return;
     await keeper.establish();
     await store.compareAndSwap(LET_IN, 0, ENCODER.encode("1"));
   }

@@ -166,3 +166,75 @@ test("while an origin is lost such an end goes with its age where the `unregiste
   without.collect(time(60_000));
   expect(without.replica.records(KEY).map(({ origin }) => origin.id)).toEqual([b.replica.self.id]);
 });
+
+/** The key at l, b and c; taken out at u while l is cut off. b and c hear of it and end what they said; then l and u are forgotten, and all are old. */
+function endedTwice() {
+  const [l, u, b, c] = ["l", "u", "b", "c"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode, MeshNode];
+  const hearAll = (...nodes: readonly MeshNode[]) => {
+    for (const node of nodes)
+      for (const other of nodes) if (other !== node) for (const id of other.replica.origins.keys()) node.copy(other, id, time(10));
+  };
+  for (const [at, node] of [l, b, c].entries()) {
+    node.put(KEY, 0, time(at));
+    node.commit(time(at));
+  }
+  hearAll(l, u, b, c);
+  end(u, BODY.UNREGISTERED, 11);
+  hearAll(u, b, c);
+  for (const node of [b, c]) end(node, BODY.EXPIRED, 12);
+  hearAll(u, b, c);
+  for (const node of [b, c])
+    for (const id of ["l/1", "u/1"]) {
+      node.setLife(id, "hidden");
+      node.forget(id, time(13));
+    }
+  for (const node of [b, c]) node.collect(time(60_000));
+  return { l, b, c, hearBoth: () => hearAll(b, c) };
+}
+
+test.each(["are put again and ended", "are restarted with their journals"] as const)(
+  "two nodes that each hold the other's end do not both give way: what was unregistered stays gone when they %s",
+  (what) => {
+    const { l, b, c, hearBoth } = endedTwice();
+    for (const node of [c, b]) {
+      if (what === "are restarted with their journals") node.restart(time(61_000), "disk kept");
+      else {
+        node.put(KEY, 0, time(61_000));
+        node.commit(time(61_000));
+      }
+      hearBoth();
+    }
+    if (what === "are put again and ended") for (const node of [b, c]) end(node, BODY.EXPIRED, 62_000);
+    hearBoth();
+    for (const node of [b, c]) {
+      node.replica.readmit("l", 1);
+      node.copy(l, "l/1", time(63_000));
+    }
+    expect([b, c].map(({ replica }) => replica.view(KEY)?.origin.id)).toEqual([undefined, undefined]);
+  },
+);
+
+test("what gives way to another end hands on that a lost origin may need it, also where the keys of that are not known", () => {
+  const [l, u, b, d] = ["l", "u", "b", "d"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode, MeshNode];
+  for (const [at, node] of [l, b].entries()) {
+    node.put(KEY, 0, time(at));
+    node.commit(time(at));
+  }
+  for (const node of [u, b, d]) for (const from of [l, b]) if (node !== from) node.copy(from, `${from.nodeId}/1`, time(3));
+  end(u, BODY.UNREGISTERED, 4);
+  for (const node of [d, b]) node.copy(u, "u/1", time(5));
+  // As of one with more keys than are kept.
+  d.replica.lost.noteKeys = () => {};
+  const forget = (id: string) => {
+    d.setLife(id, "hidden");
+    d.forget(id, time(6));
+  };
+  forget("l/1");
+  end(b, BODY.EXPIRED, 7);
+  d.copy(b, "b/1", time(8));
+  forget("u/1");
+  forget("b/1");
+  d.replica.readmit("l", 1);
+  d.copy(l, "l/1", time(11));
+  expect(d.replica.view(KEY)).toBeUndefined();
+});

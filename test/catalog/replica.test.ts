@@ -329,7 +329,7 @@ test("a tombstone whose key was to be put again is collected later when that bat
 });
 
 test("one key that comes and goes leaves no graves behind but the last ones", () => {
-  const graveyard = new Graveyard({ tombstoneTtlMs: 3_600_000, minTombstones: 100_000 }, new LostOrigins());
+  const graveyard = new Graveyard({ nodeId: "n1", tombstoneTtlMs: 3_600_000, minTombstones: 100_000 }, new LostOrigins());
   const node = new MeshNode("a");
   put(node);
   end(node, BODY.EXPIRED);

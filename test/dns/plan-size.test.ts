@@ -27,7 +27,7 @@ test("what is thinned keeps the order of groups, each whole before the next begi
   const plan = planOf(first ?? [], second ?? [], third ?? []);
   const glue = new Map(plan.groups.flat().map((record) => [record.type === "SRV" ? record.data.target : "", [text(1)]]));
   const rng = new Rng("thin");
-  const part = thinned({ ...plan, glue }, () => rng.next());
+  const part = thinned({ ...plan, glue }, () => rng.next(), 4 << 20);
   expect(new Set(part.groups[0])).toEqual(new Set(first));
   expect(part.groups).toHaveLength(2);
   expect(part.groups[1]?.every((record) => second?.includes(record))).toBe(true);

@@ -161,3 +161,18 @@ test("a new generation of the same start begins anew: it has said nothing and as
   boots.accept(said("n", { boot: "b", generation: 2 }));
   expect([boots.isHeard("n", 1000, { monoMs: 100, wallMs: 100 }), boots.list()]).toEqual([false, []]);
 });
+
+test("a stranger that takes one name after the other lasts as one that keeps its name; after a pause it is a new one", () => {
+  const boots = new Boots(10, "c1");
+  accept(boots, said("n", { boot: "b" }));
+  const meet = (boot: string, monoMs: number) => boots.meet({ nodeId: "n", generation: 1, boot }, { monoMs, wallMs: 0 });
+  expect([0, 1000, 4000, 4999, 5000, 9000].map((monoMs, i) => meet(`x${i}`, monoMs))).toEqual([
+    "first",
+    "unsure",
+    "unsure",
+    "unsure",
+    "lasting",
+    "lasting",
+  ]);
+  expect([meet("y", 14_000), meet("y", 18_000), meet("y", 30_000)]).toEqual(["first", "unsure", "lasting"]);
+});
