@@ -344,7 +344,7 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "this.#replica.records(cell.key).filter(({ origin }) => origin === self);",
       },
     ],
-    withinSeeds: 120,
+    withinSeeds: 400,
   },
   {
     name: "lost generation kept",
