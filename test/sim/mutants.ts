@@ -488,7 +488,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/catalog/graveyard.ts",
-        find: "    if (cell.body === BODY.EXPIRED && isEndedBeside(cell, endedHlc)) return false;\n",
+        find: "    if (this.#givesWay(cell, endedHlc)) return false;\n",
         replace: "",
       },
     ],
