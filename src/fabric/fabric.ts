@@ -70,6 +70,7 @@ export class Fabric implements FabricMachine {
       policyFrom: () => this.policySources.told,
       trust: this.#trust,
       refusalOfStart: (hello, time) => refusalOfStart(hello, this.membership.startOf(hello, time)),
+      isStranger: (hello) => this.membership.isStranger(hello),
       rng: rng.fork("links"),
     });
     const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };

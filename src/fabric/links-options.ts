@@ -3,7 +3,7 @@ import type { Time } from "../lib/machine.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { Goodbye, Hello, MemberFacts, MemberUpdate, PeerProof } from "./messages.ts";
 import type { FabricEvent, LinkId } from "./seam.ts";
-import type { StartRefusal, TrustFacts } from "./trust.ts";
+import type { Refusal, TrustFacts } from "./trust.ts";
 
 export interface LinksOptions {
   /** Members a node wants links to: all of them up to so many, as many chosen ones above. */
@@ -65,7 +65,9 @@ export interface LinksParts {
   readonly policyFrom?: () => readonly string[];
   readonly trust: TrustFacts;
   /** What is against the start that greets; nothing when absent. */
-  readonly refusalOfStart?: (hello: Hello, time: Time) => StartRefusal | undefined;
+  readonly refusalOfStart?: (hello: Hello, time: Time) => Refusal | undefined;
+  /** Whether another start goes under its node's id than the one that greeted so. */
+  readonly isStranger?: (hello: Hello) => boolean;
   readonly rng: Rng;
 }
 

@@ -10,7 +10,7 @@ import type { Goodbye, Hello, LinkFrame } from "./messages.ts";
 import { Neighbours } from "./neighbours.ts";
 import { Reach } from "./reach.ts";
 import { eventOutput, type FabricEvent, type LinkId } from "./seam.ts";
-import { commonVersion, hostOf, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof } from "./trust.ts";
+import { anotherStart, commonVersion, hostOf, PROTOCOL_VERSIONS, type Refusal, refusalOfHello, refusalOfProof } from "./trust.ts";
 
 export class Links implements Machine<LinksInput, LinksOutput> {
   readonly #options: LinksOptions;
@@ -267,8 +267,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   /** Links of a start that does not go under its node's id any more. */
   #endOthers(time: Time, out: LinksOutput[]): void {
     for (const row of this.#up.values()) {
-      const refusal = row.hello === undefined ? undefined : this.#parts.refusalOfStart?.(row.hello, time);
-      if (refusal?.isStranger === true) this.#refuse(row, refusal, time, out, row.hello);
+      if (row.hello === undefined || this.#parts.isStranger?.(row.hello) !== true) continue;
+      this.#refuse(row, anotherStart(row.hello), time, out, row.hello);
     }
   }
 

@@ -232,6 +232,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
   }
 
+  /** Whether another start goes under its id than the one that greeted so. Asking is no word of that start, and accuses nobody. */
+  isStranger(hello: Hello): boolean {
+    return this.#news.boots.verdict(hello, true) === "stranger";
+  }
+
   /** Updates about members that were not believed. */
   get refused(): Readonly<RefusedCounts> {
     return this.#news.refused;

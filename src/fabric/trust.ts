@@ -69,21 +69,20 @@ export function refusalOfHello(hello: Hello, proof: PeerProof, facts: TrustFacts
   return undefined;
 }
 
-/** Why a start is not linked with. */
-export interface StartRefusal extends Refusal {
-  /** Another start goes under its id: no link of it stays, also where nobody knows yet whether there are two nodes. */
-  readonly isStranger: boolean;
-}
-
 /** A greeting of a start that does not go under its node's id here, or not yet; undefined when there is nothing against it. */
-export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: StartStanding): StartRefusal | undefined {
+export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: StartStanding): Refusal | undefined {
   if (start.verdict === "stranger") {
     const detail = `the one at ${address} does not follow the start of ${nodeId} that was accepted last`;
     const isSure = start.standing === "lasting" || start.standing === "two";
-    return { reason: isSure ? "duplicate_node" : "not_needed", detail, isStranger: true };
+    return { reason: isSure ? "duplicate_node" : "not_needed", detail };
   }
   if (start.verdict !== "follows" || !start.isElsewhere) return undefined;
-  return { reason: "not_needed", detail: `the last start of ${nodeId} is listed elsewhere, and looked for first`, isStranger: false };
+  return { reason: "not_needed", detail: `the last start of ${nodeId} is listed elsewhere, and looked for first` };
+}
+
+/** Why a link ends whose start does not go under its node's id any more: the words of its greeting are old, and accuse nobody. */
+export function anotherStart({ nodeId }: Pick<Hello, "nodeId">): Refusal {
+  return { reason: "not_needed", detail: `another start of ${nodeId} was accepted since this link came up` };
 }
 
 /** What a call's connection and headers prove, before anything is read of it; undefined when that is enough to be heard. */

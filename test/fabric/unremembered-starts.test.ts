@@ -4,6 +4,7 @@
  */
 import { expect, test } from "vitest";
 import type { AcceptedStart } from "../../src/fabric/boots.ts";
+import { greetingOf } from "../fakes/fabric-world.ts";
 import { World, type WorldNode } from "./membership-world.ts";
 
 const SEEDS = 10;
@@ -86,6 +87,23 @@ test("one that was away while another was started twice meets it again without a
     const isWell = world.runFor(60_000, () => areWell(world, [away, last, third]));
     expect([isWell, alarms(world)], `seed ${seed}`).toEqual([true, []]);
   }
+});
+
+test("that the link of an earlier start is still up is nothing that its node says: it is met as if for the first time", () => {
+  const world = new World({ seed: "half-open" });
+  const [holder, first] = live(world, ["n0", "n1", "n2"], 0, new Map());
+  if (holder === undefined || first === undefined) throw new Error("three were started");
+  world.runFor(SETTLE_MS);
+  world.crash(first);
+  const [second] = live(world, ["n1"], 1, new Map());
+  if (second === undefined) throw new Error("it was started");
+  world.give(second, { kind: "join", addresses: ["n0:1"] });
+  const hello = greetingOf("n1", { address: first.facts.address, boot: "n1-0" });
+  for (let round = 0; round < 20; round++) {
+    world.runFor(500);
+    expect(holder.machine.isStranger(hello)).toBe(true);
+  }
+  expect(holder.machine.startOf(hello, time(world))).toEqual({ verdict: "stranger", standing: "first" });
 });
 
 test("a copy of an older state is told of as a second node within two seconds, and the first one goes on", () => {
