@@ -2,7 +2,7 @@
 import { settledOf } from "../../src/catalog/cell.ts";
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record.ts";
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { endsBeforeHlc } from "../../src/catalog/view.ts";
+import { endsBeforeHlc, isNarrowing } from "../../src/catalog/view.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
 import { isNewer } from "../../src/policy/version-order.ts";
 import type { Checks } from "./checks.ts";
@@ -210,7 +210,10 @@ export class Invariants implements Watching {
       if (body !== BODY.EXPIRED || reach === SCOPE.LOCAL || node.isRestored || this.#staged.has(id)) continue;
       this.#staged.add(id);
       if (keyParts(key).clusterId !== node.options.clusterId) continue;
-      const ended = this.#parts.model.ended(key).filter((each) => each.reach !== SCOPE.LOCAL && this.#isTold(node, process, each));
+      // Where its origin put the key again with a narrower scope, others are told of that alone.
+      const narrowed = new Set(process.replica.records(key).flatMap((cell) => (isNarrowing(cell) ? [cell.origin.id] : [])));
+      const known = this.#parts.model.ended(key).filter((each) => each.reach !== SCOPE.LOCAL && this.#isTold(node, process, each));
+      const ended = known.filter(({ originId }) => !narrowed.has(originId));
       const list = this.#knowing.get(key) ?? [];
       this.#knowing.set(key, [...list, ...ended.map((of) => ({ originId: self.id, seq, reach, of }))]);
     }
