@@ -1,4 +1,9 @@
-/** Times and bounds of origins' lives. */
+/** Times and bounds of origins' lives, and what they rest on. */
+import type { Origin } from "../catalog/cell.ts";
+import type { Replica } from "../catalog/replica.ts";
+import type { Time } from "../lib/machine.ts";
+import type { MemberUpdate } from "./messages.ts";
+import type { FabricEvent } from "./seam.ts";
 
 export interface LivesOptions {
   /** Orphans are served, ranked last, for so long. */
@@ -11,7 +16,10 @@ export interface LivesOptions {
   readonly orphanProtectMinCount: number;
   /** What "at once" is: the longest suspicion. */
   readonly suspicionWindowMs: number;
-  /** A node that said it restarts is taken for away so long, unless it greets before. */
+  /**
+   * A node that said it restarts is taken for away so long, unless it greets before; and a generation that is news for live, unless its node says
+   * that it lives in it.
+   */
   readonly restartMs: number;
   /** Records visited a tick, so that a large origin does not hold up the loop. */
   readonly maxTouches: number;
@@ -26,3 +34,23 @@ export const LIVES_DEFAULTS: LivesOptions = {
   restartMs: 30_000,
   maxTouches: 250,
 };
+
+export interface LivesParts {
+  readonly replica: Replica;
+  readonly clusterId: string;
+  /** The members of the own cluster before this node was restarted, and as many as are remembered. */
+  readonly remembered?: readonly string[] | undefined;
+  readonly maxMembers?: number;
+  readonly findMember: (nodeId: string) => MemberUpdate | undefined;
+  /** Who keeps the version vector forgets with the replica. */
+  readonly forgetOrigin: (origin: Origin, time: Time, isOver: boolean) => void;
+  /** Whether a peer hid an origin before it was known here. */
+  readonly wasHidden?: (id: string) => boolean;
+  /** All that a whole transfer did not list is gone, and the number of its origin has moved. */
+  readonly closed?: (origin: Origin, time: Time, events: FabricEvent[]) => void;
+  /** A slice of what is owed to many records was done. */
+  readonly swept?: (time: Time) => void;
+  /** Whether somebody has told who the members are. */
+  readonly hasTable?: () => boolean;
+  readonly readmit: (nodeId: string, generation: number) => void;
+}

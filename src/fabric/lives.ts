@@ -1,10 +1,9 @@
 /** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 import type { Origin } from "../catalog/cell.ts";
 import type { OriginLife } from "../catalog/record.ts";
-import type { Replica } from "../catalog/replica.ts";
 import { ENTRIES } from "../catalog/sweeps.ts";
 import type { Time } from "../lib/machine.ts";
-import type { LivesOptions } from "./lives-options.ts";
+import type { LivesOptions, LivesParts } from "./lives-options.ts";
 import { isAlwaysTold, isListed } from "./members.ts";
 import type { MemberUpdate } from "./messages.ts";
 import { Roster } from "./roster.ts";
@@ -27,6 +26,8 @@ interface Row {
   sinceMonoMs: number;
   /** Taken for live because it was before this node restarted, and nothing is known of its node yet. */
   isPresumed: boolean;
+  /** Its generation is news: until when it is taken for live before its node says that it lives in it. */
+  newsUntilMonoMs: number | undefined;
 }
 
 interface Cluster {
@@ -34,26 +35,6 @@ interface Cluster {
   readonly vanished: Map<string, number>;
   /** While protected: nodes with entries that it had before they vanished. */
   protectedTotal: number | undefined;
-}
-
-export interface LivesParts {
-  readonly replica: Replica;
-  readonly clusterId: string;
-  /** The members of the own cluster before this node was restarted, and as many as are remembered. */
-  readonly remembered?: readonly string[] | undefined;
-  readonly maxMembers?: number;
-  readonly findMember: (nodeId: string) => MemberUpdate | undefined;
-  /** Who keeps the version vector forgets with the replica. */
-  readonly forgetOrigin: (origin: Origin, time: Time, isOver: boolean) => void;
-  /** Whether a peer hid an origin before it was known here. */
-  readonly wasHidden?: (id: string) => boolean;
-  /** All that a whole transfer did not list is gone, and the number of its origin has moved. */
-  readonly closed?: (origin: Origin, time: Time, events: FabricEvent[]) => void;
-  /** A slice of what is owed to many records was done. */
-  readonly swept?: (time: Time) => void;
-  /** Whether somebody has told who the members are. */
-  readonly hasTable?: () => boolean;
-  readonly readmit: (nodeId: string, generation: number) => void;
 }
 
 export class Lives {
@@ -172,7 +153,10 @@ export class Lives {
 
   /** This node stood still: who is away has so much longer to come back. */
   postpone(byMs: number): void {
-    for (const row of this.#rows.values()) if (row.absence !== undefined) row.sinceMonoMs += byMs;
+    for (const row of this.#rows.values()) {
+      if (row.absence !== undefined) row.sinceMonoMs += byMs;
+      if (row.newsUntilMonoMs !== undefined) row.newsUntilMonoMs += byMs;
+    }
     for (const [nodeId, untilMonoMs] of this.#away) this.#away.set(nodeId, untilMonoMs + byMs);
     for (const { vanished } of this.#clusters.values()) for (const [id, atMonoMs] of vanished) vanished.set(id, atMonoMs + byMs);
     this.#absentBefore = new Map([...this.#absentBefore].map(([id, sinceMonoMs]) => [id, sinceMonoMs + byMs]));
@@ -230,10 +214,13 @@ export class Lives {
   #reviewOrigin(origin: Origin, time: Time, events: FabricEvent[]): Row {
     const member = this.#parts.findMember(origin.nodeId);
     const isPresumed = member === undefined && this.#isPresumed(origin, time);
-    const absence = isPresumed ? undefined : this.#absenceOf(origin, member);
-    let row = this.#rows.get(origin.id);
-    if (row?.origin !== origin) {
-      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed };
+    const noted = this.#rows.get(origin.id);
+    let row = noted?.origin === origin ? noted : undefined;
+    const newsUntilMonoMs = this.#newsUntil(origin, member, row, time);
+    const isOverdue = newsUntilMonoMs !== undefined && time.monoMs >= newsUntilMonoMs;
+    const absence = isPresumed ? undefined : this.#absenceOf(origin, member, isOverdue);
+    if (row === undefined) {
+      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, newsUntilMonoMs };
       this.#rows.set(origin.id, row);
       // Whoever was gone before we heard of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
@@ -242,6 +229,7 @@ export class Lives {
     if (row.clusterId === "") row.clusterId = origin.clusterId === "" ? (member?.clusterId ?? "") : origin.clusterId;
     const { absence: was, isPresumed: wasPresumed } = row;
     row.isPresumed = isPresumed;
+    row.newsUntilMonoMs = newsUntilMonoMs;
     if (was === absence) return row;
     this.#setAbsence(row, absence, time);
     if (wasPresumed && absence !== undefined) row.sinceMonoMs = this.#awaySince(origin, time);
@@ -269,12 +257,21 @@ export class Lives {
     return this.#absentBefore.get(id) ?? elsewhereMonoMs;
   }
 
-  #absenceOf(origin: Origin, member: MemberUpdate | undefined): Absence | undefined {
+  /**
+   * News of a new generation may come after its records, by as long as a restart takes. After that its node has gone back to an earlier one, or
+   * somebody made it up.
+   */
+  #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: Row | undefined, { monoMs }: Time): number | undefined {
+    if (member === undefined || !isListed(member.status) || generation <= member.generation) return undefined;
+    return row?.newsUntilMonoMs ?? monoMs + this.#options.restartMs;
+  }
+
+  #absenceOf(origin: Origin, member: MemberUpdate | undefined, isOverdue: boolean): Absence | undefined {
     if (origin.nodeId === this.#parts.replica.self.nodeId) return "replaced";
     const unknown = this.#rows.get(origin.id)?.absence === "kept" ? "kept" : "unknown";
     if (member === undefined) return this.#overBefore.has(origin.id) ? "left" : unknown;
-    // News of a new generation may come after its records.
     if (origin.generation < member.generation) return "replaced";
+    if (isOverdue) return unknown;
     if (this.#away.has(origin.nodeId)) return member.keepsEntries === true ? "kept" : "restarting";
     switch (member.status) {
       case "alive":
@@ -301,6 +298,7 @@ export class Lives {
       this.#drop(row);
       return false;
     }
+    if (row.absence === undefined) this.#nextMonoMs = Math.min(this.#nextMonoMs, row.newsUntilMonoMs ?? Number.POSITIVE_INFINITY);
     if (row.absence === undefined || row.absence === "kept" || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined)
       return false;
     const hideMonoMs = row.sinceMonoMs + this.#options.orphanGraceMs;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Replica } from "../../src/catalog/replica.ts";
-import { Lives, type LivesParts } from "../../src/fabric/lives.ts";
-import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
+import { Lives } from "../../src/fabric/lives.ts";
+import { LIVES_DEFAULTS, type LivesParts } from "../../src/fabric/lives-options.ts";
 import type { MemberUpdate } from "../../src/fabric/messages.ts";
 import type { FabricEvent } from "../../src/fabric/seam.ts";
 import { updateOf } from "../fakes/fabric-values.ts";

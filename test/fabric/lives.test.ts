@@ -152,6 +152,39 @@ test("what a node said in an earlier generation is orphaned as soon as the next 
   expect(bench.state()).toEqual(["a/1 hidden", "a/2 live"]);
 });
 
+test("a generation that its node never says it lives in is an orphan after a restart's time, until the node does say so", () => {
+  const { restartMs, orphanGraceMs } = LIVES_DEFAULTS;
+  const bench = new Bench();
+  bench.say("a", "alive");
+  bench.origin("a", 2);
+  bench.run(restartMs - 1);
+  expect(bench.state()).toEqual(["a/2 live"]);
+  bench.run(1);
+  expect([bench.state(), bench.events.map(({ name }) => name)]).toEqual([["a/2 orphaned"], ["origin_orphaned"]]);
+  bench.run(orphanGraceMs);
+  expect(bench.state()).toEqual(["a/2 hidden"]);
+  bench.say("a", "alive", { generation: 2 });
+  bench.run(orphanGraceMs);
+  expect(bench.state()).toEqual(["a/2 live"]);
+});
+
+test("a generation that its node went back from, as its disk was put back, is an orphan a restart's time later", () => {
+  const { restartMs } = LIVES_DEFAULTS;
+  const bench = new Bench();
+  bench.origin("a", 2);
+  bench.say("a", "alive", { generation: 2 });
+  bench.run(10 * restartMs);
+  bench.say("a", "alive", { generation: 1 });
+  bench.run(restartMs / 2);
+  expect(bench.state()).toEqual(["a/2 live"]);
+  // It stood still: so much longer may the news be on its way.
+  bench.lives.postpone(restartMs);
+  bench.run(restartMs);
+  expect(bench.state()).toEqual(["a/2 live"]);
+  bench.run(restartMs / 2);
+  expect(bench.state()).toEqual(["a/2 orphaned"]);
+});
+
 test("what nobody took over when its node stopped is orphaned, and neither hidden nor forgotten while it is known why", () => {
   const b = new Bench();
   b.origin("a");
