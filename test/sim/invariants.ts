@@ -448,13 +448,24 @@ function wrongViews(up: readonly SimNode[], { model, checks }: Pick<InvariantPar
     for (const key of new Set([...views.keys(), ...other.views.keys()])) {
       const [here, there] = [views.get(key), other.views.get(key)];
       const isTwofold = [here, there].some((view) => view !== undefined && checks.isLost(view.slice(0, view.indexOf(":"))));
-      if (isTwofold || up.some(({ process }) => isPutBack(process?.replica.view(key), model))) continue;
+      if (isTwofold || up.some(({ process }) => isPutBack(process?.replica.view(key), model) || lacksForGood(process, key, up))) continue;
       // Its own LOCAL entry hides there what the others see.
       if (here !== there && here !== LOCAL && there !== LOCAL)
         wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
     }
   }
   return wrong;
+}
+
+/** Whether a record of the key may be one that a node refused, of an origin that is gone and that nobody holds as far as that node heard of it. */
+function lacksForGood(process: SimProcess | undefined, key: KeyText, up: readonly SimNode[]): boolean {
+  const origins = up.flatMap((other) => other.process?.replica.records(key).map(({ origin }) => origin.id) ?? []);
+  return origins.some((id) => {
+    const held = process?.replica.origins.get(id);
+    if (held?.lacks === undefined || held.life === "live") return false;
+    const others = up.map((other) => other.process?.replica.origins.get(id));
+    return !others.some((origin) => origin !== undefined && origin.lacks === undefined && origin.through >= held.through);
+  });
 }
 
 const LOCAL = "local";

@@ -2,7 +2,7 @@
  * A client's read at a node, through the code that every door reads with: page by page, and by name as a resolver does. What it is told
  * is checked against what the node holds and what clients were promised there, decided naively.
  */
-import type { Origin } from "../../src/catalog/cell.ts";
+import { type Origin, settledOf } from "../../src/catalog/cell.ts";
 import { matches } from "../../src/catalog/filter.ts";
 import { NEVER } from "../../src/catalog/past-views.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "../../src/catalog/record.ts";
@@ -243,8 +243,10 @@ export class SimReads {
       const isEnded = own !== undefined && own.body !== BODY.ENTRY && own.hlc >= promised.hlc;
       const isSuperseded = isEnded || held.some(({ hlc, unregisteredHlc = 0 }) => Math.max(hlc, unregisteredHlc) > promised.hlc);
       const isSeen = shown !== undefined && shown.hlc >= promised.hlc;
+      // Where there is no room, the end and what it ended may be gone by now.
+      const isOver = model.ended(key).some(({ originId, seq, hlc }) => hlc > promised.hlc && hasTold(process, originId, seq));
       checks.holds(
-        isSeen || isHidden || isSuperseded,
+        isSeen || isHidden || isSuperseded || isOver,
         "own write",
         () => `${what()}, and shows ${shown === undefined ? "nothing" : `${shown.origin.id}:${shown.seq} stamped ${shown.hlc}`}`,
       );
@@ -257,6 +259,12 @@ function isTakenForGone({ fabric, goodbyes }: SimProcess, { node, bootMs, bootSk
   const { incarnation = 0 } = fabric.fabric.membership.find(node.name) ?? {};
   const isHeard = incarnation >= Math.floor((WALL_START_MS + bootMs + bootSkewMs) / 1000);
   return !isHeard && nowMs - (goodbyes.get(node.name) ?? Number.NEGATIVE_INFINITY) < GONE_MS;
+}
+
+/** Whether a node has heard what an origin said under a number. */
+function hasTold({ replica }: SimProcess, originId: string, seq: number): boolean {
+  const origin = replica.origins.get(originId);
+  return origin !== undefined && settledOf(origin) >= seq;
 }
 
 /** Of an origin part of which was refused here: it is not held, and was not ended since. */
