@@ -1,6 +1,6 @@
 /**
  * Plants a bug while the modules are loaded, then runs seeds until one finds it. A process of its own, so that nothing else sees the bug:
- * `node test/sim/mutant-child.ts NAME MAX_SEEDS`; prints one line of JSON.
+ * `node test/sim/mutant-child.ts NAME LAST_SEED [FIRST_SEED]`; prints one line of JSON.
  */
 import { registerHooks } from "node:module";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { MUTANTS, type Mutant } from "./mutants.ts";
 type Worlds = "isOfLost" | "isOfStarts" | "isOfRestarted" | "isOfLeft" | "isOfGenerations";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-const [name = "", maxSeeds = "0"] = process.argv.slice(2);
+const [name = "", lastSeed = "0", firstSeed = "1"] = process.argv.slice(2);
 // "none" plants nothing: what the seeds find then is no mutant.
 const mutant: Pick<Mutant, "edits" | Worlds> | undefined = name === "none" ? { edits: [] } : MUTANTS.find((one) => one.name === name);
 if (mutant === undefined) throw new Error(`there is no mutant ${JSON.stringify(name)}`);
@@ -34,8 +34,8 @@ registerHooks({
 
 const { runSeed } = await worldsOf(mutant);
 let found: { seed: number; invariant: string; message: string } | undefined;
-let seed = 1;
-for (; seed <= Number(maxSeeds) && found === undefined; seed++) {
+let seed = Number(firstSeed);
+for (; seed <= Number(lastSeed) && found === undefined; seed++) {
   const { violation } = runSeed(seed);
   if (violation !== undefined) found = { seed, invariant: violation.invariant, message: violation.message.slice(0, 300) };
 }

@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import type { Mutant } from "./mutants.ts";
 
 export interface MutantResult {
   readonly isPlanted: boolean;
@@ -11,8 +12,12 @@ export interface MutantResult {
 
 const run = promisify(execFile);
 
-export async function runMutant(name: string, maxSeeds: number): Promise<MutantResult> {
+export async function runMutant({
+  name,
+  withinSeeds,
+  fromSeed = 1,
+}: Pick<Mutant, "name" | "withinSeeds" | "fromSeed">): Promise<MutantResult> {
   const child = join(import.meta.dirname, "mutant-child.ts");
-  const { stdout } = await run(process.execPath, [child, name, String(maxSeeds)], { maxBuffer: 1 << 24 });
+  const { stdout } = await run(process.execPath, [child, name, `${withinSeeds}`, `${fromSeed}`], { maxBuffer: 1 << 24 });
   return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as MutantResult;
 }

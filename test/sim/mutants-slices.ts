@@ -28,6 +28,7 @@ export const SLICE_MUTANTS = [
         replace: "cell.seq >= 0 && this.#isMissing(cell)",
       },
     ],
+    fromSeed: 101,
     withinSeeds: 250,
   },
   {
@@ -40,6 +41,7 @@ export const SLICE_MUTANTS = [
         replace: "    followClosing(origin, this, through, knownSeq);\n    moveThrough(origin, through, knownSeq);\n",
       },
     ],
+    fromSeed: 101,
     withinSeeds: 200,
   },
   {

@@ -1,4 +1,4 @@
-/** The simulator finds planted bugs: the cheapest of them in every build, all in test/long/sim-mutants.test.ts. */
+/** The simulator finds planted bugs: the cheapest of them in every build, the others in test/long/sim-mutants.test.ts. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { MUTANTS } from "./mutants.ts";
@@ -6,8 +6,8 @@ import { runMutant } from "./mutants-run.ts";
 
 const cheap = MUTANTS.filter(({ isCheap }) => isCheap === true);
 
-test.each(cheap)("$name is found within $withinSeeds seeds", { timeout: 300_000 }, async ({ name, withinSeeds }) => {
-  const { isPlanted, found } = await runMutant(name, withinSeeds);
+test.each(cheap)("$name is found within $withinSeeds seeds", { timeout: 300_000 }, async (mutant) => {
+  const { isPlanted, found } = await runMutant(mutant);
   expect(isPlanted, "the source has the place to plant it").toBe(true);
   expect(found, "a seed that finds it").toBeDefined();
 });
