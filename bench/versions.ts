@@ -46,8 +46,11 @@ const MIN_ROUNDS = 10;
 const ENTRIES = 20_000;
 /** CPU time of a round, about: a hundred times what the kernel counts in. */
 const ROUND_MS = 1000;
-/** How often a follower is asked what it has taken in. */
+/** How often a follower is asked what it has taken in, and for how long. */
 const LOOK_MS = 20;
+const MAX_WAIT_MS = 60_000;
+/** Changes until a follower is waited for: each of another key, as of two changes of one key that are on their way together it is told one. */
+const FOLLOWED = 10_000;
 const SERVICE = "/waymark.discovery.v1.DiscoveryService";
 
 /** Does `count` units of work against a node. */
@@ -256,7 +259,30 @@ async function open({ isDurable = false, isFollowed = false, hasPolicy = false, 
   const node = await startNode({ ...from, ...(isDurable && { dataDir: scratchDir("versions") }), args: flags });
   const follower = isFollowed ? await startNode({ ...from, args: ["--join", node.listeners["fabric"] ?? ""] }) : undefined;
   await loadNode(node, ENTRIES);
-  return { measured: follower ?? node, nodes: follower === undefined ? [node] : [node, follower], work: await begin(node) };
+  if (follower === undefined) return { measured: node, nodes: [node], work: await begin(node) };
+  await waitFor(follower, ENTRIES);
+  return { measured: follower, nodes: [node, follower], work: followed(follower, await begin(node)) };
+}
+
+/** Work at one node, until another has taken all of it in. */
+function followed(follower: Node, work: Work): Work {
+  return async (count) => {
+    for (let left = count; left > 0; left -= FOLLOWED) {
+      const known = await changesOf(follower);
+      const wave = Math.min(left, FOLLOWED);
+      await work(wave);
+      await waitFor(follower, known + wave);
+    }
+  };
+}
+
+/** Until the node has taken in so many changes. */
+async function waitFor(node: Node, changes: number): Promise<void> {
+  const endMs = performance.now() + MAX_WAIT_MS;
+  while ((await changesOf(node)) < changes) {
+    if (performance.now() > endMs) throw new Error(`a follower has not taken in ${changes} changes after ${MAX_WAIT_MS} ms`);
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
 }
 
 const STATUS_BYTES = toBinary(NamespaceStatusRequestSchema, create(NamespaceStatusRequestSchema, { namespace: NAMESPACE }));
@@ -266,13 +292,10 @@ async function changesOf(node: Node): Promise<number> {
   return Number(fromBinary(NamespaceStatusResponseSchema, await ask(node, PATH.status, STATUS_BYTES)).revision);
 }
 
-/** µs of CPU a unit. At a node that follows, until it has taken in all that was written at the other. */
-async function cost({ measured, nodes, work }: Side, count: number): Promise<number> {
-  const isFollower = nodes.length > 1;
-  const known = isFollower ? await changesOf(measured) : 0;
+/** µs of CPU a unit. */
+async function cost({ measured, work }: Side, count: number): Promise<number> {
   const before = measured.cpuMs();
   await work(count);
-  if (isFollower) while ((await changesOf(measured)) < known + count) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   return ((measured.cpuMs() - before) * 1000) / count;
 }
 

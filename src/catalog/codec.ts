@@ -241,13 +241,9 @@ function checkStamps(entry: EntryFields, problems: Problems): void {
   if (entry.registeredAt !== undefined) checkTime(entry.registeredAt, "", "registered_at", problems);
   if (entry.updatedAt !== undefined) checkTime(entry.updatedAt, "", "updated_at", problems);
   if (entry.key?.clusterId !== entry.clusterId) problems.add("key.cluster_id", "differs from cluster_id");
-  for (const [field, id] of [
-    ["cluster_id", entry.clusterId],
-    ["region", entry.region],
-    ["node_id", entry.nodeId],
-  ] as const) {
-    if (!isName(id, maxIdLength)) problems.add(field, nameRule(id, maxIdLength));
-  }
+  if (!isName(entry.clusterId, maxIdLength)) problems.add("cluster_id", nameRule(entry.clusterId, maxIdLength));
+  if (!isName(entry.region, maxIdLength)) problems.add("region", nameRule(entry.region, maxIdLength));
+  if (!isName(entry.nodeId, maxIdLength)) problems.add("node_id", nameRule(entry.nodeId, maxIdLength));
   if (entry.tenantId !== "" && !isName(entry.tenantId, maxIdLength)) problems.add("tenant_id", nameRule(entry.tenantId, maxIdLength));
 }
 

@@ -225,7 +225,7 @@ export class FrameReceiver {
       taken.changedCount += 1;
       transfer?.installed();
     }
-    taken.superseded.push(...this.#superseded(cell));
+    if (endsBeforeHlc(cell) > 0) taken.superseded.push(...this.#superseded(cell));
   }
 
   /** Whether a frame of a whole transfer is the next one; the first one starts it anew. What a lost one listed would count as gone. */
@@ -273,19 +273,12 @@ export class FrameReceiver {
   }
 
   #cellOf(record: WireRecord, origin: Origin): Cell {
-    const head = { ...record, origin };
-    if (record.body !== BODY.ENTRY) {
-      const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
-      return new Cell({ ...head, ...record.key, ...gone, key: keyText(record.key) });
-    }
-    return this.#readEntry(record, head, origin);
+    if (record.body === BODY.ENTRY) return this.#readEntry(record, origin);
+    const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
+    return new Cell({ ...record, ...record.key, ...gone, origin, key: keyText(record.key) });
   }
 
-  #readEntry(
-    record: WireRecord & { body: typeof BODY.ENTRY },
-    head: Omit<WireRecord, "body" | "entry"> & { origin: Origin },
-    origin: Origin,
-  ): Cell {
+  #readEntry(record: WireRecord & { body: typeof BODY.ENTRY }, origin: Origin): Cell {
     const draft = this.#drafter.draftOfStored(record.entry);
     if (draft.traits.nodeId !== origin.nodeId)
       throw invalid("node_id", `${draft.traits.nodeId} is not the frame's origin ${origin.nodeId}`);
@@ -294,11 +287,16 @@ export class FrameReceiver {
     if (!this.#mayBeHere(draft.scope, origin)) throw new OutOfReach(SCOPE_NAMES[draft.scope]);
     const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = draft;
     if (!this.#hasRoom(key, origin)) throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
-    const at = this.#replica.slab.put(record.entry);
-    const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc } = head;
-    const numbers = { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc };
-    const fields = { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes, ...numbers };
-    return new Cell({ ...fields, origin, body: BODY.ENTRY, at, sizeBytes: record.entry.length });
+    const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc, entry, body } = record;
+    const at = this.#replica.slab.put(entry);
+    const sizeBytes = entry.length;
+    // HOT: one literal; each object that is spread into another costs as much as reading a field (bench/versions.ts, replication).
+    // biome-ignore format: a line a group
+    return new Cell({
+      key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes,
+      seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc,
+      origin, body, at, sizeBytes,
+    });
   }
 
   /** Whether an origin may have an entry of that key here: it has no more than its quota, or has the key already. */
@@ -324,7 +322,6 @@ export class FrameReceiver {
    */
   #superseded(cell: Cell): readonly Cell[] {
     const endedHlc = endsBeforeHlc(cell);
-    if (endedHlc === 0) return [];
     const { self } = this.#replica;
     const own = [this.#replica.own(cell.key) ?? [], this.#replica.records(cell.key).filter(({ origin }) => origin === self)].flat();
     return own.filter((each) => each.body === BODY.ENTRY && each.hlc < endedHlc).slice(0, 1);

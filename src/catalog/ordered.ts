@@ -59,6 +59,7 @@ export class OrderedRecords {
   #soughtKey: string | undefined;
   #soughtBlock = 0;
   #soughtIndex = 0;
+  #sought: CatalogRecord | undefined;
 
   /** A list of the same records as a sorted array without repeated keys. */
   static from(records: readonly CatalogRecord[]): OrderedRecords {
@@ -97,16 +98,18 @@ export class OrderedRecords {
 
   find(key: string): CatalogRecord | undefined {
     this.#seek(key);
-    const record = this.#blocks[this.#soughtBlock]?.[this.#soughtIndex];
-    return record !== undefined && record.key === key ? record : undefined;
+    return this.#sought;
   }
 
-  /** Finds the key's place. Whoever adds or takes out an element forgets it. */
+  /** Finds the key's place, and what is there. Whoever adds or takes out an element forgets it. */
   #seek(key: string): void {
     if (key === this.#soughtKey) return;
     this.#soughtKey = key;
     this.#soughtBlock = this.blockOf(key);
-    this.#soughtIndex = lowerBound(this.block(this.#soughtBlock), key);
+    const block = this.block(this.#soughtBlock);
+    this.#soughtIndex = lowerBound(block, key);
+    const record = block[this.#soughtIndex];
+    this.#sought = record?.key === key ? record : undefined;
   }
 
   /** Inserts the record, or puts it in the place of the one with the same key. */
@@ -115,8 +118,9 @@ export class OrderedRecords {
     const at = this.#soughtBlock;
     const index = this.#soughtIndex;
     const block = this.#blocks[at] ?? [];
-    if (block[index]?.key === record.key) {
+    if (this.#sought !== undefined) {
       block[index] = record;
+      this.#sought = record;
       return "replaced";
     }
     this.#soughtKey = undefined;
@@ -151,7 +155,7 @@ export class OrderedRecords {
     const at = this.#soughtBlock;
     const index = this.#soughtIndex;
     const block = this.#blocks[at] ?? [];
-    if (block[index]?.key !== key) return "absent";
+    if (this.#sought === undefined) return "absent";
     this.#soughtKey = undefined;
     this.#size -= 1;
     block.splice(index, 1);

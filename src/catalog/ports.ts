@@ -9,7 +9,14 @@ const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const sat
 /** Of an entry with one plain target, as most have, and of one without targets: its texts stand under TCP. */
 export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
 
+const LOWER_CASE_BIT = 0x20;
+const SMALL_S = 0x73;
+const SMALL_U = 0x75;
+
 export function transportOf({ protocol }: Pick<TargetView, "protocol">): Transport {
+  // HOT: no lower-case copy of what begins with neither u nor s (bench/codec.ts).
+  const first = protocol.charCodeAt(0) | LOWER_CASE_BIT;
+  if (first !== SMALL_S && first !== SMALL_U) return "tcp";
   const text = protocol.toLowerCase();
   return text === "udp" || text === "sctp" ? text : "tcp";
 }

@@ -73,7 +73,7 @@ export interface UnknownFields {
   readonly tombstone: Uint8Array;
 }
 
-export type WireRecord = RecordHead & RecordBody & { readonly unknown?: UnknownFields };
+export type WireRecord = RecordHead & RecordBody & { readonly unknown?: UnknownFields | undefined };
 
 /** The bytes of a record. */
 export function encodeRecord(head: RecordHead, body: RecordBody, unknown: UnknownFields = NO_UNKNOWN): Uint8Array {
@@ -168,8 +168,8 @@ export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecor
     throw malformed(`unregistered_hlc ${unregisteredHlc} after hlc ${head.hlc}`);
   if (head.principal.length > MAX_PRINCIPAL_LENGTH) throw malformed(`principal of ${head.principal.length} characters`);
   if (body === undefined) throw malformed("neither entry nor tombstone");
-  const known = { ...head, ...(unregisteredHlc !== undefined && { unregisteredHlc }), reach: reach as Scope, ...body }; // Checked just above.
-  return unknown === undefined ? known : { ...known, unknown };
+  const known = { ...head, reach: reach as Scope, unregisteredHlc, unknown }; // Checked just above.
+  return body.body === BODY.ENTRY ? { ...known, body: body.body, entry: body.entry } : { ...known, body: body.body, key: body.key };
 }
 
 const NOTHING = new Uint8Array();

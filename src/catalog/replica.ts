@@ -198,14 +198,14 @@ export class Replica {
    * held of its origin is skipped. Does not move the version vector. Returns whether anything changed.
    */
   install(next: Cell, time: Time): boolean {
-    const any = this.#any(next.key);
+    const seen = this.lookup.find(next.key);
+    const any = seen instanceof Cell ? seen : this.#absent.get(next.key);
     const held = recordOf(any, next.origin);
     if (held !== undefined && held.seq >= next.seq) {
       if (next.sizeBytes > 0) this.slab.free(next.at, next.sizeBytes);
       return false;
     }
     if (next.scope === SCOPE.LOCAL && next.origin === this.self) this.localNamespaces.add(next.namespace);
-    const seen = this.lookup.find(next.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
     const owed = this.sweeps.owedTo(any);
@@ -215,7 +215,7 @@ export class Replica {
       if (any !== undefined) join(any, next);
       next.bornRevision = revision;
       next.filterRevision = revision;
-    } else this.#renew(held, next, revision);
+    } else this.#renew(held, next, revision, seen === held);
     cell.origin.log.insert(cell.seq, cell);
     this.#moveTo(cell, revision);
     if (cell.body !== BODY.ENTRY) this.#graveyard.bury(cell, time);
@@ -225,12 +225,11 @@ export class Replica {
   }
 
   /** Replaces what a held cell says by what a newer record says. Older nodes do not move `filterSeq` with a version. */
-  #renew(held: Cell, next: Cell, revision: number): void {
+  #renew(held: Cell, next: Cell, revision: number, isVisible: boolean): void {
     const oldSeq = held.seq;
     if (held.sizeBytes > 0) this.slab.free(held.at, held.sizeBytes);
     const wasEntry = held.body === BODY.ENTRY;
     const isFilterChange = held.filterSeq !== next.filterSeq;
-    const isVisible = this.lookup.find(held.key) === held;
     const before = { traits: held.traits, scope: held.scope, contentBytes: held.contentBytes };
     if (!wasEntry) this.#graveyard.count -= 1;
     held.become(next);

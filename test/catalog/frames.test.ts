@@ -339,12 +339,15 @@ test("a bad record is refused alone: the others of its frame are applied and the
   expect(b.replica.slab.stats().usedBytes).toBe(held);
 });
 
-test("a key that is in a frame twice is taken once, and its origin is not whole: no honest frame has it twice", () => {
+test.for([
+  { isComplete: false, isLast: false },
+  { isComplete: true, isLast: true },
+])("a key that is in a frame twice is taken once, and its origin is not whole: no honest frame has it twice (%o)", (kind) => {
   const b = new MeshNode("b");
   const key = keyParts(K);
   const written = (seq: number) =>
     encodeRecord({ reach: SCOPE.REGION, seq, hlc: seq, filterSeq: 1, firstSeq: 1, principal: "" }, { body: BODY.EXPIRED, key });
-  const frame = { nodeId: "a", generation: 1, after: 0, through: 500, isComplete: false, isLast: false, floor: 0 };
+  const frame = { nodeId: "a", generation: 1, after: 0, through: 500, ...kind, floor: 0 };
   const records = Array.from({ length: 500 }, (_, i) => written(i + 1));
   const before = b.replica.revision;
   const applied = b.receiver.apply({ ...frame, records }, T);
@@ -352,6 +355,18 @@ test("a key that is in a frame twice is taken once, and its origin is not whole:
   expect(applied.kind === "applied" && applied.refused[0]?.message).toContain("key: is in the frame twice");
   const origin = b.replica.origins.get("a/1");
   expect([origin?.through, origin?.lacks?.count]).toEqual([500, 499]);
+});
+
+test("so is a key that is twice in a whole transfer which says nothing new", () => {
+  const b = new MeshNode("b");
+  const key = keyParts(K);
+  const written = (seq: number) =>
+    encodeRecord({ reach: SCOPE.REGION, seq, hlc: seq, filterSeq: 1, firstSeq: 1, principal: "" }, { body: BODY.UNREGISTERED, key });
+  const frame = { nodeId: "a", generation: 1, after: 0, through: 500, floor: 0 };
+  b.receiver.apply({ ...frame, isComplete: false, isLast: false, records: [] }, T);
+  const records = Array.from({ length: 400 }, (_, i) => written(i + 1));
+  const applied = b.receiver.apply({ ...frame, isComplete: true, isLast: false, records }, T);
+  expect(applied.kind === "applied" && [applied.changedCount, applied.refused.length]).toEqual([0, 399]);
 });
 
 test("frames of this node's own origin are refused, whatever they say", () => {

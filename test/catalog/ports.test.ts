@@ -1,7 +1,7 @@
 /** The words under which an entry's targets are found. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { PLAIN_PORTS, portWord, portWords } from "../../src/catalog/ports.ts";
+import { PLAIN_PORTS, portWord, portWords, transportOf } from "../../src/catalog/ports.ts";
 import { findSubject } from "../../src/dns/subject.ts";
 import { entryView, FakeDnsCatalog } from "../fakes/dns-catalog.ts";
 
@@ -9,6 +9,20 @@ const TRANSPORTS = ["tcp", "udp", "sctp"] as const;
 
 test("an entry without targets, or with plain ones, has the words of TCP", () => {
   for (const targets of [[], [{ name: "", protocol: "" }], [{ name: "", protocol: "HTTP" }]]) expect(portWords(targets)).toBe(PLAIN_PORTS);
+});
+
+test.each([
+  { protocol: "udp", transport: "udp" },
+  { protocol: "UDP", transport: "udp" },
+  { protocol: "Sctp", transport: "sctp" },
+  { protocol: "SCTP", transport: "sctp" },
+  { protocol: "", transport: "tcp" },
+  { protocol: "tcp", transport: "tcp" },
+  { protocol: "grpc", transport: "tcp" },
+  { protocol: "udp4", transport: "tcp" },
+  { protocol: "smtp", transport: "tcp" },
+])("$protocol is carried by $transport", ({ protocol, transport }) => {
+  expect(transportOf({ protocol })).toBe(transport);
 });
 
 test("an entry has the word of a port just where a question for that port shows one of its targets", () => {
