@@ -65,8 +65,7 @@ function together(...steps: readonly Step[]): Step {
 
 const STATIC: readonly Step[] = [
   check("format", "biome", "ci", "--error-on-warnings"),
-  check("types", "tsc", "-p", "."),
-  check("lint", "oxlint", "--deny-warnings", "--report-unused-disable-directives"),
+  together(check("types", "tsc", "-p", "."), check("lint", "oxlint", "--deny-warnings", "--report-unused-disable-directives")),
   check("unused", "knip", "--no-progress"),
   check("import graph", "node", "scripts/structure.ts"),
 ];
@@ -86,8 +85,7 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     vitest("sim", { projects: ["sim"] }),
     vitest("e2e", { projects: ["e2e"] }),
     vitest("e2e alone", { projects: ["e2e alone"] }),
-    vitest("interop", { projects: ["interop"] }),
-    vitest("docs", { projects: ["docs"] }),
+    together(vitest("interop", { projects: ["interop"] }), vitest("docs", { projects: ["docs"] })),
   ],
   quick: [...STATIC, vitest("unit", { projects: ["unit"] })],
   long: [

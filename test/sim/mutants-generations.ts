@@ -76,4 +76,17 @@ export const GENERATION_MUTANTS = [
     isOfGenerations: true,
     isCheap: true,
   },
+  {
+    name: "an ended lease comes back with a new generation",
+    rule: "Several origins: what ends a record of a later generation of a node ends what its earlier ones said up to its stamp",
+    edits: [
+      {
+        file: "src/catalog/view.ts",
+        find: "(newest?.get(origin.nodeId) ?? 0) > origin.generation",
+        replace: "false",
+      },
+    ],
+    fromSeed: 151,
+    withinSeeds: 200,
+  },
 ] as const;
