@@ -12,7 +12,7 @@ import type { Purpose } from "./purpose.ts";
 import type { CallId } from "./seam.ts";
 import { makeTable, pushPullPeriodMs } from "./table.ts";
 import { isOfOurs } from "./teller.ts";
-import { UPDATE_REFUSALS } from "./update-rules.ts";
+import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** Exchanges of tables at a time. */
@@ -201,12 +201,21 @@ export class Exchange {
       const event = standing.refusedBy(nodeId, standing.lastingRefusal(response));
       if (event !== undefined) out.push(event);
     }
+    if (response.ownUpdateRefused === UPDATE_REFUSALS.ahead) this.#recount(time);
     if (purpose.isJoin) this.#hurry(time);
     if (purpose.step === "digest" && response.members.length > 0) this.#tellRest(purpose.address, response, time, out);
     if (this.#news.refutationCount === refutations || answerer === undefined) return;
     // It holds us dead, and so will tell us nothing by itself: it hears at once that it is wrong.
     const request = { kind: "probe", from: self.ref, targetNodeId: nodeId, updates: [self.update] } as const;
     this.#courier.call({ kind: "gossip", nodeId }, purpose.address, request, this.#options.pingTimeoutMs, time, out);
+  }
+
+  /** It began to count while its clock stood years ahead, which has been set since: who refuses such a number takes a lower one. */
+  #recount(time: Time): void {
+    const { self, gossip } = this.#news;
+    const isAhead = updateFault(self.update, time.wallMs, true) === "ahead";
+    const lower = isAhead ? self.recount(time.wallMs) : undefined;
+    if (lower !== undefined) gossip.add(lower);
   }
 
   #hurry(time: Time): void {

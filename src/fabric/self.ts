@@ -32,7 +32,18 @@ export class Self {
    * that went back, others contradict it and it counts from what they say.
    */
   begin(wallMs: number): void {
-    if (this.#update.incarnation === 0) this.#update = { ...this.#update, incarnation: Math.max(1, Math.floor(wallMs / 1000)) };
+    if (this.#update.incarnation === 0) this.#update = { ...this.#update, incarnation: secondsOf(wallMs) };
+  }
+
+  /**
+   * Counts anew, when it began by a clock that stood far ahead and has been set since; undefined when it did not. A member whose own clock stood as far
+   * ahead may have taken such a number: it takes the lower one for old until it is started again.
+   */
+  recount(wallMs: number): MemberUpdate | undefined {
+    const incarnation = secondsOf(wallMs);
+    if (incarnation >= this.#update.incarnation) return undefined;
+    this.#update = { ...this.#update, incarnation };
+    return this.#update;
   }
 
   /** A newer word than `heard`, and than all own ones. */
@@ -52,6 +63,11 @@ export class Self {
     this.#update = { ...this.#update, status: "left", incarnation: this.#update.incarnation + 1 };
     return this.#update;
   }
+}
+
+/** Where an incarnation begins; 0 is that of nobody. */
+function secondsOf(wallMs: number): number {
+  return Math.max(1, Math.floor(wallMs / 1000));
 }
 
 function refOf({ nodeId, generation, boot }: MemberFacts): NodeRef & Start {

@@ -5,6 +5,7 @@ import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
 import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
 import type { CallResponse, MemberUpdate } from "../../src/fabric/messages.ts";
 import { News } from "../../src/fabric/news.ts";
+import { UPDATE_REFUSALS } from "../../src/fabric/update-rules.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { factsOf } from "./membership-world.ts";
@@ -353,4 +354,28 @@ test("an own answer, by a seed that is another name of our address, does not say
   const held = { boot: "b1", address: "old:1" };
   exchange.heldStart({ ...purpose, address: "m:1" }, { kind: "pushPull", from, members: [], heldStart: held }, at(1001), []);
   expect(news.standing.dispute(() => true, at(1001))).toEqual({ nodeIds: ["m"], otherAddress: "old:1" });
+});
+
+const YEAR_2100_S = Date.UTC(2100, 0) / 1000;
+
+test.each([
+  { what: "is refused as years ahead by a clock that was set since", why: UPDATE_REFUSALS.ahead, wallMs: 5000, incarnation: 5 },
+  {
+    what: "is refused as years ahead while its clock still is",
+    why: UPDATE_REFUSALS.ahead,
+    wallMs: YEAR_2100_S * 1000,
+    incarnation: YEAR_2100_S,
+  },
+  { what: "is refused for something else", why: UPDATE_REFUSALS.list, wallMs: 5000, incarnation: YEAR_2100_S },
+  { what: "is taken", why: undefined, wallMs: 5000, incarnation: YEAR_2100_S },
+])("a node that began to count in the year 2100 and $what goes on from $incarnation", ({ why, wallMs, incarnation }) => {
+  const news = new News(factsOf("self"), MEMBERSHIP_DEFAULTS);
+  news.self.begin(YEAR_2100_S * 1000);
+  const exchange = new Exchange(new Courier(news, MEMBERSHIP_DEFAULTS), new Rng("exchange"), MEMBERSHIP_DEFAULTS);
+  const from = { nodeId: "m", generation: 1, clusterId: "c1" };
+  const response = { kind: "pushPull", from, members: [said("m")], ...(why !== undefined && { ownUpdateRefused: why }) } as const;
+  exchange.answered({ kind: "pushPull", address: "m:1", isJoin: false, step: "whole" }, { response }, { monoMs: 9000, wallMs }, []);
+  expect(news.self.update.incarnation).toBe(incarnation);
+  const told = news.gossip.take({ maxBytes: 1000, limit: 9 }).filter(({ nodeId }) => nodeId === "self");
+  expect(told.map((update) => update.incarnation)).toEqual(incarnation === 5 ? [5] : []);
 });

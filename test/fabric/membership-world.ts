@@ -68,6 +68,8 @@ export class World {
   readonly seen: Seen[] = [];
   readonly events: { readonly by: string; readonly name: string }[] = [];
   nowMs = 1_000_000;
+  /** By how much wall clocks are ahead, by node. */
+  readonly skewMs = new Map<string, number>();
   messageCount = 0;
   sizeBytes = 0;
   eventCount = 0;
@@ -142,7 +144,7 @@ export class World {
     }
     this.eventCount += 1;
     const out: MembershipOutput[] = [];
-    node.machine.handle(input, { monoMs: this.nowMs, wallMs: this.nowMs }, out);
+    node.machine.handle(input, { monoMs: this.nowMs, wallMs: this.nowMs + (this.skewMs.get(node.facts.nodeId) ?? 0) }, out);
     for (const order of out) this.#carryOut(node, order);
     this.#wake(node);
   }

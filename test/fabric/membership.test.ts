@@ -173,6 +173,18 @@ test("a crashed node that starts again with the same generation is alive at once
   expect(nodeAt(nodes, 7).machine.find("n3")?.address).toBe("elsewhere:1");
 });
 
+test("a node that starts while its clock is decades ahead is alive to all soon after that is set", () => {
+  const { world, nodes } = group("ahead", 3);
+  world.crash(nodeAt(nodes, 0));
+  expect(world.runFor(60_000, () => world.countWho("n0", "dead") === 2)).toBe(true);
+  world.skewMs.set("n0", Date.UTC(2100, 0));
+  world.give(world.start("n0"), { kind: "join", addresses: ["n1:1"] });
+  world.runFor(3000);
+  expect(world.countWho("n0", "alive")).toBe(0);
+  world.skewMs.delete("n0");
+  expect(world.runFor(40_000, () => world.countWho("n0", "alive") === 2 && world.isConverged())).toBe(true);
+});
+
 test("a restart with a greater generation at the same address is believed at once", () => {
   const { world, nodes } = group("newlife", 10);
   world.crash(nodeAt(nodes, 3));
