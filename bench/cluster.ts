@@ -166,10 +166,10 @@ class Memory {
   stop(): readonly Readonly<Record<string, unknown>>[] {
     clearInterval(this.#timer);
     this.#look();
-    const cells = (mib: readonly number[]) => Object.fromEntries(mib.map((value, i) => [`node ${i}`, round(value)]));
+    const storedRecords = (mib: readonly number[]) => Object.fromEntries(mib.map((value, i) => [`node ${i}`, round(value)]));
     return [
-      { minute: "before", ...cells(this.before) },
-      ...this.#rows.map(({ minute, mib }) => ({ minute: String(minute), ...cells(mib) })),
+      { minute: "before", ...storedRecords(this.before) },
+      ...this.#rows.map(({ minute, mib }) => ({ minute: String(minute), ...storedRecords(mib) })),
     ];
   }
 

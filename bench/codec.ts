@@ -3,14 +3,14 @@ import { cpus } from "node:os";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import { EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
-import { Drafter, decodeEntry, sealEntry } from "../src/catalog/codec.ts";
-import { readEntry, readRegisteredMs } from "../src/catalog/entry-read.ts";
-import { DEFAULT_BOUNDS } from "../src/catalog/names.ts";
-import { BODY } from "../src/catalog/record.ts";
-import { decodeRecord, encodeRecord } from "../src/catalog/record-codec.ts";
-import { SCOPE } from "../src/catalog/scope.ts";
-import { Slab } from "../src/catalog/slab.ts";
-import { TraitsPool } from "../src/catalog/traits.ts";
+import { decodeEntry, EntryStamper, finishEntry } from "../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../src/catalog/entry/names.ts";
+import { readEntry, readRegisteredMs } from "../src/catalog/entry/reader.ts";
+import { SCOPE } from "../src/catalog/entry/scope.ts";
+import { decodeRecord, encodeRecord } from "../src/catalog/record/codec.ts";
+import { BODY } from "../src/catalog/record/record.ts";
+import { Slab } from "../src/catalog/record/slab.ts";
+import { TraitsPool } from "../src/catalog/record/traits.ts";
 
 const WALL = 1_760_000_000_000;
 const ENTRIES = 1000;
@@ -29,9 +29,9 @@ const entries = Array.from({ length: ENTRIES }, (_, i) =>
     metadata: { team: "core" },
   }),
 );
-const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool() });
+const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool() });
 const wire = entries.map((entry) => toBinary(EntrySchema, entry));
-const sealed = entries.map((entry) => sealEntry(drafter.draftOf(entry, 0, stamp).content, times));
+const sealed = entries.map((entry) => finishEntry(stamper.entryOf(entry, 0, stamp).content, times));
 const contentBytes = sealed.map((bytes) => readEntry(bytes).contentBytes);
 const records = sealed.map((entry) => encodeRecord(head, { body: BODY.ENTRY, entry }));
 const slab = new Slab();
@@ -57,12 +57,12 @@ function at<T>(list: readonly T[], i: number): T {
 }
 
 const us = {
-  draft: measure((i) => drafter.draftOf(at(entries, i), i, stamp)),
-  draftAndSeal: measure((i) => sealEntry(drafter.draftOf(at(entries, i), i, stamp).content, times)),
+  stamped: measure((i) => stamper.entryOf(at(entries, i), i, stamp)),
+  draftAndSeal: measure((i) => finishEntry(stamper.entryOf(at(entries, i), i, stamp).content, times)),
   encodeRecord: measure((i) => encodeRecord(head, { body: BODY.ENTRY, entry: at(sealed, i) })),
   decodeRecord: measure((i) => decodeRecord(at(records, i), DEFAULT_BOUNDS)),
   readRegisteredMs: measure((i) => readRegisteredMs(at(sealed, i), at(contentBytes, i))),
-  draftOfStored: measure((i) => drafter.draftOfStored(at(sealed, i))),
+  entryOfStored: measure((i) => stamper.entryOfStored(at(sealed, i))),
   decodeEntry: measure((i) => decodeEntry(at(sealed, i), "live")),
   slabPutAndFree: measure((i) => slab.free(slab.put(at(sealed, i)), at(sealed, i).length)),
   slabCopy: measure((i) => slab.copyTo(at(places, i), at(sealed, i).length, answer, 0)),

@@ -5,8 +5,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
-import { openJournal } from "../src/store/journal.io.ts";
-import type { JournalPut } from "../src/store/journal-format.ts";
+import type { JournalPut } from "../src/store/journal/format.ts";
+import { openJournal } from "../src/store/journal/journal.io.ts";
 
 const ROWS = Number(process.argv[2] ?? 100_000);
 const BATCH_ROWS = 100;

@@ -11,30 +11,30 @@ import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../gen/waymark/catalog/v1/entry_pb.js";
-import type { Origin } from "../src/catalog/cell.ts";
-import { Drafter, sealEntry } from "../src/catalog/codec.ts";
-import { Feed } from "../src/catalog/feed.ts";
-import { ANY } from "../src/catalog/filter.ts";
-import { buildFrame, FrameReceiver } from "../src/catalog/frames.ts";
-import { Lookup } from "../src/catalog/lookup.ts";
-import { applyMarks } from "../src/catalog/lost-marks.ts";
-import { DEFAULT_BOUNDS } from "../src/catalog/names.ts";
-import { renewSelf } from "../src/catalog/renew.ts";
-import { Replica } from "../src/catalog/replica.ts";
-import type { Relation } from "../src/catalog/scope.ts";
-import { Slab } from "../src/catalog/slab.ts";
-import { TraitsPool } from "../src/catalog/traits.ts";
+import { EntryStamper, finishEntry } from "../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../src/catalog/entry/names.ts";
+import type { Relation } from "../src/catalog/entry/scope.ts";
+import { ANY } from "../src/catalog/query/filter.ts";
+import { Lookup } from "../src/catalog/query/lookup.ts";
+import { Slab } from "../src/catalog/record/slab.ts";
+import type { Origin } from "../src/catalog/record/stored-record.ts";
+import { TraitsPool } from "../src/catalog/record/traits.ts";
+import { buildFrame, FrameReceiver } from "../src/catalog/replica/frames.ts";
+import { applyMarks } from "../src/catalog/replica/lost-marks.ts";
+import { renewSelf } from "../src/catalog/replica/renew.ts";
+import { Replica } from "../src/catalog/replica/replica.ts";
+import { Feed } from "../src/catalog/watch/feed.ts";
 import { DnsNames } from "../src/discovery/dns-names.ts";
 import { Fanout } from "../src/discovery/fanout.ts";
-import { FunctionIds } from "../src/discovery/function-ids.ts";
 import { isAdmitted, PolicySwitch } from "../src/discovery/policy-switch.ts";
 import { Reads } from "../src/discovery/reads.ts";
-import { Lives } from "../src/fabric/lives.ts";
-import { LIVES_DEFAULTS } from "../src/fabric/lives-options.ts";
-import type { MemberUpdate } from "../src/fabric/messages.ts";
+import { FunctionIds } from "../src/discovery/registrar/function-ids.ts";
+import { OriginLifecycle } from "../src/fabric/origin-lifecycle.ts";
+import { ORIGIN_LIFECYCLE_DEFAULTS } from "../src/fabric/origin-lifecycle-options.ts";
+import type { MemberUpdate } from "../src/fabric/wire/messages.ts";
 import type { Time } from "../src/lib/machine.ts";
-import { anonymousCaller } from "../src/policy/caller.ts";
-import { NO_POLICY, Policy } from "../src/policy/verdict.ts";
+import { anonymousCaller } from "../src/policy/identity/caller.ts";
+import { NO_POLICY, Policy } from "../src/policy/set/verdict.ts";
 import { report, round } from "./_results.ts";
 
 const { values } = parseArgs({
@@ -144,7 +144,7 @@ function replicaOf(nodeId: string): Replica {
   return new Replica(new Lookup(), new Slab(), { nodeId, generation: 1, lastSeq: 0, floor: 0, place, ...BOUNDS });
 }
 
-const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
 
 /** One in five is a function with an id, and one has an alias. */
 function indexed(i: number): MessageInitShape<typeof EntrySchema> {
@@ -177,10 +177,10 @@ async function fill(replica: Replica): Promise<void> {
   const stamp = { nodeId: replica.self.nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 1 };
   for (let i = 0; i < ENTRIES; i++) {
     const key = create(EntryKeySchema, { namespace: `org${i % NAMESPACES}.app`, name: `n${i % 7919}`, instanceId: `i${i}` });
-    const { content, ...draft } = drafter.draftOf(create(EntrySchema, { key, tags: [`t${i % 5}`], ...indexed(i) }), 0, stamp);
-    const bytes = sealEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined });
+    const { content, ...stamped } = stamper.entryOf(create(EntrySchema, { key, tags: [`t${i % 5}`], ...indexed(i) }), 0, stamp);
+    const bytes = finishEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined });
     const hlc = (1_700_000_000_000 + i) * 2048;
-    replica.stagePut({ ...draft, hlc, bytes, principal: "", contentBytes: content.length, isFilterChange: true });
+    replica.stagePut({ ...stamped, hlc, bytes, principal: "", contentBytes: content.length, isFilterChange: true });
     if (i % 1000 === 999) {
       replica.commit(replica.lastSeq, now());
       replica.takeTouched();
@@ -220,7 +220,7 @@ async function give(giver: Replica, relation: Relation, clusterId: string, newco
 
 function newcomerOf(): Newcomer {
   const replica = replicaOf("b");
-  return { replica, receiver: new FrameReceiver(replica, drafter, DEFAULT_BOUNDS) };
+  return { replica, receiver: new FrameReceiver(replica, stamper, DEFAULT_BOUNDS) };
 }
 
 /** As a node opens them; all of one prefix, for some of which a policy changes much. */
@@ -247,7 +247,7 @@ function watchesOf(reads: Reads, fanout: Fanout): void {
 
 async function policySwitch(replica: Replica) {
   const policies: { policy: Policy } = { policy: NO_POLICY };
-  replica.setAdmission((cell) => isAdmitted(policies.policy, cell, ELSEWHERE));
+  replica.setAdmission((stored) => isAdmitted(policies.policy, stored, ELSEWHERE));
   const facts = { nodeId: "b", clusterId: "c1", region: "r1", boot: "b" };
   const reads = new Reads(replica, facts, { policies, onDenied: () => undefined });
   const request = { filter: { ...ANY, namespace: "org0.app" }, isNamesOnly: false, withDigest: false };
@@ -286,7 +286,7 @@ const FACTS = { address: "", region: "r1", zone: "", version: "", protocolVersio
 const MEMBER = { ...FACTS, nodeId: "a", generation: 1, clusterId: "c1", healthScore: 0, incarnation: 1, accuser: "" };
 
 /** Ticks of what the death, a mark and the end of a neighbour make. */
-async function lives(replica: Replica) {
+async function lifecycle(replica: Replica) {
   const indexes = new Indexes(replica);
   let member: MemberUpdate = { ...MEMBER, status: "alive" };
   let time = now();
@@ -297,14 +297,14 @@ async function lives(replica: Replica) {
     forgetOrigin: (origin: Origin, at: Time, isOver: boolean) => replica.forgetOrigin(origin, at, isOver, 0),
     readmit: () => undefined,
   };
-  const origins = new Lives(LIVES_DEFAULTS, parts);
+  const origins = new OriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, parts);
   origins.tick(time, []);
   const tick = () => {
     origins.tick(time, []);
     indexes.refresh();
     return origins.nextDeadlineMs() !== 0;
   };
-  const { orphanGraceMs, originForgetMs } = LIVES_DEFAULTS;
+  const { orphanGraceMs, originForgetMs } = ORIGIN_LIFECYCLE_DEFAULTS;
   member = { ...member, status: "dead" };
   origins.memberChanged(member);
   const death = await longest("a neighbour's death: a tick", tick);
@@ -334,7 +334,7 @@ async function withdrawal({ replica, receiver }: Newcomer) {
   let isTaken = false;
   return longest("newcomer: the last frame of a transfer that lists nothing any more, and what follows", () => {
     if (!isTaken) receiver.apply(head, now(), { place: { clusterId: "c1", region: "r1" } });
-    else replica.sweep(LIVES_DEFAULTS.maxTouches, now());
+    else replica.sweep(ORIGIN_LIFECYCLE_DEFAULTS.maxTouches, now());
     isTaken = true;
     indexes.refresh();
     return replica.origins.get("a/1")?.through === through && !replica.sweeps.isOwed;
@@ -346,7 +346,7 @@ function renewal(replica: Replica) {
   let isRenewed = false;
   return longest("a new generation of what this node has itself, and what follows", () => {
     if (!isRenewed) renewSelf(replica, 2);
-    else replica.sweep(LIVES_DEFAULTS.maxTouches, now());
+    else replica.sweep(ORIGIN_LIFECYCLE_DEFAULTS.maxTouches, now());
     isRenewed = true;
     indexes.refresh();
     return !replica.sweeps.isOwed;
@@ -360,7 +360,7 @@ const rows = [
   ...(await give(giver, "region", "c2")),
   ...(await give(giver, "cluster", "c1", newcomer)),
   ...(await policySwitch(newcomer.replica)),
-  ...(await lives(newcomer.replica)),
+  ...(await lifecycle(newcomer.replica)),
 ];
 const other = newcomerOf();
 await give(giver, "cluster", "c1", other);

@@ -105,7 +105,7 @@ function show(nodes: readonly Started[]): void {
   for (const row of [head, ...rows])
     console.log(
       row
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .map((stored, i) => stored.padEnd(widths[i] ?? 0))
         .join("  ")
         .trimEnd(),
     );

@@ -1,12 +1,12 @@
 /** The reference pages that are one table each, and the few words of Markdown that all generated pages share. */
 import { EXIT } from "../src/cli/exit.ts";
-import type { FlagSpec, VerbSpec } from "../src/cli/verb.ts";
-import { GLOBAL_FLAGS } from "../src/cli/verbs.ts";
-import { ALL_VERBS as VERBS } from "../src/cli/verbs-full.ts";
-import { KNOB_ROWS, type KnobRow } from "../src/config.ts";
+import { ALL_VERBS as VERBS } from "../src/cli/table/full.ts";
+import type { FlagSpec, VerbSpec } from "../src/cli/table/verb.ts";
+import { GLOBAL_FLAGS } from "../src/cli/table/verbs.ts";
+import { SETTING_ROWS, type SettingRow } from "../src/config/settings.ts";
 import { CODES } from "../src/lib/errors.ts";
-import { type LabelBound, type MetricRow, OTHER } from "../src/lib/metric-row.ts";
-import { METRICS } from "../src/lib/metrics.ts";
+import { METRICS } from "../src/lib/metrics/metrics.ts";
+import { type LabelBound, type MetricRow, OTHER } from "../src/lib/metrics/row.ts";
 
 /** A generated page: says what made it, so that nobody edits it by hand. */
 export function page(title: string, source: string, body: string): string {
@@ -14,7 +14,7 @@ export function page(title: string, source: string, body: string): string {
 }
 
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  const line = (storedRecords: readonly string[]) => `| ${storedRecords.map((stored) => stored.replaceAll("|", "\\|")).join(" | ")} |`;
   return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 }
 
@@ -27,22 +27,24 @@ export function codeName(code: number): string {
   return Object.entries(CODES).find(([, value]) => value === code)?.[0] ?? String(code);
 }
 
-/** Text of docs/reference/config.md: every row of KNOBS, by group. */
+/** Text of docs/reference/config.md: every row of SETTINGS, by group. */
 export function configPage(): string {
-  const groups = [...new Set(KNOB_ROWS.map((row) => row.group))];
+  const groups = [...new Set(SETTING_ROWS.map((row) => row.group))];
   const sections = groups.map((group) => {
-    const rows = KNOB_ROWS.filter((row) => row.group === group).map((row) => [
+    const rows = SETTING_ROWS.filter((row) => row.group === group).map((row) => [
       `\`${row.path}\``,
-      row.knob.type,
-      row.knob.default === undefined || row.knob.toText(row.knob.default) === "" ? "–" : `\`${row.knob.toText(row.knob.default)}\``,
+      row.setting.type,
+      row.setting.default === undefined || row.setting.toText(row.setting.default) === ""
+        ? "–"
+        : `\`${row.setting.toText(row.setting.default)}\``,
       bounds(row),
-      [`\`${row.env}\``, ...(row.knob.flag === undefined ? [] : [`\`${row.knob.flag}\``])].join("<br>"),
-      row.knob.doc + (row.knob.reloadable === true ? " Takes effect on reload." : ""),
+      [`\`${row.env}\``, ...(row.setting.flag === undefined ? [] : [`\`${row.setting.flag}\``])].join("<br>"),
+      row.setting.doc + (row.setting.reloadable === true ? " Takes effect on reload." : ""),
     ]);
-    const parts = KNOB_ROWS.filter((row) => row.group === group).flatMap(fieldsSection);
+    const parts = SETTING_ROWS.filter((row) => row.group === group).flatMap(fieldsSection);
     return [`## ${group}`, table(["setting", "type", "default", "bounds", "environment, flag", "meaning"], rows), ...parts].join("\n\n");
   });
-  return page("Settings", "KNOBS in `src/config.ts`", [ABOUT_SETTINGS, ...sections].join("\n\n"));
+  return page("Settings", "SETTINGS in `src/config/settings.ts`", [ABOUT_SETTINGS, ...sections].join("\n\n"));
 }
 
 const ABOUT_SETTINGS = `A setting comes from the settings file (\`--config node.toml\` or \`.json\`), the environment or a flag of \`waymark serve\`;
@@ -51,18 +53,18 @@ number of bytes; lists, in the environment and in flags, with commas; tables, in
 \`waymark config show\` prints what is in effect and where each value came from; \`waymark config validate\` only checks.`;
 
 /** The fields of a setting that is a table, or a list of them. */
-function fieldsSection({ path, knob }: KnobRow): readonly string[] {
-  if (knob.fields === undefined) return [];
-  const rows = Object.entries(knob.fields).map(([name, { knob: field, isRequired }]) => {
+function fieldsSection({ path, setting }: SettingRow): readonly string[] {
+  if (setting.fields === undefined) return [];
+  const rows = Object.entries(setting.fields).map(([name, { setting: field, isRequired }]) => {
     const text = field.default === undefined || isRequired ? "" : field.toText(field.default);
     return [`\`${name}\``, field.type, isRequired ? "required" : text === "" ? "–" : `\`${text}\``, field.doc];
   });
   return [`### ${path}`, table(["field", "type", "default", "meaning"], rows)];
 }
 
-function bounds({ knob }: KnobRow): string {
-  const text = (value: number | undefined) => (value === undefined ? "" : knob.toText(value));
-  return knob.min === undefined && knob.max === undefined ? "–" : `${text(knob.min)} … ${text(knob.max)}`;
+function bounds({ setting }: SettingRow): string {
+  const text = (value: number | undefined) => (value === undefined ? "" : setting.toText(value));
+  return setting.min === undefined && setting.max === undefined ? "–" : `${text(setting.min)} … ${text(setting.max)}`;
 }
 
 /** Text of docs/reference/metrics.md: every row of METRICS. */
@@ -78,7 +80,7 @@ export function metricsPage(): string {
   ]);
   return page(
     "Metrics",
-    "METRICS in `src/lib/metrics.ts`",
+    "METRICS in `src/lib/metrics/metrics.ts`",
     `${ABOUT_METRICS}\n\n${table(["metric", "type", "unit", "labels", "meaning"], rows)}`,
   );
 }
@@ -100,7 +102,7 @@ export function cliPage(): string {
     `## Exit codes\n\n${table(["code", "means"], codes)}`,
     ...VERBS.map(verbSection),
   ];
-  return page("Command line", "VERBS in `src/cli/verbs.ts`", body.join("\n\n"));
+  return page("Command line", "VERBS in `src/cli/table/verbs.ts`", body.join("\n\n"));
 }
 
 const ABOUT_CLI = `In a clone the command is \`./bin/waymark\`; installed, \`waymark\`. Results go to stdout, everything else to stderr, so that

@@ -1,5 +1,5 @@
 /**
- * Writes the reference pages from the tables the program itself uses (the protos, KNOBS, METRICS, REASONS and VERBS), and the page of
+ * Writes the reference pages from the tables the program itself uses (the protos, SETTINGS, METRICS, REASONS and VERBS), and the page of
  * measurements from what the benchmarks left.
  * With `--check` nothing is written: it fails and names the pages that are not fresh.
  */

@@ -1,6 +1,6 @@
 /**
  * Plants faults of one line, each in a copy of its own, and runs the tests that are about it: `npm run faults -- --seed 8 --count 40`,
- * or all of some lines, `--at src/catalog/feed.ts:231-260`. What no test finds is said, and the exit code is 1.
+ * or all of some lines, `--at src/catalog/watch/feed.ts:231-260`. What no test finds is said, and the exit code is 1.
  */
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -169,7 +169,7 @@ function stagesOf(file: string): readonly Stage[] {
   const room = filesBelow(ROOT, dirname(own), [".test.ts"]);
   const far = room.filter((test) => !near.includes(test));
   const rest = unit.filter((test) => !near.includes(test) && !room.includes(test));
-  const shell = file.endsWith(".io.ts") || dirname(file) === "src/store" ? (SHELL_TESTS[file.split("/")[1] ?? ""] ?? []) : [];
+  const shell = file.endsWith(".io.ts") || file.startsWith("src/store/") ? (SHELL_TESTS[file.split("/")[1] ?? ""] ?? []) : [];
   const stages = [
     { name: "its own tests", ...vitest("unit", near) },
     { name: COMPILER, command: "tsc", args: ["-p", "."] },

@@ -85,14 +85,14 @@ export interface Fence {
 export const FENCES: readonly Fence[] = [
   {
     specifier: "gen/*",
-    allowed: /^src\/(?:[a-z]+\/(?:[a-z]+-)?codec(?:-parts)?\.ts|(?:services|server|client|cli)\/.*)$/,
+    allowed: /^src\/(?:[a-z]+\/(?:[a-z]+\/)?(?:[a-z]+-)?codec(?:-parts)?\.ts|(?:services|server|client|cli)\/.*)$/,
     why: "generated messages are turned into our own values at the edge: in codecs, services, server, client and cli",
   },
   { specifier: "dns-packet", allowed: /^test\//, why: "the wire format is dns/wire.ts, which tests hold equal to dns-packet" },
   { specifier: "@grpc/*", allowed: /^src\/.*\.io\.ts$/, why: "grpc-js is sockets: shells only" },
   { specifier: "@connectrpc/connect-node", allowed: /^src\/.*\.io\.ts$/, why: "connect-node is sockets: shells only" },
   { specifier: "@connectrpc/*", allowed: /^src\/(?:server|client)\/.*$/, why: "only the edge and the client speak Connect" },
-  { specifier: "jose", allowed: /^src\/policy\/tokens\.io\.ts$/, why: "signed tokens are verified in one place" },
+  { specifier: "jose", allowed: /^src\/policy\/identity\/tokens\.io\.ts$/, why: "signed tokens are verified in one place" },
   { specifier: "node:sqlite", allowed: /^src\/store\/.*\.io\.ts$/, why: "only the store knows SQLite" },
   {
     specifier: "prom-client",
@@ -102,10 +102,10 @@ export const FENCES: readonly Fence[] = [
   { specifier: "pino", allowed: /^src\/.*\.io\.ts$/, why: "pure code does not log" },
 ];
 
-/** The room a file under src/ belongs to: its folder, or for a file directly in src/ the first word of its name (`node-doors.ts`: node). */
+/** The room a file under src/ belongs to: its first folder. `src/main.ts` belongs to the room of its own name. */
 export function roomOf(file: string): string {
   const [, first = "", ...rest] = file.split("/");
-  return rest.length > 0 ? first : first.replace(/(?:-[a-z-]+)?\.ts$/, "");
+  return rest.length > 0 ? first : first.replace(/\.ts$/, "");
 }
 
 /** Whether a file must be pure: no sockets, timers, clocks or chance. */

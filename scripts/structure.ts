@@ -1,4 +1,9 @@
-/** Prints the import graph by room, and fails on a cycle between files or an arrow that `rooms.ts` does not allow. */
+/**
+ * Prints the import graph by room. Fails on a cycle between files, on an arrow that `rooms.ts` does not allow, on a file that lies loose
+ * in src/, and on a folder or a file that is too large to find one's way in.
+ */
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { filesBelow, type Import, importsOf } from "./imports.ts";
 import { ROOMS, roomOf } from "./rooms.ts";
 import { ROOT } from "./run.ts";
@@ -14,11 +19,30 @@ function upwardArrows(imports: readonly Import[]): readonly string[] {
   });
 }
 
-/** Cycles between files, each once, as the path that closes it. What is loaded when needed closes none: that is why it is lazy. */
+/** Files of one folder, itself without its sub-folders: more, and nobody finds anything by looking. */
+const MAX_FILES = 20;
+/** These are lists that are looked up by name: small tools, and one file a command. */
+const LONG_FOLDERS: Readonly<Record<string, number>> = { "src/lib": 32, "src/cli/verbs": 32 };
+const MAX_LINES = 600;
+
+/** Files that lie in no room, folders with too many files, and files with too many lines. */
+function sizeFaults(sources: readonly string[]): readonly string[] {
+  const byFolder = Map.groupBy(sources, (file) => dirname(file));
+  const loose = (byFolder.get("src") ?? []).filter((file) => file !== "src/main.ts");
+  const crowded = [...byFolder].filter(([folder, { length }]) => length > (LONG_FOLDERS[folder] ?? MAX_FILES));
+  const long = sources.map((file) => ({ file, lines: readFileSync(join(ROOT, file), "utf8").split("\n").length - 1 }));
+  return [
+    ...loose.map((file) => `${file} lies in no room: only src/main.ts does`),
+    ...crowded.map(([folder, { length }]) => `${folder} has ${length} files, at most ${LONG_FOLDERS[folder] ?? MAX_FILES}`),
+    ...long.filter(({ lines }) => lines > MAX_LINES).map(({ file, lines }) => `${file} has ${lines} lines, at most ${MAX_LINES}`),
+  ];
+}
+
+/** Cycles between files, each once, as the path that closes it; what is loaded only when it is needed closes one as well. */
 function cycles(imports: readonly Import[]): readonly string[] {
   const targets = new Map<string, string[]>();
-  for (const { from, file, isLazy } of imports) {
-    if (!isLazy && file?.startsWith("src/") === true) targets.set(from, [...(targets.get(from) ?? []), file]);
+  for (const { from, file } of imports) {
+    if (file?.startsWith("src/") === true) targets.set(from, [...(targets.get(from) ?? []), file]);
   }
   const found: string[] = [];
   const done = new Set<string>();
@@ -47,7 +71,7 @@ for (const room of Object.keys(ROOMS)) {
   });
   console.log(`${room.padEnd(10)} ${String(own.length).padStart(3)} files → ${arrows.join(", ") || "nothing"}`);
 }
-const faults = [...upwardArrows(imports), ...cycles(imports).map((path) => `cycle: ${path}`)];
+const faults = [...upwardArrows(imports), ...cycles(imports).map((path) => `cycle: ${path}`), ...sizeFaults(files)];
 for (const fault of faults) console.log(fault);
-console.log(faults.length === 0 ? "no cycle, no upward arrow" : `${faults.length} fault(s)`);
+console.log(faults.length === 0 ? "no cycle, no upward arrow, no file or folder too large" : `${faults.length} fault(s)`);
 process.exitCode = faults.length === 0 ? 0 : 1;

@@ -16,13 +16,13 @@ export function unusedNames(root: string, names: readonly string[]): readonly st
 }
 
 /** The files with the rows of settings, and the one that only compares them with each other: what they say is not read by anybody. */
-const SETTING_TABLES = /^src\/config(?:-(?!exposure\.)[a-z-]+)?\.ts$/;
+const SETTING_TABLES = /^src\/config\/(?!exposure\.)[a-z-]+\.ts$/;
 
 /** Groups that the node hands over as they are, and who takes them: there a setting is a member of whatever it is called, or of a parameter. */
 const HANDED_OVER: Readonly<Record<string, RegExp>> = {
-  audit: /^src\/store\/audit/,
+  audit: /^src\/store\/audit\//,
   catalog: /^src\/catalog\//,
-  limits: /^src\/(?:catalog\/|policy\/limits\.ts$)/,
+  limits: /^src\/(?:catalog\/|policy\/limits\/)/,
   server: /^src\/server\//,
 };
 
@@ -38,7 +38,7 @@ export interface Setting {
  */
 export function unreadSettings(root: string, settings: readonly Setting[]): readonly string[] {
   const files = filesBelow(root, "src", [".ts"]).map((file) => ({ file, code: withoutComments(readOrEmpty(join(root, file))) }));
-  const own = files.filter(({ file }) => !file.slice("src/".length).includes("/") && !SETTING_TABLES.test(file));
+  const own = files.filter(({ file }) => /^src\/(?:node|main|config)\//.test(file) && !SETTING_TABLES.test(file));
   const isRead = ({ group, name }: Setting) => {
     if (own.some(({ code }) => isMemberOf(code, `\\b${group}`, name))) return true;
     const takers = HANDED_OVER[group];
@@ -114,7 +114,7 @@ export function unexplainedEvents(root: string, page: string): readonly string[]
   const code = texts(root, "src/fabric", [".ts"]).map(withoutComments).join("\n");
   const explained = readOrEmpty(join(root, page));
   const names = [...code.matchAll(NAMED)].flatMap(([, said = ""]) => said.match(/(?<=")[a-z]+(?:_[a-z]+)+(?=")/g) ?? []);
-  const node = filesBelow(root, "src", [".ts"]).filter((file) => file.startsWith("src/node-"));
+  const node = filesBelow(root, "src", [".ts"]).filter((file) => file.startsWith("src/node/"));
   for (const file of node) names.push(...[...readOrEmpty(join(root, file)).matchAll(TOLD)].map(([, name = ""]) => name));
   return [...new Set(names)].filter((name) => !explained.includes(`\`${name}\``)).toSorted();
 }

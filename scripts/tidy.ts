@@ -215,7 +215,7 @@ export function roomTableFaults(root: string): readonly string[] {
 export function fabricMapFaults(root: string): readonly string[] {
   const [, section = ""] = read(root, "docs/architecture.md").split("\n## The fabric\n");
   const rows = [...section.matchAll(/^\|[^|]*\|[^|]*\|([^|]*)\|$/gm)].map(([, files = ""]) => files);
-  const named = [...rows.join().matchAll(/`([a-z0-9.-]+)`/g)].map(([, name = ""]) => `src/fabric/${name}.ts`);
+  const named = [...rows.join().matchAll(/`([a-z0-9./-]+)`/g)].map(([, name = ""]) => `src/fabric/${name}.ts`);
   const there = filesBelow(root, "src/fabric", [".ts"]);
   const wrong = named.filter((file, i) => !there.includes(file) || named.indexOf(file) !== i);
   return [

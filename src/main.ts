@@ -1,8 +1,8 @@
 /** Entry point: has Node keep what it compiles, then runs the command line. */
 import { keepCompiled } from "./lib/compile-cache.io.ts";
-import { holdHangUp } from "./main-hang-up.ts";
+import { holdHangUp } from "./main/hang-up.ts";
 
 // Before all that takes time: which command it is shows when the command line is read.
 holdHangUp();
 keepCompiled();
-await import("./main-cli.ts");
+await import("./main/cli.ts");

@@ -86,7 +86,7 @@ const LINTED: readonly { readonly rule: string; readonly file: string; readonly 
   { rule: "no-barrel-file", file: "src/server/barrel.ts", text: 'export * from "./null.ts";\nexport { first } from "./bang.ts";\n' },
   { rule: "no-cycle", file: "src/server/cycle-a.ts", text: 'import { b } from "./cycle-b.ts";\nexport const a = (): unknown => b;\n' },
   { rule: "no-cycle", file: "src/server/cycle-b.ts", text: 'import { a } from "./cycle-a.ts";\nexport const b = (): unknown => a;\n' },
-  { rule: "max-lines", file: "src/server/long-file.ts", text: "export {};\n".repeat(401) },
+  { rule: "max-lines", file: "src/server/long-file.ts", text: "export {};\n".repeat(601) },
   { rule: "max-lines-per-function", file: "src/server/long-function.ts", text: LONG_FUNCTION },
   {
     rule: "no-empty",
@@ -244,6 +244,20 @@ test.each([
     code: 1,
     says: "cycle: src/lib/a.ts → src/lib/b.ts → src/lib/a.ts",
   },
+  {
+    fault: "a cycle that is closed when it is needed",
+    files: { "src/lib/a.ts": 'import { b } from "./b.ts";\n', "src/lib/b.ts": 'export const b = () => import("./a.ts");\n' },
+    code: 1,
+    says: "cycle: src/lib/a.ts → src/lib/b.ts → src/lib/a.ts",
+  },
+  { fault: "a loose file", files: { "src/node-a.ts": "" }, code: 1, says: "src/node-a.ts lies in no room" },
+  { fault: "a long file", files: { "src/lib/a.ts": "\n".repeat(601) }, code: 1, says: "src/lib/a.ts has 601 lines, at most 600" },
+  {
+    fault: "a crowded folder",
+    files: Object.fromEntries(Array.from({ length: 21 }, (_, i) => [`src/fabric/links/a${i}.ts`, ""])),
+    code: 1,
+    says: "src/fabric/links has 21 files, at most 20",
+  },
 ])("the import graph ends with $code where there is $fault", async ({ files, code, says }) => {
   const ran = await run("node", ["scripts/structure.ts"], { cwd: plantWithScripts(files) });
   expect(ran.output).toContain(says);
@@ -338,11 +352,11 @@ test("tidy names a room that the architecture page forgets, gets wrong or invent
 });
 
 test("tidy names a file of the fabric that its map forgets, has twice or invents", () => {
-  const page = "\n## The fabric\n\n| part | does | files |\n| --- | --- | --- |\n| links | who | `links`, `links`; `attic` |\n";
-  const folder = plant({ "docs/architecture.md": page, "src/fabric/links.ts": "", "src/fabric/dial.io.ts": "" });
+  const page = "\n## The fabric\n\n| part | does | files |\n| --- | --- | --- |\n| links | who | `links/links`, `links/links`; `attic` |\n";
+  const folder = plant({ "docs/architecture.md": page, "src/fabric/links/links.ts": "", "src/fabric/transport/dial.io.ts": "" });
   const faults = fabricMapFaults(folder);
   expect(faults).toHaveLength(3);
-  expect(faults.join("\n")).toMatch(/forgets src\/fabric\/dial\.io\.ts\n.*links\.ts twice.*\n.*attic\.ts/);
+  expect(faults.join("\n")).toMatch(/forgets src\/fabric\/transport\/dial\.io\.ts\n.*links\.ts twice.*\n.*attic\.ts/);
 });
 
 // In parts: the check also reads this file.
@@ -411,19 +425,23 @@ test("tidy names a rule of the lint settings that CONTRIBUTING.md does not have"
 });
 
 test("tidy names a row of a table that nobody uses", () => {
-  const folder = plant({ "src/lib/metrics.ts": "idle_total: 1,\n", "src/lib/a.ts": '// "idle_total"\nexport const a = "busy_total";\n' });
+  const folder = plant({
+    "src/lib/metrics/metrics.ts": "idle_total: 1,\n",
+    "src/lib/a.ts": '// "idle_total"\nexport const a = "busy_total";\n',
+  });
   expect(unusedNames(folder, ["busy_total", "idle_total"])).toEqual(["idle_total"]);
 });
 
 test("tidy names a setting that stands in a table and in a rule, or as a word of a room, and that nobody reads", () => {
   const folder = plant({
-    "src/config.ts": "const KNOBS = { a: A_KNOBS, b: { soloMs: ms({}) }, server: { maxStreams: int({}), maxCalls: int({}) } };\n",
-    "src/config-a.ts": "export const A_KNOBS = { readMs: ms({}), takenMs: ms({}), guardMs: ms({}), idleMs: ms({}) };\n",
-    "src/config-rules.ts": "if (settings.a.idleMs > settings.a.readMs) say();\n",
-    "src/config-exposure.ts": "if (settings.a.guardMs > 0) warn();\n",
-    "src/node.ts": "const { x,\n takenMs: ms } = settings.a;\nstart(settings.a.readMs, { ...settings.server });\nother.soloMs = 1;\n",
+    "src/config/settings.ts":
+      "const SETTINGS = { a: A_SETTINGS, b: { soloMs: ms({}) }, server: { maxStreams: int({}), maxCalls: int({}) } };\n",
+    "src/config/a.ts": "export const A_SETTINGS = { readMs: ms({}), takenMs: ms({}), guardMs: ms({}), idleMs: ms({}) };\n",
+    "src/config/rules.ts": "if (settings.a.idleMs > settings.a.readMs) say();\n",
+    "src/config/exposure.ts": "if (settings.a.guardMs > 0) warn();\n",
+    "src/node/node.ts": "const { x,\n takenMs: ms } = settings.a;\nstart(settings.a.readMs, { ...settings.server });\nother.soloMs = 1;\n",
     "src/fabric/idle.ts": "interface A { readonly idleMs: number }\nwait(a.idleMs, b.soloMs);\n",
-    "src/server/grpc.io.ts":
+    "src/server/grpc/listener.io.ts":
       "interface Limits { readonly maxStreams: number; readonly maxCalls: number }\nopen(options.limits.maxStreams);\n",
   });
   const rows = { a: ["readMs", "takenMs", "guardMs", "idleMs"], b: ["soloMs"], server: ["maxStreams", "maxCalls"] };
@@ -457,7 +475,7 @@ test("tidy names an event of the mesh that no page explains", () => {
     this.tell({ name: "node_told", severity: "warn", isAudited: true, detail });
     const [name, severity] = isOff ? (["clock_off", "error"] as const) : (["clock_on", "info"] as const);
   `;
-  const folder = plant({ "src/fabric/a.ts": source, "src/node-a.ts": node, "docs/a.md": "| `was_seen`, `second_one` | says |\n" });
+  const folder = plant({ "src/fabric/a.ts": source, "src/node/a.ts": node, "docs/a.md": "| `was_seen`, `second_one` | says |\n" });
   const missing = ["by_default", "clock_off", "clock_on", "first_one", "node_told", "was_noted", "went_out"];
   expect(unexplainedEvents(folder, "docs/a.md")).toEqual(missing);
 });

@@ -16,9 +16,9 @@ import {
   untestedFiles,
 } from "../scripts/tidy.ts";
 import { unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
-import { KNOB_ROWS } from "../src/config.ts";
+import { SETTING_ROWS } from "../src/config/settings.ts";
 import { REASONS } from "../src/lib/errors.ts";
-import { METRICS } from "../src/lib/metrics.ts";
+import { METRICS } from "../src/lib/metrics/metrics.ts";
 import { INVARIANTS } from "./sim/checks.ts";
 import { MUTANTS } from "./sim/mutants.ts";
 
@@ -67,7 +67,7 @@ test("the lint settings name rules that CONTRIBUTING.md has", () => {
 });
 
 test("every setting is read by someone", () => {
-  expect(unreadSettings(ROOT, KNOB_ROWS)).toEqual([]);
+  expect(unreadSettings(ROOT, SETTING_ROWS)).toEqual([]);
 });
 
 test("every metric is counted by someone", () => {
@@ -92,7 +92,7 @@ test("a metric's name ends in its unit", () => {
 });
 
 test("the documentation names only metrics and settings that there are", () => {
-  const settings = KNOB_ROWS.map((row) => row.path);
+  const settings = SETTING_ROWS.map((row) => row.path);
   expect(unknownNames(ROOT, { metrics: Object.keys(METRICS), settings })).toEqual([]);
 });
 

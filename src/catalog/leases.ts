@@ -1,8 +1,8 @@
 /** Leases of this node: who holds which keys until when (semantics.md, Leases and life). */
 import { assert } from "../lib/errors.ts";
 import { DeadlineHeap } from "../lib/heap.ts";
-import { KeyLinks } from "./key-links.ts";
-import type { KeyText } from "./record.ts";
+import { LeaseKeys } from "./lease-keys.ts";
+import type { KeyText } from "./record/record.ts";
 
 export interface LeaseTerms {
   /** Time to live of each renewal; undefined for a static lease, which never expires. */
@@ -38,11 +38,11 @@ export class Leases {
   readonly #lost = new Set<string>();
   // Holds for each expiring lease a deadline that is not after its true one.
   readonly #heap = new DeadlineHeap();
-  readonly #keys: KeyLinks;
+  readonly #keys: LeaseKeys;
 
-  /** `hashSeed` as in `KeyLinks`: random in production, fixed in simulations. */
+  /** `hashSeed` as in `LeaseKeys`: random in production, fixed in simulations. */
   constructor(hashSeed = 0) {
-    this.#keys = new KeyLinks(hashSeed);
+    this.#keys = new LeaseKeys(hashSeed);
   }
 
   /** Number of leases, static ones included. */

@@ -1,9 +1,8 @@
 /** Shell completion, written out from the VERBS table. */
-import type { ArgSpec, FlagSpec } from "./verb.ts";
-import { GLOBAL_FLAGS, GROUPS } from "./verbs.ts";
-import { ALL_VERBS as VERBS } from "./verbs-full.ts";
 
-export type Shell = "bash" | "zsh" | "fish";
+import { ALL_VERBS as VERBS } from "./table/full.ts";
+import type { ArgSpec, FlagSpec, Shell } from "./table/verb.ts";
+import { GLOBAL_FLAGS, GROUPS } from "./table/verbs.ts";
 
 interface Word {
   readonly word: string;

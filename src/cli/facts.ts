@@ -16,8 +16,8 @@ export function factTable(json: Readonly<Record<string, unknown>>): Table<readon
   });
   return {
     columns: [
-      { title: "FACT", cell: ([name]) => name },
-      { title: "VALUE", cell: ([, value]) => value },
+      { title: "FACT", stored: ([name]) => name },
+      { title: "VALUE", stored: ([, value]) => value },
     ],
     rows,
   };

@@ -1,7 +1,7 @@
 /** What a command prints: one document in the format asked for on stdout, everything else on stderr. */
 import { styleText } from "node:util";
 import { assert } from "../lib/errors.ts";
-import type { Terminal } from "./world.ts";
+import type { Terminal } from "./environment.ts";
 
 export const FORMATS = ["table", "wide", "json", "yaml"] as const;
 export type Format = (typeof FORMATS)[number];
@@ -10,7 +10,7 @@ export interface Column<T> {
   readonly title: string;
   /** Only with `-o wide`. */
   readonly isWide?: boolean;
-  readonly cell: (row: T) => string;
+  readonly stored: (row: T) => string;
 }
 
 export interface Table<T> {
@@ -140,19 +140,19 @@ export class Output {
 
   #tableText<T>({ columns, rows }: Table<T>, hasTitles = true): string {
     const shown = columns.filter((column) => column.isWide !== true || this.format === "wide");
-    const cells = rows.map((row) => shown.map((column) => plain(column.cell(row))));
+    const storedRecords = rows.map((row) => shown.map((column) => plain(column.stored(row))));
     const titles = shown.map((column) => column.title);
     const before = this.#streamWidths ?? [];
-    const widths = titles.map((title, at) => Math.max(title.length, before[at] ?? 0, ...cells.map((row) => row[at]?.length ?? 0)));
+    const widths = titles.map((title, at) => Math.max(title.length, before[at] ?? 0, ...storedRecords.map((row) => row[at]?.length ?? 0)));
     if (this.#streamWidths !== undefined) this.#streamWidths = widths;
     const hasColor = this.#hasColorOn(this.#options.stdout);
-    const styled = (cell: string): string => {
-      const style = hasColor ? STYLES[cell.trim()] : undefined;
-      return style === undefined ? cell : styleText(style, cell, { validateStream: false });
+    const styled = (stored: string): string => {
+      const style = hasColor ? STYLES[stored.trim()] : undefined;
+      return style === undefined ? stored : styleText(style, stored, { validateStream: false });
     };
     const line = (row: readonly string[]): string =>
-      row.map((cell, at) => styled(at === row.length - 1 ? cell : cell.padEnd((widths[at] ?? 0) + 2))).join("");
+      row.map((stored, at) => styled(at === row.length - 1 ? stored : stored.padEnd((widths[at] ?? 0) + 2))).join("");
     const head = hasColor ? styleText("bold", line(titles).trimEnd(), { validateStream: false }) : line(titles).trimEnd();
-    return `${[...(hasTitles ? [head] : []), ...cells.map((row) => line(row).trimEnd())].join("\n")}\n`;
+    return `${[...(hasTitles ? [head] : []), ...storedRecords.map((row) => line(row).trimEnd())].join("\n")}\n`;
   }
 }

@@ -1,8 +1,8 @@
 /** Waiting that an interrupt ends. */
-import type { World } from "./world.ts";
+import type { Environment } from "./environment.ts";
 
 /** Resolves after `lengthMs`, or at once when the world is interrupted. */
-export function sleep({ later, interrupt }: Pick<World, "later" | "interrupt">, lengthMs: number): Promise<void> {
+export function sleep({ later, interrupt }: Pick<Environment, "later" | "interrupt">, lengthMs: number): Promise<void> {
   if (interrupt.aborted) return Promise.resolve();
   return new Promise((resolve) => {
     const cancel = later(() => {

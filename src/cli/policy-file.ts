@@ -1,13 +1,13 @@
 /** Policy files as the command line sees them: reading one, and telling what is wrong with it and where. */
 import type { Stage } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { POLICY_BOUNDS } from "../lib/policy-bounds.ts";
+import { POLICY_BOUNDS } from "../lib/bounds/policy.ts";
+import type { Environment, PolicyProblem, PolicyReading } from "./environment.ts";
 import { readInput } from "./input.ts";
 import type { Output } from "./output.ts";
-import type { PolicyProblem, PolicyReading, World } from "./world.ts";
 
 /** Reads a policy file named on the command line. */
-export async function readPolicyFile(world: World, file: string): Promise<PolicyReading> {
-  return world.readPolicy(await readInput(world, file, POLICY_BOUNDS.maxFileBytes));
+export async function readPolicyFile(environment: Environment, file: string): Promise<PolicyReading> {
+  return environment.readPolicy(await readInput(environment, file, POLICY_BOUNDS.maxFileBytes));
 }
 
 /** Where a version is applied first, for people; empty when everywhere. */

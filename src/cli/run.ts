@@ -7,14 +7,14 @@ import { parseServer, SERVER_RULE } from "../client/server-name.ts";
 import { isToken, TOKEN_RULE } from "../client/token.ts";
 import { parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
+import type { Environment } from "./environment.ts";
 import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { readInput } from "./input.ts";
 import { FORMATS, Output } from "./output.ts";
+import type { FlagSpec, Shell, VerbSpec } from "./table/verb.ts";
+import { GLOBAL_FLAGS, GROUPS, VERBS } from "./table/verbs.ts";
 import { findCommand, IS_EMPTY, IS_TWICE, pathOf, usageErrorOf } from "./usage-errors.ts";
-import type { FlagSpec, VerbSpec } from "./verb.ts";
-import { GLOBAL_FLAGS, GROUPS, VERBS } from "./verbs.ts";
-import type { World } from "./world.ts";
 
 const DEFAULT_SERVER = "127.0.0.1:17420";
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -22,14 +22,14 @@ const SLOW_MS = 1000;
 const MAX_PEM_BYTES = 1024 * 1024;
 
 /** Runs one command line (without node and script) and returns its exit code. Never throws. */
-export async function runCli(argv: readonly string[], world: World): Promise<Exit> {
+export async function runCli(argv: readonly string[], environment: Environment): Promise<Exit> {
   let exit: Exit = EXIT.done;
   // Its flags are all settings there are, which take longer to load than most commands take.
-  const verbs = argv.includes("serve") ? (await import("./verbs-full.ts")).ALL_VERBS : VERBS;
-  const program = buildProgram(verbs, world, async (spec, command, args) => {
-    if (spec.path !== "serve") world.runsNoNode();
+  const verbs = argv.includes("serve") ? (await import("./table/full.ts")).ALL_VERBS : VERBS;
+  const program = buildProgram(verbs, environment, async (spec, command, args) => {
+    if (spec.path !== "serve") environment.runsNoNode();
     if (spec.path === "help") findCommand(program, args).outputHelp();
-    else exit = await runVerb(spec, { world, args, flags: new Flags(command.optsWithGlobals()) });
+    else exit = await runVerb(spec, { environment, args, flags: new Flags(command.optsWithGlobals()) });
   });
   try {
     await program.parseAsync([...argv], { from: "user" });
@@ -43,35 +43,39 @@ export async function runCli(argv: readonly string[], world: World): Promise<Exi
 type Action = (spec: VerbSpec, command: Command, args: readonly string[]) => Promise<void>;
 
 /** The commands as commander knows them; `action` runs the chosen one. */
-function buildProgram(verbs: readonly VerbSpec[], world: Pick<World, "version" | "stdout" | "stderr">, action: Action): Command {
+function buildProgram(
+  verbs: readonly VerbSpec[],
+  environment: Pick<Environment, "version" | "stdout" | "stderr">,
+  action: Action,
+): Command {
   const program = new Command("waymark")
     .description("Service discovery: run a node, register, find and follow.")
-    .version(`waymark ${world.version}`, "-V, --version", "Print the version.")
+    .version(`waymark ${environment.version}`, "-V, --version", "Print the version.")
     .helpOption("-h, --help", "Show help.")
     .addHelpText(
       "after",
       "\nRun waymark COMMAND --help for a command's flags and examples.\nExit codes: 0 done, 1 failed, 2 bad usage or settings, 3 not reachable, 4 denied, 5 not found.",
     );
   for (const flag of GLOBAL_FLAGS) program.addOption(optionOf(flag));
-  settle(program, world);
+  settle(program, environment);
   const groups = new Map<string, Command>();
   for (const spec of verbs) {
     const words = spec.path.split(" ");
     let parent = program;
     for (let depth = 1; depth < words.length; depth++) {
       const path = words.slice(0, depth).join(" ");
-      const group = groups.get(path) ?? settle(parent.command(words[depth - 1] ?? "").description(GROUPS[path] ?? ""), world);
+      const group = groups.get(path) ?? settle(parent.command(words[depth - 1] ?? "").description(GROUPS[path] ?? ""), environment);
       groups.set(path, group);
       parent = group;
     }
-    const command = settle(parent.command(words.at(-1) ?? "", { isDefault: spec.isDefault === true }), world);
+    const command = settle(parent.command(words.at(-1) ?? "", { isDefault: spec.isDefault === true }), environment);
     describe(command, spec);
     command.action(async () => action(spec, command, command.args));
   }
   return program;
 }
 
-function settle(command: Command, { stdout, stderr }: Pick<World, "stdout" | "stderr">): Command {
+function settle(command: Command, { stdout, stderr }: Pick<Environment, "stdout" | "stderr">): Command {
   return command
     .exitOverride()
     .showHelpAfterError(`run ${["waymark", pathOf(command), "--help"].filter(Boolean).join(" ")} for usage`)
@@ -118,21 +122,21 @@ function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty, i
 }
 
 interface Call {
-  readonly world: World;
+  readonly environment: Environment;
   readonly args: readonly string[];
   readonly flags: Flags;
 }
 
-async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Exit> {
+async function runVerb(spec: VerbSpec, { environment, args, flags }: Call): Promise<Exit> {
   const format = FORMATS.find((name) => name === flags.text("output")) ?? "table";
   // commander turns --no-color into color: false.
-  const wantsColor = flags.isOn("color") && (world.env["NO_COLOR"] ?? "") === "";
+  const wantsColor = flags.isOn("color") && (environment.env["NO_COLOR"] ?? "") === "";
   const toYaml = format === "yaml" ? (await import("yaml")).stringify : undefined;
   let cancelSlow: (() => void) | undefined;
   const out: Output = new Output({
     format,
-    stdout: world.stdout,
-    stderr: world.stderr,
+    stdout: environment.stdout,
+    stderr: environment.stderr,
     wantsColor,
     isQuiet: flags.isOn("quiet"),
     ...(toYaml && { toYaml }),
@@ -141,7 +145,7 @@ async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Ex
   const opened: Client[] = [];
   let isTls = false;
   try {
-    const options = await connectOptions(flags, world);
+    const options = await connectOptions(flags, environment);
     isTls = options.tls !== undefined;
     const connect = spec.isAlone === true ? undefined : (await import("../client/channel.io.ts")).connect;
     const client = (): Client => {
@@ -150,10 +154,11 @@ async function runVerb(spec: VerbSpec, { world, args, flags }: Call): Promise<Ex
       opened[0] = first;
       return first;
     };
-    const tenantId = flags.text("tenant") ?? world.env["WAYMARK_TENANT"];
+    const tenantId = flags.text("tenant") ?? environment.env["WAYMARK_TENANT"];
     const verb = await spec.load();
-    if (spec.path !== "serve") cancelSlow = world.later(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
-    return await verb({ world, args, flags, out, client, viewer: tenantId === undefined ? {} : { viewer: { tenantId } } });
+    if (spec.path !== "serve") cancelSlow = environment.later(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
+    const viewer = tenantId === undefined ? {} : { viewer: { tenantId } };
+    return await verb({ environment, args, flags, out, client, viewer, completionOf });
   } catch (error) {
     cancelSlow?.();
     for (const line of errorLines(error, await hintOf(error, isTls))) out.error(line);
@@ -174,9 +179,9 @@ async function hintOf(error: unknown, isTls: boolean): Promise<string | undefine
   return "the server there speaks TLS: pass --ca with the authority of its certificate, or --tls to trust the system's";
 }
 
-async function connectOptions(flags: Flags, world: World): Promise<ConnectOptions> {
+async function connectOptions(flags: Flags, environment: Environment): Promise<ConnectOptions> {
   // An empty variable is one that is not set.
-  const given = (flag: string, variable: string): string | undefined => flags.text(flag) ?? (world.env[variable] || undefined);
+  const given = (flag: string, variable: string): string | undefined => flags.text(flag) ?? (environment.env[variable] || undefined);
   const sourceOf = (flag: string, variable: string): string => (flags.text(flag) === undefined ? variable : `--${flag}`);
   const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER)
     .split(",")
@@ -190,11 +195,11 @@ async function connectOptions(flags: Flags, world: World): Promise<ConnectOption
   const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
   if ((certFile === undefined) !== (keyFile === undefined))
     throw new UsageError("--cert and --key go together, or WAYMARK_CERT and WAYMARK_KEY");
-  const wantsTls = flags.isOn("tls") || saysTls(world.env["WAYMARK_TLS"] ?? "");
+  const wantsTls = flags.isOn("tls") || saysTls(environment.env["WAYMARK_TLS"] ?? "");
   if (certFile !== undefined && caFile === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
   const pem = async (file: string | undefined, flag: string, variable: string) => {
     const source = sourceOf(flag, variable);
-    return file === undefined ? undefined : { source, file, bytes: Buffer.from(await readInput(world, file, MAX_PEM_BYTES, source)) };
+    return file === undefined ? undefined : { source, file, bytes: Buffer.from(await readInput(environment, file, MAX_PEM_BYTES, source)) };
   };
   const ca = await pem(caFile, "ca", "WAYMARK_CA");
   const [cert, key] = [await pem(certFile, "cert", "WAYMARK_CERT"), await pem(keyFile, "key", "WAYMARK_KEY")];
@@ -215,4 +220,10 @@ function serverOf(text: string, source: string): string {
   const server = parseServer(text);
   if (server === undefined) throw new UsageError(`${source} ${text || '""'}: ${SERVER_RULE}`);
   return server;
+}
+
+/** The completion script of a shell. It lists all settings that are flags, which takes longer to load than most commands take. */
+async function completionOf(shell: Shell): Promise<string> {
+  const { completionScript } = await import("./completion.ts");
+  return completionScript(shell);
 }

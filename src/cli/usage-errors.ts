@@ -1,8 +1,8 @@
 /** Errors of a command line that commander cannot take, in our words: all that is missing at once, what was meant, and what comes later. */
 import type { Command } from "commander";
 import { findNearest } from "../lib/nearest.ts";
-import { laterComplaint } from "./later.ts";
-import { GROUPS, VERBS } from "./verbs.ts";
+import { GROUPS, VERBS } from "./table/verbs.ts";
+import { laterComplaint } from "./unimplemented.ts";
 
 /** What is wrong with a flag whatever its value. The value is not told again: it may be a token. */
 export const IS_EMPTY = "is empty";

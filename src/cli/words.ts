@@ -53,15 +53,15 @@ export function keyWords(key: EntryKey | undefined): string {
 
 /** How a list of entries looks. */
 export const ENTRY_COLUMNS: readonly Column<Entry>[] = [
-  { title: "NAMESPACE", cell: ({ key }) => key?.namespace ?? "" },
-  { title: "NAME", cell: ({ key }) => key?.name ?? "" },
-  { title: "KIND", cell: ({ key }) => kindWord(key?.kind ?? EntryKind.UNSPECIFIED) },
-  { title: "INSTANCE", cell: ({ key }) => key?.instanceId ?? "" },
-  { title: "HEALTH", cell: ({ health }) => healthWord(health) },
-  { title: "SCOPE", isWide: true, cell: ({ scope }) => scopeWord(scope) },
-  { title: "CLUSTER", isWide: true, cell: ({ key }) => key?.clusterId ?? "" },
-  { title: "ZONE", isWide: true, cell: ({ zone }) => zone },
-  { title: "NODE", isWide: true, cell: ({ nodeId }) => nodeId },
-  { title: "TAGS", isWide: true, cell: ({ tags }) => tags.join(",") },
-  { title: "TARGETS", cell: ({ targets }) => targets.map(targetText).join(", ") },
+  { title: "NAMESPACE", stored: ({ key }) => key?.namespace ?? "" },
+  { title: "NAME", stored: ({ key }) => key?.name ?? "" },
+  { title: "KIND", stored: ({ key }) => kindWord(key?.kind ?? EntryKind.UNSPECIFIED) },
+  { title: "INSTANCE", stored: ({ key }) => key?.instanceId ?? "" },
+  { title: "HEALTH", stored: ({ health }) => healthWord(health) },
+  { title: "SCOPE", isWide: true, stored: ({ scope }) => scopeWord(scope) },
+  { title: "CLUSTER", isWide: true, stored: ({ key }) => key?.clusterId ?? "" },
+  { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
+  { title: "NODE", isWide: true, stored: ({ nodeId }) => nodeId },
+  { title: "TAGS", isWide: true, stored: ({ tags }) => tags.join(",") },
+  { title: "TARGETS", stored: ({ targets }) => targets.map(targetText).join(", ") },
 ];

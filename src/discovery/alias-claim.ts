@@ -2,11 +2,11 @@
  * An alias is a claim to a name that others may own. It counts where its registrant may write, judged from what the record carries, so
  * that every node of a cluster comes to the same, and by the policy of the moment (semantics.md, DNS).
  */
-import { isReservedNamespace } from "../catalog/names.ts";
-import type { CatalogRecord } from "../catalog/record.ts";
-import type { Scope } from "../catalog/scope.ts";
-import { mayBeSeen } from "../policy/eyes.ts";
-import type { Policy } from "../policy/verdict.ts";
+import { isReservedNamespace } from "../catalog/entry/names.ts";
+import type { Scope } from "../catalog/entry/scope.ts";
+import type { CatalogRecord } from "../catalog/record/record.ts";
+import type { Policy } from "../policy/set/verdict.ts";
+import { mayBeSeen } from "../policy/set/visibility.ts";
 
 export interface Claim {
   /** Of the entry that carries the alias. */

@@ -2,12 +2,13 @@
  * What DNS asks beside entries: which names have something below them, and which entries carry an alias. Whether an alias counts is asked
  * each time, of the policy there is then (`alias-claim.ts`).
  */
-import type { Cell } from "../catalog/cell.ts";
-import { decodeEntry } from "../catalog/codec.ts";
-import { type Sampling, sampleOf } from "../catalog/instances.ts";
+
+import { decodeEntry } from "../catalog/entry/codec.ts";
 import { KeyShards } from "../catalog/key-shards.ts";
-import type { CatalogRecord, KeyText } from "../catalog/record.ts";
-import type { Replica } from "../catalog/replica.ts";
+import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
+import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
+import type { StoredRecord } from "../catalog/record/stored-record.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
 import { hasField } from "../lib/protowire.ts";
 import { type Claim, claimOf, isSingleLabel, readClaim } from "./alias-claim.ts";
 
@@ -60,10 +61,10 @@ export class DnsNames {
   /** Takes in what changed since the last call. Cost: the records that changed. */
   refresh(): void {
     const touched = new Set<string>();
-    this.#replica.changesSince(this.#revision, (cell) => {
-      touched.add(cell.namespace);
-      const shown = this.#replica.winner(cell);
-      this.#setAliases(cell.key, shown, shown === undefined ? NONE : this.#aliasesIn(shown));
+    this.#replica.changesSince(this.#revision, (stored) => {
+      touched.add(stored.namespace);
+      const shown = this.#replica.winner(stored);
+      this.#setAliases(stored.key, shown, shown === undefined ? NONE : this.#aliasesIn(shown));
       return true;
     });
     // What was dropped since then, with a forgotten origin for one, has left no change behind.
@@ -117,7 +118,7 @@ export class DnsNames {
     return { records, isSample };
   }
 
-  #aliasesIn(record: Cell): readonly string[] {
+  #aliasesIn(record: StoredRecord): readonly string[] {
     if (!record.mayHaveAliases) return NONE;
     const { slab } = this.#replica;
     const bytes = slab.view(record.at, record.sizeBytes);

@@ -1,10 +1,10 @@
 /** The filter of a query that only the entry itself can answer: the subjects that a TOPIC carries. */
-import { topicPatterns } from "../catalog/codec.ts";
-import type { Filter } from "../catalog/filter.ts";
-import type { EntryTest } from "../catalog/query.ts";
-import { KIND } from "../catalog/record.ts";
-import type { Replica } from "../catalog/replica.ts";
-import { matchesSubject, parseSubject, patternWords, SUBJECT_RULE } from "../catalog/topic-patterns.ts";
+import { topicPatterns } from "../catalog/entry/codec.ts";
+import { matchesSubject, parseSubject, patternWords, SUBJECT_RULE } from "../catalog/entry/topic-patterns.ts";
+import type { Filter } from "../catalog/query/filter.ts";
+import type { EntryTest } from "../catalog/query/query.ts";
+import { KIND } from "../catalog/record/record.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
 import { invalid } from "../lib/errors.ts";
 
 /** Words looked at that take as long as another record. */

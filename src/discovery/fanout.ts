@@ -1,6 +1,6 @@
 /** Whom a change concerns: watchers by the namespace, prefix or everything they follow, and who of them is to be woken. */
 
-import type { Reader } from "../catalog/reader.ts";
+import type { Reader } from "../catalog/watch/reader.ts";
 
 /** One open stream, as the fan-out sees it. */
 export interface Watcher {

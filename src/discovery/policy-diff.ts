@@ -2,13 +2,14 @@
  * Which namespaces another policy shows and hides, by viewer: judged once for all namespaces that fall under the same two rules, and some at a
  * time, since there may be very many of both.
  */
-import { MAX_SCOPES_LENGTH } from "../catalog/feed.ts";
-import { coveredNamespaces, type Filter } from "../catalog/filter.ts";
+
+import { isControlNamespace } from "../catalog/entry/names.ts";
 import { shardOf } from "../catalog/key-shards.ts";
-import { isControlNamespace } from "../catalog/names.ts";
-import { nameIndex } from "../catalog/sorted-names.ts";
-import type { Rule } from "../policy/rules.ts";
-import type { Policy, Viewer } from "../policy/verdict.ts";
+import { coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
+import { nameIndex } from "../catalog/query/sorted-names.ts";
+import { MAX_SCOPES_LENGTH } from "../catalog/watch/feed.ts";
+import type { Rule } from "../policy/set/rules.ts";
+import type { Policy, Viewer } from "../policy/set/verdict.ts";
 
 /** What a viewer is to be told anew, sorted. */
 export interface Difference {

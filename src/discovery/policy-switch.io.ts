@@ -1,6 +1,6 @@
 /** Runs changes of policy one after another, each in slices of the event loop. */
 import { performance } from "node:perf_hooks";
-import type { Replica } from "../catalog/replica.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
 import type { Fanout } from "./fanout.ts";
 
 /** Longest time one slice may take, and once a change has taken long. */

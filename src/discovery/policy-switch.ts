@@ -1,10 +1,11 @@
 /** From one policy to the next: touches the records whose visibility changed, then tells every watch what it now sees. */
-import type { Cell, Origin } from "../catalog/cell.ts";
-import type { Reader } from "../catalog/reader.ts";
-import { BODY, keyParts } from "../catalog/record.ts";
-import type { Replica } from "../catalog/replica.ts";
-import { mayBeSeen } from "../policy/eyes.ts";
-import type { Policy, Source, Viewer } from "../policy/verdict.ts";
+
+import { BODY, keyParts } from "../catalog/record/record.ts";
+import type { Origin, StoredRecord } from "../catalog/record/stored-record.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
+import type { Reader } from "../catalog/watch/reader.ts";
+import type { Policy, Source, Viewer } from "../policy/set/verdict.ts";
+import { mayBeSeen } from "../policy/set/visibility.ts";
 import type { Fanout, Watcher } from "./fanout.ts";
 import { coveredIn, PolicyDiff } from "./policy-diff.ts";
 import type { Reads } from "./reads.ts";
@@ -18,13 +19,13 @@ export interface SwitchParts {
 }
 
 /** Whether a record may be seen under a policy: its origin's cluster against the owners of its namespace. */
-export function isAdmitted(policy: Policy, cell: Cell, clusterId: string): boolean {
+export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: string): boolean {
   if (policy.set === undefined) return true;
-  return mayBeSeen(policy, cell, sourceOf(cell), clusterId);
+  return mayBeSeen(policy, stored, sourceOf(stored), clusterId);
 }
 
 /** Where a record comes from. A tombstone that was received says nothing of itself but its key and its origin. */
-function sourceOf({ body, traits, key, origin }: Cell): Source {
+function sourceOf({ body, traits, key, origin }: StoredRecord): Source {
   if (body === BODY.ENTRY) return traits;
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }
@@ -81,17 +82,17 @@ export class PolicySwitch {
     const { replica, clusterId } = this.#parts;
     const [place] = this.#origins;
     if (place === undefined) return true;
-    const changed: Cell[] = [];
+    const changed: StoredRecord[] = [];
     let left = maxCount;
-    place.origin.log.forEachSince(place.after, (cell, seq) => {
+    place.origin.log.forEachSince(place.after, (stored, seq) => {
       if (seq > place.until) return false;
       place.after = seq;
-      if (cell.body === BODY.ENTRY && isAdmitted(this.#before, cell, clusterId) !== isAdmitted(this.#after, cell, clusterId))
-        changed.push(cell);
+      if (stored.body === BODY.ENTRY && isAdmitted(this.#before, stored, clusterId) !== isAdmitted(this.#after, stored, clusterId))
+        changed.push(stored);
       left -= 1;
       return left > 0;
     });
-    for (const cell of changed) replica.touch(cell);
+    for (const stored of changed) replica.touch(stored);
     if (left > 0) this.#origins.shift();
     return false;
   }

@@ -1,32 +1,32 @@
-/** Reads every door shares: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
-import { decodeEntry } from "../catalog/codec.ts";
-import type { Cursor } from "../catalog/cursor.ts";
-import type { EntryView } from "../catalog/entry-view.ts";
-import { ANY, coveredNamespaces, type Filter } from "../catalog/filter.ts";
-import { type FindOptions, type FoundInstances, findInstances, type InstanceName } from "../catalog/instances.ts";
-import { isControlNamespace, NODES_NAMESPACE } from "../catalog/names.ts";
-import { decodePageToken, encodePageToken, filterHash, filterText } from "../catalog/page-token.ts";
-import { type Considered, type EntryTest, queryPage } from "../catalog/query.ts";
-import { type NodeFacts, Reader } from "../catalog/reader.ts";
-import { type CatalogRecord, KIND } from "../catalog/record.ts";
-import type { Replica } from "../catalog/replica.ts";
-import { SCOPE, type Scope } from "../catalog/scope.ts";
+/** Reads every listener shares: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
+import { decodeEntry } from "../catalog/entry/codec.ts";
+import { isControlNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
+import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
+import type { EntryView } from "../catalog/entry/view.ts";
+import { ANY, coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
+import { type FindOptions, type FoundInstances, findInstances, type InstanceName } from "../catalog/query/instances.ts";
+import { decodePageToken, encodePageToken, filterHash, filterText } from "../catalog/query/page-token.ts";
+import { type Considered, type EntryTest, queryPage } from "../catalog/query/query.ts";
+import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
+import type { Cursor } from "../catalog/watch/cursor.ts";
+import { type NodeFacts, Reader } from "../catalog/watch/reader.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/fnv.ts";
-import type { Caller } from "../policy/caller.ts";
+import type { Caller } from "../policy/identity/caller.ts";
+import type { Rule } from "../policy/set/rules.ts";
+import type { Policy, Verdict, Viewer } from "../policy/set/verdict.ts";
 import {
-  Eyes,
   hasSameOwners,
   hiddenError,
   type OnDenied,
   type PolicySource,
-  type Sight,
   seesAll,
-  sightBetween,
-  sightOf,
-} from "../policy/eyes.ts";
-import type { Rule } from "../policy/rules.ts";
-import type { Policy, Verdict, Viewer } from "../policy/verdict.ts";
+  VisibilityFilter,
+  type VisiblePolicy,
+  visibilityBetween,
+  visibilityOf,
+} from "../policy/set/visibility.ts";
 
 /** Encoded entries of one page, in bytes: well below what clients accept by default (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;
@@ -63,7 +63,7 @@ export interface WatchRequest {
 
 interface Shared {
   readonly reader: Reader;
-  /** Whose eyes: readers of one class see the same. */
+  /** Whose view: readers of one class see the same. */
   readonly viewer: Viewer;
   streams: number;
   /** Whether it was owed anything in this turn of the policy. */
@@ -85,7 +85,7 @@ export class Reads {
   #shownPolicy: Policy;
   /** The policy that every watch has been told of. */
   #settledPolicy: Policy;
-  #sight: { readonly of: Policy; readonly sight: Sight };
+  #visible: { readonly of: Policy; readonly visible: VisiblePolicy };
 
   constructor(replica: Replica, node: NodeFacts, policy: { readonly policies: PolicySource; readonly onDenied: OnDenied }) {
     this.replica = replica;
@@ -97,7 +97,7 @@ export class Reads {
     this.#turnPolicy = policy.policies.policy;
     this.#shownPolicy = policy.policies.policy;
     this.#settledPolicy = policy.policies.policy;
-    this.#sight = { of: this.#shownPolicy, sight: this.#shownPolicy };
+    this.#visible = { of: this.#shownPolicy, visible: this.#shownPolicy };
     const bootOf = () => (this.policyTurn === 0 ? node.boot : `${node.boot}-${this.policyTurn}`);
     this.node = {
       nodeId: node.nodeId,
@@ -154,21 +154,21 @@ export class Reads {
   }
 
   /** Who sees what now: by the policy in force, and until its owners' rules are applied to all records by the one before too. */
-  get policy(): Sight {
+  get policy(): VisiblePolicy {
     const { policy } = this.#policies;
-    if (this.#sight.of !== policy) this.#sight = { of: policy, sight: sightBetween(this.#shownPolicy, policy) };
-    return this.#sight.sight;
+    if (this.#visible.of !== policy) this.#visible = { of: policy, visible: visibilityBetween(this.#shownPolicy, policy) };
+    return this.#visible.visible;
   }
 
   /** The owners' rules of this policy are applied to all records. */
   show(policy: Policy): void {
     this.#shownPolicy = policy;
     const { policy: inForce } = this.#policies;
-    this.#sight = { of: inForce, sight: policy === inForce ? policy : sightBetween(policy, inForce) };
+    this.#visible = { of: inForce, visible: policy === inForce ? policy : visibilityBetween(policy, inForce) };
     this.#policyTurn += 1;
   }
 
-  /** Whose eyes a reader has; undefined once it is released. */
+  /** Whose view a reader has; undefined once it is released. */
   viewerOf(reader: Reader): Viewer | undefined {
     return this.#readers.get(reader.options.name)?.viewer;
   }
@@ -185,20 +185,20 @@ export class Reads {
     // HOT: most queries have one page; the hash is made only for those that go on.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
     const { policy } = this;
-    const eyes = policy.set === undefined ? undefined : new Eyes(policy, caller);
+    const visibility = policy.set === undefined ? undefined : new VisibilityFilter(policy, caller);
     // One path for what is hidden and what is not there: nothing is looked up before the verdict.
-    const isHidden = eyes !== undefined && filter.namespace !== "" && !eyes.sees(filter.namespace);
+    const isHidden = visibility !== undefined && filter.namespace !== "" && !visibility.sees(filter.namespace);
     const page = isHidden
       ? { records: [], nextKey: undefined, considered: isExplained ? [] : undefined }
       : queryPage(this.replica.lookup, filter, {
           limit,
           afterKey,
           self: this.node,
-          allowed: eyes?.sees ?? seesAll,
+          allowed: visibility?.sees ?? seesAll,
           explain: isExplained,
           test: request.test,
         });
-    eyes?.tell(this.#onDenied);
+    visibility?.tell(this.#onDenied);
     const kept = countWithin(page.records, MAX_PAGE_BYTES);
     const records = kept === page.records.length ? page.records : page.records.slice(0, kept);
     const nextKey = records === page.records ? page.nextKey : records.at(-1)?.key;
@@ -236,7 +236,7 @@ export class Reads {
         ...request,
         name,
         hash: textHash(text),
-        allowed: sightOf(this, caller),
+        allowed: visibilityOf(this, caller),
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#owesAny(name),
         get policyEpoch() {
@@ -273,7 +273,7 @@ export class Reads {
 
   /** The namespaces a caller sees, for scans that are not told of in the audit. */
   allowed(caller: Caller): (namespace: string) => boolean {
-    return this.#policies.policy.set === undefined ? seesAll : sightOf(this, caller);
+    return this.#policies.policy.set === undefined ? seesAll : visibilityOf(this, caller);
   }
 
   /** A record's entry as plain values. Cost: a decode. */

@@ -2,9 +2,9 @@
  * DNS names and what they stand for: labels to text and back, and the forms of a name below a zone (semantics.md, DNS).
  * Names are handled as lower-case text without the final dot; the root is the empty text.
  */
-import { KINDS } from "../catalog/kinds.ts";
-import type { Transport } from "../catalog/ports.ts";
-import { KIND, type Kind } from "../catalog/record.ts";
+import { KINDS } from "../catalog/entry/kinds.ts";
+import type { Transport } from "../catalog/entry/ports.ts";
+import { KIND, type Kind } from "../catalog/record/record.ts";
 import { invalid } from "../lib/errors.ts";
 import { type Address, addressLabel, parseAddressLabel } from "./addresses.ts";
 

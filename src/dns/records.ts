@@ -1,6 +1,7 @@
 /** The record types we answer: one row a type, with what a subject has of it, its wire form and its zone-file text. */
-import type { EntryView } from "../catalog/entry-view.ts";
-import { SCOPE_NAMES } from "../catalog/scope.ts";
+
+import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
+import type { EntryView } from "../catalog/entry/view.ts";
 import { type Address, addressLabel, formatAddress } from "./addresses.ts";
 import { formatName, nodeName, parseHostName } from "./names.ts";
 import { healthRank, type Subject, type SubjectTarget } from "./subject.ts";

@@ -1,6 +1,6 @@
 /** Query bytes to response bytes: decode, plan (kept until the catalog changes), draw, encode. */
 import { WaymarkError } from "../lib/errors.ts";
-import type { LabelsOf } from "../lib/metrics.ts";
+import type { LabelsOf } from "../lib/metrics/metrics.ts";
 import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "./answer.ts";
 import { PlanCache } from "./plan-cache.ts";
 import { type DnsSettings, findRecordType } from "./records.ts";

@@ -3,7 +3,7 @@
  * larger than the question, so that nobody gains by having us answer somebody else, and honest clients get theirs (semantics.md, DNS).
  */
 import { TokenBuckets } from "../lib/token-bucket.ts";
-import { networkOf } from "../policy/limits.ts";
+import { networkOf } from "../policy/limits/rate-limits.ts";
 
 export interface ResponseRateOptions {
   /** Whole answers a second to one network; above 0. */

@@ -1,7 +1,7 @@
 /** The DNS gateway's sockets: UDP and TCP on one port number, each message answered in the turn it arrives in. */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
 import { createServer, isIPv6, type Server as TcpServer } from "node:net";
-import type { Metrics } from "../lib/metrics.ts";
+import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { DnsSettings } from "./records.ts";
 import { type Reply, Responder } from "./responder.ts";
 import { ResponseRate, type ResponseRateOptions } from "./response-rate.ts";
@@ -59,13 +59,13 @@ const STOP_GRACE_MS = 1_000;
 /** Starts the gateway. Rejects with a message for the operator when a port is taken or may not be bound. */
 export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGateway> {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const desk = new Desk(options);
+  const server = new DnsServer(options);
   const connections = new TcpConnections(limits, {
-    answer: (query, peer) => desk.answer(query, "tcp", peer),
-    dropped: (reason) => desk.dropped(reason),
+    answer: (query, peer) => server.answer(query, "tcp", peer),
+    dropped: (reason) => server.dropped(reason),
   });
   const { udp, tcp } = await bindBoth(options, connections);
-  serveUdp(udp, desk, { ...limits, onFault: options.onFault });
+  serveUdp(udp, server, { ...limits, onFault: options.onFault });
   tcp.on("error", options.onFault);
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => (stopped ??= stopAll(udp, tcp, connections));
@@ -73,7 +73,7 @@ export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGa
 }
 
 /** Answers queries and counts them. */
-class Desk {
+class DnsServer {
   readonly #options: DnsGatewayOptions;
   readonly #responder: Responder;
   readonly #rate: ResponseRate | undefined;
@@ -123,16 +123,16 @@ class Desk {
 
 function serveUdp(
   udp: UdpSocket,
-  desk: Desk,
+  server: DnsServer,
   { maxPendingSends, onFault }: { readonly maxPendingSends: number; readonly onFault: (fault: unknown) => void },
 ): void {
   let pendingSends = 0;
   udp.on("message", (query: Buffer, peer: RemoteInfo) => {
     // Port 0 cannot be answered; such a packet is forged.
-    if (peer.port === 0) return desk.dropped("malformed");
-    if (pendingSends >= maxPendingSends) return desk.dropped("overload");
-    const answer = desk.answer(query, "udp", peer.address);
-    if (answer === undefined) return desk.dropped("malformed");
+    if (peer.port === 0) return server.dropped("malformed");
+    if (pendingSends >= maxPendingSends) return server.dropped("overload");
+    const answer = server.answer(query, "udp", peer.address);
+    if (answer === undefined) return server.dropped("malformed");
     pendingSends++;
     // A copy: the responder uses its buffer again before the system has read it.
     udp.send(Buffer.from(answer), peer.port, peer.address, () => {

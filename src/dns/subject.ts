@@ -1,7 +1,8 @@
 /** What a name below a zone stands for in the catalog, as one viewer sees it. */
-import type { EntryView, TargetView } from "../catalog/entry-view.ts";
-import { portWord, type Transport, transportOf } from "../catalog/ports.ts";
-import { HEALTH, type Health, KIND, type Kind } from "../catalog/record.ts";
+
+import { portWord, type Transport, transportOf } from "../catalog/entry/ports.ts";
+import type { EntryView, TargetView } from "../catalog/entry/view.ts";
+import { HEALTH, type Health, KIND, type Kind } from "../catalog/record/record.ts";
 import type { Address } from "./addresses.ts";
 import { parseAddress } from "./addresses.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "./names.ts";

@@ -1,5 +1,5 @@
 /** When old tombstones may go: not while somebody is away or cut off who may come with a record that only they end (P6). */
-import type { LostOrigins } from "../catalog/lost-origins.ts";
+import type { LostOrigins } from "../catalog/replica/lost-origins.ts";
 import { isStamp, stampOf } from "../lib/hlc.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ReadyState } from "./readiness.ts";

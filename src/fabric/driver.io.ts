@@ -1,12 +1,12 @@
 /** Runs a fabric machine: time and sockets come in as inputs, its orders go out to the transport and to the node. */
 import type { Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
-import type { CallFailure } from "./call-pool.io.ts";
-import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "./messages.ts";
-import type { FabricTls } from "./peer-proof.io.ts";
-import type { CallId, FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./seam.ts";
-import { type FabricTransport, openFabricTransport, type TransportEvents, type TransportOptions } from "./transport.io.ts";
-import type { TrafficRow } from "./wire-traffic.ts";
+import type { CallId, FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId } from "./io-types.ts";
+import type { CallFailure } from "./transport/call-pool.io.ts";
+import type { FabricTls } from "./transport/peer-identity.io.ts";
+import type { TrafficRow } from "./transport/traffic.ts";
+import { type FabricTransport, openFabricTransport, type TransportEvents, type TransportOptions } from "./transport/transport.io.ts";
+import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "./wire/messages.ts";
 
 /** What the machine orders that is not the sockets' affair. */
 export type NodeOutput = Exclude<FabricOutput, { readonly kind: "call" | "answer" | "open" | "send" | "close" }>;
@@ -159,13 +159,13 @@ export class FabricDriver {
 
   #events(): TransportEvents {
     return {
-      asked: (call: CallId, request: CallRequest, proof: PeerProof) => this.input({ kind: "asked", call, request, proof }),
-      isStranger: (proof: PeerProof) => this.#machine.calls.isStranger(proof),
+      asked: (call: CallId, request: CallRequest, identity: PeerIdentity) => this.input({ kind: "asked", call, request, identity }),
+      isStranger: (identity: PeerIdentity) => this.#machine.calls.isStranger(identity),
       answered: (call: CallId, response: CallResponse | undefined, refusal?: string) =>
         this.input({ kind: "answered", call, response, ...(refusal !== undefined && { refusal }) }),
-      opened: (link: LinkId, isIncoming: boolean, proof: PeerProof) => {
+      opened: (link: LinkId, isIncoming: boolean, identity: PeerIdentity) => {
         this.#links.add(link);
-        this.input({ kind: "opened", link, isIncoming, proof });
+        this.input({ kind: "opened", link, isIncoming, identity });
       },
       received: (link: LinkId, frame: LinkFrame) => this.input({ kind: "received", link, frame }),
       pull: (link: LinkId) => this.#pull(link),

@@ -1,51 +1,51 @@
 /** The room's machine: composes membership, links, replication and the lives of origins. Routes, and has no rules of its own. */
-import { relationOf } from "../catalog/scope.ts";
+import { relationOf } from "../catalog/entry/scope.ts";
 import type { Time } from "../lib/machine.ts";
-import { CallGuard } from "./call-guard.ts";
 import { Collecting } from "./collecting.ts";
-import type { FabricOptions, FabricParts, Refusals } from "./fabric-options.ts";
-import { EVERY_CLUSTER, Foreigners } from "./foreigners.ts";
 import type { Freshness } from "./freshness.ts";
+import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./io-types.ts";
 import { HAND_OVER, Leaving } from "./leaving.ts";
-import { makeFreshness, makeLives } from "./life-parts.ts";
-import type { LinkState } from "./link-row.ts";
-import { Links } from "./links.ts";
-import type { LinksInput, LinksOutput } from "./links-options.ts";
-import type { Lives } from "./lives.ts";
-import { LostWords } from "./lost-words.ts";
-import { isListed } from "./members.ts";
-import { Membership, type MembershipInput } from "./membership.ts";
-import type { MembershipOutput } from "./membership-seam.ts";
-import type { LinkFrame, PolicyFrame, ReplicationFrame } from "./messages.ts";
-import { PolicyExchange } from "./policy-exchange.ts";
+import { CallGuard } from "./links/call-guard.ts";
+import { EVERY_CLUSTER, Foreigners } from "./links/foreigners.ts";
+import type { LinkState } from "./links/link-state.ts";
+import { Links } from "./links/links.ts";
+import { type ChannelNews, HEARTBEATS, Multiplexer, OFFERS, READY } from "./links/multiplexer.ts";
+import type { LinksInput, LinksOutput } from "./links/options.ts";
+import { type ClusterTokens, isOwnLaterLife, type PeerAuthFacts, refusalOfStart } from "./links/peer-auth.ts";
+import { LostWords } from "./lost-origin-notices.ts";
+import type { MembershipOutput } from "./membership/io-types.ts";
+import { isListed } from "./membership/members.ts";
+import { Membership, type MembershipInput } from "./membership/membership.ts";
+import type { FabricOptions, FabricParts, Refusals } from "./options.ts";
+import type { OriginLifecycle } from "./origin-lifecycle.ts";
+import { makeFreshness, makeOriginLifecycle } from "./origin-lifecycle-parts.ts";
 import { POLICY_FIRST, POLICY_FROM, PolicySources } from "./policy-sources.ts";
+import { PolicyExchange } from "./policy-sync.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
-import { ReplicationShared } from "./replication-shared.ts";
-import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./seam.ts";
-import { HEARTBEATS, OFFERS, READY, type SessionNews, Sessions } from "./sessions.ts";
-import { type ClusterTokens, isOwnLaterLife, refusalOfStart, type TrustFacts } from "./trust.ts";
+import { Replicator } from "./replication/replicator.ts";
+import type { LinkFrame, PolicyFrame, ReplicationFrame } from "./wire/messages.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
-  readonly replication: ReplicationShared;
+  readonly replication: Replicator;
   readonly policy: PolicyExchange;
   readonly policySources: PolicySources;
   /** Closed only while nobody is a peer. */
   readonly seal = { isClosed: false };
   readonly foreigners: Foreigners;
-  readonly lives: Lives;
+  readonly lifecycle: OriginLifecycle;
   readonly leaving: Leaving;
   readonly calls: CallGuard;
   readonly #lost: LostWords;
   readonly #options: FabricOptions;
   readonly #parts: FabricParts;
-  readonly #trust: TrustFacts;
+  readonly #peerAuth: PeerAuthFacts;
   readonly #links: Links;
   readonly #freshness: Freshness;
   readonly #readiness: Readiness;
-  readonly #sessions: Sessions;
+  readonly #multiplexer: Multiplexer;
   readonly #collecting = new Collecting();
   #hasPeers = false;
   #isBegun = false;
@@ -55,12 +55,12 @@ export class Fabric implements FabricMachine {
   constructor(options: FabricOptions, parts: FabricParts) {
     this.#options = options;
     this.#parts = parts;
-    const { self, replica, drafter, bounds, hlc, rng, clusterToken, isInsecure, trust = EVERY_CLUSTER } = parts;
+    const { self, replica, stamper, bounds, hlc, rng, clusterToken, isInsecure, peerAuth = EVERY_CLUSTER } = parts;
     const { nodeId, clusterId, region } = self;
-    this.foreigners = new Foreigners({ clusterId, region }, trust, (id) => isListed(this.membership.find(id)?.status ?? "dead"));
+    this.foreigners = new Foreigners({ clusterId, region }, peerAuth, (id) => isListed(this.membership.find(id)?.status ?? "dead"));
     const { foreigners, seal } = this;
-    this.#trust = { nodeId, clusterId, region, clusterToken, isInsecure, seal, foreigners };
-    this.calls = new CallGuard(this.#trust);
+    this.#peerAuth = { nodeId, clusterId, region, clusterToken, isInsecure, seal, foreigners };
+    this.calls = new CallGuard(this.#peerAuth);
     this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
     this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners });
     this.#links = new Links(options.links, {
@@ -68,27 +68,31 @@ export class Fabric implements FabricMachine {
       members: () => this.membership.listed(),
       capabilities: () => [OFFERS, HEARTBEATS, POLICY_FROM, POLICY_FIRST, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
       policyFrom: () => this.policySources.told,
-      trust: this.#trust,
+      peerAuth: this.#peerAuth,
       refusalOfStart: (hello, time) => refusalOfStart(hello, this.membership.startOf(hello, time)),
       isStranger: (hello) => this.membership.isStranger(hello),
       rng: rng.fork("links"),
     });
-    const shared = { replica, drafter, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };
-    this.replication = new ReplicationShared({ ...shared, options: options.replication, members: this.membership });
+    const shared = { replica, stamper, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };
+    this.replication = new Replicator({ ...shared, options: options.replication, members: this.membership });
     this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
-    this.#sessions = new Sessions(this.replication, this.policy, (id) => this.policySources.of(id));
+    this.#multiplexer = new Multiplexer(this.replication, this.policy, (id) => this.policySources.of(id));
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady);
     const lifeParts = { replica, clusterId, membership: this.membership, replication: this.replication };
-    this.lives = makeLives(options.lives, { ...lifeParts, remembered: parts.remembered, maxMembers: options.membership.maxMembers });
+    this.lifecycle = makeOriginLifecycle(options.lifecycle, {
+      ...lifeParts,
+      remembered: parts.remembered,
+      maxMembers: options.membership.maxMembers,
+    });
     this.#freshness = makeFreshness(lifeParts);
-    const held = { freshness: this.#freshness, startAgeMs: parts.startAgeMs, mayBeBehind: () => this.lives.isAnybodyElsewhere };
+    const held = { freshness: this.#freshness, startAgeMs: parts.startAgeMs, mayBeBehind: () => this.lifecycle.isAnybodyElsewhere };
     this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: parts.seeds.some((seed) => seed !== self.address) });
   }
 
   /** From now on. Links that are up stay, and who was refused, or refused this node, is tried again with the next input. */
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
-    Object.assign(this.#trust, { clusterToken, otherToken });
+    Object.assign(this.#peerAuth, { clusterToken, otherToken });
     this.#links.retryNow();
   }
 
@@ -105,7 +109,7 @@ export class Fabric implements FabricMachine {
       case "asked":
         if (!this.calls.admits(input, time, out)) return;
         this.#toMembership(input, time, out);
-        return this.#lost.heard(input.request, input.proof.certificate?.clusterId, time, out);
+        return this.#lost.heard(input.request, input.identity.certificate?.clusterId, time, out);
       case "lagged":
         this.#postpone(input.lagMs);
         return this.#toMembership(input, time, out);
@@ -138,7 +142,7 @@ export class Fabric implements FabricMachine {
   /** We stood still: for others that time does not count (semantics.md, Deadlines and standstills). Membership sees to itself. */
   #postpone(byMs: number): void {
     this.#links.postpone(byMs);
-    this.lives.postpone(byMs);
+    this.lifecycle.postpone(byMs);
     this.policy.postpone(byMs);
     this.replication.postpone(byMs);
     this.#readiness.postpone(byMs);
@@ -146,7 +150,7 @@ export class Fabric implements FabricMachine {
 
   #toPolicy(input: Extract<FabricInput, { kind: "policy" | "policyRead" | "policyRefused" }>, out: FabricOutput[]): void {
     // Each may give every link something to say.
-    this.#sessions.wake();
+    this.#multiplexer.wake();
     switch (input.kind) {
       case "policy":
         return this.policy.headChanged(input.head);
@@ -159,14 +163,14 @@ export class Fabric implements FabricMachine {
 
   /** The next frame for a link; see `FabricMachine`. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    const frame = this.#links.next(link) ?? this.#sessions.next(link, time) ?? this.#lastly(link, time, out);
+    const frame = this.#links.next(link) ?? this.#multiplexer.next(link, time) ?? this.#lastly(link, time, out);
     if (frame !== undefined) this.#links.count(link, "sent");
     return frame;
   }
 
   /** When all own news is sent: what is handed over and, while stopping, the goodbye. */
   #lastly(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    const isHeld = this.#sessions.find(link)?.replication.isHeld;
+    const isHeld = this.#multiplexer.find(link)?.replication.isHeld;
     if (isHeld === undefined || this.replication.edgeDueMonoMs !== undefined) return undefined;
     const offer = isHeld ? undefined : this.leaving.next(link);
     if (offer !== undefined || this.#stop === undefined) return offer;
@@ -180,11 +184,11 @@ export class Fabric implements FabricMachine {
     const next = Math.min(
       this.membership.nextDeadlineMs() ?? NEVER,
       this.#links.nextDeadlineMs() ?? NEVER,
-      this.lives.nextDeadlineMs() ?? NEVER,
+      this.lifecycle.nextDeadlineMs() ?? NEVER,
       this.#lost.nextDeadlineMs() ?? NEVER,
       this.policy.nextDeadlineMs() ?? NEVER,
       this.#readiness.nextDeadlineMs() ?? NEVER,
-      this.#sessions.nextDeadlineMs() ?? NEVER,
+      this.#multiplexer.nextDeadlineMs() ?? NEVER,
     );
     return next === NEVER ? undefined : next;
   }
@@ -201,13 +205,13 @@ export class Fabric implements FabricMachine {
   /** Whether old tombstones may go; not while the node's clock is off. */
   mayCollect(time: Time): boolean {
     const { isInStep } = this.#readiness.read(time);
-    const asked = { isInStep, isAnybodyAway: this.lives.isAnybodyAway, isClockOff: this.membership.clock(time).isOff };
+    const asked = { isInStep, isAnybodyAway: this.lifecycle.isAnybodyAway, isClockOff: this.membership.clock(time).isOff };
     return this.#collecting.mayCollect({ ...asked, lost: this.#parts.replica.lost }, time);
   }
 
   /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */
   get isWhole(): boolean {
-    return this.#readiness.isReady && !this.lives.isSettling;
+    return this.#readiness.isReady && !this.lifecycle.isSettling;
   }
 
   /** Whether nothing is left to be said after `stop`. */
@@ -215,18 +219,18 @@ export class Fabric implements FabricMachine {
     if (this.#stop === undefined) return false;
     if (time.monoMs >= this.#stop.deadlineMonoMs) return true;
     if (this.#links.size > 0) return false;
-    if (this.#stop.reason === "restart" && this.membership.find(this.#trust.nodeId)?.keepsEntries !== true) return true;
+    if (this.#stop.reason === "restart" && this.membership.find(this.#peerAuth.nodeId)?.keepsEntries !== true) return true;
     return this.membership.isQuiet;
   }
 
   /** All links, for people. */
   links(): readonly LinkState[] {
-    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.#sessions.find(row.link)?.replication.isCaughtUp ?? false }));
+    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.#multiplexer.find(row.link)?.replication.isCaughtUp ?? false }));
   }
 
   /** Links that are up, to be looked at. */
-  get sessions(): Pick<Sessions, "find" | "heardOf"> {
-    return this.#sessions;
+  get multiplexer(): Pick<Multiplexer, "find" | "heardOf"> {
+    return this.#multiplexer;
   }
 
   /** What was not taken from others, since the start. */
@@ -265,15 +269,15 @@ export class Fabric implements FabricMachine {
           break;
         case "memberChanged":
           isChanged = true;
-          this.lives.memberChanged(output.update);
+          this.lifecycle.memberChanged(output.update);
           this.#freshness.memberChanged(output.update, time);
-          this.#sessions.wake();
+          this.#multiplexer.wake();
           out.push({ kind: "memberChanged", update: output.update });
           if (this.foreigners.forget(output.update.nodeId)) this.replication.reconsider(output.update.nodeId, output.update.generation);
       }
     }
     if (!isChanged) return;
-    this.#hasPeers = this.membership.listed().some(({ nodeId }) => nodeId !== this.#trust.nodeId);
+    this.#hasPeers = this.membership.listed().some(({ nodeId }) => nodeId !== this.#peerAuth.nodeId);
     this.#toLinks({ kind: "members" }, time, out);
   }
 
@@ -307,23 +311,23 @@ export class Fabric implements FabricMachine {
   }
 
   #linkUp({ link, hello, greetedMonoMs }: Extract<LinksOutput, { kind: "up" }>, time: Time, out: FabricOutput[]): void {
-    this.#sessions.open(link, { hello, relation: relationOf(this.#trust, hello), greetedMonoMs }, time);
+    this.#multiplexer.open(link, { hello, relation: relationOf(this.#peerAuth, hello), greetedMonoMs }, time);
     this.leaving.opened(link, hello, out);
     this.foreigners.admitted(hello, out);
-    this.lives.back(hello.nodeId);
+    this.lifecycle.back(hello.nodeId);
     this.#toMembership({ kind: "heardOf", member: hello }, time, out);
     this.#freshness.met(hello.nodeId);
   }
 
   #linkDown({ link, hello, goodbye }: Extract<LinksOutput, { kind: "down" }>, time: Time, out: FabricOutput[]): void {
-    this.#sessions.close(link);
+    this.#multiplexer.close(link);
     this.leaving.closed(link);
-    if (goodbye === "restart") this.lives.away(hello.nodeId, time);
+    if (goodbye === "restart") this.lifecycle.away(hello.nodeId, time);
     if (goodbye === "restart" || goodbye === "leave") this.#freshness.goodbye(hello.nodeId, time);
     if (goodbye === undefined) this.#toMembership({ kind: "doubted", nodeId: hello.nodeId }, time, out);
   }
 
-  #learn(news: readonly SessionNews[], time: Time, out: FabricOutput[]): void {
+  #learn(news: readonly ChannelNews[], time: Time, out: FabricOutput[]): void {
     for (const output of news) {
       if (output.kind === "inStep") this.#freshness.inStep(output.nodeId, output.monoMs);
       else this.#toLinks({ kind: "end", link: output.link, reason: "bad_frame", detail: output.detail }, time, out);
@@ -355,18 +359,18 @@ export class Fabric implements FabricMachine {
   }
 
   #receivedOn(link: LinkId, frame: ReplicationFrame | PolicyFrame, time: Time, out: FabricOutput[]): void {
-    if (this.#sessions.find(link) === undefined) {
+    if (this.#multiplexer.find(link) === undefined) {
       if (this.#links.find(link)?.state === "greeting")
         this.#toLinks({ kind: "end", link, reason: "bad_frame", detail: `${frame.kind} before hello` }, time, out);
       return;
     }
-    this.#learn(this.#sessions.receive(link, frame, time, out), time, out);
-    if (frame.kind === "records") this.lives.heard(frame.frame.nodeId, frame.frame.generation);
+    this.#learn(this.#multiplexer.receive(link, frame, time, out), time, out);
+    if (frame.kind === "records") this.lifecycle.heard(frame.frame.nodeId, frame.frame.generation);
   }
 
   #judge(time: Time): void {
-    const others = this.policySources.others(this.membership.listed(), this.#trust, this.policy.head.number > 0);
-    this.#readiness.caughtUpWith(this.#sessions.caughtUp({ ...others, maxLinks: this.#options.links.maxLinks }), time);
+    const others = this.policySources.others(this.membership.listed(), this.#peerAuth, this.policy.head.number > 0);
+    this.#readiness.caughtUpWith(this.#multiplexer.caughtUp({ ...others, maxLinks: this.#options.links.maxLinks }), time);
   }
 
   #stopFor({ reason, withinMs = this.#options.stopTimeoutMs }: StopInput, time: Time, out: FabricOutput[]): void {
@@ -383,18 +387,18 @@ export class Fabric implements FabricMachine {
     if (time.monoMs >= (this.#links.nextDeadlineMs() ?? NEVER)) this.#toLinks({ kind: "tick" }, time, out);
     if (time.monoMs >= (this.policy.nextDeadlineMs() ?? NEVER)) {
       this.policy.tick(time, out);
-      this.#sessions.wake();
+      this.#multiplexer.wake();
     }
-    if (time.monoMs >= (this.lives.nextDeadlineMs() ?? NEVER)) {
+    if (time.monoMs >= (this.lifecycle.nextDeadlineMs() ?? NEVER)) {
       const events: FabricEvent[] = [];
-      if (this.lives.tick(time, events)) out.push({ kind: "changed" });
+      if (this.lifecycle.tick(time, events)) out.push({ kind: "changed" });
       // Of an origin that was forgotten nothing is held any more.
       if (events.length > 0) this.#freshness.changed();
       for (const event of events) out.push({ kind: "event", event });
     }
     this.#lost.tick(out);
     this.#readiness.tick({ hasPeers: this.#hasPeers, areSeedsHeard: this.membership.areSeedsHeard }, time);
-    this.#learn(this.#sessions.tick(time, { isStopping: this.#stop !== undefined }, out), time, out);
+    this.#learn(this.#multiplexer.tick(time, { isStopping: this.#stop !== undefined }, out), time, out);
     if (!this.#readiness.hasCaughtUp) this.#judge(time);
   }
 }

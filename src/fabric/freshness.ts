@@ -1,8 +1,8 @@
 /** How old what is held here may be: the time since the slowest peer last said that this node lacks nothing of what it has (semantics.md, Age). */
 import type { Time } from "../lib/machine.ts";
 import type { Heartbeats } from "./heartbeats.ts";
-import { isListed } from "./members.ts";
-import type { MemberUpdate } from "./messages.ts";
+import { isListed } from "./membership/members.ts";
+import type { MemberUpdate } from "./wire/messages.ts";
 
 /** What is asked of membership and of the replica. */
 export interface FreshnessParts {

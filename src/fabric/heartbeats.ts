@@ -1,5 +1,5 @@
 /** Up to when all that each origin wrote is here, as far as somebody has said: by its own vectors, or by what others pass on (semantics.md, Age). */
-import { heldThrough, type Origin } from "../catalog/cell.ts";
+import { heldThrough, type Origin } from "../catalog/record/stored-record.ts";
 
 interface Row {
   provenMonoMs: number;

@@ -1,7 +1,7 @@
 /** A node that leaves, and who may take its static entries over: what is said of that on the links (semantics.md, Stop). */
 
-import type { HandOverFrame, Hello } from "./messages.ts";
-import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./seam.ts";
+import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./io-types.ts";
+import type { HandOverFrame, Hello } from "./wire/messages.ts";
 
 /** Capability in the hello of a node that takes entries over. */
 export const HAND_OVER = "hand_over";

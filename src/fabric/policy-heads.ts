@@ -1,7 +1,7 @@
 /** Heads of policy versions as peers tell them: which are heads, and which may follow ours. */
-import { NODE_BOUNDS } from "../lib/node-bounds.ts";
-import { isSamePlace } from "../policy/version-order.ts";
-import type { PolicyHead } from "./messages.ts";
+import { NODE_BOUNDS } from "../lib/bounds/node.ts";
+import { isSamePlace } from "../policy/versions/order.ts";
+import type { PolicyHead } from "./wire/messages.ts";
 
 /** A node that has no version takes a number below this; far above it there is room for all that follow. */
 const FIRST_NUMBER_LIMIT = 2 ** 52;

@@ -1,6 +1,7 @@
 /** What is known of the other end of a link, as far as the policy is concerned. */
-import type { PolicyHead } from "./messages.ts";
+
 import type { PolicySource } from "./policy-sources.ts";
+import type { PolicyHead } from "./wire/messages.ts";
 
 /** The other end of a link, as far as the policy is concerned. */
 export interface PolicyPeer {

@@ -1,5 +1,5 @@
 /** Whose policy a node takes: that of its own cluster and of those its settings accept, with what these took (semantics.md, Policy). */
-import type { Hello, MemberFacts } from "./messages.ts";
+import type { Hello, MemberFacts } from "./wire/messages.ts";
 
 /** A hello with this capability says in `policyFrom` whose policy its node takes; nodes without it take any. */
 export const POLICY_FROM = "policy_from";

@@ -3,8 +3,8 @@
  * back with a record that only a tombstone ends, also when nothing of it was ever held here (semantics.md, Tombstones).
  */
 import type { Time } from "../lib/machine.ts";
-import { isListed } from "./members.ts";
-import type { MemberUpdate } from "./messages.ts";
+import { isListed } from "./membership/members.ts";
+import type { MemberUpdate } from "./wire/messages.ts";
 
 export interface RosterParts {
   readonly nodeId: string;

@@ -2,9 +2,9 @@
 import { type DescMethod, getOption, hasOption, type Message } from "@bufbuild/protobuf";
 import { access } from "../../gen/waymark/catalog/v1/access_pb.js";
 import { assert, WaymarkError } from "../lib/errors.ts";
-import { type Caller, hasRole, isMeshRole, isOwner, isOwnerOf, type MeshRole } from "../policy/caller.ts";
+import { type Caller, hasRole, isMeshRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
 
-export interface Need {
+export interface RequiredAccess {
   /** Undefined: none. */
   readonly role: MeshRole | undefined;
   /** Name in code of the request's field with a namespace whose owner may call too. */
@@ -14,7 +14,7 @@ export interface Need {
 }
 
 /** What the option `waymark.catalog.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
-export function needOf(desc: DescMethod): Need {
+export function requiredAccessOf(desc: DescMethod): RequiredAccess {
   const name = `${desc.parent.typeName}/${desc.name}`;
   assert(hasOption(desc, access), "an rpc declares no access", { rpc: name });
   const { role, ownerOf, anyOwner } = getOption(desc, access);
@@ -31,8 +31,8 @@ export function needOf(desc: DescMethod): Need {
  * Throws `unauthenticated` for a caller that showed no credential, else `discovery_access_denied`. A request that could
  * not be read has no owner.
  */
-export function authorise(need: Need, caller: Caller, request: Message | WaymarkError | undefined): void {
-  const { role, ownerOf, isForOwners } = need;
+export function authorise(requiredAccess: RequiredAccess, caller: Caller, request: Message | WaymarkError | undefined): void {
+  const { role, ownerOf, isForOwners } = requiredAccess;
   if (role === undefined || hasRole(caller, role)) return;
   if (isForOwners && isOwner(caller)) return;
   const namespace: unknown = ownerOf === undefined || request === undefined ? undefined : Reflect.get(request, ownerOf);

@@ -6,13 +6,13 @@
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import { type Caller, hasRole } from "../policy/caller.ts";
-import type { Demand } from "../policy/limits.ts";
-import type { Peer } from "../policy/tenants.ts";
+import { type Caller, hasRole } from "../policy/identity/caller.ts";
+import type { Peer } from "../policy/identity/tenants.ts";
+import type { Cost } from "../policy/limits/rate-limits.ts";
 import type { CallContext, Handler, StreamSource } from "../services/service.ts";
-import { authorise, type Need, needOf } from "./authorise.ts";
+import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, draining, expired, outlived, unimplemented } from "./call-end.ts";
-import { changesNothing, demandOf } from "./demand.ts";
+import { changesNothing, costOf } from "./cost.ts";
 import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
 
 /** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */
@@ -38,7 +38,7 @@ export interface ChainPorts {
   /** A handler threw something that is not a WaymarkError: log it with its stack. */
   onBug(fault: unknown, call: { readonly requestId: string; readonly service: string; readonly method: string }): void;
   /** Takes a token of the caller or throws `discovery_rate_limited`; absent where no limit is set. */
-  limit?: ((caller: Caller, demand: Demand, monoMs: number) => void) | undefined;
+  limit?: ((caller: Caller, cost: Cost, monoMs: number) => void) | undefined;
   /** A caller was not known, or may not make this call: for the audit. */
   onRefused?: ((refusal: RefusedCall) => void) | undefined;
   /** Present only when calls are to be logged at debug. */
@@ -184,7 +184,7 @@ export class MethodChain {
   readonly handler: Handler | undefined;
   readonly #chain: Chain;
   readonly #ports: ChainPorts;
-  readonly #need: Need;
+  readonly #requiredAccess: RequiredAccess;
   /** Whether a caller needs a credential, whatever its roles. */
   readonly #isForKnown: boolean;
   /** Undefined where no limit is set, or none for this method. */
@@ -195,9 +195,9 @@ export class MethodChain {
     this.#ports = chain.ports;
     this.desc = desc;
     this.handler = handler;
-    this.#need = needOf(desc);
+    this.#requiredAccess = requiredAccessOf(desc);
     this.#isForKnown = chain.ports.anonymous === "read" && !changesNothing(desc);
-    this.#limit = limitOf(chain.ports, demandOf(desc), this.#need);
+    this.#limit = limitOf(chain.ports, costOf(desc), this.#requiredAccess);
     this.service = desc.parent.typeName;
     this.name = desc.name;
     this.path = `/${desc.parent.typeName}/${desc.name}`;
@@ -213,7 +213,7 @@ export class MethodChain {
   #admit(context: CallContext, arrival: Arrival, request: Message | WaymarkError | undefined): void {
     if (this.#isForKnown && !context.caller.isAuthenticated) this.#refuseAnonymous(context);
     this.#limit?.(context);
-    if (this.#need.role !== undefined) this.#authorise(context, request);
+    if (this.#requiredAccess.role !== undefined) this.#authorise(context, request);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
   }
 
@@ -225,7 +225,7 @@ export class MethodChain {
 
   #authorise({ caller, requestId }: CallContext, request: Message | WaymarkError | undefined): void {
     try {
-      authorise(this.#need, caller, request);
+      authorise(this.#requiredAccess, caller, request);
     } catch (thrown) {
       this.#tellRefused(thrown, caller, requestId);
       throw thrown;
@@ -302,7 +302,7 @@ export class MethodChain {
       if (response === undefined) {
         // Where the handler decides what the option otherwise does.
         const isDenied = thrown instanceof WaymarkError && thrown.reason === "discovery_access_denied";
-        if (this.#need.isForOwners && isDenied) this.#tellRefused(thrown, context.caller, context.requestId);
+        if (this.#requiredAccess.isForOwners && isDenied) this.#tellRefused(thrown, context.caller, context.requestId);
         return this.#refuse(thrown, exchange, context.requestId, context.time);
       }
       try {
@@ -389,9 +389,9 @@ export class MethodChain {
 }
 
 /** Takes a token of a call's caller. Whoever has the role that a method asks for is let through: a flood must not lock operators out. */
-function limitOf({ limit }: ChainPorts, demand: Demand | undefined, { role }: Need): ((context: CallContext) => void) | undefined {
-  if (limit === undefined || demand === undefined) return undefined;
+function limitOf({ limit }: ChainPorts, cost: Cost | undefined, { role }: RequiredAccess): ((context: CallContext) => void) | undefined {
+  if (limit === undefined || cost === undefined) return undefined;
   return ({ caller, time }) => {
-    if (role === undefined || !hasRole(caller, role)) limit(caller, demand, time.monoMs);
+    if (role === undefined || !hasRole(caller, role)) limit(caller, cost, time.monoMs);
   };
 }

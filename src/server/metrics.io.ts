@@ -1,6 +1,6 @@
 /** METRICS and their values, with those of the process, as the text a Prometheus server scrapes. */
 import { collectDefaultMetrics, type Metric, type MetricValueWithName, Registry, type RegistryContentType } from "prom-client";
-import { type Histogram, METRICS, type MetricName, type Metrics } from "../lib/metrics.ts";
+import { type Histogram, METRICS, type MetricName, type Metrics } from "../lib/metrics/metrics.ts";
 
 export interface Scrape {
   readonly contentType: string;

@@ -2,7 +2,7 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { withoutMapping } from "../lib/host-port.ts";
-import type { PeerCertificate } from "../policy/certificates.ts";
+import type { PeerCertificate } from "../policy/identity/certificates.ts";
 
 /** Without port; IPv4 as itself also on a socket that speaks both families. */
 export function addressOf(socket: Pick<Socket, "remoteAddress">): string {

@@ -1,5 +1,5 @@
 /** Counts finished calls: the `observe` of the chain, over METRICS. */
-import type { Histogram, Metrics, Series } from "../lib/metrics.ts";
+import type { Histogram, Metrics, Series } from "../lib/metrics/metrics.ts";
 import type { Observation } from "./chain.ts";
 
 interface Handles {

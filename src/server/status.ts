@@ -56,7 +56,7 @@ export function statusFrom(thrown: unknown, onBug: (fault: unknown) => void): Rp
   return refusal(new WaymarkError("internal", "the server failed on this request; its log has the request id"));
 }
 
-// HOT: a flood is refused with the same few errors over and over (policy/limits.ts). Making and encoding a status for each
+// HOT: a flood is refused with the same few errors over and over (policy/limits/rate-limits.ts). Making and encoding a status for each
 // call cost more than to answer it: 115 µs of CPU a refused call, where an answered one took 70.
 const floodStatuses = new WeakMap<WaymarkError, RpcStatus>();
 const floodBytes = new WeakMap<RpcStatus, Uint8Array>();

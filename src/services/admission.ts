@@ -12,17 +12,17 @@ import type {
   ResolveRequest,
   UnregisterRequest,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { AskedViewer, Caller } from "../policy/caller.ts";
-import type { Demand } from "../policy/limits.ts";
+import type { AskedViewer, Caller } from "../policy/identity/caller.ts";
+import type { Cost } from "../policy/limits/rate-limits.ts";
 import type { CallContext, Handler, Service, StreamSource } from "./service.ts";
 
 export interface Admission {
   /**
    * Takes a token of each namespace, or of none and throws `discovery_rate_limited`. Undefined where namespaces have no
-   * limit. `asked`: whose eyes the request asks to use.
+   * limit. `asked`: whose view the request asks to use.
    */
   readonly admitIn:
-    | ((call: { context: CallContext; demand: Demand; namespaces: readonly string[]; asked: AskedViewer | undefined }) => void)
+    | ((call: { context: CallContext; cost: Cost; namespaces: readonly string[]; asked: AskedViewer | undefined }) => void)
     | undefined;
   /**
    * Counts a watch until what it returns is called; undefined where nobody counts. Throws `discovery_rate_limited` or
@@ -32,7 +32,7 @@ export interface Admission {
 }
 
 interface Concern {
-  readonly demand: Demand;
+  readonly cost: Cost;
   readonly namespaces: readonly string[];
   readonly asked?: AskedViewer | undefined;
 }
@@ -45,11 +45,11 @@ type ConcernOf<M extends Message> = (request: M) => Concern;
  */
 const CONCERNS = {
   register: ((request: RegisterRequest) => ({
-    demand: "write",
+    cost: "write",
     namespaces: request.entries.map((entry) => entry.key?.namespace ?? ""),
   })) satisfies ConcernOf<RegisterRequest>,
   unregister: ((request: UnregisterRequest) => ({
-    demand: "write",
+    cost: "write",
     namespaces: request.keys.map((key) => key.namespace),
   })) satisfies ConcernOf<UnregisterRequest>,
   catalogQuery: ((request: CatalogQueryRequest) =>
@@ -60,7 +60,7 @@ const CONCERNS = {
 } as const;
 
 function read(namespace: string, asked: AskedViewer | undefined): Concern {
-  return { demand: "read", namespaces: [namespace], asked };
+  return { cost: "read", namespaces: [namespace], asked };
 }
 
 /** The service, with limits and quotas before its handlers. */
@@ -80,8 +80,8 @@ function admittedUnary(handler: Handler & { kind: "unary" }, { admitIn }: Admiss
   return {
     kind: "unary",
     handle: (request, context) => {
-      const { demand, namespaces, asked } = concernOf(request);
-      admitIn({ context, demand, namespaces, asked });
+      const { cost, namespaces, asked } = concernOf(request);
+      admitIn({ context, cost, namespaces, asked });
       return handler.handle(request, context);
     },
   };
@@ -93,7 +93,7 @@ function admittedWatch(handler: Handler & { kind: "serverStream" }, admission: A
     open: (request: CatalogWatchRequest, context) => {
       const { namespace, namespacePrefix, viewer } = request;
       const about = namespace || namespacePrefix;
-      admission.admitIn?.({ context, demand: "read", namespaces: [about], asked: viewer });
+      admission.admitIn?.({ context, cost: "read", namespaces: [about], asked: viewer });
       const release = admission.openWatch(context.caller, about, viewer);
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
       const open = () => handler.open(request as never, context);

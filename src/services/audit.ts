@@ -11,11 +11,11 @@ import {
   VerifyAuditResponseSchema,
   type AuditRecord as WireRecord,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { pageLimit } from "../catalog/query.ts";
+import { pageLimit } from "../catalog/query/query.ts";
 import { invalid } from "../lib/errors.ts";
-import type { AuditRecord, ChainPoint } from "../policy/audit.ts";
-import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit-filter.ts";
-import type { AuditLog } from "../store/audit-log.io.ts";
+import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
+import type { AuditRecord, ChainPoint } from "../policy/audit/record.ts";
+import type { AuditLog } from "../store/audit/log.io.ts";
 import { checkLength } from "./request-checks.ts";
 import type { Service } from "./service.ts";
 

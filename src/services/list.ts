@@ -15,10 +15,16 @@ export interface BuiltServices {
 
 /** FabricService is not here: only the fabric listener serves it. */
 export function listServices({ discovery, policy, peers }: BuiltServices): readonly Service[] {
-  return [discovery, policy ?? unserved(PolicyService), unserved(ResolverService), unserved(DnsService), peers ?? unserved(PeerService)];
+  return [
+    discovery,
+    policy ?? unimplemented(PolicyService),
+    unimplemented(ResolverService),
+    unimplemented(DnsService),
+    peers ?? unimplemented(PeerService),
+  ];
 }
 
 /** Listed, and every method answers `unimplemented`: what it does comes with a later version, or was not given. */
-function unserved(desc: DescService): Service {
+function unimplemented(desc: DescService): Service {
   return { desc, handlers: {} };
 }

@@ -1,8 +1,8 @@
 /** A node is an entry: what this node publishes of itself (semantics.md, Names and bounds). */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, EntrySchema, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { NODES_NAMESPACE } from "../catalog/names.ts";
-import { PROTOCOL_VERSIONS } from "../fabric/trust.ts";
+import { NODES_NAMESPACE } from "../catalog/entry/names.ts";
+import { PROTOCOL_VERSIONS } from "../fabric/links/peer-auth.ts";
 import { hostPort } from "../lib/host-port.ts";
 
 export interface NodeFactsToPublish {

@@ -17,15 +17,15 @@ import {
   type PeerServiceWatchResponse,
   PeerServiceWatchResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import type { Bounds } from "../catalog/names.ts";
-import { decodePageToken, encodePageToken } from "../catalog/page-token.ts";
-import { pageLimit } from "../catalog/query.ts";
-import type { OriginLife } from "../catalog/record.ts";
-import { MEMBER_STATUSES, type MemberUpdate } from "../fabric/messages.ts";
+import type { Bounds } from "../catalog/entry/names.ts";
+import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
+import { pageLimit } from "../catalog/query/query.ts";
+import type { OriginLife } from "../catalog/record/record.ts";
+import { MEMBER_STATUSES, type MemberUpdate } from "../fabric/wire/messages.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
 import type { Time } from "../lib/machine.ts";
-import { idOf } from "./discovery-filter.ts";
+import { idOf } from "./discovery/filter.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";
 
 /** A member, and what this node has measured of it. */
@@ -95,7 +95,7 @@ export interface LagReport {
 }
 
 /** What the service asks of the fabric. */
-export interface PeerSource {
+export interface MemberDirectory {
   /** Every member, this node included, in no particular order. */
   members(time: Time): readonly MemberRow[];
   member(nodeId: string, time: Time): MemberRow | undefined;
@@ -106,7 +106,7 @@ export interface PeerSource {
 }
 
 export interface PeerParts {
-  readonly source: PeerSource;
+  readonly source: MemberDirectory;
   readonly nodeId: string;
   readonly bounds: Bounds;
 }
@@ -312,7 +312,7 @@ function watch({ source, bounds }: PeerParts, request: PeerServiceWatchRequest, 
 
 /** One Watch stream: keeps the ids that are to be told, not what was. */
 class PeerWatch implements StreamSource {
-  readonly #source: PeerSource;
+  readonly #source: MemberDirectory;
   readonly #filter: MemberFilter;
   readonly #onClose: () => void;
   #pending: Set<string> | undefined;
@@ -320,7 +320,7 @@ class PeerWatch implements StreamSource {
   #isCurrentTold = false;
   #unfollow: (() => void) | undefined;
 
-  constructor(source: PeerSource, filter: MemberFilter, onClose: () => void) {
+  constructor(source: MemberDirectory, filter: MemberFilter, onClose: () => void) {
     this.#source = source;
     this.#filter = filter;
     this.#onClose = onClose;

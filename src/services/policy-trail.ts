@@ -1,8 +1,8 @@
 /** What the audit says of a policy version that came from another node. */
-import type { PolicyVia } from "../fabric/seam.ts";
+import type { PolicyVia } from "../fabric/io-types.ts";
 import type { Time } from "../lib/machine.ts";
-import type { AuditSink } from "../policy/audit.ts";
-import type { PolicyVersion, VersionFacts } from "../policy/version-facts.ts";
+import type { AuditSink } from "../policy/audit/record.ts";
+import type { PolicyVersion, VersionFacts } from "../policy/versions/facts.ts";
 
 export interface Taken {
   readonly version: PolicyVersion;

@@ -24,28 +24,28 @@ import {
   ViewerSchema,
   type PolicyVersion as WireVersion,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { type Bounds, parseNamespace } from "../catalog/names.ts";
-import { decodePageToken, encodePageToken } from "../catalog/page-token.ts";
-import { pageLimit } from "../catalog/query.ts";
-import { SCOPE } from "../catalog/scope.ts";
+import { type Bounds, parseNamespace } from "../catalog/entry/names.ts";
+import { SCOPE } from "../catalog/entry/scope.ts";
+import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
+import { pageLimit } from "../catalog/query/query.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
-import { type Caller, hasRole, isOwnerOf } from "../policy/caller.ts";
-import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/codec.ts";
-import type { HistoryItem, PolicyEngine } from "../policy/engine.ts";
-import { explain } from "../policy/explain.ts";
-import type { Change } from "../policy/policy-plan.ts";
-import type { Problem } from "../policy/policy-set.ts";
-import type { PolicySet } from "../policy/rules.ts";
-import { ACTIONS, type PolicyAction } from "../policy/verdict.ts";
-import type { Stage, VersionFacts } from "../policy/version-facts.ts";
-import { scopeOf } from "./discovery-filter.ts";
-import type { Actor, PolicyKeeper } from "./policy-keeper.ts";
+import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
+import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/set/codec.ts";
+import { explain } from "../policy/set/explain.ts";
+import type { Change } from "../policy/set/plan.ts";
+import type { Problem } from "../policy/set/policy-set.ts";
+import type { PolicySet } from "../policy/set/rules.ts";
+import { ACTIONS, type PolicyAction } from "../policy/set/verdict.ts";
+import type { HistoryItem, PolicyEngine } from "../policy/versions/engine.ts";
+import type { Stage, VersionFacts } from "../policy/versions/facts.ts";
+import { scopeOf } from "./discovery/filter.ts";
+import type { Actor, PolicyStore } from "./policy-store.ts";
 import { checkLength, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service } from "./service.ts";
 
 export interface PolicyParts {
-  readonly keeper: PolicyKeeper;
+  readonly policyStore: PolicyStore;
   readonly bounds: Bounds;
   /** Region of a cluster; empty when it is not known. */
   readonly regionOf: (clusterId: string) => string;
@@ -96,8 +96,8 @@ class PolicyMethods {
   }
 
   async validate(request: ValidatePolicyRequest) {
-    const { set, problems } = await this.#parts.keeper.readSet(() => decodeSet(request.policy));
-    const all = await this.#parts.keeper.validate(set, problems);
+    const { set, problems } = await this.#parts.policyStore.readSet(() => decodeSet(request.policy));
+    const all = await this.#parts.policyStore.validate(set, problems);
     return create(ValidatePolicyResponseSchema, { problems: all.map(wireProblem) });
   }
 
@@ -110,9 +110,9 @@ class PolicyMethods {
       reason,
       changeTicket,
     };
-    const { set, problems } = await this.#parts.keeper.readSet(() => decodeSet(request.policy));
+    const { set, problems } = await this.#parts.policyStore.readSet(() => decodeSet(request.policy));
     const command = { set, problems: [...problems, ...this.#unreached(terms.stage)], terms, isDryRun: request.dryRun };
-    const apply = () => this.#parts.keeper.apply(actorOf(caller), command);
+    const apply = () => this.#parts.policyStore.apply(actorOf(caller), command);
     const applied = await (request.dryRun ? apply() : this.#secured(apply));
     return create(ApplyPolicyResponseSchema, {
       number: BigInt(applied.number),
@@ -128,7 +128,7 @@ class PolicyMethods {
     const expectedNumber = numberOf(request.expectedNumber, "expected_number");
     const toNumber = numberOf(request.toNumber, "to_number");
     const number = await this.#secured(() =>
-      this.#parts.keeper.rollback(actorOf(caller), { toNumber, terms: { expectedNumber, reason, changeTicket } }),
+      this.#parts.policyStore.rollback(actorOf(caller), { toNumber, terms: { expectedNumber, reason, changeTicket } }),
     );
     return create(RollbackPolicyResponseSchema, { number: BigInt(number) });
   }
@@ -154,19 +154,19 @@ class PolicyMethods {
   }
 
   export() {
-    const { inForce } = this.#parts.keeper.engine;
+    const { inForce } = this.#parts.policyStore.engine;
     return create(ExportPolicyResponseSchema, inForce === undefined ? {} : { policy: encodePolicySet(inForce.set, inForce.number) });
   }
 
   status({ time }: CallContext) {
-    return statusOf(this.#parts.keeper.engine, time.wallMs, this.#parts.notTaken());
+    return statusOf(this.#parts.policyStore.engine, time.wallMs, this.#parts.notTaken());
   }
 
   async history(request: PolicyHistoryRequest) {
-    const { keeper } = this.#parts;
+    const { policyStore } = this.#parts;
     const limit = pageLimit(request.limit);
     const before = decodePageToken(request.pageToken, HISTORY);
-    const wanted = after(keeper.engine.history(), before);
+    const wanted = after(policyStore.engine.history(), before);
     const versions: WireVersion[] = [];
     let bytes = 0;
     for (const { number, facts, fault, isSuperseded } of wanted.slice(0, limit)) {
@@ -182,12 +182,12 @@ class PolicyMethods {
   }
 
   async #version(facts: VersionFacts, { isWithoutRules, isSuperseded }: VersionOptions): Promise<WireVersion> {
-    const { keeper } = this.#parts;
+    const { policyStore } = this.#parts;
     const { number, version, defaultAllow, appliedWallMs, principal, reason, changeTicket, checksum, changes, changesLeftOut } = facts;
     let set: PolicySet = { version, defaultAllow, rules: [] };
     let fault = "";
     try {
-      if (!isWithoutRules) ({ set } = await (isSuperseded ? keeper.loadSuperseded(facts) : keeper.load(number)));
+      if (!isWithoutRules) ({ set } = await (isSuperseded ? policyStore.loadSuperseded(facts) : policyStore.load(number)));
     } catch (error) {
       if (!(error instanceof WaymarkError) || error.reason !== "not_found") throw error;
       fault = error.message;
@@ -216,11 +216,11 @@ class PolicyMethods {
   }
 
   explain(request: ExplainRequest, { caller, time }: CallContext) {
-    const { bounds, keeper, regionOf } = this.#parts;
+    const { bounds, policyStore, regionOf } = this.#parts;
     const namespace = parseNamespace(request.namespace, "namespace", bounds);
     checkViewer(request.viewer, bounds);
     const clusterId = request.viewer?.clusterId || caller.cluster;
-    const verdict = explain(keeper.engine.policy, {
+    const verdict = explain(policyStore.engine.policy, {
       action: actionOf(request.action),
       namespace,
       clusterId,

@@ -1,8 +1,9 @@
 /** `/sd/prometheus`: SERVICE entries as Prometheus http_sd target groups (https://prometheus.io/docs/prometheus/latest/http_sd/). */
-import type { EntryView, TargetView } from "../catalog/entry-view.ts";
-import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/names.ts";
-import type { Health } from "../catalog/record.ts";
-import { SCOPE_NAMES } from "../catalog/scope.ts";
+
+import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
+import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
+import type { EntryView, TargetView } from "../catalog/entry/view.ts";
+import type { Health } from "../catalog/record/record.ts";
 
 /** What narrows the list; undefined does not. */
 export interface ServiceFilter {

@@ -1,13 +1,13 @@
 /** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.test.ts holds them equal to the contract. */
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Bounds } from "../catalog/names.ts";
+import type { Bounds } from "../catalog/entry/names.ts";
 import { plainName } from "../discovery/dns-names.ts";
 import { isKnownAge } from "../lib/duration.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { utf8Size } from "../lib/protowire.ts";
-import { type Caller, hasRole } from "../policy/caller.ts";
-import type { RefusedAct } from "../policy/refusals.ts";
-import { idOf } from "./discovery-filter.ts";
+import type { RefusedAct } from "../policy/audit/refusals.ts";
+import { type Caller, hasRole } from "../policy/identity/caller.ts";
+import { idOf } from "./discovery/filter.ts";
 
 const MAX_LEASE_ID_LENGTH = 256;
 const STALE_RETRY_MS = 1000;

@@ -2,7 +2,7 @@
 import type { DescService, Message } from "@bufbuild/protobuf";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Caller } from "../policy/caller.ts";
+import type { Caller } from "../policy/identity/caller.ts";
 
 export interface CallContext {
   readonly caller: Caller;

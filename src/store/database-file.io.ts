@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io.ts";
 import { type DatabaseFormat, damageText, type FileProblem } from "./database-format.ts";
 import { lockDirectory } from "./directory-lock.io.ts";
-import { walDamage } from "./wal-check.ts";
+import { walDamage } from "./journal/wal-check.ts";
 
 /** SQLite's codes for a disk that cannot be read, that is full, and on which a side file cannot be made. */
 const DISK_CODES: readonly number[] = [10, 13, 14];

@@ -1,7 +1,7 @@
 /** Which `Store` a node uses. */
-import { MemoryStore } from "./memory.ts";
-import { openSqliteStore } from "./sqlite.io.ts";
-import type { Store } from "./store.ts";
+import { MemoryStore } from "./control/memory.ts";
+import { openSqliteStore } from "./control/sqlite.io.ts";
+import type { Store } from "./control/store.ts";
 
 export type StoreKind =
   | { readonly kind: "memory" }

@@ -31,7 +31,7 @@ export class ThreadCalls<Request extends Kinded, Answer extends Kinded> {
   readonly #exited: Promise<void>;
   #broken: WaymarkError | undefined;
 
-  /** Starts the thread `src/store/<name>-worker.io.ts`. */
+  /** Starts the thread `src/store/<name>/worker.io.ts`. */
   constructor(name: string) {
     this.#name = name;
     this.#worker = startThread(name);

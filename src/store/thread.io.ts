@@ -26,12 +26,12 @@ function closeThreads(): void {
   }
 }
 
-/** Starts `src/store/<name>-worker.io.ts`; what is posted before it listens waits for it. Every such module ends when it is sent `{ kind: "close" }`. */
+/** Starts `src/store/<name>/worker.io.ts`; what is posted before it listens waits for it. Every such module ends when it is sent `{ kind: "close" }`. */
 export function startThread(name: string): Worker {
   // The compiler rewrites the endings of imports, but not of these.
   const ending = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
   const entry = new URL(`./thread-entry.io${ending}`, import.meta.url);
-  const data: ThreadData = { module: `./${name}-worker.io${ending}`, ended: new Int32Array(new SharedArrayBuffer(4)) };
+  const data: ThreadData = { module: `./${name}/worker.io${ending}`, ended: new Int32Array(new SharedArrayBuffer(4)) };
   const worker = new Worker(entry, { name, workerData: data });
   if (running.size === 0) process.once("exit", closeThreads);
   running.set(worker, data.ended);

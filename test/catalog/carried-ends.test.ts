@@ -1,10 +1,10 @@
 /** An end says what its node knew to be unregistered of the key: it may come before that word (semantics.md, Several origins for one key). */
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record.ts";
-import { renewSelf } from "../../src/catalog/renew.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { renewSelf } from "../../src/catalog/replica/renew.ts";
 import { MAX_STAMP } from "../../src/lib/hlc.ts";
-import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 
 const WALL = 1_760_000_000_000;
 const time = (monoMs: number) => ({ monoMs, wallMs: WALL + monoMs });
@@ -12,7 +12,7 @@ const KEY = KEYS[0]!;
 
 /** The key is at a, and moved to b; c knows both. */
 function moved() {
-  const [a, b, c] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+  const [a, b, c] = [new FabricComponent("a"), new FabricComponent("b"), new FabricComponent("c")];
   for (const [node, monoMs] of [
     [a, 1],
     [b, 2],
@@ -25,7 +25,7 @@ function moved() {
   return { a, b, c };
 }
 
-function end(node: MeshNode, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, monoMs: number): void {
+function end(node: FabricComponent, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, monoMs: number): void {
   node.end(KEY, body, time(monoMs));
   node.commit(time(monoMs));
 }
@@ -54,7 +54,7 @@ test("so does one that is heard of in a whole transfer, after a restart from the
   const origin = b.replica.self;
   a.receive(b.frame(origin, { after: 0, isComplete: true }, 600), time(7), b);
   expect(a.replica.view(KEY)).toBeUndefined();
-  const fresh = new MeshNode("d");
+  const fresh = new FabricComponent("d");
   renewSelf(b.replica, 2);
   fresh.copy(a, "a/1", time(8));
   fresh.copy(b, "b/2", time(8));
@@ -62,7 +62,7 @@ test("so does one that is heard of in a whole transfer, after a restart from the
 });
 
 test("so does that of a node that ended its own record because of such an end", () => {
-  const [d, e] = [new MeshNode("d"), new MeshNode("e")];
+  const [d, e] = [new FabricComponent("d"), new FabricComponent("e")];
   d.put(KEY, 0, time(0));
   d.commit(time(0));
   e.copy(d, "d/1", time(0));
@@ -109,7 +109,7 @@ test("what is put for fewer readers is nothing unregistered: who ends its record
 
 test("an end because of an `unregistered` of the newest stamp that there may be has that stamp", () => {
   const { a, b } = moved();
-  const c = new MeshNode("c");
+  const c = new FabricComponent("c");
   c.put(KEY, 0, time(3));
   c.replica.stageTombstone(c.replica.own(KEY)!, BODY.UNREGISTERED, MAX_STAMP);
   c.commit(time(3));
@@ -124,7 +124,7 @@ test("an end because of an `unregistered` of the newest stamp that there may be 
 function away() {
   const { a, b, c } = takenOut();
   end(b, BODY.EXPIRED, 5);
-  const d = new MeshNode("d");
+  const d = new FabricComponent("d");
   for (const node of [a, b, c]) d.copy(node, `${node.nodeId}/1`, time(6));
   d.setLife("a/1", "hidden");
   return { a, b, c, d };
@@ -169,8 +169,13 @@ test("while an origin is lost such an end goes with its age where the `unregiste
 
 /** The key at l, b and c; taken out at u while l is cut off. b and c hear of it and end what they said; then l and u are forgotten, and all are old. */
 function endedTwice() {
-  const [l, u, b, c] = ["l", "u", "b", "c"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode, MeshNode];
-  const hearAll = (...nodes: readonly MeshNode[]) => {
+  const [l, u, b, c] = ["l", "u", "b", "c"].map((id) => new FabricComponent(id)) as [
+    FabricComponent,
+    FabricComponent,
+    FabricComponent,
+    FabricComponent,
+  ];
+  const hearAll = (...nodes: readonly FabricComponent[]) => {
     for (const node of nodes)
       for (const other of nodes) if (other !== node) for (const id of other.replica.origins.keys()) node.copy(other, id, time(10));
   };
@@ -215,7 +220,12 @@ test.each(["are put again and ended", "are restarted with their journals"] as co
 );
 
 test("what gives way to another end hands on that a lost origin may need it, also where the keys of that are not known", () => {
-  const [l, u, b, d] = ["l", "u", "b", "d"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode, MeshNode];
+  const [l, u, b, d] = ["l", "u", "b", "d"].map((id) => new FabricComponent(id)) as [
+    FabricComponent,
+    FabricComponent,
+    FabricComponent,
+    FabricComponent,
+  ];
   for (const [at, node] of [l, b].entries()) {
     node.put(KEY, 0, time(at));
     node.commit(time(at));

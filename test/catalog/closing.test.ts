@@ -1,13 +1,13 @@
 /** What a whole transfer did not list is withdrawn in slices, and V moves when the last of it is gone (replication.md, Removing). */
 import { expect, test } from "vitest";
-import { Drafter } from "../../src/catalog/codec.ts";
-import { type Frame, FrameReceiver } from "../../src/catalog/frames.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY } from "../../src/catalog/record.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { type Frame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { timeOf } from "../fakes/history.ts";
 import { counting, fill, keysOf } from "../fakes/many.ts";
-import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 
 const T = timeOf(1, 0);
 const LATER = timeOf(2000, 0);
@@ -15,7 +15,7 @@ const GONE = 10;
 
 /** `b` and `old` hold all that `a` had; `a` has removed ten of the entries since, and the tombstones are gone. */
 function known() {
-  const [a, b, old] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+  const [a, b, old] = [new FabricComponent("a"), new FabricComponent("b"), new FabricComponent("c")];
   for (const key of KEYS) a.put(key, 0, T);
   a.commit(T);
   for (const node of [b, old]) node.copy(a, "a/1", T);
@@ -27,18 +27,18 @@ function known() {
   return { a, b, old, origin };
 }
 
-function news(a: MeshNode, after: number): Frame {
+function news(a: FabricComponent, after: number): Frame {
   return a.frame(a.replica.self, { after, isComplete: false }, 10_000);
 }
 
-function whole(of: MeshNode): Frame {
+function whole(of: FabricComponent): Frame {
   const origin = of.replica.origins.get("a/1");
   if (origin === undefined) throw new Error("it knows a");
   return of.frame(origin, { after: 0, isComplete: true }, 10_000);
 }
 
-function otherLink(node: MeshNode): FrameReceiver {
-  return new FrameReceiver(node.replica, new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(16) }), DEFAULT_BOUNDS);
+function otherLink(node: FabricComponent): FrameReceiver {
+  return new FrameReceiver(node.replica, new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(16) }), DEFAULT_BOUNDS);
 }
 
 test("the last frame withdraws nothing; slices do, and V moves with the last of them, not before", () => {
@@ -143,7 +143,7 @@ test("what is refused meanwhile is lacking after the end, too", () => {
 });
 
 test("what others brought under a number that was passed is found in slices, and looking costs less than removing", () => {
-  const [a, b, old] = [new MeshNode("a"), new MeshNode("b"), new MeshNode("c")];
+  const [a, b, old] = [new FabricComponent("a"), new FabricComponent("b"), new FabricComponent("c")];
   for (const key of KEYS) {
     a.put(key, 0, T);
     a.commit(T);
@@ -163,7 +163,7 @@ test("what others brought under a number that was passed is found in slices, and
 });
 
 test("a last frame that covers very many numbers and lists none of them looks at no more than others; all of it goes all the same", () => {
-  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  const [a, b] = [new FabricComponent("a"), new FabricComponent("b")];
   const keys = keysOf(12_000);
   fill(a, keys);
   const receiver = otherLink(b);

@@ -1,10 +1,10 @@
 /** P3 where frames are cut: readers that roam among nodes of which some have less of an origin than their vector says. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { settledOf } from "../../src/catalog/cell.ts";
-import { BODY } from "../../src/catalog/record.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { settledOf } from "../../src/catalog/record/stored-record.ts";
 import { timeOf } from "../fakes/history.ts";
-import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 import { type Policy, Readers, Stream } from "../fakes/stream.ts";
 
 /** One node changes a few keys over and over; two others hear of it in frames of one or two records, and a reader roams. */
@@ -21,7 +21,7 @@ test("P3 among cut frames: at every END and bookmark a roaming reader holds what
   let cutCount = 0;
   fc.assert(
     fc.property(fc.array(turn, { minLength: 10, maxLength: 40, size: "max" }), (turns) => {
-      const [a, b, c] = ["n1", "n2", "n3"].map((id) => new MeshNode(id)) as [MeshNode, MeshNode, MeshNode];
+      const [a, b, c] = ["n1", "n2", "n3"].map((id) => new FabricComponent(id)) as [FabricComponent, FabricComponent, FabricComponent];
       const others = [b, c] as const;
       const policy: Policy = { denied: new Set(), epoch: 0 };
       const stream = new Stream(0, b, new Readers(policy), policy, timeOf(0, 0));

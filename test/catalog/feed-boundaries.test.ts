@@ -1,12 +1,12 @@
 /** Where a stream's rules turn by one change: the place that collected tombstones leave behind, and the close of a snapshot (semantics.md, Watch 3, 5). */
 import { expect, test } from "vitest";
-import { shortHolder } from "../../src/catalog/cursor.ts";
-import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
-import { ANY } from "../../src/catalog/filter.ts";
-import { type FeedMessage, Reader } from "../../src/catalog/reader.ts";
-import { BODY, type KeyText } from "../../src/catalog/record.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import { BODY, type KeyText } from "../../src/catalog/record/record.ts";
+import { shortHolder } from "../../src/catalog/watch/cursor.ts";
+import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
+import { type FeedMessage, Reader } from "../../src/catalog/watch/reader.ts";
 import { timeOf } from "../fakes/history.ts";
-import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 
 const [K, L] = [KEYS[0]!, KEYS[1]!];
 const GREEN = 1;
@@ -19,7 +19,7 @@ class Watch {
   /** A change of policy is still to be told. */
   isOwed = false;
 
-  constructor(node: MeshNode, from?: FeedStart["from"], allowed: (namespace: string) => boolean = () => true) {
+  constructor(node: FabricComponent, from?: FeedStart["from"], allowed: (namespace: string) => boolean = () => true) {
     const viewer = { name: "w", hash: "h", policyEpoch: "e", allowed, isOwedAny: () => this.isOwed };
     const reader = new Reader({ ...viewer, filter: ANY, isNamesOnly: false, withDigest: false }, node.replica, node.facts);
     this.feed = new Feed(reader, { from, bookmarkIntervalMs: 100 }, T);
@@ -48,18 +48,18 @@ function at(revision: number): FeedStart["from"] {
   return { kind: "short", holder: shortHolder("a-1", "h"), revision, settled: revision };
 }
 
-function put(node: MeshNode, key: KeyText, variant = 0): void {
+function put(node: FabricComponent, key: KeyText, variant = 0): void {
   node.put(key, variant, T);
   node.commit(T);
 }
 
-function end(node: MeshNode, key: KeyText): void {
+function end(node: FabricComponent, key: KeyText): void {
   node.end(key, BODY.EXPIRED, T);
   node.commit(T);
 }
 
-function nodeWith(...keys: readonly KeyText[]): MeshNode {
-  const node = new MeshNode("a");
+function nodeWith(...keys: readonly KeyText[]): FabricComponent {
+  const node = new FabricComponent("a");
   for (const key of keys) put(node, key);
   return node;
 }

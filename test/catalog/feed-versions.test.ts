@@ -1,13 +1,13 @@
 /** A watch of a version range is told of what leaves and enters it (semantics.md, Watch 2), also where an older node wrote. */
 import { expect, test } from "vitest";
-import { parseCursor } from "../../src/catalog/cursor.ts";
-import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
-import { ANY } from "../../src/catalog/filter.ts";
-import { Reader } from "../../src/catalog/reader.ts";
-import { type KeyText, KIND } from "../../src/catalog/record.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import { type KeyText, KIND } from "../../src/catalog/record/record.ts";
+import { parseCursor } from "../../src/catalog/watch/cursor.ts";
+import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
+import { Reader } from "../../src/catalog/watch/reader.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
 import { timeOf } from "../fakes/history.ts";
-import { KEYS, MeshNode, V2 } from "../fakes/mesh.ts";
+import { FabricComponent, KEYS, V2 } from "../fakes/mesh.ts";
 
 /** Functions; the others are services. */
 const [F, G] = [KEYS[2]!, KEYS[3]!];
@@ -19,7 +19,7 @@ class Watch {
   readonly #feed: Feed;
   #last = "";
 
-  constructor(node: MeshNode, from?: FeedStart["from"]) {
+  constructor(node: FabricComponent, from?: FeedStart["from"]) {
     const options = {
       filter: FIRST,
       name: "w",
@@ -55,21 +55,21 @@ class Watch {
   }
 }
 
-function put(node: MeshNode, key: KeyText, variant: number): void {
+function put(node: FabricComponent, key: KeyText, variant: number): void {
   node.put(key, variant, T);
   node.commit(T);
 }
 
-function writer(isOlder: boolean, pastTouches?: number): MeshNode {
-  const node = new MeshNode("a", pastTouches);
+function writer(isOlder: boolean, pastTouches?: number): FabricComponent {
+  const node = new FabricComponent("a", pastTouches);
   node.isOlder = isOlder;
   put(node, F, V1);
   put(node, G, V2);
   return node;
 }
 
-function copyOf(from: MeshNode, pastTouches?: number): MeshNode {
-  const node = new MeshNode("b", pastTouches);
+function copyOf(from: FabricComponent, pastTouches?: number): FabricComponent {
+  const node = new FabricComponent("b", pastTouches);
   node.copy(from, "a/1", T);
   return node;
 }

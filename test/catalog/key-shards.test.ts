@@ -1,7 +1,7 @@
 /** Keys are spread over many maps, so that none of them becomes large. */
 import { expect, test } from "vitest";
 import { KeyShards, shardOf } from "../../src/catalog/key-shards.ts";
-import { type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
+import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 
 function key(name: string, instanceId: string): KeyText {
   return keyText({ kind: KIND.SERVICE, namespace: "svc.market", name, instanceId, clusterId: "c1" });

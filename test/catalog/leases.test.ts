@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Leases, type LeaseTerms } from "../../src/catalog/leases.ts";
-import { type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
+import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 
 function key(instanceId: string): KeyText {
   return keyText({ kind: KIND.SERVICE, namespace: "a", name: "b", instanceId, clusterId: "c" });

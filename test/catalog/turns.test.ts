@@ -1,26 +1,26 @@
 /** What one turn does is bounded in records, whatever the catalog holds (semantics.md, Watch 11); `bench/standstills.ts` measures the time. */
 import { expect, test } from "vitest";
-import { Feed } from "../../src/catalog/feed.ts";
-import { ANY, type Filter } from "../../src/catalog/filter.ts";
-import { DigestSum } from "../../src/catalog/namespace-digest.ts";
-import { Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
-import { BODY, deltaId } from "../../src/catalog/record.ts";
+import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { BODY, deltaId } from "../../src/catalog/record/record.ts";
+import { DigestSum } from "../../src/catalog/replica/namespace-digest.ts";
+import { Feed } from "../../src/catalog/watch/feed.ts";
+import { Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import { timeOf } from "../fakes/history.ts";
 import { counting, fill, keysOf } from "../fakes/many.ts";
-import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 
 const MANY = 12_000;
 const MOST = 10_001;
 const T = timeOf(1, 0);
 const LATER = timeOf(10_000, 0);
 
-function watch(node: MeshNode, filter: Filter, withDigest = false): Feed {
+function watch(node: FabricComponent, filter: Filter, withDigest = false): Feed {
   const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: "e", isNamesOnly: false, withDigest };
   return new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 100 }, T);
 }
 
 test("a watch that most changes do not concern looks at some of them at a time, and says when it is to be asked again", () => {
-  const node = new MeshNode("a");
+  const node = new FabricComponent("a");
   const feed = watch(node, { ...ANY, namespace: "svc" });
   while (feed.next(T, 1000, true) !== undefined);
   fill(node, [...keysOf(MANY), KEYS[0]!]);
@@ -32,7 +32,7 @@ test("a watch that most changes do not concern looks at some of them at a time, 
 });
 
 test("who gives looks at some records at a time, also where none of them is for the peer", () => {
-  const node = new MeshNode("a");
+  const node = new FabricComponent("a");
   fill(node, keysOf(MANY));
   const { self } = node.replica;
   const visited = counting(self.log);
@@ -44,7 +44,7 @@ test("who gives looks at some records at a time, also where none of them is for 
 });
 
 test("the first digest of a large namespace is summed some entries at a time; what changes meanwhile is in it", () => {
-  const node = new MeshNode("a");
+  const node = new FabricComponent("a");
   const keys = keysOf(MANY);
   fill(node, keys);
   const feed = watch(node, { ...ANY, namespace: "other" }, true);

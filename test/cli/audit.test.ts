@@ -1,7 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
-import { boundEvent, CHAIN_START, chainEvent } from "../../src/policy/audit.ts";
-import { auditLine } from "../../src/policy/audit-line.ts";
+import { auditLine } from "../../src/policy/audit/line.ts";
+import { boundEvent, CHAIN_START, chainEvent } from "../../src/policy/audit/record.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 import { until } from "../fakes/until.ts";

@@ -1,8 +1,8 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
-import { isLaterCommand, LATER_FLAGS } from "../../src/cli/later.ts";
-import { VERBS } from "../../src/cli/verbs.ts";
-import type { ServeRequest } from "../../src/cli/world.ts";
+import type { ServeRequest } from "../../src/cli/environment.ts";
+import { VERBS } from "../../src/cli/table/verbs.ts";
+import { isUnimplementedCommand, LATER_FLAGS } from "../../src/cli/unimplemented.ts";
 import { connect } from "../../src/client/channel.io.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
@@ -472,7 +472,7 @@ test.each([
 });
 
 test("no command or flag that is there is listed as one for later", () => {
-  expect(VERBS.map(({ path }) => path).filter((path) => isLaterCommand(path))).toEqual([]);
+  expect(VERBS.map(({ path }) => path).filter((path) => isUnimplementedCommand(path))).toEqual([]);
   const serve = VERBS.find(({ path }) => path === "serve")?.flags ?? [];
   expect(serve.map(({ flags }) => flags.split(" ")[0] ?? "").filter((flag) => LATER_FLAGS.has(flag))).toEqual([]);
 });

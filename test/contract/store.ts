@@ -1,7 +1,7 @@
 /** The suite that every `Store` passes: `store.ts` in prose is the contract, this is what it means. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { MAX_KEY_LENGTH, MAX_VALUE_BYTES, type Store, type StoreBounds, type StoreWatch } from "../../src/store/store.ts";
+import { MAX_KEY_LENGTH, MAX_VALUE_BYTES, type Store, type StoreBounds, type StoreWatch } from "../../src/store/control/store.ts";
 
 /** How a kind of store is had: empty, within bounds, as small as the test wants them. */
 export interface StoreUnderTest {

@@ -1,13 +1,13 @@
 /** Which names an alias may take, and from whom. */
 import { expect, test } from "vitest";
-import { applyMarks, ownMarked } from "../../src/catalog/lost-marks.ts";
-import { BODY, HEALTH } from "../../src/catalog/record.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { BODY, HEALTH } from "../../src/catalog/record/record.ts";
+import { applyMarks, ownMarked } from "../../src/catalog/replica/lost-marks.ts";
 import { type Claim, claimOf, isRightful, isSingleLabel, readClaim } from "../../src/discovery/alias-claim.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
-import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
+import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
-import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
+import { at, caller, keyOf, Registry, stamped } from "../fakes/registry.ts";
 
 const OWNED = new Policy(
   set([rule("svc.bank", { owners: ["bank"] }), rule("svc.shop", { visibilityTenants: ["shop"] }), rule("api.svc", { owners: ["other"] })], {
@@ -58,7 +58,7 @@ test("where the default denies, the name's namespace needs a rule, and what is a
 
 test("a claim is the asked name and what the record says, and can be read back", () => {
   const r = new Registry();
-  r.register("ann", [draft("web", { aliases: ["Api.svc.bank.waymark."] })], at(0));
+  r.register("ann", [stamped("web", { aliases: ["Api.svc.bank.waymark."] })], at(0));
   const record = r.replica.view(keyOf("web"))!;
   const claim = claimOf(record, "api.svc.bank");
   expect(claim).toMatchObject({ namespace: "svc", name: "api.svc.bank", clusterId: "c1", region: "r1", tenant: "", isAdmins: false });
@@ -91,7 +91,7 @@ function holders({ replica }: Registry): readonly (readonly string[])[] {
 
 test("that an admin registered it stays through a health report, a restart, a mark and a renewal, and is not to be had otherwise", () => {
   const r = new Registry();
-  const mine = [draft("web", { aliases: ["pay"] }, true), draft("evil", { aliases: ["pay", "root"], registeredByAdmin: true })];
+  const mine = [stamped("web", { aliases: ["pay"] }, true), stamped("evil", { aliases: ["pay", "root"], registeredByAdmin: true })];
   const lease = r.register("ann", mine, at(0));
   r.flush(at(0));
   const want = [["web"], []];
@@ -105,7 +105,7 @@ test("that an admin registered it stays through a health report, a restart, a ma
   r.replica.lost.note({ nodeId, generation, through, mark: through + 5 });
   applyMarks(r.replica);
   r.replica.sweep(Number.POSITIVE_INFINITY, at(30));
-  const hidden = ownMarked(r.replica).cells.map(({ key }) => key);
+  const hidden = ownMarked(r.replica).storedRecords.map(({ key }) => key);
   r.registrar.endSuperseded(hidden, at(30));
   r.flush(at(30));
   r.registrar.renew(caller("ann"), [lease], [], at(40));
@@ -120,7 +120,7 @@ test("it stays where another node takes the entry over", () => {
     ["evil", false],
   ] as const)
     r.receive(
-      draft(name, { aliases: ["pay", ...(isAdmins ? [] : ["root"])] }, isAdmins),
+      stamped(name, { aliases: ["pay", ...(isAdmins ? [] : ["root"])] }, isAdmins),
       { body: BODY.ENTRY, hlcMs: 10, nodeId: "b" },
       at(10),
     );

@@ -1,17 +1,17 @@
 /** Names below a suffix, and aliases, kept up with a replica. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Drafter } from "../../src/catalog/codec.ts";
-import { buildFrame, FrameReceiver } from "../../src/catalog/frames.ts";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { Replica } from "../../src/catalog/replica.ts";
-import { Slab } from "../../src/catalog/slab.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
 import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
 import { timeOf } from "../fakes/history.ts";
-import { KEYS, MeshNode } from "../fakes/mesh.ts";
-import { at, caller, draft, keyOf, Registry } from "../fakes/registry.ts";
+import { FabricComponent, KEYS } from "../fakes/mesh.ts";
+import { at, caller, keyOf, Registry, stamped } from "../fakes/registry.ts";
 
 const T = timeOf(1, 0);
 const ALIASES = ["shop.example", "Shop.Example.", "www.shop.example", "pay"];
@@ -32,7 +32,7 @@ test("aliases and the names above them are what a scan of all entries finds, aft
       const held = new Map<string, readonly string[]>();
       acts.forEach(({ name, aliases, isRemoval, isRefreshed }, n) => {
         if (isRemoval) r.registrar.unregisterKeys(caller("ann"), [keyOf(name)], at(n));
-        else r.register("ann", [draft(name, { aliases })], at(n));
+        else r.register("ann", [stamped(name, { aliases })], at(n));
         r.flush(at(n));
         if (isRemoval) held.delete(name);
         else
@@ -57,7 +57,7 @@ test("aliases and the names above them are what a scan of all entries finds, aft
 });
 
 test("names of an origin that was hidden, came back, or was forgotten at once", () => {
-  const [a, b] = [new MeshNode("a"), new MeshNode("b")];
+  const [a, b] = [new FabricComponent("a"), new FabricComponent("b")];
   const names = new DnsNames(b.replica, ["waymark"]);
   a.put(KEYS[4]!, 0, T);
   a.commit(T);
@@ -78,10 +78,10 @@ test("names of an origin that was hidden, came back, or was forgotten at once", 
 
 test("an alias is known wherever its record came from: by a registration, by a peer's frame and after a restart", () => {
   const r = new Registry();
-  r.register("ann", [draft("web", { aliases: ["www.shop.example"] }), draft("db")], at(0));
+  r.register("ann", [stamped("web", { aliases: ["www.shop.example"] }), stamped("db")], at(0));
   const place = { nodeId: "b", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
   const peer = new Replica(new Lookup(), new Slab(), place);
-  const receiver = new FrameReceiver(peer, new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) }), DEFAULT_BOUNDS);
+  const receiver = new FrameReceiver(peer, new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) }), DEFAULT_BOUNDS);
   const frame = buildFrame(r.replica, r.replica.self, { after: 0, isComplete: false }, { relation: "cluster", clusterId: "c1" }, 10_000);
   receiver.apply(frame, at(1), { place: { clusterId: "c1", region: "r1" } });
   for (const replica of [r.replica, peer, r.twin().replica]) {

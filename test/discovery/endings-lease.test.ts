@@ -1,11 +1,11 @@
 /** What an end leaves behind: leases of other keys, room in quotas, reports, and stamps (semantics.md, Leases and life). */
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record.ts";
-import { at, caller, draft, keyOf, Registry, WALL } from "../fakes/registry.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { at, caller, keyOf, Registry, stamped, WALL } from "../fakes/registry.ts";
 
 test("a static lease lives on with the keys it still has, and ends with the last of them", () => {
   const r = new Registry();
-  const lease = r.register("ann", [draft("web"), draft("db")], at(0), { isStatic: true });
+  const lease = r.register("ann", [stamped("web"), stamped("db")], at(0), { isStatic: true });
   r.registrar.unregisterKeys(caller("ann"), [keyOf("web")], at(1));
   r.flush(at(1));
   expect([r.names(), r.leases.has(lease), r.unleased(), r.twin().leases.has(lease)]).toEqual([["db"], true, [], true]);
@@ -26,7 +26,7 @@ test("an end is stamped above the record it ends, also when that was stamped by 
 
 test("only an older record is hidden: one of the very same stamp stays", () => {
   const r = new Registry();
-  r.register("ann", [draft("web")], at(0));
+  r.register("ann", [stamped("web")], at(0));
   const own = r.replica.own(keyOf("web"));
   expect(own?.hlc).toBe(WALL * 2048);
   r.hear("web", BODY.UNREGISTERED, 0, at(1));
@@ -37,16 +37,16 @@ test("only an older record is hidden: one of the very same stamp stays", () => {
 
 test("a lease one of whose entries another node's word ended is not renewed any more, and what is left of it stands until it runs out", () => {
   const r = new Registry();
-  const several = r.register("ann", [draft("web"), draft("db")], at(0));
-  const one = r.register("ann", [draft("api")], at(0));
+  const several = r.register("ann", [stamped("web"), stamped("db")], at(0));
+  const one = r.register("ann", [stamped("api")], at(0));
   for (const name of ["web", "api"]) r.hear(name, BODY.UNREGISTERED, 10, at(10));
   r.registrar.endSuperseded([keyOf("web"), keyOf("api")], at(20));
   r.flush(at(20));
   expect(r.registrar.renew(caller("ann"), [several, one], [], at(30)).expiredLeaseIds).toEqual([several, one]);
-  expect(() => r.register("ann", [draft("new")], at(30), { leaseId: several })).toThrow("lease_not_found");
+  expect(() => r.register("ann", [stamped("new")], at(30), { leaseId: several })).toThrow("lease_not_found");
   expect(r.names()).toEqual(["db"]);
   // Its client registers again, and nothing of it was away in between but what was ended.
-  const again = r.register("ann", [draft("web"), draft("db")], at(40));
+  const again = r.register("ann", [stamped("web"), stamped("db")], at(40));
   r.flush(at(40));
   r.registrar.tick(at(30_010));
   r.flush(at(30_010));
@@ -55,19 +55,19 @@ test("a lease one of whose entries another node's word ended is not renewed any 
 
 test("when that is refused the lease is renewed as before; a retried Register does not get a lease that is over", () => {
   const r = new Registry();
-  const several = r.register("ann", [draft("web"), draft("db")], at(0), { idempotencyKey: "k" });
+  const several = r.register("ann", [stamped("web"), stamped("db")], at(0), { idempotencyKey: "k" });
   r.hear("web", BODY.UNREGISTERED, 10, at(10));
   r.registrar.endSuperseded([keyOf("web")], at(20));
   r.refuse();
   expect(r.registrar.renew(caller("ann"), [several], [], at(30)).expiredLeaseIds).toEqual([]);
   r.registrar.endSuperseded([keyOf("web")], at(40));
   r.flush(at(40));
-  expect(r.register("ann", [draft("web"), draft("db")], at(50), { idempotencyKey: "k" })).not.toBe(several);
+  expect(r.register("ann", [stamped("web"), stamped("db")], at(50), { idempotencyKey: "k" })).not.toBe(several);
 });
 
 test("of static entries that another node's word ended it is told once which they are", () => {
   const r = new Registry();
-  r.register("ann", [draft("web"), draft("db")], at(0), { isStatic: true });
+  r.register("ann", [stamped("web"), stamped("db")], at(0), { isStatic: true });
   r.hear("web", BODY.UNREGISTERED, 10, at(10));
   r.registrar.endSuperseded([keyOf("web")], at(20));
   expect([r.registrar.endings.takeEndedStatic(), r.registrar.endings.takeEndedStatic()]).toEqual([[keyOf("web")], []]);

@@ -1,15 +1,15 @@
 /** The filter of a query that looks into the entry. */
 import { expect, test } from "vitest";
-import { ANY } from "../../src/catalog/filter.ts";
-import { KIND } from "../../src/catalog/record.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import { KIND } from "../../src/catalog/record/record.ts";
 import { subjectTest } from "../../src/discovery/entry-tests.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
-import { at, draft, Registry } from "../fakes/registry.ts";
+import { at, Registry, stamped } from "../fakes/registry.ts";
 
 function held() {
   const registry = new Registry();
   const key = { namespace: "svc", name: "orders", instanceId: "1", kind: KIND.TOPIC };
-  const topic = draft("orders", { key, detail: { case: "topic", value: { patterns: ["orders.*", "refunds.#"] } } });
+  const topic = stamped("orders", { key, detail: { case: "topic", value: { patterns: ["orders.*", "refunds.#"] } } });
   registry.register("ann", [topic], at(0), { isStatic: true });
   const [orders] = registry.replica.lookup.all.block(0);
   if (orders === undefined) throw new Error("orders is not held");

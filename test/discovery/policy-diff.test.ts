@@ -1,8 +1,8 @@
 /** What another policy changes for a viewer, over many namespaces at once. */
 import { expect, test } from "vitest";
-import { ANY } from "../../src/catalog/filter.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
 import { coveredIn, PolicyDiff } from "../../src/discovery/policy-diff.ts";
-import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
+import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
 
 const RED = { clusterId: "c1", tenant: "red" };

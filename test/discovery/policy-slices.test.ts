@@ -2,19 +2,19 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { Drafter } from "../../src/catalog/codec.ts";
-import { ANY, type Filter } from "../../src/catalog/filter.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
-import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import type { Caller } from "../../src/policy/caller.ts";
-import type { Rule } from "../../src/policy/rules.ts";
-import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
+import type { Caller } from "../../src/policy/identity/caller.ts";
+import type { Rule } from "../../src/policy/set/rules.ts";
+import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { FoldingClient } from "../fakes/folding-client.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { at, caller, Registry } from "../fakes/registry.ts";
@@ -22,7 +22,7 @@ import { at, caller, Registry } from "../fakes/registry.ts";
 const NAMESPACES = ["ops", "svc", "svc.eu", "svc.eu.a", "svc.us", "web"];
 const ENTRIES = 40;
 const MANY = 1000;
-const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
 
 /** A node's inside with entries, watches of several viewers, and a policy that changes. */
 class Bench {
@@ -37,7 +37,7 @@ class Bench {
 
   constructor(seed: number, entries = ENTRIES) {
     this.rng = new Rng(`slices/${seed}`);
-    this.r.replica.setAdmission((cell) => isAdmitted(this.policies.policy, cell, "c1"));
+    this.r.replica.setAdmission((stored) => isAdmitted(this.policies.policy, stored, "c1"));
     const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
     this.reads = new Reads(this.r.replica, facts, { policies: this.policies, onDenied: () => undefined });
     for (let i = 0; i < entries; i++) this.put();
@@ -62,7 +62,7 @@ class Bench {
   putOne({ scope, ...names }: { namespace: string; name: string; instanceId: string; scope: Scope }): void {
     const entry = create(EntrySchema, { scope, tags: [`t${this.rng.int(5)}`], key: create(EntryKeySchema, names) });
     const stamp = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 };
-    this.r.register("ann", [drafter.draftOf(entry, 0, stamp)], at((this.#nowMs += 1)), { isStatic: true });
+    this.r.register("ann", [stamper.entryOf(entry, 0, stamp)], at((this.#nowMs += 1)), { isStatic: true });
   }
 
   end(): void {

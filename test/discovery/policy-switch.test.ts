@@ -1,15 +1,15 @@
 /** From one policy to the next, in slices: which records are told of anew, and what each watch hears. */
 import { expect, test } from "vitest";
-import { ANY } from "../../src/catalog/filter.ts";
-import { KIND } from "../../src/catalog/record.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import { KIND } from "../../src/catalog/record/record.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
-import type { Caller } from "../../src/policy/caller.ts";
-import { NO_POLICY, Policy } from "../../src/policy/verdict.ts";
+import type { Caller } from "../../src/policy/identity/caller.ts";
+import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
-import { at, caller, draft, draftAt, keyOf, Registry } from "../fakes/registry.ts";
+import { at, caller, draftAt, keyOf, Registry, stamped } from "../fakes/registry.ts";
 
 const BLUE: Caller = { ...caller("ann"), tenant: "blue" };
 const RED: Caller = { ...caller("bob"), tenant: "red" };
@@ -18,10 +18,10 @@ const OWNED_ELSEWHERE = new Policy(set([rule("svc", { owners: ["c9"] })], { defa
 
 function open(count = 5) {
   const r = new Registry();
-  const drafts = Array.from({ length: count }, (_, i) => draft(`web${i}`, { scope: i === 0 ? SCOPE.ZONE : SCOPE.REGION }));
-  r.register("ann", drafts, at(0), { isStatic: true });
+  const stampedEntries = Array.from({ length: count }, (_, i) => stamped(`web${i}`, { scope: i === 0 ? SCOPE.ZONE : SCOPE.REGION }));
+  r.register("ann", stampedEntries, at(0), { isStatic: true });
   const policies = { policy: NO_POLICY };
-  r.replica.setAdmission((cell) => isAdmitted(policies.policy, cell, "c1"));
+  r.replica.setAdmission((stored) => isAdmitted(policies.policy, stored, "c1"));
   const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
   const reads = new Reads(r.replica, facts, { policies, onDenied: () => {} });
   const fanout = new Fanout();
@@ -97,7 +97,7 @@ test("a removal read back from the journal is as visible as what it ended was", 
   r.registrar.unregisterKeys(caller("ann"), [keyOf("web0"), keyOf("web1")], at(1));
   r.flush(at(1));
   const again = r.twin();
-  const admitted = (name: string) => again.replica.records(keyOf(name)).map((cell) => isAdmitted(OWNED_ELSEWHERE, cell, "c1"));
+  const admitted = (name: string) => again.replica.records(keyOf(name)).map((stored) => isAdmitted(OWNED_ELSEWHERE, stored, "c1"));
   expect([admitted("web0"), admitted("web1")]).toEqual([[true], [false]]);
 });
 
@@ -139,7 +139,7 @@ test("what is registered meanwhile follows the new policy already and is not loo
   while (!work.step(5) && (steps += 1) < 20)
     r.register(
       "ann",
-      Array.from({ length: 10 }, (_, i) => draft(`more${steps}-${i}`, { scope: SCOPE.REGION })),
+      Array.from({ length: 10 }, (_, i) => stamped(`more${steps}-${i}`, { scope: SCOPE.REGION })),
       at(steps),
       { isStatic: true },
     );
@@ -151,7 +151,7 @@ test("of a namespace that had nothing when the change began, who loses it is tol
   const { r, heard, watch, start } = open(0);
   watch(RED);
   const work = start(FOR_BLUE);
-  r.register("ann", [draft("web")], at(1), { isStatic: true });
+  r.register("ann", [stamped("web")], at(1), { isStatic: true });
   while (!work.step(100));
   expect(heard).toEqual(["red: "]);
 });
@@ -161,10 +161,10 @@ test.each([5, 100])(
   (maxCount) => {
     const { r, reads, heard, watch, start } = open(0);
     const names = Array.from({ length: 40 }, (_, i) => `svc.n${i}`);
-    const drafts = names.map((namespace) =>
+    const stampedEntries = names.map((namespace) =>
       draftAt({ kind: KIND.SERVICE, namespace, name: "web", instanceId: "1" }, { scope: SCOPE.REGION }),
     );
-    r.register("ann", drafts, at(0), { isStatic: true });
+    r.register("ann", stampedEntries, at(0), { isStatic: true });
     for (let i = 0; i < 7; i++) watch({ ...RED, tenant: `t${i}` });
     const after = new Policy(set(names.map((name) => rule(name, { visibilityTenants: ["blue"] }))), 1);
     let judged = 0;

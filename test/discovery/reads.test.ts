@@ -1,14 +1,14 @@
 /** Reads of one caller under one policy and between two. */
 import { expect, test } from "vitest";
-import { ANY } from "../../src/catalog/filter.ts";
-import type { Reader } from "../../src/catalog/reader.ts";
-import { KIND } from "../../src/catalog/record.ts";
-import { healthTier } from "../../src/catalog/select.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import { healthTier } from "../../src/catalog/query/select.ts";
+import { KIND } from "../../src/catalog/record/record.ts";
+import type { Reader } from "../../src/catalog/watch/reader.ts";
 import { Reads } from "../../src/discovery/reads.ts";
-import type { Caller } from "../../src/policy/caller.ts";
-import { NO_POLICY, PENDING_POLICY, Policy } from "../../src/policy/verdict.ts";
+import type { Caller } from "../../src/policy/identity/caller.ts";
+import { NO_POLICY, PENDING_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
-import { at, caller, draft, Registry } from "../fakes/registry.ts";
+import { at, caller, Registry, stamped } from "../fakes/registry.ts";
 
 const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
 const HIDING = new Policy(set([rule("svc", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1);
@@ -20,7 +20,7 @@ function open(names: readonly string[] = ["a", "b", "c"]) {
   const r = new Registry();
   r.register(
     "ann",
-    names.map((name) => draft(name)),
+    names.map((name) => stamped(name)),
     at(0),
     { isStatic: true },
   );

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HEALTH, KIND } from "../../src/catalog/record.ts";
+import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { CLASS_IN, drawAnswer, planAnswer, RCODE } from "../../src/dns/answer.ts";
 import { type DnsSettings, RECORDS, type RecordType } from "../../src/dns/records.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";

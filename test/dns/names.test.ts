@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { KIND } from "../../src/catalog/record.ts";
+import { KIND } from "../../src/catalog/record/record.ts";
 import {
   type DnsName,
   decodeLabel,

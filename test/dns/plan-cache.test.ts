@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { EntryView } from "../../src/catalog/entry-view.ts";
+import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { PlanCache } from "../../src/dns/plan-cache.ts";
 import { RECORDS, type RecordType } from "../../src/dns/records.ts";
 import { Rng } from "../../src/lib/rng.ts";

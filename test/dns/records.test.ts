@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { HEALTH } from "../../src/catalog/record.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { HEALTH } from "../../src/catalog/record/record.ts";
 import { findRecordType, isRecordType, RECORDS, type RecordContext, ttlSeconds } from "../../src/dns/records.ts";
 import { findSubject, healthRank } from "../../src/dns/subject.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";

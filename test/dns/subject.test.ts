@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HEALTH } from "../../src/catalog/record.ts";
+import { HEALTH } from "../../src/catalog/record/record.ts";
 import { findSubject, healthRank } from "../../src/dns/subject.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../fakes/dns-catalog.ts";
 

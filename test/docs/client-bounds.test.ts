@@ -1,8 +1,8 @@
 /** What the guides say that clients may do is what the listeners let them do. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { DEFAULT_EDGE_LIMITS } from "../../src/server/edge-sockets.io.ts";
-import { DEFAULT_GRPC_LIMITS } from "../../src/server/grpc.io.ts";
+import { DEFAULT_EDGE_LIMITS } from "../../src/server/edge/sockets.io.ts";
+import { DEFAULT_GRPC_LIMITS } from "../../src/server/grpc/listener.io.ts";
 
 /** The cells of the two listeners, by the words of the row that come first. */
 function bounds(row: string): readonly string[] {

@@ -1,10 +1,10 @@
 /** The pages about many nodes name only commands, flags, settings, metrics and scripts that there are. */
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { GLOBAL_FLAGS } from "../../src/cli/verbs.ts";
-import { ALL_VERBS as VERBS } from "../../src/cli/verbs-full.ts";
-import { KNOB_ROWS } from "../../src/config.ts";
-import { METRICS } from "../../src/lib/metrics.ts";
+import { ALL_VERBS as VERBS } from "../../src/cli/table/full.ts";
+import { GLOBAL_FLAGS } from "../../src/cli/table/verbs.ts";
+import { SETTING_ROWS } from "../../src/config/settings.ts";
+import { METRICS } from "../../src/lib/metrics/metrics.ts";
 
 const PAGES = [
   ...["clustering", "production", "install", "coming-from"].map((page) => `docs/guides/${page}.md`),
@@ -67,10 +67,10 @@ test.each(PAGES)("%s: every command and flag is there", (page) => {
 });
 
 test.each(PAGES)("%s: every setting is there", (page) => {
-  const groups = new Set(KNOB_ROWS.map(({ path }) => path.split(".")[0]));
+  const groups = new Set(SETTING_ROWS.map(({ path }) => path.split(".")[0]));
   const named = codeOf(readFileSync(page, "utf8")).flatMap((code) => /^([a-z]+)\.[a-z][a-z_]*(?= =|$)/.exec(code)?.[0] ?? []);
   const settings = named.map((path) => path.trim()).filter((path) => groups.has(path.split(".")[0]) && !/\.(md|ts|toml)$/.test(path));
-  expect(settings.filter((path) => !KNOB_ROWS.some((row) => row.path === path || row.path.startsWith(`${path}.`)))).toEqual([]);
+  expect(settings.filter((path) => !SETTING_ROWS.some((row) => row.path === path || row.path.startsWith(`${path}.`)))).toEqual([]);
 });
 
 test.each(PAGES)("%s: every metric of the mesh is there, and so is every script", (page) => {

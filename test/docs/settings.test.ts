@@ -1,8 +1,8 @@
 /** The sample settings of the guides: each loads as a node would load it, and says what the guide says of it. */
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { loadConfig, problemText } from "../../src/config.ts";
-import { anonymousAccess, exposureFaults, exposureWarnings } from "../../src/config-exposure.ts";
+import { anonymousAccess, exposureFaults, exposureWarnings } from "../../src/config/exposure.ts";
+import { loadConfig, problemText } from "../../src/config/settings.ts";
 
 const FOLDER = "docs/examples/settings";
 const FILES = readdirSync(FOLDER);

@@ -44,7 +44,7 @@ interface Bad {
   readonly field: string;
 }
 
-/** Refused by both doors with INVALID_ARGUMENT and the field; the catalog is as before. */
+/** Refused by both listeners with INVALID_ARGUMENT and the field; the catalog is as before. */
 function refuses(rpc: Rpc, cases: readonly Bad[]): void {
   test.each(cases)(`${rpc} refuses $rule`, async ({ request, field }) => {
     const before = await grpc.revision();

@@ -1,4 +1,4 @@
-/** Floods of DNS questions against real nodes: answers over UDP are bounded for each network, `dig` still gets its own, and other doors notice nothing. */
+/** Floods of DNS questions against real nodes: answers over UDP are bounded for each network, `dig` still gets its own, and other listeners notice nothing. */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

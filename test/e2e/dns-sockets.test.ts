@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { startDnsGateway } from "../../src/dns/server.io.ts";
-import { Metrics } from "../../src/lib/metrics.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { startTestGateway } from "../fakes/dns-gateway.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";

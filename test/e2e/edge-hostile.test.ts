@@ -3,7 +3,7 @@ import { request as httpRequest } from "node:http";
 import { type ClientHttp2Session, connect as connectHttp2, constants } from "node:http2";
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
-import type { EdgeLimits } from "../../src/server/edge-sockets.io.ts";
+import type { EdgeLimits } from "../../src/server/edge/sockets.io.ts";
 import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
 import { until } from "../fakes/until.ts";
 import { call, FLAG, frame, hpack, PREFACE, RawConnection, settings, TYPE, u32 } from "./h2-frames.ts";

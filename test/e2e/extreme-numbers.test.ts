@@ -242,7 +242,7 @@ test("a bug that nobody can show to have changed nothing ends the process, and t
 });
 
 test("a bug while a node ends its entries to leave ends the process: it neither says that it left nor loses what it had", async () => {
-  const [errors, handOver] = ["src/lib/errors.ts", "src/discovery/hand-over.ts"].map((path) => pathToFileURL(resolve(path)).href);
+  const [errors, handOver] = ["src/lib/errors.ts", "src/discovery/registrar/hand-over.ts"].map((path) => pathToFileURL(resolve(path)).href);
   const plant =
     `import { assert } from "${errors}"; import { HandOver } from "${handOver}"; ` +
     `HandOver.prototype.stays = () => assert(false, "planted");`;

@@ -1,11 +1,11 @@
 /** The driver: a machine's orders are carried out in their order, its deadlines kept, and its stop bounded. */
 import { afterEach, describe, expect, test } from "vitest";
 import { type DriverOptions, FabricDriver, type NodeOutput, startFabricDriver } from "../../src/fabric/driver.io.ts";
-import type { LinkFrame } from "../../src/fabric/messages.ts";
-import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "../../src/fabric/seam.ts";
+import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "../../src/fabric/io-types.ts";
+import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { openAcceptor } from "../../src/server/acceptor.io.ts";
-import { Http2Guard } from "../../src/server/http2-guard.io.ts";
+import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
 import { helloOf, nodeRef } from "../fakes/fabric-values.ts";
 import { until } from "../fakes/until.ts";
 
@@ -64,8 +64,8 @@ async function driven(script: Script, options: Partial<DriverOptions["transport"
 }
 
 function openTransport(options: Partial<DriverOptions["transport"]> = {}): DriverOptions["transport"] {
-  const guard = new Http2Guard({ onCut: () => {} });
-  const open = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openDoor: openAcceptor };
+  const guard = new ConnectionGuard({ onCut: () => {} });
+  const open = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openFabricAcceptor: openAcceptor };
   return { ...open, guard, ...options };
 }
 
@@ -133,9 +133,9 @@ describe("orders and inputs", () => {
   test("an input given while orders are carried out waits for the orders before it", async () => {
     const script = new Script();
     const seen: string[] = [];
-    const transport = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openDoor: openAcceptor };
+    const transport = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openFabricAcceptor: openAcceptor };
     const driver: FabricDriver = new FabricDriver(script, {
-      transport: { ...transport, guard: new Http2Guard({ onCut: () => {} }) },
+      transport: { ...transport, guard: new ConnectionGuard({ onCut: () => {} }) },
       onOutput: (output) => {
         seen.push(...namesOf([output]));
         if (seen.length === 1) driver.input({ kind: "policyRead", number: 1, bytes: undefined });

@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { LinkFrame } from "../../src/fabric/messages.ts";
+import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, nodeRef } from "../fakes/fabric-values.ts";
 import { until } from "../fakes/until.ts";

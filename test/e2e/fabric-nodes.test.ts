@@ -2,23 +2,23 @@
 import { create } from "@bufbuild/protobuf";
 import { afterEach, expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { HEALTH, KIND } from "../../src/catalog/record.ts";
-import { Replica } from "../../src/catalog/replica.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { Slab } from "../../src/catalog/slab.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
+import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
 import { type FabricDriver, type NodeOutput, startFabricDriver } from "../../src/fabric/driver.io.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
-import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
-import type { FabricEvent } from "../../src/fabric/seam.ts";
+import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
+import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { openAcceptor } from "../../src/server/acceptor.io.ts";
-import { Http2Guard } from "../../src/server/http2-guard.io.ts";
+import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { until } from "../fakes/until.ts";
 
@@ -34,7 +34,7 @@ class RealNode {
   readonly fabric: Fabric;
   readonly events: FabricEvent[] = [];
   readonly #spec: Spec;
-  readonly #drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) });
+  readonly #stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) });
   readonly #hlc = new Hlc();
   driver: FabricDriver | undefined;
 
@@ -45,7 +45,7 @@ class RealNode {
     this.fabric = new Fabric(FABRIC_DEFAULTS, {
       self: this.#facts("127.0.0.1:1"),
       replica: this.replica,
-      drafter: this.#drafter,
+      stamper: this.#stamper,
       bounds: DEFAULT_BOUNDS,
       hlc: this.#hlc,
       rng: new Rng(spec.nodeId),
@@ -58,9 +58,9 @@ class RealNode {
 
   async start(): Promise<void> {
     const { tls, clusterToken = "" } = this.#spec;
-    const guard = new Http2Guard({ onCut: () => {} });
+    const guard = new ConnectionGuard({ onCut: () => {} });
     this.driver = await startFabricDriver(this.fabric, {
-      transport: { host: "127.0.0.1", port: 0, tls, isInsecure: false, clusterToken, openDoor: openAcceptor, guard },
+      transport: { host: "127.0.0.1", port: 0, tls, isInsecure: false, clusterToken, openFabricAcceptor: openAcceptor, guard },
       onOutput: (output: NodeOutput) => {
         if (output.kind === "event") this.events.push(output.event);
       },
@@ -77,12 +77,12 @@ class RealNode {
     const entry = create(EntrySchema, { scope: SCOPE.ZONE, health: HEALTH.HEALTHY });
     entry.key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1" });
     const place = { nodeId, clusterId: "c1", region: "eu", zone: "z1", tenantId: "", receivedWallMs: 0 };
-    const draft = this.#drafter.draftOf(entry, 0, place);
+    const stamped = this.#stamper.entryOf(entry, 0, place);
     const time = { monoMs: performance.now(), wallMs: Date.now() };
-    const { namespace, kind, health, traits, key, scope } = draft;
-    const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
+    const { namespace, kind, health, traits, key, scope } = stamped;
+    const bytes = finishEntry(stamped.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
     const fields = { key, namespace, name, kind, scope, health, traits, hlc: this.#hlc.stamp(time.wallMs), bytes };
-    this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: draft.content.length });
+    this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: stamped.content.length });
     this.replica.commit(this.replica.lastSeq, time);
     this.driver?.changed();
   }

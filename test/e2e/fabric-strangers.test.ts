@@ -4,8 +4,8 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:h
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { encodeCallRequest } from "../../src/fabric/call-codec.ts";
-import { callHeaders } from "../../src/fabric/dial.io.ts";
+import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
+import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { framed } from "../../src/lib/grpc-frames.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";

@@ -5,12 +5,12 @@ import { type AddressInfo, connect as connectTcp, createServer, type Socket } fr
 import { setTimeout } from "node:timers/promises";
 import { Client, credentials } from "@grpc/grpc-js";
 import { afterEach, describe, expect, test } from "vitest";
-import { decodeCallResponse, encodeCallRequest } from "../../src/fabric/call-codec.ts";
-import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
-import { callHeaders } from "../../src/fabric/dial.io.ts";
-import type { LinkFrame } from "../../src/fabric/messages.ts";
-import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
-import { type FabricTransport, type TransportOptions } from "../../src/fabric/transport.io.ts";
+import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
+import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
+import { type FabricTransport, type TransportOptions } from "../../src/fabric/transport/transport.io.ts";
+import { decodeCallResponse, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
+import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import { framed, MessageAssembler } from "../../src/lib/grpc-frames.ts";
 import { FabricAuthority, type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type GrpcListener, startGrpcListener } from "../../src/server/grpc.io.ts";
+import { type GrpcListener, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";

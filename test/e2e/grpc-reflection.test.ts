@@ -9,7 +9,7 @@ import {
   HealthListResponseSchema,
 } from "../../gen/grpc/health/v1/health_pb.js";
 import { ServerReflectionRequestSchema, ServerReflectionResponseSchema } from "../../gen/grpc/reflection/v1/reflection_pb.js";
-import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc.io.ts";
+import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { connect as connectTls, type SecureVersion } from "node:tls";
 import { credentials } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { type GrpcListener, startGrpcListener } from "../../src/server/grpc.io.ts";
+import { type GrpcListener, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
 import type { TlsFiles } from "../../src/server/tls-files.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";

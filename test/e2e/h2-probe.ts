@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { encodeCallRequest } from "../../src/fabric/call-codec.ts";
+import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { framed } from "../../src/lib/grpc-frames.ts";
 import { QUERY } from "./h2-frames.ts";
 

@@ -11,8 +11,8 @@ import { createFileRegistry, type DescMethod, fromBinary, type JsonObject } from
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { needOf } from "../../src/server/authorise.ts";
-import { changesNothing } from "../../src/server/demand.ts";
+import { requiredAccessOf } from "../../src/server/authorise.ts";
+import { changesNothing } from "../../src/server/cost.ts";
 import {
   AnyClient,
   type ClientTls,
@@ -135,7 +135,7 @@ describe("a node with credentials", () => {
   });
 
   const credentialsOf = (method: DescMethod): readonly { readonly what: string; readonly headers: Headers; readonly want: string }[] => {
-    const { role } = needOf(method);
+    const { role } = requiredAccessOf(method);
     const open = role === undefined;
     const fitting =
       role === undefined ? TOKENS.plain : { "mesh.read": TOKENS.read, "mesh.operate": TOKENS.operate, "mesh.admin": TOKENS.admin }[role];

@@ -1,4 +1,4 @@
-/** Limits and quotas of a real node, through its doors. */
+/** Limits and quotas of a real node, through its listeners. */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { expect, test } from "vitest";

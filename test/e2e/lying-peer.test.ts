@@ -2,11 +2,11 @@
 import { connect as connectHttp2 } from "node:http2";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { encodeCallRequest } from "../../src/fabric/call-codec.ts";
-import { encodeLinkFrame } from "../../src/fabric/codec.ts";
-import { callHeaders } from "../../src/fabric/dial.io.ts";
-import type { LinkFrame, MemberUpdate, VectorEntry } from "../../src/fabric/messages.ts";
-import type { FabricTransport } from "../../src/fabric/transport.io.ts";
+import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
+import type { FabricTransport } from "../../src/fabric/transport/transport.io.ts";
+import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
+import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
+import type { LinkFrame, MemberUpdate, VectorEntry } from "../../src/fabric/wire/messages.ts";
 import { framed } from "../../src/lib/grpc-frames.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, updateOf } from "../fakes/fabric-values.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { KIND } from "../../src/fabric/snapshot-codec.ts";
+import { KIND } from "../../src/fabric/snapshot/codec.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { poisonJournal, poisonRow, poisonSnapshot, saying } from "../fakes/poison.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
-import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
+import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";

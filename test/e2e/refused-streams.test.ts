@@ -2,7 +2,7 @@
 import { createServer } from "node:http2";
 import { expect, test } from "vitest";
 import { openAcceptor } from "../../src/server/acceptor.io.ts";
-import { HTTP2_OPTIONS, Http2Guard } from "../../src/server/http2-guard.io.ts";
+import { ConnectionGuard, HTTP2_OPTIONS } from "../../src/server/connection-guard.io.ts";
 import { until } from "../fakes/until.ts";
 import { call, FLAG, frame, hpack, RawConnection, TYPE } from "./h2-frames.ts";
 
@@ -12,7 +12,7 @@ const MANY_HEADERS = hpack(Array.from({ length: HTTP2_OPTIONS.maxHeaderListPairs
 
 async function listening() {
   const cuts: string[] = [];
-  const guard = new Http2Guard({ limits: LIMITS, onCut: (abuse) => cuts.push(abuse) });
+  const guard = new ConnectionGuard({ limits: LIMITS, onCut: (connectionLimits) => cuts.push(connectionLimits) });
   const server = createServer(HTTP2_OPTIONS);
   let seen = 0;
   server.on("session", (session) => void guard.adopt(session));

@@ -1,6 +1,6 @@
 /** A link to another cluster that comes up again carries only what is new, as one within a cluster does. */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { FabricWorld } from "../fakes/fabric-world.ts";
 
 test.each([

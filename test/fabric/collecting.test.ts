@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { LostOrigins } from "../../src/catalog/lost-origins.ts";
+import { LostOrigins } from "../../src/catalog/replica/lost-origins.ts";
 import { Collecting } from "../../src/fabric/collecting.ts";
 
 const TOGETHER = { isInStep: true, isAnybodyAway: false, isClockOff: false };

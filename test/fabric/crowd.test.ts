@@ -1,7 +1,7 @@
 /** A node of another cluster names thousands of nodes: our own cluster goes on as before (semantics.md, Membership: Whose word counts). */
 import { expect, test } from "vitest";
-import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership-options.ts";
-import type { CallRequest, MemberUpdate } from "../../src/fabric/messages.ts";
+import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership/options.ts";
+import type { CallRequest, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { factsOf, World, type WorldNode } from "./membership-world.ts";
 
 const { maxMembers } = MEMBERSHIP_DEFAULTS;
@@ -27,7 +27,7 @@ function crowded(seed: string, status: MemberUpdate["status"] = "alive") {
       isJoin: false,
       members: crowd(clusterId),
     };
-    world.give(node, { kind: "asked", call: 2, request, proof: PROOF });
+    world.give(node, { kind: "asked", call: 2, request, identity: PROOF });
   };
   for (const node of nodes) tell(node, "other");
   return { world, nodes, tell };
@@ -96,7 +96,7 @@ test("one other cluster has a quarter of the places of those who wait, all of th
       isJoin: false,
       members,
     };
-    world.give(first!, { kind: "asked", call: 2, request, proof: PROOF });
+    world.give(first!, { kind: "asked", call: 2, request, identity: PROOF });
   };
   const atNode1 = (clusterId: string): MemberUpdate[] =>
     Array.from({ length: maxQuarantined }, (_, i) => ({

@@ -1,7 +1,7 @@
 /** A few nodes through anything: kills, cuts, halves apart, farewells, freezes, lost disks; in the end all agree. */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
@@ -37,8 +37,8 @@ class Life {
   start(nodeId: string): void {
     if (this.living.has(nodeId)) return;
     const seeds = this.ids.filter((id) => id !== nodeId).slice(0, 2);
-    const originForgetMs = this.rng.int(2) === 0 ? 60_000 : FABRIC_DEFAULTS.lives.originForgetMs;
-    const options = { lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 20_000, originForgetMs } };
+    const originForgetMs = this.rng.int(2) === 0 ? 60_000 : FABRIC_DEFAULTS.lifecycle.originForgetMs;
+    const options = { lifecycle: { ...FABRIC_DEFAULTS.lifecycle, orphanGraceMs: 20_000, originForgetMs } };
     const kept = this.rng.int(2) === 0 ? this.#disks.get(nodeId) : undefined;
     const generation = (this.#generations.get(nodeId) ?? 0) + (kept === undefined ? 1 : 0);
     this.#generations.set(nodeId, generation);
@@ -133,7 +133,7 @@ test.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
         isYoung: ageMs < 1500,
         links: links.toSorted(),
         view: node.view(),
-        isProtected: node.fabric.lives.protectedClusters().length > 0,
+        isProtected: node.fabric.lifecycle.protectedClusters().length > 0,
       }).toEqual({ id, isReady: true, isInStep: true, isYoung: true, links: others, view: want, isProtected: false });
     }
   },

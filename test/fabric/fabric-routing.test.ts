@@ -1,7 +1,7 @@
 /** What the room's machine passes on from one part to another: each line of it is somebody's reason to act. */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
 function linked(count: number): { readonly world: FabricWorld; readonly nodes: readonly WorldNode[] } {

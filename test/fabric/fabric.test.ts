@@ -1,7 +1,7 @@
 /** The whole machine, a few nodes in virtual time: joining, replication, death and return, farewells, refusals, readiness. */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../fakes/fabric-world.ts";
 
 /** Nodes a, b, … that join by the first one, linked all to all and in step. */
@@ -168,13 +168,13 @@ test("half of a cluster and more vanishes at once: nothing is hidden until it is
   for (const x of [a, b]) for (const y of others) world.cut(x, y);
   world.run(600_000);
   expect(a.view()).toEqual(["of-a", "of-b", "of-c (orphaned)", "of-d (orphaned)", "of-e (orphaned)"]);
-  expect(a.fabric.lives.protectedClusters()).toEqual(["c1"]);
+  expect(a.fabric.lifecycle.protectedClusters()).toEqual(["c1"]);
   // The other side is the larger one: two of five are gone there, and are believed to be.
   expect(others[0]?.view()).toEqual(["of-c", "of-d", "of-e"]);
   world.reaches = () => true;
   const tookMs = world.runUntil(() => nodes.every((node) => node.view().join() === "of-a,of-b,of-c,of-d,of-e"), 60_000);
   expect(tookMs).toBeLessThan(45_000);
-  expect(a.fabric.lives.protectedClusters()).toEqual([]);
+  expect(a.fabric.lifecycle.protectedClusters()).toEqual([]);
 });
 
 test("a wrong cluster token is refused, told to the audit, and not tried again fast", () => {

@@ -1,7 +1,7 @@
 /** How old what is held may be: whose silence counts. */
 import { expect, test } from "vitest";
 import { Freshness } from "../../src/fabric/freshness.ts";
-import type { MemberStatus, MemberUpdate } from "../../src/fabric/messages.ts";
+import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 
 const QUIET_MS = 4000;

@@ -1,6 +1,6 @@
 /** A node that goes on in a new generation: what others hold of the one before ends with it. */
 import { expect, test } from "vitest";
-import { renewSelf } from "../../src/catalog/renew.ts";
+import { renewSelf } from "../../src/catalog/replica/renew.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
 function pair() {

@@ -1,7 +1,7 @@
 /** More nodes than links, some of a version that passes no heartbeats on: nobody's age grows for that. */
 import { expect, test } from "vitest";
-import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
-import { HEARTBEATS } from "../../src/fabric/sessions.ts";
+import { HEARTBEATS } from "../../src/fabric/links/multiplexer.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
 const COUNT = 12;

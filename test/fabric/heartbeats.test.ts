@@ -1,10 +1,10 @@
 /** Up to when all that an origin wrote is here, and what a link tells of it. */
 import { expect, test } from "vitest";
-import type { Origin } from "../../src/catalog/cell.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import type { Origin } from "../../src/catalog/record/stored-record.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
-import type { ReplicationFrame } from "../../src/fabric/messages.ts";
-import { shortHash } from "../../src/fabric/vector.ts";
+import { shortHash } from "../../src/fabric/replication/version-vector.ts";
+import type { ReplicationFrame } from "../../src/fabric/wire/messages.ts";
 import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 function bench(...ids: readonly string[]) {

@@ -1,9 +1,9 @@
 /** A later generation of another cluster's node, which a third cluster made up while that cluster was away (semantics.md, Membership: Whose word counts). */
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record.ts";
-import { renewSelf } from "../../src/catalog/renew.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { Hearsay } from "../../src/fabric/hearsay.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { renewSelf } from "../../src/catalog/replica/renew.ts";
+import { Hearsay } from "../../src/fabric/replication/hearsay.ts";
 import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 function node(nodeId: string, clusterId: string, generation = 1): ReplicatingNode {

@@ -1,8 +1,8 @@
 /** What is said on the links when a node leaves: to whom, in which order, and who refuses (semantics.md, Stop). */
 import { expect, test } from "vitest";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { HAND_OVER, Leaving } from "../../src/fabric/leaving.ts";
-import type { Hello } from "../../src/fabric/messages.ts";
-import type { FabricOutput } from "../../src/fabric/seam.ts";
+import type { Hello } from "../../src/fabric/wire/messages.ts";
 
 function hello(nodeId: string, more: Partial<Hello> = {}): Hello {
   const place = { clusterId: "c1", region: "r1", zone: "z1", address: `${nodeId}:1`, version: "1" };

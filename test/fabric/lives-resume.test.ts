@@ -1,18 +1,18 @@
 import { expect, test } from "vitest";
-import type { Replica } from "../../src/catalog/replica.ts";
-import { Lives } from "../../src/fabric/lives.ts";
-import { LIVES_DEFAULTS, type LivesParts } from "../../src/fabric/lives-options.ts";
-import type { MemberUpdate } from "../../src/fabric/messages.ts";
-import type { FabricEvent } from "../../src/fabric/seam.ts";
+import type { Replica } from "../../src/catalog/replica/replica.ts";
+import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
+import { ORIGIN_LIFECYCLE_DEFAULTS, type OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle-options.ts";
+import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { timeOf } from "../fakes/history.ts";
-import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 
 /** What n1 holds of a key of each of the others. */
 function replicaWith(...nodeIds: readonly string[]): Replica {
-  const n1 = new MeshNode("n1");
+  const n1 = new FabricComponent("n1");
   for (const [i, nodeId] of nodeIds.entries()) {
-    const node = new MeshNode(nodeId);
+    const node = new FabricComponent(nodeId);
     node.put(KEYS[i]!, 0, timeOf(0, 0));
     node.commit(timeOf(0, 0));
     n1.copy(node, node.replica.self.id, timeOf(0, 0));
@@ -20,62 +20,65 @@ function replicaWith(...nodeIds: readonly string[]): Replica {
   return n1.replica;
 }
 
-function livesOf(replica: Replica, more: Partial<LivesParts> = {}): Lives {
+function livesOf(replica: Replica, more: Partial<OriginLifecyclePorts> = {}): OriginLifecycle {
   const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, ...more };
-  return new Lives(LIVES_DEFAULTS, { ...parts, forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time) });
+  return new OriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, { ...parts, forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time) });
 }
 
 test("clocks of origins that were away before a restart go on; those of others begin with it", () => {
   const replica = replicaWith("n2", "n3");
-  const lives = livesOf(replica);
+  const lifecycle = livesOf(replica);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
-  lives.resume(new Map([["n2/1", start.monoMs - LIVES_DEFAULTS.orphanGraceMs]]), new Set(), start.monoMs);
-  lives.tick(start, []);
+  lifecycle.resume(new Map([["n2/1", start.monoMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs]]), new Set(), start.monoMs);
+  lifecycle.tick(start, []);
   expect([...replica.origins.values()].map(({ id, life }) => [id, life])).toEqual([
     ["n1/1", "live"],
     ["n2/1", "hidden"],
     ["n3/1", "orphaned"],
   ]);
-  const since = [...replica.origins.values()].map((origin) => lives.absentSinceMonoMs(origin));
-  expect(since).toEqual([undefined, start.monoMs - LIVES_DEFAULTS.orphanGraceMs, start.monoMs]);
-  lives.tick({ monoMs: start.monoMs + LIVES_DEFAULTS.originForgetMs - LIVES_DEFAULTS.orphanGraceMs, wallMs: 0 }, []);
+  const since = [...replica.origins.values()].map((origin) => lifecycle.absentSinceMonoMs(origin));
+  expect(since).toEqual([undefined, start.monoMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs, start.monoMs]);
+  lifecycle.tick(
+    { monoMs: start.monoMs + ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs, wallMs: 0 },
+    [],
+  );
   expect([...replica.forgotten]).toEqual(["n2/1"]);
 });
 
 test("what others hide a newcomer does not show for another grace, and forgets no sooner for it", () => {
   const replica = replicaWith("n2", "n3");
-  const lives = livesOf(replica, { wasHidden: (id) => id === "n2/1" });
-  lives.tick({ monoMs: 1000, wallMs: 0 }, []);
+  const lifecycle = livesOf(replica, { wasHidden: (id) => id === "n2/1" });
+  lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
   expect([...replica.origins.values()].map(({ id, life }) => [id, life])).toEqual([
     ["n1/1", "live"],
     ["n2/1", "hidden"],
     ["n3/1", "orphaned"],
   ]);
-  lives.tick({ monoMs: 1000 + LIVES_DEFAULTS.originForgetMs - LIVES_DEFAULTS.orphanGraceMs - 1, wallMs: 0 }, []);
+  lifecycle.tick({ monoMs: 1000 + ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs - 1, wallMs: 0 }, []);
   expect([...replica.forgotten]).toEqual([]);
 });
 
 test("an origin back from the snapshot is live until a table of members says otherwise, or for a short while", () => {
   const replica = replicaWith("n2", "n3", "n4");
   const known = new Map<string, MemberUpdate>();
-  const lives = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => false });
+  const lifecycle = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => false });
   const shown = () => [...replica.origins.values()].map(({ id, life }) => `${id} ${life}`);
   const names = (events: readonly FabricEvent[]) => events.map(({ name, detail }) => `${name} ${detail["nodeId"]} ${detail["why"]}`);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
-  lives.resume(new Map([["n2/1", start.monoMs]]), new Set(), start.monoMs + 5000);
+  lifecycle.resume(new Map([["n2/1", start.monoMs]]), new Set(), start.monoMs + 5000);
   const events: FabricEvent[] = [];
-  lives.tick(start, events);
+  lifecycle.tick(start, events);
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 live", "n4/1 live"]);
-  expect(lives.isAnybodyAway).toBe(true);
+  expect(lifecycle.isAnybodyAway).toBe(true);
   // News of one member is no table: the others may still be in it.
   known.set("n3", updateOf("n3", { status: "dead" }));
-  lives.memberChanged(updateOf("n3"));
-  lives.tick({ ...start, monoMs: 2000 }, events);
+  lifecycle.memberChanged(updateOf("n3"));
+  lifecycle.tick({ ...start, monoMs: 2000 }, events);
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 orphaned", "n4/1 live"]);
-  expect(lives.nextDeadlineMs()).toBe(6000);
-  lives.tick({ ...start, monoMs: 5999 }, events);
+  expect(lifecycle.nextDeadlineMs()).toBe(6000);
+  lifecycle.tick({ ...start, monoMs: 5999 }, events);
   expect(shown()[3]).toBe("n4/1 live");
-  lives.tick({ ...start, monoMs: 6000 }, events);
+  lifecycle.tick({ ...start, monoMs: 6000 }, events);
   expect(shown()[3]).toBe("n4/1 orphaned");
   expect(names(events)).toEqual(["origin_orphaned n3 dead", "origin_orphaned n4 unknown"]);
 });
@@ -83,25 +86,25 @@ test("an origin back from the snapshot is live until a table of members says oth
 test("when the first table has come, whoever is dead in it or not in it is away, and has not vanished now", () => {
   const replica = replicaWith("n2", "n3", "n4");
   const known = new Map<string, MemberUpdate>();
-  const lives = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => known.size > 0 });
-  lives.resume(new Map(), new Set(), 10_000);
-  lives.tick({ monoMs: 1000, wallMs: 0 }, []);
-  expect(lives.counts()).toEqual({ live: 3, orphaned: 0, hidden: 0, kept: 0 });
+  const lifecycle = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => known.size > 0 });
+  lifecycle.resume(new Map(), new Set(), 10_000);
+  lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
+  expect(lifecycle.counts()).toEqual({ live: 3, orphaned: 0, hidden: 0, kept: 0 });
   for (const nodeId of ["n2", "n3"]) known.set(nodeId, updateOf(nodeId, { status: "dead" }));
-  lives.memberChanged(updateOf("n2", { status: "dead" }));
-  lives.tick({ monoMs: 2000, wallMs: 0 }, []);
-  expect(lives.counts()).toEqual({ live: 0, orphaned: 3, hidden: 0, kept: 0 });
-  expect(lives.protectedClusters()).toEqual([]);
+  lifecycle.memberChanged(updateOf("n2", { status: "dead" }));
+  lifecycle.tick({ monoMs: 2000, wallMs: 0 }, []);
+  expect(lifecycle.counts()).toEqual({ live: 0, orphaned: 3, hidden: 0, kept: 0 });
+  expect(lifecycle.protectedClusters()).toEqual([]);
 });
 
 test("an origin whose node had left before the restart is over: it may not be written elsewhere, and nobody is waited for", () => {
   const replica = replicaWith("n2", "n3");
-  const lives = livesOf(replica);
+  const lifecycle = livesOf(replica);
   const origins = [...replica.origins.values()].filter((origin) => origin !== replica.self);
-  lives.resume(new Map(), new Set(["n2/1", "n3/1"]), 5000);
-  expect(lives.isAnybodyElsewhere).toBe(false);
-  lives.tick({ monoMs: 1000, wallMs: 0 }, []);
-  expect([origins.map((origin) => lives.isOver(origin)), lives.isAnybodyElsewhere, lives.isAnybodyAway]).toEqual([
+  lifecycle.resume(new Map(), new Set(["n2/1", "n3/1"]), 5000);
+  expect(lifecycle.isAnybodyElsewhere).toBe(false);
+  lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
+  expect([origins.map((origin) => lifecycle.isOver(origin)), lifecycle.isAnybodyElsewhere, lifecycle.isAnybodyAway]).toEqual([
     [true, true],
     false,
     false,
@@ -110,13 +113,13 @@ test("an origin whose node had left before the restart is over: it may not be wr
 
 test("one that may be written elsewhere counts until it is forgotten", () => {
   const replica = replicaWith("n2");
-  const lives = livesOf(replica);
-  lives.resume(new Map([["n2/1", 0]]), new Set(), 0);
-  lives.tick({ monoMs: 1000, wallMs: 0 }, []);
-  expect([lives.isAnybodyElsewhere, lives.isAnybodyAway]).toEqual([true, true]);
-  const forgetAt = { monoMs: LIVES_DEFAULTS.originForgetMs, wallMs: 0 };
+  const lifecycle = livesOf(replica);
+  lifecycle.resume(new Map([["n2/1", 0]]), new Set(), 0);
+  lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
+  expect([lifecycle.isAnybodyElsewhere, lifecycle.isAnybodyAway]).toEqual([true, true]);
+  const forgetAt = { monoMs: ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs, wallMs: 0 };
   // It is hidden first.
-  do lives.tick(forgetAt, []);
-  while (lives.nextDeadlineMs() === 0);
-  expect([[...replica.forgotten], lives.isAnybodyElsewhere, lives.isAnybodyAway]).toEqual([["n2/1"], false, false]);
+  do lifecycle.tick(forgetAt, []);
+  while (lifecycle.nextDeadlineMs() === 0);
+  expect([[...replica.forgotten], lifecycle.isAnybodyElsewhere, lifecycle.isAnybodyAway]).toEqual([["n2/1"], false, false]);
 });

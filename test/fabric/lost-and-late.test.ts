@@ -1,7 +1,7 @@
 /** What must not be lost by being late: numbers that only strangers know, tombstones while somebody is silent, back-off of links that flap. */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld } from "../fakes/fabric-world.ts";
 import { drain, open, ReplicatingNode, run, Wire } from "../fakes/replication.ts";
 
@@ -40,7 +40,7 @@ test("P6: no tombstone goes while a member is silent, though it is not dead to a
   b.isFrozen = true;
   world.reaches = (from, to) => from !== b && to !== b;
   world.runUntil(() => !a.fabric.readiness(world.time()).isInStep, 20_000);
-  expect([a.fabric.membership.find("b")?.status === "dead", a.fabric.lives.isAnybodyAway, may()]).toEqual([false, false, false]);
+  expect([a.fabric.membership.find("b")?.status === "dead", a.fabric.lifecycle.isAnybodyAway, may()]).toEqual([false, false, false]);
 });
 
 test("P6: no tombstone goes while a member is away that had written nothing yet: what it writes meanwhile comes with it", () => {
@@ -79,7 +79,7 @@ test("a link that is lost as soon as it is up is tried ever more rarely; one tha
 });
 
 test("P6: who was forgotten and comes back has time to hear of all tombstones; then none is held for it any more", () => {
-  const options = { lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 20_000, originForgetMs: 60_000 } };
+  const options = { lifecycle: { ...FABRIC_DEFAULTS.lifecycle, orphanGraceMs: 20_000, originForgetMs: 60_000 } };
   const world = new FabricWorld();
   const nodes = ["a", "b", "c"].map((nodeId, i) => world.start({ nodeId, seeds: i === 0 ? [] : ["a:1"], options }));
   const [a, b] = nodes;

@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
-import { Membership } from "../../src/fabric/membership.ts";
-import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../src/fabric/membership-options.ts";
-import type { MembershipOutput } from "../../src/fabric/membership-seam.ts";
-import type { CallRequest, CallResponse, MemberUpdate, PeerProof } from "../../src/fabric/messages.ts";
+import type { MembershipOutput } from "../../src/fabric/membership/io-types.ts";
+import { Membership } from "../../src/fabric/membership/membership.ts";
+import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../src/fabric/membership/options.ts";
+import type { CallRequest, CallResponse, MemberUpdate, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { factsOf } from "./membership-world.ts";
 
-const PROOF: PeerProof = { address: "127.0.0.1:9", isLoopback: true, certificate: undefined, clusterToken: "" };
+const PROOF: PeerIdentity = { address: "127.0.0.1:9", isLoopback: true, certificate: undefined, clusterToken: "" };
 const FROM = { nodeId: "a", generation: 1 };
 
 function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberUpdate {
@@ -29,8 +29,8 @@ class Bench {
     return out;
   }
 
-  ask(request: CallRequest, proof = PROOF): CallResponse | undefined {
-    const answer = this.give({ kind: "asked", call: 1, request, proof }).find((output) => output.kind === "answer");
+  ask(request: CallRequest, identity = PROOF): CallResponse | undefined {
+    const answer = this.give({ kind: "asked", call: 1, request, identity }).find((output) => output.kind === "answer");
     return answer?.kind === "answer" ? answer.response : undefined;
   }
 }
@@ -92,7 +92,7 @@ test("an exchange of tables is answered with what the asker did not say", () => 
 test("an indirect probe becomes our own, and is answered when that is", () => {
   const bench = new Bench([said("a"), said("b")]);
   const request = { kind: "probeIndirect", from: FROM, targetNodeId: "b", targetAddress: "b:1", timeoutMs: 300, updates: [] } as const;
-  const out = bench.give({ kind: "asked", call: 77, request, proof: PROOF });
+  const out = bench.give({ kind: "asked", call: 77, request, identity: PROOF });
   const call = out.find((output) => output.kind === "call" && output.to === "b:1" && output.timeoutMs === 300);
   expect(out.some(({ kind }) => kind === "answer")).toBe(false);
   if (call?.kind !== "call") throw new Error("no call");

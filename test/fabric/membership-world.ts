@@ -1,11 +1,11 @@
 /** Many `Membership` machines under one virtual clock: calls with loss and delay, crashes, freezes, partitions. Small and fast. */
 
-import { updateSizeBytes } from "../../src/fabric/gossip.ts";
-import { Membership, type MembershipInput } from "../../src/fabric/membership.ts";
-import type { MembershipOptions } from "../../src/fabric/membership-options.ts";
-import type { MembershipOutput, NewsParts } from "../../src/fabric/membership-seam.ts";
-import type { CallRequest, CallResponse, MemberFacts, MemberStatus, PeerProof } from "../../src/fabric/messages.ts";
-import type { CallId } from "../../src/fabric/seam.ts";
+import type { CallId } from "../../src/fabric/io-types.ts";
+import { updateSizeBytes } from "../../src/fabric/membership/broadcast-queue.ts";
+import type { MembershipOutput, MembershipStateParts } from "../../src/fabric/membership/io-types.ts";
+import { Membership, type MembershipInput } from "../../src/fabric/membership/membership.ts";
+import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
+import type { CallRequest, CallResponse, MemberFacts, MemberStatus, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
 export interface WorldOptions {
@@ -32,7 +32,7 @@ interface Event {
   run: () => void;
 }
 
-const PROOF: PeerProof = { address: "127.0.0.1:1", isLoopback: true, certificate: undefined, clusterToken: "" };
+const PROOF: PeerIdentity = { address: "127.0.0.1:1", isLoopback: true, certificate: undefined, clusterToken: "" };
 
 export function factsOf(name: string, over: Partial<MemberFacts> = {}): MemberFacts {
   return {
@@ -99,7 +99,7 @@ export class World {
     return (this.#hash >>> 0).toString(16);
   }
 
-  start(name: string, over: Partial<MemberFacts> = {}, parts: NewsParts = {}): WorldNode {
+  start(name: string, over: Partial<MemberFacts> = {}, parts: MembershipStateParts = {}): WorldNode {
     const facts = factsOf(name, over);
     const machine = new Membership(facts, this.#rng.fork(`${name}/${facts.generation}/${this.nowMs}`), this.#o.options ?? {}, parts);
     const node: WorldNode = { facts, machine, state: "up", backlog: [], wakeAtMs: Number.POSITIVE_INFINITY, side: 0 };
@@ -240,7 +240,7 @@ export class World {
         if (response === undefined) finish(undefined);
         else this.#travel(target, node.facts.address, response, () => finish(response));
       });
-      this.give(target, { kind: "asked", call: id, request, proof: PROOF });
+      this.give(target, { kind: "asked", call: id, request, identity: PROOF });
     });
   }
 

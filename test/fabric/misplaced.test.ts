@@ -1,6 +1,6 @@
 /** Origins that another cluster's node puts in its own cluster, though their node is ours (semantics.md, Membership: Whose word counts about records). */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { FabricWorld } from "../fakes/fabric-world.ts";
 
 test("an origin of a node of ours is in our cluster, whoever was first to tell of it", () => {

@@ -1,7 +1,7 @@
 /** News of others is offered and asked of one peer, so that it arrives once; peers of before offers get it passed on. */
 import { expect, test } from "vitest";
-import type { ReplicationFrame } from "../../src/fabric/messages.ts";
-import { shortHash, Vector } from "../../src/fabric/vector.ts";
+import { shortHash, Vector } from "../../src/fabric/replication/version-vector.ts";
+import type { ReplicationFrame } from "../../src/fabric/wire/messages.ts";
 import { ReplicatingNode, run, Wire } from "../fakes/replication.ts";
 
 function node(nodeId: string, takesOffers = true): ReplicatingNode {

@@ -1,7 +1,7 @@
 /** Records of another cluster's node that were refused: nothing of our own cluster is old for that. */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/options.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
 /** Less than x holds. */

@@ -1,9 +1,9 @@
 /** Which version of the policy is fetched and given, from whom, and how often; `policy-exchange.test.ts` has what comes of it. */
 import { expect, test } from "vitest";
-import type { PolicyHead } from "../../src/fabric/messages.ts";
-import { PolicyExchange } from "../../src/fabric/policy-exchange.ts";
-import type { FabricOutput } from "../../src/fabric/seam.ts";
-import { NO_PLACE } from "../../src/policy/version-order.ts";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
+import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
+import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
+import { NO_PLACE } from "../../src/policy/versions/order.ts";
 import { type Version, version } from "../fakes/policy-versions.ts";
 
 const at = (ms: number) => ({ monoMs: ms, wallMs: 1_700_000_000_000 + ms });

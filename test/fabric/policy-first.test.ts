@@ -1,12 +1,12 @@
 /** No record is given to a peer that does not have the policy of who gives it, and may still get it: the policy may hide what the record tells. */
 import { describe, expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
-import type { LinkFrame, PolicyHead } from "../../src/fabric/messages.ts";
-import { POLICY_EXCHANGE_DEFAULTS, PolicyExchange } from "../../src/fabric/policy-exchange.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import type { PolicyPeer } from "../../src/fabric/policy-link.ts";
-import type { FabricOutput } from "../../src/fabric/seam.ts";
-import { NO_PLACE } from "../../src/policy/version-order.ts";
+import { POLICY_EXCHANGE_DEFAULTS, PolicyExchange } from "../../src/fabric/policy-sync.ts";
+import type { LinkFrame, PolicyHead } from "../../src/fabric/wire/messages.ts";
+import { NO_PLACE } from "../../src/policy/versions/order.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 import { version } from "../fakes/policy-versions.ts";
 

@@ -1,8 +1,8 @@
 /** Origins that come back, and those that are not taken: what is remembered of them, and what is asked. */
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record.ts";
-import { FrameShelf } from "../../src/fabric/frame-shelf.ts";
-import { Vector } from "../../src/fabric/vector.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { FrameCache } from "../../src/fabric/replication/frame-cache.ts";
+import { Vector } from "../../src/fabric/replication/version-vector.ts";
 import { drain, framesOf, open, ReplicatingNode, vectorOf } from "../fakes/replication.ts";
 
 const HOME = { clusterId: "c1", region: "r1" };
@@ -51,13 +51,13 @@ test("an origin whose frame was refused is not asked for again over that link fo
 });
 
 test("a frame is shared while the floor stands, and built again when it has moved", () => {
-  const [node, shelf] = [new ReplicatingNode({ nodeId: "a" }), new FrameShelf({ maxFrames: 8, maxBytes: 10_000 })];
+  const [node, frameCache] = [new ReplicatingNode({ nodeId: "a" }), new FrameCache({ maxFrames: 8, maxBytes: 10_000 })];
   const keys = Array.from({ length: 8 }, (_, n) => node.put(`x${n}`, 0));
   for (const key of keys.slice(0, 6)) node.end(key, BODY.EXPIRED, 0);
   for (let n = 0; n < 2; n++) node.put(`y${n}`, 0);
   const link = { relation: "cluster", clusterId: "c1" } as const;
   const { self } = node.replica;
-  const ask = () => shelf.frame(node.replica, self, { after: 14, isComplete: false, upTo: 16 }, link, 10_000);
+  const ask = () => frameCache.frame(node.replica, self, { after: 14, isComplete: false, upTo: 16 }, link, 10_000);
   const before = ask();
   expect(ask()).toBe(before);
   node.collect(10_000);

@@ -1,9 +1,9 @@
 /** Meshes of links under random schedules: they converge, whatever was lost, and nothing leaves its scope (P1, P5, P6). */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record.ts";
-import { renewSelf } from "../../src/catalog/renew.ts";
-import { mayHold, relationOf, SCOPE, type Scope } from "../../src/catalog/scope.ts";
+import { mayHold, relationOf, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { renewSelf } from "../../src/catalog/replica/renew.ts";
 import { ReplicatingNode, run, Wire, type WireOptions } from "../fakes/replication.ts";
 
 const KINDS = ["put", "put", "put", "put", "end", "gone", "collect", "cut", "stall", "renew", "wait", "wait"] as const;
@@ -151,23 +151,23 @@ function expectInScope(node: ReplicatingNode, nodes: readonly ReplicatingNode[])
   for (const origin of node.replica.origins.values()) {
     const home = nodes.find((other) => other.nodeId === origin.nodeId)!;
     const relation = home === node ? "self" : relationOf(home.place, node.place);
-    for (const cell of origin.log.list())
-      if (cell.body === BODY.ENTRY) expect(mayHold(cell.scope, relation), `${cell.key} on ${node.nodeId}`).toBe(true);
+    for (const stored of origin.log.list())
+      if (stored.body === BODY.ENTRY) expect(mayHold(stored.scope, relation), `${stored.key} on ${node.nodeId}`).toBe(true);
   }
 }
 
 /** What everybody of a cluster must hold of an origin's live records in the end. */
 function wanted(node: ReplicatingNode, home: ReplicatingNode): readonly string[] {
   const relation = relationOf(home.place, node.place);
-  const cells = home.replica.self.log.list();
-  return cells
-    .filter((cell) => cell.body === BODY.ENTRY && mayHold(cell.scope, relation))
-    .map((cell) => `${cell.key.replaceAll("\0", "|")} ${cell.seq}`);
+  const storedRecords = home.replica.self.log.list();
+  return storedRecords
+    .filter((stored) => stored.body === BODY.ENTRY && mayHold(stored.scope, relation))
+    .map((stored) => `${stored.key.replaceAll("\0", "|")} ${stored.seq}`);
 }
 
 function live(node: ReplicatingNode, originId: string): readonly string[] {
-  const cells = node.replica.origins.get(originId)?.log.list() ?? [];
-  return cells.filter((cell) => cell.body === BODY.ENTRY).map((cell) => `${cell.key.replaceAll("\0", "|")} ${cell.seq}`);
+  const storedRecords = node.replica.origins.get(originId)?.log.list() ?? [];
+  return storedRecords.filter((stored) => stored.body === BODY.ENTRY).map((stored) => `${stored.key.replaceAll("\0", "|")} ${stored.seq}`);
 }
 
 function isQuiet(nodes: readonly ReplicatingNode[], shape: Shape): boolean {

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { Lives } from "../../src/fabric/lives.ts";
-import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
+import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
+import { ORIGIN_LIFECYCLE_DEFAULTS } from "../../src/fabric/origin-lifecycle-options.ts";
 import { Roster } from "../../src/fabric/roster.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
-import { MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent } from "../fakes/mesh.ts";
 
 const SELF = { nodeId: "a", clusterId: "c1", maxMembers: 3, originForgetMs: 90_000 };
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
@@ -61,11 +61,15 @@ test("time in which this node stood still does not count for who is away", () =>
 });
 
 test("who is remembered holds tombstones up, is nobody elsewhere as to the age of what is held, and wakes its owner when its time is over", () => {
-  const { replica } = new MeshNode("a");
+  const { replica } = new FabricComponent("a");
   const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, forgetOrigin: () => undefined };
-  const lives = new Lives(LIVES_DEFAULTS, { ...parts, remembered: ["b"] });
-  lives.tick(at(0), []);
-  expect([lives.isAnybodyAway, lives.isAnybodyElsewhere, lives.nextDeadlineMs()]).toEqual([true, false, LIVES_DEFAULTS.originForgetMs]);
-  lives.tick(at(LIVES_DEFAULTS.originForgetMs), []);
-  expect([lives.isAnybodyAway, lives.nextDeadlineMs()]).toEqual([false, undefined]);
+  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, { ...parts, remembered: ["b"] });
+  lifecycle.tick(at(0), []);
+  expect([lifecycle.isAnybodyAway, lifecycle.isAnybodyElsewhere, lifecycle.nextDeadlineMs()]).toEqual([
+    true,
+    false,
+    ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs,
+  ]);
+  lifecycle.tick(at(ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs), []);
+  expect([lifecycle.isAnybodyAway, lifecycle.nextDeadlineMs()]).toEqual([false, undefined]);
 });

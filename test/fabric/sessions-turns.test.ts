@@ -1,8 +1,8 @@
 /** Whose turn it is on a link: a large policy and what is new do not hold each other up. */
 import { expect, test } from "vitest";
-import { PolicyExchange } from "../../src/fabric/policy-exchange.ts";
-import type { FabricOutput } from "../../src/fabric/seam.ts";
-import { Sessions } from "../../src/fabric/sessions.ts";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
+import { Multiplexer } from "../../src/fabric/links/multiplexer.ts";
+import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 import { version } from "../fakes/policy-versions.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
@@ -15,18 +15,18 @@ test("records go out between the parts of a policy, and the policy between recor
   const policy = new PolicyExchange({ maxBytes: 1 << 20, partBytes: Math.ceil(large.bytes.length / 6), patienceMs: 10_000, maxStrikes: 3 });
   const node = new ReplicatingNode({ nodeId: "a", options: { maxFrameBytes: 1 } });
   for (let n = 0; n < 6; n++) node.put(`x${n}`, 0);
-  const sessions = new Sessions(node.shared, policy);
+  const multiplexer = new Multiplexer(node.shared, policy);
   const out: FabricOutput[] = [];
   policy.headChanged(large.head);
-  sessions.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, AT);
+  multiplexer.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, AT);
   const drain = (): readonly string[] => {
     const kinds: string[] = [];
-    for (let frame = sessions.next(1, AT); frame !== undefined; frame = sessions.next(1, AT)) kinds.push(frame.kind);
+    for (let frame = multiplexer.next(1, AT); frame !== undefined; frame = multiplexer.next(1, AT)) kinds.push(frame.kind);
     return kinds;
   };
   drain();
-  sessions.receive(1, WHOLE, AT, out);
-  sessions.receive(1, { kind: "policyWanted", number: 1 }, AT, out);
+  multiplexer.receive(1, WHOLE, AT, out);
+  multiplexer.receive(1, { kind: "policyWanted", number: 1 }, AT, out);
   policy.read(1, large.bytes);
   const kinds = drain().filter((kind) => kind === "records" || kind === "policyPart");
   expect(kinds.toSorted()).toEqual([...Array<string>(6).fill("policyPart"), ...Array<string>(6).fill("records")]);

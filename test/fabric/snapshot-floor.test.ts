@@ -1,19 +1,19 @@
 /** A snapshot made while tombstones are collected: what was listed in it and removed meanwhile must not come back with it. */
 import { expect, test } from "vitest";
-import { Drafter } from "../../src/catalog/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY } from "../../src/catalog/record.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
-import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import { timeOf } from "../fakes/history.ts";
-import { KEYS, MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 
 const SELF = { nodeId: "n1", clusterId: "" };
 const LATER = timeOf(1_000_000, 0);
 const MUCH_LATER = timeOf(3_000_000, 0);
 
-function shown({ replica }: MeshNode): readonly string[] {
+function shown({ replica }: FabricComponent): readonly string[] {
   const keys: string[] = [];
   const cursor = replica.lookup.cursor();
   for (let record = cursor.next(); record !== undefined; record = cursor.next()) keys.push(record.key);
@@ -21,7 +21,7 @@ function shown({ replica }: MeshNode): readonly string[] {
 }
 
 test("a whole transfer to itself begins anew when the floor passes it", () => {
-  const [n1, n2] = [new MeshNode("n1"), new MeshNode("n2")];
+  const [n1, n2] = [new FabricComponent("n1"), new FabricComponent("n2")];
   const now = timeOf(1, 0);
   const end = (keys: readonly (typeof KEYS)[number][]): void => {
     for (const key of keys) {
@@ -54,7 +54,7 @@ test("a whole transfer to itself begins anew when the floor passes it", () => {
   n1.restart(timeOf(4, 0), "disk kept");
   const read = runThrough(readSnapshot(Uint8Array.from(Buffer.concat(blocks)), SELF));
   if (!read.ok) throw new Error(read.fault);
-  const parts = { drafter: new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) }), bounds: DEFAULT_BOUNDS };
+  const parts = { stamper: new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) }), bounds: DEFAULT_BOUNDS };
   runThrough(restoreSnapshot(read.snapshot, { ...parts, replica: n1.replica }, timeOf(4, 0)));
   expect(shown(n1)).toEqual(wanted);
 });

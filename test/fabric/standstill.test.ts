@@ -1,21 +1,21 @@
 /** A standstill of this node counts for no deadline that judges others, and for all that limit itself (semantics.md, Deadlines and standstills). */
 import { expect, test } from "vitest";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { Replica } from "../../src/catalog/replica.ts";
-import { Slab } from "../../src/catalog/slab.ts";
-import { Fetches } from "../../src/fabric/fetches.ts";
-import { Foreigners } from "../../src/fabric/foreigners.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
 import { Freshness } from "../../src/fabric/freshness.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
-import { Links } from "../../src/fabric/links.ts";
-import { LINKS_DEFAULTS, type LinksOutput } from "../../src/fabric/links-options.ts";
-import { Lives } from "../../src/fabric/lives.ts";
-import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
-import type { MemberUpdate } from "../../src/fabric/messages.ts";
-import { POLICY_EXCHANGE_DEFAULTS } from "../../src/fabric/policy-exchange.ts";
-import { Quarantine } from "../../src/fabric/quarantine.ts";
+import { Foreigners } from "../../src/fabric/links/foreigners.ts";
+import { Links } from "../../src/fabric/links/links.ts";
+import { LINKS_DEFAULTS, type LinksOutput } from "../../src/fabric/links/options.ts";
+import { Conflicts } from "../../src/fabric/membership/conflicts.ts";
+import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
+import { ORIGIN_LIFECYCLE_DEFAULTS } from "../../src/fabric/origin-lifecycle-options.ts";
+import { POLICY_EXCHANGE_DEFAULTS } from "../../src/fabric/policy-sync.ts";
 import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
-import { REPLICATION_DEFAULTS } from "../../src/fabric/replication-options.ts";
+import { Fetches } from "../../src/fabric/replication/fetches.ts";
+import { REPLICATION_DEFAULTS } from "../../src/fabric/replication/options.ts";
+import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../fakes/fabric-world.ts";
 import { version } from "../fakes/policy-versions.ts";
@@ -39,7 +39,7 @@ test("an origin that is away has what it had left of its grace", () => {
     minTombstones: 10,
   });
   let member = memberOf("b");
-  const lives = new Lives(LIVES_DEFAULTS, {
+  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, {
     replica,
     clusterId: "c1",
     findMember: () => member,
@@ -47,29 +47,29 @@ test("an origin that is away has what it had left of its grace", () => {
     readmit: () => undefined,
   });
   const origin = replica.origin("b", member.generation, { clusterId: "c1", region: "r1" });
-  lives.tick(at(0), []);
+  lifecycle.tick(at(0), []);
   member = memberOf("b", { status: "dead" });
-  lives.memberChanged(member);
-  lives.tick(at(1000), []);
+  lifecycle.memberChanged(member);
+  lifecycle.tick(at(1000), []);
   expect(origin.life).toBe("orphaned");
-  lives.postpone(FROZEN_MS);
-  lives.tick(at(1000 + FROZEN_MS), []);
+  lifecycle.postpone(FROZEN_MS);
+  lifecycle.tick(at(1000 + FROZEN_MS), []);
   expect(origin.life).toBe("orphaned");
-  lives.tick(at(1000 + FROZEN_MS + LIVES_DEFAULTS.orphanGraceMs - 1), []);
+  lifecycle.tick(at(1000 + FROZEN_MS + ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs - 1), []);
   expect(origin.life).toBe("orphaned");
-  lives.tick(at(1000 + FROZEN_MS + LIVES_DEFAULTS.orphanGraceMs), []);
+  lifecycle.tick(at(1000 + FROZEN_MS + ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs), []);
   expect(origin.life).toBe("hidden");
 });
 
 test("a peer whose greeting waits unread keeps its link", () => {
   const place = { clusterId: "c1", region: "r1" };
   const foreigners = new Foreigners(place, { mode: "strict", clusters: [], hasCertificates: false }, () => false);
-  const trust = { nodeId: "m", ...place, clusterToken: "secret", isInsecure: false, foreigners };
-  const parts = { self: () => memberOf("m"), members: () => [], capabilities: () => [], trust, rng: new Rng(1) };
+  const peerAuth = { nodeId: "m", ...place, clusterToken: "secret", isInsecure: false, foreigners };
+  const parts = { self: () => memberOf("m"), members: () => [], capabilities: () => [], peerAuth, rng: new Rng(1) };
   const links = new Links(LINKS_DEFAULTS, parts);
   const said: LinksOutput[] = [];
-  const proof = { address: "10.0.0.9:5555", isLoopback: true, certificate: undefined, clusterToken: "" };
-  links.handle({ kind: "opened", link: 1, isIncoming: true, proof }, at(1000), said);
+  const identity = { address: "10.0.0.9:5555", isLoopback: true, certificate: undefined, clusterToken: "" };
+  links.handle({ kind: "opened", link: 1, isIncoming: true, identity }, at(1000), said);
   links.postpone(FROZEN_MS);
   links.handle({ kind: "tick" }, at(1000 + FROZEN_MS), said);
   expect([links.find(1)?.state, links.nextDeadlineMs()]).toEqual(["greeting", 1000 + FROZEN_MS + LINKS_DEFAULTS.helloTimeoutMs]);
@@ -91,11 +91,11 @@ test("seeds have what was left of the join timeout; the age of a snapshot goes o
 });
 
 test("a newcomer in quarantine is not forgotten for the time in which nobody was heard", () => {
-  const quarantine = new Quarantine({ maxQuarantined: 2, quarantineMs: 60_000, intervalMs: 1000 }, "c1");
-  quarantine.add(memberOf("new"), "address", 0, "k");
-  quarantine.postpone(FROZEN_MS);
-  expect(quarantine.due(FROZEN_MS).map(({ update }) => update.nodeId)).toEqual(["new"]);
-  expect([quarantine.due(FROZEN_MS + 60_000), quarantine.size]).toEqual([[], 0]);
+  const conflicts = new Conflicts({ maxQuarantined: 2, quarantineMs: 60_000, intervalMs: 1000 }, "c1");
+  conflicts.add(memberOf("new"), "address", 0, "k");
+  conflicts.postpone(FROZEN_MS);
+  expect(conflicts.due(FROZEN_MS).map(({ update }) => update.nodeId)).toEqual(["new"]);
+  expect([conflicts.due(FROZEN_MS + 60_000), conflicts.size]).toEqual([[], 0]);
 });
 
 /** A link over which nothing came yet. */

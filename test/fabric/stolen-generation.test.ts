@@ -1,8 +1,8 @@
 /** A node of another cluster that speaks for somebody else's node: for a later generation of it, or under its very name. */
 import { expect, test } from "vitest";
-import { BODY, type KeyText, keyParts } from "../../src/catalog/record.ts";
-import { encodeRecord } from "../../src/catalog/record-codec.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { encodeRecord } from "../../src/catalog/record/codec.ts";
+import { BODY, type KeyText, keyParts } from "../../src/catalog/record/record.ts";
 import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 /** What `x` of c3 says to `o` of c1 of an origin that it calls `nodeId`, in its generation 2: the end of a key. */

@@ -3,7 +3,7 @@
  * two (semantics.md, Two nodes with one id).
  */
 import { expect, test } from "vitest";
-import type { AcceptedStart } from "../../src/fabric/boots.ts";
+import type { AcceptedStart } from "../../src/fabric/membership/node-starts.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 import { World, type WorldNode } from "./membership-world.ts";
 

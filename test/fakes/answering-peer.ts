@@ -14,17 +14,17 @@ export class AnsweringPeer implements AsyncDisposable {
   /** How often each method was called. */
   readonly asked = new Map<string, number>();
   readonly #server: Http2Server;
-  readonly #sessions: ReadonlySet<Http2Session>;
+  readonly #multiplexer: ReadonlySet<Http2Session>;
 
   private constructor(nodeId: string, server: Http2Server, answering: Answering) {
     this.nodeId = nodeId;
     this.address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
     this.#server = server;
-    const sessions = new Set<Http2Session>();
-    this.#sessions = sessions;
+    const multiplexer = new Set<Http2Session>();
+    this.#multiplexer = multiplexer;
     server.on("session", (session) => {
-      sessions.add(session);
-      session.on("error", () => {}).on("close", () => sessions.delete(session));
+      multiplexer.add(session);
+      session.on("error", () => {}).on("close", () => multiplexer.delete(session));
     });
     server.on("stream", (stream: ServerHttp2Stream, headers) => {
       stream.on("error", () => {}).resume();
@@ -48,7 +48,7 @@ export class AnsweringPeer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
-    for (const session of this.#sessions) session.destroy();
+    for (const session of this.#multiplexer) session.destroy();
     await closed;
   }
 }

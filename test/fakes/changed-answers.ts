@@ -7,8 +7,8 @@ import {
   ProbeResponseSchema,
   PushPullResponseSchema,
 } from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import { encodeCallResponse } from "../../src/fabric/call-codec.ts";
-import { encodeLinkFrame } from "../../src/fabric/codec.ts";
+import { encodeCallResponse } from "../../src/fabric/wire/call-codec.ts";
+import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import { helloOf, nodeRef, updateOf } from "./fabric-values.ts";
 import { type Change, changesOf } from "./field-ends.ts";
 

@@ -1,10 +1,10 @@
 /** A world for the command line: files and terminals in memory. */
 import { readFile } from "node:fs/promises";
+import type { Environment, ServeRequest } from "../../src/cli/environment.ts";
 import { runCli } from "../../src/cli/run.ts";
-import type { ServeRequest, World } from "../../src/cli/world.ts";
-import { readPolicy, verifyAudit, writePolicy } from "../../src/main-policy.ts";
-import { fileFaults } from "../../src/node-file-faults.ts";
-import { fileWarnings } from "../../src/node-file-warnings.ts";
+import { readPolicy, verifyAudit, writePolicy } from "../../src/main/policy.ts";
+import { fileFaults } from "../../src/node/file-faults.ts";
+import { fileWarnings } from "../../src/node/file-warnings.ts";
 
 export interface Ran {
   readonly exit: number;
@@ -18,7 +18,7 @@ export interface WorldOptions {
   readonly isTty?: boolean;
   readonly interrupt?: AbortSignal;
   /** As the world's; absent, no time passes. */
-  readonly later?: World["later"];
+  readonly later?: Environment["later"];
   readonly serve?: (request: ServeRequest) => Promise<void>;
   /** Told of each write to standard output. */
   readonly onStdout?: (text: string) => void;
@@ -30,7 +30,7 @@ export interface WorldOptions {
 export async function waymark(argv: readonly string[], options: WorldOptions = {}): Promise<Ran> {
   const { files = {}, env = {}, isTty = false } = options;
   const written = { stdout: "", stderr: "" };
-  const world: World = {
+  const world: Environment = {
     version: "0.0.0-test",
     env,
     stdout: {

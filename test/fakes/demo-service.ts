@@ -11,7 +11,7 @@ import {
   RegisterResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
-import { anonymousCaller, MESH_ROLES } from "../../src/policy/caller.ts";
+import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import { Chain, type ChainPorts, type Observation } from "../../src/server/chain.ts";
 import type { CallContext, EchoStreamHandler, Service, StreamSource, UnaryHandler } from "../../src/services/service.ts";
 

@@ -1,11 +1,11 @@
 /** The real DiscoveryService over an empty catalog in memory, without listeners. */
-import { loadConfig, type Settings } from "../../src/config.ts";
+import { loadConfig, type Settings } from "../../src/config/settings.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
-import { buildCore, type NodeCore, now, openStore } from "../../src/node-core.ts";
-import { discoveryService } from "../../src/services/discovery.ts";
-import { resolveHandler } from "../../src/services/discovery-resolve.ts";
-import { loneMesh } from "../../src/services/mesh-view.ts";
+import { buildCore, type NodeCore, now, openStore } from "../../src/node/core.ts";
+import { discoveryService } from "../../src/services/discovery/discovery.ts";
+import { resolveHandler } from "../../src/services/discovery/resolve.ts";
+import { lonePeerDirectory } from "../../src/services/peer-directory.ts";
 import type { Service } from "../../src/services/service.ts";
 
 export interface DiscoveryInside {
@@ -30,7 +30,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   const { nodeId, region, zone } = core.identity;
   const random = (): number => 0.5;
   const { reads, bytes, registrar } = core;
-  const mesh = loneMesh(nodeId);
+  const mesh = lonePeerDirectory(nodeId);
   const service = discoveryService({
     ...core,
     bounds: settings.limits,

@@ -1,8 +1,9 @@
 /** A catalog for the DNS room: entries in a list, everything visible, found by looking at each. */
-import type { EntryView } from "../../src/catalog/entry-view.ts";
-import { portWords } from "../../src/catalog/ports.ts";
-import { HEALTH, KIND, type Kind } from "../../src/catalog/record.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+
+import { portWords } from "../../src/catalog/entry/ports.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import type { EntryView } from "../../src/catalog/entry/view.ts";
+import { HEALTH, KIND, type Kind } from "../../src/catalog/record/record.ts";
 import type { DnsSettings } from "../../src/dns/records.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
 

@@ -1,9 +1,9 @@
 /** An edge listener on a free loopback port with the demo service behind it, and ways to talk to it without a client library. */
 import { connect, type Socket } from "node:net";
-import { Metrics } from "../../src/lib/metrics.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { ChainPorts } from "../../src/server/chain.ts";
-import { type EdgeListener, type EdgeListenerOptions, startEdgeListener } from "../../src/server/edge.io.ts";
-import type { HttpSources } from "../../src/server/http.ts";
+import { type EdgeListener, type EdgeListenerOptions, startEdgeListener } from "../../src/server/edge/listener.io.ts";
+import type { HttpSources } from "../../src/server/http-routes.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { parseServiceFilter } from "../../src/services/prometheus-sd.ts";
 import { type Demo, type DemoChain, demoChain, demoService } from "./demo-service.ts";

@@ -1,7 +1,7 @@
 /** Arbitrary messages between nodes, all of them well-formed. */
 import fc from "fast-check";
-import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef, Start } from "../../src/fabric/messages.ts";
-import { GOODBYES } from "../../src/fabric/messages.ts";
+import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef, Start } from "../../src/fabric/wire/messages.ts";
+import { GOODBYES } from "../../src/fabric/wire/messages.ts";
 
 const anyId = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,64}$/);
 const optionalId = fc.oneof(fc.constant(""), anyId);

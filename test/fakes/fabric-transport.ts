@@ -1,15 +1,20 @@
 /** Fabric transports for tests: what came in is kept, what is to be sent is queued. */
 
-import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
-import type { FabricTls } from "../../src/fabric/peer-proof.io.ts";
-import { type FabricTransport, openFabricTransport, type TransportEvents, type TransportOptions } from "../../src/fabric/transport.io.ts";
+import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
+import {
+  type FabricTransport,
+  openFabricTransport,
+  type TransportEvents,
+  type TransportOptions,
+} from "../../src/fabric/transport/transport.io.ts";
+import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { openAcceptor } from "../../src/server/acceptor.io.ts";
-import { Http2Guard } from "../../src/server/http2-guard.io.ts";
+import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
 import { newAuthority } from "./certificate.ts";
 
 export interface SeenLink {
   readonly isIncoming: boolean;
-  readonly proof: PeerProof;
+  readonly proof: PeerIdentity;
   readonly frames: LinkFrame[];
   closed: string | undefined;
 }
@@ -17,7 +22,7 @@ export interface SeenLink {
 /** The machine's place behind one transport. */
 export class FakeMachine implements TransportEvents {
   readonly links = new Map<number, SeenLink>();
-  readonly asks: { readonly request: CallRequest; readonly proof: PeerProof }[] = [];
+  readonly asks: { readonly request: CallRequest; readonly proof: PeerIdentity }[] = [];
   readonly answers = new Map<number, CallResponse | undefined>();
   readonly refusals: string[] = [];
   readonly failures: string[] = [];
@@ -32,9 +37,9 @@ export class FakeMachine implements TransportEvents {
   answer: (request: CallRequest) => CallResponse | undefined = () => undefined;
   transport: FabricTransport | undefined;
 
-  isStranger: (proof: PeerProof) => boolean = () => false;
+  isStranger: (proof: PeerIdentity) => boolean = () => false;
 
-  asked(call: number, request: CallRequest, proof: PeerProof): void {
+  asked(call: number, request: CallRequest, proof: PeerIdentity): void {
     this.asks.push({ request, proof });
     this.transport?.answer(call, this.answer(request));
   }
@@ -47,7 +52,7 @@ export class FakeMachine implements TransportEvents {
     this.answers.set(call, response);
   }
 
-  opened(link: number, isIncoming: boolean, proof: PeerProof): void {
+  opened(link: number, isIncoming: boolean, proof: PeerIdentity): void {
     this.links.set(link, { isIncoming, proof, frames: [], closed: undefined });
     if (this.greeting !== undefined) this.say(link, this.greeting);
   }
@@ -99,9 +104,18 @@ export async function openTestTransport(
   options: Partial<TransportOptions> = {},
 ): Promise<FakeMachine & { readonly transport: FabricTransport }> {
   const machine = new FakeMachine();
-  const guard = new Http2Guard({ onCut: (abuse) => void machine.refusals.push(abuse) });
+  const guard = new ConnectionGuard({ onCut: (connectionLimits) => void machine.refusals.push(connectionLimits) });
   const transport = await openFabricTransport(
-    { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openDoor: openAcceptor, guard, ...options },
+    {
+      host: "127.0.0.1",
+      port: 0,
+      tls: undefined,
+      isInsecure: false,
+      clusterToken: "",
+      openFabricAcceptor: openAcceptor,
+      guard,
+      ...options,
+    },
     machine,
   );
   return Object.assign(machine, { transport });

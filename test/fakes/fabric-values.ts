@@ -1,5 +1,5 @@
 /** What nodes say to each other, with everything filled in. */
-import type { Hello, MemberUpdate, NodeRef } from "../../src/fabric/messages.ts";
+import type { Hello, MemberUpdate, NodeRef } from "../../src/fabric/wire/messages.ts";
 
 export function nodeRef(nodeId: string, generation = 1): NodeRef {
   return { nodeId, generation };

@@ -1,21 +1,21 @@
 /** A few nodes' fabrics over pipes in memory, in virtual time: no loss, a fixed delay, and cuts on demand. */
 import { create } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { Cell } from "../../src/catalog/cell.ts";
-import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { applyMarks } from "../../src/catalog/lost-marks.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record.ts";
-import { Replica } from "../../src/catalog/replica.ts";
-import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { Slab } from "../../src/catalog/slab.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
+import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { applyMarks } from "../../src/catalog/replica/lost-marks.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
-import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
-import type { TrustSettings } from "../../src/fabric/foreigners.ts";
-import type { Hello, LinkFrame, MemberFacts, PeerProof } from "../../src/fabric/messages.ts";
-import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/seam.ts";
+import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io-types.ts";
+import type { PeerAuthSettings } from "../../src/fabric/links/foreigners.ts";
+import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/options.ts";
+import type { Hello, LinkFrame, MemberFacts, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -39,7 +39,7 @@ export interface NodeSpec {
   readonly isOpen?: boolean;
   readonly policyFrom?: readonly string[];
   /** Which other clusters it lets in; all when absent. */
-  readonly trust?: TrustSettings;
+  readonly trust?: PeerAuthSettings;
 }
 
 /** What a peer of this world says of itself. */
@@ -60,7 +60,7 @@ interface End {
   readonly link: number;
 }
 
-const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
 
 export class WorldNode {
   readonly spec: NodeSpec;
@@ -107,7 +107,7 @@ export class WorldNode {
       {
         self: this.facts,
         replica: this.replica,
-        drafter,
+        stamper,
         bounds: DEFAULT_BOUNDS,
         hlc: this.#hlc,
         rng: new Rng(`${world.seed}/${nodeId}/${generation}/${world.nowMs}`),
@@ -116,7 +116,7 @@ export class WorldNode {
         isInsecure: true,
         isOpen: spec.isOpen === true,
         policyFrom: spec.policyFrom ?? [],
-        ...(spec.trust !== undefined && { trust: spec.trust }),
+        ...(spec.trust !== undefined && { peerAuth: spec.trust }),
         startAgeMs: undefined,
       },
     );
@@ -124,12 +124,12 @@ export class WorldNode {
 
   /** As from a journal and a snapshot: own records under their own numbers, and the marks that were known. */
   #restore({ replica }: WorldNode): void {
-    for (const cell of replica.self.log.list()) {
-      const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal } = cell;
-      const { sizeBytes, contentBytes } = cell;
-      const at = sizeBytes === 0 ? 0 : this.replica.slab.put(Uint8Array.from(replica.slab.view(cell.at, sizeBytes)));
+    for (const stored of replica.self.log.list()) {
+      const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal } = stored;
+      const { sizeBytes, contentBytes } = stored;
+      const at = sizeBytes === 0 ? 0 : this.replica.slab.put(Uint8Array.from(replica.slab.view(stored.at, sizeBytes)));
       const said = { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, body, scope, reach, health, traits, principal };
-      this.replica.install(new Cell({ ...said, origin: this.replica.self, at, sizeBytes, contentBytes }), this.#world.time());
+      this.replica.install(new StoredRecord({ ...said, origin: this.replica.self, at, sizeBytes, contentBytes }), this.#world.time());
       this.#hlc.merge(hlc, 0, Number.POSITIVE_INFINITY);
     }
     for (const word of replica.lost.list) this.replica.lost.note(word);
@@ -142,12 +142,12 @@ export class WorldNode {
     const { nodeId, clusterId = "c1", region = "r1" } = this.spec;
     const entry = create(EntrySchema, { scope, health: HEALTH.HEALTHY });
     entry.key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1" });
-    const draft = drafter.draftOf(entry, 0, { nodeId, clusterId, region, zone: "z1", tenantId: "", receivedWallMs: 0 });
+    const stamped = stamper.entryOf(entry, 0, { nodeId, clusterId, region, zone: "z1", tenantId: "", receivedWallMs: 0 });
     const time = this.#world.time();
-    const { namespace, kind, health, traits, key } = draft;
-    const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
-    const fields = { key, namespace, name, kind, scope: draft.scope, health, traits, hlc: this.#hlc.stamp(time.wallMs), bytes };
-    this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: draft.content.length });
+    const { namespace, kind, health, traits, key } = stamped;
+    const bytes = finishEntry(stamped.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
+    const fields = { key, namespace, name, kind, scope: stamped.scope, health, traits, hlc: this.#hlc.stamp(time.wallMs), bytes };
+    this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: stamped.content.length });
     this.#commit();
   }
 
@@ -159,8 +159,8 @@ export class WorldNode {
 
   /** Ends all own entries, as a node that leaves does. */
   endAll(): void {
-    for (const cell of this.replica.self.log.list())
-      if (cell.body === BODY.ENTRY) this.replica.stageTombstone(cell, BODY.EXPIRED, cell.hlc);
+    for (const stored of this.replica.self.log.list())
+      if (stored.body === BODY.ENTRY) this.replica.stageTombstone(stored, BODY.EXPIRED, stored.hlc);
     this.#commit();
   }
 
@@ -294,11 +294,11 @@ export class FabricWorld {
   }
 
   /** A stranger opens a stream to the node; returns the link's number there. */
-  strangerOpens(to: WorldNode, proof: Partial<PeerProof> = {}): number {
+  strangerOpens(to: WorldNode, identity: Partial<PeerIdentity> = {}): number {
     const link = to.nextIncoming;
     to.nextIncoming += 2;
-    const stranger = { address: "9.9.9.9:999", isLoopback: true, certificate: undefined, clusterToken: "", ...proof };
-    this.input(to, { kind: "opened", link, isIncoming: true, proof: stranger });
+    const stranger = { address: "9.9.9.9:999", isLoopback: true, certificate: undefined, clusterToken: "", ...identity };
+    this.input(to, { kind: "opened", link, isIncoming: true, identity: stranger });
     return link;
   }
 
@@ -347,7 +347,7 @@ export class FabricWorld {
     }
   }
 
-  #proof(of: WorldNode): PeerProof {
+  #identity(of: WorldNode): PeerIdentity {
     return { address: of.address, isLoopback: true, certificate: undefined, clusterToken: of.spec.clusterToken ?? "secret" };
   }
 
@@ -361,8 +361,8 @@ export class FabricWorld {
     peer.nextIncoming += 2;
     node.ends.set(link, { node: peer, link: incoming });
     peer.ends.set(incoming, { node, link });
-    this.input(peer, { kind: "opened", link: incoming, isIncoming: true, proof: { ...this.#proof(node), clusterToken: "" } });
-    this.input(node, { kind: "opened", link, isIncoming: false, proof: { ...this.#proof(peer), clusterToken: "" } });
+    this.input(peer, { kind: "opened", link: incoming, isIncoming: true, identity: { ...this.#identity(node), clusterToken: "" } });
+    this.input(node, { kind: "opened", link, isIncoming: false, identity: { ...this.#identity(peer), clusterToken: "" } });
   }
 
   #pump(node: WorldNode, link: number): void {
@@ -404,7 +404,7 @@ export class FabricWorld {
     const call = this.#nextCall++;
     this.#calls.set(`${peer.spec.nodeId} ${call}`, asked);
     this.#later(this.delayMs, () => {
-      if (this.reaches(node, peer)) this.input(peer, { kind: "asked", call, request: output.request, proof: this.#proof(node) });
+      if (this.reaches(node, peer)) this.input(peer, { kind: "asked", call, request: output.request, identity: this.#identity(node) });
     });
   }
 

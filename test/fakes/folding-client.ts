@@ -1,13 +1,13 @@
 /** A client that folds one stream, and fails at the first END or bookmark that does not say what it folded. */
 import assert from "node:assert/strict";
-import { Feed } from "../../src/catalog/feed.ts";
-import type { Filter } from "../../src/catalog/filter.ts";
-import { ACTION, type FeedMessage, SNAPSHOT } from "../../src/catalog/reader.ts";
-import { deltaId } from "../../src/catalog/record.ts";
+import type { Filter } from "../../src/catalog/query/filter.ts";
+import { deltaId } from "../../src/catalog/record/record.ts";
+import { Feed } from "../../src/catalog/watch/feed.ts";
+import { ACTION, type FeedMessage, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { Watcher } from "../../src/discovery/fanout.ts";
 import type { Reads } from "../../src/discovery/reads.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
-import type { Caller } from "../../src/policy/caller.ts";
+import type { Caller } from "../../src/policy/identity/caller.ts";
 import { at } from "./registry.ts";
 
 export interface ClientOptions {

@@ -1,16 +1,20 @@
 /** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address, and tells its memory. */
 import { parseArgs } from "node:util";
-import type { AbuseLimits } from "../../src/server/abuse.ts";
-import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc.io.ts";
+import type { ConnectionLimits } from "../../src/server/connection-limits.ts";
+import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "./demo-service.ts";
 import { tellMemory } from "./memory.ts";
 
 const { values } = parseArgs({
-  options: { port: { type: "string", default: "0" }, limits: { type: "string", default: "{}" }, abuse: { type: "string", default: "{}" } },
+  options: {
+    port: { type: "string", default: "0" },
+    limits: { type: "string", default: "{}" },
+    connectionLimits: { type: "string", default: "{}" },
+  },
 });
 const limits = JSON.parse(values.limits) as Partial<GrpcLimits>;
-const abuse = JSON.parse(values.abuse) as Partial<AbuseLimits>;
+const connectionLimits = JSON.parse(values.connectionLimits) as Partial<ConnectionLimits>;
 const { chain } = demoChain({ observe: () => {} });
 const listener = await startGrpcListener({
   host: "127.0.0.1",
@@ -18,7 +22,7 @@ const listener = await startGrpcListener({
   services: listServices({ discovery: demoService().service }),
   chain,
   limits,
-  abuse,
+  connectionLimits,
   log: { info: () => {}, warn: (facts, event) => console.error(event, facts) },
 });
 listener.setServing(true);

@@ -1,8 +1,8 @@
 /** Random histories of a mesh: what happens to whom, as plain tuples that shrink well. */
 import fc from "fast-check";
-import { BODY, type OriginLife } from "../../src/catalog/record.ts";
+import { BODY, type OriginLife } from "../../src/catalog/record/record.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import { KEYS, type MeshNode } from "./mesh.ts";
+import { type FabricComponent, KEYS } from "./mesh.ts";
 
 const KINDS = ["put", "put", "put", "end", "abort", "copy", "copy", "copy", "life", "collect", "forget", "restart"] as const;
 export type StepKind = (typeof KINDS)[number];
@@ -37,7 +37,7 @@ export interface Limits {
 }
 
 /** Does one step; time moves by a step's worth, and clocks of the nodes differ. */
-export function take(mesh: readonly MeshNode[], step: Step, n: number, limits: Limits = {}): void {
+export function take(mesh: readonly FabricComponent[], step: Step, n: number, limits: Limits = {}): void {
   const node = mesh[step.node % mesh.length];
   const other = mesh[step.other % mesh.length];
   const key = KEYS[step.key];

@@ -1,7 +1,7 @@
 /** Replicas with many records, and a count of what is looked at in them. */
-import { type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
+import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { timeOf } from "./history.ts";
-import type { MeshNode } from "./mesh.ts";
+import type { FabricComponent } from "./mesh.ts";
 
 const T = timeOf(1, 0);
 
@@ -12,7 +12,7 @@ export function keysOf(count: number): readonly KeyText[] {
 }
 
 /** The replica of a node is filled without its model, which would look at everything for each record. */
-export function fill(node: MeshNode, keys: readonly KeyText[]): void {
+export function fill(node: FabricComponent, keys: readonly KeyText[]): void {
   for (const key of keys) node.put(key, 0, T);
   node.replica.commit(node.replica.lastSeq, T);
 }

@@ -1,21 +1,30 @@
 /** Replicas that copy from each other by frames, each with a journal in memory and a naive model beside it. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema, FunctionDetailSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Cell, Origin } from "../../src/catalog/cell.ts";
-import { type Draft, Drafter, sealEntry } from "../../src/catalog/codec.ts";
-import { type Applied, buildFrame, type Frame, FrameReceiver } from "../../src/catalog/frames.ts";
+import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { Leases } from "../../src/catalog/leases.ts";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import type { NodeFacts } from "../../src/catalog/reader.ts";
-import { BODY, type CatalogRecord, HEALTH, type KeyText, KIND, keyParts, keyText, type OriginLife } from "../../src/catalog/record.ts";
-import { encodeRecord } from "../../src/catalog/record-codec.ts";
-import { Replica } from "../../src/catalog/replica.ts";
-import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { Slab } from "../../src/catalog/slab.ts";
-import { sameFilter, TraitsPool } from "../../src/catalog/traits.ts";
-import type { BatchPut } from "../../src/discovery/batch.ts";
-import { restoreRow } from "../../src/discovery/restore.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { encodeRecord } from "../../src/catalog/record/codec.ts";
+import {
+  BODY,
+  type CatalogRecord,
+  HEALTH,
+  type KeyText,
+  KIND,
+  keyParts,
+  keyText,
+  type OriginLife,
+} from "../../src/catalog/record/record.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import type { Origin, StoredRecord } from "../../src/catalog/record/stored-record.ts";
+import { sameFilter, TraitsPool } from "../../src/catalog/record/traits.ts";
+import { type Applied, buildFrame, type Frame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
+import type { NodeFacts } from "../../src/catalog/watch/reader.ts";
+import type { BatchPut } from "../../src/discovery/registrar/batch.ts";
+import { restoreRow } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Model, plain } from "./model.ts";
@@ -49,23 +58,23 @@ export const V2 = VARIANTS.length - 1;
 
 const TTL_MS = 1000;
 const pool = new TraitsPool(1024);
-const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: pool });
-const drafts = new Map<string, Draft>();
+const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: pool });
+const stampedEntries = new Map<string, StampedEntry>();
 
-function draftOf(nodeId: string, key: KeyText, choice: number): Draft {
+function entryOf(nodeId: string, key: KeyText, choice: number): StampedEntry {
   const variant = choice % VARIANTS.length;
   const id = `${nodeId} ${variant} ${key}`;
-  let draft = drafts.get(id);
-  if (draft === undefined) {
+  let stamped = stampedEntries.get(id);
+  if (stamped === undefined) {
     const { kind, namespace, name, instanceId } = keyParts(key);
     const entry = create(EntrySchema, VARIANTS[variant]);
     entry.key = create(EntryKeySchema, { kind, namespace, name, instanceId });
     const version = variant === V2 ? "2.0.0" : "1.0.0";
     if (kind === KIND.FUNCTION) entry.detail = { case: "function", value: create(FunctionDetailSchema, { version }) };
-    draft = drafter.draftOf(entry, 0, { nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 });
-    drafts.set(id, draft);
+    stamped = stamper.entryOf(entry, 0, { nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 });
+    stampedEntries.set(id, stamped);
   }
-  return draft;
+  return stamped;
 }
 
 interface Disk {
@@ -75,7 +84,7 @@ interface Disk {
   readonly rows: Map<string, BatchPut>;
 }
 
-export class MeshNode {
+export class FabricComponent {
   readonly nodeId: string;
   readonly disk: Disk = { generation: 1, lastSeq: 0, floor: 0, rows: new Map() };
   replica: Replica;
@@ -93,7 +102,7 @@ export class MeshNode {
     this.#pastTouches = pastTouches;
     this.model = this.#newModel();
     this.replica = this.#open();
-    this.receiver = new FrameReceiver(this.replica, drafter, DEFAULT_BOUNDS);
+    this.receiver = new FrameReceiver(this.replica, stamper, DEFAULT_BOUNDS);
     this.facts = this.#factsOf();
   }
 
@@ -104,17 +113,17 @@ export class MeshNode {
   }
 
   /** Stages a put of this node's own. */
-  put(key: KeyText, variant: number, time: Time, hlc = this.#hlc.stamp(time.wallMs), as?: Scope): Cell {
-    const draft = draftOf(this.nodeId, key, variant);
+  put(key: KeyText, variant: number, time: Time, hlc = this.#hlc.stamp(time.wallMs), as?: Scope): StoredRecord {
+    const stamped = entryOf(this.nodeId, key, variant);
     const own = this.replica.own(key);
     const before = own?.body === BODY.ENTRY ? own : undefined;
-    const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
-    const { version } = before?.traits ?? draft.traits;
-    const seen = this.isOlder ? { ...draft, traits: { ...draft.traits, version } } : draft;
+    const bytes = finishEntry(stamped.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
+    const { version } = before?.traits ?? stamped.traits;
+    const seen = this.isOlder ? { ...stamped, traits: { ...stamped.traits, version } } : stamped;
     const isFilterChange = before === undefined || !sameFilter(before, seen);
-    const { namespace, name, kind, scope, health, traits } = draft;
+    const { namespace, name, kind, scope, health, traits } = stamped;
     const fields = { key, namespace, name, kind, scope: as ?? scope, health, traits, hlc, bytes, isFilterChange };
-    return this.replica.stagePut({ ...fields, principal: "p", contentBytes: draft.content.length });
+    return this.replica.stagePut({ ...fields, principal: "p", contentBytes: stamped.content.length });
   }
 
   /** Stages a tombstone; nothing when there is nothing to end. */
@@ -128,14 +137,19 @@ export class MeshNode {
 
   /** What is staged goes to disk, then becomes visible. */
   commit(time: Time): void {
-    for (const cell of this.replica.staged) {
-      const { body } = cell;
+    for (const stored of this.replica.staged) {
+      const { body } = stored;
       const said =
         body === BODY.ENTRY
-          ? { body, entry: Uint8Array.from(this.replica.slab.view(cell.at, cell.sizeBytes)) }
-          : { body, key: keyParts(cell.key) };
-      this.disk.rows.set(cell.key, { key: cell.key, seq: cell.seq, record: Uint8Array.from(encodeRecord(cell, said)), leaseId: "" });
-      this.model.apply(cell);
+          ? { body, entry: Uint8Array.from(this.replica.slab.view(stored.at, stored.sizeBytes)) }
+          : { body, key: keyParts(stored.key) };
+      this.disk.rows.set(stored.key, {
+        key: stored.key,
+        seq: stored.seq,
+        record: Uint8Array.from(encodeRecord(stored, said)),
+        leaseId: "",
+      });
+      this.model.apply(stored);
     }
     this.disk.lastSeq = this.replica.lastSeq;
     this.replica.commit(this.replica.lastSeq, time);
@@ -148,7 +162,7 @@ export class MeshNode {
   }
 
   /** Brings this node up to what `from` knows of an origin, with frames of this size, at most `maxFrames` of them. */
-  copy(from: MeshNode, originId: string, time: Time, budgetBytes = 600, maxFrames = 1000): void {
+  copy(from: FabricComponent, originId: string, time: Time, budgetBytes = 600, maxFrames = 1000): void {
     const origin = from.replica.origins.get(originId);
     if (origin === undefined || originId === this.replica.self.id || this.replica.forgotten.has(originId)) return;
     let next = { after: this.replica.origins.get(originId)?.through ?? 0, isComplete: false };
@@ -168,7 +182,7 @@ export class MeshNode {
   }
 
   /** Applies a frame to the replica, and the same, naively, to the model. */
-  receive(frame: Frame, time: Time, from: MeshNode): Applied {
+  receive(frame: Frame, time: Time, from: FabricComponent): Applied {
     const id = `${frame.nodeId}/${frame.generation}`;
     const known = this.replica.origins.get(id)?.through ?? 0;
     const applied = this.apply(frame, time);
@@ -189,7 +203,7 @@ export class MeshNode {
     const origin = this.replica.origins.get(originId);
     if (origin === undefined || origin === this.replica.self) return;
     this.replica.setLife(origin, life);
-    this.model.lives.set(originId, life);
+    this.model.lifecycle.set(originId, life);
   }
 
   forget(originId: string, time: Time): void {
@@ -204,14 +218,14 @@ export class MeshNode {
     const isTold = (r: CatalogRecord) => r.origin.id !== this.replica.self.id && model.lifeOf(r.origin.id) === "live";
     model.withdraw((r) => isTold(r) && ended.some((e) => e.key === r.key && unregisteredUpTo(e) > r.hlc));
     this.model.drop((r) => r.origin.id === originId);
-    this.model.lives.delete(originId);
+    this.model.lifecycle.delete(originId);
   }
 
   collect(time: Time, maxCount = 100, by: "age" | "count" = "age"): void {
     for (const key of this.replica.collect(time, maxCount, by)) this.disk.rows.delete(key);
     this.disk.floor = this.replica.self.floor;
     // Which tombstones may go is the replica's own affair; that none may go which hides something is checked on the model.
-    this.model.drop((r) => r.body !== BODY.ENTRY && !this.replica.records(r.key).some((cell) => cell.origin.id === r.origin.id));
+    this.model.drop((r) => r.body !== BODY.ENTRY && !this.replica.records(r.key).some((stored) => stored.origin.id === r.origin.id));
   }
 
   /** A new process life. With the disk the same generation and the own records; without, a new one and nothing. */
@@ -226,9 +240,9 @@ export class MeshNode {
     this.model = this.#newModel();
     for (const record of own) this.model.apply(plain(record));
     this.replica = this.#open();
-    this.receiver = new FrameReceiver(this.replica, drafter, DEFAULT_BOUNDS);
+    this.receiver = new FrameReceiver(this.replica, stamper, DEFAULT_BOUNDS);
     this.facts = this.#factsOf();
-    const parts = { replica: this.replica, leases: new Leases(), drafter, bounds: DEFAULT_BOUNDS };
+    const parts = { replica: this.replica, leases: new Leases(), stamper, bounds: DEFAULT_BOUNDS };
     const rows = [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq);
     for (const row of rows) this.#hlc.merge(restoreRow(row, parts, time) ?? 0, 0, Number.POSITIVE_INFINITY);
   }

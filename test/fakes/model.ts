@@ -1,11 +1,11 @@
 /** What a replica should know, decided naively: a plain list of records, scanned in full for every question. */
-import { type Filter, type Locality, matches } from "../../src/catalog/filter.ts";
-import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife, viewHealth } from "../../src/catalog/record.ts";
+import { type Filter, type Locality, matches } from "../../src/catalog/query/filter.ts";
+import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife, viewHealth } from "../../src/catalog/record/record.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
 
 export class Model {
   records: CatalogRecord[] = [];
-  readonly lives = new Map<string, OriginLife>();
+  readonly lifecycle = new Map<string, OriginLife>();
   /** What an origin wrote up to here stays hidden. Which marks there are is the replica's own affair. */
   markOf: (originId: string) => number = () => 0;
 
@@ -27,7 +27,7 @@ export class Model {
   }
 
   lifeOf(originId: string): OriginLife {
-    return this.lives.get(originId) ?? "live";
+    return this.lifecycle.get(originId) ?? "live";
   }
 
   /** The live record with the highest stamp that no `unregistered` tombstone with a higher stamp hides, nor, of a node that lives on in another generation, one of that. */

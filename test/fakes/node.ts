@@ -6,7 +6,7 @@ import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/go
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeFailure } from "../../src/client/failure.ts";
 
-/** How a call ended; a response is in proto3 JSON, so that one table serves both doors. */
+/** How a call ended; a response is in proto3 JSON, so that one table serves both listeners. */
 export interface Answer {
   /** gRPC status name; OK when it was answered. */
   readonly code: string;

@@ -3,7 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { blockOf, type KIND, readBlock } from "../../src/fabric/snapshot-codec.ts";
+import { blockOf, type KIND, readBlock } from "../../src/fabric/snapshot/codec.ts";
 import { sealCleanStop } from "../../src/store/clean-stop.io.ts";
 
 /** Changes a stopped node's journal by SQL, and seals it as its node would have. */
@@ -22,7 +22,7 @@ function changeJournal(directory: string, change: (db: DatabaseSync) => void): v
   sealCleanStop(path);
 }
 
-/** Where a row has what, little endian; see `journal-format.ts`. */
+/** Where a row has what, little endian; see `store/journal/format.ts`. */
 const LEASE_AT = 12;
 const KEY_BYTES_AT = 16;
 const RECORD_BYTES_AT = 20;

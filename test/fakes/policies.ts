@@ -1,8 +1,8 @@
 /** Policy rules and sets for tests: plain ones to spell out, generated ones that `validate` accepts. */
 import fc from "fast-check";
 import { expect } from "vitest";
-import type { Scope } from "../../src/catalog/scope.ts";
-import type { CutoverWindow, PolicySet, Rule } from "../../src/policy/rules.ts";
+import type { Scope } from "../../src/catalog/entry/scope.ts";
+import type { CutoverWindow, PolicySet, Rule } from "../../src/policy/set/rules.ts";
 
 export function rule(pattern: string, fields: Partial<Rule> = {}): Rule {
   const nothing = { owners: [], visibility: [], visibilityTenants: [], exportScopes: [], cutoverWindows: [] };

@@ -1,10 +1,10 @@
 /** A policy keeper over a memory store, whose audit remembers what was recorded and what of it was on disk. */
-import type { AuditEvent } from "../../src/policy/audit.ts";
-import { PolicyEngine } from "../../src/policy/engine.ts";
-import type { PolicySet } from "../../src/policy/rules.ts";
-import { KeptPolicyFile } from "../../src/services/kept-policy-file.ts";
-import { PolicyKeeper } from "../../src/services/policy-keeper.ts";
-import type { Store } from "../../src/store/store.ts";
+import type { AuditEvent } from "../../src/policy/audit/record.ts";
+import type { PolicySet } from "../../src/policy/set/rules.ts";
+import { PolicyEngine } from "../../src/policy/versions/engine.ts";
+import { KeptPolicyFile } from "../../src/services/policy-file.ts";
+import { PolicyStore } from "../../src/services/policy-store.ts";
+import type { Store } from "../../src/store/control/store.ts";
 
 export const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1", owns: undefined, mayRead: true };
 export const TERMS = { expectedNumber: 0, stage: undefined, reason: "", changeTicket: "" };
@@ -17,14 +17,14 @@ export class Bench {
   changeCount = 0;
   /** The policy changes that were on their way are through. */
   heard = Promise.resolve();
-  /** Every door shows what is in force. */
+  /** Every listener shows what is in force. */
   shown = Promise.resolve();
-  readonly keeper: PolicyKeeper;
+  readonly policyStore: PolicyStore;
   readonly file: KeptPolicyFile;
 
   constructor(store: Store, node: { readonly nodeId: string; readonly clusterId: string } = { nodeId: "n1", clusterId: "eu-1" }) {
     this.engine = new PolicyEngine({ ...node, maxVersions: 3, maxBytes: 1e6 });
-    this.keeper = new PolicyKeeper({
+    this.policyStore = new PolicyStore({
       engine: this.engine,
       store,
       audit: {
@@ -51,10 +51,10 @@ export class Bench {
         return this.shown;
       },
     });
-    this.file = new KeptPolicyFile({ keeper: this.keeper, store, onChange: () => Promise.resolve() });
+    this.file = new KeptPolicyFile({ policyStore: this.policyStore, store, onChange: () => Promise.resolve() });
   }
 
   apply(one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) {
-    return this.keeper.apply(ANN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun });
+    return this.policyStore.apply(ANN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun });
   }
 }

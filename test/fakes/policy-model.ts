@@ -1,5 +1,5 @@
-/** Who may see what, the naive way: plain lists and no tree, cache or index. What the doors of a node are compared with. */
-import type { PolicySet, Rule } from "../../src/policy/rules.ts";
+/** Who may see what, the naive way: plain lists and no tree, cache or index. What the listeners of a node are compared with. */
+import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
 
 export interface ModelEntry {
   readonly key: string;

@@ -12,7 +12,7 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import type { Caller } from "../../src/policy/caller.ts";
+import type { Caller } from "../../src/policy/identity/caller.ts";
 import type { Service, StreamSource } from "../../src/services/service.ts";
 
 export function keyText(key: EntryKey | undefined): string {

@@ -1,7 +1,7 @@
 /** Encoded policy versions that nodes hand to each other. */
-import type { PolicyHead } from "../../src/fabric/messages.ts";
-import { canonicalText, checksumOf } from "../../src/policy/policy-text.ts";
-import { encodeVersion } from "../../src/policy/version-codec.ts";
+import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
+import { canonicalText, checksumOf } from "../../src/policy/set/text.ts";
+import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { rule, set } from "./policies.ts";
 
 export interface Version {

@@ -1,6 +1,6 @@
 /**
- * A real node's inside with all its doors under random policies, writes, expiry and rollbacks. After each step what every
- * door says to some viewers is compared with `policy-model.ts`; between a policy and its switch, that nothing leaks.
+ * A real node's inside with all its listeners under random policies, writes, expiry and rollbacks. After each step what every
+ * listener says to some viewers is compared with `policy-model.ts`; between a policy and its switch, that nothing leaks.
  */
 import assert from "node:assert/strict";
 import { create, type DescMessage, fromBinary, isMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
@@ -28,19 +28,19 @@ import {
   RollbackPolicyRequestSchema,
   RollbackPolicyResponseSchema,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
-import type { Scope } from "../../src/catalog/scope.ts";
+import type { Scope } from "../../src/catalog/entry/scope.ts";
 import { parseZone } from "../../src/dns/names.ts";
 import { Responder } from "../../src/dns/responder.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { now as realNow } from "../../src/node-core.ts";
-import { dnsCatalog, serviceEntries } from "../../src/node-doors.ts";
-import { type NodePolicy, openNodePolicy } from "../../src/node-policy.ts";
-import { type Caller, MESH_ROLES } from "../../src/policy/caller.ts";
-import { encodePolicySet } from "../../src/policy/codec.ts";
-import type { PolicySet, Rule } from "../../src/policy/rules.ts";
+import { now as realNow } from "../../src/node/core.ts";
+import { dnsCatalog, serviceEntries } from "../../src/node/listeners.ts";
+import { type NodePolicy, openNodePolicy } from "../../src/node/policy.ts";
+import { type Caller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
+import { encodePolicySet } from "../../src/policy/set/codec.ts";
+import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { nodeEntry } from "../../src/services/node-entry.ts";
 import { renderTargetGroups } from "../../src/services/prometheus-sd.ts";
@@ -241,7 +241,7 @@ export class PolicyWorld {
     this.#count("rolled back");
   }
 
-  /** In place of the node's own: it looks for leaks before and while every door is brought in line. */
+  /** In place of the node's own: it looks for leaks before and while every listener is brought in line. */
   async #switch(): Promise<void> {
     if (this.#next !== undefined) this.model.set = this.#next;
     this.#showChanges();
@@ -534,8 +534,8 @@ export class PolicyWorld {
       listeners: { grpc: { host: "127.0.0.1", port: 1 } },
     });
     const time = this.#now();
-    const drafts = [core.drafter.draftOfNode(entry, { ...core.identity, tenantId: "", receivedWallMs: time.wallMs })];
-    const command = { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true };
+    const stampedEntries = [core.stamper.entryOfNode(entry, { ...core.identity, tenantId: "", receivedWallMs: time.wallMs })];
+    const command = { stampedEntries, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true };
     core.registrar.register({ ...ADMIN, principal: "node itself" }, command, time);
     await core.committer.durable();
   }

@@ -2,8 +2,8 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type LinkFrameSchema, LinkRequestSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import { encodeLinkFrame } from "../../src/fabric/codec.ts";
-import { callHeaders } from "../../src/fabric/dial.io.ts";
+import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
+import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import { framed } from "../../src/lib/grpc-frames.ts";
 import { helloOf } from "./fabric-values.ts";
 

@@ -1,5 +1,6 @@
 /** Records for tests of the lookup and the queries: plain values with defaults. */
-import { PLAIN_PORTS } from "../../src/catalog/ports.ts";
+import { PLAIN_PORTS } from "../../src/catalog/entry/ports.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import {
   BODY,
   type CatalogRecord,
@@ -10,8 +11,7 @@ import {
   keyText,
   type OriginLife,
   type Traits,
-} from "../../src/catalog/record.ts";
-import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
+} from "../../src/catalog/record/record.ts";
 
 export interface RecordSpec {
   readonly namespace?: string;

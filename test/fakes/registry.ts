@@ -1,29 +1,29 @@
 /** A registrar with its replica, leases and a journal in memory that can refuse, and that a restart reads back. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { Cell } from "../../src/catalog/cell.ts";
-import { type Draft, Drafter, sealEntry } from "../../src/catalog/codec.ts";
+import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { Leases } from "../../src/catalog/leases.ts";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
-import { Replica } from "../../src/catalog/replica.ts";
-import { Slab } from "../../src/catalog/slab.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
-import type { Batch, BatchLease, BatchPut } from "../../src/discovery/batch.ts";
-import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/discovery/registrar.ts";
-import { Restoring, restoreLeases } from "../../src/discovery/restore.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
+import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/batch.ts";
+import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/discovery/registrar/registrar.ts";
+import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
-import type { Quotas } from "../../src/policy/quotas.ts";
-import { NO_POLICY } from "../../src/policy/verdict.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
+import type { Quotas } from "../../src/policy/limits/quotas.ts";
+import { NO_POLICY } from "../../src/policy/set/verdict.ts";
 
 export const WALL = 1_760_000_000_000;
 const HLC_PER_MS = 2048;
 /** A stamp of an earlier life that is further ahead than this does not move the clock. */
 const MAX_SKEW_MS = 60_000;
-const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
 
 /** Monotonic and wall time, `ms` after the start. */
 export function at(ms: number): Time {
@@ -35,26 +35,30 @@ export function caller(principal: string, roles: readonly string[] = []): Caller
 }
 
 /** A draft of `svc/<name>`. */
-export function draft(name: string, init: MessageInitShape<typeof EntrySchema> = {}, registeredByAdmin = false): Draft {
+export function stamped(name: string, init: MessageInitShape<typeof EntrySchema> = {}, registeredByAdmin = false): StampedEntry {
   const entry = create(EntrySchema, init);
   entry.key = create(EntryKeySchema, { namespace: "svc", name, instanceId: "1" });
   const place = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1" };
-  return drafter.draftOf(entry, 0, { ...place, tenantId: "", registeredByAdmin, receivedWallMs: WALL });
+  return stamper.entryOf(entry, 0, { ...place, tenantId: "", registeredByAdmin, receivedWallMs: WALL });
 }
 
 /** A draft of any key, as a node of that cluster makes it. */
-export function draftAt(key: MessageInitShape<typeof EntryKeySchema>, init: MessageInitShape<typeof EntrySchema>, clusterId = "c1"): Draft {
+export function draftAt(
+  key: MessageInitShape<typeof EntryKeySchema>,
+  init: MessageInitShape<typeof EntrySchema>,
+  clusterId = "c1",
+): StampedEntry {
   const entry = create(EntrySchema, init);
   entry.key = create(EntryKeySchema, key);
-  return drafter.draftOf(entry, 0, { nodeId: "a", clusterId, region: "r1", zone: "z1", tenantId: "", receivedWallMs: WALL });
+  return stamper.entryOf(entry, 0, { nodeId: "a", clusterId, region: "r1", zone: "z1", tenantId: "", receivedWallMs: WALL });
 }
 
 export function keyOf(name: string): KeyText {
   return keyText({ kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1", clusterId: "c1" });
 }
 
-export function command(drafts: readonly Draft[], rest: Partial<RegisterCommand> = {}): RegisterCommand {
-  return { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: false, ...rest };
+export function command(stampedEntries: readonly StampedEntry[], rest: Partial<RegisterCommand> = {}): RegisterCommand {
+  return { stampedEntries, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: false, ...rest };
 }
 
 /** What a journal holds after its batches, applied in the order that `Batch` promises. */
@@ -120,10 +124,10 @@ export class Registry {
         collectsBy: () => this.collectsBy,
         newToken: () => `${(this.#tokens += 1)}`,
       },
-      { replica: this.replica, leases: this.leases, drafter, hlc, quotas: this.#quotasOf?.(this.replica) },
+      { replica: this.replica, leases: this.leases, stamper, hlc, quotas: this.#quotasOf?.(this.replica) },
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
-    const parts = { replica: this.replica, leases: this.leases, drafter, bounds: DEFAULT_BOUNDS };
+    const parts = { replica: this.replica, leases: this.leases, stamper, bounds: DEFAULT_BOUNDS };
     const restoring = new Restoring({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
     for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
@@ -131,21 +135,25 @@ export class Registry {
 
   /** Another node's record of `svc/<name>` arrives, stamped `hlcMs` after the start by its clock. */
   hear(name: string, body: Body, hlcMs: number, time: Time, nodeId = "b"): void {
-    this.receive(draft(name, { tags: ["theirs"] }), { body, hlcMs, nodeId }, time);
+    this.receive(stamped(name, { tags: ["theirs"] }), { body, hlcMs, nodeId }, time);
   }
 
   /** Another node's record of any key arrives. */
-  receive(of: Draft, { body, hlcMs, nodeId }: { readonly body: Body; readonly hlcMs: number; readonly nodeId: string }, time: Time): void {
+  receive(
+    of: StampedEntry,
+    { body, hlcMs, nodeId }: { readonly body: Body; readonly hlcMs: number; readonly nodeId: string },
+    time: Time,
+  ): void {
     const origin = this.replica.origin(nodeId, 1);
     const seq = origin.through + 1;
     origin.through = seq;
     const { key, namespace, name, kind, scope, health, traits, content } = of;
-    const bytes = body === BODY.ENTRY ? sealEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined }) : undefined;
+    const bytes = body === BODY.ENTRY ? finishEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined }) : undefined;
     const where = bytes === undefined ? 0 : this.replica.slab.put(bytes);
     const numbers = { seq, hlc: (WALL + hlcMs) * HLC_PER_MS, firstSeq: seq, filterSeq: seq };
     const said = { key, namespace, name, kind, scope, reach: scope, health, traits, principal: "ann" };
     const held = { at: where, sizeBytes: bytes?.length ?? 0, contentBytes: bytes === undefined ? 0 : content.length };
-    this.replica.install(new Cell({ ...said, ...numbers, ...held, origin, body }), time);
+    this.replica.install(new StoredRecord({ ...said, ...numbers, ...held, origin, body }), time);
   }
 
   /** Hands the next batch to the journal, which has not answered yet. */
@@ -177,8 +185,8 @@ export class Registry {
     this.land(time);
   }
 
-  register(who: string, drafts: readonly Draft[], time: Time, rest: Partial<RegisterCommand> = {}): string {
-    const { leaseId } = this.registrar.register(caller(who), command(drafts, rest), time);
+  register(who: string, stampedEntries: readonly StampedEntry[], time: Time, rest: Partial<RegisterCommand> = {}): string {
+    const { leaseId } = this.registrar.register(caller(who), command(stampedEntries, rest), time);
     this.flush(time);
     return leaseId;
   }
@@ -203,8 +211,8 @@ export class Registry {
 
   /** Own live keys that no lease holds, what is staged included. */
   unleased(): readonly string[] {
-    const all = [...this.replica.self.log.list(), ...this.replica.staged].filter((cell) => this.replica.own(cell.key) === cell);
-    const live = all.filter((cell) => cell.body === BODY.ENTRY);
-    return live.filter((cell) => this.leases.leaseOf(cell.key) === undefined).map((cell) => cell.name);
+    const all = [...this.replica.self.log.list(), ...this.replica.staged].filter((stored) => this.replica.own(stored.key) === stored);
+    const live = all.filter((stored) => stored.body === BODY.ENTRY);
+    return live.filter((stored) => this.leases.leaseOf(stored.key) === undefined).map((stored) => stored.name);
   }
 }

@@ -1,11 +1,11 @@
 /** Compares a replica with its model in everything that can be asked of it. */
 import { expect } from "vitest";
-import type { DigestSum, NamespaceDigests } from "../../src/catalog/namespace-digest.ts";
-import { BODY, type CatalogRecord, deltaId } from "../../src/catalog/record.ts";
-import { KEYS, type MeshNode, NAMESPACES } from "./mesh.ts";
+import { BODY, type CatalogRecord, deltaId } from "../../src/catalog/record/record.ts";
+import type { DigestSum, NamespaceDigests } from "../../src/catalog/replica/namespace-digest.ts";
+import { type FabricComponent, KEYS, NAMESPACES } from "./mesh.ts";
 import { plain } from "./model.ts";
 
-export function expectAsModel(node: MeshNode): void {
+export function expectAsModel(node: FabricComponent): void {
   const { replica, model } = node;
   for (const key of KEYS) {
     const seen = replica.view(key);
@@ -32,13 +32,13 @@ export function sumOf(digests: NamespaceDigests, namespace: string, records: rea
 }
 
 /** Every record once in order of revision, and once in its origin's log in order of seq. */
-function expectOrder({ replica, model }: MeshNode): void {
+function expectOrder({ replica, model }: FabricComponent): void {
   const byRevision: string[] = [];
   let last = 0;
-  replica.changesSince(0, (cell, revision) => {
+  replica.changesSince(0, (stored, revision) => {
     expect(revision).toBeGreaterThan(last);
     last = revision;
-    byRevision.push(`${cell.key} ${deltaId(cell)}`);
+    byRevision.push(`${stored.key} ${deltaId(stored)}`);
     return true;
   });
   expect(last).toBeLessThanOrEqual(replica.revision);
@@ -47,18 +47,18 @@ function expectOrder({ replica, model }: MeshNode): void {
   const bySeq: string[] = [];
   for (const origin of replica.origins.values()) {
     let lastSeq = 0;
-    for (const cell of origin.log.list()) {
-      expect(cell.seq).toBeGreaterThan(lastSeq);
-      lastSeq = cell.seq;
-      expect(cell.firstSeq).toBeLessThanOrEqual(cell.seq);
-      expect(cell.reach).toBeGreaterThanOrEqual(cell.scope);
-      bySeq.push(`${cell.key} ${deltaId(cell)}`);
+    for (const stored of origin.log.list()) {
+      expect(stored.seq).toBeGreaterThan(lastSeq);
+      lastSeq = stored.seq;
+      expect(stored.firstSeq).toBeLessThanOrEqual(stored.seq);
+      expect(stored.reach).toBeGreaterThanOrEqual(stored.scope);
+      bySeq.push(`${stored.key} ${deltaId(stored)}`);
     }
   }
   expect(bySeq.toSorted()).toEqual(want);
 }
 
-export function listed({ replica }: MeshNode): readonly CatalogRecord[] {
+export function listed({ replica }: FabricComponent): readonly CatalogRecord[] {
   const records: CatalogRecord[] = [];
   const cursor = replica.lookup.cursor();
   for (let record = cursor.next(); record !== undefined; record = cursor.next()) records.push(record);

@@ -1,23 +1,23 @@
 /** Nodes that replicate over links in memory: streams that keep order, or a net that drops, doubles and reorders frames. */
 import { create } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Cell } from "../../src/catalog/cell.ts";
-import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
-import { buildFrame } from "../../src/catalog/frames.ts";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY, type CatalogRecord, HEALTH, type KeyText, KIND, keyParts } from "../../src/catalog/record.ts";
-import { encodeRecord } from "../../src/catalog/record-codec.ts";
-import { Replica } from "../../src/catalog/replica.ts";
-import { relationOf, SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { Slab } from "../../src/catalog/slab.ts";
-import { sameFilter, TraitsPool } from "../../src/catalog/traits.ts";
-import type { ReplicationFrame, VectorEntry } from "../../src/fabric/messages.ts";
-import { LinkReplication, type ReplicationOutput } from "../../src/fabric/replication.ts";
-import type { ReplicationOptions } from "../../src/fabric/replication-options.ts";
-import { ReplicationShared } from "../../src/fabric/replication-shared.ts";
-import type { FabricEvent } from "../../src/fabric/seam.ts";
-import { entryHash } from "../../src/fabric/vector.ts";
+import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { relationOf, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { encodeRecord } from "../../src/catalog/record/codec.ts";
+import { BODY, type CatalogRecord, HEALTH, type KeyText, KIND, keyParts } from "../../src/catalog/record/record.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import type { StoredRecord } from "../../src/catalog/record/stored-record.ts";
+import { sameFilter, TraitsPool } from "../../src/catalog/record/traits.ts";
+import { buildFrame } from "../../src/catalog/replica/frames.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
+import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import { LinkReplication, type ReplicationOutput } from "../../src/fabric/replication/link-replication.ts";
+import type { ReplicationOptions } from "../../src/fabric/replication/options.ts";
+import { Replicator } from "../../src/fabric/replication/replicator.ts";
+import { entryHash } from "../../src/fabric/replication/version-vector.ts";
+import type { ReplicationFrame, VectorEntry } from "../../src/fabric/wire/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -36,17 +36,17 @@ export interface NodeSpec {
   /** False: as nodes before the capability `heartbeats`. */
   readonly takesHeartbeats?: boolean;
   /** The table of members. */
-  readonly members?: ConstructorParameters<typeof ReplicationShared>[0]["members"];
+  readonly members?: ConstructorParameters<typeof Replicator>[0]["members"];
 }
 
 const pool = new TraitsPool(1024);
-const drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: pool });
+const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: pool });
 
 export class ReplicatingNode {
   readonly nodeId: string;
   readonly place: { readonly clusterId: string; readonly region: string };
   readonly replica: Replica;
-  readonly shared: ReplicationShared;
+  readonly shared: Replicator;
   readonly links = new Set<LinkReplication>();
   readonly outputs: ReplicationOutput[] = [];
   readonly hlc = new Hlc();
@@ -62,9 +62,9 @@ export class ReplicatingNode {
     this.#skewMs = spec.skewMs ?? 0;
     const numbers = { generation: spec.generation ?? 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, ...numbers, place: this.place });
-    const parts = { replica: this.replica, drafter, bounds: DEFAULT_BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
+    const parts = { replica: this.replica, stamper, bounds: DEFAULT_BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
     const { options, members } = spec;
-    this.shared = new ReplicationShared({ ...parts, ...(options !== undefined && { options }), ...(members !== undefined && { members }) });
+    this.shared = new Replicator({ ...parts, ...(options !== undefined && { options }), ...(members !== undefined && { members }) });
   }
 
   timeOf(monoMs: number): Time {
@@ -83,15 +83,15 @@ export class ReplicatingNode {
     const time = this.timeOf(monoMs);
     const key = create(EntryKeySchema, { kind: KIND.SERVICE, namespace: "svc", name, instanceId: "1" });
     const entry = create(EntrySchema, { key, tags: [tag], health: HEALTH.HEALTHY, scope });
-    const draft = drafter.draftOf(entry, 0, { nodeId: this.nodeId, ...this.place, zone: "z", tenantId: "", receivedWallMs: 0 });
-    const own = this.replica.own(draft.key);
+    const stamped = stamper.entryOf(entry, 0, { nodeId: this.nodeId, ...this.place, zone: "z", tenantId: "", receivedWallMs: 0 });
+    const own = this.replica.own(stamped.key);
     const before = own?.body === BODY.ENTRY ? own : undefined;
-    const bytes = sealEntry(draft.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
-    const isFilterChange = before === undefined || !sameFilter(before, draft);
-    const { namespace, kind, health, traits } = draft;
-    const fields = { key: draft.key, namespace, name, kind, scope, health, traits, bytes, isFilterChange, principal: "p" };
-    this.replica.stagePut({ ...fields, hlc: this.hlc.stamp(time.wallMs), contentBytes: draft.content.length });
-    return draft.key;
+    const bytes = finishEntry(stamped.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
+    const isFilterChange = before === undefined || !sameFilter(before, stamped);
+    const { namespace, kind, health, traits } = stamped;
+    const fields = { key: stamped.key, namespace, name, kind, scope, health, traits, bytes, isFilterChange, principal: "p" };
+    this.replica.stagePut({ ...fields, hlc: this.hlc.stamp(time.wallMs), contentBytes: stamped.content.length });
+    return stamped.key;
   }
 
   /** Ends its own record of a key, or takes the key out whoever has it. Nothing when there is nothing to end. */
@@ -104,10 +104,10 @@ export class ReplicatingNode {
   }
 
   /** A record as it is, through no filter. */
-  encode(cell: Cell): Uint8Array {
-    const { body } = cell;
-    if (body !== BODY.ENTRY) return encodeRecord(cell, { body, key: keyParts(cell.key) });
-    return encodeRecord(cell, { body, entry: this.replica.slab.view(cell.at, cell.sizeBytes) });
+  encode(stored: StoredRecord): Uint8Array {
+    const { body } = stored;
+    if (body !== BODY.ENTRY) return encodeRecord(stored, { body, key: keyParts(stored.key) });
+    return encodeRecord(stored, { body, entry: this.replica.slab.view(stored.at, stored.sizeBytes) });
   }
 
   commit(monoMs: number): void {
@@ -137,8 +137,8 @@ export class ReplicatingNode {
 
   /** What it holds of an origin, tombstones too. */
   held(originId: string): readonly string[] {
-    const cells = this.replica.origins.get(originId)?.log.list() ?? [];
-    return cells.map((cell) => `${cell.key.replaceAll("\0", "|")} ${cell.seq} ${cell.body}`);
+    const storedRecords = this.replica.origins.get(originId)?.log.list() ?? [];
+    return storedRecords.map((stored) => `${stored.key.replaceAll("\0", "|")} ${stored.seq} ${stored.body}`);
   }
 
   /** What it knows, in order of origins. */

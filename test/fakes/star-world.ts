@@ -1,5 +1,5 @@
 /** Stars: hubs that reach everybody, and spokes that reach the hubs only. */
-import { FABRIC_DEFAULTS } from "../../src/fabric/fabric-options.ts";
+import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld, type WorldNode } from "./fabric-world.ts";
 
 export interface StarReport {

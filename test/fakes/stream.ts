@@ -1,15 +1,15 @@
 /** A reader of a feed: folds what it gets as the client does, and checks at every message what semantics.md promises. */
 import assert from "node:assert/strict";
-import { settledOf } from "../../src/catalog/cell.ts";
-import { type PortableCursor, parseCursor, type ShortCursor } from "../../src/catalog/cursor.ts";
-import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
-import { ANY, type Filter } from "../../src/catalog/filter.ts";
-import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/reader.ts";
-import { type CatalogRecord, HEALTH, KIND } from "../../src/catalog/record.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { type CatalogRecord, HEALTH, KIND } from "../../src/catalog/record/record.ts";
+import { settledOf } from "../../src/catalog/record/stored-record.ts";
+import { type PortableCursor, parseCursor, type ShortCursor } from "../../src/catalog/watch/cursor.ts";
+import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
+import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
-import type { MeshNode } from "./mesh.ts";
+import type { FabricComponent } from "./mesh.ts";
 import { lineOf } from "./model.ts";
 
 /** One filter for every field. */
@@ -52,7 +52,7 @@ export class Readers {
     this.#policy = policy;
   }
 
-  of(node: MeshNode, filter: number): Reader {
+  of(node: FabricComponent, filter: number): Reader {
     const name = `${node.facts.boot} ${filter}`;
     const policy = this.#policy;
     let reader = this.#byName.get(name);
@@ -80,7 +80,7 @@ export class Stream {
   filter: number;
   readonly #readers: Readers;
   readonly #policy: Policy;
-  node: MeshNode;
+  node: FabricComponent;
   feed: Feed;
   /** Key to line; what the reader holds. */
   readonly held = new Map<string, string>();
@@ -105,7 +105,7 @@ export class Stream {
   uselessCount = 0;
   repeatedCount = 0;
 
-  constructor(filter: number, node: MeshNode, readers: Readers, policy: Policy, time: Time) {
+  constructor(filter: number, node: FabricComponent, readers: Readers, policy: Policy, time: Time) {
     this.filter = filter;
     this.#readers = readers;
     this.#policy = policy;
@@ -114,7 +114,7 @@ export class Stream {
   }
 
   /** Another stream, at this node or another, from the best cursor there is: short here, portable, none. */
-  reconnect(node: MeshNode, time: Time, how: "best" | "portable"): void {
+  reconnect(node: FabricComponent, time: Time, how: "best" | "portable"): void {
     this.#staged = undefined;
     this.node = node;
     const short = this.#short;

@@ -1,7 +1,7 @@
 /** A real node that may never be ready: it tells where it listens all the same, in its log. */
 import { CommandProcess, onFreePorts } from "./node-process.ts";
 
-/** A node that may never be ready, by its doors, which are open. */
+/** A node that may never be ready, by its listeners, which are open. */
 export class UnreadyNode implements AsyncDisposable {
   readonly command: CommandProcess;
   /** `host:port` by listener. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 
 import { type Step, steps, take, timeOf } from "./history.ts";
-import { KEYS, MeshNode, NAMESPACES } from "./mesh.ts";
+import { FabricComponent, KEYS, NAMESPACES } from "./mesh.ts";
 import { type Policy, Readers, Stream, WATCH_FILTERS } from "./stream.ts";
 
 interface Turn {
@@ -47,7 +47,7 @@ export function turns(max: number, { isUnbroken = false } = {}): fc.Arbitrary<re
  * `pastTouches`: how many touches the nodes remember what was seen before.
  */
 export function playWatches(history: readonly Turn[], filters: readonly number[], pastTouches?: number): readonly Stream[] {
-  const mesh = ["n1", "n2", "n3"].map((nodeId) => new MeshNode(nodeId, pastTouches));
+  const mesh = ["n1", "n2", "n3"].map((nodeId) => new FabricComponent(nodeId, pastTouches));
   for (const node of mesh) node.isOlder = node.nodeId !== "n1";
   const ready = [true, true, true];
   const policy: Policy = { denied: new Set(), epoch: 0 };
@@ -108,11 +108,11 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
 }
 
 /** The node catches up with a peer. */
-function learn(node: MeshNode, peer: MeshNode, n: number): void {
+function learn(node: FabricComponent, peer: FabricComponent, n: number): void {
   for (const id of peer.replica.origins.keys()) node.copy(peer, id, timeOf(n, 0));
 }
 
-function rest(mesh: readonly MeshNode[], streams: readonly Stream[], n: number): void {
+function rest(mesh: readonly FabricComponent[], streams: readonly Stream[], n: number): void {
   for (const node of mesh) node.commit(timeOf(n, 0));
   for (let round = 0; round < 3; round++) {
     for (const node of mesh) for (const peer of mesh) if (peer !== node) learn(node, peer, n);

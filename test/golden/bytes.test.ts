@@ -5,16 +5,16 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { Drafter, sealEntry } from "../../src/catalog/codec.ts";
-import { parseCursor, portableCursorText, shortCursorText, shortHolder } from "../../src/catalog/cursor.ts";
-import { ANY } from "../../src/catalog/filter.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { decodePageToken, encodePageToken, filterHash } from "../../src/catalog/page-token.ts";
-import { BODY, KIND, keyText } from "../../src/catalog/record.ts";
-import { decodeRecord, encodeRecord } from "../../src/catalog/record-codec.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
-import { draft, WALL } from "../fakes/registry.ts";
+import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import { decodePageToken, encodePageToken, filterHash } from "../../src/catalog/query/page-token.ts";
+import { decodeRecord, encodeRecord } from "../../src/catalog/record/codec.ts";
+import { BODY, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { parseCursor, portableCursorText, shortCursorText, shortHolder } from "../../src/catalog/watch/cursor.ts";
+import { stamped, WALL } from "../fakes/registry.ts";
 
 const FOLDER = join(import.meta.dirname, "bytes");
 const KEY = { kind: KIND.SERVICE, namespace: "svc.market", name: "web", instanceId: "i-1", clusterId: "c1" } as const;
@@ -29,8 +29,8 @@ const CURSOR = {
   ],
 };
 const HEAD = { seq: 42, hlc: WALL * 2048 + 3, reach: SCOPE.REGION, filterSeq: 41, firstSeq: 7, principal: "ann" };
-const DRAFT = draft("web", { tags: ["blue"], targets: [{ host: "10.0.0.1", port: 8080, weight: 5 }], metadata: { b: "2", a: "1" } });
-const ENTRY = sealEntry(DRAFT.content, { registeredWallMs: WALL, updatedWallMs: WALL + 5, load: undefined });
+const DRAFT = stamped("web", { tags: ["blue"], targets: [{ host: "10.0.0.1", port: 8080, weight: 5 }], metadata: { b: "2", a: "1" } });
+const ENTRY = finishEntry(DRAFT.content, { registeredWallMs: WALL, updatedWallMs: WALL + 5, load: undefined });
 
 function kept(name: string): string {
   return readFileSync(join(FOLDER, `${name}.txt`), "utf8").trim();
@@ -65,7 +65,7 @@ test("page tokens that were given out still go on at their place", () => {
 test("journal rows that were written are still read", () => {
   const entry = decodeRecord(Buffer.from(kept("record-entry-1"), "hex"), DEFAULT_BOUNDS);
   expect(entry).toMatchObject({ ...HEAD, body: BODY.ENTRY });
-  const stored = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) }).draftOfStored(
+  const stored = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) }).entryOfStored(
     entry.body === BODY.ENTRY ? entry.entry : new Uint8Array(),
   );
   expect([stored.key, stored.traits.tags, stored.registeredWallMs, stored.updatedWallMs]).toEqual([DRAFT.key, ["blue"], WALL, WALL + 5]);

@@ -1,8 +1,8 @@
 /** The conversations in test/golden/dns, through the responder: query bytes to response bytes. */
 import { join } from "node:path";
-import type { EntryView } from "../../src/catalog/entry-view.ts";
-import { HEALTH, KIND } from "../../src/catalog/record.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import type { EntryView } from "../../src/catalog/entry/view.ts";
+import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { Responder } from "../../src/dns/responder.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type EntrySpec, entryView, FakeDnsCatalog, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";

@@ -5,12 +5,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { BODY, KIND } from "../../src/catalog/record.ts";
-import { encodeRecord } from "../../src/catalog/record-codec.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/call-codec.ts";
-import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
-import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/messages.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { encodeRecord } from "../../src/catalog/record/codec.ts";
+import { BODY, KIND } from "../../src/catalog/record/record.ts";
+import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/wire/call-codec.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
+import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/wire/messages.ts";
 import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 
 const FOLDER = join(import.meta.dirname, "bytes");

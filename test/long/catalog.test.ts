@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { steps, take } from "../fakes/history.ts";
-import { MeshNode } from "../fakes/mesh.ts";
+import { FabricComponent } from "../fakes/mesh.ts";
 import { expectAsModel } from "../fakes/replica-check.ts";
 import { WATCH_FILTERS } from "../fakes/stream.ts";
 import { playWatches, turns } from "../fakes/watch-history.ts";
@@ -10,7 +10,7 @@ import { playWatches, turns } from "../fakes/watch-history.ts";
 test("P5, P6: replicas are what a naive model says after 3,000 histories", () => {
   fc.assert(
     fc.property(steps({ max: 200 }), (history) => {
-      const nodes = [new MeshNode("n1"), new MeshNode("n2"), new MeshNode("n3")];
+      const nodes = [new FabricComponent("n1"), new FabricComponent("n2"), new FabricComponent("n3")];
       for (const node of nodes) expectAsModel(node);
       history.forEach((step, n) => take(nodes, step, n));
       for (const node of nodes) expectAsModel(node);

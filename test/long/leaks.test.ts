@@ -11,9 +11,9 @@ import {
   ResolveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { now } from "../../src/node-core.ts";
-import type { Caller } from "../../src/policy/caller.ts";
-import { Policy } from "../../src/policy/verdict.ts";
+import { now } from "../../src/node/core.ts";
+import type { Caller } from "../../src/policy/identity/caller.ts";
+import { Policy } from "../../src/policy/set/verdict.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { PolicyWorld } from "../fakes/policy-world.ts";
@@ -87,14 +87,14 @@ const COUNT = 500;
 
 async function fill(core: Awaited<ReturnType<typeof startDiscovery>>["core"], caller: Caller): Promise<void> {
   const time = now();
-  const drafts = Array.from({ length: COUNT }, (_, i) =>
-    core.drafter.draftOf(create(EntrySchema, { key: { namespace: `secret.h${i}`, name: "web", kind: 1, instanceId: "1" }, scope: 2 }), i, {
+  const stampedEntries = Array.from({ length: COUNT }, (_, i) =>
+    core.stamper.entryOf(create(EntrySchema, { key: { namespace: `secret.h${i}`, name: "web", kind: 1, instanceId: "1" }, scope: 2 }), i, {
       ...core.identity,
       tenantId: "",
       receivedWallMs: time.wallMs,
     }),
   );
-  core.registrar.register(caller, { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
+  core.registrar.register(caller, { stampedEntries, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
   await core.committer.durable();
   assert.equal(core.replica.lookup.size, COUNT);
 }

@@ -2,9 +2,9 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { BODY, KIND, keyParts, keyText } from "../../src/catalog/record.ts";
-import { LIVES_DEFAULTS } from "../../src/fabric/lives-options.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
+import { BODY, KIND, keyParts, keyText } from "../../src/catalog/record/record.ts";
+import { ORIGIN_LIFECYCLE_DEFAULTS } from "../../src/fabric/origin-lifecycle-options.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { SIM_FABRIC } from "../sim/fabric-of.ts";
 import type { Scenario } from "../sim/scenario.ts";
 import { settled } from "../sim/scenarios.ts";
@@ -13,26 +13,26 @@ import type { SimNode, SimProcess } from "../sim/sim-node.ts";
 const COUNT = 100_000;
 const BATCH = 1000;
 /** Records touched at a time as in the product: two, as in plans, would be 50,000 turns. */
-const FABRIC = { ...SIM_FABRIC, lives: { ...SIM_FABRIC.lives, maxTouches: LIVES_DEFAULTS.maxTouches } };
+const FABRIC = { ...SIM_FABRIC, lifecycle: { ...SIM_FABRIC.lifecycle, maxTouches: ORIGIN_LIFECYCLE_DEFAULTS.maxTouches } };
 
 function fill(process: SimProcess): void {
-  const { registrar, drafter, node } = process;
+  const { registrar, stamper, node } = process;
   const { nodeId, clusterId, region, zone } = node.options;
   const caller = anonymousCaller(clusterId, "", []);
   for (let from = 0; from < COUNT; from += BATCH) {
-    const drafts = Array.from({ length: BATCH }, (_, i) => {
+    const stampedEntries = Array.from({ length: BATCH }, (_, i) => {
       const key = create(EntryKeySchema, { namespace: "svc", name: "web", instanceId: `i${from + i}` });
       const stamp = { nodeId, clusterId, region, zone, tenantId: "", receivedWallMs: 0 };
-      return drafter.draftOf(create(EntrySchema, { key, targets: [{ host: "10.0.0.1", port: 80 }] }), i, stamp);
+      return stamper.entryOf(create(EntrySchema, { key, targets: [{ host: "10.0.0.1", port: 80 }] }), i, stamp);
     });
-    registrar.register(caller, { drafts, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, process.time());
+    registrar.register(caller, { stampedEntries, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, process.time());
   }
 }
 
 /** Own live static entries. */
 function ownCount({ process }: SimNode): number {
-  const cells = process?.replica.self.log.list() ?? [];
-  return cells.filter((cell) => cell.body === BODY.ENTRY && process?.replica.own(cell.key) === cell).length;
+  const storedRecords = process?.replica.self.log.list() ?? [];
+  return storedRecords.filter((stored) => stored.body === BODY.ENTRY && process?.replica.own(stored.key) === stored).length;
 }
 
 function filled(nodes: number): { readonly scenario: Scenario; readonly leaver: SimNode; readonly others: readonly SimNode[] } {
@@ -97,7 +97,7 @@ test("two leave at once with too little time: what nobody took stands as kept, w
   for (const node of [third, fourth]) {
     const seen = seenAt(node);
     expect([seen.size, [...gone].filter((id) => seen.has(id))]).toEqual([COUNT - gone.size, []]);
-    expect(node.process?.fabric.fabric.lives.counts().kept).toBe(1);
+    expect(node.process?.fabric.fabric.lifecycle.counts().kept).toBe(1);
     expect(node.process?.fabric.fabric.membership.find("n0")?.status).not.toBe("left");
     expect(node.process?.fabric.fabric.membership.find("n1")?.status).toBe("left");
   }

@@ -6,12 +6,12 @@ import { performance } from "node:perf_hooks";
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { ANY } from "../../src/catalog/filter.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { runThrough } from "../../src/lib/slices.ts";
-import { type NodeCore, now } from "../../src/node-core.ts";
+import { type NodeCore, now } from "../../src/node/core.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { FoldingClient } from "../fakes/folding-client.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -31,12 +31,12 @@ const rng = new Rng("policy-switch/long");
 async function put(core: NodeCore, from: number, count: number): Promise<void> {
   const { nodeId, clusterId, region, zone } = core.identity;
   const stamp = { nodeId, clusterId, region, zone, tenantId: "", receivedWallMs: now().wallMs };
-  const drafts = Array.from({ length: count }, (_, i) => {
+  const stampedEntries = Array.from({ length: count }, (_, i) => {
     const key = create(EntryKeySchema, { namespace: NAMESPACES[(from + i) % NAMESPACES.length]!, name: `n${from + i}`, instanceId: "1" });
     const scope = (from + i) % 2 === 0 ? SCOPE.ZONE : SCOPE.REGION;
-    return core.drafter.draftOf(create(EntrySchema, { scope, key, tags: [`t${rng.int(1000)}`] }), i, stamp);
+    return core.stamper.entryOf(create(EntrySchema, { scope, key, tags: [`t${rng.int(1000)}`] }), i, stamp);
   });
-  core.registrar.register(caller("ann"), command(drafts, { isStatic: true }), now());
+  core.registrar.register(caller("ann"), command(stampedEntries, { isStatic: true }), now());
   await core.committer.durable();
 }
 
@@ -91,7 +91,7 @@ async function change(core: NodeCore, i: number): Promise<number> {
   await core.policyHeard();
   const startMs = cpuMs();
   const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
-  const version = runThrough(core.policies.draft(set(rules, { defaultAllow: i % 5 > 0, version: `v${i}` }), terms, now().wallMs));
+  const version = runThrough(core.policies.stamped(set(rules, { defaultAllow: i % 5 > 0, version: `v${i}` }), terms, now().wallMs));
   core.policies.commit(version, 1000);
   await core.switchPolicy();
   return cpuMs() - startMs;

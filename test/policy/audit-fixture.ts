@@ -1,6 +1,14 @@
 /** What the audit's tests share: an event, chains of such, and the check of a whole chain. */
-import { type AuditEvent, type AuditRecord, CHAIN_START, type ChainPoint, canonicalBytes, chainEvent } from "../../src/policy/audit.ts";
-import { ChainCheck, type ChainProblem } from "../../src/policy/audit-chain.ts";
+
+import { ChainCheck, type ChainProblem } from "../../src/policy/audit/chain.ts";
+import {
+  type AuditEvent,
+  type AuditRecord,
+  CHAIN_START,
+  type ChainPoint,
+  canonicalBytes,
+  chainEvent,
+} from "../../src/policy/audit/record.ts";
 
 export const EVENT: AuditEvent = {
   atWallMs: 1_700_000_000_000,

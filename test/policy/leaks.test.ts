@@ -1,4 +1,4 @@
-/** No door shows anybody what policy hides: random policies and changes against a naive model (semantics.md, Policy; P10, P11). */
+/** No listener shows anybody what policy hides: random policies and changes against a naive model (semantics.md, Policy; P10, P11). */
 import { expect, test } from "vitest";
 import { PolicyWorld } from "../fakes/policy-world.ts";
 

@@ -6,19 +6,19 @@ import { expect, test } from "vitest";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { ExplainRequestSchema, PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
-import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
-import { authorise, needOf } from "../../src/server/authorise.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
+import { authorise, requiredAccessOf } from "../../src/server/authorise.ts";
 
 const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFileSync("gen/descriptors.binpb")));
 const ours = [...registry].flatMap((desc) => (desc.kind === "service" && desc.typeName.startsWith("waymark.") ? desc.methods : []));
 
 test("every rpc of ours says what it needs, with a role that there is", () => {
   expect(ours.length).toBeGreaterThan(25);
-  for (const method of ours) expect(() => needOf(method)).not.toThrow();
+  for (const method of ours) expect(() => requiredAccessOf(method)).not.toThrow();
 });
 
 test("an rpc that says nothing stops the start", () => {
-  expect(() => needOf(Health.method.check)).toThrow("an rpc declares no access");
+  expect(() => requiredAccessOf(Health.method.check)).toThrow("an rpc declares no access");
 });
 
 /** Those that need no role: what every client of the catalog does. A new one in this list is a decision, not an oversight. */
@@ -39,7 +39,9 @@ const OPEN = [
 ].map((name) => `waymark.discovery.v1.DiscoveryService/${name}`);
 
 test("only the catalog's own rpcs, the names in it, the cache's reads and the fabric need no role", () => {
-  const open = ours.filter((method) => needOf(method).role === undefined).map((method) => `${method.parent.typeName}/${method.name}`);
+  const open = ours
+    .filter((method) => requiredAccessOf(method).role === undefined)
+    .map((method) => `${method.parent.typeName}/${method.name}`);
   const names = ["RegisterName", "UnregisterName", "ListNames", "DescribeName", "ResolveName"].map(
     (name) => `waymark.dns.v1.DnsService/${name}`,
   );
@@ -81,7 +83,7 @@ test.each<Case>([
   { rpc: "policyStatus", who: caller(["owner:svc"]), request: undefined, want: "discovery_access_denied" },
   { rpc: "applyPolicy", who: caller([], false), request: undefined, want: "unauthenticated" },
 ])("$rpc by $who.roles: $want", ({ rpc, who, request, want }) => {
-  const need = needOf(PolicyService.method[rpc]);
-  if (want === "allowed") expect(() => authorise(need, who, request)).not.toThrow();
-  else expect(() => authorise(need, who, request)).toThrow(want);
+  const requiredAccess = requiredAccessOf(PolicyService.method[rpc]);
+  if (want === "allowed") expect(() => authorise(requiredAccess, who, request)).not.toThrow();
+  else expect(() => authorise(requiredAccess, who, request)).toThrow(want);
 });

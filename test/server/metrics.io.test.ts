@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { METRICS, Metrics } from "../../src/lib/metrics.ts";
+import { METRICS, Metrics } from "../../src/lib/metrics/metrics.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 
 const OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";

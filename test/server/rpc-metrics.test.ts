@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Metrics } from "../../src/lib/metrics.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { rpcObserver } from "../../src/server/rpc-metrics.ts";
 
 const CALL = { service: "s.S", method: "Query", code: "OK", transport: "grpc", encoding: "proto", latencyMs: 3 };

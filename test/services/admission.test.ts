@@ -7,14 +7,14 @@ import {
   RegisterRequestSchema,
   UnregisterRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { loadConfig } from "../../src/config.ts";
-import { Metrics } from "../../src/lib/metrics.ts";
-import { NodeLimits } from "../../src/node-limits.ts";
-import type { AuditEvent } from "../../src/policy/audit.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
-import type { Rule } from "../../src/policy/rules.ts";
-import { Policy } from "../../src/policy/verdict.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { loadConfig } from "../../src/config/settings.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { NodeLimits } from "../../src/node/limits.ts";
+import type { AuditEvent } from "../../src/policy/audit/record.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import type { Rule } from "../../src/policy/set/rules.ts";
+import { Policy } from "../../src/policy/set/verdict.ts";
 import { admitted } from "../../src/services/admission.ts";
 import type { CallContext, Handler, Service, StreamSource } from "../../src/services/service.ts";
 

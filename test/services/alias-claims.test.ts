@@ -1,4 +1,4 @@
-/** Names that DNS answers by an alias, through the doors of a real node's inside: registered, asked for, and judged anew by another policy. */
+/** Names that DNS answers by an alias, through the listeners of a real node's inside: registered, asked for, and judged anew by another policy. */
 import assert from "node:assert/strict";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, onTestFinished, test } from "vitest";
@@ -8,10 +8,10 @@ import { parseZone } from "../../src/dns/names.ts";
 import { Responder } from "../../src/dns/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
 import { runThrough } from "../../src/lib/slices.ts";
-import { now } from "../../src/node-core.ts";
-import { dnsCatalog } from "../../src/node-doors.ts";
-import { anonymousCaller, MESH_ROLES } from "../../src/policy/caller.ts";
-import type { Rule } from "../../src/policy/rules.ts";
+import { now } from "../../src/node/core.ts";
+import { dnsCatalog } from "../../src/node/listeners.ts";
+import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
+import type { Rule } from "../../src/policy/set/rules.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -47,7 +47,7 @@ class Bench {
     const { core } = this.#inside;
     const { policies } = core;
     const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
-    policies.commit(runThrough(policies.draft(set(rules, { defaultAllow: true }), terms, now().wallMs)), 100);
+    policies.commit(runThrough(policies.stamped(set(rules, { defaultAllow: true }), terms, now().wallMs)), 100);
     await core.switchPolicy();
   }
 

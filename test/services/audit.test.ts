@@ -2,11 +2,11 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { AccessAuditRequestSchema, PolicyAuditRequestSchema, VerifyAuditRequestSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { Metrics } from "../../src/lib/metrics.ts";
-import type { AuditEvent } from "../../src/policy/audit.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import type { AuditEvent } from "../../src/policy/audit/record.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { auditHandlers } from "../../src/services/audit.ts";
-import { type AuditLog, openAuditLog } from "../../src/store/audit-log.io.ts";
+import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 
 // The log forgets what is older than it keeps: these are of today.
 const NOW = Date.now();

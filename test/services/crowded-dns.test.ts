@@ -4,12 +4,12 @@ import { create, type Message, type MessageInitShape } from "@bufbuild/protobuf"
 import { expect, test } from "vitest";
 import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, ResolveRequestSchema, type ResolveResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { KIND } from "../../src/catalog/record.ts";
+import { KIND } from "../../src/catalog/record/record.ts";
 import { planAnswer, RCODE } from "../../src/dns/answer.ts";
 import { RECORDS } from "../../src/dns/records.ts";
-import { now } from "../../src/node-core.ts";
-import { dnsCatalog } from "../../src/node-doors.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
+import { now } from "../../src/node/core.ts";
+import { dnsCatalog } from "../../src/node/listeners.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { Service } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";

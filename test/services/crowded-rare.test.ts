@@ -4,11 +4,11 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, ResolveRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { portWord } from "../../src/catalog/ports.ts";
-import { KIND } from "../../src/catalog/record.ts";
-import { now } from "../../src/node-core.ts";
-import { dnsCatalog } from "../../src/node-doors.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
+import { portWord } from "../../src/catalog/entry/ports.ts";
+import { KIND } from "../../src/catalog/record/record.ts";
+import { now } from "../../src/node/core.ts";
+import { dnsCatalog } from "../../src/node/listeners.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 
 const COUNT = 3000;

@@ -19,8 +19,8 @@ import {
   type ViewerSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { now } from "../../src/node-core.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
+import { now } from "../../src/node/core.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 
 /**

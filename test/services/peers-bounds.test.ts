@@ -6,9 +6,9 @@ import {
   type PeerServiceListResponse,
   PeerServiceWatchRequestSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
-import { type MemberRow, type PeerSource, peerService, peersJson } from "../../src/services/peers.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { type MemberDirectory, type MemberRow, peerService, peersJson } from "../../src/services/peers.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -21,7 +21,7 @@ function row(nodeId: string, region: string): MemberRow {
 
 function served(rows: readonly MemberRow[]) {
   const lag = { isReady: true, isCaughtUp: true, isProtected: false, detail: "", ageMs: 0, origins: [], links: [] };
-  const source: PeerSource = {
+  const source: MemberDirectory = {
     members: () => rows,
     member: (nodeId) => rows.find((each) => each.nodeId === nodeId),
     story: () => ({ events: [], suspicionEndsWallMs: undefined, confirmedBy: [] }),

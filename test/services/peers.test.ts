@@ -10,10 +10,10 @@ import {
   PeerServiceWatchRequestSchema,
   PeerServiceWatchResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
-import { lagJson, type MemberRow, type PeerSource, peerService, peersJson } from "../../src/services/peers.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { lagJson, type MemberDirectory, type MemberRow, peerService, peersJson } from "../../src/services/peers.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -26,7 +26,7 @@ function row(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {
   return { nodeId, ...place, ...facts, ...state, lastSeenWallMs: 1, rttMs: 0.2, isSelf: false, isLinked: true, ...more };
 }
 
-class FakeMesh implements PeerSource {
+class FakeMesh implements MemberDirectory {
   readonly rows = new Map<string, MemberRow>();
   readonly #followers = new Set<(nodeId: string) => void>();
 

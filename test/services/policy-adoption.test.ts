@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { canonicalText, checksumOf } from "../../src/policy/policy-text.ts";
-import type { PolicySet } from "../../src/policy/rules.ts";
-import { isNewer } from "../../src/policy/version-order.ts";
-import { MemoryStore } from "../../src/store/memory.ts";
-import type { Store } from "../../src/store/store.ts";
+import type { PolicySet } from "../../src/policy/set/rules.ts";
+import { canonicalText, checksumOf } from "../../src/policy/set/text.ts";
+import { isNewer } from "../../src/policy/versions/order.ts";
+import { MemoryStore } from "../../src/store/control/memory.ts";
+import type { Store } from "../../src/store/control/store.ts";
 import { containing, rule, set } from "../fakes/policies.ts";
 import { ANN, Bench, TERMS } from "../fakes/policy-bench.ts";
 import { version } from "../fakes/policy-versions.ts";
@@ -21,9 +21,9 @@ const VIA = { nodeId: "m", clusterId: "eu-2" };
 /** What the links do: the newest version of one is offered to the other. */
 async function send(from: Bench, to: Bench) {
   const { place } = from.engine;
-  const bytes = await from.keeper.encoded(place.number);
+  const bytes = await from.policyStore.encoded(place.number);
   if (bytes === undefined) throw new Error("nothing to send");
-  return to.keeper.adoptForeign(place, bytes, VIA);
+  return to.policyStore.adoptForeign(place, bytes, VIA);
 }
 
 function losersOf({ engine }: Bench) {
@@ -52,7 +52,7 @@ test("another node's version is stored, audited and in force, with the same epoc
     },
   ]);
   const again = node("b", store);
-  await again.keeper.restore();
+  await again.policyStore.restore();
   expect(again.engine.status).toEqual(b.engine.status);
   expect(await send(a, again)).toEqual({ isAdopted: false, fault: "" });
 });
@@ -92,9 +92,9 @@ test("of two versions of one number the later wins at both nodes, and the loser 
     { number: 1, isSuperseded: true, facts: { nodeId: "b", checksum: lost.checksum } },
   ]);
   if (loser?.facts === undefined) throw new Error("there is a loser");
-  expect((await b.keeper.loadSuperseded(loser.facts)).set).toEqual(only("red"));
+  expect((await b.policyStore.loadSuperseded(loser.facts)).set).toEqual(only("red"));
   const again = node("b", store);
-  await again.keeper.restore();
+  await again.policyStore.restore();
   expect(again.engine.status).toEqual(b.engine.status);
   expect(again.engine.history()).toEqual(b.engine.history());
   await again.apply(only("green"));
@@ -150,7 +150,7 @@ test("each node decides by the stage itself, and one that knows nothing else tak
   await a.apply(only("red"));
   await send(a, b);
   const stage = { by: "clusters", clusterIds: ["eu-1"] } as const;
-  await a.keeper.apply(ANN, { set: only("blue"), problems: [], terms: { ...TERMS, stage }, isDryRun: false });
+  await a.policyStore.apply(ANN, { set: only("blue"), problems: [], terms: { ...TERMS, stage }, isDryRun: false });
   await send(a, b);
   await send(a, newcomer);
   expect([a, b, newcomer].map(({ engine }) => engine.inForce?.number)).toEqual([2, 1, 2]);
@@ -161,15 +161,15 @@ test("what cannot be read, is another version than offered, or has errors is ref
   const [a, b] = [node("a"), node("b")];
   await a.apply(only("red"));
   const { place } = a.engine;
-  const bytes = await a.keeper.encoded(1);
+  const bytes = await a.policyStore.encoded(1);
   if (bytes === undefined) throw new Error("there is a version");
   const cut = bytes.slice(0, -5);
-  expect(await b.keeper.adoptForeign(place, cut, VIA)).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
-  expect(await b.keeper.adoptForeign({ ...place, hlc: 1 }, bytes, VIA)).toMatchObject({ fault: containing("not the version") });
-  expect(await b.keeper.adoptForeign({ ...place, number: 2 }, bytes, VIA)).toMatchObject({
+  expect(await b.policyStore.adoptForeign(place, cut, VIA)).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
+  expect(await b.policyStore.adoptForeign({ ...place, hlc: 1 }, bytes, VIA)).toMatchObject({ fault: containing("not the version") });
+  expect(await b.policyStore.adoptForeign({ ...place, number: 2 }, bytes, VIA)).toMatchObject({
     fault: containing("says that it is version 1"),
   });
-  expect([b.engine.newestNumber, b.events, await a.keeper.encoded(2)]).toEqual([0, [], undefined]);
+  expect([b.engine.newestNumber, b.events, await a.policyStore.encoded(2)]).toEqual([0, [], undefined]);
 });
 
 test("a newest version that cannot be read here is had again from others", async () => {
@@ -182,7 +182,7 @@ test("a newest version that cannot be read here is had again from others", async
   if (item === undefined) throw new Error("there is a row");
   await store.compareAndSwap(item.key, item.version, item.value.slice(0, 70));
   const again = node("b", store);
-  await again.keeper.restore();
+  await again.policyStore.restore();
   expect(again.engine.isDenied).toBe(true);
   expect(await send(a, again)).toEqual({ isAdopted: true });
   expect(again.engine.status).toMatchObject({ inForce: { number: 1 }, degraded: "", conflict: "" });
@@ -219,10 +219,10 @@ test("the highest numbers that are taken are found again in order, and the next 
   await a.apply(only("blue"));
   for (const number of [999_999_999_999, 1_000_000_000_000, 2 ** 52 - 1]) {
     const far = version(number, "far", 1, 1);
-    expect(await b.keeper.adoptForeign(far.head, far.bytes, VIA)).toEqual({ isAdopted: true });
+    expect(await b.policyStore.adoptForeign(far.head, far.bytes, VIA)).toEqual({ isAdopted: true });
   }
   await b.apply(only("green"));
   const again = node("b", store);
-  await again.keeper.restore();
+  await again.policyStore.restore();
   expect(again.engine.history().map(({ number }) => number)).toEqual([2 ** 52, 2 ** 52 - 1, 1_000_000_000_000]);
 });

@@ -1,12 +1,12 @@
 import { fromJson, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
-import type { PolicySet } from "../../src/policy/rules.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import type { PolicySet } from "../../src/policy/set/rules.ts";
 import { policyService } from "../../src/services/policy.ts";
 import type { Service } from "../../src/services/service.ts";
-import { MemoryStore } from "../../src/store/memory.ts";
+import { MemoryStore } from "../../src/store/control/memory.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
 
@@ -15,7 +15,7 @@ const CALLER = { ...anonymousCaller("eu-1", "192.0.2.1", ["mesh.admin"]), princi
 function open() {
   const bench = new Bench(new MemoryStore());
   const service = policyService({
-    keeper: bench.keeper,
+    policyStore: bench.policyStore,
     bounds: DEFAULT_BOUNDS,
     regionOf: (clusterId) => (clusterId === "us-1" ? "us" : "eu"),
     secure: () => () => {},

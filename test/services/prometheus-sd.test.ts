@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { EntryView } from "../../src/catalog/entry-view.ts";
+import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { parseServiceFilter, renderTargetGroups } from "../../src/services/prometheus-sd.ts";
 
 const WEB: EntryView = {

@@ -1,6 +1,7 @@
 /** Where a promise broken becomes a failure: by the name of the invariant and what was seen. */
-import { BODY, type CatalogRecord } from "../../src/catalog/record.ts";
-import type { Scope } from "../../src/catalog/scope.ts";
+
+import type { Scope } from "../../src/catalog/entry/scope.ts";
+import { BODY, type CatalogRecord } from "../../src/catalog/record/record.ts";
 
 /** A record that was seen: of which number, how far it is to travel, and when it was first seen. */
 interface Said {

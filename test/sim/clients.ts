@@ -1,14 +1,14 @@
 /** Programs that register one entry each at some node, renew it, move, and unregister: what they want, they try until it is acknowledged. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Cell } from "../../src/catalog/cell.ts";
-import type { Draft } from "../../src/catalog/codec.ts";
-import { BODY, HEALTH, type KeyText, KIND, keyText } from "../../src/catalog/record.ts";
-import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { endsBeforeHlc } from "../../src/catalog/view.ts";
+import type { StampedEntry } from "../../src/catalog/entry/codec.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { BODY, HEALTH, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import type { StoredRecord } from "../../src/catalog/record/stored-record.ts";
+import { endsBeforeHlc } from "../../src/catalog/replica/view.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rng } from "../../src/lib/rng.ts";
-import { anonymousCaller, type Caller } from "../../src/policy/caller.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { Checks } from "./checks.ts";
 import type { Model } from "./model.ts";
 import { LOAD_INTERVAL_MS, type SimNode, type SimProcess } from "./sim-node.ts";
@@ -58,7 +58,7 @@ export class Client {
   readonly #parts: ClientParts;
   readonly #caller: Caller;
   readonly #rng: Rng;
-  readonly #drafts = new Map<string, Draft>();
+  readonly #stampedEntries = new Map<string, StampedEntry>();
   wish: Wish | undefined;
   /** The wish is fulfilled, as far as a node has said. */
   isAcknowledged = false;
@@ -182,7 +182,7 @@ export class Client {
     const isAsked = this.#ask(wish.node, (process, askedMs) => {
       const key = this.keyAt(process.node);
       const time = process.time();
-      const command = { drafts: [this.#draftAt(process, wish)], leaseId: "", idempotencyKey: "" };
+      const command = { stampedEntries: [this.#draftAt(process, wish)], leaseId: "", idempotencyKey: "" };
       const ttl = { ttlMs: wish.ttlMs === 0 ? undefined : wish.ttlMs, isStatic: wish.ttlMs === 0 };
       const before = process.replica.own(key);
       const { leaseId } = process.registrar.register(this.#caller, { ...command, ...ttl }, time);
@@ -205,7 +205,7 @@ export class Client {
   }
 
   /** A write is stamped by its node's clock, or just above what shows the key or ends it by name: the end of a lease draws nothing after it. */
-  #checkStamp({ node, replica, hlc }: SimProcess, own: Cell, before: Cell | undefined): void {
+  #checkStamp({ node, replica, hlc }: SimProcess, own: StoredRecord, before: StoredRecord | undefined): void {
     const said = before === undefined ? replica.records(own.key) : [...replica.records(own.key), before];
     const drawnBy = said.map((record) => (record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc));
     const boundHlc = Math.max(hlc.last(), Math.max(0, ...drawnBy) + DRAWN_STEPS);
@@ -353,11 +353,11 @@ export class Client {
     return ask;
   }
 
-  #draftAt(process: SimProcess, { variant, scope }: Wish): Draft {
+  #draftAt(process: SimProcess, { variant, scope }: Wish): StampedEntry {
     const { nodeId, clusterId, region, zone } = process.node.options;
     const name = `${nodeId} ${variant} ${scope}`;
-    let draft = this.#drafts.get(name);
-    if (draft === undefined) {
+    let stamped = this.#stampedEntries.get(name);
+    if (stamped === undefined) {
       const entry = create(EntrySchema, VARIANTS[variant % VARIANTS.length]);
       entry.key = create(EntryKeySchema, {
         kind: KIND.SERVICE,
@@ -366,9 +366,9 @@ export class Client {
         instanceId: `i${this.index}`,
       });
       entry.scope = scope;
-      draft = process.drafter.draftOf(entry, 0, { nodeId, clusterId, region, zone, tenantId: "", receivedWallMs: 0 });
-      this.#drafts.set(name, draft);
+      stamped = process.stamper.entryOf(entry, 0, { nodeId, clusterId, region, zone, tenantId: "", receivedWallMs: 0 });
+      this.#stampedEntries.set(name, stamped);
     }
-    return draft;
+    return stamped;
   }
 }

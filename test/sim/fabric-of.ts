@@ -1,19 +1,19 @@
 /** The real fabric in a simulated process: its parts, its settings for short worlds, and what the shell does for it. */
 
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import type { KeyText } from "../../src/catalog/record.ts";
-import { renewSelf } from "../../src/catalog/renew.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import type { KeyText } from "../../src/catalog/record/record.ts";
+import { renewSelf } from "../../src/catalog/replica/renew.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
-import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/fabric-options.ts";
-import type { MemberFacts } from "../../src/fabric/messages.ts";
-import type { FabricOutput } from "../../src/fabric/seam.ts";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
+import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/options.ts";
+import type { MemberFacts } from "../../src/fabric/wire/messages.ts";
 import { adoptPolicy } from "./policies.ts";
 import type { SimProcess } from "./sim-node.ts";
 
 /** Short graces, so that a minute sees all of an origin's lives; and small slices, so that everybody meets what is half done. */
 export const SIM_FABRIC: FabricOptions = {
   ...FABRIC_DEFAULTS,
-  lives: { ...FABRIC_DEFAULTS.lives, orphanGraceMs: 25_000, originForgetMs: 900_000, maxTouches: 1 },
+  lifecycle: { ...FABRIC_DEFAULTS.lifecycle, orphanGraceMs: 25_000, originForgetMs: 900_000, maxTouches: 1 },
   // What was refused is tried again within a plan.
   replication: { ...FABRIC_DEFAULTS.replication, partialRetryMs: 15_000 },
 };
@@ -31,7 +31,7 @@ export class SimFabric {
   constructor(process: SimProcess) {
     const { options, parts, address, clusterToken } = process.node;
     const { nodeId, clusterId, region, zone, seeds } = options;
-    const { replica, drafter, hlc, warm } = process;
+    const { replica, stamper, hlc, warm } = process;
     this.#process = process;
     const self: MemberFacts = {
       nodeId,
@@ -52,7 +52,7 @@ export class SimFabric {
     const given = {
       self,
       replica,
-      drafter,
+      stamper,
       bounds: DEFAULT_BOUNDS,
       hlc,
       rng,
@@ -68,7 +68,7 @@ export class SimFabric {
     if (warm === undefined) return;
     const { monoMs, wallMs } = process.time();
     const absent = new Map([...warm.absentWallMs].map(([id, atMs]) => [id, monoMs - (wallMs - atMs)]));
-    this.fabric.lives.resume(absent, warm.over, monoMs + options.fabric.readiness.joinTimeoutMs);
+    this.fabric.lifecycle.resume(absent, warm.over, monoMs + options.fabric.readiness.joinTimeoutMs);
   }
 
   get isReady(): boolean {
@@ -143,7 +143,7 @@ export class SimFabric {
     });
   }
 
-  /** Ends and hands over the own entries when the node leaves others behind; alone it keeps everything. As `src/node-leave.ts` does it. */
+  /** Ends and hands over the own entries when the node leaves others behind; alone it keeps everything. As `src/node/fabric/leave.ts` does it. */
   leave(done: (reason: "leave" | "restart") => void, handOverMs: number): void {
     const process = this.#process;
     const { world } = process.node.parts;
@@ -170,7 +170,7 @@ export class SimFabric {
     });
   }
 
-  /** Whether another node of the cluster is there, as `MeshView.hasPeers` says. */
+  /** Whether another node of the cluster is there, as `PeerDirectory.hasPeers` says. */
   get hasPeers(): boolean {
     const { clusterId } = this.#self;
     return this.fabric.membership.listed().some((member) => member.clusterId === clusterId);

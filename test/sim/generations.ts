@@ -2,7 +2,7 @@
  * Worlds in which a node goes on in a new generation, and the others hide and forget what it was before, while tombstones are collected and
  * somebody is away: what ended stays gone, and what did not is shown for as long as was promised (semantics.md, Several origins for one key, Orphans).
  */
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { Violation } from "./checks.ts";
 import { SIM_FABRIC } from "./fabric-of.ts";
@@ -172,8 +172,8 @@ export function runSeed(seed: string | number): Outcome & { readonly kind: strin
   const rng = new Rng(`generations/${seed}`);
   const kind = kindOf(Number(seed), rng);
   const times = timesOf(kind, rng);
-  const lives = { ...SIM_FABRIC.lives, orphanGraceMs: GRACE_MS, originForgetMs: times.forgetMs };
-  const simulation = new Simulation(planOf(Number(seed), kind, times, rng), { fabric: { ...SIM_FABRIC, lives } });
+  const lifecycle = { ...SIM_FABRIC.lifecycle, orphanGraceMs: GRACE_MS, originForgetMs: times.forgetMs };
+  const simulation = new Simulation(planOf(Number(seed), kind, times, rng), { fabric: { ...SIM_FABRIC, lifecycle } });
   const { world, nodes } = simulation;
   if (kind.change !== "diskLost") world.at(times.change, () => goOn(nodes[CHANGER]));
   if (kind.isTwice) world.at(times.again, () => goOn(nodes[CHANGER]));

@@ -1,10 +1,11 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
-import { settledOf } from "../../src/catalog/cell.ts";
-import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record.ts";
-import { type Relation, SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { endsBeforeHlc, isNarrowing } from "../../src/catalog/view.ts";
-import type { FabricEvent } from "../../src/fabric/seam.ts";
-import { isNewer } from "../../src/policy/version-order.ts";
+
+import { type Relation, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record/record.ts";
+import { settledOf } from "../../src/catalog/record/stored-record.ts";
+import { endsBeforeHlc, isNarrowing } from "../../src/catalog/replica/view.ts";
+import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import { isNewer } from "../../src/policy/versions/order.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
 import type { Ended, Model, Promised } from "./model.ts";
@@ -54,7 +55,7 @@ export class Invariants implements Watching {
   readonly #said = new Map<string, { readonly said: string; readonly atMs: number }>();
   /** What nodes on restored disks said. */
   readonly #again = new Set<string>();
-  readonly #lives = new Map<SimProcess, Life>();
+  readonly #lifecycle = new Map<SimProcess, Life>();
   /** Ends that were seen when they were staged, by origin and seq. */
   readonly #staged = new Set<string>();
   readonly #knowing = new Map<KeyText, KnowingEnd[]>();
@@ -75,9 +76,9 @@ export class Invariants implements Watching {
       (other) => other !== node && other.process?.isReady === true && other.options.clusterId === node.options.clusterId,
     );
     const known = ready.map((other) => ({ node: other, life: other.life, vector: vectorOf(other) }));
-    for (const old of this.#lives.keys()) if (old.node === node) this.#lives.delete(old);
-    this.#lives.set(process, { throughs: new Map(), floor: process.replica.self.floor, known, wasReady: false });
-    for (const cell of process.replica.self.log.list()) this.#note(node, process, cell);
+    for (const old of this.#lifecycle.keys()) if (old.node === node) this.#lifecycle.delete(old);
+    this.#lifecycle.set(process, { throughs: new Map(), floor: process.replica.self.floor, known, wasReady: false });
+    for (const stored of process.replica.self.log.list()) this.#note(node, process, stored);
     this.#noteHolders(node, process);
   }
 
@@ -125,11 +126,11 @@ export class Invariants implements Watching {
   turned(node: SimNode, process: SimProcess): void {
     for (const key of process.registrar.endings.takeEndedStatic()) this.#parts.model.told.add(key);
     this.#noteStaged(node, process);
-    process.forEachNew((cell) => {
-      this.#checkRecord(node, process, cell);
+    process.forEachNew((stored) => {
+      this.#checkRecord(node, process, stored);
       return true;
     });
-    const life = this.#lives.get(process);
+    const life = this.#lifecycle.get(process);
     if (life === undefined) return;
     this.#checkVector(node, process, life);
     this.#noteDropped(node, process, life);
@@ -141,25 +142,25 @@ export class Invariants implements Watching {
     this.#parts.checks.holds(askedCount < MAX_ASKED, "bounds", () => `${node.name}: ${askedCount} calls not answered`);
   }
 
-  #checkRecord(node: SimNode, process: SimProcess, cell: CatalogRecord): void {
+  #checkRecord(node: SimNode, process: SimProcess, stored: CatalogRecord): void {
     const { checks, model } = this.#parts;
-    const origin = this.#byId.get(cell.origin.nodeId);
+    const origin = this.#byId.get(stored.origin.nodeId);
     if (origin === undefined) return;
     const relation = relationOf(node, origin);
-    const may = mayHold(cell.body === BODY.ENTRY ? cell.scope : cell.reach, relation);
+    const may = mayHold(stored.body === BODY.ENTRY ? stored.scope : stored.reach, relation);
     checks.holds(
       may,
       "P1",
       () =>
-        `${node.name} holds ${cell.body === BODY.ENTRY ? "an entry" : "a tombstone"} of ${cell.key}, scope ${cell.scope}, reach ${cell.reach}, of ${origin.name} (${relation})`,
+        `${node.name} holds ${stored.body === BODY.ENTRY ? "an entry" : "a tombstone"} of ${stored.key}, scope ${stored.scope}, reach ${stored.reach}, of ${origin.name} (${relation})`,
     );
-    this.#note(node, process, cell);
+    this.#note(node, process, stored);
     // An unregistered entry never comes back where it is known that it was.
-    const seen = process.replica.view(cell.key);
+    const seen = process.replica.view(stored.key);
     // Who hears of a dead origin later than of what ended its records may have missed the end: its tombstone is collected by then.
     if (seen === undefined || seen.origin.life !== "live") return;
     const saidMs = this.#said.get(`${seen.origin.id}/${seen.seq}`)?.atMs ?? 0;
-    for (const { originId, seq, hlc, reach, atMs } of model.ended(cell.key)) {
+    for (const { originId, seq, hlc, reach, atMs } of model.ended(stored.key)) {
       // Stamped by a clock that was ahead, an end is older than what it hides. In its old age it may be forgotten.
       const isOld = this.#parts.world.nowMs - atMs > node.options.tombstoneTtlMs;
       // One that no other node is told of ends its own origin's record only.
@@ -168,20 +169,20 @@ export class Invariants implements Watching {
       checks.holds(
         !this.#isTold(node, process, { originId, seq, reach }),
         "resurrected",
-        () => `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`,
+        () => `${node.name} shows ${stored.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`,
       );
     }
     // Nor where an end is known that was written by who knew that it was.
-    for (const { of, ...end } of this.#knowing.get(cell.key) ?? []) {
+    for (const { of, ...end } of this.#knowing.get(stored.key) ?? []) {
       const isOld = this.#parts.world.nowMs - of.atMs > node.options.tombstoneTtlMs;
       // What a full disk or a crash took away before it was durable was never said.
-      const isSaid = this.#said.get(`${end.originId}/${end.seq}`)?.said.startsWith(`${cell.key} stamped `) === true;
+      const isSaid = this.#said.get(`${end.originId}/${end.seq}`)?.said.startsWith(`${stored.key} stamped `) === true;
       if (!isSaid || isOld || seen.hlc >= of.hlc || saidMs > of.atMs) continue;
       checks.holds(
         !this.#isTold(node, process, end),
         "overtaken",
         () =>
-          `${node.name} shows ${cell.key} of ${seen.origin.id}:${seen.seq}, and has ${end.originId}:${end.seq} of who knew that ${of.originId}:${of.seq} unregistered it`,
+          `${node.name} shows ${stored.key} of ${seen.origin.id}:${seen.seq}, and has ${end.originId}:${end.seq} of who knew that ${of.originId}:${of.seq} unregistered it`,
       );
     }
   }
@@ -211,7 +212,7 @@ export class Invariants implements Watching {
       this.#staged.add(id);
       if (keyParts(key).clusterId !== node.options.clusterId) continue;
       // Where its origin put the key again with a narrower scope, others are told of that alone.
-      const narrowed = new Set(process.replica.records(key).flatMap((cell) => (isNarrowing(cell) ? [cell.origin.id] : [])));
+      const narrowed = new Set(process.replica.records(key).flatMap((stored) => (isNarrowing(stored) ? [stored.origin.id] : [])));
       const known = this.#parts.model.ended(key).filter((each) => each.reach !== SCOPE.LOCAL && this.#isTold(node, process, each));
       const ended = known.filter(({ originId }) => !narrowed.has(originId));
       const list = this.#knowing.get(key) ?? [];
@@ -220,28 +221,28 @@ export class Invariants implements Watching {
   }
 
   /** A seq is never used twice. */
-  #note(node: SimNode, process: SimProcess, cell: CatalogRecord): void {
+  #note(node: SimNode, process: SimProcess, stored: CatalogRecord): void {
     const { checks } = this.#parts;
-    const isOwn = cell.origin === process.replica.self;
-    const id = `${cell.origin.id}/${cell.seq}`;
-    const said = `${cell.key} stamped ${cell.hlc}`;
+    const isOwn = stored.origin === process.replica.self;
+    const id = `${stored.origin.id}/${stored.seq}`;
+    const said = `${stored.key} stamped ${stored.hlc}`;
     // Until its peers tell it, a node on a restored disk cannot know what it said already. What it ends is ended all the same.
     if (isOwn && node.isRestored) {
-      if (!this.#again.has(`${id} ${said}`) && this.#said.get(id)?.said !== said) this.#noteEnd(cell);
+      if (!this.#again.has(`${id} ${said}`) && this.#said.get(id)?.said !== said) this.#noteEnd(stored);
       this.#again.add(`${id} ${said}`);
       return;
     }
     const before = this.#said.get(id);
     checks.holds(
-      before === undefined || before.said === said || checks.isLost(cell.origin.id),
+      before === undefined || before.said === said || checks.isLost(stored.origin.id),
       "seq",
       () => `${node.name} has ${id} as ${said}, before it was ${before?.said}`,
     );
     if (before !== undefined) return;
     const atMs = this.#parts.world.nowMs;
     this.#said.set(id, { said, atMs });
-    checks.say(cell, atMs);
-    if (isOwn) this.#noteEnd(cell);
+    checks.say(stored, atMs);
+    if (isOwn) this.#noteEnd(stored);
   }
 
   /** What it says ends what is older, at whatever node. */

@@ -2,13 +2,13 @@
  * Worlds in which a node stops while half of its cluster is cut off, and nobody takes its static entries: that half takes it for dead and
  * forgets it, and hears how it stopped only when the cut is healed. Then all show what it left behind (semantics.md, Stop).
  */
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { SIM_FABRIC } from "./fabric-of.ts";
 import type { Plan, Step } from "./plan.ts";
 import { type Outcome, Simulation } from "./simulation.ts";
 
-const FABRIC = { ...SIM_FABRIC, lives: { ...SIM_FABRIC.lives, orphanGraceMs: 5000, originForgetMs: 20_000 } };
+const FABRIC = { ...SIM_FABRIC, lifecycle: { ...SIM_FABRIC.lifecycle, orphanGraceMs: 5000, originForgetMs: 20_000 } };
 const PLACE = { clusterId: "c1", region: "r1" };
 const STAYERS = [0, 1] as const;
 const LEAVER = 2;

@@ -2,13 +2,13 @@
  * Worlds in which a node is away for longer than `origin_forget` while others take out entries of its: what was acknowledged stays gone,
  * and what was not taken out comes back (semantics.md, Orphans).
  */
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { SIM_FABRIC } from "./fabric-of.ts";
 import type { Plan, Step } from "./plan.ts";
 import { type Outcome, Simulation } from "./simulation.ts";
 
-const FABRIC = { ...SIM_FABRIC, lives: { ...SIM_FABRIC.lives, orphanGraceMs: 10_000, originForgetMs: 40_000 } };
+const FABRIC = { ...SIM_FABRIC, lifecycle: { ...SIM_FABRIC.lifecycle, orphanGraceMs: 10_000, originForgetMs: 40_000 } };
 const AWAY = 2;
 const NEWCOMER = 3;
 const PLACE = { clusterId: "c1", region: "r1" };

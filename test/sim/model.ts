@@ -2,8 +2,9 @@
  * What is true, and what clients were promised: what ended which key by name, and for each client what a node acknowledged
  * last. Naive on purpose.
  */
-import type { KeyText } from "../../src/catalog/record.ts";
-import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
+
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import type { KeyText } from "../../src/catalog/record/record.ts";
 
 /** A tombstone `unregistered` that became durable at its origin. */
 export interface Ended {

@@ -5,8 +5,8 @@ export const GENERATION_MUTANTS = [
     rule: "Tombstones: one that still hides an older record stays, also one of an earlier generation of its node",
     edits: [
       {
-        file: "src/catalog/graveyard.ts",
-        find: "(cell.hlc < endedHlc || endsEarlierGeneration(record, cell))",
+        file: "src/catalog/replica/tombstones.ts",
+        find: "(stored.hlc < endedHlc || endsEarlierGeneration(record, stored))",
         replace: "cell.hlc < endedHlc",
       },
     ],
@@ -44,7 +44,7 @@ export const GENERATION_MUTANTS = [
   {
     name: "who is back in a later generation has heard everything",
     rule: "Orphans: an origin is lost until its node is back, in a later generation too, and everybody has been in step for 30 s",
-    edits: [{ file: "src/catalog/lost-origins.ts", find: "(isLater && lost.through === lost.mark)", replace: "isLater" }],
+    edits: [{ file: "src/catalog/replica/lost-origins.ts", find: "(isLater && lost.through === lost.mark)", replace: "isLater" }],
     withinSeeds: 12,
     isOfGenerations: true,
   },
@@ -53,7 +53,7 @@ export const GENERATION_MUTANTS = [
     rule: "Orphans: what a node was before is served on for `fabric.orphan_grace`, and forgotten after `fabric.origin_forget`",
     edits: [
       {
-        file: "src/fabric/lives.ts",
+        file: "src/fabric/origin-lifecycle.ts",
         find: "row.sinceMonoMs + this.#options.originForgetMs;",
         replace: 'row.sinceMonoMs + (row.absence === "replaced" ? 0 : this.#options.originForgetMs);',
       },
@@ -67,7 +67,7 @@ export const GENERATION_MUTANTS = [
     rule: "Orphans: nothing is hidden when more than half die at once; a node of several origins counts once, for as long as one is missing",
     edits: [
       {
-        file: "src/fabric/lives.ts",
+        file: "src/fabric/origin-lifecycle.ts",
         find: "    if (this.#rows.values().some(({ origin }) => origin.nodeId === row.origin.nodeId)) return;\n",
         replace: "",
       },
@@ -81,7 +81,7 @@ export const GENERATION_MUTANTS = [
     rule: "Several origins: what ends a record of a later generation of a node ends what its earlier ones said up to its stamp",
     edits: [
       {
-        file: "src/catalog/view.ts",
+        file: "src/catalog/replica/view.ts",
         find: "(newest?.get(origin.nodeId) ?? 0) > origin.generation",
         replace: "false",
       },

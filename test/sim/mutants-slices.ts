@@ -5,7 +5,7 @@ export const SLICE_MUTANTS = [
     rule: "Tombstones: what is not listed is withdrawn in slices, and the transfer is over when the last of it is gone",
     edits: [
       {
-        file: "src/catalog/sweeps.ts",
+        file: "src/catalog/replica/sweeps.ts",
         find: "      if (!transfer.isDone) break;\n      this.#closing.delete(transfer);\n",
         replace: "      this.#closing.delete(transfer);\n      if (!transfer.isDone) break;\n",
       },
@@ -15,7 +15,7 @@ export const SLICE_MUTANTS = [
   {
     name: "a withdrawal over with its first slice",
     rule: "Tombstones: V moves when the last of what was not listed is gone",
-    edits: [{ file: "src/catalog/sweeps.ts", find: "      if (!transfer.isDone) break;\n", replace: "" }],
+    edits: [{ file: "src/catalog/replica/sweeps.ts", find: "      if (!transfer.isDone) break;\n", replace: "" }],
     withinSeeds: 200,
   },
   {
@@ -23,9 +23,9 @@ export const SLICE_MUTANTS = [
     rule: "Tombstones: what news puts again while a transfer is being closed is not withdrawn",
     edits: [
       {
-        file: "src/catalog/whole-transfer.ts",
-        find: "cell.seq >= 0 && cell.seq <= this.through && this.#isMissing(cell)",
-        replace: "cell.seq >= 0 && this.#isMissing(cell)",
+        file: "src/catalog/replica/whole-transfer.ts",
+        find: "cell.seq >= 0 && stored.seq <= this.through && this.#isMissing(stored)",
+        replace: "cell.seq >= 0 && this.#isMissing(stored)",
       },
     ],
     fromSeed: 101,
@@ -36,7 +36,7 @@ export const SLICE_MUTANTS = [
     rule: "Tombstones: until the last of what was not listed is gone, peers and the snapshot are told the old V",
     edits: [
       {
-        file: "src/catalog/whole-transfer.ts",
+        file: "src/catalog/replica/whole-transfer.ts",
         find: "    followClosing(origin, this, through, knownSeq);\n",
         replace: "    followClosing(origin, this, through, knownSeq);\n    moveThrough(origin, through, knownSeq);\n",
       },
@@ -50,7 +50,7 @@ export const SLICE_MUTANTS = [
     edits: [
       {
         file: "src/fabric/fabric.ts",
-        find: "    return this.#readiness.isReady && !this.lives.isSettling;",
+        find: "    return this.#readiness.isReady && !this.lifecycle.isSettling;",
         replace: "    return this.#readiness.isReady;",
       },
     ],
@@ -61,9 +61,9 @@ export const SLICE_MUTANTS = [
     rule: "Tombstones: who is below an origin's floor gets a whole transfer, and drops what is not listed",
     edits: [
       {
-        file: "src/catalog/replica.ts",
-        find: "      cell.origin.floor = Math.max(cell.origin.floor, cell.seq);\n",
-        replace: '      if (by === "age") cell.origin.floor = Math.max(cell.origin.floor, cell.seq);\n',
+        file: "src/catalog/replica/replica.ts",
+        find: "      stored.origin.floor = Math.max(stored.origin.floor, stored.seq);\n",
+        replace: '      if (by === "age") stored.origin.floor = Math.max(stored.origin.floor, stored.seq);\n',
       },
     ],
     withinSeeds: 200,
@@ -73,7 +73,7 @@ export const SLICE_MUTANTS = [
     rule: "Watch 2: what was seen of a key is known while touches are owed to others",
     edits: [
       {
-        file: "src/catalog/sweeps.ts",
+        file: "src/catalog/replica/sweeps.ts",
         find: "    if (sweep === undefined) return NOTHING_OWED;",
         replace: '    if (sweep === undefined) return { before: "seen", since: 0, between: UNSURE };',
       },

@@ -2,6 +2,7 @@
  * Bugs to plant: each breaks one rule that semantics.md marks with a *Why*, or one that a rule rests on. They are edits of the source,
  * made while it is loaded (`mutant-child.ts`), so that the source knows nothing of them; one that no longer fits fails its test.
  */
+import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
@@ -54,7 +55,11 @@ export const MUTANTS: readonly Mutant[] = [
     name: "tombstones not kept for a forgotten origin",
     rule: "Orphans: what was unregistered stays gone when the node is away for longer than origin_forget",
     edits: [
-      { file: "src/catalog/graveyard.ts", find: "    if (this.#keptInARow <= this.count) return true;", replace: "    return false;" },
+      {
+        file: "src/catalog/replica/tombstones.ts",
+        find: "    if (this.#keptInARow <= this.count) return true;",
+        replace: "    return false;",
+      },
     ],
     withinSeeds: 20,
     isOfLost: true,
@@ -65,8 +70,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Orphans: where there is no room, tombstones of keys that no lost origin had go before a mark hides all that it wrote",
     edits: [
       {
-        file: "src/catalog/graveyard.ts",
-        find: "    if (isCrowded && !this.#lost.mayNeed(cell.key)) return false;\n",
+        file: "src/catalog/replica/tombstones.ts",
+        find: "    if (isCrowded && !this.#lost.mayNeed(stored.key)) return false;\n",
         replace: "",
       },
     ],
@@ -76,7 +81,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "no tombstone is a lost origin's",
     rule: "Orphans: tombstones of keys that a lost origin had are kept, or a mark takes their place",
-    edits: [{ file: "src/catalog/graveyard.ts", find: "!this.#lost.mayNeed(cell.key)", replace: "true" }],
+    edits: [{ file: "src/catalog/replica/tombstones.ts", find: "!this.#lost.mayNeed(stored.key)", replace: "true" }],
     withinSeeds: 60,
     isOfLost: true,
   },
@@ -85,7 +90,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Orphans: a snapshot keeps the keys of lost origins",
     edits: [
       {
-        file: "src/fabric/replica-snapshot.ts",
+        file: "src/fabric/snapshot/snapshot.ts",
         find: "  for (const { id, keys } of lostKeys) replica.lost.noteKeys(id, keys);\n",
         replace: "",
       },
@@ -98,7 +103,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Orphans: a node that lacks the keys of a lost origin is told them with the table of members",
     edits: [
       {
-        file: "src/fabric/lost-words.ts",
+        file: "src/fabric/lost-origin-notices.ts",
         find: "      leftBytes -= keys.hashes.byteLength;\n",
         replace: "      if (leftBytes > 0) return word;\n",
       },
@@ -111,7 +116,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Orphans: a mark replaces a tombstone that cannot be kept",
     edits: [
       {
-        file: "src/catalog/lost-origins.ts",
+        file: "src/catalog/replica/lost-origins.ts",
         find: "    for (const { nodeId, generation, through } of this.list)\n",
         replace: "    for (const { nodeId, generation, through } of [])\n",
       },
@@ -123,7 +128,11 @@ export const MUTANTS: readonly Mutant[] = [
     name: "marks are told to nobody",
     rule: "Orphans: marks and lost origins are told with the table of members",
     edits: [
-      { file: "src/fabric/lost-words.ts", find: "if (lost.size === 0) return output;", replace: "if (lost.size >= 0) return output;" },
+      {
+        file: "src/fabric/lost-origin-notices.ts",
+        find: "if (lost.size === 0) return output;",
+        replace: "if (lost.size >= 0) return output;",
+      },
     ],
     withinSeeds: 60,
     isOfLost: true,
@@ -131,21 +140,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "lost origins forgotten over a restart",
     rule: "Orphans: a snapshot keeps lost origins and marks",
-    edits: [{ file: "src/fabric/replica-snapshot.ts", find: "  for (const lost of header.lost) replica.lost.note(lost);", replace: "" }],
+    edits: [{ file: "src/fabric/snapshot/snapshot.ts", find: "  for (const lost of header.lost) replica.lost.note(lost);", replace: "" }],
     withinSeeds: 60,
-    isOfLost: true,
-  },
-  {
-    name: "a mark ends what is still renewed",
-    rule: "Orphans: an origin puts again what has a live lease",
-    edits: [
-      {
-        file: "src/discovery/registrar.ts",
-        find: "if (renewed !== undefined && this.endings.lostEntries.has(id))",
-        replace: "if (renewed === undefined && this.endings.lostEntries.has(id))",
-      },
-    ],
-    withinSeeds: 40,
     isOfLost: true,
   },
   {
@@ -170,30 +166,11 @@ export const MUTANTS: readonly Mutant[] = [
     fromSeed: 81,
   },
   {
-    name: "static entries end with their node",
-    rule: "Stop: a node that leaves hands its static entries over",
-    edits: [{ file: "src/discovery/hand-over.ts", find: "    return cell.scope !== SCOPE.LOCAL;", replace: "    return false;" }],
-    withinSeeds: 100,
-  },
-  {
-    name: "taken over though it was taken out",
-    rule: "Stop: who takes an entry over leaves what was taken out or written since",
-    edits: [
-      {
-        file: "src/discovery/hand-over.ts",
-        find: "isEntryAbove(cell, offered) || endsBeforeHlc(cell) > offered.hlc;",
-        replace: "isEntryAbove(cell, offered);",
-      },
-    ],
-    fromSeed: 101,
-    withinSeeds: 200,
-  },
-  {
     name: "what nobody took over is hidden",
     rule: "Stop: what nobody took stands, neither hidden nor forgotten, though its node is away for long",
     edits: [
       {
-        file: "src/fabric/lives.ts",
+        file: "src/fabric/origin-lifecycle.ts",
         find: 'return member.status === "dead" && member.keepsEntries === true ? "kept" : member.status;',
         replace: "return member.status;",
       },
@@ -207,7 +184,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Stop: who had forgotten what nobody took over takes it again when it hears how its node stopped",
     edits: [
       {
-        file: "src/fabric/lives.ts",
+        file: "src/fabric/origin-lifecycle.ts",
         find: "if (isAlwaysTold(update) && forgotten",
         replace: "if (isListed(status) && forgotten",
       },
@@ -217,15 +194,11 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
-    name: "the end of a static entry is not told",
-    rule: "Several origins: a node tells of its static entries that another's word ended",
-    edits: [{ file: "src/discovery/endings.ts", find: "      this.#endedStatic.push(key);", replace: "" }],
-    withinSeeds: 100,
-  },
-  {
     name: "what was refused counts as held",
     rule: "Replication: a record that is refused makes its origin partial",
-    edits: [{ file: "src/catalog/frames.ts", find: "    if (lackCount === 0) return;", replace: "    if (lackCount >= 0) return;" }],
+    edits: [
+      { file: "src/catalog/replica/frames.ts", find: "    if (lackCount === 0) return;", replace: "    if (lackCount >= 0) return;" },
+    ],
     withinSeeds: 60,
   },
   {
@@ -233,7 +206,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Two nodes with one id: whoever asks is told which start goes under its id",
     edits: [
       {
-        file: "src/fabric/boots.ts",
+        file: "src/fabric/membership/node-starts.ts",
         find: "boot === undefined || boot === last.boot) return {};",
         replace: "boot !== undefined) return {};",
       },
@@ -246,7 +219,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Two nodes with one id: a start that has just asked something is there, whatever an earlier question to it came to",
     edits: [
       {
-        file: "src/fabric/news.ts",
+        file: "src/fabric/membership/state.ts",
         find: "const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);",
         replace: "const isSilent = true;",
       },
@@ -259,7 +232,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Two nodes with one id: a node that stood still acknowledges nothing before others have answered",
     edits: [
       {
-        file: "src/fabric/own-standing.ts",
+        file: "src/fabric/membership/own-standing.ts",
         find: "return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));",
         replace: "return listedCount > 0 && waitedMs < 0 && confirmers.size < Math.max(least, mostOf(listedCount));",
       },
@@ -272,7 +245,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: a newcomer hears of the origins that its peer does not hold whole, and waits for them",
     edits: [
       {
-        file: "src/fabric/lacking-words.ts",
+        file: "src/fabric/replication/partial-notices.ts",
         find: "if (partial.size === 0 && this.#told.size === 0) return [];",
         replace: "if (partial.size >= 0) return [];",
       },
@@ -282,7 +255,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "a cursor covers what was refused",
     rule: "Replication: no cursor and no END vouches for a partial origin",
-    edits: [{ file: "src/catalog/cell.ts", find: "origin.lacks === undefined ? tiedTo(origin) : 0;", replace: "tiedTo(origin);" }],
+    edits: [
+      { file: "src/catalog/record/stored-record.ts", find: "origin.lacks === undefined ? tiedTo(origin) : 0;", replace: "tiedTo(origin);" },
+    ],
     withinSeeds: 60,
   },
   {
@@ -290,12 +265,12 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: a partial origin is whole when all that its transfer lists is held",
     edits: [
       {
-        file: "src/catalog/frames.ts",
-        find: "      if (origin.lacks !== undefined && !this.#isHeld(cell)) taken.lackCount += 1;\n",
+        file: "src/catalog/replica/frames.ts",
+        find: "      if (origin.lacks !== undefined && !this.#isHeld(stored)) taken.lackCount += 1;\n",
         replace: "",
       },
       {
-        file: "src/catalog/frames.ts",
+        file: "src/catalog/replica/frames.ts",
         find: "if (origin.lacks !== undefined && knownSeq >= origin.through && !this.#repairs.has(origin.id))",
         replace: "if (origin.lacks === undefined && this.#repairs.has(origin.id))",
       },
@@ -315,26 +290,13 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 100,
   },
   {
-    name: "no lease ends when the clock is at its end",
-    rule: "Durability, numbers from outside: what ends an own record can always be stamped",
-    edits: [{ file: "src/discovery/endings.ts", find: "body === BODY.EXPIRED ? record.hlc : hlc.stampAbove", replace: "hlc.stampAbove" }],
-    withinSeeds: 60,
-  },
-  {
-    name: "what a refused batch took back is not looked at again",
-    rule: "Several origins: what another node unregistered is ended by its own node, also when the batch that ended it was refused",
-    edits: [{ file: "src/discovery/registrar.ts", find: "    this.endings.retry(time);\n", replace: "" }],
-    withinSeeds: 200,
-    fromSeed: 61,
-  },
-  {
     name: "a staged record outlives what ends it",
     rule: "Several origins: what another node unregistered is ended by its own node, also when it is still on its way to the disk",
     edits: [
       {
-        file: "src/catalog/frames.ts",
-        find: "[this.#replica.own(cell.key) ?? [], this.#replica.records(cell.key).filter(({ origin }) => origin === self)].flat();",
-        replace: "this.#replica.records(cell.key).filter(({ origin }) => origin === self);",
+        file: "src/catalog/replica/frames.ts",
+        find: "[this.#replica.own(stored.key) ?? [], this.#replica.records(stored.key).filter(({ origin }) => origin === self)].flat();",
+        replace: "this.#replica.records(stored.key).filter(({ origin }) => origin === self);",
       },
     ],
     fromSeed: 331,
@@ -345,7 +307,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Durability: a peer knows more of our generation than our journal: a new one",
     edits: [
       {
-        file: "src/fabric/replication-shared.ts",
+        file: "src/fabric/replication/replicator.ts",
         find: "    if (seq <= self.through || this.#lostId",
         replace: "    if (seq > 0 || this.#lostId",
       },
@@ -357,7 +319,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: a frame applies only where V[origin] ≥ after",
     edits: [
       {
-        file: "src/catalog/frames.ts",
+        file: "src/catalog/replica/frames.ts",
         find: ": frame.after > takenThrough(origin);",
         replace: ": false;",
       },
@@ -370,7 +332,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: nothing else advances V",
     edits: [
       {
-        file: "src/catalog/frames.ts",
+        file: "src/catalog/replica/frames.ts",
         find: 'if (isGap) return { kind: "gap", knows: origin.through };',
         replace: 'if (isGap) return { kind: "gap", knows: (origin.through = frame.through) };',
       },
@@ -382,7 +344,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: a frame cut by size ends at its last record",
     edits: [
       {
-        file: "src/catalog/frames.ts",
+        file: "src/catalog/replica/frames.ts",
         find: "  if (!isCut) through = Math.max(upTo, after);",
         replace: "  through = Math.max(upTo, after);",
       },
@@ -395,10 +357,10 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Orphans are hidden; records and V stay, and the origin's return shows them again",
     edits: [
       {
-        file: "src/fabric/lives.ts",
+        file: "src/fabric/origin-lifecycle.ts",
         find: '      this.#change(row, "hidden");\n      events.push',
         replace:
-          '      this.#change(row, "hidden");\n      for (const cell of row.origin.log.list()) if (cell.sizeBytes > 0) replica.withdraw(cell, time);\n      events.push',
+          '      this.#change(row, "hidden");\n      for (const stored of row.origin.log.list()) if (stored.sizeBytes > 0) replica.withdraw(stored, time);\n      events.push',
       },
     ],
     withinSeeds: 200,
@@ -409,8 +371,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 2: an origin's change of state touches its records",
     edits: [
       {
-        file: "src/catalog/sweeps.ts",
-        find: "      for (const cell of cells) if (isOf(sweep, cell)) this.#touch(cell, sweep);",
+        file: "src/catalog/replica/sweeps.ts",
+        find: "      for (const stored of storedRecords) if (isOf(sweep, stored)) this.#touch(stored, sweep);",
         replace: "      // not told",
       },
     ],
@@ -422,17 +384,17 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Link filter: a record never travels back into its origin's cluster",
     edits: [
       {
-        file: "src/fabric/vector.ts",
+        file: "src/fabric/replication/version-vector.ts",
         find: '        return origin.clusterId !== "" && origin.clusterId !== reader.clusterId;',
         replace: "        return true;",
       },
       {
-        file: "src/fabric/record-intake.ts",
+        file: "src/fabric/replication/receiver.ts",
         find: '    if (relation !== "cluster" && place.clusterId === here.clusterId)',
         replace: '    if (relation === "remote")',
       },
       {
-        file: "src/catalog/frames.ts",
+        file: "src/catalog/replica/frames.ts",
         find: '  if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;',
         replace: "",
       },
@@ -444,7 +406,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "P1: reach, so that who is outside the scope now hears that it ended",
     edits: [
       {
-        file: "src/catalog/replica.ts",
+        file: "src/catalog/replica/replica.ts",
         find: "      reach: reachOf(this.records(put.key), widest(widest(before?.reach ?? SCOPE.UNSET, put.scope), put.reach ?? SCOPE.UNSET)),",
         replace: "      reach: put.scope,",
       },
@@ -454,14 +416,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "LOCAL crosses the wire",
     rule: "Scopes: LOCAL never leaves its node",
-    edits: [{ file: "src/catalog/scope.ts", find: "      return scope >= SCOPE.ZONE;", replace: "      return true;" }],
+    edits: [{ file: "src/catalog/entry/scope.ts", find: "      return scope >= SCOPE.ZONE;", replace: "      return true;" }],
     withinSeeds: 50,
     isCheap: true,
   },
   {
     name: "ZONE leaves its cluster",
     rule: "Scopes: ZONE never leaves its cluster",
-    edits: [{ file: "src/catalog/scope.ts", find: "      return scope >= SCOPE.REGION;", replace: "      return scope >= SCOPE.ZONE;" }],
+    edits: [
+      { file: "src/catalog/entry/scope.ts", find: "      return scope >= SCOPE.REGION;", replace: "      return scope >= SCOPE.ZONE;" },
+    ],
     withinSeeds: 100,
   },
   {
@@ -469,7 +433,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Several origins: an end that overtakes the `unregistered` that its node knew hides what that hides",
     edits: [
       {
-        file: "src/catalog/graveyard.ts",
+        file: "src/catalog/replica/tombstones.ts",
         find: "  for (const record of records) if (!isNarrowing(record)) newest = Math.max(newest, endsBeforeHlc(record));\n",
         replace: "  void [records, isNarrowing];\n",
       },
@@ -482,26 +446,13 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Tombstones: while an origin is lost, of two records that hide the same the `expired` one goes",
     edits: [
       {
-        file: "src/catalog/graveyard.ts",
-        find: "    if (this.#givesWay(cell, endedHlc)) return false;\n",
+        file: "src/catalog/replica/tombstones.ts",
+        find: "    if (this.#givesWay(stored, endedHlc)) return false;\n",
         replace: "",
       },
     ],
     withinSeeds: 20,
     isOfLost: true,
-  },
-  {
-    name: "unregistered counts as expired",
-    rule: "Several origins: what was unregistered at B does not show A's old record",
-    edits: [
-      {
-        file: "src/discovery/endings.ts",
-        find: "    this.#bury(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));",
-        replace: "    this.#bury(record, BODY.EXPIRED, this.#stampOf(record, BODY.EXPIRED, time));",
-      },
-    ],
-    withinSeeds: 100,
-    isCheap: true,
   },
   {
     name: "tombstone resurrected",
@@ -542,7 +493,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Whose word counts: what was held before the moment that an origin speaks of was never written, when it is more",
     edits: [
       {
-        file: "src/fabric/hearsay.ts",
+        file: "src/fabric/replication/hearsay.ts",
         find: "    return past !== undefined && past.through > seq;",
         replace: "    return through > seq;",
       },
@@ -554,9 +505,9 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Several origins: stamps are compared as stamped, everywhere",
     edits: [
       {
-        file: "src/catalog/frames.ts",
-        find: "    const cell = this.#cellOf(record, origin);",
-        replace: "    const cell = this.#cellOf({ ...record, hlc: Math.min(record.hlc, (time.wallMs + 60_000) * 2048) }, origin);",
+        file: "src/catalog/replica/frames.ts",
+        find: "    const stored = this.#storedOf(record, origin);",
+        replace: "    const stored = this.#storedOf({ ...record, hlc: Math.min(record.hlc, (time.wallMs + 60_000) * 2048) }, origin);",
       },
     ],
     withinSeeds: 600,
@@ -566,21 +517,9 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 10: at most so many bytes a message unless one entry is larger",
     edits: [
       {
-        file: "src/catalog/reader.ts",
+        file: "src/catalog/watch/reader.ts",
         find: "        isCut = left < 0 && changes.length > 0;",
         replace: "        isCut = false;",
-      },
-    ],
-    withinSeeds: 100,
-  },
-  {
-    name: "every load told",
-    rule: "Load: reports replicate only when their band changes, at most once in an interval",
-    edits: [
-      {
-        file: "src/discovery/loads.ts",
-        find: "    if (before.band === band || monoMs - before.toldMonoMs < this.#intervalMs) return false;",
-        replace: "",
       },
     ],
     withinSeeds: 100,
@@ -601,7 +540,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "what was held up is said when it comes",
     rule: "Age: what a peer says counts from when it said it",
-    edits: [{ file: "src/fabric/said-times.ts", find: "return Math.min(soMonoMs, monoMs);", replace: "return monoMs;" }],
+    edits: [{ file: "src/fabric/replication/said-times.ts", find: "return Math.min(soMonoMs, monoMs);", replace: "return monoMs;" }],
     withinSeeds: 50,
   },
   {
@@ -638,7 +577,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 4: no END or bookmark until the own vector covers the cursor",
     edits: [
       {
-        file: "src/catalog/resume.ts",
+        file: "src/catalog/watch/resume.ts",
         find: "      if (origin !== undefined && settledOf(origin) >= seq) {",
         replace: "      if (origin !== undefined) {",
       },
@@ -650,7 +589,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 3: a cursor of another filter or viewer makes a snapshot",
     edits: [
       {
-        file: "src/catalog/resume.ts",
+        file: "src/catalog/watch/resume.ts",
         find: "return cursor.holder === shortHolder(node.boot, options.hash);",
         replace: "return cursor.holder.startsWith(shortHolder(node.boot));",
       },
@@ -663,7 +602,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 7: who has not caught up sends no END",
     edits: [
       {
-        file: "src/catalog/feed.ts",
+        file: "src/catalog/watch/feed.ts",
         find: "    const mayEnd = isReady && to === reader.replica.revision && !reader.isOwed;",
         replace: "    const mayEnd = to === reader.replica.revision && !reader.isOwed;",
       },
@@ -676,7 +615,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 5: a scoped snapshot when a verdict changes",
     edits: [
       {
-        file: "src/catalog/feed.ts",
+        file: "src/catalog/watch/feed.ts",
         find: "      this.#scopes ??= new Set();\n      this.#scopes.add(namespace);",
         replace: "",
       },
@@ -688,7 +627,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Policy: a node gives no records to a peer that lacks its newest version and has not refused it",
     edits: [
       {
-        file: "src/fabric/policy-exchange.ts",
+        file: "src/fabric/policy-sync.ts",
         find: "state?.peer.settles !== true || this.#head.number === 0",
         replace: "this.#head.number >= 0",
       },
@@ -699,7 +638,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "bookmark between two policies",
     rule: "Watch 5: no END and no bookmark while a change of policy is still to be told",
-    edits: [{ file: "src/catalog/reader.ts", find: "    return this.options.isOwedAny?.() === true;", replace: "    return false;" }],
+    edits: [{ file: "src/catalog/watch/reader.ts", find: "    return this.options.isOwedAny?.() === true;", replace: "    return false;" }],
     withinSeeds: 200,
     isCheap: true,
   },
@@ -708,7 +647,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: 'Watch 2: "no longer matches" is told when a filterable field changed',
     edits: [
       {
-        file: "src/catalog/replica.ts",
+        file: "src/catalog/replica/replica.ts",
         find: "    const isFilterChange = held.filterSeq !== next.filterSeq;",
         replace: "    const isFilterChange = false;",
       },
@@ -721,7 +660,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 2: what a reader never had is not removed",
     edits: [
       {
-        file: "src/catalog/past-views.ts",
+        file: "src/catalog/replica/past-views.ts",
         find: '    if (revision <= place.until) return "unknown";',
         replace: '    if (revision > 0) return "unknown";',
       },
@@ -734,7 +673,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 2: what a reader holds is what was seen where it stands, not before the last change",
     edits: [
       {
-        file: "src/catalog/past-views.ts",
+        file: "src/catalog/replica/past-views.ts",
         find: "      if (touch <= until) {",
         replace: "      if (touch > until) return view;\n      if (touch <= until) {",
       },
@@ -746,7 +685,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: news of others is offered, and asked of one",
     edits: [
       {
-        file: "src/fabric/sessions.ts",
+        file: "src/fabric/links/multiplexer.ts",
         find: "    const takesOffers = hello.capabilities.includes(OFFERS);",
         replace: "    const takesOffers = false;",
       },
@@ -759,33 +698,14 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: one link at a time fetches an origin",
     edits: [
       {
-        file: "src/fabric/fetches.ts",
+        file: "src/fabric/replication/fetches.ts",
         find: "    if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
         replace: "    if (fetch.fetcher === fetcher && monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
       },
     ],
     withinSeeds: 100,
   },
-  {
-    name: "a change wakes no watch of a prefix",
-    rule: "Watch 12: a change wakes the watches that it concerns, as it comes",
-    edits: [{ file: "src/discovery/fanout.ts", find: "      this.#readyAll(this.#prefix.get(namespace));", replace: "" }],
-    withinSeeds: 40,
-    isCheap: true,
-  },
-  {
-    name: "the end of a lease draws later writes after it",
-    rule: "Several origins: the stamp of an `expired` does not count for what is written after it",
-    edits: [
-      {
-        file: "src/discovery/endings.ts",
-        find: "  return record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc;",
-        replace: "  return record.hlc;",
-      },
-    ],
-    withinSeeds: 40,
-    isCheap: true,
-  },
+  ...DISCOVERY_MUTANTS,
   ...GENERATION_MUTANTS,
   ...SLICE_MUTANTS,
 ];

@@ -3,7 +3,7 @@
  * or breaks, as a stream on TCP does: loss is the delay of a retransmission. With `isUnruly` replication frames are also dropped,
  * doubled and put out of order, which no TCP would do and the protocol must survive.
  */
-import type { CallRequest, CallResponse, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
+import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import type { Packed, Wire } from "./wire.ts";
 import type { World } from "./world.ts";
@@ -34,9 +34,9 @@ export interface Host {
   readonly isSilent: boolean;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly clusterToken: string;
-  asked(request: CallRequest, proof: PeerProof, answer: (response: CallResponse | undefined) => void): void;
+  asked(request: CallRequest, proof: PeerIdentity, answer: (response: CallResponse | undefined) => void): void;
   answered(call: number, response: CallResponse | undefined): void;
-  opened(link: number, isIncoming: boolean, proof: PeerProof): void;
+  opened(link: number, isIncoming: boolean, proof: PeerIdentity): void;
   /** `isTaken` is called when the process has read it. `isCopy`: the network made two of one. */
   received(link: number, frame: LinkFrame, isTaken: () => void, isCopy: boolean): void;
   closed(link: number, detail: string): void;
@@ -207,7 +207,7 @@ export class Network {
         return;
       }
       const hostLife = host.life;
-      host.asked(request.open(), proofOf(from), (response) => {
+      host.asked(request.open(), peerIdentityOf(from), (response) => {
         if (host.life !== hostLife || !host.isUp) return;
         if (response === undefined) {
           this.#packet(host, from, HEADER_BYTES, () => finish(undefined));
@@ -281,12 +281,12 @@ export class Network {
       const stream = this.#makeStream(from, link, host);
       const [a, b] = stream.ends;
       b.isOpen = true;
-      host.opened(b.link, true, proofOf(from));
+      host.opened(b.link, true, peerIdentityOf(from));
       this.#pump(stream, b);
       this.#world.after(this.#delay(weather, 0), () => {
         if (stream.isGone) return;
         a.isOpen = true;
-        from.opened(link, false, proofOf(host));
+        from.opened(link, false, peerIdentityOf(host));
         this.#pump(stream, a);
       });
     });
@@ -504,7 +504,7 @@ function isBetween({ ends: [a, b] }: Stream, from: number, to: number): boolean 
   return (a.host.index === from && b.host.index === to) || (a.host.index === to && b.host.index === from);
 }
 
-function proofOf(host: Host): PeerProof {
+function peerIdentityOf(host: Host): PeerIdentity {
   const { address, identity, clusterToken } = host;
   return { address, isLoopback: false, certificate: identity, clusterToken };
 }

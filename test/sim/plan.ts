@@ -1,5 +1,5 @@
 /** What will happen in a simulation, said up front: a list of timed steps that can be replayed, and cut down when it fails. */
-import type { Scope } from "../../src/catalog/scope.ts";
+import type { Scope } from "../../src/catalog/entry/scope.ts";
 
 export interface Place {
   readonly clusterId: string;

@@ -1,9 +1,9 @@
 /** Policy in a simulated node: applied by an operator, handed over and taken from links, as the keeper does it. */
-import type { PolicyHead } from "../../src/fabric/messages.ts";
+import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { runThrough } from "../../src/lib/slices.ts";
-import type { Rule } from "../../src/policy/rules.ts";
-import { decodeVersion, encodeVersion } from "../../src/policy/version-codec.ts";
-import { isNewer, isSamePlace } from "../../src/policy/version-order.ts";
+import type { Rule } from "../../src/policy/set/rules.ts";
+import { decodeVersion, encodeVersion } from "../../src/policy/versions/codec.ts";
+import { isNewer, isSamePlace } from "../../src/policy/versions/order.ts";
 import { rule, set } from "../fakes/policies.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 
@@ -24,7 +24,7 @@ export function applyPolicy(node: SimNode, variant: number): void {
 function applyNow(process: SimProcess, variant: number): void {
   const wanted = { ...set(VARIANTS[variant % VARIANTS.length] ?? []), defaultAllow: true, version: `v${variant}` };
   const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
-  const version = runThrough(process.policies.draft(wanted, terms, process.time().wallMs));
+  const version = runThrough(process.policies.stamped(wanted, terms, process.time().wallMs));
   const bytes = encodeVersion(version);
   process.policies.commit(version, bytes.length);
   keep(process, version.number, bytes);

@@ -1,15 +1,16 @@
 /**
- * A client's read at a node, through the code that every door reads with: page by page, and by name as a resolver does. What it is told
+ * A client's read at a node, through the code that every listener reads with: page by page, and by name as a resolver does. What it is told
  * is checked against what the node holds and what clients were promised there, decided naively.
  */
-import { type Origin, settledOf } from "../../src/catalog/cell.ts";
-import { matches } from "../../src/catalog/filter.ts";
-import { NEVER } from "../../src/catalog/past-views.ts";
-import { BODY, type CatalogRecord, KIND, keyParts } from "../../src/catalog/record.ts";
-import { SCOPE } from "../../src/catalog/scope.ts";
-import { healthTier } from "../../src/catalog/select.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
-import type { Rule } from "../../src/policy/rules.ts";
+
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { matches } from "../../src/catalog/query/filter.ts";
+import { healthTier } from "../../src/catalog/query/select.ts";
+import { BODY, type CatalogRecord, KIND, keyParts } from "../../src/catalog/record/record.ts";
+import { type Origin, settledOf } from "../../src/catalog/record/stored-record.ts";
+import { NEVER } from "../../src/catalog/replica/past-views.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import type { Rule } from "../../src/policy/set/rules.ts";
 import { lineOf } from "../fakes/model.ts";
 import { FILTERS } from "../fakes/stream.ts";
 import type { Checks } from "./checks.ts";
@@ -307,7 +308,7 @@ function isReplaced({ origin, hlc }: CatalogRecord, later: CatalogRecord): boole
 
 /** A key with a record that is owed a touch, or that is still to be dropped, is seen as before until it has had it (semantics.md, Watch 2 and Orphans). */
 function isSettled({ replica, fabric }: SimProcess, { key }: CatalogRecord): boolean {
-  if (!fabric.fabric.lives.isSettling) return true;
+  if (!fabric.fabric.lifecycle.isSettling) return true;
   const records = replica.records(key);
   return replica.sweeps.owedTo(records[0]).since === NEVER && records.every(({ origin }) => replica.origins.get(origin.id) === origin);
 }

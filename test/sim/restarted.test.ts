@@ -1,6 +1,6 @@
 /** A crash of all while a node is cut off of which nobody holds anything: what is unregistered meanwhile stays gone when it is back (P6). */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { Step } from "./plan.ts";
 import { runSeed } from "./restarted.ts";
 import { Simulation } from "./simulation.ts";

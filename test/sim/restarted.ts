@@ -2,7 +2,7 @@
  * Worlds in which a node is cut off of which nobody holds anything, and mostly all others crash meanwhile: it takes entries, which the
  * others take out. What was taken out stays gone when it is back (semantics.md, Tombstones).
  */
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { Plan, Step } from "./plan.ts";
 import { type Outcome, Simulation } from "./simulation.ts";

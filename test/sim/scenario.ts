@@ -1,6 +1,6 @@
 /** Worlds of a given size and shape for measurements: no plan, steps are taken by the test as it goes. */
-import { SCOPE } from "../../src/catalog/scope.ts";
-import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import type { FabricOptions } from "../../src/fabric/options.ts";
 import { SIM_FABRIC } from "./fabric-of.ts";
 import { relationOf, wrongRecords } from "./invariants.ts";
 import type { Plan } from "./plan.ts";

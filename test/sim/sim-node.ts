@@ -1,29 +1,29 @@
 /**
  * One simulated node: a machine with a disk, and on it one process life after another. A process is the real modules, joined
- * as `src/node-core.ts` joins them, with the journal, the clocks and the network replaced.
+ * as `src/node/core.ts` joins them, with the journal, the clocks and the network replaced.
  */
-import { Drafter } from "../../src/catalog/codec.ts";
-import { Lookup } from "../../src/catalog/lookup.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import type { KeyText } from "../../src/catalog/record.ts";
-import { Replica } from "../../src/catalog/replica.ts";
-import { Slab } from "../../src/catalog/slab.ts";
-import { TraitsPool } from "../../src/catalog/traits.ts";
-import type { Batch, BatchLease, BatchPut } from "../../src/discovery/batch.ts";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import type { KeyText } from "../../src/catalog/record/record.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
-import { Registrar } from "../../src/discovery/registrar.ts";
-import { Restoring, restoreLeases } from "../../src/discovery/restore.ts";
-import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
-import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerProof } from "../../src/fabric/messages.ts";
-import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/seam.ts";
+import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/batch.ts";
+import { Registrar } from "../../src/discovery/registrar/registrar.ts";
+import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
+import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io-types.ts";
+import type { FabricOptions } from "../../src/fabric/options.ts";
+import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
-import { PolicyEngine } from "../../src/policy/engine.ts";
-import type { VersionRow } from "../../src/policy/version-facts.ts";
+import { PolicyEngine } from "../../src/policy/versions/engine.ts";
+import type { VersionRow } from "../../src/policy/versions/facts.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
@@ -139,7 +139,7 @@ export class SimProcess {
   readonly node: SimNode;
   readonly replica: Replica;
   readonly leases: SimLeases;
-  readonly drafter: Drafter;
+  readonly stamper: EntryStamper;
   readonly hlc = new Hlc();
   readonly registrar: Registrar;
   readonly policies: PolicyEngine;
@@ -184,14 +184,14 @@ export class SimProcess {
     this.policies = new PolicyEngine({ nodeId, clusterId, maxVersions: 10, maxBytes: 1 << 20 });
     this.policies.restore(disk.policies);
     this.policies.takeChanged();
-    this.replica.setAdmission((cell) => isAdmitted(this.policies.policy, cell, clusterId));
+    this.replica.setAdmission((stored) => isAdmitted(this.policies.policy, stored, clusterId));
     const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
     this.leases = new SimLeases(() => this.time().monoMs, onEarly);
-    this.drafter = new Drafter({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+    this.stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
     this.registrar = this.#makeRegistrar();
     const time = this.time();
     restoreLeases(this.leases, [...disk.leases.values()], this.registrar, time);
-    const parts = { replica: this.replica, leases: this.leases, drafter: this.drafter, bounds: DEFAULT_BOUNDS };
+    const parts = { replica: this.replica, leases: this.leases, stamper: this.stamper, bounds: DEFAULT_BOUNDS };
     const restoring = new Restoring({ ...parts, hlc: this.hlc, maxClockSkewMs: 60_000 }, time);
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
@@ -240,7 +240,7 @@ export class SimProcess {
         dueMonoMs: (deadlineMs: number) => this.#patience.dueMonoMs(deadlineMs),
       },
     };
-    return new Registrar(options, { replica: this.replica, leases: this.leases, drafter: this.drafter, hlc: this.hlc });
+    return new Registrar(options, { replica: this.replica, leases: this.leases, stamper: this.stamper, hlc: this.hlc });
   }
 
   // ---- turns of the event loop ----
@@ -272,7 +272,7 @@ export class SimProcess {
 
   /** To be told before the fabric is: then the link is no more. */
   noteGoodbye(link: number, reason: Goodbye): void {
-    const nodeId = this.fabric.fabric.sessions.find(link)?.hello.nodeId;
+    const nodeId = this.fabric.fabric.multiplexer.find(link)?.hello.nodeId;
     const isGoing = reason === "restart" || reason === "leave";
     if (nodeId !== undefined && isGoing && !this.isStopped) this.goodbyes.set(nodeId, this.node.parts.world.nowMs);
   }
@@ -282,7 +282,7 @@ export class SimProcess {
     if (this.isStopped) return undefined;
     const { fabric } = this.fabric;
     const frame = fabric.pull(link, this.time(), this.#outputs);
-    const peer = frame?.kind === "records" ? fabric.sessions.find(link)?.hello : undefined;
+    const peer = frame?.kind === "records" ? fabric.multiplexer.find(link)?.hello : undefined;
     if (peer !== undefined) this.node.parts.watching.gave(this.node, this, peer);
     this.#drain();
     return frame;
@@ -356,7 +356,7 @@ export class SimProcess {
     const { world } = this.node.parts;
     const offsetMs = world.nowMs - this.time().monoMs;
     const fabricDue = this.fabric.fabric.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
-    const due = Math.min(this.fabric.fabric.lives.isSettling ? Math.max(fabricDue, this.#sweepMs) : fabricDue, this.#registrarDueMs());
+    const due = Math.min(this.fabric.fabric.lifecycle.isSettling ? Math.max(fabricDue, this.#sweepMs) : fabricDue, this.#registrarDueMs());
     const atMs = Math.max(world.nowMs, due + offsetMs);
     if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
     this.#timerMs = atMs;
@@ -688,11 +688,11 @@ export class SimNode implements Host {
 
   // ---- what the network brings ----
 
-  asked(request: CallRequest, proof: PeerProof, answer: (response: CallResponse | undefined) => void): void {
+  asked(request: CallRequest, identity: PeerIdentity, answer: (response: CallResponse | undefined) => void): void {
     this.enqueue(() => {
       const call = this.#nextAsked++;
       this.#asked.set(call, answer);
-      this.process?.input({ kind: "asked", call, request, proof });
+      this.process?.input({ kind: "asked", call, request, identity });
     });
   }
 
@@ -706,8 +706,8 @@ export class SimNode implements Host {
     this.enqueue(() => this.process?.input({ kind: "answered", call, response }));
   }
 
-  opened(link: number, isIncoming: boolean, proof: PeerProof): void {
-    this.enqueue(() => this.process?.input({ kind: "opened", link, isIncoming, proof }));
+  opened(link: number, isIncoming: boolean, identity: PeerIdentity): void {
+    this.enqueue(() => this.process?.input({ kind: "opened", link, isIncoming, identity }));
   }
 
   received(link: number, frame: LinkFrame, isTaken: () => void, isCopy: boolean): void {

@@ -1,8 +1,8 @@
 /** Runs a plan: builds the world, plays the steps, lets everything come to rest, and says what broke. */
 
-import type { KeyText } from "../../src/catalog/record.ts";
-import type { FabricOptions } from "../../src/fabric/fabric-options.ts";
-import type { FabricEvent } from "../../src/fabric/seam.ts";
+import type { KeyText } from "../../src/catalog/record/record.ts";
+import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import type { FabricOptions } from "../../src/fabric/options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { Checks, Violation } from "./checks.ts";
 import { Client } from "./clients.ts";

@@ -1,5 +1,5 @@
 /** Courses of events that chance would hardly ever draw, laid over a plan: each is a few steps that belong together. */
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { hlcWallMs, MAX_STAMP } from "../../src/lib/hlc.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import type { Plan, Step } from "./plan.ts";

@@ -1,6 +1,6 @@
 /** What nobody took over of a node that leaves, when the only other node of its cluster that holds it crashes. */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../src/catalog/scope.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { Step } from "./plan.ts";
 import { Simulation } from "./simulation.ts";
 import { planOf } from "./workload.ts";

@@ -1,9 +1,9 @@
-/** Warm start in a simulated node: a snapshot of what others told, on its disk, as `src/node-warm-start.ts` makes and uses it. */
-import { DEFAULT_BOUNDS } from "../../src/catalog/names.ts";
-import { BODY, type KeyText } from "../../src/catalog/record.ts";
-import { standingOf } from "../../src/fabric/life-parts.ts";
-import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/replica-snapshot.ts";
-import { readRosterFile, rosterFile } from "../../src/fabric/snapshot-codec.ts";
+/** Warm start in a simulated node: a snapshot of what others told, on its disk, as `src/node/warm-start.ts` makes and uses it. */
+import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { BODY, type KeyText } from "../../src/catalog/record/record.ts";
+import { standingOf } from "../../src/fabric/origin-lifecycle-parts.ts";
+import { readRosterFile, rosterFile } from "../../src/fabric/snapshot/codec.ts";
+import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import type { SimProcess } from "./sim-node.ts";
 
@@ -22,7 +22,12 @@ export function saveSnapshot(process: SimProcess): void {
   const time = process.time();
   const savedWallMs = Math.max(0, time.wallMs - process.fabric.fabric.readiness(time).ageMs);
   const header = { nodeId: replica.self.nodeId, clusterId: node.options.clusterId, savedWallMs, starts: [] };
-  const blocks = snapshotBlocks(replica, header, (origin) => standingOf(process.fabric.fabric.lives, origin, process.time()), BLOCK_BYTES);
+  const blocks = snapshotBlocks(
+    replica,
+    header,
+    (origin) => standingOf(process.fabric.fabric.lifecycle, origin, process.time()),
+    BLOCK_BYTES,
+  );
   const done: Uint8Array[] = [];
   const { forgottenCount } = replica;
   const before = heldOfOthers(process);
@@ -58,13 +63,13 @@ export interface Warm {
 
 /** Brings back what the disk's snapshot holds; undefined when there is none of use. To be called after the rows are back. */
 export function restoreWarm(process: SimProcess): Warm | undefined {
-  const { node, replica, drafter, hlc } = process;
+  const { node, replica, stamper, hlc } = process;
   const { snapshot } = node.disk;
   if (snapshot === undefined) return undefined;
   const time = process.time();
   const read = runThrough(readSnapshot(snapshot, { nodeId: replica.self.nodeId, clusterId: node.options.clusterId }));
   if (!read.ok) throw new Error(`the snapshot of ${node.name} is broken: ${read.fault}`);
-  const restored = runThrough(restoreSnapshot(read.snapshot, { replica, drafter, bounds: DEFAULT_BOUNDS }, time));
+  const restored = runThrough(restoreSnapshot(read.snapshot, { replica, stamper, bounds: DEFAULT_BOUNDS }, time));
   hlc.merge(restored.maxHlc, time.wallMs, MAX_SKEW_MS);
   const savedWallMs = Math.min(time.wallMs, read.snapshot.header.savedWallMs);
   node.parts.trace.say(() => `${node.name} is back with ${restored.recordCount} records, ${time.wallMs - savedWallMs} ms old`);
@@ -85,10 +90,10 @@ export class SimRoster {
     this.remembered = disk.roster === undefined ? [] : readRosterFile(disk.roster, identity, MAX_REMEMBERED);
   }
 
-  /** After each turn: writes what has changed, as `src/node-roster.ts` does. */
+  /** After each turn: writes what has changed, as `src/node/fabric/roster.ts` does. */
   look(): void {
     const process = this.#process;
-    const { roster } = process.fabric.fabric.lives;
+    const { roster } = process.fabric.fabric.lifecycle;
     const { version } = roster;
     if (this.#isWriting || version === this.#writtenVersion || process.isDiskFull) return;
     const bytes = rosterFile(process.node.identity, roster.list());

@@ -1,12 +1,13 @@
 /** A client's watch: pulls when it has time, folds what it gets, changes nodes with its portable cursor, and checks P3 at every message. */
-import { type PortableCursor, parseCursor } from "../../src/catalog/cursor.ts";
-import { Feed, type FeedStart } from "../../src/catalog/feed.ts";
-import { ACTION, type Action, type FeedMessage, SNAPSHOT } from "../../src/catalog/reader.ts";
-import { type CatalogRecord, deltaId, type KeyText } from "../../src/catalog/record.ts";
-import type { Replica } from "../../src/catalog/replica.ts";
+
+import { type CatalogRecord, deltaId, type KeyText } from "../../src/catalog/record/record.ts";
+import type { Replica } from "../../src/catalog/replica/replica.ts";
+import { type PortableCursor, parseCursor } from "../../src/catalog/watch/cursor.ts";
+import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
+import { ACTION, type Action, type FeedMessage, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { Watcher } from "../../src/discovery/fanout.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
-import { anonymousCaller } from "../../src/policy/caller.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { lineOf } from "../fakes/model.ts";
 import { FILTERS } from "../fakes/stream.ts";
 import type { Checks } from "./checks.ts";
@@ -261,7 +262,7 @@ export class SimWatch {
       this.#short = { text: message.cursor, boot: open.process.reads.node.boot };
     if (!isEnd && !message.isBookmark) return;
     checks.holds(open.process.isReady, "readiness", () => `${what}: END or bookmark of a node that is not ready`);
-    const { isSettling } = open.process.fabric.fabric.lives;
+    const { isSettling } = open.process.fabric.fabric.lifecycle;
     checks.holds(!isSettling, "P3", () => `${what}: END or bookmark while records are still to be touched, withdrawn or dropped`);
     if (isEnd && isFull) {
       this.#unsee((key) => this.#doubted.has(key));

@@ -1,7 +1,7 @@
 /** How values cross the simulated network: as bytes through the fabric's codec, or as values with their bytes copied. */
-import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/call-codec.ts";
-import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/codec.ts";
-import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/messages.ts";
+import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/wire/call-codec.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
+import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/wire/messages.ts";
 
 /** A message under way: something to make it anew from, and what it weighs. */
 export interface Packed<Message> {

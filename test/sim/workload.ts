@@ -1,6 +1,6 @@
 /** Plans from a seed: who joins whom, what clients do, what goes wrong. */
-import { SCOPE, type Scope } from "../../src/catalog/scope.ts";
-import { LINKS_DEFAULTS } from "../../src/fabric/links-options.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { LINKS_DEFAULTS } from "../../src/fabric/links/options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { faultSteps } from "./faults.ts";
 import type { Place, Plan, Step, WatchPlan } from "./plan.ts";

@@ -1,10 +1,10 @@
 /** What the audit log's tests share: events as plain values, an open log, and its records as SQLite sees them. */
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { Metrics } from "../../src/lib/metrics.ts";
-import type { AuditEvent } from "../../src/policy/audit.ts";
-import { EVERY_AUDIT } from "../../src/policy/audit-filter.ts";
-import { type AuditLog, type AuditLogOptions, openAuditLog } from "../../src/store/audit-log.io.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { EVERY_AUDIT } from "../../src/policy/audit/filter.ts";
+import type { AuditEvent } from "../../src/policy/audit/record.ts";
+import { type AuditLog, type AuditLogOptions, openAuditLog } from "../../src/store/audit/log.io.ts";
 
 const QUIET = { info: () => {}, error: () => {} };
 export const DAY_MS = 86_400_000;

@@ -3,9 +3,9 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type JournalOptions, openJournal } from "../../src/store/journal.io.ts";
-import type { Journal } from "../../src/store/journal.ts";
-import type { JournalBatch, JournalLease, JournalPut } from "../../src/store/journal-format.ts";
+import type { JournalBatch, JournalLease, JournalPut } from "../../src/store/journal/format.ts";
+import { type JournalOptions, openJournal } from "../../src/store/journal/journal.io.ts";
+import type { Journal } from "../../src/store/journal/journal.ts";
 
 const QUIET = { info: () => {}, warn: () => {}, error: () => {} };
 

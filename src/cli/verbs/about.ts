@@ -1,9 +1,9 @@
 /** Verbs about the command itself: version, completion. */
 import { EXIT, UsageError } from "../exit.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 
-export const version: Verb = async ({ world, out }) => {
-  const facts = { version: world.version, node: process.versions.node };
+export const version: Verb = async ({ environment, out }) => {
+  const facts = { version: environment.version, node: process.versions.node };
   if (out.isMachine) out.document(facts, { columns: [], rows: [] });
   else out.raw(`waymark ${facts.version} (node ${facts.node})\n`);
   return EXIT.done;
@@ -12,11 +12,9 @@ export const version: Verb = async ({ world, out }) => {
 /** `run.ts` answers this one itself, for it has the commands. */
 export const help: Verb = async () => EXIT.done;
 
-export const completion: Verb = async ({ args, out }) => {
+export const completion: Verb = async ({ args, out, completionOf }) => {
   const [shell] = args;
   if (shell !== "bash" && shell !== "zsh" && shell !== "fish") throw new UsageError(`${shell ?? ""}: none of bash, zsh, fish`);
-  // It lists all settings that are flags: too much for who asks for the version.
-  const { completionScript } = await import("../completion.ts");
-  out.raw(completionScript(shell));
+  out.raw(await completionOf(shell));
   return EXIT.done;
 };

@@ -1,14 +1,14 @@
 /** The verb that registers the entries of a file. */
-import { readEntryFile } from "../entry-file.ts";
+import { readEntryFile } from "../entries/file.ts";
+import { carryOut } from "../entries/transfer.ts";
 import { readInput } from "../input.ts";
-import { carryOut } from "../transfer.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
-export const apply: Verb = async ({ world, flags, out, client }) => {
+export const apply: Verb = async ({ environment, flags, out, client }) => {
   const file = flags.text("file") ?? "";
-  const { entries, problems } = readEntryFile(await readInput(world, file, MAX_FILE_BYTES, "--file"));
+  const { entries, problems } = readEntryFile(await readInput(environment, file, MAX_FILE_BYTES, "--file"));
   const namespaces = [...new Set(entries.map(({ entry }) => entry.key?.namespace ?? ""))].map((namespace) => ({ namespace }));
   if (entries.length === 0 && problems.length === 0) out.note(`${file} holds no entries`);
   return carryOut(

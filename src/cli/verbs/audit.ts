@@ -12,15 +12,15 @@ import {
   queryOf,
   readAuditPage,
 } from "../audit-pages.ts";
+import type { ChainReading } from "../environment.ts";
 import { EXIT, exitOf, UsageError } from "../exit.ts";
 import { factTable } from "../facts.ts";
 import { readInput } from "../input.ts";
 import { wholeJson } from "../message-json.ts";
 import { limitOf, MAX_PAGE, readPages } from "../pages.ts";
 import { sleep } from "../pause.ts";
-import type { Verb, VerbContext } from "../verb.ts";
+import type { Verb, VerbContext } from "../table/verb.ts";
 import { pastFlag } from "../when.ts";
-import type { ChainReading } from "../world.ts";
 
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
@@ -77,7 +77,7 @@ async function readNewest(
   return records;
 }
 
-export const watch: Verb = async ({ world, flags, out, client }) => {
+export const watch: Verb = async ({ environment, flags, out, client }) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const intervalMs = flags.durationMs("interval") ?? DEFAULT_INTERVAL_MS;
   if (intervalMs < MIN_INTERVAL_MS) throw new UsageError(`--interval: at least ${MIN_INTERVAL_MS}ms`);
@@ -88,13 +88,13 @@ export const watch: Verb = async ({ world, flags, out, client }) => {
   // Without --since, what is there already is not told.
   if (since === undefined) await follower.skip();
   out.begun();
-  for (let told = 0; !world.interrupt.aborted; ) {
+  for (let told = 0; !environment.interrupt.aborted; ) {
     for (const record of await patiently(() => follower.next(), out.note.bind(out))) {
       out.line(wholeJson(AuditRecordSchema, record), table([record]));
       told += 1;
       if (told >= most) return EXIT.done;
     }
-    await sleep(world, intervalMs);
+    await sleep(environment, intervalMs);
   }
   return EXIT.done;
 };
@@ -155,12 +155,14 @@ class AuditFollower {
   }
 }
 
-export const verify: Verb = async ({ world, args, flags, out, client }) => {
+export const verify: Verb = async ({ environment, args, flags, out, client }) => {
   const [file] = args;
   const known = knownFlag(flags.text("known"));
   if (file !== undefined && known !== undefined) throw new UsageError("--known is about the server's log: leave out the file, or the flag");
   const reading =
-    file === undefined ? await askServer(client(), known) : await world.verifyAudit(await readInput(world, file, MAX_LOG_BYTES));
+    file === undefined
+      ? await askServer(client(), known)
+      : await environment.verifyAudit(await readInput(environment, file, MAX_LOG_BYTES));
   const { isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail } = reading;
   const json = {
     intact: isIntact,

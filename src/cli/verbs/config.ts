@@ -1,54 +1,59 @@
 /** Verbs about settings, and reading a settings file for `serve`. */
-import { type Effective, listSettings, loadConfig, problemText, type SettingSource, type Settings } from "../../config.ts";
-import { exposureFaults, exposureWarnings } from "../../config-exposure.ts";
+
+import { exposureFaults, exposureWarnings } from "../../config/exposure.ts";
+import { type Effective, listSettings, loadConfig, problemText, type SettingSource, type Settings } from "../../config/settings.ts";
+import type { Environment } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { readInput } from "../input.ts";
-import type { Verb } from "../verb.ts";
-import type { World } from "../world.ts";
+import type { Verb } from "../table/verb.ts";
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
-async function readSettings(world: World, name: string, source?: "--config"): Promise<NonNullable<SettingSource["file"]>> {
+async function readSettings(environment: Environment, name: string, source?: "--config"): Promise<NonNullable<SettingSource["file"]>> {
   const format = name.endsWith(".json") ? "json" : name.endsWith(".toml") ? "toml" : undefined;
   if (format === undefined) throw new UsageError(`${name}: a settings file ends in .toml or .json`);
-  return { name, format, text: await readInput(world, name, MAX_CONFIG_BYTES, source) };
+  return { name, format, text: await readInput(environment, name, MAX_CONFIG_BYTES, source) };
 }
 
 /** Why a node would not start with settings that are right in themselves: it would be open by accident, or a file is not what it should be. */
-async function startFaults(world: World, settings: Settings): Promise<readonly string[]> {
-  return [...exposureFaults(settings), ...(await world.fileFaults(settings))];
+async function startFaults(environment: Environment, settings: Settings): Promise<readonly string[]> {
+  return [...exposureFaults(settings), ...(await environment.fileFaults(settings))];
 }
 
 /** As `readEffective`, for a node: what would keep it from starting is refused like a setting that is wrong. */
-export async function readForNode(world: World, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
-  const effective = await readEffective(world, file, flags);
-  const faults = await startFaults(world, effective.settings);
+export async function readForNode(environment: Environment, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
+  const effective = await readEffective(environment, file, flags);
+  const faults = await startFaults(environment, effective.settings);
   if (faults.length > 0) throw new CommandError(faults.join("\n"), EXIT.usage);
   return effective;
 }
 
 /** Reads settings from a file, the environment and flags; throws with every problem when there are any. */
-export async function readEffective(world: World, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
-  const loaded = loadConfig({ ...(file !== undefined && { file: await readSettings(world, file, "--config") }), env: world.env, flags });
+export async function readEffective(environment: Environment, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
+  const loaded = loadConfig({
+    ...(file !== undefined && { file: await readSettings(environment, file, "--config") }),
+    env: environment.env,
+    flags,
+  });
   if (!loaded.ok) throw new CommandError(loaded.problems.map(problemText).join("\n"), EXIT.usage);
   return loaded.effective;
 }
 
-export const validate: Verb = async ({ world, args, flags, out }) => {
+export const validate: Verb = async ({ environment, args, flags, out }) => {
   const [name, other] = [...args, flags.text("config")].filter((file) => file !== undefined);
   if (other !== undefined) throw new UsageError(`the settings file is given twice: ${name ?? ""} and --config ${other}`);
   if (name === undefined) throw new UsageError("which settings file is to be checked?");
   const loaded = loadConfig({
-    file: await readSettings(world, name, args.length === 0 ? "--config" : undefined),
+    file: await readSettings(environment, name, args.length === 0 ? "--config" : undefined),
     env: {},
     flags: new Map(),
   });
   const source = `file ${name}`;
   const problems = loaded.ok
-    ? (await startFaults(world, loaded.effective.settings)).map((message) => ({ path: "", message, source }))
+    ? (await startFaults(environment, loaded.effective.settings)).map((message) => ({ path: "", message, source }))
     : loaded.problems;
   const warnings = loaded.ok
-    ? [...exposureWarnings(loaded.effective.settings), ...(await world.fileWarnings(loaded.effective.settings))]
+    ? [...exposureWarnings(loaded.effective.settings), ...(await environment.fileWarnings(loaded.effective.settings))]
     : [];
   const isValid = problems.length === 0;
   if (out.isMachine) out.document({ valid: isValid, problems, warnings }, { columns: [], rows: [] });
@@ -59,13 +64,13 @@ export const validate: Verb = async ({ world, args, flags, out }) => {
   return isValid ? EXIT.done : EXIT.usage;
 };
 
-export const show: Verb = async ({ world, flags, out }) => {
-  const rows = listSettings(await readEffective(world, flags.text("config"), new Map()));
+export const show: Verb = async ({ environment, flags, out }) => {
+  const rows = listSettings(await readEffective(environment, flags.text("config"), new Map()));
   out.document(Object.fromEntries(rows.map(({ path, value, origin }) => [path, { value, origin }])), {
     columns: [
-      { title: "SETTING", cell: (row) => row.path },
-      { title: "VALUE", cell: (row) => row.value },
-      { title: "FROM", cell: (row) => row.origin },
+      { title: "SETTING", stored: (row) => row.path },
+      { title: "VALUE", stored: (row) => row.value },
+      { title: "FROM", stored: (row) => row.origin },
     ],
     rows,
   });

@@ -24,7 +24,7 @@ import { filterOf, versionRangeOf } from "../filter.ts";
 import { messageJson } from "../message-json.ts";
 import type { Output, Table } from "../output.ts";
 import { limitOf, readPages } from "../pages.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 import { timeText } from "../when.ts";
 import { ENTRY_COLUMNS, keyWords, kindOf, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
 
@@ -63,10 +63,10 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
 function explanationTable(rows: readonly Explanation[]): Table<Explanation> {
   return {
     columns: [
-      { title: "ENTRY", cell: ({ key }) => keyWords(key) },
-      { title: "KEPT", cell: ({ kept }) => (kept ? "yes" : "no") },
-      { title: "REASON", cell: ({ reason }) => reason },
-      { title: "DETAIL", cell: ({ detail }) => detail },
+      { title: "ENTRY", stored: ({ key }) => keyWords(key) },
+      { title: "KEPT", stored: ({ kept }) => (kept ? "yes" : "no") },
+      { title: "REASON", stored: ({ reason }) => reason },
+      { title: "DETAIL", stored: ({ detail }) => detail },
     ],
     rows,
   };
@@ -108,10 +108,10 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
   for (const other of alternatives) rows.push({ rank: "next", entry: other, target: other.targets.map(targetText).join(", ") });
   const columns = ENTRY_COLUMNS.filter(({ title }) => title !== "TARGETS").map((column) => ({
     ...column,
-    cell: (row: Choice) => column.cell(row.entry),
+    stored: (row: Choice) => column.stored(row.entry),
   }));
   out.document(json, {
-    columns: [{ title: "RANK", cell: (row: Choice) => row.rank }, ...columns, { title: "TARGET", cell: (row: Choice) => row.target }],
+    columns: [{ title: "RANK", stored: (row: Choice) => row.rank }, ...columns, { title: "TARGET", stored: (row: Choice) => row.target }],
     rows,
   });
   if (redirect) out.note(`cluster ${redirect.clusterId} has it: ${redirect.urls.join(", ")}`);
@@ -130,13 +130,13 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
   const answer = await readPages<ClusterMapResponse>(flags, { read, join, count: ({ nodes }) => nodes.length });
   out.document(messageJson(ClusterMapResponseSchema, answer), {
     columns: [
-      { title: "NODE", cell: (node: Entry) => node.key?.name ?? "" },
-      { title: "CLUSTER", cell: ({ key }) => key?.clusterId ?? "" },
-      { title: "REGION", cell: ({ region }) => region },
-      { title: "ZONE", cell: ({ zone }) => zone },
-      { title: "CAPABILITIES", isWide: true, cell: ({ capabilities }) => capabilities.join(",") },
-      { title: "RESOURCES", isWide: true, cell: ({ resources }) => resources.join(",") },
-      { title: "URLS", cell: ({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.join(", ") : "") },
+      { title: "NODE", stored: (node: Entry) => node.key?.name ?? "" },
+      { title: "CLUSTER", stored: ({ key }) => key?.clusterId ?? "" },
+      { title: "REGION", stored: ({ region }) => region },
+      { title: "ZONE", stored: ({ zone }) => zone },
+      { title: "CAPABILITIES", isWide: true, stored: ({ capabilities }) => capabilities.join(",") },
+      { title: "RESOURCES", isWide: true, stored: ({ resources }) => resources.join(",") },
+      { title: "URLS", stored: ({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.join(", ") : "") },
     ],
     rows: answer.nodes,
   });
@@ -151,14 +151,14 @@ export const peers: Verb = async ({ flags, out, client }) => {
   const answer = await readPages<ListPeersResponse>(flags, { read, join, count: (page) => page.peers.length });
   out.document(messageJson(ListPeersResponseSchema, answer), {
     columns: [
-      { title: "NODE", cell: (peer: Peer) => peer.nodeId },
-      { title: "CLUSTER", cell: ({ clusterId }) => clusterId },
-      { title: "REGION", cell: ({ region }) => region },
-      { title: "ZONE", cell: ({ zone }) => zone },
-      { title: "RELATION", isWide: true, cell: ({ scope }) => scopeWord(scope) },
-      { title: "STATUS", cell: ({ status: state }) => state },
-      { title: "LAST SEEN", isWide: true, cell: ({ lastSeen }) => timeText(lastSeen) },
-      { title: "URLS", cell: ({ urls }) => urls.join(", ") },
+      { title: "NODE", stored: (peer: Peer) => peer.nodeId },
+      { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
+      { title: "REGION", stored: ({ region }) => region },
+      { title: "ZONE", stored: ({ zone }) => zone },
+      { title: "RELATION", isWide: true, stored: ({ scope }) => scopeWord(scope) },
+      { title: "STATUS", stored: ({ status: state }) => state },
+      { title: "LAST SEEN", isWide: true, stored: ({ lastSeen }) => timeText(lastSeen) },
+      { title: "URLS", stored: ({ urls }) => urls.join(", ") },
     ],
     rows: answer.peers,
   });

@@ -3,7 +3,7 @@ import { Resolver } from "node:dns/promises";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { plain } from "../output.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 
 const TIMEOUT_MS = 2000;
 
@@ -24,9 +24,9 @@ export const resolveName: Verb = async ({ args, flags, out, client }) => {
   const json = { name, type, server, answers };
   out.document(json, {
     columns: [
-      { title: "NAME", cell: () => name },
-      { title: "TYPE", cell: () => type },
-      { title: "ANSWER", cell: (answer) => answer },
+      { title: "NAME", stored: () => name },
+      { title: "TYPE", stored: () => type },
+      { title: "ANSWER", stored: (answer) => answer },
     ],
     rows: answers,
   });
@@ -82,9 +82,9 @@ function answerText(record: unknown): string {
   return names.map((field) => plain(String(fields.get(field)))).join(" ");
 }
 
-export const encode: Verb = async ({ world, args, out }) => {
+export const encode: Verb = async ({ environment, args, out }) => {
   const [name = ""] = args;
-  const label = await world.labels.encode(name);
+  const label = await environment.labels.encode(name);
   if (label === undefined) {
     throw new CommandError(
       `${name}: no DNS label can carry it: 1 to 128 of A-Z a-z 0-9 . _ : / @ + -, at most 36 unless all are a-z 0-9 -`,
@@ -95,9 +95,9 @@ export const encode: Verb = async ({ world, args, out }) => {
   return EXIT.done;
 };
 
-export const decode: Verb = async ({ world, args, out }) => {
+export const decode: Verb = async ({ environment, args, out }) => {
   const [label = ""] = args;
-  const name = await world.labels.decode(label);
+  const name = await environment.labels.decode(label);
   if (name === undefined) throw new CommandError(`${label}: stands for no name; a label is a-z 0-9 -, or b32- and base32`);
   if (out.isMachine) out.document({ name, label }, { columns: [], rows: [] });
   else out.raw(`${name}\n`);

@@ -1,14 +1,14 @@
 /** Verbs that bring in what other systems know, and the demo catalog. */
 import { connect } from "../../client/channel.io.ts";
+import { carryOut, perform, type Transfer } from "../entries/transfer.ts";
+import type { Environment } from "../environment.ts";
 import { CommandError, UsageError } from "../exit.ts";
 import { readInput } from "../input.ts";
-import { readKubernetes } from "../kubernetes.ts";
-import { ADDRESS_SOURCES, type AddressSource, IMPORT_KEY, type KubernetesOptions } from "../kubernetes-entries.ts";
+import { ADDRESS_SOURCES, type AddressSource, IMPORT_KEY, type KubernetesOptions } from "../kubernetes/entries.ts";
+import { readKubernetes } from "../kubernetes/manifests.ts";
 import type { Output } from "../output.ts";
-import { carryOut, perform, type Transfer } from "../transfer.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 import { scopeOf } from "../words.ts";
-import type { World } from "../world.ts";
 
 const MAX_MANIFEST_BYTES = 32 * 1024 * 1024;
 const DEMO_FILE = "docs/examples/online-boutique.yaml";
@@ -16,7 +16,7 @@ const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61
 const DOMAIN = /^[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*$/;
 const IMPORTER = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 
-export const importKubernetes: Verb = async ({ world, args, flags, out, client }) => {
+export const importKubernetes: Verb = async ({ environment, args, flags, out, client }) => {
   const [file = ""] = args;
   const options: KubernetesOptions = {
     namespacePrefix: flags.text("namespacePrefix") ?? "k8s",
@@ -29,7 +29,7 @@ export const importKubernetes: Verb = async ({ world, args, flags, out, client }
     throw new UsageError(`--namespace-prefix ${options.namespacePrefix}: not a namespace such as k8s or east.k8s`);
   if (!IMPORTER.test(options.importer)) throw new UsageError(`--importer ${options.importer}: not 1 to 128 of A-Z a-z 0-9 . _ : / @ + -`);
   if (!DOMAIN.test(options.clusterDomain)) throw new UsageError(`--cluster-domain ${options.clusterDomain}: not a DNS name`);
-  const manifest = await readInput(world, file, MAX_MANIFEST_BYTES);
+  const manifest = await readInput(environment, file, MAX_MANIFEST_BYTES);
   const transfer = transferOf({ file, manifest, options, out });
   const isPruning = flags.isOn("prune") && mayPrune(transfer, { importer: options.importer, mayBeEmpty: flags.isOn("allowEmpty"), out });
   return carryOut(
@@ -102,7 +102,7 @@ function transferOf({ file, manifest, options, out }: Import): Omit<Transfer, "i
 }
 
 /** Loads the demo catalog into the node that listens on `grpc`. */
-export async function loadDemo(world: World, grpc: string, out: Output): Promise<void> {
+export async function loadDemo(environment: Environment, grpc: string, out: Output): Promise<void> {
   const options = {
     namespacePrefix: "k8s",
     importer: "demo",
@@ -110,7 +110,7 @@ export async function loadDemo(world: World, grpc: string, out: Output): Promise
     scope: scopeOf("zone"),
     addresses: addressesOf([]),
   };
-  const { entries, problems } = readKubernetes(await world.readOwn(DEMO_FILE), options);
+  const { entries, problems } = readKubernetes(await environment.readOwn(DEMO_FILE), options);
   if (problems.length > 0) throw new CommandError(problems.map(({ line, message }) => `${DEMO_FILE}:${line}: ${message}`).join("\n"));
   const client = connect({ servers: [grpc] });
   try {

@@ -20,26 +20,26 @@ import type { Flags } from "../flags.ts";
 import { wholeJson } from "../message-json.ts";
 import type { Column, Output } from "../output.ts";
 import { sleep } from "../pause.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 import { timeText } from "../when.ts";
 
 const PAGE_SIZE = 1000;
 const RETRY_MS = 1000;
 
 const PEER_COLUMNS: readonly Column<Peer>[] = [
-  { title: "NODE", cell: ({ nodeId, self }) => (self ? `${nodeId} *` : nodeId) },
-  { title: "CLUSTER", cell: ({ clusterId }) => clusterId },
-  { title: "REGION", cell: ({ region }) => region },
-  { title: "ZONE", isWide: true, cell: ({ zone }) => zone },
-  { title: "STATUS", cell: ({ status }) => status },
-  { title: "LINKED", cell: ({ linked, self }) => (self ? "-" : linked ? "yes" : "no") },
-  { title: "RTT", cell: ({ rtt }) => durationText(rtt) },
-  { title: "HEALTH", isWide: true, cell: ({ healthScore }) => String(healthScore) },
-  { title: "INCARNATION", isWide: true, cell: ({ incarnation }) => String(incarnation) },
-  { title: "ACCUSER", isWide: true, cell: ({ accuser }) => accuser },
-  { title: "LAST SEEN", isWide: true, cell: ({ lastSeen }) => timeText(lastSeen) },
-  { title: "VERSION", isWide: true, cell: ({ version }) => version },
-  { title: "ADDRESS", cell: ({ address }) => address },
+  { title: "NODE", stored: ({ nodeId, self }) => (self ? `${nodeId} *` : nodeId) },
+  { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
+  { title: "REGION", stored: ({ region }) => region },
+  { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
+  { title: "STATUS", stored: ({ status }) => status },
+  { title: "LINKED", stored: ({ linked, self }) => (self ? "-" : linked ? "yes" : "no") },
+  { title: "RTT", stored: ({ rtt }) => durationText(rtt) },
+  { title: "HEALTH", isWide: true, stored: ({ healthScore }) => String(healthScore) },
+  { title: "INCARNATION", isWide: true, stored: ({ incarnation }) => String(incarnation) },
+  { title: "ACCUSER", isWide: true, stored: ({ accuser }) => accuser },
+  { title: "LAST SEEN", isWide: true, stored: ({ lastSeen }) => timeText(lastSeen) },
+  { title: "VERSION", isWide: true, stored: ({ version }) => version },
+  { title: "ADDRESS", stored: ({ address }) => address },
 ];
 
 export const list: Verb = async ({ flags, out, client }) => {
@@ -57,21 +57,21 @@ export const list: Verb = async ({ flags, out, client }) => {
   return EXIT.done;
 };
 
-export const watch: Verb = async ({ world, flags, out, client }) => {
+export const watch: Verb = async ({ environment, flags, out, client }) => {
   const isOneRound = flags.isOn("untilCurrent");
-  while (!world.interrupt.aborted) {
+  while (!environment.interrupt.aborted) {
     const server = client().server;
     try {
-      if (await tellAll(client(), flags, { out, signal: world.interrupt, isOneRound })) return EXIT.done;
+      if (await tellAll(client(), flags, { out, signal: environment.interrupt, isOneRound })) return EXIT.done;
       out.note("the server ended the stream; opening it again");
     } catch (error) {
-      if (world.interrupt.aborted) break;
+      if (environment.interrupt.aborted) break;
       const isPassing = error instanceof RequestError && (exitOf(error) === EXIT.unreachable || error.facts.code === "UNAVAILABLE");
       if (!isPassing) throw error;
       out.note(`watch broke off: ${error.message}; opening it again`);
       client().failOver(server);
     }
-    await sleep(world, RETRY_MS);
+    await sleep(environment, RETRY_MS);
   }
   return EXIT.done;
 };
@@ -93,7 +93,7 @@ async function tellAll(
 function tell({ peer, current, forgotten }: PeerServiceWatchResponse, out: Output): void {
   if (peer !== undefined) {
     const event = forgotten ? "forgotten" : "member";
-    const columns = [{ title: "EVENT", cell: () => event }, ...PEER_COLUMNS];
+    const columns = [{ title: "EVENT", stored: () => event }, ...PEER_COLUMNS];
     out.line({ event, peer: wholeJson(PeerSchema, peer) }, { columns, rows: [peer] });
   }
   if (!current) return;
@@ -102,12 +102,12 @@ function tell({ peer, current, forgotten }: PeerServiceWatchResponse, out: Outpu
 }
 
 const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
-  { title: "TIME", cell: ({ at }) => timeText(at) },
-  { title: "EVENT", cell: ({ kind }) => kind },
-  { title: "BY", cell: ({ by }) => by },
-  { title: "PATH", cell: ({ path }) => path },
-  { title: "INCARNATION", cell: ({ incarnation }) => String(incarnation) },
-  { title: "DETAIL", cell: ({ detail }) => detail },
+  { title: "TIME", stored: ({ at }) => timeText(at) },
+  { title: "EVENT", stored: ({ kind }) => kind },
+  { title: "BY", stored: ({ by }) => by },
+  { title: "PATH", stored: ({ path }) => path },
+  { title: "INCARNATION", stored: ({ incarnation }) => String(incarnation) },
+  { title: "DETAIL", stored: ({ detail }) => detail },
 ];
 
 export const explain: Verb = async ({ args, out, client }) => {
@@ -127,26 +127,26 @@ export const explain: Verb = async ({ args, out, client }) => {
 };
 
 const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
-  { title: "ORIGIN", cell: ({ nodeId }) => nodeId },
-  { title: "GENERATION", isWide: true, cell: ({ generation }) => String(generation) },
-  { title: "LIFE", cell: ({ life }) => life },
-  { title: "THROUGH", cell: ({ through }) => String(through) },
-  { title: "KNOWN", cell: ({ known }) => String(known) },
-  { title: "BEHIND", cell: ({ behind }) => String(behind) },
-  { title: "WHOLE", cell: ({ whyPartial }) => (whyPartial === "" ? "yes" : "no") },
-  { title: "FLOOR", isWide: true, cell: ({ floor }) => String(floor) },
-  { title: "REFUSED", isWide: true, cell: ({ refused }) => String(refused) },
-  { title: "WHY", isWide: true, cell: ({ whyPartial }) => whyPartial },
+  { title: "ORIGIN", stored: ({ nodeId }) => nodeId },
+  { title: "GENERATION", isWide: true, stored: ({ generation }) => String(generation) },
+  { title: "LIFE", stored: ({ life }) => life },
+  { title: "THROUGH", stored: ({ through }) => String(through) },
+  { title: "KNOWN", stored: ({ known }) => String(known) },
+  { title: "BEHIND", stored: ({ behind }) => String(behind) },
+  { title: "WHOLE", stored: ({ whyPartial }) => (whyPartial === "" ? "yes" : "no") },
+  { title: "FLOOR", isWide: true, stored: ({ floor }) => String(floor) },
+  { title: "REFUSED", isWide: true, stored: ({ refused }) => String(refused) },
+  { title: "WHY", isWide: true, stored: ({ whyPartial }) => whyPartial },
 ];
 
 const LINK_COLUMNS: readonly Column<LinkLag>[] = [
-  { title: "PEER", cell: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
-  { title: "STATE", cell: ({ state }) => state },
-  { title: "OPENED BY", isWide: true, cell: ({ incoming }) => (incoming ? "peer" : "this node") },
-  { title: "CAUGHT UP", cell: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
-  { title: "BEHIND", cell: ({ behind }) => String(behind) },
-  { title: "FOR", cell: ({ behindFor }) => durationText(behindFor) },
-  { title: "ADDRESS", cell: ({ address }) => address },
+  { title: "PEER", stored: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
+  { title: "STATE", stored: ({ state }) => state },
+  { title: "OPENED BY", isWide: true, stored: ({ incoming }) => (incoming ? "peer" : "this node") },
+  { title: "CAUGHT UP", stored: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
+  { title: "BEHIND", stored: ({ behind }) => String(behind) },
+  { title: "FOR", stored: ({ behindFor }) => durationText(behindFor) },
+  { title: "ADDRESS", stored: ({ address }) => address },
 ];
 
 export const lag: Verb = async ({ flags, out, client }) => {

@@ -14,6 +14,7 @@ import {
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
+import type { PolicyProblem, PolicyReading } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { factTable } from "../facts.ts";
 import type { Flags } from "../flags.ts";
@@ -21,10 +22,9 @@ import { wholeJson } from "../message-json.ts";
 import type { Output, Table } from "../output.ts";
 import { readPages } from "../pages.ts";
 import { hasErrors, mergeProblems, problemOf, readPolicyFile, stageWords, tellProblems } from "../policy-file.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 import { instantFlag, timeText } from "../when.ts";
 import { keyWords, scopeOf } from "../words.ts";
-import type { PolicyProblem, PolicyReading } from "../world.ts";
 
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 
@@ -41,9 +41,9 @@ export const status: Verb = async ({ out, client }) => {
   return EXIT.done;
 };
 
-export const validate: Verb = async ({ world, args, flags, out, client }) => {
+export const validate: Verb = async ({ environment, args, flags, out, client }) => {
   const [file = ""] = args;
-  const reading = await readPolicyFile(world, file);
+  const reading = await readPolicyFile(environment, file);
   let { problems } = reading;
   if (reading.policy !== undefined && !flags.isOn("offline")) {
     const { problems: told } = await client().call(method.validatePolicy, { policy: reading.policy });
@@ -59,12 +59,12 @@ export const validate: Verb = async ({ world, args, flags, out, client }) => {
   return isValid ? EXIT.done : EXIT.failed;
 };
 
-export const apply: Verb = async ({ world, args, flags, out, client }) => {
+export const apply: Verb = async ({ environment, args, flags, out, client }) => {
   const [file = ""] = args;
   const stage = stageOf(flags);
   const expected = flags.count("expect", MAX_NUMBER) ?? 0;
   const isDryRun = flags.isOn("dryRun");
-  const reading = await readPolicyFile(world, file);
+  const reading = await readPolicyFile(environment, file);
   if (reading.policy === undefined) return refuseFile(file, reading.problems, out);
   const { policy } = reading;
   const answer = await changing(file, reading, () =>
@@ -130,11 +130,14 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
 function changeTable(changes: readonly Change[]): Table<Change> {
   return {
     columns: [
-      { title: "EFFECT", cell: ({ effect }) => effect },
-      { title: "NAMESPACE", cell: ({ namespace }) => namespace },
-      { title: "ENTRIES", cell: ({ entries }) => String(entries) },
-      { title: "FOR", cell: forWords },
-      { title: "EXAMPLES", cell: ({ examples, namespace }) => examples.map((key) => keyWords(key).slice(namespace.length + 1)).join(", ") },
+      { title: "EFFECT", stored: ({ effect }) => effect },
+      { title: "NAMESPACE", stored: ({ namespace }) => namespace },
+      { title: "ENTRIES", stored: ({ entries }) => String(entries) },
+      { title: "FOR", stored: forWords },
+      {
+        title: "EXAMPLES",
+        stored: ({ examples, namespace }) => examples.map((key) => keyWords(key).slice(namespace.length + 1)).join(", "),
+      },
     ],
     rows: changes,
     whenEmpty: "",
@@ -161,10 +164,10 @@ function countOf(count: number, word: string): string {
   return `${count} ${word.endsWith("y") ? `${word.slice(0, -1)}ies` : `${word}s`}`;
 }
 
-export const exportPolicy: Verb = async ({ world, flags, out, client }) => {
+export const exportPolicy: Verb = async ({ environment, flags, out, client }) => {
   const wanted = flags.count("number", MAX_NUMBER);
   const policy = wanted === undefined ? await inForce(client()) : await versionOf(client(), wanted);
-  out.raw(await world.writePolicy(policy, out.format === "json" ? "json" : "yaml"));
+  out.raw(await environment.writePolicy(policy, out.format === "json" ? "json" : "yaml"));
   out.note(`version ${policy.number}, ${countOf(policy.rules.length, "rule")}`);
   return EXIT.done;
 };
@@ -222,15 +225,15 @@ const numberOf = ({ policy }: PolicyVersion): string => String(policy?.number ??
 function historyTable(versions: readonly PolicyVersion[]): Table<PolicyVersion> {
   return {
     columns: [
-      { title: "NUMBER", cell: numberOf },
-      { title: "APPLIED AT", cell: ({ appliedAt }) => timeText(appliedAt) },
-      { title: "BY", cell: ({ principal }) => principal },
-      { title: "VERSION", cell: ({ policy }) => policy?.version ?? "" },
-      { title: "STAGE", cell: ({ stage, superseded }) => (superseded ? "superseded" : stageWords(stage)) },
-      { title: "CHANGES", cell: ({ changes, unreadable }) => (unreadable === "" ? String(changes.length) : "unreadable") },
-      { title: "CHECKSUM", isWide: true, cell: ({ checksum }) => checksum },
-      { title: "TICKET", cell: ({ changeTicket }) => changeTicket },
-      { title: "REASON", cell: ({ reason, unreadable }) => (unreadable === "" ? reason : unreadable) },
+      { title: "NUMBER", stored: numberOf },
+      { title: "APPLIED AT", stored: ({ appliedAt }) => timeText(appliedAt) },
+      { title: "BY", stored: ({ principal }) => principal },
+      { title: "VERSION", stored: ({ policy }) => policy?.version ?? "" },
+      { title: "STAGE", stored: ({ stage, superseded }) => (superseded ? "superseded" : stageWords(stage)) },
+      { title: "CHANGES", stored: ({ changes, unreadable }) => (unreadable === "" ? String(changes.length) : "unreadable") },
+      { title: "CHECKSUM", isWide: true, stored: ({ checksum }) => checksum },
+      { title: "TICKET", stored: ({ changeTicket }) => changeTicket },
+      { title: "REASON", stored: ({ reason, unreadable }) => (unreadable === "" ? reason : unreadable) },
     ],
     rows: versions,
     whenEmpty: "no policy was ever applied",
@@ -254,12 +257,12 @@ function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
   );
   return {
     columns: [
-      { title: "NUMBER", cell: ({ version }) => numberOf(version) },
-      { title: "RULE", cell: ({ change }) => (change.namespace === "" ? "(the set)" : change.namespace) },
-      { title: "CHANGE", cell: ({ change }) => change.change },
-      { title: "FIELD", cell: ({ field }) => field },
-      { title: "REMOVED", cell: ({ removed }) => removed.join(", ") },
-      { title: "ADDED", cell: ({ added }) => added.join(", ") },
+      { title: "NUMBER", stored: ({ version }) => numberOf(version) },
+      { title: "RULE", stored: ({ change }) => (change.namespace === "" ? "(the set)" : change.namespace) },
+      { title: "CHANGE", stored: ({ change }) => change.change },
+      { title: "FIELD", stored: ({ field }) => field },
+      { title: "REMOVED", stored: ({ removed }) => removed.join(", ") },
+      { title: "ADDED", stored: ({ added }) => added.join(", ") },
     ],
     rows,
     whenEmpty: "no differences",
@@ -276,17 +279,17 @@ export const explain: Verb = async ({ flags, out, client }) => {
   const json = { namespace, action, ...wholeJson(ExplainResponseSchema, answer) };
   out.document(json, {
     columns: [
-      { title: "VERDICT", cell: ({ allowed }) => (allowed ? "allowed" : "denied") },
-      { title: "REASON", cell: ({ reason }) => reason },
-      { title: "RULE", cell: ({ rule }) => rule },
-      { title: "UNTIL", cell: ({ until }) => timeText(until) },
+      { title: "VERDICT", stored: ({ allowed }) => (allowed ? "allowed" : "denied") },
+      { title: "REASON", stored: ({ reason }) => reason },
+      { title: "RULE", stored: ({ rule }) => rule },
+      { title: "UNTIL", stored: ({ until }) => timeText(until) },
     ],
     rows: [answer],
   });
   return EXIT.done;
 };
 
-/** `--viewer cluster/tenant`, or its two parts; undefined for the caller's own eyes. */
+/** `--viewer cluster/tenant`, or its two parts; undefined for the caller's own view. */
 function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId: string } | undefined {
   const both = flags.text("viewer");
   const [cluster, tenant] = [flags.text("viewerCluster"), flags.text("viewerTenant")];

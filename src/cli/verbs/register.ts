@@ -10,7 +10,7 @@ import { EXIT, type Exit, UsageError } from "../exit.ts";
 import { type Flags } from "../flags.ts";
 import { messageJson } from "../message-json.ts";
 import { sleep } from "../pause.ts";
-import type { Verb, VerbContext } from "../verb.ts";
+import type { Verb, VerbContext } from "../table/verb.ts";
 import { healthOf, keyWords, kindOf, scopeOf } from "../words.ts";
 
 const DEFAULT_KEEP_TTL_MS = 30_000;
@@ -81,9 +81,9 @@ export const register: Verb = async (context) => {
   const json = messageJson(RegisterResponseSchema, answer);
   out.document(json, {
     columns: [
-      { title: "ENTRY", cell: () => keyWords(entry.key) },
-      { title: "LEASE", cell: () => answer.leaseId },
-      { title: "TTL", cell: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
+      { title: "ENTRY", stored: () => keyWords(entry.key) },
+      { title: "LEASE", stored: () => answer.leaseId },
+      { title: "TTL", stored: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
     ],
     rows: [answer],
   });
@@ -103,12 +103,12 @@ interface Kept {
 }
 
 /** Renews at a third of the ttl, registers again when the lease is gone, and unregisters at the end. */
-async function keep({ world, out, client }: VerbContext, { request, ttlMs, leaseId: first }: Kept): Promise<Exit> {
-  const { interrupt } = world;
+async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: Kept): Promise<Exit> {
+  const { interrupt } = environment;
   let leaseId = first;
   let failures = 0;
   while (!interrupt.aborted) {
-    await sleep(world, failures === 0 ? ttlMs / 3 : backoffMs(failures - 1, Math.random(), RETRY));
+    await sleep(environment, failures === 0 ? ttlMs / 3 : backoffMs(failures - 1, Math.random(), RETRY));
     if (interrupt.aborted) break;
     try {
       const { expiredLeaseIds } = await client().call(DiscoveryService.method.renew, { leaseIds: [leaseId] });
@@ -149,7 +149,7 @@ export const unregister: Verb = async ({ flags, out, client }) => {
   const answer = await client().call(DiscoveryService.method.unregister, request);
   if (answer.removed > 0 || out.isMachine) {
     out.document(messageJson(UnregisterResponseSchema, answer), {
-      columns: [{ title: "REMOVED", cell: ({ removed }) => String(removed) }],
+      columns: [{ title: "REMOVED", stored: ({ removed }) => String(removed) }],
       rows: [answer],
     });
   }

@@ -2,9 +2,9 @@
 import { type Entry, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService, type NamespaceStatusResponse } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../../client/client.ts";
+import { readAll } from "../entries/read-all.ts";
 import { EXIT, UsageError } from "../exit.ts";
-import { readAll } from "../read-all.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 import { healthWord, scopeWord } from "../words.ts";
 
 /** Questions under way at once. */
@@ -41,18 +41,18 @@ export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
     { namespaces: rows.map(jsonOf) },
     {
       columns: [
-        { title: "NAMESPACE", cell: (row: Row) => row.namespace },
-        { title: "ENTRIES", cell: ({ entries: count }) => String(count) },
+        { title: "NAMESPACE", stored: (row: Row) => row.namespace },
+        { title: "ENTRIES", stored: ({ entries: count }) => String(count) },
         ...HEALTHS.map((health) => ({
           title: healthWord(health).toUpperCase(),
-          cell: ({ instances }: Row) => String(instances.get(health) ?? 0),
+          stored: ({ instances }: Row) => String(instances.get(health) ?? 0),
         })),
-        { title: "OWNERS", cell: ({ status }) => (status.owners.length === 0 ? "-" : status.owners.join(", ")) },
-        { title: "CLUSTERS", isWide: true, cell: ({ clusters }) => clusters.join(", ") },
-        { title: "EXPORTS", isWide: true, cell: ({ status }) => status.exportScopes.map(scopeWord).join(", ") },
-        { title: "POLICY", isWide: true, cell: ({ status }) => status.policyVersion },
-        { title: "VERDICT", cell: ({ status }) => (status.allowed ? "allowed" : "denied") },
-        { title: "REASON", cell: ({ status }) => status.reason },
+        { title: "OWNERS", stored: ({ status }) => (status.owners.length === 0 ? "-" : status.owners.join(", ")) },
+        { title: "CLUSTERS", isWide: true, stored: ({ clusters }) => clusters.join(", ") },
+        { title: "EXPORTS", isWide: true, stored: ({ status }) => status.exportScopes.map(scopeWord).join(", ") },
+        { title: "POLICY", isWide: true, stored: ({ status }) => status.policyVersion },
+        { title: "VERDICT", stored: ({ status }) => (status.allowed ? "allowed" : "denied") },
+        { title: "REASON", stored: ({ status }) => status.reason },
       ],
       rows,
     },

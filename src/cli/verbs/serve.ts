@@ -1,8 +1,8 @@
 /** The verb that runs a node. */
-import { KNOB_ROWS } from "../../config.ts";
+import { SETTING_ROWS } from "../../config/settings.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 import { readForNode } from "./config.ts";
 import { loadDemo } from "./import.ts";
 
@@ -13,9 +13,9 @@ function attribute(flag: string): string {
 
 function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
   const given = new Map<string, string | true>();
-  for (const { path, knob } of KNOB_ROWS) {
-    if (knob.flag === undefined) continue;
-    const name = attribute(knob.flag);
+  for (const { path, setting } of SETTING_ROWS) {
+    if (setting.flag === undefined) continue;
+    const name = attribute(setting.flag);
     const value = flags.text(name);
     if (value !== undefined) given.set(path, value);
     else if (flags.isOn(name)) given.set(path, true);
@@ -23,14 +23,14 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
   return given;
 }
 
-export const serve: Verb = async ({ world, flags, out }) => {
-  const effective = await readForNode(world, flags.text("config"), settingFlags(flags));
+export const serve: Verb = async ({ environment, flags, out }) => {
+  const effective = await readForNode(environment, flags.text("config"), settingFlags(flags));
   const hasDemo = flags.isOn("demo");
   // The demo comes in through the node's own listener, as any client would bring it.
   if (hasDemo && effective.settings.tls.certFile !== undefined) throw new UsageError("--demo is for a node without TLS");
-  await world.serve({
+  await environment.serve({
     effective,
-    ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(world, grpc, out) }),
+    ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(environment, grpc, out) }),
     onReady: ({ nodeId, listeners, fault }) => {
       const said = fault === "" ? { event: "ready" } : { event: "not_ready", fault };
       if (out.isMachine) out.line({ ...said, node_id: nodeId, listeners }, { columns: [], rows: [] });

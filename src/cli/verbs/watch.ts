@@ -7,7 +7,7 @@ import { EXIT } from "../exit.ts";
 import { filterOf } from "../filter.ts";
 import { messageJson } from "../message-json.ts";
 import type { Column, Output } from "../output.ts";
-import type { Verb } from "../verb.ts";
+import type { Verb } from "../table/verb.ts";
 import { healthWord, targetText } from "../words.ts";
 
 interface Row {
@@ -17,20 +17,20 @@ interface Row {
 }
 
 const COLUMNS: readonly Column<Row>[] = [
-  { title: "ACTION", cell: ({ action }) => action },
-  { title: "NAMESPACE", cell: ({ key }) => key.namespace },
-  { title: "NAME", cell: ({ key }) => key.name },
-  { title: "INSTANCE", cell: ({ key }) => key.instanceId },
-  { title: "HEALTH", cell: ({ entry }) => (entry === undefined ? "" : healthWord(entry.health)) },
-  { title: "CLUSTER", isWide: true, cell: ({ key }) => key.clusterId },
-  { title: "TARGETS", cell: ({ entry }) => entry?.targets.map(targetText).join(", ") ?? "" },
+  { title: "ACTION", stored: ({ action }) => action },
+  { title: "NAMESPACE", stored: ({ key }) => key.namespace },
+  { title: "NAME", stored: ({ key }) => key.name },
+  { title: "INSTANCE", stored: ({ key }) => key.instanceId },
+  { title: "HEALTH", stored: ({ entry }) => (entry === undefined ? "" : healthWord(entry.health)) },
+  { title: "CLUSTER", isWide: true, stored: ({ key }) => key.clusterId },
+  { title: "TARGETS", stored: ({ entry }) => entry?.targets.map(targetText).join(", ") ?? "" },
 ];
 
-export const watch: Verb = async ({ world, args, flags, out, client, viewer }) => {
+export const watch: Verb = async ({ environment, args, flags, out, client, viewer }) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const request = { ...filterOf(flags, args), ...viewer, cursor: flags.text("cursor") ?? "", namesOnly: flags.isOn("namesOnly") };
   const events = follow(client(), request, {
-    signal: world.interrupt,
+    signal: environment.interrupt,
     onBreak: (error, waitMs) => out.note(`watch broke off: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
   });
   let told = 0;

@@ -16,7 +16,7 @@ import type { DiscoveryDelta, ServiceSummary } from "../../catalog/v1/delta_pb.j
 export declare const file_waymark_discovery_v1_discovery: GenFile;
 
 /**
- * Whose eyes a read uses. Ignored for authenticated callers and unless the server allows overrides.
+ * Whose view a read uses. Ignored for authenticated callers and unless the server allows overrides.
  *
  * @generated from message waymark.discovery.v1.Viewer
  */
@@ -431,7 +431,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   pageToken: string;
 
   /**
-   * Whose eyes to use, where the server allows it.
+   * Whose view to use, where the server allows it.
    *
    * @generated from field: waymark.discovery.v1.Viewer viewer = 14;
    */
@@ -668,7 +668,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   health: HealthStatus[];
 
   /**
-   * Whose eyes to use, where the server allows it.
+   * Whose view to use, where the server allows it.
    *
    * @generated from field: waymark.discovery.v1.Viewer viewer = 14;
    */
@@ -929,7 +929,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
   hashKey: string;
 
   /**
-   * Whose eyes to use, where the server allows it.
+   * Whose view to use, where the server allows it.
    *
    * @generated from field: waymark.discovery.v1.Viewer viewer = 8;
    */

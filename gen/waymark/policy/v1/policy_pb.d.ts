@@ -927,7 +927,7 @@ export declare type PolicyHistoryResponse = Message<"waymark.policy.v1.PolicyHis
 export declare const PolicyHistoryResponseSchema: GenMessage<PolicyHistoryResponse>;
 
 /**
- * Whose eyes.
+ * Whose view.
  *
  * @generated from message waymark.policy.v1.Viewer
  */
@@ -974,7 +974,7 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
   action: string;
 
   /**
-   * Whose eyes: the viewer of query and watch, the source of the others. The caller's own where absent.
+   * Whose view: the viewer of query and watch, the source of the others. The caller's own where absent.
    *
    * @generated from field: waymark.policy.v1.Viewer viewer = 3;
    */

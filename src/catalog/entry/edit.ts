@@ -1,0 +1,44 @@
+/** A sealed entry with another value of one field, and every other byte as it was: also what a later version wrote. */
+import { takeBytes } from "../../lib/byte-pool.ts";
+import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
+import type { Health } from "../record/record.ts";
+import { ENTRY_TAG } from "./writer.ts";
+
+/** Tag and length of a text of at most 16 KiB, or tag and value of a number. */
+const HEAD_BYTES = 8;
+
+export function withNode(sealed: Uint8Array, nodeId: string): Uint8Array {
+  const field = takeBytes(HEAD_BYTES + 3 * nodeId.length);
+  return replaced(sealed, ENTRY_TAG.nodeId, field.subarray(0, writeText(field, writeVarint(field, 0, ENTRY_TAG.nodeId), nodeId)));
+}
+
+export function withHealth(sealed: Uint8Array, health: Health): Uint8Array {
+  const field = takeBytes(HEAD_BYTES);
+  return replaced(sealed, ENTRY_TAG.health, field.subarray(0, writeVarint(field, writeVarint(field, 0, ENTRY_TAG.health), health)));
+}
+
+/** Puts the field where the first of its number is, else before the first of a higher one, as our encoder would; the last of a number counts. */
+function replaced(sealed: Uint8Array, tag: number, field: Uint8Array): Uint8Array {
+  const out = takeBytes(sealed.length + field.length);
+  const reader = new WireReader(sealed);
+  let size = 0;
+  let isPut = false;
+  while (!reader.isDone()) {
+    const from = reader.at;
+    const found = reader.tag();
+    reader.skip(found);
+    if (!isPut && found >= tag) {
+      out.set(field, size);
+      size += field.length;
+      isPut = true;
+    }
+    if (found === tag) continue;
+    out.set(sealed.subarray(from, reader.at), size);
+    size += reader.at - from;
+  }
+  if (!isPut) {
+    out.set(field, size);
+    size += field.length;
+  }
+  return out.subarray(0, size);
+}

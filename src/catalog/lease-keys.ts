@@ -1,0 +1,212 @@
+/** Which owner a key belongs to, and which keys an owner has, in 28–45 B a key: one owner with a million keys or a million with one. */
+import type { KeyText } from "./record/record.ts";
+
+const NONE = -1;
+const START_CAPACITY = 16;
+
+/** Keys linked to owners, which are small integers. Every operation is O(1) but those that return a list. */
+export class LeaseKeys {
+  readonly #seed: number;
+  // A hash table of our own (open addressing, linear probing): a Map costs 28–56 B a key, and needs a Set an owner beside it.
+  #table = new Int32Array(START_CAPACITY * 2).fill(NONE);
+  // By link; a free link is chained through #next.
+  readonly #keys: (KeyText | undefined)[] = [];
+  #hashes = new Int32Array(START_CAPACITY);
+  #owners = new Int32Array(START_CAPACITY);
+  #next = new Int32Array(START_CAPACITY);
+  #previous = new Int32Array(START_CAPACITY);
+  #freeLink = NONE;
+  #size = 0;
+  /** HOT: one registration or its end asks for its key three times in a row (`versions`, keys that come and go). */
+  #hashedKey: KeyText | undefined;
+  #hash = 0;
+  // By owner: its newest link and how many it has.
+  #heads = new Int32Array(START_CAPACITY).fill(NONE);
+  #counts = new Int32Array(START_CAPACITY);
+
+  /** `seed` is any 32-bit integer; a secret one keeps strangers from choosing keys that collide. */
+  constructor(seed: number) {
+    this.#seed = seed | 0;
+  }
+
+  /** Number of keys that have an owner. */
+  get size(): number {
+    return this.#size;
+  }
+
+  ownerOf(key: KeyText): number | undefined {
+    const link = this.#table[this.#find(key, this.#hashOf(key))] ?? NONE;
+    return link === NONE ? undefined : this.#owners[link];
+  }
+
+  countOf(owner: number): number {
+    return this.#counts[owner] ?? 0;
+  }
+
+  /** Gives the key to the owner; returns the owner it had before. */
+  attach(key: KeyText, owner: number): number | undefined {
+    const hash = this.#hashOf(key);
+    let place = this.#find(key, hash);
+    let link = this.#table[place] ?? NONE;
+    let before: number | undefined;
+    if (link === NONE) {
+      if ((this.#size + 1) * 4 > this.#table.length * 3) {
+        this.#rehash();
+        place = this.#find(key, hash);
+      }
+      link = this.#newLink(key, hash);
+      this.#table[place] = link;
+      this.#size += 1;
+    } else {
+      before = this.#owners[link];
+      if (before === owner) return before;
+      this.#unlink(link);
+    }
+    this.#linkTo(owner, link);
+    return before;
+  }
+
+  /** Takes the key from its owner; unknown keys are ignored. */
+  detach(key: KeyText): void {
+    const place = this.#find(key, this.#hashOf(key));
+    const link = this.#table[place] ?? NONE;
+    if (link === NONE) return;
+    this.#unlink(link);
+    this.#free(link, place);
+  }
+
+  /** The owner's keys, newest first. */
+  listOf(owner: number): readonly KeyText[] {
+    const keys: KeyText[] = [];
+    for (let link = this.#heads[owner] ?? NONE; link !== NONE; link = this.#next[link] ?? NONE) {
+      const key = this.#keys[link];
+      if (key !== undefined) keys.push(key);
+    }
+    return keys;
+  }
+
+  /** Takes all keys from the owner and returns them, newest first. */
+  clear(owner: number): readonly KeyText[] {
+    const keys = this.listOf(owner);
+    for (const key of keys) this.detach(key);
+    return keys;
+  }
+
+  #hashOf(key: KeyText): number {
+    if (key !== this.#hashedKey) {
+      this.#hashedKey = key;
+      this.#hash = hashOf(key, this.#seed);
+    }
+    return this.#hash;
+  }
+
+  /** Place in the table of the key's link, or the empty place where it would go. */
+  #find(key: KeyText, hash: number): number {
+    const mask = this.#table.length - 1;
+    let place = spread(hash) & mask;
+    for (;;) {
+      const link = this.#table[place] ?? NONE;
+      if (link === NONE || (this.#hashes[link] === hash && this.#keys[link] === key)) return place;
+      place = (place + 1) & mask;
+    }
+  }
+
+  #newLink(key: KeyText, hash: number): number {
+    let link = this.#freeLink;
+    if (link === NONE) {
+      link = this.#keys.length;
+      if (link === this.#hashes.length) {
+        this.#hashes = doubled(this.#hashes);
+        this.#owners = doubled(this.#owners);
+        this.#next = doubled(this.#next);
+        this.#previous = doubled(this.#previous);
+      }
+    } else {
+      this.#freeLink = this.#next[link] ?? NONE;
+    }
+    this.#keys[link] = key;
+    this.#hashes[link] = hash;
+    return link;
+  }
+
+  #linkTo(owner: number, link: number): void {
+    while (owner >= this.#heads.length) {
+      const length = this.#heads.length;
+      this.#heads = doubled(this.#heads).fill(NONE, length);
+      this.#counts = doubled(this.#counts);
+    }
+    const head = this.#heads[owner] ?? NONE;
+    this.#owners[link] = owner;
+    this.#next[link] = head;
+    this.#previous[link] = NONE;
+    if (head !== NONE) this.#previous[head] = link;
+    this.#heads[owner] = link;
+    this.#counts[owner] = this.countOf(owner) + 1;
+  }
+
+  #unlink(link: number): void {
+    const owner = this.#owners[link] ?? 0;
+    const next = this.#next[link] ?? NONE;
+    const previous = this.#previous[link] ?? NONE;
+    if (next !== NONE) this.#previous[next] = previous;
+    if (previous === NONE) this.#heads[owner] = next;
+    else this.#next[previous] = next;
+    this.#counts[owner] = this.countOf(owner) - 1;
+  }
+
+  #free(link: number, place: number): void {
+    this.#keys[link] = undefined;
+    this.#next[link] = this.#freeLink;
+    this.#freeLink = link;
+    this.#size -= 1;
+    this.#closeGap(place);
+  }
+
+  /** Moves later members of the probe run back over the hole, so that no marker of a removed key is ever needed. */
+  #closeGap(place: number): void {
+    const mask = this.#table.length - 1;
+    let hole = place;
+    let probe = (place + 1) & mask;
+    for (;;) {
+      const link = this.#table[probe] ?? NONE;
+      if (link === NONE) break;
+      const home = spread(this.#hashes[link] ?? 0) & mask;
+      if (((probe - home) & mask) >= ((probe - hole) & mask)) {
+        this.#table[hole] = link;
+        hole = probe;
+      }
+      probe = (probe + 1) & mask;
+    }
+    this.#table[hole] = NONE;
+  }
+
+  #rehash(): void {
+    const old = this.#table;
+    this.#table = new Int32Array(old.length * 2).fill(NONE);
+    const mask = this.#table.length - 1;
+    for (const link of old) {
+      if (link === NONE) continue;
+      let place = spread(this.#hashes[link] ?? 0) & mask;
+      while (this.#table[place] !== NONE) place = (place + 1) & mask;
+      this.#table[place] = link;
+    }
+  }
+}
+
+/** FNV-1a, 32 bits, over code units, from a seed. */
+function hashOf(key: string, seed: number): number {
+  let hash = 0x811c9dc5 ^ seed;
+  for (let i = 0; i < key.length; i += 1) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
+  return hash;
+}
+
+/** FNV's low bits are weak, and the table uses only those. */
+function spread(hash: number): number {
+  return (hash ^ (hash >>> 15)) >>> 0;
+}
+
+function doubled(from: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
+  const to = new Int32Array(from.length * 2);
+  to.set(from);
+  return to;
+}

@@ -1,0 +1,194 @@
+/** What a query or a watch asks for, and the one decision whether a record is part of it (semantics.md, Scopes). */
+
+import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
+import { SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
+import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "../record/record.ts";
+import { nameIndex, type SortedNames } from "./sorted-names.ts";
+
+/** An empty text, list or mask filters nothing; fields combine with AND. */
+export interface Filter {
+  /** Exactly this namespace. */
+  readonly namespace: string;
+  /** This namespace and those below it, on label boundaries. */
+  readonly prefix: string;
+  /** Any of these; in code-unit order. */
+  readonly names: readonly string[];
+  /** Any of these: bit `1 << kind`. */
+  readonly kindMask: number;
+  /** At least this reach, and from within this locality; UNSET bounds neither. */
+  readonly scope: Scope;
+  /** All of these. */
+  readonly capabilities: readonly string[];
+  readonly tags: readonly string[];
+  readonly resources: readonly string[];
+  readonly clusterId: string;
+  readonly region: string;
+  /** Any of these, by what readers see: bit `1 << health`. */
+  readonly healthMask: number;
+  /** Functions whose version is in it; `kindMask` then says FUNCTION. */
+  readonly versions: VersionRange | undefined;
+}
+
+/** Matches everything. */
+export const ANY: Filter = {
+  namespace: "",
+  prefix: "",
+  names: [],
+  kindMask: 0,
+  scope: SCOPE.UNSET,
+  capabilities: [],
+  tags: [],
+  resources: [],
+  clusterId: "",
+  region: "",
+  healthMask: 0,
+  versions: undefined,
+};
+
+/** Where the serving node stands: what LOCAL, ZONE and REGION are measured from. */
+export interface Locality {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+}
+
+/** The field of the filter that leaves a record out; the words are those of `Explanation.reason`. */
+export type DropReason =
+  | "namespace"
+  | "names"
+  | "kinds"
+  | "scope"
+  | "locality"
+  | "capabilities"
+  | "tags"
+  | "resources"
+  | "cluster_id"
+  | "region"
+  | "health"
+  | "version_range";
+
+/** What a filter looks at beside the health that readers see. */
+export type Filtered = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
+  readonly origin: Pick<OriginRef, "nodeId">;
+};
+
+/** Whether the record is part of the answer. */
+export function matches(filter: Filter, record: CatalogRecord, self: Locality): boolean {
+  return whyNot(filter, record, self, viewHealth(record)) === undefined;
+}
+
+/** The first reason that leaves out what is seen with that health, undefined when nothing does. Allocates nothing. */
+export function whyNot(filter: Filter, record: Filtered, self: Locality, health: Health): DropReason | undefined {
+  const { traits } = record;
+  if (!coversNamespace(filter, record.namespace)) return "namespace";
+  if (filter.names.length > 0 && !hasName(filter.names, record.name)) return "names";
+  if (filter.kindMask !== 0 && (filter.kindMask & (1 << record.kind)) === 0) return "kinds";
+  if (record.scope < filter.scope) return "scope";
+  if (!isWithin(filter.scope, record, self)) return "locality";
+  if (filter.clusterId !== "" && traits.clusterId !== filter.clusterId) return "cluster_id";
+  if (filter.region !== "" && traits.region !== filter.region) return "region";
+  if (filter.healthMask !== 0 && (filter.healthMask & (1 << health)) === 0) return "health";
+  if (!hasAll(traits.capabilities, filter.capabilities)) return "capabilities";
+  if (!hasAll(traits.tags, filter.tags)) return "tags";
+  if (!hasAll(traits.resources, filter.resources)) return "resources";
+  // The last: who is told this reason knows that nothing else leaves it out.
+  if (filter.versions !== undefined && !filter.versions.has(traits.version)) return "version_range";
+  return undefined;
+}
+
+/** Whether entries of this namespace can be part of the answer. */
+export function coversNamespace(filter: Filter, namespace: string): boolean {
+  if (filter.namespace !== "" && filter.namespace !== namespace) return false;
+  return filter.prefix === "" || isBelow(namespace, filter.prefix);
+}
+
+/** Of names in order those that the filter covers, and one that it names whether it is among them or not. */
+export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Filter): Generator<string> {
+  const { namespace, prefix } = filter;
+  if (namespace !== "") {
+    if (coversNamespace(filter, namespace)) yield namespace;
+    return;
+  }
+  if (prefix !== "" && firstOf(names.from(prefix)) === prefix) yield prefix;
+  // `p-x` and `px` are not below `p`.
+  const below = prefix === "" ? "" : `${prefix}.`;
+  for (const name of names.from(below)) {
+    if (!name.startsWith(below)) return;
+    yield name;
+  }
+}
+
+function firstOf(names: Iterable<string>): string | undefined {
+  for (const name of names) return name;
+  return undefined;
+}
+
+/** Whether the namespace is the prefix or below it: `svc.market` covers `svc.market.eu`, not `svc.marketing`. */
+export function isBelow(namespace: string, prefix: string): boolean {
+  if (!namespace.startsWith(prefix)) return false;
+  return namespace.length === prefix.length || namespace[prefix.length] === ".";
+}
+
+/** A drop reason in words, with the values that met. */
+export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropReason): string {
+  const { traits } = record;
+  switch (reason) {
+    case "namespace":
+      return `namespace ${record.namespace} is not ${filter.namespace === "" ? `${filter.prefix} or below it` : filter.namespace}`;
+    case "names":
+      return `name ${record.name} is not among the ${filter.names.length} asked for`;
+    case "kinds":
+      return `kind ${nameOf(KIND, record.kind)} is not asked for`;
+    case "scope":
+      return `scope ${SCOPE_NAMES[record.scope]} is less than ${SCOPE_NAMES[filter.scope]}`;
+    case "locality":
+      return `held by node ${record.origin.nodeId} of cluster ${traits.clusterId} in region ${traits.region}, outside this ${PLACES[filter.scope]}`;
+    case "capabilities":
+      return `lacks ${missing(traits.capabilities, filter.capabilities)}`;
+    case "tags":
+      return `lacks ${missing(traits.tags, filter.tags)}`;
+    case "resources":
+      return `lacks ${missing(traits.resources, filter.resources)}`;
+    case "cluster_id":
+      return `cluster ${traits.clusterId} is not ${filter.clusterId}`;
+    case "region":
+      return `region ${traits.region} is not ${filter.region}`;
+    case "health":
+      return `health ${nameOf(HEALTH, viewHealth(record))} is not asked for`;
+    case "version_range":
+      return lacksVersion(traits.version, filter.versions?.text ?? "");
+  }
+}
+
+const PLACES = ["fleet", "node", "cluster", "region", "fleet"] as const;
+
+function isWithin(scope: Scope, record: Filtered, self: Locality): boolean {
+  switch (scope) {
+    case SCOPE.LOCAL:
+      return record.origin.nodeId === self.nodeId;
+    case SCOPE.ZONE:
+      return record.traits.clusterId === self.clusterId;
+    case SCOPE.REGION:
+      return record.traits.region === self.region;
+    case SCOPE.UNSET:
+    case SCOPE.GLOBAL:
+      return true;
+  }
+}
+
+function hasName(names: readonly string[], name: string): boolean {
+  return names[nameIndex(names, name)] === name;
+}
+
+function hasAll(held: readonly string[], wanted: readonly string[]): boolean {
+  for (const term of wanted) if (!held.includes(term)) return false;
+  return true;
+}
+
+function missing(held: readonly string[], wanted: readonly string[]): string {
+  return wanted.filter((term) => !held.includes(term)).join(", ");
+}
+
+function nameOf(table: Readonly<Record<string, number>>, value: number): string {
+  return Object.keys(table).find((name) => table[name] === value) ?? String(value);
+}

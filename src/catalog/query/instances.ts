@@ -1,0 +1,205 @@
+/** Which instances of one name an answer looks at, so that each has its chance and a crowded name costs no more than a thousand. */
+import { assert } from "../../lib/errors.ts";
+import type { CatalogRecord, Kind } from "../record/record.ts";
+import type { Lookup } from "./lookup.ts";
+import { lowerBound, OrderedRecords } from "./ordered.ts";
+
+/** Instances that an answer considers at most, and decodes. */
+const MAX_INSTANCES = 1000;
+/** Records whose rank is read at most to find the best ones; reading one costs a hundredth of considering it. */
+const MAX_RANKED = 100_000;
+
+/** What `at` moves on by from turn to turn: multiples of it fall evenly into any number of parts. */
+export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
+
+export interface InstanceName {
+  readonly kind: Kind;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/**
+ * How a crowded name is sampled; `at` is from [0, 1). `spread`: every so-many-th instance in key order, from one of the first on, so that
+ * the sample is like the whole and each instance is in it equally often when `at` is even. `stretch`: neighbours in key order; when one
+ * instance comes or goes, the stretch of an `at` changes by one or two.
+ */
+export interface Sampling {
+  readonly form: "spread" | "stretch";
+  readonly at: number;
+  /** A small whole number. Those of a lower rank are considered before all of a higher one. */
+  readonly rank: (record: CatalogRecord) => number;
+  /** The best rank there can be. A sample with so many of it is taken as it is; else the ranks of all instances are read. */
+  readonly ideal: number;
+  readonly wanted: number;
+  /** The worst rank that is still fit for traffic. */
+  readonly fit: number;
+  /** Considered at most; MAX_INSTANCES unless given. */
+  readonly most?: number;
+}
+
+export interface Instances {
+  /** In no order that means anything. */
+  readonly records: readonly CatalogRecord[];
+  /** All instances of the name; more than `records` when they are a sample. */
+  readonly count: number;
+  /** One in so many is in a `spread` sample; 1 when all are considered. */
+  readonly stride: number;
+}
+
+/** All instances of a name, or a sample of them. Cost: at most `most` records, and the ranks of all while too few of the best are found. */
+export function sampleInstances(lookup: Lookup, name: InstanceName, sampling: Sampling): Instances {
+  return sampled(instanceRange(lookup, name), sampling);
+}
+
+export interface FindOptions<T> {
+  readonly sampling: Sampling;
+  /** Whether a record suits the answer, by the record alone: it may be asked of all instances. All suit when it is absent. */
+  readonly suits?: ((record: CatalogRecord) => boolean) | undefined;
+  /** What the answer is made of; of records that suit. */
+  readonly read: (record: CatalogRecord) => T;
+}
+
+/** Of instances that were found; `isSample`: another `at` may find others. */
+export interface FoundInstances<T> {
+  readonly found: readonly T[];
+  readonly isSample: boolean;
+}
+
+/**
+ * What an answer is made of, of the instances of one name; of a crowded one of a sample, unless none of that suits and is fit for traffic. Then,
+ * because those that suit may be few, all are looked at, best rank first and from one on that `at` says, until there are as many as an answer
+ * considers. Cost: `read` of what is found, and `suits` of all.
+ */
+export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
+  const { records, count } = sampleInstances(lookup, name, sampling);
+  const isSample = records.length < count;
+  if (suits === undefined) return { found: records.map(read), isSample };
+  const suited = records.filter(suits);
+  const isFit = suited.some((record) => sampling.rank(record) <= sampling.fit);
+  if (!isSample || isFit || suited.length === records.length) return { found: suited.map(read), isSample };
+  const most = sampling.most ?? MAX_INSTANCES;
+  const all = byRank(allInstances(lookup, name).filter(suits), sampling);
+  return { found: all.slice(0, most).map(read), isSample: all.length > most };
+}
+
+/** Best rank first; within one in key order, from a place on that `at` says. */
+function byRank(records: readonly CatalogRecord[], { rank, at }: Sampling): readonly CatalogRecord[] {
+  const first = Math.floor(at * records.length);
+  const ranked: CatalogRecord[][] = [];
+  for (const part of [records.slice(first), records.slice(0, first)]) for (const record of part) (ranked[rank(record)] ??= []).push(record);
+  return ranked.flat();
+}
+
+/** As `sampleInstances`, of the records that are given. */
+export function sampleOf(records: readonly CatalogRecord[], sampling: Sampling): Instances {
+  return sampled({ count: records.length, at: (index) => existing(records[index]), all: () => records }, sampling);
+}
+
+function sampled(range: InstanceRange, sampling: Sampling): Instances {
+  const { count } = range;
+  const most = sampling.most ?? MAX_INSTANCES;
+  if (count <= most) return { records: range.all(), count, stride: 1 };
+  const stride = Math.ceil(count / most);
+  const best = new BestRanks(sampling, most);
+  const enough = Math.floor(count / stride);
+  const limit = Math.min(count, MAX_RANKED);
+  if (sampling.form === "stretch") {
+    const first = Math.floor(sampling.at * count);
+    for (let i = 0; i < limit && !best.isEnough(enough); i++) best.add(range.at((first + i) % count));
+    return { records: best.take(), count, stride };
+  }
+  // First the class of indices that `at` says, then those after it.
+  const first = Math.floor(sampling.at * stride);
+  for (let i = 0; i < stride && best.seenCount < limit && !best.isEnough(enough); i++)
+    for (let index = (first + i) % stride; index < count; index += stride) best.add(range.at(index));
+  return { records: best.take(), count, stride };
+}
+
+/** All instances of a name, in key order. Cost: their number. */
+export function allInstances(lookup: Lookup, name: InstanceName): readonly CatalogRecord[] {
+  return instanceRange(lookup, name).all();
+}
+
+/** Keeps the best `most` of the records it is given. */
+class BestRanks {
+  readonly #sampling: Sampling;
+  readonly #most: number;
+  readonly #byRank: CatalogRecord[][] = [];
+  seenCount = 0;
+
+  constructor(sampling: Sampling, most: number) {
+    this.#sampling = sampling;
+    this.#most = most;
+  }
+
+  isEnough(leastCount: number): boolean {
+    return this.seenCount >= leastCount && (this.#byRank[this.#sampling.ideal]?.length ?? 0) >= this.#sampling.wanted;
+  }
+
+  add(record: CatalogRecord): void {
+    this.seenCount += 1;
+    const records = (this.#byRank[this.#sampling.rank(record)] ??= []);
+    if (records.length < this.#most) records.push(record);
+  }
+
+  take(): readonly CatalogRecord[] {
+    return this.#byRank.flat().slice(0, this.#most);
+  }
+}
+
+/** The records of one name in key order, by index. */
+interface InstanceRange {
+  readonly count: number;
+  at(index: number): CatalogRecord;
+  all(): readonly CatalogRecord[];
+}
+
+function instanceRange(lookup: Lookup, { kind, namespace, name }: InstanceName): InstanceRange {
+  const prefix = `${namespace}\0${name}\0${kind}`;
+  const list = lookup.names.list(name);
+  // The separator is the smallest character there is, and no part of a key holds it.
+  return list instanceof OrderedRecords ? new BlockRange(list, `${prefix}\0`, `${prefix}\u0001`) : arrayRange(list, prefix);
+}
+
+function arrayRange(sorted: readonly CatalogRecord[], prefix: string): InstanceRange {
+  const records = sorted.slice(lowerBound(sorted, `${prefix}\0`), lowerBound(sorted, `${prefix}\u0001`));
+  return { count: records.length, at: (index) => existing(records[index]), all: () => records };
+}
+
+class BlockRange implements InstanceRange {
+  readonly #blocks: (readonly CatalogRecord[])[] = [];
+  /** Index of the first record of each block. */
+  readonly #starts: number[] = [];
+  readonly count: number;
+  #block = 0;
+
+  constructor(list: OrderedRecords, from: string, to: string) {
+    let count = 0;
+    const [first, last] = [list.blockOf(from), list.blockOf(to)];
+    for (let i = first; i <= last; i++) {
+      const block = list.block(i);
+      const part = i === first || i === last ? block.slice(lowerBound(block, from), lowerBound(block, to)) : block;
+      if (part.length === 0) continue;
+      this.#blocks.push(part);
+      this.#starts.push(count);
+      count += part.length;
+    }
+    this.count = count;
+  }
+
+  at(index: number): CatalogRecord {
+    // Asked for in rising order but for a few times, so it goes on from where it was.
+    if (index < (this.#starts[this.#block] ?? 0)) this.#block = 0;
+    while (index >= (this.#starts[this.#block + 1] ?? Infinity)) this.#block += 1;
+    return existing(this.#blocks[this.#block]?.[index - (this.#starts[this.#block] ?? 0)]);
+  }
+
+  all(): readonly CatalogRecord[] {
+    return this.#blocks.flat();
+  }
+}
+
+function existing(record: CatalogRecord | undefined): CatalogRecord {
+  assert(record !== undefined, "an index below the count has a record");
+  return record;
+}

@@ -1,0 +1,199 @@
+/** The visible records, one a key, and the lists a query can start from. */
+
+import { SCOPE, type Scope } from "../entry/scope.ts";
+import type { CatalogRecord, Kind, Traits } from "../record/record.ts";
+import { type Usage, UsageTable } from "../replica/usage.ts";
+import { Cursor, OrderedRecords } from "./ordered.ts";
+import { Postings } from "./postings.ts";
+import { SortedNames } from "./sorted-names.ts";
+
+/** What of a record decides which lists and sums it is in, besides its key. A record is its own facets. */
+export interface Facets {
+  readonly traits: Traits;
+  readonly scope: Scope;
+  readonly contentBytes: number;
+}
+
+const KIND_COUNT = 7;
+const SCOPE_COUNT = SCOPE.GLOBAL + 1;
+
+/**
+ * Index of the records that a view shows: by key, kind, name, tag, capability and resource. It keeps references, not copies: whoever
+ * changes traits or scope of a record in place tells it what they were before. Health, load and revision are not indexed and may change freely.
+ */
+export class Lookup {
+  readonly #all = new OrderedRecords();
+  readonly #kinds: readonly OrderedRecords[] = Array.from({ length: KIND_COUNT }, () => new OrderedRecords());
+  readonly #names = new Postings();
+  readonly #tags = new Postings();
+  readonly #capabilities = new Postings();
+  readonly #resources = new Postings();
+  readonly #usage = new UsageTable();
+  readonly #namespaces = new SortedNames();
+  readonly #counts = new Int32Array(KIND_COUNT * SCOPE_COUNT);
+
+  /** Number of visible records. */
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Every record, in key order. */
+  get all(): OrderedRecords {
+    return this.#all;
+  }
+
+  get names(): Postings {
+    return this.#names;
+  }
+
+  get tags(): Postings {
+    return this.#tags;
+  }
+
+  get capabilities(): Postings {
+    return this.#capabilities;
+  }
+
+  get resources(): Postings {
+    return this.#resources;
+  }
+
+  /** The records of one kind, in key order. */
+  ofKind(kind: Kind): OrderedRecords {
+    return this.#kinds[kind] ?? this.#all;
+  }
+
+  /** The record shown for this key. O(log n). */
+  find(key: string): CatalogRecord | undefined {
+    return this.#all.find(key);
+  }
+
+  /** Walks all records in key order. */
+  cursor(): Cursor {
+    return new Cursor(this.#all);
+  }
+
+  /** Those with at least one record. */
+  get namespaces(): Pick<SortedNames, "from" | "list"> {
+    return this.#namespaces;
+  }
+
+  /** Records in exactly this namespace. */
+  namespaceCount(namespace: string): number {
+    return this.#usage.ofNamespace(namespace).entries;
+  }
+
+  /** Records in exactly this namespace, and their content bytes. */
+  namespaceUsage(namespace: string): Usage {
+    return this.#usage.ofNamespace(namespace);
+  }
+
+  /** Records registered by callers of this tenant. */
+  tenantUsage(tenant: string): Usage {
+    return this.#usage.ofTenant(tenant);
+  }
+
+  /** Records of this kind and scope. */
+  count(kind: Kind, scope: Scope): number {
+    return this.#counts[kind * SCOPE_COUNT + scope] ?? 0;
+  }
+
+  /**
+   * Shows the record for its key, instead of the one shown now if there is one. `before`: the facets under which the key was last
+   * told here; needed only when the shown object was changed in place since.
+   */
+  put(record: CatalogRecord, before?: Facets): void {
+    const old = this.#all.find(record.key);
+    if (old === undefined) {
+      this.#add(record);
+    } else if (old === record) {
+      if (before !== undefined) this.update(record, before);
+    } else {
+      this.#replace(old, record, before ?? old);
+    }
+  }
+
+  /** The record, already shown, has been changed in place; `before` is what its facets were. Costs only the lists that differ. */
+  update(record: CatalogRecord, before: Facets): void {
+    if (before.scope !== record.scope) {
+      this.#count(record.kind, before.scope, -1);
+      this.#count(record.kind, record.scope, 1);
+    }
+    const { traits, contentBytes } = record;
+    if (before.traits.tenantId !== traits.tenantId || before.contentBytes !== contentBytes) {
+      this.#usage.leave(record.namespace, before);
+      this.#usage.enter(record.namespace, record);
+    }
+    if (before.traits === traits) return;
+    repost(this.#tags, record, before.traits.tags, traits.tags);
+    repost(this.#capabilities, record, before.traits.capabilities, traits.capabilities);
+    repost(this.#resources, record, before.traits.resources, traits.resources);
+  }
+
+  /** Shows nothing for this record's key any more. `before` as in `put`. Unknown keys are ignored. Returns what its namespace has left. */
+  remove(record: CatalogRecord, before: Facets = record): number {
+    if (this.#all.remove(record.key) === "absent") return this.namespaceCount(record.namespace);
+    this.#kinds[record.kind]?.remove(record.key);
+    this.#names.remove(record.name, record);
+    for (const tag of before.traits.tags) this.#tags.remove(tag, record);
+    for (const capability of before.traits.capabilities) this.#capabilities.remove(capability, record);
+    for (const resource of before.traits.resources) this.#resources.remove(resource, record);
+    this.#count(record.kind, before.scope, -1);
+    return this.#leaveNamespace(record.namespace, before);
+  }
+
+  #add(record: CatalogRecord): void {
+    this.#point(record);
+    this.#count(record.kind, record.scope, 1);
+    this.#enterNamespace(record);
+  }
+
+  #replace(old: CatalogRecord, record: CatalogRecord, before: Facets): void {
+    // Equal keys mean equal kind and name: only the terms that are gone need taking out.
+    removeGone(this.#tags, old, before.traits.tags, record.traits.tags);
+    removeGone(this.#capabilities, old, before.traits.capabilities, record.traits.capabilities);
+    removeGone(this.#resources, old, before.traits.resources, record.traits.resources);
+    this.#point(record);
+    this.#count(record.kind, before.scope, -1);
+    this.#count(record.kind, record.scope, 1);
+    this.#usage.leave(record.namespace, before);
+    this.#usage.enter(record.namespace, record);
+  }
+
+  /** Makes every list of the record hold this object. */
+  #point(record: CatalogRecord): void {
+    this.#all.put(record);
+    this.#kinds[record.kind]?.put(record);
+    this.#names.put(record.name, record);
+    for (const tag of record.traits.tags) this.#tags.put(tag, record);
+    for (const capability of record.traits.capabilities) this.#capabilities.put(capability, record);
+    for (const resource of record.traits.resources) this.#resources.put(resource, record);
+  }
+
+  #count(kind: Kind, scope: Scope, change: number): void {
+    const slot = kind * SCOPE_COUNT + scope;
+    this.#counts[slot] = (this.#counts[slot] ?? 0) + change;
+  }
+
+  #enterNamespace(record: CatalogRecord): void {
+    const { namespace } = record;
+    this.#usage.enter(namespace, record);
+    if (this.namespaceCount(namespace) === 1) this.#namespaces.add(namespace);
+  }
+
+  #leaveNamespace(namespace: string, before: Facets): number {
+    this.#usage.leave(namespace, before);
+    const left = this.namespaceCount(namespace);
+    if (left === 0) this.#namespaces.remove(namespace);
+    return left;
+  }
+}
+
+function repost(postings: Postings, record: CatalogRecord, before: readonly string[], after: readonly string[]): void {
+  removeGone(postings, record, before, after);
+  for (const term of after) if (!before.includes(term)) postings.put(term, record);
+}
+
+function removeGone(postings: Postings, record: CatalogRecord, before: readonly string[], after: readonly string[]): void {
+  for (const term of before) if (!after.includes(term)) postings.remove(term, record);
+}

@@ -1,0 +1,71 @@
+/** Several cursors walked as one, in key order: names without a namespace, several kinds. */
+
+import type { CatalogRecord } from "../record/record.ts";
+import type { RecordCursor } from "./ordered.ts";
+
+interface Head {
+  readonly cursor: RecordCursor;
+  record: CatalogRecord;
+}
+
+/** Merges cursors over lists that have no record in common. A step costs O(log of the cursors), a seek one seek of each. */
+export class MergeCursor implements RecordCursor {
+  readonly #cursors: readonly RecordCursor[];
+  // A binary heap by key, of the cursors that are not at their end.
+  #heap: Head[] = [];
+
+  constructor(cursors: readonly RecordCursor[]) {
+    this.#cursors = cursors;
+    this.#fill();
+  }
+
+  seek(key: string): void {
+    for (const cursor of this.#cursors) cursor.seek(key);
+    this.#fill();
+  }
+
+  next(): CatalogRecord | undefined {
+    const top = this.#heap[0];
+    if (top === undefined) return undefined;
+    const { record } = top;
+    const following = top.cursor.next();
+    if (following === undefined) {
+      const last = this.#heap.pop();
+      if (last !== undefined && last !== top) this.#sink(0, last);
+    } else {
+      top.record = following;
+      this.#sink(0, top);
+    }
+    return record;
+  }
+
+  #fill(): void {
+    this.#heap = [];
+    for (const cursor of this.#cursors) {
+      const record = cursor.next();
+      if (record !== undefined) this.#heap.push({ cursor, record });
+    }
+    // Sorted is a heap; the number of cursors is small beside the walk.
+    this.#heap.sort((a, b) => (a.record.key < b.record.key ? -1 : 1));
+  }
+
+  #sink(from: number, head: Head): void {
+    const heap = this.#heap;
+    let place = from;
+    for (;;) {
+      let child = place * 2 + 1;
+      const left = heap[child];
+      if (left === undefined) break;
+      const right = heap[child + 1];
+      let least = left;
+      if (right !== undefined && right.record.key < left.record.key) {
+        least = right;
+        child += 1;
+      }
+      if (least.record.key > head.record.key) break;
+      heap[place] = least;
+      place = child;
+    }
+    heap[place] = head;
+  }
+}

@@ -1,0 +1,213 @@
+/** Pages of the catalog in key order, from the smallest list that holds the answer (semantics.md, Scopes; P2). */
+import { invalid } from "../../lib/errors.ts";
+import { type CatalogRecord, type KeyText, type Kind, viewHealth } from "../record/record.ts";
+import { coversNamespace, type DropReason, dropDetail, type Filter, type Locality, whyNot } from "./filter.ts";
+import type { Lookup } from "./lookup.ts";
+import { MergeCursor } from "./merge.ts";
+import { Cursor, type RecordCursor } from "./ordered.ts";
+import type { Postings } from "./postings.ts";
+
+/** Records a page examines at most; then it ends short, with a key to go on from. */
+const SCAN_BUDGET = 10_000;
+/** The same where each record that is kept has its entry decoded. */
+const TEST_BUDGET = 2000;
+/** Records a page explains at most. */
+const MAX_CONSIDERED = 1000;
+
+const DEFAULT_LIMIT = 100;
+const MAX_LIMIT = 1000;
+/** Lists this short are walked without looking for a shorter one. */
+const SHORT = 64;
+
+/**
+ * Why a record that the filter keeps is left out after all, without a fault when it is not, and what it cost beyond looking at the record, in
+ * records. Asked of each such record: it may decode the entry.
+ */
+export type EntryTest = (record: CatalogRecord) => {
+  readonly fault?: { readonly reason: "subject"; readonly detail: string };
+  readonly cost: number;
+};
+
+export interface QueryOptions {
+  /** Records a page, at least 1; see `pageLimit`. */
+  readonly limit: number;
+  /** Only records after this key; empty for the first page. */
+  readonly afterKey: string;
+  readonly self: Locality;
+  /** Whether the reader may see a namespace. Asked once for each run of a namespace; what it hides is as if absent. */
+  readonly allowed: (namespace: string) => boolean;
+  /** Also say of each record considered why it is kept or dropped. Walks names or namespaces only, so that other filters can be seen to drop. */
+  readonly explain: boolean;
+  readonly scanBudget?: number;
+  readonly test?: EntryTest | undefined;
+}
+
+export interface Considered {
+  readonly key: KeyText;
+  readonly kept: boolean;
+  readonly reason: "kept" | "after_page" | DropReason | NonNullable<ReturnType<EntryTest>["fault"]>["reason"];
+  readonly detail: string;
+}
+
+export interface Page {
+  readonly records: readonly CatalogRecord[];
+  /** Where the next page starts: after this key. Undefined at the end. A page may be short and still have a next. */
+  readonly nextKey: KeyText | undefined;
+  /** With `explain`, at most MAX_CONSIDERED. */
+  readonly considered: readonly Considered[] | undefined;
+}
+
+/** The `limit` of a list request: 0 means 100, above 1000 means 1000, negative is refused with `invalid_argument`. */
+export function pageLimit(limit: number): number {
+  if (limit < 0) throw invalid("limit", `${limit} is negative; use 0 for the default of ${DEFAULT_LIMIT}`);
+  return limit === 0 ? DEFAULT_LIMIT : Math.min(limit, MAX_LIMIT);
+}
+
+/** One page of the matching records. Cost: the records examined in the smallest matching list, at most the scan budget. */
+export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions): Page {
+  const { limit, self, allowed, afterKey, test } = options;
+  const scanBudget = options.scanBudget ?? (test === undefined ? SCAN_BUDGET : TEST_BUDGET);
+  const records: CatalogRecord[] = [];
+  const considered: Considered[] | undefined = options.explain ? [] : undefined;
+  const source = openSource(lookup, filter, options.explain);
+  if (source === undefined) return { records, nextKey: undefined, considered };
+  const start = startKey(filter);
+  source.seek(afterKey > start ? afterKey : start);
+
+  let namespace: string | undefined;
+  let lastKey: KeyText | undefined;
+  let examinedCount = 0;
+  for (let record = source.next(); record !== undefined; record = source.next()) {
+    if (record.key === afterKey) continue;
+    if (record.namespace !== namespace) {
+      if (!coversNamespace(filter, record.namespace) || !allowed(record.namespace)) {
+        const next = nextNamespace(lookup, filter, allowed, record.namespace);
+        if (next === undefined) break;
+        source.seek(`${next}\0`);
+        continue;
+      }
+      namespace = record.namespace;
+    }
+    const reason = whyNot(filter, record, self, viewHealth(record));
+    const tested = reason === undefined ? test?.(record) : undefined;
+    const fault = tested?.fault;
+    if (fault !== undefined) {
+      note(considered, record, fault.reason, fault.detail);
+    } else if (reason === undefined && records.length === limit) {
+      note(considered, record, "after_page", "the page is full");
+      return { records, nextKey: lastKey, considered };
+    } else if (reason === undefined) {
+      records.push(record);
+      note(considered, record, "kept", "");
+    } else if (considered !== undefined) {
+      note(considered, record, reason, dropDetail(filter, record, reason));
+    }
+    lastKey = record.key;
+    examinedCount += 1 + (tested?.cost ?? 0);
+    if (examinedCount >= scanBudget) return { records, nextKey: lastKey, considered };
+  }
+  return { records, nextKey: undefined, considered };
+}
+
+function note(considered: Considered[] | undefined, record: CatalogRecord, reason: Considered["reason"], detail: string): void {
+  if (considered === undefined || considered.length >= MAX_CONSIDERED) return;
+  considered.push({ key: record.key, kept: reason === "kept", reason, detail });
+}
+
+/**
+ * The first namespace after this one that the filter covers and the reader may see. Hidden namespaces cost a question each and no scan
+ * budget: a page cut short among them would have to name one of them in its token.
+ */
+function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean, after: string): string | undefined {
+  if (filter.namespace !== "") return undefined;
+  const belowPrefix = `${filter.prefix}.`;
+  for (const namespace of lookup.namespaces.from(after)) {
+    if (namespace === after) continue;
+    if (coversNamespace(filter, namespace)) {
+      if (allowed(namespace)) return namespace;
+    } else {
+      // `p-x` and the like sort between `p` and `p.y`.
+      return namespace < belowPrefix ? nextNamespace(lookup, filter, allowed, belowPrefix) : undefined;
+    }
+  }
+  return undefined;
+}
+
+/** No matching key is below this. */
+function startKey(filter: Filter): string {
+  if (filter.namespace !== "") return `${filter.namespace}\0`;
+  return filter.prefix;
+}
+
+/** A list that holds every match, the smallest the lookup knows of; undefined when nothing can match. */
+function openSource(lookup: Lookup, filter: Filter, isExplaining: boolean): RecordCursor | undefined {
+  const namesCount = filter.names.length === 0 ? Infinity : sum(filter.names, (name) => lookup.names.count(name));
+  if (namesCount <= SHORT || (isExplaining && namesCount < Infinity)) return openNames(lookup, filter.names);
+  if (isExplaining) return lookup.cursor();
+  return openSmallest(lookup, filter);
+}
+
+function openSmallest(lookup: Lookup, filter: Filter): RecordCursor | undefined {
+  const [from, to] = bounds(filter);
+  let least = filter.namespace === "" ? lookup.all.estimateRange(from, to) : lookup.namespaceCount(filter.namespace);
+  let open: () => RecordCursor = () => lookup.cursor();
+  if (filter.names.length > 0) {
+    const count = sum(filter.names, (name) => lookup.names.estimateRange(name, from, to));
+    if (count <= least) {
+      least = count;
+      open = () => openNames(lookup, filter.names);
+    }
+  }
+  const kinds = kindsOf(filter.kindMask);
+  if (kinds.length > 0) {
+    const count = sum(kinds, (kind) => lookup.ofKind(kind).estimateRange(from, to));
+    if (count < least) {
+      least = count;
+      open = () => merged(kinds.map((kind) => new Cursor(lookup.ofKind(kind))));
+    }
+  }
+  const fields: readonly (readonly [Postings, readonly string[]])[] = [
+    [lookup.tags, filter.tags],
+    [lookup.capabilities, filter.capabilities],
+    [lookup.resources, filter.resources],
+  ];
+  for (const [postings, wanted] of fields) {
+    for (const term of wanted) {
+      const count = postings.estimateRange(term, from, to);
+      if (count < least) {
+        least = count;
+        open = () => postings.cursor(term);
+      }
+    }
+  }
+  return least === 0 ? undefined : open();
+}
+
+/** Every matching key is in [from, to). With a prefix that takes in such as `p-x`, which the walk skips. */
+function bounds(filter: Filter): readonly [string, string] {
+  if (filter.namespace !== "") return [`${filter.namespace}\0`, `${filter.namespace}\u0001`];
+  return filter.prefix === "" ? ["", "\uffff"] : [filter.prefix, `${filter.prefix}/`];
+}
+
+function openNames(lookup: Lookup, names: readonly string[]): RecordCursor {
+  const [first] = names;
+  if (first !== undefined && names.length === 1) return lookup.names.cursor(first);
+  return merged([...new Set(names)].map((name) => lookup.names.cursor(name)));
+}
+
+function merged(cursors: readonly Cursor[]): RecordCursor {
+  const [first] = cursors;
+  return first !== undefined && cursors.length === 1 ? first : new MergeCursor(cursors);
+}
+
+const ALL_KINDS: readonly Kind[] = [1, 2, 3, 4, 5, 6];
+
+function kindsOf(mask: number): readonly Kind[] {
+  return mask === 0 ? [] : ALL_KINDS.filter((kind) => (mask & (1 << kind)) !== 0);
+}
+
+function sum<T>(items: readonly T[], count: (item: T) => number): number {
+  let total = 0;
+  for (const item of items) total += count(item);
+  return total;
+}

@@ -1,0 +1,219 @@
+/**
+ * `waymark.fabric.v1.Record` by hand: the journal's row and what a replication frame carries. The entry's bytes are moved,
+ * never decoded and encoded again.
+ */
+import { takeBytes } from "../../lib/byte-pool.ts";
+import { assert, WaymarkError } from "../../lib/errors.ts";
+import { isStamp } from "../../lib/hlc.ts";
+import { closeLength, openLength, tagOf, WIRE, WireReader, writeBytes, writeText, writeVarint } from "../../lib/protowire.ts";
+import { findKind } from "../entry/kinds.ts";
+import type { Bounds } from "../entry/names.ts";
+import { Problems } from "../entry/problems.ts";
+import { readKey } from "../entry/reader.ts";
+import { checkKey } from "../entry/rules.ts";
+import { SCOPE, type Scope } from "../entry/scope.ts";
+import { writeKeyField } from "../entry/writer.ts";
+import { BODY, type EntryKey } from "./record.ts";
+
+const TAG = {
+  seq: tagOf(1, WIRE.VARINT),
+  hlc: tagOf(2, WIRE.VARINT),
+  reach: tagOf(3, WIRE.VARINT),
+  filterSeq: tagOf(4, WIRE.VARINT),
+  firstSeq: tagOf(5, WIRE.VARINT),
+  principal: tagOf(6, WIRE.BYTES),
+  entry: tagOf(7, WIRE.BYTES),
+  tombstone: tagOf(8, WIRE.BYTES),
+  unregisteredHlc: tagOf(9, WIRE.VARINT),
+} as const;
+const TOMBSTONE_TAG = { key: tagOf(1, WIRE.BYTES), cause: tagOf(2, WIRE.VARINT) } as const;
+
+/** Highest field of each message; a higher one comes from a newer version. */
+const LAST_FIELD = { record: 9, tombstone: 2 } as const;
+
+/** Highest number an origin may give a change; the same on every node, with room for arithmetic. */
+export const MAX_SEQ = 2 ** 52;
+
+/** Whether a number from outside may be that of a change, or of a generation. */
+export function isSeq(n: number): boolean {
+  return Number.isSafeInteger(n) && n >= 0 && n <= MAX_SEQ;
+}
+
+/** Of a record's fields that this version does not know: they are kept too. */
+const MAX_UNKNOWN_BYTES = 16_384;
+
+/** Longest principal a record may name, in UTF-16 units. */
+const MAX_PRINCIPAL_LENGTH = 512;
+/** Six numbers, four tags of texts and lengths. */
+const FIXED_BYTES = 96;
+
+/** What is said of the key. */
+export type RecordBody =
+  | { readonly body: typeof BODY.ENTRY; readonly entry: Uint8Array }
+  /** Tombstone causes have the numbers of `Tombstone.Cause`. */
+  | { readonly body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED; readonly key: EntryKey };
+
+export interface RecordHead {
+  readonly seq: number;
+  readonly hlc: number;
+  readonly reach: Scope;
+  readonly filterSeq: number;
+  readonly firstSeq: number;
+  /** Empty for anonymous; at most 512 characters. */
+  readonly principal: string;
+  /** Stamp of the `unregistered` tombstone of this origin that came before, of an end the newest that it knew of; undefined: none. */
+  readonly unregisteredHlc?: number | undefined;
+}
+
+/** Fields of a newer version, as they came: what is passed on has them too. */
+export interface UnknownFields {
+  /** Of the record. */
+  readonly record: Uint8Array;
+  /** Of its tombstone. */
+  readonly tombstone: Uint8Array;
+}
+
+export type WireRecord = RecordHead & RecordBody & { readonly unknown?: UnknownFields | undefined };
+
+/** The bytes of a record. */
+export function encodeRecord(head: RecordHead, body: RecordBody, unknown: UnknownFields = NO_UNKNOWN): Uint8Array {
+  const { seq, hlc, filterSeq, firstSeq } = head;
+  assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has a seq and an hlc", { seq, hlc });
+  assert(filterSeq <= seq && firstSeq <= seq, "a record's earlier seqs are not after its own", { seq, filterSeq, firstSeq });
+  const headBytes = FIXED_BYTES + 3 * head.principal.length + unknown.record.length + unknown.tombstone.length;
+  const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : keyRoom(body.key)));
+  let at = writeVarint(out, writeVarint(out, 0, TAG.seq), seq);
+  at = writeNumber(out, at, TAG.hlc, hlc);
+  at = writeNumber(out, at, TAG.reach, head.reach);
+  at = writeNumber(out, at, TAG.filterSeq, filterSeq);
+  at = writeNumber(out, at, TAG.firstSeq, firstSeq);
+  if (head.principal !== "") at = writeText(out, writeVarint(out, at, TAG.principal), head.principal);
+  at = writeBody(out, at, body, unknown.tombstone);
+  at = writeNumber(out, at, TAG.unregisteredHlc, head.unregisteredHlc ?? 0);
+  return out.subarray(0, writeBytes(out, at, unknown.record));
+}
+
+function writeNumber(out: Uint8Array, at: number, tag: number, value: number): number {
+  return value === 0 ? at : writeVarint(out, writeVarint(out, at, tag), value);
+}
+
+function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Uint8Array): number {
+  if (body.body === BODY.ENTRY) {
+    return writeBytes(out, writeVarint(out, writeVarint(out, start, TAG.entry), body.entry.length), body.entry);
+  }
+  const inner = openLength(writeVarint(out, start, TAG.tombstone));
+  const at = writeKeyField(out, inner, TOMBSTONE_TAG.key, body.key);
+  return closeLength(out, inner, writeBytes(out, writeNumber(out, at, TOMBSTONE_TAG.cause, body.body), unknown));
+}
+
+function keyRoom(key: EntryKey): number {
+  return key.namespace.length + key.name.length + key.instanceId.length + key.clusterId.length;
+}
+
+/**
+ * Reads a record; the entry's bytes are a view, not yet parsed (`Drafter.entryOfStored`). Throws `invalid_argument` on what
+ * is malformed or breaks a relation: seqs from 1, earlier ones not after its own, a known reach, one body; and on numbers that no
+ * node can count on from.
+ */
+export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
+  const record = decodeStoredRecord(bytes, bounds);
+  const fault = numberFault(record) ?? unknownFault(record);
+  if (fault !== undefined) throw malformed(fault);
+  return record;
+}
+
+/** What is wrong with the numbers of a record, though it is well formed: nothing can be numbered or stamped after it. */
+export function numberFault({ seq, hlc }: Pick<RecordHead, "seq" | "hlc">): string | undefined {
+  if (seq > MAX_SEQ) return `seq ${seq} above 2^52`;
+  return isStamp(hlc) ? undefined : `hlc ${hlc} after the year 2100`;
+}
+
+function unknownFault({ unknown }: WireRecord): string | undefined {
+  const sizeBytes = unknown === undefined ? 0 : unknown.record.length + unknown.tombstone.length;
+  return sizeBytes > MAX_UNKNOWN_BYTES ? `${sizeBytes} bytes of unknown fields, at most ${MAX_UNKNOWN_BYTES}` : undefined;
+}
+
+/** As `decodeRecord`, for the journal: its numbers may be beyond what is taken from others, from a version that took them. */
+export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
+  const reader = new WireReader(bytes);
+  const head = { seq: 0, hlc: 0, reach: 0, filterSeq: 0, firstSeq: 0, principal: "" };
+  let unregisteredHlc: number | undefined;
+  let body: RecordBody | undefined;
+  let unknown: UnknownFields | undefined;
+  while (!reader.isDone()) {
+    const from = reader.at;
+    const tag = reader.tag();
+    if (tag === TAG.seq) head.seq = reader.varint();
+    else if (tag === TAG.hlc) head.hlc = reader.varint();
+    else if (tag === TAG.reach) head.reach = reader.varint();
+    else if (tag === TAG.filterSeq) head.filterSeq = reader.varint();
+    else if (tag === TAG.firstSeq) head.firstSeq = reader.varint();
+    else if (tag === TAG.unregisteredHlc) unregisteredHlc = reader.varint();
+    else if (tag === TAG.principal) head.principal = reader.text();
+    else if (body !== undefined && (tag === TAG.entry || tag === TAG.tombstone)) throw malformed("more than one body");
+    else if (tag === TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
+    else if (tag === TAG.tombstone) {
+      const tombstone = readTombstone(reader, bounds);
+      ({ body } = tombstone);
+      if (tombstone.unknown.length > 0) unknown = { record: unknown?.record ?? NOTHING, tombstone: tombstone.unknown };
+    } else {
+      reader.skipUnknown(tag, LAST_FIELD.record);
+      unknown = { record: joined(unknown?.record, bytes.subarray(from, reader.at)), tombstone: unknown?.tombstone ?? NOTHING };
+    }
+  }
+  const { seq, reach, filterSeq, firstSeq } = head;
+  if (seq < 1 || filterSeq > seq || firstSeq > seq) throw malformed(`seq ${seq}, filter_seq ${filterSeq}, first_seq ${firstSeq}`);
+  if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`reach ${reach}`);
+  if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
+    throw malformed(`unregistered_hlc ${unregisteredHlc} after hlc ${head.hlc}`);
+  if (head.principal.length > MAX_PRINCIPAL_LENGTH) throw malformed(`principal of ${head.principal.length} characters`);
+  if (body === undefined) throw malformed("neither entry nor tombstone");
+  const known = { ...head, reach: reach as Scope, unregisteredHlc, unknown }; // Checked just above.
+  return body.body === BODY.ENTRY ? { ...known, body: body.body, entry: body.entry } : { ...known, body: body.body, key: body.key };
+}
+
+const NOTHING = new Uint8Array();
+const NO_UNKNOWN: UnknownFields = { record: NOTHING, tombstone: NOTHING };
+
+/** A copy: what was read is a view of a frame. */
+function joined(before: Uint8Array = NOTHING, more: Uint8Array): Uint8Array {
+  const both = new Uint8Array(before.length + more.length);
+  both.set(before);
+  both.set(more, before.length);
+  return both;
+}
+
+function readTombstone(reader: WireReader, bounds: Bounds): { readonly body: RecordBody; readonly unknown: Uint8Array } {
+  let key: EntryKey | undefined;
+  let cause = 0;
+  let unknown: Uint8Array = NOTHING;
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const from = reader.at;
+    const tag = reader.tag();
+    if (tag === TOMBSTONE_TAG.key) key = readStampedKey(reader, bounds);
+    else if (tag === TOMBSTONE_TAG.cause) cause = reader.varint();
+    else {
+      reader.skipUnknown(tag, LAST_FIELD.tombstone);
+      unknown = joined(unknown, reader.bytes.subarray(from, reader.at));
+    }
+  }
+  reader.leave(outer);
+  if (key === undefined) throw malformed("tombstone without a key");
+  if (cause === BODY.EXPIRED || cause === BODY.UNREGISTERED) return { body: { body: cause, key }, unknown };
+  throw malformed(`tombstone cause ${cause}`);
+}
+
+function readStampedKey(reader: WireReader, bounds: Bounds): EntryKey {
+  const { kind, ...key } = readKey(reader);
+  const problems = new Problems(bounds);
+  checkKey({ kind, ...key }, "key.", problems);
+  problems.throwIfAny();
+  const known = findKind(kind);
+  if (known === undefined || key.clusterId === "") throw malformed("tombstone key without kind or cluster");
+  return { ...key, kind: known };
+}
+
+function malformed(what: string): WaymarkError {
+  return new WaymarkError("invalid_argument", `malformed record: ${what}`);
+}

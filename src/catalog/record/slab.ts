@@ -1,0 +1,222 @@
+/**
+ * Byte strings in a few large buffers: a Buffer of its own costs an entry of 150 bytes 459, a place here
+ * costs it 160. Blocks are multiples of 16 bytes; freed ones are chained through their own bytes, so that an empty slab
+ * costs no heap however full it was.
+ */
+import { assert } from "../../lib/errors.ts";
+
+const CHUNK_BYTES = 1_048_576;
+const UNIT_BYTES = 16;
+const UNITS_PER_CHUNK = CHUNK_BYTES / UNIT_BYTES;
+const WORDS_PER_UNIT = UNIT_BYTES / 4;
+/** Addresses stay below 2^31, small integers to V8: 32 GiB. */
+const MAX_CHUNKS = 32_768;
+/** An entry of 16 KiB with load and times, and then some. */
+const DEFAULT_MAX_BYTES = 65_536;
+/** Below this a loop beats `set`, which costs 45 ns whatever the size; measured on Node 24. */
+const LOOP_BYTES = 32;
+const NONE = -1;
+/** Words of a free block: the next free one of its size, the previous one, its size in units. */
+const NEXT = 0;
+const PREVIOUS = 1;
+const UNITS = 2;
+
+interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  /** Units handed out and not yet freed. */
+  liveUnits: number;
+}
+
+export interface SlabStats {
+  readonly chunks: number;
+  /** Held by blocks handed out, rounding included. */
+  readonly usedBytes: number;
+  readonly freeBytes: number;
+}
+
+export class Slab {
+  readonly #maxUnits: number;
+  readonly #chunks: Chunk[] = [];
+  /** Chunks nothing is stored in, ready to be cut again. */
+  readonly #empty: number[] = [];
+  /** First free block of each size in units. */
+  readonly #heads: Int32Array;
+  /** The chunk being cut, and the next unit in it. */
+  #current = NONE;
+  #cut = UNITS_PER_CHUNK;
+  #usedUnits = 0;
+
+  /** Takes byte strings of up to `maxBytes`, at most one chunk of 1 MiB. */
+  constructor(maxBytes = DEFAULT_MAX_BYTES) {
+    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "slab blocks must fit a chunk", { maxBytes });
+    this.#maxUnits = unitsOf(maxBytes);
+    this.#heads = new Int32Array(this.#maxUnits + 1).fill(NONE);
+  }
+
+  /** Stores a copy of 1 byte or more; returns its address, a small integer valid until `free`. */
+  put(bytes: Uint8Array): number {
+    const size = bytes.length;
+    const units = unitsOf(size);
+    assert(size > 0 && units <= this.#maxUnits, "slab cannot hold this size", { size, maxBytes: this.#maxUnits * UNIT_BYTES });
+    const at = this.#take(units);
+    const chunk = this.#chunk(at);
+    chunk.liveUnits += units;
+    this.#usedUnits += units;
+    const start = offsetOf(at);
+    if (size <= LOOP_BYTES) for (let i = 0; i < size; i++) chunk.bytes[start + i] = bytes[i] ?? 0;
+    else chunk.bytes.set(bytes, start);
+    return at;
+  }
+
+  /** Gives back what `put` returned; `sizeBytes` is the size that was put. */
+  free(at: number, sizeBytes: number): void {
+    const units = unitsOf(sizeBytes);
+    const chunk = this.#chunk(at);
+    assert(units <= chunk.liveUnits, "slab block freed twice or with another size", { at, sizeBytes });
+    chunk.liveUnits -= units;
+    this.#usedUnits -= units;
+    this.#link(at, units);
+    const index = chunkOf(at);
+    if (chunk.liveUnits === 0 && index !== this.#current) this.#empty.push(this.#unlinkAll(index));
+  }
+
+  /** Copies a stored byte string into `target` at `offset`; returns the offset after it. */
+  copyTo(at: number, sizeBytes: number, target: Uint8Array, offset: number): number {
+    const { bytes } = this.#chunk(at);
+    const start = offsetOf(at);
+    // HOT: once per entry of every answer and delta.
+    if (sizeBytes <= LOOP_BYTES) for (let i = 0; i < sizeBytes; i++) target[offset + i] = bytes[start + i] ?? 0;
+    else target.set(bytes.subarray(start, start + sizeBytes), offset);
+    return offset + sizeBytes;
+  }
+
+  /** The stored bytes themselves: to be read, before they are freed, and not kept. */
+  view(at: number, sizeBytes: number): Uint8Array {
+    const start = offsetOf(at);
+    return this.#chunk(at).bytes.subarray(start, start + sizeBytes);
+  }
+
+  /** Whether the first `sizeBytes` stored at `at` are exactly `bytes`. */
+  equals(at: number, sizeBytes: number, bytes: Uint8Array): boolean {
+    if (sizeBytes !== bytes.length) return false;
+    const stored = this.#chunk(at).bytes;
+    const start = offsetOf(at);
+    for (let i = 0; i < sizeBytes; i++) if (stored[start + i] !== bytes[i]) return false;
+    return true;
+  }
+
+  stats(): SlabStats {
+    const chunks = this.#chunks.length;
+    const usedBytes = this.#usedUnits * UNIT_BYTES;
+    return { chunks, usedBytes, freeBytes: chunks * CHUNK_BYTES - usedBytes };
+  }
+
+  /** A block of this many units: a free one of the size, else uncut space, else the end of a larger free one, else a new chunk. */
+  #take(units: number): number {
+    const head = this.#heads[units] ?? NONE;
+    if (head !== NONE) return this.#takeFree(head, units);
+    if (this.#cut + units > UNITS_PER_CHUNK) {
+      const larger = this.#empty.length === 0 ? this.#findLarger(units) : NONE;
+      if (larger !== NONE) return this.#takeFree(larger, units);
+      this.#nextChunk();
+    }
+    const at = this.#current * UNITS_PER_CHUNK + this.#cut;
+    this.#cut += units;
+    return at;
+  }
+
+  #findLarger(units: number): number {
+    for (let size = units + 1; size <= this.#maxUnits; size++) {
+      const head = this.#heads[size] ?? NONE;
+      if (head !== NONE) return head;
+    }
+    return NONE;
+  }
+
+  /** Takes the front of a free block; what is left of it is a smaller free block. */
+  #takeFree(at: number, units: number): number {
+    const size = this.#chunk(at).words[wordOf(at) + UNITS] ?? 0;
+    this.#unlink(at, size);
+    if (size > units) this.#link(at + units, size - units);
+    return at;
+  }
+
+  #nextChunk(): void {
+    if (this.#current !== NONE) this.#retire(this.#current);
+    const empty = this.#empty.pop();
+    if (empty !== undefined) this.#current = empty;
+    else {
+      assert(this.#chunks.length < MAX_CHUNKS, "slab is full", { chunks: this.#chunks.length });
+      const buffer = new ArrayBuffer(CHUNK_BYTES);
+      this.#current = this.#chunks.length;
+      this.#chunks.push({ bytes: new Uint8Array(buffer), words: new Int32Array(buffer), liveUnits: 0 });
+    }
+    this.#cut = 0;
+  }
+
+  /** What is left of a chunk that was being cut becomes a free block; the whole of it when nothing in it is used. */
+  #retire(index: number): void {
+    const base = index * UNITS_PER_CHUNK;
+    if (this.#cut < UNITS_PER_CHUNK) this.#link(base + this.#cut, UNITS_PER_CHUNK - this.#cut);
+    if (this.#chunk(base).liveUnits === 0) this.#empty.push(this.#unlinkAll(index));
+  }
+
+  /** Every block of an unused chunk leaves its list; the chunk can then be cut anew, for other sizes. */
+  #unlinkAll(index: number): number {
+    const base = index * UNITS_PER_CHUNK;
+    const { words } = this.#chunk(base);
+    for (let unit = 0; unit < UNITS_PER_CHUNK; ) {
+      const units = words[unit * WORDS_PER_UNIT + UNITS] ?? 0;
+      assert(units > 0, "slab chunk is not whole", { index, unit });
+      this.#unlink(base + unit, units);
+      unit += units;
+    }
+    return index;
+  }
+
+  #link(at: number, units: number): void {
+    const { words } = this.#chunk(at);
+    const word = wordOf(at);
+    words[word + UNITS] = units;
+    words[word + PREVIOUS] = NONE;
+    // Only the end of a chunk can be larger than what anyone asks for; it stands with the largest and is taken from piecemeal.
+    const listed = Math.min(units, this.#maxUnits);
+    const next = this.#heads[listed] ?? NONE;
+    words[word + NEXT] = next;
+    if (next !== NONE) this.#chunk(next).words[wordOf(next) + PREVIOUS] = at;
+    this.#heads[listed] = at;
+  }
+
+  #unlink(at: number, units: number): void {
+    const { words } = this.#chunk(at);
+    const word = wordOf(at);
+    const next = words[word + NEXT] ?? NONE;
+    const previous = words[word + PREVIOUS] ?? NONE;
+    if (previous === NONE) this.#heads[Math.min(units, this.#maxUnits)] = next;
+    else this.#chunk(previous).words[wordOf(previous) + NEXT] = next;
+    if (next !== NONE) this.#chunk(next).words[wordOf(next) + PREVIOUS] = previous;
+  }
+
+  #chunk(at: number): Chunk {
+    const chunk = this.#chunks[chunkOf(at)];
+    assert(chunk !== undefined, "slab address is not one of ours", { at });
+    return chunk;
+  }
+}
+
+function unitsOf(sizeBytes: number): number {
+  return (sizeBytes + UNIT_BYTES - 1) >>> 4;
+}
+
+function chunkOf(at: number): number {
+  return at >>> 16;
+}
+
+function offsetOf(at: number): number {
+  return (at & 0xffff) << 4;
+}
+
+function wordOf(at: number): number {
+  return (at & 0xffff) * WORDS_PER_UNIT;
+}

@@ -1,0 +1,74 @@
+/** The origins a replica knows of, where each is at home, and those it has forgotten (semantics.md, Orphans). */
+import type { Origin, StoredRecord } from "../record/stored-record.ts";
+import { ChangeLog } from "./change-log.ts";
+import { LostOrigins } from "./lost-origins.ts";
+
+/** Forgotten origins remembered by name. */
+const MAX_FORGOTTEN = 10_000;
+
+/** Where an origin is at home; decides over which links its records may travel. */
+export interface OriginPlace {
+  readonly clusterId: string;
+  readonly region: string;
+}
+
+/** Whether an origin is known to be of another cluster than `here`. */
+export function isOfOtherCluster({ clusterId }: OriginPlace, here: string): boolean {
+  return clusterId !== "" && clusterId !== here;
+}
+
+export class Origins {
+  readonly #known = new Map<string, Origin>();
+  readonly #forgotten = new Set<string>();
+  readonly lost = new LostOrigins();
+
+  get known(): ReadonlyMap<string, Origin> {
+    return this.#known;
+  }
+
+  get forgotten(): ReadonlySet<string> {
+    return this.#forgotten;
+  }
+
+  /** The origin of that name, made known when it was not. The first place that is told of it stays. */
+  take(nodeId: string, generation: number, place: OriginPlace | undefined): Origin {
+    const id = `${nodeId}/${generation}`;
+    let origin = this.#known.get(id);
+    if (origin === undefined) {
+      const log = new ChangeLog<StoredRecord>((stored) => stored.seq);
+      const markedSeq = this.lost.markOf(id);
+      origin = { id, nodeId, generation, clusterId: "", region: "", life: "live", markedSeq, through: 0, floor: 0, log };
+      this.#known.set(id, origin);
+    }
+    if (place !== undefined && origin.clusterId === "") {
+      origin.clusterId = place.clusterId;
+      origin.region = place.region;
+    }
+    return origin;
+  }
+
+  /** The same origin under another generation: only ever a node's own. */
+  rename(origin: Origin, generation: number): void {
+    this.#known.delete(origin.id);
+    origin.generation = generation;
+    origin.id = `${origin.nodeId}/${generation}`;
+    this.#known.set(origin.id, origin);
+  }
+
+  forget(origin: Origin): void {
+    this.#known.delete(origin.id);
+    this.remember(origin.id);
+  }
+
+  /** It was forgotten, maybe in an earlier life. */
+  remember(id: string): void {
+    this.#forgotten.add(id);
+    const [oldest] = this.#forgotten;
+    if (this.#forgotten.size > MAX_FORGOTTEN && oldest !== undefined) this.#forgotten.delete(oldest);
+  }
+
+  /** Its frames are taken again, from 0 on. */
+  readmit(id: string): void {
+    this.#forgotten.delete(id);
+  }
+}

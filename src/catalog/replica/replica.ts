@@ -1,0 +1,398 @@
+/**
+ * The replica ordered by change: for each origin and key the newest record, the order in which they changed here, and the version vector
+ * (docs/architecture.md, The idea). Records of this node are staged, and become visible only when their journal batch is on disk.
+ */
+import { assert } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { SCOPE, widest } from "../entry/scope.ts";
+import { KeyShards } from "../key-shards.ts";
+import type { Lookup } from "../query/lookup.ts";
+import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "../record/record.ts";
+import type { Slab } from "../record/slab.ts";
+import { join, lastTouchOf, leave, type Origin, recordOf, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
+import { ChangeLog } from "./change-log.ts";
+import { EmptiedNamespaces } from "./emptied-namespaces.ts";
+import { Forgetting } from "./forgetting.ts";
+import { applyMarks } from "./lost-marks.ts";
+import type { LostOrigins } from "./lost-origins.ts";
+import { NamespaceDigests } from "./namespace-digest.ts";
+import type { ReplicaOptions } from "./options.ts";
+import { type OriginPlace, Origins } from "./origins.ts";
+import { NEVER, PastViews, wasSeen } from "./past-views.ts";
+import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
+import { Sweeps } from "./sweeps.ts";
+import { carriedHlc, knownEndHlc, Tombstones } from "./tombstones.ts";
+import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
+
+export class Replica {
+  readonly lookup: Lookup;
+  readonly slab: Slab;
+  readonly self: Origin;
+  readonly digests = new NamespaceDigests();
+  readonly emptied = new EmptiedNamespaces();
+  readonly past: PastViews;
+  /** Namespaces in which this node has had LOCAL entries of its own. */
+  readonly localNamespaces = new Set<string>();
+  /** Touches and removals owed to many records, done by `sweep`. */
+  readonly sweeps = new Sweeps(this, () => this.past.note(++this.#revision, 0, undefined));
+  #forgetting: Forgetting | undefined;
+  /** Origins forgotten in this process life. */
+  forgottenCount = 0;
+  readonly #tombstones: Tombstones;
+  /** Whether a record may be seen at all: what the owner rule denies is held, and hidden. */
+  #admits: ((stored: StoredRecord) => boolean) | undefined;
+  readonly #origins = new Origins();
+  /** A stored record of every key that has records but no view: tombstones, hidden orphans. */
+  readonly #absent = new KeyShards<KeyText, StoredRecord>();
+  readonly #byRevision = new ChangeLog<StoredRecord>((stored) => stored.revision);
+  #revision = 0;
+  #collectedRevision = 0;
+  readonly #staging: Staging;
+  #touched = new Set<string>();
+
+  constructor(lookup: Lookup, slab: Slab, options: ReplicaOptions) {
+    this.lookup = lookup;
+    this.slab = slab;
+    this.#tombstones = new Tombstones(options, this.lost);
+    this.past = new PastViews(options.pastTouches);
+    this.#staging = new Staging(options.lastSeq);
+    this.self = this.origin(options.nodeId, options.generation, options.place);
+    Object.assign(this.self, { through: options.lastSeq, floor: options.floor });
+  }
+
+  /** This node's number of the last change. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** A cursor below this may have missed the removal of a tombstone that is collected: it needs a snapshot. */
+  get collectedRevision(): number {
+    return this.#collectedRevision;
+  }
+
+  get origins(): ReadonlyMap<string, Origin> {
+    return this.#origins.known;
+  }
+
+  get lastSeq(): number {
+    return this.#staging.lastSeq;
+  }
+
+  get tombstoneCount(): number {
+    return this.#tombstones.count;
+  }
+
+  /** A cursor that names one needs a snapshot. */
+  get forgotten(): ReadonlySet<string> {
+    return this.#origins.forgotten;
+  }
+
+  /** Those among the forgotten that may come back, and marks. Who notes a mark calls `applyMarks`. */
+  get lost(): LostOrigins {
+    return this.#origins.lost;
+  }
+
+  /** The origin of that name, made known when it was not; the first place told of it stays. */
+  origin(nodeId: string, generation: number, place?: OriginPlace): Origin {
+    return this.#origins.take(nodeId, generation, place);
+  }
+
+  /** What people see of the key. */
+  view(key: KeyText): CatalogRecord | undefined {
+    return this.lookup.find(key);
+  }
+
+  /** This node's own newest record of the key: the staged one when there is one. */
+  own(key: KeyText): StoredRecord | undefined {
+    return this.#staging.find(key) ?? recordOf(this.#any(key), this.self);
+  }
+
+  /** All records held of the key, in view order; staged ones are not among them. */
+  records(key: KeyText): readonly StoredRecord[] {
+    const any = this.#any(key);
+    return any === undefined ? [] : (any.peers ?? [any]);
+  }
+
+  /** The record people see of a stored record's key. */
+  winner(stored: StoredRecord): StoredRecord | undefined {
+    if (stored.peers !== undefined) return winnerOf(stored.peers, this.#admits);
+    return stored.body === BODY.ENTRY && isShown(stored) && this.isAdmitted(stored) ? stored : undefined;
+  }
+
+  /** Whether the owner rule lets a record be seen; of a tombstone, whether what it ended could be. */
+  isAdmitted(stored: StoredRecord): boolean {
+    return this.#admits === undefined || this.#admits(stored);
+  }
+
+  /** Says which records may be seen. Those it says otherwise of than before are to be touched. */
+  setAdmission(admits: ((stored: StoredRecord) => boolean) | undefined): void {
+    this.#admits = admits;
+  }
+
+  /** Gives this node's own origin another generation; a part of `renewSelf`. */
+  renameSelf(generation: number): void {
+    this.#origins.rename(this.self, generation);
+  }
+
+  // ---- own records: stage, commit, abort ----
+  /** Numbers a put and stages it. It is visible to nobody until `commit`. */
+  stagePut(put: OwnPut): StoredRecord {
+    const before = this.own(put.key);
+    const wasLive = before !== undefined && before.body === BODY.ENTRY;
+    const seq = this.#staging.nextSeq();
+    return this.#stage({
+      ...put,
+      origin: this.self,
+      seq,
+      firstSeq: wasLive ? before.firstSeq : seq,
+      filterSeq: wasLive && !put.isFilterChange ? before.filterSeq : seq,
+      body: BODY.ENTRY,
+      reach: reachOf(this.records(put.key), widest(widest(before?.reach ?? SCOPE.UNSET, put.scope), put.reach ?? SCOPE.UNSET)),
+      unregisteredHlc: carriedHlc(before),
+      at: this.slab.put(put.bytes),
+      sizeBytes: put.bytes.length,
+    });
+  }
+
+  /**
+   * Numbers a tombstone of this node for a key held here, whatever its origin, and stages it. `unregistered` hides older
+   * records of every origin, so it reaches as far as any of them; `expired` ends what this node said, takes the stamp of that, and
+   * says what is known to be unregistered of the key: whoever hears of that later would see what is older again.
+   */
+  stageTombstone(of: Ended, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): StoredRecord {
+    const before = this.own(of.key);
+    const seq = this.#staging.nextSeq();
+    let reach = widest(before?.reach ?? SCOPE.UNSET, of.reach);
+    if (body === BODY.UNREGISTERED)
+      for (const record of this.records(of.key)) if (isOfKeysCluster(record)) reach = widest(reach, record.reach);
+    const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : knownEndHlc(before, this.records(of.key));
+    const stamp = stampWith(hlc, unregisteredHlc);
+    const firstSeq = before?.firstSeq ?? seq;
+    return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc }));
+  }
+
+  /** Records staged and not yet committed, oldest first. */
+  get staged(): readonly StoredRecord[] {
+    return this.#staging.storedRecords;
+  }
+
+  /** The batch that holds every staged record with seq ≤ `through` is on disk: makes them visible, in order. */
+  commit(through: number, time: Time): void {
+    for (const stored of this.#staging.take(through)) this.install(stored, time);
+    this.self.through = Math.max(this.self.through, through);
+  }
+
+  /** The batch was refused: everything staged is forgotten. The seqs it used stay used (semantics.md, Durability). */
+  abort(): void {
+    for (const stored of this.#staging.take(this.lastSeq)) if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
+  }
+
+  /** One call failed in the middle: what it staged, above this seq, is forgotten; what was staged before it stays. */
+  unstage(after: number): void {
+    for (const stored of this.#staging.takeAfter(after)) if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
+  }
+
+  // ---- any record, by whatever way it came ----
+  /**
+   * Takes in a record that is not staged any more, received, or replayed from the journal. A record not newer than the one
+   * held of its origin is skipped. Does not move the version vector. Returns whether anything changed.
+   */
+  install(next: StoredRecord, time: Time): boolean {
+    const seen = this.lookup.find(next.key);
+    const any = seen instanceof StoredRecord ? seen : this.#absent.get(next.key);
+    const held = recordOf(any, next.origin);
+    if (held !== undefined && held.seq >= next.seq) {
+      if (next.sizeBytes > 0) this.slab.free(next.at, next.sizeBytes);
+      return false;
+    }
+    if (next.scope === SCOPE.LOCAL && next.origin === this.self) this.localNamespaces.add(next.namespace);
+    const seenDelta = this.digests.trackedDelta(seen);
+    const hiddenSince = held?.filterRevision ?? 0;
+    const owed = this.sweeps.owedTo(any);
+    const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, owed);
+    const stored = held ?? next;
+    if (held === undefined) {
+      if (any !== undefined) join(any, next);
+      next.bornRevision = revision;
+      next.filterRevision = revision;
+    } else this.#renew(held, next, revision, seen === held);
+    stored.origin.log.insert(stored.seq, stored);
+    this.#moveTo(stored, revision);
+    if (stored.body !== BODY.ENTRY) this.#tombstones.add(stored, time);
+    // Also when what filters look at is as it was: policy may hide now what it showed then.
+    if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, owed) ? revision : hiddenSince;
+    return true;
+  }
+
+  /** Replaces what a held stored record says by what a newer record says. Older nodes do not move `filterSeq` with a version. */
+  #renew(held: StoredRecord, next: StoredRecord, revision: number, isVisible: boolean): void {
+    const oldSeq = held.seq;
+    if (held.sizeBytes > 0) this.slab.free(held.at, held.sizeBytes);
+    const wasEntry = held.body === BODY.ENTRY;
+    const isFilterChange = held.filterSeq !== next.filterSeq;
+    const before = { traits: held.traits, scope: held.scope, contentBytes: held.contentBytes };
+    if (!wasEntry) this.#tombstones.count -= 1;
+    held.become(next);
+    held.origin.log.retire(oldSeq);
+    if (!wasEntry || held.body !== BODY.ENTRY) held.bornRevision = revision;
+    if (isFilterChange || !wasEntry || before.traits.version !== held.traits.version) held.filterRevision = revision;
+    if (held.peers !== undefined) held.peers.sort(compareForView);
+    if (isVisible) this.lookup.update(held, before);
+  }
+
+  /** A touch without a new record: what people see of its key may have changed, by what was owed to it or by something else. */
+  touch(stored: StoredRecord, owed = this.sweeps.owedBeside(stored)): void {
+    const seen = this.lookup.find(stored.key);
+    const seenDelta = this.digests.trackedDelta(seen);
+    const hiddenSince = stored.filterRevision;
+    const revision = this.past.note(++this.#revision, lastTouchOf(stored), seen, owed);
+    // Its origin may be in a later generation now: of equal stamps of one node that comes first.
+    if (owed.before === "renamed") stored.peers?.sort(compareForView);
+    stored.filterRevision = revision;
+    this.#moveTo(stored, revision);
+    if (!this.#review(stored.key, seen, seenDelta, stored) && !wasSeen(seen, owed)) stored.filterRevision = hiddenSince;
+    if (owed.since !== NEVER) this.past.touched(revision, this.lookup.find(stored.key), owed);
+  }
+
+  /** Ends a record that a complete transfer of its origin did not list: its removal was collected before we heard of it. */
+  withdraw(stored: StoredRecord, time: Time): void {
+    const owed = this.sweeps.owedTo(stored);
+    if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
+    stored.expire();
+    this.#tombstones.add(stored, time);
+    this.touch(stored, owed);
+  }
+
+  /** Makes room for an entry where a tombstone of the same number stands: it was ended here, and lives at its origin. */
+  undoEnd({ key, origin, seq }: StoredRecord): void {
+    const held = recordOf(this.#any(key), origin);
+    if (held?.seq === seq && held.body !== BODY.ENTRY) this.#drop(held);
+  }
+
+  /** Removes an invisible record without a trace: a collected tombstone, a forgotten origin's. */
+  #drop(stored: StoredRecord): void {
+    const { seq, revision } = stored;
+    if (stored.body !== BODY.ENTRY) this.#tombstones.count -= 1;
+    if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
+    stored.seq = -1;
+    stored.revision = -1;
+    stored.origin.log.retire(seq);
+    this.#byRevision.retire(revision);
+    this.#collectedRevision = Math.max(this.#collectedRevision, revision);
+    const rest = leave(stored);
+    if (this.#absent.get(stored.key) === stored) this.#absent.replace(stored.key, rest);
+  }
+
+  // ---- reading in order of change ----
+  /** Visits records touched after `revision`, oldest first, until `visit` returns false. */
+  changesSince(revision: number, visit: (stored: StoredRecord, revision: number) => boolean): void {
+    this.#byRevision.forEachSince(revision, visit);
+  }
+
+  /** Namespaces touched since the last call: whom to wake. */
+  takeTouched(): ReadonlySet<string> {
+    const touched = this.#touched;
+    if (touched.size > 0) this.#touched = new Set();
+    return touched;
+  }
+
+  /**
+   * Collects tombstones older than their ttl, or above max(minTombstones, live records), oldest first; at most `maxCount`.
+   * Returns the keys of this node's own, for the journal to forget.
+   */
+  collect(time: Time, maxCount: number, by: "age" | "count" = "age"): readonly KeyText[] {
+    const own: KeyText[] = [];
+    this.#tombstones.collect(time, { liveCount: this.lookup.size, maxCount, by }, (stored) => {
+      if (stored.origin === this.self) {
+        // Put again and on its way to the journal, which must not be told to forget the new row.
+        if (this.#staging.find(stored.key) !== undefined) return false;
+        own.push(stored.key);
+      }
+      stored.origin.floor = Math.max(stored.origin.floor, stored.seq);
+      this.#drop(stored);
+      return true;
+    });
+    applyMarks(this);
+    return own;
+  }
+
+  nextCollectMonoMs(): number | undefined {
+    return this.#tombstones.nextCollectMonoMs();
+  }
+
+  /** Origins forgotten in an earlier life of this node stay so. To be called before any record of others is here. */
+  resumeForgotten(ids: readonly string[]): void {
+    for (const id of ids) this.#origins.remember(id);
+  }
+
+  /** Forgets an origin (semantics.md, Orphans), and drops so many of its records now; `sweep` drops the rest. `isOver`: its node never comes back as it. */
+  forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
+    assert(origin !== this.self, "a node cannot forget itself");
+    // What one ended may be what the other forgot.
+    while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
+    this.setLife(origin, "hidden");
+    this.#origins.forget(origin);
+    this.sweeps.dropClosing(origin);
+    this.forgottenCount += 1;
+    this.#forgetting = new Forgetting(origin, isOver, this, (stored) => this.#drop(stored));
+    this.sweep(maxCount, time);
+  }
+
+  /** Whether records of an origin that was forgotten are still here. */
+  get isForgetting(): boolean {
+    return this.#forgetting !== undefined;
+  }
+
+  /** Does at most so much of what is owed to many records at once; returns whether there was anything. */
+  sweep(maxCount: number, time: Time): boolean {
+    const swept = this.sweeps.step(maxCount, time);
+    if (this.#forgetting === undefined || this.sweeps.isOwed) return swept > 0;
+    this.#forgetting.step(maxCount - swept, time);
+    if (this.#forgetting.isDone) this.#forgetting = undefined;
+    return true;
+  }
+
+  /** A forgotten origin is a live member again: its frames are taken, from 0 on (semantics.md, Orphans). */
+  readmit(nodeId: string, generation: number): void {
+    this.#origins.readmit(`${nodeId}/${generation}`);
+  }
+
+  /** Changes an origin's life and touches its records: readers visit their keys again. */
+  setLife(origin: Origin, life: OriginLife): void {
+    if (origin.life === life) return;
+    origin.life = life;
+    for (const stored of origin.log.list()) if (stored.body === BODY.ENTRY) this.touch(stored);
+  }
+
+  #stage(fields: StoredRecordFields): StoredRecord {
+    return this.#staging.add(new StoredRecord(fields));
+  }
+
+  #any(key: KeyText): StoredRecord | undefined {
+    const seen = this.lookup.find(key);
+    return seen instanceof StoredRecord ? seen : this.#absent.get(key);
+  }
+
+  #moveTo(stored: StoredRecord, revision: number): void {
+    const old = stored.revision;
+    stored.revision = revision;
+    if (old > 0) this.#byRevision.retire(old);
+    this.#byRevision.append(revision, stored);
+    this.#touched.add(stored.namespace);
+  }
+
+  /** Brings lookup, absent list and digests in line with the key's winner; returns whether there is one. */
+  #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: StoredRecord): boolean {
+    const winner = this.winner(any);
+    if (winner !== undefined) {
+      winner.show();
+      if (seen !== winner) this.lookup.put(winner);
+      this.#absent.replace(key, undefined);
+    } else {
+      if (seen !== undefined && this.lookup.remove(seen) === 0) this.emptied.note(seen.namespace, this.#revision);
+      this.#absent.replace(key, any);
+    }
+    this.digests.viewChanged(any, seenDelta, this.digests.trackedDelta(winner));
+    return winner !== undefined;
+  }
+}

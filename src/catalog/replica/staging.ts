@@ -1,0 +1,109 @@
+/** This node's own records between being asked for and being durable: numbered, and visible to nobody. */
+import { MAX_STAMP } from "../../lib/hlc.ts";
+import type { Scope } from "../entry/scope.ts";
+import { KeyShards } from "../key-shards.ts";
+import type { CatalogRecord, KeyText } from "../record/record.ts";
+import type { StoredRecord, StoredRecordFields } from "../record/stored-record.ts";
+
+/** What a record of this node's own says, before it has a number. `bytes` are sealed entry bytes. */
+export interface OwnPut
+  extends Omit<StoredRecordFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
+  readonly bytes: Uint8Array;
+  /** Where it must reach further than its scope and what this node holds of the key say. */
+  readonly reach?: Scope;
+  /** Whether a field that filters look at differs from the own record held now. */
+  readonly isFilterChange: boolean;
+}
+
+/** What a tombstone says of the record that it ends. */
+export type Ended = Pick<CatalogRecord, "key" | "namespace" | "name" | "kind" | "scope" | "reach" | "health" | "traits" | "principal">;
+
+/** The tombstone that ends `of`. */
+// HOT: one literal; what spreads of its parts cost is a hundredth of an entry that comes and goes (`versions`).
+export function endOf(
+  of: Ended,
+  said: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc">,
+): StoredRecordFields {
+  return {
+    key: of.key,
+    namespace: of.namespace,
+    name: of.name,
+    kind: of.kind,
+    origin: said.origin,
+    seq: said.seq,
+    hlc: said.hlc,
+    firstSeq: said.firstSeq,
+    filterSeq: said.seq,
+    body: said.body,
+    scope: of.scope,
+    reach: said.reach,
+    health: of.health,
+    traits: of.traits,
+    principal: of.principal,
+    unregisteredHlc: said.unregisteredHlc,
+    at: 0,
+    sizeBytes: 0,
+    contentBytes: 0,
+  };
+}
+
+/** The stamp of what says that something was unregistered: above that, or it would narrow (`isNarrowing`), and older versions refuse what is below. */
+export function stampWith(hlc: number, unregisteredHlc: number | undefined): number {
+  return unregisteredHlc === undefined || unregisteredHlc < hlc ? hlc : Math.min(unregisteredHlc + 1, MAX_STAMP);
+}
+
+export class Staging {
+  #lastSeq: number;
+  readonly #storedRecords: StoredRecord[] = [];
+  readonly #byKey = new KeyShards<KeyText, StoredRecord>();
+
+  /** Goes on after the highest seq ever handed out. */
+  constructor(lastSeq: number) {
+    this.#lastSeq = lastSeq;
+  }
+
+  /** Highest seq handed out; one that was refused stays used. */
+  get lastSeq(): number {
+    return this.#lastSeq;
+  }
+
+  /** Oldest first. */
+  get storedRecords(): readonly StoredRecord[] {
+    return this.#storedRecords;
+  }
+
+  nextSeq(): number {
+    this.#lastSeq += 1;
+    return this.#lastSeq;
+  }
+
+  /** The newest staged record of a key. */
+  find(key: KeyText): StoredRecord | undefined {
+    return this.#byKey.get(key);
+  }
+
+  add(stored: StoredRecord): StoredRecord {
+    this.#storedRecords.push(stored);
+    this.#byKey.replace(stored.key, stored);
+    return stored;
+  }
+
+  /** Takes out the records above a seq, oldest first: they were staged by a call that failed. Their numbers stay used. */
+  takeAfter(seq: number): readonly StoredRecord[] {
+    const after = this.#storedRecords.findIndex((stored) => stored.seq > seq);
+    const taken = after < 0 ? [] : this.#storedRecords.splice(after);
+    for (const { key } of taken) {
+      const before = this.#storedRecords.findLast((stored) => stored.key === key);
+      this.#byKey.replace(key, before);
+    }
+    return taken;
+  }
+
+  /** Takes out the records up to a seq, oldest first. */
+  take(through: number): readonly StoredRecord[] {
+    const after = this.#storedRecords.findIndex((stored) => stored.seq > through);
+    const taken = this.#storedRecords.splice(0, after < 0 ? this.#storedRecords.length : after);
+    for (const stored of taken) if (this.#byKey.get(stored.key) === stored) this.#byKey.replace(stored.key, undefined);
+    return taken;
+  }
+}

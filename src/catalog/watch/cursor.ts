@@ -1,0 +1,166 @@
+/**
+ * Cursor text: where a reader is (semantics.md, Watch 3). Short: whose it is and a revision, a few bytes on every
+ * message. Portable: a version vector with each origin's life, good at every node of the cluster.
+ */
+import { sha256, sha256Hex } from "../../lib/crypto.ts";
+import { invalid } from "../../lib/errors.ts";
+import { tagOf, WIRE, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
+import type { OriginLife } from "../record/record.ts";
+
+export interface ShortCursor {
+  readonly kind: "short";
+  /** What `shortHolder` gives for this process life and the reader. */
+  readonly holder: string;
+  readonly revision: number;
+  /** Up to here the reader knows of every key; it is below `revision` in the middle of what several messages tell. */
+  readonly settled: number;
+}
+
+export interface CursorOrigin {
+  readonly nodeId: string;
+  readonly generation: number;
+  /** The reader was told of what was known up to here … */
+  readonly seq: number;
+  /** … and of everything up to here; absent when that is the same (`Unsettled`). */
+  readonly settled?: number;
+  readonly life: OriginLife;
+}
+
+export interface PortableCursor {
+  readonly kind: "portable";
+  readonly clusterId: string;
+  /** Stands for the filter, the viewer class and the options that decide what a reader holds. */
+  readonly readerHash: string;
+  readonly policyEpoch: string;
+  /** Origin whose LOCAL entries the reader may hold; absent when there are none for it. They are nowhere else, though vectors cover them. */
+  readonly local?: string;
+  readonly origins: readonly CursorOrigin[];
+}
+
+export type Cursor = ShortCursor | PortableCursor;
+
+const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
+const CHECK_BYTES = 4;
+/** Origins a portable cursor may name; above this it is not one of ours. */
+const MAX_ORIGINS = 10_000;
+const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8, LOCAL: 9 } as const;
+
+/**
+ * Whose a short cursor is: of this process life, and of a reader (`ReaderOptions.hash`). Without a reader it says how new an answer is,
+ * and nothing of what anybody holds. The two are one text, so that nodes of before take it for one of another life.
+ */
+export function shortHolder(boot: string, readerHash?: string): string {
+  return readerHash === undefined ? boot : `${boot}-${readerHash}`;
+}
+
+export function shortCursorText(holder: string, revision: number, settled = revision): string {
+  const tail = settled === revision ? "" : `-${settled.toString(36)}`;
+  const body = `s1.${holder}.${revision.toString(36)}${tail}`;
+  return `${body}.${checkText(body)}`;
+}
+
+export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string {
+  let size = 64 + 3 * (cursor.clusterId.length + cursor.readerHash.length + cursor.policyEpoch.length + (cursor.local?.length ?? 0));
+  for (const origin of cursor.origins) size += 50 + origin.nodeId.length;
+  const bytes = new Uint8Array(size + CHECK_BYTES);
+  let at = writeString(bytes, 0, FIELD.CLUSTER, cursor.clusterId);
+  at = writeString(bytes, at, FIELD.READER, cursor.readerHash);
+  at = writeString(bytes, at, FIELD.POLICY, cursor.policyEpoch);
+  if (cursor.local !== undefined) at = writeString(bytes, at, FIELD.LOCAL, cursor.local);
+  for (const origin of cursor.origins) {
+    at = writeString(bytes, at, FIELD.NODE, origin.nodeId);
+    at = writeNumber(bytes, at, FIELD.GENERATION, origin.generation);
+    at = writeNumber(bytes, at, FIELD.SEQ, origin.seq);
+    at = writeNumber(bytes, at, FIELD.LIFE, LIVES.indexOf(origin.life));
+    if (origin.settled !== undefined) at = writeNumber(bytes, at, FIELD.SETTLED, origin.settled);
+  }
+  bytes.set(sha256(bytes.subarray(0, at)).subarray(0, CHECK_BYTES), at);
+  return `p1.${Buffer.from(bytes.buffer, 0, at + CHECK_BYTES).toString("base64url")}`;
+}
+
+/** Throws `invalid_argument` for what no node of ours wrote: forged, truncated, or of an unknown form. */
+export function parseCursor(text: string): Cursor {
+  if (text.startsWith("s1.")) return parseShort(text);
+  if (text.startsWith("p1.")) return parsePortable(text);
+  throw malformed();
+}
+
+function parseShort(text: string): ShortCursor {
+  const parts = /^(s1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11})(?:-([0-9a-z]{1,11}))?)\.([0-9a-z]+)$/.exec(text);
+  const [, body, holder, place, below, check] = parts ?? [];
+  if (body === undefined || holder === undefined || place === undefined || check !== checkText(body)) throw malformed();
+  const revision = Number.parseInt(place, 36);
+  return { kind: "short", holder, revision, settled: below === undefined ? revision : Number.parseInt(below, 36) };
+}
+
+function parsePortable(text: string): PortableCursor {
+  const bytes = Buffer.from(text.slice(3), "base64url");
+  if (bytes.length <= CHECK_BYTES || bytes.toString("base64url") !== text.slice(3)) throw malformed();
+  const body = bytes.subarray(0, -CHECK_BYTES);
+  if (
+    !sha256(body)
+      .subarray(0, CHECK_BYTES)
+      .every((byte, i) => byte === bytes[body.length + i])
+  )
+    throw malformed();
+  try {
+    return readPortable(body);
+  } catch {
+    // The checksum held, so this was written by something that is not us; how exactly it is broken helps nobody.
+    throw malformed();
+  }
+}
+
+function readPortable(body: Uint8Array): PortableCursor {
+  const reader = new WireReader(body);
+  let [clusterId, readerHash, policyEpoch, local] = ["", "", "", ""];
+  const origins: { nodeId: string; generation: number; seq: number; settled?: number; life: OriginLife }[] = [];
+  while (!reader.isDone()) {
+    const field = Math.floor(reader.tag() / 8);
+    const origin = origins.at(-1);
+    switch (field) {
+      case FIELD.CLUSTER:
+        clusterId = reader.text();
+        break;
+      case FIELD.READER:
+        readerHash = reader.text();
+        break;
+      case FIELD.POLICY:
+        policyEpoch = reader.text();
+        break;
+      case FIELD.LOCAL:
+        local = reader.text();
+        break;
+      case FIELD.NODE:
+        if (origins.length >= MAX_ORIGINS) throw malformed();
+        origins.push({ nodeId: reader.text(), generation: 0, seq: 0, life: "live" });
+        break;
+      default: {
+        const value = reader.varint();
+        if (origin === undefined) throw malformed();
+        if (field === FIELD.GENERATION) origin.generation = value;
+        else if (field === FIELD.SEQ) origin.seq = value;
+        else if (field === FIELD.LIFE) origin.life = LIVES[value] ?? "live";
+        else if (field === FIELD.SETTLED) origin.settled = value;
+        else throw malformed();
+      }
+    }
+  }
+  return { kind: "portable", clusterId, readerHash, policyEpoch, ...(local !== "" && { local }), origins };
+}
+
+function malformed(): Error {
+  return invalid("cursor", "is not a cursor this service gave out; drop it to start with a snapshot");
+}
+
+function checkText(body: string): string {
+  return Number.parseInt(sha256Hex(body).slice(0, 4), 16).toString(36);
+}
+
+function writeString(out: Uint8Array, at: number, field: number, text: string): number {
+  return writeText(out, writeVarint(out, at, tagOf(field, WIRE.BYTES)), text);
+}
+
+function writeNumber(out: Uint8Array, at: number, field: number, value: number): number {
+  return writeVarint(out, writeVarint(out, at, tagOf(field, WIRE.VARINT)), value);
+}

@@ -1,0 +1,380 @@
+/**
+ * One stream: a cursor, a reader and what is owed before deltas go on: a snapshot, a scoped snapshot, or the difference to
+ * a portable cursor (semantics.md, Watch). It holds no queue: what it sends is read from the replica when it is asked.
+ */
+import type { Time } from "../../lib/machine.ts";
+import { queryPage } from "../query/query.ts";
+import type { KeyText } from "../record/record.ts";
+import type { StoredRecord } from "../record/stored-record.ts";
+import type { Told } from "../replica/past-views.ts";
+import type { Cursor } from "./cursor.ts";
+import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
+import { isOfReader, ResumeGap } from "./resume.ts";
+import { ToldPages } from "./told-pages.ts";
+
+export interface FeedStart {
+  /** Where to go on; undefined, and one that another reader was given, start with a snapshot. */
+  readonly from: Cursor | undefined;
+  readonly bookmarkIntervalMs: number;
+}
+
+type Phase =
+  | { readonly kind: "live" }
+  /** Pages of a snapshot; of `scopes` only when it is a scoped one. `after` is the last key sent. */
+  | {
+      readonly kind: "pages";
+      readonly scopes: readonly string[] | undefined;
+      scope: number;
+      after: KeyText | undefined;
+      isBegun: boolean;
+      readonly told: ToldPages;
+    }
+  /** The pages are out; changes since BEGIN that they have not told follow until none is left, then END. */
+  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly told: ToldPages }
+  /** The difference between a portable cursor and what is held here, origin by origin. */
+  | { readonly kind: "gap"; readonly gap: ResumeGap }
+  /** A snapshot is due, but this node is behind the reader's cursor: removed keys would return with it. */
+  | { readonly kind: "waiting"; readonly gap: ResumeGap };
+
+/** Letters of namespaces that one message names at most (semantics.md, Watch 10): above it the snapshot is of everything. */
+export const MAX_SCOPES_LENGTH = 4096;
+/** Above every key. */
+const LAST_KEY = "\u{10FFFF}";
+/** Entries looked at for one page of a snapshot. */
+const PAGE_ENTRIES = 256;
+/** Looks remembered of a reader that lags. */
+const MAX_LOOKS = 64;
+const NO_LOOKS: readonly Told[] = [];
+
+export class Feed {
+  readonly reader: Reader;
+  readonly #bookmarkIntervalMs: number;
+  #phase: Phase;
+  /** Everything up to this revision has been sent. */
+  #revision: number;
+  /** Up to here the reader knows of every key … */
+  #settled: number;
+  /** … and of each it holds what was seen at some revision up to this one. Beyond any: another node may have told it of something since. */
+  #until: number;
+  /** What it was told between the two. */
+  #told = NO_LOOKS;
+  #bookmarkDueMonoMs: number;
+  /** Namespaces to be told anew; undefined when there are none. */
+  #scopes: Set<string> | undefined;
+  /** Letters in their names; above the bound all is told anew. */
+  #scopesLength = 0;
+  /** While this node is behind the reader's cursor: what must not be sent, and what to look at again. */
+  #behind: ResumeGap | undefined;
+  /** `next` had nothing to give, and has not looked at everything: it is to be asked again, when others have had their turn. */
+  isUnfinished = false;
+  /** Times that this stream was too old for deltas and began anew. */
+  restartCount = 0;
+
+  constructor(reader: Reader, start: FeedStart, time: Time) {
+    this.reader = reader;
+    this.#bookmarkIntervalMs = start.bookmarkIntervalMs;
+    this.#bookmarkDueMonoMs = time.monoMs + start.bookmarkIntervalMs;
+    this.#revision = reader.replica.revision;
+    this.#settled = this.#revision;
+    this.#until = this.#revision;
+    this.#phase = this.#startPhase(start.from, time);
+  }
+
+  /** The revision up to which everything has been sent: what lag is measured from. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** The revision up to which the reader was told of every key; it is below `revision` until all that was pending then is told. */
+  get settledRevision(): number {
+    return this.#settled;
+  }
+
+  /** Monotonic ms at which `next` has a bookmark to give even when nothing changed. */
+  get bookmarkDueMonoMs(): number {
+    return this.#bookmarkDueMonoMs;
+  }
+
+  /** The verdict on these namespaces changed: their content is sent anew, or withdrawn (semantics.md, Watch 5). */
+  refresh(namespaces: readonly string[] | "all"): void {
+    // It will be told everything as it is by then.
+    if (this.#phase.kind === "pages" && this.#phase.scopes === undefined && !this.#phase.isBegun) return;
+    if (namespaces === "all") {
+      this.#scopes ??= new Set();
+      this.#scopesLength = Number.POSITIVE_INFINITY;
+      return;
+    }
+    for (const namespace of namespaces) {
+      if (this.#scopesLength > MAX_SCOPES_LENGTH) return;
+      if (!this.reader.mayHoldNamespace(namespace) || this.#scopes?.has(namespace) === true) continue;
+      this.#scopes ??= new Set();
+      this.#scopes.add(namespace);
+      this.#scopesLength += namespace.length;
+    }
+  }
+
+  /** Whether a snapshot is due or under way that a change of policy made, or would make begin anew. */
+  get isTelling(): boolean {
+    const { kind } = this.#phase;
+    return this.#scopes !== undefined || kind === "closing" || (kind === "pages" && this.#phase.isBegun);
+  }
+
+  /** The next message, or undefined when there is nothing to say now. `isReady`: this node has caught up with a peer. */
+  next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+    this.isUnfinished = false;
+    // What was removed since this stream's place may have been collected: only a snapshot can tell.
+    const isTooOld = this.#revision < this.reader.replica.collectedRevision && isPlaced(this.#phase);
+    if (isTooOld) this.#restart(time, isReady);
+    else if (this.#scopes !== undefined) this.#openScopes(this.#scopes);
+    const phase = this.#phase;
+    switch (phase.kind) {
+      case "pages":
+        return this.#page(phase, budgetBytes);
+      case "closing":
+        return this.#close(phase, time, budgetBytes, isReady);
+      case "gap":
+        return this.#fillGap(phase.gap, time, budgetBytes, isReady);
+      case "waiting":
+        if (phase.gap.standing(time, isReady) === "behind") return undefined;
+        this.#phase = snapshotPhase();
+        return this.next(time, budgetBytes, isReady);
+      case "live":
+        return this.#behind === undefined
+          ? this.#live(time, budgetBytes, isReady)
+          : this.#catchUp(this.#behind, time, budgetBytes, isReady);
+    }
+  }
+
+  /** The last message before a stop: where another node goes on. Undefined when the stream stands at no such place. */
+  farewell(time: Time, isReady: boolean): FeedMessage | undefined {
+    const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes === undefined;
+    const isPlace = isLive && isReady && !this.reader.isOwed && this.#revision === this.reader.replica.revision;
+    return isPlace && this.reader.prepareDigest() ? this.#bookmark(time) : undefined;
+  }
+
+  #startPhase(cursor: Cursor | undefined, time: Time): Phase {
+    if (cursor === undefined || !isOfReader(cursor, this.reader)) return snapshotPhase();
+    if (cursor.kind === "short") {
+      if (cursor.revision < this.reader.replica.collectedRevision) return snapshotPhase();
+      this.#revision = cursor.revision;
+      this.#settled = cursor.settled;
+      return { kind: "live" };
+    }
+    this.#until = Number.POSITIVE_INFINITY;
+    const gap = new ResumeGap(cursor, this.reader, time);
+    return { kind: gap.isTellable() ? "gap" : "waiting", gap };
+  }
+
+  /** A snapshot, as soon as this node knows as much as the reader's cursor. */
+  #restart(time: Time, isReady: boolean): void {
+    this.restartCount += 1;
+    const gap = this.#phase.kind === "gap" ? this.#phase.gap : this.#behind;
+    this.#behind = undefined;
+    this.#phase = gap?.standing(time, isReady) === "behind" ? { kind: "waiting", gap } : snapshotPhase();
+  }
+
+  /** A verdict changed: what a snapshot under way has said may be wrong by now, so it begins anew. */
+  #openScopes(asked: ReadonlySet<string>): void {
+    const phase = this.#phase;
+    const isSnapshot = phase.kind === "pages" || phase.kind === "closing";
+    if (!isSnapshot && (phase.kind !== "live" || this.#behind !== undefined)) return;
+    const isWhole = isSnapshot && phase.scopes === undefined;
+    const scopes = [...new Set([...((isSnapshot && phase.scopes) || []), ...asked])].toSorted();
+    const isAll = this.#scopesLength > MAX_SCOPES_LENGTH || lengthOf(scopes) > MAX_SCOPES_LENGTH;
+    this.#scopes = undefined;
+    this.#scopesLength = 0;
+    if (isWhole || isAll) {
+      this.#phase = snapshotPhase();
+    } else this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
+  }
+
+  /** Everything up to that revision is told. */
+  #moveTo(revision: number): void {
+    const [from, at] = [this.#revision, this.reader.replica.revision];
+    this.#revision = revision;
+    if (revision === at) {
+      this.#settled = revision;
+      this.#told = NO_LOOKS;
+    } else if (revision > from) this.#told = [...this.#told.slice(1 - MAX_LOOKS), { from, to: revision, at }];
+    if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, revision);
+  }
+
+  /** The reader holds what a query would answer. */
+  #stand(): void {
+    this.#until = this.#revision;
+  }
+
+  #page(phase: Phase & { kind: "pages" }, budgetBytes: number): FeedMessage {
+    const { reader } = this;
+    const snapshot = phase.isBegun ? SNAPSHOT.CONTINUE : SNAPSHOT.BEGIN;
+    const { revision } = reader.replica;
+    if (!phase.isBegun && phase.scopes === undefined) {
+      this.#moveTo(revision);
+      this.#stand();
+    }
+    const changes: Change[] = [];
+    const isDone =
+      phase.scopes === undefined
+        ? this.#fillPage(phase, "", changes, budgetBytes)
+        : this.#fillScopes(phase, phase.scopes, changes, phase.isBegun ? budgetBytes : budgetBytes - lengthOf(phase.scopes));
+    const replaces = phase.isBegun || phase.scopes === undefined ? [] : phase.scopes;
+    phase.isBegun = true;
+    phase.told.tell(isDone ? LAST_KEY : (phase.after ?? `${phase.scopes?.[phase.scope] ?? ""}\0`), revision);
+    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes, told: phase.told };
+    return reader.message({ changes, revision: this.#revision, snapshot, replaces });
+  }
+
+  #fillScopes(phase: Phase & { kind: "pages" }, scopes: readonly string[], changes: Change[], budgetBytes: number): boolean {
+    for (; phase.scope < scopes.length; phase.scope++, phase.after = undefined) {
+      if (!this.#fillPage(phase, scopes[phase.scope] ?? "", changes, budgetBytes)) return false;
+    }
+    return true;
+  }
+
+  /** Adds entries after `phase.after`, of one namespace when it is named; returns whether that was all. */
+  #fillPage(phase: Phase & { kind: "pages" }, namespace: string, changes: Change[], budgetBytes: number): boolean {
+    const { reader } = this;
+    const { filter, allowed } = reader.options;
+    if (namespace !== "" && !reader.mayHoldNamespace(namespace)) return true;
+    const page = queryPage(reader.replica.lookup, namespace === "" ? filter : { ...filter, namespace, prefix: "" }, {
+      limit: PAGE_ENTRIES,
+      afterKey: phase.after ?? "",
+      self: reader.node,
+      allowed,
+      explain: false,
+    });
+    let left = budgetBytes - changes.reduce((sum, change) => sum + reader.sizeOf(change), 0);
+    for (const record of page.records) {
+      const change: Change = { action: ACTION.CREATE, record, revision: record.revision };
+      left -= reader.sizeOf(change);
+      if (left < 0 && changes.length > 0) return false;
+      changes.push(change);
+      phase.after = record.key;
+    }
+    if (page.nextKey !== undefined) phase.after = page.nextKey;
+    return page.nextKey === undefined;
+  }
+
+  #close(phase: Phase & { kind: "closing" }, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+    const { reader } = this;
+    const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
+    const place = { from: this.#revision, settled: this.#settled, told: this.#told };
+    // What came and went before its page, while the reader could not see it, is none of its business.
+    const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.told.of(stored.key, place));
+    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, {
+      pageOf,
+      settled: this.#settled,
+      until: this.#until,
+      told: this.#told,
+    });
+    this.#moveTo(to);
+    this.isUnfinished = isShort && changes.length === 0;
+    const mayEnd = isReady && to === reader.replica.revision && !reader.isOwed;
+    const isEnd = mayEnd && reader.prepareDigest();
+    if (mayEnd && !isEnd) this.isUnfinished = changes.length === 0;
+    if (!isEnd) return changes.length === 0 ? undefined : reader.message({ changes, revision: to, snapshot: SNAPSHOT.CONTINUE });
+    this.#phase = { kind: "live" };
+    this.#stand();
+    this.#bookmarkDueMonoMs = time.monoMs + this.#bookmarkIntervalMs;
+    return reader.message({
+      changes,
+      revision: to,
+      snapshot: SNAPSHOT.END,
+      cursor: reader.shortCursor(to),
+      portableCursor: reader.portableCursor(),
+      digest: reader.digest(),
+    });
+  }
+
+  #fillGap(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+    // Collected or forgotten before it was told, or known to nobody any more.
+    if (!gap.isTellable() || gap.standing(time, isReady) === "lost") {
+      this.#restart(time, isReady);
+      return this.next(time, budgetBytes, isReady);
+    }
+    const changes = gap.take(budgetBytes);
+    if (gap.isFilled) {
+      this.#phase = { kind: "live" };
+      this.#behind = gap;
+    }
+    if (changes.length > 0) return this.reader.message({ changes, revision: this.#revision });
+    return gap.isFilled ? this.next(time, budgetBytes, isReady) : undefined;
+  }
+
+  /** Deltas while this node is behind the reader's cursor: no cursor, no bookmark, nothing the reader may have newer. */
+  #catchUp(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+    const { reader } = this;
+    const standing = gap.standing(time, isReady);
+    // What a verdict withdrew may be of a namespace of which this node knows nothing yet, and the reader does.
+    if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.isOverflown)) {
+      this.#restart(time, isReady);
+      return this.next(time, budgetBytes, isReady);
+    }
+    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, {
+      isAhead: true,
+      settled: this.#settled,
+      until: this.#until,
+      told: this.#told,
+    });
+    this.#moveTo(to);
+    const sendable = changes.filter((change) => gap.maySend(change));
+    this.isUnfinished = isShort && sendable.length === 0;
+    if (sendable.length === 0 && standing === "covered" && to === reader.replica.revision) {
+      sendable.push(...gap.takeHeld(budgetBytes));
+      if (sendable.length === 0) {
+        this.#behind = undefined;
+        // The reader learns at once that it is where it wanted to be, and gets cursors of this node.
+        this.#bookmarkDueMonoMs = Math.min(this.#bookmarkDueMonoMs, time.monoMs);
+        return this.next(time, budgetBytes, isReady);
+      }
+    }
+    return sendable.length === 0 ? undefined : reader.message({ changes: sendable, revision: to });
+  }
+
+  #live(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+    const { reader } = this;
+    const { message, to, isShort } = reader.live({
+      from: this.#revision,
+      settled: this.#settled,
+      until: this.#until,
+      told: this.#told,
+      budgetBytes,
+    });
+    this.#moveTo(to);
+    this.isUnfinished = isShort && message === undefined;
+    const isBookmarkDue = isReady && time.monoMs >= this.#bookmarkDueMonoMs && to === reader.replica.revision;
+    if (!isBookmarkDue || reader.isOwed) return message;
+    if (!reader.prepareDigest()) {
+      this.isUnfinished = message === undefined;
+      return message;
+    }
+    return this.#bookmark(time, message?.changes);
+  }
+
+  #bookmark(time: Time, changes: readonly Change[] = []): FeedMessage {
+    const { reader } = this;
+    this.#stand();
+    this.#bookmarkDueMonoMs = time.monoMs + this.#bookmarkIntervalMs;
+    return reader.message({
+      changes,
+      revision: this.#revision,
+      cursor: reader.shortCursor(this.#revision),
+      portableCursor: reader.portableCursor(),
+      isBookmark: true,
+      digest: reader.digest(),
+    });
+  }
+}
+
+/** Whether the phase goes on from a revision, and so needs every tombstone since. */
+function isPlaced(phase: Phase): boolean {
+  return phase.kind !== "pages" && phase.kind !== "waiting";
+}
+
+function lengthOf(names: readonly string[]): number {
+  return names.reduce((sum, { length }) => sum + length, 0);
+}
+
+function snapshotPhase(): Phase {
+  return { kind: "pages", scopes: undefined, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
+}

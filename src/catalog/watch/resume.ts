@@ -1,0 +1,227 @@
+/** From a portable cursor to deltas, at any node, also one that is behind the cursor (semantics.md, Watch 3 and 4). */
+import type { Time } from "../../lib/machine.ts";
+import { matches } from "../query/filter.ts";
+import { BODY, type KeyText } from "../record/record.ts";
+import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
+import { isOfOtherCluster } from "../replica/origins.ts";
+import type { Replica } from "../replica/replica.ts";
+import { type Cursor, type PortableCursor, shortHolder } from "./cursor.ts";
+import { ACTION, type Change, type Reader } from "./reader.ts";
+
+/** Keys kept back while behind; above it the reader gets a snapshot once this node has caught up. */
+const MAX_HELD_KEYS = 10_000;
+
+/** How long to wait for what a cursor knows of an origin that is not alive here, before it counts as known to nobody any more. */
+const MAX_WAIT_MS = 60_000;
+
+/** Whether the cursor was given to a reader of the same content in this cluster; any other needs a snapshot from scratch. */
+export function isOfReader(cursor: Cursor, { node, options }: Reader): boolean {
+  if (cursor.kind === "short") return cursor.holder === shortHolder(node.boot, options.hash);
+  return cursor.clusterId === node.clusterId && cursor.readerHash === options.hash;
+}
+
+/** Whether the cursor knows of something that this replica does not know. */
+export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
+  return cursor.origins.some(({ nodeId, generation, seq }) => settledIn(replica, `${nodeId}/${generation}`) < seq);
+}
+
+/** How long to wait for the rest of what was cut. */
+const MAX_UNSETTLED_MS = 5000;
+
+interface Stretch {
+  readonly origin: Origin;
+  after: number;
+  /** What the reader thinks of the origin's life differs: its keys are told again. */
+  readonly isLifeChanged: boolean;
+}
+
+/**
+ * How this node stands to a cursor: `behind` while it may still learn what the reader knows already, `covered` once it has,
+ * `lost` when the cursor knows something that nobody knows any more.
+ */
+export type Standing = "behind" | "covered" | "lost";
+
+export class ResumeGap {
+  readonly #reader: Reader;
+  readonly #cursor: PortableCursor;
+  readonly #sinceMonoMs: number;
+  /** Origin id to the seq up to which the reader may have been told … */
+  readonly #told = new Map<string, number>();
+  /** … and to the one up to which it knows of everything. */
+  readonly #known = new Map<string, number>();
+  readonly #stretches: Stretch[] = [];
+  readonly #held = new Set<KeyText>();
+  /** Origins of which this node knew less than the cursor at the start. */
+  readonly #late = new Set<string>();
+  /** Whether the cursor is of a node with the same LOCAL entries: of this one, or neither has any for the reader. */
+  readonly #isOfPlace: boolean;
+  isOverflown = false;
+
+  constructor(cursor: PortableCursor, reader: Reader, time: Time) {
+    this.#reader = reader;
+    this.#cursor = cursor;
+    this.#sinceMonoMs = time.monoMs;
+    this.#isOfPlace = cursor.local === reader.local;
+    const lives = new Map<string, string>();
+    for (const known of cursor.origins) {
+      const id = `${known.nodeId}/${known.generation}`;
+      this.#told.set(id, known.seq);
+      this.#known.set(id, known.settled ?? known.seq);
+      if (settledIn(reader.replica, id) < known.seq) this.#late.add(id);
+      lives.set(id, known.life);
+    }
+    for (const origin of reader.replica.origins.values()) {
+      const life = lives.get(origin.id);
+      const isLifeChanged = life !== undefined && life !== origin.life;
+      const after = isLifeChanged ? 0 : (this.#known.get(origin.id) ?? 0);
+      this.#stretches.push({ origin, after, isLifeChanged });
+    }
+  }
+
+  get isFilled(): boolean {
+    return this.#stretches.length === 0;
+  }
+
+  /** Whether the policy is still the one under which the reader was told what it holds. */
+  get isOfPolicy(): boolean {
+    return this.#cursor.policyEpoch === this.#reader.options.policyEpoch;
+  }
+
+  /** Whether the difference can still be told; otherwise the reader needs a snapshot. */
+  isTellable(): boolean {
+    const { replica } = this.#reader;
+    if (!this.isOfPolicy || !this.#isOfPlace) return false;
+    // Tombstones at or below the floor may be missing here: what was removed cannot be told.
+    for (const { origin, after } of this.#stretches) {
+      const known = this.#known.get(origin.id);
+      if (replica.origins.get(origin.id) !== origin) return false;
+      // What a whole transfer did not list goes in slices: some of it may be gone, and nothing tells of it any more.
+      const floor = Math.max(origin.floor, origin.closing?.floor ?? 0);
+      if (known !== undefined && floor > Math.max(known, after)) return false;
+    }
+    return (this.#told.get(replica.self.id) ?? 0) <= replica.self.through;
+  }
+
+  standing(time: Time, isReady: boolean): Standing {
+    const { replica, node } = this.#reader;
+    const waitedMs = isReady ? time.monoMs - this.#sinceMonoMs : 0;
+    const [hasWaited, isOverdue] = [waitedMs >= MAX_WAIT_MS, waitedMs >= MAX_UNSETTLED_MS];
+    let isLost = false;
+    for (const { nodeId, generation, seq, settled } of this.#cursor.origins) {
+      const id = `${nodeId}/${generation}`;
+      const origin = replica.origins.get(id);
+      if (origin !== undefined && settledOf(origin) >= seq) {
+        // Learned since, and with it no removal up to the floor: the reader may hold what went before this node heard of it.
+        if (this.#late.has(id) && origin.floor > seq) isLost = true;
+        continue;
+      }
+      // A cursor above our own number is from a journal that was lost.
+      if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
+      else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
+      else if (hasWaited && (!this.#mayGrow(origin) || (settled === 0 && this.#isAbroad(origin)))) isLost = true;
+      // What was cut off comes at once, or never: it was lost with its node, or somebody claimed that there is more than there is.
+      else if (isOverdue && origin !== undefined && origin.through >= seq) isLost = true;
+      else return "behind";
+    }
+    return isLost ? "lost" : "covered";
+  }
+
+  /** Of another cluster, what was refused where the cursor is from may never come: that cluster has no say over when readers here have everything. */
+  #isAbroad(origin: Origin | undefined): boolean {
+    return origin !== undefined && isOfOtherCluster(origin, this.#reader.node.clusterId);
+  }
+
+  /** Whether more can be heard of the origin: its node is alive, and in this generation. */
+  #mayGrow(origin: Origin | undefined): boolean {
+    if (origin === undefined || origin.life !== "live") return false;
+    const all = [...this.#reader.replica.origins.values()];
+    return !all.some(({ nodeId, generation }) => nodeId === origin.nodeId && generation > origin.generation);
+  }
+
+  /** The next part of the difference, at least one change unless there is none. */
+  take(budgetBytes: number): Change[] {
+    const changes: Change[] = [];
+    const told = new Set<KeyText>();
+    let left = budgetBytes;
+    for (let stretch = this.#stretches[0]; stretch !== undefined; stretch = this.#stretches[0]) {
+      const { origin, isLifeChanged } = stretch;
+      let isCut = false;
+      origin.log.forEachSince(stretch.after, (stored, seq) => {
+        const change = told.has(stored.key) ? undefined : this.#changeOf(stored, isLifeChanged);
+        if (change !== undefined && this.maySend(change)) {
+          left -= this.#reader.sizeOf(change);
+          isCut = left < 0 && changes.length > 0;
+          if (isCut) return false;
+          changes.push(change);
+          if (stored.peers !== undefined) told.add(stored.key);
+        }
+        stretch.after = seq;
+        return true;
+      });
+      if (isCut) break;
+      this.#stretches.shift();
+    }
+    return changes;
+  }
+
+  /** Whether the reader cannot have anything newer than this; what it may have is looked at again once caught up. */
+  maySend(change: Change): boolean {
+    const { origin, seq } = change.record;
+    const told = this.#told.get(origin.id) ?? 0;
+    if (seq > told || settledIn(this.#reader.replica, origin.id) >= told) {
+      this.#held.delete(change.record.key);
+      return true;
+    }
+    if (this.#held.size >= MAX_HELD_KEYS) this.isOverflown = true;
+    else this.#held.add(change.record.key);
+    return false;
+  }
+
+  /** Keys kept back, as they are seen now; an empty list says that none is left. */
+  takeHeld(budgetBytes: number): Change[] {
+    const changes: Change[] = [];
+    const { replica, options, node } = this.#reader;
+    let left = budgetBytes;
+    for (const key of this.#held) {
+      const [any] = replica.records(key);
+      if (any === undefined || !this.#reader.mayHoldKey(any) || !options.allowed(any.namespace)) {
+        this.#held.delete(key);
+        continue;
+      }
+      const winner = replica.view(key);
+      const isPut = winner !== undefined && matches(options.filter, winner, node);
+      const change: Change = isPut
+        ? { action: ACTION.UPDATE, record: winner, revision: winner.revision }
+        : { action: ACTION.REMOVE, record: any, revision: any.revision };
+      left -= this.#reader.sizeOf(change);
+      if (left < 0 && changes.length > 0) break;
+      this.#held.delete(key);
+      changes.push(change);
+    }
+    return changes;
+  }
+
+  #changeOf(stored: StoredRecord, isLifeChanged: boolean): Change | undefined {
+    const { replica, options, node } = this.#reader;
+    if (!options.allowed(stored.namespace) || !this.#reader.mayHoldKey(stored)) return undefined;
+    // A hidden origin that the reader has not heard of: only what it unregistered concerns it.
+    if (stored.origin.life === "hidden" && stored.body === BODY.ENTRY && !this.#known.has(stored.origin.id)) return undefined;
+    const winner = replica.view(stored.key);
+    if (winner !== undefined && matches(options.filter, winner, node)) {
+      const isNew = winner.firstSeq > (this.#known.get(winner.origin.id) ?? 0);
+      return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision: stored.revision };
+    }
+    // The policy is that of the cursor, so what is hidden now the reader never had.
+    if (winner === undefined && stored.peers === undefined && !replica.isAdmitted(stored)) return undefined;
+    // filter_seq: the reader never had what did not match before its cursor either, unless it saw another origin's record.
+    const isSure = winner === stored && stored.peers === undefined && !isLifeChanged && !this.#reader.isOutByVersion(winner);
+    const couldHave = !isSure || winner.filterSeq > (this.#known.get(stored.origin.id) ?? 0);
+    return couldHave ? { action: ACTION.REMOVE, record: stored, revision: stored.revision } : undefined;
+  }
+}
+
+/** Up to where an origin's records are held here as they were at the origin; 0 where it is not known. */
+function settledIn({ origins }: Replica, id: string): number {
+  const origin = origins.get(id);
+  return origin === undefined ? 0 : settledOf(origin);
+}

@@ -1,0 +1,205 @@
+/** Entries in a file, as `apply` takes them: the contract's JSON form, checked field by field so that every problem has its line. */
+import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
+import { pathToString } from "@bufbuild/protobuf/reflect";
+import { createValidator } from "@bufbuild/protovalidate";
+import { type Entry, EntryKind, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { RECORD_BOUNDS } from "../../lib/bounds/record.ts";
+import { type LineProblem, type Place, readDocuments } from "../../lib/documents.ts";
+import { findNearest } from "../../lib/nearest.ts";
+
+/** An entry and where it came from. */
+export interface FileEntry {
+  readonly entry: Entry;
+  readonly place: Place;
+}
+
+export interface EntryFile {
+  readonly entries: readonly FileEntry[];
+  readonly problems: readonly LineProblem[];
+}
+
+/**
+ * Reads entries: each document is one entry, a list of them, or `entries:` with a list (`items:`, as a query prints it). Fields are named as in the
+ * contract, in snake_case or camelCase; enums also by their last word (`scope: zone`).
+ */
+export function readEntryFile(text: string): EntryFile {
+  const { places, problems: broken } = readDocuments(text);
+  const problems = [...broken];
+  const found: FileEntry[] = [];
+  for (const place of places.flatMap(entryPlaces)) {
+    const before = problems.length;
+    const json = normalise(place, EntrySchema, problems);
+    if (problems.length > before || json === undefined) continue;
+    const entry = fromJson(EntrySchema, json);
+    found.push({ entry, place });
+  }
+  const entries = checkEntries(found, problems);
+  return { entries, problems: problems.toSorted((a, b) => a.line - b.line) };
+}
+
+function entryPlaces(place: Place): readonly Place[] {
+  const { value } = place;
+  if (Array.isArray(value)) return value.map((_, index) => place.at(index));
+  if (typeof value !== "object" || value === null) return [place];
+  // A query prints its entries as `items`.
+  for (const [name, list] of Object.entries(value))
+    if ((name === "entries" || name === "items") && Array.isArray(list)) return list.map((_, index) => place.at(name).at(index));
+  return [place];
+}
+
+/** Entries that keep the contract's rules and have a key of their own; a problem for each of the others. */
+export function checkEntries(found: readonly FileEntry[], problems: LineProblem[]): readonly FileEntry[] {
+  const validator = createValidator();
+  const firstOfKey = new Map<string, Place>();
+  return found.filter(({ entry, place }) => {
+    const before = problems.length;
+    const refuse = (message: string): void => void problems.push({ line: place.line(), message });
+    const result = validator.validate(EntrySchema, entry);
+    if (result.kind === "invalid") {
+      for (const { field, message, ruleId } of result.violations) if (!SIZE_RULES.has(ruleId)) refuse(`${pathToString(field)}: ${message}`);
+    }
+    if (result.kind === "error") refuse(result.error.message);
+    const sizeBytes = toBinary(EntrySchema, entry).length;
+    if (sizeBytes > RECORD_BOUNDS.maxEntryBytes)
+      refuse(`is ${sizeBytes} bytes encoded; at most ${RECORD_BOUNDS.maxEntryBytes} are allowed`);
+    const key = keyOf(entry);
+    const first = firstOfKey.get(key);
+    if (first === undefined) firstOfKey.set(key, place);
+    else refuse(`has the same key as the entry of line ${first.line()}`);
+    return problems.length === before;
+  });
+}
+
+/** How long and how many is for the server to judge: the contract has the defaults of settings, and a node may be given others. */
+const SIZE_RULES: ReadonlySet<string> = new Set(["string.max_len", "string.max_bytes", "repeated.max_items", "map.max_pairs"]);
+
+/** Identity of an entry as the server will see it, without the cluster. */
+export function keyOf({ key, detail }: Entry): string {
+  const kind = key?.kind === undefined || key.kind === EntryKind.UNSPECIFIED ? kindOfDetail(detail.case) : key.kind;
+  return [key?.namespace, key?.name, kind, key?.instanceId].join("\0");
+}
+
+function kindOfDetail(name: Entry["detail"]["case"]): EntryKind {
+  switch (name) {
+    case undefined:
+    case "service":
+      return EntryKind.SERVICE;
+    case "function":
+      return EntryKind.FUNCTION;
+    case "topic":
+      return EntryKind.TOPIC;
+    case "queue":
+      return EntryKind.QUEUE;
+    case "cache":
+      return EntryKind.CACHE;
+    case "node":
+      return EntryKind.NODE;
+  }
+}
+
+/** The value as JSON that `fromJson` takes whole, or undefined after reporting why it would not. */
+function normalise(place: Place, desc: DescMessage, problems: LineProblem[]): JsonValue | undefined {
+  const { value } = place;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    problems.push({ line: place.line(), message: `${shown(value)} is not ${desc === EntrySchema ? "an entry" : `a ${desc.name}`}` });
+    return undefined;
+  }
+  const json: Record<string, JsonValue> = {};
+  for (const [name, item] of Object.entries(value)) {
+    if (item === null || item === undefined) continue;
+    const field = desc.fields.find((candidate) => candidate.name === name || candidate.jsonName === name);
+    if (field === undefined) {
+      const nearest = findNearest(
+        name,
+        desc.fields.map((candidate) => candidate.name),
+      );
+      problems.push({
+        line: place.line([name]),
+        message: `${name}: unknown field${nearest === undefined ? "" : `; did you mean ${nearest}?`}`,
+      });
+      continue;
+    }
+    const normal = normaliseField({ place: place.at(name), line: place.line([name]) }, field, problems);
+    if (normal !== undefined) json[field.jsonName] = normal;
+  }
+  return json;
+}
+
+interface Spot {
+  readonly place: Place;
+  readonly line: number;
+}
+
+function isOwn(message: DescMessage | undefined): message is DescMessage {
+  return message !== undefined && message.typeName.startsWith("waymark.");
+}
+
+function normaliseField({ place, line }: Spot, field: DescField, problems: LineProblem[]): JsonValue | undefined {
+  const { value } = place;
+  if (isOwn(field.message) && field.fieldKind === "message") return normalise(place, field.message, problems);
+  if (isOwn(field.message) && field.fieldKind === "list" && Array.isArray(value)) {
+    const { message } = field;
+    return value.flatMap((_, index) => normalise(place.at(index), message, problems) ?? []);
+  }
+  const json = enumWords(value, field);
+  try {
+    // One field at a time, so that one bad value does not hide the next.
+    fromJson(field.parent, { [field.jsonName]: json });
+    return json;
+  } catch {
+    problems.push({ line, message: `${field.name}: ${shown(value)} is not ${expected(field)}` });
+    return undefined;
+  }
+}
+
+/** `zone` for `SCOPE_ZONE`; what is not such a word stays as it is, for `fromJson` to refuse. */
+function enumWords(value: unknown, field: DescField): JsonValue {
+  const { enum: desc } = field;
+  const one = (item: unknown): JsonValue => {
+    if (desc === undefined || typeof item !== "string") return jsonOf(item);
+    const upper = item.toUpperCase();
+    return desc.values.find(({ name }) => name === item || name.endsWith(`_${upper}`))?.name ?? item;
+  };
+  return Array.isArray(value) ? value.map(one) : one(value);
+}
+
+/** YAML's values as JSON's; YAML 1.2 makes nothing else. */
+function jsonOf(value: unknown): JsonValue {
+  if (value === null || typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
+  if (Array.isArray(value)) return value.map(jsonOf);
+  if (typeof value === "object") return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, jsonOf(item)]));
+  return shown(value);
+}
+
+function expected(field: DescField): string {
+  const one = field.enum
+    ? `one of ${words(field)}`
+    : field.message
+      ? expectedMessage(field.message)
+      : "text, a number or true/false as the contract says";
+  const scalar = field.scalar === undefined ? one : expectedScalar(field.scalar);
+  if (field.fieldKind === "list") return `a list of ${scalar}`;
+  return field.fieldKind === "map" ? "a map of text" : scalar;
+}
+
+function words(field: DescField): string {
+  const names = field.enum?.values.slice(1).map(({ name }) => name.slice(field.enum?.sharedPrefix?.length ?? 0).toLowerCase()) ?? [];
+  return names.join(", ");
+}
+
+function expectedMessage(message: DescMessage): string {
+  if (message.typeName === "google.protobuf.Duration") return 'a duration in seconds, such as "30s"';
+  return message.typeName === "google.protobuf.Timestamp" ? "a time such as 2026-01-31T12:00:00Z" : `a ${message.name}`;
+}
+
+function expectedScalar(scalar: number): string {
+  const TEXT = 9;
+  const BOOL = 8;
+  if (scalar === TEXT) return "text (quote it)";
+  return scalar === BOOL ? "true or false" : "a number in its range";
+}
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}

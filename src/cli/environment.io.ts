@@ -1,0 +1,70 @@
+/** The real world of the command line: this process's terminals, files and signals. */
+import { constants, createReadStream, openSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { Socket } from "node:net";
+import { join } from "node:path";
+import { addAbortSignal, type Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import type { Environment, Terminal } from "./environment.ts";
+
+/** Folder that holds package.json: the clone's, or `dist` of a packed Waymark, which carries what is read at run time. */
+const FOLDER = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What a person names may be a pipe or a device, and not end: only as much is read as is taken, and only until a signal comes. */
+async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSignal): Promise<string> {
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  try {
+    for await (const chunk of addAbortSignal(interrupt, stream)) {
+      const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+      sizeBytes += bytes.length;
+      if (sizeBytes > maxBytes) throw new Error(`it has more than ${maxBytes} bytes`);
+      chunks.push(bytes);
+    }
+  } catch (error) {
+    if (interrupt.aborted) throw new Error("interrupted before its end", { cause: error });
+    throw error;
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+async function readText(path: string, maxBytes: number, interrupt: AbortSignal): Promise<string> {
+  if (path === "-") return readStream(process.stdin, maxBytes, interrupt);
+  const stats = await stat(path);
+  if (stats.isDirectory()) throw new Error("it is a directory: name a file");
+  if (stats.size > maxBytes) throw new Error(`it has ${stats.size} bytes, more than ${maxBytes}`);
+  return readStream(stats.isFIFO() ? openPipe(path) : createReadStream(path), maxBytes, interrupt);
+}
+
+/** As a socket, which the event loop waits for. A thread that waits for a writer who never comes would keep the process from ending. */
+function openPipe(path: string): Readable {
+  return new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
+}
+
+function terminal(stream: NodeJS.WriteStream): Terminal {
+  return { write: (text) => void stream.write(text), isTty: stream.isTTY };
+}
+
+/** The world as it is; what only the entry point knows comes in. */
+export async function openEnvironment(
+  own: Pick<
+    Environment,
+    "interrupt" | "runsNoNode" | "serve" | "labels" | "readPolicy" | "writePolicy" | "verifyAudit" | "fileWarnings" | "fileFaults"
+  >,
+): Promise<Environment> {
+  const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));
+  const version = typeof facts === "object" && facts !== null && "version" in facts ? String(facts.version) : "unknown";
+  return {
+    ...own,
+    version,
+    env: process.env,
+    stdout: terminal(process.stdout),
+    stderr: terminal(process.stderr),
+    later: (act, delayMs) => {
+      const timer = setTimeout(act, delayMs);
+      return () => clearTimeout(timer);
+    },
+    readText: (path, maxBytes) => readText(path, maxBytes, own.interrupt),
+    readOwn: (path) => readFile(join(FOLDER, path), "utf8"),
+  };
+}

@@ -1,0 +1,271 @@
+/** What an import makes of one Kubernetes Service: its entries, from what it says itself and from its endpoints. */
+import { create } from "@bufbuild/protobuf";
+import {
+  type Entry,
+  EntryKind,
+  EntrySchema,
+  HealthStatus,
+  type Scope,
+  type Target,
+  TargetSchema,
+} from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Place } from "../../lib/documents.ts";
+import type { FileEntry } from "../entries/file.ts";
+import type { Endpoint, EndpointGroup, Service } from "./objects.ts";
+
+export interface KubernetesOptions {
+  /** Kubernetes namespace `ns` becomes `<prefix>.ns`. */
+  readonly namespacePrefix: string;
+  /** Name of the owner, kept in the metadata of each entry. */
+  readonly importer: string;
+  /** Domain of cluster DNS names, `cluster.local`. */
+  readonly clusterDomain: string;
+  readonly scope: Scope;
+  /** Which addresses of a Service become targets; at least one. */
+  readonly addresses: ReadonlySet<AddressSource>;
+}
+
+/** Where clients connect: to the endpoints themselves, to the Service's cluster addresses, to its load balancer's. */
+export const ADDRESS_SOURCES = ["endpoints", "cluster", "load-balancer"] as const;
+export type AddressSource = (typeof ADDRESS_SOURCES)[number];
+
+/** Metadata key that names the import which owns an entry. */
+export const IMPORT_KEY = "waymark.import";
+/** What DNS answers with a CNAME for an entry without targets (semantics.md, DNS). */
+const CNAME_KEY = "waymark.dns.cname";
+/** Instance id of the one entry of a Service that stands for all its endpoints. */
+const CLUSTER_INSTANCE = "cluster";
+const LOAD_BALANCER_INSTANCE = "load-balancer";
+const MAX_METADATA_KEY_CHARS = 63;
+const NAME = /^[A-Za-z0-9._:/@+-]{1,128}$/;
+
+interface ServiceFacts {
+  readonly namespace: string;
+  readonly name: string;
+  /** Undefined when only slices of it are in the input. */
+  readonly service: Service | undefined;
+  readonly options: KubernetesOptions;
+  readonly notes: Set<string>;
+}
+
+/** Makes the entries of one Service. */
+export class ServiceEntries {
+  readonly #facts: ServiceFacts;
+
+  constructor(facts: ServiceFacts) {
+    this.#facts = facts;
+  }
+
+  /** The entries that were asked for. `groups` is what the input says of its endpoints, undefined where it says nothing. */
+  make(place: Place | undefined, groups: readonly EndpointGroup[] | undefined): readonly FileEntry[] {
+    const { service, options, name, notes } = this.#facts;
+    if (service !== undefined && place !== undefined && service.spec.type === "ExternalName")
+      return [{ entry: this.#external(service), place }];
+    const entries: FileEntry[] = [];
+    const { addresses } = options;
+    if (service !== undefined && place !== undefined) {
+      if (addresses.has("cluster")) entries.push(...this.#fronted(CLUSTER_INSTANCE, clusterAddresses(service), { service, place }));
+      if (addresses.has("load-balancer"))
+        entries.push(...this.#fronted(LOAD_BALANCER_INSTANCE, balancerAddresses(service), { service, place }));
+    }
+    if (addresses.has("endpoints")) {
+      if (groups !== undefined) entries.push(...this.#ofEndpoints(groups));
+      else if (service !== undefined && place !== undefined && !entries.some(isForCluster))
+        entries.push({ entry: this.#ofName(service), place });
+    } else if (entries.length === 0) notes.add(`Service ${name}: left out, it has none of the addresses that were asked for`);
+    return entries;
+  }
+
+  /** One entry that leads to a name outside: a CNAME for who asks DNS, and a target for each port that is named. */
+  #external({ spec: { externalName, ports } }: Service): Entry {
+    const host = externalName ?? "";
+    const entry = this.#entry(CLUSTER_INSTANCE, { "kubernetes.external-name": host, ...(host !== "" && { [CNAME_KEY]: host }) });
+    entry.targets = (ports ?? []).map((port) => targetOf(port, host, port.port));
+    return entry;
+  }
+
+  /** One entry that stands for all endpoints: reached under the Service's own name. */
+  #ofName({ spec: { clusterIP, ports } }: Service): Entry {
+    const { namespace, name, options } = this.#facts;
+    const host = `${name}.${namespace}.svc.${options.clusterDomain}`;
+    // Without endpoints in the input, a headless name leads straight to the pods: their port counts, not the Service's.
+    const isHeadless = clusterIP === "None";
+    const entry = this.#entry(CLUSTER_INSTANCE, {});
+    entry.targets = (ports ?? []).map((port) =>
+      targetOf(port, host, isHeadless && typeof port.targetPort === "number" ? port.targetPort : port.port),
+    );
+    return entry;
+  }
+
+  /** One entry that stands for all endpoints: reached at addresses in front of them, if there are any. */
+  #fronted(
+    instanceId: string,
+    hosts: readonly string[],
+    { service, place }: { readonly service: Service; readonly place: Place },
+  ): readonly FileEntry[] {
+    if (hosts.length === 0) return [];
+    const entry = this.#entry(instanceId, {});
+    for (const host of hosts) for (const port of service.spec.ports ?? []) addTarget(entry.targets, targetOf(port, host, port.port));
+    return [{ entry, place }];
+  }
+
+  /** One entry an endpoint; groups that speak of the same endpoint (IPv4 and IPv6, other ports) are joined. */
+  #ofEndpoints(groups: readonly EndpointGroup[]): readonly FileEntry[] {
+    const made = new Map<string, FileEntry>();
+    for (const { endpoints, ports } of groups) {
+      for (const { endpoint, place } of endpoints) {
+        const instance = instanceOf(endpoint);
+        const known = made.get(instance);
+        const entry = known?.entry ?? this.#endpointEntry(instance, endpoint);
+        for (const target of targetsOf(ports, endpoint)) addTarget(entry.targets, target);
+        if (known) known.entry.health = better(known.entry.health, healthOf(endpoint));
+        else made.set(instance, { entry, place });
+      }
+    }
+    return [...made.values()];
+  }
+
+  #endpointEntry(instance: string, endpoint: Endpoint): Entry {
+    const { targetRef, nodeName, deprecatedTopology } = endpoint;
+    const region = deprecatedTopology?.["topology.kubernetes.io/region"];
+    const entry = this.#entry(instance, {
+      ...(targetRef?.kind === "Pod" && typeof targetRef.name === "string" && { "kubernetes.pod": targetRef.name }),
+      ...(typeof nodeName === "string" && { "kubernetes.node": nodeName }),
+      ...(region !== undefined && { "kubernetes.region": region }),
+    });
+    // A name below the Service's own, which leads to this endpoint alone (semantics.md, DNS).
+    if (typeof endpoint.hostname === "string") entry.aliases = [this.#nameBelow(endpoint.hostname)];
+    entry.zone = endpoint.zone ?? deprecatedTopology?.["topology.kubernetes.io/zone"] ?? "";
+    entry.health = healthOf(endpoint);
+    return entry;
+  }
+
+  #nameBelow(label: string): string {
+    const { namespace, name, options } = this.#facts;
+    return `${label}.${name}.${options.namespacePrefix}.${namespace}`;
+  }
+
+  #entry(instanceId: string, facts: Readonly<Record<string, string>>): Entry {
+    const { namespace, name, service, options } = this.#facts;
+    const { tags, metadata } = this.#labels();
+    const type = service?.spec.clusterIP === "None" ? "Headless" : service && (service.spec.type ?? "ClusterIP");
+    return create(EntrySchema, {
+      key: { kind: EntryKind.SERVICE, namespace: `${options.namespacePrefix}.${namespace}`, name, instanceId },
+      scope: options.scope,
+      health: HealthStatus.HEALTHY,
+      tags,
+      metadata: { ...metadata, ...facts, ...(type !== undefined && { "kubernetes.type": type }), [IMPORT_KEY]: options.importer },
+    });
+  }
+
+  /** Labels as tags `key:value`, to filter by, and as metadata, to read. */
+  #labels(): { readonly tags: string[]; readonly metadata: Readonly<Record<string, string>> } {
+    const { service, name, notes } = this.#facts;
+    const tags: string[] = [];
+    const metadata: Record<string, string> = {};
+    for (const [key, value] of Object.entries(service?.metadata.labels ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+      const tag = value === "" ? key : `${key}:${value}`;
+      const isTag = NAME.test(tag);
+      const isKey = NAME.test(key) && key.length <= MAX_METADATA_KEY_CHARS;
+      if (isTag) tags.push(tag);
+      if (isKey) metadata[key] = value;
+      if (!isTag || !isKey)
+        notes.add(
+          `Service ${name}: label ${key}: ${isTag ? "too long for metadata, kept as a tag" : isKey ? "no tag, kept as metadata" : "left out"}`,
+        );
+    }
+    return { tags, metadata };
+  }
+}
+
+/** The pod's name when it fits; else the first address. */
+function instanceOf({ targetRef, addresses }: Endpoint): string {
+  const pod = targetRef?.name;
+  return typeof pod === "string" && NAME.test(pod) ? pod : (addresses[0] ?? "");
+}
+
+function isForCluster({ entry }: FileEntry): boolean {
+  return entry.key?.instanceId === CLUSTER_INSTANCE;
+}
+
+/** `None` is what a headless Service has instead of an address. */
+function clusterAddresses({ spec: { clusterIP, clusterIPs } }: Service): readonly string[] {
+  const all = [...(typeof clusterIP === "string" ? [clusterIP] : []), ...(clusterIPs ?? [])];
+  return [...new Set(all)].filter((address) => address !== "" && address !== "None");
+}
+
+function balancerAddresses({ status }: Service): readonly string[] {
+  const ingress = status?.loadBalancer?.ingress ?? [];
+  return ingress.map(({ ip, hostname }) => ip ?? hostname ?? "").filter((host) => host !== "");
+}
+
+function targetOf(port: PortWords, host: string, number: number): Target {
+  return create(TargetSchema, { name: port.name ?? "", host, port: number, protocol: protocolOf(port) });
+}
+
+function targetsOf(ports: EndpointGroup["ports"], { addresses }: Endpoint): readonly Target[] {
+  // All addresses of an endpoint mean the same; Kubernetes asks readers to use the first.
+  const [host = ""] = addresses;
+  // No number means "all ports": nothing to connect to.
+  return (ports ?? []).flatMap((port) => (typeof port.port === "number" ? [targetOf(port, host, port.port)] : []));
+}
+
+/** Names of targets are empty or unique: the same port at a second address goes without its name. */
+function addTarget(targets: Target[], target: Target): void {
+  if (targets.some(({ host, port, protocol }) => host === target.host && port === target.port && protocol === target.protocol)) return;
+  if (target.name !== "" && targets.some(({ name }) => name === target.name)) target.name = "";
+  targets.push(target);
+}
+
+/**
+ * Readiness as health. Unset conditions mean ready, and serving as ready (Kubernetes' own defaults). An endpoint that
+ * terminates is left to finish what it has: usable as long as it serves, never preferred.
+ */
+function healthOf({ conditions }: Endpoint): HealthStatus {
+  const isReady = conditions?.ready ?? true;
+  const isServing = conditions?.serving ?? isReady;
+  if (conditions?.terminating === true) return isServing ? HealthStatus.DEGRADED : HealthStatus.MAINTENANCE;
+  if (isReady) return HealthStatus.HEALTHY;
+  return isServing ? HealthStatus.DEGRADED : HealthStatus.CRITICAL;
+}
+
+function better(a: HealthStatus, b: HealthStatus): HealthStatus {
+  // The contract numbers them from fit to unfit.
+  return a < b ? a : b;
+}
+
+interface PortWords {
+  readonly name?: string | null | undefined;
+  readonly protocol?: string | null | undefined;
+  readonly appProtocol?: string | null | undefined;
+}
+
+/** Protocols a port's name may start with, as service meshes read them: `grpc`, `http-web`. */
+const NAMED = new Set([
+  "grpc",
+  "grpc-web",
+  "http",
+  "http2",
+  "https",
+  "tls",
+  "tcp",
+  "mongo",
+  "mysql",
+  "redis",
+  "amqp",
+  "kafka",
+  "nats",
+  "ws",
+  "wss",
+]);
+
+/** UDP and SCTP say how to connect; over TCP, `appProtocol` says what to speak, else the port's name. */
+function protocolOf({ name, protocol, appProtocol }: PortWords): string {
+  if (protocol === "UDP" || protocol === "SCTP") return protocol.toLowerCase();
+  const app = appProtocol?.replace(/^kubernetes\.io\//, "").toLowerCase();
+  if (app !== undefined && NAME.test(app)) return app;
+  const word = name ?? "";
+  if (NAMED.has(word)) return word;
+  const first = word.startsWith("grpc-web-") ? "grpc-web" : (word.split("-")[0] ?? "");
+  return NAMED.has(first) ? first : "tcp";
+}

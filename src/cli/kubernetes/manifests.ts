@@ -1,0 +1,181 @@
+/**
+ * Kubernetes manifests to entries: Services, EndpointSlices and Endpoints, as YAML documents or the lists of `kubectl get -o json`.
+ * Pure: text in, entries and every problem out. Other kinds are counted and left alone.
+ */
+import type { z } from "zod";
+import { type LineProblem, type Place, readDocuments } from "../../lib/documents.ts";
+import { checkEntries, type FileEntry } from "../entries/file.ts";
+import { type KubernetesOptions, ServiceEntries } from "./entries.ts";
+import {
+  DNS_LABEL,
+  ENDPOINTS,
+  type EndpointGroup,
+  type Endpoints,
+  type Located,
+  SERVICE,
+  type Service,
+  SLICE,
+  type Slice,
+} from "./objects.ts";
+
+export interface Manifest {
+  /** Entries of everything that is sound, in key order. */
+  readonly entries: readonly FileEntry[];
+  readonly problems: readonly LineProblem[];
+  /** Other kinds to how often they occurred. */
+  readonly ignored: ReadonlyMap<string, number>;
+  /** What was mapped or left out, in words. */
+  readonly notes: readonly string[];
+}
+
+const SERVICE_LABEL = "kubernetes.io/service-name";
+
+interface Found {
+  readonly services: Map<string, Located<Service>>;
+  readonly slices: Located<Slice>[];
+  readonly endpoints: Map<string, Located<Endpoints>>;
+  readonly problems: LineProblem[];
+  readonly ignored: Map<string, number>;
+  readonly notes: Set<string>;
+}
+
+/** Reads a manifest. A broken document is a problem with its line and does not hide the others. Never throws. */
+export function readKubernetes(manifest: string, options: KubernetesOptions): Manifest {
+  const { places, problems } = readDocuments(manifest);
+  const found: Found = {
+    services: new Map(),
+    slices: [],
+    endpoints: new Map(),
+    problems: [...problems],
+    ignored: new Map(),
+    notes: new Set(),
+  };
+  for (const place of places) collect(place, found);
+  const made = makeEntries(found, options);
+  const entries = checkEntries(made, found.problems);
+  return { entries, problems: found.problems.toSorted((a, b) => a.line - b.line), ignored: found.ignored, notes: [...found.notes] };
+}
+
+/** What the items of a list are where they do not say it themselves, as those of `kubectl get --raw` do not. */
+interface ListedAs {
+  readonly kind: string;
+  readonly apiVersion: string;
+}
+
+/** Of a document, or of an item of the list that is `listedAs`. A list in a list is none. */
+function collect(place: Place, found: Found, listedAs?: ListedAs): void {
+  const { value } = place;
+  if (Array.isArray(value) && value.length > 0 && listedAs === undefined) {
+    for (const index of value.keys()) collect(place.at(index), found, { kind: "", apiVersion: "" });
+    return;
+  }
+  const field = (name: string): unknown => (typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined);
+  const items = field("items");
+  const kind = field("kind") ?? listedAs?.kind;
+  const apiVersion = field("apiVersion") ?? listedAs?.apiVersion;
+  if (typeof kind !== "string" || typeof apiVersion !== "string" || kind === "" || apiVersion === "") {
+    found.problems.push({ line: place.line(), message: "is not a Kubernetes object: kind or apiVersion is missing" });
+  } else if (kind.endsWith("List") && Array.isArray(items) && listedAs === undefined) {
+    const list = place.at("items");
+    // `List` has items of any kind, which name theirs; `ServiceList` has Services.
+    const one = kind === "List" ? { kind: "", apiVersion: "" } : { kind: kind.slice(0, -"List".length), apiVersion };
+    for (const index of items.keys()) collect(list.at(index), found, one);
+  } else collectObject(place, { kind, apiVersion }, found);
+}
+
+function collectObject(place: Place, { kind, apiVersion }: ListedAs, found: Found): void {
+  if (kind === "Service" && apiVersion === "v1") {
+    const service = check(place, SERVICE, { kind, found });
+    if (service) addOnce({ value: service, place }, found.services, { kind, found });
+  } else if (kind === "Endpoints" && apiVersion === "v1") {
+    const endpoints = check(place, ENDPOINTS, { kind, found });
+    if (endpoints) addOnce({ value: endpoints, place }, found.endpoints, { kind, found });
+  } else if (kind === "EndpointSlice" && apiVersion === "discovery.k8s.io/v1") {
+    const slice = check(place, SLICE, { kind, found });
+    if (slice) found.slices.push({ value: slice, place });
+  } else {
+    // "Service" is also a kind of other groups, such as Knative's.
+    const isOurs = kind === "Service" || kind === "EndpointSlice" || kind === "Endpoints";
+    const name = isOurs ? `${kind} of ${apiVersion}` : kind.slice(0, 128);
+    found.ignored.set(name, (found.ignored.get(name) ?? 0) + 1);
+  }
+}
+
+function check<T>(place: Place, schema: z.ZodType<T>, { kind, found }: { readonly kind: string; readonly found: Found }): T | undefined {
+  const checked = schema.safeParse(place.value);
+  if (checked.success) return checked.data;
+  const name = place.at("metadata").at("name").value;
+  const who = typeof name === "string" ? `${kind} ${name.slice(0, 128)}` : kind;
+  for (const { path, message } of checked.error.issues) {
+    found.problems.push({ line: place.line(path), message: `${who}: ${path.join(".")}: ${message}` });
+  }
+  return undefined;
+}
+
+function objectKey(namespace: string | null | undefined, name: string): string {
+  return `${namespace ?? "default"}/${name}`;
+}
+
+function addOnce<T extends Service | Endpoints>(
+  object: Located<T>,
+  known: Map<string, Located<T>>,
+  { kind, found }: { readonly kind: string; readonly found: Found },
+): void {
+  const { namespace, name } = object.value.metadata;
+  const key = objectKey(namespace, name);
+  const first = known.get(key);
+  if (first) found.problems.push({ line: object.place.line(), message: `${kind} ${name}: is also at line ${first.place.line()}` });
+  else known.set(key, object);
+}
+
+function makeEntries(found: Found, options: KubernetesOptions): readonly FileEntry[] {
+  const groupsOf = endpointGroups(found);
+  const entries: FileEntry[] = [];
+  for (const key of new Set([...found.services.keys(), ...groupsOf.keys()])) {
+    const service = found.services.get(key);
+    const [namespace = "", name = ""] = key.split("/");
+    const maker = new ServiceEntries({ namespace, name, service: service?.value, options, notes: found.notes });
+    entries.push(...maker.make(service?.place, groupsOf.get(key)));
+  }
+  return entries;
+}
+
+/** By Service: what its EndpointSlices say, else its Endpoints, which say the same where both are. */
+function endpointGroups(found: Found): ReadonlyMap<string, readonly EndpointGroup[]> {
+  const slicesOf = new Map<string, Located<Slice>[]>();
+  for (const slice of found.slices) {
+    const { namespace, labels, name } = slice.value.metadata;
+    const service = labels?.[SERVICE_LABEL];
+    if (service === undefined) found.notes.add(`EndpointSlice ${name}: left out, it names no Service (label ${SERVICE_LABEL})`);
+    else if (!DNS_LABEL.test(service))
+      found.problems.push({ line: slice.place.line(), message: `EndpointSlice ${name}: label ${SERVICE_LABEL}: not a DNS label` });
+    else slicesOf.set(objectKey(namespace, service), [...(slicesOf.get(objectKey(namespace, service)) ?? []), slice]);
+  }
+  const groups = new Map<string, readonly EndpointGroup[]>();
+  for (const [key, { value, place }] of found.endpoints) groups.set(key, groupsOfEndpoints(value, place));
+  for (const [key, slices] of slicesOf) {
+    // The order of slices in the input is chance; their names are not.
+    const sorted = slices.toSorted((a, b) => (a.value.metadata.name < b.value.metadata.name ? -1 : 1));
+    groups.set(key, sorted.map(groupOfSlice));
+  }
+  return groups;
+}
+
+function groupOfSlice({ value, place }: Located<Slice>): EndpointGroup {
+  const list = place.at("endpoints");
+  return { endpoints: (value.endpoints ?? []).map((endpoint, index) => ({ endpoint, place: list.at(index) })), ports: value.ports };
+}
+
+function groupsOfEndpoints({ subsets }: Endpoints, place: Place): readonly EndpointGroup[] {
+  return (subsets ?? []).flatMap((subset, number) =>
+    (["addresses", "notReadyAddresses"] as const).map((half) => {
+      const list = place.at("subsets").at(number).at(half);
+      const conditions = { ready: half === "addresses" };
+      const endpoints = (subset[half] ?? []).map(({ ip, ...rest }, index) => ({
+        endpoint: { addresses: [ip], conditions, ...rest },
+        place: list.at(index),
+      }));
+      return { endpoints, ports: subset.ports };
+    }),
+  );
+}

@@ -1,0 +1,94 @@
+/** The rows of the VERBS table about what happened, and how things stand: audit and reports. */
+
+import { NEWEST_FLAGS } from "./policy.ts";
+import type { FlagSpec, VerbSpec } from "./verb.ts";
+
+const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only acts of this principal." };
+const ACCESS: readonly FlagSpec[] = [
+  { flags: "--namespace <namespace>", doc: "Only acts on exactly this namespace." },
+  { flags: "--reason <reason>", doc: "Only this outcome, such as viewer_denied or rate_limited." },
+];
+const TIMES: readonly FlagSpec[] = [
+  { flags: "--since <when>", doc: "From this time on: 2026-01-31T12:00:00Z, or a duration before now such as 1h." },
+  { flags: "--until <when>", doc: "Before this time, written as --since." },
+];
+const KIND: FlagSpec = {
+  flags: "--kind <kind>",
+  doc: "Only who asked for or wrote what, and acts of operators (access), or who changed which rule (policy).",
+  choices: ["access", "policy"],
+};
+
+const audit = () => import("../verbs/audit.ts");
+
+export const AUDIT_VERBS: readonly VerbSpec[] = [
+  {
+    path: "namespace policy audit",
+    summary: "Who changed which rule, newest first.",
+    flags: [PRINCIPAL, ...TIMES, ...NEWEST_FLAGS],
+    examples: [["namespace policy audit --since 7d", "the changes of a week"]],
+    load: async () => (await audit()).policyAudit,
+  },
+  {
+    path: "discovery access-audit",
+    summary: "Who asked for or wrote what, and who was refused, newest first.",
+    flags: [PRINCIPAL, ...ACCESS, ...TIMES, ...NEWEST_FLAGS],
+    examples: [
+      ["discovery access-audit --namespace svc.market --reason viewer_denied", "who was refused a look at svc.market"],
+      ["discovery access-audit --principal team-a --since 1h -o json", "what team-a did in the last hour"],
+    ],
+    load: async () => (await audit()).accessAudit,
+  },
+  {
+    path: "audit list",
+    summary: "The audit log of the server, newest first.",
+    flags: [KIND, PRINCIPAL, ...ACCESS, ...TIMES, { flags: "--limit <count>", doc: "At most this many, newest first (default 100)." }],
+    examples: [
+      ["audit list", "the newest hundred acts"],
+      ["audit list --kind policy --since 24h", "who changed which rule today"],
+    ],
+    load: async () => (await audit()).list,
+  },
+  {
+    path: "audit watch",
+    summary: "Follow the audit log of the server: each act as it happens.",
+    flags: [
+      KIND,
+      PRINCIPAL,
+      ...ACCESS,
+      { flags: "--since <when>", doc: "Begin with what happened since then (default now)." },
+      { flags: "--interval <duration>", doc: "How often to ask (default 1s)." },
+      { flags: "--count <count>", doc: "Stop after this many." },
+    ],
+    examples: [
+      ["audit watch --reason viewer_denied", "refusals as they happen"],
+      ["audit watch --since 1h -o json >> audit.jsonl", "one JSON object a line"],
+    ],
+    load: async () => (await audit()).watch,
+  },
+  {
+    path: "audit verify",
+    summary: "Check the hash chain of the audit: of the server's log, or of a JSON-lines file it wrote.",
+    args: [{ name: "[file]", doc: "JSON-lines file; without one the server checks its own log. - reads standard input." }],
+    flags: [{ flags: "--known <number:hash>", doc: "A record the server's log must have: last_number and last_hash of an earlier check." }],
+    examples: [
+      ["audit verify", "exit 0 when no record was altered, removed or moved"],
+      ["audit verify --known 4711:9f86d0…", "nor the whole log written anew since a check that said this"],
+      ["audit verify audit.jsonl", "the same for a copy of the log, without a server"],
+    ],
+    load: async () => (await audit()).verify,
+  },
+  {
+    path: "report namespace-health",
+    summary: "Each namespace: its entries by health, its owners, and what policy says.",
+    flags: [
+      { flags: "--namespace <namespace>", doc: "Exactly this namespace." },
+      { flags: "--prefix <namespace>", doc: "This namespace and all below it." },
+      { flags: "--unhealthy", doc: "Only namespaces with entries that are not healthy." },
+    ],
+    examples: [
+      ["report namespace-health", "one line a namespace"],
+      ["report namespace-health --prefix svc --unhealthy -o json", "what needs a look, for a program"],
+    ],
+    load: async () => (await import("../verbs/report.ts")).namespaceHealth,
+  },
+];

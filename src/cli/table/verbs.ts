@@ -1,0 +1,350 @@
+/**
+ * The VERBS table: every command with its arguments, flags, help and examples. Help, completion and the reference page come from it. It is loaded for
+ * each command line: what costs more than a table is in `full.ts`.
+ */
+
+import { AUDIT_VERBS } from "./audit.ts";
+import { MESH_VERBS } from "./mesh.ts";
+import { POLICY_VERBS } from "./policy.ts";
+import type { FlagSpec, VerbSpec } from "./verb.ts";
+
+const KIND_WORDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
+const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
+const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
+
+const SCOPE_FLAG = { flags: "--scope <scope>", doc: "How far the entries may travel (default zone).", choices: SCOPE_WORDS } as const;
+const DRY_RUN = { flags: "--dry-run", doc: "Show what would change, and change nothing." } as const;
+const NAME_FLAGS: readonly FlagSpec[] = [
+  { flags: "--namespace <namespace>", doc: "Namespace of the entry." },
+  { flags: "--name <name>", doc: "Name of the entry." },
+  { flags: "--instance <id>", doc: "Instance id." },
+];
+const KIND_FLAG: FlagSpec = { flags: "--kind <kind>", doc: "Kind (default service).", choices: KIND_WORDS };
+const FILTER_FLAGS: readonly FlagSpec[] = [
+  { flags: "--namespace <namespace>", doc: "Exactly this namespace." },
+  { flags: "--prefix <namespace>", doc: "This namespace and all below it." },
+  { flags: "--kind <kind>", doc: "Any of these kinds.", isRepeatable: true, choices: KIND_WORDS },
+  { flags: "--scope <scope>", doc: "Reach at least this, and from within this locality.", choices: SCOPE_WORDS },
+  { flags: "--tag <tag>", doc: "All of these tags.", isRepeatable: true },
+  { flags: "--capability <capability>", doc: "All of these capabilities.", isRepeatable: true },
+  { flags: "--resource <resource>", doc: "All of these resources.", isRepeatable: true },
+  { flags: "--cluster-id <id>", doc: "Only this cluster." },
+  { flags: "--region <region>", doc: "Only this region." },
+  { flags: "--health <health>", doc: "Any of these health states.", isRepeatable: true, choices: HEALTH_WORDS },
+  { flags: "--version-range <range>", doc: "Functions whose version is in this range, such as ^1.2.0." },
+];
+const PAGE_FLAGS: readonly FlagSpec[] = [
+  { flags: "--limit <count>", doc: "At most this many (default all)." },
+  { flags: "--page-token <token>", doc: "The page after the one that gave this token.", mayBeEmpty: true },
+];
+
+const discovery = () => import("../verbs/discovery.ts");
+
+/** All but the flags of `serve` that stand for settings. */
+export const VERBS: readonly VerbSpec[] = [
+  {
+    path: "serve",
+    isAlone: true,
+    summary: "Run a node.",
+    flags: [
+      { flags: "--config <file>", doc: "Settings file, .toml or .json." },
+      {
+        flags: "--demo",
+        doc: "Load the demo catalog, an online shop of twelve services, before the node is ready; at each start, so what was unregistered of it is back.",
+      },
+    ],
+    examples: [
+      ["serve", "a node on 127.0.0.1 that keeps its data in ./waymark-data"],
+      ["serve --ephemeral --grpc-port 0 --http-port 0 --dns-port 0 -o json", "any free ports, told in one line on stdout when ready"],
+      ["serve --config node.toml --log-level debug", "settings from a file, one of them overridden"],
+    ],
+    load: async () => (await import("../verbs/serve.ts")).serve,
+  },
+  {
+    path: "apply",
+    summary: "Register the entries of a file, under a static lease.",
+    flags: [
+      { flags: "-f, --file <file>", doc: "YAML or JSON with one or many entries; - reads standard input.", isRequired: true },
+      DRY_RUN,
+      { flags: "--partial", doc: "Apply the good entries of a file that also has bad ones." },
+    ],
+    examples: [
+      ["apply -f shop.yaml", "register everything in shop.yaml, or report every problem in it"],
+      ["apply -f shop.yaml --dry-run", "show what would be created, updated and moved from other nodes"],
+    ],
+    load: async () => (await import("../verbs/apply.ts")).apply,
+  },
+  {
+    path: "import kubernetes",
+    summary: "Register the Services of a manifest with their EndpointSlices or Endpoints, under a static lease.",
+    args: [{ name: "<file>", doc: "YAML documents or the JSON of kubectl get -o json; - reads standard input." }],
+    flags: [
+      { flags: "--namespace-prefix <namespace>", doc: "Kubernetes namespace ns becomes <prefix>.ns (default k8s)." },
+      { flags: "--importer <name>", doc: "Who owns the entries; --prune stays within them (default kubernetes)." },
+      {
+        flags: "--cluster-domain <domain>",
+        doc: "Domain of the names of Services without endpoints in the input (default cluster.local).",
+      },
+      {
+        flags: "--address <which>",
+        doc: "Which addresses become targets: endpoints (the default), cluster, load-balancer. One entry for each that a Service has.",
+        isRepeatable: true,
+      },
+      SCOPE_FLAG,
+      DRY_RUN,
+      { flags: "--prune", doc: "Also remove what this importer registered before and an input without problems no longer has." },
+      { flags: "--allow-empty", doc: "With --prune: an input that has nothing to register removes everything of this importer's." },
+      { flags: "--partial", doc: "Import the good documents of a manifest that also has broken ones." },
+    ],
+    examples: [
+      ["import kubernetes shop.yaml --dry-run", "show what an import would change"],
+      ["import kubernetes shop.yaml --prune", "make the catalog hold what the manifest says, and nothing else of this importer's"],
+      ["import kubernetes - < services.json", "import what kubectl get services,endpointslices -A -o json wrote"],
+      ["import kubernetes shop.yaml --address load-balancer", "register what is reached from outside the Kubernetes cluster"],
+    ],
+    load: async () => (await import("../verbs/import.ts")).importKubernetes,
+  },
+  {
+    path: "register",
+    summary: "Register one entry.",
+    flags: [
+      ...NAME_FLAGS.map((flag): FlagSpec => ({ ...flag, isRequired: true })),
+      KIND_FLAG,
+      {
+        flags: "--target <target>",
+        doc: "host:port[/protocol][,name=…][,weight=…][,priority=…].",
+        isRepeatable: true,
+      },
+      { flags: "--tag <tag>", doc: "Tag.", isRepeatable: true },
+      { flags: "--capability <capability>", doc: "Capability.", isRepeatable: true },
+      { flags: "--resource <resource>", doc: "Resource.", isRepeatable: true },
+      { flags: "--metadata <key=value>", doc: "Metadata.", isRepeatable: true },
+      { flags: "--alias <name>", doc: "Other DNS name.", isRepeatable: true },
+      SCOPE_FLAG,
+      { flags: "--zone <zone>", doc: "Locality (default the node's)." },
+      { flags: "--health <health>", doc: "Health (default healthy).", choices: HEALTH_WORDS.filter((word) => word !== "orphaned") },
+      { flags: "--version-label <version>", doc: "Semantic version of a function." },
+      { flags: "--ttl <duration>", doc: "Lease that expires unless renewed (default a static lease, which does not)." },
+      { flags: "--keep", doc: "Stay, renew the lease, and unregister when interrupted." },
+    ],
+    examples: [
+      [
+        "register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http",
+        "one instance that stays until it is unregistered",
+      ],
+      [
+        "register --namespace svc.market --name web --instance web-2 --target 10.0.0.2:8080/http,weight=5 --ttl 30s --keep",
+        "one that lives as long as this command",
+      ],
+    ],
+    load: async () => (await import("../verbs/register.ts")).register,
+  },
+  {
+    path: "unregister",
+    summary: "Remove one entry, or all entries of a lease.",
+    flags: [...NAME_FLAGS, KIND_FLAG, { flags: "--lease <id>", doc: "End this lease and remove all its entries." }],
+    examples: [
+      ["unregister --namespace svc.market --name web --instance web-1", "remove one instance"],
+      ["unregister --lease LEASE_ID", "remove everything registered under a lease"],
+    ],
+    load: async () => (await import("../verbs/register.ts")).unregister,
+  },
+  {
+    path: "discovery query",
+    summary: "List entries of the catalog.",
+    args: [{ name: "[names...]", doc: "Any of these names." }],
+    flags: [
+      ...FILTER_FLAGS,
+      { flags: "--subject <subject>", doc: "Topics with a pattern that stands for this subject." },
+      ...PAGE_FLAGS,
+      { flags: "--max-staleness <duration>", doc: "Fail rather than answer from older data." },
+      { flags: "--explain", doc: "Say for each entry considered why it was kept or dropped." },
+    ],
+    examples: [
+      ["discovery query --prefix k8s", "everything below the namespace k8s"],
+      ["discovery query cartservice --namespace k8s.default -o json", "the instances of one service, for a program"],
+      ["discovery query --namespace k8s.default --tag app:cartservice --health healthy", "by tag and health"],
+    ],
+    load: async () => (await discovery()).query,
+  },
+  {
+    path: "discovery watch",
+    summary: "Follow the catalog: what is there now, then every change.",
+    args: [{ name: "[names...]", doc: "Any of these names." }],
+    flags: [
+      ...FILTER_FLAGS,
+      { flags: "--cursor <cursor>", doc: "Resume after this cursor instead of listing what is there.", mayBeEmpty: true },
+      { flags: "--names-only", doc: "Keys without the rest of the entries." },
+      { flags: "--until-synced", doc: "Stop when everything that is there was shown." },
+      { flags: "--count <count>", doc: "Stop after this many changes." },
+    ],
+    examples: [
+      ["discovery watch --prefix k8s", "follow a part of the catalog, through restarts of the server"],
+      [
+        "discovery watch --namespace svc.market -o json",
+        "one JSON object a line; those of the event synced, at least one in 10 s, have the cursor to resume from",
+      ],
+    ],
+    load: async () => (await import("../verbs/watch.ts")).watch,
+  },
+  {
+    path: "discovery resolve",
+    summary: "Pick one endpoint of a service.",
+    args: [{ name: "<name>", doc: "Name of the service." }],
+    flags: [
+      { flags: "--namespace <namespace>", doc: "Its namespace.", isRequired: true },
+      { flags: "--kind <kind>", doc: "Kind (default service).", choices: KIND_WORDS },
+      { flags: "--version-range <range>", doc: "Function versions accepted, such as ^1.2.0." },
+      { flags: "--prefer-region <region>", doc: "Prefer endpoints there." },
+      { flags: "--prefer-zone <zone>", doc: "Prefer endpoints there." },
+      { flags: "--policy <policy>", doc: "How to choose (default load-aware).", choices: ["load-aware", "round-robin", "random", "hash"] },
+      { flags: "--hash-key <text>", doc: "With --policy hash: equal keys find the same instance." },
+      { flags: "--limit <count>", doc: "Alternatives wanted (default 4)." },
+      { flags: "--explain", doc: "Say for each candidate why it was ranked where it is." },
+    ],
+    examples: [
+      ["discovery resolve cartservice --namespace k8s.default", "one endpoint, and the next best"],
+      ["discovery resolve cartservice --namespace k8s.default --policy hash --hash-key user-7", "the same endpoint for the same user"],
+    ],
+    load: async () => (await discovery()).resolve,
+  },
+  {
+    path: "discovery cluster-map",
+    summary: "The nodes of the fabric, as the catalog holds them.",
+    flags: [
+      { flags: "--scope <scope>", doc: "This node, its cluster, its region, or all.", choices: SCOPE_WORDS },
+      { flags: "--namespace <namespace>", doc: "Only nodes with entries in or below it." },
+      { flags: "--capability <capability>", doc: "All of these capabilities.", isRepeatable: true },
+      { flags: "--resource <resource>", doc: "All of these resources.", isRepeatable: true },
+      ...PAGE_FLAGS,
+    ],
+    examples: [["discovery cluster-map -o wide", "every node with its addresses"]],
+    load: async () => (await discovery()).clusterMap,
+  },
+  {
+    path: "discovery peers",
+    summary: "The other nodes, as the serving node sees them.",
+    flags: [
+      { flags: "--scope <scope>", doc: "Relation to the serving node.", choices: SCOPE_WORDS },
+      { flags: "--region <region>", doc: "Only this region." },
+      ...PAGE_FLAGS,
+    ],
+    examples: [["discovery peers", "who is alive"]],
+    load: async () => (await discovery()).peers,
+  },
+  {
+    path: "discovery status",
+    summary: "What a server says of itself, or of a namespace.",
+    args: [{ name: "[namespace]", doc: "Namespace to ask about." }],
+    examples: [
+      ["discovery status", "version, identity, listeners and revision of the server"],
+      ["discovery status k8s.default", "policy and entries of a namespace"],
+    ],
+    load: async () => (await discovery()).status,
+  },
+  ...POLICY_VERBS,
+  ...AUDIT_VERBS,
+  ...MESH_VERBS,
+  {
+    path: "dns resolve",
+    summary: "Ask the node's DNS gateway.",
+    args: [
+      { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark." },
+      { name: "[type]", doc: "Record type (default A).", choices: ["A", "AAAA", "SRV", "TXT", "CNAME", "NS", "SOA", "PTR"] },
+    ],
+    flags: [{ flags: "--dns-server <host:port>", doc: "DNS listener (default the one the server announces)." }],
+    examples: [
+      ["dns resolve cartservice.k8s.default.waymark", "addresses of a service"],
+      ["dns resolve _svc._tcp.cartservice.k8s.default.waymark SRV", "its ports"],
+    ],
+    load: async () => (await import("../verbs/dns.ts")).resolveName,
+  },
+  {
+    path: "dns node-encode",
+    isAlone: true,
+    summary: "The DNS label of a node id, or of any name.",
+    args: [{ name: "<name>", doc: "Node id or name." }],
+    examples: [["dns node-encode Node:7", "prints the label that stands for it"]],
+    load: async () => (await import("../verbs/dns.ts")).encode,
+  },
+  {
+    path: "dns node-decode",
+    isAlone: true,
+    summary: "The node id, or name, that a DNS label stands for.",
+    args: [{ name: "<label>", doc: "DNS label." }],
+    examples: [["dns node-decode b32-jzxwizj2g4", "prints Node:7"]],
+    load: async () => (await import("../verbs/dns.ts")).decode,
+  },
+  {
+    path: "config validate",
+    isAlone: true,
+    summary: "Check a settings file: every value that is wrong; with none, what contradicts each other; then the files it names.",
+    args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
+    flags: [{ flags: "--config <file>", doc: "The same, as serve takes it." }],
+    examples: [["config validate node.toml", "exit 0 when it is good"]],
+    load: async () => (await import("../verbs/config.ts")).validate,
+  },
+  {
+    path: "config show",
+    isAlone: true,
+    summary: "The effective settings, each with where it came from; secrets masked.",
+    flags: [{ flags: "--config <file>", doc: "Settings file, .toml or .json." }],
+    examples: [["config show --config node.toml", "file, environment and defaults together"]],
+    load: async () => (await import("../verbs/config.ts")).show,
+  },
+  {
+    path: "help",
+    isAlone: true,
+    summary: "Help of a command.",
+    args: [{ name: "[command...]", doc: "Its words, such as discovery query." }],
+    examples: [["help discovery query", "the same as discovery query --help"]],
+    load: async () => (await import("../verbs/about.ts")).help,
+  },
+  {
+    path: "version",
+    isAlone: true,
+    summary: "The version of this command.",
+    examples: [["version", "prints it"]],
+    load: async () => (await import("../verbs/about.ts")).version,
+  },
+  {
+    path: "completion",
+    isAlone: true,
+    summary: "A completion script for a shell.",
+    args: [{ name: "<shell>", doc: "Shell.", choices: ["bash", "zsh", "fish"] }],
+    examples: [
+      ["completion bash > ~/.local/share/bash-completion/completions/waymark", "for bash"],
+      ["completion fish > ~/.config/fish/completions/waymark.fish", "for fish"],
+    ],
+    load: async () => (await import("../verbs/about.ts")).completion,
+  },
+];
+
+/** Flags that every verb takes. */
+export const GLOBAL_FLAGS: readonly FlagSpec[] = [
+  { flags: "--server <host:port>", doc: "gRPC listener, or several separated by commas (WAYMARK_SERVER; default 127.0.0.1:17420)." },
+  { flags: "--token <token>", doc: "Bearer token (WAYMARK_TOKEN)." },
+  { flags: "--tls", doc: "TLS, trusting the system's authorities (WAYMARK_TLS=1)." },
+  { flags: "--ca <file>", doc: "PEM authorities to trust; turns TLS on (WAYMARK_CA)." },
+  { flags: "--cert <file>", doc: "PEM certificate of this client (WAYMARK_CERT)." },
+  { flags: "--key <file>", doc: "PEM private key of --cert (WAYMARK_KEY)." },
+  { flags: "--tenant <id>", doc: "Read with the view of this tenant, where the server allows it (WAYMARK_TENANT)." },
+  { flags: "-o, --output <format>", doc: "Format of what is printed (default table).", choices: ["table", "wide", "json", "yaml"] },
+  { flags: "--timeout <duration>", doc: "Longest time a request may take (default 10s)." },
+  { flags: "--no-color", doc: "No colour, also on a terminal (NO_COLOR)." },
+  { flags: "--quiet", doc: "No notes on stderr, only errors." },
+];
+
+/** What a group of verbs is about, by its path. */
+export const GROUPS: Readonly<Record<string, string>> = {
+  import: "Bring in what other systems know.",
+  discovery: "Find and follow entries.",
+  namespace: "Who may see and export what.",
+  "namespace policy": "The policy set: check, apply, roll back, explain.",
+  audit: "Who did what, and who was refused.",
+  mesh: "The nodes and how they know each other.",
+  "mesh peers": "The members of the mesh.",
+  report: "How things stand, across the catalog.",
+  dns: "Names and the DNS gateway.",
+  config: "Settings.",
+};

@@ -1,0 +1,112 @@
+/** What settings protect, and what they leave open: judged before anything is opened. */
+
+import { isLoopbackHost } from "../lib/cidr.ts";
+import type { Settings } from "./settings.ts";
+
+/** Whether a node takes anybody who reaches its fabric listener for one of its peers. */
+export function isFabricOpen({ fabric }: Settings): boolean {
+  return fabric.certFile === undefined && fabric.clusterTokenFile === undefined;
+}
+
+/** The first setting that says that not everybody may do everything; undefined when none does. */
+export function protectingSetting({ tenants, tls, policy }: Settings): string | undefined {
+  if (tenants.credentials.length > 0) return "tenants.credentials";
+  if (tenants.jwt !== undefined) return "tenants.jwt";
+  if (tenants.trustedHeader !== undefined) return "tenants.trusted_header";
+  if (tenants.certificates.length > 0) return "tenants.certificates";
+  if (tenants.mode) return "tenants.mode";
+  if (tenants.anonymous === "none" || tenants.anonymous === "read") return "tenants.anonymous";
+  if (tls.certFile !== undefined) return "tls.cert_file";
+  return policy.file === undefined ? undefined : "policy.file";
+}
+
+/** Why a node does not start its open fabric beside something that it protects. */
+export function openFabricFault(protecting: string): string {
+  return (
+    `refusing to start the fabric: it has neither token nor certificates, and ${protecting} protects this node, so every process that ` +
+    `reaches it could read and change all that is protected. ${OPEN_FABRIC_REMEDY}`
+  );
+}
+
+export const OPEN_FABRIC_REMEDY =
+  "Set fabric.cluster_token_file, or fabric.cert_file, fabric.key_file and fabric.ca_file, at every node of the fabric; " +
+  "or fabric.enabled = false, and the node stands alone";
+
+/** Whether the settings say that there are other nodes. */
+export function wantsPeers({ fabric }: Settings): boolean {
+  return fabric.enabled === true || fabric.seeds.length > 0;
+}
+
+/** Whether anything that a caller could show is configured. */
+export function hasCredentials({ tenants, tls }: Settings): boolean {
+  const { credentials, jwt, trustedHeader } = tenants;
+  return credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || tls.caFile !== undefined;
+}
+
+/** What callers without a credential may do. */
+export function anonymousAccess(settings: Settings): "none" | "read" | "all" {
+  const isOwnMachine = isLoopbackHost(settings.listen.host) && !hasCredentials(settings);
+  return settings.tenants.anonymous ?? (isOwnMachine ? "all" : "read");
+}
+
+/** Why a node does not start with these settings: it would be open to others and nobody said that this is meant. */
+export function exposureFaults(settings: Settings): readonly string[] {
+  const faults: string[] = [];
+  const open = openHost(settings);
+  if (open !== undefined && settings.tls.certFile === undefined && !hasCredentials(settings) && !settings.listen.insecure)
+    faults.push(
+      `refusing to listen on ${open}: neither TLS nor a credential is configured, so whoever reaches the node could do anything. ` +
+        "Configure tls.cert_file and tls.key_file, or tenants.credentials or tenants.jwt; or listen on 127.0.0.1; " +
+        "or, where the network itself is trusted, pass --insecure",
+    );
+  const protecting = settings.fabric.enabled !== false && isFabricOpen(settings) ? protectingSetting(settings) : undefined;
+  if (protecting !== undefined && wantsPeers(settings)) faults.push(openFabricFault(protecting));
+  return faults;
+}
+
+/** What these settings leave open, or say without effect, each in one line; a node starts with them all the same. */
+export function exposureWarnings(settings: Settings): readonly string[] {
+  const { tls, listen, dns } = settings;
+  const warnings = [...trustWarnings(settings)];
+  const access = anonymousAccess(settings);
+  const dnsHost = dns.host ?? listen.host;
+  if (access === "none" && dns.enabled && !isLoopbackHost(dnsHost))
+    warnings.push(
+      `tenants.anonymous = "none" and DNS on ${dnsHost}: DNS knows no credentials, so whoever reaches it reads names and addresses; ` +
+        'set dns.host = "127.0.0.1", or dns.enabled = false',
+    );
+  if (isLoopbackHost(listen.host)) return warnings;
+  if (access === "all")
+    warnings.push(`tenants.anonymous = "all" on ${listen.host}: whoever reaches the node may write; set "read" or "none"`);
+  if (tls.certFile !== undefined && !hasCredentials(settings))
+    warnings.push(
+      "tls.cert_file without credentials: connections are private, but nobody is known; configure tls.ca_file, tenants.credentials or tenants.jwt",
+    );
+  return warnings;
+}
+
+/** What the settings say of other clusters that does not go together, or lets everybody in. */
+function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
+  const { trust, clusters, certFile, enabled } = fabric;
+  if (enabled === false) return [];
+  if (trust === "permissive")
+    return [
+      'fabric.trust = "permissive": nodes of every cluster of the region are let in; list clusters in fabric.clusters and set "explicit" or "strict"',
+    ];
+  const warnings: string[] = [];
+  if (trust === "strict" && certFile === undefined && clusters.length > 0)
+    warnings.push(
+      'fabric.clusters has no effect: with fabric.trust = "strict" other clusters need certificates (fabric.cert_file); or set fabric.trust = "explicit"',
+    );
+  const unlisted = policy.acceptFrom.filter((each) => each !== node.clusterId && !clusters.includes(each));
+  if (unlisted.length > 0)
+    warnings.push(`policy.accept_from has no effect for ${unlisted.join(", ")}: fabric.clusters does not let that in`);
+  return warnings;
+}
+
+/** The first address beyond this machine that the node would listen on for callers. */
+function openHost({ dns, listen }: Settings): string | undefined {
+  // The DNS gateway knows no credentials, but what it tells without any is as open as the rest.
+  const hosts = dns.enabled && dns.host !== undefined ? [listen.host, dns.host] : [listen.host];
+  return hosts.find((host) => !isLoopbackHost(host));
+}

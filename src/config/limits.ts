@@ -1,0 +1,91 @@
+/** Settings of how much: the groups `limits` and `quotas` of SETTINGS in settings.ts, which is where to look first. */
+
+import { RECORD_BOUNDS } from "../lib/bounds/record.ts";
+import { bytes, int, ms } from "./field.ts";
+
+const HOUR_MS = 3_600_000;
+
+const PER_MINUTE = { default: 0, min: 0, max: 1_000_000_000 } as const;
+
+/** The names are those of policy/limits/rate-limits.ts `RateLimits`. */
+const RATE_SETTINGS = {
+  readsPerMinute: int({ ...PER_MINUTE, doc: "Reads of one tenant, else principal, else address; 0 means any number." }),
+  writesPerMinute: int({
+    ...PER_MINUTE,
+    doc: "Writes of one tenant, else principal, else address, other than renewals; 0 means any number.",
+  }),
+  namespaceReadsPerMinute: int({ ...PER_MINUTE, doc: "Reads of one namespace by all callers together; 0 means any number." }),
+  namespaceWritesPerMinute: int({ ...PER_MINUTE, doc: "Writes in one namespace by all callers together; 0 means any number." }),
+  watches: int({
+    default: 0,
+    min: 0,
+    max: 10_000_000,
+    doc: "Open watches of one tenant, else principal, else address; 0 means any number.",
+  }),
+  windowMs: ms({ default: 60_000, min: 1000, max: HOUR_MS, doc: "Time whose share of a rate limit may be used at once." }),
+  maxKeys: int({
+    default: 2000,
+    min: 2,
+    max: 1_000_000,
+    doc: "Callers, and namespaces, whose use of each rate limit is remembered; those used longest ago go first.",
+  }),
+} as const;
+
+/** The names are also those of catalog/entry/names.ts `Bounds`: this group is handed over as both. */
+export const LIMIT_SETTINGS = {
+  ...RATE_SETTINGS,
+  maxEntryBytes: bytes({
+    default: 16_384,
+    min: 1024,
+    max: RECORD_BOUNDS.maxEntryBytes,
+    doc: "Largest encoded entry, without load and times.",
+  }),
+  maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: RECORD_BOUNDS.maxRequestBytes, doc: "Largest request." }),
+  maxRequestEntries: int({
+    default: 1000,
+    min: 1,
+    max: RECORD_BOUNDS.maxRequestEntries,
+    doc: "Most entries, keys, leases or reports in one request.",
+  }),
+  maxNamespaceLength: int({ default: 200, min: 16, max: RECORD_BOUNDS.maxNamespaceLength, doc: "Longest namespace." }),
+  maxLabelLength: int({ default: 63, min: 8, max: RECORD_BOUNDS.maxLabelLength, doc: "Longest label of a namespace." }),
+  maxNameLength: int({
+    default: 128,
+    min: 16,
+    max: RECORD_BOUNDS.maxNameLength,
+    doc: "Longest name, instance id, tag, capability or resource.",
+  }),
+  maxIdLength: int({
+    default: 64,
+    min: 16,
+    max: RECORD_BOUNDS.maxIdLength,
+    doc: "Longest id of a region, zone, cluster, node or tenant that the entry of a client says; those that a node, a token or a policy says have at most 64 characters.",
+  }),
+  maxHostLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxHostLength, doc: "Longest host of a target." }),
+  maxAliasLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxAliasLength, doc: "Longest alias." }),
+  maxTargets: int({ default: 64, min: 1, max: RECORD_BOUNDS.maxTargets, doc: "Most targets of an entry." }),
+  maxListItems: int({
+    default: 64,
+    min: 1,
+    max: RECORD_BOUNDS.maxListItems,
+    doc: "Most items of each other list of an entry, such as its tags.",
+  }),
+  maxMetadataPairs: int({ default: 64, min: 0, max: RECORD_BOUNDS.maxMetadataPairs, doc: "Most metadata pairs of an entry." }),
+  maxMetadataKeyLength: int({ default: 63, min: 8, max: RECORD_BOUNDS.maxMetadataKeyLength, doc: "Longest metadata key." }),
+  maxMetadataValueBytes: bytes({ default: 1024, min: 16, max: RECORD_BOUNDS.maxMetadataValueBytes, doc: "Largest metadata value." }),
+  maxPatternLength: int({ default: 256, min: 16, max: RECORD_BOUNDS.maxPatternLength, doc: "Longest subject pattern of a topic." }),
+  maxUrlLength: int({ default: 512, min: 16, max: RECORD_BOUNDS.maxUrlLength, doc: "Longest url a node advertises." }),
+  maxEntryTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: RECORD_BOUNDS.maxEntryTtlMs, doc: "Longest advisory ttl of an entry." }),
+} as const;
+
+const COUNT = { default: 0, min: 0, max: 1_000_000_000 } as const;
+const BYTES = { default: 0, min: 0, max: 1_099_511_627_776 } as const;
+
+export const QUOTA_SETTINGS = {
+  namespaceEntries: int({ ...COUNT, doc: "Entries of a namespace whose policy rule sets no such quota; 0 means any number." }),
+  namespaceWatches: int({ ...COUNT, doc: "Open watches of a namespace whose policy rule sets no such quota; 0 means any number." }),
+  namespaceBytes: bytes({ ...BYTES, doc: "Size of the entries of a namespace whose policy rule sets no such quota; 0 means any." }),
+  tenantEntries: int({ ...COUNT, doc: "Entries that callers of one tenant registered; 0 means any number." }),
+  tenantWatches: int({ ...COUNT, doc: "Open watches of callers of one tenant; 0 means any number." }),
+  tenantBytes: bytes({ ...BYTES, doc: "Size of the entries that callers of one tenant registered; 0 means any." }),
+} as const;

@@ -1,0 +1,131 @@
+/** Settings of who calls: the group `tenants` of SETTINGS in settings.ts, which is where to look first. */
+import { parseBlock } from "../lib/cidr.ts";
+import { bool, choice, list, ms, optionalChoice, optionalText, text } from "./field.ts";
+import { record, rows } from "./field-table.ts";
+
+const ID = { pattern: /^[A-Za-z0-9._:/@+-]{1,64}$/, what: "1 to 64 of A-Z a-z 0-9 . _ : / @ + -" } as const;
+const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
+const PRINCIPAL = { pattern: /^[\x21-\x7e]{1,256}$/, what: "1 to 256 printable ASCII characters without spaces" } as const;
+const ROLE = {
+  pattern: /^(?:mesh\.(?:read|operate|admin)|owner:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)$/,
+  what: "mesh.read, mesh.operate, mesh.admin or owner:<namespace>",
+} as const;
+const CLAIM = { pattern: /^[\x21-\x7e]{1,128}$/, what: "the name of a claim" } as const;
+/** Signatures with a public key only: with HS256 whoever can check a token could make one. */
+const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"] as const;
+
+const KNOWN_HEADERS = new Set(["authorization", "x-api-key", "x-request-id", "host", "content-type", "te", "cookie"]);
+
+export const TENANT_SETTINGS = {
+  mode: bool({ default: false, doc: "Tenants are told apart: a caller without a credential has no tenant, not even tenants.default." }),
+  anonymous: optionalChoice({
+    choices: ["none", "read", "all"],
+    doc: "What callers without a credential may do over gRPC and HTTP: nothing but health, read, or all that credentials do not reserve. When absent it is all on loopback without credentials, else read. DNS, which has no credentials, is turned off by dns.enabled alone.",
+  }),
+  default: optionalText({ ...ID, doc: "Tenant of callers whose credential names none." }),
+  allowRequestOverride: bool({
+    default: false,
+    doc: "Callers without a credential may read with the view of the viewer that their request names.",
+  }),
+  clientCertificates: choice({
+    choices: ["identity", "transport"],
+    default: "identity",
+    doc: "Whether a client certificate says who calls, or only lets the connection in.",
+  }),
+  certificates: rows({
+    doc: "Tenants and roles of callers with a client certificate; the first row whose principal matches.",
+    fields: {
+      principal: text({
+        pattern: /^(?!.*\*.*\*)[\x21-\x7e]{1,256}$/,
+        what: "a SPIFFE id or common name, in which one * may stand for any characters",
+        default: "",
+        doc: "SPIFFE id (`spiffe://domain/path`) or common name of the subject; one `*` stands for any characters.",
+      }),
+      tenant: optionalText({ ...ID, doc: "Their tenant; tenants.default when absent." }),
+      cluster: optionalText({ ...ID, doc: "Cluster whose view they use; this node's when absent." }),
+      roles: list({ ...ROLE, default: [], doc: "Their roles." }),
+    },
+    required: ["principal"],
+  }),
+  credentials: rows({
+    doc: "Tokens and keys this node knows, by their hash.",
+    fields: {
+      tenant: text({ ...ID, default: "", doc: "Tenant of the caller." }),
+      principal: optionalText({ ...PRINCIPAL, doc: "Who calls; the tenant when absent." }),
+      cluster: optionalText({ ...ID, doc: "Cluster whose view the caller uses; this node's when absent." }),
+      scheme: choice({
+        choices: ["bearer", "api-key"],
+        default: "bearer",
+        doc: "`bearer`: the header `authorization: Bearer …`; `api-key`: the header `x-api-key`.",
+      }),
+      tokenSha256: optionalText({
+        pattern: /^[0-9a-f]{64}$/,
+        what: "64 lower-case hexadecimal digits",
+        secret: true,
+        doc: "SHA-256 of the token, 64 lower-case hexadecimal digits.",
+      }),
+      tokenFile: optionalText({ ...PATH, doc: "File with the token itself, on one line." }),
+      roles: list({ ...ROLE, default: [], doc: "Roles of the caller." }),
+    },
+    required: ["tenant"],
+    check: ({ tokenSha256, tokenFile }) =>
+      (tokenSha256 === undefined) === (tokenFile === undefined) ? "needs either token_sha256 or token_file" : undefined,
+  }),
+  jwt: record({
+    doc: "Signed tokens (JWT) of an issuer, as `authorization: Bearer …`.",
+    fields: {
+      issuer: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an issuer", default: "", doc: "What the claim `iss` must be." }),
+      audience: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an audience", default: "", doc: "What the claim `aud` must be or hold." }),
+      jwksFile: optionalText({ ...PATH, doc: "File with the issuer's public keys (JWKS), read again when it changes." }),
+      jwksUrl: optionalText({
+        pattern: /^https?:\/\/[^\s]{1,2000}$/,
+        what: "an http or https URL",
+        doc: "Where the issuer publishes its public keys (JWKS).",
+      }),
+      algorithms: list({
+        pattern: new RegExp(`^(?:${ALGORITHMS.join("|")})$`),
+        what: `one of ${ALGORITHMS.join(", ")}`,
+        default: ["RS256", "ES256", "EdDSA"],
+        doc: "Signatures accepted.",
+      }),
+      clockSkewMs: ms({ default: 60_000, min: 0, max: 600_000, doc: "How far the issuer's clock may be off." }),
+      principalClaim: text({ ...CLAIM, default: "sub", doc: "Claim with the principal." }),
+      tenantClaim: text({ ...CLAIM, default: "tenant", doc: "Claim with the tenant; tenants.default when the token has none." }),
+      clusterClaim: text({ ...CLAIM, default: "cluster", doc: "Claim with the cluster; this node's when the token has none." }),
+      rolesClaim: text({
+        ...CLAIM,
+        default: "roles",
+        doc: "Claim with the roles, a list or words; others than those known here are passed over.",
+      }),
+    },
+    required: ["issuer", "audience"],
+    check: ({ jwksFile, jwksUrl, algorithms }) => {
+      if ((jwksFile === undefined) === (jwksUrl === undefined)) return "needs either jwks_file or jwks_url";
+      return algorithms.length === 0 ? "needs at least one of algorithms" : undefined;
+    },
+  }),
+  trustedHeader: record({
+    doc: "A header in which a proxy in front of this node says the caller's tenant.",
+    fields: {
+      name: text({
+        pattern: /^[a-z0-9-]{1,64}$/,
+        what: "the lower-case name of a header",
+        default: "",
+        doc: "Name of the header, in lower case.",
+      }),
+      from: list({
+        pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/,
+        what: "an address or a block such as 10.0.0.0/8",
+        default: [],
+        doc: "Addresses of the proxies, or blocks of them; from any other address the header is refused.",
+      }),
+    },
+    required: ["name", "from"],
+    check: ({ name, from }) => {
+      if (KNOWN_HEADERS.has(name)) return `${name} has another meaning; choose another name`;
+      if (from.length === 0) return "needs at least one address in from";
+      const wrong = from.find((block) => parseBlock(block) === undefined);
+      return wrong === undefined ? undefined : `${wrong} is no address, nor a block without bits set after its prefix`;
+    },
+  }),
+} as const;

@@ -1,0 +1,233 @@
+/**
+ * Static entries of a node that leaves live on at another node of its cluster (semantics.md, Stop): nobody renews them, so nobody would
+ * register them again. The leaver offers its records, another node puts them as its own with the stamp one step on, and the leaver ends
+ * its own when it sees those. Whatever is written or taken out elsewhere meanwhile is stamped above both.
+ */
+
+import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import { isReservedNamespace } from "../../catalog/entry/names.ts";
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import type { Leases } from "../../catalog/leases.ts";
+import { BODY, type KeyText } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { sameFilter } from "../../catalog/record/traits.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { endsBeforeHlc } from "../../catalog/replica/view.ts";
+import { rethrowBroken } from "../../lib/errors.ts";
+import { MAX_STAMP } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Endings } from "./endings.ts";
+import type { QuotaGate } from "./quota-gate.ts";
+
+/** A node that may take entries over. */
+export interface Taker {
+  readonly nodeId: string;
+  /** How often it has refused. */
+  readonly refusals: number;
+}
+
+export interface Offer {
+  readonly nodeId: string;
+  readonly seqs: readonly number[];
+}
+
+export interface HandOverParts {
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly stamper: EntryStamper;
+  readonly gate: QuotaGate;
+  readonly endings: Endings;
+  /** A new static lease of a principal; returns its id. */
+  readonly grant: (principal: string, time: Time) => string;
+  /** Puts a key under a lease; `isLive`: this node has a live record of it already. */
+  readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
+}
+
+/** A record that was there when it was looked at: its stored record may say something else by now. */
+interface Own {
+  readonly stored: StoredRecord;
+  readonly seq: number;
+}
+
+interface Asked {
+  readonly storedRecords: readonly Own[];
+  readonly refusals: number;
+  readonly untilMonoMs: number;
+}
+
+type AtNode = ReturnType<EntryStamper["storedAtNode"]>;
+
+/** Records in one offer. */
+const OFFER_COUNT = 1000;
+/** What was offered and not seen by then is offered to another. */
+const OFFER_MS = 2000;
+/** Who refused, or took too long, is left alone for so long. */
+const REST_MS = 500;
+/** Without anybody to offer to for so long, what is left stays. */
+const ALONE_MS = 500;
+
+export class HandOver {
+  readonly #parts: HandOverParts;
+  /** To be offered; oldest first. */
+  #waiting: Own[] = [];
+  readonly #asked = new Map<string, Asked>();
+  /** Node id to the monotonic ms until which it is left alone. */
+  readonly #resting = new Map<string, number>();
+  #servedMonoMs = 0;
+  /** Records that others have taken over. */
+  takenCount = 0;
+  /** Static records that nobody else was told of, and that end with this node. */
+  localEndedCount = 0;
+
+  constructor(parts: HandOverParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether an own record does not end with the node: it is handed over. Counts the static ones that nobody else is told of. */
+  stays(stored: StoredRecord): boolean {
+    if (!this.#isStatic(stored)) return false;
+    if (stored.scope === SCOPE.LOCAL) this.localEndedCount += 1;
+    return stored.scope !== SCOPE.LOCAL;
+  }
+
+  /** Of a client's; the node's own entry ends with it. */
+  #isStatic({ key, namespace }: StoredRecord): boolean {
+    const { leases } = this.#parts;
+    if (isReservedNamespace(namespace)) return false;
+    const lease = leases.find(leases.leaseOf(key) ?? "");
+    return lease !== undefined && lease.ttlMs === undefined;
+  }
+
+  // ---- the node that leaves ----
+
+  /** Own records that are still to be handed over. O(own records). */
+  left(): readonly StoredRecord[] {
+    const { replica } = this.#parts;
+    return replica.self.log
+      .list()
+      .filter(
+        (stored) =>
+          stored.body === BODY.ENTRY && replica.own(stored.key) === stored && stored.scope !== SCOPE.LOCAL && this.#isStatic(stored),
+      );
+  }
+
+  begin(time: Time): void {
+    this.#waiting = this.left().map((stored) => ({ stored, seq: stored.seq }));
+    this.#servedMonoMs = time.monoMs;
+  }
+
+  /** Stages the end of what others have taken, and says what to offer to whom. `isOver`: nothing is left, or nobody to take it. */
+  step(takers: readonly Taker[], time: Time): { readonly offers: readonly Offer[]; readonly isOver: boolean } {
+    for (const [nodeId, asked] of this.#asked) this.#look(nodeId, asked, takers, time);
+    const offers: Offer[] = [];
+    for (const { nodeId, refusals } of takers) {
+      if (this.#waiting.length === 0) break;
+      if (this.#asked.has(nodeId) || (this.#resting.get(nodeId) ?? 0) > time.monoMs) continue;
+      const storedRecords = this.#waiting.splice(0, OFFER_COUNT);
+      this.#asked.set(nodeId, { storedRecords, refusals, untilMonoMs: time.monoMs + OFFER_MS });
+      offers.push({ nodeId, seqs: storedRecords.map(({ seq }) => seq) });
+    }
+    if (takers.length > 0) this.#servedMonoMs = time.monoMs;
+    const isDone = this.#waiting.length === 0 && this.#asked.size === 0;
+    return { offers, isOver: isDone || time.monoMs - this.#servedMonoMs >= ALONE_MS };
+  }
+
+  #look(nodeId: string, asked: Asked, takers: readonly Taker[], time: Time): void {
+    const { replica, endings } = this.#parts;
+    const storedRecords = asked.storedRecords.filter(({ stored, seq }) => {
+      // It ended meanwhile, as somebody took it out.
+      if (stored.body !== BODY.ENTRY || stored.seq !== seq || replica.own(stored.key) !== stored) return false;
+      if (!this.#hasSuccessor(stored)) return true;
+      endings.handedOver(stored);
+      this.takenCount += 1;
+      return false;
+    });
+    const taker = takers.find((each) => each.nodeId === nodeId);
+    const isUseless = taker === undefined || taker.refusals > asked.refusals || time.monoMs >= asked.untilMonoMs;
+    if (storedRecords.length > 0 && !isUseless) {
+      this.#asked.set(nodeId, { ...asked, storedRecords });
+      return;
+    }
+    this.#asked.delete(nodeId);
+    if (storedRecords.length === 0) return;
+    this.#resting.set(nodeId, time.monoMs + REST_MS);
+    this.#waiting.push(...storedRecords);
+  }
+
+  /** A node that is there has a live record of the key above ours: taken over, or registered anew. */
+  #hasSuccessor(own: StoredRecord): boolean {
+    return this.#parts.replica.records(own.key).some((stored) => stored.origin !== own.origin && isEntryAbove(stored, own));
+  }
+
+  // ---- the node that takes ----
+
+  /** Puts records that their node offers as own ones; what was written or taken out since is left. Returns how many were put. */
+  take({ nodeId, generation }: { readonly nodeId: string; readonly generation: number }, seqs: readonly number[], time: Time): number {
+    const origin = this.#parts.replica.origins.get(`${nodeId}/${generation}`);
+    const leaseIds = new Map<string, string>();
+    let taken = 0;
+    for (const seq of seqs) {
+      let stored: StoredRecord | undefined;
+      origin?.log.forEachSince(seq - 1, (found) => {
+        if (found.seq === seq) stored = found;
+        return false;
+      });
+      if (stored === undefined || !this.#mayTake(stored)) continue;
+      const moved = this.#asOwn(stored);
+      if (moved === undefined) continue;
+      const leaseId = leaseIds.get(stored.principal) ?? this.#parts.grant(stored.principal, time);
+      leaseIds.set(stored.principal, leaseId);
+      this.#put(stored, moved, leaseId);
+      taken += 1;
+    }
+    return taken;
+  }
+
+  /** As it is, its times and fields of later versions included; only its node is another. Undefined: too large under this one's name. */
+  #asOwn({ at, sizeBytes }: StoredRecord): AtNode | undefined {
+    const { replica, stamper } = this.#parts;
+    try {
+      return stamper.storedAtNode(replica.slab.view(at, sizeBytes), replica.self.nodeId);
+    } catch (error) {
+      rethrowBroken(error);
+      return undefined;
+    }
+  }
+
+  #put(stored: StoredRecord, { stamped, bytes }: AtNode, leaseId: string): void {
+    const { replica, gate, attach } = this.#parts;
+    const own = replica.own(stored.key);
+    const isLive = own !== undefined && own.body === BODY.ENTRY;
+    attach(stored.key, leaseId, isLive);
+    const { key, namespace, name, kind, scope, health, principal } = stored;
+    gate.stage(key, stamped);
+    const said = {
+      key,
+      namespace,
+      name,
+      kind,
+      scope,
+      health,
+      traits: stamped.traits,
+      principal,
+      contentBytes: stamped.contentBytes,
+      bytes,
+    };
+    replica.stagePut({ ...said, hlc: stored.hlc + 1, isFilterChange: !isLive || !sameFilter(own, stored) });
+  }
+
+  #mayTake(offered: StoredRecord): boolean {
+    const { replica } = this.#parts;
+    if (offered.body !== BODY.ENTRY || offered.scope === SCOPE.LOCAL || isReservedNamespace(offered.namespace)) return false;
+    // One step on would be no stamp: everybody would refuse it.
+    if (offered.hlc >= MAX_STAMP) return false;
+    const isLater = (stored: StoredRecord) => isEntryAbove(stored, offered) || endsBeforeHlc(stored) > offered.hlc;
+    const own = replica.own(offered.key);
+    return !(own !== undefined && isLater(own)) && !replica.records(offered.key).some(isLater);
+  }
+}
+
+/** Whether a key has an entry above this one that stays: that of a node which is gone may be hidden and forgotten tomorrow. */
+function isEntryAbove({ origin, body, hlc }: StoredRecord, than: StoredRecord): boolean {
+  return body === BODY.ENTRY && origin.life === "live" && hlc > than.hlc;
+}

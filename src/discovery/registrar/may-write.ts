@@ -1,0 +1,105 @@
+/** Who may write what: the policy's owners, those who may see, and the principal an entry belongs to. */
+import type { StampedEntry } from "../../catalog/entry/codec.ts";
+import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import { type CatalogRecord, isKeyOf, KIND, keyParts } from "../../catalog/record/record.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { RefusedAct } from "../../policy/audit/refusals.ts";
+import { type Caller, hasRole, isOwnerOf } from "../../policy/identity/caller.ts";
+import type { Source, Verdict } from "../../policy/set/verdict.ts";
+import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../../policy/set/visibility.ts";
+
+export interface Publishing {
+  /** This node, as the owner rule sees it. */
+  readonly source: Source;
+  readonly policies: PolicySource;
+  readonly onDenied: OnDenied;
+  /** A write was refused that policy has nothing against: for the audit. */
+  readonly onRefused: (refusal: RefusedAct) => void;
+}
+
+/** What a caller was about to do to a record, and the field that names it. */
+export interface AskedWrite {
+  readonly action: "register" | "unregister" | "renew";
+  readonly field: string;
+}
+
+/**
+ * Throws `discovery_access_denied` where this node's cluster may not publish the stamped entry, or the caller may not see its
+ * namespace: whether a key is taken there would tell what it holds.
+ */
+export function checkPublishing(publishing: Publishing, caller: Caller, { namespace, scope, kind }: StampedEntry, field: string): void {
+  const { source, policies, onDenied } = publishing;
+  if (policies.policy.set === undefined || (kind === KIND.NODE && namespace === NODES_NAMESPACE)) return;
+  const verdict = policies.policy.source(namespace, source);
+  const hidden = hiddenBy(publishing, caller, namespace);
+  const isOurs = mayPublish(verdict, scope);
+  if (hidden === undefined && isOurs) return;
+  onDenied(caller, { action: "register", namespace, verdict: isOurs && hidden !== undefined ? hidden : verdict });
+  // Who owns a namespace, and by which rule, is for those who may see it.
+  if (hidden !== undefined) throw hiddenError(field, namespace);
+  const { reason, rule } = verdict;
+  const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
+  throw new WaymarkError("discovery_access_denied", `${field}: ${reason} for ${namespace} from cluster ${source.clusterId}`, { metadata });
+}
+
+function hiddenBy({ policies }: Pick<Publishing, "policies">, caller: Caller, namespace: string): Verdict | undefined {
+  const verdict = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+  return verdict.allowed || isOwnerOf(caller, namespace) ? undefined : verdict;
+}
+
+/** A held record, unless it is to the caller as if it were not there: another's, in a namespace that policy hides. That is told. */
+export function presentFor<R extends CatalogRecord>(
+  { policies, onDenied }: Publishing,
+  caller: Caller,
+  record: R | undefined,
+): R | undefined {
+  if (record === undefined || record.principal === caller.principal) return record;
+  const { namespace } = record;
+  const verdict = hiddenBy({ policies }, caller, namespace);
+  if (verdict === undefined) return record;
+  onDenied(caller, { action: "register", namespace, verdict });
+  return undefined;
+}
+
+/**
+ * Throws `discovery_access_denied` where the record is another principal's and the caller neither an admin nor an owner of
+ * its namespace. What nodes say of themselves is theirs alone, also from admins: on loopback everybody is one.
+ */
+export function checkOwner(publishing: Pick<Publishing, "onRefused">, caller: Caller, record: CatalogRecord, asked: AskedWrite): void {
+  if (record.principal === caller.principal) return;
+  if (isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace)) return;
+  throw refused(publishing, caller, record.namespace, { ...asked, why: "is registered by another principal" });
+}
+
+function refused(
+  { onRefused }: Pick<Publishing, "onRefused">,
+  caller: Caller,
+  namespace: string,
+  { action, field, why }: AskedWrite & { readonly why: string },
+): WaymarkError {
+  const error = new WaymarkError("discovery_access_denied", `${field}: ${why}`, { metadata: { namespace } });
+  onRefused({ caller, action, namespace, reason: error.reason, detail: error.message });
+  return error;
+}
+
+/** As `checkOwner`, for who takes a record out; also throws where it is of another cluster: whatever is said of it here ends nothing. */
+export function checkEnding(publishing: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
+  const asked = { action: "unregister", field } as const;
+  checkOwner(publishing, caller, record, asked);
+  const { clusterId } = publishing.source;
+  if (isKeyOf(clusterId, record.key)) return;
+  const home = keyParts(record.key).clusterId;
+  const why = `is registered in cluster ${home}, whose nodes alone can take it out; this one is of ${clusterId}`;
+  throw refused(publishing, caller, record.namespace, { ...asked, why });
+}
+
+export function isAdmin(caller: Caller): boolean {
+  return hasRole(caller, "mesh.admin");
+}
+
+export function unknownLease(id: string): WaymarkError {
+  return new WaymarkError(
+    "lease_not_found",
+    `this node holds no lease ${JSON.stringify(id.slice(0, 128))}: it has ended, or another node granted it; register again what is still wanted`,
+  );
+}

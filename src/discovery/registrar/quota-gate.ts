@@ -1,0 +1,78 @@
+/** Quotas at the registrar: a request is checked as a whole, and what is staged counts until it is visible. */
+import type { StampedEntry } from "../../catalog/entry/codec.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { hiddenOrphanOf, winnerOf } from "../../catalog/replica/view.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import type { Held, Quotas } from "../../policy/limits/quotas.ts";
+
+/** The live record of a key, staged or held, though the owner rule may hide it: whoever registered it still has it. */
+export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  return stagedOr(replica, key, () => winnerOf(replica.records(key)));
+}
+
+/** The record that an unregister of the key ends: the live one, else what would come back with a node that is away for too long. */
+export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  return stagedOr(replica, key, () => {
+    const records = replica.records(key);
+    return winnerOf(records) ?? hiddenOrphanOf(records);
+  });
+}
+
+function stagedOr(replica: Replica, key: KeyText, held: () => CatalogRecord | undefined): CatalogRecord | undefined {
+  const own = replica.own(key);
+  if (own !== undefined && own.revision === 0) return own.body === BODY.ENTRY ? own : undefined;
+  return held();
+}
+
+export class QuotaGate {
+  readonly #replica: Replica;
+  readonly #quotas: Quotas | undefined;
+
+  /** Without quotas nothing is asked or counted. */
+  constructor(replica: Replica, quotas: Quotas | undefined) {
+    this.#replica = replica;
+    this.#quotas = quotas;
+  }
+
+  /** Throws `quota_exceeded` when the stamped entries would add more than is left, all of them together. */
+  check(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
+    const quotas = this.#quotas;
+    if (quotas?.isSet !== true) return;
+    quotas.check(
+      caller,
+      stampedEntries.map((stamped) => ({ before: this.#held(stamped.key), after: weighed(stamped, stamped.content.length) })),
+    );
+  }
+
+  /** The record that is staged next replaces or, where `after` is absent, removes what the key has. */
+  stage(key: KeyText, after: StampedEntry | undefined): void {
+    const quotas = this.#quotas;
+    if (quotas?.isSet !== true) return;
+    const change = { before: this.#held(key), after: after === undefined ? undefined : weighed(after, after.content.length) };
+    quotas.stage(this.#replica.lastSeq + 1, change);
+  }
+
+  /** Everything up to this seq is visible. */
+  commit(through: number): void {
+    this.#quotas?.commit(through);
+  }
+
+  abortAfter(seq: number): void {
+    this.#quotas?.abortAfter(seq);
+  }
+
+  abort(): void {
+    this.#quotas?.abort();
+  }
+
+  #held(key: KeyText): Held | undefined {
+    // What is hidden is not counted where quotas look.
+    const current = stagedOr(this.#replica, key, () => this.#replica.view(key));
+    return current === undefined ? undefined : weighed(current, current.contentBytes);
+  }
+}
+
+function weighed(of: Pick<CatalogRecord, "namespace" | "traits">, bytes: number): Held {
+  return { namespace: of.namespace, tenant: of.traits.tenantId, bytes };
+}

@@ -1,0 +1,349 @@
+/**
+ * Writes to this node's own records: register, renew, unregister, expire. Everything is staged in one turn of the event
+ * loop and becomes visible, or is undone, when its journal batch has succeeded or failed (semantics.md, Leases and life).
+ */
+
+import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
+import type { LoadView } from "../../catalog/entry/view.ts";
+import type { Leases } from "../../catalog/leases.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Hlc } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import { ALL_TIME_COUNTS, type Patience } from "../../lib/patience.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import type { Quotas } from "../../policy/limits/quotas.ts";
+import { Answers, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
+import { attempt } from "./attempt.ts";
+import { type Batch, type BatchLease, putOf } from "./batch.ts";
+import { Endings } from "./endings.ts";
+import { HandOver } from "./hand-over.ts";
+import { Loads, type Renewed, type Report } from "./loads.ts";
+import { checkEnding, checkOwner, checkPublishing, isAdmin, type Publishing, presentFor, unknownLease } from "./may-write.ts";
+import { Puts } from "./puts.ts";
+import { currentRecord, endableRecord, QuotaGate } from "./quota-gate.ts";
+import { UndoLog } from "./undo-log.ts";
+import { WholeRequests } from "./whole-request.ts";
+
+/** The old tombstones too, only what is above their number, or none. */
+export type CollectsBy = "age" | "count" | "nothing";
+
+export interface RegistrarOptions extends Publishing {
+  readonly nodeId: string;
+  readonly defaultTtlMs: number;
+  readonly minTtlMs: number;
+  readonly maxTtlMs: number;
+  /** Shortest time between two replicated load changes of one entry. */
+  readonly loadIntervalMs: number;
+  /** Retried requests remembered. */
+  readonly maxIdempotencyKeys: number;
+  /**
+   * Which tombstones may go. The old ones too (`age`), but not while somebody may still come with a record they end; and none at all (`nothing`) while it
+   * is not known yet which origins are lost. Absent: the old ones.
+   */
+  readonly collectsBy?: () => CollectsBy;
+  /** A new lease id's random part; 16 characters or so. */
+  readonly newToken: () => string;
+  /** The clock of leases, in which standstills of this node hardly count. Absent: all time counts. */
+  readonly patience?: Patience;
+}
+
+export interface RegistrarParts {
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly stamper: EntryStamper;
+  readonly hlc: Hlc;
+  readonly quotas?: Quotas | undefined;
+}
+
+export interface RegisterCommand {
+  readonly stampedEntries: readonly StampedEntry[];
+  /** Undefined: the default, or the joined lease's. */
+  readonly ttlMs: number | undefined;
+  /** Empty for a new lease. */
+  readonly leaseId: string;
+  readonly idempotencyKey: string;
+  readonly isStatic: boolean;
+}
+
+/** Leases ended and tombstones collected in one tick, so that a mass expiry never stops the node. */
+const TICK_COUNT = 2000;
+
+export class Registrar {
+  readonly #options: RegistrarOptions;
+  readonly #patience: Patience;
+  readonly #replica: Replica;
+  readonly #leases: Leases;
+  readonly #undo = new UndoLog();
+  readonly #answers: Answers;
+  readonly #loads: Loads;
+  readonly #gate: QuotaGate;
+  readonly #puts: Puts;
+  readonly requests: WholeRequests;
+  readonly endings: Endings;
+  /** Static entries, when this node or another one leaves. */
+  readonly handOver: HandOver;
+  #newLeases: BatchLease[] = [];
+  #forget: KeyText[] = [];
+  #takenSeq: number;
+  /** Leases that ran out since the start. */
+  expiredCount = 0;
+
+  constructor(options: RegistrarOptions, parts: RegistrarParts) {
+    this.#options = options;
+    this.#patience = options.patience ?? ALL_TIME_COUNTS;
+    this.#replica = parts.replica;
+    this.#leases = parts.leases;
+    this.#takenSeq = parts.replica.lastSeq;
+    this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxTtlMs });
+    this.#loads = new Loads(options.loadIntervalMs);
+    this.#gate = new QuotaGate(parts.replica, parts.quotas);
+    this.requests = new WholeRequests(parts.replica);
+    const held = { undo: this.#undo, loads: this.#loads, gate: this.#gate };
+    this.#puts = new Puts({ ...parts, ...held, onEmptied: (leaseId) => this.endings.emptied(leaseId) });
+    const putAgain = (key: KeyText, time: Time) => this.#puts.again(key, time);
+    this.endings = new Endings({ ...parts, ...held, answers: this.#answers, putAgain });
+    this.handOver = new HandOver({
+      ...parts,
+      endings: this.endings,
+      gate: this.#gate,
+      grant: (principal, time) => this.#grant({ principal }, NO_ATTEMPT, undefined, time),
+      attach: (key, id, isLive) => this.#puts.attach(key, { id, isNew: false }, isLive),
+    });
+  }
+
+  /** Whether something is staged that no batch has taken yet. */
+  get hasWork(): boolean {
+    return (
+      this.#replica.lastSeq > this.#takenSeq ||
+      this.#newLeases.length > 0 ||
+      this.endings.count > 0 ||
+      this.#puts.moved.size > 0 ||
+      this.#forget.length > 0
+    );
+  }
+
+  /** Puts entries under a lease: all of them, or none. The answer holds once the next batch is durable. */
+  register(caller: Caller, command: RegisterCommand, time: Time): Registered {
+    const asked = attemptOf(command);
+    const answered = this.#answers.find(caller, asked, this.#patience.dueMs(time.monoMs));
+    if (answered !== undefined) return answered;
+    this.#checkKeys(caller, command.stampedEntries);
+    const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
+    const ttlMs = lease === undefined ? this.ttlOf("", command.ttlMs, command.isStatic) : lease.ttlMs;
+    this.#gate.check(caller, command.stampedEntries);
+    const leaseId = this.#whole(() => {
+      const id = lease?.id ?? this.#grant(caller, asked, ttlMs, time);
+      const held = { id, isNew: lease === undefined };
+      for (const stamped of command.stampedEntries) this.#puts.put(caller, stamped, held, time);
+      return id;
+    });
+    if (lease !== undefined) this.#leases.renew(lease.id, this.leaseMs(time));
+    return this.#remember(caller, asked, { leaseId, ttlMs }, time);
+  }
+
+  /** The ttl of a request's lease, in ms rounded up: entries that name none get it. Throws `invalid_argument` on one that no lease may have. */
+  ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
+    if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
+    if (leaseId !== "") return this.#leases.find(leaseId)?.ttlMs;
+    return isStatic ? undefined : Math.ceil(ttlMs ?? this.#options.defaultTtlMs);
+  }
+
+  /** Extends leases of this node; what it does not hold, or holds for somebody else, is reported as expired. */
+  renew(caller: Caller, leaseIds: readonly string[], reports: readonly Report[], time: Time): Renewed {
+    for (const report of reports) this.#checkReport(caller, report);
+    const expiredLeaseIds: string[] = [];
+    const leaseMs = this.leaseMs(time);
+    let ttlMs: number | undefined;
+    for (const id of leaseIds) {
+      const renewed = this.#leases.principalOfLease(id) === caller.principal ? this.#leases.renew(id, leaseMs) : undefined;
+      if (renewed === undefined) expiredLeaseIds.push(id);
+      else if (Number.isFinite(renewed) && (ttlMs === undefined || renewed < ttlMs)) ttlMs = renewed;
+      if (renewed !== undefined && this.endings.lostEntries.has(id))
+        this.#whole(() => this.endings.lostEntries.renewed(id, this.#leases.keysOf(id), time));
+    }
+    if (reports.length > 0) this.#whole(() => reports.forEach((report) => this.#report(report, time)));
+    return { expiredLeaseIds, ttlMs };
+  }
+
+  /** Ends a lease with all its entries. Returns how many were removed; throws `lease_not_found`. */
+  unregisterLease(caller: Caller, leaseId: string, time: Time): number {
+    if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
+    if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
+    return this.#whole(() => this.endings.lease(leaseId, BODY.UNREGISTERED, time));
+  }
+
+  /** Removes keys at whichever node of this cluster they were registered. Returns how many were there; refused as a whole when one is another's. */
+  unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
+    const found = new Map<KeyText, CatalogRecord>();
+    for (const [i, key] of keys.entries()) {
+      const record = presentFor(this.#options, caller, endableRecord(this.#replica, key));
+      if (record === undefined) continue;
+      checkEnding(this.#options, caller, record, `keys[${i}]`);
+      found.set(key, record);
+    }
+    this.#whole(() => {
+      for (const record of found.values()) this.endings.key(record, time);
+    });
+    return found.size;
+  }
+
+  /** Ends own entries that another origin's `unregistered` hides; others among the keys stay. Returns how many. */
+  endSuperseded(keys: readonly KeyText[], time: Time): number {
+    return this.endings.superseded(keys, time);
+  }
+
+  /** Ends all own entries but those to be handed over, part by part, because the node leaves: see `Endings.own`. */
+  endOwn(after: number, maxCount: number, time: Time): number | undefined {
+    return this.endings.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
+  }
+
+  /** Ends expired leases and collects old tombstones; a bounded amount a call. */
+  tick(time: Time): void {
+    const dueMs = this.#patience.dueMs(time.monoMs);
+    const expired = this.#leases.expire(dueMs, TICK_COUNT);
+    this.expiredCount += expired.length;
+    for (const id of expired) this.endings.lease(id, BODY.EXPIRED, time);
+    this.endings.retry(time);
+    const by = this.#collectsBy;
+    if (by !== "nothing") this.#forget.push(...this.#replica.collect(time, TICK_COUNT, by));
+    this.#answers.sweep(dueMs);
+  }
+
+  /** The time from which a lease has its ttl: standstills of this node hardly count in it. */
+  leaseMs({ monoMs }: Time): number {
+    return this.#patience.nowMs(monoMs);
+  }
+
+  /** Monotonic ms at which `tick` has something to do; a standstill until then makes it later. */
+  nextDeadlineMs(): number | undefined {
+    const leaseDueMs = this.#leases.nextDeadlineMs();
+    const expiry = leaseDueMs === undefined ? undefined : this.#patience.dueMonoMs(leaseDueMs);
+    const collect = this.#collectsBy === "age" ? this.#replica.nextCollectMonoMs() : undefined;
+    return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
+  }
+
+  /** Last reported load of an own entry, when it is newer than what the record says. */
+  loadOf(key: KeyText): LoadView | undefined {
+    return this.#loads.of(key);
+  }
+
+  // ---- batches ----
+
+  /** Everything staged since the last call, for the journal. Undefined when there is nothing. */
+  takeBatch(): Batch | undefined {
+    if (!this.hasWork) return undefined;
+    const newest = new Map<KeyText, StoredRecord>();
+    for (const stored of this.#replica.staged) if (stored.seq > this.#takenSeq) newest.set(stored.key, stored);
+    for (const key of this.#puts.moved) {
+      const own = this.#replica.own(key);
+      if (own !== undefined && own.body === BODY.ENTRY) newest.set(key, own);
+    }
+    const puts = [...newest.values()].toSorted((a, b) => a.seq - b.seq).map((stored) => putOf(this.#replica, this.#leases, stored));
+    const batch: Batch = {
+      forget: this.#forget,
+      leases: this.#newLeases,
+      puts,
+      endedLeases: this.endings.take(),
+      lastSeq: this.#replica.lastSeq,
+      floor: this.#replica.self.floor,
+    };
+    this.#takenSeq = this.#replica.lastSeq;
+    [this.#newLeases, this.#forget] = [[], []];
+    this.#puts.moved.clear();
+    this.#undo.seal(batch.lastSeq);
+    return batch;
+  }
+
+  /** The batch is on disk: its records become visible. */
+  commit(batch: Batch, time: Time): void {
+    this.#replica.commit(batch.lastSeq, time);
+    this.#undo.forget(batch.lastSeq);
+    this.#gate.commit(batch.lastSeq);
+  }
+
+  /** The batch, and with it everything staged after it, was refused: as if it had never been asked for. */
+  abort(batch: Batch): void {
+    this.#replica.abort();
+    this.#undo.undo();
+    this.#gate.abort();
+    this.#takenSeq = this.#replica.lastSeq;
+    this.#newLeases = [];
+    this.endings.take();
+    this.#puts.moved.clear();
+    // What was collected is gone from memory either way; the journal must still hear of it.
+    this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
+  }
+
+  // ---- the parts ----
+
+  #whole<T>(call: () => T): T {
+    const [replica, undo, gate, endings, newLeases] = [this.#replica, this.#undo, this.#gate, this.endings, this.#newLeases];
+    return attempt({ replica, undo, gate, endings, newLeases }, call);
+  }
+
+  get #collectsBy(): CollectsBy {
+    return this.#options.collectsBy?.() ?? "age";
+  }
+
+  #checkKeys(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
+    stampedEntries.forEach((stamped, i) => {
+      checkPublishing(this.#options, caller, stamped, `entries[${i}].key.namespace`);
+      const current = currentRecord(this.#replica, stamped.key);
+      if (current !== undefined) checkOwner(this.#options, caller, current, { action: "register", field: `entries[${i}].key` });
+    });
+    this.requests.check(stampedEntries);
+  }
+
+  #joinedLease(caller: Caller, command: RegisterCommand): { id: string; ttlMs: number | undefined } {
+    const lease = this.#leases.find(command.leaseId);
+    if (lease?.principal !== caller.principal || this.#leases.isLost(lease.id)) throw unknownLease(command.leaseId);
+    if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static", "the lease named by lease_id is not static");
+    return lease;
+  }
+
+  #checkTtl(ttlMs: number, isStatic: boolean): void {
+    const { minTtlMs, maxTtlMs } = this.#options;
+    if (isStatic) throw invalid("ttl", "must be absent for a static lease");
+    if (ttlMs < minTtlMs || ttlMs > maxTtlMs)
+      throw invalid("ttl", `must be ${minTtlMs / 1000} s to ${maxTtlMs / 1000} s, is ${ttlMs / 1000} s`);
+  }
+
+  #grant({ principal }: Pick<Caller, "principal">, asked: Attempt, ttlMs: number | undefined, time: Time): string {
+    const idempotencyKey = storedAttempt(asked);
+    const id = `${this.#options.nodeId}/${this.#options.newToken()}`;
+    this.#leases.grant(id, { ttlMs, principal }, this.leaseMs(time));
+    this.#newLeases.push({ leaseId: id, ttlMs: ttlMs ?? 0, principal, idempotencyKey, grantedWallMs: time.wallMs });
+    this.#undo.push(() => this.#leases.end(id));
+    return id;
+  }
+
+  #checkReport(caller: Caller, report: Report): void {
+    const own = presentFor(this.#options, caller, this.#replica.own(report.key));
+    if (own === undefined || own.body !== BODY.ENTRY) throw new WaymarkError("not_found", `${report.path}: this node holds no such entry`);
+    checkOwner(this.#options, caller, own, { action: "renew", field: report.path });
+  }
+
+  #report(report: Report, time: Time): void {
+    const own = this.#replica.own(report.key);
+    if (own === undefined) return;
+    const isHealthChange = report.health !== undefined && report.health !== own.health;
+    const isLoadNews = report.load !== undefined && this.#loads.note(report.key, report.load, time.monoMs);
+    if (!isHealthChange && !isLoadNews) return;
+    if (isLoadNews) this.#undo.push(() => this.#loads.untell(report.key));
+    this.#puts.again(report.key, time, report.health);
+  }
+
+  #remember(caller: Caller, asked: Attempt, answer: Registered, time: Time): Registered {
+    this.#answers.keep(caller, asked, answer, this.leaseMs(time));
+    if (asked.key !== "") this.#undo.push(() => this.#answers.forget(caller, asked.key));
+    return answer;
+  }
+
+  /** An answer given before a restart, by what the journal keeps of the request. */
+  restoreAnswer(principal: string, stored: string, answer: Registered, leaseMs: number): void {
+    this.#answers.keep({ principal }, restoredAttempt(stored), answer, leaseMs);
+  }
+}

@@ -1,0 +1,140 @@
+/** From the journal back into the replica: own records, and each lease for its ttl once more (semantics.md, Restart). */
+
+import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import type { Bounds } from "../../catalog/entry/names.ts";
+import type { Leases } from "../../catalog/leases.ts";
+import { decodeStoredRecord, isSeq, MAX_SEQ, numberFault } from "../../catalog/record/codec.ts";
+import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
+import { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { NO_TRAITS } from "../../catalog/record/traits.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { Hlc } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { BatchLease, BatchPut } from "./batch.ts";
+import { newestHlc } from "./endings.ts";
+import type { Registrar } from "./registrar.ts";
+
+export interface RestoreParts {
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly stamper: EntryStamper;
+  readonly bounds: Bounds;
+}
+
+export interface RestoringParts extends RestoreParts {
+  readonly hlc: Hlc;
+  readonly maxClockSkewMs: number;
+}
+
+/** All rows of a journal, in their order. */
+export class Restoring {
+  readonly #parts: RestoringParts;
+  readonly #time: Time;
+  readonly #again: BatchPut[] = [];
+
+  constructor(parts: RestoringParts, time: Time) {
+    this.#parts = parts;
+    this.#time = time;
+  }
+
+  /** Throws `invalid_argument` on a row this version cannot have written. */
+  row(row: BatchPut): void {
+    const { hlc, maxClockSkewMs } = this.#parts;
+    const stamp = restoreRow(row, this.#parts, this.#time);
+    if (stamp === undefined) this.#again.push({ ...row, record: row.record.slice() });
+    else hlc.merge(stamp, this.#time.wallMs, maxClockSkewMs);
+  }
+
+  /** After the last row. Returns how many are staged to be written again. */
+  finish(): number {
+    for (const row of this.#again) putAgain(row, this.#parts, this.#time);
+    return this.#again.length;
+  }
+}
+
+/** Where numbering goes on when the journal's own numbers are beyond what anybody counts on from: in a new generation, half way up. */
+export function soundNumbers<T extends { readonly lastSeq: number; readonly floor: number; readonly generation: number }>(
+  restored: T,
+  newGeneration: () => number,
+): T {
+  const { lastSeq, floor, generation } = restored;
+  if (hasRoom(lastSeq) && isSeq(floor) && floor <= lastSeq && hasRoom(generation)) return restored;
+  const sound = hasRoom(lastSeq) ? lastSeq : MAX_SEQ / 2;
+  return { ...restored, lastSeq: sound, floor: Math.max(0, Math.min(floor, sound)), generation: newGeneration() };
+}
+
+/** More changes than a node makes in its life. */
+const ROOM = 2 ** 40;
+
+function hasRoom(n: number): boolean {
+  return isSeq(n) && n <= MAX_SEQ - ROOM;
+}
+
+/** Grants what was granted before; to be called before the rows. */
+export function restoreLeases(leases: Leases, granted: readonly BatchLease[], registrar: Registrar, time: Time): void {
+  const leaseMs = registrar.leaseMs(time);
+  for (const { leaseId, ttlMs, principal, idempotencyKey } of granted) {
+    const terms = { ttlMs: ttlMs === 0 ? undefined : ttlMs, principal };
+    leases.grant(leaseId, terms, leaseMs);
+    if (idempotencyKey !== "") registrar.restoreAnswer(principal, idempotencyKey, { leaseId, ttlMs: terms.ttlMs }, leaseMs);
+  }
+}
+
+/**
+ * Puts one row back; returns its stamp, for the clock. Throws `invalid_argument` on a row this version cannot have written. Undefined
+ * for one whose numbers nobody can go on from: an older version took them over from a peer. It is to be
+ * put again (`Restoring`).
+ */
+export function restoreRow(row: BatchPut, parts: RestoreParts, time: Time): number | undefined {
+  const { replica, leases, stamper, bounds } = parts;
+  const record = decodeStoredRecord(row.record, bounds);
+  if (numberFault(record) !== undefined || record.seq > replica.lastSeq) return undefined;
+  const head = { ...record, origin: replica.self };
+  if (record.body !== BODY.ENTRY) {
+    const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
+    replica.install(new StoredRecord({ ...head, ...record.key, ...gone, key: keyText(record.key) }), time);
+    return record.hlc;
+  }
+  const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = stamper.entryOfStored(record.entry);
+  const at = replica.slab.put(record.entry);
+  replica.install(
+    new StoredRecord({
+      ...head,
+      key,
+      namespace,
+      name,
+      kind,
+      scope,
+      health,
+      traits,
+      hasAliases,
+      at,
+      sizeBytes: record.entry.length,
+      contentBytes,
+    }),
+    time,
+  );
+  if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, key);
+  return record.hlc;
+}
+
+/**
+ * Stages what a row says under a new number and a stamp of today, under the lease it had: to be called after all rows, in their order.
+ * What peers took of the old row is replaced, and those that refused it get this one.
+ */
+function putAgain(row: BatchPut, parts: RestoringParts, time: Time): void {
+  const { replica, leases, stamper, bounds, hlc } = parts;
+  const record = decodeStoredRecord(row.record, bounds);
+  const { principal, reach } = record;
+  if (record.body !== BODY.ENTRY) {
+    const key = keyText(record.key);
+    const gone = { health: HEALTH.HEALTHY, scope: reach, traits: NO_TRAITS, reach, principal };
+    replica.stageTombstone({ ...record.key, key, ...gone }, record.body, hlc.stampEnd(newestHlc(replica, key), time.wallMs));
+    return;
+  }
+  const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = stamper.entryOfStored(record.entry);
+  const stamp = hlc.stampEnd(newestHlc(replica, key), time.wallMs);
+  const said = { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes, principal, reach };
+  replica.stagePut({ ...said, hlc: stamp, bytes: record.entry.slice(), isFilterChange: true });
+  if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, key);
+}

@@ -1,0 +1,67 @@
+/** Calls of strangers and of foreign nodes: refused before membership hears of them, told to the audit a few times, counted always. */
+import type { Time } from "../../lib/machine.ts";
+import { TokenBuckets } from "../../lib/token-bucket.ts";
+import { eventOutput, type FabricInput, type FabricOutput } from "../io-types.ts";
+import type { PeerIdentity } from "../wire/messages.ts";
+import { hostOf, type PeerAuthFacts, refusalOfAnswer, refusalOfCall, refusalOfCaller } from "./peer-auth.ts";
+
+type Asked = Extract<FabricInput, { kind: "asked" }>;
+type Answered = Extract<FabricInput, { kind: "answered" }>;
+
+/** Refusals told a minute and address. */
+const MAX_TOLD = 6;
+/** Addresses remembered. */
+const MAX_ADDRESSES = 256;
+
+export class CallGuard {
+  readonly #peerAuth: PeerAuthFacts;
+  readonly #told = new TokenBuckets({ limit: MAX_TOLD, windowMs: 60_000, maxKeys: MAX_ADDRESSES });
+  refusedCount = 0;
+
+  constructor(peerAuth: PeerAuthFacts) {
+    this.#peerAuth = peerAuth;
+  }
+
+  /** Whether this proves nothing that counts here, whoever asks. */
+  isStranger(identity: PeerIdentity): boolean {
+    return refusalOfCaller(identity, this.#peerAuth) !== undefined;
+  }
+
+  /** Whether the asker may ask; else it is refused. */
+  admits({ call, request, identity }: Asked, time: Time, out: FabricOutput[]): boolean {
+    const refusal = refusalOfCall(request, identity, this.#peerAuth);
+    if (refusal === undefined) return true;
+    this.refusedCount += 1;
+    if (this.#told.take(`${refusal.reason} ${hostOf(identity)}`, time.monoMs) === 0) {
+      const detail = { ...refusal, nodeId: request.from.nodeId, address: identity.address, refusedCount: this.refusedCount };
+      out.push(eventOutput("call_refused", "warn", detail, { isAudited: true }));
+    }
+    // Who proved nothing is told nothing.
+    const isProven = refusal.reason === "wrong_cluster" || refusal.reason === "other_region";
+    out.push({ kind: "answer", call, response: undefined, ...(isProven && { why: refusal.detail }) });
+    return false;
+  }
+
+  /** What was answered; nothing when a foreign node answered, which is a refusal too: ours. */
+  heard(answered: Answered, time: Time, out: FabricOutput[]): Answered {
+    const { response } = answered;
+    if (response === undefined || response.kind === "probeIndirect") return answered;
+    const refusal = refusalOfAnswer(response, this.#peerAuth);
+    if (refusal === undefined) return answered;
+    const { nodeId } = response.from;
+    if (this.#told.take(`answer ${nodeId}`, time.monoMs) === 0) out.push(eventOutput("answer_refused", "warn", { ...refusal, nodeId }));
+    return { ...answered, response: undefined, refusal: refusal.detail };
+  }
+
+  /** The call or answer as it goes out: with where this node is at home. */
+  signed<Output extends FabricOutput & { kind: "call" | "answer" }>(output: Output): Output {
+    const { clusterId, region } = this.#peerAuth;
+    if (output.kind === "call") {
+      const { request } = output;
+      return { ...output, request: { ...request, from: { ...request.from, clusterId, region } } };
+    }
+    const { response } = output;
+    if (response === undefined || response.kind === "probeIndirect") return output;
+    return { ...output, response: { ...response, from: { ...response.from, clusterId, region } } };
+  }
+}

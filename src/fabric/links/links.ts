@@ -1,0 +1,401 @@
+/** The node's links: whom to have one to, greeting, which of two stays, when to try again, and how one ends. */
+import type { Machine, Time } from "../../lib/machine.ts";
+import { TokenBuckets } from "../../lib/token-bucket.ts";
+import { eventOutput, type FabricEvent, type LinkId } from "../io-types.ts";
+import { isListed } from "../membership/members.ts";
+import { startOf } from "../membership/node-starts.ts";
+import type { Goodbye, Hello, LinkFrame } from "../wire/messages.ts";
+import { duplicateNode, isQuiet, type LinkRow, loserOf, newRow, type Row, severityOf } from "./link-state.ts";
+import type { LinksInput, LinksOptions, LinksOutput, LinksParts } from "./options.ts";
+import { anotherStart, commonVersion, hostOf, PROTOCOL_VERSIONS, type Refusal, refusalByIdentity, refusalOfHello } from "./peer-auth.ts";
+import { LinkRetry, type Peer } from "./retry.ts";
+import { Topology } from "./topology.ts";
+import { UnreachableMembers } from "./unreachable.ts";
+
+export class Links implements Machine<LinksInput, LinksOutput> {
+  readonly #options: LinksOptions;
+  readonly #parts: LinksParts;
+  readonly #topology: Topology;
+  readonly #events: TokenBuckets;
+  readonly #rows = new Map<LinkId, Row>();
+  /** Up links by node id. */
+  readonly #up = new Map<string, Row>();
+  readonly #peers: LinkRetry;
+  readonly #unreachable = new UnreachableMembers();
+  #chooseMonoMs: number | undefined;
+  #chosenMonoMs = Number.NEGATIVE_INFINITY;
+  #nextId = 2;
+  #isStopping = false;
+  /** Kept between inputs: it is asked for at every frame. */
+  #dueMonoMs: number | undefined;
+  /** Since the start: links refused to peers or ended for what they sent, and links refused because there were too many. */
+  refusedCount = 0;
+  tooManyCount = 0;
+
+  constructor(options: LinksOptions, parts: LinksParts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.#topology = new Topology(options.maxLinks);
+    this.#peers = new LinkRetry(options, { nodeId: parts.peerAuth.nodeId, rng: parts.rng });
+    this.#events = new TokenBuckets({ limit: options.maxRefusalEvents, windowMs: 60_000, maxKeys: 256 });
+  }
+
+  /** All links, in the order they were opened. */
+  get rows(): Iterable<LinkRow> {
+    return this.#rows.values();
+  }
+
+  /** Links that are being opened or ended counted too. */
+  get size(): number {
+    return this.#rows.size;
+  }
+
+  find(link: LinkId): LinkRow | undefined {
+    return this.#rows.get(link);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    this.#dueMonoMs ??= this.#computeDue();
+    return this.#dueMonoMs === Number.POSITIVE_INFINITY ? undefined : this.#dueMonoMs;
+  }
+
+  #computeDue(): number {
+    let next = Math.min(this.#chooseMonoMs ?? Number.POSITIVE_INFINITY, this.#unreachable.nextDeadlineMs());
+    for (const row of this.#rows.values()) next = Math.min(next, row.deadlineMonoMs);
+    for (const peer of this.#peers.list) next = Math.min(next, this.#peerDeadline(peer));
+    return next;
+  }
+
+  handle(input: LinksInput, time: Time, out: LinksOutput[]): void {
+    this.#dueMonoMs = undefined;
+    switch (input.kind) {
+      case "tick":
+        return this.#tick(time, out);
+      case "members":
+        this.#chooseSoon(time);
+        this.#endOthers(time, out);
+        return this.#tick(time, out);
+      case "opened":
+        return this.#opened(input, time, out);
+      case "closed":
+      case "hello":
+      case "goodbye":
+      case "end": {
+        const row = this.#rows.get(input.link);
+        if (row !== undefined) this.#handleOf(row, input, time, out);
+      }
+    }
+  }
+
+  #handleOf(row: Row, input: Extract<LinksInput, { kind: "closed" | "hello" | "goodbye" | "end" }>, time: Time, out: LinksOutput[]): void {
+    switch (input.kind) {
+      case "closed":
+        return this.#closed(row, input.detail, time, out);
+      case "hello":
+        return this.#greeted(row, input.hello, time, out);
+      case "goodbye":
+        return this.#farewell(row, input, time, out);
+      case "end":
+        return this.#end(row, input, time, out);
+    }
+  }
+
+  /** The next greeting or farewell of a link. */
+  next(link: LinkId): LinkFrame | undefined {
+    return this.#rows.get(link)?.control.shift();
+  }
+
+  /** A frame went or came. */
+  // HOT: once a frame.
+  count(link: LinkId, direction: "sent" | "received"): void {
+    const row = this.#rows.get(link);
+    if (row === undefined) return;
+    if (direction === "sent") row.framesSent += 1;
+    else row.framesReceived += 1;
+  }
+
+  /** No link is opened or taken any more. */
+  stop(): void {
+    this.#isStopping = true;
+    this.#dueMonoMs = undefined;
+    this.#peers.clear();
+    this.#unreachable.clear();
+    this.#chooseMonoMs = undefined;
+  }
+
+  /** What was refused before may be taken now. */
+  retryNow(): void {
+    this.#peers.retryNow();
+    this.#dueMonoMs = undefined;
+  }
+
+  /** This node stood still: who is to answer or to greet has so much longer. */
+  postpone(byMs: number): void {
+    for (const row of this.#rows.values()) row.deadlineMonoMs += byMs;
+    this.#unreachable.postpone(byMs);
+    this.#dueMonoMs = undefined;
+  }
+
+  // ---- time ----
+
+  #tick(time: Time, out: LinksOutput[]): void {
+    if (this.#unreachable.takeDue(time)) this.#chooseSoon(time);
+    if (this.#chooseMonoMs !== undefined && time.monoMs >= this.#chooseMonoMs) this.#choose(time, out);
+    for (const row of this.#rows.values()) if (time.monoMs >= row.deadlineMonoMs) this.#overdue(row, time, out);
+    for (const peer of this.#peers.list) {
+      if (time.monoMs < this.#peerDeadline(peer)) continue;
+      if (peer.isWanted) this.#open(peer, time, out);
+      else this.#letGo(peer, time, out);
+    }
+  }
+
+  /** When something is to be done about a peer. */
+  #peerDeadline(peer: Peer): number {
+    if (!peer.isWanted) return peer.letGoMonoMs;
+    return this.#hasLink(peer.nodeId) || this.#openingCount() >= this.#options.maxOpening ? Number.POSITIVE_INFINITY : peer.openMonoMs;
+  }
+
+  #hasLink(nodeId: string): boolean {
+    if (this.#up.has(nodeId)) return true;
+    for (const row of this.#rows.values()) if (row.nodeId === nodeId && row.state !== "ending") return true;
+    return false;
+  }
+
+  #openingCount(): number {
+    let count = 0;
+    for (const { isIncoming, state } of this.#rows.values()) if (!isIncoming && (state === "opening" || state === "greeting")) count += 1;
+    return count;
+  }
+
+  #chooseSoon(time: Time): void {
+    this.#chooseMonoMs ??= Math.max(time.monoMs, this.#chosenMonoMs + this.#options.chooseEveryMs);
+  }
+
+  /** A link came to nothing; `isUnanswered`: nobody could be reached there. */
+  #failed(nodeId: string, isUnanswered: boolean, time: Time): void {
+    this.#peers.retryLater(nodeId, time);
+    if (isUnanswered && this.#unreachable.failed(nodeId, time)) this.#chooseSoon(time);
+  }
+
+  #choose(time: Time, out: LinksOutput[]): void {
+    this.#chooseMonoMs = undefined;
+    this.#chosenMonoMs = time.monoMs;
+    if (this.#isStopping) return;
+    const self = this.#parts.self();
+    const listed = [...this.#parts.members()].filter(
+      ({ nodeId, region, status }) => isListed(status) && nodeId !== self.nodeId && region === self.region,
+    );
+    const cluster = new Set(listed.filter(({ clusterId }) => clusterId === self.clusterId).map(({ nodeId }) => nodeId));
+    const candidates = this.#unreachable.candidates(listed, this.#up, time, cluster);
+    const chosen = this.#topology.choose(self, candidates);
+    const wanted = candidates.filter(({ nodeId }) => chosen.has(nodeId));
+    this.#peers.want(wanted, time);
+    const nodeIds = this.#unreachable.counted(listed, wanted, time, cluster).map(({ nodeId }) => nodeId);
+    out.push({ kind: "wanted", nodeIds });
+  }
+
+  #open(peer: Peer, time: Time, out: LinksOutput[]): void {
+    if (this.#rows.size >= this.#options.maxTotalLinks) {
+      this.#peers.retryAfter(peer.nodeId, "too_many_links", time);
+      return;
+    }
+    const link = this.#nextId;
+    this.#nextId += 2;
+    this.#rows.set(link, { ...newRow(link, time, this.#options.openTimeoutMs), nodeId: peer.nodeId, state: "opening", isIncoming: false });
+    out.push({ kind: "open", link, to: peer.address });
+  }
+
+  #letGo(peer: Peer, time: Time, out: LinksOutput[]): void {
+    this.#peers.forget(peer.nodeId);
+    // What the other opened it may still want: it ends it.
+    for (const row of this.#rows.values())
+      if (row.nodeId === peer.nodeId && !row.isIncoming) this.#end(row, { reason: "not_needed", detail: "" }, time, out);
+  }
+
+  #overdue(row: Row, time: Time, out: LinksOutput[]): void {
+    switch (row.state) {
+      case "up":
+        return;
+      case "ending":
+        this.#rows.delete(row.link);
+        return;
+      case "opening":
+      case "greeting":
+        if (row.state === "greeting") this.#tell(out, row, "info", { reason: "bad_frame", detail: "no hello in time" }, time);
+        this.#failed(row.nodeId, row.state === "opening", time);
+        this.#rows.delete(row.link);
+        out.push({ kind: "close", link: row.link });
+    }
+  }
+
+  // ---- a link's life ----
+
+  #opened({ link, isIncoming, identity }: Extract<LinksInput, { kind: "opened" }>, time: Time, out: LinksOutput[]): void {
+    const { helloTimeoutMs } = this.#options;
+    if (isIncoming) {
+      if (this.#rows.has(link)) return;
+      const isFull = this.#isFull();
+      if (this.#rows.size >= 2 * this.#options.maxTotalLinks) {
+        this.tooManyCount += 1;
+        out.push({ kind: "close", link });
+        return;
+      }
+      const row: Row = { ...newRow(link, time, helloTimeoutMs), identity };
+      this.#rows.set(link, row);
+      const refusal: Refusal | undefined = isFull
+        ? { reason: "too_many_links", detail: "as many links as are allowed" }
+        : refusalByIdentity(identity, this.#parts.peerAuth);
+      if (refusal !== undefined) this.#refuse(row, refusal, time, out);
+      return;
+    }
+    const row = this.#rows.get(link);
+    if (row?.state !== "opening") return;
+    row.identity = identity;
+    row.state = "greeting";
+    const refusal = refusalByIdentity(identity, this.#parts.peerAuth);
+    if (refusal !== undefined) return this.#refuse(row, refusal, time, out);
+    row.deadlineMonoMs = time.monoMs + helloTimeoutMs;
+    this.#greet(row, out);
+  }
+
+  /** Whether one link more from outside is too many. */
+  #isFull(): boolean {
+    const incoming = [...this.#rows.values()].filter(({ isIncoming }) => isIncoming).length;
+    return this.#isStopping || incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
+  }
+
+  /** Links of a start that does not go under its node's id any more. */
+  #endOthers(time: Time, out: LinksOutput[]): void {
+    for (const row of this.#up.values()) {
+      if (row.hello === undefined || this.#parts.isStranger?.(row.hello) !== true) continue;
+      this.#refuse(row, anotherStart(row.hello), time, out, row.hello);
+    }
+  }
+
+  /** Who opened a link greets first, and is answered only when it is trusted. */
+  #greet(row: Row, out: LinksOutput[]): void {
+    const self = this.#parts.self();
+    const { nodeId, generation, clusterId, region, zone, address, version } = self;
+    const clusterToken = row.identity?.certificate === undefined ? this.#parts.peerAuth.clusterToken : "";
+    const capabilities = this.#parts.capabilities();
+    const policyFrom = this.#parts.policyFrom?.() ?? [];
+    const who = { nodeId, generation, ...startOf(self), clusterId, region, zone, address, version };
+    row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, capabilities, clusterToken, policyFrom } });
+    out.push({ kind: "send", link: row.link });
+  }
+
+  #greeted(row: Row, hello: Hello, time: Time, out: LinksOutput[]): void {
+    const { identity } = row;
+    if (row.state === "ending" || row.state === "opening" || identity === undefined) return;
+    if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
+    const refusal = refusalOfHello(hello, identity, this.#parts.peerAuth) ?? this.#parts.refusalOfStart?.(hello, time);
+    if (refusal !== undefined) {
+      if (refusal.reason === "wrong_cluster" || refusal.reason === "other_region")
+        this.#parts.peerAuth.foreigners.note(hello.nodeId, hello);
+      return this.#refuse(row, refusal, time, out, hello);
+    }
+    if (!row.isIncoming && row.nodeId !== hello.nodeId) {
+      this.#peers.retryLater(row.nodeId, time);
+      return this.#end(row, { reason: "not_needed", detail: `expected ${row.nodeId}, met ${hello.nodeId}` }, time, out);
+    }
+    row.nodeId = hello.nodeId;
+    row.hello = hello;
+    row.protocolVersion = commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) ?? 0;
+    const other = this.#up.get(hello.nodeId);
+    if (other !== undefined) {
+      const { sameTimeMs } = this.#options;
+      const loser = loserOf(other, row, {
+        nodeId: this.#parts.peerAuth.nodeId,
+        members: this.#parts.members,
+        sameTimeMs,
+        monoMs: time.monoMs,
+      });
+      if (loser === "none") return this.#refuse(row, duplicateNode(hello, other.hello), time, out, hello);
+      this.#end(loser, { reason: "duplicate_link", detail: "" }, time, out);
+      if (loser === row) return;
+    }
+    const greetedMonoMs = row.isIncoming ? time.monoMs : row.sinceMonoMs;
+    row.state = "up";
+    row.sinceMonoMs = time.monoMs;
+    row.deadlineMonoMs = Number.POSITIVE_INFINITY;
+    this.#up.set(hello.nodeId, row);
+    this.#unreachable.reached(hello.nodeId);
+    if (row.isIncoming) this.#greet(row, out);
+    out.push({ kind: "up", link: row.link, hello, identity, greetedMonoMs });
+  }
+
+  #farewell(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {
+    if (row.state === "ending") return;
+    const { nodeId } = row;
+    const wasUp = row.state === "up";
+    this.#leave(row, goodbye.reason, time, out);
+    this.#peers.retryAfter(nodeId, goodbye.reason, time);
+    if (goodbye.reason === "too_many_links" && this.#unreachable.failed(nodeId, time)) this.#chooseSoon(time);
+    out.push({ kind: "close", link: row.link });
+    if (!isQuiet(goodbye.reason) || !wasUp) {
+      const detail = { reason: goodbye.reason, detail: goodbye.detail, nodeId, address: row.identity?.address ?? "" };
+      if (this.#events.take(`${goodbye.reason} ${nodeId}`, time.monoMs) === 0)
+        out.push(eventOutput("link_refused_by_peer", severityOf(goodbye.reason), detail));
+    }
+  }
+
+  #closed(row: Row, detail: string, time: Time, out: LinksOutput[]): void {
+    const { state, nodeId } = row;
+    if (state !== "ending") {
+      this.#leave(row, undefined, time, out);
+      this.#failed(nodeId, state === "opening", time);
+      if (state !== "opening") this.#tell(out, row, "info", { reason: "not_needed", detail }, time, "link_lost");
+    }
+    this.#rows.delete(row.link);
+  }
+
+  /** Says goodbye, and waits for the shell to have sent it. */
+  #end(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {
+    if (row.state === "ending") return;
+    if (row.state === "opening") {
+      this.#rows.delete(row.link);
+      out.push({ kind: "close", link: row.link });
+      return;
+    }
+    if (goodbye.reason === "bad_frame") {
+      this.refusedCount += 1;
+      this.#peers.retryAfter(row.nodeId, goodbye.reason, time);
+      this.#tell(out, row, "warn", goodbye, time, "link_bad_frame");
+    }
+    row.control.length = 0;
+    row.control.push({ kind: "goodbye", reason: goodbye.reason, detail: goodbye.detail });
+    out.push({ kind: "send", link: row.link }, { kind: "close", link: row.link });
+    this.#leave(row, undefined, time, out);
+  }
+
+  #leave(row: Row, goodbye: Goodbye | undefined, time: Time, out: LinksOutput[]): void {
+    const { hello, link } = row;
+    const wasUp = row.state === "up";
+    row.state = "ending";
+    row.deadlineMonoMs = time.monoMs + this.#options.endTimeoutMs;
+    if (!wasUp || hello === undefined) return;
+    if (this.#up.get(hello.nodeId) === row) this.#up.delete(hello.nodeId);
+    if (time.monoMs - row.sinceMonoMs >= this.#options.sameTimeMs) this.#peers.lasted(hello.nodeId);
+    out.push({ kind: "down", link, hello, goodbye });
+  }
+
+  #refuse(row: Row, refusal: Refusal, time: Time, out: LinksOutput[], hello?: Hello): void {
+    if (refusal.reason === "too_many_links") this.tooManyCount += 1;
+    else this.refusedCount += 1;
+    this.#peers.retryAfter(row.nodeId, refusal.reason, time);
+    const nodeId = hello?.nodeId ?? row.nodeId;
+    if (this.#events.take(`${refusal.reason} ${hostOf(row.identity)}`, time.monoMs) === 0) {
+      const facts = { reason: refusal.reason, detail: refusal.detail, nodeId, clusterId: hello?.clusterId ?? "" };
+      const detail = { ...facts, address: row.identity?.address ?? "", refusedCount: this.refusedCount + this.tooManyCount };
+      out.push(eventOutput("peer_refused", severityOf(refusal.reason), detail, { isAudited: !isQuiet(refusal.reason) }));
+    }
+    this.#end(row, refusal, time, out);
+  }
+
+  #tell(out: LinksOutput[], row: Row, severity: FabricEvent["severity"], { detail }: Refusal, time: Time, name = "link_failed"): void {
+    // Whoever connects again and again must not fill the log.
+    if (this.#events.take(`${name} ${row.isIncoming ? hostOf(row.identity) : row.nodeId}`, time.monoMs) !== 0) return;
+    const facts = { detail, nodeId: row.nodeId, address: row.identity?.address ?? "", direction: row.isIncoming ? "in" : "out" };
+    out.push(eventOutput(name, severity, facts));
+  }
+}

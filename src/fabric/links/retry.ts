@@ -1,0 +1,115 @@
+/** The nodes that a link is wanted to, and when to try each again. */
+import { backoffMs } from "../../lib/backoff.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Rng } from "../../lib/rng.ts";
+import type { Goodbye } from "../wire/messages.ts";
+import type { LinksOptions } from "./options.ts";
+
+export interface Peer {
+  readonly nodeId: string;
+  readonly address: string;
+  readonly isWanted: boolean;
+  /** Not before this a link is opened to it. */
+  readonly openMonoMs: number;
+  /** When it is not wanted any more: its link ends then. */
+  readonly letGoMonoMs: number;
+}
+
+interface KnownPeer extends Peer {
+  address: string;
+  isWanted: boolean;
+  openMonoMs: number;
+  letGoMonoMs: number;
+  /** Attempts that failed since a link to it lasted. */
+  attempt: number;
+}
+
+export class LinkRetry {
+  readonly #options: LinksOptions;
+  readonly #nodeId: string;
+  readonly #rng: Rng;
+  readonly #peers = new Map<string, KnownPeer>();
+
+  constructor(options: LinksOptions, { nodeId, rng }: { readonly nodeId: string; readonly rng: Rng }) {
+    this.#options = options;
+    this.#nodeId = nodeId;
+    this.#rng = rng;
+  }
+
+  get list(): readonly Peer[] {
+    return [...this.#peers.values()];
+  }
+
+  /** From now on these are wanted and no others. */
+  want(wanted: readonly { readonly nodeId: string; readonly address: string }[], time: Time): void {
+    const ids = new Set<string>();
+    for (const { nodeId, address } of wanted) {
+      ids.add(nodeId);
+      const known = this.#peers.get(nodeId);
+      if (known === undefined) {
+        const openMonoMs = time.monoMs + this.#yieldMs(nodeId);
+        this.#peers.set(nodeId, { nodeId, address, isWanted: true, openMonoMs, letGoMonoMs: Number.POSITIVE_INFINITY, attempt: 0 });
+        continue;
+      }
+      if (known.address !== address) {
+        known.address = address;
+        known.attempt = 0;
+        known.openMonoMs = time.monoMs + this.#yieldMs(nodeId);
+      }
+      known.isWanted = true;
+    }
+    for (const peer of this.#peers.values()) {
+      if (!peer.isWanted || ids.has(peer.nodeId)) continue;
+      peer.isWanted = false;
+      peer.letGoMonoMs = time.monoMs + this.#options.notWantedMs;
+    }
+  }
+
+  forget(nodeId: string): void {
+    this.#peers.delete(nodeId);
+  }
+
+  clear(): void {
+    this.#peers.clear();
+  }
+
+  /** A link to it held for a while: the next failure is the first again. */
+  lasted(nodeId: string): void {
+    const peer = this.#peers.get(nodeId);
+    if (peer !== undefined) peer.attempt = 0;
+  }
+
+  retryLater(nodeId: string, time: Time): void {
+    const peer = this.#peers.get(nodeId);
+    if (peer === undefined) return;
+    const { reconnectBaseMs: baseMs, reconnectMaxMs: maxMs } = this.#options;
+    const waitMs = backoffMs(peer.attempt, this.#rng.next(), { baseMs, maxMs });
+    peer.openMonoMs = Math.max(peer.openMonoMs, time.monoMs + waitMs + this.#yieldMs(nodeId));
+    peer.attempt += 1;
+  }
+
+  retryAfter(nodeId: string, reason: Goodbye, time: Time): void {
+    const peer = this.#peers.get(nodeId);
+    if (peer === undefined) return;
+    if (reason === "duplicate_link" || reason === "restart" || reason === "not_needed") {
+      this.retryLater(nodeId, time);
+      return;
+    }
+    const { refusedRetryMs, reconnectMaxMs } = this.#options;
+    const isRefused = reason !== "too_many_links" && reason !== "leave";
+    peer.openMonoMs = time.monoMs + Math.round((isRefused ? refusedRetryMs : reconnectMaxMs) * (0.5 + this.#rng.next()));
+  }
+
+  /** Nothing that was heard of any of them keeps it from being tried again at once. */
+  retryNow(): void {
+    for (const peer of this.#peers.values()) {
+      peer.attempt = 0;
+      peer.openMonoMs = Number.NEGATIVE_INFINITY;
+    }
+  }
+
+  /** Both may open the link of a pair; the smaller id goes first, so that there are seldom two. */
+  #yieldMs(nodeId: string): number {
+    return this.#nodeId < nodeId ? 0 : Math.round(this.#options.yieldMs * (0.5 + this.#rng.next()));
+  }
+}

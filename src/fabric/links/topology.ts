@@ -1,0 +1,66 @@
+/** Which members to have links to: all of them while they are few, else successors on hashed rings. */
+import { fnv64, hashFraction } from "../../lib/fnv.ts";
+
+/** What the choice looks at. */
+export interface Candidate {
+  readonly nodeId: string;
+  readonly clusterId: string;
+}
+
+/**
+ * Chooses neighbours so that both ends choose each other when they know the same members. Above `maxLinks`, each of `maxLinks / 2` rings
+ * orders the members by another hash and links every one with the next: each ring alone connects all, random rings make an expander
+ * (diameter O(log n); Law and Siu, "Distributed construction of random expander networks", INFOCOM 2003), no node has more than `maxLinks`,
+ * and a member that comes or goes changes one link a ring. Half of the rings are of the own cluster, because what stays inside a
+ * cluster travels on its own links only.
+ */
+export class Topology {
+  readonly #maxLinks: number;
+  /** A ring each: where members stand on it, remembered for at most twice as many as there are. */
+  readonly #rings: readonly Map<string, number>[];
+
+  constructor(maxLinks: number) {
+    this.#maxLinks = maxLinks;
+    this.#rings = Array.from({ length: Math.max(2, maxLinks >>> 1) }, () => new Map<string, number>());
+  }
+
+  /** Ids of the neighbours among the others, in their order. */
+  choose(self: Candidate, others: readonly Candidate[]): ReadonlySet<string> {
+    if (others.length <= this.#maxLinks) return new Set(others.map(({ nodeId }) => nodeId));
+    const chosen = new Set<string>();
+    const cluster = others.filter(({ clusterId }) => clusterId === self.clusterId);
+    const isOneCluster = cluster.length === others.length;
+    this.#rings.forEach((ring, i) => {
+      if (ring.size > 2 * others.length + 2) ring.clear();
+      for (const nodeId of beside(self, isOneCluster || i % 2 === 0 ? cluster : others, { ring, i })) chosen.add(nodeId);
+    });
+    return chosen;
+  }
+}
+
+interface Ring {
+  readonly ring: Map<string, number>;
+  readonly i: number;
+}
+
+/** Who comes after and before on the ring. */
+function beside(self: Candidate, others: readonly Candidate[], ring: Ring): readonly string[] {
+  const at = positionOf(self.nodeId, ring);
+  let [next, nextAway, before, beforeAway] = ["", 2, "", 2];
+  for (const { nodeId } of others) {
+    const away = positionOf(nodeId, ring) - at;
+    const ahead = away < 0 ? away + 1 : away;
+    if (ahead < nextAway) [next, nextAway] = [nodeId, ahead];
+    if (1 - ahead < beforeAway) [before, beforeAway] = [nodeId, 1 - ahead];
+  }
+  return next === "" ? [] : [next, before];
+}
+
+function positionOf(nodeId: string, { ring, i }: Ring): number {
+  let position = ring.get(nodeId);
+  if (position === undefined) {
+    position = hashFraction(fnv64(`${i}/${nodeId}`));
+    ring.set(nodeId, position);
+  }
+  return position;
+}

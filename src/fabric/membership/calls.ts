@@ -1,0 +1,114 @@
+/** Calls to other nodes with news riding along, and what comes back with them. */
+import type { Time } from "../../lib/machine.ts";
+import type { CallId } from "../io-types.ts";
+import type { CallRequest, CallResponse, MemberUpdate } from "../wire/messages.ts";
+import type { Teller } from "./authority.ts";
+import { retransmitLimit } from "./broadcast-queue.ts";
+import type { CallPurpose } from "./call-purpose.ts";
+import type { MembershipOutput } from "./io-types.ts";
+import type { MembershipOptions } from "./options.ts";
+import type { MembershipState } from "./state.ts";
+import type { UpdateRefusal } from "./update-rules.ts";
+
+/** Calls that ended, since the start. */
+export interface TrafficCounts {
+  /** Own ones. */
+  answered: number;
+  failed: number;
+  /** Others'. */
+  taken: number;
+  refused: number;
+}
+
+export interface Pending {
+  readonly purpose: CallPurpose;
+  readonly sentMonoMs: number;
+}
+
+export class MemberCalls {
+  readonly state: MembershipState;
+  readonly traffic: TrafficCounts = { answered: 0, failed: 0, taken: 0, refused: 0 };
+  readonly #options: MembershipOptions;
+  // Bounded by those who call: rounds, fanout times timeout, relays, exchanges.
+  readonly #pending = new Map<CallId, Pending>();
+  #nextCall = 1;
+
+  constructor(state: MembershipState, options: MembershipOptions) {
+    this.state = state;
+    this.#options = options;
+  }
+
+  call(purpose: CallPurpose, to: string, request: CallRequest, timeoutMs: number, time: Time, out: MembershipOutput[]): void {
+    const call = this.#nextCall++;
+    this.#pending.set(call, { purpose, sentMonoMs: time.monoMs });
+    out.push({ kind: "call", call, to, request, timeoutMs });
+  }
+
+  /** What the answered call was for; undefined when it is none of ours, or was answered before. */
+  finish(call: CallId, response: CallResponse | undefined): Pending | undefined {
+    const pending = this.#pending.get(call);
+    if (pending === undefined) return undefined;
+    this.#pending.delete(call);
+    if (response === undefined) this.traffic.failed += 1;
+    else this.traffic.answered += 1;
+    return pending;
+  }
+
+  probe(purpose: CallPurpose, target: MemberUpdate, timeoutMs: number, time: Time, out: MembershipOutput[]): void {
+    // The buddy system (Lifeguard §IV-C): a suspect hears of it first of all.
+    const updates = this.take(this.wrongAbout(target.nodeId));
+    this.call(
+      purpose,
+      target.address,
+      { kind: "probe", from: this.state.self.ref, targetNodeId: target.nodeId, updates },
+      timeoutMs,
+      time,
+      out,
+    );
+  }
+
+  /** What is held of a member that is not alive in our table: told to it first, it can contradict. */
+  wrongAbout(nodeId: string): MemberUpdate | undefined {
+    const update = this.state.members.find(nodeId)?.update;
+    return update === undefined || update.status === "alive" ? undefined : update;
+  }
+
+  /** News for a response to somebody who said this. */
+  reply(said: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
+    return this.state.broadcasts.peek(this.#options.maxUpdatesBytes, said, first);
+  }
+
+  /** What a probe is answered. */
+  answerTo({ from, updates }: CallRequest & { readonly kind: "probe" }, { wallMs }: Time): CallResponse {
+    const { self, boots } = this.state;
+    const state = this.reply(updates, this.wrongAbout(from.nodeId));
+    return { kind: "probe", from: self.ref, updates: state, wallMs, ...boots.insteadOf(from) };
+  }
+
+  /** News for one message. */
+  take(first?: MemberUpdate): readonly MemberUpdate[] {
+    const { retransmitMult, maxUpdatesBytes } = this.#options;
+    return this.state.broadcasts.take({ maxBytes: maxUpdatesBytes, limit: retransmitLimit(retransmitMult, this.state.count) }, first);
+  }
+
+  /** Returns why what the teller said of itself was refused; undefined when it was taken, or when it said nothing of itself. */
+  hear(updates: readonly MemberUpdate[], teller: Teller, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+    let refusal: UpdateRefusal | undefined;
+    const count = Math.min(updates.length, teller.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);
+    this.state.refused.tooMany += updates.length - count;
+    for (let i = 0; i < count; i++) {
+      const update = updates[i];
+      if (update === undefined) continue;
+      const why = this.state.learn(update, teller, time, out);
+      if (update.nodeId === teller.nodeId) refusal = why;
+    }
+    return refusal;
+  }
+
+  /** Whether the one who was meant answered. */
+  hearProbe(nodeId: string, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): boolean {
+    if (response?.kind !== "probe" || response.from.nodeId !== nodeId) return false;
+    this.hear(response.updates, { nodeId, path: "gossip", clusterId: response.from.clusterId }, time, out);
+    return true;
+  }
+}

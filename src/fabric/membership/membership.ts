@@ -1,0 +1,397 @@
+/** Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
+import type { Machine, Time } from "../../lib/machine.ts";
+import type { Rng } from "../../lib/rng.ts";
+import type { CallId, FabricInput } from "../io-types.ts";
+import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
+import { isOfOurs } from "./authority.ts";
+import { askedNode } from "./call-purpose.ts";
+import { MemberCalls, type TrafficCounts } from "./calls.ts";
+import { type ClockState, ClockWatch, LEAST_OTHERS } from "./clock-watch.ts";
+import { FailureDetector } from "./failure-detector.ts";
+import type { MembershipOutput, MembershipStateParts } from "./io-types.ts";
+import { type Evidence, isListedElsewhere, type MemberCounts } from "./members.ts";
+import type { AcceptedStart, StartStanding } from "./node-starts.ts";
+import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./options.ts";
+import { type Dispute, OwnStanding } from "./own-standing.ts";
+import { PushPull } from "./push-pull.ts";
+import { MembershipState } from "./state.ts";
+import type { RefusedCounts } from "./update-rules.ts";
+
+export type MembershipInput =
+  | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "lagged" }>
+  /** Seeds to know others by; tried again for as long as nobody listed has their address. */
+  | { readonly kind: "join"; readonly addresses: readonly string[] }
+  /** Goes in good order: others list it no more. */
+  | { readonly kind: "leave" }
+  | { readonly kind: "facts"; readonly facts: MemberFacts }
+  /** A link peer's hello: somebody lives at the address. */
+  | { readonly kind: "heardOf"; readonly member: NodeRef & { readonly address: string } }
+  /** A link to the member broke: it is probed at once. */
+  | { readonly kind: "doubted"; readonly nodeId: string };
+
+/** Why this node believes what it believes of a member. */
+export interface Explanation {
+  readonly update: MemberUpdate;
+  /** Oldest first. */
+  readonly evidence: readonly Evidence[];
+  /** Of a suspect: who accused it so far. */
+  readonly accusers: readonly string[];
+  /** When a suspicion is taken for death unless it is contradicted; undefined without one. */
+  readonly deadlineMonoMs: number | undefined;
+  readonly rttMs: number | undefined;
+}
+
+const NEVER = Number.POSITIVE_INFINITY;
+/** Members told at once of the own leave, beside gossip. */
+const LEAVE_FANOUT = 8;
+
+export class Membership implements Machine<MembershipInput, MembershipOutput> {
+  readonly #o: MembershipOptions;
+  readonly #rng: Rng;
+  readonly #state: MembershipState;
+  readonly #memberCalls: MemberCalls;
+  readonly #failureDetector: FailureDetector;
+  readonly #pushPull: PushPull;
+  readonly #clocks: ClockWatch;
+  #toldHealth = 0;
+  #isBegun = false;
+  #gossipAtMs = NEVER;
+  #gossipedMs = Number.NEGATIVE_INFINITY;
+  #healthAtMs = NEVER;
+  #refreshAtMs = NEVER;
+
+  constructor(facts: MemberFacts, rng: Rng, options: Partial<MembershipOptions> = {}, parts: MembershipStateParts = {}) {
+    this.#o = { ...MEMBERSHIP_DEFAULTS, ...options };
+    this.#rng = rng;
+    this.#clocks = new ClockWatch(this.#o.maxClockSkewMs);
+    this.#state = new MembershipState(facts, this.#o, parts);
+    this.#memberCalls = new MemberCalls(this.#state, this.#o);
+    this.#failureDetector = new FailureDetector(this.#memberCalls, rng, this.#o);
+    this.#pushPull = new PushPull(this.#memberCalls, rng, this.#o);
+  }
+
+  handle(input: MembershipInput, time: Time, out: MembershipOutput[]): void {
+    if (!this.#isBegun) this.#begin(time);
+    this.#notice(time, out);
+    switch (input.kind) {
+      case "tick":
+        break;
+      case "asked":
+        this.#asked(input.call, input.request, input.identity, time, out);
+        break;
+      case "answered":
+        this.#answered(input, time, out);
+        break;
+      case "lagged":
+        if (input.lagMs >= this.#o.lagMs) this.#state.health.worsen(Math.ceil(input.lagMs / this.#o.intervalMs));
+        if (input.lagMs >= this.#o.intervalMs / 2) this.#state.standing.woke(time);
+        break;
+      case "join":
+        this.#pushPull.join(input.addresses, time);
+        break;
+      case "leave":
+        this.#leave(time, out);
+        break;
+      case "facts":
+        this.#state.changeFacts(input.facts);
+        break;
+      case "heardOf":
+        out.push({ kind: "letIn", address: input.member.address });
+        this.#pushPull.heardOf(input.member, time, out);
+        this.#failureDetector.met(input.member.nodeId);
+        break;
+      case "doubted": {
+        const member = this.#state.members.find(input.nodeId);
+        if (member !== undefined) this.#state.doubted.push(member);
+      }
+    }
+    this.#tick(time, out);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    if (!this.#isBegun) return undefined;
+    const next = Math.min(
+      this.#gossipAtMs,
+      this.#healthAtMs,
+      this.#refreshAtMs,
+      this.#failureDetector.nextDeadlineMs(),
+      this.#pushPull.nextDeadlineMs(),
+      this.#state.nextDeadlineMs(),
+      this.#state.standing.confirmMonoMs,
+    );
+    return next === NEVER ? undefined : next;
+  }
+
+  /** Everybody remembered, whatever the status, self first. O(n). */
+  members(): readonly MemberUpdate[] {
+    const all = [this.#state.self.update];
+    for (const member of this.#state.members.all()) all.push(member.update);
+    return all;
+  }
+
+  /** Alive and suspect others. O(n). */
+  listed(): readonly MemberUpdate[] {
+    return this.#state.members.listed.map((member) => member.update);
+  }
+
+  /** How this node's wall clock stands to those of its own cluster: another one's are not for this one to follow. O(n). */
+  clock(time: Time): ClockState {
+    return this.#clocks.read(new Set(this.#state.members.ours.map(({ update }) => update.nodeId)), time);
+  }
+
+  /** Members of the own cluster whose clocks were never heard are probed with the next input: as many as it takes to judge this node's. */
+  askClocks(): void {
+    const unheard = this.#state.members.ours.filter(({ update }) => !this.#clocks.has(update.nodeId));
+    this.#state.doubted.push(...unheard.slice(0, LEAST_OTHERS));
+  }
+
+  find(nodeId: string): MemberUpdate | undefined {
+    if (this.isSelf(nodeId)) return this.#state.self.update;
+    return this.#state.members.find(nodeId)?.update;
+  }
+
+  isSelf(nodeId: string): boolean {
+    return nodeId === this.#state.self.ref.nodeId;
+  }
+
+  /** Others by status, self not counted. */
+  counts(): MemberCounts & { readonly quarantined: number } {
+    return { ...this.#state.members.counts, quarantined: this.#state.quarantinedCount };
+  }
+
+  explain(nodeId: string): Explanation | undefined {
+    const member = this.#state.members.find(nodeId);
+    if (member === undefined) return undefined;
+    const { update, evidence, suspicion, rttMs } = member;
+    return { update, evidence: [...evidence], accusers: suspicion?.accusers ?? [], deadlineMonoMs: suspicion?.deadlineMonoMs, rttMs };
+  }
+
+  /** 0 is well, 8 is worst. */
+  get healthScore(): number {
+    return this.#state.health.score;
+  }
+
+  /** Somebody answered with a table. */
+  get hasJoined(): boolean {
+    return this.#pushPull.hasJoined;
+  }
+
+  /** Whether it is known of the seeds that were asked first whether they are there. */
+  get areSeedsHeard(): boolean {
+    return this.#pushPull.areSeedsHeard;
+  }
+
+  /** Rounds of asking seeds, since `join`. */
+  get joinAttempts(): number {
+    return this.#pushPull.joinAttempts;
+  }
+
+  /** Nothing is left to be told: after `leave`, the node may go. */
+  get isQuiet(): boolean {
+    return this.#state.broadcasts.size === 0;
+  }
+
+  /** Calls with other members. */
+  get traffic(): Readonly<TrafficCounts> {
+    return this.#memberCalls.traffic;
+  }
+
+  /** Listed members that do not take what this node says of itself, each with why. */
+  refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
+    return this.#state.standing.refusers((nodeId) => this.#state.isListed(nodeId));
+  }
+
+  /** Why this node is not the one to answer for its id; undefined while it is. */
+  dispute(time: Time): Dispute | undefined {
+    return this.#state.standing.dispute((nodeId) => this.isSelf(nodeId) || this.#state.isListed(nodeId), time);
+  }
+
+  /**
+   * Whether this node stood still, and nobody has said yet that it is still the one to answer for its id: nothing is acknowledged then. It
+   * ends by itself, also where nobody answers.
+   */
+  isUnconfirmed(time: Time): boolean {
+    return this.#state.standing.isUnconfirmed(this.#state.members.ours.length, this.#o.pingTimeoutMs, time);
+  }
+
+  /** The start of each other node that was accepted last: to be remembered over a restart. */
+  acceptedStarts(): readonly AcceptedStart[] {
+    return this.#state.boots.list();
+  }
+
+  /** Where a second node asked from under our id lately. */
+  secondAddress(time: Time): string | undefined {
+    return this.#state.standing.secondAddress(time);
+  }
+
+  /** How the start that greets stands to the one that goes under its id, and whether that one is listed at another address. */
+  startOf(hello: Hello, time: Time): StartStanding {
+    const verdict = this.#state.boots.verdict(hello, true);
+    if (verdict === "stranger") return { verdict, standing: this.#state.meet(hello, time) };
+    const update = this.#state.members.find(hello.nodeId)?.update;
+    return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
+  }
+
+  /** Whether another start goes under its id than the one that greeted so. Asking is no word of that start, and accuses nobody. */
+  isStranger(hello: Hello): boolean {
+    return this.#state.boots.verdict(hello, true) === "stranger";
+  }
+
+  /** Updates about members that were not believed. */
+  get refused(): Readonly<RefusedCounts> {
+    return this.#state.refused;
+  }
+
+  /** How often others were contradicted in what they said of this node. */
+  get refutationCount(): number {
+    return this.#state.refutationCount;
+  }
+
+  #begin(time: Time): void {
+    this.#isBegun = true;
+    this.#state.self.begin(time.wallMs);
+    this.#failureDetector.begin(time);
+    this.#pushPull.begin(time);
+    this.#healthAtMs = time.monoMs + this.#o.healthTellMs;
+    if (this.#o.refreshMs > 0) this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
+  }
+
+  /** A deadline long past: we were frozen, and whatever ran out meanwhile says nothing about others. */
+  #notice(time: Time, out: MembershipOutput[]): void {
+    const lateMs = time.monoMs - (this.nextDeadlineMs() ?? time.monoMs);
+    if (lateMs < this.#o.lagMs) return;
+    this.#failureDetector.forgetRounds();
+    this.#state.postpone(lateMs, time.monoMs);
+    this.#state.health.worsen(Math.ceil(lateMs / this.#o.intervalMs));
+    out.push({
+      kind: "event",
+      event: { name: "woke_up_late", severity: "warn", isAudited: false, detail: { lateMs: Math.round(lateMs) } },
+    });
+    if (lateMs >= this.#o.intervalMs / 2) this.#state.standing.woke(time);
+    if (lateMs < this.#o.intervalMs || this.#state.self.isLeft) return;
+    // Somebody has probed in vain by now: contradicted before it is heard, for there may not be much time before the next stop.
+    this.#state.reassure();
+    this.#gossipRound(time, out);
+  }
+
+  #tick(time: Time, out: MembershipOutput[]): void {
+    const nowMs = time.monoMs;
+    this.#failureDetector.tick(time, out);
+    this.#state.tick(time, out);
+    this.#failureDetector.settle(time, out);
+    this.#pushPull.tick(time, out);
+    if (nowMs >= this.#healthAtMs) this.#tellHealth(time);
+    if (nowMs >= this.#refreshAtMs) this.#refresh(time);
+    if (nowMs >= this.#state.standing.confirmMonoMs) this.#confirm(time, out);
+    if (this.#state.broadcasts.size === 0) this.#gossipAtMs = NEVER;
+    else if (this.#gossipAtMs === NEVER) this.#gossipAtMs = Math.max(nowMs + this.#o.gossipDelayMs, this.#gossipedMs + this.#o.gossipMs);
+    else if (nowMs >= this.#gossipAtMs) this.#gossipRound(time, out);
+  }
+
+  #answered({ call, response, refusal }: Extract<FabricInput, { kind: "answered" }>, time: Time, out: MembershipOutput[]): void {
+    const pending = this.#memberCalls.finish(call, response);
+    if (pending === undefined) return;
+    const { purpose } = pending;
+    if (response !== undefined && response.kind !== "probeIndirect") {
+      this.#pushPull.heldStart(purpose, response, time, out);
+      const isOurs = isOfOurs(response.from, this.#state.members.find(response.from.nodeId)?.update, this.#state.self.update.clusterId);
+      if (isOurs && response.heldStart === undefined) this.#state.standing.confirmed(response.from.nodeId, pending.sentMonoMs);
+    }
+    if (response?.kind === "probe" && response.wallMs !== undefined && response.from.nodeId === askedNode(purpose))
+      this.#clocks.note(response.from.nodeId, { wallMs: response.wallMs, sentMonoMs: pending.sentMonoMs }, time);
+    switch (purpose.kind) {
+      case "direct":
+        this.#failureDetector.directAnswered(purpose.round, pending, response, time, out);
+        return;
+      case "indirect":
+        this.#failureDetector.indirectAnswered(purpose.round, purpose.helper, response, time, out);
+        return;
+      case "relay":
+        this.#failureDetector.relayAnswered(purpose.asked, purpose.nodeId, response, time, out);
+        return;
+      case "gossip":
+        this.#memberCalls.hearProbe(purpose.nodeId, response, time, out);
+        return;
+      case "check":
+        if (this.#memberCalls.hearProbe(purpose.nodeId, response, time, out)) this.#state.answeredAs(purpose.nodeId, time, out);
+        return;
+      case "pushPull":
+        this.#pushPull.answered(purpose, { response, refusal }, time, out);
+        if (response !== undefined) out.push({ kind: "letIn", address: purpose.address });
+    }
+  }
+
+  #gossipRound(time: Time, out: MembershipOutput[], fanout = this.#o.fanout): void {
+    this.#gossipedMs = time.monoMs;
+    for (const member of this.#state.members.pick(this.#rng, fanout)) {
+      const { update } = member;
+      this.#memberCalls.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
+    }
+    // With nobody to tell it to there is no news.
+    if (this.#state.members.listed.length === 0) while (this.#state.broadcasts.size > 0) this.#memberCalls.take();
+    this.#gossipAtMs = this.#state.broadcasts.size === 0 ? NEVER : time.monoMs + this.#o.gossipMs;
+  }
+
+  #asked(call: CallId, request: CallRequest, identity: PeerIdentity, time: Time, out: MembershipOutput[]): void {
+    const { self } = this.#state;
+    const { certificate } = identity;
+    const { nodeId, clusterId = certificate?.clusterId } = request.from;
+    const isProven = certificate === undefined || certificate.nodeId === nodeId;
+    const isMeant = request.kind !== "probe" || request.targetNodeId === self.ref.nodeId;
+    const isTwin = nodeId === self.ref.nodeId;
+    if (!isProven || !isMeant || isTwin) {
+      this.#memberCalls.traffic.refused += 1;
+      const isTold = isProven && isTwin && this.dispute(time) === undefined;
+      out.push({ kind: "answer", call, response: isTold ? this.#pushPull.askedByTwin(request, time, out) : undefined });
+      return;
+    }
+    this.#memberCalls.traffic.taken += 1;
+    this.#state.asked(request.from, time, out);
+    switch (request.kind) {
+      case "probe":
+        this.#memberCalls.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
+        out.push({ kind: "answer", call, response: this.#memberCalls.answerTo(request, time) });
+        return;
+      case "probeIndirect":
+        this.#memberCalls.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
+        this.#failureDetector.relay(call, request, time, out);
+        return;
+      case "pushPull":
+        this.#pushPull.asked(call, request, time, out, clusterId);
+    }
+  }
+
+  /** Whoever holds another start of this id says so when it answers. */
+  #confirm(time: Time, out: MembershipOutput[]): void {
+    if (!this.isUnconfirmed(time)) {
+      this.#state.standing.settle();
+      return;
+    }
+    this.#state.standing.asked(time.monoMs + this.#o.pingTimeoutMs);
+    for (const { update } of this.#state.members.pickOurs(this.#rng, OwnStanding.askedOf(this.#state.members.ours.length)))
+      this.#memberCalls.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
+  }
+
+  /** A newer word with the same facts: who missed the last one has them now. */
+  #refresh(time: Time): void {
+    this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
+    if (!this.#state.self.isLeft) this.#state.reassure();
+  }
+
+  #tellHealth(time: Time): void {
+    this.#healthAtMs = time.monoMs + this.#o.healthTellMs;
+    const { score } = this.#state.health;
+    // A score that moves between well and nearly well is not worth a word to everybody.
+    if (score === this.#toldHealth || Math.max(score, this.#toldHealth) < 2) return;
+    this.#toldHealth = score;
+    this.#state.changeFacts({ ...this.#state.self.update, healthScore: score });
+  }
+
+  #leave(time: Time, out: MembershipOutput[]): void {
+    if (this.#state.self.isLeft) return;
+    this.#state.leave();
+    this.#failureDetector.end();
+    this.#pushPull.end();
+    this.#gossipRound(time, out, LEAVE_FANOUT);
+  }
+}

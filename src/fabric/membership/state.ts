@@ -1,0 +1,400 @@
+/** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
+import type { Time } from "../../lib/machine.ts";
+import { eventOutput } from "../io-types.ts";
+import type { Foreigners } from "../links/foreigners.ts";
+import type { HeldStart, MemberFacts, MemberUpdate, NodeRef, Start } from "../wire/messages.ts";
+import { isOverBorder, isOwnWord, isToBeAsked, isWorthMeeting, type Teller } from "./authority.ts";
+import { BroadcastQueue } from "./broadcast-queue.ts";
+import { Conflicts, isStartElsewhere, type Waiting } from "./conflicts.ts";
+import type { MembershipOutput, MembershipStateParts } from "./io-types.ts";
+import { LocalMember } from "./local-member.ts";
+import { addEvidence, type Evidence, isAlwaysTold, isListed, isListedElsewhere, type Member, Members, mergeVerdict } from "./members.ts";
+import { NodeStarts, type StrangerStanding, startOf } from "./node-starts.ts";
+import type { MembershipOptions } from "./options.ts";
+import { OwnStanding } from "./own-standing.ts";
+import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
+import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
+
+const FORGET_SWEEP_MS = 60_000;
+/** A twin's address is contradicted at most so often. */
+const TWIN_CONTRADICTED_MS = 10_000;
+/** Nodes that are asked themselves, at a time. */
+const MAX_UNTOLD = 8;
+/** A death this old that is contradicted by an old word is told again: the speaker has been away. */
+const RETELL_AFTER_MS = 60_000;
+
+export class MembershipState {
+  readonly self: LocalMember;
+  readonly members: Members;
+  readonly broadcasts = new BroadcastQueue();
+  readonly health = new LocalHealth();
+  readonly refused = noRefusals();
+  /** Members to be probed out of turn. The owner empties it. */
+  readonly doubted: Member[] = [];
+  /** Nodes of our cluster of which only another cluster told: they are to be asked themselves. The owner empties it. */
+  readonly untold: MemberUpdate[] = [];
+  refutationCount = 0;
+  readonly boots: NodeStarts;
+  readonly standing: OwnStanding;
+  /** Dead members that turned out to live. The owner sets it back. */
+  foundAgainCount = 0;
+  readonly #options: MembershipOptions;
+  readonly #foreigners: Foreigners | undefined;
+  readonly #conflicts: Conflicts;
+  readonly #suspects = new Set<Member>();
+  #suspectsAtMs = Number.POSITIVE_INFINITY;
+  #sweepAtMs = Number.POSITIVE_INFINITY;
+  #twinMs = Number.NEGATIVE_INFINITY;
+
+  constructor(facts: MemberFacts, options: MembershipOptions, parts: MembershipStateParts = {}) {
+    this.self = new LocalMember(facts);
+    this.members = new Members(facts.clusterId);
+    this.boots = new NodeStarts(options.maxMembers, facts.clusterId, parts.acceptedStarts);
+    this.standing = new OwnStanding(parts.earlierBoots ?? []);
+    this.#foreigners = parts.foreigners;
+    this.#options = options;
+    this.#conflicts = new Conflicts(options, facts.clusterId);
+  }
+
+  /** Listed members and self. */
+  get count(): number {
+    return this.members.listed.length + 1;
+  }
+
+  get quarantinedCount(): number {
+    return this.#conflicts.size;
+  }
+
+  /** Takes in one update as another node told it; returns why it was refused, and undefined when it was not. */
+  learn(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+    const refusal = this.#refusalOf(told, teller, time);
+    if (refusal !== undefined) this.refused[refusal] += 1;
+    if (refusal === "foreign") this.#foreign(told, teller, out);
+    // A word about an earlier start is old; only from itself it may be the word of a second node.
+    if (refusal === "start" && isOwnWord(told, teller) && this.meet(told, time) === "two") this.#twoNodes(told, time, out);
+    if (refusal !== undefined) return refusal;
+    if (told.nodeId === this.self.ref.nodeId) this.#aboutSelf(told, teller, time, out);
+    else this.#aboutOther(told, teller, time, out);
+    return undefined;
+  }
+
+  #refusalOf(told: MemberUpdate, teller: Teller, time: Time): UpdateRefusal | undefined {
+    const isOfSelf = told.nodeId === this.self.ref.nodeId;
+    const fault = updateFault(told, time.wallMs, isOfSelf || isOwnWord(told, teller));
+    if (fault !== undefined) return fault;
+    const member = this.members.find(told.nodeId)?.update;
+    const known = { own: this.self.update, teller: this.members.find(teller.nodeId)?.update, member };
+    if (isOverBorder(told, teller, known)) {
+      if (isWorthMeeting(told, known) && this.untold.length < MAX_UNTOLD) this.untold.push(told);
+      return "border";
+    }
+    if (isOfSelf) return undefined;
+    if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
+    if (this.boots.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
+    if (member === undefined && !this.members.hasRoomFor(told.clusterId, this.#options.maxMembers)) return "full";
+    return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
+  }
+
+  /** Told of once a place: what would let it in, or that our own cluster is in two regions by mistake. */
+  #foreign(told: MemberUpdate, teller: Teller, out: MembershipOutput[]): void {
+    const { nodeId, address, clusterId, region, status } = told;
+    const refusal = this.#foreigners?.refusalOf(told);
+    if (refusal === undefined || this.#foreigners?.note(nodeId, told) !== true || !isListed(status)) return;
+    const own = this.self.update;
+    const detail = { nodeId, address, clusterId, region, toldBy: teller.nodeId };
+    if (clusterId === own.clusterId) out.push(eventOutput("cluster_in_two_regions", "warn", { ...detail, ours: own.region }));
+    else out.push(eventOutput("foreign_node_refused", "warn", { ...detail, ...refusal }));
+  }
+
+  #aboutOther(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    const member = this.members.find(told.nodeId);
+    if (member === undefined) {
+      this.#apply(told, teller, time, out);
+      return;
+    }
+    // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
+    const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
+    const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
+    const start = this.boots.verdict(told, isOwnWord(told, teller));
+    const update = start === "unsaid" ? { ...said, ...startOf(member.update) } : said;
+    switch (mergeVerdict(member.update, update)) {
+      case "apply":
+        if (isListed(member.update.status) && isToBeAsked(told, teller, member.update, start))
+          this.#challenge(member, said, "start", teller, time, out);
+        else this.#apply(update, teller, time, out);
+        return;
+      case "confirm":
+        this.#confirm(member, update, teller, time);
+        return;
+      case "challenge":
+        this.#challenge(member, update, "life", teller, time, out);
+        return;
+      case "stale":
+        if (!isListed(member.update.status) && isListed(update.status) && time.monoMs - member.changedMonoMs >= RETELL_AFTER_MS) {
+          if (!this.broadcasts.has(update.nodeId)) this.broadcasts.add(member.update);
+        }
+    }
+  }
+
+  /** Own probes of the member failed. */
+  accuse(member: Member, path: "direct" | "indirect", via: readonly string[], time: Time, out: MembershipOutput[]): void {
+    const { update } = member;
+    const accuser = this.self.ref.nodeId;
+    const next = this.#conflicts.find(update.nodeId);
+    const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);
+    if (isSilent && next !== undefined && isStartElsewhere(next, update)) {
+      // It moved with its disk, or was restored: its earlier start is silent, and that is enough.
+      this.#apply(next.update, { nodeId: next.tellerId, path: "gossip" }, time, out);
+      return;
+    }
+    if (update.status === "suspect") {
+      if (member.suspicion?.confirm(accuser) === true) {
+        this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+        this.broadcasts.add({ ...update, accuser });
+        addEvidence(member, { atWallMs: time.wallMs, status: "suspect", incarnation: update.incarnation, accuser, path, via });
+      }
+      return;
+    }
+    if (update.status !== "alive") return;
+    this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
+    out.push(eventOutput("member_suspected", "info", { nodeId: update.nodeId, path, via: via.join(" ") }));
+  }
+
+  /** A stranger speaks of itself: the accepted start is looked for at its own address, for only if it is there too there are two. */
+  meet(stranger: NodeRef & Start & { readonly address: string }, time: Time): StrangerStanding {
+    const standing = this.boots.meet(stranger, time);
+    const member = this.members.find(stranger.nodeId);
+    if (standing === "first" && member !== undefined && isListedElsewhere(member.update, stranger)) this.doubted.push(member);
+    return standing;
+  }
+
+  isListed(nodeId: string): boolean {
+    return isListed(this.members.find(nodeId)?.update.status ?? "dead");
+  }
+
+  /** What this node says of itself names the start that another one holds, if it was one of ours. */
+  follow({ boot }: HeldStart): void {
+    if (!this.self.isLeft && this.standing.isEarlier(boot) && this.self.update.bootBefore !== boot)
+      this.broadcasts.add(this.self.change({ ...this.self.update, bootBefore: boot }));
+  }
+
+  /** It asked something: it is still there, even where this node cannot reach it. */
+  asked(from: NodeRef & Start, time: Time, out: MembershipOutput[]): void {
+    this.boots.heard(from, time);
+    const next = this.#conflicts.find(from.nodeId);
+    if (next?.reason === "life" && next.update.generation > from.generation) this.#twoNodes(next.update, time, out);
+  }
+
+  /** It answered, in the start `from` says: another one of its id that waits is a second node, or what others made up. */
+  stillThere({ update }: Member, from: NodeRef & Start, time: Time, out: MembershipOutput[]): void {
+    this.boots.prove(from, time);
+    const next = this.#conflicts.find(update.nodeId);
+    if (next === undefined || next.reason === "address" || from.generation !== update.generation) return;
+    if (next.reason === "life" || next.update.address !== update.address) return this.#twoNodes(next.update, time, out);
+    this.#conflicts.drop(update.nodeId);
+    if (next.update.boot === from.boot) this.#apply(next.update, { nodeId: update.nodeId, path: "gossip" }, time, out);
+  }
+
+  #twoNodes(second: MemberUpdate, time: Time, out: MembershipOutput[]): void {
+    out.push(...this.boots.second(second, time, this.members.find(second.nodeId)?.update));
+  }
+
+  /** Own facts are others now. */
+  changeFacts(facts: MemberFacts): void {
+    if (!this.self.isLeft) this.broadcasts.add(this.self.change(facts));
+  }
+
+  /** A new word that this node lives, though nobody was heard to doubt it. */
+  reassure(): void {
+    this.broadcasts.add(this.self.contradict(0));
+  }
+
+  leave(): void {
+    if (!this.self.isLeft) this.broadcasts.add(this.self.leave());
+  }
+
+  /** Somebody answered at the address as the newcomer: whoever was listed there is there no more. */
+  answeredAs(nodeId: string, time: Time, out: MembershipOutput[]): void {
+    const waiting = this.#conflicts.find(nodeId);
+    if (waiting === undefined || waiting.reason !== "address") return;
+    this.#conflicts.drop(nodeId);
+    const holder = this.members.holderOf(waiting.update.address);
+    this.#put(waiting.update, { accuser: "", path: "direct", via: [] }, time, out);
+    if (holder !== undefined) this.accuse(holder, "direct", [nodeId], time, out);
+  }
+
+  /** Newcomers whose address should be probed now. */
+  checks(time: Time): Waiting[] {
+    return this.#conflicts.size === 0 ? [] : this.#conflicts.due(time.monoMs);
+  }
+
+  tick(time: Time, out: MembershipOutput[]): void {
+    if (time.monoMs >= this.#suspectsAtMs) this.#expire(time, out);
+    if (time.monoMs >= this.#sweepAtMs) this.#sweep(time, out);
+  }
+
+  nextDeadlineMs(): number {
+    return Math.min(this.#suspectsAtMs, this.#sweepAtMs, this.#conflicts.nextDeadlineMs());
+  }
+
+  /** The process slept: what was not heard meanwhile proves nothing. */
+  postpone(byMs: number, nowMonoMs: number): void {
+    this.#conflicts.postpone(byMs);
+    this.boots.postpone(byMs);
+    // Others may have been contradicted meanwhile: who slept long does not hear that word again unless it says what it suspects.
+    const isLong = byMs >= this.#options.intervalMs;
+    for (const { suspicion } of this.#suspects) {
+      const notBeforeMonoMs = isLong ? nowMonoMs + (suspicion?.bounds.minMs ?? 0) : undefined;
+      suspicion?.postpone(byMs, notBeforeMonoMs);
+    }
+    this.#schedule();
+  }
+
+  #apply(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    if (isListed(update.status) && this.#isAddressTaken(update, teller, time, out)) return;
+    this.#conflicts.dropUpTo(update);
+    const source = { accuser: update.accuser, path: teller.path === "gossip" ? "gossip" : "table", via: [teller.nodeId] } as const;
+    this.#put(update, source, time, out, teller.path !== "newcomer");
+    if (isOwnWord(update, teller)) this.boots.prove(update, time);
+  }
+
+  #isAddressTaken(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): boolean {
+    const holder = this.members.holderOf(update.address);
+    if (holder === undefined || holder.update.nodeId === update.nodeId) return false;
+    this.#hold(update, "address", teller, time, out);
+    return true;
+  }
+
+  #challenge(member: Member, update: MemberUpdate, reason: "life" | "start", teller: Teller, time: Time, out: MembershipOutput[]): void {
+    if (!isListed(update.status)) {
+      this.#conflicts.dropUpTo(update);
+      return;
+    }
+    this.#hold(update, reason, teller, time, out);
+    this.doubted.push(member);
+  }
+
+  #hold(update: MemberUpdate, reason: Waiting["reason"], teller: Teller, time: Time, out: MembershipOutput[]): void {
+    const held = this.#conflicts.add(update, reason, time.monoMs, teller.nodeId);
+    if (held === "full") this.refused.quarantineFull += 1;
+    if (held !== "new" || reason === "start") return;
+    // Everybody has to know of it when the older one is gone. That there are two is told once that one has shown that it is still there.
+    this.broadcasts.add(update);
+    if (reason === "life") return;
+    const { nodeId, generation, address } = update;
+    out.push(eventOutput("address_of_another_member", "warn", { nodeId, generation, address }, { isAudited: true }));
+  }
+
+  #confirm(member: Member, update: MemberUpdate, teller: Teller, time: Time): void {
+    if (update.accuser === "" || member.suspicion?.confirm(update.accuser) !== true) return;
+    this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+    this.broadcasts.add(update);
+    const { status, incarnation, accuser } = update;
+    const path = teller.path === "gossip" ? "gossip" : "table";
+    addEvidence(member, { atWallMs: time.wallMs, status, incarnation, accuser, path, via: [teller.nodeId] });
+  }
+
+  #put(update: MemberUpdate, source: Pick<Evidence, "accuser" | "path" | "via">, time: Time, out: MembershipOutput[], isNews = true): void {
+    const { member, before } = this.members.put(update, time.monoMs);
+    this.boots.accept(update);
+    this.#doubt(member, source.path, time);
+    if (update.status !== "alive" || (before !== undefined && before !== "alive")) {
+      addEvidence(member, { atWallMs: time.wallMs, status: update.status, incarnation: update.incarnation, ...source });
+    }
+    if (isListed(update.status)) {
+      if (before === "dead") this.foundAgainCount += 1;
+    } else {
+      this.#sweepAtMs = Math.min(this.#sweepAtMs, time.monoMs + FORGET_SWEEP_MS);
+      for (const waiting of this.#conflicts.release(update.nodeId, update.address)) {
+        this.learn(waiting, { nodeId: this.self.ref.nodeId, path: "gossip" }, time, out);
+      }
+    }
+    // Somebody unknown who is gone concerns nobody else: only who saw it go tells it.
+    if (isNews && (before !== undefined || isListed(update.status) || source.path === "gossip")) this.broadcasts.add(update);
+    out.push({ kind: "memberChanged", update, before });
+  }
+
+  /** Starts or ends the member's suspicion, as its status asks. */
+  #doubt(member: Member, path: Evidence["path"], time: Time): void {
+    if (member.update.status === "suspect") {
+      member.suspicion = new Suspicion(member.update.accuser, time.monoMs, suspicionBounds(this.count, this.#options));
+      this.#suspects.add(member);
+      this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+      // A few look for themselves at once: real deaths are confirmed soon, and the living contradict soon.
+      const isTold = path === "gossip" || path === "table";
+      if (isTold && this.members.isLooker(this.self.ref.nodeId, member, this.#options.verifyCount)) this.doubted.push(member);
+    } else if (member.suspicion !== undefined) {
+      member.suspicion = undefined;
+      this.#suspects.delete(member);
+      this.#schedule();
+    }
+  }
+
+  #schedule(): void {
+    let next = Number.POSITIVE_INFINITY;
+    for (const member of this.#suspects) next = Math.min(next, member.suspicion?.deadlineMonoMs ?? next);
+    this.#suspectsAtMs = next;
+  }
+
+  #expire(time: Time, out: MembershipOutput[]): void {
+    for (const member of this.#suspects) {
+      const { suspicion, update } = member;
+      if (suspicion === undefined || suspicion.deadlineMonoMs > time.monoMs) continue;
+      this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: suspicion.accusers }, time, out);
+      out.push(eventOutput("member_dead", "warn", { nodeId: update.nodeId, accusers: suspicion.accusers.join(" ") }));
+    }
+    this.#schedule();
+  }
+
+  #sweep(time: Time, out: MembershipOutput[]): void {
+    let isAnyGone = false;
+    for (const member of this.members.all()) {
+      // Who left entries behind is remembered: they stand for as long as it is known why.
+      if (isAlwaysTold(member.update)) continue;
+      if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) {
+        isAnyGone = true;
+        continue;
+      }
+      this.members.forget(member);
+      this.standing.forget(member.update.nodeId);
+      this.broadcasts.drop(member.update.nodeId);
+      out.push({ kind: "memberForgotten", nodeId: member.update.nodeId });
+    }
+    this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : Number.POSITIVE_INFINITY;
+  }
+
+  #aboutSelf(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    const own = this.self.update;
+    if (told.generation > own.generation) {
+      this.#conflict(told, teller, time, out);
+      return;
+    }
+    if (told.generation < own.generation || told.incarnation < own.incarnation || this.self.isLeft) return;
+    if (told.status === "alive" && told.incarnation === own.incarnation && told.address === own.address) return;
+    if (told.status === "alive" && told.address !== own.address) {
+      this.#conflict(told, teller, time, out);
+      // Two that run from copies of one journal would contradict each other as fast as gossip goes.
+      if (time.monoMs - this.#twinMs < TWIN_CONTRADICTED_MS) return;
+      this.#twinMs = time.monoMs;
+    }
+    this.broadcasts.add(this.self.contradict(told.incarnation));
+    this.refutationCount += 1;
+    if (told.status === "alive") return;
+    // Others had reason to doubt us (Lifeguard §IV-A).
+    this.health.worsen(1);
+    const detail = { said: told.status, accuser: told.accuser, toldBy: teller.nodeId, incarnation: told.incarnation };
+    out.push(eventOutput("contradicted_own_death", "info", detail));
+  }
+
+  /** Another node asks under our own id. */
+  askedBySecond(told: MemberUpdate, time: Time, out: MembershipOutput[]): void {
+    this.standing.second(told.address, time);
+    this.#conflict(told, { nodeId: told.nodeId, path: "table" }, time, out);
+  }
+
+  /** Somebody else uses our id, or did so after us. */
+  #conflict(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+    const event = this.standing.conflict(told, { address: this.self.update.address, toldBy: teller.nodeId }, time);
+    if (event !== undefined) out.push(event, { kind: "ownIdUsed", told, toldBy: teller.nodeId });
+  }
+}

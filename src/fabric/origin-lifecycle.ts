@@ -1,0 +1,398 @@
+/** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
+
+import type { OriginLife } from "../catalog/record/record.ts";
+import type { Origin } from "../catalog/record/stored-record.ts";
+import { ENTRIES } from "../catalog/replica/sweeps.ts";
+import type { Time } from "../lib/machine.ts";
+import { eventOutput, type FabricEvent } from "./io-types.ts";
+import { isAlwaysTold, isListed } from "./membership/members.ts";
+import type { OriginLifecycleOptions, OriginLifecyclePorts } from "./origin-lifecycle-options.ts";
+import { Roster } from "./roster.ts";
+import type { MemberUpdate } from "./wire/messages.ts";
+
+/** Nodes remembered as restarting. */
+const MAX_AWAY = 1000;
+
+/** Why an origin is not live; `kept`: its node stopped, nobody took its static entries, and they stand for as long as it takes. */
+type Absence = "dead" | "left" | "restarting" | "kept" | "replaced" | "unknown";
+const MAY_RETURN: readonly (Absence | undefined)[] = ["dead", "unknown", "restarting", "kept"];
+
+interface Row {
+  readonly origin: Origin;
+  /** Cluster it belongs to; empty until a member or a record tells. */
+  clusterId: string;
+  /** Undefined: live. */
+  absence: Absence | undefined;
+  /** Since when it is live, or absent. */
+  sinceMonoMs: number;
+  /** Taken for live because it was before this node restarted, and nothing is known of its node yet. */
+  isPresumed: boolean;
+  /** Its generation is news: until when it is taken for live before its node says that it lives in it. */
+  newsUntilMonoMs: number | undefined;
+}
+
+interface Cluster {
+  /** Ids of nodes that died lately, and when. One that lost its disk again and again has several origins, and is one node. */
+  readonly vanished: Map<string, number>;
+  /** While protected: nodes with entries that it had before they vanished. */
+  protectedTotal: number | undefined;
+}
+
+export class OriginLifecycle {
+  readonly #options: OriginLifecycleOptions;
+  readonly #parts: OriginLifecyclePorts;
+  /** Who else belongs to this cluster, whether or not anything is held of it. */
+  readonly roster: Roster;
+  readonly #rows = new Map<string, Row>();
+  readonly #clusters = new Map<string, Cluster>();
+  /** Node id to the monotonic ms until which it is taken for away. */
+  readonly #away = new Map<string, number>();
+  /** Origin id to since when it was away already, before this node restarted. */
+  #absentBefore: ReadonlyMap<string, number> = new Map();
+  /** Ids of origins that nobody wrote any more before this node restarted. */
+  #overBefore: ReadonlySet<string> = new Set();
+  /** Ids of the other origins of before this node restarted; until then they are presumed to be there, unless a table says who is. */
+  readonly #presumed = new Set<string>();
+  #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
+  /** Everybody is to be looked at anew. */
+  #isDue = true;
+  /** Origins that were heard of for the first time. */
+  readonly #fresh = new Set<Origin>();
+  #nextMonoMs = Number.POSITIVE_INFINITY;
+
+  constructor(options: OriginLifecycleOptions, parts: OriginLifecyclePorts) {
+    this.#options = options;
+    this.#parts = parts;
+    const { replica, clusterId, remembered, maxMembers = Number.POSITIVE_INFINITY } = parts;
+    this.roster = new Roster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
+  }
+
+  /** Since when an origin's node is away; undefined while it is not. */
+  absentSinceMonoMs(origin: Origin): number | undefined {
+    const row = this.#rows.get(origin.id);
+    return row?.origin === origin && row.absence !== undefined ? row.sinceMonoMs : undefined;
+  }
+
+  /** Whether records are still to be touched, withdrawn or dropped, because of the life of their origin for one: what is told meanwhile is no whole view. */
+  get isSettling(): boolean {
+    const { sweeps, isForgetting } = this.#parts.replica;
+    return sweeps.isOwed || isForgetting;
+  }
+
+  /** Whether nobody writes an origin any more: its node has left, or lives in a later generation. */
+  isOver({ id }: Origin): boolean {
+    const row = this.#rows.get(id);
+    return row === undefined ? this.#overBefore.has(id) : row.absence === "left" || row.absence === "replaced";
+  }
+
+  /** Whether an origin is held that may still be written where this node does not hear it. */
+  get isAnybodyElsewhere(): boolean {
+    const { origins, self } = this.#parts.replica;
+    return origins.values().some((origin) => origin.nodeId !== self.nodeId && !this.isOver(origin));
+  }
+
+  /** Whether a node that has not said goodbye is away: it may come back with what it had, or with its first records. */
+  get isAnybodyAway(): boolean {
+    return this.roster.isAnybodyAway || this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
+  }
+
+  /** Clusters of which nothing is hidden now, because so many of their origins vanished at once. */
+  protectedClusters(): readonly string[] {
+    return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);
+  }
+
+  counts(): Readonly<Record<OriginLife | "kept", number>> {
+    const counts = { live: 0, orphaned: 0, hidden: 0, kept: 0 };
+    for (const { origin } of this.#rows.values()) counts[origin.life] += 1;
+    for (const { absence } of this.#rows.values()) if (absence === "kept") counts.kept += 1;
+    return counts;
+  }
+
+  /**
+   * After a restart, before the first tick: origins that were away already, and since when (monotonic ms). Their clocks go on. The rest
+   * was there: to show all of it as orphaned and live again would tell readers of a calamity that was none.
+   */
+  resume(absentBefore: ReadonlyMap<string, number>, overBefore: ReadonlySet<string>, presumedUntilMonoMs: number): void {
+    this.#overBefore = overBefore;
+    this.#absentBefore = absentBefore;
+    this.#presumedUntilMonoMs = presumedUntilMonoMs;
+    const { origins, self } = this.#parts.replica;
+    for (const { id, nodeId } of origins.values())
+      if (!absentBefore.has(id) && !overBefore.has(id) && nodeId !== self.nodeId) this.#presumed.add(id);
+  }
+
+  /** Records of an origin came, perhaps the first. */
+  // HOT: once a frame.
+  heard(nodeId: string, generation: number): void {
+    const id = `${nodeId}/${generation}`;
+    const { replica } = this.#parts;
+    const origin = this.#rows.has(id) ? undefined : replica.origins.get(id);
+    if (origin !== undefined && origin !== replica.self) this.#fresh.add(origin);
+  }
+
+  /** Membership knows something new. */
+  memberChanged(update: MemberUpdate): void {
+    const { nodeId, generation, status } = update;
+    const { forgotten, lost } = this.#parts.replica;
+    this.roster.memberChanged(update);
+    if (isAlwaysTold(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.readmit(nodeId, generation);
+    lost.memberChanged({ nodeId, generation }, status);
+    this.#isDue = true;
+  }
+
+  /** The node said that it restarts. */
+  away(nodeId: string, time: Time): void {
+    if (this.#away.size >= MAX_AWAY) return;
+    this.#away.set(nodeId, time.monoMs + this.#options.restartMs);
+    this.#isDue = true;
+  }
+
+  /** The node has greeted us. */
+  back(nodeId: string): void {
+    if (this.#away.delete(nodeId)) this.#isDue = true;
+  }
+
+  /** This node stood still: who is away has so much longer to come back. */
+  postpone(byMs: number): void {
+    for (const row of this.#rows.values()) {
+      if (row.absence !== undefined) row.sinceMonoMs += byMs;
+      if (row.newsUntilMonoMs !== undefined) row.newsUntilMonoMs += byMs;
+    }
+    for (const [nodeId, untilMonoMs] of this.#away) this.#away.set(nodeId, untilMonoMs + byMs);
+    for (const { vanished } of this.#clusters.values()) for (const [id, atMonoMs] of vanished) vanished.set(id, atMonoMs + byMs);
+    this.#absentBefore = new Map([...this.#absentBefore].map(([id, sinceMonoMs]) => [id, sinceMonoMs + byMs]));
+    this.#presumedUntilMonoMs += byMs;
+    this.roster.postpone(byMs);
+    this.#isDue = true;
+  }
+
+  nextDeadlineMs(): number | undefined {
+    if (this.#isDue || this.#fresh.size > 0 || this.isSettling) return 0;
+    return this.#nextMonoMs === Number.POSITIVE_INFINITY ? undefined : this.#nextMonoMs;
+  }
+
+  /** Returns whether anything in the replica changed. */
+  tick(time: Time, events: FabricEvent[]): boolean {
+    let isChanged = false;
+    // One more that is there may end a cluster's protection; without any, strangers' origins are not to cost a look at all the others each.
+    const concernsAll = this.#fresh.size > 0 && this.#clusters.size > 0;
+    if (this.#isDue || concernsAll || time.monoMs >= this.#nextMonoMs) {
+      this.#isDue = false;
+      isChanged = this.#review(time, events);
+    } else {
+      for (const origin of this.#fresh) {
+        const row = this.#reviewOrigin(origin, time, events);
+        isChanged = this.#age(row, time, events) || isChanged;
+      }
+    }
+    this.#fresh.clear();
+    const { replica, closed, swept } = this.#parts;
+    const isSwept = replica.sweep(this.#options.maxTouches, time);
+    for (const origin of replica.sweeps.takeClosed()) closed?.(origin, time, events);
+    swept?.(time);
+    return isSwept || isChanged;
+  }
+
+  // ---- deciding ----
+
+  #review(time: Time, events: FabricEvent[]): boolean {
+    for (const [nodeId, untilMonoMs] of this.#away) if (time.monoMs >= untilMonoMs) this.#away.delete(nodeId);
+    for (const origin of this.#parts.replica.origins.values()) {
+      if (origin === this.#parts.replica.self) continue;
+      this.#reviewOrigin(origin, time, events);
+    }
+    this.#reviewClusters(time, events);
+    let isChanged = false;
+    this.#nextMonoMs = Math.min(this.roster.tick(time), ...this.#away.values());
+    // Nobody may have asked whether one is presumed: then they are still listed.
+    if (time.monoMs >= this.#presumedUntilMonoMs) this.#presumed.clear();
+    else if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);
+    for (const cluster of this.#clusters.values()) this.#wakeForWindow(cluster);
+    for (const row of this.#rows.values()) isChanged = this.#age(row, time, events) || isChanged;
+    return isChanged;
+  }
+
+  #reviewOrigin(origin: Origin, time: Time, events: FabricEvent[]): Row {
+    const member = this.#parts.findMember(origin.nodeId);
+    const isPresumed = member === undefined && this.#isPresumed(origin, time);
+    const noted = this.#rows.get(origin.id);
+    let row = noted?.origin === origin ? noted : undefined;
+    const newsUntilMonoMs = this.#newsUntil(origin, member, row, time);
+    const isOverdue = newsUntilMonoMs !== undefined && time.monoMs >= newsUntilMonoMs;
+    const absence = isPresumed ? undefined : this.#absenceOf(origin, member, isOverdue);
+    if (row === undefined) {
+      row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, newsUntilMonoMs };
+      this.#rows.set(origin.id, row);
+      // Whoever was gone before we heard of it did not vanish now.
+      if (absence !== undefined) this.#setAbsence(row, absence, time);
+      row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#awaySince(origin, time));
+    }
+    if (row.clusterId === "") row.clusterId = origin.clusterId === "" ? (member?.clusterId ?? "") : origin.clusterId;
+    const { absence: was, isPresumed: wasPresumed } = row;
+    row.isPresumed = isPresumed;
+    row.newsUntilMonoMs = newsUntilMonoMs;
+    if (was === absence) return row;
+    this.#setAbsence(row, absence, time);
+    if (wasPresumed && absence !== undefined) row.sinceMonoMs = this.#awaySince(origin, time);
+    const cluster = this.#cluster(row.clusterId);
+    // One that was dead when this node came back did not vanish now.
+    if (absence === "dead" && was === undefined && !wasPresumed) cluster.vanished.set(origin.nodeId, time.monoMs);
+    else if (absence === undefined) cluster.vanished.delete(origin.nodeId);
+    if (absence === undefined) events.push(event("origin_back", "info", row));
+    else if (was === undefined) events.push(event("origin_orphaned", "info", row));
+    return row;
+  }
+
+  #isPresumed({ id }: Origin, { monoMs }: Time): boolean {
+    if (this.#presumed.size === 0) return false;
+    if (monoMs >= this.#presumedUntilMonoMs || this.#parts.hasTable?.() === true) this.#presumed.clear();
+    return this.#presumed.has(id);
+  }
+
+  /**
+   * Since when an origin is away that was never seen live here. What all others hide is not to be shown here for another grace; when it
+   * is forgotten each finds out by itself.
+   */
+  #awaySince({ id }: Origin, { monoMs }: Time): number {
+    const elsewhereMonoMs = this.#parts.wasHidden?.(id) === true ? monoMs - this.#options.orphanGraceMs : monoMs;
+    return this.#absentBefore.get(id) ?? elsewhereMonoMs;
+  }
+
+  /**
+   * News of a new generation may come after its records, by as long as a restart takes. After that its node has gone back to an earlier one, or
+   * somebody made it up.
+   */
+  #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: Row | undefined, { monoMs }: Time): number | undefined {
+    if (member === undefined || !isListed(member.status) || generation <= member.generation) return undefined;
+    return row?.newsUntilMonoMs ?? monoMs + this.#options.restartMs;
+  }
+
+  #absenceOf(origin: Origin, member: MemberUpdate | undefined, isOverdue: boolean): Absence | undefined {
+    if (origin.nodeId === this.#parts.replica.self.nodeId) return "replaced";
+    const unknown = this.#rows.get(origin.id)?.absence === "kept" ? "kept" : "unknown";
+    if (member === undefined) return this.#overBefore.has(origin.id) ? "left" : unknown;
+    if (origin.generation < member.generation) return "replaced";
+    if (isOverdue) return unknown;
+    if (this.#away.has(origin.nodeId)) return member.keepsEntries === true ? "kept" : "restarting";
+    switch (member.status) {
+      case "alive":
+      case "suspect":
+        return undefined;
+      case "left":
+      case "dead":
+        return member.status === "dead" && member.keepsEntries === true ? "kept" : member.status;
+    }
+  }
+
+  #setAbsence(row: Row, absence: Absence | undefined, time: Time): void {
+    // Why it is gone may become clearer; since when does not change by that.
+    if ((row.absence === undefined) !== (absence === undefined)) row.sinceMonoMs = time.monoMs;
+    row.absence = absence;
+    if (absence === undefined) this.#change(row, "live");
+    else if (row.origin.life === "live" || absence === "kept") this.#change(row, "orphaned");
+  }
+
+  /** Hides or forgets an absent origin when its time has come. */
+  #age(row: Row, time: Time, events: FabricEvent[]): boolean {
+    const { replica } = this.#parts;
+    if (replica.origins.get(row.origin.id) !== row.origin) {
+      this.#drop(row);
+      return false;
+    }
+    if (row.absence === undefined) this.#nextMonoMs = Math.min(this.#nextMonoMs, row.newsUntilMonoMs ?? Number.POSITIVE_INFINITY);
+    if (row.absence === undefined || row.absence === "kept" || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined)
+      return false;
+    const hideMonoMs = row.sinceMonoMs + this.#options.orphanGraceMs;
+    const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
+    if (time.monoMs >= forgetMonoMs) {
+      this.#change(row, "hidden");
+      // All of it is hidden first, and one origin goes after the other.
+      if (replica.isForgetting || replica.sweeps.isOwedTo(row.origin)) {
+        this.#isDue = true;
+        return false;
+      }
+      events.push(event("origin_forgotten", "warn", row));
+      this.#drop(row);
+      this.#parts.forgetOrigin(row.origin, time, !MAY_RETURN.includes(row.absence));
+      return true;
+    }
+    if (row.origin.life !== "hidden" && time.monoMs >= hideMonoMs) {
+      this.#change(row, "hidden");
+      events.push(event("origin_hidden", "warn", row));
+    }
+    this.#nextMonoMs = Math.min(this.#nextMonoMs, row.origin.life === "hidden" ? forgetMonoMs : hideMonoMs);
+    return false;
+  }
+
+  #drop(row: Row): void {
+    this.#rows.delete(row.origin.id);
+    if (this.#rows.values().some(({ origin }) => origin.nodeId === row.origin.nodeId)) return;
+    this.#clusters.get(row.clusterId)?.vanished.delete(row.origin.nodeId);
+  }
+
+  // ---- protecting ----
+
+  #cluster(clusterId: string): Cluster {
+    const cluster: Cluster = this.#clusters.get(clusterId) ?? { vanished: new Map(), protectedTotal: undefined };
+    this.#clusters.set(clusterId, cluster);
+    return cluster;
+  }
+
+  /** Of these nodes those that are back in another generation of which nothing is heard yet. */
+  #backCount(nodeIds: ReadonlyMap<string, number>): number {
+    const rows = [...this.#rows.values()];
+    const heard = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
+    const isBack = ({ nodeId }: Origin) => !heard.has(nodeId) && isListed(this.#parts.findMember(nodeId)?.status ?? "left");
+    const back = rows.filter(({ origin, absence }) => absence === "replaced" && nodeIds.has(origin.nodeId) && isBack(origin));
+    return new Set(back.map(({ origin }) => origin.nodeId)).size;
+  }
+
+  #reviewClusters(time: Time, events: FabricEvent[]): void {
+    const { suspicionWindowMs, orphanProtectRatio, orphanProtectMinCount } = this.#options;
+    for (const [clusterId, cluster] of this.#clusters) {
+      const { vanished } = cluster;
+      const liveCount = this.#liveCount(clusterId);
+      if (cluster.protectedTotal === undefined) {
+        for (const [id, atMonoMs] of vanished) if (time.monoMs - atMonoMs > suspicionWindowMs) vanished.delete(id);
+        const total = liveCount + vanished.size;
+        if (vanished.size >= orphanProtectMinCount && vanished.size > total * orphanProtectRatio) {
+          cluster.protectedTotal = total;
+          events.push(eventOutput("orphans_protected", "warn", { clusterId, vanishedCount: vanished.size, total }).event);
+        }
+      } else if (cluster.protectedTotal - liveCount - this.#backCount(vanished) <= cluster.protectedTotal * orphanProtectRatio) {
+        events.push(eventOutput("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }).event);
+        cluster.protectedTotal = undefined;
+        vanished.clear();
+        // Those still missing have as long to come back as if they had vanished now: healing takes its time.
+        for (const row of this.#rows.values())
+          if (row.clusterId === clusterId && row.absence !== undefined && row.absence !== "replaced") row.sinceMonoMs = time.monoMs;
+      }
+      if (vanished.size === 0 && cluster.protectedTotal === undefined) this.#clusters.delete(clusterId);
+    }
+  }
+
+  #wakeForWindow({ vanished, protectedTotal }: Cluster): void {
+    if (protectedTotal !== undefined) return;
+    for (const atMonoMs of vanished.values()) this.#nextMonoMs = Math.min(this.#nextMonoMs, atMonoMs + this.#options.suspicionWindowMs + 1);
+  }
+
+  /** A cluster's live origins, this node among them. */
+  #liveCount(clusterId: string): number {
+    let count = clusterId === this.#parts.clusterId ? 1 : 0;
+    for (const row of this.#rows.values()) if (row.clusterId === clusterId && row.absence === undefined) count += 1;
+    return count;
+  }
+
+  // ---- changing ----
+
+  #change(row: Row, life: OriginLife): void {
+    if (row.origin.life === life) return;
+    row.origin.life = life;
+    this.#parts.replica.sweeps.owe(row.origin, ENTRIES);
+  }
+}
+
+function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: Row): FabricEvent {
+  const { nodeId, generation } = origin;
+  return eventOutput(name, severity, { nodeId, generation, clusterId, why: absence ?? "back" }).event;
+}

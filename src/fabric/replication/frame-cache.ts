@@ -1,0 +1,88 @@
+/**
+ * Frames that were just built, so that one change sent to twenty peers is read and encoded once (semantics.md, Replication: bytes are
+ * kept once and shared by all links).
+ */
+import type { Origin } from "../../catalog/record/stored-record.ts";
+import { buildFrame, type Frame, type Link } from "../../catalog/replica/frames.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+
+export interface FrameCacheOptions {
+  readonly maxFrames: number;
+  readonly maxBytes: number;
+}
+
+interface Shelved {
+  readonly frame: Frame;
+  readonly floor: number;
+  readonly sizeBytes: number;
+}
+
+export class FrameCache {
+  readonly #options: FrameCacheOptions;
+  /** Oldest first. */
+  readonly #frames = new Map<string, Shelved>();
+  #bytes = 0;
+  /** Frames built, and frames handed out that were there already. For tests: that links share frames is seen nowhere else. */
+  builtCount = 0;
+  sharedCount = 0;
+
+  constructor(options: FrameCacheOptions) {
+    this.#options = options;
+  }
+
+  /** Bytes of records held; at most `maxBytes` and one frame. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * The origin's records after `after` up to `upTo`, as such a link may carry them. The same question gives the same object while the
+   * floor stands: what changed after it was built has a number above `upTo` and follows.
+   */
+  frame(
+    replica: Replica,
+    origin: Origin,
+    from: { readonly after: number; readonly isComplete: boolean; readonly upTo: number },
+    link: Link,
+    budgetBytes: number,
+  ): Frame {
+    // Frames of a whole transfer belong to the transfer they are part of.
+    if (from.isComplete || from.after < origin.floor) {
+      this.builtCount += 1;
+      return buildFrame(replica, origin, from, link, budgetBytes);
+    }
+    const reader = link.relation === "cluster" ? "" : link.clusterId;
+    const key = `${origin.id} ${from.after} ${from.upTo} ${budgetBytes} ${link.relation} ${reader}`;
+    const held = this.#frames.get(key);
+    if (held !== undefined && held.floor === origin.floor) {
+      this.sharedCount += 1;
+      return held.frame;
+    }
+    const frame = buildFrame(replica, origin, from, link, budgetBytes);
+    this.builtCount += 1;
+    this.#keep(key, { frame, floor: origin.floor, sizeBytes: frame.records.reduce((sum, record) => sum + record.length, key.length) });
+    return frame;
+  }
+
+  clear(): void {
+    this.#frames.clear();
+    this.#bytes = 0;
+  }
+
+  #keep(key: string, shelved: Shelved): void {
+    this.#drop(key);
+    this.#frames.set(key, shelved);
+    this.#bytes += shelved.sizeBytes;
+    for (const oldest of this.#frames.keys()) {
+      if (this.#frames.size <= this.#options.maxFrames && this.#bytes <= this.#options.maxBytes) return;
+      this.#drop(oldest);
+    }
+  }
+
+  #drop(key: string): void {
+    const held = this.#frames.get(key);
+    if (held === undefined) return;
+    this.#frames.delete(key);
+    this.#bytes -= held.sizeBytes;
+  }
+}

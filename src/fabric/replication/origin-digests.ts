@@ -1,0 +1,114 @@
+/** What an origin's live records come to, computed in slices and shared by all links; finds replicas that differ though their vectors agree. */
+
+import { mayHold, type Relation } from "../../catalog/entry/scope.ts";
+import { BODY } from "../../catalog/record/record.ts";
+import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { Time } from "../../lib/machine.ts";
+import { Sum64 } from "../../lib/sum64.ts";
+import { hashOf } from "./version-vector.ts";
+
+/** A sum is believed for so long though the number stands: what differs may have come to differ since. */
+const MAX_AGE_MS = 10_000;
+
+export interface Summed {
+  readonly through: number;
+  readonly liveCount: number;
+  readonly digest: bigint;
+}
+
+interface Scan {
+  readonly origin: Origin;
+  readonly relation: Relation;
+  readonly through: number;
+  readonly sum: Sum64;
+  at: number;
+  liveCount: number;
+}
+
+/** Sums kept, and scans waiting. */
+const MAX_SUMS = 256;
+
+export class OriginDigests {
+  readonly #replica: Replica;
+  readonly #sliceRecords: number;
+  readonly #sums = new Map<string, { readonly summed: Summed; readonly monoMs: number }>();
+  readonly #scans = new Map<string, Scan>();
+
+  constructor(replica: Replica, sliceRecords: number) {
+    this.#replica = replica;
+    this.#sliceRecords = sliceRecords;
+  }
+
+  /** Whether `work` has something to do. */
+  get isBusy(): boolean {
+    return this.#scans.size > 0;
+  }
+
+  /**
+   * The sum of what a link of that relation may carry, at the origin's present number; undefined while it is being computed, or cannot be:
+   * in the middle of a transfer what is held is not what was at any number.
+   */
+  find(origin: Origin, relation: Relation, time: Time): Summed | undefined {
+    if (!isFirm(origin)) return undefined;
+    const key = keyOf(origin, relation);
+    const held = this.#sums.get(key);
+    if (held?.summed.through === origin.through && time.monoMs - held.monoMs < MAX_AGE_MS) return held.summed;
+    if (!this.#scans.has(key) && this.#scans.size < MAX_SUMS) {
+      const { through } = origin;
+      this.#scans.set(key, { origin, relation, through, sum: new Sum64(), at: 0, liveCount: 0 });
+    }
+    return undefined;
+  }
+
+  /** What is held of an origin changed though its number did not. */
+  drop(origin: Origin): void {
+    for (const relation of ["cluster", "region"] as const) {
+      this.#sums.delete(keyOf(origin, relation));
+      this.#scans.delete(keyOf(origin, relation));
+    }
+  }
+
+  /** One slice of work. */
+  work(time: Time): void {
+    for (const [key, scan] of this.#scans) {
+      const { origin, through } = scan;
+      if (this.#replica.origins.get(origin.id) !== origin || origin.through !== through) this.#scans.delete(key);
+      else if (this.#slice(scan)) {
+        this.#scans.delete(key);
+        this.#keep(key, { through, liveCount: scan.liveCount, digest: scan.sum.value }, time);
+      }
+      return;
+    }
+  }
+
+  /** Returns whether that was all. */
+  #slice(scan: Scan): boolean {
+    let left = this.#sliceRecords;
+    let isDone = true;
+    scan.origin.log.forEachSince(scan.at, (stored, seq) => {
+      if (seq > scan.through) return false;
+      isDone = left > 0;
+      if (!isDone) return false;
+      left -= 1;
+      scan.at = seq;
+      if (stored.body === BODY.ENTRY && mayHold(stored.scope, scan.relation)) {
+        scan.sum.add(hashOf(stored.key, seq));
+        scan.liveCount += 1;
+      }
+      return true;
+    });
+    return isDone;
+  }
+
+  #keep(key: string, summed: Summed, { monoMs }: Time): void {
+    this.#sums.delete(key);
+    this.#sums.set(key, { summed, monoMs });
+    const [oldest] = this.#sums.keys();
+    if (this.#sums.size > MAX_SUMS && oldest !== undefined) this.#sums.delete(oldest);
+  }
+}
+
+function keyOf(origin: Origin, relation: Relation): string {
+  return `${origin.id} ${relation}`;
+}

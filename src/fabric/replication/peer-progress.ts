@@ -1,0 +1,248 @@
+/** What one link knows of its peer: who it is, what its vector said, whom it is linked to, and where each origin stands there. */
+
+import type { Relation } from "../../catalog/entry/scope.ts";
+import type { Origin } from "../../catalog/record/stored-record.ts";
+import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import type { Time } from "../../lib/machine.ts";
+import { Sum64 } from "../../lib/sum64.ts";
+import type { Heartbeat, NodeRef, VectorEntry } from "../wire/messages.ts";
+import type { Living } from "./hearsay.ts";
+import { OriginProgress } from "./origin-progress.ts";
+import type { Replicator } from "./replicator.ts";
+import { entryHash, type Mark, shortHash } from "./version-vector.ts";
+
+/** In one frame; the rest goes with the next. */
+const MAX_HEARTBEATS = 1000;
+/** Ages travel in tenths of a second, rounded up: that makes up for the way. */
+const TENTH_MS = 100;
+
+/** An origin that never wrote what is held of it beyond that number. */
+export interface Disproved {
+  readonly origin: Origin;
+  readonly seq: number;
+}
+
+export interface ReplicationPeer extends NodeRef, OriginPlace {
+  /** How the two nodes stand to each other; decides what the link may carry. */
+  readonly relation: Relation;
+  /** It is offered the news of others, and asks for it; else it is passed on. */
+  readonly takesOffers?: boolean;
+  /** It passes on the heartbeats of others, and is told them. */
+  readonly takesHeartbeats?: boolean;
+}
+
+/** An origin that the peer named: its id is made once. */
+interface NamedOrigin extends NodeRef {
+  readonly id: string;
+}
+
+/** Made-up origins are looked for so often. */
+const LOOK_MS = 1000;
+
+export class PeerProgress {
+  readonly peer: ReplicationPeer;
+  readonly #replicator: Replicator;
+  readonly #origins = new Map<string, OriginProgress>();
+  /** Sum over what the peer's vectors said, to be equal to the digest it sends. */
+  readonly #told = new Sum64();
+  /** Sum over what our vectors said, where the peer takes offers. */
+  readonly #said = new Sum64();
+  /** Origins that the peer named in full, by their short hash. */
+  readonly #named = new Map<number, NamedOrigin>();
+  #linked: ReadonlySet<string> | undefined;
+  /** The generation that the peer lives in: a link stands while its node takes a new one, and the peer's vector names that. */
+  #generation: number;
+  /** In which generation nodes of other clusters live, as was heard since `#lookedMonoMs`. */
+  readonly #living = new Map<string, Living>();
+  #lookedMonoMs = Number.NEGATIVE_INFINITY;
+  /** Its whole vector has come: what it never named it does not know. */
+  isWholeTold = false;
+
+  constructor(replicator: Replicator, peer: ReplicationPeer) {
+    this.#replicator = replicator;
+    this.peer = peer;
+    this.#generation = peer.generation;
+  }
+
+  find(id: string): OriginProgress | undefined {
+    return this.#origins.get(id);
+  }
+
+  /** What is kept of an origin; undefined when there are too many, of others than the two that are linked. `isFollowing`: it is new to both. */
+  take(id: string, isFollowing: boolean): OriginProgress | undefined {
+    let known = this.#origins.get(id);
+    const { options, replica } = this.#replicator;
+    if (known === undefined && (this.#origins.size < options.maxOrigins || this.isOwn(id) || id === replica.self.id)) {
+      known = new OriginProgress(isFollowing);
+      this.#origins.set(id, known);
+    }
+    return known;
+  }
+
+  /** What a short entry of the peer's vector stands for; undefined when the peer has not named it. */
+  named(hash: number): NamedOrigin | undefined {
+    return this.#named.get(hash);
+  }
+
+  /** Learns an entry of the peer's vector; undefined when there are too many. `isShort`: the peer did not say the name again. */
+  learn(id: string, entry: VectorEntry, isShort = false): OriginProgress | undefined {
+    const known = this.take(id, false);
+    if (known === undefined) return undefined;
+    known.isShort = isShort;
+    if (entry.nodeId === this.peer.nodeId) this.#generation = Math.max(this.#generation, entry.generation);
+    if (!isShort && this.peer.takesOffers === true)
+      this.#named.set(shortHash(id), { id, nodeId: entry.nodeId, generation: entry.generation });
+    if (entry.seq < known.told) known.believe();
+    this.#told.subtract(entryHash(id, known.told));
+    known.told = entry.seq;
+    // A short 0 says no more than that it is in the vector no longer: whether for what was refused the whole entries say.
+    if (!isShort || entry.seq > 0) known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
+    if (entry.isLacking === true) known.isOfOtherCluster = entry.isOfOtherCluster === true;
+    this.#told.add(entryHash(id, entry.seq));
+    known.reached(entry.seq);
+    const origin = this.#replicator.replica.origins.get(id);
+    if (origin !== undefined && entry.seq >= origin.through) known.isFollowing = true;
+    return known;
+  }
+
+  /** Digest of what the peer's vectors said on this link. */
+  get digest(): bigint {
+    return this.#told.value;
+  }
+
+  /** Digest of what our vectors said on this link. */
+  get saidDigest(): bigint {
+    return this.#said.value;
+  }
+
+  /** Our vector says so. */
+  say(id: string, known: OriginProgress, seq: number): void {
+    this.#said.subtract(entryHash(id, known.said));
+    known.said = seq;
+    this.#said.add(entryHash(id, seq));
+  }
+
+  /**
+   * Heartbeats of origins that the peer has no link to, where it is not known to have had as fresh a one lately; over a border our own too. HOT:
+   * all origins, for every vector.
+   */
+  heartbeats({ monoMs }: Time): readonly Heartbeat[] {
+    const told: Heartbeat[] = [];
+    if (this.peer.takesHeartbeats !== true) return told;
+    const { heartbeats, vector, options, replica } = this.#replicator;
+    const { heartbeatIntervalMs } = options;
+    const tell = (provenMonoMs: number, id: string) => {
+      const known = this.#origins.get(id);
+      // Most are not due: nothing more is looked up for them.
+      if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || told.length === MAX_HEARTBEATS) return;
+      const mark = vector.find(id);
+      if (mark === undefined || this.#isHeardElsewhere(mark)) return;
+      known.provenMonoMs = provenMonoMs;
+      const ageMs = (Math.floor((monoMs - provenMonoMs) / TENTH_MS) + 1) * TENTH_MS;
+      told.push({ hash: mark.short, ageMs, ...(mark.clusterId !== this.peer.clusterId && { seq: mark.seq }) });
+    };
+    if (this.peer.relation !== "cluster") tell(monoMs, replica.self.id);
+    heartbeats.forEach(tell);
+    return told;
+  }
+
+  /** Whether the peer is to hear of an origin from that itself, or cannot hear of it here. */
+  #isHeardElsewhere(mark: Mark): boolean {
+    const { vector, replica } = this.#replicator;
+    const isSelf = mark.id === replica.self.id;
+    if (mark.nodeId === this.peer.nodeId || (!isSelf && this.isLinkedTo(mark.nodeId))) return true;
+    if (mark.seq === 0 || !vector.mayName(mark, this.peer)) return true;
+    const { clusterId } = this.peer;
+    return vector.findShortOf(mark.short, clusterId, mark.clusterId === clusterId) !== mark;
+  }
+
+  /**
+   * The peer has just told its whole vector, or what of it is new, `lateMs` ago at most: what it says of its own origin is all that this
+   * wrote until then, and so is what it passes on of others, where it speaks for them. Returns origins of which that disproves what is held here.
+   */
+  hear(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
+    const { vector, replica, hearsay, place } = this.#replicator;
+    const { nodeId, clusterId, generation } = this.peer;
+    const disproved: Disproved[] = [];
+    if (clusterId !== place.clusterId) this.#living.set(nodeId, { generation: this.#generation, clusterId, monoMs: time.monoMs - lateMs });
+    hearsay.heard(clusterId, time);
+    const id = `${nodeId}/${this.#generation}`;
+    const own = replica.origins.get(id);
+    // A node of another cluster may have the same name.
+    if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#hearOf(id, time.monoMs - lateMs);
+    if (own !== undefined) this.noteHome(own);
+    // A node of ours may name a later generation than its own, which others hold of a life before its disk was put back.
+    if (clusterId === place.clusterId && generation !== this.#generation) this.#hearOf(`${nodeId}/${generation}`, time.monoMs - lateMs);
+    for (const { hash, ageMs, seq } of heartbeats) {
+      // With a number it is of another cluster's origin.
+      const mark = vector.findShortOf(hash, place.clusterId, seq === undefined);
+      if (mark === undefined || mark.id === replica.self.id || !hearsay.isFirstHand(this.peer, mark.clusterId)) continue;
+      const monoMs = time.monoMs - lateMs - ageMs;
+      hearsay.heard(mark.clusterId, time);
+      this.#hearOf(mark.id, monoMs);
+      const origin = replica.origins.get(mark.id);
+      if (origin === undefined || seq === undefined) continue;
+      if (hearsay.isDisproved(origin, { seq, monoMs }, time)) disproved.push({ origin, seq });
+      this.#living.set(mark.nodeId, { generation: mark.generation, clusterId: mark.clusterId, monoMs });
+    }
+    for (const origin of this.#invented(time)) disproved.push({ origin, seq: 0 });
+    return disproved;
+  }
+
+  /** The peer says where its own origin is at home: on its own link, and not as another node of its name. */
+  noteHome(own: Origin): void {
+    const { nodeId, clusterId } = this.peer;
+    if (own.clusterId === clusterId && !this.#replicator.hearsay.isElsewhere(nodeId, clusterId)) own.isAtHome = true;
+  }
+
+  /** Origins that were made up, as far as was heard since the last look. All origins are looked at: once a second, however often the peer speaks. */
+  #invented(time: Time): readonly Origin[] {
+    if (this.#living.size === 0 || time.monoMs < this.#lookedMonoMs + LOOK_MS) return [];
+    this.#lookedMonoMs = time.monoMs;
+    const invented = [...this.#replicator.replica.origins.values()].filter((origin) => this.#isInvented(origin, time));
+    this.#living.clear();
+    return invented;
+  }
+
+  #isInvented(origin: Origin, time: Time): boolean {
+    const { heartbeats, hearsay } = this.#replicator;
+    const of = this.#living.get(origin.nodeId);
+    return of !== undefined && heartbeats.provenMonoMs(origin.id) === undefined && hearsay.isInvented(origin, of, time);
+  }
+
+  #hearOf(id: string, provenMonoMs: number): void {
+    const known = this.#origins.get(id);
+    if (known !== undefined) known.provenMonoMs = Math.max(known.provenMonoMs, provenMonoMs);
+    this.#replicator.heartbeats.heard(id, known?.told ?? 0, provenMonoMs);
+  }
+
+  setLinked(nodeIds: readonly string[]): void {
+    this.#linked = new Set(nodeIds);
+  }
+
+  isLinkedTo(nodeId: string): boolean {
+    return this.#linked?.has(nodeId) === true;
+  }
+
+  /** Whether the peer gets news of that origin from this node, unasked: its own, and of those it says it has no link to. */
+  isServed(origin: Origin): boolean {
+    if (origin === this.#replicator.replica.self) return true;
+    if (this.peer.takesOffers === true) return false;
+    return this.#linked !== undefined && origin.nodeId !== this.peer.nodeId && !this.#linked.has(origin.nodeId);
+  }
+
+  /** Whether that is the peer's own origin. */
+  isOwn(id: string): boolean {
+    return id === `${this.peer.nodeId}/${this.peer.generation}`;
+  }
+
+  /** Whether it is the peer's in whatever generation: a link stands while its node takes a new one. */
+  isOfPeer({ nodeId, clusterId }: Origin): boolean {
+    return nodeId === this.peer.nodeId && clusterId === this.peer.clusterId;
+  }
+
+  /** Whether the link may carry anything of that origin. */
+  mayCarry(origin: Origin): boolean {
+    return origin.lacks === undefined && this.#replicator.vector.mayName(origin, this.peer);
+  }
+}

@@ -1,0 +1,164 @@
+/** What one link does with the records that arrive: who may send what, what is counted and told of, what the clock learns. */
+
+import { relationOf } from "../../catalog/entry/scope.ts";
+import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
+import { type Applied, FrameReceiver } from "../../catalog/replica/frames.ts";
+import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import { hlcWallMs } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { FabricEvent } from "../io-types.ts";
+import type { RecordsFrame } from "../wire/messages.ts";
+import type { PeerProgress } from "./peer-progress.ts";
+import type { Replicator } from "./replicator.ts";
+
+export type Intake =
+  | { readonly kind: "taken"; readonly hasChanged: boolean; readonly superseded: readonly StoredRecord[] }
+  | { readonly kind: "gap"; readonly id: string; readonly knows: number }
+  | { readonly kind: "refused" };
+
+const REFUSED: Intake = { kind: "refused" };
+
+export class LinkReceiver {
+  readonly #replicator: Replicator;
+  readonly #view: PeerProgress;
+  readonly #receiver: FrameReceiver;
+  readonly #eventMonoMs = new Map<string, number>();
+
+  constructor(replicator: Replicator, view: PeerProgress) {
+    this.#replicator = replicator;
+    this.#view = view;
+    this.#receiver = new FrameReceiver(replicator.replica, replicator.stamper, replicator.bounds, replicator.options.maxOriginRecords);
+  }
+
+  /** The next whole transfer of the origin is a repair. */
+  repair(origin: Origin): void {
+    this.#receiver.repair(origin.id, origin.through);
+  }
+
+  take({ frame, clusterId, region }: RecordsFrame, time: Time, events: FabricEvent[]): Intake {
+    const { stats, options, replica } = this.#replicator;
+    const id = `${frame.nodeId}/${frame.generation}`;
+    const place = { clusterId, region };
+    if (this.#isForeign(frame.nodeId, place, time, events)) return REFUSED;
+    const refusal = this.#refusalOf(frame.nodeId, id, place);
+    if (refusal !== undefined) return this.#refuse(id, refusal, time, events);
+    if (this.#isDoubtful(id, place, time)) {
+      this.#leave(id, time);
+      return REFUSED;
+    }
+    stats.receivedRecords += frame.records.length;
+    const applied = this.#receiver.apply(frame, time, { place, maxSkewMs: options.maxClockSkewMs });
+    if (applied.kind === "refused") return this.#refuse(id, "malformed, or forgotten here", time, events);
+    if (applied.kind === "gap") return { kind: "gap", id, knows: applied.knows };
+    this.#learn(applied, id, time, events);
+    const origin = replica.origins.get(id);
+    if (origin === undefined) return REFUSED;
+    if (this.#view.isOwn(id)) this.#view.noteHome(origin);
+    if (!frame.isComplete || frame.isLast) this.#view.take(id, false)?.reached(frame.through);
+    // A whole transfer can change what is held of numbers that others were told of already.
+    if (frame.isComplete && frame.isLast) this.#replicator.heldChanged(origin);
+    this.#notePartial(origin, time, events);
+    const hasMoved = this.#replicator.noteOrigin(origin);
+    this.#replicator.arrived(origin, time);
+    return { kind: "taken", hasChanged: hasMoved || applied.changedCount > 0, superseded: applied.superseded };
+  }
+
+  #notePartial(origin: Origin, time: Time, events: FabricEvent[]): void {
+    const news = this.#replicator.partial.note(origin, time);
+    if (news === undefined) return;
+    const { id, lacks } = origin;
+    const detail = { peer: this.#view.peer.nodeId, origin: id, ...(lacks !== undefined && { count: lacks.count, why: lacks.why }) };
+    if (news === "partial") events.push({ name: "origin_partial", severity: "warn", isAudited: false, detail });
+    else events.push({ name: "origin_whole", severity: "info", isAudited: false, detail });
+  }
+
+  /** A peer that lets them in, or is older, passes them on. From then on they are not asked for, and it is not told again. */
+  #isForeign(nodeId: string, place: OriginPlace, time: Time, events: FabricEvent[]): boolean {
+    const { foreigners, stats } = this.#replicator;
+    const refusal = place.clusterId === "" ? undefined : foreigners?.refusalOf(place);
+    if (foreigners === undefined || refusal === undefined) return false;
+    stats.refusedOrigins += 1;
+    const isKnown = foreigners.has(nodeId);
+    foreigners.note(nodeId, place);
+    if (!isKnown) this.event("frame_refused", { origin: nodeId, why: refusal.detail }, time, events);
+    return true;
+  }
+
+  /** Why a frame of that origin is not taken, whatever it says. */
+  #refusalOf(nodeId: string, id: string, place: OriginPlace): string | undefined {
+    const { replica, place: here } = this.#replicator;
+    const { relation } = this.#view.peer;
+    if (relation === "remote") return "from another region";
+    if (id === replica.self.id) return "our own origin";
+    if (place.clusterId === "" || relationOf(here, place) === "remote") return "of another region";
+    if (relation !== "cluster" && place.clusterId === here.clusterId) return "of our own cluster, by way of another";
+    if (place.clusterId !== here.clusterId && this.#replicator.hearsay.isOurs(nodeId))
+      return `of a node of ours, put in cluster ${place.clusterId}`;
+    const isOwn = this.#view.isOwn(id);
+    const { peer } = this.#view;
+    if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region)) return "not where the peer says it is";
+    const known = replica.origins.get(id);
+    if (known === undefined) return this.#replicator.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "more origins than are allowed";
+    const isElsewhere = known.clusterId !== "" && known.clusterId !== place.clusterId;
+    if (isElsewhere && !(isOwn && this.#mayMove(known))) return `of cluster ${place.clusterId}, known in ${known.clusterId}`;
+    if (isOwn) this.#replicator.rehome(known, place);
+    return undefined;
+  }
+
+  /**
+   * Whether an origin may be of the peer's cluster, as the peer says of its own: somebody else may have told a lie before. Where it said itself that it is of
+   * another cluster, or our own nodes of ours, or the table of members has it in another, the peer is another node with its name. Whom our own cluster lets
+   * in as its node is believed.
+   */
+  #mayMove({ nodeId, isAtHome, clusterId }: Origin): boolean {
+    const { peer } = this.#view;
+    if (peer.relation === "cluster") return true;
+    return (
+      isAtHome !== true && clusterId !== this.#replicator.place.clusterId && !this.#replicator.hearsay.isElsewhere(nodeId, peer.clusterId)
+    );
+  }
+
+  /** Whether others are to be heard about it, who know better: no fault of a peer that passes on what it knows. */
+  #isDoubtful(id: string, { clusterId }: OriginPlace, time: Time): boolean {
+    if (this.#replicator.hearsay.isHearsay(this.#view.peer, clusterId, time)) return true;
+    return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
+  }
+
+  #refuse(id: string, why: string, time: Time, events: FabricEvent[]): Intake {
+    this.#leave(id, time);
+    this.event("frame_refused", { origin: id, why }, time, events);
+    return REFUSED;
+  }
+
+  /** It is not asked for over this link for a while. */
+  #leave(id: string, { monoMs }: Time): void {
+    const { stats, replica, options } = this.#replicator;
+    stats.refusedOrigins += 1;
+    const known = this.#view.find(id);
+    // One that was forgotten may be readmitted.
+    if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = monoMs + options.refusedMs;
+  }
+
+  #learn(applied: Applied & { kind: "applied" }, id: string, time: Time, events: FabricEvent[]): void {
+    const { hlc, stats, options } = this.#replicator;
+    stats.appliedRecords += applied.changedCount;
+    if (applied.maxHlc > 0) hlc.merge(applied.maxHlc, time.wallMs, options.maxClockSkewMs);
+    if (applied.beyondHlc > 0) {
+      stats.beyondSkew += 1;
+      const aheadMs = hlcWallMs(applied.beyondHlc) - time.wallMs;
+      this.event("clock_beyond_skew", { origin: id, ahead_ms: aheadMs, bound_ms: options.maxClockSkewMs }, time, events);
+    }
+    const [first] = applied.refused;
+    if (first === undefined) return;
+    stats.refusedRecords += applied.refused.length;
+    this.event("record_refused", { origin: id, count: applied.refused.length, why: first.message.slice(0, 200) }, time, events);
+  }
+
+  /** For the log, attributed to the peer; one of a name at most once an interval and link, the rest is counted. */
+  event(name: string, detail: Readonly<Record<string, string | number>>, time: Time, events: FabricEvent[]): void {
+    const dueMonoMs = this.#eventMonoMs.get(name) ?? Number.NEGATIVE_INFINITY;
+    if (time.monoMs < dueMonoMs) return;
+    this.#eventMonoMs.set(name, time.monoMs + this.#replicator.options.eventIntervalMs);
+    events.push({ name, severity: "warn", isAudited: false, detail: { peer: this.#view.peer.nodeId, ...detail } });
+  }
+}

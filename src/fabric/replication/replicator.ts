@@ -1,0 +1,399 @@
+/** What all links of a node share in replication: the vector, the cache of frames, and who fetches which origin from whom. */
+
+import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import type { Bounds } from "../../catalog/entry/names.ts";
+import type { Relation } from "../../catalog/entry/scope.ts";
+import type { Origin } from "../../catalog/record/stored-record.ts";
+import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { Hlc } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Rng } from "../../lib/rng.ts";
+import { Heartbeats } from "../heartbeats.ts";
+import type { FabricEvent } from "../io-types.ts";
+import type { Foreigners } from "../links/foreigners.ts";
+import { Disproved } from "./disproved.ts";
+import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
+import { FrameCache } from "./frame-cache.ts";
+import { Hearsay } from "./hearsay.ts";
+import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./options.ts";
+import { OriginDigests } from "./origin-digests.ts";
+import { type PartialOrigin, PartialOrigins } from "./partial-origins.ts";
+import { type Mark, Vector } from "./version-vector.ts";
+
+/** Counted since the start; each is a metric (`node/fabric/metrics.ts`). */
+export interface ReplicationStats {
+  sentRecords: number;
+  receivedRecords: number;
+  /** Records that changed something. */
+  appliedRecords: number;
+  /** Records refused alone. */
+  refusedRecords: number;
+  /** Frames and entries of vectors, of an origin not taken here: forgotten, too many, our own, out of place. */
+  refusedOrigins: number;
+  /** Origins asked of peers, given to peers that asked, and held back because they asked too often. */
+  originsAsked: number;
+  originsGiven: number;
+  originsHeldBack: number;
+  /** Origins sent whole. */
+  wholeTransfers: number;
+  vectorsEqual: number;
+  vectorsDifferent: number;
+  digestsEqual: number;
+  digestsDifferent: number;
+  /** Origins that a peer was asked for whole because digests differed. */
+  repairs: number;
+  /** Stamps too far ahead of this node's wall clock. */
+  beyondSkew: number;
+}
+
+const NO_STATS: ReplicationStats = {
+  sentRecords: 0,
+  receivedRecords: 0,
+  appliedRecords: 0,
+  refusedRecords: 0,
+  refusedOrigins: 0,
+  originsAsked: 0,
+  originsGiven: 0,
+  originsHeldBack: 0,
+  wholeTransfers: 0,
+  vectorsEqual: 0,
+  vectorsDifferent: 0,
+  digestsEqual: 0,
+  digestsDifferent: 0,
+  repairs: 0,
+  beyondSkew: 0,
+};
+
+export interface ReplicatorParts {
+  readonly replica: Replica;
+  readonly stamper: EntryStamper;
+  readonly bounds: Bounds;
+  readonly hlc: Hlc;
+  readonly rng: Rng;
+  /** Where this node is at home. */
+  readonly place: OriginPlace;
+  readonly options?: Partial<ReplicationOptions>;
+  readonly foreigners?: Foreigners;
+  readonly members?: ConstructorParameters<typeof Hearsay>[1];
+}
+
+/**
+ * One a node. Whoever composes the room tells it: `changed` when own records were committed, `setLinked` when links come and go,
+ * `forgetOrigin` and `readmit` instead of the replica's methods of those names. What the replica holds already is noted at once.
+ */
+export class Replicator {
+  readonly replica: Replica;
+  readonly stamper: EntryStamper;
+  readonly bounds: Bounds;
+  readonly hlc: Hlc;
+  readonly rng: Rng;
+  readonly place: OriginPlace;
+  readonly options: ReplicationOptions;
+  readonly foreigners: Foreigners | undefined;
+  readonly vector: Vector;
+  readonly frameCache: FrameCache;
+  readonly digests: OriginDigests;
+  readonly partial: PartialOrigins;
+  readonly heartbeats: Heartbeats;
+  readonly hearsay: Hearsay;
+  readonly disproved: Disproved;
+  readonly stats: ReplicationStats = { ...NO_STATS };
+  /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
+  readonly hiddenElsewhere = new Set<string>();
+  /** Origins whose frames left out keys that changed again meanwhile (`Unsettled`). */
+  readonly unsettled = new Set<Origin>();
+  /** When own news was last made known. */
+  edgeMonoMs = Number.NEGATIVE_INFINITY;
+  readonly #fetches: Fetches;
+  readonly #fetchers = new Set<Fetcher>();
+  /** Somebody of our own cluster has been linked, or another one was believed: nobody else is to say what our journal lost. */
+  #hasWitness = false;
+  #selfId: string;
+  /** Of our own origin, once it has one. */
+  #selfMark: Mark | undefined;
+  #workMonoMs = Number.NEGATIVE_INFINITY;
+  #lostId = "";
+  #lostMonoMs = Number.NEGATIVE_INFINITY;
+  /** Origins by cluster, as of when there were so many. */
+  readonly #counts = new Map<string, number>();
+  #countedSize = -1;
+  #linked: readonly string[] = [];
+  #linkedIds: ReadonlySet<string> = new Set();
+
+  constructor(parts: ReplicatorParts) {
+    this.replica = parts.replica;
+    this.stamper = parts.stamper;
+    this.bounds = parts.bounds;
+    this.hlc = parts.hlc;
+    this.rng = parts.rng;
+    this.place = parts.place;
+    this.options = { ...REPLICATION_DEFAULTS, ...parts.options };
+    this.foreigners = parts.foreigners;
+    this.#fetches = new Fetches(this.options);
+    this.vector = new Vector(parts.place);
+    this.frameCache = new FrameCache({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
+    this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
+    this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
+    this.hearsay = new Hearsay(parts.place.clusterId, parts.members);
+    this.disproved = new Disproved({
+      replica: parts.replica,
+      // Nothing of it is lost anywhere, so no mark is kept of it.
+      forget: (origin, time) => this.forgetOrigin(origin, time, true, 0),
+      disbelieve: ({ id }, seq, time) => this.#fetchers.forEach((fetcher) => fetcher.disbelieve(id, seq, time)),
+      readmit: (nodeId, generation) => this.readmit(nodeId, generation),
+    });
+    this.#selfId = this.replica.self.id;
+    const { self } = this.replica;
+    self.clusterId = parts.place.clusterId;
+    self.region = parts.place.region;
+    this.partial = new PartialOrigins(this.options.partialRetryMs);
+    for (const origin of this.replica.origins.values()) {
+      if (origin.lacks !== undefined) this.partial.resume(origin);
+      this.noteOrigin(origin);
+    }
+  }
+
+  // ---- own news ----
+
+  /** The seq up to which own records are told of: those since are still being gathered. */
+  // HOT: several times an input and link.
+  get horizon(): number {
+    const { id } = this.replica.self;
+    if (this.#selfMark?.id !== id) this.#selfMark = this.vector.find(id);
+    return this.#selfMark?.seq ?? 0;
+  }
+
+  /** Monotonic ms from which gathered own news may be told; undefined when there is none. */
+  get edgeDueMonoMs(): number | undefined {
+    const { self } = this.replica;
+    if (self.id === this.#selfId && self.through === this.horizon) return undefined;
+    return this.edgeMonoMs + this.options.gatherMs;
+  }
+
+  /** Since when what links are told has been all there is: what is written while news is gathered they are told of later. */
+  toldMonoMs({ monoMs }: Time): number {
+    return this.edgeDueMonoMs === undefined ? monoMs : Math.min(monoMs, this.edgeMonoMs);
+  }
+
+  /** Own records may have been committed: told at once when nothing was lately, else gathered. */
+  changed(time: Time): void {
+    const due = this.edgeDueMonoMs;
+    if (due === undefined || time.monoMs < due) return;
+    const { self } = this.replica;
+    if (self.id !== this.#selfId) this.#renewed(this.#selfId);
+    this.#selfId = self.id;
+    this.edgeMonoMs = time.monoMs;
+    this.noteOrigin(self);
+  }
+
+  /** What peers hold of our old generation is another origin's now. */
+  #renewed(oldId: string): void {
+    this.vector.drop(oldId);
+    for (const fetcher of this.#fetchers) fetcher.reconsider(oldId);
+  }
+
+  /**
+   * As `isLost`, of a node of another cluster: believed once a start, and only while nobody of our own cluster has been there to say it. A node
+   * that is alone in its cluster may have no other witness.
+   */
+  isLostAbroad(seq: number, time: Time): boolean {
+    if (this.#hasWitness || !this.isLost(seq, time)) return false;
+    this.#hasWitness = true;
+    return true;
+  }
+
+  /**
+   * A peer's vector names our own origin above what our journal holds: believed once a generation, and not often. A number that is staged was told
+   * to nobody, so a peer that names it has another record of it.
+   */
+  isLost(seq: number, time: Time): boolean {
+    const { self } = this.replica;
+    if (seq <= self.through || this.#lostId === self.id || time.monoMs < this.#lostMonoMs + this.options.lostIntervalMs) return false;
+    this.#lostId = self.id;
+    this.#lostMonoMs = time.monoMs;
+    return true;
+  }
+
+  // ---- origins ----
+
+  /** An origin's number may have moved; links tell of it. Returns whether it had. */
+  noteOrigin(origin: Origin): boolean {
+    if (origin.unsettled === undefined) this.unsettled.delete(origin);
+    else this.unsettled.add(origin);
+    // What is not whole here is for nobody to fetch from here.
+    if (origin.lacks !== undefined) {
+      this.vector.drop(origin.id);
+      return false;
+    }
+    this.heartbeats.arrived(origin);
+    return this.vector.note(origin, origin.through);
+  }
+
+  /** What is held of an origin may have changed without its number. */
+  heldChanged(origin: Origin): void {
+    this.frameCache.clear();
+    this.digests.drop(origin);
+  }
+
+  /** What a whole transfer of an origin did not list is gone, its number has moved, and it may be whole. */
+  closed(origin: Origin, time: Time, events: FabricEvent[]): void {
+    // Forgotten since.
+    if (this.replica.origins.get(origin.id) !== origin) return;
+    this.heldChanged(origin);
+    const { id } = origin;
+    if (this.partial.note(origin, time) === "whole")
+      events.push({ name: "origin_whole", severity: "info", isAudited: false, detail: { origin: id } });
+    this.noteOrigin(origin);
+    this.arrived(origin, time);
+  }
+
+  /** A slice of summing, for all links together. */
+  workDigests(time: Time): void {
+    if (time.monoMs <= this.#workMonoMs) return;
+    this.#workMonoMs = time.monoMs;
+    this.digests.work(time);
+  }
+
+  /** Forgets an origin, records and number together (semantics.md, Orphans). */
+  forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
+    this.replica.forgetOrigin(origin, time, isOver, maxCount);
+    this.vector.drop(origin.id);
+    this.heartbeats.drop(origin.id);
+    this.hearsay.drop(origin.id);
+    this.#fetches.forget(origin.id);
+    this.partial.drop(origin);
+    this.unsettled.delete(origin);
+  }
+
+  /** A forgotten origin is a live member again. One that is disproved waits until the last of it is gone. */
+  readmit(nodeId: string, generation: number): void {
+    if (this.disproved.isUnderWay(`${nodeId}/${generation}`)) return;
+    this.replica.readmit(nodeId, generation);
+    this.reconsider(nodeId, generation);
+  }
+
+  /** Origins that are not whole here: of which records were refused here, or at a peer, while nobody else has given them. */
+  notWhole(): readonly PartialOrigin[] {
+    const found = new Map(this.partial.list().map((row) => [row.id, row]));
+    for (const { lacking, peerNodeId } of this.#fetchers)
+      for (const id of lacking)
+        if (!found.has(id)) found.set(id, { id, count: 0, why: `${peerNodeId} refused records of it, and nobody else has given it` });
+    return [...found.values()];
+  }
+
+  /** What links said of an origin that was not taken then counts from now on. */
+  reconsider(nodeId: string, generation: number): void {
+    for (const fetcher of this.#fetchers) fetcher.reconsider(`${nodeId}/${generation}`);
+  }
+
+  /** Whether an origin is of a foreign node, as far as is known before any record of it is here: vectors name no cluster. */
+  isForeign(id: string): boolean {
+    const { foreigners } = this;
+    return foreigners !== undefined && foreigners.size > 0 && foreigners.has(id.slice(0, id.lastIndexOf("/")));
+  }
+
+  /** Where an origin is at home, as it says itself. */
+  rehome(origin: Origin, { clusterId, region }: OriginPlace): void {
+    if (origin.clusterId === clusterId && origin.region === region) return;
+    origin.clusterId = clusterId;
+    origin.region = region;
+    this.#countedSize = -1;
+    // What they end is decided by where their origin is at home.
+    this.replica.sweeps.owe(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
+    this.noteOrigin(origin);
+    this.heldChanged(origin);
+  }
+
+  /** A peer hides an origin, or does not: of one that is not known here yet that is how its life begins. */
+  noteLife(id: string, isHidden: boolean): void {
+    if (!isHidden) this.hiddenElsewhere.delete(id);
+    else if (!this.replica.origins.has(id) && this.hiddenElsewhere.size < this.options.maxOrigins) this.hiddenElsewhere.add(id);
+  }
+
+  /**
+   * Whether an origin that is not known yet may become so. Of those that peers speak of, up to the bound; a peer itself is let in
+   * beyond it (`isOwn`), up to twice as many: whoever made up the others keeps no newcomer out. One other cluster has a quarter of the room, and
+   * all of them half: the rest is for our own nodes. `clusterId`: its own, or as far as that is known that of who tells of it.
+   */
+  hasRoomFor(id: string, isOwn: boolean, clusterId: string): boolean {
+    const { origins } = this.replica;
+    if (origins.has(id)) return true;
+    const room = (isOwn ? 2 : 1) * this.options.maxOrigins;
+    if (origins.size >= room) return false;
+    const here = this.place.clusterId;
+    if (clusterId === here) return true;
+    return this.#countOf(clusterId) < room / 4 && origins.size - this.#countOf(here) - this.#countOf("") < room / 2;
+  }
+
+  /** Origins known of a cluster. O(origins) after one has come or gone. */
+  #countOf(clusterId: string): number {
+    const { origins } = this.replica;
+    if (this.#countedSize !== origins.size) {
+      this.#counts.clear();
+      for (const origin of origins.values()) this.#counts.set(origin.clusterId, (this.#counts.get(origin.clusterId) ?? 0) + 1);
+      this.#countedSize = origins.size;
+    }
+    return this.#counts.get(clusterId) ?? 0;
+  }
+
+  // ---- links ----
+
+  /** Ids of the nodes this one has a link to; at most `MAX_LINKED` are told. */
+  get linked(): readonly string[] {
+    return this.#linked;
+  }
+
+  setLinked(nodeIds: readonly string[]): void {
+    const linked = nodeIds.toSorted().slice(0, MAX_LINKED);
+    if (linked.length === this.#linked.length && linked.every((id, i) => id === this.#linked[i])) return;
+    this.#linked = linked;
+    this.#linkedIds = new Set(nodeIds);
+  }
+
+  isLinked(nodeId: string): boolean {
+    return this.#linkedIds.has(nodeId);
+  }
+
+  /** Whether this link is to ask its peer for an origin now (`Fetches`). */
+  takeFetch(id: string, fetcher: Fetcher, time: Time, wish?: FetchWish): boolean {
+    const origin = this.replica.origins.get(id);
+    // It has come whole; its number moves when all that was removed is gone here too.
+    if (origin?.closing !== undefined) return false;
+    return this.#fetches.take({ id, through: origin?.through ?? 0 }, fetcher, time, wish);
+  }
+
+  /** More of an origin is here: the next question for it need not wait for the last one's end. */
+  arrived(origin: Origin, time: Time): void {
+    this.#fetches.arrived(origin, time);
+  }
+
+  /** This node stood still: what it asked for may be here, unread. */
+  postpone(byMs: number): void {
+    this.#fetches.postpone(byMs);
+    for (const fetcher of this.#fetchers) fetcher.postpone(byMs);
+  }
+
+  /** A link is up, to a node of our own cluster or of another. */
+  linkedTo({ relation }: { readonly relation: Relation }): void {
+    this.#hasWitness ||= relation === "cluster";
+  }
+
+  addFetcher(fetcher: Fetcher): void {
+    this.#fetchers.add(fetcher);
+  }
+
+  /** The link is gone: what it fetched is for others to ask for. */
+  dropFetcher(fetcher: Fetcher): void {
+    this.#fetchers.delete(fetcher);
+    this.#fetches.drop(fetcher);
+  }
+
+  /** What this link fetched is here, or not to be had. */
+  endFetch(id: string, fetcher: Fetcher): void {
+    this.#fetches.end(id, fetcher);
+  }
+}
+
+/** Linked nodes named in a frame. */
+export const MAX_LINKED = 256;

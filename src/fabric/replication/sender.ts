@@ -1,0 +1,398 @@
+/** What goes out on one link, and in which order: whole vector, links, questions, periodic vectors, digests, records in turn. */
+import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
+import type { Link } from "../../catalog/replica/frames.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Rng } from "../../lib/rng.ts";
+import type { NodeRef, OriginDigest, ReplicationFrame, ShortEntry, VectorEntry } from "../wire/messages.ts";
+import type { OriginProgress } from "./origin-progress.ts";
+import { LackingWords } from "./partial-notices.ts";
+import type { PeerProgress } from "./peer-progress.ts";
+import type { Replicator } from "./replicator.ts";
+import type { SaidTimes } from "./said-times.ts";
+import { type Mark, refOf, shortHash } from "./version-vector.ts";
+
+/** A question for what comes after `seq`; `floor` above it: for all. */
+interface Ask {
+  readonly seq: number;
+  readonly floor: number;
+  readonly isShort: boolean;
+}
+
+/** What the sender shares with the rest of its link. */
+interface LinkParts {
+  readonly rng: Rng;
+  readonly saidTimes: SaidTimes;
+}
+
+/** Holds no frames but the parts of a whole vector; everything else is read when it is asked for. */
+export class LinkSender {
+  readonly #replicator: Replicator;
+  readonly #view: PeerProgress;
+  readonly #link: Link;
+  readonly #rng: Rng;
+  readonly #saidTimes: SaidTimes;
+  /** Parts of a whole vector. */
+  #whole: ReplicationFrame[] = [];
+  #wholeMonoMs = Number.NEGATIVE_INFINITY;
+  /** The peer's whole vector is to be asked for. */
+  isWholeWanted = false;
+  /** No records are given for now: the peer is to have the policy before. */
+  isHeld = false;
+  /** Questions by origin. */
+  readonly #asks = new Map<string, Ask>();
+  readonly #digests: OriginDigest[] = [];
+  readonly #lacking: LackingWords;
+  #linkedSent: readonly string[] | undefined;
+  /** Ids of origins with something to send, in turn. */
+  readonly #ready = new Set<string>();
+  /** Moves of the vector up to here are said; up to there they are looked at for what is to be passed on. */
+  #saidOrder = 0;
+  #seenOrder = 0;
+  #seenMonoMs = Number.NEGATIVE_INFINITY;
+  #passMonoMs: number | undefined;
+  #vectorMonoMs: number;
+  /** Ids of origins that the next vector may have to say more of; the peer needs no offer of them. */
+  readonly #later = new Set<string>();
+
+  constructor(replicator: Replicator, view: PeerProgress, { rng, saidTimes }: LinkParts, time: Time) {
+    this.#replicator = replicator;
+    this.#saidTimes = saidTimes;
+    this.#view = view;
+    this.#rng = rng;
+    this.#link = { relation: view.peer.relation, clusterId: view.peer.clusterId };
+    this.#lacking = new LackingWords(replicator, view);
+    this.#vectorMonoMs = this.#nextVectorMonoMs(time);
+    this.#queueWhole(time);
+  }
+
+  hasWork(time: Time): boolean {
+    this.#look(time);
+    if (this.#whole.length > 0 || this.isWholeWanted || this.#asks.size > 0 || this.#digests.length > 0) return true;
+    if (this.#linkedSent !== this.#replicator.linked || (this.#ready.size > 0 && !this.isHeld)) return true;
+    return time.monoMs >= this.#vectorMonoMs || this.#isOfferDue(time);
+  }
+
+  nextDeadlineMs(): number {
+    const edge = this.#replicator.edgeDueMonoMs ?? Number.POSITIVE_INFINITY;
+    // With a peer that takes offers, the time of the next one.
+    const isPassing = this.#takesOffers
+      ? this.#passMonoMs !== undefined
+      : this.#view.isWholeTold && this.#seenOrder < this.#replicator.vector.order;
+    const pass = isPassing ? (this.#passMonoMs ?? this.#seenMonoMs) : Number.POSITIVE_INFINITY;
+    return Math.min(this.#vectorMonoMs, edge, pass);
+  }
+
+  next(time: Time): ReplicationFrame | undefined {
+    this.#look(time);
+    const part = this.#whole.shift();
+    if (part !== undefined) return part;
+    if (this.#linkedSent !== this.#replicator.linked) {
+      this.#linkedSent = this.#replicator.linked;
+      return { kind: "linked", nodeIds: this.#linkedSent };
+    }
+    if (this.isWholeWanted) {
+      this.isWholeWanted = false;
+      return { kind: "vector", entries: [], digest: 0n, isPartial: true, isWanted: true };
+    }
+    if (this.#asks.size > 0) return this.#askFrame();
+    if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
+    if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
+    return (this.isHeld ? undefined : this.#recordsFrame(time)) ?? this.#offerFrame(time);
+  }
+
+  get #takesOffers(): boolean {
+    return this.#view.peer.takesOffers === true;
+  }
+
+  /** Asks for an origin's records after a number; `floor` above it asks for a whole transfer. */
+  ask(id: string, seq: number, floor = 0): void {
+    const known = this.#view.find(id);
+    const isShort = floor === 0 && known?.isShort === true;
+    this.#asks.set(id, { seq, floor, isShort });
+    // Asked for again, it is called by its name: the peer may have heard of another of the same hash.
+    if (known !== undefined) known.isShort = false;
+  }
+
+  /** The peer knows less of an origin than it did: it is told of it again. */
+  tellAgain(id: string): void {
+    if (this.#takesOffers) this.#later.add(id);
+  }
+
+  /** Tells how many live records of an origin there are, and what they come to. */
+  tell(digest: OriginDigest): void {
+    if (this.#digests.length < MAX_DIGESTS) this.#digests.push(digest);
+  }
+
+  /** The peer does not believe its picture of our vector: it gets all of it, not more often than vectors go. */
+  answerWhole(time: Time): void {
+    if (time.monoMs < this.#wholeMonoMs + this.#replicator.options.vectorIntervalMs) return;
+    this.#wholeMonoMs = time.monoMs;
+    this.#queueWhole(time);
+  }
+
+  /** The peer asked for an origin. */
+  onAsk(entry: VectorEntry, time: Time): void {
+    const { replica, stats, options } = this.#replicator;
+    const id = `${entry.nodeId}/${entry.generation}`;
+    const origin = replica.origins.get(id);
+    if (origin === undefined || entry.seq > origin.through || !this.#view.mayCarry(origin)) return;
+    const outcome = this.#view.take(id, false)?.asked(entry, origin, { monoMs: time.monoMs, ...options });
+    if (outcome === "too_often") stats.originsHeldBack += 1;
+    else if (outcome === "taken") {
+      stats.originsGiven += 1;
+      this.#ready.add(id);
+    }
+  }
+
+  /** The peer's whole vector, or whom it is linked to, is known now. */
+  offerAll(): void {
+    if (!this.#view.isWholeTold) return;
+    for (const origin of this.#replicator.replica.origins.values()) this.#offer(origin, origin.through === 0);
+  }
+
+  clear(): void {
+    this.#ready.clear();
+    this.#asks.clear();
+    this.#whole.length = 0;
+    this.#digests.length = 0;
+    this.#later.clear();
+  }
+
+  // ---- vectors ----
+
+  #nextVectorMonoMs(time: Time): number {
+    return time.monoMs + this.#replicator.options.vectorIntervalMs * (0.75 + 0.5 * this.#rng.next());
+  }
+
+  #queueWhole(time: Time): void {
+    const { vector, options, replica } = this.#replicator;
+    const { peer } = this.#view;
+    const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
+    const known = vector.entriesSince(0, peer).map((entry) => (isHidden(entry) ? { ...entry, isHidden: true } : entry));
+    if (this.#takesOffers) this.#sayAll(known);
+    this.#lacking.again();
+    const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking.take()];
+    const digest = this.#takesOffers ? this.#view.saidDigest : vector.digest(peer);
+    const said = this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time);
+    this.#saidOrder = vector.order;
+    this.#whole = [];
+    for (let from = 0; from === 0 || from < entries.length; from += options.maxVectorEntries) {
+      const part = entries.slice(from, from + options.maxVectorEntries);
+      const isPartial = from + options.maxVectorEntries < entries.length;
+      this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false, said });
+    }
+  }
+
+  /**
+   * What is known here of the peer's own origin, which a peer across a border is otherwise told nothing of: its journal may have
+   * less (semantics.md, Durability), and the others of its cluster be away. Outside the digest.
+   */
+  #ownOfPeer(): readonly VectorEntry[] {
+    const { nodeId, generation, relation } = this.#view.peer;
+    const own = relation === "region" ? this.#replicator.replica.origins.get(`${nodeId}/${generation}`) : undefined;
+    return own === undefined ? [] : [{ nodeId, generation, seq: own.through, floor: 0 }];
+  }
+
+  #vectorFrame(time: Time): ReplicationFrame | undefined {
+    const { vector, options } = this.#replicator;
+    const { peer } = this.#view;
+    this.#vectorMonoMs = this.#nextVectorMonoMs(time);
+    if (this.#takesOffers) return this.#newsFrame(time, false);
+    const entries = vector.entriesSince(this.#saidOrder, peer);
+    if (entries.length > options.maxVectorEntries) {
+      this.#queueWhole(time);
+      return this.#whole.shift();
+    }
+    this.#saidOrder = vector.order;
+    return {
+      kind: "vector",
+      entries: [...entries, ...this.#lacking.take()],
+      digest: vector.digest(peer),
+      isPartial: true,
+      isWanted: false,
+      said: this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time),
+    };
+  }
+
+  /** All entries of a whole vector are said. */
+  #sayAll(entries: readonly VectorEntry[]): void {
+    this.#later.clear();
+    for (const { nodeId, generation, seq } of entries) {
+      const id = `${nodeId}/${generation}`;
+      const known = this.#view.take(id, false);
+      if (known === undefined) continue;
+      this.#view.say(id, known, seq);
+      known.isNamed = true;
+    }
+  }
+
+  /** News since the last vector or offer, of which the peer has not said that it has it. `isOffer`: what it lacks and nobody sends it. */
+  #newsFrame(time: Time, isOffer: boolean): ReplicationFrame | undefined {
+    const { vector, options } = this.#replicator;
+    const news: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] } = { entries: [], short: [] };
+    vector.forEachSince(this.#saidOrder, (mark) => {
+      if (isOffer && !this.#isWorthOffering(mark)) this.#later.add(mark.id);
+      else this.#say(mark, news);
+    });
+    this.#saidOrder = vector.order;
+    if (!isOffer) {
+      for (const id of this.#later) {
+        const mark = vector.find(id);
+        if (mark !== undefined) this.#say(mark, news);
+      }
+      this.#later.clear();
+      news.entries.push(...this.#lacking.take());
+    }
+    this.#passMonoMs = undefined;
+    this.#seenMonoMs = time.monoMs;
+    const { entries, short } = news;
+    if (entries.length + short.length > options.maxVectorEntries) {
+      this.#queueWhole(time);
+      return this.#whole.shift();
+    }
+    if (isOffer && entries.length + short.length === 0) return undefined;
+    const digest = isOffer ? 0n : this.#view.saidDigest;
+    const heartbeats = isOffer ? [] : this.#view.heartbeats(time);
+    return {
+      kind: "vector",
+      entries,
+      ...(short.length > 0 && { short }),
+      digest,
+      isPartial: true,
+      isWanted: false,
+      ...(isOffer ? { isOffer } : { said: this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time) }),
+      ...(heartbeats.length > 0 && { heartbeats }),
+    };
+  }
+
+  #say(mark: Mark, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
+    const { id, nodeId, generation, seq, floor } = mark;
+    if (!this.#replicator.vector.mayName(mark, this.#view.peer)) return;
+    const known = this.#view.take(id, false);
+    // What the peer said itself it need not hear; of its own origin it is to hear how far that is known.
+    if (known === undefined || known.said === seq || (seq > 0 && known.told >= seq && !this.#view.isOwn(id))) return;
+    this.#view.say(id, known, seq);
+    if (known.isNamed && this.#replicator.vector.findShort(mark.short) === mark) short.push({ hash: mark.short, seq });
+    else entries.push({ nodeId, generation, seq, floor });
+    known.isNamed = true;
+  }
+
+  /** Whether the peer lacks it, and gets it from nobody unasked. */
+  #isWorthOffering(mark: Mark): boolean {
+    if (mark.id === this.#replicator.replica.self.id || mark.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(mark.nodeId))
+      return false;
+    return mark.seq > (this.#view.find(mark.id)?.told ?? 0) && this.#replicator.vector.mayName(mark, this.#view.peer);
+  }
+
+  #isOfferDue(time: Time): boolean {
+    return this.#takesOffers && this.#passMonoMs !== undefined && time.monoMs >= this.#passMonoMs;
+  }
+
+  #offerFrame(time: Time): ReplicationFrame | undefined {
+    return this.#isOfferDue(time) ? this.#newsFrame(time, true) : undefined;
+  }
+
+  #askFrame(): ReplicationFrame {
+    const entries: VectorEntry[] = [];
+    const short: ShortEntry[] = [];
+    for (const [id, { seq, floor, isShort }] of this.#asks) {
+      if (entries.length + short.length >= this.#replicator.options.maxVectorEntries) break;
+      this.#asks.delete(id);
+      if (isShort) short.push({ hash: shortHash(id), seq });
+      else entries.push({ ...refOf(id), seq, floor });
+    }
+    this.#replicator.stats.originsAsked += entries.length + short.length;
+    return { kind: "vector", entries, ...(short.length > 0 && { short }), digest: 0n, isPartial: true, isWanted: true };
+  }
+
+  // ---- records ----
+
+  /** The next frame of the origin whose turn it is. */
+  #recordsFrame(time: Time): ReplicationFrame | undefined {
+    for (const id of this.#ready) {
+      this.#ready.delete(id);
+      const origin = this.#replicator.replica.origins.get(id);
+      const known = this.#view.find(id);
+      if (origin === undefined || known === undefined || !this.#hasNews(origin, known)) continue;
+      const from = known.from(origin);
+      const isWhole = from.isComplete || from.after < origin.floor;
+      if (!isWhole || known.isPressing || isFirm(origin)) return this.#build(origin, known, { ...from, isWhole }, time);
+    }
+    return undefined;
+  }
+
+  #build(
+    origin: Origin,
+    known: OriginProgress,
+    from: { readonly after: number; readonly isComplete: boolean; readonly isWhole: boolean },
+    time: Time,
+  ): ReplicationFrame {
+    const { replica, frameCache, stats, options } = this.#replicator;
+    // Who pulls late gets all there is: what is left out for being newer would leave holes in what it holds.
+    const isPrompt = time.monoMs <= this.#replicator.edgeMonoMs + PROMPT_MS;
+    const upTo = isPrompt && !from.isWhole ? this.#upTo(origin) : origin.through;
+    const frame = frameCache.frame(replica, origin, { ...from, upTo }, this.#link, options.maxFrameBytes);
+    if (frame.isComplete && frame.after === 0) stats.wholeTransfers += 1;
+    known.sent(frame, origin, upTo);
+    if (this.#hasNews(origin, known)) this.#ready.add(origin.id);
+    stats.sentRecords += frame.records.length;
+    return { kind: "records", frame, clusterId: origin.clusterId, region: origin.region };
+  }
+
+  #upTo(origin: Origin): number {
+    return origin === this.#replicator.replica.self ? this.#replicator.horizon : origin.through;
+  }
+
+  /** Whether the peer is to get more of an origin now: it asked, or is served unasked and was up to date before. */
+  #hasNews(origin: Origin, known: OriginProgress): boolean {
+    if (!this.#view.mayCarry(origin)) return false;
+    if (known.isAsked || known.isInTransfer) return true;
+    if (!this.#view.isWholeTold || known.at >= this.#upTo(origin) || !this.#view.isServed(origin)) return false;
+    return known.isFollowing || origin === this.#replicator.replica.self;
+  }
+
+  /** Looks at what moved. Own news is gathered for all links together, so that they share frames; others' a little at random. */
+  #look(time: Time): void {
+    this.#replicator.changed(time);
+    if (!this.#view.isWholeTold) return;
+    const { replica, vector, options } = this.#replicator;
+    const { self } = replica;
+    if ((this.#view.find(self.id)?.at ?? -1) < this.#replicator.horizon) this.#offer(self, true);
+    if (this.#seenOrder === vector.order) return;
+    if (this.#takesOffers) return this.#lookForOffers(time);
+    // Of many peers that could pass something on, the first spares the others the way.
+    this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.gatherMs, time.monoMs + options.passDelayMs * this.#rng.next());
+    if (time.monoMs < this.#passMonoMs) return;
+    this.#passMonoMs = undefined;
+    this.#seenMonoMs = time.monoMs;
+    vector.forEachSince(this.#seenOrder, (mark) => {
+      const origin = replica.origins.get(mark.id);
+      if (origin !== undefined) this.#offer(origin, true);
+    });
+    this.#seenOrder = vector.order;
+  }
+
+  #lookForOffers(time: Time): void {
+    const { vector, options } = this.#replicator;
+    let isWorth = this.#passMonoMs !== undefined;
+    if (!isWorth)
+      vector.forEachSince(this.#seenOrder, (mark) => {
+        isWorth ||= this.#isWorthOffering(mark);
+      });
+    this.#seenOrder = vector.order;
+    // Of many peers that could offer something, the first spares the others the way.
+    if (isWorth)
+      this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
+  }
+
+  #offer(origin: Origin, isFollowing: boolean): void {
+    const known = this.#view.take(origin.id, isFollowing);
+    if (known !== undefined && this.#hasNews(origin, known)) this.#ready.add(origin.id);
+  }
+}
+
+/** News pulled this soon after it was made known is shared with the other links. */
+const PROMPT_MS = 5;
+
+/** Digests waiting to be sent, and in a frame. */
+export const MAX_DIGESTS = 256;

@@ -1,0 +1,275 @@
+/**
+ * Blocks of a replica snapshot: `length u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian; the check is of what
+ * follows it. The first is the header, the last says that it is whole. The roster is one block, in a file of its own.
+ */
+
+import { isName } from "../../catalog/entry/names.ts";
+import { isSeq } from "../../catalog/record/codec.ts";
+import type { OriginLife } from "../../catalog/record/record.ts";
+import { bytesOfKeys, keysOfBytes, type LostKeys } from "../../catalog/replica/lost-keys.ts";
+import type { LostOrigin } from "../../catalog/replica/lost-origins.ts";
+import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
+import { sha256 } from "../../lib/crypto.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
+import type { AcceptedStart } from "../membership/node-starts.ts";
+import type { NodeRef } from "../wire/messages.ts";
+
+/** 1: the first. */
+const FORMAT = 1;
+/** Readers pass over kinds that they do not know. */
+export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5, ROSTER: 6 } as const;
+const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
+const CHECK_BYTES = 8;
+const COUNT_BYTES = 4;
+/** Length, check, index and kind. */
+const HEAD_BYTES = 4 + CHECK_BYTES + 4 + 1;
+const ENCODER = new TextEncoder();
+const DECODER = new TextDecoder();
+
+/** Whose file it is. */
+export interface OwnerOfFile {
+  readonly nodeId: string;
+  readonly clusterId: string;
+}
+
+/** Whose snapshot it is, and of when. */
+export interface SnapshotHeader extends OwnerOfFile {
+  /** 0 where it says none that may be computed with. */
+  readonly savedWallMs: number;
+  /** Origins that are not to be taken in again. */
+  readonly forgotten: readonly string[];
+  /** Those that may come back, and marks. Older snapshots have none. */
+  readonly lost: readonly LostOrigin[];
+  /** Starts of other nodes that were accepted last. Older snapshots have none. */
+  readonly starts: readonly AcceptedStart[];
+}
+
+/**
+ * How an origin stands; `absentWallMs`: since when its node is away, undefined while it is not. Where a snapshot says none that may be
+ * computed with it is the latest there is, which its reader bounds by its own clock: no origin is forgotten for it.
+ */
+export interface SnapshotOrigin {
+  readonly life: OriginLife;
+  readonly absentWallMs: number | undefined;
+  /** Its node has left, or lives in a later generation: nobody writes it any more. Older snapshots do not say it. */
+  readonly isOver?: boolean;
+}
+
+/** One block, read: `end` is where the next one begins. */
+export interface Block {
+  readonly kind: number;
+  readonly payload: Uint8Array;
+  readonly end: number;
+}
+
+/** What comes before an origin's frames. */
+export interface OriginBlock extends SnapshotOrigin {
+  /** Some of its records were refused: it is not whole. */
+  readonly isPartial?: boolean;
+  /** Its node has said itself where it is at home. Older snapshots do not say it. */
+  readonly isAtHome?: boolean;
+  readonly nodeId: string;
+  readonly generation: number;
+  readonly clusterId: string;
+  readonly region: string;
+}
+
+export function headerBlock(index: number, header: SnapshotHeader): Uint8Array {
+  return blockOf(index, KIND.HEADER, jsonBytes({ format: FORMAT, ...header }));
+}
+
+/** The members of a node's own cluster (`Roster`), as a file. */
+export function rosterFile(self: OwnerOfFile, nodeIds: readonly string[]): Uint8Array {
+  return blockOf(0, KIND.ROSTER, jsonBytes({ format: FORMAT, nodeId: self.nodeId, clusterId: self.clusterId, nodeIds }));
+}
+
+/** What is in such a file, at most `max`; ids that no version writes are passed over. Throws `invalid_argument` when it is of no use here. */
+export function readRosterFile(bytes: Uint8Array, self: OwnerOfFile, max: number): readonly string[] {
+  const block = readBlock(bytes, 0, 0);
+  if (block?.end !== bytes.length) throw new WaymarkError("invalid_argument", "it is cut off or changed");
+  const fault = block.kind === KIND.ROSTER ? ownerFault(block, self) : "it is no list of members";
+  if (fault !== "") throw new WaymarkError("invalid_argument", fault);
+  const { nodeIds } = objectOf(block.payload);
+  return Array.isArray(nodeIds) ? nodeIds.filter(isId).slice(0, max) : [];
+}
+
+export function originBlock(index: number, origin: OriginBlock): Uint8Array {
+  return blockOf(index, KIND.ORIGIN, jsonBytes(origin));
+}
+
+/** Of a lost origin: `length of the head u32 | head | hashes`. */
+export function lostKeysBlock(index: number, { nodeId, generation }: NodeRef, keys: LostKeys): Uint8Array {
+  const [head, hashes] = [jsonBytes({ nodeId, generation, through: keys.through }), bytesOfKeys(keys)];
+  const payload = new Uint8Array(COUNT_BYTES + head.length + hashes.length);
+  new DataView(payload.buffer).setUint32(0, head.length);
+  payload.set(head, COUNT_BYTES);
+  payload.set(hashes, COUNT_BYTES + head.length);
+  return blockOf(index, KIND.LOST_KEYS, payload);
+}
+
+/** Throws `invalid_argument` on what no version writes. */
+export function readLostKeys({ payload }: Block): { readonly id: string; readonly keys: LostKeys } {
+  const at = payload.length < COUNT_BYTES ? 0 : COUNT_BYTES + new DataView(payload.buffer, payload.byteOffset).getUint32(0);
+  const { nodeId, generation, through } = objectOf(payload.subarray(COUNT_BYTES, at));
+  if (!isId(nodeId) || typeof generation !== "number" || typeof through !== "number" || !isSeq(through))
+    throw odd("whose keys they are", { nodeId, generation, through });
+  const keys = keysOfBytes(payload.subarray(at), through);
+  if (keys === undefined) throw odd(`the keys of ${nodeId}`, payload.length);
+  return { id: `${nodeId}/${generation}`, keys };
+}
+
+export function blockOf(index: number, kind: number, payload: Uint8Array): Uint8Array {
+  const block = new Uint8Array(HEAD_BYTES + payload.length);
+  const view = new DataView(block.buffer);
+  view.setUint32(0, payload.length);
+  view.setUint32(4 + CHECK_BYTES, index);
+  block[HEAD_BYTES - 1] = kind;
+  block.set(payload, HEAD_BYTES);
+  block.set(sha256(block.subarray(4 + CHECK_BYTES)).subarray(0, CHECK_BYTES), 4);
+  return block;
+}
+
+/** The block at that place; undefined when it is not the one that was written there. */
+export function readBlock(bytes: Uint8Array, at: number, index: number): Block | undefined {
+  if (at + HEAD_BYTES > bytes.length) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at);
+  const end = at + HEAD_BYTES + view.getUint32(0);
+  if (end > bytes.length || view.getUint32(4 + CHECK_BYTES) !== index) return undefined;
+  const check = sha256(bytes.subarray(at + 4 + CHECK_BYTES, end));
+  for (let i = 0; i < CHECK_BYTES; i++) if (check[i] !== bytes[at + 4 + i]) return undefined;
+  return { kind: bytes[at + HEAD_BYTES - 1] ?? 0, payload: bytes.subarray(at + HEAD_BYTES, end), end };
+}
+
+/** Why a snapshot with this first block is of no use here; empty when it is. Throws `invalid_argument` on what no version writes. */
+export function headerFault(block: Block, self: OwnerOfFile): string {
+  return block.kind === KIND.HEADER ? ownerFault(block, self) : "it does not begin with a header";
+}
+
+function ownerFault(block: Block, self: OwnerOfFile): string {
+  const { format, nodeId, clusterId } = objectOf(block.payload);
+  if (format !== FORMAT) return `it has the format ${String(format)}, which this version of waymark does not know`;
+  if (nodeId !== self.nodeId) return `it is of the node ${String(nodeId)}`;
+  return clusterId === self.clusterId ? "" : `it is of the cluster ${String(clusterId)}`;
+}
+
+/** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
+export function readHeader({ payload }: Block): SnapshotHeader {
+  const { nodeId, clusterId, savedWallMs, forgotten, lost = [], starts = [] } = objectOf(payload);
+  if (typeof nodeId !== "string" || typeof clusterId !== "string") throw odd("whose it is", { nodeId, clusterId });
+  if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw odd("which origins are forgotten", forgotten);
+  if (!Array.isArray(lost) || !lost.every(isLost)) throw odd("which origins are lost", lost);
+  if (!Array.isArray(starts) || !starts.every(isStart)) throw odd("which starts were accepted", starts);
+  const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
+  return {
+    nodeId,
+    clusterId,
+    savedWallMs: soundMs(savedWallMs) ?? 0,
+    forgotten,
+    lost: lost.filter(isSound),
+    starts: starts.filter((start) => isSeq(start.generation)),
+  };
+}
+
+/**
+ * Undefined for an origin whose numbers nobody can go on from: an older version took them over from a peer. Throws `invalid_argument`
+ * on what no version writes.
+ */
+export function readOrigin({ payload }: Block): OriginBlock | undefined {
+  const {
+    nodeId,
+    generation,
+    clusterId,
+    region,
+    life,
+    absentWallMs,
+    isOver = false,
+    isPartial = false,
+    isAtHome = false,
+  } = objectOf(payload);
+  if (!isId(nodeId) || typeof generation !== "number") throw odd("which origin it is", { nodeId, generation });
+  if (!isPlace(clusterId) || !isPlace(region)) throw odd(`where ${nodeId} is at home`, { clusterId, region });
+  if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean" || typeof isAtHome !== "boolean")
+    throw odd(`how ${nodeId} stands`, life);
+  if (!isSeq(generation)) return undefined;
+  return {
+    nodeId,
+    generation,
+    clusterId,
+    region,
+    life,
+    ...(isOver && { isOver }),
+    ...(isPartial && { isPartial }),
+    ...(isAtHome && { isAtHome }),
+    absentWallMs: absentWallMs === undefined ? undefined : (soundMs(absentWallMs) ?? MAX_WALL_MS),
+  };
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === "string" && isName(value, NODE_BOUNDS.maxIdLength);
+}
+
+/** Empty while it is not known. */
+function isPlace(value: unknown): value is string {
+  return value === "" || isId(value);
+}
+
+function isLife(value: unknown): value is OriginLife {
+  return value === "live" || value === "orphaned" || value === "hidden";
+}
+
+/** An id with its generation. */
+function isOriginId(value: unknown): value is string {
+  return typeof value === "string" && value.length <= NODE_BOUNDS.maxIdLength + MAX_GENERATION_LENGTH;
+}
+
+function isLost(value: unknown): value is LostOrigin {
+  if (typeof value !== "object" || value === null) return false;
+  const { nodeId, generation, through, mark } = value as Readonly<Record<string, unknown>>;
+  return isId(nodeId) && [generation, through, mark].every((number) => typeof number === "number");
+}
+
+function isStart(value: unknown): value is AcceptedStart {
+  if (typeof value !== "object" || value === null) return false;
+  const { nodeId, generation, boot, address } = value as Readonly<Record<string, unknown>>;
+  return (
+    isId(nodeId) &&
+    typeof generation === "number" &&
+    isId(boot) &&
+    typeof address === "string" &&
+    address.length <= NODE_BOUNDS.maxAddressLength
+  );
+}
+
+/** `/` and the digits of a number. */
+const MAX_GENERATION_LENGTH = 24;
+/** Of a value that is shown to people. */
+const MAX_SHOWN = 100;
+
+function odd(what: string, value: unknown): WaymarkError {
+  return new WaymarkError(
+    "invalid_argument",
+    `it says ${what} as no version writes it: ${(JSON.stringify(value) ?? "nothing").slice(0, MAX_SHOWN)}`,
+  );
+}
+
+/** A time that may be computed with. */
+function soundMs(wallMs: unknown): number | undefined {
+  return typeof wallMs === "number" && wallMs > 0 && wallMs <= MAX_WALL_MS ? wallMs : undefined;
+}
+
+function jsonBytes(value: object): Uint8Array {
+  return ENCODER.encode(JSON.stringify(value));
+}
+
+/** The block's check has shown that these are the bytes that were written; by whom, nobody knows. */
+function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(DECODER.decode(payload));
+  } catch (cause) {
+    throw new WaymarkError("invalid_argument", "a block of it is no JSON", { cause });
+  }
+  if (typeof value !== "object" || value === null) throw odd("a block", value);
+  return value as Readonly<Record<string, unknown>>;
+}

@@ -1,0 +1,260 @@
+/**
+ * A snapshot of what other nodes told this one, from which a restart serves at once. It is a link to a later self: each
+ * origin's records as the frames a peer would get, so what may happen between two of them may happen here too. `codec.ts`
+ * has its blocks; one without its last block is none.
+ */
+
+import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import type { Bounds } from "../../catalog/entry/names.ts";
+import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
+import { buildFrame, type Frame, FrameReceiver } from "../../catalog/replica/frames.ts";
+import type { LostKeys } from "../../catalog/replica/lost-keys.ts";
+import { applyMarks } from "../../catalog/replica/lost-marks.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { endsBeforeHlc } from "../../catalog/replica/view.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../wire/codec.ts";
+import {
+  blockOf,
+  headerBlock,
+  headerFault,
+  KIND,
+  lostKeysBlock,
+  type OriginBlock,
+  originBlock,
+  readBlock,
+  readHeader,
+  readLostKeys,
+  readOrigin,
+  type SnapshotHeader,
+  type SnapshotOrigin,
+} from "./codec.ts";
+
+/** Of records in one block, so that making it takes a millisecond or two. */
+const BLOCK_BYTES = 64 * 1024;
+/** Times an origin is begun anew because its tombstones were collected meanwhile; then it is left out. */
+const MAX_TRIES = 3;
+/** Records that are touched, and that are looked at, in one turn of a restore. */
+const SWEPT_A_SLICE = 128;
+const LOOKED_A_SLICE = 10_000;
+const UNKNOWN = "unknown";
+
+/** A snapshot that is whole, and ours. */
+export interface ReplicaSnapshot {
+  readonly header: SnapshotHeader;
+  readonly lostKeys: readonly { readonly id: string; readonly keys: LostKeys }[];
+  readonly origins: readonly OriginFrames[];
+}
+
+/** An origin and its records; undefined for one whose numbers nobody can go on from. */
+interface OriginFrames {
+  readonly origin: OriginBlock | undefined;
+  readonly frames: Frame[];
+}
+
+/** What a restored snapshot brought. */
+export interface Restored {
+  readonly recordCount: number;
+  readonly refusedCount: number;
+  /** Origins whose nodes were away when it was made, and since when. */
+  readonly absentWallMs: ReadonlyMap<string, number>;
+  /** Origins that nobody writes any more. */
+  readonly over: ReadonlySet<string>;
+  /** Own live records that an `unregistered` of another origin hides. */
+  readonly superseded: readonly StoredRecord[];
+  /** Newest stamp that is not beyond the bound on skew, for the clock. */
+  readonly maxHlc: number;
+}
+
+/**
+ * The blocks of a snapshot, some records each; the replica may change between two of them. Not while an origin is forgotten: what it kept
+ * hidden would be in it, and perhaps not what hid it. Throws then.
+ */
+export function* snapshotBlocks(
+  replica: Replica,
+  header: Omit<SnapshotHeader, "forgotten" | "lost">,
+  stateOf: (origin: Origin) => SnapshotOrigin,
+  blockBytes = BLOCK_BYTES,
+): Generator<Uint8Array> {
+  let index = 0;
+  const { forgottenCount } = replica;
+  const check = () => {
+    if (replica.isForgetting || replica.forgottenCount !== forgottenCount) throw new Error("an origin was forgotten meanwhile");
+  };
+  check();
+  yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten], lost: replica.lost.list });
+  for (const lost of replica.lost.list) {
+    const keys = replica.lost.keysOf(`${lost.nodeId}/${lost.generation}`);
+    if (keys !== undefined) yield lostKeysBlock(index++, lost, keys);
+  }
+  for (const origin of replica.origins.values()) {
+    check();
+    if (origin === replica.self) continue;
+    const { nodeId, generation, clusterId, region } = origin;
+    const isPartial = origin.lacks !== undefined;
+    const said = { nodeId, generation, clusterId, region, ...(origin.isAtHome === true && { isAtHome: true }) };
+    yield originBlock(index++, { ...said, ...(isPartial && { isPartial }), ...stateOf(origin) });
+    let wasPartial = isPartial;
+    for (const frame of framesOf(replica, origin, blockBytes)) {
+      wasPartial ||= origin.lacks !== undefined;
+      yield blockOf(index++, KIND.FRAME, frame);
+    }
+    // What was refused between two of its blocks is in none of them: the origin is named once more.
+    if (wasPartial && !isPartial) yield originBlock(index++, { ...said, isPartial: true, ...stateOf(origin) });
+  }
+  check();
+  yield blockOf(index++, KIND.END, new Uint8Array());
+}
+
+function* framesOf(replica: Replica, origin: Origin, blockBytes: number): Generator<Uint8Array> {
+  const link = { relation: "self", clusterId: replica.self.clusterId } as const;
+  // The origin's own block says where it is at home.
+  const place = { clusterId: origin.clusterId || UNKNOWN, region: origin.region || UNKNOWN };
+  let from = { after: 0, isComplete: false };
+  let begunAt = origin.through;
+  for (let tries = 1; replica.origins.get(origin.id) === origin && origin.through > 0; ) {
+    // What was listed may have been removed since, and its tombstone be gone.
+    if (from.after > 0 && origin.floor > begunAt) {
+      if (++tries > MAX_TRIES) return;
+      from = { after: 0, isComplete: false };
+      begunAt = origin.through;
+    }
+    const frame = buildFrame(replica, origin, from, link, blockBytes);
+    yield encodeLinkFrame({ kind: "records", frame, ...place });
+    if (frame.isComplete ? frame.isLast : frame.through >= origin.through) return;
+    from = { after: frame.through, isComplete: frame.isComplete };
+  }
+}
+
+/** Reads a snapshot of this node as a whole; or says why it is of no use, with which nothing is changed. */
+export function* readSnapshot(
+  bytes: Uint8Array,
+  self: { readonly nodeId: string; readonly clusterId: string },
+): Generator<void, { readonly ok: true; readonly snapshot: ReplicaSnapshot } | { readonly ok: false; readonly fault: string }> {
+  const origins: OriginFrames[] = [];
+  const lostKeys: { readonly id: string; readonly keys: LostKeys }[] = [];
+  let header: SnapshotHeader | undefined;
+  let isWhole = false;
+  let index = 0;
+  for (let at = 0; at < bytes.length; index++) {
+    const block = readBlock(bytes, at, index);
+    if (block === undefined) return { ok: false, fault: `it is cut off or changed at byte ${at}` };
+    at = block.end;
+    isWhole = block.kind === KIND.END;
+    try {
+      const fault = index === 0 ? headerFault(block, self) : "";
+      if (fault !== "") return { ok: false, fault };
+      if (index === 0) header = readHeader(block);
+      else if (block.kind === KIND.LOST_KEYS) lostKeys.push(readLostKeys(block));
+      else if (block.kind === KIND.ORIGIN) origins.push({ origin: readOrigin(block), frames: [] });
+      else if (block.kind === KIND.FRAME) addFrame(origins.at(-1), block.payload);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      return { ok: false, fault: error.message };
+    }
+    yield;
+  }
+  return header === undefined || !isWhole
+    ? { ok: false, fault: "its end is missing" }
+    : { ok: true, snapshot: { header, lostKeys, origins } };
+}
+
+/** A frame belongs to the origin before it. */
+function addFrame(to: OriginFrames | undefined, payload: Uint8Array): void {
+  const said = decodeLinkFrame(payload);
+  if (said.kind !== "records" || to?.origin === undefined) return;
+  const { nodeId, generation } = said.frame;
+  if (nodeId === to.origin.nodeId && generation === to.origin.generation) to.frames.push(said.frame);
+}
+
+/** Ids of the nodes that a snapshot tells of; undefined when it cannot be read to its end. */
+export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefined {
+  const found: string[] = [];
+  let index = 0;
+  for (let at = 0; at < bytes.length; index++) {
+    const block = readBlock(bytes, at, index);
+    if (block === undefined) return undefined;
+    try {
+      const origin = block.kind === KIND.ORIGIN ? readOrigin(block) : undefined;
+      if (origin !== undefined) found.push(origin.nodeId);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      return undefined;
+    }
+    at = block.end;
+  }
+  return found;
+}
+
+interface RestoreParts {
+  readonly replica: Replica;
+  readonly stamper: EntryStamper;
+  readonly bounds: Bounds;
+  /** Of clusters that are not let in any more nothing is restored. */
+  readonly isForeign?: ((place: { readonly clusterId: string; readonly region: string }) => boolean) | undefined;
+}
+
+/** Puts a snapshot into a replica that knows only its own records. Yields after each block. */
+export function* restoreSnapshot(
+  { header, lostKeys, origins }: ReplicaSnapshot,
+  { replica, stamper, bounds, isForeign = () => false }: RestoreParts,
+  time: Time,
+): Generator<void, Restored> {
+  const receiver = new FrameReceiver(replica, stamper, bounds);
+  const absentWallMs = new Map<string, number>();
+  const over = new Set<string>();
+  const superseded: StoredRecord[] = [];
+  const partial: Origin[] = [];
+  let [recordCount, refusedCount, maxHlc] = [0, 0, 0];
+  replica.resumeForgotten(header.forgotten);
+  for (const lost of header.lost) replica.lost.note(lost);
+  for (const { id, keys } of lostKeys) replica.lost.noteKeys(id, keys);
+  for (const { origin: said, frames } of origins) {
+    if (said === undefined) continue;
+    const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = said;
+    // What this node says itself stands in its journal.
+    if (`${nodeId}/${generation}` === replica.self.id) continue;
+    if (clusterId !== "" && isForeign({ clusterId, region })) continue;
+    const origin = replica.origin(nodeId, generation, clusterId === "" ? undefined : { clusterId, region });
+    origin.life = life;
+    if (said.isAtHome === true) origin.isAtHome = true;
+    if (isOver === true) over.add(origin.id);
+    if (said.isPartial === true) partial.push(origin);
+    // Not bounded by when what is held was right: that may be 1970, and all that was away would be forgotten at once.
+    if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, time.wallMs));
+    for (const frame of frames) {
+      const applied = receiver.apply(frame, time);
+      if (applied.kind === "applied") {
+        recordCount += applied.changedCount;
+        refusedCount += applied.refused.length;
+        maxHlc = Math.max(maxHlc, applied.maxHlc);
+        superseded.push(...applied.superseded);
+      } else refusedCount += frame.records.length;
+      yield;
+    }
+  }
+  // A whole transfer among its own frames says nothing of what was refused before.
+  for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted", isFromBefore: true };
+  yield* resumeLost(replica, time);
+  return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
+}
+
+/** Which tombstones ended records of lost origins is not in a snapshot: any may have. */
+function* resumeLost(replica: Replica, time: Time): Generator<void> {
+  applyMarks(replica);
+  while (replica.sweep(SWEPT_A_SLICE, time)) yield;
+  if (!replica.lost.isHolding) return;
+  for (const origin of replica.origins.values()) {
+    let after = 0;
+    for (let left = 0; left <= 0; yield) {
+      left = LOOKED_A_SLICE;
+      origin.log.forEachSince(after, (stored, seq) => {
+        if (endsBeforeHlc(stored) > 0) replica.lost.ender(stored);
+        after = seq;
+        left -= 1;
+        return left > 0;
+      });
+    }
+  }
+}

@@ -1,0 +1,139 @@
+/** A connection to another node's fabric listener: TCP, TLS, HTTP/2, and who is there, all within one deadline. */
+import { type ClientHttp2Session, connect as connectHttp2, type OutgoingHttpHeaders } from "node:http2";
+import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
+import { patientTimeout } from "../../lib/patient-time.io.ts";
+import type { PeerIdentity } from "../wire/messages.ts";
+import { peerIdentityOf } from "./peer-identity.io.ts";
+
+/** Bytes a peer may send on a stream before we took them: two frames of records. */
+export const WINDOW_BYTES = 524_288;
+
+export interface DialOptions {
+  /** `host:port`, an IPv6 host in brackets. */
+  readonly address: string;
+  /** Undefined: a plain connection. */
+  readonly tls: { readonly context: SecureContext; readonly trustDomain: string } | undefined;
+  /** Plain connections to other machines too. */
+  readonly isInsecure: boolean;
+  readonly timeoutMs: number;
+}
+
+export interface Dialled {
+  readonly session: ClientHttp2Session;
+  readonly identity: PeerIdentity;
+}
+
+/** A dial under way. */
+export interface Dial {
+  readonly done: Promise<Dialled>;
+  /** Gives it up; the promise is rejected. */
+  cancel(): void;
+}
+
+/** Why there is no connection. `isRefused`: somebody is there and is not one to talk to, or turned us away; else nobody was reached. */
+export class DialError extends Error {
+  readonly isRefused: boolean;
+
+  constructor(message: string, { isRefused }: { readonly isRefused: boolean }) {
+    super(message);
+    this.isRefused = isRefused;
+  }
+}
+
+/** Rejects with a `DialError` for people when nobody, or nobody of the fabric, is there in time. */
+export function dial(options: DialOptions): Dial {
+  const { host, port } = splitAddress(options.address);
+  if (!(port > 0 && port < 65_536)) return { done: Promise.reject(new Error(`${options.address}: not host:port`)), cancel: () => {} };
+  const socket = options.tls === undefined ? connectTcp({ host, port }) : secured(host, port, options.tls.context);
+  socket.setNoDelay(true);
+  let cancel = () => {};
+  const done = new Promise<Dialled>((resolve, reject) => {
+    let isConnected = false;
+    let isOver = false;
+    let second: Socket | undefined;
+    const fail = (why: string, isRefused = false) => {
+      isOver = true;
+      timer.clear();
+      socket.destroy();
+      second?.destroy();
+      reject(new DialError(`${options.address}: ${why}`, { isRefused }));
+    };
+    cancel = () => fail("given up");
+    const timer = patientTimeout(() => fail("no connection in time"), options.timeoutMs);
+    socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message, isRefusal(error, socket)));
+    socket.once("close", () => {
+      if (isOver) return;
+      if (options.tls !== undefined || !isConnected) return fail("connection closed", isConnected);
+      if (socket.bytesRead > 0) return fail("it does not speak the fabric's protocol", true);
+      // So closes a TLS server on who does not speak TLS, and a forwarder with nobody behind it.
+      second = asksForTls(host, port, (isTls) =>
+        fail(isTls ? "it speaks TLS, and this node has no certificates" : "connection closed", isTls),
+      );
+    });
+    socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
+      isConnected = true;
+      const identity = peerIdentityOf(socket, options.tls?.trustDomain);
+      if ("refused" in identity) return fail(identity.refused, true);
+      if (options.tls === undefined && !identity.isLoopback && !options.isInsecure)
+        return fail("another machine is talked to with certificates only", true);
+      const session = startSession(socket);
+      session.once("remoteSettings", () => {
+        isOver = true;
+        timer.clear();
+        resolve({ session, identity });
+      });
+    });
+  });
+  return { done, cancel: () => cancel() };
+}
+
+/** Whether somebody is there and is not one to talk to: one end did not take the other's certificate, or they speak different protocols. */
+function isRefusal({ code = "" }: NodeJS.ErrnoException, socket: Socket): boolean {
+  if (code.startsWith("ERR_SSL_") || code === "EPROTO" || code === "ERR_HTTP2_ERROR") return true;
+  return socket instanceof TLSSocket && Boolean(socket.authorizationError);
+}
+
+/** Whether a TLS server is there; told once, unless the socket is destroyed before. Nothing is sent on it but the greeting. */
+function asksForTls(host: string, port: number, told: (isTls: boolean) => void): Socket {
+  const socket = connectTls({ host, port, ALPNProtocols: ["h2"], rejectUnauthorized: false });
+  socket.once("secureConnect", () => told(true));
+  socket.on("error", (error: NodeJS.ErrnoException) => told(isRefusal(error, socket)));
+  socket.once("close", () => told(false));
+  return socket;
+}
+
+/** Names are not compared: a node is known by its id, whatever the address it is reached at. */
+function secured(host: string, port: number, secureContext: SecureContext): TLSSocket {
+  return connectTls({ host, port, secureContext, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined });
+}
+
+function startSession(socket: Socket): ClientHttp2Session {
+  const session = connectHttp2("http://fabric", {
+    createConnection: () => socket,
+    maxSessionMemory: 16,
+    maxHeaderListPairs: 32,
+    settings: { enablePush: false, initialWindowSize: WINDOW_BYTES, maxConcurrentStreams: 0, maxHeaderListSize: 16_384 },
+  });
+  session.on("error", () => {}); // "close" follows, and each stream hears of it.
+  session.on("stream", (stream) => stream.close());
+  session.once("connect", () => session.setLocalWindowSize(WINDOW_BYTES));
+  return session;
+}
+
+/** Headers of a gRPC call to a fabric method. */
+export function callHeaders(method: string, clusterToken: string, timeoutMs: number | undefined): OutgoingHttpHeaders {
+  return {
+    ":method": "POST",
+    ":path": `/waymark.fabric.v1.FabricService/${method}`,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...(timeoutMs === undefined ? {} : { "grpc-timeout": `${Math.max(1, Math.ceil(timeoutMs))}m` }),
+    ...(clusterToken === "" ? {} : { "waymark-cluster-token": clusterToken }),
+  };
+}
+
+function splitAddress(address: string): { readonly host: string; readonly port: number } {
+  const colon = address.lastIndexOf(":");
+  return { host: address.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(address.slice(colon + 1)) };
+}

@@ -1,0 +1,397 @@
+/** The table of every metric this program has, and their values as plain numbers. */
+
+import { MESH_METRICS } from "./mesh-metrics.ts";
+import { type LabelBound, type MetricRow, type MetricType, OTHER } from "./row.ts";
+
+const LATENCY_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
+const DELAY_MS = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000] as const;
+const COUNTS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
+
+const KINDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
+const SCOPES = ["local", "zone", "region", "global"] as const;
+const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
+const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
+const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
+
+/** One row a metric. Names without a `waymark_` prefix are an interface: dashboards use them. */
+export const METRICS = {
+  waymark_build_info: {
+    type: "gauge",
+    unit: "1",
+    help: "Always 1; the labels say what runs.",
+    labels: { version: 1, node_version: 1 },
+  },
+  waymark_ready: { type: "gauge", unit: "1", help: "1 while /readyz answers 200.", labels: {} },
+  waymark_catalog_entries: {
+    type: "gauge",
+    unit: "entries",
+    help: "Live entries held, by kind and scope.",
+    labels: { kind: KINDS, scope: SCOPES },
+  },
+  waymark_catalog_tombstones: { type: "gauge", unit: "records", help: "Tombstones held.", labels: {} },
+  waymark_catalog_revision: { type: "gauge", unit: "revision", help: "Newest revision of this node.", labels: {} },
+  waymark_slab_bytes: {
+    type: "gauge",
+    unit: "bytes",
+    help: "Memory of encoded entries: in use, and taken from the system.",
+    labels: { state: ["used", "reserved"] },
+  },
+  waymark_leases: { type: "gauge", unit: "leases", help: "Leases held here.", labels: {} },
+  waymark_leases_expired_total: { type: "counter", unit: "leases", help: "Leases that ran out.", labels: {} },
+  waymark_register_total: {
+    type: "counter",
+    unit: "entries",
+    help: "Entries of Register calls: taken, refused for a fault of the caller's, or failed for a fault of ours.",
+    labels: { outcome: ["ok", "refused", "failed"] },
+  },
+  waymark_watch_streams: { type: "gauge", unit: "streams", help: "Open watch streams.", labels: {} },
+  waymark_watch_lag_revisions: {
+    type: "gauge",
+    unit: "revisions",
+    help: "How far the slowest watch stream is behind this node.",
+    labels: {},
+  },
+  waymark_journal_commit_ms: {
+    type: "histogram",
+    unit: "ms",
+    help: "From handing a batch to the journal until it is on disk.",
+    labels: {},
+    buckets: DELAY_MS,
+  },
+  waymark_journal_batch_records: {
+    type: "histogram",
+    unit: "records",
+    help: "Records in one journal batch.",
+    labels: {},
+    buckets: COUNTS,
+  },
+  waymark_journal_pending_records: { type: "gauge", unit: "records", help: "Records waiting for the disk.", labels: {} },
+  waymark_journal_bytes: { type: "gauge", unit: "bytes", help: "Size of the journal's files.", labels: {} },
+  waymark_journal_failures_total: { type: "counter", unit: "batches", help: "Journal batches that could not be written.", labels: {} },
+  waymark_audit_records_total: {
+    type: "counter",
+    unit: "records",
+    help: "Audit events taken, by kind and outcome.",
+    labels: { kind: ["access", "policy", "admin"], outcome: ["allowed", "denied", "noted"] },
+  },
+  waymark_audit_lost_total: { type: "counter", unit: "records", help: "Audit events lost: too many waited for the disk.", labels: {} },
+  waymark_audit_pending_records: { type: "gauge", unit: "records", help: "Audit records waiting for the disk.", labels: {} },
+  waymark_audit_bytes: { type: "gauge", unit: "bytes", help: "Size of the audit log, without room it may use again.", labels: {} },
+  waymark_audit_failures_total: { type: "counter", unit: "batches", help: "Batches of audit records the disk refused.", labels: {} },
+  waymark_audit_file_lost_total: { type: "counter", unit: "lines", help: "Lines that audit.file did not take.", labels: {} },
+  waymark_connections: { type: "gauge", unit: "connections", help: "Open connections.", labels: { listener: LISTENERS } },
+  waymark_connections_refused_total: {
+    type: "counter",
+    unit: "connections",
+    help: "Connections turned away: beyond the bound (limit), a TLS handshake that failed, silent, more requests of HTTP/1.1 than were answered (queued_requests), or an abuse of HTTP/2 such as ping_flood.",
+    labels: { listener: LISTENERS, reason: 20 },
+  },
+  waymark_http_requests_total: {
+    type: "counter",
+    unit: "requests",
+    help: "Requests to the GET routes of the HTTP edge, by route and status class.",
+    labels: { route: 40, status: ["2xx", "3xx", "4xx", "5xx"] },
+  },
+  waymark_log_lines_dropped_total: { type: "counter", unit: "lines", help: "Log lines dropped because stderr was not read.", labels: {} },
+  waymark_metric_label_overflow_total: {
+    type: "counter",
+    unit: "values",
+    help: "Label values counted as `other` because the label's bound was reached.",
+    labels: { metric: 100 },
+  },
+  rpc_requests_total: {
+    type: "counter",
+    unit: "requests",
+    help: "Calls ended, by gRPC status; transport is grpc, http1 or h2, encoding proto or json.",
+    labels: { service: 40, method: 200, code: 17, transport: 4, encoding: 4 },
+  },
+  rpc_latency_ms: {
+    type: "histogram",
+    unit: "ms",
+    help: "From a call's first byte read to its status; streams are not counted.",
+    labels: { service: 40, method: 200, transport: 4 },
+    buckets: LATENCY_MS,
+  },
+  discovery_query_latency_ms: {
+    type: "histogram",
+    unit: "ms",
+    help: "Time inside the catalog for one CatalogQuery or Resolve.",
+    labels: {},
+    buckets: LATENCY_MS,
+  },
+  discovery_delta_lag_ms: {
+    type: "histogram",
+    unit: "ms",
+    help: "From a change's time stamp to its delta being written to a watcher.",
+    labels: {},
+    buckets: DELAY_MS,
+  },
+  discovery_delta_dropped_total: {
+    type: "counter",
+    unit: "deltas",
+    help: "Deltas a watcher was not sent: replaced by a snapshot because its cursor was too old.",
+    labels: {},
+  },
+  discovery_policy_denials_total: {
+    type: "counter",
+    unit: "decisions",
+    help: "Denials by policy, by action and reason.",
+    labels: {
+      action: ["register", "ingest", "query", "watch", "export-summary", "admin"],
+      reason: [
+        "owner_denied",
+        "viewer_denied",
+        "no_policy",
+        "cutover_closed",
+        "cutover_scope_denied",
+        "summaries_disabled",
+        "scope_denied",
+        OTHER,
+      ],
+    },
+  },
+  discovery_rate_limited_total: {
+    type: "counter",
+    unit: "requests",
+    help: "Requests over the rate limit, by tenant (empty: none).",
+    labels: { tenant: 100 },
+  },
+  ...MESH_METRICS,
+  waymark_quota_refusals_total: {
+    type: "counter",
+    unit: "requests",
+    help: "Requests over a quota, by who was full and of what.",
+    labels: { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes"] },
+  },
+  dns_queries_total: {
+    type: "counter",
+    unit: "queries",
+    help: "DNS questions answered.",
+    labels: { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp"] },
+  },
+  dns_query_latency_ms: {
+    type: "histogram",
+    unit: "ms",
+    help: "From a DNS question's last byte to its answer handed to the socket.",
+    labels: {},
+    buckets: LATENCY_MS,
+  },
+  dns_truncated_total: { type: "counter", unit: "answers", help: "UDP answers sent with TC=1.", labels: {} },
+  dns_rate_limited_total: {
+    type: "counter",
+    unit: "questions",
+    help: "UDP questions over `dns.rate`: told to ask again over TCP.",
+    labels: {},
+  },
+  dns_plans_bytes: {
+    type: "gauge",
+    unit: "bytes",
+    help: "Memory of answers that are planned already, at most `dns.max_plans_bytes`; counted too high rather than too low.",
+    labels: {},
+  },
+  dns_plans_dropped_total: { type: "counter", unit: "plans", help: "Planned answers that made room, or had none.", labels: {} },
+  dns_policy_denials_total: { type: "counter", unit: "answers", help: "DNS questions whose data the policy hid.", labels: {} },
+  dns_dropped_total: {
+    type: "counter",
+    unit: "packets",
+    help: "DNS input thrown away without an answer.",
+    labels: { reason: ["malformed", "overload", "idle"] },
+  },
+} as const satisfies Record<string, MetricRow>;
+
+type Rows = typeof METRICS;
+export type MetricName = keyof Rows;
+type NamesOf<T extends MetricType> = { [N in MetricName]: Rows[N]["type"] extends T ? N : never }[MetricName];
+export type CounterName = NamesOf<"counter">;
+export type GaugeName = NamesOf<"gauge">;
+export type HistogramName = NamesOf<"histogram">;
+type ValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
+/** The labels of a metric: all of them, with the values its row allows. */
+export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: ValueOf<Rows[N]["labels"][L]> };
+
+/** One number of one set of labels; keep the handle where it is touched often. */
+export class Series {
+  readonly labels: Readonly<Record<string, string>>;
+  value = 0;
+
+  constructor(labels: Readonly<Record<string, string>>) {
+    this.labels = labels;
+  }
+
+  inc(count = 1): void {
+    this.value += count;
+  }
+
+  set(value: number): void {
+    this.value = value;
+  }
+}
+
+/** Counts of observations by bucket; an observation allocates nothing. */
+export class Histogram {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly buckets: readonly number[];
+  /** Observations in each bucket alone; the last is above every bound. */
+  readonly counts: Float64Array;
+  sum = 0;
+
+  constructor(labels: Readonly<Record<string, string>>, buckets: readonly number[]) {
+    this.labels = labels;
+    this.buckets = buckets;
+    this.counts = new Float64Array(buckets.length + 1);
+  }
+
+  // HOT: per call and per DNS answer; a scan of ≤ 15 bounds is cheaper than a search (20 ns).
+  observe(value: number): void {
+    let at = 0;
+    while (value > (this.buckets[at] ?? Number.POSITIVE_INFINITY)) at++;
+    this.counts[at] = (this.counts[at] ?? 0) + 1;
+    this.sum += value;
+  }
+
+  get count(): number {
+    return this.counts.reduce((total, count) => total + count, 0);
+  }
+}
+
+/** All values of one metric, for whoever renders them. */
+export type Family =
+  | { readonly name: MetricName; readonly row: MetricRow; readonly series: ReadonlyMap<string, Series> }
+  | { readonly name: MetricName; readonly row: MetricRow; readonly histograms: ReadonlyMap<string, Histogram> };
+
+const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetricName);
+
+/** Label sets up to this many are there from the start, at zero, so that a rate over them never starts with a jump. */
+const MAX_STARTING_SERIES = 64;
+
+/** The values of METRICS. One a process; handed to whoever counts. */
+export class Metrics {
+  readonly #series = new Map<MetricName, Map<string, Series>>();
+  readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
+  readonly #seen = new Map<string, Set<string>>();
+  readonly #collectors: (() => void)[] = [];
+
+  constructor() {
+    for (const name of METRIC_NAMES) {
+      const row: MetricRow = METRICS[name];
+      if (row.type === "histogram") this.#histograms.set(name, new Map());
+      else this.#series.set(name, new Map());
+      for (const labels of startingLabels(row)) this.#at(name, labels);
+    }
+  }
+
+  counter<N extends CounterName>(name: N, labels: LabelsOf<N>): Series {
+    return this.#seriesAt(name, labels);
+  }
+
+  gauge<N extends GaugeName>(name: N, labels: LabelsOf<N>): Series {
+    return this.#seriesAt(name, labels);
+  }
+
+  histogram<N extends HistogramName>(name: N, labels: LabelsOf<N>): Histogram {
+    const found = this.#at(name, labels);
+    if (!(found instanceof Histogram)) throw new Error(`${name} is not a histogram`);
+    return found;
+  }
+
+  inc<N extends CounterName>(name: N, labels: LabelsOf<N>, count = 1): void {
+    this.#seriesAt(name, labels).inc(count);
+  }
+
+  set<N extends GaugeName>(name: N, labels: LabelsOf<N>, value: number): void {
+    this.#seriesAt(name, labels).set(value);
+  }
+
+  observe<N extends HistogramName>(name: N, labels: LabelsOf<N>, value: number): void {
+    this.histogram(name, labels).observe(value);
+  }
+
+  /** Every series of a counter or gauge so far. */
+  seriesOf(name: CounterName | GaugeName): Iterable<Series> {
+    return this.#series.get(name)?.values() ?? [];
+  }
+
+  /** Every series of a histogram so far. */
+  histogramsOf(name: HistogramName): Iterable<Histogram> {
+    return this.#histograms.get(name)?.values() ?? [];
+  }
+
+  /** `fill` is run before values are read out; for gauges that are cheaper to ask for than to keep. */
+  onCollect(fill: () => void): void {
+    this.#collectors.push(fill);
+  }
+
+  /** Every metric with its values now, in the order of the table. */
+  collect(): readonly Family[] {
+    for (const fill of this.#collectors) fill();
+    return METRIC_NAMES.map((name): Family => {
+      const row: MetricRow = METRICS[name];
+      const histograms = this.#histograms.get(name);
+      return histograms === undefined ? { name, row, series: this.#series.get(name) ?? new Map() } : { name, row, histograms };
+    });
+  }
+
+  #seriesAt(name: MetricName, labels: Readonly<Record<string, string>>): Series {
+    const found = this.#at(name, labels);
+    if (!(found instanceof Series)) throw new Error(`${name} is a histogram`);
+    return found;
+  }
+
+  #at(name: MetricName, given: Readonly<Record<string, string>>): Series | Histogram {
+    const row: MetricRow = METRICS[name];
+    const exact = keyOf(row, given);
+    const existing = this.#series.get(name)?.get(exact) ?? this.#histograms.get(name)?.get(exact);
+    if (existing !== undefined) return existing;
+    const labels = this.#bounded(name, row, given);
+    const key = keyOf(row, labels);
+    const histograms = this.#histograms.get(name);
+    if (histograms !== undefined) return entryOf(histograms, key, () => new Histogram(labels, row.buckets ?? []));
+    return entryOf(this.#series.get(name) ?? new Map<string, Series>(), key, () => new Series(labels));
+  }
+
+  #bounded(name: MetricName, row: MetricRow, given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+    const labels: Record<string, string> = {};
+    for (const [label, bound] of Object.entries(row.labels)) {
+      const value = given[label] ?? "";
+      labels[label] = this.#isWithin(`${name} ${label}`, bound, value) ? value : OTHER;
+      if (labels[label] !== value) this.#seriesAt("waymark_metric_label_overflow_total", { metric: name }).inc();
+    }
+    return labels;
+  }
+
+  #isWithin(place: string, bound: LabelBound, value: string): boolean {
+    if (typeof bound !== "number") return bound.includes(value);
+    const seen = entryOf(this.#seen, place, () => new Set<string>());
+    if (seen.has(value)) return true;
+    if (seen.size >= bound) return false;
+    seen.add(value);
+    return true;
+  }
+}
+
+function isMetricName(name: string): name is MetricName {
+  return Object.hasOwn(METRICS, name);
+}
+
+function keyOf(row: MetricRow, labels: Readonly<Record<string, string>>): string {
+  let key = "";
+  for (const label in row.labels) key += `${labels[label] ?? ""}\0`;
+  return key;
+}
+
+function entryOf<V>(map: Map<string, V>, key: string, make: () => V): V {
+  const found = map.get(key);
+  if (found !== undefined) return found;
+  const made = make();
+  map.set(key, made);
+  return made;
+}
+
+function startingLabels(row: MetricRow): readonly Readonly<Record<string, string>>[] {
+  let sets: Readonly<Record<string, string>>[] = [{}];
+  for (const [label, bound] of Object.entries(row.labels)) {
+    if (typeof bound === "number") return [];
+    sets = sets.flatMap((set) => bound.map((value) => ({ ...set, [label]: value })));
+  }
+  return sets.length > MAX_STARTING_SERIES ? [] : sets;
+}

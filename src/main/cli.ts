@@ -1,0 +1,51 @@
+/** argv to the command line, signals to stop, the exit code. */
+
+import { openEnvironment } from "../cli/environment.io.ts";
+import type { ServeRequest } from "../cli/environment.ts";
+import { runCli } from "../cli/run.ts";
+import { letHangUpEnd } from "./hang-up.ts";
+
+const interrupt = new AbortController();
+let signals = 0;
+
+function onSignal(signal: NodeJS.Signals): void {
+  signals += 1;
+  // The first asks, the second does not wait.
+  if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
+  interrupt.abort();
+}
+
+process.on("SIGINT", onSignal);
+process.on("SIGTERM", onSignal);
+// A reader such as `head` that has seen enough is no error.
+process.stdout.on("error", () => process.exit(0));
+
+/** How long a process may go on after its node has stopped or failed, in ms: it has closed what it opened, and nothing is left to do. */
+const CLOSE_MS = 1000;
+
+async function serve(request: ServeRequest): Promise<void> {
+  // Loaded only here: the server's rooms and libraries cost a client's command half of its start.
+  const { serveNode } = await import("./serve.ts");
+  try {
+    await serveNode(request, { version: environment.version, interrupt: interrupt.signal });
+  } finally {
+    // A thread, a socket or a reader of stderr that stands still must not keep the process: whoever started it waits for its exit code.
+    setTimeout(() => process.exit(), CLOSE_MS).unref();
+  }
+}
+
+const environment = await openEnvironment({
+  interrupt: interrupt.signal,
+  runsNoNode: letHangUpEnd,
+  serve,
+  labels: {
+    encode: async (text) => (await import("../dns/names.ts")).encodeLabel(text),
+    decode: async (label) => (await import("../dns/names.ts")).decodeLabel(label),
+  },
+  fileWarnings: async (settings) => (await import("../node/file-warnings.ts")).fileWarnings(settings),
+  fileFaults: async (settings) => (await import("../node/file-faults.ts")).fileFaults(settings),
+  readPolicy: async (text) => (await import("./policy.ts")).readPolicy(text),
+  writePolicy: async (policy, format) => (await import("./policy.ts")).writePolicy(policy, format),
+  verifyAudit: async (text) => (await import("./policy.ts")).verifyAudit(text),
+});
+process.exitCode = await runCli(process.argv.slice(2), environment);

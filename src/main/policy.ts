@@ -1,0 +1,27 @@
+/** What the command line may not import of the policy room: policy files, and following the chain of an audit log. */
+import type { ChainReading, Environment, PolicyReading } from "../cli/environment.ts";
+import { readDocuments } from "../lib/documents.ts";
+import { verifyLines } from "../policy/audit/line-check.ts";
+import { decodePolicySet, encodePolicySet } from "../policy/set/codec.ts";
+import { formatPolicyFile, readPolicyFile } from "../policy/set/file.ts";
+
+/** Reads a policy file as a node would, at this time. */
+export function readPolicy(text: string): PolicyReading {
+  const { set, problems } = readPolicyFile(text, { nowWallMs: Date.now() });
+  // Asked for only when the server finds what the file alone does not show: then the text is read again.
+  const lineOf = (path: string): number => {
+    const steps = path.split(/[.[\]]+/).filter((step) => step !== "");
+    return readDocuments(text).places[0]?.line(steps.map((step) => (/^\d+$/.test(step) ? Number(step) : step))) ?? 0;
+  };
+  return { policy: set && encodePolicySet(set, 0), problems, lineOf };
+}
+
+/** A set as a file that `readPolicy` takes. */
+export function writePolicy(policy: Parameters<Environment["writePolicy"]>[0], format: "yaml" | "json"): string {
+  return formatPolicyFile(decodePolicySet(policy).set, format);
+}
+
+/** Follows the hash chain of an audit log in JSON lines. */
+export function verifyAudit(text: string): ChainReading {
+  return verifyLines(text);
+}

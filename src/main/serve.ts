@@ -1,0 +1,34 @@
+/** The command `serve` in this process: a node from ready to stopped. */
+import { once } from "node:events";
+import { flushCompileCache } from "node:module";
+import { setFlagsFromString } from "node:v8";
+import type { ServeRequest } from "../cli/environment.ts";
+import { openLog } from "../lib/log.io.ts";
+import { parseLogScopes } from "../lib/log-scopes.ts";
+import { V8_FLAGS } from "../lib/v8-flags.ts";
+import { startNode } from "../node/node.ts";
+import { heedHangUp } from "./hang-up.ts";
+
+for (const flag of V8_FLAGS) setFlagsFromString(flag);
+
+export interface ServeOptions {
+  readonly version: string;
+  /** Aborts when the node is to stop. */
+  readonly interrupt: AbortSignal;
+}
+
+/** Runs a node until `interrupt` aborts. Throws when it cannot start. */
+export async function serveNode({ effective, beforeReady, onReady }: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
+  const { settings } = effective;
+  const { logLevel, logScopes, logFormat } = settings.observability;
+  const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
+  const node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened: heedHangUp });
+  // Node keeps what it compiled when it ends, which kill -9 does not let it; the first start pays for this, later ones have it.
+  flushCompileCache();
+  if (!interrupt.aborted) onReady(node);
+  if (!interrupt.aborted) await once(interrupt, "abort");
+  // A node that says goodbye reads nothing again.
+  heedHangUp(() => {});
+  await node.stop();
+  await log.end();
+}

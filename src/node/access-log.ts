@@ -1,0 +1,69 @@
+/** Who asked for what: every denial is counted and recorded, every write recorded, of the reads a sample. */
+import type { Metrics } from "../lib/metrics/metrics.ts";
+import { ReadSample } from "../policy/audit/queue.ts";
+import type { AuditEvent, AuditSink } from "../policy/audit/record.ts";
+import type { Caller } from "../policy/identity/caller.ts";
+import type { PolicyAction } from "../policy/set/verdict.ts";
+import type { OnDenied } from "../policy/set/visibility.ts";
+
+/** Namespaces of one write that get a record each. */
+const MAX_RECORDS = 16;
+
+export class AccessLog {
+  readonly #metrics: Metrics;
+  readonly #sample: ReadSample;
+  readonly #wallMs: () => number;
+  /** Where it is recorded; set when the audit log is open. */
+  audit: Pick<AuditSink, "record"> | undefined;
+
+  /** `sampleReads`: one in so many allowed reads is recorded; 0 none. */
+  constructor(metrics: Metrics, options: { readonly sampleReads: number; readonly wallMs: () => number }) {
+    this.#metrics = metrics;
+    this.#sample = new ReadSample(options.sampleReads);
+    this.#wallMs = options.wallMs;
+  }
+
+  readonly onDenied: OnDenied = (caller, { action, namespace, verdict }) => {
+    this.countDenial(action, verdict.reason);
+    this.#record(caller, { action, namespace, outcome: "denied", reason: verdict.reason, rule: verdict.rule, detail: "" });
+  };
+
+  /** A denial that is recorded elsewhere. */
+  countDenial(action: PolicyAction, reason: string): void {
+    this.#metrics.inc("discovery_policy_denials_total", { action, reason: labelOf(reason) });
+  }
+
+  /** A write that was taken. Cost: a record for each distinct namespace. */
+  readonly onWrite = (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number): void => {
+    if (this.audit === undefined) return;
+    const detail = `${count} of ${new Set(namespaces).size} namespaces`;
+    for (const namespace of [...new Set(namespaces)].slice(0, MAX_RECORDS)) {
+      this.#record(caller, { action, namespace, outcome: "allowed", reason: "", rule: "", detail });
+    }
+  };
+
+  /** HOT: per query; nothing but a counter unless reads are sampled. */
+  readonly onRead = (caller: Caller, namespace: string): void => {
+    if (this.#sample.take())
+      this.#record(caller, { action: "query", namespace, outcome: "allowed", reason: "", rule: "", detail: "sampled" });
+  };
+
+  #record(caller: Caller, act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail">): void {
+    const { principal, tenant, address } = caller;
+    this.audit?.record({ ...act, atWallMs: this.#wallMs(), kind: "access", principal, tenant, source: address, before: "", after: "" });
+  }
+}
+
+const LABELS = [
+  "owner_denied",
+  "viewer_denied",
+  "no_policy",
+  "cutover_closed",
+  "cutover_scope_denied",
+  "summaries_disabled",
+  "scope_denied",
+] as const;
+
+function labelOf(reason: string): (typeof LABELS)[number] | "other" {
+  return LABELS.find((label) => label === reason) ?? "other";
+}

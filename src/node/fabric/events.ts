@@ -1,0 +1,80 @@
+/** What happens in the mesh, for the log and the audit; one id for the same event in both. */
+
+import type { EntryKey } from "../../catalog/record/record.ts";
+import type { FabricEvent } from "../../fabric/io-types.ts";
+import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
+import type { Log } from "../../lib/log.io.ts";
+import { type NodeCore, now } from "../core.ts";
+
+export class FabricEvents {
+  readonly #core: NodeCore;
+  readonly #log: Log;
+  /** Of those that changed last: nodes with new names come and go for as long as this one lives. */
+  readonly #statuses = new Map<string, MemberStatus>();
+  #count = 0;
+
+  constructor(core: NodeCore, log: Log) {
+    this.#core = core;
+    this.#log = log;
+  }
+
+  tell({ name, severity, isAudited, detail }: FabricEvent): void {
+    const eventId = this.#nextId();
+    this.#core.metrics.inc("mesh_events_total", { event: name });
+    this.#log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
+    if (!isAudited) return;
+    const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
+    this.#core.accessLog.audit?.record({
+      atWallMs: now().wallMs,
+      kind: "admin",
+      // Whom a stranger says it is stands in the detail.
+      principal: "",
+      tenant: "",
+      source: `${detail["address"] ?? ""}`,
+      action: `mesh.${name}`.slice(0, MAX_ACTION_CHARS),
+      namespace: "",
+      outcome: REFUSALS.has(name) ? "denied" : "noted",
+      reason: `${detail["reason"] ?? name}`,
+      rule: "",
+      before: "",
+      after: "",
+      detail: [...facts, `event=${eventId}`].join(" "),
+    });
+  }
+
+  /** A static entry of this node was ended by a word of another: its client renews nothing, and would never hear of it. */
+  staticEnded({ namespace, name, instanceId }: EntryKey): void {
+    const detail = { namespace, name, instanceId, reason: "unregistered_elsewhere" };
+    this.tell({ name: "static_entry_ended", severity: "warn", isAudited: true, detail });
+  }
+
+  /** A member is another than it was; what is not a change of its status is not told. */
+  member({ nodeId, status, clusterId, region, zone, address, version, generation, accuser, roles, transports }: MemberUpdate): void {
+    const before = this.#statuses.get(nodeId);
+    if (before === status) return;
+    this.#statuses.delete(nodeId);
+    this.#statuses.set(nodeId, status);
+    const [oldest] = this.#statuses.keys();
+    if (this.#statuses.size > MAX_STATUSES && oldest !== undefined) this.#statuses.delete(oldest);
+    const facts = { nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
+    const told = { ...facts, ...(status === "suspect" && { accuser }), eventId: this.#nextId() };
+    this.#log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
+  }
+
+  #nextId(): string {
+    this.#count += 1;
+    return `${this.#core.identity.boot}-e${this.#count.toString(36)}`;
+  }
+}
+
+const MAX_ACTION_CHARS = 64;
+/** Audited events by which somebody did not get what was asked for; the others only happened. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  "address_of_another_member",
+  "call_refused",
+  "own_start_refused",
+  "peer_refused",
+  "stranger_refused",
+  "two_nodes_with_one_id",
+]);
+const MAX_STATUSES = 10_000;

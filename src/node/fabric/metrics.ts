@@ -1,0 +1,124 @@
+/** The numbers of the mesh, filled when somebody asks. */
+import type { FabricDriver } from "../../fabric/driver.io.ts";
+import type { Fabric } from "../../fabric/fabric.ts";
+import type { TrafficKind } from "../../fabric/transport/traffic.ts";
+import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
+import type { Time } from "../../lib/machine.ts";
+import { MESH_METRICS } from "../../lib/metrics/mesh-metrics.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+
+const STATES = ["opening", "greeting", "up", "ending"] as const;
+
+/** Label of what was sent or received. */
+const KINDS = {
+  hello: "hello",
+  goodbye: "goodbye",
+  vector: "vector",
+  records: "records",
+  linked: "linked",
+  digests: "digests",
+  handOver: "hand_over",
+  policyHead: "policy",
+  policyWanted: "policy",
+  policySettled: "policy",
+  policyPart: "policy",
+  unknown: "other",
+  probe: "probe",
+  probeIndirect: "probe_indirect",
+  pushPull: "push_pull",
+} as const satisfies Record<TrafficKind, string>;
+
+export interface ObservedFabric {
+  readonly metrics: Metrics;
+  readonly fabric: Fabric;
+  readonly driver: FabricDriver;
+  readonly now: () => Time;
+}
+
+/** Fills gauges and counters at each scrape: whoever counts keeps plain numbers. */
+export function observeFabric(observed: ObservedFabric): void {
+  observed.metrics.onCollect(() => {
+    observeMembers(observed);
+    observeCalls(observed);
+    observeRefused(observed);
+    observeLinks(observed);
+    observeReplication(observed);
+  });
+}
+
+function observeMembers({ metrics, fabric }: ObservedFabric): void {
+  const { membership } = fabric;
+  const { alive, suspect, left, dead, quarantined } = membership.counts();
+  // This node is one of them.
+  const counts = { alive: alive + 1, suspect, left, dead } as const;
+  for (const status of MEMBER_STATUSES) metrics.set("mesh_gossip_members", { status }, counts[status]);
+  metrics.set("mesh_quarantined_members", {}, quarantined);
+  metrics.set("mesh_health_score", {}, membership.healthScore);
+  metrics.counter("mesh_refutations_total", {}).set(membership.refutationCount);
+  metrics.counter("mesh_join_attempts_total", {}).set(membership.joinAttempts);
+}
+
+function observeCalls({ metrics, fabric }: ObservedFabric): void {
+  const { answered, failed, taken, refused } = fabric.membership.traffic;
+  metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "ok" }).set(answered);
+  metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "failed" }).set(failed);
+  metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "ok" }).set(taken);
+  // Strangers are refused before membership hears of them.
+  const refusedCount = refused + fabric.calls.refusedCount;
+  metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "refused" }).set(refusedCount);
+}
+
+function observeRefused({ metrics, fabric, driver }: ObservedFabric): void {
+  const { peer, link, call, origin, policy, unknownFrame } = fabric.refused();
+  const ownCall = driver.counts()?.refusedCalls ?? 0;
+  const counts = { peer, link, own_call: ownCall, call, stranger: driver.refusedCount, origin, policy, unknown_frame: unknownFrame };
+  for (const what of MESH_METRICS.mesh_refused_total.labels.what) metrics.counter("mesh_refused_total", { what }).set(counts[what]);
+  metrics.counter("mesh_foreign_links_total", {}).set(fabric.foreigners.admittedCount);
+  metrics.set("mesh_policy_not_taken", {}, fabric.policy.notTaken?.head.number ?? 0);
+  const { quarantineFull, tooMany, ownAddress, ...faults } = fabric.membership.refused;
+  const updates = { ...faults, quarantine_full: quarantineFull, too_many: tooMany, own_address: ownAddress };
+  for (const reason of MESH_METRICS.mesh_refused_updates_total.labels.reason)
+    metrics.counter("mesh_refused_updates_total", { reason }).set(updates[reason]);
+}
+
+function observeLinks({ metrics, fabric, driver }: ObservedFabric): void {
+  const counts = { opening: 0, greeting: 0, up: 0, ending: 0 };
+  for (const { state } of fabric.links()) counts[state] += 1;
+  for (const state of STATES) metrics.set("mesh_links", { state }, counts[state]);
+  metrics.set("waymark_connections", { listener: "fabric" }, driver.counts()?.connections ?? 0);
+  const sums = new Map<string, { frames: number; bytes: number }>();
+  for (const { direction, kind, frameCount, sizeBytes } of driver.stats()) {
+    const labels = { direction, kind: KINDS[kind] };
+    const sum = sums.get(`${direction} ${labels.kind}`) ?? { frames: 0, bytes: 0 };
+    sum.frames += frameCount;
+    sum.bytes += sizeBytes;
+    sums.set(`${direction} ${labels.kind}`, sum);
+    metrics.counter("mesh_link_frames_total", labels).set(sum.frames);
+    metrics.counter("mesh_link_bytes_total", labels).set(sum.bytes);
+  }
+}
+
+function observeReplication({ metrics, fabric, now }: ObservedFabric): void {
+  const { stats } = fabric.replication;
+  const { orphaned, hidden, kept } = fabric.lifecycle.counts();
+  metrics.set("mesh_replication_lag_seconds", {}, fabric.readiness(now()).ageMs / 1000);
+  metrics.set("mesh_orphans", { state: "orphaned" }, orphaned);
+  metrics.set("mesh_orphans", { state: "hidden" }, hidden);
+  metrics.set("mesh_kept_origins", {}, kept);
+  metrics.set("mesh_partial_origins", {}, fabric.replication.notWhole().length);
+  metrics.set("mesh_orphan_protected", {}, fabric.lifecycle.protectedClusters().length);
+  metrics.counter("mesh_vector_exchanges_total", { outcome: "equal" }).set(stats.vectorsEqual);
+  metrics.counter("mesh_vector_exchanges_total", { outcome: "differed" }).set(stats.vectorsDifferent);
+  metrics.counter("mesh_digest_exchanges_total", { outcome: "equal" }).set(stats.digestsEqual);
+  metrics.counter("mesh_digest_exchanges_total", { outcome: "differed" }).set(stats.digestsDifferent);
+  metrics.counter("mesh_origin_repairs_total", {}).set(stats.repairs);
+  metrics.counter("mesh_origin_fetches_total", { outcome: "asked" }).set(stats.originsAsked);
+  metrics.counter("mesh_origin_fetches_total", { outcome: "given" }).set(stats.originsGiven);
+  metrics.counter("mesh_origin_fetches_total", { outcome: "held_back" }).set(stats.originsHeldBack);
+  metrics.counter("mesh_whole_transfers_total", {}).set(stats.wholeTransfers);
+  metrics.counter("mesh_records_total", { direction: "sent" }).set(stats.sentRecords);
+  metrics.counter("mesh_records_total", { direction: "received" }).set(stats.receivedRecords);
+  metrics.counter("mesh_applied_records_total", {}).set(stats.appliedRecords);
+  metrics.counter("mesh_refused_records_total", {}).set(stats.refusedRecords);
+  metrics.counter("mesh_clock_skew_total", {}).set(stats.beyondSkew);
+}

@@ -1,0 +1,142 @@
+/** A fabric machine that is looked at: who was heard when, how long probes took. It decides nothing. */
+import type { Fabric } from "../../fabric/fabric.ts";
+import type { FabricInput, FabricOutput, LinkId } from "../../fabric/io-types.ts";
+import { isListed } from "../../fabric/membership/members.ts";
+import type { CallRequest, LinkFrame } from "../../fabric/wire/messages.ts";
+import type { Machine, Time } from "../../lib/machine.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+
+/** Calls under way that are timed; more are not. */
+const MAX_CALLS = 4096;
+
+export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
+  readonly #make: () => Fabric;
+  #made: Fabric | undefined;
+  readonly #metrics: Metrics;
+  readonly #onHandled: (time: Time) => void;
+  /** Node id → wall ms; members only. */
+  readonly #heard = new Map<string, number>();
+  /** Of links that came up. */
+  readonly #linkNodes = new Map<LinkId, string>();
+  readonly #calls = new Map<number, { readonly kind: CallRequest["kind"]; readonly sentMonoMs: number }>();
+
+  /** `make` is called once, when the listener is bound: only then the node's own address is known. `onHandled` comes after each input. */
+  constructor(make: () => Fabric, metrics: Metrics, onHandled: (time: Time) => void) {
+    this.#make = make;
+    this.#metrics = metrics;
+    this.#onHandled = onHandled;
+  }
+
+  get fabric(): Fabric {
+    this.#made ??= this.#make();
+    return this.#made;
+  }
+
+  get calls(): Fabric["calls"] {
+    return this.fabric.calls;
+  }
+
+  handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
+    this.#note(input, time);
+    const before = out.length;
+    this.fabric.handle(input, time, out);
+    const outputs = out.slice(before);
+    this.#noteAdmitted(input, outputs, time);
+    for (const output of outputs) this.#noteOutput(output, time);
+    this.#onHandled(time);
+  }
+
+  pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
+    return this.fabric.pull(link, time, out);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    return this.fabric.nextDeadlineMs();
+  }
+
+  /** When this node last heard from a member itself. */
+  heardWallMs(nodeId: string): number | undefined {
+    return this.#heard.get(nodeId);
+  }
+
+  #note(input: FabricInput, time: Time): void {
+    switch (input.kind) {
+      case "answered":
+        this.#answered(input, time);
+        return;
+      case "received":
+        this.#hear(this.#linkNodes.get(input.link) ?? "", time);
+        return;
+      case "closed":
+        this.#linkNodes.delete(input.link);
+        return;
+      case "tick":
+      case "asked":
+      case "opened":
+      case "changed":
+      case "lagged":
+      case "facts":
+      case "policy":
+      case "policyRead":
+      case "policyRefused":
+      case "leaving":
+      case "offer":
+      case "stop":
+    }
+  }
+
+  /** Only when it was looked at is it known who says truly who it is: refused, it says so for nobody else. */
+  #noteAdmitted(input: FabricInput, outputs: readonly FabricOutput[], time: Time): void {
+    if (input.kind === "asked") {
+      const { call, request } = input;
+      const isRefused = outputs.some((output) => output.kind === "answer" && output.call === call && output.response === undefined);
+      if (!isRefused) this.#hear(request.from.nodeId, time);
+    } else if (input.kind === "received" && input.frame.kind === "hello") {
+      const hello = this.fabric.multiplexer.find(input.link)?.hello;
+      if (hello === undefined) return;
+      this.#linkNodes.set(input.link, hello.nodeId);
+      this.#hear(hello.nodeId, time);
+    }
+  }
+
+  #answered({ call, response }: Extract<FabricInput, { kind: "answered" }>, time: Time): void {
+    const asked = this.#calls.get(call);
+    this.#calls.delete(call);
+    if (response === undefined || response.kind === "probeIndirect") return;
+    this.#hear(response.from.nodeId, time);
+    if (asked?.kind === "probe") this.#metrics.histogram("mesh_gossip_rtt_ms", {}).observe(time.monoMs - asked.sentMonoMs);
+  }
+
+  #noteOutput(output: FabricOutput, time: Time): void {
+    switch (output.kind) {
+      case "call":
+        if (this.#calls.size < MAX_CALLS) this.#calls.set(output.call, { kind: output.request.kind, sentMonoMs: time.monoMs });
+        return;
+      case "memberChanged":
+        if (!isListed(output.update.status)) this.#heard.delete(output.update.nodeId);
+        return;
+      case "memberForgotten":
+        this.#heard.delete(output.nodeId);
+        return;
+      case "close":
+        this.#linkNodes.delete(output.link);
+        return;
+      case "answer":
+      case "open":
+      case "send":
+      case "changed":
+      case "superseded":
+      case "generationLost":
+      case "offered":
+      case "readPolicy":
+      case "adoptPolicy":
+      case "event":
+    }
+  }
+
+  /** Strangers may call themselves anything: only members are remembered. */
+  #hear(nodeId: string, { wallMs }: Time): void {
+    const status = this.fabric.membership.find(nodeId)?.status;
+    if (status !== undefined && isListed(status)) this.#heard.set(nodeId, wallMs);
+  }
+}

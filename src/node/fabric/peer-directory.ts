@@ -1,0 +1,200 @@
+/** What the mesh is to the services of this node, read from the fabric's machine. */
+import type { Fabric } from "../../fabric/fabric.ts";
+import { type Evidence, isListed } from "../../fabric/membership/members.ts";
+import type { PartialOrigin } from "../../fabric/replication/partial-origins.ts";
+import type { MemberUpdate } from "../../fabric/wire/messages.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { PeerDirectory } from "../../services/peer-directory.ts";
+import type { LagReport, LinkLagRow, MemberDirectory, MemberEvent, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
+import type { NodeCore, NodeState } from "../core.ts";
+import type { WatchedFabric } from "./observed.ts";
+import { faultOf } from "./standing.ts";
+
+/** The age is asked for at every query and changes slowly. */
+const AGE_MS = 50;
+
+export interface PeerDirectoryParts {
+  readonly core: NodeCore;
+  readonly watched: WatchedFabric;
+}
+
+export function peerDirectory({ core, watched }: PeerDirectoryParts): PeerDirectory {
+  const { nodeId, clusterId } = core.identity;
+  let [readMonoMs, ageMs] = [Number.NEGATIVE_INFINITY, 0];
+  return {
+    isWhole: () => watched.fabric.isWhole,
+    hasPeers: () => watched.fabric.membership.listed().some((member) => member.clusterId === clusterId),
+    ageMs: (time) => {
+      // Never younger than it is.
+      if (time.monoMs - readMonoMs < AGE_MS) return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
+      readMonoMs = time.monoMs;
+      ({ ageMs } = watched.fabric.readiness(time));
+      return ageMs;
+    },
+    presence: (asked, time) => {
+      if (asked === nodeId) return { status: "alive", lastSeenWallMs: time.wallMs };
+      const status = watched.fabric.membership.find(asked)?.status;
+      if (status === undefined || !isListed(status)) return undefined;
+      return { status, lastSeenWallMs: watched.heardWallMs(asked) ?? time.wallMs };
+    },
+  };
+}
+
+export class FabricPeers implements MemberDirectory {
+  readonly #parts: PeerDirectoryParts;
+  readonly #followers = new Set<(nodeId: string) => void>();
+
+  constructor(parts: PeerDirectoryParts) {
+    this.#parts = parts;
+  }
+
+  members(time: Time): readonly MemberRow[] {
+    const linked = this.#linked();
+    return this.#parts.watched.fabric.membership.members().map((update) => this.#row(update, linked, time));
+  }
+
+  member(nodeId: string, time: Time): MemberRow | undefined {
+    const update = this.#parts.watched.fabric.membership.find(nodeId);
+    return update === undefined ? undefined : this.#row(update, this.#linked(), time);
+  }
+
+  story(nodeId: string, time: Time): MemberStory {
+    const explained = this.#parts.watched.fabric.membership.explain(nodeId);
+    if (explained === undefined) return { events: [], suspicionEndsWallMs: undefined, confirmedBy: [] };
+    const { evidence, accusers, deadlineMonoMs } = explained;
+    const suspicionEndsWallMs = deadlineMonoMs === undefined ? undefined : time.wallMs + (deadlineMonoMs - time.monoMs);
+    const events = evidence.map(eventOf);
+    return { events, suspicionEndsWallMs, confirmedBy: accusers.slice(1) };
+  }
+
+  lag(time: Time): LagReport {
+    const { fabric } = this.#parts.watched;
+    const { isReady, reason, detail, ageMs } = fabric.readiness(time);
+    const protectedClusters = fabric.lifecycle.protectedClusters();
+    const partial = fabric.replication.notWhole();
+    return {
+      isReady,
+      isCaughtUp: partial.length === 0 && (reason === "caught_up" || reason === "alone"),
+      isProtected: protectedClusters.length > 0,
+      detail: [detailOf(detail, protectedClusters), ...(partial.length > 0 ? [partialText(partial)] : [])].join("; "),
+      ageMs,
+      origins: this.#origins(new Map(partial.map((row) => [row.id, row]))),
+      links: fabric.links().map((row): LinkLagRow => {
+        const { link, hello, state, isIncoming, isCaughtUp, framesSent, framesReceived } = row;
+        const lag = fabric.multiplexer.find(link)?.replication.lag(time);
+        return {
+          nodeId: hello?.nodeId ?? row.nodeId,
+          address: hello?.address ?? "",
+          state,
+          isIncoming,
+          isCaughtUp: isCaughtUp && lag?.isPartial !== true,
+          framesSent,
+          framesReceived,
+          behind: lag?.behindSeqs ?? 0,
+          behindMs: lag?.behindMs ?? 0,
+        };
+      }),
+    };
+  }
+
+  follow(onChange: (nodeId: string) => void): () => void {
+    this.#followers.add(onChange);
+    return () => this.#followers.delete(onChange);
+  }
+
+  /** A member changed, or is forgotten. */
+  changed(nodeId: string): void {
+    for (const follower of this.#followers) follower(nodeId);
+  }
+
+  /** Those that are here, and those of which nothing is, since a peer refused some of it. Of what was refused here nobody knows where it was. */
+  #origins(partial: Map<string, PartialOrigin>): readonly OriginLagRow[] {
+    const { core, watched } = this.#parts;
+    const { multiplexer } = watched.fabric;
+    const rows = [...core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor, lacks }): OriginLagRow => {
+      const { count: refused, why } = partial.get(id) ?? { count: 0, why: undefined };
+      partial.delete(id);
+      const whyPartial = why === "" ? "records of it were refused" : (why ?? "");
+      const known = Math.max(through, multiplexer.heardOf(id));
+      return { nodeId, generation, life, through: lacks === undefined ? through : 0, floor, known, refused, whyPartial };
+    });
+    const absent = [...partial.values()].map(({ id, count, why }): OriginLagRow => {
+      const at = id.lastIndexOf("/");
+      const [nodeId, generation] = [id.slice(0, at), Number(id.slice(at + 1))];
+      return { nodeId, generation, life: "unknown", through: 0, floor: 0, known: multiplexer.heardOf(id), refused: count, whyPartial: why };
+    });
+    return [...rows, ...absent];
+  }
+
+  #linked(): ReadonlySet<string> {
+    return new Set(
+      this.#parts.watched.fabric.links().flatMap(({ state, hello }) => (state === "up" && hello !== undefined ? [hello.nodeId] : [])),
+    );
+  }
+
+  #row(update: MemberUpdate, linked: ReadonlySet<string>, time: Time): MemberRow {
+    const { watched, core } = this.#parts;
+    const { nodeId } = update;
+    const isSelf = nodeId === core.identity.nodeId;
+    return {
+      ...update,
+      lastSeenWallMs: isSelf ? time.wallMs : watched.heardWallMs(nodeId),
+      rttMs: watched.fabric.membership.explain(nodeId)?.rttMs,
+      isSelf,
+      isLinked: linked.has(nodeId),
+    };
+  }
+}
+
+/** One line for people: readiness, and what is not hidden though its origin is gone. */
+function detailOf(detail: string, protectedClusters: readonly string[]): string {
+  if (protectedClusters.length === 0) return detail;
+  return `${detail}; so many nodes of ${protectedClusters.join(", ")} vanished at once that nothing of theirs is hidden`;
+}
+
+function eventOf({ atWallMs, status, accuser, path, incarnation, via }: Evidence): MemberEvent {
+  return { atWallMs, kind: status, by: accuser, path, incarnation, detail: via.length === 0 ? "" : `via ${via.join(", ")}` };
+}
+
+/** The line of `/readyz` about the fabric, and whether it is ok. */
+export function fabricReadiness(fabric: Fabric, state: NodeState, time: Time): { readonly isReady: boolean; readonly detail: string } {
+  const { isReady, detail } = fabric.readiness(time);
+  const { alive, suspect } = fabric.membership.counts();
+  const others = alive + suspect;
+  // The clock has a line of its own.
+  const fault = faultOf({ ...state, clockFault: "" });
+  const parts = [...(fault === "" ? [] : [fault]), detailOf(detail, fabric.lifecycle.protectedClusters())];
+  const members = others === 1 ? "1 other member" : `${others === 0 ? "no" : others} other members`;
+  parts.push(`${members}${suspect > 0 ? `, ${suspect} suspected` : ""}`);
+  const partial = fabric.replication.notWhole();
+  if (partial.length > 0) parts.push(partialText(partial));
+  const refusers = fabric.membership.refusers();
+  if (refusers.length > 0) parts.push(refusalText(refusers));
+  const second = fabric.membership.secondAddress(time);
+  if (second !== undefined) parts.push(`a second node with this id, at ${second}, is not accepted: stop it`);
+  return { isReady: isReady && fault === "", detail: parts.join("; ") };
+}
+
+/** Why this node is to take no writes, for being turned away where it was to join; empty when it was not, or has been ready. */
+export function joinFaultOf(fabric: Fabric, time: Time): string {
+  if (fabric.isReady) return "";
+  const { reason, detail } = fabric.readiness(time);
+  return reason === "refused" ? detail : "";
+}
+
+/** What was refused of others, here or where it would have come from, so that this node does not hold all of theirs. */
+function partialText(partial: readonly PartialOrigin[]): string {
+  const [first] = partial;
+  const more = partial.length > 1 ? ` and ${partial.length - 1} more` : "";
+  const count = first === undefined || first.count === 0 ? "" : `${first.count}: `;
+  return `partial here, for records that were refused: ${first?.id ?? ""} (${count}${first?.why ?? ""})${more}`;
+}
+
+/** Names told in a detail. */
+const MAX_REFUSERS_TOLD = 3;
+
+function refusalText(refusers: readonly { readonly nodeId: string; readonly why: string }[]): string {
+  const told = refusers.slice(0, MAX_REFUSERS_TOLD).map(({ nodeId, why }) => `${nodeId} (${why})`);
+  const more = refusers.length > told.length ? ` and ${refusers.length - told.length} more` : "";
+  return `what this node says of itself is refused by ${told.join(", ")}${more}`;
+}

@@ -1,0 +1,129 @@
+/** Files that settings name and a start needs: what would keep a node from starting is found before anything is opened. */
+import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { createSecureContext } from "node:tls";
+import type { Settings } from "../config/settings.ts";
+import { MAX_PEM_BYTES, readNamedFile } from "../lib/named-file.io.ts";
+import { checkKeyFile } from "../policy/identity/tokens.io.ts";
+import { APPENDING } from "../store/audit/stream.io.ts";
+import { readClusterTokens, readFabricTls } from "./fabric/options.ts";
+import { readCredentials } from "./identity.ts";
+import { readFileText } from "./policy-file.ts";
+
+interface TlsSettings {
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+  readonly caFile: string | undefined;
+}
+
+/** Each in one line, naming the setting and the file and never what is in it. */
+export async function fileFaults(settings: Settings): Promise<readonly string[]> {
+  const { tls, fabric, tenants, node, policy, audit, persistence } = settings;
+  const hasFabric = fabric.enabled !== false;
+  const jwksFile = tenants.jwt?.jwksFile;
+  return [
+    ...(persistence.ephemeral ? [] : directoryFaults(persistence.dataDir)),
+    ...tlsFaults("tls", tls),
+    ...(hasFabric ? await fabricTlsFaults(settings) : []),
+    ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
+    ...(await faultOf(() => readCredentials(settings, node.clusterId))),
+    ...(jwksFile === undefined ? [] : await faultOf(() => checkKeyFile(jwksFile), "tenants.jwt.jwks_file: ")),
+    ...(policy.file === undefined ? [] : policyFaults(policy.file)),
+    ...(audit.file === undefined ? [] : await faultOf(() => checkAppendable(audit.file ?? ""), "audit.file: ")),
+  ];
+}
+
+/** Without its policy a new node would deny everything, and one that has a policy would not do what its operator wrote. */
+function policyFaults(path: string): readonly string[] {
+  const read = readFileText(path);
+  if (read.ok) return [];
+  return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`];
+}
+
+/** Nothing is made here: only what no start can make a directory of, or in, is told. */
+function directoryFaults(path: string): readonly string[] {
+  for (let place = resolve(path); ; place = dirname(place)) {
+    const stat = statOf(place);
+    if (stat?.isDirectory() === true || place === dirname(place)) return [];
+    if (stat !== undefined) return [`persistence.data_dir: ${path}: ${place} is no directory; name another one (flag --data-dir)`];
+  }
+}
+
+/** Undefined also of what lies below a file. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Throws when the file could not be opened as the audit log will open it. What is not there is not created, what is there not changed; only whoever reads a
+ * named pipe sees a writer come and go.
+ */
+function checkAppendable(path: string): void {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isDirectory() === true) throw new Error(`${path} is a directory: name a file`);
+  try {
+    if (stat === undefined) accessSync(dirname(path), constants.W_OK | constants.X_OK);
+    else {
+      const descriptor = openSync(path, APPENDING);
+      // The reader of a pipe would see its end, and go before the log opens it: it stays open for as long as this process runs.
+      if (!stat.isFIFO()) closeSync(descriptor);
+    }
+  } catch (error) {
+    const why = error instanceof Error ? error.message : path;
+    const rule =
+      stat?.isFIFO() === true
+        ? "nobody reads this named pipe: start its reader first, or name a file"
+        : "name a file in a directory that is there and may be written to";
+    throw new Error(`${path} cannot be written: ${why}; ${rule}`, { cause: error });
+  }
+}
+
+async function faultOf(read: () => unknown, before = ""): Promise<readonly string[]> {
+  try {
+    await read();
+    return [];
+  } catch (error) {
+    return [`${before}${error instanceof Error ? error.message : String(error)}`];
+  }
+}
+
+async function fabricTlsFaults(settings: Settings): Promise<readonly string[]> {
+  const faults = tlsFaults("fabric", settings.fabric);
+  const { id: nodeId, clusterId } = settings.node;
+  return faults.length > 0 ? faults : faultOf(() => readFabricTls(settings, { nodeId, clusterId }));
+}
+
+/** Of certificate and key, what OpenSSL says of them is not passed on: no words of a key file may be told. */
+function tlsFaults(group: "tls" | "fabric", { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
+  const faults: string[] = [];
+  const read = (setting: string, path: string | undefined): Buffer | undefined => {
+    try {
+      return path === undefined ? undefined : readNamedFile({ setting: `${group}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
+    } catch (error) {
+      faults.push(error instanceof Error ? error.message : String(error));
+      return undefined;
+    }
+  };
+  const [cert, key] = [read("cert_file", certFile), read("key_file", keyFile)];
+  read("ca_file", caFile);
+  const isCertFit = cert === undefined || isFit({ cert });
+  const isKeyFit = key === undefined || isFit({ key });
+  if (!isCertFit) faults.push(`${group}.cert_file: ${certFile} holds no certificate in PEM`);
+  if (!isKeyFit) faults.push(`${group}.key_file: ${keyFile} holds no private key in PEM that is not encrypted`);
+  if (cert && key && isCertFit && isKeyFit && !isFit({ cert, key }))
+    faults.push(`${group}.key_file: ${keyFile} is not the key of ${certFile}`);
+  return faults;
+}
+
+function isFit(parts: { readonly cert?: Buffer; readonly key?: Buffer }): boolean {
+  try {
+    createSecureContext(parts);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,75 @@
+/** Files that settings name: who else could read a secret, whether a token is too short to be one, and certificates that do not count today. */
+import { X509Certificate } from "node:crypto";
+import { statSync } from "node:fs";
+import type { Settings } from "../config/settings.ts";
+import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
+
+/** Shorter ones can be guessed. */
+const MIN_TOKEN_CHARS = 16;
+const OTHERS_READ = 0o004;
+
+interface SecretFile {
+  readonly setting: string;
+  readonly path: string | undefined;
+  readonly isToken: boolean;
+}
+
+/** Each in one line, naming the setting and the file and never what is in it. Files that are not there are the start's to refuse. */
+export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly string[] {
+  const { tls, fabric } = settings;
+  return [
+    ...secretFiles(settings).flatMap(secretWarnings),
+    ...certificateWarnings("tls.cert_file", tls.certFile, wallMs),
+    ...certificateWarnings("fabric.cert_file", fabric.certFile, wallMs),
+  ];
+}
+
+/** Of the files that are read again while a node runs, and decide who is let in. */
+export function credentialWarnings({ tenants }: Settings): readonly string[] {
+  return credentialFiles(tenants).flatMap(secretWarnings);
+}
+
+function secretWarnings({ setting, path, isToken }: SecretFile): readonly string[] {
+  if (path === undefined) return [];
+  try {
+    const mode = statSync(path).mode;
+    const isReadable = (mode & OTHERS_READ) !== 0;
+    const isShort =
+      isToken && readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8").trimEnd().length < MIN_TOKEN_CHARS;
+    return [
+      ...(isReadable ? [`${setting}: every user of this machine can read ${path}; chmod 600 it`] : []),
+      ...(isShort ? [`${setting}: the token in ${path} has less than ${MIN_TOKEN_CHARS} characters; make one of 32 random bytes`] : []),
+    ];
+  } catch {
+    // What is not there, or not for us to read, the start refuses with its own words.
+    return [];
+  }
+}
+
+/** A certificate may be renewed while the node runs, so one that does not count today keeps no node from starting. */
+function certificateWarnings(setting: string, path: string | undefined, wallMs: number): readonly string[] {
+  if (path === undefined) return [];
+  try {
+    const { validFromDate, validToDate } = new X509Certificate(readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES }));
+    if (wallMs > validToDate.getTime())
+      return [`${setting}: the certificate in ${path} ran out at ${validToDate.toISOString()}; nobody will take it`];
+    if (wallMs < validFromDate.getTime())
+      return [`${setting}: the certificate in ${path} counts from ${validFromDate.toISOString()} on; until then nobody will take it`];
+  } catch {
+    // As above.
+  }
+  return [];
+}
+
+function secretFiles({ tls, fabric, tenants }: Settings): readonly SecretFile[] {
+  return [
+    { setting: "tls.key_file", path: tls.keyFile, isToken: false },
+    { setting: "fabric.key_file", path: fabric.keyFile, isToken: false },
+    { setting: "fabric.cluster_token_file", path: fabric.clusterTokenFile, isToken: false },
+    ...credentialFiles(tenants),
+  ];
+}
+
+function credentialFiles({ credentials }: Settings["tenants"]): readonly SecretFile[] {
+  return credentials.map((row, i) => ({ setting: `tenants.credentials[${i}].token_file`, path: row.tokenFile, isToken: true }));
+}

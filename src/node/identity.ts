@@ -1,0 +1,133 @@
+/** Who calls this node: settings and files → the table of `policy/identity/tenants.ts`, and what a node without credentials may do. */
+
+import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "../config/exposure.ts";
+import type { Settings } from "../config/settings.ts";
+import { isLoopbackHost, parseBlock } from "../lib/cidr.ts";
+import { sha256Hex } from "../lib/crypto.ts";
+import type { Log } from "../lib/log.io.ts";
+import type { Time } from "../lib/machine.ts";
+import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
+import { type Caller, MESH_ROLES } from "../policy/identity/caller.ts";
+import { type Credential, type Peer, Tenants } from "../policy/identity/tenants.ts";
+import { TokenVerifier } from "../policy/identity/tokens.io.ts";
+import { fabricHost } from "./fabric/address.ts";
+import { credentialWarnings, fileWarnings } from "./file-warnings.ts";
+
+export interface Identities {
+  /** As `ChainPorts.identify`. */
+  readonly identify: (header: (name: string) => string | undefined, peer: Peer) => Caller | Promise<Caller>;
+  /** Reads token files again; with one that cannot be read the table of before stays, and the log says so. */
+  reload(): void;
+}
+
+export interface IdentityOptions {
+  readonly settings: Settings;
+  readonly clusterId: string;
+  readonly log: Log;
+  readonly now: () => Time;
+}
+
+/** Throws when a node would be open to everybody on the network and nobody said that this is meant; what else to look at goes to the log. */
+export function checkExposure(settings: Settings, log: Log): void {
+  if (settings.fabric.enabled !== false) fabricHost(settings);
+  const [fault] = exposureFaults(settings);
+  if (fault !== undefined) throw new Error(fault);
+  for (const warning of [...exposureWarnings(settings), ...fileWarnings(settings)]) log.warn({ warning }, "settings to look at");
+}
+
+/** Roles of callers without a credential: where there are no credentials to show, all that `tenants.anonymous` leaves. */
+function anonymousRoles(settings: Settings): readonly string[] {
+  const { listen } = settings;
+  if (hasCredentials(settings) || !(isLoopbackHost(listen.host) || listen.insecure)) return [];
+  return anonymousAccess(settings) === "all" ? MESH_ROLES : ["mesh.read"];
+}
+
+/** Reads the files that settings name. Rejects with a message that names the setting when one cannot be used. */
+export async function openIdentities(options: IdentityOptions): Promise<Identities> {
+  const { settings, clusterId } = options;
+  const { tenants } = settings;
+  const defaults = { tenant: tenants.default ?? "", cluster: clusterId };
+  const roles = anonymousRoles(settings);
+  if (!hasCredentials(settings))
+    return { identify: everybody({ roles, ...defaults, tenant: tenants.mode ? "" : defaults.tenant }), reload: () => {} };
+  const tokens = await openTokens(options, defaults);
+  const build = () =>
+    new Tenants({
+      isTenantMode: tenants.mode,
+      defaults,
+      anonymousRoles: roles,
+      areCertificatesIdentities: tenants.clientCertificates === "identity",
+      certificates: tenants.certificates.map((row) => ({ ...row, pattern: row.principal })),
+      credentials: readCredentials(settings, clusterId),
+      tokens,
+      trustedHeader: headerRule(settings),
+      wallMs: () => options.now().wallMs,
+    });
+  let table = build();
+  return {
+    identify: (header, peer) => table.identify(header, peer),
+    reload: () => {
+      try {
+        table = build();
+        options.log.info({}, "credentials reloaded");
+        for (const warning of credentialWarnings(settings)) options.log.warn({ warning }, "settings to look at");
+      } catch (error) {
+        options.log.warn({ err: error }, "credentials not reloaded, keeping the old ones");
+      }
+    },
+  };
+}
+
+/** Nobody can show anything, so no header is looked at. */
+function everybody(as: { readonly roles: readonly string[]; readonly tenant: string; readonly cluster: string }): Identities["identify"] {
+  const { roles, tenant, cluster } = as;
+  // HOT: one a request of a node as it is by default; one object, as before there were identities.
+  return (_header, { address }) => ({ principal: "", tenant, cluster, roles, isAuthenticated: false, address });
+}
+
+async function openTokens({ settings, log, now }: IdentityOptions, defaults: { readonly tenant: string; readonly cluster: string }) {
+  const { jwt } = settings.tenants;
+  if (jwt === undefined) return undefined;
+  const { principalClaim, tenantClaim, clusterClaim, rolesClaim } = jwt;
+  const claims = { principal: principalClaim, tenant: tenantClaim, cluster: clusterClaim, roles: rolesClaim };
+  const verifier = new TokenVerifier(
+    { ...jwt, claims, defaults },
+    {
+      wallMs: () => now().wallMs,
+      monoMs: () => now().monoMs,
+      onKeysFailed: (error) => log.warn({ err: error }, "keys of the token issuer not read, keeping the old ones"),
+    },
+  );
+  try {
+    await verifier.open();
+  } catch (error) {
+    throw new Error(`tenants.jwt.jwks_file: ${error instanceof Error ? error.message : "cannot be read"}`, { cause: error });
+  }
+  return verifier;
+}
+
+export function readCredentials({ tenants }: Settings, clusterId: string): readonly Credential[] {
+  const seen = new Map<string, number>();
+  return tenants.credentials.map((row, i) => {
+    const digest = row.tokenSha256 ?? sha256Hex(readToken(row.tokenFile ?? "", `tenants.credentials[${i}].token_file`));
+    const twin = seen.get(`${row.scheme} ${digest}`);
+    if (twin !== undefined) throw new Error(`tenants.credentials[${i}] has the same token as tenants.credentials[${twin}]`);
+    seen.set(`${row.scheme} ${digest}`, i);
+    const { tenant, principal = tenant, cluster = clusterId, roles } = row;
+    return { scheme: row.scheme, digest, identity: { principal, tenant, cluster, roles, isAuthenticated: true } };
+  });
+}
+
+/** The one line of a token file; the message names the file and never what is in it. */
+function readToken(path: string, setting: string): string {
+  const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8");
+  const token = text.replace(/\r?\n$/, "");
+  if (/^[\x21-\x7e]{1,8192}$/.test(token)) return token;
+  throw new Error(`${setting}: ${path} does not hold one line of 1 to 8192 printable ASCII characters without spaces`);
+}
+
+function headerRule({ tenants }: Settings) {
+  if (tenants.trustedHeader === undefined) return undefined;
+  const { name, from } = tenants.trustedHeader;
+  return { name, from: from.map(parseBlock).filter((block) => block !== undefined) };
+}

@@ -1,0 +1,192 @@
+/** Limits and quotas of a node: set by settings and policy, counted in metrics, told to the audit. */
+
+import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
+import type { Lookup } from "../catalog/query/lookup.ts";
+import type { Settings } from "../config/settings.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Metrics } from "../lib/metrics/metrics.ts";
+import type { AuditSink } from "../policy/audit/record.ts";
+import { RefusalAudit, type RefusedAct } from "../policy/audit/refusals.ts";
+import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
+import { type QuotaBound, type QuotaHolder, Quotas } from "../policy/limits/quotas.ts";
+import { areLimitsSet, type Cost, Limits, type Refusal } from "../policy/limits/rate-limits.ts";
+import type { Quota } from "../policy/set/rules.ts";
+import type { Policy } from "../policy/set/verdict.ts";
+import type { PolicySource } from "../policy/set/visibility.ts";
+import type { Admission } from "../services/admission.ts";
+
+export interface NodeLimitsOptions {
+  readonly settings: Pick<Settings, "limits" | "quotas" | "tenants">;
+  readonly metrics: Metrics;
+  readonly policies: PolicySource;
+  /** What is visible, for quotas. */
+  readonly lookup: Lookup;
+  readonly now: () => Time;
+}
+
+export class NodeLimits {
+  readonly #options: NodeLimitsOptions;
+  /** Undefined where no limit is set. */
+  readonly #rates: Limits | undefined;
+  /** The same limits for DNS, whose addresses may be forged: they neither use up nor push out what callers of other listeners have. */
+  readonly #dnsRates: Limits | undefined;
+  readonly #refusals: RefusalAudit;
+  /** The policy last asked whether it has quotas, and what it said. */
+  #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  readonly quotas: Quotas;
+  /** Where refusals are recorded beside the count; set when the audit log is open. */
+  audit: Pick<AuditSink, "record"> | undefined;
+
+  constructor(options: NodeLimitsOptions) {
+    const { settings, lookup } = options;
+    this.#options = options;
+    this.#rates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limited(refusal)) : undefined;
+    this.#dnsRates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limitedDns(refusal)) : undefined;
+    this.#refusals = new RefusalAudit({ record: (event) => this.audit?.record(event) }, settings.limits.maxKeys);
+    this.quotas = new Quotas({
+      isSet: () => this.#hasSettings || this.#hasRules(),
+      namespaceQuota: (namespace) => this.#namespaceQuota(namespace),
+      tenantQuota: () => this.#tenantQuota,
+      namespaceUsage: (namespace) => lookup.namespaceUsage(namespace),
+      tenantUsage: (tenant) => lookup.tenantUsage(tenant),
+      sees: (caller, namespace) => this.#sees(caller, namespace),
+      onRefusal: (refusal, holder, bound) => this.#full(refusal, holder, bound),
+    });
+  }
+
+  /** Takes a token of the caller, or throws `discovery_rate_limited`; undefined where no limit is set. */
+  get admit(): ((caller: Caller, cost: Cost, monoMs: number) => void) | undefined {
+    const rates = this.#rates;
+    return rates === undefined ? undefined : (caller, cost, monoMs) => rates.admit(caller, cost, monoMs);
+  }
+
+  /** As `admit`, for a question over DNS. */
+  get admitDns(): ((caller: Caller, monoMs: number) => void) | undefined {
+    const rates = this.#dnsRates;
+    return rates === undefined ? undefined : (caller, monoMs) => rates.admit(caller, "read", monoMs);
+  }
+
+  /** What is asked once the request is read. */
+  get admission(): Admission {
+    const rates = this.#rates;
+    const { namespaceReadsPerMinute, namespaceWritesPerMinute } = this.#options.settings.limits;
+    const isLimited = namespaceReadsPerMinute > 0 || namespaceWritesPerMinute > 0;
+    const admitIn: Admission["admitIn"] = ({ context, cost, namespaces, asked }) => {
+      const { caller, time } = context;
+      // A name that is none is refused by the handler. What is hidden has no bucket: it would tell how busy it is.
+      const counted = namespaces.filter(
+        (namespace) => isNamespace(namespace, PROTOCOL_BOUNDS) && (cost === "write" || this.#sees(this.#viewer(caller, asked), namespace)),
+      );
+      rates?.admitIn(counted, caller, cost, time.monoMs);
+    };
+    return {
+      admitIn: rates !== undefined && isLimited ? admitIn : undefined,
+      openWatch: (caller, namespace, asked) => {
+        if (this.#options.settings.limits.watches === 0 && !this.quotas.isSet) return undefined;
+        const isSeen = isNamespace(namespace, PROTOCOL_BOUNDS) && this.#sees(this.#viewer(caller, asked), namespace);
+        const release = rates?.openWatch(caller);
+        try {
+          const leave = this.quotas.openWatch(caller, isSeen ? namespace : "");
+          return () => {
+            release?.();
+            leave();
+          };
+        } catch (error) {
+          release?.();
+          throw error;
+        }
+      },
+    };
+  }
+
+  /** Records what is still only counted. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#refusals.close(this.#options.now());
+  }
+
+  get #hasSettings(): boolean {
+    return Object.values(this.#options.settings.quotas).some((bound) => bound > 0);
+  }
+
+  /** Asked once a policy. */
+  #hasRules(): boolean {
+    const { policy } = this.#options.policies;
+    if (this.#asked?.policy !== policy) {
+      const hasQuotas = policy.set?.rules.some(({ quota }) => quota.entries > 0 || quota.watches > 0 || quota.bytes > 0) ?? false;
+      this.#asked = { policy, hasQuotas };
+    }
+    return this.#asked.hasQuotas;
+  }
+
+  /** A bound that the rule does not set is the settings'. */
+  #namespaceQuota(namespace: string): Quota {
+    const { namespaceEntries, namespaceWatches, namespaceBytes } = this.#options.settings.quotas;
+    const own = this.#options.policies.policy.ruleOf(namespace)?.quota;
+    return {
+      entries: own?.entries || namespaceEntries,
+      watches: own?.watches || namespaceWatches,
+      bytes: own?.bytes || namespaceBytes,
+    };
+  }
+
+  get #tenantQuota(): Quota {
+    const { tenantEntries, tenantWatches, tenantBytes } = this.#options.settings.quotas;
+    return { entries: tenantEntries, watches: tenantWatches, bytes: tenantBytes };
+  }
+
+  #viewer(caller: Caller, asked: AskedViewer | undefined): Caller {
+    return viewerOf(caller, asked, this.#options.settings.tenants.allowRequestOverride);
+  }
+
+  #sees(caller: Caller, namespace: string): boolean {
+    return this.#options.policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant }).allowed;
+  }
+
+  #limited(refusal: Refusal): void {
+    this.#options.metrics.inc("discovery_rate_limited_total", { tenant: refusal.caller.tenant });
+    this.note(refusal);
+  }
+
+  #limitedDns(refusal: Refusal): void {
+    this.#options.metrics.inc("discovery_rate_limited_total", { tenant: "" });
+    this.noteDns(refusal);
+  }
+
+  #full(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void {
+    this.#options.metrics.inc("waymark_quota_refusals_total", { holder, bound });
+    this.note(refusal);
+  }
+
+  /** Tells the audit, once a second and caller; what was refused is counted elsewhere. */
+  note(refusal: RefusedAct): void {
+    if (this.audit === undefined) return;
+    this.#refusals.note(refusal, this.#options.now());
+    this.#arm();
+  }
+
+  /** As `note`, of questions over DNS: one record a second for all, since a forger has as many addresses as it likes. */
+  noteDns(refusal: RefusedAct): void {
+    const { caller, detail } = refusal;
+    this.note({
+      ...refusal,
+      caller: { ...caller, address: "" },
+      detail: `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`,
+    });
+  }
+
+  #arm(): void {
+    const dueMonoMs = this.#refusals.nextDeadlineMs();
+    if (this.#timer !== undefined || dueMonoMs === undefined) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#refusals.tick(this.#options.now());
+        this.#arm();
+      },
+      Math.max(0, dueMonoMs - this.#options.now().monoMs) + 1,
+    );
+    this.#timer.unref();
+  }
+}

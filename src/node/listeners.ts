@@ -1,0 +1,391 @@
+/** The listeners of a node: gRPC, HTTP edge and DNS over one core, and the numbers they show. */
+import type { JsonValue } from "@bufbuild/protobuf";
+import { decodeEntry } from "../catalog/entry/codec.ts";
+import { askedBounds } from "../catalog/entry/names.ts";
+import type { EntryView } from "../catalog/entry/view.ts";
+import { ANY } from "../catalog/query/filter.ts";
+import { GOLDEN_RATIO } from "../catalog/query/instances.ts";
+import { queryPage } from "../catalog/query/query.ts";
+import { healthTier } from "../catalog/query/select.ts";
+import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
+import { anonymousAccess } from "../config/exposure.ts";
+import type { Settings } from "../config/settings.ts";
+import { type Claim, isRightful } from "../discovery/alias-claim.ts";
+import { parseZone } from "../dns/names.ts";
+import { type DnsGateway, startDnsGateway } from "../dns/server.io.ts";
+import type { DnsCatalog } from "../dns/subject.ts";
+import { isLoopbackHost } from "../lib/cidr.ts";
+import { BrokenInvariant, WaymarkError } from "../lib/errors.ts";
+import type { RootLog } from "../lib/log.io.ts";
+import type { Time } from "../lib/machine.ts";
+import type { RefusedAct } from "../policy/audit/refusals.ts";
+import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
+import type { PolicyStatus } from "../policy/versions/engine.ts";
+import type { WebRules } from "../server/browser-rules.ts";
+import { Chain, type RefusedCall } from "../server/chain.ts";
+import { changesNothing } from "../server/cost.ts";
+import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
+import { type GrpcListener, startGrpcListener } from "../server/grpc/listener.io.ts";
+import type { HttpSources, Readiness } from "../server/http-routes.ts";
+import { Inflater } from "../server/inflater.io.ts";
+import { openScraper } from "../server/metrics.io.ts";
+import { rpcObserver } from "../server/rpc-metrics.ts";
+import type { TlsFiles } from "../server/tls-files.io.ts";
+import { admitted } from "../services/admission.ts";
+import { listServices } from "../services/list.ts";
+import { lagJson, type PeerParts, peerService, peersJson } from "../services/peers.ts";
+import { policyJson } from "../services/policy.ts";
+import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "../services/prometheus-sd.ts";
+import type { Service } from "../services/service.ts";
+import type { NodeCore } from "./core.ts";
+import type { NodeFabric } from "./fabric/fabric.ts";
+import type { Identities } from "./identity.ts";
+import { observeNode } from "./metrics.ts";
+import type { NodePolicy } from "./policy.ts";
+
+export interface Listeners {
+  readonly grpc: GrpcListener;
+  readonly edge: EdgeListener;
+  readonly dns: DnsGateway | undefined;
+}
+
+export interface ListenersOptions {
+  readonly settings: Settings;
+  readonly log: RootLog;
+  readonly version: string;
+  readonly core: NodeCore;
+  readonly discovery: Service;
+  readonly policy: NodePolicy;
+  readonly fabric: NodeFabric;
+  readonly identities: Identities;
+  readonly now: () => Time;
+  readonly random: () => number;
+}
+
+/** Opens all listeners, or none. */
+export async function openListeners(options: ListenersOptions): Promise<Listeners> {
+  const { settings, log, core } = options;
+  const { listen, limits, server } = settings;
+  const services = listServices({
+    discovery: admitted(options.discovery, core.limits.admission),
+    policy: options.policy.service,
+    peers: peerService(peerParts(options)),
+  });
+  const chain = openChain(options, services);
+  const tls = tlsFiles(settings);
+  const inflater = new Inflater();
+  const grpc = await startGrpcListener({
+    host: listen.host,
+    port: listen.grpcPort,
+    services,
+    chain,
+    tls,
+    limits: { maxMessageBytes: limits.maxRequestBytes, ...server },
+    reflection: endpointAccess(server.reflection, settings),
+    inflater,
+    log: log.child("server.grpc"),
+    onCut: (reason) => core.metrics.inc("waymark_connections_refused_total", { listener: "grpc", reason }),
+  });
+  try {
+    const edge = await startEdgeListener({
+      host: listen.host,
+      port: listen.httpPort,
+      services,
+      chain,
+      sources: httpSources(options),
+      metrics: core.metrics,
+      tls,
+      limits: { maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
+      inflater,
+      web: webRules(settings),
+      log: log.child("server.http"),
+    });
+    try {
+      const dns = settings.dns.enabled ? await openDns(options) : undefined;
+      observeNode({ ...options, connections: { grpc: () => grpc.connectionCount(), http: () => edge.connectionCount() } });
+      return { grpc, edge, dns };
+    } catch (error) {
+      await edge.stop(0);
+      throw error;
+    }
+  } catch (error) {
+    await grpc.stop(0);
+    throw error;
+  }
+}
+
+/** Where TLS or a credential says who may come, every name will do. A page can send the header of a trusted proxy, so that is none. */
+function webRules(settings: Settings): WebRules {
+  const { listen, tenants, tls } = settings;
+  const needsCredential = anonymousAccess(settings) === "none" && tenants.trustedHeader === undefined;
+  return {
+    takesAnyHost: tls.certFile !== undefined || needsCredential,
+    hosts: [listen.host, listen.advertiseHost ?? listen.host, ...listen.allowedHosts],
+    corsOrigins: listen.corsOrigins,
+  };
+}
+
+/** A listener that is open to everybody is not where callers without a credential may do nothing. */
+function endpointAccess(access: "on" | "authenticated" | "off", settings: Settings): "on" | "authenticated" | "off" {
+  return access === "on" && anonymousAccess(settings) === "none" ? "authenticated" : access;
+}
+
+function openChain({ settings, log, core, now, identities }: ListenersOptions, services: readonly Service[]): Chain {
+  const { identity, metrics } = core;
+  const rpcLog = log.child("server.rpc");
+  const isStream = (service: string, method: string) => {
+    const desc = services.find((s) => s.desc.typeName === service)?.desc;
+    return desc?.methods.some((m) => m.name === method && m.methodKind !== "unary") ?? false;
+  };
+  const isRead = (service: string, method: string) => {
+    const desc = services.find((s) => s.desc.typeName === service)?.desc.methods.find((m) => m.name === method);
+    return desc !== undefined && changesNothing(desc);
+  };
+  let requests = 0;
+  return new Chain({
+    now,
+    identify: identities.identify,
+    anonymous: anonymousAccess(settings),
+    limit: core.limits.admit,
+    newRequestId: () => `${identity.boot}-${(++requests).toString(36)}`,
+    observe: rpcObserver(metrics, isStream),
+    onRefused: (call) => core.limits.note(refusedAct(call, identity.clusterId)),
+    onBug: (fault, call) => {
+      rpcLog.error({ err: fault, ...call }, "handler failed");
+      if (fault instanceof BrokenInvariant && !fault.isUndone && !isRead(call.service, call.method)) endProcess(fault);
+    },
+    onCall: rpcLog.isEnabled("debug") ? (call) => rpcLog.debug(call, "call") : undefined,
+  });
+}
+
+/** Nobody knows what a bug left behind: the process ends as by any error that nobody catches, and its restart is clean. */
+function endProcess(fault: Error): void {
+  queueMicrotask(() => {
+    throw fault;
+  });
+}
+
+/** A refused call as the audit has it; who is not known is told by the address. */
+function refusedAct({ service, method, address, caller, error }: RefusedCall, clusterId: string): RefusedAct {
+  return {
+    caller: caller ?? anonymousCaller(clusterId, address),
+    action: `${service.slice(service.lastIndexOf(".") + 1)}/${method}`.slice(0, MAX_ACTION_CHARS),
+    namespace: "",
+    reason: error.reason,
+    detail: error.message,
+  };
+}
+
+const MAX_ACTION_CHARS = 64;
+
+function tlsFiles({ tls }: Settings): TlsFiles | undefined {
+  const { certFile, keyFile } = tls;
+  if (certFile === undefined || keyFile === undefined) return undefined;
+  return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
+}
+
+/** Enough for a busy resolver, and 5 Mbit/s at most for whom a forger aims it at. */
+const DEFAULT_DNS_RATE = 500;
+
+function openDns({ settings, log, core, random, now }: ListenersOptions): Promise<DnsGateway> {
+  const { dns, listen, catalog } = settings;
+  const dnsLog = log.child("dns");
+  const { admitDns } = core.limits;
+  const host = dns.host ?? listen.host;
+  const perSecond = dns.rate ?? (isLoopbackHost(host) ? 0 : DEFAULT_DNS_RATE);
+  // One view for all, so that answers are kept for all; who asks is known while its query is answered, in one turn.
+  let asker = anonymousCaller(core.identity.clusterId, "");
+  const view = dnsCatalog(random, core, (namespaces) => noteHidden(core, asker, namespaces));
+  return startDnsGateway({
+    host,
+    udpPort: dns.udpPort,
+    tcpPort: dns.tcpPort,
+    settings: {
+      zones: dns.zones.map(parseZone),
+      nodeId: core.identity.nodeId,
+      minTtlMs: dns.minTtlMs,
+      maxTtlMs: dns.maxTtlMs,
+      defaultTtlMs: catalog.defaultLeaseTtlMs,
+      negativeTtlMs: dns.negativeTtlMs,
+      allowExternalNames: dns.allowExternalNames,
+    },
+    catalogFor: (address) => {
+      if (!core.state.isReady) throw new WaymarkError("not_ready", "the catalog may be a part of it: this node has not caught up yet");
+      asker = anonymousCaller(core.identity.clusterId, address);
+      admitDns?.(asker, now().monoMs);
+      return view;
+    },
+    maxPlansBytes: dns.maxPlansBytes,
+    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks },
+    random,
+    metrics: core.metrics,
+    onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
+  });
+}
+
+/** An answer without what policy hides. UDP addresses are easily forged, so the audit has one record a second for all, with the count. */
+function noteHidden({ reads, accessLog, limits, metrics }: NodeCore, asker: Caller, namespaces: readonly string[]): void {
+  metrics.inc("dns_policy_denials_total", {});
+  for (const namespace of namespaces) {
+    const { reason, rule } = reads.verdict(asker, namespace);
+    accessLog.countDenial("query", reason);
+    limits.noteDns({ caller: asker, action: "query", namespace, reason, detail: rule === "" ? "" : `rule ${rule}` });
+  }
+}
+
+/** An answer has room for some twenty healthy instances; clients that take the first spread over them. */
+const DNS_SAMPLING = { form: "spread", rank: healthTier, ideal: 0, fit: 0, wanted: 32 } as const;
+
+/** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. `onHidden` hears of what an answer lacks, once an answer. */
+export function dnsCatalog(
+  random: () => number,
+  { reads, replica, dnsNames, identity, policies }: Pick<NodeCore, "reads" | "replica" | "dnsNames" | "identity" | "policies">,
+  onHidden: (namespaces: readonly string[]) => void = () => {},
+): DnsCatalog {
+  const viewer = anonymousCaller(identity.clusterId, "");
+  const counts = (claim: Claim) => isRightful(policies.policy, claim, identity.clusterId);
+  const hidden = new Set<string>();
+  let hasSampled = false;
+  // Drawn, so that the nodes of a cluster do not all begin with the same instances; then in turn, so that none waits for its luck.
+  let turn = random();
+  const took = () => {
+    hasSampled = true;
+    turn = (turn + GOLDEN_RATIO) % 1;
+  };
+  return {
+    get revision() {
+      // Both only grow, so the sum changes whenever either does.
+      return replica.revision + reads.policyTurn;
+    },
+    find: (kind, namespace, name, port) => {
+      if (!reads.verdict(viewer, namespace).allowed) {
+        hidden.add(namespace);
+        return [];
+      }
+      const sampling = { ...DNS_SAMPLING, at: turn };
+      const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
+      const read = (record: CatalogRecord) => ({ key: record.key, entry: reads.entry(record) });
+      const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits, read });
+      if (!isSample) return found.map(({ entry }) => entry);
+      took();
+      return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
+    },
+    takeSampled: () => {
+      const has = hasSampled;
+      hasSampled = false;
+      return has;
+    },
+    takeHidden: () => {
+      if (hidden.size === 0) return [];
+      const namespaces = [...hidden];
+      hidden.clear();
+      return namespaces;
+    },
+    onHidden,
+    hasNameUnder: (suffix, zone) => dnsNames.hasNameUnder(suffix, zone, { sees: reads.allowed(viewer), counts }),
+    findAlias: (name, zone) => {
+      const allowed = reads.allowed(viewer);
+      const sees = (namespace: string) => allowed(namespace) || (hidden.add(namespace), false);
+      const sampling = { ...DNS_SAMPLING, at: turn };
+      const { records, isSample } = dnsNames.findAlias(name, zone, { sees, counts }, sampling);
+      if (isSample) took();
+      return records.map((record) => reads.entry(record));
+    },
+  };
+}
+
+function peerParts({ core, settings, fabric }: ListenersOptions): PeerParts {
+  return { source: fabric.peers, nodeId: core.identity.nodeId, bounds: askedBounds(settings.limits) };
+}
+
+function httpSources(options: ListenersOptions): HttpSources {
+  const { core, settings, fabric, now } = options;
+  const { admit } = core.limits;
+  const scrape = openScraper(core.metrics);
+  return {
+    metricsAccess: endpointAccess(settings.observability.metricsAccess, settings),
+    readiness: () => readiness(core, fabric, now()),
+    scrape,
+    persistence: () => persistence(core),
+    prometheusTargets: (filter, caller) => {
+      admit?.(caller, "read", now().monoMs);
+      const { namespace } = filter;
+      const verdict = namespace === undefined ? undefined : core.reads.verdict(caller, namespace);
+      // Of a scrape of everything nobody is told: it asks for what it may see.
+      if (namespace !== undefined && verdict?.allowed === false) core.accessLog.onDenied(caller, { action: "query", namespace, verdict });
+      return renderTargetGroups(serviceEntries(core, filter, caller));
+    },
+    policy: (namespace, caller) => {
+      const { monoMs, wallMs } = now();
+      admit?.(caller, "read", monoMs);
+      return policyJson(core.policies, {
+        namespace,
+        caller,
+        wallMs,
+        bounds: askedBounds(settings.limits),
+        notTaken: core.hooks.policyNotTaken(),
+      });
+    },
+    lag: () => lagJson(peerParts(options), now()),
+    peers: (asked) => peersJson(peerParts(options), asked, now()),
+    parseServiceFilter,
+  };
+}
+
+function readiness({ state, journal, policies, hooks }: NodeCore, fabric: NodeFabric, time: Time): Readiness {
+  const mesh = fabric.readiness(time);
+  const { isFailing, lastError } = journal.stats();
+  const auditFault = hooks.auditFault();
+  return {
+    isDraining: state.isDraining,
+    checks: [
+      // Once it could be told as the truth it can: what is missed afterwards is an age, and not a reason to take the node away.
+      { name: "catalog", ok: state.isReady, detail: state.isReady ? "loaded" : "loading" },
+      { name: "fabric", ok: mesh.isReady, detail: mesh.detail },
+      { name: "clock", ok: state.clockFault === "", detail: state.clockFault === "" ? "as others' clocks" : state.clockFault },
+      // Reads go on while the disk does not take writes; who must write looks at this line.
+      { name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" },
+      // A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody.
+      { name: "policy", ok: true, detail: policyDetail(policies.status, hooks.policyNotTaken()) },
+      // What is refused waits, or is counted as lost: nobody's answer depends on it.
+      { name: "audit", ok: true, detail: auditFault === "" ? "takes records" : auditFault },
+    ],
+  };
+}
+
+function policyDetail({ isEnabled, inForce, degraded }: PolicyStatus, notTaken: string): string {
+  const here = degraded || (isEnabled ? `version ${inForce?.number} in force` : "none configured");
+  return notTaken === "" ? here : `${here}; not taken: ${notTaken}`;
+}
+
+function persistence({ journal, identity, replica }: NodeCore): JsonValue {
+  const { nodeId, generation } = identity;
+  return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
+}
+
+/** Visible SERVICE entries, read page by page: the reader may take its time. */
+export function* serviceEntries(
+  { reads, replica }: Pick<NodeCore, "reads" | "replica">,
+  filter: ServiceFilter,
+  caller: Caller,
+): Generator<EntryView> {
+  const wanted = {
+    ...ANY,
+    namespace: filter.namespace ?? "",
+    tags: filter.tag === undefined ? [] : [filter.tag],
+    kindMask: 1 << KIND.SERVICE,
+  };
+  let afterKey: string | undefined = "";
+  while (afterKey !== undefined) {
+    const page = queryPage(replica.lookup, wanted, {
+      limit: 100,
+      afterKey,
+      self: reads.node,
+      allowed: reads.allowed(caller),
+      explain: false,
+    });
+    const decode = (record: CatalogRecord) => decodeEntry(replica.slab.view(record.at, record.sizeBytes), record.origin.life);
+    yield* page.records.map(decode);
+    afterKey = page.nextKey;
+  }
+}

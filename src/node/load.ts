@@ -1,0 +1,66 @@
+/** How busy this node has been since it was last asked: what others read in its NODE entry and in ListPeers. */
+import type { LoadView } from "../catalog/entry/view.ts";
+import type { Metrics } from "../lib/metrics/metrics.ts";
+
+export interface LoadSources {
+  readonly metrics: Metrics;
+  /** Open connections. */
+  readonly connectionCount: () => number;
+  /** Part of the time since the last call in which the event loop was busy. */
+  readonly utilization: () => number;
+}
+
+/** Codes that are our own failure, or too much for us; a caller's mistake is none. */
+const FAILURES: ReadonlySet<string> = new Set([
+  "UNKNOWN",
+  "DEADLINE_EXCEEDED",
+  "RESOURCE_EXHAUSTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+]);
+
+interface Totals {
+  readonly calls: number;
+  readonly failures: number;
+  readonly answers: number;
+  readonly latencyMs: number;
+}
+
+export class NodeLoad {
+  readonly #sources: LoadSources;
+  #before: Totals;
+
+  constructor(sources: LoadSources) {
+    this.#sources = sources;
+    this.#before = totalsOf(sources.metrics);
+  }
+
+  take(wallMs: number): LoadView {
+    const { metrics, connectionCount, utilization } = this.#sources;
+    const before = this.#before;
+    this.#before = totalsOf(metrics);
+    const calls = this.#before.calls - before.calls;
+    const answers = this.#before.answers - before.answers;
+    return {
+      activeClients: connectionCount(),
+      errorRate: calls === 0 ? 0 : (this.#before.failures - before.failures) / calls,
+      latencyMs: answers === 0 ? 0 : (this.#before.latencyMs - before.latencyMs) / answers,
+      utilization: utilization(),
+      observedWallMs: wallMs,
+    };
+  }
+}
+
+function totalsOf(metrics: Metrics): Totals {
+  const totals = { calls: 0, failures: 0, answers: 0, latencyMs: 0 };
+  for (const { labels, value } of metrics.seriesOf("rpc_requests_total")) {
+    totals.calls += value;
+    if (FAILURES.has(labels["code"] ?? "")) totals.failures += value;
+  }
+  for (const { count, sum } of metrics.histogramsOf("rpc_latency_ms")) {
+    totals.answers += count;
+    totals.latencyMs += sum;
+  }
+  return totals;
+}

@@ -1,0 +1,57 @@
+/** The numbers a node shows of its inside: gauges filled when somebody asks, counters it keeps itself. */
+
+import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
+import { KIND, type Kind } from "../catalog/record/record.ts";
+import type { RootLog } from "../lib/log.io.ts";
+import type { NodeCore } from "./core.ts";
+import { isFaultless } from "./fabric/standing.ts";
+
+const KIND_LABELS = { 1: "service", 2: "function", 3: "topic", 4: "queue", 5: "cache", 6: "node" } as const satisfies Record<Kind, string>;
+
+export interface Observed {
+  readonly core: NodeCore;
+  readonly log: RootLog;
+  readonly version: string;
+  /** Open connections of a listener. */
+  readonly connections: { readonly grpc: () => number; readonly http: () => number };
+}
+
+/** Fills the gauges at each scrape. */
+export function observeNode({ core, log, version, connections }: Observed): void {
+  const { metrics } = core;
+  metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
+  metrics.onCollect(() => {
+    observeCatalog(core);
+    observeJournal(core);
+    metrics.set("waymark_connections", { listener: "grpc" }, connections.grpc());
+    metrics.set("waymark_connections", { listener: "http" }, connections.http());
+    metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
+  });
+}
+
+function observeCatalog({ metrics, replica, leases, registrar, fanout, state }: NodeCore): void {
+  for (const kind of Object.values(KIND)) {
+    for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
+      metrics.set("waymark_catalog_entries", { kind: KIND_LABELS[kind], scope: SCOPE_NAMES[scope] }, replica.lookup.count(kind, scope));
+    }
+  }
+  const { usedBytes, freeBytes } = replica.slab.stats();
+  metrics.set("waymark_slab_bytes", { state: "used" }, usedBytes);
+  metrics.set("waymark_slab_bytes", { state: "reserved" }, usedBytes + freeBytes);
+  metrics.set("waymark_catalog_revision", {}, replica.revision);
+  metrics.set("waymark_catalog_tombstones", {}, replica.tombstoneCount);
+  metrics.set("waymark_leases", {}, leases.size);
+  metrics.counter("waymark_leases_expired_total", {}).set(registrar.expiredCount);
+  metrics.set("waymark_watch_streams", {}, fanout.size);
+  let lag = 0;
+  for (const watcher of fanout.watchers()) lag = Math.max(lag, watcher.lagRevisions);
+  metrics.set("waymark_watch_lag_revisions", {}, lag);
+  metrics.set("waymark_ready", {}, state.isReady && !state.isDraining && isFaultless(state) ? 1 : 0);
+}
+
+function observeJournal({ metrics, journal, replica }: NodeCore): void {
+  const stats = journal.stats();
+  metrics.set("waymark_journal_bytes", {}, stats.fileBytes + stats.walBytes);
+  metrics.set("waymark_journal_pending_records", {}, replica.staged.length);
+  metrics.counter("waymark_journal_failures_total", {}).set(stats.failures);
+}

@@ -1,0 +1,84 @@
+/** Checks a stored chain of audit records: the first record that was altered, removed, moved or cut off. */
+import { CHAIN_START, type ChainPoint, chainHash, parseCanonical } from "./record.ts";
+
+/** A record as it is stored. `place` is where it was found: the number its neighbours give it. */
+export interface ChainedRecord {
+  readonly place: number;
+  readonly canonical: Uint8Array;
+  readonly hash: Uint8Array;
+}
+
+export interface ChainProblem {
+  readonly kind: "altered" | "missing" | "reordered" | "truncated_head" | "truncated_tail";
+  /** Number of the first record that is not as it was written. */
+  readonly number: number;
+  /** For people: what was found and what should have been. */
+  readonly message: string;
+}
+
+/** Follows a chain from an anchor, record by record. */
+export class ChainCheck {
+  #last: ChainPoint;
+  readonly #anchor: ChainPoint;
+  #problem: ChainProblem | undefined;
+
+  /** `last`: the record an earlier check came to, to go on from there. */
+  constructor(anchor: ChainPoint = CHAIN_START, last: ChainPoint = anchor) {
+    this.#anchor = anchor;
+    this.#last = last;
+  }
+
+  /** The last record found good, or the anchor. */
+  get last(): ChainPoint {
+    return this.#last;
+  }
+
+  /** The next record in order of place. Returns the first problem found so far; after one nothing more is looked at. */
+  add(record: ChainedRecord): ChainProblem | undefined {
+    this.#problem ??= this.#check(record);
+    if (this.#problem === undefined) this.#last = { number: record.place, hash: record.hash };
+    return this.#problem;
+  }
+
+  /** After the last record; `head` is what the log says it wrote last, if that is known. */
+  end(head: ChainPoint | undefined): ChainProblem | undefined {
+    if (this.#problem !== undefined || head === undefined) return this.#problem;
+    const { number, hash } = this.#last;
+    if (number < head.number) {
+      const which = number + 1 === head.number ? `record ${head.number} is` : `records ${number + 1} to ${head.number} are`;
+      return { kind: "truncated_tail", number: number + 1, message: `${which} missing at the end` };
+    }
+    if (number > head.number)
+      return { kind: "altered", number, message: `record ${number} is after ${head.number}, the last the log says it wrote` };
+    if (!equalBytes(hash, head.hash))
+      return { kind: "altered", number, message: `record ${number} does not have the hash that the log keeps of its last record` };
+    return undefined;
+  }
+
+  #check({ place, canonical, hash }: ChainedRecord): ChainProblem | undefined {
+    const expected = this.#last.number + 1;
+    if (place !== expected) return this.#gap(place, expected);
+    const parsed = parseCanonical(canonical);
+    if (parsed === undefined) return { kind: "altered", number: place, message: `record ${place} cannot be read` };
+    if (parsed.number !== place) {
+      const message = `in the place of record ${place} there is one that says it is record ${parsed.number}`;
+      return { kind: "reordered", number: place, message };
+    }
+    if (!equalBytes(chainHash(this.#last.hash, canonical), hash)) {
+      const message = `record ${place} does not have the hash that its content and the record before it give`;
+      return { kind: "altered", number: place, message };
+    }
+    return undefined;
+  }
+
+  #gap(place: number, expected: number): ChainProblem {
+    if (place < expected) return { kind: "reordered", number: place, message: `record ${place} stands after record ${expected - 1}` };
+    const which = place === expected + 1 ? `record ${expected} is` : `records ${expected} to ${place - 1} are`;
+    const isFirst = this.#last.number === this.#anchor.number;
+    return { kind: isFirst ? "truncated_head" : "missing", number: expected, message: `${which} missing` };
+  }
+}
+
+function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}

@@ -1,0 +1,108 @@
+/**
+ * Refusals in the audit, at most one record a caller and second: a flood of refused calls must leave a trace, not a
+ * second flood (semantics.md, Policy).
+ */
+import type { Time } from "../../lib/machine.ts";
+import type { Caller } from "../identity/caller.ts";
+import { callerKey } from "../limits/rate-limits.ts";
+import type { AuditEvent, AuditSink } from "./record.ts";
+
+/** Least time between two records of one caller. */
+const SPACING_MS = 1000;
+
+/** What was refused: a call over a limit, of a caller nobody knows, or without the role it needs. */
+export interface RefusedAct {
+  readonly caller: Caller;
+  readonly action: string;
+  readonly namespace: string;
+  readonly reason: string;
+  /** For a person; never with what the caller showed. */
+  readonly detail: string;
+}
+
+/** A caller's refusals since its last record. */
+interface Pending {
+  lastRecordMonoMs: number;
+  /** Refused and not yet recorded. */
+  count: number;
+  newest: RefusedAct;
+}
+
+export class RefusalAudit {
+  readonly #sink: Pick<AuditSink, "record">;
+  readonly #maxKeys: number;
+  /** In order of each caller's last record. */
+  readonly #pending = new Map<string, Pending>();
+
+  /** Of more than `maxKeys` callers refused within a second the oldest is recorded early and forgotten. */
+  constructor(sink: Pick<AuditSink, "record">, maxKeys: number) {
+    this.#sink = sink;
+    this.#maxKeys = maxKeys;
+  }
+
+  get size(): number {
+    return this.#pending.size;
+  }
+
+  /** Records the first refusal of a caller at once, and counts those of the second that follows. */
+  note(refusal: RefusedAct, time: Time): void {
+    // By principal too: who was denied is what an auditor asks, and principals are vouched for.
+    const key = `${refusal.reason} ${callerKey(refusal.caller)} ${refusal.caller.principal}`;
+    const known = this.#pending.get(key);
+    if (known !== undefined && time.monoMs - known.lastRecordMonoMs < SPACING_MS) {
+      known.count += 1;
+      known.newest = refusal;
+      return;
+    }
+    this.#sink.record(eventOf(refusal, (known?.count ?? 0) + 1, time));
+    this.#pending.delete(key);
+    this.#pending.set(key, { lastRecordMonoMs: time.monoMs, count: 0, newest: refusal });
+    if (this.#pending.size <= this.#maxKeys) return;
+    const [oldest] = this.#pending;
+    if (oldest !== undefined) this.#settle(oldest[0], oldest[1], time);
+  }
+
+  /** Records what was counted in seconds that are over. A tick too early, or twice, changes nothing. */
+  tick(time: Time): void {
+    for (const [key, pending] of this.#pending) {
+      if (time.monoMs - pending.lastRecordMonoMs < SPACING_MS) return;
+      this.#settle(key, pending, time);
+    }
+  }
+
+  /** Records all that was counted: nothing will be asked any more. */
+  close(time: Time): void {
+    for (const [key, pending] of this.#pending) this.#settle(key, pending, time);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    const [oldest] = this.#pending.values();
+    return oldest === undefined ? undefined : oldest.lastRecordMonoMs + SPACING_MS;
+  }
+
+  #settle(key: string, pending: Pending, time: Time): void {
+    this.#pending.delete(key);
+    if (pending.count === 0) return;
+    this.#sink.record(eventOf(pending.newest, pending.count, time));
+    // Spaced from this record on, as from any other.
+    if (this.#pending.size < this.#maxKeys) this.#pending.set(key, { ...pending, lastRecordMonoMs: time.monoMs, count: 0 });
+  }
+}
+
+function eventOf({ caller, action, namespace, reason, detail }: RefusedAct, count: number, time: Time): AuditEvent {
+  return {
+    atWallMs: time.wallMs,
+    kind: "access",
+    principal: caller.principal,
+    tenant: caller.tenant,
+    source: caller.address,
+    action,
+    namespace,
+    outcome: "denied",
+    reason,
+    rule: "",
+    before: "",
+    after: "",
+    detail: count === 1 ? detail : `${detail}; ${count} calls refused`,
+  };
+}

@@ -1,0 +1,69 @@
+/** A verified token's claims → an identity. Pure: `tokens.io.ts` verified the signature, issuer, audience and times. */
+import { isName } from "../../catalog/entry/names.ts";
+import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { type Identity, isRole } from "./caller.ts";
+import { isPrincipal } from "./certificates.ts";
+
+/** Names of the claims to read. */
+export interface ClaimNames {
+  readonly principal: string;
+  readonly tenant: string;
+  readonly cluster: string;
+  readonly roles: string;
+}
+
+/** What a caller gets whose credential does not say. */
+export interface IdentityDefaults {
+  readonly tenant: string;
+  readonly cluster: string;
+}
+
+/** Most roles read of a token; identity providers put in what they have. */
+const MAX_ROLES = 1000;
+
+export type Claims = Readonly<Record<string, unknown>>;
+
+/** Throws `unauthenticated` when a claim cannot be what it stands for. Never shows a claim's value. */
+export function identityOfClaims(claims: Claims, names: ClaimNames, defaults: IdentityDefaults): Identity {
+  const principal = claimOf(claims, names.principal);
+  if (typeof principal !== "string" || !isPrincipal(principal))
+    throw unauthenticated(`token's claim ${names.principal} is not 1 to 256 printable characters without spaces`);
+  return {
+    principal,
+    tenant: idOf(claims, names.tenant) ?? defaults.tenant,
+    cluster: idOf(claims, names.cluster) ?? defaults.cluster,
+    roles: rolesOf(claimOf(claims, names.roles)),
+    isAuthenticated: true,
+  };
+}
+
+/** A claim by its name; where there is none of that name, dots lead into tables (`realm_access.roles`). */
+function claimOf(claims: Claims, name: string): unknown {
+  if (Object.hasOwn(claims, name)) return claims[name];
+  let at: unknown = claims;
+  for (const step of name.split(".")) {
+    if (typeof at !== "object" || at === null || Array.isArray(at) || !Object.hasOwn(at, step)) return undefined;
+    at = Object.getOwnPropertyDescriptor(at, step)?.value;
+  }
+  return at;
+}
+
+function idOf(claims: Claims, name: string): string | undefined {
+  const value = claimOf(claims, name);
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== "string" || !isName(value, NODE_BOUNDS.maxIdLength))
+    throw unauthenticated(`token's claim ${name} is not an id: 1 to ${NODE_BOUNDS.maxIdLength} of A-Z a-z 0-9 . _ : / @ + -`);
+  return value;
+}
+
+/** A list, or words with spaces between as in OAuth's `scope`. What is no role of ours is passed over. */
+function rolesOf(value: unknown): readonly string[] {
+  const words: readonly unknown[] = typeof value === "string" ? value.split(" ") : Array.isArray(value) ? value : [];
+  const roles = words.slice(0, MAX_ROLES).filter((word): word is string => typeof word === "string" && isRole(word));
+  return [...new Set(roles)];
+}
+
+function unauthenticated(message: string): WaymarkError {
+  return new WaymarkError("unauthenticated", message);
+}

@@ -1,0 +1,163 @@
+/**
+ * Credential → Caller, in this order: client certificate, then bearer token or API key, then the header of a trusted
+ * proxy, then anonymous (semantics.md, Policy). What is shown and wrong is refused, never passed over: a
+ * caller with a typing error in its token must not become an anonymous one who sees less.
+ */
+import { isName } from "../../catalog/entry/names.ts";
+import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
+import { type AddressBlock, isWithin } from "../../lib/cidr.ts";
+import { equalSecrets, sha256Hex } from "../../lib/crypto.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { anonymousCaller, type Caller, type Identity } from "./caller.ts";
+import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
+import type { IdentityDefaults } from "./claims.ts";
+
+/** The first value of a request header by lower-case name. */
+type HeaderReader = (name: string) => string | undefined;
+
+/** The other end of a connection. */
+export interface Peer {
+  /** Without port. */
+  readonly address: string;
+  readonly certificate: PeerCertificate | undefined;
+}
+
+export type Scheme = "bearer" | "api-key";
+
+/** A token this node knows by its hash, and who shows it. */
+export interface Credential {
+  readonly scheme: Scheme;
+  /** SHA-256 of the token, 64 lower-case hexadecimal digits. */
+  readonly digest: string;
+  readonly identity: Identity;
+}
+
+/** Who certificates speak for; `pattern` as `matchesPrincipal` has it. */
+export interface CertificateRule {
+  readonly pattern: string;
+  readonly tenant: string | undefined;
+  readonly cluster: string | undefined;
+  readonly roles: readonly string[];
+}
+
+/** Verifies signed tokens. A token seen before is answered at once, a new one with a promise; refuses with `unauthenticated`. */
+export interface TokenPort {
+  identityOf(token: string): Identity | Promise<Identity>;
+}
+
+export interface TenantOptions {
+  readonly isTenantMode: boolean;
+  /** What callers get whose credential does not say. */
+  readonly defaults: IdentityDefaults;
+  /** What callers without a credential may do. */
+  readonly anonymousRoles: readonly string[];
+  /** False: certificates only let connections in. */
+  readonly areCertificatesIdentities: boolean;
+  readonly certificates: readonly CertificateRule[];
+  readonly credentials: readonly Credential[];
+  readonly tokens: TokenPort | undefined;
+  readonly trustedHeader: { readonly name: string; readonly from: readonly AddressBlock[] } | undefined;
+  readonly wallMs: () => number;
+}
+
+/** Longest token looked at, in characters. */
+const MAX_TOKEN_LENGTH = 8_192;
+const BEARER = /^bearer +([^\s]+) *$/i;
+
+/** The table of who is who. Immutable: new settings make a new one. */
+export class Tenants {
+  readonly #options: TenantOptions;
+  readonly #credentials: ReadonlyMap<string, Credential>;
+  /** Identities of open connections' certificates: patterns are matched once a connection. */
+  readonly #byCertificate = new WeakMap<PeerCertificate, Identity>();
+  readonly #anonymousTenant: string;
+
+  constructor(options: TenantOptions) {
+    this.#options = options;
+    this.#credentials = new Map(options.credentials.map((each) => [`${each.scheme} ${each.digest}`, each]));
+    this.#anonymousTenant = options.isTenantMode ? "" : options.defaults.tenant;
+  }
+
+  /** Who calls. A promise only for a signed token that was not seen before. Throws or rejects with `unauthenticated`. */
+  identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller> {
+    const { certificate, address } = peer;
+    if (certificate !== undefined) {
+      if (this.#options.areCertificatesIdentities) return { ...this.#certified(certificate), address };
+      checkCertificate(certificate, this.#options.wallMs());
+    }
+    const bearer = header("authorization");
+    const apiKey = header("x-api-key");
+    if (bearer !== undefined && apiKey !== undefined) throw refused("both authorization and x-api-key were sent; send one of them");
+    if (bearer !== undefined) return this.#byBearer(bearer, address);
+    if (apiKey !== undefined) return this.#byKey(apiKey, address);
+    return this.#byHeader(header, address) ?? this.#anonymous(address);
+  }
+
+  #anonymous(address: string): Caller {
+    const { defaults, anonymousRoles } = this.#options;
+    const caller = anonymousCaller(defaults.cluster, address, anonymousRoles);
+    return this.#anonymousTenant === "" ? caller : { ...caller, tenant: this.#anonymousTenant };
+  }
+
+  #certified(certificate: PeerCertificate): Identity {
+    // Its time is looked at on every call: a connection may outlive it.
+    const principal = principalOf(certificate, this.#options.wallMs());
+    const known = this.#byCertificate.get(certificate);
+    if (known !== undefined) return known;
+    const { certificates, defaults } = this.#options;
+    const rule = certificates.find(({ pattern }) => matchesPrincipal(pattern, principal));
+    const identity: Identity = {
+      principal,
+      tenant: rule?.tenant ?? defaults.tenant,
+      cluster: rule?.cluster ?? defaults.cluster,
+      roles: rule?.roles ?? [],
+      isAuthenticated: true,
+      untilWallMs: certificate.isTrusted ? certificate.expiresWallMs : undefined,
+    };
+    this.#byCertificate.set(certificate, identity);
+    return identity;
+  }
+
+  #byBearer(header: string, address: string): Caller | Promise<Caller> {
+    if (header.length > MAX_TOKEN_LENGTH + BEARER_WORD) throw refused(`token is longer than ${MAX_TOKEN_LENGTH} characters`);
+    const token = BEARER.exec(header)?.[1];
+    if (token === undefined) throw refused("authorization header is not Bearer and one token");
+    const credential = this.#find("bearer", token);
+    if (credential !== undefined) return { ...credential.identity, address };
+    const { tokens } = this.#options;
+    if (tokens === undefined) throw refused("token is not known here");
+    const identity = tokens.identityOf(token);
+    return identity instanceof Promise ? identity.then((known) => ({ ...known, address })) : { ...identity, address };
+  }
+
+  #byKey(key: string, address: string): Caller {
+    if (key.length > MAX_TOKEN_LENGTH) throw refused(`x-api-key is longer than ${MAX_TOKEN_LENGTH} characters`);
+    const credential = this.#find("api-key", key);
+    if (credential === undefined) throw refused("x-api-key is not known here");
+    return { ...credential.identity, address };
+  }
+
+  /** Nobody can choose a SHA-256, so how long the map looks tells nothing of a token; the comparison itself takes constant time. */
+  #find(scheme: Scheme, token: string): Credential | undefined {
+    const digest = sha256Hex(token);
+    const found = this.#credentials.get(`${scheme} ${digest}`);
+    return found !== undefined && equalSecrets(found.digest, digest) ? found : undefined;
+  }
+
+  #byHeader(header: HeaderReader, address: string): Caller | undefined {
+    const { trustedHeader, defaults } = this.#options;
+    const tenant = trustedHeader === undefined ? undefined : header(trustedHeader.name);
+    if (trustedHeader === undefined || tenant === undefined) return undefined;
+    if (!isWithin(trustedHeader.from, address)) throw refused(`header ${trustedHeader.name} counts only from the configured proxies`);
+    if (!isName(tenant, NODE_BOUNDS.maxIdLength))
+      throw refused(`header ${trustedHeader.name} is not an id of 1 to ${NODE_BOUNDS.maxIdLength} characters`);
+    return { principal: tenant, tenant, cluster: defaults.cluster, roles: [], isAuthenticated: true, address };
+  }
+}
+
+/** `Bearer` and its space. */
+const BEARER_WORD = 7;
+
+function refused(message: string): WaymarkError {
+  return new WaymarkError("unauthenticated", message);
+}

@@ -1,0 +1,261 @@
+/** Signed bearer tokens (JWT): verified with jose against the issuer's published keys; what was verified is remembered until it expires. */
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
+import { sha256Hex } from "../../lib/crypto.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { MAX_JWKS_BYTES, readBounded } from "../../lib/named-file.io.ts";
+import type { Identity } from "./caller.ts";
+import { type ClaimNames, type IdentityDefaults, identityOfClaims } from "./claims.ts";
+import type { TokenPort } from "./tenants.ts";
+
+export interface TokenSettings {
+  readonly issuer: string;
+  readonly audience: string;
+  /** Where the keys are; one of the two. */
+  readonly jwksFile: string | undefined;
+  readonly jwksUrl: string | undefined;
+  readonly algorithms: readonly string[];
+  readonly clockSkewMs: number;
+  readonly claims: ClaimNames;
+  readonly defaults: IdentityDefaults;
+}
+
+export interface TokenPorts {
+  wallMs(): number;
+  monoMs(): number;
+  /** The keys could not be read; those read before go on. */
+  onKeysFailed(error: unknown): void;
+}
+
+/** Verified tokens remembered. */
+const MAX_REMEMBERED = 10_000;
+/** Tokens in verification at once; a flood of made-up ones must not fill the memory or the thread pool. */
+const MAX_PENDING = 1_000;
+/** Age at which keys are read again, in ms: how long a key that was withdrawn still counts. */
+const MAX_KEYS_AGE_MS = 300_000;
+/** Least time between two readings that tokens with unknown keys may cause, in ms. */
+const COOLDOWN_MS = 5_000;
+const FETCH_MS = 5_000;
+
+interface Remembered {
+  readonly identity: Identity;
+  readonly untilWallMs: number;
+}
+
+export class TokenVerifier implements TokenPort {
+  readonly #settings: TokenSettings;
+  readonly #ports: TokenPorts;
+  readonly #keys: Keys;
+  /** By the token's SHA-256, least recently used first: the tokens themselves are not kept. */
+  readonly #remembered = new Map<string, Remembered>();
+  readonly #pending = new Map<string, Promise<Identity>>();
+
+  constructor(settings: TokenSettings, ports: TokenPorts) {
+    this.#settings = settings;
+    this.#ports = ports;
+    // A key that is gone takes the tokens it signed with it.
+    this.#keys = new Keys(settings, { ...ports, onChanged: () => this.#remembered.clear() });
+  }
+
+  /** Reads the keys for the first time; rejects when that fails, so that a wrong path is found at the start. */
+  open(): Promise<void> {
+    return this.#keys.open();
+  }
+
+  identityOf(token: string): Identity | Promise<Identity> {
+    const digest = sha256Hex(token);
+    const known = this.#remembered.get(digest);
+    if (known !== undefined) {
+      this.#remembered.delete(digest);
+      if (this.#ports.wallMs() < known.untilWallMs) {
+        this.#remembered.set(digest, known);
+        this.#keys.refresh();
+        return known.identity;
+      }
+    }
+    return this.#pending.get(digest) ?? this.#verifyOnce(token, digest);
+  }
+
+  #verifyOnce(token: string, digest: string): Promise<Identity> {
+    if (this.#pending.size >= MAX_PENDING) {
+      throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified", { retryMs: 1_000 });
+    }
+    const verified = this.#verify(token, digest).finally(() => this.#pending.delete(digest));
+    this.#pending.set(digest, verified);
+    return verified;
+  }
+
+  async #verify(token: string, digest: string): Promise<Identity> {
+    const payload = await this.#payload(token);
+    const { claims, defaults, clockSkewMs } = this.#settings;
+    const untilWallMs = (payload.exp ?? 0) * 1000 + clockSkewMs;
+    const identity = { ...identityOfClaims(payload, claims, defaults), untilWallMs };
+    this.#remember(digest, { identity, untilWallMs });
+    return identity;
+  }
+
+  async #payload(token: string): Promise<JWTPayload> {
+    try {
+      return await this.#checked(token, this.#keys.current());
+    } catch (thrown) {
+      // Keys are rotated: the token may be signed with one that was published since.
+      if (!(thrown instanceof errors.JWKSNoMatchingKey)) throw refusalOf(thrown);
+    }
+    await this.#keys.reread();
+    try {
+      return await this.#checked(token, this.#keys.current());
+    } catch (thrown) {
+      throw refusalOf(thrown);
+    }
+  }
+
+  async #checked(token: string, key: JWTVerifyGetKey): Promise<JWTPayload> {
+    const { issuer, audience, algorithms, clockSkewMs } = this.#settings;
+    const currentDate = new Date(this.#ports.wallMs());
+    const { payload } = await jwtVerify(token, key, {
+      issuer,
+      audience,
+      algorithms: [...algorithms],
+      clockTolerance: clockSkewMs / 1000,
+      requiredClaims: ["exp"],
+      currentDate,
+    });
+    if (payload.iat !== undefined && payload.iat * 1000 > currentDate.getTime() + clockSkewMs)
+      throw refused("token was issued in the future");
+    return payload;
+  }
+
+  #remember(digest: string, remembered: Remembered): void {
+    this.#remembered.set(digest, remembered);
+    for (const oldest of this.#remembered.keys()) {
+      if (this.#remembered.size <= MAX_REMEMBERED) return;
+      this.#remembered.delete(oldest);
+    }
+  }
+}
+
+/** What was wrong with a token, without anything of what is in it. */
+function refusalOf(thrown: unknown): WaymarkError {
+  if (thrown instanceof WaymarkError) return thrown;
+  if (thrown instanceof errors.JWTExpired) return refused("token has expired");
+  if (thrown instanceof errors.JWTClaimValidationFailed) return refused(claimRefusal(thrown));
+  if (thrown instanceof errors.JOSEAlgNotAllowed) return refused("token is signed with an algorithm that is not allowed here");
+  if (thrown instanceof errors.JWKSNoMatchingKey) return refused("token is signed with a key that the issuer does not publish");
+  if (thrown instanceof errors.JWKSMultipleMatchingKeys)
+    return refused("token names no key, and more than one of the issuer's could be meant");
+  if (thrown instanceof errors.JWSSignatureVerificationFailed) return refused("token's signature is wrong");
+  // The rest of jose's errors are about the token's form; so is a TypeError of a header that names another kind of key.
+  return refused("token is malformed, or is none that this node reads");
+}
+
+function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): string {
+  if (reason === "missing") return `token has no claim ${claim}`;
+  switch (claim) {
+    case "iss":
+      return "token is of another issuer";
+    case "aud":
+      return "token is for another audience";
+    case "nbf":
+      return "token is not valid yet";
+    default:
+      return `token's claim ${claim} is wrong`;
+  }
+}
+
+function refused(message: string): WaymarkError {
+  return new WaymarkError("unauthenticated", message);
+}
+
+interface KeyPorts extends TokenPorts {
+  onChanged(): void;
+}
+
+/** The issuer's public keys: from a file or a URL, read again now and then; a failed reading leaves those of before. */
+class Keys {
+  readonly #settings: TokenSettings;
+  readonly #ports: KeyPorts;
+  #text: string | undefined;
+  #set: JWTVerifyGetKey | undefined;
+  #readMonoMs = 0;
+  #reading: Promise<void> | undefined;
+
+  constructor(settings: TokenSettings, ports: KeyPorts) {
+    this.#settings = settings;
+    this.#ports = ports;
+  }
+
+  async open(): Promise<void> {
+    // A file that is not there is a mistake in the settings; an issuer that does not answer may come up after us.
+    if (this.#settings.jwksFile !== undefined) await this.#read();
+    else await this.reread();
+  }
+
+  current(): JWTVerifyGetKey {
+    this.refresh();
+    if (this.#set === undefined) throw refused("token cannot be checked: the issuer's keys could not be read yet");
+    return this.#set;
+  }
+
+  /** Reads again when the keys are old; nobody waits for it. */
+  refresh(): void {
+    if (this.#ports.monoMs() - this.#readMonoMs >= MAX_KEYS_AGE_MS) void this.#readOnce();
+  }
+
+  /** Reads again unless that was done just now. Never rejects. */
+  async reread(): Promise<void> {
+    if (this.#set === undefined || this.#ports.monoMs() - this.#readMonoMs >= COOLDOWN_MS) await this.#readOnce();
+  }
+
+  #readOnce(): Promise<void> {
+    this.#reading ??= this.#read()
+      .catch((error: unknown) => this.#ports.onKeysFailed(error))
+      .finally(() => {
+        this.#reading = undefined;
+      });
+    return this.#reading;
+  }
+
+  async #read(): Promise<void> {
+    this.#readMonoMs = this.#ports.monoMs();
+    const { jwksFile, jwksUrl } = this.#settings;
+    const text = jwksFile === undefined ? await fetchText(jwksUrl ?? "") : readKeyFile(jwksFile);
+    if (text === this.#text) return;
+    this.#set = keySetOf(text, jwksFile ?? jwksUrl ?? "");
+    this.#text = text;
+    this.#ports.onChanged();
+  }
+}
+
+/** Throws when the file cannot be read or holds no keys. */
+export function checkKeyFile(path: string): void {
+  keySetOf(readKeyFile(path), path);
+}
+
+function readKeyFile(path: string): string {
+  const read = readBounded(path, MAX_JWKS_BYTES);
+  if (read.bytes === undefined) throw new Error(`${path}: ${read.fault}`);
+  return read.bytes.toString("utf8");
+}
+
+function keySetOf(text: string, from: string): JWTVerifyGetKey {
+  try {
+    // jose checks the form and takes a copy; the cast only gets it there.
+    return createLocalJWKSet(JSON.parse(text) as JSONWebKeySet); // oxlint-disable-line typescript/no-unsafe-type-assertion
+  } catch {
+    // Not with the parser's words: they show what it read, which may be another file than was meant.
+    throw new Error(`${from} holds no JWKS: JSON with a list of keys`);
+  }
+}
+
+async function fetchText(url: string): Promise<string> {
+  const reply = await fetch(url, { signal: AbortSignal.timeout(FETCH_MS), redirect: "error", headers: { accept: "application/json" } });
+  if (reply.status !== 200) throw new Error(`${url} answers ${reply.status}`);
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  const body: AsyncIterable<Uint8Array> | readonly Uint8Array[] = reply.body ?? [];
+  for await (const chunk of body) {
+    sizeBytes += chunk.length;
+    if (sizeBytes > MAX_JWKS_BYTES) throw new Error(`${url} gives more than ${MAX_JWKS_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}

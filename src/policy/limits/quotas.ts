@@ -1,0 +1,239 @@
+/**
+ * Quotas: what a namespace and a tenant may hold at most (semantics.md, Policy). What is held counts as this node sees it,
+ * with what is staged and not yet on disk. A lowered quota removes nothing: it refuses what would add.
+ */
+
+import { isControlNamespace } from "../../catalog/entry/names.ts";
+import type { Usage } from "../../catalog/replica/usage.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Caller } from "../identity/caller.ts";
+import type { Quota } from "../set/rules.ts";
+import { once, type Refusal } from "./rate-limits.ts";
+
+export type QuotaBound = keyof Quota;
+export type QuotaHolder = "namespace" | "tenant";
+
+/** An entry as it counts. */
+export interface Held {
+  readonly namespace: string;
+  /** Empty: counts for no tenant. */
+  readonly tenant: string;
+  readonly bytes: number;
+}
+
+/** An entry put, replaced or removed. */
+export interface Change {
+  readonly before: Held | undefined;
+  readonly after: Held | undefined;
+}
+
+export interface QuotaPorts {
+  /** Bounds of a namespace and of a tenant; 0 means no bound. */
+  namespaceQuota(namespace: string): Quota;
+  tenantQuota(tenant: string): Quota;
+  /** What is visible here, as counted by the catalog. */
+  namespaceUsage(namespace: string): Usage;
+  tenantUsage(tenant: string): Usage;
+  /** Whether a caller may see a namespace: only then is it told how much is there. */
+  sees(caller: Caller, namespace: string): boolean;
+  /** Whether any quota is set; while false nothing is asked or counted. */
+  isSet(): boolean;
+  onRefusal(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void;
+}
+
+/** What one request adds to a holder. */
+interface Sum {
+  entries: number;
+  bytes: number;
+}
+
+interface StagedChange {
+  readonly seq: number;
+  readonly change: Change;
+}
+
+/** Counts of one holder kind: staged entries and bytes, open watches. A holder at zero is not kept. */
+class Ledger {
+  readonly staged = new Map<string, Sum>();
+  readonly watches = new Map<string, number>();
+
+  add(name: string, entries: number, bytes: number): void {
+    if (name === "") return;
+    const sum = this.staged.get(name) ?? { entries: 0, bytes: 0 };
+    sum.entries += entries;
+    sum.bytes += bytes;
+    if (sum.entries === 0 && sum.bytes === 0) this.staged.delete(name);
+    else this.staged.set(name, sum);
+  }
+
+  watch(name: string, change: 1 | -1): void {
+    const open = (this.watches.get(name) ?? 0) + change;
+    if (open > 0) this.watches.set(name, open);
+    else this.watches.delete(name);
+  }
+}
+
+export class Quotas {
+  readonly #ports: QuotaPorts;
+  readonly #namespaces = new Ledger();
+  readonly #tenants = new Ledger();
+  /** Staged and not yet visible, oldest first. */
+  #staged: StagedChange[] = [];
+
+  constructor(ports: QuotaPorts) {
+    this.#ports = ports;
+  }
+
+  /** Whether any quota is set; while not, nobody need tell this what changes. */
+  get isSet(): boolean {
+    return this.#ports.isSet();
+  }
+
+  /** Changes staged and not yet visible. */
+  get stagedCount(): number {
+    return this.#staged.length;
+  }
+
+  /** Checks what a request would add as a whole, before any of it is staged. Throws `quota_exceeded`. */
+  check(caller: Caller, changes: readonly Change[]): void {
+    const namespaces = new Map<string, Sum>();
+    const tenants = new Map<string, Sum>();
+    for (const { before, after } of changes) {
+      count(namespaces, tenants, before, -1);
+      count(namespaces, tenants, after, 1);
+    }
+    for (const [name, sum] of namespaces) this.#checkSum(caller, { holder: "namespace", name, sum });
+    for (const [name, sum] of tenants) this.#checkSum(caller, { holder: "tenant", name, sum });
+  }
+
+  /** A change got its number and is on its way to the journal. */
+  stage(seq: number, change: Change): void {
+    this.#staged.push({ seq, change });
+    this.#apply(change, 1);
+  }
+
+  /** Everything up to this number is visible, and so counted by the catalog. */
+  commit(through: number): void {
+    let done = 0;
+    for (const { seq, change } of this.#staged) {
+      if (seq > through) break;
+      done += 1;
+      this.#apply(change, -1);
+    }
+    if (done > 0) this.#staged.splice(0, done);
+    if (this.#staged.length === 0) this.#clear();
+  }
+
+  /** What was staged above this number is undone. */
+  abortAfter(seq: number): void {
+    for (let last = this.#staged.at(-1); last !== undefined && last.seq > seq; last = this.#staged.at(-1)) {
+      this.#apply(last.change, -1);
+      this.#staged.pop();
+    }
+    if (this.#staged.length === 0) this.#clear();
+  }
+
+  /** What was staged is undone. */
+  abort(): void {
+    this.#staged = [];
+    this.#clear();
+  }
+
+  /**
+   * Counts an open watch of a namespace (or of a prefix as if it were one; empty: of all) until what it returns is called.
+   * Throws `quota_exceeded`.
+   */
+  openWatch(caller: Caller, namespace: string): () => void {
+    const { tenant } = caller;
+    const isCounted = namespace !== "" && !isControlNamespace(namespace);
+    if (isCounted) this.#checkWatches(caller, { holder: "namespace", name: namespace, namespace });
+    if (tenant !== "") this.#checkWatches(caller, { holder: "tenant", name: tenant, namespace });
+    if (isCounted) this.#namespaces.watch(namespace, 1);
+    if (tenant !== "") this.#tenants.watch(tenant, 1);
+    return once(() => {
+      if (isCounted) this.#namespaces.watch(namespace, -1);
+      if (tenant !== "") this.#tenants.watch(tenant, -1);
+    });
+  }
+
+  /** Open watches of a holder. */
+  watchCount(holder: QuotaHolder, name: string): number {
+    return this.#ledger(holder).watches.get(name) ?? 0;
+  }
+
+  #checkSum(caller: Caller, { holder, name, sum }: { holder: QuotaHolder; name: string; sum: Sum }): void {
+    const quota = this.#quota(holder, name);
+    if (quota.entries === 0 && quota.bytes === 0) return;
+    const held = holder === "namespace" ? this.#ports.namespaceUsage(name) : this.#ports.tenantUsage(name);
+    const staged = this.#ledger(holder).staged.get(name);
+    const refuse = (bound: QuotaBound, current: number, added: number) => {
+      const namespace = holder === "namespace" ? name : "";
+      return this.#refused({ caller, holder, name, bound, current, added, max: quota[bound], action: "write", namespace });
+    };
+    const entries = held.entries + (staged?.entries ?? 0);
+    if (sum.entries > 0 && quota.entries > 0 && entries + sum.entries > quota.entries) throw refuse("entries", entries, sum.entries);
+    const bytes = held.bytes + (staged?.bytes ?? 0);
+    if (sum.bytes > 0 && quota.bytes > 0 && bytes + sum.bytes > quota.bytes) throw refuse("bytes", bytes, sum.bytes);
+  }
+
+  #checkWatches(caller: Caller, of: { holder: QuotaHolder; name: string; namespace: string }): void {
+    const max = this.#quota(of.holder, of.name).watches;
+    const current = this.watchCount(of.holder, of.name);
+    if (max > 0 && current >= max) throw this.#refused({ ...of, caller, bound: "watches", current, added: 1, max, action: "watch" });
+  }
+
+  #quota(holder: QuotaHolder, name: string): Quota {
+    return holder === "namespace" ? this.#ports.namespaceQuota(name) : this.#ports.tenantQuota(name);
+  }
+
+  #ledger(holder: QuotaHolder): Ledger {
+    return holder === "namespace" ? this.#namespaces : this.#tenants;
+  }
+
+  #apply({ before, after }: Change, sign: 1 | -1): void {
+    for (const [held, direction] of [[before, -sign] as const, [after, sign] as const]) {
+      if (held === undefined) continue;
+      this.#namespaces.add(held.namespace, direction, direction * held.bytes);
+      this.#tenants.add(held.tenant, direction, direction * held.bytes);
+    }
+  }
+
+  #clear(): void {
+    this.#namespaces.staged.clear();
+    this.#tenants.staged.clear();
+  }
+
+  #refused(over: {
+    caller: Caller;
+    holder: QuotaHolder;
+    name: string;
+    bound: QuotaBound;
+    current: number;
+    added: number;
+    max: number;
+    action: "write" | "watch";
+    namespace: string;
+  }): WaymarkError {
+    const { caller, holder, name, bound, current, added, max, action, namespace } = over;
+    const detail = `${holder} ${JSON.stringify(name)} holds ${current} ${bound} of at most ${max}`;
+    const isTold = holder === "tenant" || this.#ports.sees(caller, name);
+    this.#ports.onRefusal({ caller, action, namespace, reason: "quota_exceeded", detail }, holder, bound);
+    const metadata = { [holder]: name, bound, max: `${max}`, ...(isTold && { current: `${current}` }) };
+    const told = isTold ? detail : `${holder} ${JSON.stringify(name)} may hold ${max} ${bound}`;
+    return new WaymarkError("quota_exceeded", `${told}; this request would add ${added}`, { metadata });
+  }
+}
+
+/** Adds an entry to what a request changes. The control plane's own namespaces have no quota. */
+function count(namespaces: Map<string, Sum>, tenants: Map<string, Sum>, held: Held | undefined, sign: 1 | -1): void {
+  if (held === undefined || isControlNamespace(held.namespace)) return;
+  addTo(namespaces, held.namespace, sign, held.bytes);
+  if (held.tenant !== "") addTo(tenants, held.tenant, sign, held.bytes);
+}
+
+function addTo(sums: Map<string, Sum>, name: string, sign: 1 | -1, bytes: number): void {
+  const sum = sums.get(name) ?? { entries: 0, bytes: 0 };
+  sum.entries += sign;
+  sum.bytes += sign * bytes;
+  sums.set(name, sum);
+}

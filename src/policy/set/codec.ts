@@ -1,0 +1,147 @@
+/** Policy sets between the wire and plain values: what the wire alone can get wrong becomes a problem with its path. */
+import { create } from "@bufbuild/protobuf";
+import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  CutoverWindowSchema,
+  type NamespacePolicy,
+  NamespacePolicySchema,
+  PolicySetSchema,
+  QuotaSchema,
+  StageSchema,
+  type Quota as WireQuota,
+  type PolicySet as WireSet,
+  type Stage as WireStage,
+  type CutoverWindow as WireWindow,
+} from "../../../gen/waymark/policy/v1/policy_pb.js";
+import { isName, nameRule } from "../../catalog/entry/names.ts";
+import type { Scope } from "../../catalog/entry/scope.ts";
+import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
+import { invalid } from "../../lib/errors.ts";
+import type { Stage } from "../versions/facts.ts";
+import type { Problem } from "./policy-set.ts";
+import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
+
+export interface DecodedSet {
+  readonly set: PolicySet;
+  /** Only what plain values cannot say; `validate` finds the rest. */
+  readonly problems: readonly Problem[];
+}
+
+/** A set as it came. The number is the server's to give and is not looked at. */
+export function decodePolicySet(wire: WireSet): DecodedSet {
+  const problems: Problem[] = [];
+  const rules = wire.rules.map((rule, index) => decodeRule(rule, `rules[${index}]`, problems));
+  return { set: { version: wire.version, defaultAllow: wire.defaultAllow, rules }, problems };
+}
+
+function decodeRule(wire: NamespacePolicy, path: string, problems: Problem[]): Rule {
+  return {
+    pattern: wire.namespace,
+    owners: wire.owners,
+    visibility: wire.visibility,
+    visibilityTenants: wire.visibilityTenants,
+    exportScopes: wire.exportScopes as readonly number[] as readonly Scope[], // `validate` refuses unknown scopes by path.
+    allowSummaries: wire.allowSummaries,
+    cutoverWindows: wire.cutoverWindows.map((window, index) => decodeWindow(window, `${path}.cutover_windows[${index}]`, problems)),
+    policyVersion: wire.policyVersion,
+    priority: wire.priority,
+    quota: decodeQuota(wire.quota, `${path}.quota`, problems),
+  };
+}
+
+function decodeWindow(wire: WireWindow, path: string, problems: Problem[]): CutoverWindow {
+  if (wire.startsAt === undefined) problems.push({ path: `${path}.starts_at`, severity: "error", message: "is required" });
+  return {
+    startsWallMs: wire.startsAt === undefined ? 0 : msOf(wire.startsAt),
+    endsWallMs: wire.endsAt === undefined ? undefined : msOf(wire.endsAt),
+    exportScopes: wire.exportScopes as readonly number[] as readonly Scope[], // As above.
+    allowSummaries: wire.allowSummaries,
+  };
+}
+
+/** Fractions of a millisecond are cut. What is out of range stays out of range, for `validate` to refuse. */
+function msOf({ seconds, nanos }: Timestamp): number {
+  return Number(seconds) * 1000 + Math.floor(nanos / 1_000_000);
+}
+
+function decodeQuota(wire: WireQuota | undefined, path: string, problems: Problem[]): Quota {
+  const count = (value: bigint | undefined, name: string): number => {
+    if (value === undefined || value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value ?? 0n);
+    problems.push({ path: `${path}.${name}`, severity: "error", message: `${value} is more than ${Number.MAX_SAFE_INTEGER}` });
+    return 0;
+  };
+  return { entries: count(wire?.entries, "entries"), watches: count(wire?.watches, "watches"), bytes: count(wire?.bytes, "bytes") };
+}
+
+export function encodePolicySet(set: PolicySet, number: number): WireSet {
+  const rules = set.rules.map(encodeRule);
+  return create(PolicySetSchema, { version: set.version, defaultAllow: set.defaultAllow, rules, number: BigInt(number) });
+}
+
+function encodeRule(rule: Rule): NamespacePolicy {
+  const { entries, watches, bytes } = rule.quota;
+  const isBounded = entries > 0 || watches > 0 || bytes > 0;
+  return create(NamespacePolicySchema, {
+    namespace: rule.pattern,
+    owners: [...rule.owners],
+    visibility: [...rule.visibility],
+    visibilityTenants: [...rule.visibilityTenants],
+    exportScopes: rule.exportScopes.map(encodeScope),
+    allowSummaries: rule.allowSummaries,
+    cutoverWindows: rule.cutoverWindows.map(encodeWindow),
+    policyVersion: rule.policyVersion,
+    priority: rule.priority,
+    ...(isBounded && { quota: create(QuotaSchema, { entries: BigInt(entries), watches: BigInt(watches), bytes: BigInt(bytes) }) }),
+  });
+}
+
+function encodeWindow({ startsWallMs, endsWallMs, exportScopes, allowSummaries }: CutoverWindow): WireWindow {
+  return create(CutoverWindowSchema, {
+    startsAt: timestampFromMs(startsWallMs),
+    ...(endsWallMs !== undefined && { endsAt: timestampFromMs(endsWallMs) }),
+    exportScopes: exportScopes.map(encodeScope),
+    ...(allowSummaries !== undefined && { allowSummaries }),
+  });
+}
+
+const WIRE_SCOPES = [WireScope.UNSPECIFIED, WireScope.LOCAL, WireScope.ZONE, WireScope.REGION, WireScope.GLOBAL] as const;
+
+function encodeScope(scope: Scope): WireScope {
+  return WIRE_SCOPES[scope];
+}
+
+/** Clusters a stage may name. */
+const MAX_CLUSTERS = 1000;
+
+/** Undefined when the request names no stage. Throws `invalid_argument`. */
+export function decodeStage(wire: WireStage | undefined): Stage | undefined {
+  if (wire === undefined) return undefined;
+  const { by } = wire;
+  switch (by.case) {
+    case "percent":
+      return { by: "percent", percent: by.value };
+    case "clusters": {
+      const { clusterIds } = by.value;
+      if (clusterIds.length > MAX_CLUSTERS)
+        throw invalid("stage.clusters.cluster_ids", `${clusterIds.length} items are more than ${MAX_CLUSTERS}`);
+      for (const [index, id] of clusterIds.entries()) {
+        const { maxIdLength } = NODE_BOUNDS;
+        if (!isName(id, maxIdLength)) throw invalid(`stage.clusters.cluster_ids[${index}]`, nameRule(id, maxIdLength));
+      }
+      return { by: "clusters", clusterIds };
+    }
+    case undefined:
+      throw invalid("stage.by", "is empty: give percent or clusters, or leave the stage out");
+  }
+}
+
+export function encodeStage(stage: Stage | undefined): WireStage | undefined {
+  if (stage === undefined) return undefined;
+  switch (stage.by) {
+    case "percent":
+      return create(StageSchema, { by: { case: "percent", value: stage.percent } });
+    case "clusters":
+      return create(StageSchema, { by: { case: "clusters", value: { clusterIds: [...stage.clusterIds] } } });
+  }
+}

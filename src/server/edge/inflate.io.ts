@@ -1,0 +1,51 @@
+/** gzip for Connect's machinery: requests are inflated within the budget of all listeners, each charged to its call's connection. */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { Compression } from "@connectrpc/connect/protocol";
+import { compressionGzip } from "@connectrpc/connect-node";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Inflated, Inflater } from "../inflater.io.ts";
+import type { EdgeCall } from "./call.ts";
+
+/** Connect hands bytes to a compression and does not say whose; only a request that may be compressed is run in here. */
+const inflating = new AsyncLocalStorage<EdgeCall>();
+
+/** Runs what serves a call; within it messages are inflated for this call. A GET says in its query whether it is compressed. */
+export function withInflation<T>(call: EdgeCall, isGet: boolean, serve: () => T): T {
+  return !isGet &&
+    call.header("content-encoding") === undefined &&
+    call.header("connect-content-encoding") === undefined &&
+    call.header("grpc-encoding") === undefined
+    ? serve()
+    : inflating.run(call, serve);
+}
+
+export function gzipWithin(inflater: Inflater): Compression {
+  return {
+    name: compressionGzip.name,
+    compress: (bytes) => compressionGzip.compress(bytes),
+    decompress: (bytes, maxMessageBytes) => {
+      const call = inflating.getStore();
+      if (call === undefined) throw new Error("a compressed message came to Connect without its call");
+      return new Promise((resolve, reject) => {
+        const inflation = inflater.inflate({ encoding: "gzip", bytes, owner: call.owner, maxMessageBytes });
+        call.hold(inflation);
+        const settle = (result: Inflated) => {
+          if (result instanceof WaymarkError) return reject(connectErrorOf(result));
+          const fault = call.look(result);
+          if (fault !== undefined) return reject(fault);
+          // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- zlib's buffers are never shared.
+          resolve(new Uint8Array(result.buffer as ArrayBuffer, result.byteOffset, result.byteLength));
+        };
+        if (inflation.result === undefined) inflation.onResult = settle;
+        else settle(inflation.result);
+      });
+    },
+  };
+}
+
+/** What the edge makes a refusal of ours of again (`readingRefusal`). */
+function connectErrorOf(error: WaymarkError): ConnectError {
+  const code = error.reason === "quota_exceeded" ? Code.ResourceExhausted : Code.InvalidArgument;
+  return new ConnectError(error.message, code, undefined, undefined, error);
+}

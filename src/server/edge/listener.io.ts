@@ -1,0 +1,404 @@
+/** The HTTP edge: Connect, gRPC-Web and gRPC for our services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
+import { once } from "node:events";
+import { ServerResponse } from "node:http";
+import { constants, Http2ServerRequest } from "node:http2";
+import type { DescMethod } from "@bufbuild/protobuf";
+import { base64Decode } from "@bufbuild/protobuf/wire";
+import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { withoutMapping } from "../../lib/host-port.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import type { Service } from "../../services/service.ts";
+import { type Acceptor, openAcceptor } from "../acceptor.io.ts";
+import { BrowserRules, type WebRules } from "../browser-rules.ts";
+import { type Chain, type HeaderReader, sentRequestId } from "../chain.ts";
+import type { Arriving, Connection } from "../connection-guard.io.ts";
+import { changesNothing } from "../cost.ts";
+import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "../http-routes.ts";
+import { Inflater } from "../inflater.io.ts";
+import { addressOf, knownCertificateOf } from "../peer.io.ts";
+import { refusal, statusFrom } from "../status.ts";
+import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../tls-files.io.ts";
+import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
+import { gzipWithin, withInflation } from "./inflate.io.ts";
+import { authorityOf, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
+import { edgeHandlers, prepareRequest } from "./rpc.ts";
+import {
+  DEFAULT_EDGE_LIMITS,
+  type EdgeLimits,
+  type EdgeRequest,
+  type EdgeResponse,
+  type EdgeSocketEvents,
+  EdgeSockets,
+} from "./sockets.io.ts";
+import { isClosed, write, writeAnswer } from "./writer.ts";
+
+/** The few log lines of the listener. */
+export interface EdgeLog {
+  info(facts: Readonly<Record<string, unknown>>, event: string): void;
+  warn(facts: Readonly<Record<string, unknown>>, event: string): void;
+}
+
+export interface EdgeListenerOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly services: readonly Service[];
+  readonly chain: Chain;
+  readonly sources: HttpSources;
+  readonly metrics: Metrics;
+  readonly tls?: TlsFiles | undefined;
+  readonly limits?: Partial<EdgeLimits> | undefined;
+  readonly log: EdgeLog;
+  /** Which hosts and web pages get in: loopback names, and no foreign page, unless given. */
+  readonly web?: Partial<WebRules> | undefined;
+  /** Shared by all listeners of a node; one of its own unless given. */
+  readonly inflater?: Inflater | undefined;
+}
+
+export interface EdgeListener {
+  /** As bound, `host:port`. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
+  reloadTls(): void;
+  /** Waits up to `deadlineMs` for the requests that are open now, then cuts what is left of them. New ones go on: health is told to the end. */
+  drain(deadlineMs: number): Promise<void>;
+  /** Stops accepting, closes idle connections, waits up to `deadlineMs` for open requests, then cuts what is left. Idempotent. */
+  stop(deadlineMs: number): Promise<void>;
+  /** Open connections now. */
+  connectionCount(): number;
+}
+
+/** Binds and serves. Rejects with a message naming host:port when it cannot. */
+export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
+  const limits = { ...DEFAULT_EDGE_LIMITS, ...options.limits };
+  const dispatcher = new EdgeDispatcher(options, limits);
+  const refused = (reason: Parameters<EdgeSocketEvents["onCut"]>[0] | "limit" | "handshake") =>
+    options.metrics.inc("waymark_connections_refused_total", { listener: "http", reason });
+  const sockets: EdgeSockets = new EdgeSockets(limits, {
+    onRequest: (request, response, transport) =>
+      dispatcher.take(request, response, { transport, connection: sockets.connectionOf(request) }),
+    onCut: (reason, address) => {
+      refused(reason);
+      options.log.warn({ listener: "http", reason, address }, "connection cut");
+    },
+  });
+  const acceptor = await openAcceptor({
+    host: options.host,
+    port: options.port,
+    portFlag: "--http-port",
+    tls: options.tls === undefined ? undefined : readTls(options.tls),
+    protocols: ["h2", "http/1.1"],
+    maxConnections: limits.maxConnections,
+    onConnection: (socket) => sockets.accept(socket),
+    onDrop: () => refused("limit"),
+    onHandshakeFailed: () => refused("handshake"),
+  });
+  return new OpenEdge(options, { acceptor, sockets, dispatcher });
+}
+
+class OpenEdge implements EdgeListener {
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  readonly #parts: { readonly acceptor: Acceptor; readonly sockets: EdgeSockets; readonly dispatcher: EdgeDispatcher };
+  readonly #tlsWatch: TlsWatch | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(
+    options: EdgeListenerOptions,
+    parts: { readonly acceptor: Acceptor; readonly sockets: EdgeSockets; readonly dispatcher: EdgeDispatcher },
+  ) {
+    this.#parts = parts;
+    this.address = parts.acceptor.address;
+    this.host = parts.acceptor.host;
+    this.port = parts.acceptor.port;
+    const { tls, log } = options;
+    if (tls === undefined) return;
+    this.#tlsWatch = watchTls(tls, (material) => parts.acceptor.setTls(material), {
+      onReload: () => log.info({ listener: "http" }, "certificates reloaded"),
+      onError: (error) => log.warn({ listener: "http", err: error }, "certificates not reloaded, keeping the old ones"),
+    });
+  }
+
+  reloadTls(): void {
+    this.#tlsWatch?.reload();
+  }
+
+  connectionCount(): number {
+    return this.#parts.acceptor.sockets.size;
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    const open = this.#parts.dispatcher.drain();
+    const signal = AbortSignal.timeout(deadlineMs);
+    await Promise.all(open.map((response) => once(response, "close", { signal }).catch(() => {})));
+    for (const response of open) response.destroy();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(deadlineMs);
+    return this.#stopping;
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const { acceptor, sockets, dispatcher } = this.#parts;
+    this.#tlsWatch?.stop();
+    dispatcher.drain();
+    acceptor.close();
+    sockets.closeIdle();
+    // A connection that answers its last request now becomes idle only then, and nothing says so.
+    const again = setInterval(() => sockets.closeIdle(), IDLE_CHECK_MS);
+    await acceptor.allClosed(deadlineMs);
+    clearInterval(again);
+    for (const socket of acceptor.sockets) socket.destroy();
+  }
+}
+
+const IDLE_CHECK_MS = 20;
+
+const UNREAD_CODING = "bodies are read in transfer-encoding chunked and in no other; content-encoding says what is compressed";
+
+/** Longest delay a Node timer takes. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+function later(expire: () => void, delayMs: number): () => void {
+  const timer = setTimeout(expire, Math.min(delayMs, MAX_DELAY_MS));
+  return () => clearTimeout(timer);
+}
+
+/** Takes requests and sees that each is answered; nothing one does can end the process. */
+class EdgeDispatcher {
+  #isStopping = false;
+  readonly #open = new Set<EdgeResponse>();
+  readonly #options: EdgeListenerOptions;
+  readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+  readonly #budget: BodyBudget;
+  readonly #maxMessageBytes: number;
+  readonly #browserRules: BrowserRules;
+
+  constructor(options: EdgeListenerOptions, limits: EdgeLimits) {
+    this.#options = options;
+    this.#browserRules = new BrowserRules({ takesAnyHost: options.tls !== undefined, hosts: [], corsOrigins: [], ...options.web });
+    this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
+    this.#maxMessageBytes = limits.maxMessageBytes;
+    const { services, chain } = options;
+    this.#handlers = edgeHandlers({
+      services,
+      chain,
+      maxMessageBytes: limits.maxMessageBytes,
+      compression: [gzipWithin(options.inflater ?? new Inflater())],
+      later,
+    });
+  }
+
+  /** From now on HTTP/1.1 connections end with their answers. Returns what is not answered yet. */
+  drain(): readonly EdgeResponse[] {
+    this.#isStopping = true;
+    return [...this.#open];
+  }
+
+  take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
+    request.on("error", () => {}); // The client went away; what waits for it is told by "close".
+    response.on("error", () => {});
+    this.#open.add(response);
+    response.once("close", () => this.#open.delete(response));
+    if (this.#isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
+    const header = headerReader(request);
+    const requestId = sentRequestId(header) ?? this.#options.chain.ports.newRequestId();
+    const arrival: EdgeArrival = {
+      transport: on.transport,
+      encoding: encodingOf(request, header),
+      address: addressOf(request.socket),
+      certificate: on.connection === undefined ? knownCertificateOf(request.socket) : on.connection.certificate,
+      header,
+      requestId,
+      budget: this.#budget,
+      meter: on.connection?.meter,
+      arriving: on.connection?.arriving,
+      owner: on.connection ?? request.socket,
+    };
+    this.#answer(request, response, arrival).catch((thrown: unknown) => {
+      // Most often the client is gone and nothing is lost; a fault of ours is reported with its stack.
+      if (!isClosed(response)) this.#options.chain.ports.onBug(thrown, { requestId, service: "http", method: request.method ?? "" });
+      response.destroy();
+    });
+  }
+
+  async #answer(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
+    const coding = arrival.header("transfer-encoding")?.toLowerCase() ?? "chunked";
+    if (coding !== "chunked" && response instanceof ServerResponse) {
+      response.setHeader("connection", "close");
+      return write(response, errorAnswer(refusal(new WaymarkError("unimplemented", UNREAD_CODING))), arrival);
+    }
+    const handler = this.#handlers.get(pathOf(request.url ?? ""));
+    const wrongHost = twoHostsFault(request) ?? (handler === undefined ? undefined : urlFault(request));
+    if (wrongHost !== undefined) return write(response, errorAnswer(refusal(wrongHost)), arrival);
+    const answered = this.#refusedByBrowserRules(request, response, { arrival, handler });
+    if (answered !== undefined) return answered;
+    if (handler === undefined) return this.#answerRoute(request, response, arrival);
+    const isRead = request.method === "GET" && handler.allowedMethods.includes("GET");
+    const fault = isRead ? queryFault(request.url ?? "") : undefined;
+    if (fault !== undefined) return write(response, errorAnswer(refusal(fault)), arrival);
+    const call = new EdgeCall(arrival);
+    boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
+    response.once("close", () => call.release());
+    request.once("error", () => call.release()); // A response that never had its turn does not close.
+    const incoming = universalRequest(request, response);
+    const bounds = { isUnary: handler.method.methodKind === "unary", maxMessageBytes: this.#maxMessageBytes };
+    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest(incoming, call, bounds)));
+    const plain = plainRefusal(answer, handler, request);
+    if (plain === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
+    else await write(response, plain, arrival);
+  }
+
+  /** Hosts and origins: what is answered before anybody else looks at the request. */
+  #refusedByBrowserRules(
+    request: EdgeRequest,
+    response: EdgeResponse,
+    to: { readonly arrival: EdgeArrival; readonly handler: UniversalHandler | undefined },
+  ): Promise<void> | undefined {
+    const { arrival, handler } = to;
+    const { header, requestId, address } = arrival;
+    const origin = header("origin");
+    const path = pathOf(request.url ?? "");
+    const refused = this.#browserRules.check({
+      host: authorityOf(request),
+      path,
+      origin,
+      fetchSite: header("sec-fetch-site"),
+      localAddress: withoutMapping(request.socket.localAddress ?? ""),
+      isWrite: handler !== undefined && !changesNothing(handler.method),
+    });
+    if (refused !== undefined) {
+      const called = handler === undefined ? { service: "http", method: path } : namesOf(handler.method);
+      this.#options.chain.ports.onRefused?.({ ...called, requestId, address, caller: undefined, error: refused });
+      return write(response, errorAnswer(refusal(refused)), arrival);
+    }
+    const isPreflight = request.method === "OPTIONS" && header("access-control-request-method") !== undefined;
+    const cors = isPreflight ? this.#browserRules.preflightHeaders(origin) : this.#browserRules.corsHeaders(origin);
+    if (cors === undefined) return undefined;
+    for (const [name, value] of Object.entries(cors)) response.setHeader(name, value);
+    response.setHeader("vary", "origin");
+    return isPreflight ? write(response, { status: 204, contentType: "text/plain", headers: {}, body: [] }, arrival) : undefined;
+  }
+
+  async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
+    const { chain, sources, metrics } = this.#options;
+    const { requestId, header } = arrival;
+    const answer = await answerHttp(
+      {
+        method: request.method ?? "",
+        target: request.url ?? "",
+        accept: header("accept") ?? "",
+        ifNoneMatch: header("if-none-match") ?? "",
+        identify: () => chain.identify(arrival, { requestId, service: "http", method: pathOf(request.url ?? "") }),
+      },
+      sources,
+      (thrown) =>
+        statusFrom(thrown, (fault) => chain.ports.onBug(fault, { requestId, service: "http", method: pathOf(request.url ?? "") })),
+    );
+    metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
+    await write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
+  }
+}
+
+/** HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never comes would stay for ever. */
+function boundArrival(request: EdgeRequest, call: EdgeCall, { arriving, isStream }: Arrivals): void {
+  if (arriving === undefined || !(request instanceof Http2ServerRequest) || request.stream.endAfterHeaders) return;
+  const giveUp = () => {
+    arriving.delete(bound);
+    if (isStream && call.hasBegun) return;
+    call.isGivenUp = true;
+    request.stream.close(constants.NGHTTP2_CANCEL);
+  };
+  const bound: Arriving = { sinceMs: undefined, giveUp };
+  arriving.add(bound);
+  for (const event of ["end", "close"]) request.once(event, () => arriving.delete(bound));
+}
+
+interface Arrivals {
+  readonly arriving: Set<Arriving> | undefined;
+  /** In both directions: its first bytes are enough. */
+  readonly isStream: boolean;
+}
+
+function isBidi(handler: UniversalHandler): boolean {
+  return handler.method.methodKind === "bidi_streaming";
+}
+
+function headerReader(request: EdgeRequest): HeaderReader {
+  const { headers } = request;
+  return (name) => {
+    const value = headers[name];
+    return typeof value === "string" ? value : value?.[0];
+  };
+}
+
+function encodingOf(request: EdgeRequest, header: HeaderReader): "json" | "proto" {
+  if (request.method !== "GET") return (header("content-type") ?? "").toLowerCase().includes("json") ? "json" : "proto";
+  return queryOf(request.url ?? "").get("encoding") === "json" ? "json" : "proto";
+}
+
+function pathOf(target: string): string {
+  return target.split("?", 1)[0] ?? "";
+}
+
+function queryOf(target: string): URLSearchParams {
+  return new URLSearchParams(target.slice(pathOf(target).length));
+}
+
+/** What Connect throws of, as if the fault were ours, or refuses as a content type that a GET does not have. */
+function queryFault(target: string): WaymarkError | undefined {
+  const query = queryOf(target);
+  const encoding = query.get("encoding");
+  if (encoding !== "json" && encoding !== "proto") {
+    const is = encoding === null ? "it is missing" : `it is ${JSON.stringify(encoding.slice(0, 64))}`;
+    return invalid("encoding", `the query of a GET says how its message is written, json or proto; ${is}`);
+  }
+  if (encoding === "json" && (query.get("message") ?? "") === "")
+    return invalid("message", "the query of a GET has the request as JSON, at least {}");
+  if (query.get("base64") !== "1") return undefined;
+  try {
+    base64Decode(query.get("message") ?? "");
+    return undefined;
+  } catch {
+    return invalid("message", "is not base64, though base64=1 says so");
+  }
+}
+
+/** Connect answers a wrong method, media type or HTTP version with a bare status; ours says what would be right. */
+function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler, request: EdgeRequest): Answer | undefined {
+  switch (answer.status) {
+    case 405:
+      return methodNotAllowed(
+        handler.allowedMethods.filter((method, at, all) => all.indexOf(method) === at).join(", "),
+        request.method ?? "",
+      );
+    case 415:
+      return errorAnswer(
+        refusal(
+          invalid(
+            "content-type",
+            "want application/json, application/proto, application/connect+json, application/connect+proto, application/grpc-web or application/grpc, and streams an enveloped one",
+          ),
+        ),
+        415,
+      );
+    case 505:
+      return errorAnswer(refusal(invalid("http-version", "a stream in both directions needs HTTP/2")), 505);
+    default:
+      return undefined;
+  }
+}
+
+function statusClass(status: number): "2xx" | "3xx" | "4xx" | "5xx" {
+  if (status < 400) return status < 300 ? "2xx" : "3xx";
+  return status < 500 ? "4xx" : "5xx";
+}
+
+function namesOf(method: DescMethod): { readonly service: string; readonly method: string } {
+  return { service: method.parent.typeName, method: method.name };
+}

@@ -1,0 +1,176 @@
+/**
+ * Our services as Connect handlers (Connect, gRPC-Web and gRPC, JSON and binary), through the same chain as the gRPC
+ * listener. Opens no socket: `listener.io.ts` brings the requests.
+ */
+import type { Message } from "@bufbuild/protobuf";
+import { base64Decode } from "@bufbuild/protobuf/wire";
+import {
+  Code,
+  ConnectError,
+  type ConnectRouter,
+  createConnectRouter,
+  createContextKey,
+  createContextValues,
+  type HandlerContext,
+} from "@connectrpc/connect";
+import type { Compression, UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Service } from "../../services/service.ts";
+import { type Chain, type MethodChain, parseGrpcTimeout, type UnaryExchange } from "../chain.ts";
+import { findJsonFault } from "../json-fault.ts";
+import type { RpcStatus } from "../status.ts";
+import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
+import { echoReplies, type Later, openMessages, type StreamCall } from "./streams.ts";
+
+export interface EdgeRpcOptions {
+  readonly services: readonly Service[];
+  readonly chain: Chain;
+  /** Largest message, also after decompression. */
+  readonly maxMessageBytes: number;
+  readonly compression: readonly Compression[];
+  readonly later: Later;
+}
+
+const CALL = createContextKey<EdgeCall | undefined>(undefined);
+
+/** The handlers by path `/<package>.<Service>/<Method>`. */
+export function edgeHandlers(options: EdgeRpcOptions): ReadonlyMap<string, UniversalHandler> {
+  const router = createConnectRouter({
+    acceptCompression: [...options.compression],
+    readMaxBytes: options.maxMessageBytes,
+    jsonOptions: { ignoreUnknownFields: false },
+    requestGate: (context) => watchOver(context, options.chain),
+  });
+  for (const service of options.services) {
+    for (const desc of service.desc.methods) addMethod(router, options.chain.method(desc, service.handlers[desc.localName]), options.later);
+  }
+  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+/**
+ * A request for one of the handlers: with our timeout instead of Connect's, whose timers overflow at 25 days, and without a length that it
+ * would take the memory for before anything has come. One beyond the bound stays: that is refused at once.
+ */
+export function prepareRequest(
+  request: UniversalServerRequest,
+  call: EdgeCall,
+  { isUnary, maxMessageBytes }: { readonly isUnary: boolean; readonly maxMessageBytes: number },
+): UniversalServerRequest {
+  call.timeoutMs = takeTimeout(request.header);
+  if (Number(request.header.get("content-length")) <= maxMessageBytes) request.header.delete("content-length");
+  const { body } = request;
+  const isBytes = typeof body === "object" && body !== null && Symbol.asyncIterator in body;
+  return { ...request, contextValues: createContextValues().set(CALL, call), body: isBytes ? call.tapped(body, { isUnary }) : body };
+}
+
+/** Takes a well-formed timeout out of the headers; a malformed one stays for Connect to refuse in its protocol's way. */
+function takeTimeout(header: Headers): number | undefined {
+  if ((header.get("content-type") ?? "").startsWith("application/grpc")) {
+    try {
+      const timeoutMs = parseGrpcTimeout(header.get("grpc-timeout") ?? undefined);
+      header.delete("grpc-timeout");
+      return timeoutMs;
+    } catch {
+      return undefined;
+    }
+  }
+  const text = header.get("connect-timeout-ms") ?? "";
+  if (!/^\d{1,10}$/.test(text)) return undefined;
+  header.delete("connect-timeout-ms");
+  return Number(text);
+}
+
+function addMethod(router: ConnectRouter, chain: MethodChain, later: Later): void {
+  const { desc } = chain;
+  const streamOf = (context: HandlerContext): StreamCall => ({ chain, call: admitted(context), signal: context.signal, later });
+  // Spread, since the kind of a DescMethod is not in its type.
+  switch (desc.methodKind) {
+    case "unary":
+      router.rpc({ ...desc, methodKind: "unary" }, (request, context) => answerUnary(chain, request, admitted(context), later));
+      return;
+    case "server_streaming":
+      router.rpc({ ...desc, methodKind: "server_streaming" }, (request, context) => openMessages(request, streamOf(context)));
+      return;
+    case "client_streaming":
+    case "bidi_streaming":
+      router.rpc({ ...desc, methodKind: "bidi_streaming" }, (requests, context) => echoReplies(requests, streamOf(context)));
+      return;
+  }
+}
+
+function callOf(context: HandlerContext): EdgeCall {
+  const call = context.values.get(CALL);
+  if (call === undefined) throw new Error("a request came to Connect without its call");
+  return call;
+}
+
+function admitted(context: HandlerContext): EdgeCall {
+  const call = callOf(context);
+  call.admit();
+  return call;
+}
+
+function answerUnary(chain: MethodChain, request: Message, call: EdgeCall, later: Later): Promise<Message> {
+  return new Promise((resolve, reject) => {
+    const succeed: UnaryExchange["succeed"] = (answer) => resolve(decodedAnswer(chain.desc.output, answer));
+    chain.unary(request, exchangeOf(call, { succeed, fail: (status) => reject(connectError(status)), later }));
+  });
+}
+
+function exchangeOf(call: EdgeCall, ends: Pick<UnaryExchange, "succeed" | "fail" | "later">): UnaryExchange {
+  const { transport, encoding, address, certificate, header, timeoutMs } = call;
+  return { transport, encoding, address, certificate, timeoutMs, header, ...ends };
+}
+
+/**
+ * Runs first for each request. Connect's own refusals (malformed JSON, too large, unknown compression) carry none of our
+ * details and never reach an implementation; but each of its protocols aborts the context with the error before it
+ * writes it. There it is given its reason and details, and counted, as if the chain had refused.
+ */
+function watchOver(context: HandlerContext, chain: Chain): void {
+  const call = callOf(context);
+  context.responseHeader.set("x-request-id", call.requestId);
+  const onAbort = () => {
+    const thrown: unknown = context.signal.reason;
+    if (!call.isAdmitted) refuseUnread(thrown, context, { call, chain });
+  };
+  context.signal.addEventListener("abort", onAbort, { once: true });
+}
+
+function refuseUnread(error: unknown, context: HandlerContext, to: { readonly call: EdgeCall; readonly chain: Chain }): void {
+  const { call } = to;
+  const method = to.chain.method(context.method, undefined);
+  // What is no error of Connect's is one of the stream's: the client went away, or was reset for being slow.
+  const refusal = error instanceof ConnectError && !isGivenUp(error) ? unreadable(error, context, call) : undefined;
+  call.admit();
+  if (refusal === undefined) {
+    method.finish(call, method.now(), 1);
+    return;
+  }
+  const fail = (status: RpcStatus) => {
+    const { code, rawMessage, details, message } = connectError(status);
+    if (error instanceof ConnectError) Object.assign(error, { code, rawMessage, details, message });
+  };
+  method.unary(refusal, exchangeOf(call, { succeed: () => {}, fail, later: () => () => {} }));
+}
+
+function unreadable(error: ConnectError, context: HandlerContext, call: EdgeCall): WaymarkError {
+  // A parser's complaint is kept as the cause; Connect's own, such as of a timeout, have none.
+  const isText =
+    error.code === Code.InvalidArgument &&
+    call.encoding === "json" &&
+    error.cause instanceof Error &&
+    !(error.cause instanceof WaymarkError);
+  const fault = isText
+    ? findJsonFault(context.method.input, (context.requestMethod === "GET" ? messageOf(context.url) : undefined) ?? call.readText())
+    : undefined;
+  return fault === undefined ? readingRefusal(error) : invalid(fault.field, fault.description);
+}
+
+/** The JSON of a GET, unless that is compressed: then the call has it. */
+function messageOf(url: string): string | undefined {
+  const { searchParams: query } = new URL(url);
+  if ((query.get("compression") ?? "identity") !== "identity") return undefined;
+  const message = query.get("message") ?? "";
+  return query.get("base64") === "1" ? Buffer.from(base64Decode(message)).toString("utf8") : message;
+}

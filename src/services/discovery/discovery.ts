@@ -1,0 +1,392 @@
+/** DiscoveryService: request → call → response. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Scope, type EntryKey as WireKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type CatalogQueryRequest,
+  type CatalogWatchRequest,
+  type ClusterMapRequest,
+  DiscoveryService,
+  KeepAliveResponseSchema,
+  type ListPeersRequest,
+  type NamespaceStatusRequest,
+  NamespaceStatusResponseSchema,
+  type RegisterRequest,
+  RegisterResponseSchema,
+  type RenewRequest,
+  RenewResponseSchema,
+  ServerInfoResponseSchema,
+  type UnregisterRequest,
+  UnregisterResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalog/entry/codec.ts";
+import type { Bounds } from "../../catalog/entry/names.ts";
+import { pageLimit } from "../../catalog/query/query.ts";
+import { HEALTH, type Health, type KeyText, KIND } from "../../catalog/record/record.ts";
+import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
+import { Feed } from "../../catalog/watch/feed.ts";
+import { isAhead } from "../../catalog/watch/resume.ts";
+import type { DnsNames } from "../../discovery/dns-names.ts";
+import { subjectTest } from "../../discovery/entry-tests.ts";
+import type { Fanout } from "../../discovery/fanout.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import type { Report } from "../../discovery/registrar/loads.ts";
+import type { Registrar } from "../../discovery/registrar/registrar.ts";
+import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
+import { invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { RefusedAct } from "../../policy/audit/refusals.ts";
+import { type AskedViewer, type Caller, hasRole } from "../../policy/identity/caller.ts";
+import { exportScopesAt } from "../../policy/set/cutover.ts";
+import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
+import type { PeerDirectory } from "../peer-directory.ts";
+import { checkAge, checkAliases, checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "../request-checks.ts";
+import type { CallContext, Service, StreamSource } from "../service.ts";
+import { encodeExplanations } from "./explanations.ts";
+import { durationMs, filterOf, namespaceOf } from "./filter.ts";
+import { clusterMap, freshness, listPeers, WIRE_SCOPES } from "./nodes.ts";
+import { Places } from "./places.ts";
+import type { DiscoveryBytes } from "./response-bytes.ts";
+import { WatchSource } from "./watch-source.ts";
+
+/** Who the serving node is; what `ServerInfo` says and entries are stamped with. */
+export interface NodeIdentity {
+  readonly version: string;
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly roles: readonly string[];
+  readonly generation: number;
+  readonly boot: string;
+  /** Listener name to host:port; filled while the node starts. */
+  readonly listeners: Readonly<Record<string, string>>;
+  readonly startedMonoMs: number;
+}
+
+export interface DiscoveryParts {
+  readonly identity: NodeIdentity;
+  readonly bounds: Bounds;
+  readonly registrar: Registrar;
+  readonly reads: Reads;
+  readonly fanout: Fanout;
+  readonly stamper: EntryStamper;
+  readonly bytes: DiscoveryBytes;
+  readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
+  /** Resolves when what was staged is durable; undefined when nothing is. */
+  readonly durable: () => Promise<void> | undefined;
+  readonly isReady: () => boolean;
+  /** Resolves, after a standstill of this process, when others say that it is still the one; undefined at all other times. */
+  readonly confirmed: () => Promise<void> | undefined;
+  /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
+  readonly checkWrites: () => void;
+  /** Throws `not_ready` while another start goes under this node's id: then renewals and watches go elsewhere too. */
+  readonly checkStart: () => void;
+  readonly mesh: PeerDirectory;
+  readonly now: () => Time;
+  readonly random: () => number;
+  /** Whose view a request uses: the caller's, or those it asks for where that is allowed. */
+  readonly viewer: (caller: Caller, asked: AskedViewer | undefined) => Caller;
+  /** A write was taken: for the audit. */
+  readonly onWrite: (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number) => void;
+  /** A write was refused that policy has nothing against: for the audit. */
+  readonly onRefused: (refusal: RefusedAct) => void;
+  /** A read was answered: for the audit. */
+  readonly onRead: (caller: Caller, namespace: string) => void;
+  readonly onQuery: (startMonoMs: number) => void;
+  readonly onRegister: (outcome: "ok" | "refused" | "failed") => void;
+  readonly onDelta: (lagMs: number) => void;
+  readonly onRestart: () => void;
+  readonly resolve: Service["handlers"][string];
+}
+
+const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
+const MAX_SUBJECT_LENGTH = 256;
+const MAX_CURSOR_LENGTH = 65_536;
+const DEFAULT_BOOKMARK_MS = 10_000;
+const MIN_BOOKMARK_MS = 1000;
+/** A little more than the tick in which due bookmarks are looked for. */
+const BOOKMARK_SLACK_MS = 250;
+
+export function discoveryService(parts: DiscoveryParts): Service {
+  const methods = new DiscoveryMethods(parts);
+  const nodes = { ...parts, loadOf: (key: KeyText) => parts.registrar.loadOf(key) };
+  return {
+    desc: DiscoveryService,
+    handlers: {
+      register: { kind: "unary", handle: (request: RegisterRequest, context) => methods.register(request, context) },
+      renew: { kind: "unary", handle: (request: RenewRequest, context) => methods.renew(request, context) },
+      keepAlive: { kind: "echoStream", handle: (request: RenewRequest, context) => methods.keepAlive(request, context) },
+      unregister: { kind: "unary", handle: (request: UnregisterRequest, context) => methods.unregister(request, context) },
+      catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
+      catalogWatch: { kind: "serverStream", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
+      resolve: parts.resolve,
+      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(nodes, request, context) },
+      listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(nodes, request, context) },
+      namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
+      serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
+    },
+  };
+}
+
+class DiscoveryMethods {
+  readonly #parts: DiscoveryParts;
+  readonly #places: Places;
+
+  constructor(parts: DiscoveryParts) {
+    this.#parts = parts;
+    this.#places = new Places(parts.reads);
+  }
+
+  async register(request: RegisterRequest, context: CallContext) {
+    const { registrar, onRegister, onWrite } = this.#parts;
+    let registered: ReturnType<Registrar["register"]>;
+    try {
+      await this.#parts.confirmed();
+      this.#parts.checkWrites();
+      registered = registrar.register(context.caller, this.#command(request, context), context.time);
+    } catch (error) {
+      onRegister("refused");
+      throw error;
+    }
+    await this.#settled(onRegister);
+    const namespaces = request.entries.map((entry) => entry.key?.namespace ?? "");
+    onWrite(context.caller, "register", namespaces, request.entries.length);
+    const { revision, cursor } = this.#places.now();
+    const ttl = registered.ttlMs === undefined ? {} : { ttl: durationFromMs(registered.ttlMs) };
+    return create(RegisterResponseSchema, { leaseId: registered.leaseId, revision: BigInt(revision), cursor, ...ttl });
+  }
+
+  async renew(request: RenewRequest, context: CallContext) {
+    const renewed = this.#renew(request, context);
+    await this.#parts.durable();
+    return create(RenewResponseSchema, renewed);
+  }
+
+  /** HOT: 200k leases/s; a renewal without reports makes no promise. */
+  keepAlive(request: RenewRequest, context: CallContext) {
+    const response = create(KeepAliveResponseSchema, this.#renew(request, context));
+    const durable = request.reports.length === 0 ? undefined : this.#parts.durable();
+    return durable === undefined ? response : durable.then(() => response);
+  }
+
+  async unregister(request: UnregisterRequest, context: CallContext) {
+    const { registrar } = this.#parts;
+    if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
+    checkLeaseId(request.leaseId, "lease_id");
+    this.#checkCount(request.keys, "keys");
+    await this.#parts.confirmed();
+    this.#parts.checkWrites();
+    const removed =
+      request.leaseId === ""
+        ? registrar.unregisterKeys(
+            context.caller,
+            request.keys.map((key, i) => this.#key(key, `keys[${i}]`)),
+            context.time,
+          )
+        : registrar.unregisterLease(context.caller, request.leaseId, context.time);
+    await this.#parts.durable();
+    const namespaces = request.leaseId === "" ? request.keys.map((key) => key.namespace) : [""];
+    this.#parts.onWrite(context.caller, "unregister", namespaces, removed);
+    return create(UnregisterResponseSchema, { removed, revision: BigInt(this.#parts.reads.replica.revision) });
+  }
+
+  query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
+    const { reads, identity, bytes, bounds, viewer, mesh, onQuery, onRead } = this.#parts;
+    const ageMs = Math.round(mesh.ageMs(context.time));
+    checkAge(ageMs, durationMs(request.maxStaleness, "max_staleness"));
+    checkViewer(request.viewer, bounds);
+    const asked = filterOf(request, bounds);
+    const { subject } = request;
+    checkLength(subject, "subject", MAX_SUBJECT_LENGTH);
+    const test = subjectTest(subject, asked, reads.replica);
+    const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
+    const caller = viewer(context.caller, request.viewer);
+    const page = reads.page(caller, {
+      filter,
+      test,
+      limit: pageLimit(request.limit),
+      token: request.pageToken,
+      isExplained: request.explain,
+      salt: test === undefined ? "query" : `query\0\0${subject}`,
+    });
+    // A watch has no subjects, and who takes the cursor of a later page may have missed what changed on an earlier one since.
+    const isFirst = test === undefined && request.pageToken === "";
+    const { revision, cursor } = this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined);
+    const answer = bytes.query({
+      records: page.records,
+      nextToken: page.nextToken,
+      revision,
+      cursor,
+      servedBy: identity.nodeId,
+      ageMs,
+      generatedWallMs: context.time.wallMs,
+      explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
+    });
+    onQuery(context.time.monoMs);
+    onRead(context.caller, filter.namespace);
+    return answer;
+  }
+
+  watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
+    const { reads, bounds, viewer, checkStart } = this.#parts;
+    checkStart();
+    const filter = filterOf(request, bounds);
+    checkViewer(request.viewer, bounds);
+    checkLength(request.cursor, "cursor", MAX_CURSOR_LENGTH);
+    if (request.withDigest && !isNamespaceOnly(request))
+      throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
+    const bookmarkIntervalMs = durationMs(request.bookmarkInterval, "bookmark_interval") ?? DEFAULT_BOOKMARK_MS;
+    if (bookmarkIntervalMs < MIN_BOOKMARK_MS || bookmarkIntervalMs > DEFAULT_BOOKMARK_MS)
+      throw invalid("bookmark_interval", "must be 1 s to 10 s");
+    const from = request.cursor === "" ? undefined : this.#from(parseCursor(request.cursor));
+    const caller = viewer(context.caller, request.viewer);
+    reads.checkWatch(caller, filter.namespace);
+    const reader = reads.reader(caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
+    // Looked for in ticks: asked for a tick and a bit early, it is never late.
+    const feed = new Feed(reader, { from, bookmarkIntervalMs: bookmarkIntervalMs - BOOKMARK_SLACK_MS }, context.time);
+    return new WatchSource(feed, {
+      ...this.#parts,
+      ageMs: this.#parts.mesh.ageMs,
+      nodeId: this.#parts.identity.nodeId,
+      release: (released) => reads.release(released),
+    });
+  }
+
+  namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
+    const { reads, bounds } = this.#parts;
+    const namespace = namespaceOf(request.namespace, "namespace", bounds);
+    if (namespace === "") throw invalid("namespace", "is required");
+    const { verdict, version, rule } = reads.rule(context.caller, namespace);
+    const { allowed } = verdict;
+    const endpointCount = allowed ? reads.replica.lookup.namespaceCount(namespace) : 0;
+    return create(NamespaceStatusResponseSchema, {
+      namespace,
+      policyVersion: version,
+      owners: [...(rule?.owners ?? [])],
+      exportScopes: rule === undefined ? [] : exportScopesAt(rule, context.time.wallMs).map((scope) => WIRE_SCOPES[scope]),
+      allowed,
+      reason: allowed ? verdict.reason : HIDDEN_REASON,
+      endpointCount: BigInt(endpointCount),
+      ...freshness(this.#parts, context.time),
+    });
+  }
+
+  serverInfo(context: CallContext) {
+    const { identity, reads } = this.#parts;
+    return create(ServerInfoResponseSchema, {
+      version: identity.version,
+      nodeId: identity.nodeId,
+      clusterId: identity.clusterId,
+      region: identity.region,
+      zone: identity.zone,
+      roles: [...identity.roles],
+      listeners: { ...identity.listeners },
+      uptime: durationFromMs(Math.round(context.time.monoMs - identity.startedMonoMs)),
+      revision: BigInt(reads.replica.revision),
+      generation: BigInt(identity.generation),
+      protocolVersions: [...PROTOCOL_VERSIONS],
+      staticEntriesEnded: BigInt(this.#parts.registrar.endings.endedStaticCount),
+    });
+  }
+
+  #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
+    const { stamper, registrar, dnsNames, onRefused } = this.#parts;
+    if (request.entries.length === 0) throw invalid("entries", "at least one is required");
+    this.#checkCount(request.entries, "entries");
+    checkLength(request.idempotencyKey, "idempotency_key", MAX_IDEMPOTENCY_KEY_LENGTH);
+    checkLeaseId(request.leaseId, "lease_id");
+    const ttlMs = durationMs(request.ttl, "ttl");
+    const stamp = this.#stamp(caller, time);
+    const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.static);
+    const ttl = entryTtlMs === undefined ? undefined : durationFromMs(Math.min(entryTtlMs, stamper.maxTtlMs));
+    const isSingle = (alias: string) => dnsNames.isSingleLabel(alias);
+    const stampedEntries = request.entries.map((entry, i) => {
+      if (entry.ttl === undefined && ttl !== undefined) entry.ttl = ttl;
+      if (entry.aliases.length > 0) checkAliases(entry, `entries[${i}].aliases`, caller, { isSingle, onRefused });
+      return stamper.entryOf(entry, i, stamp);
+    });
+    return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.static };
+  }
+
+  #renew(request: RenewRequest, context: CallContext) {
+    const { leaseIds, reports } = request;
+    this.#checkCount(leaseIds, "lease_ids");
+    this.#checkCount(reports, "reports");
+    checkRenewedIds(leaseIds);
+    // A lease goes on: it is measured by another clock. A report is stamped as every write is.
+    if (reports.length > 0) this.#parts.checkWrites();
+    else this.#parts.checkStart();
+    const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
+    const { expiredLeaseIds, ttlMs } = this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
+    return ttlMs === undefined
+      ? { expiredLeaseIds: [...expiredLeaseIds] }
+      : { expiredLeaseIds: [...expiredLeaseIds], ttl: durationFromMs(ttlMs) };
+  }
+
+  #report(report: RenewRequest["reports"][number], path: string, time: Time): Report {
+    if (report.key === undefined) throw invalid(`${path}.key`, "is required");
+    const health: number = report.health;
+    if (!(health >= HEALTH.UNSET && health <= HEALTH.MAINTENANCE)) throw invalid(`${path}.health`, `${health} cannot be reported`);
+    return {
+      key: this.#key(report.key, `${path}.key`),
+      path,
+      health: health === 0 ? undefined : (health as Health), // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
+      load: report.load === undefined ? undefined : parseLoad(report.load, `${path}.load`, time.wallMs, this.#parts.bounds),
+    };
+  }
+
+  #checkCount({ length }: readonly unknown[], field: string): void {
+    const most = this.#parts.bounds.maxRequestEntries;
+    if (length > most) throw invalid(field, `${length} are more than the ${most} of limits.max_request_entries`);
+  }
+
+  #key(key: WireKey, path: string): KeyText {
+    return parseKey(key, path, this.#parts.identity.clusterId, this.#parts.bounds);
+  }
+
+  #stamp(caller: Caller, time: Time): Stamp {
+    const { nodeId, clusterId, region, zone } = this.#parts.identity;
+    const by = { tenantId: caller.tenant, registeredByAdmin: hasRole(caller, "mesh.admin") };
+    return { nodeId, clusterId, region, zone, ...by, receivedWallMs: time.wallMs };
+  }
+
+  /** A short cursor of this process life from the future was forged. One that is honest but of no use here leads to a snapshot. */
+  #from(cursor: Cursor): Cursor | undefined {
+    const { reads, mesh, isReady, identity } = this.#parts;
+    if (cursor.kind === "portable") {
+      // Nobody will ever tell this node what it lacks (it came back without its disk): waiting to catch up would be for ever. While
+      // it looks for its peers, somebody may.
+      const isAlone = isReady() && !mesh.hasPeers();
+      return isAlone && isAhead(cursor, reads.replica) ? undefined : reads.placed(cursor);
+    }
+    const isOfThisLife = cursor.holder.startsWith(identity.boot);
+    if (isOfThisLife && cursor.revision > reads.replica.revision) throw invalid("cursor", "is not a cursor this service gave out");
+    return reads.placed(cursor);
+  }
+
+  async #settled(onRegister: DiscoveryParts["onRegister"]): Promise<void> {
+    try {
+      await this.#parts.durable();
+      onRegister("ok");
+    } catch (error) {
+      onRegister("failed");
+      rethrowBroken(error);
+      if (error instanceof WaymarkError) throw error;
+      throw new WaymarkError("store_unavailable", "the journal does not take writes", { cause: error, retryMs: 1000 });
+    }
+  }
+}
+
+const NO_REPORTS: readonly Report[] = [];
+
+function isNamespaceOnly(request: CatalogWatchRequest): boolean {
+  const { names, kinds, scope, capabilities, tags, resources, clusterId, region, health, versionRange } = request;
+  return (
+    [names, kinds, capabilities, tags, resources, health].every((list) => list.length === 0) &&
+    scope === Scope.UNSPECIFIED &&
+    clusterId === "" &&
+    region === "" &&
+    versionRange === ""
+  );
+}

@@ -1,0 +1,104 @@
+/** DiscoveryService.ClusterMap and ListPeers: the nodes of the fabric. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type ClusterMapRequest,
+  ClusterMapResponseSchema,
+  type ListPeersRequest,
+  ListPeersResponseSchema,
+  type Peer,
+  PeerSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { decodeMessage } from "../../catalog/entry/codec.ts";
+import type { Bounds } from "../../catalog/entry/names.ts";
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import type { LoadView } from "../../catalog/entry/view.ts";
+import { pageLimit } from "../../catalog/query/query.ts";
+import type { CatalogRecord, KeyText } from "../../catalog/record/record.ts";
+import { NODES, type Reads } from "../../discovery/reads.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { PeerDirectory, Presence } from "../peer-directory.ts";
+import type { CallContext } from "../service.ts";
+import { idOf, namespaceOf, scopeOf, termsOf } from "./filter.ts";
+import type { DiscoveryBytes } from "./response-bytes.ts";
+
+export interface NodeParts {
+  readonly reads: Reads;
+  readonly bytes: DiscoveryBytes;
+  readonly bounds: Bounds;
+  readonly identity: { readonly nodeId: string; readonly clusterId: string };
+  readonly mesh: PeerDirectory;
+  /** Last report of an entry of this node that is newer than what its record says. */
+  readonly loadOf: (key: KeyText) => LoadView | undefined;
+}
+
+/** Scopes as the generated code has them. */
+export const WIRE_SCOPES = [Scope.UNSPECIFIED, Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL] as const;
+
+/** NODE entries of nodes that are there, a page: whoever left or died is not listed, though its entry may still be held. */
+export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
+  const { reads, bytes, identity, bounds, mesh } = parts;
+  const scope = scopeOf(request.scope, "scope");
+  const filter = {
+    ...NODES,
+    // Only a locality is meant here: the entries of nodes are of scope REGION, and none is as wide as GLOBAL.
+    scope: scope === SCOPE.GLOBAL ? SCOPE.UNSET : scope,
+    capabilities: termsOf(request.capabilities, "capabilities", 64, bounds),
+    resources: termsOf(request.resources, "resources", 64, bounds),
+  };
+  const within = namespaceOf(request.namespaceFilter, "namespace_filter", bounds);
+  const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, within);
+  return create(ClusterMapResponseSchema, {
+    clusterId: identity.clusterId,
+    nodes: page.records
+      .filter((record) => mesh.presence(record.traits.nodeId, context.time) !== undefined)
+      .map((record) => decodeMessage(bytes.entry(record))),
+    nextPageToken: page.nextToken,
+    generatedAt: timestampFromMs(context.time.wallMs),
+    ...freshness(parts, context.time),
+  });
+}
+
+/** The other nodes that are there, as peers of this one. */
+export function listPeers(parts: NodeParts, request: ListPeersRequest, context: CallContext) {
+  const { reads, identity, bounds, mesh } = parts;
+  const scope = scopeOf(request.scope, "scope");
+  const filter = { ...NODES, region: idOf(request.region, "region", bounds) };
+  const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, "");
+  const peers = page.records.flatMap((record) => {
+    const { nodeId } = record.traits;
+    const relation = reads.relation(record);
+    if (nodeId === identity.nodeId || (scope !== 0 && relation !== scope)) return [];
+    const presence = mesh.presence(nodeId, context.time);
+    return presence === undefined ? [] : [peerOf(parts, record, presence)];
+  });
+  return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...freshness(parts, context.time) });
+}
+
+function peerOf({ reads, loadOf }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
+  const entry = reads.entry(record);
+  const load = loadOf(record.key) ?? entry.load;
+  return create(PeerSchema, {
+    nodeId: entry.nodeId,
+    clusterId: entry.key.clusterId,
+    region: entry.region,
+    zone: entry.zone,
+    scope: WIRE_SCOPES[reads.relation(record)],
+    urls: [...entry.advertisedUrls],
+    transports: [...entry.transports],
+    status,
+    lastSeen: timestampFromMs(lastSeenWallMs),
+    ...(load !== undefined && { load: wireLoad(load) }),
+  });
+}
+
+function wireLoad({ observedWallMs, ...numbers }: LoadView) {
+  return { ...numbers, observedAt: timestampFromMs(observedWallMs) };
+}
+
+/** What every answer says of where it comes from. */
+export function freshness(parts: Pick<NodeParts, "reads" | "identity" | "mesh">, time: Time) {
+  const { reads, identity, mesh } = parts;
+  return { servedBy: identity.nodeId, revision: BigInt(reads.replica.revision), age: durationFromMs(Math.round(mesh.ageMs(time))) };
+}

@@ -1,0 +1,141 @@
+/** DiscoveryService.Resolve: one endpoint of a service, and the next best. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type ResolveRequest, ResolveResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { decodeMessage } from "../../catalog/entry/codec.ts";
+import { findKind } from "../../catalog/entry/kinds.ts";
+import { type Bounds, isName, nameRule } from "../../catalog/entry/names.ts";
+import type { LoadView } from "../../catalog/entry/view.ts";
+import {
+  type Candidate,
+  type Choice,
+  explainVersion,
+  MAX_EXPLAINED,
+  SELECT_POLICY,
+  type SelectPolicy,
+  samplingOf,
+  select,
+  versionTest,
+} from "../../catalog/query/select.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind } from "../../catalog/record/record.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { AskedViewer, Caller } from "../../policy/identity/caller.ts";
+import { checkBytes, checkViewer } from "../request-checks.ts";
+import type { CallContext, Handler } from "../service.ts";
+import { explanationOf } from "./explanations.ts";
+import { idOf, namespaceOf } from "./filter.ts";
+import type { DiscoveryBytes } from "./response-bytes.ts";
+
+export interface ResolveParts {
+  readonly reads: Reads;
+  readonly bytes: DiscoveryBytes;
+  readonly bounds: Bounds;
+  readonly nodeId: string;
+  readonly region: string;
+  readonly zone: string;
+  viewer(caller: Caller, asked: AskedViewer | undefined): Caller;
+  /** How old what this node holds may be. */
+  readonly ageMs: (time: Time) => number;
+  loadOf(key: KeyText): LoadView | undefined;
+  random(): number;
+}
+
+const DEFAULT_ALTERNATIVES = 4;
+const MAX_ALTERNATIVES = 100;
+const MAX_HASH_KEY_BYTES = 1024;
+
+interface Found extends Candidate {
+  readonly record: CatalogRecord;
+}
+
+export function resolveHandler(parts: ResolveParts): Handler {
+  // Requests in turn, over all services: what ROUND_ROBIN needs is that it moves on, not where it started.
+  let turn = 0;
+  return {
+    kind: "unary",
+    handle: (request: ResolveRequest, context: CallContext) => {
+      turn = (turn + 1) % 0x4000_0000;
+      return resolve(parts, { request, context, turn });
+    },
+  };
+}
+
+function resolve(parts: ResolveParts, { request, context, turn }: { request: ResolveRequest; context: CallContext; turn: number }) {
+  const { reads, bytes, bounds } = parts;
+  const kind = kindOf(request.kind);
+  const namespace = namespaceOf(request.namespace, "namespace", bounds);
+  if (namespace === "") throw invalid("namespace", "is required");
+  if (!isName(request.name, bounds.maxNameLength)) throw invalid("name", nameRule(request.name, bounds.maxNameLength));
+  const options = optionsOf(request, parts, turn, context.time.wallMs);
+  const isFit = versionTest(kind, request.versionRange);
+  const unfit = new Set<CatalogRecord>();
+  const suits = (record: CatalogRecord): boolean => {
+    if (isFit?.({ functionVersion: record.traits.version }) !== false) return true;
+    if (unfit.size < MAX_EXPLAINED) unfit.add(record);
+    return false;
+  };
+  const read = (record: CatalogRecord): Found => {
+    const load = parts.loadOf(record.key);
+    const view = reads.entry(record);
+    return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
+  };
+  const viewer = parts.viewer(context.caller, request.viewer);
+  const asked = { sampling: samplingOf(options), suits: isFit && suits, read };
+  const { found, isSample } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
+  const choice = select(found, { ...options, isSample });
+  const [best, ...others] = choice.ranked;
+  if (best === undefined)
+    throw new WaymarkError(
+      "not_found",
+      `nothing named ${request.name} in ${namespace}${unfit.size > 0 ? ` fits ${request.versionRange}` : ""}`,
+    );
+  return create(ResolveResponseSchema, {
+    entry: decodeMessage(bytes.entry(best.record)),
+    ...(choice.target !== undefined && { target: { ...choice.target } }),
+    alternatives: others.map((other) => decodeMessage(bytes.entry(other.record))),
+    servedBy: parts.nodeId,
+    revision: BigInt(reads.replica.revision),
+    age: durationFromMs(Math.round(parts.ageMs(context.time))),
+    explanation: request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [],
+  });
+}
+
+function explained({ explained: ranked = [] }: Choice, unfit: readonly Found[], range: string) {
+  return [...ranked, ...unfit.map((one) => explainVersion(one, range))].slice(0, MAX_EXPLAINED).map(explanationOf);
+}
+
+function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, nowWallMs: number) {
+  const { bounds } = parts;
+  if (request.limit < 0 || request.limit > MAX_ALTERNATIVES)
+    throw invalid("limit", `must be 0 to ${MAX_ALTERNATIVES}, is ${request.limit}`);
+  checkBytes(request.hashKey, "hash_key", MAX_HASH_KEY_BYTES);
+  checkViewer(request.viewer, bounds);
+  const policy = policyOf(request.policy);
+  if (policy === SELECT_POLICY.HASH && request.hashKey === "") throw invalid("hash_key", "is required for HASH");
+  return {
+    policy,
+    region: idOf(request.prefer?.region ?? "", "prefer.region", bounds) || parts.region,
+    zone: idOf(request.prefer?.zone ?? "", "prefer.zone", bounds) || parts.zone,
+    turn,
+    hashKey: request.hashKey,
+    random: () => parts.random(),
+    nowWallMs,
+    limit: 1 + (request.limit === 0 ? DEFAULT_ALTERNATIVES : request.limit),
+    explain: request.explain,
+  };
+}
+
+function kindOf(kind: number): Kind {
+  if (kind === 0) return KIND.SERVICE;
+  const known = findKind(kind);
+  if (known === undefined) throw invalid("kind", `${kind} is not a known kind`);
+  return known;
+}
+
+function policyOf(policy: number): SelectPolicy {
+  if (policy === 0) return SELECT_POLICY.LOAD_AWARE;
+  if (Number.isInteger(policy) && policy >= SELECT_POLICY.LOAD_AWARE && policy <= SELECT_POLICY.HASH) return policy as SelectPolicy; // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
+  throw invalid("policy", `${policy} is not a known policy`);
+}

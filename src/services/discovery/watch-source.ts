@@ -1,0 +1,138 @@
+/** One CatalogWatch stream: a feed, its place in the fan-out, and the bytes of its messages. */
+import type { Feed } from "../../catalog/watch/feed.ts";
+import { type FeedMessage, type Reader, SNAPSHOT } from "../../catalog/watch/reader.ts";
+import type { Fanout, Watcher } from "../../discovery/fanout.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { hlcWallMs } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { StreamSource } from "../service.ts";
+import type { DiscoveryBytes } from "./response-bytes.ts";
+
+/** Encoded bytes of one message, about: more would sit in socket buffers for a reader that has stalled. */
+const MESSAGE_BYTES = 16 * 1024 - 512;
+/** Streams told to go elsewhere come back spread over this long. */
+const RECONNECT_SPREAD_MS = 5000;
+
+export interface WatchPorts {
+  readonly fanout: Fanout;
+  readonly bytes: Pick<DiscoveryBytes, "watch">;
+  readonly nodeId: string;
+  isReady(): boolean;
+  /** How old what this node holds may be. */
+  readonly ageMs: (time: Time) => number;
+  now(): Time;
+  /** 0 to below 1: spreads reconnects. */
+  random(): number;
+  release(reader: Reader): void;
+  /** A delta was encoded so long after its change was stamped. */
+  readonly onDelta: (lagMs: number) => void;
+  /** A stream was too old for deltas and gets a snapshot. */
+  readonly onRestart: () => void;
+}
+
+// Bytes of messages that several streams share; they go with the message.
+const encoded = new WeakMap<FeedMessage, Buffer>();
+
+export class WatchSource implements StreamSource, Watcher {
+  readonly #feed: Feed;
+  readonly #ports: WatchPorts;
+  #wake: (() => void) | undefined;
+  #end: ((error: WaymarkError | undefined) => void) | undefined;
+  isReady = false;
+  #isStopping = false;
+  #isOver = false;
+
+  constructor(feed: Feed, ports: WatchPorts) {
+    this.#feed = feed;
+    this.#ports = ports;
+  }
+
+  get reader(): Reader {
+    return this.#feed.reader;
+  }
+
+  get namespace(): string {
+    return this.#feed.reader.options.filter.namespace;
+  }
+
+  get prefix(): string {
+    return this.#feed.reader.options.filter.prefix;
+  }
+
+  get dueMonoMs(): number {
+    return this.#feed.bookmarkDueMonoMs;
+  }
+
+  get lagRevisions(): number {
+    return this.#feed.reader.replica.revision - this.#feed.revision;
+  }
+
+  get settledRevision(): number {
+    return this.#feed.settledRevision;
+  }
+
+  attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
+    this.#wake = wake;
+    this.#end = end;
+    this.#ports.fanout.add(this);
+  }
+
+  wake(): void {
+    this.#wake?.();
+  }
+
+  get isTelling(): boolean {
+    return this.#feed.isTelling;
+  }
+
+  refresh(namespaces: readonly string[] | "all"): void {
+    if (namespaces.length === 0) return;
+    this.#feed.refresh(namespaces);
+    this.wake();
+  }
+
+  /** The next pull gives the last place to resume from, and the one after it ends the stream. */
+  stop(): void {
+    this.#isStopping = true;
+    this.wake();
+  }
+
+  // HOT: once a message and stream. bench/watch.ts; equal streams at the same place share the encoded bytes.
+  pull(time: Time): Buffer | undefined {
+    const message = this.#next(time);
+    if (message === undefined) return undefined;
+    let bytes = encoded.get(message);
+    if (bytes === undefined) {
+      const { isNamesOnly } = this.#feed.reader.options;
+      const ageMs = Math.round(this.#ports.ageMs(time));
+      bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs });
+      encoded.set(message, bytes);
+      const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
+      if (newest !== undefined) this.#ports.onDelta(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
+    }
+    return bytes;
+  }
+
+  close(): void {
+    this.#ports.fanout.remove(this);
+    this.#ports.release(this.#feed.reader);
+  }
+
+  #next(time: Time): FeedMessage | undefined {
+    if (this.#isOver) return undefined;
+    const isReady = this.#ports.isReady();
+    const { restartCount } = this.#feed;
+    const message = this.#feed.next(time, MESSAGE_BYTES, isReady);
+    if (this.#feed.restartCount > restartCount) this.#ports.onRestart();
+    if (this.#feed.isUnfinished && !this.#isStopping) {
+      this.#ports.fanout.again(this);
+      return undefined;
+    }
+    if (!this.#isStopping || message !== undefined) return message;
+    this.#isOver = true;
+    const farewell = this.#feed.farewell(time, isReady);
+    const retryMs = Math.ceil(this.#ports.random() * RECONNECT_SPREAD_MS);
+    this.#end?.(new WaymarkError("draining", "this node is stopping; resume at another with the portable cursor", { retryMs }));
+    return farewell;
+  }
+}

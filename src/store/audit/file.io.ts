@@ -1,0 +1,326 @@
+/**
+ * The audit log's SQLite file: records in a hash chain, appended in groups, the oldest pruned. A file of its own, so that
+ * neither its fsyncs nor its damage reach what the node decides by. Who may write to the file can make a whole new chain,
+ * or cut its start and its end and say so in `meta`: against that, keep a head elsewhere (the JSON-lines file has each).
+ */
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { ChainCheck, type ChainProblem } from "../../policy/audit/chain.ts";
+import { matchesAudit } from "../../policy/audit/filter.ts";
+import {
+  type AuditEvent,
+  type AuditRecord,
+  CHAIN_START,
+  type ChainPoint,
+  chainEvent,
+  NO_HASH,
+  parseCanonical,
+} from "../../policy/audit/record.ts";
+import { syncDirectory } from "../clean-stop.io.ts";
+import { createIfMissing, damaged, fileBytes, Inspection, lockDatabase } from "../database-file.io.ts";
+import type { DatabaseFormat } from "../database-format.ts";
+import type { AuditFileOptions, AuditScan } from "./thread.ts";
+
+const AUDIT: DatabaseFormat = {
+  name: "audit",
+  // "WayA".
+  applicationId: 0x57617941,
+  version: 1,
+  isSealed: false,
+  schema: `
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER NOT NULL, head_hash BLOB NOT NULL,
+  anchor INTEGER NOT NULL, anchor_hash BLOB NOT NULL) STRICT;
+CREATE TABLE records (number INTEGER PRIMARY KEY, canonical BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+`,
+};
+/** Whether somebody writes. Files of earlier versions are without this table, and their programs pass it over. */
+const LIFE_SCHEMA = "CREATE TABLE IF NOT EXISTS life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT NULL) STRICT";
+/** Rows looked at for one answer: about 10 ms, after which a batch that waits is written. */
+const SLICE_ROWS = 2000;
+/** Rows pruned in one transaction. */
+const PRUNE_ROWS = 1000;
+/** How long pruning may keep a batch waiting. */
+const PRUNE_MS = 50;
+
+type Row = Readonly<Record<string, unknown>>;
+
+function prepareAll(db: DatabaseSync) {
+  return {
+    meta: db.prepare("SELECT head, head_hash, anchor, anchor_hash FROM meta WHERE one = 1"),
+    insert: db.prepare("INSERT INTO records VALUES (?, ?, ?)"),
+    moveHead: db.prepare("UPDATE meta SET head = ?, head_hash = ?"),
+    moveAnchor: db.prepare("UPDATE meta SET anchor = ?, anchor_hash = ?"),
+    oldest: db.prepare("SELECT number, canonical, hash FROM records ORDER BY number LIMIT ?"),
+    newest: db.prepare("SELECT number, hash FROM records ORDER BY number DESC LIMIT 1"),
+    prune: db.prepare("DELETE FROM records WHERE number <= ?"),
+    after: db.prepare("SELECT number, canonical, hash FROM records WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"),
+    before: db.prepare(
+      `SELECT r.number, r.canonical, r.hash, p.hash AS previous FROM records r LEFT JOIN records p ON p.number = r.number - 1
+       WHERE r.number < ? AND r.number > ? ORDER BY r.number DESC LIMIT ?`,
+    ),
+    hashOf: db.prepare("SELECT hash FROM records WHERE number = ?"),
+    pages: db.prepare(
+      "SELECT page_count - freelist_count AS used, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+    ),
+  };
+}
+
+/**
+ * The open file. Methods throw SQLite's errors as they are; nothing of what failed is kept.
+ *
+ * While records are written, the file itself says that it is open, and a log with something in it lies beside it; a clean stop
+ * takes the word back before the log goes. A file that says so and has no log has lost what was written last. It is opened all
+ * the same, since evidence must stay readable; the chain then goes on after a number that no record has, for every check to find.
+ */
+export class AuditFile {
+  readonly #retentionMs: number;
+  readonly #maxBytes: number;
+  readonly #unlock: () => void;
+  readonly #db: DatabaseSync;
+  readonly #sql: ReturnType<typeof prepareAll>;
+  /** Undefined: in memory. */
+  readonly #directory: string | undefined;
+  /** Whether the file said at the start that its log belongs to it, and there was none. */
+  readonly hasLostLog: boolean;
+  #isMarkedOpen = false;
+  #head: ChainPoint;
+  #anchor: ChainPoint;
+
+  /** Creates what is missing. Throws `FileRefused`, the file as it was, when it is in use, damaged, or of a newer program. */
+  constructor({ directory, retentionMs, maxBytes }: AuditFileOptions) {
+    this.#retentionMs = retentionMs;
+    this.#maxBytes = maxBytes;
+    const { db, unlock, hasLostLog } = directory === undefined ? openInMemory() : openOnDisk(directory);
+    this.#unlock = unlock;
+    this.#db = db;
+    this.#directory = directory;
+    this.hasLostLog = hasLostLog;
+    this.#sql = prepareAll(db);
+    ({ head: this.#head, anchor: this.#anchor } = pointsOf(this.#sql.meta.get(), "the audit log"));
+    if (hasLostLog) this.#passOver();
+  }
+
+  get head(): ChainPoint {
+    return this.#head;
+  }
+
+  get anchor(): ChainPoint {
+    return this.#anchor;
+  }
+
+  /** Whether the newest record is the one that was written last. The chain goes on from that one in any case, so a loss stays visible. */
+  isTailWhole(): boolean {
+    const newest = this.#sql.newest.get();
+    if (newest === undefined) return this.#head.number === this.#anchor.number;
+    return newest["number"] === this.#head.number && bytesEqual(newest["hash"], this.#head.hash);
+  }
+
+  usedBytes(): number {
+    const pages = this.#sql.pages.get();
+    return Number(pages?.["used"]) * Number(pages?.["page_size"]);
+  }
+
+  /** On disk when this returns. */
+  append(events: readonly AuditEvent[]): readonly AuditRecord[] {
+    const records: AuditRecord[] = [];
+    let head = this.#head;
+    this.#markOpen();
+    this.#transaction(() => {
+      for (const event of events) {
+        const { record, canonical } = chainEvent(event, head);
+        this.#sql.insert.run(record.number, canonical, record.hash);
+        records.push(record);
+        head = record;
+      }
+      this.#sql.moveHead.run(head.number, head.hash);
+    });
+    this.#head = { number: head.number, hash: head.hash };
+    return records;
+  }
+
+  /** Removes what is too old or too much, for at most 50 ms; the last record removed becomes the anchor. */
+  prune(nowWallMs: number): void {
+    const endMs = performance.now() + PRUNE_MS;
+    while (this.#pruneSlice(nowWallMs - this.#retentionMs) && performance.now() < endMs);
+  }
+
+  /** Removes a slice. Returns whether there may be more to remove. */
+  #pruneSlice(oldestWallMs: number): boolean {
+    const isTooLarge = this.usedBytes() > this.#maxBytes;
+    const isDue = (row: Row): boolean => isTooLarge || isOlder(row, oldestWallMs);
+    const oldest = this.#sql.oldest.get(1);
+    if (oldest === undefined || !isDue(oldest)) return false;
+    let last: Row | undefined;
+    let count = 0;
+    for (const row of this.#sql.oldest.all(PRUNE_ROWS)) {
+      // The newest stays, so that a log is never without a record that its head can be compared with.
+      if (row["number"] === this.#head.number || !isDue(row)) break;
+      last = row;
+      count++;
+    }
+    if (last === undefined) return false;
+    const anchor: ChainPoint = { number: Number(last["number"]), hash: bytesOf(last["hash"]) };
+    this.#transaction(() => {
+      this.#sql.prune.run(anchor.number);
+      this.#sql.moveAnchor.run(anchor.number, anchor.hash);
+    });
+    this.#anchor = anchor;
+    return count === PRUNE_ROWS;
+  }
+
+  /** Records that match, newest first, from a slice of the log; `nextBefore` is undefined when there is nothing further. */
+  scan({ before, above, limit, filter }: AuditScan): { readonly records: readonly AuditRecord[]; readonly nextBefore: number | undefined } {
+    const records: AuditRecord[] = [];
+    let last = before ?? Number.MAX_SAFE_INTEGER;
+    let rows = 0;
+    for (const row of this.#sql.before.all(last, above, SLICE_ROWS)) {
+      rows++;
+      last = Number(row["number"]);
+      const event = parseCanonical(bytesOf(row["canonical"]))?.event;
+      // What cannot be read is shown by `verify`.
+      if (event === undefined || !matchesAudit(event, filter)) continue;
+      records.push({ ...event, number: last, hash: bytesOf(row["hash"]), previousHash: this.#previousHash(row) });
+      if (records.length === limit) return { records, nextBefore: last };
+    }
+    return { records, nextBefore: rows === SLICE_ROWS ? last : undefined };
+  }
+
+  #previousHash(row: Row): Uint8Array {
+    if (row["previous"] instanceof Uint8Array) return row["previous"];
+    return row["number"] === this.#anchor.number + 1 ? this.#anchor.hash : NO_HASH;
+  }
+
+  /** Checks a slice of the chain after `last` (undefined: from the anchor) up to `head` (undefined: the newest now). */
+  verify(last: ChainPoint | undefined, head: ChainPoint = this.#head) {
+    // What was pruned since the last slice was good, or the check would have ended.
+    const from = last === undefined || last.number < this.#anchor.number ? this.#anchor : last;
+    const check = new ChainCheck(this.#anchor, from);
+    let checkedCount = 0;
+    let problem: ChainProblem | undefined;
+    for (const row of this.#sql.after.all(from.number, head.number, SLICE_ROWS)) {
+      problem = check.add({ place: Number(row["number"]), canonical: bytesOf(row["canonical"]), hash: bytesOf(row["hash"]) });
+      if (problem !== undefined) break;
+      checkedCount++;
+    }
+    const isDone = problem !== undefined || checkedCount < SLICE_ROWS;
+    if (isDone) problem ??= this.#beyondHead() ?? (head.number < from.number ? undefined : check.end(head));
+    return { problem, last: check.last, anchor: this.#anchor, head, checkedCount, isDone };
+  }
+
+  #beyondHead(): ChainProblem | undefined {
+    const number = Number(this.#sql.newest.get()?.["number"] ?? 0);
+    if (number <= this.#head.number) return undefined;
+    return { kind: "altered", number, message: `record ${number} is after ${this.#head.number}, the last the log says it wrote` };
+  }
+
+  /** The hash of a record that is still there, of the anchor, or of the head. */
+  hashOf(number: number): Uint8Array | undefined {
+    if (number === this.#anchor.number) return this.#anchor.hash;
+    const hash = this.#sql.hashOf.get(number)?.["hash"];
+    return hash instanceof Uint8Array ? hash : undefined;
+  }
+
+  close(): void {
+    try {
+      // Moved to the file first: the log is then written from its start, in room that it has, so that a full disk does not refuse it.
+      if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("PRAGMA wal_checkpoint; UPDATE life SET is_open = 0");
+    } catch {
+      // The disk refuses, and SQLite keeps the log as well.
+    }
+    this.#db.close();
+    this.#unlock();
+  }
+
+  /** The number after the head is given up: what had it is lost, and perhaps more. */
+  #passOver(): void {
+    const head: ChainPoint = { number: this.#head.number + 1, hash: NO_HASH };
+    this.#markOpen(() => this.#sql.moveHead.run(head.number, head.hash));
+    this.#head = head;
+  }
+
+  /** Before the first record: the log is on disk with something in it, and only then the file itself says that there must be one. */
+  #markOpen(first: () => void = () => {}): void {
+    if (this.#isMarkedOpen || this.#directory === undefined) return;
+    this.#transaction(() => {
+      this.#db.exec(`${LIFE_SCHEMA}; INSERT OR REPLACE INTO life VALUES (1, 1)`);
+      first();
+    });
+    syncDirectory(this.#directory);
+    const moved = this.#db.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
+    if (moved?.["busy"] !== 0 || moved["log"] !== moved["checkpointed"]) throw new Error("the checkpoint was not made to its end");
+    this.#isMarkedOpen = true;
+  }
+
+  #transaction(body: () => void): void {
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      body();
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    }
+  }
+}
+
+function openInMemory() {
+  const db = new DatabaseSync(":memory:");
+  db.exec(AUDIT.schema);
+  writeMeta(db);
+  return { db, unlock: () => {}, hasLostLog: false };
+}
+
+function openOnDisk(directory: string) {
+  const path = join(directory, `${AUDIT.name}.db`);
+  const unlock = lockDatabase(directory, AUDIT);
+  try {
+    createIfMissing(path, AUDIT, writeMeta);
+    const inspection = new Inspection(path, AUDIT);
+    // An empty log holds nothing: SQLite makes one when it opens the file, before anything of ours is in it.
+    const hasLog = fileBytes(`${path}-wal`) > 0;
+    const hasLostLog = inspection.read((db) => {
+      pointsOf(prepareAll(db).meta.get(), path);
+      return !hasLog && isOpenIn(db);
+    });
+    inspection.close();
+    const db = new DatabaseSync(path);
+    // Exclusive: no shared-memory file.
+    db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    return { db, unlock, hasLostLog };
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+/** Whether the file says that somebody writes to it. */
+function isOpenIn(db: DatabaseSync): boolean {
+  if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'life'").get() === undefined) return false;
+  return db.prepare("SELECT is_open FROM life WHERE one = 1").get()?.["is_open"] === 1;
+}
+
+function writeMeta(db: DatabaseSync): void {
+  db.prepare("INSERT INTO meta VALUES (1, ?, ?, ?, ?)").run(CHAIN_START.number, CHAIN_START.hash, CHAIN_START.number, CHAIN_START.hash);
+}
+
+function pointsOf(meta: Row | undefined, path: string): { readonly head: ChainPoint; readonly anchor: ChainPoint } {
+  if (meta === undefined) throw damaged(path, "it does not say where its chain starts and ends");
+  return {
+    head: { number: Number(meta["head"]), hash: bytesOf(meta["head_hash"]) },
+    anchor: { number: Number(meta["anchor"]), hash: bytesOf(meta["anchor_hash"]) },
+  };
+}
+
+function isOlder(row: Row, oldestWallMs: number): boolean {
+  const event = parseCanonical(bytesOf(row["canonical"]))?.event;
+  // What cannot be read is evidence, and goes by size alone.
+  return event !== undefined && event.atWallMs < oldestWallMs;
+}
+
+function bytesOf(value: unknown): Uint8Array {
+  return value instanceof Uint8Array ? value : NO_HASH;
+}
+
+function bytesEqual(value: unknown, bytes: Uint8Array): boolean {
+  return value instanceof Uint8Array && Buffer.compare(value, bytes) === 0;
+}

@@ -1,0 +1,345 @@
+/** The audit log as the rest of the node sees it: takes events without blocking, and says when they are on disk. */
+import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import type { ChainProblem } from "../../policy/audit/chain.ts";
+import type { AuditFilter } from "../../policy/audit/filter.ts";
+import { AuditQueue, LOSS } from "../../policy/audit/queue.ts";
+import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint } from "../../policy/audit/record.ts";
+import { messageOf } from "../database-file.io.ts";
+import { ThreadCalls } from "../thread-calls.io.ts";
+import type { AuditAnswer, AuditRequest, AuditState } from "./thread.ts";
+
+/** Events waiting for the disk; those after are lost, counted, and told in the log. */
+const MAX_PENDING = 10_000;
+/** Events of one transaction, and how many waiting ones start one at once. */
+const MAX_BATCH = 1000;
+/** How long an event waits for others to share an fsync with, unless somebody waits for it. */
+const GATHER_MS = 50;
+/** After the disk refused. */
+const RETRY_MS = 1000;
+const MAX_PAGE_RECORDS = 1000;
+/** How soon after records what became of their lines is looked at, and how often a file that takes none is told of. */
+const LOOK_MS = 500;
+const TELL_MS = 60_000;
+
+export interface AuditLogger {
+  info(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface AuditLogOptions {
+  /** Undefined: in memory, gone with the process; its thread starts when the first event comes. */
+  readonly directory: string | undefined;
+  /** What is older goes, at least an hour. */
+  readonly retentionMs: number;
+  /** What the log may take on disk, about; the oldest records go first. */
+  readonly maxBytes: number;
+  /** File to append each record to as a line of JSON. */
+  readonly file: string | undefined;
+  readonly metrics: Metrics;
+  readonly log: AuditLogger;
+}
+
+export interface AuditRead {
+  /** Only records with lower numbers; for the page after another. */
+  readonly before?: number | undefined;
+  /** Only records with higher numbers; for following the log. */
+  readonly above?: number | undefined;
+  /** 1 to 1000. */
+  readonly limit: number;
+  readonly filter: AuditFilter;
+}
+
+export interface AuditPage {
+  /** Newest first. */
+  readonly records: readonly AuditRecord[];
+  /** The next page is before this number; undefined on the last. */
+  readonly nextBefore: number | undefined;
+}
+
+export interface AuditCheck {
+  /** Undefined when every record is as it was written. */
+  readonly problem: ChainProblem | undefined;
+  readonly checkedCount: number;
+  /** The chain was checked after this point… */
+  readonly anchor: ChainPoint;
+  /** …up to this one: to be kept elsewhere and given to a later check. */
+  readonly head: ChainPoint;
+}
+
+export interface AuditLog extends AuditSink, AsyncDisposable {
+  /** Why records wait or lines are lost, for people; empty while all is well. */
+  readonly fault: string;
+  /** What was recorded before the call is among what is read. Rejects with `store_unavailable` when the log cannot be read. */
+  read(read: AuditRead): Promise<AuditPage>;
+  /**
+   * Checks the whole chain in slices, while the log goes on. `known`: heads of earlier checks, or number and hash of lines
+   * that left the node, which the log must still have or have pruned. Cost: 8 µs a record, on the log's own thread.
+   */
+  verify(known?: readonly ChainPoint[]): Promise<AuditCheck>;
+  /** Opens the JSON-lines file again (SIGHUP). */
+  reopenFile(): void;
+  /** Writes what was recorded, as far as the disk takes it, then closes. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens `audit.db` in a directory, creating what is missing, and keeps every other process out of it until closed. The
+ * chain goes on where it ended. Rejects with `store_unavailable`, nothing on disk changed, when it is in use, was written
+ * by a newer program or is damaged as a file; `metadata.problem` tells which. A chain that was tampered with is opened:
+ * `verify` shows where, for ever.
+ */
+export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
+  const log = new DiskAuditLog(options);
+  if (options.directory !== undefined) await log.open();
+  return log;
+}
+
+type Calls = ThreadCalls<AuditRequest, AuditAnswer>;
+
+interface Waiter {
+  /** Resolved when so many events are written. */
+  readonly takenCount: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+class DiskAuditLog implements AuditLog {
+  readonly #options: AuditLogOptions;
+  readonly #metrics: Metrics;
+  readonly #queue = new AuditQueue(MAX_PENDING);
+  #waiters: Waiter[] = [];
+  #calls: Promise<Calls> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isWriting = false;
+  /** Why the disk refused the last batch; undefined when it took it. */
+  #refusal: string | undefined;
+  #looking: NodeJS.Timeout | undefined;
+  #fileFault = "";
+  /** When a file that takes no lines was told of last; undefined when it was not, or takes them again. */
+  #fileToldMs: number | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: AuditLogOptions) {
+    this.#options = options;
+    this.#metrics = options.metrics;
+    options.metrics.onCollect(() => options.metrics.set("waymark_audit_pending_records", {}, this.#queue.pendingCount));
+  }
+
+  /** Starts the thread and opens the file, once. */
+  open(): Promise<Calls> {
+    this.#calls ??= this.#open();
+    return this.#calls;
+  }
+
+  get fault(): string {
+    if (this.#refusal !== undefined) return `refuses records, they wait: ${this.#refusal}`;
+    return this.#fileFault === "" ? "" : `audit.file takes no lines, they are lost: ${this.#fileFault}`;
+  }
+
+  record(event: AuditEvent): void {
+    if (this.#closed !== undefined || this.#queue.push(boundEvent(event)) === "lost") {
+      this.#metrics.inc("waymark_audit_lost_total", {});
+      return;
+    }
+    this.#metrics.inc("waymark_audit_records_total", { kind: event.kind, outcome: event.outcome });
+    if (this.#queue.pendingCount >= MAX_BATCH && this.#refusal === undefined) this.#startWriting();
+    else this.#writeIn(GATHER_MS);
+  }
+
+  durable(): Promise<void> {
+    if (this.#queue.pendingCount === 0) return Promise.resolve();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#waiters.push({ takenCount: this.#queue.takenCount, resolve, reject });
+    this.#startWriting();
+    return promise;
+  }
+
+  async read({ before, above = 0, limit, filter }: AuditRead): Promise<AuditPage> {
+    await this.#written();
+    const calls = await this.open();
+    const wanted = Math.min(Math.max(limit, 1), MAX_PAGE_RECORDS);
+    const records: AuditRecord[] = [];
+    let next = before;
+    do {
+      const scan = { before: next, above, limit: wanted - records.length, filter };
+      const found = await calls.call({ kind: "scan", scan }, "scanned");
+      records.push(...found.records);
+      next = found.nextBefore;
+    } while (next !== undefined && records.length < wanted);
+    return { records, nextBefore: next };
+  }
+
+  async verify(known: readonly ChainPoint[] = []): Promise<AuditCheck> {
+    await this.#written();
+    const calls = await this.open();
+    let checkedCount = 0;
+    let found = await calls.call({ kind: "verify", last: undefined, head: undefined }, "verified");
+    const anchor = found.anchor;
+    checkedCount += found.checkedCount;
+    while (!found.isDone) {
+      found = await calls.call({ kind: "verify", last: found.last, head: found.head }, "verified");
+      checkedCount += found.checkedCount;
+    }
+    const problem = found.problem ?? (await this.#missingPoint(calls, { known, anchor, head: found.head }));
+    return { problem, checkedCount, anchor, head: found.head };
+  }
+
+  reopenFile(): void {
+    // Without a thread there is no file either; a thread that is gone has been reported.
+    this.#calls
+      ?.then((calls) => calls.call({ kind: "reopen" }, "reopened"))
+      .then(() => this.#lookSoon())
+      .catch(() => {});
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #open(): Promise<Calls> {
+    const { directory, retentionMs, maxBytes, file, log } = this.#options;
+    const calls: Calls = new ThreadCalls("audit");
+    const opened = await calls.call({ kind: "open", options: { directory, retentionMs, maxBytes }, file }, "opened");
+    this.#show(opened.state);
+    this.#lookSoon();
+    const { head, anchor } = opened.state;
+    log.info({ directory, recordCount: head.number - anchor.number, newest: head.number }, "audit log opened");
+    if (opened.hasLostLog) this.#tellLostLog(head.number);
+    else if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log does not end with the record it wrote last");
+    return calls;
+  }
+
+  /** In the log itself too, behind the break in the chain: `number` is the one that was passed over. */
+  #tellLostLog(number: number): void {
+    const { directory, log } = this.#options;
+    log.error({ directory, newest: number - 1 }, "audit log has lost what was written last: its audit.db-wal is missing");
+    const detail = `what was recorded after record ${number - 1} is lost: at a start after a crash audit.db-wal was missing`;
+    this.record({ ...LOSS, atWallMs: Date.now(), reason: "audit_log_lost", detail });
+  }
+
+  /** What was recorded, on disk if the disk takes it; what it does not take cannot be read yet. */
+  #written(): Promise<void> {
+    return this.durable().catch(() => {});
+  }
+
+  async #missingPoint(
+    calls: Calls,
+    { known, anchor, head }: { readonly known: readonly ChainPoint[]; readonly anchor: ChainPoint; readonly head: ChainPoint },
+  ): Promise<ChainProblem | undefined> {
+    for (const { number, hash } of known) {
+      if (number < anchor.number) continue;
+      if (number > head.number) {
+        const message = `record ${number} was written, but the log ends with record ${head.number}`;
+        return { kind: "truncated_tail", number: head.number + 1, message };
+      }
+      const found = (await calls.call({ kind: "find", number }, "foundHash")).hash;
+      // Pruned meanwhile: then there is nothing to compare.
+      if (found !== undefined && Buffer.compare(found, hash) !== 0)
+        return { kind: "altered", number, message: `record ${number} has another hash than was known of it` };
+    }
+    return undefined;
+  }
+
+  #writeIn(waitMs: number): void {
+    if (this.#isWriting) return;
+    this.#timer ??= setTimeout(() => this.#startWriting(), this.#refusal !== undefined ? RETRY_MS : waitMs);
+  }
+
+  #startWriting(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    void this.#writeBatches().finally(() => {
+      this.#isWriting = false;
+      if (this.#queue.pendingCount > 0 && this.#closed === undefined) this.#writeIn(GATHER_MS);
+    });
+  }
+
+  /** Writes while somebody waits or a full batch is there. */
+  async #writeBatches(): Promise<void> {
+    do {
+      const events = this.#queue.takeBatch(MAX_BATCH);
+      if (events.length === 0) return;
+      try {
+        const calls = await this.open();
+        this.#show((await calls.call({ kind: "append", events }, "appended")).state);
+        this.#lookSoon();
+      } catch (error) {
+        this.#refused(error);
+        return;
+      }
+      this.#queue.batchWritten();
+      this.#accepted();
+    } while (this.#waiters.length > 0 || this.#queue.pendingCount >= MAX_BATCH);
+  }
+
+  #accepted(): void {
+    if (this.#refusal !== undefined) this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log takes records again");
+    this.#refusal = undefined;
+    const { writtenCount } = this.#queue;
+    for (const waiter of this.#waiters) if (waiter.takenCount <= writtenCount) waiter.resolve();
+    this.#waiters = this.#waiters.filter((waiter) => waiter.takenCount > writtenCount);
+  }
+
+  #refused(error: unknown): void {
+    this.#metrics.inc("waymark_audit_failures_total", {});
+    // Said once, not for each batch: the metric has the count.
+    if (this.#refusal === undefined) this.#options.log.error({ error: messageOf(error) }, "audit log refuses records, they wait");
+    this.#refusal = messageOf(error);
+    const refusal = new WaymarkError("store_unavailable", "the audit log could not be written", { retryMs: RETRY_MS, cause: error });
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(refusal);
+  }
+
+  #show({ usedBytes, fileLostCount, fileFault }: AuditState): void {
+    this.#metrics.set("waymark_audit_bytes", {}, usedBytes);
+    this.#metrics.counter("waymark_audit_file_lost_total", {}).set(fileLostCount);
+    this.#fileFault = fileFault;
+    const nowMs = performance.now();
+    const { file, log } = this.#options;
+    if (fileFault === "" && this.#fileToldMs !== undefined) {
+      this.#fileToldMs = undefined;
+      log.info({ file, lostCount: fileLostCount }, "audit file takes lines again");
+    } else if (fileFault !== "" && nowMs - (this.#fileToldMs ?? Number.NEGATIVE_INFINITY) >= TELL_MS) {
+      this.#fileToldMs = nowMs;
+      log.error({ file, lostCount: fileLostCount, error: fileFault }, "audit file takes no lines, they are lost (audit.file)");
+    }
+  }
+
+  /** Nobody waits for lines: what became of them is seen soon after, and again while some are on their way. */
+  #lookSoon(): void {
+    if (this.#options.file === undefined || this.#closed !== undefined || this.#looking !== undefined) return;
+    this.#looking = setTimeout(() => {
+      this.#looking = undefined;
+      // A thread that is gone is told of by who writes.
+      this.#look().catch(rethrowBroken);
+    }, LOOK_MS).unref();
+  }
+
+  async #look(): Promise<void> {
+    const { state } = await (await this.open()).call({ kind: "look" }, "looked");
+    this.#show(state);
+    if (state.isFileBusy) this.#lookSoon();
+  }
+
+  async #close(): Promise<void> {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#looking);
+    await this.#written();
+    if (this.#queue.pendingCount > 0) this.#options.log.error({ lostCount: this.#queue.pendingCount }, "audit records lost at the stop");
+    try {
+      const calls = await this.#calls;
+      await calls?.call({ kind: "close" }, "closed");
+      await calls?.ended();
+    } catch (error) {
+      // It was never opened, or its thread is gone: nothing is held any more.
+      if (!(error instanceof WaymarkError)) throw error;
+    }
+  }
+}

@@ -1,0 +1,233 @@
+/** The control store's SQLite file: one row a key, its rowid the version, a checksum in every row. */
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { crc32 } from "node:zlib";
+import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
+import { createIfMissing, damaged, Inspection, type InspectOptions, lockDatabase } from "../database-file.io.ts";
+import type { DatabaseFormat } from "../database-format.ts";
+import {
+  checkRoom,
+  MAX_PAGE_BYTES,
+  MAX_PAGE_ITEMS,
+  type StoreBounds,
+  type StoreChange,
+  type StoreItem,
+  type StorePage,
+  type Swap,
+} from "./store.ts";
+import { type FoundChanges, mustReset, type WatchPosition } from "./watches.ts";
+
+const CONTROL: DatabaseFormat = {
+  name: "control",
+  // "WayC".
+  applicationId: 0x57617943,
+  version: 1,
+  isSealed: true,
+  schema: `
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, floor INTEGER NOT NULL) STRICT;
+CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB, sum INTEGER NOT NULL) STRICT;
+`,
+};
+/** The last character a key may have is below this. */
+const ABOVE_KEYS = "\u007f";
+
+function controlPath(directory: string): string {
+  return join(directory, `${CONTROL.name}.db`);
+}
+
+/** What SQLite gives back for a column. */
+type Row = Readonly<Record<string, unknown>>;
+
+function prepareAll(db: DatabaseSync) {
+  return {
+    byKey: db.prepare("SELECT version, key, value, sum FROM items WHERE key = ?"),
+    list: db.prepare(
+      "SELECT version, key, value, sum FROM items WHERE key > ? AND key >= ? AND key < ? AND value IS NOT NULL ORDER BY key",
+    ),
+    since: db.prepare("SELECT version, key, value, sum FROM items WHERE version > ? AND key >= ? AND key < ? ORDER BY version"),
+    remove: db.prepare("DELETE FROM items WHERE key = ?"),
+    insert: db.prepare("INSERT INTO items VALUES (?, ?, ?, ?)"),
+    insertRemoval: db.prepare("INSERT INTO items (version, key, sum) VALUES (?, ?, ?)"),
+    meta: db.prepare("UPDATE meta SET revision = ?, floor = ?"),
+    oldestRemoval: db.prepare("SELECT version, key FROM items WHERE value IS NULL ORDER BY version LIMIT 1"),
+    usage: db.prepare(
+      "SELECT count(value) AS items, count(*) AS keys, coalesce(sum(iif(value IS NULL, 0, length(key) + length(value))), 0) AS bytes FROM items",
+    ),
+    position: db.prepare("SELECT revision, floor FROM meta WHERE one = 1"),
+  };
+}
+
+/** The open file. Methods throw SQLite's errors as they are; what failed is not in the file's answers. */
+export class ControlFile {
+  readonly #path: string;
+  readonly #bounds: StoreBounds;
+  readonly #unlock: () => void;
+  readonly #db: DatabaseSync;
+  readonly #sql: ReturnType<typeof prepareAll>;
+  #revision: number;
+  #floor: number;
+  #items: number;
+  #removals: number;
+  #totalBytes: number;
+  /** Whether this life has written yet. */
+  #isSealed = true;
+
+  /** Creates what is missing. Throws `FileRefused`, the file as it was, when it is in use, damaged, or of a newer program. */
+  constructor(directory: string, bounds: StoreBounds, options: InspectOptions) {
+    this.#path = controlPath(directory);
+    this.#bounds = bounds;
+    this.#unlock = lockDatabase(directory, CONTROL);
+    try {
+      createIfMissing(this.#path, CONTROL, (db) => db.exec("INSERT INTO meta VALUES (1, 0, 0)"));
+      const inspection = new Inspection(this.#path, CONTROL, options);
+      inspection.read((db) => checkRows(db, this.#path));
+      inspection.close();
+      this.#db = new DatabaseSync(this.#path);
+    } catch (error) {
+      this.#unlock();
+      throw error;
+    }
+    // Exclusive: no shared-memory file.
+    this.#db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    this.#sql = prepareAll(this.#db);
+    const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
+    this.#revision = Number(position?.["revision"]);
+    this.#floor = Number(position?.["floor"]);
+    this.#items = Number(usage?.["items"]);
+    this.#removals = Number(usage?.["keys"]) - this.#items;
+    this.#totalBytes = Number(usage?.["bytes"]);
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get items(): number {
+    return this.#items;
+  }
+
+  get(key: string): StoreItem | undefined {
+    const row = this.#sql.byKey.get(key);
+    return row === undefined ? undefined : readRow(row, this.#path).item;
+  }
+
+  list(prefix: string, { after, limit }: { readonly after: string; readonly limit: number }): StorePage {
+    const { rows, isAll } = readPage(this.#sql.list.iterate(after, prefix, prefix + ABOVE_KEYS), { limit, path: this.#path });
+    const items = rows.flatMap(({ item }) => (item === undefined ? [] : [item]));
+    return { items, revision: this.#revision, nextAfter: isAll ? undefined : items.at(-1)?.key };
+  }
+
+  changesSince(prefix: string, position: WatchPosition): FoundChanges {
+    const storeRevision = this.#revision;
+    const isReset = mustReset(position, { revision: storeRevision, floor: this.#floor });
+    const from = isReset ? 0 : position.afterRevision;
+    const found = this.#sql.since.iterate(from, prefix, prefix + ABOVE_KEYS);
+    const { rows, isAll } = readPage(found, { limit: MAX_PAGE_ITEMS, path: this.#path });
+    const changes = isReset ? rows.filter(({ item }) => item !== undefined) : rows;
+    return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
+  }
+
+  /** On disk when this returns. */
+  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Swap {
+    const row = this.#sql.byKey.get(key);
+    const held = row === undefined ? undefined : readRow(row, this.#path).item;
+    const version = held?.version ?? 0;
+    if (version !== expectedVersion) return { isSwapped: false, version };
+    if (held === undefined && value === undefined) return { isSwapped: true, version: 0 };
+    const freedBytes = held === undefined ? undefined : key.length + held.value.length;
+    if (value !== undefined) checkRoom({ key, value, freedBytes }, { items: this.#items, totalBytes: this.#totalBytes }, this.#bounds);
+    const isRemoval = value === undefined;
+    const removals = this.#removals + Number(isRemoval) - Number(row !== undefined && held === undefined);
+    const next = this.#revision + 1;
+    const forgotten = removals > this.#bounds.maxRemovals ? this.#sql.oldestRemoval.get() : undefined;
+    const floor = forgotten === undefined ? this.#floor : Number(forgotten["version"]);
+    this.#unseal();
+    this.#transaction(() => {
+      this.#sql.remove.run(key);
+      const sum = rowSum({ version: next, key, value });
+      if (value === undefined) this.#sql.insertRemoval.run(next, key, sum);
+      else this.#sql.insert.run(next, key, value, sum);
+      if (forgotten !== undefined) this.#sql.remove.run(String(forgotten["key"]));
+      this.#sql.meta.run(next, floor);
+    });
+    this.#revision = next;
+    this.#floor = floor;
+    this.#items += Number(!isRemoval) - Number(held !== undefined);
+    this.#removals = removals - Number(forgotten !== undefined);
+    this.#totalBytes += (value === undefined ? 0 : key.length + value.length) - (freedBytes ?? 0);
+    return { isSwapped: true, version: next };
+  }
+
+  /** Leaves one complete file with a checksum of it, if the disk allows. */
+  close(): void {
+    closeSealed(this.#path, this.#db, () => {
+      if (this.#db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("the checkpoint found the file busy");
+    });
+    this.#unlock();
+  }
+
+  /** Before the first change: something of ours is synced in the log, and then the seal of the last stop is put away. */
+  #unseal(): void {
+    if (!this.#isSealed) return;
+    this.#transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
+    unsealCleanStop(this.#path);
+    this.#isSealed = false;
+  }
+
+  #transaction(body: () => void): void {
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      body();
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    }
+  }
+}
+
+/** Every row is what was written, and none is newer than the store says. */
+function checkRows(db: DatabaseSync, path: string): void {
+  const revision = db.prepare("SELECT revision FROM meta WHERE one = 1").get()?.["revision"];
+  if (typeof revision !== "number") throw damaged(path, "it does not say which revision it is at");
+  let last = 0;
+  for (const row of db.prepare("SELECT version, key, value, sum FROM items ORDER BY version").iterate()) last = readRow(row, path).version;
+  if (last > revision) throw damaged(path, `it holds version ${last}, but is at revision ${revision}`);
+}
+
+function rowSum({
+  version,
+  key,
+  value,
+}: {
+  readonly version: number;
+  readonly key: string;
+  readonly value: Uint8Array | undefined;
+}): number {
+  return crc32(value ?? "removed", crc32(`${version} ${key} `));
+}
+
+/** Throws when the row is not what was written. */
+function readRow(row: Row, path: string): StoreChange {
+  const { version, key, value, sum } = row;
+  const bytes = value instanceof Uint8Array ? value : undefined;
+  if (typeof version !== "number" || typeof key !== "string" || sum !== rowSum({ version, key, value: bytes }))
+    throw damaged(path, `the row of key ${JSON.stringify(key)} is not what was written`);
+  return { key, version, item: bytes === undefined ? undefined : { key, value: bytes, version } };
+}
+
+/** Rows until a page is full; `isAll` when there were no more. */
+function readPage(
+  found: Iterable<Row>,
+  { limit, path }: { readonly limit: number; readonly path: string },
+): { readonly rows: readonly StoreChange[]; readonly isAll: boolean } {
+  const rows: StoreChange[] = [];
+  let totalBytes = 0;
+  for (const row of found) {
+    const change = readRow(row, path);
+    totalBytes += change.item?.value.length ?? 0;
+    if (rows.length === limit || (rows.length > 0 && totalBytes > MAX_PAGE_BYTES)) return { rows, isAll: false };
+    rows.push(change);
+  }
+  return { rows, isAll: true };
+}

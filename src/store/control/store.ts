@@ -1,0 +1,153 @@
+/**
+ * The contract of a `Store`: what must be the same for every part that asks (policies, leases, flags), kept by key.
+ *
+ * - Order: every change has a revision, 1, 2, 3, …, one sequence for the whole store that never goes back and never uses
+ *   a number twice. An item's version is the revision of its last change, so a version seen once never means anything else.
+ * - Atomicity: a swap happens whole or not at all, and only if nobody changed the item since `expectedVersion`. Each page
+ *   of a list is one instant; several pages are not. There is no transaction over several keys.
+ * - Durability: a swap that was answered is on disk. After `store_unavailable` it may or may not have happened: read first.
+ * - A watch reports the newest change of each key, in order of revision, and none before it is durable. Changes of one key
+ *   in between may be left out.
+ */
+
+import { POLICY_BOUNDS } from "../../lib/bounds/policy.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+
+/** Keys are printable ASCII, so that their order is the same in every store: that of their bytes. */
+export const MAX_KEY_LENGTH = 512;
+/** A version of a policy fits. */
+export const MAX_VALUE_BYTES = POLICY_BOUNDS.maxVersionBytes;
+/** Items of a page of a list, and changes of one step of a watch. */
+export const MAX_PAGE_ITEMS = 1000;
+/** A page ends early when its values reach this; it has at least one item. */
+export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
+
+export interface StoreBounds {
+  readonly maxItems: number;
+  /** Keys and values together. */
+  readonly maxTotalBytes: number;
+  /** Removals remembered for watches that resume; a watch that is further behind starts over. */
+  readonly maxRemovals: number;
+}
+
+export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 1024 * 1024 * 1024, maxRemovals: 10_000 };
+
+export interface StoreItem {
+  readonly key: string;
+  /** Opaque; never changed after it was handed over, in either direction. */
+  readonly value: Uint8Array;
+  readonly version: number;
+}
+
+/** What became of a `compareAndSwap`. */
+export type Swap =
+  | { readonly isSwapped: true /** The item's, or the revision of its removal. */; readonly version: number }
+  /** Nothing changed: the item has another version; 0 when it is absent. */
+  | { readonly isSwapped: false; readonly version: number };
+
+export interface StorePage {
+  /** By key, ascending. */
+  readonly items: readonly StoreItem[];
+  /** Of the instant that is shown: a watch from here misses nothing. */
+  readonly revision: number;
+  /** Key to go on after; undefined on the last page. */
+  readonly nextAfter: string | undefined;
+}
+
+/** The newest change of a key: its item, or undefined when it was removed. */
+export interface StoreChange {
+  readonly key: string;
+  readonly version: number;
+  readonly item: StoreItem | undefined;
+}
+
+/** One step of a watch. */
+export interface StoreChanges {
+  /** Forget what was known below the prefix: all there is follows, in this step and those after it. */
+  readonly isReset: boolean;
+  /** In order of version; empty only when there was nothing after `fromRevision` and `isReset` is true. */
+  readonly changes: readonly StoreChange[];
+  /** To resume from. */
+  readonly revision: number;
+  /** Whether this was all, up to now. */
+  readonly isCurrent: boolean;
+}
+
+export interface StoreWatch extends Disposable {
+  /**
+   * The next changes, as soon as there are any; undefined once closed. One call at a time. Rejects with
+   * `store_unavailable` as `get` does; the watch then goes on from where it was.
+   */
+  next(): Promise<StoreChanges | undefined>;
+  close(): void;
+}
+
+/**
+ * Every method rejects with `store_unavailable` when the store is away or closed, and with `invalid_argument` when a key
+ * or prefix is not 1 to 512 (a prefix: 0 to 512) characters of printable ASCII without spaces.
+ */
+export interface Store extends AsyncDisposable {
+  get(key: string): Promise<StoreItem | undefined>;
+  /** Items whose key starts with `prefix`, `limit` a page (1 to 1000), after the key `after`. */
+  list(prefix: string, page?: { readonly after?: string; readonly limit?: number }): Promise<StorePage>;
+  /**
+   * Puts `value`, or removes the item when it is undefined, if the item's version is `expectedVersion` (0: if it is
+   * absent). Removing what is absent swaps nothing and answers `isSwapped` with the version 0. Rejects with
+   * `quota_exceeded` above 16 MiB or when the store is full. The value is copied before this returns.
+   */
+  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap>;
+  /**
+   * Changes of items whose key starts with `prefix`, after `fromRevision`. 0, a revision too long ago, and one that this
+   * store never reached start with `isReset`.
+   */
+  watch(prefix: string, fromRevision: number): StoreWatch;
+  /** Answers what was asked before, then closes. Idempotent. */
+  close(): Promise<void>;
+}
+
+const KEY = /^[\x21-\x7e]*$/;
+
+/** Refuses with `invalid_argument` what is no key. */
+export function checkKey(key: string): void {
+  if (key === "") throw invalid("key", "is empty, but a key has 1 to 512 characters");
+  checkPrefix(key, "key");
+}
+
+/** Refuses with `invalid_argument` what no key can start with. */
+export function checkPrefix(prefix: string, field = "prefix"): void {
+  if (prefix.length > MAX_KEY_LENGTH) throw invalid(field, `has ${prefix.length} characters, at most ${MAX_KEY_LENGTH} are allowed`);
+  if (!KEY.test(prefix)) throw invalid(field, `${JSON.stringify(prefix)} has characters other than printable ASCII without spaces`);
+}
+
+/** Refuses with `invalid_argument` a page that no list has. */
+export function checkLimit(limit: number): void {
+  if (!Number.isSafeInteger(limit) || limit < 1 || limit > MAX_PAGE_ITEMS) throw invalid("limit", `${limit} is not 1 to ${MAX_PAGE_ITEMS}`);
+}
+
+/** What a store holds, before a swap. */
+export interface StoreUse {
+  readonly items: number;
+  readonly totalBytes: number;
+}
+
+/** Refuses with `quota_exceeded` a value that is too large. */
+export function checkValue(key: string, value: Uint8Array | undefined): void {
+  if (value !== undefined && value.length > MAX_VALUE_BYTES)
+    throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes, at most ${MAX_VALUE_BYTES} are allowed`);
+}
+
+/** Refuses with `quota_exceeded` a value for which there is no room. `freedBytes`: what the swap frees; undefined when it adds an item. */
+export function checkRoom(
+  item: { readonly key: string; readonly value: Uint8Array; readonly freedBytes: number | undefined },
+  use: StoreUse,
+  bounds: StoreBounds,
+): void {
+  const { key, value, freedBytes } = item;
+  if (freedBytes === undefined && use.items >= bounds.maxItems)
+    throw new WaymarkError("quota_exceeded", `the store holds ${use.items} items, the most allowed: ${key} was not added`);
+  const totalBytes = use.totalBytes + key.length + value.length - (freedBytes ?? 0);
+  if (totalBytes > bounds.maxTotalBytes) {
+    const message = `the store would hold ${totalBytes} bytes with ${key}, at most ${bounds.maxTotalBytes} are allowed`;
+    throw new WaymarkError("quota_exceeded", message);
+  }
+}

@@ -1,0 +1,159 @@
+/** The journal's SQLite file before it is written to: created whole, or inspected and read without changing a byte of it. */
+import { join } from "node:path";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { crc32 } from "node:zlib";
+import { createIfMissing, damaged, Inspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
+import type { DatabaseFormat } from "../database-format.ts";
+import { FORMAT_VERSION, MAX_LEASE, NO_LEASE, type Row, visitRows } from "./format.ts";
+import type { JournalMeta, NumberedLease } from "./thread.ts";
+
+const REPLAY_ROWS = 1000;
+/** The longest ttl that any settings allow, and no version allowed more. */
+const MAX_TTL_MS = 24 * 3_600_000;
+
+/** What each start was called. The first version's files are without this table, and its programs pass it over. */
+export const STARTS_SCHEMA = "CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, boot TEXT NOT NULL) STRICT;";
+
+export const JOURNAL: DatabaseFormat = {
+  name: "journal",
+  // "WayM", so that no other program's database is taken for a journal.
+  applicationId: 0x5761794d,
+  version: FORMAT_VERSION,
+  isSealed: true,
+  schema: `
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), node_id TEXT NOT NULL, generation INTEGER NOT NULL, boots INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL, floor INTEGER NOT NULL, heals INTEGER NOT NULL) STRICT;
+CREATE TABLE leases (lease INTEGER PRIMARY KEY, lease_id TEXT NOT NULL, ttl_ms INTEGER NOT NULL, principal TEXT NOT NULL,
+  idempotency_key TEXT NOT NULL, granted_wall_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE records (seq INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
+${STARTS_SCHEMA}
+`,
+};
+
+export function journalPath(directory: string): string {
+  return join(directory, "journal.db");
+}
+
+/** Creates the file if it is missing. Throws `FileRefused` when there is a log without its file. */
+export function createJournalFile(directory: string, meta: JournalMeta): void {
+  createIfMissing(journalPath(directory), JOURNAL, (db) => {
+    const insert = db.prepare("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, 0)");
+    insert.run(meta.nodeId, meta.generation, meta.boots, meta.lastSeq, meta.floor);
+  });
+}
+
+/** The journal before it is written to: everything is checked while it is read, and nothing on disk changes. */
+export class JournalReader {
+  readonly #path: string;
+  readonly #file: Inspection;
+  readonly #next: StatementSync;
+  #afterSeq = 0;
+  #rows = 0;
+  readonly meta: JournalMeta;
+  readonly leases: readonly NumberedLease[];
+  /** What earlier starts were called of which others may have heard, the last one first. */
+  readonly earlierBoots: readonly string[];
+
+  constructor(directory: string, options: InspectOptions) {
+    this.#path = journalPath(directory);
+    this.#file = new Inspection(this.#path, JOURNAL, options);
+    this.meta = this.#file.read((db) => readMeta(db, this.#path));
+    this.leases = this.#file.read((db) => readLeases(db, this.#path));
+    this.earlierBoots = this.#file.read((db) => readStarts(db, this.#path));
+    this.#next = this.#file.read((db) =>
+      db.prepare(
+        "SELECT CAST(group_concat(row, '' ORDER BY seq) AS BLOB) AS rows FROM (SELECT seq, row FROM records WHERE seq > ? ORDER BY seq LIMIT ?)",
+      ),
+    );
+  }
+
+  /**
+   * The next rows in seq order, one after the other in one buffer of its own; undefined at the end. Each is given to
+   * `onRow` as well. Throws `FileRefused` when what is stored is not what was written.
+   */
+  next(onRow: (row: Row) => void): Uint8Array<ArrayBuffer> | undefined {
+    try {
+      // One value for many rows: a result row and a buffer for each of them took four times as long (bench/journal.ts).
+      const rows = this.#next.get(this.#afterSeq, REPLAY_ROWS)?.["rows"];
+      if (!(rows instanceof Uint8Array)) return this.#end();
+      const damage = visitRows(rows, { afterSeq: this.#afterSeq, crc32 }, (row) => {
+        this.#afterSeq = row.seq;
+        this.#rows++;
+        onRow(row);
+      });
+      if (damage !== undefined) throw damaged(this.#path, `the row after seq ${damage.seq} ${damage.problem}`);
+      return rows;
+    } catch (error) {
+      throw refusalOf(this.#path, error);
+    }
+  }
+
+  #end(): undefined {
+    const stored = this.#file.db.prepare("SELECT count(*) AS stored FROM records").get()?.["stored"];
+    if (stored !== this.#rows) throw damaged(this.#path, `it holds ${String(stored)} rows, but ${this.#rows} were found`);
+    if (this.#afterSeq > this.meta.lastSeq)
+      throw damaged(this.#path, `it holds seq ${this.#afterSeq}, but the highest given out is ${this.meta.lastSeq}`);
+    return undefined;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
+function readMeta(db: DatabaseSync, path: string): JournalMeta {
+  const row = db.prepare("SELECT node_id, generation, boots, last_seq, floor FROM meta WHERE one = 1").get();
+  if (row === undefined) throw damaged(path, "it does not say which node it belongs to");
+  for (const column of ["generation", "boots", "last_seq", "floor"]) {
+    const number = Number(row[column]);
+    // An older version may have taken high ones over from a peer (`soundNumbers`). Boots it counted itself: one more must be a number too.
+    if (number < 0 || (column === "boots" && number === Number.MAX_SAFE_INTEGER)) throw damaged(path, `its ${column} is ${number}`);
+  }
+  return {
+    nodeId: String(row["node_id"]),
+    generation: Number(row["generation"]),
+    boots: Number(row["boots"]),
+    lastSeq: Number(row["last_seq"]),
+    floor: Number(row["floor"]),
+  };
+}
+
+/** The name of a start goes over the wire: one that no version writes would have every word of this node refused. */
+function readStarts(db: DatabaseSync, path: string): readonly string[] {
+  if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'starts'").get() === undefined) return [];
+  const boots = db
+    .prepare("SELECT boot FROM starts ORDER BY number DESC")
+    .all()
+    .map((row) => String(row["boot"]));
+  const odd = boots.find((boot) => !/^[0-9a-f]{16}$/.test(boot));
+  if (odd !== undefined) throw damaged(path, `a start has the name ${odd.slice(0, 32)}`);
+  return boots;
+}
+
+/** What no version writes of a lease. */
+function leaseFault({ lease, leaseId, ttlMs }: NumberedLease, ids: ReadonlySet<string>): string | undefined {
+  if (lease <= NO_LEASE || lease > MAX_LEASE) return `a lease has the number ${lease}`;
+  if (leaseId === "" || ids.has(leaseId)) return leaseId === "" ? `lease ${lease} has no id` : `two leases have the id ${leaseId}`;
+  return ttlMs < 0 || ttlMs > MAX_TTL_MS ? `lease ${lease} has a ttl of ${ttlMs} ms` : undefined;
+}
+
+function readLeases(db: DatabaseSync, path: string): readonly NumberedLease[] {
+  const leases: NumberedLease[] = [];
+  const ids = new Set<string>();
+  const all = db.prepare("SELECT lease, lease_id, ttl_ms, principal, idempotency_key, granted_wall_ms FROM leases ORDER BY lease");
+  for (const row of all.iterate()) {
+    const lease: NumberedLease = {
+      lease: Number(row["lease"]),
+      leaseId: String(row["lease_id"]),
+      ttlMs: Number(row["ttl_ms"]),
+      principal: String(row["principal"]),
+      idempotencyKey: String(row["idempotency_key"]),
+      grantedWallMs: Number(row["granted_wall_ms"]),
+    };
+    const fault = leaseFault(lease, ids);
+    if (fault !== undefined) throw damaged(path, fault);
+    ids.add(lease.leaseId);
+    leases.push(lease);
+  }
+  return leases;
+}

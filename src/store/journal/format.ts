@@ -1,0 +1,296 @@
+/**
+ * What the journal keeps, and its flat binary form: a batch crosses to the writing thread as one transferred buffer,
+ * and a row on disk has the layout it crossed with, so that neither thread builds an object for each row.
+ */
+import { assert } from "../../lib/errors.ts";
+
+/** One own record, newest of its key. */
+export interface JournalPut {
+  readonly key: string;
+  readonly seq: number;
+  /** Encoded `waymark.fabric.v1.Record`, opaque here. In a replay it is a view of a larger buffer: copy what you keep. */
+  readonly record: Uint8Array;
+  /** Empty for tombstones. */
+  readonly leaseId: string;
+}
+
+export interface JournalLease {
+  readonly leaseId: string;
+  /** 0 for a static lease, which never expires. */
+  readonly ttlMs: number;
+  readonly principal: string;
+  readonly idempotencyKey: string;
+  readonly grantedWallMs: number;
+}
+
+/** What becomes durable together. Applied in the order of the fields. */
+export interface JournalBatch {
+  /** Keys whose collected tombstones go. First, because the same batch may put such a key again. */
+  readonly forget: readonly string[];
+  /** Granted or changed. */
+  readonly leases: readonly JournalLease[];
+  /** Ascending by seq. A lease named here is in `leases` or was in an earlier batch. */
+  readonly puts: readonly JournalPut[];
+  readonly endedLeases: readonly string[];
+  /** Highest seq ever handed out, whether or not its row is in the journal. */
+  readonly lastSeq: number;
+  /** Tombstones at or below this seq may have been forgotten. */
+  readonly floor: number;
+}
+
+/** From where numbers are given out. */
+export type SeqNumbers = Pick<JournalBatch, "lastSeq" | "floor">;
+
+/** Version of what is on disk, rows and tables; a file with a higher one is refused. */
+export const FORMAT_VERSION = 1;
+
+/** The layout of a row: crc32 of the rest, seq, lease number, key length, record length, key, record. Little endian. */
+const ROW = { CRC: 0, SEQ: 4, LEASE: 12, KEY_BYTES: 16, RECORD_BYTES: 20, KEY: 24 } as const;
+
+/** Lease number of a row that has no lease. */
+export const NO_LEASE = 0;
+/** The highest number that a row has room for. */
+export const MAX_LEASE = 2 ** 32 - 1;
+
+const BATCH_HEAD_BYTES = 32;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+class Writer {
+  readonly #buffer: ArrayBuffer;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(capacityBytes: number) {
+    this.#buffer = new ArrayBuffer(capacityBytes);
+    this.#bytes = new Uint8Array(this.#buffer);
+    this.#view = new DataView(this.#buffer);
+  }
+
+  u32(value: number): void {
+    this.#view.setUint32(this.#at, value, true);
+    this.#at += 4;
+  }
+
+  f64(value: number): void {
+    this.#view.setFloat64(this.#at, value, true);
+    this.#at += 8;
+  }
+
+  text(value: string): void {
+    const { written } = encoder.encodeInto(value, this.#bytes.subarray(this.#at + 4));
+    this.u32(written);
+    this.#at += written;
+  }
+
+  put(put: JournalPut): void {
+    this.text(put.leaseId);
+    const row = this.#at;
+    const { written } = encoder.encodeInto(put.key, this.#bytes.subarray(row + ROW.KEY));
+    this.#at = row + ROW.SEQ;
+    this.f64(put.seq);
+    this.u32(NO_LEASE);
+    this.u32(written);
+    this.u32(put.record.length);
+    this.#bytes.set(put.record, row + ROW.KEY + written);
+    this.#at = row + ROW.KEY + written + put.record.length;
+  }
+
+  /** What was written; the capacity was an upper bound. */
+  finish(): ArrayBuffer {
+    return this.#buffer.transfer(this.#at);
+  }
+}
+
+function textCapacity(value: string): number {
+  return 4 + value.length * 3;
+}
+
+/** The batch as one buffer to be transferred. Cost: one copy of each record. */
+export function encodeBatch(batch: JournalBatch): ArrayBuffer {
+  let capacityBytes = BATCH_HEAD_BYTES;
+  for (const lease of batch.leases)
+    capacityBytes += 16 + textCapacity(lease.leaseId) + textCapacity(lease.principal) + textCapacity(lease.idempotencyKey);
+  for (const put of batch.puts) capacityBytes += textCapacity(put.leaseId) + ROW.KEY + put.key.length * 3 + put.record.length;
+  for (const key of batch.forget) capacityBytes += textCapacity(key);
+  for (const leaseId of batch.endedLeases) capacityBytes += textCapacity(leaseId);
+  const writer = new Writer(capacityBytes);
+  writer.f64(batch.lastSeq);
+  writer.f64(batch.floor);
+  writer.u32(batch.forget.length);
+  writer.u32(batch.leases.length);
+  writer.u32(batch.puts.length);
+  writer.u32(batch.endedLeases.length);
+  for (const key of batch.forget) writer.text(key);
+  for (const lease of batch.leases) {
+    writer.f64(lease.ttlMs);
+    writer.f64(lease.grantedWallMs);
+    writer.text(lease.leaseId);
+    writer.text(lease.principal);
+    writer.text(lease.idempotencyKey);
+  }
+  for (const put of batch.puts) writer.put(put);
+  for (const leaseId of batch.endedLeases) writer.text(leaseId);
+  return writer.finish();
+}
+
+/** What the writing thread does with the parts of a batch, called in the order of `JournalBatch`. */
+export interface BatchVisitor {
+  forget(keyBytes: Uint8Array): void;
+  lease(lease: JournalLease): void;
+  /** `row` has the layout `ROW`, crc and lease number not filled in; it is a view into the batch and may be written to. */
+  put(row: Row, leaseId: string): void;
+  endLease(leaseId: string): void;
+}
+
+/** One row as a view of a larger buffer; the visitor's argument, reused from row to row. */
+export interface Row {
+  readonly seq: number;
+  readonly bytes: Uint8Array;
+  readonly keyBytes: Uint8Array;
+}
+
+class Reader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at: number;
+
+  constructor(buffer: ArrayBuffer, at: number) {
+    this.#bytes = new Uint8Array(buffer);
+    this.#view = new DataView(buffer);
+    this.#at = at;
+  }
+
+  u32(): number {
+    const value = this.#view.getUint32(this.#at, true);
+    this.#at += 4;
+    return value;
+  }
+
+  f64(): number {
+    const value = this.#view.getFloat64(this.#at, true);
+    this.#at += 8;
+    return value;
+  }
+
+  bytes(): Uint8Array {
+    const length = this.u32();
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+
+  text(): string {
+    const bytes = this.bytes();
+    return bytes.length === 0 ? "" : decoder.decode(bytes);
+  }
+
+  row(): Row {
+    const at = this.#at;
+    const keyBytes = this.#view.getUint32(at + ROW.KEY_BYTES, true);
+    const recordBytes = this.#view.getUint32(at + ROW.RECORD_BYTES, true);
+    this.#at = at + ROW.KEY + keyBytes + recordBytes;
+    return {
+      seq: this.#view.getFloat64(at + ROW.SEQ, true),
+      bytes: this.#bytes.subarray(at, this.#at),
+      keyBytes: this.#bytes.subarray(at + ROW.KEY, at + ROW.KEY + keyBytes),
+    };
+  }
+}
+
+export interface BatchMarks {
+  readonly lastSeq: number;
+  readonly floor: number;
+  readonly leaseCount: number;
+  readonly putCount: number;
+}
+
+/** What must be known of an encoded batch before it is walked. */
+export function batchMarks(buffer: ArrayBuffer): BatchMarks {
+  const reader = new Reader(buffer, 0);
+  const [lastSeq, floor] = [reader.f64(), reader.f64()];
+  reader.u32();
+  return { lastSeq, floor, leaseCount: reader.u32(), putCount: reader.u32() };
+}
+
+/** Walks an encoded batch. */
+export function visitBatch(buffer: ArrayBuffer, visitor: BatchVisitor): void {
+  const counts = new Reader(buffer, 16);
+  const [forgets, leases, puts, ended] = [counts.u32(), counts.u32(), counts.u32(), counts.u32()];
+  const reader = new Reader(buffer, BATCH_HEAD_BYTES);
+  for (let i = 0; i < forgets; i++) visitor.forget(reader.bytes());
+  for (let i = 0; i < leases; i++) {
+    const ttlMs = reader.f64();
+    const grantedWallMs = reader.f64();
+    visitor.lease({ ttlMs, grantedWallMs, leaseId: reader.text(), principal: reader.text(), idempotencyKey: reader.text() });
+  }
+  for (let i = 0; i < puts; i++) {
+    const leaseId = reader.text();
+    visitor.put(reader.row(), leaseId);
+  }
+  for (let i = 0; i < ended; i++) visitor.endLease(reader.text());
+}
+
+/** Why a chunk of stored rows is not what was written. */
+export interface RowDamage {
+  readonly seq: number;
+  readonly problem: string;
+}
+
+/**
+ * Walks rows as they lie on disk, one after the other in `chunk`, after checking that each is whole, in ascending order
+ * above `afterSeq`, and has the checksum it was written with. Returns the damage found, before which rows were visited.
+ */
+export function visitRows(
+  chunk: Uint8Array,
+  options: { readonly afterSeq: number; readonly crc32: (bytes: Uint8Array) => number },
+  onRow: (row: Row) => void,
+): RowDamage | undefined {
+  const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  let seq = options.afterSeq;
+  for (let at = 0; at < chunk.length; ) {
+    if (at + ROW.KEY > chunk.length) return { seq, problem: "is cut off" };
+    const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
+    const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);
+    if (end > chunk.length) return { seq, problem: "is followed by a row longer than what is stored" };
+    const bytes = chunk.subarray(at, end);
+    if (options.crc32(bytes.subarray(ROW.SEQ)) !== view.getUint32(at + ROW.CRC, true))
+      return { seq, problem: "is followed by a row whose checksum does not match" };
+    const next = view.getFloat64(at + ROW.SEQ, true);
+    if (!(next > seq && Number.isSafeInteger(next))) return { seq, problem: `is followed by seq ${next}` };
+    seq = next;
+    onRow({ seq, bytes, keyBytes: chunk.subarray(at + ROW.KEY, keyEnd) });
+    at = end;
+  }
+  return undefined;
+}
+
+/** Lease number of a row. */
+export function rowLease(row: Uint8Array): number {
+  return new DataView(row.buffer, row.byteOffset).getUint32(ROW.LEASE, true);
+}
+
+/** Fills in what only the writing thread knows. */
+export function sealRow(row: Uint8Array, lease: number, crc32: (bytes: Uint8Array) => number): void {
+  const view = new DataView(row.buffer, row.byteOffset);
+  view.setUint32(ROW.LEASE, lease, true);
+  view.setUint32(ROW.CRC, crc32(row.subarray(ROW.SEQ)), true);
+}
+
+/** Turns checked rows back into puts. `leaseId` gives the text of a lease number, undefined when that lease has ended. */
+export function decodeRows(chunk: Uint8Array, leaseId: (lease: number) => string | undefined, onRow: (put: JournalPut) => void): void {
+  const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  // HOT: per row at a restart. bench/journal.ts: building the views of visitRows here as well cost a quarter more.
+  for (let at = 0; at < chunk.length; ) {
+    const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
+    const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);
+    assert(end <= chunk.length, "a checked row is cut off", { at, end, chunkBytes: chunk.length });
+    onRow({
+      key: decoder.decode(chunk.subarray(at + ROW.KEY, keyEnd)),
+      seq: view.getFloat64(at + ROW.SEQ, true),
+      record: chunk.subarray(keyEnd, end),
+      leaseId: leaseId(view.getUint32(at + ROW.LEASE, true)) ?? "",
+    });
+    at = end;
+  }
+}

@@ -1,0 +1,403 @@
+/** From a client's message to stored bytes and back. */
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { TimestampSchema } from "@bufbuild/protobuf/wkt";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  decodeEntry,
+  decodeMessage,
+  EntryStamper,
+  finishEntry,
+  keyPrefixBytes,
+  parseKey,
+  parseLoad,
+  type Stamp,
+} from "../../../src/catalog/entry/codec.ts";
+import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../../src/catalog/entry/kinds.ts";
+import { DEFAULT_BOUNDS, PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
+import { TraitsPool } from "../../../src/catalog/record/traits.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+
+type EntryInit = MessageInitShape<typeof EntrySchema>;
+
+const WALL = 1_760_000_000_123;
+const STAMP: Stamp = { nodeId: "n1", clusterId: "c1", region: "eu", zone: "eu-a", tenantId: "acme", receivedWallMs: WALL };
+const TIMES = { registeredWallMs: WALL - 5000, updatedWallMs: WALL, load: undefined };
+const PLAIN = { key: { namespace: "svc.market", name: "web", instanceId: "i-1" } } satisfies EntryInit;
+
+function stamper(): EntryStamper {
+  return new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+}
+
+function entryOf(init: EntryInit, stamp = STAMP): ReturnType<EntryStamper["entryOf"]> {
+  return stamper().entryOf(create(EntrySchema, init), 0, stamp);
+}
+
+function stored(init: EntryInit, stamp = STAMP): Uint8Array {
+  const newEntry = entryOf(init, stamp);
+  return finishEntry(newEntry.content, { ...TIMES, load: newEntry.load });
+}
+
+const name = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,20}$/);
+const names = fc.uniqueArray(name, { maxLength: 4 });
+const free = fc.string({ unit: "binary", maxLength: 60 }).filter((text) => text.isWellFormed());
+const time = fc.record({ seconds: fc.bigInt(0n, 86_399n), nanos: fc.integer({ min: 0, max: 999_999_999 }) });
+const detail = fc.oneof(
+  fc.constant({ kind: KIND.SERVICE, detail: { case: undefined } }),
+  fc.constant({ kind: KIND.SERVICE, detail: { case: "service" as const, value: {} } }),
+  fc
+    .record({ functionId: name, version: fc.constantFrom("", "1.2.3"), specDigest: name, resources: names })
+    .map((value) => ({ kind: KIND.FUNCTION, detail: { case: "function" as const, value } })),
+  fc
+    .record({
+      patterns: fc.array(fc.stringMatching(/^[a-zé😀-]{1,20}(\.([a-z]{1,5}|\*|#)){0,3}$/u), { maxLength: 3 }),
+    })
+    .map((value) => ({ kind: KIND.TOPIC, detail: { case: "topic" as const, value } })),
+  fc
+    .record({ deliveryGuarantees: fc.subarray([...DELIVERY_GUARANTEES]) })
+    .map((value) => ({ kind: KIND.QUEUE, detail: { case: "queue" as const, value } })),
+  fc
+    .record({
+      role: fc.constantFrom("", ...CACHE_ROLES),
+      capacityBytes: fc.bigInt(0n, 2n ** 64n - 1n),
+      latitude: fc.double({ min: -90, max: 90, noNaN: true }),
+      longitude: fc.double({ min: -180, max: 180, noNaN: true }),
+      modes: names,
+      region: fc.constantFrom("", "eu-1", "x".repeat(64)),
+      utilization: fc.double({ min: 0, max: 1, noNaN: true }),
+      latencyMs: fc.double({ min: 0, max: 1e9, noNaN: true }),
+    })
+    .map((value) => ({ kind: KIND.CACHE, detail: { case: "cache" as const, value } })),
+  fc
+    .record({
+      advertisedUrls: fc.array(free, { maxLength: 3 }),
+      transports: fc.array(free, { maxLength: 3 }),
+      protocolVersions: fc.array(fc.nat(2 ** 32 - 1), { maxLength: 40 }),
+      labels: fc.dictionary(free, free, { maxKeys: 3, noNullPrototype: true }),
+    })
+    .map((value) => ({ kind: KIND.NODE, detail: { case: "node" as const, value } })),
+);
+const entryInit: fc.Arbitrary<EntryInit> = fc
+  .record({
+    key: fc.record({ namespace: fc.constantFrom("svc", "svc.market"), name, instanceId: name }),
+    scope: fc.integer({ min: 0, max: 4 }),
+    targets: fc.array(
+      fc.record({
+        host: fc.constantFrom("10.0.0.1", "::1", "web.local"),
+        port: fc.integer({ min: 1, max: 65_535 }),
+        priority: fc.nat(65_535),
+        weight: fc.nat(65_535),
+        protocol: name,
+      }),
+      { maxLength: 3 },
+    ),
+    tags: names,
+    capabilities: names,
+    resources: names,
+    metadata: fc.dictionary(name, free, { maxKeys: 4, noNullPrototype: true }),
+    ttl: fc.option(time, { nil: undefined }),
+    aliases: fc.uniqueArray(fc.stringMatching(/^[A-Za-z0-9._-]{1,20}$/), { maxLength: 2 }),
+    zone: fc.constantFrom("", "eu-b"),
+    health: fc.integer({ min: 0, max: 4 }),
+    registeredByAdmin: fc.boolean(),
+    load: fc.option(
+      fc.record({
+        activeClients: fc.nat(2 ** 32 - 1),
+        errorRate: fc.double({ min: 0, max: 1, noNaN: true }),
+        latencyMs: fc.double({ min: 0, max: 1e9, noNaN: true }),
+        utilization: fc.double({ min: 0, max: 1, noNaN: true }),
+      }),
+      { nil: undefined },
+    ),
+    withDetail: detail,
+  })
+  .map(({ withDetail, ...init }) => ({ ...init, key: { ...init.key, kind: withDetail.kind }, detail: withDetail.detail }));
+
+function timestamp(wallMs: number): { seconds: bigint; nanos: number } {
+  return { seconds: BigInt(Math.floor(wallMs / 1000)), nanos: (wallMs % 1000) * 1_000_000 };
+}
+
+test("a sealed entry is, to protobuf-es, what the client sent with the stamps put over it", () => {
+  fc.assert(
+    fc.property(entryInit, fc.boolean(), (init, registeredByAdmin) => {
+      const sent = create(EntrySchema, init);
+      const expected = create(EntrySchema, {
+        ...sent,
+        key: { ...(sent.key ?? create(EntryKeySchema)), clusterId: "c1" },
+        scope: sent.scope === Scope.UNSPECIFIED ? SCOPE.ZONE : sent.scope,
+        health: sent.health === HealthStatus.UNSPECIFIED ? HEALTH.HEALTHY : sent.health,
+        zone: sent.zone === "" ? "eu-a" : sent.zone,
+        clusterId: "c1",
+        region: "eu",
+        nodeId: "n1",
+        tenantId: "acme",
+        registeredByAdmin: registeredByAdmin && sent.aliases.length > 0,
+        registeredAt: create(TimestampSchema, timestamp(TIMES.registeredWallMs)),
+        updatedAt: create(TimestampSchema, timestamp(TIMES.updatedWallMs)),
+      });
+      if (expected.load) expected.load.observedAt = create(TimestampSchema, timestamp(WALL));
+      expect(decodeMessage(stored(init, { ...STAMP, registeredByAdmin }))).toEqual(
+        fromBinary(EntrySchema, toBinary(EntrySchema, expected)),
+      );
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("what was stored is read back as the draft it was", () => {
+  fc.assert(
+    fc.property(entryInit, (init) => {
+      const newEntry = entryOf(init);
+      const again = stamper().entryOfStored(stored(init));
+      expect(again).toEqual({
+        ...newEntry,
+        contentBytes: newEntry.content.length,
+        registeredWallMs: TIMES.registeredWallMs,
+        updatedWallMs: TIMES.updatedWallMs,
+      });
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("Leases and life: equal entries have equal content, whatever the order of their maps, their load and their times", () => {
+  const one = entryOf({ ...PLAIN, metadata: { b: "2", a: "1", "10": "x", "9": "y" }, load: { utilization: 0.5 }, updatedAt: timestamp(1) });
+  const other = entryOf({ ...PLAIN, metadata: { "9": "y", a: "1", "10": "x", b: "2" }, load: { utilization: 0.7 } });
+  expect(one.content).toEqual(other.content);
+  expect(entryOf({ ...PLAIN, metadata: { b: "2", a: "1" } }).content).not.toEqual(one.content);
+});
+
+test("Names and bounds: what the server stamps is stamped whatever the client sent", () => {
+  const forged = { clusterId: "x", region: "x", nodeId: "x", tenantId: "x", registeredAt: timestamp(1), updatedAt: timestamp(1) };
+  const newEntry = entryOf({ key: { ...PLAIN.key, clusterId: "x" }, ...forged });
+  expect(newEntry.entryKey.clusterId).toBe("c1");
+  expect(newEntry.key).toBe(["svc.market", "web", 1, "i-1", "c1"].join("\0"));
+  expect(newEntry.traits).toMatchObject({ clusterId: "c1", region: "eu", nodeId: "n1", tenantId: "acme", zone: "eu-a" });
+  expect(newEntry.content).toEqual(entryOf(PLAIN).content);
+  const view = decodeEntry(finishEntry(newEntry.content, TIMES), "live");
+  expect(view).toMatchObject({ nodeId: "n1", region: "eu", tenantId: "acme", zone: "eu-a", scope: SCOPE.ZONE, health: HEALTH.HEALTHY });
+  expect(entryOf({ ...PLAIN, zone: "eu-b" }).traits.zone).toBe("eu-b");
+});
+
+test("that an admin registered an entry with aliases is noted, and kept whatever of it changes here or at its next node", () => {
+  const admins = { ...STAMP, registeredByAdmin: true };
+  const aliased = { ...PLAIN, aliases: ["pay"] };
+  const bytes = stored(aliased, admins);
+  const stampedEntries = [
+    stamper().entryOfStored(bytes),
+    stamper().entryWithHealth(bytes, HEALTH.CRITICAL),
+    stamper().storedAtNode(bytes, "n2").stamped,
+  ];
+  for (const newEntry of stampedEntries) {
+    expect(newEntry.traits.registeredByAdmin).toBe(true);
+    expect(stamper().entryOfStored(finishEntry(newEntry.content, TIMES)).traits.registeredByAdmin).toBe(true);
+  }
+  expect(entryOf({ ...aliased, registeredByAdmin: true }).traits.registeredByAdmin).toBe(false);
+  expect(entryOf(PLAIN, admins).content).toEqual(entryOf(PLAIN).content);
+});
+
+test.each([
+  { what: "SERVICE when nothing says", init: PLAIN, kind: KIND.SERVICE },
+  { what: "the detail's when the key does not say", init: { ...PLAIN, detail: { case: "queue", value: {} } } as const, kind: KIND.QUEUE },
+  { what: "the key's without a detail", init: { key: { ...PLAIN.key, kind: KIND.CACHE } }, kind: KIND.CACHE },
+])("a kind is $what", ({ init, kind }) => {
+  expect(entryOf(init).kind).toBe(kind);
+  expect(decodeMessage(stored(init)).key?.kind).toBe(kind);
+});
+
+test("fields this version does not know are dropped from what a client sends", () => {
+  const sent = Uint8Array.of(...toBinary(EntrySchema, create(EntrySchema, PLAIN)), 0xc0, 0x3e, 7);
+  const message = fromBinary(EntrySchema, sent);
+  expect(message.$unknown).toHaveLength(1);
+  expect(stamper().entryOf(message, 0, STAMP).content).toEqual(entryOf(PLAIN).content);
+});
+
+test("fields this version does not know are kept in what another node sends", () => {
+  const newEntry = entryOf(PLAIN);
+  const content = Uint8Array.of(...newEntry.content, 0xc0, 0x3e, 7);
+  const sealed = finishEntry(content, TIMES);
+  expect(stamper().entryOfStored(sealed).content).toEqual(content);
+});
+
+test("an entry that would be too large under its next node's longer name is refused for it", () => {
+  const metadata: Record<string, string> = {};
+  for (let i = 0; i < 29; i++) metadata[`k${i + 10}`] = "x".repeat(1000);
+  const sized = (last: number) => ({ ...PLAIN, metadata: { ...metadata, last: "x".repeat(last) } });
+  const large = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(8) });
+  const sizeOf = (last: number) => large.entryOf(create(EntrySchema, sized(last)), 0, STAMP).content;
+  const content = sizeOf(200 + PROTOCOL_BOUNDS.maxEntryBytes - sizeOf(200).length);
+  expect(content).toHaveLength(PROTOCOL_BOUNDS.maxEntryBytes);
+  expect(() => large.storedAtNode(finishEntry(content, TIMES), "n1-longer")).toThrow("is 30007 bytes encoded, at most 30000");
+});
+
+test("an entry of exactly the bound is stored, one byte more is refused by its place in the request", () => {
+  const sized = (extra: number): EntryInit => {
+    const metadata: Record<string, string> = {};
+    for (let i = 0; i < 15; i++) metadata[`k${i + 10}`] = "x".repeat(1024);
+    return { ...PLAIN, metadata: { ...metadata, last: "x".repeat(extra) } };
+  };
+  const room = DEFAULT_BOUNDS.maxEntryBytes - entryOf(sized(200)).content.length;
+  const fits = sized(200 + room);
+  expect(entryOf(fits).content).toHaveLength(16_384);
+  expect(stamper().entryOfStored(stored(fits)).contentBytes).toBe(16_384);
+  expect(() => stamper().entryOf(create(EntrySchema, sized(201 + room)), 2, STAMP)).toThrow(
+    "invalid_argument: entries[2]: is 16385 bytes encoded, at most 16384",
+  );
+});
+
+test("violations are named by their path in the request, all of them", () => {
+  const bad = create(EntrySchema, {
+    ...PLAIN,
+    targets: [
+      { host: "web", port: 1 },
+      { host: "web", port: 0 },
+    ],
+    tags: ["a b"],
+  });
+  let refused: unknown;
+  try {
+    stamper().entryOf(bad, 3, STAMP);
+  } catch (error) {
+    refused = error;
+  }
+  expect(refused).toBeInstanceOf(WaymarkError);
+  const fields = refused instanceof WaymarkError ? refused.details.violations?.map((violation) => violation.field) : [];
+  expect(fields).toEqual(["entries[3].targets[1].port", "entries[3].tags[0]"]);
+});
+
+test("a node may write where clients may not", () => {
+  const entry = create(EntrySchema, { key: { kind: KIND.NODE, namespace: "discovery.nodes", name: "n1", instanceId: "n1" } });
+  expect(() => stamper().entryOf(entry, 0, STAMP)).toThrow("reserved");
+  expect(stamper().entryOfNode(entry, STAMP).namespace).toBe("discovery.nodes");
+});
+
+test("Orphans: readers see ORPHANED while the origin is away", () => {
+  const sealed = stored({ ...PLAIN, health: HEALTH.DEGRADED });
+  expect(decodeEntry(sealed, "live").health).toBe(HEALTH.DEGRADED);
+  expect(decodeEntry(sealed, "orphaned").health).toBe(HEALTH.ORPHANED);
+});
+
+test("a view has what the other rooms look for", () => {
+  const view = decodeEntry(
+    stored({
+      key: { ...PLAIN.key, kind: KIND.FUNCTION },
+      ttl: { seconds: 5n, nanos: 500_000_000 },
+      detail: { case: "function", value: { version: "1.2.3", specDigest: "sha256:ab" } },
+      load: { activeClients: 3, observedAt: timestamp(WALL - 1) },
+    }),
+    "live",
+  );
+  expect(view).toMatchObject({
+    ttlMs: 5500,
+    functionVersion: "1.2.3",
+    specDigest: "sha256:ab",
+    load: { activeClients: 3, observedWallMs: WALL - 1 },
+  });
+  const node = decodeEntry(
+    stored({
+      key: { ...PLAIN.key, kind: KIND.NODE },
+      detail: { case: "node", value: { advertisedUrls: ["grpc://h:1"], transports: ["h2"] } },
+    }),
+    "live",
+  );
+  expect(node).toMatchObject({ advertisedUrls: ["grpc://h:1"], transports: ["h2"] });
+});
+
+test("the key alone is the first bytes of an entry", () => {
+  const sealed = stored(PLAIN);
+  const alone = decodeMessage(sealed.subarray(0, keyPrefixBytes(sealed)));
+  expect(alone).toEqual(create(EntrySchema, { key: decodeMessage(sealed).key! }));
+});
+
+test.each([
+  {
+    what: "a known field of another wire type",
+    edit: (bytes: Uint8Array) => bytes.with(bytes.indexOf(0x10), 0x11),
+    why: "field 2 of wire type 1",
+  },
+  { what: "nothing", edit: () => new Uint8Array(0), why: "key: is required" },
+  { what: "half of it", edit: (bytes: Uint8Array) => bytes.subarray(0, bytes.length - 3), why: "promised" },
+  { what: "no times", edit: (bytes: Uint8Array) => bytes.subarray(0, entryOf(PLAIN).content.length), why: "end with its times" },
+  {
+    what: "content after the times",
+    edit: (bytes: Uint8Array) => Uint8Array.of(...bytes, 0x22, 1, 0x61),
+    why: "content after load or times",
+  },
+  {
+    what: "the key twice",
+    edit: (bytes: Uint8Array) => Uint8Array.of(...bytes.subarray(0, keyPrefixBytes(bytes)), ...bytes),
+    why: "key is there twice",
+  },
+  { what: "a scope before the key", edit: (bytes: Uint8Array) => Uint8Array.of(0x10, 2, ...bytes), why: "start with its key" },
+  { what: "another cluster in the key", edit: (bytes: Uint8Array) => replaceText(bytes, "c1", "c2"), why: "differs from cluster_id" },
+  { what: "no node", edit: (bytes: Uint8Array) => replaceText(bytes, "n1", "n "), why: "node_id" },
+])("a stored entry with $what is refused alone", ({ edit, why }) => {
+  const stampedEntries = stamper();
+  expect(() => stampedEntries.entryOfStored(edit(stored(PLAIN)))).toThrow(WaymarkError);
+  expect(() => stampedEntries.entryOfStored(edit(stored(PLAIN)))).toThrow(why);
+  expect(stampedEntries.entryOfStored(stored(PLAIN)).name).toBe("web");
+});
+
+/** The first text `from` replaced by `to` of the same length. */
+function replaceText(bytes: Uint8Array, from: string, to: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(Buffer.from(bytes).toString("latin1").replace(from, to), "latin1"));
+}
+
+test("damaged bytes are refused or read as protobuf-es reads them", () => {
+  const damage = fc.array(fc.record({ at: fc.nat(), byte: fc.nat(255), cut: fc.boolean() }), { minLength: 1, maxLength: 3 });
+  let accepted = 0;
+  fc.assert(
+    fc.property(entryInit, damage, (init, edits) => {
+      let bytes = stored(init).slice();
+      for (const { at, byte, cut } of edits) {
+        if (cut && at % 4 === 0) bytes = bytes.slice(0, at % (bytes.length + 1));
+        else bytes[at % bytes.length] = byte;
+      }
+      let newEntry: ReturnType<EntryStamper["entryOfStored"]>;
+      try {
+        newEntry = stamper().entryOfStored(bytes);
+      } catch (error) {
+        expect(error).toBeInstanceOf(WaymarkError);
+        return;
+      }
+      accepted++;
+      const message = decodeMessage(bytes);
+      const { key, tags, capabilities, resources, scope, nodeId } = message;
+      expect({ ...newEntry.entryKey }).toEqual({
+        kind: key?.kind,
+        namespace: key?.namespace,
+        name: key?.name,
+        instanceId: key?.instanceId,
+        clusterId: key?.clusterId,
+      });
+      expect(newEntry).toMatchObject({ scope, traits: { tags, capabilities, resources, nodeId } });
+    }),
+    { numRuns: 3000 },
+  );
+  expect(accepted).toBeGreaterThan(100);
+});
+
+test("Load: a stored entry with another health is the same in everything else", () => {
+  const changed = stamper().entryWithHealth(stored({ ...PLAIN, zone: "eu-b", metadata: { a: "1" } }), HEALTH.CRITICAL);
+  expect(changed).toMatchObject(entryOf({ ...PLAIN, zone: "eu-b", metadata: { a: "1" }, health: HEALTH.CRITICAL }));
+});
+
+test("a request's key gets this cluster when it names none, and is refused by its path when it cannot be one", () => {
+  const key = { kind: KIND.QUEUE, namespace: "svc", name: "web", instanceId: "i", clusterId: "" };
+  expect(parseKey(key, "keys[0]", "c1", DEFAULT_BOUNDS)).toBe(parseKey({ ...key, clusterId: "c1" }, "keys[0]", "c2", DEFAULT_BOUNDS));
+  expect(parseKey({ ...key, kind: 0 }, "keys[0]", "c1", DEFAULT_BOUNDS)).toBe(
+    entryOf({ key: { ...PLAIN.key, namespace: "svc", instanceId: "i" } }).key,
+  );
+  expect(() => parseKey({ ...key, name: "" }, "keys[7]", "c1", DEFAULT_BOUNDS)).toThrow("keys[7].name: is required");
+});
+
+test("a request's load is refused by its path when it is out of range", () => {
+  const load = { activeClients: 1, errorRate: 0, latencyMs: 2, utilization: 0.5 };
+  expect(parseLoad(load, "reports[0].load", WALL, DEFAULT_BOUNDS)).toEqual({ ...load, observedWallMs: WALL });
+  expect(() => parseLoad({ ...load, utilization: 1.1 }, "reports[2].load", WALL, DEFAULT_BOUNDS)).toThrow(
+    "reports[2].load.utilization: 1.1 must be 0 to 1",
+  );
+});

@@ -1,0 +1,60 @@
+/** What settings protect, and whether their fabric is open to everybody. */
+import { expect, test } from "vitest";
+import { exposureWarnings, isFabricOpen, protectingSetting, wantsPeers } from "../../src/config/exposure.ts";
+import { loadConfig, type Settings } from "../../src/config/settings.ts";
+
+function settings(file: object): Settings {
+  const loaded = loadConfig({ file: { name: "node.json", text: JSON.stringify(file), format: "json" }, env: {}, flags: new Map() });
+  if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
+  return loaded.effective.settings;
+}
+
+const KEY = { tenant: "t", token_sha256: "0".repeat(64) };
+
+test.each([
+  { file: {}, setting: undefined },
+  { file: { tenants: { default: "t" } }, setting: undefined },
+  { file: { tenants: { credentials: [KEY] } }, setting: "tenants.credentials" },
+  { file: { tenants: { jwt: { issuer: "i", audience: "a", jwks_file: "f" } } }, setting: "tenants.jwt" },
+  { file: { tenants: { trusted_header: { name: "x-tenant", from: ["10.0.0.1"] } } }, setting: "tenants.trusted_header" },
+  { file: { tenants: { certificates: [{ principal: "p" }] } }, setting: "tenants.certificates" },
+  { file: { tenants: { mode: true } }, setting: "tenants.mode" },
+  { file: { tenants: { anonymous: "none" } }, setting: "tenants.anonymous" },
+  { file: { tenants: { anonymous: "read" } }, setting: "tenants.anonymous" },
+  { file: { tenants: { anonymous: "all" } }, setting: undefined },
+  { file: { tls: { cert_file: "c", key_file: "k" } }, setting: "tls.cert_file" },
+  { file: { policy: { file: "p" } }, setting: "policy.file" },
+])("of $file what protects is $setting", ({ file, setting }) => {
+  expect(protectingSetting(settings(file))).toBe(setting);
+});
+
+test("a fabric with a token or certificates is not open; seeds, or fabric.enabled said aloud, want peers", () => {
+  const certificates = { cert_file: "c", key_file: "k", ca_file: "a" };
+  expect([{}, { cluster_token_file: "t" }, certificates].map((fabric) => isFabricOpen(settings({ fabric })))).toEqual([true, false, false]);
+  const said = [{}, { enabled: false }, { enabled: true }, { seeds: ["a:1"] }];
+  expect(said.map((fabric) => wantsPeers(settings({ fabric })))).toEqual([false, false, true, true]);
+});
+
+test.each([
+  { file: {}, says: [] },
+  { file: { fabric: { trust: "permissive" } }, says: ['fabric.trust = "permissive"'] },
+  { file: { fabric: { trust: "permissive", enabled: false } }, says: [] },
+  { file: { fabric: { clusters: ["c2"] } }, says: ["fabric.clusters has no effect"] },
+  { file: { fabric: { clusters: ["c2"], trust: "explicit" }, policy: { accept_from: ["c2"] } }, says: [] },
+  { file: { fabric: { clusters: ["c2"], cert_file: "c", key_file: "k", ca_file: "a" } }, says: [] },
+  { file: { policy: { accept_from: ["c2"] } }, says: ["policy.accept_from has no effect for c2"] },
+])("of other clusters $file is warned of with $says", ({ file, says }) => {
+  const warned = exposureWarnings(settings(file));
+  expect(warned.map((line, i) => (line.startsWith(says[i] ?? "-") ? says[i] : line))).toEqual(says);
+});
+
+test.each([
+  { file: { tenants: { anonymous: "none" }, listen: { host: "0.0.0.0", insecure: true } }, isWarned: true },
+  { file: { tenants: { anonymous: "none" }, dns: { host: "10.0.0.1" } }, isWarned: true },
+  { file: { tenants: { anonymous: "none" }, listen: { host: "0.0.0.0", insecure: true }, dns: { host: "127.0.0.1" } }, isWarned: false },
+  { file: { tenants: { anonymous: "none" }, dns: { host: "10.0.0.1", enabled: false } }, isWarned: false },
+  { file: { tenants: { anonymous: "read" }, listen: { host: "0.0.0.0", insecure: true } }, isWarned: false },
+])("that DNS answers strangers where nobody else does is warned of: $file → $isWarned", ({ file, isWarned }) => {
+  const warned = exposureWarnings(settings(file));
+  expect(warned.some((line) => line.includes("DNS knows no credentials"))).toBe(isWarned);
+});

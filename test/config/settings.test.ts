@@ -1,0 +1,396 @@
+import { expect, test } from "vitest";
+import { listSettings, loadConfig, problemText, SETTING_ROWS, type SettingSource } from "../../src/config/settings.ts";
+
+function load({
+  toml,
+  json,
+  env = {},
+  flags = {},
+}: {
+  toml?: string;
+  json?: string;
+  env?: Record<string, string>;
+  flags?: Record<string, string | true>;
+}) {
+  const file = toml === undefined ? json : toml;
+  const source: SettingSource = {
+    ...(file !== undefined && {
+      file: {
+        name: toml === undefined ? "n.json" : "n.toml",
+        text: file,
+        format: toml === undefined ? ("json" as const) : ("toml" as const),
+      },
+    }),
+    env,
+    flags: new Map(Object.entries(flags)),
+  };
+  return loadConfig(source);
+}
+
+function settingsOf(source: Parameters<typeof load>[0]) {
+  const loaded = load(source);
+  if (!loaded.ok) throw new Error(loaded.problems.map(problemText).join("\n"));
+  return loaded.effective;
+}
+
+function problemsOf(source: Parameters<typeof load>[0]): readonly string[] {
+  const loaded = load(source);
+  return loaded.ok ? [] : loaded.problems.map(problemText);
+}
+
+test("without any source everything has its default, and says so", () => {
+  const { settings, origins } = settingsOf({});
+  expect(settings.listen).toEqual({
+    allowedHosts: [],
+    corsOrigins: [],
+    host: "127.0.0.1",
+    advertiseHost: undefined,
+    grpcPort: 17_420,
+    httpPort: 17_480,
+    insecure: false,
+  });
+  expect(settings.node).toMatchObject({ clusterId: "local", region: "local", id: undefined });
+  expect(new Set(origins.values())).toEqual(new Set(["default"]));
+});
+
+test("flags win over the environment, which wins over the file", () => {
+  const toml = '[node]\nregion = "file"\nzone = "file"\ncluster_id = "file"\n';
+  const env = { WAYMARK_NODE__REGION: "env", WAYMARK_NODE__ZONE: "env" };
+  const { settings, origins } = settingsOf({ toml, env, flags: { "node.region": "flag" } });
+  expect(settings.node).toMatchObject({ region: "flag", zone: "env", clusterId: "file" });
+  expect(["node.region", "node.zone", "node.cluster_id"].map((path) => origins.get(path))).toEqual([
+    "flag --region",
+    "environment WAYMARK_NODE__ZONE",
+    "file n.toml",
+  ]);
+});
+
+test.each([
+  { path: "dns.min_ttl", text: "1500ms", want: 1500 },
+  { path: "dns.min_ttl", text: "1.5s", want: 1500 },
+  { path: "dns.max_ttl", text: "2m", want: 120_000 },
+  { path: "limits.max_entry_bytes", text: "8KiB", want: 8192 },
+  { path: "limits.max_entry_bytes", text: "2048", want: 2048 },
+  { path: "dns.enabled", text: "false", want: false },
+  { path: "dns.zones", text: "a, b.c", want: ["a", "b.c"] },
+  { path: "dns.tcp_port", text: "0", want: 0 },
+  { path: "node.labels", text: "rack=7,row=a=b", want: { rack: "7", row: "a=b" } },
+  { path: "node.labels", text: '{"rack": "7", "row": "a=b,c"}', want: { rack: "7", row: "a=b,c" } },
+  { path: "node.roles", text: "", want: [] },
+  { path: "observability.log_level", text: "debug", want: "debug" },
+])("$path = $text in the environment is $want", ({ path, text, want }) => {
+  const row = SETTING_ROWS.find((each) => each.path === path)!;
+  const { settings } = settingsOf({ env: { [row.env]: text } });
+  const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = settings;
+  expect(groups[row.group]?.[row.name]).toEqual(want);
+});
+
+test.each([
+  { toml: "[listn]\n", says: "listn: unknown key; did you mean listen? (file n.toml)" },
+  { toml: "[listen]\ngrpc_prt = 1\n", says: "listen.grpc_prt: unknown key; did you mean listen.grpc_port? (file n.toml)" },
+  { toml: "[listen]\ngrpc_port = 70000\n", says: "listen.grpc_port: 70000 is more than 65535, the largest allowed (file n.toml)" },
+  { toml: "[fabric]\norphan_protect_ratio = nan\n", says: "fabric.orphan_protect_ratio: nan is not a number from 0 to 1 (file n.toml)" },
+  { json: '{"listen":{"grpc_port":1e400}}', says: "listen.grpc_port: a number that is too large is not a whole number (file n.json)" },
+  { toml: '[listen]\ngrpc_port = "1"\n', says: 'listen.grpc_port: "1" is not a whole number (file n.toml)' },
+  { toml: "[dns]\nmin_ttl = 5\n", says: 'dns.min_ttl: 5 is not a duration such as "500ms", "30s" or "1h" (file n.toml)' },
+  { toml: '[dns]\nmin_ttl = "2h"\n', says: "dns.min_ttl: is more than dns.max_ttl (file n.toml)" },
+  {
+    toml: '[catalog]\nmin_lease_ttl = "1m"\n',
+    says: "catalog.min_lease_ttl: 1m is more than catalog.default_lease_ttl, which is 30s (file n.toml)",
+  },
+  {
+    toml: '[catalog]\ndefault_lease_ttl = "1h"\nmax_lease_ttl = "10s"\n',
+    says: "catalog.default_lease_ttl: 1h is more than catalog.max_lease_ttl, which is 10s (file n.toml)",
+  },
+  {
+    toml: '[catalog]\nmax_lease_ttl = "10s"\n',
+    says: "catalog.default_lease_ttl: 30s is more than catalog.max_lease_ttl, which is 10s (default)",
+  },
+  {
+    toml: '[catalog]\nmin_lease_ttl = "10s"\ndefault_lease_ttl = "10s"\nmax_lease_ttl = "9s"\n',
+    says: "catalog.default_lease_ttl: 10s is more than catalog.max_lease_ttl, which is 9s (file n.toml)",
+  },
+  { toml: "[dns]\nzones = []\n", says: "dns.zones: needs at least one zone while dns.enabled is true (file n.toml)" },
+  { toml: "listen = 5\n", says: "listen: must be a table of settings (file n.toml)" },
+  { toml: "a = [\n", says: "line 2, column 1: " },
+  { toml: '[tls]\ncert_file = "c.pem"\n', says: "tls.cert_file: needs tls.key_file too (file n.toml)" },
+  { toml: "[tls]\nrequire_client_cert = true\n", says: "tls.require_client_cert: needs tls.ca_file" },
+  { json: "{", says: "(file n.json)" },
+  { json: "[]", says: "(file n.json)" },
+  {
+    env: { WAYMARK_LISTEN__GRPC_PROT: "1" },
+    says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT? (environment WAYMARK_LISTEN__GRPC_PROT)",
+  },
+  { env: { WAYMARK_GRPC_PORT: "1" }, says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT?" },
+  { env: { WAYMARK_HTTP_PORT: "1" }, says: "unknown key; did you mean WAYMARK_LISTEN__HTTP_PORT?" },
+  { env: { WAYMARK_LISTEN_GRPC_PORT: "1" }, says: "unknown key; did you mean WAYMARK_LISTEN__GRPC_PORT?" },
+  { env: { WAYMARK_DNS__ENABLED: "yes" }, says: 'dns.enabled: "yes" is neither true nor false (environment WAYMARK_DNS__ENABLED)' },
+  { env: { WAYMARK_NODE__LABELS: "a" }, says: "node.labels: " },
+  { env: { WAYMARK_NODE__LABELS: '{"rack": 7}' }, says: "node.labels: rack = 7 is not text" },
+  { env: { WAYMARK_NODE__LABELS: "[1]" }, says: "node.labels: [1] is not a table" },
+  {
+    flags: { "observability.log_level": "loud" },
+    says: 'observability.log_level: "loud" is none of trace, debug, info, warn, error, silent (flag --log-level)',
+  },
+  { toml: '[fabric]\nseeds = ["10.0.0.1:65536"]\n', says: 'fabric.seeds: "10.0.0.1:65536" is not an address such as "10.0.0.1:17421"' },
+  { flags: { "node.id": "a b" }, says: 'node.id: "a b" is not 1 to 64 of A-Z a-z 0-9 . _ : / @ + - (flag --node-id)' },
+])("a mistake is told with what would be right: $says", ({ says, ...source }) => {
+  expect(problemsOf(source).join("\n")).toContain(says);
+});
+
+test("a settings file may begin with a byte order mark", () => {
+  expect([problemsOf({ json: "\uFEFF{}" }), problemsOf({ toml: "\uFEFF[listen]\n" })]).toEqual([[], []]);
+});
+
+test("every problem of every source is reported at once", () => {
+  const problems = problemsOf({
+    toml: "[a]\n[b]\n[dns]\nmin_ttl = 1\nmax_ttl = 1\n",
+    env: { WAYMARK_X__Y: "1" },
+    flags: { "listen.grpc_port": "x" },
+  });
+  expect(problems).toHaveLength(6);
+});
+
+test("variables of the command line, and those Kubernetes injects for a Service called waymark, are no settings", () => {
+  const env = {
+    WAYMARK_SERVER: "x:1",
+    WAYMARK_TLS: "1",
+    WAYMARK_TOKEN: "t",
+    WAYMARK_PORT: "tcp://1",
+    WAYMARK_SERVICE_HOST: "1",
+    WAYMARK_PORT_17420_TCP_ADDR: "1",
+    PATH: "/",
+  };
+  expect(problemsOf({ env })).toEqual([]);
+});
+
+test("keys, environment names and flags are distinct, and every default keeps its own rules", () => {
+  for (const names of [
+    SETTING_ROWS.map(({ path }) => path),
+    SETTING_ROWS.map(({ env }) => env),
+    SETTING_ROWS.flatMap(({ setting }) => setting.flag ?? []),
+  ]) {
+    expect(new Set(names).size).toBe(names.length);
+  }
+  for (const { path, setting } of SETTING_ROWS) {
+    expect(path).toMatch(/^[a-z]+\.[a-z0-9]+(_[a-z0-9]+)*$/);
+    if (setting.default !== undefined)
+      expect({ path, ok: setting.schema.safeParse(setting.fromText(setting.toText(setting.default))).success }).toEqual({ path, ok: true });
+  }
+});
+
+test("what is shown can be read back as environment, with the same result", () => {
+  const effective = settingsOf({ toml: '[dns]\nmin_ttl = "1500ms"\nzones = ["a", "b"]\n[node]\nlabels = { a = "1" }\n' });
+  const env = Object.fromEntries(
+    listSettings(effective).flatMap(({ path, value, origin }) =>
+      origin === "default" ? [] : [[SETTING_ROWS.find((row) => row.path === path)!.env, value]],
+    ),
+  );
+  expect(settingsOf({ env }).settings).toEqual(effective.settings);
+});
+
+const HASH = "a".repeat(64);
+
+test("who calls: tables of credentials, certificates, an issuer and a proxy, each field with its default", () => {
+  const toml = `
+[tenants]
+mode = true
+[[tenants.credentials]]
+tenant = "alpha"
+token_sha256 = "${HASH}"
+roles = ["mesh.read", "owner:svc.market"]
+[[tenants.certificates]]
+principal = "spiffe://prod.example/ns/*"
+[tenants.jwt]
+issuer = "https://issuer.example"
+audience = "waymark"
+jwks_url = "https://issuer.example/jwks"
+clock_skew = "5s"
+[tenants.trusted_header]
+name = "x-tenant"
+from = ["10.0.0.0/8", "::1"]
+`;
+  expect(settingsOf({ toml }).settings.tenants).toMatchObject({
+    mode: true,
+    credentials: [{ tenant: "alpha", principal: undefined, scheme: "bearer", tokenSha256: HASH, roles: ["mesh.read", "owner:svc.market"] }],
+    certificates: [{ principal: "spiffe://prod.example/ns/*", tenant: undefined, roles: [] }],
+    jwt: { clockSkewMs: 5000, principalClaim: "sub", algorithms: ["RS256", "ES256", "EdDSA"] },
+    trustedHeader: { name: "x-tenant", from: ["10.0.0.0/8", "::1"] },
+  });
+});
+
+const CREDENTIAL = (rest: string) => `[[tenants.credentials]]\ntenant = "alpha"\n${rest}`;
+const JWT = (rest: string) => `[tenants.jwt]\nissuer = "i"\naudience = "a"\n${rest}`;
+const PROXY = (name: string, from: string) => `[tenants.trusted_header]\nname = "${name}"\nfrom = [${from}]`;
+
+test.each([
+  { toml: CREDENTIAL(""), says: "tenants.credentials[0]: needs either token_sha256 or token_file" },
+  {
+    toml: CREDENTIAL(`token_sha256 = "${HASH}"\ntoken_file = "t"`),
+    says: "tenants.credentials[0]: needs either token_sha256 or token_file",
+  },
+  { toml: CREDENTIAL('token_sha256 = "hunter2"'), says: "tenants.credentials[0].token_sha256: is not 64 lower-case hexadecimal digits" },
+  { toml: CREDENTIAL('token = "hunter2"'), says: "tenants.credentials[0].token: unknown key" },
+  {
+    toml: CREDENTIAL(`token_sha256 = "${HASH}"\nroles = ["root"]`),
+    says: 'tenants.credentials[0].roles: "root" is not mesh.read, mesh.operate',
+  },
+  { toml: CREDENTIAL(`token_sha256 = "${HASH}"\nscheme = "basic"`), says: "tenants.credentials[0].scheme: " },
+  { toml: "tenants.credentials = 5", says: "tenants.credentials: is not a list of tables" },
+  { toml: JWT(""), says: "tenants.jwt: needs either jwks_file or jwks_url" },
+  { toml: JWT('jwks_file = "f"\nalgorithms = ["HS256"]'), says: 'tenants.jwt.algorithms: "HS256" is not one of RS256' },
+  { toml: JWT('jwks_file = "f"\nalgorithms = ["none"]'), says: 'tenants.jwt.algorithms: "none" is not one of RS256' },
+  { toml: JWT('jwks_file = "f"\nalgorithms = []'), says: "tenants.jwt: needs at least one of algorithms" },
+  { toml: JWT('jwks_url = "ftp://x/jwks"'), says: "tenants.jwt.jwks_url: " },
+  { toml: PROXY("x-tenant", ""), says: "tenants.trusted_header: needs at least one address in from" },
+  { toml: PROXY("x-tenant", '"10.0.0.1/8"'), says: "tenants.trusted_header: 10.0.0.1/8 is no address, nor a block" },
+  { toml: PROXY("authorization", '"10.0.0.1"'), says: "tenants.trusted_header: authorization has another meaning" },
+  { toml: '[[tenants.certificates]]\nprincipal = "*a*"', says: "tenants.certificates[0].principal: " },
+])("$toml is refused, and says no secret", ({ toml, says }) => {
+  const [problem = "", ...others] = problemsOf({ toml });
+  expect(others).toEqual([]);
+  expect(problem).toContain(says);
+  expect(problem).not.toContain("hunter2");
+});
+
+test("credentials come from the environment too, as JSON, and what is none is not shown", () => {
+  const json = JSON.stringify([{ tenant: "alpha", token_sha256: HASH }]);
+  expect(settingsOf({ env: { WAYMARK_TENANTS__CREDENTIALS: json } }).settings.tenants.credentials).toMatchObject([{ tenant: "alpha" }]);
+  const [problem] = problemsOf({ env: { WAYMARK_TENANTS__CREDENTIALS: "hunter2" } });
+  expect(problem).toBe("tenants.credentials: is not a list of tables (environment WAYMARK_TENANTS__CREDENTIALS)");
+});
+
+test("hashes of tokens are masked where settings are shown", () => {
+  const rows = listSettings(settingsOf({ toml: CREDENTIAL(`token_sha256 = "${HASH}"`) }));
+  const shown = rows.find(({ path }) => path === "tenants.credentials")?.value;
+  expect(shown).toBe('[{"tenant":"alpha","scheme":"bearer","token_sha256":"[secret]"}]');
+});
+
+const many = (count: number, text: (i: number) => string): string => Array.from({ length: count }, (_, i) => text(i)).join(",");
+const label = (name: string, length: number): string => `${name}=${"v".repeat(length)}`;
+
+// The bounds of what a node says of itself are those that its peers and its own entry have: `lib/bounds/node.ts`.
+test.each([
+  { what: "16 roles", env: { WAYMARK_NODE__ROLES: many(16, (i) => `r${i}`) }, want: [] },
+  { what: "a role twice", env: { WAYMARK_NODE__ROLES: "a,b,a" }, want: [/node\.roles: "a" is there twice/] },
+  { what: "17 roles", env: { WAYMARK_NODE__ROLES: many(17, (i) => `r${i}`) }, want: [/node\.roles: 17 items are more than 16/] },
+  { what: "64 labels", env: { WAYMARK_NODE__LABELS: many(64, (i) => `k${i}=v`) }, want: [] },
+  { what: "65 labels", env: { WAYMARK_NODE__LABELS: many(65, (i) => `k${i}=v`) }, want: [/node\.labels: 65 pairs are more than 64/] },
+  { what: "a label with a space", env: { WAYMARK_NODE__LABELS: "a b=c" }, want: [/node\.labels: name "a b" is not 1 to 63 of/] },
+  { what: "a long value", env: { WAYMARK_NODE__LABELS: label("a", 257) }, want: [/the value of a has 257 characters, more than 256/] },
+  {
+    what: "much in all",
+    env: { WAYMARK_NODE__LABELS: many(33, (i) => label(`k${i}`, 256)) },
+    want: [/node\.labels: has 8\d\d\d bytes together/],
+  },
+  {
+    what: "a host that is none",
+    env: { WAYMARK_LISTEN__ADVERTISE_HOST: "a%b" },
+    want: [/listen\.advertise_host: "a%b" is not a host name/],
+  },
+  ...["0.0.0.0", "::", "0:0:0:0:0:0:0:0"].map((host) => ({
+    what: `${host}, which is every address of whoever reads it`,
+    env: { WAYMARK_LISTEN__ADVERTISE_HOST: host },
+    want: [/listen\.advertise_host: ".*" is not a host name, an IPv4 address or an IPv6 address that others can connect to/],
+  })),
+  {
+    what: "one port for two listeners",
+    env: {
+      WAYMARK_LISTEN__HTTP_PORT: "7000",
+      WAYMARK_LISTEN__GRPC_PORT: "7000",
+      WAYMARK_FABRIC__PORT: "7000",
+      WAYMARK_DNS__UDP_PORT: "7000",
+    },
+    want: [/listen\.http_port: is the port of listen\.grpc_port too/, /fabric\.port: is the port of/, /dns\.tcp_port: is the port of/],
+  },
+  { what: "any free ports", env: { WAYMARK_LISTEN__HTTP_PORT: "0", WAYMARK_LISTEN__GRPC_PORT: "0" }, want: [] },
+  { what: "a zone that is no name", env: { WAYMARK_DNS__ZONES: "-bad" }, want: [/dns\.zones: "-bad" is not a lower-case DNS name/] },
+  { what: "an IPv6 host", env: { WAYMARK_LISTEN__ADVERTISE_HOST: "fe80::1%eth0" }, want: [] },
+])("$what: a setting is refused where a peer would refuse it", ({ env, want }) => {
+  expect(problemsOf({ env })).toEqual(want.map((pattern) => expect.stringMatching(pattern) as string));
+});
+
+test.each([
+  { what: "a zone twice", env: { WAYMARK_DNS__ZONES: "a.b,c,a.b." }, want: [/dns\.zones: "a\.b\." is there twice/] },
+  { what: "a seed twice", env: { WAYMARK_FABRIC__SEEDS: "a:1,a:1" }, want: [/fabric\.seeds: "a:1" is there twice/] },
+  {
+    what: "a log scope twice",
+    env: { WAYMARK_OBSERVABILITY__LOG_SCOPES: "dns,server=info,dns=trace" },
+    want: [/observability\.log_scopes: "dns=trace" is there twice/],
+  },
+  { what: "a label twice", env: { WAYMARK_NODE__LABELS: "a=1,b=2,a=3" }, want: [/node\.labels: the name a is there twice/] },
+  {
+    what: "a label twice in JSON",
+    env: { WAYMARK_NODE__LABELS: '{"a":"1","\\u0061":"2"}' },
+    want: [/node\.labels: the name a is there twice/],
+  },
+  {
+    what: "a name twice in a table of JSON",
+    env: { WAYMARK_TENANTS__CREDENTIALS: '[{"tenant":"a"},{"tenant":"hunter2","tenant":"b"}]' },
+    want: [/^tenants\.credentials\[1\]: the name tenant is there twice \(environment WAYMARK_TENANTS__CREDENTIALS\)$/],
+  },
+  {
+    what: "a host twice in another case",
+    env: { WAYMARK_LISTEN__ALLOWED_HOSTS: "a.example,A.example" },
+    want: [/"A\.example" is there twice/],
+  },
+  {
+    what: "a host twice with its last dot",
+    env: { WAYMARK_LISTEN__ALLOWED_HOSTS: "a.example,a.example." },
+    want: [/hosts: "a\.example\." is .*twice/],
+  },
+  {
+    what: "an origin twice in another case",
+    env: { WAYMARK_LISTEN__CORS_ORIGINS: "https://a.b,https://A.b" },
+    want: [/"https:\/\/A\.b" is there twice/],
+  },
+  {
+    what: "an origin twice with its port",
+    env: { WAYMARK_LISTEN__CORS_ORIGINS: "https://a.b,https://a.b:443" },
+    want: [/"https:\/\/a\.b:443" is there twice/],
+  },
+  {
+    what: "an origin twice, with port 80 first",
+    env: { WAYMARK_LISTEN__CORS_ORIGINS: "http://a.b:80,http://a.b" },
+    want: [/"http:\/\/a\.b" is there twice/],
+  },
+  {
+    what: "origins of several schemes and ports",
+    env: { WAYMARK_LISTEN__CORS_ORIGINS: "http://a.b,https://a.b,http://a.b:443,https://a.b:80" },
+    want: [],
+  },
+  {
+    what: "entries shown for longer than half of the time for which they are kept",
+    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "31s", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
+    want: [/fabric\.orphan_grace: 31s is more than half of fabric\.origin_forget, which is 1m/],
+  },
+  {
+    what: "entries kept for less than twice the default of the time for which they are shown",
+    env: { WAYMARK_FABRIC__ORIGIN_FORGET: "9m" },
+    want: [/fabric\.orphan_grace: 5m is more than half of fabric\.origin_forget, which is 9m/],
+  },
+  {
+    what: "entries shown for more than half of the default of the time for which they are kept",
+    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "13h" },
+    want: [/fabric\.orphan_grace: 13h is more than half of fabric\.origin_forget, which is 1d/],
+  },
+  {
+    what: "entries shown for half of the time for which they are kept",
+    env: { WAYMARK_FABRIC__ORPHAN_GRACE: "30s", WAYMARK_FABRIC__ORIGIN_FORGET: "1m" },
+    want: [],
+  },
+])("$what: what is there twice, or past what forgets it, is refused", ({ env, want }) => {
+  expect(problemsOf({ env })).toEqual(want.map((pattern) => expect.stringMatching(pattern) as string));
+});
+
+test.each([
+  { json: '{"node":{"id":"x1"},"node":{"zone":"z"}}', says: "the name node is there twice (file n.json)" },
+  { json: '{"node":{"id":"x1","zone":"z","id":"x2"}}', says: "node: the name id is there twice (file n.json)" },
+  { json: '{"node":{"labels":{"a":"1","a":"2"}}}', says: "node.labels: the name a is there twice (file n.json)" },
+  {
+    json: '{"listen":{"host":"a"},"tenants":{"credentials":[{},{"roles":["a","b"],"roles":[]}]}}',
+    says: "tenants.credentials[1]: the name roles is there twice (file n.json)",
+  },
+])("a file with $json is refused: of what is there twice the last would be taken without a word", ({ json, says }) => {
+  expect(problemsOf({ json })).toEqual([says]);
+});

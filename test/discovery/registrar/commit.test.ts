@@ -1,0 +1,129 @@
+/** Group commit: whose call waits for which batch, and what a refused one leaves behind. */
+import { afterEach, expect, test } from "vitest";
+import type { Batch } from "../../../src/discovery/registrar/batch.ts";
+import { Committer } from "../../../src/discovery/registrar/commit.io.ts";
+import { at, caller, command, Registry, stamped } from "../../fakes/registry.ts";
+import { until } from "../../fakes/until.ts";
+
+const ANN = caller("ann");
+
+interface Write {
+  readonly batch: Batch;
+  readonly land: () => void;
+  readonly refuse: (error: Error) => void;
+}
+
+const open: { readonly committer: Committer; readonly answer: () => void }[] = [];
+
+afterEach(async () => {
+  for (const { committer, answer } of open.splice(0)) {
+    answer();
+    await committer.close();
+  }
+});
+
+/** A committer over a journal that answers when the test says so. */
+function committing() {
+  const r = new Registry();
+  const writes: Write[] = [];
+  const committed: number[] = [];
+  const clock = { ms: 0 };
+  let isAnswering = false;
+  const committer = new Committer(r.registrar, {
+    write: (batch) =>
+      new Promise<void>((resolve, reject) => {
+        writes.push({
+          batch,
+          land: () => {
+            r.disk.write(batch);
+            resolve();
+          },
+          refuse: reject,
+        });
+        if (isAnswering) resolve();
+      }),
+    now: () => at(clock.ms),
+    onCommitted: (recordCount) => committed.push(recordCount),
+  });
+  const answer = () => {
+    isAnswering = true;
+    for (const { land } of writes) land();
+  };
+  open.push({ committer, answer });
+  const register = (name: string, idempotencyKey = "") =>
+    r.registrar.register(ANN, command([stamped(name)], { idempotencyKey, isStatic: true }), at(0));
+  /** What a call has been told so far. */
+  const call = (promise: Promise<void> | undefined) => {
+    const told = { said: promise === undefined ? "at once" : "nothing" };
+    const done = promise?.then(
+      () => (told.said = "durable"),
+      (error: Error) => (told.said = error.message),
+    );
+    return { told, done };
+  };
+  return { r, writes, clock, committed, committer, register, call };
+}
+
+test("a repeated request waits for the batch that has the first, and what comes meanwhile goes with the next", async () => {
+  const { r, writes, committed, committer, register, call } = committing();
+  register("web", "k");
+  const first = call(committer.durable());
+  register("web", "k");
+  const repeated = call(committer.durable());
+  register("db");
+  const next = call(committer.durable());
+  expect([writes.length, first.told.said, repeated.told.said, next.told.said]).toEqual([1, "nothing", "nothing", "nothing"]);
+  writes[0]?.land();
+  await Promise.all([first.done, repeated.done]);
+  expect([first.told.said, repeated.told.said, next.told.said, r.names()]).toEqual(["durable", "durable", "nothing", ["web"]]);
+  writes[1]?.land();
+  await next.done;
+  expect([writes.length, committed, r.names().toSorted(), call(committer.durable()).told.said]).toEqual([
+    2,
+    [1, 1],
+    ["db", "web"],
+    "at once",
+  ]);
+});
+
+test("a refused batch refuses what waits for it and what was staged behind it, and the next one is written as if nothing had been", async () => {
+  const { r, writes, committer, register, call } = committing();
+  register("web", "k");
+  const first = call(committer.durable());
+  register("web", "k");
+  const repeated = call(committer.durable());
+  register("db");
+  const behind = call(committer.durable());
+  writes[0]?.refuse(new Error("full"));
+  await Promise.all([first.done, repeated.done, behind.done]);
+  expect([first.told.said, repeated.told.said, behind.told.said, r.names()]).toEqual(["full", "full", "full", []]);
+  register("web", "k");
+  const again = call(committer.durable());
+  expect(writes.length).toBe(2);
+  writes[1]?.land();
+  await again.done;
+  expect([again.told.said, r.names(), r.disk.rows.size, r.registrar.hasWork]).toEqual(["durable", ["web"], 1, false]);
+});
+
+test("a lease that runs out ends on the disk too, though nobody calls", async () => {
+  const { r, writes, clock, committer, call } = committing();
+  r.registrar.register(ANN, command([stamped("web")], { ttlMs: 1000 }), at(0));
+  const first = call(committer.durable());
+  clock.ms = 1000;
+  writes[0]?.land();
+  await first.done;
+  await until("the end is written", () => writes.length === 2);
+  expect(r.names()).toEqual(["web"]);
+  writes[1]?.land();
+  await until("the end is seen", () => r.names().length === 0);
+});
+
+test("closing waits for what is staged, also when it is refused", async () => {
+  const { writes, committer, register } = committing();
+  register("web");
+  const closed = committer.close();
+  expect(writes.length).toBe(1);
+  writes[0]?.refuse(new Error("full"));
+  await closed;
+  expect(committer.durable()).toBeUndefined();
+});

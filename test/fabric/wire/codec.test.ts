@@ -1,0 +1,260 @@
+/** Bytes between nodes: what is written is read, whatever else comes is refused by name, and nothing but a refusal is thrown. */
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import {
+  type LinkFrameSchema,
+  LinkRequestSchema,
+  LinkResponseSchema,
+  OriginSchema,
+  ProbeIndirectRequestSchema,
+  ProbeRequestSchema,
+  PushPullRequestSchema,
+} from "../../../gen/waymark/fabric/v1/fabric_pb.js";
+import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../../src/fabric/wire/call-codec.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
+import { refOf } from "../../../src/fabric/wire/codec-parts.ts";
+import { MESSAGE_BOUNDS } from "../../../src/fabric/wire/validation.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { anyFrame, anyRequest, anyResponse } from "../../fakes/fabric-messages.ts";
+
+const KINDS = ["probe", "probeIndirect", "pushPull"] as const;
+
+function bytesOf(frame: MessageInitShape<typeof LinkFrameSchema>["frame"]): Uint8Array {
+  return toBinary(LinkRequestSchema, create(LinkRequestSchema, { frame: { frame: frame ?? { case: undefined } } }));
+}
+
+/** Not a Buffer: its views would be Buffers too, and unlike what was sent. */
+function joined(...parts: readonly Uint8Array[]): Uint8Array {
+  return new Uint8Array(Buffer.concat(parts));
+}
+
+/** Runs it; what it throws must be a refusal. */
+function expectReadOrRefused(run: () => unknown): void {
+  try {
+    run();
+  } catch (error) {
+    expect(error).toBeInstanceOf(WaymarkError);
+    expect((error as WaymarkError).reason).toBe("invalid_argument");
+  }
+}
+
+describe("what is written is read", () => {
+  test("frames", () => {
+    fc.assert(
+      fc.property(anyFrame, (frame) => {
+        expect(decodeLinkFrame(encodeLinkFrame(frame))).toEqual(frame);
+      }),
+    );
+  });
+
+  test("requests", () => {
+    fc.assert(
+      fc.property(anyRequest, (request) => {
+        expect(decodeCallRequest(request.kind, encodeCallRequest(request))).toEqual(request);
+      }),
+    );
+  });
+
+  test("responses", () => {
+    fc.assert(
+      fc.property(anyResponse, (response) => {
+        expect(decodeCallResponse(response.kind, encodeCallResponse(response))).toEqual(response);
+      }),
+    );
+  });
+
+  test("both directions of a link write the same bytes, which protobuf-es would write too", () => {
+    fc.assert(
+      fc.property(anyFrame, (frame) => {
+        // Made-up records are no messages.
+        const bytes = encodeLinkFrame(frame.kind === "records" ? { ...frame, frame: { ...frame.frame, records: [] } } : frame);
+        expect(toBinary(LinkRequestSchema, fromBinary(LinkRequestSchema, bytes))).toEqual(new Uint8Array(bytes));
+        expect(toBinary(LinkResponseSchema, fromBinary(LinkResponseSchema, bytes))).toEqual(new Uint8Array(bytes));
+      }),
+    );
+  });
+});
+
+describe("a peer of another version", () => {
+  test("a frame of a kind from the future is unknown, and so is an empty one", () => {
+    const inner = Buffer.from("4a03010203", "hex"); // Field 9, three bytes.
+    expect(decodeLinkFrame(Buffer.concat([Buffer.of(0x0a, inner.length), inner]))).toEqual({ kind: "unknown" });
+    expect(decodeLinkFrame(Buffer.of(0x0a, 0))).toEqual({ kind: "unknown" });
+    expect(decodeLinkFrame(encodeLinkFrame({ kind: "unknown" }))).toEqual({ kind: "unknown" });
+  });
+
+  test("a field from the future beside the frame is passed over, also where there is no frame", () => {
+    const later = Buffer.of(0xa2, 0x1f, 3, 1, 2, 3); // Field 500.
+    expect(decodeLinkFrame(later)).toEqual({ kind: "unknown" });
+    expect(decodeLinkFrame(Buffer.concat([later, encodeLinkFrame({ kind: "goodbye", reason: "leave", detail: "" })]))).toMatchObject({
+      kind: "goodbye",
+    });
+  });
+
+  test("fields from the future are skipped, on every level", () => {
+    fc.assert(
+      fc.property(anyFrame, (frame) => {
+        const later = Buffer.of(0x98, 0x06, 1, 0x9a, 0x06, 2, 7, 7); // Fields 99 as a number and as bytes.
+        expect(decodeLinkFrame(joined(encodeLinkFrame(frame), later))).toEqual(frame);
+      }),
+    );
+    fc.assert(
+      fc.property(anyRequest, (request) => {
+        const later = Buffer.of(0x98, 0x06, 1);
+        expect(decodeCallRequest(request.kind, joined(encodeCallRequest(request), later))).toEqual(request);
+      }),
+    );
+  });
+
+  test("a member of a status from the future is passed over, the others are not; a score beyond ours is our worst", () => {
+    const member = { nodeId: "n1", status: "alive", address: "h:1", clusterId: "c", region: "r", healthScore: 12 };
+    const updates = [{ ...member, status: "moonlit" }, member];
+    const bytes = toBinary(ProbeRequestSchema, create(ProbeRequestSchema, { origin: ORIGIN, updates }));
+    expect(decodeCallRequest("probe", bytes)).toMatchObject({ updates: [{ nodeId: "n1", status: "alive", healthScore: 8 }] });
+  });
+
+  test("a farewell for a reason from the future is one of the mildest", () => {
+    const bytes = bytesOf({ case: "goodbye", value: { reason: "eclipse", detail: "the\u001b[31m sun" } });
+    expect(decodeLinkFrame(bytes)).toEqual({ kind: "goodbye", reason: "not_needed", detail: "eclipse the?[31m sun" });
+  });
+});
+
+/** So many of one thing. */
+function many<T>(count: number, item: T): T[] {
+  return Array.from({ length: count }, () => item);
+}
+
+const ORIGIN = { nodeId: "n1", generation: 1n };
+const HELLO = { origin: ORIGIN, clusterId: "c1", region: "eu", address: "127.0.0.1:1" };
+const HEAD = { number: 1n, hlc: 1n, nodeId: "n1", checksum: "" };
+
+describe("a bad field is refused by its name", () => {
+  test.each<{ field: string; frame: MessageInitShape<typeof LinkFrameSchema>["frame"] }>([
+    { field: "hello.origin", frame: { case: "hello", value: {} } },
+    { field: "hello.origin.node_id", frame: { case: "hello", value: { ...HELLO, origin: { nodeId: "ä" } } } },
+    { field: "hello.origin.generation", frame: { case: "hello", value: { ...HELLO, origin: { nodeId: "n", generation: 2n ** 53n } } } },
+    { field: "hello.cluster_id", frame: { case: "hello", value: { ...HELLO, clusterId: "x".repeat(65) } } },
+    { field: "hello.region", frame: { case: "hello", value: { ...HELLO, region: "" } } },
+    { field: "hello.zone", frame: { case: "hello", value: { ...HELLO, zone: "a b" } } },
+    { field: "hello.address", frame: { case: "hello", value: { ...HELLO, address: "127.0.0.1" } } },
+    { field: "hello.address", frame: { case: "hello", value: { ...HELLO, address: "[::1]:65536" } } },
+    { field: "hello.version", frame: { case: "hello", value: { ...HELLO, version: "1\n" } } },
+    { field: "hello.protocol_versions", frame: { case: "hello", value: { ...HELLO, protocolVersions: many(65, 1) } } },
+    { field: "hello.capabilities", frame: { case: "hello", value: { ...HELLO, capabilities: ["a b"] } } },
+    { field: "hello.cluster_token", frame: { case: "hello", value: { ...HELLO, clusterToken: "t".repeat(1_025) } } },
+    { field: "entries", frame: { case: "vector", value: { entries: many(10_001, { origin: ORIGIN }) } } },
+    { field: "vector.entries.origin", frame: { case: "vector", value: { entries: [{}] } } },
+    { field: "vector.entries.seq", frame: { case: "vector", value: { entries: [{ origin: ORIGIN, seq: 2n ** 60n }] } } },
+    { field: "vector.hashes", frame: { case: "vector", value: { hashes: many(10_001, 1), seqs: many(10_001, 1n) } } },
+    { field: "vector.seqs", frame: { case: "vector", value: { hashes: [1, 2], seqs: [1n] } } },
+    { field: "vector.seqs", frame: { case: "vector", value: { hashes: [1], seqs: [2n ** 60n] } } },
+    { field: "records.origin.node_id", frame: { case: "records", value: { clusterId: "c", region: "r" } } },
+    { field: "records.cluster_id", frame: { case: "records", value: { origin: ORIGIN, region: "r" } } },
+    { field: "records.region", frame: { case: "records", value: { origin: ORIGIN, clusterId: "c" } } },
+    {
+      field: "records.through",
+      frame: { case: "records", value: { origin: ORIGIN, clusterId: "c", region: "r", after: 2n, through: 1n } },
+    },
+    {
+      field: "records.records",
+      frame: { case: "records", value: { origin: ORIGIN, clusterId: "c", region: "r", records: many(16_385, {}) } },
+    },
+    { field: "linked.node_ids", frame: { case: "linked", value: { nodeIds: many(257, "n") } } },
+    { field: "origins", frame: { case: "digests", value: { origins: many(257, { origin: ORIGIN }) } } },
+    { field: "policy", frame: { case: "policy", value: {} } },
+    { field: "policy.head.checksum", frame: { case: "policy", value: { head: { ...HEAD, checksum: "00" } } } },
+    { field: "policy.size_bytes", frame: { case: "policy", value: { head: HEAD, sizeBytes: 2n ** 30n } } },
+    { field: "policy.part", frame: { case: "policy", value: { head: HEAD, sizeBytes: 3n, offset: 2n, part: Uint8Array.of(1, 2) } } },
+  ])("$field", ({ field, frame }) => {
+    expect(() => decodeLinkFrame(bytesOf(frame))).toThrow(`invalid_argument: ${field}: `);
+  });
+
+  const MEMBER = { nodeId: "n1", status: "alive", address: "h:1", clusterId: "c", region: "r" };
+  test.each([
+    { field: "updates.node_id", member: { ...MEMBER, nodeId: "" } },
+    { field: "updates.incarnation", member: { ...MEMBER, incarnation: 2n ** 63n } },
+    { field: "updates.address", member: { ...MEMBER, address: "h:0" } },
+    { field: "updates.roles", member: { ...MEMBER, roles: many(65, "r") } },
+    { field: "updates.labels", member: { ...MEMBER, labels: { "a b": "" } } },
+    { field: "updates.labels", member: { ...MEMBER, labels: { a: "x".repeat(257) } } },
+    { field: "updates.labels", member: { ...MEMBER, labels: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`k${i}`, ""])) } },
+    { field: "updates.accuser", member: { ...MEMBER, accuser: "\n" } },
+  ])("$field of a member", ({ field, member }) => {
+    const bytes = toBinary(ProbeRequestSchema, create(ProbeRequestSchema, { origin: ORIGIN, updates: [member] }));
+    expect(() => decodeCallRequest("probe", bytes)).toThrow(`invalid_argument: ${field}: `);
+  });
+
+  test("a push–pull of more members than a fabric has, before any of them is built", () => {
+    const members = Array.from({ length: MESSAGE_BOUNDS.maxMembers + 1 }, () => ({}));
+    const bytes = toBinary(PushPullRequestSchema, create(PushPullRequestSchema, { origin: ORIGIN, members }));
+    expect(() => decodeCallRequest("pushPull", bytes)).toThrow("invalid_argument: members: 10001 are more than 10000");
+  });
+
+  test.each([{ seconds: 0n }, { seconds: -1n }, { seconds: 61n }, { seconds: 2n ** 62n }])("a wait of $seconds s", (timeout) => {
+    const target = { origin: ORIGIN, targetNodeId: "n2", targetAddress: "h:1" };
+    const bytes = toBinary(ProbeIndirectRequestSchema, create(ProbeIndirectRequestSchema, { ...target, timeout }));
+    expect(() => decodeCallRequest("probeIndirect", bytes)).toThrow("invalid_argument: timeout: ");
+  });
+
+  test("two frames in one message", () => {
+    const one = bytesOf({ case: "linked", value: {} });
+    expect(() => decodeLinkFrame(Buffer.concat([one, one]))).toThrow("invalid_argument: frame: is there twice");
+    const both = Buffer.of(0x0a, 4, 0x2a, 0, 0x12, 0);
+    expect(() => decodeLinkFrame(both)).toThrow("invalid_argument: frame: is more than one");
+    expect(() => decodeLinkFrame(new Uint8Array())).toThrow("invalid_argument: frame: is missing");
+  });
+});
+
+describe("hostile bytes", () => {
+  test("cut anywhere, or with bytes changed, a frame is read or refused", () => {
+    fc.assert(
+      fc.property(anyFrame, fc.nat(), fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 4 }), (frame, cut, changes) => {
+        const bytes = new Uint8Array(encodeLinkFrame(frame));
+        expectReadOrRefused(() => decodeLinkFrame(bytes.subarray(0, cut % (bytes.length + 1))));
+        for (const [at, value] of changes) bytes[at % bytes.length] = value;
+        expectReadOrRefused(() => decodeLinkFrame(bytes));
+      }),
+    );
+  });
+
+  test("cut anywhere, or with bytes changed, a call is read or refused", () => {
+    fc.assert(
+      fc.property(anyRequest, fc.nat(), fc.nat(), fc.nat(255), (request, cut, at, value) => {
+        const bytes = new Uint8Array(encodeCallRequest(request));
+        expectReadOrRefused(() => decodeCallRequest(request.kind, bytes.subarray(0, cut % (bytes.length + 1))));
+        bytes[at % bytes.length] = value;
+        for (const kind of KINDS) expectReadOrRefused(() => [decodeCallRequest(kind, bytes), decodeCallResponse(kind, bytes)]);
+      }),
+    );
+  });
+
+  test("garbage is refused, or happens to be a message", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        expectReadOrRefused(() => decodeLinkFrame(bytes));
+        expectReadOrRefused(() => decodeLinkFrame(Buffer.concat([Buffer.of(0x0a, bytes.length & 127), bytes])));
+        for (const kind of KINDS) expectReadOrRefused(() => [decodeCallRequest(kind, bytes), decodeCallResponse(kind, bytes)]);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("groups nested a million deep do not end the process", () => {
+    const groups = Buffer.alloc(1_000_000, 0x0b);
+    const length = Buffer.of(0xc0, 0x84, 0x3d);
+    for (const tag of [0x0a, 0x12, 0x1a, 0x22, 0x3a]) {
+      const frame = Buffer.concat([Buffer.of(tag), length, groups]);
+      expectReadOrRefused(() => decodeLinkFrame(Buffer.concat([Buffer.of(0x0a, 0xc4, 0x84, 0x3d), frame])));
+      for (const kind of KINDS) expectReadOrRefused(() => decodeCallRequest(kind, frame));
+    }
+  });
+});
+
+test("a node's name without a node id, or missing, is refused by its field", () => {
+  expect(() => refOf(undefined, "from", MESSAGE_BOUNDS)).toThrow("from: is required");
+  expect(refOf(create(OriginSchema, { nodeId: "a", generation: 3n }), "from", MESSAGE_BOUNDS)).toEqual({
+    nodeId: "a",
+    generation: 3,
+  });
+});

@@ -1,0 +1,84 @@
+/** Events of the mesh in log, audit and metrics: one id for the same event, and no more than is worth telling. */
+import { expect, test } from "vitest";
+import { KIND } from "../../../src/catalog/record/record.ts";
+import type { Log } from "../../../src/lib/log.io.ts";
+import { Metrics } from "../../../src/lib/metrics/metrics.ts";
+import type { NodeCore } from "../../../src/node/core.ts";
+import { FabricEvents } from "../../../src/node/fabric/events.ts";
+import { updateOf } from "../../fakes/fabric-values.ts";
+
+interface Line {
+  readonly level: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly message: string;
+}
+
+function events() {
+  const lines: Line[] = [];
+  const audited: Readonly<Record<string, unknown>>[] = [];
+  const metrics = new Metrics();
+  const at = (level: string) => (fields: Readonly<Record<string, unknown>>, message: string) => void lines.push({ level, fields, message });
+  const levels = { trace: at("trace"), debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  const log: Log = { ...levels, isEnabled: () => true, child: () => log };
+  const accessLog = { audit: { record: (row: Readonly<Record<string, unknown>>) => void audited.push(row) } };
+  // Of a whole node only these are used.
+  const core = { metrics, accessLog, identity: { boot: "b00t" } } as unknown as NodeCore;
+  return { lines, audited, metrics, events: new FabricEvents(core, log) };
+}
+
+test("what is audited has one id in the log and in the audit, and says from where, who was claimed, and why", () => {
+  const { lines, audited, metrics, events: mesh } = events();
+  const detail = { reason: "wrong_token", nodeId: "m", address: "10.0.0.9:5" };
+  mesh.tell({ name: "peer_refused", severity: "warn", isAudited: true, detail });
+  mesh.tell({ name: "link_lost", severity: "info", isAudited: false, detail: { nodeId: "b" } });
+  const [refused, lost] = lines;
+  expect(refused).toMatchObject({ level: "warn", message: "peer refused", fields: { event: "peer_refused", ...detail } });
+  expect(lost).toMatchObject({ level: "info", message: "link lost" });
+  const ids = lines.map(({ fields }) => String(fields["eventId"]));
+  expect(new Set(ids).size).toBe(2);
+  expect(ids.every((id) => id.startsWith("b00t-"))).toBe(true);
+  expect(audited).toHaveLength(1);
+  expect(audited[0]).toMatchObject({
+    action: "mesh.peer_refused",
+    outcome: "denied",
+    reason: "wrong_token",
+    source: "10.0.0.9:5",
+    principal: "",
+  });
+  expect(audited[0]?.["detail"]).toBe(`reason=wrong_token nodeId=m address=10.0.0.9:5 event=${ids[0]}`);
+  expect(metrics.counter("mesh_events_total", { event: "peer_refused" }).value).toBe(1);
+});
+
+test("what only happened is noted in the audit: nobody was denied anything", () => {
+  const { audited, events: mesh } = events();
+  mesh.staticEnded({ namespace: "svc", kind: KIND.SERVICE, name: "api", instanceId: "a", clusterId: "c" });
+  mesh.tell({ name: "own_clock_off", severity: "error", isAudited: true, detail: { ahead_ms: 1 } });
+  expect(audited.map((row) => [row["action"], row["outcome"]])).toEqual([
+    ["mesh.static_entry_ended", "noted"],
+    ["mesh.own_clock_off", "noted"],
+  ]);
+});
+
+test("a member is told of when its status changes, a death louder, an accuser only of a suspect", () => {
+  const { lines, events: mesh } = events();
+  mesh.member(updateOf("b"));
+  mesh.member(updateOf("b", { incarnation: 4, healthScore: 3 }));
+  mesh.member(updateOf("b", { status: "suspect", accuser: "c" }));
+  mesh.member(updateOf("b", { status: "dead", accuser: "c" }));
+  mesh.member(updateOf("b", { status: "alive", incarnation: 9 }));
+  expect(lines.map(({ level, message, fields }) => [level, message, fields["before"], fields["accuser"]])).toEqual([
+    ["info", "member is alive", undefined, undefined],
+    ["info", "member is suspect", "alive", "c"],
+    ["warn", "member is dead", "suspect", undefined],
+    ["info", "member is alive", "dead", undefined],
+  ]);
+});
+
+test("of members that come and go under new names the last ten thousand are remembered", () => {
+  const { lines, events: mesh } = events();
+  for (let n = 0; n < 10_001; n++) mesh.member(updateOf(`n${n}`));
+  mesh.member(updateOf("n10000"));
+  expect(lines).toHaveLength(10_001);
+  mesh.member(updateOf("n0"));
+  expect(lines).toHaveLength(10_002);
+});

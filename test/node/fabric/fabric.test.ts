@@ -1,0 +1,49 @@
+/** What a node without a fabric says of the mesh: that it is alone, and ready. */
+import { expect, test } from "vitest";
+import { Lookup } from "../../../src/catalog/query/lookup.ts";
+import { Slab } from "../../../src/catalog/record/slab.ts";
+import { Replica } from "../../../src/catalog/replica/replica.ts";
+import type { NodeCore } from "../../../src/node/core.ts";
+import { loneFabric } from "../../../src/node/fabric/fabric.ts";
+
+const DETAIL = "stands alone: fabric.enabled is off";
+const TIME = { monoMs: 5, wallMs: 1_760_000_000_000 };
+
+function lone() {
+  const bounds = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
+  const replica = new Replica(new Lookup(), new Slab(), { nodeId: "a", generation: 7, lastSeq: 0, floor: 0, ...bounds });
+  const identity = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", version: "1", roles: ["edge"] };
+  // Of a whole node only these are read.
+  return loneFabric({ identity, replica, state: { isReady: true, isDraining: false } } as unknown as NodeCore, DETAIL);
+}
+
+test("it is its only member, by its own name and no other", () => {
+  const { peers, mesh, listener } = lone();
+  expect(listener).toBeUndefined();
+  expect(peers.members(TIME)).toEqual([peers.member("a", TIME)]);
+  expect(peers.member("a", TIME)).toMatchObject({
+    nodeId: "a",
+    clusterId: "c1",
+    generation: 7,
+    status: "alive",
+    isSelf: true,
+    isLinked: false,
+  });
+  expect(peers.member("b", TIME)).toBeUndefined();
+  expect([mesh.presence("a", TIME)?.status, mesh.presence("b", TIME), mesh.hasPeers()]).toEqual(["alive", undefined, false]);
+});
+
+test("it is ready at once, behind nobody, and says why", async () => {
+  const fabric = lone();
+  await fabric.ready;
+  const detail = DETAIL;
+  expect(fabric.readiness(TIME)).toEqual({ isReady: true, detail });
+  expect(fabric.peers.lag(TIME)).toMatchObject({ isReady: true, isCaughtUp: true, isProtected: false, ageMs: 0, detail, links: [] });
+  expect(fabric.peers.lag(TIME).origins).toMatchObject([{ nodeId: "a", generation: 7, life: "live", through: 0, known: 0 }]);
+  expect(fabric.peers.story("a", TIME).events).toEqual([]);
+});
+
+test("what it holds of itself is whole", () => {
+  const row = { nodeId: "a", generation: 7, life: "live", through: 0, known: 0, floor: 0, refused: 0, whyPartial: "" };
+  expect(lone().peers.lag(TIME).origins).toMatchObject([row]);
+});

@@ -1,0 +1,205 @@
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { newAuthority } from "../fakes/certificate.ts";
+import { waymark } from "../fakes/cli-world.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "waymark-files-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+const authority = newAuthority();
+const [one, other] = [authority.issue("one"), authority.issue("other")];
+const node = authority.issue("n1", { uris: ["spiffe://t.example/waymark/cluster/local/node/n1"] });
+const old = authority.issue("old", { endsInMs: -60_000 });
+const FILES = {
+  cert: file("cert.pem", one.cert),
+  key: file("key.pem", one.key),
+  ca: file("ca.pem", authority.cert),
+  nodeCert: file("node-cert.pem", node.cert),
+  nodeKey: file("node-key.pem", node.key),
+  oldCert: file("old-cert.pem", old.cert),
+  oldKey: file("old-key.pem", old.key),
+  otherKey: file("other.pem", other.key),
+  token: file("token", "a-token-long-enough-1\n"),
+  short: file("short", "SECRET\n"),
+  words: file("words", "SECRET of two words\n"),
+  keys: file("keys.json", '{ "keys": [] }'),
+  policy: file("policy.yaml", "version: one\nrules: []\n"),
+  policyWords: file("words.yaml", "allow: everybody\n"),
+};
+for (const path of [FILES.key, FILES.nodeKey, FILES.oldKey]) chmodSync(path, 0o600);
+const OF_NODE = { cert_file: FILES.nodeCert, key_file: FILES.nodeKey, ca_file: FILES.ca };
+const SHA = "a".repeat(64);
+const JWT = { issuer: "https://issuer.example", audience: "waymark" };
+const absent = join(folder, "absent");
+
+test.each([
+  { settings: { fabric: { cluster_token_file: absent } }, says: [`fabric.cluster_token_file: ${absent}: ENOENT`] },
+  { settings: { fabric: { cluster_token_file: FILES.short } }, says: ["fabric.cluster_token_file: ", "16 to 1024"] },
+  {
+    settings: { tls: { cert_file: absent, key_file: absent } },
+    says: [`tls.cert_file: ${absent}: ENOENT`, `tls.key_file: ${absent}: ENOENT`],
+  },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: absent } }, says: [`tls.ca_file: ${absent}: ENOENT`] },
+  { settings: { tls: { cert_file: FILES.words, key_file: FILES.key } }, says: ["tls.cert_file: ", "no certificate"] },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.words } }, says: ["tls.key_file: ", "no private key"] },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.otherKey } }, says: ["tls.key_file: ", "is not the key of"] },
+  { settings: { fabric: { cert_file: absent, key_file: FILES.key, ca_file: FILES.ca } }, says: [`fabric.cert_file: ${absent}: ENOENT`] },
+  { settings: { fabric: { ...OF_NODE, cert_file: FILES.cert, key_file: FILES.key } }, says: ["fabric.cert_file: ", "names no node"] },
+  {
+    settings: { node: { id: "n2" }, fabric: OF_NODE },
+    says: ["fabric.cert_file: ", "is of node n1 of cluster local, and this is node n2"],
+  },
+  { settings: { node: { cluster_id: "c2" }, fabric: OF_NODE }, says: ["fabric.cert_file: ", "is of node n1 of cluster local"] },
+  {
+    settings: { tenants: { credentials: [{ tenant: "t", token_file: absent }] } },
+    says: [`tenants.credentials[0].token_file: ${absent}: ENOENT`],
+  },
+  { settings: { tenants: { credentials: [{ tenant: "t", token_file: FILES.words }] } }, says: ["credentials[0].token_file: ", "one line"] },
+  {
+    settings: {
+      tenants: {
+        credentials: [
+          { tenant: "t", token_sha256: SHA },
+          { tenant: "u", token_sha256: SHA },
+        ],
+      },
+    },
+    says: ["tenants.credentials[1] has the same token as tenants.credentials[0]"],
+  },
+  { settings: { tenants: { jwt: { ...JWT, jwks_file: absent } } }, says: [`tenants.jwt.jwks_file: ${absent}: ENOENT`] },
+  { settings: { policy: { file: absent } }, says: [`policy.file: ${absent}: ENOENT`, "leave the setting out"] },
+  { settings: { policy: { file: FILES.policyWords } }, says: ["policy.file: ", "line 1: "] },
+  { settings: { audit: { file: folder } }, says: [`audit.file: ${folder} is a directory`] },
+  { settings: { audit: { file: join(absent, "a.jsonl") } }, says: [`audit.file: ${join(absent, "a.jsonl")} cannot be written: ENOENT`] },
+  { settings: { tenants: { jwt: { ...JWT, jwks_file: FILES.words } } }, says: ["tenants.jwt.jwks_file: ", "holds no JWKS"] },
+])("config validate and serve refuse what a start needs and a file is not: $says", async ({ settings, says }) => {
+  const files = { "node.json": JSON.stringify(settings) };
+  const checked = await waymark(["config", "validate", "node.json"], { files });
+  let hasStarted = false;
+  const serve = async (): Promise<void> => {
+    hasStarted = true;
+  };
+  const served = await waymark(["serve", "--ephemeral", "--config", "node.json"], { files, serve });
+  expect([checked.exit, served.exit, hasStarted]).toEqual([2, 2, false]);
+  for (const { stderr } of [checked, served]) {
+    for (const words of says) expect(stderr).toContain(words);
+    expect(stderr).not.toContain("SECRET");
+  }
+});
+
+/** Files that would stop a node, or fill its memory, if they were read. */
+const ENDLESS: readonly { readonly path: string; readonly says: string }[] = [
+  { path: fifo("pipe"), says: "it is a named pipe; name a regular file of at most" },
+  { path: folder, says: "it is a directory; name a regular file of at most" },
+  { path: "/dev/zero", says: "it is a device; name a regular file of at most" },
+  { path: large("large"), says: "it has 1600000000 bytes; name a regular file of at most" },
+];
+
+function fifo(name: string): string {
+  const path = join(folder, name);
+  execFileSync("mkfifo", [path]);
+  return path;
+}
+
+/** Nothing but a hole: it takes no place on the disk. */
+function large(name: string): string {
+  const path = file(name, "");
+  truncateSync(path, 1_600_000_000);
+  return path;
+}
+
+test.each(["words", "words/below"])("a data directory that no start can make is refused as a setting that is wrong: %s", async (name) => {
+  const path = join(folder, name);
+  const { exit, stderr } = await waymark(["serve", "--data-dir", path]);
+  expect({ exit, stderr }).toEqual({
+    exit: 2,
+    stderr: `error: persistence.data_dir: ${path}: ${FILES.words} is no directory; name another one (flag --data-dir)\n`,
+  });
+});
+
+test("audit.file is opened as it will be: a named pipe that nobody reads is refused, one that is read is taken, and a file stays as it is", async () => {
+  const validate = (path: string) =>
+    waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify({ audit: { file: path } }) } });
+  const pipe = fifo("audit-pipe");
+  const unread = await validate(pipe);
+  expect([unread.exit, unread.stderr]).toEqual([
+    2,
+    expect.stringMatching(/audit\.file: \S+audit-pipe cannot be written: ENXIO.*nobody reads this named pipe/),
+  ]);
+  const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    expect((await validate(pipe)).exit).toBe(0);
+  } finally {
+    closeSync(reader);
+  }
+  const kept = file("audit.jsonl", "a line\n");
+  expect((await validate(kept)).exit).toBe(0);
+  expect(readFileSync(kept, "utf8")).toBe("a line\n");
+});
+
+/** Each setting that names a file which is read at the start. */
+const NAMING: readonly { readonly setting: string; readonly settings: (path: string) => object }[] = [
+  { setting: "fabric.cluster_token_file", settings: (path) => ({ fabric: { cluster_token_file: path } }) },
+  ...(["cert_file", "key_file", "ca_file"] as const).flatMap((name) => [
+    {
+      setting: `tls.${name}`,
+      settings: (path: string) => ({ tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: FILES.ca, [name]: path } }),
+    },
+    { setting: `fabric.${name}`, settings: (path: string) => ({ fabric: { ...OF_NODE, [name]: path } }) },
+  ]),
+  { setting: "tenants.credentials[0].token_file", settings: (path) => ({ tenants: { credentials: [{ tenant: "t", token_file: path }] } }) },
+  { setting: "tenants.jwt.jwks_file", settings: (path) => ({ tenants: { jwt: { ...JWT, jwks_file: path } } }) },
+  { setting: "policy.file", settings: (path) => ({ policy: { file: path } }) },
+];
+
+test.each(NAMING)("$setting names a regular file of bounded size: any other is refused at once, by its name and the rule", async (row) => {
+  for (const { path, says } of ENDLESS) {
+    const files = { "node.json": JSON.stringify(row.settings(path)) };
+    const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files });
+    expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining(`${row.setting}: ${path}: ${says}`) as string });
+  }
+});
+
+test("files that are as they should be pass, and those of a fabric that is off are not looked at", async () => {
+  const { cert, key, ca, token, keys } = FILES;
+  for (const settings of [
+    {
+      tls: { cert_file: cert, key_file: key, ca_file: ca },
+      fabric: { cluster_token_file: token, ...OF_NODE },
+      tenants: { jwt: { ...JWT, jwks_file: keys }, credentials: [{ tenant: "t", token_file: token }] },
+    },
+    { fabric: { enabled: false, cluster_token_file: absent } },
+    { policy: { file: FILES.policy }, audit: { file: absent } },
+  ]) {
+    const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringContaining("node.json is valid") as string });
+  }
+  expect(existsSync(absent)).toBe(false);
+});
+
+test("a certificate that has run out is warned of, and keeps nobody from starting: it may be renewed while the node runs", async () => {
+  const settings = { tls: { cert_file: FILES.oldCert, key_file: FILES.oldKey } };
+  const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
+  expect(exit).toBe(0);
+  expect(stderr).toMatch(/warning: tls\.cert_file: the certificate in \S+ ran out at \S+Z; nobody will take it/);
+});

@@ -1,0 +1,59 @@
+import { expect, test } from "vitest";
+import { matchesPrincipal, type PeerCertificate, principalOf, uriNames } from "../../../src/policy/identity/certificates.ts";
+
+function certificate(alternativeNames: string, commonName = "web"): PeerCertificate {
+  return { isTrusted: true, alternativeNames, commonName, expiresWallMs: 1000 };
+}
+
+test.each([
+  { names: "URI:spiffe://prod.example/ns/market/sa/web", want: "spiffe://prod.example/ns/market/sa/web" },
+  { names: "DNS:localhost, URI:spiffe://prod.example/web, IP Address:127.0.0.1", want: "spiffe://prod.example/web" },
+  { names: "URI:https://example.org/, URI:spiffe://prod.example/web", want: "spiffe://prod.example/web" },
+  { names: "DNS:localhost", want: "web" },
+  { names: "", want: "web" },
+  // A DNS name that looks like the start of another name stays a DNS name.
+  { names: 'DNS:"x, URI:spiffe://prod.example/admin"', want: "web" },
+])("a certificate for $names is of $want", ({ names, want }) => {
+  expect(principalOf(certificate(names), 0)).toBe(want);
+});
+
+test.each([
+  { what: "two SPIFFE ids", shown: certificate("URI:spiffe://a.example/x, URI:spiffe://a.example/y"), says: "more than one SPIFFE id" },
+  { what: "a SPIFFE id without a path", shown: certificate("URI:spiffe://a.example"), says: "malformed SPIFFE id" },
+  { what: "a SPIFFE id in capitals", shown: certificate("URI:spiffe://A.example/x"), says: "malformed SPIFFE id" },
+  { what: "a SPIFFE id with what had to be quoted", shown: certificate('URI:"spiffe://a.example/x,y"'), says: "malformed SPIFFE id" },
+  { what: "a SPIFFE id that is too long", shown: certificate(`URI:spiffe://a.example/${"x".repeat(250)}`), says: "longer than 256" },
+  { what: "no name at all", shown: certificate("DNS:localhost", ""), says: "neither a SPIFFE id nor a common name" },
+  { what: "a common name with spaces", shown: certificate("", "node web"), says: "neither" },
+  { what: "a common name that plays a SPIFFE id", shown: certificate("", "spiffe://prod.example/admin"), says: "neither" },
+  {
+    what: "another authority's",
+    shown: { isTrusted: false, why: "SELF_SIGNED_CERT_IN_CHAIN" } as const,
+    says: "not trusted (SELF_SIGNED_CERT_IN_CHAIN)",
+  },
+])("a certificate with $what is refused", ({ shown, says }) => {
+  expect(() => principalOf(shown, 0)).toThrow(says);
+});
+
+test("a certificate that expires while its connection is open counts no longer", () => {
+  expect(principalOf(certificate(""), 1000)).toBe("web");
+  expect(() => principalOf(certificate(""), 1001)).toThrow("unauthenticated: client certificate has expired");
+});
+
+test("names are told apart as node writes them", () => {
+  expect(uriNames('URI:a, DNS:b, URI:"c\\"d", IP Address:::1, URI:e')).toEqual(["a", 'c"d', "e"]);
+});
+
+test.each([
+  { pattern: "web", principal: "web", want: true },
+  { pattern: "web", principal: "web2", want: false },
+  { pattern: "spiffe://prod.example/ns/market/*", principal: "spiffe://prod.example/ns/market/sa/web", want: true },
+  { pattern: "spiffe://prod.example/ns/market/*", principal: "spiffe://prod.example/ns/marketing/sa/web", want: false },
+  { pattern: "spiffe://prod.example/ns/market/*", principal: "spiffe://prod.example/ns/market/", want: false },
+  { pattern: "*.market.example", principal: "web.market.example", want: true },
+  { pattern: "*.market.example", principal: "market.example", want: false },
+  { pattern: "a*a", principal: "a", want: false },
+  { pattern: "*", principal: "anything", want: true },
+])("$pattern matches $principal: $want", ({ pattern, principal, want }) => {
+  expect(matchesPrincipal(pattern, principal)).toBe(want);
+});

@@ -1,0 +1,45 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
+import { FabricService } from "../../gen/waymark/fabric/v1/fabric_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { costOf } from "../../src/server/cost.ts";
+
+function demands(service: DescService): Record<string, string[]> {
+  const found: Record<string, string[]> = { read: [], write: [], none: [] };
+  for (const method of service.methods) found[costOf(method) ?? "none"]?.push(method.name);
+  return found;
+}
+
+// Every rpc is listed: a new one makes this fail until somebody has decided.
+test.each<{ service: DescService; want: Record<string, string[]> }>([
+  {
+    service: DiscoveryService,
+    want: {
+      read: ["CatalogQuery", "CatalogWatch", "Resolve", "ClusterMap", "ListPeers", "SummaryQuery", "SummaryWatch", "NamespaceStatus"],
+      write: ["Register", "Unregister"],
+      none: ["Renew", "KeepAlive", "ServerInfo"],
+    },
+  },
+  {
+    service: PolicyService,
+    want: {
+      read: ["ValidatePolicy", "ExportPolicy", "PolicyStatus", "PolicyHistory", "Explain", "PolicyAudit", "AccessAudit", "VerifyAudit"],
+      write: ["ApplyPolicy", "RollbackPolicy"],
+      none: [],
+    },
+  },
+  {
+    service: DnsService,
+    want: { read: ["ListNames", "DescribeName", "ResolveName"], write: ["RegisterName", "UnregisterName"], none: [] },
+  },
+  { service: ResolverService, want: { read: ["Resolve", "CacheStats"], write: ["Resync", "Prewarm", "Evict"], none: [] } },
+  { service: PeerService, want: { read: ["List", "Watch", "Get", "Lag"], write: [], none: [] } },
+  { service: FabricService, want: { read: [], write: [], none: ["Link", "Probe", "ProbeIndirect", "PushPull"] } },
+])("what each rpc of $service.name takes a token for", ({ service, want }) => {
+  const found = demands(service);
+  for (const kind of ["read", "write", "none"]) expect(found[kind]?.toSorted()).toEqual(want[kind]?.toSorted());
+});

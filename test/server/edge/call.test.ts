@@ -1,0 +1,52 @@
+/** What a request's body is on its way to Connect, which joins it in a time that grows with the square of its chunks. */
+import { expect, test } from "vitest";
+import { EdgeCall } from "../../../src/server/edge/call.ts";
+import { prepareRequest } from "../../../src/server/edge/rpc.ts";
+
+function call() {
+  const budget = { maxBytes: 10_000_000, usedBytes: 0 };
+  return new EdgeCall({
+    transport: "http1",
+    encoding: "json",
+    address: "",
+    certificate: undefined,
+    header: () => undefined,
+    requestId: "r",
+    budget,
+    meter: undefined,
+    arriving: undefined,
+    owner: {},
+  });
+}
+
+async function* chunksOf(...lengths: readonly number[]): AsyncGenerator<Uint8Array> {
+  for (const length of lengths) yield await Promise.resolve(new Uint8Array(length));
+}
+
+async function sizes(pieces: AsyncIterable<Uint8Array>): Promise<readonly number[]> {
+  const seen: number[] = [];
+  for await (const { length } of pieces) seen.push(length);
+  return seen;
+}
+
+test("many small chunks of a unary call become few pieces, and large ones stay as they are", async () => {
+  const tiny = Array.from({ length: 5_000 }, () => 1);
+  expect(await sizes(call().tapped(chunksOf(...tiny), { isUnary: true }))).toEqual([1024, 1024, 1024, 1024, 904]);
+  expect(await sizes(call().tapped(chunksOf(65_536, 10, 20_000, 3), { isUnary: true }))).toEqual([65_536, 20_010, 3]);
+  expect(await sizes(call().tapped(chunksOf(), { isUnary: true }))).toEqual([]);
+});
+
+test("what a stream says is handed on as it comes", async () => {
+  expect(await sizes(call().tapped(chunksOf(1, 2, 3), { isUnary: false }))).toEqual([1, 2, 3]);
+});
+
+test.each([
+  { named: "100", isLeft: false },
+  { named: "101", isLeft: true },
+  { named: undefined, isLeft: false },
+])("of a body that names the length $named, where 100 bytes may come, Connect hears the length: $isLeft", ({ named, isLeft }) => {
+  const header = new Headers(named === undefined ? {} : { "content-length": named });
+  const request = { httpVersion: "1.1", url: "", method: "POST", header, body: chunksOf(1), signal: new AbortController().signal };
+  const prepared = prepareRequest(request, call(), { isUnary: true, maxMessageBytes: 100 });
+  expect(prepared.header.has("content-length")).toBe(isLeft);
+});
