@@ -84,8 +84,8 @@ test.each(PAGES)("%s: every metric of the mesh is there, and so is every script"
 
 /** Names of events are written where they happen, in the fabric or in the node. */
 test("every event that the guide explains happens somewhere", () => {
-  const files = ["src", "src/fabric"].flatMap((folder) =>
-    readdirSync(folder)
+  const files = ["src/node", "src/fabric"].flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: "utf8" })
       .filter((name) => name.endsWith(".ts"))
       .map((name) => readFileSync(`${folder}/${name}`, "utf8")),
   );
